@@ -1,0 +1,141 @@
+/**
+ * The binary frame in which a shard's parameters and gradients travel. Little-endian, 64 bytes of
+ * header, then the payload:
+ *
+ *   0  "MXF4"      4  version u16    6  kind u8 (1 parameters, 2 gradient)    7  dtype u8
+ *   8  step u32   12  microbatch u32 (0 for parameters)
+ *  16  start u32  20  length u32     the range of the flat vector, in elements
+ *  24  reserved, 8 zero bytes
+ *  32  SHA-256 of the 32 bytes above and the payload
+ *
+ * Payloads: f32 4·length bytes; bf16 2·length; mxfp4 length/2 bytes of elements (even index in the
+ * low nibble), then length/32 of scales.
+ */
+import { AppError } from "./errors.ts";
+import type { WireDtype } from "./types.ts";
+
+export const FRAME_HEADER_BYTES = 64;
+const MAGIC = 0x3446584d; // "MXF4"
+const VERSION = 1;
+const DIGEST_OFFSET = 32;
+const BLOCK_SIZE = 32;
+
+const KINDS = ["parameters", "gradient"] as const;
+export type FrameKind = (typeof KINDS)[number];
+const DTYPES: readonly WireDtype[] = ["mxfp4", "bf16", "f32"];
+
+export type FrameHeader = {
+  kind: FrameKind;
+  dtype: WireDtype;
+  step: number;
+  microbatch: number;
+  start: number;
+  length: number;
+};
+
+export type Frame = FrameHeader & {
+  /** Lower-case hexadecimal; equal digests mean equal frames. */
+  digest: string;
+  payload: Uint8Array<ArrayBuffer>;
+};
+
+/** Bytes of `length` elements in `dtype`; mxfp4 needs a multiple of 32. */
+export function payloadBytes(dtype: WireDtype, length: number): number {
+  if (dtype === "f32") return length * 4;
+  if (dtype === "bf16") return length * 2;
+  return length / 2 + length / BLOCK_SIZE;
+}
+
+/** A frame's bytes. */
+export async function encodeFrame(
+  header: FrameHeader,
+  payload: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const expected = payloadBytes(header.dtype, header.length);
+  if (payload.length !== expected) {
+    throw new RangeError(
+      `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${payload.length}`,
+    );
+  }
+  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint16(4, VERSION, true);
+  view.setUint8(6, KINDS.indexOf(header.kind) + 1);
+  view.setUint8(7, DTYPES.indexOf(header.dtype) + 1);
+  view.setUint32(8, header.step, true);
+  view.setUint32(12, header.microbatch, true);
+  view.setUint32(16, header.start, true);
+  view.setUint32(20, header.length, true);
+  bytes.set(payload, FRAME_HEADER_BYTES);
+  bytes.set(await digestOf(bytes), DIGEST_OFFSET);
+  return bytes;
+}
+
+/**
+ * The frame in `bytes`; its payload views them.
+ * Errors: `malformed_frame`, `digest_mismatch`
+ */
+export async function decodeFrame(
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Frame> {
+  if (bytes.length < FRAME_HEADER_BYTES) {
+    throw malformed(`at least ${FRAME_HEADER_BYTES} bytes`, bytes.length);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint32(0, true) !== MAGIC) {
+    throw malformed('the magic "MXF4"', hex(bytes.subarray(0, 4)));
+  }
+  if (view.getUint16(4, true) !== VERSION) {
+    throw malformed(`version ${VERSION}`, view.getUint16(4, true));
+  }
+  const kind = KINDS[view.getUint8(6) - 1];
+  const dtype = DTYPES[view.getUint8(7) - 1];
+  if (!kind) throw malformed("kind 1 or 2", view.getUint8(6));
+  if (!dtype) throw malformed("dtype 1, 2 or 3", view.getUint8(7));
+  const length = view.getUint32(20, true);
+  const expected = FRAME_HEADER_BYTES + payloadBytes(dtype, length);
+  if (bytes.length !== expected) {
+    throw malformed(
+      `${expected} bytes for ${length} ${dtype} elements`,
+      bytes.length,
+    );
+  }
+  const digest = hex(bytes.subarray(DIGEST_OFFSET, FRAME_HEADER_BYTES));
+  const actual = hex(await digestOf(bytes));
+  if (actual !== digest) {
+    throw new AppError(
+      "digest_mismatch",
+      `Expected a frame whose SHA-256 is ${digest}, as its header says; its bytes have ${actual}`,
+    );
+  }
+  return {
+    kind,
+    dtype,
+    step: view.getUint32(8, true),
+    microbatch: view.getUint32(12, true),
+    start: view.getUint32(16, true),
+    length,
+    digest,
+    payload: bytes.subarray(FRAME_HEADER_BYTES),
+  };
+}
+
+/** SHA-256 of all but the digest's own field. */
+async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const covered = new Uint8Array(bytes.length - (FRAME_HEADER_BYTES - DIGEST_OFFSET));
+  covered.set(bytes.subarray(0, DIGEST_OFFSET));
+  covered.set(bytes.subarray(FRAME_HEADER_BYTES), DIGEST_OFFSET);
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", covered));
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function malformed(expected: string, got: string | number): AppError {
+  return new AppError(
+    "malformed_frame",
+    `Expected a frame with ${expected}, got ${got}`,
+  );
+}

@@ -1,0 +1,166 @@
+/**
+ * The JSON of the HTTP contract. Losses are in nats per token, times in milliseconds since the
+ * epoch, learning rates as AdamW applies them. A loss that is not finite travels as `null`.
+ */
+import type { Recipe } from "./recipe.ts";
+
+/** How a gradient travels. `mxfp4` is 4.25 bits a value (RHT + SR), `bf16` is SR; both unbiased. */
+export const WIRE_DTYPES = ["mxfp4", "bf16", "f32"] as const;
+export type WireDtype = (typeof WIRE_DTYPES)[number];
+
+/** A GPT-2: pre-LN, learned positions, tanh-GELU, tied head, biases. */
+export type ModelShape = {
+  layers: number;
+  /** Channels, C. */
+  width: number;
+  heads: number;
+  /** Tokens of one sequence, T. */
+  context: number;
+  /** Token ids are 0 … vocabulary − 1. */
+  vocabulary: number;
+};
+
+/** What a corpus is. `tokens` and `digest` name its content, so a run that holds them is pinned. */
+export type Dataset = {
+  name: string;
+  /** Lower-case hexadecimal SHA-256 of the token bytes. */
+  digest: string;
+  tokens: number;
+  tokenizer: "byte";
+  vocabulary: number;
+};
+
+export type OptimizerConfig = {
+  /** Peak, reached after `warmupSteps`. */
+  learningRate: number;
+  /** The cosine ends at this fraction of the peak. */
+  finalLearningRateRatio: number;
+  warmupSteps: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** On matrices only; biases and LayerNorm do not decay. */
+  weightDecay: number;
+  /** Largest global L2 norm a gradient keeps. */
+  clip: number;
+};
+
+export type EvaluationConfig = {
+  /** Evaluate at step 0, every `interval` steps, and over the whole held-out split at the end. */
+  interval: number;
+  /** Microbatches of an evaluation before the last one. */
+  microbatches: number;
+};
+
+/**
+ * Everything a run's losses and final parameters depend on; `shards` and `snapshotSteps` change
+ * where and how often bytes are kept, never which.
+ */
+export type RunConfig = {
+  dataset: Dataset;
+  model: ModelShape;
+  recipe: Recipe;
+  gradientDtype: WireDtype;
+  seed: number;
+  steps: number;
+  /** Microbatches of one step, M. */
+  microbatches: number;
+  /** Sequences of one microbatch, B. */
+  sequences: number;
+  optimizer: OptimizerConfig;
+  evaluation: EvaluationConfig;
+  shards: number;
+  snapshotSteps: number;
+};
+
+export type RunState =
+  "running" | "paused" | "finished" | "cancelled" | "diverged";
+
+/** States that a run does not leave. */
+export function hasEnded(state: RunState): boolean {
+  return state === "finished" || state === "cancelled" || state === "diverged";
+}
+
+/** One shard's range `[start, start + length)` of the flat parameter vector, in elements. */
+export type ShardRange = { index: number; start: number; length: number };
+
+export type TrainerStatus = {
+  name: string;
+  lastSeenMs: number;
+  completions: number;
+};
+
+export type RunStatus = {
+  run: string;
+  state: RunState;
+  /** Parameters have seen this many updates. */
+  step: number;
+  config: RunConfig;
+  parameters: number;
+  shards: ShardRange[];
+  trainers: TrainerStatus[];
+  trainLoss: number | null;
+  valLoss: number | null;
+  createdMs: number;
+};
+
+export type LeaseKind = "train" | "eval";
+
+/**
+ * The right to compute one microbatch. What is computed is a pure function of (kind, step, index),
+ * so a lease that is lost is given again, and nothing changes if both trainers finish.
+ */
+export type Lease = {
+  kind: LeaseKind;
+  step: number;
+  index: number;
+  deadlineMs: number;
+};
+
+export type LeaseRequest = {
+  trainer: string;
+  /** New at each start of the trainer; a new one frees what the old one still holds. */
+  bootId: string;
+  /** What the trainer's arithmetic depends on; a run takes one kind only. */
+  fingerprint: string;
+};
+
+/** `lease` is null when there was none within the wait; `state` says whether to ask again. */
+export type LeaseResponse = { state: RunState; lease: Lease | null };
+
+/** Sums over one microbatch: cross-entropy in nats, and the tokens it is summed over. */
+export type Completion = {
+  trainer: string;
+  bootId: string;
+  lossSum: number | null;
+  tokens: number;
+};
+
+/** The answer to a completion carries the next lease, which saves a round trip. */
+export type CompletionResponse = LeaseResponse & { duplicate: boolean };
+
+/** One step of a run's history. */
+export type StepMetrics = {
+  step: number;
+  trainLoss: number | null;
+  /** Global L2 norm before clipping. */
+  gradNorm: number | null;
+  learningRate: number;
+  /** Tokens trained on so far. */
+  tokens: number;
+  /** Of this step's evaluation, where it had one. */
+  valLoss: number | null;
+  committedMs: number;
+};
+
+/** What `GET /v1/runs/:run/events` streams; `id` grows by one. */
+export type RunEvent = {
+  id: number;
+  timeMs: number;
+} & (
+  | { type: "step"; metrics: StepMetrics }
+  | { type: "evaluation"; step: number; valLoss: number | null; tokens: number }
+  | { type: "state"; state: RunState }
+  | { type: "trainer"; trainer: string; change: "joined" | "restarted" | "lost" }
+  | { type: "conflict"; step: number; microbatch: number; shard: number }
+);

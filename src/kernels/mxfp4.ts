@@ -1,0 +1,153 @@
+import { AppError } from "../api/errors.ts";
+import type { Pointer } from "./arena.ts";
+import type { NoiseKey } from "./noise.ts";
+import { kernels } from "./runtime.ts";
+
+export const BLOCK_SIZE = 32;
+export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
+export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
+
+export const SCALE_RULES = ["floor", "rceil"] as const;
+export type ScaleRule = (typeof SCALE_RULES)[number];
+export type Prescale = 1 | 0.75;
+
+/** How elements are rounded; stochastic rounding names its noise. */
+export type Rounding =
+  | { mode: "nearest-even" | "nearest-away" }
+  | {
+      mode: "stochastic";
+      key: NoiseKey;
+      /** Index of `input[0]` in the tensor that the key names; even. */
+      firstElement: number;
+    };
+
+export type Quantizer = {
+  rounding: Rounding;
+  scale: ScaleRule;
+  prescale: Prescale;
+};
+
+/**
+ * MXFP4 of `length` f32 values, blocks of 32 along memory.
+ *
+ * Shapes:   elements u8 [length / 2], even index in the low nibble; scales u8 [length / 32];
+ *           input f32 [length], 16-byte aligned
+ * Special:  a NaN or infinity gives its block scale 255 and elements 0; a zero block gets scale 0
+ * Source:   OCP MX v1.0 §6.3; Algorithms 1 and 2 of arXiv 2502.20586
+ */
+export function quantizeMxfp4(
+  elements: Pointer,
+  scales: Pointer,
+  input: Pointer,
+  length: number,
+  quantizer: Quantizer,
+): void {
+  checkMultiple("length", length, BLOCK_SIZE);
+  checkAligned("input", input);
+  const { exports } = kernels();
+  const rule = SCALE_RULES.indexOf(quantizer.scale);
+  const { rounding, prescale } = quantizer;
+  if (rounding.mode !== "stochastic") {
+    const ties = rounding.mode === "nearest-even" ? 0 : 1;
+    exports.quantizeNearestMxfp4(elements, scales, input, length, ties, rule, prescale);
+    return;
+  }
+  checkMultiple("firstElement", rounding.firstElement, 2);
+  const [key0, key1] = rounding.key;
+  const firstPair = rounding.firstElement / 2;
+  if (firstPair + length / 2 > 2 ** 32) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected fewer than 2^33 elements in a tensor, got index ${rounding.firstElement}`,
+    );
+  }
+  exports.quantizeStochasticMxfp4(
+    elements, scales, input, length, rule, prescale, key0, key1, firstPair,
+  );
+}
+
+/** The values, times `factor` (4/3 for one tensor of Algorithm 2, else 1). out f32 [length]. */
+export function dequantizeMxfp4(
+  out: Pointer,
+  elements: Pointer,
+  scales: Pointer,
+  length: number,
+  factor: number,
+): void {
+  checkMultiple("length", length, BLOCK_SIZE);
+  checkAligned("out", out);
+  kernels().exports.dequantizeMxfp4(out, elements, scales, length, factor);
+}
+
+/** The sign vector S of one RHT: f32 ±1 [segmentLength] to `out`. */
+export function drawSigns(out: Pointer, segmentLength: SegmentLength, key: NoiseKey): void {
+  kernels().exports.signsF32(out, segmentLength, key[0], key[1]);
+}
+
+/**
+ * Blockwise RHT in place: each segment of `x` becomes H · diag(signs) · segment, H orthonormal.
+ *
+ * Shapes:   x f32 [length], length a multiple of segmentLength; signs f32 [segmentLength]
+ * Source:   Algorithm 3 of arXiv 2502.20586: signs before H
+ */
+export function hadamard(
+  x: Pointer,
+  length: number,
+  segmentLength: SegmentLength,
+  signs: Pointer,
+): void {
+  checkMultiple("length", length, segmentLength);
+  checkAligned("x", x);
+  kernels().exports.hadamardF32(x, length, segmentLength, signs);
+}
+
+/** Undoes `hadamard`: diag(signs) · H · segment. */
+export function hadamardInverse(
+  x: Pointer,
+  length: number,
+  segmentLength: SegmentLength,
+  signs: Pointer,
+): void {
+  checkMultiple("length", length, segmentLength);
+  checkAligned("x", x);
+  kernels().exports.hadamardInverseF32(x, length, segmentLength, signs);
+}
+
+/** Elements and scales of one operand, K-contiguous: [rows, k / 2] and [rows, k / 32]. */
+export type Mxfp4Operand = { elements: Pointer; scales: Pointer };
+
+/**
+ * out = factor · a · bᵀ, both operands in MXFP4, block products exact in integers, blocks summed
+ * in f32 in order of k.
+ *
+ * Shapes:   out f32 [m, n]; a [m, k]; b [n, k]; k a multiple of 32
+ */
+export function gemmMxfp4(
+  out: Pointer,
+  a: Mxfp4Operand,
+  b: Mxfp4Operand,
+  m: number,
+  n: number,
+  k: number,
+  factor: number,
+): void {
+  checkMultiple("k", k, BLOCK_SIZE);
+  kernels().exports.gemmMxfp4(
+    out, a.elements, a.scales, b.elements, b.scales, m, n, k, factor,
+  );
+}
+
+function checkMultiple(name: string, value: number, of: number): void {
+  if (!Number.isSafeInteger(value) || value < 0 || value % of !== 0) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected \`${name}\` to be a multiple of ${of}, got ${value}`,
+    );
+  }
+}
+
+function checkAligned(name: string, pointer: Pointer): void {
+  if (pointer % 16 !== 0) {
+    throw new RangeError(`Expected \`${name}\` to be 16-byte aligned, got address ${pointer}`);
+  }
+}

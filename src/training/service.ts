@@ -1,0 +1,32 @@
+import type { Frame } from "../api/frame.ts";
+import type {
+  Completion,
+  CompletionResponse,
+  Dataset,
+  Lease,
+  LeaseRequest,
+  LeaseResponse,
+  RunStatus,
+} from "../api/types.ts";
+
+/**
+ * What a trainer needs of a run, whoever provides it: `client` does over HTTP, a test in memory.
+ * Calls that fail for good throw an `AppError`; those worth repeating are repeated inside.
+ */
+export type TrainingService = {
+  status(): Promise<RunStatus>;
+  /** The next lease; waits a bounded time for one. */
+  lease(request: LeaseRequest): Promise<LeaseResponse>;
+  complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
+  /** A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it */
+  pull(shard: number, step: number): Promise<Frame>;
+  /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
+  push(
+    shard: number,
+    step: number,
+    microbatch: number,
+    frame: Uint8Array<ArrayBuffer>,
+  ): Promise<void>;
+  /** Token ids at `[start, start + length)` of the corpus. */
+  tokens(dataset: Dataset, start: number, length: number): Promise<Uint8Array>;
+};

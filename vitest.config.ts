@@ -1,0 +1,36 @@
+import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
+import { defineConfig } from "vitest/config";
+
+// `workerd`: everything that runs in the Worker, kernels included, inside the real runtime.
+// `node`: the command line, the client and the checks of the tree itself.
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: "./wrangler.toml" },
+            miniflare: { bindings: { LOCAL_MODE: "1" } },
+          }),
+        ],
+        test: {
+          name: "workerd",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/node/**"],
+          testTimeout: 120_000,
+          deps: {
+            // itty-durable's ES modules import each other without extensions.
+            optimizer: { ssr: { enabled: true, include: ["itty-durable"] } },
+          },
+        },
+      },
+      {
+        test: {
+          name: "node",
+          include: ["test/node/**/*.test.ts"],
+          testTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
