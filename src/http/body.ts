@@ -1,0 +1,120 @@
+/** Request bodies, read up to a bound. */
+import type { Context } from "hono";
+import type { z } from "zod";
+import { AppError, type ErrorCode } from "../api/errors.ts";
+
+const FIRST_BYTES = 64 * 1024;
+const MAX_JSON_BYTES = 64 * 1024;
+
+/**
+ * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused
+ * before it is read; a chunked one as soon as it passes the bound.
+ * Errors: `body_too_large`, `malformed_body` (Content-Length is no number)
+ */
+export async function readBody(
+  c: Context,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const declared = declaredBytes(c);
+  if (declared !== undefined && declared > maxBytes) {
+    throw tooLarge(maxBytes, `${declared}`);
+  }
+  if (!c.req.raw.body) return new Uint8Array(0);
+
+  let bytes = new Uint8Array(declared ?? Math.min(FIRST_BYTES, maxBytes));
+  let length = 0;
+  for await (const chunk of c.req.raw.body as ReadableStream<Uint8Array>) {
+    const end = length + chunk.length;
+    if (end > maxBytes) throw tooLarge(maxBytes, "more");
+    if (end > bytes.length) {
+      const larger = new Uint8Array(
+        Math.min(maxBytes, Math.max(end, 2 * bytes.length)),
+      );
+      larger.set(bytes.subarray(0, length));
+      bytes = larger;
+    }
+    bytes.set(chunk, length);
+    length = end;
+  }
+  return length === bytes.length ? bytes : bytes.slice(0, length);
+}
+
+/** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large` */
+export async function readJson(
+  c: Context,
+  maxBytes = MAX_JSON_BYTES,
+): Promise<unknown> {
+  const bytes = await readBody(c, maxBytes);
+  try {
+    return JSON.parse(
+      new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes),
+    );
+  } catch (cause) {
+    throw new AppError(
+      "malformed_json",
+      `Expected a body of JSON in UTF-8, got ${bytes.length} bytes that are none: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * The body as JSON of a schema.
+ * Errors: those of `readJson`, and `code` with the path, what was expected and what came
+ */
+export async function readValid<S extends z.ZodType>(
+  c: Context,
+  schema: S,
+  code: ErrorCode = "invalid_config",
+): Promise<z.output<S>> {
+  return checkSchema(schema, await readJson(c), code);
+}
+
+/** `value` as the schema parses it, or an `AppError` that names every place where it differs. */
+export function checkSchema<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  code: ErrorCode,
+): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) => {
+    const path = issue.path.map(String).join(".") || "body";
+    return `\`${path}\`: ${issue.message}, got ${shown(at(value, issue.path))}`;
+  });
+  throw new AppError(code, issues.join("; "));
+}
+
+function declaredBytes(c: Context): number | undefined {
+  const header = c.req.header("Content-Length");
+  if (header === undefined) return undefined;
+  if (!/^\d{1,15}$/.test(header)) {
+    throw new AppError(
+      "malformed_body",
+      `Expected Content-Length to be a number of bytes, got "${header}"`,
+    );
+  }
+  return Number(header);
+}
+
+function tooLarge(maxBytes: number, got: string): AppError {
+  return new AppError(
+    "body_too_large",
+    `Expected a body of at most ${maxBytes} bytes, got ${got}`,
+  );
+}
+
+function at(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (inner, key) =>
+      typeof inner === "object" && inner !== null
+        ? (inner as Record<PropertyKey, unknown>)[key]
+        : undefined,
+    value,
+  );
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+}

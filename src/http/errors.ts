@@ -1,0 +1,108 @@
+/**
+ * The one place where a refusal gets its status, and becomes a problem document (RFC 9457).
+ */
+import type { Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { AppError, type ErrorCode } from "../api/errors.ts";
+
+const PROBLEMS: Record<ErrorCode, readonly [ContentfulStatusCode, string]> = {
+  malformed_body: [400, "The body cannot be read"],
+  malformed_json: [400, "The body is not JSON"],
+  malformed_frame: [400, "The body is not a frame"],
+  digest_mismatch: [400, "The bytes differ from their digest"],
+  unauthorized: [401, "A token is needed"],
+  forbidden: [403, "Not allowed"],
+  route_not_found: [404, "No such route"],
+  run_not_found: [404, "No such run"],
+  shard_not_found: [404, "No such shard"],
+  dataset_not_found: [404, "No such dataset"],
+  method_not_allowed: [405, "The route has other methods"],
+  different_bytes: [409, "Other bytes are already there"],
+  different_completion: [409, "Other values are already there"],
+  future_step: [409, "The run has not reached this step"],
+  dataset_differs: [409, "The dataset has other content"],
+  dataset_in_use: [409, "A run uses the dataset"],
+  run_active: [409, "The run has not ended"],
+  wrong_state: [409, "The run's state does not allow it"],
+  fingerprint_differs: [409, "The trainer computes differently"],
+  step_gone: [410, "The run is past this step"],
+  run_ended: [410, "The run has ended"],
+  length_required: [411, "Content-Length is needed"],
+  body_too_large: [413, "The body is too large"],
+  unsupported_media_type: [415, "The body has another content type"],
+  range_not_satisfiable: [416, "The range is outside"],
+  invalid_option: [422, "An option is not valid"],
+  invalid_config: [422, "The configuration is not valid"],
+  invalid_name: [422, "The name is not valid"],
+  invalid_number: [422, "The number is not valid"],
+  shape_mismatch: [422, "The shape does not fit"],
+  unsupported_dtype: [422, "The dtype is not supported here"],
+  name_collision: [422, "Two tensors would have one name"],
+  step_not_reached: [425, "Not at this step yet"],
+  unavailable: [503, "Try again"],
+};
+
+/** Seconds; our own client retries sooner and with growing pauses. */
+const RETRY_AFTER = "1";
+
+/** Answer an error: a refusal as its problem document, a bug as a bare 500 after logging it. */
+export function answerError(error: unknown, c: Context): Response {
+  if (error instanceof AppError) return problem(c, error.code, error.message);
+  if (isTransient(error)) {
+    console.warn(error);
+    return problem(
+      c,
+      "unavailable",
+      "The object behind this route restarted; repeat the request",
+    );
+  }
+  console.error(error);
+  return write(
+    { type: "about:blank", title: "Internal Server Error", status: 500 },
+    500,
+  );
+}
+
+function problem(c: Context, code: ErrorCode, detail: string): Response {
+  const [status, title] = PROBLEMS[code];
+  const response = write(
+    {
+      type: `urn:mxfp4-edge:problem:${code}`,
+      title,
+      status,
+      detail,
+      instance: c.req.path,
+      code,
+    },
+    status,
+  );
+  if (status === 401) response.headers.set("WWW-Authenticate", "Bearer");
+  if (status === 425 || status === 503)
+    response.headers.set("Retry-After", RETRY_AFTER);
+  if (code === "method_not_allowed") {
+    // RFC 9110 §15.5.6; `app.ts` found them before it refused.
+    response.headers.set("Allow", c.res.headers.get("Allow") ?? "");
+  }
+  return response;
+}
+
+function write(document: object, status: ContentfulStatusCode): Response {
+  return new Response(JSON.stringify(document), {
+    status,
+    headers: {
+      "Content-Type": "application/problem+json",
+      "Cache-Control": "no-store",
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+}
+
+/** The platform marks an object's failure that a second try may not meet. */
+function isTransient(error: unknown): boolean {
+  return (
+    typeof error === "object" &&
+    error !== null &&
+    "retryable" in error &&
+    error.retryable === true
+  );
+}

@@ -1,0 +1,12 @@
+import kernelModule from "../build/kernels.wasm";
+import { app } from "./http/app.ts";
+import { loadKernels } from "./kernels/runtime.ts";
+
+loadKernels(kernelModule);
+
+export { Run } from "./objects/run.ts";
+export { ParameterShard } from "./objects/parameter-shard.ts";
+export { Directory } from "./objects/directory.ts";
+export { Trainer } from "./hosted/trainer-object.ts";
+
+export default app;
