@@ -73,6 +73,24 @@ export type RunConfig = {
   snapshotSteps: number;
 };
 
+/** What `POST /v1/runs` takes; everything but the dataset's name has a default. */
+export type RunRequest = {
+  /** An id of the caller's choice, so that repeating the request creates one run. */
+  run?: string | undefined;
+  /** Its name. */
+  dataset: string;
+  model?: Partial<Omit<ModelShape, "vocabulary">> | undefined;
+  optimizer?: Partial<OptimizerConfig> | undefined;
+  evaluation?: Partial<EvaluationConfig> | undefined;
+} & {
+  [
+    Key in Exclude<
+      keyof RunConfig,
+      "dataset" | "model" | "optimizer" | "evaluation"
+    >
+  ]?: RunConfig[Key] | undefined;
+};
+
 export type RunState =
   "running" | "paused" | "finished" | "cancelled" | "diverged";
 
@@ -103,6 +121,26 @@ export type RunStatus = {
   valLoss: number | null;
   createdMs: number;
 };
+
+/** One line of `GET /v1/runs`. */
+export type RunSummary = {
+  run: string;
+  /** Name of its dataset. */
+  dataset: string;
+  /** Whether it has reached a state that it does not leave. */
+  ended: boolean;
+  createdMs: number;
+};
+
+/** Start hosted trainers, or issue a token with which others join. */
+export type TrainersRequest = { count: number } | { join: true };
+
+/** What `POST /v1/runs/:run/trainers` answers, by what was asked. */
+export type TrainersResponse =
+  { trainers: string[] } | { token: string; expiresMs: number };
+
+/** What `PATCH /v1/runs/:run` takes. */
+export type StateRequest = { state: "paused" | "running" | "cancelled" };
 
 export type LeaseKind = "train" | "eval";
 
@@ -161,6 +199,10 @@ export type RunEvent = {
   | { type: "step"; metrics: StepMetrics }
   | { type: "evaluation"; step: number; valLoss: number | null; tokens: number }
   | { type: "state"; state: RunState }
-  | { type: "trainer"; trainer: string; change: "joined" | "restarted" | "lost" }
+  | {
+      type: "trainer";
+      trainer: string;
+      change: "joined" | "restarted" | "lost";
+    }
   | { type: "conflict"; step: number; microbatch: number; shard: number }
 );

@@ -1,0 +1,159 @@
+/** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
+import { z } from "zod";
+import { AppError } from "../api/errors.ts";
+import { RECIPES } from "../api/recipe.ts";
+import {
+  type Dataset,
+  type RunConfig,
+  type RunRequest,
+  WIRE_DTYPES,
+} from "../api/types.ts";
+import { checkTrainingShape } from "../model/config.ts";
+import { parameterTable } from "../model/parameters.ts";
+import { splitTokens } from "./data.ts";
+import {
+  CHUNK_LENGTH,
+  MAX_SHARD_LENGTH,
+  MAX_SHARDS,
+  shardRanges,
+} from "./sharding.ts";
+
+/** A frame's step is a u32, and a run keeps a few rows a step. */
+const MAX_STEPS = 1_000_000;
+const MAX_MICROBATCHES = 256;
+/** Of one microbatch: its activations and logits must fit an isolate. */
+const MAX_MICROBATCH_TOKENS = 16_384;
+const MAX_LOGITS = 8 * 1024 * 1024;
+
+/** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
+export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
+export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
+
+const count = (max: number) => z.int().min(1).max(max);
+const positive = z.number().gt(0).max(1e6);
+const fraction = z.number().min(0).max(1);
+
+const modelSchema = z.strictObject({
+  layers: count(64).default(4),
+  width: count(4096).default(128),
+  heads: count(64).default(4),
+  context: count(4096).default(128),
+});
+
+const optimizerSchema = z.strictObject({
+  learningRate: positive.default(3e-3),
+  finalLearningRateRatio: fraction.default(0.1),
+  warmupSteps: z.int().min(0).max(MAX_STEPS).default(50),
+  beta1: z.number().min(0).lt(1).default(0.9),
+  beta2: z.number().min(0).lt(1).default(0.99),
+  epsilon: positive.default(1e-8),
+  weightDecay: z.number().min(0).max(1e3).default(0.1),
+  clip: positive.default(1),
+});
+
+const evaluationSchema = z.strictObject({
+  interval: count(MAX_STEPS).default(100),
+  microbatches: count(1024).default(8),
+});
+
+/** Unknown keys are refused; the defaults are the default run. */
+export const runRequestSchema = z.strictObject({
+  run: z.string().regex(RUN_PATTERN).optional(),
+  dataset: z.string().regex(NAME_PATTERN),
+  model: modelSchema.prefault({}),
+  recipe: z.enum(RECIPES).default("mxfp4-rht-sr"),
+  gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
+  steps: count(MAX_STEPS).default(800),
+  microbatches: count(MAX_MICROBATCHES).default(4),
+  sequences: count(1024).default(2),
+  optimizer: optimizerSchema.prefault({}),
+  evaluation: evaluationSchema.prefault({}),
+  shards: count(MAX_SHARDS).default(2),
+  snapshotSteps: count(MAX_STEPS).default(100),
+});
+
+/** A request with its defaults filled in. */
+export type ParsedRunRequest = z.output<typeof runRequestSchema>;
+
+// What clients send and what the schema takes are one type.
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
+true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
+
+/**
+ * The configuration of a run over `dataset`, every rule that spans several fields checked.
+ * Errors: `invalid_config`, with all that is wrong
+ */
+export function completeConfig(
+  request: ParsedRunRequest,
+  dataset: Dataset,
+): RunConfig {
+  const { run: _run, dataset: _name, ...rest } = request;
+  const config: RunConfig = {
+    ...rest,
+    dataset,
+    model: { ...request.model, vocabulary: dataset.vocabulary },
+  };
+  const problems = [
+    ...shapeProblems(config),
+    ...sizeProblems(config),
+    ...dataProblems(config),
+  ];
+  if (problems.length > 0) {
+    throw new AppError("invalid_config", problems.join("; "));
+  }
+  return config;
+}
+
+function shapeProblems({ model, sequences }: RunConfig): string[] {
+  try {
+    checkTrainingShape(model, sequences);
+    return [];
+  } catch (error) {
+    if (error instanceof AppError) return [error.message];
+    throw error;
+  }
+}
+
+function sizeProblems({ model, sequences, shards }: RunConfig): string[] {
+  const problems: string[] = [];
+  const tokens = sequences * model.context;
+  if (tokens > MAX_MICROBATCH_TOKENS) {
+    problems.push(
+      `Expected at most ${MAX_MICROBATCH_TOKENS} tokens in a microbatch, got ${sequences} sequences of ${model.context} = ${tokens}`,
+    );
+  }
+  if (tokens * model.vocabulary > MAX_LOGITS) {
+    problems.push(
+      `Expected at most ${MAX_LOGITS} logits in a microbatch, got ${tokens} tokens of ${model.vocabulary}`,
+    );
+  }
+  if (model.width % model.heads !== 0) return problems;
+  const { length } = parameterTable(model);
+  const chunks = Math.ceil(length / CHUNK_LENGTH);
+  if (shards > chunks) {
+    problems.push(
+      `Expected \`shards\` to be at most ${chunks}, one for each ${CHUNK_LENGTH} of ${length} parameters, got ${shards}`,
+    );
+    return problems;
+  }
+  const largest = Math.max(
+    ...shardRanges(length, shards).map((range) => range.length),
+  );
+  if (largest > MAX_SHARD_LENGTH) {
+    problems.push(
+      `Expected shards of at most ${MAX_SHARD_LENGTH} parameters, got ${largest}: ${length} parameters in ${shards} shards`,
+    );
+  }
+  return problems;
+}
+
+function dataProblems({ dataset, model }: RunConfig): string[] {
+  const { train, heldOut } = splitTokens(dataset.tokens);
+  const needed = model.context + 1;
+  const shorter = Math.min(train.length, heldOut.length);
+  if (shorter >= needed) return [];
+  return [
+    `Expected at least ${needed} tokens (context + 1) in both splits, got ${train.length} to train on and ${heldOut.length} held out of ${dataset.tokens}`,
+  ];
+}

@@ -1,0 +1,143 @@
+/**
+ * The loop of every trainer. A lease names a microbatch; parameters come from the shards at the
+ * lease's step, the gradient goes back to them, and the completion, once every shard has
+ * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
+ */
+import { AppError } from "../api/errors.ts";
+import { encodeFrame, type Frame } from "../api/frame.ts";
+import {
+  hasEnded,
+  type Lease,
+  type LeaseRequest,
+  type LeaseResponse,
+  type RunState,
+  type ShardRange,
+} from "../api/types.ts";
+import { readBatch } from "./data.ts";
+import { computeMicrobatch, type RunPlan } from "./microbatch.ts";
+import type { TrainingService } from "./service.ts";
+import { TokenCache } from "./token-cache.ts";
+
+/** Why a trainer's loop returned. */
+export type TrainingOutcome = "ended" | "stopped" | "out-of-budget";
+
+export type TrainingBounds = {
+  signal?: AbortSignal;
+  /** Stop taking leases after so long. */
+  budgetMs?: number;
+};
+
+/** Refusals that say no more than that the lease is old: take another. */
+const OLD_LEASE = new Set(["step_gone", "run_ended"]);
+
+/** One trainer of one run. `train` may be called again: it goes on where it stopped. */
+export class RunTrainer {
+  readonly #service: TrainingService;
+  readonly #identity: LeaseRequest;
+  #plan: RunPlan | undefined;
+  #tokens: TokenCache | undefined;
+  /** Parameters of `step`, one frame a shard. */
+  #pulled: { step: number; frames: Frame[] } | undefined;
+  #next: Lease | null = null;
+  #state: RunState | undefined;
+
+  constructor(service: TrainingService, identity: LeaseRequest) {
+    this.#service = service;
+    this.#identity = identity;
+  }
+
+  /** The run's state as last heard. */
+  get state(): RunState | undefined {
+    return this.#state;
+  }
+
+  /** Compute leases until the run has ended, the signal comes or the budget is spent. */
+  async train({
+    signal,
+    budgetMs = Infinity,
+  }: TrainingBounds = {}): Promise<TrainingOutcome> {
+    const endMs = Date.now() + budgetMs;
+    while (!signal?.aborted) {
+      if (Date.now() >= endMs) return "out-of-budget";
+      const lease =
+        this.#next ?? this.#heard(await this.#service.lease(this.#identity));
+      this.#next = null;
+      if (lease) await this.#computeUnlessOld(lease);
+      if (this.#state && hasEnded(this.#state)) return "ended";
+    }
+    return "stopped";
+  }
+
+  async #computeUnlessOld(lease: Lease): Promise<void> {
+    try {
+      this.#next = await this.#compute(lease);
+    } catch (error) {
+      if (!(error instanceof AppError && OLD_LEASE.has(error.code)))
+        throw error;
+    }
+  }
+
+  /** One lease; returns the next. */
+  async #compute(lease: Lease): Promise<Lease | null> {
+    const plan = (this.#plan ??= await this.#service.status());
+    const { config } = plan;
+    const tokens = (this.#tokens ??= new TokenCache(
+      config.dataset.tokens,
+      (start, length) => this.#service.tokens(config.dataset, start, length),
+    ));
+    const [frames, batch] = await Promise.all([
+      this.#pull(plan, lease.step),
+      readBatch(config, lease, (start, length) => tokens.read(start, length)),
+    ]);
+    const result = computeMicrobatch(plan, frames, batch, lease);
+    await Promise.all(
+      result.payloads.map((payload, index) =>
+        this.#push(plan, plan.shards[index]!, lease, payload),
+      ),
+    );
+    return this.#heard(
+      await this.#service.complete(lease, {
+        trainer: this.#identity.trainer,
+        bootId: this.#identity.bootId,
+        lossSum: Number.isFinite(result.lossSum) ? result.lossSum : null,
+        tokens: result.tokens,
+      }),
+    );
+  }
+
+  async #pull(plan: RunPlan, step: number): Promise<Frame[]> {
+    if (this.#pulled?.step === step) return this.#pulled.frames;
+    // Let go of the old step first, so that two never are in memory.
+    this.#pulled = undefined;
+    const frames = await Promise.all(
+      plan.shards.map((shard) => this.#service.pull(shard.index, step)),
+    );
+    this.#pulled = { step, frames };
+    return frames;
+  }
+
+  async #push(
+    plan: RunPlan,
+    shard: ShardRange,
+    lease: Lease,
+    payload: Uint8Array,
+  ): Promise<void> {
+    const frame = await encodeFrame(
+      {
+        kind: "gradient",
+        dtype: plan.config.gradientDtype,
+        step: lease.step,
+        microbatch: lease.index,
+        start: shard.start,
+        length: shard.length,
+      },
+      payload,
+    );
+    await this.#service.push(shard.index, lease.step, lease.index, frame);
+  }
+
+  #heard({ state, lease }: LeaseResponse): Lease | null {
+    this.#state = state;
+    return lease;
+  }
+}
