@@ -4,6 +4,7 @@ import { authenticate } from "./auth.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { healthRoutes } from "./health-routes.ts";
+import { tensorRoutes } from "./tensor-routes.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
@@ -14,6 +15,7 @@ app.onError(answerError);
 app.use(authenticate);
 
 app.route("/", healthRoutes);
+app.route("/", tensorRoutes);
 
 app.notFound((c) => {
   const allowed = METHODS.filter((method) => isRoute(method, c.req.path));

@@ -82,7 +82,7 @@ export function checkSchema<S extends z.ZodType>(
     const path = issue.path.map(String).join(".") || "body";
     return `\`${path}\`: ${issue.message}, got ${shown(at(value, issue.path))}`;
   });
-  throw new AppError(code, issues.join("; "));
+  throw new AppError(code, `Expected valid input: ${issues.join("; ")}`);
 }
 
 function declaredBytes(c: Context): number | undefined {

@@ -1,0 +1,90 @@
+/** The dtypes of safetensors, by their names there, and the way of the float ones to f32 and back. */
+import type { Pointer } from "../kernels/arena.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";
+
+/** Bits of one element. */
+export const DTYPE_BITS = {
+  F64: 64,
+  I64: 64,
+  U64: 64,
+  C64: 64,
+  F32: 32,
+  I32: 32,
+  U32: 32,
+  F16: 16,
+  BF16: 16,
+  I16: 16,
+  U16: 16,
+  F8_E4M3: 8,
+  F8_E5M2: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  I8: 8,
+  U8: 8,
+  BOOL: 8,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F4: 4,
+} as const;
+
+export type Dtype = keyof typeof DTYPE_BITS;
+
+/** Those that can be loaded as f32. */
+export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
+export type FloatDtype = (typeof FLOAT_DTYPES)[number];
+
+export function isDtype(name: unknown): name is Dtype {
+  return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
+}
+
+export function isFloat(dtype: Dtype): dtype is FloatDtype {
+  return (FLOAT_DTYPES as readonly Dtype[]).includes(dtype);
+}
+
+/** Bytes of `length` elements; a fraction where sub-byte elements do not fill the last byte. */
+export function dtypeBytes(dtype: Dtype, length: number): number {
+  return (length * DTYPE_BITS[dtype]) / 8;
+}
+
+/**
+ * Write little-endian `bytes` as f32 to `out`. F64 is rounded to nearest even, the rest is exact.
+ * Inside `arena.scope`; `out` f32 [bytes / dtypeBytes(dtype, 1)].
+ */
+export function loadFloats(
+  out: Pointer,
+  dtype: FloatDtype,
+  bytes: Uint8Array,
+): void {
+  const { arena } = kernels();
+  const length = bytes.length / dtypeBytes(dtype, 1);
+  if (dtype === "F32") {
+    arena.u8(out, bytes.length).set(bytes);
+  } else if (dtype === "BF16") {
+    arena.scope(() => decodeBf16(out, arena.copyIn(bytes), length));
+  } else {
+    // A copy, because a view of 2 or 8 bytes an element must start at a multiple of them.
+    const { buffer } = bytes.slice();
+    const values =
+      dtype === "F16" ? new Float16Array(buffer) : new Float64Array(buffer);
+    arena.f32(out, length).set(values);
+  }
+}
+
+/** Little-endian bytes of the f32 [length] at `x`, rounded to nearest even. Inside `arena.scope`. */
+export function storeFloats(
+  dtype: Exclude<FloatDtype, "F64">,
+  x: Pointer,
+  length: number,
+): Uint8Array<ArrayBuffer> {
+  const { arena } = kernels();
+  if (dtype === "F32") return arena.u8(x, length * 4).slice();
+  if (dtype === "F16")
+    return new Uint8Array(new Float16Array(arena.f32(x, length)).buffer);
+  return arena.scope(() => {
+    const bits = arena.alloc(length * 2);
+    encodeBf16(bits, x, length);
+    return arena.u8(bits, length * 2).slice();
+  });
+}

@@ -1,0 +1,74 @@
+import { env } from "cloudflare:workers";
+import { expect } from "vitest";
+import kernelModule from "../../build/kernels.wasm";
+import { app } from "../../src/http/app.ts";
+import type { Env } from "../../src/http/env.ts";
+import { loadKernels } from "../../src/kernels/runtime.ts";
+
+loadKernels(kernelModule);
+
+export const ORIGIN = "http://127.0.0.1:8787";
+
+/** The Worker's bindings; `LOCAL_MODE` is on unless `changes` says otherwise. */
+export function envWith(changes: Partial<Env> = {}): Env {
+  return { ...(env as unknown as Env), LOCAL_MODE: "1", ...changes };
+}
+
+export async function send(
+  path: string,
+  init: RequestInit = {},
+  changes: Partial<Env> = {},
+): Promise<Response> {
+  return app.request(ORIGIN + path, init, envWith(changes));
+}
+
+export function post(
+  path: string,
+  body: BodyInit,
+  contentType = "application/octet-stream",
+): Promise<Response> {
+  return send(path, {
+    method: "POST",
+    body,
+    headers: { "Content-Type": contentType },
+  });
+}
+
+export async function bytesOf(response: Response): Promise<Uint8Array> {
+  if (response.status !== 200) {
+    throw new Error(`${response.status} ${await response.text()}`);
+  }
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+export type Problem = {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  instance: string;
+  code: string;
+};
+
+/** The problem document of a refusal, after checking what all of them promise. */
+export async function problemOf(
+  response: Response,
+  status: number,
+  code: string,
+): Promise<Problem> {
+  const text = await response.text();
+  expect.soft(response.status, text).toBe(status);
+  expect
+    .soft(response.headers.get("Content-Type"))
+    .toBe("application/problem+json");
+  const problem = JSON.parse(text) as Problem;
+  expect.soft(problem).toMatchObject({
+    type: `urn:mxfp4-edge:problem:${code}`,
+    status,
+    code,
+  });
+  expect.soft(problem.title.length).toBeGreaterThan(0);
+  expect.soft(problem.detail).toMatch(/^Expected /);
+  expect.soft(text).not.toMatch(/\bat .*\.ts:/);
+  return problem;
+}
