@@ -6,6 +6,19 @@ export { adamWF32 } from "./adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./bf16";
 export { cosine, normalF32 } from "./normal";
 export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./vector";
+export { attentionBackwardF32, attentionForwardF32, attentionScratchBytes } from "./attention";
+export { biasBackwardF32, biasForwardF32 } from "./bias";
+export { embeddingBackwardF32, embeddingForwardF32 } from "./embedding";
+export { expF32 } from "./exp";
+export { geluBackwardF32, geluForwardF32 } from "./gelu";
+export { gemmF32, packF32 } from "./gemm-f32";
+export { layerNormBackwardF32, layerNormForwardF32 } from "./layer-norm";
+export { fusesMadd } from "./probe";
+export {
+  softmaxCrossEntropyBackwardF32,
+  softmaxCrossEntropyForwardF32,
+} from "./softmax-cross-entropy";
+export { transposeF32 } from "./transpose";
 export { fillNoise } from "./noise";
 
 /** First address that the kernels' own tables do not use. */

@@ -45,4 +45,55 @@ export type KernelExports = {
     rootCorrection2: number, epsilon: number, decay: number,
   ): void;
   cosine(x: number): number;
+
+  // Matrix products
+  packF32(
+    out: Pointer, source: Pointer, rows: number, k: number,
+    rowStride: number, kStride: number, width: number, roundToBf16: number,
+  ): void;
+  gemmF32(
+    out: Pointer, outStride: number, aPanels: Pointer, bPanels: Pointer,
+    m: number, n: number, k: number, accumulate: number,
+  ): void;
+  transposeF32(out: Pointer, source: Pointer, rows: number, columns: number): void;
+  fusesMadd(): number;
+
+  // Layers
+  expF32(out: Pointer, x: Pointer, length: number): void;
+  embeddingForwardF32(
+    out: Pointer, tokens: Pointer, tokenEmbedding: Pointer, positionEmbedding: Pointer,
+    sequences: number, length: number, width: number,
+  ): void;
+  embeddingBackwardF32(
+    dTokenEmbedding: Pointer, dPositionEmbedding: Pointer, dOut: Pointer, tokens: Pointer,
+    sequences: number, length: number, width: number,
+  ): void;
+  biasForwardF32(out: Pointer, bias: Pointer, rows: number, columns: number): void;
+  biasBackwardF32(dBias: Pointer, dOut: Pointer, rows: number, columns: number): void;
+  layerNormForwardF32(
+    out: Pointer, mean: Pointer, rstd: Pointer, x: Pointer, weight: Pointer, bias: Pointer,
+    rows: number, width: number,
+  ): void;
+  layerNormBackwardF32(
+    dX: Pointer, dWeight: Pointer, dBias: Pointer, dOut: Pointer, x: Pointer,
+    mean: Pointer, rstd: Pointer, weight: Pointer, rows: number, width: number,
+  ): void;
+  geluForwardF32(out: Pointer, x: Pointer, length: number): void;
+  geluBackwardF32(dX: Pointer, dOut: Pointer, x: Pointer, length: number): void;
+  attentionScratchBytes(length: number, headWidth: number): number;
+  attentionForwardF32(
+    out: Pointer, logSumExp: Pointer, qkv: Pointer, scratch: Pointer,
+    sequences: number, length: number, heads: number, headWidth: number,
+  ): void;
+  attentionBackwardF32(
+    dQkv: Pointer, dOut: Pointer, qkv: Pointer, logSumExp: Pointer, scratch: Pointer,
+    sequences: number, length: number, heads: number, headWidth: number,
+  ): void;
+  softmaxCrossEntropyForwardF32(
+    logSumExp: Pointer, logits: Pointer, targets: Pointer, rows: number, vocabulary: number,
+  ): number;
+  softmaxCrossEntropyBackwardF32(
+    dLogits: Pointer, logits: Pointer, logSumExp: Pointer, targets: Pointer,
+    rows: number, vocabulary: number, gradientScale: number,
+  ): void;
 };

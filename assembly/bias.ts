@@ -1,0 +1,37 @@
+/**
+ * Every row of `out` becomes `bias`: what a linear layer's GEMM then adds its products to.
+ *
+ * Shapes:   out f32 [rows, columns]; bias f32 [columns]
+ */
+export function biasForwardF32(out: usize, bias: usize, rows: i32, columns: i32): void {
+  assert(rows >= 0 && columns >= 0, "sizes must not be negative");
+
+  const rowBytes = <usize>columns << 2;
+  for (let row = 0; row < rows; row++) {
+    memory.copy(out, bias, rowBytes);
+    out += rowBytes;
+  }
+}
+
+/**
+ * dBias[j] += Σ dOut[row, j], rows in order.
+ *
+ * Shapes:   dBias f32 [columns]; dOut f32 [rows, columns]
+ */
+export function biasBackwardF32(dBias: usize, dOut: usize, rows: i32, columns: i32): void {
+  assert(rows >= 0 && columns >= 0, "sizes must not be negative");
+
+  const rowBytes = <usize>columns << 2;
+  const whole = columns & ~3;
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < whole; j += 4) {
+      const at = <usize>j << 2;
+      v128.store(dBias + at, f32x4.add(v128.load(dBias + at), v128.load(dOut + at)));
+    }
+    for (let j = whole; j < columns; j++) {
+      const at = <usize>j << 2;
+      store<f32>(dBias + at, load<f32>(dBias + at) + load<f32>(dOut + at));
+    }
+    dOut += rowBytes;
+  }
+}

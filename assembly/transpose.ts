@@ -1,0 +1,52 @@
+/**
+ * out[j, i] = source[i, j].
+ *
+ * Shapes:   out f32 [columns, rows]; source f32 [rows, columns]; they do not overlap
+ */
+export function transposeF32(out: usize, source: usize, rows: i32, columns: i32): void {
+  assert(rows >= 0 && columns >= 0, "sizes must not be negative");
+
+  const outStride = <usize>rows << 2;
+  const sourceStride = <usize>columns << 2;
+  const wholeRows = rows & ~3;
+  const wholeColumns = columns & ~3;
+  for (let i = 0; i < wholeRows; i += 4) {
+    for (let j = 0; j < wholeColumns; j += 4) {
+      const from = source + <usize>i * sourceStride + (<usize>j << 2);
+      const to = out + <usize>j * outStride + (<usize>i << 2);
+      transposeTile(to, outStride, from, sourceStride);
+    }
+  }
+  // The right edge, then the bottom edge.
+  for (let i = 0; i < rows; i++) {
+    const first = i < wholeRows ? wholeColumns : 0;
+    for (let j = first; j < columns; j++) {
+      const value = load<f32>(source + <usize>i * sourceStride + (<usize>j << 2));
+      store<f32>(out + <usize>j * outStride + (<usize>i << 2), value);
+    }
+  }
+}
+
+/** A 4 × 4 tile of f32; strides in bytes. */
+// @ts-ignore: decorator
+@inline
+export function transposeTile(
+  out: usize,
+  outStride: usize,
+  source: usize,
+  sourceStride: usize,
+): void {
+  const r0 = v128.load(source);
+  const r1 = v128.load(source + sourceStride);
+  const r2 = v128.load(source + 2 * sourceStride);
+  const r3 = v128.load(source + 3 * sourceStride);
+  // [a0 b0 a1 b1], [a2 b2 a3 b3] of rows a, b; then pairs of rows side by side.
+  const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+  const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+  const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+  const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+  v128.store(out, v128.shuffle<f64>(low01, low23, 0, 2));
+  v128.store(out + outStride, v128.shuffle<f64>(low01, low23, 1, 3));
+  v128.store(out + 2 * outStride, v128.shuffle<f64>(high01, high23, 0, 2));
+  v128.store(out + 3 * outStride, v128.shuffle<f64>(high01, high23, 1, 3));
+}
