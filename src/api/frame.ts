@@ -123,14 +123,18 @@ export async function decodeFrame(
 
 /** SHA-256 of all but the digest's own field. */
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const covered = new Uint8Array(bytes.length - (FRAME_HEADER_BYTES - DIGEST_OFFSET));
+  const covered = new Uint8Array(
+    bytes.length - (FRAME_HEADER_BYTES - DIGEST_OFFSET),
+  );
   covered.set(bytes.subarray(0, DIGEST_OFFSET));
   covered.set(bytes.subarray(FRAME_HEADER_BYTES), DIGEST_OFFSET);
   return new Uint8Array(await crypto.subtle.digest("SHA-256", covered));
 }
 
 function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
 }
 
 function malformed(expected: string, got: string | number): AppError {

@@ -30,7 +30,9 @@ export class Arena {
     try {
       const result = body();
       if (isThenable(result)) {
-        throw new TypeError("Expected a synchronous scope, got one that returns a promise");
+        throw new TypeError(
+          "Expected a synchronous scope, got one that returns a promise",
+        );
       }
       return result;
     } finally {

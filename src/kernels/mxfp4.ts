@@ -49,7 +49,15 @@ export function quantizeMxfp4(
   const { rounding, prescale } = quantizer;
   if (rounding.mode !== "stochastic") {
     const ties = rounding.mode === "nearest-even" ? 0 : 1;
-    exports.quantizeNearestMxfp4(elements, scales, input, length, ties, rule, prescale);
+    exports.quantizeNearestMxfp4(
+      elements,
+      scales,
+      input,
+      length,
+      ties,
+      rule,
+      prescale,
+    );
     return;
   }
   checkMultiple("firstElement", rounding.firstElement, 2);
@@ -62,7 +70,15 @@ export function quantizeMxfp4(
     );
   }
   exports.quantizeStochasticMxfp4(
-    elements, scales, input, length, rule, prescale, key0, key1, firstPair,
+    elements,
+    scales,
+    input,
+    length,
+    rule,
+    prescale,
+    key0,
+    key1,
+    firstPair,
   );
 }
 
@@ -80,7 +96,11 @@ export function dequantizeMxfp4(
 }
 
 /** The sign vector S of one RHT: f32 ±1 [segmentLength] to `out`. */
-export function drawSigns(out: Pointer, segmentLength: SegmentLength, key: NoiseKey): void {
+export function drawSigns(
+  out: Pointer,
+  segmentLength: SegmentLength,
+  key: NoiseKey,
+): void {
   kernels().exports.signsF32(out, segmentLength, key[0], key[1]);
 }
 
@@ -133,7 +153,15 @@ export function gemmMxfp4(
 ): void {
   checkMultiple("k", k, BLOCK_SIZE);
   kernels().exports.gemmMxfp4(
-    out, a.elements, a.scales, b.elements, b.scales, m, n, k, factor,
+    out,
+    a.elements,
+    a.scales,
+    b.elements,
+    b.scales,
+    m,
+    n,
+    k,
+    factor,
   );
 }
 
@@ -148,6 +176,8 @@ function checkMultiple(name: string, value: number, of: number): void {
 
 function checkAligned(name: string, pointer: Pointer): void {
   if (pointer % 16 !== 0) {
-    throw new RangeError(`Expected \`${name}\` to be 16-byte aligned, got address ${pointer}`);
+    throw new RangeError(
+      `Expected \`${name}\` to be 16-byte aligned, got address ${pointer}`,
+    );
   }
 }

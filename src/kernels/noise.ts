@@ -44,7 +44,12 @@ export function noiseKey(
 ): NoiseKey {
   let key0 = 0x243f6a88;
   let key1 = 0x85a308d3;
-  const words = [seed >>> 0, Math.floor(seed / 2 ** 32), purpose, ...coordinates];
+  const words = [
+    seed >>> 0,
+    Math.floor(seed / 2 ** 32),
+    purpose,
+    ...coordinates,
+  ];
   for (const word of words) {
     key0 = mix(key0 ^ word);
     key1 = mix((key1 + word + 0x9e3779b9) ^ key0);

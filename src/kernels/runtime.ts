@@ -17,8 +17,15 @@ export function loadKernels(module: WebAssembly.Module): Kernels {
   const instance = new WebAssembly.Instance(module, {
     env: {
       memory,
-      abort: (_message: number, _file: number, line: number, column: number) => {
-        throw new Error(`A kernel's assertion failed at line ${line}:${column}`);
+      abort: (
+        _message: number,
+        _file: number,
+        line: number,
+        column: number,
+      ) => {
+        throw new Error(
+          `A kernel's assertion failed at line ${line}:${column}`,
+        );
       },
     },
   });

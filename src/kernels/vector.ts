@@ -4,7 +4,12 @@ import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 
 /** out = a + b; `out` may be `a` or `b`. f32 [length] each. */
-export function add(out: Pointer, a: Pointer, b: Pointer, length: number): void {
+export function add(
+  out: Pointer,
+  a: Pointer,
+  b: Pointer,
+  length: number,
+): void {
   kernels().exports.addF32(out, a, b, length);
 }
 
@@ -31,7 +36,14 @@ export function encodeBf16Stochastic(
   key: NoiseKey,
   firstElement: number,
 ): void {
-  kernels().exports.encodeBf16Stochastic(out, x, length, key[0], key[1], firstElement / 2);
+  kernels().exports.encodeBf16Stochastic(
+    out,
+    x,
+    length,
+    key[0],
+    key[1],
+    firstElement / 2,
+  );
 }
 
 /** f32 values of bf16 bits. out f32 [length]; bits u16 [length]. */
@@ -52,7 +64,14 @@ export function drawNormal(
   key: NoiseKey,
   firstElement: number,
 ): void {
-  kernels().exports.normalF32(out, length, deviation, key[0], key[1], firstElement);
+  kernels().exports.normalF32(
+    out,
+    length,
+    deviation,
+    key[0],
+    key[1],
+    firstElement,
+  );
 }
 
 export type AdamWStep = {
@@ -84,8 +103,14 @@ export function adamW(
   const correction1 = 1 - power(step.beta1, step.updates);
   const correction2 = 1 - power(step.beta2, step.updates);
   kernels().exports.adamWF32(
-    parameters, m, v, gradient, length,
-    step.gradientScale, step.beta1, step.beta2,
+    parameters,
+    m,
+    v,
+    gradient,
+    length,
+    step.gradientScale,
+    step.beta1,
+    step.beta2,
     step.learningRate / correction1,
     Math.sqrt(correction2),
     step.epsilon,
@@ -101,7 +126,11 @@ export function cosine(x: number): number {
 /** base^exponent for a whole exponent ≥ 0, by squaring. */
 function power(base: number, exponent: number): number {
   let result = 1;
-  for (let factor = base, rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
+  for (
+    let factor = base, rest = exponent;
+    rest > 0;
+    rest = Math.floor(rest / 2)
+  ) {
     if (rest % 2 === 1) result *= factor;
     factor *= factor;
   }

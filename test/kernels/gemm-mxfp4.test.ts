@@ -1,0 +1,116 @@
+import "../support/kernels.ts";
+import { describe, expect, it } from "vitest";
+import * as twin from "../reference/mxfp4.ts";
+import { dequantize, multiply, quantize } from "../support/mxfp4.ts";
+import { normals, uniform } from "../support/random.ts";
+
+const NEAREST = {
+  rounding: { mode: "nearest-even" },
+  scale: "floor",
+  prescale: 1,
+} as const;
+
+/** Bound on the f32 sum of `blocks` exact block products: blocks · 2^−24 · Σ|block product|. */
+function check(
+  a: twin.Quantized,
+  b: twin.Quantized,
+  m: number,
+  n: number,
+  k: number,
+): void {
+  const left = Float64Array.from(dequantize(a, 1));
+  const right = Float64Array.from(dequantize(b, 1));
+  const want = twin.gemm(left, right, m, n, k);
+  const magnitude = twin.gemm(left.map(Math.abs), right.map(Math.abs), m, n, k);
+  multiply(a, b, m, n, k, 1).forEach((value, i) => {
+    const bound = (k / 32) * 2 ** -24 * magnitude[i]! + 2 ** -149;
+    expect(Math.abs(value - want[i]!)).toBeLessThanOrEqual(bound);
+  });
+}
+
+describe("gemmMxfp4", () => {
+  it("equals the f64 product of the decoded operands at odd sizes", () => {
+    for (const m of [1, 2, 3, 5, 9]) {
+      for (const n of [1, 2, 3, 4, 5, 7, 8, 17]) {
+        for (const k of [32, 64, 96, 352]) {
+          check(
+            quantize(normals(m * k, m + k), NEAREST),
+            quantize(normals(n * k, n), NEAREST),
+            m,
+            n,
+            k,
+          );
+        }
+      }
+    }
+  });
+
+  it("multiplies every pair of codes exactly", () => {
+    // Row i of a holds code i at every place, row j of b code j: 32 times their product.
+    const rows = Uint8Array.from({ length: 16 * 16 }, (_, i) => (i >> 4) * 17);
+    const operand = { elements: rows, scales: new Uint8Array(16).fill(127) };
+    multiply(operand, operand, 16, 16, 32, 1).forEach((value, index) => {
+      const product =
+        twin.decodeElement(index >> 4) * twin.decodeElement(index % 16);
+      expect(value).toBe(32 * product + 0);
+    });
+  });
+
+  it("sees each element once: random codes in every position, exact in one block", () => {
+    const next = uniform(9);
+    const random = () => ({
+      elements: Uint8Array.from({ length: 64 * 16 }, () =>
+        Math.floor(next() * 256),
+      ),
+      scales: Uint8Array.from(
+        { length: 64 },
+        () => 120 + Math.floor(next() * 10),
+      ),
+    });
+    const a = random();
+    const b = random();
+    const want = twin.gemm(dequantize(a, 1), dequantize(b, 1), 64, 64, 32);
+    multiply(a, b, 64, 64, 32, 1).forEach((value, i) =>
+      expect(value).toBe(want[i]! + 0),
+    );
+  });
+
+  it("applies the factor once, in f32", () => {
+    const a = quantize(normals(32, 1), NEAREST);
+    const plain = multiply(a, a, 1, 1, 32, 1)[0]!;
+    expect(multiply(a, a, 1, 1, 32, 16 / 9)[0]).toBe(
+      Math.fround(plain * Math.fround(16 / 9)),
+    );
+  });
+
+  it("a block of scale 255 makes its row or column NaN and nothing else", () => {
+    const a = quantize(normals(5 * 96, 2), NEAREST);
+    const b = quantize(normals(6 * 96, 3), NEAREST);
+    a.scales[3 * 3 + 1] = 255;
+    b.scales[4 * 3 + 2] = 255;
+    multiply(a, b, 5, 6, 96, 1).forEach((value, i) => {
+      const bad = Math.floor(i / 6) === 3 || i % 6 === 4;
+      expect(Number.isNaN(value)).toBe(bad);
+    });
+  });
+
+  it("zero blocks give zero, whatever the other operand's scale", () => {
+    const zero = { elements: new Uint8Array(16), scales: new Uint8Array(1) };
+    const large = {
+      elements: new Uint8Array(16).fill(0x77),
+      scales: new Uint8Array([254]),
+    };
+    expect(multiply(zero, large, 1, 1, 32, 1)[0]).toBe(0);
+  });
+
+  it("exponent sums saturate instead of wrapping, for every pair of scales", () => {
+    const scales = Uint8Array.from({ length: 255 }, (_, i) => i);
+    const elements = new Uint8Array(255 * 16);
+    for (let row = 0; row < 255; row++) elements[row * 16] = 2; // 1.0, then zeros
+    const operand = { elements, scales };
+    multiply(operand, operand, 255, 255, 32, 1).forEach((value, i) => {
+      const exponent = Math.floor(i / 255) + (i % 255) - 254;
+      expect(value).toBe(Math.fround(2 ** exponent));
+    });
+  });
+});

@@ -1,0 +1,170 @@
+/**
+ * Slow twins of the MXFP4 kernels, from the definitions: scales by searching powers of two, elements
+ * by searching the grid, in f64. Blocks as plain arrays of 32 numbers.
+ */
+import { noise } from "./noise.ts";
+
+/** E2M1 magnitudes by code (OCP MX v1.0, table 5.3.3). */
+export const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+const BLOCK_SIZE = 32;
+
+export type Quantized = { elements: Uint8Array; scales: Uint8Array };
+
+export function decodeElement(code: number): number {
+  const magnitude = E2M1[code & 7]!;
+  return code & 8 ? -magnitude : magnitude;
+}
+
+/** 2^(byte − 127), NaN for 255. */
+export function decodeScale(byte: number): number {
+  return byte === 255 ? NaN : 2 ** (byte - 127);
+}
+
+export function scaleByte(block: number[], rule: "floor" | "rceil"): number {
+  const amax = Math.max(...block.map(Math.abs));
+  if (block.some((x) => !Number.isFinite(x))) return 255;
+  if (amax === 0) return 0;
+  let exponent = -150;
+  if (rule === "floor") {
+    while (2 ** (exponent + 1) <= amax) exponent++;
+    exponent -= 2;
+  } else {
+    while (6 * 2 ** exponent < amax) exponent++;
+  }
+  return Math.max(exponent + 127, 0);
+}
+
+/** The nearest code to |v|, searched over the grid. */
+export function nearestCode(v: number, ties: "even" | "away"): number {
+  let best = 0;
+  for (let code = 1; code < 8; code++) {
+    const now = Math.abs(v - E2M1[code]!);
+    const before = Math.abs(v - E2M1[best]!);
+    if (now < before) best = code;
+    else if (now === before && (ties === "away" || code % 2 === 0)) best = code;
+  }
+  return best;
+}
+
+/** The code that `r`, 16 bits of noise, gives |v| (docs/randomness.md). */
+export function stochasticCode(v: number, r: number): number {
+  const grid = Math.min(roundTiesEven(v * 4096), 6 * 4096);
+  const half = Math.floor((grid + (r % 2048)) / 2048);
+  const exact = E2M1.indexOf(half / 2);
+  if (exact >= 0) return exact;
+  const lower = E2M1.findLastIndex((value) => value < half / 2);
+  const gap = (E2M1[lower + 1]! - E2M1[lower]!) * 2;
+  const upIf = ((half - E2M1[lower]! * 2) / gap) * 4;
+  return Math.floor(r / 2048) % 4 < upIf ? lower + 1 : lower;
+}
+
+export function roundTiesEven(v: number): number {
+  const down = Math.floor(v);
+  const rest = v - down;
+  if (rest !== 0.5) return Math.round(v);
+  return down % 2 === 0 ? down : down + 1;
+}
+
+export type TwinRounding =
+  | { ties: "even" | "away" }
+  | { key: readonly [number, number]; firstPair: number };
+
+export function quantizeMxfp4(
+  input: Float32Array,
+  rounding: TwinRounding,
+  rule: "floor" | "rceil",
+  prescale: number,
+): Quantized {
+  const elements = new Uint8Array(input.length / 2);
+  const scales = new Uint8Array(input.length / BLOCK_SIZE);
+  for (let b = 0; b < scales.length; b++) {
+    const block = Array.from(
+      input.subarray(b * BLOCK_SIZE, (b + 1) * BLOCK_SIZE),
+    );
+    const scale = scaleByte(block, rule);
+    scales[b] = scale;
+    if (scale === 255) continue;
+    block.forEach((x, i) => {
+      const index = b * BLOCK_SIZE + i;
+      const v = Math.fround(Math.abs(x) / decodeScale(scale));
+      let code: number;
+      if ("ties" in rounding) {
+        code = nearestCode(Math.fround(v * prescale), rounding.ties);
+      } else {
+        const word = noise(...rounding.key, rounding.firstPair + (index >> 1));
+        const r = index % 2 === 0 ? word % 65536 : Math.floor(word / 65536);
+        code = stochasticCode(Math.fround(v * prescale * 4096) / 4096, r);
+      }
+      if (Object.is(x, -0) || x < 0) code += 8;
+      elements[index >> 1]! |= index % 2 === 0 ? code : code << 4;
+    });
+  }
+  return { elements, scales };
+}
+
+export function codeAt(elements: Uint8Array, index: number): number {
+  return index % 2 === 0
+    ? elements[index >> 1]! & 15
+    : elements[index >> 1]! >> 4;
+}
+
+export function dequantizeMxfp4(
+  { elements, scales }: Quantized,
+  factor: number,
+): Float32Array {
+  const factorF32 = Math.fround(factor);
+  return Float32Array.from({ length: elements.length * 2 }, (_, i) => {
+    const scale = decodeScale(scales[Math.floor(i / BLOCK_SIZE)]!);
+    return Math.fround(decodeElement(codeAt(elements, i)) * scale) * factorF32;
+  });
+}
+
+/** H[i][j] of Sylvester's Hadamard matrix, orthonormal. */
+export function hadamardEntry(
+  i: number,
+  j: number,
+  segmentLength: number,
+): number {
+  let sign = 1;
+  for (let bits = i & j; bits > 0; bits >>= 1) if (bits & 1) sign = -sign;
+  return sign / Math.sqrt(segmentLength);
+}
+
+/** H · diag(signs) · x by segment, in f64. */
+export function hadamard(
+  x: ArrayLike<number>,
+  segmentLength: number,
+  signs: ArrayLike<number>,
+) {
+  return Float64Array.from({ length: x.length }, (_, index) => {
+    const first = index - (index % segmentLength);
+    let sum = 0;
+    for (let j = 0; j < segmentLength; j++) {
+      sum +=
+        hadamardEntry(index % segmentLength, j, segmentLength) *
+        signs[j]! *
+        x[first + j]!;
+    }
+    return sum;
+  });
+}
+
+/** factor · a · bᵀ of decoded operands, in f64: a [m, k], b [n, k]. */
+export function gemm(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  m: number,
+  n: number,
+  k: number,
+  factor = 1,
+): Float64Array {
+  const out = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let l = 0; l < k; l++) sum += a[i * k + l]! * b[j * k + l]!;
+      out[i * n + j] = factor * sum;
+    }
+  }
+  return out;
+}

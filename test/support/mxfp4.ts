@@ -1,0 +1,92 @@
+/** The MXFP4 kernels on plain arrays: copy in, run, copy out. */
+import { kernels } from "../../src/kernels/runtime.ts";
+import {
+  dequantizeMxfp4,
+  drawSigns,
+  gemmMxfp4,
+  hadamard,
+  hadamardInverse,
+  quantizeMxfp4,
+  type Quantizer,
+  type SegmentLength,
+} from "../../src/kernels/mxfp4.ts";
+import type { NoiseKey } from "../../src/kernels/noise.ts";
+import type { Quantized } from "../reference/mxfp4.ts";
+
+export function quantize(input: Float32Array, quantizer: Quantizer): Quantized {
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const source = arena.copyIn(input);
+    const elements = arena.alloc(input.length / 2);
+    const scales = arena.alloc(input.length / 32);
+    quantizeMxfp4(elements, scales, source, input.length, quantizer);
+    return {
+      elements: arena.u8(elements, input.length / 2).slice(),
+      scales: arena.u8(scales, input.length / 32).slice(),
+    };
+  });
+}
+
+export function dequantize(quantized: Quantized, factor: number): Float32Array {
+  const { arena } = kernels();
+  const length = quantized.elements.length * 2;
+  return arena.scope(() => {
+    const elements = arena.copyIn(quantized.elements);
+    const scales = arena.copyIn(quantized.scales);
+    const out = arena.allocF32(length);
+    dequantizeMxfp4(out, elements, scales, length, factor);
+    return arena.f32(out, length).slice();
+  });
+}
+
+export function signs(
+  segmentLength: SegmentLength,
+  key: NoiseKey,
+): Float32Array {
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const out = arena.allocF32(segmentLength);
+    drawSigns(out, segmentLength, key);
+    return arena.f32(out, segmentLength).slice();
+  });
+}
+
+export function rotate(
+  x: Float32Array,
+  signVector: Float32Array,
+  direction: "forward" | "inverse" = "forward",
+): Float32Array {
+  const { arena } = kernels();
+  const segmentLength = signVector.length as SegmentLength;
+  return arena.scope(() => {
+    const source = arena.copyIn(x);
+    const vector = arena.copyIn(signVector);
+    const transform = direction === "forward" ? hadamard : hadamardInverse;
+    transform(source, x.length, segmentLength, vector);
+    return arena.f32(source, x.length).slice();
+  });
+}
+
+export function multiply(
+  a: Quantized,
+  b: Quantized,
+  m: number,
+  n: number,
+  k: number,
+  factor: number,
+): Float32Array {
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const left = {
+      elements: arena.copyIn(a.elements),
+      scales: arena.copyIn(a.scales),
+    };
+    const right = {
+      elements: arena.copyIn(b.elements),
+      scales: arena.copyIn(b.scales),
+    };
+    const out = arena.allocF32(m * n);
+    gemmMxfp4(out, left, right, m, n, k, factor);
+    return arena.f32(out, m * n).slice();
+  });
+}
