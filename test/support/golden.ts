@@ -12,9 +12,9 @@ export class Golden {
   readonly #tensors: Map<string, Tensor>;
 
   constructor(file: string) {
-    const { metadata, tensors } = readSafetensors(
-      readFileSync(join(FOLDER, file)),
-    );
+    // Plain bytes: a Buffer's `slice` is a view, not a copy.
+    const bytes = new Uint8Array(readFileSync(join(FOLDER, file)));
+    const { metadata, tensors } = readSafetensors(bytes);
     this.metadata = metadata;
     this.#tensors = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   }
