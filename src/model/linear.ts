@@ -1,6 +1,409 @@
-/** What a backward pass's noise depends on, besides the layer. */
+/**
+ * The linear layer, y = x·W + b, and the only file that knows low precision.
+ *
+ * A training step spends nearly all its time in the three GEMMs of its linear layers:
+ *
+ *   forward    y  [T, out] = x  [T, in]  · W  [in, out]      contracts over in-features
+ *   dX         dX [T, in]  = dY [T, out] · Wᵀ [out, in]      contracts over out-features
+ *   dW         dW [in, out] = xᵀ [in, T] · dY [T, out]       contracts over tokens T
+ *
+ * Which recipe uses what (arXiv 2502.20586):
+ *
+ *   recipe          forward   backward operands   random Hadamard   rounding         factor
+ *   f32             f32       f32
+ *   bf16            bf16      bf16                                  nearest even
+ *   mxfp4           bf16      Algorithm 1         no                nearest even     1
+ *   mxfp4-rht       bf16      Algorithm 1         64                nearest even     1
+ *   mxfp4-sr        bf16      Algorithm 2         no                stochastic       16/9
+ *   mxfp4-rht-sr    bf16      Algorithm 2         64                stochastic       16/9
+ *
+ * bf16 means that operands are rounded when they are packed; products and sums are f32.
+ *
+ * An MXFP4 operand is brought K-contiguous, rotated, and quantized along K, the dimension its GEMM
+ * contracts. One outlier spoils the shared scale of its 31 neighbours; the rotation
+ * x ↦ H·diag(S)·x of each 64-segment spreads it out, and since both operands get the same S, it
+ * cancels in the product: (H·S·a)·(H·S·b) = a·b. No inverse is ever computed. Algorithm 2 shrinks an
+ * operand by 3/4, so that nothing clips, and rounds stochastically with independent noise for the two operands:
+ * the product's mean is 9/16 of the exact one, which the GEMM's factor puts right. So dX and dW are
+ * unbiased, and their errors average out over microbatches and steps.
+ *
+ * The bias gradient is a plain sum of the unquantized dY. The output head (tied to the token embedding)
+ * never goes below bf16, as in the paper; nor do attention, LayerNorm and the residual stream, which are f32.
+ */
+import type { Recipe } from "../api/recipe.ts";
+import type { Pointer } from "../kernels/arena.ts";
+import { biasBackward, biasForward } from "../kernels/layers.ts";
+import { byColumns, byRows, matmul, transpose } from "../kernels/matmul.ts";
+import {
+  BLOCK_SIZE,
+  drawSigns,
+  gemmMxfp4,
+  hadamard,
+  quantizeMxfp4,
+  type Mxfp4Operand,
+  type Quantizer,
+} from "../kernels/mxfp4.ts";
+import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
+import { kernels } from "../kernels/runtime.ts";
+
+/** Length of an RHT's segments, g in the paper. */
+const SEGMENT_LENGTH = 64;
+
+type Mxfp4Backward = { rotates: boolean; roundsStochastically: boolean };
+
+type Precision = {
+  /** Operands of the forward GEMM, of the head, and of a backward pass without MXFP4. */
+  roundToBf16: boolean;
+  mxfp4?: Mxfp4Backward;
+};
+
+const PRECISIONS: Record<Recipe, Precision> = {
+  f32: { roundToBf16: false },
+  bf16: { roundToBf16: true },
+  mxfp4: {
+    roundToBf16: true,
+    mxfp4: { rotates: false, roundsStochastically: false },
+  },
+  "mxfp4-rht": {
+    roundToBf16: true,
+    mxfp4: { rotates: true, roundsStochastically: false },
+  },
+  "mxfp4-sr": {
+    roundToBf16: true,
+    mxfp4: { rotates: false, roundsStochastically: true },
+  },
+  "mxfp4-rht-sr": {
+    roundToBf16: true,
+    mxfp4: { rotates: true, roundsStochastically: true },
+  },
+};
+
+/** What a backward pass's noise depends on, besides the place in the model. */
 export type NoiseCoordinates = {
   seed: number;
   step: number;
   microbatch: number;
 };
+
+/** One linear layer: where its parameters are, and its place in the model, which names its noise. */
+export type Linear = {
+  /** f32 [in, out] */
+  weight: Pointer;
+  /** f32 [out] */
+  bias: Pointer;
+  inFeatures: number;
+  outFeatures: number;
+  layer: number;
+  /** 0 QKV, 1 attention output, 2 MLP up, 3 MLP down. */
+  index: number;
+};
+
+export type LinearGradients = {
+  /** f32 [T, in], overwritten. */
+  dInput: Pointer;
+  /** f32 [in, out], overwritten. */
+  dWeight: Pointer;
+  /** f32 [out], added to. */
+  dBias: Pointer;
+};
+
+/** output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; `tokens` is T. */
+export function linearForward(
+  output: Pointer,
+  input: Pointer,
+  linear: Linear,
+  tokens: number,
+  recipe: Recipe,
+): void {
+  const { weight, bias, inFeatures, outFeatures } = linear;
+  const { roundToBf16 } = PRECISIONS[recipe];
+  biasForward(output, bias, tokens, outFeatures);
+  matmul(
+    output,
+    byRows(input, inFeatures), // [T, in]
+    byColumns(weight, outFeatures), // [out, in]
+    tokens,
+    outFeatures,
+    inFeatures,
+    { accumulate: true, roundToBf16 },
+  );
+}
+
+/** The gradients of one layer. dOutput f32 [T, out]; input f32 [T, in], as the forward pass had it. */
+export function linearBackward(
+  gradients: LinearGradients,
+  dOutput: Pointer,
+  input: Pointer,
+  linear: Linear,
+  tokens: number,
+  recipe: Recipe,
+  noise: NoiseCoordinates,
+): void {
+  const { roundToBf16, mxfp4 } = PRECISIONS[recipe];
+  biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
+  if (mxfp4) {
+    dInputMxfp4(gradients.dInput, dOutput, linear, tokens, mxfp4, noise);
+    dWeightMxfp4(
+      gradients.dWeight,
+      dOutput,
+      input,
+      linear,
+      tokens,
+      mxfp4,
+      noise,
+    );
+    return;
+  }
+  const { weight, inFeatures, outFeatures } = linear;
+  matmul(
+    gradients.dInput,
+    byRows(dOutput, outFeatures), // [T, out]
+    byRows(weight, outFeatures), // [in, out]
+    tokens,
+    inFeatures,
+    outFeatures,
+    { roundToBf16 },
+  );
+  matmul(
+    gradients.dWeight,
+    byColumns(input, inFeatures), // [in, T]
+    byColumns(dOutput, outFeatures), // [out, T]
+    inFeatures,
+    outFeatures,
+    tokens,
+    { roundToBf16 },
+  );
+}
+
+/** logits = hidden · embeddingᵀ. logits f32 [T, V]; hidden f32 [T, C]; embedding f32 [V, C]. */
+export function headForward(
+  logits: Pointer,
+  hidden: Pointer,
+  embedding: Pointer,
+  tokens: number,
+  width: number,
+  vocabulary: number,
+  recipe: Recipe,
+): void {
+  const { roundToBf16 } = PRECISIONS[recipe];
+  matmul(
+    logits,
+    byRows(hidden, width),
+    byRows(embedding, width),
+    tokens,
+    vocabulary,
+    width,
+    { roundToBf16 },
+  );
+}
+
+/** Overwrites dHidden f32 [T, C], adds to dEmbedding f32 [V, C]. */
+export function headBackward(
+  dHidden: Pointer,
+  dEmbedding: Pointer,
+  dLogits: Pointer,
+  hidden: Pointer,
+  embedding: Pointer,
+  tokens: number,
+  width: number,
+  vocabulary: number,
+  recipe: Recipe,
+): void {
+  const { roundToBf16 } = PRECISIONS[recipe];
+  matmul(
+    dHidden,
+    byRows(dLogits, vocabulary), // [T, V]
+    byColumns(embedding, width), // [C, V]
+    tokens,
+    width,
+    vocabulary,
+    { roundToBf16 },
+  );
+  matmul(
+    dEmbedding,
+    byColumns(dLogits, vocabulary), // [V, T]
+    byColumns(hidden, width), // [C, T]
+    vocabulary,
+    width,
+    tokens,
+    { accumulate: true, roundToBf16 },
+  );
+}
+
+/** The backward GEMMs, as they stand in noise keys. */
+const D_INPUT = 0;
+const D_WEIGHT = 1;
+
+/** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
+function dInputMxfp4(
+  dInput: Pointer,
+  dOutput: Pointer,
+  linear: Linear,
+  tokens: number,
+  precision: Mxfp4Backward,
+  noise: NoiseCoordinates,
+): void {
+  const { weight, inFeatures, outFeatures } = linear;
+  const { arena } = kernels();
+  arena.scope(() => {
+    const signs = drawGemmSigns(signsKey(noise, linear, D_INPUT), precision);
+    const a = quantizeRotated(
+      copy(dOutput, tokens * outFeatures),
+      tokens * outFeatures,
+      signs,
+      roundingOf(precision, roundingKey(noise, linear, D_INPUT, 0)),
+    );
+    const b = quantizeRotated(
+      copy(weight, inFeatures * outFeatures),
+      inFeatures * outFeatures,
+      signs,
+      roundingOf(precision, roundingKey(noise, linear, D_INPUT, 1)),
+    );
+    gemmMxfp4(
+      dInput,
+      a,
+      b,
+      tokens,
+      inFeatures,
+      outFeatures,
+      productFactor(precision),
+    );
+  });
+}
+
+/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ */
+function dWeightMxfp4(
+  dWeight: Pointer,
+  dOutput: Pointer,
+  input: Pointer,
+  linear: Linear,
+  tokens: number,
+  precision: Mxfp4Backward,
+  noise: NoiseCoordinates,
+): void {
+  const { inFeatures, outFeatures } = linear;
+  const { arena } = kernels();
+  arena.scope(() => {
+    const signs = drawGemmSigns(signsKey(noise, linear, D_WEIGHT), precision);
+    const a = quantizeRotated(
+      transposed(input, tokens, inFeatures),
+      tokens * inFeatures,
+      signs,
+      roundingOf(precision, roundingKey(noise, linear, D_WEIGHT, 0)),
+    );
+    const b = quantizeRotated(
+      transposed(dOutput, tokens, outFeatures),
+      tokens * outFeatures,
+      signs,
+      roundingOf(precision, roundingKey(noise, linear, D_WEIGHT, 1)),
+    );
+    gemmMxfp4(
+      dWeight,
+      a,
+      b,
+      inFeatures,
+      outFeatures,
+      tokens,
+      productFactor(precision),
+    );
+  });
+}
+
+/**
+ * The key of a GEMM's sign vector, shared by its two operands. The weight of the dX GEMM must not
+ * change within a step, or it could not be packed once for all microbatches; so neither do its signs.
+ */
+export function signsKey(
+  noise: NoiseCoordinates,
+  linear: Pick<Linear, "layer" | "index">,
+  gemm: number,
+): NoiseKey {
+  const { seed, step, microbatch } = noise;
+  const shared = gemm === D_INPUT ? 0 : microbatch + 1;
+  return noiseKey(
+    seed,
+    PURPOSE.gemmSigns,
+    step,
+    linear.layer,
+    linear.index,
+    gemm,
+    shared,
+  );
+}
+
+/** The key of one operand's stochastic rounding: operand 0 is a, 1 is b. */
+export function roundingKey(
+  noise: NoiseCoordinates,
+  linear: Pick<Linear, "layer" | "index">,
+  gemm: number,
+  operand: number,
+): NoiseKey {
+  const { seed, step, microbatch } = noise;
+  const isWeight = gemm === D_INPUT && operand === 1;
+  const shared = isWeight ? 0 : microbatch + 1;
+  return noiseKey(
+    seed,
+    PURPOSE.gemmRounding,
+    step,
+    linear.layer,
+    linear.index,
+    gemm,
+    operand,
+    shared,
+  );
+}
+
+/** Algorithm 2 with noise of `key`, or Algorithm 1. */
+function roundingOf(precision: Mxfp4Backward, key: NoiseKey): Quantizer {
+  return precision.roundsStochastically
+    ? {
+        rounding: { mode: "stochastic", key, firstElement: 0 },
+        scale: "floor",
+        prescale: 0.75,
+      }
+    : { rounding: { mode: "nearest-even" }, scale: "floor", prescale: 1 };
+}
+
+/** What undoes the prescale of the two operands. */
+function productFactor(precision: Mxfp4Backward): number {
+  return precision.roundsStochastically ? 16 / 9 : 1;
+}
+
+/** S of one GEMM, or nothing if the recipe does not rotate. */
+function drawGemmSigns(
+  key: NoiseKey,
+  precision: Mxfp4Backward,
+): Pointer | undefined {
+  if (!precision.rotates) return undefined;
+  const signs = kernels().arena.allocF32(SEGMENT_LENGTH);
+  drawSigns(signs, SEGMENT_LENGTH, key);
+  return signs;
+}
+
+/** Rotates `x` in place, then quantizes it. x f32 [rows, K], K a multiple of 64; `length` is rows · K. */
+function quantizeRotated(
+  x: Pointer,
+  length: number,
+  signs: Pointer | undefined,
+  quantizer: Quantizer,
+): Mxfp4Operand {
+  const { arena } = kernels();
+  if (signs !== undefined) hadamard(x, length, SEGMENT_LENGTH, signs);
+  const elements = arena.alloc(length / 2);
+  const scales = arena.alloc(length / BLOCK_SIZE);
+  quantizeMxfp4(elements, scales, x, length, quantizer);
+  return { elements, scales };
+}
+
+function copy(source: Pointer, length: number): Pointer {
+  const { arena } = kernels();
+  const out = arena.allocF32(length);
+  arena.u8(out, 4 * length).set(arena.u8(source, 4 * length));
+  return out;
+}
+
+function transposed(source: Pointer, rows: number, columns: number): Pointer {
+  const out = kernels().arena.allocF32(rows * columns);
+  transpose(out, source, rows, columns);
+  return out;
+}

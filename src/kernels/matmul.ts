@@ -1,0 +1,95 @@
+/** f32 matrix products. Operands are read at any strides and may be rounded to bf16 on the way. */
+import type { Pointer } from "./arena.ts";
+import { checkCount } from "./check.ts";
+import { kernels } from "./runtime.ts";
+
+const STRIP_WIDTH = { a: 4, b: 8 } as const;
+
+/** One operand of out = a · bᵀ: element (row, k) lies row · rowStride + k · kStride elements in. */
+export type Operand = { source: Pointer; rowStride: number; kStride: number };
+
+/** The operand stored as [rows, k]. */
+export function byRows(source: Pointer, k: number): Operand {
+  return { source, rowStride: k, kStride: 1 };
+}
+
+/** The operand stored as [k, rows]. */
+export function byColumns(source: Pointer, rows: number): Operand {
+  return { source, rowStride: 1, kStride: rows };
+}
+
+export type MatmulOptions = {
+  /** Add to what `out` holds. */
+  accumulate?: boolean;
+  /** Round both operands to the nearest bf16; products and sums stay f32. */
+  roundToBf16?: boolean;
+};
+
+/**
+ * out (+)= a · bᵀ, each sum in order of k.
+ *
+ * Shapes:   out f32 [m, n]; a [m, k]; b [n, k]
+ */
+export function matmul(
+  out: Pointer,
+  a: Operand,
+  b: Operand,
+  m: number,
+  n: number,
+  k: number,
+  { accumulate = false, roundToBf16 = false }: MatmulOptions = {},
+): void {
+  const { arena, exports } = kernels();
+  arena.scope(() => {
+    const aPanels = pack("a", a, m, k, roundToBf16);
+    const bPanels = pack("b", b, n, k, roundToBf16);
+    exports.gemmF32(out, n, aPanels, bPanels, m, n, k, Number(accumulate));
+  });
+}
+
+/** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */
+export function pack(
+  side: "a" | "b",
+  operand: Operand,
+  rows: number,
+  k: number,
+  roundToBf16: boolean,
+): Pointer {
+  checkCount("rows", rows);
+  checkCount("k", k);
+  const { arena, exports } = kernels();
+  const width = STRIP_WIDTH[side];
+  const panels = arena.allocF32(Math.ceil(rows / width) * width * k);
+  const { source, rowStride, kStride } = operand;
+  exports.packF32(
+    panels,
+    source,
+    rows,
+    k,
+    rowStride,
+    kStride,
+    width,
+    Number(roundToBf16),
+  );
+  return panels;
+}
+
+/** out = sourceᵀ. out f32 [columns, rows]; source f32 [rows, columns]. */
+export function transpose(
+  out: Pointer,
+  source: Pointer,
+  rows: number,
+  columns: number,
+): void {
+  checkCount("rows", rows);
+  checkCount("columns", columns);
+  kernels().exports.transposeF32(out, source, rows, columns);
+}
+
+/**
+ * What the bytes of a GEMM depend on besides its operands: the version of the kernels' arithmetic,
+ * and whether this machine fuses `relaxed_madd`. A run takes trainers of one fingerprint only.
+ */
+export function fingerprint(): string {
+  return kernels().exports.fusesMadd() ? "1-fma" : "1-nofma";
+}
