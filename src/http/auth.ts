@@ -145,7 +145,7 @@ async function sign(env: Env, claim: string): Promise<string> {
     key,
     new TextEncoder().encode(claim),
   );
-  return encodeBase64Url(signature);
+  return encodeBase64Url(signature).replace("=", "");
 }
 
 /** In a time that depends on neither text's content: digests have one length. */
