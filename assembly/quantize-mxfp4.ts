@@ -99,8 +99,8 @@ function nearest4(x: v128, inverse: v128, factor: v128, ties: i32): v128 {
  *
  *   scales[b] = the scale rule's byte for block b
  *   u         = prescale · |x| / 2^(scale − 127) to the nearest 1/4096 (ties even), at most 6
- *   h         = floor(2u + r / 2048), r the element's first 11 bits of noise: a half-unit, 0 … 12
- *   element   = h where E2M1 has it; else one of its two neighbours there, by the next 2 bits
+ *   h         = floor(2u + r / 2048), r the element's first 11 bits of noise: half-units, 0 … 12
+ *   element   = (h + (t & d)) & ~d half-units, t its next 2 bits and d + 1 the local step of E2M1
  *
  * Both steps have the right mean, so E[element] = u: within 2^−13 of the exact value.
  * Special values are those of `quantizeNearestMxfp4`.
@@ -159,12 +159,10 @@ function stochastic16(
   const halves = i8x16.narrow_i16x8_s(halvesLow, halvesHigh);
   const coarse = i8x16.narrow_i16x8_s(coarseBits(noiseLow), coarseBits(noiseHigh));
 
-  // h                       0  1  2  3  4  5  6  7  8  9 10 11 12
-  // lower E2M1 neighbour    0  1  2  3  4  4  5  5  6  6  6  6  7    (codes)
-  // up if the 2 bits <      0  0  0  0  0  2  0  2  0  1  2  3  0
-  const lower = i8x16.swizzle(i8x16(0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7), halves);
-  const chance = i8x16.swizzle(i8x16(0, 0, 0, 0, 0, 2, 0, 2, 0, 1, 2, 3, 0, 0, 0, 0), halves);
-  const codes = i8x16.sub(lower, i8x16.lt_s(coarse, chance)); // a true lane is −1
+  // E2M1's step is 1 half-unit below 2, 2 below 4, then 4: `fine` is what lies below the step.
+  const fine = i8x16.swizzle(i8x16(0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0), halves);
+  const doubled = v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
+  const codes = i8x16.swizzle(i8x16(0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7, 0, 0, 0), doubled);
   return v128.or(codes, signBits(input));
 }
 

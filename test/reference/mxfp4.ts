@@ -50,12 +50,12 @@ export function nearestCode(v: number, ties: "even" | "away"): number {
 export function stochasticCode(v: number, r: number): number {
   const grid = Math.min(roundTiesEven(v * 4096), 6 * 4096);
   const half = Math.floor((grid + (r % 2048)) / 2048);
-  const exact = E2M1.indexOf(half / 2);
-  if (exact >= 0) return exact;
-  const lower = E2M1.findLastIndex((value) => value < half / 2);
-  const gap = (E2M1[lower + 1]! - E2M1[lower]!) * 2;
-  const upIf = ((half - E2M1[lower]! * 2) / gap) * 4;
-  return Math.floor(r / 2048) % 4 < upIf ? lower + 1 : lower;
+  const lower = E2M1.findLastIndex((value) => value <= half / 2);
+  if (E2M1[lower] === half / 2) return lower;
+  // Half-units above the lower neighbour, out of the step; the step's share of t decides.
+  const step = (E2M1[lower + 1]! - E2M1[lower]!) * 2;
+  const above = half - E2M1[lower]! * 2;
+  return above + (Math.floor(r / 2048) % step) >= step ? lower + 1 : lower;
 }
 
 export function roundTiesEven(v: number): number {
