@@ -35,7 +35,7 @@ function correlationZ(a: ArrayLike<number>, b: ArrayLike<number>): number {
 const PINNED_HASH = [162504541, 148456911, 2624313190, 2695201056];
 const PINNED_KEY = [1068285969, 537932704];
 const PINNED_LARGE_KEY = [684090418, 1334367447];
-const PINNED_BLOCK = "ffffeeeddbcab8910324354556677776";
+const PINNED_BLOCK = "ffffeeedddbcab891032435455667776";
 
 const LENGTH = 1 << 20;
 /** Ten draws a test and a bound of 5 deviations: one false alarm in a million. */
