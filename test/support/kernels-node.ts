@@ -1,8 +1,11 @@
 /** Loads the kernels inside Node: import it for its effect. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { loadKernels } from "../../src/kernels/runtime.ts";
 
-const path = new URL("../../build/kernels.wasm", import.meta.url);
-export const { exports, arena } = loadKernels(
-  new WebAssembly.Module(readFileSync(path)),
-);
+// A Worker never compiles, so the Worker's types leave this constructor out.
+const Module = WebAssembly.Module as unknown as new (
+  bytes: Uint8Array,
+) => WebAssembly.Module;
+const path = join(import.meta.dirname, "../../build/kernels.wasm");
+export const { exports, arena } = loadKernels(new Module(readFileSync(path)));
