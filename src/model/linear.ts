@@ -142,13 +142,13 @@ export function linearBackward(
   const { roundToBf16, mxfp4 } = PRECISIONS[recipe];
   biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
   if (mxfp4) {
-    dInputMxfp4(gradients.dInput, dOutput, linear, tokens, mxfp4, noise);
+    dInputMxfp4(gradients.dInput, dOutput, tokens, linear, mxfp4, noise);
     dWeightMxfp4(
       gradients.dWeight,
       dOutput,
       input,
-      linear,
       tokens,
+      linear,
       mxfp4,
       noise,
     );
@@ -230,34 +230,48 @@ export function headBackward(
   );
 }
 
-/** The backward GEMMs, as they stand in noise keys. */
+/** One of the two backward GEMMs, which names its noise. */
+type Mxfp4Gemm = {
+  index: typeof D_INPUT | typeof D_WEIGHT;
+  linear: Linear;
+  precision: Mxfp4Backward;
+  noise: NoiseCoordinates;
+};
+
+/** The backward GEMMs and their operands, as they stand in noise keys. */
 const D_INPUT = 0;
 const D_WEIGHT = 1;
+const OPERAND_A = 0;
+const OPERAND_B = 1;
 
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
 function dInputMxfp4(
   dInput: Pointer,
   dOutput: Pointer,
-  linear: Linear,
   tokens: number,
+  linear: Linear,
   precision: Mxfp4Backward,
   noise: NoiseCoordinates,
 ): void {
   const { weight, inFeatures, outFeatures } = linear;
-  const { arena } = kernels();
-  arena.scope(() => {
-    const signs = drawGemmSigns(signsKey(noise, linear, D_INPUT), precision);
-    const a = quantizeRotated(
-      copy(dOutput, tokens * outFeatures),
+  const gemm: Mxfp4Gemm = { index: D_INPUT, linear, precision, noise };
+  kernels().arena.scope(() => {
+    const signs = drawGemmSigns(gemm);
+    const rows = copyOf(dOutput, tokens * outFeatures); // [T, out]
+    const columns = copyOf(weight, inFeatures * outFeatures); // [in, out]
+    const a = quantizeOperand(
+      rows,
       tokens * outFeatures,
+      OPERAND_A,
       signs,
-      roundingOf(precision, roundingKey(noise, linear, D_INPUT, 0)),
+      gemm,
     );
-    const b = quantizeRotated(
-      copy(weight, inFeatures * outFeatures),
+    const b = quantizeOperand(
+      columns,
       inFeatures * outFeatures,
+      OPERAND_B,
       signs,
-      roundingOf(precision, roundingKey(noise, linear, D_INPUT, 1)),
+      gemm,
     );
     gemmMxfp4(
       dInput,
@@ -276,26 +290,30 @@ function dWeightMxfp4(
   dWeight: Pointer,
   dOutput: Pointer,
   input: Pointer,
-  linear: Linear,
   tokens: number,
+  linear: Linear,
   precision: Mxfp4Backward,
   noise: NoiseCoordinates,
 ): void {
   const { inFeatures, outFeatures } = linear;
-  const { arena } = kernels();
-  arena.scope(() => {
-    const signs = drawGemmSigns(signsKey(noise, linear, D_WEIGHT), precision);
-    const a = quantizeRotated(
-      transposed(input, tokens, inFeatures),
+  const gemm: Mxfp4Gemm = { index: D_WEIGHT, linear, precision, noise };
+  kernels().arena.scope(() => {
+    const signs = drawGemmSigns(gemm);
+    const rows = transposeOf(input, tokens, inFeatures); // [in, T]
+    const columns = transposeOf(dOutput, tokens, outFeatures); // [out, T]
+    const a = quantizeOperand(
+      rows,
       tokens * inFeatures,
+      OPERAND_A,
       signs,
-      roundingOf(precision, roundingKey(noise, linear, D_WEIGHT, 0)),
+      gemm,
     );
-    const b = quantizeRotated(
-      transposed(dOutput, tokens, outFeatures),
+    const b = quantizeOperand(
+      columns,
       tokens * outFeatures,
+      OPERAND_B,
       signs,
-      roundingOf(precision, roundingKey(noise, linear, D_WEIGHT, 1)),
+      gemm,
     );
     gemmMxfp4(
       dWeight,
@@ -309,100 +327,106 @@ function dWeightMxfp4(
   });
 }
 
+/** A layer's place in the model. */
+type Place = Pick<Linear, "layer" | "index">;
+
 /**
  * The key of a GEMM's sign vector, shared by its two operands. The weight of the dX GEMM must not
  * change within a step, or it could not be packed once for all microbatches; so neither do its signs.
  */
 export function signsKey(
-  noise: NoiseCoordinates,
-  linear: Pick<Linear, "layer" | "index">,
+  { seed, step, microbatch }: NoiseCoordinates,
+  { layer, index }: Place,
   gemm: number,
 ): NoiseKey {
-  const { seed, step, microbatch } = noise;
-  const shared = gemm === D_INPUT ? 0 : microbatch + 1;
-  return noiseKey(
-    seed,
-    PURPOSE.gemmSigns,
-    step,
-    linear.layer,
-    linear.index,
-    gemm,
-    shared,
-  );
+  const last = gemm === D_INPUT ? 0 : microbatch + 1;
+  return noiseKey(seed, PURPOSE.gemmSigns, step, layer, index, gemm, last);
 }
 
-/** The key of one operand's stochastic rounding: operand 0 is a, 1 is b. */
+/** The key of one operand's stochastic rounding; the weight's is shared by all microbatches. */
 export function roundingKey(
-  noise: NoiseCoordinates,
-  linear: Pick<Linear, "layer" | "index">,
+  { seed, step, microbatch }: NoiseCoordinates,
+  { layer, index }: Place,
   gemm: number,
   operand: number,
 ): NoiseKey {
-  const { seed, step, microbatch } = noise;
-  const isWeight = gemm === D_INPUT && operand === 1;
-  const shared = isWeight ? 0 : microbatch + 1;
+  const isWeight = gemm === D_INPUT && operand === OPERAND_B;
+  const last = isWeight ? 0 : microbatch + 1;
   return noiseKey(
     seed,
     PURPOSE.gemmRounding,
     step,
-    linear.layer,
-    linear.index,
+    layer,
+    index,
     gemm,
     operand,
-    shared,
+    last,
   );
 }
 
-/** Algorithm 2 with noise of `key`, or Algorithm 1. */
-function roundingOf(precision: Mxfp4Backward, key: NoiseKey): Quantizer {
-  return precision.roundsStochastically
-    ? {
-        rounding: { mode: "stochastic", key, firstElement: 0 },
-        scale: "floor",
-        prescale: 0.75,
-      }
-    : { rounding: { mode: "nearest-even" }, scale: "floor", prescale: 1 };
-}
-
-/** What undoes the prescale of the two operands. */
-function productFactor(precision: Mxfp4Backward): number {
-  return precision.roundsStochastically ? 16 / 9 : 1;
-}
-
 /** S of one GEMM, or nothing if the recipe does not rotate. */
-function drawGemmSigns(
-  key: NoiseKey,
-  precision: Mxfp4Backward,
-): Pointer | undefined {
+function drawGemmSigns({
+  index,
+  linear,
+  precision,
+  noise,
+}: Mxfp4Gemm): Pointer | undefined {
   if (!precision.rotates) return undefined;
   const signs = kernels().arena.allocF32(SEGMENT_LENGTH);
-  drawSigns(signs, SEGMENT_LENGTH, key);
+  drawSigns(signs, SEGMENT_LENGTH, signsKey(noise, linear, index));
   return signs;
 }
 
-/** Rotates `x` in place, then quantizes it. x f32 [rows, K], K a multiple of 64; `length` is rows · K. */
-function quantizeRotated(
+/** Rotates `x` in place and quantizes it. x f32 [rows, K], `length` = rows · K, K a multiple of 64. */
+function quantizeOperand(
   x: Pointer,
   length: number,
+  operand: number,
   signs: Pointer | undefined,
-  quantizer: Quantizer,
+  { index, linear, precision, noise }: Mxfp4Gemm,
 ): Mxfp4Operand {
   const { arena } = kernels();
   if (signs !== undefined) hadamard(x, length, SEGMENT_LENGTH, signs);
   const elements = arena.alloc(length / 2);
   const scales = arena.alloc(length / BLOCK_SIZE);
-  quantizeMxfp4(elements, scales, x, length, quantizer);
+  const key = roundingKey(noise, linear, index, operand);
+  quantizeMxfp4(
+    elements,
+    scales,
+    x,
+    length,
+    precision.roundsStochastically ? algorithm2(key) : ALGORITHM_1,
+  );
   return { elements, scales };
 }
 
-function copy(source: Pointer, length: number): Pointer {
+const ALGORITHM_1: Quantizer = {
+  rounding: { mode: "nearest-even" },
+  scale: "floor",
+  prescale: 1,
+};
+
+function algorithm2(key: NoiseKey): Quantizer {
+  return {
+    rounding: { mode: "stochastic", key, firstElement: 0 },
+    scale: "floor",
+    prescale: 0.75,
+  };
+}
+
+/** What undoes the prescale of the two operands. */
+function productFactor({ roundsStochastically }: Mxfp4Backward): number {
+  return roundsStochastically ? 16 / 9 : 1;
+}
+
+function copyOf(source: Pointer, length: number): Pointer {
   const { arena } = kernels();
   const out = arena.allocF32(length);
-  arena.u8(out, 4 * length).set(arena.u8(source, 4 * length));
+  arena.f32(out, length).set(arena.f32(source, length));
   return out;
 }
 
-function transposed(source: Pointer, rows: number, columns: number): Pointer {
+function transposeOf(source: Pointer, rows: number, columns: number): Pointer {
   const out = kernels().arena.allocF32(rows * columns);
   transpose(out, source, rows, columns);
   return out;
