@@ -1,0 +1,234 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { startEdge, startTrainerHost } from "../../src/cli/edge.ts";
+import { endStale } from "../../src/cli/processes.ts";
+
+const CLI = resolve(import.meta.dirname, "../../src/cli");
+
+let stateFolder: string;
+let children: ChildProcess[];
+
+beforeEach(() => {
+  stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-edge-test-"));
+  children = [];
+});
+
+afterEach(async () => {
+  for (const child of children) child.kill("SIGKILL");
+  await untilGone(runtimes());
+  rmSync(stateFolder, { recursive: true, force: true });
+});
+
+/** Pids of the runtimes that were started on the state folder. */
+function runtimes(): number[] {
+  const pids = join(stateFolder, "pids");
+  return existsSync(pids) ? readdirSync(pids).map(Number) : [];
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function untilGone(
+  pids: number[],
+  timeoutMs = 10_000,
+): Promise<number[]> {
+  const deadline = Date.now() + timeoutMs;
+  while (pids.some(isAlive) && Date.now() < deadline) {
+    await new Promise((wake) => setTimeout(wake, 50));
+  }
+  return pids.filter(isAlive);
+}
+
+/** A process that serves from the state folder, with one trainer host; resolves once both are up. */
+async function serveElsewhere(afterwards = ""): Promise<ChildProcess> {
+  const script = `
+    import { startEdge, startTrainerHost } from ${JSON.stringify(join(CLI, "edge.ts"))};
+    const stateFolder = ${JSON.stringify(stateFolder)};
+    const edge = await startEdge({ stateFolder, quiet: true });
+    await startTrainerHost({ apiUrl: edge.url, stateFolder });
+    console.log("up");
+    ${afterwards}
+  `;
+  const child = spawn(
+    process.execPath,
+    ["--input-type=module", "--eval", script],
+    {
+      stdio: ["ignore", "pipe", "inherit"],
+    },
+  );
+  children.push(child);
+  const [line] = (await once(createInterface(child.stdout!), "line")) as [
+    string,
+  ];
+  expect(line).toBe("up");
+  return child;
+}
+
+test("the edge serves the built Worker, and is gone after close", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  expect(edge.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+  const health = await fetch(`${edge.url}/healthz`);
+  expect(await health.json()).toEqual({ status: "ok" });
+
+  const answer = await fetch(`${edge.url}/v1/quantize?dtype=f32&shape=32`, {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream" },
+    body: new Uint8Array(128),
+  });
+  expect(answer.status).toBe(200);
+  const { byteLength } = await answer.arrayBuffer();
+  expect(answer.headers.get("Content-Length")).toBe(`${byteLength}`);
+
+  const pids = runtimes();
+  expect(pids.length).toBe(1);
+  await edge.close();
+  expect(await untilGone(pids)).toEqual([]);
+  await expect(fetch(`${edge.url}/healthz`)).rejects.toThrow();
+});
+
+test("over the network, too, local mode refuses a foreign Host and Origin", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  const status = (headers: Record<string, string>) =>
+    new Promise((answer, fail) => {
+      const call = request(`${edge.url}/healthz`, { headers }, (response) => {
+        response.resume();
+        answer(response.statusCode);
+      });
+      call.on("error", fail).end();
+    });
+  expect(await status({})).toBe(200);
+  expect(await status({ Host: "evil.example" })).toBe(403);
+  expect(await status({ Origin: "http://evil.example" })).toBe(403);
+  await edge.close();
+});
+
+test("a state folder is served from by one process at a time", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  await expect(startEdge({ stateFolder, quiet: true })).rejects.toThrow(
+    `process ${process.pid} serves from it`,
+  );
+  await edge.close();
+  const again = await startEdge({ stateFolder, quiet: true });
+  await again.close();
+});
+
+test("a port that is taken is refused, and leaves nothing behind", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  const port = Number(new URL(edge.url).port);
+  const other = join(stateFolder, "other");
+  await expect(
+    startEdge({ stateFolder: other, port, quiet: true }),
+  ).rejects.toThrow("Address already in use");
+  expect(existsSync(join(other, "edge.pid"))).toBe(false);
+  await edge.close();
+});
+
+test.each(["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"] as const)(
+  "no runtime outlives a parent ended by %s",
+  async (signal) => {
+    const parent = await serveElsewhere("setInterval(() => {}, 1000);");
+    const pids = runtimes();
+    expect(pids.length).toBe(2);
+    expect(pids.every(isAlive)).toBe(true);
+    parent.kill(signal);
+    await once(parent, "exit");
+    expect(await untilGone(pids)).toEqual([]);
+  },
+);
+
+test("no runtime outlives a parent that exits or throws", async () => {
+  for (const end of ["process.exit(3);", "throw 'on purpose';"]) {
+    const script = `process.stderr.write = () => true; ${end}`;
+    const parent = await serveElsewhere(
+      `const pids = 0; setTimeout(() => { ${script} }, 300);`,
+    );
+    const pids = runtimes().filter(isAlive);
+    expect(pids.length).toBe(2);
+    await once(parent, "exit");
+    expect(await untilGone(pids)).toEqual([]);
+  }
+});
+
+test("a runtime that dies comes back at the same URL, under a guard of its own", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  const [before] = runtimes();
+  process.kill(before!, "SIGKILL");
+  await untilGone([before!]);
+  await expect
+    .poll(async () => (await fetch(`${edge.url}/healthz`)).status, {
+      timeout: 5_000,
+    })
+    .toBe(200);
+  expect(
+    runtimes().filter((pid) => pid !== before && isAlive(pid)).length,
+  ).toBe(1);
+  await edge.close();
+});
+
+test("a start ends what a dead process left, and nothing else", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  const [own] = runtimes();
+  // A runtime whose parent is gone and whose guard failed, and a pid that now is another program.
+  const dead = spawn("true");
+  await once(dead, "exit");
+  const orphan = spawn("sleep", ["60"], { argv0: "workerd" });
+  const stranger = spawn("sleep", ["60"]);
+  children.push(orphan, stranger);
+  for (const { pid } of [orphan, stranger]) {
+    writeFileSync(join(stateFolder, "pids", `${pid}`), `${dead.pid}`);
+  }
+  expect(readFileSync(join(stateFolder, "pids", `${own}`), "utf8").trim()).toBe(
+    `${process.pid}`,
+  );
+  const ended = once(orphan, "exit");
+  endStale(stateFolder);
+  expect(await ended).toEqual([null, "SIGKILL"]);
+  expect(isAlive(stranger.pid!)).toBe(true);
+  expect(isAlive(own!)).toBe(true);
+  expect(runtimes()).toEqual([own]);
+  await edge.close();
+});
+
+test("starts leave no more files behind than one does", async () => {
+  const files = () => readdirSync(stateFolder, { recursive: true }).length;
+  const once = async () => {
+    const edge = await startEdge({ stateFolder, quiet: true });
+    const host = await startTrainerHost({ apiUrl: edge.url, stateFolder });
+    const pids = runtimes();
+    await host.close();
+    await edge.close();
+    await untilGone(pids);
+    // The guards remove their notes within a second of that.
+    await expect.poll(() => runtimes().length, { timeout: 5_000 }).toBe(0);
+    // Each trainer host of a process has a log of its own.
+    return (
+      files() -
+      readdirSync(stateFolder).filter((name) => name.endsWith(".log")).length
+    );
+  };
+  const first = await once();
+  expect(await once()).toBe(first);
+  expect(statSync(join(stateFolder, "edge.log")).size).toBeLessThan(
+    4 * 2 ** 20,
+  );
+});
