@@ -1,0 +1,287 @@
+import { arena } from "../support/kernels.ts";
+import { describe, expect, it } from "vitest";
+import type { Recipe } from "../../src/api/recipe.ts";
+import {
+  linearBackward,
+  linearForward,
+  roundingKey,
+  signsKey,
+  type NoiseCoordinates,
+} from "../../src/model/linear.ts";
+import * as twin from "../reference/matmul.ts";
+import { expectClose, F32_EPSILON } from "../support/close.ts";
+import { normals } from "../support/random.ts";
+
+const [T, IN, OUT] = [64, 64, 128];
+const PLACE = { layer: 1, index: 2 };
+
+const x = normals(T * IN, 1);
+const weight = normals(IN * OUT, 2).map((value) => 0.1 * value);
+const bias = normals(OUT, 3);
+const dY = normals(T * OUT, 4);
+// Outliers, as activations and gradients have them.
+for (const values of [x, weight, dY]) {
+  for (let at = 5; at < values.length; at += 97) values[at] *= 8;
+}
+const weightT = twin.transpose(weight, IN, OUT); // [out, in]
+const xT = twin.transpose(x, T, IN); // [in, T]
+const dYT = twin.transpose(dY, T, OUT); // [out, T]
+const exactY = twin.matmul(x, weightT, T, OUT, IN);
+const exactDx = twin.matmul(dY, weight, T, IN, OUT);
+const exactDw = twin.matmul(xT, dYT, IN, OUT, T);
+
+type Result = {
+  y: Float32Array;
+  dX: Float32Array;
+  dW: Float32Array;
+  dB: Float32Array;
+};
+
+function run(
+  recipe: Recipe,
+  noise: NoiseCoordinates,
+  dOutput = dY,
+  place = PLACE,
+): Result {
+  return arena.scope(() => {
+    const linear = {
+      weight: arena.copyIn(weight),
+      bias: arena.copyIn(bias),
+      inFeatures: IN,
+      outFeatures: OUT,
+      ...place,
+    };
+    const input = arena.copyIn(x);
+    const y = arena.allocF32(T * OUT);
+    const gradients = {
+      dInput: arena.copyIn(new Float32Array(T * IN).fill(9)),
+      dWeight: arena.copyIn(new Float32Array(IN * OUT).fill(9)),
+      dBias: arena.allocZeroedF32(OUT),
+    };
+    const gradient = arena.copyIn(dOutput);
+    linearForward(y, input, linear, T, recipe);
+    linearBackward(gradients, gradient, input, linear, T, recipe, noise);
+    return {
+      y: arena.f32(y, T * OUT).slice(),
+      dX: arena.f32(gradients.dInput, T * IN).slice(),
+      dW: arena.f32(gradients.dWeight, IN * OUT).slice(),
+      dB: arena.f32(gradients.dBias, OUT).slice(),
+    };
+  });
+}
+
+/** ‖got − want‖ / ‖want‖ */
+function relativeError(got: ArrayLike<number>, want: Float64Array): number {
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < want.length; i++) {
+    difference += (got[i] - want[i]) ** 2;
+    norm += want[i] ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
+
+/** Relative errors of the means of dX and dW over the first n of `counts` seeds. */
+function errorsOfMeans(recipe: Recipe, counts: number[]) {
+  const sumDx = new Float64Array(T * IN);
+  const sumDw = new Float64Array(IN * OUT);
+  const errors: { n: number; dX: number; dW: number }[] = [];
+  const last = counts[counts.length - 1];
+  for (let n = 1; n <= last; n++) {
+    const { dX, dW } = run(recipe, { seed: n, step: 0, microbatch: 0 });
+    dX.forEach((value, i) => (sumDx[i] += value));
+    dW.forEach((value, i) => (sumDw[i] += value));
+    if (!counts.includes(n)) continue;
+    errors.push({
+      n,
+      dX: relativeError(
+        sumDx.map((sum) => sum / n),
+        exactDx.out,
+      ),
+      dW: relativeError(
+        sumDw.map((sum) => sum / n),
+        exactDw.out,
+      ),
+    });
+  }
+  return errors;
+}
+
+const NOISE = { seed: 1, step: 0, microbatch: 0 };
+
+describe("f32 and bf16", () => {
+  it("f32 gives the three products and the bias gradient", () => {
+    const { y, dX, dW, dB } = run("f32", NOISE);
+    const within = (magnitude: Float64Array, k: number) =>
+      magnitude.map((sum) => 2 * (k + 2) * F32_EPSILON * (sum + 5));
+    expectClose(
+      y,
+      exactY.out.map((value, at) => value + bias[at % OUT]),
+      within(exactY.magnitude, IN),
+    );
+    expectClose(dX, exactDx.out, within(exactDx.magnitude, OUT));
+    expectClose(dW, exactDw.out, within(exactDw.magnitude, T));
+    const sums = new Float64Array(OUT);
+    dY.forEach((value, at) => (sums[at % OUT] += value));
+    expectClose(dB, sums, 1e-4);
+  });
+
+  it("bf16 is f32 on rounded operands, in all three GEMMs", () => {
+    const { y, dX, dW, dB } = run("bf16", NOISE);
+    const [a, w, d] = [x, weight, dY].map(twin.roundToBf16);
+    const wT = twin.transpose(w, IN, OUT);
+    const forward = twin.matmul(a, wT, T, OUT, IN).out;
+    expectClose(
+      y,
+      forward.map((value, at) => value + bias[at % OUT]),
+      1e-3,
+    );
+    expectClose(dX, twin.matmul(d, w, T, IN, OUT).out, 1e-3);
+    const aT = twin.transpose(a, T, IN);
+    const dT = twin.transpose(d, T, OUT);
+    expectClose(dW, twin.matmul(aT, dT, IN, OUT, T).out, 1e-3);
+    expect(dB).toEqual(run("f32", NOISE).dB);
+    expect(relativeError(y, exactY.out)).toBeGreaterThan(1e-4);
+  });
+
+  it("every MXFP4 recipe has bf16's forward pass and f32's bias gradient", () => {
+    for (const recipe of [
+      "mxfp4",
+      "mxfp4-rht",
+      "mxfp4-sr",
+      "mxfp4-rht-sr",
+    ] as const) {
+      const { y, dB } = run(recipe, NOISE);
+      expect(y).toEqual(run("bf16", NOISE).y);
+      expect(dB).toEqual(run("f32", NOISE).dB);
+    }
+  });
+});
+
+describe("Algorithm 3", () => {
+  const counts = [25, 100, 400];
+
+  it.each(["mxfp4-sr", "mxfp4-rht-sr"] as const)(
+    "%s is unbiased: the error of the mean falls as 1/√n, without a plateau",
+    (recipe) => {
+      const errors = errorsOfMeans(recipe, counts);
+      for (const gradient of ["dX", "dW"] as const) {
+        // If unbiased, error · √n estimates one shot's error from some hundreds of independent
+        // directions: equal to a few percent. A bias of 1 % would raise the last by a sixth or more.
+        const oneShot = errors.map(
+          (error) => error[gradient] * Math.sqrt(error.n),
+        );
+        expect(oneShot[0]).toBeGreaterThan(0.1);
+        expect(oneShot[0]).toBeLessThan(0.6);
+        for (const value of oneShot.slice(1)) {
+          expect(Math.abs(value / oneShot[0] - 1)).toBeLessThan(0.1);
+        }
+      }
+    },
+  );
+
+  it.each(["mxfp4", "mxfp4-rht"] as const)(
+    "%s is biased, as nearest rounding is: the test above would see it",
+    (recipe) => {
+      const errors = errorsOfMeans(recipe, counts);
+      for (const gradient of ["dX", "dW"] as const) {
+        const oneShot = errors.map(
+          (error) => error[gradient] * Math.sqrt(error.n),
+        );
+        expect(oneShot[2] / oneShot[0]).toBeGreaterThan(1.5);
+      }
+    },
+  );
+
+  it("rotates both operands of a GEMM by the same signs, so they cancel", () => {
+    // With different signs the product would have nothing to do with the exact one.
+    for (let seed = 0; seed < 10; seed++) {
+      const { dX, dW } = run("mxfp4-rht", { ...NOISE, seed });
+      expect(relativeError(dX, exactDx.out)).toBeLessThan(0.3);
+      expect(relativeError(dW, exactDw.out)).toBeLessThan(0.3);
+    }
+  });
+
+  it("spreads outliers: rotation lowers the error", () => {
+    const plain = run("mxfp4-sr", NOISE);
+    const rotated = run("mxfp4-rht-sr", NOISE);
+    expect(relativeError(rotated.dX, exactDx.out)).toBeLessThan(
+      relativeError(plain.dX, exactDx.out),
+    );
+    expect(relativeError(rotated.dW, exactDw.out)).toBeLessThan(
+      relativeError(plain.dW, exactDw.out),
+    );
+  });
+
+  it("draws new signs for each GEMM, layer, linear and step; for dW each microbatch", () => {
+    const keys = (gemm: number) =>
+      [
+        signsKey(NOISE, PLACE, gemm),
+        signsKey({ ...NOISE, seed: 2 }, PLACE, gemm),
+        signsKey({ ...NOISE, step: 1 }, PLACE, gemm),
+        signsKey(NOISE, { ...PLACE, layer: 0 }, gemm),
+        signsKey(NOISE, { ...PLACE, index: 3 }, gemm),
+      ].map(String);
+    const other = { ...NOISE, microbatch: 1 };
+    const all = [...keys(0), ...keys(1), String(signsKey(other, PLACE, 1))];
+    expect(new Set(all).size).toBe(11);
+    expect(signsKey(other, PLACE, 0)).toEqual(signsKey(NOISE, PLACE, 0));
+  });
+
+  it("rounds each operand by its own noise; the weight's is shared by a step's microbatches", () => {
+    const other = { ...NOISE, microbatch: 1 };
+    const all = [0, 1].flatMap((gemm) =>
+      [0, 1].flatMap((operand) => [
+        roundingKey(NOISE, PLACE, gemm, operand),
+        roundingKey({ ...NOISE, step: 1 }, PLACE, gemm, operand),
+        roundingKey(NOISE, { ...PLACE, index: 3 }, gemm, operand),
+        signsKey(NOISE, PLACE, gemm),
+      ]),
+    );
+    // Four operands with three keys each, and two sign vectors (each listed twice).
+    expect(new Set(all.map(String)).size).toBe(14);
+    expect(roundingKey(other, PLACE, 0, 1)).toEqual(
+      roundingKey(NOISE, PLACE, 0, 1),
+    );
+    for (const [gemm, operand] of [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+    ]) {
+      expect(roundingKey(other, PLACE, gemm, operand)).not.toEqual(
+        roundingKey(NOISE, PLACE, gemm, operand),
+      );
+    }
+  });
+
+  it("gives the same bytes for the same noise, others for another place", () => {
+    const first = run("mxfp4-rht-sr", NOISE);
+    expect(run("mxfp4-rht-sr", NOISE)).toEqual(first);
+    const elsewhere = run("mxfp4-rht-sr", NOISE, dY, { layer: 0, index: 2 });
+    expect(elsewhere.dX).not.toEqual(first.dX);
+    expect(elsewhere.dW).not.toEqual(first.dW);
+  });
+
+  it("lets a NaN or an infinity in dY end in NaN in dX and dW", () => {
+    for (const recipe of [
+      "mxfp4",
+      "mxfp4-rht",
+      "mxfp4-sr",
+      "mxfp4-rht-sr",
+    ] as const) {
+      for (const corner of [NaN, Infinity]) {
+        const broken = dY.slice();
+        broken[3 * OUT + 7] = corner; // token 3, feature 7
+        const { dX, dW, dB } = run(recipe, NOISE, broken);
+        // Token 3's whole row of dX; feature 7's whole column of dW.
+        for (const [at, value] of dX.entries()) {
+          expect(Number.isNaN(value)).toBe(Math.floor(at / IN) === 3);
+        }
+        for (const [at, value] of dW.entries()) {
+          expect(Number.isNaN(value)).toBe(at % OUT === 7);
+        }
+        expect(Number.isFinite(dB[7])).toBe(false);
+      }
+    }
+  });
+});
