@@ -1,9 +1,12 @@
 import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authenticate } from "./auth.ts";
+import { datasetRoutes } from "./dataset-routes.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { healthRoutes } from "./health-routes.ts";
+import { runRoutes } from "./run-routes.ts";
+import { shardRoutes } from "./shard-routes.ts";
 import { tensorRoutes } from "./tensor-routes.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -16,6 +19,9 @@ app.use(authenticate);
 
 app.route("/", healthRoutes);
 app.route("/", tensorRoutes);
+app.route("/", datasetRoutes);
+app.route("/", runRoutes);
+app.route("/", shardRoutes);
 
 app.notFound((c) => {
   const allowed = METHODS.filter((method) => isRoute(method, c.req.path));

@@ -63,7 +63,10 @@ export class Coordinator {
   }
 
   /** Begin. The same run again changes nothing. Errors: `wrong_state`, another run has this id */
-  async create(run: string, config: RunConfig): Promise<RunStatus> {
+  async create(
+    run: string,
+    config: RunConfig,
+  ): Promise<{ created: boolean; status: RunStatus }> {
     const present = this.#store.find();
     if (!present) {
       this.#storage.transactionSync(() => {
@@ -77,7 +80,7 @@ export class Coordinator {
       );
     }
     await this.#advance();
-    return this.status();
+    return { created: present === undefined, status: this.status() };
   }
 
   status(): RunStatus {

@@ -210,8 +210,8 @@ export class ParameterShard extends DurableObject {
     if (this.#loaded) return this.#loaded;
     if (!this.#isInitialized()) {
       throw new AppError(
-        "run_not_found",
-        "Expected the shard of a run, got one that no run has created",
+        "shard_not_found",
+        "Expected a shard of a run, got one that no run has",
       );
     }
     const { shard, config, ended } = this.#sql

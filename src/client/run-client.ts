@@ -1,0 +1,135 @@
+/** One run over HTTP: what a trainer needs of it, and what its owner does with it. */
+import { decodeFrame, type Frame } from "../api/frame.ts";
+import type {
+  Completion,
+  CompletionResponse,
+  Dataset,
+  Lease,
+  LeaseRequest,
+  LeaseResponse,
+  RunEvent,
+  RunStatus,
+  StateRequest,
+  StepMetrics,
+} from "../api/types.ts";
+import { AppError } from "../api/errors.ts";
+import { readEvents } from "./events.ts";
+import type { Http } from "./http.ts";
+
+const BINARY = { "Content-Type": "application/octet-stream" };
+
+export class RunClient {
+  readonly run: string;
+  readonly #http: Http;
+  readonly #path: string;
+
+  constructor(http: Http, run: string) {
+    this.#http = http;
+    this.run = run;
+    this.#path = `/v1/runs/${encodeURIComponent(run)}`;
+  }
+
+  status(): Promise<RunStatus> {
+    return this.#http.json("GET", this.#path);
+  }
+
+  // For trainers
+
+  lease(request: LeaseRequest): Promise<LeaseResponse> {
+    return this.#http.json("POST", `${this.#path}/leases`, request);
+  }
+
+  complete(lease: Lease, completion: Completion): Promise<CompletionResponse> {
+    const { kind, step, index } = lease;
+    return this.#http.json(
+      "PUT",
+      `${this.#path}/leases/${kind}/${step}/${index}`,
+      completion,
+    );
+  }
+
+  async pull(shard: number, step: number): Promise<Frame> {
+    const response = await this.#http.request(
+      "GET",
+      `${this.#path}/shards/${shard}/parameters?step=${step}`,
+    );
+    return decodeFrame(new Uint8Array(await response.arrayBuffer()));
+  }
+
+  async push(
+    shard: number,
+    step: number,
+    microbatch: number,
+    frame: Uint8Array<ArrayBuffer>,
+  ): Promise<void> {
+    const response = await this.#http.request(
+      "PUT",
+      `${this.#path}/shards/${shard}/gradients/${step}/${microbatch}`,
+      { body: frame, headers: BINARY },
+    );
+    await response.body?.cancel();
+  }
+
+  /** Errors: `dataset_differs`, when the corpus is no longer the one that the run pins */
+  async tokens(
+    dataset: Dataset,
+    start: number,
+    length: number,
+  ): Promise<Uint8Array> {
+    const response = await this.#http.request(
+      "GET",
+      `/v1/datasets/${encodeURIComponent(dataset.name)}/tokens`,
+      { headers: { Range: `bytes=${start}-${start + length - 1}` } },
+    );
+    const etag = response.headers.get("ETag");
+    if (etag !== `"${dataset.digest}"`) {
+      throw new AppError(
+        "dataset_differs",
+        `Expected the tokens of "${dataset.name}" with SHA-256 ${dataset.digest}, got ETag ${etag}`,
+      );
+    }
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  // For the run's owner
+
+  setState(state: StateRequest["state"]): Promise<RunStatus> {
+    return this.#http.json("PATCH", this.#path, { state });
+  }
+
+  /** Start trainers that the server hosts; returns their names. */
+  async addTrainers(count: number): Promise<string[]> {
+    const { trainers } = await this.#http.json<{ trainers: string[] }>(
+      "POST",
+      `${this.#path}/trainers`,
+      { count },
+    );
+    return trainers;
+  }
+
+  /** A token with which trainers elsewhere join this run, and only this one. */
+  joinToken(): Promise<{ token: string; expiresMs: number }> {
+    return this.#http.json("POST", `${this.#path}/trainers`, { join: true });
+  }
+
+  async metrics(): Promise<StepMetrics[]> {
+    const response = await this.#http.request("GET", `${this.#path}/metrics`);
+    const lines = (await response.text()).split("\n").filter(Boolean);
+    return lines.map((line) => JSON.parse(line) as StepMetrics);
+  }
+
+  /** Every event after `lastEventId`, as it comes, until the run has ended. Reconnects by itself. */
+  events(lastEventId = 0): AsyncGenerator<RunEvent> {
+    return readEvents(this.#http, `${this.#path}/events`, lastEventId);
+  }
+
+  /** The parameters as safetensors, to be read as a stream or as a whole. */
+  checkpoint(): Promise<Response> {
+    return this.#http.request("GET", `${this.#path}/checkpoint`);
+  }
+
+  /** Remove a run that has ended. */
+  async remove(): Promise<void> {
+    await this.#http.request("DELETE", this.#path);
+  }
+}

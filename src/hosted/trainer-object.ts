@@ -1,0 +1,95 @@
+/**
+ * A trainer that the edge hosts. Alarms drive it, so a run goes on with its coordinator gone: each
+ * alarm computes leases for a while and sets the next. It reaches the run as every trainer does,
+ * through the HTTP contract; only the way there is a service binding.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { AppError } from "../api/errors.ts";
+import { Client } from "../client/client.ts";
+import { fingerprint } from "../kernels/matmul.ts";
+import { RunTrainer, type TrainingOutcome } from "../training/trainer.ts";
+
+/** Of one alarm: far below the platform's limit for it, and soon enough to stop. */
+const BUDGET_MS = 20_000;
+const PAUSE_AFTER_FAILURE_MS = 1_000;
+/** Refusals after which another try is the same refusal. */
+const FINAL = new Set([
+  "run_not_found",
+  "run_ended",
+  "fingerprint_differs",
+  "different_bytes",
+  "different_completion",
+  "unauthorized",
+  "forbidden",
+]);
+
+type Assignment = { run: string; trainer: string };
+
+type TrainerBindings = { API: Fetcher; API_TOKEN?: string };
+
+export class Trainer extends DurableObject<TrainerBindings> {
+  /** This instance's; another one, after an eviction or a crash, has another. */
+  readonly #bootId = crypto.randomUUID();
+  #trainer: RunTrainer | undefined;
+  #stopping = new AbortController();
+
+  /** Begin to train. Repeating it changes nothing. */
+  async start(run: string, trainer: string): Promise<void> {
+    const assignment: Assignment = { run, trainer };
+    if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
+    await this.ctx.storage.put("assignment", assignment);
+    await this.ctx.storage.setAlarm(Date.now() + 1);
+  }
+
+  /** Stop after the present lease. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#leave();
+  }
+
+  override async alarm(): Promise<void> {
+    const assignment = await this.ctx.storage.get<Assignment>("assignment");
+    if (!assignment) return;
+    const outcome = await this.#train(assignment);
+    if (outcome === "ended" || outcome === "stopped") {
+      await this.#leave();
+      return;
+    }
+    // An alarm that is set for now, from within an alarm, may never come: set it for later.
+    const pauseMs = outcome === "failed" ? PAUSE_AFTER_FAILURE_MS : 1;
+    await this.ctx.storage.setAlarm(Date.now() + pauseMs);
+  }
+
+  async #train(assignment: Assignment): Promise<TrainingOutcome | "failed"> {
+    const { signal } = this.#stopping;
+    const trainer = (this.#trainer ??= this.#newTrainer(assignment));
+    try {
+      return await trainer.train({ signal, budgetMs: BUDGET_MS });
+    } catch (error) {
+      if (signal.aborted) return "stopped";
+      console.error(error);
+      const isFinal = error instanceof AppError && FINAL.has(error.code);
+      return isFinal ? "stopped" : "failed";
+    }
+  }
+
+  #newTrainer({ run, trainer }: Assignment): RunTrainer {
+    const client = new Client({
+      baseUrl: "http://localhost",
+      fetcher: this.env.API,
+      token: this.env.API_TOKEN,
+      signal: this.#stopping.signal,
+    });
+    return new RunTrainer(client.run(run), {
+      trainer,
+      bootId: this.#bootId,
+      fingerprint: fingerprint(),
+    });
+  }
+
+  async #leave(): Promise<void> {
+    this.#trainer = undefined;
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+  }
+}

@@ -1,0 +1,72 @@
+/** A body on its way to R2: piece by piece, so its size does not matter. */
+import { AppError } from "../api/errors.ts";
+
+const PIECE_BYTES = 64 * 1024;
+
+/**
+ * Store a body of exactly `bytes` bytes under `key`; returns its SHA-256 in hexadecimal.
+ * Errors: `malformed_body` when it has another length; nothing is stored then
+ */
+export async function storeUpload(
+  bucket: R2Bucket,
+  key: string,
+  body: ReadableStream<Uint8Array> | null,
+  bytes: number,
+): Promise<string> {
+  if (!body) throw wrongLength(bytes, 0);
+  const { readable, writable } = new FixedLengthStream(bytes);
+  const digest = new crypto.DigestStream("SHA-256");
+  const stored = bucket.put(key, readable);
+  // Settled below; marked here so that an early failure is not reported as unhandled.
+  stored.catch(() => {});
+  digest.digest.catch(() => {});
+  await copy(body, [writable.getWriter(), digest.getWriter()], bytes);
+  await stored;
+  return toHex(await digest.digest);
+}
+
+async function copy(
+  body: ReadableStream<Uint8Array>,
+  writers: WritableStreamDefaultWriter<Uint8Array>[],
+  bytes: number,
+): Promise<void> {
+  let copied = 0;
+  try {
+    const reader = body.getReader({ mode: "byob" });
+    let piece = new Uint8Array(PIECE_BYTES);
+    for (;;) {
+      const { value, done } = await reader.readAtLeast(PIECE_BYTES, piece);
+      if (value && value.length > 0) {
+        copied += value.length;
+        if (copied > bytes) throw wrongLength(bytes, copied);
+        await Promise.all(writers.map((writer) => writer.write(value)));
+      }
+      if (done) break;
+      piece = new Uint8Array(value.buffer);
+    }
+    if (copied < bytes) throw wrongLength(bytes, copied);
+    await Promise.all(writers.map((writer) => writer.close()));
+  } catch (cause) {
+    await Promise.allSettled(writers.map((writer) => writer.abort(cause)));
+    if (cause instanceof AppError) throw cause;
+    throw wrongLength(bytes, copied, { cause });
+  }
+}
+
+function wrongLength(
+  expected: number,
+  got: number,
+  options?: ErrorOptions,
+): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected a body of ${expected} bytes, as Content-Length says; got ${got}`,
+    options,
+  );
+}
+
+function toHex(bytes: ArrayBuffer): string {
+  return Array.from(new Uint8Array(bytes), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}
