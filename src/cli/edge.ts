@@ -7,13 +7,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
-import {
-  Log,
-  LogLevel,
-  Miniflare,
-  type MiniflareOptions,
-  type WorkerOptions,
-} from "miniflare";
+import { Log, LogLevel, Miniflare, type WorkerOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { endStale, guardRuntimes, lock } from "./processes.ts";
 
@@ -103,8 +97,10 @@ export async function startTrainerHost(
   );
 }
 
-type Worker = WorkerOptions &
-  Pick<MiniflareOptions, "durableObjectsPersist" | "r2Persist">;
+type Worker = WorkerOptions & {
+  durableObjectsPersist?: string;
+  r2Persist?: string;
+};
 
 async function start(
   worker: Worker,
@@ -127,8 +123,8 @@ async function start(
         telemetry: { enabled: false },
         log: new Log(LogLevel.NONE),
         handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
-          stdout.on("data", log.write);
-          stderr.on("data", log.write);
+          stdout.on("data", (chunk: Buffer) => log.write(chunk));
+          stderr.on("data", (chunk: Buffer) => log.write(chunk));
         },
       }),
   );

@@ -19,10 +19,20 @@ const command = defineCommand({
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.once(signal, () => process.exit(0));
     }
-    const { url } = await startEdge({ port: portOf(args.port) });
-    console.log(
-      `mxfp4-edge serves on ${url} (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
-    );
+    try {
+      const [unknown] = [...Object.keys(args), ...args._].filter(
+        (name) => name !== "_" && name !== "port",
+      );
+      if (unknown)
+        throw new Error(`Expected --port and nothing else, got ${unknown}`);
+      const { url } = await startEdge({ port: portOf(args.port) });
+      console.log(
+        `mxfp4-edge serves on ${url} (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+      );
+    } catch (error) {
+      console.error(error instanceof Error ? error.message : error);
+      process.exitCode = 1;
+    }
   },
 });
 

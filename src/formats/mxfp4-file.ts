@@ -334,7 +334,7 @@ function checkPair(blocks: Tensor, scales: Tensor): void {
     }
   }
   const expected = [...scales.shape, 16];
-  if (scales.shape.length === 0 || `${blocks.shape}` !== `${expected}`) {
+  if (scales.shape.length === 0 || blocks.shape.join() !== expected.join()) {
     throw new AppError(
       "shape_mismatch",
       `Expected tensor "${blocks.name}" to be [${expected.join(", ")}], because "${scales.name}" is [${scales.shape.join(", ")}], got [${blocks.shape.join(", ")}]`,

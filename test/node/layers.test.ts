@@ -1,0 +1,339 @@
+/**
+ * What the tree promises about itself (DESIGN: "The parts"): who may import whom, and what stays out
+ * of which folder. Each rule is a function of the files, so that each is also seen to fail.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, posix, relative, resolve, sep } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+
+/** Left to right: a folder imports from itself and from what stands before it. */
+const LAYERS = [
+  "api",
+  "kernels",
+  "formats",
+  "model",
+  "training",
+  "objects",
+  "http",
+];
+const BELOW_OBJECTS = LAYERS.slice(0, LAYERS.indexOf("objects"));
+
+/** Which folders of src each folder sees, itself apart. `worker.ts` sees all. */
+const SEES: Record<string, readonly string[]> = {
+  ...Object.fromEntries(LAYERS.map((layer, i) => [layer, LAYERS.slice(0, i)])),
+  client: ["api"],
+  hosted: [...BELOW_OBJECTS, "client"],
+  cli: [...BELOW_OBJECTS, "client"],
+  dashboard: [...BELOW_OBJECTS, "client"],
+};
+
+/** The interface that `client` satisfies; it may name it, not run it. */
+const SERVICE = "src/training/service.ts";
+
+/** Math whose results the language fixes to the last bit; of the rest, machines may differ. */
+const EXACT_MATH = [
+  "abs",
+  "ceil",
+  "clz32",
+  "floor",
+  "fround",
+  "imul",
+  "max",
+  "min",
+  "round",
+  "sign",
+  "sqrt",
+  "trunc",
+];
+/** Where arithmetic ends up in bytes that must be the same everywhere. */
+const REPRODUCIBLE = ["formats", "model", "objects", "training"];
+
+type Files = ReadonlyMap<string, string>;
+type Import = { from: string; to: string; typeOnly: boolean };
+
+/** Sources by path from the root, with / between folders. */
+function readTree(...folders: string[]): Files {
+  const files = new Map<string, string>();
+  for (const folder of folders) {
+    for (const entry of readdirSync(join(ROOT, folder), {
+      recursive: true,
+      withFileTypes: true,
+    })) {
+      if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
+      const path = join(entry.parentPath, entry.name);
+      files.set(
+        relative(ROOT, path).split(sep).join("/"),
+        readFileSync(path, "utf8"),
+      );
+    }
+  }
+  return files;
+}
+
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, "");
+}
+
+/** Every import and re-export, relative ones resolved to a path from the root. */
+function importsOf(files: Files): Import[] {
+  const imports: Import[] = [];
+  for (const [from, source] of files) {
+    const found = withoutComments(source).matchAll(
+      /^(?:import|export)\s+(?:(type)\s)?[^;"'=]*?["']([^"']+)["']|import\(\s*["']([^"']+)["']/gm,
+    );
+    for (const [, type, fixed, dynamic] of found) {
+      const specifier = fixed ?? dynamic!;
+      const to = specifier.startsWith(".")
+        ? posix.join(dirname(from), specifier)
+        : specifier;
+      imports.push({ from, to, typeOnly: type !== undefined });
+    }
+  }
+  return imports;
+}
+
+/** `model` of `src/model/gpt.ts`; the file's own name at the top of src; undefined outside of src. */
+function folderOf(path: string): string | undefined {
+  return /^src\/([^/]+)/.exec(path)?.[1];
+}
+
+function wrongDirections(files: Files): string[] {
+  return importsOf(files).flatMap(({ from, to, typeOnly }) => {
+    const [own, other] = [folderOf(from), folderOf(to)];
+    const wrong = [`${from} imports ${to}`];
+    if (from.startsWith("assembly/"))
+      return to.startsWith("assembly/") ? [] : wrong;
+    if (own === undefined || own === "worker.ts") return [];
+    if (other === undefined) {
+      // A package, or what the build made; never the tests or the assembly.
+      return /^(test|assembly|bench)\//.test(to) ? wrong : [];
+    }
+    if (own === other) return [];
+    const sees = SEES[own];
+    if (!sees)
+      return [`${from} stands in a folder without a place in the import order`];
+    if (own === "client" && to === SERVICE && typeOnly) return [];
+    return sees.includes(other) ? [] : wrong;
+  });
+}
+
+function cycles(files: Files): string[] {
+  const next = new Map<string, string[]>();
+  for (const { from, to } of importsOf(files)) {
+    next.set(from, [...(next.get(from) ?? []), to]);
+  }
+  const found: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: string[]) => {
+    if (path.includes(file)) {
+      found.push([...path.slice(path.indexOf(file)), file].join(" → "));
+      return;
+    }
+    if (done.has(file)) return;
+    for (const to of next.get(file) ?? []) visit(to, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files.keys()) visit(file, []);
+  return found;
+}
+
+function missingExtensions(files: Files): string[] {
+  return importsOf(files)
+    .filter(
+      ({ from, to }) =>
+        folderOf(from) && /^(src|build)\//.test(to) && !/\.(ts|wasm)$/.test(to),
+    )
+    .map(({ from, to }) => `${from} imports ${to} without .ts`);
+}
+
+function badNames(files: Files): string[] {
+  return [...files.keys()].filter(
+    (path) =>
+      path.startsWith("src/") &&
+      /\/index\.ts$|\/utils?(\/|\.ts$)|\/helpers?(\/|\.ts$)/.test(path),
+  );
+}
+
+function foreignAssembly(files: Files): string[] {
+  return [...files]
+    .filter(
+      ([path]) =>
+        path !== "src/wasm.d.ts" &&
+        folderOf(path) &&
+        folderOf(path) !== "kernels",
+    )
+    .filter(([, source]) => /\bWebAssembly\b/.test(withoutComments(source)))
+    .map(([path]) => `${path} mentions WebAssembly`);
+}
+
+function inexactMath(files: Files): string[] {
+  return [...files].flatMap(([path, source]) => {
+    if (!REPRODUCIBLE.includes(folderOf(path) ?? "")) return [];
+    return [...withoutComments(source).matchAll(/\bMath\s*\.\s*(\w+)/g)]
+      .filter(
+        ([, name]) => !EXACT_MATH.includes(name!) && !/^[A-Z]/.test(name!),
+      )
+      .map(([use]) => `${path} uses ${use}`);
+  });
+}
+
+function unpinned(manifest: Record<string, unknown>): string[] {
+  return [
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+  ].flatMap((kind) =>
+    Object.entries((manifest[kind] ?? {}) as Record<string, string>)
+      .filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))
+      .map(([name, version]) => `${kind}: ${name} ${version}`),
+  );
+}
+
+describe("this tree", () => {
+  const files = readTree("src", "assembly");
+
+  test("has files in every folder that the order names first", () => {
+    expect(files.size).toBeGreaterThan(30);
+    expect(importsOf(files).length).toBeGreaterThan(100);
+  });
+
+  test.each([
+    ["imports only along the order of its folders", wrongDirections],
+    ["has no import cycle", cycles],
+    ["imports with .ts, as node needs it", missingExtensions],
+    ["has no barrels and no utils", badNames],
+    ["knows WebAssembly in src/kernels alone", foreignAssembly],
+    ["uses exact Math where bytes must reproduce", inexactMath],
+  ])("%s", (_, rule) => {
+    expect(rule(files)).toEqual([]);
+  });
+
+  test("pins every dependency exactly", () => {
+    const manifest = JSON.parse(
+      readFileSync(join(ROOT, "package.json"), "utf8"),
+    );
+    expect(unpinned(manifest)).toEqual([]);
+  });
+});
+
+describe("each rule can fail:", () => {
+  const tree = (files: Record<string, string>) =>
+    new Map(Object.entries(files));
+
+  test.each([
+    ["src/api/types.ts", 'import { x } from "../kernels/arena.ts";'],
+    ["src/kernels/a.ts", 'import type { X } from "../formats/x.ts";'],
+    ["src/model/a.ts", 'export { x } from "../training/x.ts";'],
+    ["src/training/a.ts", 'export * from "../objects/x.ts";'],
+    ["src/objects/a.ts", 'import {\n  a,\n  type B,\n} from "../http/x.ts";'],
+    ["src/http/a.ts", 'import "../client/x.ts";'],
+    ["src/http/a.ts", 'const x = await import("../hosted/trainer-object.ts");'],
+    ["src/client/a.ts", 'import { run } from "../training/service.ts";'],
+    ["src/client/a.ts", 'import type { X } from "../training/trainer.ts";'],
+    ["src/client/a.ts", 'import { x } from "../kernels/x.ts";'],
+    ["src/cli/a.ts", 'import { x } from "../http/app.ts";'],
+    ["src/cli/a.ts", 'import { x } from "../hosted/x.ts";'],
+    ["src/hosted/a.ts", 'import { x } from "../objects/x.ts";'],
+    ["src/hosted/a.ts", 'import { x } from "../cli/x.ts";'],
+    ["src/training/a.ts", 'import { x } from "../client/x.ts";'],
+    ["src/training/a.ts", 'import { x } from "../../test/x.ts";'],
+    ["src/elsewhere/a.ts", 'import { x } from "../api/types.ts";'],
+    ["src/kernels/a.ts", 'import { x } from "../../assembly/index.ts";'],
+    ["src/api/a.ts", 'import { x } from "../worker.ts";'],
+    ["assembly/index.ts", 'import { x } from "../src/api/types";'],
+  ])("order, %s: %s", (path, source) => {
+    expect(wrongDirections(tree({ [path]: source }))).toHaveLength(1);
+  });
+
+  test.each([
+    ["src/worker.ts", 'export { Trainer } from "./hosted/trainer-object.ts";'],
+    [
+      "src/client/a.ts",
+      'import type { TrainingService } from "../training/service.ts";',
+    ],
+    ["src/hosted/a.ts", 'import { x } from "../client/x.ts";'],
+    ["src/http/a.ts", 'import { x } from "../objects/x.ts";'],
+    ["src/http/a.ts", 'import { Hono } from "hono";'],
+    [
+      "src/http/a.ts",
+      '// import { x } from "../hosted/x.ts";\n/* import "../cli/x.ts"; */',
+    ],
+    ["assembly/index.ts", 'export { x } from "./gemm";'],
+  ])("but not, %s: %s", (path, source) => {
+    expect(wrongDirections(tree({ [path]: source }))).toEqual([]);
+  });
+
+  test("cycles, of two files and through a third", () => {
+    const two = tree({
+      "src/api/a.ts": 'import { b } from "./b.ts";',
+      "src/api/b.ts": 'import type { A } from "./a.ts";',
+    });
+    expect(cycles(two)).toEqual(["src/api/a.ts → src/api/b.ts → src/api/a.ts"]);
+    const three = tree({
+      "src/api/0.ts": 'import { a } from "./a.ts";',
+      "src/api/a.ts": 'import { b } from "./b.ts";',
+      "src/api/b.ts": 'export * from "./c.ts";',
+      "src/api/c.ts": 'import "./a.ts";',
+    });
+    expect(cycles(three)).toHaveLength(1);
+  });
+
+  test("extensions, names, WebAssembly, Math, versions", () => {
+    expect(
+      missingExtensions(tree({ "src/api/a.ts": 'import { b } from "./b";' })),
+    ).toHaveLength(1);
+    const names = [
+      "src/api/index.ts",
+      "src/http/utils/x.ts",
+      "src/http/utils.ts",
+      "src/helpers/a.ts",
+    ];
+    expect(
+      badNames(tree(Object.fromEntries(names.map((name) => [name, ""])))),
+    ).toEqual(names);
+    expect(
+      foreignAssembly(tree({ "src/cli/a.ts": "new WebAssembly.Memory({})" })),
+    ).toHaveLength(1);
+    expect(
+      foreignAssembly(tree({ "src/kernels/a.ts": "WebAssembly" })),
+    ).toEqual([]);
+    for (const name of [
+      "exp",
+      "log",
+      "log2",
+      "cos",
+      "sin",
+      "tanh",
+      "pow",
+      "random",
+      "hypot",
+    ]) {
+      for (const folder of REPRODUCIBLE) {
+        const file = tree({
+          [`src/${folder}/a.ts`]: `const x = Math.${name}(1);`,
+        });
+        expect(inexactMath(file), `${folder} ${name}`).toHaveLength(1);
+      }
+    }
+    expect(
+      inexactMath(tree({ "src/model/a.ts": "Math.sqrt(2) // not Math.exp" })),
+    ).toEqual([]);
+    for (const version of [
+      "^1.0.0",
+      "~1.0.0",
+      "1.0",
+      "*",
+      "latest",
+      ">=1.0.0",
+      "file:../x",
+    ]) {
+      expect(unpinned({ devDependencies: { x: version } })).toHaveLength(1);
+    }
+    expect(
+      unpinned({ dependencies: { x: "1.2.3", y: "5.0.0-beta.2" } }),
+    ).toEqual([]);
+  });
+});
