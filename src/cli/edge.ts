@@ -7,7 +7,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
-import { Log, LogLevel, Miniflare, type WorkerOptions } from "miniflare";
+import { Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { endStale, guardRuntimes, lock } from "./processes.ts";
 
@@ -97,13 +97,11 @@ export async function startTrainerHost(
   );
 }
 
-type Worker = WorkerOptions & {
-  durableObjectsPersist?: string;
-  r2Persist?: string;
-};
+/** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
+type WorkerSettings = Record<string, unknown>;
 
 async function start(
-  worker: Worker,
+  worker: WorkerSettings,
   { stateFolder, port, quiet, name }: Required<EdgeOptions> & { name: string },
 ): Promise<Running> {
   endStale(stateFolder);
@@ -145,7 +143,7 @@ async function start(
 }
 
 /** The built Worker, with what wrangler.toml binds and `LOCAL_MODE`. */
-function workerOptions(): WorkerOptions {
+function workerOptions(): WorkerSettings & { serviceBindings?: object } {
   const script = join(WORKER_FOLDER, "worker.js");
   if (!existsSync(script)) {
     throw new Error(
@@ -162,7 +160,7 @@ function workerOptions(): WorkerOptions {
     modulesRoot: WORKER_FOLDER,
     scriptPath: script,
     bindings: { ...workerOptions.bindings, LOCAL_MODE: "1" },
-  } as WorkerOptions;
+  };
 }
 
 /** Miniflare makes its temporary folder, when constructed, where the environment says. */
