@@ -165,9 +165,12 @@ describe("f32 GEMM", () => {
       const [m, n, k] = [11, 18, 23];
       const a = normals(m * k, 8);
       const b = normals(n * k, 9);
-      // A tie towards even below, one above, a NaN whose low bits would carry, a value that rounds to infinity.
-      a.set([1 + 2 ** -8, 1 + 3 * 2 ** -8, 3.4e38]);
-      new Uint32Array(a.buffer)[5] = 0x7fffffff;
+      // Ties to even, downwards and upwards; then, in rows of their own, a value that rounds to
+      // infinity and a NaN whose low bits would carry.
+      a.set([1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 3 * 2 ** -8]);
+      b.set([-1 - 2 ** -8, 1 + 3 * 2 ** -8], 2 * k);
+      a[9 * k + 4] = 3.4e38;
+      new Uint32Array(a.buffer)[10 * k + 5] = 0x7fffffff;
       const got = multiply(a, b, m, n, k, {
         roundToBf16: true,
         aLayout: layout,

@@ -56,7 +56,7 @@ describe("generate", () => {
   it("draws tokens as often as the softmax says, and none outside the top k", () => {
     const draws = 4000;
     const counts = (options: SamplingOptions) => {
-      const result = new Array<number>(shape.vocabulary).fill(0);
+      const result = [0, 0, 0, 0, 0];
       for (let seed = 0; seed < draws; seed++) {
         result[sample([4, 0], { ...options, tokens: 1, seed })[0]]++;
       }
@@ -71,7 +71,7 @@ describe("generate", () => {
     const drawn = [...counts({ topK: 2 }).entries()]
       .filter(([, count]) => count > 0)
       .map(([token]) => token);
-    expect(drawn.sort()).toEqual(best.sort());
+    expect(new Set(drawn)).toEqual(new Set(best));
   });
 
   it("refuses options and prompts that mean nothing", () => {
