@@ -53,6 +53,15 @@ describe("generate", () => {
     expect(sample([3], options)).not.toEqual(sample([3], { tokens: 40 }));
   });
 
+  it("draws a new number at each place", () => {
+    // A model of zeros finds all tokens equally likely.
+    const text = arena.scope(() => {
+      const zeros = arena.allocZeroedF32(parameters.length);
+      return generate(shape, zeros, [0], { tokens: 60 });
+    });
+    expect(new Set(text).size).toBe(shape.vocabulary);
+  });
+
   it("draws tokens as often as the softmax says, and none outside the top k", () => {
     const draws = 4000;
     const counts = (options: SamplingOptions) => {

@@ -10,6 +10,7 @@ import {
 } from "../../src/model/linear.ts";
 import * as twin from "../reference/matmul.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
+import { multiply, quantize, rotate, signs } from "../support/mxfp4.ts";
 import { normals } from "../support/random.ts";
 
 const [T, IN, OUT] = [64, 64, 128];
@@ -160,6 +161,39 @@ describe("f32 and bf16", () => {
 
 describe("Algorithm 3", () => {
   const counts = [25, 100, 400];
+
+  it.each([
+    { recipe: "mxfp4", rotates: false, stochastic: false },
+    { recipe: "mxfp4-rht", rotates: true, stochastic: false },
+    { recipe: "mxfp4-sr", rotates: false, stochastic: true },
+    { recipe: "mxfp4-rht-sr", rotates: true, stochastic: true },
+  ] as const)(
+    "$recipe, written out, gives the same bytes",
+    ({ recipe, rotates, stochastic }) => {
+      const noise = { seed: 9, step: 4, microbatch: 3 };
+      const product = (
+        gemm: number,
+        operands: [Float32Array, Float32Array],
+        [m, n, k]: [number, number, number],
+      ) => {
+        const s = signs(64, signsKey(noise, PLACE, gemm));
+        const [a, b] = operands.map((operand, index) => {
+          const key = roundingKey(noise, PLACE, gemm, index);
+          return quantize(rotates ? rotate(operand, s) : operand, {
+            rounding: stochastic
+              ? { mode: "stochastic", key, firstElement: 0 }
+              : { mode: "nearest-even" },
+            scale: "floor",
+            prescale: stochastic ? 0.75 : 1,
+          });
+        });
+        return multiply(a, b, m, n, k, stochastic ? 16 / 9 : 1);
+      };
+      const { dX, dW } = run(recipe, noise);
+      expect(dX).toEqual(product(0, [dY, weight], [T, IN, OUT]));
+      expect(dW).toEqual(product(1, [xT, dYT], [IN, OUT, T]));
+    },
+  );
 
   it.each(["mxfp4-sr", "mxfp4-rht-sr"] as const)(
     "%s is unbiased: the error of the mean falls as 1/√n, without a plateau",
