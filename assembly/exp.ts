@@ -1,6 +1,26 @@
 import { loadPartial, storePartial } from "./lanes";
 
 /**
+ * Constants, four lanes each, 16 bytes apart. They are loaded, not written as v128.const, because
+ * V8 rebuilds those in every iteration of a loop.
+ */
+const CONSTANTS = memory.data<f32>([
+  -104, -104, -104, -104, // beyond these the result is 0 or ∞ anyway
+  89, 89, 89, 89,
+  1.44269504088896341, 1.44269504088896341, 1.44269504088896341, 1.44269504088896341, // 1 / ln 2
+  12582912, 12582912, 12582912, 12582912, // 1.5 · 2^23: added, it leaves an integer in the low bits
+  0.693359375, 0.693359375, 0.693359375, 0.693359375, // ln 2, of which so few bits that n · it is exact,
+  -2.12194440e-4, -2.12194440e-4, -2.12194440e-4, -2.12194440e-4, // and the rest of it
+  1.9875691500e-4, 1.9875691500e-4, 1.9875691500e-4, 1.9875691500e-4, // p, highest power first
+  1.3981999507e-3, 1.3981999507e-3, 1.3981999507e-3, 1.3981999507e-3,
+  8.3334519073e-3, 8.3334519073e-3, 8.3334519073e-3, 8.3334519073e-3,
+  4.1665795894e-2, 4.1665795894e-2, 4.1665795894e-2, 4.1665795894e-2,
+  1.6666665459e-1, 1.6666665459e-1, 1.6666665459e-1, 1.6666665459e-1,
+  5.0000001201e-1, 5.0000001201e-1, 5.0000001201e-1, 5.0000001201e-1,
+  1, 1, 1, 1,
+], 16);
+
+/**
  * e^x in four f32 lanes, within 2 ulp, subnormal results included.
  *
  *   n = round(x / ln 2);  r = x − n·ln 2;  e^x = 2^n · (1 + r + r²·p(r))
@@ -12,34 +32,41 @@ import { loadPartial, storePartial } from "./lanes";
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  // Beyond these the result is ∞ or 0 anyway. In this order of arguments a NaN goes through.
-  x = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-104.0)), f32x4.splat(89.0));
+  // In this order of arguments a NaN goes through.
+  x = f32x4.pmin(f32x4.pmax(x, constant(0)), constant(1));
 
-  const n = f32x4.nearest(f32x4.mul(x, f32x4.splat(1.44269504088896341)));
-  let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
+  const shifted = f32x4.add(f32x4.mul(x, constant(2)), constant(3));
+  const n = f32x4.sub(shifted, constant(3));
+  let r = f32x4.sub(x, f32x4.mul(n, constant(4)));
+  r = f32x4.sub(r, f32x4.mul(n, constant(5)));
 
-  let p = f32x4.splat(1.9875691500e-4);
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999507e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.3334519073e-3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665795894e-2));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666665459e-1));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0000001201e-1));
+  let p = constant(6);
+  p = f32x4.add(f32x4.mul(p, r), constant(7));
+  p = f32x4.add(f32x4.mul(p, r), constant(8));
+  p = f32x4.add(f32x4.mul(p, r), constant(9));
+  p = f32x4.add(f32x4.mul(p, r), constant(10));
+  p = f32x4.add(f32x4.mul(p, r), constant(11));
   p = f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r);
-  p = f32x4.add(p, f32x4.splat(1.0));
+  p = f32x4.add(p, constant(12));
 
-  // 2^n in two factors, since n reaches from −150 to 128.
-  const exponent = i32x4.trunc_sat_f32x4_s(n);
+  // 2^n in two factors, since n reaches from −150 to 128. Both get the bits of 1.0, exponent 127.
+  const exponent = i32x4.sub(shifted, constant(3));
   const half = i32x4.shr_s(exponent, 1);
   p = f32x4.mul(p, powerOfTwo(half));
   return f32x4.mul(p, powerOfTwo(i32x4.sub(exponent, half)));
+}
+
+// @ts-ignore: decorator
+@inline
+function constant(index: usize): v128 {
+  return v128.load(CONSTANTS + 16 * index);
 }
 
 /** 2^n for lanes of n in −126 … 127. */
 // @ts-ignore: decorator
 @inline
 function powerOfTwo(n: v128): v128 {
-  return i32x4.shl(i32x4.add(n, i32x4.splat(127)), 23);
+  return i32x4.add(i32x4.shl(n, 23), constant(12));
 }
 
 /** out = e^x. f32 [length] each; `out` may be `x`. */

@@ -11,14 +11,19 @@
 import { exp4 } from "./exp";
 import { loadPartial, storePartial } from "./lanes";
 
-/** 2·√(2/π) */
-// @ts-ignore: decorator
-@inline const SLOPE: f32 = 1.5957691216057308;
-// @ts-ignore: decorator
-@inline const CUBIC: f32 = 0.044715;
-/** σ(z) is 0 or 1 in f32 beyond |x| = 16; there x³ needs no computing, and cannot overflow. */
-// @ts-ignore: decorator
-@inline const SATURATED: f32 = 16;
+/**
+ * Constants, four lanes each, loaded as in exp.ts. σ(z) is 0 or 1 in f32 beyond |x| = 16; there x³
+ * needs no computing, and cannot overflow.
+ */
+const CONSTANTS = memory.data<f32>([
+  -16, -16, -16, -16,
+  16, 16, 16, 16,
+  0.044715, 0.044715, 0.044715, 0.044715,
+  0.134145, 0.134145, 0.134145, 0.134145, // 3 · 0.044715
+  1.5957691216057308, 1.5957691216057308, 1.5957691216057308, 1.5957691216057308, // 2·√(2/π)
+  1, 1, 1, 1,
+  -0.0, -0.0, -0.0, -0.0,
+], 16);
 
 /** out = gelu(x). f32 [length] each; `out` may be `x`. */
 export function geluForwardF32(out: usize, x: usize, length: i32): void {
@@ -52,11 +57,12 @@ export function geluBackwardF32(dX: usize, dOut: usize, x: usize, length: i32): 
 // @ts-ignore: decorator
 @inline
 function gelu4(x: v128): v128 {
-  const z = sigmoidArgument4(saturate4(x));
-  const e = exp4(v128.or(z, f32x4.splat(-0.0)));
-  const larger = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), e));
-  const negative = f32x4.lt(z, f32x4.splat(0));
-  return f32x4.mul(x, v128.bitselect(f32x4.mul(e, larger), larger, negative));
+  const c = saturate4(x);
+  const z = f32x4.mul(f32x4.mul(constant(4), c), polynomial4(f32x4.mul(c, c), 2));
+  const e = exp4(v128.or(z, constant(6))); // e^−|z|
+  const larger = f32x4.div(constant(5), f32x4.add(constant(5), e)); // σ(|z|)
+  const smaller = f32x4.mul(e, larger); // 1 − σ(|z|)
+  return f32x4.mul(x, v128.bitselect(smaller, larger, i32x4.shr_s(z, 31)));
 }
 
 /** σ(z) + x · σ(z) · (1 − σ(z)) · z′ */
@@ -64,32 +70,33 @@ function gelu4(x: v128): v128 {
 @inline
 function geluSlope4(x: v128): v128 {
   const c = saturate4(x);
-  const z = sigmoidArgument4(c);
-  const e = exp4(v128.or(z, f32x4.splat(-0.0)));
-  const larger = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), e));
+  const square = f32x4.mul(c, c);
+  const z = f32x4.mul(f32x4.mul(constant(4), c), polynomial4(square, 2));
+  const e = exp4(v128.or(z, constant(6)));
+  const larger = f32x4.div(constant(5), f32x4.add(constant(5), e));
   const smaller = f32x4.mul(e, larger);
-  const negative = f32x4.lt(z, f32x4.splat(0));
-  const sigmoid = v128.bitselect(smaller, larger, negative);
-  const square = f32x4.mul(f32x4.splat(3 * CUBIC), f32x4.mul(c, c));
-  const zSlope = f32x4.mul(f32x4.splat(SLOPE), f32x4.add(f32x4.splat(1), square));
+  const sigmoid = v128.bitselect(smaller, larger, i32x4.shr_s(z, 31));
+  const zSlope = f32x4.mul(constant(4), polynomial4(square, 3));
   const bell = f32x4.mul(f32x4.mul(smaller, larger), zSlope);
   return f32x4.add(sigmoid, f32x4.mul(x, bell));
 }
 
-/** x within ±SATURATED; NaN stays NaN. */
+/** x within ±16; NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
 function saturate4(x: v128): v128 {
-  return f32x4.pmin(f32x4.pmax(x, f32x4.splat(-SATURATED)), f32x4.splat(SATURATED));
+  return f32x4.pmin(f32x4.pmax(x, constant(0)), constant(1));
 }
 
-/** z = 2·√(2/π) · c · (1 + 0.044715·c²) */
+/** 1 + coefficient · square */
 // @ts-ignore: decorator
 @inline
-function sigmoidArgument4(c: v128): v128 {
-  const square = f32x4.mul(f32x4.splat(CUBIC), f32x4.mul(c, c));
-  return f32x4.mul(
-    f32x4.mul(f32x4.splat(SLOPE), c),
-    f32x4.add(f32x4.splat(1), square),
-  );
+function polynomial4(square: v128, coefficient: usize): v128 {
+  return f32x4.add(constant(5), f32x4.mul(constant(coefficient), square));
+}
+
+// @ts-ignore: decorator
+@inline
+function constant(index: usize): v128 {
+  return v128.load(CONSTANTS + 16 * index);
 }
