@@ -30,6 +30,7 @@
  * The bias gradient is a plain sum of the unquantized dY. The output head (tied to the token embedding)
  * never goes below bf16, as in the paper; nor do attention, LayerNorm and the residual stream, which are f32.
  */
+import { AppError } from "../api/errors.ts";
 import type { Recipe } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { biasBackward, biasForward } from "../kernels/layers.ts";
@@ -142,6 +143,9 @@ export function linearBackward(
   const { roundToBf16, mxfp4 } = PRECISIONS[recipe];
   biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
   if (mxfp4) {
+    // What the two GEMMs contract: no segment may hold parts of two rows.
+    checkSegments("outFeatures", linear.outFeatures);
+    checkSegments("tokens", tokens);
     dInputMxfp4(gradients.dInput, dOutput, tokens, linear, mxfp4, noise);
     dWeightMxfp4(
       gradients.dWeight,
@@ -377,7 +381,7 @@ function drawGemmSigns({
   return signs;
 }
 
-/** Rotates `x` in place and quantizes it. x f32 [rows, K], `length` = rows · K, K a multiple of 64. */
+/** Rotates `x` in place and quantizes it. x f32 [rows, K], `length` = rows · K. */
 function quantizeOperand(
   x: Pointer,
   length: number,
@@ -398,6 +402,15 @@ function quantizeOperand(
     precision.roundsStochastically ? algorithm2(key) : ALGORITHM_1,
   );
   return { elements, scales };
+}
+
+function checkSegments(name: string, value: number): void {
+  if (value % SEGMENT_LENGTH !== 0) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected \`${name}\` to be a multiple of ${SEGMENT_LENGTH} in an MXFP4 recipe, got ${value}`,
+    );
+  }
 }
 
 const ALGORITHM_1: Quantizer = {

@@ -207,6 +207,26 @@ describe("recipes", () => {
     expect(losses[11]).toBeLessThan(losses[0] - 1);
   });
 
+  it("of MXFP4 refuse rows that are not whole segments of 64", () => {
+    const batch = randomBatch(odd.vocabulary, 1, 9);
+    expect(() => run(roughParameters(), batch, "mxfp4")).toThrow(
+      "Expected `outFeatures` to be a multiple of 64 in an MXFP4 recipe, got 10",
+    );
+    const half = { ...batchOf(0), sequences: 1 };
+    half.tokens = half.tokens.subarray(0, 32);
+    half.targets = half.targets.subarray(0, 32);
+    const refused = () =>
+      arena.scope(() => {
+        const parameters = arena.allocZeroedF32(length);
+        const gradient = arena.allocF32(length);
+        const noise = { seed: 1, step: 0, microbatch: 0 };
+        lossAndGradient(shape, "mxfp4", parameters, gradient, half, noise);
+      });
+    expect(refused).toThrow(
+      "Expected `tokens` to be a multiple of 64 in an MXFP4 recipe, got 32",
+    );
+  });
+
   it("have gradients of their own, all near f32's", () => {
     const gradients = RECIPES.map((recipe) =>
       arena.scope(() => {

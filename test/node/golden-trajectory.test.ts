@@ -101,6 +101,13 @@ const trajectory: Trajectory = arena.scope(() => {
 });
 
 describe("recipe f32 follows PyTorch", () => {
+  it("computes what the golden says it computed", () => {
+    expect(number("ln_eps")).toBe(1e-5);
+    expect(golden.metadata.get("gelu")).toBe("tanh");
+    expect(golden.metadata.get("tied_head")).toBe("True");
+    expect(golden.metadata.get("decay")).toBe("2-D tensors only");
+  });
+
   it("has the golden's tensors, name by name and shape by shape", () => {
     const names = golden.names().filter((name) => name.startsWith("init."));
     expect(names.map((name) => name.slice("init.".length)).sort()).toEqual(
