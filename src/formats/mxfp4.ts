@@ -32,7 +32,7 @@ import {
 import { elementCount } from "./safetensors.ts";
 
 /** A multiple of every block and segment length. */
-const CHUNK_LENGTH = 1 << 20;
+const CHUNK_LENGTH = 1 << 16;
 
 export const ROUNDING_MODES = [
   "nearest-even",

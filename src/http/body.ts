@@ -16,14 +16,20 @@ export async function readBody(
   maxBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredBytes(c);
-  if (declared !== undefined && declared > maxBytes) {
-    throw tooLarge(maxBytes, `${declared}`);
-  }
-  if (!c.req.raw.body) return new Uint8Array(0);
+  if (declared === undefined) return readChunked(c.req.raw.body, maxBytes);
+  if (declared > maxBytes) throw tooLarge(maxBytes, `${declared}`);
+  // The runtime reads no more than was declared, into one buffer, which chunks would leave twice.
+  return new Uint8Array(await c.req.raw.arrayBuffer());
+}
 
-  let bytes = new Uint8Array(declared ?? Math.min(FIRST_BYTES, maxBytes));
+async function readChunked(
+  body: ReadableStream<Uint8Array> | null,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (!body) return new Uint8Array(0);
+  let bytes = new Uint8Array(Math.min(FIRST_BYTES, maxBytes));
   let length = 0;
-  for await (const chunk of c.req.raw.body as ReadableStream<Uint8Array>) {
+  for await (const chunk of body) {
     const end = length + chunk.length;
     if (end > maxBytes) throw tooLarge(maxBytes, "more");
     if (end > bytes.length) {
