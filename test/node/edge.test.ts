@@ -106,6 +106,47 @@ test("the edge serves the built Worker, and is gone after close", async () => {
   await expect(fetch(`${edge.url}/healthz`)).rejects.toThrow();
 });
 
+test("a trainer host finds the edge's runs through its API, and restarts do not lose them", async () => {
+  const edge = await startEdge({ stateFolder, quiet: true });
+  const host = await startTrainerHost({ apiUrl: edge.url, stateFolder });
+  const call = async (url: string, method: string, body?: string) => {
+    const answer = await fetch(url, { method, body: body ?? null });
+    return { status: answer.status, text: await answer.text() };
+  };
+  const text = "To be, or not to be, that is the question. ".repeat(500);
+  expect(await call(`${edge.url}/v1/datasets/text`, "PUT", text)).toMatchObject(
+    { status: 201 },
+  );
+  const request = JSON.stringify({
+    run: "r1",
+    dataset: "text",
+    steps: 1,
+    model: { layers: 1, width: 64, heads: 1, context: 64 },
+  });
+  expect(await call(`${edge.url}/v1/runs`, "POST", request)).toMatchObject({
+    status: 201,
+  });
+  const start = '{"count":1}';
+  expect(
+    await call(`${host.url}/v1/runs/r1/trainers`, "POST", start),
+  ).toMatchObject({ status: 201 });
+  expect(
+    await call(`${host.url}/v1/runs/r2/trainers`, "POST", start),
+  ).toMatchObject({ status: 404 });
+  await expect
+    .poll(async () => (await call(`${edge.url}/v1/runs/r1`, "GET")).text, {
+      timeout: 60_000,
+    })
+    .toContain('"state":"finished"');
+  await host.close();
+  await edge.close();
+
+  const again = await startEdge({ stateFolder, quiet: true });
+  const status = await call(`${again.url}/v1/runs/r1`, "GET");
+  expect(status.text).toContain('"state":"finished"');
+  await again.close();
+});
+
 test("over the network, too, local mode refuses a foreign Host and Origin", async () => {
   const edge = await startEdge({ stateFolder, quiet: true });
   const status = (headers: Record<string, string>) =>
@@ -231,4 +272,21 @@ test("starts leave no more files behind than one does", async () => {
   expect(statSync(join(stateFolder, "edge.log")).size).toBeLessThan(
     4 * 2 ** 20,
   );
+});
+
+test.each([
+  [["--port", "x"], 'Expected --port to be a number from 0 to 65535, got "x"'],
+  [
+    ["--port", "65536"],
+    'Expected --port to be a number from 0 to 65535, got "65536"',
+  ],
+  [["--prot", "1"], "Expected --port and nothing else, got prot"],
+  [["8787"], "Expected --port and nothing else, got 8787"],
+])("npm start -- %s is refused in one line", async (args, message) => {
+  const start = spawn(process.execPath, [join(CLI, "start.ts"), ...args]);
+  children.push(start);
+  let stderr = "";
+  start.stderr.on("data", (chunk) => (stderr += chunk));
+  expect(await once(start, "close")).toEqual([1, null]);
+  expect(stderr).toBe(`${message}\n`);
 });
