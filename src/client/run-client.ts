@@ -114,7 +114,8 @@ export class RunClient {
 
   async metrics(): Promise<StepMetrics[]> {
     const response = await this.#http.request("GET", `${this.#path}/metrics`);
-    const lines = (await response.text()).split("\n").filter(Boolean);
+    const text = new TextDecoder().decode(await response.arrayBuffer());
+    const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
   }
 

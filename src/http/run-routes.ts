@@ -261,6 +261,7 @@ export const runRoutes = new Hono<AppEnv>()
     c.executionCtx.waitUntil(pump(chunks, writable));
     return c.body(readable, 200, {
       "Content-Type": "application/octet-stream",
+      "Content-Length": String(bytes),
       "Content-Disposition": `attachment; filename="${run}-step-${step}.safetensors"`,
       "Cache-Control": "no-store",
     });

@@ -17,10 +17,15 @@ export async function storeUpload(
   const { readable, writable } = new FixedLengthStream(bytes);
   const digest = new crypto.DigestStream("SHA-256");
   const stored = bucket.put(key, readable);
-  // Settled below; marked here so that an early failure is not reported as unhandled.
-  stored.catch(() => {});
-  digest.digest.catch(() => {});
-  await copy(body, [writable.getWriter(), digest.getWriter()], bytes);
+  const writers = [writable.getWriter(), digest.getWriter()];
+  // `copy` tells of what fails; these would tell of it again, to nobody.
+  const others = [
+    stored,
+    digest.digest,
+    ...writers.map(({ closed }) => closed),
+  ];
+  for (const promise of others) promise.catch(() => {});
+  await copy(body, writers, bytes);
   await stored;
   return toHex(await digest.digest);
 }

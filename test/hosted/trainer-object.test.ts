@@ -1,0 +1,22 @@
+import { reset } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import type { RunEvent } from "../../src/api/types.ts";
+import { finish, outcomeOf, startRun } from "../support/run.ts";
+
+afterEach(reset);
+
+test("hosted trainers train a run to its end, to the same bytes as any other", async () => {
+  const { run } = await startRun();
+  await finish(run);
+  const expected = await outcomeOf(run);
+
+  const hosted = await startRun({ shards: 2 });
+  const names = await hosted.run.addTrainers(2);
+  expect(new Set(names).size).toBe(2);
+  const events: RunEvent[] = [];
+  for await (const event of hosted.run.events()) events.push(event);
+  expect(events.at(-1)).toMatchObject({ type: "state", state: "finished" });
+  expect(await outcomeOf(hosted.run)).toEqual(expected);
+  const { trainers } = await hosted.run.status();
+  expect(trainers.map(({ name }) => name).sort()).toEqual(names.toSorted());
+});

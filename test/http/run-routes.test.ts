@@ -1,0 +1,444 @@
+import { reset } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import type { RunEvent, RunStatus } from "../../src/api/types.ts";
+import { readSafetensors } from "../../src/formats/safetensors.ts";
+import {
+  call,
+  callJson,
+  clientOf,
+  corpus,
+  finish,
+  FINGERPRINT,
+  outcomeOf,
+  startRun,
+  startScripted,
+  TINY,
+} from "../support/run.ts";
+import { problemOf } from "./support.ts";
+
+afterEach(reset);
+
+async function newCorpus(): Promise<string> {
+  const name = `corpus-${crypto.randomUUID()}`;
+  await clientOf().putDataset(name, corpus());
+  return name;
+}
+
+const lease = (run: string, changes: object = {}) =>
+  callJson("POST", `/v1/runs/${run}/leases`, {
+    trainer: "one",
+    bootId: "boot",
+    fingerprint: FINGERPRINT,
+    ...changes,
+  });
+
+test("POST /v1/runs fills in the default run", async () => {
+  const name = await newCorpus();
+  const model = { context: 64 };
+  const response = await callJson("POST", "/v1/runs", { dataset: name, model });
+  expect(response.status).toBe(201);
+  const status = await response.json<RunStatus>();
+  expect(status).toMatchObject({
+    state: "running",
+    step: 0,
+    parameters: 834_304,
+    trainers: [],
+    trainLoss: null,
+    valLoss: null,
+    config: {
+      dataset: { name, tokens: 4096, vocabulary: 256, tokenizer: "byte" },
+      model: { layers: 4, width: 128, heads: 4, context: 64, vocabulary: 256 },
+      recipe: "mxfp4-rht-sr",
+      gradientDtype: "mxfp4",
+      seed: 0,
+      steps: 800,
+      microbatches: 4,
+      sequences: 2,
+      optimizer: {
+        learningRate: 3e-3,
+        finalLearningRateRatio: 0.1,
+        warmupSteps: 50,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weightDecay: 0.1,
+        clip: 1,
+      },
+      evaluation: { interval: 100, microbatches: 8 },
+      shards: 2,
+      snapshotSteps: 100,
+    },
+  });
+  expect(status.shards.map(({ start }) => start % 4096)).toEqual([0, 0]);
+});
+
+test("POST /v1/runs with an id is safe to repeat, and refuses another config", async () => {
+  const body = { ...TINY, dataset: await newCorpus(), run: "mine" };
+  expect((await callJson("POST", "/v1/runs", body)).status).toBe(201);
+  expect((await callJson("POST", "/v1/runs", body)).status).toBe(200);
+  await problemOf(
+    await callJson("POST", "/v1/runs", { ...body, seed: 9 }),
+    409,
+    "wrong_state",
+  );
+  const { runs } = await (
+    await call("GET", "/v1/runs")
+  ).json<{ runs: unknown[] }>();
+  expect(runs).toContainEqual(
+    expect.objectContaining({
+      run: "mine",
+      dataset: body.dataset,
+      ended: false,
+    }),
+  );
+});
+
+test("POST /v1/runs names all that is wrong at once", async () => {
+  const dataset = await newCorpus();
+  const problem = await problemOf(
+    await callJson("POST", "/v1/runs", {
+      dataset,
+      recipe: "fp4",
+      steps: 0,
+      colour: "red",
+      model: { width: 1.5 },
+    }),
+    422,
+    "invalid_config",
+  );
+  for (const part of ["recipe", "steps", "colour", "model.width", "fp4"]) {
+    expect(problem.detail).toContain(part);
+  }
+  const rules = await problemOf(
+    await callJson("POST", "/v1/runs", {
+      dataset,
+      model: { width: 96, heads: 4, context: 100 },
+      sequences: 1,
+      shards: 64,
+    }),
+    422,
+    "invalid_config",
+  );
+  expect(rules.detail).toMatch(/multiple of 64, got 96/);
+  await problemOf(
+    await callJson("POST", "/v1/runs", { dataset, model: { context: 512 } }),
+    422,
+    "invalid_config",
+  );
+  await problemOf(
+    await callJson("POST", "/v1/runs", { dataset: "nothing" }),
+    404,
+    "dataset_not_found",
+  );
+  await problemOf(
+    await call("POST", "/v1/runs", "{", { "Content-Type": "application/json" }),
+    400,
+    "malformed_json",
+  );
+});
+
+test("a run that does not exist is a 404 on every route", async () => {
+  for (const [method, path, body] of [
+    ["GET", "", undefined],
+    ["PATCH", "", { state: "paused" }],
+    ["DELETE", "", undefined],
+    ["GET", "/metrics", undefined],
+    ["GET", "/events", undefined],
+    ["GET", "/checkpoint", undefined],
+    ["POST", "/trainers", { count: 1 }],
+    ["POST", "/trainers", { join: true }],
+    [
+      "PUT",
+      "/leases/train/0/0",
+      { trainer: "one", bootId: "b", lossSum: 1, tokens: 1 },
+    ],
+  ] as const) {
+    for (const run of ["nobody", "No Body"]) {
+      const url = `/v1/runs/${encodeURIComponent(run)}${path}`;
+      const response = body
+        ? await callJson(method, url, body)
+        : await call(method, url);
+      await problemOf(response, 404, "run_not_found");
+    }
+  }
+  await problemOf(await lease("nobody"), 404, "run_not_found");
+});
+
+test("PATCH pauses and goes on: a paused run gives no leases and still takes what is under way", async () => {
+  const { run } = await startRun({ steps: 1, microbatches: 1 });
+  const paused = await run.setState("paused");
+  expect(paused.state).toBe("paused");
+  expect((await run.setState("paused")).state).toBe("paused");
+
+  // A lease asked for while paused is given once the run goes on.
+  const waiting = lease(run.run);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect((await run.setState("running")).state).toBe("running");
+  const answer = await (
+    await waiting
+  ).json<{ state: string; lease: { kind: string } }>();
+  expect(answer).toMatchObject({ state: "running", lease: { kind: "train" } });
+
+  await run.setState("paused");
+  const complete = () =>
+    callJson("PUT", `/v1/runs/${run.run}/leases/eval/0/0`, {
+      trainer: "one",
+      bootId: "boot",
+      lossSum: 64,
+      tokens: 64,
+    });
+  expect(await (await complete()).json()).toEqual({
+    state: "paused",
+    lease: null,
+    duplicate: false,
+  });
+});
+
+test("PATCH cancels for good, and DELETE removes what has ended", async () => {
+  const trainer = await startScripted();
+  const path = `/v1/runs/${trainer.run.run}`;
+  await trainer.reach(1);
+  await problemOf(await call("DELETE", path), 409, "run_active");
+  expect((await trainer.run.setState("cancelled")).state).toBe("cancelled");
+  expect((await trainer.run.setState("cancelled")).state).toBe("cancelled");
+  await problemOf(
+    await callJson("PATCH", path, { state: "running" }),
+    409,
+    "wrong_state",
+  );
+  await problemOf(
+    await callJson("PATCH", path, { state: "finished" }),
+    422,
+    "invalid_config",
+  );
+  expect((await trainer.run.lease(trainer.identity)).state).toBe("cancelled");
+  // The parameters of the last step are still there, then nothing is.
+  expect((await trainer.run.pull(0, 1)).step).toBe(1);
+
+  expect((await call("DELETE", path)).status).toBe(204);
+  await problemOf(await call("DELETE", path), 404, "run_not_found");
+  await problemOf(
+    await call("GET", `${path}/shards/0/parameters?step=1`),
+    404,
+    "shard_not_found",
+  );
+  await problemOf(await call("GET", path), 404, "run_not_found");
+});
+
+test("a trainer that computes differently is refused: the first one's fingerprint counts", async () => {
+  const { run } = await startRun();
+  expect((await lease(run.run)).status).toBe(200);
+  await problemOf(
+    await lease(run.run, { trainer: "two", fingerprint: "other" }),
+    409,
+    "fingerprint_differs",
+  );
+});
+
+test("leases refuse names that cannot travel", async () => {
+  const { run } = await startRun();
+  await problemOf(
+    await lease(run.run, { trainer: "größe" }),
+    422,
+    "invalid_config",
+  );
+  await problemOf(await lease(run.run, { extra: 1 }), 422, "invalid_config");
+});
+
+test("a completion is safe to repeat; other values are a 409, other steps a 409 or a 410", async () => {
+  const trainer = await startScripted({ steps: 3 });
+  const complete = (kind: string, step: number, index: number, lossSum = 64) =>
+    callJson(
+      "PUT",
+      `/v1/runs/${trainer.run.run}/leases/${kind}/${step}/${index}`,
+      {
+        trainer: "scripted",
+        bootId: "boot",
+        lossSum,
+        tokens: 64,
+      },
+    );
+  await problemOf(await complete("train", 0, 0), 409, "wrong_state");
+  await trainer.doLease();
+  const repeated = await (await complete("train", 0, 0)).json();
+  expect(repeated).toMatchObject({ duplicate: true, state: "running" });
+  await problemOf(
+    await complete("train", 0, 0, 65),
+    409,
+    "different_completion",
+  );
+  await problemOf(await complete("train", 1, 0), 409, "future_step");
+  await problemOf(await complete("train", 0, 4), 422, "invalid_number");
+  await problemOf(await complete("eval", 1, 0), 422, "invalid_number");
+  await problemOf(await complete("test", 0, 0), 422, "invalid_option");
+  await trainer.reach(1);
+  expect(await (await complete("train", 0, 0)).json()).toMatchObject({
+    duplicate: true,
+  });
+  await trainer.run.setState("cancelled");
+  await problemOf(await complete("train", 1, 0), 410, "run_ended");
+});
+
+test("a completion whose gradient never came is taken back", async () => {
+  const trainer = await startScripted({ microbatches: 1, steps: 1 });
+  const { lease: given } = await trainer.run.lease(trainer.identity);
+  expect(given).toMatchObject({ kind: "train" });
+  let next = await trainer.complete(given!);
+  while (next.lease?.kind === "eval") next = await trainer.complete(next.lease);
+  expect((await trainer.run.status()).step).toBe(0);
+  expect(next.lease).toMatchObject({ kind: "train", step: 0, index: 0 });
+  expect((await trainer.reach(1)).step).toBe(1);
+});
+
+test("a gradient that is not finite ends the run as diverged and keeps the last good parameters", async () => {
+  const trainer = await startScripted({ steps: 3, shards: 2 });
+  await trainer.reach(1);
+  const before = await outcomeOf(trainer.run);
+  await trainer.push(1, 0, Number.NaN);
+  for (;;) {
+    const { state, lease: given } = await trainer.run.lease(trainer.identity);
+    if (!given) {
+      expect(state).toBe("diverged");
+      break;
+    }
+    if (given.index > 0) await trainer.push(1, given.index, 0.5);
+    await trainer.complete(given);
+  }
+  const status = await trainer.run.status();
+  expect(status).toMatchObject({ state: "diverged", step: 1 });
+  expect((await outcomeOf(trainer.run)).checkpoint).toEqual(before.checkpoint);
+});
+
+test("the final evaluation covers the whole held-out split, and the last line of metrics tells it", async () => {
+  const { run, status } = await startRun();
+  await finish(run);
+  const events: RunEvent[] = [];
+  for await (const event of run.events()) events.push(event);
+  const evaluations = events.flatMap((event) =>
+    event.type === "evaluation" ? [[event.step, event.tokens]] : [],
+  );
+  // 205 tokens are held out of 4096, so 204 have a target; before the end: 2 microbatches of 64.
+  expect(evaluations).toEqual([
+    [0, 128],
+    [2, 128],
+    [3, 204],
+  ]);
+  expect(events.at(-1)).toMatchObject({ type: "state", state: "finished" });
+  const metrics = await run.metrics();
+  const last = metrics.at(-1)!;
+  expect(last).toMatchObject({
+    step: 3,
+    trainLoss: null,
+    learningRate: 0,
+    tokens: 3 * 4 * 64,
+  });
+  expect((await run.status()).valLoss).toBe(last.valLoss);
+  expect(status.run).toBe(run.run);
+});
+
+test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
+  const trainer = await startScripted();
+  await trainer.reach(2);
+  const path = `/v1/runs/${trainer.run.run}/metrics`;
+  const lines = new TextDecoder()
+    .decode(await (await call("GET", path)).arrayBuffer())
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { step: number });
+  expect(lines.map(({ step }) => step)).toEqual([0, 1]);
+  expect(lines[0]).toMatchObject({ trainLoss: 1, valLoss: 1, tokens: 256 });
+  for (const response of [
+    await call("GET", `${path}?format=csv`),
+    await call("GET", path, undefined, { Accept: "text/csv" }),
+  ]) {
+    expect(response.headers.get("Content-Type")).toContain("text/csv");
+    const [header, first, second] = (await response.text()).split("\n");
+    expect(header).toBe(
+      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs",
+    );
+    expect(first).toMatch(/^0,1,[\d.]+,0.01,256,1,\d+$/);
+    expect(second).toMatch(/^1,1,[\d.]+,[\d.e-]+,512,,\d+$/);
+  }
+  await problemOf(
+    await call("GET", `${path}?format=xml`),
+    422,
+    "invalid_option",
+  );
+});
+
+test("events go on after Last-Event-ID, and 204 says that there are no more", async () => {
+  const { run } = await startRun({ steps: 1 });
+  await finish(run);
+  const path = `/v1/runs/${run.run}/events`;
+  const all = await (await call("GET", path)).text();
+  const ids = [...all.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id));
+  expect(ids).toEqual(ids.map((_, index) => index + 1));
+  const middle = ids.length - 2;
+  const rest = await (
+    await call("GET", path, undefined, { "Last-Event-ID": `${middle}` })
+  ).text();
+  expect(rest).toContain(`id: ${middle + 1}\n`);
+  expect(rest).not.toContain(`id: ${middle}\n`);
+  const none = await call("GET", path, undefined, {
+    "Last-Event-ID": `${ids.length}`,
+  });
+  expect(none.status).toBe(204);
+  await problemOf(
+    await call("GET", path, undefined, { "Last-Event-ID": "x" }),
+    422,
+    "invalid_number",
+  );
+});
+
+test("a checkpoint is safetensors with GPT-2's names, of its Content-Length, in any state", async () => {
+  const trainer = await startScripted({ shards: 3 });
+  const path = `/v1/runs/${trainer.run.run}/checkpoint`;
+  const response = await call("GET", path);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  expect(response.headers.get("Content-Length")).toBe(`${bytes.length}`);
+  const { tensors, metadata } = readSafetensors(bytes);
+  expect(metadata.get("mxfp4-edge.step")).toBe("0");
+  expect(tensors.map(({ name }) => name)).toContain(
+    "transformer.h.0.attn.c_attn.weight",
+  );
+  await trainer.reach(1);
+  await trainer.run.setState("paused");
+  const later = await call("GET", path);
+  const file = readSafetensors(new Uint8Array(await later.arrayBuffer()));
+  expect(file.metadata.get("mxfp4-edge.step")).toBe("1");
+  expect(file.tensors[0]!.bytes).not.toEqual(tensors[0]!.bytes);
+  await problemOf(await call("GET", `${path}?x=1`), 422, "invalid_option");
+});
+
+test("checkpoints taken while training are of one step each", async () => {
+  const { run } = await startRun({ steps: 5, shards: 3, microbatches: 2 });
+  const training = finish(run, ["one", "two"]);
+  const seen = new Map<string, Uint8Array>();
+  let isOver = false;
+  void training.then(() => (isOver = true));
+  while (!isOver) {
+    const response = await run.checkpoint();
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const step = readSafetensors(bytes).metadata.get("mxfp4-edge.step")!;
+    // Two of the same step are the same bytes: neither mixes steps.
+    expect(seen.get(step) ?? bytes).toEqual(bytes);
+    seen.set(step, bytes);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await training;
+  expect(seen.size).toBeGreaterThan(1);
+});
+
+test("a join token opens its run, and trainers by count are refused out of bounds", async () => {
+  const { run } = await startRun();
+  expect(await run.joinToken()).toMatchObject({
+    token: expect.stringContaining(run.run) as string,
+  });
+  for (const body of [{ count: 0 }, { count: 17 }, { join: false }, {}]) {
+    await problemOf(
+      await callJson("POST", `/v1/runs/${run.run}/trainers`, body),
+      422,
+      "invalid_config",
+    );
+  }
+});

@@ -1,0 +1,140 @@
+import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import type { RunStatus } from "../../src/api/types.ts";
+import { shardMemory } from "../../src/objects/memory-budget.ts";
+import {
+  bindings,
+  finish,
+  outcomeOf,
+  type ScriptedTrainer,
+  startRun,
+  startScripted,
+} from "../support/run.ts";
+
+afterEach(reset);
+
+function stubOf({ run }: Pick<RunStatus, "run">, shard = 0) {
+  return bindings.PARAMETER_SHARD.getByName(`${run}/${shard}`);
+}
+
+/** One number out of the shard's database. */
+function query(
+  { status }: Pick<ScriptedTrainer, "status">,
+  sql: string,
+): Promise<number> {
+  return runInDurableObject(stubOf(status), (_object, state) => {
+    const [row] = state.storage.sql.exec(sql).raw();
+    return row![0] as number;
+  });
+}
+
+test("an evicted shard comes back from its snapshot and its log with the same parameters", async () => {
+  const trainer = await startScripted({ steps: 4, snapshotSteps: 3 });
+  await trainer.reach(1);
+  // Once by replay from the initial state, once from a snapshot, once from both.
+  for (const step of [2, 3, 4]) {
+    await trainer.reach(step);
+    const before = await trainer.run.pull(0, step);
+    await evictDurableObject(stubOf(trainer.status));
+    const after = await trainer.run.pull(0, step);
+    expect(after.digest).toBe(before.digest);
+  }
+});
+
+test("a state that others pushed out of memory comes back with the same bytes", async () => {
+  const { run } = await startRun();
+  await finish(run);
+  const expected = await outcomeOf(run);
+
+  const crowded = await startRun({ shards: 3 });
+  let drops = 0;
+  const crowding = setInterval(() => {
+    shardMemory.hold("a large neighbour", 64 * 1024 * 1024, () => drops++);
+  }, 5);
+  await finish(crowded.run);
+  clearInterval(crowding);
+  shardMemory.release("a large neighbour");
+  expect(drops).toBeGreaterThan(3);
+  expect(await outcomeOf(crowded.run)).toEqual(expected);
+});
+
+test("a shard's memory is counted while it lives and given back when its run goes", async () => {
+  const before = shardMemory.usedBytes;
+  const trainer = await startScripted();
+  await trainer.run.pull(0, 0);
+  const { length } = trainer.status.shards[0]!;
+  // Parameters, m and v in f32, and the bf16 frame.
+  expect(shardMemory.usedBytes - before).toBe((12 + 2) * length);
+  await trainer.run.setState("cancelled");
+  await trainer.run.remove();
+  expect(shardMemory.usedBytes).toBe(before);
+});
+
+test("a snapshot replaces the one before, and ends the log up to it; digests stay", async () => {
+  const trainer = await startScripted({ steps: 9, snapshotSteps: 2 });
+  await trainer.reach(5);
+  const rows = 3 * Math.ceil(trainer.status.parameters / (256 * 1024));
+  expect(await query(trainer, "SELECT COUNT(*) FROM snapshots")).toBe(rows);
+  expect(await query(trainer, "SELECT step FROM snapshot_pointer")).toBe(4);
+  expect(await query(trainer, "SELECT MIN(step) FROM slices")).toBe(4);
+  expect(await query(trainer, "SELECT COUNT(*) FROM updates")).toBe(1);
+  expect(await query(trainer, "SELECT COUNT(*) FROM pushes")).toBe(5 * 4);
+});
+
+test("a large log brings the snapshot forward: it stays below 16 MiB and one step", async () => {
+  const trainer = await startScripted({
+    steps: 40,
+    microbatches: 16,
+    snapshotSteps: 1000,
+    evaluation: { interval: 1000, microbatches: 1 },
+  });
+  const stepBytes = 16 * 4 * trainer.status.parameters;
+  let largest = 0;
+  for (let step = 1; step <= 8; step++) {
+    await trainer.reach(step);
+    const bytes = await query(
+      trainer,
+      "SELECT COALESCE(SUM(LENGTH(payload)), 0) FROM slices",
+    );
+    largest = Math.max(largest, bytes);
+  }
+  expect(8 * stepBytes).toBeGreaterThan(2 * 16 * 1024 * 1024);
+  expect(largest).toBeLessThan(16 * 1024 * 1024);
+  expect(
+    await query(trainer, "SELECT step FROM snapshot_pointer"),
+  ).toBeGreaterThan(0);
+});
+
+test("once its run has ended a shard keeps its parameters and nothing of the log", async () => {
+  const trainer = await startScripted({ steps: 3, snapshotSteps: 100 });
+  await trainer.reach(2);
+  const { digest } = await trainer.run.pull(0, 2);
+  await trainer.run.setState("cancelled");
+  for (const table of ["slices", "pushes", "updates"]) {
+    expect(await query(trainer, `SELECT COUNT(*) FROM ${table}`)).toBe(0);
+  }
+  await evictDurableObject(stubOf(trainer.status));
+  expect((await trainer.run.pull(0, 2)).digest).toBe(digest);
+});
+
+test("at most two checkpoints' parameters are set aside", async () => {
+  const trainer = await startScripted({ steps: 5 });
+  for (const step of [1, 2, 3]) {
+    await trainer.reach(step);
+    await (await trainer.run.checkpoint()).arrayBuffer();
+  }
+  expect(await query(trainer, "SELECT COUNT(DISTINCT step) FROM pins")).toBe(2);
+});
+
+test("an object that no run has created stores nothing", async () => {
+  const stub = bindings.PARAMETER_SHARD.getByName("nobody/0");
+  const tables = await runInDurableObject(stub, async (object, state) => {
+    await (object as unknown as { pull(step: number): Promise<unknown> }).pull(
+      0,
+    );
+    return state.storage.sql
+      .exec("SELECT COUNT(*) AS n FROM sqlite_master WHERE name = 'shard'")
+      .one().n;
+  });
+  expect(tables).toBe(0);
+});

@@ -1,0 +1,194 @@
+/** Whole runs over the HTTP contract, on a model so small that a run takes a second. */
+import { env, exports } from "cloudflare:workers";
+import { encodeFrame } from "../../src/api/frame.ts";
+import type {
+  Lease,
+  LeaseResponse,
+  RunRequest,
+  RunStatus,
+} from "../../src/api/types.ts";
+import { Client } from "../../src/client/client.ts";
+import type { Fetcher } from "../../src/client/http.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
+import type { ObjectBindings } from "../../src/objects/bindings.ts";
+import type { TrainingService } from "../../src/training/service.ts";
+import { RunTrainer } from "../../src/training/trainer.ts";
+import "./kernels.ts";
+
+export const ORIGIN = "http://127.0.0.1:8787";
+export const FINGERPRINT = "test";
+export const bindings = env as unknown as ObjectBindings;
+
+/** The Worker itself. */
+export const worker = (exports as unknown as { default: Fetcher }).default;
+
+export function clientOf(fetcher: Fetcher = worker): Client {
+  return new Client({ baseUrl: ORIGIN, fetcher });
+}
+
+/** Held out: its last 5 %, 205 tokens, so an evaluation has a window that is slid back. */
+export const CORPUS_BYTES = 4096;
+
+/** Text with something to learn, the same every time. */
+export function corpus(bytes = CORPUS_BYTES): Uint8Array<ArrayBuffer> {
+  const words = ["the ", "whale ", "swam ", "under ", "a ", "cold ", "sea. "];
+  let text = "";
+  for (let word = 7; text.length < bytes; word = (word * 31 + 11) % 1009) {
+    text += words[word % words.length];
+  }
+  return new Uint8Array(new TextEncoder().encode(text.slice(0, bytes)));
+}
+
+export const TINY: Omit<RunRequest, "dataset"> = {
+  model: { layers: 1, width: 64, heads: 2, context: 64 },
+  seed: 1,
+  steps: 3,
+  microbatches: 4,
+  sequences: 1,
+  optimizer: { learningRate: 1e-2, warmupSteps: 1 },
+  evaluation: { interval: 2, microbatches: 2 },
+  shards: 1,
+  snapshotSteps: 2,
+};
+
+/** A corpus that is there, and a run over it. */
+export async function startRun(
+  changes: Partial<RunRequest> = {},
+  client = clientOf(),
+): Promise<{ status: RunStatus; run: RunClient }> {
+  // `reset` may leave an evicted directory and take its corpora: each run has one of its own.
+  const dataset = `corpus-${crypto.randomUUID()}`;
+  await client.putDataset(dataset, corpus());
+  const status = await client.createRun({ ...TINY, dataset, ...changes });
+  return { status, run: client.run(status.run) };
+}
+
+/** Train a run to its end with trainers of these names. */
+export async function finish(
+  run: TrainingService,
+  trainers: string[] = ["one"],
+): Promise<void> {
+  await Promise.all(
+    trainers.map((trainer) =>
+      new RunTrainer(run, {
+        trainer,
+        bootId: crypto.randomUUID(),
+        fingerprint: FINGERPRINT,
+      }).train(),
+    ),
+  );
+}
+
+/** What promise 1 is about. */
+export type Outcome = {
+  checkpoint: Uint8Array;
+  losses: (number | null)[];
+  gradNorms: (number | null)[];
+};
+
+export async function outcomeOf(run: RunClient): Promise<Outcome> {
+  const metrics = await run.metrics();
+  const response = await run.checkpoint();
+  return {
+    checkpoint: new Uint8Array(await response.arrayBuffer()),
+    losses: metrics.flatMap(({ trainLoss, valLoss }) => [trainLoss, valLoss]),
+    gradNorms: metrics.map(({ gradNorm }) => gradNorm),
+  };
+}
+
+/** A trainer whose gradients and losses the test chooses, for runs of gradient dtype f32. */
+export class ScriptedTrainer {
+  readonly run: RunClient;
+  readonly status: RunStatus;
+  readonly identity = {
+    trainer: "scripted",
+    bootId: "boot",
+    fingerprint: FINGERPRINT,
+  };
+
+  constructor(run: RunClient, status: RunStatus) {
+    this.run = run;
+    this.status = status;
+  }
+
+  async frame(
+    shard: number,
+    step: number,
+    microbatch: number,
+    value: number,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { start, length } = this.status.shards[shard]!;
+    return encodeFrame(
+      { kind: "gradient", dtype: "f32", step, microbatch, start, length },
+      new Uint8Array(new Float32Array(length).fill(value).buffer),
+    );
+  }
+
+  async push(step: number, microbatch: number, value: number): Promise<void> {
+    for (const { index } of this.status.shards) {
+      const frame = await this.frame(index, step, microbatch, value);
+      await this.run.push(index, step, microbatch, frame);
+    }
+  }
+
+  /** The next lease, done: a constant gradient, a loss of 1 nat a token. */
+  async doLease(value = 0.5): Promise<LeaseResponse> {
+    const response = await this.run.lease(this.identity);
+    const { lease } = response;
+    if (!lease) return response;
+    if (lease.kind === "train") await this.push(lease.step, lease.index, value);
+    return this.complete(lease);
+  }
+
+  complete(lease: Lease): Promise<LeaseResponse> {
+    const tokens = 64;
+    const { trainer, bootId } = this.identity;
+    return this.run.complete(lease, {
+      trainer,
+      bootId,
+      lossSum: tokens,
+      tokens,
+    });
+  }
+
+  /** Leases, until the run is at `step` or has ended. */
+  async reach(step: number): Promise<RunStatus> {
+    for (;;) {
+      const status = await this.run.status();
+      if (status.step >= step || status.state !== "running") return status;
+      await this.doLease();
+    }
+  }
+}
+
+/** A run of f32 gradients, and its scripted trainer. */
+export async function startScripted(
+  changes: Partial<RunRequest> = {},
+): Promise<ScriptedTrainer> {
+  const { run, status } = await startRun({ gradientDtype: "f32", ...changes });
+  return new ScriptedTrainer(run, status);
+}
+
+/** A request, whatever comes of it. */
+export function call(
+  method: string,
+  path: string,
+  body?: RequestInit["body"],
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return worker.fetch(ORIGIN + path, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body }),
+  });
+}
+
+export function callJson(
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<Response> {
+  return call(method, path, JSON.stringify(body), {
+    "Content-Type": "application/json",
+  });
+}

@@ -1,0 +1,39 @@
+import { reset } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import { RECIPES } from "../../src/api/recipe.ts";
+import { WIRE_DTYPES } from "../../src/api/types.ts";
+import { finish, startRun } from "../support/run.ts";
+
+afterEach(reset);
+
+/** Nats: a uniform guess over 256 bytes is ln 256 = 5.545, and initial logits are nearly uniform. */
+const FIRST_LOSS = Math.log(256);
+
+test("every recipe starts from the same val loss and learns", async () => {
+  const firstLosses: number[] = [];
+  for (const recipe of RECIPES) {
+    const { run } = await startRun({ recipe, steps: 8, microbatches: 2 });
+    await finish(run);
+    const metrics = await run.metrics();
+    const first = metrics[0]!.valLoss!;
+    const last = metrics.at(-1)!.valLoss!;
+    firstLosses.push(first);
+    expect.soft(last, recipe).toBeLessThan(first - 0.5);
+  }
+  for (const loss of firstLosses) {
+    expect.soft(Math.abs(loss - firstLosses[0]!)).toBeLessThan(1e-3);
+    expect.soft(Math.abs(loss - FIRST_LOSS)).toBeLessThan(0.1);
+  }
+});
+
+test.each(WIRE_DTYPES)("gradients that travel as %s train", async (dtype) => {
+  const { run } = await startRun({
+    recipe: "f32",
+    gradientDtype: dtype,
+    steps: 8,
+    microbatches: 2,
+  });
+  await finish(run);
+  const metrics = await run.metrics();
+  expect(metrics.at(-1)!.valLoss!).toBeLessThan(metrics[0]!.valLoss! - 0.5);
+});
