@@ -34,8 +34,8 @@ export function guardRuntimes(stateFolder: string): void {
 export function endStale(stateFolder: string): void {
   for (const pid of numbersIn(join(stateFolder, "pids"))) {
     const note = join(stateFolder, "pids", `${pid}`);
-    const parent = Number(readFileSync(note, "utf8"));
-    if (isAlive(parent)) continue;
+    const parent = pidIn(note);
+    if (parent === undefined || isAlive(parent)) continue;
     if (commandOf(pid).includes("workerd")) process.kill(pid, "SIGKILL");
     rmSync(note, { force: true });
   }
@@ -54,13 +54,15 @@ export function endStale(stateFolder: string): void {
  */
 export function lock(stateFolder: string): () => void {
   const file = join(stateFolder, "edge.pid");
-  if (existsSync(file)) {
-    const owner = Number(readFileSync(file, "utf8"));
-    if (isAlive(owner) && commandOf(owner).includes("node")) {
-      throw new Error(
-        `Expected ${stateFolder} to be free, but process ${owner} serves from it; end that one first`,
-      );
-    }
+  const owner = pidIn(file);
+  if (
+    owner !== undefined &&
+    isAlive(owner) &&
+    commandOf(owner).includes("node")
+  ) {
+    throw new Error(
+      `Expected ${stateFolder} to be free, but process ${owner} serves from it; end that one first`,
+    );
   }
   writeFileSync(file, `${process.pid}`);
   return () => rmSync(file, { force: true });
@@ -71,6 +73,16 @@ function numbersIn(folder: string): number[] {
   return readdirSync(folder)
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
+}
+
+/** What a note says; undefined where it is gone, as when its guard removes it at this moment. */
+function pidIn(note: string): number | undefined {
+  try {
+    return Number(readFileSync(note, "utf8"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 function isAlive(pid: number): boolean {
