@@ -232,9 +232,9 @@ function readEntry(
     );
   }
   const [start, end] = offsets as [number, number];
-  if (start > end || end > dataBytes) {
+  if (end > dataBytes) {
     throw malformed(
-      `the data_offsets of tensor "${name}" to be ordered and within ${dataBytes} bytes of data`,
+      `the data_offsets of tensor "${name}" to be within ${dataBytes} bytes of data`,
       shown(offsets),
     );
   }
