@@ -1,0 +1,111 @@
+/** A run's progress for a person: one line that changes on a terminal, a line now and then elsewhere. */
+import pc from "picocolors";
+import type { RunEvent, StepMetrics } from "../api/types.ts";
+
+/** Where there is no terminal, this share of the steps gets a line. */
+const PLAIN_LINES = 40;
+/** Speed is that of so many steps past. */
+const WINDOW = 20;
+
+type Output = Pick<NodeJS.WriteStream, "write"> & {
+  isTTY?: boolean;
+  columns?: number;
+};
+
+export class Progress {
+  readonly #out: Output;
+  readonly #steps: number;
+  readonly #recent: StepMetrics[] = [];
+  #valLoss: number | null = null;
+  #hasLine = false;
+
+  constructor(out: Output, steps: number) {
+    this.#out = out;
+    this.#steps = steps;
+  }
+
+  /** Show what an event changes. */
+  event(event: RunEvent): void {
+    if (event.type === "step") this.#step(event.metrics);
+    else if (event.type === "evaluation")
+      this.#evaluation(event.step, event.valLoss, event.tokens);
+    else if (event.type === "trainer")
+      this.line(pc.dim(`trainer ${event.trainer} ${event.change}`));
+    else if (event.type === "conflict") {
+      this.line(
+        pc.red(
+          `step ${event.step}: shard ${event.shard} has other bytes for microbatch ${event.microbatch}`,
+        ),
+      );
+    } else this.line(pc.dim(`run is ${event.state}`));
+  }
+
+  /** A line that stays. */
+  line(text: string): void {
+    this.#clear();
+    this.#out.write(`${text}\n`);
+  }
+
+  #step(metrics: StepMetrics): void {
+    this.#recent.push(metrics);
+    if (this.#recent.length > WINDOW) this.#recent.shift();
+    const done = metrics.step + 1;
+    const text = this.#describe(metrics, done);
+    if (this.#out.isTTY) {
+      this.#clear();
+      this.#out.write(text.slice(0, (this.#out.columns ?? 80) - 1));
+      this.#hasLine = true;
+    } else if (
+      done % Math.max(1, Math.round(this.#steps / PLAIN_LINES)) ===
+      0
+    ) {
+      this.line(text);
+    }
+  }
+
+  #evaluation(step: number, valLoss: number | null, tokens: number): void {
+    this.#valLoss = valLoss;
+    this.line(
+      `step ${step}  ${pc.bold(`val loss ${loss(valLoss)}`)}  over ${tokens} held-out tokens`,
+    );
+  }
+
+  #describe(metrics: StepMetrics, done: number): string {
+    const speed = this.#tokensPerSecond();
+    const tokensLeft = (metrics.tokens / done) * (this.#steps - done);
+    return [
+      `step ${done}/${this.#steps}`,
+      `loss ${loss(metrics.trainLoss)}`,
+      `val loss ${loss(this.#valLoss)}`,
+      speed ? `${Math.round(speed)} tokens/s` : "",
+      speed ? `ETA ${duration(tokensLeft / speed)}` : "",
+    ]
+      .filter(Boolean)
+      .join("  ");
+  }
+
+  #tokensPerSecond(): number | undefined {
+    const first = this.#recent[0];
+    const last = this.#recent.at(-1);
+    if (!first || !last || last.committedMs <= first.committedMs)
+      return undefined;
+    return (
+      ((last.tokens - first.tokens) / (last.committedMs - first.committedMs)) *
+      1000
+    );
+  }
+
+  #clear(): void {
+    if (this.#hasLine) this.#out.write("\r\x1b[2K");
+    this.#hasLine = false;
+  }
+}
+
+export function loss(value: number | null): string {
+  return value === null ? "-" : value.toFixed(4);
+}
+
+function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

