@@ -1,114 +1,256 @@
-import { BLOCK_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
-import { doubledValues, evenCodes, oddCodes } from "./e2m1";
+/**
+ * out = factor · a · bᵀ on MXFP4 panels, by exact integer block products.
+ *
+ * Twice an E2M1 value is an integer of at most 12, so a block's 32 products sum to at most 4608:
+ * exact in integers, and one relaxed dot does 16 of them. A tile is 4 rows × 8 columns. Instead of
+ * broadcasting, a unit of a is rotated by one row three times against the same two units of b:
+ * accumulator (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. The accumulators start at
+ * −12 · Σa, which takes out the offset of b for free (mxfp4-panel.ts).
+ *
+ * A block's sum is exact, and so is its product with a power of two; only the additions across
+ * blocks round, always in order of k. So the result does not depend on the variant, on how the
+ * machine multiplies and adds, or on the blocking.
+ */
+import { E8M0_NAN } from "./constants";
+import {
+  A_BLOCK_BYTES, A_SCALES, A_SUMS, B_BLOCK_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
+  PANEL_HEADER_BYTES,
+} from "./mxfp4-panel";
 
-/** Scale bytes stand for 2^(byte − 127); doubling both elements takes away another 2^2. */
+/** Cut along m: this much of a's panel stays in the second-level cache. */
 // @ts-ignore: decorator
-@inline const SCALE_SUM_BIAS: i32 = 127 + 127 + 2;
+@inline const A_CACHE_BYTES: i32 = 384 * 1024;
+
+/** 1 where one instruction multiplies, adds pairs and accumulates (AVX-VNNI, Arm dot product). */
+export function accumulatesDots(): i32 {
+  // Out of i7 range on purpose: with the two-step lowering the pair sums saturate at 32767.
+  const operands = memory.data<i8>([127, -1]);
+  const dot = i32x4.relaxed_dot_i8x16_i7x16_add_s(
+    v128.load8_splat(operands),
+    v128.load8_splat(operands, 1),
+    i32x4.splat(0),
+  );
+  return <i32>(i32x4.extract_lane(dot, 0) != 65534);
+}
 
 /**
- * out = factor · a · bᵀ with both operands in MXFP4.
+ * Multiply panels that `packMxfp4` wrote.
  *
- *   out[i, j] = factor · Σ over blocks of (Σ a·b, exact in integers) · 2^(scale a + scale b − 254)
+ * A block of scale 255 makes its row or column NaN; magnitudes beyond f32 saturate to ±infinity or 0.
  *
- * The blocks of one output are added in f32 in order of k, so its bits depend on nothing else. A
- * block of scale 255 makes the result NaN; magnitudes beyond f32 saturate to ±infinity or to 0.
- *
- * Shapes:   out f32 [m, n]; a elements u8 [m, k / 2], scales u8 [m, k / 32]; b likewise [n, …]
- * Requires: k % 32 == 0
- * Source:   OCP MX v1.0 §6.1 (dot product of two MX vectors)
+ * Shapes:   out f32 [m, n]; a, b panels of m and n rows, with the same k
+ * Requires: k % 32 == 0; accumulating 0 or 1: which form of the dot is used, not what comes out
+ * Source:   OCP MX v1.0 §6.1 (dot product of two MX vectors); Algorithm 3 of arXiv 2502.20586
  */
 export function gemmMxfp4(
-  out: usize, aElements: usize, aScales: usize, bElements: usize, bScales: usize,
-  m: i32, n: i32, k: i32, factor: f32,
+  out: usize, a: usize, b: usize, m: i32, n: i32, k: i32, factor: f32, accumulating: i32,
 ): void {
-  assert(k % BLOCK_SIZE == 0, "k must be a multiple of 32");
+  assert(k % 32 == 0, "k must be a multiple of 32");
 
-  const rowBytes = <usize>k >> 1;
-  const rowScales = <usize>k >> 5;
-  for (let j = 0; j < n; j += 4) {
-    // Four columns at a time; past the last one its row is read again and the result dropped.
-    const j1 = min(j + 1, n - 1);
-    const j2 = min(j + 2, n - 1);
-    const j3 = min(j + 3, n - 1);
-    const b0 = bElements + <usize>j * rowBytes;
-    const b1 = bElements + <usize>j1 * rowBytes;
-    const b2 = bElements + <usize>j2 * rowBytes;
-    const b3 = bElements + <usize>j3 * rowBytes;
-    const s0 = bScales + <usize>j * rowScales;
-    const s1 = bScales + <usize>j1 * rowScales;
-    const s2 = bScales + <usize>j2 * rowScales;
-    const s3 = bScales + <usize>j3 * rowScales;
+  const blocks = k >> 5;
+  const aLine = <usize>blocks * A_BLOCK_BYTES;
+  const bLine = <usize>blocks * B_BLOCK_BYTES;
+  const isWide = needsWideScales(a, b);
+  const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
+  const tile = memory.data(128, 16);
 
-    for (let i = 0; i < m; i++) {
-      const a = aElements + <usize>i * rowBytes;
-      const sa = aScales + <usize>i * rowScales;
-      let sum = f32x4.splat(0);
-      for (let block: usize = 0; block < rowScales; block++) {
-        const at = block * BLOCK_BYTES;
-        const packed = v128.load(a + at);
-        const even = doubledValues(evenCodes(packed));
-        const odd = doubledValues(oddCodes(packed));
-        const dots = addLanes(
-          dotBlock(even, odd, b0 + at),
-          dotBlock(even, odd, b1 + at),
-          dotBlock(even, odd, b2 + at),
-          dotBlock(even, odd, b3 + at),
-        );
-        const scaleA = <i32>load<u8>(sa + block);
-        const scaleB = i32x4(
-          load<u8>(s0 + block), load<u8>(s1 + block), load<u8>(s2 + block), load<u8>(s3 + block),
-        );
-        sum = f32x4.add(sum, scaleDots(f32x4.convert_i32x4_s(dots), scaleA, scaleB));
+  for (let m0 = 0; m0 < m; m0 += rowsTogether) {
+    const mEnd = min(m, m0 + rowsTogether);
+    for (let j = 0; j < n; j += 8) {
+      const bPair = b + PANEL_HEADER_BYTES + <usize>(j >> 3) * bLine;
+      let aStrip = a + PANEL_HEADER_BYTES + <usize>(m0 >> 2) * aLine;
+      for (let i = m0; i < mEnd; i += 4, aStrip += aLine) {
+        for (let at: usize = 0; at < 128; at += 16) v128.store(tile + at, f32x4.splat(0));
+        if (isWide) multiplyWide(tile, aStrip, bPair, blocks);
+        else if (accumulating) multiplyAccumulating(tile, aStrip, bPair, blocks);
+        else multiplyPairwise(tile, aStrip, bPair, blocks);
+        storeTile(out, tile, i, j, m, n, factor);
       }
-      sum = f32x4.mul(sum, f32x4.splat(factor));
-      storeLanes(out + ((<usize>i * n + j) << 2), sum, min(4, n - j));
     }
   }
 }
 
-/** Dot product of one block, spread over four i32 lanes. At most 32 · 144 in magnitude. */
-// @ts-ignore: decorator
-@inline
-function dotBlock(aEven: v128, aOdd: v128, b: usize): v128 {
-  const packed = v128.load(b);
-  const bEven = doubledValues(evenCodes(packed));
-  const bOdd = doubledValues(oddCodes(packed));
-  const low = i16x8.add(
-    i16x8.extmul_low_i8x16_s(aEven, bEven),
-    i16x8.extmul_low_i8x16_s(aOdd, bOdd),
-  );
-  const high = i16x8.add(
-    i16x8.extmul_high_i8x16_s(aEven, bEven),
-    i16x8.extmul_high_i8x16_s(aOdd, bOdd),
-  );
-  return i32x4.extadd_pairwise_i16x8_s(i16x8.add(low, high));
+/** Whether some sum of two scales is not the exponent of a normal f32, or a block holds a NaN. */
+function needsWideScales(a: usize, b: usize): bool {
+  const low = lowest(a) + lowest(b) - B_SCALE_BIAS;
+  const high = highest(a) + highest(b) - B_SCALE_BIAS;
+  return low < 1 || high > 254 || highest(a) == E8M0_NAN || highest(b) == E8M0_NAN;
 }
 
-/** [Σ lanes of a, Σ lanes of b, Σ lanes of c, Σ lanes of d] */
 // @ts-ignore: decorator
 @inline
-function addLanes(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = i32x4.add(i32x4.shuffle(a, b, 0, 4, 1, 5), i32x4.shuffle(a, b, 2, 6, 3, 7));
-  const cd = i32x4.add(i32x4.shuffle(c, d, 0, 4, 1, 5), i32x4.shuffle(c, d, 2, 6, 3, 7));
-  return i32x4.add(i64x2.shuffle(ab, cd, 0, 2), i64x2.shuffle(ab, cd, 1, 3));
+function lowest(panel: usize): i32 {
+  return min(min(load<i32>(panel), load<i32>(panel, 4)), min(load<i32>(panel, 8), load<i32>(panel, 12)));
 }
 
-/**
- * Dots times 2^(scale a + scale b − 256); NaN where a scale is 255. The exponent is applied in two
- * factors that f32 has, so that a sum beyond its range saturates instead of wrapping.
- */
 // @ts-ignore: decorator
 @inline
-function scaleDots(dots: v128, scaleA: i32, scaleB: v128): v128 {
-  const exponent = i32x4.add(scaleB, i32x4.splat(scaleA - SCALE_SUM_BIAS));
+function highest(panel: usize): i32 {
+  return max(
+    max(load<i32>(panel, 16), load<i32>(panel, 20)),
+    max(load<i32>(panel, 24), load<i32>(panel, 28)),
+  );
+}
+
+/** [a, b, c, d] => [b, c, d, a] */
+// @ts-ignore: decorator
+@inline
+function turn(v: v128): v128 {
+  return i32x4.shuffle(v, v, 1, 2, 3, 0);
+}
+
+/** One tile where the dot accumulates in i32 by itself. */
+function multiplyAccumulating(tile: usize, a: usize, b: usize, blocks: i32): void {
+  for (; blocks > 0; blocks--) {
+    let c00 = v128.load(a, A_SUMS);
+    let c01 = c00;
+    let c10 = turn(c00);
+    let c11 = c10;
+    let c20 = turn(c10);
+    let c21 = c20;
+    let c30 = turn(c20);
+    let c31 = c30;
+    let unit = b;
+    for (const end = a + A_SUMS; a < end; a += 16, unit += 32) {
+      const b0 = v128.load(unit);
+      const b1 = v128.load(unit, 16);
+      let rows = v128.load(a);
+      c00 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c00);
+      c01 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c01);
+      rows = turn(rows);
+      c10 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c10);
+      c11 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c11);
+      rows = turn(rows);
+      c20 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c20);
+      c21 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c21);
+      rows = turn(rows);
+      c30 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c30);
+      c31 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c31);
+    }
+    let scale = v128.load(a, A_SCALES - A_SUMS);
+    const scale0 = v128.load(b, B_SCALES);
+    const scale1 = v128.load(b, B_SCALES + 16);
+    addBlock(tile, c00, i32x4.add(scale, scale0));
+    addBlock(tile + 16, c01, i32x4.add(scale, scale1));
+    scale = turn(scale);
+    addBlock(tile + 32, c10, i32x4.add(scale, scale0));
+    addBlock(tile + 48, c11, i32x4.add(scale, scale1));
+    scale = turn(scale);
+    addBlock(tile + 64, c20, i32x4.add(scale, scale0));
+    addBlock(tile + 80, c21, i32x4.add(scale, scale1));
+    scale = turn(scale);
+    addBlock(tile + 96, c30, i32x4.add(scale, scale0));
+    addBlock(tile + 112, c31, i32x4.add(scale, scale1));
+    a += A_BLOCK_BYTES - A_SUMS;
+    b += B_BLOCK_BYTES;
+  }
+}
+
+/** One tile where the dot ends in i16 pairs: their sums over a block, at most 4608, fit. */
+function multiplyPairwise(tile: usize, a: usize, b: usize, blocks: i32): void {
+  for (; blocks > 0; blocks--) {
+    let c00 = i16x8.splat(0);
+    let c01 = c00;
+    let c10 = c00;
+    let c11 = c00;
+    let c20 = c00;
+    let c21 = c00;
+    let c30 = c00;
+    let c31 = c00;
+    let unit = b;
+    for (const end = a + A_SUMS; a < end; a += 16, unit += 32) {
+      const b0 = v128.load(unit);
+      const b1 = v128.load(unit, 16);
+      let rows = v128.load(a);
+      c00 = i16x8.add(c00, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
+      c01 = i16x8.add(c01, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
+      rows = turn(rows);
+      c10 = i16x8.add(c10, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
+      c11 = i16x8.add(c11, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
+      rows = turn(rows);
+      c20 = i16x8.add(c20, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
+      c21 = i16x8.add(c21, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
+      rows = turn(rows);
+      c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
+      c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
+    }
+    let sums = v128.load(a);
+    let scale = v128.load(a, A_SCALES - A_SUMS);
+    const scale0 = v128.load(b, B_SCALES);
+    const scale1 = v128.load(b, B_SCALES + 16);
+    addBlock(tile, wholeDots(c00, sums), i32x4.add(scale, scale0));
+    addBlock(tile + 16, wholeDots(c01, sums), i32x4.add(scale, scale1));
+    sums = turn(sums);
+    scale = turn(scale);
+    addBlock(tile + 32, wholeDots(c10, sums), i32x4.add(scale, scale0));
+    addBlock(tile + 48, wholeDots(c11, sums), i32x4.add(scale, scale1));
+    sums = turn(sums);
+    scale = turn(scale);
+    addBlock(tile + 64, wholeDots(c20, sums), i32x4.add(scale, scale0));
+    addBlock(tile + 80, wholeDots(c21, sums), i32x4.add(scale, scale1));
+    sums = turn(sums);
+    scale = turn(scale);
+    addBlock(tile + 96, wholeDots(c30, sums), i32x4.add(scale, scale0));
+    addBlock(tile + 112, wholeDots(c31, sums), i32x4.add(scale, scale1));
+    a += A_BLOCK_BYTES - A_SUMS;
+    b += B_BLOCK_BYTES;
+  }
+}
+
+/** i16 pair sums of a block and −12 · Σa to whole dot products. */
+// @ts-ignore: decorator
+@inline
+function wholeDots(pairs: v128, sums: v128): v128 {
+  return i32x4.add(i32x4.extadd_pairwise_i16x8_s(pairs), sums);
+}
+
+/** tile += dots · 2^(scale a + scale b − 256); `scale` has the bits of that power. */
+// @ts-ignore: decorator
+@inline
+function addBlock(tile: usize, dots: v128, scale: v128): void {
+  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
+  v128.store(tile, f32x4.add(v128.load(tile), product));
+}
+
+/** One tile with any scales: slower, for the rare operand that needs it. */
+function multiplyWide(tile: usize, a: usize, b: usize, blocks: i32): void {
+  for (; blocks > 0; blocks--, a += A_BLOCK_BYTES, b += B_BLOCK_BYTES) {
+    let sums = v128.load(a, A_SUMS);
+    let scale = i32x4.shr_u(v128.load(a, A_SCALES), 23);
+    for (let t: i32 = 0; t < 4; t++) {
+      for (let j: usize = 0; j < 32; j += 16) {
+        let pairs = i16x8.splat(0);
+        for (let unit = 0; unit < BLOCK_UNITS; unit++) {
+          let rows = v128.load(a + (<usize>unit << 4));
+          for (let turns = 0; turns < t; turns++) rows = turn(rows);
+          const columns = v128.load(b + (<usize>unit << 5) + j);
+          pairs = i16x8.add(pairs, i16x8.relaxed_dot_i8x16_i7x16_s(rows, columns));
+        }
+        const bits = v128.load(b + B_SCALES + j);
+        const scaleB = i32x4.add(i32x4.shr_s(bits, 23), i32x4.splat(B_SCALE_BIAS));
+        const at = tile + (<usize>t << 5) + j;
+        const product = scaleWide(wholeDots(pairs, sums), scale, scaleB);
+        v128.store(at, f32x4.add(v128.load(at), product));
+      }
+      sums = turn(sums);
+      scale = turn(scale);
+    }
+  }
+}
+
+/** Dots · 2^(scale a + scale b − 256) in two factors that f32 has; NaN where a scale is 255. */
+// @ts-ignore: decorator
+@inline
+function scaleWide(dots: v128, scaleA: v128, scaleB: v128): v128 {
+  const exponent = i32x4.sub(i32x4.add(scaleA, scaleB), i32x4.splat(B_SCALE_BIAS + 127));
   const first = i32x4.min_s(i32x4.max_s(exponent, i32x4.splat(-126)), i32x4.splat(127));
   const rest = i32x4.max_s(i32x4.sub(exponent, first), i32x4.splat(-126));
-  const scaled = f32x4.mul(f32x4.mul(dots, powerOfTwo(first)), powerOfTwo(rest));
-  const isNaN = v128.or(
-    i32x4.eq(scaleB, i32x4.splat(E8M0_NAN)),
-    i32x4.splat(scaleA == E8M0_NAN ? -1 : 0),
+  const product = f32x4.mul(
+    f32x4.mul(f32x4.convert_i32x4_s(dots), powerOfTwo(first)),
+    powerOfTwo(rest),
   );
-  return v128.or(scaled, isNaN); // all bits set is a NaN
+  const nan = i32x4.splat(E8M0_NAN);
+  return v128.or(product, v128.or(i32x4.eq(scaleA, nan), i32x4.eq(scaleB, nan)));
 }
 
 /** 2^exponent for exponents −126 … 127, in f32 lanes. */
@@ -118,14 +260,44 @@ function powerOfTwo(exponent: v128): v128 {
   return i32x4.shl(i32x4.add(exponent, i32x4.splat(127)), 23);
 }
 
+/** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */
+function storeTile(out: usize, tile: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
+  const columns = min(8, n - j);
+  const factors = f32x4.splat(factor);
+  for (let half = 0; half < 2 && (half << 2) < columns; half++) {
+    const from = tile + (<usize>half << 4);
+    const t0 = f32x4.mul(v128.load(from), factors);
+    const t1 = f32x4.mul(v128.load(from, 32), factors);
+    const t2 = f32x4.mul(v128.load(from, 64), factors);
+    const t3 = f32x4.mul(v128.load(from, 96), factors);
+    const to = out + ((<usize>i * <usize>n + <usize>(j + (half << 2))) << 2);
+    const count = min(4, columns - (half << 2));
+    storeRow(to, count, n, 0, m - i, diagonal(t0, t3, t2, t1));
+    storeRow(to, count, n, 1, m - i, diagonal(t1, t0, t3, t2));
+    storeRow(to, count, n, 2, m - i, diagonal(t2, t1, t0, t3));
+    storeRow(to, count, n, 3, m - i, diagonal(t3, t2, t1, t0));
+  }
+}
+
+/** [a0, b1, c2, d3] */
 // @ts-ignore: decorator
 @inline
-function storeLanes(out: usize, values: v128, count: i32): void {
+function diagonal(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = i32x4.shuffle(a, b, 0, 5, 2, 7);
+  const cd = i32x4.shuffle(c, d, 0, 5, 2, 7);
+  return i64x2.shuffle(ab, cd, 0, 3);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeRow(to: usize, count: i32, n: i32, row: i32, rows: i32, values: v128): void {
+  if (row >= rows) return;
+  const at = to + ((<usize>row * <usize>n) << 2);
   if (count == 4) {
-    v128.store(out, values);
+    v128.store(at, values);
     return;
   }
-  store<f32>(out, f32x4.extract_lane(values, 0));
-  if (count > 1) store<f32>(out, f32x4.extract_lane(values, 1), 4);
-  if (count > 2) store<f32>(out, f32x4.extract_lane(values, 2), 8);
+  store<f32>(at, f32x4.extract_lane(values, 0));
+  if (count > 1) store<f32>(at, f32x4.extract_lane(values, 1), 4);
+  if (count > 2) store<f32>(at, f32x4.extract_lane(values, 2), 8);
 }

@@ -1,6 +1,7 @@
 export { dequantizeMxfp4 } from "./dequantize-mxfp4";
-export { gemmMxfp4 } from "./gemm-mxfp4";
+export { accumulatesDots, gemmMxfp4 } from "./gemm-mxfp4";
 export { hadamardF32, hadamardInverseF32, signsF32 } from "./hadamard";
+export { packMxfp4 } from "./pack-mxfp4";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { adamWF32 } from "./adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./bf16";

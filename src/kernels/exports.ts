@@ -3,26 +3,81 @@ import type { Pointer } from "./arena.ts";
 /** What `assembly/index.ts` exports. Pointers are byte addresses in the shared memory. */
 export type KernelExports = {
   heapBase(): Pointer;
-  fillNoise(out: Pointer, length: number, key0: number, key1: number, first: number): void;
+  fillNoise(
+    out: Pointer,
+    length: number,
+    key0: number,
+    key1: number,
+    first: number,
+  ): void;
 
   // MXFP4
   quantizeNearestMxfp4(
-    elements: Pointer, scales: Pointer, input: Pointer, length: number,
-    ties: number, scaleRule: number, prescale: number,
+    elements: Pointer,
+    scales: Pointer,
+    input: Pointer,
+    length: number,
+    ties: number,
+    scaleRule: number,
+    prescale: number,
   ): void;
   quantizeStochasticMxfp4(
-    elements: Pointer, scales: Pointer, input: Pointer, length: number,
-    scaleRule: number, prescale: number, key0: number, key1: number, firstPair: number,
+    elements: Pointer,
+    scales: Pointer,
+    input: Pointer,
+    length: number,
+    scaleRule: number,
+    prescale: number,
+    key0: number,
+    key1: number,
+    firstPair: number,
   ): void;
   dequantizeMxfp4(
-    out: Pointer, elements: Pointer, scales: Pointer, length: number, factor: number,
+    out: Pointer,
+    elements: Pointer,
+    scales: Pointer,
+    length: number,
+    factor: number,
   ): void;
   signsF32(out: Pointer, length: number, key0: number, key1: number): void;
-  hadamardF32(x: Pointer, length: number, segmentLength: number, signs: Pointer): void;
-  hadamardInverseF32(x: Pointer, length: number, segmentLength: number, signs: Pointer): void;
+  hadamardF32(
+    x: Pointer,
+    length: number,
+    segmentLength: number,
+    signs: Pointer,
+  ): void;
+  hadamardInverseF32(
+    x: Pointer,
+    length: number,
+    segmentLength: number,
+    signs: Pointer,
+  ): void;
+  /** 1 where one instruction multiplies, adds and accumulates bytes. */
+  accumulatesDots(): number;
+  /** side 0 (a) or 1 (b); signs 0 for none; stochastic 0 or 1; scratch of 4 KiB. */
+  packMxfp4(
+    panel: Pointer,
+    source: Pointer,
+    rows: number,
+    k: number,
+    rowStride: number,
+    kStride: number,
+    side: number,
+    signs: Pointer,
+    stochastic: number,
+    key0: number,
+    key1: number,
+    scratch: Pointer,
+  ): void;
   gemmMxfp4(
-    out: Pointer, aElements: Pointer, aScales: Pointer, bElements: Pointer, bScales: Pointer,
-    m: number, n: number, k: number, factor: number,
+    out: Pointer,
+    a: Pointer,
+    b: Pointer,
+    m: number,
+    n: number,
+    k: number,
+    factor: number,
+    accumulating: number,
   ): void;
 
   // Vectors
@@ -32,68 +87,159 @@ export type KernelExports = {
   canonicalizeNaNF32(x: Pointer, length: number): void;
   encodeBf16(out: Pointer, x: Pointer, length: number): void;
   encodeBf16Stochastic(
-    out: Pointer, x: Pointer, length: number, key0: number, key1: number, firstPair: number,
+    out: Pointer,
+    x: Pointer,
+    length: number,
+    key0: number,
+    key1: number,
+    firstPair: number,
   ): void;
   decodeBf16(out: Pointer, bits: Pointer, length: number): void;
   normalF32(
-    out: Pointer, length: number, deviation: number, key0: number, key1: number,
+    out: Pointer,
+    length: number,
+    deviation: number,
+    key0: number,
+    key1: number,
     firstElement: number,
   ): void;
   adamWF32(
-    parameters: Pointer, m: Pointer, v: Pointer, gradient: Pointer, length: number,
-    gradientScale: number, beta1: number, beta2: number, stepSize: number,
-    rootCorrection2: number, epsilon: number, decay: number,
+    parameters: Pointer,
+    m: Pointer,
+    v: Pointer,
+    gradient: Pointer,
+    length: number,
+    gradientScale: number,
+    beta1: number,
+    beta2: number,
+    stepSize: number,
+    rootCorrection2: number,
+    epsilon: number,
+    decay: number,
   ): void;
   cosine(x: number): number;
 
   // Matrix products
   packF32(
-    out: Pointer, source: Pointer, rows: number, k: number,
-    rowStride: number, kStride: number, width: number, roundToBf16: number,
+    out: Pointer,
+    source: Pointer,
+    rows: number,
+    k: number,
+    rowStride: number,
+    kStride: number,
+    width: number,
+    roundToBf16: number,
   ): void;
   gemmF32(
-    out: Pointer, outStride: number, aPanels: Pointer, bPanels: Pointer,
-    m: number, n: number, k: number, accumulate: number,
+    out: Pointer,
+    outStride: number,
+    aPanels: Pointer,
+    bPanels: Pointer,
+    m: number,
+    n: number,
+    k: number,
+    accumulate: number,
   ): void;
-  transposeF32(out: Pointer, source: Pointer, rows: number, columns: number): void;
+  transposeF32(
+    out: Pointer,
+    source: Pointer,
+    rows: number,
+    columns: number,
+  ): void;
   fusesMadd(): number;
 
   // Layers
   expF32(out: Pointer, x: Pointer, length: number): void;
   embeddingForwardF32(
-    out: Pointer, tokens: Pointer, tokenEmbedding: Pointer, positionEmbedding: Pointer,
-    sequences: number, length: number, width: number,
+    out: Pointer,
+    tokens: Pointer,
+    tokenEmbedding: Pointer,
+    positionEmbedding: Pointer,
+    sequences: number,
+    length: number,
+    width: number,
   ): void;
   embeddingBackwardF32(
-    dTokenEmbedding: Pointer, dPositionEmbedding: Pointer, dOut: Pointer, tokens: Pointer,
-    sequences: number, length: number, width: number,
+    dTokenEmbedding: Pointer,
+    dPositionEmbedding: Pointer,
+    dOut: Pointer,
+    tokens: Pointer,
+    sequences: number,
+    length: number,
+    width: number,
   ): void;
-  biasForwardF32(out: Pointer, bias: Pointer, rows: number, columns: number): void;
-  biasBackwardF32(dBias: Pointer, dOut: Pointer, rows: number, columns: number): void;
+  biasForwardF32(
+    out: Pointer,
+    bias: Pointer,
+    rows: number,
+    columns: number,
+  ): void;
+  biasBackwardF32(
+    dBias: Pointer,
+    dOut: Pointer,
+    rows: number,
+    columns: number,
+  ): void;
   layerNormForwardF32(
-    out: Pointer, mean: Pointer, rstd: Pointer, x: Pointer, weight: Pointer, bias: Pointer,
-    rows: number, width: number,
+    out: Pointer,
+    mean: Pointer,
+    rstd: Pointer,
+    x: Pointer,
+    weight: Pointer,
+    bias: Pointer,
+    rows: number,
+    width: number,
   ): void;
   layerNormBackwardF32(
-    dX: Pointer, dWeight: Pointer, dBias: Pointer, dOut: Pointer, x: Pointer,
-    mean: Pointer, rstd: Pointer, weight: Pointer, rows: number, width: number,
+    dX: Pointer,
+    dWeight: Pointer,
+    dBias: Pointer,
+    dOut: Pointer,
+    x: Pointer,
+    mean: Pointer,
+    rstd: Pointer,
+    weight: Pointer,
+    rows: number,
+    width: number,
   ): void;
   geluForwardF32(out: Pointer, x: Pointer, length: number): void;
   geluBackwardF32(dX: Pointer, dOut: Pointer, x: Pointer, length: number): void;
   attentionScratchBytes(length: number, headWidth: number): number;
   attentionForwardF32(
-    out: Pointer, logSumExp: Pointer, qkv: Pointer, scratch: Pointer,
-    sequences: number, length: number, heads: number, headWidth: number,
+    out: Pointer,
+    logSumExp: Pointer,
+    qkv: Pointer,
+    scratch: Pointer,
+    sequences: number,
+    length: number,
+    heads: number,
+    headWidth: number,
   ): void;
   attentionBackwardF32(
-    dQkv: Pointer, dOut: Pointer, qkv: Pointer, logSumExp: Pointer, scratch: Pointer,
-    sequences: number, length: number, heads: number, headWidth: number,
+    dQkv: Pointer,
+    dOut: Pointer,
+    qkv: Pointer,
+    logSumExp: Pointer,
+    scratch: Pointer,
+    sequences: number,
+    length: number,
+    heads: number,
+    headWidth: number,
   ): void;
   softmaxCrossEntropyForwardF32(
-    logSumExp: Pointer, logits: Pointer, targets: Pointer, rows: number, vocabulary: number,
+    logSumExp: Pointer,
+    logits: Pointer,
+    targets: Pointer,
+    rows: number,
+    vocabulary: number,
   ): number;
   softmaxCrossEntropyBackwardF32(
-    dLogits: Pointer, logits: Pointer, logSumExp: Pointer, targets: Pointer,
-    rows: number, vocabulary: number, gradientScale: number,
+    dLogits: Pointer,
+    logits: Pointer,
+    logSumExp: Pointer,
+    targets: Pointer,
+    rows: number,
+    vocabulary: number,
+    gradientScale: number,
   ): void;
 };

@@ -1,5 +1,6 @@
 import { AppError } from "../api/errors.ts";
 import type { Pointer } from "./arena.ts";
+import { checkAligned, checkMultiple } from "./check.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 
@@ -131,53 +132,4 @@ export function hadamardInverse(
   checkMultiple("length", length, segmentLength);
   checkAligned("x", x);
   kernels().exports.hadamardInverseF32(x, length, segmentLength, signs);
-}
-
-/** Elements and scales of one operand, K-contiguous: [rows, k / 2] and [rows, k / 32]. */
-export type Mxfp4Operand = { elements: Pointer; scales: Pointer };
-
-/**
- * out = factor · a · bᵀ, both operands in MXFP4, block products exact in integers, blocks summed
- * in f32 in order of k.
- *
- * Shapes:   out f32 [m, n]; a [m, k]; b [n, k]; k a multiple of 32
- */
-export function gemmMxfp4(
-  out: Pointer,
-  a: Mxfp4Operand,
-  b: Mxfp4Operand,
-  m: number,
-  n: number,
-  k: number,
-  factor: number,
-): void {
-  checkMultiple("k", k, BLOCK_SIZE);
-  kernels().exports.gemmMxfp4(
-    out,
-    a.elements,
-    a.scales,
-    b.elements,
-    b.scales,
-    m,
-    n,
-    k,
-    factor,
-  );
-}
-
-function checkMultiple(name: string, value: number, of: number): void {
-  if (!Number.isSafeInteger(value) || value < 0 || value % of !== 0) {
-    throw new AppError(
-      "shape_mismatch",
-      `Expected \`${name}\` to be a multiple of ${of}, got ${value}`,
-    );
-  }
-}
-
-function checkAligned(name: string, pointer: Pointer): void {
-  if (pointer % 16 !== 0) {
-    throw new RangeError(
-      `Expected \`${name}\` to be 16-byte aligned, got address ${pointer}`,
-    );
-  }
 }

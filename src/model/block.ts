@@ -24,6 +24,7 @@ import {
   type Linear,
   type NoiseCoordinates,
 } from "./linear.ts";
+import type { PackedWeights } from "./packed-weights.ts";
 import type { BlockPointers } from "./pointers.ts";
 
 /** What both passes of one block need to know. */
@@ -67,6 +68,7 @@ export function blockBackward(
   parameters: BlockPointers,
   context: BlockContext,
   noise: NoiseCoordinates,
+  packedWeights: PackedWeights,
 ): void {
   const { shape, batch, recipe } = context;
   const { B, T, N } = batch;
@@ -83,7 +85,16 @@ export function blockBackward(
   ): void => {
     const { weight: dWeight, bias: dBias } = gradient[name];
     const gradients = { dInput, dWeight, dBias };
-    linearBackward(gradients, dOutput, input, linears[name], N, recipe, noise);
+    linearBackward(
+      gradients,
+      dOutput,
+      input,
+      linears[name],
+      N,
+      recipe,
+      noise,
+      packedWeights,
+    );
   };
 
   arena.scope(() => {

@@ -22,6 +22,7 @@ import {
 } from "./activations.ts";
 import { blockBackward, blockForward } from "./block.ts";
 import { headBackward, headForward, type NoiseCoordinates } from "./linear.ts";
+import { PackedWeights } from "./packed-weights.ts";
 import { parameterTable } from "./parameters.ts";
 import { modelPointers, type ModelPointers } from "./pointers.ts";
 
@@ -76,7 +77,8 @@ export function evaluateLoss(
 
 /**
  * The loss, and the gradient of its mean over the counted tokens.
- * parameters, gradient f32 [table.length]; `gradient` is overwritten, padding becomes 0.
+ * parameters, gradient f32 [table.length]; `gradient` is overwritten, padding becomes 0. Microbatches
+ * of one step share `packedWeights`.
  */
 export function lossAndGradient(
   shape: ModelShape,
@@ -85,6 +87,7 @@ export function lossAndGradient(
   gradient: Pointer,
   batch: Batch,
   noise: NoiseCoordinates,
+  packedWeights = new PackedWeights(),
 ): LossSum {
   const sizes = batchShape(shape, batch.tokens, batch.sequences);
   checkTargets(shape, batch);
@@ -156,6 +159,7 @@ export function lossAndGradient(
         pointers.blocks[layer],
         { shape, batch: sizes, layer, recipe },
         noise,
+        packedWeights,
       );
     }
     embeddingBackward(

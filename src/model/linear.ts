@@ -34,21 +34,17 @@ import { AppError } from "../api/errors.ts";
 import type { Recipe } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { biasBackward, biasForward } from "../kernels/layers.ts";
-import { byColumns, byRows, matmul, transpose } from "../kernels/matmul.ts";
+import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
 import {
-  BLOCK_SIZE,
-  drawSigns,
-  gemmMxfp4,
-  hadamard,
-  quantizeMxfp4,
-  type Mxfp4Operand,
-  type Quantizer,
-} from "../kernels/mxfp4.ts";
+  matmulMxfp4,
+  packMxfp4,
+  panelBytes,
+  SEGMENT_LENGTH,
+} from "../kernels/mxfp4-matmul.ts";
+import { drawSigns } from "../kernels/mxfp4.ts";
 import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
-
-/** Length of an RHT's segments, g in the paper. */
-const SEGMENT_LENGTH = 64;
+import type { PackedWeights } from "./packed-weights.ts";
 
 type Mxfp4Backward = { rotates: boolean; roundsStochastically: boolean };
 
@@ -130,7 +126,10 @@ export function linearForward(
   );
 }
 
-/** The gradients of one layer. dOutput f32 [T, out]; input f32 [T, in], as the forward pass had it. */
+/**
+ * The gradients of one layer. dOutput f32 [T, out]; input f32 [T, in], as the forward pass had it;
+ * `packedWeights` of the same step and parameters.
+ */
 export function linearBackward(
   gradients: LinearGradients,
   dOutput: Pointer,
@@ -139,6 +138,7 @@ export function linearBackward(
   tokens: number,
   recipe: Recipe,
   noise: NoiseCoordinates,
+  packedWeights: PackedWeights,
 ): void {
   const { roundToBf16, mxfp4 } = PRECISIONS[recipe];
   biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
@@ -146,7 +146,15 @@ export function linearBackward(
     // What the two GEMMs contract: no segment may hold parts of two rows.
     checkSegments("outFeatures", linear.outFeatures);
     checkSegments("tokens", tokens);
-    dInputMxfp4(gradients.dInput, dOutput, tokens, linear, mxfp4, noise);
+    dInputMxfp4(
+      gradients.dInput,
+      dOutput,
+      tokens,
+      linear,
+      mxfp4,
+      noise,
+      packedWeights,
+    );
     dWeightMxfp4(
       gradients.dWeight,
       dOutput,
@@ -256,28 +264,30 @@ function dInputMxfp4(
   linear: Linear,
   precision: Mxfp4Backward,
   noise: NoiseCoordinates,
+  packedWeights: PackedWeights,
 ): void {
-  const { weight, inFeatures, outFeatures } = linear;
+  const { weight, inFeatures, outFeatures, layer, index } = linear;
   const gemm: Mxfp4Gemm = { index: D_INPUT, linear, precision, noise };
   kernels().arena.scope(() => {
     const signs = drawGemmSigns(gemm);
-    const rows = copyOf(dOutput, tokens * outFeatures); // [T, out]
-    const columns = copyOf(weight, inFeatures * outFeatures); // [in, out]
-    const a = quantizeOperand(
-      rows,
-      tokens * outFeatures,
-      OPERAND_A,
-      signs,
-      gemm,
+    const a = packMxfp4(
+      "a",
+      byRows(dOutput, outFeatures), // [T, out]
+      tokens,
+      outFeatures,
+      { signs, rounding: roundingOf(gemm, OPERAND_A) },
     );
-    const b = quantizeOperand(
-      columns,
-      inFeatures * outFeatures,
-      OPERAND_B,
-      signs,
-      gemm,
+    const bytes = panelBytes("b", inFeatures, outFeatures);
+    const b = packedWeights.panel(`${layer}.${index}`, bytes, () =>
+      packMxfp4(
+        "b",
+        byRows(weight, outFeatures), // [in, out]
+        inFeatures,
+        outFeatures,
+        { signs, rounding: roundingOf(gemm, OPERAND_B) },
+      ),
     );
-    gemmMxfp4(
+    matmulMxfp4(
       dInput,
       a,
       b,
@@ -303,23 +313,21 @@ function dWeightMxfp4(
   const gemm: Mxfp4Gemm = { index: D_WEIGHT, linear, precision, noise };
   kernels().arena.scope(() => {
     const signs = drawGemmSigns(gemm);
-    const rows = transposeOf(input, tokens, inFeatures); // [in, T]
-    const columns = transposeOf(dOutput, tokens, outFeatures); // [out, T]
-    const a = quantizeOperand(
-      rows,
-      tokens * inFeatures,
-      OPERAND_A,
-      signs,
-      gemm,
+    const a = packMxfp4(
+      "a",
+      byColumns(input, inFeatures), // [in, T]
+      inFeatures,
+      tokens,
+      { signs, rounding: roundingOf(gemm, OPERAND_A) },
     );
-    const b = quantizeOperand(
-      columns,
-      tokens * outFeatures,
-      OPERAND_B,
-      signs,
-      gemm,
+    const b = packMxfp4(
+      "b",
+      byColumns(dOutput, outFeatures), // [out, T]
+      outFeatures,
+      tokens,
+      { signs, rounding: roundingOf(gemm, OPERAND_B) },
     );
-    gemmMxfp4(
+    matmulMxfp4(
       dWeight,
       a,
       b,
@@ -381,27 +389,13 @@ function drawGemmSigns({
   return signs;
 }
 
-/** Rotates `x` in place and quantizes it. x f32 [rows, K], `length` = rows · K. */
-function quantizeOperand(
-  x: Pointer,
-  length: number,
-  operand: number,
-  signs: Pointer | undefined,
+/** The noise of one operand, or none if the recipe rounds to nearest. */
+function roundingOf(
   { index, linear, precision, noise }: Mxfp4Gemm,
-): Mxfp4Operand {
-  const { arena } = kernels();
-  if (signs !== undefined) hadamard(x, length, SEGMENT_LENGTH, signs);
-  const elements = arena.alloc(length / 2);
-  const scales = arena.alloc(length / BLOCK_SIZE);
-  const key = roundingKey(noise, linear, index, operand);
-  quantizeMxfp4(
-    elements,
-    scales,
-    x,
-    length,
-    precision.roundsStochastically ? algorithm2(key) : ALGORITHM_1,
-  );
-  return { elements, scales };
+  operand: number,
+): NoiseKey | undefined {
+  if (!precision.roundsStochastically) return undefined;
+  return roundingKey(noise, linear, index, operand);
 }
 
 function checkSegments(name: string, value: number): void {
@@ -413,34 +407,7 @@ function checkSegments(name: string, value: number): void {
   }
 }
 
-const ALGORITHM_1: Quantizer = {
-  rounding: { mode: "nearest-even" },
-  scale: "floor",
-  prescale: 1,
-};
-
-function algorithm2(key: NoiseKey): Quantizer {
-  return {
-    rounding: { mode: "stochastic", key, firstElement: 0 },
-    scale: "floor",
-    prescale: 0.75,
-  };
-}
-
 /** What undoes the prescale of the two operands. */
 function productFactor({ roundsStochastically }: Mxfp4Backward): number {
   return roundsStochastically ? 16 / 9 : 1;
-}
-
-function copyOf(source: Pointer, length: number): Pointer {
-  const { arena } = kernels();
-  const out = arena.allocF32(length);
-  arena.f32(out, length).set(arena.f32(source, length));
-  return out;
-}
-
-function transposeOf(source: Pointer, rows: number, columns: number): Pointer {
-  const out = kernels().arena.allocF32(rows * columns);
-  transpose(out, source, rows, columns);
-  return out;
 }

@@ -10,6 +10,7 @@ import {
   lossAndGradient,
   type LossSum,
 } from "../model/gpt.ts";
+import type { PackedWeights } from "../model/packed-weights.ts";
 import { encodeGradient } from "./gradient.ts";
 
 /** What a trainer knows of a run, and does not change. */
@@ -25,10 +26,18 @@ export type MicrobatchResult = LossSum & {
   payloads: Uint8Array<ArrayBuffer>[];
 };
 
-/** `frames` are the parameters of the lease's step, one frame a shard, in order. */
+/** One step's parameters: what its microbatches have in common. */
+export type StepParameters = {
+  step: number;
+  /** One a shard, in order. */
+  frames: readonly Frame[];
+  packedWeights: PackedWeights;
+};
+
+/** `parameters` are those of the lease's step. */
 export function computeMicrobatch(
   plan: RunPlan,
-  frames: readonly Frame[],
+  { frames, packedWeights }: StepParameters,
   batch: Batch,
   lease: Pick<Lease, "kind" | "step" | "index">,
 ): MicrobatchResult {
@@ -55,6 +64,7 @@ export function computeMicrobatch(
       gradient,
       batch,
       key,
+      packedWeights,
     );
     const payloads = encodeGradient(
       config.gradientDtype,

@@ -4,7 +4,7 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { encodeFrame, type Frame } from "../api/frame.ts";
+import { encodeFrame } from "../api/frame.ts";
 import {
   hasEnded,
   type Lease,
@@ -13,8 +13,13 @@ import {
   type RunState,
   type ShardRange,
 } from "../api/types.ts";
+import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
-import { computeMicrobatch, type RunPlan } from "./microbatch.ts";
+import {
+  computeMicrobatch,
+  type RunPlan,
+  type StepParameters,
+} from "./microbatch.ts";
 import type { TrainingService } from "./service.ts";
 import { TokenCache } from "./token-cache.ts";
 
@@ -36,8 +41,7 @@ export class RunTrainer {
   readonly #identity: LeaseRequest;
   #plan: RunPlan | undefined;
   #tokens: TokenCache | undefined;
-  /** Parameters of `step`, one frame a shard. */
-  #pulled: { step: number; frames: Frame[] } | undefined;
+  #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
 
@@ -85,11 +89,11 @@ export class RunTrainer {
       config.dataset.tokens,
       (start, length) => this.#service.tokens(config.dataset, start, length),
     ));
-    const [frames, batch] = await Promise.all([
+    const [parameters, batch] = await Promise.all([
       this.#pull(plan, lease.step),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
-    const result = computeMicrobatch(plan, frames, batch, lease);
+    const result = computeMicrobatch(plan, parameters, batch, lease);
     await Promise.all(
       result.payloads.map((payload, index) =>
         this.#push(plan, plan.shards[index]!, lease, payload),
@@ -105,15 +109,15 @@ export class RunTrainer {
     );
   }
 
-  async #pull(plan: RunPlan, step: number): Promise<Frame[]> {
-    if (this.#pulled?.step === step) return this.#pulled.frames;
+  async #pull(plan: RunPlan, step: number): Promise<StepParameters> {
+    if (this.#pulled?.step === step) return this.#pulled;
     // Let go of the old step first, so that two never are in memory.
     this.#pulled = undefined;
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
-    this.#pulled = { step, frames };
-    return frames;
+    this.#pulled = { step, frames, packedWeights: new PackedWeights() };
+    return this.#pulled;
   }
 
   async #push(

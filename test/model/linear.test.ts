@@ -8,6 +8,7 @@ import {
   signsKey,
   type NoiseCoordinates,
 } from "../../src/model/linear.ts";
+import { PackedWeights } from "../../src/model/packed-weights.ts";
 import * as twin from "../reference/matmul.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { multiply, quantize, rotate, signs } from "../support/mxfp4.ts";
@@ -61,7 +62,17 @@ function run(
     };
     const gradient = arena.copyIn(dOutput);
     linearForward(y, input, linear, T, recipe);
-    linearBackward(gradients, gradient, input, linear, T, recipe, noise);
+    const packed = new PackedWeights();
+    linearBackward(
+      gradients,
+      gradient,
+      input,
+      linear,
+      T,
+      recipe,
+      noise,
+      packed,
+    );
     return {
       y: arena.f32(y, T * OUT).slice(),
       dX: arena.f32(gradients.dInput, T * IN).slice(),

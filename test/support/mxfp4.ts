@@ -1,9 +1,15 @@
 /** The MXFP4 kernels on plain arrays: copy in, run, copy out. */
 import { kernels } from "../../src/kernels/runtime.ts";
+import { byRows } from "../../src/kernels/matmul.ts";
+import {
+  type DotForm,
+  fastestDotForm,
+  matmulMxfp4,
+  packMxfp4,
+} from "../../src/kernels/mxfp4-matmul.ts";
 import {
   dequantizeMxfp4,
   drawSigns,
-  gemmMxfp4,
   hadamard,
   hadamardInverse,
   quantizeMxfp4,
@@ -67,6 +73,10 @@ export function rotate(
   });
 }
 
+/**
+ * The product of two operands in the form that files have. Packing quantizes values that MXFP4 holds
+ * already, to nearest: exactly.
+ */
 export function multiply(
   a: Quantized,
   b: Quantized,
@@ -74,19 +84,15 @@ export function multiply(
   n: number,
   k: number,
   factor: number,
+  form: DotForm = fastestDotForm(),
 ): Float32Array {
   const { arena } = kernels();
+  const [left, right] = [dequantize(a, 1), dequantize(b, 1)];
   return arena.scope(() => {
-    const left = {
-      elements: arena.copyIn(a.elements),
-      scales: arena.copyIn(a.scales),
-    };
-    const right = {
-      elements: arena.copyIn(b.elements),
-      scales: arena.copyIn(b.scales),
-    };
+    const aPanel = packMxfp4("a", byRows(arena.copyIn(left), k), m, k, {});
+    const bPanel = packMxfp4("b", byRows(arena.copyIn(right), k), n, k, {});
     const out = arena.allocF32(m * n);
-    gemmMxfp4(out, left, right, m, n, k, factor);
+    matmulMxfp4(out, aPanel, bPanel, m, n, k, factor, form);
     return arena.f32(out, m * n).slice();
   });
 }

@@ -1,0 +1,106 @@
+/**
+ * Matrix products in MXFP4. An operand is rotated, quantized and laid out in one pass, from wherever
+ * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4-panel.ts).
+ */
+import type { Pointer } from "./arena.ts";
+import { checkCount, checkMultiple } from "./check.ts";
+import type { Operand } from "./matmul.ts";
+import { BLOCK_SIZE } from "./mxfp4.ts";
+import type { NoiseKey } from "./noise.ts";
+import { kernels } from "./runtime.ts";
+
+/** Length of a rotated segment, g in the paper. */
+export const SEGMENT_LENGTH = 64;
+
+const SCRATCH_BYTES = 4096;
+const HEADER_BYTES = 64;
+/** Strips that lie together, their rows, and their bytes for each 32 of k. */
+const SIDES = {
+  a: { index: 0, rows: 4, blockBytes: 160 },
+  b: { index: 1, rows: 8, blockBytes: 288 },
+} as const;
+export type Side = keyof typeof SIDES;
+
+export type Mxfp4Packing = {
+  /** Sign vector of the RHT, f32 [64]; without it the operand is not rotated. */
+  signs?: Pointer | undefined;
+  /** Noise of Algorithm 2, prescale 3/4; without it Algorithm 1, to nearest even. */
+  rounding?: NoiseKey | undefined;
+};
+
+/** A form of the dot product. The result is the same; which one is fast depends on the machine. */
+export type DotForm = "accumulating" | "pairwise";
+
+/** The form that this machine has an instruction for. */
+export function fastestDotForm(): DotForm {
+  return kernels().exports.accumulatesDots() ? "accumulating" : "pairwise";
+}
+
+/** Bytes of one operand's panel. */
+export function panelBytes(side: Side, rows: number, k: number): number {
+  const { rows: together, blockBytes } = SIDES[side];
+  return (
+    HEADER_BYTES + Math.ceil(rows / together) * (k / BLOCK_SIZE) * blockBytes
+  );
+}
+
+/** One side of a product as `matmulMxfp4` reads it, in memory of the caller's scope. */
+export function packMxfp4(
+  side: Side,
+  operand: Operand,
+  rows: number,
+  k: number,
+  { signs, rounding }: Mxfp4Packing,
+): Pointer {
+  checkCount("rows", rows);
+  checkMultiple("k", k, signs === undefined ? BLOCK_SIZE : SEGMENT_LENGTH);
+  const { source, rowStride, kStride } = operand;
+  if (rowStride !== 1 && kStride !== 1) {
+    throw new RangeError(
+      `Expected one stride to be 1, got rows ${rowStride} and k ${kStride} apart`,
+    );
+  }
+  const { arena, exports } = kernels();
+  const panel = arena.alloc(panelBytes(side, rows, k));
+  arena.scope(() => {
+    const scratch = arena.alloc(SCRATCH_BYTES);
+    exports.packMxfp4(
+      panel,
+      source,
+      rows,
+      k,
+      rowStride,
+      kStride,
+      SIDES[side].index,
+      signs ?? 0,
+      Number(rounding !== undefined),
+      rounding?.[0] ?? 0,
+      rounding?.[1] ?? 0,
+      scratch,
+    );
+  });
+  return panel;
+}
+
+/**
+ * out = factor · a · bᵀ. Blocks are added in f32 in order of k, whatever the form.
+ *
+ * Shapes:   out f32 [m, n]; a, b panels of m and n rows, packed with the same k
+ * Special:  a block with a NaN or an infinity makes its row or column NaN
+ */
+export function matmulMxfp4(
+  out: Pointer,
+  a: Pointer,
+  b: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  factor: number,
+  form: DotForm = fastestDotForm(),
+): void {
+  checkCount("m", m);
+  checkCount("n", n);
+  checkMultiple("k", k, BLOCK_SIZE);
+  const accumulating = Number(form === "accumulating");
+  kernels().exports.gemmMxfp4(out, a, b, m, n, k, factor, accumulating);
+}

@@ -1,0 +1,194 @@
+/** Panels hold the very integers and scales that rotating and quantizing row by row give. */
+import "../support/kernels.ts";
+import { describe, expect, it } from "vitest";
+import { byColumns, byRows } from "../../src/kernels/matmul.ts";
+import {
+  packMxfp4,
+  panelBytes,
+  type Side,
+} from "../../src/kernels/mxfp4-matmul.ts";
+import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
+import { kernels } from "../../src/kernels/runtime.ts";
+import * as twin from "../reference/mxfp4.ts";
+import { quantize, rotate, signs } from "../support/mxfp4.ts";
+import { normals } from "../support/random.ts";
+
+const KEY = noiseKey(3, PURPOSE.gemmRounding, 0, 0, 0, 0, 0, 1);
+const SIGNS = signs(64, noiseKey(3, PURPOSE.gemmSigns, 0, 0, 0, 0, 1));
+
+type Layout = "rows" | "columns";
+type Packing = { rotates: boolean; isStochastic: boolean };
+
+function pack(
+  side: Side,
+  x: Float32Array,
+  rows: number,
+  k: number,
+  layout: Layout,
+  { rotates, isStochastic }: Packing,
+): DataView {
+  const { arena } = kernels();
+  const stored = layout === "rows" ? x : transposed(x, rows, k);
+  return arena.scope(() => {
+    const source = arena.copyIn(stored);
+    const operand =
+      layout === "rows" ? byRows(source, k) : byColumns(source, rows);
+    const panel = packMxfp4(side, operand, rows, k, {
+      signs: rotates ? arena.copyIn(SIGNS) : undefined,
+      rounding: isStochastic ? KEY : undefined,
+    });
+    return new DataView(
+      arena.u8(panel, panelBytes(side, rows, k)).slice().buffer,
+    );
+  });
+}
+
+function transposed(x: Float32Array, rows: number, k: number): Float32Array {
+  return x.map((_, i) => x[(i % rows) * k + Math.floor(i / rows)]!);
+}
+
+/** Doubled integer and scale byte of one element, from the layout that assembly/mxfp4-panel.ts draws. */
+function readPanel(
+  panel: DataView,
+  side: Side,
+  k: number,
+  row: number,
+  column: number,
+) {
+  const block = Math.floor(column / 32);
+  const unit = Math.floor((column % 32) / 4);
+  const byte = 4 * (row % 4) + [0, 2, 1, 3][column % 4]!;
+  if (side === "a") {
+    const at = 64 + (Math.floor(row / 4) * (k / 32) + block) * 160;
+    return {
+      integer: panel.getInt8(at + unit * 16 + byte),
+      scale: panel.getUint32(at + 144 + 4 * (row % 4), true) >>> 23,
+      sum: panel.getInt32(at + 128 + 4 * (row % 4), true),
+    };
+  }
+  const at = 64 + (Math.floor(row / 8) * (k / 32) + block) * 288;
+  const half = Math.floor(row / 4) % 2;
+  return {
+    integer: panel.getInt8(at + (2 * unit + half) * 16 + byte) - 12,
+    scale: (panel.getInt32(at + 256 + 4 * (row % 8), true) >> 23) + 129,
+  };
+}
+
+function check(
+  side: Side,
+  x: Float32Array,
+  rows: number,
+  k: number,
+  layout: Layout,
+  packing: Packing,
+) {
+  const panel = pack(side, x, rows, k, layout, packing);
+  const rotated = packing.rotates ? rotate(x, SIGNS) : x;
+  const want = packing.isStochastic
+    ? quantize(rotated, {
+        rounding: { mode: "stochastic", key: KEY, firstElement: 0 },
+        scale: "floor",
+        prescale: 0.75,
+      })
+    : quantize(rotated, {
+        rounding: { mode: "nearest-even" },
+        scale: "floor",
+        prescale: 1,
+      });
+  const sums = new Map<number, number>();
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < k; column++) {
+      const index = row * k + column;
+      const got = readPanel(panel, side, k, row, column);
+      const scale = want.scales[index >> 5]!;
+      const block = rotated.subarray(index & ~31, (index & ~31) + 32);
+      if (scale === 255) {
+        expect(got.scale).toBe(255);
+        continue;
+      }
+      const integer = 2 * twin.decodeElement(twin.codeAt(want.elements, index));
+      if (got.integer !== integer + 0) {
+        expect.fail(
+          `row ${row}, k ${column}: expected ${integer}, got ${got.integer}`,
+        );
+      }
+      if (block.some((value) => value !== 0)) expect(got.scale).toBe(scale);
+      const sum = (sums.get(index >> 5) ?? 0) + got.integer;
+      sums.set(index >> 5, sum);
+      if (side === "a" && column % 32 === 31)
+        expect(got.sum).toBe(-12 * sum + 0);
+    }
+  }
+}
+
+const SIDES = ["a", "b"] as const;
+const LAYOUTS = ["rows", "columns"] as const;
+const PACKINGS: Packing[] = [false, true].flatMap((rotates) =>
+  [false, true].map((isStochastic) => ({ rotates, isStochastic })),
+);
+
+describe.each(SIDES)("side %s", (side) => {
+  describe.each(LAYOUTS)("stored by %s", (layout) => {
+    it.each(PACKINGS)("equals quantizing row by row: %o", (packing) => {
+      for (const rows of [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]) {
+        for (const k of [64, 128, 192]) {
+          check(side, normals(rows * k, rows + k), rows, k, layout, packing);
+        }
+      }
+      if (!packing.rotates)
+        check(side, normals(5 * 96, 1), 5, 96, layout, packing);
+    });
+
+    it.each(PACKINGS)("holds for values of every magnitude: %o", (packing) => {
+      const k = 64;
+      const x = normals(276 * k, 9).map(
+        (value, i) => value * 2 ** (Math.floor(i / k) - 149),
+      );
+      check(side, x, 276, k, layout, packing);
+    });
+
+    it.each(PACKINGS)(
+      "a NaN or an infinity marks its blocks and no other: %o",
+      (packing) => {
+        for (const bad of [NaN, Infinity, -Infinity]) {
+          for (const at of [0, 37, 64 * 3 + 5, 64 * 9 + 63]) {
+            const x = normals(10 * 64, 4);
+            x[at] = bad;
+            check(side, x, 10, 64, layout, packing);
+          }
+        }
+      },
+    );
+
+    it("gives zero blocks and missing rows zero integers", () => {
+      check(side, new Float32Array(5 * 64), 5, 64, layout, {
+        rotates: true,
+        isStochastic: true,
+      });
+      const panel = pack(side, normals(64, 1), 1, 64, layout, {
+        rotates: true,
+        isStochastic: true,
+      });
+      for (let column = 0; column < 64; column++) {
+        expect(readPanel(panel, side, 64, 1, column).integer).toBe(0);
+      }
+    });
+  });
+});
+
+describe("refusals", () => {
+  it("say what was expected and what came", () => {
+    const operand = { source: 64, rowStride: 1, kStride: 4 };
+    const packing = { signs: 64 };
+    expect(() => packMxfp4("a", operand, 4, 33, {})).toThrow(
+      "Expected `k` to be a multiple of 32, got 33",
+    );
+    expect(() => packMxfp4("a", operand, 4, 96, packing)).toThrow(
+      "Expected `k` to be a multiple of 64, got 96",
+    );
+    expect(() => packMxfp4("a", operand, 0, 64, {})).toThrow("Expected `rows`");
+    expect(() =>
+      packMxfp4("a", { ...operand, rowStride: 2 }, 4, 64, {}),
+    ).toThrow("Expected one stride to be 1, got rows 2 and k 4 apart");
+  });
+});
