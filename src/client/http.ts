@@ -105,26 +105,48 @@ export class Http {
     };
   }
 
-  #fetch(
+  async #fetch(
     method: string,
     path: string,
     { body, headers = {}, timeoutMs = TIMEOUT_MS }: RequestOptions,
   ): Promise<Response> {
     const { baseUrl, fetcher, token, signal } = this.#options;
-    const signals = [
-      ...(signal ? [signal] : []),
-      ...(timeoutMs > 0 ? [AbortSignal.timeout(timeoutMs)] : []),
-    ];
     const init: RequestInit = {
       method,
       headers: token
         ? { ...headers, Authorization: `Bearer ${token}` }
         : headers,
       ...(body === undefined ? {} : { body }),
-      ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
     };
-    const url = baseUrl + path;
-    return fetcher ? fetcher.fetch(url, init) : fetch(url, init);
+    const send = (ends: AbortSignal | undefined): Promise<Response> => {
+      const full = { ...init, ...(ends ? { signal: ends } : {}) };
+      const url = baseUrl + path;
+      return fetcher ? fetcher.fetch(url, full) : fetch(url, full);
+    };
+    if (timeoutMs === 0) return send(signal);
+    return withTimeout(timeoutMs, signal, send);
+  }
+}
+
+/**
+ * Ends `send` after `timeoutMs`, or when the signal comes. Its timer goes as soon as the answer
+ * begins; `AbortSignal.timeout` would leave one behind for each request.
+ */
+async function withTimeout<T>(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  send: (ends: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const abort = (): void => stop.abort();
+  const timer = setTimeout(abort, timeoutMs);
+  signal?.addEventListener("abort", abort);
+  if (signal?.aborted) abort();
+  try {
+    return await send(stop.signal);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
   }
 }
 

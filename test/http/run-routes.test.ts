@@ -415,7 +415,7 @@ test("checkpoints taken while training are of one step each", async () => {
   const training = finish(run, ["one", "two"]);
   const seen = new Map<string, Uint8Array>();
   let isOver = false;
-  void training.then(() => (isOver = true));
+  void training.finally(() => (isOver = true)).catch(() => {});
   while (!isOver) {
     const response = await run.checkpoint();
     const bytes = new Uint8Array(await response.arrayBuffer());

@@ -1,0 +1,167 @@
+import { expect, test } from "vitest";
+import { Client } from "../../src/client/client.ts";
+import type { Fetcher } from "../../src/client/http.ts";
+import { isRetryableStatus, pauseMs } from "../../src/client/retry.ts";
+import type { TrainingService } from "../../src/training/service.ts";
+
+type Answer = Response | Error;
+
+/** Answers with these, one after the other, and notes what was asked. */
+function clientOf(answers: Answer[], patienceMs?: number) {
+  const requests: { url: string; init: RequestInit }[] = [];
+  const fetcher: Fetcher = {
+    fetch(url, init = {}) {
+      requests.push({ url, init });
+      const answer = answers.shift() ?? new Error("nothing left");
+      return answer instanceof Error
+        ? Promise.reject(answer)
+        : Promise.resolve(answer);
+    },
+  };
+  const client = new Client({
+    baseUrl: "http://test",
+    fetcher,
+    token: "secret",
+    patienceMs,
+  });
+  return { client, requests };
+}
+
+function problem(status: number, code: string): Response {
+  return new Response(JSON.stringify({ code, detail: "Expected x, got y" }), {
+    status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
+}
+
+test("a run's client is what a trainer needs", () => {
+  const { client } = clientOf([]);
+  client.run("x") satisfies TrainingService;
+});
+
+test("what may pass is tried again: a lost connection, 408, 425, 429, 5xx", async () => {
+  const { client, requests } = clientOf([
+    new Error("Network connection lost."),
+    problem(425, "step_not_reached"),
+    new Response("", { status: 408 }),
+    new Response("", { status: 429 }),
+    new Response("bad gateway", { status: 502 }),
+    Response.json({ run: "x" }),
+  ]);
+  expect(await client.run("x").status()).toEqual({ run: "x" });
+  expect(requests).toHaveLength(6);
+  expect(new Headers(requests[0]!.init.headers).get("Authorization")).toBe(
+    "Bearer secret",
+  );
+});
+
+test("what would come again is told at once, with its code", async () => {
+  const { client, requests } = clientOf([problem(410, "run_ended")]);
+  await expect(client.run("x").status()).rejects.toMatchObject({
+    name: "AppError",
+    code: "run_ended",
+    message: "Expected x, got y",
+  });
+  expect(requests).toHaveLength(1);
+});
+
+test("an answer that is no problem document tells the request and the status", async () => {
+  const { client } = clientOf([new Response("<html>", { status: 404 })]);
+  await expect(client.run("x").status()).rejects.toThrow(
+    "[GET] /v1/runs/x: 404",
+  );
+});
+
+test("patience ends", async () => {
+  const { client, requests } = clientOf(
+    Array.from({ length: 100 }, () => problem(503, "unavailable")),
+    200,
+  );
+  await expect(client.run("x").status()).rejects.toMatchObject({
+    code: "unavailable",
+  });
+  expect(requests.length).toBeGreaterThan(2);
+  expect(requests.length).toBeLessThan(12);
+});
+
+test("a signal ends the request under way and the waits", async () => {
+  const stop = new AbortController();
+  const client = new Client({
+    baseUrl: "http://test",
+    signal: stop.signal,
+    fetcher: {
+      fetch: (_url, init) =>
+        new Promise((_resolve, reject) => {
+          init!.signal!.addEventListener("abort", () =>
+            reject(new Error("aborted")),
+          );
+        }),
+    },
+  });
+  const status = client.run("x").status();
+  stop.abort(new Error("enough"));
+  await expect(status).rejects.toThrow("enough");
+});
+
+test("a created run gets its id before the first try, so that a repeat is the same run", async () => {
+  const { client, requests } = clientOf([
+    new Error("lost"),
+    Response.json({ run: "x" }, { status: 201 }),
+  ]);
+  await client.createRun({ dataset: "text" });
+  const [first, second] = requests.map(
+    ({ init }) => JSON.parse(init.body as string) as { run: string },
+  );
+  expect(first!.run).toMatch(/^run-[a-z0-9-]+$/);
+  expect(second).toEqual(first);
+});
+
+test("events go on over broken connections, each once, until there are no more", async () => {
+  const text = (...ids: number[]): string =>
+    ids.map((id) => `id: ${id}\nevent: state\ndata: {"id":${id}}\n\n`).join("");
+  const stream = (chunks: string[], error?: Error): Response =>
+    new Response(
+      new ReadableStream<Uint8Array>({
+        pull(controller) {
+          const chunk = chunks.shift();
+          if (chunk !== undefined) {
+            controller.enqueue(new TextEncoder().encode(chunk));
+          } else if (error) controller.error(error);
+          else controller.close();
+        },
+      }),
+    );
+  const first = text(1, 2);
+  const { client, requests } = clientOf([
+    // Cut within an event, which comes again whole.
+    stream(
+      ["retry: 500\n\n", first.slice(0, 10), first.slice(10), "id: 3\nda"],
+      new Error("lost"),
+    ),
+    stream([": still here\n\n", text(3)]),
+    new Error("refused"),
+    stream([text(4)]),
+    new Response(null, { status: 204 }),
+  ]);
+  const ids: number[] = [];
+  for await (const { id } of client.run("x").events()) ids.push(id);
+  expect(ids).toEqual([1, 2, 3, 4]);
+  const asked = requests.map(({ init }) =>
+    new Headers(init.headers).get("Last-Event-ID"),
+  );
+  expect(asked).toEqual(["0", "2", "3", "3", "4"]);
+});
+
+test("pauses double from 20 ms to 500 ms, with jitter over their upper half", () => {
+  expect([0, 1, 2, 3, 4, 5, 9].map((n) => pauseMs(n, 1))).toEqual([
+    20, 40, 80, 160, 320, 500, 500,
+  ]);
+  expect(pauseMs(5, 0)).toBe(250);
+});
+
+test("only 408, 425, 429 and 5xx are worth another try", () => {
+  const statuses = [
+    200, 400, 401, 404, 408, 409, 410, 413, 422, 425, 429, 500, 503,
+  ];
+  expect(statuses.filter(isRetryableStatus)).toEqual([408, 425, 429, 500, 503]);
+});

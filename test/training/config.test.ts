@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import type { Dataset } from "../../src/api/types.ts";
+import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
+
+const TEXT: Dataset = {
+  name: "text",
+  digest: "0".repeat(64),
+  tokens: 1_000_000,
+  tokenizer: "byte",
+  vocabulary: 256,
+};
+
+function configOf(request: object, dataset: Partial<Dataset> = {}) {
+  return completeConfig(
+    runRequestSchema.parse({ dataset: "text", ...request }),
+    { ...TEXT, ...dataset },
+  );
+}
+
+test("the default run sees 1,024 tokens a step", () => {
+  const config = configOf({});
+  const { microbatches, sequences, model } = config;
+  expect(microbatches * sequences * model.context).toBe(1024);
+  expect(config.model.vocabulary).toBe(256);
+  expect(config.dataset).toEqual(TEXT);
+});
+
+test("what a config depends on does not hold the run's id", () => {
+  expect(configOf({ run: "mine" })).toEqual(configOf({}));
+});
+
+test.each([
+  [{ model: { width: 96 } }, /`width` to be a multiple of 64, got 96/],
+  [{ model: { width: 64, heads: 3 } }, /multiple of `heads` \(3\), got 64/],
+  [
+    { model: { context: 96 }, sequences: 1 },
+    /tokens of a microbatch to be a multiple of 64, got 1 sequences of 96 = 96/,
+  ],
+  [
+    { model: { width: 64, layers: 1, context: 64 }, shards: 64 },
+    /`shards` to be at most 18, one for each 4096 of 70\d{3} parameters, got 64/,
+  ],
+  [
+    { model: { width: 512, layers: 8 }, shards: 2 },
+    /shards of at most 2097152 parameters, got \d+/,
+  ],
+  [
+    { model: { context: 4096, width: 64 }, sequences: 8 },
+    /at most 16384 tokens in a microbatch, got 8 sequences of 4096 = 32768/,
+  ],
+])("%j is refused with what was expected and what came", (request, message) => {
+  expect(() => configOf(request)).toThrow(message);
+});
+
+test("a corpus too small for one window of each split is refused", () => {
+  const model = { context: 64, width: 64 };
+  // 5 % of 1,300 is 65: one window of 64 and its targets.
+  expect(() => configOf({ model }, { tokens: 1300 })).not.toThrow();
+  expect(() => configOf({ model }, { tokens: 1279 })).toThrow(
+    /at least 65 tokens \(context \+ 1\) in both splits, got 1215 to train on and 64 held out of 1279/,
+  );
+});
+
+test("every rule that is broken is named", () => {
+  expect(() =>
+    configOf(
+      { model: { width: 96, context: 128 }, sequences: 200 },
+      { tokens: 10 },
+    ),
+  ).toThrow(/multiple of 64.*at most 16384 tokens.*at least 129 tokens/);
+});

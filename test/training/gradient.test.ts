@@ -1,0 +1,146 @@
+import { expect, test } from "vitest";
+import { payloadBytes } from "../../src/api/frame.ts";
+import { WIRE_DTYPES, type WireDtype } from "../../src/api/types.ts";
+import {
+  decodeGradient,
+  encodeGradient,
+  slicePayload,
+} from "../../src/training/gradient.ts";
+import { arena } from "../support/kernels.ts";
+
+const LENGTH = 4 * 4096 + 320;
+const KEY = { seed: 5, step: 3, microbatch: 2 };
+
+/** Values of many magnitudes, the same every time. */
+const GRADIENT = Float32Array.from(
+  { length: LENGTH },
+  (_, i) => Math.sin(i * 12.9898) * 10 ** ((i % 7) - 5),
+);
+
+function encode(
+  dtype: WireDtype,
+  ranges: { start: number; length: number }[],
+  key = KEY,
+  gradient = GRADIENT,
+): Uint8Array[] {
+  return arena.scope(() =>
+    encodeGradient(dtype, arena.copyIn(gradient), gradient.length, key, ranges),
+  );
+}
+
+function decode(
+  dtype: WireDtype,
+  payload: Uint8Array,
+  length: number,
+  key = KEY,
+  padding: { start: number; length: number }[] = [],
+): Float32Array {
+  return arena.scope(() => {
+    const out = arena.allocF32(length);
+    decodeGradient(out, dtype, payload, length, key, padding);
+    return arena.f32(out, length).slice();
+  });
+}
+
+test.each(WIRE_DTYPES)(
+  "%s: how the vector is cut changes no value",
+  (dtype) => {
+    const [whole] = encode(dtype, [{ start: 0, length: LENGTH }]);
+    const expected = decode(dtype, whole!, LENGTH);
+    const ranges = [
+      { start: 0, length: 4096 },
+      { start: 4096, length: 2 * 4096 },
+      { start: 3 * 4096, length: LENGTH - 3 * 4096 },
+    ];
+    const parts = encode(dtype, ranges);
+    for (const [i, { start, length }] of ranges.entries()) {
+      expect(parts[i]!.length).toBe(payloadBytes(dtype, length));
+      expect(decode(dtype, parts[i]!, length)).toEqual(
+        expected.slice(start, start + length),
+      );
+      expect(slicePayload(dtype, whole!, LENGTH, start, length)).toEqual(
+        parts[i],
+      );
+    }
+  },
+);
+
+test("f32 travels as it is, every NaN as the same one", () => {
+  const gradient = GRADIENT.slice(0, 64);
+  const bits = new Uint32Array(gradient.buffer);
+  bits[3] = 0xffc12345;
+  bits[9] = 0x7f800001;
+  const [payload] = encode("f32", [{ start: 0, length: 64 }], KEY, gradient);
+  const sent = new Uint32Array(payload!.slice().buffer);
+  const expected = bits.slice();
+  expected[3] = expected[9] = 0x7fc00000;
+  expect(sent).toEqual(expected);
+});
+
+test.each(WIRE_DTYPES)("%s: padding is zero after decoding", (dtype) => {
+  const [payload] = encode(dtype, [{ start: 0, length: LENGTH }]);
+  const values = decode(dtype, payload!, LENGTH, KEY, [
+    { start: 100, length: 28 },
+    { start: LENGTH - 5, length: 5 },
+  ]);
+  expect([...values.subarray(100, 128)].every((x) => x === 0)).toBe(true);
+  expect([...values.subarray(LENGTH - 5)].every((x) => x === 0)).toBe(true);
+  expect(values[99]).not.toBe(0);
+});
+
+test("a NaN or an infinity makes its segment NaN in mxfp4, and stays what it is in bf16", () => {
+  const gradient = GRADIENT.slice(0, 192);
+  gradient[70] = Number.NaN;
+  gradient[130] = Infinity;
+  const range = [{ start: 0, length: 192 }];
+  const [packed] = encode("mxfp4", range, KEY, gradient);
+  const values = decode("mxfp4", packed!, 192);
+  expect([...values.subarray(0, 64)].every(Number.isFinite)).toBe(true);
+  expect([...values.subarray(64)].every(Number.isNaN)).toBe(true);
+  const [bits] = encode("bf16", range, KEY, gradient);
+  const rounded = decode("bf16", bits!, 192);
+  expect(rounded[70]).toBeNaN();
+  expect(rounded[130]).toBe(Infinity);
+});
+
+test.each(["mxfp4", "bf16"] as const)(
+  "%s is unbiased: the error of a mean over n keys falls as 1/n",
+  (dtype) => {
+    const gradient = GRADIENT.slice(0, 4096);
+    const power = gradient.reduce((sum, x) => sum + x * x, 0);
+    const errorOver = (count: number): number => {
+      const mean = new Float64Array(4096);
+      for (let microbatch = 0; microbatch < count; microbatch++) {
+        const key = { ...KEY, microbatch };
+        const [payload] = encode(
+          dtype,
+          [{ start: 0, length: 4096 }],
+          key,
+          gradient,
+        );
+        const values = decode(dtype, payload!, 4096, key);
+        for (let i = 0; i < 4096; i++) mean[i]! += values[i]! / count;
+      }
+      return (
+        mean.reduce((sum, x, i) => sum + (x - gradient[i]!) ** 2, 0) / power
+      );
+    };
+    const once = errorOver(1);
+    expect(once).toBeGreaterThan(0);
+    // 256 keys: 1/256 of the error within a few per cent; a bias would leave a plateau.
+    expect((errorOver(256) * 256) / once).toBeLessThan(1.3);
+    expect((errorOver(256) * 256) / once).toBeGreaterThan(0.7);
+  },
+);
+
+test("another key makes other bytes", () => {
+  const range = [{ start: 0, length: LENGTH }];
+  for (const dtype of ["mxfp4", "bf16"] as const) {
+    const [payload] = encode(dtype, range);
+    for (const change of [{ seed: 6 }, { step: 4 }, { microbatch: 0 }]) {
+      expect(encode(dtype, range, { ...KEY, ...change })[0]).not.toEqual(
+        payload,
+      );
+    }
+  }
+});

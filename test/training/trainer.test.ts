@@ -1,0 +1,181 @@
+/** The loop against a service in memory. */
+import { expect, test } from "vitest";
+import { AppError, type ErrorCode } from "../../src/api/errors.ts";
+import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
+import type { Lease, LeaseResponse, RunStatus } from "../../src/api/types.ts";
+import { encodeBf16 } from "../../src/kernels/vector.ts";
+import {
+  initialParameters,
+  parameterTable,
+} from "../../src/model/parameters.ts";
+import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
+import type { TrainingService } from "../../src/training/service.ts";
+import { shardRanges } from "../../src/training/sharding.ts";
+import { RunTrainer } from "../../src/training/trainer.ts";
+import { arena } from "../support/kernels.ts";
+import { corpus, TINY } from "../support/run.ts";
+
+const config = completeConfig(
+  runRequestSchema.parse({
+    ...TINY,
+    dataset: "text",
+    recipe: "bf16",
+    shards: 2,
+  }),
+  {
+    name: "text",
+    digest: "",
+    tokens: 4096,
+    tokenizer: "byte",
+    vocabulary: 256,
+  },
+);
+const table = parameterTable(config.model);
+const shards = shardRanges(table.length, 2);
+const identity = { trainer: "one", bootId: "a", fingerprint: "test" };
+
+const train = (step: number, index: number): Lease => ({
+  kind: "train",
+  step,
+  index,
+  deadlineMs: 0,
+});
+
+/** Gives these leases one after the other, then says that the run has finished. */
+function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
+  const calls: string[] = [];
+  const next = (): LeaseResponse => {
+    const lease = leases.shift() ?? null;
+    return { state: lease ? "running" : "finished", lease };
+  };
+  const note = (call: string): void => {
+    calls.push(call);
+    const code = refusals[call];
+    if (code) throw new AppError(code, "Expected otherwise");
+  };
+  const service: TrainingService = {
+    status: () =>
+      Promise.resolve({
+        config,
+        shards,
+        parameters: table.length,
+      } as unknown as RunStatus),
+    async lease() {
+      note("lease");
+      return Promise.resolve(next());
+    },
+    async complete({ kind, step, index }, { tokens, lossSum }) {
+      note(`complete ${kind} ${step} ${index}`);
+      expect(tokens).toBe(64);
+      expect(lossSum! / tokens).toBeCloseTo(Math.log(256), 0);
+      return Promise.resolve({ ...next(), duplicate: false });
+    },
+    async pull(shard, step) {
+      note(`pull ${shard} ${step}`);
+      const { start, length } = shards[shard]!;
+      const bits = arena.scope(() => {
+        const values = initialParameters(table, 1, start, length);
+        const out = arena.alloc(2 * length);
+        encodeBf16(out, arena.copyIn(values), length);
+        return arena.u8(out, 2 * length).slice();
+      });
+      return decodeFrame(
+        await encodeFrame(
+          {
+            kind: "parameters",
+            dtype: "bf16",
+            step,
+            microbatch: 0,
+            start,
+            length,
+          },
+          bits,
+        ),
+      );
+    },
+    async push(shard, step, microbatch, frame) {
+      note(`push ${shard} ${step} ${microbatch}`);
+      expect(await decodeFrame(frame)).toMatchObject({
+        kind: "gradient",
+        dtype: "mxfp4",
+        step,
+        microbatch,
+        start: shards[shard]!.start,
+      });
+    },
+    tokens: (_dataset, start, length) =>
+      Promise.resolve(corpus().subarray(start, start + length)),
+  };
+  return { service, calls };
+}
+
+test("a lease is pulled, pushed to every shard, then completed, which brings the next; a step is pulled once", async () => {
+  const { service, calls } = serviceOf([
+    train(0, 0),
+    { ...train(0, 1), kind: "eval" },
+    train(1, 0),
+  ]);
+  const trainer = new RunTrainer(service, identity);
+  expect(await trainer.train()).toBe("ended");
+  expect(trainer.state).toBe("finished");
+  expect(calls).toEqual([
+    "lease",
+    "pull 0 0",
+    "pull 1 0",
+    "push 0 0 0",
+    "push 1 0 0",
+    "complete train 0 0",
+    "complete eval 0 1",
+    "pull 0 1",
+    "pull 1 1",
+    "push 0 1 0",
+    "push 1 1 0",
+    "complete train 1 0",
+  ]);
+});
+
+test.each([
+  ["pull 1 0", "step_gone"],
+  ["push 0 0 0", "run_ended"],
+  ["complete train 0 0", "step_gone"],
+] as const)(
+  "a lease that is old at `%s` is left for another",
+  async (call, code) => {
+    const { service, calls } = serviceOf([train(0, 0), train(1, 0)], {
+      [call]: code,
+    });
+    expect(await new RunTrainer(service, identity).train()).toBe("ended");
+    expect(calls.filter((each) => each === "lease")).toHaveLength(2);
+    expect(calls).toContain("complete train 1 0");
+  },
+);
+
+test("a refusal that says more than that ends the loop", async () => {
+  const { service } = serviceOf([train(0, 0)], {
+    "push 0 0 0": "different_bytes",
+  });
+  await expect(new RunTrainer(service, identity).train()).rejects.toMatchObject(
+    { code: "different_bytes" },
+  );
+});
+
+test("a signal or a spent budget stops it between leases, and it goes on with the lease it has", async () => {
+  const { service, calls } = serviceOf([train(0, 0), train(0, 1)]);
+  const stop = new AbortController();
+  const trainer = new RunTrainer(
+    {
+      ...service,
+      complete(lease, completion) {
+        stop.abort();
+        return service.complete(lease, completion);
+      },
+    },
+    identity,
+  );
+  expect(await trainer.train({ budgetMs: 0 })).toBe("out-of-budget");
+  expect(calls).toEqual([]);
+  expect(await trainer.train({ signal: stop.signal })).toBe("stopped");
+  expect(await trainer.train()).toBe("ended");
+  expect(calls.filter((call) => call === "lease")).toHaveLength(1);
+  expect(calls).toContain("complete train 0 1");
+});
