@@ -5,40 +5,34 @@
  *   value   0  0.5  1  1.5  2  3  4  6
  */
 
-/** Codes (i8 lanes 0 … 15) to the integers 2 · value. */
+/** The values as bf16, which holds each of them exactly, −0 included: by code, high bytes, low bytes. */
 // @ts-ignore: decorator
-@inline
-export function doubledValues(codes: v128): v128 {
-  return i8x16.swizzle(
-    i8x16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12),
-    codes,
-  );
-}
+@inline const BF16_HIGH_BYTES: usize = memory.data<u8>([
+  0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0,
+], 16);
+// @ts-ignore: decorator
+@inline const BF16_LOW_BYTES: usize = memory.data<u8>([
+  0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0, 0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0,
+], 16);
+// @ts-ignore: decorator
+@inline const LOW_NIBBLES: usize = memory.data<u32>([0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f], 16);
+// @ts-ignore: decorator
+@inline const LOW_BYTES: usize = memory.data<u32>([0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff], 16);
+// @ts-ignore: decorator
+@inline const SIGN_OF_CODE: usize = memory.data<u32>([0x08080808, 0x08080808, 0x08080808, 0x08080808], 16);
 
-/** High bytes of the values as bf16, which holds each of them exactly, −0 included. */
+/** High bytes of the values of codes (i8 lanes 0 … 15) as bf16. */
 // @ts-ignore: decorator
 @inline
 export function bf16HighBytes(codes: v128): v128 {
-  return i8x16.swizzle(
-    i8x16(
-      0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40,
-      -0x80, -0x41, -0x41, -0x41, -0x40, -0x40, -0x40, -0x40,
-    ),
-    codes,
-  );
+  return i8x16.swizzle(v128.load(BF16_HIGH_BYTES), codes);
 }
 
-/** Low bytes of the values as bf16. */
+/** Low bytes of the values of codes as bf16. */
 // @ts-ignore: decorator
 @inline
 export function bf16LowBytes(codes: v128): v128 {
-  return i8x16.swizzle(
-    i8x16(
-      0x00, 0x00, -0x80, -0x40, 0x00, 0x40, -0x80, -0x40,
-      0x00, 0x00, -0x80, -0x40, 0x00, 0x40, -0x80, -0x40,
-    ),
-    codes,
-  );
+  return i8x16.swizzle(v128.load(BF16_LOW_BYTES), codes);
 }
 
 /** Codes 0 … 15 and 16 … 31 of a block (i8 lanes) to its 16 bytes, the even index in the low nibble. */
@@ -46,8 +40,9 @@ export function bf16LowBytes(codes: v128): v128 {
 @inline
 export function packNibbles(first: v128, second: v128): v128 {
   // In an i16 lane: low byte = even code, high byte = odd code. The shift moves the odd one down by 4.
-  const low = v128.and(v128.or(first, i16x8.shr_u(first, 4)), i16x8.splat(0xff));
-  const high = v128.and(v128.or(second, i16x8.shr_u(second, 4)), i16x8.splat(0xff));
+  const lowBytes = v128.load(LOW_BYTES);
+  const low = v128.and(v128.or(first, i16x8.shr_u(first, 4)), lowBytes);
+  const high = v128.and(v128.or(second, i16x8.shr_u(second, 4)), lowBytes);
   return i8x16.narrow_i16x8_u(low, high);
 }
 
@@ -55,14 +50,14 @@ export function packNibbles(first: v128, second: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function evenCodes(packed: v128): v128 {
-  return v128.and(packed, i8x16.splat(15));
+  return v128.and(packed, v128.load(LOW_NIBBLES));
 }
 
 /** Odd-index codes of a packed block, in i8 lanes. */
 // @ts-ignore: decorator
 @inline
 export function oddCodes(packed: v128): v128 {
-  return i8x16.shr_u(packed, 4);
+  return v128.and(i16x8.shr_u(packed, 4), v128.load(LOW_NIBBLES));
 }
 
 /** Sign bits (8 or 0, i8 lanes) of 16 f32 at `input`. */
@@ -77,5 +72,5 @@ export function signBits(input: usize): v128 {
     i32x4.shr_s(v128.load(input, 32), 31),
     i32x4.shr_s(v128.load(input, 48), 31),
   );
-  return v128.and(i8x16.narrow_i16x8_s(low, high), i8x16.splat(8));
+  return v128.and(i8x16.narrow_i16x8_s(low, high), v128.load(SIGN_OF_CODE));
 }

@@ -11,6 +11,9 @@ import { BLOCK_SIZE, E2M1_EMAX, E8M0_NAN } from "./constants";
 // @ts-ignore: decorator
 @inline const MANTISSA_OF_1_5: i32 = 0x400000;
 
+// @ts-ignore: decorator
+@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
+
 /**
  * E8M0 byte of one block of 32 f32.
  *
@@ -22,7 +25,7 @@ import { BLOCK_SIZE, E2M1_EMAX, E8M0_NAN } from "./constants";
 export function blockScale(input: usize, rule: i32): i32 {
   // Compare bit patterns, not floats: with the sign cleared, integer order is float order, and NaN
   // sorts above infinity instead of being dropped.
-  const magnitude = i32x4.splat(0x7fffffff);
+  const magnitude = v128.load(MAGNITUDE);
   let top = v128.and(v128.load(input), magnitude);
   for (let offset: usize = 16; offset < <usize>BLOCK_SIZE << 2; offset += 16) {
     top = i32x4.max_s(top, v128.and(v128.load(input + offset), magnitude));

@@ -3,6 +3,51 @@ import { packNibbles, signBits } from "./e2m1";
 import { blockScale, inverseScale } from "./e8m0";
 import { noise4 } from "./noise";
 
+/**
+ * Constants of the inner loops, one or more v128. In memory, because V8 rebuilds a v128 constant from
+ * immediates at each use, which costs more than a load.
+ */
+// @ts-ignore: decorator
+@inline const LOWER_HALF: usize = memory.data<u32>([0xffff, 0xffff, 0xffff, 0xffff], 16);
+/** The bf16 just below a midpoint under an even code. */
+// @ts-ignore: decorator
+@inline const BELOW_0_75: usize = memory.data<u32>([0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f], 16);
+// @ts-ignore: decorator
+@inline const BELOW_1_75: usize = memory.data<u32>([0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf], 16);
+// @ts-ignore: decorator
+@inline const BELOW_3_5: usize = memory.data<u32>([0x405f405f, 0x405f405f, 0x405f405f, 0x405f405f], 16);
+/** Midpoints under an odd code, as bf16: 0.25, 1.25, 2.5, 5. */
+// @ts-ignore: decorator
+@inline const MIDPOINTS: usize = memory.data<u32>([
+  0x3e803e80, 0x3e803e80, 0x3e803e80, 0x3e803e80, 0x3fa03fa0, 0x3fa03fa0, 0x3fa03fa0, 0x3fa03fa0,
+  0x40204020, 0x40204020, 0x40204020, 0x40204020, 0x40a040a0, 0x40a040a0, 0x40a040a0, 0x40a040a0,
+], 16);
+/** The bf16 just below each of them. */
+// @ts-ignore: decorator
+@inline const BELOW_MIDPOINTS: usize = memory.data<u32>([
+  0x3e7f3e7f, 0x3e7f3e7f, 0x3e7f3e7f, 0x3e7f3e7f, 0x3f9f3f9f, 0x3f9f3f9f, 0x3f9f3f9f, 0x3f9f3f9f,
+  0x401f401f, 0x401f401f, 0x401f401f, 0x401f401f, 0x409f409f, 0x409f409f, 0x409f409f, 0x409f409f,
+], 16);
+// @ts-ignore: decorator
+@inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
+/** 6 units of the dither grid. */
+// @ts-ignore: decorator
+@inline const GRID_MAX: usize = memory.data<u32>([0x60006000, 0x60006000, 0x60006000, 0x60006000], 16);
+/** 1.5 · 2^23: adding it leaves the nearest integer, ties to even, in an f32's low bits. */
+// @ts-ignore: decorator
+@inline const ROUND: usize = memory.data<u32>([0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000], 16);
+/** What lies below E2M1's step at a number of half-units: 0 below 4, 1 below 8, then 3. */
+// @ts-ignore: decorator
+@inline const BELOW_STEP: usize = memory.data<u8>([0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0], 16);
+/** The code of a number of half-units. */
+// @ts-ignore: decorator
+@inline const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7, 0, 0, 0], 16);
+/** Counters: four pairs on, eight pairs on, a block on. */
+// @ts-ignore: decorator
+@inline const FOUR: usize = memory.data<u32>([4, 4, 4, 4], 16);
+// @ts-ignore: decorator
+@inline const EIGHT: usize = memory.data<u32>([8, 8, 8, 8], 16);
+
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
 @inline const TIES_EVEN: i32 = 0;
@@ -51,48 +96,52 @@ export function quantizeNearestMxfp4(
 // @ts-ignore: decorator
 @inline
 function nearest16(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
-  const low = i16x8.narrow_i32x4_s(
-    nearest4(v128.load(input), inverse, factor, ties),
-    nearest4(v128.load(input, 16), inverse, factor, ties),
-  );
-  const high = i16x8.narrow_i32x4_s(
-    nearest4(v128.load(input, 32), inverse, factor, ties),
-    nearest4(v128.load(input, 48), inverse, factor, ties),
-  );
+  const low = nearest8(input, inverse, factor, ties);
+  const high = nearest8(input + 32, inverse, factor, ties);
   return v128.or(i8x16.narrow_i16x8_s(low, high), signBits(input));
 }
 
 /**
- * Magnitude codes of four f32, in i32 lanes: the number of midpoints below |x| · inverse · factor.
+ * Magnitude codes of 8 f32, in i16 lanes: the number of midpoints below |x| · inverse · factor.
+ *
  * A midpoint itself counts where the code above it is even, or always when ties go away from zero.
+ * Midpoints are bf16 values, so the upper halves of the bits decide: v ≥ midpoint by the bits rounded
+ * down, v > midpoint by the bits rounded up.
  */
 // @ts-ignore: decorator
 @inline
-function nearest4(x: v128, inverse: v128, factor: v128, ties: i32): v128 {
-  const v = f32x4.mul(f32x4.mul(f32x4.abs(x), inverse), factor);
-  let below = f32x4.ge(v, f32x4.splat(0.75)); // each comparison gives −1 or 0
-  below = i32x4.add(below, f32x4.ge(v, f32x4.splat(1.75)));
-  below = i32x4.add(below, f32x4.ge(v, f32x4.splat(3.5)));
+function nearest8(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
+  const a = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input)), inverse), factor);
+  const b = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input, 16)), inverse), factor);
+  const down = upperHalves(a, b);
+  let v = down;
   if (ties == TIES_EVEN) {
-    below = i32x4.add(below, f32x4.gt(v, f32x4.splat(0.25)));
-    below = i32x4.add(below, f32x4.gt(v, f32x4.splat(1.25)));
-    below = i32x4.add(below, f32x4.gt(v, f32x4.splat(2.5)));
-    below = i32x4.add(below, f32x4.gt(v, f32x4.splat(5)));
-  } else {
-    below = i32x4.add(below, f32x4.ge(v, f32x4.splat(0.25)));
-    below = i32x4.add(below, f32x4.ge(v, f32x4.splat(1.25)));
-    below = i32x4.add(below, f32x4.ge(v, f32x4.splat(2.5)));
-    below = i32x4.add(below, f32x4.ge(v, f32x4.splat(5)));
+    const almostOne = v128.load(LOWER_HALF);
+    v = upperHalves(i32x4.add(a, almostOne), i32x4.add(b, almostOne));
   }
-  return i32x4.neg(below);
+  // Each comparison gives −1 or 0.
+  let below = i16x8.gt_s(down, v128.load(BELOW_0_75));
+  below = i16x8.add(below, i16x8.gt_s(down, v128.load(BELOW_1_75)));
+  below = i16x8.add(below, i16x8.gt_s(down, v128.load(BELOW_3_5)));
+  // With ties away, v ≥ midpoint is v > the bf16 below it; with ties to even, v > midpoint.
+  const midpoints = ties == TIES_EVEN ? MIDPOINTS : BELOW_MIDPOINTS;
+  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints)));
+  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 16)));
+  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 32)));
+  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 48)));
+  return i16x8.neg(below);
+}
+
+/** The upper 16 bits of each f32 lane of a, then b. Of positive values: they stay below 0x8000. */
+// @ts-ignore: decorator
+@inline
+function upperHalves(a: v128, b: v128): v128 {
+  return i16x8.narrow_i32x4_s(i32x4.shr_u(a, 16), i32x4.shr_u(b, 16));
 }
 
 /** Steps of the dither grid in one unit (the value 1.0). */
 // @ts-ignore: decorator
 @inline const GRID: f32 = 4096;
-/** The largest magnitude, 6, in steps of the dither grid. */
-// @ts-ignore: decorator
-@inline const GRID_MAX: i16 = 6 * 4096;
 
 /**
  * MXFP4 of `input`, rounded stochastically.
@@ -133,7 +182,7 @@ export function quantizeStochasticMxfp4(
       v128.store(elements, i32x4.splat(0));
     } else {
       const inverse = f32x4.splat(inverseScale(scale));
-      const second = i32x4.add(pairs, i32x4.splat(8));
+      const second = i32x4.add(pairs, v128.load(EIGHT));
       v128.store(
         elements,
         packNibbles(
@@ -142,7 +191,7 @@ export function quantizeStochasticMxfp4(
         ),
       );
     }
-    pairs = i32x4.add(pairs, i32x4.splat(16));
+    pairs = i32x4.add(pairs, i32x4.add(v128.load(EIGHT), v128.load(EIGHT)));
   }
 }
 
@@ -153,16 +202,16 @@ function stochastic16(
   input: usize, inverse: v128, factor: v128, key0: v128, key1: v128, pairs: v128,
 ): v128 {
   const noiseLow = noise4(key0, key1, pairs);
-  const noiseHigh = noise4(key0, key1, i32x4.add(pairs, i32x4.splat(4)));
+  const noiseHigh = noise4(key0, key1, i32x4.add(pairs, v128.load(FOUR)));
   const halvesLow = ditherToHalves(grid8(input, inverse, factor), noiseLow);
   const halvesHigh = ditherToHalves(grid8(input + 32, inverse, factor), noiseHigh);
   const halves = i8x16.narrow_i16x8_s(halvesLow, halvesHigh);
   const coarse = i8x16.narrow_i16x8_s(coarseBits(noiseLow), coarseBits(noiseHigh));
 
   // E2M1's step is 1 half-unit below 2, 2 below 4, then 4: `fine` is what lies below the step.
-  const fine = i8x16.swizzle(i8x16(0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0), halves);
+  const fine = i8x16.swizzle(v128.load(BELOW_STEP), halves);
   const doubled = v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
-  const codes = i8x16.swizzle(i8x16(0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7, 0, 0, 0), doubled);
+  const codes = i8x16.swizzle(v128.load(CODES), doubled);
   return v128.or(codes, signBits(input));
 }
 
@@ -172,18 +221,19 @@ function stochastic16(
 function grid8(input: usize, inverse: v128, factor: v128): v128 {
   const a = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input)), inverse), factor);
   const b = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input, 16)), inverse), factor);
+  const round = v128.load(ROUND);
   const grid = i16x8.narrow_i32x4_s(
-    i32x4.trunc_sat_f32x4_s(f32x4.nearest(a)),
-    i32x4.trunc_sat_f32x4_s(f32x4.nearest(b)),
+    i32x4.sub(f32x4.add(a, round), round),
+    i32x4.sub(f32x4.add(b, round), round),
   );
-  return i16x8.min_s(grid, i16x8.splat(GRID_MAX));
+  return i16x8.min_s(grid, v128.load(GRID_MAX));
 }
 
 /** Grid steps to half-units, the low 11 bits of noise deciding what a remainder becomes. */
 // @ts-ignore: decorator
 @inline
 function ditherToHalves(grid: v128, random: v128): v128 {
-  return i16x8.shr_u(i16x8.add(grid, v128.and(random, i16x8.splat(2047))), 11);
+  return i16x8.shr_u(i16x8.add(grid, v128.and(random, v128.load(DITHER_MASK))), 11);
 }
 
 /** Bits 11 and 12 of each 16 bits of noise. */
