@@ -1,12 +1,13 @@
 /**
- * What a run decides: who computes what, when a step is complete, and what ends the run. Gradients
- * and parameters go between trainers and shards; only leases, completions and norms come here.
+ * What a run answers: who computes what, and where it is. Gradients and parameters go between
+ * trainers and shards; only leases, completions and norms come here.
  */
 import { AppError } from "../api/errors.ts";
 import {
   type Completion,
   type CompletionResponse,
   hasEnded,
+  type Lease,
   type LeaseKind,
   type LeaseRequest,
   type LeaseResponse,
@@ -16,29 +17,21 @@ import {
   type StateRequest,
   type StepMetrics,
 } from "../api/types.ts";
-import { evaluationMicrobatches } from "../training/data.ts";
 import type { ObjectBindings } from "./bindings.ts";
-import {
-  allOf,
-  applyStep,
-  initializeShards,
-  meanLoss,
-  prepareStep,
-  runRanges,
-} from "./commit.ts";
+import { allOf, runRanges } from "./commit.ts";
+import { checkMicrobatch, checkOpen, checkSame } from "./completion-checks.ts";
 import { directoryStub } from "./directory.ts";
 import { EventLog } from "./event-log.ts";
 import { LeaseTime } from "./lease-time.ts";
-import { Lock } from "./lock.ts";
-import { type CommitRecord, type RunRecord, RunStore } from "./run-store.ts";
-import { type ShardStub, shardStub } from "./shard-stub.ts";
-import { type Microbatch, StepWork } from "./step-work.ts";
+import { RunStore } from "./run-store.ts";
+import { StepDriver } from "./step-driver.ts";
+import type { Holder } from "./step-work.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** A long poll: short of the timeouts that lie between. */
 const MAX_WAIT_MS = 10_000;
-const ALARM_MS = 5_000;
+const MIN_SLEEP_MS = 20;
 
 export class Coordinator {
   readonly #storage: DurableObjectStorage;
@@ -48,11 +41,7 @@ export class Coordinator {
   readonly #roster: TrainerRoster;
   readonly #waiting = new WaitingRoom();
   readonly #leaseTime = new LeaseTime();
-  /** Commits and checkpoints exclude each other: a checkpoint is of one step. */
-  readonly #lock = new Lock();
-  #work: StepWork | undefined;
-  #advancing: Promise<void> | undefined;
-  #isAlarmSet = false;
+  readonly #driver: StepDriver;
 
   constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
     this.#storage = storage;
@@ -60,6 +49,13 @@ export class Coordinator {
     this.#store = new RunStore(storage.sql);
     this.events = new EventLog(storage.sql);
     this.#roster = new TrainerRoster(this.#store, this.events);
+    this.#driver = new StepDriver(
+      storage,
+      bindings,
+      this.#store,
+      this.events,
+      () => this.#waiting.wakeAll(),
+    );
   }
 
   /** Begin. The same run again changes nothing. Errors: `wrong_state`, another run has this id */
@@ -79,12 +75,12 @@ export class Coordinator {
         `Expected a new run id, or the config that run "${run}" already has`,
       );
     }
-    await this.#advance();
+    await this.#driver.advance();
     return { created: present === undefined, status: this.status() };
   }
 
   status(): RunStatus {
-    const { run, state, step, config, createdMs } = this.#record();
+    const { run, state, step, config, createdMs } = this.#driver.record();
     return {
       run,
       state,
@@ -101,20 +97,19 @@ export class Coordinator {
   async lease(request: LeaseRequest): Promise<LeaseResponse> {
     const endMs = Date.now() + MAX_WAIT_MS;
     this.#checkIn(request);
-    await this.#setAlarm();
+    await this.#driver.watch();
     const wait = this.#waiting.enter(request.trainer);
     try {
       for (;;) {
-        await this.#advance();
-        const { state } = this.#record();
+        await this.#driver.advance();
+        const { state } = this.#driver.record();
         const nowMs = Date.now();
         if (hasEnded(state) || !wait.isCurrent()) {
           return { state, lease: null };
         }
         const lease = this.#take(request);
         if (lease || nowMs >= endMs) return { state, lease };
-        const untilMs = Math.min(endMs, this.#stepWork().firstDeadlineMs);
-        await wait.sleep(Math.max(1, untilMs - nowMs));
+        await wait.sleep(this.#sleepMs(state, endMs - nowMs));
       }
     } finally {
       wait.leave();
@@ -128,7 +123,7 @@ export class Coordinator {
     index: number,
     completion: Completion,
   ): Promise<CompletionResponse> {
-    const record = this.#record();
+    const record = this.#driver.record();
     checkMicrobatch(record.config, kind, step, index);
     const known = this.#store.completion(kind, step, index);
     if (known) {
@@ -140,12 +135,12 @@ export class Coordinator {
         this.#roster.completed(completion.trainer, nowMs);
         this.#store.addCompletion(kind, step, index, completion);
       });
-      const tookMs = this.#stepWork().complete({ kind, index }, nowMs);
+      const tookMs = this.#driver.work().complete({ kind, index }, nowMs);
       if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
     }
-    await this.#advance();
+    await this.#driver.advance();
     return {
-      state: this.#record().state,
+      state: this.#driver.record().state,
       lease: this.#take(completion),
       duplicate: known !== undefined,
     };
@@ -153,7 +148,7 @@ export class Coordinator {
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
   async setState(state: StateRequest["state"]): Promise<RunStatus> {
-    const record = this.#record();
+    const record = this.#driver.record();
     if (record.state !== state) {
       if (hasEnded(record.state)) {
         throw new AppError(
@@ -161,52 +156,53 @@ export class Coordinator {
           `Expected a run that has not ended, got one that is ${record.state}`,
         );
       }
-      this.#changeState(state);
+      this.#driver.changeState(state);
     }
-    await this.#advance();
+    await this.#driver.advance();
     return this.status();
   }
 
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    this.#record();
+    this.#driver.record();
     return this.#store.metrics(fromStep, limit);
   }
 
   /** A push whose bytes differ from those that are stored. */
   reportConflict(shard: number, step: number, microbatch: number): void {
-    this.#record();
+    this.#driver.record();
     this.events.append({ type: "conflict", step, microbatch, shard });
   }
 
   /** Every shard's parameters of one step, set aside to be read. */
   async pinCheckpoint(): Promise<{ step: number; config: RunConfig }> {
-    return this.#lock.run(async () => {
-      await this.#finishDue();
-      const { step, config, run } = this.#record();
-      await allOf(this.#shards(run, config), (shard) => shard.pin(step));
+    return this.#driver.exclusive(async () => {
+      const record = this.#driver.record();
+      const { step, config } = record;
+      await allOf(this.#driver.shards(record), (shard) => shard.pin(step));
       return { step, config };
     });
   }
 
   /** Forget the run and its shards. Errors: `run_active` before it has ended */
   async remove(): Promise<void> {
-    const { state, run, config } = this.#record();
+    const record = this.#driver.record();
+    const { state, run } = record;
     if (!hasEnded(state)) {
       throw new AppError(
         "run_active",
         `Expected a run that has ended, got one that is ${state}; cancel it first`,
       );
     }
-    await this.#advance();
-    await this.#lock.run(async () => {
+    await this.#driver.exclusive(async () => {
       await Promise.all(
-        this.#shards(run, config).map((shard) => shard.destroy()),
+        this.#driver.shards(record).map((shard) => shard.destroy()),
       );
       await directoryStub(this.#bindings).removeRun(run);
       await this.#storage.deleteAlarm();
       await this.#storage.deleteAll();
       this.#store.forget();
-      this.#work = undefined;
+      this.#roster.forget();
+      this.#driver.forget();
     });
   }
 
@@ -217,31 +213,22 @@ export class Coordinator {
 
   /** The backup of every call: goes on with what a crash interrupted, and notices who is gone. */
   async alarm(): Promise<void> {
-    this.#isAlarmSet = false;
+    this.#driver.alarmCame();
     const record = this.#store.find();
     if (!record || record.settled) return;
-    await this.#advance();
+    await this.#driver.advance();
     const nowMs = Date.now();
     this.#roster.markLost(
       nowMs,
       (trainer) =>
         this.#waiting.has(trainer) ||
-        this.#stepWork().isHolding(trainer, nowMs),
+        this.#driver.work().isHolding(trainer, nowMs),
     );
-    if (this.#roster.isAttended) await this.#setAlarm();
-  }
-
-  #record(): RunRecord {
-    const record = this.#store.find();
-    if (record) return record;
-    throw new AppError(
-      "run_not_found",
-      "Expected the id of a run, got one that does not exist",
-    );
+    if (this.#roster.isAttended) await this.#driver.watch();
   }
 
   #checkIn(request: LeaseRequest): void {
-    const { fingerprint, state } = this.#record();
+    const { fingerprint, state } = this.#driver.record();
     if (hasEnded(state)) return;
     if (fingerprint === null) {
       this.#store.update({ fingerprint: request.fingerprint });
@@ -252,207 +239,24 @@ export class Coordinator {
       );
     }
     if (this.#roster.checkIn(request, Date.now())) {
-      this.#stepWork().releaseOtherBoots(request);
+      this.#driver.work().releaseOtherBoots(request);
       this.#waiting.wakeAll();
     }
   }
 
+  /** Until a lease may come free by itself, but no longer than `maxMs`. */
+  #sleepMs(state: RunState, maxMs: number): number {
+    if (state !== "running") return maxMs;
+    const freeMs = this.#driver.work().firstDeadlineMs - Date.now();
+    return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
+  }
+
   /** A lease for a trainer's present boot, if the run runs and has one. */
-  #take(holder: { trainer: string; bootId: string }) {
-    if (this.#record().state !== "running") return null;
+  #take(holder: Holder): Lease | null {
+    if (this.#driver.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
-    return this.#stepWork().take(holder, Date.now(), (kind) =>
-      this.#leaseTime.durationMs(kind),
-    );
-  }
-
-  #stepWork(): StepWork {
-    const { step, config } = this.#record();
-    if (this.#work?.step !== step) {
-      this.#work = new StepWork(step, this.#openMicrobatches(step, config));
-    }
-    return this.#work;
-  }
-
-  #openMicrobatches(step: number, config: RunConfig): Microbatch[] {
-    const counts = {
-      train: step < config.steps ? config.microbatches : 0,
-      eval: evaluationMicrobatches(config, step),
-    };
-    return (["train", "eval"] as const).flatMap((kind) => {
-      const done = new Set(
-        this.#store.completions(kind, step).map(({ microbatch }) => microbatch),
-      );
-      return Array.from({ length: counts[kind] }, (_, index) => ({
-        kind,
-        index,
-      })).filter(({ index }) => !done.has(index));
-    });
-  }
-
-  /** Do what is due: all callers wait for the same work. */
-  async #advance(): Promise<void> {
-    if (!this.#isAdvanceDue()) return;
-    this.#advancing ??= this.#lock
-      .run(() => this.#finishDue())
-      .finally(() => {
-        this.#advancing = undefined;
-        this.#waiting.wakeAll();
-      });
-    await this.#advancing;
-  }
-
-  /** Called with the lock. */
-  async #finishDue(): Promise<void> {
-    while (this.#isAdvanceDue()) {
-      // Set first, so that a crash on the way is followed up even if nobody calls.
-      await this.#setAlarm();
-      await this.#advanceOnce(this.#record());
-    }
-  }
-
-  #isAdvanceDue(): boolean {
-    const { initialized, state, settled, step } = this.#record();
-    if (!initialized) return true;
-    if (hasEnded(state)) return !settled;
-    return this.#stepWork().isDone || this.#store.commit(step) !== undefined;
-  }
-
-  async #advanceOnce(record: RunRecord): Promise<void> {
-    const { run, config, step, state } = record;
-    const shards = this.#shards(run, config);
-    const commit = this.#store.commit(step);
-    if (!record.initialized) {
-      await initializeShards(config, shards);
-      this.#store.update({ initialized: true });
-    } else if (commit) {
-      // Also when the run has ended meanwhile: all shards must be at one step.
-      await applyStep(commit, shards);
-      this.#endStep(commit);
-    } else if (hasEnded(state)) {
-      await allOf(shards, (shard) => shard.end());
-      await directoryStub(this.#bindings).endRun(run);
-      this.#store.update({ settled: true });
-    } else {
-      this.#endEvaluation(step, config);
-      if (step === config.steps) this.#changeState("finished");
-      else await this.#beginCommit(record, shards);
-    }
-  }
-
-  #endEvaluation(step: number, config: RunConfig): void {
-    if (evaluationMicrobatches(config, step) === 0) return;
-    if (this.#store.hasEvaluation(step)) return;
-    const parts = this.#store.completions("eval", step);
-    const valLoss = meanLoss(parts);
-    const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
-    this.#storage.transactionSync(() => {
-      this.#store.addEvaluation(step, valLoss, Date.now());
-      this.events.append({ type: "evaluation", step, valLoss, tokens });
-    });
-  }
-
-  async #beginCommit(
-    { config, step }: RunRecord,
-    shards: readonly ShardStub[],
-  ): Promise<void> {
-    const gradient = await prepareStep(config, step, shards);
-    // Cancelled while the shards were asked: nothing is persisted, and nothing is applied.
-    if (hasEnded(this.#record().state)) return;
-    if (gradient.kind === "diverged") {
-      this.#changeState("diverged");
-    } else if (gradient.kind === "missing") {
-      for (const microbatch of gradient.microbatches) {
-        this.#store.removeCompletion(step, microbatch);
-      }
-      this.#work = undefined;
-    } else {
-      const parts = this.#store.completions("train", step);
-      const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
-      this.#store.addCommit({
-        ...gradient.update,
-        gradNorm: gradient.gradNorm,
-        trainLoss: meanLoss(parts),
-        tokens: this.#store.tokensBefore(step) + tokens,
-        committedMs: Date.now(),
-      });
-    }
-  }
-
-  /** Every shard has applied the commit. */
-  #endStep(commit: CommitRecord): void {
-    this.#storage.transactionSync(() => {
-      this.#store.update({ step: commit.step + 1 });
-      const [metrics] = this.#store.metrics(commit.step, 1);
-      this.events.append({ type: "step", metrics: metrics! });
-    });
-  }
-
-  #changeState(state: RunState): void {
-    this.#storage.transactionSync(() => {
-      this.#store.update({ state });
-      this.events.append({ type: "state", state });
-    });
-    this.#waiting.wakeAll();
-  }
-
-  #shards(run: string, config: RunConfig): ShardStub[] {
-    return Array.from({ length: config.shards }, (_, index) =>
-      shardStub(this.#bindings, run, index),
-    );
-  }
-
-  async #setAlarm(): Promise<void> {
-    if (this.#isAlarmSet) return;
-    this.#isAlarmSet = true;
-    await this.#storage.setAlarm(Date.now() + ALARM_MS);
-  }
-}
-
-function checkMicrobatch(
-  config: RunConfig,
-  kind: LeaseKind,
-  step: number,
-  index: number,
-): void {
-  const training = step < config.steps ? config.microbatches : 0;
-  const count =
-    kind === "train" ? training : evaluationMicrobatches(config, step);
-  if (index < count) return;
-  throw new AppError(
-    "invalid_number",
-    `Expected one of the ${count} ${kind} microbatches of step ${step}, got ${index}`,
-  );
-}
-
-function checkSame(
-  known: { lossSum: number | null; tokens: number },
-  { lossSum, tokens }: Completion,
-): void {
-  if (known.lossSum === lossSum && known.tokens === tokens) return;
-  throw new AppError(
-    "different_completion",
-    `Expected the values that this microbatch already has, loss sum ${known.lossSum} over ${known.tokens} tokens; got ${lossSum} over ${tokens}`,
-  );
-}
-
-function checkOpen({ state, step: current }: RunRecord, step: number): void {
-  if (hasEnded(state)) {
-    throw new AppError(
-      "run_ended",
-      `Expected a run that has not ended, got one that is ${state}`,
-    );
-  }
-  if (step > current) {
-    throw new AppError(
-      "future_step",
-      `Expected step ${current}, where the run is; got ${step}, which it has not reached`,
-    );
-  }
-  if (step < current) {
-    throw new AppError(
-      "step_gone",
-      `Expected step ${current}, where the run is; got ${step}, which is past`,
-    );
+    return this.#driver
+      .work()
+      .take(holder, Date.now(), (kind) => this.#leaseTime.durationMs(kind));
   }
 }

@@ -6,10 +6,8 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../api/errors.ts";
-import { encodeFrame, type Frame, payloadBytes } from "../api/frame.ts";
-import type { RunConfig, WireDtype } from "../api/types.ts";
-import { kernels } from "../kernels/runtime.ts";
-import { encodeBf16 } from "../kernels/vector.ts";
+import { type Frame, payloadBytes } from "../api/frame.ts";
+import type { RunConfig } from "../api/types.ts";
 import { initialParameters, parameterTable } from "../model/parameters.ts";
 import type { Update } from "../training/optimizer.ts";
 import {
@@ -22,6 +20,13 @@ import { shardRanges } from "../training/sharding.ts";
 import { shardMemory } from "./memory-budget.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
+import {
+  checkFrame,
+  checkRunning,
+  checkStep,
+  encodeParameters,
+  parameterDtype,
+} from "./shard-frames.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
@@ -84,7 +89,7 @@ export class ParameterShard extends DurableObject {
   ): Promise<Result<{ duplicate: boolean }>> {
     return toResult(() => {
       const loaded = this.#load();
-      if (loaded.ended) throw runEnded();
+      checkRunning(loaded.ended);
       checkFrame(loaded.geometry, step, microbatch, frame);
       const known = this.#log.digest(step, microbatch);
       if (known === frame.digest) return { duplicate: true };
@@ -108,7 +113,7 @@ export class ParameterShard extends DurableObject {
       if (this.#pulled?.step !== step) {
         this.#pulled = {
           step,
-          frame: encodeParameters(geometry, this.#resident(), step),
+          frame: encodeParameters(geometry, this.#resident().parameters, step),
         };
       }
       return this.#pulled.frame;
@@ -195,6 +200,7 @@ export class ParameterShard extends DurableObject {
   /** Forget everything. */
   async destroy(): Promise<void> {
     this.#drop();
+    this.#log.forget();
     this.#loaded = undefined;
     await this.ctx.storage.deleteAll();
   }
@@ -297,95 +303,4 @@ function initialState({ geometry }: Loaded): ShardState {
     m: new Float32Array(length),
     v: new Float32Array(length),
   };
-}
-
-function parameterDtype(config: RunConfig): WireDtype {
-  return config.recipe === "f32" ? "f32" : "bf16";
-}
-
-function encodeParameters(
-  { config, range }: ShardGeometry,
-  { parameters }: ShardState,
-  step: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const { start, length } = range;
-  const dtype = parameterDtype(config);
-  const { arena } = kernels();
-  const payload = arena.scope(() => {
-    const values = arena.copyIn(parameters);
-    if (dtype === "f32") return arena.u8(values, 4 * length).slice();
-    const bits = arena.alloc(2 * length);
-    encodeBf16(bits, values, length);
-    return arena.u8(bits, 2 * length).slice();
-  });
-  return encodeFrame(
-    { kind: "parameters", dtype, step, microbatch: 0, start, length },
-    payload,
-  );
-}
-
-/** A frame must be what its URL and the run say. */
-function checkFrame(
-  { config, range }: ShardGeometry,
-  step: number,
-  microbatch: number,
-  frame: Frame,
-): void {
-  if (frame.kind !== "gradient") {
-    throw new AppError(
-      "malformed_frame",
-      `Expected a gradient's frame, got one of ${frame.kind}`,
-    );
-  }
-  if (microbatch >= config.microbatches) {
-    throw new AppError(
-      "invalid_number",
-      `Expected a microbatch from 0 to ${config.microbatches - 1}, got ${microbatch}`,
-    );
-  }
-  if (frame.step !== step || frame.microbatch !== microbatch) {
-    throw new AppError(
-      "shape_mismatch",
-      `Expected a frame of step ${step}, microbatch ${microbatch}, as in the URL; got step ${frame.step}, microbatch ${frame.microbatch}`,
-    );
-  }
-  if (frame.dtype !== config.gradientDtype) {
-    throw new AppError(
-      "unsupported_dtype",
-      `Expected the run's gradient dtype ${config.gradientDtype}, got ${frame.dtype}`,
-    );
-  }
-  if (frame.start !== range.start || frame.length !== range.length) {
-    throw new AppError(
-      "shape_mismatch",
-      `Expected elements [${range.start}, ${range.start + range.length}) of shard ${range.index}, got [${frame.start}, ${frame.start + frame.length})`,
-    );
-  }
-}
-
-/** `later` is the refusal of a step that the shard has not reached; one that is past is gone. */
-function checkStep(
-  current: number,
-  asked: number,
-  later: "future_step" | "step_not_reached",
-): void {
-  if (asked > current) {
-    throw new AppError(
-      later,
-      `Expected step ${current}, where the shard is; got ${asked}, which it has not reached`,
-    );
-  }
-  if (asked < current) {
-    throw new AppError(
-      "step_gone",
-      `Expected step ${current}, where the shard is; got ${asked}, which is past`,
-    );
-  }
-}
-
-function runEnded(): AppError {
-  return new AppError(
-    "run_ended",
-    "Expected a run that takes gradients, got one that has ended",
-  );
 }

@@ -110,4 +110,9 @@ export class PushLog {
     this.#sql.exec("DELETE FROM pushes");
     this.#bytes = undefined;
   }
+
+  /** Memory is a cache: read all anew. */
+  forget(): void {
+    this.#bytes = undefined;
+  }
 }

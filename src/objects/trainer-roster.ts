@@ -86,6 +86,12 @@ export class TrainerRoster {
     );
   }
 
+  /** Memory is a cache: read all anew. */
+  forget(): void {
+    this.#trainers = undefined;
+    this.#lost.clear();
+  }
+
   #known(): Map<string, TrainerRecord> {
     this.#trainers ??= new Map(
       this.#store.trainers().map((trainer) => [trainer.name, trainer]),

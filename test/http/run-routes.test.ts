@@ -225,6 +225,25 @@ test("PATCH cancels for good, and DELETE removes what has ended", async () => {
   await problemOf(await call("GET", path), 404, "run_not_found");
 });
 
+test("a run that was removed can be created again under its id, from nothing", async () => {
+  const first = await startScripted({ run: "again", shards: 2 });
+  await first.reach(2);
+  await first.run.setState("cancelled");
+  await first.run.remove();
+
+  const second = await startScripted({ run: "again", shards: 2 });
+  expect(second.status).toMatchObject({
+    state: "running",
+    step: 0,
+    trainers: [],
+    trainLoss: null,
+  });
+  // Another fingerprint than before, and the same trainer's first pushes again.
+  second.identity.fingerprint = "other";
+  expect((await second.reach(3)).step).toBe(3);
+  expect(await second.run.metrics()).toHaveLength(3);
+});
+
 test("a trainer that computes differently is refused: the first one's fingerprint counts", async () => {
   const { run } = await startRun();
   expect((await lease(run.run)).status).toBe(200);
