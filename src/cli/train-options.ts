@@ -22,6 +22,12 @@ export const trainArgs = {
     description:
       "Checkpoint to write (default: .mxfp4-edge/checkpoint.safetensors)",
   },
+  state: {
+    type: "string",
+    valueHint: "FOLDER",
+    description:
+      "Where the edge keeps its state (default: .mxfp4-edge/train); emptied first",
+  },
   recipe: {
     type: "enum",
     options: [...RECIPES],
@@ -102,16 +108,17 @@ export const trainArgs = {
 } as const satisfies ArgsDef;
 
 export type TrainOptions = {
+  stateFolder: string;
   textFile: string;
   checkpointFile: string;
   trainers: number;
   request: RunRequest;
 };
 
-/** Checks what a person typed; what only the API can judge, it refuses itself. */
+/** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
 export function parseTrainOptions(
   args: ParsedArgs<typeof trainArgs>,
-  stateFolder: string,
+  home: string,
 ): TrainOptions {
   checkKnown(args);
   const preset = PRESETS[args.preset as Preset];
@@ -132,7 +139,7 @@ export function parseTrainOptions(
     );
   }
   const checkpointFile = resolve(
-    args.out ?? join(stateFolder, "checkpoint.safetensors"),
+    args.out ?? join(home, "checkpoint.safetensors"),
   );
   if (args.out && !existsSync(dirname(checkpointFile))) {
     throw new Error(
@@ -140,6 +147,7 @@ export function parseTrainOptions(
     );
   }
   return {
+    stateFolder: resolve(args.state ?? join(home, "train")),
     textFile,
     checkpointFile,
     trainers: number("trainers"),

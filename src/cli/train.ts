@@ -25,6 +25,7 @@ import {
   startTrainerHost,
   STATE_FOLDER,
 } from "./edge.ts";
+import { lock } from "./processes.ts";
 import { loss, Progress } from "./progress.ts";
 import { sampleText } from "./sample.ts";
 import {
@@ -33,8 +34,6 @@ import {
   trainArgs,
 } from "./train-options.ts";
 
-/** Of this command alone, so that its last run and no more is kept. */
-const TRAIN_FOLDER = join(STATE_FOLDER, "train");
 const SAMPLE_PROMPT = "The ";
 const SAMPLE_TOKENS = 300;
 /** As a shell reports an end by Ctrl-C. */
@@ -62,16 +61,16 @@ const command = defineCommand({
 
 async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const options = parseTrainOptions(args, STATE_FOLDER);
-  const interrupt = onInterrupt();
+  const { stateFolder } = options;
   const started = Date.now();
   const hosts: Running[] = [];
   try {
-    clearLastRun();
-    const edge = await startEdge({ stateFolder: TRAIN_FOLDER, quiet: true });
+    clearLastRun(stateFolder);
+    const edge = await startEdge({ stateFolder, quiet: true });
     hosts.push(edge);
     const client = new Client({ baseUrl: edge.url });
     const { run, status } = await createRun(client, options);
-    interrupt.call(() => void run.setState("cancelled").catch(() => undefined));
+    onInterrupt(() => run.setState("cancelled"));
 
     const progress = new Progress(process.stdout, status.config.steps);
     describe(progress, options, status);
@@ -79,7 +78,7 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
       Array.from({ length: options.trainers }, async () => {
         const host = await startTrainerHost({
           apiUrl: edge.url,
-          stateFolder: TRAIN_FOLDER,
+          stateFolder,
         });
         hosts.push(host);
         // The host's own API creates the trainer; the trainer finds the run through the edge's.
@@ -178,29 +177,32 @@ async function saveCheckpoint(run: RunClient, file: string): Promise<void> {
   await pipeline(Readable.fromWeb(body as never), createWriteStream(file));
 }
 
-/** The first Ctrl-C asks the run to end, the second ends this process; its runtimes go with it. */
-function onInterrupt(): { call(action: () => void): void } {
-  let action = () => process.exit(INTERRUPTED);
+/**
+ * The first Ctrl-C asks the run to end, the second ends this process; its runtimes go with it.
+ * Replaces the listeners that Miniflare adds with its first runtime, which exit at once.
+ */
+function onInterrupt(cancel: () => Promise<unknown>): void {
   let count = 0;
   const listener = () => {
     if (++count > 1) process.exit(INTERRUPTED);
     console.error(pc.yellow("\ncancelling; Ctrl-C again to end at once"));
-    action();
+    // A run that has ended already goes on to its own end.
+    cancel().catch(() => undefined);
   };
-  process.on("SIGINT", listener);
-  process.on("SIGTERM", listener);
-  return {
-    call: (next) => {
-      action = next as () => never;
-    },
-  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.removeAllListeners(signal);
+    process.on(signal, listener);
+  }
 }
 
-/** State would grow by every run's shards; the checkpoint is what is kept. */
-function clearLastRun(): void {
+/** State would grow by every run's shards; the checkpoint is what is kept, and the last run. */
+function clearLastRun(stateFolder: string): void {
+  mkdirSync(stateFolder, { recursive: true });
+  const unlock = lock(stateFolder); // not under another process that serves from it
   for (const folder of ["objects", "buckets"]) {
-    rmSync(join(TRAIN_FOLDER, folder), { recursive: true, force: true });
+    rmSync(join(stateFolder, folder), { recursive: true, force: true });
   }
+  unlock();
 }
 
 await runMain(command);

@@ -1,0 +1,270 @@
+/** `npm run train` as a person runs it: a process, what it prints, how it ends. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
+import { Progress } from "../../src/cli/progress.ts";
+import { readSafetensors } from "../../src/formats/safetensors.ts";
+
+const TRAIN = resolve(import.meta.dirname, "../../src/cli/train.ts");
+const SMALL = ["--preset", "nano", "--batch", "4", "--microbatches", "2"];
+
+type Ended = { code: number | null; stdout: string; stderr: string };
+
+let folder: string;
+let text: string;
+let out: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-train-test-"));
+  text = join(folder, "my text.txt");
+  out = join(folder, "model.safetensors");
+  writeFileSync(
+    text,
+    "The same line again and again, with little to learn.\n".repeat(200),
+  );
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The command in a process of its own, with its state in the test's folder. */
+function train(...args: string[]): {
+  child: ChildProcess;
+  ended: Promise<Ended>;
+  said(part: string): Promise<void>;
+} {
+  const child = spawn(
+    process.execPath,
+    [TRAIN, "--state", join(folder, "state"), ...args],
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true, // a process group of its own, as a terminal gives it
+      env: { ...process.env, NO_COLOR: "1" },
+    },
+  );
+  let stdout = "";
+  let stderr = "";
+  child.stdout!.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr!.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const ended = once(child, "close").then(([code]) => ({
+    code: code as number | null,
+    stdout,
+    stderr,
+  }));
+  const said = async (part: string) => {
+    while (!stdout.includes(part)) await once(child.stdout!, "data");
+  };
+  return { child, ended, said };
+}
+
+/** Runtimes that the command started and that still run. */
+function runtimes(): number[] {
+  const notes = join(folder, "state/pids");
+  const pids = existsSync(notes) ? readdirSync(notes).map(Number) : [];
+  return pids.filter((pid) => {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+describe("a run to its end", () => {
+  test("says done on its last line, and leaves a checkpoint and no process", async () => {
+    const args = ["--steps", "6", "--text", text, "--out", out, ...SMALL];
+    const { code, stdout, stderr } = await train(...args).ended;
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+
+    const last = stdout.trimEnd().split("\n").at(-1)!;
+    const done =
+      /^done val_loss=(\S+) steps=6 tokens=1536 seconds=(\S+) checkpoint=(\S+)$/.exec(
+        last,
+      );
+    expect(last).toMatch(done ? "done" : "a `done …` line");
+    // 5.55 is a uniform guess over 256 bytes; six steps are enough to be better.
+    expect(Number(done![1])).toBeLessThan(5.4);
+    expect(stdout).toContain(
+      "recipe mxfp4-rht-sr, gradients in mxfp4; 2 trainers, 2 shards",
+    );
+
+    const { tensors } = readSafetensors(new Uint8Array(readFileSync(out)));
+    const names = tensors.map(({ name }) => name);
+    expect(names).toContain("transformer.h.1.mlp.c_proj.weight");
+    expect(runtimes()).toEqual([]);
+  });
+
+  test("the same options give the same checkpoint for other trainers and shards", async () => {
+    const files = [
+      ["--trainers", "1", "--shards", "1"],
+      ["--trainers", "3", "--shards", "4"],
+    ].map(async (layout, index) => {
+      const file = join(folder, `${index}.safetensors`);
+      const state = ["--state", join(folder, `state-${index}`)];
+      const args = [
+        "--steps",
+        "4",
+        "--text",
+        text,
+        "--out",
+        file,
+        ...SMALL,
+        ...layout,
+        ...state,
+      ];
+      expect((await train(...args).ended).code).toBe(0);
+      return readFileSync(file);
+    });
+    const [one, three] = await Promise.all(files);
+    expect(one!.equals(three!)).toBe(true);
+  });
+});
+
+describe("an early end", () => {
+  test.each(["SIGINT", "SIGTERM"] as const)(
+    "%s cancels the run, keeps its parameters and leaves no process",
+    async (signal) => {
+      const run = train(
+        "--steps",
+        "100000",
+        "--text",
+        text,
+        "--out",
+        out,
+        ...SMALL,
+      );
+      await run.said("step 0");
+      run.child.kill(signal);
+      const { code, stdout } = await run.ended;
+      expect(code).toBe(130);
+      expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
+      expect(existsSync(out)).toBe(true);
+      expect(runtimes()).toEqual([]);
+    },
+  );
+
+  test("Ctrl-C in a terminal, which reaches the runtimes too, does the same", async () => {
+    const run = train(
+      "--steps",
+      "100000",
+      "--text",
+      text,
+      "--out",
+      out,
+      ...SMALL,
+    );
+    await run.said("step 0");
+    process.kill(-run.child.pid!, "SIGINT");
+    const { code, stdout } = await run.ended;
+    expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
+    expect(code).toBe(130);
+    expect(runtimes()).toEqual([]);
+  });
+
+  test("SIGKILL leaves no process either", async () => {
+    const run = train(
+      "--steps",
+      "100000",
+      "--text",
+      text,
+      "--out",
+      out,
+      ...SMALL,
+    );
+    await run.said("step 0");
+    expect(runtimes().length).toBe(3);
+    run.child.kill("SIGKILL");
+    await expect.poll(runtimes, { timeout: 20_000 }).toEqual([]);
+  });
+});
+
+describe("refusals say what was expected and what came", () => {
+  test.each([
+    [["--recipe", "fp8"], /recipe/],
+    [["--stepps", "5"], /Expected one of .*--steps.*, got --stepps/],
+    [["--steps", "0"], /Expected --steps to be a whole number from 1, got "0"/],
+    [
+      ["--steps", "1.5"],
+      /Expected --steps to be a whole number from 1, got "1.5"/,
+    ],
+    [
+      ["--learning-rate", "fast"],
+      /Expected --learning-rate to be a number above 0, got "fast"/,
+    ],
+    [
+      ["--batch", "5", "--microbatches", "2"],
+      /Expected --batch to be a multiple of --microbatches 2, got 5/,
+    ],
+    [
+      ["--text", "no-such-file"],
+      /Expected --text to be a file, got no-such-file/,
+    ],
+    [
+      ["--out", "no-such-folder/x"],
+      /Expected --out to be in a folder that exists, got no-such-folder\/x/,
+    ],
+    [["--width", "65"], /65/],
+  ])("%j", async (args, message) => {
+    const { code, stderr } = await train("--text", text, "--out", out, ...args)
+      .ended;
+    expect(stderr).toMatch(message);
+    expect(code).toBe(1);
+    expect(runtimes()).toEqual([]);
+  });
+});
+
+describe("progress", () => {
+  const metrics = (step: number): StepMetrics => ({
+    step,
+    trainLoss: 3.25,
+    gradNorm: 1,
+    learningRate: 1e-3,
+    tokens: (step + 1) * 100,
+    valLoss: null,
+    committedMs: 1000 + step * 50,
+  });
+  const events = (steps: number): RunEvent[] =>
+    Array.from({ length: steps }, (_, step) => ({
+      id: step,
+      timeMs: 0,
+      type: "step",
+      metrics: metrics(step),
+    }));
+
+  function written(isTTY: boolean, steps: number): string {
+    let output = "";
+    const progress = new Progress(
+      { isTTY, columns: 100, write: (part) => Boolean((output += part)) },
+      steps,
+    );
+    for (const event of events(steps)) progress.event(event);
+    return output;
+  }
+
+  test("is a line now and then where there is no terminal", () => {
+    const lines = written(false, 400).trimEnd().split("\n");
+    expect(lines.length).toBe(40);
+    // 100 tokens in 50 ms; 20 steps from the end, 2,000 tokens are left.
+    expect(lines.at(-3)).toBe(
+      "step 380/400  loss 3.2500  val loss -  2000 tokens/s  ETA 0:01",
+    );
+  });
+
+  test("is one line that changes on a terminal", () => {
+    const output = written(true, 400);
+    expect(output.split("\n").length).toBe(1);
+    expect(output.match(/\r\x1b\[2K/g)!.length).toBe(399);
+  });
+});
