@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { AppError } from "../api/errors.ts";
-import type { StepMetrics, TrainersResponse } from "../api/types.ts";
+import type { RunStatus, StepMetrics, TrainersResponse } from "../api/types.ts";
 import { openCheckpoint } from "../objects/checkpoint-stream.ts";
 import { directoryStub } from "../objects/directory.ts";
 import { fetchEvents, runStub } from "../objects/run.ts";
@@ -10,6 +10,7 @@ import {
   NAME_PATTERN,
   runRequestSchema,
 } from "../training/config.ts";
+import { MAX_HOSTED_BYTES, trainerBytes } from "../training/memory.ts";
 import { issueJoinToken } from "./auth.ts";
 import { readValid } from "./body.ts";
 import type { AppEnv, Env } from "./env.ts";
@@ -139,7 +140,8 @@ export const runRoutes = new Hono<AppEnv>()
    *
    * Body:   { "count": 1 … 16 }, or { "join": true }
    * 201:    { "trainers": names }, or { "token", "expiresMs" }
-   * Errors: 400 malformed_json, 404 run_not_found, 422 invalid_config
+   * Errors: 400 malformed_json, 404 run_not_found,
+   *         422 invalid_config (also: the run needs more memory than an isolate has; join from Node)
    */
   .post("/v1/runs/:run/trainers", async (c) => {
     const run = runName(c.req.param("run"));
@@ -151,6 +153,7 @@ export const runRoutes = new Hono<AppEnv>()
     }
     const status = await fetchStatus(c.env, run);
     if (!status.ok) return new Response(status.body, status);
+    checkHostable(await status.json<RunStatus>());
     const trainers = await Promise.all(
       Array.from({ length: request.count }, () => startTrainer(c.env, run)),
     );
@@ -283,6 +286,15 @@ function fetchStatus(env: Env, run: string): Promise<Response> {
     env.API_TOKEN
       ? { headers: { Authorization: `Bearer ${env.API_TOKEN}` } }
       : {},
+  );
+}
+
+function checkHostable({ config, parameters }: RunStatus): void {
+  const bytes = trainerBytes(config, parameters);
+  if (bytes <= MAX_HOSTED_BYTES) return;
+  throw new AppError(
+    "invalid_config",
+    `Expected a run whose trainers need at most ${MAX_HOSTED_BYTES} bytes, which an isolate has; got ${bytes}. Join it from another process, or take fewer parameters, sequences or layers`,
   );
 }
 

@@ -49,5 +49,5 @@ export class MemoryBudget {
   }
 }
 
-/** Half of an isolate; kernels and bodies in flight share the rest. */
-export const shardMemory = new MemoryBudget(64 * 1024 * 1024);
+/** One largest shard fits. A hosted trainer in the same isolate, and bodies in flight, have the rest. */
+export const shardMemory = new MemoryBudget(40 * 1024 * 1024);

@@ -448,6 +448,20 @@ test("checkpoints taken while training are of one step each", async () => {
   expect(seen.size).toBeGreaterThan(1);
 });
 
+test("a run whose trainers need more than an isolate has is not hosted, and can be joined", async () => {
+  const { run } = await startRun({
+    model: { layers: 4, width: 128, heads: 4, context: 64 },
+    sequences: 64,
+  });
+  const problem = await problemOf(
+    await callJson("POST", `/v1/runs/${run.run}/trainers`, { count: 1 }),
+    422,
+    "invalid_config",
+  );
+  expect(problem.detail).toMatch(/at most 67108864 bytes.*got \d+/);
+  expect((await run.joinToken()).token).toContain(run.run);
+});
+
 test("a join token opens its run, and trainers by count are refused out of bounds", async () => {
   const { run } = await startRun();
   expect(await run.joinToken()).toMatchObject({

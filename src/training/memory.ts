@@ -1,0 +1,25 @@
+/** What a trainer needs in memory: an isolate has 128 MiB, a Node process has more. */
+import { payloadBytes } from "../api/frame.ts";
+import type { RunConfig } from "../api/types.ts";
+
+/** Half of an isolate: shards may live in the same one, with their own bound, and code and requests. */
+export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
+
+/** Per layer and token, in widths: norm1, qkv 3, attention, middle, norm2, up 4, gelu 4, output. */
+const BLOCK_WIDTHS = 16;
+/** Per token, in widths: the input, hidden, and a backward pass's four buffers and operand copies. */
+const OTHER_WIDTHS = 16;
+
+/** An upper estimate of one microbatch's computation, in bytes. `parameters`: of the flat vector. */
+export function trainerBytes(config: RunConfig, parameters: number): number {
+  const { model, recipe, gradientDtype, sequences } = config;
+  const tokens = sequences * model.context;
+  const pulled = payloadBytes(recipe === "f32" ? "f32" : "bf16", parameters);
+  // Parameters and gradient in f32; weights packed once a step, a byte each and their scales.
+  const vectors = 2 * 4 * parameters + 1.25 * parameters;
+  // Encoded as a whole, sliced, and framed.
+  const pushed = 3 * payloadBytes(gradientDtype, parameters);
+  const widths = BLOCK_WIDTHS * model.layers + OTHER_WIDTHS;
+  const activations = 4 * tokens * (widths * model.width + model.vocabulary);
+  return pulled + vectors + pushed + activations;
+}
