@@ -6,10 +6,22 @@ import { BLOCK_SIZE, E2M1_EMAX, E8M0_NAN } from "./constants";
 /** X = 2^ceil(log2(amax / 6)): the smallest power of two for which nothing clips. */
 // @ts-ignore: decorator
 @inline export const SCALE_RCEIL: i32 = 1;
-
-/** Mantissa bits of 1.5: above it, amax exceeds 6 · 2^(floor(log2 amax) − 2). */
+/** X = 2^(ceil(log2 amax) − 2). */
 // @ts-ignore: decorator
-@inline const MANTISSA_OF_1_5: i32 = 0x400000;
+@inline export const SCALE_CEIL: i32 = 2;
+/** X = 2^(floor(log2 r) − 2), r = amax rounded to one mantissa bit, halves up: 1.75 · 2^e becomes 2^(e + 1). */
+// @ts-ignore: decorator
+@inline export const SCALE_EVEN: i32 = 3;
+
+/** The largest mantissa of amax with which a rule takes 2^(floor(log2 amax) − 2); above it, twice that. */
+// @ts-ignore: decorator
+@inline
+export function keptMantissa(rule: i32): i32 {
+  if (rule == SCALE_RCEIL) return 0x400000; // 1.5
+  if (rule == SCALE_CEIL) return 0;
+  if (rule == SCALE_EVEN) return 0x5fffff; // below 1.75
+  return 0x7fffff;
+}
 
 // @ts-ignore: decorator
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
@@ -17,12 +29,12 @@ import { BLOCK_SIZE, E2M1_EMAX, E8M0_NAN } from "./constants";
 /**
  * E8M0 byte of one block of 32 f32.
  *
- * Exponent bits, not log2: log2 in floating point is wrong just below a power of two. A byte below 0
- * saturates to 0 (2^−127), which is also a zero block's; a NaN or an infinity gives 255.
+ * Exponent bits, not log2: log2 in floating point is wrong just below a power of two. A byte below
+ * `least` (0 or 1) becomes `least`, a zero block's too; a NaN or an infinity gives 255.
  */
 // @ts-ignore: decorator
 @inline
-export function blockScale(input: usize, rule: i32): i32 {
+export function blockScale(input: usize, kept: i32, least: i32): i32 {
   // Compare bit patterns, not floats: with the sign cleared, integer order is float order, and NaN
   // sorts above infinity instead of being dropped.
   const magnitude = v128.load(MAGNITUDE);
@@ -30,17 +42,17 @@ export function blockScale(input: usize, rule: i32): i32 {
   for (let offset: usize = 16; offset < <usize>BLOCK_SIZE << 2; offset += 16) {
     top = i32x4.max_s(top, v128.and(v128.load(input + offset), magnitude));
   }
-  return scaleByte(laneMax(top), rule);
+  return scaleByte(laneMax(top), kept, least);
 }
 
 /** E8M0 byte for a block whose largest magnitude has these f32 bits. */
 // @ts-ignore: decorator
 @inline
-function scaleByte(bits: i32, rule: i32): i32 {
+function scaleByte(bits: i32, kept: i32, least: i32): i32 {
   const exponent = bits >> 23; // biased by 127; 0 for zero and subnormals
   if (exponent == 255) return E8M0_NAN;
-  const up = rule == SCALE_RCEIL && (bits & 0x7fffff) > MANTISSA_OF_1_5 ? 1 : 0;
-  return max(exponent - E2M1_EMAX + up, 0);
+  const up = (bits & 0x7fffff) > kept ? 1 : 0;
+  return max(exponent - E2M1_EMAX + up, least);
 }
 
 /** 1 / X = 2^(127 − byte) as f32, for bytes 0 … 253. */

@@ -1,4 +1,5 @@
 export { dequantizeMxfp4 } from "./dequantize-mxfp4";
+export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
 export { accumulatesDots, gemmMxfp4 } from "./gemm-mxfp4";
 export { hadamardF32, hadamardInverseF32, signsF32 } from "./hadamard";
 export { packMxfp4 } from "./pack-mxfp4";
@@ -6,6 +7,7 @@ export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4"
 export { adamWF32 } from "./adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./bf16";
 export { cosine, normalF32 } from "./normal";
+export { centralMomentsF32, compareF32, countMxfp4 } from "./statistics";
 export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./vector";
 export { attentionBackwardF32, attentionForwardF32, attentionScratchBytes } from "./attention";
 export { biasBackwardF32, biasForwardF32 } from "./bias";

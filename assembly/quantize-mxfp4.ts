@@ -1,6 +1,6 @@
 import { BLOCK_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
 import { packNibbles, signBits } from "./e2m1";
-import { blockScale, inverseScale } from "./e8m0";
+import { blockScale, inverseScale, keptMantissa } from "./e8m0";
 import { noise4 } from "./noise";
 
 /**
@@ -9,13 +9,18 @@ import { noise4 } from "./noise";
  */
 // @ts-ignore: decorator
 @inline const LOWER_HALF: usize = memory.data<u32>([0xffff, 0xffff, 0xffff, 0xffff], 16);
-/** The bf16 just below a midpoint under an even code. */
+/** Midpoints under an even code, as bf16: 0.75, 1.75, 3.5. */
 // @ts-ignore: decorator
-@inline const BELOW_0_75: usize = memory.data<u32>([0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f], 16);
+@inline const EVEN_MIDPOINTS: usize = memory.data<u32>([
+  0x3f403f40, 0x3f403f40, 0x3f403f40, 0x3f403f40, 0x3fe03fe0, 0x3fe03fe0, 0x3fe03fe0, 0x3fe03fe0,
+  0x40604060, 0x40604060, 0x40604060, 0x40604060,
+], 16);
+/** The bf16 just below each of them. */
 // @ts-ignore: decorator
-@inline const BELOW_1_75: usize = memory.data<u32>([0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf], 16);
-// @ts-ignore: decorator
-@inline const BELOW_3_5: usize = memory.data<u32>([0x405f405f, 0x405f405f, 0x405f405f, 0x405f405f], 16);
+@inline const BELOW_EVEN_MIDPOINTS: usize = memory.data<u32>([
+  0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf,
+  0x405f405f, 0x405f405f, 0x405f405f, 0x405f405f,
+], 16);
 /** Midpoints under an odd code, as bf16: 0.25, 1.25, 2.5, 5. */
 // @ts-ignore: decorator
 @inline const MIDPOINTS: usize = memory.data<u32>([
@@ -51,30 +56,50 @@ import { noise4 } from "./noise";
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
 @inline const TIES_EVEN: i32 = 0;
+/** Ties go away from zero (microxcaling's default). */
+// @ts-ignore: decorator
+@inline const TIES_AWAY: i32 = 1;
+/** Ties go toward zero, and no zero has a sign (ggml). */
+// @ts-ignore: decorator
+@inline const TIES_ZERO: i32 = 2;
 
 /**
  * MXFP4 of `input`, rounded to nearest.
  *
- *   scales[b] = the scale rule's byte for block b
+ *   scales[b] = the scale rule's byte for block b, at least `leastScale`
  *   element   = nearest E2M1 of prescale · x / 2^(scale − 127); magnitudes over 6 become 6
  *
- * The sign bit is kept, that of a zero too. A block with a NaN or an infinity has scale 255 and
- * elements 0; a zero block has scale 0.
+ * The sign bit is kept, that of a zero too unless ties go toward zero. A block with a NaN or an
+ * infinity has scale 255 and elements 0; a zero block has scale `leastScale`.
  *
  * Shapes:   elements u8 [length / 2]; scales u8 [length / 32]; input f32 [length], 16-byte aligned
- * Requires: length % 32 == 0; ties 0 (even) or 1 (away from zero); scaleRule 0 (floor) or 1 (rceil)
+ * Requires: length % 32 == 0; ties 0 (even), 1 (away from zero) or 2 (toward zero);
+ *           scaleRule 0 (floor), 1 (rceil), 2 (ceil) or 3 (even); leastScale 0 or 1
  * Source:   OCP MX v1.0 §6.3; Algorithm 1 of arXiv 2502.20586
  */
 export function quantizeNearestMxfp4(
   elements: usize, scales: usize, input: usize, length: i32,
-  ties: i32, scaleRule: i32, prescale: f32,
+  ties: i32, scaleRule: i32, prescale: f32, leastScale: i32,
 ): void {
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
+  const kept = keptMantissa(scaleRule);
+  if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, kept, prescale, leastScale);
+  else if (ties == TIES_AWAY) nearest(elements, scales, input, length, TIES_AWAY, kept, prescale, leastScale);
+  else nearest(elements, scales, input, length, TIES_ZERO, kept, prescale, leastScale);
+}
+
+/** One copy of the loop for each way with ties, which is a constant in it. */
+// @ts-ignore: decorator
+@inline
+function nearest(
+  elements: usize, scales: usize, input: usize, length: i32,
+  ties: i32, kept: i32, prescale: f32, leastScale: i32,
+): void {
   const end = input + (<usize>length << 2);
   for (; input < end; input += <usize>BLOCK_SIZE << 2, elements += BLOCK_BYTES, scales++) {
-    const scale = blockScale(input, scaleRule);
+    const scale = blockScale(input, kept, leastScale);
     store<u8>(scales, <u8>scale);
     if (scale == E8M0_NAN) {
       v128.store(elements, i32x4.splat(0));
@@ -98,37 +123,41 @@ export function quantizeNearestMxfp4(
 function nearest16(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
   const low = nearest8(input, inverse, factor, ties);
   const high = nearest8(input + 32, inverse, factor, ties);
-  return v128.or(i8x16.narrow_i16x8_s(low, high), signBits(input));
+  const magnitudes = i8x16.narrow_i16x8_s(low, high);
+  const signs = signBits(input);
+  if (ties != TIES_ZERO) return v128.or(magnitudes, signs);
+  return v128.or(magnitudes, v128.andnot(signs, i8x16.eq(magnitudes, i8x16.splat(0))));
 }
 
 /**
  * Magnitude codes of 8 f32, in i16 lanes: the number of midpoints below |x| · inverse · factor.
  *
- * A midpoint itself counts where the code above it is even, or always when ties go away from zero.
- * Midpoints are bf16 values, so the upper halves of the bits decide: v ≥ midpoint by the bits rounded
- * down, v > midpoint by the bits rounded up.
+ * A midpoint itself counts where the code above it is even, or always when ties go away from zero,
+ * or never when they go toward it. Midpoints are bf16 values, so the upper halves of the bits decide:
+ * v ≥ midpoint by the bits rounded down, v > midpoint by the bits rounded up.
  */
 // @ts-ignore: decorator
 @inline
 function nearest8(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
   const a = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input)), inverse), factor);
   const b = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input, 16)), inverse), factor);
-  const down = upperHalves(a, b);
-  let v = down;
-  if (ties == TIES_EVEN) {
+  let even = upperHalves(a, b);
+  let odd = even;
+  if (ties != TIES_AWAY) {
     const almostOne = v128.load(LOWER_HALF);
-    v = upperHalves(i32x4.add(a, almostOne), i32x4.add(b, almostOne));
+    odd = upperHalves(i32x4.add(a, almostOne), i32x4.add(b, almostOne));
+    if (ties == TIES_ZERO) even = odd;
   }
-  // Each comparison gives −1 or 0.
-  let below = i16x8.gt_s(down, v128.load(BELOW_0_75));
-  below = i16x8.add(below, i16x8.gt_s(down, v128.load(BELOW_1_75)));
-  below = i16x8.add(below, i16x8.gt_s(down, v128.load(BELOW_3_5)));
-  // With ties away, v ≥ midpoint is v > the bf16 below it; with ties to even, v > midpoint.
-  const midpoints = ties == TIES_EVEN ? MIDPOINTS : BELOW_MIDPOINTS;
-  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints)));
-  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 16)));
-  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 32)));
-  below = i16x8.add(below, i16x8.gt_s(v, v128.load(midpoints, 48)));
+  // v ≥ midpoint is v > the bf16 below it. Each comparison gives −1 or 0.
+  const evenMidpoints = ties == TIES_ZERO ? EVEN_MIDPOINTS : BELOW_EVEN_MIDPOINTS;
+  let below = i16x8.gt_s(even, v128.load(evenMidpoints));
+  below = i16x8.add(below, i16x8.gt_s(even, v128.load(evenMidpoints, 16)));
+  below = i16x8.add(below, i16x8.gt_s(even, v128.load(evenMidpoints, 32)));
+  const midpoints = ties == TIES_AWAY ? BELOW_MIDPOINTS : MIDPOINTS;
+  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints)));
+  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 16)));
+  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 32)));
+  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 48)));
   return i16x8.neg(below);
 }
 
@@ -146,7 +175,7 @@ function upperHalves(a: v128, b: v128): v128 {
 /**
  * MXFP4 of `input`, rounded stochastically.
  *
- *   scales[b] = the scale rule's byte for block b
+ *   scales[b] = the scale rule's byte for block b, at least `leastScale`
  *   u         = prescale · |x| / 2^(scale − 127) to the nearest 1/4096 (ties even), at most 6
  *   h         = floor(2u + r / 2048), r the element's first 11 bits of noise: half-units, 0 … 12
  *   element   = (h + (t & d)) & ~d half-units, t its next 2 bits and d + 1 the local step of E2M1
@@ -155,7 +184,7 @@ function upperHalves(a: v128, b: v128): v128 {
  * Special values are those of `quantizeNearestMxfp4`.
  *
  * Shapes:   elements u8 [length / 2]; scales u8 [length / 32]; input f32 [length], 16-byte aligned
- * Requires: length % 32 == 0; scaleRule 0 (floor) or 1 (rceil)
+ * Requires: length % 32 == 0; scaleRule 0 (floor), 1 (rceil), 2 (ceil) or 3 (even); leastScale 0 or 1
  * Random:   elements 2j and 2j + 1 take the halves of noise(key, firstPair + j): the same bytes on
  *           every machine, in whatever pieces a tensor is quantized
  * Meaning:  with floor and prescale 3/4, E[dequantize(result)] = 3/4 · input: a GEMM of two such
@@ -164,11 +193,12 @@ function upperHalves(a: v128, b: v128): v128 {
  */
 export function quantizeStochasticMxfp4(
   elements: usize, scales: usize, input: usize, length: i32,
-  scaleRule: i32, prescale: f32, key0: u32, key1: u32, firstPair: u32,
+  scaleRule: i32, prescale: f32, leastScale: i32, key0: u32, key1: u32, firstPair: u32,
 ): void {
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
+  const kept = keptMantissa(scaleRule);
   const keys0 = i32x4.splat(key0);
   const keys1 = i32x4.splat(key1);
   const factor = f32x4.splat(prescale * GRID);
@@ -176,7 +206,7 @@ export function quantizeStochasticMxfp4(
 
   const end = input + (<usize>length << 2);
   for (; input < end; input += <usize>BLOCK_SIZE << 2, elements += BLOCK_BYTES, scales++) {
-    const scale = blockScale(input, scaleRule);
+    const scale = blockScale(input, kept, leastScale);
     store<u8>(scales, <u8>scale);
     if (scale == E8M0_NAN) {
       v128.store(elements, i32x4.splat(0));

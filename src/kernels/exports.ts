@@ -20,6 +20,7 @@ export type KernelExports = {
     ties: number,
     scaleRule: number,
     prescale: number,
+    leastScale: number,
   ): void;
   quantizeStochasticMxfp4(
     elements: Pointer,
@@ -28,6 +29,7 @@ export type KernelExports = {
     length: number,
     scaleRule: number,
     prescale: number,
+    leastScale: number,
     key0: number,
     key1: number,
     firstPair: number,
@@ -38,6 +40,28 @@ export type KernelExports = {
     scales: Pointer,
     length: number,
     factor: number,
+  ): void;
+  packGgmlMxfp4(
+    out: Pointer,
+    elements: Pointer,
+    scales: Pointer,
+    blocks: number,
+  ): void;
+  unpackGgmlMxfp4(
+    elements: Pointer,
+    scales: Pointer,
+    packed: Pointer,
+    blocks: number,
+  ): void;
+  centralMomentsF32(out: Pointer, x: Pointer, length: number): void;
+  compareF32(out: Pointer, x: Pointer, y: Pointer, length: number): void;
+  countMxfp4(
+    out: Pointer,
+    x: Pointer,
+    elements: Pointer,
+    scales: Pointer,
+    length: number,
+    prescale: number,
   ): void;
   signsF32(out: Pointer, length: number, key0: number, key1: number): void;
   hadamardF32(

@@ -8,13 +8,21 @@ export const BLOCK_SIZE = 32;
 export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
 export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 
-export const SCALE_RULES = ["floor", "rceil"] as const;
+export const SCALE_RULES = ["floor", "rceil", "ceil", "even"] as const;
 export type ScaleRule = (typeof SCALE_RULES)[number];
 export type Prescale = 1 | 0.75;
 
+/** What becomes of a tie between two codes, in the kernel's order. */
+export const NEAREST_MODES = [
+  "nearest-even",
+  "nearest-away",
+  "nearest-zero",
+] as const;
+export type NearestMode = (typeof NEAREST_MODES)[number];
+
 /** How elements are rounded; stochastic rounding names its noise. */
 export type Rounding =
-  | { mode: "nearest-even" | "nearest-away" }
+  | { mode: NearestMode }
   | {
       mode: "stochastic";
       key: NoiseKey;
@@ -26,6 +34,8 @@ export type Quantizer = {
   rounding: Rounding;
   scale: ScaleRule;
   prescale: Prescale;
+  /** The least scale byte, 0 unless said otherwise. */
+  minScale?: 0 | 1;
 };
 
 /**
@@ -33,7 +43,8 @@ export type Quantizer = {
  *
  * Shapes:   elements u8 [length / 2], even index in the low nibble; scales u8 [length / 32];
  *           input f32 [length], 16-byte aligned
- * Special:  a NaN or infinity gives its block scale 255 and elements 0; a zero block gets scale 0
+ * Special:  a NaN or infinity gives its block scale 255 and elements 0; a zero block gets scale 0,
+ *           or `minScale`. A zero keeps its sign, unless ties go toward zero
  * Source:   OCP MX v1.0 §6.3; Algorithms 1 and 2 of arXiv 2502.20586
  */
 export function quantizeMxfp4(
@@ -47,9 +58,9 @@ export function quantizeMxfp4(
   checkAligned("input", input);
   const { exports } = kernels();
   const rule = SCALE_RULES.indexOf(quantizer.scale);
-  const { rounding, prescale } = quantizer;
+  const { rounding, prescale, minScale = 0 } = quantizer;
   if (rounding.mode !== "stochastic") {
-    const ties = rounding.mode === "nearest-even" ? 0 : 1;
+    const ties = NEAREST_MODES.indexOf(rounding.mode);
     exports.quantizeNearestMxfp4(
       elements,
       scales,
@@ -58,6 +69,7 @@ export function quantizeMxfp4(
       ties,
       rule,
       prescale,
+      minScale,
     );
     return;
   }
@@ -77,6 +89,7 @@ export function quantizeMxfp4(
     length,
     rule,
     prescale,
+    minScale,
     key0,
     key1,
     firstPair,
@@ -132,4 +145,27 @@ export function hadamardInverse(
   checkMultiple("length", length, segmentLength);
   checkAligned("x", x);
   kernels().exports.hadamardInverseF32(x, length, segmentLength, signs);
+}
+
+/** Bytes of one of ggml's blocks. */
+export const GGML_BLOCK_BYTES = 17;
+
+/** ggml's blocks of MXFP4 elements and scales. out u8 [17 · blocks]. */
+export function packGgml(
+  out: Pointer,
+  elements: Pointer,
+  scales: Pointer,
+  blocks: number,
+): void {
+  kernels().exports.packGgmlMxfp4(out, elements, scales, blocks);
+}
+
+/** The inverse of `packGgml`. elements u8 [16 · blocks]; scales u8 [blocks]. */
+export function unpackGgml(
+  elements: Pointer,
+  scales: Pointer,
+  packed: Pointer,
+  blocks: number,
+): void {
+  kernels().exports.unpackGgmlMxfp4(elements, scales, packed, blocks);
 }

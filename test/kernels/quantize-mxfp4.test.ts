@@ -6,7 +6,7 @@ import * as twin from "../reference/mxfp4.ts";
 import { dequantize, quantize } from "../support/mxfp4.ts";
 import { normals, uniform } from "../support/random.ts";
 
-const RULES = ["floor", "rceil"] as const;
+const RULES = ["floor", "rceil", "ceil", "even"] as const;
 const PRESCALES = [1, 0.75] as const;
 const KEY = noiseKey(7, PURPOSE.fileRounding, 0);
 
@@ -79,12 +79,19 @@ const INPUTS: [string, Float32Array][] = [
 describe.each(INPUTS)("%s", (_, input) => {
   describe.each(RULES)("scale %s", (scale) => {
     it.each(PRESCALES)("nearest equals the twin, prescale %s", (prescale) => {
-      for (const ties of ["even", "away"] as const) {
+      for (const ties of ["even", "away", "zero"] as const) {
         const mode = `nearest-${ties}` as const;
-        const got = quantize(input, { rounding: { mode }, scale, prescale });
-        expect(got).toEqual(
-          twin.quantizeMxfp4(input, { ties }, scale, prescale),
-        );
+        for (const minScale of [0, 1] as const) {
+          const got = quantize(input, {
+            rounding: { mode },
+            scale,
+            prescale,
+            minScale,
+          });
+          expect(got).toEqual(
+            twin.quantizeMxfp4(input, { ties }, scale, prescale, minScale),
+          );
+        }
       }
     });
 
@@ -97,9 +104,13 @@ describe.each(INPUTS)("%s", (_, input) => {
           key: KEY,
           firstElement,
         } as const;
-        const got = quantize(input, { rounding, scale, prescale });
         const noise = { key: KEY, firstPair: firstElement / 2 };
-        expect(got).toEqual(twin.quantizeMxfp4(input, noise, scale, prescale));
+        for (const minScale of [0, 1] as const) {
+          const got = quantize(input, { rounding, scale, prescale, minScale });
+          expect(got).toEqual(
+            twin.quantizeMxfp4(input, noise, scale, prescale, minScale),
+          );
+        }
       },
     );
   });

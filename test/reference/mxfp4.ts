@@ -20,28 +20,43 @@ export function decodeScale(byte: number): number {
   return byte === 255 ? NaN : 2 ** (byte - 127);
 }
 
-export function scaleByte(block: number[], rule: "floor" | "rceil"): number {
+export type TwinRule = "floor" | "rceil" | "ceil" | "even";
+export type TwinTies = "even" | "away" | "zero";
+
+export function scaleByte(
+  block: number[],
+  rule: TwinRule,
+  least: 0 | 1 = 0,
+): number {
   const amax = Math.max(...block.map(Math.abs));
   if (block.some((x) => !Number.isFinite(x))) return 255;
-  if (amax === 0) return 0;
+  if (amax === 0) return least;
   let exponent = -150;
   if (rule === "floor") {
     while (2 ** (exponent + 1) <= amax) exponent++;
     exponent -= 2;
-  } else {
+  } else if (rule === "rceil") {
     while (6 * 2 ** exponent < amax) exponent++;
+  } else if (rule === "ceil") {
+    while (2 ** exponent < amax) exponent++;
+    exponent -= 2;
+  } else {
+    // The power of two below amax, or the next where amax is at least 1.75 times it.
+    while (1.75 * 2 ** exponent <= amax) exponent++;
+    exponent -= 2;
   }
-  return Math.max(exponent + 127, 0);
+  return Math.max(exponent + 127, least);
 }
 
 /** The nearest code to |v|, searched over the grid. */
-export function nearestCode(v: number, ties: "even" | "away"): number {
+export function nearestCode(v: number, ties: TwinTies): number {
   let best = 0;
   for (let code = 1; code < 8; code++) {
     const now = Math.abs(v - E2M1[code]!);
     const before = Math.abs(v - E2M1[best]!);
     if (now < before) best = code;
-    else if (now === before && (ties === "away" || code % 2 === 0)) best = code;
+    else if (now === before && ties === "away") best = code;
+    else if (now === before && ties === "even" && code % 2 === 0) best = code;
   }
   return best;
 }
@@ -66,14 +81,14 @@ export function roundTiesEven(v: number): number {
 }
 
 export type TwinRounding =
-  | { ties: "even" | "away" }
-  | { key: readonly [number, number]; firstPair: number };
+  { ties: TwinTies } | { key: readonly [number, number]; firstPair: number };
 
 export function quantizeMxfp4(
   input: Float32Array,
   rounding: TwinRounding,
-  rule: "floor" | "rceil",
+  rule: TwinRule,
   prescale: number,
+  least: 0 | 1 = 0,
 ): Quantized {
   const elements = new Uint8Array(input.length / 2);
   const scales = new Uint8Array(input.length / BLOCK_SIZE);
@@ -81,7 +96,7 @@ export function quantizeMxfp4(
     const block = Array.from(
       input.subarray(b * BLOCK_SIZE, (b + 1) * BLOCK_SIZE),
     );
-    const scale = scaleByte(block, rule);
+    const scale = scaleByte(block, rule, least);
     scales[b] = scale;
     if (scale === 255) continue;
     block.forEach((x, i) => {
@@ -95,7 +110,9 @@ export function quantizeMxfp4(
         const r = index % 2 === 0 ? word % 65536 : Math.floor(word / 65536);
         code = stochasticCode(Math.fround(v * prescale * 4096) / 4096, r);
       }
-      if (Object.is(x, -0) || x < 0) code += 8;
+      const unsigned =
+        "ties" in rounding && rounding.ties === "zero" && code === 0;
+      if ((Object.is(x, -0) || x < 0) && !unsigned) code += 8;
       elements[index >> 1]! |= index % 2 === 0 ? code : code << 4;
     });
   }
