@@ -1,0 +1,32 @@
+/** What a benchmark is, wherever it runs. */
+export type Benchmark = {
+  name: string;
+  unit: "GMAC/s" | "GB/s";
+  /** MACs or bytes of one iteration. */
+  work: number;
+  /**
+   * What its ratios are taken to. The first that runs in the same group is the result's `baseline`;
+   * the others are its `ratios`.
+   */
+  baselines: readonly string[];
+};
+
+/** One of the project's own. */
+export type KernelBenchmark = Benchmark & {
+  /** Puts operands into memory of the caller's scope. What it returns is one iteration. */
+  setup: () => () => void;
+};
+
+/** One of what it is compared to. */
+export type PeerBenchmark = Benchmark & { prepare: () => Promise<Clock> };
+
+/** Seconds of so many iterations, without what prepares them. */
+export type Clock = (iterations: number) => Promise<number>;
+
+export type Timed = Benchmark & { time: Clock };
+
+/** Benchmarks that are interleaved, so that each may be another's baseline. */
+export type Group<T extends Benchmark = Benchmark> = {
+  name: string;
+  benchmarks: readonly T[];
+};

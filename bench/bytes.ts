@@ -1,0 +1,137 @@
+/**
+ * Kernels whose measure is memory: bytes of f32 a second, read (quantizing, packing) or written
+ * (dequantizing), beside `memory.copy` of as many.
+ *
+ *   quantize/…   2 MiB of f32 to nibbles and scales; rht-sr in chunks, as files are quantized
+ *   pack/…       the same rotated, rounded stochastically and laid out for a GEMM: rows are read
+ *                K-contiguous, columns transposed
+ */
+import type { Pointer } from "../src/kernels/arena.ts";
+import { byColumns, byRows, type Operand } from "../src/kernels/matmul.ts";
+import { packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
+import {
+  dequantizeMxfp4,
+  drawSigns,
+  hadamard,
+  type Quantizer,
+  quantizeMxfp4,
+} from "../src/kernels/mxfp4.ts";
+import { noiseKey, PURPOSE } from "../src/kernels/noise.ts";
+import { kernels } from "../src/kernels/runtime.ts";
+import type { KernelBenchmark } from "./benchmark.ts";
+import { allocNormals } from "./data.ts";
+
+const BYTES = 2 * 1024 * 1024;
+const LENGTH = BYTES / 4;
+/** src/formats/mxfp4.ts rotates and quantizes so many elements at a time. */
+const CHUNK_LENGTH = 1 << 16;
+const PACK_K = 512;
+
+const NEAREST: Quantizer = {
+  rounding: { mode: "nearest-even" },
+  scale: "floor",
+  prescale: 1,
+};
+/** Algorithm 2. */
+const STOCHASTIC: Quantizer = {
+  rounding: {
+    mode: "stochastic",
+    key: noiseKey(1, PURPOSE.fileRounding, 0),
+    firstElement: 0,
+  },
+  scale: "floor",
+  prescale: 0.75,
+};
+
+export function bytesBenchmarks(): KernelBenchmark[] {
+  return [
+    { name: "memory.copy", setup: setupCopy },
+    { name: "quantize/nearest", setup: () => setupQuantize(NEAREST) },
+    { name: "quantize/sr", setup: () => setupQuantize(STOCHASTIC) },
+    { name: "quantize/rht-sr", setup: setupRotateAndQuantize },
+    { name: "dequantize", setup: setupDequantize },
+    {
+      name: "pack/rht-sr/rows",
+      setup: () => setupPack((source) => byRows(source, PACK_K)),
+    },
+    {
+      name: "pack/rht-sr/columns",
+      setup: () => setupPack((source) => byColumns(source, LENGTH / PACK_K)),
+    },
+  ].map(({ name, setup }) => ({
+    name,
+    unit: "GB/s",
+    work: BYTES,
+    baselines: name === "memory.copy" ? [] : ["memory.copy"],
+    setup,
+  }));
+}
+
+/** By `copyWithin`, which ends in the same memmove of the engine as the `memory.copy` instruction. */
+function setupCopy(): () => void {
+  const { arena } = kernels();
+  const from = allocNormals(0, LENGTH);
+  const to = arena.alloc(BYTES);
+  const bytes = arena.u8(0, to + BYTES);
+  return () => void bytes.copyWithin(to, from, from + BYTES);
+}
+
+function setupQuantize(quantizer: Quantizer): () => void {
+  const x = allocNormals(0, LENGTH);
+  const { elements, scales } = allocMxfp4();
+  return () => quantizeMxfp4(elements, scales, x, LENGTH, quantizer);
+}
+
+/** In place: what is rotated again stays a normal draw of the same size, H being orthonormal. */
+function setupRotateAndQuantize(): () => void {
+  const x = allocNormals(0, LENGTH);
+  const { elements, scales } = allocMxfp4();
+  const signs = allocSigns();
+  return () => {
+    for (let start = 0; start < LENGTH; start += CHUNK_LENGTH) {
+      const chunk = x + start * 4;
+      hadamard(chunk, CHUNK_LENGTH, 64, signs);
+      quantizeMxfp4(
+        elements + start / 2,
+        scales + start / 32,
+        chunk,
+        CHUNK_LENGTH,
+        STOCHASTIC,
+      );
+    }
+  };
+}
+
+function setupDequantize(): () => void {
+  const { elements, scales } = allocMxfp4();
+  quantizeMxfp4(elements, scales, allocNormals(0, LENGTH), LENGTH, NEAREST);
+  const out = kernels().arena.alloc(BYTES);
+  return () => dequantizeMxfp4(out, elements, scales, LENGTH, 1);
+}
+
+/** An operand of a GEMM that contracts over PACK_K. */
+function setupPack(operandOf: (source: Pointer) => Operand): () => void {
+  const { arena } = kernels();
+  const operand = operandOf(allocNormals(0, LENGTH));
+  const signs = allocSigns();
+  const rounding = noiseKey(1, PURPOSE.gemmRounding);
+  // The panel lies in a scope of the iteration, as it does when a layer packs.
+  return () =>
+    arena.scope(() => {
+      packMxfp4("a", operand, LENGTH / PACK_K, PACK_K, { signs, rounding });
+    });
+}
+
+function allocMxfp4(): { elements: Pointer; scales: Pointer } {
+  const { arena } = kernels();
+  return {
+    elements: arena.alloc(LENGTH / 2),
+    scales: arena.alloc(LENGTH / 32),
+  };
+}
+
+function allocSigns(): Pointer {
+  const signs = kernels().arena.allocF32(64);
+  drawSigns(signs, 64, noiseKey(1, PURPOSE.fileSigns));
+  return signs;
+}

@@ -1,0 +1,22 @@
+/** The project's own benchmarks, the same ones in Node and in workerd. */
+import type { Group, KernelBenchmark } from "./benchmark.ts";
+import { backwardBenchmarks } from "./backward.ts";
+import { bytesBenchmarks } from "./bytes.ts";
+import { gemmBenchmarks } from "./gemm.ts";
+import { nameOf, SHAPES } from "./shapes.ts";
+
+export const KERNEL_GROUPS: readonly Group<KernelBenchmark>[] = [
+  { name: "bytes", benchmarks: bytesBenchmarks() },
+  ...SHAPES.map((shape) => ({
+    name: nameOf(shape),
+    benchmarks: [...gemmBenchmarks(shape), ...backwardBenchmarks(shape)],
+  })),
+];
+
+export function kernelBenchmark(name: string): KernelBenchmark {
+  for (const { benchmarks } of KERNEL_GROUPS) {
+    const found = benchmarks.find((benchmark) => benchmark.name === name);
+    if (found) return found;
+  }
+  throw new Error(`Expected the name of a benchmark, got "${name}"`);
+}

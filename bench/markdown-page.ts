@@ -1,0 +1,21 @@
+import { readFileSync, writeFileSync } from "node:fs";
+
+export const BEGIN =
+  "<!-- bench: written by `npm run bench -- --markdown FILE` -->";
+export const END = "<!-- bench: end -->";
+
+/** Replace what stands between the two marks of a page. */
+export function updatePage(file: string, tables: string): void {
+  const page = readFileSync(file, "utf8");
+  const begin = page.indexOf(BEGIN);
+  const end = page.indexOf(END);
+  if (begin < 0 || end < begin) {
+    throw new Error(
+      `Expected the lines "${BEGIN}" and "${END}" in ${file}, in this order`,
+    );
+  }
+  writeFileSync(
+    file,
+    `${page.slice(0, begin)}${BEGIN}\n\n${tables}\n\n${page.slice(end)}`,
+  );
+}

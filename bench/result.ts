@@ -1,0 +1,22 @@
+/** What `npm run bench -- --json FILE` writes (DESIGN, section 6). */
+import type { Machine } from "./machine.ts";
+
+export const RUNTIMES = ["node", "workerd"] as const;
+export type Runtime = (typeof RUNTIMES)[number];
+
+export type Result = {
+  name: string;
+  runtime: Runtime;
+  /** Median of `samples`. */
+  value: number;
+  unit: "GMAC/s" | "GB/s";
+  baseline?: string;
+  /** Median over rounds of own sample ÷ the baseline's. */
+  ratio?: number;
+  /** The same to further benchmarks, by name. */
+  ratios?: Record<string, number>;
+  /** In the order taken: sample i of one benchmark and of another in its group were neighbours. */
+  samples: number[];
+};
+
+export type Report = { machine: Machine; results: Result[] };

@@ -1,0 +1,118 @@
+/** Results for people: a table each for the backward pass, for products and for what memory bounds. */
+import type { Report, Result } from "./result.ts";
+
+const HEAD = [
+  "benchmark",
+  "unit",
+  "node",
+  "÷ baseline",
+  "workerd",
+  "÷ baseline",
+  "baseline",
+];
+
+const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
+  { title: "Backward of a linear layer, T = 1024", prefixes: ["backward/"] },
+  { title: "One product, T = 1024", prefixes: ["gemm/", "matmul/", "peer/"] },
+  {
+    title: "Bytes of f32",
+    prefixes: ["memory.copy", "quantize/", "dequantize", "pack/"],
+  },
+];
+
+/** For a terminal. */
+export function renderText(report: Report): string {
+  return sections(report)
+    .map(({ title, rows }) => `${title}\n${aligned([HEAD, ...rows])}`)
+    .join("\n\n");
+}
+
+/** For a page, with the machine above. */
+export function renderMarkdown(report: Report): string {
+  const tables = sections(report).map(({ title, rows }) =>
+    [
+      `### ${title}`,
+      "",
+      line(HEAD),
+      line(HEAD.map((_, i) => (isNumber(i) ? "---:" : "---"))),
+      ...rows.map(line),
+    ].join("\n"),
+  );
+  return [describe(report), ...tables].join("\n\n");
+}
+
+function describe({ machine }: Report): string {
+  return (
+    `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.clockGHz} GHz measured; ` +
+    `node ${machine.node} (V8 ${machine.v8}), workerd ${machine.workerd}; ` +
+    `probe finds VNNI: ${machine.vnni ? "yes" : "no"}; fused multiply-add: ${machine.fma ? "yes" : "no"}; ` +
+    `variant measured: ${machine.variant}.`
+  );
+}
+
+type Section = { title: string; rows: string[][] };
+
+function sections({ results }: Report): Section[] {
+  return SECTIONS.map(({ title, prefixes }) => ({
+    title,
+    rows: prefixes.flatMap((prefix) =>
+      rowsOf(results.filter(({ name }) => name.startsWith(prefix))),
+    ),
+  })).filter(({ rows }) => rows.length > 0);
+}
+
+/** A row a benchmark and baseline. */
+function rowsOf(results: readonly Result[]): string[][] {
+  const names = [...new Set(results.map(({ name }) => name))];
+  return names.flatMap((name) => {
+    const own = results.filter((result) => result.name === name);
+    const node = own.find(({ runtime }) => runtime === "node");
+    const workerd = own.find(({ runtime }) => runtime === "workerd");
+    const baselines = [
+      ...new Set(own.flatMap((result) => Object.keys(ratiosOf(result)))),
+    ];
+    return (baselines.length > 0 ? baselines : [""]).map((baseline, i) => [
+      i === 0 ? name : "",
+      i === 0 ? own[0].unit : "",
+      i === 0 ? figure(node?.value) : "",
+      figure(node && ratiosOf(node)[baseline], 2),
+      i === 0 ? figure(workerd?.value) : "",
+      figure(workerd && ratiosOf(workerd)[baseline], 2),
+      baseline,
+    ]);
+  });
+}
+
+function ratiosOf({
+  baseline,
+  ratio,
+  ratios,
+}: Result): Record<string, number | undefined> {
+  return baseline === undefined ? {} : { [baseline]: ratio, ...ratios };
+}
+
+function figure(value: number | undefined, digits = 1): string {
+  return value === undefined ? "" : value.toFixed(digits);
+}
+
+function isNumber(column: number): boolean {
+  return column >= 2 && column <= 5;
+}
+
+function line(cells: readonly string[]): string {
+  return `| ${cells.join(" | ")} |`;
+}
+
+function aligned(rows: readonly string[][]): string {
+  const widths = HEAD.map((_, i) => Math.max(...rows.map((r) => r[i].length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) =>
+          isNumber(i) ? cell.padStart(widths[i]) : cell.padEnd(widths[i]),
+        )
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

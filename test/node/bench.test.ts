@@ -1,0 +1,220 @@
+import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { KERNEL_GROUPS } from "../../bench/kernel-benchmarks.ts";
+import type { Machine } from "../../bench/machine.ts";
+import { BEGIN, END, updatePage } from "../../bench/markdown-page.ts";
+import { PEER_GROUPS } from "../../bench/peers/peer-benchmarks.ts";
+import type { Result } from "../../bench/result.ts";
+import { select } from "../../bench/select.ts";
+import { summarize } from "../../bench/summarize.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../bench/main.ts");
+const ENVIRONMENT = resolve(import.meta.dirname, "../../wrangler.env");
+const NAMES = [...KERNEL_GROUPS, ...PEER_GROUPS].flatMap(({ benchmarks }) =>
+  benchmarks.map(({ name }) => name),
+);
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "mxfp4-edge-bench-"));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+/** `npm run bench` without building the kernels again. Words of `options` are arguments. */
+function bench(options: string, ...files: string[]) {
+  return promisify(execFile)(process.execPath, [
+    `--env-file=${ENVIRONMENT}`,
+    MAIN,
+    ...options.split(" "),
+    ...files,
+  ]);
+}
+
+describe("npm run bench", () => {
+  test("writes machine and results of both runtimes, with ratios to what ran beside", async () => {
+    const file = join(folder, "bench.json");
+
+    const { stdout } = await bench("--only dequantize --rounds 2 --json", file);
+
+    const report = JSON.parse(await readFile(file, "utf8"));
+    expect(report.machine).toEqual({
+      cpu: expect.any(String),
+      cores: expect.any(Number),
+      clockGHz: expect.any(Number),
+      node: process.versions.node,
+      v8: process.versions.v8,
+      workerd: expect.stringMatching(/^1\.\d{8}\.\d+$/),
+      vnni: expect.any(Boolean),
+      fma: expect.any(Boolean),
+      variant: report.machine.vnni ? "vnni" : "i16",
+    });
+    const common = {
+      value: expect.any(Number),
+      unit: "GB/s",
+      samples: [expect.any(Number), expect.any(Number)],
+    };
+    const baseline = { baseline: "memory.copy", ratio: expect.any(Number) };
+    expect(report.results).toEqual(
+      ["node", "workerd"].flatMap((runtime) => [
+        { ...common, name: "memory.copy", runtime },
+        { ...common, ...baseline, name: "dequantize", runtime },
+      ]),
+    );
+    for (const { value } of report.results) expect(value).toBeGreaterThan(0);
+    expect(stdout).toContain("memory.copy");
+  });
+
+  test("multiplies in the variant that --variant forces", async () => {
+    const file = join(folder, "bench.json");
+
+    await bench(
+      "--only gemm/mxfp4/256x256 --rounds 1 --no-peers --runtime node --variant i16 --json",
+      file,
+    );
+
+    const { machine, results } = JSON.parse(await readFile(file, "utf8"));
+    expect(machine.variant).toBe("i16");
+    expect(results.map(({ name }: { name: string }) => name)).toEqual([
+      "gemm/f32/256x256",
+      "gemm/mxfp4/256x256",
+    ]);
+  });
+
+  test("refuses what it does not know", async () => {
+    await expect(bench("--only nothing")).rejects.toThrow(
+      'Expected --only to be in the name of a benchmark, got "nothing"',
+    );
+    await expect(bench("--rounds 0")).rejects.toThrow(
+      'Expected --rounds to be a whole number from 1, got "0"',
+    );
+    await expect(bench("--onyl x")).rejects.toThrow("onyl");
+  });
+});
+
+describe("the suite", () => {
+  test("has every benchmark of every shape, once", () => {
+    const shapes = ["256x256", "256x1024", "384x1536", "512x2048"];
+    const ofShapes = [
+      ...["f32", "bf16", "mxfp4", "mxfp4-rht", "mxfp4-sr", "mxfp4-rht-sr"].map(
+        (recipe) => `backward/${recipe}`,
+      ),
+      "gemm/f32",
+      "gemm/mxfp4",
+      "matmul/f32",
+      "peer/onnxruntime-web/gemm-f32",
+      "peer/onnxruntime-web/matmulnbits",
+      "peer/tfjs-wasm/gemm-f32",
+    ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
+    const ofBytes = ["memory.copy", "dequantize"].concat(
+      ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
+      ["rows", "columns"].map((name) => `pack/rht-sr/${name}`),
+    );
+
+    expect(NAMES.toSorted()).toEqual([...ofShapes, ...ofBytes].toSorted());
+  });
+
+  test("takes ratios to benchmarks that exist", () => {
+    for (const { benchmarks } of KERNEL_GROUPS) {
+      for (const { baselines } of benchmarks) {
+        expect(NAMES).toEqual(expect.arrayContaining([...baselines]));
+      }
+    }
+  });
+});
+
+test("a pattern is part of a name, or with * the whole, and brings its baselines", () => {
+  const all = ["a/b", "a/bc", "base"].map((name) => ({
+    name,
+    unit: "GB/s" as const,
+    work: 1,
+    baselines: name === "a/bc" ? ["base"] : [],
+  }));
+  const names = (pattern: string) => select(all, pattern).map((b) => b.name);
+
+  expect(names("/b")).toEqual(["a/b", "a/bc", "base"]);
+  expect(names("*/b")).toEqual(["a/b"]);
+  expect(names("a/*c")).toEqual(["a/bc", "base"]);
+  expect(names("a.b")).toEqual([]);
+});
+
+describe("summarize", () => {
+  const common = { unit: "GB/s", work: 1 } as const;
+  const base = { ...common, name: "base", baselines: ["absent"] };
+  const fast = { ...common, name: "fast", baselines: ["absent", "base", "x"] };
+  const x = { ...common, name: "x", baselines: [] };
+  const samples = new Map([
+    ["base", [1, 2, 8, 4]],
+    ["fast", [3, 4, 8, 16]],
+    ["x", [3, 4, 8, 16]],
+  ]);
+
+  test("takes medians: of samples, and of the ratios of neighbours", () => {
+    expect(summarize([base, fast, x], samples, "node")[1]).toEqual({
+      name: "fast",
+      runtime: "node",
+      value: 6,
+      unit: "GB/s",
+      baseline: "base",
+      ratio: 2.5, // of 3, 2, 1, 4
+      ratios: { x: 1 },
+      samples: [3, 4, 8, 16],
+    });
+  });
+
+  test("has no ratio to what did not run", () => {
+    const [result] = summarize([base], samples, "workerd");
+    expect(result).not.toHaveProperty("baseline");
+    expect(result).not.toHaveProperty("ratio");
+  });
+});
+
+describe("--markdown", () => {
+  const results: Result[] = [
+    {
+      name: "memory.copy",
+      runtime: "node",
+      value: 40,
+      unit: "GB/s",
+      samples: [40],
+    },
+    {
+      name: "dequantize",
+      runtime: "node",
+      value: 20,
+      unit: "GB/s",
+      baseline: "memory.copy",
+      ratio: 0.5,
+      samples: [20],
+    },
+  ];
+  const report = { machine: {} as Machine, results };
+
+  test("replaces what stands between the marks of a page, again and again", async () => {
+    const file = join(folder, "bench.json");
+    const page = join(folder, "page.md");
+    await writeFile(file, JSON.stringify(report));
+    await writeFile(page, `before\n${BEGIN}\nold\n${END}\nafter\n`);
+
+    await bench(`--from ${file} --markdown`, page);
+    const once = await readFile(page, "utf8");
+    await bench(`--from ${file} --markdown`, page);
+
+    expect(once).toMatch(/^before\n[^]*\nafter\n$/);
+    expect(once).not.toContain("old");
+    expect(once).toContain(
+      "| dequantize | GB/s | 20.0 | 0.50 |  |  | memory.copy |",
+    );
+    expect(await readFile(page, "utf8")).toBe(once);
+  });
+
+  test("refuses a page without marks", () => {
+    const page = join(folder, "page.md");
+    writeFileSync(page, "no marks");
+    expect(() => updatePage(page, "")).toThrow(`Expected the lines "${BEGIN}"`);
+  });
+});
