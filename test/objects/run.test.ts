@@ -114,6 +114,26 @@ test("a wait for a lease is bounded, and a lease that comes free ends it", async
   await Promise.all(waits);
 }, 60_000);
 
+test("an alarm tells once of a trainer that went silent, and its return is told too", async () => {
+  const { run } = await startRun();
+  await run.lease(identity("one", "a"));
+  const stub = stubOf(run.run);
+  // As if it had asked long ago, and the run had forgotten its lease since.
+  await runInDurableObject(stub, (_object, state) => {
+    state.storage.sql.exec("UPDATE trainers SET last_seen_ms = 0");
+  });
+  await evictDurableObject(stub);
+  expect(await runDurableObjectAlarm(stub)).toBe(true);
+  await runDurableObjectAlarm(stub);
+  await run.lease(identity("one", "a"));
+  const changes: string[] = [];
+  for await (const event of run.events()) {
+    if (event.type === "trainer") changes.push(event.change);
+    if (changes.length === 3) break;
+  }
+  expect(changes).toEqual(["joined", "lost", "joined"]);
+});
+
 test("cancelling ends every wait", async () => {
   const { run } = await startRun();
   await run.setState("paused");
