@@ -6,23 +6,23 @@
  * k goes through a scratch of 1 KiB a strip, four strips at a time: 64 bytes of each memory row, a
  * whole cache line.
  */
-import { E2M1_EMAX, E8M0_NAN } from "./constants";
+import { E2M1_EMAX, E8M0_BIAS, E8M0_NAN } from "./constants";
 import {
-  A_BLOCK_BYTES, A_SCALES, A_SUMS, B_BLOCK_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
-  PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
+  A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
+  GROUP, PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
 import { noise4 } from "./noise";
 import { transposeTile } from "./transpose";
 
-/** Length of a rotated segment, g in the paper. */
-// @ts-ignore: decorator
-@inline const SEGMENT: i32 = 64;
-/** Bytes of one strip's segment in the scratch: 64 vectors. */
+/** Bytes of one strip's group in the scratch: 64 vectors. */
 // @ts-ignore: decorator
 @inline const STRIP_BYTES: usize = 1024;
+/** Bytes of one block's 32 vectors there. */
+// @ts-ignore: decorator
+@inline const BLOCK_BYTES: usize = 512;
 /** Strips that go through the scratch together. */
 // @ts-ignore: decorator
-@inline const GROUP: i32 = 4;
+@inline const STRIPS: i32 = 4;
 /** Adding it leaves the nearest integer, ties to even, in the low bits of an f32: 1.5 · 2^23. */
 // @ts-ignore: decorator
 @inline const ROUND: f32 = 12582912;
@@ -45,7 +45,7 @@ import { transposeTile } from "./transpose";
 // @ts-ignore: decorator
 @inline const TWOS: usize = memory.data<u32>([2, 2, 2, 2], 16);
 // @ts-ignore: decorator
-@inline const OFFSETS: usize = memory.data<u32>([0x0c0c0c0c, 0x0c0c0c0c, 0x0c0c0c0c, 0x0c0c0c0c], 16);
+@inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
 // @ts-ignore: decorator
 @inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
 // @ts-ignore: decorator
@@ -58,7 +58,7 @@ import { transposeTile } from "./transpose";
  * Quantize `source` into `panel`, for `gemmMxfp4`.
  *
  * Without rounding noise: Algorithm 1, scale rule floor, to nearest, ties to even. With it: Algorithm 2,
- * prescale 3/4 and stochastic rounding. With signs: RHT of each 64 along k first. The integers are
+ * prescale 3/4 and stochastic rounding. With signs: RHT of each 64 along k first. The values are
  * those of `hadamardF32` and `quantize…Mxfp4` on the same row; missing rows are zero.
  *
  * Shapes:   panel as in mxfp4-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b);
@@ -73,36 +73,33 @@ export function packMxfp4(
   signs: usize, stochastic: i32, key0: u32, key1: u32, scratch: usize,
 ): void {
   assert(k % 32 == 0, "k must be a multiple of 32");
-  assert(signs == 0 || k % SEGMENT == 0, "k must be a multiple of 64 to be rotated");
+  assert(signs == 0 || k % GROUP == 0, "k must be a multiple of 64 to be rotated");
   assert(rowStride == 1 || kStride == 1, "one stride must be 1");
   assert((scratch & 15) == 0, "scratch must be 16-byte aligned");
 
   v128.store(panel, i32x4.splat(E8M0_NAN));
   v128.store(panel, i32x4.splat(0), 16);
   const paddedRows = side == 0 ? (rows + 3) & ~3 : (rows + 7) & ~7;
-  const blockBytes = side == 0 ? A_BLOCK_BYTES : B_BLOCK_BYTES;
-  const stripsTogether = side == 0 ? 1 : 2;
-  const lineBytes = <usize>(k >> 5) * blockBytes; // of a strip of a, of a pair of b
+  const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
+  const lineBytes = <usize>((k + GROUP - 1) / GROUP) * groupBytes; // of a strip of a, of a pair of b
   const body = panel + PANEL_HEADER_BYTES;
 
-  for (let row = 0; row < paddedRows; row += GROUP * STRIP_ROWS) {
-    const strips = min(GROUP, (paddedRows - row) / STRIP_ROWS);
-    for (let k0 = 0; k0 < k; k0 += SEGMENT) {
-      const length = min(SEGMENT, k - k0);
+  for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
+    const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
+    let column = body;
+    for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
       if (signs) rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
-      else gather(scratch, source, row, rows, strips, k0, length, rowStride, kStride);
+      else gather(scratch, source, row, rows, strips, k0, min(GROUP, k - k0), rowStride, kStride);
       for (let strip = 0; strip < strips; strip++) {
         const values = scratch + <usize>strip * STRIP_BYTES;
         const first = row + strip * STRIP_ROWS;
-        const line = first / STRIP_ROWS / stripsTogether;
-        const half = stripsTogether == 1 ? 0 : (first / STRIP_ROWS) & 1;
-        const counters = rowCounters(first, k);
-        for (let block = 0; block < length; block += 32) {
-          const out = body + <usize>line * lineBytes + <usize>((k0 + block) >> 5) * blockBytes;
-          const pairs = i32x4.add(counters, i32x4.splat((k0 + block) >> 1));
-          const from = values + (<usize>block << 4);
-          if (side == 0) packBlockA(out, from, panel, stochastic, key0, key1, pairs);
-          else packBlockB(out, half, from, panel, stochastic, key0, key1, pairs);
+        const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
+        if (side == 0) {
+          const out = column + <usize>(first / 4) * lineBytes;
+          packGroupA(out, values, panel, stochastic, key0, key1, pairs);
+        } else {
+          const out = column + <usize>(first / 8) * lineBytes;
+          packGroupB(out, <usize>(first & 4), values, panel, stochastic, key0, key1, pairs);
         }
       }
     }
@@ -146,6 +143,10 @@ function gather(
     const first = row + strip * STRIP_ROWS;
     gatherEdge(scratch + <usize>strip * STRIP_BYTES, source, first, rows, k0, length, rowBytes, kBytes);
   }
+  if (length == GROUP) return;
+  for (let strip = 0; strip < strips; strip++) {
+    memory.fill(scratch + <usize>strip * STRIP_BYTES + BLOCK_BYTES, 0, BLOCK_BYTES);
+  }
 }
 
 /** How many of the strips from `row` have all their four rows. */
@@ -178,7 +179,7 @@ function rotateGroup(
   const kBytes = <usize>kStride << 2;
   const whole = wholeStrips(row, rows, strips);
   // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
-  for (let i = 0; i < SEGMENT; i += 8) {
+  for (let i = 0; i < GROUP; i += 8) {
     let from = source + <usize>row * rowBytes + <usize>(k0 + i) * kBytes;
     const sign = signs + (<usize>i << 2);
     let to = scratch + (<usize>i << 4);
@@ -194,7 +195,7 @@ function rotateGroup(
   }
   for (let strip = whole; strip < strips; strip++) {
     const to = scratch + <usize>strip * STRIP_BYTES;
-    gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, SEGMENT, rowBytes, kBytes);
+    gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, GROUP, rowBytes, kBytes);
     for (let i: usize = 0; i < 64; i += 8) rotateColumns(to + (i << 4), to + (i << 4), 16, signs + (i << 2));
   }
   for (let strip = 0; strip < strips; strip++) rotateRest(scratch + <usize>strip * STRIP_BYTES);
@@ -289,32 +290,84 @@ function storeScaled(at: usize, v: v128, norm: f32): void {
   v128.store(at, norm == 1 ? v : f32x4.mul(v, f32x4.splat(norm)));
 }
 
-/** One block of a strip of a: 8 units, their sums, their scales. */
+/** One group of a strip of a: 16 units, the sums and the scales of its two blocks. */
 // @ts-ignore: decorator
 @inline
-function packBlockA(
-  out: usize, from: usize, header: usize, stochastic: i32, key0: u32, key1: u32, pairs: v128,
+function packGroupA(
+  out: usize, values: usize, header: usize, stochastic: i32, key0: u32, key1: u32, pairs: v128,
 ): void {
-  const scale = scaleBytes(blockTop(from), header);
-  const lifted = lift(from, scale);
-  const sums = quantizeUnits(out, UNIT_BYTES, 0, from, lifted, stochastic, key0, key1, pairs);
-  v128.store(out + A_SUMS, i32x4.mul(sums, i32x4.splat(-B_OFFSET)));
-  v128.store(out + A_SCALES, i32x4.shl(scale, 23));
+  chooseScales(values, header);
+  const shared = sharedScales();
+  for (let block: usize = 0; block < 2; block++) {
+    const at = block << 4;
+    const own = v128.load(CHOSEN + at);
+    const units = out + (block << 7);
+    const sums = quantizeBlock(
+      units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, own, shared, stochastic, key0, key1, pairs,
+    );
+    v128.store(out + A_SUMS + at, i32x4.mul(sums, i32x4.splat(-B_OFFSET)));
+    v128.store(out + A_SCALES + at, i32x4.shl(i32x4.min_s(own, shared), 23));
+    pairs = i32x4.add(pairs, i32x4.splat(16));
+  }
 }
 
-/** One block of a strip of b, the first (half 0) or the second of its pair. */
+/** One group of a strip of b; `half` is 0 for the first of its pair, 4 for the second. */
 // @ts-ignore: decorator
 @inline
-function packBlockB(
-  out: usize, half: i32, from: usize, header: usize, stochastic: i32, key0: u32, key1: u32,
+function packGroupB(
+  out: usize, half: usize, values: usize, header: usize, stochastic: i32, key0: u32, key1: u32,
   pairs: v128,
 ): void {
-  const scale = scaleBytes(blockTop(from), header);
-  const lifted = lift(from, scale);
-  const units = out + (<usize>half << 4);
-  quantizeUnits(units, 2 * UNIT_BYTES, B_OFFSET, from, lifted, stochastic, key0, key1, pairs);
-  const bits = i32x4.shl(i32x4.sub(scale, i32x4.splat(B_SCALE_BIAS)), 23);
-  v128.store(out + B_SCALES + (<usize>half << 4), bits);
+  chooseScales(values, header);
+  const shared = sharedScales();
+  for (let block: usize = 0; block < 2; block++) {
+    const own = v128.load(CHOSEN + (block << 4));
+    const units = out + (half << 2) + (block << 8);
+    quantizeBlock(
+      units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, own, shared,
+      stochastic, key0, key1, pairs,
+    );
+    const bits = i32x4.shl(i32x4.sub(i32x4.min_s(own, shared), i32x4.splat(B_SCALE_BIAS)), 23);
+    v128.store(out + B_SCALES + (half << 2) + (block << 5), bits);
+    pairs = i32x4.add(pairs, i32x4.splat(16));
+  }
+}
+
+/** The scale bytes of a group's two blocks, i32 [2, 4], between `chooseScales` and their use. */
+// @ts-ignore: decorator
+@inline const CHOSEN: usize = memory.data(32, 16);
+
+/**
+ * Scale bytes of both blocks, rule floor, to CHOSEN, and the header's range widened by them. A zero
+ * block takes the other's scale, and 127 if both are zero: its products are zero at any scale.
+ */
+// @ts-ignore: decorator
+@inline
+function chooseScales(values: usize, header: usize): void {
+  const top0 = blockTop(values);
+  const top1 = blockTop(values + BLOCK_BYTES);
+  const zero = i32x4.splat(0);
+  const isZero0 = i32x4.eq(top0, zero);
+  const isZero1 = i32x4.eq(top1, zero);
+  const floor0 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top0), isZero0);
+  const floor1 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top1), isZero1);
+  const scale0 = v128.bitselect(floor1, floor0, isZero0);
+  const scale1 = v128.bitselect(floor0, floor1, isZero1);
+  v128.store(header, i32x4.min_s(v128.load(header), i32x4.min_s(scale0, scale1)));
+  v128.store(header, i32x4.max_s(v128.load(header, 16), i32x4.max_s(scale0, scale1)), 16);
+  v128.store(CHOSEN, scale0);
+  v128.store(CHOSEN, scale1, 16);
+}
+
+/** The smaller scale of each row, if all rows' two scales are within one; else 255, above any. */
+// @ts-ignore: decorator
+@inline
+function sharedScales(): v128 {
+  const scale0 = v128.load(CHOSEN);
+  const scale1 = v128.load(CHOSEN, 16);
+  const apart = i32x4.abs(i32x4.sub(scale0, scale1));
+  const isShared = !v128.any_true(i32x4.gt_s(apart, i32x4.splat(1)));
+  return isShared ? i32x4.min_s(scale0, scale1) : i32x4.splat(E8M0_NAN);
 }
 
 /** Largest magnitude bits of 32 vectors, by lane. NaN sorts above infinity. */
@@ -324,27 +377,20 @@ function blockTop(from: usize): v128 {
   const magnitude = v128.load(MAGNITUDE);
   let top = i32x4.splat(0);
   let top2 = top;
-  for (let i: usize = 0; i < 512; i += 32) {
+  for (let i: usize = 0; i < BLOCK_BYTES; i += 32) {
     top = i32x4.max_s(top, v128.and(v128.load(from + i), magnitude));
     top2 = i32x4.max_s(top2, v128.and(v128.load(from + i, 16), magnitude));
   }
   return i32x4.max_s(top, top2);
 }
 
-/**
- * Scale bytes of four blocks, rule floor, in i32 lanes, and the header's range widened by them. A
- * zero block takes 127: its products are zero at any scale, and so it does not widen the range.
- */
+/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, in i32 lanes. */
 // @ts-ignore: decorator
 @inline
-function scaleBytes(top: v128, header: usize): v128 {
+function floorScale(top: v128): v128 {
   const exponent = i32x4.shr_u(top, 23);
   const finite = i32x4.max_s(i32x4.sub(exponent, i32x4.splat(E2M1_EMAX)), i32x4.splat(0));
-  let scale = v128.bitselect(exponent, finite, i32x4.eq(exponent, i32x4.splat(E8M0_NAN)));
-  scale = v128.bitselect(i32x4.splat(127), scale, i32x4.eq(top, i32x4.splat(0)));
-  v128.store(header, i32x4.min_s(v128.load(header), scale));
-  v128.store(header, i32x4.max_s(v128.load(header, 16), scale), 16);
-  return scale;
+  return v128.bitselect(exponent, finite, i32x4.eq(exponent, i32x4.splat(E8M0_NAN)));
 }
 
 /** Lift the rows whose scale is very small, in the scratch; gives back the scales to divide by. */
@@ -355,7 +401,7 @@ function lift(from: usize, scale: v128): v128 {
   if (!v128.any_true(low)) return scale;
   const exponent = v128.and(low, i32x4.splat(LIFT_EXPONENT));
   const factor = i32x4.shl(i32x4.add(exponent, i32x4.splat(127)), 23);
-  for (let i: usize = 0; i < 512; i += 16) {
+  for (let i: usize = 0; i < BLOCK_BYTES; i += 16) {
     v128.store(from + i, f32x4.mul(v128.load(from + i), factor));
   }
   return i32x4.add(scale, exponent);
@@ -363,14 +409,16 @@ function lift(from: usize, scale: v128): v128 {
 
 /**
  * The 8 units of one block, `stride` bytes apart, plus `offset`; gives back the sums of each row's
- * integers (before the offset).
+ * integers (before the offset). Rows whose own scale is above the shared one are doubled.
  */
 // @ts-ignore: decorator
 @inline
-function quantizeUnits(
-  out: usize, stride: usize, offset: i32, from: usize, scale: v128,
+function quantizeBlock(
+  out: usize, stride: usize, offset: i32, from: usize, own: v128, shared: v128,
   stochastic: i32, key0: u32, key1: u32, pairs: v128,
 ): v128 {
+  const scale = lift(from, own);
+  const doubled = i32x4.gt_s(own, shared);
   let sums = i16x8.splat(0);
   if (stochastic) {
     // 3/4 · 4096 / 2^(scale − 127): 1.5 · 2^(11 + 127 − scale)
@@ -380,26 +428,28 @@ function quantizeUnits(
     );
     const keys0 = i32x4.splat(key0);
     const keys1 = i32x4.splat(key1);
-    for (let unit = 0; unit < BLOCK_UNITS; unit++) {
+    for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
       const codes = stochasticUnit(from, factor, keys0, keys1, pairs);
-      sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(codes));
-      v128.store(out, offset ? i8x16.add(codes, v128.load(OFFSETS)) : codes);
-      from += 64;
-      out += stride;
+      sums = storeUnit(out, codes, doubled, offset, sums);
       pairs = i32x4.add(pairs, v128.load(TWOS));
     }
   } else {
     // 2 / 2^(scale − 127)
     const factor = i32x4.shl(i32x4.sub(i32x4.splat(255), scale), 23);
-    for (let unit = 0; unit < BLOCK_UNITS; unit++) {
-      const codes = nearestUnit(from, factor);
-      sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(codes));
-      v128.store(out, offset ? i8x16.add(codes, v128.load(OFFSETS)) : codes);
-      from += 64;
-      out += stride;
+    for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
+      sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
     }
   }
   return i32x4.extadd_pairwise_i16x8_s(sums);
+}
+
+/** One unit, some of its rows doubled, plus the offset, to `out`; gives back the sums so far. */
+// @ts-ignore: decorator
+@inline
+function storeUnit(out: usize, codes: v128, doubled: v128, offset: i32, sums: v128): v128 {
+  const integers = i8x16.add(codes, v128.and(codes, doubled));
+  v128.store(out, offset ? i8x16.add(integers, v128.load(OFFSETS)) : integers);
+  return i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(integers));
 }
 
 /** Four vectors along k, stochastically rounded: docs/randomness.md, on two pairs of k at once. */

@@ -14,10 +14,12 @@ export const SEGMENT_LENGTH = 64;
 
 const SCRATCH_BYTES = 4096;
 const HEADER_BYTES = 64;
-/** Strips that lie together, their rows, and their bytes for each 32 of k. */
+/** k of one group in a panel. */
+const GROUP_LENGTH = 64;
+/** Strips that lie together: their rows, and their bytes for each group. */
 const SIDES = {
-  a: { index: 0, rows: 4, blockBytes: 160 },
-  b: { index: 1, rows: 8, blockBytes: 288 },
+  a: { index: 0, rows: 4, groupBytes: 320 },
+  b: { index: 1, rows: 8, groupBytes: 576 },
 } as const;
 export type Side = keyof typeof SIDES;
 
@@ -38,10 +40,9 @@ export function fastestDotForm(): DotForm {
 
 /** Bytes of one operand's panel. */
 export function panelBytes(side: Side, rows: number, k: number): number {
-  const { rows: together, blockBytes } = SIDES[side];
-  return (
-    HEADER_BYTES + Math.ceil(rows / together) * (k / BLOCK_SIZE) * blockBytes
-  );
+  const { rows: together, groupBytes } = SIDES[side];
+  const groups = Math.ceil(k / GROUP_LENGTH);
+  return HEADER_BYTES + Math.ceil(rows / together) * groups * groupBytes;
 }
 
 /** One side of a product as `matmulMxfp4` reads it, in memory of the caller's scope. */
@@ -83,7 +84,8 @@ export function packMxfp4(
 }
 
 /**
- * out = factor · a · bᵀ. Blocks are added in f32 in order of k, whatever the form.
+ * out = factor · a · bᵀ. Each 64 of k are summed exactly and rounded to f32 once, then added in order
+ * of k, whatever the form.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows, packed with the same k
  * Special:  a block with a NaN or an infinity makes its row or column NaN

@@ -95,6 +95,36 @@ describe("matmulMxfp4", () => {
     );
   });
 
+  it("rounds once for each 64 of k, in order, whether their scales are near or far apart", () => {
+    const [m, n, k] = [9, 17, 224];
+    for (const spread of [1, 2, 3, 12]) {
+      const next = uniform(spread);
+      const random = (rows: number) => ({
+        elements: Uint8Array.from({ length: (rows * k) / 2 }, () =>
+          Math.floor(next() * 256),
+        ),
+        scales: Uint8Array.from(
+          { length: (rows * k) / 32 },
+          () => 120 + Math.floor(next() * spread),
+        ),
+      });
+      const [a, b] = [random(m), random(n)];
+      const [left, right] = [dequantize(a, 1), dequantize(b, 1)];
+      multiply(a, b, m, n, k, 1).forEach((value, index) => {
+        const [row, column] = [Math.floor(index / n) * k, (index % n) * k];
+        let want = 0;
+        for (let group = 0; group < k; group += 64) {
+          let sum = 0; // exact in f64
+          for (let l = group; l < Math.min(group + 64, k); l++) {
+            sum += left[row + l]! * right[column + l]!;
+          }
+          want = Math.fround(want + Math.fround(sum));
+        }
+        expect(value).toBe(want + 0);
+      });
+    }
+  });
+
   it("applies the factor once, in f32", () => {
     const a = quantize(normals(32, 1), NEAREST);
     const plain = multiply(a, a, 1, 1, 32, 1)[0]!;
