@@ -57,7 +57,9 @@ async function main(args: ParsedArgs<typeof benchArgs>): Promise<void> {
   if (asked.json) {
     writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
   }
-  if (asked.markdown) updatePage(asked.markdown, renderMarkdown(report));
+  if (asked.markdown) {
+    await updatePage(asked.markdown, renderMarkdown(report));
+  }
 }
 
 function reportFrom(file: string): Report {

@@ -1,11 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { format } from "prettier";
 
 export const BEGIN =
   "<!-- bench: written by `npm run bench -- --markdown FILE` -->";
 export const END = "<!-- bench: end -->";
 
 /** Replace what stands between the two marks of a page. */
-export function updatePage(file: string, tables: string): void {
+export async function updatePage(file: string, tables: string): Promise<void> {
   const page = readFileSync(file, "utf8");
   const begin = page.indexOf(BEGIN);
   const end = page.indexOf(END);
@@ -14,8 +15,6 @@ export function updatePage(file: string, tables: string): void {
       `Expected the lines "${BEGIN}" and "${END}" in ${file}, in this order`,
     );
   }
-  writeFileSync(
-    file,
-    `${page.slice(0, begin)}${BEGIN}\n\n${tables}\n\n${page.slice(end)}`,
-  );
+  const updated = `${page.slice(0, begin)}${BEGIN}\n\n${tables}\n\n${page.slice(end)}`;
+  writeFileSync(file, await format(updated, { parser: "markdown" }));
 }

@@ -31,7 +31,7 @@ export const benchArgs = {
   rounds: {
     type: "string",
     valueHint: "N",
-    default: "15",
+    default: "21",
     description: "Samples of each benchmark",
   },
   json: {

@@ -1,5 +1,5 @@
 /** Results for people: a table each for the backward pass, for products and for what memory bounds. */
-import type { Report, Result } from "./result.ts";
+import type { Report, Result, Runtime } from "./result.ts";
 
 const HEAD = [
   "benchmark",
@@ -27,18 +27,12 @@ export function renderText(report: Report): string {
     .join("\n\n");
 }
 
-/** For a page, with the machine above. */
+/** For a page: the machine, the tables, and the kernels' figures again by clock cycles. */
 export function renderMarkdown(report: Report): string {
-  const tables = sections(report).map(({ title, rows }) =>
-    [
-      `### ${title}`,
-      "",
-      line(HEAD),
-      line(HEAD.map((_, i) => (isNumber(i) ? "---:" : "---"))),
-      ...rows.map(line),
-    ].join("\n"),
+  const tables = sections(report).map(
+    ({ title, rows }) => `### ${title}\n\n${markdownTable(HEAD, rows)}`,
   );
-  return [describe(report), ...tables].join("\n\n");
+  return [describe(report), ...tables, cycles(report)].join("\n\n");
 }
 
 function describe({ machine }: Report): string {
@@ -48,6 +42,25 @@ function describe({ machine }: Report): string {
     `probe finds VNNI: ${machine.vnni ? "yes" : "no"}; fused multiply-add: ${machine.fma ? "yes" : "no"}; ` +
     `variant measured: ${machine.variant}.`
   );
+}
+
+/** What the limits are stated in: independent of the clock. */
+function cycles({ machine, results }: Report): string {
+  const head = ["benchmark", "", "node", "workerd"];
+  const own = results.filter(({ name }) => !name.startsWith("peer/"));
+  const rows = [...new Set(own.map(({ name }) => name))]
+    .filter((name) => /^gemm|^quantize|^pack|^dequantize/.test(name))
+    .map((name) => {
+      const perCycle = (runtime: Runtime) => {
+        const found = own.find((r) => r.name === name && r.runtime === runtime);
+        if (!found) return "";
+        const rate = found.value / machine.clockGHz;
+        return figure(found.unit === "GMAC/s" ? rate : 4 / rate, 2);
+      };
+      const unit = name.startsWith("gemm") ? "MACs a cycle" : "cycles a value";
+      return [name, unit, perCycle("node"), perCycle("workerd")];
+    });
+  return `### In cycles\n\n${markdownTable(head, rows)}`;
 }
 
 type Section = { title: string; rows: string[][] };
@@ -97,6 +110,14 @@ function figure(value: number | undefined, digits = 1): string {
 
 function isNumber(column: number): boolean {
   return column >= 2 && column <= 5;
+}
+
+function markdownTable(
+  head: readonly string[],
+  rows: readonly string[][],
+): string {
+  const rule = head.map((_, i) => (isNumber(i) ? "---:" : "---"));
+  return [head, rule, ...rows].map(line).join("\n");
 }
 
 function line(cells: readonly string[]): string {

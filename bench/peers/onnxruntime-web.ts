@@ -31,7 +31,10 @@ function matMul({ inFeatures, outFeatures }: Shape): OneNode {
   };
 }
 
-/** Weights of 4 bits, a scale for each block of 32; accuracy_level 4: activations in 8 bits. */
+/**
+ * Weights of 4 bits, a scale for each block of 32. accuracy_level 4 allows activations in 8 bits; the
+ * WebAssembly build multiplies in f32 at any level.
+ */
 function matMulNBits({ inFeatures, outFeatures }: Shape): OneNode {
   const blocks = inFeatures / BLOCK;
   const weights = normals(2, inFeatures * outFeatures);
