@@ -22,6 +22,15 @@ import {
 // @ts-ignore: decorator
 @inline const A_CACHE_BYTES: i32 = 384 * 1024;
 
+/** f32 [4, 2, 4]: the sums of a tile, by turn t, strip j and lane. */
+// @ts-ignore: decorator
+@inline const TILE: usize = memory.data(128, 16);
+// @ts-ignore: decorator
+@inline const TILE_BYTES: usize = 128;
+/** i32 [2, 4, 2, 4]: dot products, for each block of a group, or of a whole group in the first half. */
+// @ts-ignore: decorator
+@inline const DOTS: usize = memory.data(256, 16);
+
 /** 1 where one instruction multiplies, adds pairs and accumulates (AVX-VNNI, Arm dot product). */
 export function accumulatesDots(): i32 {
   // Out of i7 range on purpose: with the two-step lowering the pair sums saturate at 32767.
@@ -53,7 +62,6 @@ export function gemmMxfp4(
   const bLine = <usize>groups * B_GROUP_BYTES;
   const isWide = needsWideScales(a, b);
   const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
-  const tile = memory.data(128, 16);
 
   for (let m0 = 0; m0 < m; m0 += rowsTogether) {
     const mEnd = min(m, m0 + rowsTogether);
@@ -61,17 +69,16 @@ export function gemmMxfp4(
       const bPair = b + PANEL_HEADER_BYTES + <usize>(j >> 3) * bLine;
       let aStrip = a + PANEL_HEADER_BYTES + <usize>(m0 >> 2) * aLine;
       for (let i = m0; i < mEnd; i += 4, aStrip += aLine) {
-        for (let at: usize = 0; at < 128; at += 16) v128.store(tile + at, f32x4.splat(0));
+        memory.fill(TILE, 0, TILE_BYTES);
         let aGroup = aStrip;
         let bGroup = bPair;
         for (let group = 0; group < groups; group++) {
-          if (isWide || isSplit(aGroup, bGroup)) addSplitGroup(tile, aGroup, bGroup);
-          else if (accumulating) addGroupAccumulating(tile, aGroup, bGroup);
-          else addGroupPairwise(tile, aGroup, bGroup);
+          if (isWide || isSplit(aGroup, bGroup)) addSplitGroup(aGroup, bGroup, accumulating);
+          else addGroup(aGroup, bGroup, accumulating);
           aGroup += A_GROUP_BYTES;
           bGroup += B_GROUP_BYTES;
         }
-        storeTile(out, tile, i, j, m, n, factor);
+        storeTile(out, i, j, m, n, factor);
       }
     }
   }
@@ -116,11 +123,84 @@ function turn(v: v128): v128 {
   return i32x4.shuffle(v, v, 1, 2, 3, 0);
 }
 
-/** One group where the dot accumulates in i32 by itself. */
+/** A group whose blocks share their scales: one sum, exact in f32. */
 // @ts-ignore: decorator
 @inline
-function addGroupAccumulating(tile: usize, a: usize, b: usize): void {
-  let c00 = i32x4.add(v128.load(a, A_SUMS), v128.load(a, A_SUMS + 16));
+function addGroup(a: usize, b: usize, accumulating: i32): void {
+  const sums = i32x4.add(v128.load(a, A_SUMS), v128.load(a, A_SUMS + 16));
+  const scaleA = v128.load(a, A_SCALES);
+  if (accumulating) multiplyAccumulating<f32>(TILE, a, b, sums, 2 * BLOCK_UNITS, scaleA);
+  else multiplyPairwise<f32>(TILE, a, b, sums, 2 * BLOCK_UNITS, scaleA);
+}
+
+/** A group with any scales: its two blocks apart, added in f64, which holds their sum exactly. */
+function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
+  for (let block: usize = 0; block < 2; block++) {
+    const sums = v128.load(a + A_SUMS + (block << 4));
+    const dots = DOTS + block * TILE_BYTES;
+    const units = a + (block << 7);
+    if (accumulating) multiplyAccumulating<i32>(dots, units, b + (block << 8), sums, BLOCK_UNITS, sums);
+    else multiplyPairwise<i32>(dots, units, b + (block << 8), sums, BLOCK_UNITS, sums);
+  }
+  let scaleA0 = i32x4.shr_u(v128.load(a, A_SCALES), 23);
+  let scaleA1 = i32x4.shr_u(v128.load(a, A_SCALES + 16), 23);
+  for (let at: usize = 0; at < TILE_BYTES; at += 16) {
+    const bits = b + B_SCALES + (at & 16);
+    const bias = i32x4.splat(B_SCALE_BIAS);
+    const scaleB0 = i32x4.add(i32x4.shr_s(v128.load(bits), 23), bias);
+    const scaleB1 = i32x4.add(i32x4.shr_s(v128.load(bits, 32), 23), bias);
+    const dots0 = v128.load(DOTS + at);
+    const dots1 = v128.load(DOTS + at + TILE_BYTES);
+    const low = f64x2.add(
+      lowerProducts(dots0, scaleA0, scaleB0),
+      lowerProducts(dots1, scaleA1, scaleB1),
+    );
+    const high = f64x2.add(
+      lowerProducts(upperHalf(dots0), upperHalf(scaleA0), upperHalf(scaleB0)),
+      lowerProducts(upperHalf(dots1), upperHalf(scaleA1), upperHalf(scaleB1)),
+    );
+    const sum = i64x2.shuffle(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
+    v128.store(TILE + at, f32x4.add(v128.load(TILE + at), sum));
+    if (at & 16) {
+      scaleA0 = turn(scaleA0);
+      scaleA1 = turn(scaleA1);
+    }
+  }
+}
+
+/** The lower two dots times 2^(scale a + scale b − 256), in f64; NaN where a scale is 255. */
+// @ts-ignore: decorator
+@inline
+function lowerProducts(dots: v128, scaleA: v128, scaleB: v128): v128 {
+  // 1023 is the bias of f64, which has all these powers.
+  const exponent = i32x4.add(i32x4.add(scaleA, scaleB), i32x4.splat(1023 - 256));
+  const power = i64x2.shl(i64x2.extend_low_i32x4_u(exponent), 52);
+  const nan = i32x4.splat(E8M0_NAN);
+  const isNaN = v128.or(i32x4.eq(scaleA, nan), i32x4.eq(scaleB, nan));
+  const product = f64x2.mul(f64x2.convert_low_i32x4_s(dots), power);
+  return v128.or(product, i64x2.extend_low_i32x4_s(isNaN));
+}
+
+/** [a, b, c, d] => [c, d, c, d] */
+// @ts-ignore: decorator
+@inline
+function upperHalf(v: v128): v128 {
+  return i64x2.shuffle(v, v, 1, 1);
+}
+
+/**
+ * One strip of a times one pair of b, `units` units. Type f32: `out` is the tile, to which the products
+ * are added at their scale; `b` is a whole group. Type i32: the dot products are stored to `out`.
+ */
+
+/** Where the dot accumulates in i32 by itself. */
+// @ts-ignore: decorator
+@inline
+function multiplyAccumulating<T>(
+  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
+): void {
+  const scale0 = b + B_SCALES;
+  let c00 = sums;
   let c01 = c00;
   let c10 = turn(c00);
   let c11 = c10;
@@ -128,10 +208,9 @@ function addGroupAccumulating(tile: usize, a: usize, b: usize): void {
   let c21 = c20;
   let c30 = turn(c20);
   let c31 = c30;
-  let unit = b;
-  for (const end = a + A_SUMS; a < end; a += 16, unit += 32) {
-    const b0 = v128.load(unit);
-    const b1 = v128.load(unit, 16);
+  for (const end = a + (<usize>units << 4); a < end; a += 16, b += 32) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
     let rows = v128.load(a);
     c00 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c00);
     c01 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c01);
@@ -145,29 +224,29 @@ function addGroupAccumulating(tile: usize, a: usize, b: usize): void {
     c30 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c30);
     c31 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c31);
   }
-  let scale = v128.load(a, A_SCALES - A_SUMS);
-  const scale0 = v128.load(b, B_SCALES);
-  const scale1 = v128.load(b, B_SCALES + 16);
-  addBlock(tile, c00, i32x4.add(scale, scale0));
-  addBlock(tile + 16, c01, i32x4.add(scale, scale1));
-  scale = turn(scale);
-  addBlock(tile + 32, c10, i32x4.add(scale, scale0));
-  addBlock(tile + 48, c11, i32x4.add(scale, scale1));
-  scale = turn(scale);
-  addBlock(tile + 64, c20, i32x4.add(scale, scale0));
-  addBlock(tile + 80, c21, i32x4.add(scale, scale1));
-  scale = turn(scale);
-  addBlock(tile + 96, c30, i32x4.add(scale, scale0));
-  addBlock(tile + 112, c31, i32x4.add(scale, scale1));
+  put<T>(out, c00, scaleA, scale0);
+  put<T>(out + 16, c01, scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
+  put<T>(out + 32, c10, scaleA, scale0);
+  put<T>(out + 48, c11, scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
+  put<T>(out + 64, c20, scaleA, scale0);
+  put<T>(out + 80, c21, scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
+  put<T>(out + 96, c30, scaleA, scale0);
+  put<T>(out + 112, c31, scaleA, scale0 + 16);
 }
 
 /**
- * One group where the dot ends in i16 pairs. A lane sums 32 products, at most 16 · 12 · 36 of a plain
- * block and 16 · 24 · 48 of a doubled one: 25344 fits.
+ * Where the dot ends in i16 pairs. A lane sums 32 products of a group, at most 16 · 12 · 36 of a
+ * plain block and 16 · 24 · 48 of a doubled one: 25344 fits.
  */
 // @ts-ignore: decorator
 @inline
-function addGroupPairwise(tile: usize, a: usize, b: usize): void {
+function multiplyPairwise<T>(
+  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
+): void {
+  const scale0 = b + B_SCALES;
   let c00 = i16x8.splat(0);
   let c01 = c00;
   let c10 = c00;
@@ -176,10 +255,9 @@ function addGroupPairwise(tile: usize, a: usize, b: usize): void {
   let c21 = c00;
   let c30 = c00;
   let c31 = c00;
-  let unit = b;
-  for (const end = a + A_SUMS; a < end; a += 16, unit += 32) {
-    const b0 = v128.load(unit);
-    const b1 = v128.load(unit, 16);
+  for (const end = a + (<usize>units << 4); a < end; a += 16, b += 32) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
     let rows = v128.load(a);
     c00 = i16x8.add(c00, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
     c01 = i16x8.add(c01, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
@@ -193,113 +271,47 @@ function addGroupPairwise(tile: usize, a: usize, b: usize): void {
     c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
     c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
   }
-  let sums = i32x4.add(v128.load(a), v128.load(a, 16));
-  let scale = v128.load(a, A_SCALES - A_SUMS);
-  const scale0 = v128.load(b, B_SCALES);
-  const scale1 = v128.load(b, B_SCALES + 16);
-  addBlock(tile, wholeDots(c00, sums), i32x4.add(scale, scale0));
-  addBlock(tile + 16, wholeDots(c01, sums), i32x4.add(scale, scale1));
+  put<T>(out, whole(c00, sums), scaleA, scale0);
+  put<T>(out + 16, whole(c01, sums), scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
   sums = turn(sums);
-  scale = turn(scale);
-  addBlock(tile + 32, wholeDots(c10, sums), i32x4.add(scale, scale0));
-  addBlock(tile + 48, wholeDots(c11, sums), i32x4.add(scale, scale1));
+  put<T>(out + 32, whole(c10, sums), scaleA, scale0);
+  put<T>(out + 48, whole(c11, sums), scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
   sums = turn(sums);
-  scale = turn(scale);
-  addBlock(tile + 64, wholeDots(c20, sums), i32x4.add(scale, scale0));
-  addBlock(tile + 80, wholeDots(c21, sums), i32x4.add(scale, scale1));
+  put<T>(out + 64, whole(c20, sums), scaleA, scale0);
+  put<T>(out + 80, whole(c21, sums), scaleA, scale0 + 16);
+  scaleA = turn(scaleA);
   sums = turn(sums);
-  scale = turn(scale);
-  addBlock(tile + 96, wholeDots(c30, sums), i32x4.add(scale, scale0));
-  addBlock(tile + 112, wholeDots(c31, sums), i32x4.add(scale, scale1));
+  put<T>(out + 96, whole(c30, sums), scaleA, scale0);
+  put<T>(out + 112, whole(c31, sums), scaleA, scale0 + 16);
 }
 
-/** i16 pair sums of a block and −12 · Σa to whole dot products. */
+/** i16 pair sums and −24 · Σa to whole dot products. */
 // @ts-ignore: decorator
 @inline
-function wholeDots(pairs: v128, sums: v128): v128 {
+function whole(pairs: v128, sums: v128): v128 {
   return i32x4.add(i32x4.extadd_pairwise_i16x8_s(pairs), sums);
 }
 
-/** tile += dots · 2^(scale a + scale b − 256); `scale` has the bits of that power. */
+/** Type f32: out += dots · 2^(scale a + scale b − 256), from the bits of that power. i32: out = dots. */
 // @ts-ignore: decorator
 @inline
-function addBlock(tile: usize, dots: v128, scale: v128): void {
-  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
-  v128.store(tile, f32x4.add(v128.load(tile), product));
-}
-
-/** One group with any scales, its two blocks apart: slower, for the few that need it. */
-function addSplitGroup(tile: usize, a: usize, b: usize): void {
-  for (let t: i32 = 0; t < 4; t++) {
-    for (let j: usize = 0; j < 32; j += 16) {
-      let low = f64x2.splat(0);
-      let high = f64x2.splat(0);
-      for (let block: usize = 0; block < 2; block++) {
-        const dots = i32x4.add(
-          turned(v128.load(a + A_SUMS + (block << 4)), t),
-          i32x4.extadd_pairwise_i16x8_s(blockPairs(a + (block << 7), b + (block << 8) + j, t)),
-        );
-        const scaleA = turned(i32x4.shr_u(v128.load(a + A_SCALES + (block << 4)), 23), t);
-        const bits = v128.load(b + B_SCALES + (block << 5) + j);
-        const scaleB = i32x4.add(i32x4.shr_s(bits, 23), i32x4.splat(B_SCALE_BIAS));
-        low = f64x2.add(low, scaledHalf(dots, scaleA, scaleB));
-        high = f64x2.add(
-          high,
-          scaledHalf(upperHalf(dots), upperHalf(scaleA), upperHalf(scaleB)),
-        );
-      }
-      const sum = i64x2.shuffle(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
-      const at = tile + (<usize>t << 5) + j;
-      v128.store(at, f32x4.add(v128.load(at), sum));
-    }
+function put<T>(out: usize, dots: v128, scaleA: v128, scaleB: usize): void {
+  if (isInteger<T>()) {
+    v128.store(out, dots);
+    return;
   }
-}
-
-/** i16 pair sums of one block: rows turned `t` times against one strip of b. */
-// @ts-ignore: decorator
-@inline
-function blockPairs(a: usize, b: usize, t: i32): v128 {
-  let pairs = i16x8.splat(0);
-  for (let unit = 0; unit < BLOCK_UNITS; unit++, a += 16, b += 32) {
-    const rows = turned(v128.load(a), t);
-    pairs = i16x8.add(pairs, i16x8.relaxed_dot_i8x16_i7x16_s(rows, v128.load(b)));
-  }
-  return pairs;
-}
-
-// @ts-ignore: decorator
-@inline
-function turned(v: v128, times: i32): v128 {
-  for (; times > 0; times--) v = turn(v);
-  return v;
-}
-
-/** [a, b, c, d] => [c, d, c, d] */
-// @ts-ignore: decorator
-@inline
-function upperHalf(v: v128): v128 {
-  return i64x2.shuffle(v, v, 1, 1);
-}
-
-/** The lower two dots times 2^(scale a + scale b − 256), in f64; NaN where a scale is 255. */
-// @ts-ignore: decorator
-@inline
-function scaledHalf(dots: v128, scaleA: v128, scaleB: v128): v128 {
-  // −256 as in the fast path, + 1023 for the bias of f64: within its normal range for all bytes.
-  const exponent = i32x4.add(i32x4.add(scaleA, scaleB), i32x4.splat(1023 - B_SCALE_BIAS - 127));
-  const power = i64x2.shl(i64x2.extend_low_i32x4_u(exponent), 52);
-  const nan = i32x4.splat(E8M0_NAN);
-  const isNaN = v128.or(i32x4.eq(scaleA, nan), i32x4.eq(scaleB, nan));
-  const product = f64x2.mul(f64x2.convert_low_i32x4_s(dots), power);
-  return v128.or(product, i64x2.extend_low_i32x4_s(isNaN));
+  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), i32x4.add(scaleA, v128.load(scaleB)));
+  v128.store(out, f32x4.add(v128.load(out), product));
 }
 
 /** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */
-function storeTile(out: usize, tile: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
+function storeTile(out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
   const columns = min(8, n - j);
   const factors = f32x4.splat(factor);
   for (let half = 0; half < 2 && (half << 2) < columns; half++) {
-    const from = tile + (<usize>half << 4);
+    const from = TILE + (<usize>half << 4);
     const t0 = f32x4.mul(v128.load(from), factors);
     const t1 = f32x4.mul(v128.load(from, 32), factors);
     const t2 = f32x4.mul(v128.load(from, 64), factors);
