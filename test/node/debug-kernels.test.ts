@@ -50,11 +50,12 @@ describe("an assertion stops", () => {
   test.each<[string, () => void]>([
     [
       "a length that is not whole blocks",
-      () => exports.quantizeNearestMxfp4(at, at, at, 33, 0, 0, 1),
+      () => exports.quantizeNearestMxfp4(at, at, at, 33, 0, 0, 1, 0),
     ],
     [
       "a misaligned input",
-      () => exports.quantizeStochasticMxfp4(at, at, at + 4, 32, 0, 1, 0, 0, 0),
+      () =>
+        exports.quantizeStochasticMxfp4(at, at, at + 4, 32, 0, 1, 0, 0, 0, 0),
     ],
     [
       "half a block to decode",
