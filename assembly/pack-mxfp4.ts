@@ -47,6 +47,19 @@ import { transposeTile } from "./transpose";
 // @ts-ignore: decorator
 @inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
 // @ts-ignore: decorator
+@inline const TWO_F32: usize = memory.data<f32>([2, 2, 2, 2], 16);
+// @ts-ignore: decorator
+@inline const EIGHT_F32: usize = memory.data<f32>([8, 8, 8, 8], 16);
+// @ts-ignore: decorator
+@inline const TWELVE_F32: usize = memory.data<f32>([12, 12, 12, 12], 16);
+// @ts-ignore: decorator
+@inline const MINUS_TWELVE_F32: usize = memory.data<f32>([-12, -12, -12, -12], 16);
+// @ts-ignore: decorator
+@inline const EXPONENT_BITS: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
+/** The bits of ROUND less those of 2. */
+// @ts-ignore: decorator
+@inline const ROUND_LESS_TWO: usize = memory.data<u32>([0x0b400000, 0x0b400000, 0x0b400000, 0x0b400000], 16);
+// @ts-ignore: decorator
 @inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
 // @ts-ignore: decorator
 @inline const EVEN_BYTES: usize = memory.data<u32>([0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff], 16);
@@ -514,25 +527,25 @@ function nearestUnit(from: usize, factor: v128): v128 {
 
 /**
  * 2 · (nearest E2M1 of x / scale), as an integer in the low bits of an f32. E2M1's step is 1 below 4
- * (doubled), 2 below 8, then 4; a value that rounds up to 4 or 8 is the same from either side.
+ * (doubled), 2 below 8, then 4; a value that rounds up to 4 or 8 is the same from either side. To
+ * round to a step, ties to even, is to add and take away a number whose last bit is the step.
  */
 // @ts-ignore: decorator
 @inline
 function nearestDoubled(x: v128, factor: v128): v128 {
   const v = f32x4.mul(x, factor);
-  const clamped = f32x4.max(f32x4.min(v, f32x4.splat(12)), f32x4.splat(-12));
-  const magnitude = f32x4.abs(clamped);
-  const by2 = roundToStep(clamped, 2);
-  const by4 = roundToStep(clamped, 4);
-  const coarse = v128.bitselect(by2, by4, f32x4.lt(magnitude, f32x4.splat(8)));
-  const rounded = v128.bitselect(clamped, coarse, f32x4.lt(magnitude, f32x4.splat(4)));
-  return f32x4.add(rounded, f32x4.splat(ROUND));
-}
-
-/** The nearest multiple of `step`, ties to an even multiple. */
-// @ts-ignore: decorator
-@inline
-function roundToStep(v: v128, step: f32): v128 {
-  const magic = f32x4.splat(ROUND * step);
-  return f32x4.sub(f32x4.add(v, magic), magic);
+  const magnitude = f32x4.abs(v);
+  // The step's 1.5 · 2^23: ROUND with the exponent of the magnitude, of 2 below 4 and of 8 from 8 on.
+  const exponent = v128.and(
+    i32x4.min_s(i32x4.max_s(magnitude, v128.load(TWO_F32)), v128.load(EIGHT_F32)),
+    v128.load(EXPONENT_BITS),
+  );
+  const magic = i32x4.add(exponent, v128.load(ROUND_LESS_TWO));
+  const rounded = f32x4.sub(f32x4.add(v, magic), magic);
+  // pmin and pmax are one instruction; min and max, which care for −0 and NaN, are several.
+  const clamped = f32x4.pmax(
+    f32x4.pmin(rounded, v128.load(TWELVE_F32)),
+    v128.load(MINUS_TWELVE_F32),
+  );
+  return f32x4.add(clamped, v128.load(ROUND_F32));
 }
