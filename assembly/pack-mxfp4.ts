@@ -465,7 +465,11 @@ function storeUnit(out: usize, codes: v128, doubled: v128, offset: i32, sums: v1
   return i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(integers));
 }
 
-/** Four vectors along k, stochastically rounded: docs/randomness.md, on two pairs of k at once. */
+/**
+ * Four vectors along k, stochastically rounded: docs/randomness.md, on two pairs of k at once. From
+ * the halves on, the bytes of a 32-bit lane are k 0, 2, 1, 3. Swizzle and select are the relaxed ones,
+ * for one instruction each; with indices below 16 and masks of whole bytes they are exact.
+ */
 // @ts-ignore: decorator
 @inline
 function stochasticUnit(from: usize, factor: v128, key0: v128, key1: v128, pairs: v128): v128 {
@@ -474,23 +478,22 @@ function stochasticUnit(from: usize, factor: v128, key0: v128, key1: v128, pairs
   const noise01 = noise4(key0, key1, pairs);
   const noise23 = noise4(key0, key1, i32x4.add(pairs, v128.load(ONES)));
   const dither = v128.load(DITHER_MASK);
-  const halves01 = i16x8.shr_u(i16x8.add(i16x8.abs(grid01), v128.and(noise01, dither)), 11);
-  const halves23 = i16x8.shr_u(i16x8.add(i16x8.abs(grid23), v128.and(noise23, dither)), 11);
-
-  // Bytes of a 32-bit lane from here on: k 0, 2, 1, 3.
-  const halves = v128.or(halves01, i16x8.shl(halves23, 8));
-  const coarse = i8BitselectOdd(i16x8.shr_u(noise01, 11), i16x8.shr_u(noise23, 3));
-  const fine = i8x16.swizzle(v128.load(BELOW_STEP), halves);
+  const sum01 = i16x8.add(i16x8.abs(grid01), v128.and(noise01, dither));
+  const sum23 = i16x8.add(i16x8.abs(grid23), v128.and(noise23, dither));
+  // Shifted by 11 to the low byte, or by 3, which leaves the same in the high byte.
+  const halves = interleaveBytes(i16x8.shr_u(sum01, 11), i16x8.shr_u(sum23, 3));
+  const coarse = interleaveBytes(i16x8.shr_u(noise01, 11), i16x8.shr_u(noise23, 3));
+  const fine = i8x16.relaxed_swizzle(v128.load(BELOW_STEP), halves);
   const magnitude = v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
-  const negative = i8BitselectOdd(i16x8.shr_s(grid01, 15), i16x8.shr_s(grid23, 15));
+  const negative = interleaveBytes(i16x8.shr_s(grid01, 15), i16x8.shr_s(grid23, 15));
   return i8x16.sub(v128.xor(magnitude, negative), negative);
 }
 
-/** Even bytes of `even`, odd bytes of `odd`. */
+/** Low bytes of the i16 lanes of `even`, high bytes of those of `odd`. */
 // @ts-ignore: decorator
 @inline
-function i8BitselectOdd(even: v128, odd: v128): v128 {
-  return v128.bitselect(even, odd, v128.load(EVEN_BYTES));
+function interleaveBytes(even: v128, odd: v128): v128 {
+  return i8x16.relaxed_laneselect(even, odd, v128.load(EVEN_BYTES));
 }
 
 /** x · factor of two vectors, to the nearest integer: i16 lanes x0, x1 alternating. */
@@ -522,7 +525,7 @@ function nearestUnit(from: usize, factor: v128): v128 {
     nearestDoubled(v128.load(from, 32), factor),
     nearestDoubled(v128.load(from, 48), factor),
   );
-  return i8BitselectOdd(doubled01, i16x8.shl(doubled23, 8));
+  return interleaveBytes(doubled01, i16x8.shl(doubled23, 8));
 }
 
 /**
