@@ -8,8 +8,8 @@
 import { AppError } from "../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "./dtype.ts";
 
-const MAX_HEADER_BYTES = 8 * 1024 * 1024;
-const LENGTH_BYTES = 8;
+export const MAX_HEADER_BYTES = 8 * 1024 * 1024;
+export const LENGTH_BYTES = 8;
 /** The data starts at a multiple of it, so that views of the tensors are aligned. */
 const ALIGNMENT = 8;
 const METADATA = "__metadata__";
@@ -40,37 +40,70 @@ export function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
+/** Where a tensor lies in the data. */
+export type TensorRange = TensorHead & { start: number; end: number };
+
+export type SafetensorsHead = {
+  /** In the order of their bytes. */
+  tensors: TensorRange[];
+  metadata: Metadata;
+};
+
 /**
  * The tensors of a file, in the order of their bytes, which they view.
  * Errors: `malformed_body`, `unsupported_dtype`
  */
 export function readSafetensors(file: Uint8Array): SafetensorsFile {
-  if (file.length < LENGTH_BYTES) {
-    throw malformed(`at least ${LENGTH_BYTES} bytes`, `${file.length}`);
+  const headerBytes = readHeaderLength(file, file.length);
+  const dataStart = LENGTH_BYTES + headerBytes;
+  const data = file.subarray(dataStart);
+  const { tensors, metadata } = readHeader(
+    file.subarray(LENGTH_BYTES, dataStart),
+    data.length,
+  );
+  return {
+    metadata,
+    tensors: tensors.map(({ name, dtype, shape, start, end }) => ({
+      name,
+      dtype,
+      shape,
+      bytes: data.subarray(start, end),
+    })),
+  };
+}
+
+/** How long the JSON header of a file of `fileBytes` is, by its first 8 bytes. */
+export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
+  if (fileBytes < LENGTH_BYTES) {
+    throw malformed(`at least ${LENGTH_BYTES} bytes`, `${fileBytes}`);
   }
-  const view = new DataView(file.buffer, file.byteOffset, file.length);
+  const view = new DataView(first.buffer, first.byteOffset, first.length);
   const headerBytes = Number(view.getBigUint64(0, true));
-  const limit = Math.min(MAX_HEADER_BYTES, file.length - LENGTH_BYTES);
+  const limit = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES);
   if (headerBytes > limit) {
     throw malformed(
       `a header of at most ${limit} bytes`,
       `a header length of ${headerBytes}`,
     );
   }
-  const dataStart = LENGTH_BYTES + headerBytes;
-  const header = parseHeader(file.subarray(LENGTH_BYTES, dataStart));
-  const data = file.subarray(dataStart);
+  return headerBytes;
+}
 
+/** What the JSON header says, checked against the bytes of data that follow it. */
+export function readHeader(
+  json: Uint8Array,
+  dataBytes: number,
+): SafetensorsHead {
   let metadata: Metadata = new Map();
-  const ranges: (TensorHead & { start: number; end: number })[] = [];
-  for (const [name, entry] of Object.entries(header)) {
+  const tensors: TensorRange[] = [];
+  for (const [name, entry] of Object.entries(parseHeader(json))) {
     if (name === METADATA) metadata = readMetadata(entry);
-    else ranges.push(readEntry(name, entry, data.length));
+    else tensors.push(readEntry(name, entry, dataBytes));
   }
 
-  ranges.sort((a, b) => a.start - b.start || a.end - b.end);
+  tensors.sort((a, b) => a.start - b.start || a.end - b.end);
   let position = 0;
-  for (const { name, start, end } of ranges) {
+  for (const { name, start, end } of tensors) {
     if (start !== position) {
       throw malformed(
         `tensor "${name}" to start where the one before ends, at ${position}`,
@@ -79,18 +112,12 @@ export function readSafetensors(file: Uint8Array): SafetensorsFile {
     }
     position = end;
   }
-  if (position !== data.length) {
+  if (position !== dataBytes) {
     throw malformed(
-      `tensors that fill all ${data.length} bytes of data`,
+      `tensors that fill all ${dataBytes} bytes of data`,
       `${position} bytes`,
     );
   }
-  const tensors = ranges.map(({ name, dtype, shape, start, end }) => ({
-    name,
-    dtype,
-    shape,
-    bytes: data.subarray(start, end),
-  }));
   return { tensors, metadata };
 }
 
@@ -107,15 +134,26 @@ export function writeSafetensors(
     (a, b) =>
       DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype] || compareNames(a.name, b.name),
   );
-  checkNames(sorted);
+  const { head, dataBytes } = writeHead(sorted, metadata);
+  return { bytes: head.length + dataBytes, chunks: chunksOf(head, sorted) };
+}
 
+/**
+ * All that stands before the data of these tensors, which follow in this order.
+ * Errors: `name_collision`
+ */
+export function writeHead(
+  tensors: readonly TensorHead[],
+  metadata: Metadata,
+): { head: Uint8Array<ArrayBuffer>; dataBytes: number } {
+  checkNames(tensors);
   const entries: string[] = [];
   if (metadata.size > 0) {
     const pairs = [...metadata].sort(([a], [b]) => compareNames(a, b));
     entries.push(member(METADATA, Object.fromEntries(pairs)));
   }
   let position = 0;
-  for (const { name, dtype, shape } of sorted) {
+  for (const { name, dtype, shape } of tensors) {
     const end = position + dtypeBytes(dtype, elementCount(shape));
     entries.push(member(name, { dtype, shape, data_offsets: [position, end] }));
     position = end;
@@ -125,7 +163,7 @@ export function writeSafetensors(
   const head = new Uint8Array(LENGTH_BYTES + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
   head.set(json, LENGTH_BYTES);
-  return { bytes: head.length + position, chunks: chunksOf(head, sorted) };
+  return { head, dataBytes: position };
 }
 
 /** All chunks in one buffer of `bytes`. */
@@ -209,7 +247,7 @@ function readEntry(
   name: string,
   entry: unknown,
   dataBytes: number,
-): TensorHead & { start: number; end: number } {
+): TensorRange {
   if (!isObject(entry))
     throw malformed(`tensor "${name}" to be an object`, shown(entry));
   const { dtype, shape, data_offsets: offsets } = entry;

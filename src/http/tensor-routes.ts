@@ -1,177 +1,131 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
-import { dtypeBytes, type FloatDtype } from "../formats/dtype.ts";
 import {
-  dequantizeFile,
-  LAYOUTS,
-  PRESCALES,
-  quantizeFile,
-  SEGMENT_CHOICES,
-} from "../formats/mxfp4-file.ts";
-import { ROUNDING_MODES } from "../formats/mxfp4.ts";
-import {
-  elementCount,
-  type Metadata,
-  readSafetensors,
-  type SafetensorsFile,
-  type TensorSource,
-  writeSafetensors,
-} from "../formats/safetensors.ts";
-import { SCALE_RULES } from "../kernels/mxfp4.ts";
-import { readBody } from "./body.ts";
+  planDequantize,
+  type DecodedDtype,
+} from "../formats/dequantize-file.ts";
+import { planDequantizeGguf, planQuantizeGguf } from "../formats/gguf-file.ts";
+import { planHadamard } from "../formats/hadamard-file.ts";
+import { LAYOUTS } from "../formats/layout.ts";
+import { planQuantize } from "../formats/quantize-file.ts";
+import { SEGMENT_LENGTHS } from "../kernels/mxfp4.ts";
+import { analyzeRoutes } from "./analyze-routes.ts";
 import type { AppEnv } from "./env.ts";
-import { checkQuery, choice, patterns, sizes, wholeNumber } from "./query.ts";
-
-const MAX_BODY_BYTES = 16 * 1024 * 1024;
-const BINARY = "application/octet-stream";
-const SAFETENSORS = "application/vnd.safetensors";
+import { gemmRoutes } from "./gemm-routes.ts";
+import { checkQuery, choice, wholeNumber } from "./query.ts";
+import { answerConversion } from "./tensor-answer.ts";
+import { openTensors, rawHead } from "./tensor-body.ts";
+import {
+  RAW_OPTIONS,
+  SCHEME_OPTIONS,
+  schemeOf,
+  SELECTION_OPTIONS,
+  selectionOf,
+} from "./tensor-query.ts";
 
 export const tensorRoutes = new Hono<AppEnv>()
+  .route("/", analyzeRoutes)
+  .route("/", gemmRoutes)
 
   /**
-   * Quantize to MXFP4. The answer is a pure function of the request.
+   * Quantize to MXFP4, in one pass. The answer is a pure function of the request.
    *
-   * Query:  rounding   nearest-even (default) | nearest-away | stochastic
-   *         scale      floor (default) | rceil (default of stochastic)
+   * Query:  rounding   nearest-even (default) | nearest-away | nearest-zero (ggml's) | stochastic
+   *         scale      floor (default) | rceil (default of stochastic) | ceil | even
    *         prescale   1 (default) | 0.75; with floor and stochastic: Algorithm 2, E = 3/4 · input
+   *         min-scale  0 (default) | 1: the least scale byte
    *         hadamard   0 (default) | 16 | 32 | 64 | 128 | 256: length of an RHT segment
    *         seed       0 (default) … 2^53 − 1, for signs and stochastic rounding
-   *         layout     gpt-oss (default)
+   *         layout     gpt-oss (default) | ggml (default of GGUF) | compressed-tensors
    *         include, exclude   tensor names, with * and ?; may repeat
    *         dtype, shape       f32 | f16 | bf16 | f64, and sizes as in 4,64: the body is one raw tensor `x`
-   * Body:   safetensors, or raw little-endian values; at most 16 MiB
-   * 200:    safetensors: `x` [..., K] is now `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32];
-   *         integer, 0-D and excluded tensors as they came; metadata `mxfp4.*` records every choice
-   * Errors: 400 malformed_body, 413 body_too_large, 415 unsupported_media_type,
-   *         422 invalid_option | shape_mismatch (K is no multiple of 32, or of the segment) |
-   *         unsupported_dtype | name_collision
+   * Body:   safetensors, .npy (its tensor is `x`), GGUF, or raw little-endian values; any size, with
+   *         Content-Length
+   * 200:    safetensors: `x` [..., K] is now `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32],
+   *         rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors as
+   *         they came; metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (scales of one tensor over
+   *         32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
+   *         unsupported_dtype | name_collision. A body that breaks off breaks the answer off
    */
   .post("/v1/quantize", async (c) => {
     checkQuery(
       c,
-      [
-        "rounding",
-        "scale",
-        "prescale",
-        "hadamard",
-        "seed",
-        "layout",
-        "dtype",
-        "shape",
-      ],
-      ["include", "exclude"],
+      [...SCHEME_OPTIONS, "layout", ...RAW_OPTIONS],
+      SELECTION_OPTIONS,
     );
-    choice(c, "layout", LAYOUTS, "gpt-oss");
-    const rounding = choice(c, "rounding", ROUNDING_MODES, "nearest-even");
-    const scheme = {
-      rounding,
-      scale: choice(
-        c,
-        "scale",
-        SCALE_RULES,
-        rounding === "stochastic" ? "rceil" : "floor",
-      ),
-      prescale: choice(c, "prescale", PRESCALES, 1),
-      hadamard: choice(c, "hadamard", SEGMENT_CHOICES, 0),
-      seed: wholeNumber(c, "seed", 0),
-    };
-    const selection = {
-      include: patterns(c, "include"),
-      exclude: patterns(c, "exclude"),
-    };
-    const file = await readTensors(c, rawHead(c));
+    const scheme = schemeOf(c);
+    const selection = selectionOf(c);
+    const asked = c.req.query("layout");
+    const layout = choice(c, "layout", LAYOUTS, "gpt-oss");
+    const body = await openTensors(c, rawHead(c));
 
-    return answer(quantizeFile(file, scheme, selection));
+    return answerConversion(body, () => {
+      const { input } = body;
+      const options = { scheme, layout, selection };
+      if (input.container !== "gguf") return planQuantize(input, options);
+      if (asked === undefined || layout === "ggml")
+        return planQuantizeGguf(input, options);
+      throw new AppError(
+        "invalid_option",
+        `Expected layout=ggml for GGUF, got "${layout}"`,
+      );
+    });
   })
 
   /**
-   * Undo `/v1/quantize`: what its metadata records is all that is needed. Files without it, such as
-   * gpt-oss checkpoints, decode plainly.
+   * Undo `/v1/quantize`, in one pass: what its metadata records is all that is needed. Files without
+   * it, such as gpt-oss checkpoints, decode plainly.
    *
    * Query:  dtype  f32 (default) | bf16 | f16, rounded to nearest even
-   * Body:   safetensors, at most 16 MiB
-   * 200:    safetensors: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] is now `x` [..., 32·G];
-   *         the rest as it came. Scale 255 is NaN
-   * Errors: 400 malformed_body, 413 body_too_large, 415 unsupported_media_type,
+   * Body:   safetensors, or GGUF with MXFP4 tensors; any size, with Content-Length
+   * 200:    safetensors: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales`
+   *         and `x_packed`, `x_scale`) is now `x` [..., 32·G], or its recorded shape; the rest as it
+   *         came. Scale 255 is NaN. Of GGUF: GGUF
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (over 32 MiB to hold until the
+   *         second part of a pair comes), 415 unsupported_media_type,
    *         422 invalid_option | shape_mismatch | unsupported_dtype | name_collision
    */
   .post("/v1/dequantize", async (c) => {
     checkQuery(c, ["dtype"]);
-    const dtype = choice(c, "dtype", ["f32", "bf16", "f16"], "f32");
-    const file = await readTensors(c);
+    const name = choice(c, "dtype", ["f32", "bf16", "f16"], "f32");
+    const dtype = name.toUpperCase() as DecodedDtype;
+    const body = await openTensors(c);
 
-    return answer(
-      dequantizeFile(file, dtype.toUpperCase() as Exclude<FloatDtype, "F64">),
+    return answerConversion(body, () =>
+      body.input.container === "gguf"
+        ? planDequantizeGguf(body.input, dtype)
+        : planDequantize(body.input, dtype),
     );
+  })
+
+  /**
+   * Rotate by the blockwise random Hadamard transform, or back. Twice, forward and inverse, is the
+   * input up to rounding.
+   *
+   * Query:  direction  forward (default): H · diag(signs) · segment | inverse
+   *         hadamard   64 (default) | 16 | 32 | 128 | 256: length of a segment along the last dimension
+   *         seed       0 (default) … 2^53 − 1: the signs that `/v1/quantize` draws of it
+   *         include, exclude, dtype, shape   as for `/v1/quantize`
+   * Body:   safetensors, .npy or raw values; any size, with Content-Length
+   * 200:    safetensors: chosen float tensors in f32, of the same names and shapes; others as they came
+   * Errors: 400 malformed_body, 411 length_required, 415 unsupported_media_type,
+   *         422 invalid_option | shape_mismatch (the last dimension is no multiple of the segment) |
+   *         unsupported_dtype
+   */
+  .post("/v1/hadamard", async (c) => {
+    checkQuery(
+      c,
+      ["direction", "hadamard", "seed", ...RAW_OPTIONS],
+      SELECTION_OPTIONS,
+    );
+    const options = {
+      direction: choice(c, "direction", ["forward", "inverse"], "forward"),
+      segmentLength: choice(c, "hadamard", SEGMENT_LENGTHS, 64),
+      seed: wholeNumber(c, "seed", 0),
+      selection: selectionOf(c),
+    };
+    const body = await openTensors(c, rawHead(c));
+
+    return answerConversion(body, () => planHadamard(body.input, options));
   });
-
-type RawHead = { dtype: FloatDtype; shape: number[] };
-
-/** What `dtype` and `shape` say of a raw body; undefined where the body says it itself. */
-function rawHead(c: Context): RawHead | undefined {
-  const shape = sizes(c, "shape");
-  if ((c.req.query("dtype") === undefined) !== (shape === undefined)) {
-    throw new AppError(
-      "invalid_option",
-      "Expected both `dtype` and `shape` for a raw body, or neither for safetensors, got one",
-    );
-  }
-  if (shape === undefined) return undefined;
-  const dtype = choice(c, "dtype", ["f32", "f16", "bf16", "f64"], "f32");
-  return { dtype: dtype.toUpperCase() as FloatDtype, shape };
-}
-
-async function readTensors(
-  c: Context,
-  raw?: RawHead,
-): Promise<SafetensorsFile> {
-  checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
-  const bytes = await readBody(c, MAX_BODY_BYTES);
-  if (!raw) return readSafetensors(bytes);
-  const expected = dtypeBytes(raw.dtype, elementCount(raw.shape));
-  if (bytes.length !== expected) {
-    throw new AppError(
-      "shape_mismatch",
-      `Expected ${expected} bytes for ${raw.dtype} [${raw.shape.join(", ")}], got ${bytes.length}`,
-    );
-  }
-  return { tensors: [{ name: "x", ...raw, bytes }], metadata: new Map() };
-}
-
-/** A request without a content type may be anything, so it is taken for what it should be. */
-function checkContentType(c: Context, accepted: readonly string[]): void {
-  const header = c.req.header("Content-Type");
-  const type = header?.split(";")[0]!.trim().toLowerCase();
-  if (type !== undefined && !accepted.includes(type)) {
-    throw new AppError(
-      "unsupported_media_type",
-      `Expected Content-Type ${accepted.join(" or ")}, got "${header}"`,
-    );
-  }
-}
-
-/** A file as it is computed, so that a decoded one, up to eight times the body, needs no memory. */
-function answer(file: {
-  tensors: TensorSource[];
-  metadata: Metadata;
-}): Response {
-  const { bytes, chunks } = writeSafetensors(file.tensors, file.metadata);
-  return new Response(
-    stream(chunks).pipeThrough(new FixedLengthStream(bytes)),
-    {
-      headers: { "Content-Type": BINARY, "X-Content-Type-Options": "nosniff" },
-    },
-  );
-}
-
-/** Chunks on demand: the next is made when the reader wants it. */
-function stream(chunks: Iterable<Uint8Array>): ReadableStream<Uint8Array> {
-  const iterator = chunks[Symbol.iterator]();
-  return new ReadableStream({
-    pull(controller) {
-      const next = iterator.next();
-      if (next.done) controller.close();
-      else controller.enqueue(next.value);
-    },
-  });
-}

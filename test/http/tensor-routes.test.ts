@@ -1,67 +1,25 @@
 import { describe, expect, test } from "vitest";
-import type { Dtype } from "../../src/formats/dtype.ts";
 import {
-  concatenate,
   readSafetensors,
   type SafetensorsFile,
-  writeSafetensors,
 } from "../../src/formats/safetensors.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { decodeElement, decodeScale } from "../reference/mxfp4.ts";
 import { quantize, rotate, signs } from "../support/mxfp4.ts";
 import { arena } from "../support/kernels.ts";
 import { normals, uniform } from "../support/random.ts";
-import { bytesOf, post, problemOf, send } from "./support.ts";
-
-type Input = { name: string; dtype: Dtype; shape: number[]; bytes: Uint8Array };
-
-function f32(name: string, shape: number[], values: ArrayLike<number>): Input {
-  const bytes = new Uint8Array(Float32Array.from(values).buffer);
-  return { name, dtype: "F32", shape, bytes };
-}
-
-function u8(name: string, shape: number[], values: ArrayLike<number>): Input {
-  return { name, dtype: "U8", shape, bytes: Uint8Array.from(values) };
-}
-
-function fileOf(
-  tensors: Input[],
-  metadata: Record<string, string> = {},
-): Uint8Array<ArrayBuffer> {
-  const sources = tensors.map((tensor) => ({
-    ...tensor,
-    chunks: [tensor.bytes],
-  }));
-  const { bytes, chunks } = writeSafetensors(
-    sources,
-    new Map(Object.entries(metadata)),
-  );
-  return concatenate(bytes, chunks);
-}
-
-async function read(response: Response): Promise<SafetensorsFile> {
-  return readSafetensors(await bytesOf(response));
-}
-
-function named({ tensors }: SafetensorsFile, name: string) {
-  const found = tensors.find((tensor) => tensor.name === name);
-  if (!found)
-    throw new Error(
-      `no ${name} among ${tensors.map((t) => t.name).join(", ")}`,
-    );
-  return found;
-}
-
-function floats(file: SafetensorsFile, name: string): number[] {
-  const { dtype, bytes } = named(file, name);
-  const { buffer } = bytes.slice();
-  if (dtype === "F32") return [...new Float32Array(buffer)];
-  if (dtype === "F16") return [...new Float16Array(buffer)];
-  return Array.from(
-    new Uint16Array(buffer),
-    (bits) => new Float32Array(new Uint32Array([bits << 16]).buffer)[0]!,
-  );
-}
+import { bytesOf, problemOf, send } from "./support.ts";
+import {
+  f32,
+  fileInOrder,
+  fileOf,
+  floats,
+  type Input,
+  named,
+  post,
+  read,
+  u8,
+} from "./tensor-support.ts";
 
 /** The gpt-oss layout, decoded by its definition: even elements in low nibbles, scales × 2^(e − 127). */
 function decode(file: SafetensorsFile, name: string): number[] {
@@ -244,7 +202,13 @@ describe("POST /v1/quantize", () => {
     const file = await read(
       await post(`/v1/quantize${query}`, fileOf(inputs, { author: "us" })),
     );
-    expect(file.tensors.map(({ name }) => name).sort()).toEqual(
+    // A scale or two leave the next f32 at an odd position: see the fillers' own test.
+    expect(
+      file.tensors
+        .map(({ name }) => name)
+        .filter((name) => !name.startsWith("mxfp4.filler."))
+        .sort(),
+    ).toEqual(
       [
         "h.0.w_blocks",
         "h.0.w_scales",
@@ -369,50 +333,49 @@ describe("POST /v1/quantize", () => {
     );
   });
 
-  test("the order of tensors in the file does not show; noise goes by sorted names", async () => {
+  test("tensors keep their order; noise goes by sorted names", async () => {
     const [a, b, n] = [
       f32("a", [64], normals(64, 1)),
       f32("Z", [64], normals(64, 2)),
       u8("0", [1], [1]),
     ];
-    // By hand, since our own writer would sort them.
-    const header = (order: Input[]) => {
-      let at = 0;
-      const entries = order.map(({ name, dtype, shape, bytes }) => [
-        name,
-        { dtype, shape, data_offsets: [at, (at += bytes.length)] },
-      ]);
-      return JSON.stringify(Object.fromEntries(entries));
-    };
-    const outputs = await Promise.all(
-      [
-        [a, b, n],
-        [b, n, a],
-      ].map(async (order) => {
-        const text = new TextEncoder().encode(header(order));
-        const head = new Uint8Array(8 + text.length);
-        new DataView(head.buffer).setBigUint64(0, BigInt(text.length), true);
-        head.set(text, 8);
-        const parts = [head, ...order.map(({ bytes }) => bytes)];
-        const body = concatenate(
-          parts.reduce((sum, part) => sum + part.length, 0),
-          parts,
-        );
-        return bytesOf(
-          await post("/v1/quantize?rounding=stochastic&seed=3", body),
-        );
-      }),
+    const orders = [
+      [a, b, n],
+      [b, n, a],
+    ];
+    const [one, other] = await Promise.all(
+      orders.map(async (order) =>
+        read(
+          await post(
+            "/v1/quantize?rounding=stochastic&seed=3",
+            fileInOrder(order),
+          ),
+        ),
+      ),
     );
-    expect(outputs[1]).toEqual(outputs[0]);
+    expect(one!.tensors.map(({ name }) => name)).toEqual([
+      "a_blocks",
+      "a_scales",
+      "Z_blocks",
+      "Z_scales",
+      "0",
+    ]);
+    expect(other!.tensors.map(({ name }) => name)).toEqual([
+      "Z_blocks",
+      "Z_scales",
+      "0",
+      "a_blocks",
+      "a_scales",
+    ]);
+    for (const { name } of one!.tensors)
+      expect(named(other!, name)).toEqual(named(one!, name));
     const key = noiseKey(3, PURPOSE.fileRounding, 0);
     const expected = quantize(normals(64, 2), {
       rounding: { mode: "stochastic", key, firstElement: 0 },
       scale: "rceil",
       prescale: 1,
     });
-    expect(named(readSafetensors(outputs[0]!), "Z_blocks").bytes).toEqual(
-      expected.elements,
-    );
+    expect(named(one!, "Z_blocks").bytes).toEqual(expected.elements);
   });
 
   test("a tensor of several chunks has the bytes of one kernel call over all of it", async () => {
@@ -454,13 +417,18 @@ describe("POST /v1/quantize refuses", () => {
   const body = fileOf([f32("w", [64], normals(64, 1))]);
 
   test.each([
-    ["rounding=up", "nearest-even, nearest-away, stochastic", '"up"'],
+    [
+      "rounding=up",
+      "nearest-even, nearest-away, nearest-zero, stochastic",
+      '"up"',
+    ],
     ["rounding=", "nearest-even", '""'],
-    ["scale=ceil", "floor, rceil", '"ceil"'],
+    ["scale=up", "floor, rceil, ceil, even", '"up"'],
+    ["min-scale=2", "0, 1", '"2"'],
     ["prescale=0.5", "1, 0.75", '"0.5"'],
     ["prescale=1.0", "1, 0.75", '"1.0"'],
     ["hadamard=8", "0, 16, 32, 64, 128, 256", '"8"'],
-    ["layout=ggml", "gpt-oss", '"ggml"'],
+    ["layout=nvfp4", "gpt-oss, ggml, compressed-tensors", '"nvfp4"'],
     ["seed=-1", "whole number", '"-1"'],
     ["seed=1.5", "whole number", '"1.5"'],
     ["seed=9007199254740992", "2^53 − 1", '"9007199254740992"'],
@@ -493,36 +461,58 @@ describe("POST /v1/quantize refuses", () => {
       "text/plain",
     ]) {
       const problem = await problemOf(
-        await post("/v1/quantize", body, type),
+        await post("/v1/quantize", body, { "Content-Type": type }),
         415,
         "unsupported_media_type",
       );
       expect(problem.detail).toContain(type);
     }
-    const raw = await post(
-      "/v1/quantize?dtype=f32&shape=64",
-      body,
-      "application/vnd.safetensors",
-    );
+    const raw = await post("/v1/quantize?dtype=f32&shape=64", body, {
+      "Content-Type": "application/vnd.safetensors",
+    });
     await problemOf(raw, 415, "unsupported_media_type");
   });
 
   test("no content type is refused only for what it holds", async () => {
-    const response = await send("/v1/quantize", { method: "POST", body });
-    expect((await read(response)).tensors.length).toBe(2);
-    const parameter = await post(
-      "/v1/quantize",
+    const response = await send("/v1/quantize", {
+      method: "POST",
       body,
-      "Application/vnd.safetensors; v=1",
-    );
+      headers: { "Content-Length": `${body.length}` },
+    });
+    expect((await read(response)).tensors.length).toBe(2);
+    const parameter = await post("/v1/quantize", body, {
+      "Content-Type": "Application/vnd.safetensors; v=1",
+    });
     expect((await read(parameter)).tensors.length).toBe(2);
   });
 
-  test("more than 16 MiB, declared or not", async () => {
-    const bytes = new Uint8Array(16 * 2 ** 20 + 1);
-    await problemOf(await post("/v1/quantize", bytes), 413, "body_too_large");
-    const stream = new Response(bytes).body!;
-    await problemOf(await post("/v1/quantize", stream), 413, "body_too_large");
+  test("an encoding that it does not speak", async () => {
+    for (const encoding of ["gzip", "br", "identity, gzip"]) {
+      const response = await post("/v1/quantize", body, {
+        "Content-Encoding": encoding,
+      });
+      await problemOf(response, 415, "unsupported_media_type");
+    }
+    await read(
+      await post("/v1/quantize", body, { "Content-Encoding": "identity" }),
+    );
+  });
+
+  test("a body without Content-Length, or with one that is no number", async () => {
+    const bare = { method: "POST", body };
+    for (const path of [
+      "quantize",
+      "dequantize",
+      "analyze",
+      "hadamard",
+      "gemm",
+    ])
+      await problemOf(await send(`/v1/${path}`, bare), 411, "length_required");
+    await problemOf(
+      await post("/v1/quantize", body, { "Content-Length": "1e3" }),
+      400,
+      "malformed_body",
+    );
   });
 
   test("what is no safetensors", async () => {
@@ -533,32 +523,6 @@ describe("POST /v1/quantize refuses", () => {
     ]) {
       await problemOf(await post("/v1/quantize", bytes), 400, "malformed_body");
     }
-  });
-
-  test("a last dimension that is no multiple of 32, or of the segment", async () => {
-    const odd = fileOf([f32("h.w", [2, 48], normals(96, 1))]);
-    const plain = await problemOf(
-      await post("/v1/quantize", odd),
-      422,
-      "shape_mismatch",
-    );
-    expect(plain.detail).toContain(
-      '"h.w" to be a multiple of 32, got 48 of [2, 48]',
-    );
-    const rotated = await problemOf(
-      await post("/v1/quantize?hadamard=128", body),
-      422,
-      "shape_mismatch",
-    );
-    expect(rotated.detail).toContain(
-      '"w" to be a multiple of 128, got 64 of [64]',
-    );
-    // 16 divides 48, but a block does not.
-    await problemOf(
-      await post("/v1/quantize?hadamard=16", odd),
-      422,
-      "shape_mismatch",
-    );
   });
 
   test("a raw body of another size", async () => {
@@ -851,14 +815,11 @@ describe("POST /v1/dequantize refuses", () => {
 
   test("another content type, size or format", async () => {
     await problemOf(
-      await post("/v1/dequantize", "{}", "application/json"),
+      await post("/v1/dequantize", "{}", {
+        "Content-Type": "application/json",
+      }),
       415,
       "unsupported_media_type",
-    );
-    await problemOf(
-      await post("/v1/dequantize", new Uint8Array(2 ** 24 + 1)),
-      413,
-      "body_too_large",
     );
     await problemOf(
       await post("/v1/dequantize", new Uint8Array(9)),
@@ -929,7 +890,7 @@ describe("POST /v1/dequantize refuses", () => {
 
   test.each([
     ["version", "2"],
-    ["layout", "ggml"],
+    ["layout", "nvfp4"],
     ["rounding", "up"],
     ["scale", ""],
     ["prescale", "0.5"],

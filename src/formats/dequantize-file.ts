@@ -1,0 +1,309 @@
+/**
+ * An MXFP4 file to floats, in one pass. Of the two tensors that stand for one, the first to come is
+ * held until the second does; the second then decodes piece by piece.
+ */
+import { AppError } from "../api/errors.ts";
+import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../kernels/mxfp4.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { Conversion, Hold, type Section } from "./conversion.ts";
+import type { FloatDtype } from "./dtype.ts";
+import type { TensorInput } from "./input.ts";
+import {
+  BLOCK_BYTES,
+  DOTTED_SUFFIXES,
+  fromGgml,
+  GGML_SUFFIX,
+  PAIR_SUFFIXES,
+} from "./layout.ts";
+import {
+  type DecodingScheme,
+  type Packed,
+  storePiece,
+  unpack,
+} from "./mxfp4.ts";
+import { checkHeld } from "./quantize-file.ts";
+import {
+  isRecorded,
+  missingPart,
+  PLAIN,
+  readScheme,
+  readShape,
+  readTensorRecords,
+  withoutRecord,
+} from "./record.ts";
+import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
+import { type TensorRange, writeHead } from "./safetensors.ts";
+import {
+  arrange,
+  copied,
+  dropped,
+  FILLER_PREFIX,
+  kept,
+  type Written,
+} from "./sections.ts";
+
+export type DecodedDtype = Exclude<FloatDtype, "F64">;
+
+/** A tensor in the file, as one part or two. */
+type Source = {
+  name: string;
+  /** Elements and scales; or one tensor of ggml's blocks. */
+  parts: readonly TensorRange[];
+  record?: string;
+};
+
+/**
+ * Every MXFP4 tensor becomes one of `dtype`; the rest passes through. A file without our metadata,
+ * such as a gpt-oss checkpoint, has its pairs found by name.
+ * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`
+ */
+export function planDequantize(
+  { tensors, metadata }: TensorInput,
+  dtype: DecodedDtype,
+): Conversion {
+  const ours = isRecorded(metadata);
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const scheme = ours ? readScheme(metadata) : { ...PLAIN, layout: undefined };
+  const sources = scheme.layout
+    ? recordedSources(readTensorRecords(metadata), scheme.layout, byName)
+    : sourcesByName(byName);
+
+  const holds: Hold[] = [];
+  const sectionOf = new Map<TensorRange, Written>();
+  /** By the part that comes first: what is held from there, and until which part. */
+  const held = new Map<TensorRange, { bytes: number; until: TensorRange }>();
+  for (const source of sources) {
+    const { shape, rows } = shapeOf(source, scheme);
+    const heads = [{ name: source.name, dtype, shape }];
+    const [first, second] = source.parts.toSorted((a, b) => a.start - b.start);
+    if (!second) {
+      const section = decodedGgml(rows, dtype, scheme);
+      sectionOf.set(first!, { section, heads });
+      continue;
+    }
+    const hold = new Hold(first!.end - first!.start);
+    checkHeld(source.name, hold.capacity);
+    holds.push(hold);
+    held.set(first!, { bytes: hold.capacity, until: second });
+    sectionOf.set(first!, { section: kept(hold), heads: [] });
+    const section = decodedPair(
+      rows,
+      dtype,
+      scheme,
+      hold,
+      second === source.parts[1],
+    );
+    sectionOf.set(second, { section, heads });
+  }
+  const heldBytes = mostHeld(tensors, held);
+
+  const { heads, sections } = arrange(
+    tensors.map((tensor) => {
+      const bytes = tensor.end - tensor.start;
+      if (tensor.name.startsWith(FILLER_PREFIX))
+        return { section: dropped(bytes), heads: [] };
+      return (
+        sectionOf.get(tensor) ?? { section: copied(bytes), heads: [tensor] }
+      );
+    }),
+  );
+  return new Conversion({
+    ...writeHead(heads, withoutRecord(metadata)),
+    sections,
+    holds,
+    heldBytes,
+  });
+}
+
+/** The most bytes held at once, over all tensors. */
+function mostHeld(
+  tensors: readonly TensorRange[],
+  held: ReadonlyMap<TensorRange, { bytes: number; until: TensorRange }>,
+): number {
+  let [now, most] = [0, 0];
+  const ends = new Map<TensorRange, number>();
+  for (const tensor of tensors) {
+    const start = held.get(tensor);
+    if (start) {
+      now += start.bytes;
+      ends.set(start.until, start.bytes);
+      checkHeld(tensor.name, now);
+      most = Math.max(most, now);
+    }
+    now -= ends.get(tensor) ?? 0;
+  }
+  return most;
+}
+
+/** Pieces of `groupBytes` a block that carry all they need. */
+function decoded(
+  rows: Rows,
+  dtype: DecodedDtype,
+  scheme: DecodingScheme,
+  groupBytes: number,
+  load: (bytes: Uint8Array, firstBlock: number) => Packed,
+): Section {
+  return {
+    pieces: pieceCount(rows),
+    pieceBytes: (index) =>
+      (pieceOf(rows, index).count / BLOCK_SIZE) * groupBytes,
+    convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      return [
+        kernels().arena.scope(() => {
+          const packed = load(bytes, piece.start / BLOCK_SIZE);
+          const x = unpack(packed, piece.count, scheme);
+          return storePiece(x, piece, dtype);
+        }),
+      ];
+    },
+  };
+}
+
+/** ggml's blocks, which carry their scales. */
+export function decodedGgml(
+  rows: Rows,
+  dtype: DecodedDtype,
+  scheme: DecodingScheme,
+): Section {
+  return decoded(rows, dtype, scheme, GGML_BLOCK_BYTES, fromGgml);
+}
+
+/** The second part of a pair, with the first in `hold`. */
+function decodedPair(
+  rows: Rows,
+  dtype: DecodedDtype,
+  scheme: DecodingScheme,
+  hold: Hold,
+  scalesLast: boolean,
+): Section {
+  const { arena } = kernels();
+  const section = scalesLast
+    ? decoded(rows, dtype, scheme, 1, (bytes, first) => {
+        const start = first * BLOCK_BYTES;
+        const end = start + bytes.length * BLOCK_BYTES;
+        return {
+          elements: arena.copyIn(hold.bytes.subarray(start, end)),
+          scales: arena.copyIn(bytes),
+        };
+      })
+    : decoded(rows, dtype, scheme, BLOCK_BYTES, (bytes, first) => {
+        const end = first + bytes.length / BLOCK_BYTES;
+        return {
+          elements: arena.copyIn(bytes),
+          scales: arena.copyIn(hold.bytes.subarray(first, end)),
+        };
+      });
+  return {
+    ...section,
+    *convert(index, bytes) {
+      yield* section.convert(index, bytes);
+      if (index === section.pieces - 1) hold.release();
+    },
+  };
+}
+
+function recordedSources(
+  records: ReadonlyMap<string, string>,
+  layout: "gpt-oss" | "ggml" | "compressed-tensors",
+  byName: ReadonlyMap<string, TensorRange>,
+): Source[] {
+  const suffixes = layout === "ggml" ? [GGML_SUFFIX] : PAIR_SUFFIXES[layout];
+  return [...records].map(([name, record]) => {
+    const names = suffixes.map((suffix) => name + suffix);
+    const parts = names.flatMap((part) => byName.get(part) ?? []);
+    if (parts.length < names.length) throw missingPart(name, names);
+    return { name, parts, record };
+  });
+}
+
+function sourcesByName(byName: ReadonlyMap<string, TensorRange>): Source[] {
+  const sources: Source[] = [];
+  for (const [elementsName, elements] of byName) {
+    for (const [elementsSuffix, scalesSuffix] of [
+      PAIR_SUFFIXES["gpt-oss"],
+      DOTTED_SUFFIXES,
+      PAIR_SUFFIXES["compressed-tensors"],
+    ]) {
+      if (!elementsName.endsWith(elementsSuffix)) continue;
+      const name = elementsName.slice(0, -elementsSuffix.length);
+      const scales = byName.get(name + scalesSuffix);
+      if (scales) sources.push({ name, parts: [elements, scales] });
+    }
+  }
+  return sources;
+}
+
+/** The decoded shape, after checking that the parts fit together. */
+function shapeOf(
+  { name, parts, record }: Source,
+  { hadamard }: DecodingScheme,
+): { shape: readonly number[]; rows: Rows } {
+  for (const part of parts) {
+    if (part.dtype === "U8") continue;
+    throw new AppError(
+      "unsupported_dtype",
+      `Expected tensor "${part.name}" to be U8, got ${part.dtype}`,
+    );
+  }
+  const { outer, groups } = parts[1]
+    ? pairGroups(parts[0]!, parts[1])
+    : ggmlGroups(parts[0]!);
+  const padded = groups * BLOCK_SIZE;
+  const unit = Math.max(BLOCK_SIZE, hadamard);
+  if (padded % unit !== 0) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected rows of tensor "${name}" to be a multiple of ${unit}, got ${padded}`,
+    );
+  }
+  const shape =
+    record === undefined
+      ? [...outer, padded]
+      : readShape(name, record, outer, padded, unit);
+  return { shape, rows: rowsOf(shape, hadamard) };
+}
+
+function pairGroups(
+  elements: TensorRange,
+  scales: TensorRange,
+): { outer: readonly number[]; groups: number } {
+  const outer = scales.shape.slice(0, -1);
+  const groups = scales.shape.at(-1);
+  if (groups !== undefined) {
+    const apart = [...outer, groups, BLOCK_BYTES];
+    const together = [...outer, groups * BLOCK_BYTES];
+    const packed = elements.name.endsWith(
+      PAIR_SUFFIXES["compressed-tensors"][0],
+    );
+    const expected = packed ? together : apart;
+    if (elements.shape.join() === expected.join()) return { outer, groups };
+    throw mismatch(elements, expected.join(", "), scales);
+  }
+  throw mismatch(elements, "of blocks with scales", scales);
+}
+
+function ggmlGroups(blocks: TensorRange): {
+  outer: readonly number[];
+  groups: number;
+} {
+  const groups = blocks.shape.at(-2);
+  if (groups === undefined || blocks.shape.at(-1) !== GGML_BLOCK_BYTES) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected tensor "${blocks.name}" to be [..., K/32, ${GGML_BLOCK_BYTES}], got [${blocks.shape.join(", ")}]`,
+    );
+  }
+  return { outer: blocks.shape.slice(0, -2), groups };
+}
+
+function mismatch(
+  elements: TensorRange,
+  expected: string,
+  scales: TensorRange,
+): AppError {
+  return new AppError(
+    "shape_mismatch",
+    `Expected tensor "${elements.name}" to be [${expected}], because "${scales.name}" is [${scales.shape.join(", ")}], got [${elements.shape.join(", ")}]`,
+  );
+}

@@ -1,0 +1,166 @@
+/** A GGUF with MXFP4 tensors from one with floats, and back, in one pass that holds nothing. */
+import { AppError } from "../api/errors.ts";
+import { Conversion, type Section } from "./conversion.ts";
+import { type DecodedDtype, decodedGgml } from "./dequantize-file.ts";
+import {
+  encodePair,
+  GGML_TYPE,
+  type GgufHead,
+  type GgufTensor,
+  paddingAfter,
+  tensorBytes,
+  writeGgufHead,
+} from "./gguf.ts";
+import type { GgufInput } from "./input.ts";
+import { roundingKey } from "./mxfp4.ts";
+import {
+  checkSize,
+  quantizedGgml,
+  type QuantizeOptions,
+  sortedPositions,
+} from "./quantize-file.ts";
+import { checkUnrecorded, PLAIN, writeScheme } from "./record.ts";
+import { rowsOf } from "./rows.ts";
+import { notPlain } from "./scheme.ts";
+import { before, copied, dropped } from "./sections.ts";
+import { isNamed, type Selection } from "./selection.ts";
+
+/** `general.file_type` by what most tensors are, as llama.cpp numbers them. */
+const FILE_TYPE = { F32: 0, F16: 1, BF16: 32, MXFP4: 38 } as const;
+const QUANTIZATION_VERSION = 2;
+
+const FLOATS = new Map<number, "F32" | "F16" | "BF16">([
+  [GGML_TYPE.F32, "F32"],
+  [GGML_TYPE.F16, "F16"],
+  [GGML_TYPE.BF16, "BF16"],
+]);
+
+/** Weights that llama.cpp adds or indexes where it wants floats, and those its own quantizer leaves. */
+const LEFT_ALONE = [
+  "*_norm.weight",
+  "position_embd.weight",
+  "token_types.weight",
+  "*ffn_gate_inp.weight",
+  "*ssm_conv1d.weight",
+];
+
+/**
+ * Matrices of f32, f16 or bf16 whose rows are whole blocks become MXFP4: all weights but those that
+ * llama.cpp needs as floats, or those that `include` names.
+ * Errors: `invalid_option` for what no reader of GGUF would undo, `name_collision`, `shape_mismatch`
+ */
+export function planQuantizeGguf(
+  { gguf, dataBytes }: GgufInput,
+  { scheme, selection }: QuantizeOptions,
+): Conversion {
+  const [reason] = notPlain(scheme, false);
+  if (reason !== undefined) {
+    throw new AppError(
+      "invalid_option",
+      `Expected prescale=1 and hadamard=0 for GGUF, whose readers decode plainly; ${reason}`,
+    );
+  }
+  checkUnrecorded(gguf.strings);
+  const chosen = gguf.tensors.filter((tensor) =>
+    isQuantized(tensor, selection),
+  );
+  const positions = sortedPositions(chosen);
+  const record = writeScheme(scheme, "ggml", selection, false);
+  const pairs = new Map([
+    ...pairsWith(gguf, FILE_TYPE.MXFP4),
+    ...record.map(
+      ([key, string]) => [key, encodePair(key, { string })] as const,
+    ),
+  ]);
+  return convert(gguf, dataBytes, pairs, (tensor) => {
+    const position = positions.get(tensor.name);
+    if (position === undefined) return undefined;
+    const rows = rowsOf(tensor.dimensions.toReversed(), 0);
+    checkSize(tensor.name, rows);
+    const key = roundingKey(scheme.seed, position);
+    return {
+      type: GGML_TYPE.MXFP4,
+      section: quantizedGgml(rows, FLOATS.get(tensor.type)!, scheme, key),
+    };
+  });
+}
+
+/** MXFP4 tensors become floats; the rest passes through. */
+export function planDequantizeGguf(
+  { gguf, dataBytes }: GgufInput,
+  dtype: DecodedDtype,
+): Conversion {
+  const pairs = pairsWith(gguf, FILE_TYPE[dtype]);
+  return convert(gguf, dataBytes, pairs, (tensor) => {
+    if (tensor.type !== GGML_TYPE.MXFP4) return undefined;
+    const rows = rowsOf(tensor.dimensions.toReversed(), 0);
+    return {
+      type: GGML_TYPE[dtype],
+      section: decodedGgml(rows, dtype, PLAIN),
+    };
+  });
+}
+
+/** The same file with some tensors replaced. */
+function convert(
+  { tensors, alignment }: GgufHead,
+  dataBytes: number,
+  pairs: ReadonlyMap<string, Uint8Array>,
+  replace: (
+    tensor: GgufTensor,
+  ) => { type: number; section: Section } | undefined,
+): Conversion {
+  const heads: GgufTensor[] = [];
+  const sections: Section[] = [];
+  let position = 0;
+  for (const tensor of tensors) {
+    const bytes = tensorBytes(tensor);
+    const replaced = replace(tensor);
+    const head = { ...tensor, type: replaced?.type ?? tensor.type };
+    heads.push(head);
+    const padding = paddingAfter(tensorBytes(head), alignment);
+    const section = replaced?.section ?? copied(bytes);
+    sections.push(
+      padding === 0 ? section : before(new Uint8Array(padding), section),
+    );
+    // The padding behind the last tensor may be missing.
+    position += bytes;
+    const skipped = Math.min(
+      paddingAfter(bytes, alignment),
+      dataBytes - position,
+    );
+    sections.push(dropped(skipped));
+    position += skipped;
+  }
+  return new Conversion({
+    ...writeGgufHead(pairs, heads, alignment),
+    sections,
+  });
+}
+
+/** The file's key-values, without what we wrote before, and with what its tensors are now. */
+function pairsWith(
+  { pairs }: GgufHead,
+  fileType: number,
+): Map<string, Uint8Array> {
+  const kept = [...pairs].filter(([key]) => !key.startsWith("mxfp4."));
+  return new Map([
+    ...kept,
+    pair("general.file_type", fileType),
+    pair("general.quantization_version", QUANTIZATION_VERSION),
+  ]);
+}
+
+function pair(key: string, uint32: number): [string, Uint8Array] {
+  return [key, encodePair(key, { uint32 })];
+}
+
+function isQuantized(tensor: GgufTensor, selection: Selection): boolean {
+  const { name, dimensions, type } = tensor;
+  if (!FLOATS.has(type) || dimensions.length < 2) return false;
+  const { k, padded } = rowsOf(dimensions.toReversed(), 0);
+  if (k !== padded || k === 0) return false;
+  if (selection.include.length > 0) return isNamed(name, selection);
+  const exclude = [...LEFT_ALONE, ...selection.exclude];
+  return isNamed(name, { include: ["*.weight"], exclude });
+}

@@ -1,0 +1,73 @@
+/** The blockwise random Hadamard transform of a file's float tensors, forward or back, in f32. */
+import { AppError } from "../api/errors.ts";
+import type { SegmentLength } from "../kernels/mxfp4.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { Conversion, type Section } from "./conversion.ts";
+import type { FloatDtype } from "./dtype.ts";
+import { type Input, tensorsOnly } from "./input.ts";
+import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
+import { inputBytes } from "./quantize-file.ts";
+import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
+import { writeHead } from "./safetensors.ts";
+import { arrange, copied, dropped, FILLER_PREFIX } from "./sections.ts";
+import { isChosen, type Selection } from "./selection.ts";
+
+export type HadamardOptions = {
+  direction: "forward" | "inverse";
+  segmentLength: SegmentLength;
+  seed: number;
+  selection: Selection;
+};
+
+/** Errors: `shape_mismatch`, `unsupported_dtype`, `name_collision` */
+export function planHadamard(
+  input: Input,
+  { direction, segmentLength, seed, selection }: HadamardOptions,
+): Conversion {
+  const { tensors, metadata } = tensorsOnly(input);
+  const turn = direction === "forward" ? rotate : rotateBack;
+  const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
+  const parts = tensors.map((tensor) => {
+    const { name, shape, start, end } = tensor;
+    if (name.startsWith(FILLER_PREFIX))
+      return { section: dropped(end - start), heads: [] };
+    if (!isChosen(tensor, selection))
+      return { section: copied(end - start), heads: [tensor] };
+    const rows = rowsOf(shape, segmentLength);
+    if (rows.k % segmentLength !== 0) {
+      throw new AppError(
+        "shape_mismatch",
+        `Expected the last dimension of tensor "${name}" to be a multiple of ${segmentLength}, got ${rows.k} of [${shape.join(", ")}]`,
+      );
+    }
+    // Whole segments, which 16 makes of 16 values, need no padding to blocks.
+    const whole = { ...rows, padded: rows.k };
+    const section = turned(whole, tensor.dtype, (x, count) =>
+      turn(x, count, scheme),
+    );
+    return { section, heads: [{ name, dtype: "F32" as const, shape }] };
+  });
+  const { heads, sections } = arrange(parts);
+  return new Conversion({ ...writeHead(heads, metadata), sections });
+}
+
+function turned(
+  rows: Rows,
+  dtype: FloatDtype,
+  turn: (x: number, count: number) => void,
+): Section {
+  return {
+    pieces: pieceCount(rows),
+    pieceBytes: (index) => inputBytes(rows, index, dtype),
+    convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      return [
+        kernels().arena.scope(() => {
+          const x = loadPiece(bytes, dtype, piece);
+          turn(x, piece.count);
+          return storePiece(x, piece, "F32");
+        }),
+      ];
+    },
+  };
+}

@@ -1,0 +1,95 @@
+/** Sections of a conversion that quantizing, decoding and rotating files share. */
+import { DTYPE_BITS, dtypeBytes } from "./dtype.ts";
+import type { Hold, Section } from "./conversion.ts";
+import { elementCount, type TensorHead } from "./safetensors.ts";
+
+const COPY_BYTES = 256 * 1024;
+/** Tensors that only move the next one to a multiple of its width. Readers may drop them. */
+export const FILLER_PREFIX = "mxfp4.filler.";
+
+/** Bytes as they came. */
+export function copied(bytes: number): Section {
+  return cut(bytes, (_, piece) => [piece]);
+}
+
+/** Bytes that nobody needs. */
+export function dropped(bytes: number): Section {
+  return cut(bytes, () => []);
+}
+
+/** Bytes that a later section uses. */
+export function kept(hold: Hold): Section {
+  return cut(hold.capacity, (start, piece) => {
+    hold.bytes.set(piece, start);
+    return [];
+  });
+}
+
+function cut(
+  bytes: number,
+  convert: (start: number, piece: Uint8Array) => Uint8Array[],
+): Section {
+  return {
+    pieces: Math.ceil(bytes / COPY_BYTES),
+    pieceBytes: (piece) => Math.min(COPY_BYTES, bytes - piece * COPY_BYTES),
+    convert: (piece, input) => convert(piece * COPY_BYTES, input),
+  };
+}
+
+/** One section and the tensors that it writes, in their order. */
+export type Written = { section: Section; heads: readonly TensorHead[] };
+
+/**
+ * The tensors of a file in the order of `parts`. Some readers map tensors in place and need them at
+ * multiples of their width; a file sorted by width has them there already, and in others a filler of
+ * less than 8 bytes comes before.
+ */
+export function arrange(parts: readonly Written[]): {
+  heads: TensorHead[];
+  sections: Section[];
+} {
+  const heads: TensorHead[] = [];
+  const sections: Section[] = [];
+  let position = 0;
+  let fillers = 0;
+  for (const { section, heads: own } of parts) {
+    const width = Math.max(1, ...own.map(({ dtype }) => DTYPE_BITS[dtype] / 8));
+    const missing = section.pieces === 0 ? 0 : -position & (width - 1);
+    if (missing > 0) {
+      const name = `${FILLER_PREFIX}${fillers++}`;
+      heads.push({ name, dtype: "U8", shape: [missing] });
+      sections.push(after(new Uint8Array(missing), section));
+    } else {
+      sections.push(section);
+    }
+    heads.push(...own);
+    position += missing;
+    for (const { dtype, shape } of own)
+      position += dtypeBytes(dtype, elementCount(shape));
+    // Positions matter modulo 8 only, and may pass what bit operators take.
+    position %= 8;
+  }
+  return { heads, sections };
+}
+
+/** A section with bytes before its own. */
+export function after(bytes: Uint8Array, section: Section): Section {
+  return {
+    ...section,
+    *convert(piece, input) {
+      if (piece === 0) yield bytes;
+      yield* section.convert(piece, input);
+    },
+  };
+}
+
+/** A section with bytes behind its own. */
+export function before(bytes: Uint8Array, section: Section): Section {
+  return {
+    ...section,
+    *convert(piece, input) {
+      yield* section.convert(piece, input);
+      if (piece === section.pieces - 1) yield bytes;
+    },
+  };
+}

@@ -1,0 +1,50 @@
+import { Hono } from "hono";
+import { planAnalysis } from "../formats/analyze-file.ts";
+import { run } from "../formats/conversion.ts";
+import { schemesOf } from "./compare-query.ts";
+import type { AppEnv } from "./env.ts";
+import { checkQuery } from "./query.ts";
+import { openTensors, rawHead } from "./tensor-body.ts";
+import {
+  RAW_OPTIONS,
+  SCHEME_OPTIONS,
+  SELECTION_OPTIONS,
+  selectionOf,
+} from "./tensor-query.ts";
+
+export const analyzeRoutes = new Hono<AppEnv>()
+
+  /**
+   * What quantizing would do to each tensor, by one scheme or several, in one pass over the body.
+   *
+   * Query:  those of `/v1/quantize`, but `layout`
+   *         compare  up to 16 schemes, separated by commas: `all`, ocp | microxcaling | ggml | gpt-oss |
+   *                  torchao-ceil | compressed-tensors | amd | paper, or options that differ from the
+   *                  query's, as in `scale=even;hadamard=64`
+   * Body:   as for `/v1/quantize`, but GGUF
+   * 200:    JSON: { tensors: [{ name, dtype, shape, elements, kurtosis, schemes: [{ scheme, sqnrDb, mse,
+   *         cosine, maxError, clipped, zeroed, nan }], recommended }], total, rule }; docs/analyze.md
+   *         defines each figure. null where one has no value, such as sqnrDb without any error
+   * Errors: 400 malformed_body, 411 length_required, 415 unsupported_media_type,
+   *         422 invalid_option | shape_mismatch | unsupported_dtype
+   */
+  .post("/v1/analyze", async (c) => {
+    checkQuery(
+      c,
+      [...SCHEME_OPTIONS, "compare", ...RAW_OPTIONS],
+      SELECTION_OPTIONS,
+    );
+    const schemes = schemesOf(c);
+    const selection = selectionOf(c);
+    const { source, input } = await openTensors(c, rawHead(c));
+    try {
+      const { conversion, report } = planAnalysis(input, schemes, selection);
+      // It has no output: this only drives it.
+      for await (const _ of run(conversion, source));
+      await source.expectEnd();
+      return c.json(report());
+    } catch (error) {
+      await source.cancel();
+      throw error;
+    }
+  });

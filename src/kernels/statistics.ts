@@ -1,0 +1,82 @@
+/** Sums that error figures are made of, in f64 and in order. Called inside `arena.scope`. */
+import type { Pointer } from "./arena.ts";
+import { kernels } from "./runtime.ts";
+
+/** Of finite values, about their mean. */
+export type Moments = {
+  count: number;
+  mean: number;
+  second: number;
+  third: number;
+  fourth: number;
+};
+
+/** Over pairs that are both finite; `skipped` counts the others. */
+export type Differences = {
+  signal: number;
+  noise: number;
+  product: number;
+  power: number;
+  skipped: number;
+  most: number;
+};
+
+/** Elements that quantizing changed in a way of its own; `lost` are those of blocks of scale 255. */
+export type Counts = { clipped: number; zeroed: number; lost: number };
+
+/** x f32 [length] */
+export function moments(x: Pointer, length: number): Moments {
+  const { arena, exports } = kernels();
+  const out = arena.alloc(5 * 8);
+  exports.centralMomentsF32(out, x, length);
+  const [count, mean, second, third, fourth] = arena.f64(out, 5);
+  return { count, mean, second, third, fourth } as Moments;
+}
+
+/** Moments of two sets together (Pébay 2008, eqs. 2.1 and 3.1). */
+export function mergeMoments(a: Moments, b: Moments): Moments {
+  if (a.count === 0) return b;
+  if (b.count === 0) return a;
+  const count = a.count + b.count;
+  const d = b.mean - a.mean;
+  const [p, q] = [a.count / count, b.count / count];
+  const second = a.second + b.second + d * d * a.count * q;
+  const third =
+    a.third +
+    b.third +
+    d * d * d * a.count * q * (p - q) +
+    3 * d * (p * b.second - q * a.second);
+  const fourth =
+    a.fourth +
+    b.fourth +
+    d * d * d * d * a.count * q * (p * p - p * q + q * q) +
+    6 * d * d * (p * p * b.second + q * q * a.second) +
+    4 * d * (p * b.third - q * a.third);
+  return { count, mean: a.mean + d * q, second, third, fourth };
+}
+
+/** How far y is from x. f32 [length] each. */
+export function compare(x: Pointer, y: Pointer, length: number): Differences {
+  const { arena, exports } = kernels();
+  const out = arena.alloc(6 * 8);
+  arena.f64(out, 6).fill(0);
+  exports.compareF32(out, x, y, length);
+  const [signal, noise, product, power, skipped, most] = arena.f64(out, 6);
+  return { signal, noise, product, power, skipped, most } as Differences;
+}
+
+/** x f32 [length] as it was quantized to `elements` and `scales`. */
+export function countMxfp4(
+  x: Pointer,
+  elements: Pointer,
+  scales: Pointer,
+  length: number,
+  prescale: number,
+): Counts {
+  const { arena, exports } = kernels();
+  const out = arena.alloc(3 * 8);
+  arena.f64(out, 3).fill(0);
+  exports.countMxfp4(out, x, elements, scales, length, prescale);
+  const [clipped, zeroed, lost] = arena.f64(out, 3);
+  return { clipped, zeroed, lost } as Counts;
+}

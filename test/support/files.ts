@@ -1,0 +1,70 @@
+/** Conversions of whole files in memory, outside of HTTP. */
+import { type Conversion, run } from "../../src/formats/conversion.ts";
+import {
+  type DecodedDtype,
+  planDequantize,
+} from "../../src/formats/dequantize-file.ts";
+import { type Input, readInput, tensorsOnly } from "../../src/formats/input.ts";
+import type { Layout } from "../../src/formats/layout.ts";
+import { planQuantize } from "../../src/formats/quantize-file.ts";
+import {
+  concatenate,
+  readSafetensors,
+  type SafetensorsFile,
+} from "../../src/formats/safetensors.ts";
+import { DEFAULT_SCHEME, type Scheme } from "../../src/formats/scheme.ts";
+import { type ByteSource, sourceOf } from "../../src/formats/source.ts";
+
+export type Converted = {
+  bytes: Uint8Array<ArrayBuffer>;
+  file: SafetensorsFile;
+};
+
+const ALL = { include: [], exclude: [] };
+
+/** The whole output of `plan` for the file. */
+export async function convert(
+  file: Uint8Array,
+  plan: (input: Input) => Conversion,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const source = sourceOf(file);
+  return collect(plan(await readInput(source, file.length)), source);
+}
+
+export async function collect(
+  conversion: Conversion,
+  source: ByteSource,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of run(conversion, source)) chunks.push(chunk.slice());
+  return concatenate(
+    chunks.reduce((sum, { length }) => sum + length, 0),
+    chunks,
+  );
+}
+
+export async function quantizeFile(
+  file: Uint8Array,
+  scheme: Partial<Scheme>,
+  layout: Layout = "gpt-oss",
+): Promise<Converted> {
+  const options = {
+    scheme: { ...DEFAULT_SCHEME, ...scheme },
+    layout,
+    selection: ALL,
+  };
+  const bytes = await convert(file, (input) =>
+    planQuantize(tensorsOnly(input), options),
+  );
+  return { bytes, file: readSafetensors(bytes) };
+}
+
+export async function dequantizeFile(
+  file: Uint8Array,
+  dtype: DecodedDtype = "F32",
+): Promise<Converted> {
+  const bytes = await convert(file, (input) =>
+    planDequantize(tensorsOnly(input), dtype),
+  );
+  return { bytes, file: readSafetensors(bytes) };
+}
