@@ -3,11 +3,16 @@
  * (dequantizing), beside `memory.copy` of as many.
  *
  *   quantize/…   2 MiB of f32 to nibbles and scales; rht-sr in chunks, as files are quantized
- *   pack/…       the same rotated, rounded stochastically and laid out for a GEMM: rows are read
- *                K-contiguous, columns transposed
+ *   pack/…       the same of one operand of a GEMM, to the layout it is multiplied in: f32 as it is,
+ *                rht-sr rotated and rounded stochastically; rows lie K-contiguous, columns transposed
  */
 import type { Pointer } from "../src/kernels/arena.ts";
-import { byColumns, byRows, type Operand } from "../src/kernels/matmul.ts";
+import {
+  byColumns,
+  byRows,
+  type Operand,
+  pack,
+} from "../src/kernels/matmul.ts";
 import { packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
 import {
   dequantizeMxfp4,
@@ -26,6 +31,7 @@ const LENGTH = BYTES / 4;
 /** src/formats/mxfp4.ts rotates and quantizes so many elements at a time. */
 const CHUNK_LENGTH = 1 << 16;
 const PACK_K = 512;
+const PACK_ROWS = LENGTH / PACK_K;
 
 const NEAREST: Quantizer = {
   rounding: { mode: "nearest-even" },
@@ -51,12 +57,20 @@ export function bytesBenchmarks(): KernelBenchmark[] {
     { name: "quantize/rht-sr", setup: setupRotateAndQuantize },
     { name: "dequantize", setup: setupDequantize },
     {
+      name: "pack/f32/rows",
+      setup: () => setupPackF32((source) => byRows(source, PACK_K)),
+    },
+    {
+      name: "pack/f32/columns",
+      setup: () => setupPackF32((source) => byColumns(source, PACK_ROWS)),
+    },
+    {
       name: "pack/rht-sr/rows",
       setup: () => setupPack((source) => byRows(source, PACK_K)),
     },
     {
       name: "pack/rht-sr/columns",
-      setup: () => setupPack((source) => byColumns(source, LENGTH / PACK_K)),
+      setup: () => setupPack((source) => byColumns(source, PACK_ROWS)),
     },
   ].map(({ name, setup }) => ({
     name,
@@ -109,6 +123,14 @@ function setupDequantize(): () => void {
   return () => dequantizeMxfp4(out, elements, scales, LENGTH, 1);
 }
 
+function setupPackF32(operandOf: (source: Pointer) => Operand): () => void {
+  const operand = operandOf(allocNormals(0, LENGTH));
+  return () =>
+    kernels().arena.scope(() => {
+      pack("a", operand, PACK_ROWS, PACK_K, false);
+    });
+}
+
 /** An operand of a GEMM that contracts over PACK_K. */
 function setupPack(operandOf: (source: Pointer) => Operand): () => void {
   const { arena } = kernels();
@@ -118,7 +140,7 @@ function setupPack(operandOf: (source: Pointer) => Operand): () => void {
   // The panel lies in a scope of the iteration, as it does when a layer packs.
   return () =>
     arena.scope(() => {
-      packMxfp4("a", operand, LENGTH / PACK_K, PACK_K, { signs, rounding });
+      packMxfp4("a", operand, PACK_ROWS, PACK_K, { signs, rounding });
     });
 }
 

@@ -111,7 +111,10 @@ describe("the suite", () => {
     ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
     const ofBytes = ["memory.copy", "dequantize"].concat(
       ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
-      ["rows", "columns"].map((name) => `pack/rht-sr/${name}`),
+      ["f32", "rht-sr"].flatMap((name) => [
+        `pack/${name}/rows`,
+        `pack/${name}/columns`,
+      ]),
     );
 
     expect(NAMES.toSorted()).toEqual([...ofShapes, ...ofBytes].toSorted());
