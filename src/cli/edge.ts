@@ -31,6 +31,11 @@ export type EdgeOptions = {
   port?: number;
   /** What the Worker logs goes to `edge.log` in the state folder only, not to stderr too. */
   quiet?: boolean;
+  /**
+   * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker,
+   * which costs each request half a millisecond.
+   */
+  pages?: boolean;
 };
 
 /**
@@ -38,7 +43,12 @@ export type EdgeOptions = {
  * with this process, whatever way that ends.
  */
 export async function startEdge(options: EdgeOptions = {}): Promise<Running> {
-  const { stateFolder = STATE_FOLDER, port = 0, quiet = false } = options;
+  const {
+    stateFolder = STATE_FOLDER,
+    port = 0,
+    quiet = false,
+    pages = false,
+  } = options;
   mkdirSync(stateFolder, { recursive: true });
   const unlock = lock(stateFolder);
   process.once("exit", unlock);
@@ -49,7 +59,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Running> {
   try {
     const running = await start(
       {
-        ...workerOptions(),
+        ...workerOptions(pages),
         // Objects and buckets outlive this process.
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
@@ -84,7 +94,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerOptions();
+  const worker = workerOptions(false);
   return start(
     {
       ...worker,
@@ -102,7 +112,12 @@ type WorkerSettings = Record<string, unknown>;
 
 async function start(
   worker: WorkerSettings,
-  { stateFolder, port, quiet, name }: Required<EdgeOptions> & { name: string },
+  {
+    stateFolder,
+    port,
+    quiet,
+    name,
+  }: Required<Omit<EdgeOptions, "pages">> & { name: string },
 ): Promise<Running> {
   endStale(stateFolder);
   guardRuntimes(stateFolder);
@@ -142,8 +157,10 @@ async function start(
   }
 }
 
-/** The built Worker, with what wrangler.toml binds and `LOCAL_MODE`. */
-function workerOptions(): WorkerSettings & { serviceBindings?: object } {
+/** The built Worker, with what wrangler.toml binds and `LOCAL_MODE`; its pages if asked for. */
+function workerOptions(
+  pages: boolean,
+): WorkerSettings & { serviceBindings?: object } {
   const script = join(WORKER_FOLDER, "worker.js");
   if (!existsSync(script)) {
     throw new Error(
@@ -153,6 +170,7 @@ function workerOptions(): WorkerSettings & { serviceBindings?: object } {
   const { workerOptions } = unstable_getMiniflareWorkerOptions(
     join(ROOT, "wrangler.toml"),
   );
+  if (!pages) delete workerOptions.assets;
   return {
     ...workerOptions,
     name: "mxfp4-edge",

@@ -25,9 +25,12 @@ const command = defineCommand({
       );
       if (unknown)
         throw new Error(`Expected --port and nothing else, got ${unknown}`);
-      const { url } = await startEdge({ port: portOf(args.port) });
+      const { url } = await startEdge({
+        port: portOf(args.port),
+        pages: true,
+      });
       console.log(
-        `mxfp4-edge serves on ${url} (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+        `mxfp4-edge serves on ${url}, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
       );
     } catch (error) {
       console.error(error instanceof Error ? error.message : error);

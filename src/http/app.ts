@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authenticate } from "./auth.ts";
 import { datasetRoutes } from "./dataset-routes.ts";
+import { docsRoutes } from "./docs-routes.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { healthRoutes } from "./health-routes.ts";
@@ -18,6 +19,7 @@ app.onError(answerError);
 app.use(authenticate);
 
 app.route("/", healthRoutes);
+app.route("/", docsRoutes);
 app.route("/", tensorRoutes);
 app.route("/", datasetRoutes);
 app.route("/", runRoutes);

@@ -58,9 +58,9 @@ export async function runOfJoinToken(
   return Number(expiryMs) > nowMs ? run : undefined;
 }
 
-/** Liveness, and static pages; they tell nothing and change nothing. */
+/** Liveness, static pages and what they describe; they tell nothing of what is here and change nothing. */
 function isOpen(path: string): boolean {
-  return path === "/healthz" || path === "/";
+  return ["/", "/healthz", "/openapi.json"].includes(path);
 }
 
 async function checkToken(c: Context<AppEnv>): Promise<void> {

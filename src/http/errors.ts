@@ -5,7 +5,7 @@ import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 
-const PROBLEMS: Record<ErrorCode, readonly [ContentfulStatusCode, string]> = {
+export const PROBLEMS: Record<ErrorCode, readonly [ContentfulStatusCode, string]> = {
   malformed_body: [400, "The body cannot be read"],
   malformed_json: [400, "The body is not JSON"],
   malformed_frame: [400, "The body is not a frame"],

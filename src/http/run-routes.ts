@@ -33,21 +33,21 @@ const CSV_COLUMNS = [
 const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
 const name = z.string().regex(NAME_PATTERN);
 
-const leaseSchema = z.strictObject({
+export const leaseSchema = z.strictObject({
   trainer: name,
   bootId: name,
   fingerprint: printable,
 });
-const completionSchema = z.strictObject({
+export const completionSchema = z.strictObject({
   trainer: name,
   bootId: name,
   lossSum: z.number().nullable(),
   tokens: z.int().min(0).max(1e9),
 });
-const stateSchema = z.strictObject({
+export const stateSchema = z.strictObject({
   state: z.enum(["paused", "running", "cancelled"]),
 });
-const trainersSchema = z.union([
+export const trainersSchema = z.union([
   z.strictObject({ count: z.int().min(1).max(MAX_HOSTED_TRAINERS) }),
   z.strictObject({ join: z.literal(true) }),
 ]);

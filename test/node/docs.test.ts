@@ -1,0 +1,91 @@
+/** The docs page: its own assets, and a policy under which a browser asks nobody else. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+
+let folder: string;
+let edge: Running;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-docs-test-"));
+  edge = await startEdge({ stateFolder: folder, quiet: true, pages: true });
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function get(path: string): Promise<{ text: string; headers: Headers }> {
+  const response = await fetch(edge.url + path);
+  expect(response.status, path).toBe(200);
+  return { text: await response.text(), headers: response.headers };
+}
+
+/** What a page or a script of ours names: paths of this server. */
+function links(source: string): string[] {
+  return [...source.matchAll(/(?:src|href|url)(?:=|: )"([^"]*)"/g)].map(
+    ([, link]) => link!,
+  );
+}
+
+test("the page and what it loads come from this server", async () => {
+  const page = await get("/docs");
+  expect(page.headers.get("Content-Type")).toMatch(/^text\/html/);
+  const loaded = links(page.text).filter((link) => link !== "data:,");
+  expect(loaded).toEqual([
+    "/docs/swagger-ui.css",
+    "/docs/swagger-ui-bundle.js",
+    "/docs.js",
+  ]);
+  for (const path of loaded) {
+    expect((await get(path)).text.length).toBeGreaterThan(0);
+  }
+  expect(links((await get("/docs.js")).text)).toEqual(["/openapi.json"]);
+  JSON.parse((await get("/openapi.json")).text);
+});
+
+test("neither the page, its script nor its style names another origin", async () => {
+  for (const path of ["/docs", "/docs.js", "/docs/swagger-ui.css"]) {
+    const { text } = await get(path);
+    // The names of XML's vocabularies in inline images are not fetched.
+    const urls = text.match(/(?:https?:)?\/\/[\w-]+\.[^\s"')]+/g) ?? [];
+    const others = urls.filter((url) => !url.includes("www.w3.org/"));
+    expect(others, path).toEqual([]);
+  }
+});
+
+test("the page's policy lets a browser load and call this server only", async () => {
+  const { headers } = await get("/docs");
+  const policy = headers.get("Content-Security-Policy") ?? "";
+  const directives = policy.split("; ").map((each) => each.split(" "));
+  expect(directives).toContainEqual(["default-src", "'none'"]);
+  const sources = new Set(directives.flatMap(([, ...allowed]) => allowed));
+  expect([...sources].toSorted()).toEqual([
+    "'none'",
+    "'self'",
+    "'unsafe-inline'",
+    "data:",
+  ]);
+  expect(directives.find(([name]) => name === "script-src")).toEqual([
+    "script-src",
+    "'self'",
+  ]);
+});
+
+test("the page is open, and the API behind it still is not", async () => {
+  const foreign = { headers: { Origin: "http://evil.example" } };
+  expect((await fetch(`${edge.url}/docs`, foreign)).status).toBe(200);
+  expect((await fetch(`${edge.url}/v1/runs`, foreign)).status).toBe(403);
+});
+
+test("the assets are those of the pinned package", () => {
+  const root = join(import.meta.dirname, "../..");
+  for (const file of ["swagger-ui-bundle.js", "swagger-ui.css"]) {
+    expect(readFileSync(join(root, "public/docs", file))).toEqual(
+      readFileSync(join(root, "node_modules/swagger-ui-dist", file)),
+    );
+  }
+});

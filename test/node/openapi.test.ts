@@ -1,0 +1,105 @@
+/**
+ * Every example of the description, sent to an edge as it stands there, in an order in which each finds
+ * what it needs; the answers have the status, the headers and the schema that the description says.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+import {
+  AnswerJudge,
+  type Document,
+  examplesOf,
+  sendExample,
+} from "../support/openapi.ts";
+
+let folder: string;
+let edge: Running;
+let document: Document;
+let judge: AnswerJudge;
+/** The parameters that `pullParameters` answered, which tell the range of the gradient to push. */
+let pulled: Uint8Array;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-openapi-test-"));
+  edge = await startEdge({ stateFolder: folder, quiet: true });
+  const response = await fetch(`${edge.url}/openapi.json`);
+  document = (await response.json()) as Document;
+  judge = new AnswerJudge(document);
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const ORDER = [
+  "health",
+  "description",
+  "quantize",
+  "dequantize",
+  "analyze",
+  "hadamard",
+  "gemm",
+  "putDataset",
+  "getDataset",
+  "getTokens",
+  "createRun",
+  "listRuns",
+  "getRun",
+  "takeLease",
+  "completeLease",
+  "pullParameters",
+  "pushGradient",
+  "addTrainers",
+  "setRunState",
+  "getMetrics",
+  "getEvents",
+  "getCheckpoint",
+  "deleteRun",
+  "deleteDataset",
+];
+
+/** What no constant can be: it depends on what came before. */
+const BODIES: Record<string, () => Promise<BodyInit>> = {
+  async pushGradient() {
+    const { step, start, length } = await decodeFrame(pulled.slice());
+    const header = { kind: "gradient", dtype: "mxfp4", microbatch: 0 } as const;
+    const payload = new Uint8Array(length / 2 + length / 32);
+    return encodeFrame({ ...header, step, start, length }, payload);
+  },
+};
+
+test("the document is valid OpenAPI 3.1", async () => {
+  const { valid, errors } = await new Validator().validate(
+    structuredClone(document) as unknown as Record<string, unknown>,
+  );
+  expect(errors).toBeUndefined();
+  expect(valid).toBe(true);
+});
+
+test("the order below has every operation", () => {
+  const ids = Object.values(document.paths)
+    .flatMap((methods) => Object.values(methods))
+    .map(({ operationId }) => operationId);
+  expect(ORDER.toSorted()).toEqual(ids.toSorted());
+});
+
+test.each(ORDER)("%s answers its examples as described", async (id) => {
+  for (const example of examplesOf(document, id)) {
+    const hasBody = example.operation.requestBody !== undefined;
+    const body = await BODIES[id]?.();
+    const response = await sendExample(edge.url, example, body);
+    expect(response.status, `${id} ${example.name}`).toBeLessThan(300);
+    const bytes = await judge.check(example.operation, response);
+    if (id === "pullParameters") pulled = bytes;
+    if (!hasBody || id === "health") continue;
+    // The same without a token's worth of sense: refused as described.
+    const refused = await sendExample(edge.url, example, "no such body");
+    expect(refused.status, `${id} without sense`).toBeGreaterThanOrEqual(400);
+    await judge.check(example.operation, refused);
+  }
+});
