@@ -58,7 +58,7 @@ export type Analysis = {
   tensors: ({
     name: string;
     dtype: string;
-    shape: readonly number[];
+    shape: number[];
   } & TensorFigures)[];
   total: TensorFigures;
   /** How `recommended` is found. */
@@ -195,7 +195,7 @@ function report(
     tensors: [...tallies].map(([{ name, dtype, shape }, tally]) => ({
       name,
       dtype,
-      shape,
+      shape: [...shape],
       ...figures(tally, schemes),
     })),
     total: figures(total, schemes),

@@ -15,17 +15,44 @@ export type Section = {
   convert(piece: number, bytes: Uint8Array): Iterable<Uint8Array>;
 };
 
+/** Memory of the holds of one conversion, used again by the next. */
+export class HoldPool {
+  readonly holds: Hold[] = [];
+  #free = new Uint8Array(0);
+
+  /** A hold that takes its memory when it is first used. */
+  add(capacity: number): Hold {
+    const hold = new Hold(capacity, this);
+    this.holds.push(hold);
+    return hold;
+  }
+
+  take(bytes: number): Uint8Array<ArrayBuffer> {
+    if (this.#free.length < bytes) return new Uint8Array(bytes);
+    const taken = this.#free.subarray(0, bytes);
+    this.#free = new Uint8Array(0);
+    return taken;
+  }
+
+  give(bytes: Uint8Array<ArrayBuffer>): void {
+    const whole = new Uint8Array(bytes.buffer);
+    if (whole.length > this.#free.length) this.#free = whole;
+  }
+}
+
 /** Bytes that are kept from one piece to later ones, such as scales until the blocks are out. */
 export class Hold {
   readonly capacity: number;
+  readonly #pool: HoldPool;
   #bytes: Uint8Array<ArrayBuffer> | undefined;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, pool: HoldPool) {
     this.capacity = capacity;
+    this.#pool = pool;
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    return (this.#bytes ??= new Uint8Array(this.capacity));
+    return (this.#bytes ??= this.#pool.take(this.capacity));
   }
 
   get isEmpty(): boolean {
@@ -33,7 +60,26 @@ export class Hold {
   }
 
   release(): void {
+    if (this.#bytes) this.#pool.give(this.#bytes);
     this.#bytes = undefined;
+  }
+}
+
+/** Room for the output of one piece after another: fresh memory for each would pile up. */
+export class OutputBuffer {
+  #bytes = new Uint8Array(0);
+
+  /** Overwrites what was taken before. */
+  take(length: number): Uint8Array<ArrayBuffer> {
+    if (this.#bytes.length < length) this.#bytes = new Uint8Array(length);
+    return this.#bytes.subarray(0, length);
+  }
+
+  /** What `view`, of the kernels' memory, holds now. */
+  copy(view: Uint8Array): Uint8Array<ArrayBuffer> {
+    const out = this.take(view.length);
+    out.set(view);
+    return out;
   }
 }
 
@@ -66,15 +112,15 @@ export class Conversion {
     head: Uint8Array<ArrayBuffer>;
     dataBytes: number;
     sections: readonly Section[];
-    holds?: readonly Hold[];
+    pool?: HoldPool;
     heldBytes?: number;
   }) {
-    const { head, dataBytes, sections, holds = [], heldBytes = 0 } = parts;
+    const { head, dataBytes, sections, pool, heldBytes = 0 } = parts;
     this.head = head;
     this.totalBytes = head.length + dataBytes;
     this.heldBytes = heldBytes;
     this.#sections = sections;
-    this.#holds = holds;
+    this.#holds = pool?.holds ?? [];
     this.#outputBytes = head.length;
     this.#skipEmpty();
   }

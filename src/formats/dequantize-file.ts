@@ -5,7 +5,13 @@
 import { AppError } from "../api/errors.ts";
 import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../kernels/mxfp4.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { Conversion, Hold, type Section } from "./conversion.ts";
+import {
+  Conversion,
+  type Hold,
+  HoldPool,
+  OutputBuffer,
+  type Section,
+} from "./conversion.ts";
 import type { FloatDtype } from "./dtype.ts";
 import type { TensorInput } from "./input.ts";
 import {
@@ -68,7 +74,7 @@ export function planDequantize(
     ? recordedSources(readTensorRecords(metadata), scheme.layout, byName)
     : sourcesByName(byName);
 
-  const holds: Hold[] = [];
+  const pool = new HoldPool();
   const sectionOf = new Map<TensorRange, Written>();
   /** By the part that comes first: what is held from there, and until which part. */
   const held = new Map<TensorRange, { bytes: number; until: TensorRange }>();
@@ -81,9 +87,8 @@ export function planDequantize(
       sectionOf.set(first!, { section, heads });
       continue;
     }
-    const hold = new Hold(first!.end - first!.start);
+    const hold = pool.add(first!.end - first!.start);
     checkHeld(source.name, hold.capacity);
-    holds.push(hold);
     held.set(first!, { bytes: hold.capacity, until: second });
     sectionOf.set(first!, { section: kept(hold), heads: [] });
     const section = decodedPair(
@@ -110,7 +115,7 @@ export function planDequantize(
   return new Conversion({
     ...writeHead(heads, withoutRecord(metadata)),
     sections,
-    holds,
+    pool,
     heldBytes,
   });
 }
@@ -143,6 +148,7 @@ function decoded(
   groupBytes: number,
   load: (bytes: Uint8Array, firstBlock: number) => Packed,
 ): Section {
+  const out = new OutputBuffer();
   return {
     pieces: pieceCount(rows),
     pieceBytes: (index) =>
@@ -153,7 +159,7 @@ function decoded(
         kernels().arena.scope(() => {
           const packed = load(bytes, piece.start / BLOCK_SIZE);
           const x = unpack(packed, piece.count, scheme);
-          return storePiece(x, piece, dtype);
+          return storePiece(x, piece, dtype, out);
         }),
       ];
     },

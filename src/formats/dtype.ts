@@ -72,19 +72,28 @@ export function loadFloats(
   }
 }
 
-/** Little-endian bytes of the f32 [length] at `x`, rounded to nearest even. Inside `arena.scope`. */
+/**
+ * Little-endian bytes of the f32 [length] at `x`, rounded to nearest even, in `out`, which starts at a
+ * multiple of the dtype's width. Inside `arena.scope`.
+ */
 export function storeFloats(
   dtype: Exclude<FloatDtype, "F64">,
   x: Pointer,
   length: number,
+  out = new Uint8Array(dtypeBytes(dtype, length)),
 ): Uint8Array<ArrayBuffer> {
   const { arena } = kernels();
-  if (dtype === "F32") return arena.u8(x, length * 4).slice();
-  if (dtype === "F16")
-    return new Uint8Array(new Float16Array(arena.f32(x, length)).buffer);
-  return arena.scope(() => {
-    const bits = arena.alloc(length * 2);
-    encodeBf16(bits, x, length);
-    return arena.u8(bits, length * 2).slice();
-  });
+  if (dtype === "F32") {
+    out.set(arena.u8(x, length * 4));
+  } else if (dtype === "F16") {
+    const halves = new Float16Array(out.buffer, out.byteOffset, length);
+    halves.set(arena.f32(x, length));
+  } else {
+    arena.scope(() => {
+      const bits = arena.alloc(length * 2);
+      encodeBf16(bits, x, length);
+      out.set(arena.u8(bits, length * 2));
+    });
+  }
+  return out;
 }

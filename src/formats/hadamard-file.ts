@@ -2,7 +2,7 @@
 import { AppError } from "../api/errors.ts";
 import type { SegmentLength } from "../kernels/mxfp4.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { Conversion, type Section } from "./conversion.ts";
+import { Conversion, OutputBuffer, type Section } from "./conversion.ts";
 import type { FloatDtype } from "./dtype.ts";
 import { type Input, tensorsOnly } from "./input.ts";
 import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
@@ -56,6 +56,7 @@ function turned(
   dtype: FloatDtype,
   turn: (x: number, count: number) => void,
 ): Section {
+  const out = new OutputBuffer();
   return {
     pieces: pieceCount(rows),
     pieceBytes: (index) => inputBytes(rows, index, dtype),
@@ -65,7 +66,7 @@ function turned(
         kernels().arena.scope(() => {
           const x = loadPiece(bytes, dtype, piece);
           turn(x, piece.count);
-          return storePiece(x, piece, "F32");
+          return storePiece(x, piece, "F32", out);
         }),
       ];
     },

@@ -53,7 +53,7 @@ export function packedHeads(
   return [u8(elements, ...inner), u8(scales, groups)];
 }
 
-/** ggml's blocks of a piece of `count` elements, copied out. Inside `arena.scope`. */
+/** ggml's blocks of a piece of `count` elements, a view. Inside `arena.scope`. */
 export function toGgml(
   { elements, scales }: Packed,
   count: number,
@@ -62,7 +62,7 @@ export function toGgml(
   const blocks = count / BLOCK_SIZE;
   const out = arena.alloc(blocks * GGML_BLOCK_BYTES);
   packGgml(out, elements, scales, blocks);
-  return arena.u8(out, blocks * GGML_BLOCK_BYTES).slice();
+  return arena.u8(out, blocks * GGML_BLOCK_BYTES);
 }
 
 /** The inverse of `toGgml`, copied in. Inside `arena.scope`. */

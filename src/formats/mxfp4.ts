@@ -20,7 +20,13 @@ import {
 import { type NoiseKey, noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { canonicalizeNaN } from "../kernels/vector.ts";
-import { type FloatDtype, loadFloats, storeFloats } from "./dtype.ts";
+import type { OutputBuffer } from "./conversion.ts";
+import {
+  dtypeBytes,
+  type FloatDtype,
+  loadFloats,
+  storeFloats,
+} from "./dtype.ts";
 import type { Piece } from "./rows.ts";
 import type { Scheme } from "./scheme.ts";
 
@@ -95,12 +101,14 @@ export function storePiece(
   x: Pointer,
   piece: Piece,
   dtype: Exclude<FloatDtype, "F64">,
+  buffer: OutputBuffer,
 ): Uint8Array<ArrayBuffer> {
   const length = piece.rows * piece.real;
   withoutPadding(x, piece);
   // Arithmetic on a NaN may leave any of its bit patterns.
   canonicalizeNaN(x, length);
-  return storeFloats(dtype, x, length);
+  const out = buffer.take(dtypeBytes(dtype, length));
+  return storeFloats(dtype, x, length, out);
 }
 
 /** The rows of `x` moved together, in place, to f32 [rows · real]. */

@@ -6,7 +6,13 @@ import { AppError } from "../api/errors.ts";
 import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../kernels/mxfp4.ts";
 import type { NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { Conversion, Hold, type Section } from "./conversion.ts";
+import {
+  Conversion,
+  type Hold,
+  HoldPool,
+  OutputBuffer,
+  type Section,
+} from "./conversion.ts";
 import { dtypeBytes, type FloatDtype } from "./dtype.ts";
 import type { TensorInput } from "./input.ts";
 import { type Layout, packedHeads, toGgml } from "./layout.ts";
@@ -54,7 +60,7 @@ export function planQuantize(
       chosen.set(tensor, tensor);
   }
   const positions = sortedPositions(chosen.values());
-  const holds: Hold[] = [];
+  const pool = new HoldPool();
   const parts: Written[] = [];
   const records: [string, string][] = [];
   let padsRows = false;
@@ -75,9 +81,8 @@ export function planQuantize(
         const section = quantizedGgml(rows, float.dtype, scheme, key);
         parts.push({ section, heads });
       } else {
-        const hold = new Hold((rows.rows * rows.padded) / BLOCK_SIZE);
+        const hold = pool.add((rows.rows * rows.padded) / BLOCK_SIZE);
         checkHeld(name, hold.capacity);
-        holds.push(hold);
         const section = quantized(rows, float.dtype, scheme, key, hold);
         parts.push({ section, heads });
       }
@@ -96,8 +101,8 @@ export function planQuantize(
   return new Conversion({
     ...writeHead(heads, written),
     sections,
-    holds,
-    heldBytes: Math.max(0, ...holds.map(({ capacity }) => capacity)),
+    pool,
+    heldBytes: Math.max(0, ...pool.holds.map(({ capacity }) => capacity)),
   });
 }
 
@@ -130,6 +135,7 @@ function quantized(
   hold: Hold,
 ): Section {
   const { arena } = kernels();
+  const out = new OutputBuffer();
   const pieces = pieceCount(rows);
   return {
     pieces,
@@ -144,7 +150,7 @@ function quantized(
           arena.u8(scales, count / BLOCK_SIZE),
           start / BLOCK_SIZE,
         );
-        return arena.u8(elements, count / 2).slice();
+        return out.copy(arena.u8(elements, count / 2));
       });
       if (index < pieces - 1) return;
       yield hold.bytes;
@@ -161,6 +167,7 @@ export function quantizedGgml(
   key: NoiseKey,
 ): Section {
   const { arena } = kernels();
+  const out = new OutputBuffer();
   return {
     pieces: pieceCount(rows),
     pieceBytes: (index) => inputBytes(rows, index, dtype),
@@ -169,7 +176,7 @@ export function quantizedGgml(
       return [
         arena.scope(() => {
           const x = loadPiece(bytes, dtype, piece);
-          return toGgml(pack(x, piece, scheme, key), piece.count);
+          return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
         }),
       ];
     },

@@ -5,7 +5,7 @@ import { multiplyFile } from "../formats/gemm-file.ts";
 import { tensorsOnly } from "../formats/input.ts";
 import { writeHead } from "../formats/safetensors.ts";
 import type { AppEnv } from "./env.ts";
-import { heldMemory } from "./held-memory.ts";
+import { heldMemory, type Reservation } from "./held-memory.ts";
 import { checkQuery, choice, wholeNumber } from "./query.ts";
 import { openTensors } from "./tensor-body.ts";
 
@@ -31,7 +31,7 @@ export const gemmRoutes = new Hono<AppEnv>()
     const recipe = choice(c, "recipe", RECIPES, "mxfp4-rht-sr");
     const seed = wholeNumber(c, "seed", 0);
     const { source, bytes, input } = await openTensors(c);
-    let release = (): void => {};
+    let reservation: Reservation | undefined;
     try {
       const { tensors, metadata } = tensorsOnly(input);
       if (bytes > MAX_BODY_BYTES) {
@@ -40,7 +40,7 @@ export const gemmRoutes = new Hono<AppEnv>()
           `Expected a body of at most ${MAX_BODY_BYTES} bytes, got ${bytes}`,
         );
       }
-      release = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
+      reservation = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
       const data = (await source.take(bytes - input.headBytes)).slice();
       await source.expectEnd();
       const views = tensors.map(({ start, end, ...head }) => ({
@@ -57,7 +57,7 @@ export const gemmRoutes = new Hono<AppEnv>()
         },
       });
     } finally {
-      release();
+      reservation?.release();
       await source.cancel();
     }
   });

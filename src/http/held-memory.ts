@@ -6,50 +6,80 @@ import { AppError } from "../api/errors.ts";
 
 const PAUSE_MS = 20;
 const MAX_WAIT_MS = 60_000;
+/**
+ * A request whose client left is not told, it just never goes on; so who gives no sign of life for
+ * this long holds nothing any more.
+ */
+const STALE_MS = 10_000;
 /** Below that a request is not counted. */
 const SMALL_BYTES = 1024 * 1024;
 
+export type Reservation = {
+  /** A sign of life. */
+  touch(): void;
+  release(): void;
+};
+
+type Entry = { bytes: number; touched: number };
+
+const NOTHING: Reservation = { touch() {}, release() {} };
+
 export class HeldMemory {
   readonly #limitBytes: number;
-  #usedBytes = 0;
-  /** Who came first is served first, so that large requests get their turn. */
-  readonly #waiting: symbol[] = [];
+  readonly #held = new Set<Entry>();
+  /** In order of arrival, so that large requests get their turn. */
+  readonly #waiting = new Set<Entry>();
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
   }
 
-  /** Wait for `bytes`; the result gives them back. Errors: `unavailable` after a minute */
-  async reserve(bytes: number): Promise<() => void> {
-    if (bytes < SMALL_BYTES) return () => {};
-    const ticket = Symbol();
-    this.#waiting.push(ticket);
+  /** Wait for `bytes`. Errors: `unavailable` after a minute */
+  async reserve(bytes: number): Promise<Reservation> {
+    if (bytes < SMALL_BYTES) return NOTHING;
+    const entry = { bytes, touched: Date.now() };
+    const started = entry.touched;
+    this.#waiting.add(entry);
     try {
       // A timer, not a promise that another request would resolve: requests may not do that.
-      for (let waited = 0; !this.#isNext(ticket, bytes); waited += PAUSE_MS) {
-        if (waited > MAX_WAIT_MS) {
+      while (!this.#isNext(entry)) {
+        await scheduler.wait(PAUSE_MS);
+        entry.touched = Date.now();
+        if (entry.touched - started > MAX_WAIT_MS) {
           throw new AppError(
             "unavailable",
             `Expected ${bytes} bytes of memory to be free, got none within ${MAX_WAIT_MS / 1000} seconds; repeat the request`,
           );
         }
-        await scheduler.wait(PAUSE_MS);
       }
-      this.#usedBytes += bytes;
+      this.#held.add(entry);
     } finally {
-      this.#waiting.splice(this.#waiting.indexOf(ticket), 1);
+      this.#waiting.delete(entry);
     }
-    let isHeld = true;
-    return () => {
-      if (isHeld) this.#usedBytes -= bytes;
-      isHeld = false;
+    return {
+      touch: () => {
+        entry.touched = Date.now();
+      },
+      release: () => {
+        this.#held.delete(entry);
+      },
     };
   }
 
-  #isNext(ticket: symbol, bytes: number): boolean {
-    const fits = this.#usedBytes + bytes <= this.#limitBytes;
-    return this.#waiting[0] === ticket && fits;
+  #isNext(entry: Entry): boolean {
+    forgetStale(this.#waiting);
+    forgetStale(this.#held);
+    const [first] = this.#waiting;
+    let used = 0;
+    for (const { bytes } of this.#held) used += bytes;
+    return first === entry && used + entry.bytes <= this.#limitBytes;
   }
+}
+
+function forgetStale(entries: Set<Entry>): void {
+  const oldest = Date.now() - STALE_MS;
+  for (const entry of entries)
+    if (entry.touched < oldest) entries.delete(entry);
 }
 
 /** A third of an isolate: what tensors hold, and bodies that are read whole. */

@@ -2,7 +2,7 @@
 import { AppError } from "../api/errors.ts";
 import { type Conversion, run } from "../formats/conversion.ts";
 import { concatenate } from "../formats/safetensors.ts";
-import { heldMemory } from "./held-memory.ts";
+import { heldMemory, type Reservation } from "./held-memory.ts";
 import type { BodySource, TensorBody } from "./tensor-body.ts";
 
 /** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
@@ -14,18 +14,18 @@ export async function answerConversion(
   plan: () => Conversion,
 ): Promise<Response> {
   const { source } = body;
-  let release = (): void => {};
+  let reservation: Reservation | undefined;
   try {
     const conversion = plan();
-    release = await heldMemory.reserve(conversion.heldBytes);
+    reservation = await heldMemory.reserve(conversion.heldBytes);
     const { totalBytes } = conversion;
     const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
-    if (!isSmall) return stream(conversion, source, release);
+    if (!isSmall) return stream(conversion, source, reservation);
     const bytes = await collect(conversion, source);
-    release();
+    reservation.release();
     return binary(bytes, totalBytes);
   } catch (error) {
-    release();
+    reservation?.release();
     await source.cancel();
     throw error;
   }
@@ -45,11 +45,11 @@ async function collect(
 function stream(
   conversion: Conversion,
   source: BodySource,
-  release: () => void,
+  reservation: Reservation,
 ): Response {
   const { totalBytes } = conversion;
   const { readable, writable } = new FixedLengthStream(totalBytes);
-  void pump(conversion, source, writable.getWriter()).finally(release);
+  void pump(conversion, source, writable.getWriter(), reservation);
   return binary(readable, totalBytes);
 }
 
@@ -58,18 +58,23 @@ async function pump(
   conversion: Conversion,
   source: BodySource,
   writer: WritableStreamDefaultWriter<Uint8Array>,
+  reservation: Reservation,
 ): Promise<void> {
   // The writes tell of it.
   writer.closed.catch(() => {});
   try {
-    for await (const chunk of run(conversion, source))
+    for await (const chunk of run(conversion, source)) {
       await writer.write(chunk);
+      reservation.touch();
+    }
     await source.expectEnd();
     await writer.close();
   } catch (error) {
     // A body that broke off, or a client that left: neither answer may look complete.
     if (error instanceof AppError) console.warn(error.message);
     await Promise.allSettled([source.cancel(error), writer.abort(error)]);
+  } finally {
+    reservation.release();
   }
 }
 

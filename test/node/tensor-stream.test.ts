@@ -1,0 +1,164 @@
+/** Streams of tensors over the network: broken off, slow, and many at once. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { writeHead } from "../../src/formats/safetensors.ts";
+import { normals } from "../support/random.ts";
+
+const MIB = 2 ** 20;
+
+let stateFolder: string;
+let edge: Running;
+
+beforeAll(async () => {
+  stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-edge-stream-"));
+  edge = await startEdge({ stateFolder, quiet: true });
+});
+
+afterAll(async () => {
+  await edge.close();
+  rmSync(stateFolder, { recursive: true, force: true });
+});
+
+/** One tensor of `mib` MiB. */
+function file(mib: number, seed: number): Uint8Array<ArrayBuffer> {
+  const values = normals((mib * MIB) / 4, seed);
+  const head = { name: "w", dtype: "F32" as const, shape: [values.length] };
+  const written = writeHead([head], new Map()).head;
+  const whole = new Uint8Array(written.length + values.byteLength);
+  whole.set(written);
+  whole.set(new Uint8Array(values.buffer), written.length);
+  return whole;
+}
+
+/** A whole body on a connection of its own, and the whole answer. */
+async function whole(path: string, body: Uint8Array): Promise<Uint8Array> {
+  const { call, response } = open(path, body.length);
+  call.end(body);
+  const answer = await response;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  const bytes = Buffer.concat(chunks);
+  if (answer.statusCode !== 200) throw new Error(bytes.toString());
+  expect(bytes.length).toBe(Number(answer.headers["content-length"]));
+  return bytes;
+}
+
+/** A request whose body the test sends as it likes, and what became of it. */
+function open(path: string, bytes: number) {
+  const call = request(`${edge.url}${path}`, {
+    method: "POST",
+    agent: false,
+    headers: { "Content-Length": bytes },
+  });
+  const response = new Promise<IncomingMessage>((resolve, reject) => {
+    call.on("response", resolve);
+    call.on("error", reject);
+  });
+  // A request that the test breaks off fails on purpose.
+  response.catch(() => {});
+  return { call, response };
+}
+
+test("16 requests of 8 MiB at once have the bytes that each has alone", async () => {
+  const query = "?rounding=stochastic&hadamard=64&seed=7";
+  const bodies = [file(8, 1), file(8, 2)];
+  const send = (body: Uint8Array) => whole(`/v1/quantize${query}`, body);
+  const alone = [await send(bodies[0]!), await send(bodies[1]!)];
+  const together = await Promise.all(
+    Array.from({ length: 16 }, (_, i) => send(bodies[i % 2]!)),
+  );
+  for (const [i, bytes] of together.entries())
+    expect(Buffer.compare(bytes, alone[i % 2]!)).toBe(0);
+
+  const back = () => whole("/v1/dequantize?dtype=bf16", alone[0]!);
+  const one = await back();
+  const all = await Promise.all(Array.from({ length: 16 }, back));
+  for (const bytes of all) expect(Buffer.compare(bytes, one)).toBe(0);
+});
+
+test("a body that breaks off breaks the answer off", async () => {
+  const body = file(8, 3);
+  const { call, response } = open("/v1/quantize", body.length);
+  call.write(body.subarray(0, body.length / 2));
+  const answer = await response;
+  expect(answer.statusCode).toBe(200);
+  const declared = Number(answer.headers["content-length"]);
+  let bytes = 0;
+  const ended = new Promise<string>((resolve) => {
+    answer.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > MIB / 4) call.destroy();
+    });
+    answer.on("end", () => resolve("end"));
+    answer.on("error", () => resolve("error"));
+    answer.on("close", () => resolve("close"));
+  });
+  expect(await ended).not.toBe("end");
+  expect(bytes).toBeLessThan(declared);
+  expect((await fetch(`${edge.url}/healthz`)).status).toBe(200);
+});
+
+test("a reader that is slow holds the sender back", async () => {
+  const body = file(64, 4);
+  const slow = open("/v1/hadamard?direction=forward", body.length);
+  let sent = 0;
+  const feed = (): void => {
+    while (sent < body.length) {
+      const next = Math.min(body.length, sent + MIB / 4);
+      const piece = body.subarray(sent, next);
+      sent = next;
+      if (!slow.call.write(piece)) {
+        slow.call.once("drain", feed);
+        return;
+      }
+    }
+    slow.call.end();
+  };
+  feed();
+  const answer = await slow.response;
+  answer.pause();
+  await new Promise((wake) => setTimeout(wake, 1000));
+  const held = sent;
+  // Some MiB are in sockets' buffers; the body is 64.
+  expect(held).toBeLessThan(32 * MIB);
+  let bytes = 0;
+  for await (const chunk of answer) bytes += (chunk as Buffer).length;
+  expect(bytes).toBe(Number(answer.headers["content-length"]));
+  expect(sent).toBe(body.length);
+});
+
+test("a client that leaves ends the work", async () => {
+  const body = file(64, 5);
+  const leaving = open("/v1/quantize", body.length);
+  leaving.call.write(body.subarray(0, MIB));
+  const answer = await leaving.response;
+  answer.on("error", () => {});
+  leaving.call.destroy();
+  // Together these hold more than there is; those that leave give it back.
+  const packed = await whole("/v1/quantize", body);
+  for (let i = 0; i < 7; i++) {
+    const stopped = open("/v1/dequantize", packed.length);
+    stopped.call.write(packed.subarray(0, packed.length - 1));
+    await new Promise((wake) => setTimeout(wake, 100));
+    stopped.call.destroy();
+  }
+  const started = performance.now();
+  await whole("/v1/dequantize", packed);
+  expect(performance.now() - started).toBeLessThan(25_000);
+});
+
+test("the answer begins before the body has ended", async () => {
+  const body = file(8, 6);
+  const { call, response } = open("/v1/quantize", body.length);
+  call.write(body.subarray(0, 2 * MIB));
+  const answer = await response;
+  await new Promise((wake) => answer.once("data", wake));
+  call.end(body.subarray(2 * MIB));
+  answer.resume();
+  await new Promise((wake) => answer.once("end", wake));
+  expect(answer.complete).toBe(true);
+});
