@@ -48,6 +48,29 @@ export function packF32(
   else packQuads<f32>(out, source, rows, k, rowStride, kStride, width);
 }
 
+/** Rows that lie in one cache line where rows are adjacent. */
+// @ts-ignore: decorator
+@inline const LINE_ROWS: i32 = 16;
+
+/** 16 adjacent rows: a whole cache line of the source at a time, to four strips of 4 or two of 8. */
+// @ts-ignore: decorator
+@inline
+function packLines<T>(out: usize, source: usize, k: i32, kBytes: usize, width: i32): void {
+  const outBytes = <usize>width << 2;
+  const stripBytes = <usize>k * outBytes;
+  // The second quad of a strip of 8 follows the first; of strips of 4, each is a strip of its own.
+  const second: usize = width == 8 ? <usize>16 : stripBytes;
+  const third = width == 8 ? stripBytes : 2 * stripBytes;
+  for (; k > 0; k--) {
+    v128.store(out, rounded<T>(v128.load(source)));
+    v128.store(out + second, rounded<T>(v128.load(source, 16)));
+    v128.store(out + third, rounded<T>(v128.load(source, 32)));
+    v128.store(out + third + second, rounded<T>(v128.load(source, 48)));
+    source += kBytes;
+    out += outBytes;
+  }
+}
+
 /** Four rows of a strip at a time. Type `bool` rounds to bf16, `f32` copies. */
 function packQuads<T>(
   out: usize,
@@ -63,7 +86,14 @@ function packQuads<T>(
   const outBytes = <usize>width << 2;
   const paddedRows = ((rows + width - 1) / width) * width;
 
-  for (let row = 0; row < paddedRows; row += 4) {
+  let row: i32 = 0;
+  if (rowStride == 1) {
+    for (; row + LINE_ROWS <= rows; row += LINE_ROWS) {
+      const to = out + ((<usize>row * <usize>k) << 2);
+      packLines<T>(to, source + (<usize>row << 2), k, kBytes, width);
+    }
+  }
+  for (; row < paddedRows; row += 4) {
     const inStrip = row % width;
     let to = out + ((<usize>(row - inStrip) * <usize>k + <usize>inStrip) << 2);
     let from = source + <usize>row * rowBytes;
@@ -100,14 +130,20 @@ function packQuads<T>(
   }
 }
 
+/** 1, just below half of a bf16's last bit, and the bits that a bf16 keeps: loaded, as in exp.ts. */
+// @ts-ignore: decorator
+@inline const ROUNDING: usize = memory.data<u32>([
+  1, 1, 1, 1, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
+], 16);
+
 /** f32 lanes rounded to the nearest bf16, ties to even, or as they are. */
 // @ts-ignore: decorator
 @inline
 function rounded<T>(v: v128): v128 {
   if (!isBoolean<T>()) return v;
-  const odd = v128.and(i32x4.shr_u(v, 16), i32x4.splat(1));
-  const sum = i32x4.add(i32x4.add(v, i32x4.splat(0x7fff)), odd);
-  const bits = v128.and(sum, i32x4.splat(0xffff0000));
+  const odd = v128.and(i32x4.shr_u(v, 16), v128.load(ROUNDING));
+  const sum = i32x4.add(i32x4.add(v, v128.load(ROUNDING, 16)), odd);
+  const bits = v128.and(sum, v128.load(ROUNDING, 32));
   // A NaN's payload could carry into the sign; it stays as it is.
   return v128.bitselect(v, bits, f32x4.ne(v, v));
 }
