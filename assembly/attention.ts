@@ -3,7 +3,7 @@
  *
  *   S = Q·Kᵀ/√hd, only keys up to the query;  P = softmax(S);  O = P·V
  *
- * Blocks of 64 query rows meet the keys up to the block's end, so the matrix [T, T] never exists.
+ * Blocks of 16 query rows meet the keys up to the block's end, so the matrix [T, T] never exists.
  * The forward pass keeps one number a row, logSumExp(S); the backward pass recomputes P from it:
  *
  *   dV += Pᵀ·dO;  dP = dO·Vᵀ;  dS = P ∘ (dP − Σ P∘dP)/√hd;  dQ = dS·K;  dK += dSᵀ·Q
@@ -17,7 +17,7 @@ import { maxLanes, sumLanes } from "./lanes";
 
 /** Query rows of a block. */
 // @ts-ignore: decorator
-@inline const QUERY_BLOCK: i32 = 64;
+@inline const QUERY_BLOCK: i32 = 16;
 
 /** Bytes of scratch for one call, forward or backward. */
 export function attentionScratchBytes(length: i32, headWidth: i32): usize {
@@ -198,8 +198,9 @@ function backwardScratch(scratch: usize, length: i32, headWidth: i32, index: i32
 @inline
 function softmaxRow(x: usize, length: i32, scale: f32): f32 {
   const end = x + bytes(length);
+  // pmax is one instruction; a NaN that it lets go still makes the sum NaN.
   let maxima = v128.load(x);
-  for (let at = x + 16; at < end; at += 16) maxima = f32x4.max(maxima, v128.load(at));
+  for (let at = x + 16; at < end; at += 16) maxima = f32x4.pmax(maxima, v128.load(at));
   const largest = maxLanes(maxima);
 
   const largest4 = f32x4.splat(largest);
