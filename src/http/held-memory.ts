@@ -10,7 +10,7 @@ const MAX_WAIT_MS = 60_000;
  * A request whose client left is not told, it just never goes on; so who gives no sign of life for
  * this long holds nothing any more.
  */
-const STALE_MS = 10_000;
+const STALE_MS = 5_000;
 /** Below that a request is not counted. */
 const SMALL_BYTES = 1024 * 1024;
 
