@@ -1,0 +1,219 @@
+/**
+ * llama.cpp loads a GGUF that our quantizer wrote and computes what our own forward pass does on the
+ * decoded weights. It rounds activations to 8 bits where weights are MXFP4 and keeps keys and values in
+ * f16, so the two agree within a tolerance, not to the bit.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ModelShape } from "../../src/api/types.ts";
+import {
+  planDequantizeGguf,
+  planQuantizeGguf,
+} from "../../src/formats/gguf-file.ts";
+import { GGML_TYPE, writeGgufHead } from "../../src/formats/gguf.ts";
+import {
+  type GgufInput,
+  type Input,
+  readInput,
+} from "../../src/formats/input.ts";
+import { concatenate } from "../../src/formats/safetensors.ts";
+import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/scheme.ts";
+import { sourceOf } from "../../src/formats/source.ts";
+import { gpt2Gguf, ggufValues } from "../../src/model/gguf-checkpoint.ts";
+import { logits } from "../../src/model/gpt.ts";
+import {
+  initialParameters,
+  parameterTable,
+} from "../../src/model/parameters.ts";
+import { judge } from "../judges/install.ts";
+import { convert } from "../support/files.ts";
+import { arena } from "../support/kernels-node.ts";
+
+const SHAPE: ModelShape = {
+  layers: 2,
+  width: 64,
+  heads: 2,
+  context: 64,
+  vocabulary: 256,
+};
+const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
+/** Half the sum of |p − q| over the vocabulary, the most over all positions. */
+const MXFP4_TOLERANCE = 0.02;
+const F32_TOLERANCE = 0.002;
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-edge-judge-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Weights so large that predictions are far from even. */
+function parameters(): Float32Array<ArrayBuffer> {
+  const table = parameterTable(SHAPE);
+  const values = initialParameters(table, 5, 0, table.length);
+  for (const { offset, length, decays } of table.tensors) {
+    if (!decays) continue;
+    for (let i = offset; i < offset + length; i++) values[i] *= 6;
+  }
+  return values;
+}
+
+function ggufOf(values: Float32Array): Uint8Array<ArrayBuffer> {
+  const { pairs, parameters } = gpt2Gguf(SHAPE);
+  const { head, dataBytes } = writeGgufHead(
+    pairs,
+    parameters.map(({ tensor }) => tensor),
+  );
+  // 64 is a multiple of the alignment in f32, so nothing lies between the tensors.
+  const data = parameters.map(
+    (parameter) => new Uint8Array(ggufValues(parameter, values).buffer),
+  );
+  return concatenate(head.length + dataBytes, [head, ...data]);
+}
+
+function asGguf(input: Input): GgufInput {
+  if (input.container !== "gguf") throw new Error("Expected GGUF");
+  return input;
+}
+
+const quantize = (input: Input) =>
+  planQuantizeGguf(asGguf(input), {
+    scheme: { ...DEFAULT_SCHEME, ...PRESETS.ggml },
+    layout: "ggml",
+    selection: { include: [], exclude: [] },
+  });
+const dequantize = (input: Input) => planDequantizeGguf(asGguf(input), "F32");
+
+/** The flat vector of an f32 GGUF. */
+async function valuesOf(file: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
+  const table = parameterTable(SHAPE);
+  const values = new Float32Array(table.length);
+  const { headBytes } = await readInput(sourceOf(file), file.length);
+  const data = new Float32Array(file.slice(headBytes).buffer);
+  let position = 0;
+  for (const { parameter, transposed } of gpt2Gguf(SHAPE).parameters) {
+    const [rows, columns] = parameter.shape;
+    for (let i = 0; i < parameter.length; i++) {
+      const target = transposed
+        ? (i % rows!) * columns! + Math.floor(i / rows!)
+        : i;
+      values[parameter.offset + target] = data[position++]!;
+    }
+  }
+  return values;
+}
+
+/** Our next-token distributions, position by position. */
+function ours(values: Float32Array): Float64Array[] {
+  const flat = arena.scope(() =>
+    logits(SHAPE, "f32", arena.copyIn(values), TOKENS, 1),
+  );
+  return Array.from(TOKENS, (_, row) => {
+    const own = flat.subarray(row * 256, (row + 1) * 256);
+    const top = Math.max(...own);
+    const powers = Float64Array.from(own, (x) => Math.exp(x - top));
+    const sum = powers.reduce((all, x) => all + x, 0);
+    return powers.map((x) => x / sum);
+  });
+}
+
+/** The part of node-llama-cpp that is used. */
+type Llama = {
+  loadModel(options: object): Promise<{
+    createContext(options: object): Promise<{
+      getSequence(): {
+        controlledEvaluate(
+          input: [number, object][],
+        ): Promise<
+          ({ next: { probabilities?: Map<number, number> } } | undefined)[]
+        >;
+      };
+    }>;
+    dispose(): Promise<void>;
+  }>;
+  dispose(): Promise<void>;
+};
+
+async function theirs(file: Uint8Array, name: string): Promise<Float64Array[]> {
+  const path = join(folder, name);
+  writeFileSync(path, file);
+  const { getLlama } = (await import(
+    join(judge("node-llama-cpp"), "dist/index.js")
+  )) as { getLlama(options: object): Promise<Llama> };
+  const llama = await getLlama({
+    gpu: false,
+    build: "never",
+    skipDownload: true,
+    logLevel: "error",
+    maxThreads: 1,
+  });
+  try {
+    const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
+    const context = await model.createContext({ contextSize: SHAPE.context });
+    const results = await context
+      .getSequence()
+      .controlledEvaluate(
+        Array.from(TOKENS, (token) => [
+          token,
+          { generateNext: { probabilities: true } },
+        ]),
+      );
+    await model.dispose();
+    return results.map((result) =>
+      Float64Array.from(
+        { length: 256 },
+        (_, token) => result!.next.probabilities!.get(token) ?? 0,
+      ),
+    );
+  } finally {
+    await llama.dispose();
+  }
+}
+
+function distance(
+  a: readonly Float64Array[],
+  b: readonly Float64Array[],
+): number {
+  const each = a.map(
+    (p, row) => p.reduce((sum, x, i) => sum + Math.abs(x - b[row]![i]!), 0) / 2,
+  );
+  return Math.max(...each);
+}
+
+describe.skipIf(process.arch !== "x64" || process.platform !== "linux")(
+  "llama.cpp",
+  () => {
+    test("reads our MXFP4 GGUF with the values that we decode", async () => {
+      const original = parameters();
+      const plain = ggufOf(original);
+      const quantized = await convert(plain, quantize);
+      const input = asGguf(
+        await readInput(sourceOf(quantized), quantized.length),
+      );
+      const types = new Map(
+        input.gguf.tensors.map(({ name, type }) => [name, type]),
+      );
+      expect(types.get("token_embd.weight")).toBe(GGML_TYPE.MXFP4);
+      expect(types.get("blk.1.ffn_down.weight")).toBe(GGML_TYPE.MXFP4);
+      expect(types.get("position_embd.weight")).toBe(GGML_TYPE.F32);
+      expect(types.get("blk.0.attn_norm.weight")).toBe(GGML_TYPE.F32);
+      const decoded = await convert(quantized, dequantize);
+      const expected = ours(await valuesOf(decoded));
+      expect(await valuesOf(plain)).toEqual(original);
+
+      const control = distance(await theirs(decoded, "f32.gguf"), expected);
+      const judged = distance(await theirs(quantized, "mxfp4.gguf"), expected);
+      const apart = distance(ours(original), expected);
+      console.log(
+        `total variation: f32 ${control.toFixed(5)}, MXFP4 ${judged.toFixed(5)}; of the weights before ${apart.toFixed(5)}`,
+      );
+      expect(control).toBeLessThan(F32_TOLERANCE);
+      expect(judged).toBeLessThan(MXFP4_TOLERANCE);
+      // Values decoded wrongly would be off by at least what quantizing does to them.
+      expect(apart).toBeGreaterThan(5 * MXFP4_TOLERANCE);
+    });
+  },
+);
