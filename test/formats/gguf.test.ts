@@ -1,0 +1,277 @@
+/** GGUF in and out: what is quantized, what is left, and where everything lies. */
+import "../support/kernels.ts";
+import { expect, test } from "vitest";
+import {
+  planDequantizeGguf,
+  planQuantizeGguf,
+} from "../../src/formats/gguf-file.ts";
+import {
+  encodePair,
+  type GgufTensor,
+  paddingAfter,
+  tensorBytes,
+  writeGgufHead,
+} from "../../src/formats/gguf.ts";
+import {
+  type GgufInput,
+  type Input,
+  readInput,
+} from "../../src/formats/input.ts";
+import { concatenate } from "../../src/formats/safetensors.ts";
+import { DEFAULT_SCHEME, type Scheme } from "../../src/formats/scheme.ts";
+import type { Selection } from "../../src/formats/selection.ts";
+import { sourceOf } from "../../src/formats/source.ts";
+import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
+import { convert } from "../support/files.ts";
+import { normals } from "../support/random.ts";
+
+type Tensor = GgufTensor & { bytes: Uint8Array };
+
+const F32 = 0;
+const F16 = 1;
+const Q8_0 = 8;
+const BF16 = 30;
+const MXFP4 = 39;
+
+const tensor = (
+  name: string,
+  dimensions: number[],
+  type: number,
+  bytes: ArrayBufferView,
+): Tensor => ({
+  name,
+  dimensions,
+  type,
+  bytes: new Uint8Array(
+    bytes.buffer as ArrayBuffer,
+    bytes.byteOffset,
+    bytes.byteLength,
+  ),
+});
+
+const WEIGHTS = normals(3 * 64, 1);
+/** Multiples of 1/8 below 2, which f16 and bf16 hold. */
+const COARSE = WEIGHTS.map((x) =>
+  Math.max(-1.875, Math.min(1.875, Math.round(x * 8) / 8)),
+);
+const AS_BF16 = Uint16Array.from(
+  COARSE,
+  (x) => new Uint32Array(Float32Array.of(x).buffer)[0]! >>> 16,
+);
+
+const TENSORS: Tensor[] = [
+  tensor("token_embd.weight", [64, 3], F32, WEIGHTS),
+  tensor("position_embd.weight", [64, 3], F32, WEIGHTS),
+  tensor("blk.0.attn_norm.weight", [33], F32, normals(33, 2)),
+  tensor("blk.0.attn_qkv.weight", [64, 3], F16, new Float16Array(COARSE)),
+  tensor("blk.0.attn_qkv.bias", [3], F32, normals(3, 3)),
+  tensor("blk.0.ffn_up.weight", [64, 3], BF16, AS_BF16),
+  tensor("blk.0.ffn_odd.weight", [48, 2], F32, normals(96, 4)),
+  tensor("blk.0.ffn_down.weight", [32, 2], Q8_0, new Uint8Array(68).fill(3)),
+];
+
+const PAIRS = new Map(
+  Object.entries({
+    "general.architecture": { string: "gpt2" },
+    "general.file_type": { uint32: 0 },
+    "tokenizer.ggml.tokens": { strings: ["a", "ü", ""] },
+    "tokenizer.ggml.token_type": { int32s: [1, 1, -1] },
+    "gpt2.attention.layer_norm_epsilon": { float32: 1e-5 },
+  }).map(([key, value]) => [key, encodePair(key, value)]),
+);
+
+function fileOf(
+  tensors: readonly Tensor[],
+  alignment = 32,
+  pairs = PAIRS,
+): Uint8Array<ArrayBuffer> {
+  const { head, dataBytes } = writeGgufHead(pairs, tensors, alignment);
+  const parts = tensors.flatMap(({ bytes }) => [
+    bytes,
+    new Uint8Array(paddingAfter(bytes.length, alignment)),
+  ]);
+  return concatenate(head.length + dataBytes, [head, ...parts]);
+}
+
+async function read(file: Uint8Array): Promise<GgufInput> {
+  const input = await readInput(sourceOf(file), file.length);
+  if (input.container !== "gguf") throw new Error("Expected GGUF");
+  return input;
+}
+
+/** Each tensor's bytes, found by adding up as llama.cpp does. */
+async function tensorsOf(file: Uint8Array): Promise<Map<string, Tensor>> {
+  const { gguf, headBytes } = await read(file);
+  let at = headBytes;
+  return new Map(
+    gguf.tensors.map((each) => {
+      const bytes = file.subarray(at, at + tensorBytes(each));
+      at += bytes.length + paddingAfter(bytes.length, gguf.alignment);
+      return [each.name, { ...each, bytes }];
+    }),
+  );
+}
+
+const quantize = (
+  file: Uint8Array,
+  scheme: Partial<Scheme> = {},
+  selection: Partial<Selection> = {},
+) =>
+  convert(file, (input: Input) =>
+    planQuantizeGguf(input as GgufInput, {
+      scheme: { ...DEFAULT_SCHEME, ...scheme },
+      layout: "ggml",
+      selection: { include: [], exclude: [], ...selection },
+    }),
+  );
+const dequantize = (file: Uint8Array, dtype: "F32" | "BF16" | "F16") =>
+  convert(file, (input: Input) =>
+    planDequantizeGguf(input as GgufInput, dtype),
+  );
+
+/** Values of 17-byte blocks by ggml's definition. */
+function decode(bytes: Uint8Array): number[] {
+  const doubled = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+  return Array.from({ length: (bytes.length / 17) * 32 }, (_, i) => {
+    const block = Math.floor(i / 32) * 17;
+    const j = i % 32;
+    const byte = bytes[block + 1 + (j % 16)]!;
+    return (
+      doubled[j < 16 ? byte & 15 : byte >> 4]! * 2 ** (bytes[block]! - 128)
+    );
+  });
+}
+
+test("matrices of floats become MXFP4; norms, positions, biases, ragged rows and other types stay", async () => {
+  const quantized = await tensorsOf(await quantize(fileOf(TENSORS)));
+  expect([...quantized.keys()]).toEqual(TENSORS.map(({ name }) => name));
+  expect([...quantized.values()].map(({ type }) => type)).toEqual([
+    MXFP4,
+    F32,
+    F32,
+    MXFP4,
+    F32,
+    MXFP4,
+    F32,
+    Q8_0,
+  ]);
+  for (const { name, type, bytes } of TENSORS) {
+    if (quantized.get(name)!.type === type)
+      expect(quantized.get(name)!.bytes).toEqual(bytes);
+  }
+  const twin = (values: Float32Array) => [
+    ...dequantizeMxfp4(quantizeMxfp4(values, { ties: "even" }, "floor", 1), 1),
+  ];
+  // ggml's table has no −0, so signs of zeros do not count.
+  const values = (name: string) =>
+    decode(quantized.get(name)!.bytes).map((x) => x + 0);
+  expect(values("token_embd.weight")).toEqual(twin(WEIGHTS).map((x) => x + 0));
+  expect(values("blk.0.attn_qkv.weight")).toEqual(
+    twin(COARSE).map((x) => x + 0),
+  );
+  expect(values("blk.0.ffn_up.weight")).toEqual(twin(COARSE).map((x) => x + 0));
+});
+
+test.each(["F32", "BF16", "F16"] as const)(
+  "decoded to %s, the values are those of the blocks",
+  async (dtype) => {
+    const quantized = await quantize(fileOf(TENSORS));
+    const packed = await tensorsOf(quantized);
+    const decoded = await tensorsOf(await dequantize(quantized, dtype));
+    for (const [name, { type, bytes }] of packed) {
+      if (type !== MXFP4) {
+        expect(decoded.get(name)).toEqual(packed.get(name));
+        continue;
+      }
+      const { buffer } = decoded.get(name)!.bytes.slice();
+      const values =
+        dtype === "F32"
+          ? [...new Float32Array(buffer)]
+          : dtype === "F16"
+            ? [...new Float16Array(buffer)]
+            : Array.from(
+                new Uint16Array(buffer),
+                (bits) =>
+                  new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!,
+              );
+      expect(values.map((x) => x + 0)).toEqual(decode(bytes).map((x) => x + 0));
+    }
+  },
+);
+
+test("key-values stay byte for byte, the file's type is told, and every choice recorded", async () => {
+  const { gguf } = await read(
+    await quantize(fileOf(TENSORS), {
+      rounding: "stochastic",
+      scale: "rceil",
+      seed: 7,
+    }),
+  );
+  for (const [key, bytes] of PAIRS) {
+    if (key !== "general.file_type") expect(gguf.pairs.get(key)).toEqual(bytes);
+  }
+  expect(gguf.pairs.get("general.file_type")).toEqual(
+    encodePair("general.file_type", { uint32: 38 }),
+  );
+  expect(gguf.pairs.get("general.quantization_version")).toEqual(
+    encodePair("general.quantization_version", { uint32: 2 }),
+  );
+  expect(gguf.strings.get("mxfp4.rounding")).toBe("stochastic");
+  expect(gguf.strings.get("mxfp4.seed")).toBe("7");
+  const back = await read(
+    await dequantize(await quantize(fileOf(TENSORS)), "F32"),
+  );
+  expect(
+    [...back.gguf.strings.keys()].filter((key) => key.startsWith("mxfp4.")),
+  ).toEqual([]);
+  expect(back.gguf.pairs.get("general.file_type")).toEqual(
+    encodePair("general.file_type", { uint32: 0 }),
+  );
+});
+
+test("include names what is quantized, exclude what is not", async () => {
+  const types = async (selection: Partial<Selection>) =>
+    [
+      ...(
+        await tensorsOf(await quantize(fileOf(TENSORS), {}, selection))
+      ).values(),
+    ]
+      .filter(({ type }) => type === MXFP4)
+      .map(({ name }) => name);
+  expect(await types({ include: ["position*"] })).toEqual([
+    "position_embd.weight",
+  ]);
+  expect(await types({ exclude: ["token*"] })).toEqual([
+    "blk.0.attn_qkv.weight",
+    "blk.0.ffn_up.weight",
+  ]);
+});
+
+test("another alignment is kept, and padding behind the last tensor may be missing", async () => {
+  const pairs = new Map([
+    ...PAIRS,
+    ["general.alignment", encodePair("general.alignment", { uint32: 64 })],
+  ]);
+  const file = fileOf(TENSORS, 64, pairs);
+  const cut = file.subarray(0, file.length - paddingAfter(68, 64));
+  expect(cut.length).toBeLessThan(file.length);
+  const [whole, short] = [await quantize(file), await quantize(cut)];
+  expect(short).toEqual(whole);
+  expect((await read(whole)).gguf.alignment).toBe(64);
+  expect((await tensorsOf(whole)).get("blk.0.ffn_down.weight")!.bytes).toEqual(
+    TENSORS.at(-1)!.bytes,
+  );
+});
+
+test("a vocabulary of many tokens is carried over", async () => {
+  const strings = Array.from({ length: 50_000 }, (_, i) => `token ${i}`);
+  const pairs = new Map([
+    ...PAIRS,
+    ["tokens", encodePair("tokens", { strings })],
+  ]);
+  const { gguf } = await read(await quantize(fileOf(TENSORS, 32, pairs)));
+  const tokens = gguf.pairs.get("tokens")!;
+  const expected = pairs.get("tokens")!;
+  expect(tokens.length).toBe(expected.length);
+  expect(tokens.findIndex((byte, i) => byte !== expected[i])).toBe(-1);
+});
