@@ -6,6 +6,7 @@ loadKernels(kernelModule);
 
 export { Run } from "./objects/run.ts";
 export { ParameterShard } from "./objects/parameter-shard.ts";
+export { Job } from "./objects/job.ts";
 export { Directory } from "./objects/directory.ts";
 export { Trainer } from "./hosted/trainer-object.ts";
 

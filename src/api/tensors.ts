@@ -81,3 +81,49 @@ export type Analysis = {
   /** How a scheme is recommended. */
   rule: string;
 };
+
+/** What makes a file of another one. */
+export type FileOperation =
+  | { operation: "quantize"; options?: QuantizeOptions | undefined }
+  | { operation: "dequantize"; options?: DequantizeOptions | undefined }
+  | { operation: "hadamard"; options?: HadamardOptions | undefined };
+
+/** A file in the bucket. */
+export type StoredFile = {
+  name: string;
+  bytes: number;
+  /** Lower-case hexadecimal SHA-256. */
+  digest: string;
+};
+
+/** What `POST /v1/jobs` takes: an operation on a stored file. */
+export type JobRequest = FileOperation & {
+  /** Name of a file. */
+  source: string;
+  /** Name of the file that it shall become; unless told, the job's id and the source's extension. */
+  result?: string | undefined;
+  /** A key of the caller's choice, so that repeating the request creates one job: its id. */
+  clientKey?: string | undefined;
+};
+
+export type JobState = "running" | "finished" | "failed";
+
+export type JobStatus = {
+  job: string;
+  state: JobState;
+  source: string;
+  result: string;
+  operation: FileOperation["operation"];
+  /** Of the source, read so far and in all. */
+  inputBytes: number;
+  totalInputBytes: number;
+  /** Of the result; the total is known once the job has read the source's head. */
+  outputBytes: number;
+  totalOutputBytes: number | null;
+  createdMs: number;
+  endedMs: number | null;
+  /** Why it failed. */
+  error: { code: string; detail: string } | null;
+  /** The latest lines. */
+  log: { timeMs: number; text: string }[];
+};

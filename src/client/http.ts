@@ -24,6 +24,8 @@ export type RequestOptions = {
   headers?: Record<string, string>;
   /** Of one attempt, until the answer begins; none when 0. */
   timeoutMs?: number;
+  /** The body is a stream, which cannot be sent again. */
+  isOnce?: boolean;
 };
 
 const PATIENCE_MS = 60_000;
@@ -57,7 +59,8 @@ export class Http {
       if (outcome instanceof Response) return outcome;
       signal?.throwIfAborted();
       const waitMs = pauseMs(attempt);
-      if (!outcome.isRetryable || Date.now() + waitMs > endMs) {
+      const isLast = options.isOnce || Date.now() + waitMs > endMs;
+      if (!outcome.isRetryable || isLast) {
         throw outcome.error;
       }
       await pause(waitMs, signal);
@@ -108,7 +111,7 @@ export class Http {
   async #fetch(
     method: string,
     path: string,
-    { body, headers = {}, timeoutMs = TIMEOUT_MS }: RequestOptions,
+    { body, headers = {}, timeoutMs = TIMEOUT_MS, isOnce }: RequestOptions,
   ): Promise<Response> {
     const { baseUrl, fetcher, token, signal } = this.#options;
     const init: RequestInit = {
@@ -117,6 +120,8 @@ export class Http {
         ? { ...headers, Authorization: `Bearer ${token}` }
         : headers,
       ...(body === undefined ? {} : { body }),
+      // The fetch standard asks for it where the body is a stream.
+      ...(isOnce ? { duplex: "half" } : {}),
     };
     const send = (ends: AbortSignal | undefined): Promise<Response> => {
       const full = { ...init, ...(ends ? { signal: ends } : {}) };

@@ -10,6 +10,7 @@ export type Env = {
   PARAMETER_SHARD: DurableObjectNamespace;
   DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
+  JOB: DurableObjectNamespace;
   API: Fetcher;
 };
 

@@ -5,7 +5,10 @@ import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 
-export const PROBLEMS: Record<ErrorCode, readonly [ContentfulStatusCode, string]> = {
+export const PROBLEMS: Record<
+  ErrorCode,
+  readonly [ContentfulStatusCode, string]
+> = {
   malformed_body: [400, "The body cannot be read"],
   malformed_json: [400, "The body is not JSON"],
   malformed_frame: [400, "The body is not a frame"],
@@ -16,12 +19,17 @@ export const PROBLEMS: Record<ErrorCode, readonly [ContentfulStatusCode, string]
   run_not_found: [404, "No such run"],
   shard_not_found: [404, "No such shard"],
   dataset_not_found: [404, "No such dataset"],
+  file_not_found: [404, "No such file"],
+  job_not_found: [404, "No such job"],
   method_not_allowed: [405, "The route has other methods"],
   different_bytes: [409, "Other bytes are already there"],
   different_completion: [409, "Other values are already there"],
   future_step: [409, "The run has not reached this step"],
   dataset_differs: [409, "The dataset has other content"],
   dataset_in_use: [409, "A run uses the dataset"],
+  file_exists: [409, "A file has this name"],
+  file_changed: [409, "The file has other content"],
+  job_differs: [409, "The job has another request"],
   run_active: [409, "The run has not ended"],
   wrong_state: [409, "The run's state does not allow it"],
   fingerprint_differs: [409, "The trainer computes differently"],

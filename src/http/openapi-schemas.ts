@@ -1,7 +1,7 @@
 /** The JSON that answers bear, as schemas that are the types of api/types.ts to the compiler. */
 import { z } from "zod";
 import { RECIPES } from "../api/recipe.ts";
-import type { Analysis } from "../api/tensors.ts";
+import type { Analysis, JobStatus, StoredFile } from "../api/tensors.ts";
 import {
   type CompletionResponse,
   type Dataset,
@@ -152,6 +152,31 @@ const analysis = z.strictObject({
   rule: z.string().describe("How a scheme is recommended"),
 });
 
+const storedFile = z.strictObject({
+  name: z.string(),
+  bytes: whole,
+  digest: z.string().describe("SHA-256 in hexadecimal"),
+});
+
+const jobStatus = z.strictObject({
+  job: z.string(),
+  state: z.enum(["running", "finished", "failed"]),
+  source: z.string(),
+  result: z.string().describe("Name of the file that it becomes"),
+  operation: z.enum(["quantize", "dequantize", "hadamard"]),
+  inputBytes: whole.describe("Of the source, read so far"),
+  totalInputBytes: whole,
+  outputBytes: whole.describe("Of the result, so far"),
+  totalOutputBytes: whole.nullable(),
+  createdMs: time,
+  endedMs: time.nullable(),
+  error: z
+    .strictObject({ code: z.string(), detail: z.string() })
+    .nullable()
+    .describe("Why it failed"),
+  log: z.array(z.strictObject({ timeMs: time, text: z.string() })),
+});
+
 const problem = z
   .object({
     type: z.string().describe("urn:mxfp4-edge:problem:<code>"),
@@ -177,6 +202,8 @@ export const ANSWER_SCHEMAS = {
   PushResponse: z.strictObject({ duplicate: z.boolean() }),
   StepMetrics: stepMetrics,
   Analysis: analysis,
+  StoredFile: storedFile,
+  JobStatus: jobStatus,
 } as const;
 
 // What the code answers and what is described are the same types.
@@ -191,3 +218,5 @@ true satisfies Same<z.output<typeof stepMetrics>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponse>, TrainersResponse>;
 true satisfies Same<z.output<typeof analysis>, Analysis>;
 ({}) as FileAnalysis satisfies Analysis;
+true satisfies Same<z.output<typeof storedFile>, StoredFile>;
+true satisfies Same<z.output<typeof jobStatus>, JobStatus>;

@@ -124,7 +124,7 @@ const values = Float32Array.from({ length: 64 }, (_, i) => (i - 32) / 16);
 const bytes = new Uint8Array(values.buffer);
 
 /** Two tensors of which one is quantized by the example's patterns. */
-const checkpoint = safetensors(
+export const exampleCheckpoint = safetensors(
   { name: "layer.weight", dtype: "F32", shape: [2, 32], bytes },
   { name: "layer.bias", dtype: "F32", shape: [32], bytes: bytes.slice(0, 128) },
 );
@@ -172,7 +172,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
         query: { include: "*.weight" },
-        body: checkpoint,
+        body: exampleCheckpoint,
       },
       raw: {
         summary: "64 raw f32, as one tensor `x`",
@@ -191,7 +191,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
           layout: "compressed-tensors",
           exclude: "*.bias",
         },
-        body: checkpoint,
+        body: exampleCheckpoint,
       },
     },
   },
@@ -237,11 +237,11 @@ export const TENSOR_OPERATIONS: Operation[] = [
     },
     errors,
     examples: {
-      one: { summary: "The default scheme", body: checkpoint },
+      one: { summary: "The default scheme", body: exampleCheckpoint },
       compare: {
         summary: "Three named schemes and one of the caller's own",
         query: { compare: "ocp,gpt-oss,paper,rounding=stochastic;hadamard=32" },
-        body: checkpoint,
+        body: exampleCheckpoint,
       },
     },
   },
@@ -275,7 +275,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
       forward: {
         summary: "Segments of 32",
         query: { hadamard: 32, seed: 1 },
-        body: checkpoint,
+        body: exampleCheckpoint,
       },
       inverse: {
         summary: "And back",

@@ -4,6 +4,8 @@
  */
 import { z } from "zod";
 import { runRequestSchema } from "../training/config.ts";
+import { jobRequestSchema } from "./job-routes.ts";
+import { FILE_OPERATIONS, JOB_OPERATIONS } from "./openapi-jobs.ts";
 import {
   describeOperation,
   type Operation,
@@ -26,6 +28,7 @@ const REQUEST_SCHEMAS = {
   TrainersRequest: trainersSchema,
   LeaseRequest: leaseSchema,
   Completion: completionSchema,
+  JobRequest: jobRequestSchema,
 };
 
 const number = { type: "integer", minimum: 0, maximum: 2 ** 32 - 1 };
@@ -33,6 +36,12 @@ const name = { type: "string", pattern: "^[A-Za-z0-9._-]{1,64}$" };
 
 const PATH_PARAMETERS: PathParameters = {
   name: { description: "Of a dataset", schema: name, example: "example" },
+  file: {
+    description: "Its name",
+    schema: name,
+    example: "example.safetensors",
+  },
+  job: { description: "Its id", schema: name, example: "example" },
   run: {
     description: "Its id",
     schema: { type: "string" },
@@ -73,6 +82,8 @@ export const OPERATIONS: readonly Operation[] = [
   HEALTH,
   DESCRIPTION,
   ...TENSOR_OPERATIONS,
+  ...FILE_OPERATIONS,
+  ...JOB_OPERATIONS,
   ...DATASET_OPERATIONS,
   ...RUN_OPERATIONS,
 ];

@@ -13,6 +13,16 @@ export function datasetName(value: string): string {
   return matching(value, NAME_PATTERN, "invalid_name", "dataset name");
 }
 
+/** Files and jobs have names as datasets have. */
+export function fileName(value: string): string {
+  return matching(value, NAME_PATTERN, "invalid_name", "file name");
+}
+
+/** What cannot be a job's id is that of a job that does not exist. */
+export function jobName(value: string): string {
+  return matching(value, NAME_PATTERN, "job_not_found", "job id");
+}
+
 /** A whole number below 2^32. */
 export function pathNumber(name: string, value: string): number {
   const number = Number(value);

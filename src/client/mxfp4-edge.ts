@@ -1,0 +1,144 @@
+/**
+ * The whole API from the caller's side, and the entry `mxfp4-edge/client`:
+ *
+ *   const edge = new Mxfp4Edge({ baseUrl: "http://127.0.0.1:8787" });
+ *   const answer = await edge.quantize(await openAsBlob("model.safetensors"), { layout: "gpt-oss" });
+ *   await writeFile("model-mxfp4.safetensors", answer.body);
+ *
+ * A refusal throws an `AppError`, with the code that the server gave. What fails for a reason that may
+ * pass is tried again.
+ */
+import type {
+  Analysis,
+  AnalyzeOptions,
+  DequantizeOptions,
+  GemmOptions,
+  HadamardOptions,
+  JobRequest,
+  JobStatus,
+  QuantizeOptions,
+  StoredFile,
+} from "../api/tensors.ts";
+import { Client } from "./client.ts";
+import { type ClientOptions, Http } from "./http.ts";
+import { pause, pauseMs } from "./retry.ts";
+import { sendBody, type TensorBody } from "./tensor-body.ts";
+import { toQuery } from "./tensor-query.ts";
+
+export { AppError, type ErrorCode } from "../api/errors.ts";
+export type * from "../api/tensors.ts";
+export type * from "../api/types.ts";
+export type { ClientOptions, TensorBody };
+
+export class Mxfp4Edge extends Client {
+  readonly #http: Http;
+
+  constructor(options: ClientOptions) {
+    super(options);
+    this.#http = new Http(options);
+  }
+
+  /** The file with its float tensors in MXFP4. Content-Length is known before the first byte. */
+  quantize(body: TensorBody, options: QuantizeOptions = {}): Promise<Response> {
+    return this.#send("/v1/quantize", body, options);
+  }
+
+  /** The file with its MXFP4 tensors as floats. */
+  dequantize(
+    body: TensorBody,
+    options: DequantizeOptions = {},
+  ): Promise<Response> {
+    return this.#send("/v1/dequantize", body, options);
+  }
+
+  /** What quantizing would do to each tensor, by one scheme or several. */
+  async analyze(
+    body: TensorBody,
+    options: AnalyzeOptions = {},
+  ): Promise<Analysis> {
+    const response = await this.#send("/v1/analyze", body, options);
+    return response.json<Analysis>();
+  }
+
+  /** The file with its float tensors rotated. */
+  hadamard(body: TensorBody, options: HadamardOptions = {}): Promise<Response> {
+    return this.#send("/v1/hadamard", body, options);
+  }
+
+  /** A file of `c` = a · bᵀ, from one of `a` and `b`. */
+  gemm(body: TensorBody, options: GemmOptions = {}): Promise<Response> {
+    return this.#send("/v1/gemm", body, options);
+  }
+
+  /** Store a file for jobs, in place of one that has the name. */
+  async putFile(name: string, body: TensorBody): Promise<StoredFile> {
+    const path = filePath(name);
+    const response = await this.#http.request("PUT", path, sendBody(body));
+    return response.json<StoredFile>();
+  }
+
+  /** A stored file, or its bytes from `start` to before `end`. */
+  file(
+    name: string,
+    range?: { start: number; end: number },
+  ): Promise<Response> {
+    const headers: Record<string, string> = range
+      ? { Range: `bytes=${range.start}-${range.end - 1}` }
+      : {};
+    return this.#http.request("GET", filePath(name), { headers, timeoutMs: 0 });
+  }
+
+  async removeFile(name: string): Promise<void> {
+    await this.#http.request("DELETE", filePath(name));
+  }
+
+  /** Begin a conversion of a stored file. It gets its key here, so that a repeat is the same job. */
+  createJob(request: JobRequest): Promise<JobStatus> {
+    const clientKey = request.clientKey ?? `job-${crypto.randomUUID()}`;
+    return this.#http.json("POST", "/v1/jobs", { ...request, clientKey });
+  }
+
+  job(job: string): Promise<JobStatus> {
+    return this.#http.json("GET", jobPath(job));
+  }
+
+  /** The job once it no longer runs; `onProgress` is told of it on the way. */
+  async finishedJob(
+    job: string,
+    onProgress: (status: JobStatus) => void = () => {},
+  ): Promise<JobStatus> {
+    for (let attempt = 0; ; attempt++) {
+      const status = await this.job(job);
+      onProgress(status);
+      if (status.state !== "running") return status;
+      await pause(pauseMs(attempt), this.#http.signal);
+      this.#http.signal?.throwIfAborted();
+    }
+  }
+
+  /** Cancel a job that runs, and forget it. */
+  async removeJob(job: string): Promise<void> {
+    await this.#http.request("DELETE", jobPath(job));
+  }
+
+  health(): Promise<{ status: "ok" }> {
+    return this.#http.json("GET", "/healthz");
+  }
+
+  /** The API's OpenAPI document. */
+  description(): Promise<Record<string, unknown>> {
+    return this.#http.json("GET", "/openapi.json");
+  }
+
+  #send(path: string, body: TensorBody, options: object): Promise<Response> {
+    return this.#http.request("POST", path + toQuery(options), sendBody(body));
+  }
+}
+
+function filePath(name: string): string {
+  return `/v1/files/${encodeURIComponent(name)}`;
+}
+
+function jobPath(job: string): string {
+  return `/v1/jobs/${encodeURIComponent(job)}`;
+}

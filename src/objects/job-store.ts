@@ -1,0 +1,139 @@
+/** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
+import type { JobRequest, JobState } from "../api/tensors.ts";
+import type { SavedConversion } from "../formats/conversion.ts";
+import type { PinnedFile } from "./file-source.ts";
+
+/** A row may not be larger than 2 MB. */
+const ROW_BYTES = 1024 * 1024;
+const MAX_LOG_LINES = 100;
+
+export type StoredJob = {
+  job: string;
+  request: JobRequest;
+  file: PinnedFile;
+  result: string;
+  state: JobState;
+  /** The upload that is under way. */
+  uploadId: string | null;
+  parts: R2UploadedPart[];
+  /** In a row, for reasons that may pass. */
+  failures: number;
+  /** All parts are uploaded, and are being put together. */
+  isCompleting: boolean;
+  inputBytes: number;
+  outputBytes: number;
+  totalOutputBytes: number | null;
+  createdMs: number;
+  endedMs: number | null;
+  error: { code: string; detail: string } | null;
+};
+
+/** The owner of bytes that no part has yet; holds are counted from 0. */
+const TAIL = -1;
+
+/** Where the work stands between two alarms. */
+export type Position = { saved: SavedConversion; tail: Uint8Array };
+
+export class JobStore {
+  readonly #storage: DurableObjectStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+  }
+
+  /** Asking for a job that is not there leaves nothing behind, so only this makes tables. */
+  create(): void {
+    this.#storage.sql.exec(`
+      CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 0), job TEXT, position TEXT);
+      CREATE TABLE bytes (owner INTEGER, row INTEGER, value BLOB, PRIMARY KEY (owner, row));
+      CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
+    `);
+  }
+
+  load(): StoredJob | undefined {
+    const [table] = this.#storage.sql.exec(
+      "SELECT name FROM sqlite_master WHERE name = 'job'",
+    );
+    if (!table) return undefined;
+    const [row] = this.#storage.sql.exec<{ job: string }>(
+      "SELECT job FROM job",
+    );
+    return row && (JSON.parse(row.job) as StoredJob);
+  }
+
+  /** Write what the job is and, at once, where it stands if that is told. */
+  save(job: StoredJob, position?: Position): void {
+    const { sql } = this.#storage;
+    this.#storage.transactionSync(() => {
+      sql.exec(
+        "INSERT INTO job VALUES (0, ?, NULL) ON CONFLICT DO UPDATE SET job = excluded.job",
+        JSON.stringify(job),
+      );
+      if (!position) return;
+      const { held, ...rest } = position.saved;
+      sql.exec("DELETE FROM bytes");
+      this.#writeBytes(TAIL, position.tail);
+      for (const { hold, bytes } of held) this.#writeBytes(hold, bytes);
+      const holds = held.map(({ hold }) => hold);
+      sql.exec("UPDATE job SET position = ?", JSON.stringify({ rest, holds }));
+    });
+  }
+
+  position(): Position | undefined {
+    const [row] = this.#storage.sql.exec<{ position: string | null }>(
+      "SELECT position FROM job",
+    );
+    if (!row?.position) return undefined;
+    const { rest, holds } = JSON.parse(row.position) as {
+      rest: Omit<SavedConversion, "held">;
+      holds: number[];
+    };
+    const held = holds.map((hold) => ({ hold, bytes: this.#readBytes(hold) }));
+    return { saved: { ...rest, held }, tail: this.#readBytes(TAIL) };
+  }
+
+  log(text: string): void {
+    const { sql } = this.#storage;
+    const time = Date.now();
+    sql.exec("INSERT INTO log (time_ms, text) VALUES (?, ?)", time, text);
+    sql.exec(
+      "DELETE FROM log WHERE id <= (SELECT MAX(id) FROM log) - ?",
+      MAX_LOG_LINES,
+    );
+  }
+
+  lines(): { timeMs: number; text: string }[] {
+    const rows = this.#storage.sql.exec<{ time_ms: number; text: string }>(
+      "SELECT time_ms, text FROM log ORDER BY id",
+    );
+    return Array.from(rows, ({ time_ms, text }) => ({ timeMs: time_ms, text }));
+  }
+
+  #writeBytes(owner: number, bytes: Uint8Array): void {
+    for (let row = 0; row * ROW_BYTES < bytes.length; row++) {
+      this.#storage.sql.exec(
+        "INSERT INTO bytes VALUES (?, ?, ?)",
+        owner,
+        row,
+        bytes.slice(row * ROW_BYTES, (row + 1) * ROW_BYTES),
+      );
+    }
+  }
+
+  #readBytes(owner: number): Uint8Array<ArrayBuffer> {
+    const rows = this.#storage.sql.exec<{ value: ArrayBuffer }>(
+      "SELECT value FROM bytes WHERE owner = ? ORDER BY row",
+      owner,
+    );
+    const parts = Array.from(rows, ({ value }) => new Uint8Array(value));
+    const whole = new Uint8Array(
+      parts.reduce((length, part) => length + part.length, 0),
+    );
+    let position = 0;
+    for (const part of parts) {
+      whole.set(part, position);
+      position += part.length;
+    }
+    return whole;
+  }
+}

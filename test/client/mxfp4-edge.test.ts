@@ -1,0 +1,171 @@
+/** The client against the description: one method an operation, which sends what is described. */
+import { expect, test } from "vitest";
+import { encodeFrame } from "../../src/api/frame.ts";
+import type { Dataset } from "../../src/api/types.ts";
+import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import { OPERATIONS } from "../../src/http/openapi.ts";
+
+const BYTES = new Uint8Array([1, 2, 3]);
+const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3 } as const;
+const dataset: Dataset = {
+  name: "d",
+  digest: "0",
+  tokens: 9,
+  tokenizer: "byte",
+  vocabulary: 256,
+};
+const raw = { dtype: "f32", shape: [1, 32] } as const;
+const scheme = {
+  rounding: "stochastic",
+  scale: "ceil",
+  prescale: 0.75,
+  minScale: 1,
+  hadamard: 64,
+  seed: 7,
+} as const;
+const selection = { include: ["a*"], exclude: ["b?"] };
+
+/** A call of each operation's method, with every option that it has. */
+const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
+  health: (edge) => edge.health(),
+  description: (edge) => edge.description(),
+  quantize: (edge) =>
+    edge.quantize(BYTES, {
+      ...scheme,
+      ...selection,
+      raw,
+      layout: "compressed-tensors",
+    }),
+  dequantize: (edge) => edge.dequantize(BYTES, { dtype: "bf16" }),
+  analyze: (edge) =>
+    edge.analyze(BYTES, {
+      ...scheme,
+      ...selection,
+      raw,
+      compare: ["ocp", "paper"],
+    }),
+  hadamard: (edge) =>
+    edge.hadamard(BYTES, {
+      direction: "inverse",
+      hadamard: 32,
+      seed: 1,
+      ...selection,
+      raw,
+    }),
+  gemm: (edge) => edge.gemm(BYTES, { recipe: "mxfp4-sr", seed: 1 }),
+  putFile: (edge) => edge.putFile("f", BYTES),
+  getFile: (edge) => edge.file("f", { start: 0, end: 8 }),
+  deleteFile: (edge) => edge.removeFile("f"),
+  createJob: (edge) => edge.createJob({ operation: "quantize", source: "f" }),
+  getJob: (edge) => edge.job("j"),
+  deleteJob: (edge) => edge.removeJob("j"),
+  putDataset: (edge) => edge.putDataset("d", BYTES),
+  getDataset: (edge) => edge.dataset("d"),
+  getTokens: (edge) => edge.run("r").tokens(dataset, 0, 4),
+  deleteDataset: (edge) => edge.removeDataset("d"),
+  createRun: (edge) => edge.createRun({ dataset: "d" }),
+  listRuns: (edge) => edge.runs(),
+  getRun: (edge) => edge.run("r").status(),
+  setRunState: (edge) => edge.run("r").setState("paused"),
+  deleteRun: (edge) => edge.run("r").remove(),
+  addTrainers: (edge) => edge.run("r").addTrainers(1),
+  takeLease: (edge) =>
+    edge.run("r").lease({ trainer: "t", bootId: "b", fingerprint: "f" }),
+  completeLease: (edge) =>
+    edge
+      .run("r")
+      .complete(lease, { trainer: "t", bootId: "b", lossSum: 1, tokens: 64 }),
+  pullParameters: (edge) => edge.run("r").pull(0, 1),
+  pushGradient: (edge) => edge.run("r").push(0, 1, 2, BYTES),
+  getMetrics: (edge) => edge.run("r").metrics(),
+  getEvents: (edge) => edge.run("r").events(5).next(),
+  getCheckpoint: (edge) => edge.run("r").checkpoint(),
+};
+
+/** Options that the client has no use for. */
+const UNUSED: Record<string, string[]> = {
+  getMetrics: ["format"],
+};
+
+test("every operation has a call below", () => {
+  expect(Object.keys(CALLS).toSorted()).toEqual(
+    OPERATIONS.map(({ id }) => id).toSorted(),
+  );
+});
+
+test.each(OPERATIONS)("$id sends what is described", async (operation) => {
+  const { id, method, path, parameters = [], answers } = operation;
+  const requests: { url: URL; init: RequestInit }[] = [];
+  const frame = await encodeFrame(
+    {
+      kind: "parameters",
+      dtype: "f32",
+      step: 1,
+      microbatch: 0,
+      start: 0,
+      length: 0,
+    },
+    new Uint8Array(0),
+  );
+  const edge = new Mxfp4Edge({
+    baseUrl: "http://test",
+    fetcher: {
+      fetch(url, init = {}) {
+        requests.push({ url: new URL(url), init });
+        if (id === "pullParameters")
+          return Promise.resolve(new Response(frame));
+        if (id === "getEvents")
+          return Promise.resolve(new Response(null, { status: 204 }));
+        const headers = { ETag: '"0"' };
+        return Promise.resolve(new Response("{}", { headers }));
+      },
+    },
+  });
+  await CALLS[id]!(edge);
+  expect(requests).toHaveLength(1);
+  const { url, init } = requests[0]!;
+  const headers = new Headers(init.headers);
+
+  expect(init.method).toBe(method.toUpperCase());
+  const pattern = path.replace(/\{\w+\}/g, "[^/]+");
+  expect(url.pathname).toMatch(new RegExp(`^${pattern}$`));
+  const used = parameters.filter(({ name }) => !UNUSED[id]?.includes(name));
+  const query = used.filter((each) => each.in === "query");
+  expect([...new Set(url.searchParams.keys())].toSorted()).toEqual(
+    query.map(({ name }) => name).toSorted(),
+  );
+  for (const { name, schema } of query) {
+    if (!("enum" in schema)) continue;
+    expect((schema.enum as unknown[]).map(String)).toContain(
+      url.searchParams.get(name),
+    );
+  }
+  for (const { name } of used.filter((each) => each.in === "header")) {
+    expect(headers.has(name), name).toBe(true);
+  }
+  expect(init.body !== undefined).toBe(operation.body !== undefined);
+  if (operation.body) {
+    expect(headers.get("Content-Type")).toBe(
+      operation.body.json ? "application/json" : "application/octet-stream",
+    );
+  }
+  expect(Object.keys(answers).length).toBeGreaterThan(0);
+});
+
+test("a stream is sent with its length, and never twice", async () => {
+  let sent = 0;
+  const edge = new Mxfp4Edge({
+    baseUrl: "http://test",
+    fetcher: {
+      async fetch(_url, init) {
+        sent++;
+        const bytes = await new Response(init!.body).arrayBuffer();
+        expect(bytes.byteLength).toBe(3);
+        return new Response("later", { status: 503 });
+      },
+    },
+  });
+  const stream = new Blob([BYTES]).stream();
+  await expect(edge.quantize({ stream, bytes: 3 })).rejects.toThrow("503");
+  expect(sent).toBe(1);
+});

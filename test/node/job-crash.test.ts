@@ -1,0 +1,103 @@
+/** A job whose process is killed again and again ends in the bytes of one that was left alone. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import { normals } from "../support/random.ts";
+
+const ROWS = 20 * 1024;
+const VALUES = normals(ROWS * 1024, 1);
+/** 80 MiB in and 80 MiB out: five alarms, ten parts. */
+const REQUEST: JobRequest = {
+  operation: "hadamard",
+  source: "weights.safetensors",
+  options: { hadamard: 128, seed: 3 },
+};
+
+let folder: string;
+let edge: Running;
+let client: Mxfp4Edge;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-job-test-"));
+  edge = await startEdge({ stateFolder: folder, quiet: true });
+  client = new Mxfp4Edge({ baseUrl: edge.url });
+  const header = JSON.stringify({
+    w: {
+      dtype: "F32",
+      shape: [ROWS, 1024],
+      data_offsets: [0, VALUES.byteLength],
+    },
+  });
+  const length = new BigUint64Array([BigInt(header.length)]);
+  await client.putFile(
+    REQUEST.source,
+    new Blob([length, header, VALUES as Float32Array<ArrayBuffer>]),
+  );
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function kill(): void {
+  for (const pid of readdirSync(join(folder, "pids"))) {
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // The note of one that was killed before stays for a moment.
+    }
+  }
+}
+
+async function digestOf({ state, result, error }: JobStatus): Promise<string> {
+  expect(error).toBeNull();
+  expect(state).toBe("finished");
+  const hash = createHash("sha256");
+  const { body } = await client.file(result);
+  for await (const chunk of body!) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+test("killed at every stretch, a job ends in the same bytes", async () => {
+  const calm = await client.createJob({ ...REQUEST, clientKey: "calm" });
+  const expected = await digestOf(await client.finishedJob(calm.job));
+
+  await client.createJob({ ...REQUEST, clientKey: "stormy" });
+  const seen = new Set<number>();
+  const status = await client.finishedJob("stormy", ({ state, inputBytes }) => {
+    if (state !== "running" || seen.has(inputBytes)) return;
+    seen.add(inputBytes);
+    kill();
+  });
+  expect(seen.size).toBeGreaterThan(2);
+  expect(await digestOf(status)).toBe(expected);
+  expect(status.log.some(({ text }) => text.startsWith("resumed"))).toBe(true);
+
+  // The same request again is the same job, and the file is there once.
+  const again = await client.createJob({ ...REQUEST, clientKey: "stormy" });
+  expect(again.state).toBe("finished");
+});
+
+test("a job that is cancelled while its process is killed leaves nothing of its result", async () => {
+  const { job, result } = await client.createJob(REQUEST);
+  await expect
+    .poll(async () => (await client.job(job)).inputBytes, { interval: 5 })
+    .toBeGreaterThan(0);
+  kill();
+  await client.removeJob(job).catch((error: unknown) => {
+    // The first try may have been answered by nobody, though it was done.
+    expect(error).toMatchObject({ code: "job_not_found" });
+  });
+  await expect(client.job(job)).rejects.toMatchObject({
+    code: "job_not_found",
+  });
+  await expect(client.file(result)).rejects.toMatchObject({
+    code: "file_not_found",
+  });
+});
