@@ -12,11 +12,11 @@ import { normals } from "../support/random.ts";
 const ROWS = 20 * 1024;
 const VALUES = normals(ROWS * 1024, 1);
 /** 80 MiB in and 80 MiB out: five alarms, ten parts. */
-const REQUEST: JobRequest = {
+const REQUEST = {
   operation: "hadamard",
   source: "weights.safetensors",
   options: { hadamard: 128, seed: 3 },
-};
+} as const satisfies JobRequest;
 
 let folder: string;
 let edge: Running;
@@ -58,8 +58,11 @@ function kill(): void {
 async function digestOf({ state, result, error }: JobStatus): Promise<string> {
   expect(error).toBeNull();
   expect(state).toBe("finished");
+  return digest(await client.file(result));
+}
+
+async function digest({ body }: Response): Promise<string> {
   const hash = createHash("sha256");
-  const { body } = await client.file(result);
   for await (const chunk of body!) hash.update(chunk);
   return hash.digest("hex");
 }
@@ -67,6 +70,10 @@ async function digestOf({ state, result, error }: JobStatus): Promise<string> {
 test("killed at every stretch, a job ends in the same bytes", async () => {
   const calm = await client.createJob({ ...REQUEST, clientKey: "calm" });
   const expected = await digestOf(await client.finishedJob(calm.job));
+  const source = await (await client.file(REQUEST.source)).blob();
+  const { hadamard, seed } = REQUEST.options;
+  const answer = await client.hadamard(source, { hadamard, seed });
+  expect(await digest(answer)).toBe(expected);
 
   await client.createJob({ ...REQUEST, clientKey: "stormy" });
   const seen = new Set<number>();
