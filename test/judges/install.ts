@@ -14,7 +14,12 @@ const FOLDER = import.meta.dirname;
 /** Holds the lock file that was installed, once that is complete. */
 const STAMP = join(FOLDER, "node_modules/.installed-lock.json");
 /** Exists while a process installs: tests run side by side. */
-const INSTALLING = join(FOLDER, ".installing");
+const INSTALLING = join(FOLDER, "../../build/installing-judges");
+/**
+ * Not `npm ci`, which refuses a lock without the packages of other platforms, which a registry may
+ * lack. The versions are the lock's all the same.
+ */
+const INSTALL = ["install", "--no-save", "--omit=optional", "--ignore-scripts"];
 const STALE_MS = 5 * 60_000;
 
 /** The folder of a judge's package. */
@@ -48,7 +53,7 @@ function enter(): boolean {
 function install(): void {
   try {
     if (isInstalled()) return;
-    execFileSync("npm", ["ci", "--omit=optional", "--ignore-scripts"], {
+    execFileSync("npm", INSTALL, {
       cwd: FOLDER,
       stdio: ["ignore", "ignore", "inherit"],
     });

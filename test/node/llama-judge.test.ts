@@ -140,10 +140,10 @@ type Llama = {
 async function theirs(file: Uint8Array, name: string): Promise<Float64Array[]> {
   const path = join(folder, name);
   writeFileSync(path, file);
-  const { getLlama } = (await import(
+  const module = (await import(
     join(judge("node-llama-cpp"), "dist/index.js")
   )) as { getLlama(options: object): Promise<Llama> };
-  const llama = await getLlama({
+  const llama = await module.getLlama({
     gpu: false,
     build: "never",
     skipDownload: true,
