@@ -2,6 +2,7 @@
  * What schemes do to the tensors of a file: each piece is quantized and decoded by every scheme as it
  * comes, and compared with what it was. Nothing is written.
  */
+import { AppError } from "../api/errors.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   compare,
@@ -68,13 +69,15 @@ export type Analysis = {
 const RULE =
   "the first scheme whose SQNR is within 0.05 dB of the highest, among those with the fewest NaN";
 const RULE_DB = 0.05;
+/** Of one report, which is written at once. */
+const MAX_FIGURES = 32_768;
 
 type Sums = Differences & Counts;
 type Tally = { elements: number; moments: Moments; schemes: Sums[] };
 
 /**
  * `report` is complete once the conversion, which has no output, is through.
- * Errors: `unsupported_dtype`, `unsupported_media_type`, `shape_mismatch`
+ * Errors: `unsupported_dtype`, `unsupported_media_type`, `shape_mismatch`, `invalid_option`
  */
 export function planAnalysis(
   input: Input,
@@ -83,17 +86,23 @@ export function planAnalysis(
 ): { conversion: Conversion; report: () => Analysis } {
   const { tensors } = tensorsOnly(input);
   const chosen = tensors.filter((tensor) => isChosen(tensor, selection));
+  if (chosen.length * schemes.length > MAX_FIGURES) {
+    throw new AppError(
+      "invalid_option",
+      `Expected at most ${MAX_FIGURES} tensors times schemes, got ${chosen.length} times ${schemes.length}; \`include\` fewer`,
+    );
+  }
   const positions = sortedPositions(chosen);
   const tallies = new Map<TensorRange, Tally>();
   const sections = tensors.map((tensor) => {
     const position = positions.get(tensor.name);
-    if (position === undefined) return dropped(tensor.end - tensor.start);
+    if (position === undefined) return () => dropped(tensor.end - tensor.start);
     for (const { scheme } of schemes)
       checkSize(tensor.name, rowsOf(tensor.shape, scheme.hadamard));
     const tally = newTally(schemes.length);
     tallies.set(tensor, tally);
     const dtype = tensor.dtype as FloatDtype;
-    return analyzed(tensor.shape, dtype, schemes, position, tally);
+    return () => analyzed(tensor.shape, dtype, schemes, position, tally);
   });
   return {
     conversion: new Conversion({

@@ -15,53 +15,49 @@ export type Section = {
   convert(piece: number, bytes: Uint8Array): Iterable<Uint8Array>;
 };
 
-/** Memory of the holds of one conversion, used again by the next. */
+/** A section is made when its first byte is due: a file may have a hundred thousand. */
+export type OpenSection = () => Section;
+
+/**
+ * Bytes that are kept from one piece to later ones, such as scales until the blocks are out, by a number
+ * that the plan gives them. Memory that one gives back is used again by the next.
+ */
 export class HoldPool {
-  readonly holds: Hold[] = [];
+  readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
   #free = new Uint8Array(0);
 
-  /** A hold that takes its memory when it is first used. */
-  add(capacity: number): Hold {
-    const hold = new Hold(capacity, this);
-    this.holds.push(hold);
-    return hold;
-  }
-
-  take(bytes: number): Uint8Array<ArrayBuffer> {
-    if (this.#free.length < bytes) return new Uint8Array(bytes);
-    const taken = this.#free.subarray(0, bytes);
+  /** The same bytes until they are released. */
+  bytes(hold: number, length: number): Uint8Array<ArrayBuffer> {
+    const held = this.#held.get(hold);
+    if (held) return held;
+    const taken =
+      this.#free.length < length
+        ? new Uint8Array(length)
+        : this.#free.subarray(0, length);
     this.#free = new Uint8Array(0);
+    this.#held.set(hold, taken);
     return taken;
   }
 
-  give(bytes: Uint8Array<ArrayBuffer>): void {
-    const whole = new Uint8Array(bytes.buffer);
-    if (whole.length > this.#free.length) this.#free = whole;
-  }
-}
-
-/** Bytes that are kept from one piece to later ones, such as scales until the blocks are out. */
-export class Hold {
-  readonly capacity: number;
-  readonly #pool: HoldPool;
-  #bytes: Uint8Array<ArrayBuffer> | undefined;
-
-  constructor(capacity: number, pool: HoldPool) {
-    this.capacity = capacity;
-    this.#pool = pool;
+  release(hold: number): void {
+    const bytes = this.#held.get(hold);
+    if (!bytes) return;
+    this.#held.delete(hold);
+    if (bytes.buffer.byteLength > this.#free.length)
+      this.#free = new Uint8Array(bytes.buffer);
   }
 
-  get bytes(): Uint8Array<ArrayBuffer> {
-    return (this.#bytes ??= this.#pool.take(this.capacity));
+  /** Copies all that is held now. */
+  save(): SavedConversion["held"] {
+    return Array.from(this.#held, ([hold, bytes]) => ({
+      hold,
+      bytes: bytes.slice(),
+    }));
   }
 
-  get isEmpty(): boolean {
-    return this.#bytes === undefined;
-  }
-
-  release(): void {
-    if (this.#bytes) this.#pool.give(this.#bytes);
-    this.#bytes = undefined;
+  restore(held: SavedConversion["held"]): void {
+    this.#held.clear();
+    for (const { hold, bytes } of held) this.#held.set(hold, bytes.slice());
   }
 }
 
@@ -101,8 +97,9 @@ export class Conversion {
   readonly totalBytes: number;
   /** The most bytes that are ever kept at once. */
   readonly heldBytes: number;
-  readonly #sections: readonly Section[];
-  readonly #holds: readonly Hold[];
+  readonly #sections: readonly OpenSection[];
+  readonly #pool: HoldPool;
+  #open: Section | undefined;
   #section = 0;
   #piece = 0;
   #inputBytes = 0;
@@ -111,18 +108,18 @@ export class Conversion {
   constructor(parts: {
     head: Uint8Array<ArrayBuffer>;
     dataBytes: number;
-    sections: readonly Section[];
+    sections: readonly OpenSection[];
     pool?: HoldPool;
     heldBytes?: number;
   }) {
-    const { head, dataBytes, sections, pool, heldBytes = 0 } = parts;
+    const { head, dataBytes, sections, heldBytes = 0 } = parts;
     this.head = head;
     this.totalBytes = head.length + dataBytes;
     this.heldBytes = heldBytes;
     this.#sections = sections;
-    this.#holds = pool?.holds ?? [];
+    this.#pool = parts.pool ?? new HoldPool();
     this.#outputBytes = head.length;
-    this.#skipEmpty();
+    this.#openNext();
   }
 
   /** Bytes of data taken so far. */
@@ -137,22 +134,22 @@ export class Conversion {
 
   /** How many bytes `convert` takes next; 0 at the end. */
   get wanted(): number {
-    const section = this.#sections[this.#section];
-    return section === undefined ? 0 : section.pieceBytes(this.#piece);
+    return this.#open?.pieceBytes(this.#piece) ?? 0;
   }
 
   /** The output of the next `wanted` bytes. To be run to its end before anything else is asked. */
   *convert(bytes: Uint8Array): Generator<Uint8Array, void, void> {
-    for (const chunk of this.#sections[this.#section]!.convert(
-      this.#piece,
-      bytes,
-    )) {
+    if (!this.#open) throw new Error("Expected no more after the end");
+    for (const chunk of this.#open.convert(this.#piece, bytes)) {
       this.#outputBytes += chunk.length;
       yield chunk;
     }
     this.#inputBytes += bytes.length;
     this.#piece++;
-    this.#skipEmpty();
+    if (this.#piece < this.#open.pieces) return;
+    this.#section++;
+    this.#piece = 0;
+    this.#openNext();
   }
 
   /** Copies what it holds. */
@@ -162,9 +159,7 @@ export class Conversion {
       piece: this.#piece,
       inputBytes: this.#inputBytes,
       outputBytes: this.#outputBytes,
-      held: this.#holds.flatMap((hold, index) =>
-        hold.isEmpty ? [] : [{ hold: index, bytes: hold.bytes.slice() }],
-      ),
+      held: this.#pool.save(),
     };
   }
 
@@ -174,28 +169,48 @@ export class Conversion {
     this.#piece = saved.piece;
     this.#inputBytes = saved.inputBytes;
     this.#outputBytes = saved.outputBytes;
-    for (const hold of this.#holds) hold.release();
-    for (const { hold, bytes } of saved.held)
-      this.#holds[hold]!.bytes.set(bytes);
+    this.#pool.restore(saved.held);
+    this.#openNext();
   }
 
-  #skipEmpty(): void {
-    while (this.#piece >= (this.#sections[this.#section]?.pieces ?? Infinity)) {
+  /** The section that is due, past those without a byte. */
+  #openNext(): void {
+    for (;;) {
+      this.#open = this.#sections[this.#section]?.();
+      if (this.#open === undefined || this.#open.pieces > 0) return;
       this.#section++;
-      this.#piece = 0;
     }
   }
 }
+
+/** Chunks below that are put together. */
+const SMALL_BYTES = 16 * 1024;
+const GATHERED_BYTES = 64 * 1024;
 
 /** All output, from the head on or from where it was resumed. Chunks may be overwritten by the next. */
 export async function* run(
   conversion: Conversion,
   source: ByteSource,
 ): AsyncGenerator<Uint8Array, void, void> {
+  const gathered = new Uint8Array(GATHERED_BYTES);
+  let length = 0;
   if (conversion.inputBytes === 0) yield conversion.head;
   for (;;) {
     const { wanted } = conversion;
-    if (wanted === 0) return;
-    yield* conversion.convert(await source.take(wanted));
+    if (wanted === 0) break;
+    for (const chunk of conversion.convert(await source.take(wanted))) {
+      const isSmall = chunk.length < SMALL_BYTES;
+      if (length > 0 && (!isSmall || length + chunk.length > GATHERED_BYTES)) {
+        yield gathered.subarray(0, length);
+        length = 0;
+      }
+      if (isSmall) {
+        gathered.set(chunk, length);
+        length += chunk.length;
+      } else {
+        yield chunk;
+      }
+    }
   }
+  if (length > 0) yield gathered.subarray(0, length);
 }

@@ -7,7 +7,6 @@ import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../kernels/mxfp4.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   Conversion,
-  type Hold,
   HoldPool,
   OutputBuffer,
   type Section,
@@ -41,8 +40,8 @@ import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
 import { type TensorRange, writeHead } from "./safetensors.ts";
 import {
   arrange,
-  copied,
-  dropped,
+  copiedTensor,
+  droppedTensor,
   FILLER_PREFIX,
   kept,
   type Written,
@@ -75,42 +74,42 @@ export function planDequantize(
     : sourcesByName(byName);
 
   const pool = new HoldPool();
-  const sectionOf = new Map<TensorRange, Written>();
+  const written = new Map<TensorRange, Written>();
   /** By the part that comes first: what is held from there, and until which part. */
   const held = new Map<TensorRange, { bytes: number; until: TensorRange }>();
-  for (const source of sources) {
+  for (const [index, source] of sources.entries()) {
     const { shape, rows } = shapeOf(source, scheme);
     const heads = [{ name: source.name, dtype, shape }];
     const [first, second] = source.parts.toSorted((a, b) => a.start - b.start);
     if (!second) {
-      const section = decodedGgml(rows, dtype, scheme);
-      sectionOf.set(first!, { section, heads });
+      const bytes = first!.end - first!.start;
+      const open = () => decodedGgml(rows, dtype, scheme);
+      written.set(first!, { bytes, open, heads });
       continue;
     }
-    const hold = pool.add(first!.end - first!.start);
-    checkHeld(source.name, hold.capacity);
-    held.set(first!, { bytes: hold.capacity, until: second });
-    sectionOf.set(first!, { section: kept(hold), heads: [] });
-    const section = decodedPair(
-      rows,
-      dtype,
-      scheme,
-      hold,
-      second === source.parts[1],
-    );
-    sectionOf.set(second, { section, heads });
+    const hold = { pool, index, bytes: first!.end - first!.start };
+    checkHeld(source.name, hold.bytes);
+    held.set(first!, { bytes: hold.bytes, until: second });
+    written.set(first!, {
+      bytes: hold.bytes,
+      open: () => kept(hold.bytes, pool, index),
+      heads: [],
+    });
+    const scalesLast = second === source.parts[1];
+    written.set(second, {
+      bytes: second.end - second.start,
+      open: () => decodedPair(rows, dtype, scheme, hold, scalesLast),
+      heads,
+    });
   }
   const heldBytes = mostHeld(tensors, held);
 
   const { heads, sections } = arrange(
-    tensors.map((tensor) => {
-      const bytes = tensor.end - tensor.start;
-      if (tensor.name.startsWith(FILLER_PREFIX))
-        return { section: dropped(bytes), heads: [] };
-      return (
-        sectionOf.get(tensor) ?? { section: copied(bytes), heads: [tensor] }
-      );
-    }),
+    tensors.map((tensor) =>
+      tensor.name.startsWith(FILLER_PREFIX)
+        ? droppedTensor(tensor)
+        : (written.get(tensor) ?? copiedTensor(tensor)),
+    ),
   );
   return new Conversion({
     ...writeHead(heads, withoutRecord(metadata)),
@@ -180,31 +179,32 @@ function decodedPair(
   rows: Rows,
   dtype: DecodedDtype,
   scheme: DecodingScheme,
-  hold: Hold,
+  hold: { pool: HoldPool; index: number; bytes: number },
   scalesLast: boolean,
 ): Section {
   const { arena } = kernels();
+  const first = () => hold.pool.bytes(hold.index, hold.bytes);
   const section = scalesLast
-    ? decoded(rows, dtype, scheme, 1, (bytes, first) => {
-        const start = first * BLOCK_BYTES;
+    ? decoded(rows, dtype, scheme, 1, (bytes, block) => {
+        const start = block * BLOCK_BYTES;
         const end = start + bytes.length * BLOCK_BYTES;
         return {
-          elements: arena.copyIn(hold.bytes.subarray(start, end)),
+          elements: arena.copyIn(first().subarray(start, end)),
           scales: arena.copyIn(bytes),
         };
       })
-    : decoded(rows, dtype, scheme, BLOCK_BYTES, (bytes, first) => {
-        const end = first + bytes.length / BLOCK_BYTES;
+    : decoded(rows, dtype, scheme, BLOCK_BYTES, (bytes, block) => {
+        const end = block + bytes.length / BLOCK_BYTES;
         return {
           elements: arena.copyIn(bytes),
-          scales: arena.copyIn(hold.bytes.subarray(first, end)),
+          scales: arena.copyIn(first().subarray(block, end)),
         };
       });
   return {
     ...section,
     *convert(index, bytes) {
       yield* section.convert(index, bytes);
-      if (index === section.pieces - 1) hold.release();
+      if (index === section.pieces - 1) hold.pool.release(hold.index);
     },
   };
 }

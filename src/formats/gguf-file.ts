@@ -1,6 +1,6 @@
 /** A GGUF with MXFP4 tensors from one with floats, and back, in one pass that holds nothing. */
 import { AppError } from "../api/errors.ts";
-import { Conversion, type Section } from "./conversion.ts";
+import { Conversion, type OpenSection } from "./conversion.ts";
 import { type DecodedDtype, decodedGgml } from "./dequantize-file.ts";
 import {
   encodePair,
@@ -80,7 +80,7 @@ export function planQuantizeGguf(
     const key = roundingKey(scheme.seed, position);
     return {
       type: GGML_TYPE.MXFP4,
-      section: quantizedGgml(rows, FLOATS.get(tensor.type)!, scheme, key),
+      open: () => quantizedGgml(rows, FLOATS.get(tensor.type)!, scheme, key),
     };
   });
 }
@@ -96,7 +96,7 @@ export function planDequantizeGguf(
     const rows = rowsOf(tensor.dimensions.toReversed(), 0);
     return {
       type: GGML_TYPE[dtype],
-      section: decodedGgml(rows, dtype, PLAIN),
+      open: () => decodedGgml(rows, dtype, PLAIN),
     };
   });
 }
@@ -108,10 +108,10 @@ function convert(
   pairs: ReadonlyMap<string, Uint8Array>,
   replace: (
     tensor: GgufTensor,
-  ) => { type: number; section: Section } | undefined,
+  ) => { type: number; open: OpenSection } | undefined,
 ): Conversion {
   const heads: GgufTensor[] = [];
-  const sections: Section[] = [];
+  const sections: OpenSection[] = [];
   let position = 0;
   for (const tensor of tensors) {
     const bytes = tensorBytes(tensor);
@@ -119,9 +119,9 @@ function convert(
     const head = { ...tensor, type: replaced?.type ?? tensor.type };
     heads.push(head);
     const padding = paddingAfter(tensorBytes(head), alignment);
-    const section = replaced?.section ?? copied(bytes);
+    const open = replaced?.open ?? (() => copied(bytes));
     sections.push(
-      padding === 0 ? section : before(new Uint8Array(padding), section),
+      padding === 0 ? open : () => before(new Uint8Array(padding), open()),
     );
     // The padding behind the last tensor may be missing.
     position += bytes;
@@ -129,7 +129,7 @@ function convert(
       paddingAfter(bytes, alignment),
       dataBytes - position,
     );
-    sections.push(dropped(skipped));
+    if (skipped > 0) sections.push(() => dropped(skipped));
     position += skipped;
   }
   return new Conversion({

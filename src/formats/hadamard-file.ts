@@ -9,7 +9,12 @@ import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
 import { inputBytes } from "./quantize-file.ts";
 import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
 import { writeHead } from "./safetensors.ts";
-import { arrange, copied, dropped, FILLER_PREFIX } from "./sections.ts";
+import {
+  arrange,
+  copiedTensor,
+  droppedTensor,
+  FILLER_PREFIX,
+} from "./sections.ts";
 import { isChosen, type Selection } from "./selection.ts";
 
 export type HadamardOptions = {
@@ -29,10 +34,9 @@ export function planHadamard(
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
   const parts = tensors.map((tensor) => {
     const { name, shape, start, end } = tensor;
-    if (name.startsWith(FILLER_PREFIX))
-      return { section: dropped(end - start), heads: [] };
-    if (!isChosen(tensor, selection))
-      return { section: copied(end - start), heads: [tensor] };
+    if (name.startsWith(FILLER_PREFIX)) return droppedTensor(tensor);
+    if (!isChosen(tensor, selection)) return copiedTensor(tensor);
+    const { dtype } = tensor;
     const rows = rowsOf(shape, segmentLength);
     if (rows.k % segmentLength !== 0) {
       throw new AppError(
@@ -42,10 +46,10 @@ export function planHadamard(
     }
     // Whole segments, which 16 makes of 16 values, need no padding to blocks.
     const whole = { ...rows, padded: rows.k };
-    const section = turned(whole, tensor.dtype, (x, count) =>
-      turn(x, count, scheme),
-    );
-    return { section, heads: [{ name, dtype: "F32" as const, shape }] };
+    const open = () =>
+      turned(whole, dtype, (x, count) => turn(x, count, scheme));
+    const heads = [{ name, dtype: "F32" as const, shape }];
+    return { bytes: end - start, open, heads };
   });
   const { heads, sections } = arrange(parts);
   return new Conversion({ ...writeHead(heads, metadata), sections });

@@ -37,13 +37,14 @@ export type Input = TensorInput | GgufInput;
 
 /**
  * Take the head of a file of `fileBytes`; what `source` gives next is its data. A raw body's one
- * tensor, and a .npy's, is called `x`.
+ * tensor, and a .npy's, is called `x`. `beforeHead` is awaited before a long JSON header is taken.
  * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`
  */
 export async function readInput(
   source: ByteSource,
   fileBytes: number,
   raw?: RawHead,
+  beforeHead?: (headerBytes: number) => Promise<void>,
 ): Promise<Input> {
   if (raw) return rawInput(raw, fileBytes);
   if (fileBytes < LENGTH_BYTES) readHeaderLength(new Uint8Array(0), fileBytes);
@@ -59,6 +60,7 @@ export async function readInput(
   }
   const headerBytes = readHeaderLength(first, fileBytes);
   const headBytes = LENGTH_BYTES + headerBytes;
+  await beforeHead?.(headerBytes);
   const json = await source.take(headerBytes);
   const { tensors, metadata } = readHeader(json, fileBytes - headBytes);
   return { container: "safetensors", headBytes, tensors, metadata };

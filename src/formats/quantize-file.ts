@@ -8,7 +8,6 @@ import type { NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   Conversion,
-  type Hold,
   HoldPool,
   OutputBuffer,
   type Section,
@@ -23,8 +22,8 @@ import { compareNames, type TensorRange, writeHead } from "./safetensors.ts";
 import type { Scheme } from "./scheme.ts";
 import {
   arrange,
-  copied,
-  dropped,
+  copiedTensor,
+  droppedTensor,
   FILLER_PREFIX,
   type Written,
 } from "./sections.ts";
@@ -64,33 +63,37 @@ export function planQuantize(
   const parts: Written[] = [];
   const records: [string, string][] = [];
   let padsRows = false;
-  for (const tensor of tensors) {
+  let heldBytes = 0;
+  for (const [index, tensor] of tensors.entries()) {
     const float = chosen.get(tensor);
     const { name, dtype, shape, start, end } = tensor;
     if (name.startsWith(FILLER_PREFIX)) {
-      parts.push({ section: dropped(end - start), heads: [] });
-    } else if (!float) {
-      parts.push({ section: copied(end - start), heads: [tensor] });
-    } else {
-      const rows = rowsOf(shape, scheme.hadamard);
-      checkSize(name, rows);
-      const position = positions.get(name)!;
-      const key = roundingKey(scheme.seed, position);
-      const heads = packedHeads(layout, name, shape, rows);
-      if (layout === "ggml") {
-        const section = quantizedGgml(rows, float.dtype, scheme, key);
-        parts.push({ section, heads });
-      } else {
-        const hold = pool.add((rows.rows * rows.padded) / BLOCK_SIZE);
-        checkHeld(name, hold.capacity);
-        const section = quantized(rows, float.dtype, scheme, key, hold);
-        parts.push({ section, heads });
-      }
-      padsRows ||= rows.k !== rows.padded;
-      records.push(
-        writeTensorRecord({ name, dtype, shape }, position, rows.padded),
-      );
+      parts.push(droppedTensor(tensor));
+      continue;
     }
+    if (!float) {
+      parts.push(copiedTensor(tensor));
+      continue;
+    }
+    const rows = rowsOf(shape, scheme.hadamard);
+    checkSize(name, rows);
+    const position = positions.get(name)!;
+    const open = (): Section => {
+      const key = roundingKey(scheme.seed, position);
+      return layout === "ggml"
+        ? quantizedGgml(rows, float.dtype, scheme, key)
+        : quantized(rows, float.dtype, scheme, key, pool, index);
+    };
+    const heads = packedHeads(layout, name, shape, rows);
+    parts.push({ bytes: end - start, open, heads });
+    if (layout !== "ggml") {
+      checkHeld(name, scaleBytes(rows));
+      heldBytes = Math.max(heldBytes, scaleBytes(rows));
+    }
+    padsRows ||= rows.k !== rows.padded;
+    records.push(
+      writeTensorRecord({ name, dtype, shape }, position, rows.padded),
+    );
   }
   const { heads, sections } = arrange(parts);
   const written = new Map([
@@ -102,8 +105,12 @@ export function planQuantize(
     ...writeHead(heads, written),
     sections,
     pool,
-    heldBytes: Math.max(0, ...pool.holds.map(({ capacity }) => capacity)),
+    heldBytes,
   });
+}
+
+function scaleBytes({ rows, padded }: Rows): number {
+  return (rows * padded) / BLOCK_SIZE;
 }
 
 /** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
@@ -132,11 +139,13 @@ function quantized(
   dtype: FloatDtype,
   scheme: Scheme,
   key: NoiseKey,
-  hold: Hold,
+  pool: HoldPool,
+  hold: number,
 ): Section {
   const { arena } = kernels();
   const out = new OutputBuffer();
   const pieces = pieceCount(rows);
+  const held = () => pool.bytes(hold, scaleBytes(rows));
   return {
     pieces,
     pieceBytes: (index) => inputBytes(rows, index, dtype),
@@ -146,15 +155,12 @@ function quantized(
       yield arena.scope(() => {
         const x = loadPiece(bytes, dtype, piece);
         const { elements, scales } = pack(x, piece, scheme, key);
-        hold.bytes.set(
-          arena.u8(scales, count / BLOCK_SIZE),
-          start / BLOCK_SIZE,
-        );
+        held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
         return out.copy(arena.u8(elements, count / 2));
       });
       if (index < pieces - 1) return;
-      yield hold.bytes;
-      hold.release();
+      yield held();
+      pool.release(hold);
     },
   };
 }

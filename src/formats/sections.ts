@@ -1,7 +1,11 @@
 /** Sections of a conversion that quantizing, decoding and rotating files share. */
 import { DTYPE_BITS, dtypeBytes } from "./dtype.ts";
-import type { Hold, Section } from "./conversion.ts";
-import { elementCount, type TensorHead } from "./safetensors.ts";
+import type { HoldPool, OpenSection, Section } from "./conversion.ts";
+import {
+  elementCount,
+  type TensorHead,
+  type TensorRange,
+} from "./safetensors.ts";
 
 const COPY_BYTES = 256 * 1024;
 /** Tensors that only move the next one to a multiple of its width. Readers may drop them. */
@@ -18,9 +22,9 @@ export function dropped(bytes: number): Section {
 }
 
 /** Bytes that a later section uses. */
-export function kept(hold: Hold): Section {
-  return cut(hold.capacity, (start, piece) => {
-    hold.bytes.set(piece, start);
+export function kept(bytes: number, pool: HoldPool, hold: number): Section {
+  return cut(bytes, (start, piece) => {
+    pool.bytes(hold, bytes).set(piece, start);
     return [];
   });
 }
@@ -36,31 +40,46 @@ function cut(
   };
 }
 
-/** One section and the tensors that it writes, in their order. */
-export type Written = { section: Section; heads: readonly TensorHead[] };
+/** A section, how many bytes it takes, and the tensors that it writes, in their order. */
+export type Written = {
+  bytes: number;
+  open: OpenSection;
+  heads: readonly TensorHead[];
+};
+
+/** A tensor as it came. */
+export function copiedTensor(tensor: TensorRange): Written {
+  const bytes = tensor.end - tensor.start;
+  return { bytes, open: () => copied(bytes), heads: [tensor] };
+}
+
+/** A tensor that the output does not have. */
+export function droppedTensor({ start, end }: TensorRange): Written {
+  return { bytes: end - start, open: () => dropped(end - start), heads: [] };
+}
 
 /**
  * The tensors of a file in the order of `parts`. Some readers map tensors in place and need them at
  * multiples of their width; a file sorted by width has them there already, and in others a filler of
  * less than 8 bytes comes before.
  */
-export function arrange(parts: readonly Written[]): {
+export function arrange(parts: Iterable<Written>): {
   heads: TensorHead[];
-  sections: Section[];
+  sections: OpenSection[];
 } {
   const heads: TensorHead[] = [];
-  const sections: Section[] = [];
+  const sections: OpenSection[] = [];
   let position = 0;
   let fillers = 0;
-  for (const { section, heads: own } of parts) {
+  for (const { bytes, open, heads: own } of parts) {
     const width = Math.max(1, ...own.map(({ dtype }) => DTYPE_BITS[dtype] / 8));
-    const missing = section.pieces === 0 ? 0 : -position & (width - 1);
+    const missing = bytes === 0 ? 0 : -position & (width - 1);
     if (missing > 0) {
       const name = `${FILLER_PREFIX}${fillers++}`;
       heads.push({ name, dtype: "U8", shape: [missing] });
-      sections.push(after(new Uint8Array(missing), section));
+      sections.push(() => after(new Uint8Array(missing), open()));
     } else {
-      sections.push(section);
+      sections.push(open);
     }
     heads.push(...own);
     position += missing;

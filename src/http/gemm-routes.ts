@@ -30,7 +30,8 @@ export const gemmRoutes = new Hono<AppEnv>()
     checkQuery(c, ["recipe", "seed"]);
     const recipe = choice(c, "recipe", RECIPES, "mxfp4-rht-sr");
     const seed = wholeNumber(c, "seed", 0);
-    const { source, bytes, input } = await openTensors(c);
+    const { source, bytes, input, planned } = await openTensors(c);
+    planned();
     let reservation: Reservation | undefined;
     try {
       const { tensors, metadata } = tensorsOnly(input);

@@ -82,5 +82,6 @@ function forgetStale(entries: Set<Entry>): void {
     if (entry.touched < oldest) entries.delete(entry);
 }
 
-/** A third of an isolate: what tensors hold, and bodies that are read whole. */
-export const heldMemory = new HeldMemory(48 * 1024 * 1024);
+/** A third of an isolate: long headers, what tensors hold, and bodies that are read whole. */
+export const HELD_LIMIT = 48 * 1024 * 1024;
+export const heldMemory = new HeldMemory(HELD_LIMIT);

@@ -17,6 +17,7 @@ export async function answerConversion(
   let reservation: Reservation | undefined;
   try {
     const conversion = plan();
+    body.planned();
     reservation = await heldMemory.reserve(conversion.heldBytes);
     const { totalBytes } = conversion;
     const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
@@ -25,6 +26,7 @@ export async function answerConversion(
     reservation.release();
     return binary(bytes, totalBytes);
   } catch (error) {
+    body.planned();
     reservation?.release();
     await source.cancel();
     throw error;

@@ -4,6 +4,7 @@ import { AppError } from "../api/errors.ts";
 import type { FloatDtype } from "../formats/dtype.ts";
 import { type Input, readInput, type RawHead } from "../formats/input.ts";
 import { type ByteSource, endedEarly } from "../formats/source.ts";
+import { HELD_LIMIT, heldMemory, type Reservation } from "./held-memory.ts";
 import { choice, sizes } from "./query.ts";
 
 const BINARY = "application/octet-stream";
@@ -13,7 +14,16 @@ const READ_BYTES = 64 * 1024;
 /** A buffer larger than that, for a long header, is not kept. */
 const KEPT_BYTES = 1024 * 1024;
 
-export type TensorBody = { source: BodySource; bytes: number; input: Input };
+/** What a header's tensors take in memory until the answer is planned, a byte of header. */
+const HEADER_FACTOR = 24;
+
+export type TensorBody = {
+  source: BodySource;
+  bytes: number;
+  input: Input;
+  /** To be called once the plan is made: it needed the most memory. */
+  planned(): void;
+};
 
 /**
  * Check how a body is declared and take its head; its data is still to come.
@@ -27,9 +37,15 @@ export async function openTensors(
   checkEncoding(c);
   const bytes = declaredBytes(c);
   const source = new BodySource(c.req.raw.body);
+  let reservation: Reservation | undefined;
   try {
-    return { source, bytes, input: await readInput(source, bytes, raw) };
+    const input = await readInput(source, bytes, raw, async (headerBytes) => {
+      const most = Math.min(HELD_LIMIT, headerBytes * HEADER_FACTOR);
+      reservation = await heldMemory.reserve(most);
+    });
+    return { source, bytes, input, planned: () => reservation?.release() };
   } catch (error) {
+    reservation?.release();
     await source.cancel();
     throw error;
   }
