@@ -77,12 +77,12 @@ export function writeTensorRecord(
 
 /** Whether a file is of ours, and so names its pairs itself. */
 export function isRecorded(metadata: Metadata): boolean {
-  return metadata.keys().some((key) => key.startsWith(PREFIX));
+  return [...metadata.keys()].some((key) => key.startsWith(PREFIX));
 }
 
 /** Errors: `name_collision` if the file has been quantized already */
 export function checkUnrecorded(metadata: Metadata): void {
-  const key = metadata.keys().find((each) => each.startsWith(PREFIX));
+  const key = [...metadata.keys()].find((each) => each.startsWith(PREFIX));
   if (key === undefined) return;
   throw new AppError(
     "name_collision",

@@ -1,81 +1,9 @@
-/**
- * Which schemes `/v1/analyze` compares: names of presets, `all`, or options, separated by commas, as in
- *
- *   compare=ocp,gpt-oss,rounding=stochastic;hadamard=64
- */
+/** Which schemes `/v1/analyze` compares, separated by commas. */
 import type { Context } from "hono";
-import { AppError } from "../api/errors.ts";
 import type { NamedScheme } from "../formats/analyze-file.ts";
-import {
-  DEFAULT_SCHEME,
-  defaultScale,
-  MIN_SCALES,
-  PRESCALES,
-  PRESETS,
-  type PresetName,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  type Scheme,
-  SEGMENT_CHOICES,
-} from "../formats/scheme.ts";
+import { namedSchemes } from "../formats/named-schemes.ts";
 import { schemeOf } from "./tensor-query.ts";
 
-const MAX_SCHEMES = 16;
-const PRESET_NAMES = Object.keys(PRESETS) as PresetName[];
-
-/** What an option list may change, and the field of the scheme that it is. */
-const CHOICES = {
-  rounding: ["rounding", ROUNDING_MODES],
-  scale: ["scale", SCALE_RULES],
-  prescale: ["prescale", PRESCALES],
-  "min-scale": ["minScale", MIN_SCALES],
-  hadamard: ["hadamard", SEGMENT_CHOICES],
-} as const;
-
-/** Without `compare`, the one scheme of the query; with it, each starts from the query's seed. */
 export function schemesOf(c: Context): NamedScheme[] {
-  const query = schemeOf(c);
-  const compare = c.req.query("compare");
-  if (compare === undefined) return [{ name: "query", scheme: query }];
-  const items = compare
-    .split(",")
-    .flatMap((item) => (item === "all" ? PRESET_NAMES : [item]));
-  if (items.length > MAX_SCHEMES) {
-    throw invalid(`at most ${MAX_SCHEMES} schemes`, `${items.length}`);
-  }
-  return items.map((name) => ({
-    name,
-    scheme: Object.hasOwn(PRESETS, name)
-      ? { ...DEFAULT_SCHEME, seed: query.seed, ...PRESETS[name as PresetName] }
-      : changed(query, name),
-  }));
-}
-
-/** The query's scheme with the options of a list changed. */
-function changed(query: Scheme, list: string): Scheme {
-  const scheme: Record<string, string | number> = { ...query };
-  for (const option of list.split(";")) {
-    const [name = "", value] = option.split("=");
-    if (!Object.hasOwn(CHOICES, name) || value === undefined) {
-      throw invalid(
-        `\`all\`, ${PRESET_NAMES.join(", ")}, or ${Object.keys(CHOICES).join(", ")} with a value`,
-        `"${option}"`,
-      );
-    }
-    const [field, choices] = CHOICES[name as keyof typeof CHOICES];
-    const chosen = choices.find((each) => `${each}` === value);
-    if (chosen === undefined)
-      throw invalid(`${name} of ${choices.join(", ")}`, `"${value}"`);
-    scheme[field] = chosen;
-    if (name === "rounding" && !list.includes("scale="))
-      scheme.scale = defaultScale(chosen as Scheme["rounding"]);
-  }
-  return scheme as unknown as Scheme;
-}
-
-function invalid(expected: string, got: string): AppError {
-  return new AppError(
-    "invalid_option",
-    `Expected \`compare\` to have ${expected}, got ${got}`,
-  );
+  return namedSchemes(schemeOf(c), c.req.query("compare")?.split(","));
 }

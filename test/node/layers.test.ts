@@ -27,6 +27,8 @@ const SEES: Record<string, readonly string[]> = {
   hosted: [...BELOW_OBJECTS, "client"],
   cli: [...BELOW_OBJECTS, "client"],
   dashboard: [...BELOW_OBJECTS, "client"],
+  // The library: files and what they need, nothing of the objects.
+  "index.ts": ["api", "kernels", "formats"],
 };
 
 /** The interface that `client` satisfies; it may name it, not run it. */
@@ -152,6 +154,7 @@ function badNames(files: Files): string[] {
   return [...files.keys()].filter(
     (path) =>
       path.startsWith("src/") &&
+      path !== "src/index.ts" && // the package's entry
       /\/index\.ts$|\/utils?(\/|\.ts$)|\/helpers?(\/|\.ts$)/.test(path),
   );
 }
@@ -243,6 +246,9 @@ describe("each rule can fail:", () => {
     ["src/elsewhere/a.ts", 'import { x } from "../api/types.ts";'],
     ["src/kernels/a.ts", 'import { x } from "../../assembly/index.ts";'],
     ["src/api/a.ts", 'import { x } from "../worker.ts";'],
+    ["src/index.ts", 'import { x } from "./objects/x.ts";'],
+    ["src/index.ts", 'export { x } from "./client/x.ts";'],
+    ["src/cli/a.ts", 'import { x } from "../index.ts";'],
     ["assembly/index.ts", 'import { x } from "../src/api/types";'],
   ])("order, %s: %s", (path, source) => {
     expect(wrongDirections(tree({ [path]: source }))).toHaveLength(1);
@@ -255,6 +261,7 @@ describe("each rule can fail:", () => {
       'import type { TrainingService } from "../training/service.ts";',
     ],
     ["src/hosted/a.ts", 'import { x } from "../client/x.ts";'],
+    ["src/index.ts", 'import { x } from "./formats/x.ts";'],
     ["src/http/a.ts", 'import { x } from "../objects/x.ts";'],
     ["src/http/a.ts", 'import { Hono } from "hono";'],
     [

@@ -1,0 +1,66 @@
+/** Figures of an analysis as a table for a person. */
+import pc from "picocolors";
+import type { Analysis, SchemeFigures, TensorFigures } from "../api/tensors.ts";
+
+const HEAD = [
+  "tensor",
+  "scheme",
+  "SQNR dB",
+  "MSE",
+  "cosine",
+  "max error",
+  "clipped",
+  "zeroed",
+  "NaN",
+];
+
+/** One row a tensor and scheme; the recommended one is marked where there is a choice. */
+export function renderAnalysis({ tensors, total, rule }: Analysis): string {
+  const rows = tensors.flatMap((tensor) =>
+    rowsOf(`${tensor.name} [${tensor.shape.join(", ")}]`, tensor),
+  );
+  const isOne = tensors.length === 1;
+  const all = isOne ? rows : [...rows, ...rowsOf("all tensors", total)];
+  const text = align([HEAD, ...all]);
+  return total.schemes.length > 1 ? `${text}\n* ${rule}` : text;
+}
+
+function rowsOf(
+  name: string,
+  { schemes, recommended }: TensorFigures,
+): string[][] {
+  return schemes.map((figures, i) => {
+    const isBest = schemes.length > 1 && figures.scheme === recommended;
+    const scheme = `${figures.scheme}${isBest ? " *" : ""}`;
+    return [i === 0 ? name : "", scheme, ...columns(figures)];
+  });
+}
+
+function columns(figures: SchemeFigures): string[] {
+  const { sqnrDb, mse, cosine, maxError, clipped, zeroed, nan } = figures;
+  return [
+    sqnrDb === null ? "-" : sqnrDb.toFixed(2),
+    mse === null ? "-" : mse.toExponential(2),
+    cosine === null ? "-" : cosine.toFixed(5),
+    maxError === null ? "-" : maxError.toPrecision(3),
+    ...[clipped, zeroed, nan].map((share) => `${(100 * share).toFixed(2)} %`),
+  ];
+}
+
+/** Text to the left in the first two columns, numbers to the right. */
+function align(rows: readonly string[][]): string {
+  const widths = HEAD.map((_, column) =>
+    Math.max(...rows.map((row) => row[column]!.length)),
+  );
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) =>
+        column < 2
+          ? cell.padEnd(widths[column]!)
+          : cell.padStart(widths[column]!),
+      )
+      .join("  ")
+      .trimEnd(),
+  );
+  return [pc.bold(lines[0]!), ...lines.slice(1)].join("\n");
+}

@@ -1,0 +1,58 @@
+/** A progress bar on a terminal; elsewhere nothing. */
+const WIDTH = 30;
+const REDRAW_MS = 100;
+
+type Output = Pick<NodeJS.WriteStream, "write"> & { isTTY?: boolean };
+
+export class Bar {
+  readonly #out: Output;
+  readonly #label: string;
+  readonly #started = Date.now();
+  #total = 0;
+  #done = 0;
+  #drawn = 0;
+
+  constructor(label: string, out: Output = process.stderr) {
+    this.#label = label;
+    this.#out = out;
+  }
+
+  /** How many bytes there are in all. */
+  begin(total: number): void {
+    this.#total = total;
+  }
+
+  add(bytes: number): void {
+    this.#done += bytes;
+    if (!this.#out.isTTY || Date.now() - this.#drawn < REDRAW_MS) return;
+    this.#drawn = Date.now();
+    const share = this.#total > 0 ? Math.min(1, this.#done / this.#total) : 1;
+    const full = Math.round(share * WIDTH);
+    const bar = "█".repeat(full) + "░".repeat(WIDTH - full);
+    this.#out.write(
+      `\r\x1b[2K${this.#label} ${bar} ${Math.floor(share * 100)} %  ${this.#speed()}`,
+    );
+  }
+
+  /** Take the bar away. */
+  end(): void {
+    if (this.#out.isTTY) this.#out.write("\r\x1b[2K");
+  }
+
+  get seconds(): number {
+    return (Date.now() - this.#started) / 1000;
+  }
+
+  #speed(): string {
+    const seconds = Math.max(this.seconds, 0.001);
+    return `${size(this.#done / seconds)}/s`;
+  }
+}
+
+/** As in 1.5 GiB. */
+export function size(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let [value, unit] = [bytes, 0];
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}

@@ -1,0 +1,162 @@
+/**
+ * `npm run pack`: the package that users install, into build/package and a tarball beside it. What it
+ * needs is bundled, so it has no dependencies; the repository's own package.json is not published.
+ *
+ *   dist/main.js     the library for Node and browsers, kernels embedded
+ *   dist/worker.js   the library for Workers, which import build/kernels.wasm
+ *   dist/client.js   the client
+ *   dist/cli/main.js the command
+ *   types/           declarations
+ */
+import { execFileSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { build, type BuildOptions, type Plugin } from "esbuild";
+
+const ROOT = join(import.meta.dirname, "../..");
+const OUT = join(ROOT, "build/package");
+/** What is imported, and what stands for it: the kernels of files alone, which run on Node 20 too. */
+const IMPORTED = "build/kernels.wasm";
+const KERNELS = join(ROOT, "build/kernels-files.wasm");
+
+export async function buildPackage(): Promise<string> {
+  rmSync(OUT, { recursive: true, force: true });
+  mkdirSync(join(OUT, "build"), { recursive: true });
+  cpSync(KERNELS, join(OUT, IMPORTED));
+  for (const file of ["LICENSE", "README.md"]) {
+    cpSync(join(ROOT, file), join(OUT, file));
+  }
+  await Promise.all([
+    bundle("src/index.ts", "dist/main.js", {
+      loader: { ".wasm": "binary" },
+      plugins: [embedKernels],
+    }),
+    bundle("src/index.ts", "dist/worker.js", { external: ["*.wasm"] }),
+    bundle("src/client/mxfp4-edge.ts", "dist/client.js", {}),
+    bundle("src/cli/main.ts", "dist/cli/main.js", {
+      platform: "node",
+      banner: { js: "#!/usr/bin/env node" },
+    }),
+  ]);
+  writeTypes();
+  writeFileSync(
+    join(OUT, "package.json"),
+    `${JSON.stringify(manifest(), null, 2)}\n`,
+  );
+  return OUT;
+}
+
+const embedKernels: Plugin = {
+  name: "kernels",
+  setup(bundler) {
+    bundler.onResolve({ filter: /\/kernels\.wasm$/ }, () => ({
+      path: KERNELS,
+    }));
+  },
+};
+
+async function bundle(
+  entry: string,
+  file: string,
+  options: BuildOptions,
+): Promise<void> {
+  await build({
+    absWorkingDir: ROOT,
+    entryPoints: [entry],
+    outfile: join(OUT, file),
+    bundle: true,
+    format: "esm",
+    platform: "neutral",
+    target: "es2022",
+    legalComments: "inline",
+    inject: ["src/cli/package-float16.ts"],
+    mainFields: ["module", "main"],
+    logLevel: "warning",
+    ...options,
+  });
+}
+
+/** Declarations, whose imports name what stands beside them. */
+function writeTypes(): void {
+  const config = join(ROOT, "build/package-types.json");
+  const types = join(OUT, "types");
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: "../tsconfig.json",
+      compilerOptions: {
+        noEmit: false,
+        declaration: true,
+        emitDeclarationOnly: true,
+        rootDir: "../src",
+        outDir: types,
+      },
+      include: [],
+      files: [
+        "../src/index.ts",
+        "../src/client/mxfp4-edge.ts",
+        "../src/wasm.d.ts",
+      ],
+    }),
+  );
+  const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+  execFileSync(process.execPath, [tsc, "-p", config], { stdio: "inherit" });
+  for (const path of readdirSync(types, {
+    recursive: true,
+    encoding: "utf8",
+  })) {
+    if (!path.endsWith(".d.ts")) continue;
+    const file = join(types, path);
+    const source = readFileSync(file, "utf8");
+    writeFileSync(file, source.replace(/(from "\.[^"]*)\.ts"/g, '$1.js"'));
+  }
+}
+
+function manifest(): object {
+  const { name, version, description, license } = JSON.parse(
+    readFileSync(join(ROOT, "package.json"), "utf8"),
+  ) as Record<string, string>;
+  return {
+    name,
+    version,
+    description,
+    license,
+    type: "module",
+    engines: { node: ">=20.11" },
+    exports: {
+      ".": {
+        types: "./types/index.d.ts",
+        workerd: "./dist/worker.js",
+        default: "./dist/main.js",
+      },
+      "./client": {
+        types: "./types/client/mxfp4-edge.d.ts",
+        default: "./dist/client.js",
+      },
+    },
+    bin: { [name!]: "./dist/cli/main.js" },
+    sideEffects: false,
+  };
+}
+
+/** Returns the path of the tarball. */
+export async function packPackage(): Promise<string> {
+  const folder = await buildPackage();
+  const [{ filename }] = JSON.parse(
+    execFileSync("npm", ["pack", "--json", "--ignore-scripts", folder], {
+      cwd: join(ROOT, "build"),
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }),
+  ) as [{ filename: string }];
+  return join(ROOT, "build", filename);
+}
+
+if (import.meta.main) console.log(await packPackage());

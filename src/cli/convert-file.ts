@@ -1,0 +1,88 @@
+/** One file to another: by the kernels in this process, or by an edge. */
+import { openAsBlob } from "node:fs";
+import pc from "picocolors";
+import type { FileOperation, RawOptions } from "../api/tensors.ts";
+import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { run } from "../formats/conversion.ts";
+import { readInput } from "../formats/input.ts";
+import { planFile, rawOf } from "../formats/plan.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { Bar, size } from "./bar.ts";
+import type { Arguments } from "./file-arguments.ts";
+import { checkAbsent, OpenFile, writeWhole } from "./files.ts";
+
+type Request = Extract<FileOperation, { operation: "quantize" | "dequantize" }>;
+
+/** Do what `request` says to the file of `args`; says what came of it on stderr. */
+export async function convertFile(
+  args: Arguments,
+  request: Request,
+): Promise<void> {
+  const { file, output, url } = args as Record<string, string | undefined>;
+  checkAbsent(output!, args.force === true);
+  const bar = new Bar(request.operation);
+  const [from, to] =
+    url === undefined
+      ? await convertHere(file!, output!, request, bar)
+      : await convertThere(edgeOf(args), file!, output!, request, bar);
+  bar.end();
+  const ratio = from > 0 ? ` (${((100 * to) / from).toFixed(1)} %)` : "";
+  console.error(
+    `${pc.bold(output!)}: ${size(from)} → ${size(to)}${ratio} in ${bar.seconds.toFixed(1)} s`,
+  );
+}
+
+export function edgeOf(args: Arguments): Mxfp4Edge {
+  const token = args.token ?? process.env.MXFP4_EDGE_TOKEN;
+  return new Mxfp4Edge({
+    baseUrl: String(args.url).replace(/\/+$/, ""),
+    token: token as string | undefined,
+    patienceMs: 5_000,
+  });
+}
+
+async function convertHere(
+  file: string,
+  output: string,
+  request: Request,
+  bar: Bar,
+): Promise<[from: number, to: number]> {
+  loadKernelsFile();
+  const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
+  try {
+    bar.begin(source.bytes);
+    const raw = rawOf((request.options ?? {}) as RawOptions);
+    const input = await readInput(source, source.bytes, raw);
+    const conversion = planFile(input, request);
+    const bytes = await writeWhole(output, run(conversion, source));
+    return [source.bytes, bytes];
+  } finally {
+    await source.close();
+  }
+}
+
+async function convertThere(
+  edge: Mxfp4Edge,
+  file: string,
+  output: string,
+  request: Request,
+  bar: Bar,
+): Promise<[from: number, to: number]> {
+  const blob = await openAsBlob(file);
+  const response =
+    request.operation === "quantize"
+      ? await edge.quantize(blob, request.options)
+      : await edge.dequantize(blob, request.options);
+  bar.begin(Number(response.headers.get("Content-Length")));
+  return [blob.size, await writeWhole(output, told(response.body!, bar))];
+}
+
+async function* told(
+  body: ReadableStream<Uint8Array>,
+  bar: Bar,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    bar.add(chunk.length);
+    yield chunk;
+  }
+}

@@ -1,0 +1,25 @@
+import { defineCommand } from "citty";
+import type { DequantizeOptions } from "../api/tensors.ts";
+import { convertFile } from "./convert-file.ts";
+import {
+  checkArguments,
+  choices,
+  fileArguments,
+  outputArguments,
+} from "./file-arguments.ts";
+
+const args = {
+  ...fileArguments,
+  ...outputArguments,
+  dtype: choices(["f32", "bf16", "f16"], "Of decoded tensors (default: f32)"),
+};
+
+export const dequantizeCommand = defineCommand({
+  meta: { name: "dequantize", description: "A file's MXFP4 tensors to floats" },
+  args,
+  async run(context) {
+    checkArguments(context.args, args);
+    const options = { dtype: context.args.dtype } as DequantizeOptions;
+    await convertFile(context.args, { operation: "dequantize", options });
+  },
+});

@@ -1,0 +1,107 @@
+/** Files as sources and targets: read and written piece by piece. */
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { dirname, join, basename } from "node:path";
+import { AppError } from "../api/errors.ts";
+import { type ByteSource, endedEarly } from "../formats/source.ts";
+
+const WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** A file that is read from its start to its end. */
+export class OpenFile implements ByteSource {
+  readonly bytes: number;
+  readonly #handle: FileHandle;
+  readonly #onRead: (bytes: number) => void;
+  #window = new Uint8Array(WINDOW_BYTES);
+  #start = 0;
+  #end = 0;
+
+  private constructor(
+    handle: FileHandle,
+    bytes: number,
+    onRead: (bytes: number) => void,
+  ) {
+    this.#handle = handle;
+    this.bytes = bytes;
+    this.#onRead = onRead;
+  }
+
+  /** `onRead` is told of bytes as they are taken. */
+  static async open(
+    path: string,
+    onRead: (bytes: number) => void = () => {},
+  ): Promise<OpenFile> {
+    const handle = await open(path, "r");
+    const { size } = await handle.stat();
+    return new OpenFile(handle, size, onRead);
+  }
+
+  async take(bytes: number): Promise<Uint8Array> {
+    if (this.#end - this.#start < bytes) await this.#read(bytes);
+    const taken = this.#window.subarray(this.#start, this.#start + bytes);
+    this.#start += bytes;
+    this.#onRead(bytes);
+    return taken;
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  async #read(bytes: number): Promise<void> {
+    const rest = this.#window.subarray(this.#start, this.#end);
+    if (bytes > this.#window.length) {
+      const larger = new Uint8Array(bytes);
+      larger.set(rest);
+      this.#window = larger;
+    } else {
+      this.#window.copyWithin(0, this.#start, this.#end);
+    }
+    this.#end -= this.#start;
+    this.#start = 0;
+    while (this.#end < bytes) {
+      const length = this.#window.length - this.#end;
+      const { bytesRead } = await this.#handle.read(
+        this.#window,
+        this.#end,
+        length,
+      );
+      if (bytesRead === 0) throw endedEarly(bytes, this.#end);
+      this.#end += bytesRead;
+    }
+  }
+}
+
+/** Errors: `file_exists`, unless it may be replaced */
+export function checkAbsent(path: string, force: boolean): void {
+  if (force || !existsSync(path)) return;
+  throw new AppError(
+    "file_exists",
+    `Expected no file ${path}, got one; --force replaces it`,
+  );
+}
+
+/** Write a file that appears under its name only when it is whole. */
+export async function writeWhole(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<number> {
+  const part = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
+  const handle = await open(part, "wx");
+  let bytes = 0;
+  try {
+    for await (const chunk of chunks) {
+      await handle.writeFile(chunk);
+      bytes += chunk.length;
+    }
+    await handle.close();
+    await rename(part, path);
+    return bytes;
+  } catch (error) {
+    await handle.close().catch(() => {
+      // It was closed already.
+    });
+    await rm(part, { force: true });
+    throw error;
+  }
+}

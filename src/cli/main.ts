@@ -1,0 +1,53 @@
+/**
+ * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
+ * done, 1 it could not be done, 2 the command was not called as it can be.
+ */
+import { defineCommand, runCommand, showUsage } from "citty";
+import pc from "picocolors";
+import { analyzeCommand } from "./analyze.ts";
+import { dequantizeCommand } from "./dequantize.ts";
+import { UsageError } from "./file-arguments.ts";
+import { quantizeCommand } from "./quantize.ts";
+
+const COMMANDS = {
+  quantize: quantizeCommand,
+  dequantize: dequantizeCommand,
+  analyze: analyzeCommand,
+};
+
+const command = defineCommand({
+  meta: {
+    name: "mxfp4-edge",
+    description: "MXFP4 files: here, or on an edge (--url)",
+  },
+  subCommands: COMMANDS,
+});
+
+async function main(rawArgs: string[]): Promise<number> {
+  const [name = ""] = rawArgs;
+  const isKnown = Object.hasOwn(COMMANDS, name);
+  if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
+    const shown = COMMANDS[name as keyof typeof COMMANDS];
+    await (isKnown ? showUsage(shown as never, command) : showUsage(command));
+    return 0;
+  }
+  try {
+    if (!isKnown) {
+      const all = Object.keys(COMMANDS).join(", ");
+      throw new UsageError(`Expected one of ${all}, got "${name}"`);
+    }
+    await runCommand(command, { rawArgs });
+    return 0;
+  } catch (error) {
+    const isUsage =
+      error instanceof UsageError ||
+      (error instanceof Error && error.name === "CLIError");
+    // citty's own messages are coloured.
+    const text = error instanceof Error ? error.message : String(error);
+    console.error(isUsage ? text : pc.red(text));
+    if (isUsage) console.error("mxfp4-edge --help tells what there is");
+    return isUsage ? 2 : 1;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

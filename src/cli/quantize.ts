@@ -1,0 +1,29 @@
+import { defineCommand } from "citty";
+import { convertFile } from "./convert-file.ts";
+import {
+  checkArguments,
+  fileArguments,
+  layoutArguments,
+  outputArguments,
+  quantizeOptionsFrom,
+  schemeArguments,
+  selectionArguments,
+} from "./file-arguments.ts";
+
+const args = {
+  ...fileArguments,
+  ...outputArguments,
+  ...schemeArguments,
+  ...layoutArguments,
+  ...selectionArguments,
+};
+
+export const quantizeCommand = defineCommand({
+  meta: { name: "quantize", description: "A file's float tensors to MXFP4" },
+  args,
+  async run(context) {
+    checkArguments(context.args, args);
+    const options = quantizeOptionsFrom(context.args);
+    await convertFile(context.args, { operation: "quantize", options });
+  },
+});

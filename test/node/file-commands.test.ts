@@ -1,0 +1,214 @@
+/** The file commands: what they write, refuse and show. */
+import { spawnSync } from "node:child_process";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Bar, size } from "../../src/cli/bar.ts";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { normals } from "../support/random.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const RAW = ["--dtype", "f32", "--shape", "96,1024"];
+
+let folder: string;
+let edge: Running;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-commands-test-"));
+  writeFileSync(join(folder, "x.raw"), normals(96 * 1024, 1));
+  edge = await startEdge({ stateFolder: join(folder, "state"), quiet: true });
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function mxfp4(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [MAIN, ...args],
+    { cwd: folder, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  return { status, stdout, stderr };
+}
+
+function file(name: string): Buffer {
+  return readFileSync(join(folder, name));
+}
+
+test("here and by an edge, the bytes are the same", () => {
+  const options = [
+    ...RAW,
+    "--preset",
+    "paper",
+    "--seed",
+    "9",
+    "--layout",
+    "compressed-tensors",
+  ];
+  const here = mxfp4("quantize", "x.raw", "-o", "here", ...options);
+  expect(here).toMatchObject({ status: 0, stdout: "" });
+  expect(here.stderr).toMatch(
+    /^here: 384\.0 KiB → \d+\.\d KiB \(\d+\.\d %\) in \d+\.\d s\n$/,
+  );
+  mxfp4("quantize", "x.raw", "-o", "there", ...options, "--url", edge.url);
+  expect(file("there").equals(file("here"))).toBe(true);
+
+  mxfp4("dequantize", "here", "-o", "here-bf16", "--dtype", "bf16");
+  const back = ["--dtype", "bf16", "--url", `${edge.url}/`];
+  mxfp4("dequantize", "there", "-o", "there-bf16", ...back);
+  expect(file("there-bf16").equals(file("here-bf16"))).toBe(true);
+
+  const compare = [...RAW, "--compare", "ocp,paper,scale=even;hadamard=64"];
+  const table = mxfp4("analyze", "x.raw", ...compare);
+  expect(mxfp4("analyze", "x.raw", ...compare, "--url", edge.url)).toEqual(
+    table,
+  );
+  expect(table.stdout.split("\n")).toMatchObject([
+    expect.stringMatching(/^tensor +scheme +SQNR dB +MSE +cosine/),
+    expect.stringMatching(/^x \[96, 1024\] +ocp/),
+    expect.stringMatching(/^ +paper/),
+    expect.stringMatching(/^ +scale=even;hadamard=64/),
+    expect.stringMatching(/^\* the first scheme/),
+    "",
+  ]);
+  const json = mxfp4("analyze", "x.raw", ...RAW, "--json").stdout;
+  expect(JSON.parse(json)).toMatchObject({ total: { elements: 96 * 1024 } });
+});
+
+test("a file that is there stays, unless it may be replaced", () => {
+  writeFileSync(join(folder, "kept"), "kept");
+  const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", "kept");
+  expect(refused).toMatchObject({
+    status: 1,
+    stderr: "Expected no file kept, got one; --force replaces it\n",
+  });
+  expect(file("kept").toString()).toBe("kept");
+  expect(
+    mxfp4("quantize", "x.raw", ...RAW, "-o", "kept", "--force").status,
+  ).toBe(0);
+  expect(file("kept").length).toBeGreaterThan(1000);
+});
+
+test.each([
+  ["nothing", [], 2, 'Expected one of quantize, dequantize, analyze, got ""'],
+  ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
+  [
+    "an unknown option",
+    ["quantize", "x.raw", "-o", "y", "--frob", "1"],
+    2,
+    "got --frob",
+  ],
+  [
+    "two files",
+    ["quantize", "x.raw", "z", "-o", "y"],
+    2,
+    "Expected one file, got x.raw z",
+  ],
+  [
+    "an unknown value",
+    ["quantize", "x.raw", "-o", "y", "--scale", "up"],
+    2,
+    "Expected one of",
+  ],
+  ["a bad seed", ["quantize", "x.raw", "-o", "y", "--seed", "-1"], 2, "--seed"],
+  [
+    "a shape alone",
+    ["quantize", "x.raw", "-o", "y", "--shape", "2"],
+    2,
+    "both --dtype and --shape",
+  ],
+  ["no such file", ["quantize", "none", "-o", "y"], 1, "none"],
+  [
+    "no file of tensors",
+    ["quantize", "x.raw", "-o", "y"],
+    1,
+    "Expected safetensors",
+  ],
+  [
+    "another shape",
+    ["quantize", "x.raw", "-o", "y", "--dtype", "f32", "--shape", "2"],
+    1,
+    "Expected 8 bytes",
+  ],
+  [
+    "no edge",
+    ["dequantize", "x.raw", "-o", "y", "--url", "http://127.0.0.1:9"],
+    1,
+    "fetch failed",
+  ],
+])(
+  "%s is refused in a line, and leaves no file",
+  (_, args, status, message) => {
+    const before = readdirSync(folder);
+    const refused = mxfp4(...args);
+    expect(refused.stderr).toContain(message);
+    expect(refused.stderr).not.toMatch(/\n +at /);
+    expect(refused).toMatchObject({ status, stdout: "" });
+    expect(readdirSync(folder)).toEqual(before);
+  },
+  30_000,
+);
+
+test("memory does not grow with the file", () => {
+  const peak = (name: string, megabytes: number) => {
+    const path = join(folder, name);
+    writeFileSync(path, "");
+    truncateSync(path, megabytes * 2 ** 20);
+    const args = [
+      "quantize",
+      path,
+      "-o",
+      `${path}.out`,
+      "--dtype",
+      "f32",
+      "--shape",
+      `${megabytes},512,512`,
+    ];
+    const script = `process.argv.splice(1, 0, "main"); await import(${JSON.stringify(MAIN)}); console.log(process.resourceUsage().maxRSS)`;
+    const { stdout } = spawnSync(
+      process.execPath,
+      ["--input-type=module", "--eval", script, ...args],
+      { encoding: "utf8" },
+    );
+    expect(readFileSync(`${path}.out`).length).toBeGreaterThan(
+      megabytes * 100_000,
+    );
+    rmSync(path);
+    rmSync(`${path}.out`);
+    return Number(stdout);
+  };
+  const small = peak("small", 16);
+  expect(peak("large", 512) - small).toBeLessThan(64 * 1024);
+});
+
+test("a bar is drawn on a terminal, and nowhere else", () => {
+  const drawn = (isTTY: boolean) => {
+    let text = "";
+    const out = { isTTY, write: (more: string) => ((text += more), true) };
+    const bar = new Bar("quantize", out as never);
+    bar.begin(100);
+    bar.add(50);
+    bar.end();
+    return text;
+  };
+  expect(drawn(true)).toContain(
+    `quantize ${"█".repeat(15)}${"░".repeat(15)} 50 %`,
+  );
+  expect(drawn(false)).toBe("");
+  expect([0, 1023, 1024, 1.5 * 2 ** 30].map(size)).toEqual([
+    "0 B",
+    "1023 B",
+    "1.0 KiB",
+    "1.5 GiB",
+  ]);
+});

@@ -1,0 +1,239 @@
+/**
+ * The package as users get it: packed, installed elsewhere, and run by the system's own Node; in a
+ * Worker; and by the examples, against an edge. Bytes are those of the kernels here.
+ */
+import { execFileSync } from "node:child_process";
+import {
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join, resolve } from "node:path";
+import { Log, LogLevel, Miniflare } from "miniflare";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { packPackage } from "../../src/cli/build-package.ts";
+import { type Running, startEdge } from "../../src/cli/edge.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+
+/** What every host runs: a digest of each operation's answer. */
+const PROBE = `
+const values = Float32Array.from({ length: 96 * 64 }, (_, i) => ((i * 7919) % 1001) / 100 - 5);
+const body = new Uint8Array(values.buffer);
+const raw = { dtype: "f32", shape: [96, 64] };
+const digest = async (response) => {
+  const bytes = await response.arrayBuffer();
+  const hash = await crypto.subtle.digest("SHA-256", bytes);
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+};
+export async function probe({ quantize, dequantize, hadamard, analyze }) {
+  const options = { rounding: "stochastic", hadamard: 64, seed: 3, raw };
+  const packed = new Uint8Array(await (await quantize(body, options)).arrayBuffer());
+  const stream = { stream: new Blob([packed]).stream(), bytes: packed.length };
+  const refused = await quantize(body.slice(1), { raw }).catch((error) => error.code);
+  return {
+    packed: await digest(new Response(packed)),
+    f32: await digest(await dequantize(packed)),
+    f16: await digest(await dequantize(stream, { dtype: "f16" })),
+    turned: await digest(await hadamard(new Blob([body]), { seed: 1, raw })),
+    sqnrDb: (await analyze(body, { raw, compare: ["ocp", "paper"] })).total.schemes.map(({ sqnrDb }) => sqnrDb),
+    refused,
+  };
+}
+`;
+
+let folder: string;
+let edge: Running;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-package-test-"));
+  execFileSync(
+    process.execPath,
+    [
+      join(ROOT, "node_modules/assemblyscript/bin/asc.js"),
+      "assembly/files.ts",
+      "--target",
+      "files",
+    ],
+    { cwd: ROOT },
+  );
+  const tarball = await packPackage();
+  writeFileSync(join(folder, "package.json"), '{"type": "module"}');
+  writeFileSync(join(folder, "probe.js"), PROBE);
+  run("npm", [
+    "install",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    tarball,
+  ]);
+  edge = await startEdge({ stateFolder: join(folder, "state"), quiet: true });
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Programs as a user's shell finds them: without this repository's own. */
+function run(program: string, args: string[], input = ""): string {
+  const path = (process.env.PATH ?? "")
+    .split(delimiter)
+    .filter((each) => !each.includes("node_modules"))
+    .join(delimiter);
+  return execFileSync(program, args, {
+    cwd: folder,
+    encoding: "utf8",
+    input,
+    env: {
+      ...process.env,
+      PATH: path,
+      MXFP4_EDGE_URL: edge?.url,
+      NO_COLOR: "1",
+    },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+}
+
+function runModule(source: string): unknown {
+  const args = ["--input-type=module", "--eval", source];
+  return JSON.parse(run("node", args));
+}
+
+test("it has no dependencies, no install scripts and nothing of the objects", () => {
+  const installed = join(folder, "node_modules");
+  const manifest = JSON.parse(
+    readFileSync(join(installed, "mxfp4-edge/package.json"), "utf8"),
+  ) as Record<string, unknown>;
+  for (const key of Object.keys(manifest))
+    expect(key).not.toMatch(/dependencies|scripts|private/i);
+  const main = readFileSync(join(installed, "mxfp4-edge/dist/main.js"), "utf8");
+  expect(main).not.toContain("cloudflare:");
+  expect(main).not.toContain("node:");
+  expect(main).not.toContain(ROOT);
+});
+
+const inNode = () =>
+  runModule(`
+    import * as library from "mxfp4-edge";
+    import { probe } from "./probe.js";
+    console.log(JSON.stringify(await probe(library)));
+  `);
+
+test("library and client agree, the one in the system's Node and the other by an edge", () => {
+  const here = inNode();
+  const there = runModule(`
+    import { Mxfp4Edge } from "mxfp4-edge/client";
+    import { probe } from "./probe.js";
+    const edge = new Mxfp4Edge({ baseUrl: process.env.MXFP4_EDGE_URL });
+    const library = Object.fromEntries(
+      ["quantize", "dequantize", "hadamard", "analyze"].map((name) => [name, edge[name].bind(edge)]),
+    );
+    console.log(JSON.stringify(await probe(library)));
+  `);
+  expect(here).toMatchObject({ refused: "shape_mismatch" });
+  expect(there).toEqual(here);
+});
+
+test("the library in a Worker has the same bytes", async () => {
+  writeFileSync(
+    join(folder, "worker.js"),
+    `import * as library from "./node_modules/mxfp4-edge/dist/worker.js";
+     import { probe } from "./probe.js";
+     export default { fetch: async () => Response.json(await probe(library)) };`,
+  );
+  const manifest = JSON.parse(
+    readFileSync(join(folder, "node_modules/mxfp4-edge/package.json"), "utf8"),
+  ) as { exports: { ".": { workerd: string } } };
+  expect(manifest.exports["."].workerd).toBe("./dist/worker.js");
+  const miniflare = new Miniflare({
+    modules: true,
+    modulesRoot: folder,
+    scriptPath: join(folder, "worker.js"),
+    modulesRules: [
+      { type: "ESModule", include: ["**/*.js"] },
+      { type: "CompiledWasm", include: ["**/*.wasm"] },
+    ],
+    compatibilityDate: "2026-07-30",
+    cf: false,
+    telemetry: { enabled: false },
+    log: new Log(LogLevel.NONE),
+  });
+  try {
+    const answer = await miniflare.dispatchFetch("http://localhost/");
+    expect(await answer.json()).toEqual(inNode());
+  } finally {
+    await miniflare.dispose();
+  }
+});
+
+test("declarations say what the code does", () => {
+  writeFileSync(
+    join(folder, "consumer.ts"),
+    `import { analyze, AppError, quantize, type QuantizeOptions } from "mxfp4-edge";
+     import { Mxfp4Edge, type RunStatus } from "mxfp4-edge/client";
+     const options: QuantizeOptions = { rounding: "stochastic", hadamard: 64 };
+     export const answer: Promise<Response> = quantize(new Uint8Array(4), options);
+     export const best = async (): Promise<string | null> => (await analyze(new Blob([]))).total.recommended;
+     export const status = (edge: Mxfp4Edge): Promise<RunStatus> => edge.run("r").status();
+     export const code = (error: AppError): string => error.code;
+     // @ts-expect-error: no such rounding
+     void quantize(new Uint8Array(4), { rounding: "up" });`,
+  );
+  const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+  const flags =
+    "--noEmit --strict --target es2022 --module nodenext --lib es2022,dom,dom.iterable,dom.asynciterable --types";
+  const args = [tsc, ...flags.split(" "), "", "consumer.ts"];
+  try {
+    execFileSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
+  } catch (error) {
+    throw new Error((error as { stdout: string }).stdout, { cause: error });
+  }
+});
+
+test("the command runs where the package is installed", () => {
+  writeFileSync(join(folder, "x.raw"), new Uint8Array(4096));
+  const command = join(folder, "node_modules/.bin/mxfp4-edge");
+  const raw = ["--dtype", "f32", "--shape", "32,32"];
+  run(command, ["quantize", "x.raw", ...raw, "-o", "x.safetensors"]);
+  const table = run(command, ["analyze", "x.raw", ...raw]);
+  expect(table).toContain("x [32, 32]");
+  run(command, ["dequantize", "x.safetensors", "-o", "back.safetensors"]);
+  const back = readFileSync(join(folder, "back.safetensors"));
+  expect(back.subarray(-4096)).toEqual(Buffer.alloc(4096));
+});
+
+test("the curl example runs", () => {
+  const script = join(ROOT, "examples/quantize.sh");
+  expect(run("sh", [script])).toMatch(
+    /^quantized: \d+ bytes\ndecoded: zeros again\njob: the same bytes\n$/,
+  );
+});
+
+test("the Python example runs", () => {
+  const output = run("python3", [join(ROOT, "examples/quantize.py")]);
+  expect(output.split("\n")).toMatchObject([
+    "1024 bytes of f32 are 128 of elements and 8 of scales",
+    "scale: rceil rounding: nearest-even",
+    expect.stringMatching(/^largest error: 0\.\d{4}$/),
+    expect.stringMatching(/^recommended: [\w-]+$/),
+    "refused: Expected 1280 bytes for F32 [5, 64], got 1024",
+    "",
+  ]);
+});
+
+test("the TypeScript example runs", () => {
+  cpSync(join(ROOT, "examples/quantize.ts"), join(folder, "quantize.ts"));
+  const output = execFileSync(process.execPath, ["quantize.ts"], {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, MXFP4_EDGE_URL: edge.url },
+  });
+  const lines = output.trimEnd().split("\n");
+  expect(lines[0]).toMatch(/^\d+ bytes, the same here: true$/);
+  expect(lines.at(-2)).toMatch(/^recommended: [\w-]+$/);
+  expect(lines.at(-1)).toBe("refused: malformed_body");
+});
