@@ -3,7 +3,7 @@
  * back until its end. Tensors keep their order.
  */
 import { AppError } from "../api/errors.ts";
-import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../kernels/mxfp4.ts";
 import type { NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
@@ -30,7 +30,7 @@ import {
 import { isChosen, type Selection } from "./selection.ts";
 
 /** More is not held back for one tensor. */
-export const MAX_HELD_BYTES = 32 * 1024 * 1024;
+const MAX_HELD_BYTES = 32 * 1024 * 1024;
 /** Noise counts pairs of elements with 32 bits. */
 const MAX_ELEMENTS = 2 ** 33;
 
@@ -213,9 +213,4 @@ export function checkHeld(what: string, bytes: number): void {
     "body_too_large",
     `Expected a file that needs at most ${MAX_HELD_BYTES} bytes held back, got ${bytes} for tensor "${what}"; POST /v1/jobs takes files of any size`,
   );
-}
-
-/** Bytes of a tensor of these rows in ggml's blocks. */
-export function ggmlBytes({ rows, padded }: Rows): number {
-  return ((rows * padded) / BLOCK_SIZE) * GGML_BLOCK_BYTES;
 }

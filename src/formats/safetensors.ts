@@ -8,7 +8,7 @@
 import { AppError } from "../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "./dtype.ts";
 
-export const MAX_HEADER_BYTES = 8 * 1024 * 1024;
+const MAX_HEADER_BYTES = 8 * 1024 * 1024;
 export const LENGTH_BYTES = 8;
 /** The data starts at a multiple of it, so that views of the tensors are aligned. */
 const ALIGNMENT = 8;
