@@ -1,8 +1,8 @@
 /** What a benchmark is, wherever it runs. */
 export type Benchmark = {
   name: string;
-  unit: "GMAC/s" | "GB/s";
-  /** MACs or bytes of one iteration. */
+  unit: "GMAC/s" | "GB/s" | "ms";
+  /** MACs or bytes of one iteration; in ms, an iteration is what is timed. */
   work: number;
   /**
    * What its ratios are taken to. The first that runs in the same group is the result's `baseline`;

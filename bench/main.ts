@@ -16,6 +16,7 @@ import { defineCommand, type ParsedArgs, runMain } from "citty";
 import pc from "picocolors";
 import type { Kernels } from "../src/kernels/runtime.ts";
 import type { Group, Timed } from "./benchmark.ts";
+import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
 import { updatePage } from "./markdown-page.ts";
@@ -28,7 +29,7 @@ import { Progress } from "./progress.ts";
 import type { Report, Result } from "./result.ts";
 import { select } from "./select.ts";
 import { renderMarkdown, renderText } from "./table.ts";
-import { startWorkerd } from "./workerd-runtime.ts";
+import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 
 const command = defineCommand({
   meta: {
@@ -72,8 +73,7 @@ async function run(asked: Asked): Promise<Report> {
   const results: Result[] = [];
   const progress = new Progress();
   for (const runtime of asked.runtimes) {
-    const own = runtime === "node" ? inNode : inWorkerd;
-    for await (const group of own(asked, kernels)) {
+    for await (const group of GROUPS_OF[runtime](asked, kernels)) {
       progress.start(runtime, group, asked.rounds);
       const measured = await measure(group, runtime, asked.rounds, (round) =>
         progress.round(round),
@@ -89,6 +89,15 @@ async function run(asked: Asked): Promise<Report> {
   }
   return { machine, results };
 }
+
+/** The groups that are asked for, by runtime. */
+const GROUPS_OF = {
+  node: inNode,
+  async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
+    yield* inWorkerd(asked);
+    yield* overHttp(asked);
+  },
+};
 
 /** The groups that are asked for, with their clocks, the peers' included. */
 async function* inNode(
@@ -125,6 +134,27 @@ async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     }
   } finally {
     await workerd.close();
+  }
+}
+
+/** The product's routes, timed by requests. */
+async function* overHttp(asked: Asked): AsyncGenerator<Group<Timed>> {
+  const groups = HTTP_GROUPS.map(({ name, benchmarks }) => ({
+    name,
+    benchmarks: select(benchmarks, asked.only),
+  })).filter(({ benchmarks }) => benchmarks.length > 0);
+  if (groups.length === 0) return;
+  const { origin, close } = await startWorker("http.wrangler.toml", {});
+  try {
+    for (const { name, benchmarks } of groups) {
+      const timed = benchmarks.map((benchmark) => ({
+        ...benchmark,
+        time: (n: number) => timeRequests(origin, benchmark, n),
+      }));
+      yield { name, benchmarks: timed };
+    }
+  } finally {
+    await close();
   }
 }
 

@@ -5,7 +5,7 @@
  * order. So a machine that slows down slows neighbours alike, and a ratio is the median over rounds of
  * (its sample ÷ the baseline's sample of that round). A value is the median of its samples.
  */
-import type { Group, Timed } from "./benchmark.ts";
+import type { Benchmark, Group, Timed } from "./benchmark.ts";
 import type { Result, Runtime } from "./result.ts";
 import { summarize } from "./summarize.ts";
 
@@ -29,11 +29,20 @@ export async function measure(
     onRound(round);
     for (const [benchmark, iterations] of counts) {
       const seconds = await benchmark.time(iterations);
-      const rate = (benchmark.work * iterations) / seconds / 1e9;
-      samples.get(benchmark.name)!.push(rate);
+      samples.get(benchmark.name)!.push(sample(benchmark, seconds, iterations));
     }
   }
   return summarize(benchmarks, samples, runtime);
+}
+
+function sample(
+  { unit, work }: Benchmark,
+  seconds: number,
+  iterations: number,
+): number {
+  return unit === "ms"
+    ? (1000 * seconds) / iterations
+    : (work * iterations) / seconds / 1e9;
 }
 
 /** Runs until the code is the final one; returns how many iterations fill a sample. */

@@ -9,7 +9,7 @@ export type Result = {
   runtime: Runtime;
   /** Median of `samples`. */
   value: number;
-  unit: "GMAC/s" | "GB/s";
+  unit: "GMAC/s" | "GB/s" | "ms";
   baseline?: string;
   /** Median over rounds of own sample ÷ the baseline's. */
   ratio?: number;

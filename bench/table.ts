@@ -18,6 +18,7 @@ const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
     title: "Bytes of f32",
     prefixes: ["memory.copy", "quantize/", "dequantize", "pack/"],
   },
+  { title: "Requests to the Worker", prefixes: ["http/"] },
 ];
 
 /** For a terminal. */

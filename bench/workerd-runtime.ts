@@ -1,7 +1,7 @@
 /** The bench Worker in a workerd of its own, timed from outside. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { endStale, guardRuntimes } from "../src/cli/processes.ts";
@@ -9,7 +9,6 @@ import type { Benchmark, Timed } from "./benchmark.ts";
 import type { Variant } from "./variant.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
-const CONFIG = join(import.meta.dirname, "wrangler.toml");
 const WRANGLER = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
 const OUT = join(ROOT, "build/bench");
 
@@ -18,35 +17,47 @@ export type WorkerdRuntime = {
   close: () => Promise<void>;
 };
 
-export async function startWorkerd(
-  forced: Variant | undefined,
-): Promise<WorkerdRuntime> {
-  mkdirSync(OUT, { recursive: true });
+/** Bundle the Worker that a file beside this one configures, and serve it. */
+export async function startWorker(
+  configFile: string,
+  bindings: Record<string, string>,
+): Promise<{ origin: string; close: () => Promise<void> }> {
+  const config = join(import.meta.dirname, configFile);
+  const out = join(OUT, configFile);
+  mkdirSync(out, { recursive: true });
   execFileSync(
     process.execPath,
-    [WRANGLER, "deploy", "--dry-run", "--config", CONFIG, "--outdir", OUT],
+    [WRANGLER, "deploy", "--dry-run", "--config", config, "--outdir", out],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
   endStale(OUT);
   guardRuntimes(OUT);
-  const { workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG);
+  const { main, workerOptions } = unstable_getMiniflareWorkerOptions(config);
   const miniflare = new Miniflare({
     ...(workerOptions as Record<string, unknown>),
     modules: true,
-    modulesRoot: OUT,
-    scriptPath: join(OUT, "worker.js"),
-    bindings: forced ? { VARIANT: forced } : {},
+    modulesRoot: out,
+    scriptPath: join(out, basename(main!).replace(/\.ts$/, ".js")),
+    bindings: { ...workerOptions.bindings, ...bindings },
     cf: false, // it would be fetched
     telemetry: { enabled: false },
     log: new Log(LogLevel.NONE),
   });
-  const url = await miniflare.ready;
+  const { origin } = await miniflare.ready;
+  return { origin, close: () => miniflare.dispose() };
+}
+
+export async function startWorkerd(
+  forced: Variant | undefined,
+): Promise<WorkerdRuntime> {
+  const bindings: Record<string, string> = forced ? { VARIANT: forced } : {};
+  const { origin, close } = await startWorker("wrangler.toml", bindings);
 
   /** Seconds of one request. */
   const request = async (name: string, iterations: number) => {
     const query = new URLSearchParams({ name, iterations: `${iterations}` });
     const start = performance.now();
-    const response = await fetch(`${url.origin}/?${query.toString()}`);
+    const response = await fetch(`${origin}/?${query.toString()}`);
     const text = await response.text();
     if (!response.ok) throw new Error(`${name} failed in workerd: ${text}`);
     return (performance.now() - start) / 1000;
@@ -60,6 +71,6 @@ export async function startWorkerd(
         return (await request(benchmark.name, iterations)) - empty;
       },
     }),
-    close: () => miniflare.dispose(),
+    close,
   };
 }
