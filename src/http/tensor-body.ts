@@ -22,7 +22,7 @@ export type TensorBody = {
   bytes: number;
   input: Input;
   /** To be called once the plan is made: it needed the most memory. */
-  planned(): void;
+  planned: () => void;
 };
 
 /**
