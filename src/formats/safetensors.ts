@@ -9,6 +9,8 @@ import { AppError } from "../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "./dtype.ts";
 
 const MAX_HEADER_BYTES = 8 * 1024 * 1024;
+/** Of one file: what the header becomes in memory must leave room in an isolate. */
+const MAX_TENSORS = 16_384;
 export const LENGTH_BYTES = 8;
 /** The data starts at a multiple of it, so that views of the tensors are aligned. */
 const ALIGNMENT = 8;
@@ -51,7 +53,7 @@ export type SafetensorsHead = {
 
 /**
  * The tensors of a file, in the order of their bytes, which they view.
- * Errors: `malformed_body`, `unsupported_dtype`
+ * Errors: `malformed_body`, `unsupported_dtype`, `body_too_large` for more tensors than `MAX_TENSORS`
  */
 export function readSafetensors(file: Uint8Array): SafetensorsFile {
   const headerBytes = readHeaderLength(file, file.length);
@@ -213,8 +215,10 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
       bytes,
     );
+    checkTensorCount(text);
     header = JSON.parse(text);
   } catch (cause) {
+    if (cause instanceof AppError) throw cause;
     throw new AppError(
       "malformed_body",
       `Expected a safetensors header of JSON in UTF-8, got ${bytes.length} bytes that are none`,
@@ -228,6 +232,24 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     throw malformed("each name once in the header", `${duplicate} twice`);
   }
   return header;
+}
+
+/** Before it is parsed, which is what takes the memory: by a member that each tensor has. */
+function checkTensorCount(text: string): void {
+  const member = '"data_offsets"';
+  let count = 0;
+  for (
+    let at = text.indexOf(member);
+    at >= 0;
+    at = text.indexOf(member, at + member.length)
+  ) {
+    if (++count > MAX_TENSORS) {
+      throw new AppError(
+        "body_too_large",
+        `Expected at most ${MAX_TENSORS} tensors in one file, got more; split it`,
+      );
+    }
+  }
 }
 
 function readMetadata(entry: unknown): Metadata {

@@ -248,6 +248,20 @@ test("a header past 8 MiB is refused, one just below is read", () => {
   );
 });
 
+test("more tensors than an isolate has room for are refused, as many as it has are read", () => {
+  const head = (count: number) => {
+    const entries = Array.from(
+      { length: count },
+      (_, index) => `"${index}":${tensor("U8", [0], 0, 0)}`,
+    );
+    return file(`{${entries.join(",")}}`, 0);
+  };
+  expect(readSafetensors(head(16_384)).tensors.length).toBe(16_384);
+  expect(() => readSafetensors(head(16_385))).toThrow(
+    "Expected at most 16384 tensors in one file, got more; split it",
+  );
+});
+
 test("a name of megabytes is read", () => {
   const name = "n\\n".repeat(2 ** 21);
   const { tensors } = readSafetensors(file(`{"${name}":${ONE}}`, 4));
