@@ -2,7 +2,7 @@
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import type { StoredFile } from "../api/tensors.ts";
-import { fileKey } from "../objects/job.ts";
+import { fileKey } from "../objects/job-work.ts";
 import { readRange } from "./byte-range.ts";
 import type { AppEnv } from "./env.ts";
 import { fileName } from "./path.ts";

@@ -12,7 +12,8 @@ import {
   SEGMENT_CHOICES,
 } from "../formats/scheme.ts";
 import { SEGMENT_LENGTHS } from "../kernels/mxfp4.ts";
-import { fileKey, jobStub } from "../objects/job.ts";
+import { jobStub } from "../objects/job.ts";
+import { fileKey } from "../objects/job-work.ts";
 import { NAME_PATTERN } from "../training/config.ts";
 import { readValid } from "./body.ts";
 import type { AppEnv } from "./env.ts";

@@ -79,6 +79,12 @@ export class JobStore {
     });
   }
 
+  /** Nothing of where the work stood is needed any more. */
+  forgetPosition(): void {
+    this.#storage.sql.exec("UPDATE job SET position = NULL");
+    this.#storage.sql.exec("DELETE FROM bytes");
+  }
+
   position(): Position | undefined {
     const [row] = this.#storage.sql.exec<{ position: string | null }>(
       "SELECT position FROM job",
@@ -120,19 +126,21 @@ export class JobStore {
     }
   }
 
+  /** Row by row into one buffer, so that no more than it is in memory. */
   #readBytes(owner: number): Uint8Array<ArrayBuffer> {
-    const rows = this.#storage.sql.exec<{ value: ArrayBuffer }>(
-      "SELECT value FROM bytes WHERE owner = ? ORDER BY row",
+    const { sql } = this.#storage;
+    const { length } = sql
+      .exec<{ length: number }>(
+        "SELECT COALESCE(SUM(LENGTH(value)), 0) AS length FROM bytes WHERE owner = ?",
+        owner,
+      )
+      .one();
+    const whole = new Uint8Array(length);
+    for (const { row, value } of sql.exec<{ row: number; value: ArrayBuffer }>(
+      "SELECT row, value FROM bytes WHERE owner = ?",
       owner,
-    );
-    const parts = Array.from(rows, ({ value }) => new Uint8Array(value));
-    const whole = new Uint8Array(
-      parts.reduce((length, part) => length + part.length, 0),
-    );
-    let position = 0;
-    for (const part of parts) {
-      whole.set(part, position);
-      position += part.length;
+    )) {
+      whole.set(new Uint8Array(value), row * ROW_BYTES);
     }
     return whole;
   }

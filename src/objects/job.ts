@@ -6,18 +6,13 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import type { JobRequest, JobStatus } from "../api/tensors.ts";
-import type { Conversion } from "../formats/conversion.ts";
-import { readInput } from "../formats/input.ts";
-import { planFile, rawOf } from "../formats/plan.ts";
-import { scalesFirst } from "../formats/scales-first.ts";
-import { FileSource, type PinnedFile } from "./file-source.ts";
+import type { PinnedFile } from "./file-source.ts";
 import { JobStore, type StoredJob } from "./job-store.ts";
+import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
+import { JobWork } from "./job-work.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "./json-calls.ts";
 import { Lock } from "./lock.ts";
-import { PartWriter } from "./part-writer.ts";
 
-/** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
-const STRETCH_BYTES = 32 * 1024 * 1024;
 /** From within an alarm, one for this very moment would be lost. */
 const NEXT_MS = 1;
 /** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
@@ -30,9 +25,11 @@ export class Job extends DurableObject<JobBindings> {
   readonly #store = new JobStore(this.ctx.storage);
   readonly #lock = new Lock();
   readonly #calls = jsonCalls(this.ctx, jobMethods(this));
+  readonly #work = new JobWork(this.env.BUCKET, this.#store, () => {
+    takeTurn(this);
+    return this.#isRemoved;
+  });
   #isRemoved = false;
-  /** This instance has not worked yet. */
-  #isNew = true;
 
   override fetch(request: Request): Promise<Response> {
     return this.#calls.fetch(request);
@@ -108,7 +105,7 @@ export class Job extends DurableObject<JobBindings> {
     this.#isRemoved = true;
     await this.#lock.run(async () => {
       const job = this.#store.load();
-      if (job) await this.#abort(job);
+      if (job) await this.#work.abort(job);
       await this.ctx.storage.deleteAlarm();
       await this.ctx.storage.deleteAll();
       this.#isRemoved = false;
@@ -122,13 +119,19 @@ export class Job extends DurableObject<JobBindings> {
   async #advance(): Promise<void> {
     const job = this.#isRemoved ? undefined : this.#store.load();
     if (job?.state !== "running") return;
+    if (!takeTurn(this)) {
+      await this.ctx.storage.setAlarm(Date.now() + TURN_PAUSE_MS);
+      return;
+    }
     let pauseMs = NEXT_MS;
     try {
-      await this.#stretch(job);
+      if (await this.#work.stretch(job)) this.#end(job, "finished");
     } catch (error) {
       pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
       await this.#fail(job, error);
     }
+    // Those who wait look again sooner than this one does.
+    if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);
     if (job.state === "running" && !this.#isRemoved)
       await this.ctx.storage.setAlarm(Date.now() + pauseMs);
   }
@@ -143,97 +146,10 @@ export class Job extends DurableObject<JobBindings> {
       this.#store.log(`interrupted: ${text}`);
       return;
     }
-    await this.#abort(job);
+    await this.#work.abort(job);
     const code = isRefusal ? error.code : "unavailable";
     job.error = { code, detail: text };
     this.#end(job, "failed");
-  }
-
-  /** Take the next stretch of the source. */
-  async #stretch(job: StoredJob): Promise<void> {
-    if (job.isCompleting) return this.#complete(job);
-    const { conversion, source } = await this.#open(job);
-    const upload = await this.#upload(job);
-    const position = this.#store.position();
-    const parts = job.parts;
-    const writer = new PartWriter(
-      upload,
-      parts,
-      position?.tail ?? new Uint8Array(0),
-    );
-    if (!position) await writer.write(conversion.head);
-    const moved = () => conversion.inputBytes + conversion.outputBytes;
-    const end = moved() + STRETCH_BYTES;
-    while (conversion.wanted > 0 && moved() < end && !this.#isRemoved) {
-      const piece = await source.take(conversion.wanted);
-      for (const chunk of conversion.convert(piece)) await writer.write(chunk);
-    }
-    if (this.#isRemoved) return;
-    const isWhole = conversion.wanted === 0;
-    if (isWhole) await writer.flush();
-    job.parts = writer.parts;
-    job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
-    job.outputBytes = conversion.outputBytes;
-    job.totalOutputBytes = conversion.totalBytes;
-    job.isCompleting = isWhole;
-    job.failures = 0;
-    const { tail } = writer;
-    this.#store.save(job, { saved: conversion.save(), tail });
-    if (isWhole) await this.#complete(job);
-  }
-
-  /** The conversion where it stands, and the source from there on. */
-  async #open(
-    job: StoredJob,
-  ): Promise<{ conversion: Conversion; source: FileSource }> {
-    const { request, file } = job;
-    const source = new FileSource(this.env.BUCKET, file);
-    const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
-    const input = await readInput(source, file.bytes, raw);
-    const isPaired =
-      request.operation === "dequantize" && input.container !== "gguf";
-    const { input: ordered, stretches } = isPaired
-      ? scalesFirst(input)
-      : { input, stretches: [] };
-    const conversion = planFile(ordered, request);
-    const position = this.#store.position();
-    if (position) conversion.resume(position.saved);
-    if (position && this.#isNew)
-      this.#store.log(`resumed at byte ${conversion.inputBytes}`);
-    this.#isNew = false;
-    source.seek(input.headBytes, conversion.inputBytes, stretches);
-    return { conversion, source };
-  }
-
-  async #upload(job: StoredJob): Promise<R2MultipartUpload> {
-    const key = fileKey(job.result);
-    const { BUCKET } = this.env;
-    if (job.uploadId !== null)
-      return BUCKET.resumeMultipartUpload(key, job.uploadId);
-    const upload = await BUCKET.createMultipartUpload(key, {
-      customMetadata: { job: job.job },
-    });
-    job.uploadId = upload.uploadId;
-    this.#store.save(job);
-    return upload;
-  }
-
-  /** Put the parts together, unless that was done before a crash. */
-  async #complete(job: StoredJob): Promise<void> {
-    const key = fileKey(job.result);
-    const present = await this.env.BUCKET.head(key);
-    const isOwn = present?.customMetadata?.job === job.job;
-    if (present && !isOwn) {
-      throw new AppError(
-        "file_exists",
-        `Expected no file "${job.result}" when the job ends, got one`,
-      );
-    }
-    if (!isOwn) {
-      const upload = await this.#upload(job);
-      await upload.complete(job.parts);
-    }
-    this.#end(job, "finished");
   }
 
   #end(job: StoredJob, state: "finished" | "failed"): void {
@@ -242,18 +158,8 @@ export class Job extends DurableObject<JobBindings> {
     job.uploadId = null;
     job.parts = [];
     this.#store.save(job);
+    this.#store.forgetPosition();
     this.#store.log(job.error ? `failed: ${job.error.detail}` : "finished");
-  }
-
-  /** Nothing of an unfinished upload stays. */
-  async #abort(job: StoredJob): Promise<void> {
-    if (job.uploadId === null) return;
-    try {
-      await (await this.#upload(job)).abort();
-    } catch (error) {
-      // One that is whole, or gone, has nothing left to take back.
-      console.warn(error);
-    }
   }
 
   #job(): StoredJob {
@@ -271,11 +177,6 @@ export function jobStub(
   job: string,
 ): JsonStub<ReturnType<typeof jobMethods>> {
   return jsonStub(bindings.JOB, job);
-}
-
-/** Where files are in the bucket. */
-export function fileKey(name: string): string {
-  return `files/${name}`;
 }
 
 function jobMethods(job: Job) {

@@ -128,6 +128,20 @@ test("jobs end in the bytes of the routes, over several alarms", async () => {
   expect(difference(await file("turn.safetensors"), turned)).toBeUndefined();
 });
 
+test("jobs of one isolate take turns, and all of them end", async () => {
+  await putFile("shared", checkpoint());
+  const keys = ["one", "two", "three"];
+  for (const clientKey of keys) {
+    await createJob({ operation: "hadamard", source: "shared", clientKey });
+  }
+  const ends = await Promise.all(keys.map(finish));
+  expect(ends.map(({ state }) => state)).toEqual(keys.map(() => "finished"));
+  const [first, ...others] = await Promise.all(
+    ends.map(({ result }) => file(result)),
+  );
+  for (const other of others) expect(difference(other, first!)).toBeUndefined();
+});
+
 test("elements before their scales need no more memory than the scales", async () => {
   // 36 MiB of elements, which the route may not hold.
   const blocks = 36 * 65536;

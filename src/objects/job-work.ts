@@ -1,0 +1,125 @@
+/** What a job does between two alarms. */
+import { AppError } from "../api/errors.ts";
+import type { Conversion, SavedConversion } from "../formats/conversion.ts";
+import { readInput } from "../formats/input.ts";
+import { planFile, rawOf } from "../formats/plan.ts";
+import { scalesFirst } from "../formats/scales-first.ts";
+import { FileSource } from "./file-source.ts";
+import type { JobStore, StoredJob } from "./job-store.ts";
+import { PartWriter } from "./part-writer.ts";
+
+/** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
+const STRETCH_BYTES = 32 * 1024 * 1024;
+
+/** Where files are in the bucket. */
+export function fileKey(name: string): string {
+  return `files/${name}`;
+}
+
+export class JobWork {
+  readonly #bucket: R2Bucket;
+  readonly #store: JobStore;
+  readonly #isStopped: () => boolean;
+  /** This instance has not worked yet. */
+  #isNew = true;
+
+  /** `isStopped` is asked before each piece. */
+  constructor(bucket: R2Bucket, store: JobStore, isStopped: () => boolean) {
+    this.#bucket = bucket;
+    this.#store = store;
+    this.#isStopped = isStopped;
+  }
+
+  /** Take the next stretch of the source; true when the result is whole. */
+  async stretch(job: StoredJob): Promise<boolean> {
+    if (job.isCompleting) return this.#complete(job);
+    const position = this.#store.position();
+    const { conversion, source } = await this.#open(job, position?.saved);
+    const upload = await this.#upload(job);
+    const tail = position?.tail ?? new Uint8Array(0);
+    const writer = new PartWriter(upload, job.parts, tail);
+    if (!position) await writer.write(conversion.head);
+    const moved = () => conversion.inputBytes + conversion.outputBytes;
+    const end = moved() + STRETCH_BYTES;
+    while (conversion.wanted > 0 && moved() < end) {
+      if (this.#isStopped()) return false;
+      const piece = await source.take(conversion.wanted);
+      for (const chunk of conversion.convert(piece)) await writer.write(chunk);
+    }
+    const isWhole = conversion.wanted === 0;
+    if (isWhole) await writer.flush();
+    job.parts = writer.parts;
+    job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
+    job.outputBytes = conversion.outputBytes;
+    job.totalOutputBytes = conversion.totalBytes;
+    job.isCompleting = isWhole;
+    job.failures = 0;
+    const saved = conversion.save();
+    this.#store.save(job, { saved, tail: writer.tail });
+    return isWhole ? this.#complete(job) : false;
+  }
+
+  /** The conversion where it stands, and the source from there on. */
+  async #open(
+    job: StoredJob,
+    saved: SavedConversion | undefined,
+  ): Promise<{ conversion: Conversion; source: FileSource }> {
+    const { request, file } = job;
+    const source = new FileSource(this.#bucket, file);
+    const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
+    const input = await readInput(source, file.bytes, raw);
+    const isPaired =
+      request.operation === "dequantize" && input.container !== "gguf";
+    const { input: ordered, stretches } = isPaired
+      ? scalesFirst(input)
+      : { input, stretches: [] };
+    const conversion = planFile(ordered, request);
+    if (saved) conversion.resume(saved);
+    if (saved && this.#isNew)
+      this.#store.log(`resumed at byte ${conversion.inputBytes}`);
+    this.#isNew = false;
+    source.seek(input.headBytes, conversion.inputBytes, stretches);
+    return { conversion, source };
+  }
+
+  async #upload(job: StoredJob): Promise<R2MultipartUpload> {
+    const key = fileKey(job.result);
+    if (job.uploadId !== null)
+      return this.#bucket.resumeMultipartUpload(key, job.uploadId);
+    const upload = await this.#bucket.createMultipartUpload(key, {
+      customMetadata: { job: job.job },
+    });
+    job.uploadId = upload.uploadId;
+    this.#store.save(job);
+    return upload;
+  }
+
+  /** Put the parts together, unless that was done before a crash. */
+  async #complete(job: StoredJob): Promise<true> {
+    const key = fileKey(job.result);
+    const present = await this.#bucket.head(key);
+    const isOwn = present?.customMetadata?.job === job.job;
+    if (present && !isOwn) {
+      throw new AppError(
+        "file_exists",
+        `Expected no file "${job.result}" when the job ends, got one`,
+      );
+    }
+    if (!isOwn) {
+      const upload = await this.#upload(job);
+      await upload.complete(job.parts);
+    }
+    return true;
+  }
+
+  /** Nothing of an unfinished upload stays. */
+  async abort(job: StoredJob): Promise<void> {
+    if (job.uploadId === null) return;
+    try {
+      await (await this.#upload(job)).abort();
+    } catch (error) {
+      // One that is whole, or gone, has nothing left to take back.
+      console.warn(error);
+    }
+  }
+}
