@@ -2,10 +2,7 @@
  * out = factor · a · bᵀ on MXFP4 panels, by exact integer products.
  *
  * Twice an E2M1 value is an integer of at most 12, so the 64 products of a group sum to an integer
- * that is exact however it is added up, and one relaxed dot does 16 of them. A tile is 4 rows × 8
- * columns. Instead of broadcasting, a unit of a is rotated by one row three times against the same
- * two units of b: accumulator (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. The
- * accumulators start at −24 · Σa, which takes out the offset of b for free (mxfp4-panel.ts).
+ * that is exact however it is added up; mxfp4-dot.ts adds it.
  *
  * A group's sum is exact, and so is its product with a power of two; only the additions across
  * groups round, always in order of k. A group whose blocks could not share a scale is added up in f64
@@ -13,6 +10,7 @@
  * how the machine multiplies and adds, or on the blocking.
  */
 import { E8M0_NAN } from "./constants";
+import { multiplyAccumulating, multiplyPairwise, turn } from "./mxfp4-dot";
 import {
   A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
   PANEL_HEADER_BYTES,
@@ -27,21 +25,9 @@ import {
 @inline const TILE: usize = memory.data(128, 16);
 // @ts-ignore: decorator
 @inline const TILE_BYTES: usize = 128;
-/** i32 [2, 4, 2, 4]: dot products, for each block of a group, or of a whole group in the first half. */
+/** i32 [2, 4, 2, 4]: dot products of a tile, for each block of a group. */
 // @ts-ignore: decorator
 @inline const DOTS: usize = memory.data(256, 16);
-
-/** 1 where one instruction multiplies, adds pairs and accumulates (AVX-VNNI, Arm dot product). */
-export function accumulatesDots(): i32 {
-  // Out of i7 range on purpose: with the two-step lowering the pair sums saturate at 32767.
-  const operands = memory.data<i8>([127, -1]);
-  const dot = i32x4.relaxed_dot_i8x16_i7x16_add_s(
-    v128.load8_splat(operands),
-    v128.load8_splat(operands, 1),
-    i32x4.splat(0),
-  );
-  return <i32>(i32x4.extract_lane(dot, 0) != 65534);
-}
 
 /**
  * Multiply panels that `packMxfp4` wrote.
@@ -116,13 +102,6 @@ function highest(panel: usize): i32 {
   );
 }
 
-/** [a, b, c, d] => [b, c, d, a] */
-// @ts-ignore: decorator
-@inline
-function turn(v: v128): v128 {
-  return i32x4.shuffle(v, v, 1, 2, 3, 0);
-}
-
 /** A group whose blocks share their scales: one sum, exact in f32. */
 // @ts-ignore: decorator
 @inline
@@ -186,124 +165,6 @@ function lowerProducts(dots: v128, scaleA: v128, scaleB: v128): v128 {
 @inline
 function upperHalf(v: v128): v128 {
   return i64x2.shuffle(v, v, 1, 1);
-}
-
-/**
- * One strip of a times one pair of b, `units` units. Type f32: `out` is the tile, to which the products
- * are added at their scale; `b` is a whole group. Type i32: the dot products are stored to `out`.
- */
-
-/** Where the dot accumulates in i32 by itself. */
-// @ts-ignore: decorator
-@inline
-function multiplyAccumulating<T>(
-  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
-): void {
-  const scale0 = b + B_SCALES;
-  let c00 = sums;
-  let c01 = c00;
-  let c10 = turn(c00);
-  let c11 = c10;
-  let c20 = turn(c10);
-  let c21 = c20;
-  let c30 = turn(c20);
-  let c31 = c30;
-  for (const end = a + (<usize>units << 4); a < end; a += 16, b += 32) {
-    const b0 = v128.load(b);
-    const b1 = v128.load(b, 16);
-    let rows = v128.load(a);
-    c00 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c00);
-    c01 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c01);
-    rows = turn(rows);
-    c10 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c10);
-    c11 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c11);
-    rows = turn(rows);
-    c20 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c20);
-    c21 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c21);
-    rows = turn(rows);
-    c30 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c30);
-    c31 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c31);
-  }
-  put<T>(out, c00, scaleA, scale0);
-  put<T>(out + 16, c01, scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  put<T>(out + 32, c10, scaleA, scale0);
-  put<T>(out + 48, c11, scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  put<T>(out + 64, c20, scaleA, scale0);
-  put<T>(out + 80, c21, scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  put<T>(out + 96, c30, scaleA, scale0);
-  put<T>(out + 112, c31, scaleA, scale0 + 16);
-}
-
-/**
- * Where the dot ends in i16 pairs. A lane sums 32 products of a group, at most 16 · 12 · 36 of a
- * plain block and 16 · 24 · 48 of a doubled one: 25344 fits.
- */
-// @ts-ignore: decorator
-@inline
-function multiplyPairwise<T>(
-  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
-): void {
-  const scale0 = b + B_SCALES;
-  let c00 = i16x8.splat(0);
-  let c01 = c00;
-  let c10 = c00;
-  let c11 = c00;
-  let c20 = c00;
-  let c21 = c00;
-  let c30 = c00;
-  let c31 = c00;
-  for (const end = a + (<usize>units << 4); a < end; a += 16, b += 32) {
-    const b0 = v128.load(b);
-    const b1 = v128.load(b, 16);
-    let rows = v128.load(a);
-    c00 = i16x8.add(c00, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
-    c01 = i16x8.add(c01, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
-    rows = turn(rows);
-    c10 = i16x8.add(c10, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
-    c11 = i16x8.add(c11, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
-    rows = turn(rows);
-    c20 = i16x8.add(c20, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
-    c21 = i16x8.add(c21, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
-    rows = turn(rows);
-    c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
-    c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
-  }
-  put<T>(out, whole(c00, sums), scaleA, scale0);
-  put<T>(out + 16, whole(c01, sums), scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 32, whole(c10, sums), scaleA, scale0);
-  put<T>(out + 48, whole(c11, sums), scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 64, whole(c20, sums), scaleA, scale0);
-  put<T>(out + 80, whole(c21, sums), scaleA, scale0 + 16);
-  scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 96, whole(c30, sums), scaleA, scale0);
-  put<T>(out + 112, whole(c31, sums), scaleA, scale0 + 16);
-}
-
-/** i16 pair sums and −24 · Σa to whole dot products. */
-// @ts-ignore: decorator
-@inline
-function whole(pairs: v128, sums: v128): v128 {
-  return i32x4.add(i32x4.extadd_pairwise_i16x8_s(pairs), sums);
-}
-
-/** Type f32: out += dots · 2^(scale a + scale b − 256), from the bits of that power. i32: out = dots. */
-// @ts-ignore: decorator
-@inline
-function put<T>(out: usize, dots: v128, scaleA: v128, scaleB: usize): void {
-  if (isInteger<T>()) {
-    v128.store(out, dots);
-    return;
-  }
-  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), i32x4.add(scaleA, v128.load(scaleB)));
-  v128.store(out, f32x4.add(v128.load(out), product));
 }
 
 /** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */

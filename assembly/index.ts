@@ -1,6 +1,7 @@
 export { dequantizeMxfp4 } from "./dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
-export { accumulatesDots, gemmMxfp4 } from "./gemm-mxfp4";
+export { gemmMxfp4 } from "./gemm-mxfp4";
+export { accumulatesDots } from "./mxfp4-dot";
 export { hadamardF32, hadamardInverseF32, signsF32 } from "./hadamard";
 export { packMxfp4 } from "./pack-mxfp4";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";

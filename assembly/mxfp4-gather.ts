@@ -1,0 +1,195 @@
+/**
+ * Bring 64 k of up to 16 rows of an operand to a scratch, rotated or as they are.
+ *
+ * Lanes are 4 rows, vectors run along k. So the transform needs no shuffles, and an operand whose rows
+ * are adjacent in memory (a transposed one) needs no transpose. Four strips of 4 rows go together: 64
+ * bytes of each memory row, a whole cache line.
+ */
+import { GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
+import { transposeTile } from "./transpose";
+
+/** Bytes of one strip's group in the scratch: 64 vectors. */
+// @ts-ignore: decorator
+@inline export const STRIP_BYTES: usize = 1024;
+/** Bytes of one block's 32 vectors there. */
+// @ts-ignore: decorator
+@inline export const BLOCK_BYTES: usize = 512;
+/** Strips that go through the scratch together. */
+// @ts-ignore: decorator
+@inline export const STRIPS: i32 = 4;
+
+/** `length` k of up to four strips to the scratch; rows past the last are zero. */
+export function gather(
+  scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32, length: i32,
+  rowStride: i32, kStride: i32,
+): void {
+  const rowBytes = <usize>rowStride << 2;
+  const kBytes = <usize>kStride << 2;
+  const from = source + <usize>row * rowBytes + <usize>k0 * kBytes;
+  const whole = wholeStrips(row, rows, strips);
+  if (rowStride == 1) {
+    for (let i = 0; i < length; i++) {
+      for (let strip = 0; strip < whole; strip++) {
+        const v = v128.load(from + <usize>i * kBytes + (<usize>strip << 4));
+        v128.store(scratch + <usize>strip * STRIP_BYTES + (<usize>i << 4), v);
+      }
+    }
+  } else {
+    for (let strip = 0; strip < whole; strip++) {
+      const line = from + <usize>(strip * STRIP_ROWS) * rowBytes;
+      const to = scratch + <usize>strip * STRIP_BYTES;
+      for (let i = 0; i < length; i += 4) {
+        transposeTile(to + (<usize>i << 4), UNIT_BYTES, line + (<usize>i << 2), rowBytes);
+      }
+    }
+  }
+  for (let strip = whole; strip < strips; strip++) {
+    const first = row + strip * STRIP_ROWS;
+    gatherEdge(scratch + <usize>strip * STRIP_BYTES, source, first, rows, k0, length, rowBytes, kBytes);
+  }
+  if (length == GROUP) return;
+  for (let strip = 0; strip < strips; strip++) {
+    memory.fill(scratch + <usize>strip * STRIP_BYTES + BLOCK_BYTES, 0, BLOCK_BYTES);
+  }
+}
+
+/** How many of the strips from `row` have all their four rows. */
+// @ts-ignore: decorator
+@inline
+function wholeStrips(row: i32, rows: i32, strips: i32): i32 {
+  return min(strips, max(0, (rows - row) >> 2));
+}
+
+/** `length` k of a strip with fewer than four rows. */
+function gatherEdge(
+  to: usize, source: usize, first: i32, rows: i32, k0: i32, length: i32, rowBytes: usize,
+  kBytes: usize,
+): void {
+  for (let i = 0; i < length; i++, to += 16) {
+    v128.store(to, f32x4.splat(0));
+    for (let lane = 0; lane < rows - first; lane++) {
+      const element = source + <usize>(first + lane) * rowBytes + <usize>(k0 + i) * kBytes;
+      store<f32>(to + (<usize>lane << 2), load<f32>(element));
+    }
+  }
+}
+
+/** 64 k of up to four strips to the scratch, as H · diag(signs) · x. */
+export function rotateGroup(
+  scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32,
+  rowStride: i32, kStride: i32, signs: usize,
+): void {
+  const rowBytes = <usize>rowStride << 2;
+  const kBytes = <usize>kStride << 2;
+  const whole = wholeStrips(row, rows, strips);
+  // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
+  for (let i = 0; i < GROUP; i += 8) {
+    let from = source + <usize>row * rowBytes + <usize>(k0 + i) * kBytes;
+    const sign = signs + (<usize>i << 2);
+    let to = scratch + (<usize>i << 4);
+    for (let strip = 0; strip < whole; strip++, to += STRIP_BYTES) {
+      if (rowStride == 1) {
+        rotateColumns(to, from, kBytes, sign);
+        from += 16;
+      } else {
+        rotateRows(to, from, rowBytes, sign);
+        from += rowBytes << 2;
+      }
+    }
+  }
+  for (let strip = whole; strip < strips; strip++) {
+    const to = scratch + <usize>strip * STRIP_BYTES;
+    gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, GROUP, rowBytes, kBytes);
+    for (let i: usize = 0; i < 64; i += 8) rotateColumns(to + (i << 4), to + (i << 4), 16, signs + (i << 2));
+  }
+  for (let strip = 0; strip < strips; strip++) rotateRest(scratch + <usize>strip * STRIP_BYTES);
+}
+
+/** Signs, then strides 1, 2, 4, over 8 vectors `kBytes` apart, each of four rows. */
+// @ts-ignore: decorator
+@inline
+function rotateColumns(to: usize, from: usize, kBytes: usize, sign: usize): void {
+  const a = f32x4.mul(v128.load(from), v128.load32_splat(sign));
+  const b = f32x4.mul(v128.load(from + kBytes), v128.load32_splat(sign, 4));
+  const c = f32x4.mul(v128.load(from + 2 * kBytes), v128.load32_splat(sign, 8));
+  const d = f32x4.mul(v128.load(from + 3 * kBytes), v128.load32_splat(sign, 12));
+  const e = f32x4.mul(v128.load(from + 4 * kBytes), v128.load32_splat(sign, 16));
+  const f = f32x4.mul(v128.load(from + 5 * kBytes), v128.load32_splat(sign, 20));
+  const g = f32x4.mul(v128.load(from + 6 * kBytes), v128.load32_splat(sign, 24));
+  const h = f32x4.mul(v128.load(from + 7 * kBytes), v128.load32_splat(sign, 28));
+  butterfly8(to, 16, 1, a, b, c, d, e, f, g, h);
+}
+
+/** The same over 8 k that are adjacent in each of four rows `rowBytes` apart. */
+// @ts-ignore: decorator
+@inline
+function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void {
+  const low = v128.load(sign);
+  const high = v128.load(sign, 16);
+  const r0 = f32x4.mul(v128.load(from), low);
+  const r1 = f32x4.mul(v128.load(from + rowBytes), low);
+  const r2 = f32x4.mul(v128.load(from + 2 * rowBytes), low);
+  const r3 = f32x4.mul(v128.load(from + 3 * rowBytes), low);
+  const r4 = f32x4.mul(v128.load(from, 16), high);
+  const r5 = f32x4.mul(v128.load(from + rowBytes, 16), high);
+  const r6 = f32x4.mul(v128.load(from + 2 * rowBytes, 16), high);
+  const r7 = f32x4.mul(v128.load(from + 3 * rowBytes, 16), high);
+  const s0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);
+  const s1 = i32x4.shuffle(r0, r1, 2, 6, 3, 7);
+  const s2 = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+  const s3 = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+  const s4 = i32x4.shuffle(r4, r5, 0, 4, 1, 5);
+  const s5 = i32x4.shuffle(r4, r5, 2, 6, 3, 7);
+  const s6 = i32x4.shuffle(r6, r7, 0, 4, 1, 5);
+  const s7 = i32x4.shuffle(r6, r7, 2, 6, 3, 7);
+  butterfly8(
+    to, 16, 1,
+    i64x2.shuffle(s0, s2, 0, 2), i64x2.shuffle(s0, s2, 1, 3),
+    i64x2.shuffle(s1, s3, 0, 2), i64x2.shuffle(s1, s3, 1, 3),
+    i64x2.shuffle(s4, s6, 0, 2), i64x2.shuffle(s4, s6, 1, 3),
+    i64x2.shuffle(s5, s7, 0, 2), i64x2.shuffle(s5, s7, 1, 3),
+  );
+}
+
+/** Strides 8, 16, 32, then the norm 1/8, in place. */
+function rotateRest(x: usize): void {
+  const end = x + 128;
+  for (; x < end; x += 16) {
+    butterfly8(
+      x, 128, 0.125,
+      v128.load(x), v128.load(x, 128), v128.load(x, 256), v128.load(x, 384),
+      v128.load(x, 512), v128.load(x, 640), v128.load(x, 768), v128.load(x, 896),
+    );
+  }
+}
+
+/** Three butterfly stages over 8 vectors, times `norm`, stored `stride` bytes apart. */
+// @ts-ignore: decorator
+@inline
+function butterfly8(
+  to: usize, stride: usize, norm: f32,
+  a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128,
+): void {
+  let t = f32x4.sub(a, b); a = f32x4.add(a, b); b = t;
+  t = f32x4.sub(c, d); c = f32x4.add(c, d); d = t;
+  t = f32x4.sub(e, f); e = f32x4.add(e, f); f = t;
+  t = f32x4.sub(g, h); g = f32x4.add(g, h); h = t;
+  t = f32x4.sub(a, c); a = f32x4.add(a, c); c = t;
+  t = f32x4.sub(b, d); b = f32x4.add(b, d); d = t;
+  t = f32x4.sub(e, g); e = f32x4.add(e, g); g = t;
+  t = f32x4.sub(f, h); f = f32x4.add(f, h); h = t;
+  storeScaled(to, f32x4.add(a, e), norm);
+  storeScaled(to + stride, f32x4.add(b, f), norm);
+  storeScaled(to + 2 * stride, f32x4.add(c, g), norm);
+  storeScaled(to + 3 * stride, f32x4.add(d, h), norm);
+  storeScaled(to + 4 * stride, f32x4.sub(a, e), norm);
+  storeScaled(to + 5 * stride, f32x4.sub(b, f), norm);
+  storeScaled(to + 6 * stride, f32x4.sub(c, g), norm);
+  storeScaled(to + 7 * stride, f32x4.sub(d, h), norm);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeScaled(at: usize, v: v128, norm: f32): void {
+  v128.store(at, norm == 1 ? v : f32x4.mul(v, f32x4.splat(norm)));
+}
