@@ -67,7 +67,22 @@ export class FileSource implements ByteSource {
         `Expected the file of ${all} bytes that the job began with, got ${object ? "another" : "none"}`,
       );
     }
-    this.#window = new Uint8Array(await object.arrayBuffer());
+    this.#window = await readInto(this.#window.buffer, object.body, length);
     this.#windowStart = start;
   }
+}
+
+/** `length` bytes of a body, in `buffer` if it is large enough: each window in the same memory. */
+async function readInto(
+  buffer: ArrayBuffer,
+  body: ReadableStream<Uint8Array>,
+  length: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const size = Math.max(length, WINDOW_BYTES);
+  const whole = buffer.byteLength < size ? new ArrayBuffer(size) : buffer;
+  const reader = body.getReader({ mode: "byob" });
+  const view = new Uint8Array(whole, 0, length);
+  const { value } = await reader.readAtLeast(length, view);
+  if (value?.length !== length) throw endedEarly(length, value?.length ?? 0);
+  return value as Uint8Array<ArrayBuffer>;
 }

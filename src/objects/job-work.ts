@@ -10,6 +10,8 @@ import { PartWriter } from "./part-writer.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
+/** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
+const STRETCH_HOLDS = 16;
 
 /** Where files are in the bucket. */
 export function fileKey(name: string): string {
@@ -40,7 +42,8 @@ export class JobWork {
     const writer = new PartWriter(upload, job.parts, tail);
     if (!position) await writer.write(conversion.head);
     const moved = () => conversion.inputBytes + conversion.outputBytes;
-    const end = moved() + STRETCH_BYTES;
+    const held = STRETCH_HOLDS * conversion.heldBytes;
+    const end = moved() + Math.max(STRETCH_BYTES, held);
     while (conversion.wanted > 0 && moved() < end) {
       if (this.#isStopped()) return false;
       const piece = await source.take(conversion.wanted);

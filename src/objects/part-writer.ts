@@ -43,7 +43,7 @@ export class PartWriter {
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const number = this.parts.length + 1;
-    this.parts.push(await this.#upload.uploadPart(number, this.tail.slice()));
+    this.parts.push(await this.#upload.uploadPart(number, this.tail));
     this.#length = 0;
   }
 }
