@@ -52,6 +52,7 @@ export type GemmOptions = { recipe?: Recipe; seed?: number };
 /** null where a figure has no value: no error at all, or no finite element. */
 export type SchemeFigures = {
   scheme: string;
+  /** 10 · log10(Σ x² / Σ (x − y)²), y the decoded values. */
   sqnrDb: number | null;
   mse: number | null;
   cosine: number | null;
@@ -64,7 +65,7 @@ export type SchemeFigures = {
 
 export type TensorFigures = {
   elements: number;
-  /** 3 for normal values, large with outliers. */
+  /** Fourth moment over the squared second: 3 for normal values, large with outliers. */
   kurtosis: number | null;
   schemes: SchemeFigures[];
   recommended: string | null;

@@ -2,6 +2,7 @@
  * What schemes do to the tensors of a file: each piece is quantized and decoded by every scheme as it
  * comes, and compared with what it was. Nothing is written.
  */
+import type { Analysis, SchemeFigures, TensorFigures } from "../api/tensors.ts";
 import { AppError } from "../api/errors.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
@@ -32,39 +33,6 @@ import { dropped } from "./sections.ts";
 import { isChosen, type Selection } from "./selection.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
-
-/** null where a figure has no value: no error at all, or no finite element. */
-export type SchemeFigures = {
-  scheme: string;
-  /** 10 · log10(Σ x² / Σ (x − y)²), y the decoded values */
-  sqnrDb: number | null;
-  mse: number | null;
-  cosine: number | null;
-  maxError: number | null;
-  /** Shares of the elements. */
-  clipped: number;
-  zeroed: number;
-  nan: number;
-};
-
-export type TensorFigures = {
-  elements: number;
-  /** Fourth moment over the squared second: 3 for normal values, large with outliers. */
-  kurtosis: number | null;
-  schemes: SchemeFigures[];
-  recommended: string | null;
-};
-
-export type Analysis = {
-  tensors: ({
-    name: string;
-    dtype: string;
-    shape: number[];
-  } & TensorFigures)[];
-  total: TensorFigures;
-  /** How `recommended` is found. */
-  rule: string;
-};
 
 const RULE =
   "the first scheme whose SQNR is within 0.05 dB of the highest, among those with the fewest NaN";

@@ -13,7 +13,6 @@ import {
   type TrainersResponse,
   WIRE_DTYPES,
 } from "../api/types.ts";
-import type { Analysis as FileAnalysis } from "../formats/analyze-file.ts";
 
 /** Whole numbers that JSON bears exactly. */
 const whole = z.int().min(0);
@@ -217,6 +216,5 @@ true satisfies Same<z.output<typeof completionResponse>, CompletionResponse>;
 true satisfies Same<z.output<typeof stepMetrics>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponse>, TrainersResponse>;
 true satisfies Same<z.output<typeof analysis>, Analysis>;
-({}) as FileAnalysis satisfies Analysis;
 true satisfies Same<z.output<typeof storedFile>, StoredFile>;
 true satisfies Same<z.output<typeof jobStatus>, JobStatus>;

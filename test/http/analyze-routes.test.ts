@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { Analysis } from "../../src/formats/analyze-file.ts";
+import type { Analysis } from "../../src/api/tensors.ts";
 import {
   DEFAULT_SCHEME,
   PRESETS,

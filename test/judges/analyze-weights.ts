@@ -4,8 +4,8 @@
  */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { Analysis } from "../../src/api/tensors.ts";
 import {
-  type Analysis,
   type NamedScheme,
   planAnalysis,
 } from "../../src/formats/analyze-file.ts";
