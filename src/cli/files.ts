@@ -31,8 +31,15 @@ export class OpenFile implements ByteSource {
     path: string,
     onRead: (bytes: number) => void = () => {},
   ): Promise<OpenFile> {
-    const handle = await open(path, "r");
-    const { size } = await handle.stat();
+    const handle = await open(path, "r").catch((cause: unknown) => {
+      throw notReadable(path, cause);
+    });
+    const status = await handle.stat();
+    if (!status.isFile()) {
+      await handle.close();
+      throw notReadable(path);
+    }
+    const { size } = status;
     return new OpenFile(handle, size, onRead);
   }
 
@@ -70,6 +77,14 @@ export class OpenFile implements ByteSource {
       this.#end += bytesRead;
     }
   }
+}
+
+function notReadable(path: string, cause?: unknown): AppError {
+  return new AppError(
+    "file_not_found",
+    `Expected a file that can be read, got ${path}`,
+    { cause },
+  );
 }
 
 /** Errors: `file_exists`, unless it may be replaced */

@@ -13,6 +13,11 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Bar, size } from "../../src/cli/bar.ts";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
+import {
+  encodePair,
+  GGML_TYPE,
+  writeGgufHead,
+} from "../../src/formats/gguf.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
@@ -85,6 +90,41 @@ test("here and by an edge, the bytes are the same", () => {
   expect(JSON.parse(json)).toMatchObject({ total: { elements: 96 * 1024 } });
 });
 
+test("GGUF stays GGUF, here and by an edge", () => {
+  const tensor = {
+    name: "blk.0.ffn_up.weight",
+    dimensions: [1024, 96],
+    type: GGML_TYPE.F32,
+  };
+  const pairs = new Map([
+    [
+      "general.architecture",
+      encodePair("general.architecture", { string: "gpt2" }),
+    ],
+  ]);
+  const { head } = writeGgufHead(pairs, [tensor]);
+  writeFileSync(join(folder, "x.gguf"), Buffer.concat([head, file("x.raw")]));
+  expect(
+    mxfp4("quantize", "x.gguf", "-o", "y.gguf", "--preset", "ggml").status,
+  ).toBe(0);
+  mxfp4(
+    "quantize",
+    "x.gguf",
+    "-o",
+    "z.gguf",
+    "--preset",
+    "ggml",
+    "--url",
+    edge.url,
+  );
+  expect(file("y.gguf").equals(file("z.gguf"))).toBe(true);
+  expect(file("y.gguf").subarray(0, 4).toString()).toBe("GGUF");
+  // 17 bytes for each 32 values.
+  expect(file("y.gguf").length - (96 * 1024 * 17) / 32).toBeLessThan(2048);
+  expect(mxfp4("dequantize", "y.gguf", "-o", "back.gguf").status).toBe(0);
+  expect(file("back.gguf").length).toBeGreaterThan(96 * 1024 * 4);
+});
+
 test("a file that is there stays, unless it may be replaced", () => {
   writeFileSync(join(folder, "kept"), "kept");
   const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", "kept");
@@ -127,7 +167,12 @@ test.each([
     2,
     "both --dtype and --shape",
   ],
-  ["no such file", ["quantize", "none", "-o", "y"], 1, "none"],
+  [
+    "no such file",
+    ["quantize", "none", "-o", "y"],
+    1,
+    "Expected a file that can be read, got none",
+  ],
   [
     "no file of tensors",
     ["quantize", "x.raw", "-o", "y"],
