@@ -125,6 +125,21 @@ describe("matmulMxfp4", () => {
     }
   });
 
+  it("rows have the same bits however many are multiplied together", () => {
+    // 300 rows of 2048 are cut for the cache, in the middle of these ten.
+    const [m, n, k] = [300, 9, 2048];
+    const a = quantize(normals(m * k, 1), NEAREST);
+    const b = quantize(normals(n * k, 2), NEAREST);
+    const whole = multiply(a, b, m, n, k, 1);
+    const part = {
+      elements: a.elements.slice((147 * k) / 2, (157 * k) / 2),
+      scales: a.scales.slice((147 * k) / 32, (157 * k) / 32),
+    };
+    expect(multiply(part, b, 10, n, k, 1)).toEqual(
+      whole.slice(147 * n, 157 * n),
+    );
+  });
+
   it("applies the factor once, in f32", () => {
     const a = quantize(normals(32, 1), NEAREST);
     const plain = multiply(a, a, 1, 1, 32, 1)[0]!;
