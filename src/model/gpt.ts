@@ -21,7 +21,8 @@ import {
   type BatchShape,
 } from "./activations.ts";
 import { blockBackward, blockForward } from "./block.ts";
-import { headBackward, headForward, type NoiseCoordinates } from "./linear.ts";
+import { headBackward, headForward } from "./head.ts";
+import type { NoiseCoordinates } from "./linear.ts";
 import { PackedWeights } from "./packed-weights.ts";
 import { parameterTable } from "./parameters.ts";
 import { modelPointers, type ModelPointers } from "./pointers.ts";

