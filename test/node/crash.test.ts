@@ -61,7 +61,12 @@ function folder(name: string): string {
 
 function kill(name: string): void {
   for (const pid of readdirSync(join(folder(name), "pids"))) {
-    process.kill(Number(pid), "SIGKILL");
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch (error) {
+      // The note of one that was killed before may still be there.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
   }
 }
 
