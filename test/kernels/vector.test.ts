@@ -238,6 +238,16 @@ describe("normal draws", () => {
     );
   });
 
+  it("are independent of their neighbours, of the same pair and of the next", () => {
+    const n = 1 << 18;
+    const x = draw(3, n);
+    for (const lag of [1, 2, 3]) {
+      let sum = 0;
+      for (let i = 0; i + lag < n; i++) sum += x[i]! * x[i + lag]!;
+      expect(Math.abs(sum / Math.sqrt(n))).toBeLessThan(5);
+    }
+  });
+
   it("depend on the element's index alone", () => {
     expect(draw(2, 63, 37)).toEqual(draw(2, 100).slice(37));
   });
