@@ -67,6 +67,11 @@ function train(...args: string[]): {
   return { child, ended, said };
 }
 
+/** A run that only an early end ends. */
+function trainForHours(): ReturnType<typeof train> {
+  return train("--steps", "100000", "--text", text, "--out", out, ...SMALL);
+}
+
 /** Runtimes that the command started and that still run. */
 function runtimes(): number[] {
   const notes = join(folder, "state/pids");
@@ -136,15 +141,7 @@ describe("an early end", () => {
   test.each(["SIGINT", "SIGTERM"] as const)(
     "%s cancels the run, keeps its parameters and leaves no process",
     async (signal) => {
-      const run = train(
-        "--steps",
-        "100000",
-        "--text",
-        text,
-        "--out",
-        out,
-        ...SMALL,
-      );
+      const run = trainForHours();
       await run.said("step 0");
       run.child.kill(signal);
       const { code, stdout } = await run.ended;
@@ -156,15 +153,7 @@ describe("an early end", () => {
   );
 
   test("Ctrl-C in a terminal, which reaches the runtimes too, does the same", async () => {
-    const run = train(
-      "--steps",
-      "100000",
-      "--text",
-      text,
-      "--out",
-      out,
-      ...SMALL,
-    );
+    const run = trainForHours();
     await run.said("step 0");
     process.kill(-run.child.pid!, "SIGINT");
     const { code, stdout } = await run.ended;
@@ -174,15 +163,7 @@ describe("an early end", () => {
   });
 
   test("SIGKILL leaves no process either", async () => {
-    const run = train(
-      "--steps",
-      "100000",
-      "--text",
-      text,
-      "--out",
-      out,
-      ...SMALL,
-    );
+    const run = trainForHours();
     await run.said("step 0");
     expect(runtimes().length).toBe(3);
     run.child.kill("SIGKILL");
