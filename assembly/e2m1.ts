@@ -18,28 +18,49 @@
 @inline const LOW_NIBBLES: usize = memory.data<u32>([0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f], 16);
 // @ts-ignore: decorator
 @inline const LOW_BYTES: usize = memory.data<u32>([0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff], 16);
+/** 1, 16 in i8 lanes. */
+// @ts-ignore: decorator
+@inline const NIBBLE_WEIGHTS: usize = memory.data<u32>([0x10011001, 0x10011001, 0x10011001, 0x10011001], 16);
 // @ts-ignore: decorator
 @inline const SIGN_OF_CODE: usize = memory.data<u32>([0x08080808, 0x08080808, 0x08080808, 0x08080808], 16);
+
+/**
+ * table[index] of 16 bytes. Indices are below 16, for which the relaxed swizzle, one instruction, is
+ * exact; Node 20 does not have it.
+ */
+// @ts-ignore: decorator
+@inline
+export function lookUp(table: usize, indices: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(v128.load(table), indices);
+  return i8x16.swizzle(v128.load(table), indices);
+}
 
 /** High bytes of the values of codes (i8 lanes 0 … 15) as bf16. */
 // @ts-ignore: decorator
 @inline
 export function bf16HighBytes(codes: v128): v128 {
-  return i8x16.swizzle(v128.load(BF16_HIGH_BYTES), codes);
+  return lookUp(BF16_HIGH_BYTES, codes);
 }
 
 /** Low bytes of the values of codes as bf16. */
 // @ts-ignore: decorator
 @inline
 export function bf16LowBytes(codes: v128): v128 {
-  return i8x16.swizzle(v128.load(BF16_LOW_BYTES), codes);
+  return lookUp(BF16_LOW_BYTES, codes);
 }
 
 /** Codes 0 … 15 and 16 … 31 of a block (i8 lanes) to its 16 bytes, the even index in the low nibble. */
 // @ts-ignore: decorator
 @inline
 export function packNibbles(first: v128, second: v128): v128 {
-  // In an i16 lane: low byte = even code, high byte = odd code. The shift moves the odd one down by 4.
+  // In an i16 lane: low byte = even code, high byte = odd code; even + 16 · odd.
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    const weights = v128.load(NIBBLE_WEIGHTS);
+    return i8x16.narrow_i16x8_u(
+      i16x8.relaxed_dot_i8x16_i7x16_s(first, weights),
+      i16x8.relaxed_dot_i8x16_i7x16_s(second, weights),
+    );
+  }
   const lowBytes = v128.load(LOW_BYTES);
   const low = v128.and(v128.or(first, i16x8.shr_u(first, 4)), lowBytes);
   const high = v128.and(v128.or(second, i16x8.shr_u(second, 4)), lowBytes);
@@ -60,17 +81,12 @@ export function oddCodes(packed: v128): v128 {
   return v128.and(i16x8.shr_u(packed, 4), v128.load(LOW_NIBBLES));
 }
 
-/** Sign bits (8 or 0, i8 lanes) of 16 f32 at `input`. */
+/**
+ * Sign bits (8 or 0, i8 lanes) of the f32 whose bits were narrowed to i16 lanes: saturation keeps the
+ * sign.
+ */
 // @ts-ignore: decorator
 @inline
-export function signBits(input: usize): v128 {
-  const low = i16x8.narrow_i32x4_s(
-    i32x4.shr_s(v128.load(input), 31),
-    i32x4.shr_s(v128.load(input, 16), 31),
-  );
-  const high = i16x8.narrow_i32x4_s(
-    i32x4.shr_s(v128.load(input, 32), 31),
-    i32x4.shr_s(v128.load(input, 48), 31),
-  );
-  return v128.and(i8x16.narrow_i16x8_s(low, high), v128.load(SIGN_OF_CODE));
+export function signBits(first: v128, second: v128): v128 {
+  return v128.and(i16x8.shr_u(i8x16.narrow_i16x8_s(first, second), 4), v128.load(SIGN_OF_CODE));
 }

@@ -4,7 +4,7 @@
  */
 export { dequantizeMxfp4 } from "./dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
-export { hadamardF32, hadamardInverseF32, signsF32 } from "./hadamard";
+export { hadamardF32, signsF32 } from "./hadamard";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { decodeBf16, encodeBf16 } from "./bf16";
 export { centralMomentsF32, compareF32, countMxfp4 } from "./statistics";

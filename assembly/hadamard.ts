@@ -14,55 +14,84 @@ export function signsF32(out: usize, length: i32, key0: u32, key1: u32): void {
 }
 
 /**
- * Blockwise random Hadamard transform in place: each segment becomes H · diag(signs) · segment.
+ * Blockwise Hadamard transform in place: each segment becomes diag(after) · H · diag(before) · segment.
  *
- * Signs come first: after H they would change no magnitude, and quantization error would not be
- * spread (Algorithm 3). H is Sylvester's, orthonormal: butterflies in stride order 1, 2, 4, …, then
- * 1/√segmentLength, each in f32.
+ * H is Sylvester's, of ±1: butterflies in stride order 1, 2, 4, … between the two products, each in
+ * f32. A random Hadamard transform has the signs before, since after H they would change no
+ * magnitude, and quantization error would not be spread (Algorithm 3); its inverse has them after.
+ * `after` also holds the norm 1/√segmentLength.
  *
- * Shapes:   x f32 [length], 16-byte aligned; signs f32 [segmentLength], 16-byte aligned
+ * Shapes:   x f32 [length], before and after f32 [segmentLength], each 16-byte aligned
  * Requires: segmentLength 16, 32, 64, 128 or 256; length % segmentLength == 0
  * Source:   Algorithm 3 of arXiv 2502.20586
  */
-export function hadamardF32(x: usize, length: i32, segmentLength: i32, signs: usize): void {
+export function hadamardF32(
+  x: usize, length: i32, segmentLength: i32, before: usize, after: usize,
+): void {
   assert(length % segmentLength == 0, "length must be a multiple of segmentLength");
   assert((x & 15) == 0, "x must be 16-byte aligned");
 
   const end = x + (<usize>length << 2);
   const bytes = <usize>segmentLength << 2;
-  const norm = normOf(segmentLength);
+  const half = bytes >> 1;
   for (; x < end; x += bytes) {
-    for (let at: usize = 0; at < bytes; at += 16) {
-      v128.store(x + at, butterflyLanes(f32x4.mul(v128.load(x + at), v128.load(signs + at))));
+    if (segmentLength < 64) {
+      if (segmentLength == 16) strides1To8(x, before);
+      else strides1To16(x, before);
+      for (let at: usize = 0; at < bytes; at += 16) {
+        v128.store(x + at, f32x4.mul(v128.load(x + at), v128.load(after + at)));
+      }
+      continue;
     }
-    transform(x, bytes, norm);
+    for (let at: usize = 0; at < bytes; at += 128) strides1To16(x + at, before + at);
+    for (let stride: usize = 128; stride < half; stride <<= 1) {
+      for (let at: usize = 0; at < half; at += 16) {
+        butterfly(x + at + (at & ~(stride - 1)), stride);
+      }
+    }
+    for (let at: usize = 0; at < half; at += 16) {
+      const a = v128.load(x + at);
+      const b = v128.load(x + half + at);
+      v128.store(x + at, f32x4.mul(f32x4.add(a, b), v128.load(after + at)));
+      v128.store(x + half + at, f32x4.mul(f32x4.sub(a, b), v128.load(after + half + at)));
+    }
   }
 }
 
-/** The inverse: each segment becomes diag(signs) · H · segment. Shapes as for `hadamardF32`. */
-export function hadamardInverseF32(x: usize, length: i32, segmentLength: i32, signs: usize): void {
-  assert(length % segmentLength == 0, "length must be a multiple of segmentLength");
-  assert((x & 15) == 0, "x must be 16-byte aligned");
-
-  const end = x + (<usize>length << 2);
-  const bytes = <usize>segmentLength << 2;
-  const norm = normOf(segmentLength);
-  for (; x < end; x += bytes) {
-    for (let at: usize = 0; at < bytes; at += 16) {
-      v128.store(x + at, butterflyLanes(v128.load(x + at)));
-    }
-    transform(x, bytes, norm);
-    for (let at: usize = 0; at < bytes; at += 16) {
-      v128.store(x + at, f32x4.mul(v128.load(x + at), v128.load(signs + at)));
-    }
-  }
-}
-
-/** 1/√segmentLength in f32, in all lanes. */
+/** One stride, in bytes, over two vectors. */
 // @ts-ignore: decorator
 @inline
-function normOf(segmentLength: i32): v128 {
-  return f32x4.splat(<f32>(1 / sqrt<f64>(<f64>segmentLength)));
+function butterfly(at: usize, stride: usize): void {
+  const a = v128.load(at);
+  const b = v128.load(at + stride);
+  v128.store(at, f32x4.add(a, b));
+  v128.store(at + stride, f32x4.sub(a, b));
+}
+
+/** Strides 1 to 8 over 16 elements. */
+// @ts-ignore: decorator
+@inline
+function strides1To8(x: usize, before: usize): void {
+  for (let at: usize = 0; at < 64; at += 16) {
+    v128.store(x + at, butterflyLanes(x + at, before + at));
+  }
+  butterfly(x, 16);
+  butterfly(x + 32, 16);
+  butterfly(x, 32);
+  butterfly(x + 16, 32);
+}
+
+/** Strides 1 to 16 over 32 elements. */
+// @ts-ignore: decorator
+@inline
+function strides1To16(x: usize, before: usize): void {
+  butterfly8(
+    x, 16, 1,
+    butterflyLanes(x, before), butterflyLanes(x + 16, before + 16),
+    butterflyLanes(x + 32, before + 32), butterflyLanes(x + 48, before + 48),
+    butterflyLanes(x + 64, before + 64), butterflyLanes(x + 80, before + 80),
+    butterflyLanes(x + 96, before + 96), butterflyLanes(x + 112, before + 112),
+  );
 }
 
 /** Sign bits of lanes 1 and 3, and of lanes 2 and 3: in memory, as a load is cheaper than a constant. */
@@ -71,67 +100,45 @@ function normOf(segmentLength: i32): v128 {
 // @ts-ignore: decorator
 @inline const MINUS_UPPER: usize = memory.data<u32>([0, 0, 0x80000000, 0x80000000], 16);
 
-/** Strides 1 and 2: [a, b, c, d] => [a+b, a−b, c+d, c−d], then lanes 2 and 3 to and from 0 and 1. */
+/**
+ * The vector at `x` times `before`, then strides 1 and 2: [a, b, c, d] => [a+b, a−b, c+d, c−d], then
+ * lanes 2 and 3 to and from 0 and 1.
+ */
 // @ts-ignore: decorator
 @inline
-function butterflyLanes(v: v128): v128 {
-  v = f32x4.add(
-    i32x4.shuffle(v, v, 0, 0, 2, 2),
-    v128.xor(i32x4.shuffle(v, v, 1, 1, 3, 3), v128.load(MINUS_ODD)),
-  );
-  return f32x4.add(
-    i32x4.shuffle(v, v, 0, 1, 0, 1),
-    v128.xor(i32x4.shuffle(v, v, 2, 3, 2, 3), v128.load(MINUS_UPPER)),
-  );
+function butterflyLanes(x: usize, before: usize): v128 {
+  let v = f32x4.mul(v128.load(x), v128.load(before));
+  v = f32x4.add(i32x4.shuffle(v, v, 1, 0, 3, 2), v128.xor(v, v128.load(MINUS_ODD)));
+  return f32x4.add(i32x4.shuffle(v, v, 2, 3, 0, 1), v128.xor(v, v128.load(MINUS_UPPER)));
 }
 
-/** The strides from 4 on, two at a time, and the norm with the last. `bytes` is the segment's. */
+/** Three butterfly stages over 8 vectors, times `norm`, stored `stride` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function transform(x: usize, bytes: usize, norm: v128): void {
-  let stride: usize = 16;
-  for (; stride << 2 < bytes; stride <<= 2) {
-    for (let group: usize = 0; group < bytes; group += stride << 2) {
-      for (let at = x + group; at < x + group + stride; at += 16) butterfly4(at, stride);
-    }
-  }
-  if (stride << 2 == bytes) {
-    for (let at = x; at < x + stride; at += 16) butterfly4Scaled(at, stride, norm);
-    return;
-  }
-  for (let at = x; at < x + stride; at += 16) {
-    const a = v128.load(at);
-    const b = v128.load(at + stride);
-    v128.store(at, f32x4.mul(f32x4.add(a, b), norm));
-    v128.store(at + stride, f32x4.mul(f32x4.sub(a, b), norm));
-  }
+export function butterfly8(
+  to: usize, stride: usize, norm: f32,
+  a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128,
+): void {
+  let t = f32x4.sub(a, b); a = f32x4.add(a, b); b = t;
+  t = f32x4.sub(c, d); c = f32x4.add(c, d); d = t;
+  t = f32x4.sub(e, f); e = f32x4.add(e, f); f = t;
+  t = f32x4.sub(g, h); g = f32x4.add(g, h); h = t;
+  t = f32x4.sub(a, c); a = f32x4.add(a, c); c = t;
+  t = f32x4.sub(b, d); b = f32x4.add(b, d); d = t;
+  t = f32x4.sub(e, g); e = f32x4.add(e, g); g = t;
+  t = f32x4.sub(f, h); f = f32x4.add(f, h); h = t;
+  storeScaled(to, f32x4.add(a, e), norm);
+  storeScaled(to + stride, f32x4.add(b, f), norm);
+  storeScaled(to + 2 * stride, f32x4.add(c, g), norm);
+  storeScaled(to + 3 * stride, f32x4.add(d, h), norm);
+  storeScaled(to + 4 * stride, f32x4.sub(a, e), norm);
+  storeScaled(to + 5 * stride, f32x4.sub(b, f), norm);
+  storeScaled(to + 6 * stride, f32x4.sub(c, g), norm);
+  storeScaled(to + 7 * stride, f32x4.sub(d, h), norm);
 }
 
-/** Two butterfly stages over four vectors `stride` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function butterfly4(at: usize, stride: usize): void {
-  const a = v128.load(at);
-  const b = v128.load(at + stride);
-  const c = v128.load(at + 2 * stride);
-  const d = v128.load(at + 3 * stride);
-  const sumAB = f32x4.add(a, b);
-  const differenceAB = f32x4.sub(a, b);
-  const sumCD = f32x4.add(c, d);
-  const differenceCD = f32x4.sub(c, d);
-  v128.store(at, f32x4.add(sumAB, sumCD));
-  v128.store(at + stride, f32x4.add(differenceAB, differenceCD));
-  v128.store(at + 2 * stride, f32x4.sub(sumAB, sumCD));
-  v128.store(at + 3 * stride, f32x4.sub(differenceAB, differenceCD));
-}
-
-/** The last two stages, and the norm. */
-// @ts-ignore: decorator
-@inline
-function butterfly4Scaled(at: usize, stride: usize, norm: v128): void {
-  butterfly4(at, stride);
-  v128.store(at, f32x4.mul(v128.load(at), norm));
-  v128.store(at + stride, f32x4.mul(v128.load(at + stride), norm));
-  v128.store(at + 2 * stride, f32x4.mul(v128.load(at + 2 * stride), norm));
-  v128.store(at + 3 * stride, f32x4.mul(v128.load(at + 3 * stride), norm));
+function storeScaled(at: usize, v: v128, norm: f32): void {
+  v128.store(at, norm == 1 ? v : f32x4.mul(v, f32x4.splat(norm)));
 }

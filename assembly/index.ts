@@ -2,7 +2,7 @@ export { dequantizeMxfp4 } from "./dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
 export { gemmMxfp4 } from "./gemm-mxfp4";
 export { accumulatesDots } from "./mxfp4-dot";
-export { hadamardF32, hadamardInverseF32, signsF32 } from "./hadamard";
+export { hadamardF32, signsF32 } from "./hadamard";
 export { packMxfp4 } from "./pack-mxfp4";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { adamWF32 } from "./adamw";

@@ -5,6 +5,7 @@
  * are adjacent in memory (a transposed one) needs no transpose. Four strips of 4 rows go together: 64
  * bytes of each memory row, a whole cache line.
  */
+import { butterfly8 } from "./hadamard";
 import { GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
 import { transposeTile } from "./transpose";
 
@@ -161,35 +162,4 @@ function rotateRest(x: usize): void {
       v128.load(x, 512), v128.load(x, 640), v128.load(x, 768), v128.load(x, 896),
     );
   }
-}
-
-/** Three butterfly stages over 8 vectors, times `norm`, stored `stride` bytes apart. */
-// @ts-ignore: decorator
-@inline
-function butterfly8(
-  to: usize, stride: usize, norm: f32,
-  a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128,
-): void {
-  let t = f32x4.sub(a, b); a = f32x4.add(a, b); b = t;
-  t = f32x4.sub(c, d); c = f32x4.add(c, d); d = t;
-  t = f32x4.sub(e, f); e = f32x4.add(e, f); f = t;
-  t = f32x4.sub(g, h); g = f32x4.add(g, h); h = t;
-  t = f32x4.sub(a, c); a = f32x4.add(a, c); c = t;
-  t = f32x4.sub(b, d); b = f32x4.add(b, d); d = t;
-  t = f32x4.sub(e, g); e = f32x4.add(e, g); g = t;
-  t = f32x4.sub(f, h); f = f32x4.add(f, h); h = t;
-  storeScaled(to, f32x4.add(a, e), norm);
-  storeScaled(to + stride, f32x4.add(b, f), norm);
-  storeScaled(to + 2 * stride, f32x4.add(c, g), norm);
-  storeScaled(to + 3 * stride, f32x4.add(d, h), norm);
-  storeScaled(to + 4 * stride, f32x4.sub(a, e), norm);
-  storeScaled(to + 5 * stride, f32x4.sub(b, f), norm);
-  storeScaled(to + 6 * stride, f32x4.sub(c, g), norm);
-  storeScaled(to + 7 * stride, f32x4.sub(d, h), norm);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeScaled(at: usize, v: v128, norm: f32): void {
-  v128.store(at, norm == 1 ? v : f32x4.mul(v, f32x4.splat(norm)));
 }

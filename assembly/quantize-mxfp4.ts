@@ -1,6 +1,6 @@
-import { BLOCK_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
-import { packNibbles, signBits } from "./e2m1";
-import { blockScale, inverseScale, keptMantissa } from "./e8m0";
+import { BLOCK_BYTES, BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
+import { lookUp, packNibbles, signBits } from "./e2m1";
+import { chooseScales, inverseScale, scaleCarry } from "./e8m0";
 import { noise4 } from "./noise";
 
 /**
@@ -8,50 +8,50 @@ import { noise4 } from "./noise";
  * immediates at each use, which costs more than a load.
  */
 // @ts-ignore: decorator
-@inline const LOWER_HALF: usize = memory.data<u32>([0xffff, 0xffff, 0xffff, 0xffff], 16);
-/** Midpoints under an even code, as bf16: 0.75, 1.75, 3.5. */
+@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 // @ts-ignore: decorator
-@inline const EVEN_MIDPOINTS: usize = memory.data<u32>([
-  0x3f403f40, 0x3f403f40, 0x3f403f40, 0x3f403f40, 0x3fe03fe0, 0x3fe03fe0, 0x3fe03fe0, 0x3fe03fe0,
-  0x40604060, 0x40604060, 0x40604060, 0x40604060,
-], 16);
-/** The bf16 just below each of them. */
+@inline const EXPONENT: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
 // @ts-ignore: decorator
-@inline const BELOW_EVEN_MIDPOINTS: usize = memory.data<u32>([
-  0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf, 0x3fdf3fdf,
-  0x405f405f, 0x405f405f, 0x405f405f, 0x405f405f,
-], 16);
-/** Midpoints under an odd code, as bf16: 0.25, 1.25, 2.5, 5. */
+@inline const ONE_F32: usize = memory.data<f32>([1, 1, 1, 1], 16);
+/** The bits of 1.5 · 2^22 less those of 1. */
 // @ts-ignore: decorator
-@inline const MIDPOINTS: usize = memory.data<u32>([
-  0x3e803e80, 0x3e803e80, 0x3e803e80, 0x3e803e80, 0x3fa03fa0, 0x3fa03fa0, 0x3fa03fa0, 0x3fa03fa0,
-  0x40204020, 0x40204020, 0x40204020, 0x40204020, 0x40a040a0, 0x40a040a0, 0x40a040a0, 0x40a040a0,
-], 16);
-/** The bf16 just below each of them. */
+@inline const STEP_ROUND: usize = memory.data<u32>([0x0b400000, 0x0b400000, 0x0b400000, 0x0b400000], 16);
+/** The exponent of 4: to multiply by 1/4 is to take it away. */
 // @ts-ignore: decorator
-@inline const BELOW_MIDPOINTS: usize = memory.data<u32>([
-  0x3e7f3e7f, 0x3e7f3e7f, 0x3e7f3e7f, 0x3e7f3e7f, 0x3f9f3f9f, 0x3f9f3f9f, 0x3f9f3f9f, 0x3f9f3f9f,
-  0x401f401f, 0x401f401f, 0x401f401f, 0x401f401f, 0x409f409f, 0x409f409f, 0x409f409f, 0x409f409f,
-], 16);
+@inline const TWO_BINADES: usize = memory.data<u32>([0x01000000, 0x01000000, 0x01000000, 0x01000000], 16);
+/** 64 for the low half of a 32-bit lane, 1 for the high one. */
+// @ts-ignore: decorator
+@inline const STEP_WEIGHTS: usize = memory.data<u32>([0x00010040, 0x00010040, 0x00010040, 0x00010040], 16);
+/** What lifts 64 · (299 + 7) to the last 64 below 2^16, where more saturates. */
+// @ts-ignore: decorator
+@inline const STEP_LIFT: usize = memory.data<u32>([0xb340b340, 0xb340b340, 0xb340b340, 0xb340b340], 16);
+// @ts-ignore: decorator
+@inline const MAGNITUDE_CODE: usize = memory.data<u32>([0x07070707, 0x07070707, 0x07070707, 0x07070707], 16);
 // @ts-ignore: decorator
 @inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
-/** 6 units of the dither grid. */
+/** 6 in steps of the dither grid. */
 // @ts-ignore: decorator
 @inline const GRID_MAX: usize = memory.data<u32>([0x60006000, 0x60006000, 0x60006000, 0x60006000], 16);
-/** 1.5 · 2^23: adding it leaves the nearest integer, ties to even, in an f32's low bits. */
+/** 1.5 · 2^11: adding it leaves the nearest multiple of 1/4096, ties to even, in an f32's low bits. */
 // @ts-ignore: decorator
-@inline const ROUND: usize = memory.data<u32>([0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000], 16);
+@inline const GRID_ROUND: usize = memory.data<f32>([3072, 3072, 3072, 3072], 16);
 /** What lies below E2M1's step at a number of half-units: 0 below 4, 1 below 8, then 3. */
 // @ts-ignore: decorator
 @inline const BELOW_STEP: usize = memory.data<u8>([0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0], 16);
-/** The code of a number of half-units. */
+/** The code of a number of half-units, rounded down to E2M1's step. */
 // @ts-ignore: decorator
-@inline const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7, 0, 0, 0], 16);
-/** Counters: four pairs on, eight pairs on, a block on. */
+@inline const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7], 16);
+/** Counters: four pairs on, eight pairs on. */
 // @ts-ignore: decorator
 @inline const FOUR: usize = memory.data<u32>([4, 4, 4, 4], 16);
 // @ts-ignore: decorator
 @inline const EIGHT: usize = memory.data<u32>([8, 8, 8, 8], 16);
+/**
+ * Values are read twice, for their scales and to be rounded: this many bytes at a time, which stay in
+ * the first cache. Scales of many blocks first, so that no block waits for its own.
+ */
+// @ts-ignore: decorator
+@inline const CHUNK_BYTES: usize = 8192;
 
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
@@ -84,10 +84,10 @@ export function quantizeNearestMxfp4(
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
-  const kept = keptMantissa(scaleRule);
-  if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, kept, prescale, leastScale);
-  else if (ties == TIES_AWAY) nearest(elements, scales, input, length, TIES_AWAY, kept, prescale, leastScale);
-  else nearest(elements, scales, input, length, TIES_ZERO, kept, prescale, leastScale);
+  const carry = scaleCarry(scaleRule);
+  if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, carry, prescale, leastScale);
+  else if (ties == TIES_AWAY) nearest(elements, scales, input, length, TIES_AWAY, carry, prescale, leastScale);
+  else nearest(elements, scales, input, length, TIES_ZERO, carry, prescale, leastScale);
 }
 
 /** One copy of the loop for each way with ties, which is a constant in it. */
@@ -95,82 +95,74 @@ export function quantizeNearestMxfp4(
 @inline
 function nearest(
   elements: usize, scales: usize, input: usize, length: i32,
-  ties: i32, kept: i32, prescale: f32, leastScale: i32,
+  ties: i32, carry: i32, prescale: f32, leastScale: i32,
 ): void {
   const end = input + (<usize>length << 2);
-  for (; input < end; input += <usize>BLOCK_SIZE << 2, elements += BLOCK_BYTES, scales++) {
-    const scale = blockScale(input, kept, leastScale);
-    store<u8>(scales, <u8>scale);
-    if (scale == E8M0_NAN) {
-      v128.store(elements, i32x4.splat(0));
-      continue;
+  while (input < end) {
+    const chunkEnd = min(input + CHUNK_BYTES, end);
+    chooseScales(scales, input, chunkEnd, carry, leastScale);
+    for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
+      const scale: i32 = load<u8>(scales);
+      if (scale == E8M0_NAN) {
+        v128.store(elements, i32x4.splat(0));
+        continue;
+      }
+      const factor = f32x4.splat(inverseScale(scale) * prescale);
+      v128.store(
+        elements,
+        packNibbles(nearest16(input, factor, ties), nearest16(input + 64, factor, ties)),
+      );
     }
-    const inverse = f32x4.splat(inverseScale(scale));
-    const factor = f32x4.splat(prescale);
-    v128.store(
-      elements,
-      packNibbles(
-        nearest16(input, inverse, factor, ties),
-        nearest16(input + 64, inverse, factor, ties),
-      ),
-    );
   }
 }
 
 /** Codes of 16 f32 at `input`, in i8 lanes. */
 // @ts-ignore: decorator
 @inline
-function nearest16(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
-  const low = nearest8(input, inverse, factor, ties);
-  const high = nearest8(input + 32, inverse, factor, ties);
-  const magnitudes = i8x16.narrow_i16x8_s(low, high);
-  const signs = signBits(input);
+function nearest16(input: usize, factor: v128, ties: i32): v128 {
+  const x0 = v128.load(input);
+  const x1 = v128.load(input, 16);
+  const x2 = v128.load(input, 32);
+  const x3 = v128.load(input, 48);
+  const low = nearest8(x0, x1, factor, ties);
+  const high = nearest8(x2, x3, factor, ties);
+  const magnitudes = v128.and(i8x16.narrow_i16x8_s(low, high), v128.load(MAGNITUDE_CODE));
+  const signs = signBits(i16x8.narrow_i32x4_s(x0, x1), i16x8.narrow_i32x4_s(x2, x3));
   if (ties != TIES_ZERO) return v128.or(magnitudes, signs);
   return v128.or(magnitudes, v128.andnot(signs, i8x16.eq(magnitudes, i8x16.splat(0))));
 }
 
+/** Magnitude codes less 8 of 8 f32, in i16 lanes; codes over 7 become 7. */
+// @ts-ignore: decorator
+@inline
+function nearest8(a: v128, b: v128, factor: v128, ties: i32): v128 {
+  const codes = i16x8.narrow_i32x4_s(nearest4(a, factor, ties), nearest4(b, factor, ties));
+  return i16x8.shr_s(i16x8.add_sat_u(codes, v128.load(STEP_LIFT)), 6);
+}
+
 /**
- * Magnitude codes of 8 f32, in i16 lanes: the number of midpoints below |x| · inverse · factor.
+ * 64 · (299 + the magnitude code) of 4 f32, codes up to 8.
  *
- * A midpoint itself counts where the code above it is even, or always when ties go away from zero,
- * or never when they go toward it. Midpoints are bf16 values, so the upper halves of the bits decide:
- * v ≥ midpoint by the bits rounded down, v > midpoint by the bits rounded up.
+ * E2M1's step is 2^(e − 1), e the exponent of u = |x| · factor but at least 0. To round to it is to add
+ * 1.5 · 2^(e + 22), whose last bit is the step: of the sum's bits, the lowest are n = u / step to
+ * nearest even, the highest e + 149. The code is n + 2e, from whichever side n reached 4.
  */
 // @ts-ignore: decorator
 @inline
-function nearest8(input: usize, inverse: v128, factor: v128, ties: i32): v128 {
-  const a = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input)), inverse), factor);
-  const b = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input, 16)), inverse), factor);
-  let even = upperHalves(a, b);
-  let odd = even;
-  if (ties != TIES_AWAY) {
-    const almostOne = v128.load(LOWER_HALF);
-    odd = upperHalves(i32x4.add(a, almostOne), i32x4.add(b, almostOne));
-    if (ties == TIES_ZERO) even = odd;
+function nearest4(x: v128, factor: v128, ties: i32): v128 {
+  const u = v128.and(f32x4.mul(x, factor), v128.load(MAGNITUDE));
+  const binade = i32x4.max_s(v128.and(u, v128.load(EXPONENT)), v128.load(ONE_F32));
+  const round = i32x4.add(binade, v128.load(STEP_ROUND));
+  let sum = f32x4.add(u, round);
+  if (ties != TIES_EVEN) {
+    // At a tie u is half a step, 2^e / 4, from what it was rounded to; n moves by one (eq gives −1).
+    const above = f32x4.sub(f32x4.sub(sum, round), u);
+    const halfStep = i32x4.sub(binade, v128.load(TWO_BINADES));
+    if (ties == TIES_ZERO) sum = i32x4.add(sum, f32x4.eq(above, halfStep));
+    else sum = i32x4.sub(sum, f32x4.eq(above, f32x4.neg(halfStep)));
   }
-  // v ≥ midpoint is v > the bf16 below it. Each comparison gives −1 or 0.
-  const evenMidpoints = ties == TIES_ZERO ? EVEN_MIDPOINTS : BELOW_EVEN_MIDPOINTS;
-  let below = i16x8.gt_s(even, v128.load(evenMidpoints));
-  below = i16x8.add(below, i16x8.gt_s(even, v128.load(evenMidpoints, 16)));
-  below = i16x8.add(below, i16x8.gt_s(even, v128.load(evenMidpoints, 32)));
-  const midpoints = ties == TIES_AWAY ? BELOW_MIDPOINTS : MIDPOINTS;
-  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints)));
-  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 16)));
-  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 32)));
-  below = i16x8.add(below, i16x8.gt_s(odd, v128.load(midpoints, 48)));
-  return i16x8.neg(below);
+  return i32x4.dot_i16x8_s(sum, v128.load(STEP_WEIGHTS));
 }
-
-/** The upper 16 bits of each f32 lane of a, then b. Of positive values: they stay below 0x8000. */
-// @ts-ignore: decorator
-@inline
-function upperHalves(a: v128, b: v128): v128 {
-  return i16x8.narrow_i32x4_s(i32x4.shr_u(a, 16), i32x4.shr_u(b, 16));
-}
-
-/** Steps of the dither grid in one unit (the value 1.0). */
-// @ts-ignore: decorator
-@inline const GRID: f32 = 4096;
 
 /**
  * MXFP4 of `input`, rounded stochastically.
@@ -198,65 +190,73 @@ export function quantizeStochasticMxfp4(
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
-  const kept = keptMantissa(scaleRule);
+  const carry = scaleCarry(scaleRule);
   const keys0 = i32x4.splat(key0);
   const keys1 = i32x4.splat(key1);
-  const factor = f32x4.splat(prescale * GRID);
   let pairs = i32x4.add(i32x4.splat(firstPair), i32x4(0, 1, 2, 3));
 
   const end = input + (<usize>length << 2);
-  for (; input < end; input += <usize>BLOCK_SIZE << 2, elements += BLOCK_BYTES, scales++) {
-    const scale = blockScale(input, kept, leastScale);
-    store<u8>(scales, <u8>scale);
-    if (scale == E8M0_NAN) {
-      v128.store(elements, i32x4.splat(0));
-    } else {
-      const inverse = f32x4.splat(inverseScale(scale));
-      const second = i32x4.add(pairs, v128.load(EIGHT));
-      v128.store(
-        elements,
-        packNibbles(
-          stochastic16(input, inverse, factor, keys0, keys1, pairs),
-          stochastic16(input + 64, inverse, factor, keys0, keys1, second),
-        ),
-      );
+  while (input < end) {
+    const chunkEnd = min(input + CHUNK_BYTES, end);
+    chooseScales(scales, input, chunkEnd, carry, leastScale);
+    for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
+      const eight = v128.load(EIGHT);
+      const second = i32x4.add(pairs, eight);
+      const scale: i32 = load<u8>(scales);
+      if (scale == E8M0_NAN) {
+        v128.store(elements, i32x4.splat(0));
+      } else {
+        const factor = f32x4.splat(inverseScale(scale) * prescale);
+        v128.store(
+          elements,
+          packNibbles(
+            stochastic16(input, factor, keys0, keys1, pairs),
+            stochastic16(input + 64, factor, keys0, keys1, second),
+          ),
+        );
+      }
+      pairs = i32x4.add(second, eight);
     }
-    pairs = i32x4.add(pairs, i32x4.add(v128.load(EIGHT), v128.load(EIGHT)));
   }
 }
 
 /** Codes of 16 f32 at `input`, in i8 lanes; `pairs` counts the first four of its eight pairs. */
 // @ts-ignore: decorator
 @inline
-function stochastic16(
-  input: usize, inverse: v128, factor: v128, key0: v128, key1: v128, pairs: v128,
-): v128 {
+function stochastic16(input: usize, factor: v128, key0: v128, key1: v128, pairs: v128): v128 {
+  const x0 = v128.load(input);
+  const x1 = v128.load(input, 16);
+  const x2 = v128.load(input, 32);
+  const x3 = v128.load(input, 48);
   const noiseLow = noise4(key0, key1, pairs);
   const noiseHigh = noise4(key0, key1, i32x4.add(pairs, v128.load(FOUR)));
-  const halvesLow = ditherToHalves(grid8(input, inverse, factor), noiseLow);
-  const halvesHigh = ditherToHalves(grid8(input + 32, inverse, factor), noiseHigh);
-  const halves = i8x16.narrow_i16x8_s(halvesLow, halvesHigh);
-  const coarse = i8x16.narrow_i16x8_s(coarseBits(noiseLow), coarseBits(noiseHigh));
+  const halves = i8x16.narrow_i16x8_s(
+    ditherToHalves(grid8(x0, x1, factor), noiseLow),
+    ditherToHalves(grid8(x2, x3, factor), noiseHigh),
+  );
+  // Bits 11 and 12 of each 16 bits of noise, and others that `fine` masks.
+  const coarse = i8x16.narrow_i16x8_s(i16x8.shr_u(noiseLow, 11), i16x8.shr_u(noiseHigh, 11));
 
   // E2M1's step is 1 half-unit below 2, 2 below 4, then 4: `fine` is what lies below the step.
-  const fine = i8x16.swizzle(v128.load(BELOW_STEP), halves);
-  const doubled = v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
-  const codes = i8x16.swizzle(v128.load(CODES), doubled);
-  return v128.or(codes, signBits(input));
+  const fine = lookUp(BELOW_STEP, halves);
+  const codes = lookUp(CODES, i8x16.add(halves, v128.and(coarse, fine)));
+  return v128.or(
+    codes,
+    signBits(i16x8.narrow_i32x4_s(x0, x1), i16x8.narrow_i32x4_s(x2, x3)),
+  );
 }
 
-/** |x| · inverse · factor of 8 f32, to the nearest integer and at most 6 units, in i16 lanes. */
+/** |x| · factor of 8 f32, to the nearest 1/4096 of a unit and at most 6 units, in i16 lanes. */
 // @ts-ignore: decorator
 @inline
-function grid8(input: usize, inverse: v128, factor: v128): v128 {
-  const a = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input)), inverse), factor);
-  const b = f32x4.mul(f32x4.mul(f32x4.abs(v128.load(input, 16)), inverse), factor);
-  const round = v128.load(ROUND);
+function grid8(a: v128, b: v128, factor: v128): v128 {
+  const round = v128.load(GRID_ROUND);
   const grid = i16x8.narrow_i32x4_s(
-    i32x4.sub(f32x4.add(a, round), round),
-    i32x4.sub(f32x4.add(b, round), round),
+    i32x4.sub(f32x4.add(f32x4.mul(a, factor), round), round),
+    i32x4.sub(f32x4.add(f32x4.mul(b, factor), round), round),
   );
-  return i16x8.min_s(grid, v128.load(GRID_MAX));
+  // Unsigned, so that the magnitude of −2^15 counts as 2^15.
+  return i16x8.min_u(i16x8.abs(grid), v128.load(GRID_MAX));
 }
 
 /** Grid steps to half-units, the low 11 bits of noise deciding what a remainder becomes. */
@@ -264,11 +264,4 @@ function grid8(input: usize, inverse: v128, factor: v128): v128 {
 @inline
 function ditherToHalves(grid: v128, random: v128): v128 {
   return i16x8.shr_u(i16x8.add(grid, v128.and(random, v128.load(DITHER_MASK))), 11);
-}
-
-/** Bits 11 and 12 of each 16 bits of noise. */
-// @ts-ignore: decorator
-@inline
-function coarseBits(random: v128): v128 {
-  return v128.and(i16x8.shr_u(random, 11), i16x8.splat(3));
 }

@@ -64,17 +64,13 @@ export type KernelExports = {
     prescale: number,
   ): void;
   signsF32(out: Pointer, length: number, key0: number, key1: number): void;
+  /** Each segment becomes diag(after) · H · diag(before) · segment, `after` with the norm in it. */
   hadamardF32(
     x: Pointer,
     length: number,
     segmentLength: number,
-    signs: Pointer,
-  ): void;
-  hadamardInverseF32(
-    x: Pointer,
-    length: number,
-    segmentLength: number,
-    signs: Pointer,
+    before: Pointer,
+    after: Pointer,
   ): void;
   /** 1 where one instruction multiplies, adds and accumulates bytes. */
   accumulatesDots(): number;

@@ -119,7 +119,8 @@ export function drawSigns(
 }
 
 /**
- * Blockwise RHT in place: each segment of `x` becomes H · diag(signs) · segment, H orthonormal.
+ * Blockwise RHT in place: each segment of `x` becomes H · diag(signs) · segment, H orthonormal. Called
+ * inside `arena.scope`, as its inverse is.
  *
  * Shapes:   x f32 [length], length a multiple of segmentLength; signs f32 [segmentLength]
  * Source:   Algorithm 3 of arXiv 2502.20586: signs before H
@@ -130,9 +131,10 @@ export function hadamard(
   segmentLength: SegmentLength,
   signs: Pointer,
 ): void {
-  checkMultiple("length", length, segmentLength);
-  checkAligned("x", x);
-  kernels().exports.hadamardF32(x, length, segmentLength, signs);
+  const { arena } = kernels();
+  const norm = arena.allocF32(segmentLength);
+  arena.f32(norm, segmentLength).fill(1 / Math.sqrt(segmentLength));
+  transform(x, length, segmentLength, signs, norm);
 }
 
 /** Undoes `hadamard`: diag(signs) · H · segment. */
@@ -142,9 +144,27 @@ export function hadamardInverse(
   segmentLength: SegmentLength,
   signs: Pointer,
 ): void {
+  const { arena } = kernels();
+  const ones = arena.allocF32(segmentLength);
+  arena.f32(ones, segmentLength).fill(1);
+  const norm = arena.allocF32(segmentLength);
+  const signOf = arena.f32(signs, segmentLength);
+  arena
+    .f32(norm, segmentLength)
+    .set(signOf.map((sign) => sign / Math.sqrt(segmentLength)));
+  transform(x, length, segmentLength, ones, norm);
+}
+
+function transform(
+  x: Pointer,
+  length: number,
+  segmentLength: SegmentLength,
+  before: Pointer,
+  after: Pointer,
+): void {
   checkMultiple("length", length, segmentLength);
   checkAligned("x", x);
-  kernels().exports.hadamardInverseF32(x, length, segmentLength, signs);
+  kernels().exports.hadamardF32(x, length, segmentLength, before, after);
 }
 
 /** Bytes of one of ggml's blocks. */

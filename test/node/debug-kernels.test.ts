@@ -61,7 +61,7 @@ describe("an assertion stops", () => {
       "half a block to decode",
       () => exports.dequantizeMxfp4(at, at, at, 16, 1),
     ],
-    ["half a segment to rotate", () => exports.hadamardF32(at, 96, 64, at)],
+    ["half a segment to rotate", () => exports.hadamardF32(at, 96, 64, at, at)],
     [
       "k that is not whole blocks",
       () => exports.gemmMxfp4(at, at, at, 1, 1, 33, 1, 0),
