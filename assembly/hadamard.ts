@@ -86,7 +86,7 @@ function strides1To8(x: usize, before: usize): void {
 @inline
 function strides1To16(x: usize, before: usize): void {
   butterfly8(
-    x, 16, 1,
+    x, 16,
     butterflyLanes(x, before), butterflyLanes(x + 16, before + 16),
     butterflyLanes(x + 32, before + 32), butterflyLanes(x + 48, before + 48),
     butterflyLanes(x + 64, before + 64), butterflyLanes(x + 80, before + 80),
@@ -112,11 +112,11 @@ function butterflyLanes(x: usize, before: usize): v128 {
   return f32x4.add(i32x4.shuffle(v, v, 2, 3, 0, 1), v128.xor(v, v128.load(MINUS_UPPER)));
 }
 
-/** Three butterfly stages over 8 vectors, times `norm`, stored `stride` bytes apart. */
+/** Three butterfly stages over 8 vectors, stored `stride` bytes apart. */
 // @ts-ignore: decorator
 @inline
 export function butterfly8(
-  to: usize, stride: usize, norm: f32,
+  to: usize, stride: usize,
   a: v128, b: v128, c: v128, d: v128, e: v128, f: v128, g: v128, h: v128,
 ): void {
   let t = f32x4.sub(a, b); a = f32x4.add(a, b); b = t;
@@ -127,18 +127,12 @@ export function butterfly8(
   t = f32x4.sub(b, d); b = f32x4.add(b, d); d = t;
   t = f32x4.sub(e, g); e = f32x4.add(e, g); g = t;
   t = f32x4.sub(f, h); f = f32x4.add(f, h); h = t;
-  storeScaled(to, f32x4.add(a, e), norm);
-  storeScaled(to + stride, f32x4.add(b, f), norm);
-  storeScaled(to + 2 * stride, f32x4.add(c, g), norm);
-  storeScaled(to + 3 * stride, f32x4.add(d, h), norm);
-  storeScaled(to + 4 * stride, f32x4.sub(a, e), norm);
-  storeScaled(to + 5 * stride, f32x4.sub(b, f), norm);
-  storeScaled(to + 6 * stride, f32x4.sub(c, g), norm);
-  storeScaled(to + 7 * stride, f32x4.sub(d, h), norm);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeScaled(at: usize, v: v128, norm: f32): void {
-  v128.store(at, norm == 1 ? v : f32x4.mul(v, f32x4.splat(norm)));
+  v128.store(to, f32x4.add(a, e));
+  v128.store(to + stride, f32x4.add(b, f));
+  v128.store(to + 2 * stride, f32x4.add(c, g));
+  v128.store(to + 3 * stride, f32x4.add(d, h));
+  v128.store(to + 4 * stride, f32x4.sub(a, e));
+  v128.store(to + 5 * stride, f32x4.sub(b, f));
+  v128.store(to + 6 * stride, f32x4.sub(c, g));
+  v128.store(to + 7 * stride, f32x4.sub(d, h));
 }

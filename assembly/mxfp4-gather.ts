@@ -18,6 +18,17 @@ import { transposeTile } from "./transpose";
 /** Strips that go through the scratch together. */
 // @ts-ignore: decorator
 @inline export const STRIPS: i32 = 4;
+/** Behind them, for each strip, its two blocks' largest magnitudes: the bits, by lane. */
+// @ts-ignore: decorator
+@inline export const TOPS: usize = 4096;
+// @ts-ignore: decorator
+@inline export const TOPS_BYTES: usize = 32;
+/** The rotation leaves out its norm, 1/8 = 2^−3. */
+// @ts-ignore: decorator
+@inline export const NORM_EXPONENT: i32 = 3;
+
+// @ts-ignore: decorator
+@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 
 /** `length` k of up to four strips to the scratch; rows past the last are zero. */
 export function gather(
@@ -48,10 +59,27 @@ export function gather(
     const first = row + strip * STRIP_ROWS;
     gatherEdge(scratch + <usize>strip * STRIP_BYTES, source, first, rows, k0, length, rowBytes, kBytes);
   }
-  if (length == GROUP) return;
   for (let strip = 0; strip < strips; strip++) {
-    memory.fill(scratch + <usize>strip * STRIP_BYTES + BLOCK_BYTES, 0, BLOCK_BYTES);
+    const values = scratch + <usize>strip * STRIP_BYTES;
+    if (length < GROUP) memory.fill(values + BLOCK_BYTES, 0, BLOCK_BYTES);
+    const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
+    v128.store(tops, blockTop(values));
+    v128.store(tops, blockTop(values + BLOCK_BYTES), 16);
   }
+}
+
+/** Largest magnitude bits of 32 vectors, by lane. NaN sorts above infinity. */
+// @ts-ignore: decorator
+@inline
+function blockTop(from: usize): v128 {
+  const magnitude = v128.load(MAGNITUDE);
+  let top = i32x4.splat(0);
+  let top2 = top;
+  for (let i: usize = 0; i < BLOCK_BYTES; i += 32) {
+    top = i32x4.max_s(top, v128.and(v128.load(from + i), magnitude));
+    top2 = i32x4.max_s(top2, v128.and(v128.load(from + i, 16), magnitude));
+  }
+  return i32x4.max_s(top, top2);
 }
 
 /** How many of the strips from `row` have all their four rows. */
@@ -75,7 +103,7 @@ function gatherEdge(
   }
 }
 
-/** 64 k of up to four strips to the scratch, as H · diag(signs) · x. */
+/** 64 k of up to four strips to the scratch, as 8 · H · diag(signs) · x. */
 export function rotateGroup(
   scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32,
   rowStride: i32, kStride: i32, signs: usize,
@@ -103,7 +131,9 @@ export function rotateGroup(
     gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, GROUP, rowBytes, kBytes);
     for (let i: usize = 0; i < 64; i += 8) rotateColumns(to + (i << 4), to + (i << 4), 16, signs + (i << 2));
   }
-  for (let strip = 0; strip < strips; strip++) rotateRest(scratch + <usize>strip * STRIP_BYTES);
+  for (let strip = 0; strip < strips; strip++) {
+    rotateRest(scratch + <usize>strip * STRIP_BYTES, scratch + TOPS + <usize>strip * TOPS_BYTES);
+  }
 }
 
 /** Signs, then strides 1, 2, 4, over 8 vectors `kBytes` apart, each of four rows. */
@@ -118,7 +148,7 @@ function rotateColumns(to: usize, from: usize, kBytes: usize, sign: usize): void
   const f = f32x4.mul(v128.load(from + 5 * kBytes), v128.load32_splat(sign, 20));
   const g = f32x4.mul(v128.load(from + 6 * kBytes), v128.load32_splat(sign, 24));
   const h = f32x4.mul(v128.load(from + 7 * kBytes), v128.load32_splat(sign, 28));
-  butterfly8(to, 16, 1, a, b, c, d, e, f, g, h);
+  butterfly8(to, 16, a, b, c, d, e, f, g, h);
 }
 
 /** The same over 8 k that are adjacent in each of four rows `rowBytes` apart. */
@@ -144,7 +174,7 @@ function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void 
   const s6 = i32x4.shuffle(r6, r7, 0, 4, 1, 5);
   const s7 = i32x4.shuffle(r6, r7, 2, 6, 3, 7);
   butterfly8(
-    to, 16, 1,
+    to, 16,
     i64x2.shuffle(s0, s2, 0, 2), i64x2.shuffle(s0, s2, 1, 3),
     i64x2.shuffle(s1, s3, 0, 2), i64x2.shuffle(s1, s3, 1, 3),
     i64x2.shuffle(s4, s6, 0, 2), i64x2.shuffle(s4, s6, 1, 3),
@@ -152,14 +182,27 @@ function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void 
   );
 }
 
-/** Strides 8, 16, 32, then the norm 1/8, in place. */
-function rotateRest(x: usize): void {
+/** Strides 8, 16, 32 in place, and the largest magnitudes of what comes out. */
+function rotateRest(x: usize, tops: usize): void {
+  const magnitude = v128.load(MAGNITUDE);
+  let top0 = i32x4.splat(0);
+  let top1 = top0;
   const end = x + 128;
   for (; x < end; x += 16) {
     butterfly8(
-      x, 128, 0.125,
+      x, 128,
       v128.load(x), v128.load(x, 128), v128.load(x, 256), v128.load(x, 384),
       v128.load(x, 512), v128.load(x, 640), v128.load(x, 768), v128.load(x, 896),
     );
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 128), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 256), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 384), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 512), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 640), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 768), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 896), magnitude));
   }
+  v128.store(tops, top0);
+  v128.store(tops, top1, 16);
 }

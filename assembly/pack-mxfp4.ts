@@ -5,7 +5,9 @@
  * scale, and mxfp4-unit.ts rounds.
  */
 import { E2M1_EMAX, E8M0_BIAS, E8M0_NAN } from "./constants";
-import { BLOCK_BYTES, gather, rotateGroup, STRIP_BYTES, STRIPS } from "./mxfp4-gather";
+import {
+  BLOCK_BYTES, gather, NORM_EXPONENT, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
+} from "./mxfp4-gather";
 import {
   A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
   GROUP, PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
@@ -23,8 +25,6 @@ import { nearestUnit, stochasticUnit } from "./mxfp4-unit";
  * immediates at each use, which costs more than a load.
  */
 // @ts-ignore: decorator
-@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
-// @ts-ignore: decorator
 @inline const TWOS: usize = memory.data<u32>([2, 2, 2, 2], 16);
 // @ts-ignore: decorator
 @inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
@@ -38,7 +38,7 @@ import { nearestUnit, stochasticUnit } from "./mxfp4-unit";
  *
  * Shapes:   panel as in mxfp4-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b);
  *           source f32, element (row, k) at row · rowStride + k · kStride; one stride is 1;
- *           signs f32 [64] or 0; scratch 4 KiB, 16-byte aligned
+ *           signs f32 [64] or 0; scratch 4224 bytes, 16-byte aligned
  * Requires: k % 32 == 0, and k % 64 == 0 with signs
  * Random:   element (row, k) takes half of noise(key, (row · K + k) / 2): docs/randomness.md
  * Source:   Algorithms 1, 2 and 3 of arXiv 2502.20586
@@ -58,6 +58,7 @@ export function packMxfp4(
   const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
   const lineBytes = <usize>((k + GROUP - 1) / GROUP) * groupBytes; // of a strip of a, of a pair of b
   const body = panel + PANEL_HEADER_BYTES;
+  const normExponent = signs ? NORM_EXPONENT : 0;
 
   for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
     const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
@@ -67,14 +68,15 @@ export function packMxfp4(
       else gather(scratch, source, row, rows, strips, k0, min(GROUP, k - k0), rowStride, kStride);
       for (let strip = 0; strip < strips; strip++) {
         const values = scratch + <usize>strip * STRIP_BYTES;
+        chooseScales(scratch + TOPS + <usize>strip * TOPS_BYTES, normExponent, panel);
         const first = row + strip * STRIP_ROWS;
         const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
         if (side == 0) {
           const out = column + <usize>(first / 4) * lineBytes;
-          packGroupA(out, values, panel, stochastic, key0, key1, pairs);
+          packGroupA(out, values, normExponent, stochastic, key0, key1, pairs);
         } else {
           const out = column + <usize>(first / 8) * lineBytes;
-          packGroupB(out, <usize>(first & 4), values, panel, stochastic, key0, key1, pairs);
+          packGroupB(out, <usize>(first & 4), values, normExponent, stochastic, key0, key1, pairs);
         }
       }
     }
@@ -93,16 +95,16 @@ function rowCounters(first: i32, k: i32): v128 {
 // @ts-ignore: decorator
 @inline
 function packGroupA(
-  out: usize, values: usize, header: usize, stochastic: i32, key0: u32, key1: u32, pairs: v128,
+  out: usize, values: usize, normExponent: i32, stochastic: i32, key0: u32, key1: u32, pairs: v128,
 ): void {
-  chooseScales(values, header);
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
     const at = block << 4;
     const own = v128.load(CHOSEN + at);
     const units = out + (block << 7);
     const sums = quantizeBlock(
-      units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, own, shared, stochastic, key0, key1, pairs,
+      units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, normExponent, own, shared,
+      stochastic, key0, key1, pairs,
     );
     v128.store(out + A_SUMS + at, i32x4.mul(sums, i32x4.splat(-B_OFFSET)));
     v128.store(out + A_SCALES + at, i32x4.shl(i32x4.min_s(own, shared), 23));
@@ -114,16 +116,15 @@ function packGroupA(
 // @ts-ignore: decorator
 @inline
 function packGroupB(
-  out: usize, half: usize, values: usize, header: usize, stochastic: i32, key0: u32, key1: u32,
+  out: usize, half: usize, values: usize, normExponent: i32, stochastic: i32, key0: u32, key1: u32,
   pairs: v128,
 ): void {
-  chooseScales(values, header);
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
     const own = v128.load(CHOSEN + (block << 4));
     const units = out + (half << 2) + (block << 8);
     quantizeBlock(
-      units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, own, shared,
+      units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, normExponent, own, shared,
       stochastic, key0, key1, pairs,
     );
     const bits = i32x4.shl(i32x4.sub(i32x4.min_s(own, shared), i32x4.splat(B_SCALE_BIAS)), 23);
@@ -142,14 +143,14 @@ function packGroupB(
  */
 // @ts-ignore: decorator
 @inline
-function chooseScales(values: usize, header: usize): void {
-  const top0 = blockTop(values);
-  const top1 = blockTop(values + BLOCK_BYTES);
+function chooseScales(tops: usize, normExponent: i32, header: usize): void {
+  const top0 = v128.load(tops);
+  const top1 = v128.load(tops, 16);
   const zero = i32x4.splat(0);
   const isZero0 = i32x4.eq(top0, zero);
   const isZero1 = i32x4.eq(top1, zero);
-  const floor0 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top0), isZero0);
-  const floor1 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top1), isZero1);
+  const floor0 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top0, normExponent), isZero0);
+  const floor1 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top1, normExponent), isZero1);
   const scale0 = v128.bitselect(floor1, floor0, isZero0);
   const scale1 = v128.bitselect(floor0, floor1, isZero1);
   v128.store(header, i32x4.min_s(v128.load(header), i32x4.min_s(scale0, scale1)));
@@ -169,39 +170,32 @@ function sharedScales(): v128 {
   return isShared ? i32x4.min_s(scale0, scale1) : i32x4.splat(E8M0_NAN);
 }
 
-/** Largest magnitude bits of 32 vectors, by lane. NaN sorts above infinity. */
+/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, times 2^−normExponent. */
 // @ts-ignore: decorator
 @inline
-function blockTop(from: usize): v128 {
-  const magnitude = v128.load(MAGNITUDE);
-  let top = i32x4.splat(0);
-  let top2 = top;
-  for (let i: usize = 0; i < BLOCK_BYTES; i += 32) {
-    top = i32x4.max_s(top, v128.and(v128.load(from + i), magnitude));
-    top2 = i32x4.max_s(top2, v128.and(v128.load(from + i, 16), magnitude));
-  }
-  return i32x4.max_s(top, top2);
-}
-
-/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, in i32 lanes. */
-// @ts-ignore: decorator
-@inline
-function floorScale(top: v128): v128 {
+function floorScale(top: v128, normExponent: i32): v128 {
   const exponent = i32x4.shr_u(top, 23);
-  const finite = i32x4.max_s(i32x4.sub(exponent, i32x4.splat(E2M1_EMAX)), i32x4.splat(0));
+  const finite = i32x4.max_s(
+    i32x4.sub(exponent, i32x4.splat(E2M1_EMAX + normExponent)),
+    i32x4.splat(0),
+  );
   return v128.bitselect(exponent, finite, i32x4.eq(exponent, i32x4.splat(E8M0_NAN)));
 }
 
-/** Lift the rows whose scale is very small, in the scratch; gives back the scales to divide by. */
+/**
+ * Lift the rows whose scale is very small, in the scratch; gives back the scales to divide by. Values
+ * first take their norm, which may round them here, and give it back.
+ */
 // @ts-ignore: decorator
 @inline
-function lift(from: usize, scale: v128): v128 {
+function lift(from: usize, normExponent: i32, scale: v128): v128 {
   const low = i32x4.lt_s(scale, i32x4.splat(LIFT_BELOW));
   if (!v128.any_true(low)) return scale;
   const exponent = v128.and(low, i32x4.splat(LIFT_EXPONENT));
-  const factor = i32x4.shl(i32x4.add(exponent, i32x4.splat(127)), 23);
+  const norm = i32x4.splat((127 - normExponent) << 23);
+  const factor = i32x4.shl(i32x4.add(exponent, i32x4.splat(127 + normExponent)), 23);
   for (let i: usize = 0; i < BLOCK_BYTES; i += 16) {
-    v128.store(from + i, f32x4.mul(v128.load(from + i), factor));
+    v128.store(from + i, f32x4.mul(f32x4.mul(v128.load(from + i), norm), factor));
   }
   return i32x4.add(scale, exponent);
 }
@@ -213,16 +207,16 @@ function lift(from: usize, scale: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function quantizeBlock(
-  out: usize, stride: usize, offset: i32, from: usize, own: v128, shared: v128,
+  out: usize, stride: usize, offset: i32, from: usize, normExponent: i32, own: v128, shared: v128,
   stochastic: i32, key0: u32, key1: u32, pairs: v128,
 ): v128 {
-  const scale = lift(from, own);
+  const scale = lift(from, normExponent, own);
   const doubled = i32x4.gt_s(own, shared);
   let sums = i16x8.splat(0);
   if (stochastic) {
     // 3/4 · 4096 / 2^(scale − 127): 1.5 · 2^(11 + 127 − scale)
     const factor = v128.or(
-      i32x4.shl(i32x4.sub(i32x4.splat(265), scale), 23),
+      i32x4.shl(i32x4.sub(i32x4.splat(265 - normExponent), scale), 23),
       i32x4.splat(0x400000),
     );
     const keys0 = i32x4.splat(key0);
@@ -234,7 +228,7 @@ function quantizeBlock(
     }
   } else {
     // 2 / 2^(scale − 127)
-    const factor = i32x4.shl(i32x4.sub(i32x4.splat(255), scale), 23);
+    const factor = i32x4.shl(i32x4.sub(i32x4.splat(255 - normExponent), scale), 23);
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
       sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
     }
