@@ -18,6 +18,9 @@ const INSTALLING = join(FOLDER, "../../build/installing-judges");
 /**
  * Not `npm ci`, which refuses a lock without the packages of other platforms, which a registry may
  * lack. The versions are the lock's all the same.
+ *
+ * package.json overrides onnxruntime-web, which the packages with models depend on, by its interface
+ * alone: nothing here runs those models, and the runtime is larger than all the rest.
  */
 const INSTALL = ["install", "--no-save", "--omit=optional", "--ignore-scripts"];
 const STALE_MS = 5 * 60_000;

@@ -1,115 +1,113 @@
-/** The f32 matrices of an ONNX file: its initializers and constants, by protobuf's wire format. */
-import { readFileSync } from "node:fs";
+/** The weights of an ONNX file as matrices, each of which has rows along what a layer sums over. */
+import { type Graph, type Node, readModel, type Tensor } from "./onnx-graph.ts";
+
+export type Kind =
+  | "convolution"
+  | "pointwise convolution"
+  | "depthwise convolution"
+  | "product"
+  | "recurrent";
 
 export type Matrix = {
   name: string;
+  kind: Kind;
   shape: [rows: number, k: number];
   values: Float32Array<ArrayBuffer>;
 };
 
-const FLOAT = 1;
+const LEAST_ELEMENTS = 1024;
 
-/**
- * Weights of at least 1024 elements as rows along their contraction: convolutions [out, in · h · w], and
- * products' [in, out] transposed.
- */
-export function onnxMatrices(path: string): Matrix[] {
-  const graph = fields(new Uint8Array(readFileSync(path))).find(
-    ({ field }) => field === 7,
-  )!.bytes;
-  const tensors = fields(graph).flatMap(({ field, bytes }) => {
-    if (field === 5) return [{ name: undefined, bytes }];
-    if (field !== 1) return [];
-    const node = fields(bytes);
-    const output = node.find((each) => each.field === 2);
-    return node
-      .filter((each) => each.field === 5)
-      .flatMap((attribute) =>
-        fields(attribute.bytes).filter((each) => each.field === 5),
-      )
-      .map((tensor) => ({
-        name: output && text(output.bytes),
-        bytes: tensor.bytes,
-      }));
-  });
-  return tensors.flatMap(({ name, bytes }) => matrixOf(bytes, name) ?? []);
+/** The operands of each operation that hold weights. */
+const WEIGHTS: Readonly<Record<string, readonly number[]>> = {
+  Conv: [1],
+  ConvTranspose: [1],
+  Gemm: [1],
+  GRU: [1, 2],
+  LSTM: [1, 2],
+  MatMul: [1],
+  RNN: [1, 2],
+};
+
+/** What exporters put between recurrent weights and their layer, which orders the gates by rows. */
+const MOVES_ROWS = new Set(["Concat", "Identity", "Slice", "Unsqueeze"]);
+
+/** The f32 weights of at least 1024 elements. */
+export function onnxMatrices(file: Uint8Array): Matrix[] {
+  return matricesOf(readModel(file), "");
+}
+
+/** `prefix` tells apart what branches give the same name. */
+function matricesOf(graph: Graph, prefix: string): Matrix[] {
+  const own = graph.tensors
+    .filter(({ values }) => values.length >= LEAST_ELEMENTS)
+    .flatMap((tensor) => {
+      const layer = layerOf(graph, tensor.name);
+      return layer ? [matrixOf(tensor, layer, prefix + tensor.name)] : [];
+    });
+  const inner = graph.nodes.flatMap(({ outputs, graphs }) =>
+    graphs.flatMap((each) =>
+      matricesOf(each.graph, `${prefix}${outputs[0]}/${each.attribute}/`),
+    ),
+  );
+  return [...own, ...inner];
+}
+
+/** The node that has these values as weights, in this graph or inside. */
+function layerOf(graph: Graph, name: string): Node | undefined {
+  for (const node of graph.nodes) {
+    const operand = node.inputs.indexOf(name);
+    if (WEIGHTS[node.op]?.includes(operand)) return node;
+    const found =
+      operand >= 0 && MOVES_ROWS.has(node.op)
+        ? layerOf(graph, node.outputs[0]!)
+        : undefined;
+    if (found) return found;
+    for (const each of node.graphs) {
+      const inside = layerOf(each.graph, name);
+      if (inside) return inside;
+    }
+  }
+  return undefined;
 }
 
 function matrixOf(
-  tensor: Uint8Array,
-  nodeName: string | undefined,
-): Matrix | undefined {
-  const parts = fields(tensor);
-  const dims = parts
-    .filter(({ field }) => field === 1)
-    .flatMap(({ value, bytes }) =>
-      bytes.length > 0 ? varints(bytes) : [value],
-    );
-  const type = parts.find(({ field }) => field === 2)?.value;
-  const own = parts.find(({ field }) => field === 8);
-  const data = parts.find(({ field }) => field === 9 || field === 4)?.bytes;
-  const length = dims.reduce((count, size) => count * size, 1);
-  if (
-    type !== FLOAT ||
-    dims.length < 2 ||
-    length < 1024 ||
-    data?.length !== 4 * length
-  )
-    return undefined;
-  const name = (own && text(own.bytes)) || nodeName || "unnamed";
-  const values = new Float32Array(data.slice().buffer);
-  if (dims.length > 2) {
-    return { name, shape: [dims[0]!, length / dims[0]!], values };
-  }
-  const [k, rows] = dims as [number, number];
-  const transposed = Float32Array.from(
-    values,
-    (_, i) => values[(i % k) * rows + Math.floor(i / k)]!,
-  );
-  return { name, shape: [rows, k], values: transposed };
-}
-
-type Field = { field: number; value: number; bytes: Uint8Array };
-
-/** The fields of a message: numbers, or bytes of strings and messages. */
-function fields(message: Uint8Array): Field[] {
-  const found: Field[] = [];
-  const NONE = new Uint8Array(0);
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let shift = 1; ; shift *= 128) {
-      const byte = message[at++]!;
-      value += (byte & 127) * shift;
-      if (byte < 128) return value;
-    }
+  { dims, values }: Tensor,
+  { op, integers }: Node,
+  name: string,
+): Matrix {
+  const first = dims[0]!;
+  const rest = values.length / first;
+  const asIs = (kind: Kind, rows: number): Matrix => {
+    return { name, kind, shape: [rows, values.length / rows], values };
   };
-  while (at < message.length) {
-    const tag = varint();
-    const [field, wire] = [Math.floor(tag / 8), tag % 8];
-    if (wire === 0) found.push({ field, value: varint(), bytes: NONE });
-    else {
-      const length = wire === 2 ? varint() : wire === 5 ? 4 : 8;
-      found.push({ field, value: 0, bytes: message.subarray(at, at + length) });
-      at += length;
-    }
+  const transposed = (kind: Kind): Matrix => {
+    const turned = Float32Array.from(
+      values,
+      (_, i) => values[(i % first) * rest + Math.floor(i / first)]!,
+    );
+    return { name, kind, shape: [rest, first], values: turned };
+  };
+  const group = integers.get("group") ?? 1;
+  switch (op) {
+    case "Conv": // [out, in / group, …]
+      if (group > 1 && dims[1] === 1) {
+        return asIs("depthwise convolution", first);
+      }
+      return asIs(
+        rest === dims[1] ? "pointwise convolution" : "convolution",
+        first,
+      );
+    case "ConvTranspose": // [in, out / group, …]
+      if (group > 1) throw new Error(`Expected one group of "${name}"`);
+      return transposed("convolution");
+    case "Gemm": // [in, out], or [out, in]
+      return integers.get("transB")
+        ? asIs("product", first)
+        : transposed("product");
+    case "MatMul": // [in, out]
+      if (dims.length > 2) throw new Error(`Expected one matrix in "${name}"`);
+      return transposed("product");
+    default: // [directions, gates · hidden, in], or without the directions before they are added
+      return asIs("recurrent", values.length / dims.at(-1)!);
   }
-  return found;
-}
-
-function varints(packed: Uint8Array): number[] {
-  const values: number[] = [];
-  let [value, shift] = [0, 1];
-  for (const byte of packed) {
-    value += (byte & 127) * shift;
-    shift *= 128;
-    if (byte >= 128) continue;
-    values.push(value);
-    [value, shift] = [0, 1];
-  }
-  return values;
-}
-
-function text(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
 }
