@@ -111,18 +111,22 @@ export function rotateGroup(
   const rowBytes = <usize>rowStride << 2;
   const kBytes = <usize>kStride << 2;
   const whole = wholeStrips(row, rows, strips);
-  // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
-  for (let i = 0; i < GROUP; i += 8) {
-    let from = source + <usize>row * rowBytes + <usize>(k0 + i) * kBytes;
-    const sign = signs + (<usize>i << 2);
-    let to = scratch + (<usize>i << 4);
-    for (let strip = 0; strip < whole; strip++, to += STRIP_BYTES) {
-      if (rowStride == 1) {
-        rotateColumns(to, from, kBytes, sign);
-        from += 16;
-      } else {
-        rotateRows(to, from, rowBytes, sign);
-        from += rowBytes << 2;
+  const from = source + <usize>row * rowBytes + <usize>k0 * kBytes;
+  if (rowStride == 1) {
+    // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
+    for (let i = 0; i < GROUP; i += 8) {
+      let at = from + <usize>i * kBytes;
+      let to = scratch + (<usize>i << 4);
+      for (let strip = 0; strip < whole; strip++, at += 16, to += STRIP_BYTES) {
+        rotateColumns(to, at, kBytes, signs + (<usize>i << 2));
+      }
+    }
+  } else {
+    for (let strip = 0; strip < whole; strip++) {
+      const at = from + <usize>(strip * STRIP_ROWS) * rowBytes;
+      const to = scratch + <usize>strip * STRIP_BYTES;
+      for (let i: usize = 0; i < <usize>GROUP; i += 8) {
+        rotateRows(to + (i << 4), at + (i << 2), rowBytes, signs + (i << 2));
       }
     }
   }
