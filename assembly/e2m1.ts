@@ -14,6 +14,12 @@
 @inline const BF16_LOW_BYTES: usize = memory.data<u8>([
   0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0, 0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0,
 ], 16);
+/** What lies below E2M1's step at a number of half-units: 0 below 4, 1 below 8, then 3. */
+// @ts-ignore: decorator
+@inline export const BELOW_STEP: usize = memory.data<u8>([0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0], 16);
+/** The code of a number of half-units, rounded down to E2M1's step. */
+// @ts-ignore: decorator
+@inline export const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7], 16);
 // @ts-ignore: decorator
 @inline const LOW_NIBBLES: usize = memory.data<u32>([0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f], 16);
 // @ts-ignore: decorator

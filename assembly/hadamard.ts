@@ -49,12 +49,23 @@ export function hadamardF32(
         butterfly(x + at + (at & ~(stride - 1)), stride);
       }
     }
-    for (let at: usize = 0; at < half; at += 16) {
-      const a = v128.load(x + at);
-      const b = v128.load(x + half + at);
-      v128.store(x + at, f32x4.mul(f32x4.add(a, b), v128.load(after + at)));
-      v128.store(x + half + at, f32x4.mul(f32x4.sub(a, b), v128.load(after + half + at)));
-    }
+    lastButterflies(x, x + half, after, after + half);
+  }
+}
+
+/** The last stride, from `x` to `y`, and `after`. */
+// @ts-ignore: decorator
+@inline
+function lastButterflies(x: usize, y: usize, afterX: usize, afterY: usize): void {
+  for (const end = y; x < end; x += 32, y += 32, afterX += 32, afterY += 32) {
+    const a = v128.load(x);
+    const b = v128.load(y);
+    const c = v128.load(x, 16);
+    const d = v128.load(y, 16);
+    v128.store(x, f32x4.mul(f32x4.add(a, b), v128.load(afterX)));
+    v128.store(y, f32x4.mul(f32x4.sub(a, b), v128.load(afterY)));
+    v128.store(x, f32x4.mul(f32x4.add(c, d), v128.load(afterX, 16)), 16);
+    v128.store(y, f32x4.mul(f32x4.sub(c, d), v128.load(afterY, 16)), 16);
   }
 }
 

@@ -23,9 +23,17 @@ import { transposeTile } from "./transpose";
 @inline export const TOPS: usize = 4096;
 // @ts-ignore: decorator
 @inline export const TOPS_BYTES: usize = 32;
-/** The rotation leaves out its norm, 1/8 = 2^−3. */
+/** Bytes of the scratch: values and tops of four strips. */
 // @ts-ignore: decorator
-@inline export const NORM_EXPONENT: i32 = 3;
+@inline export const GATHERED_BYTES: usize = 4224;
+/** The rotation leaves out its norm, 1/8 = 2^−3: whoever scales the values takes it along. */
+// @ts-ignore: decorator
+@inline const NORM_EXPONENT: i32 = 3;
+/** The bits of 2^−106 and of 2^126: for a block's largest value between them that is exact. */
+// @ts-ignore: decorator
+@inline const LEAST_EXACT: i32 = 21 << 23;
+// @ts-ignore: decorator
+@inline const MOST_EXACT: i32 = 253 << 23;
 
 // @ts-ignore: decorator
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
@@ -103,24 +111,20 @@ function gatherEdge(
   }
 }
 
-/** 64 k of up to four strips to the scratch, as 8 · H · diag(signs) · x. */
+/**
+ * 64 k of up to four strips to the scratch, as H · diag(signs) · x; gives back the exponent of what is
+ * still to be divided out of them.
+ */
 export function rotateGroup(
   scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32,
   rowStride: i32, kStride: i32, signs: usize,
-): void {
+): i32 {
   const rowBytes = <usize>rowStride << 2;
   const kBytes = <usize>kStride << 2;
   const whole = wholeStrips(row, rows, strips);
   const from = source + <usize>row * rowBytes + <usize>k0 * kBytes;
   if (rowStride == 1) {
-    // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
-    for (let i = 0; i < GROUP; i += 8) {
-      let at = from + <usize>i * kBytes;
-      let to = scratch + (<usize>i << 4);
-      for (let strip = 0; strip < whole; strip++, at += 16, to += STRIP_BYTES) {
-        rotateColumns(to, at, kBytes, signs + (<usize>i << 2));
-      }
-    }
+    rotateColumnStrips(scratch, from, kBytes, whole, signs);
   } else {
     for (let strip = 0; strip < whole; strip++) {
       const at = from + <usize>(strip * STRIP_ROWS) * rowBytes;
@@ -133,26 +137,33 @@ export function rotateGroup(
   for (let strip = whole; strip < strips; strip++) {
     const to = scratch + <usize>strip * STRIP_BYTES;
     gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, GROUP, rowBytes, kBytes);
-    for (let i: usize = 0; i < 64; i += 8) rotateColumns(to + (i << 4), to + (i << 4), 16, signs + (i << 2));
+    rotateColumnStrips(to, to, UNIT_BYTES, 1, signs);
   }
   for (let strip = 0; strip < strips; strip++) {
     rotateRest(scratch + <usize>strip * STRIP_BYTES, scratch + TOPS + <usize>strip * TOPS_BYTES);
   }
+  return settleNorm(scratch, strips);
 }
 
-/** Signs, then strides 1, 2, 4, over 8 vectors `kBytes` apart, each of four rows. */
-// @ts-ignore: decorator
-@inline
-function rotateColumns(to: usize, from: usize, kBytes: usize, sign: usize): void {
-  const a = f32x4.mul(v128.load(from), v128.load32_splat(sign));
-  const b = f32x4.mul(v128.load(from + kBytes), v128.load32_splat(sign, 4));
-  const c = f32x4.mul(v128.load(from + 2 * kBytes), v128.load32_splat(sign, 8));
-  const d = f32x4.mul(v128.load(from + 3 * kBytes), v128.load32_splat(sign, 12));
-  const e = f32x4.mul(v128.load(from + 4 * kBytes), v128.load32_splat(sign, 16));
-  const f = f32x4.mul(v128.load(from + 5 * kBytes), v128.load32_splat(sign, 20));
-  const g = f32x4.mul(v128.load(from + 6 * kBytes), v128.load32_splat(sign, 24));
-  const h = f32x4.mul(v128.load(from + 7 * kBytes), v128.load32_splat(sign, 28));
-  butterfly8(to, 16, a, b, c, d, e, f, g, h);
+/** Signs, then strides 1, 2, 4, over vectors `kBytes` apart, each of four rows. */
+function rotateColumnStrips(scratch: usize, from: usize, kBytes: usize, strips: i32, signs: usize): void {
+  // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
+  for (let i = 0; i < GROUP; i += 8) {
+    let at = from + <usize>i * kBytes;
+    let to = scratch + (<usize>i << 4);
+    const sign = signs + (<usize>i << 2);
+    for (let strip = 0; strip < strips; strip++, at += 16, to += STRIP_BYTES) {
+      const a = f32x4.mul(v128.load(at), v128.load32_splat(sign));
+      const b = f32x4.mul(v128.load(at + kBytes), v128.load32_splat(sign, 4));
+      const c = f32x4.mul(v128.load(at + 2 * kBytes), v128.load32_splat(sign, 8));
+      const d = f32x4.mul(v128.load(at + 3 * kBytes), v128.load32_splat(sign, 12));
+      const e = f32x4.mul(v128.load(at + 4 * kBytes), v128.load32_splat(sign, 16));
+      const f = f32x4.mul(v128.load(at + 5 * kBytes), v128.load32_splat(sign, 20));
+      const g = f32x4.mul(v128.load(at + 6 * kBytes), v128.load32_splat(sign, 24));
+      const h = f32x4.mul(v128.load(at + 7 * kBytes), v128.load32_splat(sign, 28));
+      butterfly8(to, 16, a, b, c, d, e, f, g, h);
+    }
+  }
 }
 
 /** The same over 8 k that are adjacent in each of four rows `rowBytes` apart. */
@@ -209,4 +220,29 @@ function rotateRest(x: usize, tops: usize): void {
   }
   v128.store(tops, top0);
   v128.store(tops, top1, 16);
+}
+
+/**
+ * The exponent of the norm still to be taken out: NORM_EXPONENT, unless a value is so small that the
+ * norm may round it and that may count, or so large that an eighth of a scale's inverse leaves f32.
+ * Then it is taken out here, and 0 is left.
+ */
+function settleNorm(scratch: usize, strips: i32): i32 {
+  const tops = scratch + TOPS;
+  const topsEnd = tops + <usize>strips * TOPS_BYTES;
+  let isExact = i32x4.splat(-1);
+  for (let at = tops; at < topsEnd; at += 16) {
+    const top = v128.load(at);
+    const isZero = i32x4.eq(top, i32x4.splat(0));
+    const isLarge = i32x4.ge_s(top, i32x4.splat(LEAST_EXACT));
+    const isSmall = i32x4.le_s(top, i32x4.splat(MOST_EXACT));
+    isExact = v128.and(isExact, v128.or(isZero, v128.and(isLarge, isSmall)));
+  }
+  if (i32x4.all_true(isExact)) return NORM_EXPONENT;
+  const norm = f32x4.splat(0.125);
+  for (let at = scratch; at < scratch + <usize>strips * STRIP_BYTES; at += 16) {
+    v128.store(at, f32x4.mul(v128.load(at), norm));
+  }
+  for (let at = tops; at < topsEnd; at += 16) v128.store(at, f32x4.mul(v128.load(at), norm));
+  return 0;
 }

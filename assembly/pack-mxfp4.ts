@@ -6,26 +6,18 @@
  */
 import { E2M1_EMAX, E8M0_BIAS, E8M0_NAN } from "./constants";
 import {
-  BLOCK_BYTES, gather, NORM_EXPONENT, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
+  BLOCK_BYTES, gather, GATHERED_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
 } from "./mxfp4-gather";
 import {
   A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
   GROUP, PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
-import { nearestUnit, stochasticUnit } from "./mxfp4-unit";
-
-/** Below this scale byte 4096 / scale would leave f32; such a block is lifted by 2^64 first. */
-// @ts-ignore: decorator
-@inline const LIFT_BELOW: i32 = 12;
-// @ts-ignore: decorator
-@inline const LIFT_EXPONENT: i32 = 64;
+import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-unit";
 
 /**
  * Constants of the inner loops, one v128 each. In memory, because V8 rebuilds a v128 constant from
  * immediates at each use, which costs more than a load.
  */
-// @ts-ignore: decorator
-@inline const TWOS: usize = memory.data<u32>([2, 2, 2, 2], 16);
 // @ts-ignore: decorator
 @inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
 
@@ -38,7 +30,7 @@ import { nearestUnit, stochasticUnit } from "./mxfp4-unit";
  *
  * Shapes:   panel as in mxfp4-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b);
  *           source f32, element (row, k) at row · rowStride + k · kStride; one stride is 1;
- *           signs f32 [64] or 0; scratch 4224 bytes, 16-byte aligned
+ *           signs f32 [64] or 0; scratch 4736 bytes, 16-byte aligned
  * Requires: k % 32 == 0, and k % 64 == 0 with signs
  * Random:   element (row, k) takes half of noise(key, (row · K + k) / 2): docs/randomness.md
  * Source:   Algorithms 1, 2 and 3 of arXiv 2502.20586
@@ -58,25 +50,29 @@ export function packMxfp4(
   const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
   const lineBytes = <usize>((k + GROUP - 1) / GROUP) * groupBytes; // of a strip of a, of a pair of b
   const body = panel + PANEL_HEADER_BYTES;
-  const normExponent = signs ? NORM_EXPONENT : 0;
+  const noise = scratch + GATHERED_BYTES;
 
   for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
     const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
     let column = body;
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
-      if (signs) rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
+      let normExponent = 0;
+      if (signs) normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
       else gather(scratch, source, row, rows, strips, k0, min(GROUP, k - k0), rowStride, kStride);
       for (let strip = 0; strip < strips; strip++) {
         const values = scratch + <usize>strip * STRIP_BYTES;
         chooseScales(scratch + TOPS + <usize>strip * TOPS_BYTES, normExponent, panel);
         const first = row + strip * STRIP_ROWS;
-        const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
+        if (stochastic) {
+          const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
+          drawNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
+        }
         if (side == 0) {
           const out = column + <usize>(first / 4) * lineBytes;
-          packGroupA(out, values, normExponent, stochastic, key0, key1, pairs);
+          packGroupA(out, values, normExponent, stochastic, noise);
         } else {
           const out = column + <usize>(first / 8) * lineBytes;
-          packGroupB(out, <usize>(first & 4), values, normExponent, stochastic, key0, key1, pairs);
+          packGroupB(out, <usize>(first & 4), values, normExponent, stochastic, noise);
         }
       }
     }
@@ -95,7 +91,7 @@ function rowCounters(first: i32, k: i32): v128 {
 // @ts-ignore: decorator
 @inline
 function packGroupA(
-  out: usize, values: usize, normExponent: i32, stochastic: i32, key0: u32, key1: u32, pairs: v128,
+  out: usize, values: usize, normExponent: i32, stochastic: i32, noise: usize,
 ): void {
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
@@ -104,11 +100,10 @@ function packGroupA(
     const units = out + (block << 7);
     const sums = quantizeBlock(
       units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, normExponent, own, shared,
-      stochastic, key0, key1, pairs,
+      stochastic, noise + block * NOISE_BYTES,
     );
     v128.store(out + A_SUMS + at, i32x4.mul(sums, i32x4.splat(-B_OFFSET)));
     v128.store(out + A_SCALES + at, i32x4.shl(i32x4.min_s(own, shared), 23));
-    pairs = i32x4.add(pairs, i32x4.splat(16));
   }
 }
 
@@ -116,8 +111,7 @@ function packGroupA(
 // @ts-ignore: decorator
 @inline
 function packGroupB(
-  out: usize, half: usize, values: usize, normExponent: i32, stochastic: i32, key0: u32, key1: u32,
-  pairs: v128,
+  out: usize, half: usize, values: usize, normExponent: i32, stochastic: i32, noise: usize,
 ): void {
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
@@ -125,11 +119,10 @@ function packGroupB(
     const units = out + (half << 2) + (block << 8);
     quantizeBlock(
       units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, normExponent, own, shared,
-      stochastic, key0, key1, pairs,
+      stochastic, noise + block * NOISE_BYTES,
     );
     const bits = i32x4.shl(i32x4.sub(i32x4.min_s(own, shared), i32x4.splat(B_SCALE_BIAS)), 23);
     v128.store(out + B_SCALES + (half << 2) + (block << 5), bits);
-    pairs = i32x4.add(pairs, i32x4.splat(16));
   }
 }
 
@@ -183,24 +176,6 @@ function floorScale(top: v128, normExponent: i32): v128 {
 }
 
 /**
- * Lift the rows whose scale is very small, in the scratch; gives back the scales to divide by. Values
- * first take their norm, which may round them here, and give it back.
- */
-// @ts-ignore: decorator
-@inline
-function lift(from: usize, normExponent: i32, scale: v128): v128 {
-  const low = i32x4.lt_s(scale, i32x4.splat(LIFT_BELOW));
-  if (!v128.any_true(low)) return scale;
-  const exponent = v128.and(low, i32x4.splat(LIFT_EXPONENT));
-  const norm = i32x4.splat((127 - normExponent) << 23);
-  const factor = i32x4.shl(i32x4.add(exponent, i32x4.splat(127 + normExponent)), 23);
-  for (let i: usize = 0; i < BLOCK_BYTES; i += 16) {
-    v128.store(from + i, f32x4.mul(f32x4.mul(v128.load(from + i), norm), factor));
-  }
-  return i32x4.add(scale, exponent);
-}
-
-/**
  * The 8 units of one block, `stride` bytes apart, plus `offset`; gives back the sums of each row's
  * integers (before the offset). Rows whose own scale is above the shared one are doubled.
  */
@@ -208,27 +183,24 @@ function lift(from: usize, normExponent: i32, scale: v128): v128 {
 @inline
 function quantizeBlock(
   out: usize, stride: usize, offset: i32, from: usize, normExponent: i32, own: v128, shared: v128,
-  stochastic: i32, key0: u32, key1: u32, pairs: v128,
+  stochastic: i32, noise: usize,
 ): v128 {
-  const scale = lift(from, normExponent, own);
   const doubled = i32x4.gt_s(own, shared);
+  // 2^(127 − scale), less the norm; of a NaN block, whose elements do not matter, any.
+  const exponent = i32x4.max_s(i32x4.sub(i32x4.splat(254 - normExponent), own), i32x4.splat(2));
   let sums = i16x8.splat(0);
   if (stochastic) {
-    // 3/4 · 4096 / 2^(scale − 127): 1.5 · 2^(11 + 127 − scale)
+    // 3/4 of it: 1.5 · 2^−1
     const factor = v128.or(
-      i32x4.shl(i32x4.sub(i32x4.splat(265 - normExponent), scale), 23),
+      i32x4.shl(i32x4.sub(exponent, i32x4.splat(1)), 23),
       i32x4.splat(0x400000),
     );
-    const keys0 = i32x4.splat(key0);
-    const keys1 = i32x4.splat(key1);
-    for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
-      const codes = stochasticUnit(from, factor, keys0, keys1, pairs);
+    for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride, noise += 32) {
+      const codes = stochasticUnit(from, factor, noise);
       sums = storeUnit(out, codes, doubled, offset, sums);
-      pairs = i32x4.add(pairs, v128.load(TWOS));
     }
   } else {
-    // 2 / 2^(scale − 127)
-    const factor = i32x4.shl(i32x4.sub(i32x4.splat(255 - normExponent), scale), 23);
+    const factor = i32x4.shl(exponent, 23);
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
       sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
     }

@@ -1,5 +1,5 @@
 import { BLOCK_BYTES, BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
-import { lookUp, packNibbles, signBits } from "./e2m1";
+import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
 import { chooseScales, inverseScale, scaleCarry } from "./e8m0";
 import { noise4 } from "./noise";
 
@@ -29,29 +29,24 @@ import { noise4 } from "./noise";
 @inline const MAGNITUDE_CODE: usize = memory.data<u32>([0x07070707, 0x07070707, 0x07070707, 0x07070707], 16);
 // @ts-ignore: decorator
 @inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
-/** 6 in steps of the dither grid. */
+/** 6 in half-units. */
 // @ts-ignore: decorator
-@inline const GRID_MAX: usize = memory.data<u32>([0x60006000, 0x60006000, 0x60006000, 0x60006000], 16);
+@inline const HALVES_MAX: usize = memory.data<u32>([0x0c0c0c0c, 0x0c0c0c0c, 0x0c0c0c0c, 0x0c0c0c0c], 16);
 /** 1.5 · 2^11: adding it leaves the nearest multiple of 1/4096, ties to even, in an f32's low bits. */
 // @ts-ignore: decorator
 @inline const GRID_ROUND: usize = memory.data<f32>([3072, 3072, 3072, 3072], 16);
-/** What lies below E2M1's step at a number of half-units: 0 below 4, 1 below 8, then 3. */
-// @ts-ignore: decorator
-@inline const BELOW_STEP: usize = memory.data<u8>([0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0], 16);
-/** The code of a number of half-units, rounded down to E2M1's step. */
-// @ts-ignore: decorator
-@inline const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7], 16);
-/** Counters: four pairs on, eight pairs on. */
+/** Counters: four pairs on. */
 // @ts-ignore: decorator
 @inline const FOUR: usize = memory.data<u32>([4, 4, 4, 4], 16);
-// @ts-ignore: decorator
-@inline const EIGHT: usize = memory.data<u32>([8, 8, 8, 8], 16);
 /**
  * Values are read twice, for their scales and to be rounded: this many bytes at a time, which stay in
- * the first cache. Scales of many blocks first, so that no block waits for its own.
+ * the first cache. All their scales come first, and all their noise, so that no block waits for its own.
  */
 // @ts-ignore: decorator
-@inline const CHUNK_BYTES: usize = 8192;
+@inline const CHUNK_BYTES: usize = 2048;
+/** Noise of one chunk: u32 [CHUNK_BYTES / 8], one for each pair of elements. */
+// @ts-ignore: decorator
+@inline const NOISE: usize = memory.data(1024, 16);
 
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
@@ -199,9 +194,13 @@ export function quantizeStochasticMxfp4(
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
     chooseScales(scales, input, chunkEnd, carry, leastScale);
+    const noiseEnd = NOISE + ((chunkEnd - input) >> 1);
+    for (let noise = NOISE; noise < noiseEnd; noise += 16) {
+      v128.store(noise, noise4(keys0, keys1, pairs));
+      pairs = i32x4.add(pairs, v128.load(FOUR));
+    }
+    let noise = NOISE;
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
-      const eight = v128.load(EIGHT);
-      const second = i32x4.add(pairs, eight);
       const scale: i32 = load<u8>(scales);
       if (scale == E8M0_NAN) {
         v128.store(elements, i32x4.splat(0));
@@ -210,29 +209,32 @@ export function quantizeStochasticMxfp4(
         v128.store(
           elements,
           packNibbles(
-            stochastic16(input, factor, keys0, keys1, pairs),
-            stochastic16(input + 64, factor, keys0, keys1, second),
+            stochastic16(input, factor, noise),
+            stochastic16(input + 64, factor, noise + 32),
           ),
         );
       }
-      pairs = i32x4.add(second, eight);
+      noise += BLOCK_F32_BYTES >> 1;
     }
   }
 }
 
-/** Codes of 16 f32 at `input`, in i8 lanes; `pairs` counts the first four of its eight pairs. */
+/** Codes of 16 f32 at `input`, in i8 lanes, with the 8 u32 at `noise`. */
 // @ts-ignore: decorator
 @inline
-function stochastic16(input: usize, factor: v128, key0: v128, key1: v128, pairs: v128): v128 {
+function stochastic16(input: usize, factor: v128, noise: usize): v128 {
   const x0 = v128.load(input);
   const x1 = v128.load(input, 16);
   const x2 = v128.load(input, 32);
   const x3 = v128.load(input, 48);
-  const noiseLow = noise4(key0, key1, pairs);
-  const noiseHigh = noise4(key0, key1, i32x4.add(pairs, v128.load(FOUR)));
-  const halves = i8x16.narrow_i16x8_s(
-    ditherToHalves(grid8(x0, x1, factor), noiseLow),
-    ditherToHalves(grid8(x2, x3, factor), noiseHigh),
+  const noiseLow = v128.load(noise);
+  const noiseHigh = v128.load(noise, 16);
+  const halves = i8x16.min_u(
+    i8x16.narrow_i16x8_s(
+      ditherToHalves(grid8(x0, x1, factor), noiseLow),
+      ditherToHalves(grid8(x2, x3, factor), noiseHigh),
+    ),
+    v128.load(HALVES_MAX),
   );
   // Bits 11 and 12 of each 16 bits of noise, and others that `fine` masks.
   const coarse = i8x16.narrow_i16x8_s(i16x8.shr_u(noiseLow, 11), i16x8.shr_u(noiseHigh, 11));
@@ -246,7 +248,7 @@ function stochastic16(input: usize, factor: v128, key0: v128, key1: v128, pairs:
   );
 }
 
-/** |x| · factor of 8 f32, to the nearest 1/4096 of a unit and at most 6 units, in i16 lanes. */
+/** |x| · factor of 8 f32, below 8, to the nearest 1/4096 of a unit, in u16 lanes. */
 // @ts-ignore: decorator
 @inline
 function grid8(a: v128, b: v128, factor: v128): v128 {
@@ -255,8 +257,7 @@ function grid8(a: v128, b: v128, factor: v128): v128 {
     i32x4.sub(f32x4.add(f32x4.mul(a, factor), round), round),
     i32x4.sub(f32x4.add(f32x4.mul(b, factor), round), round),
   );
-  // Unsigned, so that the magnitude of −2^15 counts as 2^15.
-  return i16x8.min_u(i16x8.abs(grid), v128.load(GRID_MAX));
+  return i16x8.abs(grid); // −2^15 becomes 2^15
 }
 
 /** Grid steps to half-units, the low 11 bits of noise deciding what a remainder becomes. */

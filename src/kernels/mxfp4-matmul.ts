@@ -12,7 +12,7 @@ import { kernels } from "./runtime.ts";
 /** Length of a rotated segment, g in the paper. */
 export const SEGMENT_LENGTH = 64;
 
-const SCRATCH_BYTES = 4224;
+const SCRATCH_BYTES = 4736;
 const HEADER_BYTES = 64;
 /** k of one group in a panel. */
 const GROUP_LENGTH = 64;
