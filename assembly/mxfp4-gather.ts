@@ -29,11 +29,9 @@ import { transposeTile } from "./transpose";
 /** The rotation leaves out its norm, 1/8 = 2^−3: whoever scales the values takes it along. */
 // @ts-ignore: decorator
 @inline const NORM_EXPONENT: i32 = 3;
-/** The bits of 2^−106 and of 2^126: for a block's largest value between them that is exact. */
+/** The bits of 2^−106: where a block's largest value is at least that, what the norm rounds does not count. */
 // @ts-ignore: decorator
 @inline const LEAST_EXACT: i32 = 21 << 23;
-// @ts-ignore: decorator
-@inline const MOST_EXACT: i32 = 253 << 23;
 
 // @ts-ignore: decorator
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
@@ -223,9 +221,8 @@ function rotateRest(x: usize, tops: usize): void {
 }
 
 /**
- * The exponent of the norm still to be taken out: NORM_EXPONENT, unless a value is so small that the
- * norm may round it and that may count, or so large that an eighth of a scale's inverse leaves f32.
- * Then it is taken out here, and 0 is left.
+ * The exponent of the norm still to be taken out: NORM_EXPONENT, unless values are so small that the
+ * norm may round them and that may count. Then it is taken out here, and 0 is left.
  */
 function settleNorm(scratch: usize, strips: i32): i32 {
   const tops = scratch + TOPS;
@@ -234,9 +231,7 @@ function settleNorm(scratch: usize, strips: i32): i32 {
   for (let at = tops; at < topsEnd; at += 16) {
     const top = v128.load(at);
     const isZero = i32x4.eq(top, i32x4.splat(0));
-    const isLarge = i32x4.ge_s(top, i32x4.splat(LEAST_EXACT));
-    const isSmall = i32x4.le_s(top, i32x4.splat(MOST_EXACT));
-    isExact = v128.and(isExact, v128.or(isZero, v128.and(isLarge, isSmall)));
+    isExact = v128.and(isExact, v128.or(isZero, i32x4.ge_s(top, i32x4.splat(LEAST_EXACT))));
   }
   if (i32x4.all_true(isExact)) return NORM_EXPONENT;
   const norm = f32x4.splat(0.125);

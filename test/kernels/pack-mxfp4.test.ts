@@ -156,6 +156,15 @@ describe.each(SIDES)("side %s", (side) => {
       check(side, x, 276, k, layout, packing);
     });
 
+    it.each(PACKINGS)("rounds subnormals as the norm does: %o", (packing) => {
+      // One value fills its rotated segment with ± an eighth of itself, which f32 rounds to 0.75 of the
+      // least scale: a tie, and just below it before.
+      const x = new Float32Array(4 * 64);
+      for (const [row, ulps] of [-1, 1, -3, 3].entries())
+        x[row * 64 + row] = 6 * 2 ** -127 + ulps * 2 ** -148;
+      check(side, x, 4, 64, layout, packing);
+    });
+
     it.each(PACKINGS)(
       "a NaN or an infinity marks its blocks and no other: %o",
       (packing) => {
