@@ -66,8 +66,8 @@ export function decodeBf16(out: usize, bits: usize, length: i32): void {
   const zero = i32x4.splat(0);
   for (; bits < vectorEnd; bits += 16, out += 32) {
     const packed = v128.load(bits);
-    v128.store(out, i16x8.shuffle(zero, packed, 0, 8, 0, 9, 0, 10, 0, 11));
-    v128.store(out, i16x8.shuffle(zero, packed, 0, 12, 0, 13, 0, 14, 0, 15), 16);
+    v128.store(out, i16x8.shuffle(zero, packed, 0, 8, 1, 9, 2, 10, 3, 11));
+    v128.store(out, i16x8.shuffle(zero, packed, 4, 12, 5, 13, 6, 14, 7, 15), 16);
   }
   for (; bits < end; bits += 2, out += 4) store<u32>(out, <u32>load<u16>(bits) << 16);
 }

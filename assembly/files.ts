@@ -7,6 +7,8 @@ export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
 export { hadamardF32, signsF32 } from "./hadamard";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { decodeBf16, encodeBf16 } from "./bf16";
+export { decodeF16, encodeF16 } from "./f16";
+export { narrowF64 } from "./f64";
 export { centralMomentsF32, compareF32, countMxfp4 } from "./statistics";
 export { canonicalizeNaNF32 } from "./vector";
 

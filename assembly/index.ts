@@ -7,6 +7,8 @@ export { packMxfp4 } from "./pack-mxfp4";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { adamWF32 } from "./adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./bf16";
+export { decodeF16, encodeF16 } from "./f16";
+export { narrowF64 } from "./f64";
 export { cosine, normalF32 } from "./normal";
 export { centralMomentsF32, compareF32, countMxfp4 } from "./statistics";
 export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./vector";

@@ -76,7 +76,6 @@ async function bundle(
     platform: "neutral",
     target: "es2022",
     legalComments: "inline",
-    inject: ["src/cli/package-float16.ts"],
     mainFields: ["module", "main"],
     logLevel: "warning",
     ...options,

@@ -1,7 +1,13 @@
 /** The dtypes of safetensors, by their names there, and the way of the float ones to f32 and back. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";
+import {
+  decodeBf16,
+  decodeF16,
+  encodeBf16,
+  encodeF16,
+  narrowF64,
+} from "../kernels/vector.ts";
 
 /** Bits of one element. */
 export const DTYPE_BITS = {
@@ -35,6 +41,8 @@ export type Dtype = keyof typeof DTYPE_BITS;
 export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
 export type FloatDtype = (typeof FLOAT_DTYPES)[number];
 
+const TO_F32 = { F64: narrowF64, F16: decodeF16, BF16: decodeBf16 };
+
 export function isDtype(name: unknown): name is Dtype {
   return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
 }
@@ -58,23 +66,17 @@ export function loadFloats(
   bytes: Uint8Array,
 ): void {
   const { arena } = kernels();
-  const length = bytes.length / dtypeBytes(dtype, 1);
   if (dtype === "F32") {
     arena.u8(out, bytes.length).set(bytes);
-  } else if (dtype === "BF16") {
-    arena.scope(() => decodeBf16(out, arena.copyIn(bytes), length));
-  } else {
-    // A copy, because a view of 2 or 8 bytes an element must start at a multiple of them.
-    const { buffer } = bytes.slice();
-    const values =
-      dtype === "F16" ? new Float16Array(buffer) : new Float64Array(buffer);
-    arena.f32(out, length).set(values);
+    return;
   }
+  const length = bytes.length / dtypeBytes(dtype, 1);
+  arena.scope(() => TO_F32[dtype](out, arena.copyIn(bytes), length));
 }
 
 /**
- * Little-endian bytes of the f32 [length] at `x`, rounded to nearest even, in `out`, which starts at a
- * multiple of the dtype's width. Inside `arena.scope`.
+ * Little-endian bytes of the f32 [length] at `x`, rounded to nearest even, in `out`. Inside
+ * `arena.scope`.
  */
 export function storeFloats(
   dtype: Exclude<FloatDtype, "F64">,
@@ -85,15 +87,13 @@ export function storeFloats(
   const { arena } = kernels();
   if (dtype === "F32") {
     out.set(arena.u8(x, length * 4));
-  } else if (dtype === "F16") {
-    const halves = new Float16Array(out.buffer, out.byteOffset, length);
-    halves.set(arena.f32(x, length));
-  } else {
-    arena.scope(() => {
-      const bits = arena.alloc(length * 2);
-      encodeBf16(bits, x, length);
-      out.set(arena.u8(bits, length * 2));
-    });
+    return out;
   }
+  const encode = dtype === "F16" ? encodeF16 : encodeBf16;
+  arena.scope(() => {
+    const bits = arena.alloc(length * 2);
+    encode(bits, x, length);
+    out.set(arena.u8(bits, length * 2));
+  });
   return out;
 }

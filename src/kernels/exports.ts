@@ -115,6 +115,9 @@ export type KernelExports = {
     firstPair: number,
   ): void;
   decodeBf16(out: Pointer, bits: Pointer, length: number): void;
+  encodeF16(out: Pointer, x: Pointer, length: number): void;
+  decodeF16(out: Pointer, bits: Pointer, length: number): void;
+  narrowF64(out: Pointer, x: Pointer, length: number): void;
   normalF32(
     out: Pointer,
     length: number,

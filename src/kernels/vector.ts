@@ -51,6 +51,21 @@ export function decodeBf16(out: Pointer, bits: Pointer, length: number): void {
   kernels().exports.decodeBf16(out, bits, length);
 }
 
+/** f16 bits of `x`, nearest even; a NaN becomes 0x7e00. out u16 [length]; x f32 [length]. */
+export function encodeF16(out: Pointer, x: Pointer, length: number): void {
+  kernels().exports.encodeF16(out, x, length);
+}
+
+/** f32 values of f16 bits. out f32 [length]; bits u16 [length]. */
+export function decodeF16(out: Pointer, bits: Pointer, length: number): void {
+  kernels().exports.decodeF16(out, bits, length);
+}
+
+/** f32 values of f64, nearest even. out f32 [length]; x f64 [length]. */
+export function narrowF64(out: Pointer, x: Pointer, length: number): void {
+  kernels().exports.narrowF64(out, x, length);
+}
+
 /** Every NaN of `x` becomes the one with bits 0x7fc00000, in place, so equal values are equal bytes. */
 export function canonicalizeNaN(x: Pointer, length: number): void {
   kernels().exports.canonicalizeNaNF32(x, length);
