@@ -20,6 +20,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/node/**"],
           testTimeout: 120_000,
+          hookTimeout: 120_000,
           deps: {
             // itty-durable's ES modules import each other without extensions.
             optimizer: { ssr: { enabled: true, include: ["itty-durable"] } },
@@ -31,6 +32,7 @@ export default defineConfig({
           name: "node",
           include: ["test/node/**/*.test.ts"],
           testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
     ],
