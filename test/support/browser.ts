@@ -1,10 +1,11 @@
 /** A headless Chromium, where there is one. CI installs it; elsewhere the tests that need it are passed over. */
-import { execFile, spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
-import { promisify } from "node:util";
+import { text } from "node:stream/consumers";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const FLAGS = [
@@ -15,9 +16,7 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  // Waits for what the page awaits, by a clock that stands still while it works.
-  "--virtual-time-budget=60000",
-  "--dump-dom",
+  "--remote-debugging-port=0", // keeps it running
 ];
 const TYPES: Record<string, string> = {
   ".html": "text/html",
@@ -31,9 +30,15 @@ export const browser: string | undefined = NAMES.find(
 );
 export const isBrowserExpected = browser !== undefined || !!process.env.CI;
 
-/** What `page`, served from `folder`, has written into its body once it is at rest. */
-export async function bodyOf(folder: string, page: string): Promise<string> {
+/** What `page`, served from `folder`, posts to /answer. */
+export async function answerOf(folder: string, page: string): Promise<string> {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<string>();
   const server = createServer((request, response) => {
+    if (request.method === "POST") {
+      void text(request).then(resolve, reject);
+      response.end();
+      return;
+    }
     const file = join(
       folder,
       normalize(new URL(request.url!, "http://x").pathname),
@@ -47,18 +52,24 @@ export async function bodyOf(folder: string, page: string): Promise<string> {
     });
     createReadStream(file).pipe(response);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((listening) =>
+    server.listen(0, "127.0.0.1", listening),
+  );
+  const { port } = server.address() as AddressInfo;
+  const profile = `--user-data-dir=${join(folder, "chromium")}`;
+  const url = `http://127.0.0.1:${port}/${page}`;
+  const chromium = spawn(browser!, [...FLAGS, profile, url], {
+    stdio: "ignore",
+  });
+  const ended = once(chromium, "exit");
   try {
-    const { port } = server.address() as AddressInfo;
-    const url = `http://127.0.0.1:${port}/${page}`;
-    const profile = `--user-data-dir=${join(folder, "chromium")}`;
-    const { stdout } = await promisify(execFile)(browser!, [
-      ...FLAGS,
-      profile,
-      url,
-    ]);
-    return /<body>([\s\S]*)<\/body>/.exec(stdout)![1]!.trim();
+    const early = ended.then(([code]) => {
+      throw new Error(`Chromium ended with ${code} before the page answered`);
+    });
+    return await Promise.race([answer, early]);
   } finally {
+    chromium.kill();
+    await ended;
     server.closeAllConnections();
     server.close();
   }
