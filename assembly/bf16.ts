@@ -1,4 +1,4 @@
-import { noise } from "./noise";
+import { noise4 } from "./noise";
 
 /** bf16 bits of a NaN. */
 // @ts-ignore: decorator
@@ -50,13 +50,34 @@ export function encodeBf16(out: usize, x: usize, length: i32): void {
 export function encodeBf16Stochastic(
   out: usize, x: usize, length: i32, key0: u32, key1: u32, firstPair: u32,
 ): void {
-  for (let i = 0; i < length; i++) {
-    const bits = load<u32>(x + (<usize>i << 2));
-    const random = noise(key0, key1, firstPair + <u32>(i >> 1)) >> ((i & 1) << 4) & 0xffff;
-    const finite = (bits & 0x7f800000) != 0x7f800000;
-    const rounded = finite ? (bits + random) >> 16 : isNaNBits(bits) ? BF16_NAN : bits >> 16;
-    store<u16>(out + (<usize>i << 1), <u16>rounded);
+  const keys0 = i32x4.splat(key0);
+  const keys1 = i32x4.splat(key1);
+  let pairs = i32x4.add(i32x4.splat(firstPair), i32x4(0, 1, 2, 3));
+  const end = x + (<usize>length << 2);
+  const vectorEnd = x + (<usize>(length & ~7) << 2);
+  for (; x < vectorEnd; x += 32, out += 16) {
+    const random = noise4(keys0, keys1, pairs);
+    const low = roundLanesBy(v128.load(x), i32x4.extend_low_i16x8_u(random));
+    const high = roundLanesBy(v128.load(x, 16), i32x4.extend_high_i16x8_u(random));
+    v128.store(out, i16x8.narrow_i32x4_u(low, high));
+    pairs = i32x4.add(pairs, i32x4.splat(4));
   }
+  let random = i32x4.extend_low_i16x8_u(noise4(keys0, keys1, pairs));
+  for (let lane = 0; x < end; x += 4, out += 2, lane++) {
+    if (lane == 4) random = i32x4.extend_high_i16x8_u(noise4(keys0, keys1, pairs));
+    store<u16>(out, <u16>i32x4.extract_lane(roundLanesBy(v128.load32_splat(x), random), 0));
+    random = i32x4.shuffle(random, random, 1, 2, 3, 0);
+  }
+}
+
+/** The f32 lanes of `x`, with `random` added below bf16's last bit, as bf16 bits in u32 lanes. */
+// @ts-ignore: decorator
+@inline
+function roundLanesBy(x: v128, random: v128): v128 {
+  const exponent = i32x4.splat(0x7f800000);
+  const isSpecial = i32x4.eq(v128.and(x, exponent), exponent);
+  const rounded = i32x4.shr_u(i32x4.add(x, v128.andnot(random, isSpecial)), 16);
+  return v128.bitselect(rounded, i32x4.splat(<i32>BF16_NAN), f32x4.eq(x, x));
 }
 
 /** f32 values of bf16 bits. out f32 [length]; bits u16 [length]. */
