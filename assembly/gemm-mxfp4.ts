@@ -12,7 +12,7 @@
 import { E8M0_NAN } from "./constants";
 import { multiplyAccumulating, multiplyPairwise, turn } from "./mxfp4-dot";
 import {
-  A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
+  A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
   PANEL_HEADER_BYTES,
 } from "./mxfp4-panel";
 
@@ -106,20 +106,20 @@ function highest(panel: usize): i32 {
 // @ts-ignore: decorator
 @inline
 function addGroup(a: usize, b: usize, accumulating: i32): void {
-  const sums = i32x4.add(v128.load(a, A_SUMS), v128.load(a, A_SUMS + 16));
+  const start = i16x8.add(v128.load(a, A_STARTS), v128.load(a, A_STARTS + 16));
   const scaleA = v128.load(a, A_SCALES);
-  if (accumulating) multiplyAccumulating<f32>(TILE, a, b, sums, 2 * BLOCK_UNITS, scaleA);
-  else multiplyPairwise<f32>(TILE, a, b, sums, 2 * BLOCK_UNITS, scaleA);
+  if (accumulating) multiplyAccumulating<f32>(TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
+  else multiplyPairwise<f32>(TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
 }
 
 /** A group with any scales: its two blocks apart, added in f64, which holds their sum exactly. */
 function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
   for (let block: usize = 0; block < 2; block++) {
-    const sums = v128.load(a + A_SUMS + (block << 4));
+    const start = v128.load(a + A_STARTS + (block << 4));
     const dots = DOTS + block * TILE_BYTES;
     const units = a + (block << 7);
-    if (accumulating) multiplyAccumulating<i32>(dots, units, b + (block << 8), sums, BLOCK_UNITS, sums);
-    else multiplyPairwise<i32>(dots, units, b + (block << 8), sums, BLOCK_UNITS, sums);
+    if (accumulating) multiplyAccumulating<i32>(dots, units, b + (block << 8), start, BLOCK_UNITS, start);
+    else multiplyPairwise<i32>(dots, units, b + (block << 8), start, BLOCK_UNITS, start);
   }
   let scaleA0 = i32x4.shr_u(v128.load(a, A_SCALES), 23);
   let scaleA1 = i32x4.shr_u(v128.load(a, A_SCALES + 16), 23);

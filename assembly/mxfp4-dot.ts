@@ -3,7 +3,7 @@
  *
  * Instead of broadcasting, a unit of a is rotated by one row three times against the same two units
  * of b: accumulator (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. The accumulators
- * start at −24 · Σa, which takes out the offset of b (mxfp4-panel.ts).
+ * start at −24 · Σa, which takes out the offset of b (mxfp4-panel.ts), in i16 lanes as the dot adds pairs.
  */
 import { B_SCALES } from "./mxfp4-panel";
 
@@ -35,10 +35,10 @@ export function turn(v: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function multiplyAccumulating<T>(
-  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
+  out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
   const scale0 = b + B_SCALES;
-  let c00 = sums;
+  let c00 = i32x4.extadd_pairwise_i16x8_s(start);
   let c01 = c00;
   let c10 = turn(c00);
   let c11 = c10;
@@ -76,23 +76,23 @@ export function multiplyAccumulating<T>(
 }
 
 /**
- * Where the dot ends in i16 pairs. A lane sums 32 products of a group, at most 16 · 12 · 36 of a
- * plain block and 16 · 24 · 48 of a doubled one: 25344 fits.
+ * Where the dot ends in i16 pairs. A lane may wrap on the way, but ends at the sum of 32 products of a group, at
+ * most 24 · 24 each, which fits.
  */
 // @ts-ignore: decorator
 @inline
 export function multiplyPairwise<T>(
-  out: usize, a: usize, b: usize, sums: v128, units: i32, scaleA: v128,
+  out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
   const scale0 = b + B_SCALES;
-  let c00 = i16x8.splat(0);
+  let c00 = start;
   let c01 = c00;
-  let c10 = c00;
-  let c11 = c00;
-  let c20 = c00;
-  let c21 = c00;
-  let c30 = c00;
-  let c31 = c00;
+  let c10 = turn(c00);
+  let c11 = c10;
+  let c20 = turn(c10);
+  let c21 = c20;
+  let c30 = turn(c20);
+  let c31 = c30;
   for (const end = a + (<usize>units << 4); a < end; a += 16, b += 32) {
     const b0 = v128.load(b);
     const b1 = v128.load(b, 16);
@@ -109,27 +109,17 @@ export function multiplyPairwise<T>(
     c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
     c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
   }
-  put<T>(out, whole(c00, sums), scaleA, scale0);
-  put<T>(out + 16, whole(c01, sums), scaleA, scale0 + 16);
+  put<T>(out, i32x4.extadd_pairwise_i16x8_s(c00), scaleA, scale0);
+  put<T>(out + 16, i32x4.extadd_pairwise_i16x8_s(c01), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 32, whole(c10, sums), scaleA, scale0);
-  put<T>(out + 48, whole(c11, sums), scaleA, scale0 + 16);
+  put<T>(out + 32, i32x4.extadd_pairwise_i16x8_s(c10), scaleA, scale0);
+  put<T>(out + 48, i32x4.extadd_pairwise_i16x8_s(c11), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 64, whole(c20, sums), scaleA, scale0);
-  put<T>(out + 80, whole(c21, sums), scaleA, scale0 + 16);
+  put<T>(out + 64, i32x4.extadd_pairwise_i16x8_s(c20), scaleA, scale0);
+  put<T>(out + 80, i32x4.extadd_pairwise_i16x8_s(c21), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  sums = turn(sums);
-  put<T>(out + 96, whole(c30, sums), scaleA, scale0);
-  put<T>(out + 112, whole(c31, sums), scaleA, scale0 + 16);
-}
-
-/** i16 pair sums and −24 · Σa to whole dot products. */
-// @ts-ignore: decorator
-@inline
-function whole(pairs: v128, sums: v128): v128 {
-  return i32x4.add(i32x4.extadd_pairwise_i16x8_s(pairs), sums);
+  put<T>(out + 96, i32x4.extadd_pairwise_i16x8_s(c30), scaleA, scale0);
+  put<T>(out + 112, i32x4.extadd_pairwise_i16x8_s(c31), scaleA, scale0 + 16);
 }
 
 /** Type f32: out += dots · 2^(scale a + scale b − 256), from the bits of that power. i32: out = dots. */

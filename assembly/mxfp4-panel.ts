@@ -5,7 +5,8 @@
  *   header     64 bytes: i32 [4] lowest and i32 [4] highest scale byte, by lane, of non-zero blocks
  *   a          strips of 4 rows; in a strip the groups follow each other, 320 bytes each:
  *                256  16 units: 4 rows × 4 k of signed integers
- *                 32  i32 [2, 4]: −24 · Σ of the row's 32 integers, for each block
+ *                 32  i16 [2, 4, 2]: for each block −24 · Σ of bytes 0 and 1, and of 2 and 3, of the
+ *                     row's units: where the i16 lanes of the dot start
  *                 32  i32 [2, 4]: scale byte << 23, for each block
  *   b          pairs of strips, 8 rows (columns of the product), 576 bytes a group:
  *                512  16 × (unit of rows 0 … 3, unit of rows 4 … 7), integers + 24, 0 … 48
@@ -39,7 +40,7 @@
 // @ts-ignore: decorator
 @inline export const A_GROUP_BYTES: usize = 320;
 // @ts-ignore: decorator
-@inline export const A_SUMS: usize = 256;
+@inline export const A_STARTS: usize = 256;
 // @ts-ignore: decorator
 @inline export const A_SCALES: usize = 288;
 // @ts-ignore: decorator

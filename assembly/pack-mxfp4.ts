@@ -9,7 +9,7 @@ import {
   BLOCK_BYTES, gather, GATHERED_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
 } from "./mxfp4-gather";
 import {
-  A_GROUP_BYTES, A_SCALES, A_SUMS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
+  A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
   GROUP, PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
 import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-unit";
@@ -87,7 +87,7 @@ function rowCounters(first: i32, k: i32): v128 {
   return i32x4.add(i32x4.splat(first * half), i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(half)));
 }
 
-/** One group of a strip of a: 16 units, the sums and the scales of its two blocks. */
+/** One group of a strip of a: 16 units, the starts and the scales of its two blocks. */
 // @ts-ignore: decorator
 @inline
 function packGroupA(
@@ -102,7 +102,7 @@ function packGroupA(
       units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, normExponent, own, shared,
       stochastic, noise + block * NOISE_BYTES,
     );
-    v128.store(out + A_SUMS + at, i32x4.mul(sums, i32x4.splat(-B_OFFSET)));
+    v128.store(out + A_STARTS + at, i16x8.mul(sums, i16x8.splat(<i16>-B_OFFSET)));
     v128.store(out + A_SCALES + at, i32x4.shl(i32x4.min_s(own, shared), 23));
   }
 }
@@ -177,7 +177,7 @@ function floorScale(top: v128, normExponent: i32): v128 {
 
 /**
  * The 8 units of one block, `stride` bytes apart, plus `offset`; gives back the sums of each row's
- * integers (before the offset). Rows whose own scale is above the shared one are doubled.
+ * integers (before the offset), in two i16 lanes a row. Rows whose own scale is above the shared one are doubled.
  */
 // @ts-ignore: decorator
 @inline
@@ -205,7 +205,7 @@ function quantizeBlock(
       sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
     }
   }
-  return i32x4.extadd_pairwise_i16x8_s(sums);
+  return sums;
 }
 
 /** One unit, some of its rows doubled, plus the offset, to `out`; gives back the sums so far. */

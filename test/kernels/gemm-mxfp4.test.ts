@@ -125,6 +125,25 @@ describe("matmulMxfp4", () => {
     }
   });
 
+  it("the largest sums are exact, of either sign, also of doubled integers", () => {
+    for (const scales of [
+      [120, 120],
+      [120, 121],
+    ]) {
+      for (const code of [0x77, 0xff]) {
+        const elements = new Uint8Array(32);
+        const b = {
+          elements: elements.fill(0x77),
+          scales: Uint8Array.from(scales),
+        };
+        const a = { ...b, elements: new Uint8Array(32).fill(code) };
+        const [left, right] = [dequantize(a, 1), dequantize(b, 1)];
+        const want = left.reduce((sum, v, i) => sum + v * right[i]!, 0);
+        expect(multiply(a, b, 1, 1, 64, 1)[0]).toBe(want);
+      }
+    }
+  });
+
   it("rows have the same bits however many are multiplied together", () => {
     // 300 rows of 2048 are cut for the cache, in the middle of these ten.
     const [m, n, k] = [300, 9, 2048];
