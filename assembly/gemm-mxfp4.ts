@@ -13,7 +13,7 @@ import { E8M0_NAN } from "./constants";
 import { multiplyAccumulating, multiplyPairwise, turn } from "./mxfp4-dot";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
-  PANEL_HEADER_BYTES,
+  PANEL_HEADER_BYTES, SPLIT,
 } from "./mxfp4-panel";
 
 /** Cut along m: this much of a's panel stays in the second-level cache. */
@@ -70,14 +70,12 @@ export function gemmMxfp4(
   }
 }
 
-/** Whether the two blocks of a group have scales of their own, in a or in b. */
+/** Whether the two blocks of a group have scales of their own, in a or in one of b's strips. */
 // @ts-ignore: decorator
 @inline
 function isSplit(a: usize, b: usize): bool {
-  const ofA = v128.xor(v128.load(a, A_SCALES), v128.load(a, A_SCALES + 16));
-  const ofB0 = v128.xor(v128.load(b, B_SCALES), v128.load(b, B_SCALES + 32));
-  const ofB1 = v128.xor(v128.load(b, B_SCALES + 16), v128.load(b, B_SCALES + 48));
-  return v128.any_true(v128.or(ofA, v128.or(ofB0, ofB1)));
+  const ofB = load<i32>(b, B_SCALES) | load<i32>(b, B_SCALES + 16);
+  return <bool>((load<i32>(a, A_SCALES) | ofB) & SPLIT);
 }
 
 /** Whether some sum of two scales is not the exponent of a normal f32, or a block holds a NaN. */

@@ -14,7 +14,8 @@
  *
  * An integer is 2 · E2M1, at most 12. Where the scales of a row's two blocks differ by one, for no row
  * of the strip by more, the integers of the larger are doubled and both blocks take the smaller scale:
- * the same values, and the GEMM adds the group up before it touches a scale. A block of zeros
+ * the same values, and the GEMM adds the group up before it touches a scale. Else the last bit of the
+ * strip's scale words is set, and the GEMM takes the blocks apart. A block of zeros
  * takes its neighbour's scale. k that ends in half a group is filled with zeros.
  *
  * A unit is one v128: row r's four integers are the bytes of 32-bit lane r, in the k order 0, 2, 1, 3
@@ -47,6 +48,9 @@
 @inline export const B_GROUP_BYTES: usize = 576;
 // @ts-ignore: decorator
 @inline export const B_SCALES: usize = 512;
+/** In a scale word: the blocks of this strip's group have scales of their own. */
+// @ts-ignore: decorator
+@inline export const SPLIT: i32 = 1;
 /** What makes b's integers non-negative. */
 // @ts-ignore: decorator
 @inline export const B_OFFSET: i32 = 24;

@@ -10,7 +10,7 @@ import {
 } from "./mxfp4-gather";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
-  GROUP, PANEL_HEADER_BYTES, STRIP_ROWS, UNIT_BYTES,
+  GROUP, PANEL_HEADER_BYTES, SPLIT, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
 import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-unit";
 
@@ -103,7 +103,7 @@ function packGroupA(
       stochastic, noise + block * NOISE_BYTES,
     );
     v128.store(out + A_STARTS + at, i16x8.mul(sums, i16x8.splat(<i16>-B_OFFSET)));
-    v128.store(out + A_SCALES + at, i32x4.shl(i32x4.min_s(own, shared), 23));
+    v128.store(out + A_SCALES + at, scaleWords(own, shared, 0));
   }
 }
 
@@ -121,9 +121,18 @@ function packGroupB(
       units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, normExponent, own, shared,
       stochastic, noise + block * NOISE_BYTES,
     );
-    const bits = i32x4.shl(i32x4.sub(i32x4.min_s(own, shared), i32x4.splat(B_SCALE_BIAS)), 23);
-    v128.store(out + B_SCALES + (half << 2) + (block << 5), bits);
+    const words = scaleWords(own, shared, B_SCALE_BIAS);
+    v128.store(out + B_SCALES + (half << 2) + (block << 5), words);
   }
+}
+
+/** The scale words of a block, SPLIT where the strip's two blocks do not share theirs. */
+// @ts-ignore: decorator
+@inline
+function scaleWords(own: v128, shared: v128, bias: i32): v128 {
+  const scale = i32x4.sub(i32x4.min_s(own, shared), i32x4.splat(bias));
+  const split = v128.and(i32x4.eq(shared, i32x4.splat(E8M0_NAN)), i32x4.splat(SPLIT));
+  return v128.or(i32x4.shl(scale, 23), split);
 }
 
 /** The scale bytes of a group's two blocks, i32 [2, 4], between `chooseScales` and their use. */
