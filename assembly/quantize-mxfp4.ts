@@ -81,11 +81,10 @@ export function quantizeNearestMxfp4(
 
   const carry = scaleCarry(scaleRule);
   if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, carry, prescale, leastScale);
-  else if (ties == TIES_AWAY) nearest(elements, scales, input, length, TIES_AWAY, carry, prescale, leastScale);
-  else nearest(elements, scales, input, length, TIES_ZERO, carry, prescale, leastScale);
+  else nearest(elements, scales, input, length, ties, carry, prescale, leastScale);
 }
 
-/** One copy of the loop for each way with ties, which is a constant in it. */
+/** One copy of the loop for ties to even, which is a constant in it, and one for the other ways. */
 // @ts-ignore: decorator
 @inline
 function nearest(
