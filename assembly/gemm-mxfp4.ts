@@ -10,7 +10,7 @@
  * how the machine multiplies and adds, or on the blocking.
  */
 import { E8M0_NAN } from "./constants";
-import { multiplyAccumulating, multiplyPairwise, turn } from "./mxfp4-dot";
+import { multiplyAccumulating, multiplyPairwise, NONE, POWERS, turn } from "./mxfp4-dot";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
   PANEL_HEADER_BYTES, SPLIT,
@@ -18,11 +18,11 @@ import {
 
 /** Cut along m: this much of a's panel stays in the second-level cache. */
 // @ts-ignore: decorator
-@inline const A_CACHE_BYTES: i32 = 384 * 1024;
+@inline export const A_CACHE_BYTES: i32 = 384 * 1024;
 
 /** f32 [4, 2, 4]: the sums of a tile, by turn t, strip j and lane. */
 // @ts-ignore: decorator
-@inline const TILE: usize = memory.data(128, 16);
+@inline export const TILE: usize = memory.data(128, 16);
 // @ts-ignore: decorator
 @inline const TILE_BYTES: usize = 128;
 /** i32 [2, 4, 2, 4]: dot products of a tile, for each block of a group. */
@@ -106,8 +106,8 @@ function highest(panel: usize): i32 {
 function addGroup(a: usize, b: usize, accumulating: i32): void {
   const start = i16x8.add(v128.load(a, A_STARTS), v128.load(a, A_STARTS + 16));
   const scaleA = v128.load(a, A_SCALES);
-  if (accumulating) multiplyAccumulating<f32>(TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
-  else multiplyPairwise<f32>(TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
+  if (accumulating) multiplyAccumulating(POWERS, TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
+  else multiplyPairwise(POWERS, TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
 }
 
 /** A group with any scales: its two blocks apart, added in f64, which holds their sum exactly. */
@@ -116,8 +116,8 @@ function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
     const start = v128.load(a + A_STARTS + (block << 4));
     const dots = DOTS + block * TILE_BYTES;
     const units = a + (block << 7);
-    if (accumulating) multiplyAccumulating<i32>(dots, units, b + (block << 8), start, BLOCK_UNITS, start);
-    else multiplyPairwise<i32>(dots, units, b + (block << 8), start, BLOCK_UNITS, start);
+    if (accumulating) multiplyAccumulating(NONE, dots, units, b + (block << 8), start, BLOCK_UNITS, start);
+    else multiplyPairwise(NONE, dots, units, b + (block << 8), start, BLOCK_UNITS, start);
   }
   let scaleA0 = i32x4.shr_u(v128.load(a, A_SCALES), 23);
   let scaleA1 = i32x4.shr_u(v128.load(a, A_SCALES + 16), 23);
@@ -166,7 +166,7 @@ function upperHalf(v: v128): v128 {
 }
 
 /** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */
-function storeTile(out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
+export function storeTile(out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
   const columns = min(8, n - j);
   const factors = f32x4.splat(factor);
   for (let half = 0; half < 2 && (half << 2) < columns; half++) {

@@ -35,15 +35,14 @@ export function hadamardF32(
   const bytes = <usize>segmentLength << 2;
   const half = bytes >> 1;
   for (; x < end; x += bytes) {
+    if (segmentLength == 16) strides1To8(x, before);
+    else for (let at: usize = 0; at < bytes; at += 128) strides1To16(x + at, before + at);
     if (segmentLength < 64) {
-      if (segmentLength == 16) strides1To8(x, before);
-      else strides1To16(x, before);
       for (let at: usize = 0; at < bytes; at += 16) {
         v128.store(x + at, f32x4.mul(v128.load(x + at), v128.load(after + at)));
       }
       continue;
     }
-    for (let at: usize = 0; at < bytes; at += 128) strides1To16(x + at, before + at);
     for (let stride: usize = 128; stride < half; stride <<= 1) {
       for (let at: usize = 0; at < half; at += 16) {
         butterfly(x + at + (at & ~(stride - 1)), stride);

@@ -1,8 +1,10 @@
 export { dequantizeMxfp4 } from "./dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
 export { gemmMxfp4 } from "./gemm-mxfp4";
+export { gemmInt6 } from "./gemm-int6";
 export { accumulatesDots } from "./mxfp4-dot";
 export { hadamardF32, signsF32 } from "./hadamard";
+export { packInt6 } from "./pack-int6";
 export { packMxfp4 } from "./pack-mxfp4";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
 export { adamWF32 } from "./adamw";

@@ -1,5 +1,6 @@
 /**
- * The integer dot products of one tile, 4 rows × 8 columns, in two forms that give the same.
+ * The integer dot products of one tile, 4 rows × 8 columns, in two forms that give the same. The numbers are
+ * MXFP4's; int6-panel.ts has those of the other user.
  *
  * Instead of broadcasting, a unit of a is rotated by one row three times against the same two units
  * of b: accumulator (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. The accumulators
@@ -26,16 +27,25 @@ export function turn(v: v128): v128 {
   return i32x4.shuffle(v, v, 1, 2, 3, 0);
 }
 
+/** Scales of a group: none, the dot products are stored to `out`. With scales they are added to `out`. */
+// @ts-ignore: decorator
+@inline export const NONE: i32 = 0;
+/** Powers of two, whose product has the sum of their bits (mxfp4-panel.ts). */
+// @ts-ignore: decorator
+@inline export const POWERS: i32 = 1;
+/** Any f32 (int6-panel.ts). */
+// @ts-ignore: decorator
+@inline export const NUMBERS: i32 = 2;
+
 /**
- * One strip of a times one pair of b, `units` units. Type f32: `out` is the tile, to which the products
- * are added at their scale; `b` is a whole group. Type i32: the dot products are stored to `out`.
+ * One strip of a times one pair of b, `units` units; with scales `out` is the tile, and `b` is a whole group.
  */
 
 /** Where the dot accumulates in i32 by itself. */
 // @ts-ignore: decorator
 @inline
-export function multiplyAccumulating<T>(
-  out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
+export function multiplyAccumulating(
+  scales: i32, out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
   const scale0 = b + B_SCALES;
   let c00 = i32x4.extadd_pairwise_i16x8_s(start);
@@ -62,27 +72,27 @@ export function multiplyAccumulating<T>(
     c30 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c30);
     c31 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c31);
   }
-  put<T>(out, c00, scaleA, scale0);
-  put<T>(out + 16, c01, scaleA, scale0 + 16);
+  put(scales, out, c00, scaleA, scale0);
+  put(scales, out + 16, c01, scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 32, c10, scaleA, scale0);
-  put<T>(out + 48, c11, scaleA, scale0 + 16);
+  put(scales, out + 32, c10, scaleA, scale0);
+  put(scales, out + 48, c11, scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 64, c20, scaleA, scale0);
-  put<T>(out + 80, c21, scaleA, scale0 + 16);
+  put(scales, out + 64, c20, scaleA, scale0);
+  put(scales, out + 80, c21, scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 96, c30, scaleA, scale0);
-  put<T>(out + 112, c31, scaleA, scale0 + 16);
+  put(scales, out + 96, c30, scaleA, scale0);
+  put(scales, out + 112, c31, scaleA, scale0 + 16);
 }
 
 /**
  * Where the dot ends in i16 pairs. A lane may wrap on the way, but ends at the sum of 32 products of a group, at
- * most 24 · 24 each, which fits.
+ * most 24 · 24 each, which fits (in int6, 31 · 31).
  */
 // @ts-ignore: decorator
 @inline
-export function multiplyPairwise<T>(
-  out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
+export function multiplyPairwise(
+  scales: i32, out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
   const scale0 = b + B_SCALES;
   let c00 = start;
@@ -109,27 +119,29 @@ export function multiplyPairwise<T>(
     c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
     c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
   }
-  put<T>(out, i32x4.extadd_pairwise_i16x8_s(c00), scaleA, scale0);
-  put<T>(out + 16, i32x4.extadd_pairwise_i16x8_s(c01), scaleA, scale0 + 16);
+  put(scales, out, i32x4.extadd_pairwise_i16x8_s(c00), scaleA, scale0);
+  put(scales, out + 16, i32x4.extadd_pairwise_i16x8_s(c01), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 32, i32x4.extadd_pairwise_i16x8_s(c10), scaleA, scale0);
-  put<T>(out + 48, i32x4.extadd_pairwise_i16x8_s(c11), scaleA, scale0 + 16);
+  put(scales, out + 32, i32x4.extadd_pairwise_i16x8_s(c10), scaleA, scale0);
+  put(scales, out + 48, i32x4.extadd_pairwise_i16x8_s(c11), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 64, i32x4.extadd_pairwise_i16x8_s(c20), scaleA, scale0);
-  put<T>(out + 80, i32x4.extadd_pairwise_i16x8_s(c21), scaleA, scale0 + 16);
+  put(scales, out + 64, i32x4.extadd_pairwise_i16x8_s(c20), scaleA, scale0);
+  put(scales, out + 80, i32x4.extadd_pairwise_i16x8_s(c21), scaleA, scale0 + 16);
   scaleA = turn(scaleA);
-  put<T>(out + 96, i32x4.extadd_pairwise_i16x8_s(c30), scaleA, scale0);
-  put<T>(out + 112, i32x4.extadd_pairwise_i16x8_s(c31), scaleA, scale0 + 16);
+  put(scales, out + 96, i32x4.extadd_pairwise_i16x8_s(c30), scaleA, scale0);
+  put(scales, out + 112, i32x4.extadd_pairwise_i16x8_s(c31), scaleA, scale0 + 16);
 }
 
-/** Type f32: out += dots · 2^(scale a + scale b − 256), from the bits of that power. i32: out = dots. */
+/** out += dots · scale a · scale b, or out = dots. */
 // @ts-ignore: decorator
 @inline
-function put<T>(out: usize, dots: v128, scaleA: v128, scaleB: usize): void {
-  if (isInteger<T>()) {
+function put(scales: i32, out: usize, dots: v128, scaleA: v128, scaleB: usize): void {
+  if (scales == NONE) {
     v128.store(out, dots);
     return;
   }
-  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), i32x4.add(scaleA, v128.load(scaleB)));
+  const b = v128.load(scaleB);
+  const scale = scales == POWERS ? i32x4.add(scaleA, b) : f32x4.mul(scaleA, b);
+  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
   v128.store(out, f32x4.add(v128.load(out), product));
 }

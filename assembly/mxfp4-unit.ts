@@ -12,6 +12,9 @@ import { noise4 } from "./noise";
 /** 1.5 · 2^11: adding it leaves the nearest multiple of 1/4096, ties to even, in an f32's low bits. */
 // @ts-ignore: decorator
 @inline const GRID_ROUND: usize = memory.data<f32>([3072, 3072, 3072, 3072], 16);
+/** 1.5 · 2^23: the same for integers. */
+// @ts-ignore: decorator
+@inline const INTEGER_ROUND: usize = memory.data<f32>([12582912, 12582912, 12582912, 12582912], 16);
 /** 1.5 · 2^22: the same for multiples of 1/2. */
 // @ts-ignore: decorator
 @inline const HALF_ROUND: usize = memory.data<f32>([6291456, 6291456, 6291456, 6291456], 16);
@@ -55,8 +58,9 @@ export function drawNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs
 // @ts-ignore: decorator
 @inline
 export function stochasticUnit(from: usize, factor: v128, noise: usize): v128 {
-  const grid01 = gridPair(v128.load(from), v128.load(from, 16), factor);
-  const grid23 = gridPair(v128.load(from, 32), v128.load(from, 48), factor);
+  const round = v128.load(GRID_ROUND);
+  const grid01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
+  const grid23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
   const magnitude = halfUnits(i16x8.abs(grid01), i16x8.abs(grid23), noise);
   const negative = interleaveBytes(i16x8.shr_s(grid01, 15), i16x8.shr_s(grid23, 15));
   return i8x16.sub(v128.xor(magnitude, negative), negative);
@@ -86,11 +90,10 @@ function interleaveBytes(even: v128, odd: v128): v128 {
   return i8x16.relaxed_laneselect(even, odd, v128.load(EVEN_BYTES));
 }
 
-/** x · factor of two vectors, to the nearest 1/4096: i16 lanes x0, x1 alternating. */
+/** x · factor of two vectors, to the nearest of the steps that `round` leaves: i16 lanes x0, x1 alternating. */
 // @ts-ignore: decorator
 @inline
-function gridPair(x0: v128, x1: v128, factor: v128): v128 {
-  const round = v128.load(GRID_ROUND);
+function roundPair(x0: v128, x1: v128, factor: v128, round: v128): v128 {
   return lowHalves(
     f32x4.add(f32x4.mul(x0, factor), round),
     f32x4.add(f32x4.mul(x1, factor), round),
@@ -102,6 +105,16 @@ function gridPair(x0: v128, x1: v128, factor: v128): v128 {
 @inline
 function lowHalves(a: v128, b: v128): v128 {
   return i16x8.shuffle(a, i32x4.shl(b, 16), 0, 9, 2, 11, 4, 13, 6, 15);
+}
+
+/** Four vectors along k, times `factor`, to the nearest integers, ties to even. */
+// @ts-ignore: decorator
+@inline
+export function integerUnit(from: usize, factor: v128): v128 {
+  const round = v128.load(INTEGER_ROUND);
+  const integers01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
+  const integers23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
+  return interleaveBytes(integers01, i16x8.shl(integers23, 8));
 }
 
 /** To nearest, ties to even, 2 · E2M1. */

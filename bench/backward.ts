@@ -4,7 +4,7 @@
  * the weight included, which a training step packs once for all its microbatches; drawing the signs;
  * and the bias gradient, a sum over tokens that every recipe has.
  */
-import { type Recipe, RECIPES } from "../src/api/recipe.ts";
+import { GEMM_RECIPES, type GemmRecipe } from "../src/api/recipe.ts";
 import type { Pointer } from "../src/kernels/arena.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { linearBackward } from "../src/model/linear.ts";
@@ -14,7 +14,7 @@ import { allocNormals } from "./data.ts";
 import { macs, nameOf, type Shape, TOKENS } from "./shapes.ts";
 
 export function backwardBenchmarks(shape: Shape): KernelBenchmark[] {
-  return RECIPES.map((recipe) => ({
+  return GEMM_RECIPES.map((recipe) => ({
     name: `backward/${recipe}/${nameOf(shape)}`,
     unit: "GMAC/s",
     work: 2 * macs(shape),
@@ -24,7 +24,7 @@ export function backwardBenchmarks(shape: Shape): KernelBenchmark[] {
 }
 
 /** Own f32; for the paper's recipe also what others multiply f32 with in a browser or Worker. */
-function baselinesOf(recipe: Recipe, shape: Shape): string[] {
+function baselinesOf(recipe: GemmRecipe, shape: Shape): string[] {
   if (recipe === "f32") return [];
   const own = `backward/f32/${nameOf(shape)}`;
   const peer = `peer/onnxruntime-web/gemm-f32/${nameOf(shape)}`;
@@ -38,7 +38,10 @@ class NeverPackedWeights extends PackedWeights {
   }
 }
 
-function setup({ inFeatures, outFeatures }: Shape, recipe: Recipe): () => void {
+function setup(
+  { inFeatures, outFeatures }: Shape,
+  recipe: GemmRecipe,
+): () => void {
   const { arena } = kernels();
   const input = allocNormals(0, TOKENS * inFeatures);
   const dOutput = allocNormals(1, TOKENS * outFeatures);

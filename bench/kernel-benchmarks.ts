@@ -2,6 +2,7 @@
 import type { Group, KernelBenchmark } from "./benchmark.ts";
 import { backwardBenchmarks } from "./backward.ts";
 import { bytesBenchmarks } from "./bytes.ts";
+import { forwardBenchmarks } from "./forward.ts";
 import { gemmBenchmarks } from "./gemm.ts";
 import { nameOf, SHAPES } from "./shapes.ts";
 
@@ -9,7 +10,11 @@ export const KERNEL_GROUPS: readonly Group<KernelBenchmark>[] = [
   { name: "bytes", benchmarks: bytesBenchmarks() },
   ...SHAPES.map((shape) => ({
     name: nameOf(shape),
-    benchmarks: [...gemmBenchmarks(shape), ...backwardBenchmarks(shape)],
+    benchmarks: [
+      ...gemmBenchmarks(shape),
+      ...forwardBenchmarks(shape),
+      ...backwardBenchmarks(shape),
+    ],
   })),
 ];
 

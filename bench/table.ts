@@ -13,6 +13,7 @@ const HEAD = [
 
 const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
   { title: "Backward of a linear layer, T = 1024", prefixes: ["backward/"] },
+  { title: "Forward of a linear layer, T = 1024", prefixes: ["forward/"] },
   { title: "One product, T = 1024", prefixes: ["gemm/", "matmul/", "peer/"] },
   {
     title: "Bytes of f32",

@@ -1,5 +1,5 @@
 /** The tensor routes' options and figures, as a client names them. */
-import type { Recipe } from "./recipe.ts";
+import type { GemmRecipe } from "./recipe.ts";
 
 /** Every choice that the bytes of a quantized tensor depend on; docs/compatibility.md has sets of them. */
 export type SchemeOptions = {
@@ -47,7 +47,7 @@ export type HadamardOptions = SelectionOptions &
     seed?: number;
   };
 
-export type GemmOptions = { recipe?: Recipe; seed?: number };
+export type GemmOptions = { recipe?: GemmRecipe; seed?: number };
 
 /** null where a figure has no value: no error at all, or no finite element. */
 export type SchemeFigures = {

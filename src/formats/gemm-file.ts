@@ -3,7 +3,7 @@
  * with the same seed gives: tensor `a` is its first, `b` its second.
  */
 import { AppError } from "../api/errors.ts";
-import type { Recipe } from "../api/recipe.ts";
+import type { GemmRecipe } from "../api/recipe.ts";
 import { byRows, matmul } from "../kernels/matmul.ts";
 import {
   matmulMxfp4,
@@ -28,7 +28,7 @@ const UNSCALE = 16 / 9;
 /** `c` as f32 [m, n]. Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype` */
 export function multiplyFile(
   { tensors }: SafetensorsFile,
-  recipe: Recipe,
+  recipe: GemmRecipe,
   seed: number,
 ): { shape: [number, number]; bytes: Uint8Array<ArrayBuffer> } {
   const [a, b] = operands(tensors);

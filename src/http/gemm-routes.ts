@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
-import { RECIPES } from "../api/recipe.ts";
+import { GEMM_RECIPES } from "../api/recipe.ts";
 import { multiplyFile } from "../formats/gemm-file.ts";
 import { tensorsOnly } from "../formats/input.ts";
 import { writeHead } from "../formats/safetensors.ts";
@@ -28,7 +28,7 @@ export const gemmRoutes = new Hono<AppEnv>()
    */
   .post("/v1/gemm", async (c) => {
     checkQuery(c, ["recipe", "seed"]);
-    const recipe = choice(c, "recipe", RECIPES, "mxfp4-rht-sr");
+    const recipe = choice(c, "recipe", GEMM_RECIPES, "mxfp4-rht-sr");
     const seed = wholeNumber(c, "seed", 0);
     const { source, bytes, input, planned } = await openTensors(c);
     planned();

@@ -14,7 +14,7 @@ import {
   SCALE_RULES,
   SEGMENT_CHOICES,
 } from "../formats/scheme.ts";
-import { RECIPES } from "../api/recipe.ts";
+import { GEMM_RECIPES } from "../api/recipe.ts";
 import { SEGMENT_LENGTHS } from "../kernels/mxfp4.ts";
 import type { Operation, Parameter } from "./openapi-operation.ts";
 
@@ -296,7 +296,12 @@ export const TENSOR_OPERATIONS: Operation[] = [
     tag: "tensors",
     summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
     parameters: [
-      option("recipe", "How operands are rounded", RECIPES, "mxfp4-rht-sr"),
+      option(
+        "recipe",
+        "How operands are rounded",
+        GEMM_RECIPES,
+        "mxfp4-rht-sr",
+      ),
       seed,
     ],
     body: {

@@ -99,6 +99,26 @@ export type KernelExports = {
     factor: number,
     accumulating: number,
   ): void;
+  packInt6(
+    panel: Pointer,
+    source: Pointer,
+    rows: number,
+    k: number,
+    rowStride: number,
+    kStride: number,
+    side: number,
+    scratch: Pointer,
+  ): void;
+  gemmInt6(
+    out: Pointer,
+    a: Pointer,
+    b: Pointer,
+    bias: Pointer,
+    m: number,
+    n: number,
+    k: number,
+    accumulating: number,
+  ): void;
 
   // Vectors
   addF32(out: Pointer, a: Pointer, b: Pointer, length: number): void;

@@ -33,6 +33,7 @@ export type BlockContext = {
   batch: BatchShape;
   layer: number;
   recipe: Recipe;
+  packedWeights: PackedWeights;
 };
 
 export function blockForward(
@@ -40,23 +41,25 @@ export function blockForward(
   parameters: BlockPointers,
   context: BlockContext,
 ): void {
-  const { shape, batch, recipe } = context;
+  const { shape, batch, recipe, packedWeights } = context;
   const { B, T, N } = batch;
   const { width: C, heads } = shape;
   const linears = linearsOf(parameters, context);
   const a = activations;
+  const forward = (name: LinearName, output: Pointer, input: Pointer): void =>
+    linearForward(output, input, linears[name], N, recipe, packedWeights);
 
   layerNormForward(a.norm1, a.moments1, a.input, parameters.norm1, N, C);
-  linearForward(a.qkv, a.norm1, linears.qkv, N, recipe);
+  forward("qkv", a.qkv, a.norm1);
   const sequences = { sequences: B, length: T, width: C };
   attentionForward(a.attention, a.logSumExp, a.qkv, sequences, heads);
-  linearForward(a.middle, a.attention, linears.attentionOut, N, recipe);
+  forward("attentionOut", a.middle, a.attention);
   add(a.middle, a.middle, a.input, N * C);
 
   layerNormForward(a.norm2, a.moments2, a.middle, parameters.norm2, N, C);
-  linearForward(a.up, a.norm2, linears.up, N, recipe);
+  forward("up", a.up, a.norm2);
   geluForward(a.gelu, a.up, N * 4 * C);
-  linearForward(a.output, a.gelu, linears.down, N, recipe);
+  forward("down", a.output, a.gelu);
   add(a.output, a.output, a.middle, N * C);
 }
 
@@ -68,9 +71,8 @@ export function blockBackward(
   parameters: BlockPointers,
   context: BlockContext,
   noise: NoiseCoordinates,
-  packedWeights: PackedWeights,
 ): void {
-  const { shape, batch, recipe } = context;
+  const { shape, batch, recipe, packedWeights } = context;
   const { B, T, N } = batch;
   const { width: C, heads } = shape;
   const linears = linearsOf(parameters, context);

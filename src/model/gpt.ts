@@ -20,7 +20,7 @@ import {
   type Activations,
   type BatchShape,
 } from "./activations.ts";
-import { blockBackward, blockForward } from "./block.ts";
+import { blockBackward, type BlockContext, blockForward } from "./block.ts";
 import { headBackward, headForward } from "./head.ts";
 import type { NoiseCoordinates } from "./linear.ts";
 import { PackedWeights } from "./packed-weights.ts";
@@ -44,18 +44,20 @@ export type Batch = {
 /** Cross-entropy in nats, summed in f64 over the counted tokens. */
 export type LossSum = { lossSum: number; tokens: number };
 
-/** The loss only. `parameters` is f32 [table.length]. */
+/** The loss only. `parameters` is f32 [table.length]; batches of one step share `packedWeights`. */
 export function evaluateLoss(
   shape: ModelShape,
   recipe: Recipe,
   parameters: Pointer,
   batch: Batch,
+  packedWeights = new PackedWeights(),
 ): LossSum {
   const sizes = batchShape(shape, batch.tokens, batch.sequences);
   checkTargets(shape, batch);
   const { arena } = kernels();
   return arena.scope(() => {
     const { N } = sizes;
+    const precision = { recipe, packedWeights };
     const tokens = arena.copyIn(batch.tokens);
     const targets = arena.copyIn(batch.targets);
     const pointers = modelPointers(shape, parameters);
@@ -63,7 +65,7 @@ export function evaluateLoss(
     const logits = arena.allocF32(N * shape.vocabulary);
     const logSumExp = arena.allocF32(N);
 
-    forward(activations, tokens, shape, recipe, pointers, sizes);
+    forward(activations, tokens, shape, precision, pointers, sizes);
     head(logits, activations.hidden, shape, recipe, pointers, N);
     const lossSum = softmaxCrossEntropyForward(
       logSumExp,
@@ -96,6 +98,7 @@ export function lossAndGradient(
   return arena.scope(() => {
     const { B, T, N } = sizes;
     const { width: C, vocabulary: V } = shape;
+    const precision = { recipe, packedWeights };
     const table = parameterTable(shape);
     const counted = countedTokens(batch.targets);
     const tokens = arena.copyIn(batch.tokens);
@@ -109,7 +112,7 @@ export function lossAndGradient(
     const dResidual = arena.allocZeroedF32(N * C);
     arena.f32(gradient, table.length).fill(0);
 
-    forward(activations, tokens, shape, recipe, pointers, sizes);
+    forward(activations, tokens, shape, precision, pointers, sizes);
     head(logits, activations.hidden, shape, recipe, pointers, N);
     const lossSum = softmaxCrossEntropyForward(
       logSumExp,
@@ -158,9 +161,8 @@ export function lossAndGradient(
         gradients.blocks[layer],
         blocks[layer],
         pointers.blocks[layer],
-        { shape, batch: sizes, layer, recipe },
+        { shape, batch: sizes, layer, ...precision },
         noise,
-        packedWeights,
       );
     }
     embeddingBackward(
@@ -212,18 +214,23 @@ function logitsOfRows(
     const activations = allocActivations(shape, sizes, false);
     const out = arena.allocF32(rows * shape.vocabulary);
     const hidden = activations.hidden + 4 * firstRow * shape.width;
-    forward(activations, arena.copyIn(tokens), shape, recipe, pointers, sizes);
+    const precision = { recipe, packedWeights: new PackedWeights() };
+    const copy = arena.copyIn(tokens);
+    forward(activations, copy, shape, precision, pointers, sizes);
     head(out, hidden, shape, recipe, pointers, rows);
     return arena.f32(out, rows * shape.vocabulary).slice();
   });
 }
+
+/** How the blocks compute, and on which packed weights. */
+type Precision = Pick<BlockContext, "recipe" | "packedWeights">;
 
 /** From tokens i32 [B, T] to the head's input. */
 function forward(
   activations: Activations,
   tokens: Pointer,
   shape: ModelShape,
-  recipe: Recipe,
+  precision: Precision,
   pointers: ModelPointers,
   sizes: BatchShape,
 ): void {
@@ -242,7 +249,7 @@ function forward(
       shape,
       batch: sizes,
       layer,
-      recipe,
+      ...precision,
     });
   }
   layerNormForward(

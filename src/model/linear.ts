@@ -16,8 +16,11 @@
  *   mxfp4-rht       bf16      Algorithm 1         64                nearest even     1
  *   mxfp4-sr        bf16      Algorithm 2         no                stochastic       16/9
  *   mxfp4-rht-sr    bf16      Algorithm 2         64                stochastic       16/9
+ *   int6-mxfp4-…    int6      as without int6
  *
- * bf16 means that operands are rounded when they are packed; products and sums are f32.
+ * bf16 means that operands are rounded when they are packed; products and sums are f32. int6 means
+ * integers of at most 31, to nearest even, and an f32 scale for each 64 along K: as fine as the FP8 of the
+ * paper's forward pass, at the speed of MXFP4 (assembly/int6-panel.ts).
  *
  * An MXFP4 operand is brought K-contiguous, rotated, and quantized along K, the dimension its GEMM
  * contracts. One outlier spoils the shared scale of its 31 neighbours; the rotation
@@ -34,6 +37,11 @@ import { AppError } from "../api/errors.ts";
 import type { Recipe } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { biasBackward, biasForward } from "../kernels/layers.ts";
+import {
+  int6PanelBytes,
+  matmulInt6,
+  packInt6,
+} from "../kernels/int6-matmul.ts";
 import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
 import {
   matmulMxfp4,
@@ -51,6 +59,8 @@ type Mxfp4Backward = { rotates: boolean; roundsStochastically: boolean };
 type Precision = {
   /** Operands of the forward GEMM, of the head, and of a backward pass without MXFP4. */
   roundToBf16: boolean;
+  /** The forward GEMM's operands are 6-bit integers instead. */
+  forwardInt6?: boolean;
   mxfp4?: Mxfp4Backward;
 };
 
@@ -71,6 +81,11 @@ const PRECISIONS: Record<Recipe, Precision> = {
   },
   "mxfp4-rht-sr": {
     roundToBf16: true,
+    mxfp4: { rotates: true, roundsStochastically: true },
+  },
+  "int6-mxfp4-rht-sr": {
+    roundToBf16: true,
+    forwardInt6: true,
     mxfp4: { rotates: true, roundsStochastically: true },
   },
 };
@@ -109,16 +124,24 @@ export type LinearGradients = {
   dBias: Pointer;
 };
 
-/** output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; `tokens` is T. */
+/**
+ * output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; `tokens` is T; `packedWeights`
+ * of the same parameters.
+ */
 export function linearForward(
   output: Pointer,
   input: Pointer,
   linear: Linear,
   tokens: number,
   recipe: Recipe,
+  packedWeights: PackedWeights,
 ): void {
   const { weight, bias, inFeatures, outFeatures } = linear;
-  const { roundToBf16 } = PRECISIONS[recipe];
+  const { roundToBf16, forwardInt6 } = PRECISIONS[recipe];
+  if (forwardInt6) {
+    linearForwardInt6(output, input, linear, tokens, packedWeights);
+    return;
+  }
   biasForward(output, bias, tokens, outFeatures);
   matmul(
     output,
@@ -129,6 +152,31 @@ export function linearForward(
     inFeatures,
     { accumulate: true, roundToBf16 },
   );
+}
+
+function linearForwardInt6(
+  output: Pointer,
+  input: Pointer,
+  linear: Linear,
+  tokens: number,
+  packedWeights: PackedWeights,
+): void {
+  const { weight, bias, inFeatures, outFeatures, layer, index } = linear;
+  checkSegments("inFeatures", inFeatures);
+  checkSegments("outFeatures", outFeatures);
+  const bytes = int6PanelBytes("b", outFeatures, inFeatures);
+  kernels().arena.scope(() => {
+    const a = packInt6("a", byRows(input, inFeatures), tokens, inFeatures);
+    const b = packedWeights.panel(`forward ${layer}.${index}`, bytes, () =>
+      packInt6(
+        "b",
+        byColumns(weight, outFeatures), // [out, in]
+        outFeatures,
+        inFeatures,
+      ),
+    );
+    matmulInt6(output, a, b, bias, tokens, outFeatures, inFeatures);
+  });
 }
 
 /**
@@ -228,7 +276,7 @@ function dInputMxfp4(
       { signs, rounding: roundingOf(gemm, OPERAND_A) },
     );
     const bytes = panelBytes("b", inFeatures, outFeatures);
-    const b = packedWeights.panel(`${layer}.${index}`, bytes, () =>
+    const b = packedWeights.panel(`dX ${layer}.${index}`, bytes, () =>
       packMxfp4(
         "b",
         byRows(weight, outFeatures), // [in, out]

@@ -2,7 +2,7 @@ import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 
 /**
- * The weights of one step as MXFP4 panels: the same for all microbatches of a step (neither their
+ * The weights of one step as panels of a low-precision GEMM: the same for all microbatches of a step (neither their
  * signs nor their rounding depends on it), so they are packed by the first and copied by the others.
  * The copies lie outside the arena, where nothing outlives a scope.
  */

@@ -15,8 +15,9 @@ export function trainerBytes(config: RunConfig, parameters: number): number {
   const { model, recipe, gradientDtype, sequences } = config;
   const tokens = sequences * model.context;
   const pulled = payloadBytes(recipe === "f32" ? "f32" : "bf16", parameters);
-  // Parameters and gradient in f32; weights packed once a step, a byte each and their scales.
-  const vectors = 2 * 4 * parameters + 1.25 * parameters;
+  // Parameters and gradient in f32; weights packed once a step for a pass, a byte each and their scales.
+  const packings = recipe.startsWith("int6") ? 2 : 1;
+  const vectors = (2 * 4 + packings * 1.25) * parameters;
   // Encoded as a whole, sliced, and framed.
   const pushed = 3 * payloadBytes(gradientDtype, parameters);
   const widths = BLOCK_WIDTHS * model.layers + OTHER_WIDTHS;

@@ -51,7 +51,7 @@ export function computeMicrobatch(
     }
     if (lease.kind === "eval") {
       return {
-        ...evaluateLoss(model, recipe, parameters, batch),
+        ...evaluateLoss(model, recipe, parameters, batch, packedWeights),
         payloads: [],
       };
     }

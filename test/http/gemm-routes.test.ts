@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RECIPES, type Recipe } from "../../src/api/recipe.ts";
+import { GEMM_RECIPES, type GemmRecipe } from "../../src/api/recipe.ts";
 import type { Scheme } from "../../src/formats/scheme.ts";
 import { gemm } from "../reference/mxfp4.ts";
 import { expectClose } from "../support/close.ts";
@@ -23,7 +23,7 @@ const B = f32("b", [N, K], normals(N * K, 2));
 const BODY = fileInOrder([A, B]);
 
 /** How `/v1/quantize` makes the operands of a recipe. */
-const SCHEMES: Record<Exclude<Recipe, "f32" | "bf16">, Partial<Scheme>> = {
+const SCHEMES: Record<Exclude<GemmRecipe, "f32" | "bf16">, Partial<Scheme>> = {
   mxfp4: {},
   "mxfp4-rht": { hadamard: 64 },
   "mxfp4-sr": { rounding: "stochastic", prescale: 0.75 },
@@ -110,7 +110,7 @@ describe("POST /v1/gemm", () => {
   test("a NaN makes its row NaN, and only it", async () => {
     const values = normals(M * K, 1);
     values[K + 3] = NaN;
-    for (const recipe of RECIPES) {
+    for (const recipe of GEMM_RECIPES) {
       const c = await product(
         `recipe=${recipe}`,
         fileInOrder([f32("a", [M, K], values), B]),

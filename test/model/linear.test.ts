@@ -61,8 +61,8 @@ function run(
       dBias: arena.allocZeroedF32(OUT),
     };
     const gradient = arena.copyIn(dOutput);
-    linearForward(y, input, linear, T, recipe);
     const packed = new PackedWeights();
+    linearForward(y, input, linear, T, recipe, packed);
     linearBackward(
       gradients,
       gradient,
@@ -167,6 +167,54 @@ describe("f32 and bf16", () => {
       expect(y).toEqual(run("bf16", NOISE).y);
       expect(dB).toEqual(run("f32", NOISE).dB);
     }
+  });
+});
+
+describe("int6", () => {
+  it("is the forward pass only, near the exact one, on each group's own scale", () => {
+    const { y, dX, dW, dB } = run("int6-mxfp4-rht-sr", NOISE);
+    const backward = run("mxfp4-rht-sr", NOISE);
+    expect([dX, dW, dB]).toEqual([backward.dX, backward.dW, backward.dB]);
+    const want = exactY.out.map((value, at) => value + bias[at % OUT]);
+    const error = relativeError(y, want);
+    expect(error).toBeGreaterThan(0.01);
+    expect(error).toBeLessThan(0.06);
+  });
+
+  it("refuses rows that are not whole groups", () => {
+    const linear = { weight: 0, bias: 0, inFeatures: 96, outFeatures: 64 };
+    const packed = new PackedWeights();
+    expect(() =>
+      linearForward(
+        0,
+        0,
+        { ...linear, ...PLACE },
+        64,
+        "int6-mxfp4-rht-sr",
+        packed,
+      ),
+    ).toThrow("Expected `inFeatures` to be a multiple of 64");
+  });
+
+  it("packs a weight once for all that share it, apart from the backward pass's", () => {
+    const results = arena.scope(() => {
+      const packed = new PackedWeights();
+      const input = arena.copyIn(x);
+      const linear = {
+        weight: arena.copyIn(weight),
+        bias: arena.copyIn(bias),
+        inFeatures: IN,
+        outFeatures: OUT,
+        ...PLACE,
+      };
+      return [0, 1].map((round) => {
+        const y = arena.allocF32(T * OUT);
+        linearForward(y, input, linear, T, "int6-mxfp4-rht-sr", packed);
+        if (round === 0) arena.f32(linear.weight, IN * OUT).fill(0);
+        return arena.f32(y, T * OUT).slice();
+      });
+    });
+    expect(results[1]).toEqual(results[0]);
   });
 });
 

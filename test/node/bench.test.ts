@@ -102,6 +102,8 @@ describe("the suite", () => {
       ...["f32", "bf16", "mxfp4", "mxfp4-rht", "mxfp4-sr", "mxfp4-rht-sr"].map(
         (recipe) => `backward/${recipe}`,
       ),
+      "forward/bf16",
+      "forward/int6",
       "gemm/f32",
       "gemm/mxfp4",
       "matmul/f32",

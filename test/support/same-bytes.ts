@@ -23,6 +23,7 @@ import { uniform } from "./random.ts";
 export const DIGESTS: Record<string, string> = {
   "gradient bf16 1-fma": "4d80149744605e5f",
   "gradient f32 1-fma": "f5cf373233c9552a",
+  "gradient int6-mxfp4-rht-sr 1-fma": "bcbb8ae0532c336b",
   "gradient mxfp4 1-fma": "ce70c4751bf95e4c",
   "gradient mxfp4-rht 1-fma": "bf8028a3402865a6",
   "gradient mxfp4-rht-sr 1-fma": "3e4198e2b0d027cf",

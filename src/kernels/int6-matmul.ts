@@ -1,0 +1,77 @@
+/**
+ * Matrix products on integers of 6 bits, a scale for each 64 of k: MXFP4's integer dot product at its
+ * full width (assembly/int6-panel.ts), for operands that have to stay near what they were.
+ */
+import type { Pointer } from "./arena.ts";
+import { checkCount, checkMultiple } from "./check.ts";
+import type { Operand } from "./matmul.ts";
+import { type DotForm, fastestDotForm, type Side } from "./mxfp4-matmul.ts";
+import { kernels } from "./runtime.ts";
+
+/** k that share a scale. */
+export const GROUP_LENGTH = 64;
+
+const SCRATCH_BYTES = 4224;
+/** Columns of the product that lie together. */
+const COLUMNS = 8;
+/** Strips that lie together: their rows, and their bytes for each group. */
+const SIDES = {
+  a: { index: 0, rows: 4, groupBytes: 288 },
+  b: { index: 1, rows: COLUMNS, groupBytes: 544 },
+} as const;
+
+/** Bytes of one operand's panel. */
+export function int6PanelBytes(side: Side, rows: number, k: number): number {
+  const { rows: together, groupBytes } = SIDES[side];
+  return Math.ceil(rows / together) * (k / GROUP_LENGTH) * groupBytes;
+}
+
+/** One side of a product as `matmulInt6` reads it, in memory of the caller's scope. */
+export function packInt6(
+  side: Side,
+  { source, rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+): Pointer {
+  checkCount("rows", rows);
+  checkMultiple("k", k, GROUP_LENGTH);
+  const { arena, exports } = kernels();
+  const panel = arena.alloc(int6PanelBytes(side, rows, k));
+  arena.scope(() => {
+    const scratch = arena.alloc(SCRATCH_BYTES);
+    const { index } = SIDES[side];
+    exports.packInt6(
+      panel,
+      source,
+      rows,
+      k,
+      rowStride,
+      kStride,
+      index,
+      scratch,
+    );
+  });
+  return panel;
+}
+
+/**
+ * out = bias + a · bᵀ. The bits do not depend on the form.
+ *
+ * Shapes:   out f32 [m, n]; a, b panels of m and n rows, packed with the same k; bias f32 [n]
+ */
+export function matmulInt6(
+  out: Pointer,
+  a: Pointer,
+  b: Pointer,
+  bias: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  form: DotForm = fastestDotForm(),
+): void {
+  checkCount("m", m);
+  checkMultiple("n", n, COLUMNS);
+  checkMultiple("k", k, GROUP_LENGTH);
+  const accumulating = Number(form === "accumulating");
+  kernels().exports.gemmInt6(out, a, b, bias, m, n, k, accumulating);
+}
