@@ -27,7 +27,7 @@ import {
 } from "./mxfp4.ts";
 import { checkSize, inputBytes, sortedPositions } from "./quantize-file.ts";
 import { pieceCount, pieceOf, rowsOf } from "./rows.ts";
-import type { TensorRange } from "./safetensors.ts";
+import type { TensorRange } from "./tensor.ts";
 import type { Scheme } from "./scheme.ts";
 import { dropped } from "./sections.ts";
 import { isChosen, type Selection } from "./selection.ts";

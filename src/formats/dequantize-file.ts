@@ -37,7 +37,7 @@ import {
   withoutRecord,
 } from "./record.ts";
 import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
-import { type TensorRange, writeHead } from "./safetensors.ts";
+import { writeHead } from "./safetensors-writer.ts";
 import {
   arrange,
   copiedTensor,
@@ -46,6 +46,7 @@ import {
   kept,
   type Written,
 } from "./sections.ts";
+import type { TensorRange } from "./tensor.ts";
 
 export type DecodedDtype = Exclude<FloatDtype, "F64">;
 

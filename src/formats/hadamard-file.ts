@@ -8,7 +8,7 @@ import { type Input, tensorsOnly } from "./input.ts";
 import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
 import { inputBytes } from "./quantize-file.ts";
 import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
-import { writeHead } from "./safetensors.ts";
+import { writeHead } from "./safetensors-writer.ts";
 import {
   arrange,
   copiedTensor,

@@ -4,15 +4,13 @@ import { dtypeBytes, type FloatDtype } from "./dtype.ts";
 import { type GgufHead, isGguf, readGgufHead } from "./gguf.ts";
 import { isNpy, readNpyHead } from "./npy.ts";
 import {
-  elementCount,
   LENGTH_BYTES,
   type Metadata,
   readHeader,
   readHeaderLength,
-  type TensorHead,
-  type TensorRange,
-} from "./safetensors.ts";
+} from "./safetensors-reader.ts";
 import type { ByteSource } from "./source.ts";
+import { elementCount, type TensorHead, type TensorRange } from "./tensor.ts";
 
 /** What a raw body holds, which it does not say itself. */
 export type RawHead = { dtype: FloatDtype; shape: readonly number[] };

@@ -18,7 +18,7 @@ import { type Layout, packedHeads, toGgml } from "./layout.ts";
 import { loadPiece, pack, roundingKey } from "./mxfp4.ts";
 import { checkUnrecorded, writeScheme, writeTensorRecord } from "./record.ts";
 import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
-import { compareNames, type TensorRange, writeHead } from "./safetensors.ts";
+import { writeHead } from "./safetensors-writer.ts";
 import type { Scheme } from "./scheme.ts";
 import {
   arrange,
@@ -28,6 +28,7 @@ import {
   type Written,
 } from "./sections.ts";
 import { isChosen, type Selection } from "./selection.ts";
+import { compareNames, type TensorRange } from "./tensor.ts";
 
 /** More is not held back for one tensor. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024;

@@ -13,9 +13,9 @@
  *   mxfp4.unbiased_reason         why it is not
  */
 import { AppError } from "../api/errors.ts";
-import { LAYOUTS, type Layout } from "./layout.ts";
+import { type Layout, LAYOUTS } from "./layout.ts";
 import type { DecodingScheme } from "./mxfp4.ts";
-import type { Metadata, TensorHead } from "./safetensors.ts";
+import type { Metadata } from "./safetensors-reader.ts";
 import {
   bias,
   notPlain,
@@ -26,6 +26,7 @@ import {
   SEGMENT_CHOICES,
 } from "./scheme.ts";
 import type { Selection } from "./selection.ts";
+import type { TensorHead } from "./tensor.ts";
 
 const PREFIX = "mxfp4.";
 const TENSOR_PREFIX = "mxfp4.tensor.";

@@ -5,7 +5,7 @@
  * Elements are counted in the padded tensor: row · padded + k.
  */
 import { BLOCK_SIZE } from "../kernels/mxfp4.ts";
-import { elementCount } from "./safetensors.ts";
+import { elementCount } from "./tensor.ts";
 
 /** Elements of a piece, padding included: a multiple of every block and segment length. */
 const PIECE_LENGTH = 1 << 16;

@@ -1,7 +1,7 @@
 /** Which tensors a request means: names that match an `include` pattern, or all, and no `exclude`. */
 import { AppError } from "../api/errors.ts";
 import { FLOAT_DTYPES, type FloatDtype, isFloat } from "./dtype.ts";
-import type { TensorHead } from "./safetensors.ts";
+import type { TensorHead } from "./tensor.ts";
 
 export type Selection = {
   include: readonly string[];

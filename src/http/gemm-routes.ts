@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import { RECIPES } from "../api/recipe.ts";
 import { multiplyFile } from "../formats/gemm-file.ts";
 import { tensorsOnly } from "../formats/input.ts";
-import { writeHead } from "../formats/safetensors.ts";
+import { writeHead } from "../formats/safetensors-writer.ts";
 import type { AppEnv } from "./env.ts";
 import { heldMemory, type Reservation } from "./held-memory.ts";
 import { checkQuery, choice, wholeNumber } from "./query.ts";

@@ -1,10 +1,8 @@
 /** The tensor operations, described. Choices are those of the code; a test compares names and values. */
 import { LAYOUTS } from "../formats/layout.ts";
-import {
-  concatenate,
-  type TensorHead,
-  writeHead,
-} from "../formats/safetensors.ts";
+import { concatenate } from "../formats/bytes.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+import { writeHead } from "../formats/safetensors-writer.ts";
 import {
   DEFAULT_SCHEME,
   MIN_SCALES,

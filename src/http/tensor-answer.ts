@@ -1,7 +1,7 @@
 /** A conversion as an answer: streamed, with its length known from the start. */
 import { AppError } from "../api/errors.ts";
+import { concatenate } from "../formats/bytes.ts";
 import { type Conversion, run } from "../formats/conversion.ts";
-import { concatenate } from "../formats/safetensors.ts";
 import { heldMemory, type Reservation } from "./held-memory.ts";
 import type { BodySource, TensorBody } from "./tensor-body.ts";
 

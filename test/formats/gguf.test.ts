@@ -17,7 +17,7 @@ import {
   type Input,
   readInput,
 } from "../../src/formats/input.ts";
-import { concatenate } from "../../src/formats/safetensors.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import { DEFAULT_SCHEME, type Scheme } from "../../src/formats/scheme.ts";
 import type { Selection } from "../../src/formats/selection.ts";
 import { sourceOf } from "../../src/formats/source.ts";

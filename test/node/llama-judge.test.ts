@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ModelShape } from "../../src/api/types.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import {
   planDequantizeGguf,
   planQuantizeGguf,
@@ -18,10 +19,9 @@ import {
   type Input,
   readInput,
 } from "../../src/formats/input.ts";
-import { concatenate } from "../../src/formats/safetensors.ts";
 import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/scheme.ts";
 import { sourceOf } from "../../src/formats/source.ts";
-import { gpt2Gguf, ggufValues } from "../../src/model/gguf-checkpoint.ts";
+import { ggufValues, gpt2Gguf } from "../../src/model/gguf-checkpoint.ts";
 import { logits } from "../../src/model/gpt.ts";
 import {
   initialParameters,
