@@ -2,15 +2,14 @@
 import { AppError } from "../api/errors.ts";
 import { Conversion, type OpenSection } from "./conversion.ts";
 import { type DecodedDtype, decodedGgml } from "./dequantize-file.ts";
+import type { GgufHead } from "./gguf-reader.ts";
 import {
-  encodePair,
   GGML_TYPE,
-  type GgufHead,
   type GgufTensor,
   paddingAfter,
   tensorBytes,
-  writeGgufHead,
-} from "./gguf.ts";
+} from "./gguf-types.ts";
+import { encodePair, writeGgufHead } from "./gguf-writer.ts";
 import type { GgufInput } from "./input.ts";
 import { roundingKey } from "./mxfp4.ts";
 import {

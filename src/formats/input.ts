@@ -1,7 +1,7 @@
 /** The head of a file, whatever the container: told by its first bytes. */
 import { AppError } from "../api/errors.ts";
 import { dtypeBytes, type FloatDtype } from "./dtype.ts";
-import { type GgufHead, isGguf, readGgufHead } from "./gguf.ts";
+import { type GgufHead, isGguf, readGgufHead } from "./gguf-reader.ts";
 import { isNpy, readNpyHead } from "./npy.ts";
 import {
   LENGTH_BYTES,

@@ -5,13 +5,12 @@ import {
   planDequantizeGguf,
   planQuantizeGguf,
 } from "../../src/formats/gguf-file.ts";
+import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import {
-  encodePair,
   type GgufTensor,
   paddingAfter,
   tensorBytes,
-  writeGgufHead,
-} from "../../src/formats/gguf.ts";
+} from "../../src/formats/gguf-types.ts";
 import {
   type GgufInput,
   type Input,

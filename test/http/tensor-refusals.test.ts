@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { concatenate } from "../../src/formats/bytes.ts";
-import { encodePair, writeGgufHead } from "../../src/formats/gguf.ts";
+import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 import { type Problem, problemOf } from "./support.ts";
 import { f32, fileInOrder, post, u8, withHeader } from "./tensor-support.ts";

@@ -13,11 +13,8 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Bar, size } from "../../src/cli/bar.ts";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
-import {
-  encodePair,
-  GGML_TYPE,
-  writeGgufHead,
-} from "../../src/formats/gguf.ts";
+import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
+import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");

@@ -13,7 +13,8 @@ import {
   planDequantizeGguf,
   planQuantizeGguf,
 } from "../../src/formats/gguf-file.ts";
-import { GGML_TYPE, writeGgufHead } from "../../src/formats/gguf.ts";
+import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
+import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import {
   type GgufInput,
   type Input,
