@@ -25,7 +25,8 @@ import {
   unpack,
   withoutPadding,
 } from "./mxfp4.ts";
-import { checkSize, inputBytes, sortedPositions } from "./quantize-file.ts";
+import { checkSize, inputBytes } from "./rows.ts";
+import { sortedPositions } from "./mxfp4.ts";
 import { pieceCount, pieceOf, rowsOf } from "./rows.ts";
 import type { TensorRange } from "./tensor.ts";
 import type { Scheme } from "./scheme.ts";

@@ -34,6 +34,8 @@ export type Dtype = keyof typeof DTYPE_BITS;
 /** Those that can be loaded as f32. */
 export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
 export type FloatDtype = (typeof FLOAT_DTYPES)[number];
+/** Those that f32 can be stored as. */
+export type DecodedDtype = Exclude<FloatDtype, "F64">;
 
 export function isDtype(name: unknown): name is Dtype {
   return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
@@ -77,7 +79,7 @@ export function loadFloats(
  * multiple of the dtype's width. Inside `arena.scope`.
  */
 export function storeFloats(
-  dtype: Exclude<FloatDtype, "F64">,
+  dtype: DecodedDtype,
   x: Pointer,
   length: number,
   out = new Uint8Array(dtypeBytes(dtype, length)),

@@ -1,7 +1,8 @@
 /** A GGUF with MXFP4 tensors from one with floats, and back, in one pass that holds nothing. */
 import { AppError } from "../api/errors.ts";
 import { Conversion, type OpenSection } from "./conversion.ts";
-import { type DecodedDtype, decodedGgml } from "./dequantize-file.ts";
+import { decodedGgml } from "./decoded-sections.ts";
+import type { DecodedDtype } from "./dtype.ts";
 import type { GgufHead } from "./gguf-reader.ts";
 import {
   GGML_TYPE,
@@ -11,15 +12,11 @@ import {
 } from "./gguf-types.ts";
 import { encodePair, writeGgufHead } from "./gguf-writer.ts";
 import type { GgufInput } from "./input.ts";
-import { roundingKey } from "./mxfp4.ts";
-import {
-  checkSize,
-  quantizedGgml,
-  type QuantizeOptions,
-  sortedPositions,
-} from "./quantize-file.ts";
+import { roundingKey, sortedPositions } from "./mxfp4.ts";
+import type { QuantizeOptions } from "./quantize-file.ts";
+import { quantizedGgml } from "./quantized-sections.ts";
 import { checkUnrecorded, PLAIN, writeScheme } from "./record.ts";
-import { rowsOf } from "./rows.ts";
+import { checkSize, rowsOf } from "./rows.ts";
 import { notPlain } from "./scheme.ts";
 import { before, copied, dropped } from "./sections.ts";
 import { isNamed, type Selection } from "./selection.ts";

@@ -6,8 +6,7 @@ import { Conversion, OutputBuffer, type Section } from "./conversion.ts";
 import type { FloatDtype } from "./dtype.ts";
 import { type Input, tensorsOnly } from "./input.ts";
 import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
-import { inputBytes } from "./quantize-file.ts";
-import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
+import { inputBytes, pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
 import { writeHead } from "./safetensors-writer.ts";
 import {
   arrange,

@@ -1,9 +1,7 @@
 import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
-import {
-  planDequantize,
-  type DecodedDtype,
-} from "../formats/dequantize-file.ts";
+import { planDequantize } from "../formats/dequantize-file.ts";
+import type { DecodedDtype } from "../formats/dtype.ts";
 import { planDequantizeGguf, planQuantizeGguf } from "../formats/gguf-file.ts";
 import { planHadamard } from "../formats/hadamard-file.ts";
 import { LAYOUTS } from "../formats/layout.ts";
