@@ -15,7 +15,7 @@ import type { GgufInput } from "./input.ts";
 import { roundingKey, sortedPositions } from "./mxfp4.ts";
 import type { QuantizeOptions } from "./quantize-file.ts";
 import { quantizedGgml } from "./quantized-sections.ts";
-import { checkUnrecorded, PLAIN, writeScheme } from "./record.ts";
+import { checkUnrecorded, isRecordKey, PLAIN, writeScheme } from "./record.ts";
 import { checkSize, rowsOf } from "./rows.ts";
 import { notPlain } from "./scheme.ts";
 import { before, copied, dropped } from "./sections.ts";
@@ -56,7 +56,7 @@ export function planQuantizeGguf(
       `Expected prescale=1 and hadamard=0 for GGUF, whose readers decode plainly; ${reason}`,
     );
   }
-  checkUnrecorded(gguf.strings);
+  checkUnrecorded(gguf.pairs.keys());
   const chosen = gguf.tensors.filter((tensor) =>
     isQuantized(tensor, selection),
   );
@@ -128,10 +128,10 @@ function convert(
     if (skipped > 0) sections.push(() => dropped(skipped));
     position += skipped;
   }
-  return new Conversion({
-    ...writeGgufHead(pairs, heads, alignment),
-    sections,
-  });
+  const written = writeGgufHead(pairs, heads, alignment);
+  // A vocabulary of megabytes is in it, which slow readers take slowly.
+  const heldBytes = written.head.length;
+  return new Conversion({ ...written, sections, heldBytes });
 }
 
 /** The file's key-values, without what we wrote before, and with what its tensors are now. */
@@ -139,7 +139,7 @@ function pairsWith(
   { pairs }: GgufHead,
   fileType: number,
 ): Map<string, Uint8Array> {
-  const kept = [...pairs].filter(([key]) => !key.startsWith("mxfp4."));
+  const kept = [...pairs].filter(([key]) => !isRecordKey(key));
   return new Map([
     ...kept,
     pair("general.file_type", fileType),

@@ -1,6 +1,6 @@
+/** How readers refuse a file that is not what its format says, in messages of bounded length. */
 import { AppError } from "../api/errors.ts";
 
-/** How a reader refuses a file that is not what its format says. */
 export function malformedFile(
   format: "safetensors" | "GGUF" | ".npy",
   expected: string,
@@ -12,8 +12,16 @@ export function malformedFile(
   );
 }
 
-/** A value of JSON, in a message. */
+/** A value of JSON. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+  return cut(JSON.stringify(value) ?? "nothing", 80);
+}
+
+/** A name, which may be megabytes of anything. */
+export function quoted(name: string): string {
+  return cut(JSON.stringify(name), 200);
+}
+
+function cut(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most - 3)}...`;
 }

@@ -41,7 +41,7 @@ export function planQuantize(
   { tensors, metadata }: TensorInput,
   { scheme, layout, selection }: QuantizeOptions,
 ): Conversion {
-  checkUnrecorded(metadata);
+  checkUnrecorded(metadata.keys());
   const chosen = new Map<TensorRange, ChosenTensor>();
   for (const tensor of tensors) {
     if (isQuantized(tensor, selection, layout, scheme.hadamard))

@@ -78,12 +78,17 @@ export function writeTensorRecord(
 
 /** Whether a file is of ours, and so names its pairs itself. */
 export function isRecorded(metadata: Metadata): boolean {
-  return [...metadata.keys()].some((key) => key.startsWith(PREFIX));
+  return [...metadata.keys()].some(isRecordKey);
 }
 
-/** Errors: `name_collision` if the file has been quantized already */
-export function checkUnrecorded(metadata: Metadata): void {
-  const key = [...metadata.keys()].find((each) => each.startsWith(PREFIX));
+/** Whether this key of a file's metadata is of ours. */
+export function isRecordKey(key: string): boolean {
+  return key.startsWith(PREFIX);
+}
+
+/** Errors: `name_collision` if the keys of a file say that it has been quantized already */
+export function checkUnrecorded(keys: Iterable<string>): void {
+  const key = [...keys].find(isRecordKey);
   if (key === undefined) return;
   throw new AppError(
     "name_collision",
@@ -92,7 +97,7 @@ export function checkUnrecorded(metadata: Metadata): void {
 }
 
 export function withoutRecord(metadata: Metadata): Metadata {
-  return new Map([...metadata].filter(([key]) => !key.startsWith(PREFIX)));
+  return new Map([...metadata].filter(([key]) => !isRecordKey(key)));
 }
 
 /** How plain files decode. */

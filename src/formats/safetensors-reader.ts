@@ -5,7 +5,7 @@
  */
 import { AppError } from "../api/errors.ts";
 import { DTYPE_BITS, dtypeBytes, isDtype } from "./dtype.ts";
-import { malformedFile, shown } from "./malformed.ts";
+import { malformedFile, quoted, shown } from "./malformed.ts";
 import { isObject, parseHeader } from "./safetensors-json.ts";
 import { elementCount, type TensorRange } from "./tensor.ts";
 
@@ -61,7 +61,7 @@ export function readHeader(
   for (const { name, start, end } of tensors) {
     if (start !== position) {
       throw malformed(
-        `tensor "${name}" to start where the one before ends, at ${position}`,
+        `tensor ${quoted(name)} to start where the one before ends, at ${position}`,
         `${start}`,
       );
     }
@@ -82,7 +82,10 @@ function readMetadata(entry: unknown): Metadata {
   const metadata = new Map<string, string>();
   for (const [key, value] of Object.entries(entry)) {
     if (typeof value !== "string") {
-      throw malformed(`${METADATA} "${key}" to be a string`, shown(value));
+      throw malformed(
+        `${METADATA} ${quoted(key)} to be a string`,
+        shown(value),
+      );
     }
     metadata.set(key, value);
   }
@@ -95,37 +98,37 @@ function readEntry(
   dataBytes: number,
 ): TensorRange {
   if (!isObject(entry))
-    throw malformed(`tensor "${name}" to be an object`, shown(entry));
+    throw malformed(`tensor ${quoted(name)} to be an object`, shown(entry));
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) {
     throw new AppError(
       "unsupported_dtype",
-      `Expected tensor "${name}" to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shown(dtype)}`,
+      `Expected tensor ${quoted(name)} to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shown(dtype)}`,
     );
   }
   if (!isCounts(shape) || !Number.isSafeInteger(elementCount(shape))) {
     throw malformed(
-      `the shape of tensor "${name}" to be a list of sizes`,
+      `the shape of tensor ${quoted(name)} to be a list of sizes`,
       shown(shape),
     );
   }
   if (!isCounts(offsets) || offsets.length !== 2) {
     throw malformed(
-      `the data_offsets of tensor "${name}" to be two positions`,
+      `the data_offsets of tensor ${quoted(name)} to be two positions`,
       shown(offsets),
     );
   }
   const [start, end] = offsets as [number, number];
   if (end > dataBytes) {
     throw malformed(
-      `the data_offsets of tensor "${name}" to be within ${dataBytes} bytes of data`,
+      `the data_offsets of tensor ${quoted(name)} to be within ${dataBytes} bytes of data`,
       shown(offsets),
     );
   }
   const bytes = dtypeBytes(dtype, elementCount(shape));
   if (end - start !== bytes) {
     throw malformed(
-      `${bytes} bytes for tensor "${name}", ${dtype} ${shown(shape)}`,
+      `${bytes} bytes for tensor ${quoted(name)}, ${dtype} ${shown(shape)}`,
       `${end - start}`,
     );
   }

@@ -36,16 +36,16 @@ export const analyzeRoutes = new Hono<AppEnv>()
     );
     const schemes = schemesOf(c);
     const selection = selectionOf(c);
-    const { source, input, planned } = await openTensors(c, rawHead(c));
+    const { source, plan } = await openTensors(c, rawHead(c));
     try {
-      const { conversion, report } = planAnalysis(input, schemes, selection);
-      planned();
+      const { conversion, report } = plan((input) =>
+        planAnalysis(input, schemes, selection),
+      );
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
       return c.json(report());
     } catch (error) {
-      planned();
       await source.cancel();
       throw error;
     }

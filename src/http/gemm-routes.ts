@@ -30,11 +30,10 @@ export const gemmRoutes = new Hono<AppEnv>()
     checkQuery(c, ["recipe", "seed"]);
     const recipe = choice(c, "recipe", RECIPES, "mxfp4-rht-sr");
     const seed = wholeNumber(c, "seed", 0);
-    const { source, bytes, input, planned } = await openTensors(c);
-    planned();
+    const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
     try {
-      const { tensors, metadata } = tensorsOnly(input);
+      const { tensors, metadata, headBytes } = plan(tensorsOnly);
       if (bytes > MAX_BODY_BYTES) {
         throw new AppError(
           "body_too_large",
@@ -42,7 +41,7 @@ export const gemmRoutes = new Hono<AppEnv>()
         );
       }
       reservation = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
-      const data = (await source.take(bytes - input.headBytes)).slice();
+      const data = (await source.take(bytes - headBytes)).slice();
       await source.expectEnd();
       const views = tensors.map(({ start, end, ...head }) => ({
         ...head,

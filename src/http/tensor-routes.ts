@@ -58,8 +58,7 @@ export const tensorRoutes = new Hono<AppEnv>()
     const layout = choice(c, "layout", LAYOUTS, "gpt-oss");
     const body = await openTensors(c, rawHead(c));
 
-    return answerConversion(body, () => {
-      const { input } = body;
+    return answerConversion(body, (input) => {
       const options = { scheme, layout, selection };
       if (input.container !== "gguf") return planQuantize(input, options);
       if (asked === undefined || layout === "ggml")
@@ -90,10 +89,10 @@ export const tensorRoutes = new Hono<AppEnv>()
     const dtype = name.toUpperCase() as DecodedDtype;
     const body = await openTensors(c);
 
-    return answerConversion(body, () =>
-      body.input.container === "gguf"
-        ? planDequantizeGguf(body.input, dtype)
-        : planDequantize(body.input, dtype),
+    return answerConversion(body, (input) =>
+      input.container === "gguf"
+        ? planDequantizeGguf(input, dtype)
+        : planDequantize(input, dtype),
     );
   })
 
@@ -125,5 +124,5 @@ export const tensorRoutes = new Hono<AppEnv>()
     };
     const body = await openTensors(c, rawHead(c));
 
-    return answerConversion(body, () => planHadamard(body.input, options));
+    return answerConversion(body, (input) => planHadamard(input, options));
   });
