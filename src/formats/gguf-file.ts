@@ -11,6 +11,7 @@ import {
   tensorBytes,
 } from "./gguf-types.ts";
 import { encodePair, writeGgufHead } from "./gguf-writer.ts";
+import { ggufFloats, isGgufChosen } from "./gguf-selection.ts";
 import type { GgufInput } from "./input.ts";
 import { roundingKey, sortedPositions } from "./mxfp4.ts";
 import type { QuantizeOptions } from "./quantize-file.ts";
@@ -19,26 +20,10 @@ import { checkUnrecorded, isRecordKey, PLAIN, writeScheme } from "./record.ts";
 import { checkSize, rowsOf } from "./rows.ts";
 import { notPlain } from "./scheme.ts";
 import { before, copied, dropped } from "./sections.ts";
-import { isNamed, type Selection } from "./selection.ts";
 
 /** `general.file_type` by what most tensors are, as llama.cpp numbers them. */
 const FILE_TYPE = { F32: 0, F16: 1, BF16: 32, MXFP4: 38 } as const;
 const QUANTIZATION_VERSION = 2;
-
-const FLOATS = new Map<number, "F32" | "F16" | "BF16">([
-  [GGML_TYPE.F32, "F32"],
-  [GGML_TYPE.F16, "F16"],
-  [GGML_TYPE.BF16, "BF16"],
-]);
-
-/** Weights that llama.cpp adds or indexes where it wants floats, and those its own quantizer leaves. */
-const LEFT_ALONE = [
-  "*_norm.weight",
-  "position_embd.weight",
-  "token_types.weight",
-  "*ffn_gate_inp.weight",
-  "*ssm_conv1d.weight",
-];
 
 /**
  * Matrices of f32, f16 or bf16 whose rows are whole blocks become MXFP4: all weights but those that
@@ -58,7 +43,7 @@ export function planQuantizeGguf(
   }
   checkUnrecorded(gguf.pairs.keys());
   const chosen = gguf.tensors.filter((tensor) =>
-    isQuantized(tensor, selection),
+    isGgufChosen(tensor, selection),
   );
   const positions = sortedPositions(chosen);
   const record = writeScheme(scheme, "ggml", selection, false);
@@ -76,7 +61,7 @@ export function planQuantizeGguf(
     const key = roundingKey(scheme.seed, position);
     return {
       type: GGML_TYPE.MXFP4,
-      open: () => quantizedGgml(rows, FLOATS.get(tensor.type)!, scheme, key),
+      open: () => quantizedGgml(rows, ggufFloats(tensor)!, scheme, key),
     };
   });
 }
@@ -149,14 +134,4 @@ function pairsWith(
 
 function pair(key: string, uint32: number): [string, Uint8Array] {
   return [key, encodePair(key, { uint32 })];
-}
-
-function isQuantized(tensor: GgufTensor, selection: Selection): boolean {
-  const { name, dimensions, type } = tensor;
-  if (!FLOATS.has(type) || dimensions.length < 2) return false;
-  const { k, padded } = rowsOf(dimensions.toReversed(), 0);
-  if (k !== padded || k === 0) return false;
-  if (selection.include.length > 0) return isNamed(name, selection);
-  const exclude = [...LEFT_ALONE, ...selection.exclude];
-  return isNamed(name, { include: ["*.weight"], exclude });
 }

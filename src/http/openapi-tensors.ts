@@ -22,19 +22,19 @@ const SAFETENSORS = "application/octet-stream";
 
 const body = {
   description:
-    "safetensors, .npy, GGUF (where the operation writes MXFP4 or reads it), or raw little-endian values with `dtype` and `shape`. Content-Length is needed",
+    "safetensors, .npy, GGUF, or raw little-endian values with `dtype` and `shape`. Content-Length is needed",
 };
 
-const file = {
-  description:
-    "safetensors, or GGUF for GGUF. Length and header follow from the request's; a body that breaks off breaks the answer off",
+const file = (what: string) => ({
+  description: `${what}. Length and header follow from the request's; a body that breaks off breaks the answer off`,
   type: SAFETENSORS,
   headers: { "Content-Length": "Bytes of the answer, known before the first" },
-};
+});
 
 const errors = [
   "malformed_body",
   "length_required",
+  "body_too_large",
   "unsupported_media_type",
   "invalid_option",
   "shape_mismatch",
@@ -62,8 +62,8 @@ export const TENSOR_OPERATIONS: Operation[] = [
       ...raw,
     ],
     body,
-    answers: { 200: file },
-    errors: [...errors, "body_too_large", "name_collision"],
+    answers: { 200: file("safetensors, or GGUF for GGUF") },
+    errors: [...errors, "name_collision"],
     examples: {
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
@@ -103,8 +103,8 @@ export const TENSOR_OPERATIONS: Operation[] = [
       option("dtype", "Of decoded tensors", ["f32", "bf16", "f16"], "f32"),
     ],
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
-    answers: { 200: file },
-    errors: [...errors, "body_too_large", "name_collision"],
+    answers: { 200: file("safetensors, or GGUF for GGUF") },
+    errors: [...errors, "name_collision"],
     examples: {
       pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
@@ -116,6 +116,8 @@ export const TENSOR_OPERATIONS: Operation[] = [
     path: "/v1/analyze",
     tag: "tensors",
     summary: "What quantizing would do to each tensor, by several schemes",
+    description:
+      "In one pass; nothing is stored. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
     parameters: [
       ...scheme,
       {
@@ -164,8 +166,11 @@ export const TENSOR_OPERATIONS: Operation[] = [
       ...selection,
       ...raw,
     ],
-    body: { description: "safetensors, .npy or raw values" },
-    answers: { 200: file },
+    body: {
+      description:
+        "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
+    },
+    answers: { 200: file("safetensors") },
     errors,
     examples: {
       forward: {
@@ -205,7 +210,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
         headers: { "Content-Length": "Bytes of the answer" },
       },
     },
-    errors: [...errors, "body_too_large"],
+    errors,
     examples: {
       operands: {
         summary: "Two operands of one row",

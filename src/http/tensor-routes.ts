@@ -42,8 +42,8 @@ export const tensorRoutes = new Hono<AppEnv>()
    * 200:    safetensors: `x` [..., K] is now `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32],
    *         rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors as
    *         they came; metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (scales of one tensor over
-   *         32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors, or scales
+   *         of one over 32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
    *         unsupported_dtype | name_collision. A body that breaks off breaks the answer off
    */
   .post("/v1/quantize", async (c) => {
@@ -104,11 +104,12 @@ export const tensorRoutes = new Hono<AppEnv>()
    *         hadamard   64 (default) | 16 | 32 | 128 | 256: length of a segment along the last dimension
    *         seed       0 (default) … 2^53 − 1: the signs that `/v1/quantize` draws of it
    *         include, exclude, dtype, shape   as for `/v1/quantize`
-   * Body:   safetensors, .npy or raw values; any size, with Content-Length
+   * Body:   safetensors, .npy or raw values; any size, with Content-Length. Not GGUF: its readers know of
+   *         no rotation, and `/v1/quantize` does not write one there either
    * 200:    safetensors: chosen float tensors in f32, of the same names and shapes; others as they came
-   * Errors: 400 malformed_body, 411 length_required, 415 unsupported_media_type,
-   *         422 invalid_option | shape_mismatch (the last dimension is no multiple of the segment) |
-   *         unsupported_dtype
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors),
+   *         415 unsupported_media_type, 422 invalid_option | unsupported_dtype |
+   *         shape_mismatch (the last dimension is no multiple of the segment)
    */
   .post("/v1/hadamard", async (c) => {
     checkQuery(

@@ -237,6 +237,7 @@ describe("GGUF", () => {
   test("a good one is answered", async () => {
     expect(await answered("/v1/quantize", whole)).toBeUndefined();
     expect(await answered("/v1/dequantize", whole)).toBeUndefined();
+    expect(await answered("/v1/analyze", whole)).toBeUndefined();
   });
 
   test("cut anywhere, or with any byte of its head changed, it is refused or answered whole", async () => {
@@ -270,7 +271,7 @@ describe("GGUF", () => {
       expect((await answered(`/v1/quantize?${query}`, whole))?.code).toBe(
         "invalid_option",
       );
-    for (const path of ["analyze", "hadamard", "gemm"])
+    for (const path of ["hadamard", "gemm"])
       expect((await answered(`/v1/${path}`, whole))?.code).toBe(
         "unsupported_media_type",
       );

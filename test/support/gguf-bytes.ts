@@ -86,3 +86,37 @@ export function ggufOf(
     file.data,
   ]);
 }
+
+export type GgufTensorBytes = Omit<RawTensor, "offset"> & {
+  bytes: Uint8Array;
+};
+
+/** A whole GGUF of these tensors, whose padding the last one lacks if told. */
+export function ggufFile(
+  tensors: readonly GgufTensorBytes[],
+  { alignment = 32, lastPadded = true } = {},
+): Uint8Array<ArrayBuffer> {
+  const padded = (bytes: number) => Math.ceil(bytes / alignment) * alignment;
+  let end = 0;
+  const placed = tensors.map(({ bytes, ...tensor }) => {
+    const offset = padded(end);
+    end = offset + bytes.length;
+    return { ...tensor, offset };
+  });
+  const data = new Uint8Array(lastPadded ? padded(end) : end);
+  placed.forEach(({ offset }, i) => data.set(tensors[i]!.bytes, offset));
+  const pairs = [
+    { key: "general.architecture", type: STRING, value: text("gpt2") },
+    { key: "general.alignment", type: UINT32, value: [{ u32: alignment }] },
+  ];
+  return ggufOf({
+    magic: "GGUF",
+    version: 3,
+    tensorCount: placed.length,
+    pairCount: pairs.length,
+    pairs,
+    tensors: placed,
+    alignment,
+    data,
+  });
+}
