@@ -122,7 +122,10 @@ describe("counts that lie:", () => {
             return inner.take(bytes);
           },
         };
-        await expect(readInput(source, 2 ** 30)).rejects.toThrow(AppError);
+        // No head has room for more than 32 Mi of anything, so the field alone tells.
+        const message =
+          u64 > 2n ** 25n ? "for which there is room" : "Expected";
+        await expect(readInput(source, 2 ** 30)).rejects.toThrow(message);
         expect(most).toBeLessThanOrEqual(64 * 1024);
       }
     },
