@@ -50,7 +50,10 @@ export function dequantize(
   return convert(body, { operation: "dequantize", options }, {});
 }
 
-/** The file with its float tensors rotated by the blockwise random Hadamard transform, or back. */
+/**
+ * The file with its float tensors rotated by the blockwise random Hadamard transform, or back. GGUF is
+ * refused: its readers would not rotate back.
+ */
 export function hadamard(
   body: TensorBody,
   options: HadamardOptions = {},
@@ -58,7 +61,10 @@ export function hadamard(
   return convert(body, { operation: "hadamard", options }, options);
 }
 
-/** What quantizing would do to each tensor, by one scheme or several. */
+/**
+ * What quantizing would do to each tensor, by one scheme or several, and which tensors of the file it
+ * would pass over.
+ */
 export async function analyze(
   body: TensorBody,
   options: AnalyzeOptions = {},

@@ -71,6 +71,15 @@ export type TensorFigures = {
   recommended: string | null;
 };
 
+/** A tensor that the request meant, and that quantizing would leave as it is. */
+export type PassedOver = {
+  name: string;
+  /** As the file's container calls it: `I64`, `Q4_0`. */
+  dtype: string;
+  shape: readonly number[];
+  reason: string;
+};
+
 /** What `POST /v1/analyze` answers. */
 export type Analysis = {
   tensors: ({
@@ -78,6 +87,7 @@ export type Analysis = {
     dtype: string;
     shape: readonly number[];
   } & TensorFigures)[];
+  passedOver: PassedOver[];
   total: TensorFigures;
   /** How a scheme is recommended. */
   rule: string;

@@ -1,6 +1,11 @@
 /** Figures of an analysis as a table for a person. */
 import pc from "picocolors";
-import type { Analysis, SchemeFigures, TensorFigures } from "../api/tensors.ts";
+import type {
+  Analysis,
+  PassedOver,
+  SchemeFigures,
+  TensorFigures,
+} from "../api/tensors.ts";
 
 const HEAD = [
   "tensor",
@@ -14,15 +19,38 @@ const HEAD = [
   "NaN",
 ];
 
+/** Of one line; --json has all. */
+const MAX_NAMES = 8;
+
 /** One row a tensor and scheme; the recommended one is marked where there is a choice. */
-export function renderAnalysis({ tensors, total, rule }: Analysis): string {
+export function renderAnalysis(analysis: Analysis): string {
+  const { tensors, passedOver, total, rule } = analysis;
   const rows = tensors.flatMap((tensor) =>
     rowsOf(`${tensor.name} [${tensor.shape.join(", ")}]`, tensor),
   );
   const isOne = tensors.length === 1;
   const all = isOne ? rows : [...rows, ...rowsOf("all tensors", total)];
-  const text = align([HEAD, ...all]);
-  return total.schemes.length > 1 ? `${text}\n* ${rule}` : text;
+  return [
+    align([HEAD, ...all]),
+    ...(total.schemes.length > 1 ? [`* ${rule}`] : []),
+    ...renderPassedOver(passedOver),
+  ].join("\n");
+}
+
+/** A line a dtype and reason: `passed over: 2 Q4_0, quantized already: a, b`. */
+function renderPassedOver(passedOver: readonly PassedOver[]): string[] {
+  const groups = new Map<string, string[]>();
+  for (const { name, dtype, reason } of passedOver) {
+    const group = `${dtype}, ${reason}`;
+    const names = groups.get(group) ?? [];
+    names.push(name);
+    groups.set(group, names);
+  }
+  return Array.from(groups, ([group, names]) => {
+    const shown = names.slice(0, MAX_NAMES).join(", ");
+    const more = names.length > MAX_NAMES ? ", …" : "";
+    return `passed over: ${names.length} ${group}: ${shown}${more}`;
+  });
 }
 
 function rowsOf(

@@ -5,6 +5,7 @@
  * A conversion knows nothing of where bytes come from and go to. It can be saved between two pieces
  * and resumed on a new one of the same head and options: the bytes are those of one go.
  */
+import { type Held, HoldPool } from "./hold-pool.ts";
 import type { ByteSource } from "./source.ts";
 
 /** A stretch of the input, such as a tensor. */
@@ -17,49 +18,6 @@ export type Section = {
 
 /** A section is made when its first byte is due: a file may have a hundred thousand. */
 export type OpenSection = () => Section;
-
-/**
- * Bytes that are kept from one piece to later ones, such as scales until the blocks are out, by a number
- * that the plan gives them. Memory that one gives back is used again by the next.
- */
-export class HoldPool {
-  readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
-  #free = new Uint8Array(0);
-
-  /** The same bytes until they are released. */
-  bytes(hold: number, length: number): Uint8Array<ArrayBuffer> {
-    const held = this.#held.get(hold);
-    if (held) return held;
-    const taken =
-      this.#free.length < length
-        ? new Uint8Array(length)
-        : this.#free.subarray(0, length);
-    this.#free = new Uint8Array(0);
-    this.#held.set(hold, taken);
-    return taken;
-  }
-
-  release(hold: number): void {
-    const bytes = this.#held.get(hold);
-    if (!bytes) return;
-    this.#held.delete(hold);
-    if (bytes.buffer.byteLength > this.#free.length)
-      this.#free = new Uint8Array(bytes.buffer);
-  }
-
-  /** Copies all that is held now. */
-  save(): SavedConversion["held"] {
-    return Array.from(this.#held, ([hold, bytes]) => ({
-      hold,
-      bytes: bytes.slice(),
-    }));
-  }
-
-  restore(held: SavedConversion["held"]): void {
-    this.#held.clear();
-    for (const { hold, bytes } of held) this.#held.set(hold, bytes.slice());
-  }
-}
 
 /** Room for the output of one piece after another: fresh memory for each would pile up. */
 export class OutputBuffer {
@@ -87,7 +45,7 @@ export type SavedConversion = {
   inputBytes: number;
   /** The head included. */
   outputBytes: number;
-  held: { hold: number; bytes: Uint8Array<ArrayBuffer> }[];
+  held: Held;
 };
 
 export class Conversion {

@@ -40,6 +40,8 @@ export type Dtype = keyof typeof DTYPE_BITS;
 /** Those that can be loaded as f32. */
 export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
 export type FloatDtype = (typeof FLOAT_DTYPES)[number];
+/** Those that f32 can be stored as. */
+export type DecodedDtype = Exclude<FloatDtype, "F64">;
 
 const TO_F32 = { F64: narrowF64, F16: decodeF16, BF16: decodeBf16 };
 
@@ -79,7 +81,7 @@ export function loadFloats(
  * `arena.scope`.
  */
 export function storeFloats(
-  dtype: Exclude<FloatDtype, "F64">,
+  dtype: DecodedDtype,
   x: Pointer,
   length: number,
   out = new Uint8Array(dtypeBytes(dtype, length)),

@@ -16,7 +16,8 @@ import { kernels } from "../kernels/runtime.ts";
 import { canonicalizeNaN } from "../kernels/vector.ts";
 import { isFloat, loadFloats, storeFloats } from "./dtype.ts";
 import { roundingKey } from "./mxfp4.ts";
-import type { SafetensorsFile, Tensor } from "./safetensors.ts";
+import type { SafetensorsFile } from "./safetensors.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** Bounds of the memory that a product takes. */
 const MAX_OPERANDS = 2 ** 22;

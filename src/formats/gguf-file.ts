@@ -1,48 +1,29 @@
 /** A GGUF with MXFP4 tensors from one with floats, and back, in one pass that holds nothing. */
 import { AppError } from "../api/errors.ts";
 import { Conversion, type OpenSection } from "./conversion.ts";
-import { type DecodedDtype, decodedGgml } from "./dequantize-file.ts";
+import { decodedGgml } from "./decoded-sections.ts";
+import type { DecodedDtype } from "./dtype.ts";
+import type { GgufHead } from "./gguf-reader.ts";
 import {
-  encodePair,
   GGML_TYPE,
-  type GgufHead,
   type GgufTensor,
   paddingAfter,
   tensorBytes,
-  writeGgufHead,
-} from "./gguf.ts";
+} from "./gguf-types.ts";
+import { encodePair, writeGgufHead } from "./gguf-writer.ts";
+import { ggufFloats, isGgufChosen } from "./gguf-selection.ts";
 import type { GgufInput } from "./input.ts";
-import { roundingKey } from "./mxfp4.ts";
-import {
-  checkSize,
-  quantizedGgml,
-  type QuantizeOptions,
-  sortedPositions,
-} from "./quantize-file.ts";
-import { checkUnrecorded, PLAIN, writeScheme } from "./record.ts";
-import { rowsOf } from "./rows.ts";
+import { roundingKey, sortedPositions } from "./mxfp4.ts";
+import type { QuantizeOptions } from "./quantize-file.ts";
+import { quantizedGgml } from "./quantized-sections.ts";
+import { checkUnrecorded, isRecordKey, PLAIN, writeScheme } from "./record.ts";
+import { checkSize, rowsOf } from "./rows.ts";
 import { notPlain } from "./scheme.ts";
 import { before, copied, dropped } from "./sections.ts";
-import { isNamed, type Selection } from "./selection.ts";
 
 /** `general.file_type` by what most tensors are, as llama.cpp numbers them. */
 const FILE_TYPE = { F32: 0, F16: 1, BF16: 32, MXFP4: 38 } as const;
 const QUANTIZATION_VERSION = 2;
-
-const FLOATS = new Map<number, "F32" | "F16" | "BF16">([
-  [GGML_TYPE.F32, "F32"],
-  [GGML_TYPE.F16, "F16"],
-  [GGML_TYPE.BF16, "BF16"],
-]);
-
-/** Weights that llama.cpp adds or indexes where it wants floats, and those its own quantizer leaves. */
-const LEFT_ALONE = [
-  "*_norm.weight",
-  "position_embd.weight",
-  "token_types.weight",
-  "*ffn_gate_inp.weight",
-  "*ssm_conv1d.weight",
-];
 
 /**
  * Matrices of f32, f16 or bf16 whose rows are whole blocks become MXFP4: all weights but those that
@@ -60,9 +41,9 @@ export function planQuantizeGguf(
       `Expected prescale=1 and hadamard=0 for GGUF, whose readers decode plainly; ${reason}`,
     );
   }
-  checkUnrecorded(gguf.strings);
+  checkUnrecorded(gguf.pairs.keys());
   const chosen = gguf.tensors.filter((tensor) =>
-    isQuantized(tensor, selection),
+    isGgufChosen(tensor, selection),
   );
   const positions = sortedPositions(chosen);
   const record = writeScheme(scheme, "ggml", selection, false);
@@ -80,7 +61,7 @@ export function planQuantizeGguf(
     const key = roundingKey(scheme.seed, position);
     return {
       type: GGML_TYPE.MXFP4,
-      open: () => quantizedGgml(rows, FLOATS.get(tensor.type)!, scheme, key),
+      open: () => quantizedGgml(rows, ggufFloats(tensor)!, scheme, key),
     };
   });
 }
@@ -132,10 +113,10 @@ function convert(
     if (skipped > 0) sections.push(() => dropped(skipped));
     position += skipped;
   }
-  return new Conversion({
-    ...writeGgufHead(pairs, heads, alignment),
-    sections,
-  });
+  const written = writeGgufHead(pairs, heads, alignment);
+  // A vocabulary of megabytes is in it, which slow readers take slowly.
+  const heldBytes = written.head.length;
+  return new Conversion({ ...written, sections, heldBytes });
 }
 
 /** The file's key-values, without what we wrote before, and with what its tensors are now. */
@@ -143,7 +124,7 @@ function pairsWith(
   { pairs }: GgufHead,
   fileType: number,
 ): Map<string, Uint8Array> {
-  const kept = [...pairs].filter(([key]) => !key.startsWith("mxfp4."));
+  const kept = [...pairs].filter(([key]) => !isRecordKey(key));
   return new Map([
     ...kept,
     pair("general.file_type", fileType),
@@ -153,14 +134,4 @@ function pairsWith(
 
 function pair(key: string, uint32: number): [string, Uint8Array] {
   return [key, encodePair(key, { uint32 })];
-}
-
-function isQuantized(tensor: GgufTensor, selection: Selection): boolean {
-  const { name, dimensions, type } = tensor;
-  if (!FLOATS.has(type) || dimensions.length < 2) return false;
-  const { k, padded } = rowsOf(dimensions.toReversed(), 0);
-  if (k !== padded || k === 0) return false;
-  if (selection.include.length > 0) return isNamed(name, selection);
-  const exclude = [...LEFT_ALONE, ...selection.exclude];
-  return isNamed(name, { include: ["*.weight"], exclude });
 }

@@ -4,11 +4,10 @@ import type { SegmentLength } from "../kernels/mxfp4.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { Conversion, OutputBuffer, type Section } from "./conversion.ts";
 import type { FloatDtype } from "./dtype.ts";
-import { type Input, tensorsOnly } from "./input.ts";
+import type { Input } from "./input.ts";
 import { loadPiece, rotate, rotateBack, storePiece } from "./mxfp4.ts";
-import { inputBytes } from "./quantize-file.ts";
-import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
-import { writeHead } from "./safetensors.ts";
+import { inputBytes, pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
+import { writeHead } from "./safetensors-writer.ts";
 import {
   arrange,
   copiedTensor,
@@ -24,12 +23,22 @@ export type HadamardOptions = {
   selection: Selection;
 };
 
-/** Errors: `shape_mismatch`, `unsupported_dtype`, `name_collision` */
+/**
+ * Chosen float tensors, rotated, in f32; the rest as it came.
+ * Errors: `shape_mismatch`, `unsupported_dtype`, `name_collision`; `unsupported_media_type` for GGUF: its
+ * readers know of no rotation, so what they would load is another model
+ */
 export function planHadamard(
   input: Input,
   { direction, segmentLength, seed, selection }: HadamardOptions,
 ): Conversion {
-  const { tensors, metadata } = tensorsOnly(input);
+  if (input.container === "gguf") {
+    throw new AppError(
+      "unsupported_media_type",
+      "Expected safetensors, .npy or raw values to rotate, got GGUF, whose readers would not rotate back; rotate the checkpoint that it is made of",
+    );
+  }
+  const { tensors, metadata } = input;
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
   const parts = tensors.map((tensor) => {

@@ -1,18 +1,16 @@
 /** The head of a file, whatever the container: told by its first bytes. */
 import { AppError } from "../api/errors.ts";
 import { dtypeBytes, type FloatDtype } from "./dtype.ts";
-import { type GgufHead, isGguf, readGgufHead } from "./gguf.ts";
+import { type GgufHead, isGguf, readGgufHead } from "./gguf-reader.ts";
 import { isNpy, readNpyHead } from "./npy.ts";
 import {
-  elementCount,
   LENGTH_BYTES,
   type Metadata,
   readHeader,
   readHeaderLength,
-  type TensorHead,
-  type TensorRange,
-} from "./safetensors.ts";
+} from "./safetensors-reader.ts";
 import type { ByteSource } from "./source.ts";
+import { elementCount, type TensorHead, type TensorRange } from "./tensor.ts";
 
 /** What a raw body holds, which it does not say itself. */
 export type RawHead = { dtype: FloatDtype; shape: readonly number[] };
@@ -37,8 +35,9 @@ export type Input = TensorInput | GgufInput;
 
 /**
  * Take the head of a file of `fileBytes`; what `source` gives next is its data. A raw body's one
- * tensor, and a .npy's, is called `x`. `beforeHead` is awaited before a long JSON header is taken.
- * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`
+ * tensor, and a .npy's, is called `x`. `beforeHead` is awaited before a JSON header, or more than a
+ * MiB of a GGUF's, is taken, with the most bytes that it may have.
+ * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`, `body_too_large` for too many tensors
  */
 export async function readInput(
   source: ByteSource,
@@ -50,7 +49,12 @@ export async function readInput(
   if (fileBytes < LENGTH_BYTES) readHeaderLength(new Uint8Array(0), fileBytes);
   const first = (await source.take(LENGTH_BYTES)).slice();
   if (isGguf(first)) {
-    const { gguf, headBytes } = await readGgufHead(source, first, fileBytes);
+    const { gguf, headBytes } = await readGgufHead(
+      source,
+      first,
+      fileBytes,
+      beforeHead,
+    );
     const dataBytes = fileBytes - headBytes;
     return { container: "gguf", headBytes, dataBytes, gguf };
   }

@@ -16,7 +16,7 @@ import {
 import { kernels } from "../kernels/runtime.ts";
 import type { Packed } from "./mxfp4.ts";
 import type { Rows } from "./rows.ts";
-import type { TensorHead } from "./safetensors.ts";
+import type { TensorHead } from "./tensor.ts";
 
 export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
 export type Layout = (typeof LAYOUTS)[number];

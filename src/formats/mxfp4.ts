@@ -29,6 +29,7 @@ import {
 } from "./dtype.ts";
 import type { Piece } from "./rows.ts";
 import type { Scheme } from "./scheme.ts";
+import { compareNames } from "./tensor.ts";
 
 /** What decoding needs of a scheme. */
 export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
@@ -39,6 +40,14 @@ export type Packed = { elements: Pointer; scales: Pointer };
 /** The noise of the tensor at `position` among the sorted names of those quantized. */
 export function roundingKey(seed: number, position: number): NoiseKey {
   return noiseKey(seed, PURPOSE.fileRounding, position);
+}
+
+/** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
+export function sortedPositions(
+  tensors: Iterable<{ name: string }>,
+): Map<string, number> {
+  const names = Array.from(tensors, ({ name }) => name);
+  return new Map(names.sort(compareNames).map((name, i) => [name, i]));
 }
 
 /** The f32 [count] of a piece, its rows padded with zeros, from little-endian `bytes`. */

@@ -4,8 +4,9 @@
  */
 import { AppError } from "../api/errors.ts";
 import { type Dtype, dtypeBytes } from "./dtype.ts";
-import { elementCount, type TensorHead } from "./safetensors.ts";
+import { malformedFile } from "./malformed.ts";
 import type { ByteSource } from "./source.ts";
+import { elementCount, type TensorHead } from "./tensor.ts";
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -105,8 +106,5 @@ function readLiteral(text: string): TensorHead {
 }
 
 function malformed(expected: string, got: string): AppError {
-  return new AppError(
-    "malformed_body",
-    `Expected .npy with ${expected}, got ${got}`,
-  );
+  return malformedFile(".npy", expected, got);
 }

@@ -2,7 +2,8 @@
 import { AppError } from "../api/errors.ts";
 import type { FileOperation } from "../api/tensors.ts";
 import type { Conversion } from "./conversion.ts";
-import { type DecodedDtype, planDequantize } from "./dequantize-file.ts";
+import type { DecodedDtype } from "./dtype.ts";
+import { planDequantize } from "./dequantize-file.ts";
 import type { FloatDtype } from "./dtype.ts";
 import { planDequantizeGguf, planQuantizeGguf } from "./gguf-file.ts";
 import { planHadamard } from "./hadamard-file.ts";

@@ -2,23 +2,16 @@
  * A file to MXFP4, in one pass: a tensor's elements go out as they come, and only its scales are held
  * back until its end. Tensors keep their order.
  */
-import { AppError } from "../api/errors.ts";
-import { BLOCK_SIZE } from "../kernels/mxfp4.ts";
-import type { NoiseKey } from "../kernels/noise.ts";
-import { kernels } from "../kernels/runtime.ts";
-import {
-  Conversion,
-  HoldPool,
-  OutputBuffer,
-  type Section,
-} from "./conversion.ts";
-import { dtypeBytes, type FloatDtype } from "./dtype.ts";
+import { Conversion, type Section } from "./conversion.ts";
+import type { FloatDtype } from "./dtype.ts";
+import { checkHeld, HoldPool } from "./hold-pool.ts";
 import type { TensorInput } from "./input.ts";
-import { type Layout, packedHeads, toGgml } from "./layout.ts";
-import { loadPiece, pack, roundingKey } from "./mxfp4.ts";
+import { type Layout, packedHeads } from "./layout.ts";
+import { roundingKey, sortedPositions } from "./mxfp4.ts";
+import { quantized, quantizedGgml, scaleBytes } from "./quantized-sections.ts";
 import { checkUnrecorded, writeScheme, writeTensorRecord } from "./record.ts";
-import { pieceCount, pieceOf, type Rows, rowsOf } from "./rows.ts";
-import { compareNames, type TensorRange, writeHead } from "./safetensors.ts";
+import { checkSize, rowsOf } from "./rows.ts";
+import { writeHead } from "./safetensors-writer.ts";
 import type { Scheme } from "./scheme.ts";
 import {
   arrange,
@@ -28,11 +21,7 @@ import {
   type Written,
 } from "./sections.ts";
 import { isChosen, type Selection } from "./selection.ts";
-
-/** More is not held back for one tensor. */
-const MAX_HELD_BYTES = 32 * 1024 * 1024;
-/** Noise counts pairs of elements with 32 bits. */
-const MAX_ELEMENTS = 2 ** 33;
+import type { TensorRange } from "./tensor.ts";
 
 export type QuantizeOptions = {
   scheme: Scheme;
@@ -52,7 +41,7 @@ export function planQuantize(
   { tensors, metadata }: TensorInput,
   { scheme, layout, selection }: QuantizeOptions,
 ): Conversion {
-  checkUnrecorded(metadata);
+  checkUnrecorded(metadata.keys());
   const chosen = new Map<TensorRange, ChosenTensor>();
   for (const tensor of tensors) {
     if (isQuantized(tensor, selection, layout, scheme.hadamard))
@@ -109,18 +98,6 @@ export function planQuantize(
   });
 }
 
-function scaleBytes({ rows, padded }: Rows): number {
-  return (rows * padded) / BLOCK_SIZE;
-}
-
-/** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
-export function sortedPositions(
-  tensors: Iterable<{ name: string }>,
-): Map<string, number> {
-  const names = Array.from(tensors, ({ name }) => name);
-  return new Map(names.sort(compareNames).map((name, i) => [name, i]));
-}
-
 function isQuantized(
   tensor: TensorRange,
   selection: Selection,
@@ -132,85 +109,4 @@ function isQuantized(
   if (layout !== "ggml") return true;
   const { k, padded } = rowsOf(tensor.shape, segmentLength);
   return k === padded;
-}
-
-function quantized(
-  rows: Rows,
-  dtype: FloatDtype,
-  scheme: Scheme,
-  key: NoiseKey,
-  pool: HoldPool,
-  hold: number,
-): Section {
-  const { arena } = kernels();
-  const out = new OutputBuffer();
-  const pieces = pieceCount(rows);
-  const held = () => pool.bytes(hold, scaleBytes(rows));
-  return {
-    pieces,
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    *convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      const { start, count } = piece;
-      yield arena.scope(() => {
-        const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = pack(x, piece, scheme, key);
-        held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
-        return out.copy(arena.u8(elements, count / 2));
-      });
-      if (index < pieces - 1) return;
-      yield held();
-      pool.release(hold);
-    },
-  };
-}
-
-/** ggml's blocks carry their scales, so nothing is held back. */
-export function quantizedGgml(
-  rows: Rows,
-  dtype: FloatDtype,
-  scheme: Scheme,
-  key: NoiseKey,
-): Section {
-  const { arena } = kernels();
-  const out = new OutputBuffer();
-  return {
-    pieces: pieceCount(rows),
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      return [
-        arena.scope(() => {
-          const x = loadPiece(bytes, dtype, piece);
-          return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
-        }),
-      ];
-    },
-  };
-}
-
-/** Bytes that a piece has in a file of floats. */
-export function inputBytes(
-  rows: Rows,
-  index: number,
-  dtype: FloatDtype,
-): number {
-  const piece = pieceOf(rows, index);
-  return dtypeBytes(dtype, piece.rows * piece.real);
-}
-
-export function checkSize(name: string, { rows, padded }: Rows): void {
-  if (rows * padded <= MAX_ELEMENTS) return;
-  throw new AppError(
-    "shape_mismatch",
-    `Expected at most 2^33 elements in tensor "${name}", got ${rows * padded}, padding included`,
-  );
-}
-
-export function checkHeld(what: string, bytes: number): void {
-  if (bytes <= MAX_HELD_BYTES) return;
-  throw new AppError(
-    "body_too_large",
-    `Expected a file that needs at most ${MAX_HELD_BYTES} bytes held back, got ${bytes} for tensor "${what}"; POST /v1/jobs takes files of any size`,
-  );
 }

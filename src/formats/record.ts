@@ -13,9 +13,9 @@
  *   mxfp4.unbiased_reason         why it is not
  */
 import { AppError } from "../api/errors.ts";
-import { LAYOUTS, type Layout } from "./layout.ts";
+import { type Layout, LAYOUTS } from "./layout.ts";
 import type { DecodingScheme } from "./mxfp4.ts";
-import type { Metadata, TensorHead } from "./safetensors.ts";
+import type { Metadata } from "./safetensors-reader.ts";
 import {
   bias,
   notPlain,
@@ -26,6 +26,7 @@ import {
   SEGMENT_CHOICES,
 } from "./scheme.ts";
 import type { Selection } from "./selection.ts";
+import type { TensorHead } from "./tensor.ts";
 
 const PREFIX = "mxfp4.";
 const TENSOR_PREFIX = "mxfp4.tensor.";
@@ -77,12 +78,17 @@ export function writeTensorRecord(
 
 /** Whether a file is of ours, and so names its pairs itself. */
 export function isRecorded(metadata: Metadata): boolean {
-  return [...metadata.keys()].some((key) => key.startsWith(PREFIX));
+  return [...metadata.keys()].some(isRecordKey);
 }
 
-/** Errors: `name_collision` if the file has been quantized already */
-export function checkUnrecorded(metadata: Metadata): void {
-  const key = [...metadata.keys()].find((each) => each.startsWith(PREFIX));
+/** Whether this key of a file's metadata is of ours. */
+export function isRecordKey(key: string): boolean {
+  return key.startsWith(PREFIX);
+}
+
+/** Errors: `name_collision` if the keys of a file say that it has been quantized already */
+export function checkUnrecorded(keys: Iterable<string>): void {
+  const key = [...keys].find(isRecordKey);
   if (key === undefined) return;
   throw new AppError(
     "name_collision",
@@ -91,7 +97,7 @@ export function checkUnrecorded(metadata: Metadata): void {
 }
 
 export function withoutRecord(metadata: Metadata): Metadata {
-  return new Map([...metadata].filter(([key]) => !key.startsWith(PREFIX)));
+  return new Map([...metadata].filter(([key]) => !isRecordKey(key)));
 }
 
 /** How plain files decode. */

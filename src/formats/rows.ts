@@ -4,11 +4,16 @@
  *
  * Elements are counted in the padded tensor: row · padded + k.
  */
+import { AppError } from "../api/errors.ts";
 import { BLOCK_SIZE } from "../kernels/mxfp4.ts";
-import { elementCount } from "./safetensors.ts";
+import { dtypeBytes, type FloatDtype } from "./dtype.ts";
+import { elementCount } from "./tensor.ts";
 
 /** Elements of a piece, padding included: a multiple of every block and segment length. */
 const PIECE_LENGTH = 1 << 16;
+
+/** Noise counts pairs of elements with 32 bits. */
+const MAX_ELEMENTS = 2 ** 33;
 
 export type Rows = {
   rows: number;
@@ -67,4 +72,23 @@ export function pieceOf({ rows, k, padded }: Rows, index: number): Piece {
 
 function rowsAPiece(padded: number): number {
   return Math.floor(PIECE_LENGTH / padded);
+}
+
+/** Bytes that a piece has in a file of floats. */
+export function inputBytes(
+  rows: Rows,
+  index: number,
+  dtype: FloatDtype,
+): number {
+  const piece = pieceOf(rows, index);
+  return dtypeBytes(dtype, piece.rows * piece.real);
+}
+
+/** Errors: `shape_mismatch` for a tensor of more elements than noise has numbers for */
+export function checkSize(name: string, { rows, padded }: Rows): void {
+  if (rows * padded <= MAX_ELEMENTS) return;
+  throw new AppError(
+    "shape_mismatch",
+    `Expected at most 2^33 elements in tensor "${name}", got ${rows * padded}, padding included`,
+  );
 }

@@ -5,7 +5,7 @@
  */
 import type { TensorInput } from "./input.ts";
 import { DOTTED_SUFFIXES, PAIR_SUFFIXES } from "./layout.ts";
-import type { TensorRange } from "./safetensors.ts";
+import type { TensorRange } from "./tensor.ts";
 
 /** A stretch of the reordered data, and where it is in the file's. */
 export type Stretch = { start: number; end: number; from: number };

@@ -1,11 +1,8 @@
 /** Sections of a conversion that quantizing, decoding and rotating files share. */
 import { DTYPE_BITS, dtypeBytes } from "./dtype.ts";
-import type { HoldPool, OpenSection, Section } from "./conversion.ts";
-import {
-  elementCount,
-  type TensorHead,
-  type TensorRange,
-} from "./safetensors.ts";
+import type { HoldPool } from "./hold-pool.ts";
+import type { OpenSection, Section } from "./conversion.ts";
+import { elementCount, type TensorHead, type TensorRange } from "./tensor.ts";
 
 const COPY_BYTES = 256 * 1024;
 /** Tensors that only move the next one to a multiple of its width. Readers may drop them. */

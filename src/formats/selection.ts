@@ -1,7 +1,7 @@
 /** Which tensors a request means: names that match an `include` pattern, or all, and no `exclude`. */
 import { AppError } from "../api/errors.ts";
-import { FLOAT_DTYPES, type FloatDtype, isFloat } from "./dtype.ts";
-import type { TensorHead } from "./safetensors.ts";
+import { type Dtype, FLOAT_DTYPES, type FloatDtype, isFloat } from "./dtype.ts";
+import type { TensorHead } from "./tensor.ts";
 
 export type Selection = {
   include: readonly string[];
@@ -17,6 +17,13 @@ export function isNamed(
   return included && !exclude.some((pattern) => matches(pattern, name));
 }
 
+/** Why a tensor that the request names is not one to work on; undefined where it is. */
+export function whyUnchosen({ dtype, shape }: TensorHead): string | undefined {
+  if (shape.length === 0) return "no dimension";
+  if (isFloat(dtype)) return undefined;
+  return isUnreadFloat(dtype) ? "floats that are not read" : "not floats";
+}
+
 /**
  * Whether a tensor is one to quantize or rotate: named, of at least one dimension, and of floats.
  * Errors: `unsupported_dtype` for floats that cannot be read
@@ -28,11 +35,16 @@ export function isChosen<T extends TensorHead>(
   const { name, dtype, shape } = tensor;
   if (!isNamed(name, selection) || shape.length === 0) return false;
   if (isFloat(dtype)) return true;
-  if (!/^[FC]/.test(dtype)) return false;
+  if (!isUnreadFloat(dtype)) return false;
   throw new AppError(
     "unsupported_dtype",
     `Expected float tensors of ${FLOAT_DTYPES.join(", ")} to work on, got tensor "${name}" of ${dtype}; \`exclude\` lets it pass through`,
   );
+}
+
+/** Floats of 8 bits and fewer, and complex ones. */
+function isUnreadFloat(dtype: Dtype): boolean {
+  return !isFloat(dtype) && /^[FC]/.test(dtype);
 }
 
 /** Whether `pattern` is all of `name`: `*` stands for any characters, `?` for one. */

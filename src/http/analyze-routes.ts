@@ -21,11 +21,14 @@ export const analyzeRoutes = new Hono<AppEnv>()
    *         compare  up to 16 schemes, separated by commas: `all`, ocp | microxcaling | ggml | gpt-oss |
    *                  torchao-ceil | compressed-tensors | amd | paper, or options that differ from the
    *                  query's, as in `scale=even;hadamard=64`
-   * Body:   as for `/v1/quantize`, but GGUF
+   * Body:   as for `/v1/quantize`; of GGUF, the tensors that it would quantize
    * 200:    JSON: { tensors: [{ name, dtype, shape, elements, kurtosis, schemes: [{ scheme, sqnrDb, mse,
-   *         cosine, maxError, clipped, zeroed, nan }], recommended }], total, rule }; docs/analyze.md
-   *         defines each figure. null where one has no value, such as sqnrDb without any error
-   * Errors: 400 malformed_body, 411 length_required, 415 unsupported_media_type,
+   *         cosine, maxError, clipped, zeroed, nan }], recommended }], passedOver: [{ name, dtype,
+   *         shape, reason }], total, rule }; docs/analyze.md defines each figure. null where one has no
+   *         value, such as sqnrDb without any error. Passed over are tensors that the request names and
+   *         quantizing leaves: integers, floats of 8 bits, GGUF's quantized types
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors),
+   *         415 unsupported_media_type,
    *         422 invalid_option | shape_mismatch | unsupported_dtype
    */
   .post("/v1/analyze", async (c) => {
@@ -36,16 +39,16 @@ export const analyzeRoutes = new Hono<AppEnv>()
     );
     const schemes = schemesOf(c);
     const selection = selectionOf(c);
-    const { source, input, planned } = await openTensors(c, rawHead(c));
+    const { source, plan } = await openTensors(c, rawHead(c));
     try {
-      const { conversion, report } = planAnalysis(input, schemes, selection);
-      planned();
+      const { conversion, report } = plan((input) =>
+        planAnalysis(input, schemes, selection),
+      );
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
       return c.json(report());
     } catch (error) {
-      planned();
       await source.cancel();
       throw error;
     }

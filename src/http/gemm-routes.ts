@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import { GEMM_RECIPES } from "../api/recipe.ts";
 import { multiplyFile } from "../formats/gemm-file.ts";
 import { tensorsOnly } from "../formats/input.ts";
-import { writeHead } from "../formats/safetensors.ts";
+import { writeHead } from "../formats/safetensors-writer.ts";
 import type { AppEnv } from "./env.ts";
 import { heldMemory, type Reservation } from "./held-memory.ts";
 import { checkQuery, choice, wholeNumber } from "./query.ts";
@@ -30,11 +30,10 @@ export const gemmRoutes = new Hono<AppEnv>()
     checkQuery(c, ["recipe", "seed"]);
     const recipe = choice(c, "recipe", GEMM_RECIPES, "mxfp4-rht-sr");
     const seed = wholeNumber(c, "seed", 0);
-    const { source, bytes, input, planned } = await openTensors(c);
-    planned();
+    const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
     try {
-      const { tensors, metadata } = tensorsOnly(input);
+      const { tensors, metadata, headBytes } = plan(tensorsOnly);
       if (bytes > MAX_BODY_BYTES) {
         throw new AppError(
           "body_too_large",
@@ -42,7 +41,7 @@ export const gemmRoutes = new Hono<AppEnv>()
         );
       }
       reservation = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
-      const data = (await source.take(bytes - input.headBytes)).slice();
+      const data = (await source.take(bytes - headBytes)).slice();
       await source.expectEnd();
       const views = tensors.map(({ start, end, ...head }) => ({
         ...head,

@@ -1,6 +1,6 @@
 /** The operations on stored files and jobs, described. */
 import type { Operation } from "./openapi-operation.ts";
-import { exampleCheckpoint } from "./openapi-tensors.ts";
+import { exampleCheckpoint } from "./openapi-tensor-examples.ts";
 
 const BINARY = "application/octet-stream";
 

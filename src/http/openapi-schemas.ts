@@ -147,6 +147,16 @@ const analysis = z.strictObject({
       shape: z.array(whole).readonly(),
     }),
   ),
+  passedOver: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        dtype: z.string().describe("As the container calls it: I64, Q4_0"),
+        shape: z.array(whole).readonly(),
+        reason: z.string(),
+      }),
+    )
+    .describe("What was asked for and quantizing would leave as it is"),
   total: figures,
   rule: z.string().describe("How a scheme is recommended"),
 });

@@ -1,149 +1,45 @@
-/** The tensor operations, described. Choices are those of the code; a test compares names and values. */
-import { LAYOUTS } from "../formats/layout.ts";
-import {
-  concatenate,
-  type TensorHead,
-  writeHead,
-} from "../formats/safetensors.ts";
-import {
-  DEFAULT_SCHEME,
-  MIN_SCALES,
-  PRESCALES,
-  PRESETS,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  SEGMENT_CHOICES,
-} from "../formats/scheme.ts";
+/** The tensor operations, described; a test compares names and values with the code's. */
 import { GEMM_RECIPES } from "../api/recipe.ts";
+import { LAYOUTS } from "../formats/layout.ts";
+import { PRESETS } from "../formats/scheme.ts";
 import { SEGMENT_LENGTHS } from "../kernels/mxfp4.ts";
-import type { Operation, Parameter } from "./openapi-operation.ts";
+import type { Operation } from "./openapi-operation.ts";
+import {
+  exampleBytes,
+  exampleCheckpoint,
+  exampleOperands,
+  examplePair,
+} from "./openapi-tensor-examples.ts";
+import {
+  option,
+  raw,
+  scheme,
+  seed,
+  selection,
+} from "./openapi-tensor-parameters.ts";
 
 const SAFETENSORS = "application/octet-stream";
 
-function option(
-  name: string,
-  description: string,
-  values: readonly (string | number)[],
-  fallback?: string | number,
-): Parameter {
-  const schema = {
-    enum: values,
-    ...(fallback === undefined ? {} : { default: fallback }),
-  };
-  return { name, in: "query", description, schema };
-}
-
-const seed: Parameter = {
-  name: "seed",
-  in: "query",
-  description:
-    "Of signs and stochastic rounding: the same seed, the same bytes",
-  schema: {
-    type: "integer",
-    minimum: 0,
-    maximum: Number.MAX_SAFE_INTEGER,
-    default: DEFAULT_SCHEME.seed,
-  },
-};
-
-const selection: Parameter[] = ["include", "exclude"].map((name) => ({
-  name,
-  in: "query",
-  description: `Names of tensors to ${name === "include" ? "work on; all when there is none" : "leave as they are"}, with * and ?`,
-  schema: { type: "string", minLength: 1, maxLength: 256 },
-  repeats: true,
-}));
-
-const raw: Parameter[] = [
-  option("dtype", "Of a raw body, with `shape`", ["f32", "f16", "bf16", "f64"]),
-  {
-    name: "shape",
-    in: "query",
-    description: "Of a raw body, with `dtype`: its one tensor is `x`",
-    schema: { type: "string", pattern: "^\\d{1,15}(,\\d{1,15}){0,15}$" },
-  },
-];
-
-const scheme: Parameter[] = [
-  option(
-    "rounding",
-    "Of elements; nearest-zero is ggml's",
-    ROUNDING_MODES,
-    DEFAULT_SCHEME.rounding,
-  ),
-  option(
-    "scale",
-    "How a block's shared exponent is found; rceil unless told when rounding is stochastic",
-    SCALE_RULES,
-    DEFAULT_SCHEME.scale,
-  ),
-  option(
-    "prescale",
-    "Multiply before rounding; 0.75 with floor and stochastic is Algorithm 2",
-    PRESCALES,
-    DEFAULT_SCHEME.prescale,
-  ),
-  option(
-    "min-scale",
-    "The least scale byte",
-    MIN_SCALES,
-    DEFAULT_SCHEME.minScale,
-  ),
-  option(
-    "hadamard",
-    "Length of a random Hadamard transform's segment; 0: none",
-    SEGMENT_CHOICES,
-    DEFAULT_SCHEME.hadamard,
-  ),
-  seed,
-];
-
 const body = {
   description:
-    "safetensors, .npy, GGUF (where the operation writes MXFP4 or reads it), or raw little-endian values with `dtype` and `shape`. Content-Length is needed",
+    "safetensors, .npy, GGUF, or raw little-endian values with `dtype` and `shape`. Content-Length is needed",
 };
 
-const file = {
-  description:
-    "safetensors, or GGUF for GGUF. Length and header follow from the request's; a body that breaks off breaks the answer off",
+const file = (what: string) => ({
+  description: `${what}. Length and header follow from the request's; a body that breaks off breaks the answer off`,
   type: SAFETENSORS,
   headers: { "Content-Length": "Bytes of the answer, known before the first" },
-};
+});
 
 const errors = [
   "malformed_body",
   "length_required",
+  "body_too_large",
   "unsupported_media_type",
   "invalid_option",
   "shape_mismatch",
   "unsupported_dtype",
 ] as const;
-
-/** −2 … 2, in steps that MXFP4 has and in others. */
-const values = Float32Array.from({ length: 64 }, (_, i) => (i - 32) / 16);
-const bytes = new Uint8Array(values.buffer);
-
-/** Two tensors of which one is quantized by the example's patterns. */
-export const exampleCheckpoint = safetensors(
-  { name: "layer.weight", dtype: "F32", shape: [2, 32], bytes },
-  { name: "layer.bias", dtype: "F32", shape: [32], bytes: bytes.slice(0, 128) },
-);
-
-/** What a gpt-oss file has: 0.5 · 1.0 in each of 32 elements. */
-const packed = safetensors(
-  {
-    name: "layer.weight_blocks",
-    dtype: "U8",
-    shape: [1, 16],
-    bytes: new Uint8Array(16).fill(0x22),
-  },
-  {
-    name: "layer.weight_scales",
-    dtype: "U8",
-    shape: [1],
-    bytes: Uint8Array.of(126),
-  },
-);
 
 export const TENSOR_OPERATIONS: Operation[] = [
   {
@@ -166,8 +62,8 @@ export const TENSOR_OPERATIONS: Operation[] = [
       ...raw,
     ],
     body,
-    answers: { 200: file },
-    errors: [...errors, "body_too_large", "name_collision"],
+    answers: { 200: file("safetensors, or GGUF for GGUF") },
+    errors: [...errors, "name_collision"],
     examples: {
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
@@ -177,7 +73,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
       raw: {
         summary: "64 raw f32, as one tensor `x`",
         query: { dtype: "f32", shape: "2,32" },
-        body: bytes,
+        body: exampleBytes,
       },
       paper: {
         summary: "Algorithm 2 with a rotation, as in training",
@@ -207,11 +103,11 @@ export const TENSOR_OPERATIONS: Operation[] = [
       option("dtype", "Of decoded tensors", ["f32", "bf16", "f16"], "f32"),
     ],
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
-    answers: { 200: file },
-    errors: [...errors, "body_too_large", "name_collision"],
+    answers: { 200: file("safetensors, or GGUF for GGUF") },
+    errors: [...errors, "name_collision"],
     examples: {
-      pair: { summary: "A pair as gpt-oss has it, to f32", body: packed },
-      bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: packed },
+      pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
+      bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
     },
   },
   {
@@ -220,6 +116,8 @@ export const TENSOR_OPERATIONS: Operation[] = [
     path: "/v1/analyze",
     tag: "tensors",
     summary: "What quantizing would do to each tensor, by several schemes",
+    description:
+      "In one pass; nothing is stored. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
     parameters: [
       ...scheme,
       {
@@ -268,8 +166,11 @@ export const TENSOR_OPERATIONS: Operation[] = [
       ...selection,
       ...raw,
     ],
-    body: { description: "safetensors, .npy or raw values" },
-    answers: { 200: file },
+    body: {
+      description:
+        "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
+    },
+    answers: { 200: file("safetensors") },
     errors,
     examples: {
       forward: {
@@ -285,7 +186,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
           dtype: "f32",
           shape: "64",
         },
-        body: bytes,
+        body: exampleBytes,
       },
     },
   },
@@ -314,26 +215,13 @@ export const TENSOR_OPERATIONS: Operation[] = [
         headers: { "Content-Length": "Bytes of the answer" },
       },
     },
-    errors: [...errors, "body_too_large"],
+    errors,
     examples: {
       operands: {
         summary: "Two operands of one row",
         query: { recipe: "mxfp4-rht-sr", seed: 1 },
-        body: safetensors(
-          { name: "a", dtype: "F32", shape: [1, 64], bytes },
-          { name: "b", dtype: "F32", shape: [1, 64], bytes },
-        ),
+        body: exampleOperands,
       },
     },
   },
 ];
-
-function safetensors(
-  ...tensors: (TensorHead & { bytes: Uint8Array })[]
-): Uint8Array {
-  const { head, dataBytes } = writeHead(tensors, new Map());
-  return concatenate(head.length + dataBytes, [
-    head,
-    ...tensors.map((tensor) => tensor.bytes),
-  ]);
-}

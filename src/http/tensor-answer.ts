@@ -1,7 +1,8 @@
 /** A conversion as an answer: streamed, with its length known from the start. */
 import { AppError } from "../api/errors.ts";
+import { concatenate } from "../formats/bytes.ts";
 import { type Conversion, run } from "../formats/conversion.ts";
-import { concatenate } from "../formats/safetensors.ts";
+import type { Input } from "../formats/input.ts";
 import { heldMemory, type Reservation } from "./held-memory.ts";
 import type { BodySource, TensorBody } from "./tensor-body.ts";
 
@@ -11,13 +12,12 @@ const SMALL_BYTES = 256 * 1024;
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
 export async function answerConversion(
   body: TensorBody,
-  plan: () => Conversion,
+  plan: (input: Input) => Conversion,
 ): Promise<Response> {
   const { source } = body;
   let reservation: Reservation | undefined;
   try {
-    const conversion = plan();
-    body.planned();
+    const conversion = body.plan(plan);
     reservation = await heldMemory.reserve(conversion.heldBytes);
     const { totalBytes } = conversion;
     const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
@@ -26,7 +26,6 @@ export async function answerConversion(
     reservation.release();
     return binary(bytes, totalBytes);
   } catch (error) {
-    body.planned();
     reservation?.release();
     await source.cancel();
     throw error;

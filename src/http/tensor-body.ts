@@ -14,15 +14,14 @@ const READ_BYTES = 64 * 1024;
 /** A buffer larger than that, for a long header, is not kept. */
 const KEPT_BYTES = 1024 * 1024;
 
-/** What a header's tensors take in memory until the answer is planned, a byte of header. */
+/** What a head takes in memory until the answer is planned, a byte of it. */
 const HEADER_FACTOR = 24;
 
 export type TensorBody = {
   source: BodySource;
   bytes: number;
-  input: Input;
-  /** To be called once the plan is made: it needed the most memory. */
-  planned: () => void;
+  /** Once: what is to become of the head, which takes memory until then. */
+  plan: <T>(make: (input: Input) => T) => T;
 };
 
 /**
@@ -39,11 +38,25 @@ export async function openTensors(
   const source = new BodySource(c.req.raw.body);
   let reservation: Reservation | undefined;
   try {
-    const input = await readInput(source, bytes, raw, async (headerBytes) => {
-      const most = Math.min(HELD_LIMIT, headerBytes * HEADER_FACTOR);
-      reservation = await heldMemory.reserve(most);
-    });
-    return { source, bytes, input, planned: () => reservation?.release() };
+    let input: Input | undefined = await readInput(
+      source,
+      bytes,
+      raw,
+      async (headerBytes) => {
+        const most = Math.min(HELD_LIMIT, headerBytes * HEADER_FACTOR);
+        reservation = await heldMemory.reserve(most);
+      },
+    );
+    const plan = <T>(make: (input: Input) => T): T => {
+      const planned = input!;
+      input = undefined;
+      try {
+        return make(planned);
+      } finally {
+        reservation?.release();
+      }
+    };
+    return { source, bytes, plan };
   } catch (error) {
     reservation?.release();
     await source.cancel();

@@ -1,9 +1,7 @@
 import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
-import {
-  planDequantize,
-  type DecodedDtype,
-} from "../formats/dequantize-file.ts";
+import { planDequantize } from "../formats/dequantize-file.ts";
+import type { DecodedDtype } from "../formats/dtype.ts";
 import { planDequantizeGguf, planQuantizeGguf } from "../formats/gguf-file.ts";
 import { planHadamard } from "../formats/hadamard-file.ts";
 import { LAYOUTS } from "../formats/layout.ts";
@@ -44,8 +42,8 @@ export const tensorRoutes = new Hono<AppEnv>()
    * 200:    safetensors: `x` [..., K] is now `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32],
    *         rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors as
    *         they came; metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (scales of one tensor over
-   *         32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors, or scales
+   *         of one over 32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
    *         unsupported_dtype | name_collision. A body that breaks off breaks the answer off
    */
   .post("/v1/quantize", async (c) => {
@@ -60,8 +58,7 @@ export const tensorRoutes = new Hono<AppEnv>()
     const layout = choice(c, "layout", LAYOUTS, "gpt-oss");
     const body = await openTensors(c, rawHead(c));
 
-    return answerConversion(body, () => {
-      const { input } = body;
+    return answerConversion(body, (input) => {
       const options = { scheme, layout, selection };
       if (input.container !== "gguf") return planQuantize(input, options);
       if (asked === undefined || layout === "ggml")
@@ -92,10 +89,10 @@ export const tensorRoutes = new Hono<AppEnv>()
     const dtype = name.toUpperCase() as DecodedDtype;
     const body = await openTensors(c);
 
-    return answerConversion(body, () =>
-      body.input.container === "gguf"
-        ? planDequantizeGguf(body.input, dtype)
-        : planDequantize(body.input, dtype),
+    return answerConversion(body, (input) =>
+      input.container === "gguf"
+        ? planDequantizeGguf(input, dtype)
+        : planDequantize(input, dtype),
     );
   })
 
@@ -107,11 +104,12 @@ export const tensorRoutes = new Hono<AppEnv>()
    *         hadamard   64 (default) | 16 | 32 | 128 | 256: length of a segment along the last dimension
    *         seed       0 (default) … 2^53 − 1: the signs that `/v1/quantize` draws of it
    *         include, exclude, dtype, shape   as for `/v1/quantize`
-   * Body:   safetensors, .npy or raw values; any size, with Content-Length
+   * Body:   safetensors, .npy or raw values; any size, with Content-Length. Not GGUF: its readers know of
+   *         no rotation, and `/v1/quantize` does not write one there either
    * 200:    safetensors: chosen float tensors in f32, of the same names and shapes; others as they came
-   * Errors: 400 malformed_body, 411 length_required, 415 unsupported_media_type,
-   *         422 invalid_option | shape_mismatch (the last dimension is no multiple of the segment) |
-   *         unsupported_dtype
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors),
+   *         415 unsupported_media_type, 422 invalid_option | unsupported_dtype |
+   *         shape_mismatch (the last dimension is no multiple of the segment)
    */
   .post("/v1/hadamard", async (c) => {
     checkQuery(
@@ -127,5 +125,5 @@ export const tensorRoutes = new Hono<AppEnv>()
     };
     const body = await openTensors(c, rawHead(c));
 
-    return answerConversion(body, () => planHadamard(body.input, options));
+    return answerConversion(body, (input) => planHadamard(input, options));
   });

@@ -3,13 +3,9 @@
  * of `out`, the tied head is the token embedding, and the vocabulary is the bytes.
  */
 import type { ModelShape } from "../api/types.ts";
-import {
-  encodePair,
-  GGML_TYPE,
-  type GgufTensor,
-  type GgufValue,
-} from "../formats/gguf.ts";
-import { type ParameterTensor, parameterTable } from "./parameters.ts";
+import { GGML_TYPE, type GgufTensor } from "../formats/gguf-types.ts";
+import { encodePair, type GgufValue } from "../formats/gguf-writer.ts";
+import { parameterTable, type ParameterTensor } from "./parameters.ts";
 
 /** As the kernels' LayerNorm has it. */
 const EPSILON = 1e-5;

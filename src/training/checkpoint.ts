@@ -1,6 +1,7 @@
 /** A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. */
 import type { RunConfig } from "../api/types.ts";
-import { compareNames, writeSafetensors } from "../formats/safetensors.ts";
+import { writeSafetensors } from "../formats/safetensors.ts";
+import { compareNames } from "../formats/tensor.ts";
 import { parameterTable, type Range } from "../model/parameters.ts";
 
 export type CheckpointPlan = {

@@ -7,10 +7,13 @@ import {
   type Scheme,
 } from "../../src/formats/scheme.ts";
 import type { Layout } from "../../src/formats/layout.ts";
-import { f32, fileInOrder, named } from "../http/tensor-support.ts";
+import { planDequantizeGguf } from "../../src/formats/gguf-file.ts";
+import type { GgufInput } from "../../src/formats/input.ts";
+import { f32, fileInOrder, floats, named, u8 } from "../http/tensor-support.ts";
 import * as others from "../reference/ecosystems.ts";
 import type { Block, Ecosystem } from "../reference/ecosystems.ts";
-import { quantizeFile } from "../support/files.ts";
+import { convert, dequantizeFile, quantizeFile } from "../support/files.ts";
+import { ggufFile } from "../support/gguf-bytes.ts";
 import { normals, uniform } from "../support/random.ts";
 
 const f = Math.fround;
@@ -58,6 +61,11 @@ const TINY = [
   block([f(7 * 2 ** -127)]),
   block([2 ** -125]),
 ];
+/** Where ggml's cast of the exponent to a byte is defined, and not below. */
+const LEAST = [
+  block([2 ** -125, f(1.4 * 2 ** -127)]),
+  block([f(1.75 * 2 ** -125)]),
+];
 const HUGE = [
   block([2 ** 127, -3]),
   block([3.4028234663852886e38]),
@@ -83,15 +91,21 @@ const CASES: Case[] = [
   },
   {
     ecosystem: "microxcaling nearest",
-    twin: others.microxcaling,
+    twin: others.microxcaling("nearest"),
     scheme: PRESETS.microxcaling,
+    corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
+  },
+  {
+    ecosystem: "microxcaling even",
+    twin: others.microxcaling("even"),
+    scheme: PRESETS.ocp,
     corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
   },
   {
     ecosystem: "ggml",
     twin: others.ggml,
     scheme: PRESETS.ggml,
-    corners: [...ZERO, ...HUGE],
+    corners: [...ZERO, ...LEAST, ...HUGE],
   },
   {
     ecosystem: "triton_kernels ROUND_UP",
@@ -182,6 +196,87 @@ describe.each(CASES)("$ecosystem", ({ twin, scheme, corners }) => {
   });
 });
 
+test("below 2^−124 triton's bytes are its own, and only there", async () => {
+  const pairs = async (
+    twin: Ecosystem,
+    scheme: Partial<Scheme>,
+    amax: number,
+  ) => {
+    const values = block([amax, -amax / 2]);
+    const [ours] = await quantized([values], scheme);
+    return [twin(Float32Array.from(values)), ours!] as const;
+  };
+  const next = 1 + 2 ** -23;
+
+  const up = (amax: number) =>
+    pairs(others.tritonRoundUp, PRESETS["gpt-oss"], amax);
+  for (const amax of [2 ** -147, 2 ** -126, 3 * 2 ** -126]) {
+    const [theirs, ours] = await up(amax);
+    expect([theirs.scale, ours.scale]).toEqual([1, 0]);
+  }
+  const [theirs, ours] = await up(3 * 2 ** -126 * next);
+  expect(ours).toEqual(theirs);
+
+  const down = (amax: number) =>
+    pairs(others.tritonRoundDown, PRESETS.ocp, amax);
+  for (const amax of [2 ** -126, f(2 ** -124 * (1 - 2 ** -24))]) {
+    const [zeroed, kept] = await down(amax);
+    expect(zeroed.scale).toBe(0);
+    expect(zeroed.codes.map((code) => code & 7)).toEqual(Array(32).fill(0));
+    expect(kept.scale).toBe(0);
+    expect(kept.codes[0]).toBeGreaterThan(0);
+  }
+  const [least, same] = await down(2 ** -124);
+  expect(same).toEqual(least);
+});
+
+test.each([
+  {
+    ecosystem: "Algorithm 2",
+    choices: others.paper,
+    scheme: { ...PRESETS.paper, hadamard: 0, scale: "floor" },
+    corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
+  },
+  {
+    ecosystem: "TetraJet, stochastic",
+    choices: others.tetraJetStochastic,
+    scheme: { rounding: "stochastic", scale: "rceil" },
+    corners: HUGE,
+  },
+] as const)(
+  "$ecosystem: the scales are its, and each code one of the two that it may draw",
+  async ({ choices, scheme, corners }) => {
+    const blocks = [...NORMAL_RANGE, ...corners];
+    const expected = blocks.map((values) => choices(Float32Array.from(values)));
+    const wrong: string[] = [];
+    let [open, both] = [0, 0];
+    const drawn = expected.map(({ codes }) => codes.map(() => new Set()));
+    for (let seed = 0; seed < 16; seed++) {
+      const got = await quantized(blocks, { ...scheme, seed });
+      expect(got.map(({ scale }) => scale)).toEqual(
+        expected.map(({ scale }) => scale),
+      );
+      got.forEach(({ codes }, b) =>
+        codes.forEach((code, i) => {
+          if (!expected[b]!.codes[i]!.includes(code))
+            wrong.push(`${blocks[b]![i]} became ${code}`);
+          drawn[b]![i]!.add(code);
+        }),
+      );
+    }
+    expect(wrong).toEqual([]);
+    for (const [b, sets] of drawn.entries()) {
+      for (const [i, { size }] of sets.entries()) {
+        if (expected[b]!.codes[i]!.length === 1) continue;
+        open++;
+        if (size === 2) both++;
+      }
+    }
+    // Values close to a code are hardly ever drawn away from it.
+    expect(both / open).toBeGreaterThan(0.5);
+  },
+);
+
 test("no two presets agree everywhere, but those that say the same", async () => {
   const bytes = new Map<string, string[]>();
   for (const [name, scheme] of Object.entries(PRESETS)) {
@@ -236,4 +331,63 @@ test("gpt-oss blocks become ggml's by llama.cpp's transform_nibble_layout", asyn
       expect(target[b * 17 + 1 + j]).toBe(expected);
     }
   }
+});
+
+describe("every scale byte and code decodes to its value", () => {
+  const MAGNITUDES = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+  const value = (scale: number, code: number) =>
+    scale === 255
+      ? NaN
+      : f((code > 7 ? -1 : 1) * MAGNITUDES[code & 7]! * 2 ** (scale - 127));
+  const SCALES = Array.from({ length: 256 }, (_, scale) => scale);
+  /** Each code twice a block: element i has code i mod 16. */
+  const VALUES = SCALES.flatMap((scale) =>
+    Array.from({ length: 32 }, (_, i) => value(scale, i % 16)),
+  );
+  /** Element 2j in the low nibble of byte j. */
+  const PAIRED = Array.from(
+    { length: 16 },
+    (_, j) => ((2 * j) % 16) | (((2 * j + 1) % 16) << 4),
+  );
+
+  test.each([
+    ["transformers", "x_blocks", [256, 1, 16], "x_scales"],
+    ["OpenAI", "x.blocks", [256, 1, 16], "x.scales"],
+    ["compressed-tensors", "x_packed", [256, 16], "x_scale"],
+  ] as const)("%s: %s", async (_, elements, shape, scales) => {
+    const file = fileInOrder([
+      u8(
+        elements,
+        [...shape],
+        SCALES.flatMap(() => PAIRED),
+      ),
+      u8(scales, [256, 1], SCALES),
+    ]);
+    for (const dtype of ["F32", "BF16"] as const) {
+      const decoded = await dequantizeFile(file, dtype);
+      expect(named(decoded.file, "x").shape).toEqual([256, 32]);
+      expect(floats(decoded.file, "x")).toEqual(VALUES);
+    }
+  });
+
+  test("ggml: type 39 of a GGUF", async () => {
+    // Elements j and j + 16 share byte j, and have one code here.
+    const bytes = SCALES.flatMap((scale) => [
+      scale,
+      ...Array.from({ length: 16 }, (_, j) => j | (j << 4)),
+    ]);
+    const file = ggufFile([
+      {
+        name: "x",
+        dimensions: [32, 256],
+        type: 39,
+        bytes: Uint8Array.from(bytes),
+      },
+    ]);
+    const decoded = await convert(file, (input) =>
+      planDequantizeGguf(input as GgufInput, "F32"),
+    );
+    const data = decoded.slice(decoded.length - 4 * VALUES.length);
+    expect([...new Float32Array(data.buffer)]).toEqual(VALUES);
+  });
 });

@@ -7,7 +7,7 @@ import { planDequantize } from "../../src/formats/dequantize-file.ts";
 import { planHadamard } from "../../src/formats/hadamard-file.ts";
 import { type Input, readInput, tensorsOnly } from "../../src/formats/input.ts";
 import { planQuantize } from "../../src/formats/quantize-file.ts";
-import { concatenate } from "../../src/formats/safetensors.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/scheme.ts";
 import { sourceOf } from "../../src/formats/source.ts";
 import {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import { DTYPE_BITS } from "../../src/formats/dtype.ts";
 import {
-  concatenate,
   readSafetensors,
   writeSafetensors,
 } from "../../src/formats/safetensors.ts";

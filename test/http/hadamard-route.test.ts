@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { hadamard } from "../reference/mxfp4.ts";
 import { expectClose } from "../support/close.ts";
+import { ggufFile } from "../support/gguf-bytes.ts";
 import { signs } from "../support/mxfp4.ts";
 import { normals } from "../support/random.ts";
 import { problemOf } from "./support.ts";
@@ -70,6 +71,23 @@ describe("POST /v1/hadamard", () => {
       await post("/v1/hadamard?direction=up", body),
       422,
       "invalid_option",
+    );
+  });
+
+  test("GGUF is refused with what was expected, and why", async () => {
+    const tensor = {
+      name: "w.weight",
+      dimensions: [64, 1],
+      type: 0,
+      bytes: new Uint8Array(256),
+    };
+    const { detail } = await problemOf(
+      await post("/v1/hadamard", ggufFile([tensor])),
+      415,
+      "unsupported_media_type",
+    );
+    expect(detail).toBe(
+      "Expected safetensors, .npy or raw values to rotate, got GGUF, whose readers would not rotate back; rotate the checkpoint that it is made of",
     );
   });
 });

@@ -1,10 +1,10 @@
 /** Whatever is wrong with a file, the answer is a problem document that says what was expected. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encodePair, writeGgufHead } from "../../src/formats/gguf.ts";
-import { concatenate } from "../../src/formats/safetensors.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
+import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { normals } from "../support/random.ts";
-import { problemOf, type Problem } from "./support.ts";
+import { type Problem, problemOf } from "./support.ts";
 import { f32, fileInOrder, post, u8, withHeader } from "./tensor-support.ts";
 
 const ROUTES = ["quantize", "dequantize", "analyze", "hadamard"] as const;
@@ -237,6 +237,7 @@ describe("GGUF", () => {
   test("a good one is answered", async () => {
     expect(await answered("/v1/quantize", whole)).toBeUndefined();
     expect(await answered("/v1/dequantize", whole)).toBeUndefined();
+    expect(await answered("/v1/analyze", whole)).toBeUndefined();
   });
 
   test("cut anywhere, or with any byte of its head changed, it is refused or answered whole", async () => {
@@ -270,7 +271,7 @@ describe("GGUF", () => {
       expect((await answered(`/v1/quantize?${query}`, whole))?.code).toBe(
         "invalid_option",
       );
-    for (const path of ["analyze", "hadamard", "gemm"])
+    for (const path of ["hadamard", "gemm"])
       expect((await answered(`/v1/${path}`, whole))?.code).toBe(
         "unsupported_media_type",
       );

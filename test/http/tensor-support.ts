@@ -1,12 +1,12 @@
 /** Tensor files as request and answer. */
+import { concatenate } from "../../src/formats/bytes.ts";
 import type { Dtype } from "../../src/formats/dtype.ts";
 import {
-  concatenate,
   readSafetensors,
   type SafetensorsFile,
-  type Tensor,
   writeSafetensors,
 } from "../../src/formats/safetensors.ts";
+import type { Tensor } from "../../src/formats/tensor.ts";
 import { bytesOf, send } from "./support.ts";
 
 export type Input = {

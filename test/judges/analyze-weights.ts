@@ -8,12 +8,10 @@ import {
   type NamedScheme,
   planAnalysis,
 } from "../../src/formats/analyze-file.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import { run } from "../../src/formats/conversion.ts";
 import { readInput } from "../../src/formats/input.ts";
-import {
-  concatenate,
-  writeSafetensors,
-} from "../../src/formats/safetensors.ts";
+import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import {
   DEFAULT_SCHEME,
   PRESETS,

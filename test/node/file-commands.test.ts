@@ -13,11 +13,8 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Bar, size } from "../../src/cli/bar.ts";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
-import {
-  encodePair,
-  GGML_TYPE,
-  writeGgufHead,
-} from "../../src/formats/gguf.ts";
+import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
+import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
@@ -90,7 +87,7 @@ test("here and by an edge, the bytes are the same", () => {
   expect(JSON.parse(json)).toMatchObject({ total: { elements: 96 * 1024 } });
 });
 
-test("GGUF stays GGUF, here and by an edge", () => {
+test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
   const tensor = {
     name: "blk.0.ffn_up.weight",
     dimensions: [1024, 96],
@@ -104,6 +101,15 @@ test("GGUF stays GGUF, here and by an edge", () => {
   ]);
   const { head } = writeGgufHead(pairs, [tensor]);
   writeFileSync(join(folder, "x.gguf"), Buffer.concat([head, file("x.raw")]));
+  const table = mxfp4("analyze", "x.gguf", "--preset", "ggml");
+  expect(table.stdout.split("\n")).toMatchObject([
+    expect.stringMatching(/^tensor +scheme +SQNR dB/),
+    expect.stringMatching(/^blk\.0\.ffn_up\.weight \[96, 1024\] +query +\d/),
+    "",
+  ]);
+  expect(
+    mxfp4("analyze", "x.gguf", "--preset", "ggml", "--url", edge.url),
+  ).toEqual(table);
   expect(
     mxfp4("quantize", "x.gguf", "-o", "y.gguf", "--preset", "ggml").status,
   ).toBe(0);
@@ -123,6 +129,9 @@ test("GGUF stays GGUF, here and by an edge", () => {
   expect(file("y.gguf").length - (96 * 1024 * 17) / 32).toBeLessThan(2048);
   expect(mxfp4("dequantize", "y.gguf", "-o", "back.gguf").status).toBe(0);
   expect(file("back.gguf").length).toBeGreaterThan(96 * 1024 * 4);
+  expect(mxfp4("analyze", "y.gguf").stdout).toContain(
+    "\npassed over: 1 MXFP4, quantized already: blk.0.ffn_up.weight\n",
+  );
 });
 
 test("a file that is there stays, unless it may be replaced", () => {

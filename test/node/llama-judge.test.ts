@@ -8,20 +8,21 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ModelShape } from "../../src/api/types.ts";
+import { concatenate } from "../../src/formats/bytes.ts";
 import {
   planDequantizeGguf,
   planQuantizeGguf,
 } from "../../src/formats/gguf-file.ts";
-import { GGML_TYPE, writeGgufHead } from "../../src/formats/gguf.ts";
+import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
+import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import {
   type GgufInput,
   type Input,
   readInput,
 } from "../../src/formats/input.ts";
-import { concatenate } from "../../src/formats/safetensors.ts";
 import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/scheme.ts";
 import { sourceOf } from "../../src/formats/source.ts";
-import { gpt2Gguf, ggufValues } from "../../src/model/gguf-checkpoint.ts";
+import { ggufValues, gpt2Gguf } from "../../src/model/gguf-checkpoint.ts";
 import { logits } from "../../src/model/gpt.ts";
 import {
   initialParameters,

@@ -8,7 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
-import { writeHead } from "../../src/formats/safetensors.ts";
+import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
+import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
+import { writeHead } from "../../src/formats/safetensors-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MIB = 2 ** 20;
@@ -66,6 +68,18 @@ function packedFile(tensors: number): { head: Uint8Array; dataBytes: number } {
   );
 }
 
+/** As `floatFile`, in GGUF. */
+function ggufFile(tensors: number): { head: Uint8Array; dataBytes: number } {
+  return writeGgufHead(
+    new Map(),
+    Array.from({ length: tensors }, (_, i) => ({
+      name: `blk.${i}.ffn_up.weight`,
+      dimensions: [4096, 4096],
+      type: GGML_TYPE.F32,
+    })),
+  );
+}
+
 /** Send a file whose data repeats `piece`, read the answer as it comes, and watch the process. */
 async function send(
   path: string,
@@ -80,6 +94,7 @@ async function send(
         `${edge.url}${path}`,
         {
           method: "POST",
+          agent: false, // a connection that was kept may be closed by then
           headers: { "Content-Length": head.length + dataBytes },
         },
         (response) => {
@@ -121,6 +136,7 @@ const CASES = [
   ["/v1/quantize", floatFile, FLOATS],
   ["/v1/dequantize", packedFile, new Uint8Array(MIB).fill(0x7a)],
   ["/v1/analyze?compare=ocp,gpt-oss", floatFile, FLOATS],
+  ["/v1/analyze?compare=ggml", ggufFile, FLOATS],
 ] as const;
 
 test.each(CASES)(

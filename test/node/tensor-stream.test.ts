@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
-import { writeHead } from "../../src/formats/safetensors.ts";
+import { writeHead } from "../../src/formats/safetensors-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MIB = 2 ** 20;

@@ -72,12 +72,19 @@ const NAN_BLOCK: Block = { scale: 255, codes: Array(32).fill(0) as number[] };
 export const ocp: Ecosystem = (block) =>
   encode(block, floorLog2(largest(block)) - 2, TIES_EVEN);
 
-/** microxcaling 7bc41952, "nearest", CUDA path: a zero block has the least scale, non-finite values NaN. */
-export const microxcaling: Ecosystem = (block) => {
-  if (hasNonFinite(block)) return NAN_BLOCK;
-  const top = largest(block);
-  return encode(block, top === 0 ? -127 : floorLog2(top) - 2, TIES_AWAY);
-};
+/** microxcaling 7bc41952, CUDA path: a zero block has the least scale, non-finite values NaN. */
+export const microxcaling =
+  (rounding: "nearest" | "even"): Ecosystem =>
+  (block) => {
+    if (hasNonFinite(block)) return NAN_BLOCK;
+    const top = largest(block);
+    const exponent = top === 0 ? -127 : floorLog2(top) - 2;
+    return encode(
+      block,
+      exponent,
+      rounding === "nearest" ? TIES_AWAY : TIES_EVEN,
+    );
+  };
 
 /** ggml's quantize_row_mxfp4_ref: of 16 doubled values the first nearest, in the table's order. */
 export const ggml: Ecosystem = (block) => {
@@ -156,3 +163,36 @@ export const amd: Ecosystem = (block) => {
 /** TetraJet: truncation-free, 2^ceil(log2(2 · amax / (6 − (−6)))). */
 export const tetraJet: Ecosystem = (block) =>
   encode(block, ceilLog2((2 * largest(block)) / 12), TIES_EVEN);
+
+/** The scale byte of a block that is rounded at random, and the codes that each element may have. */
+export type Choices = { scale: number; codes: number[][] };
+
+function choose(
+  block: Float32Array,
+  exponent: number,
+  prescale: number,
+): Choices {
+  const scale = Math.max(exponent, -127);
+  const grid = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+  const codes = Array.from(block, (x) => {
+    const v = (prescale * Math.abs(x)) / 2 ** scale;
+    const sign = isNegative(x) ? 8 : 0;
+    const below = grid.findLastIndex((value) => value <= v);
+    const isExact = grid[below] === v;
+    return isExact ? [below + sign] : [below + sign, below + 1 + sign];
+  });
+  return { scale: scale + 127, codes };
+}
+
+/** Training LLMs with MXFP4, Algorithm 2: the scale of amax, then 3/4 of each element up or down. */
+export function paper(block: Float32Array): Choices {
+  if (hasNonFinite(block))
+    return { scale: 255, codes: Array.from(block, () => [0]) };
+  const top = largest(block);
+  return choose(block, top === 0 ? -127 : floorLog2(top) - 2, 0.75);
+}
+
+/** TetraJet's stochastic rounding: nothing is above 6, so nothing is clamped. */
+export function tetraJetStochastic(block: Float32Array): Choices {
+  return choose(block, ceilLog2((2 * largest(block)) / 12), 1);
+}

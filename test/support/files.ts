@@ -1,14 +1,12 @@
 /** Conversions of whole files in memory, outside of HTTP. */
+import { concatenate } from "../../src/formats/bytes.ts";
 import { type Conversion, run } from "../../src/formats/conversion.ts";
-import {
-  type DecodedDtype,
-  planDequantize,
-} from "../../src/formats/dequantize-file.ts";
+import { planDequantize } from "../../src/formats/dequantize-file.ts";
+import type { DecodedDtype } from "../../src/formats/dtype.ts";
 import { type Input, readInput, tensorsOnly } from "../../src/formats/input.ts";
 import type { Layout } from "../../src/formats/layout.ts";
 import { planQuantize } from "../../src/formats/quantize-file.ts";
 import {
-  concatenate,
   readSafetensors,
   type SafetensorsFile,
 } from "../../src/formats/safetensors.ts";

@@ -1,0 +1,24 @@
+/** Tensors as every container has them: what they are, and where they lie. */
+import type { Dtype } from "./dtype.ts";
+
+export type TensorHead = {
+  name: string;
+  dtype: Dtype;
+  shape: readonly number[];
+};
+
+/** A tensor that is in memory: its little-endian bytes, C order. */
+export type Tensor = TensorHead & { bytes: Uint8Array };
+
+/** Where a tensor lies in the data. */
+export type TensorRange = TensorHead & { start: number; end: number };
+
+/** How many elements a tensor of this shape has; 1 for a 0-D one. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((count, size) => count * size, 1);
+}
+
+/** Code-unit order: the same everywhere, unlike a locale's. */
+export function compareNames(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
