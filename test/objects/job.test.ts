@@ -236,6 +236,8 @@ test.each(
     vi.spyOn(console, "warn").mockImplementation(() => {});
     const { env, calls } = faulty(i, when);
     await runInDurableObject(stub(), async (_job, ctx) => {
+      // An alarm that has come is no longer set.
+      await ctx.storage.deleteAlarm();
       await new Job(ctx, env).alarm();
       expect(await ctx.storage.getAlarm()).not.toBeNull();
     });
