@@ -47,17 +47,15 @@ export class HoldPool {
       this.#free = new Uint8Array(bytes.buffer);
   }
 
-  /** Copies all that is held now. */
+  /** All that is held now: the bytes themselves. */
   save(): SavedConversion["held"] {
-    return Array.from(this.#held, ([hold, bytes]) => ({
-      hold,
-      bytes: bytes.slice(),
-    }));
+    return Array.from(this.#held, ([hold, bytes]) => ({ hold, bytes }));
   }
 
+  /** The bytes are the pool's from here on. */
   restore(held: SavedConversion["held"]): void {
     this.#held.clear();
-    for (const { hold, bytes } of held) this.#held.set(hold, bytes.slice());
+    for (const { hold, bytes } of held) this.#held.set(hold, bytes);
   }
 }
 
@@ -152,7 +150,7 @@ export class Conversion {
     this.#openNext();
   }
 
-  /** Copies what it holds. */
+  /** With the bytes that it holds, not copies: to be written down before it goes on. */
   save(): SavedConversion {
     return {
       section: this.#section,
@@ -163,7 +161,7 @@ export class Conversion {
     };
   }
 
-  /** Go on where another conversion of the same head and options was saved. */
+  /** Go on where another conversion of the same head and options was saved, with the bytes it held. */
   resume(saved: SavedConversion): void {
     this.#section = saved.section;
     this.#piece = saved.piece;

@@ -1,5 +1,6 @@
 /** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
 import type { SavedConversion } from "../formats/conversion.ts";
+import { free } from "./free.ts";
 import type { StoredJob } from "./job-record.ts";
 
 /** A row may not be larger than 2 MB. */
@@ -13,7 +14,10 @@ export type Removal = "job" | "job and result";
 const TAIL = -1;
 
 /** Where the work stands between two alarms. */
-export type Position = { saved: SavedConversion; tail: Uint8Array };
+export type Position = {
+  saved: SavedConversion;
+  tail: Uint8Array<ArrayBuffer>;
+};
 
 export class JobStore {
   readonly #storage: DurableObjectStorage;
@@ -115,7 +119,7 @@ export class JobStore {
         "INSERT INTO bytes VALUES (?, ?, ?)",
         owner,
         row,
-        bytes.slice(row * ROW_BYTES, (row + 1) * ROW_BYTES),
+        bytes.subarray(row * ROW_BYTES, (row + 1) * ROW_BYTES),
       );
     }
   }
@@ -134,7 +138,9 @@ export class JobStore {
       "SELECT row, value FROM bytes WHERE owner = ?",
       owner,
     )) {
-      whole.set(new Uint8Array(value), row * ROW_BYTES);
+      const bytes = new Uint8Array(value);
+      whole.set(bytes, row * ROW_BYTES);
+      free(bytes);
     }
     return whole;
   }

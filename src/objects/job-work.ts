@@ -5,6 +5,7 @@ import { readInput } from "../formats/input.ts";
 import { planFile, rawOf } from "../formats/plan.ts";
 import { scalesFirst } from "../formats/scales-first.ts";
 import { FileSource } from "./file-source.ts";
+import { free } from "./free.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { PartWriter } from "./part-writer.ts";
@@ -42,9 +43,33 @@ export class JobWork {
     const position = this.#store.position();
     const { conversion, source } = await this.#open(job, position?.saved);
     const upload = await this.#upload(job);
-    const tail = position?.tail ?? new Uint8Array(0);
-    const writer = new PartWriter(upload, job.parts, tail);
-    if (!position) await writer.write(conversion.head);
+    const writer = new PartWriter(upload, job.parts, position?.tail);
+    try {
+      if (!position) await writer.write(conversion.head);
+      if (!(await this.#convert(conversion, source, writer))) return false;
+      const isWhole = conversion.wanted === 0;
+      job.parts = writer.parts;
+      job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
+      job.outputBytes = conversion.outputBytes;
+      job.totalOutputBytes = conversion.totalBytes;
+      job.isCompleting = isWhole;
+      job.failures = 0;
+      const saved = conversion.save();
+      this.#store.save(job, { saved, tail: writer.tail });
+    } finally {
+      source.release();
+      writer.release();
+      for (const { bytes } of conversion.save().held) free(bytes);
+    }
+    return job.isCompleting ? this.#complete(job) : false;
+  }
+
+  /** One stretch; false when it was stopped. */
+  async #convert(
+    conversion: Conversion,
+    source: FileSource,
+    writer: PartWriter,
+  ): Promise<boolean> {
     const moved = () => conversion.inputBytes + conversion.outputBytes;
     const held = STRETCH_HOLDS * conversion.heldBytes;
     const end = moved() + Math.max(STRETCH_BYTES, held);
@@ -53,17 +78,8 @@ export class JobWork {
       const piece = await source.take(conversion.wanted);
       for (const chunk of conversion.convert(piece)) await writer.write(chunk);
     }
-    const isWhole = conversion.wanted === 0;
-    if (isWhole) await writer.flush();
-    job.parts = writer.parts;
-    job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
-    job.outputBytes = conversion.outputBytes;
-    job.totalOutputBytes = conversion.totalBytes;
-    job.isCompleting = isWhole;
-    job.failures = 0;
-    const saved = conversion.save();
-    this.#store.save(job, { saved, tail: writer.tail });
-    return isWhole ? this.#complete(job) : false;
+    if (conversion.wanted === 0) await writer.flush();
+    return true;
   }
 
   /** The conversion where it stands, and the source from there on. */

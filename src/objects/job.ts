@@ -9,34 +9,22 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import type { JobRequest, JobStatus, JobSummary } from "../api/tensors.ts";
-import { directoryStub } from "./directory.ts";
 import type { PinnedFile } from "./file-source.ts";
-import { end, newJob, type StoredJob, summaryOf } from "./job-record.ts";
+import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
+import { type JobBindings, JobSteps } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
-import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
-import { JobWork } from "./job-work.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "./json-calls.ts";
 import { Lock } from "./lock.ts";
 
-/** From within an alarm, one for this very moment would be lost. */
-const NEXT_MS = 1;
-/** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
-const MAX_FAILURES = 6;
-const FIRST_PAUSE_MS = 250;
 /** Pauses between tries to clear away, which never end: they double up to an hour. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60 * 60_000;
-
-type JobBindings = { BUCKET: R2Bucket; DIRECTORY: DurableObjectNamespace };
 
 export class Job extends DurableObject<JobBindings> {
   readonly #store = new JobStore(this.ctx.storage);
   readonly #lock = new Lock();
   readonly #calls = jsonCalls(this.ctx, jobMethods(this));
-  readonly #work = new JobWork(this.env.BUCKET, this.#store, () => {
-    takeTurn(this);
-    return this.#store.removal !== null;
-  });
+  readonly #steps = new JobSteps(this.ctx.storage, this.#store, this.env);
   /** Alarms in a row that could not do their step. */
   #retries = 0;
 
@@ -67,7 +55,7 @@ export class Job extends DurableObject<JobBindings> {
       await this.#clearFirst(id);
       const present = this.find(request);
       if (present) return { created: false, status: present };
-      await this.#work.checkFree(result);
+      await this.#steps.checkFree(result);
       const job = newJob(id, request, file, result);
       this.#store.create();
       this.#store.save(job);
@@ -75,7 +63,9 @@ export class Job extends DurableObject<JobBindings> {
       // In one transaction with the job: whatever comes, an alarm goes on with it.
       await this.ctx.storage.setAlarm(Date.now());
       const status = this.status();
-      await this.#enlist(job).catch((error: unknown) => console.warn(error));
+      await this.#steps
+        .enlist(job)
+        .catch((error: unknown) => console.warn(error));
       return { created: true, status };
     });
   }
@@ -103,7 +93,7 @@ export class Job extends DurableObject<JobBindings> {
     // In one transaction with the mark: what cannot be done now, an alarm does.
     await this.ctx.storage.setAlarm(Date.now() + FIRST_RETRY_MS);
     await this.#lock
-      .run(() => this.#clear())
+      .run(() => this.#steps.clear())
       .catch((error: unknown) => console.warn(error));
   }
 
@@ -111,7 +101,7 @@ export class Job extends DurableObject<JobBindings> {
     await this.#lock.run(async () => {
       let dueMs: number | null;
       try {
-        dueMs = await this.#advance();
+        dueMs = await this.#steps.next();
         this.#retries = 0;
       } catch (error) {
         console.warn(error);
@@ -122,85 +112,10 @@ export class Job extends DurableObject<JobBindings> {
     });
   }
 
-  /** Take a step; returns when the next one is due. A step may be repeated: a crash makes it so. */
-  async #advance(): Promise<number | null> {
-    const job = this.#store.load();
-    if (!job) return null;
-    const isOver = job.expiresMs !== null && job.expiresMs <= Date.now();
-    if (isOver && !this.#store.removal)
-      this.#store.markRemoval("job and result");
-    if (this.#store.removal) {
-      await this.#clear();
-      return null;
-    }
-    await this.#enlist(job);
-    if (job.state === "running") return this.#convert(job);
-    await this.#work.abort(job);
-    return job.expiresMs;
-  }
-
-  async #convert(job: StoredJob): Promise<number> {
-    if (!takeTurn(this)) return Date.now() + TURN_PAUSE_MS;
-    let pauseMs = NEXT_MS;
-    try {
-      if (await this.#work.stretch(job)) this.#end(job, null);
-    } catch (error) {
-      pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
-      this.#fail(job, error);
-    }
-    // Those who wait look again sooner than this one does.
-    if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);
-    return Date.now() + pauseMs;
-  }
-
-  /** A refusal ends the job; anything else may pass, a few times. */
-  #fail(job: StoredJob, error: unknown): void {
-    const isRefusal = error instanceof AppError;
-    const text = error instanceof Error ? error.message : String(error);
-    if (!isRefusal) console.error(error);
-    if (!isRefusal && ++job.failures < MAX_FAILURES) {
-      this.#store.save(job);
-      this.#store.log(`interrupted: ${text}`);
-      return;
-    }
-    const code = isRefusal ? error.code : "unavailable";
-    this.#end(job, { code, detail: text });
-  }
-
-  #end(job: StoredJob, error: StoredJob["error"]): void {
-    end(job, error);
-    this.#store.save(job);
-    this.#store.forgetPosition();
-    this.#store.log(error ? `failed: ${error.detail}` : "finished");
-  }
-
-  /** The directory's lists have the job from here on. */
-  async #enlist(job: StoredJob): Promise<void> {
-    if (job.isListed) return;
-    const { job: id, createdMs } = job;
-    await directoryStub(this.env).addJob({ job: id, createdMs });
-    job.isListed = true;
-    this.#store.save(job);
-  }
-
-  /** All of a job that is marked so goes; last what the steps before need to be repeated. */
-  async #clear(): Promise<void> {
-    const { removal } = this.#store;
-    const job = this.#store.load();
-    if (!job || !removal) return;
-    await this.#work.abort(job);
-    // A crash may have come between a result and the end that tells of it.
-    if (removal === "job and result" || job.state !== "finished")
-      await this.#work.removeResult(job);
-    await directoryStub(this.env).removeJob(job.job);
-    // The alarm with it.
-    await this.ctx.storage.deleteAll();
-  }
-
   /** The id may have been another job's, which is still being removed. Errors: `unavailable` */
   async #clearFirst(id: string): Promise<void> {
     try {
-      await this.#clear();
+      await this.#steps.clear();
     } catch (cause) {
       throw new AppError(
         "unavailable",
