@@ -7,7 +7,7 @@ import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
 
 /** From within an alarm, one for this very moment would be lost. */
-const NEXT_MS = 1;
+export const NEXT_MS = 1;
 /** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
 const MAX_FAILURES = 6;
 const FIRST_PAUSE_MS = 250;

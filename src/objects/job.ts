@@ -11,7 +11,7 @@ import { AppError } from "../api/errors.ts";
 import type { JobRequest, JobStatus, JobSummary } from "../api/tensors.ts";
 import type { PinnedFile } from "./file-source.ts";
 import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
-import { type JobBindings, JobSteps } from "./job-steps.ts";
+import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "./json-calls.ts";
 import { Lock } from "./lock.ts";
@@ -27,6 +27,7 @@ export class Job extends DurableObject<JobBindings> {
   readonly #steps = new JobSteps(this.ctx.storage, this.#store, this.env);
   /** Alarms in a row that could not do their step. */
   #retries = 0;
+  #isAtWork = false;
 
   override fetch(request: Request): Promise<Response> {
     return this.#calls.fetch(request);
@@ -100,6 +101,7 @@ export class Job extends DurableObject<JobBindings> {
   override async alarm(): Promise<void> {
     await this.#lock.run(async () => {
       let dueMs: number | null;
+      this.#isAtWork = true;
       try {
         dueMs = await this.#steps.next();
         this.#retries = 0;
@@ -109,7 +111,15 @@ export class Job extends DurableObject<JobBindings> {
         dueMs = Date.now() + Math.min(pauseMs, MAX_RETRY_MS);
       }
       if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
+      this.#isAtWork = false;
     });
+  }
+
+  /** The platform drops an alarm whose process died too often; who asks for the job sets it again. */
+  async revive(): Promise<void> {
+    if (this.#isAtWork || !this.#store.load()) return;
+    const alarm = await this.ctx.storage.getAlarm();
+    if (alarm === null) await this.ctx.storage.setAlarm(Date.now() + NEXT_MS);
   }
 
   /** The id may have been another job's, which is still being removed. Errors: `unavailable` */
@@ -146,8 +156,14 @@ function jobMethods(job: Job) {
       file: PinnedFile,
       result: string,
     ) => job.begin(id, request, file, result),
-    status: () => job.status(),
-    summary: () => job.summary(),
+    status: async () => {
+      await job.revive();
+      return job.status();
+    },
+    summary: async () => {
+      await job.revive();
+      return job.summary();
+    },
     remove: () => job.remove(),
   };
 }

@@ -189,6 +189,18 @@ test("a job that a crash kept out of the lists is entered by its next alarm", as
   expect(jobs.map(({ job }) => job)).toEqual(["job"]);
 });
 
+test("who asks for a job that lost its alarm sets it again", async () => {
+  for (const path of ["/v1/jobs/job", "/v1/jobs"]) {
+    const { expiresMs } = await finished();
+    await runInDurableObject(stub(), (_job, { storage }) =>
+      storage.deleteAlarm(),
+    );
+    expect((await send(path)).status).toBe(200);
+    await settled(expiresMs!);
+    await expire();
+  }
+});
+
 /** Bindings of which call number `fatal` fails, before it does anything or after. */
 function faulty(fatal: number, when: "before" | "after") {
   const calls: string[] = [];
