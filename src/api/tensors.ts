@@ -115,11 +115,13 @@ export type JobRequest = FileOperation & {
   result?: string | undefined;
   /** A key of the caller's choice, so that repeating the request creates one job: its id. */
   clientKey?: string | undefined;
+  /** How long the job and its result stay once it has ended; 7 days unless told. */
+  retentionMs?: number | undefined;
 };
 
 export type JobState = "running" | "finished" | "failed";
 
-export type JobStatus = {
+export type JobSummary = {
   job: string;
   state: JobState;
   source: string;
@@ -133,8 +135,21 @@ export type JobStatus = {
   totalOutputBytes: number | null;
   createdMs: number;
   endedMs: number | null;
+  /** When it goes, and its result with it; null while it runs. */
+  expiresMs: number | null;
   /** Why it failed. */
   error: { code: string; detail: string } | null;
+};
+
+/** What `GET /v1/jobs/:job` answers. */
+export type JobStatus = JobSummary & {
   /** The latest lines. */
   log: { timeMs: number; text: string }[];
+};
+
+/** What `GET /v1/jobs` answers: the newest first. */
+export type JobPage = {
+  jobs: JobSummary[];
+  /** The `cursor` of the page behind this one; null when there is none. */
+  next: string | null;
 };

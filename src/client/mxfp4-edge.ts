@@ -14,6 +14,7 @@ import type {
   DequantizeOptions,
   GemmOptions,
   HadamardOptions,
+  JobPage,
   JobRequest,
   JobStatus,
   QuantizeOptions,
@@ -96,6 +97,11 @@ export class Mxfp4Edge extends Client {
   createJob(request: JobRequest): Promise<JobStatus> {
     const clientKey = request.clientKey ?? `job-${crypto.randomUUID()}`;
     return this.#http.json("POST", "/v1/jobs", { ...request, clientKey });
+  }
+
+  /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
+  jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
+    return this.#http.json("GET", `/v1/jobs${toQuery(page)}`);
   }
 
   job(job: string): Promise<JobStatus> {

@@ -110,7 +110,7 @@ export class Conversion {
     this.#openNext();
   }
 
-  /** Copies what it holds. */
+  /** With the bytes that it holds, not copies: to be written down before it goes on. */
   save(): SavedConversion {
     return {
       section: this.#section,
@@ -121,7 +121,7 @@ export class Conversion {
     };
   }
 
-  /** Go on where another conversion of the same head and options was saved. */
+  /** Go on where another conversion of the same head and options was saved, with the bytes it held. */
   resume(saved: SavedConversion): void {
     this.#section = saved.section;
     this.#piece = saved.piece;

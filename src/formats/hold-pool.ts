@@ -36,17 +36,15 @@ export class HoldPool {
       this.#free = new Uint8Array(bytes.buffer);
   }
 
-  /** Copies all that is held now. */
+  /** All that is held now: the bytes themselves. */
   save(): Held {
-    return Array.from(this.#held, ([hold, bytes]) => ({
-      hold,
-      bytes: bytes.slice(),
-    }));
+    return Array.from(this.#held, ([hold, bytes]) => ({ hold, bytes }));
   }
 
+  /** The bytes are the pool's from here on. */
   restore(held: Held): void {
     this.#held.clear();
-    for (const { hold, bytes } of held) this.#held.set(hold, bytes.slice());
+    for (const { hold, bytes } of held) this.#held.set(hold, bytes);
   }
 }
 

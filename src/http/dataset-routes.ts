@@ -2,10 +2,12 @@ import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import type { Dataset } from "../api/types.ts";
 import { directoryStub, type StoredDataset } from "../objects/directory.ts";
+import { LEASE_MS } from "../objects/loose-keys.ts";
 import { type ByteRange, readRange } from "./byte-range.ts";
 import type { AppEnv } from "./env.ts";
+import { withHeartbeat } from "./heartbeat.ts";
 import { datasetName } from "./path.ts";
-import { storeUpload } from "./upload.ts";
+import { storeUpload, uploadBytes } from "./upload.ts";
 
 /** One byte, one token. */
 const BYTE_VOCABULARY = 256;
@@ -20,13 +22,20 @@ export const datasetRoutes = new Hono<AppEnv>()
    * Body:   the text, 1 byte to 100 MiB, with Content-Length
    * 201:    a Dataset: { name, digest, tokens, tokenizer, vocabulary };  200: it was there before
    * Errors: 400 malformed_body (the body is empty, or ended early), 409 dataset_differs (choose another name),
-   *         411 length_required, 413 body_too_large, 422 invalid_name
+   *         411 length_required, 413 body_too_large, 422 invalid_name, 503 unavailable
    */
   .put("/v1/datasets/:name", async (c) => {
     const name = datasetName(c.req.param("name"));
-    const bytes = uploadBytes(c.req.header("Content-Length"));
-    const directory = directoryStub(c.env);
-    const present = await directory.findDataset(name);
+    const bytes = uploadBytes(c, "corpus", MAX_DATASET_BYTES);
+    if (bytes === 0) {
+      throw new AppError(
+        "malformed_body",
+        "Expected a corpus of at least 1 byte, got none",
+      );
+    }
+    // A new stub each time: one whose object restarted meanwhile is of no more use.
+    const directory = () => directoryStub(c.env);
+    const present = await directory().findDataset(name);
     if (present && present.tokens !== bytes) {
       throw new AppError(
         "dataset_differs",
@@ -34,24 +43,22 @@ export const datasetRoutes = new Hono<AppEnv>()
       );
     }
     // The digest is known when all is stored, so each upload has a key of its own until then.
-    const key = `${keyPrefix(name)}${crypto.randomUUID()}`;
-    const digest = await storeUpload(c.env.BUCKET, key, c.req.raw.body, bytes);
-    const entry: StoredDataset = {
+    const key = `datasets/${name}/${crypto.randomUUID()}`;
+    await directory().beginUpload(key);
+    const digest = await withHeartbeat(
+      LEASE_MS / 5,
+      () => directory().renewUpload(key),
+      () => storeUpload(c.env.BUCKET, key, c.req.raw.body, bytes),
+    );
+    const { created, dataset } = await directory().addDataset({
       name,
       digest,
       tokens: bytes,
       tokenizer: "byte",
       vocabulary: BYTE_VOCABULARY,
       key,
-    };
-    try {
-      const { created, dataset } = await directory.addDataset(entry);
-      if (!created) await c.env.BUCKET.delete(key);
-      return c.json(toDataset(dataset), created ? 201 : 200);
-    } catch (error) {
-      if (error instanceof AppError) await c.env.BUCKET.delete(key);
-      throw error;
-    }
+    });
+    return c.json(toDataset(dataset), created ? 201 : 200);
   })
 
   /**
@@ -73,8 +80,7 @@ export const datasetRoutes = new Hono<AppEnv>()
    */
   .delete("/v1/datasets/:name", async (c) => {
     const name = datasetName(c.req.param("name"));
-    const { key } = await directoryStub(c.env).removeDataset(name);
-    await c.env.BUCKET.delete(key);
+    await directoryStub(c.env).removeDataset(name);
     return c.body(null, 204);
   })
 
@@ -111,33 +117,6 @@ export const datasetRoutes = new Hono<AppEnv>()
     }
     return c.body(object.body, range ? 206 : 200, headers);
   });
-
-function uploadBytes(header: string | undefined): number {
-  if (header === undefined || !/^\d{1,15}$/.test(header)) {
-    throw new AppError(
-      "length_required",
-      `Expected a Content-Length, got ${header === undefined ? "none" : `"${header}"`}`,
-    );
-  }
-  const bytes = Number(header);
-  if (bytes > MAX_DATASET_BYTES) {
-    throw new AppError(
-      "body_too_large",
-      `Expected a corpus of at most ${MAX_DATASET_BYTES} bytes, got ${bytes}`,
-    );
-  }
-  if (bytes === 0) {
-    throw new AppError(
-      "malformed_body",
-      "Expected a corpus of at least 1 byte, got none",
-    );
-  }
-  return bytes;
-}
-
-function keyPrefix(name: string): string {
-  return `datasets/${name}/`;
-}
 
 /** Without the storage's key. */
 function toDataset({ key: _key, ...dataset }: StoredDataset): Dataset {

@@ -1,15 +1,16 @@
 /** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import type { StoredFile } from "../api/tensors.ts";
 import { fileKey } from "../objects/job-work.ts";
 import { readRange } from "./byte-range.ts";
 import type { AppEnv } from "./env.ts";
 import { fileName } from "./path.ts";
-import { storeUpload } from "./upload.ts";
+import { storeUpload, uploadBytes } from "./upload.ts";
 
 /** Of one put into a bucket. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
+const LARGER = "; put it into the bucket by the S3 interface, under files/";
 
 export const fileRoutes = new Hono<AppEnv>()
 
@@ -24,7 +25,7 @@ export const fileRoutes = new Hono<AppEnv>()
    */
   .put("/v1/files/:file", async (c) => {
     const name = fileName(c.req.param("file"));
-    const bytes = declaredBytes(c);
+    const bytes = uploadBytes(c, "file", MAX_FILE_BYTES, LARGER);
     const key = fileKey(name);
     const digest = await storeUpload(c.env.BUCKET, key, c.req.raw.body, bytes);
     return c.json({ name, bytes, digest } satisfies StoredFile, 201);
@@ -71,22 +72,6 @@ export const fileRoutes = new Hono<AppEnv>()
     await c.env.BUCKET.delete(fileKey(name));
     return c.body(null, 204);
   });
-
-function declaredBytes(c: Context): number {
-  const header = c.req.header("Content-Length");
-  if (header === undefined || !/^\d{1,15}$/.test(header)) {
-    throw new AppError(
-      "length_required",
-      `Expected a Content-Length, got ${header === undefined ? "none" : `"${header}"`}`,
-    );
-  }
-  const bytes = Number(header);
-  if (bytes <= MAX_FILE_BYTES) return bytes;
-  throw new AppError(
-    "body_too_large",
-    `Expected a file of at most ${MAX_FILE_BYTES} bytes, got ${bytes}; put it into the bucket by the S3 interface, under files/`,
-  );
-}
 
 function notFound(name: string): AppError {
   return new AppError(

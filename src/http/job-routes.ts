@@ -1,85 +1,16 @@
 /** Long conversions, from and to the bucket. */
 import { Hono } from "hono";
-import { z } from "zod";
 import { AppError } from "../api/errors.ts";
-import type { JobRequest } from "../api/tensors.ts";
-import { LAYOUTS } from "../formats/layout.ts";
-import {
-  MIN_SCALES,
-  PRESCALES,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  SEGMENT_CHOICES,
-} from "../formats/scheme.ts";
-import { SEGMENT_LENGTHS } from "../kernels/mxfp4.ts";
+import type { JobPage, JobRequest } from "../api/tensors.ts";
+import { directoryStub } from "../objects/directory.ts";
 import { jobStub } from "../objects/job.ts";
+import type { JobEntry } from "../objects/job-list.ts";
 import { fileKey } from "../objects/job-work.ts";
-import { NAME_PATTERN } from "../training/config.ts";
 import { readValid } from "./body.ts";
 import type { AppEnv } from "./env.ts";
+import { jobRequestSchema, PAGE } from "./job-request.ts";
 import { jobName } from "./path.ts";
-
-const name = z.string().regex(NAME_PATTERN);
-const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional();
-const patterns = z.array(z.string().min(1).max(256)).max(32).optional();
-const selection = { include: patterns, exclude: patterns };
-const raw = z
-  .strictObject({
-    dtype: z.enum(["f32", "f16", "bf16", "f64"]),
-    shape: z.array(z.int().min(0)).min(1).max(16),
-  })
-  .optional();
-
-const job = {
-  source: name.describe("Name of a stored file"),
-  result: name
-    .describe("Of the file to come; else the job's id and the source's ending")
-    .optional(),
-  clientKey: name
-    .describe("The job's id, so that repeating the request creates one job")
-    .optional(),
-};
-
-/** The options of the tensor routes, as JSON. */
-export const jobRequestSchema = z.discriminatedUnion("operation", [
-  z.strictObject({
-    operation: z.literal("quantize"),
-    ...job,
-    options: z
-      .strictObject({
-        rounding: z.enum(ROUNDING_MODES).optional(),
-        scale: z.enum(SCALE_RULES).optional(),
-        prescale: z.literal(PRESCALES).optional(),
-        minScale: z.literal(MIN_SCALES).optional(),
-        hadamard: z.literal(SEGMENT_CHOICES).optional(),
-        seed,
-        layout: z.enum(LAYOUTS).optional(),
-        ...selection,
-        raw,
-      })
-      .optional(),
-  }),
-  z.strictObject({
-    operation: z.literal("dequantize"),
-    ...job,
-    options: z
-      .strictObject({ dtype: z.enum(["f32", "bf16", "f16"]).optional() })
-      .optional(),
-  }),
-  z.strictObject({
-    operation: z.literal("hadamard"),
-    ...job,
-    options: z
-      .strictObject({
-        direction: z.enum(["forward", "inverse"]).optional(),
-        hadamard: z.literal(SEGMENT_LENGTHS).optional(),
-        seed,
-        ...selection,
-        raw,
-      })
-      .optional(),
-  }),
-]);
+import { checkQuery, wholeNumber } from "./query.ts";
 
 export const jobRoutes = new Hono<AppEnv>()
 
@@ -87,10 +18,11 @@ export const jobRoutes = new Hono<AppEnv>()
    * Begin a conversion of a stored file. With a `clientKey`, repeating it changes nothing.
    *
    * Body:   a JobRequest: { operation: quantize | dequantize | hadamard, source, options?, result?,
-   *         clientKey? }
+   *         clientKey?, retentionMs? }
    * 201:    a JobStatus;  200: the same job was there before
    * Errors: 400 malformed_json, 404 file_not_found, 409 job_differs | file_exists (the result's name),
-   *         422 invalid_option. What is wrong with the file ends the job as `failed`
+   *         422 invalid_option, 503 unavailable (one of this id is being removed: repeat). What is
+   *         wrong with the file ends the job as `failed`
    */
   .post("/v1/jobs", async (c) => {
     const request: JobRequest = await readValid(
@@ -111,16 +43,40 @@ export const jobRoutes = new Hono<AppEnv>()
       );
     }
     const result = request.result ?? `${id.slice(0, 50)}${ending(request)}`;
-    if (await c.env.BUCKET.head(fileKey(result))) {
-      throw new AppError(
-        "file_exists",
-        `Expected \`result\` to be the name of no file yet, got "${result}"`,
-      );
-    }
     const { key, etag, size: bytes } = source;
     const file = { key, etag, bytes };
     const { created, status } = await stub.begin(id, request, file, result);
     return c.json(status, created ? 201 : 200);
+  })
+
+  /**
+   * The jobs that exist, the newest first.
+   *
+   * Query:  limit    at most so many a page, 1 to 40; 20 unless told
+   *         cursor   the `next` of the page before
+   * 200:    a JobPage: { jobs, next }; `next` is null on the last page
+   * Errors: 422 invalid_option
+   */
+  .get("/v1/jobs", async (c) => {
+    checkQuery(c, ["limit", "cursor"]);
+    const limit = wholeNumber(c, "limit", PAGE.default);
+    if (limit < 1 || limit > PAGE.most) {
+      throw new AppError(
+        "invalid_option",
+        `Expected \`limit\` to be from 1 to ${PAGE.most}, got ${limit}`,
+      );
+    }
+    const after = readCursor(c.req.query("cursor"));
+    const found = await directoryStub(c.env).jobs(limit + 1, after);
+    const entries = found.slice(0, limit);
+    const jobs = await Promise.all(
+      entries.map(({ job }) => jobStub(c.env, job).summary()),
+    );
+    return c.json({
+      // One that goes at this moment is null.
+      jobs: jobs.filter((job) => job !== null),
+      next: found.length > limit ? writeCursor(entries.at(-1)!) : null,
+    } satisfies JobPage);
   })
 
   /**
@@ -134,7 +90,8 @@ export const jobRoutes = new Hono<AppEnv>()
   )
 
   /**
-   * Cancel a job that runs, and forget it. A result that is whole stays; one that is not leaves nothing.
+   * Cancel a job that runs, and forget it. The result of one that has finished stays, now for good; of
+   * another nothing does.
    *
    * 204:    gone
    * Errors: 404 job_not_found
@@ -143,6 +100,23 @@ export const jobRoutes = new Hono<AppEnv>()
     await jobStub(c.env, jobName(c.req.param("job"))).remove();
     return c.body(null, 204);
   });
+
+/** The place behind an entry, which stays the same when others come and go. */
+function writeCursor({ createdMs, job }: JobEntry): string {
+  return `${createdMs}-${job}`;
+}
+
+function readCursor(cursor: string | undefined): JobEntry | null {
+  if (cursor === undefined) return null;
+  const [, createdMs, job] = /^(\d{1,15})-([\w.-]{1,64})$/.exec(cursor) ?? [];
+  if (createdMs === undefined || job === undefined) {
+    throw new AppError(
+      "invalid_option",
+      `Expected \`cursor\` to be the \`next\` of a page, got "${cursor}"`,
+    );
+  }
+  return { createdMs: Number(createdMs), job };
+}
 
 /** GGUF stays GGUF; everything else becomes safetensors. */
 function ending({ source }: JobRequest): string {

@@ -1,8 +1,8 @@
 /** The operations on stored files and jobs, described. */
+import { PAGE } from "./job-request.ts";
+import { GONE, RANGE, rangedAnswers, UPLOAD_ERRORS } from "./openapi-bytes.ts";
 import type { Operation } from "./openapi-operation.ts";
 import { exampleCheckpoint } from "./openapi-tensor-examples.ts";
-
-const BINARY = "application/octet-stream";
 
 export const FILE_OPERATIONS: Operation[] = [
   {
@@ -15,12 +15,7 @@ export const FILE_OPERATIONS: Operation[] = [
       "In place of one that has the name. Larger files than the platform takes in one request come by R2's S3 interface, under files/.",
     body: { description: "The file, with Content-Length" },
     answers: { 201: { description: "Stored", json: "StoredFile" } },
-    errors: [
-      "malformed_body",
-      "length_required",
-      "body_too_large",
-      "invalid_name",
-    ],
+    errors: UPLOAD_ERRORS,
     examples: {
       checkpoint: { summary: "A safetensors file", body: exampleCheckpoint },
     },
@@ -31,26 +26,8 @@ export const FILE_OPERATIONS: Operation[] = [
     path: "/v1/files/{file}",
     tag: "jobs",
     summary: "A stored file, or a range of it",
-    parameters: [
-      {
-        name: "Range",
-        in: "header",
-        description: "One range of bytes",
-        schema: { type: "string", pattern: "^bytes=\\d*-\\d*$" },
-      },
-    ],
-    answers: {
-      200: {
-        description: "All of it",
-        type: BINARY,
-        headers: { ETag: "Of the content", "Content-Length": "Bytes" },
-      },
-      206: {
-        description: "The range",
-        type: BINARY,
-        headers: { ETag: "Of the content", "Content-Range": "What part it is" },
-      },
-    },
+    parameters: [RANGE],
+    answers: rangedAnswers("Of the content"),
     errors: ["file_not_found", "range_not_satisfiable", "invalid_name"],
     examples: {
       all: { summary: "Everything" },
@@ -63,7 +40,7 @@ export const FILE_OPERATIONS: Operation[] = [
     path: "/v1/files/{file}",
     tag: "jobs",
     summary: "Remove a stored file",
-    answers: { 204: { description: "Gone" } },
+    answers: GONE,
     errors: ["file_not_found", "invalid_name"],
   },
 ];
@@ -76,7 +53,7 @@ export const JOB_OPERATIONS: Operation[] = [
     tag: "jobs",
     summary: "Begin a conversion of a stored file, of any size",
     description:
-      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`.",
+      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. A job that has ended goes after `retentionMs`, and its result with it.",
     body: { description: "An operation and its options", json: "JobRequest" },
     answers: {
       200: { description: "The same job was there", json: "JobStatus" },
@@ -89,6 +66,7 @@ export const JOB_OPERATIONS: Operation[] = [
       "file_exists",
       "body_too_large",
       "invalid_option",
+      "unavailable",
     ],
     examples: {
       quantize: {
@@ -98,10 +76,40 @@ export const JOB_OPERATIONS: Operation[] = [
           source: "example.safetensors",
           result: "example-mxfp4.safetensors",
           clientKey: "example",
+          retentionMs: 86_400_000,
           options: { rounding: "stochastic", scale: "floor", prescale: 0.75 },
         },
       },
     },
+  },
+  {
+    id: "listJobs",
+    method: "get",
+    path: "/v1/jobs",
+    tag: "jobs",
+    summary: "The jobs that exist, the newest first",
+    parameters: [
+      {
+        name: "limit",
+        in: "query",
+        description: "At most so many a page",
+        schema: {
+          type: "integer",
+          minimum: 1,
+          maximum: PAGE.most,
+          default: PAGE.default,
+        },
+      },
+      {
+        name: "cursor",
+        in: "query",
+        description: "The `next` of the page before",
+        schema: { type: "string" },
+      },
+    ],
+    answers: { 200: { description: "A page", json: "JobPage" } },
+    errors: ["invalid_option"],
+    examples: { newest: { summary: "The newest", query: { limit: 10 } } },
   },
   {
     id: "getJob",
@@ -118,8 +126,9 @@ export const JOB_OPERATIONS: Operation[] = [
     path: "/v1/jobs/{job}",
     tag: "jobs",
     summary: "Cancel a job that runs, and forget it",
-    description: "A result that is whole stays; of another nothing does.",
-    answers: { 204: { description: "Gone" } },
+    description:
+      "The result of one that has finished stays, now for good; of another nothing does.",
+    answers: GONE,
     errors: ["job_not_found"],
   },
 ];

@@ -1,7 +1,12 @@
 /** The JSON that answers bear, as schemas that are the types of api/types.ts to the compiler. */
 import { z } from "zod";
 import { RECIPES } from "../api/recipe.ts";
-import type { Analysis, JobStatus, StoredFile } from "../api/tensors.ts";
+import type {
+  Analysis,
+  JobPage,
+  JobStatus,
+  StoredFile,
+} from "../api/tensors.ts";
 import {
   type CompletionResponse,
   type Dataset,
@@ -167,7 +172,7 @@ const storedFile = z.strictObject({
   digest: z.string().describe("SHA-256 in hexadecimal"),
 });
 
-const jobStatus = z.strictObject({
+const jobSummary = z.strictObject({
   job: z.string(),
   state: z.enum(["running", "finished", "failed"]),
   source: z.string(),
@@ -179,11 +184,20 @@ const jobStatus = z.strictObject({
   totalOutputBytes: whole.nullable(),
   createdMs: time,
   endedMs: time.nullable(),
+  expiresMs: time.nullable().describe("When it and its result go"),
   error: z
     .strictObject({ code: z.string(), detail: z.string() })
     .nullable()
     .describe("Why it failed"),
+});
+
+const jobStatus = jobSummary.extend({
   log: z.array(z.strictObject({ timeMs: time, text: z.string() })),
+});
+
+const jobPage = z.strictObject({
+  jobs: z.array(jobSummary),
+  next: z.string().nullable().describe("The cursor of the page behind this"),
 });
 
 const problem = z
@@ -213,6 +227,7 @@ export const ANSWER_SCHEMAS = {
   Analysis: analysis,
   StoredFile: storedFile,
   JobStatus: jobStatus,
+  JobPage: jobPage,
 } as const;
 
 // What the code answers and what is described are the same types.
@@ -228,3 +243,4 @@ true satisfies Same<z.output<typeof trainersResponse>, TrainersResponse>;
 true satisfies Same<z.output<typeof analysis>, Analysis>;
 true satisfies Same<z.output<typeof storedFile>, StoredFile>;
 true satisfies Same<z.output<typeof jobStatus>, JobStatus>;
+true satisfies Same<z.output<typeof jobPage>, JobPage>;

@@ -1,7 +1,12 @@
 /** The operations on datasets and runs, described. */
+import {
+  BINARY,
+  GONE,
+  RANGE,
+  rangedAnswers,
+  UPLOAD_ERRORS,
+} from "./openapi-bytes.ts";
 import type { Operation, Parameter } from "./openapi-operation.ts";
-
-const BINARY = "application/octet-stream";
 
 /** Small enough that an example's run is over in a second. */
 const text =
@@ -24,13 +29,7 @@ export const DATASET_OPERATIONS: Operation[] = [
       200: { description: "It was there before", json: "Dataset" },
       201: { description: "Stored", json: "Dataset" },
     },
-    errors: [
-      "malformed_body",
-      "dataset_differs",
-      "length_required",
-      "body_too_large",
-      "invalid_name",
-    ],
+    errors: [...UPLOAD_ERRORS, "dataset_differs", "unavailable"],
     examples: {
       text: {
         summary: "A text in English",
@@ -53,26 +52,8 @@ export const DATASET_OPERATIONS: Operation[] = [
     path: "/v1/datasets/{name}/tokens",
     tag: "datasets",
     summary: "Token ids of a corpus, one byte each",
-    parameters: [
-      {
-        name: "Range",
-        in: "header",
-        description: "One range of bytes",
-        schema: { type: "string", pattern: "^bytes=\\d*-\\d*$" },
-      },
-    ],
-    answers: {
-      200: {
-        description: "All of them",
-        type: BINARY,
-        headers: { ETag: "The digest", "Content-Length": "Tokens" },
-      },
-      206: {
-        description: "The range",
-        type: BINARY,
-        headers: { ETag: "The digest", "Content-Range": "What part it is" },
-      },
-    },
+    parameters: [RANGE],
+    answers: rangedAnswers("The digest"),
     errors: ["dataset_not_found", "range_not_satisfiable", "invalid_name"],
     examples: {
       window: {
@@ -88,7 +69,7 @@ export const DATASET_OPERATIONS: Operation[] = [
     path: "/v1/datasets/{name}",
     tag: "datasets",
     summary: "Remove a corpus that no unfinished run uses",
-    answers: { 204: { description: "Gone" } },
+    answers: GONE,
     errors: ["dataset_not_found", "dataset_in_use", "invalid_name"],
   },
 ];
@@ -183,7 +164,7 @@ export const RUN_OPERATIONS: Operation[] = [
     path: "/v1/runs/{run}",
     tag: "runs",
     summary: "Remove a run that has ended",
-    answers: { 204: { description: "Gone" } },
+    answers: GONE,
     errors: ["run_not_found", "run_active"],
   },
   {

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { runRequestSchema } from "../training/config.ts";
-import { jobRequestSchema } from "./job-routes.ts";
+import { jobRequestSchema } from "./job-request.ts";
 import { FILE_OPERATIONS, JOB_OPERATIONS } from "./openapi-jobs.ts";
 import {
   describeOperation,

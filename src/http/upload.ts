@@ -1,7 +1,33 @@
 /** A body on its way to R2: piece by piece, so its size does not matter. */
+import type { Context } from "hono";
 import { AppError } from "../api/errors.ts";
 
 const PIECE_BYTES = 64 * 1024;
+
+/**
+ * The Content-Length of an upload of `what`, at most `maxBytes`; `otherwise` says what to do with more.
+ * Errors: `length_required`, `body_too_large`
+ */
+export function uploadBytes(
+  c: Context,
+  what: string,
+  maxBytes: number,
+  otherwise = "",
+): number {
+  const header = c.req.header("Content-Length");
+  if (header === undefined || !/^\d{1,15}$/.test(header)) {
+    throw new AppError(
+      "length_required",
+      `Expected a Content-Length, got ${header === undefined ? "none" : `"${header}"`}`,
+    );
+  }
+  const bytes = Number(header);
+  if (bytes <= maxBytes) return bytes;
+  throw new AppError(
+    "body_too_large",
+    `Expected a ${what} of at most ${maxBytes} bytes, got ${bytes}${otherwise}`,
+  );
+}
 
 /**
  * Store a body of exactly `bytes` bytes under `key`; returns its SHA-256 in hexadecimal.

@@ -1,21 +1,31 @@
 /**
- * Which datasets and which runs exist. One object in all, so that "no run uses this dataset" and
- * "this dataset may go" are decided in one place.
+ * Which datasets, runs and jobs exist. One object in all, so that "no run uses this dataset" and
+ * "this dataset may go" are decided in one place. Its alarm sweeps blobs that no dataset has.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import type { Dataset, RunSummary } from "../api/types.ts";
 import type { ObjectBindings } from "./bindings.ts";
+import { type JobEntry, JobList } from "./job-list.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "./json-calls.ts";
+import { LEASE_MS, LooseKeys } from "./loose-keys.ts";
 
 /** A dataset, and the R2 key of its tokens. */
 export type StoredDataset = Dataset & { key: string };
 
-export class Directory extends DurableObject {
-  readonly #calls = jsonCalls(this.ctx, directoryMethods(this.ctx.storage.sql));
+export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
+  readonly #looseKeys = new LooseKeys(this.ctx.storage, this.env.BUCKET);
+  readonly #calls = jsonCalls(
+    this.ctx,
+    directoryMethods(this.ctx.storage.sql, this.#looseKeys),
+  );
 
   override fetch(request: Request): Promise<Response> {
     return this.#calls.fetch(request);
+  }
+
+  override alarm(): Promise<void> {
+    return this.#looseKeys.sweep();
   }
 }
 
@@ -25,7 +35,8 @@ export function directoryStub(
   return jsonStub(bindings.DIRECTORY, "directory");
 }
 
-function directoryMethods(sql: SqlStorage) {
+function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
+  const jobs = new JobList(sql);
   sql.exec(`
     CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, dataset TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS runs (
@@ -57,19 +68,35 @@ function directoryMethods(sql: SqlStorage) {
     /** The dataset of this name, or null. */
     findDataset: (name: string): StoredDataset | null => find(name) ?? null,
 
-    /** Enter a dataset whose tokens are stored. The same content again keeps the first entry. */
-    addDataset(entry: StoredDataset): {
+    /** An upload begins, whose blob goes unless it ends in a dataset. */
+    beginUpload: (key: string) => looseKeys.enter(key),
+
+    /** The upload is still under way. */
+    renewUpload: (key: string) => looseKeys.renew(key),
+
+    /**
+     * Enter a dataset whose tokens are stored. The same content again keeps the first entry; what gets
+     * no entry does not stay. Errors: `dataset_differs`, `unavailable`
+     */
+    async addDataset(entry: StoredDataset): Promise<{
       created: boolean;
       dataset: StoredDataset;
-    } {
+    }> {
       const present = find(entry.name);
-      if (!present) {
+      if (!present && looseKeys.claim(entry.key)) {
         sql.exec(
           "INSERT INTO datasets VALUES (?, ?)",
           entry.name,
           JSON.stringify(entry),
         );
         return { created: true, dataset: entry };
+      }
+      await looseKeys.release(entry.key);
+      if (!present) {
+        throw new AppError(
+          "unavailable",
+          `Expected an upload with a sign of life every ${LEASE_MS / 1000} seconds, got none for longer; repeat the request`,
+        );
       }
       if (present.digest === entry.digest) {
         return { created: false, dataset: present };
@@ -81,7 +108,7 @@ function directoryMethods(sql: SqlStorage) {
     },
 
     /** Errors: `dataset_not_found`, `dataset_in_use` while a run that has not ended pins it */
-    removeDataset(name: string): StoredDataset {
+    async removeDataset(name: string): Promise<void> {
       const removed = dataset(name);
       const [user] = sql.exec<{ run: string }>(
         "SELECT run FROM runs WHERE dataset = ? AND ended = 0 LIMIT 1",
@@ -94,7 +121,7 @@ function directoryMethods(sql: SqlStorage) {
         );
       }
       sql.exec("DELETE FROM datasets WHERE name = ?", name);
-      return removed;
+      await looseKeys.release(removed.key);
     },
 
     /** Enter a run and pin its dataset. Repeating it changes nothing. */
@@ -138,5 +165,12 @@ function directoryMethods(sql: SqlStorage) {
         createdMs: row.created_ms,
       }));
     },
+
+    addJob: (entry: JobEntry) => jobs.add(entry),
+
+    removeJob: (job: string) => jobs.remove(job),
+
+    /** The newest first. */
+    jobs: (limit: number, after: JobEntry | null) => jobs.page(limit, after),
   };
 }

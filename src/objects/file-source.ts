@@ -3,6 +3,8 @@ import { AppError } from "../api/errors.ts";
 import type { Stretch } from "../formats/scales-first.ts";
 import { type ByteSource, endedEarly } from "../formats/source.ts";
 
+import { free } from "./free.ts";
+
 const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** An object that must stay as it was. */
@@ -29,6 +31,11 @@ export class FileSource implements ByteSource {
     this.#base = base;
     this.#position = base + position;
     this.#stretches = stretches;
+  }
+
+  /** Nothing more is taken. */
+  release(): void {
+    free(this.#window);
   }
 
   async take(bytes: number): Promise<Uint8Array> {

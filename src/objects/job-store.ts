@@ -1,38 +1,23 @@
 /** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
-import type { JobRequest, JobState } from "../api/tensors.ts";
 import type { SavedConversion } from "../formats/conversion.ts";
-import type { PinnedFile } from "./file-source.ts";
+import { free } from "./free.ts";
+import type { StoredJob } from "./job-record.ts";
 
 /** A row may not be larger than 2 MB. */
 const ROW_BYTES = 1024 * 1024;
 const MAX_LOG_LINES = 100;
 
-export type StoredJob = {
-  job: string;
-  request: JobRequest;
-  file: PinnedFile;
-  result: string;
-  state: JobState;
-  /** The upload that is under way. */
-  uploadId: string | null;
-  parts: R2UploadedPart[];
-  /** In a row, for reasons that may pass. */
-  failures: number;
-  /** All parts are uploaded, and are being put together. */
-  isCompleting: boolean;
-  inputBytes: number;
-  outputBytes: number;
-  totalOutputBytes: number | null;
-  createdMs: number;
-  endedMs: number | null;
-  error: { code: string; detail: string } | null;
-};
+/** That the job goes, alone or with its result. */
+export type Removal = "job" | "job and result";
 
 /** The owner of bytes that no part has yet; holds are counted from 0. */
 const TAIL = -1;
 
 /** Where the work stands between two alarms. */
-export type Position = { saved: SavedConversion; tail: Uint8Array };
+export type Position = {
+  saved: SavedConversion;
+  tail: Uint8Array<ArrayBuffer>;
+};
 
 export class JobStore {
   readonly #storage: DurableObjectStorage;
@@ -44,21 +29,34 @@ export class JobStore {
   /** Asking for a job that is not there leaves nothing behind, so only this makes tables. */
   create(): void {
     this.#storage.sql.exec(`
-      CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 0), job TEXT, position TEXT);
+      CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 0), job TEXT, position TEXT, removal TEXT);
       CREATE TABLE bytes (owner INTEGER, row INTEGER, value BLOB, PRIMARY KEY (owner, row));
       CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
     `);
   }
 
   load(): StoredJob | undefined {
-    const [table] = this.#storage.sql.exec(
-      "SELECT name FROM sqlite_master WHERE name = 'job'",
-    );
-    if (!table) return undefined;
-    const [row] = this.#storage.sql.exec<{ job: string }>(
-      "SELECT job FROM job",
-    );
+    const row = this.#row();
     return row && (JSON.parse(row.job) as StoredJob);
+  }
+
+  /** Beside what the job is, so that one at work, which holds that, cannot overwrite it. */
+  get removal(): Removal | null {
+    return this.#row()?.removal ?? null;
+  }
+
+  markRemoval(removal: Removal): void {
+    this.#storage.sql.exec("UPDATE job SET removal = ?", removal);
+  }
+
+  #row(): { job: string; removal: Removal | null } | undefined {
+    const { sql } = this.#storage;
+    const [table] = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'job'");
+    if (!table) return undefined;
+    const [row] = sql.exec<{ job: string; removal: Removal | null }>(
+      "SELECT job, removal FROM job",
+    );
+    return row;
   }
 
   /** Write what the job is and, at once, where it stands if that is told. */
@@ -66,7 +64,7 @@ export class JobStore {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => {
       sql.exec(
-        "INSERT INTO job VALUES (0, ?, NULL) ON CONFLICT DO UPDATE SET job = excluded.job",
+        "INSERT INTO job VALUES (0, ?, NULL, NULL) ON CONFLICT DO UPDATE SET job = excluded.job",
         JSON.stringify(job),
       );
       if (!position) return;
@@ -121,7 +119,7 @@ export class JobStore {
         "INSERT INTO bytes VALUES (?, ?, ?)",
         owner,
         row,
-        bytes.slice(row * ROW_BYTES, (row + 1) * ROW_BYTES),
+        bytes.subarray(row * ROW_BYTES, (row + 1) * ROW_BYTES),
       );
     }
   }
@@ -140,7 +138,9 @@ export class JobStore {
       "SELECT row, value FROM bytes WHERE owner = ?",
       owner,
     )) {
-      whole.set(new Uint8Array(value), row * ROW_BYTES);
+      const bytes = new Uint8Array(value);
+      whole.set(bytes, row * ROW_BYTES);
+      free(bytes);
     }
     return whole;
   }

@@ -2,34 +2,32 @@
  * A conversion of a file in the bucket to another, for files of any size. Alarms drive it: each takes a
  * stretch of the source, uploads whole parts of the result, and writes down where it stands, so a
  * restart goes on from there and ends in the same bytes. The result appears when it is whole.
+ *
+ * This object is the truth; the directory has the job's id, for lists. An alarm is always set: while the
+ * job runs for its next stretch, then for the time at which it goes, and its result with it.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
-import type { JobRequest, JobStatus } from "../api/tensors.ts";
+import type { JobRequest, JobStatus, JobSummary } from "../api/tensors.ts";
 import type { PinnedFile } from "./file-source.ts";
-import { JobStore, type StoredJob } from "./job-store.ts";
-import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
-import { JobWork } from "./job-work.ts";
+import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
+import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
+import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "./json-calls.ts";
 import { Lock } from "./lock.ts";
 
-/** From within an alarm, one for this very moment would be lost. */
-const NEXT_MS = 1;
-/** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
-const MAX_FAILURES = 6;
-const FIRST_PAUSE_MS = 250;
-
-type JobBindings = { BUCKET: R2Bucket };
+/** Pauses between tries to clear away, which never end: they double up to an hour. */
+const FIRST_RETRY_MS = 1000;
+const MAX_RETRY_MS = 60 * 60_000;
 
 export class Job extends DurableObject<JobBindings> {
   readonly #store = new JobStore(this.ctx.storage);
   readonly #lock = new Lock();
   readonly #calls = jsonCalls(this.ctx, jobMethods(this));
-  readonly #work = new JobWork(this.env.BUCKET, this.#store, () => {
-    takeTurn(this);
-    return this.#isRemoved;
-  });
-  #isRemoved = false;
+  readonly #steps = new JobSteps(this.ctx.storage, this.#store, this.env);
+  /** Alarms in a row that could not do their step. */
+  #retries = 0;
+  #isAtWork = false;
 
   override fetch(request: Request): Promise<Response> {
     return this.#calls.fetch(request);
@@ -37,7 +35,7 @@ export class Job extends DurableObject<JobBindings> {
 
   /** The job, if it has begun with this request. Errors: `job_differs` */
   find(request: JobRequest): JobStatus | null {
-    const present = this.#store.load();
+    const present = this.#present();
     if (!present) return null;
     if (JSON.stringify(present.request) === JSON.stringify(request))
       return this.status();
@@ -47,128 +45,98 @@ export class Job extends DurableObject<JobBindings> {
     );
   }
 
-  /** Begin, or find it begun. Errors: `job_differs` */
-  async begin(
-    job: string,
+  /** Begin, or find it begun. Errors: `job_differs`, `file_exists`, `unavailable` */
+  begin(
+    id: string,
     request: JobRequest,
     file: PinnedFile,
     result: string,
   ): Promise<{ created: boolean; status: JobStatus }> {
-    const present = this.find(request);
-    if (present) return { created: false, status: present };
-    this.#store.create();
-    this.#store.save({
-      job,
-      request,
-      file,
-      result,
-      state: "running",
-      uploadId: null,
-      parts: [],
-      isCompleting: false,
-      failures: 0,
-      inputBytes: 0,
-      outputBytes: 0,
-      totalOutputBytes: null,
-      createdMs: Date.now(),
-      endedMs: null,
-      error: null,
+    return this.#lock.run(async () => {
+      await this.#clearFirst(id);
+      const present = this.find(request);
+      if (present) return { created: false, status: present };
+      await this.#steps.checkFree(result);
+      const job = newJob(id, request, file, result);
+      this.#store.create();
+      this.#store.save(job);
+      this.#store.log(`begun: ${request.operation} of ${file.bytes} bytes`);
+      // In one transaction with the job: whatever comes, an alarm goes on with it.
+      await this.ctx.storage.setAlarm(Date.now());
+      const status = this.status();
+      await this.#steps
+        .enlist(job)
+        .catch((error: unknown) => console.warn(error));
+      return { created: true, status };
     });
-    this.#store.log(`begun: ${request.operation} of ${file.bytes} bytes`);
-    await this.ctx.storage.setAlarm(Date.now());
-    return { created: true, status: this.status() };
   }
 
   /** Errors: `job_not_found` */
   status(): JobStatus {
-    const { request, file, result, ...job } = this.#job();
-    return {
-      job: job.job,
-      state: job.state,
-      source: request.source,
-      result,
-      operation: request.operation,
-      inputBytes: job.inputBytes,
-      totalInputBytes: file.bytes,
-      outputBytes: job.outputBytes,
-      totalOutputBytes: job.totalOutputBytes,
-      createdMs: job.createdMs,
-      endedMs: job.endedMs,
-      error: job.error,
-      log: this.#store.lines(),
-    };
-  }
-
-  /** Stop, if it runs, and forget the job; a result that is whole stays. Errors: `job_not_found` */
-  async remove(): Promise<void> {
-    this.#job();
-    this.#isRemoved = true;
-    await this.#lock.run(async () => {
-      const job = this.#store.load();
-      if (job) await this.#work.abort(job);
-      await this.ctx.storage.deleteAlarm();
-      await this.ctx.storage.deleteAll();
-      this.#isRemoved = false;
-    });
-  }
-
-  override async alarm(): Promise<void> {
-    await this.#lock.run(() => this.#advance());
-  }
-
-  async #advance(): Promise<void> {
-    const job = this.#isRemoved ? undefined : this.#store.load();
-    if (job?.state !== "running") return;
-    if (!takeTurn(this)) {
-      await this.ctx.storage.setAlarm(Date.now() + TURN_PAUSE_MS);
-      return;
-    }
-    let pauseMs = NEXT_MS;
-    try {
-      if (await this.#work.stretch(job)) this.#end(job, "finished");
-    } catch (error) {
-      pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
-      await this.#fail(job, error);
-    }
-    // Those who wait look again sooner than this one does.
-    if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);
-    if (job.state === "running" && !this.#isRemoved)
-      await this.ctx.storage.setAlarm(Date.now() + pauseMs);
-  }
-
-  /** A refusal ends the job; anything else may pass, a few times. */
-  async #fail(job: StoredJob, error: unknown): Promise<void> {
-    const isRefusal = error instanceof AppError;
-    const text = error instanceof Error ? error.message : String(error);
-    if (!isRefusal) console.error(error);
-    if (!isRefusal && ++job.failures < MAX_FAILURES) {
-      this.#store.save(job);
-      this.#store.log(`interrupted: ${text}`);
-      return;
-    }
-    await this.#work.abort(job);
-    const code = isRefusal ? error.code : "unavailable";
-    job.error = { code, detail: text };
-    this.#end(job, "failed");
-  }
-
-  #end(job: StoredJob, state: "finished" | "failed"): void {
-    job.state = state;
-    job.endedMs = Date.now();
-    job.uploadId = null;
-    job.parts = [];
-    this.#store.save(job);
-    this.#store.forgetPosition();
-    this.#store.log(job.error ? `failed: ${job.error.detail}` : "finished");
-  }
-
-  #job(): StoredJob {
-    const job = this.#store.load();
-    if (job && !this.#isRemoved) return job;
+    const summary = this.summary();
+    if (summary) return { ...summary, log: this.#store.lines() };
     throw new AppError(
       "job_not_found",
       "Expected the id of a job, got another",
     );
+  }
+
+  /** For lists; null when there is no such job. */
+  summary(): JobSummary | null {
+    const job = this.#present();
+    return job ? summaryOf(job) : null;
+  }
+
+  /** Stop, if it runs, and forget the job; a result that is whole stays. Errors: `job_not_found` */
+  async remove(): Promise<void> {
+    this.status();
+    this.#store.markRemoval("job");
+    // In one transaction with the mark: what cannot be done now, an alarm does.
+    await this.ctx.storage.setAlarm(Date.now() + FIRST_RETRY_MS);
+    await this.#lock
+      .run(() => this.#steps.clear())
+      .catch((error: unknown) => console.warn(error));
+  }
+
+  override async alarm(): Promise<void> {
+    await this.#lock.run(async () => {
+      let dueMs: number | null;
+      this.#isAtWork = true;
+      try {
+        dueMs = await this.#steps.next();
+        this.#retries = 0;
+      } catch (error) {
+        console.warn(error);
+        const pauseMs = FIRST_RETRY_MS * 2 ** this.#retries++;
+        dueMs = Date.now() + Math.min(pauseMs, MAX_RETRY_MS);
+      }
+      if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
+      this.#isAtWork = false;
+    });
+  }
+
+  /** The platform drops an alarm whose process died too often; who asks for the job sets it again. */
+  async revive(): Promise<void> {
+    if (this.#isAtWork || !this.#store.load()) return;
+    const alarm = await this.ctx.storage.getAlarm();
+    if (alarm === null) await this.ctx.storage.setAlarm(Date.now() + NEXT_MS);
+  }
+
+  /** The id may have been another job's, which is still being removed. Errors: `unavailable` */
+  async #clearFirst(id: string): Promise<void> {
+    try {
+      await this.#steps.clear();
+    } catch (cause) {
+      throw new AppError(
+        "unavailable",
+        `Expected the job that was "${id}" to be removed, which goes on; repeat the request`,
+        { cause },
+      );
+    }
+  }
+
+  #present(): StoredJob | undefined {
+    return this.#store.removal ? undefined : this.#store.load();
   }
 }
 
@@ -188,7 +156,14 @@ function jobMethods(job: Job) {
       file: PinnedFile,
       result: string,
     ) => job.begin(id, request, file, result),
-    status: () => job.status(),
+    status: async () => {
+      await job.revive();
+      return job.status();
+    },
+    summary: async () => {
+      await job.revive();
+      return job.summary();
+    },
     remove: () => job.remove(),
   };
 }

@@ -38,7 +38,9 @@ export function jsonStub<M extends Methods>(
   namespace: DurableObjectNamespace,
   name: string,
 ): JsonStub<M> {
-  const calls = proxyDurable(namespace, { parse: true }).get(name) as Record<
+  // Not by name: itty-durable takes a name of 64 hexadecimal digits for an id.
+  const id = namespace.idFromName(name);
+  const calls = proxyDurable(namespace, { parse: true }).get(id) as Record<
     string,
     (...args: unknown[]) => Promise<Result<unknown>>
   >;

@@ -1,5 +1,7 @@
 /** A multipart upload whose parts have one size, as R2 wants them, whatever chunks it is fed. */
 
+import { free } from "./free.ts";
+
 /** Of every part but the last. */
 export const PART_BYTES = 8 * 1024 * 1024;
 
@@ -10,20 +12,27 @@ export class PartWriter {
   readonly #part = new Uint8Array(PART_BYTES);
   #length = 0;
 
+  /** `tail` is what no part had yet, and is not needed any more. */
   constructor(
     upload: R2MultipartUpload,
     parts: readonly R2UploadedPart[],
-    tail: Uint8Array,
+    tail = new Uint8Array(0),
   ) {
     this.#upload = upload;
     this.parts = [...parts];
     this.#part.set(tail);
     this.#length = tail.length;
+    free(tail);
   }
 
   /** What no part has yet. */
   get tail(): Uint8Array<ArrayBuffer> {
     return this.#part.subarray(0, this.#length);
+  }
+
+  /** Nothing more is written. */
+  release(): void {
+    free(this.#part);
   }
 
   /** `chunk` may be overwritten once this has returned its promise. */

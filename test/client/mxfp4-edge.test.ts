@@ -57,6 +57,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   getFile: (edge) => edge.file("f", { start: 0, end: 8 }),
   deleteFile: (edge) => edge.removeFile("f"),
   createJob: (edge) => edge.createJob({ operation: "quantize", source: "f" }),
+  listJobs: (edge) => edge.jobs({ limit: 5, cursor: "1-j" }),
   getJob: (edge) => edge.job("j"),
   deleteJob: (edge) => edge.removeJob("j"),
   putDataset: (edge) => edge.putDataset("d", BYTES),

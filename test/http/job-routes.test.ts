@@ -1,13 +1,21 @@
-import { env } from "cloudflare:workers";
-import { runDurableObjectAlarm } from "cloudflare:test";
+import { reset } from "cloudflare:test";
 import { expect, test } from "vitest";
-import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
-import type { Env } from "../../src/http/env.ts";
+import type { JobPage, JobRequest } from "../../src/api/tensors.ts";
+import { jobStub } from "../../src/objects/job.ts";
+import {
+  bindings,
+  createJob,
+  finish,
+  names,
+  putFile,
+  statusOf,
+} from "../support/jobs.ts";
 import { normals } from "../support/random.ts";
 import { bytesOf, problemOf, send } from "./support.ts";
-import { fileInOrder } from "./tensor-support.ts";
+import { f32, fileInOrder, fileOf } from "./tensor-support.ts";
 
-const { BUCKET, JOB } = env as unknown as Env;
+const { BUCKET } = bindings;
+const DAY_MS = 24 * 60 * 60_000;
 
 /** 24 MiB in two tensors, so that a job takes several alarms. */
 function checkpoint(): Uint8Array<ArrayBuffer> {
@@ -26,32 +34,6 @@ function post(path: string, body: Uint8Array<ArrayBuffer>): Promise<Response> {
   return send(path, { method: "POST", body, headers });
 }
 
-async function putFile(name: string, bytes: Uint8Array<ArrayBuffer>) {
-  const response = await send(`/v1/files/${name}`, {
-    method: "PUT",
-    body: bytes,
-    headers: { "Content-Length": String(bytes.length) },
-  });
-  expect(response.status, await response.text()).toBe(201);
-}
-
-function createJob(request: JobRequest): Promise<Response> {
-  return send("/v1/jobs", { method: "POST", body: JSON.stringify(request) });
-}
-
-async function statusOf(job: string): Promise<JobStatus> {
-  return (await send(`/v1/jobs/${job}`)).json();
-}
-
-/** Drive the job's alarms to its end. */
-async function finish(job: string): Promise<JobStatus> {
-  for (;;) {
-    await runDurableObjectAlarm(JOB.getByName(job));
-    const status = await statusOf(job);
-    if (status.state !== "running") return status;
-  }
-}
-
 async function file(name: string): Promise<Uint8Array<ArrayBuffer>> {
   return read(await send(`/v1/files/${name}`));
 }
@@ -65,11 +47,6 @@ function difference(a: Uint8Array, b: Uint8Array): number | undefined {
   if (a.length !== b.length) return Math.min(a.length, b.length);
   const at = a.findIndex((byte, i) => byte !== b[i]);
   return at < 0 ? undefined : at;
-}
-
-async function names(): Promise<string[]> {
-  const { objects } = await BUCKET.list({ prefix: "files/" });
-  return objects.map(({ key }) => key.slice("files/".length));
 }
 
 test("jobs end in the bytes of the routes, over several alarms", async () => {
@@ -247,14 +224,18 @@ function wrongShape(): Uint8Array<ArrayBuffer> {
 }
 
 test("a source that changes under a job fails it", async () => {
-  await putFile("changing", checkpoint());
-  await createJob({
-    operation: "quantize",
-    source: "changing",
-    clientKey: "changing",
-    result: "changed",
-  });
-  await putFile("changing", checkpoint().fill(1, 4096));
+  await putFile("changing", fileInOrder([]));
+  const { key, etag, size: bytes } = (await BUCKET.head("files/changing"))!;
+  await putFile("changing", fileOf([f32("x", [1], [1])]));
+  const request: JobRequest = { operation: "quantize", source: "changing" };
+  const pinned = { key, etag, bytes };
+  // The route pins and begins in one go; between the two, the job has an alarm of its own.
+  await jobStub(bindings, "changing").begin(
+    "changing",
+    request,
+    pinned,
+    "changed",
+  );
   const status = await finish("changing");
   expect(status.error).toMatchObject({ code: "file_changed" });
   expect(await names()).not.toContain("changed");
@@ -276,6 +257,8 @@ test("what a job needs is refused before it begins", async () => {
     { operation: "quantize", source: "../datasets/x" },
     { operation: "quantize", source: "taken", options: { rounding: "up" } },
     { operation: "dequantize", source: "taken", options: { seed: 1 } },
+    { operation: "quantize", source: "taken", retentionMs: 999 },
+    { operation: "quantize", source: "taken", retentionMs: 90 * DAY_MS + 1 },
   ]) {
     const response = await createJob(body as JobRequest);
     await problemOf(response, 422, "invalid_option");
@@ -284,6 +267,45 @@ test("what a job needs is refused before it begins", async () => {
     const response = await send("/v1/jobs/nothing", { method });
     await problemOf(response, 404, "job_not_found");
   }
+});
+
+test("lists have the newest first, in pages that others' comings and goings do not shift", async () => {
+  await reset();
+  const first = await send("/v1/jobs");
+  expect(await first.json()).toEqual({ jobs: [], next: null });
+  await putFile("listed", fileOf([f32("x", [64], new Float32Array(64))]));
+  const keys = ["a", "b", "c", "d", "e"];
+  for (const clientKey of keys) {
+    await createJob({ operation: "quantize", source: "listed", clientKey });
+    await finish(clientKey);
+    // So that no two have the same time.
+    await scheduler.wait(2);
+  }
+  const page = async (query: string) =>
+    (await send(`/v1/jobs?${query}`)).json<JobPage>();
+  const newest = await page("limit=2");
+  const { log: _log, ...e } = await statusOf("e");
+  expect(newest.jobs[0]).toEqual(e);
+  expect(e).toMatchObject({ state: "finished", result: "e.safetensors" });
+  expect(newest.jobs.map(({ job }) => job)).toEqual(["e", "d"]);
+  await send("/v1/jobs/d", { method: "DELETE" });
+  await send("/v1/jobs/b", { method: "DELETE" });
+  await createJob({ operation: "quantize", source: "listed", clientKey: "f" });
+  const older = await page(`limit=2&cursor=${newest.next}`);
+  expect(older.jobs.map(({ job }) => job)).toEqual(["c", "a"]);
+  expect(older.next).toBeNull();
+  const all = await page("");
+  expect(all.jobs.map(({ job }) => job)).toEqual(["f", "e", "c", "a"]);
+  for (const query of ["limit=0", "limit=41", "limit=x", "cursor=c", "page=2"])
+    await problemOf(await send(`/v1/jobs?${query}`), 422, "invalid_option");
+});
+
+test("a key may look like a digest", async () => {
+  await putFile("digested", fileOf([]));
+  const clientKey = "0123456789abcdef".repeat(4);
+  const request = { source: "digested", result: "digest", clientKey };
+  await createJob({ operation: "quantize", ...request });
+  expect((await finish(clientKey)).state).toBe("finished");
 });
 
 test("files come back whole or in part, and go", async () => {

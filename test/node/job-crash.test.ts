@@ -1,4 +1,4 @@
-/** A job whose process is killed again and again ends in the bytes of one that was left alone. */
+/** A job whose process is killed again and again ends in the bytes of one that was left alone, and goes. */
 import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
 import { type Running, startEdge } from "../../src/cli/edge.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import { floatFile } from "../support/large-files.ts";
 import { normals } from "../support/random.ts";
 
 const ROWS = 20 * 1024;
@@ -18,14 +19,16 @@ const REQUEST = {
   options: { hadamard: 128, seed: 3 },
 } as const satisfies JobRequest;
 
+/** For alarms, which come by themselves. */
+const PATIENCE = { timeout: 60_000 };
+
 let folder: string;
 let edge: Running;
 let client: Mxfp4Edge;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-job-test-"));
-  edge = await startEdge({ stateFolder: folder, quiet: true });
-  client = new Mxfp4Edge({ baseUrl: edge.url });
+  await start();
   const header = JSON.stringify({
     w: {
       dtype: "F32",
@@ -39,6 +42,17 @@ beforeAll(async () => {
     new Blob([length, header, VALUES as Float32Array<ArrayBuffer>]),
   );
 });
+
+async function start(): Promise<void> {
+  edge = await startEdge({ stateFolder: folder, quiet: true });
+  client = new Mxfp4Edge({ baseUrl: edge.url });
+}
+
+/** The command itself ends and is started again. */
+async function restart(): Promise<void> {
+  await edge.close();
+  await start();
+}
 
 afterAll(async () => {
   await edge?.close();
@@ -107,4 +121,38 @@ test("a job that is cancelled while its process is killed leaves nothing of its 
   await expect(client.file(result)).rejects.toMatchObject({
     code: "file_not_found",
   });
+});
+
+test("jobs whose time comes go with their results, whatever is killed on the way", async () => {
+  await client.putFile("small", new Blob([floatFile(0).head]));
+  const keys = ["a", "b", "c", "d"];
+  const begin = (clientKey: string) =>
+    client.createJob({
+      operation: "quantize",
+      source: "small",
+      clientKey,
+      retentionMs: 1000,
+    });
+  const jobs = await Promise.all(keys.map(begin));
+  const listed = async () => {
+    const page = await client.jobs({ limit: 40 });
+    return page.jobs.map(({ job }) => job).filter((job) => keys.includes(job));
+  };
+  for (let i = 0; i < 8; i++) {
+    kill();
+    await listed();
+  }
+  await restart();
+  await expect.poll(listed, PATIENCE).toEqual([]);
+  for (const { job, result } of jobs) {
+    const isGone = (call: Promise<unknown>) =>
+      call.then(
+        () => "there",
+        ({ code }: { code?: string }) => code,
+      );
+    expect(await isGone(client.job(job))).toBe("job_not_found");
+    expect(await isGone(client.file(result))).toBe("file_not_found");
+  }
+  // Their keys are free.
+  expect((await begin("a")).state).toBe("running");
 });

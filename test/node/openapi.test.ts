@@ -47,6 +47,7 @@ const ORDER = [
   "putFile",
   "getFile",
   "createJob",
+  "listJobs",
   "getJob",
   "deleteJob",
   "deleteFile",

@@ -11,10 +11,14 @@ import { type Running, startEdge } from "../../src/cli/edge.ts";
 import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
 import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { writeHead } from "../../src/formats/safetensors-writer.ts";
-import { normals } from "../support/random.ts";
+import {
+  floatFile,
+  FLOATS,
+  type LargeFile,
+  MIB,
+  TENSOR_MIB,
+} from "../support/large-files.ts";
 
-const MIB = 2 ** 20;
-const TENSOR_MIB = 64;
 const TENSORS = Number(process.env.MEMORY_TEST_MIB ?? 1024) / TENSOR_MIB;
 const MAX_GROWTH = 64 * MIB;
 
@@ -38,22 +42,8 @@ function resident(): number {
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) * 1024;
 }
 
-/** A MiB of normal values, which all tensors repeat. */
-const FLOATS = new Uint8Array(normals(MIB / 4, 1).buffer);
-
-function floatFile(tensors: number): { head: Uint8Array; dataBytes: number } {
-  return writeHead(
-    Array.from({ length: tensors }, (_, i) => ({
-      name: `layer.${i}.weight`,
-      dtype: "F32" as const,
-      shape: [4096, 4096],
-    })),
-    new Map(),
-  );
-}
-
 /** The same number of values as MXFP4, an eighth of the bytes and a little. */
-function packedFile(tensors: number): { head: Uint8Array; dataBytes: number } {
+function packedFile(tensors: number): LargeFile {
   const u8 = (name: string, shape: number[]) => ({
     name,
     dtype: "U8" as const,
@@ -83,7 +73,7 @@ function ggufFile(tensors: number): { head: Uint8Array; dataBytes: number } {
 /** Send a file whose data repeats `piece`, read the answer as it comes, and watch the process. */
 async function send(
   path: string,
-  { head, dataBytes }: { head: Uint8Array; dataBytes: number },
+  { head, dataBytes }: LargeFile,
   piece: Uint8Array,
 ): Promise<{ status: number; bytes: number; declared: number; most: number }> {
   let most = 0;

@@ -1,0 +1,95 @@
+/**
+ * The local edge with an inspector, which tells what the isolate of the Worker and its objects holds:
+ * the process holds the simulated bucket and its databases too.
+ */
+import { join, resolve } from "node:path";
+import { Log, LogLevel, Miniflare } from "miniflare";
+import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { guardRuntimes } from "../../src/cli/processes.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const WORKER_FOLDER = join(ROOT, "build/worker");
+const NAME = "mxfp4-edge";
+
+export type InspectedEdge = {
+  url: string;
+  /** Bytes of the isolate: its objects, its buffers and the kernels' memory. Garbage counts too. */
+  heapBytes(): Promise<number>;
+  close(): Promise<void>;
+};
+
+export async function startInspectedEdge(
+  stateFolder: string,
+): Promise<InspectedEdge> {
+  guardRuntimes(stateFolder);
+  const { workerOptions } = unstable_getMiniflareWorkerOptions(
+    join(ROOT, "wrangler.toml"),
+  );
+  delete workerOptions.assets;
+  const miniflare = new Miniflare({
+    ...(workerOptions as Record<string, unknown>),
+    name: NAME,
+    modules: true,
+    modulesRoot: WORKER_FOLDER,
+    scriptPath: join(WORKER_FOLDER, "worker.js"),
+    bindings: { ...workerOptions.bindings, LOCAL_MODE: "1" },
+    host: "127.0.0.1",
+    inspectorPort: 0,
+    durableObjectsPersist: join(stateFolder, "objects"),
+    r2Persist: join(stateFolder, "buckets"),
+    cf: false, // it would be fetched
+    telemetry: { enabled: false },
+    log: new Log(LogLevel.NONE),
+  });
+  const { origin } = await miniflare.ready;
+  const { host } = await miniflare.getInspectorURL();
+  const inspector = await connect(`ws://${host}/core:user:${NAME}`);
+  return {
+    url: origin,
+    heapBytes: async () => {
+      const usage = await inspector.call("Runtime.getHeapUsage");
+      return (
+        usage.usedSize! +
+        usage.embedderHeapUsedSize! +
+        usage.backingStorageSize!
+      );
+    },
+    close: async () => {
+      inspector.close();
+      await miniflare.dispose();
+    },
+  };
+}
+
+type Inspector = {
+  call(method: string): Promise<Record<string, number>>;
+  close(): void;
+};
+
+/** The Chrome DevTools protocol: numbered calls, and answers that bear their numbers. */
+async function connect(url: string): Promise<Inspector> {
+  const socket = new WebSocket(url);
+  const waiting = new Map<number, (result: Record<string, number>) => void>();
+  let calls = 0;
+  socket.addEventListener("message", ({ data }) => {
+    const { id, result } = JSON.parse(String(data)) as {
+      id: number;
+      result: Record<string, number>;
+    };
+    waiting.get(id)?.(result);
+    waiting.delete(id);
+  });
+  await new Promise((resolve, reject) => {
+    socket.addEventListener("open", resolve);
+    socket.addEventListener("error", reject);
+  });
+  return {
+    call: (method) =>
+      new Promise((resolve) => {
+        const id = ++calls;
+        waiting.set(id, resolve);
+        socket.send(JSON.stringify({ id, method }));
+      }),
+    close: () => socket.close(),
+  };
+}
