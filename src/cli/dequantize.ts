@@ -18,8 +18,8 @@ export const dequantizeCommand = defineCommand({
   meta: { name: "dequantize", description: "A file's MXFP4 tensors to floats" },
   args,
   async run(context) {
-    checkArguments(context.args, args);
-    const options = { dtype: context.args.dtype } as DequantizeOptions;
-    await convertFile(context.args, { operation: "dequantize", options });
+    const given = checkArguments(context, args);
+    const options = { dtype: given.dtype } as DequantizeOptions;
+    await convertFile(given, { operation: "dequantize", options });
   },
 });
