@@ -10,6 +10,10 @@ import {
 
 const args = {
   ...fileArguments,
+  file: {
+    ...fileArguments.file,
+    description: "safetensors or GGUF with MXFP4 tensors",
+  },
   ...outputArguments,
   dtype: choices(["f32", "bf16", "f16"], "Of decoded tensors (default: f32)"),
 };
