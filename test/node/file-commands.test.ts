@@ -139,6 +139,25 @@ test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
   );
 });
 
+test("help, and what is wrong with a call, is plain text where no terminal reads it", () => {
+  const plain = (...args: string[]) => {
+    const env = { ...process.env };
+    // What citty would take for a wish to have no colours.
+    for (const name of ["NO_COLOR", "CI", "TEST", "TERM"]) delete env[name];
+    const { stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+      encoding: "utf8",
+      env,
+    });
+    return stdout + stderr;
+  };
+  const help = plain("quantize", "--help");
+  expect(help).toContain("--layout=<gpt-oss|ggml|compressed-tensors>");
+  const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
+  expect(wrong).toContain("Expected one of: 0, 16,");
+  expect(wrong).toContain("mxfp4-edge quantize --help tells what there is");
+  expect(help + wrong).not.toContain("\u001B");
+});
+
 test("a file that is there stays, unless it may be replaced", () => {
   writeFileSync(join(folder, "kept"), "kept");
   const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", "kept");
