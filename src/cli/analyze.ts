@@ -40,14 +40,14 @@ export const analyzeCommand = defineCommand({
   },
   args,
   async run(context) {
-    checkArguments(context.args, args);
+    const given = checkArguments(context, args);
     const { file, compare, json } = context.args;
     const options: AnalyzeOptions = {
-      ...schemeFrom(context.args),
-      ...selectionFrom(context.args),
+      ...schemeFrom(given),
+      ...selectionFrom(given),
       ...(compare === undefined ? {} : { compare: compare.split(",") }),
     };
-    const analysis = await analysisOf(file, context.args, options);
+    const analysis = await analysisOf(file, given, options);
     console.log(
       json ? JSON.stringify(analysis, null, 2) : renderAnalysis(analysis),
     );

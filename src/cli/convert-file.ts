@@ -9,7 +9,7 @@ import { planFile, rawOf } from "../formats/plan.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
 import type { Arguments } from "./file-arguments.ts";
-import { checkAbsent, OpenFile, writeWhole } from "./files.ts";
+import { checkOutput, OpenFile, writeWhole } from "./files.ts";
 
 type Request = Extract<FileOperation, { operation: "quantize" | "dequantize" }>;
 
@@ -19,7 +19,7 @@ export async function convertFile(
   request: Request,
 ): Promise<void> {
   const { file, output, url } = args as Record<string, string | undefined>;
-  checkAbsent(output!, args.force === true);
+  checkOutput(output!, args.force === true);
   const bar = new Bar(request.operation);
   const [from, to] =
     url === undefined

@@ -10,6 +10,10 @@ import {
 
 const args = {
   ...fileArguments,
+  file: {
+    ...fileArguments.file,
+    description: "safetensors or GGUF with MXFP4 tensors",
+  },
   ...outputArguments,
   dtype: choices(["f32", "bf16", "f16"], "Of decoded tensors (default: f32)"),
 };
@@ -18,8 +22,8 @@ export const dequantizeCommand = defineCommand({
   meta: { name: "dequantize", description: "A file's MXFP4 tensors to floats" },
   args,
   async run(context) {
-    checkArguments(context.args, args);
-    const options = { dtype: context.args.dtype } as DequantizeOptions;
-    await convertFile(context.args, { operation: "dequantize", options });
+    const given = checkArguments(context, args);
+    const options = { dtype: given.dtype } as DequantizeOptions;
+    await convertFile(given, { operation: "dequantize", options });
   },
 });

@@ -1,4 +1,5 @@
 /** What the file commands can be told, and the options that follow from it. */
+import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
 import type {
   QuantizeOptions,
@@ -89,23 +90,67 @@ export const selectionArguments = {
   },
 } satisfies ArgsDef;
 
-/** Errors: `UsageError` for what `known` does not have */
-export function checkArguments(args: Arguments, known: ArgsDef): void {
-  const names = new Set(["_"]);
-  for (const [name, definition] of Object.entries(known)) {
-    const camel = name.replace(/-(\w)/g, (_, letter: string) =>
-      letter.toUpperCase(),
-    );
-    const alias = "alias" in definition ? String(definition.alias) : name;
-    for (const each of [name, camel, alias]) names.add(each);
-  }
-  const unknown = Object.keys(args).find((name) => !names.has(name));
-  if (unknown !== undefined)
-    throw new UsageError(
-      `Expected an option of this command, got --${unknown}`,
-    );
+/**
+ * What the command was given; `include` and `exclude` that came more than once are put together.
+ * Errors: `UsageError` for what `known` does not have, and for options without a value or repeated
+ */
+export function checkArguments(
+  { args, rawArgs }: { args: Arguments; rawArgs: string[] },
+  known: ArgsDef,
+): Arguments {
+  const given = optionsOf(rawArgs, known);
   if (args._.length > 1)
     throw new UsageError(`Expected one file, got ${args._.join(" ")}`);
+  const checked = { ...args };
+  for (const [name, values] of given) {
+    if (name === "include" || name === "exclude")
+      checked[name] = values.join(",");
+    else if (values.length > 1)
+      throw new UsageError(
+        `Expected --${name} once, got it ${values.length} times`,
+      );
+  }
+  return checked;
+}
+
+/** The values of each option as they were typed: citty keeps the last alone, and any name. */
+function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
+  const options: Record<
+    string,
+    { type: "boolean" | "string"; short?: string }
+  > = {};
+  for (const [name, definition] of Object.entries(known)) {
+    if (definition.type === "positional") continue;
+    const type = definition.type === "boolean" ? "boolean" : "string";
+    const short = "alias" in definition ? `${definition.alias}` : undefined;
+    options[name] = { type, ...(short && { short }) };
+  }
+  const { tokens } = parseArgs({
+    args: rawArgs,
+    options,
+    strict: false,
+    tokens: true,
+  });
+  const given = new Map<string, string[]>();
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const { name, rawName, inlineValue } = token;
+    const option = options[name];
+    if (option === undefined)
+      throw new UsageError(
+        `Expected an option of this command, got ${rawName}`,
+      );
+    const value = token.value ?? "";
+    if (option.type === "boolean" && inlineValue)
+      throw new UsageError(`Expected --${name} alone, got "${value}"`);
+    if (
+      option.type === "string" &&
+      (!value || (!inlineValue && value.startsWith("--")))
+    )
+      throw new UsageError(`Expected a value after ${rawName}, got "${value}"`);
+    given.set(name, [...(given.get(name) ?? []), value]);
+  }
+  return given;
 }
 
 export function schemeFrom(args: Arguments): SchemeOptions {

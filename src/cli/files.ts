@@ -1,6 +1,6 @@
 /** Files as sources and targets: read and written piece by piece. */
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { existsSync } from "node:fs";
+import { lstatSync, rmSync, statSync } from "node:fs";
 import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { type ByteSource, endedEarly } from "../formats/source.ts";
@@ -87,12 +87,35 @@ function notReadable(path: string, cause?: unknown): AppError {
   );
 }
 
-/** Errors: `file_exists`, unless it may be replaced */
-export function checkAbsent(path: string, force: boolean): void {
-  if (force || !existsSync(path)) return;
+/**
+ * Whether `path` may be written, before any work is done. Only a plain file is ever replaced: the
+ * output is moved to its name, which would put a file in the place of a device or a link.
+ * Errors: `file_exists`, `file_not_found` without its folder
+ */
+export function checkOutput(path: string, force: boolean): void {
+  const folder = dirname(path);
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw notWritable(folder);
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there === undefined) return;
+  if (!there.isFile()) {
+    throw new AppError(
+      "file_exists",
+      `Expected no ${path}, or a plain file, got a directory, link or device`,
+    );
+  }
+  if (force) return;
   throw new AppError(
     "file_exists",
     `Expected no file ${path}, got one; --force replaces it`,
+  );
+}
+
+function notWritable(folder: string, cause?: unknown): AppError {
+  return new AppError(
+    "file_not_found",
+    `Expected a folder that can be written to, got ${folder}`,
+    { cause },
   );
 }
 
@@ -101,8 +124,12 @@ export async function writeWhole(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
 ): Promise<number> {
-  const part = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
-  const handle = await open(part, "wx");
+  const folder = dirname(path);
+  const part = join(folder, `.${basename(path)}.${process.pid}.part`);
+  const handle = await open(part, "wx").catch((cause: unknown) => {
+    throw notWritable(folder, cause);
+  });
+  const settled = removeWhenEnded(part);
   let bytes = 0;
   try {
     for await (const chunk of chunks) {
@@ -118,5 +145,22 @@ export async function writeWhole(
     });
     await rm(part, { force: true });
     throw error;
+  } finally {
+    settled();
   }
+}
+
+/** Ctrl-C, or another signal that ends the process, takes `part` along, until what it gives is called. */
+function removeWhenEnded(part: string): () => void {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const settled = (): void => {
+    for (const signal of signals) process.removeListener(signal, end);
+  };
+  const end = (signal: NodeJS.Signals): void => {
+    settled();
+    rmSync(part, { force: true });
+    process.kill(process.pid, signal); // so that the exit status tells of it
+  };
+  for (const signal of signals) process.on(signal, end);
+  return settled;
 }

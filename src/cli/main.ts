@@ -2,7 +2,8 @@
  * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
  * done, 1 it could not be done, 2 the command was not called as it can be.
  */
-import { defineCommand, runCommand, showUsage } from "citty";
+import { stripVTControlCharacters } from "node:util";
+import { defineCommand, renderUsage, runCommand } from "citty";
 import pc from "picocolors";
 import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
@@ -28,7 +29,11 @@ async function main(rawArgs: string[]): Promise<number> {
   const isKnown = Object.hasOwn(COMMANDS, name);
   if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
     const shown = COMMANDS[name as keyof typeof COMMANDS];
-    await (isKnown ? showUsage(shown as never, command) : showUsage(command));
+    const usage = await (isKnown
+      ? renderUsage(shown as never, command)
+      : renderUsage(command));
+    // citty colours whatever it writes to.
+    console.log(process.stdout.isTTY ? usage : stripVTControlCharacters(usage));
     return 0;
   }
   try {
@@ -42,10 +47,11 @@ async function main(rawArgs: string[]): Promise<number> {
     const isUsage =
       error instanceof UsageError ||
       (error instanceof Error && error.name === "CLIError");
-    // citty's own messages are coloured.
-    const text = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
+    const text = stripVTControlCharacters(message); // citty colours its own
     console.error(isUsage ? text : pc.red(text));
-    if (isUsage) console.error("mxfp4-edge --help tells what there is");
+    const help = isKnown ? `mxfp4-edge ${name} --help` : "mxfp4-edge --help";
+    if (isUsage) console.error(`${help} tells what there is`);
     return isUsage ? 2 : 1;
   }
 }

@@ -22,8 +22,8 @@ export const quantizeCommand = defineCommand({
   meta: { name: "quantize", description: "A file's float tensors to MXFP4" },
   args,
   async run(context) {
-    checkArguments(context.args, args);
-    const options = quantizeOptionsFrom(context.args);
-    await convertFile(context.args, { operation: "quantize", options });
+    const given = checkArguments(context, args);
+    const options = quantizeOptionsFrom(given);
+    await convertFile(given, { operation: "quantize", options });
   },
 });

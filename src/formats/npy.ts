@@ -69,6 +69,12 @@ export async function readNpyHead(
 }
 
 function readLiteral(text: string): TensorHead {
+  if (/'descr':\s*\[/.test(text)) {
+    throw new AppError(
+      "unsupported_dtype",
+      "Expected a .npy of one number for each element, got a structured dtype; save its fields apart",
+    );
+  }
   const descr = /'descr':\s*'([^']{1,16})'/.exec(text)?.[1];
   const order = /'fortran_order':\s*(True|False)/.exec(text)?.[1];
   const sizes = /'shape':\s*\(([\d\s,L]{0,512})\)/.exec(text)?.[1];
@@ -80,9 +86,12 @@ function readLiteral(text: string): TensorHead {
   }
   const dtype = Object.hasOwn(DTYPES, descr) ? DTYPES[descr] : undefined;
   if (dtype === undefined) {
+    const remedy = descr.startsWith(">")
+      ? `; save x.astype('<${descr.slice(1)}')`
+      : "";
     throw new AppError(
       "unsupported_dtype",
-      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr}`,
+      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr}${remedy}`,
     );
   }
   if (order === "True") {

@@ -23,7 +23,7 @@ export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     if (cause instanceof AppError) throw cause;
     throw new AppError(
       "malformed_body",
-      `Expected a safetensors header of JSON in UTF-8, got ${bytes.length} bytes that are none`,
+      `Expected a safetensors header of JSON in UTF-8, got ${bytes.length} other bytes`,
       { cause },
     );
   }

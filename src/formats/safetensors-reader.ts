@@ -31,6 +31,16 @@ export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
   }
   const view = new DataView(first.buffer, first.byteOffset, first.length);
   const headerBytes = Number(view.getBigUint64(0, true));
+  // No header is a TiB long: these bytes are no length, but the start of another kind of file.
+  if (headerBytes > 2 ** 40) {
+    const start = Array.from(first, (byte) =>
+      byte.toString(16).padStart(2, "0"),
+    );
+    throw new AppError(
+      "malformed_body",
+      `Expected safetensors, .npy or GGUF, or \`dtype\` and \`shape\` for raw values, got a file that begins with the bytes ${start.join(" ")}`,
+    );
+  }
   const limit = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES);
   if (headerBytes > limit) {
     throw malformed(

@@ -9,6 +9,7 @@ import { choice, sizes } from "./query.ts";
 
 const BINARY = "application/octet-stream";
 const SAFETENSORS = "application/vnd.safetensors";
+const CURL_DEFAULT = "application/x-www-form-urlencoded";
 /** Read ahead, so that small tensors share a read. */
 const READ_BYTES = 64 * 1024;
 /** A buffer larger than that, for a long header, is not kept. */
@@ -167,9 +168,13 @@ function checkContentType(c: Context, accepted: readonly string[]): void {
   const header = c.req.header("Content-Type");
   const type = header?.split(";")[0]!.trim().toLowerCase();
   if (type !== undefined && !accepted.includes(type)) {
+    const remedy =
+      type === CURL_DEFAULT
+        ? `, which curl sends unless told: -H "Content-Type: ${BINARY}"`
+        : "";
     throw new AppError(
       "unsupported_media_type",
-      `Expected Content-Type ${accepted.join(" or ")}, got "${header}"`,
+      `Expected Content-Type ${accepted.join(" or ")}, got "${header}"${remedy}`,
     );
   }
 }

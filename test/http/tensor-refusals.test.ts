@@ -211,6 +211,7 @@ test("a .npy is the tensor x, and a bad one is refused", async () => {
     [npy("{}", 0), "malformed_body"],
     [npy(good.replace("False", "True"), 256), "shape_mismatch"],
     [npy(good.replace("<f4", ">f4"), 256), "unsupported_dtype"],
+    [npy(good.replace("'<f4'", "[('a', '<f4')]"), 256), "unsupported_dtype"],
     [npy(good.replace("(2, 32)", "(2, 3.5)"), 256), "malformed_body"],
     [
       npy(good.replace("(2, 32)", `(${"9".repeat(30)},)`), 256),
@@ -220,6 +221,17 @@ test("a .npy is the tensor x, and a bad one is refused", async () => {
   ];
   for (const [bytes, code] of cases)
     expect((await answered("/v1/quantize", bytes))?.code).toBe(code);
+});
+
+test("what is no file of tensors is told by its first bytes, and what can be done", async () => {
+  const text = new TextEncoder().encode("hello, this is no file of tensors");
+  expect((await answered("/v1/quantize", text))?.detail).toBe(
+    "Expected safetensors, .npy or GGUF, or `dtype` and `shape` for raw values, got a file that begins with the bytes 68 65 6c 6c 6f 2c 20 74",
+  );
+  const header = "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 32), }";
+  expect((await answered("/v1/quantize", npy(header, 256)))?.detail).toMatch(
+    /got >f4; save x\.astype\('<f4'\)$/,
+  );
 });
 
 describe("GGUF", () => {

@@ -466,6 +466,7 @@ describe("POST /v1/quantize refuses", () => {
         "unsupported_media_type",
       );
       expect(problem.detail).toContain(type);
+      expect(problem.detail.includes("curl")).toBe(type.includes("form"));
     }
     const raw = await post("/v1/quantize?dtype=f32&shape=64", body, {
       "Content-Type": "application/vnd.safetensors",

@@ -1,10 +1,14 @@
 /** The file commands: what they write, refuse and show. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
+  lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -18,6 +22,7 @@ import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const FILES = resolve(import.meta.dirname, "../../src/cli/files.ts");
 const RAW = ["--dtype", "f32", "--shape", "96,1024"];
 
 let folder: string;
@@ -134,6 +139,25 @@ test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
   );
 });
 
+test("help, and what is wrong with a call, is plain text where no terminal reads it", () => {
+  const plain = (...args: string[]) => {
+    const env = { ...process.env };
+    // What citty would take for a wish to have no colours.
+    for (const name of ["NO_COLOR", "CI", "TEST", "TERM"]) delete env[name];
+    const { stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+      encoding: "utf8",
+      env,
+    });
+    return stdout + stderr;
+  };
+  const help = plain("quantize", "--help");
+  expect(help).toContain("--layout=<gpt-oss|ggml|compressed-tensors>");
+  const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
+  expect(wrong).toContain("Expected one of: 0, 16,");
+  expect(wrong).toContain("mxfp4-edge quantize --help tells what there is");
+  expect(help + wrong).not.toContain("\u001B");
+});
+
 test("a file that is there stays, unless it may be replaced", () => {
   writeFileSync(join(folder, "kept"), "kept");
   const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", "kept");
@@ -147,6 +171,55 @@ test("a file that is there stays, unless it may be replaced", () => {
   ).toBe(0);
   expect(file("kept").length).toBeGreaterThan(1000);
 });
+
+test("only a plain file is ever replaced", () => {
+  mkdirSync(join(folder, "a-folder"));
+  symlinkSync("x.raw", join(folder, "a-link"));
+  spawnSync("mkfifo", [join(folder, "a-pipe")]);
+  for (const name of ["a-folder", "a-link", "a-pipe"]) {
+    const before = lstatSync(join(folder, name));
+    const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", name, "--force");
+    expect(refused).toMatchObject({
+      status: 1,
+      stderr: `Expected no ${name}, or a plain file, got a directory, link or device\n`,
+    });
+    expect(lstatSync(join(folder, name)).ino).toBe(before.ino);
+  }
+}, 30_000);
+
+test("patterns that come more than once all count", () => {
+  const quantize = (out: string, ...patterns: string[]) =>
+    mxfp4("quantize", "x.raw", ...RAW, "-o", out, ...patterns);
+  quantize("neither", "--exclude", "x", "--exclude", "y");
+  expect(file("neither").length).toBeGreaterThan(96 * 1024 * 4);
+  quantize("one", "--include", "x", "--include=y");
+  expect(file("one").length).toBeLessThan(96 * 1024);
+});
+
+test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+  "%s in the middle leaves no part of an output",
+  async (signal) => {
+    const before = readdirSync(folder);
+    const script = `
+      import { writeWhole } from ${JSON.stringify(FILES)};
+      setInterval(() => {}, 1000);
+      await writeWhole("ended", (async function* () {
+        yield new Uint8Array(9);
+        console.log("begun");
+        await new Promise(() => {});
+      })());`;
+    const child = spawn(
+      process.execPath,
+      ["--input-type=module", "--eval", script],
+      { cwd: folder, stdio: ["ignore", "pipe", "inherit"] },
+    );
+    await once(child.stdout, "data");
+    expect(readdirSync(folder).length).toBe(before.length + 1);
+    child.kill(signal);
+    expect(await once(child, "exit")).toEqual([null, signal]);
+    expect(readdirSync(folder)).toEqual(before);
+  },
+);
 
 test.each([
   ["nothing", [], 2, 'Expected one of quantize, dequantize, analyze, got ""'],
@@ -175,6 +248,36 @@ test.each([
     ["quantize", "x.raw", "-o", "y", "--shape", "2"],
     2,
     "both --dtype and --shape",
+  ],
+  [
+    "an option twice",
+    ["quantize", "x.raw", "-o", "y", "--output=z"],
+    2,
+    "Expected --output once, got it 2 times",
+  ],
+  [
+    "an option without a value",
+    ["quantize", "x.raw", "-o", "y", "--include"],
+    2,
+    'Expected a value after --include, got ""',
+  ],
+  [
+    "an option in a value's place",
+    ["quantize", "x.raw", "-o", "--force"],
+    2,
+    'Expected a value after -o, got "--force"',
+  ],
+  [
+    "a value that none takes",
+    ["quantize", "x.raw", "-o", "y", "--force=no"],
+    2,
+    'Expected --force alone, got "no"',
+  ],
+  [
+    "no such folder, before the input is looked at,",
+    ["quantize", "none-such", "-o", "nowhere/y"],
+    1,
+    "Expected a folder that can be written to, got nowhere",
   ],
   [
     "no such file",
