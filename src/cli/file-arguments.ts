@@ -122,8 +122,8 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
   for (const [name, definition] of Object.entries(known)) {
     if (definition.type === "positional") continue;
     const type = definition.type === "boolean" ? "boolean" : "string";
-    const short = "alias" in definition ? `${definition.alias}` : undefined;
-    options[name] = { type, ...(short && { short }) };
+    const short = "alias" in definition ? String(definition.alias) : undefined;
+    options[name] = { type, ...(short === undefined ? {} : { short }) };
   }
   const { tokens } = parseArgs({
     args: rawArgs,
