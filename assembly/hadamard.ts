@@ -28,6 +28,10 @@ export function signsF32(out: usize, length: i32, key0: u32, key1: u32): void {
 export function hadamardF32(
   x: usize, length: i32, segmentLength: i32, before: usize, after: usize,
 ): void {
+  assert(
+    segmentLength >= 16 && segmentLength <= 256 && popcnt(segmentLength) == 1,
+    "segmentLength must be 16, 32, 64, 128 or 256",
+  );
   assert(length % segmentLength == 0, "length must be a multiple of segmentLength");
   assert((x & 15) == 0, "x must be 16-byte aligned");
 

@@ -46,7 +46,7 @@ import { noise4 } from "./noise";
 @inline const CHUNK_BYTES: usize = 2048;
 /** Noise of one chunk: u32 [CHUNK_BYTES / 8], one for each pair of elements. */
 // @ts-ignore: decorator
-@inline const NOISE: usize = memory.data(1024, 16);
+@inline const NOISE: usize = memory.data(<i32>(CHUNK_BYTES >> 1), 16);
 
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator

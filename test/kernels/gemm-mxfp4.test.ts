@@ -178,6 +178,36 @@ describe("matmulMxfp4", () => {
     });
   });
 
+  it("a row or column of nothing but scale 255 is NaN, however small the others' scales", () => {
+    for (const k of [32, 64]) {
+      const small = () =>
+        quantize(
+          normals(8 * k, 2).map((x) => x * 2 ** -20),
+          NEAREST,
+        );
+      const [plain, bad] = [small(), small()];
+      bad.scales.fill(255, (5 * k) / 32, (6 * k) / 32);
+      multiply(bad, plain, 8, 8, k, 1).forEach((value, i) =>
+        expect(Number.isNaN(value)).toBe(i >> 3 === 5),
+      );
+      multiply(plain, bad, 8, 8, k, 1).forEach((value, i) =>
+        expect(Number.isNaN(value)).toBe(i % 8 === 5),
+      );
+    }
+  });
+
+  it("sums that cancel are zero, at scales whose product is beyond f32 too", () => {
+    const b = {
+      elements: new Uint8Array(16).fill(0x22),
+      scales: new Uint8Array(1),
+    };
+    const a = { ...b, elements: new Uint8Array(16).fill(0xa2) };
+    for (let scale = 0; scale < 253; scale++) {
+      b.scales = a.scales = Uint8Array.of(scale);
+      expect(multiply(a, b, 1, 1, 32, 1)[0]).toBe(0);
+    }
+  });
+
   it("zero blocks give zero, whatever the other operand's scale", () => {
     const zero = { elements: new Uint8Array(16), scales: new Uint8Array(1) };
     const large = {
@@ -196,5 +226,34 @@ describe("matmulMxfp4", () => {
       const exponent = Math.floor(i / 255) + (i % 255) - 254;
       expect(value).toBe(Math.fround(2 ** exponent));
     });
+  });
+
+  it("exponent sums saturate where two blocks share the smaller scale, too", () => {
+    for (const [first, second] of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      const scales = Uint8Array.from(
+        { length: 2 * 252 },
+        (_, i) => (i >> 1) + (i % 2 === 0 ? first! : second!),
+      );
+      const elements = new Uint8Array(252 * 32);
+      for (let i = 0; i < elements.length; i += 16) elements[i] = 6; // 4, then zeros
+      for (let row = 0; row < 252; row++) {
+        const a = {
+          elements: elements.subarray(0, 32),
+          scales: scales.subarray(2 * row, 2 * row + 2),
+        };
+        const partner = 128 - (row % 3) - row; // near the least and the largest sums
+        for (const other of [partner, 256 + partner]) {
+          if (other < 0 || other > 251) continue;
+          const b = { ...a, scales: scales.subarray(2 * other, 2 * other + 2) };
+          const want =
+            2 ** (a.scales[0]! + b.scales[0]! - 250) +
+            2 ** (a.scales[1]! + b.scales[1]! - 250);
+          expect(multiply(a, b, 1, 1, 64, 1)[0]).toBe(Math.fround(want));
+        }
+      }
+    }
   });
 });

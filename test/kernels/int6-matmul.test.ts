@@ -98,6 +98,21 @@ describe("matmulInt6", () => {
     }
   });
 
+  it("equals its twin where values lie as near to ties as f32 can", () => {
+    const sizes = { m: 64, n: 8, k: 64 };
+    const b = normals(8 * 64, 2);
+    for (const power of [1, 2 ** -122]) {
+      const tops = normals(64, 1).map((x) => (1 + Math.abs(x)) * power);
+      const a = Float32Array.from({ length: 64 * 64 }, (_, i) => {
+        const sign = i % 64 < 32 ? 1 : -1;
+        const part = i % 64 === 0 ? 1 : ((i % 32) - 0.5) / 31;
+        return sign * part * tops[i >> 6]!;
+      });
+      const bias = new Float32Array(8);
+      expect(multiply(a, b, bias, sizes)).toEqual(twin(a, b, bias, sizes));
+    }
+  });
+
   it("is 29 dB from the exact product of normal draws", () => {
     const sizes = { m: 32, n: 32, k: 512 };
     const [a, b] = [normals(32 * 512, 1), normals(32 * 512, 2)];
@@ -123,6 +138,17 @@ describe("matmulInt6", () => {
       const got = multiply(a, b, new Float32Array(8), sizes);
       expect(got).toEqual(new Float32Array(8).fill(sign * 64 * 31 * 31));
     }
+  });
+
+  it("rows have the same bits however many are multiplied together", () => {
+    // 180 rows of 2048 are cut for the cache, in the middle of these ten.
+    const [m, n, k] = [180, 8, 2048];
+    const [a, b, bias] = [normals(m * k, 1), normals(n * k, 2), normals(n, 3)];
+    const whole = multiply(a, b, bias, { m, n, k });
+    const part = a.subarray(163 * k, 173 * k);
+    expect(multiply(part, b, bias, { m: 10, n, k })).toEqual(
+      whole.slice(163 * n, 173 * n),
+    );
   });
 
   it("a group with a NaN or an infinity makes its row or column NaN and nothing else", () => {

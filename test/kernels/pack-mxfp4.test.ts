@@ -165,6 +165,10 @@ describe.each(SIDES)("side %s", (side) => {
       for (const [row, ulps] of [-1, 1, -3, 3].entries())
         x[row * 64 + row] = 6 * 2 ** -127 + ulps * 2 ** -148;
       check(side, x, 4, 64, layout, packing);
+      // The same in the fourth strip, beside a row of ordinary values.
+      const more = normals(16 * 64, 3);
+      more.set(x.subarray(0, 3 * 64), 12 * 64);
+      check(side, more, 16, 64, layout, packing);
     });
 
     it.each(PACKINGS)(

@@ -43,6 +43,11 @@ const CORNERS = [
   2 ** 127,
   1.5 * 2 ** 127,
   1.75 * 2 ** 126,
+  // Just past where the scale rules step up, and just before.
+  1 + 2 ** -23,
+  1.5,
+  1.5 + 2 ** -23,
+  1.75 - 2 ** -23,
 ];
 
 /** Blocks with each corner value in each lane, among ordinary values. */

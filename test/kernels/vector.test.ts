@@ -176,6 +176,17 @@ describe("bf16", () => {
     });
   });
 
+  it("stochastic rounding gives an element its own noise, whatever comes after", () => {
+    const input = new Float32Array(40).fill(1 + 2 ** -8); // up or down by the first bit
+    for (let seed = 0; seed < 16; seed++) {
+      const whole = bf16Of(input, seed);
+      for (let length = 1; length < 40; length++) {
+        const part = bf16Of(input.slice(0, length), seed);
+        expect(part).toEqual(whole.slice(0, length));
+      }
+    }
+  });
+
   it("stochastic rounding in pieces equals the whole", () => {
     const input = normals(100, 6);
     const whole = bf16Of(input, 9);

@@ -61,7 +61,27 @@ describe("an assertion stops", () => {
       "half a block to decode",
       () => exports.dequantizeMxfp4(at, at, at, 16, 1),
     ],
+    [
+      "a misaligned input to round to nearest",
+      () => exports.quantizeNearestMxfp4(at, at, at + 8, 32, 0, 0, 1, 0),
+    ],
+    [
+      "half a block to round stochastically",
+      () => exports.quantizeStochasticMxfp4(at, at, at, 48, 0, 1, 0, 0, 0, 0),
+    ],
+    [
+      "a misaligned place for what is decoded",
+      () => exports.dequantizeMxfp4(at + 4, at, at, 32, 1),
+    ],
     ["half a segment to rotate", () => exports.hadamardF32(at, 96, 64, at, at)],
+    [
+      "a segment of another length",
+      () => exports.hadamardF32(at, 96, 48, at, at),
+    ],
+    [
+      "misaligned values to rotate",
+      () => exports.hadamardF32(at + 4, 64, 64, at, at),
+    ],
     [
       "k that is not whole blocks",
       () => exports.gemmMxfp4(at, at, at, 1, 1, 33, 1, 0),
@@ -69,6 +89,38 @@ describe("an assertion stops", () => {
     [
       "two strides in a packed operand",
       () => exports.packMxfp4(at, at, 4, 64, 2, 3, 0, 0, 0, 0, 0, at),
+    ],
+    [
+      "k of MXFP4 that is not whole blocks",
+      () => exports.packMxfp4(at, at, 4, 48, 1, 4, 0, 0, 0, 0, 0, at),
+    ],
+    [
+      "half a group to rotate",
+      () => exports.packMxfp4(at, at, 4, 96, 1, 4, 0, at, 0, 0, 0, at),
+    ],
+    [
+      "a misaligned scratch of MXFP4",
+      () => exports.packMxfp4(at, at, 4, 64, 1, 4, 0, 0, 0, 0, 0, at + 4),
+    ],
+    [
+      "k of int6 that is not whole groups",
+      () => exports.packInt6(at, at, 4, 96, 1, 4, 0, at),
+    ],
+    [
+      "two strides in a packed operand of int6",
+      () => exports.packInt6(at, at, 4, 64, 2, 3, 0, at),
+    ],
+    [
+      "a misaligned scratch of int6",
+      () => exports.packInt6(at, at, 4, 64, 1, 4, 0, at + 4),
+    ],
+    [
+      "half a group of int6 to multiply",
+      () => exports.gemmInt6(at, at, at, at, 4, 8, 96, 0),
+    ],
+    [
+      "half a tile of int6",
+      () => exports.gemmInt6(at, at, at, at, 4, 12, 64, 0),
     ],
     [
       "a strip of another width",

@@ -1,0 +1,252 @@
+/**
+ * Kernels write what is theirs and read no further: with a guard behind every buffer, with each buffer in turn
+ * flush with the end of memory, where one byte further traps, and whatever the buffers held before.
+ */
+import { arena } from "../support/kernels.ts";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import {
+  int6PanelBytes,
+  matmulInt6,
+  packInt6,
+} from "../../src/kernels/int6-matmul.ts";
+import { byColumns, byRows } from "../../src/kernels/matmul.ts";
+import {
+  matmulMxfp4,
+  packMxfp4,
+  panelBytes,
+} from "../../src/kernels/mxfp4-matmul.ts";
+import {
+  NEAREST_MODES,
+  packGgml,
+  type Quantizer,
+  SEGMENT_LENGTHS,
+  unpackGgml,
+} from "../../src/kernels/mxfp4.ts";
+import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
+import * as vector from "../../src/kernels/vector.ts";
+import { dequantize, quantize, rotate, signs } from "../support/mxfp4.ts";
+import { normals } from "../support/random.ts";
+
+const KEY = noiseKey(7, PURPOSE.fileRounding, 0);
+const GUARD_BYTES = 64;
+/** More than any case here takes. */
+const ROOM_BYTES = 1 << 20;
+
+afterEach(() => void vi.restoreAllMocks());
+
+/** Runs `body` with `alloc` for the arena's own; gives back what it returned. */
+function withAlloc<T>(
+  alloc: (own: (bytes: number) => number, bytes: number) => number,
+  body: () => T,
+): T {
+  const own = arena.alloc.bind(arena);
+  const spy = vi
+    .spyOn(arena, "alloc")
+    .mockImplementation((bytes) => alloc(own, bytes));
+  try {
+    return body();
+  } finally {
+    spy.mockRestore();
+  }
+}
+
+type Guard = { at: number; bytes: number; byte: number };
+
+function checkGuards(guards: Guard[]): void {
+  for (const { at, bytes, byte } of guards) {
+    const broken = arena.u8(at, bytes).findIndex((found) => found !== byte);
+    if (broken >= 0) expect.fail(`Byte ${broken} behind a buffer was written`);
+  }
+}
+
+/** All memory that `body` takes holds `fill` at first, and a guard lies behind each buffer. */
+function guarded<T>(fill: number, body: () => T): { result: T; count: number } {
+  let guards: Guard[] = [];
+  let count = 0;
+  const byte = fill ^ 0x5a;
+  const result = withAlloc((own, wanted) => {
+    const pointer = own(wanted + GUARD_BYTES);
+    // Guards from here on are those of scopes that have ended.
+    checkGuards(guards);
+    guards = guards.filter(({ at }) => at < pointer);
+    const at = pointer + wanted;
+    const bytes = own(0) - at; // with what rounding up left over
+    arena.u8(pointer, wanted).fill(fill);
+    arena.u8(at, bytes).fill(byte);
+    guards.push({ at, bytes, byte });
+    count++;
+    return pointer;
+  }, body);
+  checkGuards(guards);
+  return { result, count };
+}
+
+/** Buffer `index` of those that `body` takes ends where memory ends. */
+function atEnd<T>(index: number, body: () => T): T {
+  arena.scope(() => arena.alloc(ROOM_BYTES));
+  const end = arena.memory.buffer.byteLength;
+  let count = 0;
+  return withAlloc(
+    (own, bytes) => (count++ === index ? end - bytes : own(bytes)),
+    body,
+  );
+}
+
+function staysInside(body: () => unknown): void {
+  const { result, count } = guarded(0, body);
+  expect(guarded(0xff, body).result).toEqual(result);
+  for (let index = 0; index < count; index++) {
+    expect(atEnd(index, body)).toEqual(result);
+  }
+}
+
+/** Normals, the second block's with a NaN, the third all zeros. */
+function blocks(count: number): Float32Array {
+  const x = normals(32 * count, count);
+  if (count > 1) x[40] = NaN;
+  return x.fill(0, 64, 96);
+}
+
+describe("quantizing", () => {
+  const roundings: Quantizer["rounding"][] = [
+    ...NEAREST_MODES.map((mode) => ({ mode })),
+    { mode: "stochastic", key: KEY, firstElement: 0 },
+  ];
+  it.each(roundings)("$mode", (rounding) => {
+    for (const count of [1, 2, 3, 4, 5, 16, 17, 35]) {
+      const x = blocks(count);
+      const quantizer = { rounding, scale: "floor", prescale: 1 } as const;
+      staysInside(() => quantize(x, quantizer));
+    }
+  });
+
+  it("back, and ggml's blocks", () => {
+    for (const count of [1, 3, 4]) {
+      const elements = Uint8Array.from({ length: 16 * count }, (_, i) => i * 7);
+      const scales = Uint8Array.of(0, 255, 100, 130).subarray(0, count);
+      staysInside(() => dequantize({ elements, scales }, 4 / 3));
+      staysInside(() =>
+        arena.scope(() => {
+          const packed = arena.alloc(17 * count);
+          const inputs = [arena.copyIn(elements), arena.copyIn(scales)];
+          packGgml(packed, inputs[0]!, inputs[1]!, count);
+          const outputs = [arena.alloc(16 * count), arena.alloc(count)];
+          unpackGgml(outputs[0]!, outputs[1]!, packed, count);
+          return [
+            arena.u8(packed, 17 * count).slice(),
+            arena.u8(outputs[0]!, 16 * count).slice(),
+            arena.u8(outputs[1]!, count).slice(),
+          ];
+        }),
+      );
+    }
+  });
+});
+
+it.each(SEGMENT_LENGTHS)("rotating segments of %i", (length) => {
+  const x = normals(3 * length, 1);
+  staysInside(() => rotate(x, signs(length, KEY)));
+  staysInside(() => rotate(x, signs(length, KEY), "inverse"));
+});
+
+describe("converting, to lengths that fill no vector", () => {
+  const stochastic = (out: number, x: number, length: number) =>
+    vector.encodeBf16Stochastic(out, x, length, KEY, 0);
+  it.each([
+    ["encodeBf16", vector.encodeBf16, Float32Array, 2],
+    ["encodeBf16Stochastic", stochastic, Float32Array, 2],
+    ["decodeBf16", vector.decodeBf16, Uint16Array, 4],
+    ["encodeF16", vector.encodeF16, Float32Array, 2],
+    ["decodeF16", vector.decodeF16, Uint16Array, 4],
+    ["narrowF64", vector.narrowF64, Float64Array, 4],
+  ] as const)("%s", (_, kernel, Input, outBytes) => {
+    for (let length = 1; length < 19; length++) {
+      const input = new Input(length).map((__, i) => 3 * i + 1);
+      staysInside(() =>
+        arena.scope(() => {
+          const x = arena.copyIn(input);
+          const out = arena.alloc(outBytes * length);
+          kernel(out, x, length);
+          return arena.u8(out, outBytes * length).slice();
+        }),
+      );
+    }
+  });
+});
+
+const LAYOUTS = ["rows", "columns"] as const;
+type Layout = (typeof LAYOUTS)[number];
+
+/** An operand of `rows` rows of k normals. */
+function operand(layout: Layout, rows: number, k: number) {
+  const source = arena.copyIn(normals(rows * k, rows));
+  return layout === "rows" ? byRows(source, k) : byColumns(source, rows);
+}
+
+describe.each(LAYOUTS)("products of operands by %s", (layout) => {
+  it.each([
+    { rotates: false, rounds: false },
+    { rotates: true, rounds: false },
+    { rotates: false, rounds: true },
+    { rotates: true, rounds: true },
+  ])("MXFP4 panels: %o", ({ rotates, rounds }) => {
+    for (const side of ["a", "b"] as const) {
+      for (const rows of [3, 8, 22]) {
+        for (const k of rotates ? [128] : [32, 96]) {
+          staysInside(() =>
+            arena.scope(() => {
+              const panel = packMxfp4(side, operand(layout, rows, k), rows, k, {
+                signs: rotates ? arena.copyIn(signs(64, KEY)) : undefined,
+                rounding: rounds ? KEY : undefined,
+              });
+              const bytes = arena.u8(panel, panelBytes(side, rows, k)).slice();
+              return bytes.fill(0, 32, 64); // the header's unused half
+            }),
+          );
+        }
+      }
+    }
+  });
+
+  it("int6 panels", () => {
+    for (const side of ["a", "b"] as const) {
+      for (const rows of [3, 8, 22]) {
+        for (const k of [128]) {
+          staysInside(() =>
+            arena.scope(() => {
+              const panel = packInt6(side, operand(layout, rows, k), rows, k);
+              return arena.u8(panel, int6PanelBytes(side, rows, k)).slice();
+            }),
+          );
+        }
+      }
+    }
+  });
+
+  it.each(["accumulating", "pairwise"] as const)("%s", (form) => {
+    for (const m of [1, 4, 5]) {
+      for (const n of [1, 3, 6, 8, 11, 16]) {
+        staysInside(() =>
+          arena.scope(() => {
+            const a = packMxfp4("a", operand(layout, m, 96), m, 96, {});
+            const b = packMxfp4("b", operand(layout, n, 96), n, 96, {});
+            const out = arena.allocF32(m * n);
+            matmulMxfp4(out, a, b, m, n, 96, 1, form);
+            return arena.f32(out, m * n).slice();
+          }),
+        );
+        if (n % 8 !== 0) continue;
+        staysInside(() =>
+          arena.scope(() => {
+            const a = packInt6("a", operand(layout, m, 128), m, 128);
+            const b = packInt6("b", operand(layout, n, 128), n, 128);
+            const out = arena.allocF32(m * n);
+            const bias = arena.copyIn(normals(n, 9));
+            matmulInt6(out, a, b, bias, m, n, 128, form);
+            return arena.f32(out, m * n).slice();
+          }),
+        );
+      }
+    }
+  });
+});
