@@ -110,7 +110,10 @@ function addGroup(a: usize, b: usize, accumulating: i32): void {
   else multiplyPairwise(POWERS, TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
 }
 
-/** A group with any scales: its two blocks apart, added in f64, which holds their sum exactly. */
+/**
+ * A group with any scales: its two blocks apart, added in f64. It holds their sum exactly, or one of them
+ * is so much smaller that the other, which f32 holds too, is the sum in either.
+ */
 function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
   for (let block: usize = 0; block < 2; block++) {
     const start = v128.load(a + A_STARTS + (block << 4));

@@ -21,6 +21,15 @@ export function checkMultiple(name: string, value: number, of: number): void {
   }
 }
 
+/** How far apart an operand's elements lie: adjacent along its rows, or along k. */
+export function checkStrides(rowStride: number, kStride: number): void {
+  if (rowStride !== 1 && kStride !== 1) {
+    throw new RangeError(
+      `Expected one stride to be 1, got rows ${rowStride} and k ${kStride} apart`,
+    );
+  }
+}
+
 /** An address that a kernel loads vectors from. */
 export function checkAligned(name: string, pointer: Pointer): void {
   if (pointer % 16 !== 0) {

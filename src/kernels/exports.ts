@@ -74,7 +74,7 @@ export type KernelExports = {
   ): void;
   /** 1 where one instruction multiplies, adds and accumulates bytes. */
   accumulatesDots(): number;
-  /** side 0 (a) or 1 (b); signs 0 for none; stochastic 0 or 1; scratch of 4 KiB. */
+  /** side 0 (a) or 1 (b); signs 0 for none; stochastic 0 or 1; scratch of 4736 bytes. */
   packMxfp4(
     panel: Pointer,
     source: Pointer,

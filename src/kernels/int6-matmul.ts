@@ -3,7 +3,7 @@
  * full width (assembly/int6-panel.ts), for operands that have to stay near what they were.
  */
 import type { Pointer } from "./arena.ts";
-import { checkCount, checkMultiple } from "./check.ts";
+import { checkCount, checkMultiple, checkStrides } from "./check.ts";
 import type { Operand } from "./matmul.ts";
 import { type DotForm, fastestDotForm, type Side } from "./mxfp4-matmul.ts";
 import { kernels } from "./runtime.ts";
@@ -35,6 +35,7 @@ export function packInt6(
 ): Pointer {
   checkCount("rows", rows);
   checkMultiple("k", k, GROUP_LENGTH);
+  checkStrides(rowStride, kStride);
   const { arena, exports } = kernels();
   const panel = arena.alloc(int6PanelBytes(side, rows, k));
   arena.scope(() => {

@@ -3,7 +3,7 @@
  * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4-panel.ts).
  */
 import type { Pointer } from "./arena.ts";
-import { checkCount, checkMultiple } from "./check.ts";
+import { checkCount, checkMultiple, checkStrides } from "./check.ts";
 import type { Operand } from "./matmul.ts";
 import { BLOCK_SIZE } from "./mxfp4.ts";
 import type { NoiseKey } from "./noise.ts";
@@ -56,11 +56,7 @@ export function packMxfp4(
   checkCount("rows", rows);
   checkMultiple("k", k, signs === undefined ? BLOCK_SIZE : SEGMENT_LENGTH);
   const { source, rowStride, kStride } = operand;
-  if (rowStride !== 1 && kStride !== 1) {
-    throw new RangeError(
-      `Expected one stride to be 1, got rows ${rowStride} and k ${kStride} apart`,
-    );
-  }
+  checkStrides(rowStride, kStride);
   const { arena, exports } = kernels();
   const panel = arena.alloc(panelBytes(side, rows, k));
   arena.scope(() => {

@@ -178,6 +178,10 @@ describe("matmulInt6", () => {
     expect(() => pack(96)).toThrow(
       "Expected `k` to be a multiple of 64, got 96",
     );
+    const apart = { source: 64, rowStride: 2, kStride: 4 };
+    expect(() => packInt6("a", apart, 4, 64)).toThrow(
+      "Expected one stride to be 1, got rows 2 and k 4 apart",
+    );
     expect(() => matmulInt6(0, 0, 0, 0, 1, 12, 64)).toThrow(
       "Expected `n` to be a multiple of 8, got 12",
     );
