@@ -67,8 +67,12 @@ export async function startWorkerd(
       ...benchmark,
       // What is not the iterations: routing, and putting the operands into memory.
       time: async (iterations) => {
-        const empty = await request(benchmark.name, 0);
-        return (await request(benchmark.name, iterations)) - empty;
+        for (;;) {
+          const empty = await request(benchmark.name, 0);
+          const seconds = (await request(benchmark.name, iterations)) - empty;
+          // Else something else had the machine meanwhile, and there is nothing to tell.
+          if (seconds > 0) return seconds;
+        }
       },
     }),
     close,
