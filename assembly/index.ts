@@ -1,33 +1,33 @@
-export { dequantizeMxfp4 } from "./dequantize-mxfp4";
-export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./ggml-mxfp4";
-export { gemmMxfp4 } from "./gemm-mxfp4";
-export { gemmInt6 } from "./gemm-int6";
-export { accumulatesDots } from "./mxfp4-dot";
-export { hadamardF32, signsF32 } from "./hadamard";
-export { packInt6 } from "./pack-int6";
-export { packMxfp4 } from "./pack-mxfp4";
-export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./quantize-mxfp4";
-export { adamWF32 } from "./adamw";
-export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./bf16";
-export { decodeF16, encodeF16 } from "./f16";
-export { narrowF64 } from "./f64";
-export { cosine, normalF32 } from "./normal";
-export { centralMomentsF32, compareF32, countMxfp4 } from "./statistics";
-export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./vector";
-export { attentionBackwardF32, attentionForwardF32, attentionScratchBytes } from "./attention";
-export { biasBackwardF32, biasForwardF32 } from "./bias";
-export { embeddingBackwardF32, embeddingForwardF32 } from "./embedding";
-export { expF32 } from "./exp";
-export { geluBackwardF32, geluForwardF32 } from "./gelu";
-export { gemmF32, packF32 } from "./gemm-f32";
-export { layerNormBackwardF32, layerNormForwardF32 } from "./layer-norm";
-export { fusesMadd } from "./probe";
+export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
+export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
+export { gemmMxfp4 } from "./mxfp4/gemm-mxfp4";
+export { gemmInt6 } from "./int6/gemm-int6";
+export { accumulatesDots } from "./mxfp4/mxfp4-dot";
+export { hadamardF32, signsF32 } from "./floats/hadamard";
+export { packInt6 } from "./int6/pack-int6";
+export { packMxfp4 } from "./mxfp4/pack-mxfp4";
+export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
+export { adamWF32 } from "./layers/adamw";
+export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./floats/bf16";
+export { decodeF16, encodeF16 } from "./floats/f16";
+export { narrowF64 } from "./floats/f64";
+export { cosine, normalF32 } from "./random/normal";
+export { centralMomentsF32, compareF32, countMxfp4 } from "./floats/statistics";
+export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./floats/vector";
+export { attentionBackwardF32, attentionForwardF32, attentionScratchBytes } from "./layers/attention";
+export { biasBackwardF32, biasForwardF32 } from "./layers/bias";
+export { embeddingBackwardF32, embeddingForwardF32 } from "./layers/embedding";
+export { expF32 } from "./simd/exp";
+export { geluBackwardF32, geluForwardF32 } from "./layers/gelu";
+export { gemmF32, packF32 } from "./floats/gemm-f32";
+export { layerNormBackwardF32, layerNormForwardF32 } from "./layers/layer-norm";
+export { fusesMadd } from "./simd/probe";
 export {
   softmaxCrossEntropyBackwardF32,
   softmaxCrossEntropyForwardF32,
-} from "./softmax-cross-entropy";
-export { transposeF32 } from "./transpose";
-export { fillNoise } from "./noise";
+} from "./layers/softmax-cross-entropy";
+export { transposeF32 } from "./simd/transpose";
+export { fillNoise } from "./random/noise";
 
 /** First address that the kernels' own tables do not use. */
 export function heapBase(): usize {

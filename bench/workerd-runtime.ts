@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
-import { endStale, guardRuntimes } from "../src/cli/processes.ts";
+import { endStale, guardRuntimes } from "../src/local/processes.ts";
 import type { Benchmark, Timed } from "./benchmark.ts";
 import type { Variant } from "./variant.ts";
 

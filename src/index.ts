@@ -17,12 +17,17 @@ import type {
   QuantizeOptions,
   RawOptions,
 } from "./api/tensors.ts";
-import { planAnalysis } from "./formats/analyze-file.ts";
-import { type Conversion, run } from "./formats/conversion.ts";
-import { type Input, readInput } from "./formats/input.ts";
-import { namedSchemes } from "./formats/named-schemes.ts";
-import { planFile, rawOf, schemeOf, selectionOf } from "./formats/plan.ts";
-import { StreamSource } from "./formats/stream-source.ts";
+import { planAnalysis } from "./formats/operations/analyze-file.ts";
+import { type Conversion, run } from "./formats/stream/conversion.ts";
+import { type Input, readInput } from "./formats/containers/input.ts";
+import { namedSchemes } from "./formats/operations/named-schemes.ts";
+import {
+  planFile,
+  rawOf,
+  schemeOf,
+  selectionOf,
+} from "./formats/operations/plan.ts";
+import { StreamSource } from "./formats/stream/stream-source.ts";
 import { loadImported } from "./kernels/load-imported.ts";
 
 export { AppError, type ErrorCode } from "./api/errors.ts";

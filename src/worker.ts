@@ -4,10 +4,10 @@ import { loadKernels } from "./kernels/runtime.ts";
 
 loadKernels(kernelModule);
 
-export { Run } from "./objects/run.ts";
-export { ParameterShard } from "./objects/parameter-shard.ts";
-export { Job } from "./objects/job.ts";
-export { Directory } from "./objects/directory.ts";
+export { Run } from "./objects/run/run.ts";
+export { ParameterShard } from "./objects/shard/parameter-shard.ts";
+export { Job } from "./objects/job/job.ts";
+export { Directory } from "./objects/directory/directory.ts";
 export { Trainer } from "./hosted/trainer-object.ts";
 
 export default app;

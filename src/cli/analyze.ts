@@ -1,11 +1,11 @@
 import { openAsBlob } from "node:fs";
 import { defineCommand } from "citty";
 import type { Analysis, AnalyzeOptions } from "../api/tensors.ts";
-import { planAnalysis } from "../formats/analyze-file.ts";
-import { run } from "../formats/conversion.ts";
-import { readInput } from "../formats/input.ts";
-import { namedSchemes } from "../formats/named-schemes.ts";
-import { rawOf, schemeOf, selectionOf } from "../formats/plan.ts";
+import { planAnalysis } from "../formats/operations/analyze-file.ts";
+import { run } from "../formats/stream/conversion.ts";
+import { readInput } from "../formats/containers/input.ts";
+import { namedSchemes } from "../formats/operations/named-schemes.ts";
+import { rawOf, schemeOf, selectionOf } from "../formats/operations/plan.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { renderAnalysis } from "./analysis-table.ts";
 import { Bar } from "./bar.ts";

@@ -7,7 +7,7 @@ import type {
   SchemeOptions,
   SelectionOptions,
 } from "../api/tensors.ts";
-import { LAYOUTS } from "../formats/layout.ts";
+import { LAYOUTS } from "../formats/blocks/layout.ts";
 import {
   MIN_SCALES,
   PRESCALES,
@@ -16,7 +16,7 @@ import {
   ROUNDING_MODES,
   SCALE_RULES,
   SEGMENT_CHOICES,
-} from "../formats/scheme.ts";
+} from "../formats/blocks/scheme.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}

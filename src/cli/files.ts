@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { lstatSync, rmSync, statSync } from "node:fs";
 import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
-import { type ByteSource, endedEarly } from "../formats/source.ts";
+import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
 
 const WINDOW_BYTES = 4 * 1024 * 1024;
 

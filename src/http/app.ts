@@ -1,16 +1,16 @@
 import { Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authenticate } from "./auth.ts";
-import { datasetRoutes } from "./dataset-routes.ts";
+import { datasetRoutes } from "./datasets/dataset-routes.ts";
 import { docsRoutes } from "./docs-routes.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
-import { fileRoutes } from "./file-routes.ts";
+import { fileRoutes } from "./files/file-routes.ts";
 import { healthRoutes } from "./health-routes.ts";
-import { jobRoutes } from "./job-routes.ts";
-import { runRoutes } from "./run-routes.ts";
-import { shardRoutes } from "./shard-routes.ts";
-import { tensorRoutes } from "./tensor-routes.ts";
+import { jobRoutes } from "./jobs/job-routes.ts";
+import { runRoutes } from "./runs/run-routes.ts";
+import { shardRoutes } from "./runs/shard-routes.ts";
+import { tensorRoutes } from "./tensors/tensor-routes.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 

@@ -4,8 +4,8 @@
  */
 import { z } from "zod";
 import { runRequestSchema } from "../training/config.ts";
-import { jobRequestSchema } from "./job-request.ts";
-import { FILE_OPERATIONS, JOB_OPERATIONS } from "./openapi-jobs.ts";
+import { jobRequestSchema } from "./jobs/job-request.ts";
+import { FILE_OPERATIONS, JOB_OPERATIONS } from "./jobs/openapi-jobs.ts";
 import {
   describeOperation,
   type Operation,
@@ -13,14 +13,14 @@ import {
   reference,
 } from "./openapi-operation.ts";
 import { ANSWER_SCHEMAS } from "./openapi-schemas.ts";
-import { TENSOR_OPERATIONS } from "./openapi-tensors.ts";
-import { DATASET_OPERATIONS, RUN_OPERATIONS } from "./openapi-training.ts";
+import { TENSOR_OPERATIONS } from "./tensors/openapi-tensors.ts";
+import { DATASET_OPERATIONS, RUN_OPERATIONS } from "./runs/openapi-training.ts";
 import {
   completionSchema,
   leaseSchema,
   stateSchema,
   trainersSchema,
-} from "./run-routes.ts";
+} from "./runs/run-routes.ts";
 
 const REQUEST_SCHEMAS = {
   RunRequest: runRequestSchema,

@@ -1,6 +1,6 @@
 /**
  * Matrix products on integers of 6 bits, a scale for each 64 of k: MXFP4's integer dot product at its
- * full width (assembly/int6-panel.ts), for operands that have to stay near what they were.
+ * full width (assembly/int6/int6-panel.ts), for operands that have to stay near what they were.
  */
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple, checkStrides } from "./check.ts";

@@ -1,6 +1,6 @@
 /**
  * Matrix products in MXFP4. An operand is rotated, quantized and laid out in one pass, from wherever
- * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4-panel.ts).
+ * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4/mxfp4-panel.ts).
  */
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple, checkStrides } from "./check.ts";

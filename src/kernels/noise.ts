@@ -28,7 +28,7 @@ export const PURPOSE = {
 
 export type Purpose = (typeof PURPOSE)[keyof typeof PURPOSE];
 
-/** The two words that `assembly/noise.ts` mixes with a counter. */
+/** The two words that `assembly/random/noise.ts` mixes with a counter. */
 export type NoiseKey = readonly [key0: number, key1: number];
 
 /**

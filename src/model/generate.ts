@@ -7,7 +7,7 @@ import { exp } from "../kernels/layers.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { randomNumber } from "../kernels/random-number.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { lastLogits } from "./gpt.ts";
+import { lastLogits } from "./gpt2/gpt.ts";
 
 export type SamplingOptions = {
   /** Logits are divided by it; 0 takes the likeliest token. Default 1. */

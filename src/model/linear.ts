@@ -20,7 +20,7 @@
  *
  * bf16 means that operands are rounded when they are packed; products and sums are f32. int6 means
  * integers of at most 31, to nearest even, and an f32 scale for each 64 along K: as fine as the FP8 of the
- * paper's forward pass, at the speed of MXFP4 (assembly/int6-panel.ts).
+ * paper's forward pass, at the speed of MXFP4 (assembly/int6/int6-panel.ts).
  *
  * An MXFP4 operand is brought K-contiguous, rotated, and quantized along K, the dimension its GEMM
  * contracts. One outlier spoils the shared scale of its 31 neighbours; the rotation

@@ -1,8 +1,8 @@
 /** A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. */
 import type { RunConfig } from "../api/types.ts";
-import { writeSafetensors } from "../formats/safetensors.ts";
+import { writeSafetensors } from "../formats/containers/safetensors.ts";
 import { compareNames } from "../formats/tensor.ts";
-import { parameterTable, type Range } from "../model/parameters.ts";
+import { parameterTable, type Range } from "../model/gpt2/parameters.ts";
 
 export type CheckpointPlan = {
   /** Of the whole file. */

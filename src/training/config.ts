@@ -8,8 +8,8 @@ import {
   type RunRequest,
   WIRE_DTYPES,
 } from "../api/types.ts";
-import { checkTrainingShape } from "../model/config.ts";
-import { parameterTable } from "../model/parameters.ts";
+import { checkTrainingShape } from "../model/gpt2/config.ts";
+import { parameterTable } from "../model/gpt2/parameters.ts";
 import { splitTokens } from "./data.ts";
 import {
   CHUNK_LENGTH,

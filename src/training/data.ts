@@ -5,7 +5,7 @@
 import type { Lease, RunConfig } from "../api/types.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
-import type { Batch } from "../model/gpt.ts";
+import type { Batch } from "../model/gpt2/gpt.ts";
 
 const TRAIN_PERCENT = 95;
 /** A target that the loss does not count. */

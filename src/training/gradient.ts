@@ -26,7 +26,7 @@ import {
   decodeBf16,
   encodeBf16Stochastic,
 } from "../kernels/vector.ts";
-import type { Range } from "../model/parameters.ts";
+import type { Range } from "../model/gpt2/parameters.ts";
 
 const SEGMENT_LENGTH = 64;
 

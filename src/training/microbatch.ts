@@ -9,7 +9,7 @@ import {
   evaluateLoss,
   lossAndGradient,
   type LossSum,
-} from "../model/gpt.ts";
+} from "../model/gpt2/gpt.ts";
 import type { PackedWeights } from "../model/packed-weights.ts";
 import { encodeGradient } from "./gradient.ts";
 

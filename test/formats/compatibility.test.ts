@@ -5,10 +5,10 @@ import {
   DEFAULT_SCHEME,
   PRESETS,
   type Scheme,
-} from "../../src/formats/scheme.ts";
-import type { Layout } from "../../src/formats/layout.ts";
-import { planDequantizeGguf } from "../../src/formats/gguf-file.ts";
-import type { GgufInput } from "../../src/formats/input.ts";
+} from "../../src/formats/blocks/scheme.ts";
+import type { Layout } from "../../src/formats/blocks/layout.ts";
+import { planDequantizeGguf } from "../../src/formats/operations/gguf-file.ts";
+import type { GgufInput } from "../../src/formats/containers/input.ts";
 import { f32, fileInOrder, floats, named, u8 } from "../http/tensor-support.ts";
 import * as others from "../reference/ecosystems.ts";
 import type { Block, Ecosystem } from "../reference/ecosystems.ts";

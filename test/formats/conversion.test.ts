@@ -2,14 +2,18 @@
 import "../support/kernels.ts";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
-import { type Conversion, run } from "../../src/formats/conversion.ts";
-import { planDequantize } from "../../src/formats/dequantize-file.ts";
-import { planHadamard } from "../../src/formats/hadamard-file.ts";
-import { type Input, readInput, tensorsOnly } from "../../src/formats/input.ts";
-import { planQuantize } from "../../src/formats/quantize-file.ts";
-import { concatenate } from "../../src/formats/bytes.ts";
-import { DEFAULT_SCHEME } from "../../src/formats/scheme.ts";
-import { sourceOf } from "../../src/formats/source.ts";
+import { type Conversion, run } from "../../src/formats/stream/conversion.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { planHadamard } from "../../src/formats/operations/hadamard-file.ts";
+import {
+  type Input,
+  readInput,
+  tensorsOnly,
+} from "../../src/formats/containers/input.ts";
+import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
+import { sourceOf } from "../../src/formats/stream/source.ts";
 import {
   f32,
   fileInOrder,

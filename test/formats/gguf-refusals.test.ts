@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
-import { readInput } from "../../src/formats/input.ts";
-import { endedEarly, sourceOf } from "../../src/formats/source.ts";
+import { readInput } from "../../src/formats/containers/input.ts";
+import { endedEarly, sourceOf } from "../../src/formats/stream/source.ts";
 import {
   type Field,
   fieldsOf,

@@ -4,22 +4,28 @@ import { expect, test } from "vitest";
 import {
   planDequantizeGguf,
   planQuantizeGguf,
-} from "../../src/formats/gguf-file.ts";
-import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
+} from "../../src/formats/operations/gguf-file.ts";
+import {
+  encodePair,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
 import {
   type GgufTensor,
   paddingAfter,
   tensorBytes,
-} from "../../src/formats/gguf-types.ts";
+} from "../../src/formats/containers/gguf-types.ts";
 import {
   type GgufInput,
   type Input,
   readInput,
-} from "../../src/formats/input.ts";
-import { concatenate } from "../../src/formats/bytes.ts";
-import { DEFAULT_SCHEME, type Scheme } from "../../src/formats/scheme.ts";
-import type { Selection } from "../../src/formats/selection.ts";
-import { sourceOf } from "../../src/formats/source.ts";
+} from "../../src/formats/containers/input.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import {
+  DEFAULT_SCHEME,
+  type Scheme,
+} from "../../src/formats/blocks/scheme.ts";
+import type { Selection } from "../../src/formats/operations/selection.ts";
+import { sourceOf } from "../../src/formats/stream/source.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
 import { convert } from "../support/files.ts";
 import { normals } from "../support/random.ts";

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
-import { concatenate } from "../../src/formats/bytes.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { DTYPE_BITS } from "../../src/formats/dtype.ts";
 import {
   readSafetensors,
   writeSafetensors,
-} from "../../src/formats/safetensors.ts";
+} from "../../src/formats/containers/safetensors.ts";
 
 /** A file with this header text and this many bytes of data: 0, 1, 2, … */
 function file(

@@ -4,7 +4,7 @@ import {
   DEFAULT_SCHEME,
   PRESETS,
   type Scheme,
-} from "../../src/formats/scheme.ts";
+} from "../../src/formats/blocks/scheme.ts";
 import { dequantizeFile, quantizeFile } from "../support/files.ts";
 import { normals, uniform } from "../support/random.ts";
 import { problemOf } from "./support.ts";

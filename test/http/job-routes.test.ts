@@ -1,7 +1,7 @@
 import { reset } from "cloudflare:test";
 import { expect, test } from "vitest";
 import type { JobPage, JobRequest } from "../../src/api/tensors.ts";
-import { jobStub } from "../../src/objects/job.ts";
+import { jobStub } from "../../src/objects/job/job.ts";
 import {
   bindings,
   createJob,

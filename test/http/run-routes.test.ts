@@ -1,7 +1,7 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent, RunStatus } from "../../src/api/types.ts";
-import { readSafetensors } from "../../src/formats/safetensors.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import {
   call,
   callJson,

@@ -1,8 +1,11 @@
 /** Whatever is wrong with a file, the answer is a problem document that says what was expected. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { concatenate } from "../../src/formats/bytes.ts";
-import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import {
+  encodePair,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 import { type Problem, problemOf } from "./support.ts";
 import { f32, fileInOrder, post, u8, withHeader } from "./tensor-support.ts";

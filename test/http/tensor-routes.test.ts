@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   readSafetensors,
   type SafetensorsFile,
-} from "../../src/formats/safetensors.ts";
+} from "../../src/formats/containers/safetensors.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { decodeElement, decodeScale } from "../reference/mxfp4.ts";
 import { quantize, rotate, signs } from "../support/mxfp4.ts";

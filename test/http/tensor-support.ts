@@ -1,11 +1,11 @@
 /** Tensor files as request and answer. */
-import { concatenate } from "../../src/formats/bytes.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
 import type { Dtype } from "../../src/formats/dtype.ts";
 import {
   readSafetensors,
   type SafetensorsFile,
   writeSafetensors,
-} from "../../src/formats/safetensors.ts";
+} from "../../src/formats/containers/safetensors.ts";
 import type { Tensor } from "../../src/formats/tensor.ts";
 import { bytesOf, send } from "./support.ts";
 

@@ -7,17 +7,17 @@ import type { Analysis } from "../../src/api/tensors.ts";
 import {
   type NamedScheme,
   planAnalysis,
-} from "../../src/formats/analyze-file.ts";
-import { concatenate } from "../../src/formats/bytes.ts";
-import { run } from "../../src/formats/conversion.ts";
-import { readInput } from "../../src/formats/input.ts";
-import { writeSafetensors } from "../../src/formats/safetensors.ts";
+} from "../../src/formats/operations/analyze-file.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import { run } from "../../src/formats/stream/conversion.ts";
+import { readInput } from "../../src/formats/containers/input.ts";
+import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";
 import {
   DEFAULT_SCHEME,
   PRESETS,
   type Scheme,
-} from "../../src/formats/scheme.ts";
-import { sourceOf } from "../../src/formats/source.ts";
+} from "../../src/formats/blocks/scheme.ts";
+import { sourceOf } from "../../src/formats/stream/source.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import type { Matrix } from "./onnx-weights.ts";
 import { MODELS, modelWeights, NOT_LEARNED } from "./weight-models.ts";

@@ -47,7 +47,7 @@ function transposed(x: Float32Array, rows: number, k: number): Float32Array {
   return x.map((_, i) => x[(i % rows) * k + Math.floor(i / rows)]!);
 }
 
-/** Integer and scale byte of one element, from the layout that assembly/mxfp4-panel.ts draws. */
+/** Integer and scale byte of one element, from the layout that assembly/mxfp4/mxfp4-panel.ts draws. */
 function readPanel(
   panel: DataView,
   side: Side,

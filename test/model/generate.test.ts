@@ -1,8 +1,8 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { generate, type SamplingOptions } from "../../src/model/generate.ts";
-import { lastLogits } from "../../src/model/gpt.ts";
-import { parameterTable } from "../../src/model/parameters.ts";
+import { lastLogits } from "../../src/model/gpt2/gpt.ts";
+import { parameterTable } from "../../src/model/gpt2/parameters.ts";
 import { normals } from "../support/random.ts";
 
 const shape = { layers: 1, width: 8, heads: 2, context: 6, vocabulary: 5 };

@@ -8,12 +8,12 @@ import {
   logits,
   lossAndGradient,
   type Batch,
-} from "../../src/model/gpt.ts";
+} from "../../src/model/gpt2/gpt.ts";
 import {
   initialParameters,
   paddingRanges,
   parameterTable,
-} from "../../src/model/parameters.ts";
+} from "../../src/model/gpt2/parameters.ts";
 import * as twin from "../reference/gpt.ts";
 import { expectClose } from "../support/close.ts";
 import { normals, uniform } from "../support/random.ts";

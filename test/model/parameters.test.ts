@@ -1,11 +1,11 @@
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { checkShape, checkTrainingShape } from "../../src/model/config.ts";
+import { checkShape, checkTrainingShape } from "../../src/model/gpt2/config.ts";
 import {
   initialParameters,
   paddingRanges,
   parameterTable,
-} from "../../src/model/parameters.ts";
+} from "../../src/model/gpt2/parameters.ts";
 
 const shape = { layers: 2, width: 20, heads: 5, context: 7, vocabulary: 13 };
 const table = parameterTable(shape);

@@ -12,7 +12,7 @@ import {
   type Running,
   startEdge,
   startTrainerHost,
-} from "../../src/cli/edge.ts";
+} from "../../src/local/edge.ts";
 import { Client } from "../../src/client/client.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { normals } from "../support/random.ts";

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RECIPES } from "../../src/api/recipe.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
-import { lossAndGradient } from "../../src/model/gpt.ts";
+import { lossAndGradient } from "../../src/model/gpt2/gpt.ts";
 import {
   initialParameters,
   parameterTable,
-} from "../../src/model/parameters.ts";
+} from "../../src/model/gpt2/parameters.ts";
 
 const { arena, exports } = loadKernelsFile(
   join(import.meta.dirname, "../../build/kernels-debug.wasm"),

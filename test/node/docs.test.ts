@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
 
 let folder: string;
 let edge: Running;

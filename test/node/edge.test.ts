@@ -14,10 +14,10 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { startEdge, startTrainerHost } from "../../src/cli/edge.ts";
-import { endStale } from "../../src/cli/processes.ts";
+import { startEdge, startTrainerHost } from "../../src/local/edge.ts";
+import { endStale } from "../../src/local/processes.ts";
 
-const CLI = resolve(import.meta.dirname, "../../src/cli");
+const SRC = resolve(import.meta.dirname, "../../src");
 
 let stateFolder: string;
 let children: ChildProcess[];
@@ -62,7 +62,7 @@ async function untilGone(
 /** A process that serves from the state folder, with one trainer host; resolves once both are up. */
 async function serveElsewhere(afterwards = ""): Promise<ChildProcess> {
   const script = `
-    import { startEdge, startTrainerHost } from ${JSON.stringify(join(CLI, "edge.ts"))};
+    import { startEdge, startTrainerHost } from ${JSON.stringify(join(SRC, "local/edge.ts"))};
     const stateFolder = ${JSON.stringify(stateFolder)};
     const edge = await startEdge({ stateFolder, quiet: true });
     await startTrainerHost({ apiUrl: edge.url, stateFolder });
@@ -283,7 +283,10 @@ test.each([
   [["--prot", "1"], "Expected --port and nothing else, got prot"],
   [["8787"], "Expected --port and nothing else, got 8787"],
 ])("npm start -- %s is refused in one line", async (args, message) => {
-  const start = spawn(process.execPath, [join(CLI, "start.ts"), ...args]);
+  const start = spawn(process.execPath, [
+    join(SRC, "scripts/start.ts"),
+    ...args,
+  ]);
   children.push(start);
   let stderr = "";
   start.stderr.on("data", (chunk) => (stderr += chunk));

@@ -16,9 +16,12 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Bar, size } from "../../src/cli/bar.ts";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
-import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
-import { encodePair, writeGgufHead } from "../../src/formats/gguf-writer.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { GGML_TYPE } from "../../src/formats/containers/gguf-types.ts";
+import {
+  encodePair,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");

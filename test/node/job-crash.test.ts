@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { floatFile } from "../support/large-files.ts";
 import { normals } from "../support/random.ts";

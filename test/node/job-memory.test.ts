@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobRequest } from "../../src/api/tensors.ts";
-import { writeHead } from "../../src/formats/safetensors-writer.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import {
   type InspectedEdge,

@@ -25,7 +25,9 @@ const SEES: Record<string, readonly string[]> = {
   ...Object.fromEntries(LAYERS.map((layer, i) => [layer, LAYERS.slice(0, i)])),
   client: ["api"],
   hosted: [...BELOW_OBJECTS, "client"],
-  cli: [...BELOW_OBJECTS, "client"],
+  local: [],
+  cli: [...BELOW_OBJECTS, "client", "local"],
+  scripts: [...BELOW_OBJECTS, "client", "local", "cli"],
   dashboard: [...BELOW_OBJECTS, "client"],
   // The library: files and what they need, nothing of the objects.
   "index.ts": ["api", "kernels", "formats"],
@@ -96,7 +98,7 @@ function importsOf(files: Files): Import[] {
   return imports;
 }
 
-/** `model` of `src/model/gpt.ts`; the file's own name at the top of src; undefined outside of src. */
+/** `model` of `src/model/gpt2/gpt.ts`; the file's own name at the top of src; undefined outside of src. */
 function folderOf(path: string): string | undefined {
   return /^src\/([^/]+)/.exec(path)?.[1];
 }
@@ -241,6 +243,8 @@ describe("each rule can fail:", () => {
     ["src/cli/a.ts", 'import { x } from "../hosted/x.ts";'],
     ["src/hosted/a.ts", 'import { x } from "../objects/x.ts";'],
     ["src/hosted/a.ts", 'import { x } from "../cli/x.ts";'],
+    ["src/local/a.ts", 'import { x } from "../client/x.ts";'],
+    ["src/cli/a.ts", 'import { x } from "../scripts/x.ts";'],
     ["src/training/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/training/a.ts", 'import { x } from "../../test/x.ts";'],
     ["src/elsewhere/a.ts", 'import { x } from "../api/types.ts";'],

@@ -8,26 +8,26 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ModelShape } from "../../src/api/types.ts";
-import { concatenate } from "../../src/formats/bytes.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
 import {
   planDequantizeGguf,
   planQuantizeGguf,
-} from "../../src/formats/gguf-file.ts";
-import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
-import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
+} from "../../src/formats/operations/gguf-file.ts";
+import { GGML_TYPE } from "../../src/formats/containers/gguf-types.ts";
+import { writeGgufHead } from "../../src/formats/containers/gguf-writer.ts";
 import {
   type GgufInput,
   type Input,
   readInput,
-} from "../../src/formats/input.ts";
-import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/scheme.ts";
-import { sourceOf } from "../../src/formats/source.ts";
-import { ggufValues, gpt2Gguf } from "../../src/model/gguf-checkpoint.ts";
-import { logits } from "../../src/model/gpt.ts";
+} from "../../src/formats/containers/input.ts";
+import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/blocks/scheme.ts";
+import { sourceOf } from "../../src/formats/stream/source.ts";
+import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
+import { logits } from "../../src/model/gpt2/gpt.ts";
 import {
   initialParameters,
   parameterTable,
-} from "../../src/model/parameters.ts";
+} from "../../src/model/gpt2/parameters.ts";
 import { judge } from "../judges/install.ts";
 import { convert } from "../support/files.ts";
 import { arena } from "../support/kernels-node.ts";

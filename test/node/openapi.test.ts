@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
 import {
   AnswerJudge,
   type Document,

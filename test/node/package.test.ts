@@ -14,8 +14,8 @@ import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { packPackage } from "../../src/cli/build-package.ts";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
+import { packPackage } from "../../src/scripts/build-package.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
 import { answerOf, isBrowserExpected } from "../support/browser.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");

@@ -7,10 +7,10 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
-import { GGML_TYPE } from "../../src/formats/gguf-types.ts";
-import { writeGgufHead } from "../../src/formats/gguf-writer.ts";
-import { writeHead } from "../../src/formats/safetensors-writer.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { GGML_TYPE } from "../../src/formats/containers/gguf-types.ts";
+import { writeGgufHead } from "../../src/formats/containers/gguf-writer.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import {
   floatFile,
   FLOATS,

@@ -4,8 +4,8 @@ import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Running, startEdge } from "../../src/cli/edge.ts";
-import { writeHead } from "../../src/formats/safetensors-writer.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { normals } from "../support/random.ts";
 
 const MIB = 2 ** 20;

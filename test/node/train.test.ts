@@ -13,10 +13,10 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
-import { Progress } from "../../src/cli/progress.ts";
-import { readSafetensors } from "../../src/formats/safetensors.ts";
+import { Progress } from "../../src/scripts/progress.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 
-const TRAIN = resolve(import.meta.dirname, "../../src/cli/train.ts");
+const TRAIN = resolve(import.meta.dirname, "../../src/scripts/train.ts");
 const SMALL = ["--preset", "nano", "--batch", "4", "--microbatches", "2"];
 
 type Ended = { code: number | null; stdout: string; stderr: string };

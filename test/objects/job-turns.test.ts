@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { endTurn, takeTurn } from "../../src/objects/job-turns.ts";
+import { endTurn, takeTurn } from "../../src/objects/job/job-turns.ts";
 
 const [a, b] = [{}, {}];
 

@@ -7,7 +7,7 @@ import {
 } from "cloudflare:test";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { JobPage, JobRequest, JobStatus } from "../../src/api/tensors.ts";
-import { Job } from "../../src/objects/job.ts";
+import { Job } from "../../src/objects/job/job.ts";
 import { problemOf, send } from "../http/support.ts";
 import { fileOf, u8 } from "../http/tensor-support.ts";
 import {

@@ -7,8 +7,11 @@ import {
 } from "cloudflare:test";
 import { afterEach, expect, test, vi } from "vitest";
 import { withHeartbeat } from "../../src/http/heartbeat.ts";
-import { Directory, directoryStub } from "../../src/objects/directory.ts";
-import { LEASE_MS } from "../../src/objects/loose-keys.ts";
+import {
+  Directory,
+  directoryStub,
+} from "../../src/objects/directory/directory.ts";
+import { LEASE_MS } from "../../src/objects/directory/loose-keys.ts";
 import type { ObjectBindings } from "../../src/objects/bindings.ts";
 import { bindings } from "../support/jobs.ts";
 import { call, corpus } from "../support/run.ts";

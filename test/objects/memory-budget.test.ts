@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { MemoryBudget } from "../../src/objects/memory-budget.ts";
+import { MemoryBudget } from "../../src/objects/shard/memory-budget.ts";
 
 function budgetOf(limitBytes: number) {
   const budget = new MemoryBudget(limitBytes);

@@ -1,7 +1,7 @@
 import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { RunStatus } from "../../src/api/types.ts";
-import { shardMemory } from "../../src/objects/memory-budget.ts";
+import { shardMemory } from "../../src/objects/shard/memory-budget.ts";
 import {
   bindings,
   finish,

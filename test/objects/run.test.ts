@@ -6,7 +6,7 @@ import {
 } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/types.ts";
-import { EventLog } from "../../src/objects/event-log.ts";
+import { EventLog } from "../../src/objects/run/event-log.ts";
 import {
   bindings,
   FINGERPRINT,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { LeaseTime } from "../../src/objects/lease-time.ts";
-import { type Microbatch, StepWork } from "../../src/objects/step-work.ts";
+import { LeaseTime } from "../../src/objects/run/lease-time.ts";
+import { type Microbatch, StepWork } from "../../src/objects/run/step-work.ts";
 
 const HOUR = (): number => 3_600_000;
 const one = { trainer: "one", bootId: "a" };

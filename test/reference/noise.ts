@@ -1,4 +1,4 @@
-/** Slow twin of `assembly/noise.ts`, in exact 64-bit integers. */
+/** Slow twin of `assembly/random/noise.ts`, in exact 64-bit integers. */
 const MASK = 0xffffffffn;
 
 export function noise(key0: number, key1: number, counter: number): number {

@@ -1,17 +1,24 @@
 /** Conversions of whole files in memory, outside of HTTP. */
-import { concatenate } from "../../src/formats/bytes.ts";
-import { type Conversion, run } from "../../src/formats/conversion.ts";
-import { planDequantize } from "../../src/formats/dequantize-file.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import { type Conversion, run } from "../../src/formats/stream/conversion.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import type { DecodedDtype } from "../../src/formats/dtype.ts";
-import { type Input, readInput, tensorsOnly } from "../../src/formats/input.ts";
-import type { Layout } from "../../src/formats/layout.ts";
-import { planQuantize } from "../../src/formats/quantize-file.ts";
+import {
+  type Input,
+  readInput,
+  tensorsOnly,
+} from "../../src/formats/containers/input.ts";
+import type { Layout } from "../../src/formats/blocks/layout.ts";
+import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import {
   readSafetensors,
   type SafetensorsFile,
-} from "../../src/formats/safetensors.ts";
-import { DEFAULT_SCHEME, type Scheme } from "../../src/formats/scheme.ts";
-import { type ByteSource, sourceOf } from "../../src/formats/source.ts";
+} from "../../src/formats/containers/safetensors.ts";
+import {
+  DEFAULT_SCHEME,
+  type Scheme,
+} from "../../src/formats/blocks/scheme.ts";
+import { type ByteSource, sourceOf } from "../../src/formats/stream/source.ts";
 
 export type Converted = {
   bytes: Uint8Array<ArrayBuffer>;

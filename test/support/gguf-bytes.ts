@@ -1,5 +1,5 @@
 /** GGUF files written field by field, so that any field can lie. Nothing is shared with the reader. */
-import { concatenate } from "../../src/formats/bytes.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
 
 export type RawPair = {
   key: string | Uint8Array;

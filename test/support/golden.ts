@@ -1,7 +1,7 @@
 /** A golden safetensors file: its metadata, and its tensors by name as typed arrays. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readSafetensors } from "../../src/formats/safetensors.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Tensor } from "../../src/formats/tensor.ts";
 
 /** Where the goldens are; GOLDEN_DIR names another folder with files of the same names. */

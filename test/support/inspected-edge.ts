@@ -5,7 +5,7 @@
 import { join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
-import { guardRuntimes } from "../../src/cli/processes.ts";
+import { guardRuntimes } from "../../src/local/processes.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const WORKER_FOLDER = join(ROOT, "build/worker");

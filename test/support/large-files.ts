@@ -1,5 +1,5 @@
 /** Files too large to be made at once: their head, and a piece that their data repeats. */
-import { writeHead } from "../../src/formats/safetensors-writer.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { normals } from "./random.ts";
 
 export const MIB = 2 ** 20;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parameterTable } from "../../src/model/parameters.ts";
+import { parameterTable } from "../../src/model/gpt2/parameters.ts";
 import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
 import { trainerBytes } from "../../src/training/memory.ts";
 import { computeMicrobatch } from "../../src/training/microbatch.ts";

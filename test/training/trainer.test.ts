@@ -7,7 +7,7 @@ import { encodeBf16 } from "../../src/kernels/vector.ts";
 import {
   initialParameters,
   parameterTable,
-} from "../../src/model/parameters.ts";
+} from "../../src/model/gpt2/parameters.ts";
 import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";

@@ -1,0 +1,66 @@
+/**
+ * out = bias + a · bᵀ on panels of 6-bit integers, one scale a group of 64 k (int6-panel.ts).
+ *
+ * A group's sum of products is exact; its scales' product, its own with that, and the additions across
+ * groups, in order of k after the bias, round to f32, each once. So the result does not depend on the
+ * form of the dot, on how the machine multiplies and adds, or on the blocking.
+ */
+import { A_CACHE_BYTES, storeTile, TILE } from "../mxfp4/gemm-mxfp4";
+import { A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES } from "./int6-panel";
+import { multiplyAccumulating, multiplyPairwise, NUMBERS } from "../mxfp4/mxfp4-dot";
+import { BLOCK_UNITS, GROUP } from "../mxfp4/mxfp4-panel";
+
+/**
+ * Multiply panels that `packInt6` wrote.
+ *
+ * Shapes:   out f32 [m, n]; a, b panels of m and n rows, with the same k; bias f32 [n]
+ * Special:  scales whose product leaves f32 give an infinity, NaN or 0
+ * Requires: k % 64 == 0; n % 8 == 0; accumulating 0 or 1: which form of the dot is used, not what comes out
+ */
+export function gemmInt6(
+  out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
+): void {
+  assert(k % GROUP == 0, "k must be a multiple of 64");
+  assert(n % 8 == 0, "n must be a multiple of 8");
+
+  const groups = k / GROUP;
+  const aLine = <usize>groups * A_GROUP_BYTES;
+  const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
+  for (let m0 = 0; m0 < m; m0 += rowsTogether) {
+    const mEnd = min(m, m0 + rowsTogether);
+    let bPair = b;
+    for (let j = 0; j < n; j += 8, bPair += <usize>groups * B_GROUP_BYTES) {
+      let aGroup = a + <usize>(m0 >> 2) * aLine;
+      for (let i = m0; i < mEnd; i += 4) {
+        startTile(bias + (<usize>j << 2));
+        let bGroup = bPair;
+        for (const end = aGroup + aLine; aGroup < end; aGroup += A_GROUP_BYTES) {
+          addGroup(aGroup, bGroup, accumulating);
+          bGroup += B_GROUP_BYTES;
+        }
+        storeTile(out, i, j, m, n, 1);
+      }
+    }
+  }
+}
+
+/** A lane of a tile is one column, whatever the turn. */
+// @ts-ignore: decorator
+@inline
+function startTile(bias: usize): void {
+  const bias0 = v128.load(bias);
+  const bias1 = v128.load(bias, 16);
+  for (let to = TILE; to < TILE + 128; to += 32) {
+    v128.store(to, bias0);
+    v128.store(to, bias1, 16);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function addGroup(a: usize, b: usize, accumulating: i32): void {
+  const start = v128.load(a, A_START);
+  const scale = v128.load(a, A_SCALE);
+  if (accumulating) multiplyAccumulating(NUMBERS, TILE, a, b, start, 2 * BLOCK_UNITS, scale);
+  else multiplyPairwise(NUMBERS, TILE, a, b, start, 2 * BLOCK_UNITS, scale);
+}

@@ -1,0 +1,243 @@
+/**
+ * Bring 64 k of up to 16 rows of an operand to a scratch, rotated or as they are.
+ *
+ * Lanes are 4 rows, vectors run along k. So the transform needs no shuffles, and an operand whose rows
+ * are adjacent in memory (a transposed one) needs no transpose. Four strips of 4 rows go together: 64
+ * bytes of each memory row, a whole cache line.
+ */
+import { butterfly8 } from "../floats/hadamard";
+import { GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
+import { transposeTile } from "../simd/transpose";
+
+/** Bytes of one strip's group in the scratch: 64 vectors. */
+// @ts-ignore: decorator
+@inline export const STRIP_BYTES: usize = 1024;
+/** Bytes of one block's 32 vectors there. */
+// @ts-ignore: decorator
+@inline export const BLOCK_BYTES: usize = 512;
+/** Strips that go through the scratch together. */
+// @ts-ignore: decorator
+@inline export const STRIPS: i32 = 4;
+/** Behind them, for each strip, its two blocks' largest magnitudes: the bits, by lane. */
+// @ts-ignore: decorator
+@inline export const TOPS: usize = 4096;
+// @ts-ignore: decorator
+@inline export const TOPS_BYTES: usize = 32;
+/** Bytes of the scratch: values and tops of four strips. */
+// @ts-ignore: decorator
+@inline export const GATHERED_BYTES: usize = 4224;
+/** The rotation leaves out its norm, 1/8 = 2^−3: whoever scales the values takes it along. */
+// @ts-ignore: decorator
+@inline const NORM_EXPONENT: i32 = 3;
+/** The bits of 2^−106: where a block's largest value is at least that, what the norm rounds does not count. */
+// @ts-ignore: decorator
+@inline const LEAST_EXACT: i32 = 21 << 23;
+
+// @ts-ignore: decorator
+@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
+
+/** `length` k of up to four strips to the scratch; rows past the last are zero. */
+export function gather(
+  scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32, length: i32,
+  rowStride: i32, kStride: i32,
+): void {
+  const rowBytes = <usize>rowStride << 2;
+  const kBytes = <usize>kStride << 2;
+  const from = source + <usize>row * rowBytes + <usize>k0 * kBytes;
+  const whole = wholeStrips(row, rows, strips);
+  if (rowStride == 1) {
+    for (let i = 0; i < length; i++) {
+      for (let strip = 0; strip < whole; strip++) {
+        const v = v128.load(from + <usize>i * kBytes + (<usize>strip << 4));
+        v128.store(scratch + <usize>strip * STRIP_BYTES + (<usize>i << 4), v);
+      }
+    }
+  } else {
+    for (let strip = 0; strip < whole; strip++) {
+      const line = from + <usize>(strip * STRIP_ROWS) * rowBytes;
+      const to = scratch + <usize>strip * STRIP_BYTES;
+      for (let i = 0; i < length; i += 4) {
+        transposeTile(to + (<usize>i << 4), UNIT_BYTES, line + (<usize>i << 2), rowBytes);
+      }
+    }
+  }
+  for (let strip = whole; strip < strips; strip++) {
+    const first = row + strip * STRIP_ROWS;
+    gatherEdge(scratch + <usize>strip * STRIP_BYTES, source, first, rows, k0, length, rowBytes, kBytes);
+  }
+  for (let strip = 0; strip < strips; strip++) {
+    const values = scratch + <usize>strip * STRIP_BYTES;
+    if (length < GROUP) memory.fill(values + BLOCK_BYTES, 0, BLOCK_BYTES);
+    const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
+    v128.store(tops, blockTop(values));
+    v128.store(tops, blockTop(values + BLOCK_BYTES), 16);
+  }
+}
+
+/** Largest magnitude bits of 32 vectors, by lane. NaN sorts above infinity. */
+// @ts-ignore: decorator
+@inline
+function blockTop(from: usize): v128 {
+  const magnitude = v128.load(MAGNITUDE);
+  let top = i32x4.splat(0);
+  let top2 = top;
+  for (let i: usize = 0; i < BLOCK_BYTES; i += 32) {
+    top = i32x4.max_s(top, v128.and(v128.load(from + i), magnitude));
+    top2 = i32x4.max_s(top2, v128.and(v128.load(from + i, 16), magnitude));
+  }
+  return i32x4.max_s(top, top2);
+}
+
+/** How many of the strips from `row` have all their four rows. */
+// @ts-ignore: decorator
+@inline
+function wholeStrips(row: i32, rows: i32, strips: i32): i32 {
+  return min(strips, max(0, (rows - row) >> 2));
+}
+
+/** `length` k of a strip with fewer than four rows. */
+function gatherEdge(
+  to: usize, source: usize, first: i32, rows: i32, k0: i32, length: i32, rowBytes: usize,
+  kBytes: usize,
+): void {
+  for (let i = 0; i < length; i++, to += 16) {
+    v128.store(to, f32x4.splat(0));
+    for (let lane = 0; lane < rows - first; lane++) {
+      const element = source + <usize>(first + lane) * rowBytes + <usize>(k0 + i) * kBytes;
+      store<f32>(to + (<usize>lane << 2), load<f32>(element));
+    }
+  }
+}
+
+/**
+ * 64 k of up to four strips to the scratch, as H · diag(signs) · x; gives back the exponent of what is
+ * still to be divided out of them.
+ */
+export function rotateGroup(
+  scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32,
+  rowStride: i32, kStride: i32, signs: usize,
+): i32 {
+  const rowBytes = <usize>rowStride << 2;
+  const kBytes = <usize>kStride << 2;
+  const whole = wholeStrips(row, rows, strips);
+  const from = source + <usize>row * rowBytes + <usize>k0 * kBytes;
+  if (rowStride == 1) {
+    rotateColumnStrips(scratch, from, kBytes, whole, signs);
+  } else {
+    for (let strip = 0; strip < whole; strip++) {
+      const at = from + <usize>(strip * STRIP_ROWS) * rowBytes;
+      const to = scratch + <usize>strip * STRIP_BYTES;
+      for (let i: usize = 0; i < <usize>GROUP; i += 8) {
+        rotateRows(to + (i << 4), at + (i << 2), rowBytes, signs + (i << 2));
+      }
+    }
+  }
+  for (let strip = whole; strip < strips; strip++) {
+    const to = scratch + <usize>strip * STRIP_BYTES;
+    gatherEdge(to, source, row + strip * STRIP_ROWS, rows, k0, GROUP, rowBytes, kBytes);
+    rotateColumnStrips(to, to, UNIT_BYTES, 1, signs);
+  }
+  for (let strip = 0; strip < strips; strip++) {
+    rotateRest(scratch + <usize>strip * STRIP_BYTES, scratch + TOPS + <usize>strip * TOPS_BYTES);
+  }
+  return settleNorm(scratch, strips);
+}
+
+/** Signs, then strides 1, 2, 4, over vectors `kBytes` apart, each of four rows. */
+function rotateColumnStrips(scratch: usize, from: usize, kBytes: usize, strips: i32, signs: usize): void {
+  // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
+  for (let i = 0; i < GROUP; i += 8) {
+    let at = from + <usize>i * kBytes;
+    let to = scratch + (<usize>i << 4);
+    const sign = signs + (<usize>i << 2);
+    for (let strip = 0; strip < strips; strip++, at += 16, to += STRIP_BYTES) {
+      const a = f32x4.mul(v128.load(at), v128.load32_splat(sign));
+      const b = f32x4.mul(v128.load(at + kBytes), v128.load32_splat(sign, 4));
+      const c = f32x4.mul(v128.load(at + 2 * kBytes), v128.load32_splat(sign, 8));
+      const d = f32x4.mul(v128.load(at + 3 * kBytes), v128.load32_splat(sign, 12));
+      const e = f32x4.mul(v128.load(at + 4 * kBytes), v128.load32_splat(sign, 16));
+      const f = f32x4.mul(v128.load(at + 5 * kBytes), v128.load32_splat(sign, 20));
+      const g = f32x4.mul(v128.load(at + 6 * kBytes), v128.load32_splat(sign, 24));
+      const h = f32x4.mul(v128.load(at + 7 * kBytes), v128.load32_splat(sign, 28));
+      butterfly8(to, 16, a, b, c, d, e, f, g, h);
+    }
+  }
+}
+
+/** The same over 8 k that are adjacent in each of four rows `rowBytes` apart. */
+// @ts-ignore: decorator
+@inline
+function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void {
+  const low = v128.load(sign);
+  const high = v128.load(sign, 16);
+  const r0 = f32x4.mul(v128.load(from), low);
+  const r1 = f32x4.mul(v128.load(from + rowBytes), low);
+  const r2 = f32x4.mul(v128.load(from + 2 * rowBytes), low);
+  const r3 = f32x4.mul(v128.load(from + 3 * rowBytes), low);
+  const r4 = f32x4.mul(v128.load(from, 16), high);
+  const r5 = f32x4.mul(v128.load(from + rowBytes, 16), high);
+  const r6 = f32x4.mul(v128.load(from + 2 * rowBytes, 16), high);
+  const r7 = f32x4.mul(v128.load(from + 3 * rowBytes, 16), high);
+  const s0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);
+  const s1 = i32x4.shuffle(r0, r1, 2, 6, 3, 7);
+  const s2 = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+  const s3 = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+  const s4 = i32x4.shuffle(r4, r5, 0, 4, 1, 5);
+  const s5 = i32x4.shuffle(r4, r5, 2, 6, 3, 7);
+  const s6 = i32x4.shuffle(r6, r7, 0, 4, 1, 5);
+  const s7 = i32x4.shuffle(r6, r7, 2, 6, 3, 7);
+  butterfly8(
+    to, 16,
+    i64x2.shuffle(s0, s2, 0, 2), i64x2.shuffle(s0, s2, 1, 3),
+    i64x2.shuffle(s1, s3, 0, 2), i64x2.shuffle(s1, s3, 1, 3),
+    i64x2.shuffle(s4, s6, 0, 2), i64x2.shuffle(s4, s6, 1, 3),
+    i64x2.shuffle(s5, s7, 0, 2), i64x2.shuffle(s5, s7, 1, 3),
+  );
+}
+
+/** Strides 8, 16, 32 in place, and the largest magnitudes of what comes out. */
+function rotateRest(x: usize, tops: usize): void {
+  const magnitude = v128.load(MAGNITUDE);
+  let top0 = i32x4.splat(0);
+  let top1 = top0;
+  const end = x + 128;
+  for (; x < end; x += 16) {
+    butterfly8(
+      x, 128,
+      v128.load(x), v128.load(x, 128), v128.load(x, 256), v128.load(x, 384),
+      v128.load(x, 512), v128.load(x, 640), v128.load(x, 768), v128.load(x, 896),
+    );
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 128), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 256), magnitude));
+    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 384), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 512), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 640), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 768), magnitude));
+    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 896), magnitude));
+  }
+  v128.store(tops, top0);
+  v128.store(tops, top1, 16);
+}
+
+/**
+ * The exponent of the norm still to be taken out: NORM_EXPONENT, unless values are so small that the
+ * norm may round them and that may count. Then it is taken out here, and 0 is left.
+ */
+function settleNorm(scratch: usize, strips: i32): i32 {
+  const tops = scratch + TOPS;
+  const topsEnd = tops + <usize>strips * TOPS_BYTES;
+  let isExact = i32x4.splat(-1);
+  for (let at = tops; at < topsEnd; at += 16) {
+    const top = v128.load(at);
+    const isZero = i32x4.eq(top, i32x4.splat(0));
+    isExact = v128.and(isExact, v128.or(isZero, i32x4.ge_s(top, i32x4.splat(LEAST_EXACT))));
+  }
+  if (i32x4.all_true(isExact)) return NORM_EXPONENT;
+  const norm = f32x4.splat(0.125);
+  for (let at = scratch; at < scratch + <usize>strips * STRIP_BYTES; at += 16) {
+    v128.store(at, f32x4.mul(v128.load(at), norm));
+  }
+  for (let at = tops; at < topsEnd; at += 16) v128.store(at, f32x4.mul(v128.load(at), norm));
+  return 0;
+}

@@ -1,0 +1,151 @@
+/**
+ * Round four vectors along k of four rows to one unit of a panel: 16 integers, 2 · E2M1. The bytes of a
+ * 32-bit lane are its row's k 0, 2, 1, 3.
+ */
+import { BELOW_STEP, lookUp } from "./e2m1";
+import { noise4 } from "../random/noise";
+
+/**
+ * Constants, one v128 each. In memory, because V8 rebuilds a v128 constant from immediates at each
+ * use, which costs more than a load.
+ */
+/** 1.5 · 2^11: adding it leaves the nearest multiple of 1/4096, ties to even, in an f32's low bits. */
+// @ts-ignore: decorator
+@inline const GRID_ROUND: usize = memory.data<f32>([3072, 3072, 3072, 3072], 16);
+/** 1.5 · 2^23: the same for integers. */
+// @ts-ignore: decorator
+@inline const INTEGER_ROUND: usize = memory.data<f32>([12582912, 12582912, 12582912, 12582912], 16);
+/** 1.5 · 2^22: the same for multiples of 1/2. */
+// @ts-ignore: decorator
+@inline const HALF_ROUND: usize = memory.data<f32>([6291456, 6291456, 6291456, 6291456], 16);
+// @ts-ignore: decorator
+@inline const ONES: usize = memory.data<u32>([1, 1, 1, 1], 16);
+// @ts-ignore: decorator
+@inline const ONE_F32: usize = memory.data<f32>([1, 1, 1, 1], 16);
+// @ts-ignore: decorator
+@inline const SIX_F32: usize = memory.data<f32>([6, 6, 6, 6], 16);
+// @ts-ignore: decorator
+@inline const MINUS_SIX_F32: usize = memory.data<f32>([-6, -6, -6, -6], 16);
+// @ts-ignore: decorator
+@inline const EXPONENT_BITS: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
+/** The bits of 1.5 · 2^22 less those of 1. */
+// @ts-ignore: decorator
+@inline const STEP_ROUND: usize = memory.data<u32>([0x0b400000, 0x0b400000, 0x0b400000, 0x0b400000], 16);
+// @ts-ignore: decorator
+@inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
+// @ts-ignore: decorator
+@inline const EVEN_BYTES: usize = memory.data<u32>([0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff], 16);
+
+/** Bytes of the noise of 8 units: a block of 32 k of four rows. */
+// @ts-ignore: decorator
+@inline export const NOISE_BYTES: usize = 256;
+
+/**
+ * Noise of `blocks` blocks of 32 k, `pairs` the first pair of each of four rows. Apart from the rounding,
+ * and well before it: the chain of the hash is long, and the machine looks only so far ahead.
+ */
+// @ts-ignore: decorator
+@inline
+export function drawNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs: v128): void {
+  const one = v128.load(ONES);
+  for (const end = out + <usize>blocks * NOISE_BYTES; out < end; out += 16) {
+    v128.store(out, noise4(key0, key1, pairs));
+    pairs = i32x4.add(pairs, one);
+  }
+}
+
+/** Stochastically, 2 · E2M1; |x · factor| is below 6. docs/randomness.md, on two pairs of k at once. */
+// @ts-ignore: decorator
+@inline
+export function stochasticUnit(from: usize, factor: v128, noise: usize): v128 {
+  const round = v128.load(GRID_ROUND);
+  const grid01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
+  const grid23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
+  const magnitude = halfUnits(i16x8.abs(grid01), i16x8.abs(grid23), noise);
+  const negative = interleaveBytes(i16x8.shr_s(grid01, 15), i16x8.shr_s(grid23, 15));
+  return i8x16.sub(v128.xor(magnitude, negative), negative);
+}
+
+/** Magnitudes on the dither grid, k 0, 1 and k 2, 3, to half-units of E2M1. */
+// @ts-ignore: decorator
+@inline
+function halfUnits(grid01: v128, grid23: v128, noise: usize): v128 {
+  const noise01 = v128.load(noise);
+  const noise23 = v128.load(noise, 16);
+  const dither = v128.load(DITHER_MASK);
+  const sum01 = i16x8.add(grid01, v128.and(noise01, dither));
+  const sum23 = i16x8.add(grid23, v128.and(noise23, dither));
+  // Shifted by 11 to the low byte, or by 3, which leaves the same in the high byte.
+  const halves = interleaveBytes(i16x8.shr_u(sum01, 11), i16x8.shr_u(sum23, 3));
+  const coarse = interleaveBytes(i16x8.shr_u(noise01, 11), i16x8.shr_u(noise23, 3));
+  const fine = lookUp(BELOW_STEP, halves);
+  return v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
+}
+
+/** Low bytes of the i16 lanes of `even`, high bytes of those of `odd`. */
+// @ts-ignore: decorator
+@inline
+function interleaveBytes(even: v128, odd: v128): v128 {
+  // The mask is whole bytes, for which the relaxed select, one instruction, is exact.
+  return i8x16.relaxed_laneselect(even, odd, v128.load(EVEN_BYTES));
+}
+
+/** x · factor of two vectors, to the nearest of the steps that `round` leaves: i16 lanes x0, x1 alternating. */
+// @ts-ignore: decorator
+@inline
+function roundPair(x0: v128, x1: v128, factor: v128, round: v128): v128 {
+  return lowHalves(
+    f32x4.add(f32x4.mul(x0, factor), round),
+    f32x4.add(f32x4.mul(x1, factor), round),
+  );
+}
+
+/** The low 16 bits of each 32-bit lane, those of a and b alternating. */
+// @ts-ignore: decorator
+@inline
+function lowHalves(a: v128, b: v128): v128 {
+  return i16x8.shuffle(a, i32x4.shl(b, 16), 0, 9, 2, 11, 4, 13, 6, 15);
+}
+
+/** Four vectors along k, times `factor`, to the nearest integers, ties to even. */
+// @ts-ignore: decorator
+@inline
+export function integerUnit(from: usize, factor: v128): v128 {
+  const round = v128.load(INTEGER_ROUND);
+  const integers01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
+  const integers23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
+  return interleaveBytes(integers01, i16x8.shl(integers23, 8));
+}
+
+/** To nearest, ties to even, 2 · E2M1. */
+// @ts-ignore: decorator
+@inline
+export function nearestUnit(from: usize, factor: v128): v128 {
+  const halves01 = lowHalves(
+    nearestHalves(v128.load(from), factor),
+    nearestHalves(v128.load(from, 16), factor),
+  );
+  const halves23 = lowHalves(
+    nearestHalves(v128.load(from, 32), factor),
+    nearestHalves(v128.load(from, 48), factor),
+  );
+  return interleaveBytes(halves01, i16x8.shl(halves23, 8));
+}
+
+/**
+ * Half-units of the nearest E2M1 to x · factor, as an integer in the low bits of an f32. E2M1's step is
+ * 1/2 below 2, 1 below 4, then 2; a value that rounds up to 2 or 4 is the same from either side. To
+ * round to a step, ties to even, is to add and take away a number whose last bit is the step.
+ */
+// @ts-ignore: decorator
+@inline
+function nearestHalves(x: v128, factor: v128): v128 {
+  const v = f32x4.mul(x, factor);
+  // 1.5 · 2^22 with the exponent of the magnitude, of 1 below 2.
+  const exponent = i32x4.max_s(v128.and(v, v128.load(EXPONENT_BITS)), v128.load(ONE_F32));
+  const round = i32x4.add(exponent, v128.load(STEP_ROUND));
+  const rounded = f32x4.sub(f32x4.add(v, round), round);
+  // pmin and pmax are one instruction; min and max, which care for −0 and NaN, are several.
+  const clamped = f32x4.pmax(f32x4.pmin(rounded, v128.load(SIX_F32)), v128.load(MINUS_SIX_F32));
+  return f32x4.add(clamped, v128.load(HALF_ROUND));
+}

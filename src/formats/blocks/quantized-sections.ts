@@ -1,0 +1,72 @@
+/** Sections of a conversion that quantize to MXFP4. */
+import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import type { NoiseKey } from "../../kernels/noise.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import { OutputBuffer, type Section } from "../stream/conversion.ts";
+import type { FloatDtype } from "../dtype.ts";
+import type { HoldPool } from "../stream/hold-pool.ts";
+import { toGgml } from "./layout.ts";
+import { loadPiece, pack } from "./mxfp4.ts";
+import { inputBytes, pieceCount, pieceOf, type Rows } from "./rows.ts";
+import type { Scheme } from "./scheme.ts";
+
+/** A tensor's elements as they come, and its scales, held back until then, behind them. */
+export function quantized(
+  rows: Rows,
+  dtype: FloatDtype,
+  scheme: Scheme,
+  key: NoiseKey,
+  pool: HoldPool,
+  hold: number,
+): Section {
+  const { arena } = kernels();
+  const out = new OutputBuffer();
+  const pieces = pieceCount(rows);
+  const held = () => pool.bytes(hold, scaleBytes(rows));
+  return {
+    pieces,
+    pieceBytes: (index) => inputBytes(rows, index, dtype),
+    *convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      const { start, count } = piece;
+      yield arena.scope(() => {
+        const x = loadPiece(bytes, dtype, piece);
+        const { elements, scales } = pack(x, piece, scheme, key);
+        held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
+        return out.copy(arena.u8(elements, count / 2));
+      });
+      if (index < pieces - 1) return;
+      yield held();
+      pool.release(hold);
+    },
+  };
+}
+
+/** ggml's blocks carry their scales, so nothing is held back. */
+export function quantizedGgml(
+  rows: Rows,
+  dtype: FloatDtype,
+  scheme: Scheme,
+  key: NoiseKey,
+): Section {
+  const { arena } = kernels();
+  const out = new OutputBuffer();
+  return {
+    pieces: pieceCount(rows),
+    pieceBytes: (index) => inputBytes(rows, index, dtype),
+    convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      return [
+        arena.scope(() => {
+          const x = loadPiece(bytes, dtype, piece);
+          return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
+        }),
+      ];
+    },
+  };
+}
+
+/** Of all scales of a tensor, which are held back. */
+export function scaleBytes({ rows, padded }: Rows): number {
+  return (rows * padded) / BLOCK_SIZE;
+}

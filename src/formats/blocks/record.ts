@@ -1,0 +1,205 @@
+/**
+ * What a quantized file's metadata says of it, so that decoding needs nothing else:
+ *
+ *   mxfp4.version                 "1"
+ *   mxfp4.layout                  "gpt-oss" | "ggml" | "compressed-tensors"
+ *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
+ *   mxfp4.min_scale               "1" where it was asked for
+ *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the tensor before, and "padded",
+ *                                 the length of its rows now, where they were padded with zeros
+ *   mxfp4.plain                   "false" where a plain reader of the layout gets other values,
+ *   mxfp4.plain_reason            and why
+ *   mxfp4.unbiased                "true" where E[decoded] is the input
+ *   mxfp4.unbiased_reason         why it is not
+ */
+import { AppError } from "../../api/errors.ts";
+import { type Layout, LAYOUTS } from "./layout.ts";
+import type { DecodingScheme } from "./mxfp4.ts";
+import type { Metadata } from "../containers/safetensors-reader.ts";
+import {
+  bias,
+  notPlain,
+  PRESCALES,
+  ROUNDING_MODES,
+  SCALE_RULES,
+  type Scheme,
+  SEGMENT_CHOICES,
+} from "./scheme.ts";
+import type { Selection } from "../operations/selection.ts";
+import type { TensorHead } from "../tensor.ts";
+
+const PREFIX = "mxfp4.";
+const TENSOR_PREFIX = "mxfp4.tensor.";
+const VERSION = "1";
+
+/** The choices of a file, each under its own key. */
+export function writeScheme(
+  scheme: Scheme,
+  layout: Layout,
+  { include, exclude }: Selection,
+  padsRows: boolean,
+): [string, string][] {
+  const reasons = notPlain(scheme, padsRows);
+  const biased = bias(scheme);
+  const pairs: [string, string | undefined][] = [
+    ["version", VERSION],
+    ["layout", layout],
+    ["rounding", scheme.rounding],
+    ["scale", scheme.scale],
+    ["min_scale", scheme.minScale === 0 ? undefined : `${scheme.minScale}`],
+    ["prescale", `${scheme.prescale}`],
+    ["hadamard", `${scheme.hadamard}`],
+    ["seed", `${scheme.seed}`],
+    ["include", include.length > 0 ? JSON.stringify(include) : undefined],
+    ["exclude", exclude.length > 0 ? JSON.stringify(exclude) : undefined],
+    ["plain", `${reasons.length === 0}`],
+    ["plain_reason", reasons.length > 0 ? reasons.join("; ") : undefined],
+    ["unbiased", `${biased === undefined}`],
+    ["unbiased_reason", biased],
+  ];
+  return pairs.flatMap(([key, value]) =>
+    value === undefined ? [] : [[PREFIX + key, value]],
+  );
+}
+
+/** What one tensor was. */
+export function writeTensorRecord(
+  { name, dtype, shape }: TensorHead,
+  position: number,
+  padded: number,
+): [string, string] {
+  const record = { dtype, shape, position };
+  const whole = shape.at(-1) === padded;
+  return [
+    `${TENSOR_PREFIX}${name}`,
+    JSON.stringify(whole ? record : { ...record, padded }),
+  ];
+}
+
+/** Whether a file is of ours, and so names its pairs itself. */
+export function isRecorded(metadata: Metadata): boolean {
+  return [...metadata.keys()].some(isRecordKey);
+}
+
+/** Whether this key of a file's metadata is of ours. */
+export function isRecordKey(key: string): boolean {
+  return key.startsWith(PREFIX);
+}
+
+/** Errors: `name_collision` if the keys of a file say that it has been quantized already */
+export function checkUnrecorded(keys: Iterable<string>): void {
+  const key = [...keys].find(isRecordKey);
+  if (key === undefined) return;
+  throw new AppError(
+    "name_collision",
+    `Expected a file that is not yet MXFP4, got metadata "${key}"; dequantize it first`,
+  );
+}
+
+export function withoutRecord(metadata: Metadata): Metadata {
+  return new Map([...metadata].filter(([key]) => !isRecordKey(key)));
+}
+
+/** How plain files decode. */
+export const PLAIN: DecodingScheme = { prescale: 1, hadamard: 0, seed: 0 };
+
+/** What `writeScheme` wrote; the parts that decoding needs. */
+export function readScheme(
+  metadata: Metadata,
+): DecodingScheme & { layout: Layout } {
+  readChoice(metadata, "version", [VERSION]);
+  readChoice(metadata, "rounding", ROUNDING_MODES);
+  readChoice(metadata, "scale", SCALE_RULES);
+  const seed = metadata.get(`${PREFIX}seed`) ?? "";
+  if (!/^\d{1,16}$/.test(seed) || !Number.isSafeInteger(Number(seed))) {
+    throw malformed("seed", "a whole number from 0 to 2^53 − 1", seed);
+  }
+  return {
+    layout: readChoice(metadata, "layout", LAYOUTS),
+    prescale: readChoice(metadata, "prescale", PRESCALES),
+    hadamard: readChoice(metadata, "hadamard", SEGMENT_CHOICES),
+    seed: Number(seed),
+  };
+}
+
+/** The names of the tensors that were quantized, and their records, which are not checked yet. */
+export function readTensorRecords(metadata: Metadata): Map<string, string> {
+  const records = [...metadata].filter(([key]) =>
+    key.startsWith(TENSOR_PREFIX),
+  );
+  return new Map(
+    records.map(([key, record]) => [key.slice(TENSOR_PREFIX.length), record]),
+  );
+}
+
+/** The shape in a record, which differs from `outer` and rows of `padded` only by the rows' padding. */
+export function readShape(
+  name: string,
+  record: string,
+  outer: readonly number[],
+  padded: number,
+  unit: number,
+): readonly number[] {
+  const shape = shapeOf(record);
+  const k = shape?.at(-1);
+  const fits =
+    shape !== undefined &&
+    k !== undefined &&
+    shape.slice(0, -1).join() === outer.join() &&
+    Math.ceil(k / unit) * unit === padded;
+  if (!fits) {
+    const rows = `${Math.max(0, padded - unit + 1)} to ${padded}`;
+    throw malformed(
+      `tensor.${name}`,
+      `a shape of [${[...outer, rows].join(", ")}]`,
+      record,
+    );
+  }
+  return shape;
+}
+
+export function missingPart(
+  name: string,
+  expected: readonly string[],
+): AppError {
+  return malformed(
+    `tensor.${name}`,
+    `about tensors ${expected.map((each) => `"${each}"`).join(" and ")}`,
+    "none",
+  );
+}
+
+function shapeOf(record: string): number[] | undefined {
+  try {
+    const value = JSON.parse(record) as { shape?: unknown } | null;
+    const shape = value?.shape;
+    return Array.isArray(shape) &&
+      shape.every((size) => Number.isSafeInteger(size) && size >= 0)
+      ? (shape as number[])
+      : undefined;
+  } catch {
+    return undefined; // not JSON, so not a record
+  }
+}
+
+function readChoice<T extends string | number>(
+  metadata: Metadata,
+  key: string,
+  choices: readonly T[],
+): T {
+  const value = metadata.get(PREFIX + key);
+  const choice = choices.find((each) => `${each}` === value);
+  if (choice === undefined) throw malformed(key, choices.join(" or "), value);
+  return choice;
+}
+
+function malformed(
+  key: string,
+  expected: string,
+  got: string | undefined,
+): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected metadata "${PREFIX}${key}" to be ${expected}, got ${got === undefined ? "nothing" : `"${got.slice(0, 80)}"`}`,
+  );
+}

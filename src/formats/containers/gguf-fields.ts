@@ -1,0 +1,175 @@
+/**
+ * The fields of a GGUF head, taken one by one, since only they tell how long it is. No memory is taken
+ * for what a field only claims to follow.
+ */
+import { concatenate } from "../stream/bytes.ts";
+import { malformedFile } from "./malformed.ts";
+import type { ByteSource } from "../stream/source.ts";
+
+/** Vocabularies are in the head, with all their tokens. */
+const MAX_HEAD_BYTES = 32 * 1024 * 1024;
+/** Of a head that is worth a word before it is taken. */
+const LONG_HEAD_BYTES = 1024 * 1024;
+/** Of a key or a tensor's name. */
+const MAX_NAME_BYTES = 65_535;
+const LENGTH_BYTES = 8;
+const BLOCK_BYTES = 64 * 1024;
+
+export class GgufFields {
+  readonly #source: ByteSource;
+  readonly #limit: number;
+  #beforeLongHead: ((most: number) => Promise<void>) | undefined;
+  #position: number;
+  /** What was recorded, in full blocks and one that is not. */
+  #blocks: Uint8Array[] | undefined;
+  #block = new Uint8Array(BLOCK_BYTES);
+  #blockBytes = 0;
+
+  /** `beforeLongHead` is awaited once, when the head turns out long, with the most that it may take. */
+  constructor(
+    source: ByteSource,
+    position: number,
+    fileBytes: number,
+    beforeLongHead?: (most: number) => Promise<void>,
+  ) {
+    this.#source = source;
+    this.#position = position;
+    this.#limit = Math.min(fileBytes, MAX_HEAD_BYTES);
+    this.#beforeLongHead = beforeLongHead;
+  }
+
+  /** Where the next field is in the file. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** The bytes of all fields that `body` takes. */
+  async record(body: () => Promise<void>): Promise<Uint8Array> {
+    const blocks = (this.#blocks = []);
+    this.#blockBytes = 0;
+    await body();
+    this.#blocks = undefined;
+    const bytes = blocks.length * BLOCK_BYTES + this.#blockBytes;
+    const last = this.#block.subarray(0, this.#blockBytes);
+    return concatenate(bytes, [...blocks, last]);
+  }
+
+  async uint32(): Promise<number> {
+    const bytes = await this.#take(4);
+    return new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  }
+
+  async uint64(): Promise<bigint> {
+    const bytes = await this.#take(8);
+    return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+  }
+
+  /**
+   * A u64 that counts things of at least `least` bytes, which are still to come.
+   * Errors: `malformed_body` for more than have room in what is left
+   */
+  async count(what: string, least: number): Promise<number> {
+    const count = await this.uint64();
+    return checkRoom(what, count, (this.#limit - this.#position) / least);
+  }
+
+  /** A key, or a tensor's name. Errors: `malformed_body` for a long one, or one that is no UTF-8 */
+  async name(): Promise<string> {
+    const length = await this.count("bytes of a name", 1);
+    if (length > MAX_NAME_BYTES) {
+      throw malformedFile(
+        "GGUF",
+        `names of at most ${MAX_NAME_BYTES} bytes`,
+        `${length}`,
+      );
+    }
+    const bytes = await this.#take(length);
+    try {
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+        bytes,
+      );
+    } catch {
+      throw malformedFile(
+        "GGUF",
+        "names in UTF-8",
+        `${length} bytes that are none`,
+      );
+    }
+  }
+
+  /** Errors: `malformed_body` where the file, or the longest head, ends before */
+  async skip(bytes: number): Promise<void> {
+    for (let left = bytes; left > 0; left -= BLOCK_BYTES)
+      await this.#take(Math.min(left, BLOCK_BYTES));
+  }
+
+  /**
+   * Past `count` strings, of which there may be a million: their lengths are taken many at a time.
+   * Errors: those of `skip` and `count`
+   */
+  async skipStrings(count: number): Promise<void> {
+    let rest = new Uint8Array(0);
+    for (let left = count; left > 0;) {
+      // Each that is left has a length at least, so all this is of them.
+      const bytes = Math.min(left * LENGTH_BYTES, BLOCK_BYTES);
+      const taken = await this.#take(bytes - rest.length);
+      const window = concatenate(bytes, [rest, taken]);
+      const view = new DataView(window.buffer);
+      let at = 0;
+      for (; left > 0 && at + LENGTH_BYTES <= bytes; left--) {
+        const length = view.getBigUint64(at, true);
+        at += LENGTH_BYTES;
+        const room = this.#limit - this.#position + bytes - at;
+        at += checkRoom("bytes of a string", length, room);
+      }
+      rest = window.slice(at);
+      await this.skip(at - bytes);
+    }
+  }
+
+  async #take(bytes: number): Promise<Uint8Array> {
+    const end = this.#position + bytes;
+    if (end > this.#limit) {
+      throw malformedFile(
+        "GGUF",
+        `a head of at most ${this.#limit} bytes`,
+        `a field that ends at ${end}`,
+      );
+    }
+    if (end > LONG_HEAD_BYTES && this.#beforeLongHead) {
+      const beforeLongHead = this.#beforeLongHead;
+      this.#beforeLongHead = undefined;
+      await beforeLongHead(this.#limit);
+    }
+    const taken = await this.#source.take(bytes);
+    this.#position = end;
+    if (this.#blocks) this.#write(taken, this.#blocks);
+    return taken;
+  }
+
+  #write(bytes: Uint8Array, blocks: Uint8Array[]): void {
+    for (let start = 0; start < bytes.length;) {
+      const part = bytes.subarray(
+        start,
+        start + BLOCK_BYTES - this.#blockBytes,
+      );
+      this.#block.set(part, this.#blockBytes);
+      this.#blockBytes += part.length;
+      start += part.length;
+      if (this.#blockBytes < BLOCK_BYTES) continue;
+      blocks.push(this.#block);
+      this.#block = new Uint8Array(BLOCK_BYTES);
+      this.#blockBytes = 0;
+    }
+  }
+}
+
+function checkRoom(what: string, count: bigint, room: number): number {
+  const most = Math.max(0, Math.floor(room));
+  if (count <= most) return Number(count);
+  throw malformedFile(
+    "GGUF",
+    `at most ${most} ${what}, for which there is room`,
+    `${count}`,
+  );
+}

@@ -1,0 +1,75 @@
+/** The key-values of a GGUF: kept as they are encoded, but for the alignment. */
+import type { AppError } from "../../api/errors.ts";
+import type { GgufFields } from "./gguf-fields.ts";
+import { DEFAULT_ALIGNMENT, SCALAR_BYTES, VALUE_TYPE } from "./gguf-types.ts";
+import { malformedFile, quoted } from "./malformed.ts";
+
+const ALIGNMENT_KEY = "general.alignment";
+const MIN_ALIGNMENT = 8;
+const MAX_ALIGNMENT = 4096;
+
+/**
+ * The next `count` key-values, each key's encoding by key, and what they say of the alignment.
+ * Errors: `malformed_body` for a key twice, a value type that GGUF does not have, or an alignment that is
+ * no u32 or no power of two
+ */
+export async function readPairs(
+  fields: GgufFields,
+  count: number,
+): Promise<{ pairs: Map<string, Uint8Array>; alignment: number }> {
+  const pairs = new Map<string, Uint8Array>();
+  let alignment = DEFAULT_ALIGNMENT;
+  for (let i = 0; i < count; i++) {
+    let key = "";
+    const encoded = await fields.record(async () => {
+      key = await fields.name();
+      if (pairs.has(key))
+        throw malformed("each key once", `${quoted(key)} twice`);
+      const type = await fields.uint32();
+      if (key === ALIGNMENT_KEY) alignment = await readAlignment(fields, type);
+      else if (type === VALUE_TYPE.ARRAY) await skipArray(fields);
+      else if (type === VALUE_TYPE.STRING) await fields.skipStrings(1);
+      else await fields.skip(scalarBytes(type));
+    });
+    pairs.set(key, encoded);
+  }
+  return { pairs, alignment };
+}
+
+async function readAlignment(
+  fields: GgufFields,
+  type: number,
+): Promise<number> {
+  if (type !== VALUE_TYPE.UINT32)
+    throw malformed(
+      `${ALIGNMENT_KEY} of value type ${VALUE_TYPE.UINT32}`,
+      `${type}`,
+    );
+  const alignment = await fields.uint32();
+  const isPowerOfTwo = (alignment & (alignment - 1)) === 0;
+  if (isPowerOfTwo && alignment >= MIN_ALIGNMENT && alignment <= MAX_ALIGNMENT)
+    return alignment;
+  throw malformed(
+    `an alignment of ${MIN_ALIGNMENT} to ${MAX_ALIGNMENT}, a power of two`,
+    `${alignment}`,
+  );
+}
+
+async function skipArray(fields: GgufFields): Promise<void> {
+  const type = await fields.uint32();
+  if (type === VALUE_TYPE.STRING)
+    return fields.skipStrings(await fields.count("strings", 8));
+  const bytes = scalarBytes(type);
+  const count = await fields.count("values of an array", bytes);
+  await fields.skip(count * bytes);
+}
+
+function scalarBytes(type: number): number {
+  const bytes = SCALAR_BYTES[type];
+  if (bytes === undefined) throw malformed("a known value type", `${type}`);
+  return bytes;
+}
+
+function malformed(expected: string, got: string): AppError {
+  return malformedFile("GGUF", expected, got);
+}

@@ -1,0 +1,100 @@
+/** The head of a GGUF that is written, version 3. */
+import { concatenate } from "../stream/bytes.ts";
+import {
+  DEFAULT_ALIGNMENT,
+  type GgufTensor,
+  MAGIC,
+  paddingAfter,
+  tensorBytes,
+  VALUE_TYPE,
+} from "./gguf-types.ts";
+
+const VERSION = 3;
+
+export type GgufValue =
+  | { uint32: number }
+  | { float32: number }
+  | { string: string }
+  | { strings: readonly string[] }
+  | { int32s: readonly number[] };
+
+/** All that stands before the data of these tensors, which follow in this order. */
+export function writeGgufHead(
+  pairs: ReadonlyMap<string, Uint8Array>,
+  tensors: readonly GgufTensor[],
+  alignment = DEFAULT_ALIGNMENT,
+): { head: Uint8Array<ArrayBuffer>; dataBytes: number } {
+  const fields: Uint8Array[] = [
+    words32(MAGIC, VERSION),
+    word64(tensors.length),
+    word64(pairs.size),
+    ...pairs.values(),
+  ];
+  let offset = 0;
+  for (const tensor of tensors) {
+    const { name, dimensions, type } = tensor;
+    fields.push(encodeString(name), words32(dimensions.length));
+    fields.push(...dimensions.map(word64), words32(type), word64(offset));
+    const bytes = tensorBytes(tensor);
+    offset += bytes + paddingAfter(bytes, alignment);
+  }
+  const bytes = lengthOf(fields);
+  const head = concatenate(bytes + paddingAfter(bytes, alignment), fields);
+  return { head, dataBytes: offset };
+}
+
+/** A key-value as it stands in a file. */
+export function encodePair(
+  key: string,
+  value: GgufValue,
+): Uint8Array<ArrayBuffer> {
+  return join([encodeString(key), ...encodeValue(value)]);
+}
+
+function encodeValue(value: GgufValue): Uint8Array[] {
+  const { UINT32, INT32, FLOAT32, STRING, ARRAY } = VALUE_TYPE;
+  if ("uint32" in value) return [words32(UINT32, value.uint32)];
+  if ("string" in value) return [words32(STRING), encodeString(value.string)];
+  if ("float32" in value) {
+    const bits = new Uint32Array(Float32Array.of(value.float32).buffer)[0]!;
+    return [words32(FLOAT32, bits)];
+  }
+  if ("strings" in value) {
+    return [
+      words32(ARRAY, STRING),
+      word64(value.strings.length),
+      ...value.strings.map(encodeString),
+    ];
+  }
+  return [
+    words32(ARRAY, INT32),
+    word64(value.int32s.length),
+    words32(...value.int32s),
+  ];
+}
+
+function encodeString(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new TextEncoder().encode(text);
+  return join([word64(bytes.length), bytes]);
+}
+
+function words32(...words: number[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(4 * words.length);
+  const view = new DataView(bytes.buffer);
+  words.forEach((word, i) => view.setUint32(4 * i, word, true));
+  return bytes;
+}
+
+function word64(value: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
+  return bytes;
+}
+
+function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return concatenate(lengthOf(parts), parts);
+}
+
+function lengthOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
+}

@@ -1,0 +1,119 @@
+/**
+ * NumPy's .npy: "\x93NUMPY", version, header length (u16, or u32 from version 2), then a Python
+ * literal `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` and the values.
+ */
+import { AppError } from "../../api/errors.ts";
+import { type Dtype, dtypeBytes } from "../dtype.ts";
+import { malformedFile } from "./malformed.ts";
+import type { ByteSource } from "../stream/source.ts";
+import { elementCount, type TensorHead } from "../tensor.ts";
+
+const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
+const MAX_HEADER_BYTES = 64 * 1024;
+
+const DTYPES: Record<string, Dtype> = {
+  "<f8": "F64",
+  "<f4": "F32",
+  "<f2": "F16",
+  "<i8": "I64",
+  "<i4": "I32",
+  "<i2": "I16",
+  "|i1": "I8",
+  "<u8": "U64",
+  "<u4": "U32",
+  "<u2": "U16",
+  "|u1": "U8",
+  "|b1": "BOOL",
+  "<c8": "C64",
+};
+
+export function isNpy(first: Uint8Array): boolean {
+  return MAGIC.every((byte, i) => first[i] === byte);
+}
+
+/**
+ * The one tensor of a file, called `x`, and the bytes before its values. `first` are the 8 bytes that
+ * were taken already.
+ * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`
+ */
+export async function readNpyHead(
+  source: ByteSource,
+  first: Uint8Array,
+  fileBytes: number,
+): Promise<{ tensor: TensorHead; headBytes: number }> {
+  const version = first[6]!;
+  if (version < 1 || version > 3)
+    throw malformed("version 1, 2 or 3", `${version}`);
+  const lengthBytes = version === 1 ? 2 : 4;
+  const left = fileBytes - first.length - lengthBytes;
+  if (left < 0) throw malformed("a header length", "the end");
+  const field = await source.take(lengthBytes);
+  const view = new DataView(field.buffer, field.byteOffset, lengthBytes);
+  const length =
+    version === 1 ? view.getUint16(0, true) : view.getUint32(0, true);
+  const limit = Math.min(MAX_HEADER_BYTES, left);
+  if (length > limit)
+    throw malformed(`a header of at most ${limit} bytes`, `${length}`);
+  const tensor = readLiteral(
+    new TextDecoder().decode(await source.take(length)),
+  );
+  const headBytes = 8 + lengthBytes + length;
+  const expected = dtypeBytes(tensor.dtype, elementCount(tensor.shape));
+  if (fileBytes - headBytes !== expected) {
+    throw malformed(
+      `${expected} bytes for ${tensor.dtype} [${tensor.shape.join(", ")}]`,
+      `${fileBytes - headBytes}`,
+    );
+  }
+  return { tensor, headBytes };
+}
+
+function readLiteral(text: string): TensorHead {
+  if (/'descr':\s*\[/.test(text)) {
+    throw new AppError(
+      "unsupported_dtype",
+      "Expected a .npy of one number for each element, got a structured dtype; save its fields apart",
+    );
+  }
+  const descr = /'descr':\s*'([^']{1,16})'/.exec(text)?.[1];
+  const order = /'fortran_order':\s*(True|False)/.exec(text)?.[1];
+  const sizes = /'shape':\s*\(([\d\s,L]{0,512})\)/.exec(text)?.[1];
+  if (descr === undefined || order === undefined || sizes === undefined) {
+    throw malformed(
+      "a header of descr, fortran_order and shape",
+      `"${text.slice(0, 80)}"`,
+    );
+  }
+  const dtype = Object.hasOwn(DTYPES, descr) ? DTYPES[descr] : undefined;
+  if (dtype === undefined) {
+    const remedy = descr.startsWith(">")
+      ? `; save x.astype('<${descr.slice(1)}')`
+      : "";
+    throw new AppError(
+      "unsupported_dtype",
+      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr}${remedy}`,
+    );
+  }
+  if (order === "True") {
+    throw new AppError(
+      "shape_mismatch",
+      "Expected a .npy in C order, got Fortran order; save numpy.ascontiguousarray(x)",
+    );
+  }
+  const shape = sizes
+    .split(",")
+    .map((size) => size.trim())
+    .filter((size) => size !== "")
+    .map(Number);
+  if (!shape.every(Number.isSafeInteger)) {
+    throw malformed("whole sizes", `(${sizes.slice(0, 80)})`);
+  }
+  if (!Number.isSafeInteger(elementCount(shape))) {
+    throw malformed("fewer than 2^53 elements", `(${sizes.slice(0, 80)})`);
+  }
+  return { name: "x", dtype, shape };
+}
+
+function malformed(expected: string, got: string): AppError {
+  return malformedFile(".npy", expected, got);
+}

@@ -1,0 +1,157 @@
+/**
+ * The head of a safetensors file. Reading is strict, as in the reference implementation
+ * (huggingface/safetensors): the tensors fill the data without gaps or overlaps, and no name appears
+ * twice.
+ */
+import { AppError } from "../../api/errors.ts";
+import { DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
+import { malformedFile, quoted, shown } from "./malformed.ts";
+import { isObject, parseHeader } from "./safetensors-json.ts";
+import { elementCount, type TensorRange } from "../tensor.ts";
+
+const MAX_HEADER_BYTES = 8 * 1024 * 1024;
+export const LENGTH_BYTES = 8;
+export const METADATA = "__metadata__";
+
+export type Metadata = ReadonlyMap<string, string>;
+
+export type SafetensorsHead = {
+  /** In the order of their bytes. */
+  tensors: TensorRange[];
+  metadata: Metadata;
+};
+
+/**
+ * How long the JSON header of a file of `fileBytes` is, by its first 8 bytes.
+ * Errors: `malformed_body` where it would be longer than the file, or than 8 MiB
+ */
+export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
+  if (fileBytes < LENGTH_BYTES) {
+    throw malformed(`at least ${LENGTH_BYTES} bytes`, `${fileBytes}`);
+  }
+  const view = new DataView(first.buffer, first.byteOffset, first.length);
+  const headerBytes = Number(view.getBigUint64(0, true));
+  // No header is a TiB long: these bytes are no length, but the start of another kind of file.
+  if (headerBytes > 2 ** 40) {
+    const start = Array.from(first, (byte) =>
+      byte.toString(16).padStart(2, "0"),
+    );
+    throw new AppError(
+      "malformed_body",
+      `Expected safetensors, .npy or GGUF, or \`dtype\` and \`shape\` for raw values, got a file that begins with the bytes ${start.join(" ")}`,
+    );
+  }
+  const limit = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES);
+  if (headerBytes > limit) {
+    throw malformed(
+      `a header of at most ${limit} bytes`,
+      `a header length of ${headerBytes}`,
+    );
+  }
+  return headerBytes;
+}
+
+/**
+ * What the JSON header says, checked against the bytes of data that follow it.
+ * Errors: `malformed_body`, `unsupported_dtype`, `body_too_large` for too many tensors
+ */
+export function readHeader(
+  json: Uint8Array,
+  dataBytes: number,
+): SafetensorsHead {
+  let metadata: Metadata = new Map();
+  const tensors: TensorRange[] = [];
+  for (const [name, entry] of Object.entries(parseHeader(json))) {
+    if (name === METADATA) metadata = readMetadata(entry);
+    else tensors.push(readEntry(name, entry, dataBytes));
+  }
+
+  tensors.sort((a, b) => a.start - b.start || a.end - b.end);
+  let position = 0;
+  for (const { name, start, end } of tensors) {
+    if (start !== position) {
+      throw malformed(
+        `tensor ${quoted(name)} to start where the one before ends, at ${position}`,
+        `${start}`,
+      );
+    }
+    position = end;
+  }
+  if (position !== dataBytes) {
+    throw malformed(
+      `tensors that fill all ${dataBytes} bytes of data`,
+      `${position} bytes`,
+    );
+  }
+  return { tensors, metadata };
+}
+
+function readMetadata(entry: unknown): Metadata {
+  if (!isObject(entry))
+    throw malformed(`${METADATA} to be an object`, shown(entry));
+  const metadata = new Map<string, string>();
+  for (const [key, value] of Object.entries(entry)) {
+    if (typeof value !== "string") {
+      throw malformed(
+        `${METADATA} ${quoted(key)} to be a string`,
+        shown(value),
+      );
+    }
+    metadata.set(key, value);
+  }
+  return metadata;
+}
+
+function readEntry(
+  name: string,
+  entry: unknown,
+  dataBytes: number,
+): TensorRange {
+  if (!isObject(entry))
+    throw malformed(`tensor ${quoted(name)} to be an object`, shown(entry));
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (!isDtype(dtype)) {
+    throw new AppError(
+      "unsupported_dtype",
+      `Expected tensor ${quoted(name)} to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shown(dtype)}`,
+    );
+  }
+  if (!isCounts(shape) || !Number.isSafeInteger(elementCount(shape))) {
+    throw malformed(
+      `the shape of tensor ${quoted(name)} to be a list of sizes`,
+      shown(shape),
+    );
+  }
+  if (!isCounts(offsets) || offsets.length !== 2) {
+    throw malformed(
+      `the data_offsets of tensor ${quoted(name)} to be two positions`,
+      shown(offsets),
+    );
+  }
+  const [start, end] = offsets as [number, number];
+  if (end > dataBytes) {
+    throw malformed(
+      `the data_offsets of tensor ${quoted(name)} to be within ${dataBytes} bytes of data`,
+      shown(offsets),
+    );
+  }
+  const bytes = dtypeBytes(dtype, elementCount(shape));
+  if (end - start !== bytes) {
+    throw malformed(
+      `${bytes} bytes for tensor ${quoted(name)}, ${dtype} ${shown(shape)}`,
+      `${end - start}`,
+    );
+  }
+  return { name, dtype, shape, start, end };
+}
+
+function isCounts(value: unknown): value is number[] {
+  return (
+    Array.isArray(value) &&
+    value.every((item) => Number.isSafeInteger(item) && item >= 0)
+  );
+}
+
+function malformed(expected: string, got: string): AppError {
+  return malformedFile("safetensors", expected, got);
+}

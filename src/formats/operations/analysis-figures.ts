@@ -1,0 +1,97 @@
+/** What an analysis adds up over pieces, and the figures that it makes of it. */
+import type { SchemeFigures, TensorFigures } from "../../api/tensors.ts";
+import type { Counts, Differences, Moments } from "../../kernels/statistics.ts";
+import { decibels } from "./decibels.ts";
+
+/** How a scheme is recommended. */
+export const RULE =
+  "the first scheme whose SQNR is within 0.05 dB of the highest, among those with the fewest NaN";
+const RULE_DB = 0.05;
+
+type Sums = Differences & Counts;
+/** Of one tensor, or of all. */
+export type Tally = { elements: number; moments: Moments; schemes: Sums[] };
+
+export function newTally(schemes: number): Tally {
+  return {
+    elements: 0,
+    moments: { count: 0, mean: 0, second: 0, third: 0, fourth: 0 },
+    schemes: Array.from({ length: schemes }, newSums),
+  };
+}
+
+function newSums(): Sums {
+  return {
+    signal: 0,
+    noise: 0,
+    product: 0,
+    power: 0,
+    skipped: 0,
+    most: 0,
+    clipped: 0,
+    zeroed: 0,
+    lost: 0,
+  };
+}
+
+/** Add `more` to `sums`. */
+export function addSums(sums: Sums, more: Sums): void {
+  const most = Math.max(sums.most, more.most);
+  for (const key of Object.keys(sums) as (keyof Sums)[]) sums[key] += more[key];
+  sums.most = most;
+}
+
+/** What a tally says, by the names of its schemes. docs/analyze.md defines each figure. */
+export function figures(
+  { elements, moments: m, schemes: sums }: Tally,
+  schemes: readonly string[],
+): TensorFigures {
+  const all = sums.map((each, i) => schemeFigures(schemes[i]!, each, elements));
+  return {
+    elements,
+    kurtosis: finite((m.count * m.fourth) / (m.second * m.second)),
+    schemes: all,
+    recommended: recommend(all, sums),
+  };
+}
+
+function schemeFigures(
+  scheme: string,
+  sums: Sums,
+  elements: number,
+): SchemeFigures {
+  const { signal, noise, product, power, skipped, most } = sums;
+  const counted = elements - skipped;
+  const share = (count: number): number =>
+    elements > 0 ? count / elements : 0;
+  return {
+    scheme,
+    sqnrDb: signal > 0 && noise > 0 ? decibels(signal / noise) : null,
+    mse: finite(noise / counted),
+    cosine: finite(product / Math.sqrt(signal * power)),
+    maxError: counted > 0 ? most : null,
+    clipped: share(sums.clipped),
+    zeroed: share(sums.zeroed),
+    nan: share(skipped),
+  };
+}
+
+function recommend(
+  all: readonly SchemeFigures[],
+  sums: readonly Sums[],
+): string | null {
+  const fewest = Math.min(...all.map(({ nan }) => nan));
+  // No error at all is better than any.
+  const score = (i: number): number =>
+    sums[i]!.noise === 0 ? Infinity : (all[i]!.sqnrDb ?? -Infinity);
+  const candidates = [...all.keys()].filter((i) => all[i]!.nan === fewest);
+  const best = Math.max(...candidates.map(score));
+  const first = candidates.find((i) => score(i) >= best - RULE_DB);
+  return first === undefined || sums[first]!.signal === 0
+    ? null
+    : all[first]!.scheme;
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}

@@ -1,0 +1,58 @@
+/** Bytes that a conversion keeps between pieces. */
+import { AppError } from "../../api/errors.ts";
+
+/** More is not held back at once. */
+const MAX_HELD_BYTES = 32 * 1024 * 1024;
+
+/** What is held, by the numbers of the holds. */
+export type Held = { hold: number; bytes: Uint8Array<ArrayBuffer> }[];
+
+/**
+ * Bytes that are kept from one piece to later ones, such as scales until the blocks are out, by a number
+ * that the plan gives them. Memory that one gives back is used again by the next.
+ */
+export class HoldPool {
+  readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
+  #free = new Uint8Array(0);
+
+  /** The same bytes until they are released. */
+  bytes(hold: number, length: number): Uint8Array<ArrayBuffer> {
+    const held = this.#held.get(hold);
+    if (held) return held;
+    const taken =
+      this.#free.length < length
+        ? new Uint8Array(length)
+        : this.#free.subarray(0, length);
+    this.#free = new Uint8Array(0);
+    this.#held.set(hold, taken);
+    return taken;
+  }
+
+  release(hold: number): void {
+    const bytes = this.#held.get(hold);
+    if (!bytes) return;
+    this.#held.delete(hold);
+    if (bytes.buffer.byteLength > this.#free.length)
+      this.#free = new Uint8Array(bytes.buffer);
+  }
+
+  /** All that is held now: the bytes themselves. */
+  save(): Held {
+    return Array.from(this.#held, ([hold, bytes]) => ({ hold, bytes }));
+  }
+
+  /** The bytes are the pool's from here on. */
+  restore(held: Held): void {
+    this.#held.clear();
+    for (const { hold, bytes } of held) this.#held.set(hold, bytes);
+  }
+}
+
+/** Errors: `body_too_large` when more would be held at once than an isolate has room for */
+export function checkHeld(what: string, bytes: number): void {
+  if (bytes <= MAX_HELD_BYTES) return;
+  throw new AppError(
+    "body_too_large",
+    `Expected a file that needs at most ${MAX_HELD_BYTES} bytes held back, got ${bytes} for tensor "${what}"; POST /v1/jobs takes files of any size`,
+  );
+}

@@ -1,0 +1,55 @@
+import { Hono } from "hono";
+import { planAnalysis } from "../../formats/operations/analyze-file.ts";
+import { run } from "../../formats/stream/conversion.ts";
+import { schemesOf } from "./compare-query.ts";
+import type { AppEnv } from "../env.ts";
+import { checkQuery } from "../query.ts";
+import { openTensors, rawHead } from "./tensor-body.ts";
+import {
+  RAW_OPTIONS,
+  SCHEME_OPTIONS,
+  SELECTION_OPTIONS,
+  selectionOf,
+} from "./tensor-query.ts";
+
+export const analyzeRoutes = new Hono<AppEnv>()
+
+  /**
+   * What quantizing would do to each tensor, by one scheme or several, in one pass over the body.
+   *
+   * Query:  those of `/v1/quantize`, but `layout`
+   *         compare  up to 16 schemes, separated by commas: `all`, ocp | microxcaling | ggml | gpt-oss |
+   *                  torchao-ceil | compressed-tensors | amd | paper, or options that differ from the
+   *                  query's, as in `scale=even;hadamard=64`
+   * Body:   as for `/v1/quantize`; of GGUF, the tensors that it would quantize
+   * 200:    JSON: { tensors: [{ name, dtype, shape, elements, kurtosis, schemes: [{ scheme, sqnrDb, mse,
+   *         cosine, maxError, clipped, zeroed, nan }], recommended }], passedOver: [{ name, dtype,
+   *         shape, reason }], total, rule }; docs/analyze.md defines each figure. null where one has no
+   *         value, such as sqnrDb without any error. Passed over are tensors that the request names and
+   *         quantizing leaves: integers, floats of 8 bits, GGUF's quantized types
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors),
+   *         415 unsupported_media_type,
+   *         422 invalid_option | shape_mismatch | unsupported_dtype
+   */
+  .post("/v1/analyze", async (c) => {
+    checkQuery(
+      c,
+      [...SCHEME_OPTIONS, "compare", ...RAW_OPTIONS],
+      SELECTION_OPTIONS,
+    );
+    const schemes = schemesOf(c);
+    const selection = selectionOf(c);
+    const { source, plan } = await openTensors(c, rawHead(c));
+    try {
+      const { conversion, report } = plan((input) =>
+        planAnalysis(input, schemes, selection),
+      );
+      // It has no output: this only drives it.
+      for await (const _ of run(conversion, source));
+      await source.expectEnd();
+      return c.json(report());
+    } catch (error) {
+      await source.cancel();
+      throw error;
+    }
+  });

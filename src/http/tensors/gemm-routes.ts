@@ -1,0 +1,63 @@
+import { Hono } from "hono";
+import { AppError } from "../../api/errors.ts";
+import { GEMM_RECIPES } from "../../api/recipe.ts";
+import { multiplyFile } from "../../formats/operations/gemm-file.ts";
+import { tensorsOnly } from "../../formats/containers/input.ts";
+import { writeHead } from "../../formats/containers/safetensors-writer.ts";
+import type { AppEnv } from "../env.ts";
+import { heldMemory, type Reservation } from "../held-memory.ts";
+import { checkQuery, choice, wholeNumber } from "../query.ts";
+import { openTensors } from "./tensor-body.ts";
+
+const MAX_BODY_BYTES = 16 * 1024 * 1024;
+
+export const gemmRoutes = new Hono<AppEnv>()
+
+  /**
+   * c = a · bᵀ, computed as a linear layer of a recipe would. The answer is a pure function of the
+   * request and of whether the machine fuses multiply-adds (f32 and bf16 only).
+   *
+   * Query:  recipe  f32 | bf16 | mxfp4 | mxfp4-rht | mxfp4-sr | mxfp4-rht-sr (default)
+   *         seed    0 (default) … 2^53 − 1: operands are rounded and rotated as `/v1/quantize` does with
+   *                 it and scale=floor, prescale=0.75 for sr, hadamard=64 for rht
+   * Body:   safetensors of `a` [m, k] and `b` [n, k], f32, f16, bf16 or f64; k a multiple of 32 for mxfp4,
+   *         of 64 for rht; at most 16 MiB, 2^22 elements in both and 2^21 in `c`
+   * 200:    safetensors of `c` f32 [m, n], already times 16/9 for sr
+   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large, 415 unsupported_media_type,
+   *         422 invalid_option | shape_mismatch | unsupported_dtype
+   */
+  .post("/v1/gemm", async (c) => {
+    checkQuery(c, ["recipe", "seed"]);
+    const recipe = choice(c, "recipe", GEMM_RECIPES, "mxfp4-rht-sr");
+    const seed = wholeNumber(c, "seed", 0);
+    const { source, bytes, plan } = await openTensors(c);
+    let reservation: Reservation | undefined;
+    try {
+      const { tensors, metadata, headBytes } = plan(tensorsOnly);
+      if (bytes > MAX_BODY_BYTES) {
+        throw new AppError(
+          "body_too_large",
+          `Expected a body of at most ${MAX_BODY_BYTES} bytes, got ${bytes}`,
+        );
+      }
+      reservation = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
+      const data = (await source.take(bytes - headBytes)).slice();
+      await source.expectEnd();
+      const views = tensors.map(({ start, end, ...head }) => ({
+        ...head,
+        bytes: data.subarray(start, end),
+      }));
+      const product = multiplyFile({ tensors: views, metadata }, recipe, seed);
+      const head = { name: "c", dtype: "F32" as const, shape: product.shape };
+      const file = writeHead([head], new Map([["mxfp4.recipe", recipe]]));
+      return new Response(new Blob([file.head, product.bytes]), {
+        headers: {
+          "Content-Type": "application/octet-stream",
+          "X-Content-Type-Options": "nosniff",
+        },
+      });
+    } finally {
+      reservation?.release();
+      await source.cancel();
+    }
+  });

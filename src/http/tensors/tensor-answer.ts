@@ -1,0 +1,90 @@
+/** A conversion as an answer: streamed, with its length known from the start. */
+import { AppError } from "../../api/errors.ts";
+import { concatenate } from "../../formats/stream/bytes.ts";
+import { type Conversion, run } from "../../formats/stream/conversion.ts";
+import type { Input } from "../../formats/containers/input.ts";
+import { heldMemory, type Reservation } from "../held-memory.ts";
+import type { BodySource, TensorBody } from "./tensor-body.ts";
+
+/** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
+const SMALL_BYTES = 256 * 1024;
+
+/** Errors: those of the plan; once the answer has begun, it breaks off instead */
+export async function answerConversion(
+  body: TensorBody,
+  plan: (input: Input) => Conversion,
+): Promise<Response> {
+  const { source } = body;
+  let reservation: Reservation | undefined;
+  try {
+    const conversion = body.plan(plan);
+    reservation = await heldMemory.reserve(conversion.heldBytes);
+    const { totalBytes } = conversion;
+    const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
+    if (!isSmall) return stream(conversion, source, reservation);
+    const bytes = await collect(conversion, source);
+    reservation.release();
+    return binary(bytes, totalBytes);
+  } catch (error) {
+    reservation?.release();
+    await source.cancel();
+    throw error;
+  }
+}
+
+async function collect(
+  conversion: Conversion,
+  source: BodySource,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  // A chunk may view the source's buffer, which the next piece overwrites.
+  for await (const chunk of run(conversion, source)) chunks.push(chunk.slice());
+  await source.expectEnd();
+  return concatenate(conversion.totalBytes, chunks);
+}
+
+function stream(
+  conversion: Conversion,
+  source: BodySource,
+  reservation: Reservation,
+): Response {
+  const { totalBytes } = conversion;
+  const { readable, writable } = new FixedLengthStream(totalBytes);
+  void pump(conversion, source, writable.getWriter(), reservation);
+  return binary(readable, totalBytes);
+}
+
+/** Each write waits until it is read, so the body comes in no faster than the answer goes out. */
+async function pump(
+  conversion: Conversion,
+  source: BodySource,
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+  reservation: Reservation,
+): Promise<void> {
+  // The writes tell of it.
+  writer.closed.catch(() => {});
+  try {
+    for await (const chunk of run(conversion, source)) {
+      await writer.write(chunk);
+      reservation.touch();
+    }
+    await source.expectEnd();
+    await writer.close();
+  } catch (error) {
+    // A body that broke off, or a client that left: neither answer may look complete.
+    if (error instanceof AppError) console.warn(error.message);
+    await Promise.allSettled([source.cancel(error), writer.abort(error)]);
+  } finally {
+    reservation.release();
+  }
+}
+
+function binary(body: BodyInit, bytes: number): Response {
+  return new Response(body, {
+    headers: {
+      "Content-Type": "application/octet-stream",
+      "Content-Length": `${bytes}`,
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+}

@@ -1,0 +1,211 @@
+/** Bodies of tensors: declared, in a known encoding, and read piece by piece. */
+import type { Context } from "hono";
+import { AppError } from "../../api/errors.ts";
+import type { FloatDtype } from "../../formats/dtype.ts";
+import {
+  type Input,
+  readInput,
+  type RawHead,
+} from "../../formats/containers/input.ts";
+import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
+import { HELD_LIMIT, heldMemory, type Reservation } from "../held-memory.ts";
+import { choice, sizes } from "../query.ts";
+
+const BINARY = "application/octet-stream";
+const SAFETENSORS = "application/vnd.safetensors";
+const CURL_DEFAULT = "application/x-www-form-urlencoded";
+/** Read ahead, so that small tensors share a read. */
+const READ_BYTES = 64 * 1024;
+/** A buffer larger than that, for a long header, is not kept. */
+const KEPT_BYTES = 1024 * 1024;
+
+/** What a head takes in memory until the answer is planned, a byte of it. */
+const HEADER_FACTOR = 24;
+
+export type TensorBody = {
+  source: BodySource;
+  bytes: number;
+  /** Once: what is to become of the head, which takes memory until then. */
+  plan: <T>(make: (input: Input) => T) => T;
+};
+
+/**
+ * Check how a body is declared and take its head; its data is still to come.
+ * Errors: `length_required`, `unsupported_media_type`, and those of `readInput`
+ */
+export async function openTensors(
+  c: Context,
+  raw?: RawHead,
+): Promise<TensorBody> {
+  checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
+  checkEncoding(c);
+  const bytes = declaredBytes(c);
+  const source = new BodySource(c.req.raw.body);
+  let reservation: Reservation | undefined;
+  try {
+    let input: Input | undefined = await readInput(
+      source,
+      bytes,
+      raw,
+      async (headerBytes) => {
+        const most = Math.min(HELD_LIMIT, headerBytes * HEADER_FACTOR);
+        reservation = await heldMemory.reserve(most);
+      },
+    );
+    const plan = <T>(make: (input: Input) => T): T => {
+      const planned = input!;
+      input = undefined;
+      try {
+        return make(planned);
+      } finally {
+        reservation?.release();
+      }
+    };
+    return { source, bytes, plan };
+  } catch (error) {
+    reservation?.release();
+    await source.cancel();
+    throw error;
+  }
+}
+
+/** What `dtype` and `shape` say of a raw body; undefined where the body says it itself. */
+export function rawHead(c: Context): RawHead | undefined {
+  const shape = sizes(c, "shape");
+  if ((c.req.query("dtype") === undefined) !== (shape === undefined)) {
+    throw new AppError(
+      "invalid_option",
+      "Expected both `dtype` and `shape` for a raw body, or neither for a file, got one",
+    );
+  }
+  if (shape === undefined) return undefined;
+  const dtype = choice(c, "dtype", ["f32", "f16", "bf16", "f64"], "f32");
+  return { dtype: dtype.toUpperCase() as FloatDtype, shape };
+}
+
+/** A request's body, each piece in a buffer that is used again for the next. */
+export class BodySource implements ByteSource {
+  readonly #reader: ReadableStreamBYOBReader | undefined;
+  #buffer = new ArrayBuffer(0);
+  /** Bytes of the buffer that were read and not taken yet. */
+  #start = 0;
+  #end = 0;
+  #done = false;
+
+  constructor(body: ReadableStream<Uint8Array> | null) {
+    this.#reader = body?.getReader({ mode: "byob" });
+    // `take` tells of a failure.
+    this.#reader?.closed.catch(() => {});
+  }
+
+  async take(bytes: number): Promise<Uint8Array> {
+    const missing = bytes - (this.#end - this.#start);
+    if (missing > 0) {
+      this.#makeRoom(bytes);
+      await this.#read(missing);
+      const left = this.#end - this.#start;
+      if (left < bytes) throw endedEarly(bytes, left);
+    }
+    const taken = new Uint8Array(this.#buffer, this.#start, bytes);
+    this.#start += bytes;
+    return taken;
+  }
+
+  /** Errors: `malformed_body` when more came than was declared */
+  async expectEnd(): Promise<void> {
+    this.#makeRoom(1);
+    await this.#read(1);
+    if (this.#end === this.#start) return;
+    throw new AppError(
+      "malformed_body",
+      "Expected the body to end where its length says, got more",
+    );
+  }
+
+  /** No more is read. */
+  async cancel(reason?: unknown): Promise<void> {
+    this.#done = true;
+    // A body that failed cannot be cancelled, and need not be.
+    await this.#reader?.cancel(reason).catch(() => {});
+  }
+
+  /** A buffer that holds `bytes` from `#start` on. */
+  #makeRoom(bytes: number): void {
+    const left = this.#end - this.#start;
+    const size = Math.max(bytes, READ_BYTES);
+    const { byteLength } = this.#buffer;
+    const fits =
+      byteLength >= size && (byteLength <= KEPT_BYTES || size > KEPT_BYTES);
+    const buffer = fits ? this.#buffer : new ArrayBuffer(size);
+    if (left > 0) {
+      const rest = new Uint8Array(this.#buffer, this.#start, left);
+      new Uint8Array(buffer).set(rest);
+    }
+    this.#buffer = buffer;
+    this.#start = 0;
+    this.#end = left;
+  }
+
+  /** At least `missing` more bytes, unless the body ends. */
+  async #read(missing: number): Promise<void> {
+    if (this.#done || !this.#reader) return;
+    try {
+      const view = new Uint8Array(this.#buffer, this.#end);
+      const { value, done } = await this.#reader.readAtLeast(missing, view);
+      if (value) {
+        this.#buffer = value.buffer as ArrayBuffer;
+        this.#end += value.length;
+      }
+      this.#done = done;
+    } catch (cause) {
+      throw new AppError(
+        "malformed_body",
+        `Expected ${missing} more bytes, got a body that broke off`,
+        { cause },
+      );
+    }
+  }
+}
+
+/** A request without a content type may be anything, so it is taken for what it should be. */
+function checkContentType(c: Context, accepted: readonly string[]): void {
+  const header = c.req.header("Content-Type");
+  const type = header?.split(";")[0]!.trim().toLowerCase();
+  if (type !== undefined && !accepted.includes(type)) {
+    const remedy =
+      type === CURL_DEFAULT
+        ? `, which curl sends unless told: -H "Content-Type: ${BINARY}"`
+        : "";
+    throw new AppError(
+      "unsupported_media_type",
+      `Expected Content-Type ${accepted.join(" or ")}, got "${header}"${remedy}`,
+    );
+  }
+}
+
+function checkEncoding(c: Context): void {
+  const encoding = c.req.header("Content-Encoding");
+  if (encoding === undefined || encoding.trim().toLowerCase() === "identity")
+    return;
+  throw new AppError(
+    "unsupported_media_type",
+    `Expected a body without Content-Encoding, got "${encoding}"`,
+  );
+}
+
+function declaredBytes(c: Context): number {
+  const header = c.req.header("Content-Length");
+  if (header === undefined) {
+    throw new AppError(
+      "length_required",
+      "Expected a Content-Length, which the answer's length follows from, got none",
+    );
+  }
+  if (!/^\d{1,15}$/.test(header)) {
+    throw new AppError(
+      "malformed_body",
+      `Expected Content-Length to be a number of bytes, got "${header}"`,
+    );
+  }
+  return Number(header);
+}

@@ -1,0 +1,176 @@
+/**
+ * Which datasets, runs and jobs exist. One object in all, so that "no run uses this dataset" and
+ * "this dataset may go" are decided in one place. Its alarm sweeps blobs that no dataset has.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { AppError } from "../../api/errors.ts";
+import type { Dataset, RunSummary } from "../../api/types.ts";
+import type { ObjectBindings } from "../bindings.ts";
+import { type JobEntry, JobList } from "./job-list.ts";
+import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
+import { LEASE_MS, LooseKeys } from "./loose-keys.ts";
+
+/** A dataset, and the R2 key of its tokens. */
+export type StoredDataset = Dataset & { key: string };
+
+export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
+  readonly #looseKeys = new LooseKeys(this.ctx.storage, this.env.BUCKET);
+  readonly #calls = jsonCalls(
+    this.ctx,
+    directoryMethods(this.ctx.storage.sql, this.#looseKeys),
+  );
+
+  override fetch(request: Request): Promise<Response> {
+    return this.#calls.fetch(request);
+  }
+
+  override alarm(): Promise<void> {
+    return this.#looseKeys.sweep();
+  }
+}
+
+export function directoryStub(
+  bindings: Pick<ObjectBindings, "DIRECTORY">,
+): JsonStub<ReturnType<typeof directoryMethods>> {
+  return jsonStub(bindings.DIRECTORY, "directory");
+}
+
+function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
+  const jobs = new JobList(sql);
+  sql.exec(`
+    CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, dataset TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS runs (
+      run TEXT PRIMARY KEY, dataset TEXT NOT NULL, ended INTEGER NOT NULL, created_ms INTEGER NOT NULL
+    );
+  `);
+
+  function find(name: string): StoredDataset | undefined {
+    const [row] = sql.exec<{ dataset: string }>(
+      "SELECT dataset FROM datasets WHERE name = ?",
+      name,
+    );
+    return row && (JSON.parse(row.dataset) as StoredDataset);
+  }
+
+  function dataset(name: string): StoredDataset {
+    const found = find(name);
+    if (found) return found;
+    throw new AppError(
+      "dataset_not_found",
+      `Expected the name of a dataset, got "${name}"`,
+    );
+  }
+
+  return {
+    /** Errors: `dataset_not_found` */
+    dataset,
+
+    /** The dataset of this name, or null. */
+    findDataset: (name: string): StoredDataset | null => find(name) ?? null,
+
+    /** An upload begins, whose blob goes unless it ends in a dataset. */
+    beginUpload: (key: string) => looseKeys.enter(key),
+
+    /** The upload is still under way. */
+    renewUpload: (key: string) => looseKeys.renew(key),
+
+    /**
+     * Enter a dataset whose tokens are stored. The same content again keeps the first entry; what gets
+     * no entry does not stay. Errors: `dataset_differs`, `unavailable`
+     */
+    async addDataset(entry: StoredDataset): Promise<{
+      created: boolean;
+      dataset: StoredDataset;
+    }> {
+      const present = find(entry.name);
+      if (!present && looseKeys.claim(entry.key)) {
+        sql.exec(
+          "INSERT INTO datasets VALUES (?, ?)",
+          entry.name,
+          JSON.stringify(entry),
+        );
+        return { created: true, dataset: entry };
+      }
+      await looseKeys.release(entry.key);
+      if (!present) {
+        throw new AppError(
+          "unavailable",
+          `Expected an upload with a sign of life every ${LEASE_MS / 1000} seconds, got none for longer; repeat the request`,
+        );
+      }
+      if (present.digest === entry.digest) {
+        return { created: false, dataset: present };
+      }
+      throw new AppError(
+        "dataset_differs",
+        `Expected the content that "${entry.name}" already has, SHA-256 ${present.digest}; got ${entry.digest}`,
+      );
+    },
+
+    /** Errors: `dataset_not_found`, `dataset_in_use` while a run that has not ended pins it */
+    async removeDataset(name: string): Promise<void> {
+      const removed = dataset(name);
+      const [user] = sql.exec<{ run: string }>(
+        "SELECT run FROM runs WHERE dataset = ? AND ended = 0 LIMIT 1",
+        name,
+      );
+      if (user) {
+        throw new AppError(
+          "dataset_in_use",
+          `Expected a dataset that no unfinished run uses, got "${name}", which run "${user.run}" uses`,
+        );
+      }
+      sql.exec("DELETE FROM datasets WHERE name = ?", name);
+      await looseKeys.release(removed.key);
+    },
+
+    /** Enter a run and pin its dataset. Repeating it changes nothing. */
+    addRun(run: string, pinned: Dataset, createdMs: number): void {
+      const present = dataset(pinned.name);
+      if (present.digest !== pinned.digest) {
+        throw new AppError(
+          "dataset_differs",
+          `Expected "${pinned.name}" with SHA-256 ${pinned.digest}, got ${present.digest}`,
+        );
+      }
+      sql.exec(
+        "INSERT INTO runs VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING",
+        run,
+        pinned.name,
+        createdMs,
+      );
+    },
+
+    /** The run no longer pins its dataset. */
+    endRun(run: string): void {
+      sql.exec("UPDATE runs SET ended = 1 WHERE run = ?", run);
+    },
+
+    removeRun(run: string): void {
+      sql.exec("DELETE FROM runs WHERE run = ?", run);
+    },
+
+    /** The latest first. */
+    runs(): RunSummary[] {
+      const rows = sql.exec<{
+        run: string;
+        dataset: string;
+        ended: number;
+        created_ms: number;
+      }>("SELECT * FROM runs ORDER BY created_ms DESC, run LIMIT 1000");
+      return Array.from(rows, (row) => ({
+        run: row.run,
+        dataset: row.dataset,
+        ended: row.ended === 1,
+        createdMs: row.created_ms,
+      }));
+    },
+
+    addJob: (entry: JobEntry) => jobs.add(entry),
+
+    removeJob: (job: string) => jobs.remove(job),
+
+    /** The newest first. */
+    jobs: (limit: number, after: JobEntry | null) => jobs.page(limit, after),
+  };
+}

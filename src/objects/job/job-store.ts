@@ -1,0 +1,147 @@
+/** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
+import type { SavedConversion } from "../../formats/stream/conversion.ts";
+import { free } from "../free.ts";
+import type { StoredJob } from "./job-record.ts";
+
+/** A row may not be larger than 2 MB. */
+const ROW_BYTES = 1024 * 1024;
+const MAX_LOG_LINES = 100;
+
+/** That the job goes, alone or with its result. */
+export type Removal = "job" | "job and result";
+
+/** The owner of bytes that no part has yet; holds are counted from 0. */
+const TAIL = -1;
+
+/** Where the work stands between two alarms. */
+export type Position = {
+  saved: SavedConversion;
+  tail: Uint8Array<ArrayBuffer>;
+};
+
+export class JobStore {
+  readonly #storage: DurableObjectStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+  }
+
+  /** Asking for a job that is not there leaves nothing behind, so only this makes tables. */
+  create(): void {
+    this.#storage.sql.exec(`
+      CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 0), job TEXT, position TEXT, removal TEXT);
+      CREATE TABLE bytes (owner INTEGER, row INTEGER, value BLOB, PRIMARY KEY (owner, row));
+      CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
+    `);
+  }
+
+  load(): StoredJob | undefined {
+    const row = this.#row();
+    return row && (JSON.parse(row.job) as StoredJob);
+  }
+
+  /** Beside what the job is, so that one at work, which holds that, cannot overwrite it. */
+  get removal(): Removal | null {
+    return this.#row()?.removal ?? null;
+  }
+
+  markRemoval(removal: Removal): void {
+    this.#storage.sql.exec("UPDATE job SET removal = ?", removal);
+  }
+
+  #row(): { job: string; removal: Removal | null } | undefined {
+    const { sql } = this.#storage;
+    const [table] = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'job'");
+    if (!table) return undefined;
+    const [row] = sql.exec<{ job: string; removal: Removal | null }>(
+      "SELECT job, removal FROM job",
+    );
+    return row;
+  }
+
+  /** Write what the job is and, at once, where it stands if that is told. */
+  save(job: StoredJob, position?: Position): void {
+    const { sql } = this.#storage;
+    this.#storage.transactionSync(() => {
+      sql.exec(
+        "INSERT INTO job VALUES (0, ?, NULL, NULL) ON CONFLICT DO UPDATE SET job = excluded.job",
+        JSON.stringify(job),
+      );
+      if (!position) return;
+      const { held, ...rest } = position.saved;
+      sql.exec("DELETE FROM bytes");
+      this.#writeBytes(TAIL, position.tail);
+      for (const { hold, bytes } of held) this.#writeBytes(hold, bytes);
+      const holds = held.map(({ hold }) => hold);
+      sql.exec("UPDATE job SET position = ?", JSON.stringify({ rest, holds }));
+    });
+  }
+
+  /** Nothing of where the work stood is needed any more. */
+  forgetPosition(): void {
+    this.#storage.sql.exec("UPDATE job SET position = NULL");
+    this.#storage.sql.exec("DELETE FROM bytes");
+  }
+
+  position(): Position | undefined {
+    const [row] = this.#storage.sql.exec<{ position: string | null }>(
+      "SELECT position FROM job",
+    );
+    if (!row?.position) return undefined;
+    const { rest, holds } = JSON.parse(row.position) as {
+      rest: Omit<SavedConversion, "held">;
+      holds: number[];
+    };
+    const held = holds.map((hold) => ({ hold, bytes: this.#readBytes(hold) }));
+    return { saved: { ...rest, held }, tail: this.#readBytes(TAIL) };
+  }
+
+  log(text: string): void {
+    const { sql } = this.#storage;
+    const time = Date.now();
+    sql.exec("INSERT INTO log (time_ms, text) VALUES (?, ?)", time, text);
+    sql.exec(
+      "DELETE FROM log WHERE id <= (SELECT MAX(id) FROM log) - ?",
+      MAX_LOG_LINES,
+    );
+  }
+
+  lines(): { timeMs: number; text: string }[] {
+    const rows = this.#storage.sql.exec<{ time_ms: number; text: string }>(
+      "SELECT time_ms, text FROM log ORDER BY id",
+    );
+    return Array.from(rows, ({ time_ms, text }) => ({ timeMs: time_ms, text }));
+  }
+
+  #writeBytes(owner: number, bytes: Uint8Array): void {
+    for (let row = 0; row * ROW_BYTES < bytes.length; row++) {
+      this.#storage.sql.exec(
+        "INSERT INTO bytes VALUES (?, ?, ?)",
+        owner,
+        row,
+        bytes.subarray(row * ROW_BYTES, (row + 1) * ROW_BYTES),
+      );
+    }
+  }
+
+  /** Row by row into one buffer, so that no more than it is in memory. */
+  #readBytes(owner: number): Uint8Array<ArrayBuffer> {
+    const { sql } = this.#storage;
+    const { length } = sql
+      .exec<{ length: number }>(
+        "SELECT COALESCE(SUM(LENGTH(value)), 0) AS length FROM bytes WHERE owner = ?",
+        owner,
+      )
+      .one();
+    const whole = new Uint8Array(length);
+    for (const { row, value } of sql.exec<{ row: number; value: ArrayBuffer }>(
+      "SELECT row, value FROM bytes WHERE owner = ?",
+      owner,
+    )) {
+      const bytes = new Uint8Array(value);
+      whole.set(bytes, row * ROW_BYTES);
+      free(bytes);
+    }
+    return whole;
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * A conversion of a file in the bucket to another, for files of any size. Alarms drive it: each takes a
+ * stretch of the source, uploads whole parts of the result, and writes down where it stands, so a
+ * restart goes on from there and ends in the same bytes. The result appears when it is whole.
+ *
+ * This object is the truth; the directory has the job's id, for lists. An alarm is always set: while the
+ * job runs for its next stretch, then for the time at which it goes, and its result with it.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { AppError } from "../../api/errors.ts";
+import type { JobRequest, JobStatus, JobSummary } from "../../api/tensors.ts";
+import type { PinnedFile } from "./file-source.ts";
+import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
+import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
+import { JobStore } from "./job-store.ts";
+import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
+import { Lock } from "../lock.ts";
+
+/** Pauses between tries to clear away, which never end: they double up to an hour. */
+const FIRST_RETRY_MS = 1000;
+const MAX_RETRY_MS = 60 * 60_000;
+
+export class Job extends DurableObject<JobBindings> {
+  readonly #store = new JobStore(this.ctx.storage);
+  readonly #lock = new Lock();
+  readonly #calls = jsonCalls(this.ctx, jobMethods(this));
+  readonly #steps = new JobSteps(this.ctx.storage, this.#store, this.env);
+  /** Alarms in a row that could not do their step. */
+  #retries = 0;
+  #isAtWork = false;
+
+  override fetch(request: Request): Promise<Response> {
+    return this.#calls.fetch(request);
+  }
+
+  /** The job, if it has begun with this request. Errors: `job_differs` */
+  find(request: JobRequest): JobStatus | null {
+    const present = this.#present();
+    if (!present) return null;
+    if (JSON.stringify(present.request) === JSON.stringify(request))
+      return this.status();
+    throw new AppError(
+      "job_differs",
+      `Expected the request with which job "${present.job}" began, got another`,
+    );
+  }
+
+  /** Begin, or find it begun. Errors: `job_differs`, `file_exists`, `unavailable` */
+  begin(
+    id: string,
+    request: JobRequest,
+    file: PinnedFile,
+    result: string,
+  ): Promise<{ created: boolean; status: JobStatus }> {
+    return this.#lock.run(async () => {
+      await this.#clearFirst(id);
+      const present = this.find(request);
+      if (present) return { created: false, status: present };
+      await this.#steps.checkFree(result);
+      const job = newJob(id, request, file, result);
+      this.#store.create();
+      this.#store.save(job);
+      this.#store.log(`begun: ${request.operation} of ${file.bytes} bytes`);
+      // In one transaction with the job: whatever comes, an alarm goes on with it.
+      await this.ctx.storage.setAlarm(Date.now());
+      const status = this.status();
+      await this.#steps
+        .enlist(job)
+        .catch((error: unknown) => console.warn(error));
+      return { created: true, status };
+    });
+  }
+
+  /** Errors: `job_not_found` */
+  status(): JobStatus {
+    const summary = this.summary();
+    if (summary) return { ...summary, log: this.#store.lines() };
+    throw new AppError(
+      "job_not_found",
+      "Expected the id of a job, got another",
+    );
+  }
+
+  /** For lists; null when there is no such job. */
+  summary(): JobSummary | null {
+    const job = this.#present();
+    return job ? summaryOf(job) : null;
+  }
+
+  /** Stop, if it runs, and forget the job; a result that is whole stays. Errors: `job_not_found` */
+  async remove(): Promise<void> {
+    this.status();
+    this.#store.markRemoval("job");
+    // In one transaction with the mark: what cannot be done now, an alarm does.
+    await this.ctx.storage.setAlarm(Date.now() + FIRST_RETRY_MS);
+    await this.#lock
+      .run(() => this.#steps.clear())
+      .catch((error: unknown) => console.warn(error));
+  }
+
+  override async alarm(): Promise<void> {
+    await this.#lock.run(async () => {
+      let dueMs: number | null;
+      this.#isAtWork = true;
+      try {
+        dueMs = await this.#steps.next();
+        this.#retries = 0;
+      } catch (error) {
+        console.warn(error);
+        const pauseMs = FIRST_RETRY_MS * 2 ** this.#retries++;
+        dueMs = Date.now() + Math.min(pauseMs, MAX_RETRY_MS);
+      }
+      if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
+      this.#isAtWork = false;
+    });
+  }
+
+  /** The platform drops an alarm whose process died too often; who asks for the job sets it again. */
+  async revive(): Promise<void> {
+    if (this.#isAtWork || !this.#store.load()) return;
+    const alarm = await this.ctx.storage.getAlarm();
+    if (alarm === null) await this.ctx.storage.setAlarm(Date.now() + NEXT_MS);
+  }
+
+  /** The id may have been another job's, which is still being removed. Errors: `unavailable` */
+  async #clearFirst(id: string): Promise<void> {
+    try {
+      await this.#steps.clear();
+    } catch (cause) {
+      throw new AppError(
+        "unavailable",
+        `Expected the job that was "${id}" to be removed, which goes on; repeat the request`,
+        { cause },
+      );
+    }
+  }
+
+  #present(): StoredJob | undefined {
+    return this.#store.removal ? undefined : this.#store.load();
+  }
+}
+
+export function jobStub(
+  bindings: { JOB: DurableObjectNamespace },
+  job: string,
+): JsonStub<ReturnType<typeof jobMethods>> {
+  return jsonStub(bindings.JOB, job);
+}
+
+function jobMethods(job: Job) {
+  return {
+    find: (request: JobRequest) => job.find(request),
+    begin: (
+      id: string,
+      request: JobRequest,
+      file: PinnedFile,
+      result: string,
+    ) => job.begin(id, request, file, result),
+    status: async () => {
+      await job.revive();
+      return job.status();
+    },
+    summary: async () => {
+      await job.revive();
+      return job.summary();
+    },
+    remove: () => job.remove(),
+  };
+}

@@ -1,0 +1,58 @@
+/** A multipart upload whose parts have one size, as R2 wants them, whatever chunks it is fed. */
+
+import { free } from "../free.ts";
+
+/** Of every part but the last. */
+export const PART_BYTES = 8 * 1024 * 1024;
+
+export class PartWriter {
+  readonly #upload: R2MultipartUpload;
+  /** Those that the bucket has. */
+  readonly parts: R2UploadedPart[];
+  readonly #part = new Uint8Array(PART_BYTES);
+  #length = 0;
+
+  /** `tail` is what no part had yet, and is not needed any more. */
+  constructor(
+    upload: R2MultipartUpload,
+    parts: readonly R2UploadedPart[],
+    tail = new Uint8Array(0),
+  ) {
+    this.#upload = upload;
+    this.parts = [...parts];
+    this.#part.set(tail);
+    this.#length = tail.length;
+    free(tail);
+  }
+
+  /** What no part has yet. */
+  get tail(): Uint8Array<ArrayBuffer> {
+    return this.#part.subarray(0, this.#length);
+  }
+
+  /** Nothing more is written. */
+  release(): void {
+    free(this.#part);
+  }
+
+  /** `chunk` may be overwritten once this has returned its promise. */
+  async write(chunk: Uint8Array): Promise<void> {
+    const isSplit = chunk.length >= PART_BYTES - this.#length;
+    const bytes = isSplit ? chunk.slice() : chunk;
+    for (let from = 0; from < bytes.length;) {
+      const taken = bytes.subarray(from, from + PART_BYTES - this.#length);
+      this.#part.set(taken, this.#length);
+      this.#length += taken.length;
+      from += taken.length;
+      if (this.#length === PART_BYTES) await this.flush();
+    }
+  }
+
+  /** Upload the tail. Repeating a number replaces the part, so a crash behind this changes nothing. */
+  async flush(): Promise<void> {
+    if (this.#length === 0) return;
+    const number = this.parts.length + 1;
+    this.parts.push(await this.#upload.uploadPart(number, this.tail));
+    this.#length = 0;
+  }
+}

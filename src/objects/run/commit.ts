@@ -1,0 +1,98 @@
+/**
+ * The end of a step, in two phases. All shards report squared norms; the clip coefficient and the
+ * learning rate follow from their sum and are persisted; then all shards apply them. A crash in the
+ * first phase repeats it, a crash in the second goes on with what was persisted.
+ */
+import { fromResult, type Result } from "../../api/errors.ts";
+import type { RunConfig } from "../../api/types.ts";
+import { parameterTable } from "../../model/gpt2/parameters.ts";
+import type { Update } from "../../training/optimizer.ts";
+import { learningRate } from "../../training/schedule.ts";
+import { shardRanges } from "../../training/sharding.ts";
+import type { LossSum } from "./run-store.ts";
+import type { ShardStub } from "../shard/shard-stub.ts";
+
+export type StepGradient =
+  | { kind: "update"; update: Update; gradNorm: number }
+  /** The norm is no finite number. */
+  | { kind: "diverged" }
+  /** Completed, but some shard has no push of them. */
+  | { kind: "missing"; microbatches: number[] };
+
+/** The first phase: what the update of `step` will be. Changes nothing. */
+export async function prepareStep(
+  config: RunConfig,
+  step: number,
+  shards: readonly ShardStub[],
+): Promise<StepGradient> {
+  const prepared = (
+    await Promise.all(shards.map((shard) => shard.prepare(step)))
+  ).map((result) => fromResult(result));
+  const missing = new Set(
+    prepared.flatMap((part) => ("missing" in part ? part.missing : [])),
+  );
+  if (missing.size > 0) return { kind: "missing", microbatches: [...missing] };
+
+  // One sum over all chunks in order, so that it does not depend on the shards' boundaries.
+  let sum = 0;
+  for (const part of prepared) {
+    if ("norms" in part) for (const square of part.norms) sum += square;
+  }
+  const gradNorm = Math.sqrt(sum);
+  if (!Number.isFinite(gradNorm)) return { kind: "diverged" };
+  const { clip } = config.optimizer;
+  return {
+    kind: "update",
+    gradNorm,
+    update: {
+      step,
+      clipCoefficient: gradNorm > clip ? clip / gradNorm : 1,
+      learningRate: learningRate(config.optimizer, config.steps, step),
+    },
+  };
+}
+
+/** The second phase, safe to repeat. */
+export async function applyStep(
+  update: Update,
+  shards: readonly ShardStub[],
+): Promise<void> {
+  const { step, clipCoefficient, learningRate: rate } = update;
+  await allOf(shards, (shard) =>
+    shard.apply({ step, clipCoefficient, learningRate: rate }),
+  );
+}
+
+/** Every shard of the run at step 0. Safe to repeat. */
+export async function initializeShards(
+  config: RunConfig,
+  shards: readonly ShardStub[],
+): Promise<void> {
+  await allOf(shards, (shard, index) => shard.initialize(config, index));
+}
+
+/** The ranges of a run's shards, and the length of the vector that they make up. */
+export function runRanges(config: RunConfig) {
+  const { length } = parameterTable(config.model);
+  return { parameters: length, shards: shardRanges(length, config.shards) };
+}
+
+/** Mean loss in nats per token: sums in f64, in the given order; null when a part is not finite. */
+export function meanLoss(parts: readonly LossSum[]): number | null {
+  let lossSum = 0;
+  let tokens = 0;
+  for (const part of parts) {
+    if (part.lossSum === null) return null;
+    lossSum += part.lossSum;
+    tokens += part.tokens;
+  }
+  return tokens === 0 ? null : lossSum / tokens;
+}
+
+export async function allOf<T>(
+  shards: readonly ShardStub[],
+  call: (shard: ShardStub, index: number) => Promise<Result<T>>,
+): Promise<T[]> {
+  const results = await Promise.all(shards.map(call));
+  return results.map((result) => fromResult(result));
+}

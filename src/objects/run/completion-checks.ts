@@ -1,0 +1,64 @@
+/** Which completions a run refuses. */
+import { AppError } from "../../api/errors.ts";
+import {
+  type Completion,
+  hasEnded,
+  type LeaseKind,
+  type RunConfig,
+} from "../../api/types.ts";
+import { evaluationMicrobatches } from "../../training/data.ts";
+import type { RunRecord } from "./run-store.ts";
+
+/** The run has such a microbatch. */
+export function checkMicrobatch(
+  config: RunConfig,
+  kind: LeaseKind,
+  step: number,
+  index: number,
+): void {
+  const training = step < config.steps ? config.microbatches : 0;
+  const count =
+    kind === "train" ? training : evaluationMicrobatches(config, step);
+  if (index < count) return;
+  throw new AppError(
+    "invalid_number",
+    `Expected one of the ${count} ${kind} microbatches of step ${step}, got ${index}`,
+  );
+}
+
+/** A completion that is repeated must say what it said. */
+export function checkSame(
+  known: { lossSum: number | null; tokens: number },
+  { lossSum, tokens }: Completion,
+): void {
+  if (known.lossSum === lossSum && known.tokens === tokens) return;
+  throw new AppError(
+    "different_completion",
+    `Expected the values that this microbatch already has, loss sum ${known.lossSum} over ${known.tokens} tokens; got ${lossSum} over ${tokens}`,
+  );
+}
+
+/** The run is at this step, and takes completions. */
+export function checkOpen(
+  { state, step: current }: RunRecord,
+  step: number,
+): void {
+  if (hasEnded(state)) {
+    throw new AppError(
+      "run_ended",
+      `Expected a run that has not ended, got one that is ${state}`,
+    );
+  }
+  if (step > current) {
+    throw new AppError(
+      "future_step",
+      `Expected step ${current}, where the run is; got ${step}, which it has not reached`,
+    );
+  }
+  if (step < current) {
+    throw new AppError(
+      "step_gone",
+      `Expected step ${current}, where the run is; got ${step}, which is past`,
+    );
+  }
+}

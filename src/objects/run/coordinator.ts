@@ -1,0 +1,262 @@
+/**
+ * What a run answers: who computes what, and where it is. Gradients and parameters go between
+ * trainers and shards; only leases, completions and norms come here.
+ */
+import { AppError } from "../../api/errors.ts";
+import {
+  type Completion,
+  type CompletionResponse,
+  hasEnded,
+  type Lease,
+  type LeaseKind,
+  type LeaseRequest,
+  type LeaseResponse,
+  type RunConfig,
+  type RunState,
+  type RunStatus,
+  type StateRequest,
+  type StepMetrics,
+} from "../../api/types.ts";
+import type { ObjectBindings } from "../bindings.ts";
+import { allOf, runRanges } from "./commit.ts";
+import { checkMicrobatch, checkOpen, checkSame } from "./completion-checks.ts";
+import { directoryStub } from "../directory/directory.ts";
+import { EventLog } from "./event-log.ts";
+import { LeaseTime } from "./lease-time.ts";
+import { RunStore } from "./run-store.ts";
+import { StepDriver } from "./step-driver.ts";
+import type { Holder } from "./step-work.ts";
+import { TrainerRoster } from "./trainer-roster.ts";
+import { WaitingRoom } from "./waiting-room.ts";
+
+/** A long poll: short of the timeouts that lie between. */
+const MAX_WAIT_MS = 10_000;
+const MIN_SLEEP_MS = 20;
+
+export class Coordinator {
+  readonly #storage: DurableObjectStorage;
+  readonly #bindings: ObjectBindings;
+  readonly #store: RunStore;
+  readonly events: EventLog;
+  readonly #roster: TrainerRoster;
+  readonly #waiting = new WaitingRoom();
+  readonly #leaseTime = new LeaseTime();
+  readonly #driver: StepDriver;
+
+  constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
+    this.#storage = storage;
+    this.#bindings = bindings;
+    this.#store = new RunStore(storage.sql);
+    this.events = new EventLog(storage.sql);
+    this.#roster = new TrainerRoster(this.#store, this.events);
+    this.#driver = new StepDriver(
+      storage,
+      bindings,
+      this.#store,
+      this.events,
+      () => this.#waiting.wakeAll(),
+    );
+  }
+
+  /** Begin. The same run again changes nothing. Errors: `wrong_state`, another run has this id */
+  async create(
+    run: string,
+    config: RunConfig,
+  ): Promise<{ created: boolean; status: RunStatus }> {
+    const present = this.#store.find();
+    if (!present) {
+      this.#storage.transactionSync(() => {
+        this.#store.create(run, config, Date.now());
+        this.events.append({ type: "state", state: "running" });
+      });
+    } else if (JSON.stringify(present.config) !== JSON.stringify(config)) {
+      throw new AppError(
+        "wrong_state",
+        `Expected a new run id, or the config that run "${run}" already has`,
+      );
+    }
+    await this.#driver.advance();
+    return { created: present === undefined, status: this.status() };
+  }
+
+  status(): RunStatus {
+    const { run, state, step, config, createdMs } = this.#driver.record();
+    return {
+      run,
+      state,
+      step,
+      config,
+      ...runRanges(config),
+      trainers: this.#roster.statuses(),
+      ...this.#store.latestLosses(),
+      createdMs,
+    };
+  }
+
+  /** The next lease; waits up to `MAX_WAIT_MS` for one. Errors: `fingerprint_differs` */
+  async lease(request: LeaseRequest): Promise<LeaseResponse> {
+    const endMs = Date.now() + MAX_WAIT_MS;
+    this.#checkIn(request);
+    await this.#driver.watch();
+    const wait = this.#waiting.enter(request.trainer);
+    try {
+      for (;;) {
+        await this.#driver.advance();
+        const { state } = this.#driver.record();
+        const nowMs = Date.now();
+        if (hasEnded(state) || !wait.isCurrent()) {
+          return { state, lease: null };
+        }
+        const lease = this.#take(request);
+        if (lease || nowMs >= endMs) return { state, lease };
+        await wait.sleep(this.#sleepMs(state, endMs - nowMs));
+      }
+    } finally {
+      wait.leave();
+    }
+  }
+
+  /** A microbatch is computed, and every shard has acknowledged its push. */
+  async complete(
+    kind: LeaseKind,
+    step: number,
+    index: number,
+    completion: Completion,
+  ): Promise<CompletionResponse> {
+    const record = this.#driver.record();
+    checkMicrobatch(record.config, kind, step, index);
+    const known = this.#store.completion(kind, step, index);
+    if (known) {
+      checkSame(known, completion);
+    } else {
+      checkOpen(record, step);
+      const nowMs = Date.now();
+      this.#storage.transactionSync(() => {
+        this.#roster.completed(completion.trainer, nowMs);
+        this.#store.addCompletion(kind, step, index, completion);
+      });
+      const tookMs = this.#driver.work().complete({ kind, index }, nowMs);
+      if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
+    }
+    await this.#driver.advance();
+    return {
+      state: this.#driver.record().state,
+      lease: this.#take(completion),
+      duplicate: known !== undefined,
+    };
+  }
+
+  /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
+  async setState(state: StateRequest["state"]): Promise<RunStatus> {
+    const record = this.#driver.record();
+    if (record.state !== state) {
+      if (hasEnded(record.state)) {
+        throw new AppError(
+          "wrong_state",
+          `Expected a run that has not ended, got one that is ${record.state}`,
+        );
+      }
+      this.#driver.changeState(state);
+    }
+    await this.#driver.advance();
+    return this.status();
+  }
+
+  metrics(fromStep: number, limit: number): StepMetrics[] {
+    this.#driver.record();
+    return this.#store.metrics(fromStep, limit);
+  }
+
+  /** A push whose bytes differ from those that are stored. */
+  reportConflict(shard: number, step: number, microbatch: number): void {
+    this.#driver.record();
+    this.events.append({ type: "conflict", step, microbatch, shard });
+  }
+
+  /** Every shard's parameters of one step, set aside to be read. */
+  async pinCheckpoint(): Promise<{ step: number; config: RunConfig }> {
+    return this.#driver.exclusive(async () => {
+      const record = this.#driver.record();
+      const { step, config } = record;
+      await allOf(this.#driver.shards(record), (shard) => shard.pin(step));
+      return { step, config };
+    });
+  }
+
+  /** Forget the run and its shards. Errors: `run_active` before it has ended */
+  async remove(): Promise<void> {
+    const record = this.#driver.record();
+    const { state, run } = record;
+    if (!hasEnded(state)) {
+      throw new AppError(
+        "run_active",
+        `Expected a run that has ended, got one that is ${state}; cancel it first`,
+      );
+    }
+    await this.#driver.exclusive(async () => {
+      await Promise.all(
+        this.#driver.shards(record).map((shard) => shard.destroy()),
+      );
+      await directoryStub(this.#bindings).removeRun(run);
+      await this.#storage.deleteAlarm();
+      await this.#storage.deleteAll();
+      this.#store.forget();
+      this.#roster.forget();
+      this.#driver.forget();
+    });
+  }
+
+  /** The state, or undefined when there is no such run. */
+  get state(): RunState | undefined {
+    return this.#store.find()?.state;
+  }
+
+  /** The backup of every call: goes on with what a crash interrupted, and notices who is gone. */
+  async alarm(): Promise<void> {
+    this.#driver.alarmCame();
+    const record = this.#store.find();
+    if (!record || record.settled) return;
+    await this.#driver.advance();
+    const nowMs = Date.now();
+    this.#roster.markLost(
+      nowMs,
+      (trainer) =>
+        this.#waiting.has(trainer) ||
+        this.#driver.work().isHolding(trainer, nowMs),
+    );
+    if (this.#roster.isAttended) await this.#driver.watch();
+  }
+
+  #checkIn(request: LeaseRequest): void {
+    const { fingerprint, state } = this.#driver.record();
+    if (hasEnded(state)) return;
+    if (fingerprint === null) {
+      this.#store.update({ fingerprint: request.fingerprint });
+    } else if (fingerprint !== request.fingerprint) {
+      throw new AppError(
+        "fingerprint_differs",
+        `Expected a trainer that computes like the first one, "${fingerprint}"; got "${request.fingerprint}"`,
+      );
+    }
+    if (this.#roster.checkIn(request, Date.now())) {
+      this.#driver.work().releaseOtherBoots(request);
+      this.#waiting.wakeAll();
+    }
+  }
+
+  /** Until a lease may come free by itself, but no longer than `maxMs`. */
+  #sleepMs(state: RunState, maxMs: number): number {
+    if (state !== "running") return maxMs;
+    const freeMs = this.#driver.work().firstDeadlineMs - Date.now();
+    return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
+  }
+
+  /** A lease for a trainer's present boot, if the run runs and has one. */
+  #take(holder: Holder): Lease | null {
+    if (this.#driver.record().state !== "running") return null;
+    if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
+    return this.#driver
+      .work()
+      .take(holder, Date.now(), (kind) => this.#leaseTime.durationMs(kind));
+  }
+}

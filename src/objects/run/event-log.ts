@@ -1,0 +1,70 @@
+/** A run's events on disk, the latest thousand, and a way to wait for the next. */
+import type { RunEvent } from "../../api/types.ts";
+
+const MAX_EVENTS = 1000;
+
+/** An event without what the log adds. */
+export type NewEvent = RunEvent extends infer E
+  ? E extends RunEvent
+    ? Omit<E, "id" | "timeMs">
+    : never
+  : never;
+
+export class EventLog {
+  readonly #sql: SqlStorage;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  static create(sql: SqlStorage): void {
+    sql.exec(
+      "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, event TEXT)",
+    );
+  }
+
+  append(event: NewEvent): void {
+    const { id } = this.#sql
+      .exec<{
+        id: number;
+      }>(
+        "INSERT INTO events (time_ms, event) VALUES (?, ?) RETURNING id",
+        Date.now(),
+        JSON.stringify(event),
+      )
+      .one();
+    this.#sql.exec("DELETE FROM events WHERE id <= ?", id - MAX_EVENTS);
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Events with a greater id, the oldest first. */
+  after(id: number, limit: number): RunEvent[] {
+    const rows = this.#sql.exec<{
+      id: number;
+      time_ms: number;
+      event: string;
+    }>("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", id, limit);
+    return Array.from(rows, (row) => ({
+      id: row.id,
+      timeMs: row.time_ms,
+      ...(JSON.parse(row.event) as NewEvent),
+    }));
+  }
+
+  /** Resolves at the next event, or after `timeoutMs`. */
+  async next(timeoutMs: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let wake = (): void => {};
+    try {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        this.#waiting.add(wake);
+        timer = setTimeout(resolve, timeoutMs);
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(wake);
+    }
+  }
+}

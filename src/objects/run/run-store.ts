@@ -1,0 +1,323 @@
+/** A run on disk: its record, completions, commits, evaluations and trainers. */
+import type {
+  LeaseKind,
+  RunConfig,
+  RunState,
+  StepMetrics,
+  TrainerStatus,
+} from "../../api/types.ts";
+import type { Update } from "../../training/optimizer.ts";
+import { EventLog } from "./event-log.ts";
+
+export type RunRecord = {
+  run: string;
+  config: RunConfig;
+  state: RunState;
+  /** The step of the parameters; updates so far. */
+  step: number;
+  /** Of the trainers that may join; null before the first. */
+  fingerprint: string | null;
+  createdMs: number;
+  /** Every shard has been initialized. */
+  initialized: boolean;
+  /** The run has ended, and shards and directory know. */
+  settled: boolean;
+};
+
+export type LossSum = { lossSum: number | null; tokens: number };
+
+/** An update with what is told of it; persisted before any shard applies it. */
+export type CommitRecord = Update & {
+  gradNorm: number;
+  trainLoss: number | null;
+  /** Trained on so far, this step included. */
+  tokens: number;
+  committedMs: number;
+};
+
+export type TrainerRecord = TrainerStatus & { bootId: string };
+
+type RecordRow = {
+  run: string;
+  config: string;
+  state: RunState;
+  step: number;
+  fingerprint: string | null;
+  created_ms: number;
+  initialized: number;
+  settled: number;
+};
+
+export class RunStore {
+  readonly #sql: SqlStorage;
+  #record: RunRecord | undefined;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  create(run: string, config: RunConfig, createdMs: number): void {
+    this.#sql.exec(`
+      CREATE TABLE run (
+        run TEXT, config TEXT, state TEXT, step INTEGER, fingerprint TEXT, created_ms INTEGER,
+        initialized INTEGER, settled INTEGER
+      );
+      CREATE TABLE completions (
+        kind TEXT, step INTEGER, microbatch INTEGER, loss_sum REAL, tokens INTEGER,
+        PRIMARY KEY (kind, step, microbatch)
+      ) WITHOUT ROWID;
+      CREATE TABLE commits (
+        step INTEGER PRIMARY KEY, clip_coefficient REAL, learning_rate REAL, grad_norm REAL,
+        train_loss REAL, tokens INTEGER, committed_ms INTEGER
+      );
+      CREATE TABLE evaluations (step INTEGER PRIMARY KEY, loss REAL, time_ms INTEGER);
+      CREATE TABLE trainers (
+        name TEXT PRIMARY KEY, boot_id TEXT, last_seen_ms INTEGER, completions INTEGER
+      );
+    `);
+    EventLog.create(this.#sql);
+    this.#sql.exec(
+      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0)",
+      run,
+      JSON.stringify(config),
+      createdMs,
+    );
+  }
+
+  /** undefined when there is no such run. */
+  find(): RunRecord | undefined {
+    if (this.#record) return this.#record;
+    const tables = this.#sql.exec(
+      "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'run'",
+    );
+    if ([...tables].length === 0) return undefined;
+    const row = this.#sql.exec<RecordRow>("SELECT * FROM run").one();
+    this.#record = {
+      run: row.run,
+      config: JSON.parse(row.config) as RunConfig,
+      state: row.state,
+      step: row.step,
+      fingerprint: row.fingerprint,
+      createdMs: row.created_ms,
+      initialized: row.initialized === 1,
+      settled: row.settled === 1,
+    };
+    return this.#record;
+  }
+
+  /** Change the record, on disk and in memory. */
+  update(
+    change: Partial<Omit<RunRecord, "run" | "config" | "createdMs">>,
+  ): void {
+    const record = { ...this.find()!, ...change };
+    this.#sql.exec(
+      "UPDATE run SET state = ?, step = ?, fingerprint = ?, initialized = ?, settled = ?",
+      record.state,
+      record.step,
+      record.fingerprint,
+      Number(record.initialized),
+      Number(record.settled),
+    );
+    this.#record = record;
+  }
+
+  /** Memory is a cache: read all anew. */
+  forget(): void {
+    this.#record = undefined;
+  }
+
+  completion(
+    kind: LeaseKind,
+    step: number,
+    microbatch: number,
+  ): LossSum | undefined {
+    const [row] = this.#sql.exec<{ loss_sum: number | null; tokens: number }>(
+      "SELECT loss_sum, tokens FROM completions WHERE kind = ? AND step = ? AND microbatch = ?",
+      kind,
+      step,
+      microbatch,
+    );
+    return row && { lossSum: row.loss_sum, tokens: row.tokens };
+  }
+
+  addCompletion(
+    kind: LeaseKind,
+    step: number,
+    microbatch: number,
+    { lossSum, tokens }: LossSum,
+  ): void {
+    this.#sql.exec(
+      "INSERT INTO completions VALUES (?, ?, ?, ?, ?)",
+      kind,
+      step,
+      microbatch,
+      lossSum,
+      tokens,
+    );
+  }
+
+  removeCompletion(step: number, microbatch: number): void {
+    this.#sql.exec(
+      "DELETE FROM completions WHERE kind = 'train' AND step = ? AND microbatch = ?",
+      step,
+      microbatch,
+    );
+  }
+
+  /** Those of a step, in order of the microbatch. */
+  completions(
+    kind: LeaseKind,
+    step: number,
+  ): (LossSum & { microbatch: number })[] {
+    const rows = this.#sql.exec<{
+      microbatch: number;
+      loss_sum: number | null;
+      tokens: number;
+    }>(
+      "SELECT microbatch, loss_sum, tokens FROM completions WHERE kind = ? AND step = ? ORDER BY microbatch",
+      kind,
+      step,
+    );
+    return Array.from(rows, (row) => ({
+      microbatch: row.microbatch,
+      lossSum: row.loss_sum,
+      tokens: row.tokens,
+    }));
+  }
+
+  addCommit(commit: CommitRecord): void {
+    this.#sql.exec(
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)",
+      commit.step,
+      commit.clipCoefficient,
+      commit.learningRate,
+      commit.gradNorm,
+      commit.trainLoss,
+      commit.tokens,
+      commit.committedMs,
+    );
+  }
+
+  commit(step: number): CommitRecord | undefined {
+    const [row] = this.#sql.exec<{
+      step: number;
+      clip_coefficient: number;
+      learning_rate: number;
+      grad_norm: number;
+      train_loss: number | null;
+      tokens: number;
+      committed_ms: number;
+    }>("SELECT * FROM commits WHERE step = ?", step);
+    return (
+      row && {
+        step: row.step,
+        clipCoefficient: row.clip_coefficient,
+        learningRate: row.learning_rate,
+        gradNorm: row.grad_norm,
+        trainLoss: row.train_loss,
+        tokens: row.tokens,
+        committedMs: row.committed_ms,
+      }
+    );
+  }
+
+  addEvaluation(step: number, loss: number | null, timeMs: number): void {
+    this.#sql.exec(
+      "INSERT INTO evaluations VALUES (?, ?, ?)",
+      step,
+      loss,
+      timeMs,
+    );
+  }
+
+  hasEvaluation(step: number): boolean {
+    return (
+      [...this.#sql.exec("SELECT 1 FROM evaluations WHERE step = ?", step)]
+        .length > 0
+    );
+  }
+
+  /** Of the last step that was committed, and of the last evaluation. */
+  latestLosses(): { trainLoss: number | null; valLoss: number | null } {
+    const [commit] = this.#sql.exec<{ train_loss: number | null }>(
+      "SELECT train_loss FROM commits WHERE step < ? ORDER BY step DESC LIMIT 1",
+      this.find()!.step,
+    );
+    const [evaluation] = this.#sql.exec<{ loss: number | null }>(
+      "SELECT loss FROM evaluations ORDER BY step DESC LIMIT 1",
+    );
+    return {
+      trainLoss: commit?.train_loss ?? null,
+      valLoss: evaluation?.loss ?? null,
+    };
+  }
+
+  /**
+   * History from `fromStep` on, in order. The last evaluation, after the last update, has a line
+   * of its own: a learning rate of 0 and no training loss.
+   */
+  metrics(fromStep: number, limit: number): StepMetrics[] {
+    const { step, config } = this.find()!;
+    const endStep = step === config.steps ? step + 1 : step;
+    const rows = this.#sql.exec<{
+      step: number;
+      train_loss: number | null;
+      grad_norm: number | null;
+      learning_rate: number | null;
+      tokens: number | null;
+      loss: number | null;
+      time_ms: number;
+    }>(
+      `SELECT step, train_loss, grad_norm, learning_rate, tokens, loss,
+              COALESCE(committed_ms, time_ms) AS time_ms
+         FROM commits FULL OUTER JOIN evaluations USING (step)
+        WHERE step >= ? AND step < ? ORDER BY step LIMIT ?`,
+      fromStep,
+      endStep,
+      limit,
+    );
+    return Array.from(rows, (row) => ({
+      step: row.step,
+      trainLoss: row.train_loss,
+      gradNorm: row.grad_norm,
+      learningRate: row.learning_rate ?? 0,
+      tokens: row.tokens ?? this.tokensBefore(row.step),
+      valLoss: row.loss,
+      committedMs: row.time_ms,
+    }));
+  }
+
+  /** Tokens trained on in all steps below `step`. */
+  tokensBefore(step: number): number {
+    return this.commit(step - 1)?.tokens ?? 0;
+  }
+
+  trainers(): TrainerRecord[] {
+    const rows = this.#sql.exec<{
+      name: string;
+      boot_id: string;
+      last_seen_ms: number;
+      completions: number;
+    }>("SELECT * FROM trainers ORDER BY name");
+    return Array.from(rows, (row) => ({
+      name: row.name,
+      bootId: row.boot_id,
+      lastSeenMs: row.last_seen_ms,
+      completions: row.completions,
+    }));
+  }
+
+  putTrainer({ name, bootId, lastSeenMs, completions }: TrainerRecord): void {
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?)",
+      name,
+      bootId,
+      lastSeenMs,
+      completions,
+    );
+  }
+
+  removeTrainer(name: string): void {
+    this.#sql.exec("DELETE FROM trainers WHERE name = ?", name);
+  }
+}

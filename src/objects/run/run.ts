@@ -1,0 +1,93 @@
+/** One training run. JSON calls come through itty-durable; events go out as a stream. */
+import { DurableObject } from "cloudflare:workers";
+import {
+  type Completion,
+  hasEnded,
+  type LeaseKind,
+  type LeaseRequest,
+  type RunConfig,
+  type StateRequest,
+} from "../../api/types.ts";
+import type { ObjectBindings } from "../bindings.ts";
+import { Coordinator } from "./coordinator.ts";
+import { eventStream } from "./event-stream.ts";
+import {
+  JSON_CALL_PATH,
+  jsonCalls,
+  type JsonStub,
+  jsonStub,
+} from "../json-calls.ts";
+
+const EVENTS_URL = "https://run/events";
+
+export class Run extends DurableObject<ObjectBindings> {
+  readonly #coordinator = new Coordinator(this.ctx.storage, this.env);
+  readonly #calls = jsonCalls(this.ctx, runMethods(this.#coordinator));
+
+  override async fetch(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith(JSON_CALL_PATH)) return this.#calls.fetch(request);
+    return this.#events(Number(request.headers.get("Last-Event-ID") ?? 0));
+  }
+
+  override alarm(): Promise<void> {
+    return this.#coordinator.alarm();
+  }
+
+  /** 204 tells a reader that there is no more to come: an EventSource stops then. */
+  #events(lastEventId: number): Response {
+    const { events, state } = this.#coordinator;
+    if (state === undefined) return new Response(null, { status: 404 });
+    if (hasEnded(state) && events.after(lastEventId, 1).length === 0) {
+      return new Response(null, { status: 204 });
+    }
+    const isOver = (): boolean => {
+      const now = this.#coordinator.state;
+      return now === undefined || hasEnded(now);
+    };
+    return new Response(eventStream(events, lastEventId, isOver), {
+      headers: {
+        "Content-Type": "text/event-stream",
+        "Cache-Control": "no-store",
+      },
+    });
+  }
+}
+
+export function runStub(
+  bindings: Pick<ObjectBindings, "RUN">,
+  run: string,
+): JsonStub<ReturnType<typeof runMethods>> {
+  return jsonStub(bindings.RUN, run);
+}
+
+/** The run's event stream: 200, 204 when there are no more, 404 when there is no such run. */
+export function fetchEvents(
+  bindings: Pick<ObjectBindings, "RUN">,
+  run: string,
+  lastEventId: number,
+): Promise<Response> {
+  return bindings.RUN.getByName(run).fetch(EVENTS_URL, {
+    headers: { "Last-Event-ID": String(lastEventId) },
+  });
+}
+
+function runMethods(run: Coordinator) {
+  return {
+    create: (id: string, config: RunConfig) => run.create(id, config),
+    status: () => run.status(),
+    lease: (request: LeaseRequest) => run.lease(request),
+    complete: (
+      kind: LeaseKind,
+      step: number,
+      index: number,
+      completion: Completion,
+    ) => run.complete(kind, step, index, completion),
+    setState: (state: StateRequest["state"]) => run.setState(state),
+    metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
+    reportConflict: (shard: number, step: number, microbatch: number) =>
+      run.reportConflict(shard, step, microbatch),
+    pinCheckpoint: () => run.pinCheckpoint(),
+    remove: () => run.remove(),
+  };
+}

@@ -1,0 +1,309 @@
+/**
+ * One range of the flat parameter vector. Gradients come in as pushes and are logged before they
+ * are acknowledged; `Run` then asks for squared norms (`prepare`) and has the update applied, and a
+ * snapshot now and then ends the log. Storage is the truth: the state in memory is the latest
+ * snapshot with the logged updates replayed, bit for bit, and may be dropped at any time.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { AppError, type Result, toResult } from "../../api/errors.ts";
+import { type Frame, payloadBytes } from "../../api/frame.ts";
+import type { RunConfig } from "../../api/types.ts";
+import {
+  initialParameters,
+  parameterTable,
+} from "../../model/gpt2/parameters.ts";
+import type { Update } from "../../training/optimizer.ts";
+import {
+  applyUpdate,
+  type ShardGeometry,
+  type ShardState,
+  squaredNorms,
+} from "../../training/shard-update.ts";
+import { shardRanges } from "../../training/sharding.ts";
+import { shardMemory } from "./memory-budget.ts";
+import { PinnedParameters } from "./pinned-parameters.ts";
+import { PushLog } from "./push-log.ts";
+import {
+  checkFrame,
+  checkRunning,
+  checkStep,
+  encodeParameters,
+  parameterDtype,
+} from "./shard-frames.ts";
+import { SnapshotStore } from "./snapshot-store.ts";
+
+/** A snapshot is due when this much of the log would have to be replayed. */
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+/** A state that was dropped and took longer than this to replay is snapshotted, not replayed again. */
+const MAX_REPLAYED_UPDATES = 4;
+
+/** The commit's first phase: the norms, or the microbatches whose push is not here. */
+export type Prepared =
+  { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
+
+/** What is fixed once `initialize` has run, and the step. */
+type Loaded = {
+  geometry: ShardGeometry;
+  /** The step of the parameters; updates so far. */
+  step: number;
+  ended: boolean;
+  snapshotStep: number;
+};
+
+export class ParameterShard extends DurableObject {
+  readonly #sql = this.ctx.storage.sql;
+  readonly #key = this.ctx.id.toString();
+  readonly #log = new PushLog(this.#sql);
+  readonly #snapshots = new SnapshotStore(this.#sql);
+  readonly #pins = new PinnedParameters(this.#sql);
+  #loaded: Loaded | undefined;
+  #state: ShardState | undefined;
+  #pulled:
+    { step: number; frame: Promise<Uint8Array<ArrayBuffer>> } | undefined;
+
+  /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
+  initialize(config: RunConfig, index: number): Promise<Result<void>> {
+    return toResult(() => {
+      if (this.#isInitialized()) return;
+      this.ctx.storage.transactionSync(() => {
+        this.#sql.exec(
+          "CREATE TABLE shard (shard INTEGER NOT NULL, config TEXT NOT NULL, ended INTEGER NOT NULL)",
+        );
+        this.#sql.exec(
+          "INSERT INTO shard VALUES (?, ?, 0)",
+          index,
+          JSON.stringify(config),
+        );
+        PushLog.create(this.#sql);
+        SnapshotStore.create(this.#sql);
+        PinnedParameters.create(this.#sql);
+      });
+    });
+  }
+
+  /**
+   * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
+   * were here before, and nothing has changed.
+   */
+  push(
+    step: number,
+    microbatch: number,
+    frame: Frame,
+  ): Promise<Result<{ duplicate: boolean }>> {
+    return toResult(() => {
+      const loaded = this.#load();
+      checkRunning(loaded.ended);
+      checkFrame(loaded.geometry, step, microbatch, frame);
+      const known = this.#log.digest(step, microbatch);
+      if (known === frame.digest) return { duplicate: true };
+      if (known !== undefined) {
+        throw new AppError(
+          "different_bytes",
+          `Expected the bytes that step ${step}, microbatch ${microbatch} already has, SHA-256 ${known}; got ${frame.digest}`,
+        );
+      }
+      checkStep(loaded.step, step, "future_step");
+      this.ctx.storage.transactionSync(() => this.#log.store(frame));
+      return { duplicate: false };
+    });
+  }
+
+  /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16. */
+  pull(step: number): Promise<Result<Uint8Array<ArrayBuffer>>> {
+    return toResult(() => {
+      const { geometry, step: current } = this.#load();
+      checkStep(current, step, "step_not_reached");
+      if (this.#pulled?.step !== step) {
+        this.#pulled = {
+          step,
+          frame: encodeParameters(geometry, this.#resident().parameters, step),
+        };
+      }
+      return this.#pulled.frame;
+    });
+  }
+
+  /** Squared norms of the step's mean gradient by chunk; changes nothing. */
+  prepare(step: number): Promise<Result<Prepared>> {
+    return toResult(() => {
+      const { geometry, step: current } = this.#load();
+      checkStep(current, step, "future_step");
+      const missing = this.#log.missing(step, geometry.config.microbatches);
+      if (missing.length > 0) return { missing };
+      const norms = squaredNorms(geometry, step, (microbatch, slice) =>
+        this.#log.read(step, microbatch, slice),
+      );
+      return { norms };
+    });
+  }
+
+  /** Apply the update of `update.step`, so that the shard reaches the next. Idempotent by step. */
+  apply(update: Update): Promise<Result<void>> {
+    return toResult(() => {
+      const loaded = this.#load();
+      if (update.step < loaded.step) return;
+      checkStep(loaded.step, update.step, "future_step");
+      const state = this.#resident();
+      try {
+        this.#replay(loaded.geometry, state, update);
+        this.ctx.storage.transactionSync(() => {
+          this.#snapshots.record(update);
+          loaded.step++;
+          if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
+        });
+      } catch (error) {
+        this.#drop();
+        this.#loaded = undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** Set the parameters of `step` aside for a checkpoint. Repeating it changes nothing. */
+  pin(step: number): Promise<Result<void>> {
+    return toResult(() => {
+      const { step: current } = this.#load();
+      if (this.#pins.has(step)) return;
+      checkStep(current, step, "step_not_reached");
+      const { parameters } = this.#resident();
+      this.ctx.storage.transactionSync(() =>
+        this.#pins.write(step, parameters),
+      );
+    });
+  }
+
+  /** f32 parameters `[row · 256 Ki, …)` of the shard's range at a pinned step. */
+  pinned(step: number, row: number): Promise<Result<Uint8Array>> {
+    return toResult(() => {
+      this.#load();
+      const bytes = this.#pins.row(step, row);
+      if (bytes) return bytes;
+      throw new AppError(
+        "step_gone",
+        `Expected step ${step} to be pinned; ask for the checkpoint again`,
+      );
+    });
+  }
+
+  /** The run has ended: take no more pushes, keep the parameters, let the log go. */
+  end(): Promise<Result<void>> {
+    return toResult(() => {
+      const loaded = this.#load();
+      if (loaded.ended) return;
+      const state = this.#resident();
+      this.ctx.storage.transactionSync(() => {
+        this.#writeSnapshot(loaded, state);
+        this.#log.clear();
+        this.#sql.exec("UPDATE shard SET ended = 1");
+      });
+      loaded.ended = true;
+    });
+  }
+
+  /** Forget everything. */
+  async destroy(): Promise<void> {
+    this.#drop();
+    this.#log.forget();
+    this.#loaded = undefined;
+    await this.ctx.storage.deleteAll();
+  }
+
+  #isInitialized(): boolean {
+    const tables = this.#sql.exec(
+      "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'shard'",
+    );
+    return [...tables].length > 0;
+  }
+
+  #load(): Loaded {
+    if (this.#loaded) return this.#loaded;
+    if (!this.#isInitialized()) {
+      throw new AppError(
+        "shard_not_found",
+        "Expected a shard of a run, got one that no run has",
+      );
+    }
+    const { shard, config, ended } = this.#sql
+      .exec<{
+        shard: number;
+        config: string;
+        ended: number;
+      }>("SELECT * FROM shard")
+      .one();
+    const parsed = JSON.parse(config) as RunConfig;
+    const table = parameterTable(parsed.model);
+    const range = shardRanges(table.length, parsed.shards)[shard]!;
+    const { step } = this.#snapshots.pointer();
+    this.#loaded = {
+      geometry: { config: parsed, table, range },
+      step: step + this.#snapshots.updates().length,
+      ended: ended === 1,
+      snapshotStep: step,
+    };
+    return this.#loaded;
+  }
+
+  /** The state at the current step, from memory or from storage. */
+  #resident(): ShardState {
+    const loaded = this.#load();
+    if (this.#state) {
+      shardMemory.touch(this.#key);
+      return this.#state;
+    }
+    const { config, range } = loaded.geometry;
+    const stateBytes = 3 * 4 * range.length;
+    const frameBytes = payloadBytes(parameterDtype(config), range.length);
+    shardMemory.hold(this.#key, stateBytes + frameBytes, () => {
+      this.#state = undefined;
+      this.#pulled = undefined;
+    });
+    const state = this.#snapshots.read(range.length) ?? initialState(loaded);
+    const updates = this.#snapshots.updates();
+    for (const update of updates) {
+      this.#replay(loaded.geometry, state, update);
+    }
+    if (updates.length > MAX_REPLAYED_UPDATES) {
+      this.ctx.storage.transactionSync(() =>
+        this.#writeSnapshot(loaded, state),
+      );
+    }
+    this.#state = state;
+    return state;
+  }
+
+  #replay(geometry: ShardGeometry, state: ShardState, update: Update): void {
+    applyUpdate(geometry, state, update, (microbatch, slice) =>
+      this.#log.read(update.step, microbatch, slice),
+    );
+  }
+
+  #isSnapshotDue({ geometry, step, snapshotStep }: Loaded): boolean {
+    return (
+      step - snapshotStep >= geometry.config.snapshotSteps ||
+      this.#log.bytes() >= MAX_LOG_BYTES
+    );
+  }
+
+  /** Called inside a transaction. */
+  #writeSnapshot(loaded: Loaded, state: ShardState): void {
+    this.#snapshots.write(state, loaded.step);
+    this.#log.dropBelow(loaded.step);
+    loaded.snapshotStep = loaded.step;
+  }
+
+  #drop(): void {
+    shardMemory.release(this.#key);
+    this.#state = undefined;
+    this.#pulled = undefined;
+  }
+}
+
+function initialState({ geometry }: Loaded): ShardState {
+  const { config, table, range } = geometry;
+  const { start, length } = range;
+  return {
+    parameters: initialParameters(table, config.seed, start, length),
+    m: new Float32Array(length),
+    v: new Float32Array(length),
+  };
+}

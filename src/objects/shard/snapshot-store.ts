@@ -1,0 +1,104 @@
+/** A shard's state on disk: the latest snapshot, and the updates applied since. */
+import type { Update } from "../../training/optimizer.ts";
+import type { ShardState } from "../../training/shard-update.ts";
+import { fromRows, toRows } from "./vector-rows.ts";
+
+const PARTS = ["parameters", "m", "v"] as const;
+
+/** `step` is the step that the snapshot's parameters belong to; version 0 is the initial state. */
+export type SnapshotPointer = { version: number; step: number };
+
+/**
+ * Rows of a new version are written beside those of the old one; the pointer's move, and the removal
+ * of what it no longer needs, belong to the same transaction.
+ */
+export class SnapshotStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  static create(sql: SqlStorage): void {
+    sql.exec(`
+      CREATE TABLE snapshot_pointer (version INTEGER NOT NULL, step INTEGER NOT NULL);
+      INSERT INTO snapshot_pointer VALUES (0, 0);
+      CREATE TABLE snapshots (
+        version INTEGER, part TEXT, row INTEGER, value BLOB NOT NULL,
+        PRIMARY KEY (version, part, row)
+      );
+      CREATE TABLE updates (
+        step INTEGER PRIMARY KEY, clip_coefficient REAL NOT NULL, learning_rate REAL NOT NULL
+      );
+    `);
+  }
+
+  pointer(): SnapshotPointer {
+    return this.#sql
+      .exec<SnapshotPointer>("SELECT version, step FROM snapshot_pointer")
+      .one();
+  }
+
+  /** The pointer's state; undefined when that is the initial one, which is stored nowhere. */
+  read(length: number): ShardState | undefined {
+    const { version } = this.pointer();
+    if (version === 0) return undefined;
+    const [parameters, m, v] = PARTS.map((part) =>
+      fromRows(
+        this.#sql.exec<{ value: ArrayBuffer }>(
+          "SELECT value FROM snapshots WHERE version = ? AND part = ? ORDER BY row",
+          version,
+          part,
+        ),
+        length,
+      ),
+    );
+    return { parameters: parameters!, m: m!, v: v! };
+  }
+
+  /** A new version, and the end of the old one and of the updates it contains. In a transaction. */
+  write(state: ShardState, step: number): void {
+    const version = this.pointer().version + 1;
+    for (const part of PARTS) {
+      for (const { row, bytes } of toRows(state[part])) {
+        this.#sql.exec(
+          "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
+          version,
+          part,
+          row,
+          bytes,
+        );
+      }
+    }
+    this.#sql.exec(
+      "UPDATE snapshot_pointer SET version = ?, step = ?",
+      version,
+      step,
+    );
+    this.#sql.exec("DELETE FROM snapshots WHERE version < ?", version);
+    this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
+  }
+
+  record({ step, clipCoefficient, learningRate }: Update): void {
+    this.#sql.exec(
+      "INSERT INTO updates VALUES (?, ?, ?)",
+      step,
+      clipCoefficient,
+      learningRate,
+    );
+  }
+
+  /** The updates since the snapshot, in order. */
+  updates(): Update[] {
+    const rows = this.#sql.exec<{
+      step: number;
+      clip_coefficient: number;
+      learning_rate: number;
+    }>("SELECT * FROM updates ORDER BY step");
+    return Array.from(rows, (row) => ({
+      step: row.step,
+      clipCoefficient: row.clip_coefficient,
+      learningRate: row.learning_rate,
+    }));
+  }
+}

@@ -1,0 +1,29 @@
+/** `npm run clean`: remove what the commands made, runs and corpora included. */
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { endStale, lock } from "../local/processes.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
+
+try {
+  for (const folder of servedFolders()) {
+    endStale(folder);
+    lock(folder); // goes with the folder
+  }
+  for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
+    rmSync(folder, { recursive: true, force: true });
+    console.log(`removed ${folder}`);
+  }
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
+
+/** The state folders from which an edge serves, or has served: `npm run train` has one of its own. */
+function servedFolders(): string[] {
+  if (!existsSync(STATE_FOLDER)) return [];
+  return readdirSync(STATE_FOLDER, { recursive: true, encoding: "utf8" })
+    .filter((path) => /(^|[\\/])pids$/.test(path))
+    .map((path) => dirname(join(STATE_FOLDER, path)));
+}

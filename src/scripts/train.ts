@@ -1,0 +1,208 @@
+/**
+ * `npm run train`: a GPT, trained on this machine by the edge itself.
+ *
+ * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
+ * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
+ */
+import {
+  createWriteStream,
+  mkdirSync,
+  openAsBlob,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { defineCommand, type ParsedArgs, runMain } from "citty";
+import pc from "picocolors";
+import type { RunState, RunStatus } from "../api/types.ts";
+import { Client } from "../client/client.ts";
+import type { RunClient } from "../client/run-client.ts";
+import {
+  type Running,
+  startEdge,
+  startTrainerHost,
+  STATE_FOLDER,
+} from "../local/edge.ts";
+import { lock } from "../local/processes.ts";
+import { loss, Progress } from "./progress.ts";
+import { sampleText } from "./sample.ts";
+import {
+  parseTrainOptions,
+  type TrainOptions,
+  trainArgs,
+} from "./train-options.ts";
+
+const SAMPLE_PROMPT = "The ";
+const SAMPLE_TOKENS = 300;
+/** As a shell reports an end by Ctrl-C. */
+const INTERRUPTED = 130;
+
+const command = defineCommand({
+  meta: {
+    name: "npm run train --",
+    description: "Train a small GPT on the local edge, data-parallel, in MXFP4",
+  },
+  args: trainArgs,
+  async run({ args }) {
+    try {
+      process.exitCode = await main(args);
+    } catch (error) {
+      console.error(
+        pc.red(error instanceof Error ? error.message : String(error)),
+      );
+      process.exitCode = 1;
+    }
+    // Miniflare's sockets to its runtimes may linger; nothing of ours is left to do.
+    process.exit();
+  },
+});
+
+async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
+  const options = parseTrainOptions(args, STATE_FOLDER);
+  const { stateFolder } = options;
+  const started = Date.now();
+  const hosts: Running[] = [];
+  try {
+    clearLastRun(stateFolder);
+    const edge = await startEdge({ stateFolder, quiet: true });
+    hosts.push(edge);
+    const client = new Client({ baseUrl: edge.url });
+    const { run, status } = await createRun(client, options);
+    onInterrupt(() => run.setState("cancelled"));
+
+    const progress = new Progress(process.stdout, status.config.steps);
+    describe(progress, options, status);
+    await Promise.all(
+      Array.from({ length: options.trainers }, async () => {
+        const host = await startTrainerHost({
+          apiUrl: edge.url,
+          stateFolder,
+        });
+        hosts.push(host);
+        // The host's own API creates the trainer; the trainer finds the run through the edge's.
+        await new Client({ baseUrl: host.url }).run(run.run).addTrainers(1);
+      }),
+    );
+    const state = await follow(run, progress);
+    const seconds = (Date.now() - started) / 1000;
+    return await finish(run, state, seconds, options, progress);
+  } finally {
+    await Promise.all(hosts.map((host) => host.close()));
+  }
+}
+
+async function createRun(
+  client: Client,
+  { textFile, request }: TrainOptions,
+): Promise<{ run: RunClient; status: RunStatus }> {
+  await client.putDataset(request.dataset, await openAsBlob(textFile));
+  const status = await client.createRun(request);
+  return { run: client.run(status.run), status };
+}
+
+function describe(
+  progress: Progress,
+  options: TrainOptions,
+  status: RunStatus,
+): void {
+  const { config, parameters, shards } = status;
+  const {
+    model,
+    dataset,
+    microbatches,
+    sequences,
+    steps,
+    recipe,
+    gradientDtype,
+  } = config;
+  progress.line(
+    `GPT of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
+  );
+  progress.line(
+    `${dataset.name}: ${dataset.tokens} ${dataset.tokenizer} tokens; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
+  );
+  progress.line(
+    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${options.trainers} trainers, ${shards.length} shards`,
+  );
+}
+
+/** Show events until the run has ended; returns how. */
+async function follow(run: RunClient, progress: Progress): Promise<RunState> {
+  let state: RunState = "running";
+  for await (const event of run.events()) {
+    progress.event(event);
+    if (event.type === "state") state = event.state;
+  }
+  return state;
+}
+
+/** Save the parameters, show what they write, and say how it ended. Returns the exit code. */
+async function finish(
+  run: RunClient,
+  state: RunState,
+  seconds: number,
+  { checkpointFile }: TrainOptions,
+  progress: Progress,
+): Promise<number> {
+  const { step, valLoss, config } = await run.status();
+  await saveCheckpoint(run, checkpointFile);
+  const shown = relative(process.cwd(), checkpointFile);
+  if (state !== "finished") {
+    progress.line(
+      pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
+    );
+    return state === "cancelled" ? INTERRUPTED : 1;
+  }
+  const text = sampleText(
+    readFileSync(checkpointFile),
+    config.model,
+    SAMPLE_PROMPT,
+    SAMPLE_TOKENS,
+  );
+  progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
+  const tokens =
+    step * config.microbatches * config.sequences * config.model.context;
+  progress.line(
+    `done val_loss=${loss(valLoss)} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
+  );
+  return 0;
+}
+
+async function saveCheckpoint(run: RunClient, file: string): Promise<void> {
+  mkdirSync(dirname(file), { recursive: true });
+  const { body } = await run.checkpoint();
+  if (!body) throw new Error("Expected a checkpoint with a body, got none");
+  await pipeline(Readable.fromWeb(body as never), createWriteStream(file));
+}
+
+/**
+ * The first Ctrl-C asks the run to end, the second ends this process; its runtimes go with it.
+ * Replaces the listeners that Miniflare adds with its first runtime, which exit at once.
+ */
+function onInterrupt(cancel: () => Promise<unknown>): void {
+  let count = 0;
+  const listener = () => {
+    if (++count > 1) process.exit(INTERRUPTED);
+    console.error(pc.yellow("\ncancelling; Ctrl-C again to end at once"));
+    // A run that has ended already goes on to its own end.
+    cancel().catch(() => undefined);
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.removeAllListeners(signal);
+    process.on(signal, listener);
+  }
+}
+
+/** State would grow by every run's shards; the checkpoint is what is kept, and the last run. */
+function clearLastRun(stateFolder: string): void {
+  mkdirSync(stateFolder, { recursive: true });
+  const unlock = lock(stateFolder); // not under another process that serves from it
+  for (const folder of ["objects", "buckets"]) {
+    rmSync(join(stateFolder, folder), { recursive: true, force: true });
+  }
+  unlock();
+}
+
+await runMain(command);
