@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Pointer } from "../../src/kernels/arena.ts";
-import { NEAREST_MODES, SCALE_RULES } from "../../src/kernels/mxfp4.ts";
+import { NEAREST_MODES, SCALE_RULES } from "../../src/api/scheme.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { normals, uniform } from "../support/random.ts";
 
