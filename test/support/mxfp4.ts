@@ -8,13 +8,15 @@ import {
   packMxfp4,
 } from "../../src/kernels/mxfp4-matmul.ts";
 import {
-  dequantizeMxfp4,
   drawSigns,
   hadamard,
   hadamardInverse,
+  type SegmentLength,
+} from "../../src/kernels/hadamard.ts";
+import {
+  dequantizeMxfp4,
   quantizeMxfp4,
   type Quantizer,
-  type SegmentLength,
 } from "../../src/kernels/mxfp4.ts";
 import type { NoiseKey } from "../../src/kernels/noise.ts";
 import type { Quantized } from "../reference/mxfp4.ts";

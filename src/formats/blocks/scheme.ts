@@ -1,12 +1,11 @@
 /** Every choice that the bytes of a quantized tensor depend on, and the named sets of them. */
+import { SEGMENT_LENGTHS, type SegmentLength } from "../../kernels/hadamard.ts";
 import {
   NEAREST_MODES,
-  type Prescale,
   SCALE_RULES,
   type ScaleRule,
-  SEGMENT_LENGTHS,
-  type SegmentLength,
-} from "../../kernels/mxfp4.ts";
+} from "../../kernels/mx.ts";
+import { type Prescale } from "../../kernels/mxfp4.ts";
 
 export const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
 export const PRESCALES = [1, 0.75] as const;

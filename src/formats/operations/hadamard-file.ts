@@ -1,6 +1,6 @@
 /** The blockwise random Hadamard transform of a file's float tensors, forward or back, in f32. */
 import { AppError } from "../../api/errors.ts";
-import type { SegmentLength } from "../../kernels/mxfp4.ts";
+import type { SegmentLength } from "../../kernels/hadamard.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   Conversion,

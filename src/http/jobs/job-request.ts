@@ -8,7 +8,7 @@ import {
   SCALE_RULES,
   SEGMENT_CHOICES,
 } from "../../formats/blocks/scheme.ts";
-import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
+import { SEGMENT_LENGTHS } from "../../kernels/hadamard.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
 

@@ -2,7 +2,7 @@
 import { GEMM_RECIPES } from "../../api/recipe.ts";
 import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import { PRESETS } from "../../formats/blocks/scheme.ts";
-import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
+import { SEGMENT_LENGTHS } from "../../kernels/hadamard.ts";
 import type { Operation } from "../openapi-operation.ts";
 import {
   exampleBytes,

@@ -9,7 +9,7 @@ import {
 import { planHadamard } from "../../formats/operations/hadamard-file.ts";
 import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import { planQuantize } from "../../formats/operations/quantize-file.ts";
-import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
+import { SEGMENT_LENGTHS } from "../../kernels/hadamard.ts";
 import { analyzeRoutes } from "./analyze-routes.ts";
 import type { AppEnv } from "../env.ts";
 import { gemmRoutes } from "./gemm-routes.ts";
