@@ -184,6 +184,15 @@ function inexactMath(files: Files): string[] {
   });
 }
 
+/** `import { z }` keeps all of zod, every language's messages too: a quarter of a megabyte more to start. */
+function wholeZod(files: Files): string[] {
+  return [...files]
+    .filter(([, source]) =>
+      /^import (?!(?:type )?\* as z )[^;]*?from "zod";/m.test(source),
+    )
+    .map(([path]) => `${path} imports zod other than as a namespace`);
+}
+
 function unpinned(manifest: Record<string, unknown>): string[] {
   return [
     "dependencies",
@@ -212,6 +221,7 @@ describe("this tree", () => {
     ["has no barrels and no utils", badNames],
     ["knows WebAssembly in src/kernels alone", foreignAssembly],
     ["uses exact Math where bytes must reproduce", inexactMath],
+    ["imports of zod only what it uses", wholeZod],
   ])("%s", (_, rule) => {
     expect(rule(files)).toEqual([]);
   });
@@ -296,6 +306,14 @@ describe("each rule can fail:", () => {
     expect(
       missingExtensions(tree({ "src/api/a.ts": 'import { b } from "./b";' })),
     ).toHaveLength(1);
+    for (const names of ["{ z }", "z", "type { z }", "{\n  z,\n}"]) {
+      const file = tree({ "src/api/a.ts": `import ${names} from "zod";` });
+      expect(wholeZod(file), names).toHaveLength(1);
+    }
+    for (const names of ["* as z", "type * as z"]) {
+      const file = tree({ "src/api/a.ts": `import ${names} from "zod";` });
+      expect(wholeZod(file), names).toEqual([]);
+    }
     const names = [
       "src/api/index.ts",
       "src/http/utils/x.ts",

@@ -1,5 +1,5 @@
 /** What `POST /v1/jobs` takes, checked. */
-import { z } from "zod";
+import * as z from "zod";
 import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import {
   MIN_SCALES,
