@@ -36,7 +36,10 @@ describe("npm run bench", () => {
   test("writes machine and results of both runtimes, with ratios to what ran beside", async () => {
     const file = join(folder, "bench.json");
 
-    const { stdout } = await bench("--only quantize/rht-sr --rounds 2 --json", file);
+    const { stdout } = await bench(
+      "--only quantize/rht-sr --rounds 2 --json",
+      file,
+    );
 
     const report = JSON.parse(await readFile(file, "utf8"));
     expect(report.machine).toEqual({
