@@ -1,11 +1,9 @@
 /** The blockwise random Hadamard transform, and its signs. */
+import type { SegmentLength } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
-
-export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
-export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 
 /** The sign vector S of one RHT: f32 ±1 [segmentLength] to `out`. */
 export function drawSigns(

@@ -6,18 +6,6 @@ import type { NoiseKey } from "./noise.ts";
 /** Elements that share a scale. */
 export const BLOCK_SIZE = 32;
 
-/** In the kernels' order. */
-export const SCALE_RULES = ["floor", "rceil", "ceil", "even"] as const;
-export type ScaleRule = (typeof SCALE_RULES)[number];
-
-/** What becomes of a tie between two codes, in the kernels' order. */
-export const NEAREST_MODES = [
-  "nearest-even",
-  "nearest-away",
-  "nearest-zero",
-] as const;
-export type NearestMode = (typeof NEAREST_MODES)[number];
-
 /** Stochastic rounding names its noise. */
 export type StochasticRounding = {
   mode: "stochastic";

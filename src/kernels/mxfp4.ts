@@ -1,18 +1,15 @@
-import type { Pointer } from "./arena.ts";
-import { checkAligned, checkMultiple } from "./check.ts";
 import {
-  BLOCK_SIZE,
-  firstPair,
   NEAREST_MODES,
   type NearestMode,
+  type Prescale,
   SCALE_RULES,
   type ScaleRule,
-  type StochasticRounding,
-} from "./mx.ts";
+} from "../api/scheme.ts";
+import type { Pointer } from "./arena.ts";
+import { checkAligned, checkMultiple } from "./check.ts";
+import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
 import { kernels } from "./runtime.ts";
 import { type Counts, counted } from "./statistics.ts";
-
-export type Prescale = 1 | 0.75;
 
 export type Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;

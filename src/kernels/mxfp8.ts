@@ -1,12 +1,7 @@
+import { SCALE_RULES, type ScaleRule } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
-import {
-  BLOCK_SIZE,
-  firstPair,
-  SCALE_RULES,
-  type ScaleRule,
-  type StochasticRounding,
-} from "./mx.ts";
+import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
 import { kernels } from "./runtime.ts";
 import { type Counts, counted } from "./statistics.ts";
 

@@ -15,8 +15,7 @@ import {
   packMxfp4,
   panelBytes,
 } from "../../src/kernels/mxfp4-matmul.ts";
-import { SEGMENT_LENGTHS } from "../../src/kernels/hadamard.ts";
-import { NEAREST_MODES } from "../../src/kernels/mx.ts";
+import { NEAREST_MODES, SEGMENT_LENGTHS } from "../../src/api/scheme.ts";
 import {
   packGgml,
   type Quantizer,

@@ -1,12 +1,12 @@
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
+import { SCALE_RULES } from "../../src/api/scheme.ts";
 import {
   countMxfp8,
   FLOAT8_TYPES,
   quantizeMxfp8,
 } from "../../src/kernels/mxfp8.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
-import { SCALE_RULES } from "../../src/kernels/mx.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as twin from "../reference/mxfp8.ts";
 import { dequantize, quantize } from "../support/mxfp8.ts";

@@ -1,4 +1,5 @@
 /** The MXFP4 kernels on plain arrays: copy in, run, copy out. */
+import type { SegmentLength } from "../../src/api/scheme.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
 import { byRows } from "../../src/kernels/matmul.ts";
 import {
@@ -11,7 +12,6 @@ import {
   drawSigns,
   hadamard,
   hadamardInverse,
-  type SegmentLength,
 } from "../../src/kernels/hadamard.ts";
 import {
   dequantizeMxfp4,

@@ -8,11 +8,11 @@
  * `arena.scope`.
  */
 import type { Pointer } from "../../kernels/arena.ts";
+import type { Scheme, SegmentLength } from "../../api/scheme.ts";
 import {
   drawSigns,
   hadamard,
   hadamardInverse,
-  type SegmentLength,
 } from "../../kernels/hadamard.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../../kernels/mxfp4.ts";
@@ -27,7 +27,6 @@ import {
   storeFloats,
 } from "../dtype.ts";
 import type { Piece } from "./rows.ts";
-import type { Scheme } from "./scheme.ts";
 import { compareNames } from "../tensor.ts";
 
 /** What decoding needs of a scheme. */
