@@ -115,7 +115,9 @@ export class ParameterShard extends DurableObject {
       declaredBytes ?? MAX_FRAME_BYTES,
     );
     try {
-      const bytes = await readFrame(body, declaredBytes, reservation.touch);
+      const bytes = await readFrame(body, declaredBytes, () =>
+        reservation.touch(),
+      );
       try {
         return this.#store(step, microbatch, await decodeFrame(bytes));
       } finally {
