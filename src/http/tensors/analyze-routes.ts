@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { ANALYZE_OPTIONS } from "../../api/options.ts";
-import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
+import { analysisOf, rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import type { AppEnv } from "../env.ts";
 import { openTensors } from "./tensor-body.ts";

@@ -4,7 +4,7 @@ import {
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
 } from "../../api/options.ts";
-import { planFile, rawOf } from "../../formats/operations/plan.ts";
+import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import { analyzeRoutes } from "./analyze-routes.ts";
 import type { AppEnv } from "../env.ts";
 import { gemmRoutes } from "./gemm-routes.ts";
@@ -42,7 +42,7 @@ export const tensorRoutes = new Hono<AppEnv>()
     const options = optionsOf(c, QUANTIZE_OPTIONS);
     const body = await openTensors(c, rawOf(options));
     const request = { operation: "quantize", options } as const;
-    return answerConversion(body, (input) => planFile(input, request));
+    return answerConversion(body, (file) => planFile(file, request));
   })
 
   /**
@@ -62,7 +62,7 @@ export const tensorRoutes = new Hono<AppEnv>()
     const options = optionsOf(c, DEQUANTIZE_OPTIONS);
     const body = await openTensors(c);
     const request = { operation: "dequantize", options } as const;
-    return answerConversion(body, (input) => planFile(input, request));
+    return answerConversion(body, (file) => planFile(file, request));
   })
 
   /**
@@ -84,5 +84,5 @@ export const tensorRoutes = new Hono<AppEnv>()
     const options = optionsOf(c, HADAMARD_OPTIONS);
     const body = await openTensors(c, rawOf(options));
     const request = { operation: "hadamard", options } as const;
-    return answerConversion(body, (input) => planFile(input, request));
+    return answerConversion(body, (file) => planFile(file, request));
   });
