@@ -11,9 +11,7 @@ import {
 import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
-
-/** Jobs in a list. It asks each of them, and a request on the platform's free plan may make 50 calls. */
-export const PAGE = { most: 40, default: 20 };
+import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 
 const name = z.string().regex(NAME_PATTERN);
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional();
@@ -45,42 +43,44 @@ const job = {
 };
 
 /** The options of the tensor routes, as JSON. */
-export const jobRequestSchema = z.discriminatedUnion("operation", [
-  z.strictObject({
-    operation: z.literal("quantize"),
-    ...job,
-    options: z
-      .strictObject({
-        rounding: z.enum(ROUNDING_MODES).optional(),
-        scale: z.enum(SCALE_RULES).optional(),
-        prescale: z.literal(PRESCALES).optional(),
-        minScale: z.literal(MIN_SCALES).optional(),
-        hadamard: z.literal(SEGMENT_CHOICES).optional(),
-        seed,
-        layout: z.enum(LAYOUTS).optional(),
-        ...selection,
-        raw,
-      })
-      .optional(),
-  }),
-  z.strictObject({
-    operation: z.literal("dequantize"),
-    ...job,
-    options: z
-      .strictObject({ dtype: z.enum(["f32", "bf16", "f16"]).optional() })
-      .optional(),
-  }),
-  z.strictObject({
-    operation: z.literal("hadamard"),
-    ...job,
-    options: z
-      .strictObject({
-        direction: z.enum(["forward", "inverse"]).optional(),
-        hadamard: z.literal(SEGMENT_LENGTHS).optional(),
-        seed,
-        ...selection,
-        raw,
-      })
-      .optional(),
-  }),
-]);
+export const jobRequestSchema = z
+  .discriminatedUnion("operation", [
+    z.strictObject({
+      operation: z.literal("quantize"),
+      ...job,
+      options: z
+        .strictObject({
+          rounding: z.enum(ROUNDING_MODES).optional(),
+          scale: z.enum(SCALE_RULES).optional(),
+          prescale: z.literal(PRESCALES).optional(),
+          minScale: z.literal(MIN_SCALES).optional(),
+          hadamard: z.literal(SEGMENT_CHOICES).optional(),
+          seed,
+          layout: z.enum(LAYOUTS).optional(),
+          ...selection,
+          raw,
+        })
+        .optional(),
+    }),
+    z.strictObject({
+      operation: z.literal("dequantize"),
+      ...job,
+      options: z
+        .strictObject({ dtype: z.enum(["f32", "bf16", "f16"]).optional() })
+        .optional(),
+    }),
+    z.strictObject({
+      operation: z.literal("hadamard"),
+      ...job,
+      options: z
+        .strictObject({
+          direction: z.enum(["forward", "inverse"]).optional(),
+          hadamard: z.literal(SEGMENT_LENGTHS).optional(),
+          seed,
+          ...selection,
+          raw,
+        })
+        .optional(),
+    }),
+  ])
+  .register(REQUEST_SCHEMAS, { id: "JobRequest" });

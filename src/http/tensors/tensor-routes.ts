@@ -1,132 +1,194 @@
-import { Hono } from "hono";
+/** Conversions of a body of tensors, in one pass. */
 import { AppError } from "../../api/errors.ts";
-import { planDequantize } from "../../formats/operations/dequantize-file.ts";
+import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import type { DecodedDtype } from "../../formats/dtype.ts";
+import { planDequantize } from "../../formats/operations/dequantize-file.ts";
 import {
   planDequantizeGguf,
   planQuantizeGguf,
 } from "../../formats/operations/gguf-file.ts";
 import { planHadamard } from "../../formats/operations/hadamard-file.ts";
-import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import { planQuantize } from "../../formats/operations/quantize-file.ts";
 import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
-import { analyzeRoutes } from "./analyze-routes.ts";
-import type { AppEnv } from "../env.ts";
-import { gemmRoutes } from "./gemm-routes.ts";
-import { checkQuery, choice, wholeNumber } from "../query.ts";
+import { oneOf } from "../declaration/parameter.ts";
+import { route } from "../declaration/route.ts";
 import { answerConversion } from "./tensor-answer.ts";
-import { openTensors, rawHead } from "./tensor-body.ts";
+import { openTensors } from "./tensor-body.ts";
 import {
-  RAW_OPTIONS,
-  SCHEME_OPTIONS,
+  ANY_FILE,
+  exampleBytes,
+  exampleCheckpoint,
+  examplePair,
+  fileAnswer,
+  TENSOR_ERRORS,
+} from "./tensor-descriptions.ts";
+import {
+  RAW,
+  rawHead,
+  SCHEME,
   schemeOf,
-  SELECTION_OPTIONS,
+  SEED,
+  SELECTION,
   selectionOf,
-} from "./tensor-query.ts";
+} from "./tensor-parameters.ts";
 
-export const tensorRoutes = new Hono<AppEnv>()
-  .route("/", analyzeRoutes)
-  .route("/", gemmRoutes)
+export const TENSOR_ROUTES = [
+  route({
+    id: "quantize",
+    method: "post",
+    path: "/v1/quantize",
+    tag: "tensors",
+    access: "owner",
+    summary: "Quantize to MXFP4, in one pass",
+    description:
+      "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors pass through. Metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4. The answer is a pure function of the request.",
+    query: {
+      ...SCHEME,
+      layout: oneOf(
+        "How quantized tensors are named and arranged; gpt-oss unless told, or ggml for GGUF",
+        LAYOUTS,
+      ),
+      ...SELECTION,
+      ...RAW,
+    },
+    body: ANY_FILE,
+    answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
+    errors: [...TENSOR_ERRORS, "name_collision"],
+    examples: {
+      checkpoint: {
+        summary: "A safetensors file, of which only weights are quantized",
+        query: { include: "*.weight" },
+        body: exampleCheckpoint,
+      },
+      raw: {
+        summary: "64 raw f32, as one tensor `x`",
+        query: { dtype: "f32", shape: "2,32" },
+        body: exampleBytes,
+      },
+      paper: {
+        summary: "Algorithm 2 with a rotation, as in training",
+        query: {
+          rounding: "stochastic",
+          scale: "floor",
+          prescale: 0.75,
+          hadamard: 32,
+          seed: 1,
+          "min-scale": 0,
+          layout: "compressed-tensors",
+          exclude: "*.bias",
+        },
+        body: exampleCheckpoint,
+      },
+    },
+    async handle(c, query) {
+      const scheme = schemeOf(query);
+      const selection = selectionOf(query);
+      const { layout } = query;
+      const body = await openTensors(c, rawHead(query));
 
-  /**
-   * Quantize to MXFP4, in one pass. The answer is a pure function of the request.
-   *
-   * Query:  rounding   nearest-even (default) | nearest-away | nearest-zero (ggml's) | stochastic
-   *         scale      floor (default) | rceil (default of stochastic) | ceil | even
-   *         prescale   1 (default) | 0.75; with floor and stochastic: Algorithm 2, E = 3/4 · input
-   *         min-scale  0 (default) | 1: the least scale byte
-   *         hadamard   0 (default) | 16 | 32 | 64 | 128 | 256: length of an RHT segment
-   *         seed       0 (default) … 2^53 − 1, for signs and stochastic rounding
-   *         layout     gpt-oss (default) | ggml (default of GGUF) | compressed-tensors
-   *         include, exclude   tensor names, with * and ?; may repeat
-   *         dtype, shape       f32 | f16 | bf16 | f64, and sizes as in 4,64: the body is one raw tensor `x`
-   * Body:   safetensors, .npy (its tensor is `x`), GGUF, or raw little-endian values; any size, with
-   *         Content-Length
-   * 200:    safetensors: `x` [..., K] is now `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32],
-   *         rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors as
-   *         they came; metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors, or scales
-   *         of one over 32 MiB), 415 unsupported_media_type, 422 invalid_option | shape_mismatch |
-   *         unsupported_dtype | name_collision. A body that breaks off breaks the answer off
-   */
-  .post("/v1/quantize", async (c) => {
-    checkQuery(
-      c,
-      [...SCHEME_OPTIONS, "layout", ...RAW_OPTIONS],
-      SELECTION_OPTIONS,
-    );
-    const scheme = schemeOf(c);
-    const selection = selectionOf(c);
-    const asked = c.req.query("layout");
-    const layout = choice(c, "layout", LAYOUTS, "gpt-oss");
-    const body = await openTensors(c, rawHead(c));
+      return answerConversion(body, (input) => {
+        if (input.container === "gguf") {
+          checkGgufLayout(layout);
+          return planQuantizeGguf(input, { scheme, layout: "ggml", selection });
+        }
+        const options = { scheme, layout: layout ?? "gpt-oss", selection };
+        return planQuantize(input, options);
+      });
+    },
+  }),
 
-    return answerConversion(body, (input) => {
-      const options = { scheme, layout, selection };
-      if (input.container !== "gguf") return planQuantize(input, options);
-      if (asked === undefined || layout === "ggml")
-        return planQuantizeGguf(input, options);
-      throw new AppError(
-        "invalid_option",
-        `Expected layout=ggml for GGUF, got "${layout}"`,
+  route({
+    id: "dequantize",
+    method: "post",
+    path: "/v1/dequantize",
+    tag: "tensors",
+    access: "owner",
+    summary: "Undo quantize, in one pass",
+    description:
+      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales` and `x_packed`, `x_scale`) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
+    query: {
+      dtype: oneOf("Of decoded tensors", ["f32", "bf16", "f16"], "f32"),
+    },
+    body: { description: "safetensors, or GGUF with MXFP4 tensors" },
+    answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
+    errors: [...TENSOR_ERRORS, "name_collision"],
+    examples: {
+      pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
+      bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
+    },
+    async handle(c, query) {
+      const dtype = query.dtype.toUpperCase() as DecodedDtype;
+      const body = await openTensors(c);
+      return answerConversion(body, (input) =>
+        input.container === "gguf"
+          ? planDequantizeGguf(input, dtype)
+          : planDequantize(input, dtype),
       );
-    });
-  })
+    },
+  }),
 
-  /**
-   * Undo `/v1/quantize`, in one pass: what its metadata records is all that is needed. Files without
-   * it, such as gpt-oss checkpoints, decode plainly.
-   *
-   * Query:  dtype  f32 (default) | bf16 | f16, rounded to nearest even
-   * Body:   safetensors, or GGUF with MXFP4 tensors; any size, with Content-Length
-   * 200:    safetensors: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales`
-   *         and `x_packed`, `x_scale`) is now `x` [..., 32·G], or its recorded shape; the rest as it
-   *         came. Scale 255 is NaN. Of GGUF: GGUF
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (over 32 MiB to hold until the
-   *         second part of a pair comes), 415 unsupported_media_type,
-   *         422 invalid_option | shape_mismatch | unsupported_dtype | name_collision
-   */
-  .post("/v1/dequantize", async (c) => {
-    checkQuery(c, ["dtype"]);
-    const name = choice(c, "dtype", ["f32", "bf16", "f16"], "f32");
-    const dtype = name.toUpperCase() as DecodedDtype;
-    const body = await openTensors(c);
+  route({
+    id: "hadamard",
+    method: "post",
+    path: "/v1/hadamard",
+    tag: "tensors",
+    access: "owner",
+    summary: "Rotate by the blockwise random Hadamard transform, or back",
+    description:
+      "Chosen float tensors in f32, of the same names and shapes; others as they came. The seed's signs are those of quantize; forward and inverse together are the input up to rounding.",
+    query: {
+      direction: oneOf(
+        "Forward is H · diag(signs) · segment",
+        ["forward", "inverse"],
+        "forward",
+      ),
+      hadamard: oneOf(
+        "Length of a segment along the last dimension",
+        SEGMENT_LENGTHS,
+        64,
+      ),
+      ...SEED,
+      ...SELECTION,
+      ...RAW,
+    },
+    body: {
+      description:
+        "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
+    },
+    answers: { 200: fileAnswer("safetensors") },
+    errors: TENSOR_ERRORS,
+    examples: {
+      forward: {
+        summary: "Segments of 32",
+        query: { hadamard: 32, seed: 1 },
+        body: exampleCheckpoint,
+      },
+      inverse: {
+        summary: "And back",
+        query: {
+          direction: "inverse",
+          hadamard: 32,
+          dtype: "f32",
+          shape: "64",
+        },
+        body: exampleBytes,
+      },
+    },
+    async handle(c, query) {
+      const { direction, seed, hadamard: segmentLength } = query;
+      const selection = selectionOf(query);
+      const body = await openTensors(c, rawHead(query));
+      return answerConversion(body, (input) =>
+        planHadamard(input, { direction, segmentLength, seed, selection }),
+      );
+    },
+  }),
+];
 
-    return answerConversion(body, (input) =>
-      input.container === "gguf"
-        ? planDequantizeGguf(input, dtype)
-        : planDequantize(input, dtype),
-    );
-  })
-
-  /**
-   * Rotate by the blockwise random Hadamard transform, or back. Twice, forward and inverse, is the
-   * input up to rounding.
-   *
-   * Query:  direction  forward (default): H · diag(signs) · segment | inverse
-   *         hadamard   64 (default) | 16 | 32 | 128 | 256: length of a segment along the last dimension
-   *         seed       0 (default) … 2^53 − 1: the signs that `/v1/quantize` draws of it
-   *         include, exclude, dtype, shape   as for `/v1/quantize`
-   * Body:   safetensors, .npy or raw values; any size, with Content-Length. Not GGUF: its readers know of
-   *         no rotation, and `/v1/quantize` does not write one there either
-   * 200:    safetensors: chosen float tensors in f32, of the same names and shapes; others as they came
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large (too many tensors),
-   *         415 unsupported_media_type, 422 invalid_option | unsupported_dtype |
-   *         shape_mismatch (the last dimension is no multiple of the segment)
-   */
-  .post("/v1/hadamard", async (c) => {
-    checkQuery(
-      c,
-      ["direction", "hadamard", "seed", ...RAW_OPTIONS],
-      SELECTION_OPTIONS,
-    );
-    const options = {
-      direction: choice(c, "direction", ["forward", "inverse"], "forward"),
-      segmentLength: choice(c, "hadamard", SEGMENT_LENGTHS, 64),
-      seed: wholeNumber(c, "seed", 0),
-      selection: selectionOf(c),
-    };
-    const body = await openTensors(c, rawHead(c));
-
-    return answerConversion(body, (input) => planHadamard(input, options));
-  });
+function checkGgufLayout(layout: string | undefined): void {
+  if (layout === undefined || layout === "ggml") return;
+  throw new AppError(
+    "invalid_option",
+    `Expected layout=ggml for GGUF, got "${layout}"`,
+  );
+}
