@@ -5,17 +5,13 @@ import { FILE_ROUTES } from "./files/file-routes.ts";
 import { JOB_ROUTES } from "./jobs/job-routes.ts";
 import { RUN_ROUTES } from "./runs/run-routes.ts";
 import { TRAINER_ROUTES } from "./runs/trainer-routes.ts";
-import { descriptionOf, HEALTH } from "./service/service-routes.ts";
-import { ANALYZE } from "./tensors/analyze-route.ts";
-import { GEMM } from "./tensors/gemm-route.ts";
+import { descriptionOf, SERVICE_ROUTES } from "./service/service-routes.ts";
 import { TENSOR_ROUTES } from "./tensors/tensor-routes.ts";
 
 export const ROUTES: readonly Route[] = [
-  HEALTH,
+  ...SERVICE_ROUTES,
   descriptionOf(() => ROUTES),
   ...TENSOR_ROUTES,
-  ANALYZE,
-  GEMM,
   ...FILE_ROUTES,
   ...JOB_ROUTES,
   ...DATASET_ROUTES,

@@ -1,6 +1,6 @@
 /**
  * The tables of docs/analyze.md: every preset, rotations and stochastic rounding on the weights of
- * published models. `npx node test/judges/analyze-weights.ts` prints them, after `npm run build:kernels`.
+ * published models. `npx node test/judges/analyze-weights.ts` prints them, after `npm run build`.
  */
 import { pathToFileURL } from "node:url";
 import type { Analysis } from "../../src/api/tensors.ts";

@@ -62,7 +62,7 @@ type Description = {
 /** What is known of a route apart from the types of its values. */
 export type Route = Description & {
   /** Check the request, and do what it asks. */
-  answer(c: Context<AppEnv>): Promise<Response>;
+  answer: (c: Context<AppEnv>) => Promise<Response>;
 };
 
 /** Names of schemas in the description, where they have one. */
@@ -99,12 +99,12 @@ export function route<
     query?: Query;
     headers?: Headers;
     body?: Body<S>;
-    handle(
+    handle: (
       c: Context<AppEnv>,
       input: PathValues<Path> &
         Values<Query> &
         Values<Headers> & { body: z.output<S> },
-    ): Response | Promise<Response>;
+    ) => Response | Promise<Response>;
   },
 ): Route {
   const { handle, ...description } = declared;

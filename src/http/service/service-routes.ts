@@ -7,16 +7,18 @@ const health = z
   .strictObject({ status: z.literal("ok") })
   .register(ANSWER_SCHEMAS, { id: "Health" });
 
-export const HEALTH = route({
-  id: "health",
-  method: "get",
-  path: "/healthz",
-  tag: "service",
-  access: "open",
-  summary: "Whether the Worker answers",
-  answers: { 200: { description: "It does", json: health } },
-  handle: (c) => c.json({ status: "ok" }),
-});
+export const SERVICE_ROUTES = [
+  route({
+    id: "health",
+    method: "get",
+    path: "/healthz",
+    tag: "service",
+    access: "open",
+    summary: "Whether the Worker answers",
+    answers: { 200: { description: "It does", json: health } },
+    handle: (c) => c.json({ status: "ok" }),
+  }),
+];
 
 /** The description of `routes`, itself among them; made when first asked for. */
 export function descriptionOf(routes: () => readonly Route[]): Route {

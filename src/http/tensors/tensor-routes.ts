@@ -1,4 +1,4 @@
-/** Conversions of a body of tensors, in one pass. */
+/** What is done to a body of tensors, in one pass. */
 import { AppError } from "../../api/errors.ts";
 import { LAYOUTS } from "../../formats/blocks/layout.ts";
 import type { DecodedDtype } from "../../formats/dtype.ts";
@@ -12,6 +12,8 @@ import { planQuantize } from "../../formats/operations/quantize-file.ts";
 import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
 import { oneOf } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
+import { ANALYZE } from "./analyze-route.ts";
+import { GEMM } from "./gemm-route.ts";
 import { answerConversion } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import {
@@ -183,6 +185,9 @@ export const TENSOR_ROUTES = [
       );
     },
   }),
+
+  ANALYZE,
+  GEMM,
 ];
 
 function checkGgufLayout(layout: string | undefined): void {
