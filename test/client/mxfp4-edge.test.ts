@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
 import type { Dataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
-import type { Parameter } from "../../src/http/declaration/parameter.ts";
+import type { Described } from "../../src/http/declaration/parameter.ts";
+import { queryParameters } from "../../src/http/declaration/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
@@ -17,6 +18,7 @@ const dataset: Dataset = {
 };
 const raw = { dtype: "f32", shape: [1, 32] } as const;
 const scheme = {
+  preset: "paper",
   rounding: "stochastic",
   scale: "ceil",
   prescale: 0.75,
@@ -131,9 +133,9 @@ test.each(ROUTES)("$id sends what is described", async (operation) => {
   expect(init.method).toBe(method.toUpperCase());
   const pattern = path.replace(/\{\w+\}/g, "[^/]+");
   expect(url.pathname).toMatch(new RegExp(`^${pattern}$`));
-  const used = (parameters: Record<string, Parameter> = {}) =>
+  const used = (parameters: Record<string, Described> = {}) =>
     Object.entries(parameters).filter(([name]) => !UNUSED[id]?.includes(name));
-  const query = used(operation.query);
+  const query = used(queryParameters(operation));
   expect([...new Set(url.searchParams.keys())].toSorted()).toEqual(
     query.map(([name]) => name).toSorted(),
   );

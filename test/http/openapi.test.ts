@@ -1,6 +1,7 @@
 /** The description against the routes; test/node/openapi.test.ts sends its examples. */
 import { expect, test } from "vitest";
 import { app } from "../../src/http/app.ts";
+import { queryParameters } from "../../src/http/declaration/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { problemOf, send } from "./support.ts";
 
@@ -19,9 +20,10 @@ test("operations have names of their own", () => {
   expect(new Set(ids).size).toBe(ids.length);
 });
 
-const withQuery = ROUTES.flatMap((declared) =>
-  declared.query ? [{ ...declared, query: declared.query }] : [],
-);
+const withQuery = ROUTES.flatMap((declared) => {
+  const query = queryParameters(declared);
+  return Object.keys(query).length > 0 ? [{ ...declared, query }] : [];
+});
 
 async function refusal(
   { method, path }: { method: string; path: string },

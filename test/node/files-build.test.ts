@@ -5,7 +5,7 @@
 import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { Pointer } from "../../src/kernels/arena.ts";
-import { NEAREST_MODES, SCALE_RULES } from "../../src/kernels/mxfp4.ts";
+import { NEAREST_MODES, SCALE_RULES } from "../../src/api/scheme.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { TARGETS } from "../../src/scripts/build/targets.ts";

@@ -30,7 +30,8 @@ const SEES: Record<string, readonly string[]> = {
   scripts: [...BELOW_OBJECTS, "client", "local", "cli"],
   dashboard: [...BELOW_OBJECTS, "client"],
   // The library: files and what they need, nothing of the objects.
-  "index.ts": ["api", "kernels", "formats"],
+  library: ["api", "kernels", "formats"],
+  "index.ts": ["api", "kernels", "library"],
 };
 
 /** The interface that `client` satisfies; it may name it, not run it. */
@@ -261,6 +262,7 @@ describe("each rule can fail:", () => {
     ["src/kernels/a.ts", 'import { x } from "../../assembly/index.ts";'],
     ["src/api/a.ts", 'import { x } from "../worker.ts";'],
     ["src/index.ts", 'import { x } from "./objects/x.ts";'],
+    ["src/library/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/index.ts", 'export { x } from "./client/x.ts";'],
     ["src/cli/a.ts", 'import { x } from "../index.ts";'],
     ["assembly/index.ts", 'import { x } from "../src/api/types";'],
@@ -275,7 +277,8 @@ describe("each rule can fail:", () => {
       'import type { TrainingService } from "../training/service.ts";',
     ],
     ["src/hosted/a.ts", 'import { x } from "../client/x.ts";'],
-    ["src/index.ts", 'import { x } from "./formats/x.ts";'],
+    ["src/index.ts", 'import { x } from "./library/x.ts";'],
+    ["src/library/a.ts", 'import { x } from "../formats/x.ts";'],
     ["src/http/a.ts", 'import { x } from "../objects/x.ts";'],
     ["src/http/a.ts", 'import { Hono } from "hono";'],
     [

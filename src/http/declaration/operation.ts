@@ -2,7 +2,7 @@
 import { encodeBase64 } from "hono/utils/encode";
 import type { ErrorCode } from "../../api/errors.ts";
 import { PROBLEMS } from "../errors.ts";
-import type { JsonSchema, Parameter } from "./parameter.ts";
+import type { Described, JsonSchema } from "./parameter.ts";
 import {
   type Access,
   type Answer,
@@ -10,6 +10,7 @@ import {
   type Body,
   type Example,
   pathParameters,
+  queryParameters,
   REQUEST_SCHEMAS,
   type Route,
 } from "./route.ts";
@@ -29,7 +30,7 @@ export function describeOperation(route: Route): object {
   const { id, tag, access, summary, description, body, examples = {} } = route;
   const parameters = [
     ...describeParameters("path", pathParameters(route.path)),
-    ...describeParameters("query", route.query),
+    ...describeParameters("query", queryParameters(route)),
     ...describeParameters("header", route.headers),
   ];
   const requests = Object.entries(examples).map(([name, example]) => [
@@ -61,14 +62,14 @@ export function describeOperation(route: Route): object {
 
 function describeParameters(
   place: "path" | "query" | "header",
-  parameters: Record<string, Parameter> = {},
+  parameters: Record<string, Described> = {},
 ): object[] {
   return Object.entries(parameters).map(
     ([name, { description, schema, required, repeats, example }]) => ({
       name,
       in: place,
       description,
-      ...(required || place === "path" ? { required: true } : {}),
+      ...(required ? { required } : {}),
       schema: repeats ? { type: "array", items: schema } : schema,
       ...(example === undefined ? {} : { example }),
     }),

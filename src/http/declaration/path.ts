@@ -1,10 +1,11 @@
 /** What stands in the paths of routes, by the names that it has there. */
 import { AppError, type ErrorCode } from "../../api/errors.ts";
+import { choice, type Whole } from "../../api/option-kinds.ts";
 import { NAME_PATTERN, RUN_PATTERN } from "../../training/config.ts";
-import { oneOf, type Parameter, wholeNumber } from "./parameter.ts";
+import { type Parameter, required } from "./parameter.ts";
 
 /** What a frame's header holds. */
-export const U32 = { most: 2 ** 32 - 1, code: "invalid_number" } as const;
+const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
 
 export const PATH_PARAMETERS = {
   name: named("Of a dataset", "dataset name", "invalid_name"),
@@ -15,14 +16,18 @@ export const PATH_PARAMETERS = {
   // What cannot be the id of a job or a run is that of one which does not exist.
   job: named("Its id", "job id", "job_not_found"),
   run: named("Its id", "run id", "run_not_found", RUN_PATTERN),
-  kind: { ...oneOf("Of the lease", ["train", "eval"]), example: "eval" },
-  step: { ...wholeNumber("Of the lease", U32), example: 0 },
-  index: { ...wholeNumber("Of the lease", U32), example: 0 },
-  shard: { ...wholeNumber("From 0", U32), example: 0 },
-  microbatch: { ...wholeNumber("Of the lease", U32), example: 0 },
-} satisfies Record<string, Parameter>;
+  kind: required(choice(["train", "eval"], "Of the lease"), "eval"),
+  step: number("Of the lease"),
+  index: number("Of the lease"),
+  shard: number("From 0"),
+  microbatch: number("Of the lease"),
+};
 
 export type PathName = keyof typeof PATH_PARAMETERS;
+
+function number(text: string): Parameter<number> {
+  return required<Whole>({ ...U32, text }, 0, "invalid_number");
+}
 
 function named(
   description: string,
@@ -33,8 +38,9 @@ function named(
   return {
     description,
     schema: { type: "string", pattern: pattern.source },
+    required: true,
     example: "example",
-    read([value = ""]) {
+    read(value = "") {
       if (pattern.test(value)) return value;
       throw new AppError(
         code,

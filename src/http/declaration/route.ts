@@ -4,10 +4,21 @@
  */
 import type { Context } from "hono";
 import * as z from "zod";
-import { AppError, type ErrorCode } from "../../api/errors.ts";
+import type { ErrorCode } from "../../api/errors.ts";
+import {
+  invalid,
+  type Options,
+  type ValuesOf,
+} from "../../api/option-kinds.ts";
+import { readOptions } from "../../api/option-text.ts";
 import { readValid } from "../body.ts";
 import type { AppEnv } from "../env.ts";
-import type { Parameter, Values } from "./parameter.ts";
+import {
+  type Described,
+  type Parameter,
+  parametersOf,
+  type Values,
+} from "./parameter.ts";
 import { PATH_PARAMETERS, type PathName } from "./path.ts";
 
 /** All; who has the API_TOKEN; and who has a join token too, where the route is of its run or of none. */
@@ -51,6 +62,9 @@ type Description = {
   access: Access;
   summary: string;
   description?: string;
+  /** Of an operation, told in the query. */
+  options?: Options;
+  /** What else the query has. */
   query?: Record<string, Parameter>;
   headers?: Record<string, Parameter>;
   body?: Body;
@@ -80,22 +94,21 @@ type NamesIn<Path extends string> =
   Path extends `${string}{${infer Name}}${infer Rest}`
     ? Name | NamesIn<Rest>
     : never;
-/** Of a path, which has all its parameters. */
-type PathValues<Path extends string> = {
-  [Name in NamesIn<Path> & PathName]: NonNullable<
-    Values<typeof PATH_PARAMETERS>[Name]
-  >;
-};
+type PathValues<Path extends string> = Values<
+  Pick<typeof PATH_PARAMETERS, NamesIn<Path> & PathName>
+>;
 type None = Record<never, never>;
 
 export function route<
   Path extends string,
   S extends z.ZodType,
+  O extends Options = None,
   Query extends Record<string, Parameter> = None,
   Headers extends Record<string, Parameter> = None,
 >(
   declared: Description & {
     path: Path & (NamesIn<Path> extends PathName ? unknown : never);
+    options?: O;
     query?: Query;
     headers?: Headers;
     body?: Body<S>;
@@ -103,19 +116,21 @@ export function route<
       c: Context<AppEnv>,
       input: PathValues<Path> &
         Values<Query> &
-        Values<Headers> & { body: z.output<S> },
+        Values<Headers> & { body: z.output<S>; options: ValuesOf<O> },
     ) => Response | Promise<Response>;
   },
 ): Route {
   const { handle, ...description } = declared;
-  const { path, query = {}, headers = {}, body } = description;
+  const { path, options, query, headers, body } = description;
   return {
     ...description,
     async answer(c) {
+      const textsOf = textsOfQuery(c, queryParameters(description));
       const input = {
-        ...read(pathParameters(path), (name) => [c.req.param(name) ?? ""]),
-        ...read(query, queryOf(c, query)),
-        ...read(headers, (name) => [c.req.header(name) ?? []].flat()),
+        ...read(pathParameters(path), (name) => c.req.param(name)),
+        ...(options && { options: readOptions(options, textsOf) }),
+        ...read(query, (name) => textsOf(name)[0]),
+        ...read(headers, (name) => c.req.header(name)),
         ...(body?.json && { body: await readValid(c, body.json, body.code) }),
       };
       return handle(c, input as Parameters<typeof handle>[1]);
@@ -131,39 +146,46 @@ export function pathParameters(path: string): Record<string, Parameter> {
   );
 }
 
+/** All that a route knows of a query. */
+export function queryParameters({
+  options = {},
+  query,
+}: Pick<Route, "options" | "query">): Record<string, Described> {
+  return { ...parametersOf(options), ...query };
+}
+
 function read(
-  parameters: Record<string, Parameter>,
-  textsOf: (name: string) => readonly string[],
+  parameters: Record<string, Parameter> = {},
+  textOf: (name: string) => string | undefined,
 ): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(parameters).map(([name, parameter]) => [
       name,
-      parameter.read(textsOf(name), name),
+      parameter.read(textOf(name), name),
     ]),
   );
 }
 
-/** Refuses names that the route does not know, and those that came twice and may not. */
-function queryOf(
+/**
+ * What came under each name. Errors: `invalid_option` for names that the route does not know, and for
+ * those that came twice and may not
+ */
+function textsOfQuery(
   c: Context,
-  known: Record<string, Parameter>,
+  known: Record<string, Described>,
 ): (name: string) => readonly string[] {
-  const came = c.req.queries();
-  for (const [name, texts] of Object.entries(came)) {
+  const came = new Map(Object.entries(c.req.queries()));
+  for (const [name, texts] of came) {
     const parameter = Object.hasOwn(known, name) ? known[name] : undefined;
     if (!parameter) {
       const all = Object.keys(known).map((each) => `\`${each}\``);
-      throw new AppError(
-        "invalid_option",
-        `Expected query parameters ${all.join(", ") || "none"}, got \`${name}\``,
+      throw invalid(
+        `query parameters ${all.join(", ") || "none"}`,
+        `\`${name}\``,
       );
     }
-    if (texts.length > 1 && !parameter.repeats) {
-      throw new AppError(
-        "invalid_option",
-        `Expected \`${name}\` once, got it ${texts.length} times`,
-      );
-    }
+    if (texts.length > 1 && !parameter.repeats)
+      throw invalid(`\`${name}\` once`, `it ${texts.length} times`);
   }
-  return (name) => (Object.hasOwn(came, name) ? came[name]! : []);
+  return (name) => came.get(name) ?? [];
 }

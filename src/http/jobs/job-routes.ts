@@ -5,14 +5,20 @@ import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
 import { jobStub } from "../../objects/job/job.ts";
 import { fileKey } from "../../objects/job/job-work.ts";
-import { text, wholeNumber } from "../declaration/parameter.ts";
+import { optional, text } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { jobRequestSchema } from "./job-request.ts";
 import { jobPageSchema, jobStatusSchema } from "./job-schemas.ts";
 
 /** A list asks each of its jobs, and a request on the platform's free plan may make 50 calls. */
-const MAX_PAGE = 40;
+const LIMIT = {
+  kind: "whole",
+  least: 1,
+  most: 40,
+  default: 20,
+  text: "At most so many a page",
+} as const;
 
 export const JOB_ROUTES = [
   route({
@@ -85,11 +91,7 @@ export const JOB_ROUTES = [
     access: "owner",
     summary: "The jobs that exist, the newest first",
     query: {
-      limit: wholeNumber("At most so many a page", {
-        least: 1,
-        most: MAX_PAGE,
-        fallback: 20,
-      }),
+      limit: optional(LIMIT),
       cursor: text("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: jobPageSchema } },

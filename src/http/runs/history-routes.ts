@@ -1,11 +1,19 @@
 /** What becomes of a run: its metrics, its events, its parameters. */
 import { AppError } from "../../api/errors.ts";
+import { choice } from "../../api/option-kinds.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
-import { oneOf, wholeNumber } from "../declaration/parameter.ts";
-import { U32 } from "../declaration/path.ts";
+import { optional } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { metricsStream } from "./metrics-stream.ts";
+
+const AFTER = {
+  kind: "whole",
+  least: 0,
+  most: 2 ** 32 - 1,
+  default: 0,
+  text: "Go on after this event",
+} as const;
 
 export const HISTORY_ROUTES = [
   route({
@@ -18,9 +26,11 @@ export const HISTORY_ROUTES = [
     description:
       "JSON lines, each a StepMetrics, or CSV with a header line; the final evaluation has the last line.",
     query: {
-      format: oneOf(
-        "How lines are written; csv for `Accept: text/csv`, else jsonl unless told",
-        ["jsonl", "csv"],
+      format: optional(
+        choice(
+          ["jsonl", "csv"],
+          "How lines are written; csv for `Accept: text/csv`, else jsonl unless told",
+        ),
       ),
     },
     answers: {
@@ -53,10 +63,7 @@ export const HISTORY_ROUTES = [
     summary: "What happens in a run, as server-sent events",
     description: "Each event's data is a RunEvent; the last 1,000 are kept.",
     headers: {
-      "Last-Event-ID": wholeNumber("Go on after this event", {
-        ...U32,
-        fallback: 0,
-      }),
+      "Last-Event-ID": optional(AFTER, "invalid_number"),
     },
     answers: {
       200: {

@@ -1,10 +1,8 @@
 import * as z from "zod";
+import { ANALYZE_OPTIONS } from "../../api/options.ts";
 import type { Analysis } from "../../api/tensors.ts";
-import { PRESETS } from "../../formats/blocks/scheme.ts";
-import { planAnalysis } from "../../formats/operations/analyze-file.ts";
-import { namedSchemes } from "../../formats/operations/named-schemes.ts";
+import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
 import { run } from "../../formats/stream/conversion.ts";
-import { text } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { openTensors } from "./tensor-body.ts";
 import {
@@ -12,14 +10,6 @@ import {
   exampleCheckpoint,
   TENSOR_ERRORS,
 } from "./tensor-descriptions.ts";
-import {
-  RAW,
-  rawHead,
-  SCHEME,
-  schemeOf,
-  SELECTION,
-  selectionOf,
-} from "./tensor-parameters.ts";
 
 const whole = z.int().min(0);
 const figure = z.number().nullable();
@@ -77,14 +67,7 @@ export const ANALYZE = route({
   summary: "What quantizing would do to each tensor, by several schemes",
   description:
     "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
-  query: {
-    ...SCHEME,
-    compare: text(
-      `Up to 16 schemes, separated by commas: all, ${Object.keys(PRESETS).join(", ")}, or options that differ from the query's, as in scale=even;hadamard=64`,
-    ),
-    ...SELECTION,
-    ...RAW,
-  },
+  options: ANALYZE_OPTIONS,
   body: ANY_FILE,
   answers: {
     200: { description: "Figures, and a recommendation", json: analysis },
@@ -98,14 +81,11 @@ export const ANALYZE = route({
       body: exampleCheckpoint,
     },
   },
-  async handle(c, query) {
-    const schemes = namedSchemes(schemeOf(query), query.compare?.split(","));
-    const selection = selectionOf(query);
-    const { source, plan } = await openTensors(c, rawHead(query));
+  async handle(c, { options }) {
+    const planned = analysisOf(options);
+    const { source, plan } = await openTensors(c, rawOf(options));
     try {
-      const { conversion, report } = plan((input) =>
-        planAnalysis(input, schemes, selection),
-      );
+      const { conversion, report } = plan(planned);
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();

@@ -1,14 +1,13 @@
 import { AppError } from "../../api/errors.ts";
-import { GEMM_RECIPES } from "../../api/recipe.ts";
+import { withDefaults } from "../../api/option-kinds.ts";
+import { GEMM_OPTIONS } from "../../api/options.ts";
 import { tensorsOnly } from "../../formats/containers/input.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import { multiplyFile } from "../../formats/operations/gemm-file.ts";
-import { oneOf } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { heldMemory, type Reservation } from "../held-memory.ts";
 import { openTensors } from "./tensor-body.ts";
 import { exampleOperands, TENSOR_ERRORS } from "./tensor-descriptions.ts";
-import { SEED } from "./tensor-parameters.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
@@ -21,10 +20,7 @@ export const GEMM = route({
   summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
   description:
     "Operands are rounded and rotated as quantize does with the seed and scale=floor, prescale=0.75 for sr, hadamard=64 for rht. The answer is a pure function of the request and of whether the machine fuses multiply-adds (f32 and bf16 only).",
-  query: {
-    recipe: oneOf("How operands are rounded", GEMM_RECIPES, "mxfp4-rht-sr"),
-    ...SEED,
-  },
+  options: GEMM_OPTIONS,
   body: {
     description:
       "safetensors of `a` [m, k] and `b` [n, k], f32, f16, bf16 or f64; k a multiple of 32 for mxfp4, of 64 for rht; at most 16 MiB, 2^22 elements in both and 2^21 in `c`",
@@ -44,7 +40,8 @@ export const GEMM = route({
       body: exampleOperands,
     },
   },
-  async handle(c, { recipe, seed }) {
+  async handle(c, { options }) {
+    const { recipe, seed } = withDefaults(GEMM_OPTIONS, options);
     const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
     try {

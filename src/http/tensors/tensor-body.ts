@@ -20,7 +20,7 @@ const KEPT_BYTES = 1024 * 1024;
 /** What a head takes in memory until the answer is planned, a byte of it. */
 const HEADER_FACTOR = 24;
 
-export type OpenTensors = {
+export type OpenedBody = {
   source: BodySource;
   bytes: number;
   /** Once: what is to become of the head, which takes memory until then. */
@@ -34,7 +34,7 @@ export type OpenTensors = {
 export async function openTensors(
   c: Context,
   raw?: RawHead,
-): Promise<OpenTensors> {
+): Promise<OpenedBody> {
   checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
   checkEncoding(c);
   const bytes = declaredBytes(c);
