@@ -5,16 +5,16 @@
 import type { Context } from "hono";
 import * as z from "zod";
 import { AppError, fromResult } from "../../api/errors.ts";
-import {
-  decodeFrame,
-  FRAME_HEADER_BYTES,
-  payloadBytes,
-} from "../../api/frame.ts";
 import { runStub } from "../../objects/run/run.ts";
-import { type ShardStub, shardStub } from "../../objects/shard/shard-stub.ts";
+import {
+  pullFrame,
+  pushFrame,
+  type ShardStub,
+  shardStub,
+} from "../../objects/shard/shard-stub.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
-import { MAX_SHARD_LENGTH, MAX_SHARDS } from "../../training/sharding.ts";
-import { readBody } from "../body.ts";
+import { MAX_SHARDS } from "../../training/sharding.ts";
+import { declaredBytes } from "../body.ts";
 import { PATH_PARAMETERS } from "../declaration/path.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
@@ -23,9 +23,6 @@ import {
   leaseResponseSchema,
   pushResponseSchema,
 } from "./run-schemas.ts";
-
-const MAX_FRAME_BYTES =
-  FRAME_HEADER_BYTES + payloadBytes("f32", MAX_SHARD_LENGTH);
 
 const name = z.string().regex(NAME_PATTERN);
 /** Travels in a header between Worker and object. */
@@ -139,7 +136,7 @@ export const TRAINER_ROUTES = [
       "step_not_reached",
     ],
     async handle(c, { run, shard, step }) {
-      const frame = fromResult(await stub(c, run, shard).pull(step));
+      const frame = await pullFrame(stub(c, run, shard), step);
       return c.body(frame, 200, { "Content-Type": "application/octet-stream" });
     },
   }),
@@ -180,10 +177,13 @@ export const TRAINER_ROUTES = [
       "invalid_number",
     ],
     async handle(c, { run, shard, step, microbatch }) {
-      const target = stub(c, run, shard);
-      const frame = await decodeFrame(await readBody(c, MAX_FRAME_BYTES));
-
-      const result = await target.push(step, microbatch, frame);
+      const result = await pushFrame(
+        stub(c, run, shard),
+        step,
+        microbatch,
+        c.req.raw.body,
+        declaredBytes(c),
+      );
       if (!result.ok && result.code === "different_bytes") {
         await runStub(c.env, run).reportConflict(shard, step, microbatch);
       }
