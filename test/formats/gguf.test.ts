@@ -272,3 +272,9 @@ test("a vocabulary of many tokens is carried over", async () => {
   expect(tokens.length).toBe(expected.length);
   expect(tokens.findIndex((byte, i) => byte !== expected[i])).toBe(-1);
 });
+
+test("MXFP8 is refused by name: GGUF has no type of it", async () => {
+  await expect(
+    quantize(fileOf(TENSORS), { format: "mxfp8-e4m3" }),
+  ).rejects.toThrow('Expected format mxfp4 for GGUF, got "mxfp8-e4m3"');
+});

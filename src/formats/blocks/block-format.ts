@@ -19,8 +19,8 @@ export type BlockFormat = {
   elementBytes: number;
   /** The largest magnitude of an element, for messages. */
   max: number;
-  /** Why a scheme is not of this format; undefined where it is. */
-  refusal(scheme: Scheme): string | undefined;
+  /** What is wrong with a scheme that is not of this format; undefined where it is. */
+  refusal(scheme: Scheme): [expected: string, got: string] | undefined;
   /** Of f32 [count] at `x`. */
   quantize(to: Packed, x: Pointer, count: number, scheme: BlockScheme): void;
   /** The values times `factor`, as f32 [count] to `out`. */

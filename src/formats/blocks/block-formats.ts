@@ -13,11 +13,11 @@ export const BLOCK_FORMATS: Record<FormatName, BlockFormat> = {
 
 /** Errors: `invalid_option` for a choice that the scheme's format does not have */
 export function checkScheme(scheme: Scheme): void {
-  const expected = BLOCK_FORMATS[scheme.format].refusal(scheme);
-  if (expected === undefined) return;
-  const { format, rounding, prescale } = scheme;
+  const refusal = BLOCK_FORMATS[scheme.format].refusal(scheme);
+  if (refusal === undefined) return;
+  const [expected, got] = refusal;
   throw new AppError(
     "invalid_option",
-    `Expected ${expected}, got rounding=${rounding} and prescale=${prescale} for ${format}`,
+    `Expected ${expected} for ${scheme.format}, got ${got}`,
   );
 }

@@ -29,7 +29,7 @@ export type Part = {
   /** The one that is written, and others that are read. */
   dtypes: readonly [StoredType, ...StoredType[]];
   /** The last dimensions, of G blocks; as many for every G. */
-  inner(groups: number): number[];
+  inner: (groups: number) => number[];
 };
 
 export type BlockLayout = {

@@ -7,16 +7,18 @@ import {
 } from "../../kernels/mxfp8.ts";
 import type { BlockFormat } from "./block-format.ts";
 
-/** A rotation spreads outliers over these elements as over any; a prescale is Algorithm 2's, for E2M1. */
+/**
+ * A rotation spreads outliers over these elements as over any. A prescale of 3/4 is Algorithm 2's, since
+ * the floor scale of E2M1 clips above 6 of 8; ties toward zero are ggml's, which has no MXFP8.
+ */
 export function mxfp8(type: Float8Type, max: number): BlockFormat {
   return {
     elementBytes: 32,
     max,
     refusal({ rounding, prescale }) {
-      if (prescale !== 1)
-        return "prescale=1, since 3/4 is what the floor scale of E2M1 needs";
+      if (prescale !== 1) return ["prescale=1", `${prescale}`];
       if (rounding === "nearest-zero")
-        return "rounding=nearest-even, nearest-away or stochastic, since nearest-zero is ggml's of MXFP4";
+        return ["rounding=nearest-even, nearest-away or stochastic", rounding];
       return undefined;
     },
     quantize({ elements, scales }, x, count, { rounding, scale, minScale }) {
