@@ -64,7 +64,7 @@ export function answerError(error: unknown, c: Context): Response {
     return problem(
       c,
       "overloaded",
-      "The object behind this route has more requests than it can answer; send fewer, and this one later",
+      "Expected fewer requests to the object behind this route than came; send this one later",
     );
   }
   if (isTransient(error)) {
