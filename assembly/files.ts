@@ -5,6 +5,7 @@
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
+export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
 export { decodeBf16, encodeBf16 } from "./floats/bf16";
 export { decodeF16, encodeF16 } from "./floats/f16";

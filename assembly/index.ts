@@ -6,6 +6,7 @@ export { accumulatesDots } from "./mxfp4/mxfp4-dot";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
 export { packInt6 } from "./int6/pack-int6";
 export { packMxfp4 } from "./mxfp4/pack-mxfp4";
+export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
 export { adamWF32 } from "./layers/adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./floats/bf16";

@@ -53,6 +53,7 @@ export type KernelExports = {
     packed: Pointer,
     blocks: number,
   ): void;
+  quantizeQ8(out: Pointer, x: Pointer, length: number): void;
   centralMomentsF32(out: Pointer, x: Pointer, length: number): void;
   compareF32(out: Pointer, x: Pointer, y: Pointer, length: number): void;
   countMxfp4(

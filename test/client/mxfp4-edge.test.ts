@@ -36,6 +36,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...selection,
       raw,
       layout: "compressed-tensors",
+      outputType: "keep",
     }),
   dequantize: (edge) => edge.dequantize(BYTES, { dtype: "bf16" }),
   analyze: (edge) =>
@@ -43,6 +44,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...scheme,
       ...selection,
       raw,
+      outputType: "mxfp4",
       compare: ["ocp", "paper"],
     }),
   hadamard: (edge) =>

@@ -33,6 +33,7 @@ async function load(path: string) {
     kernels: loadKernelsFile(path),
     mxfp4: await import("../support/mxfp4.ts"),
     ggml: await import("../../src/kernels/mxfp4.ts"),
+    q8: await import("../../src/kernels/q8.ts"),
     vector: await import("../../src/kernels/vector.ts"),
     statistics: await import("../../src/kernels/statistics.ts"),
   };
@@ -106,6 +107,7 @@ it("no kernel of files is left out here", () => {
     "narrowF64",
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
+    "quantizeQ8",
     "quantizeStochasticMxfp4",
     "signsF32",
     "unpackGgmlMxfp4",
@@ -133,6 +135,12 @@ describe.each(SCALE_RULES)("scale %s", (scale) => {
       }
     });
   });
+});
+
+it("Q8_0", () => {
+  same((build) =>
+    convert(build, build.q8.quantizeQ8, VALUES, build.q8.Q8_BLOCK_BYTES / 32),
+  );
 });
 
 it("decoding every code at every scale, and ggml's blocks of them", () => {
