@@ -1,6 +1,6 @@
 import type { Pointer } from "./arena.ts";
 import { checkMultiple } from "./check.ts";
-import { BLOCK_SIZE } from "./mxfp4.ts";
+import { BLOCK_SIZE } from "./mx.ts";
 import { kernels } from "./runtime.ts";
 
 /** Bytes of one of ggml's blocks of Q8_0: a scale of f16, then 32 elements of i8. */

@@ -1,5 +1,5 @@
 /** Sections of a conversion that quantize to MXFP4. */
-import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../kernels/q8.ts";
 import { kernels } from "../../kernels/runtime.ts";

@@ -4,7 +4,7 @@
  * src/llama-quant.cpp (`tensor_allows_quantization`), src/llama-arch.cpp (the operation that each weight is
  * used in) and tools/mtmd/clip-impl.h.
  */
-import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 
 export type GgufRole = {
   /**
