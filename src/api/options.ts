@@ -10,7 +10,13 @@
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
 import { GEMM_RECIPES } from "./recipe.ts";
-import { LAYOUTS, SCHEME_OPTIONS, SEED, SEGMENT_LENGTHS } from "./scheme.ts";
+import {
+  GGUF_OUTPUTS,
+  LAYOUTS,
+  SCHEME_OPTIONS,
+  SEED,
+  SEGMENT_LENGTHS,
+} from "./scheme.ts";
 
 const preset = choice(
   PRESET_NAMES,
@@ -20,6 +26,12 @@ const preset = choice(
 const layout = choice(
   LAYOUTS,
   "How quantized tensors are named and arranged: gpt-oss unless told; compressed-tensors for MXFP8, ggml for GGUF",
+);
+
+const outputType = choice(
+  GGUF_OUTPUTS,
+  "What a GGUF's output head and its table of tokens become; q8_0 as llama.cpp's MXFP4_MOE",
+  "q8_0",
 );
 
 /** Which tensors of a file. */
@@ -42,6 +54,7 @@ export const QUANTIZE_OPTIONS = {
   preset,
   ...SCHEME_OPTIONS,
   layout,
+  outputType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };
@@ -57,6 +70,7 @@ export const ANALYZE_OPTIONS = {
     kind: "list",
     text: `Up to 16 schemes: all, ${PRESET_NAMES.join(", ")}, or options that differ from the others here, as in scale=even;hadamard=64`,
   } as const,
+  outputType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };

@@ -39,8 +39,7 @@ import {
   RULE,
   type Tally,
 } from "./analysis-figures.ts";
-import { isNamed, type Selection } from "./name-patterns.ts";
-import { whyLeft } from "./selection-rules.ts";
+import { type Choice, decide } from "./selection-rules.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
 
@@ -58,10 +57,10 @@ const MAX_FIGURES = 32_768;
 export function planAnalysis(
   file: TensorFile,
   schemes: readonly NamedScheme[],
-  selection: Selection,
+  choice: Choice,
 ): Analyzing {
   for (const { scheme } of schemes) checkScheme(scheme);
-  const { chosen, passedOver } = analyzedTensors(file, selection);
+  const { chosen, passedOver } = analyzedTensors(file, choice);
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(
       "invalid_option",
@@ -99,16 +98,21 @@ type AnalyzedTensor = TensorRange<FloatDtype>;
 /** Those that quantizing would change, in the order of their bytes, and the others that are named. */
 function analyzedTensors(
   file: TensorFile,
-  selection: Selection,
+  choice: Choice,
 ): { chosen: AnalyzedTensor[]; passedOver: Analysis["passedOver"] } {
   const chosen: AnalyzedTensor[] = [];
   const passedOver: Analysis["passedOver"] = [];
   for (const tensor of file.tensors) {
     const { name, dtype, shape } = tensor;
-    if (!isNamed(name, selection)) continue;
-    const reason = whyLeft(file, tensor, selection);
-    if (reason === undefined) chosen.push(tensor as AnalyzedTensor);
-    else passedOver.push({ name, dtype, shape, reason });
+    const decision = decide(file, tensor, choice);
+    if (decision === undefined) continue;
+    const { becomes, reason: why } = decision;
+    if (becomes === "blocks") {
+      chosen.push(tensor as AnalyzedTensor);
+    } else {
+      const reason = becomes === "q8_0" ? `${why}, becomes Q8_0` : why;
+      passedOver.push({ name, dtype, shape, reason });
+    }
   }
   return { chosen, passedOver };
 }

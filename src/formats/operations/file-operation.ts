@@ -1,8 +1,10 @@
 /** What a request's options make of a file: one place for every caller. */
 import { withDefaults } from "../../api/option-kinds.ts";
 import {
+  ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
   HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
   SELECTION_OPTIONS,
 } from "../../api/options.ts";
 import type {
@@ -51,6 +53,7 @@ function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
     scheme: schemeOf(options),
     selection: withDefaults(SELECTION_OPTIONS, options),
     layout: options.layout ?? preset.layout,
+    output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
   });
 }
 
@@ -60,7 +63,8 @@ export function analysisOf(
 ): (file: TensorFile) => Analyzing {
   const schemes = namedSchemes(schemeOf(options), options.compare);
   const selection = withDefaults(SELECTION_OPTIONS, options);
-  return (file) => planAnalysis(file, schemes, selection);
+  const output = options.outputType ?? ANALYZE_OPTIONS.outputType.default;
+  return (file) => planAnalysis(file, schemes, { ...selection, output });
 }
 
 export function rawOf({ raw }: RawOptions): RawHead | undefined {

@@ -24,7 +24,7 @@ import {
 } from "../stream/conversion.ts";
 import { copiedTensor } from "../stream/tensor-sections.ts";
 import type { Selection } from "./name-patterns.ts";
-import { isChosen } from "./selection-rules.ts";
+import { choose } from "./selection-rules.ts";
 
 export type HadamardChoices = {
   direction: "forward" | "inverse";
@@ -50,9 +50,9 @@ export function planHadamard(
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
   const tensors = file.tensors.map((tensor) => {
-    const { name, shape, start, end } = tensor;
-    if (!isChosen(file, tensor, selection)) return copiedTensor(tensor);
-    const { dtype } = tensor;
+    const chosen = choose(file, tensor, selection);
+    if (chosen === undefined) return copiedTensor(tensor);
+    const { name, dtype, shape, start, end } = chosen.tensor;
     const rows = rowsOf(shape, segmentLength);
     if (rows.k % segmentLength !== 0) {
       throw new AppError(

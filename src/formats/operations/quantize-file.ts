@@ -2,7 +2,7 @@
  * A file to blocks, in one pass: a tensor's elements go out as they come, and only its scales are held
  * back until its end. Tensors keep their order.
  */
-import type { Layout, Scheme } from "../../api/scheme.ts";
+import type { GgufOutput, Layout, Scheme } from "../../api/scheme.ts";
 import { AppError } from "../../api/errors.ts";
 import { checkScheme } from "../blocks/block-formats.ts";
 import { layoutOf, packedHeads } from "../blocks/block-layouts.ts";
@@ -11,32 +11,32 @@ import { checkSize, rowsOf } from "../blocks/block-rows.ts";
 import {
   checkUnrecorded,
   isRecordKey,
+  outputRecord,
   writeScheme,
   writeTensorRecord,
 } from "../blocks/quantization-record.ts";
 import {
   quantized,
   quantizedGgml,
+  quantizedQ8,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
 import { notPlain } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
-import type { FloatDtype } from "../dtype.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import { copiedTensor, type Written } from "../stream/tensor-sections.ts";
-import type { TensorRange } from "../tensor.ts";
 import type { Selection } from "./name-patterns.ts";
-import { isChosen } from "./selection-rules.ts";
+import { choose } from "./selection-rules.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
   /** Unless told, the first that the format has in the target. */
   layout?: Layout | undefined;
   selection: Selection;
+  /** What a GGUF's output head and table of tokens become. */
+  output?: GgufOutput;
 };
-
-type ChosenTensor = TensorRange<FloatDtype>;
 
 /**
  * Float tensors of at least one dimension become blocks, their rows padded with zeros to whole blocks
@@ -47,27 +47,35 @@ type ChosenTensor = TensorRange<FloatDtype>;
  */
 export function planQuantize(
   file: TensorFile,
-  { scheme, layout: name, selection }: QuantizeChoices,
+  { scheme, layout: name, selection, output = "q8_0" }: QuantizeChoices,
 ): Conversion {
   const { target, tensors, metadata } = file;
   checkScheme(scheme);
   const layout = layoutOf(target.name, scheme.format, name);
   if (target.name === "gguf") checkPlain(scheme);
   checkUnrecorded(metadata.keys());
-  const isQuantized = (tensor: TensorRange): tensor is ChosenTensor => {
-    if (!isChosen(file, tensor, selection)) return false;
+  const chosen = tensors.map((tensor) => {
+    const found = choose(file, tensor, { ...selection, output });
     const { k, padded } = rowsOf(tensor.shape, scheme.hadamard);
-    return k === padded || !layout.wholeRows;
-  };
-  const positions = sortedPositions(tensors.filter(isQuantized));
+    return layout.wholeRows && k !== padded ? undefined : found;
+  });
+  const positions = sortedPositions(
+    chosen.flatMap((each) => (each?.becomes === "blocks" ? each.tensor : [])),
+  );
   const pool = new HoldPool();
   const records: [string, string][] = [];
   let padsRows = false;
   let heldBytes = 0;
   const parts = tensors.map((tensor, index): Written => {
-    if (!isQuantized(tensor)) return copiedTensor(tensor);
-    const { name, dtype, shape, start, end } = tensor;
+    const found = chosen[index];
+    if (found === undefined) return copiedTensor(tensor);
+    const { name, dtype, shape, start, end } = found.tensor;
+    const bytes = end - start;
     const rows = rowsOf(shape, scheme.hadamard);
+    if (found.becomes === "q8_0") {
+      const heads = [{ name, dtype: "Q8_0" as const, shape }];
+      return { bytes, open: () => quantizedQ8(rows, dtype), heads };
+    }
     checkSize(name, rows);
     const position = positions.get(name)!;
     const hasOwnScales = layout.parts.length === 1;
@@ -84,7 +92,7 @@ export function planQuantize(
     padsRows ||= rows.k !== rows.padded;
     records.push(writeTensorRecord(tensor, position, rows.padded));
     const heads = packedHeads(layout, name, shape, rows);
-    return { bytes: end - start, open, heads };
+    return { bytes, open, heads };
   });
   return target.write(file, {
     tensors: parts,
@@ -92,7 +100,7 @@ export function planQuantize(
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
       // A GGUF says of each tensor what it is.
-      ...(target.name === "gguf" ? [] : records),
+      ...(target.name === "gguf" ? [outputRecord(output)] : records),
     ],
     dtype: layout.parts[0].dtypes[0],
     pool,
