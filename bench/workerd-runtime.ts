@@ -30,7 +30,7 @@ export async function startWorker(
     [WRANGLER, "deploy", "--dry-run", "--config", config, "--outdir", out],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
-  endStale(OUT);
+  await endStale(OUT);
   guardRuntimes(OUT);
   const { main, workerOptions } = unstable_getMiniflareWorkerOptions(config);
   const miniflare = new Miniflare({

@@ -1,15 +1,16 @@
 /** `npm run clean`: remove what the commands made, runs and corpora included. */
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { endStale, lock } from "../local/processes.ts";
+import { lockFolder } from "../local/lock.ts";
+import { endStale } from "../local/processes.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
 
 try {
   for (const folder of servedFolders()) {
-    endStale(folder);
-    lock(folder); // goes with the folder
+    await lockFolder(folder);
+    await endStale(folder);
   }
   for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
     rmSync(folder, { recursive: true, force: true });

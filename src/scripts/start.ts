@@ -1,6 +1,8 @@
 /** `npm start`: serve the API on this machine until Ctrl-C. */
 import { defineCommand, runMain } from "citty";
 import { startEdge } from "../local/edge.ts";
+import { endWithNpm } from "../local/npm-parent.ts";
+import { onEndSignal } from "../local/signals.ts";
 
 const command = defineCommand({
   meta: {
@@ -15,26 +17,26 @@ const command = defineCommand({
     },
   },
   async run({ args }) {
+    endWithNpm();
     // Before Miniflare's own listeners, whose exit code would be an error's. Exiting ends the runtime.
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => process.exit(0));
-    }
+    onEndSignal(() => process.exit(0));
     try {
       const [unknown] = [...Object.keys(args), ...args._].filter(
         (name) => name !== "_" && name !== "port",
       );
       if (unknown)
         throw new Error(`Expected --port and nothing else, got ${unknown}`);
-      const { url } = await startEdge({
+      const { url, lost } = await startEdge({
         port: portOf(args.port),
         pages: true,
       });
       console.log(
         `mxfp4-edge serves on ${url}, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
       );
+      await lost;
     } catch (error) {
       console.error(error instanceof Error ? error.message : error);
-      process.exitCode = 1;
+      process.exit(1);
     }
   },
 });
