@@ -4,18 +4,20 @@
  *
  * wrangler.toml says what is bound; who may call is added here and nowhere else.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale } from "./processes.ts";
-import { type Running, startRuntime, type WorkerSettings } from "./runtime.ts";
+import { type Running, startRuntime } from "./runtime.ts";
+
+export type { Running };
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const WORKER_FOLDER = join(ROOT, "build/worker");
 export const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
-/** What a Worker in local mode answers to. */
+/** The Hosts that a Worker in local mode answers to. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
 /** Of this process, to tell their logs apart. */
 let trainerHosts = 0;
@@ -73,7 +75,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     await prepare?.();
     const running = await startRuntime(
       {
-        ...workerOptions(
+        ...workerSettings(
           pages,
           token ? { API_TOKEN: token } : { LOCAL_MODE: "1" },
         ),
@@ -119,7 +121,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerOptions(false, { LOCAL_MODE: "1" });
+  const worker = workerSettings(false, { LOCAL_MODE: "1" });
   mkdirSync(stateFolder, { recursive: true });
   await endStale(stateFolder);
   return startRuntime(
@@ -142,28 +144,13 @@ export async function startTrainerHost(
 }
 
 /** The built Worker, with what wrangler.toml binds and who may call; its pages if asked for. */
-function workerOptions(
+function workerSettings(
   pages: boolean,
   access: { API_TOKEN: string } | { LOCAL_MODE: "1" },
-): WorkerSettings & { serviceBindings?: object } {
-  const script = join(WORKER_FOLDER, "worker.js");
-  if (!existsSync(script)) {
-    throw new Error(
-      `Expected the Worker in ${WORKER_FOLDER}: run \`npm run build\` first`,
-    );
-  }
-  const { workerOptions } = unstable_getMiniflareWorkerOptions(
-    join(ROOT, "wrangler.toml"),
-  );
-  if (!pages) delete workerOptions.assets;
-  return {
-    ...workerOptions,
-    name: "mxfp4-edge",
-    modules: true,
-    modulesRoot: WORKER_FOLDER,
-    scriptPath: script,
-    bindings: { ...workerOptions.bindings, ...access },
-  };
+): WorkerSettings {
+  const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
+  if (!pages) delete settings.assets;
+  return { ...settings, bindings: { ...settings.bindings, ...access } };
 }
 
 /** Refuses a port that something listens on; the runtime would say it less clearly, and later. */

@@ -25,8 +25,8 @@ const SQLITE_BUSY = 5;
 
 export type FolderLock = {
   /** Say that this process is about to end, so that its successor waits for it. */
-  announceEnd(): void;
-  release(): void;
+  announceEnd: () => void;
+  release: () => void;
 };
 
 /** Make this process the only one that serves from the state folder. */

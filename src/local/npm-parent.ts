@@ -1,12 +1,11 @@
 /**
- * Ends this process when the npm that runs it ends.
+ * Ends this process when the npm that runs it has ended.
  *
- * npm runs a script in a shell. It passes SIGINT and SIGTERM on, but to that shell alone, which may
- * die of them and leave this process; SIGHUP and SIGKILL it passes on to nobody. So whoever stops npm,
- * as a supervisor does, would stop nothing. Here a process whose npm, or npm's shell, has gone sends
- * itself the SIGTERM that it should have got.
+ * Scripts of package.json say `exec node …`, so that the shell in which npm runs them becomes this
+ * process: npm passes SIGINT and SIGTERM on to its shell alone, which may keep them (dash keeps SIGINT)
+ * or die of them and leave this process. SIGHUP and SIGKILL end npm and are passed on to nobody; then a
+ * process whose parent has gone sends itself the SIGTERM that it should have got.
  */
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 const LOOK_EVERY_MS = 200;
@@ -14,18 +13,13 @@ const LOOK_EVERY_MS = 200;
 const INIT = 1;
 
 export function endWithNpm(): void {
-  const script = process.env.npm_lifecycle_script;
-  if (script === undefined || process.platform === "win32") return;
+  const isUnderNpm = process.env.npm_lifecycle_script !== undefined;
+  if (!isUnderNpm || process.platform === "win32") return;
   const parent = process.ppid;
-  // Some shells become the one command that they run; then npm is the parent.
-  const isShell = commandOf(parent).includes(script);
-  const npm = isShell ? parentOf(parent) : undefined;
-  const isOrphan = (): boolean =>
-    process.ppid !== parent || (isShell && parentOf(parent) !== npm);
-  // Before this process had looked, its parent may have gone already.
-  const wasOrphan = parent === INIT && !isShell && !isNpm(parent);
+  // It may have gone already; but in a container npm itself may be the first process.
+  const isOrphan = parent === INIT && !isNpm(parent);
   const timer = setInterval(() => {
-    if (!wasOrphan && !isOrphan()) return;
+    if (!isOrphan && process.ppid === parent) return;
     clearInterval(timer);
     process.kill(process.pid, "SIGTERM");
   }, LOOK_EVERY_MS);
@@ -33,37 +27,6 @@ export function endWithNpm(): void {
 }
 
 function isNpm(pid: number): boolean {
-  return /\bnpm\b/.test(commandOf(pid));
-}
-
-function parentOf(pid: number): number {
-  // The fields after the name, which stands in brackets, are state and parent.
-  return process.platform === "linux"
-    ? Number(/\) \S (\d+)/.exec(readProcess(pid, "stat"))?.[1])
-    : Number(ps(pid, "ppid"));
-}
-
-function commandOf(pid: number): string {
-  return process.platform === "linux"
-    ? readProcess(pid, "cmdline")
-    : ps(pid, "command");
-}
-
-/** "" for a process that is no more. */
-function readProcess(pid: number, file: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, "utf8");
-  } catch {
-    return "";
-  }
-}
-
-function ps(pid: number, field: string): string {
-  try {
-    return execFileSync("ps", ["-o", `${field}=`, "-p", `${pid}`], {
-      encoding: "utf8",
-    });
-  } catch {
-    return "";
-  }
+  if (process.platform !== "linux") return false;
+  return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("npm");
 }

@@ -38,10 +38,10 @@ export type RuntimeOptions = {
 };
 
 /** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
-export type WorkerSettings = Record<string, unknown>;
+type MiniflareSettings = Record<string, unknown>;
 
 export async function startRuntime(
-  worker: WorkerSettings,
+  worker: MiniflareSettings,
   { name, stateFolder, host, port, quiet, report }: RuntimeOptions,
 ): Promise<Running> {
   guardRuntimes(stateFolder);
@@ -112,7 +112,7 @@ class Life {
 /** Brings the runtime back each time that it ends; rejects once that is hopeless. */
 async function keepAlive(
   miniflare: Miniflare,
-  settings: WorkerSettings,
+  settings: MiniflareSettings,
   life: Life,
   isClosing: () => boolean,
 ): Promise<never> {

@@ -14,17 +14,23 @@ import { rm } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { defineCommand, type ParsedArgs, runMain } from "citty";
+import type { ParsedArgs } from "citty";
 import pc from "picocolors";
 import type { RunState, RunStatus } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { startEdge, startTrainerHost, STATE_FOLDER } from "../local/edge.ts";
-import { endWithNpm } from "../local/npm-parent.ts";
-import type { Running } from "../local/runtime.ts";
+import {
+  type Running,
+  startEdge,
+  startTrainerHost,
+  STATE_FOLDER,
+} from "../local/edge.ts";
 import { onEndSignal } from "../local/signals.ts";
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
 import { loss, Progress } from "./progress.ts";
 import { sampleText } from "./sample.ts";
+import { runScript } from "./script.ts";
 import {
   parseTrainOptions,
   type TrainOptions,
@@ -40,14 +46,13 @@ const ONE_SIGNAL_MS = 1_000;
 /** A run that was told to end and its checkpoint have so long, so that nothing is left after 5 s. */
 const END_MS = 4_000;
 
-const command = defineCommand({
+await runScript({
   meta: {
     name: "npm run train --",
     description: "Train a small GPT on the local edge, data-parallel, in MXFP4",
   },
   args: trainArgs,
   async run({ args }) {
-    endWithNpm();
     onEndSignal(() => process.exit(INTERRUPTED));
     try {
       process.exitCode = await main(args);
@@ -71,7 +76,10 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
     stateFolder,
     quiet: true,
     report,
-    prepare: () => clearLastRun(stateFolder),
+    prepare: async () => {
+      await clearLastRun(stateFolder);
+      await ensureBuilt(TARGETS.worker);
+    },
   });
   const hosts: Running[] = [];
   const train = async (): Promise<number> => {
@@ -229,5 +237,3 @@ async function clearLastRun(stateFolder: string): Promise<void> {
     await rm(join(stateFolder, folder), { recursive: true, force: true });
   }
 }
-
-await runMain(command);

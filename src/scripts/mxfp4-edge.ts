@@ -1,0 +1,15 @@
+/** `npm run mxfp4-edge`: the command of src/cli, on kernels that are as their sources say. */
+import { endWithNpm } from "../local/npm-parent.ts";
+import { ensureBuilt } from "./build/target.ts";
+
+endWithNpm();
+
+const [command = "-", ...rest] = process.argv.slice(2);
+const onlyTells = [command, ...rest].some((arg) =>
+  ["-h", "--help", "--version"].includes(arg),
+);
+if (!onlyTells && !command.startsWith("-")) {
+  const { TARGETS } = await import("./build/targets.ts");
+  await ensureBuilt(TARGETS.kernels);
+}
+await import("../cli/main.ts");
