@@ -68,7 +68,7 @@ function optionRows(name: string, definition: Definition): Row[] {
   const { description = "", default: preset, type } = definition;
   const choices =
     type === "enum" && definition.options
-      ? `: ${definition.options.join(", ")}`
+      ? `. One of: ${definition.options.join(", ")}`
       : "";
   const notes = [
     ...(definition.required ? ["required"] : []),
@@ -83,7 +83,7 @@ function optionRows(name: string, definition: Definition): Row[] {
       : `=<${definition.valueHint ?? name.toUpperCase()}>`;
   const alias = "alias" in definition ? [definition.alias].flat() : [];
   const names = [...alias.map((each) => `-${each}`), `--${name}`].join(", ");
-  const row: Row = [`${names}${hint}`, `${description}${choices}${note}`];
+  const row: Row = [`${names}${hint}`, `${description}${note}${choices}`];
   const { negativeDescription } = definition as {
     negativeDescription?: string;
   };

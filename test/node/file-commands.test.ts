@@ -155,7 +155,7 @@ test("help, and what is wrong with a call, is plain text where no terminal reads
   };
   const help = plain("quantize", "--help");
   expect(help).toMatch(
-    /--layout=<\w+> .*: gpt-oss, ggml,\s+compressed-tensors/,
+    /--layout=<LAYOUT> [^]*One of:\s+gpt-oss,\s+ggml,\s+compressed-tensors/,
   );
   const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
   expect(wrong).toContain("Expected one of: 0, 16,");
