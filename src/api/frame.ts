@@ -47,7 +47,7 @@ export function payloadBytes(dtype: WireDtype, length: number): number {
 }
 
 /** A frame's bytes. */
-export async function encodeFrame(
+export function encodeFrame(
   header: FrameHeader,
   payload: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
@@ -57,8 +57,29 @@ export async function encodeFrame(
       `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${payload.length}`,
     );
   }
-  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-  const view = new DataView(bytes.buffer);
+  const bytes = new Uint8Array(frameBytes(header.dtype, header.length));
+  framePayload(bytes).set(payload);
+  return sealFrame(header, bytes);
+}
+
+/** Bytes of a whole frame. */
+export function frameBytes(dtype: WireDtype, length: number): number {
+  return FRAME_HEADER_BYTES + payloadBytes(dtype, length);
+}
+
+/** Where a frame's payload lies in its bytes. */
+export function framePayload(
+  bytes: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  return bytes.subarray(FRAME_HEADER_BYTES);
+}
+
+/** Write the header before a payload that is complete, so that `bytes` are a frame. */
+export async function sealFrame(
+  header: FrameHeader,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   view.setUint32(0, MAGIC, true);
   view.setUint16(4, VERSION, true);
   view.setUint8(6, KINDS.indexOf(header.kind) + 1);
@@ -67,7 +88,6 @@ export async function encodeFrame(
   view.setUint32(12, header.microbatch, true);
   view.setUint32(16, header.start, true);
   view.setUint32(20, header.length, true);
-  bytes.set(payload, FRAME_HEADER_BYTES);
   bytes.set(await digestOf(bytes), DIGEST_OFFSET);
   return bytes;
 }
@@ -121,14 +141,16 @@ export async function decodeFrame(
   };
 }
 
-/** SHA-256 of all but the digest's own field. */
+/**
+ * SHA-256 of all but the digest's own field. For as long as the digest reads them, which is before it
+ * returns its promise, the 32 bytes before the field stand in it, so that nothing has to be copied.
+ */
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const covered = new Uint8Array(
-    bytes.length - (FRAME_HEADER_BYTES - DIGEST_OFFSET),
-  );
-  covered.set(bytes.subarray(0, DIGEST_OFFSET));
-  covered.set(bytes.subarray(FRAME_HEADER_BYTES), DIGEST_OFFSET);
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", covered));
+  const field = bytes.slice(DIGEST_OFFSET, FRAME_HEADER_BYTES);
+  bytes.copyWithin(DIGEST_OFFSET, 0, DIGEST_OFFSET);
+  const digest = crypto.subtle.digest("SHA-256", bytes.subarray(DIGEST_OFFSET));
+  bytes.set(field, DIGEST_OFFSET);
+  return new Uint8Array(await digest);
 }
 
 function hex(bytes: Uint8Array): string {

@@ -88,6 +88,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
   }
 
   async #leave(): Promise<void> {
+    this.#trainer?.close();
     this.#trainer = undefined;
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();

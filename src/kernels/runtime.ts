@@ -1,4 +1,5 @@
 import { Arena } from "./arena.ts";
+import { DryArena } from "./dry-arena.ts";
 import type { KernelExports } from "./exports.ts";
 
 /** The kernels of this isolate and the one memory they work on. */
@@ -38,4 +39,30 @@ export function loadKernels(module: WebAssembly.Module): Kernels {
 export function kernels(): Kernels {
   if (!loaded) throw new Error("Expected `loadKernels` to have run first");
   return loaded;
+}
+
+/** What sizes of buffers are computed from; all other kernels write to buffers. */
+const SIZES: ReadonlySet<keyof KernelExports> = new Set([
+  "attentionScratchBytes",
+]);
+
+/**
+ * The bytes that `body` takes of the arena at most, all at one time. It runs on kernels that compute
+ * nothing and an arena without memory, so what is counted is what allocates, and it costs next to nothing.
+ */
+export function dryRun(body: () => void): number {
+  const real = kernels();
+  const arena = new DryArena();
+  const exports = Object.fromEntries(
+    Object.entries(real.exports).map(([name, kernel]) => [
+      name,
+      SIZES.has(name as keyof KernelExports) ? kernel : () => 0,
+    ]),
+  ) as unknown as KernelExports;
+  loaded = { exports, arena };
+  try {
+    return arena.measure(body);
+  } finally {
+    loaded = real;
+  }
 }

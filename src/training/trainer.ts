@@ -4,7 +4,7 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { encodeFrame } from "../api/frame.ts";
+import { sealFrame } from "../api/frame.ts";
 import {
   hasEnded,
   type Lease,
@@ -15,6 +15,7 @@ import {
 } from "../api/types.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
+import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import {
   computeMicrobatch,
   type RunPlan,
@@ -35,12 +36,19 @@ export type TrainingBounds = {
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set(["step_gone", "run_ended"]);
 
+/** What a trainer has of its run as soon as it has a lease. */
+type Work = {
+  plan: RunPlan;
+  memory: TrainerMemory;
+  packedWeights: PackedWeights;
+  tokens: TokenCache;
+};
+
 /** One trainer of one run. `train` may be called again: it goes on where it stopped. */
 export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
-  #plan: RunPlan | undefined;
-  #tokens: TokenCache | undefined;
+  #work: Work | undefined;
   #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
@@ -67,9 +75,19 @@ export class RunTrainer {
         this.#next ?? this.#heard(await this.#service.lease(this.#identity));
       this.#next = null;
       if (lease) await this.#computeUnlessOld(lease);
-      if (this.#state && hasEnded(this.#state)) return "ended";
+      if (this.#state && hasEnded(this.#state)) {
+        this.close();
+        return "ended";
+      }
     }
     return "stopped";
+  }
+
+  /** Let go of the memory that it holds between leases. `train` takes it again. */
+  close(): void {
+    this.#work?.packedWeights.free();
+    this.#work = undefined;
+    this.#pulled = undefined;
   }
 
   async #computeUnlessOld(lease: Lease): Promise<void> {
@@ -83,61 +101,80 @@ export class RunTrainer {
 
   /** One lease; returns the next. */
   async #compute(lease: Lease): Promise<Lease | null> {
-    const plan = (this.#plan ??= await this.#service.status());
+    const work = (this.#work ??= await this.#begin());
+    const { plan, memory, tokens } = work;
     const { config } = plan;
-    const tokens = (this.#tokens ??= new TokenCache(
-      config.dataset.tokens,
-      (start, length) => this.#service.tokens(config.dataset, start, length),
-    ));
     const [parameters, batch] = await Promise.all([
-      this.#pull(plan, lease.step),
+      this.#pull(work, lease.step),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
-    const result = computeMicrobatch(plan, parameters, batch, lease);
+    const {
+      lossSum,
+      tokens: counted,
+      frames,
+    } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
     await Promise.all(
-      result.payloads.map((payload, index) =>
-        this.#push(plan, plan.shards[index]!, lease, payload),
+      frames.map((frame, index) =>
+        this.#push(plan, plan.shards[index]!, lease, frame),
       ),
     );
     return this.#heard(
       await this.#service.complete(lease, {
         trainer: this.#identity.trainer,
         bootId: this.#identity.bootId,
-        lossSum: Number.isFinite(result.lossSum) ? result.lossSum : null,
-        tokens: result.tokens,
+        lossSum: Number.isFinite(lossSum) ? lossSum : null,
+        tokens: counted,
       }),
     );
   }
 
-  async #pull(plan: RunPlan, step: number): Promise<StepParameters> {
+  async #begin(): Promise<Work> {
+    const { config, shards } = await this.#service.status();
+    const memory = trainerMemory(config);
+    return {
+      plan: { config, shards },
+      memory,
+      packedWeights: new PackedWeights(memory.panelBytes),
+      tokens: new TokenCache(config.dataset.tokens, (start, length) =>
+        this.#service.tokens(config.dataset, start, length),
+      ),
+    };
+  }
+
+  async #pull(
+    { plan, packedWeights }: Work,
+    step: number,
+  ): Promise<StepParameters> {
     if (this.#pulled?.step === step) return this.#pulled;
     // Let go of the old step first, so that two never are in memory.
     this.#pulled = undefined;
+    packedWeights.clear();
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
-    this.#pulled = { step, frames, packedWeights: new PackedWeights() };
+    this.#pulled = { step, frames, packedWeights };
     return this.#pulled;
   }
 
+  /** `bytes` have room for the header, and are the frame's afterwards. */
   async #push(
-    plan: RunPlan,
-    shard: ShardRange,
-    lease: Lease,
-    payload: Uint8Array,
+    { config }: RunPlan,
+    { index, start, length }: ShardRange,
+    { step, index: microbatch }: Lease,
+    bytes: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
-    const frame = await encodeFrame(
+    const frame = await sealFrame(
       {
         kind: "gradient",
-        dtype: plan.config.gradientDtype,
-        step: lease.step,
-        microbatch: lease.index,
-        start: shard.start,
-        length: shard.length,
+        dtype: config.gradientDtype,
+        step,
+        microbatch,
+        start,
+        length,
       },
-      payload,
+      bytes,
     );
-    await this.#service.push(shard.index, lease.step, lease.index, frame);
+    await this.#service.push(index, step, microbatch, frame);
   }
 
   #heard({ state, lease }: LeaseResponse): Lease | null {

@@ -14,7 +14,7 @@ import {
   NAME_PATTERN,
   runRequestSchema,
 } from "../../training/config.ts";
-import { MAX_HOSTED_BYTES, trainerBytes } from "../../training/memory.ts";
+import { checkHostable } from "../../training/fitting.ts";
 import { issueJoinToken } from "../auth.ts";
 import { readValid } from "../body.ts";
 import type { AppEnv, Env } from "../env.ts";
@@ -157,7 +157,7 @@ export const runRoutes = new Hono<AppEnv>()
     }
     const status = await fetchStatus(c.env, run);
     if (!status.ok) return new Response(status.body, status);
-    checkHostable(await status.json<RunStatus>());
+    checkHostable((await status.json<RunStatus>()).config);
     const trainers = await Promise.all(
       Array.from({ length: request.count }, () => startTrainer(c.env, run)),
     );
@@ -290,15 +290,6 @@ function fetchStatus(env: Env, run: string): Promise<Response> {
     env.API_TOKEN
       ? { headers: { Authorization: `Bearer ${env.API_TOKEN}` } }
       : {},
-  );
-}
-
-function checkHostable({ config, parameters }: RunStatus): void {
-  const bytes = trainerBytes(config, parameters);
-  if (bytes <= MAX_HOSTED_BYTES) return;
-  throw new AppError(
-    "invalid_config",
-    `Expected a run whose trainers need at most ${MAX_HOSTED_BYTES} bytes, which an isolate has; got ${bytes}. Join it from another process, or take fewer parameters, sequences or layers`,
   );
 }
 

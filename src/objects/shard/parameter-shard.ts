@@ -8,10 +8,8 @@ import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
 import { type Frame, payloadBytes } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../model/gpt2/parameters.ts";
+import { modelOf } from "../../model/architectures.ts";
+import { initialParameters } from "../../model/parameters.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
   applyUpdate,
@@ -19,6 +17,7 @@ import {
   type ShardState,
   squaredNorms,
 } from "../../training/shard-update.ts";
+import { parameterDtype } from "../../training/pulled-parameters.ts";
 import { shardRanges } from "../../training/sharding.ts";
 import { shardMemory } from "./memory-budget.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
@@ -28,7 +27,6 @@ import {
   checkRunning,
   checkStep,
   encodeParameters,
-  parameterDtype,
 } from "./shard-frames.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
@@ -231,8 +229,8 @@ export class ParameterShard extends DurableObject {
       }>("SELECT * FROM shard")
       .one();
     const parsed = JSON.parse(config) as RunConfig;
-    const table = parameterTable(parsed.model);
-    const range = shardRanges(table.length, parsed.shards)[shard]!;
+    const { table } = modelOf(parsed.model);
+    const range = shardRanges(table, parsed.shards)[shard]!;
     const { step } = this.#snapshots.pointer();
     this.#loaded = {
       geometry: { config: parsed, table, range },
