@@ -46,18 +46,12 @@ export function payloadBytes(dtype: WireDtype, length: number): number {
   return length / 2 + length / BLOCK_SIZE;
 }
 
-/** A frame's bytes. */
+/** A frame's bytes, a copy of the payload among them. */
 export function encodeFrame(
   header: FrameHeader,
   payload: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const expected = payloadBytes(header.dtype, header.length);
-  if (payload.length !== expected) {
-    throw new RangeError(
-      `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${payload.length}`,
-    );
-  }
-  const bytes = new Uint8Array(frameBytes(header.dtype, header.length));
+  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
   framePayload(bytes).set(payload);
   return sealFrame(header, bytes);
 }
@@ -74,11 +68,18 @@ export function framePayload(
   return bytes.subarray(FRAME_HEADER_BYTES);
 }
 
-/** Write the header before a payload that is complete, so that `bytes` are a frame. */
+/** Write the header of a frame whose payload stands in `bytes` already; returns them. */
 export async function sealFrame(
   header: FrameHeader,
   bytes: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const expected = payloadBytes(header.dtype, header.length);
+  const got = bytes.length - FRAME_HEADER_BYTES;
+  if (got !== expected) {
+    throw new RangeError(
+      `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${got}`,
+    );
+  }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   view.setUint32(0, MAGIC, true);
   view.setUint16(4, VERSION, true);
@@ -88,6 +89,7 @@ export async function sealFrame(
   view.setUint32(12, header.microbatch, true);
   view.setUint32(16, header.start, true);
   view.setUint32(20, header.length, true);
+  bytes.fill(0, 24, DIGEST_OFFSET);
   bytes.set(await digestOf(bytes), DIGEST_OFFSET);
   return bytes;
 }
@@ -142,15 +144,16 @@ export async function decodeFrame(
 }
 
 /**
- * SHA-256 of all but the digest's own field. For as long as the digest reads them, which is before it
- * returns its promise, the 32 bytes before the field stand in it, so that nothing has to be copied.
+ * SHA-256 of all but the digest's own field. Until it is known, the 32 bytes before that field stand in
+ * it, so that all that is covered lies together and need not be copied.
  */
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const field = bytes.slice(DIGEST_OFFSET, FRAME_HEADER_BYTES);
   bytes.copyWithin(DIGEST_OFFSET, 0, DIGEST_OFFSET);
-  const digest = crypto.subtle.digest("SHA-256", bytes.subarray(DIGEST_OFFSET));
+  const covered = bytes.subarray(DIGEST_OFFSET);
+  const digest = await crypto.subtle.digest("SHA-256", covered);
   bytes.set(field, DIGEST_OFFSET);
-  return new Uint8Array(await digest);
+  return new Uint8Array(digest);
 }
 
 function hex(bytes: Uint8Array): string {

@@ -37,13 +37,7 @@ export class PackedWeights {
     return panel;
   }
 
-  /** The step is over, and its panels with it: their room is for the next one's. */
-  clear(): void {
-    this.#panels.clear();
-    this.#used = 0;
-  }
-
-  /** Give the room back, for good. */
+  /** No microbatch of this step comes any more: give the room back. */
   free(): void {
     this.#panels.clear();
     this.#used = this.#region?.bytes ?? 0;

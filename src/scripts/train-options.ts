@@ -132,7 +132,6 @@ export type TrainOptions = {
 
 /** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
 export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
-  checkKnown(args);
   const preset = MODEL_PRESETS[args.preset as ModelPreset];
   const number = (name: keyof typeof trainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
@@ -223,44 +222,22 @@ function defaultParts(batch: number): number {
 /** The command with which a person gets what `change` says. */
 function commandLine(args: TrainArgs, change: StepChange): string {
   const { microbatches, recipe, gradientDtype, model } = change;
-  const flags: Record<string, unknown> = {
-    ...args,
-    ...withoutUndefined({ microbatches, recipe, ...model }),
-    ...(gradientDtype && { "gradient-dtype": gradientDtype }),
-  };
+  const { width, layers, heads, context } = model ?? {};
+  const changes = { microbatches, recipe, width, layers, heads, context };
   const written = Object.entries(trainArgs).flatMap(([name, arg]) => {
-    const value = flags[name];
-    const isDefault = "default" in arg && arg.default === value;
-    if (value === undefined || isDefault) return [];
+    const changed =
+      name === "gradient-dtype"
+        ? gradientDtype
+        : changes[name as keyof typeof changes];
+    const value = changed ?? (args[name as keyof typeof args] as unknown);
+    if (typeof value !== "string" && typeof value !== "number") return [];
+    if ("default" in arg && arg.default === value) return [];
+    const text = String(value);
     return [
-      `--${name} ${/^[\w./-]+$/.test(`${value}`) ? value : JSON.stringify(value)}`,
+      `--${name} ${/^[\w./-]+$/.test(text) ? text : JSON.stringify(text)}`,
     ];
   });
   return `npm run train -- ${written.join(" ")}`;
-}
-
-function withoutUndefined(values: object): object {
-  return Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  );
-}
-
-/** citty lets unknown options pass; a misspelt one would be ignored for minutes. */
-function checkKnown(args: TrainArgs): void {
-  const [unknown] = Object.keys(args).filter(
-    (name) => name !== "_" && !(toKebab(name) in trainArgs),
-  );
-  const stray = unknown ? `--${toKebab(unknown)}` : args._[0];
-  if (stray === undefined) return;
-  throw new Error(
-    `Expected one of ${Object.keys(trainArgs)
-      .map((name) => `--${name}`)
-      .join(" ")}, got ${stray}`,
-  );
-}
-
-function toKebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 function count(

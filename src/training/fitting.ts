@@ -5,6 +5,7 @@ import { MAX_MICROBATCHES, microbatchProblems } from "./config.ts";
 import {
   MAX_HOSTED_BYTES,
   type MemoryConfig,
+  trainerBytes,
   trainerMemory,
 } from "./memory.ts";
 
@@ -24,7 +25,7 @@ export function applyChange(step: StepConfig, change: StepChange): StepConfig {
 export function fits(step: StepConfig): boolean {
   return (
     microbatchProblems(step.model, step.sequences).length === 0 &&
-    trainerMemory(step).bytes <= MAX_HOSTED_BYTES
+    trainerBytes(trainerMemory(step)) <= MAX_HOSTED_BYTES
   );
 }
 
@@ -56,7 +57,7 @@ export function fittingChange(step: StepConfig): StepChange | undefined {
 
 /** Errors: `invalid_config`, with a change that fits */
 export function checkHostable(step: StepConfig): void {
-  const { bytes } = trainerMemory(step);
+  const bytes = trainerBytes(trainerMemory(step));
   if (bytes <= MAX_HOSTED_BYTES) return;
   const change = fittingChange(step);
   const advice = change

@@ -15,11 +15,20 @@ export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
 /** How a trainer computes; none of it changes a byte of what it computes. */
 export type TrainerMemory = {
   keeps: KeptActivations;
-  /** For the packed weights of a step. */
+  /** Of the arena, for the packed weights of a step. */
   panelBytes: number;
-  /** All that it holds at one time. */
-  bytes: number;
+  /** From one microbatch of a step to the next, outside of the arena: frames, and pages of the corpus. */
+  kept: number;
+  /** Gradients on their way. */
+  pushed: number;
+  /** Of the arena, which trainers of one isolate share: its panels, and a microbatch's passes. */
+  arena: number;
 };
+
+/** All that a trainer holds at one time. */
+export function trainerBytes({ kept, pushed, arena }: TrainerMemory): number {
+  return kept + pushed + arena;
+}
 
 /** What a shape of microbatch asks of memory; the rest of a config does not matter. */
 export type MemoryConfig = Pick<
@@ -37,23 +46,24 @@ export function trainerMemory(
 ): TrainerMemory {
   let smallest: TrainerMemory | undefined;
   for (const keeps of ["all", "inputs"] as const) {
-    const wanted = measure(config, keeps, 0);
-    for (const panelBytes of new Set([wanted.panelBytes, 0])) {
-      const { bytes } = measure(config, keeps, panelBytes);
-      const memory = { keeps, panelBytes, bytes };
-      if (bytes <= limitBytes) return memory;
-      if (!smallest || bytes < smallest.bytes) smallest = memory;
+    const { wanted } = measure(config, keeps, 0);
+    for (const panelBytes of new Set([wanted, 0])) {
+      const { memory } = measure(config, keeps, panelBytes);
+      if (trainerBytes(memory) <= limitBytes) return memory;
+      if (!smallest || trainerBytes(memory) < trainerBytes(smallest)) {
+        smallest = memory;
+      }
     }
   }
   return smallest!;
 }
 
-/** With room for `panelBytes` of packed weights: all bytes, and the room at which all panels stay. */
+/** With room for `panelBytes` of packed weights; `wanted` is the room in which all of them stay. */
 function measure(
   config: MemoryConfig,
   keeps: KeptActivations,
   panelBytes: number,
-): { bytes: number; panelBytes: number } {
+): { memory: TrainerMemory; wanted: number } {
   const { model, sequences, gradientDtype, dataset } = config;
   const { length } = modelOf(model).table;
   const whole: ShardRange = { index: 0, start: 0, length };
@@ -61,7 +71,7 @@ function measure(
   const tokens = new Int32Array(sequences * model.context);
   const batch = { sequences, tokens, targets: tokens };
   let wanted = 0;
-  const arenaBytes = dryRun(() => {
+  const arena = dryRun(() => {
     const packedWeights = new PackedWeights(panelBytes);
     const frames = [{ ...whole, dtype, payload: new Uint8Array(0) }];
     const parameters = { step: 0, frames, packedWeights };
@@ -78,10 +88,7 @@ function measure(
     }
     wanted = packedWeights.wantedBytes;
   });
-  const pulled = frameBytes(dtype, length);
+  const kept = frameBytes(dtype, length) + cachedTokenBytes(dataset.tokens);
   const pushed = frameBytes(gradientDtype, length);
-  return {
-    bytes: arenaBytes + pulled + pushed + cachedTokenBytes(dataset.tokens),
-    panelBytes: wanted,
-  };
+  return { memory: { keeps, panelBytes, kept, pushed, arena }, wanted };
 }

@@ -10,7 +10,7 @@ import { overlap, type ParameterTensor } from "../model/parameters.ts";
 
 /** What of a frame is read. */
 export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
-  payload: Uint8Array;
+  payload: Uint8Array<ArrayBuffer>;
 };
 
 /** How parameters travel: recipe `f32` wants them as they are, every other bf16 copies. */

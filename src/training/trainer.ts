@@ -13,6 +13,7 @@ import {
   type RunState,
   type ShardRange,
 } from "../api/types.ts";
+import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
@@ -33,6 +34,14 @@ export type TrainingBounds = {
   budgetMs?: number;
 };
 
+/** The account of a trainer that shares its isolate with others. */
+export type TrainerAccount = {
+  /** A microbatch begins; resolves when there is room for it. Errors: `unavailable` */
+  begin(memory: TrainerMemory): Promise<void>;
+  /** It is over. What the next may use stays, until `drop` is called. */
+  end(memory: TrainerMemory, drop: () => void): void;
+};
+
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set(["step_gone", "run_ended"]);
 
@@ -40,7 +49,6 @@ const OLD_LEASE = new Set(["step_gone", "run_ended"]);
 type Work = {
   plan: RunPlan;
   memory: TrainerMemory;
-  packedWeights: PackedWeights;
   tokens: TokenCache;
 };
 
@@ -48,14 +56,20 @@ type Work = {
 export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
+  readonly #account: TrainerAccount | undefined;
   #work: Work | undefined;
   #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
 
-  constructor(service: TrainingService, identity: LeaseRequest) {
+  constructor(
+    service: TrainingService,
+    identity: LeaseRequest,
+    account?: TrainerAccount,
+  ) {
     this.#service = service;
     this.#identity = identity;
+    this.#account = account;
   }
 
   /** The run's state as last heard. */
@@ -76,18 +90,20 @@ export class RunTrainer {
       this.#next = null;
       if (lease) await this.#computeUnlessOld(lease);
       if (this.#state && hasEnded(this.#state)) {
-        this.close();
+        this.letGo();
         return "ended";
       }
     }
     return "stopped";
   }
 
-  /** Let go of the memory that it holds between leases. `train` takes it again. */
-  close(): void {
-    this.#work?.packedWeights.free();
-    this.#work = undefined;
+  /** Let go of what the next microbatch of the step would have used. */
+  letGo(): void {
+    const pulled = this.#pulled;
     this.#pulled = undefined;
+    if (!pulled) return;
+    for (const { payload } of pulled.frames) free(payload);
+    pulled.packedWeights.free();
   }
 
   async #computeUnlessOld(lease: Lease): Promise<void> {
@@ -102,6 +118,15 @@ export class RunTrainer {
   /** One lease; returns the next. */
   async #compute(lease: Lease): Promise<Lease | null> {
     const work = (this.#work ??= await this.#begin());
+    await this.#account?.begin(work.memory);
+    try {
+      return await this.#computeWith(work, lease);
+    } finally {
+      this.#account?.end(work.memory, () => this.letGo());
+    }
+  }
+
+  async #computeWith(work: Work, lease: Lease): Promise<Lease | null> {
     const { plan, memory, tokens } = work;
     const { config } = plan;
     const [parameters, batch] = await Promise.all([
@@ -134,24 +159,20 @@ export class RunTrainer {
     return {
       plan: { config, shards },
       memory,
-      packedWeights: new PackedWeights(memory.panelBytes),
       tokens: new TokenCache(config.dataset.tokens, (start, length) =>
         this.#service.tokens(config.dataset, start, length),
       ),
     };
   }
 
-  async #pull(
-    { plan, packedWeights }: Work,
-    step: number,
-  ): Promise<StepParameters> {
+  async #pull({ plan, memory }: Work, step: number): Promise<StepParameters> {
     if (this.#pulled?.step === step) return this.#pulled;
-    // Let go of the old step first, so that two never are in memory.
-    this.#pulled = undefined;
-    packedWeights.clear();
+    // First, so that two steps never are in memory.
+    this.letGo();
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
+    const packedWeights = new PackedWeights(memory.panelBytes);
     this.#pulled = { step, frames, packedWeights };
     return this.#pulled;
   }
@@ -175,6 +196,7 @@ export class RunTrainer {
       bytes,
     );
     await this.#service.push(index, step, microbatch, frame);
+    free(frame);
   }
 
   #heard({ state, lease }: LeaseResponse): Lease | null {
