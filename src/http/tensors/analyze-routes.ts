@@ -2,7 +2,9 @@ import { Hono } from "hono";
 import { ANALYZE_OPTIONS } from "../../api/options.ts";
 import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
 import { run } from "../../formats/stream/conversion.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import type { AppEnv } from "../env.ts";
+import { PIECES_BYTES } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import { optionsOf } from "./tensor-query.ts";
 
@@ -29,8 +31,10 @@ export const analyzeRoutes = new Hono<AppEnv>()
     const options = optionsOf(c, ANALYZE_OPTIONS);
     const planned = analysisOf(options);
     const { source, plan } = await openTensors(c, rawOf(options));
+    let reservation: Reservation | undefined;
     try {
       const { conversion, report } = plan(planned);
+      reservation = await isolateMemory.reserve(PIECES_BYTES);
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
@@ -38,5 +42,7 @@ export const analyzeRoutes = new Hono<AppEnv>()
     } catch (error) {
       await source.cancel();
       throw error;
+    } finally {
+      reservation?.release();
     }
   });
