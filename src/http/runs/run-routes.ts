@@ -1,3 +1,4 @@
+import { exports } from "cloudflare:workers";
 import { type Context, Hono } from "hono";
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
@@ -285,7 +286,8 @@ function newRunName(): string {
 
 /** The run as this Worker's trainers will see it. */
 function fetchStatus(env: Env, run: string): Promise<Response> {
-  return env.API.fetch(
+  const thisWorker = exports as { default: Fetcher };
+  return (env.API ?? thisWorker.default).fetch(
     `http://localhost/v1/runs/${run}`,
     env.API_TOKEN
       ? { headers: { Authorization: `Bearer ${env.API_TOKEN}` } }
