@@ -1,7 +1,33 @@
-/** Bodies of tensors that the examples send. */
+/** What the descriptions of tensor operations share: bodies, answers, refusals, and bodies that examples send. */
 import { concatenate } from "../../formats/stream/bytes.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import type { Tensor } from "../../formats/tensor.ts";
+import type { Answer } from "../declaration/route.ts";
+
+export const ANY_FILE = {
+  description:
+    "safetensors, .npy (its tensor is `x`), GGUF, or raw little-endian values with `dtype` and `shape`; of any size. Content-Length is needed",
+};
+
+export const TENSOR_ERRORS = [
+  "malformed_body",
+  "length_required",
+  "body_too_large",
+  "unsupported_media_type",
+  "invalid_option",
+  "shape_mismatch",
+  "unsupported_dtype",
+] as const;
+
+export function fileAnswer(what: string): Answer {
+  return {
+    description: `${what}. Length and header follow from the request's; a body that breaks off breaks the answer off`,
+    type: "application/octet-stream",
+    headers: {
+      "Content-Length": "Bytes of the answer, known before the first",
+    },
+  };
+}
 
 /** −2 … 2, in steps that MXFP4 has and in others. */
 const values = Float32Array.from({ length: 64 }, (_, i) => (i - 32) / 16);

@@ -1,35 +1,47 @@
-import { Hono } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { withDefaults } from "../../api/option-kinds.ts";
 import { GEMM_OPTIONS } from "../../api/options.ts";
-import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { tensorsOnly } from "../../formats/containers/input.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
-import type { AppEnv } from "../env.ts";
+import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
+import { route } from "../declaration/route.ts";
 import { openTensors } from "./tensor-body.ts";
-import { optionsOf } from "./tensor-query.ts";
+import { exampleOperands, TENSOR_ERRORS } from "./tensor-descriptions.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
-export const gemmRoutes = new Hono<AppEnv>()
-
-  /**
-   * c = a · bᵀ, computed as a linear layer of a recipe would. The answer is a pure function of the
-   * request and of whether the machine fuses multiply-adds (f32 and bf16 only).
-   *
-   * Query:  recipe  f32 | bf16 | mxfp4 | mxfp4-rht | mxfp4-sr | mxfp4-rht-sr (default)
-   *         seed    0 (default) … 2^53 − 1: operands are rounded and rotated as `/v1/quantize` does with
-   *                 it and scale=floor, prescale=0.75 for sr, hadamard=64 for rht
-   * Body:   safetensors of `a` [m, k] and `b` [n, k], f32, f16, bf16 or f64; k a multiple of 32 for mxfp4,
-   *         of 64 for rht; at most 16 MiB, 2^22 elements in both and 2^21 in `c`
-   * 200:    safetensors of `c` f32 [m, n], already times 16/9 for sr
-   * Errors: 400 malformed_body, 411 length_required, 413 body_too_large, 415 unsupported_media_type,
-   *         422 invalid_option | shape_mismatch | unsupported_dtype
-   */
-  .post("/v1/gemm", async (c) => {
-    const options = optionsOf(c, GEMM_OPTIONS);
+export const GEMM = route({
+  id: "gemm",
+  method: "post",
+  path: "/v1/gemm",
+  tag: "tensors",
+  access: "owner",
+  summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
+  description:
+    "Operands are rounded and rotated as quantize does with the seed and scale=floor, prescale=0.75 for sr, hadamard=64 for rht. The answer is a pure function of the request and of whether the machine fuses multiply-adds (f32 and bf16 only).",
+  options: GEMM_OPTIONS,
+  body: {
+    description:
+      "safetensors of `a` [m, k] and `b` [n, k], f32, f16, bf16 or f64; k a multiple of 32 for mxfp4, of 64 for rht; at most 16 MiB, 2^22 elements in both and 2^21 in `c`",
+  },
+  answers: {
+    200: {
+      description: "safetensors of `c` f32 [m, n], already times 16/9 for sr",
+      type: "application/octet-stream",
+      headers: { "Content-Length": "Bytes of the answer" },
+    },
+  },
+  errors: TENSOR_ERRORS,
+  examples: {
+    operands: {
+      summary: "Two operands of one row",
+      query: { recipe: "mxfp4-rht-sr", seed: 1 },
+      body: exampleOperands,
+    },
+  },
+  async handle(c, { options }) {
     const { recipe, seed } = withDefaults(GEMM_OPTIONS, options);
     const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
@@ -62,7 +74,8 @@ export const gemmRoutes = new Hono<AppEnv>()
       reservation?.release();
       await source.cancel();
     }
-  });
+  },
+});
 
 /** A response has its own hold of its body, so what that was made of goes at once. */
 function answer(
