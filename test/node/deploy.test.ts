@@ -84,11 +84,13 @@ test("npm run dev serves the same Worker, closed without a token, and ends when 
     detached: true,
   });
   try {
-    let said = "";
-    for await (const chunk of dev.stdout!) {
-      said += String(chunk);
-      if (said.includes("Ready on")) break;
-    }
+    await new Promise<void>((ready) => {
+      let said = "";
+      dev.stdout!.on("data", (chunk) => {
+        said += String(chunk);
+        if (said.includes("Ready on")) ready();
+      });
+    });
     const origin = `http://127.0.0.1:${port}`;
     expect((await fetch(`${origin}/healthz`)).status).toBe(200);
     const closed = await fetch(`${origin}/v1/runs`);
