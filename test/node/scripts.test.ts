@@ -118,9 +118,9 @@ test("a Node that is too old is told so in one line, and nothing is done", () =>
   expect(files()).toEqual(before);
 });
 
-test("every script begins with that check", () => {
+test("every script becomes node, which npm's signals then reach, and begins with that check", () => {
   for (const [name, command] of Object.entries(MANIFEST.scripts))
     expect(command, name).toMatch(
-      /^node --import \.\/src\/scripts\/node-version\.js /,
+      /^exec node --import \.\/src\/scripts\/node-version\.js /,
     );
 });
