@@ -27,6 +27,7 @@ function decoded(
   const out = new OutputBuffer();
   const format = BLOCK_FORMATS[layout.format];
   return {
+    release: () => out.release(),
     pieces: pieceCount(rows),
     pieceBytes: (index) =>
       (pieceOf(rows, index).count / BLOCK_SIZE) * groupBytes,

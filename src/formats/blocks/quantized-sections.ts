@@ -26,6 +26,7 @@ export function quantized(
   const pieces = pieceCount(rows);
   const held = () => pool.bytes(hold, scaleBytes(rows));
   return {
+    release: () => out.release(),
     pieces,
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     *convert(index, bytes) {
@@ -56,6 +57,7 @@ export function quantizedGgml(
   const { arena } = kernels();
   const out = new OutputBuffer();
   return {
+    release: () => out.release(),
     pieces: pieceCount(rows),
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     convert(index, bytes) {
