@@ -4,6 +4,7 @@ import { checkOptions, invalid, shown } from "../api/option-kinds.ts";
 import { FLOATS_OPTIONS } from "../api/options.ts";
 import type { FloatsOptions, QuantizedFloats } from "../api/tensors.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
+import { schemeOf } from "../formats/blocks/scheme.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import { convert } from "./convert.ts";
 import { readHead } from "./head.ts";
@@ -26,7 +27,7 @@ export async function pack(
     convert(
       "quantize",
       values,
-      { ...told, layout: "gpt-oss", raw: { dtype: "f32", shape } },
+      { ...schemeOf(told), layout: "gpt-oss", raw: { dtype: "f32", shape } },
       load,
     ),
   );
@@ -47,10 +48,10 @@ export async function unpack(
     if (part instanceof Uint8Array) continue;
     throw invalid(`\`${name}\` to be a Uint8Array`, shown(part));
   }
-  const { shape = [32 * scales.length], metadata = {} } = checkOptions(
+  const { shape = [32 * scales.length] } = checkOptions(
     { shape: FLOATS_OPTIONS.shape },
     { shape: packed.shape },
-  ) as QuantizedFloats;
+  );
   const groups = scales.length / Math.max(1, product(shape.slice(0, -1)));
   const perGroup = blocks.length / scales.length;
   if (!Number.isInteger(groups) || !Number.isInteger(perGroup)) {
@@ -64,7 +65,10 @@ export async function unpack(
     { name: "x_blocks", dtype: "U8", shape: [...outer, perGroup] },
     { name: "x_scales", dtype: "U8", shape: outer },
   ];
-  const { head } = writeHead(heads, new Map(Object.entries(metadata)));
+  const { head } = writeHead(
+    heads,
+    new Map(Object.entries(packed.metadata ?? {})),
+  );
   const body = new Blob([head, copied(blocks), copied(scales)]);
   const file = await bytesOf(convert("dequantize", body, {}, load));
   const { tensors } = await readHead(new Blob([file]));

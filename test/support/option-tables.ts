@@ -24,7 +24,12 @@ export function optionTable(): string {
   const rows = new Map<string, string[]>();
   for (const [operation, table] of Object.entries(TABLES)) {
     for (const [name, option] of Object.entries(table)) {
-      const row = [code(name), valuesOf(option), defaultOf(option), option.text];
+      const row = [
+        code(name),
+        valuesOf(option),
+        defaultOf(option),
+        option.text,
+      ];
       const key = JSON.stringify(row);
       rows.set(key, [...(rows.get(key) ?? []), operation]);
     }
@@ -78,6 +83,9 @@ function code(value: string | number): string {
 function tableOf([head, ...rows]: string[][]): string {
   const rule = head!.map(() => "-");
   return [head!, rule, ...rows]
-    .map((cells) => `| ${cells.map((each) => each.replace(/\|/g, "\\|")).join(" | ")} |`)
+    .map(
+      (cells) =>
+        `| ${cells.map((each) => each.replace(/\|/g, "\\|")).join(" | ")} |`,
+    )
     .join("\n");
 }
