@@ -38,6 +38,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...selection,
       raw,
       layout: "compressed-tensors",
+      outputType: "keep",
     }),
   dequantize: (edge) => edge.dequantize(BYTES, { dtype: "bf16" }),
   analyze: (edge) =>
@@ -45,6 +46,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...scheme,
       ...selection,
       raw,
+      outputType: "mxfp4",
       compare: ["ocp", "paper"],
     }),
   hadamard: (edge) =>

@@ -58,6 +58,10 @@ describe("an assertion stops", () => {
         exports.quantizeStochasticMxfp4(at, at, at + 4, 32, 0, 1, 0, 0, 0, 0),
     ],
     [
+      "a length that is not whole blocks of Q8_0",
+      () => exports.quantizeQ8(at, at, 48),
+    ],
+    [
       "half a block to decode",
       () => exports.dequantizeMxfp4(at, at, at, 16, 1),
     ],

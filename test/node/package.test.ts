@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { packPackage } from "../../src/scripts/build-package.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
-import { f32, fileInOrder } from "../http/tensor-support.ts";
 import { answerOf, isBrowserExpected } from "../support/browser.ts";
 import { optionTable, presetTable } from "../support/option-tables.ts";
 import { normals } from "../support/random.ts";
@@ -235,10 +235,10 @@ function blocksOf(
 }
 
 test("what README.md of the package prints is so", () => {
-  writeFileSync(
-    join(folder, "model.safetensors"),
-    fileInOrder([f32("layer.weight", [64, 64], normals(4096, 1))]),
-  );
+  const weight = new Uint8Array(normals(4096, 1).buffer);
+  const name = "layer.weight";
+  const { head } = writeHead([{ name, dtype: "F32", shape: [64, 64] }], new Map());
+  writeFileSync(join(folder, "model.safetensors"), Buffer.concat([head, weight]));
   const blocks = blocksOf("README.md");
   expect(blocks.map(({ language }) => language)).toEqual([
     "js",

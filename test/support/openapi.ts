@@ -1,6 +1,7 @@
 /** An OpenAPI document as a caller reads it: requests from its examples, answers held to its schemas. */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { expect } from "vitest";
+import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
 
 type Value = string | number;
 type Media = Record<
@@ -33,6 +34,51 @@ export type DescribedOperation = {
 export type Document = {
   paths: Record<string, Record<string, DescribedOperation>>;
 };
+
+/** An order of operations in which each example finds what it needs. */
+export const ORDER = [
+  "health",
+  "description",
+  "quantize",
+  "dequantize",
+  "analyze",
+  "hadamard",
+  "gemm",
+  "putFile",
+  "getFile",
+  "createJob",
+  "listJobs",
+  "getJob",
+  "deleteJob",
+  "deleteFile",
+  "putDataset",
+  "getDataset",
+  "getTokens",
+  "createRun",
+  "listRuns",
+  "getRun",
+  "takeLease",
+  "completeLease",
+  "pullParameters",
+  "pushGradient",
+  "addTrainers",
+  "setRunState",
+  "getMetrics",
+  "getEvents",
+  "getCheckpoint",
+  "deleteRun",
+  "deleteDataset",
+];
+
+/** A gradient of zeros for the shard whose frame of parameters this is. */
+export async function gradientFor(
+  frame: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { step, start, length } = await decodeFrame(frame.slice());
+  const header = { kind: "gradient", dtype: "mxfp4", microbatch: 0 } as const;
+  const payload = new Uint8Array(length / 2 + length / 32);
+  return encodeFrame({ ...header, step, start, length }, payload);
+}
 
 /** One request: an operation, and the name that ties its examples together. */
 export type ExampleRequest = {

@@ -132,7 +132,11 @@ function textSchema(option: TextOption["option"]): JsonSchema {
     option.default === undefined ? {} : { default: option.default };
   switch (option.kind) {
     case "choice":
-      return { enum: option.values, ...fallback };
+      return {
+        type: typeof option.values[0],
+        enum: option.values,
+        ...fallback,
+      };
     case "whole":
       return {
         type: "integer",

@@ -3,7 +3,9 @@ import { ANALYZE_OPTIONS } from "../../api/options.ts";
 import type { Analysis } from "../../api/tensors.ts";
 import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
 import { run } from "../../formats/stream/conversion.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
+import { PIECES_BYTES } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import {
   ANY_FILE,
@@ -84,8 +86,10 @@ export const ANALYZE = route({
   async handle(c, { options }) {
     const planned = analysisOf(options);
     const { source, plan } = await openTensors(c, rawOf(options));
+    let reservation: Reservation | undefined;
     try {
       const { conversion, report } = plan(planned);
+      reservation = await isolateMemory.reserve(PIECES_BYTES);
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
@@ -93,6 +97,8 @@ export const ANALYZE = route({
     } catch (error) {
       await source.cancel();
       throw error;
+    } finally {
+      reservation?.release();
     }
   },
 });
