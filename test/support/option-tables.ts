@@ -87,5 +87,6 @@ function tableOf([head, ...rows]: string[][]): string {
       (cells) =>
         `| ${cells.map((each) => each.replace(/\|/g, "\\|")).join(" | ")} |`,
     )
-    .join("\n");
+    .join("\n")
+    .replace(/ +/g, " ");
 }
