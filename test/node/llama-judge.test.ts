@@ -25,11 +25,9 @@ import {
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
-import { logits } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { logits } from "../support/model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 import { judge } from "../judges/install.ts";
 import { convert } from "../support/files.ts";
 import { arena } from "../support/kernels-node.ts";
