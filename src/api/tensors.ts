@@ -38,7 +38,7 @@ export type TensorBody =
 
 /** Floats of `shape` [..., K] in blocks of 32 along their rows, which are padded with zeros. */
 export type QuantizedFloats = {
-  /** Elements, [..., ⌈K/32⌉, 16] bytes of MXFP4: the one at 2j in the low nibble of byte j. */
+  /** Elements: [..., ⌈K/32⌉, 16] bytes of MXFP4, the one at 2j in the low nibble of byte j; 32 of MXFP8. */
   blocks: Uint8Array;
   /** [..., ⌈K/32⌉]: E8M0, 2^(byte − 127); 255 is NaN. */
   scales: Uint8Array;

@@ -4,8 +4,16 @@ import { checkOptions, invalid, shown } from "../api/option-kinds.ts";
 import { FLOATS_OPTIONS } from "../api/options.ts";
 import type { FloatsOptions, QuantizedFloats } from "../api/tensors.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
-import { schemeOf } from "../formats/blocks/scheme.ts";
-import type { TensorHead } from "../formats/tensor.ts";
+import { layoutOf, packedHeads } from "../formats/blocks/block-layouts.ts";
+import { rowsOf } from "../formats/blocks/block-rows.ts";
+import {
+  isRecorded,
+  readScheme,
+} from "../formats/blocks/quantization-record.ts";
+import { DEFAULT_SCHEME, schemeOf } from "../formats/blocks/scheme.ts";
+import type { Dtype } from "../formats/dtype.ts";
+import { elementCount, type TensorHead } from "../formats/tensor.ts";
+import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { convert } from "./convert.ts";
 import { readHead } from "./head.ts";
 
@@ -23,13 +31,11 @@ export async function pack(
     FLOATS_OPTIONS,
     options,
   );
+  const scheme = schemeOf(told);
+  const { name: layout } = layoutOf("safetensors", scheme.format);
+  const raw = { dtype: "f32", shape } as const;
   const file = await bytesOf(
-    convert(
-      "quantize",
-      values,
-      { ...schemeOf(told), layout: "gpt-oss", raw: { dtype: "f32", shape } },
-      load,
-    ),
+    convert("quantize", values, { ...scheme, layout, raw }, load),
   );
   const { tensors, metadata } = await readHead(new Blob([file]));
   const [blocks, scales] = tensors.map(({ start, end }) =>
@@ -48,36 +54,31 @@ export async function unpack(
     if (part instanceof Uint8Array) continue;
     throw invalid(`\`${name}\` to be a Uint8Array`, shown(part));
   }
-  const { shape = [32 * scales.length] } = checkOptions(
+  const { shape = [BLOCK_SIZE * scales.length] } = checkOptions(
     { shape: FLOATS_OPTIONS.shape },
     { shape: packed.shape },
   );
-  const groups = scales.length / Math.max(1, product(shape.slice(0, -1)));
-  const perGroup = blocks.length / scales.length;
-  if (!Number.isInteger(groups) || !Number.isInteger(perGroup)) {
+  const metadata = new Map(Object.entries(packed.metadata ?? {}));
+  const { format, hadamard } = isRecorded(metadata)
+    ? readScheme(metadata)
+    : DEFAULT_SCHEME;
+  const rows = rowsOf(shape, hadamard);
+  const layout = layoutOf("safetensors", format);
+  const heads = packedHeads(layout, "x", shape, rows) as TensorHead<Dtype>[];
+  const expected = heads.map((each) => elementCount(each.shape));
+  const got = [blocks.length, scales.length];
+  if (expected.join() !== got.join()) {
     throw new AppError(
       "shape_mismatch",
-      `Expected blocks and scales of [${shape.join(", ")}], got ${blocks.length} and ${scales.length} bytes`,
+      `Expected ${expected.join(" and ")} bytes of blocks and scales for [${shape.join(", ")}], got ${got.join(" and ")}`,
     );
   }
-  const outer = [...shape.slice(0, -1), groups];
-  const heads: TensorHead[] = [
-    { name: "x_blocks", dtype: "U8", shape: [...outer, perGroup] },
-    { name: "x_scales", dtype: "U8", shape: outer },
-  ];
-  const { head } = writeHead(
-    heads,
-    new Map(Object.entries(packed.metadata ?? {})),
-  );
+  const { head } = writeHead(heads, metadata);
   const body = new Blob([head, copied(blocks), copied(scales)]);
   const file = await bytesOf(convert("dequantize", body, {}, load));
   const { tensors } = await readHead(new Blob([file]));
   const { start, end } = tensors[0]!;
   return new Float32Array(file.slice(start, end).buffer);
-}
-
-function product(sizes: readonly number[]): number {
-  return sizes.reduce((all, size) => all * size, 1);
 }
 
 /** A view of memory that is this part's alone, as a Blob wants it. */

@@ -34,6 +34,8 @@ const CASES: [FloatsOptions, number][] = [
   [{ shape: [64] }, 64],
   [{ shape: [4, 64], rounding: "stochastic", hadamard: 64, seed: 3 }, 256],
   [{ shape: [2, 40], hadamard: 128, prescale: 0.75 }, 80],
+  [{ shape: [4, 64], format: "mxfp8-e4m3" }, 256],
+  [{ shape: [3, 33], format: "mxfp8-e5m2", hadamard: 64, seed: 9 }, 99],
   ...PRESET_NAMES.map((preset): [FloatsOptions, number] => [
     { preset, shape: [4, 64] },
     256,
@@ -50,7 +52,11 @@ describe.each(CASES)("%o", (options, length) => {
       ...scheme,
       ...(options.preset && { preset: options.preset }),
     };
-    const file = { ...told, raw, layout: "gpt-oss" } as const;
+    const layout =
+      (options.format ?? "mxfp4") === "mxfp4"
+        ? "gpt-oss"
+        : "compressed-tensors";
+    const file = { ...told, raw, layout } as const;
     const packed = await quantizeFloats(values, options);
     expect([packed.blocks, packed.scales]).toEqual(
       await parts(quantize(values, file)),
@@ -103,11 +109,14 @@ test.each([
     { blocks: new Uint8Array(16) },
     /`scales` to be a Uint8Array, got undefined/,
   ],
-  [{ blocks: new Uint8Array(15), scales: new Uint8Array(1) }, /15/],
-  [{ blocks: new Uint8Array(16), scales: new Uint8Array(2) }, /8/],
+  [
+    { blocks: new Uint8Array(15), scales: new Uint8Array(1) },
+    /^Expected 16 and 1 bytes of blocks and scales for \[32\], got 15 and 1$/,
+  ],
+  [{ blocks: new Uint8Array(16), scales: new Uint8Array(2) }, /got 16 and 2$/],
   [
     { blocks: new Uint8Array(32), scales: new Uint8Array(2), shape: [3, 32] },
-    /\[3, 32\], got 32 and 2 bytes/,
+    /^Expected 48 and 3 bytes .* for \[3, 32\], got 32 and 2$/,
   ],
 ])("%o is refused", async (packed, message) => {
   await expect(
