@@ -124,18 +124,20 @@ function shortened(names: readonly string[]): string {
 }
 
 /** 17 bytes a block: 16 of elements, one of scale. */
-function packedBytes({ shape }: TensorHead): number {
+export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
   return (elementCount(shape) / BLOCK_SIZE) * 17;
 }
 
-function total(
+export function total(
   tensors: readonly InspectedTensor[],
   key: "bytes" | "mxfp4Bytes",
 ): number {
   return tensors.reduce((sum, tensor) => sum + tensor[key], 0);
 }
 
-function dtypesOf(tensors: readonly InspectedTensor[]): Inspection["dtypes"] {
+export function dtypesOf(
+  tensors: readonly InspectedTensor[],
+): Inspection["dtypes"] {
   const dtypes: Inspection["dtypes"] = {};
   for (const { dtype, bytes } of tensors) {
     const own = (dtypes[dtype] ??= { tensors: 0, bytes: 0 });
