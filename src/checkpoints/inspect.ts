@@ -2,6 +2,7 @@
  * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
+import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
@@ -82,7 +83,7 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
 
 function reportFor(
   loader: Target,
-  heads: readonly TensorHead[],
+  heads: readonly TensorHead<Dtype>[],
   config: Checkpoint["config"],
 ): LoaderReport {
   const decisions = decideRoles(heads, config);

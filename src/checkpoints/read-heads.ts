@@ -1,4 +1,5 @@
 /** The headers of a checkpoint's files, read by ranges: a few KiB of each, wherever they lie. */
+import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import {
   type GgufHead,
@@ -53,7 +54,7 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
     (await folder.list()) ??
     (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
   const files = tensorFiles(names, index);
-  const heads = new Map<string, readonly TensorRange[]>();
+  const heads = new Map<string, readonly TensorRange<Dtype>[]>();
   for (const file of files)
     heads.set(file, await readSafetensorsHead(await folder.open(file)));
   return checkpointOf(
@@ -63,7 +64,9 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   );
 }
 
-async function readSafetensorsHead(file: RangedFile): Promise<TensorRange[]> {
+async function readSafetensorsHead(
+  file: RangedFile,
+): Promise<TensorRange<Dtype>[]> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
   const headerBytes = readHeaderLength(first, file.bytes);
   const start = LENGTH_BYTES + headerBytes;
