@@ -1,7 +1,6 @@
 /** The files that a directory's tensors are written to, and the index that names them. */
-import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
-import { dtypeBytes } from "../formats/dtype.ts";
+import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
 
