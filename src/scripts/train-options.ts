@@ -127,7 +127,7 @@ export type TrainOptions = {
   textFile: string;
   checkpointFile: string;
   trainers: number;
-  request: RunRequest;
+  request: RunRequest & { steps: number };
 };
 
 /** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
