@@ -1,13 +1,14 @@
 /** The files that a directory's tensors are written to, and the index that names them. */
 import { AppError } from "../api/errors.ts";
-import { dtypeBytes } from "../formats/dtype.ts";
+import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
 
 export type Shard = { file: string; tensors: TensorHead[] };
 
 export function headBytes({ dtype, shape }: TensorHead): number {
-  return dtypeBytes(dtype, elementCount(shape));
+  // safetensors has no others.
+  return dtypeBytes(dtype as Dtype, elementCount(shape));
 }
 
 /**
