@@ -9,7 +9,7 @@
  */
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
-import { GEMM_RECIPES } from "./recipe.ts";
+import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
   GGUF_OUTPUTS,
   LAYOUTS,
@@ -92,7 +92,7 @@ export const HADAMARD_OPTIONS = {
 };
 
 export const GEMM_OPTIONS = {
-  recipe: choice(GEMM_RECIPES, "How operands are rounded", "mxfp4-rht-sr"),
+  recipe: choice(GEMM_RECIPE_NAMES, "How operands are rounded", "mxfp4-rht-sr"),
   seed: SEED,
 };
 
