@@ -40,7 +40,8 @@ export const quantizeCommand = defineCommand({
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
-    const [target, most] = [given.for, given["max-shard-size"]];
+    const target = given.for as Target | undefined;
+    const most = given["max-shard-size"] as string | undefined;
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
       const taken = ["url", "layout", "raw", "outputType"].find(
         (name) => given[name] ?? (options as Record<string, unknown>)[name],
@@ -50,8 +51,8 @@ export const quantizeCommand = defineCommand({
       await quantizeDirectory({
         from: file!,
         to: output!,
-        target: target as Target | undefined,
-        maxShardBytes: bytesOf(String(most ?? DEFAULT_SHARD)),
+        target,
+        maxShardBytes: bytesOf(most ?? DEFAULT_SHARD),
         force: given.force === true,
         options,
       });

@@ -44,7 +44,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The values of a tensor of a model, by its name. */
 function valuesOf(name: string, count: number): Float32Array {
-  const seed = [...name].reduce((n, c) => (n * 31 + c.charCodeAt(0)) % 9973, 7);
+  const seed = Buffer.from(name).reduce((n, byte) => (n * 31 + byte) % 9973, 7);
   return normals(count, seed);
 }
 
