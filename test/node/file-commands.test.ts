@@ -227,7 +227,12 @@ test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
 );
 
 test.each([
-  ["nothing", [], 2, 'Expected one of quantize, dequantize, analyze, got ""'],
+  [
+    "nothing",
+    [],
+    2,
+    'Expected one of quantize, dequantize, analyze, inspect, got ""',
+  ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [
     "an unknown option",
