@@ -29,7 +29,7 @@ export type EdgeOptions = {
   stateFolder?: string;
   /** 0, the default, takes a free one. */
   port?: number;
-  /** What the Worker logs goes to `edge.log` in the state folder only, not to stderr too. */
+  /** What the Worker logs goes to `edge.log` in the state folder only, not to stderr too; requests get no lines. */
   quiet?: boolean;
   /**
    * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker,
@@ -59,7 +59,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Running> {
   try {
     const running = await start(
       {
-        ...workerSettings(pages),
+        ...workerSettings(pages, quiet),
         // Objects and buckets outlive this process.
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
@@ -94,7 +94,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerSettings(false);
+  const worker = workerSettings(false, quiet);
   return start(
     {
       ...worker,
@@ -158,10 +158,12 @@ async function start(
 }
 
 /** The built Worker, with what wrangler.toml binds and `LOCAL_MODE`; its pages if asked for. */
-function workerSettings(pages: boolean): WorkerSettings {
+function workerSettings(pages: boolean, quiet: boolean): WorkerSettings {
   const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
   if (!pages) delete settings.assets;
-  return { ...settings, bindings: { ...settings.bindings, LOCAL_MODE: "1" } };
+  const bindings = { ...settings.bindings, LOCAL_MODE: "1" };
+  if (quiet) Object.assign(bindings, { REQUEST_LOG: "" });
+  return { ...settings, bindings };
 }
 
 /** Miniflare makes its temporary folder, when constructed, where the environment says. */
