@@ -1,11 +1,12 @@
 /**
- * What wrangler.toml binds, and the two values that it does not: `API_TOKEN` is a secret, and
- * `LOCAL_MODE` is "1" only where the local command line serves. `REQUEST_LOG` is "1" where each request
- * gets a line in the log.
+ * What wrangler.toml binds, and what it does not: `API_TOKEN` is a secret, `LOCAL_MODE` is "1" where
+ * whoever is on this machine may call, and `EDGE` is "local" where the command line serves.
  */
 export type Env = {
   API_TOKEN?: string;
   LOCAL_MODE?: string;
+  EDGE?: string;
+  /** "1" where each request gets a line in the log. */
   REQUEST_LOG?: string;
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;
@@ -13,7 +14,8 @@ export type Env = {
   DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;
-  API: Fetcher;
+  /** Where runs are served, if not here: only a host of trainers on this machine has it. */
+  API?: Fetcher;
 };
 
 /** Hono's name for it: `new Hono<AppEnv>()`. */

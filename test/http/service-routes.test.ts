@@ -14,8 +14,9 @@ const CLOSED = { LOCAL_MODE: undefined, API_TOKEN: "secret" };
 
 describe("GET /version", () => {
   test.each([
-    [{}, "local", "all"],
-    [{ API_TOKEN: "secret" }, "local", "token"],
+    [{ EDGE: "local" }, "local", "all"],
+    [{ API_TOKEN: "secret" }, "deployed", "token"],
+    [{ ...CLOSED, EDGE: "local" }, "local", "token"],
     [CLOSED, "deployed", "token"],
     [{ LOCAL_MODE: undefined }, "deployed", "nobody"],
   ] as [Partial<Env>, string, string][])(

@@ -3,11 +3,9 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RECIPES } from "../../src/api/recipe.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
-import { lossAndGradient } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { lossAndGradient } from "../support/model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 
 const { arena, exports } = loadKernelsFile(
   join(import.meta.dirname, "../../build/kernels-debug.wasm"),

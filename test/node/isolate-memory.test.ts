@@ -12,7 +12,7 @@ import { Client } from "../../src/client/client.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
-import { PRESETS } from "../../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
 import {
   type InspectedEdge,
   mostBytes,
@@ -138,7 +138,7 @@ test("pushes of 6.9 MiB to a run that does not exist are refused before they are
 });
 
 test("pulls of a run whose shards together are larger than an isolate", async () => {
-  const run = await createRun(PRESETS.medium, 6);
+  const run = await createRun(MODEL_PRESETS.medium, 6);
   const path = (shard: number) =>
     `/v1/runs/${run.run}/shards/${shard}/parameters?step=0`;
   const statuses: number[] = [];
@@ -156,7 +156,7 @@ test("pulls of a run whose shards together are larger than an isolate", async ()
 });
 
 test("shards, two hosted trainers, large requests and a job at once", async () => {
-  const run = await createRun(PRESETS.small, 2);
+  const run = await createRun(MODEL_PRESETS.small, 2);
   const files = new Mxfp4Edge({ baseUrl: edge.url });
   const file = floats([4096, 2048]);
   await files.putFile("source", file);
@@ -202,7 +202,7 @@ test.each([
 ] as const)(
   "training %s: the edge's isolate, and its process does not grow",
   async (preset, shards) => {
-    const run = await createRun(PRESETS[preset], shards);
+    const run = await createRun(MODEL_PRESETS[preset], shards);
     const trainers = spawnTrainers(edge.url, run.run, 2);
     try {
       await reach(run, 1);

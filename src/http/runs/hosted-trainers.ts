@@ -1,7 +1,5 @@
 /** Trainers that this Worker hosts. They may serve a run whose objects live in another process: `API` says where. */
-import { AppError } from "../../api/errors.ts";
-import type { RunStatus } from "../../api/types.ts";
-import { MAX_HOSTED_BYTES, trainerBytes } from "../../training/memory.ts";
+import { exports } from "cloudflare:workers";
 import type { Env } from "../env.ts";
 
 /** That one call may start. */
@@ -14,21 +12,12 @@ type TrainerStub = {
 
 /** The run as this Worker's trainers will see it. */
 export function fetchStatus(env: Env, run: string): Promise<Response> {
-  return env.API.fetch(
+  const thisWorker = exports as { default: Fetcher };
+  return (env.API ?? thisWorker.default).fetch(
     `http://localhost/v1/runs/${run}`,
     env.API_TOKEN
       ? { headers: { Authorization: `Bearer ${env.API_TOKEN}` } }
       : {},
-  );
-}
-
-/** Errors: `invalid_config` when a trainer would need more than an isolate has */
-export function checkHostable({ config, parameters }: RunStatus): void {
-  const bytes = trainerBytes(config, parameters);
-  if (bytes <= MAX_HOSTED_BYTES) return;
-  throw new AppError(
-    "invalid_config",
-    `Expected a run whose trainers need at most ${MAX_HOSTED_BYTES} bytes, which an isolate has; got ${bytes}. Join it from another process, or take fewer parameters, sequences or layers`,
   );
 }
 

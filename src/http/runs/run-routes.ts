@@ -10,11 +10,11 @@ import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import {
-  checkHostable,
   fetchStatus,
   MAX_HOSTED_TRAINERS,
   startTrainer,
 } from "./hosted-trainers.ts";
+import { checkHostable } from "../../training/fitting.ts";
 import {
   runListSchema,
   runStatusSchema,
@@ -195,7 +195,7 @@ export const RUN_ROUTES = [
       }
       const status = await fetchStatus(c.env, run);
       if (!status.ok) return new Response(status.body, status);
-      checkHostable(await status.json<RunStatus>());
+      checkHostable((await status.json<RunStatus>()).config);
       const trainers = await Promise.all(
         Array.from({ length: request.count }, () => startTrainer(c.env, run)),
       );

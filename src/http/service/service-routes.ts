@@ -76,7 +76,7 @@ export const SERVICE_ROUTES = [
           arithmetic: ARITHMETIC_VERSION,
           fusesMultiplyAdd: fusesMadd(),
         },
-        mode: c.env.LOCAL_MODE === "1" ? "local" : "deployed",
+        mode: c.env.EDGE === "local" ? "local" : "deployed",
         access: accessOf(c.env),
       } satisfies ServiceVersion),
   }),
