@@ -3,7 +3,7 @@ import * as z from "zod";
 import { FRAME_VERSION } from "../../api/frame.ts";
 import type { ServiceVersion } from "../../api/types.ts";
 import { VERSION } from "../../api/version.ts";
-import { RECORD_VERSION } from "../../formats/blocks/record.ts";
+import { RECORD_VERSION } from "../../formats/blocks/quantization-record.ts";
 import {
   ARITHMETIC_VERSION,
   fingerprint,
