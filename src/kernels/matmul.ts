@@ -87,9 +87,9 @@ export function transpose(
 }
 
 /**
- * What the bytes of a GEMM depend on besides its operands: the version of the kernels' arithmetic,
- * and whether this machine fuses `relaxed_madd`. A run takes trainers of one fingerprint only.
+ * What the bytes of a run depend on besides its config: the version of the arithmetic and of the order of the
+ * parameters, and whether this machine fuses `relaxed_madd`. A run takes trainers of one fingerprint only.
  */
 export function fingerprint(): string {
-  return kernels().exports.fusesMadd() ? "1-fma" : "1-nofma";
+  return kernels().exports.fusesMadd() ? "2-fma" : "2-nofma";
 }
