@@ -59,6 +59,16 @@ export const QUANTIZE_OPTIONS = {
   ...RAW_OPTIONS,
 };
 
+/** Of floats in memory, which have no names. */
+export const FLOATS_OPTIONS = {
+  preset,
+  ...SCHEME_OPTIONS,
+  shape: {
+    kind: "sizes",
+    text: "Of the floats; one row unless told",
+  } as const,
+};
+
 export const DEQUANTIZE_OPTIONS = {
   dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
 };

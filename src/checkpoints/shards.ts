@@ -4,11 +4,10 @@ import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
 
-export type Shard = { file: string; tensors: TensorHead[] };
+export type Shard = { file: string; tensors: TensorHead<Dtype>[] };
 
-export function headBytes({ dtype, shape }: TensorHead): number {
-  // safetensors has no others.
-  return dtypeBytes(dtype as Dtype, elementCount(shape));
+export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
+  return dtypeBytes(dtype, elementCount(shape));
 }
 
 /**
@@ -16,10 +15,10 @@ export function headBytes({ dtype, shape }: TensorHead): number {
  * weight, lie in one file. Errors: `invalid_option` where a group alone is larger
  */
 export function shardsOf(
-  groups: readonly (readonly TensorHead[])[],
+  groups: readonly (readonly TensorHead<Dtype>[])[],
   most: number,
 ): Shard[] {
-  const parts: TensorHead[][] = [[]];
+  const parts: TensorHead<Dtype>[][] = [[]];
   let bytes = 0;
   for (const group of groups) {
     const own = group.reduce((sum, head) => sum + headBytes(head), 0);

@@ -2,7 +2,7 @@
  * What a quantized file's metadata says of it, so that decoding needs nothing else:
  *
  *   mxfp4.version                 "1"
- *   mxfp4.layout                  "gpt-oss" | "ggml" | "compressed-tensors"
+ *   mxfp4.layout                  "gpt-oss", or another of block-layouts.ts
  *   mxfp4.format                  where it is not "mxfp4"
  *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
  *   mxfp4.min_scale               "1" where it was asked for
