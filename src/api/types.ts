@@ -218,7 +218,7 @@ export type ServiceVersion = {
   frame: number;
   /** Of the choices that quantized files record. */
   record: string;
-  /** What a GEMM's bytes depend on besides its operands; a run's trainers share it. */
+  /** What the bytes of a run depend on besides its config; its trainers share it. */
   fingerprint: string;
   kernels: { arithmetic: number; fusesMultiplyAdd: boolean };
   mode: "local" | "deployed";

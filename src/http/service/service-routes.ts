@@ -33,7 +33,7 @@ const version = z
     record: z.string().describe("Of the choices that quantized files record"),
     fingerprint: z
       .string()
-      .describe("What a GEMM's bytes depend on besides its operands"),
+      .describe("What the bytes of a run depend on besides its config"),
     kernels: z.strictObject({
       arithmetic: z.int(),
       fusesMultiplyAdd: z.boolean(),
