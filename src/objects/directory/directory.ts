@@ -85,6 +85,19 @@ function directoryMethods(
     /** It is whole, or taken back. */
     endParts: (uploadId: string) => uploads.leave(uploadId),
 
+    /** By name, behind `after`. */
+    datasets(limit: number, after: string): StoredDataset[] {
+      const rows = sql.exec<{ dataset: string }>(
+        "SELECT dataset FROM datasets WHERE name > ? ORDER BY name LIMIT ?",
+        after,
+        limit,
+      );
+      return Array.from(
+        rows,
+        (row) => JSON.parse(row.dataset) as StoredDataset,
+      );
+    },
+
     /** An upload begins, whose blob goes unless it ends in a dataset. */
     beginUpload: (key: string) => looseKeys.enter(key),
 
