@@ -86,7 +86,7 @@ export function decideFor(
 }
 
 /** The shape that loaders contract along the last axis: [in, out] is turned. */
-function turned(
+export function turned(
   shape: readonly number[],
   { role }: Decision,
 ): readonly number[] {

@@ -6,7 +6,7 @@ import type { TensorHead, TensorRange } from "../tensor.ts";
 const COPY_BYTES = 256 * 1024;
 
 /** Bytes as they came. */
-function copied(bytes: number): Section {
+export function copied(bytes: number): Section {
   return cut(bytes, (_, piece) => [piece]);
 }
 
