@@ -5,7 +5,7 @@
  *
  * Names are those of the library and of JSON; queries and the command line write `minScale` as
  * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
- * (formats/blocks/scheme.ts, formats/operations/plan.ts).
+ * (formats/blocks/scheme.ts, formats/blocks/block-layouts.ts).
  */
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
@@ -25,8 +25,7 @@ const preset = choice(
 
 const layout = choice(
   LAYOUTS,
-  "How quantized tensors are named and arranged; ggml for GGUF",
-  "gpt-oss",
+  "How quantized tensors are named and arranged: gpt-oss unless told; compressed-tensors for MXFP8, ggml for GGUF",
 );
 
 const outputType = choice(

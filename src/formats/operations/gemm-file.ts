@@ -16,9 +16,11 @@ import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { isFloat, loadFloats, storeFloats } from "../dtype.ts";
-import { roundingKey } from "../blocks/mxfp4.ts";
-import type { SafetensorsFile } from "../containers/safetensors.ts";
-import type { Tensor } from "../tensor.ts";
+import { roundingKey } from "../blocks/block-pieces.ts";
+import type { TensorHead } from "../tensor.ts";
+
+/** A tensor in memory: its little-endian bytes, C order. */
+type Operand = TensorHead & { bytes: Uint8Array };
 
 /** Bounds of the memory that a product takes. */
 const MAX_OPERANDS = 2 ** 22;
@@ -29,7 +31,7 @@ const UNSCALE = 16 / 9;
 
 /** `c` as f32 [m, n]. Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype` */
 export function multiplyFile(
-  { tensors }: SafetensorsFile,
+  tensors: readonly Operand[],
   recipe: GemmRecipe,
   seed: number,
 ): { shape: [number, number]; bytes: Uint8Array<ArrayBuffer> } {
@@ -85,7 +87,7 @@ export function multiplyFile(
   });
 }
 
-function operands(tensors: readonly Tensor[]): [Tensor, Tensor] {
+function operands(tensors: readonly Operand[]): [Operand, Operand] {
   const found = ["a", "b"].map((name) =>
     tensors.find((tensor) => tensor.name === name),
   );
@@ -117,7 +119,7 @@ function operands(tensors: readonly Tensor[]): [Tensor, Tensor] {
   return [a, b];
 }
 
-function load({ dtype, shape, bytes }: Tensor): number {
+function load({ dtype, shape, bytes }: Operand): number {
   const x = kernels().arena.allocF32(shape[0]! * shape[1]!);
   if (isFloat(dtype)) loadFloats(x, dtype, bytes);
   return x;

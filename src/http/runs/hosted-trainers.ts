@@ -1,4 +1,5 @@
 /** Trainers that this Worker hosts. They may serve a run whose objects live in another process: `API` says where. */
+import { exports } from "cloudflare:workers";
 import type { Env } from "../env.ts";
 
 /** That one call may start. */
@@ -11,7 +12,8 @@ type TrainerStub = {
 
 /** The run as this Worker's trainers will see it. */
 export function fetchStatus(env: Env, run: string): Promise<Response> {
-  return env.API.fetch(
+  const thisWorker = exports as { default: Fetcher };
+  return (env.API ?? thisWorker.default).fetch(
     `http://localhost/v1/runs/${run}`,
     env.API_TOKEN
       ? { headers: { Authorization: `Bearer ${env.API_TOKEN}` } }
