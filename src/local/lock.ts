@@ -62,7 +62,8 @@ export async function lockFolder(stateFolder: string): Promise<FolderLock> {
 function tryLock(file: string): DatabaseSync | undefined {
   const database = new DatabaseSync(file);
   try {
-    database.exec("BEGIN EXCLUSIVE");
+    // Nothing is written, so that there is nothing to roll back in a file of its own.
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     return database;
   } catch (error) {
     database.close();

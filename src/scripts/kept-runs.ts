@@ -3,7 +3,7 @@
  * here is overwritten or removed unless a person asks.
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 
 const CHECKPOINT = "checkpoint.safetensors";
 const METRICS = "metrics.jsonl";
@@ -12,6 +12,11 @@ const MANY_BYTES = 2 ** 30;
 const MANY_RUNS = 10;
 
 export type KeptFiles = { checkpoint: string; metrics: string };
+
+/** Where a state folder keeps its runs. */
+export function runsFolder(stateFolder: string): string {
+  return resolve(stateFolder, "runs");
+}
 
 /** Makes the folder of a run of this name; of the first free name that begins so, unless `isExact`. */
 export function makeRunFolder(
@@ -45,7 +50,10 @@ export function existing({ checkpoint, metrics }: KeptFiles): string[] {
 }
 
 export function filesIn(folder: string): KeptFiles {
-  return { checkpoint: join(folder, CHECKPOINT), metrics: join(folder, METRICS) };
+  return {
+    checkpoint: join(folder, CHECKPOINT),
+    metrics: join(folder, METRICS),
+  };
 }
 
 /** Before a run overwrites what it was told to: no file of two runs. */

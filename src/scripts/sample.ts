@@ -1,11 +1,11 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { generateBytes } from "./checkpoint-text.ts";
-import { latestCheckpoint } from "./kept-runs.ts";
+import { latestCheckpoint, runsFolder } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -75,7 +75,7 @@ function checkpointOf(operands: string[]): string {
   if (operands.length > 1)
     throw new Error(`Expected one checkpoint, got ${operands.length}`);
   const [asked] = operands;
-  const file = asked ?? latestCheckpoint(join(STATE_FOLDER, "runs"));
+  const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
   if (file === undefined) {
     throw new Error(
       "Expected a checkpoint, and none is kept yet: `npm run train` makes one",
