@@ -9,7 +9,7 @@
  */
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
-import { GEMM_RECIPES } from "./recipe.ts";
+import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
   GGUF_OUTPUTS,
   LAYOUTS,
@@ -59,6 +59,16 @@ export const QUANTIZE_OPTIONS = {
   ...RAW_OPTIONS,
 };
 
+/** Of floats in memory, which have no names. */
+export const FLOATS_OPTIONS = {
+  preset,
+  ...SCHEME_OPTIONS,
+  shape: {
+    kind: "sizes",
+    text: "Of the floats; one row unless told",
+  } as const,
+};
+
 export const DEQUANTIZE_OPTIONS = {
   dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
 };
@@ -92,7 +102,7 @@ export const HADAMARD_OPTIONS = {
 };
 
 export const GEMM_OPTIONS = {
-  recipe: choice(GEMM_RECIPES, "How operands are rounded", "mxfp4-rht-sr"),
+  recipe: choice(GEMM_RECIPE_NAMES, "How operands are rounded", "mxfp4-rht-sr"),
   seed: SEED,
 };
 

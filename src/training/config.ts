@@ -1,7 +1,7 @@
 /** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
-import { RECIPES } from "../api/recipe.ts";
+import { RECIPE_NAMES } from "../api/recipe.ts";
 import {
   type Dataset,
   type ModelShape,
@@ -13,11 +13,11 @@ import { checkShape, checkTrainingShape } from "../model/gpt2/config.ts";
 import { modelOf } from "../model/architectures.ts";
 import { splitTokens } from "./data.ts";
 import {
-  CHUNK_LENGTH,
   defaultShards,
   MAX_SHARD_LENGTH,
   MAX_SHARDS,
   shardLimit,
+  tooLarge,
   largestShard,
 } from "./sharding.ts";
 
@@ -64,7 +64,7 @@ export const runRequestSchema = z.strictObject({
   run: z.string().regex(RUN_PATTERN).optional(),
   dataset: z.string().regex(NAME_PATTERN),
   model: modelSchema.prefault({}),
-  recipe: z.enum(RECIPES).default("mxfp4-rht-sr"),
+  recipe: z.enum(RECIPE_NAMES).default("mxfp4-rht-sr"),
   gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   steps: count(MAX_STEPS).default(800),
@@ -158,6 +158,15 @@ function shardsOf(
   asked: number | undefined,
 ): { shards: number; problems: string[] } {
   const { table } = modelOf(model);
+  const large = tooLarge(table);
+  if (large) {
+    return {
+      shards: MAX_SHARDS,
+      problems: [
+        `Expected matrices of at most ${MAX_SHARD_LENGTH} parameters, since a shard has them whole, got ${large.length} in ${large.name}`,
+      ],
+    };
+  }
   const fitting = defaultShards(table);
   if (fitting === undefined) {
     return {
@@ -173,7 +182,7 @@ function shardsOf(
     return {
       shards: asked,
       problems: [
-        `Expected \`shards\` to be at most ${most}, one for each ${CHUNK_LENGTH} of ${table.length} parameters, got ${asked}`,
+        `Expected \`shards\` to be at most ${most}, the parts into which ${table.length} parameters can be cut, got ${asked}`,
       ],
     };
   }

@@ -104,12 +104,12 @@ test.runIf(process.platform === "linux").each([
       { cwd: folder, stdio: ["pipe", "pipe", "inherit"] },
     );
     let shown = "";
-  let isAnswered = false;
+    let isAnswered = false;
     terminal.stdout!.on("data", (chunk: Buffer) => {
       shown += chunk.toString();
       if (isAnswered || !shown.includes("[y/N]")) return;
-    isAnswered = true;
-    terminal.stdin!.write(`${answer}\r`);
+      isAnswered = true;
+      terminal.stdin!.write(`${answer}\r`);
     });
     await once(terminal, "close");
     expect(shown).toContain("Remove them? [y/N]");

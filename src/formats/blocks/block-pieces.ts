@@ -98,7 +98,7 @@ export function unpack(
   scheme: DecodingScheme,
 ): Pointer {
   const x = kernels().arena.allocF32(count);
-  const factor = scheme.prescale === 0.75 ? 4 / 3 : 1;
+  const factor = 1 / scheme.prescale;
   format.dequantize(x, packed, count, factor);
   rotateBack(x, count, scheme);
   return x;

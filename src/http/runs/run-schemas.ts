@@ -1,9 +1,10 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/types.ts to the compiler. */
 import * as z from "zod";
-import { RECIPES } from "../../api/recipe.ts";
+import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   type CompletionResponse,
   type Dataset,
+  type DatasetPage,
   type LeaseResponse,
   type RunConfig,
   type RunStatus,
@@ -40,6 +41,13 @@ export const datasetSchema = z
   })
   .register(ANSWER_SCHEMAS, { id: "Dataset" });
 
+export const datasetPageSchema = z
+  .strictObject({
+    datasets: z.array(datasetSchema),
+    next: z.string().nullable().describe("The cursor of the page behind this"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "DatasetPage" });
+
 const configSchema = z
   .strictObject({
     dataset: datasetSchema,
@@ -50,7 +58,7 @@ const configSchema = z
       context: whole,
       vocabulary: whole,
     }),
-    recipe: z.enum(RECIPES),
+    recipe: z.enum(RECIPE_NAMES),
     gradientDtype: z.enum(WIRE_DTYPES),
     seed: whole,
     steps: whole,
@@ -145,6 +153,7 @@ export const pushResponseSchema = z
   .register(ANSWER_SCHEMAS, { id: "PushResponse" });
 
 true satisfies Same<z.output<typeof datasetSchema>, Dataset>;
+true satisfies Same<z.output<typeof datasetPageSchema>, DatasetPage>;
 true satisfies Same<z.output<typeof configSchema>, RunConfig>;
 true satisfies Same<z.output<typeof runStatusSchema>, RunStatus>;
 true satisfies Same<z.output<typeof runSummary>, RunSummary>;
