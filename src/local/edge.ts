@@ -12,6 +12,7 @@ import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
 import { STATE_FOLDER } from "./state-folder.ts";
 import { type Running, startRuntime } from "./runtime.ts";
+import { tidy } from "./tidy.ts";
 
 export type { Running };
 
@@ -71,6 +72,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
   const lock = await lockFolder(stateFolder);
   try {
     await endStale(stateFolder);
+    tidy(stateFolder);
     await checkFree(host, port);
     await prepare?.();
     const running = await startRuntime(
