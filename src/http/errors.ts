@@ -33,6 +33,7 @@ export const PROBLEMS: Record<
   run_active: [409, "The run has not ended"],
   wrong_state: [409, "The run's state does not allow it"],
   fingerprint_differs: [409, "The trainer computes differently"],
+  state_version: [409, "Another release left what is stored"],
   step_gone: [410, "The run is past this step"],
   run_ended: [410, "The run has ended"],
   length_required: [411, "Content-Length is needed"],
