@@ -22,18 +22,6 @@ export async function send(
   return app.request(ORIGIN + path, init, envWith(changes));
 }
 
-export function post(
-  path: string,
-  body: BodyInit,
-  contentType = "application/octet-stream",
-): Promise<Response> {
-  return send(path, {
-    method: "POST",
-    body,
-    headers: { "Content-Type": contentType },
-  });
-}
-
 export async function bytesOf(response: Response): Promise<Uint8Array> {
   if (response.status !== 200) {
     throw new Error(`${response.status} ${await response.text()}`);

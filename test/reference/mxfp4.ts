@@ -21,7 +21,7 @@ export function decodeScale(byte: number): number {
 }
 
 export type TwinRule = "floor" | "rceil" | "ceil" | "even";
-export type TwinTies = "even" | "away" | "zero";
+type TwinTies = "even" | "away" | "zero";
 
 export function scaleByte(
   block: number[],
@@ -49,7 +49,7 @@ export function scaleByte(
 }
 
 /** The nearest code to |v|, searched over the grid. */
-export function nearestCode(v: number, ties: TwinTies): number {
+function nearestCode(v: number, ties: TwinTies): number {
   let best = 0;
   for (let code = 1; code < 8; code++) {
     const now = Math.abs(v - E2M1[code]!);
@@ -73,7 +73,7 @@ export function stochasticCode(v: number, r: number): number {
   return above + (Math.floor(r / 2048) % step) >= step ? lower + 1 : lower;
 }
 
-export function roundTiesEven(v: number): number {
+function roundTiesEven(v: number): number {
   const down = Math.floor(v);
   const rest = v - down;
   if (rest !== 0.5) return Math.round(v);

@@ -1,5 +1,5 @@
 /**
- * The declared options and presets as the tables of src/package/API.md.
+ * The declared options and presets as the tables of docs/package/API.md.
  *
  *   node test/support/option-tables.ts && npm run format     writes them there
  */
@@ -27,7 +27,7 @@ const TABLES: Record<string, Options> = {
   gemm: GEMM_OPTIONS,
 };
 
-const PAGE = join(import.meta.dirname, "../../src/package/API.md");
+const PAGE = join(import.meta.dirname, "../../docs/package/API.md");
 
 /** Each table between its marks, before the formatter aligns it. */
 export function pageOfTables(page = readFileSync(PAGE, "utf8")): string {

@@ -68,6 +68,19 @@ function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
     /** The dataset of this name, or null. */
     findDataset: (name: string): StoredDataset | null => find(name) ?? null,
 
+    /** By name, behind `after`. */
+    datasets(limit: number, after: string): StoredDataset[] {
+      const rows = sql.exec<{ dataset: string }>(
+        "SELECT dataset FROM datasets WHERE name > ? ORDER BY name LIMIT ?",
+        after,
+        limit,
+      );
+      return Array.from(
+        rows,
+        (row) => JSON.parse(row.dataset) as StoredDataset,
+      );
+    },
+
     /** An upload begins, whose blob goes unless it ends in a dataset. */
     beginUpload: (key: string) => looseKeys.enter(key),
 
