@@ -9,8 +9,7 @@ import {
   type RunRequest,
   WIRE_DTYPES,
 } from "../api/types.ts";
-import { checkShape, checkTrainingShape } from "../model/gpt2/config.ts";
-import { modelOf } from "../model/architectures.ts";
+import { architectureOf, modelOf } from "../model/architectures.ts";
 import { splitTokens } from "./data.ts";
 import {
   defaultShards,
@@ -131,8 +130,9 @@ function shapeProblems(
       return false;
     }
   };
-  const canBe = note(() => checkShape(model));
-  note(() => checkTrainingShape(model, sequences));
+  const architecture = architectureOf(model);
+  const canBe = note(() => architecture.check(model));
+  note(() => architecture.checkTraining(model, sequences));
 
   const tokens = sequences * model.context;
   const fitting = (limit: number): string => {
