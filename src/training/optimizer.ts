@@ -27,7 +27,7 @@ const GROUPS: Record<ParameterGroup, { decays: boolean }> = {
 };
 
 /** The weight decay of a group's tensors. */
-export function weightDecay(
+function weightDecay(
   optimizer: OptimizerConfig,
   group: ParameterGroup,
 ): number {
