@@ -99,7 +99,7 @@ test.runIf(process.platform === "linux").each([
   async (answer, stays) => {
     const command = `${process.execPath} ${script()}`;
     const terminal: ChildProcess = spawn(
-      "script",
+      "/usr/bin/script",
       ["-qec", command, "/dev/null"],
       { cwd: folder, stdio: ["pipe", "pipe", "inherit"] },
     );
