@@ -127,10 +127,9 @@ export class JobWork {
     const source = new FileSource(this.#bucket, file);
     const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
     const stored = await readTensorFile(source, file.bytes, raw);
-    const ordered =
-      request.operation === "dequantize"
-        ? scalesFirst(stored)
-        : { file: stored, stretches: [] };
+    const ordered = holdsPairs(request)
+      ? scalesFirst(stored)
+      : { file: stored, stretches: [] };
     const conversion = planFile(ordered.file, request);
     const { stretches } = ordered;
     return { conversion, source, headBytes: stored.headBytes, stretches };
@@ -201,5 +200,13 @@ function fileExists(result: string): AppError {
   return new AppError(
     "file_exists",
     `Expected \`result\` to be the name of no file yet, got "${result}"`,
+  );
+}
+
+/** Whether parts of a tensor are held until others come: fewer bytes of them when scales come first. */
+function holdsPairs({ operation, options }: StoredJob["request"]): boolean {
+  return (
+    operation === "dequantize" ||
+    (operation === "repack" && options?.to === "ggml")
   );
 }
