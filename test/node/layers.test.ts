@@ -49,6 +49,13 @@ const ROOMS: Record<string, readonly string[]> = {
     "roles",
     "operations",
   ],
+  "src/objects": [
+    "platform", // what every object is made with
+    "directory",
+    "shard",
+    "job",
+    "run",
+  ],
   assembly: [
     "random",
     "simd",
