@@ -285,4 +285,32 @@ export type KernelExports = {
     vocabulary: number,
     gradientScale: number,
   ): void;
+
+  // Orthogonalization
+  gramInt6(
+    out: Pointer,
+    a: Pointer,
+    b: Pointer,
+    zeros: Pointer,
+    n: number,
+    k: number,
+    accumulating: number,
+  ): void;
+  splitDiagonalF32(diagonal: Pointer, a: Pointer, n: number): void;
+  newtonSchulzF32(
+    a: Pointer,
+    square: Pointer,
+    diagonal: Pointer,
+    n: number,
+    factor: number,
+    b: number,
+    c: number,
+  ): void;
+  scaleRowsF32(
+    x: Pointer,
+    factors: Pointer,
+    added: Pointer,
+    rows: number,
+    columns: number,
+  ): void;
 };

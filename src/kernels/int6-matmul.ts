@@ -76,3 +76,26 @@ export function matmulInt6(
   const accumulating = Number(form === "accumulating");
   kernels().exports.gemmInt6(out, a, b, bias, m, n, k, accumulating);
 }
+
+/**
+ * out = x · xᵀ, in half the time that `matmulInt6` takes.
+ *
+ * Shapes:   out f32 [n, n]; a, b panels of x [n, k]
+ */
+export function gramInt6(
+  out: Pointer,
+  a: Pointer,
+  b: Pointer,
+  n: number,
+  k: number,
+  form: DotForm = fastestDotForm(),
+): void {
+  checkMultiple("n", n, COLUMNS);
+  checkMultiple("k", k, GROUP_LENGTH);
+  const { arena, exports } = kernels();
+  const accumulating = Number(form === "accumulating");
+  arena.scope(() => {
+    const zeros = arena.allocZeroedF32(n);
+    exports.gramInt6(out, a, b, zeros, n, k, accumulating);
+  });
+}

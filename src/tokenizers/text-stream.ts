@@ -1,0 +1,47 @@
+/** UTF-8 that comes in pieces, cut into words as if it came at once. */
+import { AppError } from "../api/errors.ts";
+import { wordsOf } from "./byte-level.ts";
+
+/** Of what is held back for the words that more text may change; a word is hardly ever this long. */
+const MAX_HELD = 1024 * 1024;
+
+export class TextStream {
+  readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  #held = "";
+
+  /** The words that end in what has come so far. Errors: `invalid_text`, no UTF-8, or a word without end */
+  push(bytes: Uint8Array): string[] {
+    return this.#take(this.#decode(bytes, true), false);
+  }
+
+  /** The words that are left. */
+  end(): string[] {
+    return this.#take(this.#decode(new Uint8Array(), false), true);
+  }
+
+  #decode(bytes: Uint8Array, stream: boolean): string {
+    try {
+      return this.#utf8.decode(bytes, { stream });
+    } catch {
+      throw new AppError(
+        "invalid_text",
+        "Expected text in UTF-8, got bytes that are none; tokenizer=byte takes any",
+      );
+    }
+  }
+
+  #take(text: string, isWhole: boolean): string[] {
+    const all = this.#held + text;
+    const words = wordsOf(all, isWhole);
+    let taken = 0;
+    for (const word of words) taken += word.length;
+    this.#held = all.slice(taken);
+    if (this.#held.length > MAX_HELD) {
+      throw new AppError(
+        "invalid_text",
+        `Expected words of at most ${MAX_HELD} characters, got a longer one; tokenizer=byte takes any`,
+      );
+    }
+    return words;
+  }
+}
