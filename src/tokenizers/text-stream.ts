@@ -9,7 +9,7 @@ export class TextStream {
   readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   #held = "";
 
-  /** The words that end in what has come so far. Errors: `invalid_text`, no UTF-8, or a word without end */
+  /** The words that end in what has come so far. Errors: `malformed_body`, no UTF-8, or a word without end */
   push(bytes: Uint8Array): string[] {
     return this.#take(this.#decode(bytes, true), false);
   }
@@ -24,7 +24,7 @@ export class TextStream {
       return this.#utf8.decode(bytes, { stream });
     } catch {
       throw new AppError(
-        "invalid_text",
+        "malformed_body",
         "Expected text in UTF-8, got bytes that are none; tokenizer=byte takes any",
       );
     }
@@ -38,7 +38,7 @@ export class TextStream {
     this.#held = all.slice(taken);
     if (this.#held.length > MAX_HELD) {
       throw new AppError(
-        "invalid_text",
+        "malformed_body",
         `Expected words of at most ${MAX_HELD} characters, got a longer one; tokenizer=byte takes any`,
       );
     }

@@ -43,7 +43,7 @@ export function writeTokenizerJson(bpe: Bpe): string {
   });
 }
 
-/** Reads what `writeTokenizerJson` wrote. Errors: `invalid_text`, another kind of tokenizer */
+/** Reads what `writeTokenizerJson` wrote. Errors: `malformed_body`, another kind of tokenizer */
 export function readTokenizerJson(json: string): Bpe {
   const { vocab, merges } = modelOf(json);
   const ids = new Map(Object.entries(vocab));
@@ -83,7 +83,7 @@ function modelOf(json: string) {
 
 function foreign(expected: string): AppError {
   return new AppError(
-    "invalid_text",
+    "malformed_body",
     `Expected a tokenizer.json of this project, with ${expected}`,
   );
 }
