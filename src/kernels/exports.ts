@@ -286,6 +286,18 @@ export type KernelExports = {
     gradientScale: number,
   ): void;
 
+  packEden(
+    panel: Pointer,
+    source: Pointer,
+    rows: number,
+    k: number,
+    rowStride: number,
+    kStride: number,
+    side: number,
+    signs: Pointer,
+    scratch: Pointer,
+  ): void;
+
   // Orthogonalization
   gramInt6(
     out: Pointer,

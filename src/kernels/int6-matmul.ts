@@ -56,6 +56,42 @@ export function packInt6(
 }
 
 /**
+ * One side of a product as `matmulInt6` reads it, in memory of the caller's scope: rotated, to the nearest
+ * MXFP4, and each segment scaled up by what rounding shrank it (assembly/mxfp4/pack-eden.ts).
+ *
+ * Shapes:   signs f32 [64]; operand [rows, k]
+ */
+export function packEden(
+  side: Side,
+  { source, rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+  signs: Pointer,
+): Pointer {
+  checkCount("rows", rows);
+  checkMultiple("k", k, GROUP_LENGTH);
+  checkStrides(rowStride, kStride);
+  const { arena, exports } = kernels();
+  const panel = arena.alloc(int6PanelBytes(side, rows, k));
+  arena.scope(() => {
+    const scratch = arena.alloc(SCRATCH_BYTES);
+    const { index } = SIDES[side];
+    exports.packEden(
+      panel,
+      source,
+      rows,
+      k,
+      rowStride,
+      kStride,
+      index,
+      signs,
+      scratch,
+    );
+  });
+  return panel;
+}
+
+/**
  * out = bias + a · bᵀ. The bits do not depend on the form.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows, packed with the same k; bias f32 [n]
