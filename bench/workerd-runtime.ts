@@ -1,15 +1,15 @@
 /** The bench Worker in a workerd of its own, timed from outside. */
-import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { builtWorker } from "../src/local/built-worker.ts";
 import { endStale, guardRuntimes } from "../src/local/processes.ts";
+import { bundleTarget } from "../src/scripts/build/bundle.ts";
+import { ensureBuilt, ROOT } from "../src/scripts/build/target.ts";
+import { TARGETS } from "../src/scripts/build/targets.ts";
 import type { Benchmark, Timed } from "./benchmark.ts";
 import type { Variant } from "./variant.ts";
 
-const ROOT = resolve(import.meta.dirname, "..");
-const WRANGLER = join(ROOT, "node_modules/wrangler/bin/wrangler.js");
 const OUT = join(ROOT, "build/bench");
 
 export type WorkerdRuntime = {
@@ -22,23 +22,18 @@ export async function startWorker(
   configFile: string,
   bindings: Record<string, string>,
 ): Promise<{ origin: string; close: () => Promise<void> }> {
-  const config = join(import.meta.dirname, configFile);
-  const out = join(OUT, configFile);
-  mkdirSync(out, { recursive: true });
-  execFileSync(
-    process.execPath,
-    [WRANGLER, "deploy", "--dry-run", "--config", config, "--outdir", out],
-    { stdio: ["ignore", "ignore", "inherit"] },
-  );
+  const config = `bench/${configFile}`;
+  const folder = `build/bench/${basename(configFile, ".toml")}`;
+  const name = `bench-${basename(configFile, ".toml")}`;
+  const needs = [TARGETS.kernels];
+  await ensureBuilt(bundleTarget({ name, config, folder, needs }));
+  mkdirSync(OUT, { recursive: true });
   endStale(OUT);
   guardRuntimes(OUT);
-  const { main, workerOptions } = unstable_getMiniflareWorkerOptions(config);
+  const settings = builtWorker(join(ROOT, config), join(ROOT, folder));
   const miniflare = new Miniflare({
-    ...(workerOptions as Record<string, unknown>),
-    modules: true,
-    modulesRoot: out,
-    scriptPath: join(out, basename(main!).replace(/\.ts$/, ".js")),
-    bindings: { ...workerOptions.bindings, ...bindings },
+    ...(settings as Record<string, unknown>),
+    bindings: { ...settings.bindings, ...bindings },
     cf: false, // it would be fetched
     telemetry: { enabled: false },
     log: new Log(LogLevel.NONE),

@@ -1,53 +1,38 @@
 /** The tensor routes' options and figures, as a client names them. */
-import type { GemmRecipe } from "./recipe.ts";
+import type { ValuesOf } from "./option-kinds.ts";
+import type {
+  ANALYZE_OPTIONS,
+  DEQUANTIZE_OPTIONS,
+  GEMM_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+  RAW_OPTIONS,
+  SELECTION_OPTIONS,
+} from "./options.ts";
+import type { PresetName } from "./presets.ts";
+import type { SCHEME_OPTIONS } from "./scheme.ts";
 
-/** Every choice that the bytes of a quantized tensor depend on; docs/compatibility.md has sets of them. */
-export type SchemeOptions = {
-  rounding?: "nearest-even" | "nearest-away" | "nearest-zero" | "stochastic";
-  scale?: "floor" | "rceil" | "ceil" | "even";
-  prescale?: 1 | 0.75;
-  /** The least scale byte. */
-  minScale?: 0 | 1;
-  /** Length of a random Hadamard transform's segment; 0: none. */
-  hadamard?: 0 | 16 | 32 | 64 | 128 | 256;
-  seed?: number;
+export type SchemeOptions = ValuesOf<typeof SCHEME_OPTIONS> & {
+  preset?: PresetName | undefined;
 };
+export type SelectionOptions = ValuesOf<typeof SELECTION_OPTIONS>;
+export type RawOptions = ValuesOf<typeof RAW_OPTIONS>;
 
-/** Names of tensors, with `*` and `?`. */
-export type SelectionOptions = {
-  include?: readonly string[];
-  exclude?: readonly string[];
-};
+export type QuantizeOptions = ValuesOf<typeof QUANTIZE_OPTIONS>;
+export type DequantizeOptions = ValuesOf<typeof DEQUANTIZE_OPTIONS>;
+export type AnalyzeOptions = ValuesOf<typeof ANALYZE_OPTIONS>;
+export type HadamardOptions = ValuesOf<typeof HADAMARD_OPTIONS>;
+export type GemmOptions = ValuesOf<typeof GEMM_OPTIONS>;
 
-/** What a raw body holds, which does not say it itself. */
-export type RawOptions = {
-  raw?: {
-    dtype: "f32" | "f16" | "bf16" | "f64";
-    shape: readonly number[];
-  };
-};
-
-export type QuantizeOptions = SchemeOptions &
-  SelectionOptions &
-  RawOptions & { layout?: "gpt-oss" | "ggml" | "compressed-tensors" };
-
-export type DequantizeOptions = { dtype?: "f32" | "bf16" | "f16" };
-
-export type AnalyzeOptions = SchemeOptions &
-  SelectionOptions &
-  RawOptions & {
-    /** Named schemes, or options such as `scale=even;hadamard=64`. */
-    compare?: readonly string[];
-  };
-
-export type HadamardOptions = SelectionOptions &
-  RawOptions & {
-    direction?: "forward" | "inverse";
-    hadamard?: 16 | 32 | 64 | 128 | 256;
-    seed?: number;
-  };
-
-export type GemmOptions = { recipe?: GemmRecipe; seed?: number };
+/**
+ * A file of tensors: bytes, whatever view of them; a Blob, which may be a file that is not in memory
+ * (`fs.openAsBlob`); or a stream with its length, which browsers do not send: give them a Blob.
+ */
+export type TensorBody =
+  | ArrayBuffer
+  | ArrayBufferView
+  | Blob
+  | { stream: ReadableStream<Uint8Array>; bytes: number };
 
 /** null where a figure has no value: no error at all, or no finite element. */
 export type SchemeFigures = {

@@ -1,11 +1,10 @@
 import { openAsBlob } from "node:fs";
 import { defineCommand } from "citty";
+import { ANALYZE_OPTIONS } from "../api/options.ts";
 import type { Analysis, AnalyzeOptions } from "../api/tensors.ts";
-import { planAnalysis } from "../formats/operations/analyze-file.ts";
-import { run } from "../formats/stream/conversion.ts";
 import { readInput } from "../formats/containers/input.ts";
-import { namedSchemes } from "../formats/operations/named-schemes.ts";
-import { rawOf, schemeOf, selectionOf } from "../formats/operations/plan.ts";
+import { analysisOf, rawOf } from "../formats/operations/plan.ts";
+import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { renderAnalysis } from "./analysis-table.ts";
 import { Bar } from "./bar.ts";
@@ -14,22 +13,13 @@ import {
   type Arguments,
   checkArguments,
   fileArguments,
-  schemeArguments,
-  schemeFrom,
-  selectionArguments,
-  selectionFrom,
 } from "./file-arguments.ts";
 import { OpenFile } from "./files.ts";
+import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 
 const args = {
   ...fileArguments,
-  ...schemeArguments,
-  ...selectionArguments,
-  compare: {
-    type: "string",
-    valueHint: "SCHEMES",
-    description: "Presets, `all`, or options as in scale=even;hadamard=64",
-  },
+  ...argumentsOf(ANALYZE_OPTIONS),
   json: { type: "boolean", description: "Figures as JSON, not as a table" },
 } as const;
 
@@ -41,35 +31,30 @@ export const analyzeCommand = defineCommand({
   args,
   async run(context) {
     const given = checkArguments(context, args);
-    const { file, compare, json } = context.args;
-    const options: AnalyzeOptions = {
-      ...schemeFrom(given),
-      ...selectionFrom(given),
-      ...(compare === undefined ? {} : { compare: compare.split(",") }),
-    };
-    const analysis = await analysisOf(file, given, options);
+    const { file, json } = context.args as { file: string; json?: boolean };
+    const options = optionsFrom(ANALYZE_OPTIONS, given);
+    const analysis = await analyzeFile(file, given, options);
     console.log(
       json ? JSON.stringify(analysis, null, 2) : renderAnalysis(analysis),
     );
   },
 });
 
-async function analysisOf(
+async function analyzeFile(
   file: string,
   given: Arguments,
   options: AnalyzeOptions,
 ): Promise<Analysis> {
   if (given.url !== undefined)
     return edgeOf(given).analyze(await openAsBlob(file), options);
+  const planned = analysisOf(options);
   loadKernelsFile();
   const bar = new Bar("analyze");
   const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
   try {
     bar.begin(source.bytes);
     const input = await readInput(source, source.bytes, rawOf(options));
-    const schemes = namedSchemes(schemeOf(options), options.compare);
-    const selection = selectionOf(options);
-    const { conversion, report } = planAnalysis(input, schemes, selection);
+    const { conversion, report } = planned(input);
     for await (const _ of run(conversion, source)); // it has no output
     return report();
   } finally {

@@ -1,12 +1,12 @@
 import { defineCommand } from "citty";
-import type { DequantizeOptions } from "../api/tensors.ts";
+import { DEQUANTIZE_OPTIONS } from "../api/options.ts";
 import { convertFile } from "./convert-file.ts";
 import {
   checkArguments,
-  choices,
   fileArguments,
   outputArguments,
 } from "./file-arguments.ts";
+import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 
 const args = {
   ...fileArguments,
@@ -15,7 +15,7 @@ const args = {
     description: "safetensors or GGUF with MXFP4 tensors",
   },
   ...outputArguments,
-  dtype: choices(["f32", "bf16", "f16"], "Of decoded tensors (default: f32)"),
+  ...argumentsOf(DEQUANTIZE_OPTIONS),
 };
 
 export const dequantizeCommand = defineCommand({
@@ -23,7 +23,7 @@ export const dequantizeCommand = defineCommand({
   args,
   async run(context) {
     const given = checkArguments(context, args);
-    const options = { dtype: given.dtype } as DequantizeOptions;
+    const options = optionsFrom(DEQUANTIZE_OPTIONS, given);
     await convertFile(given, { operation: "dequantize", options });
   },
 });

@@ -1,22 +1,6 @@
-/** What the file commands can be told, and the options that follow from it. */
+/** What the file commands can be told beside the operations' options, and how it was said. */
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
-import type {
-  QuantizeOptions,
-  RawOptions,
-  SchemeOptions,
-  SelectionOptions,
-} from "../api/tensors.ts";
-import { LAYOUTS } from "../formats/blocks/layout.ts";
-import {
-  MIN_SCALES,
-  PRESCALES,
-  PRESETS,
-  type PresetName,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  SEGMENT_CHOICES,
-} from "../formats/blocks/scheme.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
@@ -51,43 +35,6 @@ export const outputArguments = {
     description: "File to write",
   },
   force: { type: "boolean", description: "Replace the output if it is there" },
-} satisfies ArgsDef;
-
-export const schemeArguments = {
-  preset: choices(Object.keys(PRESETS), "Choices that others make"),
-  rounding: choices(ROUNDING_MODES, "Of elements"),
-  scale: choices(SCALE_RULES, "How a block's exponent is found"),
-  prescale: choices(PRESCALES, "Multiply before rounding"),
-  "min-scale": choices(MIN_SCALES, "The least scale byte"),
-  hadamard: choices(SEGMENT_CHOICES, "Length of an RHT segment; 0: none"),
-  seed: {
-    type: "string",
-    valueHint: "N",
-    description: "Of signs and stochastic rounding",
-  },
-} satisfies ArgsDef;
-
-export const layoutArguments = {
-  layout: choices(LAYOUTS, "How quantized tensors are arranged"),
-} satisfies ArgsDef;
-
-export const selectionArguments = {
-  include: {
-    type: "string",
-    valueHint: "NAMES",
-    description: "Tensors to work on, with * and ?, separated by commas",
-  },
-  exclude: {
-    type: "string",
-    valueHint: "NAMES",
-    description: "Tensors to leave as they are",
-  },
-  dtype: choices(["f32", "f16", "bf16", "f64"], "Of a raw file"),
-  shape: {
-    type: "string",
-    valueHint: "4,64",
-    description: "Of a raw file",
-  },
 } satisfies ArgsDef;
 
 /**
@@ -151,74 +98,4 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     given.set(name, [...(given.get(name) ?? []), value]);
   }
   return given;
-}
-
-export function schemeFrom(args: Arguments): SchemeOptions {
-  const preset = args.preset as PresetName | undefined;
-  const chosen = {
-    rounding: args.rounding,
-    scale: args.scale,
-    prescale: numberFrom(args.prescale),
-    minScale: numberFrom(args["min-scale"]),
-    hadamard: numberFrom(args.hadamard),
-    seed: wholeFrom(args, "seed"),
-  } as SchemeOptions;
-  const told = Object.entries(chosen).filter(
-    ([, value]) => value !== undefined,
-  );
-  return { ...(preset && PRESETS[preset]), ...Object.fromEntries(told) };
-}
-
-export function quantizeOptionsFrom(args: Arguments): QuantizeOptions {
-  const layout = args.layout as QuantizeOptions["layout"];
-  return {
-    ...schemeFrom(args),
-    ...selectionFrom(args),
-    ...(layout === undefined ? {} : { layout }),
-  };
-}
-
-export function selectionFrom(args: Arguments): SelectionOptions & RawOptions {
-  const { include, exclude, dtype, shape } = args as Record<
-    string,
-    string | undefined
-  >;
-  if ((dtype === undefined) !== (shape === undefined))
-    throw new UsageError("Expected both --dtype and --shape, or neither");
-  if (shape !== undefined && !/^\d{1,15}(,\d{1,15}){0,15}$/.test(shape))
-    throw new UsageError(`Expected --shape as in 4,64, got "${shape}"`);
-  return {
-    ...(include === undefined ? {} : { include: include.split(",") }),
-    ...(exclude === undefined ? {} : { exclude: exclude.split(",") }),
-    ...(shape === undefined
-      ? {}
-      : {
-          raw: {
-            dtype: dtype as NonNullable<RawOptions["raw"]>["dtype"],
-            shape: shape.split(",").map(Number),
-          },
-        }),
-  };
-}
-
-/** An option of one of these. */
-export function choices(
-  values: readonly (string | number)[],
-  description: string,
-) {
-  return { type: "enum", options: values.map(String), description } as const;
-}
-
-function numberFrom(value: unknown): number | undefined {
-  return value === undefined ? undefined : Number(value);
-}
-
-function wholeFrom(args: Arguments, name: string): number | undefined {
-  const text = args[name] as string | undefined;
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new UsageError(
-    `Expected --${name} to be a whole number from 0 to 2^53 − 1, got "${text}"`,
-  );
 }

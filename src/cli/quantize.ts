@@ -1,21 +1,17 @@
 import { defineCommand } from "citty";
+import { QUANTIZE_OPTIONS } from "../api/options.ts";
 import { convertFile } from "./convert-file.ts";
 import {
   checkArguments,
   fileArguments,
-  layoutArguments,
   outputArguments,
-  quantizeOptionsFrom,
-  schemeArguments,
-  selectionArguments,
 } from "./file-arguments.ts";
+import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 
 const args = {
   ...fileArguments,
   ...outputArguments,
-  ...schemeArguments,
-  ...layoutArguments,
-  ...selectionArguments,
+  ...argumentsOf(QUANTIZE_OPTIONS),
 };
 
 export const quantizeCommand = defineCommand({
@@ -23,7 +19,7 @@ export const quantizeCommand = defineCommand({
   args,
   async run(context) {
     const given = checkArguments(context, args);
-    const options = quantizeOptionsFrom(given);
+    const options = optionsFrom(QUANTIZE_OPTIONS, given);
     await convertFile(given, { operation: "quantize", options });
   },
 });

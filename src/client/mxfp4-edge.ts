@@ -8,6 +8,19 @@
  * A refusal throws an `AppError`, with the code that the server gave. What fails for a reason that may
  * pass is tried again.
  */
+import {
+  checkOptions,
+  type Options,
+  type ValuesOf,
+} from "../api/option-kinds.ts";
+import { writeQuery } from "../api/option-text.ts";
+import {
+  ANALYZE_OPTIONS,
+  DEQUANTIZE_OPTIONS,
+  GEMM_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+} from "../api/options.ts";
 import type {
   Analysis,
   AnalyzeOptions,
@@ -19,17 +32,18 @@ import type {
   JobStatus,
   QuantizeOptions,
   StoredFile,
+  TensorBody,
 } from "../api/tensors.ts";
 import { Client } from "./client.ts";
 import { type ClientOptions, Http } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
-import { sendBody, type TensorBody } from "./tensor-body.ts";
-import { toQuery } from "./tensor-query.ts";
+import { releaseBody } from "../api/tensor-body.ts";
+import { sendBody } from "./tensor-body.ts";
 
 export { AppError, type ErrorCode } from "../api/errors.ts";
 export type * from "../api/tensors.ts";
 export type * from "../api/types.ts";
-export type { ClientOptions, TensorBody };
+export type { ClientOptions };
 
 export class Mxfp4Edge extends Client {
   readonly #http: Http;
@@ -41,7 +55,7 @@ export class Mxfp4Edge extends Client {
 
   /** The file with its float tensors in MXFP4. Content-Length is known before the first byte. */
   quantize(body: TensorBody, options: QuantizeOptions = {}): Promise<Response> {
-    return this.#send("/v1/quantize", body, options);
+    return this.#send("/v1/quantize", body, QUANTIZE_OPTIONS, options);
   }
 
   /** The file with its MXFP4 tensors as floats. */
@@ -49,7 +63,7 @@ export class Mxfp4Edge extends Client {
     body: TensorBody,
     options: DequantizeOptions = {},
   ): Promise<Response> {
-    return this.#send("/v1/dequantize", body, options);
+    return this.#send("/v1/dequantize", body, DEQUANTIZE_OPTIONS, options);
   }
 
   /** What quantizing would do to each tensor, by one scheme or several. */
@@ -57,18 +71,23 @@ export class Mxfp4Edge extends Client {
     body: TensorBody,
     options: AnalyzeOptions = {},
   ): Promise<Analysis> {
-    const response = await this.#send("/v1/analyze", body, options);
+    const response = await this.#send(
+      "/v1/analyze",
+      body,
+      ANALYZE_OPTIONS,
+      options,
+    );
     return response.json<Analysis>();
   }
 
   /** The file with its float tensors rotated. */
   hadamard(body: TensorBody, options: HadamardOptions = {}): Promise<Response> {
-    return this.#send("/v1/hadamard", body, options);
+    return this.#send("/v1/hadamard", body, HADAMARD_OPTIONS, options);
   }
 
   /** A file of `c` = a · bᵀ, from one of `a` and `b`. */
   gemm(body: TensorBody, options: GemmOptions = {}): Promise<Response> {
-    return this.#send("/v1/gemm", body, options);
+    return this.#send("/v1/gemm", body, GEMM_OPTIONS, options);
   }
 
   /** Store a file for jobs, in place of one that has the name. */
@@ -101,7 +120,13 @@ export class Mxfp4Edge extends Client {
 
   /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
   jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
-    return this.#http.json("GET", `/v1/jobs${toQuery(page)}`);
+    const told = Object.entries(page).filter(
+      ([, value]) => value !== undefined,
+    );
+    const query = new URLSearchParams(
+      told.map(([name, value]) => [name, `${value}`]),
+    );
+    return this.#http.json("GET", `/v1/jobs?${query.toString()}`);
   }
 
   job(job: string): Promise<JobStatus> {
@@ -136,8 +161,20 @@ export class Mxfp4Edge extends Client {
     return this.#http.json("GET", "/openapi.json");
   }
 
-  #send(path: string, body: TensorBody, options: object): Promise<Response> {
-    return this.#http.request("POST", path + toQuery(options), sendBody(body));
+  /** Options are checked before they are sent. */
+  async #send<T extends Options>(
+    path: string,
+    body: TensorBody,
+    table: T,
+    options: ValuesOf<T>,
+  ): Promise<Response> {
+    try {
+      const query = writeQuery(table, checkOptions(table, options));
+      return await this.#http.request("POST", path + query, sendBody(body));
+    } catch (error) {
+      await releaseBody(body);
+      throw error;
+    }
   }
 }
 

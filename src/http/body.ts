@@ -1,6 +1,6 @@
 /** Request bodies, read up to a bound. */
 import type { Context } from "hono";
-import type { z } from "zod";
+import type * as z from "zod";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 
 const FIRST_BYTES = 64 * 1024;

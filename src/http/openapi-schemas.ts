@@ -1,5 +1,5 @@
 /** The JSON that answers bear, as schemas that are the types of api/types.ts to the compiler. */
-import { z } from "zod";
+import * as z from "zod";
 import { RECIPES } from "../api/recipe.ts";
 import type {
   Analysis,

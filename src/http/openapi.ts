@@ -2,7 +2,7 @@
  * The API's description, OpenAPI 3.1: one entry a route. Schemas of requests are those that the routes
  * check with. Tests hold it to the routes: every route is here, every example is answered as it says.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { runRequestSchema } from "../training/config.ts";
 import { jobRequestSchema } from "./jobs/job-request.ts";
 import { FILE_OPERATIONS, JOB_OPERATIONS } from "./jobs/openapi-jobs.ts";

@@ -2,9 +2,6 @@
 import type { Context } from "hono";
 import { AppError } from "../api/errors.ts";
 
-const MAX_PATTERNS = 32;
-const MAX_PATTERN_LENGTH = 256;
-
 /** Refuses parameters that the route does not know, and those that came twice and may not. */
 export function checkQuery(
   c: Context,
@@ -60,35 +57,6 @@ export function wholeNumber(
     );
   }
   return number;
-}
-
-/** The sizes of a shape, as in `shape=4,64`. */
-export function sizes(c: Context, name: string): number[] | undefined {
-  const value = c.req.query(name);
-  if (value === undefined) return undefined;
-  if (!/^\d{1,15}(,\d{1,15}){0,15}$/.test(value)) {
-    throw invalid(
-      `Expected \`${name}\` to be 1 to 16 sizes as in 4,64, got "${value}"`,
-    );
-  }
-  return value.split(",").map(Number);
-}
-
-/** Name patterns, of which there may be several. */
-export function patterns(c: Context, name: string): string[] {
-  const values = c.req.queries(name) ?? [];
-  if (values.length > MAX_PATTERNS) {
-    throw invalid(
-      `Expected \`${name}\` at most ${MAX_PATTERNS} times, got it ${values.length} times`,
-    );
-  }
-  for (const value of values) {
-    if (value.length >= 1 && value.length <= MAX_PATTERN_LENGTH) continue;
-    throw invalid(
-      `Expected \`${name}\` to be a pattern of 1 to ${MAX_PATTERN_LENGTH} characters, got ${value.length}`,
-    );
-  }
-  return values;
 }
 
 function invalid(message: string): AppError {

@@ -9,7 +9,7 @@ const Module = WebAssembly.Module as unknown as new (
   bytes: Uint8Array,
 ) => WebAssembly.Module;
 
-/** The kernels in Node, from the file that `npm run build:kernels` writes. A Worker imports it instead. */
+/** The kernels in Node, from the file that `npm run build` writes. A Worker imports it instead. */
 export function loadKernelsFile(path = BUILT): Kernels {
   return loadKernels(new Module(readFileSync(path)));
 }

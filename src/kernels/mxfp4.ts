@@ -1,24 +1,18 @@
 import { AppError } from "../api/errors.ts";
+import {
+  NEAREST_MODES,
+  type NearestMode,
+  type Prescale,
+  SCALE_RULES,
+  type ScaleRule,
+  type SegmentLength,
+} from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 
 export const BLOCK_SIZE = 32;
-export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
-export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
-
-export const SCALE_RULES = ["floor", "rceil", "ceil", "even"] as const;
-export type ScaleRule = (typeof SCALE_RULES)[number];
-export type Prescale = 1 | 0.75;
-
-/** What becomes of a tie between two codes, in the kernel's order. */
-export const NEAREST_MODES = [
-  "nearest-even",
-  "nearest-away",
-  "nearest-zero",
-] as const;
-export type NearestMode = (typeof NEAREST_MODES)[number];
 
 /** How elements are rounded; stochastic rounding names its noise. */
 export type Rounding =

@@ -4,11 +4,11 @@
  *
  * wrangler.toml says what is bound; `LOCAL_MODE` is added here and nowhere else.
  */
-import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { endStale, guardRuntimes, lock } from "./processes.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -59,7 +59,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Running> {
   try {
     const running = await start(
       {
-        ...workerOptions(pages),
+        ...workerSettings(pages),
         // Objects and buckets outlive this process.
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
@@ -94,7 +94,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerOptions(false);
+  const worker = workerSettings(false);
   return start(
     {
       ...worker,
@@ -108,10 +108,10 @@ export async function startTrainerHost(
 }
 
 /** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
-type WorkerSettings = Record<string, unknown>;
+type MiniflareSettings = Record<string, unknown>;
 
 async function start(
-  worker: WorkerSettings,
+  worker: MiniflareSettings,
   {
     stateFolder,
     port,
@@ -158,27 +158,10 @@ async function start(
 }
 
 /** The built Worker, with what wrangler.toml binds and `LOCAL_MODE`; its pages if asked for. */
-function workerOptions(
-  pages: boolean,
-): WorkerSettings & { serviceBindings?: object } {
-  const script = join(WORKER_FOLDER, "worker.js");
-  if (!existsSync(script)) {
-    throw new Error(
-      `Expected the Worker in ${WORKER_FOLDER}: run \`npm run build\` first`,
-    );
-  }
-  const { workerOptions } = unstable_getMiniflareWorkerOptions(
-    join(ROOT, "wrangler.toml"),
-  );
-  if (!pages) delete workerOptions.assets;
-  return {
-    ...workerOptions,
-    name: "mxfp4-edge",
-    modules: true,
-    modulesRoot: WORKER_FOLDER,
-    scriptPath: script,
-    bindings: { ...workerOptions.bindings, LOCAL_MODE: "1" },
-  };
+function workerSettings(pages: boolean): WorkerSettings {
+  const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
+  if (!pages) delete settings.assets;
+  return { ...settings, bindings: { ...settings.bindings, LOCAL_MODE: "1" } };
 }
 
 /** Miniflare makes its temporary folder, when constructed, where the environment says. */

@@ -19,14 +19,16 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
+import { ensureBuilt, ROOT } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
 const OUT = join(ROOT, "build/package");
 /** What is imported, and what stands for it: the kernels of files alone, which run on Node 20 too. */
 const IMPORTED = "build/kernels.wasm";
 const KERNELS = join(ROOT, "build/kernels-files.wasm");
 
 export async function buildPackage(): Promise<string> {
+  await ensureBuilt(TARGETS["kernels-files"]);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));

@@ -1,6 +1,8 @@
 /** `npm start`: serve the API on this machine until Ctrl-C. */
 import { defineCommand, runMain } from "citty";
 import { startEdge } from "../local/edge.ts";
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
 
 const command = defineCommand({
   meta: {
@@ -25,8 +27,10 @@ const command = defineCommand({
       );
       if (unknown)
         throw new Error(`Expected --port and nothing else, got ${unknown}`);
+      const port = portOf(args.port);
+      await ensureBuilt(TARGETS.worker, TARGETS.docs);
       const { url } = await startEdge({
-        port: portOf(args.port),
+        port,
         pages: true,
       });
       console.log(

@@ -26,6 +26,8 @@ import {
   STATE_FOLDER,
 } from "../local/edge.ts";
 import { lock } from "../local/processes.ts";
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
 import { loss, Progress } from "./progress.ts";
 import { sampleText } from "./sample.ts";
 import {
@@ -66,6 +68,7 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const hosts: Running[] = [];
   try {
     clearLastRun(stateFolder);
+    await ensureBuilt(TARGETS.worker);
     const edge = await startEdge({ stateFolder, quiet: true });
     hosts.push(edge);
     const client = new Client({ baseUrl: edge.url });

@@ -1,5 +1,5 @@
 /** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
-import { z } from "zod";
+import * as z from "zod";
 import { AppError } from "../api/errors.ts";
 import { RECIPES } from "../api/recipe.ts";
 import {

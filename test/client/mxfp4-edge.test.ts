@@ -16,6 +16,7 @@ const dataset: Dataset = {
 };
 const raw = { dtype: "f32", shape: [1, 32] } as const;
 const scheme = {
+  preset: "paper",
   rounding: "stochastic",
   scale: "ceil",
   prescale: 0.75,

@@ -1,12 +1,10 @@
 /** docs/compatibility.md: for each ecosystem the options that reproduce its bytes. */
 import "../support/kernels.ts";
 import { describe, expect, test } from "vitest";
-import {
-  DEFAULT_SCHEME,
-  PRESETS,
-  type Scheme,
-} from "../../src/formats/blocks/scheme.ts";
-import type { Layout } from "../../src/formats/blocks/layout.ts";
+import { SCHEME_PRESETS } from "../../src/api/presets.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
+import type { Layout } from "../../src/api/scheme.ts";
 import { planDequantizeGguf } from "../../src/formats/operations/gguf-file.ts";
 import type { GgufInput } from "../../src/formats/containers/input.ts";
 import { f32, fileInOrder, floats, named, u8 } from "../http/tensor-support.ts";
@@ -86,44 +84,44 @@ const CASES: Case[] = [
   {
     ecosystem: "OCP MX v1.0",
     twin: others.ocp,
-    scheme: PRESETS.ocp,
+    scheme: SCHEME_PRESETS.ocp,
     corners: HUGE,
   },
   {
     ecosystem: "microxcaling nearest",
     twin: others.microxcaling("nearest"),
-    scheme: PRESETS.microxcaling,
+    scheme: SCHEME_PRESETS.microxcaling,
     corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
   },
   {
     ecosystem: "microxcaling even",
     twin: others.microxcaling("even"),
-    scheme: PRESETS.ocp,
+    scheme: SCHEME_PRESETS.ocp,
     corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
   },
   {
     ecosystem: "ggml",
     twin: others.ggml,
-    scheme: PRESETS.ggml,
+    scheme: SCHEME_PRESETS.ggml,
     corners: [...ZERO, ...LEAST, ...HUGE],
   },
   {
     ecosystem: "triton_kernels ROUND_UP",
     twin: others.tritonRoundUp,
-    scheme: PRESETS["gpt-oss"],
+    scheme: SCHEME_PRESETS["gpt-oss"],
     corners: [...ZERO, ...HUGE],
   },
   {
     ecosystem: "triton_kernels ROUND_DOWN",
     twin: others.tritonRoundDown,
-    scheme: PRESETS.ocp,
+    scheme: SCHEME_PRESETS.ocp,
     corners: [...ZERO, ...HUGE],
   },
   ...(
     [
       ["FLOOR", { scale: "floor" }],
       ["RCEIL", { scale: "rceil" }],
-      ["CEIL", PRESETS["torchao-ceil"]],
+      ["CEIL", SCHEME_PRESETS["torchao-ceil"]],
       ["EVEN", { scale: "even" }],
     ] as const
   ).map(([mode, scheme]) => ({
@@ -135,13 +133,13 @@ const CASES: Case[] = [
   {
     ecosystem: "compressed-tensors",
     twin: others.compressedTensors,
-    scheme: PRESETS["compressed-tensors"],
+    scheme: SCHEME_PRESETS["compressed-tensors"],
     corners: HUGE,
   },
   {
     ecosystem: "AMD",
     twin: others.amd,
-    scheme: PRESETS.amd,
+    scheme: SCHEME_PRESETS.amd,
     corners: [...ZERO, ...TINY, ...HUGE],
   },
   {
@@ -209,7 +207,7 @@ test("below 2^−124 triton's bytes are its own, and only there", async () => {
   const next = 1 + 2 ** -23;
 
   const up = (amax: number) =>
-    pairs(others.tritonRoundUp, PRESETS["gpt-oss"], amax);
+    pairs(others.tritonRoundUp, SCHEME_PRESETS["gpt-oss"], amax);
   for (const amax of [2 ** -147, 2 ** -126, 3 * 2 ** -126]) {
     const [theirs, ours] = await up(amax);
     expect([theirs.scale, ours.scale]).toEqual([1, 0]);
@@ -218,7 +216,7 @@ test("below 2^−124 triton's bytes are its own, and only there", async () => {
   expect(ours).toEqual(theirs);
 
   const down = (amax: number) =>
-    pairs(others.tritonRoundDown, PRESETS.ocp, amax);
+    pairs(others.tritonRoundDown, SCHEME_PRESETS.ocp, amax);
   for (const amax of [2 ** -126, f(2 ** -124 * (1 - 2 ** -24))]) {
     const [zeroed, kept] = await down(amax);
     expect(zeroed.scale).toBe(0);
@@ -234,7 +232,7 @@ test.each([
   {
     ecosystem: "Algorithm 2",
     choices: others.paper,
-    scheme: { ...PRESETS.paper, hadamard: 0, scale: "floor" },
+    scheme: { ...SCHEME_PRESETS.paper, hadamard: 0, scale: "floor" },
     corners: [...ZERO, ...TINY, ...HUGE, ...NON_FINITE],
   },
   {
@@ -279,7 +277,7 @@ test.each([
 
 test("no two presets agree everywhere, but those that say the same", async () => {
   const bytes = new Map<string, string[]>();
-  for (const [name, scheme] of Object.entries(PRESETS)) {
+  for (const [name, scheme] of Object.entries(SCHEME_PRESETS)) {
     const blocks = await quantized([...NORMAL_RANGE, ...ZERO], {
       ...DEFAULT_SCHEME,
       ...scheme,

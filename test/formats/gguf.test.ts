@@ -20,10 +20,8 @@ import {
   readInput,
 } from "../../src/formats/containers/input.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
-import {
-  DEFAULT_SCHEME,
-  type Scheme,
-} from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import type { Selection } from "../../src/formats/operations/selection.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";

@@ -1,7 +1,7 @@
 /** Rows that are no multiple of 32 (or of the segment), and tensors that would end up misaligned. */
 import "../support/kernels.ts";
 import { describe, expect, test } from "vitest";
-import type { Scheme } from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
 import { normals } from "../support/random.ts";
 import { dequantizeFile, quantizeFile } from "../support/files.ts";
 import { f32, fileInOrder, floats, named, u8 } from "../http/tensor-support.ts";

@@ -1,10 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
-import {
-  DEFAULT_SCHEME,
-  PRESETS,
-  type Scheme,
-} from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { dequantizeFile, quantizeFile } from "../support/files.ts";
 import { normals, uniform } from "../support/random.ts";
 import { problemOf } from "./support.ts";
@@ -56,7 +54,7 @@ async function figures(values: Float32Array, scheme: Partial<Scheme>) {
 const VALUES = normals(2 * 65536 + 96, 3);
 
 describe("POST /v1/analyze", () => {
-  test.each(Object.entries(PRESETS))(
+  test.each(Object.entries(SCHEME_PRESETS))(
     "%s: the figures are those of its decoded file",
     async (name, preset) => {
       const { tensors, total } = await analyze(`compare=${name}&seed=5`, [
@@ -201,7 +199,7 @@ describe("POST /v1/analyze", () => {
     const { tensors } = await analyze("exclude=a&compare=all", input);
     expect(tensors.map(({ name }) => name)).toEqual(["b"]);
     expect(tensors[0]!.schemes.map(({ scheme }) => scheme)).toEqual(
-      Object.keys(PRESETS),
+      Object.keys(SCHEME_PRESETS),
     );
   });
 

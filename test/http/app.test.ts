@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { expect, test, vi } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { AppError } from "../../src/api/errors.ts";
 import { readBody, readValid } from "../../src/http/body.ts";
 import { answerError } from "../../src/http/errors.ts";

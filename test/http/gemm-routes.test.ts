@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { GEMM_RECIPES, type GemmRecipe } from "../../src/api/recipe.ts";
-import type { Scheme } from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
 import { gemm } from "../reference/mxfp4.ts";
 import { expectClose } from "../support/close.ts";
 import { dequantizeFile, quantizeFile } from "../support/files.ts";

@@ -1,8 +1,9 @@
 /**
  * The tables of docs/analyze.md: every preset, rotations and stochastic rounding on the weights of
- * published models. `npx node test/judges/analyze-weights.ts` prints them, after `npm run build:kernels`.
+ * published models. `npx node test/judges/analyze-weights.ts` prints them, after `npm run build`.
  */
 import { pathToFileURL } from "node:url";
+import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
 import {
   type NamedScheme,
@@ -12,11 +13,8 @@ import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { run } from "../../src/formats/stream/conversion.ts";
 import { readInput } from "../../src/formats/containers/input.ts";
 import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";
-import {
-  DEFAULT_SCHEME,
-  PRESETS,
-  type Scheme,
-} from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import type { Matrix } from "./onnx-weights.ts";
@@ -30,7 +28,7 @@ import {
 } from "./weight-tables.ts";
 
 const SCHEMES: NamedScheme[] = [
-  ...Object.entries(PRESETS),
+  ...Object.entries(SCHEME_PRESETS),
   ["hadamard=64", { hadamard: 64 }],
   ["scale=even;hadamard=32", { scale: "even", hadamard: 32 }],
   ["scale=even;hadamard=64", { scale: "even", hadamard: 64 }],

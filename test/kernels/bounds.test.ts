@@ -15,11 +15,10 @@ import {
   packMxfp4,
   panelBytes,
 } from "../../src/kernels/mxfp4-matmul.ts";
+import { NEAREST_MODES, SEGMENT_LENGTHS } from "../../src/api/scheme.ts";
 import {
-  NEAREST_MODES,
   packGgml,
   type Quantizer,
-  SEGMENT_LENGTHS,
   unpackGgml,
 } from "../../src/kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";

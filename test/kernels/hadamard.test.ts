@@ -1,6 +1,6 @@
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { SEGMENT_LENGTHS } from "../../src/kernels/mxfp4.ts";
+import { SEGMENT_LENGTHS } from "../../src/api/scheme.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as twin from "../reference/mxfp4.ts";
 import { rotate, signs } from "../support/mxfp4.ts";

@@ -13,7 +13,6 @@ import { select } from "../../bench/select.ts";
 import { summarize } from "../../bench/summarize.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../bench/main.ts");
-const ENVIRONMENT = resolve(import.meta.dirname, "../../wrangler.env");
 const NAMES = [...KERNEL_GROUPS, ...PEER_GROUPS].flatMap(({ benchmarks }) =>
   benchmarks.map(({ name }) => name),
 );
@@ -24,10 +23,9 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** `npm run bench` without building the kernels again. Words of `options` are arguments. */
+/** `npm run bench`. Words of `options` are arguments. */
 function bench(options: string, ...files: string[]) {
   return promisify(execFile)(process.execPath, [
-    `--env-file=${ENVIRONMENT}`,
     MAIN,
     ...options.split(" "),
     ...files,

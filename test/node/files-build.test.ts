@@ -2,14 +2,13 @@
  * The kernels of files, as the package has them: built without relaxed SIMD, from other source where that has
  * two forms. They write the bytes of the full build.
  */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { Pointer } from "../../src/kernels/arena.ts";
-import { NEAREST_MODES, SCALE_RULES } from "../../src/kernels/mxfp4.ts";
+import { NEAREST_MODES, SCALE_RULES } from "../../src/api/scheme.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
+import { ensureBuilt } from "../../src/scripts/build/target.ts";
+import { TARGETS } from "../../src/scripts/build/targets.ts";
 import { normals, uniform } from "../support/random.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -17,23 +16,14 @@ const KEY = noiseKey(7, PURPOSE.fileRounding, 0);
 const SEGMENTS = [16, 32, 64, 128, 256] as const;
 
 type Build = Awaited<ReturnType<typeof load>>;
-let folder: string;
 let full: Build;
 let files: Build;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "mxfp4-files-build-"));
-  const built = join(folder, "kernels.wasm");
-  const compiler = join(ROOT, "node_modules/assemblyscript/bin/asc.js");
-  const target = ["--target", "files", "--outFile", built];
-  execFileSync(process.execPath, [compiler, "assembly/files.ts", ...target], {
-    cwd: ROOT,
-  });
+  await ensureBuilt(TARGETS["kernels-files"]);
   full = await load(join(ROOT, "build/kernels.wasm"));
-  files = await load(built);
+  files = await load(join(ROOT, "build/kernels-files.wasm"));
 });
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The library's modules anew, on this build: an isolate has one. */
 async function load(path: string) {

@@ -30,7 +30,8 @@ const SEES: Record<string, readonly string[]> = {
   scripts: [...BELOW_OBJECTS, "client", "local", "cli"],
   dashboard: [...BELOW_OBJECTS, "client"],
   // The library: files and what they need, nothing of the objects.
-  "index.ts": ["api", "kernels", "formats"],
+  library: ["api", "kernels", "formats"],
+  "index.ts": ["api", "kernels", "library"],
 };
 
 /** The interface that `client` satisfies; it may name it, not run it. */
@@ -184,6 +185,15 @@ function inexactMath(files: Files): string[] {
   });
 }
 
+/** `import { z }` keeps all of zod, every language's messages too: a quarter of a megabyte more to start. */
+function wholeZod(files: Files): string[] {
+  return [...files]
+    .filter(([, source]) =>
+      /^import (?!(?:type )?\* as z )[^;]*?from "zod";/m.test(source),
+    )
+    .map(([path]) => `${path} imports zod other than as a namespace`);
+}
+
 function unpinned(manifest: Record<string, unknown>): string[] {
   return [
     "dependencies",
@@ -212,6 +222,7 @@ describe("this tree", () => {
     ["has no barrels and no utils", badNames],
     ["knows WebAssembly in src/kernels alone", foreignAssembly],
     ["uses exact Math where bytes must reproduce", inexactMath],
+    ["imports of zod only what it uses", wholeZod],
   ])("%s", (_, rule) => {
     expect(rule(files)).toEqual([]);
   });
@@ -251,6 +262,7 @@ describe("each rule can fail:", () => {
     ["src/kernels/a.ts", 'import { x } from "../../assembly/index.ts";'],
     ["src/api/a.ts", 'import { x } from "../worker.ts";'],
     ["src/index.ts", 'import { x } from "./objects/x.ts";'],
+    ["src/library/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/index.ts", 'export { x } from "./client/x.ts";'],
     ["src/cli/a.ts", 'import { x } from "../index.ts";'],
     ["assembly/index.ts", 'import { x } from "../src/api/types";'],
@@ -265,7 +277,8 @@ describe("each rule can fail:", () => {
       'import type { TrainingService } from "../training/service.ts";',
     ],
     ["src/hosted/a.ts", 'import { x } from "../client/x.ts";'],
-    ["src/index.ts", 'import { x } from "./formats/x.ts";'],
+    ["src/index.ts", 'import { x } from "./library/x.ts";'],
+    ["src/library/a.ts", 'import { x } from "../formats/x.ts";'],
     ["src/http/a.ts", 'import { x } from "../objects/x.ts";'],
     ["src/http/a.ts", 'import { Hono } from "hono";'],
     [
@@ -296,6 +309,14 @@ describe("each rule can fail:", () => {
     expect(
       missingExtensions(tree({ "src/api/a.ts": 'import { b } from "./b";' })),
     ).toHaveLength(1);
+    for (const names of ["{ z }", "z", "type { z }", "{\n  z,\n}"]) {
+      const file = tree({ "src/api/a.ts": `import ${names} from "zod";` });
+      expect(wholeZod(file), names).toHaveLength(1);
+    }
+    for (const names of ["* as z", "type * as z"]) {
+      const file = tree({ "src/api/a.ts": `import ${names} from "zod";` });
+      expect(wholeZod(file), names).toEqual([]);
+    }
     const names = [
       "src/api/index.ts",
       "src/http/utils/x.ts",

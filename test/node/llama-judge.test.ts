@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { ModelShape } from "../../src/api/types.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import {
@@ -20,7 +21,7 @@ import {
   type Input,
   readInput,
 } from "../../src/formats/containers/input.ts";
-import { DEFAULT_SCHEME, PRESETS } from "../../src/formats/blocks/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
 import { logits } from "../../src/model/gpt2/gpt.ts";
@@ -82,7 +83,7 @@ function asGguf(input: Input): GgufInput {
 
 const quantize = (input: Input) =>
   planQuantizeGguf(asGguf(input), {
-    scheme: { ...DEFAULT_SCHEME, ...PRESETS.ggml },
+    scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
     layout: "ggml",
     selection: { include: [], exclude: [] },
   });

@@ -51,16 +51,6 @@ let edge: Running;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-package-test-"));
-  execFileSync(
-    process.execPath,
-    [
-      join(ROOT, "node_modules/assemblyscript/bin/asc.js"),
-      "assembly/files.ts",
-      "--target",
-      "files",
-    ],
-    { cwd: ROOT },
-  );
   const tarball = await packPackage();
   writeFileSync(join(folder, "package.json"), '{"type": "module"}');
   writeFileSync(join(folder, "probe.js"), PROBE);

@@ -8,16 +8,14 @@ import {
   readInput,
   tensorsOnly,
 } from "../../src/formats/containers/input.ts";
-import type { Layout } from "../../src/formats/blocks/layout.ts";
+import type { Layout } from "../../src/api/scheme.ts";
 import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import {
   readSafetensors,
   type SafetensorsFile,
 } from "../../src/formats/containers/safetensors.ts";
-import {
-  DEFAULT_SCHEME,
-  type Scheme,
-} from "../../src/formats/blocks/scheme.ts";
+import type { Scheme } from "../../src/api/scheme.ts";
+import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { type ByteSource, sourceOf } from "../../src/formats/stream/source.ts";
 
 export type Converted = {

@@ -4,12 +4,11 @@
  */
 import { join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
-import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { builtWorker } from "../../src/local/built-worker.ts";
 import { guardRuntimes } from "../../src/local/processes.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const WORKER_FOLDER = join(ROOT, "build/worker");
-const NAME = "mxfp4-edge";
 
 export type InspectedEdge = {
   url: string;
@@ -22,17 +21,11 @@ export async function startInspectedEdge(
   stateFolder: string,
 ): Promise<InspectedEdge> {
   guardRuntimes(stateFolder);
-  const { workerOptions } = unstable_getMiniflareWorkerOptions(
-    join(ROOT, "wrangler.toml"),
-  );
-  delete workerOptions.assets;
+  const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
+  delete settings.assets;
   const miniflare = new Miniflare({
-    ...(workerOptions as Record<string, unknown>),
-    name: NAME,
-    modules: true,
-    modulesRoot: WORKER_FOLDER,
-    scriptPath: join(WORKER_FOLDER, "worker.js"),
-    bindings: { ...workerOptions.bindings, LOCAL_MODE: "1" },
+    ...(settings as Record<string, unknown>),
+    bindings: { ...settings.bindings, LOCAL_MODE: "1" },
     host: "127.0.0.1",
     inspectorPort: 0,
     durableObjectsPersist: join(stateFolder, "objects"),
@@ -43,7 +36,7 @@ export async function startInspectedEdge(
   });
   const { origin } = await miniflare.ready;
   const { host } = await miniflare.getInspectorURL();
-  const inspector = await connect(`ws://${host}/core:user:${NAME}`);
+  const inspector = await connect(`ws://${host}/core:user:${settings.name}`);
   return {
     url: origin,
     heapBytes: async () => {

@@ -1,4 +1,5 @@
 /** The MXFP4 kernels on plain arrays: copy in, run, copy out. */
+import type { SegmentLength } from "../../src/api/scheme.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
 import { byRows } from "../../src/kernels/matmul.ts";
 import {
@@ -14,7 +15,6 @@ import {
   hadamardInverse,
   quantizeMxfp4,
   type Quantizer,
-  type SegmentLength,
 } from "../../src/kernels/mxfp4.ts";
 import type { NoiseKey } from "../../src/kernels/noise.ts";
 import type { Quantized } from "../reference/mxfp4.ts";

@@ -7,6 +7,7 @@
  *   ggml                x_ggml u8 [..., G, 17]: ggml's blocks {scale, 16 bytes}, element j in the low
  *                       nibble of byte j and element j + 16 in the high one
  */
+import type { Layout } from "../../api/scheme.ts";
 import {
   BLOCK_SIZE,
   GGML_BLOCK_BYTES,
@@ -17,9 +18,6 @@ import { kernels } from "../../kernels/runtime.ts";
 import type { Packed } from "./mxfp4.ts";
 import type { Rows } from "./rows.ts";
 import type { TensorHead } from "../tensor.ts";
-
-export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
-export type Layout = (typeof LAYOUTS)[number];
 
 export const BLOCK_BYTES = BLOCK_SIZE / 2;
 

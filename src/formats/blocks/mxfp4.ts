@@ -8,6 +8,7 @@
  * `arena.scope`.
  */
 import type { Pointer } from "../../kernels/arena.ts";
+import type { Scheme, SegmentLength } from "../../api/scheme.ts";
 import {
   BLOCK_SIZE,
   dequantizeMxfp4,
@@ -15,7 +16,6 @@ import {
   hadamard,
   hadamardInverse,
   quantizeMxfp4,
-  type SegmentLength,
 } from "../../kernels/mxfp4.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -28,7 +28,6 @@ import {
   storeFloats,
 } from "../dtype.ts";
 import type { Piece } from "./rows.ts";
-import type { Scheme } from "./scheme.ts";
 import { compareNames } from "../tensor.ts";
 
 /** What decoding needs of a scheme. */

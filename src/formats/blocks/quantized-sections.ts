@@ -8,7 +8,7 @@ import type { HoldPool } from "../stream/hold-pool.ts";
 import { toGgml } from "./layout.ts";
 import { loadPiece, pack } from "./mxfp4.ts";
 import { inputBytes, pieceCount, pieceOf, type Rows } from "./rows.ts";
-import type { Scheme } from "./scheme.ts";
+import type { Scheme } from "../../api/scheme.ts";
 
 /** A tensor's elements as they come, and its scales, held back until then, behind them. */
 export function quantized(

@@ -13,24 +13,34 @@
  *   mxfp4.unbiased_reason         why it is not
  */
 import { AppError } from "../../api/errors.ts";
-import { type Layout, LAYOUTS } from "./layout.ts";
+import { expected } from "../../api/option-kinds.ts";
+import { readText } from "../../api/option-text.ts";
+import {
+  type Layout,
+  LAYOUTS,
+  SCHEME_OPTIONS,
+  type Scheme,
+} from "../../api/scheme.ts";
 import type { DecodingScheme } from "./mxfp4.ts";
 import type { Metadata } from "../containers/safetensors-reader.ts";
-import {
-  bias,
-  notPlain,
-  PRESCALES,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  type Scheme,
-  SEGMENT_CHOICES,
-} from "./scheme.ts";
+import { bias, notPlain } from "./scheme.ts";
 import type { Selection } from "../operations/selection.ts";
 import type { TensorHead } from "../tensor.ts";
 
 const PREFIX = "mxfp4.";
 const TENSOR_PREFIX = "mxfp4.tensor.";
 const VERSION = "1";
+
+const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
+
+/** What a file says even of a default. Other options came later, and files without them stay as they were. */
+const ALWAYS: ReadonlySet<string> = new Set([
+  "rounding",
+  "scale",
+  "prescale",
+  "hadamard",
+  "seed",
+]);
 
 /** The choices of a file, each under its own key. */
 export function writeScheme(
@@ -44,12 +54,11 @@ export function writeScheme(
   const pairs: [string, string | undefined][] = [
     ["version", VERSION],
     ["layout", layout],
-    ["rounding", scheme.rounding],
-    ["scale", scheme.scale],
-    ["min_scale", scheme.minScale === 0 ? undefined : `${scheme.minScale}`],
-    ["prescale", `${scheme.prescale}`],
-    ["hadamard", `${scheme.hadamard}`],
-    ["seed", `${scheme.seed}`],
+    ...SCHEME_NAMES.map((name): [string, string | undefined] => {
+      const isToldAnyway =
+        !ALWAYS.has(name) && scheme[name] === SCHEME_OPTIONS[name].default;
+      return [recordName(name), isToldAnyway ? undefined : `${scheme[name]}`];
+    }),
     ["include", include.length > 0 ? JSON.stringify(include) : undefined],
     ["exclude", exclude.length > 0 ? JSON.stringify(exclude) : undefined],
     ["plain", `${reasons.length === 0}`],
@@ -103,23 +112,27 @@ export function withoutRecord(metadata: Metadata): Metadata {
 /** How plain files decode. */
 export const PLAIN: DecodingScheme = { prescale: 1, hadamard: 0, seed: 0 };
 
-/** What `writeScheme` wrote; the parts that decoding needs. */
-export function readScheme(
-  metadata: Metadata,
-): DecodingScheme & { layout: Layout } {
+/** What `writeScheme` wrote. */
+export function readScheme(metadata: Metadata): Scheme & { layout: Layout } {
   readChoice(metadata, "version", [VERSION]);
-  readChoice(metadata, "rounding", ROUNDING_MODES);
-  readChoice(metadata, "scale", SCALE_RULES);
-  const seed = metadata.get(`${PREFIX}seed`) ?? "";
-  if (!/^\d{1,16}$/.test(seed) || !Number.isSafeInteger(Number(seed))) {
-    throw malformed("seed", "a whole number from 0 to 2^53 − 1", seed);
-  }
-  return {
-    layout: readChoice(metadata, "layout", LAYOUTS),
-    prescale: readChoice(metadata, "prescale", PRESCALES),
-    hadamard: readChoice(metadata, "hadamard", SEGMENT_CHOICES),
-    seed: Number(seed),
-  };
+  const layout = readChoice(metadata, "layout", LAYOUTS);
+  const values = SCHEME_NAMES.map((name) => [name, readOption(metadata, name)]);
+  return { layout, ...(Object.fromEntries(values) as Scheme) };
+}
+
+function readOption(metadata: Metadata, name: keyof Scheme): unknown {
+  const option = SCHEME_OPTIONS[name];
+  const key = recordName(name);
+  const text = metadata.get(PREFIX + key);
+  if (text === undefined && !ALWAYS.has(name)) return option.default;
+  const value = readText(option, text ?? "");
+  if (value === undefined) throw malformed(key, expected(option), text);
+  return value;
+}
+
+/** `min_scale` of `minScale`. */
+function recordName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** The names of the tensors that were quantized, and their records, which are not checked yet. */

@@ -1,59 +1,48 @@
-/** Every choice that the bytes of a quantized tensor depend on, and the named sets of them. */
+/** Schemes from the options that were told, and what their bytes mean to others. */
 import {
-  NEAREST_MODES,
-  type Prescale,
-  SCALE_RULES,
+  type PresetName,
+  SCHEME_PRESETS,
+  type SchemePreset,
+} from "../../api/presets.ts";
+import {
+  type RoundingMode,
+  SCHEME_OPTIONS,
   type ScaleRule,
-  SEGMENT_LENGTHS,
-  type SegmentLength,
-} from "../../kernels/mxfp4.ts";
-
-export const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
-export const PRESCALES = [1, 0.75] as const;
-export const SEGMENT_CHOICES = [0, ...SEGMENT_LENGTHS] as const;
-export const MIN_SCALES = [0, 1] as const;
-export { SCALE_RULES };
-
-export type RoundingMode = (typeof ROUNDING_MODES)[number];
-
-export type Scheme = {
-  rounding: RoundingMode;
-  scale: ScaleRule;
-  prescale: Prescale;
-  /** The least scale byte. */
-  minScale: 0 | 1;
-  /** Length of an RHT segment along the last dimension; 0: none. */
-  hadamard: SegmentLength | 0;
-  seed: number;
-};
+  type Scheme,
+} from "../../api/scheme.ts";
+import type { SchemeOptions } from "../../api/tensors.ts";
 
 /** What is not chosen otherwise. Stochastic rounding is unbiased only if nothing clips. */
 export function defaultScale(rounding: RoundingMode): ScaleRule {
   return rounding === "stochastic" ? "rceil" : "floor";
 }
 
-export const DEFAULT_SCHEME: Scheme = {
-  rounding: "nearest-even",
-  scale: "floor",
-  prescale: 1,
-  minScale: 0,
-  hadamard: 0,
-  seed: 0,
-};
+const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 
-/** The choices that reproduce the bytes of others (docs/compatibility.md), and the paper's. */
-export const PRESETS = {
-  ocp: {},
-  microxcaling: { rounding: "nearest-away" },
-  ggml: { rounding: "nearest-zero" },
-  "gpt-oss": { scale: "rceil" },
-  "torchao-ceil": { scale: "ceil" },
-  "compressed-tensors": { scale: "even" },
-  amd: { scale: "even", minScale: 1 },
-  paper: { rounding: "stochastic", prescale: 0.75, hadamard: 64 },
-} as const satisfies Record<string, Partial<Scheme>>;
+/** What is told, else the preset's, else the default. */
+export function schemeOf(options: SchemeOptions): Scheme {
+  const chosen = presetOf(options);
+  const rounding = options.rounding ?? chosen.rounding;
+  const values = SCHEME_NAMES.map((name) => {
+    const fallback =
+      name === "scale" && rounding !== undefined
+        ? defaultScale(rounding)
+        : SCHEME_OPTIONS[name].default;
+    return [name, options[name] ?? chosen[name] ?? fallback];
+  });
+  return Object.fromEntries(values) as Scheme;
+}
 
-export type PresetName = keyof typeof PRESETS;
+/** What the preset among the options chooses; nothing without one. */
+export function presetOf({
+  preset,
+}: {
+  preset?: PresetName | undefined;
+}): SchemePreset {
+  return preset === undefined ? {} : SCHEME_PRESETS[preset];
+}
+
+export const DEFAULT_SCHEME = schemeOf({});
 
 /** Why readers that know nothing of us would get other values; none where they get the same. */
 export function notPlain(scheme: Scheme, padsRows: boolean): string[] {

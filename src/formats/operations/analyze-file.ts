@@ -41,25 +41,28 @@ import {
   pieceOf,
   rowsOf,
 } from "../blocks/rows.ts";
-import type { Scheme } from "../blocks/scheme.ts";
+import type { Scheme } from "../../api/scheme.ts";
 import { dropped } from "../stream/sections.ts";
 import type { Selection } from "./selection.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
+
+/** `report` is complete once the conversion, which has no output, is through. */
+export type Analyzing = { conversion: Conversion; report: () => Analysis };
 
 /** Of one report, which is written at once. */
 const MAX_FIGURES = 32_768;
 
 /**
  * The tensors that quantizing would change, by each scheme; of a GGUF too, by schemes that its readers
- * would not undo. `report` is complete once the conversion, which has no output, is through.
+ * would not undo.
  * Errors: `shape_mismatch`, `invalid_option`
  */
 export function planAnalysis(
   input: Input,
   schemes: readonly NamedScheme[],
   selection: Selection,
-): { conversion: Conversion; report: () => Analysis } {
+): Analyzing {
   const { chosen, passedOver, dataBytes } = analyzedTensors(input, selection);
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(

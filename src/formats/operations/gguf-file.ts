@@ -14,7 +14,7 @@ import { encodePair, writeGgufHead } from "../containers/gguf-writer.ts";
 import { ggufFloats, isGgufChosen } from "./gguf-selection.ts";
 import type { GgufInput } from "../containers/input.ts";
 import { roundingKey, sortedPositions } from "../blocks/mxfp4.ts";
-import type { QuantizeOptions } from "./quantize-file.ts";
+import type { QuantizeChoices } from "./quantize-file.ts";
 import { quantizedGgml } from "../blocks/quantized-sections.ts";
 import {
   checkUnrecorded,
@@ -37,7 +37,7 @@ const QUANTIZATION_VERSION = 2;
  */
 export function planQuantizeGguf(
   { gguf, dataBytes }: GgufInput,
-  { scheme, selection }: QuantizeOptions,
+  { scheme, selection }: QuantizeChoices,
 ): Conversion {
   const [reason] = notPlain(scheme, false);
   if (reason !== undefined) {

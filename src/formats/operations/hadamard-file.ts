@@ -1,6 +1,6 @@
 /** The blockwise random Hadamard transform of a file's float tensors, forward or back, in f32. */
 import { AppError } from "../../api/errors.ts";
-import type { SegmentLength } from "../../kernels/mxfp4.ts";
+import type { SegmentLength } from "../../api/scheme.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   Conversion,
@@ -26,7 +26,7 @@ import {
 } from "../stream/sections.ts";
 import { isChosen, type Selection } from "./selection.ts";
 
-export type HadamardOptions = {
+export type HadamardChoices = {
   direction: "forward" | "inverse";
   segmentLength: SegmentLength;
   seed: number;
@@ -40,7 +40,7 @@ export type HadamardOptions = {
  */
 export function planHadamard(
   input: Input,
-  { direction, segmentLength, seed, selection }: HadamardOptions,
+  { direction, segmentLength, seed, selection }: HadamardChoices,
 ): Conversion {
   if (input.container === "gguf") {
     throw new AppError(

@@ -4,31 +4,21 @@
  *   ocp, gpt-oss, rounding=stochastic;hadamard=64
  */
 import { AppError } from "../../api/errors.ts";
+import { expected } from "../../api/option-kinds.ts";
+import { readText, textName } from "../../api/option-text.ts";
+import { PRESET_NAMES, type PresetName } from "../../api/presets.ts";
+import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
+import { defaultScale, schemeOf } from "../blocks/scheme.ts";
 import type { NamedScheme } from "./analyze-file.ts";
-import {
-  DEFAULT_SCHEME,
-  defaultScale,
-  MIN_SCALES,
-  PRESCALES,
-  PRESETS,
-  type PresetName,
-  ROUNDING_MODES,
-  SCALE_RULES,
-  type Scheme,
-  SEGMENT_CHOICES,
-} from "../blocks/scheme.ts";
 
 const MAX_SCHEMES = 16;
-const PRESET_NAMES = Object.keys(PRESETS) as PresetName[];
 
-/** What an option list may change, and the field of the scheme that it is. */
-const CHOICES = {
-  rounding: ["rounding", ROUNDING_MODES],
-  scale: ["scale", SCALE_RULES],
-  prescale: ["prescale", PRESCALES],
-  "min-scale": ["minScale", MIN_SCALES],
-  hadamard: ["hadamard", SEGMENT_CHOICES],
-} as const;
+/** What an option list may change, by the name that it has there. */
+const CHOICES = new Map(
+  (Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[])
+    .filter((field) => field !== "seed")
+    .map((field) => [textName(field), field]),
+);
 
 /** Without names, the one scheme that is the base; with them, each starts from its seed. */
 export function namedSchemes(
@@ -44,32 +34,37 @@ export function namedSchemes(
   }
   return items.map((name) => ({
     name,
-    scheme: Object.hasOwn(PRESETS, name)
-      ? { ...DEFAULT_SCHEME, seed: base.seed, ...PRESETS[name as PresetName] }
+    scheme: isPreset(name)
+      ? schemeOf({ preset: name, seed: base.seed })
       : changed(base, name),
   }));
 }
 
+function isPreset(name: string): name is PresetName {
+  return PRESET_NAMES.includes(name as PresetName);
+}
+
 /** The base with the options of a list changed. */
 function changed(base: Scheme, list: string): Scheme {
-  const scheme: Record<string, string | number> = { ...base };
-  for (const option of list.split(";")) {
-    const [name = "", value] = option.split("=");
-    if (!Object.hasOwn(CHOICES, name) || value === undefined) {
+  const told: Partial<Record<keyof Scheme, unknown>> = {};
+  for (const each of list.split(";")) {
+    const [name = "", value] = each.split("=");
+    const field = CHOICES.get(name);
+    if (field === undefined || value === undefined) {
       throw invalid(
-        `\`all\`, ${PRESET_NAMES.join(", ")}, or ${Object.keys(CHOICES).join(", ")} with a value`,
-        `"${option}"`,
+        `\`all\`, ${PRESET_NAMES.join(", ")}, or ${[...CHOICES.keys()].join(", ")} with a value`,
+        `"${each}"`,
       );
     }
-    const [field, choices] = CHOICES[name as keyof typeof CHOICES];
-    const chosen = choices.find((each) => `${each}` === value);
-    if (chosen === undefined)
-      throw invalid(`${name} of ${choices.join(", ")}`, `"${value}"`);
-    scheme[field] = chosen;
-    if (name === "rounding" && !list.includes("scale="))
-      scheme.scale = defaultScale(chosen as Scheme["rounding"]);
+    const option = SCHEME_OPTIONS[field];
+    told[field] = readText(option, value);
+    if (told[field] === undefined)
+      throw invalid(`${name} as ${expected(option)}`, `"${value}"`);
   }
-  return scheme as unknown as Scheme;
+  const scheme = { ...base, ...told } as Scheme;
+  return "rounding" in told && !("scale" in told)
+    ? { ...scheme, scale: defaultScale(scheme.rounding) }
+    : scheme;
 }
 
 function invalid(expected: string, got: string): AppError {

@@ -1,6 +1,5 @@
-/** What a request's options make of a file: one place for every caller that is not the HTTP query. */
+/** What a request's options make of a file: one place for every caller. */
 import { AppError } from "../../api/errors.ts";
-import type { FileOperation } from "../../api/tensors.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import { planDequantize } from "./dequantize-file.ts";
@@ -9,14 +8,22 @@ import { planDequantizeGguf, planQuantizeGguf } from "./gguf-file.ts";
 import { planHadamard } from "./hadamard-file.ts";
 import type { Input, RawHead } from "../containers/input.ts";
 import { planQuantize } from "./quantize-file.ts";
-import { DEFAULT_SCHEME, defaultScale, type Scheme } from "../blocks/scheme.ts";
-import type { Selection } from "./selection.ts";
+import { presetOf, schemeOf } from "../blocks/scheme.ts";
+import { withDefaults } from "../../api/option-kinds.ts";
+import {
+  DEQUANTIZE_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+  SELECTION_OPTIONS,
+} from "../../api/options.ts";
 import type {
+  AnalyzeOptions,
+  FileOperation,
   QuantizeOptions,
   RawOptions,
-  SchemeOptions,
-  SelectionOptions,
 } from "../../api/tensors.ts";
+import { type Analyzing, planAnalysis } from "./analyze-file.ts";
+import { namedSchemes } from "./named-schemes.ts";
 
 /** Errors: those of the operation's plan; `invalid_option` for a layout that GGUF does not have */
 export function planFile(input: Input, request: FileOperation): Conversion {
@@ -24,20 +31,20 @@ export function planFile(input: Input, request: FileOperation): Conversion {
     case "quantize":
       return planQuantized(input, request.options ?? {});
     case "dequantize": {
-      const { dtype = "f32" } = request.options ?? {};
+      const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options);
       const decoded = dtype.toUpperCase() as DecodedDtype;
       return input.container === "gguf"
         ? planDequantizeGguf(input, decoded)
         : planDequantize(input, decoded);
     }
     case "hadamard": {
-      const options = request.options ?? {};
-      const { direction = "forward", hadamard = 64, seed = 0 } = options;
+      const options = withDefaults(HADAMARD_OPTIONS, request.options);
+      const { direction, hadamard, seed, include, exclude } = options;
       return planHadamard(input, {
         direction,
         segmentLength: hadamard,
         seed,
-        selection: selectionOf(options),
+        selection: { include, exclude },
       });
     }
   }
@@ -45,13 +52,15 @@ export function planFile(input: Input, request: FileOperation): Conversion {
 
 function planQuantized(input: Input, options: QuantizeOptions): Conversion {
   const scheme = schemeOf(options);
-  const selection = selectionOf(options);
+  const selection = withDefaults(SELECTION_OPTIONS, options);
   const { layout } = options;
   if (input.container !== "gguf") {
+    const fallback =
+      presetOf(options).layout ?? QUANTIZE_OPTIONS.layout.default;
     return planQuantize(input, {
       scheme,
       selection,
-      layout: layout ?? "gpt-oss",
+      layout: layout ?? fallback,
     });
   }
   if (layout !== undefined && layout !== "ggml") {
@@ -63,21 +72,13 @@ function planQuantized(input: Input, options: QuantizeOptions): Conversion {
   return planQuantizeGguf(input, { scheme, selection, layout: "ggml" });
 }
 
-export function schemeOf(options: SchemeOptions): Scheme {
-  const rounding = options.rounding ?? DEFAULT_SCHEME.rounding;
-  const { scale, prescale, minScale, hadamard, seed } = options;
-  return {
-    rounding,
-    scale: scale ?? defaultScale(rounding),
-    prescale: prescale ?? DEFAULT_SCHEME.prescale,
-    minScale: minScale ?? DEFAULT_SCHEME.minScale,
-    hadamard: hadamard ?? DEFAULT_SCHEME.hadamard,
-    seed: seed ?? DEFAULT_SCHEME.seed,
-  };
-}
-
-export function selectionOf(options: SelectionOptions): Selection {
-  return { include: options.include ?? [], exclude: options.exclude ?? [] };
+/** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */
+export function analysisOf(
+  options: AnalyzeOptions,
+): (input: Input) => Analyzing {
+  const schemes = namedSchemes(schemeOf(options), options.compare);
+  const selection = withDefaults(SELECTION_OPTIONS, options);
+  return (input) => planAnalysis(input, schemes, selection);
 }
 
 export function rawOf({ raw }: RawOptions): RawHead | undefined {

@@ -6,7 +6,8 @@ import { Conversion, type Section } from "../stream/conversion.ts";
 import type { FloatDtype } from "../dtype.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import type { TensorInput } from "../containers/input.ts";
-import { type Layout, packedHeads } from "../blocks/layout.ts";
+import type { Layout } from "../../api/scheme.ts";
+import { packedHeads } from "../blocks/layout.ts";
 import { roundingKey, sortedPositions } from "../blocks/mxfp4.ts";
 import {
   quantized,
@@ -20,7 +21,7 @@ import {
 } from "../blocks/record.ts";
 import { checkSize, rowsOf } from "../blocks/rows.ts";
 import { writeHead } from "../containers/safetensors-writer.ts";
-import type { Scheme } from "../blocks/scheme.ts";
+import type { Scheme } from "../../api/scheme.ts";
 import {
   arrange,
   copiedTensor,
@@ -31,7 +32,7 @@ import {
 import { isChosen, type Selection } from "./selection.ts";
 import type { TensorRange } from "../tensor.ts";
 
-export type QuantizeOptions = {
+export type QuantizeChoices = {
   scheme: Scheme;
   layout: Layout;
   selection: Selection;
@@ -47,7 +48,7 @@ type ChosenTensor = TensorRange & { dtype: FloatDtype };
  */
 export function planQuantize(
   { tensors, metadata }: TensorInput,
-  { scheme, layout, selection }: QuantizeOptions,
+  { scheme, layout, selection }: QuantizeChoices,
 ): Conversion {
   checkUnrecorded(metadata.keys());
   const chosen = new Map<TensorRange, ChosenTensor>();

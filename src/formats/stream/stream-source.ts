@@ -1,4 +1,6 @@
 /** Any stream as a source of bytes. */
+import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
 import { type ByteSource, endedEarly } from "./source.ts";
 
 export class StreamSource implements ByteSource {
@@ -21,6 +23,7 @@ export class StreamSource implements ByteSource {
     for (let length = this.#rest.length; length < bytes;) {
       const { value, done } = await this.#reader.read();
       if (done) throw endedEarly(bytes, length);
+      checkChunk(value);
       const part = value.subarray(0, bytes - length);
       taken.set(part, length);
       length += part.length;
@@ -29,7 +32,32 @@ export class StreamSource implements ByteSource {
     return taken;
   }
 
-  async cancel(reason?: unknown): Promise<void> {
-    await this.#reader.cancel(reason);
+  /** Errors: `malformed_body` when more came than was declared */
+  async expectEnd(): Promise<void> {
+    while (this.#rest.length === 0) {
+      const { value, done } = await this.#reader.read();
+      if (done) return;
+      checkChunk(value);
+      this.#rest = value;
+    }
+    throw new AppError(
+      "malformed_body",
+      "Expected the body to end where its length says, got more",
+    );
   }
+
+  /** No more is read, and the stream is given back. */
+  async cancel(reason?: unknown): Promise<void> {
+    // A stream that failed cannot be cancelled, and need not be.
+    await this.#reader.cancel(reason).catch(() => {});
+    this.#reader.releaseLock();
+  }
+}
+
+function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
+  if (chunk instanceof Uint8Array) return;
+  throw new AppError(
+    "malformed_body",
+    `Expected a stream of Uint8Array, got ${shown(chunk)} in it`,
+  );
 }

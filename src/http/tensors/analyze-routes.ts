@@ -1,16 +1,10 @@
 import { Hono } from "hono";
-import { planAnalysis } from "../../formats/operations/analyze-file.ts";
+import { ANALYZE_OPTIONS } from "../../api/options.ts";
+import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
 import { run } from "../../formats/stream/conversion.ts";
-import { schemesOf } from "./compare-query.ts";
 import type { AppEnv } from "../env.ts";
-import { checkQuery } from "../query.ts";
-import { openTensors, rawHead } from "./tensor-body.ts";
-import {
-  RAW_OPTIONS,
-  SCHEME_OPTIONS,
-  SELECTION_OPTIONS,
-  selectionOf,
-} from "./tensor-query.ts";
+import { openTensors } from "./tensor-body.ts";
+import { optionsOf } from "./tensor-query.ts";
 
 export const analyzeRoutes = new Hono<AppEnv>()
 
@@ -32,18 +26,11 @@ export const analyzeRoutes = new Hono<AppEnv>()
    *         422 invalid_option | shape_mismatch | unsupported_dtype
    */
   .post("/v1/analyze", async (c) => {
-    checkQuery(
-      c,
-      [...SCHEME_OPTIONS, "compare", ...RAW_OPTIONS],
-      SELECTION_OPTIONS,
-    );
-    const schemes = schemesOf(c);
-    const selection = selectionOf(c);
-    const { source, plan } = await openTensors(c, rawHead(c));
+    const options = optionsOf(c, ANALYZE_OPTIONS);
+    const planned = analysisOf(options);
+    const { source, plan } = await openTensors(c, rawOf(options));
     try {
-      const { conversion, report } = plan((input) =>
-        planAnalysis(input, schemes, selection),
-      );
+      const { conversion, report } = plan(planned);
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();

@@ -1,13 +1,14 @@
 import { Hono } from "hono";
 import { AppError } from "../../api/errors.ts";
-import { GEMM_RECIPES } from "../../api/recipe.ts";
+import { withDefaults } from "../../api/option-kinds.ts";
+import { GEMM_OPTIONS } from "../../api/options.ts";
 import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { tensorsOnly } from "../../formats/containers/input.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import type { AppEnv } from "../env.ts";
 import { heldMemory, type Reservation } from "../held-memory.ts";
-import { checkQuery, choice, wholeNumber } from "../query.ts";
 import { openTensors } from "./tensor-body.ts";
+import { optionsOf } from "./tensor-query.ts";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
@@ -27,9 +28,8 @@ export const gemmRoutes = new Hono<AppEnv>()
    *         422 invalid_option | shape_mismatch | unsupported_dtype
    */
   .post("/v1/gemm", async (c) => {
-    checkQuery(c, ["recipe", "seed"]);
-    const recipe = choice(c, "recipe", GEMM_RECIPES, "mxfp4-rht-sr");
-    const seed = wholeNumber(c, "seed", 0);
+    const options = optionsOf(c, GEMM_OPTIONS);
+    const { recipe, seed } = withDefaults(GEMM_OPTIONS, options);
     const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
     try {

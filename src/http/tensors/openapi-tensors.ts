@@ -1,8 +1,11 @@
 /** The tensor operations, described; a test compares names and values with the code's. */
-import { GEMM_RECIPES } from "../../api/recipe.ts";
-import { LAYOUTS } from "../../formats/blocks/layout.ts";
-import { PRESETS } from "../../formats/blocks/scheme.ts";
-import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
+import {
+  ANALYZE_OPTIONS,
+  DEQUANTIZE_OPTIONS,
+  GEMM_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+} from "../../api/options.ts";
 import type { Operation } from "../openapi-operation.ts";
 import {
   exampleBytes,
@@ -10,13 +13,7 @@ import {
   exampleOperands,
   examplePair,
 } from "./openapi-tensor-examples.ts";
-import {
-  option,
-  raw,
-  scheme,
-  seed,
-  selection,
-} from "./openapi-tensor-parameters.ts";
+import { parametersOf } from "../option-schemas.ts";
 
 const SAFETENSORS = "application/octet-stream";
 
@@ -50,17 +47,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
     summary: "Quantize to MXFP4, in one pass",
     description:
       "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors pass through. Metadata `mxfp4.*` records every choice. The answer is a pure function of the request.",
-    parameters: [
-      ...scheme,
-      option(
-        "layout",
-        "How quantized tensors are named and arranged; ggml for GGUF",
-        LAYOUTS,
-        "gpt-oss",
-      ),
-      ...selection,
-      ...raw,
-    ],
+    parameters: parametersOf(QUANTIZE_OPTIONS),
     body,
     answers: { 200: file("safetensors, or GGUF for GGUF") },
     errors: [...errors, "name_collision"],
@@ -99,9 +86,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
     summary: "Undo quantize, in one pass",
     description:
       "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly; scale 255 is NaN.",
-    parameters: [
-      option("dtype", "Of decoded tensors", ["f32", "bf16", "f16"], "f32"),
-    ],
+    parameters: parametersOf(DEQUANTIZE_OPTIONS),
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: file("safetensors, or GGUF for GGUF") },
     errors: [...errors, "name_collision"],
@@ -118,17 +103,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
     summary: "What quantizing would do to each tensor, by several schemes",
     description:
       "In one pass; nothing is stored. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
-    parameters: [
-      ...scheme,
-      {
-        name: "compare",
-        in: "query",
-        description: `Up to 16 schemes, separated by commas: all, ${Object.keys(PRESETS).join(", ")}, or options that differ from the query's, as in scale=even;hadamard=64`,
-        schema: { type: "string" },
-      },
-      ...selection,
-      ...raw,
-    ],
+    parameters: parametersOf(ANALYZE_OPTIONS),
     body,
     answers: {
       200: { description: "Figures, and a recommendation", json: "Analysis" },
@@ -149,23 +124,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
     path: "/v1/hadamard",
     tag: "tensors",
     summary: "Rotate by the blockwise random Hadamard transform, or back",
-    parameters: [
-      option(
-        "direction",
-        "Forward is H · diag(signs) · segment",
-        ["forward", "inverse"],
-        "forward",
-      ),
-      option(
-        "hadamard",
-        "Length of a segment along the last dimension",
-        SEGMENT_LENGTHS,
-        64,
-      ),
-      seed,
-      ...selection,
-      ...raw,
-    ],
+    parameters: parametersOf(HADAMARD_OPTIONS),
     body: {
       description:
         "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
@@ -196,15 +155,7 @@ export const TENSOR_OPERATIONS: Operation[] = [
     path: "/v1/gemm",
     tag: "tensors",
     summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
-    parameters: [
-      option(
-        "recipe",
-        "How operands are rounded",
-        GEMM_RECIPES,
-        "mxfp4-rht-sr",
-      ),
-      seed,
-    ],
+    parameters: parametersOf(GEMM_OPTIONS),
     body: {
       description: "safetensors of `a` [m, k] and `b` [n, k]; at most 16 MiB",
     },

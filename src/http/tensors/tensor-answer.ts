@@ -4,14 +4,14 @@ import { concatenate } from "../../formats/stream/bytes.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { Input } from "../../formats/containers/input.ts";
 import { heldMemory, type Reservation } from "../held-memory.ts";
-import type { BodySource, TensorBody } from "./tensor-body.ts";
+import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
 /** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
 const SMALL_BYTES = 256 * 1024;
 
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
 export async function answerConversion(
-  body: TensorBody,
+  body: OpenedBody,
   plan: (input: Input) => Conversion,
 ): Promise<Response> {
   const { source } = body;

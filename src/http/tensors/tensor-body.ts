@@ -1,7 +1,6 @@
 /** Bodies of tensors: declared, in a known encoding, and read piece by piece. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
-import type { FloatDtype } from "../../formats/dtype.ts";
 import {
   type Input,
   readInput,
@@ -9,7 +8,6 @@ import {
 } from "../../formats/containers/input.ts";
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
 import { HELD_LIMIT, heldMemory, type Reservation } from "../held-memory.ts";
-import { choice, sizes } from "../query.ts";
 
 const BINARY = "application/octet-stream";
 const SAFETENSORS = "application/vnd.safetensors";
@@ -22,7 +20,7 @@ const KEPT_BYTES = 1024 * 1024;
 /** What a head takes in memory until the answer is planned, a byte of it. */
 const HEADER_FACTOR = 24;
 
-export type TensorBody = {
+export type OpenedBody = {
   source: BodySource;
   bytes: number;
   /** Once: what is to become of the head, which takes memory until then. */
@@ -36,7 +34,7 @@ export type TensorBody = {
 export async function openTensors(
   c: Context,
   raw?: RawHead,
-): Promise<TensorBody> {
+): Promise<OpenedBody> {
   checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
   checkEncoding(c);
   const bytes = declaredBytes(c);
@@ -67,20 +65,6 @@ export async function openTensors(
     await source.cancel();
     throw error;
   }
-}
-
-/** What `dtype` and `shape` say of a raw body; undefined where the body says it itself. */
-export function rawHead(c: Context): RawHead | undefined {
-  const shape = sizes(c, "shape");
-  if ((c.req.query("dtype") === undefined) !== (shape === undefined)) {
-    throw new AppError(
-      "invalid_option",
-      "Expected both `dtype` and `shape` for a raw body, or neither for a file, got one",
-    );
-  }
-  if (shape === undefined) return undefined;
-  const dtype = choice(c, "dtype", ["f32", "f16", "bf16", "f64"], "f32");
-  return { dtype: dtype.toUpperCase() as FloatDtype, shape };
 }
 
 /** A request's body, each piece in a buffer that is used again for the next. */

@@ -1,28 +1,16 @@
 import { Hono } from "hono";
-import { AppError } from "../../api/errors.ts";
-import { planDequantize } from "../../formats/operations/dequantize-file.ts";
-import type { DecodedDtype } from "../../formats/dtype.ts";
 import {
-  planDequantizeGguf,
-  planQuantizeGguf,
-} from "../../formats/operations/gguf-file.ts";
-import { planHadamard } from "../../formats/operations/hadamard-file.ts";
-import { LAYOUTS } from "../../formats/blocks/layout.ts";
-import { planQuantize } from "../../formats/operations/quantize-file.ts";
-import { SEGMENT_LENGTHS } from "../../kernels/mxfp4.ts";
+  DEQUANTIZE_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+} from "../../api/options.ts";
+import { planFile, rawOf } from "../../formats/operations/plan.ts";
 import { analyzeRoutes } from "./analyze-routes.ts";
 import type { AppEnv } from "../env.ts";
 import { gemmRoutes } from "./gemm-routes.ts";
-import { checkQuery, choice, wholeNumber } from "../query.ts";
 import { answerConversion } from "./tensor-answer.ts";
-import { openTensors, rawHead } from "./tensor-body.ts";
-import {
-  RAW_OPTIONS,
-  SCHEME_OPTIONS,
-  schemeOf,
-  SELECTION_OPTIONS,
-  selectionOf,
-} from "./tensor-query.ts";
+import { openTensors } from "./tensor-body.ts";
+import { optionsOf } from "./tensor-query.ts";
 
 export const tensorRoutes = new Hono<AppEnv>()
   .route("/", analyzeRoutes)
@@ -31,7 +19,8 @@ export const tensorRoutes = new Hono<AppEnv>()
   /**
    * Quantize to MXFP4, in one pass. The answer is a pure function of the request.
    *
-   * Query:  rounding   nearest-even (default) | nearest-away | nearest-zero (ggml's) | stochastic
+   * Query:  preset     ocp | microxcaling | ggml | gpt-oss | torchao-ceil | compressed-tensors | amd | paper
+   *         rounding   nearest-even (default) | nearest-away | nearest-zero (ggml's) | stochastic
    *         scale      floor (default) | rceil (default of stochastic) | ceil | even
    *         prescale   1 (default) | 0.75; with floor and stochastic: Algorithm 2, E = 3/4 · input
    *         min-scale  0 (default) | 1: the least scale byte
@@ -50,27 +39,10 @@ export const tensorRoutes = new Hono<AppEnv>()
    *         unsupported_dtype | name_collision. A body that breaks off breaks the answer off
    */
   .post("/v1/quantize", async (c) => {
-    checkQuery(
-      c,
-      [...SCHEME_OPTIONS, "layout", ...RAW_OPTIONS],
-      SELECTION_OPTIONS,
-    );
-    const scheme = schemeOf(c);
-    const selection = selectionOf(c);
-    const asked = c.req.query("layout");
-    const layout = choice(c, "layout", LAYOUTS, "gpt-oss");
-    const body = await openTensors(c, rawHead(c));
-
-    return answerConversion(body, (input) => {
-      const options = { scheme, layout, selection };
-      if (input.container !== "gguf") return planQuantize(input, options);
-      if (asked === undefined || layout === "ggml")
-        return planQuantizeGguf(input, options);
-      throw new AppError(
-        "invalid_option",
-        `Expected layout=ggml for GGUF, got "${layout}"`,
-      );
-    });
+    const options = optionsOf(c, QUANTIZE_OPTIONS);
+    const body = await openTensors(c, rawOf(options));
+    const request = { operation: "quantize", options } as const;
+    return answerConversion(body, (input) => planFile(input, request));
   })
 
   /**
@@ -87,16 +59,10 @@ export const tensorRoutes = new Hono<AppEnv>()
    *         422 invalid_option | shape_mismatch | unsupported_dtype | name_collision
    */
   .post("/v1/dequantize", async (c) => {
-    checkQuery(c, ["dtype"]);
-    const name = choice(c, "dtype", ["f32", "bf16", "f16"], "f32");
-    const dtype = name.toUpperCase() as DecodedDtype;
+    const options = optionsOf(c, DEQUANTIZE_OPTIONS);
     const body = await openTensors(c);
-
-    return answerConversion(body, (input) =>
-      input.container === "gguf"
-        ? planDequantizeGguf(input, dtype)
-        : planDequantize(input, dtype),
-    );
+    const request = { operation: "dequantize", options } as const;
+    return answerConversion(body, (input) => planFile(input, request));
   })
 
   /**
@@ -115,18 +81,8 @@ export const tensorRoutes = new Hono<AppEnv>()
    *         shape_mismatch (the last dimension is no multiple of the segment)
    */
   .post("/v1/hadamard", async (c) => {
-    checkQuery(
-      c,
-      ["direction", "hadamard", "seed", ...RAW_OPTIONS],
-      SELECTION_OPTIONS,
-    );
-    const options = {
-      direction: choice(c, "direction", ["forward", "inverse"], "forward"),
-      segmentLength: choice(c, "hadamard", SEGMENT_LENGTHS, 64),
-      seed: wholeNumber(c, "seed", 0),
-      selection: selectionOf(c),
-    };
-    const body = await openTensors(c, rawHead(c));
-
-    return answerConversion(body, (input) => planHadamard(input, options));
+    const options = optionsOf(c, HADAMARD_OPTIONS);
+    const body = await openTensors(c, rawOf(options));
+    const request = { operation: "hadamard", options } as const;
+    return answerConversion(body, (input) => planFile(input, request));
   });

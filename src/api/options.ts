@@ -1,0 +1,91 @@
+/**
+ * Every option of the operations on tensors. This is the one place that has its name, values, default
+ * and text: the library's check, the query, a job's JSON, the command line, the API's description and
+ * the record in files are derived from here and from scheme.ts.
+ *
+ * Names are those of the library and of JSON; queries and the command line write `minScale` as
+ * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
+ * (formats/blocks/scheme.ts, formats/operations/plan.ts).
+ */
+import { choice, group, patterns } from "./option-kinds.ts";
+import { PRESET_NAMES } from "./presets.ts";
+import { GEMM_RECIPES } from "./recipe.ts";
+import { LAYOUTS, SCHEME_OPTIONS, SEED, SEGMENT_LENGTHS } from "./scheme.ts";
+
+const preset = choice(
+  PRESET_NAMES,
+  "Choices that others make, names of tensors included; options told beside it win",
+);
+
+const layout = choice(
+  LAYOUTS,
+  "How quantized tensors are named and arranged; ggml for GGUF",
+  "gpt-oss",
+);
+
+/** Which tensors of a file. */
+export const SELECTION_OPTIONS = {
+  include: patterns(
+    "Names of tensors to work on, with * and ?; all when there is none",
+  ),
+  exclude: patterns("Names of tensors to leave as they are, with * and ?"),
+};
+
+/** What a raw body holds, which does not say it itself. */
+export const RAW_OPTIONS = {
+  raw: group("What a raw body is: its one tensor is `x`", {
+    dtype: choice(["f32", "f16", "bf16", "f64"], "Of a raw body's values"),
+    shape: { kind: "sizes", text: "Of a raw body, as in 4,64" } as const,
+  }),
+};
+
+export const QUANTIZE_OPTIONS = {
+  preset,
+  ...SCHEME_OPTIONS,
+  layout,
+  ...SELECTION_OPTIONS,
+  ...RAW_OPTIONS,
+};
+
+export const DEQUANTIZE_OPTIONS = {
+  dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
+};
+
+export const ANALYZE_OPTIONS = {
+  preset,
+  ...SCHEME_OPTIONS,
+  compare: {
+    kind: "list",
+    text: `Up to 16 schemes: all, ${PRESET_NAMES.join(", ")}, or options that differ from the others here, as in scale=even;hadamard=64`,
+  } as const,
+  ...SELECTION_OPTIONS,
+  ...RAW_OPTIONS,
+};
+
+export const HADAMARD_OPTIONS = {
+  direction: choice(
+    ["forward", "inverse"],
+    "Forward is H · diag(signs) · segment",
+    "forward",
+  ),
+  hadamard: choice(
+    SEGMENT_LENGTHS,
+    "Length of a segment along the last dimension",
+    64,
+  ),
+  seed: SEED,
+  ...SELECTION_OPTIONS,
+  ...RAW_OPTIONS,
+};
+
+export const GEMM_OPTIONS = {
+  recipe: choice(GEMM_RECIPES, "How operands are rounded", "mxfp4-rht-sr"),
+  seed: SEED,
+};
+
+/** Of what makes a file of another one. */
+export const FILE_OPTIONS = {
+  quantize: QUANTIZE_OPTIONS,
+  dequantize: DEQUANTIZE_OPTIONS,
+  hadamard: HADAMARD_OPTIONS,
+};

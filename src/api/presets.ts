@@ -1,0 +1,27 @@
+/**
+ * The choices that reproduce the bytes of others, and the paper's (docs/compatibility.md). The layout is
+ * theirs too where they have one; a GGUF has its own.
+ */
+import type { Layout, Scheme } from "./scheme.ts";
+
+export type SchemePreset = Partial<Scheme> & { layout?: Layout };
+
+export const SCHEME_PRESETS = {
+  ocp: {},
+  microxcaling: { rounding: "nearest-away" },
+  ggml: { rounding: "nearest-zero", layout: "ggml" },
+  "gpt-oss": { scale: "rceil", layout: "gpt-oss" },
+  "torchao-ceil": { scale: "ceil", layout: "compressed-tensors" },
+  "compressed-tensors": { scale: "even", layout: "compressed-tensors" },
+  amd: { scale: "even", minScale: 1, layout: "compressed-tensors" },
+  paper: {
+    rounding: "stochastic",
+    scale: "floor",
+    prescale: 0.75,
+    hadamard: 64,
+  },
+} as const satisfies Record<string, SchemePreset>;
+
+export type PresetName = keyof typeof SCHEME_PRESETS;
+
+export const PRESET_NAMES = Object.keys(SCHEME_PRESETS) as PresetName[];

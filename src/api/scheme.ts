@@ -1,0 +1,64 @@
+/** What a scheme and a layout choose from, and the options of a scheme. */
+import { type AllOf, choice, type Whole } from "./option-kinds.ts";
+
+/** What becomes of a tie between two codes, in the kernel's order. */
+export const NEAREST_MODES = [
+  "nearest-even",
+  "nearest-away",
+  "nearest-zero",
+] as const;
+export type NearestMode = (typeof NEAREST_MODES)[number];
+
+export const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
+export type RoundingMode = (typeof ROUNDING_MODES)[number];
+
+/** How a block's scale is found, in the kernel's order. */
+export const SCALE_RULES = ["floor", "rceil", "ceil", "even"] as const;
+export type ScaleRule = (typeof SCALE_RULES)[number];
+
+/** Of a random Hadamard transform's segment. */
+export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
+export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
+
+/** How files name and arrange a quantized tensor (formats/blocks/layout.ts). */
+export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
+export type Layout = (typeof LAYOUTS)[number];
+
+export const SEED = {
+  kind: "whole",
+  least: 0,
+  most: Number.MAX_SAFE_INTEGER,
+  mostText: "2^53 − 1",
+  text: "Of signs and stochastic rounding: the same seed, the same bytes",
+  default: 0,
+} satisfies Whole;
+
+/** Every choice that the bytes of a quantized tensor depend on, in the order of a file's record. */
+export const SCHEME_OPTIONS = {
+  rounding: choice(
+    ROUNDING_MODES,
+    "Of elements; nearest-zero is ggml's",
+    "nearest-even",
+  ),
+  scale: choice(
+    SCALE_RULES,
+    "How a block's shared exponent is found; rceil unless told when rounding is stochastic",
+    "floor",
+  ),
+  minScale: choice([0, 1], "The least scale byte", 0),
+  prescale: choice(
+    [1, 0.75],
+    "Multiply before rounding; 0.75 with floor and stochastic is Algorithm 2",
+    1,
+  ),
+  hadamard: choice(
+    [0, ...SEGMENT_LENGTHS],
+    "Length of a random Hadamard transform's segment; 0: none",
+    0,
+  ),
+  seed: SEED,
+};
+
+/** A scheme, whole. */
+export type Scheme = AllOf<typeof SCHEME_OPTIONS>;
+export type Prescale = Scheme["prescale"];

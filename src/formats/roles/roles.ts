@@ -1,0 +1,67 @@
+/**
+ * What each tensor of a checkpoint is, from names, shapes and config.json: the decision by default,
+ * which `include` and `exclude` override.
+ */
+import type { TensorHead } from "../tensor.ts";
+import {
+  type Candidate,
+  isNorm,
+  isOutputHead,
+  isRouter,
+  isTable,
+} from "./kinds.ts";
+import { MatrixOrder } from "./matrices.ts";
+import type { ModelConfig } from "./model-config.ts";
+import { type Decision, kept, linear } from "./role.ts";
+import { isStack, stackRole } from "./stacks.ts";
+import { Surroundings } from "./surroundings.ts";
+import { takeApart } from "./tensor-name.ts";
+
+/** Dtypes that weights have before they are packed. */
+const VALUES = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"];
+
+/** A decision for each tensor, in their order. */
+export function decideRoles(
+  heads: readonly TensorHead[],
+  config?: ModelConfig,
+): Decision[] {
+  const around = new Surroundings(heads, config);
+  const order = new MatrixOrder(heads, around);
+  return heads.map((head) => decide(head, around, order, config));
+}
+
+function decide(
+  head: TensorHead,
+  around: Surroundings,
+  order: MatrixOrder,
+  config: ModelConfig | undefined,
+): Decision {
+  const { dtype, shape } = head;
+  const name = takeApart(head.name);
+  if (!VALUES.includes(dtype)) return kept("not floats");
+  const candidate: Candidate = { head, name, around };
+  if (name.leaf === "weight" && isNorm(candidate)) return kept("a norm");
+  if (shape.length < 2) return kept(oneDimension(name.leaf, shape));
+  if (isStack(name, shape)) {
+    const role = stackRole(head, name, around, config);
+    return linear(role, shape, `experts, ${axesOf("E, ", role)}`);
+  }
+  if (name.leaf !== "weight" && name.leaf !== "in_proj_weight")
+    return kept("a parameter of its own, not the weight of a linear layer");
+  if (shape.length > 2)
+    return kept("a convolution, or another weight of more than two dimensions");
+  if (isRouter(candidate)) return kept("a router, which chooses experts");
+  if (isOutputHead(candidate)) return kept("an output head");
+  if (isTable(candidate)) return kept("an embedding, whose rows are looked up");
+  const role = order.roleOf(name);
+  return linear(role, shape, `a linear layer, ${axesOf("", role)}`);
+}
+
+function axesOf(stack: string, role: "linear" | "linear-in-out"): string {
+  return role === "linear" ? `[${stack}out, in]` : `[${stack}in, out]`;
+}
+
+function oneDimension(leaf: string, shape: readonly number[]): string {
+  if (shape.length === 0) return "a single value";
+  return leaf.endsWith("bias") ? "a bias" : "of one dimension";
+}

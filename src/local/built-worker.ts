@@ -1,0 +1,113 @@
+/**
+ * A built Worker with what its wrangler.toml binds, as Miniflare takes it. Wrangler can tell that too, but
+ * takes more than a second to load; a test compares both. A key without a meaning here is refused.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { parse } from "smol-toml";
+
+/** What is served of a wrangler.toml. */
+type WranglerToml = {
+  name: string;
+  main: string;
+  compatibility_date: string;
+  compatibility_flags?: string[];
+  vars?: Record<string, string>;
+  durable_objects?: { bindings: { name: string; class_name: string }[] };
+  migrations?: { tag: string; new_sqlite_classes: string[] }[];
+  r2_buckets?: { binding: string; bucket_name: string }[];
+  services?: { binding: string; service: string }[];
+  assets?: { directory: string };
+};
+
+/** What concerns bundling and deployment alone. */
+const ELSEWHERE = [
+  "$schema",
+  "build",
+  "limits",
+  "minify",
+  "observability",
+  "rules",
+  "send_metrics",
+  "upload_source_maps",
+];
+
+export type WorkerSettings = {
+  name: string;
+  modules: true;
+  modulesRoot: string;
+  scriptPath: string;
+  modulesRules: { type: "CompiledWasm"; include: string[] }[];
+  compatibilityDate: string;
+  compatibilityFlags: string[];
+  bindings: Record<string, string>;
+  durableObjects: Record<string, { className: string; useSQLite: boolean }>;
+  r2Buckets: Record<string, { id: string }>;
+  serviceBindings: Record<string, { name: string }>;
+  assets?: object;
+};
+
+/** `config` is the Worker's wrangler.toml, `folder` where `npm run build` has put its module. */
+export function builtWorker(config: string, folder: string): WorkerSettings {
+  const {
+    name,
+    main,
+    compatibility_date,
+    compatibility_flags = [],
+    vars = {},
+    durable_objects,
+    migrations = [],
+    r2_buckets = [],
+    services = [],
+    assets,
+    ...rest
+  } = parse(readFileSync(config, "utf8")) as unknown as WranglerToml;
+  const unknown = Object.keys(rest).filter((key) => !ELSEWHERE.includes(key));
+  if (unknown.length > 0) {
+    throw new Error(
+      `Expected keys of ${config} that the local edge knows, got ${unknown.join(", ")}`,
+    );
+  }
+  const inSqlite = migrations.flatMap((each) => each.new_sqlite_classes);
+  const by = <T, V>(all: readonly T[], entry: (each: T) => [string, V]) =>
+    Object.fromEntries(all.map(entry));
+  const scriptPath = join(folder, basename(main).replace(/\.ts$/, ".js"));
+  if (!existsSync(scriptPath)) {
+    throw new Error(
+      `Expected the Worker in ${folder}: run \`npm run build\` first`,
+    );
+  }
+  return {
+    name,
+    modules: true,
+    modulesRoot: folder,
+    scriptPath,
+    // What the module imports beside itself: the kernels.
+    modulesRules: [{ type: "CompiledWasm", include: ["**/*.wasm"] }],
+    compatibilityDate: compatibility_date,
+    compatibilityFlags: compatibility_flags,
+    bindings: vars,
+    durableObjects: by(durable_objects?.bindings ?? [], (each) => [
+      each.name,
+      {
+        className: each.class_name,
+        useSQLite: inSqlite.includes(each.class_name),
+      },
+    ]),
+    r2Buckets: by(r2_buckets, (each) => [
+      each.binding,
+      { id: each.bucket_name },
+    ]),
+    serviceBindings: by(services, (each) => [
+      each.binding,
+      { name: each.service },
+    ]),
+    ...(assets && {
+      assets: {
+        directory: resolve(dirname(config), assets.directory),
+        routerConfig: { has_user_worker: true },
+        assetConfig: { compatibility_date, compatibility_flags },
+      },
+    }),
+  };
+}

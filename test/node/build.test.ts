@@ -1,0 +1,217 @@
+/** `npm run build` on a copy of this tree: what is built again, and what else it does, which is nothing. */
+import { execFile, execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { unstable_getMiniflareWorkerOptions } from "wrangler";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { builtWorker } from "../../src/local/built-worker.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const TREE = ["src", "assembly", "asconfig.json", "package.json"].concat([
+  "tsconfig.json",
+  "wrangler.toml",
+]);
+/** Those that a change of a file can concern here; the others are the same twice and thrice. */
+const NAMES = ["kernels", "docs", "worker"];
+const NOTHING = "all is built already\n";
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-build-test-"));
+  for (const path of TREE)
+    cpSync(join(ROOT, path), join(folder, path), { recursive: true });
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+  expect(build()).toBe("built kernels, docs, worker\n");
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function build(...names: string[]): string {
+  const script = join(folder, "src/scripts/build.ts");
+  const args = [script, ...(names.length > 0 ? names : NAMES)];
+  return execFileSync(process.execPath, args, { encoding: "utf8" });
+}
+
+function output(path: string): Buffer {
+  return readFileSync(join(folder, path));
+}
+
+describe("what is built again", () => {
+  test("nothing, though every file looks new", () => {
+    const now = new Date();
+    for (const path of readdirSync(join(folder, "assembly"), {
+      recursive: true,
+      encoding: "utf8",
+    }))
+      utimesSync(join(folder, "assembly", path), now, now);
+    utimesSync(join(folder, "src/worker.ts"), now, now);
+    expect(build()).toBe(NOTHING);
+  });
+
+  test("the kernels, and not the Worker, for a comment in a kernel", () => {
+    appendFileSync(join(folder, "assembly/index.ts"), "\n// a comment\n");
+    expect(build()).toBe("built kernels\n");
+    expect(build()).toBe(NOTHING);
+  });
+
+  test("kernels and Worker for another kernel", () => {
+    const before = output("build/worker/kernels.wasm");
+    appendFileSync(
+      join(folder, "assembly/index.ts"),
+      "\nexport function answer(): i32 {\n  return 42;\n}\n",
+    );
+    expect(build()).toBe("built kernels, worker\n");
+    expect(output("build/worker/kernels.wasm")).not.toEqual(before);
+    expect(output("build/worker/kernels.wasm")).toEqual(
+      output("build/kernels.wasm"),
+    );
+  });
+
+  test("the Worker for what it imports, and nothing for what it does not", () => {
+    appendFileSync(join(folder, "src/cli/main.ts"), "\n// a comment\n");
+    expect(build()).toBe(NOTHING);
+    appendFileSync(
+      join(folder, "src/http/app.ts"),
+      '\nconsole.log("another app");\n',
+    );
+    expect(build()).toBe("built worker\n");
+    expect(output("build/worker/worker.js").toString()).toContain(
+      'console.log("another app")',
+    );
+  });
+
+  test("what was lost or spoilt", () => {
+    const worker = output("build/worker/worker.js");
+    writeFileSync(join(folder, "build/worker/worker.js"), "spoilt");
+    rmSync(join(folder, "public/docs/swagger-ui.css"));
+    expect(build()).toBe("built docs, worker\n");
+    expect(output("build/worker/worker.js")).toEqual(worker);
+    expect(build()).toBe(NOTHING);
+  });
+
+  test("what failed, until it no longer does", () => {
+    const file = join(folder, "src/http/app.ts");
+    const source = readFileSync(file);
+    appendFileSync(file, '\nimport "./nowhere.ts";\n');
+    expect(() => build()).toThrow("nowhere.ts");
+    writeFileSync(file, source);
+    expect(build()).toBe(NOTHING);
+
+    const kernel = join(folder, "assembly/index.ts");
+    const kernels = readFileSync(kernel);
+    appendFileSync(kernel, "\nexport function wrong(): i32 { return x; }\n");
+    expect(() => build()).toThrow("Cannot find name 'x'");
+    writeFileSync(kernel, kernels);
+    expect(build()).toBe(NOTHING);
+  });
+});
+
+test("two builds at once end in the bytes of one", async () => {
+  const files = ["build/kernels.wasm", "build/worker/worker.js"];
+  const before = files.map(output);
+  rmSync(join(folder, "build"), { recursive: true });
+  const script = join(folder, "src/scripts/build.ts");
+  const one = () => promisify(execFile)(process.execPath, [script, ...NAMES]);
+  await Promise.all([one(), one()]);
+  expect(files.map(output)).toEqual(before);
+  expect(readdirSync(join(folder, "build/tmp"))).toEqual([]);
+  expect(build()).toBe(NOTHING);
+});
+
+test("an unknown name is refused, and nothing is built", () => {
+  expect(() => build("kernels", "nothing")).toThrow(
+    "Expected one of kernels, kernels-debug, kernels-files, docs, worker, got nothing",
+  );
+});
+
+const PTY = `
+import os, pty, sys
+output = b""
+def read(fd):
+    global output
+    data = os.read(fd, 1024)
+    output += data
+    return data
+status = pty.spawn(sys.argv[1:], read, lambda fd: b"")
+sys.exit(os.waitstatus_to_exitcode(status))
+`;
+
+test.each(["an empty home folder", "no home folder"])(
+  "in a terminal, with %s, it asks nothing and writes nothing there",
+  (kind) => {
+    rmSync(join(folder, "build"), { recursive: true });
+    const home = join(folder, "home");
+    rmSync(home, { recursive: true, force: true });
+    if (kind === "an empty home folder") mkdirSync(home);
+    else writeFileSync(home, "");
+    const script = join(folder, "src/scripts/build.ts");
+    const said = execFileSync(
+      "python3",
+      ["-c", PTY, process.execPath, script, ...NAMES],
+      {
+        cwd: folder,
+        encoding: "utf8",
+        env: { PATH: process.env.PATH, HOME: home, TERM: "xterm" },
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    expect(said).toBe("built kernels, docs, worker\r\n");
+    if (kind === "an empty home folder") expect(readdirSync(home)).toEqual([]);
+    else expect(readFileSync(home, "utf8")).toBe("");
+  },
+);
+
+describe("a wrangler.toml", () => {
+  test.each([
+    ["wrangler.toml", "build/worker"],
+    ["bench/wrangler.toml", "build/bench/wrangler"],
+    ["bench/http.wrangler.toml", "build/bench/http.wrangler"],
+  ])("%s binds here what it binds for wrangler", (config, out) => {
+    const at = join(folder, out);
+    mkdirSync(at, { recursive: true });
+    const script =
+      config === "bench/http.wrangler.toml" ? "http-worker" : "worker";
+    writeFileSync(join(at, `${script}.js`), "");
+    const { name, modules, modulesRoot, scriptPath, modulesRules, ...bound } =
+      builtWorker(join(ROOT, config), at);
+    expect({ modules, modulesRoot, scriptPath }).toEqual({
+      modules: true,
+      modulesRoot: at,
+      scriptPath: join(at, `${script}.js`),
+    });
+    expect(name).toMatch(/^mxfp4-edge/);
+    expect(modulesRules[0]!.type).toBe("CompiledWasm");
+    const { workerOptions } = unstable_getMiniflareWorkerOptions(
+      join(ROOT, config),
+    );
+    const bindsSomething = Object.entries(workerOptions).filter(
+      ([key, value]) =>
+        key in bound ||
+        (Object.keys(value ?? {}).length > 0 &&
+          !["modulesRules", "email"].includes(key)),
+    );
+    expect(bound).toEqual(Object.fromEntries(bindsSomething));
+  });
+
+  test("with a key that nothing is known of is refused", () => {
+    const config = join(folder, "wrangler.toml");
+    appendFileSync(config, '\n[[queues.producers]]\nbinding = "Q"\n');
+    expect(() => builtWorker(config, join(folder, "build/worker"))).toThrow(
+      "that the local edge knows, got queues",
+    );
+  });
+});
