@@ -5,6 +5,7 @@ import { defineConfig } from "vitest/config";
 // `node`: the command line, the client and the checks of the tree itself.
 export default defineConfig({
   test: {
+    globalSetup: "test/support/build.ts",
     reporters: process.env.TEST_RESULTS ? ["default", "json"] : ["default"],
     outputFile: { json: process.env.TEST_RESULTS ?? "" },
     projects: [

@@ -2,14 +2,18 @@
  * The kernels that files need, for the package: without relaxed SIMD, which Node 20 does not have, and
  * a third of the size. Compiled so that none slips in.
  */
+export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
+export { countMxfp8 } from "./mxfp8/count-mxfp8";
+export { dequantizeMxfp8 } from "./mxfp8/dequantize-mxfp8";
+export { quantizeNearestMxfp8, quantizeStochasticMxfp8 } from "./mxfp8/quantize-mxfp8";
 export { decodeBf16, encodeBf16 } from "./floats/bf16";
 export { decodeF16, encodeF16 } from "./floats/f16";
 export { narrowF64 } from "./floats/f64";
-export { centralMomentsF32, compareF32, countMxfp4 } from "./floats/statistics";
+export { centralMomentsF32, compareF32 } from "./floats/statistics";
 export { canonicalizeNaNF32 } from "./floats/vector";
 
 /** First address that the kernels' own tables do not use. */

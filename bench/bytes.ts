@@ -2,7 +2,7 @@
  * Kernels whose measure is memory: bytes of f32 a second, read (quantizing, packing) or written
  * (dequantizing), beside `memory.copy` of as many.
  *
- *   quantize/…   2 MiB of f32 to nibbles and scales; rht-sr in chunks, as files are quantized
+ *   quantize/…   2 MiB of f32 to codes and scales; rht-sr in chunks, as files are quantized
  *   pack/…       the same of one operand of a GEMM, to the layout it is multiplied in: f32 as it is,
  *                rht-sr rotated and rounded stochastically; rows lie K-contiguous, columns transposed
  */
@@ -14,13 +14,19 @@ import {
   pack,
 } from "../src/kernels/matmul.ts";
 import { packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
+import { drawSigns, hadamard } from "../src/kernels/hadamard.ts";
 import {
   dequantizeMxfp4,
-  drawSigns,
-  hadamard,
   type Quantizer,
   quantizeMxfp4,
 } from "../src/kernels/mxfp4.ts";
+import {
+  dequantizeMxfp8,
+  FLOAT8_TYPES,
+  type Float8Type,
+  type Mxfp8Quantizer,
+  quantizeMxfp8,
+} from "../src/kernels/mxfp8.ts";
 import { noiseKey, PURPOSE } from "../src/kernels/noise.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
@@ -48,6 +54,19 @@ const STOCHASTIC: Quantizer = {
   scale: "floor",
   prescale: 0.75,
 };
+const NEAREST_MXFP8: Mxfp8Quantizer = {
+  rounding: { mode: "nearest-even" },
+  scale: "floor",
+};
+/** At the scale that stochastic rounding has unless told: nothing clips. */
+const STOCHASTIC_MXFP8: Mxfp8Quantizer = {
+  rounding: {
+    mode: "stochastic",
+    key: noiseKey(1, PURPOSE.fileRounding, 0),
+    firstElement: 0,
+  },
+  scale: "rceil",
+};
 
 export function bytesBenchmarks(): KernelBenchmark[] {
   return [
@@ -56,6 +75,20 @@ export function bytesBenchmarks(): KernelBenchmark[] {
     { name: "quantize/sr", setup: () => setupQuantize(STOCHASTIC) },
     { name: "quantize/rht-sr", setup: setupRotateAndQuantize },
     { name: "dequantize", setup: setupDequantize },
+    ...FLOAT8_TYPES.flatMap((type) => [
+      {
+        name: `quantize/mxfp8-${type}`,
+        setup: () => setupQuantizeMxfp8(type, NEAREST_MXFP8),
+      },
+      {
+        name: `quantize/mxfp8-${type}-sr`,
+        setup: () => setupQuantizeMxfp8(type, STOCHASTIC_MXFP8),
+      },
+      {
+        name: `dequantize/mxfp8-${type}`,
+        setup: () => setupDequantizeMxfp8(type),
+      },
+    ]),
     {
       name: "pack/f32/rows",
       setup: () => setupPackF32((source) => byRows(source, PACK_K)),
@@ -123,6 +156,23 @@ function setupDequantize(): () => void {
   return () => dequantizeMxfp4(out, elements, scales, LENGTH, 1);
 }
 
+function setupQuantizeMxfp8(
+  type: Float8Type,
+  quantizer: Mxfp8Quantizer,
+): () => void {
+  const x = allocNormals(0, LENGTH);
+  const { elements, scales } = allocMxfp8();
+  return () => quantizeMxfp8(elements, scales, x, LENGTH, type, quantizer);
+}
+
+function setupDequantizeMxfp8(type: Float8Type): () => void {
+  const { elements, scales } = allocMxfp8();
+  const x = allocNormals(0, LENGTH);
+  quantizeMxfp8(elements, scales, x, LENGTH, type, NEAREST_MXFP8);
+  const out = kernels().arena.alloc(BYTES);
+  return () => dequantizeMxfp8(out, elements, scales, LENGTH, type);
+}
+
 function setupPackF32(operandOf: (source: Pointer) => Operand): () => void {
   const operand = operandOf(allocNormals(0, LENGTH));
   return () =>
@@ -150,6 +200,11 @@ function allocMxfp4(): { elements: Pointer; scales: Pointer } {
     elements: arena.alloc(LENGTH / 2),
     scales: arena.alloc(LENGTH / 32),
   };
+}
+
+function allocMxfp8(): { elements: Pointer; scales: Pointer } {
+  const { arena } = kernels();
+  return { elements: arena.alloc(LENGTH), scales: arena.alloc(LENGTH / 32) };
 }
 
 function allocSigns(): Pointer {

@@ -6,7 +6,7 @@
  */
 import { byColumns, byRows, matmul, pack } from "../src/kernels/matmul.ts";
 import { matmulMxfp4, packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
-import { drawSigns } from "../src/kernels/mxfp4.ts";
+import { drawSigns } from "../src/kernels/hadamard.ts";
 import { noiseKey, PURPOSE } from "../src/kernels/noise.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark } from "./benchmark.ts";

@@ -11,151 +11,21 @@
  *
  * Peers (bench/peers/) run in Node only, in turn with the benchmarks of their shape.
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import { defineCommand, type ParsedArgs, runMain } from "citty";
-import pc from "picocolors";
-import type { Kernels } from "../src/kernels/runtime.ts";
-import type { Group, Timed } from "./benchmark.ts";
-import { HTTP_GROUPS, timeRequests } from "./http.ts";
-import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
-import { describeMachine } from "./machine.ts";
-import { updatePage } from "./markdown-page.ts";
-import { measure } from "./measure.ts";
-import { loadNodeKernels, timeInNode } from "./node-runtime.ts";
-import { type Asked, askedFrom, benchArgs } from "./options.ts";
-import { installPeers } from "./peers/install.ts";
-import { PEER_GROUPS } from "./peers/peer-benchmarks.ts";
-import { Progress } from "./progress.ts";
-import type { Report, Result } from "./result.ts";
-import { select } from "./select.ts";
-import { renderMarkdown, renderText } from "./table.ts";
-import { startWorker, startWorkerd } from "./workerd-runtime.ts";
+import { runScript } from "../src/scripts/script.ts";
+import { askedFrom, benchArgs } from "./options.ts";
 
-const command = defineCommand({
+await runScript({
   meta: {
     name: "npm run bench --",
     description: "Time the kernels in node and workerd, beside their peers",
   },
   args: benchArgs,
   async run({ args }) {
-    try {
-      await main(args);
-    } catch (error) {
-      console.error(
-        pc.red(error instanceof Error ? error.message : String(error)),
-      );
-      process.exitCode = 1;
-    }
+    const asked = askedFrom(args);
+    // All that measures takes most of a second to load.
+    const { bench } = await import("./run.ts");
+    await bench(asked);
     // Miniflare's sockets to its runtime may linger.
     process.exit();
   },
 });
-
-async function main(args: ParsedArgs<typeof benchArgs>): Promise<void> {
-  const asked = askedFrom(args);
-  const report = asked.from ? reportFrom(asked.from) : await run(asked);
-  console.log(renderText(report));
-  if (asked.json) {
-    writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
-  }
-  if (asked.markdown) {
-    await updatePage(asked.markdown, renderMarkdown(report));
-  }
-}
-
-function reportFrom(file: string): Report {
-  return JSON.parse(readFileSync(file, "utf8")) as Report;
-}
-
-async function run(asked: Asked): Promise<Report> {
-  const kernels = loadNodeKernels();
-  const machine = describeMachine(kernels, asked.variant);
-  const results: Result[] = [];
-  const progress = new Progress();
-  for (const runtime of asked.runtimes) {
-    for await (const group of GROUPS_OF[runtime](asked, kernels)) {
-      progress.start(runtime, group, asked.rounds);
-      const measured = await measure(group, runtime, asked.rounds, (round) =>
-        progress.round(round),
-      );
-      for (const result of measured) progress.result(result);
-      results.push(...measured);
-    }
-  }
-  if (results.length === 0) {
-    throw new Error(
-      `Expected --only to be in the name of a benchmark, got "${asked.only}"`,
-    );
-  }
-  return { machine, results };
-}
-
-/** The groups that are asked for, by runtime. */
-const GROUPS_OF = {
-  node: inNode,
-  async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
-    yield* inWorkerd(asked);
-    yield* overHttp(asked);
-  },
-};
-
-/** The groups that are asked for, with their clocks, the peers' included. */
-async function* inNode(
-  asked: Asked,
-  kernels: Kernels,
-): AsyncGenerator<Group<Timed>> {
-  for (const { name, benchmarks } of KERNEL_GROUPS) {
-    const peers = asked.peers
-      ? (PEER_GROUPS.find((group) => group.name === name)?.benchmarks ?? [])
-      : [];
-    const chosen = select([...benchmarks, ...peers], asked.only);
-    const timed: Timed[] = [];
-    for (const benchmark of chosen) {
-      if ("setup" in benchmark) timed.push(timeInNode(kernels, benchmark));
-      else {
-        installPeers();
-        timed.push({ ...benchmark, time: await benchmark.prepare() });
-      }
-    }
-    if (timed.length > 0) yield { name, benchmarks: timed };
-  }
-}
-
-async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
-  const groups = KERNEL_GROUPS.map(({ name, benchmarks }) => ({
-    name,
-    benchmarks: select(benchmarks, asked.only),
-  })).filter(({ benchmarks }) => benchmarks.length > 0);
-  if (groups.length === 0) return;
-  const workerd = await startWorkerd(asked.variant);
-  try {
-    for (const { name, benchmarks } of groups) {
-      yield { name, benchmarks: benchmarks.map(workerd.timed) };
-    }
-  } finally {
-    await workerd.close();
-  }
-}
-
-/** The product's routes, timed by requests. */
-async function* overHttp(asked: Asked): AsyncGenerator<Group<Timed>> {
-  const groups = HTTP_GROUPS.map(({ name, benchmarks }) => ({
-    name,
-    benchmarks: select(benchmarks, asked.only),
-  })).filter(({ benchmarks }) => benchmarks.length > 0);
-  if (groups.length === 0) return;
-  const { origin, close } = await startWorker("http.wrangler.toml", {});
-  try {
-    for (const { name, benchmarks } of groups) {
-      const timed = benchmarks.map((benchmark) => ({
-        ...benchmark,
-        time: (n: number) => timeRequests(origin, benchmark, n),
-      }));
-      yield { name, benchmarks: timed };
-    }
-  } finally {
-    await close();
-  }
-}
-
-await runMain(command);

@@ -64,13 +64,6 @@ export type Asked = {
 
 /** Throws on an argument that means nothing. */
 export function askedFrom(args: ParsedArgs<typeof benchArgs>): Asked {
-  const known = new Set(["_", ...Object.keys(benchArgs)]);
-  const unknown = Object.keys(args).filter((name) => !known.has(name));
-  if (unknown.length > 0 || args._.length > 0) {
-    throw new Error(
-      `Expected options that --help names, got ${[...unknown, ...args._].join(", ")}`,
-    );
-  }
   const rounds = Number(args.rounds);
   if (!Number.isSafeInteger(rounds) || rounds < 1) {
     throw new Error(

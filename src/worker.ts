@@ -1,8 +1,10 @@
 import kernelModule from "../build/kernels.wasm";
 import { app } from "./http/app.ts";
 import { loadKernels } from "./kernels/runtime.ts";
+import { isolateMemory } from "./memory/ledger.ts";
 
-loadKernels(kernelModule);
+const { arena } = loadKernels(kernelModule);
+isolateMemory.countFixed(() => arena.memory.buffer.byteLength);
 
 export { Run } from "./objects/run/run.ts";
 export { ParameterShard } from "./objects/shard/parameter-shard.ts";

@@ -1,6 +1,7 @@
-import { BLOCK_BYTES, BLOCK_F32_BYTES, BLOCK_SIZE } from "./constants";
+import { BLOCK_F32_BYTES, BLOCK_SIZE } from "../mx/block";
+import { scaleValue } from "../mx/e8m0";
+import { BLOCK_BYTES } from "./constants";
 import { bf16HighBytes, bf16LowBytes, evenCodes, oddCodes } from "./e2m1";
-import { scaleValue } from "./e8m0";
 
 /**
  * f32 values of MXFP4.

@@ -9,7 +9,7 @@
  * and rounded to f32 once, which is the same. So the result does not depend on the form of the dot, on
  * how the machine multiplies and adds, or on the blocking.
  */
-import { E8M0_NAN } from "./constants";
+import { E8M0_NAN } from "../mx/block";
 import { multiplyAccumulating, multiplyPairwise, NONE, POWERS, turn } from "./mxfp4-dot";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,

@@ -4,7 +4,8 @@
  * 64 k of four strips at a time: mxfp4-gather.ts brings them to a scratch, here each block gets its
  * scale, and mxfp4-unit.ts rounds.
  */
-import { E2M1_EMAX, E8M0_BIAS, E8M0_NAN } from "./constants";
+import { E8M0_BIAS, E8M0_NAN } from "../mx/block";
+import { E2M1_EMAX } from "./constants";
 import {
   BLOCK_BYTES, gather, GATHERED_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
 } from "./mxfp4-gather";

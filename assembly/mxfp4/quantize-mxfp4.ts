@@ -1,7 +1,8 @@
-import { BLOCK_BYTES, BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "./constants";
+import { BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "../mx/block";
+import { CHUNK_BYTES, drawNoise, NOISE } from "../mx/chunk";
+import { chooseScales, inverseScale, scaleCarry } from "../mx/e8m0";
+import { BLOCK_BYTES, E2M1_EMAX } from "./constants";
 import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
-import { chooseScales, inverseScale, scaleCarry } from "./e8m0";
-import { noise4 } from "../random/noise";
 
 /**
  * Constants of the inner loops, one or more v128. In memory, because V8 rebuilds a v128 constant from
@@ -35,19 +36,9 @@ import { noise4 } from "../random/noise";
 /** 1.5 · 2^11: adding it leaves the nearest multiple of 1/4096, ties to even, in an f32's low bits. */
 // @ts-ignore: decorator
 @inline const GRID_ROUND: usize = memory.data<f32>([3072, 3072, 3072, 3072], 16);
-/** Counters: four pairs on. */
+/** The mantissa of 6 as f32 bits. */
 // @ts-ignore: decorator
-@inline const FOUR: usize = memory.data<u32>([4, 4, 4, 4], 16);
-/**
- * Values are read twice, for their scales and to be rounded: this many bytes at a time, which stay in
- * the first cache. All their scales come first, and all their noise, so that no block waits for its own.
- */
-// @ts-ignore: decorator
-@inline const CHUNK_BYTES: usize = 2048;
-/** Noise of one chunk: u32 [CHUNK_BYTES / 8], one for each pair of elements. */
-// @ts-ignore: decorator
-@inline const NOISE: usize = memory.data(<i32>(CHUNK_BYTES >> 1), 16);
-
+@inline const MAX_MANTISSA: i32 = 0x400000;
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
 @inline const TIES_EVEN: i32 = 0;
@@ -79,7 +70,7 @@ export function quantizeNearestMxfp4(
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
-  const carry = scaleCarry(scaleRule);
+  const carry = scaleCarry(scaleRule, MAX_MANTISSA, 1);
   if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, carry, prescale, leastScale);
   else nearest(elements, scales, input, length, ties, carry, prescale, leastScale);
 }
@@ -94,7 +85,7 @@ function nearest(
   const end = input + (<usize>length << 2);
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
-    chooseScales(scales, input, chunkEnd, carry, leastScale);
+    chooseScales(scales, input, chunkEnd, carry, E2M1_EMAX, leastScale);
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
       const scale: i32 = load<u8>(scales);
       if (scale == E8M0_NAN) {
@@ -184,7 +175,7 @@ export function quantizeStochasticMxfp4(
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
-  const carry = scaleCarry(scaleRule);
+  const carry = scaleCarry(scaleRule, MAX_MANTISSA, 1);
   const keys0 = i32x4.splat(key0);
   const keys1 = i32x4.splat(key1);
   let pairs = i32x4.add(i32x4.splat(firstPair), i32x4(0, 1, 2, 3));
@@ -192,12 +183,8 @@ export function quantizeStochasticMxfp4(
   const end = input + (<usize>length << 2);
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
-    chooseScales(scales, input, chunkEnd, carry, leastScale);
-    const noiseEnd = NOISE + ((chunkEnd - input) >> 1);
-    for (let noise = NOISE; noise < noiseEnd; noise += 16) {
-      v128.store(noise, noise4(keys0, keys1, pairs));
-      pairs = i32x4.add(pairs, v128.load(FOUR));
-    }
+    chooseScales(scales, input, chunkEnd, carry, E2M1_EMAX, leastScale);
+    pairs = drawNoise(keys0, keys1, pairs, chunkEnd - input);
     let noise = NOISE;
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
       const scale: i32 = load<u8>(scales);

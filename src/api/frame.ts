@@ -46,19 +46,29 @@ export function payloadBytes(dtype: WireDtype, length: number): number {
   return length / 2 + length / BLOCK_SIZE;
 }
 
-/** A frame's bytes. */
-export async function encodeFrame(
+/** A frame's bytes, a copy of the payload among them. */
+export function encodeFrame(
   header: FrameHeader,
   payload: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+  bytes.set(payload, FRAME_HEADER_BYTES);
+  return sealFrame(header, bytes);
+}
+
+/** Write the header of a frame whose payload stands in `bytes` already; returns them. */
+export async function sealFrame(
+  header: FrameHeader,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
   const expected = payloadBytes(header.dtype, header.length);
-  if (payload.length !== expected) {
+  const got = bytes.length - FRAME_HEADER_BYTES;
+  if (got !== expected) {
     throw new RangeError(
-      `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${payload.length}`,
+      `Expected ${expected} payload bytes for ${header.length} ${header.dtype} elements, got ${got}`,
     );
   }
-  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-  const view = new DataView(bytes.buffer);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   view.setUint32(0, MAGIC, true);
   view.setUint16(4, VERSION, true);
   view.setUint8(6, KINDS.indexOf(header.kind) + 1);
@@ -67,7 +77,7 @@ export async function encodeFrame(
   view.setUint32(12, header.microbatch, true);
   view.setUint32(16, header.start, true);
   view.setUint32(20, header.length, true);
-  bytes.set(payload, FRAME_HEADER_BYTES);
+  bytes.fill(0, 24, DIGEST_OFFSET);
   bytes.set(await digestOf(bytes), DIGEST_OFFSET);
   return bytes;
 }
@@ -121,14 +131,17 @@ export async function decodeFrame(
   };
 }
 
-/** SHA-256 of all but the digest's own field. */
+/**
+ * SHA-256 of all but the digest's own field. Until it is known, the 32 bytes before that field stand in
+ * it, so that all that is covered lies together and need not be copied.
+ */
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const covered = new Uint8Array(
-    bytes.length - (FRAME_HEADER_BYTES - DIGEST_OFFSET),
-  );
-  covered.set(bytes.subarray(0, DIGEST_OFFSET));
-  covered.set(bytes.subarray(FRAME_HEADER_BYTES), DIGEST_OFFSET);
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", covered));
+  const field = bytes.slice(DIGEST_OFFSET, FRAME_HEADER_BYTES);
+  bytes.copyWithin(DIGEST_OFFSET, 0, DIGEST_OFFSET);
+  const covered = bytes.subarray(DIGEST_OFFSET);
+  const digest = await crypto.subtle.digest("SHA-256", covered);
+  bytes.set(field, DIGEST_OFFSET);
+  return new Uint8Array(digest);
 }
 
 function hex(bytes: Uint8Array): string {

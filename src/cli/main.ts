@@ -3,12 +3,14 @@
  * done, 1 it could not be done, 2 the command was not called as it can be.
  */
 import { stripVTControlCharacters } from "node:util";
-import { defineCommand, renderUsage, runCommand } from "citty";
+import { type ArgsDef, defineCommand, runCommand } from "citty";
 import pc from "picocolors";
+import { VERSION } from "../api/version.ts";
 import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { UsageError } from "./file-arguments.ts";
 import { quantizeCommand } from "./quantize.ts";
+import { usage } from "./usage.ts";
 
 const COMMANDS = {
   quantize: quantizeCommand,
@@ -17,23 +19,45 @@ const COMMANDS = {
 };
 
 const command = defineCommand({
-  meta: {
-    name: "mxfp4-edge",
-    description: "MXFP4 files: here, or on an edge (--url)",
-  },
   subCommands: COMMANDS,
 });
+
+type Name = keyof typeof COMMANDS;
+
+const NAME = "mxfp4-edge";
+const DESCRIPTION = "MXFP4 files: here, or on an edge (--url)";
+
+function usageOf(name: Name): string {
+  const { meta, args } = COMMANDS[name];
+  const { description } = meta as { description: string };
+  return usage({
+    name: `${NAME} ${name}`,
+    description,
+    args: args as ArgsDef,
+  });
+}
+
+function usageOfAll(): string {
+  const described = Object.entries(COMMANDS).map(([name, { meta }]) => [
+    name,
+    (meta as { description: string }).description,
+  ]);
+  return usage({
+    name: NAME,
+    description: DESCRIPTION,
+    commands: Object.fromEntries(described) as Record<string, string>,
+  });
+}
 
 async function main(rawArgs: string[]): Promise<number> {
   const [name = ""] = rawArgs;
   const isKnown = Object.hasOwn(COMMANDS, name);
   if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
-    const shown = COMMANDS[name as keyof typeof COMMANDS];
-    const usage = await (isKnown
-      ? renderUsage(shown as never, command)
-      : renderUsage(command));
-    // citty colours whatever it writes to.
-    console.log(process.stdout.isTTY ? usage : stripVTControlCharacters(usage));
+    console.log(isKnown ? usageOf(name as Name) : usageOfAll());
+    return 0;
+  }
+  if (rawArgs.includes("--version")) {
+    console.log(VERSION);
     return 0;
   }
   try {

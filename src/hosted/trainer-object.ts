@@ -7,7 +7,9 @@ import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
 import { fingerprint } from "../kernels/matmul.ts";
+import { isolateMemory } from "../memory/ledger.ts";
 import { RunTrainer, type TrainingOutcome } from "../training/trainer.ts";
+import { accountOf } from "./trainer-account.ts";
 
 /** Of one alarm: its requests stay below what one invocation may make, and stopping is soon. */
 const BUDGET_MS = 5_000;
@@ -30,6 +32,7 @@ type TrainerBindings = { API: Fetcher; API_TOKEN?: string };
 export class Trainer extends DurableObject<TrainerBindings> {
   /** This instance's; another one, after an eviction or a crash, has another. */
   readonly #bootId = crypto.randomUUID();
+  readonly #key = this.ctx.id.toString();
   #trainer: RunTrainer | undefined;
   #stopping = new AbortController();
 
@@ -80,14 +83,16 @@ export class Trainer extends DurableObject<TrainerBindings> {
       token: this.env.API_TOKEN,
       signal: this.#stopping.signal,
     });
-    return new RunTrainer(client.run(run), {
-      trainer,
-      bootId: this.#bootId,
-      fingerprint: fingerprint(),
-    });
+    return new RunTrainer(
+      client.run(run),
+      { trainer, bootId: this.#bootId, fingerprint: fingerprint() },
+      accountOf(isolateMemory, this.#key),
+    );
   }
 
   async #leave(): Promise<void> {
+    isolateMemory.letGo(this.#key);
+    this.#trainer?.letGo();
     this.#trainer = undefined;
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();

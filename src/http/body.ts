@@ -91,7 +91,8 @@ export function checkSchema<S extends z.ZodType>(
   throw new AppError(code, `Expected valid input: ${issues.join("; ")}`);
 }
 
-function declaredBytes(c: Context): number | undefined {
+/** Content-Length, if the body has one. Errors: `malformed_body` when it is no number */
+export function declaredBytes(c: Context): number | undefined {
   const header = c.req.header("Content-Length");
   if (header === undefined) return undefined;
   if (!/^\d{1,15}$/.test(header)) {

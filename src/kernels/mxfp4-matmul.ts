@@ -5,7 +5,7 @@
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple, checkStrides } from "./check.ts";
 import type { Operand } from "./matmul.ts";
-import { BLOCK_SIZE } from "./mxfp4.ts";
+import { BLOCK_SIZE } from "./mx.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 

@@ -1,31 +1,18 @@
-import { AppError } from "../api/errors.ts";
 import {
   NEAREST_MODES,
   type NearestMode,
   type Prescale,
   SCALE_RULES,
   type ScaleRule,
-  type SegmentLength,
 } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
-import type { NoiseKey } from "./noise.ts";
+import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
 import { kernels } from "./runtime.ts";
-
-export const BLOCK_SIZE = 32;
-
-/** How elements are rounded; stochastic rounding names its noise. */
-export type Rounding =
-  | { mode: NearestMode }
-  | {
-      mode: "stochastic";
-      key: NoiseKey;
-      /** Index of `input[0]` in the tensor that the key names; even. */
-      firstElement: number;
-    };
+import { type Counts, counted } from "./statistics.ts";
 
 export type Quantizer = {
-  rounding: Rounding;
+  rounding: { mode: NearestMode } | StochasticRounding;
   scale: ScaleRule;
   prescale: Prescale;
   /** The least scale byte, 0 unless said otherwise. */
@@ -67,15 +54,8 @@ export function quantizeMxfp4(
     );
     return;
   }
-  checkMultiple("firstElement", rounding.firstElement, 2);
+  const first = firstPair(rounding, length);
   const [key0, key1] = rounding.key;
-  const firstPair = rounding.firstElement / 2;
-  if (firstPair + length / 2 > 2 ** 32) {
-    throw new AppError(
-      "shape_mismatch",
-      `Expected fewer than 2^33 elements in a tensor, got index ${rounding.firstElement}`,
-    );
-  }
   exports.quantizeStochasticMxfp4(
     elements,
     scales,
@@ -86,7 +66,7 @@ export function quantizeMxfp4(
     minScale,
     key0,
     key1,
-    firstPair,
+    first,
   );
 }
 
@@ -103,62 +83,18 @@ export function dequantizeMxfp4(
   kernels().exports.dequantizeMxfp4(out, elements, scales, length, factor);
 }
 
-/** The sign vector S of one RHT: f32 ±1 [segmentLength] to `out`. */
-export function drawSigns(
-  out: Pointer,
-  segmentLength: SegmentLength,
-  key: NoiseKey,
-): void {
-  kernels().exports.signsF32(out, segmentLength, key[0], key[1]);
-}
-
-/**
- * Blockwise RHT in place: each segment of `x` becomes H · diag(signs) · segment, H orthonormal. Called
- * inside `arena.scope`, as its inverse is.
- *
- * Shapes:   x f32 [length], length a multiple of segmentLength; signs f32 [segmentLength]
- * Source:   Algorithm 3 of arXiv 2502.20586: signs before H
- */
-export function hadamard(
+/** What quantizing x f32 [length] did to single elements. Called inside `arena.scope`. */
+export function countMxfp4(
   x: Pointer,
+  elements: Pointer,
+  scales: Pointer,
   length: number,
-  segmentLength: SegmentLength,
-  signs: Pointer,
-): void {
-  const { arena } = kernels();
-  const norm = arena.allocF32(segmentLength);
-  arena.f32(norm, segmentLength).fill(1 / Math.sqrt(segmentLength));
-  transform(x, length, segmentLength, signs, norm);
-}
-
-/** Undoes `hadamard`: diag(signs) · H · segment. */
-export function hadamardInverse(
-  x: Pointer,
-  length: number,
-  segmentLength: SegmentLength,
-  signs: Pointer,
-): void {
-  const { arena } = kernels();
-  const ones = arena.allocF32(segmentLength);
-  arena.f32(ones, segmentLength).fill(1);
-  const norm = arena.allocF32(segmentLength);
-  const signOf = arena.f32(signs, segmentLength);
-  arena
-    .f32(norm, segmentLength)
-    .set(signOf.map((sign) => sign / Math.sqrt(segmentLength)));
-  transform(x, length, segmentLength, ones, norm);
-}
-
-function transform(
-  x: Pointer,
-  length: number,
-  segmentLength: SegmentLength,
-  before: Pointer,
-  after: Pointer,
-): void {
-  checkMultiple("length", length, segmentLength);
-  checkAligned("x", x);
-  kernels().exports.hadamardF32(x, length, segmentLength, before, after);
+  prescale: Prescale,
+): Counts {
+  const { exports } = kernels();
+  return counted((out) =>
+    exports.countMxfp4(out, x, elements, scales, length, prescale),
+  );
 }
 
 /** Bytes of one of ggml's blocks. */

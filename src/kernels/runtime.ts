@@ -1,5 +1,8 @@
+import type { instantiate } from "../../build/kernels.d.ts";
 import { Arena } from "./arena.ts";
-import type { KernelExports } from "./exports.ts";
+
+/** What `assembly/index.ts` exports, as its compiler describes it. Pointers are byte addresses. */
+export type KernelExports = Awaited<ReturnType<typeof instantiate>>;
 
 /** The kernels of this isolate and the one memory they work on. */
 export type Kernels = { exports: KernelExports; arena: Arena };

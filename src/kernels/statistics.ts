@@ -65,18 +65,12 @@ export function compare(x: Pointer, y: Pointer, length: number): Differences {
   return { signal, noise, product, power, skipped, most } as Differences;
 }
 
-/** x f32 [length] as it was quantized to `elements` and `scales`. */
-export function countMxfp4(
-  x: Pointer,
-  elements: Pointer,
-  scales: Pointer,
-  length: number,
-  prescale: number,
-): Counts {
-  const { arena, exports } = kernels();
+/** What a kernel adds to three sums from zero. */
+export function counted(count: (out: Pointer) => void): Counts {
+  const { arena } = kernels();
   const out = arena.alloc(3 * 8);
   arena.f64(out, 3).fill(0);
-  exports.countMxfp4(out, x, elements, scales, length, prescale);
+  count(out);
   const [clipped, zeroed, lost] = arena.f64(out, 3);
   return { clipped, zeroed, lost } as Counts;
 }

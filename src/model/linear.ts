@@ -49,7 +49,7 @@ import {
   panelBytes,
   SEGMENT_LENGTH,
 } from "../kernels/mxfp4-matmul.ts";
-import { drawSigns } from "../kernels/mxfp4.ts";
+import { drawSigns } from "../kernels/hadamard.ts";
 import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { PackedWeights } from "./packed-weights.ts";

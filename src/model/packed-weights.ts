@@ -1,5 +1,6 @@
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { free } from "../memory/free.ts";
 
 /**
  * The weights of one step as panels of a low-precision GEMM: the same for all microbatches of a step (neither their
@@ -7,7 +8,7 @@ import { kernels } from "../kernels/runtime.ts";
  * The copies lie outside the arena, where nothing outlives a scope.
  */
 export class PackedWeights {
-  readonly #panels = new Map<string, Uint8Array>();
+  readonly #panels = new Map<string, Uint8Array<ArrayBuffer>>();
 
   /** The panel called `name`, in the caller's scope; `pack` makes it when it is not there yet. */
   panel(name: string, bytes: number, pack: () => Pointer): Pointer {
@@ -17,5 +18,11 @@ export class PackedWeights {
     const panel = pack();
     this.#panels.set(name, arena.u8(panel, bytes).slice());
     return panel;
+  }
+
+  /** No microbatch of this step comes any more. */
+  release(): void {
+    for (const panel of this.#panels.values()) free(panel);
+    this.#panels.clear();
   }
 }

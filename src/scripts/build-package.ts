@@ -159,5 +159,3 @@ export async function packPackage(): Promise<string> {
   ) as [{ filename: string }];
   return join(ROOT, "build", filename);
 }
-
-if (import.meta.main) console.log(await packPackage());

@@ -1,22 +1,31 @@
 /** `npm run build`: everything that is compiled or bundled, where it is not as its sources say. */
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
+import { runScript } from "./script.ts";
 
-const names = process.argv.slice(2);
-try {
-  const chosen = names.length > 0 ? names : Object.keys(TARGETS);
-  const targets = chosen.map((name) => {
-    if (Object.hasOwn(TARGETS, name))
-      return TARGETS[name as keyof typeof TARGETS];
-    throw new Error(
-      `Expected one of ${Object.keys(TARGETS).join(", ")}, got ${name}`,
+const ALL = Object.keys(TARGETS).join(", ");
+
+await runScript({
+  meta: {
+    name: "npm run build --",
+    description: "Build what is not as its sources say",
+  },
+  args: {},
+  operands: {
+    name: "target",
+    description: `What to build: ${ALL} (default: all)`,
+  },
+  async run({ args: { _: names } }) {
+    const chosen = names.length > 0 ? names : Object.keys(TARGETS);
+    const built = await ensureBuilt(...chosen.map(targetOf));
+    console.log(
+      built.length > 0 ? `built ${built.join(", ")}` : "all is built already",
     );
-  });
-  const built = await ensureBuilt(...targets);
-  console.log(
-    built.length > 0 ? `built ${built.join(", ")}` : "all is built already",
-  );
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
+  },
+});
+
+function targetOf(name: string) {
+  if (Object.hasOwn(TARGETS, name))
+    return TARGETS[name as keyof typeof TARGETS];
+  throw new Error(`Expected one of ${ALL}, got ${name}`);
 }

@@ -2,23 +2,28 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { endStale, lock } from "../local/processes.ts";
+import { runScript } from "./script.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
 
-try {
-  for (const folder of servedFolders()) {
-    endStale(folder);
-    lock(folder); // goes with the folder
-  }
-  for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
-    rmSync(folder, { recursive: true, force: true });
-    console.log(`removed ${folder}`);
-  }
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
-}
+await runScript({
+  meta: {
+    name: "npm run clean --",
+    description: "Remove what the commands made: builds, runs, corpora",
+  },
+  args: {},
+  async run() {
+    for (const folder of servedFolders()) {
+      endStale(folder);
+      lock(folder); // goes with the folder
+    }
+    for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
+      rmSync(folder, { recursive: true, force: true });
+      console.log(`removed ${folder}`);
+    }
+  },
+});
 
 /** The state folders from which an edge serves, or has served: `npm run train` has one of its own. */
 function servedFolders(): string[] {

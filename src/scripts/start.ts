@@ -1,10 +1,10 @@
 /** `npm start`: serve the API on this machine until Ctrl-C. */
-import { defineCommand, runMain } from "citty";
 import { startEdge } from "../local/edge.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
+import { runScript } from "./script.ts";
 
-const command = defineCommand({
+await runScript({
   meta: {
     name: "npm start --",
     description: "Serve the API on http://127.0.0.1",
@@ -22,11 +22,6 @@ const command = defineCommand({
       process.once(signal, () => process.exit(0));
     }
     try {
-      const [unknown] = [...Object.keys(args), ...args._].filter(
-        (name) => name !== "_" && name !== "port",
-      );
-      if (unknown)
-        throw new Error(`Expected --port and nothing else, got ${unknown}`);
       const port = portOf(args.port);
       await ensureBuilt(TARGETS.worker, TARGETS.docs);
       const { url } = await startEdge({
@@ -52,5 +47,3 @@ function portOf(text: string): number {
   }
   return port;
 }
-
-await runMain(command);

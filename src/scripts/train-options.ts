@@ -120,7 +120,6 @@ export function parseTrainOptions(
   args: ParsedArgs<typeof trainArgs>,
   home: string,
 ): TrainOptions {
-  checkKnown(args);
   const preset = PRESETS[args.preset as Preset];
   const number = (name: keyof typeof trainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
@@ -171,24 +170,6 @@ export function parseTrainOptions(
       shards: number("shards"),
     },
   };
-}
-
-/** citty lets unknown options pass; a misspelt one would be ignored for minutes. */
-function checkKnown(args: ParsedArgs<typeof trainArgs>): void {
-  const [unknown] = Object.keys(args).filter(
-    (name) => name !== "_" && !(toKebab(name) in trainArgs),
-  );
-  const stray = unknown ? `--${toKebab(unknown)}` : args._[0];
-  if (stray === undefined) return;
-  throw new Error(
-    `Expected one of ${Object.keys(trainArgs)
-      .map((name) => `--${name}`)
-      .join(" ")}, got ${stray}`,
-  );
-}
-
-function toKebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 function count(

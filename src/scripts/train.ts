@@ -14,7 +14,7 @@ import {
 import { dirname, join, relative } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { defineCommand, type ParsedArgs, runMain } from "citty";
+import type { ParsedArgs } from "citty";
 import pc from "picocolors";
 import type { RunState, RunStatus } from "../api/types.ts";
 import { Client } from "../client/client.ts";
@@ -30,6 +30,7 @@ import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { loss, Progress } from "./progress.ts";
 import { sampleText } from "./sample.ts";
+import { runScript } from "./script.ts";
 import {
   parseTrainOptions,
   type TrainOptions,
@@ -41,7 +42,7 @@ const SAMPLE_TOKENS = 300;
 /** As a shell reports an end by Ctrl-C. */
 const INTERRUPTED = 130;
 
-const command = defineCommand({
+await runScript({
   meta: {
     name: "npm run train --",
     description: "Train a small GPT on the local edge, data-parallel, in MXFP4",
@@ -207,5 +208,3 @@ function clearLastRun(stateFolder: string): void {
   }
   unlock();
 }
-
-await runMain(command);

@@ -12,13 +12,8 @@
 import { payloadBytes } from "../api/frame.ts";
 import type { WireDtype } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import {
-  dequantizeMxfp4,
-  drawSigns,
-  hadamard,
-  hadamardInverse,
-  quantizeMxfp4,
-} from "../kernels/mxfp4.ts";
+import { drawSigns, hadamard, hadamardInverse } from "../kernels/hadamard.ts";
+import { dequantizeMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {

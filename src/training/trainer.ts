@@ -13,6 +13,7 @@ import {
   type RunState,
   type ShardRange,
 } from "../api/types.ts";
+import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
 import {
@@ -32,6 +33,14 @@ export type TrainingBounds = {
   budgetMs?: number;
 };
 
+/** The account of a trainer that shares its isolate with others. */
+export type TrainerAccount = {
+  /** A microbatch begins; resolves when there is room for it. Errors: `unavailable` */
+  begin(plan: RunPlan): Promise<void>;
+  /** It is over. What the next may use stays, until `drop` is called. */
+  end(plan: RunPlan, drop: () => void): void;
+};
+
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set(["step_gone", "run_ended"]);
 
@@ -39,15 +48,21 @@ const OLD_LEASE = new Set(["step_gone", "run_ended"]);
 export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
+  readonly #account: TrainerAccount | undefined;
   #plan: RunPlan | undefined;
   #tokens: TokenCache | undefined;
   #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
 
-  constructor(service: TrainingService, identity: LeaseRequest) {
+  constructor(
+    service: TrainingService,
+    identity: LeaseRequest,
+    account?: TrainerAccount,
+  ) {
     this.#service = service;
     this.#identity = identity;
+    this.#account = account;
   }
 
   /** The run's state as last heard. */
@@ -81,9 +96,27 @@ export class RunTrainer {
     }
   }
 
+  /** Let go of what the next microbatch of the step would have used. */
+  letGo(): void {
+    const pulled = this.#pulled;
+    this.#pulled = undefined;
+    if (!pulled) return;
+    for (const { payload } of pulled.frames) free(payload);
+    pulled.packedWeights.release();
+  }
+
   /** One lease; returns the next. */
   async #compute(lease: Lease): Promise<Lease | null> {
     const plan = (this.#plan ??= await this.#service.status());
+    await this.#account?.begin(plan);
+    try {
+      return await this.#computeWith(plan, lease);
+    } finally {
+      this.#account?.end(plan, () => this.letGo());
+    }
+  }
+
+  async #computeWith(plan: RunPlan, lease: Lease): Promise<Lease | null> {
     const { config } = plan;
     const tokens = (this.#tokens ??= new TokenCache(
       config.dataset.tokens,
@@ -111,8 +144,8 @@ export class RunTrainer {
 
   async #pull(plan: RunPlan, step: number): Promise<StepParameters> {
     if (this.#pulled?.step === step) return this.#pulled;
-    // Let go of the old step first, so that two never are in memory.
-    this.#pulled = undefined;
+    // First, so that two steps never are in memory.
+    this.letGo();
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
@@ -124,7 +157,7 @@ export class RunTrainer {
     plan: RunPlan,
     shard: ShardRange,
     lease: Lease,
-    payload: Uint8Array,
+    payload: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
     const frame = await encodeFrame(
       {
@@ -137,7 +170,9 @@ export class RunTrainer {
       },
       payload,
     );
+    free(payload);
     await this.#service.push(shard.index, lease.step, lease.index, frame);
+    free(frame);
   }
 
   #heard({ state, lease }: LeaseResponse): Lease | null {

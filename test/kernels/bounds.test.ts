@@ -21,9 +21,11 @@ import {
   type Quantizer,
   unpackGgml,
 } from "../../src/kernels/mxfp4.ts";
+import { countMxfp8, FLOAT8_TYPES } from "../../src/kernels/mxfp8.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as vector from "../../src/kernels/vector.ts";
 import { dequantize, quantize, rotate, signs } from "../support/mxfp4.ts";
+import * as mxfp8 from "../support/mxfp8.ts";
 import { normals } from "../support/random.ts";
 
 const KEY = noiseKey(7, PURPOSE.fileRounding, 0);
@@ -116,6 +118,29 @@ describe("quantizing", () => {
       const x = blocks(count);
       const quantizer = { rounding, scale: "floor", prescale: 1 } as const;
       staysInside(() => quantize(x, quantizer));
+    }
+  });
+
+  it.each(FLOAT8_TYPES)("MXFP8 of %s, and back", (type) => {
+    for (const count of [1, 2, 3, 4, 5, 16, 17, 35]) {
+      const x = blocks(count);
+      for (const rounding of [
+        { mode: "nearest-even" },
+        { mode: "nearest-away" },
+        { mode: "stochastic", key: KEY, firstElement: 0 },
+      ] as const) {
+        const quantizer = { rounding, scale: "floor" } as const;
+        staysInside(() => mxfp8.quantize(x, type, quantizer));
+      }
+      const elements = Uint8Array.from({ length: 32 * count }, (_, i) => i * 7);
+      const scales = new Uint8Array(count).fill(130);
+      staysInside(() => mxfp8.dequantize({ elements, scales }, type));
+      staysInside(() =>
+        arena.scope(() => {
+          const codes = [arena.copyIn(elements), arena.copyIn(scales)] as const;
+          return countMxfp8(arena.copyIn(x), ...codes, x.length, type);
+        }),
+      );
     }
   });
 

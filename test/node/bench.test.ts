@@ -36,7 +36,10 @@ describe("npm run bench", () => {
   test("writes machine and results of both runtimes, with ratios to what ran beside", async () => {
     const file = join(folder, "bench.json");
 
-    const { stdout } = await bench("--only dequantize --rounds 2 --json", file);
+    const { stdout } = await bench(
+      "--only quantize/rht-sr --rounds 2 --json",
+      file,
+    );
 
     const report = JSON.parse(await readFile(file, "utf8"));
     expect(report.machine).toEqual({
@@ -59,7 +62,7 @@ describe("npm run bench", () => {
     expect(report.results).toEqual(
       ["node", "workerd"].flatMap((runtime) => [
         { ...common, name: "memory.copy", runtime },
-        { ...common, ...baseline, name: "dequantize", runtime },
+        { ...common, ...baseline, name: "quantize/rht-sr", runtime },
       ]),
     );
     for (const { value } of report.results) expect(value).toBeGreaterThan(0);
@@ -111,6 +114,11 @@ describe("the suite", () => {
     ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
     const ofBytes = ["memory.copy", "dequantize"].concat(
       ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
+      ["mxfp8-e4m3", "mxfp8-e5m2"].flatMap((format) => [
+        `quantize/${format}`,
+        `quantize/${format}-sr`,
+        `dequantize/${format}`,
+      ]),
       ["f32", "rht-sr"].flatMap((name) => [
         `pack/${name}/rows`,
         `pack/${name}/columns`,

@@ -73,6 +73,35 @@ describe("an assertion stops", () => {
       "a misaligned place for what is decoded",
       () => exports.dequantizeMxfp4(at + 4, at, at, 32, 1),
     ],
+    [
+      "half a block of MXFP8",
+      () => exports.quantizeNearestMxfp8(at, at, at, 48, 0, 0, 0, 0),
+    ],
+    [
+      "misaligned values to be MXFP8",
+      () =>
+        exports.quantizeStochasticMxfp8(at, at, at + 4, 32, 0, 0, 0, 0, 0, 0),
+    ],
+    [
+      "elements of no type",
+      () => exports.quantizeNearestMxfp8(at, at, at, 32, 2, 0, 0, 0),
+    ],
+    [
+      "a tie toward zero of MXFP8",
+      () => exports.quantizeNearestMxfp8(at, at, at, 32, 0, 2, 0, 0),
+    ],
+    [
+      "half a block of MXFP8 to decode",
+      () => exports.dequantizeMxfp8(at, at, at, 16, 0),
+    ],
+    [
+      "a misaligned place for what MXFP8 decodes to",
+      () => exports.dequantizeMxfp8(at + 8, at, at, 32, 0),
+    ],
+    [
+      "elements of no type to decode",
+      () => exports.dequantizeMxfp8(at, at, at, 32, 2),
+    ],
     ["half a segment to rotate", () => exports.hadamardF32(at, 96, 64, at, at)],
     [
       "a segment of another length",

@@ -280,8 +280,8 @@ test.each([
     ["--port", "65536"],
     'Expected --port to be a number from 0 to 65535, got "65536"',
   ],
-  [["--prot", "1"], "Expected --port and nothing else, got prot"],
-  [["8787"], "Expected --port and nothing else, got 8787"],
+  [["--prot", "1"], "Expected one of --port --help --version, got --prot"],
+  [["8787"], "Expected one of --port --help --version, got 8787"],
 ])("npm start -- %s is refused in one line", async (args, message) => {
   const start = spawn(process.execPath, [
     join(SRC, "scripts/start.ts"),

@@ -32,7 +32,9 @@ async function load(path: string) {
   return {
     kernels: loadKernelsFile(path),
     mxfp4: await import("../support/mxfp4.ts"),
-    ggml: await import("../../src/kernels/mxfp4.ts"),
+    mxfp8: await import("../support/mxfp8.ts"),
+    kernels4: await import("../../src/kernels/mxfp4.ts"),
+    kernels8: await import("../../src/kernels/mxfp8.ts"),
     vector: await import("../../src/kernels/vector.ts"),
     statistics: await import("../../src/kernels/statistics.ts"),
   };
@@ -96,9 +98,11 @@ it("no kernel of files is left out here", () => {
     "centralMomentsF32",
     "compareF32",
     "countMxfp4",
+    "countMxfp8",
     "decodeBf16",
     "decodeF16",
     "dequantizeMxfp4",
+    "dequantizeMxfp8",
     "encodeBf16",
     "encodeF16",
     "hadamardF32",
@@ -106,7 +110,9 @@ it("no kernel of files is left out here", () => {
     "narrowF64",
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
+    "quantizeNearestMxfp8",
     "quantizeStochasticMxfp4",
+    "quantizeStochasticMxfp8",
     "signsF32",
     "unpackGgmlMxfp4",
   ]);
@@ -145,15 +151,15 @@ it("decoding every code at every scale, and ggml's blocks of them", () => {
   for (const factor of [1, 4 / 3]) {
     same(({ mxfp4 }) => mxfp4.dequantize({ elements, scales }, factor));
   }
-  same(({ ggml, kernels: { arena } }) =>
+  same(({ kernels4, kernels: { arena } }) =>
     arena.scope(() => {
       const blocks = scales.length;
       const packed = arena.alloc(17 * blocks);
       const inputs = [arena.copyIn(elements), arena.copyIn(scales)] as const;
-      ggml.packGgml(packed, ...inputs, blocks);
+      kernels4.packGgml(packed, ...inputs, blocks);
       const back = arena.alloc(16 * blocks);
       const scalesBack = arena.alloc(blocks);
-      ggml.unpackGgml(back, scalesBack, packed, blocks);
+      kernels4.unpackGgml(back, scalesBack, packed, blocks);
       return [
         arena.u8(packed, 17 * blocks).slice(),
         arena.u8(back, 16 * blocks).slice(),
@@ -161,6 +167,36 @@ it("decoding every code at every scale, and ggml's blocks of them", () => {
       ];
     }),
   );
+});
+
+describe.each(["e4m3", "e5m2"] as const)("MXFP8 of %s", (type) => {
+  it.each(SCALE_RULES)("quantized, scale %s", (scale) => {
+    for (const rounding of [
+      { mode: "nearest-even" },
+      { mode: "nearest-away" },
+      { mode: "stochastic", key: KEY, firstElement: 2468 },
+    ] as const) {
+      same(({ kernels: { arena }, mxfp8, kernels8 }) => {
+        const codes = mxfp8.quantize(VALUES, type, { rounding, scale });
+        return arena.scope(() => {
+          const x = arena.copyIn(VALUES);
+          const elements = arena.copyIn(codes.elements);
+          const scales = arena.copyIn(codes.scales);
+          const { length } = VALUES;
+          return [
+            codes,
+            kernels8.countMxfp8(x, elements, scales, length, type),
+          ];
+        });
+      });
+    }
+  });
+
+  it("decoded, every code at every scale", () => {
+    const scales = Uint8Array.from({ length: 256 * 8 }, (_, i) => i >> 3);
+    const elements = Uint8Array.from({ length: 256 * 256 }, (_, i) => i % 256);
+    same(({ mxfp8 }) => mxfp8.dequantize({ elements, scales }, type));
+  });
 });
 
 it.each(SEGMENTS)("rotation and its inverse, segments of %i", (length) => {
@@ -197,7 +233,7 @@ it("f16, bf16 and f64, to lengths that fill no vector", () => {
 it("what analysis sums, and the one NaN", () => {
   const rounding = { mode: "nearest-even" } as const;
   const quantizer = { rounding, scale: "floor", prescale: 1 } as const;
-  same(({ kernels: { arena }, mxfp4, statistics, vector }) => {
+  same(({ kernels: { arena }, kernels4, mxfp4, statistics, vector }) => {
     const { elements, scales } = mxfp4.quantize(VALUES, quantizer);
     return arena.scope(() => {
       const x = arena.copyIn(VALUES);
@@ -206,7 +242,7 @@ it("what analysis sums, and the one NaN", () => {
       const sums = [
         statistics.moments(x, VALUES.length),
         statistics.compare(x, y, VALUES.length),
-        statistics.countMxfp4(x, ...codes, VALUES.length, 1),
+        kernels4.countMxfp4(x, ...codes, VALUES.length, 1),
       ];
       vector.canonicalizeNaN(x, VALUES.length);
       return [sums, arena.u8(x, 4 * VALUES.length).slice()];

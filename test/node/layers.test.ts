@@ -11,6 +11,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 /** Left to right: a folder imports from itself and from what stands before it. */
 const LAYERS = [
   "api",
+  "memory",
   "kernels",
   "formats",
   "model",

@@ -1,7 +1,8 @@
 import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
+import { FRAME_HEADER_BYTES } from "../../src/api/frame.ts";
 import type { RunStatus } from "../../src/api/types.ts";
-import { shardMemory } from "../../src/objects/shard/memory-budget.ts";
+import { isolateMemory } from "../../src/memory/ledger.ts";
 import {
   bindings,
   finish,
@@ -49,25 +50,27 @@ test("a state that others pushed out of memory comes back with the same bytes", 
   const crowded = await startRun({ shards: 3 });
   let drops = 0;
   const crowding = setInterval(() => {
-    shardMemory.hold("a large neighbour", 64 * 1024 * 1024, () => drops++);
+    isolateMemory.keep("a large neighbour", 96 * 1024 * 1024, () => drops++);
   }, 5);
   await finish(crowded.run);
   clearInterval(crowding);
-  shardMemory.release("a large neighbour");
+  isolateMemory.letGo("a large neighbour");
   expect(drops).toBeGreaterThan(3);
   expect(await outcomeOf(crowded.run)).toEqual(expected);
 });
 
 test("a shard's memory is counted while it lives and given back when its run goes", async () => {
-  const before = shardMemory.usedBytes;
+  const before = isolateMemory.heldBytes;
   const trainer = await startScripted();
   await trainer.run.pull(0, 0);
   const { length } = trainer.status.shards[0]!;
   // Parameters, m and v in f32, and the bf16 frame.
-  expect(shardMemory.usedBytes - before).toBe((12 + 2) * length);
+  expect(isolateMemory.heldBytes - before).toBe(
+    (12 + 2) * length + FRAME_HEADER_BYTES,
+  );
   await trainer.run.setState("cancelled");
   await trainer.run.remove();
-  expect(shardMemory.usedBytes).toBe(before);
+  expect(isolateMemory.heldBytes).toBe(before);
 });
 
 test("a snapshot replaces the one before, and ends the log up to it; digests stay", async () => {
@@ -129,9 +132,9 @@ test("at most two checkpoints' parameters are set aside", async () => {
 test("an object that no run has created stores nothing", async () => {
   const stub = bindings.PARAMETER_SHARD.getByName("nobody/0");
   const tables = await runInDurableObject(stub, async (object, state) => {
-    await (object as unknown as { pull(step: number): Promise<unknown> }).pull(
-      0,
-    );
+    await (
+      object as unknown as { prepare(step: number): Promise<unknown> }
+    ).prepare(0);
     return state.storage.sql
       .exec("SELECT COUNT(*) AS n FROM sqlite_master WHERE name = 'shard'")
       .one().n;

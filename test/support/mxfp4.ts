@@ -9,10 +9,12 @@ import {
   packMxfp4,
 } from "../../src/kernels/mxfp4-matmul.ts";
 import {
-  dequantizeMxfp4,
   drawSigns,
   hadamard,
   hadamardInverse,
+} from "../../src/kernels/hadamard.ts";
+import {
+  dequantizeMxfp4,
   quantizeMxfp4,
   type Quantizer,
 } from "../../src/kernels/mxfp4.ts";

@@ -1,5 +1,6 @@
 /** Sections of a conversion that decode MXFP4. */
-import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { DecodedDtype } from "../dtype.ts";

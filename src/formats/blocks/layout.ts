@@ -8,12 +8,8 @@
  *                       nibble of byte j and element j + 16 in the high one
  */
 import type { Layout } from "../../api/scheme.ts";
-import {
-  BLOCK_SIZE,
-  GGML_BLOCK_BYTES,
-  packGgml,
-  unpackGgml,
-} from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES, packGgml, unpackGgml } from "../../kernels/mxfp4.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Packed } from "./mxfp4.ts";
 import type { Rows } from "./rows.ts";

@@ -10,13 +10,12 @@
 import type { Pointer } from "../../kernels/arena.ts";
 import type { Scheme, SegmentLength } from "../../api/scheme.ts";
 import {
-  BLOCK_SIZE,
-  dequantizeMxfp4,
   drawSigns,
   hadamard,
   hadamardInverse,
-  quantizeMxfp4,
-} from "../../kernels/mxfp4.ts";
+} from "../../kernels/hadamard.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { dequantizeMxfp4, quantizeMxfp4 } from "../../kernels/mxfp4.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";

@@ -1,6 +1,7 @@
 /** The MXFP4 tensors of a safetensors file, each stored as one tensor or two. */
 import { AppError } from "../../api/errors.ts";
-import { BLOCK_SIZE, GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import {
   BLOCK_BYTES,
   DOTTED_SUFFIXES,

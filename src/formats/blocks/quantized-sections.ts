@@ -1,5 +1,5 @@
 /** Sections of a conversion that quantize to MXFP4. */
-import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";

@@ -5,7 +5,7 @@
  * Elements are counted in the padded tensor: row · padded + k.
  */
 import { AppError } from "../../api/errors.ts";
-import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { dtypeBytes, type FloatDtype } from "../dtype.ts";
 import { elementCount } from "../tensor.ts";
 

@@ -5,12 +5,8 @@
 import type { Analysis } from "../../api/tensors.ts";
 import { AppError } from "../../api/errors.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import {
-  compare,
-  countMxfp4,
-  mergeMoments,
-  moments,
-} from "../../kernels/statistics.ts";
+import { countMxfp4 } from "../../kernels/mxfp4.ts";
+import { compare, mergeMoments, moments } from "../../kernels/statistics.ts";
 import {
   addSums,
   figures,

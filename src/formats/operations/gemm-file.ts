@@ -10,7 +10,8 @@ import {
   packMxfp4,
   SEGMENT_LENGTH,
 } from "../../kernels/mxfp4-matmul.ts";
-import { BLOCK_SIZE, drawSigns } from "../../kernels/mxfp4.ts";
+import { drawSigns } from "../../kernels/hadamard.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";

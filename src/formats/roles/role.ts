@@ -3,7 +3,7 @@
  * matrix products contract with, in blocks along the contracted axis; a table whose rows are looked up, a
  * norm, a router or an output head costs more in quality than it saves in bytes.
  */
-import { BLOCK_SIZE } from "../../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 
 /**
  * `linear`: [out, in], experts [E, out, in]: the last axis is contracted.

@@ -4,21 +4,18 @@
  */
 import { type Context, Hono } from "hono";
 import { AppError, fromResult } from "../../api/errors.ts";
-import {
-  decodeFrame,
-  FRAME_HEADER_BYTES,
-  payloadBytes,
-} from "../../api/frame.ts";
 import { runStub } from "../../objects/run/run.ts";
-import { type ShardStub, shardStub } from "../../objects/shard/shard-stub.ts";
-import { MAX_SHARD_LENGTH, MAX_SHARDS } from "../../training/sharding.ts";
-import { readBody } from "../body.ts";
+import {
+  pullFrame,
+  pushFrame,
+  type ShardStub,
+  shardStub,
+} from "../../objects/shard/shard-stub.ts";
+import { MAX_SHARDS } from "../../training/sharding.ts";
+import { declaredBytes } from "../body.ts";
 import type { AppEnv } from "../env.ts";
 import { pathNumber, runName } from "../path.ts";
 import { checkQuery } from "../query.ts";
-
-const MAX_FRAME_BYTES =
-  FRAME_HEADER_BYTES + payloadBytes("f32", MAX_SHARD_LENGTH);
 
 export const shardRoutes = new Hono<AppEnv>()
 
@@ -35,7 +32,7 @@ export const shardRoutes = new Hono<AppEnv>()
     checkQuery(c, ["step"]);
     const step = pathNumber("step", c.req.query("step") ?? "");
 
-    const frame = fromResult(await stub(c, run, shard).pull(step));
+    const frame = await pullFrame(stub(c, run, shard), step);
     return c.body(frame, 200, { "Content-Type": "application/octet-stream" });
   })
 
@@ -56,10 +53,13 @@ export const shardRoutes = new Hono<AppEnv>()
     const { run, shard } = c.req.param();
     const step = pathNumber("step", c.req.param("step"));
     const microbatch = pathNumber("microbatch", c.req.param("microbatch"));
-    const target = stub(c, run, shard);
-    const frame = await decodeFrame(await readBody(c, MAX_FRAME_BYTES));
-
-    const result = await target.push(step, microbatch, frame);
+    const result = await pushFrame(
+      stub(c, run, shard),
+      step,
+      microbatch,
+      c.req.raw.body,
+      declaredBytes(c),
+    );
     if (!result.ok && result.code === "different_bytes") {
       await runStub(c.env, run).reportConflict(Number(shard), step, microbatch);
     }

@@ -6,7 +6,8 @@ import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { tensorsOnly } from "../../formats/containers/input.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import type { AppEnv } from "../env.ts";
-import { heldMemory, type Reservation } from "../held-memory.ts";
+import { free } from "../../memory/free.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { openTensors } from "./tensor-body.ts";
 import { optionsOf } from "./tensor-query.ts";
 
@@ -40,24 +41,44 @@ export const gemmRoutes = new Hono<AppEnv>()
           `Expected a body of at most ${MAX_BODY_BYTES} bytes, got ${bytes}`,
         );
       }
-      reservation = await heldMemory.reserve(2 * bytes); // the body, and a copy that stays
-      const data = (await source.take(bytes - headBytes)).slice();
-      await source.expectEnd();
-      const views = tensors.map(({ start, end, ...head }) => ({
-        ...head,
-        bytes: data.subarray(start, end),
-      }));
-      const product = multiplyFile({ tensors: views, metadata }, recipe, seed);
+      // The body, and a product: of as many elements as the operands at most, as a rule.
+      reservation = await isolateMemory.reserve(2 * bytes);
+      const data = await source.takeAway(bytes - headBytes);
+      let product: ReturnType<typeof multiplyFile>;
+      try {
+        await source.expectEnd();
+        const views = tensors.map(({ start, end, ...head }) => ({
+          ...head,
+          bytes: data.subarray(start, end),
+        }));
+        product = multiplyFile({ tensors: views, metadata }, recipe, seed);
+      } finally {
+        free(data);
+      }
       const head = { name: "c", dtype: "F32" as const, shape: product.shape };
       const file = writeHead([head], new Map([["mxfp4.recipe", recipe]]));
-      return new Response(new Blob([file.head, product.bytes]), {
-        headers: {
-          "Content-Type": "application/octet-stream",
-          "X-Content-Type-Options": "nosniff",
-        },
-      });
+      return answer(file.head, product.bytes);
     } finally {
       reservation?.release();
       await source.cancel();
     }
   });
+
+/** A response has its own hold of its body, so what that was made of goes at once. */
+function answer(
+  head: Uint8Array<ArrayBuffer>,
+  data: Uint8Array<ArrayBuffer>,
+): Response {
+  const bytes = new Uint8Array(head.length + data.length);
+  bytes.set(head);
+  bytes.set(data, head.length);
+  free(data);
+  const response = new Response(bytes, {
+    headers: {
+      "Content-Type": "application/octet-stream",
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+  free(bytes);
+  return response;
+}

@@ -3,7 +3,7 @@ import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { Input } from "../../formats/containers/input.ts";
-import { heldMemory, type Reservation } from "../held-memory.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
 /** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
@@ -18,7 +18,7 @@ export async function answerConversion(
   let reservation: Reservation | undefined;
   try {
     const conversion = body.plan(plan);
-    reservation = await heldMemory.reserve(conversion.heldBytes);
+    reservation = await isolateMemory.reserve(conversion.heldBytes);
     const { totalBytes } = conversion;
     const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
     if (!isSmall) return stream(conversion, source, reservation);

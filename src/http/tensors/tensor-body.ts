@@ -7,7 +7,8 @@ import {
   type RawHead,
 } from "../../formats/containers/input.ts";
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
-import { HELD_LIMIT, heldMemory, type Reservation } from "../held-memory.ts";
+import { free } from "../../memory/free.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 
 const BINARY = "application/octet-stream";
 const SAFETENSORS = "application/vnd.safetensors";
@@ -17,8 +18,9 @@ const READ_BYTES = 64 * 1024;
 /** A buffer larger than that, for a long header, is not kept. */
 const KEPT_BYTES = 1024 * 1024;
 
-/** What a head takes in memory until the answer is planned, a byte of it. */
+/** What a head takes in memory until the answer is planned, a byte of it; at most what a request may hold. */
 const HEADER_FACTOR = 24;
+const MAX_HEADER_BYTES = 48 * 1024 * 1024;
 
 export type OpenedBody = {
   source: BodySource;
@@ -46,8 +48,8 @@ export async function openTensors(
       bytes,
       raw,
       async (headerBytes) => {
-        const most = Math.min(HELD_LIMIT, headerBytes * HEADER_FACTOR);
-        reservation = await heldMemory.reserve(most);
+        const most = Math.min(MAX_HEADER_BYTES, headerBytes * HEADER_FACTOR);
+        reservation = await isolateMemory.reserve(most);
       },
     );
     const plan = <T>(make: (input: Input) => T): T => {
@@ -95,11 +97,24 @@ export class BodySource implements ByteSource {
     return taken;
   }
 
-  /** Errors: `malformed_body` when more came than was declared */
+  /** As `take`, but the bytes are the caller's from here on, who gives them back. */
+  async takeAway(bytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const { buffer, byteOffset } = await this.take(bytes);
+    const rest = new Uint8Array(buffer, this.#start, this.#end - this.#start);
+    this.#buffer = rest.slice().buffer as ArrayBuffer;
+    this.#start = 0;
+    this.#end = rest.length;
+    return new Uint8Array(buffer as ArrayBuffer, byteOffset, bytes);
+  }
+
+  /** Nothing of what was taken is used any more. Errors: `malformed_body` when more came than was declared */
   async expectEnd(): Promise<void> {
     this.#makeRoom(1);
     await this.#read(1);
-    if (this.#end === this.#start) return;
+    if (this.#end === this.#start) {
+      free(new Uint8Array(this.#buffer));
+      return;
+    }
     throw new AppError(
       "malformed_body",
       "Expected the body to end where its length says, got more",
@@ -111,6 +126,8 @@ export class BodySource implements ByteSource {
     this.#done = true;
     // A body that failed cannot be cancelled, and need not be.
     await this.#reader?.cancel(reason).catch(() => {});
+    // One that a read still has is not here.
+    if (!this.#buffer.detached) free(new Uint8Array(this.#buffer));
   }
 
   /** A buffer that holds `bytes` from `#start` on. */
@@ -125,6 +142,7 @@ export class BodySource implements ByteSource {
       const rest = new Uint8Array(this.#buffer, this.#start, left);
       new Uint8Array(buffer).set(rest);
     }
+    if (!fits) free(new Uint8Array(this.#buffer));
     this.#buffer = buffer;
     this.#start = 0;
     this.#end = left;

@@ -2,10 +2,9 @@
 import { AppError } from "../../api/errors.ts";
 import type { Stretch } from "../../formats/blocks/scales-first.ts";
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
+import { free } from "../../memory/free.ts";
 
-import { free } from "../free.ts";
-
-const WINDOW_BYTES = 4 * 1024 * 1024;
+export const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** An object that must stay as it was. */
 export type PinnedFile = { key: string; etag: string; bytes: number };

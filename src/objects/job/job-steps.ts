@@ -66,7 +66,10 @@ export class JobSteps {
       if (await this.#work.stretch(job)) this.#end(job, null);
     } catch (error) {
       pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
-      this.#fail(job, error);
+      // Others have the memory; that is no failure of the job's.
+      const isCrowded =
+        error instanceof AppError && error.code === "unavailable";
+      if (!isCrowded) this.#fail(job, error);
     }
     // Those who wait look again sooner than this one does.
     if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);

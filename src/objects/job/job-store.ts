@@ -1,6 +1,6 @@
 /** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
 import type { SavedConversion } from "../../formats/stream/conversion.ts";
-import { free } from "../free.ts";
+import { free } from "../../memory/free.ts";
 import type { StoredJob } from "./job-record.ts";
 
 /** A row may not be larger than 2 MB. */

@@ -6,17 +6,29 @@ import type {
 } from "../../formats/stream/conversion.ts";
 import { readInput } from "../../formats/containers/input.ts";
 import { planFile, rawOf } from "../../formats/operations/plan.ts";
-import { scalesFirst } from "../../formats/blocks/scales-first.ts";
-import { FileSource } from "./file-source.ts";
-import { free } from "../free.ts";
+import {
+  scalesFirst,
+  type Stretch,
+} from "../../formats/blocks/scales-first.ts";
+import { free } from "../../memory/free.ts";
+import {
+  isolateMemory,
+  NOTHING,
+  type Reservation,
+} from "../../memory/ledger.ts";
+import { FileSource, WINDOW_BYTES } from "./file-source.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
-import { PartWriter } from "./part-writer.ts";
+import { PART_BYTES, PartWriter } from "./part-writer.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
 /** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
 const STRETCH_HOLDS = 16;
+/** A window of the source, the part, and the tail that it begins with. */
+const STRETCH_MEMORY = WINDOW_BYTES + 2 * PART_BYTES;
+/** For memory, within one alarm: whoever wants to remove the job waits as long. */
+const MAX_WAIT_MS = 2_000;
 
 /** R2's code for an upload that is whole, or gone: it has nothing left to take back. */
 const NO_SUCH_UPLOAD = "(10024)";
@@ -26,12 +38,20 @@ export function fileKey(name: string): string {
   return `files/${name}`;
 }
 
+type Opened = {
+  conversion: Conversion;
+  source: FileSource;
+  headBytes: number;
+  stretches: readonly Stretch[];
+};
+
 export class JobWork {
   readonly #bucket: R2Bucket;
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
   /** This instance has not worked yet. */
   #isNew = true;
+  #reservation: Reservation = NOTHING;
 
   /** `isStopped` is asked before each piece. */
   constructor(bucket: R2Bucket, store: JobStore, isStopped: () => boolean) {
@@ -40,31 +60,50 @@ export class JobWork {
     this.#isStopped = isStopped;
   }
 
-  /** Take the next stretch of the source; true when the result is whole. */
+  /**
+   * Take the next stretch of the source; true when the result is whole.
+   * Errors: `unavailable` while there is no memory for it
+   */
   async stretch(job: StoredJob): Promise<boolean> {
     if (job.isCompleting) return this.#complete(job);
-    const position = this.#store.position();
-    const { conversion, source } = await this.#open(job, position?.saved);
-    const upload = await this.#upload(job);
-    const writer = new PartWriter(upload, job.parts, position?.tail);
+    const opened = await this.#open(job);
+    const { conversion, source } = opened;
     try {
-      if (!position) await writer.write(conversion.head);
-      if (!(await this.#convert(conversion, source, writer))) return false;
-      const isWhole = conversion.wanted === 0;
-      job.parts = writer.parts;
-      job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
-      job.outputBytes = conversion.outputBytes;
-      job.totalOutputBytes = conversion.totalBytes;
-      job.isCompleting = isWhole;
-      job.failures = 0;
-      const saved = conversion.save();
-      this.#store.save(job, { saved, tail: writer.tail });
+      const bytes = STRETCH_MEMORY + conversion.heldBytes;
+      this.#reservation = await isolateMemory.reserve(
+        bytes,
+        "request",
+        MAX_WAIT_MS,
+      );
+      const position = this.#store.position();
+      this.#resume(opened, position?.saved);
+      const upload = await this.#upload(job);
+      const writer = new PartWriter(upload, job.parts, position?.tail);
+      try {
+        if (!position) await writer.write(conversion.head);
+        if (!(await this.#convert(conversion, source, writer))) return false;
+        this.#note(job, conversion, writer);
+      } finally {
+        writer.release();
+      }
     } finally {
       source.release();
-      writer.release();
       for (const { bytes } of conversion.save().held) free(bytes);
+      this.#reservation.release();
     }
     return job.isCompleting ? this.#complete(job) : false;
+  }
+
+  /** Write down where it stands. */
+  #note(job: StoredJob, conversion: Conversion, writer: PartWriter): void {
+    const isWhole = conversion.wanted === 0;
+    job.parts = writer.parts;
+    job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
+    job.outputBytes = conversion.outputBytes;
+    job.totalOutputBytes = conversion.totalBytes;
+    job.isCompleting = isWhole;
+    job.failures = 0;
+    this.#store.save(job, { saved: conversion.save(), tail: writer.tail });
   }
 
   /** One stretch; false when it was stopped. */
@@ -78,6 +117,7 @@ export class JobWork {
     const end = moved() + Math.max(STRETCH_BYTES, held);
     while (conversion.wanted > 0 && moved() < end) {
       if (this.#isStopped()) return false;
+      this.#reservation.touch();
       const piece = await source.take(conversion.wanted);
       for (const chunk of conversion.convert(piece)) await writer.write(chunk);
     }
@@ -85,12 +125,8 @@ export class JobWork {
     return true;
   }
 
-  /** The conversion where it stands, and the source from there on. */
-  async #open(
-    job: StoredJob,
-    saved: SavedConversion | undefined,
-  ): Promise<{ conversion: Conversion; source: FileSource }> {
-    const { request, file } = job;
+  /** The conversion from the start, and its source. */
+  async #open({ request, file }: StoredJob): Promise<Opened> {
     const source = new FileSource(this.#bucket, file);
     const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
     const input = await readInput(source, file.bytes, raw);
@@ -100,12 +136,19 @@ export class JobWork {
       ? scalesFirst(input)
       : { input, stretches: [] };
     const conversion = planFile(ordered, request);
+    return { conversion, source, headBytes: input.headBytes, stretches };
+  }
+
+  /** Go to where it stood, if it did. */
+  #resume(
+    { conversion, source, headBytes, stretches }: Opened,
+    saved: SavedConversion | undefined,
+  ): void {
     if (saved) conversion.resume(saved);
     if (saved && this.#isNew)
       this.#store.log(`resumed at byte ${conversion.inputBytes}`);
     this.#isNew = false;
-    source.seek(input.headBytes, conversion.inputBytes, stretches);
-    return { conversion, source };
+    source.seek(headBytes, conversion.inputBytes, stretches);
   }
 
   async #upload(job: StoredJob): Promise<R2MultipartUpload> {

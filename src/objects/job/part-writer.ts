@@ -1,6 +1,5 @@
 /** A multipart upload whose parts have one size, as R2 wants them, whatever chunks it is fed. */
-
-import { free } from "../free.ts";
+import { free } from "../../memory/free.ts";
 
 /** Of every part but the last. */
 export const PART_BYTES = 8 * 1024 * 1024;

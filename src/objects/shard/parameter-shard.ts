@@ -6,29 +6,27 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
-import { type Frame, payloadBytes } from "../../api/frame.ts";
+import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../model/gpt2/parameters.ts";
+import { free } from "../../memory/free.ts";
+import { isolateMemory } from "../../memory/ledger.ts";
+import { parameterTable } from "../../model/gpt2/parameters.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
-  applyUpdate,
   type ShardGeometry,
   type ShardState,
   squaredNorms,
 } from "../../training/shard-update.ts";
 import { shardRanges } from "../../training/sharding.ts";
-import { shardMemory } from "./memory-budget.ts";
+import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
+import { ResidentShard } from "./resident-shard.ts";
 import {
   checkFrame,
+  checkMicrobatch,
   checkRunning,
   checkStep,
-  encodeParameters,
-  parameterDtype,
 } from "./shard-frames.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
@@ -52,14 +50,35 @@ type Loaded = {
 
 export class ParameterShard extends DurableObject {
   readonly #sql = this.ctx.storage.sql;
-  readonly #key = this.ctx.id.toString();
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
   readonly #pins = new PinnedParameters(this.#sql);
+  readonly #resident = new ResidentShard(
+    this.ctx.id.toString(),
+    this.#log,
+    this.#snapshots,
+  );
   #loaded: Loaded | undefined;
-  #state: ShardState | undefined;
-  #pulled:
-    { step: number; frame: Promise<Uint8Array<ArrayBuffer>> } | undefined;
+
+  /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
+  override async fetch(request: Request): Promise<Response> {
+    const [, , step, microbatch] = new URL(request.url).pathname.split("/");
+    if (request.method === "GET") {
+      const result = await toResult(() => this.#pull(Number(step)));
+      return result.ok ? result.value : Response.json(result, { status: 409 });
+    }
+    const declared = request.headers.get("Frame-Bytes") || undefined;
+    const result = await toResult(() =>
+      this.#push(
+        Number(step),
+        Number(microbatch),
+        request.body,
+        declared === undefined ? undefined : Number(declared),
+      ),
+    );
+    if (!result.ok) await discard(request.body).catch(() => {});
+    return Response.json(result);
+  }
 
   /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
   initialize(config: RunConfig, index: number): Promise<Result<void>> {
@@ -83,44 +102,68 @@ export class ParameterShard extends DurableObject {
 
   /**
    * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
-   * were here before, and nothing has changed.
+   * were here before, and nothing has changed. The body is read when nothing else speaks against it.
    */
-  push(
+  async #push(
+    step: number,
+    microbatch: number,
+    body: ReadableStream<Uint8Array> | null,
+    declaredBytes: number | undefined,
+  ): Promise<{ duplicate: boolean }> {
+    this.#checkPush(step, microbatch);
+    const reservation = await isolateMemory.reserve(
+      declaredBytes ?? MAX_FRAME_BYTES,
+    );
+    try {
+      const bytes = await readFrame(body, declaredBytes, () =>
+        reservation.touch(),
+      );
+      try {
+        return this.#store(step, microbatch, await decodeFrame(bytes));
+      } finally {
+        free(bytes);
+      }
+    } finally {
+      reservation.release();
+    }
+  }
+
+  /** The push is one that the run may take; returns the digest of one that is here. */
+  #checkPush(step: number, microbatch: number): string | undefined {
+    const loaded = this.#load();
+    checkRunning(loaded.ended);
+    checkMicrobatch(loaded.geometry, microbatch);
+    const known = this.#log.digest(step, microbatch);
+    if (known === undefined) checkStep(loaded.step, step, "future_step");
+    return known;
+  }
+
+  #store(
     step: number,
     microbatch: number,
     frame: Frame,
-  ): Promise<Result<{ duplicate: boolean }>> {
-    return toResult(() => {
-      const loaded = this.#load();
-      checkRunning(loaded.ended);
-      checkFrame(loaded.geometry, step, microbatch, frame);
-      const known = this.#log.digest(step, microbatch);
-      if (known === frame.digest) return { duplicate: true };
-      if (known !== undefined) {
-        throw new AppError(
-          "different_bytes",
-          `Expected the bytes that step ${step}, microbatch ${microbatch} already has, SHA-256 ${known}; got ${frame.digest}`,
-        );
-      }
-      checkStep(loaded.step, step, "future_step");
-      this.ctx.storage.transactionSync(() => this.#log.store(frame));
-      return { duplicate: false };
-    });
+  ): { duplicate: boolean } {
+    const known = this.#checkPush(step, microbatch);
+    checkFrame(this.#load().geometry, step, microbatch, frame);
+    if (known === frame.digest) return { duplicate: true };
+    if (known !== undefined) {
+      throw new AppError(
+        "different_bytes",
+        `Expected the bytes that step ${step}, microbatch ${microbatch} already has, SHA-256 ${known}; got ${frame.digest}`,
+      );
+    }
+    this.ctx.storage.transactionSync(() => this.#log.store(frame));
+    return { duplicate: false };
   }
 
   /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16. */
-  pull(step: number): Promise<Result<Uint8Array<ArrayBuffer>>> {
-    return toResult(() => {
-      const { geometry, step: current } = this.#load();
-      checkStep(current, step, "step_not_reached");
-      if (this.#pulled?.step !== step) {
-        this.#pulled = {
-          step,
-          frame: encodeParameters(geometry, this.#resident().parameters, step),
-        };
-      }
-      return this.#pulled.frame;
-    });
+  async #pull(step: number): Promise<Response> {
+    const { geometry, step: current } = this.#load();
+    checkStep(current, step, "step_not_reached");
+    const frame =
+      this.#resident.frame(step) ??
+      this.#resident.encode(geometry, this.#state(), step);
+    return new Response(await frame);
   }
 
   /** Squared norms of the step's mean gradient by chunk; changes nothing. */
@@ -143,19 +186,21 @@ export class ParameterShard extends DurableObject {
       const loaded = this.#load();
       if (update.step < loaded.step) return;
       checkStep(loaded.step, update.step, "future_step");
-      const state = this.#resident();
+      const state = this.#state();
       try {
-        this.#replay(loaded.geometry, state, update);
+        this.#resident.replay(loaded.geometry, state, update);
         this.ctx.storage.transactionSync(() => {
           this.#snapshots.record(update);
           loaded.step++;
           if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
         });
       } catch (error) {
-        this.#drop();
+        this.#resident.drop();
         this.#loaded = undefined;
         throw error;
       }
+      // While the state is here: by the time it is pulled, others may have pushed it out.
+      void this.#resident.encode(loaded.geometry, state, loaded.step);
     });
   }
 
@@ -165,7 +210,7 @@ export class ParameterShard extends DurableObject {
       const { step: current } = this.#load();
       if (this.#pins.has(step)) return;
       checkStep(current, step, "step_not_reached");
-      const { parameters } = this.#resident();
+      const { parameters } = this.#state();
       this.ctx.storage.transactionSync(() =>
         this.#pins.write(step, parameters),
       );
@@ -190,7 +235,7 @@ export class ParameterShard extends DurableObject {
     return toResult(() => {
       const loaded = this.#load();
       if (loaded.ended) return;
-      const state = this.#resident();
+      const state = this.#state();
       this.ctx.storage.transactionSync(() => {
         this.#writeSnapshot(loaded, state);
         this.#log.clear();
@@ -202,7 +247,7 @@ export class ParameterShard extends DurableObject {
 
   /** Forget everything. */
   async destroy(): Promise<void> {
-    this.#drop();
+    this.#resident.drop();
     this.#log.forget();
     this.#loaded = undefined;
     await this.ctx.storage.deleteAll();
@@ -243,38 +288,15 @@ export class ParameterShard extends DurableObject {
     return this.#loaded;
   }
 
-  /** The state at the current step, from memory or from storage. */
-  #resident(): ShardState {
+  /** The state at the current step, until the next `await`. */
+  #state(): ShardState {
     const loaded = this.#load();
-    if (this.#state) {
-      shardMemory.touch(this.#key);
-      return this.#state;
-    }
-    const { config, range } = loaded.geometry;
-    const stateBytes = 3 * 4 * range.length;
-    const frameBytes = payloadBytes(parameterDtype(config), range.length);
-    shardMemory.hold(this.#key, stateBytes + frameBytes, () => {
-      this.#state = undefined;
-      this.#pulled = undefined;
-    });
-    const state = this.#snapshots.read(range.length) ?? initialState(loaded);
-    const updates = this.#snapshots.updates();
-    for (const update of updates) {
-      this.#replay(loaded.geometry, state, update);
-    }
-    if (updates.length > MAX_REPLAYED_UPDATES) {
+    return this.#resident.state(loaded.geometry, (state, updates) => {
+      if (updates <= MAX_REPLAYED_UPDATES) return;
       this.ctx.storage.transactionSync(() =>
         this.#writeSnapshot(loaded, state),
       );
-    }
-    this.#state = state;
-    return state;
-  }
-
-  #replay(geometry: ShardGeometry, state: ShardState, update: Update): void {
-    applyUpdate(geometry, state, update, (microbatch, slice) =>
-      this.#log.read(update.step, microbatch, slice),
-    );
+    });
   }
 
   #isSnapshotDue({ geometry, step, snapshotStep }: Loaded): boolean {
@@ -290,20 +312,4 @@ export class ParameterShard extends DurableObject {
     this.#log.dropBelow(loaded.step);
     loaded.snapshotStep = loaded.step;
   }
-
-  #drop(): void {
-    shardMemory.release(this.#key);
-    this.#state = undefined;
-    this.#pulled = undefined;
-  }
-}
-
-function initialState({ geometry }: Loaded): ShardState {
-  const { config, table, range } = geometry;
-  const { start, length } = range;
-  return {
-    parameters: initialParameters(table, config.seed, start, length),
-    m: new Float32Array(length),
-    v: new Float32Array(length),
-  };
 }

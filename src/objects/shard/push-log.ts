@@ -1,5 +1,6 @@
 /** The pushes of one shard on disk: payloads until they are in a snapshot, digests until the run ends. */
 import { type Frame, payloadBytes } from "../../api/frame.ts";
+import { free } from "../../memory/free.ts";
 import { slicePayload } from "../../training/gradient.ts";
 import { SLICE_LENGTH } from "../../training/shard-update.ts";
 
@@ -11,6 +12,7 @@ import { SLICE_LENGTH } from "../../training/shard-update.ts";
 export class PushLog {
   readonly #sql: SqlStorage;
   #bytes: number | undefined;
+  #read = new Uint8Array(0);
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -44,13 +46,15 @@ export class PushLog {
     for (let slice = 0; slice * SLICE_LENGTH < length; slice++) {
       const from = slice * SLICE_LENGTH;
       const count = Math.min(SLICE_LENGTH, length - from);
+      const part = slicePayload(dtype, payload, length, from, count);
       this.#sql.exec(
         "INSERT INTO slices VALUES (?, ?, ?, ?)",
         step,
         microbatch,
         slice,
-        slicePayload(dtype, payload, length, from, count),
+        part,
       );
+      free(part);
     }
     this.#sql.exec(
       "INSERT INTO pushes VALUES (?, ?, ?)",
@@ -61,8 +65,13 @@ export class PushLog {
     if (this.#bytes !== undefined) this.#bytes += payloadBytes(dtype, length);
   }
 
-  /** The stored payload of one slice. */
-  read(step: number, microbatch: number, slice: number): Uint8Array {
+  /** The stored payload of one slice, until the next is read. */
+  read(
+    step: number,
+    microbatch: number,
+    slice: number,
+  ): Uint8Array<ArrayBuffer> {
+    free(this.#read);
     const { payload } = this.#sql
       .exec<{
         payload: ArrayBuffer;
@@ -73,7 +82,8 @@ export class PushLog {
         slice,
       )
       .one();
-    return new Uint8Array(payload);
+    this.#read = new Uint8Array(payload);
+    return this.#read;
   }
 
   /** Those of 0 … microbatches − 1 that have no push at `step`. */

@@ -1,6 +1,11 @@
 /** The frames of one shard: the parameters it gives, and the gradients it takes. */
 import { AppError } from "../../api/errors.ts";
-import { encodeFrame, type Frame } from "../../api/frame.ts";
+import {
+  type Frame,
+  FRAME_HEADER_BYTES,
+  payloadBytes,
+  sealFrame,
+} from "../../api/frame.ts";
 import type { RunConfig, WireDtype } from "../../api/types.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { encodeBf16 } from "../../kernels/vector.ts";
@@ -11,25 +16,42 @@ export function parameterDtype(config: RunConfig): WireDtype {
   return config.recipe === "f32" ? "f32" : "bf16";
 }
 
-/** The frame of a shard's parameters. They are copied before this returns. */
+/** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
 export function encodeParameters(
   { config, range }: ShardGeometry,
   parameters: Float32Array,
   step: number,
-): Promise<Uint8Array<ArrayBuffer>> {
+): {
+  bytes: Uint8Array<ArrayBuffer>;
+  seal: () => Promise<Uint8Array<ArrayBuffer>>;
+} {
   const { start, length } = range;
   const dtype = parameterDtype(config);
+  const payload = payloadBytes(dtype, length);
+  const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload);
   const { arena } = kernels();
-  const payload = arena.scope(() => {
+  arena.scope(() => {
     const values = arena.copyIn(parameters);
-    if (dtype === "f32") return arena.u8(values, 4 * length).slice();
-    const bits = arena.alloc(2 * length);
-    encodeBf16(bits, values, length);
-    return arena.u8(bits, 2 * length).slice();
+    let out = values;
+    if (dtype !== "f32") {
+      out = arena.alloc(payload);
+      encodeBf16(out, values, length);
+    }
+    bytes.set(arena.u8(out, payload), FRAME_HEADER_BYTES);
   });
-  return encodeFrame(
-    { kind: "parameters", dtype, step, microbatch: 0, start, length },
-    payload,
+  const header = { kind: "parameters", microbatch: 0, step, start } as const;
+  return { bytes, seal: () => sealFrame({ ...header, dtype, length }, bytes) };
+}
+
+/** The run has such a microbatch. */
+export function checkMicrobatch(
+  { config }: ShardGeometry,
+  index: number,
+): void {
+  if (index < config.microbatches) return;
+  throw new AppError(
+    "invalid_number",
+    `Expected a microbatch from 0 to ${config.microbatches - 1}, got ${index}`,
   );
 }
 
@@ -44,12 +66,6 @@ export function checkFrame(
     throw new AppError(
       "malformed_frame",
       `Expected a gradient's frame, got one of ${frame.kind}`,
-    );
-  }
-  if (microbatch >= config.microbatches) {
-    throw new AppError(
-      "invalid_number",
-      `Expected a microbatch from 0 to ${config.microbatches - 1}, got ${microbatch}`,
     );
   }
   if (frame.step !== step || frame.microbatch !== microbatch) {

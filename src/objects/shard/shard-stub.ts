@@ -1,19 +1,15 @@
+/** A shard from outside: small calls by RPC, frames as bodies, which nobody copies on their way. */
+import { fromResult, type Result } from "../../api/errors.ts";
 import type { ObjectBindings } from "../bindings.ts";
+import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
 
-/** The shard's methods over native RPC, which carries tensors. */
+const ORIGIN = "https://shard";
+
 export type ShardStub = Pick<
   ParameterShard,
-  | "initialize"
-  | "push"
-  | "pull"
-  | "prepare"
-  | "apply"
-  | "pin"
-  | "pinned"
-  | "end"
-  | "destroy"
->;
+  "initialize" | "prepare" | "apply" | "pin" | "pinned" | "end" | "destroy"
+> & { fetch(url: string, init?: RequestInit): Promise<Response> };
 
 export function shardStub(
   bindings: Pick<ObjectBindings, "PARAMETER_SHARD">,
@@ -23,4 +19,38 @@ export function shardStub(
   return bindings.PARAMETER_SHARD.getByName(
     `${run}/${shard}`,
   ) as unknown as ShardStub;
+}
+
+/** The frame of the parameters at exactly `step`, as a body. Errors: those of `ParameterShard.pull` */
+export async function pullFrame(
+  shard: ShardStub,
+  step: number,
+): Promise<ReadableStream<Uint8Array>> {
+  const response = await shard.fetch(`${ORIGIN}/parameters/${step}`);
+  if (response.ok) return response.body!;
+  return fromResult(await response.json<Result<never>>());
+}
+
+/**
+ * Push the frame that is `body`, of which nothing is read before the shard takes it. The value says
+ * whether the same bytes were there before. Errors: those of `ParameterShard.push`
+ */
+export async function pushFrame(
+  shard: ShardStub,
+  step: number,
+  microbatch: number,
+  body: ReadableStream<Uint8Array> | null,
+  declaredBytes: number | undefined,
+): Promise<Result<{ duplicate: boolean }>> {
+  if (declaredBytes !== undefined && declaredBytes > MAX_FRAME_BYTES)
+    throw frameTooLarge(declaredBytes);
+  const response = await shard.fetch(
+    `${ORIGIN}/gradients/${step}/${microbatch}`,
+    {
+      method: "PUT",
+      body,
+      headers: { "Frame-Bytes": `${declaredBytes ?? ""}` },
+    },
+  );
+  return response.json();
 }

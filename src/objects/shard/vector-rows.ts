@@ -1,13 +1,16 @@
 /** An f32 vector as rows of at most 1 MiB, since a row may not be larger than 2 MB. */
+import { free } from "../../memory/free.ts";
+
 export const ROW_LENGTH = 256 * 1024;
 
-/** The rows of `vector`, in order. */
+/** The rows of `vector`, in order; they view it. */
 export function* toRows(
   vector: Float32Array<ArrayBuffer>,
 ): Generator<{ row: number; bytes: Uint8Array<ArrayBuffer> }> {
   for (let row = 0; row * ROW_LENGTH < vector.length; row++) {
-    const part = vector.slice(row * ROW_LENGTH, (row + 1) * ROW_LENGTH);
-    yield { row, bytes: new Uint8Array(part.buffer) };
+    const part = vector.subarray(row * ROW_LENGTH, (row + 1) * ROW_LENGTH);
+    const { buffer, byteOffset, byteLength } = part;
+    yield { row, bytes: new Uint8Array(buffer, byteOffset, byteLength) };
   }
 }
 
@@ -19,8 +22,10 @@ export function fromRows(
   const vector = new Float32Array(length);
   let from = 0;
   for (const { value } of rows) {
-    vector.set(new Float32Array(value), from);
-    from += value.byteLength / 4;
+    const part = new Float32Array(value);
+    vector.set(part, from);
+    from += part.length;
+    free(part);
   }
   if (from !== length) {
     throw new Error(`Expected ${length} stored elements, got ${from}`);

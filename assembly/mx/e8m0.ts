@@ -1,28 +1,33 @@
-import { BLOCK_F32_BYTES, E2M1_EMAX, E8M0_NAN } from "./constants";
+import { BLOCK_F32_BYTES, E8M0_NAN } from "./block";
 
-/** X = 2^(floor(log2 amax) − 2), the rule of OCP MX v1.0 §6.3: what exceeds 6·X clips. */
+/**
+ * Scale rules. `max` is the largest magnitude of the elements' type, `emax` its exponent: 6 and 2 for
+ * E2M1, 448 and 8 for E4M3, 57344 and 15 for E5M2.
+ */
+/** X = 2^(floor(log2 amax) − emax), the rule of OCP MX v1.0 §6.3: what exceeds max · X clips. */
 // @ts-ignore: decorator
 @inline export const SCALE_FLOOR: i32 = 0;
-/** X = 2^ceil(log2(amax / 6)): the smallest power of two for which nothing clips. */
+/** X = 2^ceil(log2(amax / max)): the smallest power of two for which nothing clips. */
 // @ts-ignore: decorator
 @inline export const SCALE_RCEIL: i32 = 1;
-/** X = 2^(ceil(log2 amax) − 2). */
+/** X = 2^(ceil(log2 amax) − emax). */
 // @ts-ignore: decorator
 @inline export const SCALE_CEIL: i32 = 2;
-/** X = 2^(floor(log2 r) − 2), r = amax rounded to one mantissa bit, halves up: 1.75 · 2^e becomes 2^(e + 1). */
+/** X = 2^(floor(log2 r) − emax), r = amax rounded to the elements' mantissa bits, halves up. */
 // @ts-ignore: decorator
 @inline export const SCALE_EVEN: i32 = 3;
 
 /**
- * What a rule adds to the bits of amax, so that their exponent is floor(log2 X) + 2: the carry out of
- * the mantissa is the rounding up.
+ * What a rule adds to the bits of amax, so that their exponent is floor(log2 X) + emax: the carry out of
+ * the mantissa is the rounding up. `maxMantissa` is the mantissa of max as f32 bits: of 1.5 for E2M1, of
+ * 1.75 for the types of 8 bits; `mantissaBits` the elements' own.
  */
 // @ts-ignore: decorator
 @inline
-export function scaleCarry(rule: i32): i32 {
-  if (rule == SCALE_RCEIL) return 0x3fffff; // above 1.5
+export function scaleCarry(rule: i32, maxMantissa: i32, mantissaBits: i32): i32 {
+  if (rule == SCALE_RCEIL) return 0x7fffff - maxMantissa;
   if (rule == SCALE_CEIL) return 0x7fffff; // above 1
-  if (rule == SCALE_EVEN) return 0x200000; // from 1.75
+  if (rule == SCALE_EVEN) return 0x400000 >> mantissaBits;
   return 0;
 }
 
@@ -35,7 +40,9 @@ export function scaleCarry(rule: i32): i32 {
  * Exponent bits, not log2: log2 in floating point is wrong just below a power of two. A byte below
  * `least` (0 or 1) becomes `least`, a zero block's too; a NaN or an infinity gives 255.
  */
-export function chooseScales(scales: usize, input: usize, end: usize, carry: i32, least: i32): void {
+export function chooseScales(
+  scales: usize, input: usize, end: usize, carry: i32, emax: i32, least: i32,
+): void {
   for (; input + 4 * BLOCK_F32_BYTES <= end; input += 4 * BLOCK_F32_BYTES, scales += 4) {
     const top0 = blockTop(input);
     const top1 = blockTop(input + BLOCK_F32_BYTES);
@@ -45,7 +52,7 @@ export function chooseScales(scales: usize, input: usize, end: usize, carry: i32
     const top01 = i32x4.max_s(interleaveLow(top0, top1), interleaveHigh(top0, top1));
     const top23 = i32x4.max_s(interleaveLow(top2, top3), interleaveHigh(top2, top3));
     const top = i32x4.max_s(i64x2.shuffle(top01, top23, 0, 2), i64x2.shuffle(top01, top23, 1, 3));
-    const bytes = scaleBytes(top, carry, least);
+    const bytes = scaleBytes(top, carry, emax, least);
     const narrowed = i16x8.narrow_i32x4_s(bytes, bytes);
     v128.store32_lane(scales, i8x16.narrow_i16x8_u(narrowed, narrowed), 0);
   }
@@ -53,7 +60,7 @@ export function chooseScales(scales: usize, input: usize, end: usize, carry: i32
     let top = blockTop(input);
     top = i32x4.max_s(top, i32x4.shuffle(top, top, 2, 3, 0, 1));
     top = i32x4.max_s(top, i32x4.shuffle(top, top, 1, 0, 3, 2));
-    store<u8>(scales, <u8>i32x4.extract_lane(scaleBytes(top, carry, least), 0));
+    store<u8>(scales, <u8>i32x4.extract_lane(scaleBytes(top, carry, emax, least), 0));
   }
 }
 
@@ -89,10 +96,10 @@ function interleaveHigh(a: v128, b: v128): v128 {
 /** E8M0 bytes of blocks whose largest magnitudes have these bits, in i32 lanes. */
 // @ts-ignore: decorator
 @inline
-function scaleBytes(top: v128, carry: i32, least: i32): v128 {
+function scaleBytes(top: v128, carry: i32, emax: i32, least: i32): v128 {
   // Exponents are biased by 127, and 0 for zero and subnormals.
   const exponent = i32x4.shr_u(i32x4.add(top, i32x4.splat(carry)), 23);
-  const finite = i32x4.max_s(i32x4.sub(exponent, i32x4.splat(E2M1_EMAX)), i32x4.splat(least));
+  const finite = i32x4.max_s(i32x4.sub(exponent, i32x4.splat(emax)), i32x4.splat(least));
   const isFinite = i32x4.lt_s(top, i32x4.splat(0x7f800000));
   return v128.bitselect(finite, i32x4.splat(E8M0_NAN), isFinite);
 }

@@ -2,6 +2,6 @@
  * Give the memory of `bytes` back now, with that of all that views the same buffer. A buffer that is only
  * dropped counts against its isolate until it is collected, which may be hundreds of megabytes later.
  */
-export function free({ buffer }: Uint8Array<ArrayBuffer>): void {
+export function free({ buffer }: ArrayBufferView<ArrayBuffer>): void {
   if (!buffer.detached) buffer.transfer(0);
 }

@@ -1,0 +1,29 @@
+/** What the MX formats of OCP MX v1.0 have in common, whatever their elements. */
+import { AppError } from "../api/errors.ts";
+import { checkMultiple } from "./check.ts";
+import type { NoiseKey } from "./noise.ts";
+
+/** Elements that share a scale. */
+export const BLOCK_SIZE = 32;
+
+/** Stochastic rounding names its noise. */
+export type StochasticRounding = {
+  mode: "stochastic";
+  key: NoiseKey;
+  /** Index of `input[0]` in the tensor that the key names; even. */
+  firstElement: number;
+};
+
+/** Which pair of noise `input[0]` takes. Errors: `shape_mismatch` beyond the counter's pairs */
+export function firstPair(
+  { firstElement }: StochasticRounding,
+  length: number,
+): number {
+  checkMultiple("firstElement", firstElement, 2);
+  const first = firstElement / 2;
+  if (first + length / 2 <= 2 ** 32) return first;
+  throw new AppError(
+    "shape_mismatch",
+    `Expected fewer than 2^33 elements in a tensor, got index ${firstElement}`,
+  );
+}

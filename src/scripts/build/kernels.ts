@@ -1,0 +1,40 @@
+/** The kernels, compiled by asc as asconfig.json says. */
+import { isAbsolute, join } from "node:path";
+import { ROOT, type Read, type Target } from "./target.ts";
+
+export function kernelTarget(
+  name: string,
+  entry: string,
+  ascTarget: string,
+): Target {
+  return { name, make: (read) => compile(read, entry, ascTarget) };
+}
+
+async function compile(
+  read: Read,
+  entry: string,
+  ascTarget: string,
+): Promise<Map<string, Uint8Array>> {
+  read("node_modules/assemblyscript/package.json");
+  read("node_modules/binaryen/package.json");
+  // The compiler takes a third of a second to load.
+  const { default: asc } = await import("assemblyscript/asc");
+  const outputs = new Map<string, Uint8Array>();
+  const argv = [entry, "--target", ascTarget, "--baseDir", ROOT];
+  const { error, stderr } = await asc.main(argv, {
+    readFile: (path, folder) => {
+      const bytes = read(isAbsolute(path) ? path : join(folder, path));
+      return bytes ? Buffer.from(bytes).toString() : null;
+    },
+    writeFile: (path, contents) => {
+      outputs.set(path, Buffer.from(contents));
+    },
+    listFiles: () => [],
+  });
+  if (error) {
+    throw new Error(`${entry} does not compile:\n${stderr.toString()}`, {
+      cause: error,
+    });
+  }
+  return outputs;
+}

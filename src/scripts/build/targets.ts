@@ -1,0 +1,26 @@
+/** What there is to build. */
+import { bundleTarget } from "./bundle.ts";
+import { docs } from "./docs.ts";
+import { kernelTarget } from "./kernels.ts";
+import type { Target } from "./target.ts";
+
+/** All kernels, for Node and Workers. */
+export const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
+
+/** What the Worker is served from on this machine; wrangler bundles its own to deploy. */
+const worker = bundleTarget({
+  name: "worker",
+  config: "wrangler.toml",
+  folder: "build/worker",
+  needs: [kernels],
+});
+
+export const TARGETS = {
+  kernels,
+  /** With assertions, and the text of the module. */
+  "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
+  /** Those of files alone, without relaxed SIMD: what the package has. */
+  "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
+  docs,
+  worker,
+} as const satisfies Record<string, Target>;

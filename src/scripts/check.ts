@@ -1,0 +1,29 @@
+/** `npm run check`: types, lint, format; the first that fails ends it. */
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
+import { runScript } from "./script.ts";
+import { runTool } from "./tool.ts";
+
+const TOOLS = [
+  ["typescript"],
+  ["typescript", "-p", "test"],
+  ["typescript", "-p", "bench"],
+  ["oxlint", "--type-aware", "--deny-warnings"],
+  ["prettier", "--check", "."],
+];
+
+await runScript({
+  meta: {
+    name: "npm run check --",
+    description: "Check types, lint and format",
+  },
+  args: {},
+  async run() {
+    await ensureBuilt(TARGETS.kernels);
+    for (const [name, ...args] of TOOLS) {
+      const code = await runTool(name!, args);
+      if (code !== 0) return code;
+    }
+    return 0;
+  },
+});

@@ -1,0 +1,79 @@
+/**
+ * What every script of package.json does first: `--help` and `--version` only tell, and what it does not
+ * know it refuses, in one line and before anything has changed.
+ */
+import { parseArgs as tokensOf } from "node:util";
+import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
+import { VERSION } from "../api/version.ts";
+import { usage } from "../cli/usage.ts";
+
+/** A command of citty, and what citty does not know. */
+export type Script<T extends ArgsDef> = {
+  /** `name` is how it is called: `npm run train --`. */
+  meta: { name: string; description: string };
+  args: T;
+  /** What may follow the options, any number of them. */
+  operands?: { name: string; description: string };
+  /** The command that everything but `--help` and `--version` goes to, and that judges it. */
+  passedTo?: string;
+  /** Returns the exit code, if it is not 0. */
+  run(called: {
+    args: ParsedArgs<T>;
+    rawArgs: string[];
+  }): Promise<number | void>;
+};
+
+export async function runScript<const T extends ArgsDef>(
+  script: Script<T>,
+): Promise<void> {
+  const rawArgs = process.argv.slice(2);
+  if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
+    console.log(usage({ ...script.meta, ...script }));
+    return;
+  }
+  if (rawArgs.includes("--version")) {
+    console.log(VERSION);
+    return;
+  }
+  try {
+    if (!script.passedTo) checkKnown(rawArgs, script);
+    const args = parseArgs<T>(rawArgs, script.args);
+    const code = await script.run({ args, rawArgs });
+    if (code !== undefined) process.exitCode = code;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
+}
+
+/** citty lets unknown options pass; a misspelt one would be ignored for minutes. */
+function checkKnown(
+  rawArgs: string[],
+  { args, operands }: Pick<Script<ArgsDef>, "args" | "operands">,
+): void {
+  const known: Record<string, { type: "boolean" | "string" }> = {};
+  for (const [name, { type }] of Object.entries(args))
+    known[name] = { type: type === "boolean" ? "boolean" : "string" };
+  const { tokens } = tokensOf({
+    args: rawArgs,
+    options: known,
+    strict: false,
+    allowNegative: true,
+    tokens: true,
+  });
+  const names = [...Object.keys(known), "help", "version"];
+  const expected = names.map((name) => `--${name}`).join(" ");
+  for (const token of tokens) {
+    if (token.kind === "positional" && !operands)
+      throw new Error(`Expected one of ${expected}, got ${token.value}`);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value } = token;
+    const option = known[name];
+    if (!option || (rawName.startsWith("--no-") && option.type === "string"))
+      throw new Error(`Expected one of ${expected}, got ${rawName}`);
+    if (option.type === "string" && !value)
+      throw new Error(`Expected a value after ${rawName}, got none`);
+    if (option.type === "boolean" && value !== undefined)
+      throw new Error(`Expected ${rawName} alone, got "${value}"`);
+  }
+}

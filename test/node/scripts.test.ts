@@ -1,0 +1,143 @@
+/** Every script of package.json, as npm runs it: `--help` and `--version` tell, and do nothing else. */
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { VERSION } from "../../src/api/version.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const MANIFEST = JSON.parse(
+  readFileSync(join(ROOT, "package.json"), "utf8"),
+) as { version: string; scripts: Record<string, string> };
+const SCRIPTS = Object.keys(MANIFEST.scripts);
+/** They give what they do not know to a tool that judges it. */
+const PASS_ON = ["deploy", "dev", "test"];
+
+let folder: string;
+
+/** A clone in which nothing is built, so that what a script builds or writes shows. */
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-scripts-test-"));
+  const skipped = ["node_modules", "build", ".git", ".mxfp4-edge", ".wrangler"];
+  for (const name of readdirSync(ROOT).filter(
+    (each) => !skipped.includes(each),
+  ))
+    cpSync(join(ROOT, name), join(folder, name), {
+      recursive: true,
+      filter: (path) =>
+        !path.endsWith("/node_modules") && path !== join(ROOT, "public/docs"),
+    });
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function files(): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((path) => !path.startsWith("node_modules/"))
+    .toSorted();
+}
+
+function npm(script: string, ...args: string[]) {
+  const call = ["run", "--silent", script, "--", ...args];
+  const { status, stdout, stderr } = spawnSync("npm", call, {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, NO_COLOR: "1", NO_UPDATE_NOTIFIER: "1" },
+  });
+  return { status, stdout, stderr };
+}
+
+describe.each(SCRIPTS)("npm run %s", (script) => {
+  test.each(["--help", "-h"])("-- %s shows help in 80 columns", (flag) => {
+    const before = files();
+    const { status, stdout, stderr } = npm(script, flag);
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^Usage: /m);
+    expect(stdout).toContain("--help");
+    const long = stdout.split("\n").filter((line) => line.length > 80);
+    expect(long).toEqual([]);
+    expect(files()).toEqual(before);
+  });
+
+  test("-- --version shows the package's version", () => {
+    const before = files();
+    expect(npm(script, "--version")).toEqual({
+      status: 0,
+      stdout: `${MANIFEST.version}\n`,
+      stderr: "",
+    });
+    expect(files()).toEqual(before);
+  });
+
+  test.skipIf(PASS_ON.includes(script))(
+    "-- --no-such-option is refused, and nothing is done",
+    () => {
+      const before = files();
+      const { status, stdout, stderr } = npm(script, "--no-such-option");
+      expect(status).not.toBe(0);
+      expect(stdout).toBe("");
+      expect(stderr).toContain("no-such-option");
+      expect(stderr).toContain("Expected ");
+      expect(files()).toEqual(before);
+    },
+  );
+});
+
+test.each(["quantize", "dequantize", "analyze"])(
+  "mxfp4-edge %s --help fits into 80 columns",
+  (command) => {
+    const { status, stdout } = npm("mxfp4-edge", command, "--help");
+    expect(status).toBe(0);
+    expect(stdout).toContain(`Usage: mxfp4-edge ${command} [options] <file>`);
+    const long = stdout.split("\n").filter((line) => line.length > 80);
+    expect(long).toEqual([]);
+  },
+);
+
+test("the version stands in package.json, and in the code", () => {
+  expect(VERSION).toBe(MANIFEST.version);
+});
+
+test("a Node that is too old is told so in one line, and nothing is done", () => {
+  const before = files();
+  for (const [version, isRefused] of [
+    ["20.20.2", true],
+    ["22.17.1", true],
+    ["23.5.0", true],
+    ["22.18.0", false],
+    ["23.6.0", false],
+    ["24.0.0", false],
+    ["26.1.0", false],
+  ] as const) {
+    const fake = `data:text/javascript,Object.defineProperty(process.versions,"node",{value:"${version}"})`;
+    const check = join(folder, "src/scripts/node-version.js");
+    const script = join(folder, "src/scripts/build.ts");
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      ["--import", fake, "--import", check, script, "--help"],
+      { cwd: folder, encoding: "utf8" },
+    );
+    expect(status, version).toBe(isRefused ? 1 : 0);
+    const refusal = `Expected Node 22.18 or later, got ${version}: `;
+    expect(stderr.startsWith(refusal), version).toBe(isRefused);
+    expect(stderr.split("\n").length).toBe(isRefused ? 2 : 1);
+  }
+  expect(files()).toEqual(before);
+});
+
+test("every script begins with that check", () => {
+  for (const [name, command] of Object.entries(MANIFEST.scripts))
+    expect(command, name).toMatch(
+      /^node --import \.\/src\/scripts\/node-version\.js /,
+    );
+});
