@@ -12,7 +12,8 @@
 import {
   A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "../int6/int6-panel";
-import { E2M1_EMAX, E8M0_NAN } from "./constants";
+import { E8M0_NAN } from "../mx/block";
+import { E2M1_EMAX } from "./constants";
 import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "./mxfp4-gather";
 import { BLOCK_UNITS, GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
 import { nearestE2M1, unitOf } from "./mxfp4-unit";
