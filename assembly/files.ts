@@ -6,6 +6,7 @@ export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
+export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
 export { countMxfp8 } from "./mxfp8/count-mxfp8";
 export { dequantizeMxfp8 } from "./mxfp8/dequantize-mxfp8";

@@ -8,6 +8,7 @@ export { hadamardF32, signsF32 } from "./floats/hadamard";
 export { packInt6 } from "./int6/pack-int6";
 export { packEden } from "./mxfp4/pack-eden";
 export { packMxfp4 } from "./mxfp4/pack-mxfp4";
+export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
 export { countMxfp8 } from "./mxfp8/count-mxfp8";
 export { dequantizeMxfp8 } from "./mxfp8/dequantize-mxfp8";

@@ -5,7 +5,6 @@
  * and the bias gradient, a sum over tokens that every recipe has.
  */
 import { GEMM_RECIPES, type GemmRecipe } from "../src/api/recipe.ts";
-import type { Pointer } from "../src/kernels/arena.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { linearBackward } from "../src/model/linear.ts";
 import { PackedWeights } from "../src/model/packed-weights.ts";
@@ -31,13 +30,6 @@ function baselinesOf(recipe: GemmRecipe, shape: Shape): string[] {
   return recipe === "mxfp4-rht-sr" ? [own, peer] : [own];
 }
 
-/** Packs whenever it is asked. */
-class NeverPackedWeights extends PackedWeights {
-  override panel(_name: string, _bytes: number, pack: () => Pointer): Pointer {
-    return pack();
-  }
-}
-
 function setup(
   { inFeatures, outFeatures }: Shape,
   recipe: GemmRecipe,
@@ -45,9 +37,9 @@ function setup(
   const { arena } = kernels();
   const input = allocNormals(0, TOKENS * inFeatures);
   const dOutput = allocNormals(1, TOKENS * outFeatures);
+  const weight = allocNormals(2, inFeatures * outFeatures);
   const linear = {
-    weight: allocNormals(2, inFeatures * outFeatures),
-    bias: arena.allocZeroedF32(outFeatures),
+    readWeight: () => weight,
     inFeatures,
     outFeatures,
     layer: 0,
@@ -59,7 +51,7 @@ function setup(
     dBias: arena.allocZeroedF32(outFeatures),
   };
   const noise = { seed: 1, step: 0, microbatch: 0 };
-  const packedWeights = new NeverPackedWeights();
+  const packedWeights = new PackedWeights(); // without room, so that it packs each time
   return () =>
     linearBackward(
       gradients,

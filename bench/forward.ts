@@ -33,9 +33,10 @@ export function forwardBenchmarks(shape: Shape): KernelBenchmark[] {
 function setup({ inFeatures, outFeatures }: Shape, recipe: Recipe): () => void {
   const { arena } = kernels();
   const input = allocNormals(0, TOKENS * inFeatures);
+  const weight = allocNormals(2, inFeatures * outFeatures);
+  const bias = arena.allocZeroedF32(outFeatures);
   const linear = {
-    weight: allocNormals(2, inFeatures * outFeatures),
-    bias: arena.allocZeroedF32(outFeatures),
+    readWeight: () => weight,
     inFeatures,
     outFeatures,
     layer: 0,
@@ -44,5 +45,5 @@ function setup({ inFeatures, outFeatures }: Shape, recipe: Recipe): () => void {
   const output = arena.allocF32(TOKENS * outFeatures);
   const packedWeights = new PackedWeights();
   return () =>
-    linearForward(output, input, linear, TOKENS, recipe, packedWeights);
+    linearForward(output, input, bias, linear, TOKENS, recipe, packedWeights);
 }

@@ -28,7 +28,7 @@ export async function startWorker(
   const needs = [TARGETS.kernels];
   await ensureBuilt(bundleTarget({ name, config, folder, needs }));
   mkdirSync(OUT, { recursive: true });
-  endStale(OUT);
+  await endStale(OUT);
   guardRuntimes(OUT);
   const settings = builtWorker(join(ROOT, config), join(ROOT, folder));
   const miniflare = new Miniflare({

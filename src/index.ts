@@ -22,44 +22,42 @@ import { analyzeWhole, convert } from "./library/convert.ts";
 export { AppError, type ErrorCode } from "./api/errors.ts";
 export type * from "./api/tensors.ts";
 
+const load = (): Promise<unknown> => loadImported(kernelModule);
+
 /** The file (safetensors, .npy, GGUF, or raw) with its float tensors in MXFP4. Throws an AppError. */
-export async function quantize(
+export function quantize(
   body: TensorBody,
   options: QuantizeOptions = {},
 ): Promise<Response> {
-  await loadImported(kernelModule);
-  return convert("quantize", body, options);
+  return convert("quantize", body, options, load);
 }
 
 /** The file with its MXFP4 tensors as floats. */
-export async function dequantize(
+export function dequantize(
   body: TensorBody,
   options: DequantizeOptions = {},
 ): Promise<Response> {
-  await loadImported(kernelModule);
-  return convert("dequantize", body, options);
+  return convert("dequantize", body, options, load);
 }
 
 /**
  * The file with its float tensors rotated by the blockwise random Hadamard transform, or back. GGUF is
  * refused: its readers would not rotate back.
  */
-export async function hadamard(
+export function hadamard(
   body: TensorBody,
   options: HadamardOptions = {},
 ): Promise<Response> {
-  await loadImported(kernelModule);
-  return convert("hadamard", body, options);
+  return convert("hadamard", body, options, load);
 }
 
 /**
  * What quantizing would do to each tensor, by one scheme or several, and which tensors of the file it
  * would pass over.
  */
-export async function analyze(
+export function analyze(
   body: TensorBody,
   options: AnalyzeOptions = {},
 ): Promise<Analysis> {
-  await loadImported(kernelModule);
-  return analyzeWhole(body, options);
+  return analyzeWhole(body, options, load);
 }

@@ -1,4 +1,4 @@
-/** wrangler.toml's CompiledWasm rule: an import of a `.wasm` file is its compiled module. */
+/** Wrangler's rule for it: an import of a `.wasm` file is its compiled module. */
 declare module "*.wasm" {
   const module: WebAssembly.Module;
   export default module;

@@ -70,17 +70,17 @@ export function encodeF16(out: usize, x: usize, length: i32): void {
   const end = x + (<usize>length << 2);
   const vectorEnd = x + (<usize>(length & ~7) << 2);
   for (; x < vectorEnd; x += 32, out += 16) {
-    v128.store(out, i16x8.narrow_i32x4_u(encode4(v128.load(x)), encode4(v128.load(x, 16))));
+    v128.store(out, i16x8.narrow_i32x4_u(encodeF16Lanes(v128.load(x)), encodeF16Lanes(v128.load(x, 16))));
   }
   for (; x < end; x += 4, out += 2) {
-    store<u16>(out, <u16>i32x4.extract_lane(encode4(v128.load32_splat(x)), 0));
+    store<u16>(out, <u16>i32x4.extract_lane(encodeF16Lanes(v128.load32_splat(x)), 0));
   }
 }
 
 /** The f32 lanes of `x` as f16 bits in u32 lanes. */
 // @ts-ignore: decorator
 @inline
-function encode4(x: v128): v128 {
+export function encodeF16Lanes(x: v128): v128 {
   const magnitude = v128.and(x, v128.load(MAGNITUDE));
   const sign = i32x4.shr_u(v128.xor(x, magnitude), 16);
   const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));

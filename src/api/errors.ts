@@ -48,8 +48,9 @@ export type ErrorCode =
   | "shape_mismatch"
   | "unsupported_dtype"
   | "name_collision"
-  // 503: try again
-  | "unavailable";
+  // 503: try again; or not before long
+  | "unavailable"
+  | "overloaded";
 
 /** An expected failure. The message says what was expected and what came. */
 export class AppError extends Error {

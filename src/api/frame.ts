@@ -52,8 +52,20 @@ export function encodeFrame(
   payload: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-  bytes.set(payload, FRAME_HEADER_BYTES);
+  framePayload(bytes).set(payload);
   return sealFrame(header, bytes);
+}
+
+/** Bytes of a whole frame. */
+export function frameBytes(dtype: WireDtype, length: number): number {
+  return FRAME_HEADER_BYTES + payloadBytes(dtype, length);
+}
+
+/** Where a frame's payload lies in its bytes. */
+export function framePayload(
+  bytes: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  return bytes.subarray(FRAME_HEADER_BYTES);
 }
 
 /** Write the header of a frame whose payload stands in `bytes` already; returns them. */

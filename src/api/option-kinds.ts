@@ -234,7 +234,7 @@ function inJson(value: unknown): string {
     .call(value)
     .slice("[object ".length, -1);
   if (typeof value === "object" && !["Object", "Array", "Null"].includes(kind))
-    return `${/^[AEIOU]/.test(kind) ? "an" : "a"} ${kind}`;
+    return kind;
   try {
     return JSON.stringify(value) ?? kind;
   } catch {

@@ -10,7 +10,13 @@
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
 import { GEMM_RECIPES } from "./recipe.ts";
-import { LAYOUTS, SCHEME_OPTIONS, SEED, SEGMENT_LENGTHS } from "./scheme.ts";
+import {
+  GGUF_OUTPUTS,
+  LAYOUTS,
+  SCHEME_OPTIONS,
+  SEED,
+  SEGMENT_LENGTHS,
+} from "./scheme.ts";
 
 const preset = choice(
   PRESET_NAMES,
@@ -21,6 +27,12 @@ const layout = choice(
   LAYOUTS,
   "How quantized tensors are named and arranged; ggml for GGUF",
   "gpt-oss",
+);
+
+const outputType = choice(
+  GGUF_OUTPUTS,
+  "What a GGUF's output head and its table of tokens become; q8_0 as llama.cpp's MXFP4_MOE",
+  "q8_0",
 );
 
 /** Which tensors of a file. */
@@ -43,6 +55,7 @@ export const QUANTIZE_OPTIONS = {
   preset,
   ...SCHEME_OPTIONS,
   layout,
+  outputType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };
@@ -58,6 +71,7 @@ export const ANALYZE_OPTIONS = {
     kind: "list",
     text: `Up to 16 schemes: all, ${PRESET_NAMES.join(", ")}, or options that differ from the others here, as in scale=even;hadamard=64`,
   } as const,
+  outputType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };

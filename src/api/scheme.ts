@@ -24,6 +24,10 @@ export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
+/** What becomes of a GGUF's output head and of its table of tokens. */
+export const GGUF_OUTPUTS = ["q8_0", "keep", "mxfp4"] as const;
+export type GgufOutput = (typeof GGUF_OUTPUTS)[number];
+
 export const SEED = {
   kind: "whole",
   least: 0,

@@ -35,7 +35,7 @@ export async function convertFile(
 export function edgeOf(args: Arguments): Mxfp4Edge {
   const token = args.token ?? process.env.MXFP4_EDGE_TOKEN;
   return new Mxfp4Edge({
-    baseUrl: String(args.url).replace(/\/+$/, ""),
+    baseUrl: String(args.url),
     token: token as string | undefined,
     patienceMs: 5_000,
   });

@@ -9,10 +9,10 @@ import { type ClientOptions, Http } from "./http.ts";
 import { RunClient } from "./run-client.ts";
 
 export class Client {
-  readonly #http: Http;
+  protected readonly http: Http;
 
   constructor(options: ClientOptions) {
-    this.#http = new Http(options);
+    this.http = new Http(options);
   }
 
   /** Store a corpus; repeating it changes nothing. A Blob may be a file that is not in memory. */
@@ -20,7 +20,7 @@ export class Client {
     name: string,
     text: Uint8Array<ArrayBuffer> | Blob,
   ): Promise<Dataset> {
-    return this.#http
+    return this.http
       .request("PUT", datasetPath(name), {
         body: text,
         headers: { "Content-Type": "application/octet-stream" },
@@ -30,21 +30,21 @@ export class Client {
   }
 
   dataset(name: string): Promise<Dataset> {
-    return this.#http.json("GET", datasetPath(name));
+    return this.http.json("GET", datasetPath(name));
   }
 
   async removeDataset(name: string): Promise<void> {
-    await this.#http.request("DELETE", datasetPath(name));
+    await this.http.request("DELETE", datasetPath(name));
   }
 
   /** Create a run and begin it. It gets its id here, so that a repeated request creates one run. */
   createRun(request: RunRequest): Promise<RunStatus> {
     const run = request.run ?? `run-${crypto.randomUUID().slice(0, 13)}`;
-    return this.#http.json("POST", "/v1/runs", { ...request, run });
+    return this.http.json("POST", "/v1/runs", { ...request, run });
   }
 
   async runs(): Promise<RunSummary[]> {
-    const { runs } = await this.#http.json<{ runs: RunSummary[] }>(
+    const { runs } = await this.http.json<{ runs: RunSummary[] }>(
       "GET",
       "/v1/runs",
     );
@@ -52,7 +52,7 @@ export class Client {
   }
 
   run(run: string): RunClient {
-    return new RunClient(this.#http, run);
+    return new RunClient(this.http, run);
   }
 }
 

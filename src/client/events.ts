@@ -1,17 +1,24 @@
 /** Reads server-sent events, over as many connections as it takes. */
+import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
 import type { RunEvent } from "../api/types.ts";
 import type { Http } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 
 const NO_CONTENT = 204;
+const EVENT_STREAM = "text/event-stream";
 
-/** The events after `lastEventId`; returns when the server says that there are no more. */
+/**
+ * The events after `lastEventId`; returns when the server says that there are no more.
+ * Errors: `malformed_body`, `malformed_json` for what is no event; `unavailable` when connections are made and tell nothing
+ */
 export async function* readEvents(
   http: Http,
   path: string,
   lastEventId: number,
 ): AsyncGenerator<RunEvent> {
   let last = lastEventId;
+  let silentMs: number | undefined; // since when connections tell nothing
   for (let failures = 0; ;) {
     http.signal?.throwIfAborted();
     const response = await http.request("GET", path, {
@@ -20,22 +27,45 @@ export async function* readEvents(
       timeoutMs: 0,
     });
     if (response.status === NO_CONTENT || !response.body) return;
+    checkType(response);
+    let cause: unknown;
     try {
-      for await (const event of parseEvents(response.body)) {
-        last = event.id;
+      for await (const block of blocksOf(response.body)) {
         failures = 0;
+        silentMs = undefined;
+        const event = eventOf(block);
+        if (!event) continue;
+        last = event.id;
         yield event;
       }
-    } catch {
-      // The connection broke: the next one goes on after the last event that came.
-      await pause(pauseMs(failures++), http.signal);
+    } catch (error) {
+      // The next connection would bring the same.
+      if (error instanceof AppError) throw error;
+      cause = error;
     }
+    // The connection ended or broke: the next one goes on after the last event that came.
+    silentMs ??= Date.now();
+    if (Date.now() - silentMs > http.patienceMs) {
+      throw new AppError(
+        "unavailable",
+        `Expected events from ${path}, got connections that end without any`,
+        { cause },
+      );
+    }
+    await pause(pauseMs(failures++), http.signal);
   }
 }
 
-async function* parseEvents(
+function checkType(response: Response): void {
+  const type = response.headers.get("Content-Type") ?? EVENT_STREAM;
+  if (type.startsWith(EVENT_STREAM)) return;
+  throw new AppError("malformed_body", `Expected ${EVENT_STREAM}, got ${type}`);
+}
+
+/** Events and comments: what an empty line ends. */
+async function* blocksOf(
   body: ReadableStream<Uint8Array>,
-): AsyncGenerator<RunEvent> {
+): AsyncGenerator<string> {
   let rest = "";
   const decoder = new TextDecoder();
   for await (const chunk of body) {
@@ -43,9 +73,27 @@ async function* parseEvents(
       "\n\n",
     );
     rest = parts.pop()!;
-    for (const part of parts) {
-      const line = part.split("\n").find((text) => text.startsWith("data: "));
-      if (line) yield JSON.parse(line.slice("data: ".length)) as RunEvent;
-    }
+    yield* parts;
+  }
+}
+
+/** Undefined of a comment. Errors: `malformed_json` */
+function eventOf(block: string): RunEvent | undefined {
+  const line = block.split("\n").find((text) => text.startsWith("data: "));
+  if (line === undefined) return undefined;
+  const text = line.slice("data: ".length);
+  const event = parsed(text);
+  if (Number.isSafeInteger(event?.id)) return event;
+  throw new AppError(
+    "malformed_json",
+    `Expected an event in JSON with a numeric \`id\`, got ${shown(text)}`,
+  );
+}
+
+function parsed(text: string): RunEvent | undefined {
+  try {
+    return JSON.parse(text) as RunEvent;
+  } catch {
+    return undefined; // not JSON, so not an event
   }
 }

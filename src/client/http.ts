@@ -1,6 +1,14 @@
 /** Requests to the API that are safe to repeat, repeated while that may help. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import { isRetryableStatus, pause, pauseMs } from "./retry.ts";
+import { shown } from "../api/option-kinds.ts";
+import {
+  isLasting,
+  isOverloaded,
+  isRetryableStatus,
+  pause,
+  pauseMs,
+  reasonOf,
+} from "./retry.ts";
 
 /** The network (`{ fetch }`), or a service binding. */
 export type Fetcher = {
@@ -8,14 +16,17 @@ export type Fetcher = {
 };
 
 export type ClientOptions = {
-  /** As in `http://127.0.0.1:8787`, without a slash at the end. */
+  /** As in `http://127.0.0.1:8787`. */
   baseUrl: string;
   fetcher?: Fetcher | undefined;
   /** The API token, or a join token. */
   token?: string | undefined;
   /** Ends every request, and every wait between two. */
   signal?: AbortSignal | undefined;
-  /** How long to repeat a request that keeps failing; one minute unless told. */
+  /**
+   * How long to repeat a request that keeps failing; one minute unless told, so that a server may restart.
+   * One that never answered is given up after 4 seconds.
+   */
   patienceMs?: number | undefined;
 };
 
@@ -29,14 +40,33 @@ export type RequestOptions = {
 };
 
 const PATIENCE_MS = 60_000;
+/** For a server that has not answered yet. */
+const REACH_MS = 4_000;
 /** Longer than the longest wait of the API. */
 const TIMEOUT_MS = 30_000;
 
+/** Why an attempt did not succeed, and whether another may. */
+class Failure {
+  readonly error: unknown;
+  readonly isRetryable: boolean;
+
+  constructor(error: unknown, isRetryable: boolean) {
+    this.error = error;
+    this.isRetryable = isRetryable;
+  }
+}
+
 export class Http {
   readonly #options: ClientOptions;
+  readonly patienceMs: number;
+  #reached: Promise<void> | undefined;
 
+  /** Errors: `invalid_option` for a URL or a token that no request can bear */
   constructor(options: ClientOptions) {
-    this.#options = options;
+    const baseUrl = checkUrl(options.baseUrl);
+    checkToken(options.token);
+    this.#options = { ...options, baseUrl };
+    this.patienceMs = options.patienceMs ?? PATIENCE_MS;
   }
 
   get signal(): AbortSignal | undefined {
@@ -46,25 +76,65 @@ export class Http {
   /**
    * The answer, if it is a good one. A problem document becomes the `AppError` that the server
    * threw; what failed for a reason that may pass is tried again, until patience ends.
+   * Errors: `unavailable`, with the URL, where there is no answer
    */
   async request(
     method: string,
     path: string,
     options: RequestOptions = {},
   ): Promise<Response> {
-    const { signal, patienceMs = PATIENCE_MS } = this.#options;
-    const endMs = Date.now() + patienceMs;
-    for (let attempt = 0; ; attempt++) {
-      const outcome = await this.#attempt(method, path, options);
-      if (outcome instanceof Response) return outcome;
-      signal?.throwIfAborted();
-      const waitMs = pauseMs(attempt);
-      const isLast = options.isOnce || Date.now() + waitMs > endMs;
-      if (!outcome.isRetryable || isLast) {
-        throw outcome.error;
+    // A service binding is always there.
+    if (!this.#options.fetcher) await this.#reach();
+    return this.#repeat(this.patienceMs, options.isOnce ?? false, () =>
+      this.#attempt(method, path, options),
+    );
+  }
+
+  /**
+   * Ask once whether a server is there at all, before a body goes to one that is not: a restart is worth
+   * a minute's wait, a wrong address is not.
+   */
+  async #reach(): Promise<void> {
+    this.#reached ??= this.#probe();
+    try {
+      await this.#reached;
+    } catch (error) {
+      this.#reached = undefined;
+      throw error;
+    }
+  }
+
+  async #probe(): Promise<void> {
+    const endMs = Date.now() + REACH_MS;
+    const patienceMs = Math.min(REACH_MS, this.patienceMs);
+    await this.#repeat(patienceMs, false, async () => {
+      const timeoutMs = Math.max(1, endMs - Date.now());
+      try {
+        const response = await this.#fetch("GET", "/healthz", { timeoutMs });
+        await response.body?.cancel();
+        return undefined;
+      } catch (error) {
+        return this.#unanswered(error);
       }
-      await pause(waitMs, signal);
+    });
+  }
+
+  async #repeat<T>(
+    patienceMs: number,
+    isOnce: boolean,
+    attempt: () => Promise<T | Failure>,
+  ): Promise<T> {
+    const { signal } = this.#options;
+    const endMs = Date.now() + patienceMs;
+    for (let count = 0; ; count++) {
       signal?.throwIfAborted();
+      const outcome = await attempt();
+      if (!(outcome instanceof Failure)) return outcome;
+      signal?.throwIfAborted();
+      const waitMs = pauseMs(count);
+      const isLast = isOnce || Date.now() + waitMs > endMs;
+      if (!outcome.isRetryable || isLast) throw outcome.error;
+      await pause(waitMs, signal);
     }
   }
 
@@ -92,20 +162,27 @@ export class Http {
     method: string,
     path: string,
     options: RequestOptions,
-  ): Promise<Response | { error: unknown; isRetryable: boolean }> {
+  ): Promise<Response | Failure> {
     let response: Response;
     try {
       response = await this.#fetch(method, path, options);
     } catch (error) {
-      // The network, a server that went away, or a timeout.
-      return { error, isRetryable: true };
+      return this.#unanswered(error);
     }
     if (response.ok) return response;
-    const { status } = response;
-    return {
-      error: await toError(method, path, response),
-      isRetryable: isRetryableStatus(status),
-    };
+    const error = await toError(method, path, response);
+    const isRetryable = isRetryableStatus(response.status);
+    return new Failure(error, isRetryable && !isOverloaded(error));
+  }
+
+  /** The network, a server that went away, a timeout; or an address that is none. */
+  #unanswered(cause: unknown): Failure {
+    const error = new AppError(
+      "unavailable",
+      `Expected an answer from ${this.#options.baseUrl}, got none: ${reasonOf(cause)}`,
+      { cause },
+    );
+    return new Failure(error, !isLasting(cause));
   }
 
   async #fetch(
@@ -143,8 +220,10 @@ async function withTimeout<T>(
   send: (ends: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const stop = new AbortController();
-  const abort = (): void => stop.abort();
-  const timer = setTimeout(abort, timeoutMs);
+  const abort = (): void => stop.abort(signal?.reason);
+  const timer = setTimeout(() => {
+    stop.abort(new Error(`nothing came within ${timeoutMs} ms`));
+  }, timeoutMs);
   signal?.addEventListener("abort", abort);
   if (signal?.aborted) abort();
   try {
@@ -153,6 +232,27 @@ async function withTimeout<T>(
     clearTimeout(timer);
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Without the slashes at its end. */
+function checkUrl(baseUrl: unknown): string {
+  const text = String(baseUrl);
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain = url?.search === "" && url.hash === "" && url.username === "";
+  if (isPlain && /^https?:$/.test(url.protocol))
+    return text.replace(/\/+$/, "");
+  throw new AppError(
+    "invalid_option",
+    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${shown(text)}`,
+  );
+}
+
+function checkToken(token: string | undefined): void {
+  if (token === undefined || /^[\x21-\x7e]*$/.test(token)) return;
+  throw new AppError(
+    "invalid_option",
+    "Expected `token` to be of printable characters without spaces, got another one in it",
+  );
 }
 
 /** What a problem document says, as the error it was; else the status and the request. */

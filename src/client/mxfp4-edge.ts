@@ -35,7 +35,7 @@ import type {
   TensorBody,
 } from "../api/tensors.ts";
 import { Client } from "./client.ts";
-import { type ClientOptions, Http } from "./http.ts";
+import type { ClientOptions } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
 import { sendBody } from "./tensor-body.ts";
@@ -46,13 +46,6 @@ export type * from "../api/types.ts";
 export type { ClientOptions };
 
 export class Mxfp4Edge extends Client {
-  readonly #http: Http;
-
-  constructor(options: ClientOptions) {
-    super(options);
-    this.#http = new Http(options);
-  }
-
   /** The file with its float tensors in MXFP4. Content-Length is known before the first byte. */
   quantize(body: TensorBody, options: QuantizeOptions = {}): Promise<Response> {
     return this.#send("/v1/quantize", body, QUANTIZE_OPTIONS, options);
@@ -93,7 +86,7 @@ export class Mxfp4Edge extends Client {
   /** Store a file for jobs, in place of one that has the name. */
   async putFile(name: string, body: TensorBody): Promise<StoredFile> {
     const path = filePath(name);
-    const response = await this.#http.request("PUT", path, sendBody(body));
+    const response = await this.http.request("PUT", path, sendBody(body));
     return response.json<StoredFile>();
   }
 
@@ -105,17 +98,17 @@ export class Mxfp4Edge extends Client {
     const headers: Record<string, string> = range
       ? { Range: `bytes=${range.start}-${range.end - 1}` }
       : {};
-    return this.#http.request("GET", filePath(name), { headers, timeoutMs: 0 });
+    return this.http.request("GET", filePath(name), { headers, timeoutMs: 0 });
   }
 
   async removeFile(name: string): Promise<void> {
-    await this.#http.request("DELETE", filePath(name));
+    await this.http.request("DELETE", filePath(name));
   }
 
   /** Begin a conversion of a stored file. It gets its key here, so that a repeat is the same job. */
   createJob(request: JobRequest): Promise<JobStatus> {
     const clientKey = request.clientKey ?? `job-${crypto.randomUUID()}`;
-    return this.#http.json("POST", "/v1/jobs", { ...request, clientKey });
+    return this.http.json("POST", "/v1/jobs", { ...request, clientKey });
   }
 
   /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
@@ -126,11 +119,11 @@ export class Mxfp4Edge extends Client {
     const query = new URLSearchParams(
       told.map(([name, value]) => [name, `${value}`]),
     );
-    return this.#http.json("GET", `/v1/jobs?${query.toString()}`);
+    return this.http.json("GET", `/v1/jobs?${query.toString()}`);
   }
 
   job(job: string): Promise<JobStatus> {
-    return this.#http.json("GET", jobPath(job));
+    return this.http.json("GET", jobPath(job));
   }
 
   /** The job once it no longer runs; `onProgress` is told of it on the way. */
@@ -142,23 +135,23 @@ export class Mxfp4Edge extends Client {
       const status = await this.job(job);
       onProgress(status);
       if (status.state !== "running") return status;
-      await pause(pauseMs(attempt), this.#http.signal);
-      this.#http.signal?.throwIfAborted();
+      await pause(pauseMs(attempt), this.http.signal);
+      this.http.signal?.throwIfAborted();
     }
   }
 
   /** Cancel a job that runs, and forget it. */
   async removeJob(job: string): Promise<void> {
-    await this.#http.request("DELETE", jobPath(job));
+    await this.http.request("DELETE", jobPath(job));
   }
 
   health(): Promise<{ status: "ok" }> {
-    return this.#http.json("GET", "/healthz");
+    return this.http.json("GET", "/healthz");
   }
 
   /** The API's OpenAPI document. */
   description(): Promise<Record<string, unknown>> {
-    return this.#http.json("GET", "/openapi.json");
+    return this.http.json("GET", "/openapi.json");
   }
 
   /** Options are checked before they are sent. */
@@ -170,7 +163,7 @@ export class Mxfp4Edge extends Client {
   ): Promise<Response> {
     try {
       const query = writeQuery(table, checkOptions(table, options));
-      return await this.#http.request("POST", path + query, sendBody(body));
+      return await this.http.request("POST", path + query, sendBody(body));
     } catch (error) {
       await releaseBody(body);
       throw error;

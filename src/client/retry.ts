@@ -1,4 +1,6 @@
 /** Which failures a second try may not meet, and how long to wait before it. */
+import { AppError } from "../api/errors.ts";
+
 const FIRST_PAUSE_MS = 20;
 const MAX_PAUSE_MS = 500;
 
@@ -8,6 +10,38 @@ const MAX_PAUSE_MS = 500;
  */
 export function isRetryableStatus(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 500;
+}
+
+/** Whether a refusal is one that repeating would only make worse. */
+export function isOverloaded(error: unknown): boolean {
+  return error instanceof AppError && error.code === "overloaded";
+}
+
+/** Codes of Node's system errors, TLS and HTTP parser that a second try would meet again. */
+const LASTING_CODE =
+  /^(ENOTFOUND|EPROTO|ERR_(INVALID|SSL|TLS)_.*|HPE_.*|.*CERT.*|UNABLE_TO_.*)$/;
+/** What fetch itself refuses to send, and its parser to read, for which there may be no codes. */
+const LASTING_MESSAGE = /bad port|unknown scheme|not match the HTTP/;
+
+/** Whether an attempt that got no answer failed for a reason that stays. */
+export function isLasting(error: unknown): boolean {
+  return causesOf(error).some(
+    ({ code, message }) =>
+      LASTING_CODE.test(code ?? "") || LASTING_MESSAGE.test(message),
+  );
+}
+
+/** Why an attempt got no answer: "fetch failed: connect ECONNREFUSED 127.0.0.1:9". */
+export function reasonOf(error: unknown): string {
+  const messages = causesOf(error).map(({ code, message }) => message || code);
+  return [...new Set(messages)].join(": ") || String(error);
+}
+
+/** An error and what it says it was caused by; of several at once, the first. */
+function causesOf(error: unknown): (Error & { code?: string })[] {
+  if (!(error instanceof Error)) return [];
+  const [first] = error instanceof AggregateError ? error.errors : [];
+  return [error, ...causesOf(error.cause ?? first)];
 }
 
 /** 20 ms doubling to 500 ms, each somewhere between half and all of it, so that crowds spread. */

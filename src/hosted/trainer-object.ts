@@ -27,7 +27,7 @@ const FINAL = new Set([
 
 type Assignment = { run: string; trainer: string };
 
-type TrainerBindings = { API: Fetcher; API_TOKEN?: string };
+type TrainerBindings = { API?: Fetcher; API_TOKEN?: string };
 
 export class Trainer extends DurableObject<TrainerBindings> {
   /** This instance's; another one, after an eviction or a crash, has another. */
@@ -77,9 +77,10 @@ export class Trainer extends DurableObject<TrainerBindings> {
   }
 
   #newTrainer({ run, trainer }: Assignment): RunTrainer {
+    const thisWorker = this.ctx.exports as { default: Fetcher };
     const client = new Client({
       baseUrl: "http://localhost",
-      fetcher: this.env.API,
+      fetcher: this.env.API ?? thisWorker.default,
       token: this.env.API_TOKEN,
       signal: this.#stopping.signal,
     });

@@ -1,36 +1,28 @@
-import { Hono } from "hono";
+/** The HTTP API: who may call, then the routes, then one answer for whatever they throw. */
+import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
-import { authenticate } from "./auth.ts";
-import { datasetRoutes } from "./datasets/dataset-routes.ts";
-import { docsRoutes } from "./docs-routes.ts";
+import { authorize } from "./auth.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
-import { fileRoutes } from "./files/file-routes.ts";
-import { healthRoutes } from "./health-routes.ts";
-import { jobRoutes } from "./jobs/job-routes.ts";
-import { runRoutes } from "./runs/run-routes.ts";
-import { shardRoutes } from "./runs/shard-routes.ts";
-import { tensorRoutes } from "./tensors/tensor-routes.ts";
+import { ROUTES } from "./routes.ts";
 
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-
-/** The HTTP API: who may call, then the routes, then one answer for whatever they throw. */
 export const app = new Hono<AppEnv>();
 
 app.onError(answerError);
-app.use(authenticate);
 
-app.route("/", healthRoutes);
-app.route("/", docsRoutes);
-app.route("/", tensorRoutes);
-app.route("/", fileRoutes);
-app.route("/", jobRoutes);
-app.route("/", datasetRoutes);
-app.route("/", runRoutes);
-app.route("/", shardRoutes);
+for (const { method, path, access, answer } of ROUTES) {
+  const pattern = path.replace(/\{(\w+)\}/g, ":$1");
+  app.on(method.toUpperCase(), pattern, async (c: Context<AppEnv>) => {
+    await authorize(c, access);
+    return answer(c);
+  });
+}
 
-app.notFound((c) => {
-  const allowed = METHODS.filter((method) => isRoute(method, c.req.path));
+app.notFound(async (c) => {
+  await authorize(c, "owner");
+  const allowed = ["GET", "POST", "PUT", "PATCH", "DELETE"].filter(
+    (method) => app.router.match(method, c.req.path)[0].length > 0,
+  );
   if (allowed.length === 0) {
     throw new AppError(
       "route_not_found",
@@ -43,9 +35,3 @@ app.notFound((c) => {
     `Expected ${allowed.join(" or ")} for ${c.req.path}, got ${c.req.method}`,
   );
 });
-
-/** Whether a handler, not only middleware, answers `method` at `path`. */
-function isRoute(method: string, path: string): boolean {
-  const [matches] = app.router.match(method, path);
-  return matches.some(([[, route]]) => route.method === method);
-}

@@ -1,15 +1,16 @@
 /**
  * Who may call.
  *
- *   API_TOKEN set      `Authorization: Bearer <API_TOKEN>`; a join token opens its run's trainer routes
+ *   API_TOKEN set      `Authorization: Bearer <API_TOKEN>`; a join token opens its run's routes for trainers
  *   LOCAL_MODE is "1"  a loopback Host and no foreign Origin; then, without API_TOKEN, everyone
- *   neither            nobody, except for what `isOpen` names
+ *   neither            nobody, except for routes that are open
  *
  * A join token is `join.<run>.<expiryMs>.<HMAC-SHA-256 of what stands before, base64url>`.
  */
-import type { Context, MiddlewareHandler } from "hono";
+import type { Context } from "hono";
 import { encodeBase64Url } from "hono/utils/encode";
 import { AppError } from "../api/errors.ts";
+import type { Access } from "./declaration/route.ts";
 import type { AppEnv, Env } from "./env.ts";
 
 const JOIN_TOKEN_MS = 7 * 24 * 60 * 60 * 1000;
@@ -17,22 +18,14 @@ const JOIN_TOKEN_MS = 7 * 24 * 60 * 60 * 1000;
 const LOCAL_KEY = "mxfp4-edge local mode";
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
 
-/** What a join token opens. The run's name is the first group, where there is one. */
-const TRAINER_ROUTES: readonly (readonly [method: string, path: RegExp])[] = [
-  ["GET", /^\/v1\/runs\/([^/]+)$/],
-  ["POST", /^\/v1\/runs\/([^/]+)\/leases$/],
-  ["PUT", /^\/v1\/runs\/([^/]+)\/leases\/[^/]+\/[^/]+\/[^/]+$/],
-  ["GET", /^\/v1\/runs\/([^/]+)\/shards\/[^/]+\/parameters$/],
-  ["PUT", /^\/v1\/runs\/([^/]+)\/shards\/[^/]+\/gradients\/[^/]+\/[^/]+$/],
-  ["GET", /^\/v1\/datasets\/[^/]+\/tokens$/],
-];
-
 /** Refuses, with 401 or 403, every request that the head of this file does not let in. */
-export const authenticate: MiddlewareHandler<AppEnv> = async (c, next) => {
+export async function authorize(
+  c: Context<AppEnv>,
+  access: Access,
+): Promise<void> {
   if (c.env.LOCAL_MODE === "1") checkLoopback(c);
-  if (!isOpen(c.req.path)) await checkToken(c);
-  await next();
-};
+  if (access !== "open") await checkToken(c, access);
+}
 
 /** A token for the trainers of `run`. Give it to nobody who may not push gradients. */
 export async function issueJoinToken(
@@ -58,12 +51,10 @@ export async function runOfJoinToken(
   return Number(expiryMs) > nowMs ? run : undefined;
 }
 
-/** Liveness, static pages and what they describe; they tell nothing of what is here and change nothing. */
-function isOpen(path: string): boolean {
-  return ["/", "/healthz", "/openapi.json"].includes(path);
-}
-
-async function checkToken(c: Context<AppEnv>): Promise<void> {
+async function checkToken(
+  c: Context<AppEnv>,
+  access: Exclude<Access, "open">,
+): Promise<void> {
   if (!c.env.API_TOKEN) {
     if (c.env.LOCAL_MODE === "1") return;
     throw new AppError(
@@ -87,22 +78,13 @@ async function checkToken(c: Context<AppEnv>): Promise<void> {
       "Expected the API_TOKEN or a join token that has not expired, got another token",
     );
   }
-  if (!isTrainerRoute(c, run)) {
+  const asked = c.req.param("run") ?? run;
+  if (access !== "trainer" || asked !== run) {
     throw new AppError(
       "forbidden",
       `Expected a route for trainers of run "${run}", which is all that its join token opens, got ${c.req.method} ${c.req.path}`,
     );
   }
-}
-
-function isTrainerRoute(c: Context<AppEnv>, run: string): boolean {
-  return TRAINER_ROUTES.some(([method, path]) => {
-    const match = method === c.req.method ? path.exec(c.req.path) : null;
-    return (
-      match !== null &&
-      (match[1] === undefined || match[1] === encodeURIComponent(run))
-    );
-  });
 }
 
 /** A page on the web can send requests to this machine, but not with these headers. */

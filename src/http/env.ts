@@ -11,7 +11,8 @@ export type Env = {
   DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;
-  API: Fetcher;
+  /** Where runs are served, if not here: only a host of trainers on this machine has it. */
+  API?: Fetcher;
 };
 
 /** Hono's name for it: `new Hono<AppEnv>()`. */

@@ -48,14 +48,25 @@ export const PROBLEMS: Record<
   name_collision: [422, "Two tensors would have one name"],
   step_not_reached: [425, "Not at this step yet"],
   unavailable: [503, "Try again"],
+  overloaded: [503, "Try again later"],
 };
 
 /** Seconds; our own client retries sooner and with growing pauses. */
 const RETRY_AFTER = "1";
+/** What is overloaded gets no better by being asked again at once. */
+const RETRY_OVERLOADED_AFTER = "30";
 
 /** Answer an error: a refusal as its problem document, a bug as a bare 500 after logging it. */
 export function answerError(error: unknown, c: Context): Response {
   if (error instanceof AppError) return problem(c, error.code, error.message);
+  if (isOverloaded(error)) {
+    console.warn(error);
+    return problem(
+      c,
+      "overloaded",
+      "Expected fewer requests to the object behind this route than came; send this one later",
+    );
+  }
   if (isTransient(error)) {
     console.warn(error);
     return problem(
@@ -85,8 +96,11 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
     status,
   );
   if (status === 401) response.headers.set("WWW-Authenticate", "Bearer");
-  if (status === 425 || status === 503)
-    response.headers.set("Retry-After", RETRY_AFTER);
+  if (status === 425 || status === 503) {
+    const seconds =
+      code === "overloaded" ? RETRY_OVERLOADED_AFTER : RETRY_AFTER;
+    response.headers.set("Retry-After", seconds);
+  }
   if (code === "method_not_allowed") {
     // RFC 9110 §15.5.6; `app.ts` found them before it refused.
     response.headers.set("Allow", c.res.headers.get("Allow") ?? "");
@@ -107,10 +121,18 @@ function write(document: object, status: ContentfulStatusCode): Response {
 
 /** The platform marks an object's failure that a second try may not meet. */
 function isTransient(error: unknown): boolean {
+  return isMarked(error, "retryable") && !isOverloaded(error);
+}
+
+/** And one that a second try makes worse, whether or not it is marked as the other too. */
+function isOverloaded(error: unknown): boolean {
+  return isMarked(error, "overloaded");
+}
+
+function isMarked(error: unknown, mark: "retryable" | "overloaded"): boolean {
   return (
     typeof error === "object" &&
     error !== null &&
-    "retryable" in error &&
-    error.retryable === true
+    (error as Record<string, unknown>)[mark] === true
   );
 }

@@ -4,23 +4,55 @@ const PAGE_BYTES = 64 * 1024;
 /** A byte address in the memory that the kernels share. */
 export type Pointer = number;
 
+/** Bytes that stay until they are freed. */
+export class Region {
+  readonly pointer: Pointer;
+  readonly bytes: number;
+  readonly #free: () => void;
+
+  constructor(pointer: Pointer, bytes: number, free: () => void) {
+    this.pointer = pointer;
+    this.bytes = bytes;
+    this.#free = free;
+  }
+
+  /** Give the bytes back. A second call changes nothing. */
+  free(): void {
+    this.#free();
+  }
+}
+
+/** Where a region lies: `[start, end)`. */
+type Span = { start: Pointer; end: Pointer };
+
 /**
- * Bump allocator over the one memory of this isolate.
+ * Allocator over the one memory of this isolate, with two lifetimes.
  *
  * Every kernel call takes its buffers inside `scope` and gives them all back at the end, so there
  * is nothing to free and nothing to leak. All objects of an isolate share the arena, so a scope is
- * synchronous: held across an `await`, another object would enter it. Growing the memory detaches
- * every earlier view: ask for a view after the last `alloc`, and copy out what leaves the scope.
+ * synchronous: held across an `await`, another object would enter it.
+ *
+ * What outlives a scope is a region: owned by whoever asked for it, until it is freed. Scopes bump
+ * upwards from the bottom and step over the regions in their way.
+ *
+ * Growing the memory detaches every earlier view, those of regions too: ask for a view after the last
+ * `alloc` or `own`, and copy out what leaves the scope. Pointers stay.
  */
 export class Arena {
   readonly memory: WebAssembly.Memory;
+  readonly #base: Pointer;
   #top: Pointer;
+  #peak: Pointer;
   #open = 0;
+  /** Of the regions, in order of address. */
+  #spans: Span[] = [];
+  /** The last resort: an owner that is collected leaves no region behind. */
+  readonly #collected = new FinalizationRegistry<() => void>((free) => free());
 
   /** `base` is the first address that the kernels' own tables do not use. */
   constructor(memory: WebAssembly.Memory, base: Pointer) {
     this.memory = memory;
-    this.#top = align(base);
+    this.#base = this.#top = this.#peak = align(base);
   }
 
   /** Run `body`, then release everything it allocated. */
@@ -41,18 +73,67 @@ export class Arena {
     }
   }
 
+  /** Bytes that `body` takes in scopes at most, all at one time. */
+  measure(body: () => void): number {
+    const earlier = this.#peak;
+    const mark = (this.#peak = this.#top);
+    try {
+      this.scope(body);
+      return this.#peak - mark;
+    } finally {
+      this.#peak = Math.max(earlier, this.#peak);
+    }
+  }
+
   /** Reserve `bytes`, aligned to 64. Contents are unspecified. */
   alloc(bytes: number): Pointer {
     if (this.#open === 0) throw new Error("Expected `alloc` inside `scope`");
+    const pointer = this.#findRoom(this.#top, bytes);
+    this.#top = align(pointer + bytes);
+    this.#peak = Math.max(this.#peak, this.#top);
+    return pointer;
+  }
+
+  /**
+   * Reserve `bytes`, aligned to 64, until the region is freed. Contents are unspecified. Within a scope
+   * it lies above all that the scope has; outside of one, as low as there is room.
+   */
+  own(bytes: number): Region {
+    const from = this.#open > 0 ? this.#top : this.#base;
+    const start = this.#findRoom(from, bytes);
+    const span = { start, end: align(start + bytes) };
+    this.#spans = [...this.#spans, span].sort((a, b) => a.start - b.start);
+    const free = (): void => {
+      this.#spans = this.#spans.filter((each) => each !== span);
+    };
+    const region = new Region(start, bytes, free);
+    this.#collected.register(region, free);
+    return region;
+  }
+
+  /** Bytes of all regions. */
+  get ownedBytes(): number {
+    return this.#spans.reduce((sum, { start, end }) => sum + end - start, 0);
+  }
+
+  /** The first room for `bytes` from `pointer` on; memory grows where it has to. */
+  #findRoom(pointer: Pointer, bytes: number): Pointer {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new RangeError(`Expected a whole number of bytes, got ${bytes}`);
     }
-    const pointer = this.#top;
-    const end = align(pointer + bytes);
+    for (const { start, end } of this.#spans) {
+      if (end <= pointer) continue;
+      if (align(pointer + bytes) <= start) break;
+      pointer = end;
+    }
+    this.reach(align(pointer + bytes));
+    return pointer;
+  }
+
+  /** Have memory up to `end`. */
+  protected reach(end: Pointer): void {
     const missing = end - this.memory.buffer.byteLength;
     if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE_BYTES));
-    this.#top = end;
-    return pointer;
   }
 
   /** Reserve room for `length` f32. */

@@ -29,15 +29,29 @@ export function int6PanelBytes(side: Side, rows: number, k: number): number {
 /** One side of a product as `matmulInt6` reads it, in memory of the caller's scope. */
 export function packInt6(
   side: Side,
-  { source, rowStride, kStride }: Operand,
+  operand: Operand,
   rows: number,
   k: number,
 ): Pointer {
   checkCount("rows", rows);
   checkMultiple("k", k, GROUP_LENGTH);
+  const panel = kernels().arena.alloc(int6PanelBytes(side, rows, k));
+  packInt6Into(panel, side, operand, rows, k);
+  return panel;
+}
+
+/** The same, to `panel`, which has `int6PanelBytes`. */
+export function packInt6Into(
+  panel: Pointer,
+  side: Side,
+  { source, rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+): void {
+  checkCount("rows", rows);
+  checkMultiple("k", k, GROUP_LENGTH);
   checkStrides(rowStride, kStride);
   const { arena, exports } = kernels();
-  const panel = arena.alloc(int6PanelBytes(side, rows, k));
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
     const { index } = SIDES[side];
@@ -52,7 +66,6 @@ export function packInt6(
       scratch,
     );
   });
-  return panel;
 }
 
 /**

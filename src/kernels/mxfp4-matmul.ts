@@ -51,14 +51,28 @@ export function packMxfp4(
   operand: Operand,
   rows: number,
   k: number,
-  { signs, rounding }: Mxfp4Packing,
+  packing: Mxfp4Packing,
 ): Pointer {
+  checkCount("rows", rows);
+  const panel = kernels().arena.alloc(panelBytes(side, rows, k));
+  packMxfp4Into(panel, side, operand, rows, k, packing);
+  return panel;
+}
+
+/** The same, to `panel`, which has `panelBytes`. */
+export function packMxfp4Into(
+  panel: Pointer,
+  side: Side,
+  operand: Operand,
+  rows: number,
+  k: number,
+  { signs, rounding }: Mxfp4Packing,
+): void {
   checkCount("rows", rows);
   checkMultiple("k", k, signs === undefined ? BLOCK_SIZE : SEGMENT_LENGTH);
   const { source, rowStride, kStride } = operand;
   checkStrides(rowStride, kStride);
   const { arena, exports } = kernels();
-  const panel = arena.alloc(panelBytes(side, rows, k));
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
     exports.packMxfp4(
@@ -76,7 +90,6 @@ export function packMxfp4(
       scratch,
     );
   });
-  return panel;
 }
 
 /**

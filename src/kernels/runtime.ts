@@ -1,5 +1,6 @@
 import type { instantiate } from "../../build/kernels.d.ts";
 import { Arena } from "./arena.ts";
+import { DryArena } from "./dry-arena.ts";
 
 /** What `assembly/index.ts` exports, as its compiler describes it. Pointers are byte addresses. */
 export type KernelExports = Awaited<ReturnType<typeof instantiate>>;
@@ -41,4 +42,30 @@ export function loadKernels(module: WebAssembly.Module): Kernels {
 export function kernels(): Kernels {
   if (!loaded) throw new Error("Expected `loadKernels` to have run first");
   return loaded;
+}
+
+/** What sizes of buffers are computed from; all other kernels write to buffers. */
+const SIZES: ReadonlySet<keyof KernelExports> = new Set([
+  "attentionScratchBytes",
+]);
+
+/**
+ * The bytes that `body` takes of the arena at most, all at one time. It runs on kernels that compute
+ * nothing and an arena without memory, so what is counted is what allocates, and it costs next to nothing.
+ */
+export function dryRun(body: () => void): number {
+  const real = kernels();
+  const arena = new DryArena();
+  const exports = Object.fromEntries(
+    Object.entries(real.exports).map(([name, kernel]) => [
+      name,
+      SIZES.has(name as keyof KernelExports) ? kernel : () => 0,
+    ]),
+  ) as unknown as KernelExports;
+  loaded = { exports, arena };
+  try {
+    return arena.measure(body);
+  } finally {
+    loaded = real;
+  }
 }

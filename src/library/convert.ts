@@ -13,17 +13,18 @@ import { analysisOf, planFile, rawOf } from "../formats/operations/plan.ts";
 import { type Conversion, run } from "../formats/stream/conversion.ts";
 import { StreamSource } from "../formats/stream/stream-source.ts";
 
-/** An answer that is computed as it is read. Errors: what the edge's route would refuse */
+/** An answer that is computed as it is read; `load` gets the kernels. Errors: what the edge's route would refuse */
 export async function convert(
   operation: FileOperation["operation"],
   body: TensorBody,
   options: unknown,
+  load: () => Promise<unknown>,
 ): Promise<Response> {
   const told = await releasing(body, () =>
     checkOptions<Options>(FILE_OPTIONS[operation], options),
   );
   const request = { operation, options: told } as FileOperation;
-  const { source, made } = await opened(body, told, (input) =>
+  const { source, made } = await opened(body, told, load, (input) =>
     planFile(input, request),
   );
   return new Response(streamOf(made, source), {
@@ -37,12 +38,13 @@ export async function convert(
 export async function analyzeWhole(
   body: TensorBody,
   options: unknown,
+  load: () => Promise<unknown>,
 ): Promise<Analysis> {
   const { told, plan } = await releasing(body, () => {
     const told = checkOptions(ANALYZE_OPTIONS, options);
     return { told, plan: analysisOf(told) };
   });
-  const { source, made } = await opened(body, told, plan);
+  const { source, made } = await opened(body, told, load, plan);
   // It has no output: this only drives it.
   for await (const _ of chunksOf(made.conversion, source));
   return made.report();
@@ -62,11 +64,13 @@ async function releasing<T>(body: TensorBody, check: () => T): Promise<T> {
 async function opened<T>(
   body: TensorBody,
   options: RawOptions,
+  load: () => Promise<unknown>,
   make: (input: Input) => T,
 ): Promise<{ source: StreamSource; made: T }> {
   const { stream, bytes } = openBody(body);
   const source = new StreamSource(stream);
   try {
+    await load();
     const input = await readInput(source, bytes, rawOf(options));
     return { source, made: make(input) };
   } catch (error) {

@@ -27,7 +27,6 @@ const ELSEWHERE = [
   "limits",
   "minify",
   "observability",
-  "rules",
   "send_metrics",
   "upload_source_maps",
 ];

@@ -3,27 +3,38 @@
 #
 # Miniflare starts this in workerd's place (MINIFLARE_WORKERD_PATH). The shell becomes workerd, so
 # its pid and its pipes are workerd's; a watcher beside it looks once a second whether workerd's
-# parent is still the one it started with. The pid is noted in $MXFP4_EDGE_PIDS for `endStale`.
+# parent is still the one it started with. $MXFP4_EDGE_PIDS gets a note for `endStale`, named by
+# workerd's pid: the parent's pid, when the parent started, when workerd did. Pids are given again,
+# so a process is known by its pid and its start together.
+#
+# `guarded-workerd.sh start-of PID` only tells when a process started; nothing for one that is not.
 
-self=$$
-parent=$PPID
-note="$MXFP4_EDGE_PIDS/$self"
-echo "$parent" > "$note"
-
-parent_of_self() {
+start_of() {
   if [ -r /proc/self/stat ]; then
-    # The fields after the name, which stands in brackets, are state and parent.
-    sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$self/stat"
+    # Field 22, in ticks since the boot; the name, which stands in brackets, may hold blanks.
+    ticks=$(sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 20)
+    [ -z "$ticks" ] || echo "$ticks-$(cat /proc/sys/kernel/random/boot_id)"
   else
-    ps -o ppid= -p "$self" | tr -d ' '
+    ps -o lstart= -p "$1" | tr -s ' ' '_'
   fi 2> /dev/null
 }
 
-command_of_self() {
+if [ "$1" = start-of ]; then
+  start_of "$2"
+  exit
+fi
+
+self=$$
+parent=$PPID
+start=$(start_of "$self")
+note="$MXFP4_EDGE_PIDS/$self"
+echo "$parent $(start_of "$parent") $start" > "$note"
+
+parent_of_self() {
   if [ -r /proc/self/stat ]; then
-    tr '\0' ' ' < "/proc/$self/cmdline"
+    sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$self/stat"
   else
-    ps -o command= -p "$self"
+    ps -o ppid= -p "$self" | tr -d ' '
   fi 2> /dev/null
 }
 
@@ -32,7 +43,7 @@ command_of_self() {
   trap '' INT TERM HUP
   while [ "$(parent_of_self)" = "$parent" ]; do sleep 1; done
   # Not a later process that was given the same pid.
-  case "$(command_of_self)" in *workerd*) kill -9 "$self" ;; esac
+  [ "$(start_of "$self")" != "$start" ] || kill -9 "$self"
   rm -f "$note"
 ) < /dev/null > /dev/null 2>&1 3>&- &
 

@@ -6,12 +6,14 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const GUARD = join(import.meta.dirname, "guarded-workerd.sh");
+/** A process that was sent SIGKILL is gone in milliseconds, its ports with it. */
+const GONE_MS = 2_000;
 
 /**
  * Let every Miniflare of this process run workerd under its guard, which notes pids in the state
@@ -30,59 +32,65 @@ export function guardRuntimes(stateFolder: string): void {
   process.env.MINIFLARE_WORKERD_PATH = GUARD;
 }
 
-/** End the runtimes, and remove the temporary folders, of processes that are no more. */
-export function endStale(stateFolder: string): void {
-  for (const pid of numbersIn(join(stateFolder, "pids"))) {
-    const note = join(stateFolder, "pids", `${pid}`);
-    const parent = pidIn(note);
-    if (parent === undefined || isAlive(parent)) continue;
-    if (commandOf(pid).includes("workerd")) process.kill(pid, "SIGKILL");
-    rmSync(note, { force: true });
-  }
-  for (const pid of numbersIn(join(stateFolder, "tmp"))) {
-    if (isAlive(pid)) continue;
-    rmSync(join(stateFolder, "tmp", `${pid}`), {
-      recursive: true,
-      force: true,
-    });
-  }
+/** A folder for this process's temporary files, which `endStale` removes once the process is gone. */
+export function temporaryFolder(stateFolder: string): string {
+  const name = `${process.pid} ${startOf(process.pid)}`.trim();
+  const folder = resolve(stateFolder, "tmp", name);
+  mkdirSync(folder, { recursive: true });
+  return folder;
 }
 
 /**
- * Make this process the only one that serves from the state folder: two runtimes on the same
- * database files would spoil them. Returns what gives it back.
+ * End the runtimes, and remove the temporary folders, of processes that are no more. Afterwards the
+ * ports of those runtimes are free.
  */
-export function lock(stateFolder: string): () => void {
-  const file = join(stateFolder, "edge.pid");
-  const owner = pidIn(file);
-  if (
-    owner !== undefined &&
-    isAlive(owner) &&
-    commandOf(owner).includes("node")
-  ) {
-    throw new Error(
-      `Expected ${stateFolder} to be free, but process ${owner} serves from it; end that one first`,
-    );
+export async function endStale(stateFolder: string): Promise<void> {
+  const ended: number[] = [];
+  for (const name of namesIn(join(stateFolder, "pids"))) {
+    const note = join(stateFolder, "pids", name);
+    const [parent, parentStart, start] = wordsIn(note);
+    const pid = Number(name);
+    // A note without all its words is being written.
+    if (
+      start === undefined
+        ? isAlive(pid)
+        : isRunning(Number(parent), parentStart!)
+    )
+      continue;
+    if (start !== undefined && isRunning(pid, start)) {
+      process.kill(pid, "SIGKILL");
+      ended.push(pid);
+    }
+    rmSync(note, { force: true });
   }
-  writeFileSync(file, `${process.pid}`);
-  return () => rmSync(file, { force: true });
+  for (const name of namesIn(join(stateFolder, "tmp"))) {
+    const [pid, start = ""] = name.split(" ");
+    if (isRunning(Number(pid), start)) continue;
+    const folder = join(stateFolder, "tmp", name);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  for (let waited = 0; waited < GONE_MS && ended.some(isAlive); waited += 20) {
+    await sleep(20);
+  }
 }
 
-function numbersIn(folder: string): number[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
-/** What a note says; undefined where it is gone, as when its guard removes it at this moment. */
-function pidIn(note: string): number | undefined {
+/** What a note says; nothing where it is gone, as when its guard removes it at this moment. */
+function wordsIn(note: string): string[] {
   try {
-    return Number(readFileSync(note, "utf8"));
+    return readFileSync(note, "utf8").trim().split(" ");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
+}
+
+/** Whether it is that process which has the pid now: pids are given again. */
+function isRunning(pid: number, start: string): boolean {
+  return isAlive(pid) && startOf(pid) === start;
 }
 
 function isAlive(pid: number): boolean {
@@ -94,15 +102,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** The command line of a process, "" for one that is no more. */
-function commandOf(pid: number): string {
-  try {
-    if (process.platform === "linux")
-      return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-    return execFileSync("ps", ["-o", "command=", "-p", `${pid}`], {
-      encoding: "utf8",
-    });
-  } catch {
-    return ""; // no such process, or no way to tell: then it is not ours to end
-  }
+/** When a process started, as the guard writes it; "" where there is no such process, or no shell. */
+function startOf(pid: number): string {
+  if (process.platform === "win32") return "";
+  return execFileSync(GUARD, ["start-of", `${pid}`], {
+    encoding: "utf8",
+  }).trim();
 }

@@ -1,13 +1,13 @@
 /** Text from a model, one token at a time. The same options give the same text on every machine. */
 import { AppError } from "../api/errors.ts";
 import type { Recipe } from "../api/recipe.ts";
-import type { ModelShape } from "../api/types.ts";
-import type { Pointer } from "../kernels/arena.ts";
 import { exp } from "../kernels/layers.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { randomNumber } from "../kernels/random-number.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { lastLogits } from "./gpt2/gpt.ts";
+import type { ParameterSource } from "./flat-vector.ts";
+import type { Model } from "./model.ts";
+import { PackedWeights } from "./packed-weights.ts";
 
 export type SamplingOptions = {
   /** Logits are divided by it; 0 takes the likeliest token. Default 1. */
@@ -21,14 +21,14 @@ export type SamplingOptions = {
 
 /** `tokens` tokens that follow `prompt`; the prompt is not repeated. Called inside `arena.scope`. */
 export function generate(
-  shape: ModelShape,
-  parameters: Pointer,
+  model: Model,
+  parameters: ParameterSource,
   prompt: ArrayLike<number>,
   { tokens, ...options }: SamplingOptions & { tokens: number },
 ): Int32Array<ArrayBuffer> {
   const text = Array.from(prompt);
   for (let i = 0; i < tokens; i++) {
-    text.push(nextToken(shape, parameters, text, options));
+    text.push(nextToken(model, parameters, text, options));
   }
   return Int32Array.from(text.slice(prompt.length));
 }
@@ -38,8 +38,8 @@ export function generate(
  * depends on the seed and on the length of the text only.
  */
 export function nextToken(
-  shape: ModelShape,
-  parameters: Pointer,
+  model: Model,
+  parameters: ParameterSource,
   text: readonly number[],
   { temperature = 1, topK, seed = 0, recipe = "bf16" }: SamplingOptions,
 ): number {
@@ -55,8 +55,12 @@ export function nextToken(
       `Expected \`topK\` to be a whole number from 1, got ${topK}`,
     );
   }
-  const window = Int32Array.from(text.slice(-shape.context));
-  const logits = lastLogits(shape, recipe, parameters, window);
+  const window = Int32Array.from(text.slice(-model.shape.context));
+  const packedWeights = new PackedWeights();
+  const logits = model.lastLogits(
+    { recipe, parameters, packedWeights },
+    window,
+  );
   if (logits.some(Number.isNaN)) {
     throw new AppError(
       "invalid_number",

@@ -41,11 +41,13 @@ import {
   int6PanelBytes,
   matmulInt6,
   packInt6,
+  packInt6Into,
 } from "../kernels/int6-matmul.ts";
 import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
 import {
   matmulMxfp4,
   packMxfp4,
+  packMxfp4Into,
   panelBytes,
   SEGMENT_LENGTH,
 } from "../kernels/mxfp4-matmul.ts";
@@ -102,12 +104,10 @@ export type NoiseCoordinates = {
   microbatch: number;
 };
 
-/** One linear layer: where its parameters are, and its place in the model, which names its noise. */
+/** One linear layer: its weight, and its place in the model, which names its noise. */
 export type Linear = {
-  /** f32 [in, out] */
-  weight: Pointer;
-  /** f32 [out] */
-  bias: Pointer;
+  /** The weight, f32 [in, out], in the caller's scope; not called where its panel is at hand. */
+  readWeight: () => Pointer;
   inFeatures: number;
   outFeatures: number;
   layer: number;
@@ -125,52 +125,57 @@ export type LinearGradients = {
 };
 
 /**
- * output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; `tokens` is T; `packedWeights`
- * of the same parameters.
+ * output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; bias f32 [out]; `tokens` is T;
+ * `packedWeights` of the same parameters.
  */
 export function linearForward(
   output: Pointer,
   input: Pointer,
+  bias: Pointer,
   linear: Linear,
   tokens: number,
   recipe: Recipe,
   packedWeights: PackedWeights,
 ): void {
-  const { weight, bias, inFeatures, outFeatures } = linear;
+  const { inFeatures, outFeatures } = linear;
   const { roundToBf16, forwardInt6 } = PRECISIONS[recipe];
   if (forwardInt6) {
-    linearForwardInt6(output, input, linear, tokens, packedWeights);
+    linearForwardInt6(output, input, bias, linear, tokens, packedWeights);
     return;
   }
   biasForward(output, bias, tokens, outFeatures);
-  matmul(
-    output,
-    byRows(input, inFeatures), // [T, in]
-    byColumns(weight, outFeatures), // [out, in]
-    tokens,
-    outFeatures,
-    inFeatures,
-    { accumulate: true, roundToBf16 },
+  kernels().arena.scope(() =>
+    matmul(
+      output,
+      byRows(input, inFeatures), // [T, in]
+      byColumns(linear.readWeight(), outFeatures), // [out, in]
+      tokens,
+      outFeatures,
+      inFeatures,
+      { accumulate: true, roundToBf16 },
+    ),
   );
 }
 
 function linearForwardInt6(
   output: Pointer,
   input: Pointer,
+  bias: Pointer,
   linear: Linear,
   tokens: number,
   packedWeights: PackedWeights,
 ): void {
-  const { weight, bias, inFeatures, outFeatures, layer, index } = linear;
+  const { inFeatures, outFeatures, layer, index } = linear;
   checkSegments("inFeatures", inFeatures);
   checkSegments("outFeatures", outFeatures);
   const bytes = int6PanelBytes("b", outFeatures, inFeatures);
   kernels().arena.scope(() => {
     const a = packInt6("a", byRows(input, inFeatures), tokens, inFeatures);
-    const b = packedWeights.panel(`forward ${layer}.${index}`, bytes, () =>
-      packInt6(
+    const b = packedWeights.panel(`forward ${layer}.${index}`, bytes, (panel) =>
+      packInt6Into(
+        panel,
         "b",
-        byColumns(weight, outFeatures), // [out, in]
+        byColumns(linear.readWeight(), outFeatures), // [out, in]
         outFeatures,
         inFeatures,
       ),
@@ -219,15 +224,17 @@ export function linearBackward(
     );
     return;
   }
-  const { weight, inFeatures, outFeatures } = linear;
-  matmul(
-    gradients.dInput,
-    byRows(dOutput, outFeatures), // [T, out]
-    byRows(weight, outFeatures), // [in, out]
-    tokens,
-    inFeatures,
-    outFeatures,
-    { roundToBf16 },
+  const { inFeatures, outFeatures } = linear;
+  kernels().arena.scope(() =>
+    matmul(
+      gradients.dInput,
+      byRows(dOutput, outFeatures), // [T, out]
+      byRows(linear.readWeight(), outFeatures), // [in, out]
+      tokens,
+      inFeatures,
+      outFeatures,
+      { roundToBf16 },
+    ),
   );
   matmul(
     gradients.dWeight,
@@ -264,7 +271,7 @@ function dInputMxfp4(
   noise: NoiseCoordinates,
   packedWeights: PackedWeights,
 ): void {
-  const { weight, inFeatures, outFeatures, layer, index } = linear;
+  const { inFeatures, outFeatures, layer, index } = linear;
   const gemm: Mxfp4Gemm = { index: D_INPUT, linear, precision, noise };
   kernels().arena.scope(() => {
     const signs = drawGemmSigns(gemm);
@@ -276,10 +283,11 @@ function dInputMxfp4(
       { signs, rounding: roundingOf(gemm, OPERAND_A) },
     );
     const bytes = panelBytes("b", inFeatures, outFeatures);
-    const b = packedWeights.panel(`dX ${layer}.${index}`, bytes, () =>
-      packMxfp4(
+    const b = packedWeights.panel(`dX ${layer}.${index}`, bytes, (panel) =>
+      packMxfp4Into(
+        panel,
         "b",
-        byRows(weight, outFeatures), // [in, out]
+        byRows(linear.readWeight(), outFeatures), // [in, out]
         inFeatures,
         outFeatures,
         { signs, rounding: roundingOf(gemm, OPERAND_B) },

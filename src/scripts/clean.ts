@@ -1,7 +1,8 @@
 /** `npm run clean`: remove what the commands made, runs and corpora included. */
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { endStale, lock } from "../local/processes.ts";
+import { lockFolder } from "../local/lock.ts";
+import { endStale } from "../local/processes.ts";
 import { runScript } from "./script.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -15,8 +16,8 @@ await runScript({
   args: {},
   async run() {
     for (const folder of servedFolders()) {
-      endStale(folder);
-      lock(folder); // goes with the folder
+      await lockFolder(folder);
+      await endStale(folder);
     }
     for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
       rmSync(folder, { recursive: true, force: true });

@@ -1,5 +1,8 @@
 /** `npm run mxfp4-edge`: the command of src/cli, on kernels that are as their sources say. */
+import { endWithNpm } from "../local/npm-parent.ts";
 import { ensureBuilt } from "./build/target.ts";
+
+endWithNpm();
 
 const [command = "-", ...rest] = process.argv.slice(2);
 const onlyTells = [command, ...rest].some((arg) =>

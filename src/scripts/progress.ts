@@ -46,6 +46,12 @@ export class Progress {
     this.#out.write(`${text}\n`);
   }
 
+  /** A line to stderr, between the others. */
+  warn(text: string): void {
+    this.#clear();
+    console.error(text);
+  }
+
   #step(metrics: StepMetrics): void {
     this.#recent.push(metrics);
     if (this.#recent.length > WINDOW) this.#recent.shift();

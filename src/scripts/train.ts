@@ -9,8 +9,8 @@ import {
   mkdirSync,
   openAsBlob,
   readFileSync,
-  rmSync,
 } from "node:fs";
+import { rm } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -25,7 +25,7 @@ import {
   startTrainerHost,
   STATE_FOLDER,
 } from "../local/edge.ts";
-import { lock } from "../local/processes.ts";
+import { onEndSignal } from "../local/signals.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { loss, Progress } from "./progress.ts";
@@ -41,6 +41,10 @@ const SAMPLE_PROMPT = "The ";
 const SAMPLE_TOKENS = 300;
 /** As a shell reports an end by Ctrl-C. */
 const INTERRUPTED = 130;
+/** One Ctrl-C may come twice: from the terminal, and from npm. */
+const ONE_SIGNAL_MS = 1_000;
+/** A run that was told to end and its checkpoint have so long, so that nothing is left after 5 s. */
+const END_MS = 4_000;
 
 await runScript({
   meta: {
@@ -49,6 +53,7 @@ await runScript({
   },
   args: trainArgs,
   async run({ args }) {
+    onEndSignal(() => process.exit(INTERRUPTED));
     try {
       process.exitCode = await main(args);
     } catch (error) {
@@ -65,36 +70,55 @@ await runScript({
 async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const options = parseTrainOptions(args, STATE_FOLDER);
   const { stateFolder } = options;
-  const started = Date.now();
+  const progress = new Progress(process.stdout, options.request.steps);
+  const report = (line: string) => progress.warn(line);
+  const edge = await startEdge({
+    stateFolder,
+    quiet: true,
+    report,
+    prepare: async () => {
+      await clearLastRun(stateFolder);
+      await ensureBuilt(TARGETS.worker);
+    },
+  });
   const hosts: Running[] = [];
-  try {
-    clearLastRun(stateFolder);
-    await ensureBuilt(TARGETS.worker);
-    const edge = await startEdge({ stateFolder, quiet: true });
-    hosts.push(edge);
+  const train = async (): Promise<number> => {
     const client = new Client({ baseUrl: edge.url });
     const { run, status } = await createRun(client, options);
-    onInterrupt(() => run.setState("cancelled"));
-
-    const progress = new Progress(process.stdout, status.config.steps);
+    onEndSignal(
+      cancelOnce(progress, () => {
+        edge.announceEnd();
+        return run.setState("cancelled");
+      }),
+    );
     describe(progress, options, status);
+    const started = Date.now();
     await Promise.all(
       Array.from({ length: options.trainers }, async () => {
-        const host = await startTrainerHost({
-          apiUrl: edge.url,
-          stateFolder,
-        });
+        const apiUrl = edge.url;
+        const host = await startTrainerHost({ apiUrl, stateFolder, report });
         hosts.push(host);
         // The host's own API creates the trainer; the trainer finds the run through the edge's.
         await new Client({ baseUrl: host.url }).run(run.run).addTrainers(1);
       }),
     );
-    const state = await follow(run, progress);
+    const state = await Promise.race([follow(run, progress), allLost(hosts)]);
     const seconds = (Date.now() - started) / 1000;
     return await finish(run, state, seconds, options, progress);
+  };
+  try {
+    return await Promise.race([train(), edge.lost]);
   } finally {
-    await Promise.all(hosts.map((host) => host.close()));
+    await Promise.all([edge, ...hosts].map((host) => host.close()));
   }
+}
+
+/** Rejects when no trainer is left: one that does not come back leaves its work to the others. */
+async function allLost(hosts: Running[]): Promise<never> {
+  const [error] = await Promise.all(
+    hosts.map((host) => host.lost.catch((reason: unknown) => reason)),
+  );
+  throw error;
 }
 
 async function createRun(
@@ -182,29 +206,34 @@ async function saveCheckpoint(run: RunClient, file: string): Promise<void> {
 }
 
 /**
- * The first Ctrl-C asks the run to end, the second ends this process; its runtimes go with it.
- * Replaces the listeners that Miniflare adds with its first runtime, which exit at once.
+ * The first signal asks the run to end, another Ctrl-C ends this process; its runtimes go with it.
  */
-function onInterrupt(cancel: () => Promise<unknown>): void {
-  let count = 0;
-  const listener = () => {
-    if (++count > 1) process.exit(INTERRUPTED);
-    console.error(pc.yellow("\ncancelling; Ctrl-C again to end at once"));
-    // A run that has ended already goes on to its own end.
-    cancel().catch(() => undefined);
+function cancelOnce(
+  progress: Progress,
+  cancel: () => Promise<unknown>,
+): (signal: NodeJS.Signals) => void {
+  let firstMs: number | undefined;
+  return (signal) => {
+    if (firstMs === undefined) {
+      firstMs = Date.now();
+      progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
+      // A run that has ended already goes on to its own end.
+      cancel().catch(() => undefined);
+      setTimeout(() => {
+        progress.warn(
+          pc.red(`not ended within ${END_MS / 1000} s: no checkpoint`),
+        );
+        process.exit(INTERRUPTED);
+      }, END_MS);
+    } else if (signal === "SIGINT" && Date.now() - firstMs > ONE_SIGNAL_MS) {
+      process.exit(INTERRUPTED);
+    }
   };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.removeAllListeners(signal);
-    process.on(signal, listener);
-  }
 }
 
 /** State would grow by every run's shards; the checkpoint is what is kept, and the last run. */
-function clearLastRun(stateFolder: string): void {
-  mkdirSync(stateFolder, { recursive: true });
-  const unlock = lock(stateFolder); // not under another process that serves from it
+async function clearLastRun(stateFolder: string): Promise<void> {
   for (const folder of ["objects", "buckets"]) {
-    rmSync(join(stateFolder, folder), { recursive: true, force: true });
+    await rm(join(stateFolder, folder), { recursive: true, force: true });
   }
-  unlock();
 }

@@ -2,7 +2,8 @@
 import type { RunConfig } from "../api/types.ts";
 import { writeSafetensors } from "../formats/containers/safetensors.ts";
 import { compareNames } from "../formats/tensor.ts";
-import { parameterTable, type Range } from "../model/gpt2/parameters.ts";
+import { modelOf } from "../model/architectures.ts";
+import type { Range } from "../model/parameters.ts";
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -23,7 +24,7 @@ export function checkpointPlan(
 ): CheckpointPlan {
   const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
   const { name: _name, ...dataset } = config.dataset;
-  const { tensors } = parameterTable(config.model);
+  const { tensors } = modelOf(config.model).table;
   const sorted = tensors.toSorted((a, b) => compareNames(a.name, b.name));
   const file = writeSafetensors(
     sorted.map(({ name, shape }) => ({

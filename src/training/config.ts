@@ -4,23 +4,26 @@ import { AppError } from "../api/errors.ts";
 import { RECIPES } from "../api/recipe.ts";
 import {
   type Dataset,
+  type ModelShape,
   type RunConfig,
   type RunRequest,
   WIRE_DTYPES,
 } from "../api/types.ts";
-import { checkTrainingShape } from "../model/gpt2/config.ts";
-import { parameterTable } from "../model/gpt2/parameters.ts";
+import { checkShape, checkTrainingShape } from "../model/gpt2/config.ts";
+import { modelOf } from "../model/architectures.ts";
 import { splitTokens } from "./data.ts";
 import {
   CHUNK_LENGTH,
+  defaultShards,
   MAX_SHARD_LENGTH,
   MAX_SHARDS,
-  shardRanges,
+  shardLimit,
+  largestShard,
 } from "./sharding.ts";
 
 /** A frame's step is a u32, and a run keeps a few rows a step. */
 const MAX_STEPS = 1_000_000;
-const MAX_MICROBATCHES = 256;
+export const MAX_MICROBATCHES = 256;
 /** Of one microbatch: its activations and logits must fit an isolate. */
 const MAX_MICROBATCH_TOKENS = 16_384;
 const MAX_LOGITS = 8 * 1024 * 1024;
@@ -69,7 +72,8 @@ export const runRequestSchema = z.strictObject({
   sequences: count(1024).default(2),
   optimizer: optimizerSchema.prefault({}),
   evaluation: evaluationSchema.prefault({}),
-  shards: count(MAX_SHARDS).default(2),
+  /** Without it, as many as the parameters need, and two at least. */
+  shards: count(MAX_SHARDS).optional(),
   snapshotSteps: count(MAX_STEPS).default(100),
 });
 
@@ -89,66 +93,101 @@ export function completeConfig(
   dataset: Dataset,
 ): RunConfig {
   const { run: _run, dataset: _name, ...rest } = request;
-  const config: RunConfig = {
-    ...rest,
-    dataset,
-    model: { ...request.model, vocabulary: dataset.vocabulary },
-  };
+  const model = { ...request.model, vocabulary: dataset.vocabulary };
+  const shape = shapeProblems(model, request.sequences);
+  const sharding = shape.canBe ? shardsOf(model, request.shards) : undefined;
   const problems = [
-    ...shapeProblems(config),
-    ...sizeProblems(config),
-    ...dataProblems(config),
+    ...shape.problems,
+    ...(sharding?.problems ?? []),
+    ...dataProblems(dataset, model),
   ];
-  if (problems.length > 0) {
+  if (!sharding || problems.length > 0) {
     throw new AppError("invalid_config", problems.join("; "));
   }
-  return config;
+  return { ...rest, dataset, model, shards: sharding.shards };
 }
 
-function shapeProblems({ model, sequences }: RunConfig): string[] {
-  try {
-    checkTrainingShape(model, sequences);
-    return [];
-  } catch (error) {
-    if (error instanceof AppError) return [error.message];
-    throw error;
-  }
+/** What is wrong with a microbatch of so many sequences, for any trainer. */
+export function microbatchProblems(
+  model: ModelShape,
+  sequences: number,
+): string[] {
+  return shapeProblems(model, sequences).problems;
 }
 
-function sizeProblems({ model, sequences, shards }: RunConfig): string[] {
+/** `canBe`: there is such a model, whether it can be trained or not. */
+function shapeProblems(
+  model: ModelShape,
+  sequences: number,
+): { canBe: boolean; problems: string[] } {
   const problems: string[] = [];
+  const note = (check: () => void): boolean => {
+    try {
+      check();
+      return true;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (!problems.includes(error.message)) problems.push(error.message);
+      return false;
+    }
+  };
+  const canBe = note(() => checkShape(model));
+  note(() => checkTrainingShape(model, sequences));
+
   const tokens = sequences * model.context;
+  const fitting = (limit: number): string => {
+    const most = Math.floor(limit / model.context);
+    return most > 0 ? `; at most ${most} sequences fit` : "";
+  };
   if (tokens > MAX_MICROBATCH_TOKENS) {
     problems.push(
-      `Expected at most ${MAX_MICROBATCH_TOKENS} tokens in a microbatch, got ${sequences} sequences of ${model.context} = ${tokens}`,
+      `Expected at most ${MAX_MICROBATCH_TOKENS} tokens in a microbatch, got ${sequences} sequences of ${model.context} = ${tokens}${fitting(MAX_MICROBATCH_TOKENS)}`,
     );
   }
   if (tokens * model.vocabulary > MAX_LOGITS) {
     problems.push(
-      `Expected at most ${MAX_LOGITS} logits in a microbatch, got ${tokens} tokens of ${model.vocabulary}`,
+      `Expected at most ${MAX_LOGITS} logits in a microbatch, got ${tokens} tokens of ${model.vocabulary}${fitting(MAX_LOGITS / model.vocabulary)}`,
     );
   }
-  if (model.width % model.heads !== 0) return problems;
-  const { length } = parameterTable(model);
-  const chunks = Math.ceil(length / CHUNK_LENGTH);
-  if (shards > chunks) {
-    problems.push(
-      `Expected \`shards\` to be at most ${chunks}, one for each ${CHUNK_LENGTH} of ${length} parameters, got ${shards}`,
-    );
-    return problems;
-  }
-  const largest = Math.max(
-    ...shardRanges(length, shards).map((range) => range.length),
-  );
-  if (largest > MAX_SHARD_LENGTH) {
-    problems.push(
-      `Expected shards of at most ${MAX_SHARD_LENGTH} parameters, got ${largest}: ${length} parameters in ${shards} shards`,
-    );
-  }
-  return problems;
+  return { canBe, problems };
 }
 
-function dataProblems({ dataset, model }: RunConfig): string[] {
+/** How many shards, and what is wrong with as many as were asked for. */
+function shardsOf(
+  model: ModelShape,
+  asked: number | undefined,
+): { shards: number; problems: string[] } {
+  const { table } = modelOf(model);
+  const fitting = defaultShards(table);
+  if (fitting === undefined) {
+    return {
+      shards: MAX_SHARDS,
+      problems: [
+        `Expected parameters for at most ${MAX_SHARDS} shards of ${MAX_SHARD_LENGTH}, got ${table.length}`,
+      ],
+    };
+  }
+  if (asked === undefined) return { shards: fitting, problems: [] };
+  const most = shardLimit(table);
+  if (asked > most) {
+    return {
+      shards: asked,
+      problems: [
+        `Expected \`shards\` to be at most ${most}, one for each ${CHUNK_LENGTH} of ${table.length} parameters, got ${asked}`,
+      ],
+    };
+  }
+  const largest = largestShard(table, asked);
+  if (largest <= MAX_SHARD_LENGTH) return { shards: asked, problems: [] };
+  return {
+    shards: asked,
+    problems: [
+      `Expected shards of at most ${MAX_SHARD_LENGTH} parameters, got ${largest}: ${table.length} parameters in ${asked} shards; \`shards\` of ${fitting} fit, or leave it out`,
+    ],
+  };
+}
+
+function dataProblems(dataset: Dataset, model: ModelShape): string[] {
   const { train, heldOut } = splitTokens(dataset.tokens);
   const needed = model.context + 1;
   const shorter = Math.min(train.length, heldOut.length);

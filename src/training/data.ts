@@ -5,11 +5,9 @@
 import type { Lease, RunConfig } from "../api/types.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
-import type { Batch } from "../model/gpt2/gpt.ts";
+import { type Batch, IGNORED_TARGET } from "../model/model.ts";
 
 const TRAIN_PERCENT = 95;
-/** A target that the loss does not count. */
-const NOT_COUNTED = -1;
 
 /** A range of token positions. */
 export type TokenRange = { start: number; length: number };
@@ -105,7 +103,7 @@ export async function readBatch(
     const first = sequence * context;
     tokens.set(text.subarray(0, context), first);
     targets.set(text.subarray(1), first);
-    targets.fill(NOT_COUNTED, first, first + windows[sequence]!.skipped);
+    targets.fill(IGNORED_TARGET, first, first + windows[sequence]!.skipped);
   }
   return { sequences: windows.length, tokens, targets };
 }

@@ -1,6 +1,6 @@
 /**
- * A gradient on the wire. All three dtypes are unbiased and are encoded as one whole vector, so the
- * bytes of an element never depend on how the vector is cut into shards.
+ * A gradient on the wire. All three dtypes are unbiased, and the bytes of an element depend on its place in
+ * the flat vector, never on how that is cut into parts.
  *
  *   mxfp4   RHT of 64-segments, Algorithm 2 (floor scale, × 3/4, stochastic); decoding multiplies by
  *           4/3 and undoes the RHT
@@ -21,35 +21,65 @@ import {
   decodeBf16,
   encodeBf16Stochastic,
 } from "../kernels/vector.ts";
-import type { Range } from "../model/gpt2/parameters.ts";
+import type { GradientSink } from "../model/flat-vector.ts";
+import {
+  overlap,
+  paddedLength,
+  type ParameterTensor,
+  type Range,
+} from "../model/parameters.ts";
 
 const SEGMENT_LENGTH = 64;
 
 /** What the noise of one microbatch's gradient depends on. */
 export type GradientKey = { seed: number; step: number; microbatch: number };
 
-/**
- * One payload for each of `ranges`, copied out.
- *
- * Shapes:   gradient f32 [length], the whole flat vector, overwritten; ranges within it, starting
- *           at multiples of 64
- */
-export function encodeGradient(
-  dtype: WireDtype,
-  gradient: Pointer,
-  length: number,
-  key: GradientKey,
-  ranges: readonly Range[],
-): Uint8Array<ArrayBuffer>[] {
-  const { arena } = kernels();
-  return arena.scope(() => {
-    const whole = encodeWhole(dtype, gradient, length, key);
-    const payload = arena.u8(whole, payloadBytes(dtype, length));
-    return ranges.map((range) =>
-      slicePayload(dtype, payload, length, range.start, range.length),
-    );
-  });
+/** Takes the gradient of one microbatch tensor by tensor, and has the payload of each of `ranges`. */
+export class EncodedGradient implements GradientSink {
+  readonly #dtype: WireDtype;
+  readonly #key: GradientKey;
+  readonly #parts: readonly PayloadRange[];
+
+  /** The payloads lie where the caller has room for them; what no tensor fills stays zero there. */
+  constructor(
+    dtype: WireDtype,
+    key: GradientKey,
+    parts: readonly PayloadRange[],
+  ) {
+    this.#dtype = dtype;
+    this.#key = key;
+    this.#parts = parts;
+  }
+
+  open(tensor: ParameterTensor): Pointer {
+    return kernels().arena.allocZeroedF32(paddedLength(tensor));
+  }
+
+  close(tensor: ParameterTensor, gradient: Pointer): void {
+    const [start, length] = [tensor.offset, paddedLength(tensor)];
+    const { arena } = kernels();
+    arena.scope(() => {
+      const dtype = this.#dtype;
+      const encoded = encodePart(dtype, gradient, start, length, this.#key);
+      const payload = arena.u8(encoded, payloadBytes(dtype, length));
+      for (const part of this.#parts) {
+        const shared = overlap({ start, length }, part);
+        if (shared.length === 0) continue;
+        const from = shared.start - start;
+        const to = shared.start - part.start;
+        copyPayload(
+          dtype,
+          { payload: part.payload, length: part.length, from: to },
+          { payload, length, from },
+          shared.length,
+        );
+      }
+    });
+  }
 }
+
+/** A range of the flat vector, and room for its payload. */
+export type PayloadRange = Range & { payload: Uint8Array };
 
 /**
  * f32 `out` [length] of a payload that starts at `start` in the flat vector; its padding becomes
@@ -91,24 +121,57 @@ export function slicePayload(
   count: number,
 ): Uint8Array<ArrayBuffer> {
   const part = new Uint8Array(payloadBytes(dtype, count));
-  if (dtype !== "mxfp4") {
-    const first = payloadBytes(dtype, from);
-    part.set(payload.subarray(first, first + part.length));
-    return part;
-  }
-  const scales = length / 2;
-  part.set(payload.subarray(from / 2, (from + count) / 2));
-  part.set(
-    payload.subarray(scales + from / 32, scales + (from + count) / 32),
-    count / 2,
+  copyPayload(
+    dtype,
+    { payload: part, length: count, from: 0 },
+    { payload, length, from },
+    count,
   );
   return part;
 }
 
-/** The payload of the whole vector, allocated in the caller's scope. */
-function encodeWhole(
+/** A payload of `length` elements, from the element `from` on. */
+type PayloadPart = { payload: Uint8Array; length: number; from: number };
+
+/** `count` elements of one payload to another. Multiples of 32. */
+function copyPayload(
+  dtype: WireDtype,
+  to: PayloadPart,
+  source: PayloadPart,
+  count: number,
+): void {
+  const copy = (
+    unit: (elements: number) => number,
+    at: (part: PayloadPart) => number,
+  ): void => {
+    const first = at(source) + unit(source.from);
+    to.payload.set(
+      source.payload.subarray(first, first + unit(count)),
+      at(to) + unit(to.from),
+    );
+  };
+  if (dtype !== "mxfp4") {
+    copy(
+      (elements) => payloadBytes(dtype, elements),
+      () => 0,
+    );
+    return;
+  }
+  copy(
+    (elements) => elements / 2,
+    () => 0,
+  );
+  copy(
+    (elements) => elements / 32,
+    ({ length }) => length / 2, // scales follow all elements
+  );
+}
+
+/** The payload of a part, allocated in the caller's scope, or the part itself. */
+function encodePart(
   dtype: WireDtype,
   gradient: Pointer,
+  start: number,
   length: number,
   key: GradientKey,
 ): Pointer {
@@ -125,12 +188,12 @@ function encodeWhole(
     key.microbatch,
   );
   if (dtype === "bf16") {
-    encodeBf16Stochastic(payload, gradient, length, rounding, 0);
+    encodeBf16Stochastic(payload, gradient, length, rounding, start);
     return payload;
   }
   hadamard(gradient, length, SEGMENT_LENGTH, wireSigns(key));
   quantizeMxfp4(payload, payload + length / 2, gradient, length, {
-    rounding: { mode: "stochastic", key: rounding, firstElement: 0 },
+    rounding: { mode: "stochastic", key: rounding, firstElement: start },
     scale: "floor",
     prescale: 0.75,
   });

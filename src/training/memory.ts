@@ -1,45 +1,94 @@
 /** What a trainer needs in memory: an isolate has 128 MiB, a Node process has more. */
-import { payloadBytes } from "../api/frame.ts";
-import type { RunConfig } from "../api/types.ts";
+import { frameBytes } from "../api/frame.ts";
+import type { RunConfig, ShardRange } from "../api/types.ts";
+import { dryRun } from "../kernels/runtime.ts";
+import type { KeptActivations } from "../model/model.ts";
+import { PackedWeights } from "../model/packed-weights.ts";
+import { modelOf } from "../model/architectures.ts";
+import { runMicrobatch } from "./microbatch.ts";
+import { parameterDtype } from "./pulled-parameters.ts";
+import { cachedTokenBytes } from "./token-cache.ts";
 
 /** Half of an isolate: shards may live in the same one, with their own bound, and code and requests. */
 export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
 
-/** Per layer and token, in widths: norm1, qkv 3, attention, middle, norm2, up 4, gelu 4, output. */
-const BLOCK_WIDTHS = 16;
-/** Per token, in widths: the input, hidden, and a backward pass's four buffers and operand copies. */
-const OTHER_WIDTHS = 16;
-
-/** An upper estimate of what one trainer takes, in bytes. */
+/** How a trainer computes; none of it changes a byte of what it computes. */
 export type TrainerMemory = {
-  /** From one microbatch of a step to the next: frames, and packed weights. */
+  keeps: KeptActivations;
+  /** Of the arena, for the packed weights of a step. */
+  panelBytes: number;
+  /** From one microbatch of a step to the next, outside of the arena: frames, and pages of the corpus. */
   kept: number;
-  /** Gradients on their way: encoded as a whole, sliced, and framed. */
+  /** Gradients on their way. */
   pushed: number;
-  /** Of the kernels' memory, which trainers of one isolate share. */
+  /** Of the arena, which trainers of one isolate share: its panels, and a microbatch's passes. */
   arena: number;
 };
 
-/** `parameters`: of the flat vector. */
-export function trainerMemory(
-  { model, recipe, gradientDtype, sequences }: RunConfig,
-  parameters: number,
-): TrainerMemory {
-  const tokens = sequences * model.context;
-  const pulled = payloadBytes(recipe === "f32" ? "f32" : "bf16", parameters);
-  // Weights packed once a step for a pass, a byte each and their scales.
-  const packings = recipe.startsWith("int6") ? 2 : 1;
-  const widths = BLOCK_WIDTHS * model.layers + OTHER_WIDTHS;
-  const activations = 4 * tokens * (widths * model.width + model.vocabulary);
-  return {
-    kept: pulled + packings * 1.25 * parameters,
-    pushed: 3 * payloadBytes(gradientDtype, parameters),
-    // Parameters and gradient in f32.
-    arena: 2 * 4 * parameters + activations,
-  };
+/** All that a trainer holds at one time. */
+export function trainerBytes({ kept, pushed, arena }: TrainerMemory): number {
+  return kept + pushed + arena;
 }
 
-export function trainerBytes(config: RunConfig, parameters: number): number {
-  const { kept, pushed, arena } = trainerMemory(config, parameters);
-  return kept + pushed + arena;
+/** What a shape of microbatch asks of memory; the rest of a config does not matter. */
+export type MemoryConfig = Pick<
+  RunConfig,
+  "model" | "recipe" | "gradientDtype" | "sequences"
+> & { dataset: Pick<RunConfig["dataset"], "tokens"> };
+
+/**
+ * The fastest way to compute a run's microbatches in `limitBytes`; where none fits, the smallest.
+ * Packing a weight again costs less than computing activations again, so panels go first.
+ */
+export function trainerMemory(
+  config: MemoryConfig,
+  limitBytes = MAX_HOSTED_BYTES,
+): TrainerMemory {
+  let smallest: TrainerMemory | undefined;
+  for (const keeps of ["all", "inputs"] as const) {
+    const { wanted } = measure(config, keeps, 0);
+    for (const panelBytes of new Set([wanted, 0])) {
+      const { memory } = measure(config, keeps, panelBytes);
+      if (trainerBytes(memory) <= limitBytes) return memory;
+      if (!smallest || trainerBytes(memory) < trainerBytes(smallest)) {
+        smallest = memory;
+      }
+    }
+  }
+  return smallest!;
+}
+
+/** With room for `panelBytes` of packed weights; `wanted` is the room in which all of them stay. */
+function measure(
+  config: MemoryConfig,
+  keeps: KeptActivations,
+  panelBytes: number,
+): { memory: TrainerMemory; wanted: number } {
+  const { model, sequences, gradientDtype, dataset } = config;
+  const { length } = modelOf(model).table;
+  const whole: ShardRange = { index: 0, start: 0, length };
+  const dtype = parameterDtype(config);
+  const tokens = new Int32Array(sequences * model.context);
+  const batch = { sequences, tokens, targets: tokens };
+  let wanted = 0;
+  const arena = dryRun(() => {
+    const packedWeights = new PackedWeights(panelBytes);
+    const frames = [{ ...whole, dtype, payload: new Uint8Array(0) }];
+    const parameters = { step: 0, frames, packedWeights };
+    for (const kind of ["eval", "train"] as const) {
+      const lease = { kind, step: 0, index: 0 };
+      runMicrobatch(
+        { ...config, seed: 0 },
+        parameters,
+        batch,
+        lease,
+        keeps,
+        [],
+      );
+    }
+    wanted = packedWeights.wantedBytes;
+  });
+  const kept = frameBytes(dtype, length) + cachedTokenBytes(dataset.tokens);
+  const pushed = frameBytes(gradientDtype, length);
+  return { memory: { keeps, panelBytes, kept, pushed, arena }, wanted };
 }

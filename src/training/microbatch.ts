@@ -1,87 +1,83 @@
 /** One lease's work: a pure function of the config, the parameters, the tokens and the lease. */
-import type { Frame } from "../api/frame.ts";
+import { frameBytes, framePayload } from "../api/frame.ts";
 import type { Lease, RunConfig, ShardRange } from "../api/types.ts";
-import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { decodeBf16 } from "../kernels/vector.ts";
-import {
-  type Batch,
-  evaluateLoss,
-  lossAndGradient,
-  type LossSum,
-} from "../model/gpt2/gpt.ts";
+import { modelOf } from "../model/architectures.ts";
+import type { Batch, BatchLoss, KeptActivations } from "../model/model.ts";
 import type { PackedWeights } from "../model/packed-weights.ts";
-import { encodeGradient } from "./gradient.ts";
+import { EncodedGradient, type PayloadRange } from "./gradient.ts";
+import { type ParameterFrame, PulledParameters } from "./pulled-parameters.ts";
 
 /** What a trainer knows of a run, and does not change. */
 export type RunPlan = {
   config: RunConfig;
-  /** Length of the flat parameter vector. */
-  parameters: number;
   shards: ShardRange[];
 };
 
-export type MicrobatchResult = LossSum & {
-  /** For a train lease: the gradient's payload for each shard. For an eval lease: none. */
-  payloads: Uint8Array<ArrayBuffer>[];
+export type MicrobatchResult = BatchLoss & {
+  /** For a train lease: for each shard a frame without its header. For an eval lease: none. */
+  frames: Uint8Array<ArrayBuffer>[];
 };
 
 /** One step's parameters: what its microbatches have in common. */
 export type StepParameters = {
   step: number;
   /** One a shard, in order. */
-  frames: readonly Frame[];
+  frames: readonly ParameterFrame[];
   packedWeights: PackedWeights;
 };
 
+export type MicrobatchLease = Pick<Lease, "kind" | "step" | "index">;
+
 /** `parameters` are those of the lease's step. */
 export function computeMicrobatch(
-  plan: RunPlan,
-  { frames, packedWeights }: StepParameters,
+  { config, shards }: RunPlan,
+  parameters: StepParameters,
   batch: Batch,
-  lease: Pick<Lease, "kind" | "step" | "index">,
+  lease: MicrobatchLease,
+  keeps: KeptActivations,
 ): MicrobatchResult {
-  const { config, shards } = plan;
-  const { model, recipe, seed } = config;
-  const { arena } = kernels();
-  return arena.scope(() => {
-    const parameters = arena.allocF32(plan.parameters);
-    for (const frame of frames) {
-      decodeParameters(parameters + 4 * frame.start, frame);
-    }
-    if (lease.kind === "eval") {
-      return {
-        ...evaluateLoss(model, recipe, parameters, batch, packedWeights),
-        payloads: [],
-      };
-    }
-    const gradient = arena.allocZeroedF32(plan.parameters);
-    const key = { seed, step: lease.step, microbatch: lease.index };
-    const loss = lossAndGradient(
-      model,
-      recipe,
-      parameters,
-      gradient,
-      batch,
-      key,
-      packedWeights,
-    );
-    const payloads = encodeGradient(
-      config.gradientDtype,
-      gradient,
-      plan.parameters,
-      key,
-      shards,
-    );
-    return { ...loss, payloads };
-  });
+  const { gradientDtype } = config;
+  const frames =
+    lease.kind === "eval"
+      ? []
+      : shards.map(
+          ({ length }) => new Uint8Array(frameBytes(gradientDtype, length)),
+        );
+  const parts = frames.map((bytes, index) => ({
+    ...shards[index]!,
+    payload: framePayload(bytes),
+  }));
+  const loss = runMicrobatch(config, parameters, batch, lease, keeps, parts);
+  return { ...loss, frames };
 }
 
-function decodeParameters(out: Pointer, frame: Frame): void {
-  const { arena } = kernels();
-  arena.scope(() => {
-    const payload = arena.copyIn(frame.payload);
-    if (frame.dtype === "bf16") decodeBf16(out, payload, frame.length);
-    else arena.f32(out, frame.length).set(arena.f32(payload, frame.length));
+/** What of a config a microbatch depends on, besides its data. */
+export type MicrobatchConfig = Pick<
+  RunConfig,
+  "model" | "recipe" | "gradientDtype" | "seed"
+>;
+
+/** The same, its gradient's payload written to `parts`; all its memory is the arena's. */
+export function runMicrobatch(
+  config: MicrobatchConfig,
+  { frames, packedWeights }: StepParameters,
+  batch: Batch,
+  lease: MicrobatchLease,
+  keeps: KeptActivations,
+  parts: readonly PayloadRange[],
+): BatchLoss {
+  const { seed, recipe, gradientDtype } = config;
+  const model = modelOf(config.model);
+  const pass = {
+    recipe,
+    packedWeights,
+    parameters: new PulledParameters(frames),
+  };
+  return kernels().arena.scope(() => {
+    if (lease.kind === "eval") return model.loss(pass, batch);
+    const noise = { seed, step: lease.step, microbatch: lease.index };
+    const gradient = new EncodedGradient(gradientDtype, noise, parts);
+    return model.lossAndGradient({ ...pass, gradient, noise, keeps }, batch);
   });
 }

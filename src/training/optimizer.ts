@@ -2,7 +2,7 @@
 import type { OptimizerConfig } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { adamW } from "../kernels/vector.ts";
-import type { ParameterTable } from "../model/gpt2/parameters.ts";
+import type { ParameterTable } from "../model/parameters.ts";
 
 /** f32 [length] each, at the same offset of the flat vector. */
 export type OptimizerState = { parameters: Pointer; m: Pointer; v: Pointer };

@@ -7,10 +7,7 @@ import type { RunConfig, ShardRange } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { sumSquares } from "../kernels/vector.ts";
-import {
-  type ParameterTable,
-  paddingRanges,
-} from "../model/gpt2/parameters.ts";
+import { type ParameterTable, paddingRanges } from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
 import { type Update, updateRange } from "./optimizer.ts";
 import { reduceGradients } from "./reduction.ts";

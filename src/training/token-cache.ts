@@ -4,6 +4,11 @@ import type { ReadTokens } from "./data.ts";
 const PAGE_TOKENS = 64 * 1024;
 const MAX_PAGES = 64;
 
+/** Bytes that a cache of a corpus of `tokens` holds at most; a token is a byte. */
+export function cachedTokenBytes(tokens: number): number {
+  return Math.min(tokens, MAX_PAGES * PAGE_TOKENS);
+}
+
 /**
  * Reads windows through pages of 64 Ki tokens and keeps the 64 pages used last, 4 MiB of byte
  * tokens. Windows that miss the same page at the same time share one request.

@@ -4,7 +4,7 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { encodeFrame } from "../api/frame.ts";
+import { sealFrame } from "../api/frame.ts";
 import {
   hasEnded,
   type Lease,
@@ -16,6 +16,7 @@ import {
 import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
+import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import {
   computeMicrobatch,
   type RunPlan,
@@ -36,21 +37,27 @@ export type TrainingBounds = {
 /** The account of a trainer that shares its isolate with others. */
 export type TrainerAccount = {
   /** A microbatch begins; resolves when there is room for it. Errors: `unavailable` */
-  begin(plan: RunPlan): Promise<void>;
+  begin(memory: TrainerMemory): Promise<void>;
   /** It is over. What the next may use stays, until `drop` is called. */
-  end(plan: RunPlan, drop: () => void): void;
+  end(memory: TrainerMemory, drop: () => void): void;
 };
 
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set(["step_gone", "run_ended"]);
+
+/** What a trainer has of its run as soon as it has a lease. */
+type Work = {
+  plan: RunPlan;
+  memory: TrainerMemory;
+  tokens: TokenCache;
+};
 
 /** One trainer of one run. `train` may be called again: it goes on where it stopped. */
 export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
   readonly #account: TrainerAccount | undefined;
-  #plan: RunPlan | undefined;
-  #tokens: TokenCache | undefined;
+  #work: Work | undefined;
   #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
@@ -82,9 +89,21 @@ export class RunTrainer {
         this.#next ?? this.#heard(await this.#service.lease(this.#identity));
       this.#next = null;
       if (lease) await this.#computeUnlessOld(lease);
-      if (this.#state && hasEnded(this.#state)) return "ended";
+      if (this.#state && hasEnded(this.#state)) {
+        this.letGo();
+        return "ended";
+      }
     }
     return "stopped";
+  }
+
+  /** Let go of what the next microbatch of the step would have used. */
+  letGo(): void {
+    const pulled = this.#pulled;
+    this.#pulled = undefined;
+    if (!pulled) return;
+    for (const { payload } of pulled.frames) free(payload);
+    pulled.packedWeights.free();
   }
 
   async #computeUnlessOld(lease: Lease): Promise<void> {
@@ -96,82 +115,87 @@ export class RunTrainer {
     }
   }
 
-  /** Let go of what the next microbatch of the step would have used. */
-  letGo(): void {
-    const pulled = this.#pulled;
-    this.#pulled = undefined;
-    if (!pulled) return;
-    for (const { payload } of pulled.frames) free(payload);
-    pulled.packedWeights.release();
-  }
-
   /** One lease; returns the next. */
   async #compute(lease: Lease): Promise<Lease | null> {
-    const plan = (this.#plan ??= await this.#service.status());
-    await this.#account?.begin(plan);
+    const work = (this.#work ??= await this.#begin());
+    await this.#account?.begin(work.memory);
     try {
-      return await this.#computeWith(plan, lease);
+      return await this.#computeWith(work, lease);
     } finally {
-      this.#account?.end(plan, () => this.letGo());
+      this.#account?.end(work.memory, () => this.letGo());
     }
   }
 
-  async #computeWith(plan: RunPlan, lease: Lease): Promise<Lease | null> {
+  async #computeWith(work: Work, lease: Lease): Promise<Lease | null> {
+    const { plan, memory, tokens } = work;
     const { config } = plan;
-    const tokens = (this.#tokens ??= new TokenCache(
-      config.dataset.tokens,
-      (start, length) => this.#service.tokens(config.dataset, start, length),
-    ));
     const [parameters, batch] = await Promise.all([
-      this.#pull(plan, lease.step),
+      this.#pull(work, lease.step),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
-    const result = computeMicrobatch(plan, parameters, batch, lease);
+    const {
+      lossSum,
+      tokens: counted,
+      frames,
+    } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
     await Promise.all(
-      result.payloads.map((payload, index) =>
-        this.#push(plan, plan.shards[index]!, lease, payload),
+      frames.map((frame, index) =>
+        this.#push(plan, plan.shards[index]!, lease, frame),
       ),
     );
     return this.#heard(
       await this.#service.complete(lease, {
         trainer: this.#identity.trainer,
         bootId: this.#identity.bootId,
-        lossSum: Number.isFinite(result.lossSum) ? result.lossSum : null,
-        tokens: result.tokens,
+        lossSum: Number.isFinite(lossSum) ? lossSum : null,
+        tokens: counted,
       }),
     );
   }
 
-  async #pull(plan: RunPlan, step: number): Promise<StepParameters> {
+  async #begin(): Promise<Work> {
+    const { config, shards } = await this.#service.status();
+    const memory = trainerMemory(config);
+    return {
+      plan: { config, shards },
+      memory,
+      tokens: new TokenCache(config.dataset.tokens, (start, length) =>
+        this.#service.tokens(config.dataset, start, length),
+      ),
+    };
+  }
+
+  async #pull({ plan, memory }: Work, step: number): Promise<StepParameters> {
     if (this.#pulled?.step === step) return this.#pulled;
     // First, so that two steps never are in memory.
     this.letGo();
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
-    this.#pulled = { step, frames, packedWeights: new PackedWeights() };
+    const packedWeights = new PackedWeights(memory.panelBytes);
+    this.#pulled = { step, frames, packedWeights };
     return this.#pulled;
   }
 
+  /** `bytes` have room for the header, and are the frame's afterwards. */
   async #push(
-    plan: RunPlan,
-    shard: ShardRange,
-    lease: Lease,
-    payload: Uint8Array<ArrayBuffer>,
+    { config }: RunPlan,
+    { index, start, length }: ShardRange,
+    { step, index: microbatch }: Lease,
+    bytes: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
-    const frame = await encodeFrame(
+    const frame = await sealFrame(
       {
         kind: "gradient",
-        dtype: plan.config.gradientDtype,
-        step: lease.step,
-        microbatch: lease.index,
-        start: shard.start,
-        length: shard.length,
+        dtype: config.gradientDtype,
+        step,
+        microbatch,
+        start,
+        length,
       },
-      payload,
+      bytes,
     );
-    free(payload);
-    await this.#service.push(shard.index, lease.step, lease.index, frame);
+    await this.#service.push(index, step, microbatch, frame);
     free(frame);
   }
 

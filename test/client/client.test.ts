@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Client } from "../../src/client/client.ts";
 import type { Fetcher } from "../../src/client/http.ts";
 import { isRetryableStatus, pauseMs } from "../../src/client/retry.ts";
@@ -150,6 +150,100 @@ test("events go on over broken connections, each once, until there are no more",
     new Headers(init.headers).get("Last-Event-ID"),
   );
   expect(asked).toEqual(["0", "2", "3", "3", "4"]);
+});
+
+describe("what is no event", () => {
+  const events = (text: string) =>
+    new Response(text, { headers: { "Content-Type": "text/event-stream" } });
+
+  const eventsOf = async (...answers: Answer[]) => {
+    const { client, requests } = clientOf(answers, 200);
+    const ids: number[] = [];
+    const all = (async () => {
+      for await (const { id } of client.run("x").events()) ids.push(id);
+    })();
+    const error = await all.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    return { ids, error, requests };
+  };
+
+  test.each([
+    ["no JSON", "data: {id: 2}", "malformed_json", /got "\{id: 2\}"$/],
+    ["cut JSON", 'data: {"id":', "malformed_json", /numeric `id`/],
+    ["no id", 'data: {"step":1}', "malformed_json", /numeric `id`/],
+    ["another id", 'data: {"id":"2"}', "malformed_json", /numeric `id`/],
+    ["null", "data: null", "malformed_json", /got "null"$/],
+  ])("%s ends it at once", async (_, block, code, message) => {
+    const { ids, error, requests } = await eventsOf(
+      events(`data: {"id":1}\n\n${block}\n\n`),
+    );
+    expect(ids).toEqual([1]);
+    expect(error).toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+    expect(requests).toHaveLength(1);
+  });
+
+  test("a page is refused", async () => {
+    const headers = { "Content-Type": "text/html" };
+    const { error } = await eventsOf(new Response("<p>\n\n", { headers }));
+    expect(error).toMatchObject({ code: "malformed_body" });
+  });
+
+  test("connections that tell nothing are given up, and not without a pause", async () => {
+    const answers = Array.from({ length: 999 }, () => events(""));
+    const { error, requests } = await eventsOf(...answers);
+    expect(error).toMatchObject({ code: "unavailable" });
+    expect(requests.length).toBeLessThan(20);
+  });
+});
+
+test("what is overloaded is not asked again", async () => {
+  const { client, requests } = clientOf([problem(503, "overloaded")]);
+  await expect(client.run("x").status()).rejects.toMatchObject({
+    code: "overloaded",
+  });
+  expect(requests).toHaveLength(1);
+});
+
+test.each([
+  "",
+  "127.0.0.1:8787",
+  "/v1",
+  "not a url",
+  "htp://edge",
+  "ftp://edge",
+  "file:///edge",
+  "http://edge:99999",
+  "http://user:secret@edge",
+  "http://edge?x=1",
+  "http://edge#x",
+  undefined,
+])("no client of %o", (baseUrl) => {
+  expect(() => new Client({ baseUrl: baseUrl as string })).toThrow(
+    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${JSON.stringify(String(baseUrl))}`,
+  );
+});
+
+test("no client of a token that a header cannot hold", () => {
+  const baseUrl = "http://edge";
+  for (const token of ["a\nb", "a b", "é"])
+    expect(() => new Client({ baseUrl, token })).toThrow("Expected `token`");
+});
+
+test("slashes at the end of its URL are none of its paths", async () => {
+  let asked = "";
+  const fetcher: Fetcher = {
+    async fetch(url) {
+      asked = url;
+      return Response.json({});
+    },
+  };
+  await new Client({ baseUrl: "http://edge/a//", fetcher }).run("x").status();
+  expect(asked).toBe("http://edge/a/v1/runs/x");
 });
 
 test("pauses double from 20 ms to 500 ms, with jitter over their upper half", () => {

@@ -3,7 +3,9 @@ import { expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
 import type { Dataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
-import { OPERATIONS } from "../../src/http/openapi.ts";
+import type { Described } from "../../src/http/declaration/parameter.ts";
+import { queryParameters } from "../../src/http/declaration/route.ts";
+import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
 const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3 } as const;
@@ -36,6 +38,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...selection,
       raw,
       layout: "compressed-tensors",
+      outputType: "keep",
     }),
   dequantize: (edge) => edge.dequantize(BYTES, { dtype: "bf16" }),
   analyze: (edge) =>
@@ -43,6 +46,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       ...scheme,
       ...selection,
       raw,
+      outputType: "mxfp4",
       compare: ["ocp", "paper"],
     }),
   hadamard: (edge) =>
@@ -91,12 +95,12 @@ const UNUSED: Record<string, string[]> = {
 
 test("every operation has a call below", () => {
   expect(Object.keys(CALLS).toSorted()).toEqual(
-    OPERATIONS.map(({ id }) => id).toSorted(),
+    ROUTES.map(({ id }) => id).toSorted(),
   );
 });
 
-test.each(OPERATIONS)("$id sends what is described", async (operation) => {
-  const { id, method, path, parameters = [], answers } = operation;
+test.each(ROUTES)("$id sends what is described", async (operation) => {
+  const { id, method, path, answers } = operation;
   const requests: { url: URL; init: RequestInit }[] = [];
   const frame = await encodeFrame(
     {
@@ -131,18 +135,19 @@ test.each(OPERATIONS)("$id sends what is described", async (operation) => {
   expect(init.method).toBe(method.toUpperCase());
   const pattern = path.replace(/\{\w+\}/g, "[^/]+");
   expect(url.pathname).toMatch(new RegExp(`^${pattern}$`));
-  const used = parameters.filter(({ name }) => !UNUSED[id]?.includes(name));
-  const query = used.filter((each) => each.in === "query");
+  const used = (parameters: Record<string, Described> = {}) =>
+    Object.entries(parameters).filter(([name]) => !UNUSED[id]?.includes(name));
+  const query = used(queryParameters(operation));
   expect([...new Set(url.searchParams.keys())].toSorted()).toEqual(
-    query.map(({ name }) => name).toSorted(),
+    query.map(([name]) => name).toSorted(),
   );
-  for (const { name, schema } of query) {
+  for (const [name, { schema }] of query) {
     if (!("enum" in schema)) continue;
     expect((schema.enum as unknown[]).map(String)).toContain(
       url.searchParams.get(name),
     );
   }
-  for (const { name } of used.filter((each) => each.in === "header")) {
+  for (const [name] of used(operation.headers)) {
     expect(headers.has(name), name).toBe(true);
   }
   expect(init.body !== undefined).toBe(operation.body !== undefined);

@@ -20,7 +20,7 @@ import {
   readInput,
 } from "../../src/formats/containers/input.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
-import type { Scheme } from "../../src/api/scheme.ts";
+import type { GgufOutput, Scheme } from "../../src/api/scheme.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import type { Selection } from "../../src/formats/operations/selection.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
@@ -119,11 +119,12 @@ const quantize = (
   file: Uint8Array,
   scheme: Partial<Scheme> = {},
   selection: Partial<Selection> = {},
+  output: GgufOutput = "mxfp4",
 ) =>
   convert(file, (input: Input) =>
     planQuantizeGguf(input as GgufInput, {
       scheme: { ...DEFAULT_SCHEME, ...scheme },
-      layout: "ggml",
+      output,
       selection: { include: [], exclude: [], ...selection },
     }),
   );
@@ -233,6 +234,63 @@ test("key-values stay byte for byte, the file's type is told, and every choice r
   expect(back.gguf.pairs.get("general.file_type")).toEqual(
     encodePair("general.file_type", { uint32: 0 }),
   );
+});
+
+test("the output head and the table of tokens become what is asked for", async () => {
+  const tensors = [
+    tensor("token_embd.weight", [64, 3], F32, WEIGHTS),
+    tensor("output.weight", [64, 3], F32, WEIGHTS),
+    tensor("blk.0.ffn_up.weight", [64, 3], F32, WEIGHTS),
+  ];
+  for (const [output, type] of [
+    ["q8_0", Q8_0],
+    ["keep", F32],
+    ["mxfp4", MXFP4],
+  ] as const) {
+    const file = await quantize(fileOf(tensors), {}, {}, output);
+    const quantized = await tensorsOf(file);
+    const types = [...quantized.values()].map((each) => each.type);
+    expect(types).toEqual([type, type, MXFP4]);
+    const { gguf } = await read(file);
+    expect(gguf.pairs.get("mxfp4.output_type")).toEqual(
+      encodePair("mxfp4.output_type", { string: output }),
+    );
+  }
+  const { bytes } = (
+    await tensorsOf(await quantize(fileOf(tensors), {}, {}, "q8_0"))
+  ).get("output.weight")!;
+  const view = new DataView(bytes.slice().buffer);
+  for (const [i, x] of WEIGHTS.entries()) {
+    const block = (i >> 5) * 34;
+    const scale = view.getFloat16(block, true);
+    const got = scale * view.getInt8(block + 2 + (i % 32));
+    // Half a step, and what f16 takes from the scale of at most 127 steps.
+    expect(Math.abs(got - x)).toBeLessThan(scale * (0.5 + 127 * 2 ** -11));
+  }
+  // Named, it is no matter of choice.
+  const included = await tensorsOf(
+    await quantize(fileOf(tensors), {}, { include: ["output*"] }, "q8_0"),
+  );
+  expect([...included.values()].map((each) => each.type)).toEqual([
+    F32,
+    MXFP4,
+    F32,
+  ]);
+});
+
+test("what llama.cpp computes with as floats stays even where it is named", async () => {
+  const tensors = [
+    tensor("blk.0.time_mix_lerp_fused.weight", [64, 3], F32, WEIGHTS),
+    tensor("blk.0.ffn_gate_inp.weight", [64, 3], F32, WEIGHTS),
+  ];
+  const types = async (include: string[]) =>
+    [
+      ...(
+        await tensorsOf(await quantize(fileOf(tensors), {}, { include }))
+      ).values(),
+    ].map((each) => each.type);
+  expect(await types([])).toEqual([F32, F32]);
+  expect(await types(["*"])).toEqual([F32, MXFP4]);
 });
 
 test("include names what is quantized, exclude what is not", async () => {

@@ -169,7 +169,7 @@ describe("POST /v1/analyze of GGUF", () => {
         "2,48",
         "rows that are not whole blocks of 32",
       ],
-      ["position_embd.weight", "F32", "2,32", "not a weight"],
+      ["position_embd.weight", "F32", "2,32", "positions"],
       ["blk.0.table.weight", "I32", "1,32", "not floats"],
       ["blk.0.wide.weight", "F64", "1,32", "floats that are not read"],
       ["blk.0.ffn_down.weight", "MXFP4", "1,32", "quantized already"],

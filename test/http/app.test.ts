@@ -86,6 +86,21 @@ test("an object's failure that the platform calls retryable is a 503", async () 
   warn.mockRestore();
 });
 
+test("one that the platform calls overloaded is no invitation to repeat it soon", async () => {
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  const app = appOf(() => {
+    throw Object.assign(new Error("Durable Object is overloaded."), {
+      retryable: true,
+      overloaded: true,
+    });
+  });
+  const response = await app.request(ORIGIN);
+  expect(await problemOf(response, 503, "overloaded")).toBeDefined();
+  expect(response.headers.get("Retry-After")).toBe("30");
+  expect(warn).toHaveBeenCalledOnce();
+  warn.mockRestore();
+});
+
 const bodyApp = appOf(async (c) => {
   const bytes = await readBody(c, 8);
   return new Response(

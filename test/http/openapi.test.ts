@@ -1,47 +1,28 @@
 /** The description against the routes; test/node/openapi.test.ts sends its examples. */
 import { expect, test } from "vitest";
 import { app } from "../../src/http/app.ts";
-import type { Parameter } from "../../src/http/openapi-operation.ts";
-import { OPERATIONS } from "../../src/http/openapi.ts";
+import { queryParameters } from "../../src/http/declaration/route.ts";
+import { ROUTES } from "../../src/http/routes.ts";
 import { problemOf, send } from "./support.ts";
 
-test("every route is described, and every description is a route", () => {
-  const routes = app.routes
+test("nothing but the declared routes is registered, and each of them is", () => {
+  const registered = app.routes
     .filter(({ method }) => method !== "ALL")
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
-  const described = OPERATIONS.map(
+  const declared = ROUTES.map(
     ({ method, path }) => `${method.toUpperCase()} ${path}`,
   );
-  expect(described.toSorted()).toEqual([...new Set(routes)].toSorted());
+  expect(registered.toSorted()).toEqual(declared.toSorted());
 });
 
 test("operations have names of their own", () => {
-  const ids = OPERATIONS.map(({ id }) => id);
+  const ids = ROUTES.map(({ id }) => id);
   expect(new Set(ids).size).toBe(ids.length);
 });
 
-test.each(OPERATIONS.filter(({ isOpen }) => isOpen))(
-  "$id needs no token, as described",
-  async ({ path }) => {
-    const response = await send(path, {}, { API_TOKEN: "secret" });
-    expect(response.status).toBe(200);
-  },
-);
-
-test.each(OPERATIONS.filter(({ isOpen }) => !isOpen))(
-  "$id needs a token, as described",
-  async ({ method, path }) => {
-    const init = { method: method.toUpperCase() };
-    const response = await send(path, init, { API_TOKEN: "secret" });
-    await problemOf(response, 401, "unauthorized");
-  },
-);
-
-const withQuery = OPERATIONS.flatMap((operation) => {
-  const query = (operation.parameters ?? []).filter(
-    (parameter) => parameter.in === "query",
-  );
-  return query.length > 0 ? [{ ...operation, query }] : [];
+const withQuery = ROUTES.flatMap((declared) => {
+  const query = queryParameters(declared);
+  return Object.keys(query).length > 0 ? [{ ...declared, query }] : [];
 });
 
 async function refusal(
@@ -61,28 +42,32 @@ test.each(withQuery)(
   async (operation) => {
     const detail = await refusal(operation, "other=1&step=0");
     const names = [...detail.matchAll(/`([^`]+)`/g)].map(([, name]) => name);
-    const described = operation.query.map(({ name }) => name);
+    const described = Object.keys(operation.query);
     expect(names.toSorted()).toEqual([...described, "other"].toSorted());
   },
 );
 
 const choices = withQuery.flatMap((operation) =>
-  operation.query
-    .filter(({ schema }) => "enum" in schema)
-    .map((parameter: Parameter) => ({ ...operation, parameter })),
+  Object.entries(operation.query)
+    .filter(([, { schema }]) => "enum" in schema)
+    .map(([name, { schema }]) => ({
+      ...operation,
+      name,
+      values: schema.enum as (string | number)[],
+    })),
 );
 
 test.each(choices)(
-  "$id takes the described values of $parameter.name and no other",
+  "$id takes the described values of $name and no other",
   async (operation) => {
-    const { name, schema } = operation.parameter;
+    const { name, values } = operation;
     const both = name === "dtype" && operation.id !== "dequantize";
     const detail = await refusal(
       operation,
       `${name}=other${both ? "&shape=2" : ""}`,
     );
     expect(detail).toBe(
-      `Expected \`${name}\` to be one of ${(schema.enum as string[]).join(", ")}, got "other"`,
+      `Expected \`${name}\` to be one of ${values.join(", ")}, got "other"`,
     );
   },
 );

@@ -451,14 +451,16 @@ test("checkpoints taken while training are of one step each", async () => {
 test("a run whose trainers need more than an isolate has is not hosted, and can be joined", async () => {
   const { run } = await startRun({
     model: { layers: 4, width: 128, heads: 4, context: 64 },
-    sequences: 64,
+    sequences: 256,
   });
   const problem = await problemOf(
     await callJson("POST", `/v1/runs/${run.run}/trainers`, { count: 1 }),
     422,
     "invalid_config",
   );
-  expect(problem.detail).toMatch(/at most 67108864 bytes.*got \d+/);
+  expect(problem.detail).toMatch(
+    /at most 67108864 bytes.*got \d+; a run with \{"microbatches":\d+,"sequences":\d+\} fits/,
+  );
   expect((await run.joinToken()).token).toContain(run.run);
 });
 

@@ -72,7 +72,12 @@ async function analyze(matrices: readonly Matrix[]): Promise<Analysis> {
   const source = sourceOf(concatenate(file.bytes, file.chunks));
   const input = await readInput(source, file.bytes);
   const selection = { include: [], exclude: [NOT_LEARNED] };
-  const { conversion, report } = planAnalysis(input, SCHEMES, selection);
+  const { conversion, report } = planAnalysis(
+    input,
+    SCHEMES,
+    selection,
+    "keep",
+  );
   for await (const _ of run(conversion, source));
   return report();
 }

@@ -22,6 +22,7 @@ import {
   unpackGgml,
 } from "../../src/kernels/mxfp4.ts";
 import { countMxfp8, FLOAT8_TYPES } from "../../src/kernels/mxfp8.ts";
+import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../src/kernels/q8.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as vector from "../../src/kernels/vector.ts";
 import { dequantize, quantize, rotate, signs } from "../support/mxfp4.ts";
@@ -165,6 +166,20 @@ describe("quantizing", () => {
       );
     }
   });
+});
+
+it("quantizing to Q8_0", () => {
+  for (const blocks of [1, 2, 3, 17]) {
+    const x = normals(32 * blocks, blocks);
+    x[5] = blocks === 3 ? NaN : 1;
+    staysInside(() =>
+      arena.scope(() => {
+        const out = arena.alloc(Q8_BLOCK_BYTES * blocks);
+        quantizeQ8(out, arena.copyIn(x), x.length);
+        return [arena.u8(out, Q8_BLOCK_BYTES * blocks).slice()];
+      }),
+    );
+  }
 });
 
 it.each(SEGMENT_LENGTHS)("rotating segments of %i", (length) => {

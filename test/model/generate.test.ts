@@ -1,8 +1,9 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { generate, type SamplingOptions } from "../../src/model/generate.ts";
-import { lastLogits } from "../../src/model/gpt2/gpt.ts";
-import { parameterTable } from "../../src/model/gpt2/parameters.ts";
+import { modelOf } from "../../src/model/architectures.ts";
+import { flatParameters } from "../../src/model/flat-vector.ts";
+import { lastLogits, parameterTable } from "../support/model.ts";
 import { normals } from "../support/random.ts";
 
 const shape = { layers: 1, width: 8, heads: 2, context: 6, vocabulary: 5 };
@@ -16,7 +17,9 @@ function sample(
 ) {
   return arena.scope(() => {
     const source = arena.copyIn(parameters);
-    return Array.from(generate(shape, source, prompt, options));
+    return Array.from(
+      generate(modelOf(shape), flatParameters(source), prompt, options),
+    );
   });
 }
 
@@ -57,7 +60,9 @@ describe("generate", () => {
     // A model of zeros finds all tokens equally likely.
     const text = arena.scope(() => {
       const zeros = arena.allocZeroedF32(parameters.length);
-      return generate(shape, zeros, [0], { tokens: 60 });
+      return generate(modelOf(shape), flatParameters(zeros), [0], {
+        tokens: 60,
+      });
     });
     expect(new Set(text).size).toBe(shape.vocabulary);
   });

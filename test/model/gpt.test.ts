@@ -7,13 +7,13 @@ import {
   lastLogits,
   logits,
   lossAndGradient,
-  type Batch,
-} from "../../src/model/gpt2/gpt.ts";
+  parameterTable,
+} from "../support/model.ts";
+import type { Batch, KeptActivations } from "../../src/model/model.ts";
 import {
   initialParameters,
   paddingRanges,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+} from "../../src/model/parameters.ts";
 import * as twin from "../reference/gpt.ts";
 import { expectClose } from "../support/close.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -39,11 +39,24 @@ function roughParameters(): Float32Array {
   return parameters;
 }
 
-function run(parameters: Float32Array, batch: Batch, recipe: Recipe = "f32") {
+function run(
+  parameters: Float32Array,
+  batch: Batch,
+  recipe: Recipe = "f32",
+  keeps: KeptActivations = "all",
+) {
   return arena.scope(() => {
     const source = arena.copyIn(parameters);
     const gradient = arena.copyIn(new Float32Array(table.length).fill(7));
-    const loss = lossAndGradient(odd, recipe, source, gradient, batch, NOISE);
+    const loss = lossAndGradient(
+      odd,
+      recipe,
+      source,
+      gradient,
+      batch,
+      NOISE,
+      keeps,
+    );
     return {
       ...loss,
       evaluated: evaluateLoss(odd, recipe, source, batch),
@@ -89,6 +102,14 @@ describe("GPT", () => {
         recipe,
       );
       expect(evaluated).toEqual({ lossSum, tokens });
+    }
+  });
+
+  it("has the same gradient from its blocks' inputs as from all activations", () => {
+    const batch = randomBatch(odd.vocabulary, 3, 9);
+    for (const recipe of ["f32", "bf16"] as const) {
+      const kept = run(roughParameters(), batch, recipe, "all");
+      expect(run(roughParameters(), batch, recipe, "inputs")).toEqual(kept);
     }
   });
 

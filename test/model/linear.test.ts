@@ -8,6 +8,7 @@ import {
   signsKey,
   type NoiseCoordinates,
 } from "../../src/model/linear.ts";
+import { int6PanelBytes } from "../../src/kernels/int6-matmul.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";
 import * as twin from "../reference/matmul.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
@@ -47,8 +48,7 @@ function run(
 ): Result {
   return arena.scope(() => {
     const linear = {
-      weight: arena.copyIn(weight),
-      bias: arena.copyIn(bias),
+      readWeight: () => arena.copyIn(weight),
       inFeatures: IN,
       outFeatures: OUT,
       ...place,
@@ -62,7 +62,7 @@ function run(
     };
     const gradient = arena.copyIn(dOutput);
     const packed = new PackedWeights();
-    linearForward(y, input, linear, T, recipe, packed);
+    linearForward(y, input, arena.copyIn(bias), linear, T, recipe, packed);
     linearBackward(
       gradients,
       gradient,
@@ -182,10 +182,11 @@ describe("int6", () => {
   });
 
   it("refuses rows that are not whole groups", () => {
-    const linear = { weight: 0, bias: 0, inFeatures: 96, outFeatures: 64 };
+    const linear = { readWeight: () => 0, inFeatures: 96, outFeatures: 64 };
     const packed = new PackedWeights();
     expect(() =>
       linearForward(
+        0,
         0,
         0,
         { ...linear, ...PLACE },
@@ -197,23 +198,24 @@ describe("int6", () => {
   });
 
   it("packs a weight once for all that share it, apart from the backward pass's", () => {
+    const packed = new PackedWeights(int6PanelBytes("b", OUT, IN));
     const results = arena.scope(() => {
-      const packed = new PackedWeights();
       const input = arena.copyIn(x);
+      const [source, offset] = [arena.copyIn(weight), arena.copyIn(bias)];
       const linear = {
-        weight: arena.copyIn(weight),
-        bias: arena.copyIn(bias),
+        readWeight: () => source,
         inFeatures: IN,
         outFeatures: OUT,
         ...PLACE,
       };
       return [0, 1].map((round) => {
         const y = arena.allocF32(T * OUT);
-        linearForward(y, input, linear, T, "int6-mxfp4-rht-sr", packed);
-        if (round === 0) arena.f32(linear.weight, IN * OUT).fill(0);
+        linearForward(y, input, offset, linear, T, "int6-mxfp4-rht-sr", packed);
+        if (round === 0) arena.f32(source, IN * OUT).fill(0);
         return arena.f32(y, T * OUT).slice();
       });
     });
+    packed.free();
     expect(results[1]).toEqual(results[0]);
   });
 });

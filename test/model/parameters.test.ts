@@ -1,11 +1,11 @@
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { checkShape, checkTrainingShape } from "../../src/model/gpt2/config.ts";
+import { parameterTable } from "../../src/model/gpt2/parameters.ts";
 import {
   initialParameters,
   paddingRanges,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+} from "../../src/model/parameters.ts";
 
 const shape = { layers: 2, width: 20, heads: 5, context: 7, vocabulary: 13 };
 const table = parameterTable(shape);

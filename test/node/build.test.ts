@@ -2,28 +2,21 @@
 import { execFile, execFileSync } from "node:child_process";
 import {
   appendFileSync,
-  cpSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { builtWorker } from "../../src/local/built-worker.ts";
+import { cleanClone } from "../support/clone.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const TREE = ["src", "assembly", "asconfig.json", "package.json"].concat([
-  "tsconfig.json",
-  "wrangler.toml",
-]);
 /** Those that a change of a file can concern here; the others are the same twice and thrice. */
 const NAMES = ["kernels", "docs", "worker"];
 const NOTHING = "all is built already\n";
@@ -31,10 +24,7 @@ const NOTHING = "all is built already\n";
 let folder: string;
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "mxfp4-build-test-"));
-  for (const path of TREE)
-    cpSync(join(ROOT, path), join(folder, path), { recursive: true });
-  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+  folder = cleanClone();
   expect(build()).toBe("built kernels, docs, worker\n");
 });
 

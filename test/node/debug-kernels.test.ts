@@ -3,11 +3,9 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RECIPES } from "../../src/api/recipe.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
-import { lossAndGradient } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { lossAndGradient } from "../support/model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 
 const { arena, exports } = loadKernelsFile(
   join(import.meta.dirname, "../../build/kernels-debug.wasm"),
@@ -56,6 +54,10 @@ describe("an assertion stops", () => {
       "a misaligned input",
       () =>
         exports.quantizeStochasticMxfp4(at, at, at + 4, 32, 0, 1, 0, 0, 0, 0),
+    ],
+    [
+      "a length that is not whole blocks of Q8_0",
+      () => exports.quantizeQ8(at, at, 48),
     ],
     [
       "half a block to decode",

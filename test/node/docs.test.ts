@@ -37,6 +37,7 @@ test("the page and what it loads come from this server", async () => {
   const loaded = links(page.text).filter((link) => link !== "data:,");
   expect(loaded).toEqual([
     "/docs/swagger-ui.css",
+    "/docs.css",
     "/docs/swagger-ui-bundle.js",
     "/docs.js",
   ]);
@@ -48,7 +49,12 @@ test("the page and what it loads come from this server", async () => {
 });
 
 test("neither the page, its script nor its style names another origin", async () => {
-  for (const path of ["/docs", "/docs.js", "/docs/swagger-ui.css"]) {
+  for (const path of [
+    "/docs",
+    "/docs.js",
+    "/docs.css",
+    "/docs/swagger-ui.css",
+  ]) {
     const { text } = await get(path);
     // The names of XML's vocabularies in inline images are not fetched.
     const urls = text.match(/(?:https?:)?\/\/[\w-]+\.[^\s"')]+/g) ?? [];

@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -13,7 +14,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startEdge, startTrainerHost } from "../../src/local/edge.ts";
 import { endStale } from "../../src/local/processes.ts";
 
@@ -163,14 +164,71 @@ test("over the network, too, local mode refuses a foreign Host and Origin", asyn
   await edge.close();
 });
 
-test("a state folder is served from by one process at a time", async () => {
-  const edge = await startEdge({ stateFolder, quiet: true });
-  await expect(startEdge({ stateFolder, quiet: true })).rejects.toThrow(
-    `process ${process.pid} serves from it`,
-  );
-  await edge.close();
-  const again = await startEdge({ stateFolder, quiet: true });
-  await again.close();
+describe("a state folder is served from by one process at a time", () => {
+  test("and is free again after it", async () => {
+    const edge = await startEdge({ stateFolder, quiet: true });
+    await expect(startEdge({ stateFolder, quiet: true })).rejects.toThrow(
+      `process ${process.pid} serves from it`,
+    );
+    await edge.close();
+    const again = await startEdge({ stateFolder, quiet: true });
+    await again.close();
+  });
+
+  test("of two starts at once, twenty times, one gets it", async () => {
+    const folders = Array.from({ length: 20 }, (_, i) =>
+      join(stateFolder, `${i}`),
+    );
+    const script = `
+      import { lockFolder } from ${JSON.stringify(join(SRC, "local/lock.ts"))};
+      console.log("ready");
+      process.stdin.once("data", async () => {
+        const locks = ${JSON.stringify(folders)}.map((folder) => lockFolder(folder));
+        const outcomes = await Promise.allSettled(locks);
+        console.log(outcomes.map(({ status }) => status[0]).join(""));
+      });
+      process.stdin.on("end", () => process.exit());
+    `;
+    const starts = ["a", "b"].map(() => {
+      const child = spawn(
+        process.execPath,
+        ["--input-type=module", "--eval", script],
+        { stdio: ["pipe", "pipe", "inherit"] },
+      );
+      children.push(child);
+      const lines = createInterface(child.stdout);
+      return { child, next: () => once(lines, "line") as Promise<[string]> };
+    });
+    await Promise.all(starts.map(({ next }) => next()));
+    const outcomes = Promise.all(starts.map(({ next }) => next()));
+    for (const { child } of starts) child.stdin.write("go\n");
+    const [[a], [b]] = (await outcomes) as [[string], [string]];
+    expect(a).toMatch(/^[fr]{20}$/);
+    expect(b).toBe(Array.from(a, (got) => (got === "f" ? "r" : "f")).join(""));
+  });
+
+  test("whose end, by SIGKILL too, is the lock's, whatever pid was noted", async () => {
+    const parent = await serveElsewhere("setInterval(() => {}, 1000);");
+    await expect(startEdge({ stateFolder, quiet: true })).rejects.toThrow(
+      `process ${parent.pid} serves from it`,
+    );
+    parent.kill("SIGKILL");
+    await once(parent, "exit");
+    // As in a container, where the next process has the pid of the last.
+    writeFileSync(join(stateFolder, "edge.pid"), `${process.pid}`);
+    const edge = await startEdge({ stateFolder, quiet: true });
+    await edge.close();
+  });
+
+  test("and one that is about to end is waited for", async () => {
+    const edge = await startEdge({ stateFolder, quiet: true });
+    edge.announceEnd();
+    const next = startEdge({ stateFolder, quiet: true });
+    // Longer than an owner that has not said so is waited for.
+    await new Promise((wake) => setTimeout(wake, 2_000));
+    await edge.close();
+    await (await next).close();
+  });
 });
 
 test("a port that is taken is refused, and leaves nothing behind", async () => {
@@ -179,9 +237,13 @@ test("a port that is taken is refused, and leaves nothing behind", async () => {
   const other = join(stateFolder, "other");
   await expect(
     startEdge({ stateFolder: other, port, quiet: true }),
-  ).rejects.toThrow("Address already in use");
-  expect(existsSync(join(other, "edge.pid"))).toBe(false);
+  ).rejects.toThrow(
+    `Expected port ${port} of 127.0.0.1 to be free, but something listens on it`,
+  );
   await edge.close();
+  const again = await startEdge({ stateFolder: other, port, quiet: true });
+  expect(again.url).toBe(edge.url);
+  await again.close();
 });
 
 test.each(["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"] as const)(
@@ -210,44 +272,105 @@ test("no runtime outlives a parent that exits or throws", async () => {
   }
 });
 
-test("a runtime that dies comes back at the same URL, under a guard of its own", async () => {
-  const edge = await startEdge({ stateFolder, quiet: true });
-  const [before] = runtimes();
-  process.kill(before!, "SIGKILL");
-  await untilGone([before!]);
-  await expect
-    .poll(async () => (await fetch(`${edge.url}/healthz`)).status, {
-      timeout: 5_000,
-    })
-    .toBe(200);
-  expect(
-    runtimes().filter((pid) => pid !== before && isAlive(pid)).length,
-  ).toBe(1);
-  await edge.close();
+describe("a runtime that dies comes back at the same URL, under a guard of its own", () => {
+  const answers = async (url: string) => {
+    await expect
+      .poll(() => fetch(`${url}/healthz`).then(({ status }) => status), {
+        timeout: 20_000,
+      })
+      .toBe(200);
+  };
+
+  test("and says so", async () => {
+    const lines: string[] = [];
+    const report = (line: string) => lines.push(line);
+    const edge = await startEdge({ stateFolder, quiet: true, report });
+    const [before] = runtimes();
+    process.kill(before!, "SIGKILL");
+    await untilGone([before!]);
+    await answers(edge.url);
+    expect(
+      runtimes().filter((pid) => pid !== before && isAlive(pid)).length,
+    ).toBe(1);
+    expect(lines).toEqual(["edge: its runtime ended; started again"]);
+    await edge.close();
+  });
+
+  test("also when it is killed again and again while it starts", async () => {
+    const edge = await startEdge({
+      stateFolder,
+      quiet: true,
+      report: () => {},
+    });
+    const host = await startTrainerHost({
+      apiUrl: edge.url,
+      stateFolder,
+      report: () => {},
+    });
+    const killed = new Set<number>();
+    // Each as soon as its guard has noted it, which is before workerd itself runs.
+    while (killed.size < 12) {
+      for (const pid of runtimes()) {
+        if (killed.has(pid) || !isAlive(pid)) continue;
+        killed.add(pid);
+        process.kill(pid, "SIGKILL");
+      }
+      await new Promise((wake) => setTimeout(wake, 5));
+    }
+    await answers(edge.url);
+    await answers(host.url);
+    await host.close();
+    await edge.close();
+  });
 });
 
-test("a start ends what a dead process left, and nothing else", async () => {
-  const edge = await startEdge({ stateFolder, quiet: true });
-  const [own] = runtimes();
-  // A runtime whose parent is gone and whose guard failed, and a pid that now is another program.
-  const dead = spawn("true");
-  await once(dead, "exit");
-  const orphan = spawn("sleep", ["60"], { argv0: "workerd" });
-  const stranger = spawn("sleep", ["60"]);
-  children.push(orphan, stranger);
-  for (const { pid } of [orphan, stranger]) {
-    writeFileSync(join(stateFolder, "pids", `${pid}`), `${dead.pid}`);
-  }
-  expect(readFileSync(join(stateFolder, "pids", `${own}`), "utf8").trim()).toBe(
-    `${process.pid}`,
-  );
-  const ended = once(orphan, "exit");
-  endStale(stateFolder);
-  expect(await ended).toEqual([null, "SIGKILL"]);
-  expect(isAlive(stranger.pid!)).toBe(true);
-  expect(isAlive(own!)).toBe(true);
-  expect(runtimes()).toEqual([own]);
-  await edge.close();
+describe("a start ends what a dead process left", () => {
+  const note = (pid: number, words: string) =>
+    writeFileSync(join(stateFolder, "pids", `${pid}`), words);
+  const startOf = (pid: number) =>
+    execFileSync(join(SRC, "local/guarded-workerd.sh"), ["start-of", `${pid}`])
+      .toString()
+      .trim();
+
+  test("and nothing else: pids are given again", async () => {
+    const edge = await startEdge({ stateFolder, quiet: true });
+    const [own] = runtimes();
+    const dead = spawn("true");
+    await once(dead, "exit");
+    const [orphan, recycled, stranger] = [1, 2, 3].map(() => {
+      const child = spawn("sleep", ["60"], { argv0: "workerd" });
+      children.push(child);
+      return child;
+    }) as [ChildProcess, ChildProcess, ChildProcess];
+    // A runtime whose parent is gone and whose guard failed; one whose parent's pid is now another
+    // process's; and a pid that now is another program's, even if it is a workerd.
+    note(orphan.pid!, `${dead.pid} 1-gone ${startOf(orphan.pid!)}`);
+    note(recycled.pid!, `${process.pid} 1-gone ${startOf(recycled.pid!)}`);
+    note(stranger.pid!, `${dead.pid} 1-gone 2-gone`);
+    expect(
+      readFileSync(join(stateFolder, "pids", `${own}`), "utf8").trim(),
+    ).toBe(`${process.pid} ${startOf(process.pid)} ${startOf(own!)}`);
+
+    const ended = [orphan, recycled].map((child) => once(child, "exit"));
+    await endStale(stateFolder);
+    expect(await Promise.all(ended)).toEqual([
+      [null, "SIGKILL"],
+      [null, "SIGKILL"],
+    ]);
+    expect(isAlive(stranger.pid!)).toBe(true);
+    expect(isAlive(own!)).toBe(true);
+    expect(runtimes()).toEqual([own]);
+    await edge.close();
+  });
+
+  test("its temporary folders too, and keeps its own", async () => {
+    const edge = await startEdge({ stateFolder, quiet: true });
+    const [own] = readdirSync(join(stateFolder, "tmp"));
+    mkdirSync(join(stateFolder, "tmp", `${process.pid} 1-gone`));
+    await endStale(stateFolder);
+    expect(readdirSync(join(stateFolder, "tmp"))).toEqual([own]);
+    await edge.close();
+  });
 });
 
 test("starts leave no more files behind than one does", async () => {
@@ -280,8 +403,14 @@ test.each([
     ["--port", "65536"],
     'Expected --port to be a number from 0 to 65535, got "65536"',
   ],
-  [["--prot", "1"], "Expected one of --port --help --version, got --prot"],
-  [["8787"], "Expected one of --port --help --version, got 8787"],
+  [
+    ["--prot", "1"],
+    "Expected one of --host --port --state --token --help --version, got --prot",
+  ],
+  [
+    ["8787"],
+    "Expected one of --host --port --state --token --help --version, got 8787",
+  ],
 ])("npm start -- %s is refused in one line", async (args, message) => {
   const start = spawn(process.execPath, [
     join(SRC, "scripts/start.ts"),

@@ -32,6 +32,7 @@ async function load(path: string) {
   return {
     kernels: loadKernelsFile(path),
     mxfp4: await import("../support/mxfp4.ts"),
+    q8: await import("../../src/kernels/q8.ts"),
     mxfp8: await import("../support/mxfp8.ts"),
     kernels4: await import("../../src/kernels/mxfp4.ts"),
     kernels8: await import("../../src/kernels/mxfp8.ts"),
@@ -111,6 +112,7 @@ it("no kernel of files is left out here", () => {
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
     "quantizeNearestMxfp8",
+    "quantizeQ8",
     "quantizeStochasticMxfp4",
     "quantizeStochasticMxfp8",
     "signsF32",
@@ -139,6 +141,12 @@ describe.each(SCALE_RULES)("scale %s", (scale) => {
       }
     });
   });
+});
+
+it("Q8_0", () => {
+  same((build) =>
+    convert(build, build.q8.quantizeQ8, VALUES, build.q8.Q8_BLOCK_BYTES / 32),
+  );
 });
 
 it("decoding every code at every scale, and ggml's blocks of them", () => {

@@ -6,8 +6,8 @@ import { describe, expect, it } from "vitest";
 import { arena } from "../support/kernels-node.ts";
 import { Golden } from "../support/golden.ts";
 import { adamW, sumSquares } from "../../src/kernels/vector.ts";
-import { logits, lossAndGradient } from "../../src/model/gpt2/gpt.ts";
-import { parameterTable } from "../../src/model/gpt2/parameters.ts";
+import { logits, lossAndGradient } from "../support/model.ts";
+import { parameterTable } from "../support/model.ts";
 
 const golden = new Golden("gpt2-adamw.safetensors");
 const number = (key: string) => golden.number(key);

@@ -11,6 +11,7 @@ import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import {
   type InspectedEdge,
+  mostBytes,
   startInspectedEdge,
 } from "../support/inspected-edge.ts";
 import {
@@ -41,30 +42,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** The most that the isolate held while `body` ran, asked again and again. */
-async function mostBytes(
-  what: string,
-  body: () => Promise<void>,
-): Promise<number> {
-  const started = performance.now();
-  let isRunning = true;
-  let most = 0;
-  let samples = 0;
-  const watch = async () => {
-    while (isRunning) {
-      most = Math.max(most, await edge.heapBytes());
-      samples++;
-    }
-  };
-  const stop = () => (isRunning = false);
-  await Promise.all([watch(), body().finally(stop)]);
-  const seconds = (performance.now() - started) / 1000;
-  console.log(
-    `${what}: at most ${(most / MIB).toFixed(0)} MiB in ${samples} samples, ${seconds.toFixed(1)} s`,
-  );
-  return most;
-}
-
 async function convert(request: JobRequest): Promise<void> {
   const { job } = await client.createJob(request);
   const status = await client.finishedJob(job);
@@ -75,10 +52,10 @@ test("a file large against an isolate comes, and two jobs convert it, in half of
   const file = floatFile(TENSORS);
   const bytes = file.head.length + file.dataBytes;
   expect(bytes).toBeGreaterThan(1.5 * ISOLATE_BYTES);
-  const upload = await mostBytes("upload", async () => {
+  const upload = await mostBytes(edge, "upload", async () => {
     await client.putFile("source", { stream: streamOf(file, FLOATS), bytes });
   });
-  const jobs = await mostBytes("two jobs", async () => {
+  const jobs = await mostBytes(edge, "two jobs", async () => {
     await Promise.all([
       convert({ operation: "hadamard", source: "source" }),
       convert({ operation: "quantize", source: "source" }),
@@ -100,7 +77,7 @@ test("what a job holds from one alarm to the next does not pile up", async () =>
   const bytes = file.head.length + file.dataBytes;
   const stream = streamOf(file, new Uint8Array(MIB).fill(0x7a));
   await client.putFile("pair", { stream, bytes });
-  const most = await mostBytes("a job that holds 8 MiB", () =>
+  const most = await mostBytes(edge, "a job that holds 8 MiB", () =>
     convert({
       operation: "dequantize",
       source: "pair",

@@ -14,6 +14,7 @@ const LAYERS = [
   "memory",
   "kernels",
   "formats",
+  "checkpoints",
   "model",
   "training",
   "objects",

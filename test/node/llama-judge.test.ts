@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SCHEME_PRESETS } from "../../src/api/presets.ts";
+import type { GgufOutput } from "../../src/api/scheme.ts";
 import type { ModelShape } from "../../src/api/types.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import {
@@ -24,11 +25,9 @@ import {
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
-import { logits } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { logits } from "../support/model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 import { judge } from "../judges/install.ts";
 import { convert } from "../support/files.ts";
 import { arena } from "../support/kernels-node.ts";
@@ -81,10 +80,10 @@ function asGguf(input: Input): GgufInput {
   return input;
 }
 
-const quantize = (input: Input) =>
+const quantize = (input: Input, output: GgufOutput = "mxfp4") =>
   planQuantizeGguf(asGguf(input), {
     scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
-    layout: "ggml",
+    output,
     selection: { include: [], exclude: [] },
   });
 const dequantize = (input: Input) => planDequantizeGguf(asGguf(input), "F32");
@@ -191,7 +190,7 @@ describe.skipIf(process.arch !== "x64" || process.platform !== "linux")(
     test("reads our MXFP4 GGUF with the values that we decode", async () => {
       const original = parameters();
       const plain = ggufOf(original);
-      const quantized = await convert(plain, quantize);
+      const quantized = await convert(plain, (each) => quantize(each));
       const input = asGguf(
         await readInput(sourceOf(quantized), quantized.length),
       );
@@ -203,17 +202,21 @@ describe.skipIf(process.arch !== "x64" || process.platform !== "linux")(
       expect(types.get("position_embd.weight")).toBe(GGML_TYPE.F32);
       expect(types.get("blk.0.attn_norm.weight")).toBe(GGML_TYPE.F32);
       const decoded = await convert(quantized, dequantize);
+      const tokens8 = await convert(plain, (each) => quantize(each, "q8_0"));
       const expected = ours(await valuesOf(decoded));
       expect(await valuesOf(plain)).toEqual(original);
 
       const control = distance(await theirs(decoded, "f32.gguf"), expected);
       const judged = distance(await theirs(quantized, "mxfp4.gguf"), expected);
+      // The head in 8 bits moves predictions far less than in 4, but moves them.
+      const with8 = distance(await theirs(tokens8, "q8.gguf"), ours(original));
       const apart = distance(ours(original), expected);
       console.log(
-        `total variation: f32 ${control.toFixed(5)}, MXFP4 ${judged.toFixed(5)}; of the weights before ${apart.toFixed(5)}`,
+        `total variation: f32 ${control.toFixed(5)}, MXFP4 ${judged.toFixed(5)}, its head Q8_0 ${with8.toFixed(5)}; of the weights before ${apart.toFixed(5)}`,
       );
       expect(control).toBeLessThan(F32_TOLERANCE);
       expect(judged).toBeLessThan(MXFP4_TOLERANCE);
+      expect(with8).toBeLessThan(apart);
       // Values decoded wrongly would be off by at least what quantizing does to them.
       expect(apart).toBeGreaterThan(5 * MXFP4_TOLERANCE);
     });

@@ -7,12 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import {
   AnswerJudge,
   type Document,
   examplesOf,
+  gradientFor,
+  ORDER,
   sendExample,
 } from "../support/openapi.ts";
 
@@ -36,48 +37,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const ORDER = [
-  "health",
-  "description",
-  "quantize",
-  "dequantize",
-  "analyze",
-  "hadamard",
-  "gemm",
-  "putFile",
-  "getFile",
-  "createJob",
-  "listJobs",
-  "getJob",
-  "deleteJob",
-  "deleteFile",
-  "putDataset",
-  "getDataset",
-  "getTokens",
-  "createRun",
-  "listRuns",
-  "getRun",
-  "takeLease",
-  "completeLease",
-  "pullParameters",
-  "pushGradient",
-  "addTrainers",
-  "setRunState",
-  "getMetrics",
-  "getEvents",
-  "getCheckpoint",
-  "deleteRun",
-  "deleteDataset",
-];
-
 /** What no constant can be: it depends on what came before. */
 const BODIES: Record<string, () => Promise<BodyInit>> = {
-  async pushGradient() {
-    const { step, start, length } = await decodeFrame(pulled.slice());
-    const header = { kind: "gradient", dtype: "mxfp4", microbatch: 0 } as const;
-    const payload = new Uint8Array(length / 2 + length / 32);
-    return encodeFrame({ ...header, step, start, length }, payload);
-  },
+  pushGradient: () => gradientFor(pulled),
 };
 
 test("the document is valid OpenAPI 3.1", async () => {
@@ -88,7 +50,7 @@ test("the document is valid OpenAPI 3.1", async () => {
   expect(valid).toBe(true);
 });
 
-test("the order below has every operation", () => {
+test("the order of examples has every operation", () => {
   const ids = Object.values(document.paths)
     .flatMap((methods) => Object.values(methods))
     .map(({ operationId }) => operationId);

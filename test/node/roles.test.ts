@@ -303,7 +303,12 @@ describe("what becomes of a linear layer", () => {
     ],
     [[64, 0], false, "a linear layer, [out, in]; without elements"],
   ])("%j: packed %s, %s", (shape, packed, reason) => {
-    expect(decide(shape)).toEqual({ role: "linear", packed, reason });
+    expect(decide(shape)).toEqual({
+      role: "linear",
+      kind: "linear",
+      packed,
+      reason,
+    });
   });
 
   test("an [in, out] weight is judged by its in", () => {

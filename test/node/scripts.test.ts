@@ -1,17 +1,10 @@
 /** Every script of package.json, as npm runs it: `--help` and `--version` tell, and do nothing else. */
 import { spawnSync } from "node:child_process";
-import {
-  cpSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { VERSION } from "../../src/api/version.ts";
+import { cleanClone } from "../support/clone.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const MANIFEST = JSON.parse(
@@ -23,19 +16,9 @@ const PASS_ON = ["deploy", "dev", "test"];
 
 let folder: string;
 
-/** A clone in which nothing is built, so that what a script builds or writes shows. */
+/** Nothing is built in it, so what a script builds or writes shows. */
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "mxfp4-scripts-test-"));
-  const skipped = ["node_modules", "build", ".git", ".mxfp4-edge", ".wrangler"];
-  for (const name of readdirSync(ROOT).filter(
-    (each) => !skipped.includes(each),
-  ))
-    cpSync(join(ROOT, name), join(folder, name), {
-      recursive: true,
-      filter: (path) =>
-        !path.endsWith("/node_modules") && path !== join(ROOT, "public/docs"),
-    });
-  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
+  folder = cleanClone();
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -135,9 +118,9 @@ test("a Node that is too old is told so in one line, and nothing is done", () =>
   expect(files()).toEqual(before);
 });
 
-test("every script begins with that check", () => {
+test("every script becomes node, which npm's signals then reach, and begins with that check", () => {
   for (const [name, command] of Object.entries(MANIFEST.scripts))
     expect(command, name).toMatch(
-      /^node --import \.\/src\/scripts\/node-version\.js /,
+      /^exec node --import \.\/src\/scripts\/node-version\.js /,
     );
 });

@@ -137,6 +137,44 @@ describe("a run to its end", () => {
   });
 });
 
+describe("presets", () => {
+  test.each([
+    ["tiny", [], "842496 parameters", "2 shards"],
+    ["small", [], "3290624 parameters", "2 shards"],
+    ["medium", [], "10844160 parameters", "6 shards"],
+    // Eight sequences a part do not fit a trainer: the parts are more.
+    ["small", ["--batch", "32"], "8 × 1024 tokens", "2 shards"],
+  ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
+    const args = ["--steps", "2", "--text", text, "--out", out];
+    const { code, stdout, stderr } = await train(
+      "--preset",
+      preset,
+      ...args,
+      ...more,
+    ).ended;
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    for (const part of said) expect(stdout).toContain(part);
+    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=2 /m);
+  });
+
+  test("what does not fit is refused with a command that does", async () => {
+    const asked = ["--preset", "medium", "--recipe", "f32", "--steps", "1"];
+    const { code, stderr } = await train(...asked, "--text", text).ended;
+    expect(code).toBe(1);
+    const [, line] = /this fits: npm run train -- (.*)/.exec(stderr)!;
+    expect(line).toContain("--preset medium");
+    const words = line!
+      .match(/"[^"]*"|\S+/g)!
+      .map((word) =>
+        word.startsWith('"') ? (JSON.parse(word) as string) : word,
+      );
+    const ended = await train(...words, "--out", out).ended;
+    expect(ended.stderr).toBe("");
+    expect(ended.code).toBe(0);
+  });
+});
+
 describe("an early end", () => {
   test.each(["SIGINT", "SIGTERM"] as const)(
     "%s cancels the run, keeps its parameters and leaves no process",

@@ -6,7 +6,7 @@ import {
   runInDurableObject,
 } from "cloudflare:test";
 import { afterEach, expect, test, vi } from "vitest";
-import { withHeartbeat } from "../../src/http/heartbeat.ts";
+import { withHeartbeat } from "../../src/http/datasets/heartbeat.ts";
 import {
   Directory,
   directoryStub,

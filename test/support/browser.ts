@@ -6,16 +6,21 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { text } from "node:stream/consumers";
+import { type Browser, chromium } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
-const FLAGS = [
-  "--headless",
+/** It asks nobody, and does nothing by itself. */
+const QUIET = [
   "--no-sandbox",
-  "--disable-gpu",
   "--no-first-run",
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+];
+const FLAGS = [
+  ...QUIET,
+  "--headless",
+  "--disable-gpu",
   "--remote-debugging-port=0", // keeps it running
 ];
 const TYPES: Record<string, string> = {
@@ -29,6 +34,13 @@ export const browser: string | undefined = NAMES.find(
   (name) => spawnSync(name, ["--version"]).status === 0,
 );
 export const isBrowserExpected = browser !== undefined || !!process.env.CI;
+
+/** A browser to be driven; whoever launches it closes it. */
+export function launchBrowser(): Promise<Browser> {
+  const { stdout } = spawnSync("which", [browser!], { encoding: "utf8" });
+  const executablePath = stdout.trim();
+  return chromium.launch({ executablePath, args: QUIET });
+}
 
 /** What `page`, served from `folder`, posts to /answer. */
 export async function answerOf(folder: string, page: string): Promise<string> {

@@ -54,6 +54,31 @@ export async function startInspectedEdge(
   };
 }
 
+/** The most that the isolate held while `body` ran, asked again and again. */
+export async function mostBytes(
+  edge: InspectedEdge,
+  what: string,
+  body: () => Promise<void>,
+): Promise<number> {
+  const started = performance.now();
+  let isRunning = true;
+  let most = 0;
+  let samples = 0;
+  const watch = async () => {
+    while (isRunning) {
+      most = Math.max(most, await edge.heapBytes());
+      samples++;
+    }
+  };
+  const stop = () => (isRunning = false);
+  await Promise.all([watch(), body().finally(stop)]);
+  const seconds = (performance.now() - started) / 1000;
+  console.log(
+    `${what}: at most ${(most / 2 ** 20).toFixed(0)} MiB in ${samples} samples, ${seconds.toFixed(1)} s`,
+  );
+  return most;
+}
+
 type Inspector = {
   call(method: string): Promise<Record<string, number>>;
   close(): void;

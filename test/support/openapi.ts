@@ -1,29 +1,84 @@
 /** An OpenAPI document as a caller reads it: requests from its examples, answers held to its schemas. */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { expect } from "vitest";
+import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
 
-type Described = { schema: object; examples?: Record<string, Example> };
 type Value = string | number;
-type Example = { value?: Value | Value[]; externalValue?: string };
-type Media = Record<string, Described>;
+type Media = Record<
+  string,
+  { schema: object; examples?: Record<string, { value: unknown }> }
+>;
+/** A whole request apart from its path, and from a body of JSON, which is the body's example of the name. */
+type Example = {
+  query?: Record<string, Value>;
+  headers?: Record<string, string>;
+  base64?: string;
+};
 
 export type DescribedOperation = {
   operationId: string;
-  parameters?: (Described & {
+  parameters?: {
     name: string;
     in: "path" | "query" | "header";
+    schema: object;
     example?: Value;
-  })[];
+  }[];
   requestBody?: { content: Media };
   responses: Record<
     string,
     { headers?: Record<string, { required: boolean }>; content?: Media }
   >;
+  "x-examples"?: Record<string, Example>;
 };
 
 export type Document = {
   paths: Record<string, Record<string, DescribedOperation>>;
 };
+
+/** An order of operations in which each example finds what it needs. */
+export const ORDER = [
+  "health",
+  "description",
+  "quantize",
+  "dequantize",
+  "analyze",
+  "hadamard",
+  "gemm",
+  "putFile",
+  "getFile",
+  "createJob",
+  "listJobs",
+  "getJob",
+  "deleteJob",
+  "deleteFile",
+  "putDataset",
+  "getDataset",
+  "getTokens",
+  "createRun",
+  "listRuns",
+  "getRun",
+  "takeLease",
+  "completeLease",
+  "pullParameters",
+  "pushGradient",
+  "addTrainers",
+  "setRunState",
+  "getMetrics",
+  "getEvents",
+  "getCheckpoint",
+  "deleteRun",
+  "deleteDataset",
+];
+
+/** A gradient of zeros for the shard whose frame of parameters this is. */
+export async function gradientFor(
+  frame: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { step, start, length } = await decodeFrame(frame.slice());
+  const header = { kind: "gradient", dtype: "mxfp4", microbatch: 0 } as const;
+  const payload = new Uint8Array(length / 2 + length / 32);
+  return encodeFrame({ ...header, step, start, length }, payload);
+}
 
 /** One request: an operation, and the name that ties its examples together. */
 export type ExampleRequest = {
@@ -41,12 +96,8 @@ export function examplesOf(
   for (const [path, methods] of Object.entries(document.paths)) {
     for (const [method, operation] of Object.entries(methods)) {
       if (operation.operationId !== operationId) continue;
-      const bodies = Object.values(operation.requestBody?.content ?? {});
-      const described = [...(operation.parameters ?? []), ...bodies];
-      const names = new Set(
-        described.flatMap(({ examples = {} }) => Object.keys(examples)),
-      );
-      return [...(names.size > 0 ? names : ["example"])].map((name) => ({
+      const names = Object.keys(operation["x-examples"] ?? {});
+      return [...(names.length > 0 ? names : ["example"])].map((name) => ({
         name,
         method: method.toUpperCase(),
         path,
@@ -63,25 +114,24 @@ export async function sendExample(
   { name, method, path, operation }: ExampleRequest,
   body?: BodyInit,
 ): Promise<Response> {
+  const example = operation["x-examples"]?.[name];
+  const headers = new Headers(example?.headers);
   const query = new URLSearchParams();
-  const headers = new Headers();
   let url = path;
   for (const parameter of operation.parameters ?? []) {
-    const value = parameter.example ?? parameter.examples?.[name]?.value;
-    if (value === undefined) continue;
-    const text = String(value);
+    if (parameter.example === undefined) continue;
+    const text = String(parameter.example);
     if (parameter.in === "path") {
       url = url.replace(`{${parameter.name}}`, text);
-    } else if (parameter.in === "query") {
-      for (const each of [value].flat())
-        query.append(parameter.name, String(each));
-    } else headers.set(parameter.name, text);
+    } else query.set(parameter.name, text);
   }
+  for (const [key, value] of Object.entries(example?.query ?? {}))
+    query.set(key, String(value));
   const [[type, media] = []] = Object.entries(
     operation.requestBody?.content ?? {},
   );
   if (type !== undefined) headers.set("Content-Type", type);
-  const sent = body ?? (await bodyOf(media?.examples?.[name]));
+  const sent = body ?? bodyOf(example, media?.examples?.[name]);
   return fetch(`${origin}${url}?${query.toString()}`, {
     method,
     headers,
@@ -89,11 +139,13 @@ export async function sendExample(
   });
 }
 
-async function bodyOf(example?: Example): Promise<BodyInit | undefined> {
-  if (example?.externalValue) {
-    return (await fetch(example.externalValue)).arrayBuffer();
-  }
-  return example && JSON.stringify(example.value);
+function bodyOf(
+  example?: Example,
+  json?: { value: unknown },
+): BodyInit | undefined {
+  if (example?.base64 !== undefined)
+    return new Uint8Array(Buffer.from(example.base64, "base64"));
+  return json && JSON.stringify(json.value);
 }
 
 /** Holds answers to the document: status, headers, media type, schema. */

@@ -11,11 +11,9 @@ import {
 } from "../../src/kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
-import { lossAndGradient } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { lossAndGradient } from "./model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "./model.ts";
 import { quantize, signs } from "./mxfp4.ts";
 import { uniform } from "./random.ts";
 

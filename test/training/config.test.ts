@@ -25,6 +25,18 @@ test("the default run sees 1,024 tokens a step", () => {
   expect(config.dataset).toEqual(TEXT);
 });
 
+test("without `shards` there are as many as the parameters need, and two at least", () => {
+  expect(configOf({}).shards).toBe(2);
+  expect(
+    configOf({ model: { width: 64, layers: 1, context: 64, heads: 1 } }).shards,
+  ).toBe(2);
+  const model = { layers: 6, width: 384, heads: 6, context: 256 };
+  const { shards } = configOf({ model });
+  expect(shards).toBe(6);
+  expect(() => configOf({ model, shards: shards - 1 })).toThrow(/leave it out/);
+  expect(configOf({ model, shards }).shards).toBe(shards);
+});
+
 test("what a config depends on does not hold the run's id", () => {
   expect(configOf({ run: "mine" })).toEqual(configOf({}));
 });
@@ -42,11 +54,15 @@ test.each([
   ],
   [
     { model: { width: 512, layers: 8 }, shards: 2 },
-    /shards of at most 2097152 parameters, got \d+/,
+    /shards of at most 2097152 parameters, got \d+: 25\d{6} parameters in 2 shards; `shards` of 13 fit, or leave it out/,
   ],
   [
     { model: { context: 4096, width: 64 }, sequences: 8 },
-    /at most 16384 tokens in a microbatch, got 8 sequences of 4096 = 32768/,
+    /at most 16384 tokens in a microbatch, got 8 sequences of 4096 = 32768; at most 4 sequences fit/,
+  ],
+  [
+    { model: { width: 2048, layers: 64 } },
+    /parameters for at most 64 shards of 2097152, got 3\d{9}/,
   ],
 ])("%j is refused with what was expected and what came", (request, message) => {
   expect(() => configOf(request)).toThrow(message);

@@ -5,11 +5,9 @@ import type { RunConfig } from "../../src/api/types.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Pointer } from "../../src/kernels/arena.ts";
 import { adamW, sumSquares } from "../../src/kernels/vector.ts";
-import { evaluateLoss, lossAndGradient } from "../../src/model/gpt2/gpt.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { evaluateLoss, lossAndGradient } from "../support/model.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 import { readBatch } from "../../src/training/data.ts";
 import { learningRate } from "../../src/training/schedule.ts";
 import { arena } from "../support/kernels.ts";

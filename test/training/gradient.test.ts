@@ -3,7 +3,7 @@ import { payloadBytes } from "../../src/api/frame.ts";
 import { WIRE_DTYPES, type WireDtype } from "../../src/api/types.ts";
 import {
   decodeGradient,
-  encodeGradient,
+  EncodedGradient,
   slicePayload,
 } from "../../src/training/gradient.ts";
 import { arena } from "../support/kernels.ts";
@@ -17,15 +17,32 @@ const GRADIENT = Float32Array.from(
   (_, i) => Math.sin(i * 12.9898) * 10 ** ((i % 7) - 5),
 );
 
+const TENSOR = { name: "", initial: { value: 0 }, decays: false };
+
 function encode(
   dtype: WireDtype,
   ranges: { start: number; length: number }[],
   key = KEY,
   gradient = GRADIENT,
+  /** Where one tensor ends and the next begins. */
+  cuts: number[] = [],
 ): Uint8Array[] {
-  return arena.scope(() =>
-    encodeGradient(dtype, arena.copyIn(gradient), gradient.length, key, ranges),
-  );
+  const parts = ranges.map((range) => ({
+    ...range,
+    payload: new Uint8Array(payloadBytes(dtype, range.length)),
+  }));
+  const sink = new EncodedGradient(dtype, key, parts);
+  for (const [index, offset] of [0, ...cuts].entries()) {
+    const end = cuts[index] ?? gradient.length;
+    const length = end - offset;
+    const tensor = { ...TENSOR, offset, length, shape: [length] };
+    arena.scope(() => {
+      const room = sink.open(tensor);
+      arena.f32(room, length).set(gradient.subarray(offset, end));
+      sink.close(tensor, room);
+    });
+  }
+  return parts.map(({ payload }) => payload);
 }
 
 function decode(
@@ -62,6 +79,20 @@ test.each(WIRE_DTYPES)(
         parts[i],
       );
     }
+  },
+);
+
+test.each(WIRE_DTYPES)(
+  "%s: how the vector is cut into tensors changes no byte",
+  (dtype) => {
+    const ranges = [
+      { start: 0, length: 4096 },
+      { start: 4096, length: LENGTH - 4096 },
+    ];
+    const cuts = [64, 4032, 3 * 4096];
+    expect(encode(dtype, ranges, KEY, GRADIENT, cuts)).toEqual(
+      encode(dtype, ranges),
+    );
   },
 );
 

@@ -1,38 +1,136 @@
 import { expect, test } from "vitest";
-import { parameterTable } from "../../src/model/gpt2/parameters.ts";
-import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
-import { trainerBytes } from "../../src/training/memory.ts";
-import { computeMicrobatch } from "../../src/training/microbatch.ts";
+import { frameBytes } from "../../src/api/frame.ts";
+import { RECIPES } from "../../src/api/recipe.ts";
+import {
+  type RunConfig,
+  type RunRequest,
+  WIRE_DTYPES,
+} from "../../src/api/types.ts";
+import { modelOf } from "../../src/model/architectures.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";
+import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
+import {
+  applyChange,
+  fits,
+  fittingChange,
+  fittingSplit,
+} from "../../src/training/fitting.ts";
+import {
+  MAX_HOSTED_BYTES,
+  trainerBytes,
+  trainerMemory,
+} from "../../src/training/memory.ts";
+import { computeMicrobatch } from "../../src/training/microbatch.ts";
+import { parameterDtype } from "../../src/training/pulled-parameters.ts";
+import { shardRanges } from "../../src/training/sharding.ts";
 import { arena } from "../support/kernels.ts";
 
-test("the estimate bounds what a microbatch takes of the arena, and not by far", () => {
-  const config = completeConfig(
-    runRequestSchema.parse({
-      dataset: "text",
-      model: { layers: 2, width: 128, context: 256 },
-      sequences: 16,
-    }),
-    {
-      name: "text",
-      digest: "",
-      tokens: 1e6,
-      tokenizer: "byte",
-      vocabulary: 256,
-    },
+const TEXT = {
+  name: "text",
+  digest: "",
+  tokens: 1e6,
+  tokenizer: "byte",
+  vocabulary: 256,
+} as const;
+
+function configOf(request: Omit<RunRequest, "dataset">): RunConfig {
+  return completeConfig(
+    runRequestSchema.parse({ dataset: "text", ...request }),
+    TEXT,
   );
-  const { length } = parameterTable(config.model);
-  const tokens = new Int32Array(16 * 256);
-  const before = arena.memory.buffer.byteLength;
-  computeMicrobatch(
-    { config, parameters: length, shards: [{ index: 0, start: 0, length }] },
-    { step: 0, frames: [], packedWeights: new PackedWeights() },
-    { sequences: 16, tokens, targets: tokens },
-    { kind: "train", step: 0, index: 0 },
+}
+
+const SIZES = {
+  one: { model: { layers: 1, width: 64, heads: 1, context: 64 }, sequences: 1 },
+  wide: { model: { layers: 2, width: 192, heads: 3, context: 64 } },
+  long: { model: { layers: 3, width: 64, heads: 4, context: 256 } },
+} as const;
+
+test.each(
+  Object.values(SIZES).flatMap((size) =>
+    RECIPES.map((recipe, at) => ({
+      ...size,
+      recipe,
+      gradientDtype: WIRE_DTYPES[at % WIRE_DTYPES.length]!,
+    })),
+  ),
+)("what is said to be needed is what is taken: %j", (request) => {
+  const config = configOf(request);
+  const { table } = modelOf(config.model);
+  const shards = shardRanges(table, config.shards);
+  const dtype = parameterDtype(config);
+  const tokens = new Int32Array(config.sequences * config.model.context);
+  const outside =
+    frameBytes(dtype, table.length) +
+    frameBytes(config.gradientDtype, table.length) +
+    TEXT.tokens;
+  const limits = new Set(
+    [Infinity, 0].map((limit) => trainerMemory(config, limit)),
   );
-  const taken = arena.memory.buffer.byteLength - before;
-  const estimate = trainerBytes(config, length);
-  expect(taken).toBeLessThan(estimate);
-  // Frames, payloads and packed weights lie outside the arena.
-  expect(taken).toBeGreaterThan(0.6 * estimate);
+  for (const memory of limits) {
+    const { keeps, panelBytes } = memory;
+    const packedWeights = new PackedWeights(panelBytes);
+    expect(arena.ownedBytes).toBe(panelBytes);
+    const frames = shards.map((shard) => ({
+      ...shard,
+      dtype,
+      payload: new Uint8Array(frameBytes(dtype, shard.length)),
+    }));
+    // Twice: the panels of the first are there for the second.
+    const taken = [0, 1].map((index) =>
+      arena.measure(() =>
+        computeMicrobatch(
+          { config, shards },
+          { step: 0, frames, packedWeights },
+          { sequences: config.sequences, tokens, targets: tokens },
+          { kind: "train", step: 0, index },
+          keeps,
+        ),
+      ),
+    );
+    packedWeights.free();
+    // The region lies at the bottom, where the scopes step over it.
+    expect(Math.max(...taken) + outside).toBe(trainerBytes(memory));
+    expect(taken[0]).toBeGreaterThan(0);
+  }
+});
+
+test("where there is little room, panels go first, then activations", () => {
+  const config = configOf({ sequences: 8 });
+  const all = trainerMemory(config, Infinity);
+  expect(all).toMatchObject({ keeps: "all" });
+  expect(all.panelBytes).toBeGreaterThan(0);
+  const fewer = trainerMemory(config, trainerBytes(all) - 1);
+  expect(fewer).toMatchObject({ keeps: "all", panelBytes: 0 });
+  const least = trainerMemory(config, 0);
+  expect(least).toMatchObject({ keeps: "inputs", panelBytes: 0 });
+  expect(trainerBytes(least)).toBeLessThan(trainerBytes(fewer));
+});
+
+test("a step that has no room is cut into more microbatches", () => {
+  const step = configOf({ sequences: 64, microbatches: 2 });
+  expect(fits(step)).toBe(false);
+  const split = fittingSplit(step)!;
+  expect(split.microbatches! * split.sequences!).toBe(128);
+  expect(fits(applyChange(step, split))).toBe(true);
+  const { microbatches } = split;
+  expect(fits({ ...step, sequences: 256 / microbatches! })).toBe(false);
+});
+
+test.each([
+  [{ sequences: 64 }, (change: object) => "microbatches" in change],
+  [
+    { model: { layers: 6, width: 384, heads: 6, context: 256 }, recipe: "f32" },
+    (change: object) => "recipe" in change,
+  ],
+  [
+    { model: { layers: 32, width: 512, heads: 8, context: 64 } },
+    (change: object) => "model" in change,
+  ],
+] as const)("%j: the change that is named fits", (request, isExpected) => {
+  const step = configOf(request as Omit<RunRequest, "dataset">);
+  expect(trainerBytes(trainerMemory(step))).toBeGreaterThan(MAX_HOSTED_BYTES);
+  const change = fittingChange(step)!;
+  expect(isExpected(change)).toBe(true);
+  expect(fits(applyChange(step, change))).toBe(true);
 });

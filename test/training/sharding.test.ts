@@ -7,7 +7,10 @@ test("shards cover the vector once, at multiples of 4096, nearly evenly", () => 
     for (const shards of [1, 2, 3, 5, 7, 64].filter((n) => n <= chunks)) {
       let position = 0;
       const sizes: number[] = [];
-      for (const [index, range] of shardRanges(length, shards).entries()) {
+      for (const [index, range] of shardRanges(
+        { tensors: [], length },
+        shards,
+      ).entries()) {
         expect(range.index).toBe(index);
         expect(range.start).toBe(position);
         expect(range.start % CHUNK_LENGTH).toBe(0);

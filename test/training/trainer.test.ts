@@ -4,10 +4,8 @@ import { AppError, type ErrorCode } from "../../src/api/errors.ts";
 import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
 import type { Lease, LeaseResponse, RunStatus } from "../../src/api/types.ts";
 import { encodeBf16 } from "../../src/kernels/vector.ts";
-import {
-  initialParameters,
-  parameterTable,
-} from "../../src/model/gpt2/parameters.ts";
+import { initialParameters } from "../../src/model/parameters.ts";
+import { parameterTable } from "../support/model.ts";
 import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
@@ -31,7 +29,7 @@ const config = completeConfig(
   },
 );
 const table = parameterTable(config.model);
-const shards = shardRanges(table.length, 2);
+const shards = shardRanges(table, 2);
 const identity = { trainer: "one", bootId: "a", fingerprint: "test" };
 
 const train = (step: number, index: number): Lease => ({

@@ -24,6 +24,7 @@ function decoded(
 ): Section {
   const out = new OutputBuffer();
   return {
+    release: () => out.release(),
     pieces: pieceCount(rows),
     pieceBytes: (index) =>
       (pieceOf(rows, index).count / BLOCK_SIZE) * groupBytes,

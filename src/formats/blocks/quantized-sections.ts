@@ -1,6 +1,7 @@
 /** Sections of a conversion that quantize to MXFP4. */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
+import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../kernels/q8.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { FloatDtype } from "../dtype.ts";
@@ -24,6 +25,7 @@ export function quantized(
   const pieces = pieceCount(rows);
   const held = () => pool.bytes(hold, scaleBytes(rows));
   return {
+    release: () => out.release(),
     pieces,
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     *convert(index, bytes) {
@@ -52,6 +54,7 @@ export function quantizedGgml(
   const { arena } = kernels();
   const out = new OutputBuffer();
   return {
+    release: () => out.release(),
     pieces: pieceCount(rows),
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     convert(index, bytes) {
@@ -60,6 +63,27 @@ export function quantizedGgml(
         arena.scope(() => {
           const x = loadPiece(bytes, dtype, piece);
           return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
+        }),
+      ];
+    },
+  };
+}
+
+/** ggml's blocks of Q8_0. Rows are whole blocks, which GGUF has no others of. */
+export function quantizedQ8(rows: Rows, dtype: FloatDtype): Section {
+  const { arena } = kernels();
+  const buffer = new OutputBuffer();
+  return {
+    pieces: pieceCount(rows),
+    pieceBytes: (index) => inputBytes(rows, index, dtype),
+    convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      const outBytes = (piece.count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
+      return [
+        arena.scope(() => {
+          const out = arena.alloc(outBytes);
+          quantizeQ8(out, loadPiece(bytes, dtype, piece), piece.count);
+          return buffer.copy(arena.u8(out, outBytes));
         }),
       ];
     },

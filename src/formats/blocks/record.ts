@@ -5,6 +5,7 @@
  *   mxfp4.layout                  "gpt-oss" | "ggml" | "compressed-tensors"
  *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
  *   mxfp4.min_scale               "1" where it was asked for
+ *   mxfp4.output_type             of a GGUF: "q8_0" | "keep" | "mxfp4"
  *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the tensor before, and "padded",
  *                                 the length of its rows now, where they were padded with zeros
  *   mxfp4.plain                   "false" where a plain reader of the layout gets other values,
@@ -16,6 +17,7 @@ import { AppError } from "../../api/errors.ts";
 import { expected } from "../../api/option-kinds.ts";
 import { readText } from "../../api/option-text.ts";
 import {
+  type GgufOutput,
   type Layout,
   LAYOUTS,
   SCHEME_OPTIONS,
@@ -69,6 +71,11 @@ export function writeScheme(
   return pairs.flatMap(([key, value]) =>
     value === undefined ? [] : [[PREFIX + key, value]],
   );
+}
+
+/** What a GGUF's output head and table of tokens were to become. */
+export function outputRecord(output: GgufOutput): [string, string] {
+  return [`${PREFIX}output_type`, output];
 }
 
 /** What one tensor was. */

@@ -35,7 +35,13 @@ export const SCALAR_BYTES: Record<number, number> = {
 };
 
 /** ggml's numbers of the tensor types that are more than bytes to us. */
-export const GGML_TYPE = { F32: 0, F16: 1, BF16: 30, MXFP4: 39 } as const;
+export const GGML_TYPE = {
+  F32: 0,
+  F16: 1,
+  Q8_0: 8,
+  BF16: 30,
+  MXFP4: 39,
+} as const;
 
 /** Names, elements of a block and their bytes, by ggml's type number. */
 export const TENSOR_TYPES: Record<

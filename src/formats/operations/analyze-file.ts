@@ -37,7 +37,7 @@ import {
   pieceOf,
   rowsOf,
 } from "../blocks/rows.ts";
-import type { Scheme } from "../../api/scheme.ts";
+import type { GgufOutput, Scheme } from "../../api/scheme.ts";
 import { dropped } from "../stream/sections.ts";
 import type { Selection } from "./selection.ts";
 
@@ -58,8 +58,13 @@ export function planAnalysis(
   input: Input,
   schemes: readonly NamedScheme[],
   selection: Selection,
+  output: GgufOutput,
 ): Analyzing {
-  const { chosen, passedOver, dataBytes } = analyzedTensors(input, selection);
+  const { chosen, passedOver, dataBytes } = analyzedTensors(
+    input,
+    selection,
+    output,
+  );
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(
       "invalid_option",

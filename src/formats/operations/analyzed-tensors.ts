@@ -1,7 +1,8 @@
 /** The tensors of a file as an analysis takes them, whatever the container. */
 import type { PassedOver } from "../../api/tensors.ts";
+import type { GgufOutput } from "../../api/scheme.ts";
 import type { FloatDtype } from "../dtype.ts";
-import { ggufFloats, isGgufChosen, whyLeft } from "./gguf-selection.ts";
+import { ggufFloats, ggufTarget } from "./gguf-targets.ts";
 import {
   paddingAfter,
   TENSOR_TYPES,
@@ -31,9 +32,10 @@ export type AnalyzedTensors = {
 export function analyzedTensors(
   input: Input,
   selection: Selection,
+  output: GgufOutput,
 ): AnalyzedTensors {
   return input.container === "gguf"
-    ? ofGguf(input, selection)
+    ? ofGguf(input, selection, output)
     : ofTensors(input, selection);
 }
 
@@ -57,6 +59,7 @@ function ofTensors(
 function ofGguf(
   { gguf, dataBytes }: GgufInput,
   selection: Selection,
+  output: GgufOutput,
 ): AnalyzedTensors {
   const chosen: AnalyzedTensor[] = [];
   const passedOver: PassedOver[] = [];
@@ -65,11 +68,13 @@ function ofGguf(
     const end = start + tensorBytes(tensor);
     const { name, type, dimensions } = tensor;
     const shape = dimensions.toReversed();
-    if (isGgufChosen(tensor, selection)) {
+    const target = ggufTarget(tensor, selection, output);
+    if (target.type === "mxfp4") {
       chosen.push({ name, dtype: ggufFloats(tensor)!, shape, start, end });
     } else if (isNamed(name, selection)) {
       const [dtype] = TENSOR_TYPES[type]!;
-      const reason = whyLeft(tensor, selection.include)!;
+      const becomes = target.type === "q8_0" ? ", becomes Q8_0" : "";
+      const reason = target.reason + becomes;
       passedOver.push({ name, dtype, shape, reason });
     }
     start = end + paddingAfter(end, gguf.alignment);

@@ -11,33 +11,41 @@ import {
   tensorBytes,
 } from "../containers/gguf-types.ts";
 import { encodePair, writeGgufHead } from "../containers/gguf-writer.ts";
-import { ggufFloats, isGgufChosen } from "./gguf-selection.ts";
+import { ggufFloats, ggufTarget } from "./gguf-targets.ts";
 import type { GgufInput } from "../containers/input.ts";
 import { roundingKey, sortedPositions } from "../blocks/mxfp4.ts";
-import type { QuantizeChoices } from "./quantize-file.ts";
-import { quantizedGgml } from "../blocks/quantized-sections.ts";
+import { quantizedGgml, quantizedQ8 } from "../blocks/quantized-sections.ts";
 import {
   checkUnrecorded,
   isRecordKey,
+  outputRecord,
   PLAIN,
   writeScheme,
 } from "../blocks/record.ts";
 import { checkSize, rowsOf } from "../blocks/rows.ts";
 import { notPlain } from "../blocks/scheme.ts";
+import type { GgufOutput, Scheme } from "../../api/scheme.ts";
 import { before, copied, dropped } from "../stream/sections.ts";
+import type { Selection } from "./selection.ts";
 
 /** `general.file_type` by what most tensors are, as llama.cpp numbers them. */
 const FILE_TYPE = { F32: 0, F16: 1, BF16: 32, MXFP4: 38 } as const;
 const QUANTIZATION_VERSION = 2;
 
+export type GgufChoices = {
+  scheme: Scheme;
+  selection: Selection;
+  output: GgufOutput;
+};
+
 /**
- * Matrices of f32, f16 or bf16 whose rows are whole blocks become MXFP4: all weights but those that
- * llama.cpp needs as floats, or those that `include` names.
+ * Matrices of f32, f16 or bf16 whose rows are whole blocks become MXFP4, the output head and the table of
+ * tokens what `output` says; what llama.cpp needs as floats stays.
  * Errors: `invalid_option` for what no reader of GGUF would undo, `name_collision`, `shape_mismatch`
  */
 export function planQuantizeGguf(
   { gguf, dataBytes }: GgufInput,
-  { scheme, selection }: QuantizeChoices,
+  { scheme, selection, output }: GgufChoices,
 ): Conversion {
   const [reason] = notPlain(scheme, false);
   if (reason !== undefined) {
@@ -47,26 +55,33 @@ export function planQuantizeGguf(
     );
   }
   checkUnrecorded(gguf.pairs.keys());
-  const chosen = gguf.tensors.filter((tensor) =>
-    isGgufChosen(tensor, selection),
+  const targets = new Map(
+    gguf.tensors.map((tensor) => [
+      tensor,
+      ggufTarget(tensor, selection, output).type,
+    ]),
   );
+  const chosen = gguf.tensors.filter((each) => targets.get(each) === "mxfp4");
   const positions = sortedPositions(chosen);
   const record = writeScheme(scheme, "ggml", selection, false);
   const pairs = new Map([
     ...pairsWith(gguf, FILE_TYPE.MXFP4),
-    ...record.map(
+    ...[...record, outputRecord(output)].map(
       ([key, string]) => [key, encodePair(key, { string })] as const,
     ),
   ]);
   return convert(gguf, dataBytes, pairs, (tensor) => {
-    const position = positions.get(tensor.name);
-    if (position === undefined) return undefined;
+    const target = targets.get(tensor)!;
+    if (target === "keep") return undefined;
     const rows = rowsOf(tensor.dimensions.toReversed(), 0);
+    const dtype = ggufFloats(tensor)!;
+    if (target === "q8_0")
+      return { type: GGML_TYPE.Q8_0, open: () => quantizedQ8(rows, dtype) };
     checkSize(tensor.name, rows);
-    const key = roundingKey(scheme.seed, position);
+    const key = roundingKey(scheme.seed, positions.get(tensor.name)!);
     return {
       type: GGML_TYPE.MXFP4,
-      open: () => quantizedGgml(rows, ggufFloats(tensor)!, scheme, key),
+      open: () => quantizedGgml(rows, dtype, scheme, key),
     };
   });
 }

@@ -81,6 +81,7 @@ function turned(
 ): Section {
   const out = new OutputBuffer();
   return {
+    release: () => out.release(),
     pieces: pieceCount(rows),
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     convert(index, bytes) {

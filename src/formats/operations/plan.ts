@@ -11,6 +11,7 @@ import { planQuantize } from "./quantize-file.ts";
 import { presetOf, schemeOf } from "../blocks/scheme.ts";
 import { withDefaults } from "../../api/option-kinds.ts";
 import {
+  ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
@@ -53,7 +54,8 @@ export function planFile(input: Input, request: FileOperation): Conversion {
 function planQuantized(input: Input, options: QuantizeOptions): Conversion {
   const scheme = schemeOf(options);
   const selection = withDefaults(SELECTION_OPTIONS, options);
-  const { layout } = options;
+  const { layout, outputType: output = QUANTIZE_OPTIONS.outputType.default } =
+    options;
   if (input.container !== "gguf") {
     const fallback =
       presetOf(options).layout ?? QUANTIZE_OPTIONS.layout.default;
@@ -69,7 +71,7 @@ function planQuantized(input: Input, options: QuantizeOptions): Conversion {
       `Expected layout ggml for GGUF, got "${layout}"`,
     );
   }
-  return planQuantizeGguf(input, { scheme, selection, layout: "ggml" });
+  return planQuantizeGguf(input, { scheme, selection, output });
 }
 
 /** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */
@@ -78,7 +80,8 @@ export function analysisOf(
 ): (input: Input) => Analyzing {
   const schemes = namedSchemes(schemeOf(options), options.compare);
   const selection = withDefaults(SELECTION_OPTIONS, options);
-  return (input) => planAnalysis(input, schemes, selection);
+  const { outputType = ANALYZE_OPTIONS.outputType.default } = options;
+  return (input) => planAnalysis(input, schemes, selection, outputType);
 }
 
 export function rawOf({ raw }: RawOptions): RawHead | undefined {

@@ -12,16 +12,21 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
  */
 export type Role = "linear" | "linear-in-out" | "keep";
 
+/** What a tensor is, more closely: of what stays, only routers and heads are linear layers to a loader. */
+export type Kind =
+  "linear" | "experts" | "router" | "head" | "embedding" | "norm" | "other";
+
 export type Decision = {
   role: Role;
+  kind: Kind;
   /** Whether it becomes MXFP4 unless the caller says otherwise. */
   packed: boolean;
   /** Why, in words that follow the tensor's name. */
   reason: string;
 };
 
-export function kept(reason: string): Decision {
-  return { role: "keep", packed: false, reason };
+export function kept(kind: Kind, reason: string): Decision {
+  return { role: "keep", kind, packed: false, reason };
 }
 
 /** How many elements a product sums over: the length of the rows that blocks cut. */
@@ -36,7 +41,7 @@ export function contractedLength(
 export function linear(
   role: "linear" | "linear-in-out",
   shape: readonly number[],
-  what: string,
+  kind: "linear" | "experts",
 ): Decision {
   const k = contractedLength(role, shape);
   const left =
@@ -47,9 +52,21 @@ export function linear(
         : k % BLOCK_SIZE !== 0
           ? `rows of ${k} are not whole blocks of ${BLOCK_SIZE}, and no loader takes padded ones`
           : undefined;
+  const what = `${WORDS[kind]}, ${axesOf(role, kind)}`;
   return {
     role,
+    kind,
     packed: left === undefined,
     reason: left === undefined ? what : `${what}; ${left}`,
   };
+}
+
+const WORDS = { linear: "a linear layer", experts: "experts" } as const;
+
+function axesOf(
+  role: "linear" | "linear-in-out",
+  kind: "linear" | "experts",
+): string {
+  const axes = role === "linear" ? "out, in" : "in, out";
+  return kind === "experts" ? `[E, ${axes}]` : `[${axes}]`;
 }

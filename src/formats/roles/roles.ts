@@ -38,27 +38,29 @@ function decide(
 ): Decision {
   const { dtype, shape } = head;
   const name = takeApart(head.name);
-  if (!VALUES.includes(dtype)) return kept("not floats");
+  if (!VALUES.includes(dtype)) return kept("other", "not floats");
   const candidate: Candidate = { head, name, around };
-  if (name.leaf === "weight" && isNorm(candidate)) return kept("a norm");
-  if (shape.length < 2) return kept(oneDimension(name.leaf, shape));
-  if (isStack(name, shape)) {
-    const role = stackRole(head, name, around, config);
-    return linear(role, shape, `experts, ${axesOf("E, ", role)}`);
-  }
+  if (name.leaf === "weight" && isNorm(candidate))
+    return kept("norm", "a norm");
+  if (shape.length < 2) return kept("other", oneDimension(name.leaf, shape));
+  if (isStack(name, shape))
+    return linear(stackRole(head, name, around, config), shape, "experts");
   if (name.leaf !== "weight" && name.leaf !== "in_proj_weight")
-    return kept("a parameter of its own, not the weight of a linear layer");
+    return kept(
+      "other",
+      "a parameter of its own, not the weight of a linear layer",
+    );
   if (shape.length > 2)
-    return kept("a convolution, or another weight of more than two dimensions");
-  if (isRouter(candidate)) return kept("a router, which chooses experts");
-  if (isOutputHead(candidate)) return kept("an output head");
-  if (isTable(candidate)) return kept("an embedding, whose rows are looked up");
-  const role = order.roleOf(name);
-  return linear(role, shape, `a linear layer, ${axesOf("", role)}`);
-}
-
-function axesOf(stack: string, role: "linear" | "linear-in-out"): string {
-  return role === "linear" ? `[${stack}out, in]` : `[${stack}in, out]`;
+    return kept(
+      "other",
+      "a convolution, or another weight of more than two dimensions",
+    );
+  if (isRouter(candidate))
+    return kept("router", "a router, which chooses experts");
+  if (isOutputHead(candidate)) return kept("head", "an output head");
+  if (isTable(candidate))
+    return kept("embedding", "an embedding, whose rows are looked up");
+  return linear(order.roleOf(name), shape, "linear");
 }
 
 function oneDimension(leaf: string, shape: readonly number[]): string {

@@ -5,6 +5,7 @@
  * A conversion knows nothing of where bytes come from and go to. It can be saved between two pieces
  * and resumed on a new one of the same head and options: the bytes are those of one go.
  */
+import { free } from "../../memory/free.ts";
 import { type Held, HoldPool } from "./hold-pool.ts";
 import type { ByteSource } from "./source.ts";
 
@@ -14,6 +15,8 @@ export type Section = {
   pieceBytes(piece: number): number;
   /** What a piece becomes. Chunks may view `bytes`: use them before the next is asked for. */
   convert(piece: number, bytes: Uint8Array): Iterable<Uint8Array>;
+  /** Give back what it has in memory: nothing more is asked of it. */
+  release?(): void;
 };
 
 /** A section is made when its first byte is due: a file may have a hundred thousand. */
@@ -34,6 +37,11 @@ export class OutputBuffer {
     const out = this.take(view.length);
     out.set(view);
     return out;
+  }
+
+  /** Nothing of it is used any more. */
+  release(): void {
+    free(this.#bytes);
   }
 }
 
@@ -105,6 +113,7 @@ export class Conversion {
     this.#inputBytes += bytes.length;
     this.#piece++;
     if (this.#piece < this.#open.pieces) return;
+    this.#open.release?.();
     this.#section++;
     this.#piece = 0;
     this.#openNext();
@@ -131,6 +140,12 @@ export class Conversion {
     this.#openNext();
   }
 
+  /** Give back all that is in memory, wherever it stands: nothing more is asked of it. */
+  release(): void {
+    this.#open?.release?.();
+    this.#pool.clear();
+  }
+
   /** The section that is due, past those without a byte. */
   #openNext(): void {
     for (;;) {
@@ -145,30 +160,41 @@ export class Conversion {
 const SMALL_BYTES = 16 * 1024;
 const GATHERED_BYTES = 64 * 1024;
 
-/** All output, from the head on or from where it was resumed. Chunks may be overwritten by the next. */
+/**
+ * All output, from the head on or from where it was resumed. Chunks may be overwritten by the next, and
+ * are gone with the last.
+ */
 export async function* run(
   conversion: Conversion,
   source: ByteSource,
 ): AsyncGenerator<Uint8Array, void, void> {
   const gathered = new Uint8Array(GATHERED_BYTES);
   let length = 0;
-  if (conversion.inputBytes === 0) yield conversion.head;
-  for (;;) {
-    const { wanted } = conversion;
-    if (wanted === 0) break;
-    for (const chunk of conversion.convert(await source.take(wanted))) {
-      const isSmall = chunk.length < SMALL_BYTES;
-      if (length > 0 && (!isSmall || length + chunk.length > GATHERED_BYTES)) {
-        yield gathered.subarray(0, length);
-        length = 0;
-      }
-      if (isSmall) {
-        gathered.set(chunk, length);
-        length += chunk.length;
-      } else {
-        yield chunk;
+  try {
+    if (conversion.inputBytes === 0) yield conversion.head;
+    for (;;) {
+      const { wanted } = conversion;
+      if (wanted === 0) break;
+      for (const chunk of conversion.convert(await source.take(wanted))) {
+        const isSmall = chunk.length < SMALL_BYTES;
+        if (
+          length > 0 &&
+          (!isSmall || length + chunk.length > GATHERED_BYTES)
+        ) {
+          yield gathered.subarray(0, length);
+          length = 0;
+        }
+        if (isSmall) {
+          gathered.set(chunk, length);
+          length += chunk.length;
+        } else {
+          yield chunk;
+        }
       }
     }
+    if (length > 0) yield gathered.subarray(0, length);
+  } finally {
+    free(gathered);
+    conversion.release();
   }
-  if (length > 0) yield gathered.subarray(0, length);
 }

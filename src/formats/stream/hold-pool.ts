@@ -1,5 +1,6 @@
 /** Bytes that a conversion keeps between pieces. */
 import { AppError } from "../../api/errors.ts";
+import { free } from "../../memory/free.ts";
 
 /** More is not held back at once. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024;
@@ -34,6 +35,13 @@ export class HoldPool {
     this.#held.delete(hold);
     if (bytes.buffer.byteLength > this.#free.length)
       this.#free = new Uint8Array(bytes.buffer);
+  }
+
+  /** Nothing that is held is used any more. */
+  clear(): void {
+    for (const bytes of this.#held.values()) free(bytes);
+    this.#held.clear();
+    free(this.#free);
   }
 
   /** All that is held now: the bytes themselves. */

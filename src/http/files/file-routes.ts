@@ -1,77 +1,103 @@
 /** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
-import { Hono } from "hono";
+import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { StoredFile } from "../../api/tensors.ts";
 import { fileKey } from "../../objects/job/job-work.ts";
+import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
+import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
 import { readRange } from "./byte-range.ts";
-import type { AppEnv } from "../env.ts";
-import { fileName } from "../path.ts";
+import {
+  GONE,
+  RANGE,
+  rangedAnswer,
+  rangedAnswers,
+  UPLOAD_ERRORS,
+} from "./stored-bytes.ts";
 import { storeUpload, uploadBytes } from "./upload.ts";
 
 /** Of one put into a bucket. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
 const LARGER = "; put it into the bucket by the S3 interface, under files/";
 
-export const fileRoutes = new Hono<AppEnv>()
-
-  /**
-   * Store a file under a name, in place of one that has it. Repeating it changes nothing.
-   *
-   * Path:   file   letters, digits, `.`, `_`, `-`; at most 64
-   * Body:   at most what the platform takes in one request, with Content-Length
-   * 201:    a StoredFile: { name, bytes, digest }
-   * Errors: 400 malformed_body (it ended early; nothing is stored), 411 length_required,
-   *         413 body_too_large, 422 invalid_name
-   */
-  .put("/v1/files/:file", async (c) => {
-    const name = fileName(c.req.param("file"));
-    const bytes = uploadBytes(c, "file", MAX_FILE_BYTES, LARGER);
-    const key = fileKey(name);
-    const digest = await storeUpload(c.env.BUCKET, key, c.req.raw.body, bytes);
-    return c.json({ name, bytes, digest } satisfies StoredFile, 201);
+const storedFile = z
+  .strictObject({
+    name: z.string(),
+    bytes: z.int().min(0),
+    digest: z.string().describe("SHA-256 in hexadecimal"),
   })
+  .register(ANSWER_SCHEMAS, { id: "StoredFile" });
+true satisfies Same<z.output<typeof storedFile>, StoredFile>;
 
-  /**
-   * A file, or a range of it.
-   *
-   * Header: Range   one range of bytes, as in `bytes=0-4095`
-   * 206:    that range, with Content-Range;  200: all, when there is no Range
-   * Errors: 404 file_not_found, 416 range_not_satisfiable, 422 invalid_name
-   */
-  .get("/v1/files/:file", async (c) => {
-    const name = fileName(c.req.param("file"));
-    const present = await c.env.BUCKET.head(fileKey(name));
-    if (!present) throw notFound(name);
-    const header = c.req.header("Range");
-    const range = header ? readRange(header, present.size) : undefined;
-    const object = await c.env.BUCKET.get(fileKey(name), range && { range });
-    if (!object || object.etag !== present.etag) throw notFound(name);
-    const { offset, length } = range ?? { offset: 0, length: present.size };
-    const last = offset + length - 1;
-    return c.body(object.body, range ? 206 : 200, {
-      "Content-Type": "application/octet-stream",
-      "Content-Length": String(length),
-      "Accept-Ranges": "bytes",
-      "X-Content-Type-Options": "nosniff",
-      ETag: object.httpEtag,
-      ...(range && {
-        "Content-Range": `bytes ${offset}-${last}/${present.size}`,
-      }),
-    });
-  })
+export const FILE_ROUTES = [
+  route({
+    id: "putFile",
+    method: "put",
+    path: "/v1/files/{file}",
+    tag: "jobs",
+    access: "owner",
+    summary: "Store a file for jobs",
+    description:
+      "In place of one that has the name; repeating it changes nothing. Larger files than the platform takes in one request come by R2's S3 interface, under files/.",
+    body: { description: "The file, with Content-Length" },
+    answers: { 201: { description: "Stored", json: storedFile } },
+    errors: UPLOAD_ERRORS,
+    examples: {
+      checkpoint: { summary: "A safetensors file", body: exampleCheckpoint },
+    },
+    async handle(c, { file: name }) {
+      const bytes = uploadBytes(c, "file", MAX_FILE_BYTES, LARGER);
+      const { body } = c.req.raw;
+      const digest = await storeUpload(
+        c.env.BUCKET,
+        fileKey(name),
+        body,
+        bytes,
+      );
+      return c.json({ name, bytes, digest } satisfies StoredFile, 201);
+    },
+  }),
 
-  /**
-   * Remove a file.
-   *
-   * 204:    gone
-   * Errors: 404 file_not_found, 422 invalid_name
-   */
-  .delete("/v1/files/:file", async (c) => {
-    const name = fileName(c.req.param("file"));
-    if (!(await c.env.BUCKET.head(fileKey(name)))) throw notFound(name);
-    await c.env.BUCKET.delete(fileKey(name));
-    return c.body(null, 204);
-  });
+  route({
+    id: "getFile",
+    method: "get",
+    path: "/v1/files/{file}",
+    tag: "jobs",
+    access: "owner",
+    summary: "A stored file, or a range of it",
+    headers: RANGE,
+    answers: rangedAnswers("Of the content"),
+    errors: ["file_not_found", "range_not_satisfiable", "invalid_name"],
+    examples: {
+      all: { summary: "Everything" },
+      head: { summary: "The first bytes", headers: { Range: "bytes=0-7" } },
+    },
+    async handle(c, { file: name, Range: header }) {
+      const present = await c.env.BUCKET.head(fileKey(name));
+      if (!present) throw notFound(name);
+      const { size, etag, httpEtag } = present;
+      const range = header ? readRange(header, size) : undefined;
+      const object = await c.env.BUCKET.get(fileKey(name), range && { range });
+      if (!object || object.etag !== etag) throw notFound(name);
+      return rangedAnswer(object, range, size, httpEtag);
+    },
+  }),
+
+  route({
+    id: "deleteFile",
+    method: "delete",
+    path: "/v1/files/{file}",
+    tag: "jobs",
+    access: "owner",
+    summary: "Remove a stored file",
+    answers: GONE,
+    errors: ["file_not_found", "invalid_name"],
+    async handle(c, { file: name }) {
+      if (!(await c.env.BUCKET.head(fileKey(name)))) throw notFound(name);
+      await c.env.BUCKET.delete(fileKey(name));
+      return c.body(null, 204);
+    },
+  }),
+];
 
 function notFound(name: string): AppError {
   return new AppError(

@@ -3,10 +3,8 @@ import * as z from "zod";
 import { FILE_OPTIONS } from "../../api/options.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
-import { objectOf } from "../option-schemas.ts";
-
-/** Jobs in a list. It asks each of them, and a request on the platform's free plan may make 50 calls. */
-export const PAGE = { most: 40, default: 20 };
+import { objectOf } from "../declaration/option-schemas.ts";
+import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 
 const name = z.string().regex(NAME_PATTERN);
 const job = {
@@ -35,8 +33,10 @@ const withOptions = <O extends keyof typeof FILE_OPTIONS>(operation: O) =>
     options: objectOf(FILE_OPTIONS[operation]).optional(),
   });
 
-export const jobRequestSchema = z.discriminatedUnion("operation", [
-  withOptions("quantize"),
-  withOptions("dequantize"),
-  withOptions("hadamard"),
-]);
+export const jobRequestSchema = z
+  .discriminatedUnion("operation", [
+    withOptions("quantize"),
+    withOptions("dequantize"),
+    withOptions("hadamard"),
+  ])
+  .register(REQUEST_SCHEMAS, { id: "JobRequest" });

@@ -8,6 +8,8 @@ import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
 /** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
 const SMALL_BYTES = 256 * 1024;
+/** What a conversion works on: a piece of the body and one of the answer, of 64 Ki elements each. */
+export const PIECES_BYTES = 1024 * 1024;
 
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
 export async function answerConversion(
@@ -18,13 +20,14 @@ export async function answerConversion(
   let reservation: Reservation | undefined;
   try {
     const conversion = body.plan(plan);
-    reservation = await isolateMemory.reserve(conversion.heldBytes);
-    const { totalBytes } = conversion;
+    const { heldBytes, totalBytes } = conversion;
     const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
+    const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
+    reservation = await isolateMemory.reserve(bytes);
     if (!isSmall) return stream(conversion, source, reservation);
-    const bytes = await collect(conversion, source);
+    const answer = await collect(conversion, source);
     reservation.release();
-    return binary(bytes, totalBytes);
+    return binary(answer, totalBytes);
   } catch (error) {
     reservation?.release();
     await source.cancel();

@@ -3,12 +3,14 @@ import type { ModelShape } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import type { RowMoments } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import type { KeptActivations } from "../model.ts";
+import { widths } from "./config.ts";
 
 /** Sizes of one batch: N = B · T tokens. */
 export type BatchShape = { B: number; T: number; N: number };
 
-export type BlockActivations = {
-  input: Pointer; // [N, C], the residual stream
+/** All but its input and output, which neighbours share. */
+type BlockInside = {
   moments1: RowMoments; // [N], [N]
   norm1: Pointer; // [N, C]
   qkv: Pointer; // [N, 3C]
@@ -19,6 +21,10 @@ export type BlockActivations = {
   norm2: Pointer; // [N, C]
   up: Pointer; // [N, 4C]
   gelu: Pointer; // [N, 4C]
+};
+
+export type BlockActivations = BlockInside & {
+  input: Pointer; // [N, C], the residual stream
   output: Pointer; // [N, C], the next block's input
 };
 
@@ -29,39 +35,42 @@ export type Activations = {
 };
 
 /**
- * Room for one forward pass, in the caller's scope. With `kept` every block has its own, as a
- * backward pass needs; otherwise the blocks take turns, and the residual stream is updated in place.
+ * Room for one forward pass, in the caller's scope. What is not kept is taken in turns: by the insides of
+ * the blocks when only their inputs are kept, and by the residual stream too, in place, when nothing is.
  */
 export function allocActivations(
   shape: ModelShape,
   { B, T, N }: BatchShape,
-  kept: boolean,
+  keeps: KeptActivations | "nothing",
 ): Activations {
   const { layers, width: C, heads: NH } = shape;
+  const { qkv, hidden } = widths(shape);
   const { arena } = kernels();
   const allocMoments = (): RowMoments => ({
     mean: arena.allocF32(N),
     rstd: arena.allocF32(N),
   });
-  const allocBlock = (input: Pointer): BlockActivations => ({
-    input,
+  const allocInside = (): BlockInside => ({
     moments1: allocMoments(),
     norm1: arena.allocF32(N * C),
-    qkv: arena.allocF32(N * 3 * C),
+    qkv: arena.allocF32(N * qkv),
     logSumExp: arena.allocF32(B * NH * T),
     attention: arena.allocF32(N * C),
     middle: arena.allocF32(N * C),
     moments2: allocMoments(),
     norm2: arena.allocF32(N * C),
-    up: arena.allocF32(N * 4 * C),
-    gelu: arena.allocF32(N * 4 * C),
-    output: kept ? arena.allocF32(N * C) : input,
+    up: arena.allocF32(N * hidden),
+    gelu: arena.allocF32(N * hidden),
   });
 
-  const blocks = [allocBlock(arena.allocF32(N * C))];
-  while (blocks.length < layers) {
-    const last = blocks[blocks.length - 1];
-    blocks.push(kept ? allocBlock(last.output) : last);
+  const blocks: BlockActivations[] = [];
+  let input = arena.allocF32(N * C);
+  let inside = allocInside();
+  for (let layer = 0; layer < layers; layer++) {
+    if (keeps === "all" && layer > 0) inside = allocInside();
+    const output = keeps === "nothing" ? input : arena.allocF32(N * C);
+    blocks.push({ ...inside, input, output });
+    input = output;
   }
   return {
     blocks,

@@ -4,7 +4,6 @@
  *   middle = input + attentionOut(attention(qkv(norm1(input))))
  *   output = middle + down(gelu(up(norm2(middle))))
  */
-import type { Recipe } from "../../api/recipe.ts";
 import type { ModelShape } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import {
@@ -14,145 +13,223 @@ import {
   geluForward,
   layerNormBackward,
   layerNormForward,
+  type LayerNormParameters,
 } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { add } from "../../kernels/vector.ts";
+import type { ParameterSource } from "../flat-vector.ts";
+import { type Linear, linearBackward, linearForward } from "../linear.ts";
+import type { BackwardPass, Pass } from "../model.ts";
 import type { BatchShape, BlockActivations } from "./activations.ts";
-import {
-  linearBackward,
-  linearForward,
-  type Linear,
-  type NoiseCoordinates,
-} from "../linear.ts";
-import type { PackedWeights } from "../packed-weights.ts";
-import type { BlockPointers } from "./pointers.ts";
+import { widths } from "./config.ts";
+import type { BlockTensors, TensorPair } from "./parameters.ts";
 
-/** What both passes of one block need to know. */
-export type BlockContext = {
+/** Which block, of which model, on how many tokens. */
+export type BlockPlace = {
   shape: ModelShape;
   batch: BatchShape;
   layer: number;
-  recipe: Recipe;
-  packedWeights: PackedWeights;
 };
 
 export function blockForward(
   activations: BlockActivations,
-  parameters: BlockPointers,
-  context: BlockContext,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  pass: Pass,
 ): void {
-  const { shape, batch, recipe, packedWeights } = context;
+  const a = activations;
+  const { N } = place.batch;
+  blockInside(a, tensors, place, pass);
+  forwardLinear("down", a.output, a.gelu, tensors, place, pass);
+  add(a.output, a.output, a.middle, N * place.shape.width);
+}
+
+/** Everything between the block's input and its last linear layer: what its backward pass reads. */
+export function blockInside(
+  activations: BlockActivations,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  pass: Pass,
+): void {
+  const { shape, batch } = place;
   const { B, T, N } = batch;
   const { width: C, heads } = shape;
-  const linears = linearsOf(parameters, context);
   const a = activations;
+  const { arena } = kernels();
   const forward = (name: LinearName, output: Pointer, input: Pointer): void =>
-    linearForward(output, input, linears[name], N, recipe, packedWeights);
+    forwardLinear(name, output, input, tensors, place, pass);
 
-  layerNormForward(a.norm1, a.moments1, a.input, parameters.norm1, N, C);
-  forward("qkv", a.qkv, a.norm1);
-  const sequences = { sequences: B, length: T, width: C };
-  attentionForward(a.attention, a.logSumExp, a.qkv, sequences, heads);
-  forward("attentionOut", a.middle, a.attention);
-  add(a.middle, a.middle, a.input, N * C);
+  arena.scope(() => {
+    const norm1 = readPair(pass.parameters, tensors.norm1);
+    layerNormForward(a.norm1, a.moments1, a.input, norm1, N, C);
+    forward("qkv", a.qkv, a.norm1);
+    const sequences = { sequences: B, length: T, width: C };
+    attentionForward(a.attention, a.logSumExp, a.qkv, sequences, heads);
+    forward("attentionOut", a.middle, a.attention);
+    add(a.middle, a.middle, a.input, N * C);
 
-  layerNormForward(a.norm2, a.moments2, a.middle, parameters.norm2, N, C);
-  forward("up", a.up, a.norm2);
-  geluForward(a.gelu, a.up, N * 4 * C);
-  forward("down", a.output, a.gelu);
-  add(a.output, a.output, a.middle, N * C);
+    const norm2 = readPair(pass.parameters, tensors.norm2);
+    layerNormForward(a.norm2, a.moments2, a.middle, norm2, N, C);
+    forward("up", a.up, a.norm2);
+    geluForward(a.gelu, a.up, N * widths(shape).hidden);
+  });
 }
 
 /** `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. */
 export function blockBackward(
   dResidual: Pointer,
-  gradient: BlockPointers,
   activations: BlockActivations,
-  parameters: BlockPointers,
-  context: BlockContext,
-  noise: NoiseCoordinates,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  pass: BackwardPass,
 ): void {
-  const { shape, batch, recipe, packedWeights } = context;
+  const { shape, batch } = place;
   const { B, T, N } = batch;
   const { width: C, heads } = shape;
-  const linears = linearsOf(parameters, context);
+  const { hidden } = widths(shape);
   const a = activations;
   const { arena } = kernels();
-
   const backward = (
     name: LinearName,
     dInput: Pointer,
     dOutput: Pointer,
     input: Pointer,
-  ): void => {
-    const { weight: dWeight, bias: dBias } = gradient[name];
-    const gradients = { dInput, dWeight, dBias };
-    linearBackward(
-      gradients,
-      dOutput,
-      input,
-      linears[name],
-      N,
-      recipe,
-      noise,
-      packedWeights,
-    );
-  };
+  ): void => backwardLinear(name, dInput, dOutput, input, tensors, place, pass);
 
   arena.scope(() => {
     const dBranch = arena.allocF32(N * C); // of norm1, attention, norm2 in turn
-    const dWide = arena.allocF32(N * 4 * C); // of gelu and up, then of qkv
+    const dWide = arena.allocF32(N * hidden); // of gelu and up, then of qkv
 
     backward("down", dWide, dResidual, a.gelu);
-    geluBackward(dWide, dWide, a.up, N * 4 * C);
+    geluBackward(dWide, dWide, a.up, N * hidden);
     backward("up", dBranch, dWide, a.norm2);
-    layerNormBackward(
-      dResidual,
-      gradient.norm2,
-      dBranch,
-      a.middle,
-      a.moments2,
-      parameters.norm2.weight,
-      N,
-      C,
+    withGradients(pass, tensors.norm2, (gradients) =>
+      layerNormBackward(
+        dResidual,
+        gradients,
+        dBranch,
+        a.middle,
+        a.moments2,
+        pass.parameters.read(tensors.norm2.weight),
+        N,
+        C,
+      ),
     );
 
     backward("attentionOut", dBranch, dResidual, a.attention);
     const sequences = { sequences: B, length: T, width: C };
     attentionBackward(dWide, dBranch, a.qkv, a.logSumExp, sequences, heads);
     backward("qkv", dBranch, dWide, a.norm1);
-    layerNormBackward(
-      dResidual,
-      gradient.norm1,
-      dBranch,
-      a.input,
-      a.moments1,
-      parameters.norm1.weight,
-      N,
-      C,
+    withGradients(pass, tensors.norm1, (gradients) =>
+      layerNormBackward(
+        dResidual,
+        gradients,
+        dBranch,
+        a.input,
+        a.moments1,
+        pass.parameters.read(tensors.norm1.weight),
+        N,
+        C,
+      ),
     );
+  });
+}
+
+/** Weight and bias, in the caller's scope. */
+export function readPair(
+  parameters: ParameterSource,
+  { weight, bias }: TensorPair,
+): LayerNormParameters {
+  return { weight: parameters.read(weight), bias: parameters.read(bias) };
+}
+
+/** `body` adds to the gradients of a weight and a bias, which then are complete. */
+export function withGradients(
+  { gradient }: Pick<BackwardPass, "gradient">,
+  { weight, bias }: TensorPair,
+  body: (gradients: LayerNormParameters) => void,
+): void {
+  kernels().arena.scope(() => {
+    const gradients = {
+      weight: gradient.open(weight),
+      bias: gradient.open(bias),
+    };
+    body(gradients);
+    gradient.close(weight, gradients.weight);
+    gradient.close(bias, gradients.bias);
   });
 }
 
 type LinearName = "qkv" | "attentionOut" | "up" | "down";
 
-/** The block's linear layers; their indices are coordinates of noise and do not change. */
-function linearsOf(
-  parameters: BlockPointers,
-  { shape, layer }: BlockContext,
-): Record<LinearName, Linear> {
-  const { width: C } = shape;
-  const { qkv, attentionOut, up, down } = parameters;
+function forwardLinear(
+  name: LinearName,
+  output: Pointer,
+  input: Pointer,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  { parameters, recipe, packedWeights }: Pass,
+): void {
+  kernels().arena.scope(() => {
+    const bias = parameters.read(tensors[name].bias);
+    const linear = linearOf(name, tensors, place, parameters);
+    linearForward(
+      output,
+      input,
+      bias,
+      linear,
+      place.batch.N,
+      recipe,
+      packedWeights,
+    );
+  });
+}
+
+function backwardLinear(
+  name: LinearName,
+  dInput: Pointer,
+  dOutput: Pointer,
+  input: Pointer,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  pass: BackwardPass,
+): void {
+  const { parameters, recipe, noise, packedWeights } = pass;
+  withGradients(pass, tensors[name], ({ weight: dWeight, bias: dBias }) =>
+    linearBackward(
+      { dInput, dWeight, dBias },
+      dOutput,
+      input,
+      linearOf(name, tensors, place, parameters),
+      place.batch.N,
+      recipe,
+      noise,
+      packedWeights,
+    ),
+  );
+}
+
+/** The indices of linear layers are coordinates of noise and do not change. */
+const INDICES: Record<LinearName, number> = {
+  qkv: 0,
+  attentionOut: 1,
+  up: 2,
+  down: 3,
+};
+
+function linearOf(
+  name: LinearName,
+  tensors: BlockTensors,
+  { layer }: BlockPlace,
+  parameters: ParameterSource,
+): Linear {
+  const { weight } = tensors[name];
+  const [inFeatures, outFeatures] = weight.shape as [number, number];
   return {
-    qkv: { ...qkv, inFeatures: C, outFeatures: 3 * C, layer, index: 0 },
-    attentionOut: {
-      ...attentionOut,
-      inFeatures: C,
-      outFeatures: C,
-      layer,
-      index: 1,
-    },
-    up: { ...up, inFeatures: C, outFeatures: 4 * C, layer, index: 2 },
-    down: { ...down, inFeatures: 4 * C, outFeatures: C, layer, index: 3 },
+    readWeight: () => parameters.read(weight),
+    inFeatures,
+    outFeatures,
+    layer,
+    index: INDICES[name],
   };
 }

@@ -5,6 +5,14 @@ import type { ModelShape } from "../../api/types.ts";
 /** RHT segments (64) and MXFP4 blocks (32) run along features and tokens, so training wants both whole. */
 const TRAINING_MULTIPLE = 64;
 
+/** Features of a block's wide tensors: three projections side by side, and the MLP's hidden layer. */
+export function widths({ width }: Pick<ModelShape, "width">): {
+  qkv: number;
+  hidden: number;
+} {
+  return { qkv: 3 * width, hidden: 4 * width };
+}
+
 /** Every size a whole number from 1, and `heads` a divisor of `width`. */
 export function checkShape(shape: ModelShape): void {
   for (const name of [

@@ -11,7 +11,9 @@ import {
   encodePair,
   type GgufValue,
 } from "../../formats/containers/gguf-writer.ts";
-import { parameterTable, type ParameterTensor } from "./parameters.ts";
+import type { ParameterTensor } from "../parameters.ts";
+import { widths } from "./config.ts";
+import { parameterTable } from "./parameters.ts";
 
 /** As the kernels' LayerNorm has it. */
 const EPSILON = 1e-5;
@@ -93,7 +95,7 @@ function metadata(shape: ModelShape): Record<string, GgufValue> {
     "gpt2.block_count": { uint32: layers },
     "gpt2.context_length": { uint32: context },
     "gpt2.embedding_length": { uint32: width },
-    "gpt2.feed_forward_length": { uint32: 4 * width },
+    "gpt2.feed_forward_length": { uint32: widths(shape).hidden },
     "gpt2.attention.head_count": { uint32: heads },
     "gpt2.attention.layer_norm_epsilon": { float32: EPSILON },
     "tokenizer.ggml.model": { string: "gpt2" },

@@ -1,9 +1,5 @@
-/**
- * GPT-2 as functions of a flat parameter vector: its loss, its gradient, its logits. Each is called
- * inside `arena.scope`, with pointers into the shared memory.
- */
+/** GPT-2: its loss, its gradient, its logits. Each is called inside `arena.scope`. */
 import { AppError } from "../../api/errors.ts";
-import type { Recipe } from "../../api/recipe.ts";
 import type { ModelShape } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import {
@@ -16,264 +12,270 @@ import {
 } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
+  type BackwardPass,
+  type Batch,
+  type BatchLoss,
+  IGNORED_TARGET,
+  type Model,
+  type Pass,
+} from "../model.ts";
+import type { ParameterTable } from "../parameters.ts";
+import {
   allocActivations,
   type Activations,
   type BatchShape,
 } from "./activations.ts";
-import { blockBackward, type BlockContext, blockForward } from "./block.ts";
+import {
+  blockBackward,
+  blockForward,
+  blockInside,
+  readPair,
+  withGradients,
+} from "./block.ts";
 import { headBackward, headForward } from "./head.ts";
-import type { NoiseCoordinates } from "../linear.ts";
-import { PackedWeights } from "../packed-weights.ts";
-import { parameterTable } from "./parameters.ts";
-import { modelPointers, type ModelPointers } from "./pointers.ts";
+import { type Gpt2Tensors, gpt2Tensors, parameterTable } from "./parameters.ts";
 
-export type { NoiseCoordinates } from "../linear.ts";
+export class Gpt2 implements Model {
+  readonly shape: ModelShape;
+  readonly table: ParameterTable;
+  readonly #tensors: Gpt2Tensors;
 
-/** A target that is not counted in the loss. */
-export const IGNORED_TARGET = -1;
+  constructor(shape: ModelShape) {
+    this.shape = shape;
+    this.table = parameterTable(shape);
+    this.#tensors = gpt2Tensors(shape, this.table);
+  }
 
-export type Batch = {
-  /** B */
-  sequences: number;
-  /** [B, T] */
-  tokens: Int32Array;
-  /** [B, T]; −1 is not counted. */
-  targets: Int32Array;
-};
-
-/** Cross-entropy in nats, summed in f64 over the counted tokens. */
-export type LossSum = { lossSum: number; tokens: number };
-
-/** The loss only. `parameters` is f32 [table.length]; batches of one step share `packedWeights`. */
-export function evaluateLoss(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  batch: Batch,
-  packedWeights = new PackedWeights(),
-): LossSum {
-  const sizes = batchShape(shape, batch.tokens, batch.sequences);
-  checkTargets(shape, batch);
-  const { arena } = kernels();
-  return arena.scope(() => {
+  loss(pass: Pass, batch: Batch): BatchLoss {
+    const sizes = batchShape(this.shape, batch.tokens, batch.sequences);
+    checkTargets(this.shape, batch);
     const { N } = sizes;
-    const precision = { recipe, packedWeights };
-    const tokens = arena.copyIn(batch.tokens);
-    const targets = arena.copyIn(batch.targets);
-    const pointers = modelPointers(shape, parameters);
-    const activations = allocActivations(shape, sizes, false);
-    const logits = arena.allocF32(N * shape.vocabulary);
-    const logSumExp = arena.allocF32(N);
-
-    forward(activations, tokens, shape, precision, pointers, sizes);
-    head(logits, activations.hidden, shape, recipe, pointers, N);
-    const lossSum = softmaxCrossEntropyForward(
-      logSumExp,
-      logits,
-      targets,
-      N,
-      shape.vocabulary,
-    );
-    return { lossSum, tokens: countedTokens(batch.targets) };
-  });
-}
-
-/**
- * The loss, and the gradient of its mean over the counted tokens.
- * parameters, gradient f32 [table.length]; `gradient` is overwritten, padding becomes 0. Microbatches
- * of one step share `packedWeights`.
- */
-export function lossAndGradient(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  gradient: Pointer,
-  batch: Batch,
-  noise: NoiseCoordinates,
-  packedWeights = new PackedWeights(),
-): LossSum {
-  const sizes = batchShape(shape, batch.tokens, batch.sequences);
-  checkTargets(shape, batch);
-  const { arena } = kernels();
-  return arena.scope(() => {
-    const { B, T, N } = sizes;
-    const { width: C, vocabulary: V } = shape;
-    const precision = { recipe, packedWeights };
-    const table = parameterTable(shape);
-    const counted = countedTokens(batch.targets);
-    const tokens = arena.copyIn(batch.tokens);
-    const targets = arena.copyIn(batch.targets);
-    const pointers = modelPointers(shape, parameters, table);
-    const gradients = modelPointers(shape, gradient, table);
-    const activations = allocActivations(shape, sizes, true);
-    const logits = arena.allocF32(N * V);
-    const logSumExp = arena.allocF32(N);
-    const dHidden = arena.allocF32(N * C);
-    const dResidual = arena.allocZeroedF32(N * C);
-    arena.f32(gradient, table.length).fill(0);
-
-    forward(activations, tokens, shape, precision, pointers, sizes);
-    head(logits, activations.hidden, shape, recipe, pointers, N);
-    const lossSum = softmaxCrossEntropyForward(
-      logSumExp,
-      logits,
-      targets,
-      N,
-      V,
-    );
-
-    // From here on `logits` hold their gradient.
-    const share = counted > 0 ? 1 / counted : 0;
-    softmaxCrossEntropyBackward(
-      logits,
-      logits,
-      logSumExp,
-      targets,
-      N,
-      V,
-      share,
-    );
-    headBackward(
-      dHidden,
-      gradients.tokenEmbedding,
-      logits,
-      activations.hidden,
-      pointers.tokenEmbedding,
-      N,
-      C,
-      V,
-      recipe,
-    );
-    const { blocks } = activations;
-    layerNormBackward(
-      dResidual,
-      gradients.finalNorm,
-      dHidden,
-      blocks[blocks.length - 1].output,
-      activations.finalMoments,
-      pointers.finalNorm.weight,
-      N,
-      C,
-    );
-    for (let layer = shape.layers - 1; layer >= 0; layer--) {
-      blockBackward(
-        dResidual,
-        gradients.blocks[layer],
-        blocks[layer],
-        pointers.blocks[layer],
-        { shape, batch: sizes, layer, ...precision },
-        noise,
+    const { vocabulary: V } = this.shape;
+    const { arena } = kernels();
+    return arena.scope(() => {
+      const tokens = arena.copyIn(batch.tokens);
+      const targets = arena.copyIn(batch.targets);
+      const activations = allocActivations(this.shape, sizes, "nothing");
+      this.#forward(activations, tokens, sizes, pass);
+      const logits = arena.allocF32(N * V);
+      const logSumExp = arena.allocF32(N);
+      this.#head(logits, activations.hidden, N, pass);
+      const lossSum = softmaxCrossEntropyForward(
+        logSumExp,
+        logits,
+        targets,
+        N,
+        V,
       );
-    }
-    embeddingBackward(
-      gradients.tokenEmbedding,
-      gradients.positionEmbedding,
-      dResidual,
-      tokens,
-      { sequences: B, length: T, width: C },
-    );
-    return { lossSum, tokens: counted };
-  });
-}
-
-/** Logits of every position: f32 [B·T, V], copied out. `tokens` [B, T]. */
-export function logits(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  tokens: Int32Array,
-  sequences: number,
-): Float32Array<ArrayBuffer> {
-  const sizes = batchShape(shape, tokens, sequences);
-  return logitsOfRows(shape, recipe, parameters, tokens, sizes, 0, sizes.N);
-}
-
-/** Logits of the last position of one sequence: f32 [V], copied out. */
-export function lastLogits(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  tokens: Int32Array,
-): Float32Array<ArrayBuffer> {
-  const sizes = batchShape(shape, tokens, 1);
-  return logitsOfRows(shape, recipe, parameters, tokens, sizes, sizes.N - 1, 1);
-}
-
-function logitsOfRows(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  tokens: Int32Array,
-  sizes: BatchShape,
-  firstRow: number,
-  rows: number,
-): Float32Array<ArrayBuffer> {
-  const { arena } = kernels();
-  return arena.scope(() => {
-    const pointers = modelPointers(shape, parameters);
-    const activations = allocActivations(shape, sizes, false);
-    const out = arena.allocF32(rows * shape.vocabulary);
-    const hidden = activations.hidden + 4 * firstRow * shape.width;
-    const precision = { recipe, packedWeights: new PackedWeights() };
-    const copy = arena.copyIn(tokens);
-    forward(activations, copy, shape, precision, pointers, sizes);
-    head(out, hidden, shape, recipe, pointers, rows);
-    return arena.f32(out, rows * shape.vocabulary).slice();
-  });
-}
-
-/** How the blocks compute, and on which packed weights. */
-type Precision = Pick<BlockContext, "recipe" | "packedWeights">;
-
-/** From tokens i32 [B, T] to the head's input. */
-function forward(
-  activations: Activations,
-  tokens: Pointer,
-  shape: ModelShape,
-  precision: Precision,
-  pointers: ModelPointers,
-  sizes: BatchShape,
-): void {
-  const { B, T, N } = sizes;
-  const { width: C } = shape;
-  const { blocks } = activations;
-  embeddingForward(
-    blocks[0].input,
-    tokens,
-    pointers.tokenEmbedding,
-    pointers.positionEmbedding,
-    { sequences: B, length: T, width: C },
-  );
-  for (let layer = 0; layer < shape.layers; layer++) {
-    blockForward(blocks[layer], pointers.blocks[layer], {
-      shape,
-      batch: sizes,
-      layer,
-      ...precision,
+      return { lossSum, tokens: countedTokens(batch.targets) };
     });
   }
-  layerNormForward(
-    activations.hidden,
-    activations.finalMoments,
-    blocks[blocks.length - 1].output,
-    pointers.finalNorm,
-    N,
-    C,
-  );
-}
 
-/** logits f32 [rows, V] of hidden f32 [rows, C]; the head is the token embedding. */
-function head(
-  out: Pointer,
-  hidden: Pointer,
-  shape: ModelShape,
-  recipe: Recipe,
-  pointers: ModelPointers,
-  rows: number,
-): void {
-  const { width, vocabulary } = shape;
-  const { tokenEmbedding } = pointers;
-  headForward(out, hidden, tokenEmbedding, rows, width, vocabulary, recipe);
+  lossAndGradient(pass: BackwardPass, batch: Batch): BatchLoss {
+    const sizes = batchShape(this.shape, batch.tokens, batch.sequences);
+    checkTargets(this.shape, batch);
+    const { arena } = kernels();
+    return arena.scope(() => {
+      const { B, T, N } = sizes;
+      const { width: C } = this.shape;
+      const { tokenEmbedding, positionEmbedding } = this.#tensors;
+      const { gradient } = pass;
+      const counted = countedTokens(batch.targets);
+      const tokens = arena.copyIn(batch.tokens);
+      const targets = arena.copyIn(batch.targets);
+      // Tied: the head begins the token embedding's gradient, the model's input ends it.
+      const dTokenEmbedding = gradient.open(tokenEmbedding);
+      const dResidual = arena.allocZeroedF32(N * C);
+      const activations = allocActivations(this.shape, sizes, pass.keeps);
+
+      this.#forward(activations, tokens, sizes, pass);
+      const lossSum = this.#headLoss(
+        dResidual,
+        dTokenEmbedding,
+        activations,
+        { targets, counted },
+        N,
+        pass,
+      );
+      this.#blocksBackward(dResidual, activations, sizes, pass);
+      arena.scope(() => {
+        const dPositionEmbedding = gradient.open(positionEmbedding);
+        embeddingBackward(
+          dTokenEmbedding,
+          dPositionEmbedding,
+          dResidual,
+          tokens,
+          { sequences: B, length: T, width: C },
+        );
+        gradient.close(positionEmbedding, dPositionEmbedding);
+      });
+      gradient.close(tokenEmbedding, dTokenEmbedding);
+      return { lossSum, tokens: counted };
+    });
+  }
+
+  logits(
+    pass: Pass,
+    tokens: Int32Array,
+    sequences: number,
+  ): Float32Array<ArrayBuffer> {
+    const sizes = batchShape(this.shape, tokens, sequences);
+    return this.#logitsOfRows(pass, tokens, sizes, 0, sizes.N);
+  }
+
+  lastLogits(pass: Pass, tokens: Int32Array): Float32Array<ArrayBuffer> {
+    const sizes = batchShape(this.shape, tokens, 1);
+    return this.#logitsOfRows(pass, tokens, sizes, sizes.N - 1, 1);
+  }
+
+  #logitsOfRows(
+    pass: Pass,
+    tokens: Int32Array,
+    sizes: BatchShape,
+    firstRow: number,
+    rows: number,
+  ): Float32Array<ArrayBuffer> {
+    const { width, vocabulary } = this.shape;
+    const { arena } = kernels();
+    return arena.scope(() => {
+      const activations = allocActivations(this.shape, sizes, "nothing");
+      this.#forward(activations, arena.copyIn(tokens), sizes, pass);
+      const out = arena.allocF32(rows * vocabulary);
+      const hidden = activations.hidden + 4 * firstRow * width;
+      this.#head(out, hidden, rows, pass);
+      return arena.f32(out, rows * vocabulary).slice();
+    });
+  }
+
+  /** From tokens i32 [B, T] to the head's input. */
+  #forward(
+    activations: Activations,
+    tokens: Pointer,
+    sizes: BatchShape,
+    pass: Pass,
+  ): void {
+    const { B, T, N } = sizes;
+    const { width: C } = this.shape;
+    const { tokenEmbedding, positionEmbedding, finalNorm } = this.#tensors;
+    const { blocks, hidden, finalMoments } = activations;
+    const { parameters } = pass;
+    const { arena } = kernels();
+    arena.scope(() =>
+      embeddingForward(
+        blocks[0].input,
+        tokens,
+        parameters.read(tokenEmbedding),
+        parameters.read(positionEmbedding),
+        { sequences: B, length: T, width: C },
+      ),
+    );
+    for (const [layer, block] of blocks.entries()) {
+      const place = { shape: this.shape, batch: sizes, layer };
+      blockForward(block, this.#tensors.blocks[layer], place, pass);
+    }
+    const { output } = blocks[blocks.length - 1];
+    arena.scope(() => {
+      const norm = readPair(parameters, finalNorm);
+      layerNormForward(hidden, finalMoments, output, norm, N, C);
+    });
+  }
+
+  /**
+   * The head, the loss, and their backward passes down to the blocks' output: overwrites `dResidual`
+   * f32 [N, C] and adds to the token embedding's gradient. Logits are in memory only here.
+   */
+  #headLoss(
+    dResidual: Pointer,
+    dTokenEmbedding: Pointer,
+    { blocks, hidden, finalMoments }: Activations,
+    { targets, counted }: { targets: Pointer; counted: number },
+    N: number,
+    pass: BackwardPass,
+  ): number {
+    const { width: C, vocabulary: V } = this.shape;
+    const { tokenEmbedding, finalNorm } = this.#tensors;
+    const { parameters, recipe } = pass;
+    const { arena } = kernels();
+    return arena.scope(() => {
+      const dHidden = arena.allocF32(N * C);
+      const logits = arena.allocF32(N * V);
+      const logSumExp = arena.allocF32(N);
+      this.#head(logits, hidden, N, pass);
+      const lossSum = softmaxCrossEntropyForward(
+        logSumExp,
+        logits,
+        targets,
+        N,
+        V,
+      );
+      // From here on `logits` hold their gradient.
+      softmaxCrossEntropyBackward(
+        logits,
+        logits,
+        logSumExp,
+        targets,
+        N,
+        V,
+        counted > 0 ? 1 / counted : 0,
+      );
+      headBackward(
+        dHidden,
+        dTokenEmbedding,
+        logits,
+        hidden,
+        parameters.read(tokenEmbedding),
+        N,
+        C,
+        V,
+        recipe,
+      );
+      withGradients(pass, finalNorm, (gradients) =>
+        layerNormBackward(
+          dResidual,
+          gradients,
+          dHidden,
+          blocks[blocks.length - 1].output,
+          finalMoments,
+          parameters.read(finalNorm.weight),
+          N,
+          C,
+        ),
+      );
+      return lossSum;
+    });
+  }
+
+  #blocksBackward(
+    dResidual: Pointer,
+    { blocks }: Activations,
+    sizes: BatchShape,
+    pass: BackwardPass,
+  ): void {
+    const last = blocks.length - 1;
+    for (let layer = last; layer >= 0; layer--) {
+      const [block, tensors] = [blocks[layer], this.#tensors.blocks[layer]];
+      const place = { shape: this.shape, batch: sizes, layer };
+      // The inside of the last block is still there: no other has come after it.
+      if (pass.keeps === "inputs" && layer < last) {
+        blockInside(block, tensors, place, pass);
+      }
+      blockBackward(dResidual, block, tensors, place, pass);
+    }
+  }
+
+  /** logits f32 [rows, V] of hidden f32 [rows, C]; the head is the token embedding. */
+  #head(
+    out: Pointer,
+    hidden: Pointer,
+    rows: number,
+    { parameters, recipe }: Pass,
+  ): void {
+    const { width, vocabulary } = this.shape;
+    kernels().arena.scope(() => {
+      const embedding = parameters.read(this.#tensors.tokenEmbedding);
+      headForward(out, hidden, embedding, rows, width, vocabulary, recipe);
+    });
+  }
 }
 
 /** B, T and N of `tokens`, which are checked: the kernels read the embedding at each. */

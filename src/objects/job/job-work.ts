@@ -10,7 +10,6 @@ import {
   scalesFirst,
   type Stretch,
 } from "../../formats/blocks/scales-first.ts";
-import { free } from "../../memory/free.ts";
 import {
   isolateMemory,
   NOTHING,
@@ -88,7 +87,7 @@ export class JobWork {
       }
     } finally {
       source.release();
-      for (const { bytes } of conversion.save().held) free(bytes);
+      conversion.release();
       this.#reservation.release();
     }
     return job.isCompleting ? this.#complete(job) : false;

@@ -5,7 +5,7 @@
  */
 import { fromResult, type Result } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/types.ts";
-import { parameterTable } from "../../model/gpt2/parameters.ts";
+import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { learningRate } from "../../training/schedule.ts";
 import { shardRanges } from "../../training/sharding.ts";
@@ -73,8 +73,11 @@ export async function initializeShards(
 
 /** The ranges of a run's shards, and the length of the vector that they make up. */
 export function runRanges(config: RunConfig) {
-  const { length } = parameterTable(config.model);
-  return { parameters: length, shards: shardRanges(length, config.shards) };
+  const { table } = modelOf(config.model);
+  return {
+    parameters: table.length,
+    shards: shardRanges(table, config.shards),
+  };
 }
 
 /** Mean loss in nats per token: sums in f64, in the given order; null when a part is not finite. */

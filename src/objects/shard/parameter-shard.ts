@@ -10,7 +10,7 @@ import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
-import { parameterTable } from "../../model/gpt2/parameters.ts";
+import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
   type ShardGeometry,
@@ -276,8 +276,8 @@ export class ParameterShard extends DurableObject {
       }>("SELECT * FROM shard")
       .one();
     const parsed = JSON.parse(config) as RunConfig;
-    const table = parameterTable(parsed.model);
-    const range = shardRanges(table.length, parsed.shards)[shard]!;
+    const { table } = modelOf(parsed.model);
+    const range = shardRanges(table, parsed.shards)[shard]!;
     const { step } = this.#snapshots.pointer();
     this.#loaded = {
       geometry: { config: parsed, table, range },

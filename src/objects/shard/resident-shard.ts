@@ -4,7 +4,7 @@
  */
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
-import { initialParameters } from "../../model/gpt2/parameters.ts";
+import { initialParameters } from "../../model/parameters.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
   applyUpdate,

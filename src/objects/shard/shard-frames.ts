@@ -6,15 +6,10 @@ import {
   payloadBytes,
   sealFrame,
 } from "../../api/frame.ts";
-import type { RunConfig, WireDtype } from "../../api/types.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { encodeBf16 } from "../../kernels/vector.ts";
+import { parameterDtype } from "../../training/pulled-parameters.ts";
 import type { ShardGeometry } from "../../training/shard-update.ts";
-
-/** How parameters travel: recipe `f32` wants them as they are, every other bf16 copies. */
-export function parameterDtype(config: RunConfig): WireDtype {
-  return config.recipe === "f32" ? "f32" : "bf16";
-}
 
 /** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
 export function encodeParameters(

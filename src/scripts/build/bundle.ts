@@ -35,14 +35,16 @@ async function makeBundle(
 ): Promise<Map<string, Uint8Array>> {
   read("node_modules/esbuild/package.json");
   read("tsconfig.json");
-  const { main } = parse(Buffer.from(read(config) ?? []).toString());
+  const { main } = parse(Buffer.from(read(config) ?? []).toString()) as {
+    main: string;
+  };
   const { build, formatMessages } = await import("esbuild");
   const outputs = new Map<string, Uint8Array>();
   const wasm = (path: string, bytes: Uint8Array) =>
     outputs.set(`${folder}/${basename(path)}`, bytes);
   const { outputFiles, warnings } = await build({
     absWorkingDir: ROOT,
-    entryPoints: [resolve(ROOT, dirname(config), String(main))],
+    entryPoints: [resolve(ROOT, dirname(config), main)],
     outdir: folder,
     write: false,
     bundle: true,
@@ -70,15 +72,15 @@ function throughRead(
 ): Plugin {
   return {
     name: "through-read",
-    setup({ onLoad, onResolve }) {
-      onResolve({ filter: /\.wasm$/ }, ({ path, resolveDir }) => {
+    setup(bundler) {
+      bundler.onResolve({ filter: /\.wasm$/ }, ({ path, resolveDir }) => {
         const file = join(resolveDir, path);
         const bytes = read(file);
         if (!bytes) return { errors: [{ text: `Expected ${file} to exist` }] };
         wasm(file, bytes);
         return { path: `./${basename(file)}`, external: true };
       });
-      onLoad({ filter: /./ }, ({ path }) => {
+      bundler.onLoad({ filter: /./ }, ({ path }) => {
         const loader = LOADERS[extname(path)];
         if (!loader) return undefined; // esbuild says that it cannot load it
         const manifest = manifestOf(path);

@@ -21,7 +21,9 @@ async function compile(
   const { default: asc } = await import("assemblyscript/asc");
   const outputs = new Map<string, Uint8Array>();
   const argv = [entry, "--target", ascTarget, "--baseDir", ROOT];
-  const { error, stderr } = await asc.main(argv, {
+  let complaints = "";
+  const { error } = await asc.main(argv, {
+    stderr: { write: (text) => void (complaints += String(text)) },
     readFile: (path, folder) => {
       const bytes = read(isAbsolute(path) ? path : join(folder, path));
       return bytes ? Buffer.from(bytes).toString() : null;
@@ -32,7 +34,7 @@ async function compile(
     listFiles: () => [],
   });
   if (error) {
-    throw new Error(`${entry} does not compile:\n${stderr.toString()}`, {
+    throw new Error(`${entry} does not compile:\n${complaints}`, {
       cause: error,
     });
   }

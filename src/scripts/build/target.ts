@@ -8,7 +8,13 @@
  * are renamed into their places whole, and a build that another tree's state overtook is made again.
  */
 import { hash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 
 export const ROOT = resolve(import.meta.dirname, "../../..");

@@ -1,0 +1,144 @@
+/**
+ * A model's directory as one ordered list of tensors, whichever of its files each lies in. Files are
+ * named by `model.safetensors.index.json`, or there is the one `model.safetensors`.
+ */
+import { AppError } from "../api/errors.ts";
+import type { TensorRange } from "../formats/tensor.ts";
+import { compareNames } from "../formats/tensor.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+
+export const SINGLE_FILE = "model.safetensors";
+export const INDEX_FILE = "model.safetensors.index.json";
+export const CONFIG_FILE = "config.json";
+
+/** A tensor, the file that holds it, and its bytes there, counted from the data's first. */
+export type CheckpointTensor = TensorRange & { file: string };
+
+export type Checkpoint = {
+  /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */
+  tensors: readonly CheckpointTensor[];
+  config: ModelConfig | undefined;
+};
+
+/**
+ * Which files of a directory hold its tensors.
+ * Errors: `file_not_found` where none does, or one that the index names is not there; `malformed_body`
+ */
+export function tensorFiles(
+  names: readonly string[],
+  index: string | undefined,
+): string[] {
+  if (index === undefined) {
+    if (names.includes(SINGLE_FILE)) return [SINGLE_FILE];
+    const alone = names.filter((name) => name.endsWith(".safetensors"));
+    if (alone.length === 1) return alone;
+    const found = alone.length > 0 ? alone.join(", ") : "none";
+    throw new AppError(
+      "file_not_found",
+      `Expected ${SINGLE_FILE}, ${INDEX_FILE} or one .safetensors file, got ${found}`,
+    );
+  }
+  const files = [...new Set(readIndex(index).values())].toSorted(compareNames);
+  const missing = files.filter((file) => !names.includes(file));
+  if (missing.length === 0) return files;
+  throw new AppError(
+    "file_not_found",
+    `Expected the files that ${INDEX_FILE} names, got none of the name ${missing.join(", ")}`,
+  );
+}
+
+/** `weight_map`: the file of each tensor. Errors: `malformed_body` */
+export function readIndex(index: string): Map<string, string> {
+  const parsed = parseJson(index, INDEX_FILE);
+  const map = isRecord(parsed) ? parsed.weight_map : undefined;
+  if (!isRecord(map)) throw malformedIndex("a `weight_map`", "none");
+  const files = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    // A path would reach outside the directory.
+    if (typeof file !== "string" || /[/\\]|^\.*$/.test(file))
+      throw malformedIndex(
+        `the file of "${name}" to be a name beside it`,
+        JSON.stringify(file),
+      );
+    files.set(name, file);
+  }
+  return files;
+}
+
+/**
+ * All tensors of all files.
+ * Errors: `malformed_body` for a tensor in two files, and where index and files differ
+ */
+export function checkpointOf(
+  files: ReadonlyMap<string, readonly TensorRange[]>,
+  index: string | undefined,
+  config: ModelConfig | undefined,
+): Checkpoint {
+  const found = new Map<string, CheckpointTensor>();
+  for (const [file, tensors] of files) {
+    for (const tensor of tensors) {
+      const other = found.get(tensor.name);
+      if (other)
+        throw new AppError(
+          "malformed_body",
+          `Expected each tensor in one file, got "${tensor.name}" in ${other.file} and ${file}`,
+        );
+      found.set(tensor.name, { ...tensor, file });
+    }
+  }
+  if (index !== undefined) checkIndex(readIndex(index), found);
+  const tensors = [...found.values()].sort((a, b) =>
+    compareNames(a.name, b.name),
+  );
+  return { tensors, config };
+}
+
+function checkIndex(
+  index: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, CheckpointTensor>,
+): void {
+  for (const [name, file] of index) {
+    const place = found.get(name)?.file ?? "no file";
+    if (place !== file)
+      throw malformedIndex(`"${name}" in ${file}`, `it in ${place}`);
+  }
+  const unnamed = [...found.keys()].find((name) => !index.has(name));
+  if (unnamed !== undefined)
+    throw malformedIndex(
+      "every tensor of its files",
+      `"${unnamed}" in ${found.get(unnamed)!.file} alone`,
+    );
+}
+
+/** A config.json. Errors: `malformed_body` */
+export function readConfig(json: string): ModelConfig {
+  const config = parseJson(json, CONFIG_FILE);
+  if (isRecord(config)) return config;
+  throw new AppError(
+    "malformed_body",
+    `Expected ${CONFIG_FILE} to hold an object, got ${json.slice(0, 40)}`,
+  );
+}
+
+function parseJson(json: string, file: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch (cause) {
+    throw new AppError(
+      "malformed_body",
+      `Expected ${file} to be JSON, got "${json.slice(0, 40)}"`,
+      { cause },
+    );
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function malformedIndex(expected: string, got: string): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected ${INDEX_FILE} to have ${expected}, got ${got}`,
+  );
+}

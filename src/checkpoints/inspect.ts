@@ -1,0 +1,146 @@
+/**
+ * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
+ * formats its tensors are in, and for each loader what it would take packed and what not, and why.
+ */
+import { BLOCK_SIZE } from "../kernels/mx.ts";
+import { decideRoles } from "../formats/roles/roles.ts";
+import type { Kind, Role } from "../formats/roles/role.ts";
+import { elementCount, type TensorHead } from "../formats/tensor.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { type RecognizedFormat, recognizeFormats } from "./recognize.ts";
+import { quantizedConfig } from "./quantization-config.ts";
+import { headBytes } from "./shards.ts";
+import { decideFor, type Target, TARGETS } from "./targets.ts";
+
+export type InspectedTensor = {
+  name: string;
+  file: string;
+  dtype: string;
+  shape: readonly number[];
+  role: Role;
+  kind: Kind;
+  packed: boolean;
+  reason: string;
+  bytes: number;
+  /** Once packed; the same for what stays. */
+  mxfp4Bytes: number;
+};
+
+export type LoaderReport = {
+  loader: Target | "llama.cpp";
+  /** Whether a directory for it has any packed weight. */
+  loads: boolean;
+  /** Why not, or what it cannot be. */
+  refusals: string[];
+  packedTensors: number;
+  /** Of the whole directory, were it made for this loader. */
+  bytes: number;
+};
+
+export type Inspection = {
+  modelType: string | null;
+  tensors: InspectedTensor[];
+  dtypes: Record<string, { tensors: number; bytes: number }>;
+  formats: RecognizedFormat[];
+  bytes: number;
+  mxfp4Bytes: number;
+  loaders: LoaderReport[];
+};
+
+export function inspect({ tensors, config }: Checkpoint): Inspection {
+  const decisions = decideRoles(tensors, config);
+  const inspected = tensors.map((tensor, i): InspectedTensor => {
+    const { role, kind, packed, reason } = decisions[i]!;
+    const { name, file, dtype, shape } = tensor;
+    const bytes = headBytes(tensor);
+    const mxfp4Bytes = packed ? packedBytes(tensor) : bytes;
+    const own = { name, file, dtype, shape, role, kind, packed, reason };
+    return { ...own, bytes, mxfp4Bytes };
+  });
+  const modelType = config?.model_type;
+  return {
+    modelType: typeof modelType === "string" ? modelType : null,
+    tensors: inspected,
+    dtypes: dtypesOf(inspected),
+    formats: recognizeFormats(tensors, config),
+    bytes: total(inspected, "bytes"),
+    mxfp4Bytes: total(inspected, "mxfp4Bytes"),
+    loaders: [
+      ...TARGETS.map((target) => reportFor(target, tensors, config)),
+      {
+        loader: "llama.cpp",
+        loads: false,
+        refusals: [
+          "llama.cpp loads GGUF alone: convert the directory with its convert_hf_to_gguf.py, then quantize that file",
+        ],
+        packedTensors: 0,
+        bytes: total(inspected, "bytes"),
+      },
+    ],
+  };
+}
+
+function reportFor(
+  loader: Target,
+  heads: readonly TensorHead[],
+  config: Checkpoint["config"],
+): LoaderReport {
+  const decisions = decideRoles(heads, config);
+  const made = decideFor(loader, heads, decisions, config);
+  const packedTensors = made.filter(({ packed }) => packed).length;
+  const bytes = heads.reduce(
+    (sum, head, i) =>
+      sum + (made[i]!.packed ? packedBytes(head) : headBytes(head)),
+    0,
+  );
+  const refusals = new Map<string, string[]>();
+  heads.forEach(({ name }, i) => {
+    if (!decisions[i]!.packed || made[i]!.packed) return;
+    const reason = made[i]!.reason.slice(decisions[i]!.reason.length + 2);
+    refusals.set(reason, [...(refusals.get(reason) ?? []), name]);
+  });
+  const told = [...refusals].map(
+    ([reason, names]) => `${reason}: ${shortened(names)}`,
+  );
+  if (packedTensors === 0 && told.length === 0)
+    told.push("no weight of a linear layer that can be packed");
+  try {
+    quantizedConfig(loader, heads, made, config);
+  } catch (error) {
+    told.push((error as Error).message);
+  }
+  return {
+    loader,
+    loads: packedTensors > 0,
+    refusals: told,
+    packedTensors,
+    bytes,
+  };
+}
+
+function shortened(names: readonly string[]): string {
+  const [first] = names;
+  return names.length === 1 ? first! : `${first} and ${names.length - 1} more`;
+}
+
+/** 17 bytes a block: 16 of elements, one of scale. */
+function packedBytes({ shape }: TensorHead): number {
+  return (elementCount(shape) / BLOCK_SIZE) * 17;
+}
+
+function total(
+  tensors: readonly InspectedTensor[],
+  key: "bytes" | "mxfp4Bytes",
+): number {
+  return tensors.reduce((sum, tensor) => sum + tensor[key], 0);
+}
+
+function dtypesOf(tensors: readonly InspectedTensor[]): Inspection["dtypes"] {
+  const dtypes: Inspection["dtypes"] = {};
+  for (const { dtype, bytes } of tensors) {
+    const own = (dtypes[dtype] ??= { tensors: 0, bytes: 0 });
+    own.tensors++;
+    own.bytes += bytes;
+  }
+  return dtypes;
+}

@@ -1,0 +1,59 @@
+/** The files that a directory's tensors are written to, and the index that names them. */
+import { AppError } from "../api/errors.ts";
+import { dtypeBytes } from "../formats/dtype.ts";
+import { elementCount, type TensorHead } from "../formats/tensor.ts";
+import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
+
+export type Shard = { file: string; tensors: TensorHead[] };
+
+export function headBytes({ dtype, shape }: TensorHead): number {
+  return dtypeBytes(dtype, elementCount(shape));
+}
+
+/**
+ * Tensors, in their order, in files of at most `most` bytes of them. Those of a group, the parts of one
+ * weight, lie in one file. Errors: `invalid_option` where a group alone is larger
+ */
+export function shardsOf(
+  groups: readonly (readonly TensorHead[])[],
+  most: number,
+): Shard[] {
+  const parts: TensorHead[][] = [[]];
+  let bytes = 0;
+  for (const group of groups) {
+    const own = group.reduce((sum, head) => sum + headBytes(head), 0);
+    if (own > most)
+      throw new AppError(
+        "invalid_option",
+        `Expected files that hold the ${own} bytes of "${group[0]!.name}", got at most ${most}`,
+      );
+    if (bytes + own > most && bytes > 0) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)!.push(...group);
+    bytes += own;
+  }
+  if (parts.length === 1) return [{ file: SINGLE_FILE, tensors: parts[0]! }];
+  const number = (n: number) => String(n).padStart(5, "0");
+  return parts.map((tensors, i) => ({
+    file: `model-${number(i + 1)}-of-${number(parts.length)}.safetensors`,
+    tensors,
+  }));
+}
+
+/** `model.safetensors.index.json`; undefined for a single file, which needs none. */
+export function indexOf(
+  shards: readonly Shard[],
+): [file: string, json: string] | undefined {
+  if (shards.length === 1) return undefined;
+  const heads = shards.flatMap(({ tensors }) => tensors);
+  const total_size = heads.reduce((sum, head) => sum + headBytes(head), 0);
+  const weight_map = Object.fromEntries(
+    shards.flatMap(({ file, tensors }) =>
+      tensors.map(({ name }) => [name, file]),
+    ),
+  );
+  const index = { metadata: { total_size }, weight_map };
+  return [INDEX_FILE, `${JSON.stringify(index, null, 2)}\n`];
+}

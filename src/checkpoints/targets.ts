@@ -1,0 +1,130 @@
+/**
+ * The loaders that a directory can be made for, and which of its tensors each takes in MXFP4. What a
+ * loader cannot take packed stays as it is, with the reason; it still loads.
+ */
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import type { Decision } from "../formats/roles/role.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+
+export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
+export type Target = (typeof TARGETS)[number];
+
+/** How the tensors of a packed weight are named and arranged. */
+export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";
+
+/** A decision for a target: what becomes of the tensor there, and why. */
+export type TargetDecision = Decision & { layout?: TargetLayout };
+
+/** gpt-oss's experts, which its loaders take stacked, under the names of its own layout. */
+function isGptOssExperts(
+  { name }: TensorHead,
+  { kind }: Decision,
+  config: ModelConfig | undefined,
+): boolean {
+  return (
+    config?.model_type === "gpt_oss" &&
+    kind === "experts" &&
+    /(^|\.)experts\.(gate_up|down)_proj$/.test(name)
+  );
+}
+
+/** Why the target leaves a tensor that could be packed; undefined where it takes it. */
+function whyLeft(
+  target: Target,
+  head: TensorHead,
+  decision: Decision,
+  config: ModelConfig | undefined,
+): string | undefined {
+  const { role, kind } = decision;
+  if (target !== "quark" && isGptOssExperts(head, decision, config))
+    return undefined;
+  if (target === "transformers")
+    return "transformers takes MXFP4 in the experts of gpt-oss alone";
+  if (target !== "quark" && config?.model_type === "gpt_oss")
+    return "what says that gpt-oss's experts are MXFP4 says it of nothing else";
+  if (kind === "experts") return `${target} takes experts one by one`;
+  if (target === "mlx" && /\.experts\.\d+\./.test(head.name))
+    return "mlx stacks experts as it loads them, and not packed ones";
+  if (!head.name.endsWith(".weight"))
+    return `${target} has no packed form of a parameter of this name`;
+  // GPT-2's loaders turn whatever is called `weight`; compressed-tensors calls it `weight_packed`.
+  if (role === "linear-in-out" && target !== "vllm")
+    return `${target}'s loader turns the weights of a Conv1D itself`;
+  return undefined;
+}
+
+function layoutFor(
+  target: Target,
+  head: TensorHead,
+  decision: Decision,
+  config: ModelConfig | undefined,
+): TargetLayout {
+  if (isGptOssExperts(head, decision, config)) return "gpt-oss";
+  return target === "mlx" || target === "quark" ? target : "compressed-tensors";
+}
+
+/** What becomes of each tensor in a directory for `target`. */
+export function decideFor(
+  target: Target,
+  heads: readonly TensorHead[],
+  decisions: readonly Decision[],
+  config: ModelConfig | undefined,
+): TargetDecision[] {
+  return heads.map((head, i) => {
+    const decision = decisions[i]!;
+    if (!decision.packed) return decision;
+    const left = whyLeft(target, head, decision, config);
+    if (left !== undefined)
+      return {
+        ...decision,
+        packed: false,
+        reason: `${decision.reason}; ${left}`,
+      };
+    return { ...decision, layout: layoutFor(target, head, decision, config) };
+  });
+}
+
+/** The shape that loaders contract along the last axis: [in, out] is turned. */
+export function turned(
+  shape: readonly number[],
+  { role }: Decision,
+): readonly number[] {
+  if (role !== "linear-in-out") return shape;
+  return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+}
+
+/** The tensors that stand for a packed one. */
+export function packedHeads(
+  { name, shape }: TensorHead,
+  decision: Decision,
+  layout: TargetLayout,
+): [elements: TensorHead, scales: TensorHead] {
+  const out = turned(shape, decision);
+  const outer = out.slice(0, -1);
+  const k = out.at(-1)!;
+  const stem = name.replace(/weight$/, "");
+  const bytes = (suffix: string, ...inner: number[]): TensorHead => ({
+    name: suffix,
+    dtype: "U8",
+    shape: [...outer, ...inner],
+  });
+  switch (layout) {
+    case "gpt-oss":
+      return [
+        bytes(`${name}_blocks`, k / 32, 16),
+        bytes(`${name}_scales`, k / 32),
+      ];
+    case "compressed-tensors":
+      return [
+        bytes(`${stem}weight_packed`, k / 2),
+        bytes(`${stem}weight_scale`, k / 32),
+      ];
+    case "quark":
+      return [bytes(name, k / 2), bytes(`${stem}weight_scale`, k / 32)];
+    case "mlx":
+      return [
+        { name, dtype: "U32", shape: [...outer, k / 8] },
+        bytes(`${stem}scales`, k / 32),
+      ];
+  }
+}

@@ -1,0 +1,79 @@
+/** The API's description, OpenAPI 3.1, of what its routes declare. */
+import * as z from "zod";
+import { describeOperation, reference } from "./operation.ts";
+import { ANSWER_SCHEMAS, REQUEST_SCHEMAS, type Route } from "./route.ts";
+
+z.object({
+  type: z.string().describe("urn:mxfp4-edge:problem:<code>"),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string().describe("What was expected and what came").optional(),
+  instance: z.string().describe("The path").optional(),
+  code: z.string().optional(),
+})
+  .describe("RFC 9457")
+  .register(ANSWER_SCHEMAS, { id: "Problem" });
+
+export function describe(routes: readonly Route[]): object {
+  const paths: Record<string, Record<string, object>> = {};
+  for (const route of routes) {
+    (paths[route.path] ??= {})[route.method] = describeOperation(route);
+  }
+  return {
+    openapi: "3.1.1",
+    info: {
+      title: "mxfp4-edge",
+      version: "1",
+      description:
+        "MXFP4 quantization, and training of small GPTs with 4-bit gradients. `x-examples` of an operation are whole requests: query, headers, and a body that is base64 of bytes or the body's example of the same name.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/" }],
+    security: [{ token: [] }],
+    tags: [...new Set(routes.map(({ tag }) => tag))].map((tag) => ({
+      name: tag,
+    })),
+    paths,
+    components: {
+      securitySchemes: {
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description:
+            "API_TOKEN, which opens every route. A local edge without API_TOKEN needs none",
+        },
+        joinToken: {
+          type: "http",
+          scheme: "bearer",
+          description: "A run's join token, which opens its trainers' routes",
+        },
+      },
+      schemas: {
+        ...toJsonSchemas(REQUEST_SCHEMAS, "input"),
+        ...toJsonSchemas(ANSWER_SCHEMAS, "output"),
+      },
+      responses: {
+        Problem: {
+          description: "What was expected and what came, or a bare 500",
+          content: {
+            "application/problem+json": { schema: reference("Problem") },
+          },
+        },
+      },
+    },
+  };
+}
+
+/** Schemas that refer to each other by the names they have here. */
+function toJsonSchemas(
+  schemas: z.core.$ZodRegistry<{ id: string }>,
+  io: "input" | "output",
+): object {
+  const uri = (id: string) => `#/components/schemas/${id}`;
+  const converted = z.toJSONSchema(schemas, { io, uri });
+  const entries = Object.entries(converted.schemas).map(
+    // The places of the schemas name them.
+    ([id, { $id: _id, $schema: _schema, ...schema }]) => [id, schema],
+  );
+  return Object.fromEntries(entries) as object;
+}

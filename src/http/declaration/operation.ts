@@ -1,0 +1,165 @@
+/** What OpenAPI 3.1 makes of a route. */
+import { encodeBase64 } from "hono/utils/encode";
+import type { ErrorCode } from "../../api/errors.ts";
+import { PROBLEMS } from "../errors.ts";
+import type { Described, JsonSchema } from "./parameter.ts";
+import {
+  type Access,
+  type Answer,
+  ANSWER_SCHEMAS,
+  type Body,
+  type Example,
+  pathParameters,
+  queryParameters,
+  REQUEST_SCHEMAS,
+  type Route,
+} from "./route.ts";
+
+const JSON_TYPE = "application/json";
+const BINARY = "application/octet-stream";
+
+/** Which of the document's security schemes let a caller in; one of them is enough. */
+const SECURITY: Record<Access, object[]> = {
+  open: [],
+  owner: [{ token: [] }],
+  trainer: [{ token: [] }, { joinToken: [] }],
+};
+
+/** The operation object (OpenAPI 3.1.1 §4.8.10). */
+export function describeOperation(route: Route): object {
+  const { id, tag, access, summary, description, body, examples = {} } = route;
+  const parameters = [
+    ...describeParameters("path", pathParameters(route.path)),
+    ...describeParameters("query", queryParameters(route)),
+    ...describeParameters("header", route.headers),
+  ];
+  const requests = Object.entries(examples).map(([name, example]) => [
+    name,
+    describeExample(example),
+  ]);
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    security: SECURITY[access],
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(body ? { requestBody: describeBody(body, examples) } : {}),
+    responses: {
+      ...describeAnswers(route.answers),
+      ...describeErrors([
+        ...(access === "open" ? [] : (["unauthorized"] as const)),
+        "forbidden",
+        ...(route.errors ?? []),
+      ]),
+      default: { $ref: "#/components/responses/Problem" },
+    },
+    ...(requests.length > 0
+      ? { "x-examples": Object.fromEntries(requests) as object }
+      : {}),
+  };
+}
+
+function describeParameters(
+  place: "path" | "query" | "header",
+  parameters: Record<string, Described> = {},
+): object[] {
+  return Object.entries(parameters).map(
+    ([name, { description, schema, required, repeats, example }]) => ({
+      name,
+      in: place,
+      description,
+      ...(required ? { required } : {}),
+      schema: repeats ? { type: "array", items: schema } : schema,
+      ...(example === undefined ? {} : { example }),
+    }),
+  );
+}
+
+/**
+ * All that an example sends apart from its path, in an extension: forms that are filled in from parts of
+ * several examples, or with bytes as text, would refuse the file that the reader chooses.
+ */
+function describeExample({ summary, query, headers, body }: Example): object {
+  return {
+    summary,
+    ...(query && { query }),
+    ...(headers && { headers }),
+    ...(body instanceof Uint8Array && {
+      base64: encodeBase64(body.slice().buffer),
+    }),
+  };
+}
+
+function describeBody(
+  { description, json }: Body,
+  examples: Record<string, Example>,
+): object {
+  const values = Object.entries(examples).flatMap(
+    ([name, { summary, body: value }]) =>
+      json && value !== undefined ? [[name, { summary, value }]] : [],
+  );
+  return {
+    description,
+    required: true,
+    content: {
+      [json ? JSON_TYPE : BINARY]: {
+        schema: json
+          ? reference(REQUEST_SCHEMAS.get(json)!.id)
+          : { type: "string", format: "binary" },
+        ...(values.length > 0 ? { examples: Object.fromEntries(values) } : {}),
+      },
+    },
+  };
+}
+
+function describeAnswers(answers: Record<number, Answer>): object {
+  const entries = Object.entries(answers).map(
+    ([status, { description, json, type, headers }]) => {
+      const media = json ? JSON_TYPE : type;
+      const schema = json ? reference(ANSWER_SCHEMAS.get(json)!.id) : {};
+      return [
+        status,
+        {
+          description,
+          ...(headers ? { headers: describeHeaders(headers) } : {}),
+          ...(media === undefined ? {} : { content: { [media]: { schema } } }),
+        },
+      ];
+    },
+  );
+  return Object.fromEntries(entries) as object;
+}
+
+function describeHeaders(headers: Record<string, string>): object {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, description]) => [
+      name,
+      { description, required: true, schema: { type: "string" } },
+    ]),
+  );
+}
+
+/** One response a status, with the codes that it may bear. */
+function describeErrors(codes: readonly ErrorCode[]): object {
+  const byStatus = Object.groupBy(codes, (code) => PROBLEMS[code][0]);
+  const entries = Object.entries(byStatus).map(([status, group]) => [
+    status,
+    {
+      description: group.map((code) => PROBLEMS[code][1]).join("; "),
+      content: {
+        "application/problem+json": {
+          schema: {
+            allOf: [reference("Problem")],
+            properties: { code: { enum: group } },
+          },
+        },
+      },
+    },
+  ]);
+  return Object.fromEntries(entries) as object;
+}
+
+export function reference(schema: string): JsonSchema {
+  return { $ref: `#/components/schemas/${schema}` };
+}

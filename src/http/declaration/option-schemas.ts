@@ -1,0 +1,44 @@
+/** Declared options as JSON has them. */
+import * as z from "zod";
+import {
+  MAX_PATTERN_LENGTH,
+  MAX_PATTERNS,
+  MAX_SIZE,
+  MAX_SIZES,
+  type Option,
+  type Options,
+  type ValuesOf,
+} from "../../api/option-kinds.ts";
+
+/** An object with any of the options, and no other. */
+export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
+  const shape = Object.entries(table).map(([name, option]) => [
+    name,
+    schemaOf(option).describe(option.text).optional(),
+  ]);
+  return z.strictObject(Object.fromEntries(shape)) as never;
+}
+
+function schemaOf(option: Option): z.ZodType {
+  switch (option.kind) {
+    case "choice":
+      return z.literal(option.values);
+    case "whole":
+      return z.int().min(option.least).max(option.most);
+    case "patterns":
+      return z
+        .array(z.string().min(1).max(MAX_PATTERN_LENGTH))
+        .max(MAX_PATTERNS);
+    case "list":
+      return z.array(z.string()).min(1);
+    case "sizes":
+      return z.array(z.int().min(0).max(MAX_SIZE)).min(1).max(MAX_SIZES);
+    case "group": {
+      const parts = Object.entries(option.options).map(([name, part]) => [
+        name,
+        schemaOf(part).describe(part.text),
+      ]);
+      return z.strictObject(Object.fromEntries(parts));
+    }
+  }
+}

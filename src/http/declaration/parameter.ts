@@ -1,0 +1,154 @@
+/** Values in a path, a query or a header: read, checked and described by one declaration each. */
+import { AppError, type ErrorCode } from "../../api/errors.ts";
+import {
+  expected,
+  MAX_PATTERN_LENGTH,
+  type Options,
+  type ValueOf,
+} from "../../api/option-kinds.ts";
+import {
+  readText,
+  repeats,
+  SIZES_PATTERN,
+  type TextOption,
+  textOptions,
+} from "../../api/option-text.ts";
+
+/** As JSON Schema 2020-12 has them. */
+export type JsonSchema = Record<string, unknown>;
+
+export type Described = {
+  description: string;
+  schema: JsonSchema;
+  /** May come several times. */
+  repeats?: true;
+  required?: true;
+  /** Of one that every request has. */
+  example?: string | number;
+};
+
+export type Parameter<T = unknown> = Described & {
+  /** The value that a text gives, or the lack of one. */
+  read: (text: string | undefined, name: string) => T;
+};
+
+/** What parameters of these names make of a request. */
+export type Values<P extends Record<string, Parameter>> = {
+  [Name in keyof P]: ReturnType<P[Name]["read"]>;
+};
+
+type Single = Exclude<TextOption["option"], { kind: "patterns" }>;
+
+/** An option that may be told. */
+export function optional<O extends Single>(
+  option: O,
+  code?: ErrorCode,
+): Parameter<
+  O extends { default: NonNullable<unknown> }
+    ? ValueOf<O>
+    : ValueOf<O> | undefined
+> {
+  return {
+    description: option.text,
+    schema: textSchema(option),
+    read: (text, name) =>
+      (text === undefined
+        ? option.default
+        : valueOf(option, text, name, code)) as never,
+  };
+}
+
+/** An option that must be. */
+export function required<O extends Single>(
+  option: O,
+  example: ValueOf<O> & (string | number),
+  code?: ErrorCode,
+): Parameter<ValueOf<O>> {
+  return {
+    description: option.text,
+    schema: textSchema(option),
+    required: true,
+    example,
+    read: (text = "", name) => valueOf(option, text, name, code) as ValueOf<O>,
+  };
+}
+
+/** Any text, or none; the pattern only describes it. */
+export function text(
+  description: string,
+  pattern?: RegExp,
+): Parameter<string | undefined> {
+  return {
+    description,
+    schema: { type: "string", ...(pattern && { pattern: pattern.source }) },
+    read: (value) => value,
+  };
+}
+
+function valueOf(
+  option: Single,
+  given: string,
+  name: string,
+  code: ErrorCode = "invalid_option",
+): unknown {
+  const value = readText(option, given);
+  if (value !== undefined) return value;
+  throw new AppError(
+    code,
+    `Expected \`${name}\` to be ${expected(option)}, got "${given}"`,
+  );
+}
+
+/**
+ * The options as parameters of a query, described. Where there are presets, a default is no value that
+ * a form may send, since what is told wins over them: the text says it.
+ */
+export function parametersOf(table: Options): Record<string, Described> {
+  const hasPresets = Object.hasOwn(table, "preset");
+  const entries = textOptions(table).map((each) => {
+    const { name, option } = each;
+    const { default: fallback, ...schema } = textSchema(option);
+    const [text, value] =
+      fallback === undefined
+        ? [option.text, {}]
+        : hasPresets
+          ? [`${option.text}. Default: ${fallback as string | number}`, {}]
+          : [option.text, { default: fallback }];
+    return [
+      name,
+      {
+        description: text,
+        schema: { ...schema, ...value },
+        ...(repeats(each) ? { repeats: true } : {}),
+      },
+    ];
+  });
+  return Object.fromEntries(entries) as Record<string, Described>;
+}
+
+/** Of one value as a query has it. */
+function textSchema(option: TextOption["option"]): JsonSchema {
+  const fallback =
+    option.default === undefined ? {} : { default: option.default };
+  switch (option.kind) {
+    case "choice":
+      return {
+        type: typeof option.values[0],
+        enum: option.values,
+        ...fallback,
+      };
+    case "whole":
+      return {
+        type: "integer",
+        minimum: option.least,
+        maximum: option.most,
+        ...fallback,
+      };
+    case "patterns":
+      return { type: "string", minLength: 1, maxLength: MAX_PATTERN_LENGTH };
+    case "sizes":
+      return { type: "string", pattern: SIZES_PATTERN };
+    case "list":
+      return { type: "string" };
+  }
+}

@@ -1,0 +1,42 @@
+/** The JSON that answers on jobs bear. */
+import * as z from "zod";
+import type { JobPage, JobStatus } from "../../api/tensors.ts";
+import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
+
+const whole = z.int().min(0);
+const time = whole.describe("Milliseconds since the epoch");
+
+const jobSummary = z.strictObject({
+  job: z.string(),
+  state: z.enum(["running", "finished", "failed"]),
+  source: z.string(),
+  result: z.string().describe("Name of the file that it becomes"),
+  operation: z.enum(["quantize", "dequantize", "hadamard"]),
+  inputBytes: whole.describe("Of the source, read so far"),
+  totalInputBytes: whole,
+  outputBytes: whole.describe("Of the result, so far"),
+  totalOutputBytes: whole.nullable(),
+  createdMs: time,
+  endedMs: time.nullable(),
+  expiresMs: time.nullable().describe("When it and its result go"),
+  error: z
+    .strictObject({ code: z.string(), detail: z.string() })
+    .nullable()
+    .describe("Why it failed"),
+});
+
+export const jobStatusSchema = jobSummary
+  .extend({
+    log: z.array(z.strictObject({ timeMs: time, text: z.string() })),
+  })
+  .register(ANSWER_SCHEMAS, { id: "JobStatus" });
+
+export const jobPageSchema = z
+  .strictObject({
+    jobs: z.array(jobSummary),
+    next: z.string().nullable().describe("The cursor of the page behind this"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "JobPage" });
+
+true satisfies Same<z.output<typeof jobStatusSchema>, JobStatus>;
+true satisfies Same<z.output<typeof jobPageSchema>, JobPage>;

@@ -1,0 +1,139 @@
+/** What becomes of a run: its metrics, its events, its parameters. */
+import { AppError } from "../../api/errors.ts";
+import { choice } from "../../api/option-kinds.ts";
+import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
+import { fetchEvents, runStub } from "../../objects/run/run.ts";
+import { optional } from "../declaration/parameter.ts";
+import { route } from "../declaration/route.ts";
+import { metricsStream } from "./metrics-stream.ts";
+
+const AFTER = {
+  kind: "whole",
+  least: 0,
+  most: 2 ** 32 - 1,
+  default: 0,
+  text: "Go on after this event",
+} as const;
+
+export const HISTORY_ROUTES = [
+  route({
+    id: "getMetrics",
+    method: "get",
+    path: "/v1/runs/{run}/metrics",
+    tag: "runs",
+    access: "owner",
+    summary: "A run's history, one line a step",
+    description:
+      "JSON lines, each a StepMetrics, or CSV with a header line; the final evaluation has the last line.",
+    query: {
+      format: optional(
+        choice(
+          ["jsonl", "csv"],
+          "How lines are written; csv for `Accept: text/csv`, else jsonl unless told",
+        ),
+      ),
+    },
+    answers: {
+      200: { description: "The lines", type: "application/jsonl" },
+    },
+    errors: ["run_not_found", "invalid_option"],
+    examples: {
+      lines: { summary: "JSON lines", query: { format: "jsonl" } },
+    },
+    async handle(c, { run, format }) {
+      const wantsCsv = c.req.header("Accept")?.includes("text/csv") ?? false;
+      const isCsv = format === undefined ? wantsCsv : format === "csv";
+      const stub = runStub(c.env, run);
+      const lines = await metricsStream(isCsv, (fromStep, limit) =>
+        stub.metrics(fromStep, limit),
+      );
+      return c.body(lines, 200, {
+        "Content-Type": isCsv ? "text/csv; charset=utf-8" : "application/jsonl",
+        "Cache-Control": "no-store",
+      });
+    },
+  }),
+
+  route({
+    id: "getEvents",
+    method: "get",
+    path: "/v1/runs/{run}/events",
+    tag: "runs",
+    access: "owner",
+    summary: "What happens in a run, as server-sent events",
+    description: "Each event's data is a RunEvent; the last 1,000 are kept.",
+    headers: {
+      "Last-Event-ID": optional(AFTER, "invalid_number"),
+    },
+    answers: {
+      200: {
+        description: "Ends with the run, or after five minutes: reconnect",
+        type: "text/event-stream",
+      },
+      204: { description: "The run has ended, and there are no more" },
+    },
+    errors: ["run_not_found", "invalid_number"],
+    examples: {
+      start: { summary: "From the start", headers: { "Last-Event-ID": "0" } },
+    },
+    async handle(c, { run, "Last-Event-ID": last }) {
+      const response = await fetchEvents(c.env, run, last);
+      if (response.status === 404) {
+        throw new AppError(
+          "run_not_found",
+          `Expected the id of a run, got "${run}"`,
+        );
+      }
+      return new Response(response.body, response);
+    },
+  }),
+
+  route({
+    id: "getCheckpoint",
+    method: "get",
+    path: "/v1/runs/{run}/checkpoint",
+    tag: "runs",
+    access: "owner",
+    summary: "The parameters as they are now, all of one step",
+    description:
+      "In any state of the run; metadata holds config and step. Equal configs end in equal bytes.",
+    answers: {
+      200: {
+        description: "safetensors, f32, Hugging Face GPT-2 names",
+        type: "application/octet-stream",
+        headers: {
+          "Content-Length": "Bytes of the file",
+          "Content-Disposition": "A name for it",
+        },
+      },
+    },
+    errors: ["run_not_found"],
+    async handle(c, { run }) {
+      const { step, bytes, chunks } = await openCheckpoint(c.env, run);
+      const { readable, writable } = new FixedLengthStream(bytes);
+      c.executionCtx.waitUntil(pump(chunks, writable));
+      return c.body(readable, 200, {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": String(bytes),
+        "Content-Disposition": `attachment; filename="${run}-step-${step}.safetensors"`,
+        "Cache-Control": "no-store",
+      });
+    },
+  }),
+];
+
+/** A reader that leaves, or a pin that is gone, breaks the stream off: Content-Length shows it. */
+async function pump(
+  chunks: AsyncGenerator<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+): Promise<void> {
+  const writer = writable.getWriter();
+  try {
+    for await (const chunk of chunks) await writer.write(chunk);
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error).catch(() => {
+      // The reader has left, so there is nobody to tell.
+    });
+  }
+}

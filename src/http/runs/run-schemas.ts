@@ -1,0 +1,157 @@
+/** The JSON that answers on runs bear, as schemas that are the types of api/types.ts to the compiler. */
+import * as z from "zod";
+import { RECIPES } from "../../api/recipe.ts";
+import {
+  type CompletionResponse,
+  type Dataset,
+  type LeaseResponse,
+  type RunConfig,
+  type RunStatus,
+  type RunSummary,
+  type StepMetrics,
+  type TrainersResponse,
+  WIRE_DTYPES,
+} from "../../api/types.ts";
+import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
+
+/** Whole numbers that JSON bears exactly. */
+const whole = z.int().min(0);
+const time = whole.describe("Milliseconds since the epoch");
+const loss = z.number().nullable().describe("Nats per token");
+
+const state = z.enum([
+  "running",
+  "paused",
+  "finished",
+  "cancelled",
+  "diverged",
+]);
+
+export const datasetSchema = z
+  .strictObject({
+    name: z.string(),
+    digest: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .describe("SHA-256 of the tokens' bytes"),
+    tokens: whole,
+    tokenizer: z.literal("byte"),
+    vocabulary: whole,
+  })
+  .register(ANSWER_SCHEMAS, { id: "Dataset" });
+
+const configSchema = z
+  .strictObject({
+    dataset: datasetSchema,
+    model: z.strictObject({
+      layers: whole,
+      width: whole,
+      heads: whole,
+      context: whole,
+      vocabulary: whole,
+    }),
+    recipe: z.enum(RECIPES),
+    gradientDtype: z.enum(WIRE_DTYPES),
+    seed: whole,
+    steps: whole,
+    microbatches: whole,
+    sequences: whole,
+    optimizer: z.strictObject({
+      learningRate: z.number(),
+      finalLearningRateRatio: z.number(),
+      warmupSteps: whole,
+      beta1: z.number(),
+      beta2: z.number(),
+      epsilon: z.number(),
+      weightDecay: z.number(),
+      clip: z.number(),
+    }),
+    evaluation: z.strictObject({ interval: whole, microbatches: whole }),
+    shards: whole,
+    snapshotSteps: whole,
+  })
+  .register(ANSWER_SCHEMAS, { id: "RunConfig" });
+
+export const runStatusSchema = z
+  .strictObject({
+    run: z.string(),
+    state,
+    step: whole.describe("Updates that the parameters have seen"),
+    config: configSchema,
+    parameters: whole,
+    shards: z.array(
+      z.strictObject({ index: whole, start: whole, length: whole }),
+    ),
+    trainers: z.array(
+      z.strictObject({
+        name: z.string(),
+        lastSeenMs: time,
+        completions: whole,
+      }),
+    ),
+    trainLoss: loss,
+    valLoss: loss,
+    createdMs: time,
+  })
+  .register(ANSWER_SCHEMAS, { id: "RunStatus" });
+
+const runSummary = z.strictObject({
+  run: z.string(),
+  dataset: z.string(),
+  ended: z.boolean(),
+  createdMs: time,
+});
+
+const lease = z.strictObject({
+  kind: z.enum(["train", "eval"]),
+  step: whole,
+  index: whole,
+  deadlineMs: time,
+});
+
+export const leaseResponseSchema = z
+  .strictObject({ state, lease: lease.nullable() })
+  .register(ANSWER_SCHEMAS, { id: "LeaseResponse" });
+
+const stepMetricsSchema = z
+  .strictObject({
+    step: whole,
+    trainLoss: loss,
+    gradNorm: z.number().nullable().describe("Global L2 norm before clipping"),
+    learningRate: z.number(),
+    tokens: whole,
+    valLoss: loss,
+    committedMs: time,
+  })
+  .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
+
+export const trainersResponseSchema = z
+  .union([
+    z.strictObject({ trainers: z.array(z.string()) }),
+    z.strictObject({ token: z.string(), expiresMs: time }),
+  ])
+  .register(ANSWER_SCHEMAS, { id: "TrainersResponse" });
+
+export const completionResponseSchema = leaseResponseSchema
+  .extend({ duplicate: z.boolean() })
+  .register(ANSWER_SCHEMAS, { id: "CompletionResponse" });
+
+export const runListSchema = z
+  .strictObject({ runs: z.array(runSummary) })
+  .register(ANSWER_SCHEMAS, { id: "RunList" });
+
+export const pushResponseSchema = z
+  .strictObject({ duplicate: z.boolean() })
+  .register(ANSWER_SCHEMAS, { id: "PushResponse" });
+
+true satisfies Same<z.output<typeof datasetSchema>, Dataset>;
+true satisfies Same<z.output<typeof configSchema>, RunConfig>;
+true satisfies Same<z.output<typeof runStatusSchema>, RunStatus>;
+true satisfies Same<z.output<typeof runSummary>, RunSummary>;
+true satisfies Same<z.output<typeof leaseResponseSchema>, LeaseResponse>;
+true satisfies Same<
+  z.output<typeof completionResponseSchema>,
+  CompletionResponse
+>;
+true satisfies Same<z.output<typeof stepMetricsSchema>, StepMetrics>;
+true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;

@@ -1,0 +1,205 @@
+/**
+ * What trainers call. Parameters and gradients never pass through the run's object: the path names the
+ * shard, and the frame says which step and which range it belongs to.
+ */
+import type { Context } from "hono";
+import * as z from "zod";
+import { AppError, fromResult } from "../../api/errors.ts";
+import { runStub } from "../../objects/run/run.ts";
+import {
+  pullFrame,
+  pushFrame,
+  type ShardStub,
+  shardStub,
+} from "../../objects/shard/shard-stub.ts";
+import { NAME_PATTERN } from "../../training/config.ts";
+import { MAX_SHARDS } from "../../training/sharding.ts";
+import { declaredBytes } from "../body.ts";
+import { PATH_PARAMETERS } from "../declaration/path.ts";
+import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import type { AppEnv } from "../env.ts";
+import {
+  completionResponseSchema,
+  leaseResponseSchema,
+  pushResponseSchema,
+} from "./run-schemas.ts";
+
+const name = z.string().regex(NAME_PATTERN);
+/** Travels in a header between Worker and object. */
+const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
+
+const leaseSchema = z
+  .strictObject({ trainer: name, bootId: name, fingerprint: printable })
+  .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
+
+const completionSchema = z
+  .strictObject({
+    trainer: name,
+    bootId: name,
+    lossSum: z.number().nullable(),
+    tokens: z.int().min(0).max(1e9),
+  })
+  .register(REQUEST_SCHEMAS, { id: "Completion" });
+
+const exampleTrainer = { trainer: "example", bootId: "1" };
+
+export const TRAINER_ROUTES = [
+  route({
+    id: "takeLease",
+    method: "post",
+    path: "/v1/runs/{run}/leases",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Take a lease: the right to compute one microbatch",
+    description:
+      "A trainer has one at a time; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
+    body: { description: "Who asks", json: leaseSchema },
+    answers: { 200: { description: "The lease", json: leaseResponseSchema } },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "fingerprint_differs",
+      "body_too_large",
+      "invalid_config",
+    ],
+    examples: {
+      first: {
+        summary: "The first lease of a trainer",
+        body: { ...exampleTrainer, fingerprint: "example" },
+      },
+    },
+    handle: async (c, { run, body }) =>
+      c.json(await runStub(c.env, run).lease(body)),
+  }),
+
+  route({
+    id: "completeLease",
+    method: "put",
+    path: "/v1/runs/{run}/leases/{kind}/{step}/{index}",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Complete a lease, once every shard has the gradient",
+    description:
+      "Repeating it changes nothing. The answer bears the next lease.",
+    body: {
+      description:
+        "Sums over the microbatch; a loss in nats, null when it is not finite",
+      json: completionSchema,
+    },
+    answers: {
+      200: { description: "Taken", json: completionResponseSchema },
+    },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "different_completion",
+      "future_step",
+      "wrong_state",
+      "step_gone",
+      "run_ended",
+      "body_too_large",
+      "invalid_config",
+      "invalid_number",
+      "invalid_option",
+    ],
+    examples: {
+      evaluated: {
+        summary: "A microbatch of 64 tokens",
+        body: { ...exampleTrainer, lossSum: 355, tokens: 64 },
+      },
+    },
+    handle: async (c, { run, kind, step, index, body }) =>
+      c.json(await runStub(c.env, run).complete(kind, step, index, body)),
+  }),
+
+  route({
+    id: "pullParameters",
+    method: "get",
+    path: "/v1/runs/{run}/shards/{shard}/parameters",
+    tag: "trainers",
+    access: "trainer",
+    summary: "A shard's parameters at one step",
+    query: { step: PATH_PARAMETERS.step },
+    answers: {
+      200: {
+        description:
+          "A frame (src/api/frame.ts), bf16 [length], or f32 for recipe `f32`",
+        type: "application/octet-stream",
+      },
+    },
+    errors: [
+      "run_not_found",
+      "shard_not_found",
+      "step_gone",
+      "invalid_number",
+      "invalid_option",
+      "step_not_reached",
+    ],
+    async handle(c, { run, shard, step }) {
+      const frame = await pullFrame(stub(c, run, shard), step);
+      return c.body(frame, 200, { "Content-Type": "application/octet-stream" });
+    },
+  }),
+
+  route({
+    id: "pushGradient",
+    method: "put",
+    path: "/v1/runs/{run}/shards/{shard}/gradients/{step}/{microbatch}",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Push one microbatch's gradient for one shard",
+    description:
+      "Repeating it changes nothing. `different_bytes`: the trainer computes differently, so stop it.",
+    body: {
+      description:
+        "A frame (src/api/frame.ts) of the run's gradient dtype [length of the shard]: the mean over the microbatch's tokens",
+    },
+    answers: {
+      200: {
+        description: "The same bytes were here",
+        json: pushResponseSchema,
+      },
+      201: { description: "Stored on disk", json: pushResponseSchema },
+    },
+    errors: [
+      "malformed_body",
+      "malformed_frame",
+      "digest_mismatch",
+      "run_not_found",
+      "shard_not_found",
+      "future_step",
+      "different_bytes",
+      "step_gone",
+      "run_ended",
+      "body_too_large",
+      "shape_mismatch",
+      "unsupported_dtype",
+      "invalid_number",
+    ],
+    async handle(c, { run, shard, step, microbatch }) {
+      const result = await pushFrame(
+        stub(c, run, shard),
+        step,
+        microbatch,
+        c.req.raw.body,
+        declaredBytes(c),
+      );
+      if (!result.ok && result.code === "different_bytes") {
+        await runStub(c.env, run).reportConflict(shard, step, microbatch);
+      }
+      const { duplicate } = fromResult(result);
+      return c.json({ duplicate }, duplicate ? 200 : 201);
+    },
+  }),
+];
+
+/** Only names that can exist make an object. */
+function stub(c: Context<AppEnv>, run: string, shard: number): ShardStub {
+  if (shard >= MAX_SHARDS) {
+    throw new AppError(
+      "shard_not_found",
+      `Expected a shard from 0 to ${MAX_SHARDS - 1}, got ${shard}`,
+    );
+  }
+  return shardStub(c.env, run, shard);
+}

@@ -1,0 +1,104 @@
+import * as z from "zod";
+import { ANALYZE_OPTIONS } from "../../api/options.ts";
+import type { Analysis } from "../../api/tensors.ts";
+import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
+import { run } from "../../formats/stream/conversion.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
+import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
+import { PIECES_BYTES } from "./tensor-answer.ts";
+import { openTensors } from "./tensor-body.ts";
+import {
+  ANY_FILE,
+  exampleCheckpoint,
+  TENSOR_ERRORS,
+} from "./tensor-descriptions.ts";
+
+const whole = z.int().min(0);
+const figure = z.number().nullable();
+const share = z.number().min(0).max(1).describe("Of the elements");
+
+const figures = z.strictObject({
+  elements: whole,
+  kurtosis: figure.describe("3 for normal values, large with outliers"),
+  schemes: z.array(
+    z.strictObject({
+      scheme: z.string(),
+      sqnrDb: figure.describe("Signal to quantization noise; null: no noise"),
+      mse: figure,
+      cosine: figure,
+      maxError: figure,
+      clipped: share,
+      zeroed: share,
+      nan: share,
+    }),
+  ),
+  recommended: z.string().nullable(),
+});
+
+const analysis = z
+  .strictObject({
+    tensors: z.array(
+      figures.extend({
+        name: z.string(),
+        dtype: z.string(),
+        shape: z.array(whole).readonly(),
+      }),
+    ),
+    passedOver: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          dtype: z.string().describe("As the container calls it: I64, Q4_0"),
+          shape: z.array(whole).readonly(),
+          reason: z.string(),
+        }),
+      )
+      .describe("What was asked for and quantizing would leave as it is"),
+    total: figures,
+    rule: z.string().describe("How a scheme is recommended"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "Analysis" });
+true satisfies Same<z.output<typeof analysis>, Analysis>;
+
+export const ANALYZE = route({
+  id: "analyze",
+  method: "post",
+  path: "/v1/analyze",
+  tag: "tensors",
+  access: "owner",
+  summary: "What quantizing would do to each tensor, by several schemes",
+  description:
+    "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
+  options: ANALYZE_OPTIONS,
+  body: ANY_FILE,
+  answers: {
+    200: { description: "Figures, and a recommendation", json: analysis },
+  },
+  errors: TENSOR_ERRORS,
+  examples: {
+    one: { summary: "The default scheme", body: exampleCheckpoint },
+    compare: {
+      summary: "Three named schemes and one of the caller's own",
+      query: { compare: "ocp,gpt-oss,paper,rounding=stochastic;hadamard=32" },
+      body: exampleCheckpoint,
+    },
+  },
+  async handle(c, { options }) {
+    const planned = analysisOf(options);
+    const { source, plan } = await openTensors(c, rawOf(options));
+    let reservation: Reservation | undefined;
+    try {
+      const { conversion, report } = plan(planned);
+      reservation = await isolateMemory.reserve(PIECES_BYTES);
+      // It has no output: this only drives it.
+      for await (const _ of run(conversion, source));
+      await source.expectEnd();
+      return c.json(report());
+    } catch (error) {
+      await source.cancel();
+      throw error;
+    } finally {
+      reservation?.release();
+    }
+  },
+});

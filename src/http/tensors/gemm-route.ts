@@ -1,0 +1,97 @@
+import { AppError } from "../../api/errors.ts";
+import { withDefaults } from "../../api/option-kinds.ts";
+import { GEMM_OPTIONS } from "../../api/options.ts";
+import { tensorsOnly } from "../../formats/containers/input.ts";
+import { writeHead } from "../../formats/containers/safetensors-writer.ts";
+import { multiplyFile } from "../../formats/operations/gemm-file.ts";
+import { free } from "../../memory/free.ts";
+import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
+import { route } from "../declaration/route.ts";
+import { openTensors } from "./tensor-body.ts";
+import { exampleOperands, TENSOR_ERRORS } from "./tensor-descriptions.ts";
+
+const MAX_BODY_BYTES = 16 * 1024 * 1024;
+
+export const GEMM = route({
+  id: "gemm",
+  method: "post",
+  path: "/v1/gemm",
+  tag: "tensors",
+  access: "owner",
+  summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
+  description:
+    "Operands are rounded and rotated as quantize does with the seed and scale=floor, prescale=0.75 for sr, hadamard=64 for rht. The answer is a pure function of the request and of whether the machine fuses multiply-adds (f32 and bf16 only).",
+  options: GEMM_OPTIONS,
+  body: {
+    description:
+      "safetensors of `a` [m, k] and `b` [n, k], f32, f16, bf16 or f64; k a multiple of 32 for mxfp4, of 64 for rht; at most 16 MiB, 2^22 elements in both and 2^21 in `c`",
+  },
+  answers: {
+    200: {
+      description: "safetensors of `c` f32 [m, n], already times 16/9 for sr",
+      type: "application/octet-stream",
+      headers: { "Content-Length": "Bytes of the answer" },
+    },
+  },
+  errors: TENSOR_ERRORS,
+  examples: {
+    operands: {
+      summary: "Two operands of one row",
+      query: { recipe: "mxfp4-rht-sr", seed: 1 },
+      body: exampleOperands,
+    },
+  },
+  async handle(c, { options }) {
+    const { recipe, seed } = withDefaults(GEMM_OPTIONS, options);
+    const { source, bytes, plan } = await openTensors(c);
+    let reservation: Reservation | undefined;
+    try {
+      const { tensors, metadata, headBytes } = plan(tensorsOnly);
+      if (bytes > MAX_BODY_BYTES) {
+        throw new AppError(
+          "body_too_large",
+          `Expected a body of at most ${MAX_BODY_BYTES} bytes, got ${bytes}`,
+        );
+      }
+      // The body, and a product: of as many elements as the operands at most, as a rule.
+      reservation = await isolateMemory.reserve(2 * bytes);
+      const data = await source.takeAway(bytes - headBytes);
+      let product: ReturnType<typeof multiplyFile>;
+      try {
+        await source.expectEnd();
+        const views = tensors.map(({ start, end, ...head }) => ({
+          ...head,
+          bytes: data.subarray(start, end),
+        }));
+        product = multiplyFile({ tensors: views, metadata }, recipe, seed);
+      } finally {
+        free(data);
+      }
+      const head = { name: "c", dtype: "F32" as const, shape: product.shape };
+      const file = writeHead([head], new Map([["mxfp4.recipe", recipe]]));
+      return answer(file.head, product.bytes);
+    } finally {
+      reservation?.release();
+      await source.cancel();
+    }
+  },
+});
+
+/** A response has its own hold of its body, so what that was made of goes at once. */
+function answer(
+  head: Uint8Array<ArrayBuffer>,
+  data: Uint8Array<ArrayBuffer>,
+): Response {
+  const bytes = new Uint8Array(head.length + data.length);
+  bytes.set(head);
+  bytes.set(data, head.length);
+  free(data);
+  const response = new Response(bytes, {
+    headers: {
+      "Content-Type": "application/octet-stream",
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+  free(bytes);
+  return response;
+}

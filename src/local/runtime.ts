@@ -1,0 +1,171 @@
+/**
+ * One workerd, run by Miniflare and watched here. Miniflare starts a workerd that dies once more, but
+ * not one that dies again while it starts; this one comes back, at the same URL, as often as it takes.
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Log, LogLevel, Miniflare } from "miniflare";
+import { guardRuntimes, temporaryFolder } from "./processes.ts";
+
+const MAX_LOG_BYTES = 4 * 1024 * 1024;
+/** Pauses before the starts that follow one end: 50 ms, doubling. */
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2_000;
+/** A runtime that has not come up in so long never will. Clients are patient for as long. */
+const GIVE_UP_MS = 60_000;
+
+export type Running = {
+  /** Without a slash at the end. */
+  url: string;
+  /** Rejects when the runtime has died and does not come back. */
+  lost: Promise<never>;
+  close(): Promise<void>;
+};
+
+export type RuntimeOptions = {
+  /** Of its log file, and in what is reported of it. */
+  name: string;
+  stateFolder: string;
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  /** What the Worker logs goes to a file only, not to stderr too. */
+  quiet: boolean;
+  /** Gets a line for each time that the runtime is started again. */
+  report: (line: string) => void;
+};
+
+/** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
+type MiniflareSettings = Record<string, unknown>;
+
+export async function startRuntime(
+  worker: MiniflareSettings,
+  { name, stateFolder, host, port, quiet, report }: RuntimeOptions,
+): Promise<Running> {
+  guardRuntimes(stateFolder);
+  const log = openLog(join(stateFolder, `${name}.log`), quiet);
+  const life = new Life();
+  const settings = {
+    ...worker,
+    host,
+    port,
+    cf: false, // it would be fetched
+    telemetry: { enabled: false },
+    log: new Log(LogLevel.NONE),
+    handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
+      stdout.on("data", (chunk: Buffer) => log.write(chunk));
+      stderr.on("data", (chunk: Buffer) => log.write(chunk));
+      life.begin(stdout);
+      if (life.count > 1) report(`${name}: its runtime ended; started again`);
+    },
+  };
+  const miniflare = withTemporaryFolder(
+    temporaryFolder(stateFolder),
+    () => new Miniflare(settings),
+  );
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> =>
+    (closing ??= miniflare.dispose().finally(() => log.close()));
+  try {
+    const { origin } = await miniflare.ready;
+    const lost = keepAlive(
+      miniflare,
+      settings,
+      life,
+      () => closing !== undefined,
+    );
+    // Whoever does not ask is not told.
+    lost.catch(() => undefined);
+    return { url: origin, lost, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The processes of one Miniflare, one after another. */
+class Life {
+  count = 0;
+  isUp = false;
+  #onEnd: () => void = () => undefined;
+
+  /** A process was started; its pipe ends with it. */
+  begin(stdout: Readable): void {
+    const own = ++this.count;
+    this.isUp = true;
+    stdout.once("end", () => {
+      if (own !== this.count) return; // the next one is there already
+      this.isUp = false;
+      this.#onEnd();
+    });
+  }
+
+  /** Resolves once the present process has ended. */
+  async ended(): Promise<void> {
+    if (!this.isUp) return;
+    await new Promise<void>((resolve) => (this.#onEnd = resolve));
+  }
+}
+
+/** Brings the runtime back each time that it ends; rejects once that is hopeless. */
+async function keepAlive(
+  miniflare: Miniflare,
+  settings: MiniflareSettings,
+  life: Life,
+  isClosing: () => boolean,
+): Promise<never> {
+  for (;;) {
+    await life.ended();
+    const endedMs = Date.now();
+    for (let attempt = 0; ; attempt++) {
+      await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt));
+      if (isClosing()) return new Promise<never>(() => undefined);
+      // Miniflare's own start may be under way. It fails if this process dies, too.
+      const isReady = await miniflare.ready.then(
+        () => true,
+        () => false,
+      );
+      if (isReady && life.isUp) break;
+      if (Date.now() - endedMs > GIVE_UP_MS) {
+        throw new Error(
+          `Expected the runtime to come back within ${GIVE_UP_MS / 1000} s, and it ended at each of ${attempt} starts`,
+        );
+      }
+      // What fails here, `ready` tells.
+      await miniflare.setOptions(settings).catch(() => undefined);
+    }
+  }
+}
+
+/** Miniflare makes its temporary folder, when constructed, where the environment says. */
+function withTemporaryFolder<T>(folder: string, body: () => T): T {
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = folder;
+  try {
+    return body();
+  } finally {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  }
+}
+
+/** What the runtime prints, to a file that starts anew each time and stops at 4 MiB. */
+function openLog(
+  path: string,
+  quiet: boolean,
+): { write(chunk: Buffer): void; close(): void } {
+  const file = openSync(path, "w");
+  let left = MAX_LOG_BYTES;
+  return {
+    write(chunk) {
+      if (!quiet) process.stderr.write(chunk);
+      if (left > 0) left -= writeSync(file, chunk.subarray(0, left));
+    },
+    close: () => {
+      left = 0; // a last line may still be on its way
+      closeSync(file);
+    },
+  };
+}

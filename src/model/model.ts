@@ -1,0 +1,62 @@
+/** What training, sampling and checkpoints know of a model, whatever its architecture. */
+import type { Recipe } from "../api/recipe.ts";
+import type { ModelShape } from "../api/types.ts";
+import type { GradientSink, ParameterSource } from "./flat-vector.ts";
+import type { NoiseCoordinates } from "./linear.ts";
+import type { PackedWeights } from "./packed-weights.ts";
+import type { ParameterTable } from "./parameters.ts";
+
+/** A target that is not counted in the loss. */
+export const IGNORED_TARGET = -1;
+
+export type Batch = {
+  /** B */
+  sequences: number;
+  /** [B, T] */
+  tokens: Int32Array;
+  /** [B, T]; −1 is not counted. */
+  targets: Int32Array;
+};
+
+/** Cross-entropy in nats, summed in f64 over the counted tokens. */
+export type BatchLoss = { lossSum: number; tokens: number };
+
+/** How a forward pass computes, and on which parameters. Passes of one step share `packedWeights`. */
+export type Pass = {
+  recipe: Recipe;
+  parameters: ParameterSource;
+  packedWeights: PackedWeights;
+};
+
+/**
+ * What a forward pass leaves for the backward pass: all activations, or the input of every block, from
+ * which the backward pass computes the rest again. The gradient is the same, bit for bit.
+ */
+export type KeptActivations = "all" | "inputs";
+
+export type BackwardPass = Pass & {
+  gradient: GradientSink;
+  noise: NoiseCoordinates;
+  keeps: KeptActivations;
+};
+
+export interface Model {
+  readonly shape: ModelShape;
+  readonly table: ParameterTable;
+
+  /** The loss only. */
+  loss(pass: Pass, batch: Batch): BatchLoss;
+
+  /** The loss, and the gradient of its mean over the counted tokens. */
+  lossAndGradient(pass: BackwardPass, batch: Batch): BatchLoss;
+
+  /** Logits of every position: f32 [B·T, V], copied out. `tokens` [B, T]. */
+  logits(
+    pass: Pass,
+    tokens: Int32Array,
+    sequences: number,
+  ): Float32Array<ArrayBuffer>;
+
+  /** Logits of the last position of one sequence: f32 [V], copied out. */
+  lastLogits(pass: Pass, tokens: Int32Array): Float32Array<ArrayBuffer>;
+}

@@ -1,0 +1,90 @@
+/** Whether a hosted trainer can compute a run's microbatches, and what to change when it cannot. */
+import { AppError } from "../api/errors.ts";
+import type { RunConfig } from "../api/types.ts";
+import { MAX_MICROBATCHES, microbatchProblems } from "./config.ts";
+import {
+  MAX_HOSTED_BYTES,
+  type MemoryConfig,
+  trainerBytes,
+  trainerMemory,
+} from "./memory.ts";
+
+/** A step, as far as memory goes: `microbatches` of `sequences` each. */
+export type StepConfig = MemoryConfig & Pick<RunConfig, "microbatches">;
+
+/** What differs from the step that was asked for. */
+export type StepChange = Partial<
+  Pick<StepConfig, "recipe" | "gradientDtype" | "microbatches" | "sequences">
+> & { model?: Partial<StepConfig["model"]> };
+
+export function applyChange(step: StepConfig, change: StepChange): StepConfig {
+  return { ...step, ...change, model: { ...step.model, ...change.model } };
+}
+
+/** Whether a hosted trainer has room for the step's microbatches. */
+export function fits(step: StepConfig): boolean {
+  return (
+    microbatchProblems(step.model, step.sequences).length === 0 &&
+    trainerBytes(trainerMemory(step)) <= MAX_HOSTED_BYTES
+  );
+}
+
+/** The step cut into the fewest microbatches, no fewer than it has, that a hosted trainer has room for. */
+export function fittingSplit(step: StepConfig): StepChange | undefined {
+  const batch = step.microbatches * step.sequences;
+  for (let count = step.microbatches; count <= MAX_MICROBATCHES; count++) {
+    if (batch % count !== 0) continue;
+    const split = { microbatches: count, sequences: batch / count };
+    if (fits(applyChange(step, split))) return split;
+  }
+  return undefined;
+}
+
+/**
+ * A small change with which a hosted trainer has room for the step: more microbatches, else gradients or
+ * products in MXFP4, else fewer layers, a shorter context, fewer channels.
+ */
+export function fittingChange(step: StepConfig): StepChange | undefined {
+  for (const change of changes(step)) {
+    const split = fittingSplit(applyChange(step, change));
+    if (!split) continue;
+    return split.microbatches === step.microbatches
+      ? change
+      : { ...change, ...split };
+  }
+  return undefined;
+}
+
+/** Errors: `invalid_config`, with a change that fits */
+export function checkHostable(step: StepConfig): void {
+  const bytes = trainerBytes(trainerMemory(step));
+  if (bytes <= MAX_HOSTED_BYTES) return;
+  const change = fittingChange(step);
+  const advice = change
+    ? `; a run with ${JSON.stringify(change)} fits`
+    : "; take a smaller model";
+  throw new AppError(
+    "invalid_config",
+    `Expected a run whose trainers need at most ${MAX_HOSTED_BYTES} bytes, which an isolate has; got ${bytes}${advice}. A trainer in a process of its own may join it as it is`,
+  );
+}
+
+function* changes(step: StepConfig): Generator<StepChange> {
+  const { model } = step;
+  const lighter = [
+    {},
+    { gradientDtype: "mxfp4" },
+    { recipe: "mxfp4-rht-sr" },
+    { gradientDtype: "mxfp4", recipe: "mxfp4-rht-sr" },
+  ] as const satisfies StepChange[];
+  yield* lighter;
+  for (const size of ["layers", "context", "width"] as const) {
+    for (let value = half(model[size]); value >= 1; value = half(value)) {
+      yield { ...lighter[3], model: { [size]: value } };
+    }
+  }
+}
+
+function half(value: number): number {
+  return Math.floor(value / 2);
+}

@@ -1,0 +1,61 @@
+/** One step's parameters as they were pulled: a frame from each shard, decoded tensor by tensor. */
+import type { FrameHeader } from "../api/frame.ts";
+import { payloadBytes } from "../api/frame.ts";
+import type { RunConfig, WireDtype } from "../api/types.ts";
+import type { Pointer } from "../kernels/arena.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { decodeBf16 } from "../kernels/vector.ts";
+import type { ParameterSource } from "../model/flat-vector.ts";
+import { overlap, type ParameterTensor } from "../model/parameters.ts";
+
+/** What of a frame is read. */
+export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
+  payload: Uint8Array<ArrayBuffer>;
+};
+
+/** How parameters travel: recipe `f32` wants them as they are, every other bf16 copies. */
+export function parameterDtype({
+  recipe,
+}: Pick<RunConfig, "recipe">): WireDtype {
+  return recipe === "f32" ? "f32" : "bf16";
+}
+
+export class PulledParameters implements ParameterSource {
+  readonly #frames: readonly ParameterFrame[];
+
+  /** The frames of all shards. */
+  constructor(frames: readonly ParameterFrame[]) {
+    this.#frames = frames;
+  }
+
+  read({ offset, length }: ParameterTensor): Pointer {
+    const values = kernels().arena.allocF32(length);
+    for (const frame of this.#frames) {
+      const part = overlap({ start: offset, length }, frame);
+      if (part.length === 0) continue;
+      decode(values + 4 * (part.start - offset), frame, part);
+    }
+    return values;
+  }
+}
+
+/** f32 `out` [length] of the elements from `start` of the flat vector on. */
+function decode(
+  out: Pointer,
+  frame: ParameterFrame,
+  { start, length }: { start: number; length: number },
+): void {
+  const { arena } = kernels();
+  const first = payloadBytes(frame.dtype, start - frame.start);
+  const bytes = payloadBytes(frame.dtype, length);
+  const encoded = frame.payload.subarray(first, first + bytes);
+  if (frame.dtype === "f32") {
+    arena.u8(out, bytes).set(encoded);
+    return;
+  }
+  arena.scope(() => {
+    const bits = arena.alloc(bytes);
+    arena.u8(bits, bytes).set(encoded);
+    decodeBf16(out, bits, length);
+  });
+}

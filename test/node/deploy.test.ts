@@ -1,0 +1,113 @@
+/** What README prints to deploy, from a clean clone, short of the upload; and `npm run dev`. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { cleanClone } from "../support/clone.ts";
+
+let folder: string;
+let environment: NodeJS.ProcessEnv;
+
+beforeEach(() => {
+  folder = cleanClone();
+  const home = join(folder, ".home");
+  mkdirSync(home);
+  environment = {
+    PATH: process.env.PATH,
+    HOME: home,
+    XDG_CONFIG_HOME: join(home, "config"),
+    npm_config_cache: join(home, "npm"),
+    NO_UPDATE_NOTIFIER: "1",
+    CI: "1",
+  };
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+test.each([
+  ["npx", "wrangler", "deploy"],
+  ["npm", "run", "deploy", "--"],
+])("%s %s %s … bundles what a clean clone has", (...command) => {
+  const [program, ...args] = command;
+  const out = join(folder, "out");
+  const { status, stdout, stderr } = spawnSync(
+    program!,
+    [...args, "--dry-run", "--outdir", out],
+    { cwd: folder, encoding: "utf8", env: environment },
+  );
+  expect(status, stdout + stderr).toBe(0);
+  expect(stdout).toContain("built kernels, docs");
+  for (const binding of ["RUN", "PARAMETER_SHARD", "JOB", "BUCKET"])
+    expect(stdout).toContain(`env.${binding} (`);
+
+  // Small, with the way back to the sources, beside the kernels that were just compiled.
+  const script = readFileSync(join(out, "worker.js"), "utf8");
+  expect(script.split("\n").length).toBeLessThan(script.length / 500);
+  const map = JSON.parse(readFileSync(join(out, "worker.js.map"), "utf8")) as {
+    sources: string[];
+  };
+  expect(map.sources.some((path) => path.endsWith("src/worker.ts"))).toBe(true);
+  const wasm = readdirSync(out).find((name) => name.endsWith(".wasm"))!;
+  expect(readFileSync(join(out, wasm))).toEqual(
+    readFileSync(join(folder, "build/kernels.wasm")),
+  );
+  const bundle = join(folder, "public/docs/swagger-ui-bundle.js");
+  expect(statSync(bundle).size).toBeGreaterThan(1_000_000);
+});
+
+test("npm run deploy gives its arguments to wrangler, which refuses what it does not know", () => {
+  const { status, stdout, stderr } = spawnSync(
+    "npm",
+    ["run", "deploy", "--", "--no-such-option"],
+    { cwd: folder, encoding: "utf8", env: environment },
+  );
+  expect(status).toBe(1);
+  expect(stdout + stderr).toContain("Unknown arguments: such-option");
+  expect(existsSync(join(folder, "build/kernels.wasm"))).toBe(false);
+});
+
+test("npm run dev serves the same Worker, closed without a token, and ends when told to", async () => {
+  const port = await freePort();
+  const dev = spawn("npm", ["run", "dev", "--", "--port", `${port}`], {
+    cwd: folder,
+    env: environment,
+    stdio: ["ignore", "pipe", "inherit"],
+    detached: true,
+  });
+  try {
+    await new Promise<void>((ready) => {
+      let said = "";
+      dev.stdout!.on("data", (chunk) => {
+        said += String(chunk);
+        if (said.includes("Ready on")) ready();
+      });
+    });
+    const origin = `http://127.0.0.1:${port}`;
+    expect((await fetch(`${origin}/healthz`)).status).toBe(200);
+    const closed = await fetch(`${origin}/v1/runs`);
+    expect(closed.status).toBe(401);
+    expect(await closed.text()).toContain("wrangler secret put API_TOKEN");
+  } finally {
+    process.kill(-dev.pid!, "SIGTERM");
+    if (dev.exitCode === null) await once(dev, "exit");
+  }
+});
+
+/** One that was free a moment ago: wrangler takes none of 0. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}

@@ -1,0 +1,126 @@
+/**
+ * /docs as a reader uses it: every operation is opened and executed as its form stands, with a file of
+ * the reader's own where it takes one. No panel of errors, nothing in the console, nothing wider than
+ * the page, neither on a desk nor on a phone.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
+import type { Dtype } from "../../src/formats/dtype.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import {
+  browser,
+  isBrowserExpected,
+  launchBrowser,
+} from "../support/browser.ts";
+import { gradientFor, ORDER } from "../support/openapi.ts";
+
+const PHONE = 360;
+const DESK = 1280;
+
+let folder: string;
+let edge: Running;
+let chromium: Browser;
+let page: Page;
+/** What the console said, and what failed. */
+const said: string[] = [];
+
+/** A file of the reader's own, which no example is: its tensors are zeros. */
+function fileOf(dtype: Dtype, shapes: Record<string, number[]>): Uint8Array {
+  const tensors = Object.entries(shapes).map(([name, shape]) => ({
+    name,
+    dtype,
+    shape,
+  }));
+  const { head, dataBytes } = writeHead(tensors, new Map());
+  return Buffer.concat([head, new Uint8Array(dataBytes)]);
+}
+
+const operands = fileOf("F32", { a: [3, 64], b: [2, 64] });
+const pair = fileOf("U8", { "w.blocks": [2, 1, 16], "w.scales": [2, 1] });
+const FILES: Record<string, () => Promise<Uint8Array> | Uint8Array> = {
+  quantize: () => operands,
+  dequantize: () => pair,
+  analyze: () => operands,
+  hadamard: () => operands,
+  gemm: () => operands,
+  putFile: () => operands,
+  putDataset: () =>
+    new TextEncoder().encode("All the world's a stage. ".repeat(99)),
+  async pushGradient() {
+    const path = "/v1/runs/example/shards/0/parameters?step=0";
+    const response = await fetch(edge.url + path);
+    return gradientFor(new Uint8Array(await response.arrayBuffer()));
+  },
+};
+
+/** The first example of this one pauses the run, whose events would go on for minutes. */
+async function cancelRun(): Promise<void> {
+  const response = await fetch(`${edge.url}/v1/runs/example`, {
+    method: "PATCH",
+    body: '{"state":"cancelled"}',
+  });
+  expect(response.status).toBe(200);
+}
+
+describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
+  beforeAll(async () => {
+    expect(browser, "a browser").toBeDefined();
+    folder = mkdtempSync(join(tmpdir(), "mxfp4-docs-browser-"));
+    edge = await startEdge({ stateFolder: folder, quiet: true, pages: true });
+    chromium = await launchBrowser();
+    page = await chromium.newPage();
+    page.on("console", (message) => said.push(message.text()));
+    page.on("pageerror", ({ message }) => said.push(message));
+    page.on("requestfailed", (request) => said.push(request.url()));
+    await page.setViewportSize({ width: DESK, height: 900 });
+    await page.goto(`${edge.url}/docs`);
+    await page.locator(".opblock").first().waitFor();
+  });
+
+  afterAll(async () => {
+    await chromium?.close();
+    await edge?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("every operation is shown, and fits", async () => {
+    expect(await page.locator(".opblock").count()).toBe(ORDER.length);
+    await expectFit();
+  });
+
+  test.each(ORDER)("%s is executed as its form stands", async (id) => {
+    const block = page.locator(`.opblock[id$="-${id}"]`);
+    await block.locator(".opblock-summary-control").click();
+    await block.locator(".try-out__btn").click();
+    const file = block.locator("input[type=file]");
+    expect(await file.count()).toBe(id in FILES ? 1 : 0);
+    if (id in FILES) {
+      const buffer = Buffer.from(await FILES[id]!());
+      const mimeType = "application/octet-stream";
+      await file.setInputFiles({ name: "mine", mimeType, buffer });
+    }
+    await block.locator(".execute").click();
+    const status = block.locator(".live-responses-table .response-col_status");
+    await status.last().waitFor();
+    expect(await status.last().innerText()).toMatch(/^20\d/);
+    await expectFit();
+    if (id === "setRunState") await cancelRun();
+    await block.locator(".opblock-summary-control").click();
+    expect(said).toEqual([]);
+  });
+});
+
+async function expectFit(): Promise<void> {
+  expect(await page.locator(".errors-wrapper").count()).toBe(0);
+  for (const width of [PHONE, DESK]) {
+    await page.setViewportSize({ width, height: 900 });
+    const wider = await page.evaluate(
+      "document.documentElement.scrollWidth - innerWidth",
+    );
+    expect(wider, `at ${width}`).toBeLessThanOrEqual(0);
+  }
+}

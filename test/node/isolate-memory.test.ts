@@ -1,0 +1,228 @@
+/**
+ * Promise 4 for all that shares an isolate: whatever it is asked at once, it holds less than its 128 MiB,
+ * garbage included. MEMORY_TEST_SECONDS sets how long each preset is trained.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { encodeFrame } from "../../src/api/frame.ts";
+import type { ModelShape, RunRequest } from "../../src/api/types.ts";
+import { Client } from "../../src/client/client.ts";
+import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
+import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
+import {
+  type InspectedEdge,
+  mostBytes,
+  startInspectedEdge,
+} from "../support/inspected-edge.ts";
+import { MIB } from "../support/large-files.ts";
+import { normals } from "../support/random.ts";
+import { spawnTrainers } from "../support/trainers.ts";
+
+const ISOLATE_BYTES = 128 * MIB;
+/** Of the edge's process, whose runtime, caches of databases and simulated bucket come on top. */
+const MAX_RESIDENT_GROWTH = 64 * MIB;
+const TRAINING_SECONDS = Number(process.env.MEMORY_TEST_SECONDS ?? 5);
+
+let folder: string;
+let edge: InspectedEdge;
+let client: Client;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-isolate-memory-"));
+  edge = await startInspectedEdge(folder);
+  client = new Client({ baseUrl: edge.url });
+  const text = "It was the best of times, it was the worst of times. ";
+  await client.putDataset("corpus", new Blob([text.repeat(4000)]));
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function send(
+  method: string,
+  path: string,
+  body?: Uint8Array<ArrayBuffer>,
+): Promise<number> {
+  const response = await fetch(edge.url + path, {
+    method,
+    ...(body && { body, headers: { "Content-Type": BINARY } }),
+  });
+  await response.arrayBuffer();
+  return response.status;
+}
+
+const BINARY = "application/octet-stream";
+
+/** `a` and `b` of these shapes, f32. */
+function floats(shape: [number, number], names = ["a", "b"]) {
+  const heads = names.map((name) => ({ name, dtype: "F32" as const, shape }));
+  const { head, dataBytes } = writeHead(heads, new Map());
+  const file = new Uint8Array(head.length + dataBytes);
+  file.set(head);
+  const piece = new Uint8Array(normals(4096, 1).buffer);
+  for (let at = head.length; at < file.length; at += piece.length)
+    file.set(piece.subarray(0, file.length - at), at);
+  return file;
+}
+
+async function createRun(
+  model: Omit<ModelShape, "vocabulary">,
+  shards: number,
+  changes: Partial<RunRequest> = {},
+): Promise<RunClient> {
+  const { run } = await client.createRun({
+    dataset: "corpus",
+    model,
+    shards,
+    sequences: 1,
+    steps: 100_000,
+    ...changes,
+  });
+  return client.run(run);
+}
+
+/** `count` at once, then a third of them one after the other. */
+async function manyOf(count: number, one: () => Promise<number>) {
+  const statuses = await Promise.all(Array.from({ length: count }, one));
+  for (let i = 0; i < count / 3; i++) statuses.push(await one());
+  return statuses;
+}
+
+const [LARGE, MANY] = [floats([1024, 1024]), 60];
+
+test.each([
+  ["POST", "/v1/gemm", 200],
+  ["POST", "/v1/quantize", 200],
+  ["POST", "/v1/hadamard", 200],
+  ["POST", "/v1/analyze", 200],
+  ["PUT", "/v1/files/large", 201],
+])(
+  "%s %s of 8 MiB, 60 at once and 20 in sequence",
+  async (method, path, status) => {
+    let statuses: number[] = [];
+    const most = await mostBytes(edge, `${MANY} × ${path}`, async () => {
+      statuses = await manyOf(MANY, () => send(method, path, LARGE));
+    });
+    expect(new Set(statuses)).toEqual(new Set([status]));
+    expect(most).toBeLessThan(ISOLATE_BYTES);
+  },
+);
+
+test("pushes of 6.9 MiB to a run that does not exist are refused before they are read", async () => {
+  const length = 1_808_384;
+  const frame = await encodeFrame(
+    {
+      kind: "gradient",
+      dtype: "f32",
+      step: 0,
+      microbatch: 0,
+      start: 0,
+      length,
+    },
+    new Uint8Array(4 * length),
+  );
+  let statuses: number[] = [];
+  const most = await mostBytes(edge, `${MANY} pushes`, async () => {
+    statuses = await manyOf(MANY, () =>
+      send("PUT", "/v1/runs/none/shards/0/gradients/0/0", frame),
+    );
+  });
+  expect(new Set(statuses)).toEqual(new Set([404]));
+  expect(most).toBeLessThan(ISOLATE_BYTES / 2);
+});
+
+test("pulls of a run whose shards together are larger than an isolate", async () => {
+  const run = await createRun(MODEL_PRESETS.medium, 6);
+  const path = (shard: number) =>
+    `/v1/runs/${run.run}/shards/${shard}/parameters?step=0`;
+  const statuses: number[] = [];
+  const most = await mostBytes(edge, "24 rounds of pulls", async () => {
+    for (let round = 0; round < 24; round++) {
+      const shards = Array.from({ length: 6 }, (_, shard) =>
+        send("GET", path(shard)),
+      );
+      statuses.push(...(await Promise.all(shards)));
+    }
+  });
+  expect(new Set(statuses)).toEqual(new Set([200]));
+  expect(most).toBeLessThan(ISOLATE_BYTES);
+  await run.setState("cancelled");
+});
+
+test("shards, two hosted trainers, large requests and a job at once", async () => {
+  const run = await createRun(MODEL_PRESETS.small, 2);
+  const files = new Mxfp4Edge({ baseUrl: edge.url });
+  const file = floats([4096, 2048]);
+  await files.putFile("source", file);
+  await run.addTrainers(2);
+  const statuses: number[] = [];
+  const most = await mostBytes(edge, "all at once", async () => {
+    const { job } = await files.createJob({
+      operation: "quantize",
+      source: "source",
+    });
+    for (let round = 0; round < 4; round++) {
+      const sent = Array.from({ length: 4 }, () =>
+        send("POST", "/v1/gemm", LARGE),
+      );
+      sent.push(send("POST", "/v1/quantize", file));
+      statuses.push(...(await Promise.all(sent)));
+    }
+    expect(await files.finishedJob(job)).toMatchObject({ state: "finished" });
+    await reach(run, 2);
+  });
+  expect(new Set(statuses)).toEqual(new Set([200]));
+  expect(most).toBeLessThan(ISOLATE_BYTES);
+  await run.setState("cancelled");
+});
+
+async function reach(run: RunClient, step: number): Promise<void> {
+  for await (const event of run.events())
+    if (event.type === "step" && event.metrics.step >= step) return;
+}
+
+/** Resident bytes of the edge's process. */
+function resident(): number {
+  const [pid] = readdirSync(join(folder, "pids"));
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) * 1024;
+}
+
+test.each([
+  ["nano", 2],
+  ["tiny", 2],
+  ["small", 2],
+  ["medium", 6],
+] as const)(
+  "training %s: the edge's isolate, and its process does not grow",
+  async (preset, shards) => {
+    const run = await createRun(MODEL_PRESETS[preset], shards);
+    const trainers = spawnTrainers(edge.url, run.run, 2);
+    try {
+      await reach(run, 1);
+      const before = resident();
+      const most = await mostBytes(
+        edge,
+        `training ${preset}`,
+        () => new Promise((wake) => setTimeout(wake, TRAINING_SECONDS * 1000)),
+      );
+      const growth = resident() - before;
+      const { step } = await run.status();
+      console.log(
+        `${preset}: ${step} steps, resident ${(before / MIB).toFixed(0)} MiB and ${(growth / MIB).toFixed(0)} more`,
+      );
+      expect(most).toBeLessThan(ISOLATE_BYTES);
+      expect(growth).toBeLessThan(MAX_RESIDENT_GROWTH);
+    } finally {
+      await run.setState("cancelled");
+      await trainers.ended;
+      await run.remove();
+    }
+  },
+);
