@@ -4,7 +4,7 @@
  * the weight included, which a training step packs once for all its microbatches; drawing the signs;
  * and the bias gradient, a sum over tokens that every recipe has.
  */
-import { GEMM_RECIPES, type GemmRecipe } from "../src/api/recipe.ts";
+import { GEMM_RECIPE_NAMES, type GemmRecipe } from "../src/api/recipe.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { linearBackward } from "../src/model/linear.ts";
 import { PackedWeights } from "../src/model/packed-weights.ts";
@@ -13,7 +13,7 @@ import { allocNormals } from "./data.ts";
 import { macs, nameOf, type Shape, TOKENS } from "./shapes.ts";
 
 export function backwardBenchmarks(shape: Shape): KernelBenchmark[] {
-  return GEMM_RECIPES.map((recipe) => ({
+  return GEMM_RECIPE_NAMES.map((recipe) => ({
     name: `backward/${recipe}/${nameOf(shape)}`,
     unit: "GMAC/s",
     work: 2 * macs(shape),

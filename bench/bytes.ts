@@ -34,7 +34,7 @@ import { allocNormals } from "./data.ts";
 
 const BYTES = 2 * 1024 * 1024;
 const LENGTH = BYTES / 4;
-/** src/formats/blocks/mxfp4.ts rotates and quantizes so many elements at a time. */
+/** src/formats/blocks/block-pieces.ts rotates and quantizes so many elements at a time. */
 const CHUNK_LENGTH = 1 << 16;
 const PACK_K = 512;
 const PACK_ROWS = LENGTH / PACK_K;

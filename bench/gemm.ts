@@ -4,6 +4,7 @@
  *   gemm/<dtype>/…   panels in, product out; both operands were packed before the clock started
  *   matmul/f32/…     the same from plain matrices: packing both operands is inside the clock
  */
+import { GEMM_RECIPES, productFactor } from "../src/api/recipe.ts";
 import { byColumns, byRows, matmul, pack } from "../src/kernels/matmul.ts";
 import { matmulMxfp4, packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
 import { drawSigns } from "../src/kernels/hadamard.ts";
@@ -12,6 +13,8 @@ import { kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
 import { allocNormals } from "./data.ts";
 import { macs, nameOf, type Shape, TOKENS } from "./shapes.ts";
+
+const FACTOR = productFactor(GEMM_RECIPES["mxfp4-rht-sr"]);
 
 export function gemmBenchmarks(shape: Shape): KernelBenchmark[] {
   const name = nameOf(shape);
@@ -69,7 +72,7 @@ function setupGemmMxfp4({ inFeatures, outFeatures }: Shape): () => void {
     rounding: noiseKey(1, PURPOSE.gemmRounding, 1),
   });
   const out = arena.allocF32(TOKENS * outFeatures);
-  return () => matmulMxfp4(out, a, b, TOKENS, outFeatures, inFeatures, 16 / 9);
+  return () => matmulMxfp4(out, a, b, TOKENS, outFeatures, inFeatures, FACTOR);
 }
 
 function operands(inFeatures: number, outFeatures: number) {

@@ -12,14 +12,18 @@ import type {
   Analysis,
   AnalyzeOptions,
   DequantizeOptions,
+  FloatsOptions,
   HadamardOptions,
+  QuantizedFloats,
   QuantizeOptions,
   TensorBody,
 } from "./api/tensors.ts";
 import { loadImported } from "./kernels/load-imported.ts";
 import { analyzeWhole, convert } from "./library/convert.ts";
+import { pack, unpack } from "./library/floats.ts";
 
 export { AppError, type ErrorCode } from "./api/errors.ts";
+export { readHead } from "./library/head.ts";
 export type * from "./api/tensors.ts";
 
 const load = (): Promise<unknown> => loadImported(kernelModule);
@@ -60,4 +64,19 @@ export function analyze(
   options: AnalyzeOptions = {},
 ): Promise<Analysis> {
   return analyzeWhole(body, options, load);
+}
+
+/** Floats to blocks and scales, those of a file's only tensor. */
+export function quantizeFloats(
+  values: Float32Array,
+  options: FloatsOptions = {},
+): Promise<QuantizedFloats> {
+  return pack(values, options, load);
+}
+
+/** And back. */
+export function dequantizeFloats(
+  packed: QuantizedFloats,
+): Promise<Float32Array> {
+  return unpack(packed, load);
 }

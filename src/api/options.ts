@@ -5,11 +5,11 @@
  *
  * Names are those of the library and of JSON; queries and the command line write `minScale` as
  * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
- * (formats/blocks/scheme.ts, formats/operations/plan.ts).
+ * (formats/blocks/scheme.ts, formats/blocks/block-layouts.ts).
  */
 import { choice, group, patterns } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
-import { GEMM_RECIPES } from "./recipe.ts";
+import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
   GGUF_OUTPUTS,
   LAYOUTS,
@@ -25,8 +25,7 @@ const preset = choice(
 
 const layout = choice(
   LAYOUTS,
-  "How quantized tensors are named and arranged; ggml for GGUF",
-  "gpt-oss",
+  "How quantized tensors are named and arranged: gpt-oss unless told; compressed-tensors for MXFP8, ggml for GGUF",
 );
 
 const outputType = choice(
@@ -58,6 +57,16 @@ export const QUANTIZE_OPTIONS = {
   outputType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
+};
+
+/** Of floats in memory, which have no names. */
+export const FLOATS_OPTIONS = {
+  preset,
+  ...SCHEME_OPTIONS,
+  shape: {
+    kind: "sizes",
+    text: "Of the floats; one row unless told",
+  } as const,
 };
 
 export const DEQUANTIZE_OPTIONS = {
@@ -93,7 +102,7 @@ export const HADAMARD_OPTIONS = {
 };
 
 export const GEMM_OPTIONS = {
-  recipe: choice(GEMM_RECIPES, "How operands are rounded", "mxfp4-rht-sr"),
+  recipe: choice(GEMM_RECIPE_NAMES, "How operands are rounded", "mxfp4-rht-sr"),
   seed: SEED,
 };
 

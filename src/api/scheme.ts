@@ -20,7 +20,11 @@ export type ScaleRule = (typeof SCALE_RULES)[number];
 export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
 export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 
-/** How files name and arrange a quantized tensor (formats/blocks/layout.ts). */
+/** OCP MX formats: blocks of 32 elements that share a scale of E8M0 (formats/blocks/block-formats.ts). */
+export const FORMATS = ["mxfp4", "mxfp8-e4m3", "mxfp8-e5m2"] as const;
+export type FormatName = (typeof FORMATS)[number];
+
+/** How files name and arrange a quantized tensor (formats/blocks/block-layouts.ts). */
 export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
@@ -39,6 +43,11 @@ export const SEED = {
 
 /** Every choice that the bytes of a quantized tensor depend on, in the order of a file's record. */
 export const SCHEME_OPTIONS = {
+  format: choice(
+    FORMATS,
+    "What elements are: E2M1 of 4 bits, E4M3 or E5M2 of 8",
+    "mxfp4",
+  ),
   rounding: choice(
     ROUNDING_MODES,
     "Of elements; nearest-zero is ggml's",

@@ -3,6 +3,7 @@ import type { ValuesOf } from "./option-kinds.ts";
 import type {
   ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
+  FLOATS_OPTIONS,
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
@@ -20,6 +21,7 @@ export type RawOptions = ValuesOf<typeof RAW_OPTIONS>;
 
 export type QuantizeOptions = ValuesOf<typeof QUANTIZE_OPTIONS>;
 export type DequantizeOptions = ValuesOf<typeof DEQUANTIZE_OPTIONS>;
+export type FloatsOptions = ValuesOf<typeof FLOATS_OPTIONS>;
 export type AnalyzeOptions = ValuesOf<typeof ANALYZE_OPTIONS>;
 export type HadamardOptions = ValuesOf<typeof HADAMARD_OPTIONS>;
 export type GemmOptions = ValuesOf<typeof GEMM_OPTIONS>;
@@ -33,6 +35,35 @@ export type TensorBody =
   | ArrayBufferView
   | Blob
   | { stream: ReadableStream<Uint8Array>; bytes: number };
+
+/** Floats of `shape` [..., K] in blocks of 32 along their rows, which are padded with zeros. */
+export type QuantizedFloats = {
+  /** Elements: [..., ⌈K/32⌉, 16] bytes of MXFP4, the one at 2j in the low nibble of byte j; 32 of MXFP8. */
+  blocks: Uint8Array;
+  /** [..., ⌈K/32⌉]: E8M0, 2^(byte − 127); 255 is NaN. */
+  scales: Uint8Array;
+  /** One row of whole blocks unless told. */
+  shape?: readonly number[];
+  /** How it was quantized, as a file records it; without it, values are decoded plainly. */
+  metadata?: Record<string, string>;
+};
+
+/** What a file says of itself. */
+export type FileHead = {
+  /** That of the file, or that of what is made of it: safetensors of a .npy. */
+  container: "safetensors" | "gguf";
+  tensors: {
+    name: string;
+    /** As the container calls it: `BF16`, `Q4_0`. */
+    dtype: string;
+    shape: readonly number[];
+    /** Where its bytes lie in the file. */
+    start: number;
+    end: number;
+  }[];
+  /** Strings, and a GGUF's scalars as text; its arrays are left out. */
+  metadata: Record<string, string>;
+};
 
 /** null where a figure has no value: no error at all, or no finite element. */
 export type SchemeFigures = {

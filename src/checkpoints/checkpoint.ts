@@ -2,6 +2,7 @@
  * A model's directory as one ordered list of tensors, whichever of its files each lies in. Files are
  * named by `model.safetensors.index.json`, or there is the one `model.safetensors`.
  */
+import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import type { TensorRange } from "../formats/tensor.ts";
 import { compareNames } from "../formats/tensor.ts";
@@ -12,7 +13,7 @@ export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
 
 /** A tensor, the file that holds it, and its bytes there, counted from the data's first. */
-export type CheckpointTensor = TensorRange & { file: string };
+export type CheckpointTensor = TensorRange<Dtype> & { file: string };
 
 export type Checkpoint = {
   /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */
@@ -70,7 +71,7 @@ export function readIndex(index: string): Map<string, string> {
  * Errors: `malformed_body` for a tensor in two files, and where index and files differ
  */
 export function checkpointOf(
-  files: ReadonlyMap<string, readonly TensorRange[]>,
+  files: ReadonlyMap<string, readonly TensorRange<Dtype>[]>,
   index: string | undefined,
   config: ModelConfig | undefined,
 ): Checkpoint {

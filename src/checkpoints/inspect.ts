@@ -2,6 +2,7 @@
  * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
+import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
@@ -82,7 +83,7 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
 
 function reportFor(
   loader: Target,
-  heads: readonly TensorHead[],
+  heads: readonly TensorHead<Dtype>[],
   config: Checkpoint["config"],
 ): LoaderReport {
   const decisions = decideRoles(heads, config);
@@ -124,18 +125,20 @@ function shortened(names: readonly string[]): string {
 }
 
 /** 17 bytes a block: 16 of elements, one of scale. */
-function packedBytes({ shape }: TensorHead): number {
+export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
   return (elementCount(shape) / BLOCK_SIZE) * 17;
 }
 
-function total(
+export function total(
   tensors: readonly InspectedTensor[],
   key: "bytes" | "mxfp4Bytes",
 ): number {
   return tensors.reduce((sum, tensor) => sum + tensor[key], 0);
 }
 
-function dtypesOf(tensors: readonly InspectedTensor[]): Inspection["dtypes"] {
+export function dtypesOf(
+  tensors: readonly InspectedTensor[],
+): Inspection["dtypes"] {
   const dtypes: Inspection["dtypes"] = {};
   for (const { dtype, bytes } of tensors) {
     const own = (dtypes[dtype] ??= { tensors: 0, bytes: 0 });

@@ -1,12 +1,12 @@
 /** The files that a directory's tensors are written to, and the index that names them. */
 import { AppError } from "../api/errors.ts";
-import { dtypeBytes } from "../formats/dtype.ts";
+import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
 
-export type Shard = { file: string; tensors: TensorHead[] };
+export type Shard = { file: string; tensors: TensorHead<Dtype>[] };
 
-export function headBytes({ dtype, shape }: TensorHead): number {
+export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
   return dtypeBytes(dtype, elementCount(shape));
 }
 
@@ -15,10 +15,10 @@ export function headBytes({ dtype, shape }: TensorHead): number {
  * weight, lie in one file. Errors: `invalid_option` where a group alone is larger
  */
 export function shardsOf(
-  groups: readonly (readonly TensorHead[])[],
+  groups: readonly (readonly TensorHead<Dtype>[])[],
   most: number,
 ): Shard[] {
-  const parts: TensorHead[][] = [[]];
+  const parts: TensorHead<Dtype>[][] = [[]];
   let bytes = 0;
   for (const group of groups) {
     const own = group.reduce((sum, head) => sum + headBytes(head), 0);

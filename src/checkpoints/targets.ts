@@ -2,6 +2,7 @@
  * The loaders that a directory can be made for, and which of its tensors each takes in MXFP4. What a
  * loader cannot take packed stays as it is, with the reason; it still loads.
  */
+import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Decision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
@@ -66,7 +67,7 @@ function layoutFor(
 /** What becomes of each tensor in a directory for `target`. */
 export function decideFor(
   target: Target,
-  heads: readonly TensorHead[],
+  heads: readonly TensorHead<Dtype>[],
   decisions: readonly Decision[],
   config: ModelConfig | undefined,
 ): TargetDecision[] {
@@ -98,12 +99,12 @@ export function packedHeads(
   { name, shape }: TensorHead,
   decision: Decision,
   layout: TargetLayout,
-): [elements: TensorHead, scales: TensorHead] {
+): [elements: TensorHead<Dtype>, scales: TensorHead<Dtype>] {
   const out = turned(shape, decision);
   const outer = out.slice(0, -1);
   const k = out.at(-1)!;
   const stem = name.replace(/weight$/, "");
-  const bytes = (suffix: string, ...inner: number[]): TensorHead => ({
+  const bytes = (suffix: string, ...inner: number[]): TensorHead<Dtype> => ({
     name: suffix,
     dtype: "U8",
     shape: [...outer, ...inner],

@@ -1,11 +1,12 @@
 /** Figures of an analysis as a table for a person. */
-import pc from "picocolors";
 import type {
   Analysis,
   PassedOver,
   SchemeFigures,
   TensorFigures,
 } from "../api/tensors.ts";
+
+import { alignedRows } from "./aligned-rows.ts";
 
 const HEAD = [
   "tensor",
@@ -31,7 +32,7 @@ export function renderAnalysis(analysis: Analysis): string {
   const isOne = tensors.length === 1;
   const all = isOne ? rows : [...rows, ...rowsOf("all tensors", total)];
   return [
-    align([HEAD, ...all]),
+    alignedRows([HEAD, ...all], [0, 1]),
     ...(total.schemes.length > 1 ? [`* ${rule}`] : []),
     ...renderPassedOver(passedOver),
   ].join("\n");
@@ -73,22 +74,4 @@ function columns(figures: SchemeFigures): string[] {
     maxError === null ? "-" : maxError.toPrecision(3),
     ...[clipped, zeroed, nan].map((share) => `${(100 * share).toFixed(2)} %`),
   ];
-}
-
-/** Text to the left in the first two columns, numbers to the right. */
-function align(rows: readonly string[][]): string {
-  const widths = HEAD.map((_, column) =>
-    Math.max(...rows.map((row) => row[column]!.length)),
-  );
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) =>
-        column < 2
-          ? cell.padEnd(widths[column]!)
-          : cell.padStart(widths[column]!),
-      )
-      .join("  ")
-      .trimEnd(),
-  );
-  return [pc.bold(lines[0]!), ...lines.slice(1)].join("\n");
 }

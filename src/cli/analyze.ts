@@ -2,8 +2,8 @@ import { openAsBlob } from "node:fs";
 import { defineCommand } from "citty";
 import { ANALYZE_OPTIONS } from "../api/options.ts";
 import type { Analysis, AnalyzeOptions } from "../api/tensors.ts";
-import { readInput } from "../formats/containers/input.ts";
-import { analysisOf, rawOf } from "../formats/operations/plan.ts";
+import { readTensorFile } from "../formats/containers/containers.ts";
+import { analysisOf, rawOf } from "../formats/operations/file-operation.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { renderAnalysis } from "./analysis-table.ts";
@@ -53,7 +53,7 @@ async function analyzeFile(
   const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
   try {
     bar.begin(source.bytes);
-    const input = await readInput(source, source.bytes, rawOf(options));
+    const input = await readTensorFile(source, source.bytes, rawOf(options));
     const { conversion, report } = planned(input);
     for await (const _ of run(conversion, source)); // it has no output
     return report();

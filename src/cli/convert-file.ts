@@ -4,8 +4,8 @@ import pc from "picocolors";
 import type { FileOperation, RawOptions } from "../api/tensors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
-import { readInput } from "../formats/containers/input.ts";
-import { planFile, rawOf } from "../formats/operations/plan.ts";
+import { readTensorFile } from "../formats/containers/containers.ts";
+import { planFile, rawOf } from "../formats/operations/file-operation.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
 import type { Arguments } from "./file-arguments.ts";
@@ -52,7 +52,7 @@ async function convertHere(
   try {
     bar.begin(source.bytes);
     const raw = rawOf((request.options ?? {}) as RawOptions);
-    const input = await readInput(source, source.bytes, raw);
+    const input = await readTensorFile(source, source.bytes, raw);
     const conversion = planFile(input, request);
     const bytes = await writeWhole(output, run(conversion, source));
     return [source.bytes, bytes];

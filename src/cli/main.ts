@@ -9,6 +9,7 @@ import { VERSION } from "../api/version.ts";
 import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { UsageError } from "./file-arguments.ts";
+import { inspectCommand } from "./inspect.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { usage } from "./usage.ts";
 
@@ -16,6 +17,7 @@ const COMMANDS = {
   quantize: quantizeCommand,
   dequantize: dequantizeCommand,
   analyze: analyzeCommand,
+  inspect: inspectCommand,
 };
 
 const command = defineCommand({

@@ -37,6 +37,19 @@ export const DTYPE_BITS = {
 
 export type Dtype = keyof typeof DTYPE_BITS;
 
+/** ggml's types of quantized blocks, which only GGUF has. */
+export type GgmlBlockType =
+  | `Q${4 | 5 | 8}_${0 | 1}`
+  | `Q${1 | 2}_0`
+  | `Q${2 | 3 | 4 | 5 | 6 | 8}_K`
+  | `IQ${1 | 2 | 3 | 4}_${"XXS" | "XS" | "S" | "M" | "NL"}`
+  | `TQ${1 | 2}_0`
+  | "MXFP4"
+  | "NVFP4";
+
+/** What any container stores. */
+export type StoredType = Dtype | GgmlBlockType;
+
 /** Those that can be loaded as f32. */
 export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
 export type FloatDtype = (typeof FLOAT_DTYPES)[number];
@@ -49,8 +62,8 @@ export function isDtype(name: unknown): name is Dtype {
   return typeof name === "string" && Object.hasOwn(DTYPE_BITS, name);
 }
 
-export function isFloat(dtype: Dtype): dtype is FloatDtype {
-  return (FLOAT_DTYPES as readonly Dtype[]).includes(dtype);
+export function isFloat(dtype: StoredType): dtype is FloatDtype {
+  return (FLOAT_DTYPES as readonly StoredType[]).includes(dtype);
 }
 
 /** Bytes of `length` elements; a fraction where sub-byte elements do not fill the last byte. */

@@ -1,17 +1,20 @@
 /** Tensors as every container has them: what they are, and where they lie. */
-import type { Dtype } from "./dtype.ts";
+import type { Dtype, StoredType } from "./dtype.ts";
 
-export type TensorHead = {
+export type TensorHead<T extends StoredType = StoredType> = {
   name: string;
-  dtype: Dtype;
+  dtype: T;
   shape: readonly number[];
 };
 
 /** A tensor that is in memory: its little-endian bytes, C order. */
-export type Tensor = TensorHead & { bytes: Uint8Array };
+export type Tensor = TensorHead<Dtype> & { bytes: Uint8Array };
 
 /** Where a tensor lies in the data. */
-export type TensorRange = TensorHead & { start: number; end: number };
+export type TensorRange<T extends StoredType = StoredType> = TensorHead<T> & {
+  start: number;
+  end: number;
+};
 
 /** How many elements a tensor of this shape has; 1 for a 0-D one. */
 export function elementCount(shape: readonly number[]): number {

@@ -1,4 +1,8 @@
-import { SCALE_RULES, type ScaleRule } from "../api/scheme.ts";
+import {
+  type NearestMode,
+  SCALE_RULES,
+  type ScaleRule,
+} from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
 import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
@@ -9,11 +13,11 @@ import { type Counts, counted } from "./statistics.ts";
 export const FLOAT8_TYPES = ["e4m3", "e5m2"] as const;
 export type Float8Type = (typeof FLOAT8_TYPES)[number];
 
-/** What becomes of a tie, in the kernel's order. */
-const TIES = ["nearest-even", "nearest-away"] as const;
+/** What becomes of a tie, in the kernel's order; toward zero goes only ggml's of MXFP4. */
+const TIES: readonly NearestMode[] = ["nearest-even", "nearest-away"];
 
 export type Mxfp8Quantizer = {
-  rounding: { mode: (typeof TIES)[number] } | StochasticRounding;
+  rounding: { mode: NearestMode } | StochasticRounding;
   scale: ScaleRule;
   /** The least scale byte, 0 unless said otherwise. */
   minScale?: 0 | 1;
@@ -41,13 +45,19 @@ export function quantizeMxfp8(
   const element = FLOAT8_TYPES.indexOf(type);
   const rule = SCALE_RULES.indexOf(scale);
   if (rounding.mode !== "stochastic") {
+    const ties = TIES.indexOf(rounding.mode);
+    if (ties < 0) {
+      throw new RangeError(
+        `Expected a rounding of ${TIES.join(", ")} or stochastic for MXFP8, got ${rounding.mode}`,
+      );
+    }
     exports.quantizeNearestMxfp8(
       elements,
       scales,
       input,
       length,
       element,
-      TIES.indexOf(rounding.mode),
+      ties,
       rule,
       minScale,
     );

@@ -8,8 +8,13 @@ import type {
   RawOptions,
   TensorBody,
 } from "../api/tensors.ts";
-import { type Input, readInput } from "../formats/containers/input.ts";
-import { analysisOf, planFile, rawOf } from "../formats/operations/plan.ts";
+import type { TensorFile } from "../formats/containers/container.ts";
+import { readTensorFile } from "../formats/containers/containers.ts";
+import {
+  analysisOf,
+  planFile,
+  rawOf,
+} from "../formats/operations/file-operation.ts";
 import { type Conversion, run } from "../formats/stream/conversion.ts";
 import { StreamSource } from "../formats/stream/stream-source.ts";
 
@@ -24,8 +29,8 @@ export async function convert(
     checkOptions<Options>(FILE_OPTIONS[operation], options),
   );
   const request = { operation, options: told } as FileOperation;
-  const { source, made } = await opened(body, told, load, (input) =>
-    planFile(input, request),
+  const { source, made } = await opened(body, told, load, (file) =>
+    planFile(file, request),
   );
   return new Response(streamOf(made, source), {
     headers: {
@@ -65,14 +70,14 @@ async function opened<T>(
   body: TensorBody,
   options: RawOptions,
   load: () => Promise<unknown>,
-  make: (input: Input) => T,
+  make: (file: TensorFile) => T,
 ): Promise<{ source: StreamSource; made: T }> {
   const { stream, bytes } = openBody(body);
   const source = new StreamSource(stream);
   try {
     await load();
-    const input = await readInput(source, bytes, rawOf(options));
-    return { source, made: make(input) };
+    const file = await readTensorFile(source, bytes, rawOf(options));
+    return { source, made: make(file) };
   } catch (error) {
     await source.cancel(error);
     throw error;

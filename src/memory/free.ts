@@ -3,5 +3,7 @@
  * dropped counts against its isolate until it is collected, which may be hundreds of megabytes later.
  */
 export function free({ buffer }: ArrayBufferView<ArrayBuffer>): void {
-  if (!buffer.detached) buffer.transfer(0);
+  // Node 20, where the package runs too, has neither; there a collection frees it.
+  const { transfer } = buffer as Partial<ArrayBuffer>;
+  if (transfer && !buffer.detached) transfer.call(buffer, 0);
 }

@@ -7,16 +7,7 @@
  *   dX         dX [T, in]  = dY [T, out] · Wᵀ [out, in]      contracts over out-features
  *   dW         dW [in, out] = xᵀ [in, T] · dY [T, out]       contracts over tokens T
  *
- * Which recipe uses what (arXiv 2502.20586):
- *
- *   recipe          forward   backward operands   random Hadamard   rounding         factor
- *   f32             f32       f32
- *   bf16            bf16      bf16                                  nearest even
- *   mxfp4           bf16      Algorithm 1         no                nearest even     1
- *   mxfp4-rht       bf16      Algorithm 1         64                nearest even     1
- *   mxfp4-sr        bf16      Algorithm 2         no                stochastic       16/9
- *   mxfp4-rht-sr    bf16      Algorithm 2         64                stochastic       16/9
- *   int6-mxfp4-…    int6      as without int6
+ * Which recipe computes them in what stands in api/recipe.ts, as data.
  *
  * bf16 means that operands are rounded when they are packed; products and sums are f32. int6 means
  * integers of at most 31, to nearest even, and an f32 scale for each 64 along K: as fine as the FP8 of the
@@ -34,7 +25,14 @@
  * never goes below bf16, as in the paper; nor do attention, LayerNorm and the residual stream, which are f32.
  */
 import { AppError } from "../api/errors.ts";
-import type { Recipe } from "../api/recipe.ts";
+import {
+  type DenseProduct,
+  type Mxfp4Product,
+  productFactor,
+  type Recipe,
+  type RecipeDescription,
+  RECIPES,
+} from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { biasBackward, biasForward } from "../kernels/layers.ts";
 import {
@@ -55,47 +53,6 @@ import { drawSigns } from "../kernels/hadamard.ts";
 import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { PackedWeights } from "./packed-weights.ts";
-
-type Mxfp4Backward = { rotates: boolean; roundsStochastically: boolean };
-
-type Precision = {
-  /** Operands of the forward GEMM, of the head, and of a backward pass without MXFP4. */
-  roundToBf16: boolean;
-  /** The forward GEMM's operands are 6-bit integers instead. */
-  forwardInt6?: boolean;
-  mxfp4?: Mxfp4Backward;
-};
-
-const PRECISIONS: Record<Recipe, Precision> = {
-  f32: { roundToBf16: false },
-  bf16: { roundToBf16: true },
-  mxfp4: {
-    roundToBf16: true,
-    mxfp4: { rotates: false, roundsStochastically: false },
-  },
-  "mxfp4-rht": {
-    roundToBf16: true,
-    mxfp4: { rotates: true, roundsStochastically: false },
-  },
-  "mxfp4-sr": {
-    roundToBf16: true,
-    mxfp4: { rotates: false, roundsStochastically: true },
-  },
-  "mxfp4-rht-sr": {
-    roundToBf16: true,
-    mxfp4: { rotates: true, roundsStochastically: true },
-  },
-  "int6-mxfp4-rht-sr": {
-    roundToBf16: true,
-    forwardInt6: true,
-    mxfp4: { rotates: true, roundsStochastically: true },
-  },
-};
-
-/** Whether a recipe's operands, the head's too, are rounded to bf16 where they are not MXFP4. */
-export function roundsToBf16(recipe: Recipe): boolean {
-  return PRECISIONS[recipe].roundToBf16;
-}
 
 /** What a backward pass's noise depends on, besides the place in the model. */
 export type NoiseCoordinates = {
@@ -138,8 +95,8 @@ export function linearForward(
   packedWeights: PackedWeights,
 ): void {
   const { inFeatures, outFeatures } = linear;
-  const { roundToBf16, forwardInt6 } = PRECISIONS[recipe];
-  if (forwardInt6) {
+  const { format } = RECIPES[recipe].forward;
+  if (format === "int6") {
     linearForwardInt6(output, input, bias, linear, tokens, packedWeights);
     return;
   }
@@ -152,7 +109,7 @@ export function linearForward(
       tokens,
       outFeatures,
       inFeatures,
-      { accumulate: true, roundToBf16 },
+      { accumulate: true, roundToBf16: format === "bf16" },
     ),
   );
 }
@@ -198,52 +155,70 @@ export function linearBackward(
   noise: NoiseCoordinates,
   packedWeights: PackedWeights,
 ): void {
-  const { roundToBf16, mxfp4 } = PRECISIONS[recipe];
+  const description: RecipeDescription = RECIPES[recipe];
   biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
-  if (mxfp4) {
-    // What the two GEMMs contract: no segment may hold parts of two rows.
-    checkSegments("outFeatures", linear.outFeatures);
-    checkSegments("tokens", tokens);
+  if (description.dInput.format === "mxfp4") {
     dInputMxfp4(
       gradients.dInput,
       dOutput,
       tokens,
-      linear,
-      mxfp4,
-      noise,
+      { index: D_INPUT, linear, product: description.dInput, noise },
       packedWeights,
     );
-    dWeightMxfp4(
-      gradients.dWeight,
-      dOutput,
-      input,
-      tokens,
-      linear,
-      mxfp4,
-      noise,
-    );
-    return;
+  } else {
+    dInputDense(gradients.dInput, dOutput, tokens, linear, description.dInput);
   }
-  const { inFeatures, outFeatures } = linear;
+  if (description.dWeight.format === "mxfp4") {
+    dWeightMxfp4(gradients.dWeight, dOutput, input, tokens, {
+      index: D_WEIGHT,
+      linear,
+      product: description.dWeight,
+      noise,
+    });
+  } else {
+    const product = description.dWeight;
+    dWeightDense(gradients.dWeight, dOutput, input, tokens, linear, product);
+  }
+}
+
+/** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
+function dInputDense(
+  dInput: Pointer,
+  dOutput: Pointer,
+  tokens: number,
+  { inFeatures, outFeatures, readWeight }: Linear,
+  { format }: DenseProduct,
+): void {
   kernels().arena.scope(() =>
     matmul(
-      gradients.dInput,
+      dInput,
       byRows(dOutput, outFeatures), // [T, out]
-      byRows(linear.readWeight(), outFeatures), // [in, out]
+      byRows(readWeight(), outFeatures), // [in, out]
       tokens,
       inFeatures,
       outFeatures,
-      { roundToBf16 },
+      { roundToBf16: format === "bf16" },
     ),
   );
+}
+
+/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ */
+function dWeightDense(
+  dWeight: Pointer,
+  dOutput: Pointer,
+  input: Pointer,
+  tokens: number,
+  { inFeatures, outFeatures }: Linear,
+  { format }: DenseProduct,
+): void {
   matmul(
-    gradients.dWeight,
+    dWeight,
     byColumns(input, inFeatures), // [in, T]
     byColumns(dOutput, outFeatures), // [out, T]
     inFeatures,
     outFeatures,
     tokens,
-    { roundToBf16 },
+    { roundToBf16: format === "bf16" },
   );
 }
 
@@ -251,7 +226,7 @@ export function linearBackward(
 type Mxfp4Gemm = {
   index: typeof D_INPUT | typeof D_WEIGHT;
   linear: Linear;
-  precision: Mxfp4Backward;
+  product: Mxfp4Product;
   noise: NoiseCoordinates;
 };
 
@@ -266,13 +241,11 @@ function dInputMxfp4(
   dInput: Pointer,
   dOutput: Pointer,
   tokens: number,
-  linear: Linear,
-  precision: Mxfp4Backward,
-  noise: NoiseCoordinates,
+  gemm: Mxfp4Gemm,
   packedWeights: PackedWeights,
 ): void {
-  const { inFeatures, outFeatures, layer, index } = linear;
-  const gemm: Mxfp4Gemm = { index: D_INPUT, linear, precision, noise };
+  const { inFeatures, outFeatures, layer, index, readWeight } = gemm.linear;
+  checkSegments("outFeatures", outFeatures);
   kernels().arena.scope(() => {
     const signs = drawGemmSigns(gemm);
     const a = packMxfp4(
@@ -287,21 +260,14 @@ function dInputMxfp4(
       packMxfp4Into(
         panel,
         "b",
-        byRows(linear.readWeight(), outFeatures), // [in, out]
+        byRows(readWeight(), outFeatures), // [in, out]
         inFeatures,
         outFeatures,
         { signs, rounding: roundingOf(gemm, OPERAND_B) },
       ),
     );
-    matmulMxfp4(
-      dInput,
-      a,
-      b,
-      tokens,
-      inFeatures,
-      outFeatures,
-      productFactor(precision),
-    );
+    const factor = productFactor(gemm.product);
+    matmulMxfp4(dInput, a, b, tokens, inFeatures, outFeatures, factor);
   });
 }
 
@@ -311,12 +277,10 @@ function dWeightMxfp4(
   dOutput: Pointer,
   input: Pointer,
   tokens: number,
-  linear: Linear,
-  precision: Mxfp4Backward,
-  noise: NoiseCoordinates,
+  gemm: Mxfp4Gemm,
 ): void {
-  const { inFeatures, outFeatures } = linear;
-  const gemm: Mxfp4Gemm = { index: D_WEIGHT, linear, precision, noise };
+  const { inFeatures, outFeatures } = gemm.linear;
+  checkSegments("tokens", tokens);
   kernels().arena.scope(() => {
     const signs = drawGemmSigns(gemm);
     const a = packMxfp4(
@@ -333,15 +297,8 @@ function dWeightMxfp4(
       tokens,
       { signs, rounding: roundingOf(gemm, OPERAND_B) },
     );
-    matmulMxfp4(
-      dWeight,
-      a,
-      b,
-      inFeatures,
-      outFeatures,
-      tokens,
-      productFactor(precision),
-    );
+    const factor = productFactor(gemm.product);
+    matmulMxfp4(dWeight, a, b, inFeatures, outFeatures, tokens, factor);
   });
 }
 
@@ -386,10 +343,10 @@ export function roundingKey(
 function drawGemmSigns({
   index,
   linear,
-  precision,
+  product,
   noise,
 }: Mxfp4Gemm): Pointer | undefined {
-  if (!precision.rotates) return undefined;
+  if (product.rotation === 0) return undefined;
   const signs = kernels().arena.allocF32(SEGMENT_LENGTH);
   drawSigns(signs, SEGMENT_LENGTH, signsKey(noise, linear, index));
   return signs;
@@ -397,10 +354,11 @@ function drawGemmSigns({
 
 /** The noise of one operand, or none if the recipe rounds to nearest. */
 function roundingOf(
-  { index, linear, precision, noise }: Mxfp4Gemm,
+  { index, linear, product, noise }: Mxfp4Gemm,
   operand: number,
 ): NoiseKey | undefined {
-  if (!precision.roundsStochastically) return undefined;
+  const { rounding } = operand === OPERAND_A ? product.a : product.b;
+  if (rounding !== "stochastic") return undefined;
   return roundingKey(noise, linear, index, operand);
 }
 
@@ -411,9 +369,4 @@ function checkSegments(name: string, value: number): void {
       `Expected \`${name}\` to be a multiple of ${SEGMENT_LENGTH} in an MXFP4 recipe, got ${value}`,
     );
   }
-}
-
-/** What undoes the prescale of the two operands. */
-function productFactor({ roundsStochastically }: Mxfp4Backward): number {
-  return roundsStochastically ? 16 / 9 : 1;
 }

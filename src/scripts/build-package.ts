@@ -7,6 +7,7 @@
  *   dist/client.js   the client
  *   dist/cli/main.js the command
  *   types/           declarations
+ *   README.md, API.md, examples/
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -32,9 +33,10 @@ export async function buildPackage(): Promise<string> {
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));
-  for (const file of ["LICENSE", "README.md"]) {
-    cpSync(join(ROOT, file), join(OUT, file));
-  }
+  for (const path of ["LICENSE", "examples"])
+    cpSync(join(ROOT, path), join(OUT, path), { recursive: true });
+  for (const page of ["README.md", "API.md"])
+    cpSync(join(ROOT, "src/package", page), join(OUT, page));
   await Promise.all([
     bundle("src/index.ts", "dist/main.js", {
       loader: { ".wasm": "binary" },

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ArgsDef, ParsedArgs } from "citty";
-import { RECIPES, type Recipe } from "../api/recipe.ts";
+import { RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
 import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import {
@@ -43,7 +43,7 @@ export const trainArgs = {
   },
   recipe: {
     type: "enum",
-    options: [...RECIPES],
+    options: [...RECIPE_NAMES],
     default: "mxfp4-rht-sr",
     description: "How the linear layers compute",
   },

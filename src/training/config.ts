@@ -1,7 +1,7 @@
 /** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
-import { RECIPES } from "../api/recipe.ts";
+import { RECIPE_NAMES } from "../api/recipe.ts";
 import {
   type Dataset,
   type ModelShape,
@@ -64,7 +64,7 @@ export const runRequestSchema = z.strictObject({
   run: z.string().regex(RUN_PATTERN).optional(),
   dataset: z.string().regex(NAME_PATTERN),
   model: modelSchema.prefault({}),
-  recipe: z.enum(RECIPES).default("mxfp4-rht-sr"),
+  recipe: z.enum(RECIPE_NAMES).default("mxfp4-rht-sr"),
   gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   steps: count(MAX_STEPS).default(800),

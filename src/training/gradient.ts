@@ -10,6 +10,7 @@
  * Source: Algorithms 2 and 3 of arXiv 2502.20586
  */
 import { payloadBytes } from "../api/frame.ts";
+import { ALGORITHM_2 } from "../api/recipe.ts";
 import type { WireDtype } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { drawSigns, hadamard, hadamardInverse } from "../kernels/hadamard.ts";
@@ -102,7 +103,7 @@ export function decodeGradient(
       decodeBf16(out, bytes, length);
     } else {
       const scales = bytes + length / 2;
-      dequantizeMxfp4(out, bytes, scales, length, 4 / 3);
+      dequantizeMxfp4(out, bytes, scales, length, ALGORITHM_2.correction);
       hadamardInverse(out, length, SEGMENT_LENGTH, wireSigns(key));
     }
     const values = arena.f32(out, length);
@@ -195,7 +196,7 @@ function encodePart(
   quantizeMxfp4(payload, payload + length / 2, gradient, length, {
     rounding: { mode: "stochastic", key: rounding, firstElement: start },
     scale: "floor",
-    prescale: 0.75,
+    prescale: ALGORITHM_2.prescale,
   });
   return payload;
 }

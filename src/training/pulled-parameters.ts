@@ -1,6 +1,7 @@
 /** One step's parameters as they were pulled: a frame from each shard, decoded tensor by tensor. */
 import type { FrameHeader } from "../api/frame.ts";
 import { payloadBytes } from "../api/frame.ts";
+import { RECIPES } from "../api/recipe.ts";
 import type { RunConfig, WireDtype } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -13,11 +14,11 @@ export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
   payload: Uint8Array<ArrayBuffer>;
 };
 
-/** How parameters travel: recipe `f32` wants them as they are, every other bf16 copies. */
+/** How parameters travel: as they are, or as bf16 copies. */
 export function parameterDtype({
   recipe,
 }: Pick<RunConfig, "recipe">): WireDtype {
-  return recipe === "f32" ? "f32" : "bf16";
+  return RECIPES[recipe].parameters;
 }
 
 export class PulledParameters implements ParameterSource {

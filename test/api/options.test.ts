@@ -20,7 +20,10 @@ import {
 } from "../../src/api/options.ts";
 import { PRESET_NAMES, SCHEME_PRESETS } from "../../src/api/presets.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../src/api/scheme.ts";
-import { readScheme, writeScheme } from "../../src/formats/blocks/record.ts";
+import {
+  readScheme,
+  writeScheme,
+} from "../../src/formats/blocks/quantization-record.ts";
 import { schemeOf } from "../../src/formats/blocks/scheme.ts";
 
 const TABLES: Record<string, Options> = {

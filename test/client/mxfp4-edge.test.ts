@@ -1,6 +1,14 @@
 /** The client against the description: one method an operation, which sends what is described. */
 import { expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
+import type { Option, Options, ValuesOf } from "../../src/api/option-kinds.ts";
+import {
+  ANALYZE_OPTIONS,
+  DEQUANTIZE_OPTIONS,
+  GEMM_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+} from "../../src/api/options.ts";
 import type { Dataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { Described } from "../../src/http/declaration/parameter.ts";
@@ -16,48 +24,40 @@ const dataset: Dataset = {
   tokenizer: "byte",
   vocabulary: 256,
 };
-const raw = { dtype: "f32", shape: [1, 32] } as const;
-const scheme = {
-  preset: "paper",
-  rounding: "stochastic",
-  scale: "ceil",
-  prescale: 0.75,
-  minScale: 1,
-  hadamard: 64,
-  seed: 7,
-} as const;
-const selection = { include: ["a*"], exclude: ["b?"] };
+/** Some value of every option. */
+function every<T extends Options>(table: T): ValuesOf<T> {
+  const values = Object.entries(table).map(([name, option]) => [
+    name,
+    valueOf(option),
+  ]);
+  return Object.fromEntries(values) as ValuesOf<T>;
+}
+
+function valueOf(option: Option): unknown {
+  switch (option.kind) {
+    case "choice":
+      return option.values.at(-1);
+    case "whole":
+      return option.least;
+    case "patterns":
+    case "list":
+      return ["a*", "b?"];
+    case "sizes":
+      return [1, 32];
+    case "group":
+      return every(option.options);
+  }
+}
 
 /** A call of each operation's method, with every option that it has. */
 const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   health: (edge) => edge.health(),
   description: (edge) => edge.description(),
-  quantize: (edge) =>
-    edge.quantize(BYTES, {
-      ...scheme,
-      ...selection,
-      raw,
-      layout: "compressed-tensors",
-      outputType: "keep",
-    }),
-  dequantize: (edge) => edge.dequantize(BYTES, { dtype: "bf16" }),
-  analyze: (edge) =>
-    edge.analyze(BYTES, {
-      ...scheme,
-      ...selection,
-      raw,
-      outputType: "mxfp4",
-      compare: ["ocp", "paper"],
-    }),
-  hadamard: (edge) =>
-    edge.hadamard(BYTES, {
-      direction: "inverse",
-      hadamard: 32,
-      seed: 1,
-      ...selection,
-      raw,
-    }),
-  gemm: (edge) => edge.gemm(BYTES, { recipe: "mxfp4-sr", seed: 1 }),
+  quantize: (edge) => edge.quantize(BYTES, every(QUANTIZE_OPTIONS)),
+  dequantize: (edge) => edge.dequantize(BYTES, every(DEQUANTIZE_OPTIONS)),
+  analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_OPTIONS)),
+  hadamard: (edge) => edge.hadamard(BYTES, every(HADAMARD_OPTIONS)),
+  gemm: (edge) => edge.gemm(BYTES, every(GEMM_OPTIONS)),
   putFile: (edge) => edge.putFile("f", BYTES),
   getFile: (edge) => edge.file("f", { start: 0, end: 8 }),
   deleteFile: (edge) => edge.removeFile("f"),

@@ -5,8 +5,7 @@ import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { Scheme } from "../../src/api/scheme.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import type { Layout } from "../../src/api/scheme.ts";
-import { planDequantizeGguf } from "../../src/formats/operations/gguf-file.ts";
-import type { GgufInput } from "../../src/formats/containers/input.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { f32, fileInOrder, floats, named, u8 } from "../http/tensor-support.ts";
 import * as others from "../reference/ecosystems.ts";
 import type { Block, Ecosystem } from "../reference/ecosystems.ts";
@@ -383,7 +382,7 @@ describe("every scale byte and code decodes to its value", () => {
       },
     ]);
     const decoded = await convert(file, (input) =>
-      planDequantizeGguf(input as GgufInput, "F32"),
+      planDequantize(input, "F32"),
     );
     const data = decoded.slice(decoded.length - 4 * VALUES.length);
     expect([...new Float32Array(data.buffer)]).toEqual(VALUES);

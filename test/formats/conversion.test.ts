@@ -5,11 +5,9 @@ import { AppError } from "../../src/api/errors.ts";
 import { type Conversion, run } from "../../src/formats/stream/conversion.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { planHadamard } from "../../src/formats/operations/hadamard-file.ts";
-import {
-  type Input,
-  readInput,
-  tensorsOnly,
-} from "../../src/formats/containers/input.ts";
+import type { TensorFile } from "../../src/formats/containers/container.ts";
+import { readTensorFile } from "../../src/formats/containers/containers.ts";
+import { SAFETENSORS } from "../../src/formats/containers/safetensors-file.ts";
 import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
@@ -45,16 +43,16 @@ const MIXED = fileInOrder([
   f32("small", [64], normals(64, 3)),
 ]);
 
-const quantize = (input: Input): Conversion =>
-  planQuantize(tensorsOnly(input), {
+const quantize = (file: TensorFile): Conversion =>
+  planQuantize(file, {
     scheme: SCHEME,
     layout: "gpt-oss",
     selection: ALL,
   });
-const dequantize = (input: Input): Conversion =>
-  planDequantize(tensorsOnly(input), "BF16");
-const rotate = (input: Input): Conversion =>
-  planHadamard(input, {
+const dequantize = (file: TensorFile): Conversion =>
+  planDequantize(file, "BF16");
+const rotate = (file: TensorFile): Conversion =>
+  planHadamard(file, {
     direction: "forward",
     segmentLength: 64,
     seed: 1,
@@ -70,10 +68,10 @@ function expectSameBytes(got: Uint8Array, want: Uint8Array): void {
 /** Convert one piece at a time, each on a conversion that was planned anew and resumed. */
 async function convertInSteps(
   file: Uint8Array,
-  plan: (input: Input) => Conversion,
+  plan: (file: TensorFile) => Conversion,
 ): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
-  const input = await readInput(sourceOf(file), file.length);
+  const input = await readTensorFile(sourceOf(file), file.length);
   let conversion = plan(input);
   chunks.push(conversion.head);
   while (conversion.wanted > 0) {
@@ -117,14 +115,14 @@ describe("stopped and resumed at every piece, the bytes are those of one go", ()
 test("what is written has the length that was announced", async () => {
   for (const plan of [quantize, rotate]) {
     const source = sourceOf(MIXED);
-    const conversion = plan(await readInput(source, MIXED.length));
+    const conversion = plan(await readTensorFile(source, MIXED.length));
     const bytes = await collect(conversion, source);
     expect(bytes.length).toBe(conversion.totalBytes);
   }
 });
 
 test("an input that ends early is no output that ends early", async () => {
-  const input = await readInput(sourceOf(MIXED), MIXED.length);
+  const input = await readTensorFile(sourceOf(MIXED), MIXED.length);
   const cut = sourceOf(MIXED.subarray(input.headBytes, MIXED.length - 1));
   const read = async () => {
     for await (const _ of run(quantize(input), cut));
@@ -177,7 +175,7 @@ describe("what would have to be held is bounded by 32 MiB", () => {
     let at = 0;
     return planDequantize(
       {
-        container: "safetensors",
+        target: SAFETENSORS,
         headBytes: 0,
         metadata: new Map(),
         tensors: tensors.map((tensor) => {
@@ -185,6 +183,8 @@ describe("what would have to be held is bounded by 32 MiB", () => {
           at += tensor.end;
           return { ...tensor, start, end: at };
         }),
+        dataBytes: at,
+        alignment: 8,
       },
       "F32",
     );

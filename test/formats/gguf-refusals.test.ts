@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
-import { readInput } from "../../src/formats/containers/input.ts";
+import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { endedEarly, sourceOf } from "../../src/formats/stream/source.ts";
 import {
   type Field,
@@ -35,7 +35,7 @@ function withField(index: number, field: Field): Uint8Array<ArrayBuffer> {
 /** Why a file is refused; undefined where it is read. */
 async function refusal(file: Uint8Array): Promise<AppError | undefined> {
   try {
-    await readInput(sourceOf(file), file.length);
+    await readTensorFile(sourceOf(file), file.length);
     return undefined;
   } catch (error) {
     if (error instanceof AppError) return error;
@@ -55,10 +55,10 @@ async function expectRefused(
 }
 
 test("the example is read, with its key-values and tensors", async () => {
-  const input = await readInput(sourceOf(WHOLE), WHOLE.length);
-  if (input.container !== "gguf") throw new Error("Expected GGUF");
-  const { pairs, tensors } = input.gguf;
-  expect([...pairs.keys()]).toEqual(EXAMPLE.pairs.map(({ key }) => key));
+  const input = await readTensorFile(sourceOf(WHOLE), WHOLE.length);
+  const { metadata, tensors } = input;
+  expect(input.target.name).toBe("gguf");
+  expect([...metadata.keys()]).toEqual(EXAMPLE.pairs.map(({ key }) => key));
   expect(tensors.map(({ name }) => name)).toEqual(
     EXAMPLE.tensors.map(({ name }) => name),
   );
@@ -125,7 +125,7 @@ describe("counts that lie:", () => {
         // No head has room for more than 32 Mi of anything, so the field alone tells.
         const message =
           u64 > 2n ** 25n ? "for which there is room" : "Expected";
-        await expect(readInput(source, 2 ** 30)).rejects.toThrow(message);
+        await expect(readTensorFile(source, 2 ** 30)).rejects.toThrow(message);
         expect(most).toBeLessThanOrEqual(64 * 1024);
       }
     },
@@ -149,7 +149,7 @@ describe("counts that lie:", () => {
         },
       };
       const calls: [most: number, taken: number][] = [];
-      await readInput(source, file.length, undefined, async (most) => {
+      await readTensorFile(source, file.length, undefined, async (most) => {
         calls.push([most, taken]);
       });
       return { calls, bytes: file.length };

@@ -1,10 +1,8 @@
 /** GGUF in and out: what is quantized, what is left, and where everything lies. */
 import "../support/kernels.ts";
 import { expect, test } from "vitest";
-import {
-  planDequantizeGguf,
-  planQuantizeGguf,
-} from "../../src/formats/operations/gguf-file.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import {
   encodePair,
   writeGgufHead,
@@ -14,15 +12,11 @@ import {
   paddingAfter,
   tensorBytes,
 } from "../../src/formats/containers/gguf-types.ts";
-import {
-  type GgufInput,
-  type Input,
-  readInput,
-} from "../../src/formats/containers/input.ts";
+import { readGgufHead } from "../../src/formats/containers/gguf-reader.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import type { GgufOutput, Scheme } from "../../src/api/scheme.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
-import type { Selection } from "../../src/formats/operations/selection.ts";
+import type { Selection } from "../../src/formats/operations/name-patterns.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
 import { convert } from "../support/files.ts";
@@ -96,10 +90,10 @@ function fileOf(
   return concatenate(head.length + dataBytes, [head, ...parts]);
 }
 
-async function read(file: Uint8Array): Promise<GgufInput> {
-  const input = await readInput(sourceOf(file), file.length);
-  if (input.container !== "gguf") throw new Error("Expected GGUF");
-  return input;
+async function read(file: Uint8Array) {
+  const source = sourceOf(file);
+  const first = (await source.take(8)).slice();
+  return readGgufHead(source, first, file.length);
 }
 
 /** Each tensor's bytes, found by adding up as llama.cpp does. */
@@ -121,17 +115,15 @@ const quantize = (
   selection: Partial<Selection> = {},
   output: GgufOutput = "mxfp4",
 ) =>
-  convert(file, (input: Input) =>
-    planQuantizeGguf(input as GgufInput, {
+  convert(file, (input) =>
+    planQuantize(input, {
       scheme: { ...DEFAULT_SCHEME, ...scheme },
       output,
       selection: { include: [], exclude: [], ...selection },
     }),
   );
 const dequantize = (file: Uint8Array, dtype: "F32" | "BF16" | "F16") =>
-  convert(file, (input: Input) =>
-    planDequantizeGguf(input as GgufInput, dtype),
-  );
+  convert(file, (input) => planDequantize(input, dtype));
 
 /** Values of 17-byte blocks by ggml's definition. */
 function decode(bytes: Uint8Array): number[] {
@@ -338,4 +330,10 @@ test("a vocabulary of many tokens is carried over", async () => {
   const expected = pairs.get("tokens")!;
   expect(tokens.length).toBe(expected.length);
   expect(tokens.findIndex((byte, i) => byte !== expected[i])).toBe(-1);
+});
+
+test("MXFP8 is refused by name: GGUF has no type of it", async () => {
+  await expect(
+    quantize(fileOf(TENSORS), { format: "mxfp8-e4m3" }),
+  ).rejects.toThrow('Expected format mxfp4 for GGUF, got "mxfp8-e4m3"');
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { GEMM_RECIPES, type GemmRecipe } from "../../src/api/recipe.ts";
+import { GEMM_RECIPE_NAMES, type GemmRecipe } from "../../src/api/recipe.ts";
 import type { Scheme } from "../../src/api/scheme.ts";
 import { gemm } from "../reference/mxfp4.ts";
 import { expectClose } from "../support/close.ts";
@@ -110,7 +110,7 @@ describe("POST /v1/gemm", () => {
   test("a NaN makes its row NaN, and only it", async () => {
     const values = normals(M * K, 1);
     values[K + 3] = NaN;
-    for (const recipe of GEMM_RECIPES) {
+    for (const recipe of GEMM_RECIPE_NAMES) {
       const c = await product(
         `recipe=${recipe}`,
         fileInOrder([f32("a", [M, K], values), B]),

@@ -11,7 +11,7 @@ import {
 } from "../../src/formats/operations/analyze-file.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { run } from "../../src/formats/stream/conversion.ts";
-import { readInput } from "../../src/formats/containers/input.ts";
+import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Scheme } from "../../src/api/scheme.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
@@ -70,14 +70,9 @@ async function analyze(matrices: readonly Matrix[]): Promise<Analysis> {
     new Map(),
   );
   const source = sourceOf(concatenate(file.bytes, file.chunks));
-  const input = await readInput(source, file.bytes);
+  const input = await readTensorFile(source, file.bytes);
   const selection = { include: [], exclude: [NOT_LEARNED] };
-  const { conversion, report } = planAnalysis(
-    input,
-    SCHEMES,
-    selection,
-    "keep",
-  );
+  const { conversion, report } = planAnalysis(input, SCHEMES, selection);
   for await (const _ of run(conversion, source));
   return report();
 }

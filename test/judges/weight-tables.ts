@@ -1,6 +1,6 @@
 /** What docs/analyze.md shows of the analyses, as Markdown tables. */
 import type { SchemeFigures, TensorFigures } from "../../src/api/tensors.ts";
-import { rowsOf } from "../../src/formats/blocks/rows.ts";
+import { rowsOf } from "../../src/formats/blocks/block-rows.ts";
 import { markdownTable } from "./markdown-table.ts";
 import type { Kind } from "./onnx-weights.ts";
 

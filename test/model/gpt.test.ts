@@ -1,6 +1,6 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { RECIPES, type Recipe } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES, type Recipe } from "../../src/api/recipe.ts";
 import { adamW } from "../../src/kernels/vector.ts";
 import {
   evaluateLoss,
@@ -222,7 +222,7 @@ describe("recipes", () => {
 
   const exact = train("f32", 12);
 
-  it.each(RECIPES)("%s starts at f32's loss and learns", (recipe) => {
+  it.each(RECIPE_NAMES)("%s starts at f32's loss and learns", (recipe) => {
     const losses = train(recipe, 12);
     expect(Math.abs(losses[0] - exact[0])).toBeLessThan(1e-3);
     expect(losses[11]).toBeLessThan(losses[0] - 1);
@@ -249,7 +249,7 @@ describe("recipes", () => {
   });
 
   it("have gradients of their own, all near f32's", () => {
-    const gradients = RECIPES.map((recipe) =>
+    const gradients = RECIPE_NAMES.map((recipe) =>
       arena.scope(() => {
         const initial = initialParameters(trained, 1, 0, length);
         const parameters = arena.copyIn(initial);
@@ -260,7 +260,7 @@ describe("recipes", () => {
       }),
     );
     for (const [i, gradient] of gradients.entries()) {
-      const limit = RECIPES[i] === "bf16" ? 0.02 : 0.6;
+      const limit = RECIPE_NAMES[i] === "bf16" ? 0.02 : 0.6;
       expect(distance(gradient, gradients[0])).toBeLessThan(limit);
       for (const other of gradients.slice(0, i)) {
         expect(distance(gradient, other)).toBeGreaterThan(1e-4);

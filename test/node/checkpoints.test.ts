@@ -39,7 +39,7 @@ const { models } = JSON.parse(
 /** Tensors one behind the other, as a file has them. */
 function placed(
   tensors: readonly { name: string; shape: readonly number[]; dtype?: Dtype }[],
-): TensorRange[] {
+): TensorRange<Dtype>[] {
   let start = 0;
   return tensors.map(({ name, shape, dtype = "BF16" }) => {
     const count = shape.reduce((a, b) => a * b, 1);
@@ -127,7 +127,7 @@ describe("reading a directory", () => {
       { name: "b", shape: [2] },
       { name: "c", shape: [2] },
     ]);
-    const names = (files: [string, TensorRange[]][]) =>
+    const names = (files: [string, TensorRange<Dtype>[]][]) =>
       checkpointOf(new Map(files), undefined, undefined).tensors.map(
         ({ name, file }) => `${file}/${name}`,
       );

@@ -1,7 +1,7 @@
 /** The debug build: its assertions hold while a model trains, and stop what breaks a kernel's contract. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { RECIPES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES } from "../../src/api/recipe.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { lossAndGradient } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
@@ -11,7 +11,7 @@ const { arena, exports } = loadKernelsFile(
   join(import.meta.dirname, "../../build/kernels-debug.wasm"),
 );
 
-test.each(RECIPES)(
+test.each(RECIPE_NAMES)(
   "no assertion fails in a training step of recipe %s",
   (recipe) => {
     const shape = {

@@ -11,17 +11,11 @@ import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { GgufOutput } from "../../src/api/scheme.ts";
 import type { ModelShape } from "../../src/api/types.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
-import {
-  planDequantizeGguf,
-  planQuantizeGguf,
-} from "../../src/formats/operations/gguf-file.ts";
-import { GGML_TYPE } from "../../src/formats/containers/gguf-types.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import { writeGgufHead } from "../../src/formats/containers/gguf-writer.ts";
-import {
-  type GgufInput,
-  type Input,
-  readInput,
-} from "../../src/formats/containers/input.ts";
+import type { TensorFile } from "../../src/formats/containers/container.ts";
+import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
@@ -75,24 +69,19 @@ function ggufOf(values: Float32Array): Uint8Array<ArrayBuffer> {
   return concatenate(head.length + dataBytes, [head, ...data]);
 }
 
-function asGguf(input: Input): GgufInput {
-  if (input.container !== "gguf") throw new Error("Expected GGUF");
-  return input;
-}
-
-const quantize = (input: Input, output: GgufOutput = "mxfp4") =>
-  planQuantizeGguf(asGguf(input), {
+const quantize = (file: TensorFile, output: GgufOutput = "mxfp4") =>
+  planQuantize(file, {
     scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
     output,
     selection: { include: [], exclude: [] },
   });
-const dequantize = (input: Input) => planDequantizeGguf(asGguf(input), "F32");
+const dequantize = (file: TensorFile) => planDequantize(file, "F32");
 
 /** The flat vector of an f32 GGUF. */
 async function valuesOf(file: Uint8Array): Promise<Float32Array<ArrayBuffer>> {
   const table = parameterTable(SHAPE);
   const values = new Float32Array(table.length);
-  const { headBytes } = await readInput(sourceOf(file), file.length);
+  const { headBytes } = await readTensorFile(sourceOf(file), file.length);
   const data = new Float32Array(file.slice(headBytes).buffer);
   let position = 0;
   for (const { parameter, transposed } of gpt2Gguf(SHAPE).parameters) {
@@ -191,16 +180,15 @@ describe.skipIf(process.arch !== "x64" || process.platform !== "linux")(
       const original = parameters();
       const plain = ggufOf(original);
       const quantized = await convert(plain, (each) => quantize(each));
-      const input = asGguf(
-        await readInput(sourceOf(quantized), quantized.length),
+      const { tensors } = await readTensorFile(
+        sourceOf(quantized),
+        quantized.length,
       );
-      const types = new Map(
-        input.gguf.tensors.map(({ name, type }) => [name, type]),
-      );
-      expect(types.get("token_embd.weight")).toBe(GGML_TYPE.MXFP4);
-      expect(types.get("blk.1.ffn_down.weight")).toBe(GGML_TYPE.MXFP4);
-      expect(types.get("position_embd.weight")).toBe(GGML_TYPE.F32);
-      expect(types.get("blk.0.attn_norm.weight")).toBe(GGML_TYPE.F32);
+      const types = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
+      expect(types.get("token_embd.weight")).toBe("MXFP4");
+      expect(types.get("blk.1.ffn_down.weight")).toBe("MXFP4");
+      expect(types.get("position_embd.weight")).toBe("F32");
+      expect(types.get("blk.0.attn_norm.weight")).toBe("F32");
       const decoded = await convert(quantized, dequantize);
       const tokens8 = await convert(plain, (each) => quantize(each, "q8_0"));
       const expected = ours(await valuesOf(decoded));

@@ -3,20 +3,17 @@
  * Worker; in a browser; and by the examples, against an edge. Bytes are those of the kernels here.
  */
 import { execFileSync } from "node:child_process";
-import {
-  cpSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { packPackage } from "../../src/scripts/build-package.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { answerOf, isBrowserExpected } from "../support/browser.ts";
+import { optionTable, presetTable } from "../support/option-tables.ts";
+import { normals } from "../support/random.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -30,7 +27,7 @@ const digest = async (response) => {
   const hash = await crypto.subtle.digest("SHA-256", bytes);
   return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
 };
-export async function probe({ quantize, dequantize, hadamard, analyze }) {
+export async function probe({ quantize, dequantize, hadamard, analyze, quantizeFloats, dequantizeFloats, readHead }) {
   const options = { rounding: "stochastic", hadamard: 64, seed: 3, raw };
   const packed = new Uint8Array(await (await quantize(body, options)).arrayBuffer());
   const stream = { stream: new Blob([packed]).stream(), bytes: packed.length };
@@ -41,6 +38,8 @@ export async function probe({ quantize, dequantize, hadamard, analyze }) {
     f16: await digest(await dequantize(stream, { dtype: "f16" })),
     turned: await digest(await hadamard(new Blob([body]), { seed: 1, raw })),
     sqnrDb: (await analyze(body, { raw, compare: ["ocp", "paper"] })).total.schemes.map(({ sqnrDb }) => sqnrDb),
+    floats: await digest(new Response(await dequantizeFloats(await quantizeFloats(values, { hadamard: 64, seed: 3, shape: [96, 64] })))),
+    head: await readHead(packed),
     refused,
   };
 }
@@ -89,6 +88,11 @@ function run(program: string, args: string[], input = ""): string {
   });
 }
 
+/** As it lies in the installed package. */
+function example(name: string): string {
+  return join("node_modules/mxfp4-edge/examples", name);
+}
+
 function runModule(source: string): unknown {
   const args = ["--input-type=module", "--eval", source];
   return JSON.parse(run("node", args));
@@ -101,6 +105,7 @@ test("it has no dependencies, no install scripts and nothing of the objects", ()
   ) as Record<string, unknown>;
   for (const key of Object.keys(manifest))
     expect(key).not.toMatch(/dependencies|scripts|private/i);
+  expect(manifest.engines).toEqual({ node: ">=20.11" });
   const main = readFileSync(join(installed, "mxfp4-edge/dist/main.js"), "utf8");
   expect(main).not.toContain("cloudflare:");
   expect(main).not.toContain("node:");
@@ -118,12 +123,13 @@ test("library and client agree, the one in the system's Node and the other by an
   const here = inNode();
   const there = runModule(`
     import { Mxfp4Edge } from "mxfp4-edge/client";
+    import * as library from "mxfp4-edge";
     import { probe } from "./probe.js";
     const edge = new Mxfp4Edge({ baseUrl: process.env.MXFP4_EDGE_URL });
-    const library = Object.fromEntries(
+    const there = Object.fromEntries(
       ["quantize", "dequantize", "hadamard", "analyze"].map((name) => [name, edge[name].bind(edge)]),
     );
-    console.log(JSON.stringify(await probe(library)));
+    console.log(JSON.stringify(await probe({ ...library, ...there })));
   `);
   expect(here).toMatchObject({ refused: "shape_mismatch" });
   expect(there).toEqual(here);
@@ -180,13 +186,22 @@ test.runIf(isBrowserExpected)(
 test("declarations say what the code does", () => {
   writeFileSync(
     join(folder, "consumer.ts"),
-    `import { analyze, AppError, quantize, type QuantizeOptions } from "mxfp4-edge";
+    `import { analyze, AppError, dequantizeFloats, quantize, quantizeFloats, type QuantizeOptions, readHead } from "mxfp4-edge";
      import { Mxfp4Edge, type RunStatus } from "mxfp4-edge/client";
      const options: QuantizeOptions = { rounding: "stochastic", hadamard: 64 };
      export const answer: Promise<Response> = quantize(new Uint8Array(4), options);
      export const best = async (): Promise<string | null> => (await analyze(new Blob([]))).total.recommended;
      export const status = (edge: Mxfp4Edge): Promise<RunStatus> => edge.run("r").status();
      export const code = (error: AppError): string => error.code;
+     export const floats = async (): Promise<Float32Array> =>
+       dequantizeFloats(await quantizeFloats(new Float32Array(32), { preset: "paper" }));
+     export const dtypes = async (): Promise<string[]> =>
+       (await readHead(new DataView(new ArrayBuffer(8)))).tensors.map(({ dtype }) => dtype);
+     void quantize(new ArrayBuffer(4), { preset: "ggml", include: ["*.weight"], raw: { dtype: "f32", shape: [1] } });
+     // @ts-expect-error: no such option
+     void quantize(new Uint8Array(4), { scael: "floor" });
+     // @ts-expect-error: a path is no body
+     void quantize("model.safetensors");
      // @ts-expect-error: no such rounding
      void quantize(new Uint8Array(4), { rounding: "up" });`,
   );
@@ -199,6 +214,77 @@ test("declarations say what the code does", () => {
   } catch (error) {
     throw new Error((error as { stdout: string }).stdout, { cause: error });
   }
+});
+
+/** The code blocks of a page: each with its language, and the plain one behind it, which is its output. */
+function blocksOf(
+  page: string,
+): { language: string; code: string; output: string }[] {
+  const text = readFileSync(
+    join(folder, "node_modules/mxfp4-edge", page),
+    "utf8",
+  );
+  const blocks = [...text.matchAll(/^```(\w*)\n([^]*?)^```$/gm)];
+  return blocks.flatMap(([, language, code], i) => {
+    if (language === "") return [];
+    const [, next, output] = blocks[i + 1] ?? [];
+    return [
+      { language: language!, code: code!, output: next === "" ? output! : "" },
+    ];
+  });
+}
+
+test("what README.md of the package prints is so", () => {
+  const weight = new Uint8Array(normals(4096, 1).buffer);
+  const name = "layer.weight";
+  const { head } = writeHead(
+    [{ name, dtype: "F32", shape: [64, 64] }],
+    new Map(),
+  );
+  writeFileSync(
+    join(folder, "model.safetensors"),
+    Buffer.concat([head, weight]),
+  );
+  const blocks = blocksOf("README.md");
+  expect(blocks.map(({ language }) => language)).toEqual([
+    "js",
+    "sh",
+    "js",
+    "js",
+  ]);
+  for (const [i, { language, code, output }] of blocks.entries()) {
+    writeFileSync(join(folder, `readme-${i}.mjs`), code);
+    const printed =
+      language === "js"
+        ? run("node", [`readme-${i}.mjs`])
+        : run("sh", ["-e", "-c", code]);
+    if (language === "js") expect(printed).toBe(output);
+    else expect(printed).toContain("layer.weight [64, 64]");
+  }
+});
+
+test("API.md has every function, option and preset, and none but these", () => {
+  const page = readFileSync(
+    join(folder, "node_modules/mxfp4-edge/API.md"),
+    "utf8",
+  );
+  const section = (name: string) =>
+    page
+      .split(`<!-- ${name} -->`)[1]!
+      .split(`<!-- /${name} -->`)[0]!
+      .trim()
+      // As the formatter aligns it.
+      .replace(/ +/g, " ")
+      .replace(/-+(?= \|)/g, "-");
+  expect(section("options")).toBe(optionTable());
+  expect(section("presets")).toBe(presetTable());
+  const functions = [...page.matchAll(/^\| `(\w+)\(/gm)].map(
+    ([, name]) => name,
+  );
+  const exported = runModule(
+    'import * as library from "mxfp4-edge"; console.log(JSON.stringify(Object.keys(library)))',
+  ) as string[];
+  expect([...functions, "AppError"].toSorted()).toEqual(exported.toSorted());
 });
 
 test("the command runs where the package is installed", () => {
@@ -214,14 +300,13 @@ test("the command runs where the package is installed", () => {
 });
 
 test("the curl example runs", () => {
-  const script = join(ROOT, "examples/quantize.sh");
-  expect(run("sh", [script])).toMatch(
+  expect(run("sh", [example("quantize.sh")])).toMatch(
     /^quantized: \d+ bytes\ndecoded: zeros again\njob: the same bytes\n$/,
   );
 });
 
 test("the Python example runs", () => {
-  const output = run("python3", [join(ROOT, "examples/quantize.py")]);
+  const output = run("python3", [example("quantize.py")]);
   expect(output.split("\n")).toMatchObject([
     "1024 bytes of f32 are 128 of elements and 8 of scales",
     "scale: rceil rounding: nearest-even",
@@ -232,13 +317,8 @@ test("the Python example runs", () => {
   ]);
 });
 
-test("the TypeScript example runs", () => {
-  cpSync(join(ROOT, "examples/quantize.ts"), join(folder, "quantize.ts"));
-  const output = execFileSync(process.execPath, ["quantize.ts"], {
-    cwd: folder,
-    encoding: "utf8",
-    env: { ...process.env, MXFP4_EDGE_URL: edge.url },
-  });
+test("the JavaScript example runs", () => {
+  const output = run("node", [example("quantize.mjs")]);
   const lines = output.trimEnd().split("\n");
   expect(lines[0]).toMatch(/^\d+ bytes, the same here: true$/);
   expect(lines.at(-2)).toMatch(/^recommended: [\w-]+$/);

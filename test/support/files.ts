@@ -3,11 +3,8 @@ import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { type Conversion, run } from "../../src/formats/stream/conversion.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import type { DecodedDtype } from "../../src/formats/dtype.ts";
-import {
-  type Input,
-  readInput,
-  tensorsOnly,
-} from "../../src/formats/containers/input.ts";
+import type { TensorFile } from "../../src/formats/containers/container.ts";
+import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import type { Layout } from "../../src/api/scheme.ts";
 import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import {
@@ -28,10 +25,10 @@ const ALL = { include: [], exclude: [] };
 /** The whole output of `plan` for the file. */
 export async function convert(
   file: Uint8Array,
-  plan: (input: Input) => Conversion,
+  plan: (file: TensorFile) => Conversion,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const source = sourceOf(file);
-  return collect(plan(await readInput(source, file.length)), source);
+  return collect(plan(await readTensorFile(source, file.length)), source);
 }
 
 export async function collect(
@@ -49,16 +46,14 @@ export async function collect(
 export async function quantizeFile(
   file: Uint8Array,
   scheme: Partial<Scheme>,
-  layout: Layout = "gpt-oss",
+  layout?: Layout,
 ): Promise<Converted> {
   const options = {
     scheme: { ...DEFAULT_SCHEME, ...scheme },
     layout,
     selection: ALL,
   };
-  const bytes = await convert(file, (input) =>
-    planQuantize(tensorsOnly(input), options),
-  );
+  const bytes = await convert(file, (input) => planQuantize(input, options));
   return { bytes, file: readSafetensors(bytes) };
 }
 
@@ -66,8 +61,6 @@ export async function dequantizeFile(
   file: Uint8Array,
   dtype: DecodedDtype = "F32",
 ): Promise<Converted> {
-  const bytes = await convert(file, (input) =>
-    planDequantize(tensorsOnly(input), dtype),
-  );
+  const bytes = await convert(file, (input) => planDequantize(input, dtype));
   return { bytes, file: readSafetensors(bytes) };
 }

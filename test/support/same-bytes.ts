@@ -2,7 +2,7 @@
  * What a runtime computes, as digests: the same in workerd and in Node, on every machine. Changed
  * only with a change that means to change bytes.
  */
-import { RECIPES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES } from "../../src/api/recipe.ts";
 import { byColumns, byRows, fingerprint } from "../../src/kernels/matmul.ts";
 import {
   type DotForm,
@@ -64,7 +64,7 @@ export async function computeDigests(): Promise<Record<string, string>> {
     prescale: 1,
   });
   digests["stochastic elements"] = await digest(elements);
-  for (const recipe of RECIPES) {
+  for (const recipe of RECIPE_NAMES) {
     digests[`gradient ${recipe} ${fingerprint()}`] = await digest(
       gradient(recipe),
     );
@@ -102,7 +102,7 @@ function product(form: DotForm): Float32Array {
   });
 }
 
-function gradient(recipe: (typeof RECIPES)[number]): Float32Array {
+function gradient(recipe: (typeof RECIPE_NAMES)[number]): Float32Array {
   const shape = {
     layers: 2,
     width: 64,

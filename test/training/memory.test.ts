@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { frameBytes } from "../../src/api/frame.ts";
-import { RECIPES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES } from "../../src/api/recipe.ts";
 import {
   type RunConfig,
   type RunRequest,
@@ -48,7 +48,7 @@ const SIZES = {
 
 test.each(
   Object.values(SIZES).flatMap((size) =>
-    RECIPES.map((recipe, at) => ({
+    RECIPE_NAMES.map((recipe, at) => ({
       ...size,
       recipe,
       gradientDtype: WIRE_DTYPES[at % WIRE_DTYPES.length]!,

@@ -1,6 +1,6 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import { RECIPES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES } from "../../src/api/recipe.ts";
 import { WIRE_DTYPES } from "../../src/api/types.ts";
 import { finish, startRun } from "../support/run.ts";
 
@@ -11,7 +11,7 @@ const FIRST_LOSS = Math.log(256);
 
 test("every recipe starts from the same val loss and learns", async () => {
   const firstLosses: number[] = [];
-  for (const recipe of RECIPES) {
+  for (const recipe of RECIPE_NAMES) {
     const { run } = await startRun({ recipe, steps: 8, microbatches: 2 });
     await finish(run);
     const metrics = await run.metrics();

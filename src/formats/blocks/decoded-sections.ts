@@ -1,28 +1,31 @@
-/** Sections of a conversion that decode MXFP4. */
+/** Sections of a conversion that decode blocks. */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
-import { BLOCK_BYTES, fromGgml } from "./layout.ts";
+import type { Packed } from "./block-format.ts";
+import { BLOCK_FORMATS } from "./block-formats.ts";
 import {
   type DecodingScheme,
-  type Packed,
+  fromGgml,
   storePiece,
   unpack,
-} from "./mxfp4.ts";
-import { pieceCount, pieceOf, type Rows } from "./rows.ts";
+} from "./block-pieces.ts";
+import { pieceCount, pieceOf } from "./block-rows.ts";
+import type { PackedTensor } from "./packed-tensors.ts";
 
 /** Pieces of `groupBytes` a block that carry all they need. */
 function decoded(
-  rows: Rows,
+  { rows, layout }: PackedTensor,
   dtype: DecodedDtype,
   scheme: DecodingScheme,
   groupBytes: number,
   load: (bytes: Uint8Array, firstBlock: number) => Packed,
 ): Section {
   const out = new OutputBuffer();
+  const format = BLOCK_FORMATS[layout.format];
   return {
     release: () => out.release(),
     pieces: pieceCount(rows),
@@ -33,7 +36,7 @@ function decoded(
       return [
         kernels().arena.scope(() => {
           const packed = load(bytes, piece.start / BLOCK_SIZE);
-          const x = unpack(packed, piece.count, scheme);
+          const x = unpack(packed, piece.count, format, scheme);
           return storePiece(x, piece, dtype, out);
         }),
       ];
@@ -43,34 +46,35 @@ function decoded(
 
 /** ggml's blocks, which carry their scales. */
 export function decodedGgml(
-  rows: Rows,
+  packed: PackedTensor,
   dtype: DecodedDtype,
   scheme: DecodingScheme,
 ): Section {
-  return decoded(rows, dtype, scheme, GGML_BLOCK_BYTES, fromGgml);
+  return decoded(packed, dtype, scheme, GGML_BLOCK_BYTES, fromGgml);
 }
 
 /** The second part of a pair, with the first in `hold`. */
 export function decodedPair(
-  rows: Rows,
+  packed: PackedTensor,
   dtype: DecodedDtype,
   scheme: DecodingScheme,
   hold: { pool: HoldPool; index: number; bytes: number },
   scalesLast: boolean,
 ): Section {
   const { arena } = kernels();
+  const { elementBytes } = BLOCK_FORMATS[packed.layout.format];
   const first = () => hold.pool.bytes(hold.index, hold.bytes);
   const section = scalesLast
-    ? decoded(rows, dtype, scheme, 1, (bytes, block) => {
-        const start = block * BLOCK_BYTES;
-        const end = start + bytes.length * BLOCK_BYTES;
+    ? decoded(packed, dtype, scheme, 1, (bytes, block) => {
+        const start = block * elementBytes;
+        const end = start + bytes.length * elementBytes;
         return {
           elements: arena.copyIn(first().subarray(start, end)),
           scales: arena.copyIn(bytes),
         };
       })
-    : decoded(rows, dtype, scheme, BLOCK_BYTES, (bytes, block) => {
-        const end = block + bytes.length / BLOCK_BYTES;
+    : decoded(packed, dtype, scheme, elementBytes, (bytes, block) => {
+        const end = block + bytes.length / elementBytes;
         return {
           elements: arena.copyIn(bytes),
           scales: arena.copyIn(first().subarray(block, end)),

@@ -1,158 +1,22 @@
-/**
- * Pieces of a tensor as MXFP4, and back, in the kernels' memory.
- *
- *   x f32 [count]  ↔  elements u8 [count / 2]   element 2j in the low nibble of byte j, 2j+1 in the high
- *                     scales u8 [count / 32]    E8M0: 2^(byte − 127), 255 is NaN
- *
- * Noise is indexed in the whole padded tensor, so pieces do not show in the bytes. Called inside
- * `arena.scope`.
- */
-import type { Pointer } from "../../kernels/arena.ts";
-import type { Scheme, SegmentLength } from "../../api/scheme.ts";
+/** MXFP4: elements of E2M1, two a byte, the even index in the low nibble. */
 import {
-  drawSigns,
-  hadamard,
-  hadamardInverse,
-} from "../../kernels/hadamard.ts";
-import { BLOCK_SIZE } from "../../kernels/mx.ts";
-import { dequantizeMxfp4, quantizeMxfp4 } from "../../kernels/mxfp4.ts";
-import { type NoiseKey, noiseKey, PURPOSE } from "../../kernels/noise.ts";
-import { kernels } from "../../kernels/runtime.ts";
-import { canonicalizeNaN } from "../../kernels/vector.ts";
-import type { OutputBuffer } from "../stream/conversion.ts";
-import {
-  dtypeBytes,
-  type FloatDtype,
-  loadFloats,
-  storeFloats,
-} from "../dtype.ts";
-import type { Piece } from "./rows.ts";
-import { compareNames } from "../tensor.ts";
+  countMxfp4,
+  dequantizeMxfp4,
+  quantizeMxfp4,
+} from "../../kernels/mxfp4.ts";
+import type { BlockFormat } from "./block-format.ts";
 
-/** What decoding needs of a scheme. */
-export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
-
-/** A piece in the kernels' memory. */
-export type Packed = { elements: Pointer; scales: Pointer };
-
-/** The noise of the tensor at `position` among the sorted names of those quantized. */
-export function roundingKey(seed: number, position: number): NoiseKey {
-  return noiseKey(seed, PURPOSE.fileRounding, position);
-}
-
-/** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
-export function sortedPositions(
-  tensors: Iterable<{ name: string }>,
-): Map<string, number> {
-  const names = Array.from(tensors, ({ name }) => name);
-  return new Map(names.sort(compareNames).map((name, i) => [name, i]));
-}
-
-/** The f32 [count] of a piece, its rows padded with zeros, from little-endian `bytes`. */
-export function loadPiece(
-  bytes: Uint8Array,
-  dtype: FloatDtype,
-  { rows, real, count }: Piece,
-): Pointer {
-  const { arena } = kernels();
-  const x = arena.allocF32(count);
-  loadFloats(x, dtype, bytes);
-  const padded = count / rows;
-  if (padded === real) return x;
-  const values = arena.f32(x, count);
-  // From the last row on, so that none is overwritten before it has moved.
-  for (let row = rows - 1; row >= 0; row--) {
-    const start = row * padded;
-    values.copyWithin(start, row * real, (row + 1) * real);
-    values.fill(0, start + real, start + padded);
-  }
-  return x;
-}
-
-/** MXFP4 of f32 [count] at `x`, which the rotation overwrites if there is one. */
-export function pack(
-  x: Pointer,
-  { start, count }: Piece,
-  scheme: Scheme,
-  key: NoiseKey,
-): Packed {
-  const { arena } = kernels();
-  const elements = arena.alloc(count / 2);
-  const scales = arena.alloc(count / BLOCK_SIZE);
-  rotate(x, count, scheme);
-  quantizeMxfp4(elements, scales, x, count, {
-    ...scheme,
-    rounding:
-      scheme.rounding === "stochastic"
-        ? { mode: scheme.rounding, key, firstElement: start }
-        : { mode: scheme.rounding },
-  });
-  return { elements, scales };
-}
-
-/** Its values as f32 [count], times 4/3 if they were prescaled by 3/4, the RHT undone. */
-export function unpack(
-  { elements, scales }: Packed,
-  count: number,
-  scheme: DecodingScheme,
-): Pointer {
-  const x = kernels().arena.allocF32(count);
-  const factor = scheme.prescale === 0.75 ? 4 / 3 : 1;
-  dequantizeMxfp4(x, elements, scales, count, factor);
-  rotateBack(x, count, scheme);
-  return x;
-}
-
-/** f32 [count] at `x` as little-endian `dtype`, without the padding. Overwrites `x`. */
-export function storePiece(
-  x: Pointer,
-  piece: Piece,
-  dtype: Exclude<FloatDtype, "F64">,
-  buffer: OutputBuffer,
-): Uint8Array<ArrayBuffer> {
-  const length = piece.rows * piece.real;
-  withoutPadding(x, piece);
-  // Arithmetic on a NaN may leave any of its bit patterns.
-  canonicalizeNaN(x, length);
-  const out = buffer.take(dtypeBytes(dtype, length));
-  return storeFloats(dtype, x, length, out);
-}
-
-/** The rows of `x` moved together, in place, to f32 [rows · real]. */
-export function withoutPadding(
-  x: Pointer,
-  { rows, real, count }: Piece,
-): Pointer {
-  const padded = count / rows;
-  if (padded === real) return x;
-  const values = kernels().arena.f32(x, count);
-  for (let row = 1; row < rows; row++) {
-    values.copyWithin(row * real, row * padded, row * padded + real);
-  }
-  return x;
-}
-
-/** Apply the RHT that all tensors of a file share. */
-export function rotate(
-  x: Pointer,
-  count: number,
-  { hadamard: segmentLength, seed }: DecodingScheme,
-): void {
-  if (segmentLength === 0) return;
-  hadamard(x, count, segmentLength, signs(segmentLength, seed));
-}
-
-export function rotateBack(
-  x: Pointer,
-  count: number,
-  { hadamard: segmentLength, seed }: DecodingScheme,
-): void {
-  if (segmentLength === 0) return;
-  hadamardInverse(x, count, segmentLength, signs(segmentLength, seed));
-}
-
-function signs(segmentLength: SegmentLength, seed: number): Pointer {
-  const pointer = kernels().arena.allocF32(segmentLength);
-  drawSigns(pointer, segmentLength, noiseKey(seed, PURPOSE.fileSigns));
-  return pointer;
-}
+export const MXFP4: BlockFormat = {
+  elementBytes: 16,
+  max: 6,
+  refusal: () => undefined,
+  quantize({ elements, scales }, x, count, scheme) {
+    quantizeMxfp4(elements, scales, x, count, scheme);
+  },
+  dequantize(out, { elements, scales }, count, factor) {
+    dequantizeMxfp4(out, elements, scales, count, factor);
+  },
+  count(x, { elements, scales }, count, prescale) {
+    return countMxfp4(x, elements, scales, count, prescale);
+  },
+};

@@ -1,14 +1,18 @@
-/** The MXFP4 tensors of a safetensors file, each stored as one tensor or two. */
+/** The quantized tensors of a file, each stored as one tensor or two. */
 import { AppError } from "../../api/errors.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
-import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
+import type { TensorFile } from "../containers/container.ts";
+import type { Metadata } from "../containers/safetensors-reader.ts";
+import type { TensorRange } from "../tensor.ts";
 import {
-  BLOCK_BYTES,
-  DOTTED_SUFFIXES,
-  GGML_SUFFIX,
-  PAIR_SUFFIXES,
-} from "./layout.ts";
-import type { DecodingScheme } from "./mxfp4.ts";
+  BLOCK_LAYOUTS,
+  type BlockLayout,
+  layoutOf,
+  type Part,
+  partNames,
+} from "./block-layouts.ts";
+import type { DecodingScheme } from "./block-pieces.ts";
+import { type Rows, rowsOf } from "./block-rows.ts";
 import {
   isRecorded,
   missingPart,
@@ -16,88 +20,108 @@ import {
   readScheme,
   readShape,
   readTensorRecords,
-} from "./record.ts";
-import { type Rows, rowsOf } from "./rows.ts";
-import type { Metadata } from "../containers/safetensors-reader.ts";
-import type { TensorRange } from "../tensor.ts";
+} from "./quantization-record.ts";
 
 export type PackedTensor = {
   name: string;
-  /** Elements and scales; or one tensor of ggml's blocks. */
+  layout: BlockLayout;
+  /** Elements and scales; or one tensor of blocks with their scales. */
   parts: readonly TensorRange[];
   /** As it decodes. */
   shape: readonly number[];
   rows: Rows;
 };
 
-type Parts = Pick<PackedTensor, "name" | "parts"> & { record?: string };
+type Found = Pick<PackedTensor, "name" | "layout" | "parts"> & {
+  record?: string;
+};
+type ByName = ReadonlyMap<string, TensorRange>;
 
 /**
- * What a file's metadata says is MXFP4. A file without our metadata, such as a gpt-oss checkpoint, has
- * its pairs found by name.
+ * What a file's metadata says is quantized. A file without our metadata, such as a gpt-oss checkpoint, has
+ * its tensors found by name and type; a GGUF says of each what it is.
  * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`
  */
-export function findPacked(
-  tensors: readonly TensorRange[],
-  metadata: Metadata,
-): { scheme: DecodingScheme; packed: PackedTensor[] } {
-  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const scheme = isRecorded(metadata)
-    ? readScheme(metadata)
-    : { ...PLAIN, layout: undefined };
-  const found = scheme.layout
-    ? recordedParts(readTensorRecords(metadata), scheme.layout, byName)
-    : partsByName(byName);
-  const packed = found.map((each) => ({ ...each, ...shapeOf(each, scheme) }));
-  return { scheme, packed };
+export function findPacked(file: TensorFile): {
+  scheme: DecodingScheme;
+  packed: PackedTensor[];
+} {
+  const byName = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
+  if (file.target.name !== "gguf" && isRecorded(file.metadata)) {
+    // Values of safetensors are strings.
+    const metadata = file.metadata as Metadata;
+    const scheme = readScheme(metadata);
+    const layout = layoutOf(file.target.name, scheme.format, scheme.layout);
+    const found = recorded(readTensorRecords(metadata), layout, byName);
+    return { scheme, packed: found.map((each) => complete(each, scheme)) };
+  }
+  const layouts = BLOCK_LAYOUTS.filter(
+    ({ target }) => target === file.target.name,
+  );
+  const found = file.tensors.flatMap((tensor) =>
+    recognized(tensor, layouts, byName),
+  );
+  return { scheme: PLAIN, packed: found.map((each) => complete(each, PLAIN)) };
 }
 
-function recordedParts(
+function recorded(
   records: ReadonlyMap<string, string>,
-  layout: "gpt-oss" | "ggml" | "compressed-tensors",
-  byName: ReadonlyMap<string, TensorRange>,
-): Parts[] {
-  const suffixes = layout === "ggml" ? [GGML_SUFFIX] : PAIR_SUFFIXES[layout];
+  layout: BlockLayout,
+  byName: ByName,
+): Found[] {
   return [...records].map(([name, record]) => {
-    const names = suffixes.map((suffix) => name + suffix);
+    const names = partNames(layout, name) ?? [];
     const parts = names.flatMap((part) => byName.get(part) ?? []);
-    if (parts.length < names.length) throw missingPart(name, names);
-    return { name, parts, record };
+    if (parts.length < layout.parts.length) throw missingPart(name, names);
+    return { name, layout, parts, record };
   });
 }
 
-function partsByName(byName: ReadonlyMap<string, TensorRange>): Parts[] {
-  const found: Parts[] = [];
-  for (const [elementsName, elements] of byName) {
-    for (const [elementsSuffix, scalesSuffix] of [
-      PAIR_SUFFIXES["gpt-oss"],
-      DOTTED_SUFFIXES,
-      PAIR_SUFFIXES["compressed-tensors"],
-    ]) {
-      if (!elementsName.endsWith(elementsSuffix)) continue;
-      const name = elementsName.slice(0, -elementsSuffix.length);
-      const scales = byName.get(name + scalesSuffix);
-      if (scales) found.push({ name, parts: [elements, scales] });
-    }
+/** What `first`, the first of its parts, is with the other. */
+function recognized(
+  first: TensorRange,
+  layouts: readonly BlockLayout[],
+  byName: ByName,
+): Found[] {
+  for (const layout of layouts) {
+    const { base, parts: rules } = layout;
+    const { suffix } = rules[0];
+    if (!first.name.endsWith(suffix)) continue;
+    const name = first.name.slice(0, first.name.length - suffix.length) + base;
+    const parts = partNames(layout, name)!.flatMap(
+      (part) => byName.get(part) ?? [],
+    );
+    if (parts.length < rules.length) continue;
+    // A name of its own says what it is; others say nothing unless all is as it should be.
+    const isNamed = suffix !== base && rules.length > 1;
+    if (isNamed || fits(layout, parts)) return [{ name, layout, parts }];
   }
-  return found;
+  return [];
 }
 
-/** The decoded shape, after checking that the parts fit together. */
-function shapeOf(
-  { name, parts, record }: Parts,
-  { hadamard }: DecodingScheme,
-): { shape: readonly number[]; rows: Rows } {
-  for (const part of parts) {
-    if (part.dtype === "U8") continue;
+function fits({ parts: rules }: BlockLayout, parts: readonly TensorRange[]) {
+  const typed = parts.every((part, i) => rules[i]!.dtypes.includes(part.dtype));
+  if (!typed) return false;
+  const found = groupsOf(rules.at(-1)!, parts.at(-1)!.shape);
+  return (
+    found !== undefined &&
+    parts[0]!.shape.join() ===
+      [...found.outer, ...rules[0].inner(found.groups)].join()
+  );
+}
+
+/** With the decoded shape, after checking that the parts fit together. */
+function complete(found: Found, { hadamard }: DecodingScheme): PackedTensor {
+  const { name, layout, parts, record } = found;
+  for (const [i, { dtypes }] of layout.parts.entries()) {
+    const part = parts[i]!;
+    if (dtypes.includes(part.dtype)) continue;
     throw new AppError(
       "unsupported_dtype",
-      `Expected tensor "${part.name}" to be U8, got ${part.dtype}`,
+      `Expected tensor "${part.name}" to be ${dtypes.join(" or ")}, got ${part.dtype}`,
     );
   }
-  const { outer, groups } = parts[1]
-    ? pairGroups(parts[0]!, parts[1])
-    : ggmlGroups(parts[0]!);
+  const { outer, groups } = blocksOf(layout, parts);
   const padded = groups * BLOCK_SIZE;
   const unit = Math.max(BLOCK_SIZE, hadamard);
   if (padded % unit !== 0) {
@@ -110,49 +134,59 @@ function shapeOf(
     record === undefined
       ? [...outer, padded]
       : readShape(name, record, outer, padded, unit);
-  return { shape, rows: rowsOf(shape, hadamard) };
+  return { name, layout, parts, shape, rows: rowsOf(shape, hadamard) };
 }
 
-function pairGroups(
-  elements: TensorRange,
-  scales: TensorRange,
-): { outer: readonly number[]; groups: number } {
-  const outer = scales.shape.slice(0, -1);
-  const groups = scales.shape.at(-1);
-  if (groups !== undefined) {
-    const apart = [...outer, groups, BLOCK_BYTES];
-    const together = [...outer, groups * BLOCK_BYTES];
-    const packed = elements.name.endsWith(
-      PAIR_SUFFIXES["compressed-tensors"][0],
-    );
-    const expected = packed ? together : apart;
-    if (elements.shape.join() === expected.join()) return { outer, groups };
-    throw mismatch(elements, expected.join(", "), scales);
-  }
-  throw mismatch(elements, "of blocks with scales", scales);
-}
+type Blocks = { outer: readonly number[]; groups: number };
 
-function ggmlGroups(blocks: TensorRange): {
-  outer: readonly number[];
-  groups: number;
-} {
-  const groups = blocks.shape.at(-2);
-  if (groups === undefined || blocks.shape.at(-1) !== GGML_BLOCK_BYTES) {
+/** Scales say how many blocks there are, if they are apart. */
+function blocksOf(
+  { parts: rules }: BlockLayout,
+  parts: readonly TensorRange[],
+): Blocks {
+  const [first, scales] = parts as [TensorRange, TensorRange?];
+  const found = groupsOf(rules.at(-1)!, (scales ?? first).shape);
+  if (scales === undefined) {
+    if (found) return found;
     throw new AppError(
       "shape_mismatch",
-      `Expected tensor "${blocks.name}" to be [..., K/32, ${GGML_BLOCK_BYTES}], got [${blocks.shape.join(", ")}]`,
+      `Expected tensor "${first.name}" to be [..., ${innerText(rules[0])}], got [${first.shape.join(", ")}]`,
     );
   }
-  return { outer: blocks.shape.slice(0, -2), groups };
+  const expected = found
+    ? [...found.outer, ...rules[0].inner(found.groups)].join(", ")
+    : "of blocks with scales";
+  if (found && first.shape.join(", ") === expected) return found;
+  throw new AppError(
+    "shape_mismatch",
+    `Expected tensor "${first.name}" to be [${expected}], because "${scales.name}" is [${scales.shape.join(", ")}], got [${first.shape.join(", ")}]`,
+  );
 }
 
-function mismatch(
-  elements: TensorRange,
-  expected: string,
-  scales: TensorRange,
-): AppError {
-  return new AppError(
-    "shape_mismatch",
-    `Expected tensor "${elements.name}" to be [${expected}], because "${scales.name}" is [${scales.shape.join(", ")}], got [${elements.shape.join(", ")}]`,
-  );
+/** Of which shape this is a part's; undefined where it is none. */
+function groupsOf(
+  { inner }: Part,
+  shape: readonly number[],
+): Blocks | undefined {
+  const [one, two] = [inner(1), inner(2)];
+  const outer = shape.slice(0, -one.length);
+  const own = shape.slice(-one.length);
+  const axis = one.findIndex((size, i) => size !== two[i]);
+  const groups = (own[axis] ?? NaN) / one[axis]!;
+  const fits =
+    Number.isInteger(groups) &&
+    shape.length >= one.length &&
+    inner(groups).join() === own.join();
+  return fits ? { outer, groups } : undefined;
+}
+
+/** `K/32, 17` of a part with G blocks of 17. */
+function innerText({ inner }: Part): string {
+  const two = inner(2);
+  return inner(1)
+    .map((size, i) => {
+      if (size === two[i]) return `${size}`;
+      return size === BLOCK_SIZE ? "K" : `K/${BLOCK_SIZE / size}`;
+    })
+    .join(", ");
 }

@@ -1,4 +1,4 @@
-/** Sections of a conversion that quantize to MXFP4. */
+/** Sections of a conversion that quantize. */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../kernels/q8.ts";
@@ -6,9 +6,9 @@ import { kernels } from "../../kernels/runtime.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { FloatDtype } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
-import { toGgml } from "./layout.ts";
-import { loadPiece, pack } from "./mxfp4.ts";
-import { inputBytes, pieceCount, pieceOf, type Rows } from "./rows.ts";
+import { BLOCK_FORMATS } from "./block-formats.ts";
+import { loadPiece, pack, toGgml } from "./block-pieces.ts";
+import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
 /** A tensor's elements as they come, and its scales, held back until then, behind them. */
@@ -21,6 +21,7 @@ export function quantized(
   hold: number,
 ): Section {
   const { arena } = kernels();
+  const { elementBytes } = BLOCK_FORMATS[scheme.format];
   const out = new OutputBuffer();
   const pieces = pieceCount(rows);
   const held = () => pool.bytes(hold, scaleBytes(rows));
@@ -35,7 +36,9 @@ export function quantized(
         const x = loadPiece(bytes, dtype, piece);
         const { elements, scales } = pack(x, piece, scheme, key);
         held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
-        return out.copy(arena.u8(elements, count / 2));
+        return out.copy(
+          arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),
+        );
       });
       if (index < pieces - 1) return;
       yield held();

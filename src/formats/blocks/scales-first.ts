@@ -1,23 +1,27 @@
 /**
  * Another order of a file's tensors, for a reader that may start anywhere: the scales of a pair before
- * its elements. Decoding then holds a pair's scales, a sixteenth of its elements, whatever order the
+ * its elements. Decoding then holds a pair's scales, a fraction of its elements, whatever order the
  * file has.
  */
-import type { TensorInput } from "../containers/input.ts";
-import { DOTTED_SUFFIXES, PAIR_SUFFIXES } from "./layout.ts";
+import type { TensorFile } from "../containers/container.ts";
 import type { TensorRange } from "../tensor.ts";
+import { findPacked } from "./packed-tensors.ts";
 
 /** A stretch of the reordered data, and where it is in the file's. */
 export type Stretch = { start: number; end: number; from: number };
 
-export function scalesFirst(input: TensorInput): {
-  input: TensorInput;
+/** Errors: those of `findPacked` */
+export function scalesFirst(file: TensorFile): {
+  file: TensorFile;
   stretches: Stretch[];
 } {
-  const byName = new Map(input.tensors.map((tensor) => [tensor.name, tensor]));
+  const scalesOf = new Map(
+    findPacked(file).packed.map(({ parts }) => [parts[0], parts[1]]),
+  );
+  if (![...scalesOf.values()].some(Boolean)) return { file, stretches: [] };
   const ordered = new Set<TensorRange>();
-  for (const tensor of input.tensors) {
-    const scales = byName.get(scalesOf(tensor.name) ?? "");
+  for (const tensor of file.tensors) {
+    const scales = scalesOf.get(tensor);
     if (scales) ordered.add(scales);
     ordered.add(tensor);
   }
@@ -29,16 +33,5 @@ export function scalesFirst(input: TensorInput): {
     stretches.push({ start, end, from: tensor.start });
     return { ...tensor, start, end };
   });
-  return { input: { ...input, tensors }, stretches };
-}
-
-function scalesOf(elements: string): string | undefined {
-  for (const [own, other] of [
-    PAIR_SUFFIXES["gpt-oss"],
-    PAIR_SUFFIXES["compressed-tensors"],
-    DOTTED_SUFFIXES,
-  ]) {
-    if (elements.endsWith(own)) return elements.slice(0, -own.length) + other;
-  }
-  return undefined;
+  return { file: { ...file, tensors, dataBytes: position }, stretches };
 }

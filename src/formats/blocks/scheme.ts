@@ -11,6 +11,7 @@ import {
   type Scheme,
 } from "../../api/scheme.ts";
 import type { SchemeOptions } from "../../api/tensors.ts";
+import { BLOCK_FORMATS } from "./block-formats.ts";
 
 /** What is not chosen otherwise. Stochastic rounding is unbiased only if nothing clips. */
 export function defaultScale(rounding: RoundingMode): ScaleRule {
@@ -62,14 +63,11 @@ export function notPlain(scheme: Scheme, padsRows: boolean): string[] {
 }
 
 /** Why E[decoded] is not the input; undefined where it is. */
-export function bias({
-  rounding,
-  scale,
-  prescale,
-}: Scheme): string | undefined {
+export function bias(scheme: Scheme): string | undefined {
+  const { format, rounding, scale: rule, prescale } = scheme;
   if (rounding !== "stochastic") return "nearest rounding";
-  const clips = scale === "floor" || scale === "even";
+  const clips = rule === "floor" || rule === "even";
   if (clips && prescale === 1)
-    return "magnitudes above 6 times their scale are clipped";
+    return `magnitudes above ${BLOCK_FORMATS[format].max} times their scale are clipped`;
   return undefined;
 }

@@ -5,6 +5,7 @@
  *
  * Here, its numbers: of values, and of the tensor types that ggml has.
  */
+import type { StoredType } from "../dtype.ts";
 import { elementCount } from "../tensor.ts";
 
 export const MAGIC = 0x46554747;
@@ -46,7 +47,7 @@ export const GGML_TYPE = {
 /** Names, elements of a block and their bytes, by ggml's type number. */
 export const TENSOR_TYPES: Record<
   number,
-  readonly [name: string, elements: number, bytes: number]
+  readonly [name: StoredType, elements: number, bytes: number]
 > = {
   0: ["F32", 1, 4],
   1: ["F16", 1, 2],

@@ -4,9 +4,11 @@
  */
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../dtype.ts";
-import { malformedFile } from "./malformed.ts";
 import type { ByteSource } from "../stream/source.ts";
 import { elementCount, type TensorHead } from "../tensor.ts";
+import type { Container, TensorFile } from "./container.ts";
+import { malformedFile } from "./malformed.ts";
+import { oneTensorFile } from "./safetensors-file.ts";
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -27,20 +29,20 @@ const DTYPES: Record<string, Dtype> = {
   "<c8": "C64",
 };
 
-export function isNpy(first: Uint8Array): boolean {
-  return MAGIC.every((byte, i) => first[i] === byte);
-}
-
 /**
- * The one tensor of a file, called `x`, and the bytes before its values. `first` are the 8 bytes that
- * were taken already.
+ * One tensor, called `x`.
  * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`
  */
-export async function readNpyHead(
+export const NPY: Container = {
+  recognizes: (first) => MAGIC.every((byte, i) => first[i] === byte),
+  readHead,
+};
+
+async function readHead(
   source: ByteSource,
   first: Uint8Array,
   fileBytes: number,
-): Promise<{ tensor: TensorHead; headBytes: number }> {
+): Promise<TensorFile> {
   const version = first[6]!;
   if (version < 1 || version > 3)
     throw malformed("version 1, 2 or 3", `${version}`);
@@ -65,10 +67,10 @@ export async function readNpyHead(
       `${fileBytes - headBytes}`,
     );
   }
-  return { tensor, headBytes };
+  return oneTensorFile(tensor, headBytes);
 }
 
-function readLiteral(text: string): TensorHead {
+function readLiteral(text: string): TensorHead<Dtype> {
   if (/'descr':\s*\[/.test(text)) {
     throw new AppError(
       "unsupported_dtype",

@@ -4,7 +4,7 @@
  * twice.
  */
 import { AppError } from "../../api/errors.ts";
-import { DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
+import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
 import { malformedFile, quoted, shown } from "./malformed.ts";
 import { isObject, parseHeader } from "./safetensors-json.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
@@ -17,7 +17,7 @@ export type Metadata = ReadonlyMap<string, string>;
 
 export type SafetensorsHead = {
   /** In the order of their bytes. */
-  tensors: TensorRange[];
+  tensors: TensorRange<Dtype>[];
   metadata: Metadata;
 };
 
@@ -60,7 +60,7 @@ export function readHeader(
   dataBytes: number,
 ): SafetensorsHead {
   let metadata: Metadata = new Map();
-  const tensors: TensorRange[] = [];
+  const tensors: TensorRange<Dtype>[] = [];
   for (const [name, entry] of Object.entries(parseHeader(json))) {
     if (name === METADATA) metadata = readMetadata(entry);
     else tensors.push(readEntry(name, entry, dataBytes));
@@ -106,7 +106,7 @@ function readEntry(
   name: string,
   entry: unknown,
   dataBytes: number,
-): TensorRange {
+): TensorRange<Dtype> {
   if (!isObject(entry))
     throw malformed(`tensor ${quoted(name)} to be an object`, shown(entry));
   const { dtype, shape, data_offsets: offsets } = entry;

@@ -1,18 +1,18 @@
 /** The head of a safetensors file that is written: its tensors' data follows in the order given. */
 import { AppError } from "../../api/errors.ts";
-import { dtypeBytes } from "../dtype.ts";
+import { type Dtype, dtypeBytes } from "../dtype.ts";
 import { LENGTH_BYTES, METADATA, type Metadata } from "./safetensors-reader.ts";
 import { compareNames, elementCount, type TensorHead } from "../tensor.ts";
 
 /** The data starts at a multiple of it, so that views of the tensors are aligned. */
-const ALIGNMENT = 8;
+export const ALIGNMENT = 8;
 
 /**
  * All that stands before the data of these tensors, which follow in this order.
  * Errors: `name_collision`
  */
 export function writeHead(
-  tensors: readonly TensorHead[],
+  tensors: readonly TensorHead<Dtype>[],
   metadata: Metadata,
 ): { head: Uint8Array<ArrayBuffer>; dataBytes: number } {
   checkNames(tensors);

@@ -2,7 +2,7 @@
  * The safetensors container: 8 bytes of header length (u64), a JSON header, then the tensors' bytes,
  * all little-endian. Here, whole files in memory.
  */
-import { DTYPE_BITS } from "../dtype.ts";
+import { type Dtype, DTYPE_BITS } from "../dtype.ts";
 import {
   LENGTH_BYTES,
   type Metadata,
@@ -15,7 +15,7 @@ import { compareNames, type Tensor, type TensorHead } from "../tensor.ts";
 export type SafetensorsFile = { tensors: Tensor[]; metadata: Metadata };
 
 /** A tensor to write: its bytes come in chunks, so that it need never be in memory as a whole. */
-export type TensorSource = TensorHead & { chunks: Iterable<Uint8Array> };
+export type TensorSource = TensorHead<Dtype> & { chunks: Iterable<Uint8Array> };
 
 /**
  * The tensors of a file, in the order of their bytes, which they view.

@@ -1,7 +1,6 @@
 /** What an analysis adds up over pieces, and the figures that it makes of it. */
 import type { SchemeFigures, TensorFigures } from "../../api/tensors.ts";
 import type { Counts, Differences, Moments } from "../../kernels/statistics.ts";
-import { decibels } from "./decibels.ts";
 
 /** How a scheme is recommended. */
 export const RULE =
@@ -94,4 +93,22 @@ function recommend(
 
 function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
+}
+
+/** Of the series of ln. */
+const TERMS = 24;
+const LN2 = 0.6931471805599453;
+const LN10 = 2.302585092994046;
+
+/** 10 · log10(ratio) of a positive number, the same on every machine, as Math.log10 need not be. */
+function decibels(ratio: number): number {
+  let exponent = 0;
+  let mantissa = ratio;
+  for (; mantissa > 1.5; mantissa /= 2) exponent++;
+  for (; mantissa < 0.75; mantissa *= 2) exponent--;
+  // ln m = 2 · artanh((m − 1) / (m + 1)), whose series converges fast: |s| ≤ 0.2.
+  const s = (mantissa - 1) / (mantissa + 1);
+  let sum = 0;
+  for (let n = TERMS; n >= 0; n--) sum = sum * s * s + 1 / (2 * n + 1);
+  return (10 * (2 * s * sum + exponent * LN2)) / LN10;
 }

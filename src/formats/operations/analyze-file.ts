@@ -2,26 +2,12 @@
  * What schemes do to the tensors of a file: each piece is quantized and decoded by every scheme as it
  * comes, and compared with what it was. Nothing is written.
  */
+import type { Scheme } from "../../api/scheme.ts";
 import type { Analysis } from "../../api/tensors.ts";
 import { AppError } from "../../api/errors.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import { countMxfp4 } from "../../kernels/mxfp4.ts";
 import { compare, mergeMoments, moments } from "../../kernels/statistics.ts";
-import {
-  addSums,
-  figures,
-  newTally,
-  RULE,
-  type Tally,
-} from "./analysis-figures.ts";
-import { type AnalyzedTensor, analyzedTensors } from "./analyzed-tensors.ts";
-import {
-  Conversion,
-  type OpenSection,
-  type Section,
-} from "../stream/conversion.ts";
-import { loadFloats } from "../dtype.ts";
-import type { Input } from "../containers/input.ts";
+import { BLOCK_FORMATS, checkScheme } from "../blocks/block-formats.ts";
 import {
   loadPiece,
   pack,
@@ -29,17 +15,31 @@ import {
   sortedPositions,
   unpack,
   withoutPadding,
-} from "../blocks/mxfp4.ts";
+} from "../blocks/block-pieces.ts";
 import {
   checkSize,
   inputBytes,
   pieceCount,
   pieceOf,
   rowsOf,
-} from "../blocks/rows.ts";
-import type { GgufOutput, Scheme } from "../../api/scheme.ts";
-import { dropped } from "../stream/sections.ts";
-import type { Selection } from "./selection.ts";
+} from "../blocks/block-rows.ts";
+import type { TensorFile } from "../containers/container.ts";
+import { type FloatDtype, loadFloats } from "../dtype.ts";
+import {
+  Conversion,
+  type OpenSection,
+  type Section,
+} from "../stream/conversion.ts";
+import { dropped } from "../stream/tensor-sections.ts";
+import type { TensorRange } from "../tensor.ts";
+import {
+  addSums,
+  figures,
+  newTally,
+  RULE,
+  type Tally,
+} from "./analysis-figures.ts";
+import { type Choice, decide } from "./selection-rules.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
 
@@ -55,16 +55,12 @@ const MAX_FIGURES = 32_768;
  * Errors: `shape_mismatch`, `invalid_option`
  */
 export function planAnalysis(
-  input: Input,
+  file: TensorFile,
   schemes: readonly NamedScheme[],
-  selection: Selection,
-  output: GgufOutput,
+  choice: Choice,
 ): Analyzing {
-  const { chosen, passedOver, dataBytes } = analyzedTensors(
-    input,
-    selection,
-    output,
-  );
+  for (const { scheme } of schemes) checkScheme(scheme);
+  const { chosen, passedOver } = analyzedTensors(file, choice);
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(
       "invalid_option",
@@ -86,7 +82,7 @@ export function planAnalysis(
     sections.push(() => analyzed(tensor, schemes, position, tally));
     end = tensor.end;
   }
-  drop(dataBytes - end);
+  drop(file.dataBytes - end);
   const conversion = new Conversion({
     head: new Uint8Array(0),
     dataBytes: 0,
@@ -94,6 +90,31 @@ export function planAnalysis(
   });
   const names = schemes.map(({ name }) => name);
   return { conversion, report: () => report(tallies, names, passedOver) };
+}
+
+/** One to look at. */
+type AnalyzedTensor = TensorRange<FloatDtype>;
+
+/** Those that quantizing would change, in the order of their bytes, and the others that are named. */
+function analyzedTensors(
+  file: TensorFile,
+  choice: Choice,
+): { chosen: AnalyzedTensor[]; passedOver: Analysis["passedOver"] } {
+  const chosen: AnalyzedTensor[] = [];
+  const passedOver: Analysis["passedOver"] = [];
+  for (const tensor of file.tensors) {
+    const { name, dtype, shape } = tensor;
+    const decision = decide(file, tensor, choice);
+    if (decision === undefined) continue;
+    const { becomes, reason: why } = decision;
+    if (becomes === "blocks") {
+      chosen.push(tensor as AnalyzedTensor);
+    } else {
+      const reason = becomes === "q8_0" ? `${why}, becomes Q8_0` : why;
+      passedOver.push({ name, dtype, shape, reason });
+    }
+  }
+  return { chosen, passedOver };
 }
 
 function analyzed(
@@ -124,16 +145,16 @@ function analyzed(
             const rotated = loadPiece(bytes, dtype, piece);
             const key = roundingKey(scheme.seed, position);
             const packed = pack(rotated, piece, scheme, key);
-            const { elements, scales } = packed;
             const { count } = piece;
-            const counts = countMxfp4(
+            const format = BLOCK_FORMATS[scheme.format];
+            const counts = format.count(
               rotated,
-              elements,
-              scales,
+              packed,
               count,
               scheme.prescale,
             );
-            const y = withoutPadding(unpack(packed, count, scheme), piece);
+            const decoded = unpack(packed, count, format, scheme);
+            const y = withoutPadding(decoded, piece);
             addSums(tally.schemes[i]!, { ...compare(x, y, length), ...counts });
           });
         }

@@ -1,45 +1,38 @@
 /**
- * An MXFP4 file to floats, in one pass. Of the two tensors that stand for one, the first to come is
+ * A file of blocks to floats, in one pass. Of two tensors that stand for one, the first to come is
  * held until the second does; the second then decodes piece by piece.
  */
-import { Conversion } from "../stream/conversion.ts";
 import { decodedGgml, decodedPair } from "../blocks/decoded-sections.ts";
-import type { DecodedDtype } from "../dtype.ts";
-import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
-import type { TensorInput } from "../containers/input.ts";
 import { findPacked } from "../blocks/packed-tensors.ts";
-import { withoutRecord } from "../blocks/record.ts";
-import { writeHead } from "../containers/safetensors-writer.ts";
-import {
-  arrange,
-  copiedTensor,
-  droppedTensor,
-  FILLER_PREFIX,
-  kept,
-  type Written,
-} from "../stream/sections.ts";
+import { isRecordKey } from "../blocks/quantization-record.ts";
+import type { TensorFile } from "../containers/container.ts";
+import type { DecodedDtype } from "../dtype.ts";
+import type { Conversion } from "../stream/conversion.ts";
+import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
+import { copiedTensor, kept, type Written } from "../stream/tensor-sections.ts";
 import type { TensorRange } from "../tensor.ts";
 
 /**
- * Every MXFP4 tensor becomes one of `dtype`; the rest passes through. A file without our metadata,
- * such as a gpt-oss checkpoint, has its pairs found by name.
+ * Every quantized tensor becomes one of `dtype`; the rest passes through. A file without our metadata,
+ * such as a gpt-oss checkpoint, has its tensors found by name and type.
  * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`
  */
 export function planDequantize(
-  { tensors, metadata }: TensorInput,
+  file: TensorFile,
   dtype: DecodedDtype,
 ): Conversion {
-  const { scheme, packed } = findPacked(tensors, metadata);
+  const { scheme, packed } = findPacked(file);
   const pool = new HoldPool();
   const written = new Map<TensorRange, Written>();
   /** By the part that comes first: what is held from there, and until which part. */
   const held = new Map<TensorRange, { bytes: number; until: TensorRange }>();
-  for (const [index, { name, parts, shape, rows }] of packed.entries()) {
+  for (const [index, tensor] of packed.entries()) {
+    const { name, parts, shape } = tensor;
     const heads = [{ name, dtype, shape }];
     const [first, second] = parts.toSorted((a, b) => a.start - b.start);
     if (!second) {
       const bytes = first!.end - first!.start;
-      const open = () => decodedGgml(rows, dtype, scheme);
+      const open = () => decodedGgml(tensor, dtype, scheme);
       written.set(first!, { bytes, open, heads });
       continue;
     }
@@ -54,24 +47,18 @@ export function planDequantize(
     const scalesLast = second === parts[1];
     written.set(second, {
       bytes: second.end - second.start,
-      open: () => decodedPair(rows, dtype, scheme, hold, scalesLast),
+      open: () => decodedPair(tensor, dtype, scheme, hold, scalesLast),
       heads,
     });
   }
-  const heldBytes = mostHeld(tensors, held);
-
-  const { heads, sections } = arrange(
-    tensors.map((tensor) =>
-      tensor.name.startsWith(FILLER_PREFIX)
-        ? droppedTensor(tensor)
-        : (written.get(tensor) ?? copiedTensor(tensor)),
+  return file.target.write(file, {
+    tensors: file.tensors.map(
+      (tensor) => written.get(tensor) ?? copiedTensor(tensor),
     ),
-  );
-  return new Conversion({
-    ...writeHead(heads, withoutRecord(metadata)),
-    sections,
+    keeps: (key) => !isRecordKey(key),
+    dtype,
     pool,
-    heldBytes,
+    heldBytes: mostHeld(file.tensors, held),
   });
 }
 

@@ -3,7 +3,14 @@
  * with the same seed gives: tensor `a` is its first, `b` its second.
  */
 import { AppError } from "../../api/errors.ts";
-import type { GemmRecipe } from "../../api/recipe.ts";
+import {
+  type DenseProduct,
+  GEMM_RECIPES,
+  type GemmRecipe,
+  type Mxfp4Product,
+  type Mxfp4Quantizer,
+  productFactor,
+} from "../../api/recipe.ts";
 import { byRows, matmul } from "../../kernels/matmul.ts";
 import {
   matmulMxfp4,
@@ -16,20 +23,19 @@ import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { isFloat, loadFloats, storeFloats } from "../dtype.ts";
-import { roundingKey } from "../blocks/mxfp4.ts";
-import type { SafetensorsFile } from "../containers/safetensors.ts";
-import type { Tensor } from "../tensor.ts";
+import { roundingKey } from "../blocks/block-pieces.ts";
+import type { TensorHead } from "../tensor.ts";
+
+/** A tensor in memory: its little-endian bytes, C order. */
+type Operand = TensorHead & { bytes: Uint8Array };
 
 /** Bounds of the memory that a product takes. */
 const MAX_OPERANDS = 2 ** 22;
 const MAX_PRODUCT = 2 ** 21;
 
-/** Of one tensor of Algorithm 2 the values are 3/4; of a product of two, 9/16. */
-const UNSCALE = 16 / 9;
-
 /** `c` as f32 [m, n]. Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype` */
 export function multiplyFile(
-  { tensors }: SafetensorsFile,
+  tensors: readonly Operand[],
   recipe: GemmRecipe,
   seed: number,
 ): { shape: [number, number]; bytes: Uint8Array<ArrayBuffer> } {
@@ -42,11 +48,9 @@ export function multiplyFile(
       `[${m}, ${k}] and [${n}, ${kOfB}]`,
     );
   }
-  const multiple = recipe.includes("rht")
-    ? SEGMENT_LENGTH
-    : recipe.startsWith("mxfp4")
-      ? BLOCK_SIZE
-      : 1;
+  const product: DenseProduct | Mxfp4Product = GEMM_RECIPES[recipe];
+  const multiple =
+    product.format === "mxfp4" ? product.rotation || BLOCK_SIZE : 1;
   if (m < 1 || n < 1 || k < 1 || k % multiple !== 0) {
     throw mismatch(
       `sizes from 1 and k a multiple of ${multiple} for ${recipe}`,
@@ -64,28 +68,28 @@ export function multiplyFile(
     const left = load(a);
     const right = load(b);
     const out = arena.allocF32(m * n);
-    if (recipe === "f32" || recipe === "bf16") {
-      matmul(out, byRows(left, k), byRows(right, k), m, n, k, {
-        roundToBf16: recipe === "bf16",
-      });
-    } else {
-      const isStochastic = recipe.endsWith("sr");
-      const signs = recipe.includes("rht") ? drawn(seed) : undefined;
-      const packing = (position: number) => ({
+    if (product.format === "mxfp4") {
+      const signs = product.rotation > 0 ? drawn(seed) : undefined;
+      const packing = (position: number, { rounding }: Mxfp4Quantizer) => ({
         signs,
-        rounding: isStochastic ? roundingKey(seed, position) : undefined,
+        rounding:
+          rounding === "stochastic" ? roundingKey(seed, position) : undefined,
       });
-      const aPanel = packMxfp4("a", byRows(left, k), m, k, packing(0));
-      const bPanel = packMxfp4("b", byRows(right, k), n, k, packing(1));
-      const factor = isStochastic ? UNSCALE : 1;
-      matmulMxfp4(out, aPanel, bPanel, m, n, k, factor);
+      const [first, second] = [packing(0, product.a), packing(1, product.b)];
+      const aPanel = packMxfp4("a", byRows(left, k), m, k, first);
+      const bPanel = packMxfp4("b", byRows(right, k), n, k, second);
+      matmulMxfp4(out, aPanel, bPanel, m, n, k, productFactor(product));
+    } else {
+      matmul(out, byRows(left, k), byRows(right, k), m, n, k, {
+        roundToBf16: product.format === "bf16",
+      });
     }
     canonicalizeNaN(out, m * n);
     return { shape: [m, n], bytes: storeFloats("F32", out, m * n) };
   });
 }
 
-function operands(tensors: readonly Tensor[]): [Tensor, Tensor] {
+function operands(tensors: readonly Operand[]): [Operand, Operand] {
   const found = ["a", "b"].map((name) =>
     tensors.find((tensor) => tensor.name === name),
   );
@@ -117,7 +121,7 @@ function operands(tensors: readonly Tensor[]): [Tensor, Tensor] {
   return [a, b];
 }
 
-function load({ dtype, shape, bytes }: Tensor): number {
+function load({ dtype, shape, bytes }: Operand): number {
   const x = kernels().arena.allocF32(shape[0]! * shape[1]!);
   if (isFloat(dtype)) loadFloats(x, dtype, bytes);
   return x;

@@ -3,28 +3,28 @@ import { AppError } from "../../api/errors.ts";
 import type { SegmentLength } from "../../api/scheme.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
-  Conversion,
-  OutputBuffer,
-  type Section,
-} from "../stream/conversion.ts";
-import type { FloatDtype } from "../dtype.ts";
-import type { Input } from "../containers/input.ts";
-import { loadPiece, rotate, rotateBack, storePiece } from "../blocks/mxfp4.ts";
+  loadPiece,
+  rotate,
+  rotateBack,
+  storePiece,
+} from "../blocks/block-pieces.ts";
 import {
   inputBytes,
   pieceCount,
   pieceOf,
   type Rows,
   rowsOf,
-} from "../blocks/rows.ts";
-import { writeHead } from "../containers/safetensors-writer.ts";
+} from "../blocks/block-rows.ts";
+import { type TensorFile, withoutGguf } from "../containers/container.ts";
+import type { FloatDtype } from "../dtype.ts";
 import {
-  arrange,
-  copiedTensor,
-  droppedTensor,
-  FILLER_PREFIX,
-} from "../stream/sections.ts";
-import { isChosen, type Selection } from "./selection.ts";
+  type Conversion,
+  OutputBuffer,
+  type Section,
+} from "../stream/conversion.ts";
+import { copiedTensor } from "../stream/tensor-sections.ts";
+import type { Selection } from "./name-patterns.ts";
+import { choose } from "./selection-rules.ts";
 
 export type HadamardChoices = {
   direction: "forward" | "inverse";
@@ -39,23 +39,20 @@ export type HadamardChoices = {
  * readers know of no rotation, so what they would load is another model
  */
 export function planHadamard(
-  input: Input,
+  file: TensorFile,
   { direction, segmentLength, seed, selection }: HadamardChoices,
 ): Conversion {
-  if (input.container === "gguf") {
-    throw new AppError(
-      "unsupported_media_type",
-      "Expected safetensors, .npy or raw values to rotate, got GGUF, whose readers would not rotate back; rotate the checkpoint that it is made of",
-    );
-  }
-  const { tensors, metadata } = input;
+  withoutGguf(
+    file,
+    "to rotate",
+    ", whose readers would not rotate back; rotate the checkpoint that it is made of",
+  );
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
-  const parts = tensors.map((tensor) => {
-    const { name, shape, start, end } = tensor;
-    if (name.startsWith(FILLER_PREFIX)) return droppedTensor(tensor);
-    if (!isChosen(tensor, selection)) return copiedTensor(tensor);
-    const { dtype } = tensor;
+  const tensors = file.tensors.map((tensor) => {
+    const chosen = choose(file, tensor, selection);
+    if (chosen === undefined) return copiedTensor(tensor);
+    const { name, dtype, shape, start, end } = chosen.tensor;
     const rows = rowsOf(shape, segmentLength);
     if (rows.k % segmentLength !== 0) {
       throw new AppError(
@@ -70,8 +67,7 @@ export function planHadamard(
     const heads = [{ name, dtype: "F32" as const, shape }];
     return { bytes: end - start, open, heads };
   });
-  const { heads, sections } = arrange(parts);
-  return new Conversion({ ...writeHead(heads, metadata), sections });
+  return file.target.write(file, { tensors, keeps: () => true, dtype: "F32" });
 }
 
 function turned(

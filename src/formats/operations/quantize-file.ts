@@ -1,121 +1,119 @@
 /**
- * A file to MXFP4, in one pass: a tensor's elements go out as they come, and only its scales are held
+ * A file to blocks, in one pass: a tensor's elements go out as they come, and only its scales are held
  * back until its end. Tensors keep their order.
  */
-import { Conversion, type Section } from "../stream/conversion.ts";
-import type { FloatDtype } from "../dtype.ts";
-import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
-import type { TensorInput } from "../containers/input.ts";
-import type { Layout } from "../../api/scheme.ts";
-import { packedHeads } from "../blocks/layout.ts";
-import { roundingKey, sortedPositions } from "../blocks/mxfp4.ts";
+import type { GgufOutput, Layout, Scheme } from "../../api/scheme.ts";
+import { AppError } from "../../api/errors.ts";
+import { checkScheme } from "../blocks/block-formats.ts";
+import { layoutOf, packedHeads } from "../blocks/block-layouts.ts";
+import { roundingKey, sortedPositions } from "../blocks/block-pieces.ts";
+import { checkSize, rowsOf } from "../blocks/block-rows.ts";
+import {
+  checkUnrecorded,
+  isRecordKey,
+  outputRecord,
+  writeScheme,
+  writeTensorRecord,
+} from "../blocks/quantization-record.ts";
 import {
   quantized,
   quantizedGgml,
+  quantizedQ8,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
-import {
-  checkUnrecorded,
-  writeScheme,
-  writeTensorRecord,
-} from "../blocks/record.ts";
-import { checkSize, rowsOf } from "../blocks/rows.ts";
-import { writeHead } from "../containers/safetensors-writer.ts";
-import type { Scheme } from "../../api/scheme.ts";
-import {
-  arrange,
-  copiedTensor,
-  droppedTensor,
-  FILLER_PREFIX,
-  type Written,
-} from "../stream/sections.ts";
-import { isChosen, type Selection } from "./selection.ts";
-import type { TensorRange } from "../tensor.ts";
+import { notPlain } from "../blocks/scheme.ts";
+import type { TensorFile } from "../containers/container.ts";
+import type { Conversion, Section } from "../stream/conversion.ts";
+import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
+import { copiedTensor, type Written } from "../stream/tensor-sections.ts";
+import type { Selection } from "./name-patterns.ts";
+import { choose } from "./selection-rules.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
-  layout: Layout;
+  /** Unless told, the first that the format has in the target. */
+  layout?: Layout | undefined;
   selection: Selection;
+  /** What a GGUF's output head and table of tokens become. */
+  output?: GgufOutput;
 };
 
-type ChosenTensor = TensorRange & { dtype: FloatDtype };
-
 /**
- * Float tensors of at least one dimension become MXFP4, their rows padded with zeros to whole blocks
- * and segments; integer, 0-D and unselected ones pass through byte for byte, and with the ggml layout
- * those whose rows are not whole, as ggml does.
- * Errors: `unsupported_dtype`, `name_collision`, `shape_mismatch`, `body_too_large`
+ * Float tensors of at least one dimension become blocks, their rows padded with zeros to whole blocks
+ * and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
+ * those whose rows are not whole, as ggml does. Of a GGUF, what selection-rules.ts says.
+ * Errors: `unsupported_dtype`, `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
+ * a layout that the format does not have in this target, and for what no reader of it would undo
  */
 export function planQuantize(
-  { tensors, metadata }: TensorInput,
-  { scheme, layout, selection }: QuantizeChoices,
+  file: TensorFile,
+  { scheme, layout: name, selection, output = "q8_0" }: QuantizeChoices,
 ): Conversion {
+  const { target, tensors, metadata } = file;
+  checkScheme(scheme);
+  const layout = layoutOf(target.name, scheme.format, name);
+  if (target.name === "gguf") checkPlain(scheme);
   checkUnrecorded(metadata.keys());
-  const chosen = new Map<TensorRange, ChosenTensor>();
-  for (const tensor of tensors) {
-    if (isQuantized(tensor, selection, layout, scheme.hadamard))
-      chosen.set(tensor, tensor);
-  }
-  const positions = sortedPositions(chosen.values());
+  const chosen = tensors.map((tensor) => {
+    const found = choose(file, tensor, { ...selection, output });
+    const { k, padded } = rowsOf(tensor.shape, scheme.hadamard);
+    return layout.wholeRows && k !== padded ? undefined : found;
+  });
+  const positions = sortedPositions(
+    chosen.flatMap((each) => (each?.becomes === "blocks" ? each.tensor : [])),
+  );
   const pool = new HoldPool();
-  const parts: Written[] = [];
   const records: [string, string][] = [];
   let padsRows = false;
   let heldBytes = 0;
-  for (const [index, tensor] of tensors.entries()) {
-    const float = chosen.get(tensor);
-    const { name, dtype, shape, start, end } = tensor;
-    if (name.startsWith(FILLER_PREFIX)) {
-      parts.push(droppedTensor(tensor));
-      continue;
-    }
-    if (!float) {
-      parts.push(copiedTensor(tensor));
-      continue;
-    }
+  const parts = tensors.map((tensor, index): Written => {
+    const found = chosen[index];
+    if (found === undefined) return copiedTensor(tensor);
+    const { name, dtype, shape, start, end } = found.tensor;
+    const bytes = end - start;
     const rows = rowsOf(shape, scheme.hadamard);
+    if (found.becomes === "q8_0") {
+      const heads = [{ name, dtype: "Q8_0" as const, shape }];
+      return { bytes, open: () => quantizedQ8(rows, dtype), heads };
+    }
     checkSize(name, rows);
     const position = positions.get(name)!;
+    const hasOwnScales = layout.parts.length === 1;
     const open = (): Section => {
       const key = roundingKey(scheme.seed, position);
-      return layout === "ggml"
-        ? quantizedGgml(rows, float.dtype, scheme, key)
-        : quantized(rows, float.dtype, scheme, key, pool, index);
+      return hasOwnScales
+        ? quantizedGgml(rows, dtype, scheme, key)
+        : quantized(rows, dtype, scheme, key, pool, index);
     };
-    const heads = packedHeads(layout, name, shape, rows);
-    parts.push({ bytes: end - start, open, heads });
-    if (layout !== "ggml") {
+    if (!hasOwnScales) {
       checkHeld(name, scaleBytes(rows));
       heldBytes = Math.max(heldBytes, scaleBytes(rows));
     }
     padsRows ||= rows.k !== rows.padded;
-    records.push(
-      writeTensorRecord({ name, dtype, shape }, position, rows.padded),
-    );
-  }
-  const { heads, sections } = arrange(parts);
-  const written = new Map([
-    ...metadata,
-    ...writeScheme(scheme, layout, selection, padsRows),
-    ...records,
-  ]);
-  return new Conversion({
-    ...writeHead(heads, written),
-    sections,
+    records.push(writeTensorRecord(tensor, position, rows.padded));
+    const heads = packedHeads(layout, name, shape, rows);
+    return { bytes, open, heads };
+  });
+  return target.write(file, {
+    tensors: parts,
+    keeps: (key) => !isRecordKey(key),
+    adds: [
+      ...writeScheme(scheme, layout.name, selection, padsRows),
+      // A GGUF says of each tensor what it is.
+      ...(target.name === "gguf" ? [outputRecord(output)] : records),
+    ],
+    dtype: layout.parts[0].dtypes[0],
     pool,
     heldBytes,
   });
 }
 
-function isQuantized(
-  tensor: TensorRange,
-  selection: Selection,
-  layout: Layout,
-  segmentLength: number,
-): tensor is ChosenTensor {
-  if (tensor.name.startsWith(FILLER_PREFIX)) return false;
-  if (!isChosen(tensor, selection)) return false;
-  if (layout !== "ggml") return true;
-  const { k, padded } = rowsOf(tensor.shape, segmentLength);
-  return k === padded;
+/** Errors: `invalid_option` for what no reader of GGUF would undo */
+function checkPlain(scheme: Scheme): void {
+  const [reason] = notPlain(scheme, false);
+  if (reason === undefined) return;
+  throw new AppError(
+    "invalid_option",
+    `Expected prescale=1 and hadamard=0 for GGUF, whose readers decode plainly; ${reason}`,
+  );
 }

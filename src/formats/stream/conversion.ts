@@ -75,8 +75,8 @@ export class Conversion {
     head: Uint8Array<ArrayBuffer>;
     dataBytes: number;
     sections: readonly OpenSection[];
-    pool?: HoldPool;
-    heldBytes?: number;
+    pool?: HoldPool | undefined;
+    heldBytes?: number | undefined;
   }) {
     const { head, dataBytes, sections, heldBytes = 0 } = parts;
     this.head = head;

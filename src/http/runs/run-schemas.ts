@@ -1,6 +1,6 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/types.ts to the compiler. */
 import * as z from "zod";
-import { RECIPES } from "../../api/recipe.ts";
+import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   type CompletionResponse,
   type Dataset,
@@ -50,7 +50,7 @@ const configSchema = z
       context: whole,
       vocabulary: whole,
     }),
-    recipe: z.enum(RECIPES),
+    recipe: z.enum(RECIPE_NAMES),
     gradientDtype: z.enum(WIRE_DTYPES),
     seed: whole,
     steps: whole,

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { ANALYZE_OPTIONS } from "../../api/options.ts";
 import type { Analysis } from "../../api/tensors.ts";
-import { analysisOf, rawOf } from "../../formats/operations/plan.ts";
+import { analysisOf, rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";

@@ -1,7 +1,7 @@
 import { AppError } from "../../api/errors.ts";
 import { withDefaults } from "../../api/option-kinds.ts";
 import { GEMM_OPTIONS } from "../../api/options.ts";
-import { tensorsOnly } from "../../formats/containers/input.ts";
+import { withoutGguf } from "../../formats/containers/container.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { free } from "../../memory/free.ts";
@@ -46,7 +46,7 @@ export const GEMM = route({
     const { source, bytes, plan } = await openTensors(c);
     let reservation: Reservation | undefined;
     try {
-      const { tensors, metadata, headBytes } = plan(tensorsOnly);
+      const { tensors, headBytes } = plan((file) => withoutGguf(file, "here"));
       if (bytes > MAX_BODY_BYTES) {
         throw new AppError(
           "body_too_large",
@@ -63,7 +63,7 @@ export const GEMM = route({
           ...head,
           bytes: data.subarray(start, end),
         }));
-        product = multiplyFile({ tensors: views, metadata }, recipe, seed);
+        product = multiplyFile(views, recipe, seed);
       } finally {
         free(data);
       }

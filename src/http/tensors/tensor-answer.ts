@@ -2,7 +2,7 @@
 import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
-import type { Input } from "../../formats/containers/input.ts";
+import type { TensorFile } from "../../formats/containers/container.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
@@ -14,7 +14,7 @@ export const PIECES_BYTES = 1024 * 1024;
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
 export async function answerConversion(
   body: OpenedBody,
-  plan: (input: Input) => Conversion,
+  plan: (file: TensorFile) => Conversion,
 ): Promise<Response> {
   const { source } = body;
   let reservation: Reservation | undefined;

@@ -1,11 +1,11 @@
 /** Bodies of tensors: declared, in a known encoding, and read piece by piece. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
+import type { TensorFile } from "../../formats/containers/container.ts";
 import {
-  type Input,
-  readInput,
   type RawHead,
-} from "../../formats/containers/input.ts";
+  readTensorFile,
+} from "../../formats/containers/containers.ts";
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
@@ -26,12 +26,12 @@ export type OpenedBody = {
   source: BodySource;
   bytes: number;
   /** Once: what is to become of the head, which takes memory until then. */
-  plan: <T>(make: (input: Input) => T) => T;
+  plan: <T>(make: (file: TensorFile) => T) => T;
 };
 
 /**
  * Check how a body is declared and take its head; its data is still to come.
- * Errors: `length_required`, `unsupported_media_type`, and those of `readInput`
+ * Errors: `length_required`, `unsupported_media_type`, and those of `readTensorFile`
  */
 export async function openTensors(
   c: Context,
@@ -43,7 +43,7 @@ export async function openTensors(
   const source = new BodySource(c.req.raw.body);
   let reservation: Reservation | undefined;
   try {
-    let input: Input | undefined = await readInput(
+    let file: TensorFile | undefined = await readTensorFile(
       source,
       bytes,
       raw,
@@ -52,9 +52,9 @@ export async function openTensors(
         reservation = await isolateMemory.reserve(most);
       },
     );
-    const plan = <T>(make: (input: Input) => T): T => {
-      const planned = input!;
-      input = undefined;
+    const plan = <T>(make: (file: TensorFile) => T): T => {
+      const planned = file!;
+      file = undefined;
       try {
         return make(planned);
       } finally {

@@ -4,7 +4,7 @@ import {
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
 } from "../../api/options.ts";
-import { planFile, rawOf } from "../../formats/operations/plan.ts";
+import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import { route } from "../declaration/route.ts";
 import { ANALYZE } from "./analyze-route.ts";
 import { GEMM } from "./gemm-route.ts";
@@ -26,9 +26,9 @@ export const TENSOR_ROUTES = [
     path: "/v1/quantize",
     tag: "tensors",
     access: "owner",
-    summary: "Quantize to MXFP4, in one pass",
+    summary: "Quantize to MXFP4 or MXFP8, in one pass",
     description:
-      "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; integer, 0-D and excluded tensors pass through. Metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4. The answer is a pure function of the request.",
+      "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; as MXFP8 it becomes `x` f8_e4m3 or f8_e5m2 [..., K] and `x_scale` u8 [..., K/32]; integer, 0-D and excluded tensors pass through. Metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4. The answer is a pure function of the request.",
     options: QUANTIZE_OPTIONS,
     body: ANY_FILE,
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
@@ -58,11 +58,16 @@ export const TENSOR_ROUTES = [
         },
         body: exampleCheckpoint,
       },
+      mxfp8: {
+        summary: "Elements of 8 bits",
+        query: { format: "mxfp8-e4m3", scale: "rceil" },
+        body: exampleCheckpoint,
+      },
     },
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "quantize", options } as const;
-      return answerConversion(body, (input) => planFile(input, request));
+      return answerConversion(body, (file) => planFile(file, request));
     },
   }),
 
@@ -74,7 +79,7 @@ export const TENSOR_ROUTES = [
     access: "owner",
     summary: "Undo quantize, in one pass",
     description:
-      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales` and `x_packed`, `x_scale`) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
+      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales`; `x_packed`, `x_scale`; and MXFP8 `x` f8, `x_scale`) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
@@ -86,7 +91,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "dequantize", options } as const;
-      return answerConversion(body, (input) => planFile(input, request));
+      return answerConversion(body, (file) => planFile(file, request));
     },
   }),
 
@@ -126,7 +131,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "hadamard", options } as const;
-      return answerConversion(body, (input) => planFile(input, request));
+      return answerConversion(body, (file) => planFile(file, request));
     },
   }),
 

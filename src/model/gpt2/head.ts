@@ -1,8 +1,7 @@
 /** The output head, tied to the token embedding. It never goes below bf16, as in the paper. */
-import type { Recipe } from "../../api/recipe.ts";
+import { type Recipe, RECIPES } from "../../api/recipe.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import { byColumns, byRows, matmul } from "../../kernels/matmul.ts";
-import { roundsToBf16 } from "../linear.ts";
 
 /** logits = hidden · embeddingᵀ. logits f32 [T, V]; hidden f32 [T, C]; embedding f32 [V, C]. */
 export function headForward(
@@ -14,7 +13,7 @@ export function headForward(
   vocabulary: number,
   recipe: Recipe,
 ): void {
-  const roundToBf16 = roundsToBf16(recipe);
+  const roundToBf16 = RECIPES[recipe].head.format === "bf16";
   matmul(
     logits,
     byRows(hidden, width),
@@ -38,7 +37,7 @@ export function headBackward(
   vocabulary: number,
   recipe: Recipe,
 ): void {
-  const roundToBf16 = roundsToBf16(recipe);
+  const roundToBf16 = RECIPES[recipe].head.format === "bf16";
   matmul(
     dHidden,
     byRows(dLogits, vocabulary), // [T, V]

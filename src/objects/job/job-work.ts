@@ -4,8 +4,8 @@ import type {
   Conversion,
   SavedConversion,
 } from "../../formats/stream/conversion.ts";
-import { readInput } from "../../formats/containers/input.ts";
-import { planFile, rawOf } from "../../formats/operations/plan.ts";
+import { readTensorFile } from "../../formats/containers/containers.ts";
+import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import {
   scalesFirst,
   type Stretch,
@@ -128,14 +128,14 @@ export class JobWork {
   async #open({ request, file }: StoredJob): Promise<Opened> {
     const source = new FileSource(this.#bucket, file);
     const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
-    const input = await readInput(source, file.bytes, raw);
-    const isPaired =
-      request.operation === "dequantize" && input.container !== "gguf";
-    const { input: ordered, stretches } = isPaired
-      ? scalesFirst(input)
-      : { input, stretches: [] };
-    const conversion = planFile(ordered, request);
-    return { conversion, source, headBytes: input.headBytes, stretches };
+    const stored = await readTensorFile(source, file.bytes, raw);
+    const ordered =
+      request.operation === "dequantize"
+        ? scalesFirst(stored)
+        : { file: stored, stretches: [] };
+    const conversion = planFile(ordered.file, request);
+    const { stretches } = ordered;
+    return { conversion, source, headBytes: stored.headBytes, stretches };
   }
 
   /** Go to where it stood, if it did. */

@@ -1,7 +1,8 @@
 /**
  * The same file by an edge and in this process, to the same bytes.
  *
- * Needs the package (`npm install mxfp4-edge`) and an edge: `npm start`, or its URL in MXFP4_EDGE_URL.
+ * Needs the package (`npm install mxfp4-edge`) and an edge: `npm start`, or its URL in MXFP4_EDGE_URL
+ * (and MXFP4_EDGE_TOKEN where it asks for one).
  */
 import { AppError, Mxfp4Edge } from "mxfp4-edge/client";
 import { quantize } from "mxfp4-edge";
@@ -12,31 +13,22 @@ const edge = new Mxfp4Edge({
 });
 
 const values = Float32Array.from({ length: 4096 }, (_, i) => Math.sin(i));
-const body = new Uint8Array(values.buffer);
-const raw = { dtype: "f32", shape: [64, 64] } as const;
+const raw = { dtype: "f32", shape: [64, 64] };
 
-const paper = {
-  rounding: "stochastic",
-  scale: "floor",
-  prescale: 0.75,
-  hadamard: 64,
-  seed: 1,
-  raw,
-} as const;
-const there = await (await edge.quantize(body, paper)).bytes();
-const here = await (await quantize(body, paper)).bytes();
-console.log(
-  `${there.length} bytes, the same here: ${Buffer.compare(there, here) === 0}`,
-);
+const paper = { preset: "paper", seed: 1, raw };
+const there = await (await edge.quantize(values, paper)).arrayBuffer();
+const here = await (await quantize(values, paper)).arrayBuffer();
+const isSame = Buffer.compare(Buffer.from(there), Buffer.from(here)) === 0;
+console.log(`${there.byteLength} bytes, the same here: ${isSame}`);
 
-const { total } = await edge.analyze(body, { raw, compare: ["all"] });
+const { total } = await edge.analyze(values, { raw, compare: ["all"] });
 for (const { scheme, sqnrDb } of total.schemes) {
   console.log(`${scheme.padEnd(20)} ${sqnrDb?.toFixed(2)} dB`);
 }
 console.log(`recommended: ${total.recommended}`);
 
 try {
-  await edge.dequantize(body);
+  await edge.dequantize(values);
 } catch (error) {
   if (error instanceof AppError) console.log(`refused: ${error.code}`);
 }

@@ -3,6 +3,7 @@
  *
  *   mxfp4.version                 "1"
  *   mxfp4.layout                  "gpt-oss" | "ggml" | "compressed-tensors"
+ *   mxfp4.format                  where it is not "mxfp4"
  *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
  *   mxfp4.min_scale               "1" where it was asked for
  *   mxfp4.output_type             of a GGUF: "q8_0" | "keep" | "mxfp4"
@@ -14,8 +15,9 @@
  *   mxfp4.unbiased_reason         why it is not
  */
 import { AppError } from "../../api/errors.ts";
-import { expected } from "../../api/option-kinds.ts";
+import { type AllOf, expected } from "../../api/option-kinds.ts";
 import { readText } from "../../api/option-text.ts";
+import type { SELECTION_OPTIONS } from "../../api/options.ts";
 import {
   type GgufOutput,
   type Layout,
@@ -23,10 +25,9 @@ import {
   SCHEME_OPTIONS,
   type Scheme,
 } from "../../api/scheme.ts";
-import type { DecodingScheme } from "./mxfp4.ts";
+import type { DecodingScheme } from "./block-pieces.ts";
 import type { Metadata } from "../containers/safetensors-reader.ts";
 import { bias, notPlain } from "./scheme.ts";
-import type { Selection } from "../operations/selection.ts";
 import type { TensorHead } from "../tensor.ts";
 
 const PREFIX = "mxfp4.";
@@ -48,7 +49,7 @@ const ALWAYS: ReadonlySet<string> = new Set([
 export function writeScheme(
   scheme: Scheme,
   layout: Layout,
-  { include, exclude }: Selection,
+  { include, exclude }: AllOf<typeof SELECTION_OPTIONS>,
   padsRows: boolean,
 ): [string, string][] {
   const reasons = notPlain(scheme, padsRows);
@@ -93,7 +94,7 @@ export function writeTensorRecord(
 }
 
 /** Whether a file is of ours, and so names its pairs itself. */
-export function isRecorded(metadata: Metadata): boolean {
+export function isRecorded(metadata: ReadonlyMap<string, unknown>): boolean {
   return [...metadata.keys()].some(isRecordKey);
 }
 
@@ -110,10 +111,6 @@ export function checkUnrecorded(keys: Iterable<string>): void {
     "name_collision",
     `Expected a file that is not yet MXFP4, got metadata "${key}"; dequantize it first`,
   );
-}
-
-export function withoutRecord(metadata: Metadata): Metadata {
-  return new Map([...metadata].filter(([key]) => !isRecordKey(key)));
 }
 
 /** How plain files decode. */

@@ -1,0 +1,92 @@
+/** What a GGUF holds, and what llama.cpp would make of it. */
+import type { GgufHead } from "../formats/containers/gguf-reader.ts";
+import { TENSOR_TYPES, tensorBytes } from "../formats/containers/gguf-types.ts";
+import { ggufRole, whyNotInBlocks } from "../formats/roles/gguf-rules.ts";
+import { elementCount } from "../formats/tensor.ts";
+import {
+  dtypesOf,
+  type Inspection,
+  type InspectedTensor,
+  packedBytes,
+  total,
+} from "./inspect.ts";
+import { TARGETS } from "./targets.ts";
+
+const FLOATS = ["F32", "F16", "BF16"];
+/** Bytes of a block of Q8_0. */
+const Q8_BLOCK = 34;
+
+export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
+  const inspected = tensors.map((tensor): InspectedTensor => {
+    const { name, dimensions, type } = tensor;
+    const [dtype] = TENSOR_TYPES[type]!;
+    const shape = dimensions.toReversed();
+    const bytes = tensorBytes(tensor);
+    const { kind, reason } = ggufRole(name, dimensions);
+    const ragged = FLOATS.includes(dtype)
+      ? whyNotInBlocks(dimensions)
+      : "quantized already, or not floats";
+    const isMatrix = kind === "matrix";
+    const packed = isMatrix && ragged === undefined;
+    const isVocabulary = kind === "vocabulary" && ragged === undefined;
+    return {
+      name,
+      file,
+      dtype,
+      shape,
+      role: isMatrix ? "linear" : "keep",
+      kind: isMatrix
+        ? shape.length > 2
+          ? "experts"
+          : "linear"
+        : kind === "vocabulary"
+          ? "head"
+          : "other",
+      packed,
+      reason:
+        isMatrix && ragged !== undefined ? `${reason}; ${ragged}` : reason,
+      bytes,
+      mxfp4Bytes: packed
+        ? packedBytes({ shape })
+        : isVocabulary
+          ? (elementCount(shape) / 32) * Q8_BLOCK
+          : bytes,
+    };
+  });
+  const packedTensors = inspected.filter(({ packed }) => packed).length;
+  const types = Map.groupBy(
+    inspected.filter(({ dtype }) => !FLOATS.includes(dtype)),
+    ({ dtype }) => dtype,
+  );
+  const bytes = total(inspected, "bytes");
+  const mxfp4Bytes = total(inspected, "mxfp4Bytes");
+  return {
+    modelType: null,
+    tensors: inspected,
+    dtypes: dtypesOf(inspected),
+    formats: [...types].map(([type, [first, ...others]]) => ({
+      format: `${type}, ggml`,
+      weights: others.length + 1,
+      example: first!.name,
+    })),
+    bytes,
+    mxfp4Bytes,
+    loaders: [
+      ...TARGETS.map((loader) => ({
+        loader,
+        loads: false,
+        refusals: [`${loader} loads a directory of safetensors, not a GGUF`],
+        packedTensors: 0,
+        bytes,
+      })),
+      {
+        loader: "llama.cpp" as const,
+        loads: packedTensors > 0,
+        refusals:
+          packedTensors > 0 ? [] : ["no matrix of floats that can be packed"],
+        packedTensors,
+        bytes: mxfp4Bytes,
+      },
+    ],
+  };
+}

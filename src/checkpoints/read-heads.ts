@@ -1,0 +1,126 @@
+/** The headers of a checkpoint's files, read by ranges: a few KiB of each, wherever they lie. */
+import type { Dtype } from "../formats/dtype.ts";
+import { AppError } from "../api/errors.ts";
+import {
+  type GgufHead,
+  isGguf,
+  readGgufHead,
+} from "../formats/containers/gguf-reader.ts";
+import {
+  LENGTH_BYTES,
+  readHeader,
+  readHeaderLength,
+} from "../formats/containers/safetensors-reader.ts";
+import type { ByteSource } from "../formats/stream/source.ts";
+import { endedEarly } from "../formats/stream/source.ts";
+import type { TensorRange } from "../formats/tensor.ts";
+import {
+  type Checkpoint,
+  checkpointOf,
+  CONFIG_FILE,
+  INDEX_FILE,
+  readConfig,
+  readIndex,
+  SINGLE_FILE,
+  tensorFiles,
+} from "./checkpoint.ts";
+
+/** A file that any part of can be read. */
+export interface RangedFile {
+  readonly bytes: number;
+  /** Errors: `malformed_body` where fewer come */
+  read(start: number, end: number): Promise<Uint8Array>;
+}
+
+/** A directory, here or elsewhere. */
+export interface Folder {
+  /** The names of its files, or undefined where it cannot say. */
+  list(): Promise<readonly string[] | undefined>;
+  /** A small file whole; undefined where it is not there. */
+  text(name: string): Promise<string | undefined>;
+  /** Errors: `file_not_found` */
+  open(name: string): Promise<RangedFile>;
+}
+
+/** What is taken of a GGUF's head at a time: a vocabulary is megabytes. */
+const WINDOW_BYTES = 1 << 20;
+
+/** A directory's tensors and config. Errors: as `tensorFiles` and `checkpointOf` */
+export async function readFolder(folder: Folder): Promise<Checkpoint> {
+  const index = await folder.text(INDEX_FILE);
+  const config = await folder.text(CONFIG_FILE);
+  // What cannot be listed has the files that its index names, or the one that needs none.
+  const names =
+    (await folder.list()) ??
+    (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
+  const files = tensorFiles(names, index);
+  const heads = new Map<string, readonly TensorRange<Dtype>[]>();
+  for (const file of files)
+    heads.set(file, await readSafetensorsHead(await folder.open(file)));
+  return checkpointOf(
+    heads,
+    index,
+    config === undefined ? undefined : readConfig(config),
+  );
+}
+
+async function readSafetensorsHead(
+  file: RangedFile,
+): Promise<TensorRange<Dtype>[]> {
+  const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
+  const headerBytes = readHeaderLength(first, file.bytes);
+  const start = LENGTH_BYTES + headerBytes;
+  const json = await file.read(LENGTH_BYTES, start);
+  return readHeader(json, file.bytes - start).tensors;
+}
+
+/** One file: of safetensors as a checkpoint without a config, or a GGUF. */
+export async function readOne(
+  name: string,
+  file: RangedFile,
+): Promise<Checkpoint | GgufHead> {
+  const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
+  if (first.length === LENGTH_BYTES && isGguf(first)) {
+    const source = windowed(file, LENGTH_BYTES);
+    return (await readGgufHead(source, first, file.bytes)).gguf;
+  }
+  const tensors = await readSafetensorsHead(file);
+  return checkpointOf(new Map([[name, tensors]]), undefined, undefined);
+}
+
+/** The file from `position` on, read in windows. */
+function windowed(file: RangedFile, position: number): ByteSource {
+  let window = new Uint8Array(0);
+  return {
+    async take(bytes) {
+      if (window.length < bytes) {
+        const at = position + window.length;
+        const more = Math.max(bytes - window.length, WINDOW_BYTES);
+        const end = Math.min(at + more, file.bytes);
+        const read = await file.read(at, end);
+        const joined = new Uint8Array(window.length + read.length);
+        joined.set(window);
+        joined.set(read, window.length);
+        window = joined;
+        if (window.length < bytes) throw endedEarly(bytes, window.length);
+      }
+      const taken = window.subarray(0, bytes);
+      window = window.subarray(bytes);
+      position += bytes;
+      return taken;
+    },
+  };
+}
+
+/** Errors: `malformed_body` where a range came short */
+export function checkRange(
+  got: Uint8Array,
+  start: number,
+  end: number,
+): Uint8Array {
+  if (got.length === end - start) return got;
+  throw new AppError(
+    "malformed_body",
+    `Expected the bytes from ${start} to ${end}, got ${got.length} of them`,
+  );
+}

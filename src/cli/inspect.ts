@@ -1,0 +1,71 @@
+import { statSync } from "node:fs";
+import { basename } from "node:path";
+import { defineCommand } from "citty";
+import { inspect, type Inspection } from "../checkpoints/inspect.ts";
+import { inspectGguf } from "../checkpoints/inspect-gguf.ts";
+import {
+  type RangedFile,
+  readFolder,
+  readOne,
+} from "../checkpoints/read-heads.ts";
+import { checkArguments } from "./file-arguments.ts";
+import { renderInspection } from "./inspection-table.ts";
+import {
+  localFile,
+  localFolder,
+  remoteFile,
+  remoteFolder,
+} from "./ranged-files.ts";
+
+const args = {
+  path: {
+    type: "positional",
+    required: true,
+    description:
+      "A model's directory, or a file of safetensors or GGUF; by http, a directory ends in /",
+  },
+  token: {
+    type: "string",
+    valueHint: "TOKEN",
+    description: "Bearer token for the URL (default: $HF_TOKEN)",
+  },
+  json: { type: "boolean", description: "As JSON, not as a table" },
+} as const;
+
+export const inspectCommand = defineCommand({
+  meta: {
+    name: "inspect",
+    description:
+      "What a model's files hold, by their headers, and what each loader takes of it",
+  },
+  args,
+  async run(context) {
+    const given = checkArguments(context, args);
+    const { path, json } = context.args as { path: string; json?: boolean };
+    const token = (given.token as string | undefined) ?? process.env.HF_TOKEN;
+    const inspection = await inspected(path, token);
+    console.log(
+      json ? JSON.stringify(inspection, null, 2) : renderInspection(inspection),
+    );
+  },
+});
+
+async function inspected(
+  path: string,
+  token: string | undefined,
+): Promise<Inspection> {
+  if (/^https?:\/\//.test(path)) {
+    if (path.endsWith("/"))
+      return inspect(await readFolder(remoteFolder(path, token)));
+    const name = basename(new URL(path).pathname);
+    return inspectOne(name, await remoteFile(path, token));
+  }
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    return inspect(await readFolder(localFolder(path)));
+  return inspectOne(basename(path), await localFile(path));
+}
+
+async function inspectOne(name: string, file: RangedFile): Promise<Inspection> {
+  const read = await readOne(name, file);
+  return "pairs" in read ? inspectGguf(name, read) : inspect(read);
+}

@@ -1,0 +1,135 @@
+/** Files and folders, here and by http, of which parts are read. */
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { AppError } from "../api/errors.ts";
+import {
+  checkRange,
+  type Folder,
+  type RangedFile,
+} from "../checkpoints/read-heads.ts";
+
+/** Of an index or a config: more is no such file. */
+const MAX_TEXT_BYTES = 64 * 1024 * 1024;
+
+export function localFolder(path: string): Folder {
+  return {
+    async list() {
+      const entries = await readdir(path, { withFileTypes: true });
+      return entries
+        .filter((each) => !each.isDirectory())
+        .map(({ name }) => name);
+    },
+    async text(name) {
+      try {
+        return await readFile(join(path, name), "utf8");
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT")
+          return undefined;
+        throw error;
+      }
+    },
+    open: (name) => localFile(join(path, name)),
+  };
+}
+
+/** Errors: `file_not_found` */
+export async function localFile(path: string): Promise<RangedFile> {
+  const { size } = await stat(path).catch((cause: unknown) => {
+    throw notThere(path, cause);
+  });
+  return {
+    bytes: size,
+    async read(start, end) {
+      const handle = await open(path, "r").catch((cause: unknown) => {
+        throw notThere(path, cause);
+      });
+      try {
+        const buffer = new Uint8Array(end - start);
+        const { bytesRead } = await handle.read(buffer, 0, end - start, start);
+        return checkRange(buffer.subarray(0, bytesRead), start, end);
+      } finally {
+        await handle.close();
+      }
+    },
+  };
+}
+
+/** A folder at a URL, such as a model's `…/resolve/main/`; it cannot be listed. */
+export function remoteFolder(url: string, token: string | undefined): Folder {
+  const at = (name: string) => new URL(name, url).href;
+  return {
+    list: () => Promise.resolve(undefined),
+    async text(name) {
+      const response = await request(at(name), token);
+      if (response.status === 404) {
+        await response.body?.cancel();
+        return undefined;
+      }
+      const length = Number(response.headers.get("Content-Length") ?? 0);
+      if (!response.ok || length > MAX_TEXT_BYTES)
+        throw await refused(at(name), response);
+      return response.text();
+    },
+    open: (name) => remoteFile(at(name), token),
+  };
+}
+
+/** Errors: `file_not_found` for a URL that does not answer ranges */
+export async function remoteFile(
+  url: string,
+  token: string | undefined,
+): Promise<RangedFile> {
+  const [, first] = await range(url, 0, 1, token);
+  return {
+    bytes: first,
+    async read(start, end) {
+      if (start === end) return new Uint8Array(0);
+      const [bytes] = await range(url, start, end, token);
+      return checkRange(bytes, start, end);
+    },
+  };
+}
+
+async function range(
+  url: string,
+  start: number,
+  end: number,
+  token: string | undefined,
+): Promise<[bytes: Uint8Array, total: number]> {
+  const response = await request(url, token, `bytes=${start}-${end - 1}`);
+  const told = /^bytes \d+-\d+\/(\d+)$/.exec(
+    response.headers.get("Content-Range") ?? "",
+  );
+  // A whole file in place of a part would be gigabytes.
+  if (response.status !== 206 || !told) throw await refused(url, response);
+  return [new Uint8Array(await response.arrayBuffer()), Number(told[1])];
+}
+
+function request(
+  url: string,
+  token: string | undefined,
+  bytes?: string,
+): Promise<Response> {
+  const headers = new Headers();
+  if (token !== undefined) headers.set("Authorization", `Bearer ${token}`);
+  if (bytes !== undefined) headers.set("Range", bytes);
+  return fetch(url, { headers }).catch((cause: unknown) => {
+    throw notThere(url, cause);
+  });
+}
+
+async function refused(url: string, response: Response): Promise<AppError> {
+  await response.body?.cancel();
+  return new AppError(
+    "file_not_found",
+    `Expected a part of ${url} with status 206, got ${response.status}`,
+  );
+}
+
+function notThere(what: string, cause: unknown): AppError {
+  return new AppError(
+    "file_not_found",
+    `Expected a file that can be read, got ${what}`,
+    { cause },
+  );
+}

@@ -1,0 +1,175 @@
+/**
+ * How files name and arrange a quantized tensor `x` [..., K], G = K/32, beside others as they came:
+ *
+ *   gpt-oss             x_blocks u8 [..., G, 16], x_scales u8 [..., G]: transformers; OpenAI's own files
+ *                       have x.blocks and x.scales
+ *   compressed-tensors  MXFP4: x_packed u8 [..., K/2], x_scale u8 [..., G]: the same bytes; a `weight`
+ *                       becomes `weight_packed` and `weight_scale`
+ *                       MXFP8: x f8_e4m3 or f8_e5m2 [..., K], x_scale u8 [..., G]
+ *   ggml                x_ggml u8 [..., G, 17]: ggml's blocks {scale, 16 bytes}, element j in the low
+ *                       nibble of byte j and element j + 16 in the high one; in a GGUF its type MXFP4
+ *   others, to be read  quark: x u8 [..., K/2], x_scale; mlx: x.weight u32 of the same bytes, x.scales;
+ *                       x.weight i8 [..., K/2], x.scale f8_e8m0 (DeepSeek-V4); x f4 [..., K], x_scale
+ *
+ * A layout is an entry of the table; nothing else knows of it.
+ */
+import { AppError } from "../../api/errors.ts";
+import type { FormatName, Layout } from "../../api/scheme.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
+import type { Target } from "../containers/container.ts";
+import type { StoredType } from "../dtype.ts";
+import type { TensorHead } from "../tensor.ts";
+import type { Rows } from "./block-rows.ts";
+
+/** One of the tensors that stand for `x`. */
+export type Part = {
+  /** What its name has where that of `x` has `base`. */
+  suffix: string;
+  /** The one that is written, and others that are read. */
+  dtypes: readonly [StoredType, ...StoredType[]];
+  /** The last dimensions, of G blocks; as many for every G. */
+  inner: (groups: number) => number[];
+};
+
+export type BlockLayout = {
+  /** Those without are read, not written. */
+  name?: Layout;
+  target: Target["name"];
+  format: FormatName;
+  /** How names of `x` end. */
+  base: string;
+  /** Elements and scales; or one, of blocks with their scales. */
+  parts: readonly [Part] | readonly [elements: Part, scales: Part];
+  /** Tensors whose rows are not whole blocks stay as they are. */
+  wholeRows?: true;
+};
+
+const SCALE_TYPES = ["U8", "F8_E8M0"] as const;
+
+function part(
+  suffix: string,
+  dtypes: Part["dtypes"],
+  inner: Part["inner"],
+): Part {
+  return { suffix, dtypes, inner };
+}
+
+/** A byte for each block. */
+function scales(suffix: string, dtypes: Part["dtypes"] = SCALE_TYPES): Part {
+  return part(suffix, dtypes, (groups) => [groups]);
+}
+
+/** The first of a target and a format is what is written unless told. */
+export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
+  {
+    name: "gpt-oss",
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part("_blocks", ["U8"], (g) => [g, 16]), scales("_scales", ["U8"])],
+  },
+  {
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part(".blocks", ["U8"], (g) => [g, 16]), scales(".scales", ["U8"])],
+  },
+  {
+    name: "compressed-tensors",
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part("_packed", ["U8"], (g) => [16 * g]), scales("_scale")],
+  },
+  {
+    name: "ggml",
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part("_ggml", ["U8"], (g) => [g, GGML_BLOCK_BYTES])],
+    wholeRows: true,
+  },
+  {
+    name: "ggml",
+    target: "gguf",
+    format: "mxfp4",
+    base: "",
+    parts: [part("", ["MXFP4"], (g) => [32 * g])],
+    wholeRows: true,
+  },
+  {
+    name: "compressed-tensors",
+    target: "safetensors",
+    format: "mxfp8-e4m3",
+    base: "",
+    parts: [part("", ["F8_E4M3"], (g) => [32 * g]), scales("_scale")],
+  },
+  {
+    name: "compressed-tensors",
+    target: "safetensors",
+    format: "mxfp8-e5m2",
+    base: "",
+    parts: [part("", ["F8_E5M2"], (g) => [32 * g]), scales("_scale")],
+  },
+];
+
+/**
+ * The layout that files of a target have, by name or unless told.
+ * Errors: `invalid_option` for one that the format does not have there
+ */
+export function layoutOf(
+  target: Target["name"],
+  format: FormatName,
+  name?: Layout,
+): BlockLayout & { name: Layout } {
+  const written = BLOCK_LAYOUTS.filter(isWritten).filter(
+    (each) => each.target === target,
+  );
+  const own = written.filter((each) => each.format === format);
+  const what = target === "gguf" ? "GGUF" : format;
+  if (own.length === 0) {
+    const formats = [...new Set(written.map((each) => each.format))];
+    throw invalid(`format ${formats.join(" or ")} for ${what}`, `"${format}"`);
+  }
+  const layout = own.find((each) => name === undefined || each.name === name);
+  if (layout) return layout;
+  const names = own.map((each) => each.name);
+  throw invalid(`layout ${names.join(" or ")} for ${what}`, `"${name}"`);
+}
+
+function isWritten(
+  layout: BlockLayout,
+): layout is BlockLayout & { name: Layout } {
+  return layout.name !== undefined;
+}
+
+function invalid(expected: string, got: string): AppError {
+  return new AppError("invalid_option", `Expected ${expected}, got ${got}`);
+}
+
+/** The names of the parts of `name`; undefined where the layout has none for it. */
+export function partNames(
+  { base, parts }: BlockLayout,
+  name: string,
+): string[] | undefined {
+  if (!name.endsWith(base)) return undefined;
+  const stem = name.slice(0, name.length - base.length);
+  return parts.map(({ suffix }) => stem + suffix);
+}
+
+/** The tensors that stand for one of `name` and `shape`. */
+export function packedHeads(
+  layout: BlockLayout,
+  name: string,
+  shape: readonly number[],
+  { padded }: Rows,
+): TensorHead[] {
+  const outer = shape.slice(0, -1);
+  const names = partNames(layout, name)!;
+  return layout.parts.map(({ dtypes, inner }, i) => ({
+    name: names[i]!,
+    dtype: dtypes[0],
+    shape: [...outer, ...inner(padded / BLOCK_SIZE)],
+  }));
+}

@@ -1,0 +1,181 @@
+/**
+ * Pieces of a tensor in a block format, and back, in the kernels' memory.
+ *
+ *   x f32 [count]  ↔  elements u8, as the format says
+ *                     scales u8 [count / 32]    E8M0: 2^(byte − 127), 255 is NaN
+ *
+ * Noise is indexed in the whole padded tensor, so pieces do not show in the bytes. Called inside
+ * `arena.scope`.
+ */
+import type { Pointer } from "../../kernels/arena.ts";
+import type { Scheme, SegmentLength } from "../../api/scheme.ts";
+import {
+  drawSigns,
+  hadamard,
+  hadamardInverse,
+} from "../../kernels/hadamard.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES, packGgml, unpackGgml } from "../../kernels/mxfp4.ts";
+import { type NoiseKey, noiseKey, PURPOSE } from "../../kernels/noise.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import { canonicalizeNaN } from "../../kernels/vector.ts";
+import type { OutputBuffer } from "../stream/conversion.ts";
+import {
+  dtypeBytes,
+  type FloatDtype,
+  loadFloats,
+  storeFloats,
+} from "../dtype.ts";
+import { compareNames } from "../tensor.ts";
+import type { BlockFormat, Packed } from "./block-format.ts";
+import { BLOCK_FORMATS } from "./block-formats.ts";
+import type { Piece } from "./block-rows.ts";
+
+/** What decoding needs of a scheme. */
+export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
+
+/** The noise of the tensor at `position` among the sorted names of those quantized. */
+export function roundingKey(seed: number, position: number): NoiseKey {
+  return noiseKey(seed, PURPOSE.fileRounding, position);
+}
+
+/** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
+export function sortedPositions(
+  tensors: Iterable<{ name: string }>,
+): Map<string, number> {
+  const names = Array.from(tensors, ({ name }) => name);
+  return new Map(names.sort(compareNames).map((name, i) => [name, i]));
+}
+
+/** The f32 [count] of a piece, its rows padded with zeros, from little-endian `bytes`. */
+export function loadPiece(
+  bytes: Uint8Array,
+  dtype: FloatDtype,
+  { rows, real, count }: Piece,
+): Pointer {
+  const { arena } = kernels();
+  const x = arena.allocF32(count);
+  loadFloats(x, dtype, bytes);
+  const padded = count / rows;
+  if (padded === real) return x;
+  const values = arena.f32(x, count);
+  // From the last row on, so that none is overwritten before it has moved.
+  for (let row = rows - 1; row >= 0; row--) {
+    const start = row * padded;
+    values.copyWithin(start, row * real, (row + 1) * real);
+    values.fill(0, start + real, start + padded);
+  }
+  return x;
+}
+
+/** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
+export function pack(
+  x: Pointer,
+  { start, count }: Piece,
+  scheme: Scheme,
+  key: NoiseKey,
+): Packed {
+  const { arena } = kernels();
+  const format = BLOCK_FORMATS[scheme.format];
+  const blocks = count / BLOCK_SIZE;
+  const packed = {
+    elements: arena.alloc(blocks * format.elementBytes),
+    scales: arena.alloc(blocks),
+  };
+  rotate(x, count, scheme);
+  const { rounding: mode } = scheme;
+  const rounding =
+    mode === "stochastic" ? { mode, key, firstElement: start } : { mode };
+  format.quantize(packed, x, count, { ...scheme, rounding });
+  return packed;
+}
+
+/** Its values as f32 [count], times 4/3 if they were prescaled by 3/4, the RHT undone. */
+export function unpack(
+  packed: Packed,
+  count: number,
+  format: BlockFormat,
+  scheme: DecodingScheme,
+): Pointer {
+  const x = kernels().arena.allocF32(count);
+  const factor = 1 / scheme.prescale;
+  format.dequantize(x, packed, count, factor);
+  rotateBack(x, count, scheme);
+  return x;
+}
+
+/** ggml's blocks of a piece of `count` elements, a view. */
+export function toGgml(
+  { elements, scales }: Packed,
+  count: number,
+): Uint8Array<ArrayBuffer> {
+  const { arena } = kernels();
+  const blocks = count / BLOCK_SIZE;
+  const out = arena.alloc(blocks * GGML_BLOCK_BYTES);
+  packGgml(out, elements, scales, blocks);
+  return arena.u8(out, blocks * GGML_BLOCK_BYTES);
+}
+
+/** The inverse of `toGgml`, copied in. */
+export function fromGgml(bytes: Uint8Array): Packed {
+  const { arena } = kernels();
+  const blocks = bytes.length / GGML_BLOCK_BYTES;
+  const elements = arena.alloc((blocks * BLOCK_SIZE) / 2);
+  const scales = arena.alloc(blocks);
+  unpackGgml(elements, scales, arena.copyIn(bytes), blocks);
+  return { elements, scales };
+}
+
+/** f32 [count] at `x` as little-endian `dtype`, without the padding. Overwrites `x`. */
+export function storePiece(
+  x: Pointer,
+  piece: Piece,
+  dtype: Exclude<FloatDtype, "F64">,
+  buffer: OutputBuffer,
+): Uint8Array<ArrayBuffer> {
+  const length = piece.rows * piece.real;
+  withoutPadding(x, piece);
+  // Arithmetic on a NaN may leave any of its bit patterns.
+  canonicalizeNaN(x, length);
+  const out = buffer.take(dtypeBytes(dtype, length));
+  return storeFloats(dtype, x, length, out);
+}
+
+/** The rows of `x` moved together, in place, to f32 [rows · real]. */
+export function withoutPadding(
+  x: Pointer,
+  { rows, real, count }: Piece,
+): Pointer {
+  const padded = count / rows;
+  if (padded === real) return x;
+  const values = kernels().arena.f32(x, count);
+  for (let row = 1; row < rows; row++) {
+    values.copyWithin(row * real, row * padded, row * padded + real);
+  }
+  return x;
+}
+
+/** Apply the RHT that all tensors of a file share. */
+export function rotate(
+  x: Pointer,
+  count: number,
+  { hadamard: segmentLength, seed }: DecodingScheme,
+): void {
+  if (segmentLength === 0) return;
+  hadamard(x, count, segmentLength, signs(segmentLength, seed));
+}
+
+export function rotateBack(
+  x: Pointer,
+  count: number,
+  { hadamard: segmentLength, seed }: DecodingScheme,
+): void {
+  if (segmentLength === 0) return;
+  hadamardInverse(x, count, segmentLength, signs(segmentLength, seed));
+}
+
+function signs(segmentLength: SegmentLength, seed: number): Pointer {
+  const pointer = kernels().arena.allocF32(segmentLength);
+  drawSigns(pointer, segmentLength, noiseKey(seed, PURPOSE.fileSigns));
+  return pointer;
+}

@@ -1,0 +1,36 @@
+/** MXFP8: elements of E4M3 or E5M2, one a byte. */
+import {
+  countMxfp8,
+  dequantizeMxfp8,
+  type Float8Type,
+  quantizeMxfp8,
+} from "../../kernels/mxfp8.ts";
+import type { BlockFormat } from "./block-format.ts";
+
+/**
+ * A rotation spreads outliers over these elements as over any. A prescale of 3/4 is Algorithm 2's, since
+ * the floor scale of E2M1 clips above 6 of 8; ties toward zero are ggml's, which has no MXFP8.
+ */
+export function mxfp8(type: Float8Type, max: number): BlockFormat {
+  return {
+    elementBytes: 32,
+    max,
+    refusal({ rounding, prescale }) {
+      if (prescale !== 1) return ["prescale=1", `${prescale}`];
+      if (rounding === "nearest-zero")
+        return ["rounding=nearest-even, nearest-away or stochastic", rounding];
+      return undefined;
+    },
+    quantize({ elements, scales }, x, count, { rounding, scale, minScale }) {
+      const quantizer = { rounding, scale, minScale };
+      quantizeMxfp8(elements, scales, x, count, type, quantizer);
+    },
+    // No factor but 1 comes here: it undoes a prescale.
+    dequantize(out, { elements, scales }, count) {
+      dequantizeMxfp8(out, elements, scales, count, type);
+    },
+    count(x, { elements, scales }, count) {
+      return countMxfp8(x, elements, scales, count, type);
+    },
+  };
+}

@@ -1,0 +1,72 @@
+/** What a request's options make of a file: one place for every caller. */
+import { withDefaults } from "../../api/option-kinds.ts";
+import {
+  ANALYZE_OPTIONS,
+  DEQUANTIZE_OPTIONS,
+  HADAMARD_OPTIONS,
+  QUANTIZE_OPTIONS,
+  SELECTION_OPTIONS,
+} from "../../api/options.ts";
+import type {
+  AnalyzeOptions,
+  FileOperation,
+  QuantizeOptions,
+  RawOptions,
+} from "../../api/tensors.ts";
+import { presetOf, schemeOf } from "../blocks/scheme.ts";
+import type { TensorFile } from "../containers/container.ts";
+import type { RawHead } from "../containers/containers.ts";
+import type { DecodedDtype, FloatDtype } from "../dtype.ts";
+import type { Conversion } from "../stream/conversion.ts";
+import { type Analyzing, planAnalysis } from "./analyze-file.ts";
+import { planDequantize } from "./dequantize-file.ts";
+import { planHadamard } from "./hadamard-file.ts";
+import { namedSchemes } from "./named-schemes.ts";
+import { planQuantize } from "./quantize-file.ts";
+
+/** Errors: those of the operation's plan */
+export function planFile(file: TensorFile, request: FileOperation): Conversion {
+  switch (request.operation) {
+    case "quantize":
+      return planQuantized(file, request.options ?? {});
+    case "dequantize": {
+      const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options);
+      return planDequantize(file, dtype.toUpperCase() as DecodedDtype);
+    }
+    case "hadamard": {
+      const options = withDefaults(HADAMARD_OPTIONS, request.options);
+      const { direction, hadamard, seed, include, exclude } = options;
+      return planHadamard(file, {
+        direction,
+        segmentLength: hadamard,
+        seed,
+        selection: { include, exclude },
+      });
+    }
+  }
+}
+
+function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
+  // A GGUF has one layout, whatever the preset's.
+  const preset = file.target.name === "gguf" ? {} : presetOf(options);
+  return planQuantize(file, {
+    scheme: schemeOf(options),
+    selection: withDefaults(SELECTION_OPTIONS, options),
+    layout: options.layout ?? preset.layout,
+    output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
+  });
+}
+
+/** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */
+export function analysisOf(
+  options: AnalyzeOptions,
+): (file: TensorFile) => Analyzing {
+  const schemes = namedSchemes(schemeOf(options), options.compare);
+  const selection = withDefaults(SELECTION_OPTIONS, options);
+  const output = options.outputType ?? ANALYZE_OPTIONS.outputType.default;
+  return (file) => planAnalysis(file, schemes, { ...selection, output });
+}
+
+export function rawOf({ raw }: RawOptions): RawHead | undefined {
+  return raw && { ...raw, dtype: raw.dtype.toUpperCase() as FloatDtype };
+}

@@ -1,0 +1,96 @@
+/** What a request makes of each tensor of a file, by the target that is written. */
+import { AppError } from "../../api/errors.ts";
+import type { GgufOutput } from "../../api/scheme.ts";
+import type { Target, TensorFile } from "../containers/container.ts";
+import {
+  DTYPE_BITS,
+  FLOAT_DTYPES,
+  type FloatDtype,
+  isFloat,
+} from "../dtype.ts";
+import { ggufRole, whyNotInBlocks } from "../roles/gguf-rules.ts";
+import type { TensorRange } from "../tensor.ts";
+import { isNamed, type Selection } from "./name-patterns.ts";
+
+/** Which tensors, and of a GGUF what its output head and table of tokens become. */
+export type Choice = Selection & { output?: GgufOutput };
+
+export type Decision = {
+  becomes: "blocks" | "q8_0" | "keep";
+  /** Why, in words that follow the tensor's name. */
+  reason: string;
+};
+
+/** Of a tensor that the request names. */
+type Rule = (tensor: TensorRange, choice: Choice) => Decision;
+
+const UNREAD_FLOATS = "floats that are not read";
+
+const RULES: Record<Target["name"], Rule> = {
+  safetensors({ dtype, shape }) {
+    if (shape.length === 0) return keep("no dimension");
+    if (isFloat(dtype)) return { becomes: "blocks", reason: "floats" };
+    // Of 8 bits and fewer, and complex ones.
+    return keep(/^[FC]/.test(dtype) ? UNREAD_FLOATS : "not floats");
+  },
+  /** What `include` names becomes blocks where llama.cpp computes with them; by default its matrices do. */
+  gguf({ name, dtype, shape }, { include, output = "q8_0" }) {
+    if (!Object.hasOwn(DTYPE_BITS, dtype)) return keep("quantized already");
+    if (dtype === "F64") return keep(UNREAD_FLOATS);
+    if (!isFloat(dtype)) return keep("not floats");
+    const dimensions = shape.toReversed();
+    const { kind, reason } = ggufRole(name, dimensions);
+    if (kind === "floats")
+      return keep(`${reason}, which llama.cpp wants as floats`);
+    const ragged = whyNotInBlocks(dimensions);
+    if (ragged !== undefined) return keep(ragged);
+    if (kind === "matrix" || include.length > 0)
+      return { becomes: "blocks", reason };
+    if (kind === "left")
+      return keep(`${reason}, left as by llama.cpp's own quantizer`);
+    return { becomes: output === "mxfp4" ? "blocks" : output, reason };
+  },
+};
+
+function keep(reason: string): Decision {
+  return { becomes: "keep", reason };
+}
+
+/** Undefined for a tensor that the request does not name. */
+export function decide(
+  { target }: TensorFile,
+  tensor: TensorRange,
+  choice: Choice,
+): Decision | undefined {
+  if (!isNamed(tensor.name, choice)) return undefined;
+  return RULES[target.name](tensor, choice);
+}
+
+/** A tensor that is read, and what it becomes. */
+export type Chosen = {
+  tensor: TensorRange<FloatDtype>;
+  becomes: "blocks" | "q8_0";
+};
+
+/**
+ * What there is to do for a tensor; undefined where it stays.
+ * Errors: `unsupported_dtype` for floats of a safetensors file that cannot be read
+ */
+export function choose(
+  file: TensorFile,
+  tensor: TensorRange,
+  choice: Choice,
+): Chosen | undefined {
+  const decision = decide(file, tensor, choice);
+  if (decision === undefined) return undefined;
+  if (decision.becomes !== "keep") {
+    const { becomes } = decision;
+    return { tensor: tensor as TensorRange<FloatDtype>, becomes };
+  }
+  if (decision.reason !== UNREAD_FLOATS || file.target.name === "gguf")
+    return undefined;
+  throw new AppError(
+    "unsupported_dtype",
+    `Expected float tensors of ${FLOAT_DTYPES.join(", ")} to work on, got tensor "${tensor.name}" of ${tensor.dtype}; \`exclude\` lets it pass through`,
+  );
+}

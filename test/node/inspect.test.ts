@@ -1,0 +1,259 @@
+/** `mxfp4-edge inspect`: a directory, a file, and both by http, from headers alone. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { spawn } from "node:child_process";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Inspection } from "../../src/checkpoints/inspect.ts";
+import {
+  encodePair,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const { models } = JSON.parse(
+  gunzipSync(
+    readFileSync(
+      join(import.meta.dirname, "../fixtures/architectures.json.gz"),
+    ),
+  ).toString(),
+) as {
+  models: Record<string, { tensors: { name: string; shape: number[] }[] }>;
+};
+
+let folder: string;
+let model: string;
+
+/** A file of zeros with these tensors. */
+function fileOf(tensors: { name: string; shape: number[] }[]): Uint8Array {
+  let at = 0;
+  const header = Object.fromEntries(
+    tensors.map(({ name, shape }) => {
+      const start = at;
+      at += 2 * shape.reduce((a, b) => a * b, 1);
+      return [name, { dtype: "BF16", shape, data_offsets: [start, at] }];
+    }),
+  );
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const file = new Uint8Array(8 + json.length + at);
+  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
+  file.set(json, 8);
+  return file;
+}
+
+/** The command; the edge and the machine are not asked. */
+function run(
+  ...args: string[]
+): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((done) => {
+    const child = spawn(
+      process.execPath,
+      [join(ROOT, "src/cli/main.ts"), "inspect", ...args],
+      { env: { ...process.env, HF_TOKEN: "", NO_COLOR: "1" } },
+    );
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (chunk) => (out += String(chunk)));
+    child.stderr.on("data", (chunk) => (err += String(chunk)));
+    child.on("close", (code) => done({ code: code ?? -1, out, err }));
+  });
+}
+
+async function inspection(...args: string[]): Promise<Inspection> {
+  const { code, out, err } = await run(...args, "--json");
+  expect(err).toBe("");
+  expect(code).toBe(0);
+  return JSON.parse(out) as Inspection;
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-inspect-test-"));
+  model = join(folder, "model");
+  mkdirSync(model);
+  const { tensors } = models.mixtral!;
+  const halves = [tensors.slice(0, 20), tensors.slice(20)];
+  const weight_map: Record<string, string> = {};
+  halves.forEach((half, i) => {
+    const file = `model-0000${i + 1}-of-00002.safetensors`;
+    writeFileSync(join(model, file), fileOf(half));
+    for (const { name } of half) weight_map[name] = file;
+  });
+  writeFileSync(
+    join(model, "model.safetensors.index.json"),
+    JSON.stringify({ metadata: {}, weight_map }),
+  );
+  writeFileSync(
+    join(model, "config.json"),
+    JSON.stringify({ model_type: "mixtral", hidden_size: 64, vocab_size: 256 }),
+  );
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("a directory", () => {
+  test("its tensors by name, of both files", async () => {
+    const got = await inspection(model);
+    expect(got.modelType).toBe("mixtral");
+    const names = models.mixtral!.tensors.map(({ name }) => name);
+    expect(got.tensors.map(({ name }) => name)).toEqual(names.toSorted());
+    expect(new Set(got.tensors.map(({ file }) => file)).size).toBe(2);
+    expect(got.loaders.map(({ packedTensors }) => packedTensors)).toEqual([
+      // 24 matrices of experts, 8 of attention; MLX stacks experts itself.
+      32, 0, 8, 32, 0,
+    ]);
+  });
+
+  test("as a table, layers of a kind in one line", async () => {
+    const { out, code } = await run(model);
+    expect(code).toBe(0);
+    expect(out).toMatch(
+      /model\.layers\.\*\.block_sparse_moe\.experts\.\*\.w1\.weight × 8 +BF16 +128 × 64 +linear/,
+    );
+    expect(out).toContain("a router, which chooses experts");
+    expect(out).toMatch(/^mlx: 8 packed/m);
+    expect(out).toContain("mlx stacks experts as it loads them");
+  });
+
+  test.each([
+    ["an empty one", () => [join(folder, "empty")], "got none"],
+    [
+      "no path",
+      () => [join(folder, "nothing")],
+      "Expected a file that can be read",
+    ],
+    [
+      "something else",
+      () => [join(ROOT, "package.json")],
+      "got a file that begins with",
+    ],
+  ])("%s is refused in a line", async (_, path, message) => {
+    mkdirSync(join(folder, "empty"), { recursive: true });
+    const { code, out, err } = await run(...path());
+    expect(err).toContain(message);
+    expect(err).not.toMatch(/\n +at /);
+    expect([code, out]).toEqual([1, ""]);
+  });
+});
+
+describe("a file", () => {
+  test("of safetensors, without a config", async () => {
+    const path = join(model, "model-00001-of-00002.safetensors");
+    const got = await inspection(path);
+    expect(got.modelType).toBeNull();
+    expect(got.tensors).toHaveLength(20);
+  });
+
+  test("a GGUF, by llama.cpp's rules", async () => {
+    const tensors = [
+      { name: "token_embd.weight", dimensions: [64, 8], type: 0 },
+      { name: "blk.0.attn_norm.weight", dimensions: [64], type: 0 },
+      { name: "blk.0.ffn_up_exps.weight", dimensions: [64, 4, 2], type: 0 },
+      { name: "blk.0.ffn_down.weight", dimensions: [32, 2], type: 8 },
+    ];
+    const { head, dataBytes } = writeGgufHead(
+      new Map([
+        [
+          "general.architecture",
+          encodePair("general.architecture", { string: "llama" }),
+        ],
+      ]),
+      tensors,
+    );
+    const path = join(folder, "model.gguf");
+    const file = new Uint8Array(head.length + dataBytes);
+    file.set(head);
+    writeFileSync(path, file);
+    const got = await inspection(path);
+    expect(
+      got.tensors.map(({ dtype, kind, packed, mxfp4Bytes }) => [
+        dtype,
+        kind,
+        packed,
+        mxfp4Bytes,
+      ]),
+    ).toEqual([
+      ["F32", "head", false, 16 * 34],
+      ["F32", "other", false, 256],
+      ["F32", "experts", true, 16 * 17],
+      ["Q8_0", "linear", false, 68],
+    ]);
+    expect(got.formats).toEqual([
+      { format: "Q8_0, ggml", weights: 1, example: "blk.0.ffn_down.weight" },
+    ]);
+    expect(got.loaders.at(-1)).toMatchObject({
+      loader: "llama.cpp",
+      loads: true,
+      packedTensors: 1,
+    });
+  });
+});
+
+describe("by http", () => {
+  let served = 0;
+  let tokens: (string | undefined)[] = [];
+  /** Whether ranges are answered. */
+  let ranges = true;
+  const server = createServer((request, response) => {
+    tokens.push(request.headers.authorization);
+    const name = new URL(request.url!, "http://x").pathname.slice(1);
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(join(model, name));
+    } catch {
+      response.writeHead(404).end();
+      return;
+    }
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    if (!range || !ranges) {
+      served += bytes.length;
+      response.end(bytes);
+      return;
+    }
+    const [start, last] = [Number(range[1]), Number(range[2])];
+    const part = bytes.subarray(start, last + 1);
+    served += part.length;
+    response.writeHead(206, {
+      "Content-Range": `bytes ${start}-${last}/${bytes.length}`,
+    });
+    response.end(part);
+  });
+  let url: string;
+
+  beforeAll(async () => {
+    await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  });
+  afterAll(() => new Promise((done) => server.close(done)));
+
+  test("a directory, by ranges, as it is here", async () => {
+    [served, tokens] = [0, []];
+    const there = await inspection(url, "--token", "secret");
+    expect(there).toEqual(await inspection(model));
+    expect(new Set(tokens)).toEqual(new Set(["Bearer secret"]));
+    // Of 600 KB, headers, config and index.
+    expect(served).toBeLessThan(20_000);
+    expect(there.bytes).toBeGreaterThan(100_000);
+  });
+
+  test("a file", async () => {
+    const got = await inspection(`${url}model-00002-of-00002.safetensors`);
+    expect(got.tensors).toHaveLength(models.mixtral!.tensors.length - 20);
+  });
+
+  test("a server without ranges, and a file that is not there, are told", async () => {
+    ranges = false;
+    const whole = await run(`${url}model-00002-of-00002.safetensors`);
+    ranges = true;
+    expect(whole.err).toContain("with status 206, got 200");
+    const missing = await run(`${url}other.safetensors`);
+    expect(missing.err).toContain("with status 206, got 404");
+    expect([whole.code, missing.code]).toEqual([1, 1]);
+  });
+});
