@@ -69,23 +69,23 @@ export function packInt6Into(
 }
 
 /**
- * One side of a product as `matmulInt6` reads it, in memory of the caller's scope: rotated, to the nearest
- * MXFP4, and each segment scaled up by what rounding shrank it (assembly/mxfp4/pack-eden.ts).
+ * One side of a product as `matmulInt6` reads it, to `panel`, which has `int6PanelBytes`: rotated, to the
+ * nearest MXFP4, and each segment scaled up by what rounding shrank it (assembly/mxfp4/pack-eden.ts).
  *
  * Shapes:   signs f32 [64]; operand [rows, k]
  */
-export function packEden(
+export function packEdenInto(
+  panel: Pointer,
   side: Side,
   { source, rowStride, kStride }: Operand,
   rows: number,
   k: number,
   signs: Pointer,
-): Pointer {
+): void {
   checkCount("rows", rows);
   checkMultiple("k", k, GROUP_LENGTH);
   checkStrides(rowStride, kStride);
   const { arena, exports } = kernels();
-  const panel = arena.alloc(int6PanelBytes(side, rows, k));
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
     const { index } = SIDES[side];
@@ -101,7 +101,6 @@ export function packEden(
       scratch,
     );
   });
-  return panel;
 }
 
 /**

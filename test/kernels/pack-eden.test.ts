@@ -3,9 +3,9 @@ import { describe, expect, it } from "vitest";
 import {
   int6PanelBytes,
   matmulInt6,
-  packEden,
+  packEdenInto,
 } from "../../src/kernels/int6-matmul.ts";
-import { byColumns, byRows } from "../../src/kernels/matmul.ts";
+import { byColumns, byRows, type Operand } from "../../src/kernels/matmul.ts";
 import {
   matmulMxfp4,
   packMxfp4,
@@ -19,6 +19,18 @@ import { normals, uniform } from "../support/random.ts";
 
 const { fround } = Math;
 const SIGNS = signs(64, noiseKey(3, PURPOSE.gemmSigns, 0, 0, 0, 0, 1));
+
+function packEden(
+  side: Side,
+  operand: Operand,
+  rows: number,
+  k: number,
+  drawn: number,
+): number {
+  const panel = arena.alloc(int6PanelBytes(side, rows, k));
+  packEdenInto(panel, side, operand, rows, k, drawn);
+  return panel;
+}
 
 type Layout = "rows" | "columns";
 type Segment = { integers: number[]; scale: number };

@@ -12,7 +12,7 @@
  * before they are quantized, and plain readers need not know.
  */
 import { AppError } from "../../api/errors.ts";
-import type { SegmentLength } from "../../kernels/hadamard.ts";
+import type { SegmentLength } from "../../api/scheme.ts";
 import type { ModelConfig } from "../roles/model-config.ts";
 import type { TensorHead } from "../tensor.ts";
 

@@ -1,11 +1,8 @@
 /** The folds of a tensor on rows that are in the kernels' memory. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { transpose } from "../../kernels/matmul.ts";
-import {
-  drawSigns,
-  hadamard,
-  type SegmentLength,
-} from "../../kernels/hadamard.ts";
+import type { SegmentLength } from "../../api/scheme.ts";
+import { drawSigns, hadamard } from "../../kernels/hadamard.ts";
 import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Fold } from "./fold-plan.ts";
