@@ -13,7 +13,7 @@ export default defineConfig({
         plugins: [
           cloudflareTest({
             wrangler: { configPath: "./wrangler.toml" },
-            miniflare: { bindings: { LOCAL_MODE: "1" } },
+            miniflare: { bindings: { LOCAL_MODE: "1", REQUEST_LOG: "" } },
           }),
         ],
         test: {

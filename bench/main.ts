@@ -13,6 +13,7 @@
  */
 import { runScript } from "../src/scripts/script.ts";
 import { askedFrom, benchArgs } from "./options.ts";
+import { checkPaths } from "./paths.ts";
 
 await runScript({
   meta: {
@@ -22,10 +23,12 @@ await runScript({
   args: benchArgs,
   async run({ args }) {
     const asked = askedFrom(args);
+    checkPaths(asked);
     // All that measures takes most of a second to load.
     const { bench } = await import("./run.ts");
     await bench(asked);
-    // Miniflare's sockets to its runtime may linger.
-    process.exit();
   },
 });
+
+// Miniflare's sockets to its runtime may linger.
+process.exit();

@@ -1,7 +1,9 @@
 /** The benchmarks that are asked for, one group after another. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { Kernels } from "../src/kernels/runtime.ts";
-import type { Group, Timed } from "./benchmark.ts";
+import { ensureBuilt } from "../src/scripts/build/target.ts";
+import { TARGETS } from "../src/scripts/build/targets.ts";
+import type { Benchmark, Group, Timed } from "./benchmark.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
@@ -9,6 +11,7 @@ import { updatePage } from "./markdown-page.ts";
 import { measure } from "./measure.ts";
 import { loadNodeKernels, timeInNode } from "./node-runtime.ts";
 import type { Asked } from "./options.ts";
+import { keepReport, readReport, withKept } from "./paths.ts";
 import { installPeers } from "./peers/install.ts";
 import { PEER_GROUPS } from "./peers/peer-benchmarks.ts";
 import { Progress } from "./progress.ts";
@@ -19,18 +22,34 @@ import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 
 /** Measures what is asked for, shows it, and writes it where it is wanted. */
 export async function bench(asked: Asked): Promise<void> {
-  const report = asked.from ? reportFrom(asked.from) : await run(asked);
-  console.log(renderText(report));
-  if (asked.json) {
-    writeFileSync(asked.json, `${JSON.stringify(report, null, 2)}\n`);
-  }
-  if (asked.markdown) {
-    await updatePage(asked.markdown, renderMarkdown(report));
-  }
+  if (asked.from) return write(readReport(asked.from), asked);
+  checkNames(asked);
+  await ensureBuilt(TARGETS.kernels);
+  const report = await run(asked);
+  await withKept(() => write(report, asked));
 }
 
-function reportFrom(file: string): Report {
-  return JSON.parse(readFileSync(file, "utf8")) as Report;
+async function write(report: Report, { json, markdown }: Asked): Promise<void> {
+  console.log(renderText(report));
+  if (json) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
+  if (markdown) await updatePage(markdown, renderMarkdown(report));
+}
+
+/** Throws where nothing would be measured. */
+function checkNames({ only, runtimes, peers }: Asked): void {
+  const groups = [
+    ...KERNEL_GROUPS,
+    ...(runtimes.includes("workerd") ? HTTP_GROUPS : []),
+    ...(runtimes.includes("node") && peers ? PEER_GROUPS : []),
+  ];
+  const isThere = groups.some(
+    ({ benchmarks }) => select<Benchmark>(benchmarks, only).length > 0,
+  );
+  if (!isThere) {
+    throw new Error(
+      `Expected --only to be in the name of a benchmark, got "${only}"`,
+    );
+  }
 }
 
 async function run(asked: Asked): Promise<Report> {
@@ -46,12 +65,8 @@ async function run(asked: Asked): Promise<Report> {
       );
       for (const result of measured) progress.result(result);
       results.push(...measured);
+      keepReport({ machine, results });
     }
-  }
-  if (results.length === 0) {
-    throw new Error(
-      `Expected --only to be in the name of a benchmark, got "${asked.only}"`,
-    );
   }
   return { machine, results };
 }

@@ -15,6 +15,6 @@ export function select<T extends Benchmark>(
 
 function matches(name: string, pattern: string): boolean {
   if (!pattern.includes("*")) return name.includes(pattern);
-  const parts = pattern.split("*").map((part) => RegExp.escape(part));
-  return new RegExp(`^${parts.join(".*")}$`).test(name);
+  const literal = pattern.replace(/[\\^$+?.()|[\]{}]/g, "\\$&");
+  return new RegExp(`^${literal.replaceAll("*", ".*")}$`).test(name);
 }

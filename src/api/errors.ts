@@ -31,6 +31,7 @@ export type ErrorCode =
   | "run_active"
   | "wrong_state"
   | "fingerprint_differs"
+  | "state_version"
   // 410, 425: another step than the present one
   | "step_gone"
   | "run_ended"

@@ -16,7 +16,7 @@ import type { WireDtype } from "./types.ts";
 
 export const FRAME_HEADER_BYTES = 64;
 const MAGIC = 0x3446584d; // "MXF4"
-const VERSION = 1;
+export const FRAME_VERSION = 1;
 const DIGEST_OFFSET = 32;
 const BLOCK_SIZE = 32;
 
@@ -82,7 +82,7 @@ export async function sealFrame(
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   view.setUint32(0, MAGIC, true);
-  view.setUint16(4, VERSION, true);
+  view.setUint16(4, FRAME_VERSION, true);
   view.setUint8(6, KINDS.indexOf(header.kind) + 1);
   view.setUint8(7, DTYPES.indexOf(header.dtype) + 1);
   view.setUint32(8, header.step, true);
@@ -108,8 +108,8 @@ export async function decodeFrame(
   if (view.getUint32(0, true) !== MAGIC) {
     throw malformed('the magic "MXF4"', hex(bytes.subarray(0, 4)));
   }
-  if (view.getUint16(4, true) !== VERSION) {
-    throw malformed(`version ${VERSION}`, view.getUint16(4, true));
+  if (view.getUint16(4, true) !== FRAME_VERSION) {
+    throw malformed(`version ${FRAME_VERSION}`, view.getUint16(4, true));
   }
   const kind = KINDS[view.getUint8(6) - 1];
   const dtype = DTYPES[view.getUint8(7) - 1];

@@ -25,7 +25,13 @@ export const FORMATS = ["mxfp4", "mxfp8-e4m3", "mxfp8-e5m2"] as const;
 export type FormatName = (typeof FORMATS)[number];
 
 /** How files name and arrange a quantized tensor (formats/blocks/block-layouts.ts). */
-export const LAYOUTS = ["gpt-oss", "ggml", "compressed-tensors"] as const;
+export const LAYOUTS = [
+  "gpt-oss",
+  "ggml",
+  "compressed-tensors",
+  "quark",
+  "mlx",
+] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
 /** What becomes of a GGUF's output head and of its table of tokens. */

@@ -123,6 +123,12 @@ export type StoredFile = {
   digest: string;
 };
 
+/** One of the bucket's files in a list. */
+export type FileEntry = { name: string; bytes: number; storedMs: number };
+
+/** A page of the files, by name; `next` is the `cursor` of the next one, null on the last. */
+export type FilePage = { files: FileEntry[]; next: string | null };
+
 /** What `POST /v1/jobs` takes: an operation on a stored file. */
 export type JobRequest = FileOperation & {
   /** Name of a file. */

@@ -30,6 +30,9 @@ export type Dataset = {
   vocabulary: number;
 };
 
+/** A page of the datasets, by name; `next` is the `cursor` of the next one, null on the last. */
+export type DatasetPage = { datasets: Dataset[]; next: string | null };
+
 export type OptimizerConfig = {
   /** Peak, reached after `warmupSteps`. */
   learningRate: number;
@@ -206,3 +209,19 @@ export type RunEvent = {
     }
   | { type: "conflict"; step: number; microbatch: number; shard: number }
 );
+
+/** What answers: `GET /version`. */
+export type ServiceVersion = {
+  /** Of the package. */
+  version: string;
+  /** Of the frames that trainers and shards exchange. */
+  frame: number;
+  /** Of the choices that quantized files record. */
+  record: string;
+  /** What the bytes of a run depend on besides its config; its trainers share it. */
+  fingerprint: string;
+  kernels: { arithmetic: number; fusesMultiplyAdd: boolean };
+  mode: "local" | "deployed";
+  /** Who is let in: all, who has a token, or nobody since no secret is set. */
+  access: "all" | "token" | "nobody";
+};

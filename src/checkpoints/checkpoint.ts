@@ -12,7 +12,7 @@ export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
 
-/** A tensor, the file that holds it, and its bytes there, counted from the data's first. */
+/** A tensor, the file that holds it, and its bytes there, counted from the file's first. */
 export type CheckpointTensor = TensorRange<Dtype> & { file: string };
 
 export type Checkpoint = {

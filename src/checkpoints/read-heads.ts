@@ -71,7 +71,12 @@ async function readSafetensorsHead(
   const headerBytes = readHeaderLength(first, file.bytes);
   const start = LENGTH_BYTES + headerBytes;
   const json = await file.read(LENGTH_BYTES, start);
-  return readHeader(json, file.bytes - start).tensors;
+  const { tensors } = readHeader(json, file.bytes - start);
+  return tensors.map((tensor) => ({
+    ...tensor,
+    start: start + tensor.start,
+    end: start + tensor.end,
+  }));
 }
 
 /** One file: of safetensors as a checkpoint without a config, or a GGUF. */

@@ -1,4 +1,3 @@
-import { openAsBlob } from "node:fs";
 import { defineCommand } from "citty";
 import { ANALYZE_OPTIONS } from "../api/options.ts";
 import type { Analysis, AnalyzeOptions } from "../api/tensors.ts";
@@ -14,7 +13,7 @@ import {
   checkArguments,
   fileArguments,
 } from "./file-arguments.ts";
-import { OpenFile } from "./files.ts";
+import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 
 const args = {
@@ -46,7 +45,7 @@ async function analyzeFile(
   options: AnalyzeOptions,
 ): Promise<Analysis> {
   if (given.url !== undefined)
-    return edgeOf(given).analyze(await openAsBlob(file), options);
+    return edgeOf(given).analyze(await fileBlob(file), options);
   const planned = analysisOf(options);
   loadKernelsFile();
   const bar = new Bar("analyze");

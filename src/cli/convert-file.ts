@@ -1,6 +1,6 @@
 /** One file to another: by the kernels in this process, or by an edge. */
-import { openAsBlob } from "node:fs";
 import pc from "picocolors";
+import { AppError } from "../api/errors.ts";
 import type { FileOperation, RawOptions } from "../api/tensors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
@@ -8,8 +8,8 @@ import { readTensorFile } from "../formats/containers/containers.ts";
 import { planFile, rawOf } from "../formats/operations/file-operation.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
-import type { Arguments } from "./file-arguments.ts";
-import { checkOutput, OpenFile, writeWhole } from "./files.ts";
+import { type Arguments, UsageError } from "./file-arguments.ts";
+import { checkOutput, fileBlob, OpenFile, writeWhole } from "./files.ts";
 
 type Request = Extract<FileOperation, { operation: "quantize" | "dequantize" }>;
 
@@ -34,11 +34,18 @@ export async function convertFile(
 
 export function edgeOf(args: Arguments): Mxfp4Edge {
   const token = args.token ?? process.env.MXFP4_EDGE_TOKEN;
-  return new Mxfp4Edge({
-    baseUrl: String(args.url),
-    token: token as string | undefined,
-    patienceMs: 5_000,
-  });
+  try {
+    return new Mxfp4Edge({
+      baseUrl: String(args.url),
+      token: token as string | undefined,
+      patienceMs: 5_000,
+    });
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw new UsageError(
+      error.message.replace("`baseUrl`", "--url").replace("`token`", "--token"),
+    );
+  }
 }
 
 async function convertHere(
@@ -68,7 +75,7 @@ async function convertThere(
   request: Request,
   bar: Bar,
 ): Promise<[from: number, to: number]> {
-  const blob = await openAsBlob(file);
+  const blob = await fileBlob(file);
   const response =
     request.operation === "quantize"
       ? await edge.quantize(blob, request.options)

@@ -1,6 +1,6 @@
 /** Files as sources and targets: read and written piece by piece. */
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { lstatSync, rmSync, statSync } from "node:fs";
+import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
 import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
@@ -77,6 +77,15 @@ export class OpenFile implements ByteSource {
       this.#end += bytesRead;
     }
   }
+}
+
+/** A file to send, which is read as it goes. Errors: `file_not_found` */
+export async function fileBlob(path: string): Promise<Blob> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+    throw notReadable(path);
+  return openAsBlob(path).catch((cause: unknown) => {
+    throw notReadable(path, cause);
+  });
 }
 
 function notReadable(path: string, cause?: unknown): AppError {

@@ -1,6 +1,7 @@
 /** The API's client: datasets and runs. `run` gives one run's. */
 import type {
   Dataset,
+  DatasetPage,
   RunRequest,
   RunStatus,
   RunSummary,
@@ -33,6 +34,13 @@ export class Client {
     return this.http.json("GET", datasetPath(name));
   }
 
+  /** A page of the datasets, by name; its `next` is the next one's `cursor`. */
+  datasets(
+    page: { limit?: number; cursor?: string } = {},
+  ): Promise<DatasetPage> {
+    return this.http.json("GET", `/v1/datasets${pageQuery(page)}`);
+  }
+
   async removeDataset(name: string): Promise<void> {
     await this.http.request("DELETE", datasetPath(name));
   }
@@ -58,4 +66,13 @@ export class Client {
 
 function datasetPath(name: string): string {
   return `/v1/datasets/${encodeURIComponent(name)}`;
+}
+
+/** What is told of a page, as a query; empty without any. */
+export function pageQuery(page: object): string {
+  const told = Object.entries(page).filter(([, value]) => value !== undefined);
+  const query = new URLSearchParams(
+    told.map(([name, value]) => [name, String(value)]),
+  );
+  return query.size > 0 ? `?${query.toString()}` : "";
 }

@@ -25,6 +25,7 @@ import type {
   Analysis,
   AnalyzeOptions,
   DequantizeOptions,
+  FilePage,
   GemmOptions,
   HadamardOptions,
   JobPage,
@@ -34,7 +35,8 @@ import type {
   StoredFile,
   TensorBody,
 } from "../api/tensors.ts";
-import { Client } from "./client.ts";
+import type { ServiceVersion } from "../api/types.ts";
+import { Client, pageQuery } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
@@ -101,6 +103,13 @@ export class Mxfp4Edge extends Client {
     return this.http.request("GET", filePath(name), { headers, timeoutMs: 0 });
   }
 
+  /** A page of the stored files, by name; its `next` is the next one's `cursor`. */
+  files(
+    page: { prefix?: string; limit?: number; cursor?: string } = {},
+  ): Promise<FilePage> {
+    return this.http.json("GET", `/v1/files${pageQuery(page)}`);
+  }
+
   async removeFile(name: string): Promise<void> {
     await this.http.request("DELETE", filePath(name));
   }
@@ -113,13 +122,7 @@ export class Mxfp4Edge extends Client {
 
   /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
   jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
-    const told = Object.entries(page).filter(
-      ([, value]) => value !== undefined,
-    );
-    const query = new URLSearchParams(
-      told.map(([name, value]) => [name, `${value}`]),
-    );
-    return this.http.json("GET", `/v1/jobs?${query.toString()}`);
+    return this.http.json("GET", `/v1/jobs${pageQuery(page)}`);
   }
 
   job(job: string): Promise<JobStatus> {
@@ -147,6 +150,16 @@ export class Mxfp4Edge extends Client {
 
   health(): Promise<{ status: "ok" }> {
     return this.http.json("GET", "/healthz");
+  }
+
+  /** What answers, and who is let in. */
+  version(): Promise<ServiceVersion> {
+    return this.http.json("GET", "/version");
+  }
+
+  /** The service's figures, in the text format of Prometheus. */
+  async serviceMetrics(): Promise<string> {
+    return (await this.http.request("GET", "/metrics")).text();
   }
 
   /** The API's OpenAPI document. */

@@ -19,13 +19,16 @@ const FINAL = new Set([
   "run_not_found",
   "run_ended",
   "fingerprint_differs",
+  "state_version",
   "different_bytes",
   "different_completion",
   "unauthorized",
   "forbidden",
 ]);
 
-type Assignment = { run: string; trainer: string };
+/** Of what is stored; 1 is what has none. */
+const VERSION = 2;
+type Assignment = { version?: number; run: string; trainer: string };
 
 type TrainerBindings = { API?: Fetcher; API_TOKEN?: string };
 
@@ -38,7 +41,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
 
   /** Begin to train. Repeating it changes nothing. */
   async start(run: string, trainer: string): Promise<void> {
-    const assignment: Assignment = { run, trainer };
+    const assignment: Assignment = { version: VERSION, run, trainer };
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     await this.ctx.storage.put("assignment", assignment);
     await this.ctx.storage.setAlarm(Date.now() + 1);
@@ -53,6 +56,12 @@ export class Trainer extends DurableObject<TrainerBindings> {
   override async alarm(): Promise<void> {
     const assignment = await this.ctx.storage.get<Assignment>("assignment");
     if (!assignment) return;
+    if ((assignment.version ?? 1) > VERSION) {
+      console.warn(
+        `Expected an assignment of at most version ${VERSION}, got ${assignment.version}: deploy the release that wrote it`,
+      );
+      return;
+    }
     const outcome = await this.#train(assignment);
     if (outcome === "ended" || outcome === "stopped") {
       await this.#leave();

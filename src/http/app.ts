@@ -1,27 +1,31 @@
-/** The HTTP API: who may call, then the routes, then one answer for whatever they throw. */
+/** The HTTP API: an id and a count for each request, who may call, then the routes, then one answer for whatever they throw. */
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { ROUTES } from "./routes.ts";
+import { identify, observe } from "./service/observe.ts";
 
 export const app = new Hono<AppEnv>();
 
 app.onError(answerError);
+app.use(identify, observe);
 
 for (const { method, path, access, answer } of ROUTES) {
   const pattern = path.replace(/\{(\w+)\}/g, ":$1");
   app.on(method.toUpperCase(), pattern, async (c: Context<AppEnv>) => {
+    c.set("route", path);
     await authorize(c, access);
     return answer(c);
   });
 }
 
-app.notFound(async (c) => {
+// A route, since what `notFound` throws would pass by what stands before the routes.
+app.all("*", async (c) => {
   await authorize(c, "owner");
-  const allowed = ["GET", "POST", "PUT", "PATCH", "DELETE"].filter(
-    (method) => app.router.match(method, c.req.path)[0].length > 0,
+  const allowed = ["GET", "POST", "PUT", "PATCH", "DELETE"].filter((method) =>
+    isRoute(method, c.req.path),
   );
   if (allowed.length === 0) {
     throw new AppError(
@@ -35,3 +39,9 @@ app.notFound(async (c) => {
     `Expected ${allowed.join(" or ")} for ${c.req.path}, got ${c.req.method}`,
   );
 });
+
+/** Whether a handler, not only middleware, answers `method` at `path`. */
+function isRoute(method: string, path: string): boolean {
+  const [matches] = app.router.match(method, path);
+  return matches.some(([[, registered]]) => registered.method === method);
+}

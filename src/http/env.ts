@@ -1,10 +1,13 @@
 /**
- * What wrangler.toml binds, and the two values that it does not: `API_TOKEN` is a secret, and
- * `LOCAL_MODE` is "1" only where the local command line serves.
+ * What wrangler.toml binds, and what it does not: `API_TOKEN` is a secret, `LOCAL_MODE` is "1" where
+ * whoever is on this machine may call, and `EDGE` is "local" where the command line serves.
  */
 export type Env = {
   API_TOKEN?: string;
   LOCAL_MODE?: string;
+  EDGE?: string;
+  /** "1" where each request gets a line in the log. */
+  REQUEST_LOG?: string;
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;
   PARAMETER_SHARD: DurableObjectNamespace;
@@ -16,4 +19,11 @@ export type Env = {
 };
 
 /** Hono's name for it: `new Hono<AppEnv>()`. */
-export type AppEnv = { Bindings: Env };
+export type AppEnv = {
+  Bindings: Env;
+  Variables: {
+    requestId: string;
+    /** The path that it has in the declaration. */
+    route?: string;
+  };
+};

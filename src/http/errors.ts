@@ -2,6 +2,7 @@
  * The one place where a refusal gets its status, and becomes a problem document (RFC 9457).
  */
 import type { Context } from "hono";
+import { json } from "./json.ts";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 
@@ -33,6 +34,7 @@ export const PROBLEMS: Record<
   run_active: [409, "The run has not ended"],
   wrong_state: [409, "The run's state does not allow it"],
   fingerprint_differs: [409, "The trainer computes differently"],
+  state_version: [409, "Another release left what is stored"],
   step_gone: [410, "The run is past this step"],
   run_ended: [410, "The run has ended"],
   length_required: [411, "Content-Length is needed"],
@@ -75,9 +77,14 @@ export function answerError(error: unknown, c: Context): Response {
       "The object behind this route restarted; repeat the request",
     );
   }
-  console.error(error);
+  console.error(`Request ${idOf(c).requestId ?? "without an id"}:`, error);
   return write(
-    { type: "about:blank", title: "Internal Server Error", status: 500 },
+    {
+      type: "about:blank",
+      title: "Internal Server Error",
+      status: 500,
+      ...idOf(c),
+    },
     500,
   );
 }
@@ -92,6 +99,7 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
       detail,
       instance: c.req.path,
       code,
+      ...idOf(c),
     },
     status,
   );
@@ -108,15 +116,17 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
   return response;
 }
 
+/** By which the log knows the request. */
+function idOf(c: Context): { requestId?: string } {
+  const requestId = c.get("requestId") as string | undefined;
+  return requestId === undefined ? {} : { requestId };
+}
+
 function write(document: object, status: ContentfulStatusCode): Response {
-  return new Response(JSON.stringify(document), {
-    status,
-    headers: {
-      "Content-Type": "application/problem+json",
-      "Cache-Control": "no-store",
-      "X-Content-Type-Options": "nosniff",
-    },
-  });
+  const response = json(document, status, "application/problem+json");
+  response.headers.set("Cache-Control", "no-store");
+  response.headers.set("X-Content-Type-Options", "nosniff");
+  return response;
 }
 
 /** The platform marks an object's failure that a second try may not meet. */

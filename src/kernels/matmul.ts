@@ -86,10 +86,15 @@ export function transpose(
   kernels().exports.transposeF32(out, source, rows, columns);
 }
 
-/**
- * What the bytes of a GEMM depend on besides its operands: the version of the kernels' arithmetic,
- * and whether this machine fuses `relaxed_madd`. A run takes trainers of one fingerprint only.
- */
+/** Of the arithmetic, and of the order of the parameters: with another one, training has other bytes. */
+export const ARITHMETIC_VERSION = 2;
+
+/** Whether this machine fuses `relaxed_madd`. */
+export function fusesMadd(): boolean {
+  return kernels().exports.fusesMadd() !== 0;
+}
+
+/** What the bytes of a run depend on besides its config. A run takes trainers of one fingerprint only. */
 export function fingerprint(): string {
-  return kernels().exports.fusesMadd() ? "1-fma" : "1-nofma";
+  return `${ARITHMETIC_VERSION}-${fusesMadd() ? "fma" : "nofma"}`;
 }

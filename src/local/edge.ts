@@ -30,7 +30,7 @@ export type EdgeOptions = {
   port?: number;
   /** What callers send. Without one, everyone on this machine may call, and nobody else. */
   token?: string | undefined;
-  /** What the Worker logs goes to `edge.log` in the state folder only, not to stderr too. */
+  /** What the Worker logs goes to `edge.log` in the state folder only, and requests get no lines. */
   quiet?: boolean;
   /**
    * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker,
@@ -77,6 +77,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
       {
         ...workerSettings(
           pages,
+          quiet,
           token ? { API_TOKEN: token } : { LOCAL_MODE: "1" },
         ),
         // Objects and buckets outlive this process.
@@ -121,7 +122,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerSettings(false, { LOCAL_MODE: "1" });
+  const worker = workerSettings(false, quiet, { LOCAL_MODE: "1" });
   mkdirSync(stateFolder, { recursive: true });
   await endStale(stateFolder);
   return startRuntime(
@@ -146,11 +147,14 @@ export async function startTrainerHost(
 /** The built Worker, with what wrangler.toml binds and who may call; its pages if asked for. */
 function workerSettings(
   pages: boolean,
+  quiet: boolean,
   access: { API_TOKEN: string } | { LOCAL_MODE: "1" },
 ): WorkerSettings {
   const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
   if (!pages) delete settings.assets;
-  return { ...settings, bindings: { ...settings.bindings, ...access } };
+  const log = quiet ? { REQUEST_LOG: "" } : undefined;
+  const bindings = { ...settings.bindings, ...log, ...access, EDGE: "local" };
+  return { ...settings, bindings };
 }
 
 /** Refuses a port that something listens on; the runtime would say it less clearly, and later. */

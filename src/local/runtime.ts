@@ -6,7 +6,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Log, LogLevel, Miniflare } from "miniflare";
+import type { Miniflare } from "miniflare";
 import { guardRuntimes, temporaryFolder } from "./processes.ts";
 
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
@@ -45,6 +45,8 @@ export async function startRuntime(
   { name, stateFolder, host, port, quiet, report }: RuntimeOptions,
 ): Promise<Running> {
   guardRuntimes(stateFolder);
+  // It takes a third of a second to load, which a command that only shows its help has no use for.
+  const { Log, LogLevel, Miniflare } = await import("miniflare");
   const log = openLog(join(stateFolder, `${name}.log`), quiet);
   const life = new Life();
   const settings = {

@@ -2,18 +2,29 @@
  * All parameters of a model are one flat f32 vector, and a table says where each tensor lies in it. The
  * gradient and the optimizer's moments share the layout, so shards are plain ranges.
  *
- * Each tensor is padded to 64 elements: no MXFP4 block or RHT segment of a gradient on the wire holds two
- * tensors. Padding is zero, always.
+ * Matrices come first, then embeddings, then vectors. Matrices and embeddings begin at whole chunks, as the
+ * first vector does, so that a shard can have any of them whole. Each tensor is padded to 64 elements: no
+ * MXFP4 block or RHT segment of a gradient on the wire holds two tensors. Padding is zero, always.
  */
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { drawNormal } from "../kernels/vector.ts";
 
 const PADDING = 64;
+/** The unit of where matrices begin, of shards' boundaries and of squared norms, in elements. */
+export const CHUNK_LENGTH = 4096;
+
+/**
+ * What an optimizer may tell apart, in the order of the vector: matrices that multiply activations,
+ * tables that are looked up row by row, and all that has one dimension.
+ */
+export const PARAMETER_GROUPS = ["matrix", "embedding", "vector"] as const;
+export type ParameterGroup = (typeof PARAMETER_GROUPS)[number];
 
 /** What a tensor is, wherever it comes to lie. */
 export type TensorSpec = {
   name: string;
+  group: ParameterGroup;
   shape: number[];
   /** How it starts: normal draws with this standard deviation, or a constant. */
   initial: { deviation: number } | { value: number };
@@ -23,36 +34,43 @@ export type ParameterTensor = TensorSpec & {
   /** In elements, a multiple of 64. */
   offset: number;
   length: number;
-  /** Whether AdamW's weight decay applies: matrices only. */
-  decays: boolean;
 };
 
 export type ParameterTable = {
+  /** In order of their offsets. */
   tensors: ParameterTensor[];
   /** Padding included; a multiple of 64. */
   length: number;
 };
 
-/** A range in elements. */
-export type Range = { start: number; length: number };
-
-/** `specs` in their order: it is part of what a run's bytes mean. */
+/** By group, and in their order within one: it is part of what a run's bytes mean. */
 export function layOut(specs: readonly TensorSpec[]): ParameterTable {
+  const tensors: ParameterTensor[] = [];
   let offset = 0;
-  const tensors = specs.map((spec) => {
-    const length = spec.shape.reduce((product, size) => product * size, 1);
-    const decays = spec.shape.length === 2;
-    const tensor = { ...spec, offset, length, decays };
-    offset += paddedLength(tensor);
-    return tensor;
-  });
+  for (const group of PARAMETER_GROUPS) {
+    offset = roundUp(offset, CHUNK_LENGTH);
+    for (const spec of specs) {
+      if (spec.group !== group) continue;
+      if (group !== "vector") offset = roundUp(offset, CHUNK_LENGTH);
+      const length = spec.shape.reduce((product, size) => product * size, 1);
+      tensors.push({ ...spec, offset, length });
+      offset += roundUp(length, PADDING);
+    }
+  }
   return { tensors, length: offset };
 }
 
 /** With the padding up to whole segments. */
 export function paddedLength({ length }: { length: number }): number {
-  return Math.ceil(length / PADDING) * PADDING;
+  return roundUp(length, PADDING);
 }
+
+function roundUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}
+
+/** A range in elements. */
+export type Range = { start: number; length: number };
 
 /**
  * Initial values of `[start, start + length)` of the flat vector: a pure function of (table, seed,

@@ -19,15 +19,23 @@ export type JsonStub<M extends Methods> = {
 /** Where itty-durable's requests go; an object's own ones use other paths. */
 export const JSON_CALL_PATH = "/do/";
 
-/** Answers the calls of `methods`. Storage is the methods' own business: nothing persists by itself. */
+/**
+ * Answers the calls of `methods`, `before` each of which something may be done. Storage is the methods'
+ * own business: nothing persists by itself.
+ */
 export function jsonCalls(
   ctx: DurableObjectState,
   methods: Methods,
+  before: () => void = () => {},
 ): { fetch(request: Request): Promise<Response> } {
   class Calls extends createDurable() {}
   for (const [name, method] of Object.entries(methods)) {
     Object.defineProperty(Calls.prototype, name, {
-      value: (...args: never[]) => toResult(() => method(...args)),
+      value: (...args: never[]) =>
+        toResult(() => {
+          before();
+          return method(...args);
+        }),
     });
   }
   return new Calls({ storage: ctx.storage, id: ctx.id });

@@ -36,7 +36,7 @@ export async function buildPackage(): Promise<string> {
   for (const path of ["LICENSE", "examples"])
     cpSync(join(ROOT, path), join(OUT, path), { recursive: true });
   for (const page of ["README.md", "API.md"])
-    cpSync(join(ROOT, "src/package", page), join(OUT, page));
+    cpSync(join(ROOT, "docs/package", page), join(OUT, page));
   await Promise.all([
     bundle("src/index.ts", "dist/main.js", {
       loader: { ".wasm": "binary" },

@@ -13,11 +13,11 @@ import { checkShape, checkTrainingShape } from "../model/gpt2/config.ts";
 import { modelOf } from "../model/architectures.ts";
 import { splitTokens } from "./data.ts";
 import {
-  CHUNK_LENGTH,
   defaultShards,
   MAX_SHARD_LENGTH,
   MAX_SHARDS,
   shardLimit,
+  tooLarge,
   largestShard,
 } from "./sharding.ts";
 
@@ -157,6 +157,15 @@ function shardsOf(
   asked: number | undefined,
 ): { shards: number; problems: string[] } {
   const { table } = modelOf(model);
+  const large = tooLarge(table);
+  if (large) {
+    return {
+      shards: MAX_SHARDS,
+      problems: [
+        `Expected matrices of at most ${MAX_SHARD_LENGTH} parameters, since a shard has them whole, got ${large.length} in ${large.name}`,
+      ],
+    };
+  }
   const fitting = defaultShards(table);
   if (fitting === undefined) {
     return {
@@ -172,7 +181,7 @@ function shardsOf(
     return {
       shards: asked,
       problems: [
-        `Expected \`shards\` to be at most ${most}, one for each ${CHUNK_LENGTH} of ${table.length} parameters, got ${asked}`,
+        `Expected \`shards\` to be at most ${most}, the parts into which ${table.length} parameters can be cut, got ${asked}`,
       ],
     };
   }

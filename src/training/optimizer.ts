@@ -2,7 +2,7 @@
 import type { OptimizerConfig } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { adamW } from "../kernels/vector.ts";
-import type { ParameterTable } from "../model/parameters.ts";
+import type { ParameterGroup, ParameterTable } from "../model/parameters.ts";
 
 /** f32 [length] each, at the same offset of the flat vector. */
 export type OptimizerState = { parameters: Pointer; m: Pointer; v: Pointer };
@@ -16,8 +16,23 @@ export type Update = {
   learningRate: number;
 };
 
+/** What AdamW does with each group. */
+const GROUPS: Record<ParameterGroup, { decays: boolean }> = {
+  matrix: { decays: true },
+  embedding: { decays: true },
+  vector: { decays: false },
+};
+
+/** The weight decay of a group's tensors. */
+export function weightDecay(
+  optimizer: OptimizerConfig,
+  group: ParameterGroup,
+): number {
+  return GROUPS[group].decays ? optimizer.weightDecay : 0;
+}
+
 /**
- * One update in place of `[start, start + length)`. Matrices decay; biases and LayerNorm do not.
+ * One update in place of `[start, start + length)`. Matrices and embeddings decay; biases and LayerNorm do not.
  * A tensor's padding goes with it: gradient and parameters are zero there, and stay so.
  */
 export function updateRange(
@@ -47,7 +62,7 @@ export function updateRange(
         beta1: optimizer.beta1,
         beta2: optimizer.beta2,
         epsilon: optimizer.epsilon,
-        weightDecay: tensor.decays ? optimizer.weightDecay : 0,
+        weightDecay: weightDecay(optimizer, tensor.group),
         gradientScale: update.clipCoefficient,
       },
     );

@@ -7,11 +7,14 @@ import type { RunConfig, ShardRange } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { sumSquares } from "../kernels/vector.ts";
-import { type ParameterTable, paddingRanges } from "../model/parameters.ts";
+import {
+  CHUNK_LENGTH,
+  type ParameterTable,
+  paddingRanges,
+} from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
 import { type Update, updateRange } from "./optimizer.ts";
 import { reduceGradients } from "./reduction.ts";
-import { CHUNK_LENGTH } from "./sharding.ts";
 
 /** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
 export const SLICE_LENGTH = 32 * CHUNK_LENGTH;

@@ -52,12 +52,15 @@ function valueOf(option: Option): unknown {
 /** A call of each operation's method, with every option that it has. */
 const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   health: (edge) => edge.health(),
+  version: (edge) => edge.version(),
+  serviceMetrics: (edge) => edge.serviceMetrics(),
   description: (edge) => edge.description(),
   quantize: (edge) => edge.quantize(BYTES, every(QUANTIZE_OPTIONS)),
   dequantize: (edge) => edge.dequantize(BYTES, every(DEQUANTIZE_OPTIONS)),
   analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_OPTIONS)),
   hadamard: (edge) => edge.hadamard(BYTES, every(HADAMARD_OPTIONS)),
   gemm: (edge) => edge.gemm(BYTES, every(GEMM_OPTIONS)),
+  listFiles: (edge) => edge.files({ prefix: "f", limit: 5, cursor: "f1" }),
   putFile: (edge) => edge.putFile("f", BYTES),
   getFile: (edge) => edge.file("f", { start: 0, end: 8 }),
   deleteFile: (edge) => edge.removeFile("f"),
@@ -66,6 +69,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   getJob: (edge) => edge.job("j"),
   deleteJob: (edge) => edge.removeJob("j"),
   putDataset: (edge) => edge.putDataset("d", BYTES),
+  listDatasets: (edge) => edge.datasets({ limit: 5, cursor: "c" }),
   getDataset: (edge) => edge.dataset("d"),
   getTokens: (edge) => edge.run("r").tokens(dataset, 0, 4),
   deleteDataset: (edge) => edge.removeDataset("d"),

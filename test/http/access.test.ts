@@ -28,7 +28,11 @@ function call(
 
 test("open are the service's own routes and no other", () => {
   const open = ROUTES.filter(({ access }) => access === "open");
-  expect(open.map(({ path }) => path)).toEqual(["/healthz", "/openapi.json"]);
+  expect(open.map(({ path }) => path)).toEqual([
+    "/healthz",
+    "/version",
+    "/openapi.json",
+  ]);
 });
 
 test.each(ROUTES)("$id without a token: $access", async (declared) => {

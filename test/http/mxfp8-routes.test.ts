@@ -209,11 +209,11 @@ test.each([
   ["rounding=nearest-zero", "nearest-zero"],
   [
     "layout=gpt-oss",
-    'Expected layout compressed-tensors for mxfp8-e4m3, got "gpt-oss"',
+    'Expected layout compressed-tensors or mlx for mxfp8-e4m3, got "gpt-oss"',
   ],
   [
     "layout=ggml",
-    'Expected layout compressed-tensors for mxfp8-e4m3, got "ggml"',
+    'Expected layout compressed-tensors or mlx for mxfp8-e4m3, got "ggml"',
   ],
   ["preset=gpt-oss", "Expected layout compressed-tensors"],
 ])("refused of mxfp8-e4m3: %s", async (query, detail) => {

@@ -6,6 +6,7 @@ import {
   encodeFrame,
   type FrameHeader,
 } from "../../src/api/frame.ts";
+import { MAX_SHARD_LENGTH } from "../../src/training/sharding.ts";
 import type { RunEvent } from "../../src/api/types.ts";
 import { call, ScriptedTrainer, startScripted } from "../support/run.ts";
 import { problemOf } from "./support.ts";
@@ -182,7 +183,7 @@ test("a frame must be what its URL and the run say", async () => {
 
 test("a body larger than the largest frame is a 413", async () => {
   const trainer = await startScripted();
-  const body = new Uint8Array(8 * 1024 * 1024 + 65);
+  const body = new Uint8Array(4 * MAX_SHARD_LENGTH + 65);
   await problemOf(
     await call("PUT", gradientPath(trainer, 0, 0), body),
     413,

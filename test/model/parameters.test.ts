@@ -11,10 +11,13 @@ const shape = { layers: 2, width: 20, heads: 5, context: 7, vocabulary: 13 };
 const table = parameterTable(shape);
 
 describe("parameter table", () => {
-  it("gives every tensor its own 64-element slots, in order and without gaps", () => {
+  it("gives every tensor its own 64-element slots, in order; matrices and embeddings whole chunks", () => {
     let end = 0;
-    for (const { offset, length, shape: sizes } of table.tensors) {
-      expect(offset).toBe(Math.ceil(end / 64) * 64);
+    let before = "";
+    for (const { group, offset, length, shape: sizes } of table.tensors) {
+      const unit = group !== "vector" || before !== "vector" ? 4096 : 64;
+      before = group;
+      expect(offset).toBe(Math.ceil(end / unit) * unit);
       expect(length).toBe(sizes.reduce((a, b) => a * b, 1));
       end = offset + length;
     }
@@ -22,10 +25,17 @@ describe("parameter table", () => {
     expect(table.tensors.length).toBe(2 + 12 * shape.layers + 2);
   });
 
-  it("decays matrices only", () => {
-    const decaying = table.tensors.filter(({ decays }) => decays);
-    expect(decaying.length).toBe(2 + 4 * shape.layers);
-    expect(decaying.every(({ shape: sizes }) => sizes.length === 2)).toBe(true);
+  it("has matrices first, then embeddings, then vectors", () => {
+    const groups = table.tensors.map(({ group }) => group);
+    expect(groups).toEqual([
+      ...Array.from({ length: 4 * shape.layers }, () => "matrix"),
+      "embedding",
+      "embedding",
+      ...Array.from({ length: 8 * shape.layers + 2 }, () => "vector"),
+    ]);
+    for (const { group, shape: sizes } of table.tensors) {
+      expect(sizes.length).toBe(group === "vector" ? 1 : 2);
+    }
   });
 
   it("names the padding of any range, and nothing else", () => {

@@ -229,4 +229,45 @@ describe("--markdown", () => {
       `Expected the lines "${BEGIN}"`,
     );
   });
+
+  test("what cannot be written at the end costs no results", async () => {
+    const page = join(folder, "page.md");
+    await writeFile(page, `${BEGIN}\n${END}\n`);
+    const measuring = bench(
+      "--only dequantize --rounds 1 --runtime node --no-peers --markdown",
+      page,
+    );
+    // The page goes while it measures: it says what it measures before it does.
+    measuring.child.stderr!.once("data", () => void rm(page));
+
+    const { stderr } = (await measuring.catch((error) => error)) as {
+      stderr: string;
+    };
+    expect(stderr).toContain("no such file");
+    const [, kept] = /--from (\S+)`/.exec(stderr)!;
+    await writeFile(page, `${BEGIN}\n${END}\n`);
+    const { stdout } = await bench(`--from ${kept} --markdown`, page);
+    expect(stdout).toContain("dequantize");
+    expect(await readFile(page, "utf8")).toContain("dequantize");
+  });
+});
+
+describe("before it measures, it refuses", () => {
+  const cases: [options: string, file: string, message: string][] = [
+    ["--markdown", "nowhere.md", "Expected --markdown to be a page, got"],
+    ["--markdown", ".", "Expected --markdown to be a page, got"],
+    ["--markdown", "plain.md", `Expected the lines "${BEGIN}"`],
+    ["--from", "nowhere.json", "Expected --from to be a file, got"],
+    ["--from", "plain.md", "Expected --from to be what --json wrote"],
+    ["--from", "other.json", "Expected --from to be what --json wrote"],
+    ["--json", "nowhere/x.json", "Expected --json to be a file that can be"],
+    ["--json", ".", "Expected --json to be a file that can be written"],
+  ];
+  test.each(cases)("%s %s", async (option, file, message) => {
+    await writeFile(join(folder, "plain.md"), "no marks");
+    await writeFile(join(folder, "other.json"), '{"results": [{}]}');
+    // Nothing of this name is measured, so this would be the message of a later check.
+    const refused = bench(`--only nothing ${option}`, join(folder, file));
+    await expect(refused).rejects.toThrow(message);
+  });
 });

@@ -95,6 +95,26 @@ test("here and by an edge, the bytes are the same", () => {
   expect(JSON.parse(json)).toMatchObject({ total: { elements: 96 * 1024 } });
 });
 
+test("a preset alone has its ecosystem's names, and --layout wins", () => {
+  const names = (out: string, ...told: string[]) => {
+    expect(mxfp4("quantize", "x.raw", "-o", out, ...RAW, ...told).status).toBe(
+      0,
+    );
+    const bytes = file(out);
+    const header = bytes
+      .subarray(8, 8 + Number(bytes.readBigUInt64LE()))
+      .toString();
+    const tensors = Object.keys(JSON.parse(header) as object);
+    return tensors.filter((name) => /_(blocks|packed|ggml)$/.test(name));
+  };
+  expect(names("p1", "--preset", "compressed-tensors")).toEqual(["x_packed"]);
+  expect(names("p2", "--preset", "gpt-oss")).toEqual(["x_blocks"]);
+  expect(names("p3", "--preset", "ggml")).toEqual(["x_ggml"]);
+  expect(
+    names("p4", "--preset", "ggml", "--layout", "compressed-tensors"),
+  ).toEqual(["x_packed"]);
+});
+
 test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
   const tensor = {
     name: "blk.0.ffn_up.weight",
@@ -227,7 +247,12 @@ test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
 );
 
 test.each([
-  ["nothing", [], 2, 'Expected one of quantize, dequantize, analyze, got ""'],
+  [
+    "nothing",
+    [],
+    2,
+    'Expected one of quantize, dequantize, analyze, inspect, got ""',
+  ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [
     "an unknown option",
@@ -306,7 +331,25 @@ test.each([
     "no edge",
     ["dequantize", "x.raw", "-o", "y", "--url", "http://127.0.0.1:9"],
     1,
-    "fetch failed",
+    "Expected an answer from http://127.0.0.1:9, got none: fetch failed",
+  ],
+  [
+    "a URL that is none",
+    ["dequantize", "x.raw", "-o", "y", "--url", "localhost:8787"],
+    2,
+    'Expected --url to be of http or https, as in http://127.0.0.1:8787, got "localhost:8787"',
+  ],
+  [
+    "no file for an edge",
+    ["quantize", "none", "-o", "y", "--url", "http://127.0.0.1:9"],
+    1,
+    "Expected a file that can be read, got none",
+  ],
+  [
+    "a folder for an edge",
+    ["analyze", ".", "--url", "http://127.0.0.1:9"],
+    1,
+    "Expected a file that can be read, got .",
   ],
 ])(
   "%s is refused in a line, and leaves no file",

@@ -85,7 +85,7 @@ const trajectory: Trajectory = arena.scope(() => {
           beta1: number("beta1"),
           beta2: number("beta2"),
           epsilon: number("eps"),
-          weightDecay: tensor.decays ? number("weight_decay") : 0,
+          weightDecay: tensor.group === "vector" ? 0 : number("weight_decay"),
           gradientScale: Math.min(1, number("clip") / (gradNorm + 1e-6)),
         },
       );

@@ -36,6 +36,33 @@ const SEES: Record<string, readonly string[]> = {
   "index.ts": ["api", "kernels", "library"],
 };
 
+/**
+ * The same inside of folders: rooms from the first to the last, `.` the files that stand in none. A room
+ * that is not named has no place.
+ */
+const ROOMS: Record<string, readonly string[]> = {
+  "src/formats": [
+    ".", // dtypes and tensors
+    "stream",
+    "containers",
+    "blocks",
+    "roles",
+    "operations",
+  ],
+  assembly: [
+    "random",
+    "simd",
+    "floats",
+    "mx",
+    "mxfp4",
+    "mxfp8",
+    "int6",
+    "q8",
+    "layers",
+    ".", // what is exported
+  ],
+};
+
 /** The interface that `client` satisfies; it may name it, not run it. */
 const SERVICE = "src/training/service.ts";
 
@@ -123,6 +150,31 @@ function wrongDirections(files: Files): string[] {
       return [`${from} stands in a folder without a place in the import order`];
     if (own === "client" && to === SERVICE && typeOnly) return [];
     return sees.includes(other) ? [] : wrong;
+  });
+}
+
+/** `blocks` of `src/formats/blocks/mxfp4.ts` in `src/formats`; undefined outside of it. */
+function roomOf(folder: string, path: string): string | undefined {
+  if (!path.startsWith(`${folder}/`)) return undefined;
+  const inside = path.slice(folder.length + 1);
+  return inside.includes("/") ? inside.split("/")[0] : ".";
+}
+
+function wrongRooms(files: Files): string[] {
+  return Object.entries(ROOMS).flatMap(([folder, rooms]) => {
+    const unknown = [...files.keys()].filter((path) => {
+      const room = roomOf(folder, path);
+      return room !== undefined && !rooms.includes(room);
+    });
+    const backwards = importsOf(files).filter(({ from, to }) => {
+      const [own, other] = [roomOf(folder, from), roomOf(folder, to)];
+      if (own === undefined || other === undefined) return false;
+      return rooms.indexOf(other) > rooms.indexOf(own);
+    });
+    return [
+      ...unknown.map((path) => `${path} stands in a room without a place`),
+      ...backwards.map(({ from, to }) => `${from} imports ${to}`),
+    ];
   });
 }
 
@@ -219,6 +271,7 @@ describe("this tree", () => {
 
   test.each([
     ["imports only along the order of its folders", wrongDirections],
+    ["and inside of them along the order of their rooms", wrongRooms],
     ["has no import cycle", cycles],
     ["imports with .ts, as node needs it", missingExtensions],
     ["has no barrels and no utils", badNames],
@@ -290,6 +343,29 @@ describe("each rule can fail:", () => {
     ["assembly/index.ts", 'export { x } from "./gemm";'],
   ])("but not, %s: %s", (path, source) => {
     expect(wrongDirections(tree({ [path]: source }))).toEqual([]);
+  });
+
+  test.each([
+    ["src/formats/dtype.ts", 'import { x } from "./blocks/x.ts";'],
+    ["src/formats/stream/a.ts", 'import { x } from "../containers/x.ts";'],
+    ["src/formats/containers/a.ts", 'import type { X } from "../blocks/x.ts";'],
+    ["src/formats/blocks/a.ts", 'export { x } from "../operations/x.ts";'],
+    ["src/formats/layouts/a.ts", "export const x = 1;"],
+    ["assembly/mx/a.ts", 'import { x } from "../mxfp8/x";'],
+    ["assembly/mxfp4/a.ts", 'import { x } from "../mxfp8/x";'],
+    ["assembly/floats/a.ts", 'import { x } from "../index";'],
+  ])("rooms, %s: %s", (path, source) => {
+    expect(wrongRooms(tree({ [path]: source }))).toHaveLength(1);
+  });
+
+  test.each([
+    ["src/formats/operations/a.ts", 'import { x } from "../blocks/x.ts";'],
+    ["src/formats/blocks/a.ts", 'import { x } from "../dtype.ts";'],
+    ["src/formats/blocks/a.ts", 'import { x } from "./x.ts";'],
+    ["assembly/index.ts", 'export { x } from "./mxfp8/x";'],
+    ["src/model/a.ts", 'import { x } from "../formats/stream/x.ts";'],
+  ])("but not rooms, %s: %s", (path, source) => {
+    expect(wrongRooms(tree({ [path]: source }))).toEqual([]);
   });
 
   test("cycles, of two files and through a third", () => {

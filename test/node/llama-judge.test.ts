@@ -49,8 +49,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function parameters(): Float32Array<ArrayBuffer> {
   const table = parameterTable(SHAPE);
   const values = initialParameters(table, 5, 0, table.length);
-  for (const { offset, length, decays } of table.tensors) {
-    if (!decays) continue;
+  for (const { offset, length, group } of table.tensors) {
+    if (group === "vector") continue;
     for (let i = offset; i < offset + length; i++) values[i] *= 6;
   }
   return values;

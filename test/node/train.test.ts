@@ -141,7 +141,7 @@ describe("presets", () => {
   test.each([
     ["tiny", [], "842496 parameters", "2 shards"],
     ["small", [], "3290624 parameters", "2 shards"],
-    ["medium", [], "10844160 parameters", "6 shards"],
+    ["medium", [], "10844160 parameters", "5 shards"],
     // Eight sequences a part do not fit a trainer: the parts are more.
     ["small", ["--batch", "32"], "8 × 1024 tokens", "2 shards"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {

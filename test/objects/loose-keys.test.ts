@@ -66,7 +66,9 @@ async function pass(ms: number): Promise<void> {
 function looseKeys(): Promise<{ key: string; until_ms: number }[]> {
   return runInDurableObject(stub(), (_directory, { storage }) =>
     storage.sql
-      .exec<{ key: string; until_ms: number }>("SELECT * FROM loose_keys")
+      .exec<{ key: string; until_ms: number }>(
+        "SELECT key, until_ms FROM loose_keys",
+      )
       .toArray(),
   );
 }

@@ -7,6 +7,7 @@ import {
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/types.ts";
 import { EventLog } from "../../src/objects/run/event-log.ts";
+import { RUN_SCHEMA } from "../../src/objects/run/run-schema.ts";
 import {
   bindings,
   FINGERPRINT,
@@ -142,7 +143,7 @@ test("cancelling ends every wait", async () => {
 test("an event log keeps the latest thousand", async () => {
   const stub = stubOf("event-log");
   const events = await runInDurableObject(stub, (_object, state) => {
-    EventLog.create(state.storage.sql);
+    RUN_SCHEMA.create(state.storage.sql);
     const log = new EventLog(state.storage.sql);
     for (let i = 0; i < 1100; i++)
       log.append({ type: "state", state: "paused" });

@@ -38,6 +38,7 @@ export type Document = {
 /** An order of operations in which each example finds what it needs. */
 export const ORDER = [
   "health",
+  "version",
   "description",
   "quantize",
   "dequantize",
@@ -45,6 +46,7 @@ export const ORDER = [
   "hadamard",
   "gemm",
   "putFile",
+  "listFiles",
   "getFile",
   "createJob",
   "listJobs",
@@ -53,6 +55,7 @@ export const ORDER = [
   "deleteFile",
   "putDataset",
   "getDataset",
+  "listDatasets",
   "getTokens",
   "createRun",
   "listRuns",
@@ -64,6 +67,7 @@ export const ORDER = [
   "addTrainers",
   "setRunState",
   "getMetrics",
+  "serviceMetrics",
   "getEvents",
   "getCheckpoint",
   "deleteRun",

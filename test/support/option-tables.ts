@@ -1,4 +1,10 @@
-/** The declared options and presets as the tables of src/package/API.md. */
+/**
+ * The declared options and presets as the tables of docs/package/API.md.
+ *
+ *   node test/support/option-tables.ts && npm run format     writes them there
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Option, Options } from "../../src/api/option-kinds.ts";
 import {
   ANALYZE_OPTIONS,
@@ -19,8 +25,21 @@ const TABLES: Record<string, Options> = {
   gemm: GEMM_OPTIONS,
 };
 
+const PAGE = join(import.meta.dirname, "../../docs/package/API.md");
+
+/** Each table between its marks, before the formatter aligns it. */
+export function pageOfTables(page = readFileSync(PAGE, "utf8")): string {
+  const tables = { options: optionTable(), presets: presetTable() };
+  return Object.entries(tables).reduce((text, [name, table]) => {
+    const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
+    const [before] = text.split(open);
+    const [, after] = text.split(close);
+    return `${before}${open}\n\n${table}\n\n${close}${after}`;
+  }, page);
+}
+
 /** One row for what is the same in several operations. */
-export function optionTable(): string {
+function optionTable(): string {
   const rows = new Map<string, string[]>();
   for (const [operation, table] of Object.entries(TABLES)) {
     for (const [name, option] of Object.entries(table)) {
@@ -41,7 +60,7 @@ export function optionTable(): string {
   return tableOf([["option", "values", "default", "of", "what"], ...cells]);
 }
 
-export function presetTable(): string {
+function presetTable(): string {
   const rows = Object.entries(SCHEME_PRESETS).map(([name, choices]) => [
     code(name),
     Object.entries(choices)
@@ -90,3 +109,5 @@ function tableOf([head, ...rows]: string[][]): string {
     .join("\n")
     .replace(/ +/g, " ");
 }
+
+if (import.meta.main) writeFileSync(PAGE, pageOfTables());

@@ -19,13 +19,13 @@ import { uniform } from "./random.ts";
 
 /** By name; of a gradient also by the arithmetic that its f32 products depend on. */
 export const DIGESTS: Record<string, string> = {
-  "gradient bf16 1-fma": "4d80149744605e5f",
-  "gradient f32 1-fma": "f5cf373233c9552a",
-  "gradient int6-mxfp4-rht-sr 1-fma": "bcbb8ae0532c336b",
-  "gradient mxfp4 1-fma": "ce70c4751bf95e4c",
-  "gradient mxfp4-rht 1-fma": "bf8028a3402865a6",
-  "gradient mxfp4-rht-sr 1-fma": "3e4198e2b0d027cf",
-  "gradient mxfp4-sr 1-fma": "dba88bb1ff856fbe",
+  "gradient bf16 2-fma": "e5c55add59b87182",
+  "gradient f32 2-fma": "5db7e2fb84ef8622",
+  "gradient int6-mxfp4-rht-sr 2-fma": "9c21054d4e907643",
+  "gradient mxfp4 2-fma": "904b1ba83f3b2ea2",
+  "gradient mxfp4-rht 2-fma": "74848c4fceca67d5",
+  "gradient mxfp4-rht-sr 2-fma": "cb3a462ff90f93cb",
+  "gradient mxfp4-sr 2-fma": "043003a3db50be00",
   "product accumulating": "7f3623aee36686ca",
   "product pairwise": "7f3623aee36686ca",
   "stochastic elements": "c1047e8357f2c3b5",

@@ -32,7 +32,7 @@ test("without `shards` there are as many as the parameters need, and two at leas
   ).toBe(2);
   const model = { layers: 6, width: 384, heads: 6, context: 256 };
   const { shards } = configOf({ model });
-  expect(shards).toBe(6);
+  expect(shards).toBe(5);
   expect(() => configOf({ model, shards: shards - 1 })).toThrow(/leave it out/);
   expect(configOf({ model, shards }).shards).toBe(shards);
 });
@@ -50,19 +50,23 @@ test.each([
   ],
   [
     { model: { width: 64, layers: 1, context: 64 }, shards: 64 },
-    /`shards` to be at most 18, one for each 4096 of 70\d{3} parameters, got 64/,
+    /`shards` to be at most 10, the parts into which 7\d{4} parameters can be cut, got 64/,
   ],
   [
     { model: { width: 512, layers: 8 }, shards: 2 },
-    /shards of at most 2097152 parameters, got \d+: 25\d{6} parameters in 2 shards; `shards` of 13 fit, or leave it out/,
+    /shards of at most 2359296 parameters, got \d+: 25\d{6} parameters in 2 shards; `shards` of \d+ fit, or leave it out/,
   ],
   [
     { model: { context: 4096, width: 64 }, sequences: 8 },
     /at most 16384 tokens in a microbatch, got 8 sequences of 4096 = 32768; at most 4 sequences fit/,
   ],
   [
-    { model: { width: 2048, layers: 64 } },
-    /parameters for at most 64 shards of 2097152, got 3\d{9}/,
+    { model: { width: 768, layers: 24 } },
+    /parameters for at most 64 shards of 2359296, got 170\d{6}/,
+  ],
+  [
+    { model: { width: 1024 } },
+    /matrices of at most 2359296 parameters, since a shard has them whole, got 3145728 in transformer\.h\.0\.attn\.c_attn\.weight/,
   ],
 ])("%j is refused with what was expected and what came", (request, message) => {
   expect(() => configOf(request)).toThrow(message);

@@ -125,7 +125,7 @@ async function plainLoop(config: RunConfig) {
       norms.push(norm);
       const state = [parameters, m, v].map((part) => arena.copyIn(part));
       const [parametersAt, mAt, vAt] = state as [Pointer, Pointer, Pointer];
-      for (const { offset, length: size, decays } of table.tensors) {
+      for (const { offset, length: size, group } of table.tensors) {
         const at = 4 * offset;
         adamW(parametersAt + at, mAt + at, vAt + at, gradient + at, size, {
           updates: step + 1,
@@ -133,7 +133,7 @@ async function plainLoop(config: RunConfig) {
           beta1: optimizer.beta1,
           beta2: optimizer.beta2,
           epsilon: optimizer.epsilon,
-          weightDecay: decays ? optimizer.weightDecay : 0,
+          weightDecay: group === "vector" ? 0 : optimizer.weightDecay,
           gradientScale: norm > optimizer.clip ? optimizer.clip / norm : 1,
         });
       }

@@ -8,8 +8,10 @@
  *                       MXFP8: x f8_e4m3 or f8_e5m2 [..., K], x_scale u8 [..., G]
  *   ggml                x_ggml u8 [..., G, 17]: ggml's blocks {scale, 16 bytes}, element j in the low
  *                       nibble of byte j and element j + 16 in the high one; in a GGUF its type MXFP4
- *   others, to be read  quark: x u8 [..., K/2], x_scale; mlx: x.weight u32 of the same bytes, x.scales;
- *                       x.weight i8 [..., K/2], x.scale f8_e8m0 (DeepSeek-V4); x f4 [..., K], x_scale
+ *   quark               x u8 [..., K/2], x_scale u8 [..., G]
+ *   mlx                 x.weight u32 [..., K/8], or [..., K/4] of MXFP8: the same bytes; x.scales u8
+ *   to be read only     x.weight i8 [..., K/2], x.scale f8_e8m0 [..., G]: DeepSeek-V4; x f4 [..., K],
+ *                       x_scale f8_e8m0
  *
  * A layout is an entry of the table; nothing else knows of it.
  */
@@ -112,6 +114,42 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
     base: "",
     parts: [part("", ["F8_E5M2"], (g) => [32 * g]), scales("_scale")],
   },
+  {
+    name: "quark",
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part("", ["U8"], (g) => [16 * g]), scales("_scale", ["U8"])],
+  },
+  {
+    name: "mlx",
+    target: "safetensors",
+    format: "mxfp4",
+    base: "weight",
+    parts: [part("weight", ["U32"], (g) => [4 * g]), scales("scales", ["U8"])],
+  },
+  {
+    name: "mlx",
+    target: "safetensors",
+    format: "mxfp8-e4m3",
+    base: "weight",
+    parts: [part("weight", ["U32"], (g) => [8 * g]), scales("scales", ["U8"])],
+  },
+  {
+    target: "safetensors",
+    format: "mxfp4",
+    base: "weight",
+    parts: [
+      part("weight", ["I8"], (g) => [16 * g]),
+      scales("scale", ["F8_E8M0"]),
+    ],
+  },
+  {
+    target: "safetensors",
+    format: "mxfp4",
+    base: "",
+    parts: [part("", ["F4"], (g) => [32 * g]), scales("_scale", ["F8_E8M0"])],
+  },
 ];
 
 /**
@@ -158,7 +196,10 @@ export function partNames(
   return parts.map(({ suffix }) => stem + suffix);
 }
 
-/** The tensors that stand for one of `name` and `shape`. */
+/**
+ * The tensors that stand for one of `name` and `shape`.
+ * Errors: `invalid_option` where the layout has no names for it
+ */
 export function packedHeads(
   layout: BlockLayout,
   name: string,
@@ -166,7 +207,13 @@ export function packedHeads(
   { padded }: Rows,
 ): TensorHead[] {
   const outer = shape.slice(0, -1);
-  const names = partNames(layout, name)!;
+  const names = partNames(layout, name);
+  if (names === undefined) {
+    throw invalid(
+      `names that end in "${layout.base}" for layout ${layout.name}`,
+      `"${name}"; \`exclude\` lets it pass through`,
+    );
+  }
   return layout.parts.map(({ dtypes, inner }, i) => ({
     name: names[i]!,
     dtype: dtypes[0],

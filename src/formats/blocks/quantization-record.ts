@@ -2,7 +2,7 @@
  * What a quantized file's metadata says of it, so that decoding needs nothing else:
  *
  *   mxfp4.version                 "1"
- *   mxfp4.layout                  "gpt-oss" | "ggml" | "compressed-tensors"
+ *   mxfp4.layout                  "gpt-oss", or another of block-layouts.ts
  *   mxfp4.format                  where it is not "mxfp4"
  *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
  *   mxfp4.min_scale               "1" where it was asked for
@@ -32,7 +32,7 @@ import type { TensorHead } from "../tensor.ts";
 
 const PREFIX = "mxfp4.";
 const TENSOR_PREFIX = "mxfp4.tensor.";
-const VERSION = "1";
+export const RECORD_VERSION = "1";
 
 const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 
@@ -55,7 +55,7 @@ export function writeScheme(
   const reasons = notPlain(scheme, padsRows);
   const biased = bias(scheme);
   const pairs: [string, string | undefined][] = [
-    ["version", VERSION],
+    ["version", RECORD_VERSION],
     ["layout", layout],
     ...SCHEME_NAMES.map((name): [string, string | undefined] => {
       const isToldAnyway =
@@ -118,7 +118,7 @@ export const PLAIN: DecodingScheme = { prescale: 1, hadamard: 0, seed: 0 };
 
 /** What `writeScheme` wrote. */
 export function readScheme(metadata: Metadata): Scheme & { layout: Layout } {
-  readChoice(metadata, "version", [VERSION]);
+  readChoice(metadata, "version", [RECORD_VERSION]);
   const layout = readChoice(metadata, "layout", LAYOUTS);
   const values = SCHEME_NAMES.map((name) => [name, readOption(metadata, name)]);
   return { layout, ...(Object.fromEntries(values) as Scheme) };

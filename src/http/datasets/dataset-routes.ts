@@ -1,11 +1,12 @@
 /** Corpora. */
 import { AppError } from "../../api/errors.ts";
-import type { Dataset } from "../../api/types.ts";
+import type { Dataset, DatasetPage } from "../../api/types.ts";
 import {
   directoryStub,
   type StoredDataset,
 } from "../../objects/directory/directory.ts";
 import { LEASE_MS } from "../../objects/directory/loose-keys.ts";
+import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { route } from "../declaration/route.ts";
 import { readRange } from "../files/byte-range.ts";
 import {
@@ -16,8 +17,9 @@ import {
   UPLOAD_ERRORS,
 } from "../files/stored-bytes.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
-import { datasetSchema } from "../runs/run-schemas.ts";
+import { datasetPageSchema, datasetSchema } from "../runs/run-schemas.ts";
 import { withHeartbeat } from "./heartbeat.ts";
+import { json } from "../json.ts";
 
 /** One byte, one token. */
 const BYTE_VOCABULARY = 256;
@@ -83,7 +85,25 @@ export const DATASET_ROUTES = [
         vocabulary: BYTE_VOCABULARY,
         key,
       });
-      return c.json(toDataset(dataset), created ? 201 : 200);
+      return json(toDataset(dataset), created ? 201 : 200);
+    },
+  }),
+
+  route({
+    id: "listDatasets",
+    method: "get",
+    path: "/v1/datasets",
+    tag: "datasets",
+    access: "owner",
+    summary: "The corpora that exist, by name",
+    query: { limit: limit(1000, 100), cursor: NAME_CURSOR },
+    answers: { 200: { description: "A page", json: datasetPageSchema } },
+    errors: ["invalid_option"],
+    async handle(c, { limit: most, cursor = "" }) {
+      const found = await directoryStub(c.env).datasets(most + 1, cursor);
+      const datasets = found.slice(0, most).map(toDataset);
+      const next = found.length > most ? datasets.at(-1)!.name : null;
+      return json({ datasets, next } satisfies DatasetPage);
     },
   }),
 
@@ -97,7 +117,7 @@ export const DATASET_ROUTES = [
     answers: { 200: { description: "The dataset", json: datasetSchema } },
     errors: ["dataset_not_found", "invalid_name"],
     handle: async (c, { name }) =>
-      c.json(toDataset(await directoryStub(c.env).dataset(name))),
+      json(toDataset(await directoryStub(c.env).dataset(name))),
   }),
 
   route({

@@ -10,6 +10,7 @@ z.object({
   detail: z.string().describe("What was expected and what came").optional(),
   instance: z.string().describe("The path").optional(),
   code: z.string().optional(),
+  requestId: z.string().describe("As `X-Request-Id` of the answer").optional(),
 })
   .describe("RFC 9457")
   .register(ANSWER_SCHEMAS, { id: "Problem" });

@@ -1,8 +1,10 @@
 /** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
-import type { StoredFile } from "../../api/tensors.ts";
+import type { FilePage, StoredFile } from "../../api/tensors.ts";
 import { fileKey } from "../../objects/job/job-work.ts";
+import { limit, NAME_CURSOR } from "../declaration/page.ts";
+import { text } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
 import { readRange } from "./byte-range.ts";
@@ -14,6 +16,7 @@ import {
   UPLOAD_ERRORS,
 } from "./stored-bytes.ts";
 import { storeUpload, uploadBytes } from "./upload.ts";
+import { json } from "../json.ts";
 
 /** Of one put into a bucket. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
@@ -28,7 +31,54 @@ const storedFile = z
   .register(ANSWER_SCHEMAS, { id: "StoredFile" });
 true satisfies Same<z.output<typeof storedFile>, StoredFile>;
 
+const filePage = z
+  .strictObject({
+    files: z.array(
+      z.strictObject({
+        name: z.string(),
+        bytes: z.int().min(0),
+        storedMs: z.int().min(0).describe("Milliseconds since the epoch"),
+      }),
+    ),
+    next: z.string().nullable().describe("The cursor of the page behind this"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "FilePage" });
+true satisfies Same<z.output<typeof filePage>, FilePage>;
+
 export const FILE_ROUTES = [
+  route({
+    id: "listFiles",
+    method: "get",
+    path: "/v1/files",
+    tag: "jobs",
+    access: "owner",
+    summary: "The stored files, by name",
+    query: {
+      prefix: text("What their names begin with"),
+      limit: limit(1000, 100),
+      cursor: NAME_CURSOR,
+    },
+    answers: { 200: { description: "A page", json: filePage } },
+    errors: ["invalid_option"],
+    examples: {
+      some: { summary: "Some of them", query: { prefix: "example" } },
+    },
+    async handle(c, { prefix = "", limit: most, cursor }) {
+      const { objects, truncated } = await c.env.BUCKET.list({
+        prefix: fileKey(prefix),
+        limit: most,
+        ...(cursor !== undefined && { startAfter: fileKey(cursor) }),
+      });
+      const files = objects.map(({ key, size, uploaded }) => ({
+        name: key.slice(fileKey("").length),
+        bytes: size,
+        storedMs: uploaded.getTime(),
+      }));
+      const next = truncated ? files.at(-1)!.name : null;
+      return json({ files, next } satisfies FilePage);
+    },
+  }),
+
   route({
     id: "putFile",
     method: "put",
@@ -53,7 +103,7 @@ export const FILE_ROUTES = [
         body,
         bytes,
       );
-      return c.json({ name, bytes, digest } satisfies StoredFile, 201);
+      return json({ name, bytes, digest } satisfies StoredFile, 201);
     },
   }),
 

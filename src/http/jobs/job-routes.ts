@@ -5,20 +5,16 @@ import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
 import { jobStub } from "../../objects/job/job.ts";
 import { fileKey } from "../../objects/job/job-work.ts";
-import { optional, text } from "../declaration/parameter.ts";
+import { limit, wrongCursor } from "../declaration/page.ts";
+import { text } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { jobRequestSchema } from "./job-request.ts";
 import { jobPageSchema, jobStatusSchema } from "./job-schemas.ts";
+import { json } from "../json.ts";
 
 /** A list asks each of its jobs, and a request on the platform's free plan may make 50 calls. */
-const LIMIT = {
-  kind: "whole",
-  least: 1,
-  most: 40,
-  default: 20,
-  text: "At most so many a page",
-} as const;
+const MAX_PAGE = 40;
 
 export const JOB_ROUTES = [
   route({
@@ -66,7 +62,7 @@ export const JOB_ROUTES = [
       const id = request.clientKey ?? `job-${crypto.randomUUID()}`;
       const stub = jobStub(c.env, id);
       const present = await stub.find(request);
-      if (present) return c.json(present, 200);
+      if (present) return json(present, 200);
 
       const source = await c.env.BUCKET.head(fileKey(request.source));
       if (!source) {
@@ -79,7 +75,7 @@ export const JOB_ROUTES = [
       const { key, etag, size: bytes } = source;
       const file = { key, etag, bytes };
       const { created, status } = await stub.begin(id, request, file, result);
-      return c.json(status, created ? 201 : 200);
+      return json(status, created ? 201 : 200);
     },
   }),
 
@@ -91,23 +87,23 @@ export const JOB_ROUTES = [
     access: "owner",
     summary: "The jobs that exist, the newest first",
     query: {
-      limit: optional(LIMIT),
+      limit: limit(MAX_PAGE, 20),
       cursor: text("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: jobPageSchema } },
     errors: ["invalid_option"],
     examples: { newest: { summary: "The newest", query: { limit: 10 } } },
-    async handle(c, { limit, cursor }) {
+    async handle(c, { limit: most, cursor }) {
       const after = cursor === undefined ? null : readCursor(cursor);
-      const found = await directoryStub(c.env).jobs(limit + 1, after);
-      const entries = found.slice(0, limit);
+      const found = await directoryStub(c.env).jobs(most + 1, after);
+      const entries = found.slice(0, most);
       const jobs = await Promise.all(
         entries.map(({ job }) => jobStub(c.env, job).summary()),
       );
-      return c.json({
+      return json({
         // One that goes at this moment is null.
         jobs: jobs.filter((job) => job !== null),
-        next: found.length > limit ? writeCursor(entries.at(-1)!) : null,
+        next: found.length > most ? writeCursor(entries.at(-1)!) : null,
       } satisfies JobPage);
     },
   }),
@@ -121,7 +117,7 @@ export const JOB_ROUTES = [
     summary: "Where a job is: state, progress, why it failed, its latest log",
     answers: { 200: { description: "The job", json: jobStatusSchema } },
     errors: ["job_not_found"],
-    handle: async (c, { job }) => c.json(await jobStub(c.env, job).status()),
+    handle: async (c, { job }) => json(await jobStub(c.env, job).status()),
   }),
 
   route({
@@ -149,12 +145,7 @@ function writeCursor({ createdMs, job }: JobEntry): string {
 
 function readCursor(cursor: string): JobEntry {
   const [, createdMs, job] = /^(\d{1,15})-([\w.-]{1,64})$/.exec(cursor) ?? [];
-  if (createdMs === undefined || job === undefined) {
-    throw new AppError(
-      "invalid_option",
-      `Expected \`cursor\` to be the \`next\` of a page, got "${cursor}"`,
-    );
-  }
+  if (createdMs === undefined || job === undefined) throw wrongCursor(cursor);
   return { createdMs: Number(createdMs), job };
 }
 

@@ -20,6 +20,7 @@ import {
   runStatusSchema,
   trainersResponseSchema,
 } from "./run-schemas.ts";
+import { json } from "../json.ts";
 
 runRequestSchema.register(REQUEST_SCHEMAS, { id: "RunRequest" });
 
@@ -83,7 +84,7 @@ export const RUN_ROUTES = [
 
       await directory.addRun(run, dataset, Date.now());
       const { created, status } = await runStub(c.env, run).create(run, config);
-      return c.json(status, created ? 201 : 200);
+      return json(status, created ? 201 : 200);
     },
   }),
 
@@ -95,7 +96,7 @@ export const RUN_ROUTES = [
     access: "owner",
     summary: "The runs that exist, the latest first",
     answers: { 200: { description: "At most 1,000", json: runListSchema } },
-    handle: async (c) => c.json({ runs: await directoryStub(c.env).runs() }),
+    handle: async (c) => json({ runs: await directoryStub(c.env).runs() }),
   }),
 
   route({
@@ -107,7 +108,7 @@ export const RUN_ROUTES = [
     summary: "A run's config and where it is",
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: ["run_not_found"],
-    handle: async (c, { run }) => c.json(await runStub(c.env, run).status()),
+    handle: async (c, { run }) => json(await runStub(c.env, run).status()),
   }),
 
   route({
@@ -134,7 +135,7 @@ export const RUN_ROUTES = [
       cancel: { summary: "For good", body: { state: "cancelled" } },
     },
     handle: async (c, { run, body: { state } }) =>
-      c.json(await runStub(c.env, run).setState(state)),
+      json(await runStub(c.env, run).setState(state)),
   }),
 
   route({
@@ -190,7 +191,7 @@ export const RUN_ROUTES = [
       if ("join" in request) {
         await runStub(c.env, run).status();
         const token: TrainersResponse = await issueJoinToken(c.env, run);
-        return c.json(token, 201);
+        return json(token, 201);
       }
       const status = await fetchStatus(c.env, run);
       if (!status.ok) return new Response(status.body, status);
@@ -198,7 +199,7 @@ export const RUN_ROUTES = [
       const trainers = await Promise.all(
         Array.from({ length: request.count }, () => startTrainer(c.env, run)),
       );
-      return c.json({ trainers } satisfies TrainersResponse, 201);
+      return json({ trainers } satisfies TrainersResponse, 201);
     },
   }),
 

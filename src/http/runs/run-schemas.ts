@@ -4,6 +4,7 @@ import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   type CompletionResponse,
   type Dataset,
+  type DatasetPage,
   type LeaseResponse,
   type RunConfig,
   type RunStatus,
@@ -39,6 +40,13 @@ export const datasetSchema = z
     vocabulary: whole,
   })
   .register(ANSWER_SCHEMAS, { id: "Dataset" });
+
+export const datasetPageSchema = z
+  .strictObject({
+    datasets: z.array(datasetSchema),
+    next: z.string().nullable().describe("The cursor of the page behind this"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "DatasetPage" });
 
 const configSchema = z
   .strictObject({
@@ -145,6 +153,7 @@ export const pushResponseSchema = z
   .register(ANSWER_SCHEMAS, { id: "PushResponse" });
 
 true satisfies Same<z.output<typeof datasetSchema>, Dataset>;
+true satisfies Same<z.output<typeof datasetPageSchema>, DatasetPage>;
 true satisfies Same<z.output<typeof configSchema>, RunConfig>;
 true satisfies Same<z.output<typeof runStatusSchema>, RunStatus>;
 true satisfies Same<z.output<typeof runSummary>, RunSummary>;

@@ -23,6 +23,7 @@ import {
   leaseResponseSchema,
   pushResponseSchema,
 } from "./run-schemas.ts";
+import { json } from "../json.ts";
 
 const name = z.string().regex(NAME_PATTERN);
 /** Travels in a header between Worker and object. */
@@ -69,7 +70,7 @@ export const TRAINER_ROUTES = [
       },
     },
     handle: async (c, { run, body }) =>
-      c.json(await runStub(c.env, run).lease(body)),
+      json(await runStub(c.env, run).lease(body)),
   }),
 
   route({
@@ -109,7 +110,7 @@ export const TRAINER_ROUTES = [
       },
     },
     handle: async (c, { run, kind, step, index, body }) =>
-      c.json(await runStub(c.env, run).complete(kind, step, index, body)),
+      json(await runStub(c.env, run).complete(kind, step, index, body)),
   }),
 
   route({
@@ -188,7 +189,7 @@ export const TRAINER_ROUTES = [
         await runStub(c.env, run).reportConflict(shard, step, microbatch);
       }
       const { duplicate } = fromResult(result);
-      return c.json({ duplicate }, duplicate ? 200 : 201);
+      return json({ duplicate }, duplicate ? 200 : 201);
     },
   }),
 ];

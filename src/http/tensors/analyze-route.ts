@@ -12,6 +12,7 @@ import {
   exampleCheckpoint,
   TENSOR_ERRORS,
 } from "./tensor-descriptions.ts";
+import { json } from "../json.ts";
 
 const whole = z.int().min(0);
 const figure = z.number().nullable();
@@ -93,7 +94,7 @@ export const ANALYZE = route({
       // It has no output: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
-      return c.json(report());
+      return json(report());
     } catch (error) {
       await source.cancel();
       throw error;

@@ -89,6 +89,7 @@ function answer(
   const response = new Response(bytes, {
     headers: {
       "Content-Type": "application/octet-stream",
+      "Content-Length": `${bytes.length}`,
       "X-Content-Type-Options": "nosniff",
     },
   });

@@ -79,7 +79,7 @@ export const TENSOR_ROUTES = [
     access: "owner",
     summary: "Undo quantize, in one pass",
     description:
-      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (also `x.blocks`, `x.scales`; `x_packed`, `x_scale`; and MXFP8 `x` f8, `x_scale`) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
+      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (and the other layouts of docs/compatibility.md, found by names, types and shapes) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },

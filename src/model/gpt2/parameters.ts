@@ -5,6 +5,7 @@
 import type { ModelShape } from "../../api/types.ts";
 import {
   layOut,
+  type ParameterGroup,
   type ParameterTable,
   type ParameterTensor,
   type TensorSpec,
@@ -31,7 +32,7 @@ export type Gpt2Tensors = {
   finalNorm: TensorPair; // [C], [C]
 };
 
-/** Where each tensor lies. The order is part of what a run's bytes mean. */
+/** Where each tensor lies. */
 export function parameterTable(shape: ModelShape): ParameterTable {
   checkShape(shape);
   const { layers, width: C, context: T, vocabulary: V } = shape;
@@ -39,15 +40,21 @@ export function parameterTable(shape: ModelShape): ParameterTable {
   const specs: TensorSpec[] = [];
 
   const add = (
+    group: ParameterGroup,
     name: string,
     tensorShape: number[],
     initial: TensorSpec["initial"],
   ): void => {
-    specs.push({ name: `transformer.${name}`, shape: tensorShape, initial });
+    specs.push({
+      name: `transformer.${name}`,
+      group,
+      shape: tensorShape,
+      initial,
+    });
   };
   const layerNorm = (name: string): void => {
-    add(`${name}.weight`, [C], { value: 1 });
-    add(`${name}.bias`, [C], { value: 0 });
+    add("vector", `${name}.weight`, [C], { value: 1 });
+    add("vector", `${name}.bias`, [C], { value: 0 });
   };
   const linear = (
     name: string,
@@ -55,14 +62,15 @@ export function parameterTable(shape: ModelShape): ParameterTable {
     outFeatures: number,
     deviation: number,
   ): void => {
-    add(`${name}.weight`, [inFeatures, outFeatures], { deviation });
-    add(`${name}.bias`, [outFeatures], { value: 0 });
+    const weight = `${name}.weight`;
+    add("matrix", weight, [inFeatures, outFeatures], { deviation });
+    add("vector", `${name}.bias`, [outFeatures], { value: 0 });
   };
   // 2L projections add to the residual stream; GPT-2 keeps its variance independent of depth.
   const residualDeviation = DEVIATION / Math.sqrt(2 * layers);
 
-  add("wte.weight", [V, C], { deviation: DEVIATION });
-  add("wpe.weight", [T, C], { deviation: DEVIATION });
+  add("embedding", "wte.weight", [V, C], { deviation: DEVIATION });
+  add("embedding", "wpe.weight", [T, C], { deviation: DEVIATION });
   for (let layer = 0; layer < layers; layer++) {
     layerNorm(`h.${layer}.ln_1`);
     linear(`h.${layer}.attn.c_attn`, C, qkv, DEVIATION);

@@ -3,9 +3,10 @@
  * "this dataset may go" are decided in one place. Its alarm sweeps blobs that no dataset has.
  */
 import { DurableObject } from "cloudflare:workers";
-import { AppError } from "../../api/errors.ts";
+import { AppError, toResult } from "../../api/errors.ts";
 import type { Dataset, RunSummary } from "../../api/types.ts";
 import type { ObjectBindings } from "../bindings.ts";
+import { DIRECTORY_SCHEMA } from "./directory-schema.ts";
 import { type JobEntry, JobList } from "./job-list.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
 import { LEASE_MS, LooseKeys } from "./loose-keys.ts";
@@ -18,14 +19,19 @@ export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #calls = jsonCalls(
     this.ctx,
     directoryMethods(this.ctx.storage.sql, this.#looseKeys),
+    () => DIRECTORY_SCHEMA.ensure(this.ctx.storage),
   );
 
   override fetch(request: Request): Promise<Response> {
     return this.#calls.fetch(request);
   }
 
-  override alarm(): Promise<void> {
-    return this.#looseKeys.sweep();
+  override async alarm(): Promise<void> {
+    const result = await toResult(() => {
+      DIRECTORY_SCHEMA.ensure(this.ctx.storage);
+      return this.#looseKeys.sweep();
+    });
+    if (!result.ok) console.warn(result.message);
   }
 }
 
@@ -37,12 +43,6 @@ export function directoryStub(
 
 function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
   const jobs = new JobList(sql);
-  sql.exec(`
-    CREATE TABLE IF NOT EXISTS datasets (name TEXT PRIMARY KEY, dataset TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS runs (
-      run TEXT PRIMARY KEY, dataset TEXT NOT NULL, ended INTEGER NOT NULL, created_ms INTEGER NOT NULL
-    );
-  `);
 
   function find(name: string): StoredDataset | undefined {
     const [row] = sql.exec<{ dataset: string }>(
@@ -67,6 +67,19 @@ function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
 
     /** The dataset of this name, or null. */
     findDataset: (name: string): StoredDataset | null => find(name) ?? null,
+
+    /** By name, behind `after`. */
+    datasets(limit: number, after: string): StoredDataset[] {
+      const rows = sql.exec<{ dataset: string }>(
+        "SELECT dataset FROM datasets WHERE name > ? ORDER BY name LIMIT ?",
+        after,
+        limit,
+      );
+      return Array.from(
+        rows,
+        (row) => JSON.parse(row.dataset) as StoredDataset,
+      );
+    },
 
     /** An upload begins, whose blob goes unless it ends in a dataset. */
     beginUpload: (key: string) => looseKeys.enter(key),

@@ -6,10 +6,6 @@ export class JobList {
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
-    sql.exec(`
-      CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, created_ms INTEGER NOT NULL);
-      CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (created_ms, job);
-    `);
   }
 
   /** Repeating it changes nothing. */

@@ -20,15 +20,12 @@ export class LooseKeys {
   constructor(storage: DurableObjectStorage, bucket: R2Bucket) {
     this.#storage = storage;
     this.#bucket = bucket;
-    storage.sql.exec(
-      "CREATE TABLE IF NOT EXISTS loose_keys (key TEXT PRIMARY KEY, until_ms INTEGER NOT NULL)",
-    );
   }
 
   /** Enter the key of an upload, before it begins. */
   async enter(key: string): Promise<void> {
     this.#storage.sql.exec(
-      "INSERT INTO loose_keys VALUES (?, ?)",
+      "INSERT INTO loose_keys (key, until_ms) VALUES (?, ?)",
       key,
       Date.now() + LEASE_MS,
     );
@@ -56,7 +53,7 @@ export class LooseKeys {
   /** The blob has no owner any more, or shall have none: it goes, now or by an alarm. */
   async release(key: string): Promise<void> {
     this.#storage.sql.exec(
-      `INSERT OR REPLACE INTO loose_keys VALUES (?, ${OVER})`,
+      `INSERT OR REPLACE INTO loose_keys (key, until_ms) VALUES (?, ${OVER})`,
       key,
     );
     await this.#setAlarm();

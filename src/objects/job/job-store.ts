@@ -2,6 +2,7 @@
 import type { SavedConversion } from "../../formats/stream/conversion.ts";
 import { free } from "../../memory/free.ts";
 import type { StoredJob } from "./job-record.ts";
+import { JOB_SCHEMA } from "./job-schema.ts";
 
 /** A row may not be larger than 2 MB. */
 const ROW_BYTES = 1024 * 1024;
@@ -28,11 +29,8 @@ export class JobStore {
 
   /** Asking for a job that is not there leaves nothing behind, so only this makes tables. */
   create(): void {
-    this.#storage.sql.exec(`
-      CREATE TABLE job (id INTEGER PRIMARY KEY CHECK (id = 0), job TEXT, position TEXT, removal TEXT);
-      CREATE TABLE bytes (owner INTEGER, row INTEGER, value BLOB, PRIMARY KEY (owner, row));
-      CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
-    `);
+    const { sql } = this.#storage;
+    this.#storage.transactionSync(() => JOB_SCHEMA.create(sql));
   }
 
   load(): StoredJob | undefined {
@@ -50,12 +48,11 @@ export class JobStore {
   }
 
   #row(): { job: string; removal: Removal | null } | undefined {
-    const { sql } = this.#storage;
-    const [table] = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'job'");
-    if (!table) return undefined;
-    const [row] = sql.exec<{ job: string; removal: Removal | null }>(
-      "SELECT job, removal FROM job",
-    );
+    if (!JOB_SCHEMA.open(this.#storage)) return undefined;
+    const [row] = this.#storage.sql.exec<{
+      job: string;
+      removal: Removal | null;
+    }>("SELECT job, removal FROM job");
     return row;
   }
 

@@ -24,6 +24,7 @@ import { directoryStub } from "../directory/directory.ts";
 import { EventLog } from "./event-log.ts";
 import { LeaseTime } from "./lease-time.ts";
 import { RunStore } from "./run-store.ts";
+import { outdatedRun } from "../schema.ts";
 import { StepDriver } from "./step-driver.ts";
 import type { Holder } from "./step-work.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
@@ -46,7 +47,7 @@ export class Coordinator {
   constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
     this.#storage = storage;
     this.#bindings = bindings;
-    this.#store = new RunStore(storage.sql);
+    this.#store = new RunStore(storage);
     this.events = new EventLog(storage.sql);
     this.#roster = new TrainerRoster(this.#store, this.events);
     this.#driver = new StepDriver(
@@ -69,6 +70,8 @@ export class Coordinator {
         this.#store.create(run, config, Date.now());
         this.events.append({ type: "state", state: "running" });
       });
+    } else if (present.outdated) {
+      throw outdatedRun();
     } else if (JSON.stringify(present.config) !== JSON.stringify(config)) {
       throw new AppError(
         "wrong_state",
@@ -162,8 +165,9 @@ export class Coordinator {
     return this.status();
   }
 
+  /** Of an outdated run too. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    this.#driver.record();
+    this.#driver.anyRecord();
     return this.#store.metrics(fromStep, limit);
   }
 
@@ -185,7 +189,7 @@ export class Coordinator {
 
   /** Forget the run and its shards. Errors: `run_active` before it has ended */
   async remove(): Promise<void> {
-    const record = this.#driver.record();
+    const record = this.#driver.anyRecord();
     const { state, run } = record;
     if (!hasEnded(state)) {
       throw new AppError(
@@ -216,6 +220,11 @@ export class Coordinator {
     this.#driver.alarmCame();
     const record = this.#store.find();
     if (!record || record.settled) return;
+    if (record.outdated) {
+      await directoryStub(this.#bindings).endRun(record.run);
+      this.#store.update({ settled: true });
+      return;
+    }
     await this.#driver.advance();
     const nowMs = Date.now();
     this.#roster.markLost(

@@ -18,12 +18,6 @@ export class EventLog {
     this.#sql = sql;
   }
 
-  static create(sql: SqlStorage): void {
-    sql.exec(
-      "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, event TEXT)",
-    );
-  }
-
   append(event: NewEvent): void {
     const { id } = this.#sql
       .exec<{

@@ -7,7 +7,7 @@ import type {
   TrainerStatus,
 } from "../../api/types.ts";
 import type { Update } from "../../training/optimizer.ts";
-import { EventLog } from "./event-log.ts";
+import { RUN_SCHEMA } from "./run-schema.ts";
 
 export type RunRecord = {
   run: string;
@@ -22,6 +22,8 @@ export type RunRecord = {
   initialized: boolean;
   /** The run has ended, and shards and directory know. */
   settled: boolean;
+  /** An earlier release began it, whose parameters mean something else: nobody goes on with it. */
+  outdated: boolean;
 };
 
 export type LossSum = { lossSum: number | null; tokens: number };
@@ -46,38 +48,23 @@ type RecordRow = {
   created_ms: number;
   initialized: number;
   settled: number;
+  outdated: number;
 };
 
 export class RunStore {
+  readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   #record: RunRecord | undefined;
 
-  constructor(sql: SqlStorage) {
-    this.#sql = sql;
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
   }
 
   create(run: string, config: RunConfig, createdMs: number): void {
-    this.#sql.exec(`
-      CREATE TABLE run (
-        run TEXT, config TEXT, state TEXT, step INTEGER, fingerprint TEXT, created_ms INTEGER,
-        initialized INTEGER, settled INTEGER
-      );
-      CREATE TABLE completions (
-        kind TEXT, step INTEGER, microbatch INTEGER, loss_sum REAL, tokens INTEGER,
-        PRIMARY KEY (kind, step, microbatch)
-      ) WITHOUT ROWID;
-      CREATE TABLE commits (
-        step INTEGER PRIMARY KEY, clip_coefficient REAL, learning_rate REAL, grad_norm REAL,
-        train_loss REAL, tokens INTEGER, committed_ms INTEGER
-      );
-      CREATE TABLE evaluations (step INTEGER PRIMARY KEY, loss REAL, time_ms INTEGER);
-      CREATE TABLE trainers (
-        name TEXT PRIMARY KEY, boot_id TEXT, last_seen_ms INTEGER, completions INTEGER
-      );
-    `);
-    EventLog.create(this.#sql);
+    RUN_SCHEMA.create(this.#sql);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0)",
+      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0)",
       run,
       JSON.stringify(config),
       createdMs,
@@ -87,10 +74,7 @@ export class RunStore {
   /** undefined when there is no such run. */
   find(): RunRecord | undefined {
     if (this.#record) return this.#record;
-    const tables = this.#sql.exec(
-      "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'run'",
-    );
-    if ([...tables].length === 0) return undefined;
+    if (!RUN_SCHEMA.open(this.#storage)) return undefined;
     const row = this.#sql.exec<RecordRow>("SELECT * FROM run").one();
     this.#record = {
       run: row.run,
@@ -101,13 +85,16 @@ export class RunStore {
       createdMs: row.created_ms,
       initialized: row.initialized === 1,
       settled: row.settled === 1,
+      outdated: row.outdated === 1,
     };
     return this.#record;
   }
 
   /** Change the record, on disk and in memory. */
   update(
-    change: Partial<Omit<RunRecord, "run" | "config" | "createdMs">>,
+    change: Partial<
+      Omit<RunRecord, "run" | "config" | "createdMs" | "outdated">
+    >,
   ): void {
     const record = { ...this.find()!, ...change };
     this.#sql.exec(

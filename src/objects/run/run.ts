@@ -1,5 +1,6 @@
 /** One training run. JSON calls come through itty-durable; events go out as a stream. */
 import { DurableObject } from "cloudflare:workers";
+import { fromResult, type Result, toResult } from "../../api/errors.ts";
 import {
   type Completion,
   hasEnded,
@@ -27,11 +28,14 @@ export class Run extends DurableObject<ObjectBindings> {
   override async fetch(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname.startsWith(JSON_CALL_PATH)) return this.#calls.fetch(request);
-    return this.#events(Number(request.headers.get("Last-Event-ID") ?? 0));
+    const lastEventId = Number(request.headers.get("Last-Event-ID") ?? 0);
+    const result = await toResult(() => this.#events(lastEventId));
+    return result.ok ? result.value : Response.json(result, { status: 409 });
   }
 
-  override alarm(): Promise<void> {
-    return this.#coordinator.alarm();
+  override async alarm(): Promise<void> {
+    const result = await toResult(() => this.#coordinator.alarm());
+    if (!result.ok) console.warn(result.message);
   }
 
   /** 204 tells a reader that there is no more to come: an EventSource stops then. */
@@ -61,15 +65,20 @@ export function runStub(
   return jsonStub(bindings.RUN, run);
 }
 
-/** The run's event stream: 200, 204 when there are no more, 404 when there is no such run. */
-export function fetchEvents(
+/**
+ * The run's event stream: 200, 204 when there are no more, 404 when there is no such run.
+ * Errors: `state_version`
+ */
+export async function fetchEvents(
   bindings: Pick<ObjectBindings, "RUN">,
   run: string,
   lastEventId: number,
 ): Promise<Response> {
-  return bindings.RUN.getByName(run).fetch(EVENTS_URL, {
+  const response = await bindings.RUN.getByName(run).fetch(EVENTS_URL, {
     headers: { "Last-Event-ID": String(lastEventId) },
   });
+  if (response.status !== 409) return response;
+  return fromResult(await response.json<Result<never>>());
 }
 
 function runMethods(run: Coordinator) {

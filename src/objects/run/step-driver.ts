@@ -18,6 +18,7 @@ import type { EventLog } from "./event-log.ts";
 import { Lock } from "../lock.ts";
 import type { CommitRecord, RunRecord, RunStore } from "./run-store.ts";
 import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
+import { outdatedRun } from "../schema.ts";
 import { type Microbatch, StepWork } from "./step-work.ts";
 
 const ALARM_MS = 5_000;
@@ -49,8 +50,15 @@ export class StepDriver {
     this.#onChange = onChange;
   }
 
-  /** Errors: `run_not_found` */
+  /** Errors: `run_not_found`, `state_version` */
   record(): RunRecord {
+    const record = this.anyRecord();
+    if (record.outdated) throw outdatedRun();
+    return record;
+  }
+
+  /** Also of a run that nobody goes on with. Errors: `run_not_found` */
+  anyRecord(): RunRecord {
     const record = this.#store.find();
     if (record) return record;
     throw new AppError(
@@ -127,7 +135,9 @@ export class StepDriver {
   }
 
   #isAdvanceDue(): boolean {
-    const { initialized, state, settled, step } = this.record();
+    const record = this.anyRecord();
+    const { initialized, state, settled, step } = record;
+    if (record.outdated) return false;
     if (!initialized) return true;
     if (hasEnded(state)) return !settled;
     return this.work().isDone || this.#store.commit(step) !== undefined;

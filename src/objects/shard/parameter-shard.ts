@@ -18,6 +18,7 @@ import {
   squaredNorms,
 } from "../../training/shard-update.ts";
 import { shardRanges } from "../../training/sharding.ts";
+import { outdatedRun } from "../schema.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
@@ -28,6 +29,7 @@ import {
   checkRunning,
   checkStep,
 } from "./shard-frames.ts";
+import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
@@ -83,19 +85,14 @@ export class ParameterShard extends DurableObject {
   /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
   initialize(config: RunConfig, index: number): Promise<Result<void>> {
     return toResult(() => {
-      if (this.#isInitialized()) return;
+      if (SHARD_SCHEMA.open(this.ctx.storage)) return;
       this.ctx.storage.transactionSync(() => {
+        SHARD_SCHEMA.create(this.#sql);
         this.#sql.exec(
-          "CREATE TABLE shard (shard INTEGER NOT NULL, config TEXT NOT NULL, ended INTEGER NOT NULL)",
-        );
-        this.#sql.exec(
-          "INSERT INTO shard VALUES (?, ?, 0)",
+          "INSERT INTO shard VALUES (?, ?, 0, 0)",
           index,
           JSON.stringify(config),
         );
-        PushLog.create(this.#sql);
-        SnapshotStore.create(this.#sql);
-        PinnedParameters.create(this.#sql);
       });
     });
   }
@@ -253,28 +250,23 @@ export class ParameterShard extends DurableObject {
     await this.ctx.storage.deleteAll();
   }
 
-  #isInitialized(): boolean {
-    const tables = this.#sql.exec(
-      "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'shard'",
-    );
-    return [...tables].length > 0;
-  }
-
   #load(): Loaded {
     if (this.#loaded) return this.#loaded;
-    if (!this.#isInitialized()) {
+    if (!SHARD_SCHEMA.open(this.ctx.storage)) {
       throw new AppError(
         "shard_not_found",
         "Expected a shard of a run, got one that no run has",
       );
     }
-    const { shard, config, ended } = this.#sql
+    const { shard, config, ended, outdated } = this.#sql
       .exec<{
         shard: number;
         config: string;
         ended: number;
+        outdated: number;
       }>("SELECT * FROM shard")
       .one();
+    if (outdated === 1) throw outdatedRun();
     const parsed = JSON.parse(config) as RunConfig;
     const { table } = modelOf(parsed.model);
     const range = shardRanges(table, parsed.shards)[shard]!;

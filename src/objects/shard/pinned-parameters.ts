@@ -11,14 +11,6 @@ export class PinnedParameters {
     this.#sql = sql;
   }
 
-  static create(sql: SqlStorage): void {
-    sql.exec(`
-      CREATE TABLE pins (
-        step INTEGER, row INTEGER, value BLOB NOT NULL, PRIMARY KEY (step, row)
-      );
-    `);
-  }
-
   has(step: number): boolean {
     return (
       [...this.#sql.exec("SELECT 1 FROM pins WHERE step = ? LIMIT 1", step)]

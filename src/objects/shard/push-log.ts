@@ -18,19 +18,6 @@ export class PushLog {
     this.#sql = sql;
   }
 
-  static create(sql: SqlStorage): void {
-    sql.exec(`
-      CREATE TABLE pushes (
-        step INTEGER, microbatch INTEGER, digest TEXT NOT NULL,
-        PRIMARY KEY (step, microbatch)
-      ) WITHOUT ROWID;
-      CREATE TABLE slices (
-        step INTEGER, microbatch INTEGER, slice INTEGER, payload BLOB NOT NULL,
-        PRIMARY KEY (step, microbatch, slice)
-      );
-    `);
-  }
-
   /** Of the frame that was pushed under this key; undefined when none was. */
   digest(step: number, microbatch: number): string | undefined {
     const [row] = this.#sql.exec<{ digest: string }>(

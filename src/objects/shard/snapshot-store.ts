@@ -19,20 +19,6 @@ export class SnapshotStore {
     this.#sql = sql;
   }
 
-  static create(sql: SqlStorage): void {
-    sql.exec(`
-      CREATE TABLE snapshot_pointer (version INTEGER NOT NULL, step INTEGER NOT NULL);
-      INSERT INTO snapshot_pointer VALUES (0, 0);
-      CREATE TABLE snapshots (
-        version INTEGER, part TEXT, row INTEGER, value BLOB NOT NULL,
-        PRIMARY KEY (version, part, row)
-      );
-      CREATE TABLE updates (
-        step INTEGER PRIMARY KEY, clip_coefficient REAL NOT NULL, learning_rate REAL NOT NULL
-      );
-    `);
-  }
-
   pointer(): SnapshotPointer {
     return this.#sql
       .exec<SnapshotPointer>("SELECT version, step FROM snapshot_pointer")

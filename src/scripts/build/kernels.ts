@@ -2,6 +2,20 @@
 import { isAbsolute, join } from "node:path";
 import { ROOT, type Read, type Target } from "./target.ts";
 
+/** No literal in its import: its types would declare AssemblyScript's globals, such as another `console`. */
+const COMPILER: string = "assemblyscript/asc";
+type Compiler = {
+  main(
+    argv: string[],
+    host: {
+      readFile(path: string, folder: string): string | null;
+      writeFile(path: string, contents: string | Uint8Array): void;
+      listFiles(): string[];
+      stderr: { write(text: string): void };
+    },
+  ): Promise<{ error: Error | null }>;
+};
+
 export function kernelTarget(
   name: string,
   entry: string,
@@ -18,12 +32,12 @@ async function compile(
   read("node_modules/assemblyscript/package.json");
   read("node_modules/binaryen/package.json");
   // The compiler takes a third of a second to load.
-  const { default: asc } = await import("assemblyscript/asc");
+  const { default: asc } = (await import(COMPILER)) as { default: Compiler };
   const outputs = new Map<string, Uint8Array>();
   const argv = [entry, "--target", ascTarget, "--baseDir", ROOT];
   let complaints = "";
   const { error } = await asc.main(argv, {
-    stderr: { write: (text) => void (complaints += String(text)) },
+    stderr: { write: (text) => void (complaints += text) },
     readFile: (path, folder) => {
       const bytes = read(isAbsolute(path) ? path : join(folder, path));
       return bytes ? Buffer.from(bytes).toString() : null;

@@ -1,0 +1,48 @@
+/** README.md of a quantized directory: what was done, with which options. */
+import type { Target } from "./targets.ts";
+
+export type Card = {
+  name: string;
+  target: Target;
+  options: Readonly<Record<string, unknown>>;
+  /** Those that were packed: their shapes before, and SHA-256 of the bytes that stand for each. */
+  tensors: readonly {
+    name: string;
+    shape: readonly number[];
+    digest: string;
+  }[];
+  bytesBefore: number;
+  bytesAfter: number;
+};
+
+export function modelCard(card: Card): string {
+  const { name, target, options, tensors, bytesBefore, bytesAfter } = card;
+  const told = Object.entries(options).filter(
+    ([, value]) => value !== undefined,
+  );
+  const share = ((100 * bytesAfter) / bytesBefore).toFixed(1);
+  return [
+    `# ${name} in MXFP4`,
+    "",
+    "Weights of linear layers are E2M1 with an E8M0 scale for each 32 along the axis that is contracted;",
+    `all else is as it was. Written for ${target} by mxfp4-edge.`,
+    "",
+    `${tensors.length} tensors are packed: ${bytesBefore} bytes became ${bytesAfter} (${share} %).`,
+    "",
+    "## Options",
+    "",
+    ...(told.length > 0
+      ? told.map(([key, value]) => `- \`${key}\`: \`${JSON.stringify(value)}\``)
+      : ["All as they are by default."]),
+    "",
+    "## Tensors",
+    "",
+    "| tensor | shape | SHA-256 |",
+    "| --- | --- | --- |",
+    ...tensors.map(
+      ({ name: tensor, shape, digest }) =>
+        `| \`${tensor}\` | ${shape.join(" × ")} | \`${digest}\` |`,
+    ),
+    "",
+  ].join("\n");
+}

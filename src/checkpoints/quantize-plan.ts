@@ -1,0 +1,217 @@
+/**
+ * A directory quantized for a loader: which files come out, what is read for each, and the conversion
+ * from one to the other. A tensor's bytes depend on its values, the options and its place among the
+ * checkpoint's names; never on how files are cut.
+ */
+import { AppError } from "../api/errors.ts";
+import type { Scheme } from "../api/scheme.ts";
+import { roundingKey } from "../formats/blocks/block-pieces.ts";
+import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
+import { quantized } from "../formats/blocks/quantized-sections.ts";
+import { notPlain } from "../formats/blocks/scheme.ts";
+import { quantizedTurned } from "../formats/blocks/turned-sections.ts";
+import { writeHead } from "../formats/containers/safetensors-writer.ts";
+import {
+  type Dtype,
+  DTYPE_BITS,
+  type FloatDtype,
+  isFloat,
+} from "../formats/dtype.ts";
+import {
+  isNamed,
+  type Selection,
+} from "../formats/operations/name-patterns.ts";
+import { linear } from "../formats/roles/role.ts";
+import { decideRoles } from "../formats/roles/roles.ts";
+import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
+import { HoldPool } from "../formats/stream/hold-pool.ts";
+import { copied } from "../formats/stream/tensor-sections.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+import {
+  type Checkpoint,
+  type CheckpointTensor,
+  CONFIG_FILE,
+} from "./checkpoint.ts";
+import { quantizedConfig } from "./quantization-config.ts";
+import { headBytes, indexOf, shardsOf } from "./shards.ts";
+import {
+  decideFor,
+  packedHeads,
+  type Target,
+  type TargetDecision,
+  turned,
+} from "./targets.ts";
+
+export type DirectoryChoices = {
+  target: Target;
+  scheme: Scheme;
+  selection: Selection;
+  maxShardBytes: number;
+};
+
+/** One file of the output. */
+export type PlannedShard = {
+  file: string;
+  heads: readonly TensorHead<Dtype>[];
+  /** What `conversion` takes, in order. */
+  reads: readonly CheckpointTensor[];
+  /** What stands for each of them. */
+  groups: readonly (readonly TensorHead<Dtype>[])[];
+  conversion: () => Conversion;
+};
+
+export type DirectoryPlan = {
+  shards: readonly PlannedShard[];
+  /** Small files: the config and, of several shards, the index. */
+  texts: readonly (readonly [file: string, text: string])[];
+  decisions: readonly TargetDecision[];
+};
+
+/**
+ * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
+ * that leave nothing to pack
+ */
+export function planDirectory(
+  checkpoint: Checkpoint,
+  { target, scheme, selection, maxShardBytes }: DirectoryChoices,
+): DirectoryPlan {
+  const { tensors, config } = checkpoint;
+  checkPlain(scheme);
+  const decisions = decideFor(
+    target,
+    tensors,
+    overridden(tensors, decideRoles(tensors, config), selection),
+    config,
+  );
+  if (!decisions.some(({ packed }) => packed)) {
+    const [first] = decisions.filter(({ role }) => role !== "keep");
+    throw new AppError(
+      "invalid_option",
+      `Expected a weight that ${target} takes in MXFP4, got none${first ? `, as in "${first.reason}"` : ""}`,
+    );
+  }
+  const written = tensors.map((tensor, place): Part => {
+    const decision = decisions[place]!;
+    const heads = decision.layout
+      ? packedHeads(tensor, decision, decision.layout)
+      : [headOf(tensor)];
+    return { tensor, place, decision, heads };
+  });
+  const cut = shardsOf(
+    written.map(({ heads }) => heads),
+    maxShardBytes,
+  );
+  const index = indexOf(cut);
+  const byName = new Map(written.map((part) => [part.heads[0]!.name, part]));
+  const shards = cut.map(({ file, tensors: own }): PlannedShard => {
+    const parts = own
+      .flatMap(({ name }) => byName.get(name) ?? [])
+      .toSorted((a, b) => rank(a) - rank(b));
+    const heads = parts.flatMap((part) => part.heads);
+    return {
+      file,
+      heads,
+      reads: parts.map(({ tensor }) => tensor),
+      groups: parts.map((part) => part.heads),
+      conversion: () => conversionOf(parts, heads, scheme),
+    };
+  });
+  const quantizedJson = quantizedConfig(target, tensors, decisions, config);
+  return {
+    shards,
+    texts: [
+      [CONFIG_FILE, `${JSON.stringify(quantizedJson, null, 2)}\n`],
+      ...(index ? [index] : []),
+    ],
+    decisions,
+  };
+}
+
+type Part = {
+  tensor: CheckpointTensor;
+  place: number;
+  decision: TargetDecision;
+  heads: readonly TensorHead<Dtype>[];
+};
+
+const headOf = ({ name, dtype, shape }: TensorHead<Dtype>) => ({
+  name,
+  dtype,
+  shape,
+});
+
+/** Wide tensors come first, so that each starts at a multiple of its width, and packed ones last. */
+function rank({ heads, decision }: Part): number {
+  return decision.packed ? 0 : -DTYPE_BITS[heads[0]!.dtype];
+}
+
+function conversionOf(
+  parts: readonly Part[],
+  heads: readonly TensorHead<Dtype>[],
+  scheme: Scheme,
+): Conversion {
+  const pool = new HoldPool();
+  const sections = parts.map(({ tensor, place, decision }, i): OpenSection => {
+    const { dtype, shape, start, end } = tensor;
+    if (!decision.packed) return () => copied(end - start);
+    const rows = rowsOf(turned(shape, decision), 0);
+    checkSize(tensor.name, rows);
+    const key = roundingKey(scheme.seed, place);
+    const float = dtype as FloatDtype;
+    return decision.role === "linear-in-out"
+      ? () => quantizedTurned(shape, float, scheme, key, pool, 2 * i)
+      : () => quantized(rows, float, scheme, key, pool, 2 * i);
+  });
+  // As transformers writes it, which it asks for.
+  const metadata = new Map([["format", "pt"]]);
+  return new Conversion({ ...writeHead(heads, metadata), sections, pool });
+}
+
+/** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */
+function overridden(
+  heads: readonly TensorHead<Dtype>[],
+  decisions: ReturnType<typeof decideRoles>,
+  selection: Selection,
+): ReturnType<typeof decideRoles> {
+  return heads.map(({ name, dtype, shape }, i) => {
+    const decision = decisions[i]!;
+    const wanted =
+      selection.include.length > 0 && ["router", "head"].includes(decision.kind)
+        ? linear("linear", shape, "linear")
+        : decision;
+    if (!wanted.packed) return decision;
+    if (!isNamed(name, selection))
+      return {
+        ...decision,
+        packed: false,
+        reason: `${decision.reason}; not asked for`,
+      };
+    if (isFloat(dtype)) return wanted;
+    return {
+      ...decision,
+      packed: false,
+      reason: `${decision.reason}; ${dtype} is not read`,
+    };
+  });
+}
+
+function checkPlain(scheme: Scheme): void {
+  if (scheme.format !== "mxfp4")
+    throw new AppError(
+      "invalid_option",
+      `Expected format mxfp4 for a loader, got "${scheme.format}"`,
+    );
+  const [reason] = notPlain(scheme, false);
+  if (reason === undefined) return;
+  throw new AppError(
+    "invalid_option",
+    `Expected prescale=1 and hadamard=0 for a loader, which decodes plainly; ${reason}`,
+  );
+}
+
+/** Of all that is written, the heads of files apart. */
+export function dataBytes({ shards }: DirectoryPlan): number {
+  return shards
+    .flatMap(({ heads }) => heads)
+    .reduce((sum, head) => sum + headBytes(head), 0);
+}

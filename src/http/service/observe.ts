@@ -1,0 +1,44 @@
+/**
+ * What happens to every request: it has an id, in `X-Request-Id` of the answer and `requestId` of a
+ * problem; it is counted; and where REQUEST_LOG is "1", a line of JSON tells of it. Addresses, queries
+ * and tokens are in no line.
+ */
+import type { MiddlewareHandler } from "hono";
+import { requestId } from "hono/request-id";
+import type { AppEnv } from "../env.ts";
+import { requestCounts } from "./request-counts.ts";
+
+const HEADER = "X-Request-Id";
+
+/** Before `observe`: a client's own id is kept if it is short and plain. */
+export const identify = requestId({ headerName: HEADER, limitLength: 64 });
+
+export const observe: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const started = performance.now();
+  const id = c.get("requestId");
+  await next();
+  // Answers that no context made lack it; those of objects cannot be changed, so this is another one.
+  c.header(HEADER, id);
+
+  const answered = {
+    method: c.req.method,
+    route: c.get("route") ?? "none",
+    status: c.res.status,
+    seconds: (performance.now() - started) / 1000,
+    receivedBytes: c.req.raw.body ? lengthOf(c.req.raw.headers) : 0,
+    sentBytes: c.res.body ? lengthOf(c.res.headers) : 0,
+  };
+  requestCounts.add(answered);
+  if (c.env.REQUEST_LOG !== "1") return;
+  const { seconds, ...rest } = answered;
+  const ms = Math.round(seconds * 1e6) / 1e3;
+  const time = new Date().toISOString();
+  console.log(
+    JSON.stringify({ time, requestId: id, path: c.req.path, ...rest, ms }),
+  );
+};
+
+function lengthOf(headers: Headers): number | null {
+  const length = headers.get("Content-Length");
+  return length !== null && /^\d{1,15}$/.test(length) ? Number(length) : null;
+}

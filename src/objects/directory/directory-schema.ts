@@ -1,0 +1,18 @@
+/** The tables of the directory, version by version. */
+import { Schema } from "../schema.ts";
+
+export const DIRECTORY_SCHEMA = new Schema("datasets", [
+  (sql) =>
+    sql.exec(`
+      CREATE TABLE loose_keys (key TEXT PRIMARY KEY, until_ms INTEGER NOT NULL);
+      CREATE TABLE jobs (job TEXT PRIMARY KEY, created_ms INTEGER NOT NULL);
+      CREATE INDEX jobs_by_time ON jobs (created_ms, job);
+      CREATE TABLE datasets (name TEXT PRIMARY KEY, dataset TEXT NOT NULL);
+      CREATE TABLE runs (
+        run TEXT PRIMARY KEY, dataset TEXT NOT NULL, ended INTEGER NOT NULL, created_ms INTEGER NOT NULL
+      );
+    `),
+
+  // Uploads in parts are ended by their id; their key may have another, whole object meanwhile.
+  (sql) => sql.exec("ALTER TABLE loose_keys ADD COLUMN upload_id TEXT"),
+]);

@@ -1,0 +1,42 @@
+/** The tables of a run, version by version. */
+import { Schema } from "../schema.ts";
+
+export const RUN_SCHEMA = new Schema("run", [
+  (sql) =>
+    sql.exec(`
+      CREATE TABLE run (
+        run TEXT, config TEXT, state TEXT, step INTEGER, fingerprint TEXT, created_ms INTEGER,
+        initialized INTEGER, settled INTEGER
+      );
+      CREATE TABLE completions (
+        kind TEXT, step INTEGER, microbatch INTEGER, loss_sum REAL, tokens INTEGER,
+        PRIMARY KEY (kind, step, microbatch)
+      ) WITHOUT ROWID;
+      CREATE TABLE commits (
+        step INTEGER PRIMARY KEY, clip_coefficient REAL, learning_rate REAL, grad_norm REAL,
+        train_loss REAL, tokens INTEGER, committed_ms INTEGER
+      );
+      CREATE TABLE evaluations (step INTEGER PRIMARY KEY, loss REAL, time_ms INTEGER);
+      CREATE TABLE trainers (
+        name TEXT PRIMARY KEY, boot_id TEXT, last_seen_ms INTEGER, completions INTEGER
+      );
+      CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, event TEXT);
+    `),
+
+  // Matrices come first in the flat vector: a run that is there has its parameters in another order,
+  // and ends. Its history stays, until it is removed.
+  (sql) => {
+    sql.exec(
+      "ALTER TABLE run ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0; UPDATE run SET outdated = 1",
+    );
+    const ended = sql.exec(
+      "UPDATE run SET state = 'cancelled' WHERE state IN ('running', 'paused') RETURNING run",
+    );
+    if (ended.toArray().length === 0) return;
+    sql.exec(
+      "INSERT INTO events (time_ms, event) VALUES (?, ?)",
+      Date.now(),
+      JSON.stringify({ type: "state", state: "cancelled" }),
+    );
+  },
+]);

@@ -1,0 +1,35 @@
+/** The tables of a shard, version by version. */
+import { Schema } from "../schema.ts";
+
+export const SHARD_SCHEMA = new Schema("shard", [
+  (sql) =>
+    sql.exec(`
+      CREATE TABLE shard (shard INTEGER NOT NULL, config TEXT NOT NULL, ended INTEGER NOT NULL);
+      CREATE TABLE pushes (
+        step INTEGER, microbatch INTEGER, digest TEXT NOT NULL,
+        PRIMARY KEY (step, microbatch)
+      ) WITHOUT ROWID;
+      CREATE TABLE slices (
+        step INTEGER, microbatch INTEGER, slice INTEGER, payload BLOB NOT NULL,
+        PRIMARY KEY (step, microbatch, slice)
+      );
+      CREATE TABLE snapshot_pointer (version INTEGER NOT NULL, step INTEGER NOT NULL);
+      INSERT INTO snapshot_pointer VALUES (0, 0);
+      CREATE TABLE snapshots (
+        version INTEGER, part TEXT, row INTEGER, value BLOB NOT NULL,
+        PRIMARY KEY (version, part, row)
+      );
+      CREATE TABLE updates (
+        step INTEGER PRIMARY KEY, clip_coefficient REAL NOT NULL, learning_rate REAL NOT NULL
+      );
+      CREATE TABLE pins (
+        step INTEGER, row INTEGER, value BLOB NOT NULL, PRIMARY KEY (step, row)
+      );
+    `),
+
+  // As of a run: what is there has its parameters in another order, and its range is another.
+  (sql) =>
+    sql.exec(
+      "ALTER TABLE shard ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0; UPDATE shard SET outdated = 1",
+    ),
+]);

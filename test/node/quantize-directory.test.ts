@@ -1,0 +1,449 @@
+/**
+ * `mxfp4-edge quantize DIRECTORY --for LOADER`, read as each loader reads it: its names, its bytes, its
+ * orientation. The readers here are written from the loaders' sources (docs/compatibility.md).
+ */
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import type { Tensor } from "../../src/formats/tensor.ts";
+import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
+import { normals } from "../support/random.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+type Shapes = { name: string; shape: number[]; role: string }[];
+const { models } = JSON.parse(
+  gunzipSync(
+    readFileSync(
+      join(import.meta.dirname, "../fixtures/architectures.json.gz"),
+    ),
+  ).toString(),
+) as { models: Record<string, { tensors: Shapes }> };
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-directory-test-"));
+  for (const model of ["llama", "gpt2", "gpt_oss"]) {
+    writeModel(join(folder, model), model, 1);
+    writeModel(join(folder, `${model}-cut`), model, 3);
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The values of a tensor of a model, by its name. */
+function valuesOf(name: string, count: number): Float32Array {
+  const seed = Buffer.from(name).reduce((n, byte) => (n * 31 + byte) % 9973, 7);
+  return normals(count, seed);
+}
+
+const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+/** A directory in `files` files, with a tokenizer and another form of the weights. */
+function writeModel(path: string, model: string, files: number): void {
+  mkdirSync(path);
+  const { tensors } = models[model]!;
+  const weight_map: Record<string, string> = {};
+  const each = Math.ceil(tensors.length / files);
+  for (let i = 0; i < files; i++) {
+    // Out of order, as no file promises any.
+    const own = tensors.slice(i * each, (i + 1) * each).toReversed();
+    const file =
+      files === 1
+        ? "model.safetensors"
+        : `model-0000${i + 1}-of-0000${files}.safetensors`;
+    let at = 0;
+    const header = Object.fromEntries(
+      own.map(({ name, shape }) => {
+        weight_map[name] = file;
+        const start = at;
+        at += 4 * count(shape);
+        return [name, { dtype: "F32", shape, data_offsets: [start, at] }];
+      }),
+    );
+    const json = Buffer.from(JSON.stringify(header));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(json.length));
+    const data = own.map(({ name, shape }) =>
+      Buffer.from(valuesOf(name, count(shape)).buffer),
+    );
+    writeFileSync(join(path, file), Buffer.concat([length, json, ...data]));
+  }
+  if (files > 1)
+    writeFileSync(
+      join(path, "model.safetensors.index.json"),
+      JSON.stringify({ metadata: {}, weight_map }),
+    );
+  writeFileSync(
+    join(path, "config.json"),
+    JSON.stringify({ model_type: model }),
+  );
+  writeFileSync(join(path, "tokenizer.json"), "{}");
+  writeFileSync(join(path, "pytorch_model.bin"), "other weights");
+  mkdirSync(join(path, "original"));
+}
+
+function quantize(model: string, out: string, ...args: string[]) {
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      join(ROOT, "src/cli/main.ts"),
+      "quantize",
+      join(folder, model),
+      "-o",
+      join(folder, out),
+      "--scale",
+      "floor",
+      ...args,
+    ],
+    { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  return { status, stderr };
+}
+
+/** All tensors of a directory. */
+function tensorsOf(out: string): Map<string, Tensor> {
+  const path = join(folder, out);
+  const files = readdirSync(path).filter((name) =>
+    name.endsWith(".safetensors"),
+  );
+  return new Map(
+    files.flatMap((file) =>
+      readSafetensors(
+        new Uint8Array(readFileSync(join(path, file))),
+      ).tensors.map((tensor) => [tensor.name, tensor] as const),
+    ),
+  );
+}
+
+const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+
+/** Values of elements, low nibble first, and a scale for each 32. */
+function decode(elements: Uint8Array, scales: Uint8Array): number[] {
+  return Array.from({ length: 2 * elements.length }, (_, i) => {
+    const code = (elements[i >> 1]! >> (4 * (i & 1))) & 15;
+    const value = E2M1[code & 7]! * 2 ** (scales[i >> 5]! - 127);
+    return code & 8 ? -value : value;
+  });
+}
+
+/** The weight [.., out, in] of a model as the reference quantizer has it. */
+function expected({ name, shape, role }: Shapes[number]): number[] {
+  const values = valuesOf(name, count(shape));
+  const [rows, columns] = shape.slice(-2) as [number, number];
+  const turned =
+    role === "linear"
+      ? values
+      : Float32Array.from(values, (_, i) => {
+          const matrix = Math.floor(i / (rows * columns));
+          const [column, row] = [Math.floor(i / rows) % columns, i % rows];
+          return values[(matrix * rows + row) * columns + column]!;
+        });
+  return [
+    ...dequantizeMxfp4(quantizeMxfp4(turned, { ties: "even" }, "floor", 1), 1),
+  ];
+}
+
+type Read = (
+  tensors: ReadonlyMap<string, Tensor>,
+  name: string,
+) => readonly [elements: Tensor | undefined, scales: Tensor | undefined];
+
+const LOADERS: Record<string, { read: Read; dtype: string; models: string[] }> =
+  {
+    vllm: {
+      read: (tensors, name) => [
+        tensors.get(name.replace(/weight$/, "weight_packed")),
+        tensors.get(name.replace(/weight$/, "weight_scale")),
+      ],
+      dtype: "U8",
+      models: ["llama", "gpt2"],
+    },
+    quark: {
+      read: (tensors, name) => [
+        tensors.get(name),
+        tensors.get(name.replace(/weight$/, "weight_scale")),
+      ],
+      dtype: "U8",
+      models: ["llama"],
+    },
+    mlx: {
+      read: (tensors, name) => [
+        tensors.get(name),
+        tensors.get(name.replace(/weight$/, "scales")),
+      ],
+      dtype: "U32",
+      models: ["llama"],
+    },
+    transformers: {
+      read: (tensors, name) => [
+        tensors.get(`${name}_blocks`),
+        tensors.get(`${name}_scales`),
+      ],
+      dtype: "U8",
+      models: ["gpt_oss"],
+    },
+  };
+
+describe.each(Object.entries(LOADERS))(
+  "for %s",
+  (loader, { read, dtype, models: taken }) => {
+    test.each(taken)(
+      "%s: what is packed has the reference's values, what is not its own bytes",
+      (model) => {
+        const out = `${model}-${loader}`;
+        expect(quantize(model, out, "--for", loader)).toMatchObject({
+          status: 0,
+        });
+        const tensors = tensorsOf(out);
+        let packed = 0;
+        for (const listed of models[model]!.tensors) {
+          const { name, shape, role } = listed;
+          const isTaken =
+            loader === "transformers"
+              ? role === "linear-in-out"
+              : role !== "keep";
+          if (!isTaken) {
+            const values = valuesOf(name, count(shape));
+            expect(tensors.get(name)).toMatchObject({ dtype: "F32", shape });
+            expect(Buffer.from(tensors.get(name)!.bytes)).toEqual(
+              Buffer.from(values.buffer),
+            );
+            continue;
+          }
+          packed++;
+          const [elements, scales] = read(tensors, name);
+          const outer = role === "linear" ? shape.at(-2)! : shape.at(-1)!;
+          expect(elements).toMatchObject({ dtype });
+          expect(elements!.shape[shape.length - 2]).toBe(outer);
+          expect(count(scales!.shape)).toBe(count(shape) / 32);
+          expect(decode(elements!.bytes, scales!.bytes)).toEqual(
+            expected(listed),
+          );
+        }
+        expect(packed).toBeGreaterThan(3);
+        // Nothing but what the loader knows.
+        expect(tensors.size).toBe(models[model]!.tensors.length + packed);
+      },
+    );
+  },
+);
+
+describe("what a directory holds", () => {
+  test("small files as they were, a card with the digests, and no other form of the weights", () => {
+    expect(
+      quantize("llama", "whole", "--for", "vllm", "--exclude", "*.down_proj.*"),
+    ).toMatchObject({ status: 0 });
+    const path = join(folder, "whole");
+    expect(readdirSync(path).toSorted()).toEqual([
+      "README.md",
+      "config.json",
+      "model.safetensors",
+      "tokenizer.json",
+    ]);
+    const config = JSON.parse(
+      readFileSync(join(path, "config.json"), "utf8"),
+    ) as {
+      quantization_config: { ignore: string[] };
+    };
+    expect(config.quantization_config.ignore).toEqual([
+      "lm_head",
+      "model.layers.0.mlp.down_proj",
+      "model.layers.1.mlp.down_proj",
+    ]);
+    const card = readFileSync(join(path, "README.md"), "utf8");
+    expect(card).toContain('- `exclude`: `["*.down_proj.*"]`');
+    const tensors = tensorsOf("whole");
+    const name = "model.layers.0.self_attn.q_proj";
+    const digest = createHash("sha256")
+      .update(tensors.get(`${name}.weight_packed`)!.bytes)
+      .update(tensors.get(`${name}.weight_scale`)!.bytes)
+      .digest("hex");
+    expect(card).toContain(`| \`${name}.weight\` | 64 × 64 | \`${digest}\` |`);
+  });
+
+  test("each tensor starts at a multiple of its width, without fillers", () => {
+    quantize("gpt2", "aligned", "--for", "vllm");
+    const file = readFileSync(join(folder, "aligned/model.safetensors"));
+    const length = Number(file.readBigUInt64LE(0));
+    const header = JSON.parse(
+      file.subarray(8, 8 + length).toString(),
+    ) as Record<string, { dtype?: string; data_offsets: [number, number] }>;
+    expect(header.__metadata__).toEqual({ format: "pt" });
+    for (const [name, { dtype, data_offsets: [start] = [0] }] of Object.entries(
+      header,
+    ))
+      if (dtype === "F32") expect(start % 4, name).toBe(0);
+  });
+});
+
+describe("however files are cut", () => {
+  test.each([
+    ["llama", "vllm"],
+    ["gpt_oss", "transformers"],
+  ])("%s: the bytes are the same, noise and all", (model, loader) => {
+    const options = [
+      "--for",
+      loader,
+      "--rounding",
+      "stochastic",
+      "--seed",
+      "7",
+    ];
+    expect(quantize(model, `${model}-one`, ...options)).toMatchObject({
+      status: 0,
+    });
+    const many = quantize(
+      `${model}-cut`,
+      `${model}-many`,
+      ...options,
+      "--max-shard-size",
+      "100KB",
+    );
+    expect(many).toMatchObject({ status: 0 });
+    const [one, cut] = [tensorsOf(`${model}-one`), tensorsOf(`${model}-many`)];
+    expect([...cut.keys()].toSorted()).toEqual([...one.keys()].toSorted());
+    for (const [name, tensor] of one)
+      expect(cut.get(name), name).toEqual(tensor);
+    const path = join(folder, `${model}-many`);
+    const files = readdirSync(path).filter((file) =>
+      file.endsWith(".safetensors"),
+    );
+    expect(files.length).toBeGreaterThan(1);
+    const index = JSON.parse(
+      readFileSync(join(path, "model.safetensors.index.json"), "utf8"),
+    ) as {
+      metadata: { total_size: number };
+      weight_map: Record<string, string>;
+    };
+    const bytes = [...cut.values()].reduce(
+      (sum, each) => sum + each.bytes.length,
+      0,
+    );
+    expect(index.metadata.total_size).toBe(bytes);
+    for (const file of files) {
+      const { tensors } = readSafetensors(
+        new Uint8Array(readFileSync(join(path, file))),
+      );
+      const own = tensors.reduce((sum, each) => sum + each.bytes.length, 0);
+      expect(own).toBeLessThanOrEqual(100_000);
+      for (const { name } of tensors) expect(index.weight_map[name]).toBe(file);
+    }
+    const other = quantize(
+      model,
+      `${model}-other`,
+      ...options.slice(0, -1),
+      "8",
+    );
+    expect(other).toMatchObject({ status: 0 });
+    const differing = [...tensorsOf(`${model}-other`)].filter(
+      ([name, tensor]) =>
+        !Buffer.from(tensor.bytes).equals(Buffer.from(one.get(name)!.bytes)),
+    );
+    expect(differing.length).toBeGreaterThan(3);
+  });
+});
+
+describe("refused in a line, and nothing is left", () => {
+  test.each([
+    [
+      "without a loader",
+      "llama",
+      [],
+      2,
+      "this model can be made for vllm, mlx, quark",
+    ],
+    [
+      "a loader that takes none of it",
+      "llama",
+      ["--for", "transformers"],
+      1,
+      "got none",
+    ],
+    [
+      "patterns that leave nothing",
+      "llama",
+      ["--for", "vllm", "--include", "nothing*"],
+      1,
+      "got none",
+    ],
+    [
+      "half of what runs as one",
+      "llama",
+      ["--for", "vllm", "--exclude", "*.1.self_attn.k_proj*"],
+      1,
+      "packed together or not at all",
+    ],
+    [
+      "a rotation",
+      "llama",
+      ["--for", "vllm", "--hadamard", "64"],
+      1,
+      "Expected prescale=1 and hadamard=0",
+    ],
+    [
+      "a layout",
+      "llama",
+      ["--for", "vllm", "--layout", "gpt-oss"],
+      2,
+      "Expected no layout",
+    ],
+    [
+      "files too small",
+      "llama",
+      ["--for", "vllm", "--max-shard-size", "10KB"],
+      1,
+      'Expected files that hold the 65536 bytes of "lm_head.weight"',
+    ],
+    [
+      "no size",
+      "llama",
+      ["--for", "vllm", "--max-shard-size", "large"],
+      2,
+      'got "large"',
+    ],
+    ["an empty directory", "llama/original", ["--for", "vllm"], 1, "got none"],
+  ] as const)("%s", (_, model, args, status, message) => {
+    const before = readdirSync(folder);
+    const refused = quantize(model, "refused", ...args);
+    expect(refused.stderr).toContain(message);
+    expect(refused.stderr).not.toMatch(/\n +at /);
+    expect(refused.status).toBe(status);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test("an output that is there stays, unless it may be replaced", () => {
+    const there = join(folder, "there");
+    mkdirSync(there);
+    writeFileSync(join(there, "mine"), "");
+    const refused = quantize("llama", "there", "--for", "vllm");
+    expect(refused.stderr).toContain("--force replaces it");
+    expect(existsSync(join(there, "mine"))).toBe(true);
+    expect(
+      quantize("llama", "there", "--for", "vllm", "--force"),
+    ).toMatchObject({ status: 0 });
+    expect(existsSync(join(there, "mine"))).toBe(false);
+  });
+
+  test("--for a file", () => {
+    const refused = quantize(
+      "llama/model.safetensors",
+      "file",
+      "--for",
+      "vllm",
+    );
+    expect(refused.stderr).toContain("Expected a model's directory");
+    expect(refused.status).toBe(2);
+  });
+});
