@@ -6,7 +6,7 @@ export { gemmInt6, gramInt6 } from "./int6/gemm-int6";
 export { accumulatesDots } from "./mxfp4/mxfp4-dot";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
 export { packInt6 } from "./int6/pack-int6";
-export { packEden } from "./mxfp4/pack-eden";
+export { packEden } from "./int6/pack-eden";
 export { packMxfp4 } from "./mxfp4/pack-mxfp4";
 export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";

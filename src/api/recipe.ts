@@ -49,7 +49,7 @@ export type Mxfp4Product = {
 };
 /**
  * MXFP4 to nearest after a rotation, and an f32 factor for each rotated segment of an operand, which takes
- * back what its rounding shrank (assembly/mxfp4/pack-eden.ts).
+ * back what its rounding shrank (assembly/int6/pack-eden.ts).
  */
 export type EdenProduct = { format: "eden"; rotation: 64 };
 /** Products on panels of integers. */

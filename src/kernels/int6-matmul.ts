@@ -70,7 +70,7 @@ export function packInt6Into(
 
 /**
  * One side of a product as `matmulInt6` reads it, to `panel`, which has `int6PanelBytes`: rotated, to the
- * nearest MXFP4, and each segment scaled up by what rounding shrank it (assembly/mxfp4/pack-eden.ts).
+ * nearest MXFP4, and each segment scaled up by what rounding shrank it (assembly/int6/pack-eden.ts).
  *
  * Shapes:   signs f32 [64]; operand [rows, k]
  */

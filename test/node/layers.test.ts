@@ -12,6 +12,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const LAYERS = [
   "api",
   "memory",
+  "tokenizers",
   "kernels",
   "formats",
   "checkpoints",
@@ -47,6 +48,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "containers",
     "blocks",
     "roles",
+    "folding",
     "operations",
   ],
   assembly: [
@@ -82,7 +84,7 @@ const EXACT_MATH = [
   "trunc",
 ];
 /** Where arithmetic ends up in bytes that must be the same everywhere. */
-const REPRODUCIBLE = ["formats", "model", "objects", "training"];
+const REPRODUCIBLE = ["tokenizers", "formats", "model", "objects", "training"];
 
 type Files = ReadonlyMap<string, string>;
 type Import = { from: string; to: string; typeOnly: boolean };

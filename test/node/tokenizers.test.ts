@@ -79,7 +79,7 @@ describe("training", () => {
       ["cd", 6],
       ["aaa", 1], // overlapping: aa counts 2, and joins once
     ]);
-    const [a, b, c, d] = [..."abcd"].map((char) => char.charCodeAt(0));
+    const [a, b, c, d] = Buffer.from("abcd");
     expect(trainBpe(counts, 260)).toEqual([
       [a, b],
       [c, d],

@@ -5,18 +5,18 @@
  * Stochastic rounding is unbiased at the price of twice the squared error of rounding to nearest; to nearest,
  * E2M1 shrinks what it rounds. The factor ⟨x, x⟩ / ⟨x, Q(x)⟩ of a segment takes the shrinking back, on the
  * average over rotations nearly all of it. E8M0 could not hold it, but in a product a scale may be any
- * f32: the panel is that of 6-bit integers (../int6/int6-panel.ts).
+ * f32: the panel is that of 6-bit integers (int6-panel.ts).
  *
  * Source: Vargaftik et al., EDEN, arXiv 2108.08842; for gradients of 4 bits Quartet II, arXiv 2601.22813
  */
 import {
   A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
-} from "../int6/int6-panel";
+} from "./int6-panel";
 import { E8M0_NAN } from "../mx/block";
-import { E2M1_EMAX } from "./constants";
-import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "./mxfp4-gather";
-import { BLOCK_UNITS, GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
-import { nearestE2M1, unitOf } from "./mxfp4-unit";
+import { E2M1_EMAX } from "../mxfp4/constants";
+import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "../mxfp4/mxfp4-gather";
+import { BLOCK_UNITS, GROUP, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
+import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
 
 /**
  * Quantize `source` into `panel`, for `gemmInt6`: RHT of each 64 along k, Algorithm 1 (scale rule floor, to
