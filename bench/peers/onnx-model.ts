@@ -1,6 +1,6 @@
 /** The bytes of an ONNX model with one node, written by hand: https://onnx.ai/onnx/repo-docs/IR.html */
 
-export type Tensor = {
+type Tensor = {
   name: string;
   dims: readonly number[];
   data: Float32Array | Uint8Array;

@@ -21,7 +21,7 @@ const DIGEST_OFFSET = 32;
 const BLOCK_SIZE = 32;
 
 const KINDS = ["parameters", "gradient"] as const;
-export type FrameKind = (typeof KINDS)[number];
+type FrameKind = (typeof KINDS)[number];
 const DTYPES: readonly WireDtype[] = ["mxfp4", "bf16", "f32"];
 
 export type FrameHeader = {

@@ -29,10 +29,10 @@ export type Whole = About<number> & {
 export type Patterns = About<readonly string[]> & { kind: "patterns" };
 
 /** Strings without commas, which separate them in a query. */
-export type List = About<readonly string[]> & { kind: "list" };
+type List = About<readonly string[]> & { kind: "list" };
 
 /** The sizes of a shape, as in 4,64. */
-export type Sizes = About<readonly number[]> & { kind: "sizes" };
+type Sizes = About<readonly number[]> & { kind: "sizes" };
 
 /** Options that come together or not at all: an object in JSON, side by side elsewhere. */
 export type Group<T extends Options = Options> = {

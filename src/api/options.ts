@@ -37,7 +37,7 @@ const outputType = choice(
 /** Which tensors of a file. */
 export const SELECTION_OPTIONS = {
   include: patterns(
-    "Names of tensors to work on, with * and ?; all when there is none",
+    "Names of tensors to work on, with * and ?; when there is none, all, or of a model's file to quantize the weights of its linear layers",
   ),
   exclude: patterns("Names of tensors to leave as they are, with * and ?"),
 };

@@ -13,7 +13,7 @@ export type Mxfp4Quantizer = {
 };
 
 /** Algorithm 1 of arXiv 2502.20586. */
-export const ALGORITHM_1: Mxfp4Quantizer = {
+const ALGORITHM_1: Mxfp4Quantizer = {
   rounding: "nearest-even",
   prescale: 1,
   correction: 1,
@@ -39,7 +39,7 @@ export const ALGORITHM_2: Mxfp4Quantizer = {
 /** f32 products of f32 operands, which may be rounded to bf16. */
 export type DenseProduct = { format: "f32" | "bf16" };
 /** Integers of 6 bits, an f32 scale for each 64 of k. */
-export type Int6Product = { format: "int6" };
+type Int6Product = { format: "int6" };
 export type Mxfp4Product = {
   format: "mxfp4";
   /** Length of the segments that a random Hadamard transform rotates; 0 for none. */

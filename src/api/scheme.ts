@@ -9,7 +9,7 @@ export const NEAREST_MODES = [
 ] as const;
 export type NearestMode = (typeof NEAREST_MODES)[number];
 
-export const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
+const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
 export type RoundingMode = (typeof ROUNDING_MODES)[number];
 
 /** How a block's scale is found, in the kernel's order. */
@@ -21,7 +21,7 @@ export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
 export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 
 /** OCP MX formats: blocks of 32 elements that share a scale of E8M0 (formats/blocks/block-formats.ts). */
-export const FORMATS = ["mxfp4", "mxfp8-e4m3", "mxfp8-e5m2"] as const;
+const FORMATS = ["mxfp4", "mxfp8-e4m3", "mxfp8-e5m2"] as const;
 export type FormatName = (typeof FORMATS)[number];
 
 /** How files name and arrange a quantized tensor (formats/blocks/block-layouts.ts). */

@@ -27,7 +27,7 @@ export type InspectedTensor = {
   mxfp4Bytes: number;
 };
 
-export type LoaderReport = {
+type LoaderReport = {
   loader: Target | "llama.cpp";
   /** Whether a directory for it has any packed weight. */
   loads: boolean;

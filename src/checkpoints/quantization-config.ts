@@ -59,7 +59,7 @@ export function quantizedConfig(
 }
 
 /** Modules that a loader takes for linear layers and that are not packed. */
-export function unpackedLinears(
+function unpackedLinears(
   heads: readonly TensorHead[],
   decisions: readonly TargetDecision[],
 ): string[] {

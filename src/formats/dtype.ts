@@ -38,7 +38,7 @@ export const DTYPE_BITS = {
 export type Dtype = keyof typeof DTYPE_BITS;
 
 /** ggml's types of quantized blocks, which only GGUF has. */
-export type GgmlBlockType =
+type GgmlBlockType =
   | `Q${4 | 5 | 8}_${0 | 1}`
   | `Q${1 | 2}_0`
   | `Q${2 | 3 | 4 | 5 | 6 | 8}_K`

@@ -46,7 +46,7 @@ async function readChunked(
 }
 
 /** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large` */
-export async function readJson(
+async function readJson(
   c: Context,
   maxBytes = MAX_JSON_BYTES,
 ): Promise<unknown> {
@@ -77,7 +77,7 @@ export async function readValid<S extends z.ZodType>(
 }
 
 /** `value` as the schema parses it, or an `AppError` that names every place where it differs. */
-export function checkSchema<S extends z.ZodType>(
+function checkSchema<S extends z.ZodType>(
   schema: S,
   value: unknown,
   code: ErrorCode,

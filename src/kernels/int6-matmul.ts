@@ -9,7 +9,7 @@ import { type DotForm, fastestDotForm, type Side } from "./mxfp4-matmul.ts";
 import { kernels } from "./runtime.ts";
 
 /** k that share a scale. */
-export const GROUP_LENGTH = 64;
+const GROUP_LENGTH = 64;
 
 const SCRATCH_BYTES = 4224;
 /** Columns of the product that lie together. */

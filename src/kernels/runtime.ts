@@ -3,7 +3,7 @@ import { Arena } from "./arena.ts";
 import { DryArena } from "./dry-arena.ts";
 
 /** What `assembly/index.ts` exports, as its compiler describes it. Pointers are byte addresses. */
-export type KernelExports = Awaited<ReturnType<typeof instantiate>>;
+type KernelExports = Awaited<ReturnType<typeof instantiate>>;
 
 /** The kernels of this isolate and the one memory they work on. */
 export type Kernels = { exports: KernelExports; arena: Arena };

@@ -11,6 +11,7 @@ import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale } from "./processes.ts";
 import { type Running, startRuntime } from "./runtime.ts";
+import { tidy } from "./tidy.ts";
 
 export type { Running };
 
@@ -71,6 +72,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
   const lock = await lockFolder(stateFolder);
   try {
     await endStale(stateFolder);
+    tidy(stateFolder);
     await checkFree(host, port);
     await prepare?.();
     const running = await startRuntime(

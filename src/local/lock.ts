@@ -14,9 +14,9 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-export const LOCK_FILE = "edge.lock";
+const LOCK_FILE = "edge.lock";
 /** Who holds the lock, for people; it decides nothing. */
-export const OWNER_FILE = "edge.pid";
+const OWNER_FILE = "edge.pid";
 /** Two that try at once may hinder each other, and an owner that was told to end needs a moment. */
 const PATIENCE_MS = 1_000;
 /** For an owner that has said that it is about to end. */

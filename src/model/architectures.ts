@@ -1,9 +1,14 @@
 /** Which model a shape describes. The one place that names the architectures. */
 import type { ModelShape } from "../api/types.ts";
-import { Gpt2 } from "./gpt2/gpt.ts";
-import type { Model } from "./model.ts";
+import { GPT2 } from "./gpt2/gpt.ts";
+import type { Architecture, Model } from "./model.ts";
+
+/** There is one so far, so every shape is one of it. */
+export function architectureOf(_shape: ModelShape): Architecture {
+  return GPT2;
+}
 
 /** Errors: `invalid_config`, no such model can be */
 export function modelOf(shape: ModelShape): Model {
-  return new Gpt2(shape);
+  return architectureOf(shape).model(shape);
 }

@@ -40,6 +40,20 @@ export type BackwardPass = Pass & {
   keeps: KeptActivations;
 };
 
+/** A kind of model. What its sizes mean, its tensors' names and its passes are known to its folder only. */
+export interface Architecture {
+  /** Errors: `invalid_config`, no such model can be */
+  check(shape: ModelShape): void;
+  /** Errors: `invalid_config`, it cannot be trained on microbatches of so many sequences */
+  checkTraining(
+    shape: ModelShape,
+    sequences: number,
+    segmentLength?: number,
+  ): void;
+  /** Errors: as `check` */
+  model(shape: ModelShape): Model;
+}
+
 export interface Model {
   readonly shape: ModelShape;
   readonly table: ParameterTable;

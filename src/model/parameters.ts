@@ -18,7 +18,7 @@ export const CHUNK_LENGTH = 4096;
  * What an optimizer may tell apart, in the order of the vector: matrices that multiply activations,
  * tables that are looked up row by row, and all that has one dimension.
  */
-export const PARAMETER_GROUPS = ["matrix", "embedding", "vector"] as const;
+const PARAMETER_GROUPS = ["matrix", "embedding", "vector"] as const;
 export type ParameterGroup = (typeof PARAMETER_GROUPS)[number];
 
 /** What a tensor is, wherever it comes to lie. */

@@ -28,7 +28,7 @@ const OUT = join(ROOT, "build/package");
 const IMPORTED = "build/kernels.wasm";
 const KERNELS = join(ROOT, "build/kernels-files.wasm");
 
-export async function buildPackage(): Promise<string> {
+async function buildPackage(): Promise<string> {
   await ensureBuilt(TARGETS["kernels-files"]);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });

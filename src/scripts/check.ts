@@ -1,4 +1,4 @@
-/** `npm run check`: types, lint, format; the first that fails ends it. */
+/** `npm run check`: types, lint, what nobody uses, format; the first that fails ends it. */
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
@@ -9,13 +9,14 @@ const TOOLS = [
   ["typescript", "-p", "test"],
   ["typescript", "-p", "bench"],
   ["oxlint", "--type-aware", "--deny-warnings"],
+  ["knip", "--no-progress"],
   ["prettier", "--check", "."],
 ];
 
 await runScript({
   meta: {
     name: "npm run check --",
-    description: "Check types, lint and format",
+    description: "Check types, lint, what nobody uses, and format",
   },
   args: {},
   async run() {

@@ -9,8 +9,7 @@ import {
   type RunRequest,
   WIRE_DTYPES,
 } from "../api/types.ts";
-import { checkShape, checkTrainingShape } from "../model/gpt2/config.ts";
-import { modelOf } from "../model/architectures.ts";
+import { architectureOf, modelOf } from "../model/architectures.ts";
 import { splitTokens } from "./data.ts";
 import {
   defaultShards,
@@ -130,8 +129,11 @@ function shapeProblems({ model, sequences, recipe }: MicrobatchShape): {
       return false;
     }
   };
-  const canBe = note(() => checkShape(model));
-  note(() => checkTrainingShape(model, sequences, segmentLength(recipe)));
+  const architecture = architectureOf(model);
+  const canBe = note(() => architecture.check(model));
+  note(() =>
+    architecture.checkTraining(model, sequences, segmentLength(recipe)),
+  );
 
   const tokens = sequences * model.context;
   const fitting = (limit: number): string => {

@@ -13,8 +13,11 @@ export type Update = {
   step: number;
   /** min(1, clip / norm) */
   clipCoefficient: number;
-  learningRate: number;
+  learningRates: LearningRates;
 };
+
+/** As each group's update applies it. */
+export type LearningRates = Record<ParameterGroup, number>;
 
 /** What AdamW does with each group. */
 const GROUPS: Record<ParameterGroup, { decays: boolean }> = {
@@ -24,7 +27,7 @@ const GROUPS: Record<ParameterGroup, { decays: boolean }> = {
 };
 
 /** The weight decay of a group's tensors. */
-export function weightDecay(
+function weightDecay(
   optimizer: OptimizerConfig,
   group: ParameterGroup,
 ): number {
@@ -58,7 +61,7 @@ export function updateRange(
       to - from,
       {
         updates: update.step + 1,
-        learningRate: update.learningRate,
+        learningRate: update.learningRates[tensor.group],
         beta1: optimizer.beta1,
         beta2: optimizer.beta2,
         epsilon: optimizer.epsilon,

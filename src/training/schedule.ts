@@ -1,6 +1,17 @@
 /** The learning rate: linear warm-up, then a cosine down to a fraction of the peak. */
 import type { OptimizerConfig } from "../api/types.ts";
 import { cosine } from "../kernels/vector.ts";
+import type { LearningRates } from "./optimizer.ts";
+
+/** The rates of that update by group: AdamW has one for all. */
+export function learningRates(
+  optimizer: OptimizerConfig,
+  steps: number,
+  step: number,
+): LearningRates {
+  const rate = learningRate(optimizer, steps, step);
+  return { matrix: rate, embedding: rate, vector: rate };
+}
 
 /**
  * The learning rate of the update that step `step` ends with. A pure function of its arguments,

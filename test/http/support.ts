@@ -1,3 +1,4 @@
+import { createExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect } from "vitest";
 import kernelModule from "../../build/kernels.wasm";
@@ -19,19 +20,8 @@ export async function send(
   init: RequestInit = {},
   changes: Partial<Env> = {},
 ): Promise<Response> {
-  return app.request(ORIGIN + path, init, envWith(changes));
-}
-
-export function post(
-  path: string,
-  body: BodyInit,
-  contentType = "application/octet-stream",
-): Promise<Response> {
-  return send(path, {
-    method: "POST",
-    body,
-    headers: { "Content-Type": contentType },
-  });
+  const context = createExecutionContext();
+  return app.request(ORIGIN + path, init, envWith(changes), context);
 }
 
 export async function bytesOf(response: Response): Promise<Uint8Array> {

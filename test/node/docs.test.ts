@@ -95,3 +95,18 @@ test("the assets are those of the pinned package", () => {
     );
   }
 });
+
+test("docs/service.md names the open routes", async () => {
+  const { paths } = JSON.parse((await get("/openapi.json")).text) as {
+    paths: Record<string, Record<string, { security: object[] }>>;
+  };
+  const open = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.values(methods).some(({ security }) => security.length === 0)
+      ? [`\`${path}\``]
+      : [],
+  );
+  const root = join(import.meta.dirname, "../..");
+  const page = readFileSync(join(root, "docs/service.md"), "utf8");
+  const [row] = page.match(/^\| open .*$/m) ?? [];
+  expect(row?.match(/`[^`]+`/g)).toEqual(open);
+});

@@ -12,7 +12,6 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const LAYERS = [
   "api",
   "memory",
-  "tokenizers",
   "kernels",
   "formats",
   "checkpoints",
@@ -84,7 +83,7 @@ const EXACT_MATH = [
   "trunc",
 ];
 /** Where arithmetic ends up in bytes that must be the same everywhere. */
-const REPRODUCIBLE = ["tokenizers", "formats", "model", "objects", "training"];
+const REPRODUCIBLE = ["formats", "model", "objects", "training"];
 
 type Files = ReadonlyMap<string, string>;
 type Import = { from: string; to: string; typeOnly: boolean };
@@ -230,6 +229,23 @@ function foreignAssembly(files: Files): string[] {
     .map(([path]) => `${path} mentions WebAssembly`);
 }
 
+/** An architecture's folder is known to itself and to the table of architectures. */
+function foreignArchitectures(files: Files): string[] {
+  return importsOf(files)
+    .filter(
+      ({ from, to }) =>
+        from.startsWith("src/") &&
+        from !== "src/model/architectures.ts" &&
+        architectureIn(to) !== undefined &&
+        architectureIn(from) !== architectureIn(to),
+    )
+    .map(({ from, to }) => `${from} imports ${to}`);
+}
+
+function architectureIn(path: string): string | undefined {
+  return /^src\/model\/([^/]+)\//.exec(path)?.[1];
+}
+
 function inexactMath(files: Files): string[] {
   return [...files].flatMap(([path, source]) => {
     if (!REPRODUCIBLE.includes(folderOf(path) ?? "")) return [];
@@ -278,6 +294,10 @@ describe("this tree", () => {
     ["imports with .ts, as node needs it", missingExtensions],
     ["has no barrels and no utils", badNames],
     ["knows WebAssembly in src/kernels alone", foreignAssembly],
+    [
+      "knows architectures in src/model/architectures.ts alone",
+      foreignArchitectures,
+    ],
     ["uses exact Math where bytes must reproduce", inexactMath],
     ["imports of zod only what it uses", wholeZod],
   ])("%s", (_, rule) => {
@@ -386,6 +406,18 @@ describe("each rule can fail:", () => {
   });
 
   test("extensions, names, WebAssembly, Math, versions", () => {
+    for (const [file, foreign] of [
+      ["src/training/a.ts", 1],
+      ["src/model/generate.ts", 1],
+      ["src/model/architectures.ts", 0],
+      ["src/model/gpt2/a.ts", 0],
+    ] as const) {
+      const from = file.includes("/gpt2/")
+        ? "./gpt.ts"
+        : "../model/gpt2/gpt.ts";
+      const files = tree({ [file]: `import { GPT2 } from "${from}";` });
+      expect(foreignArchitectures(files), file).toHaveLength(foreign);
+    }
     expect(
       missingExtensions(tree({ "src/api/a.ts": 'import { b } from "./b";' })),
     ).toHaveLength(1);

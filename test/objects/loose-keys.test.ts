@@ -6,12 +6,12 @@ import {
   runInDurableObject,
 } from "cloudflare:test";
 import { afterEach, expect, test, vi } from "vitest";
-import { withHeartbeat } from "../../src/http/datasets/heartbeat.ts";
+import { withHeartbeat } from "../../src/http/files/heartbeat.ts";
 import {
   Directory,
   directoryStub,
 } from "../../src/objects/directory/directory.ts";
-import { LEASE_MS } from "../../src/objects/directory/loose-keys.ts";
+import { LEASE_MS } from "../../src/objects/directory/sweep-alarm.ts";
 import type { ObjectBindings } from "../../src/objects/bindings.ts";
 import { bindings } from "../support/jobs.ts";
 import { call, corpus } from "../support/run.ts";
@@ -53,6 +53,7 @@ async function upload(): Promise<void> {
 async function age(ms: number): Promise<void> {
   await runInDurableObject(stub(), (_directory, { storage }) => {
     storage.sql.exec("UPDATE loose_keys SET until_ms = until_ms - ?", ms);
+    storage.sql.exec("UPDATE uploads SET until_ms = until_ms - ?", ms);
   });
 }
 
@@ -174,6 +175,28 @@ test("a corpus whose removal dies behind its record goes by the alarm", async ()
   expect(await keys()).toEqual([key]);
   await pass(0);
   expect(await keys()).toEqual([]);
+});
+
+test("parts that nobody renews are taken back, those that go on are not", async () => {
+  const begin = async () => {
+    const upload = await BUCKET.createMultipartUpload("files/parts");
+    const part = await upload.uploadPart(1, new Uint8Array(3));
+    await directory().beginParts(upload.uploadId, upload.key);
+    return { upload, part };
+  };
+  const [lost, alive, whole] = [await begin(), await begin(), await begin()];
+  await whole.upload.complete([whole.part]);
+  await directory().endParts(whole.upload.uploadId);
+  await pass(LEASE_MS - 1000);
+  await directory().renewParts(alive.upload.uploadId);
+  await pass(2000);
+  await expect(lost.upload.complete([lost.part])).rejects.toThrow();
+  await alive.upload.complete([alive.part]);
+  expect((await BUCKET.head("files/parts"))?.size).toBe(3);
+  // It is whole, so there is nothing to take back; nobody asks again.
+  await pass(LEASE_MS);
+  expect(await alarm()).toBeNull();
+  expect((await BUCKET.head("files/parts"))?.size).toBe(3);
 });
 
 test("signs of life come while an upload goes on, and end with it", async () => {

@@ -45,10 +45,12 @@ test("an alarm goes on with a commit that a crash interrupted", async () => {
   await trainer.push(0, 0, 0.5);
   const stub = stubOf(trainer.run.run);
   // As a crash leaves it: the update is decided, and one of the two shards has applied it.
-  const update = { step: 0, clipCoefficient: 0.25, learningRate: 0.01 };
+  const learningRates = { matrix: 0.01, embedding: 0.01, vector: 0.01 };
+  const update = { step: 0, clipCoefficient: 0.25, learningRates };
   await runInDurableObject(stub, (_object, state) => {
     state.storage.sql.exec(
-      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0)",
+      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?)",
+      JSON.stringify(learningRates),
     );
   });
   const shard = bindings.PARAMETER_SHARD.getByName(`${trainer.run.run}/0`);

@@ -181,7 +181,7 @@ export function attentionBackward(
   return dQkv;
 }
 
-export function logSumExpOf(x: readonly number[]): number {
+function logSumExpOf(x: readonly number[]): number {
   const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
   return (
     largest +

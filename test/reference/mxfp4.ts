@@ -21,7 +21,7 @@ export function decodeScale(byte: number): number {
 }
 
 export type TwinRule = "floor" | "rceil" | "ceil" | "even";
-export type TwinTies = "even" | "away" | "zero";
+type TwinTies = "even" | "away" | "zero";
 
 export function scaleByte(
   block: number[],
@@ -73,7 +73,7 @@ export function stochasticCode(v: number, r: number): number {
   return above + (Math.floor(r / 2048) % step) >= step ? lower + 1 : lower;
 }
 
-export function roundTiesEven(v: number): number {
+function roundTiesEven(v: number): number {
   const down = Math.floor(v);
   const rest = v - down;
   if (rest !== 0.5) return Math.round(v);

@@ -39,7 +39,7 @@ export function magnitudes(type: TwinType): number[] {
 
 const MAGNITUDES = { e4m3: magnitudes("e4m3"), e5m2: magnitudes("e5m2") };
 
-export function scaleByte(
+function scaleByte(
   block: number[],
   type: TwinType,
   rule: TwinRule,
@@ -65,11 +65,7 @@ export function scaleByte(
 }
 
 /** The nearest code to |v|, searched over all finite values. */
-export function nearestCode(
-  v: number,
-  type: TwinType,
-  ties: "even" | "away",
-): number {
+function nearestCode(v: number, type: TwinType, ties: "even" | "away"): number {
   const grid = MAGNITUDES[type];
   let best = 0;
   for (let code = 1; code < grid.length; code++) {

@@ -2,12 +2,12 @@
 
 const bits = new DataView(new ArrayBuffer(4));
 
-export function f32Bits(value: number): number {
+function f32Bits(value: number): number {
   bits.setFloat32(0, value);
   return bits.getUint32(0);
 }
 
-export function fromF32Bits(word: number): number {
+function fromF32Bits(word: number): number {
   bits.setUint32(0, word);
   return bits.getFloat32(0);
 }

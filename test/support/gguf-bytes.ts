@@ -1,7 +1,7 @@
 /** GGUF files written field by field, so that any field can lie. Nothing is shared with the reader. */
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 
-export type RawPair = {
+type RawPair = {
   key: string | Uint8Array;
   type: number;
   value: Field[];
@@ -63,7 +63,7 @@ export function fieldsOf(file: RawGguf): Field[] {
   ];
 }
 
-export function bytesOf(field: Field): Uint8Array {
+function bytesOf(field: Field): Uint8Array {
   if (field instanceof Uint8Array) return field;
   const bytes = new Uint8Array("u32" in field ? 4 : 8);
   const view = new DataView(bytes.buffer);

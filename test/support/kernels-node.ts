@@ -8,4 +8,4 @@ const Module = WebAssembly.Module as unknown as new (
   bytes: Uint8Array,
 ) => WebAssembly.Module;
 const path = join(import.meta.dirname, "../../build/kernels.wasm");
-export const { exports, arena } = loadKernels(new Module(readFileSync(path)));
+export const { arena } = loadKernels(new Module(readFileSync(path)));

@@ -18,7 +18,7 @@ import type { TrainingService } from "../../src/training/service.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
 import "./kernels.ts";
 
-export const ORIGIN = "http://127.0.0.1:8787";
+const ORIGIN = "http://127.0.0.1:8787";
 export const FINGERPRINT = "test";
 export const bindings = env as unknown as ObjectBindings;
 
@@ -45,7 +45,7 @@ export function clientOf(fetcher: Fetcher = worker): Client {
 }
 
 /** Held out: its last 5 %, 205 tokens, so an evaluation has a window that is slid back. */
-export const CORPUS_BYTES = 4096;
+const CORPUS_BYTES = 4096;
 
 /** Text with something to learn, the same every time. */
 export function corpus(bytes = CORPUS_BYTES): Uint8Array<ArrayBuffer> {

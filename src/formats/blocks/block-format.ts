@@ -8,7 +8,7 @@ import type { Counts } from "../../kernels/statistics.ts";
 export type Packed = { elements: Pointer; scales: Pointer };
 
 /** A scheme whose rounding names its noise, if it has any. */
-export type BlockScheme = Omit<Scheme, "rounding"> & {
+type BlockScheme = Omit<Scheme, "rounding"> & {
   rounding:
     { mode: Exclude<Scheme["rounding"], "stochastic"> } | StochasticRounding;
 };

@@ -39,7 +39,7 @@ import {
   RULE,
   type Tally,
 } from "./analysis-figures.ts";
-import { type Choice, decide } from "./selection-rules.ts";
+import { type Choice, decide, rolesOf } from "./selection-rules.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
 
@@ -102,9 +102,10 @@ function analyzedTensors(
 ): { chosen: AnalyzedTensor[]; passedOver: Analysis["passedOver"] } {
   const chosen: AnalyzedTensor[] = [];
   const passedOver: Analysis["passedOver"] = [];
+  const byRole = { ...choice, roles: rolesOf(file) };
   for (const tensor of file.tensors) {
     const { name, dtype, shape } = tensor;
-    const decision = decide(file, tensor, choice);
+    const decision = decide(file, tensor, byRole);
     if (decision === undefined) continue;
     const { becomes, reason: why } = decision;
     if (becomes === "blocks") {

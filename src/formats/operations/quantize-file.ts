@@ -27,7 +27,7 @@ import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import { copiedTensor, type Written } from "../stream/tensor-sections.ts";
 import type { Selection } from "./name-patterns.ts";
-import { choose } from "./selection-rules.ts";
+import { choose, rolesOf } from "./selection-rules.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
@@ -39,8 +39,8 @@ export type QuantizeChoices = {
 };
 
 /**
- * Float tensors of at least one dimension become blocks, their rows padded with zeros to whole blocks
- * and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
+ * Float tensors of at least one dimension become blocks, of a model's file those that are weights of linear
+ * layers, their rows padded with zeros to whole blocks and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
  * those whose rows are not whole, as ggml does. Of a GGUF, what selection-rules.ts says.
  * Errors: `unsupported_dtype`, `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
  * a layout that the format does not have in this target, and for what no reader of it would undo
@@ -54,8 +54,9 @@ export function planQuantize(
   const layout = layoutOf(target.name, scheme.format, name);
   if (target.name === "gguf") checkPlain(scheme);
   checkUnrecorded(metadata.keys());
+  const choice = { ...selection, output, roles: rolesOf(file) };
   const chosen = tensors.map((tensor) => {
-    const found = choose(file, tensor, { ...selection, output });
+    const found = choose(file, tensor, choice);
     const { k, padded } = rowsOf(tensor.shape, scheme.hadamard);
     return layout.wholeRows && k !== padded ? undefined : found;
   });

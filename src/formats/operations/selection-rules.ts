@@ -9,11 +9,35 @@ import {
   isFloat,
 } from "../dtype.ts";
 import { ggufRole, whyNotInBlocks } from "../roles/gguf-rules.ts";
+import type { Decision as RoleDecision } from "../roles/role.ts";
+import { decideRoles } from "../roles/roles.ts";
+import { takeApart } from "../roles/tensor-name.ts";
 import type { TensorRange } from "../tensor.ts";
 import { isNamed, type Selection } from "./name-patterns.ts";
 
 /** Which tensors, and of a GGUF what its output head and table of tokens become. */
-export type Choice = Selection & { output?: GgufOutput };
+export type Choice = Selection & {
+  output?: GgufOutput;
+  /** Of a model's file: what is packed unless `include` names others. */
+  roles?: Roles | undefined;
+};
+
+/** A model's tensors, by name. */
+export type Roles = ReadonlyMap<string, RoleDecision>;
+
+/**
+ * The roles of a model's tensors, which has linear layers in numbered ones; undefined for any other file,
+ * whose floats are all meant.
+ */
+export function rolesOf({ target, tensors }: TensorFile): Roles | undefined {
+  if (target.name === "gguf") return undefined;
+  const decisions = decideRoles(tensors);
+  const isModel = tensors.some(
+    ({ name }, i) => decisions[i]!.role !== "keep" && takeApart(name).layered,
+  );
+  if (!isModel) return undefined;
+  return new Map(tensors.map(({ name }, i) => [name, decisions[i]!]));
+}
 
 export type Decision = {
   becomes: "blocks" | "q8_0" | "keep";
@@ -27,11 +51,17 @@ type Rule = (tensor: TensorRange, choice: Choice) => Decision;
 const UNREAD_FLOATS = "floats that are not read";
 
 const RULES: Record<Target["name"], Rule> = {
-  safetensors({ dtype, shape }) {
+  safetensors({ name, dtype, shape }, { include, roles }) {
     if (shape.length === 0) return keep("no dimension");
-    if (isFloat(dtype)) return { becomes: "blocks", reason: "floats" };
     // Of 8 bits and fewer, and complex ones.
-    return keep(/^[FC]/.test(dtype) ? UNREAD_FLOATS : "not floats");
+    if (!isFloat(dtype))
+      return keep(/^[FC]/.test(dtype) ? UNREAD_FLOATS : "not floats");
+    const decision = include.length === 0 ? roles?.get(name) : undefined;
+    if (decision === undefined) return { becomes: "blocks", reason: "floats" };
+    const { packed, role, reason } = decision;
+    if (!packed) return keep(reason);
+    if (role === "linear") return { becomes: "blocks", reason };
+    return keep(`${reason}: a directory for a loader has it turned`);
   },
   /** What `include` names becomes blocks where llama.cpp computes with them; by default its matrices do. */
   gguf({ name, dtype, shape }, { include, output = "q8_0" }) {

@@ -30,7 +30,7 @@ export function kept(kind: Kind, reason: string): Decision {
 }
 
 /** How many elements a product sums over: the length of the rows that blocks cut. */
-export function contractedLength(
+function contractedLength(
   role: "linear" | "linear-in-out",
   shape: readonly number[],
 ): number {

@@ -5,7 +5,7 @@ import {
   directoryStub,
   type StoredDataset,
 } from "../../objects/directory/directory.ts";
-import { LEASE_MS } from "../../objects/directory/loose-keys.ts";
+import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { route } from "../declaration/route.ts";
 import { readRange } from "../files/byte-range.ts";
@@ -18,7 +18,7 @@ import {
 } from "../files/stored-bytes.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
 import { datasetPageSchema, datasetSchema } from "../runs/run-schemas.ts";
-import { withHeartbeat } from "./heartbeat.ts";
+import { withHeartbeat } from "../files/heartbeat.ts";
 import { json } from "../json.ts";
 
 /** One byte, one token. */
@@ -75,7 +75,7 @@ export const DATASET_ROUTES = [
       const digest = await withHeartbeat(
         LEASE_MS / 5,
         () => directory().renewUpload(key),
-        () => storeUpload(c.env.BUCKET, key, c.req.raw.body, bytes),
+        () => storeUpload(c, key, bytes),
       );
       const { created, dataset } = await directory().addDataset({
         name,

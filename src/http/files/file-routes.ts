@@ -96,13 +96,7 @@ export const FILE_ROUTES = [
     },
     async handle(c, { file: name }) {
       const bytes = uploadBytes(c, "file", MAX_FILE_BYTES, LARGER);
-      const { body } = c.req.raw;
-      const digest = await storeUpload(
-        c.env.BUCKET,
-        fileKey(name),
-        body,
-        bytes,
-      );
+      const digest = await storeUpload(c, fileKey(name), bytes);
       return json({ name, bytes, digest } satisfies StoredFile, 201);
     },
   }),

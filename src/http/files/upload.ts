@@ -1,8 +1,18 @@
 /** A body on its way to R2: piece by piece, so its size does not matter. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
+import { free } from "../../memory/free.ts";
+import { directoryStub } from "../../objects/directory/directory.ts";
+import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
+import { takeBack } from "../../objects/directory/unfinished-uploads.ts";
+import type { AppEnv, Env } from "../env.ts";
+import { withHeartbeat } from "./heartbeat.ts";
 
 const PIECE_BYTES = 64 * 1024;
+/** Up to this size a body is put whole. */
+const SMALL_BYTES = 512 * 1024;
+/** Of every part but the last; R2 takes 10,000 of at least 5 MiB. */
+const PART_BYTES = 8 * 1024 * 1024;
 
 /**
  * The Content-Length of an upload of `what`, at most `maxBytes`; `otherwise` says what to do with more.
@@ -33,67 +43,179 @@ export function uploadBytes(
  * Store a body of exactly `bytes` bytes under `key`; returns its SHA-256 in hexadecimal.
  * Errors: `malformed_body` when it has another length; nothing is stored then
  */
-export async function storeUpload(
-  bucket: R2Bucket,
+export function storeUpload(
+  c: Context<AppEnv>,
   key: string,
-  body: ReadableStream<Uint8Array> | null,
   bytes: number,
 ): Promise<string> {
-  if (!body) throw wrongLength(bytes, 0);
-  const { readable, writable } = new FixedLengthStream(bytes);
-  const digest = new crypto.DigestStream("SHA-256");
-  const stored = bucket.put(key, readable);
-  const writers = [writable.getWriter(), digest.getWriter()];
-  // `copy` tells of what fails; these would tell of it again, to nobody.
-  const others = [
-    stored,
-    digest.digest,
-    ...writers.map(({ closed }) => closed),
-  ];
-  for (const promise of others) promise.catch(() => {});
-  await copy(body, writers, bytes);
-  await stored;
-  return toHex(await digest.digest);
+  const source = new Pieces(c.req.raw.body, bytes);
+  const stored =
+    bytes <= SMALL_BYTES
+      ? storeSmall(c.env.BUCKET, key, source, bytes)
+      : storeParts(c.env, key, source, bytes);
+  // A client that leaves ends its request; what it has sent is taken back all the same.
+  c.executionCtx.waitUntil(stored.catch(() => {}));
+  return stored;
 }
 
-async function copy(
-  body: ReadableStream<Uint8Array>,
-  writers: WritableStreamDefaultWriter<Uint8Array>[],
+async function storeSmall(
+  bucket: R2Bucket,
+  key: string,
+  source: Pieces,
   bytes: number,
-): Promise<void> {
-  let copied = 0;
+): Promise<string> {
+  const whole = new Uint8Array(bytes);
+  for (let at = 0; at < bytes;) {
+    const piece = await source.next(bytes - at);
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  await source.expectEnd();
+  await bucket.put(key, whole);
+  const digest = await crypto.subtle.digest("SHA-256", whole);
+  free(whole);
+  return toHex(digest);
+}
+
+/**
+ * In parts, which are whole whatever becomes of the body: the local bucket keeps for ever what it has
+ * of a stream that broke off, and takes back an upload's parts.
+ */
+async function storeParts(
+  env: Env,
+  key: string,
+  source: Pieces,
+  bytes: number,
+): Promise<string> {
+  const upload = await env.BUCKET.createMultipartUpload(key);
+  const { uploadId } = upload;
+  // A new stub each time: one whose object restarted meanwhile is of no more use.
+  const directory = () => directoryStub(env);
+  await directory().beginParts(uploadId, key);
   try {
-    const reader = body.getReader({ mode: "byob" });
-    let piece = new Uint8Array(PIECE_BYTES);
-    for (;;) {
-      const { value, done } = await reader.readAtLeast(PIECE_BYTES, piece);
-      if (value && value.length > 0) {
-        copied += value.length;
-        if (copied > bytes) throw wrongLength(bytes, copied);
-        await Promise.all(writers.map((writer) => writer.write(value)));
-      }
-      if (done) break;
-      piece = new Uint8Array(value.buffer);
-    }
-    if (copied < bytes) throw wrongLength(bytes, copied);
-    await Promise.all(writers.map((writer) => writer.close()));
-  } catch (cause) {
-    await Promise.allSettled(writers.map((writer) => writer.abort(cause)));
-    if (cause instanceof AppError) throw cause;
-    throw wrongLength(bytes, copied, { cause });
+    return await withHeartbeat(
+      LEASE_MS / 5,
+      () => directory().renewParts(uploadId),
+      async () => {
+        const { parts, digest } = await sendParts(upload, source, bytes);
+        await upload.complete(parts);
+        return digest;
+      },
+    );
+  } catch (error) {
+    await takeBack(upload);
+    throw error;
+  } finally {
+    await directory().endParts(uploadId);
   }
 }
 
-function wrongLength(
-  expected: number,
-  got: number,
-  options?: ErrorOptions,
-): AppError {
-  return new AppError(
-    "malformed_body",
-    `Expected a body of ${expected} bytes, as Content-Length says; got ${got}`,
-    options,
-  );
+async function sendParts(
+  upload: R2MultipartUpload,
+  source: Pieces,
+  bytes: number,
+): Promise<{ parts: R2UploadedPart[]; digest: string }> {
+  const hash = new crypto.DigestStream("SHA-256");
+  const digester = hash.getWriter();
+  const parts: R2UploadedPart[] = [];
+  try {
+    for (let sent = 0; sent < bytes; sent += PART_BYTES) {
+      const length = Math.min(PART_BYTES, bytes - sent);
+      parts.push(
+        await sendPart(upload, parts.length + 1, length, source, digester),
+      );
+    }
+    await source.expectEnd();
+    await digester.close();
+  } catch (error) {
+    // Nobody waits for it any more.
+    hash.digest.catch(() => {});
+    await digester.abort(error).catch(() => {});
+    throw error;
+  }
+  return { parts, digest: toHex(await hash.digest) };
+}
+
+/** A part that breaks off is filled up with zeros. */
+async function sendPart(
+  upload: R2MultipartUpload,
+  number: number,
+  length: number,
+  source: Pieces,
+  digester: WritableStreamDefaultWriter<Uint8Array>,
+): Promise<R2UploadedPart> {
+  const { readable, writable } = new FixedLengthStream(length);
+  const writer = writable.getWriter();
+  const uploaded = upload.uploadPart(number, readable);
+  // `uploaded` and the writes tell of what fails; these would tell of it again, to nobody.
+  for (const promise of [uploaded, writer.closed]) promise.catch(() => {});
+  let at = 0;
+  try {
+    while (at < length) {
+      const piece = await source.next(length - at);
+      at += piece.length;
+      await Promise.all([writer.write(piece), digester.write(piece)]);
+    }
+    await writer.close();
+    return await uploaded;
+  } catch (error) {
+    const zeros = new Uint8Array(PIECE_BYTES);
+    for (; at < length; at += PIECE_BYTES)
+      await writer.write(zeros.subarray(0, length - at)).catch(() => {});
+    await writer.close().catch(() => {});
+    await uploaded.catch(() => {});
+    throw error;
+  }
+}
+
+/** A body in pieces, each in the memory of the one before. */
+class Pieces {
+  readonly #reader: ReadableStreamBYOBReader | undefined;
+  readonly #bytes: number;
+  #buffer = new ArrayBuffer(PIECE_BYTES);
+  #taken = 0;
+
+  /** `bytes` is what it should have. */
+  constructor(body: ReadableStream<Uint8Array> | null, bytes: number) {
+    this.#reader = body?.getReader({ mode: "byob" });
+    this.#reader?.closed.catch(() => {});
+    this.#bytes = bytes;
+  }
+
+  /** At least one byte, and at most `most`. Errors: `malformed_body` when there are no more */
+  async next(most: number): Promise<Uint8Array<ArrayBuffer>> {
+    const piece = await this.#read(Math.min(most, PIECE_BYTES));
+    if (piece.length === 0) throw this.#wrongLength();
+    return piece;
+  }
+
+  /** Errors: `malformed_body` when there is more */
+  async expectEnd(): Promise<void> {
+    if ((await this.#read(1)).length > 0) throw this.#wrongLength();
+    free(new Uint8Array(this.#buffer));
+  }
+
+  async #read(most: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (!this.#reader) return new Uint8Array(0);
+    try {
+      const view = new Uint8Array(this.#buffer, 0, most);
+      const { value } = await this.#reader.readAtLeast(most, view);
+      if (!value) return new Uint8Array(0);
+      this.#buffer = value.buffer as ArrayBuffer;
+      this.#taken += value.length;
+      return value as Uint8Array<ArrayBuffer>;
+    } catch (cause) {
+      throw this.#wrongLength({ cause });
+    }
+  }
+
+  #wrongLength(options?: ErrorOptions): AppError {
+    return new AppError(
+      "malformed_body",
+      `Expected a body of ${this.#bytes} bytes, as Content-Length says; got ${this.#taken}`,
+      options,
+    );
+  }
 }
 
 function toHex(bytes: ArrayBuffer): string {

@@ -12,6 +12,7 @@ import {
 } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
+  type Architecture,
   type BackwardPass,
   type Batch,
   type BatchLoss,
@@ -32,10 +33,17 @@ import {
   readPair,
   withGradients,
 } from "./block.ts";
+import { checkShape, checkTrainingShape } from "./config.ts";
 import { headBackward, headForward } from "./head.ts";
 import { type Gpt2Tensors, gpt2Tensors, parameterTable } from "./parameters.ts";
 
-export class Gpt2 implements Model {
+export const GPT2: Architecture = {
+  check: checkShape,
+  checkTraining: checkTrainingShape,
+  model: (shape) => new Gpt2(shape),
+};
+
+class Gpt2 implements Model {
   readonly shape: ModelShape;
   readonly table: ParameterTable;
   readonly #tensors: Gpt2Tensors;

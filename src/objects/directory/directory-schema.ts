@@ -13,6 +13,8 @@ export const DIRECTORY_SCHEMA = new Schema("datasets", [
       );
     `),
 
-  // Uploads in parts are ended by their id; their key may have another, whole object meanwhile.
-  (sql) => sql.exec("ALTER TABLE loose_keys ADD COLUMN upload_id TEXT"),
+  (sql) =>
+    sql.exec(
+      "CREATE TABLE uploads (upload_id TEXT PRIMARY KEY, key TEXT NOT NULL, until_ms INTEGER NOT NULL)",
+    ),
 ]);

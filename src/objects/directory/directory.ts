@@ -9,16 +9,19 @@ import type { ObjectBindings } from "../bindings.ts";
 import { DIRECTORY_SCHEMA } from "./directory-schema.ts";
 import { type JobEntry, JobList } from "./job-list.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
-import { LEASE_MS, LooseKeys } from "./loose-keys.ts";
+import { LooseKeys } from "./loose-keys.ts";
+import { LEASE_MS } from "./sweep-alarm.ts";
+import { UnfinishedUploads } from "./unfinished-uploads.ts";
 
 /** A dataset, and the R2 key of its tokens. */
 export type StoredDataset = Dataset & { key: string };
 
 export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #looseKeys = new LooseKeys(this.ctx.storage, this.env.BUCKET);
+  readonly #uploads = new UnfinishedUploads(this.ctx.storage, this.env.BUCKET);
   readonly #calls = jsonCalls(
     this.ctx,
-    directoryMethods(this.ctx.storage.sql, this.#looseKeys),
+    directoryMethods(this.ctx.storage.sql, this.#looseKeys, this.#uploads),
     () => DIRECTORY_SCHEMA.ensure(this.ctx.storage),
   );
 
@@ -27,9 +30,10 @@ export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
   }
 
   override async alarm(): Promise<void> {
-    const result = await toResult(() => {
+    const result = await toResult(async () => {
       DIRECTORY_SCHEMA.ensure(this.ctx.storage);
-      return this.#looseKeys.sweep();
+      await this.#uploads.sweep();
+      await this.#looseKeys.sweep();
     });
     if (!result.ok) console.warn(result.message);
   }
@@ -41,7 +45,11 @@ export function directoryStub(
   return jsonStub(bindings.DIRECTORY, "directory");
 }
 
-function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
+function directoryMethods(
+  sql: SqlStorage,
+  looseKeys: LooseKeys,
+  uploads: UnfinishedUploads,
+) {
   const jobs = new JobList(sql);
 
   function find(name: string): StoredDataset | undefined {
@@ -67,6 +75,15 @@ function directoryMethods(sql: SqlStorage, looseKeys: LooseKeys) {
 
     /** The dataset of this name, or null. */
     findDataset: (name: string): StoredDataset | null => find(name) ?? null,
+
+    /** An upload in parts begins, which is taken back unless it goes on and ends. */
+    beginParts: (uploadId: string, key: string) => uploads.enter(uploadId, key),
+
+    /** It is still under way. */
+    renewParts: (uploadId: string) => uploads.renew(uploadId),
+
+    /** It is whole, or taken back. */
+    endParts: (uploadId: string) => uploads.leave(uploadId),
 
     /** By name, behind `after`. */
     datasets(limit: number, after: string): StoredDataset[] {

@@ -4,8 +4,8 @@
  * whatever dies in between, the blob goes once nobody has renewed its key for LEASE_MS.
  */
 
-/** Long against a heartbeat, of which several may be lost. */
-export const LEASE_MS = 5 * 60_000;
+import { LEASE_MS, setSweepAlarm } from "./sweep-alarm.ts";
+
 /** Of a lease that is over for good: the blob may go, and the key cannot be renewed or claimed. */
 const OVER = 0;
 /** How many keys one call to R2 may delete. */
@@ -29,7 +29,7 @@ export class LooseKeys {
       key,
       Date.now() + LEASE_MS,
     );
-    await this.#setAlarm();
+    await setSweepAlarm(this.#storage);
   }
 
   /** The upload goes on. */
@@ -56,7 +56,7 @@ export class LooseKeys {
       `INSERT OR REPLACE INTO loose_keys (key, until_ms) VALUES (?, ${OVER})`,
       key,
     );
-    await this.#setAlarm();
+    await setSweepAlarm(this.#storage);
     await this.sweep();
   }
 
@@ -81,18 +81,6 @@ export class LooseKeys {
     }
     for (const key of keys)
       sql.exec("DELETE FROM loose_keys WHERE key = ?", key);
-    await this.#setAlarm();
-  }
-
-  /** For the lease that ends first. */
-  async #setAlarm(): Promise<void> {
-    const { first } = this.#storage.sql
-      .exec<{
-        first: number | null;
-      }>("SELECT MIN(until_ms) AS first FROM loose_keys")
-      .one();
-    if (first === null) return this.#storage.deleteAlarm();
-    // From within an alarm, one for this very moment would be lost.
-    await this.#storage.setAlarm(Math.max(first, Date.now() + 1));
+    await setSweepAlarm(this.#storage);
   }
 }

@@ -15,6 +15,7 @@ import {
   NOTHING,
   type Reservation,
 } from "../../memory/ledger.ts";
+import { takeBack } from "../directory/unfinished-uploads.ts";
 import { FileSource, WINDOW_BYTES } from "./file-source.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
@@ -28,9 +29,6 @@ const STRETCH_HOLDS = 16;
 const STRETCH_MEMORY = WINDOW_BYTES + 2 * PART_BYTES;
 /** For memory, within one alarm: whoever wants to remove the job waits as long. */
 const MAX_WAIT_MS = 2_000;
-
-/** R2's code for an upload that is whole, or gone: it has nothing left to take back. */
-const NO_SUCH_UPLOAD = "(10024)";
 
 /** Where files are in the bucket. */
 export function fileKey(name: string): string {
@@ -182,11 +180,7 @@ export class JobWork {
   /** Nothing of an unfinished upload stays. Repeating it does no harm. */
   async abort(job: StoredJob): Promise<void> {
     if (job.uploadId === null) return;
-    try {
-      await (await this.#upload(job)).abort();
-    } catch (error) {
-      if (!String(error).includes(NO_SUCH_UPLOAD)) throw error;
-    }
+    await takeBack(await this.#upload(job));
     job.uploadId = null;
     this.#store.save(job);
   }

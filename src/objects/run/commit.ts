@@ -7,7 +7,7 @@ import { fromResult, type Result } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/types.ts";
 import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
-import { learningRate } from "../../training/schedule.ts";
+import { learningRates } from "../../training/schedule.ts";
 import { shardRanges } from "../../training/sharding.ts";
 import type { LossSum } from "./run-store.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
@@ -47,7 +47,7 @@ export async function prepareStep(
     update: {
       step,
       clipCoefficient: gradNorm > clip ? clip / gradNorm : 1,
-      learningRate: learningRate(config.optimizer, config.steps, step),
+      learningRates: learningRates(config.optimizer, config.steps, step),
     },
   };
 }
@@ -57,9 +57,9 @@ export async function applyStep(
   update: Update,
   shards: readonly ShardStub[],
 ): Promise<void> {
-  const { step, clipCoefficient, learningRate: rate } = update;
+  const { step, clipCoefficient, learningRates: rates } = update;
   await allOf(shards, (shard) =>
-    shard.apply({ step, clipCoefficient, learningRate: rate }),
+    shard.apply({ step, clipCoefficient, learningRates: rates }),
   );
 }
 

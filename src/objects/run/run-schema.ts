@@ -24,10 +24,13 @@ export const RUN_SCHEMA = new Schema("run", [
     `),
 
   // Matrices come first in the flat vector: a run that is there has its parameters in another order,
-  // and ends. Its history stays, until it is removed.
+  // and ends. Its history stays, until it is removed. Updates have a rate for each group, as JSON; the
+  // one of history is that of matrices.
   (sql) => {
     sql.exec(
-      "ALTER TABLE run ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0; UPDATE run SET outdated = 1",
+      `ALTER TABLE run ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0;
+       UPDATE run SET outdated = 1;
+       ALTER TABLE commits ADD COLUMN learning_rates TEXT`,
     );
     const ended = sql.exec(
       "UPDATE run SET state = 'cancelled' WHERE state IN ('running', 'paused') RETURNING run",

@@ -6,7 +6,7 @@ import type {
   StepMetrics,
   TrainerStatus,
 } from "../../api/types.ts";
-import type { Update } from "../../training/optimizer.ts";
+import type { LearningRates, Update } from "../../training/optimizer.ts";
 import { RUN_SCHEMA } from "./run-schema.ts";
 
 export type RunRecord = {
@@ -174,14 +174,15 @@ export class RunStore {
 
   addCommit(commit: CommitRecord): void {
     this.#sql.exec(
-      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       commit.step,
       commit.clipCoefficient,
-      commit.learningRate,
+      commit.learningRates.matrix,
       commit.gradNorm,
       commit.trainLoss,
       commit.tokens,
       commit.committedMs,
+      JSON.stringify(commit.learningRates),
     );
   }
 
@@ -189,17 +190,17 @@ export class RunStore {
     const [row] = this.#sql.exec<{
       step: number;
       clip_coefficient: number;
-      learning_rate: number;
       grad_norm: number;
       train_loss: number | null;
       tokens: number;
       committed_ms: number;
+      learning_rates: string;
     }>("SELECT * FROM commits WHERE step = ?", step);
     return (
       row && {
         step: row.step,
         clipCoefficient: row.clip_coefficient,
-        learningRate: row.learning_rate,
+        learningRates: JSON.parse(row.learning_rates) as LearningRates,
         gradNorm: row.grad_norm,
         trainLoss: row.train_loss,
         tokens: row.tokens,

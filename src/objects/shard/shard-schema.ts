@@ -30,6 +30,8 @@ export const SHARD_SCHEMA = new Schema("shard", [
   // As of a run: what is there has its parameters in another order, and its range is another.
   (sql) =>
     sql.exec(
-      "ALTER TABLE shard ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0; UPDATE shard SET outdated = 1",
+      `ALTER TABLE shard ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0;
+       UPDATE shard SET outdated = 1;
+       ALTER TABLE updates RENAME COLUMN learning_rate TO learning_rates`,
     ),
 ]);

@@ -1,5 +1,5 @@
 /** A shard's state on disk: the latest snapshot, and the updates applied since. */
-import type { Update } from "../../training/optimizer.ts";
+import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { ShardState } from "../../training/shard-update.ts";
 import { fromRows, toRows } from "./vector-rows.ts";
 
@@ -65,12 +65,12 @@ export class SnapshotStore {
     this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
   }
 
-  record({ step, clipCoefficient, learningRate }: Update): void {
+  record({ step, clipCoefficient, learningRates }: Update): void {
     this.#sql.exec(
       "INSERT INTO updates VALUES (?, ?, ?)",
       step,
       clipCoefficient,
-      learningRate,
+      JSON.stringify(learningRates),
     );
   }
 
@@ -79,12 +79,12 @@ export class SnapshotStore {
     const rows = this.#sql.exec<{
       step: number;
       clip_coefficient: number;
-      learning_rate: number;
+      learning_rates: string;
     }>("SELECT * FROM updates ORDER BY step");
     return Array.from(rows, (row) => ({
       step: row.step,
       clipCoefficient: row.clip_coefficient,
-      learningRate: row.learning_rate,
+      learningRates: JSON.parse(row.learning_rates) as LearningRates,
     }));
   }
 }

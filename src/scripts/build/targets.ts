@@ -5,7 +5,7 @@ import { kernelTarget } from "./kernels.ts";
 import type { Target } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
-export const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
+const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
 
 /** What the Worker is served from on this machine; wrangler bundles its own to deploy. */
 const worker = bundleTarget({
