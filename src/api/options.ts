@@ -69,6 +69,10 @@ export const FLOATS_OPTIONS = {
   } as const,
 };
 
+export const REPACK_OPTIONS = {
+  to: choice(LAYOUTS, "The layout that tensors in blocks get"),
+};
+
 export const DEQUANTIZE_OPTIONS = {
   dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
 };
@@ -110,5 +114,6 @@ export const GEMM_OPTIONS = {
 export const FILE_OPTIONS = {
   quantize: QUANTIZE_OPTIONS,
   dequantize: DEQUANTIZE_OPTIONS,
+  repack: REPACK_OPTIONS,
   hadamard: HADAMARD_OPTIONS,
 };

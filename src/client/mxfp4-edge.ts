@@ -20,6 +20,7 @@ import {
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../api/options.ts";
 import type {
   Analysis,
@@ -32,6 +33,7 @@ import type {
   JobRequest,
   JobStatus,
   QuantizeOptions,
+  RepackOptions,
   StoredFile,
   TensorBody,
 } from "../api/tensors.ts";
@@ -61,6 +63,11 @@ export class Mxfp4Edge extends Client {
     return this.#send("/v1/dequantize", body, DEQUANTIZE_OPTIONS, options);
   }
 
+  /** The file with its tensors in blocks in another layout: the same codes and scales. */
+  repack(body: TensorBody, options: RepackOptions): Promise<Response> {
+    return this.#send("/v1/repack", body, REPACK_OPTIONS, options);
+  }
+
   /** What quantizing would do to each tensor, by one scheme or several. */
   async analyze(
     body: TensorBody,
@@ -87,8 +94,9 @@ export class Mxfp4Edge extends Client {
 
   /** Store a file for jobs, in place of one that has the name. */
   async putFile(name: string, body: TensorBody): Promise<StoredFile> {
-    const path = filePath(name);
-    const response = await this.http.request("PUT", path, sendBody(body));
+    const response = await releasing(body, () =>
+      this.http.request("PUT", filePath(name), sendBody(body)),
+    );
     return response.json<StoredFile>();
   }
 
@@ -174,13 +182,23 @@ export class Mxfp4Edge extends Client {
     table: T,
     options: ValuesOf<T>,
   ): Promise<Response> {
-    try {
+    return releasing(body, () => {
       const query = writeQuery(table, checkOptions(table, options));
-      return await this.http.request("POST", path + query, sendBody(body));
-    } catch (error) {
-      await releaseBody(body);
-      throw error;
-    }
+      return this.http.request("POST", path + query, sendBody(body));
+    });
+  }
+}
+
+/** What `send` gives; a failure gives the body's stream back. */
+async function releasing(
+  body: TensorBody,
+  send: () => Promise<Response>,
+): Promise<Response> {
+  try {
+    return await send();
+  } catch (error) {
+    await releaseBody(body);
+    throw error;
   }
 }
 

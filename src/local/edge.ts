@@ -9,7 +9,8 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
-import { endStale } from "./processes.ts";
+import { endStale, temporaryFolder } from "./processes.ts";
+import { STATE_FOLDER } from "./state-folder.ts";
 import { type Running, startRuntime } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
@@ -17,7 +18,6 @@ export type { Running };
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const WORKER_FOLDER = join(ROOT, "build/worker");
-export const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
 /** The Hosts that a Worker in local mode answers to. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
 /** Of this process, to tell their logs apart. */
@@ -125,11 +125,14 @@ export async function startTrainerHost(
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
   const worker = workerSettings(false, quiet, { LOCAL_MODE: "1" });
+  const name = `trainers-${++trainerHosts}`;
   mkdirSync(stateFolder, { recursive: true });
   await endStale(stateFolder);
   return startRuntime(
     {
       ...worker,
+      // What its trainers do outlives the runtime, not this process.
+      durableObjectsPersist: join(temporaryFolder(stateFolder), name),
       serviceBindings: {
         ...worker.serviceBindings,
         API: { external: { address: `${hostname}:${port || 80}`, http: {} } },
@@ -141,7 +144,7 @@ export async function startTrainerHost(
       port: 0,
       quiet,
       report,
-      name: `trainers-${++trainerHosts}`,
+      name,
     },
   );
 }

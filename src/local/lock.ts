@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const LOCK_FILE = "edge.lock";
+export const LOCK_FILE = "edge.lock";
 /** Who holds the lock, for people; it decides nothing. */
 const OWNER_FILE = "edge.pid";
 /** Two that try at once may hinder each other, and an owner that was told to end needs a moment. */
@@ -62,7 +62,8 @@ export async function lockFolder(stateFolder: string): Promise<FolderLock> {
 function tryLock(file: string): DatabaseSync | undefined {
   const database = new DatabaseSync(file);
   try {
-    database.exec("BEGIN EXCLUSIVE");
+    // Nothing is written, so that there is nothing to roll back in a file of its own.
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     return database;
   } catch (error) {
     database.close();

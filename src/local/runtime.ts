@@ -16,6 +16,9 @@ const MAX_PAUSE_MS = 2_000;
 /** A runtime that has not come up in so long never will. Clients are patient for as long. */
 const GIVE_UP_MS = 60_000;
 
+/** A start takes a tenth of it, on a machine that has much else to do. */
+const START_MS = 3_000;
+
 export type Running = {
   /** Without a slash at the end. */
   url: string;
@@ -52,7 +55,6 @@ export async function startRuntime(
   const settings = {
     ...worker,
     host,
-    port,
     cf: false, // it would be fetched
     telemetry: { enabled: false },
     log: new Log(LogLevel.NONE),
@@ -63,21 +65,28 @@ export async function startRuntime(
       if (life.count > 1) report(`${name}: its runtime ended; started again`);
     },
   };
-  const miniflare = withTemporaryFolder(
-    temporaryFolder(stateFolder),
-    () => new Miniflare(settings),
-  );
+  const start = (onPort: number): Miniflare => {
+    const started = withTemporaryFolder(
+      temporaryFolder(stateFolder),
+      () => new Miniflare({ ...settings, port: onPort }),
+    );
+    started.ready.catch(() => undefined); // asked for again, but not at once
+    return started;
+  };
+  let miniflare = start(port);
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
-    (closing ??= miniflare.dispose().finally(() => log.close()));
+    (closing ??= end(miniflare).finally(() => log.close()));
   try {
-    const { origin } = await miniflare.ready;
-    const lost = keepAlive(
-      miniflare,
-      settings,
-      life,
-      () => closing !== undefined,
-    );
+    const { origin, port: taken } = await miniflare.ready;
+    const lost = keepAlive(life, {
+      isClosing: () => closing !== undefined,
+      isReady: () => settles(miniflare.ready),
+      replace: async () => {
+        await end(miniflare);
+        miniflare = start(Number(taken));
+      },
+    });
     // Whoever does not ask is not told.
     lost.catch(() => undefined);
     return { url: origin, lost, close };
@@ -85,6 +94,25 @@ export async function startRuntime(
     await close();
     throw error;
   }
+}
+
+/**
+ * Whether it resolves, and in time. A Miniflare whose workerd ends before it has read its
+ * configuration waits for that for ever.
+ */
+async function settles(promise: Promise<unknown>): Promise<boolean> {
+  return Promise.race([
+    promise.then(
+      () => true,
+      () => false,
+    ),
+    sleep(START_MS, false, { ref: false }),
+  ]);
+}
+
+/** Its workerd is dead afterwards: where Miniflare waits for ever, there is none. */
+async function end(miniflare: Miniflare): Promise<void> {
+  await settles(miniflare.dispose());
 }
 
 /** The processes of one Miniflare, one after another. */
@@ -113,30 +141,27 @@ class Life {
 
 /** Brings the runtime back each time that it ends; rejects once that is hopeless. */
 async function keepAlive(
-  miniflare: Miniflare,
-  settings: MiniflareSettings,
   life: Life,
-  isClosing: () => boolean,
+  runtime: {
+    isClosing(): boolean;
+    isReady(): Promise<boolean>;
+    replace(): Promise<void>;
+  },
 ): Promise<never> {
   for (;;) {
     await life.ended();
     const endedMs = Date.now();
     for (let attempt = 0; ; attempt++) {
       await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt));
-      if (isClosing()) return new Promise<never>(() => undefined);
+      if (runtime.isClosing()) return new Promise<never>(() => undefined);
       // Miniflare's own start may be under way. It fails if this process dies, too.
-      const isReady = await miniflare.ready.then(
-        () => true,
-        () => false,
-      );
-      if (isReady && life.isUp) break;
+      if ((await runtime.isReady()) && life.isUp) break;
       if (Date.now() - endedMs > GIVE_UP_MS) {
         throw new Error(
           `Expected the runtime to come back within ${GIVE_UP_MS / 1000} s, and it ended at each of ${attempt} starts`,
         );
       }
-      // What fails here, `ready` tells.
-      await miniflare.setOptions(settings).catch(() => undefined);
+      if (!runtime.isClosing()) await runtime.replace();
     }
   }
 }

@@ -79,6 +79,11 @@ export class Ledger {
     this.#makeRoom(key);
   }
 
+  /** Whether `bytes` could be kept with nothing dropped for them. */
+  hasRoom(bytes: number): boolean {
+    return this.heldBytes + bytes <= this.#limits.totalBytes;
+  }
+
   /** `key` is in use: the others are dropped before it. */
   touch(key: string): void {
     const kept = this.#kept.get(key);

@@ -37,7 +37,7 @@ export function generate(
  * The token after `text`, of which the model sees the last `context` tokens. Its random number
  * depends on the seed and on the length of the text only.
  */
-function nextToken(
+export function nextToken(
   model: Model,
   parameters: ParameterSource,
   text: readonly number[],

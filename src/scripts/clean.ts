@@ -1,35 +1,111 @@
-/** `npm run clean`: remove what the commands made, runs and corpora included. */
+/**
+ * `npm run clean`: remove what the commands made. It tells what would go and asks first; checkpoints go
+ * only where they are named.
+ */
 import { existsSync, readdirSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { lockFolder } from "../local/lock.ts";
+import { basename, join, relative } from "node:path";
+import { createInterface } from "node:readline/promises";
+import { LOCK_FILE, lockFolder } from "../local/lock.ts";
 import { endStale } from "../local/processes.ts";
+import { STATE_FOLDER } from "../local/state-folder.ts";
+import { bytesIn, megabytes, runsFolder } from "./kept-runs.ts";
 import { runScript } from "./script.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const STATE_FOLDER = join(ROOT, ".mxfp4-edge");
+/** What an edge keeps in its state folder. Anything else there is a person's, and stays. */
+const STATE = /^(objects|buckets|pids|tmp|edge\.pid|.*\.log)$/;
 
 await runScript({
   meta: {
     name: "npm run clean --",
-    description: "Remove what the commands made: builds, runs, corpora",
+    description:
+      "Remove builds, and what local edges keep: runs, corpora, files. Checkpoints stay",
   },
-  args: {},
-  async run() {
-    for (const folder of servedFolders()) {
-      await lockFolder(folder);
-      await endStale(folder);
+  args: {
+    yes: { type: "boolean", description: "Do not ask" },
+    checkpoints: {
+      type: "boolean",
+      description: "Remove kept runs too: checkpoints and metrics",
+    },
+  },
+  async run({ args }) {
+    const folders = servedFolders();
+    const places = [
+      join(ROOT, "build"),
+      ...folders.flatMap((folder) =>
+        entries(folder, (name) => STATE.test(name)),
+      ),
+    ].filter((path) => existsSync(path));
+    const kept = [...new Set([STATE_FOLDER, ...folders])].flatMap(
+      checkpointsIn,
+    );
+    const doomed = args.checkpoints ? [...places, ...kept] : places;
+    if (doomed.length === 0) {
+      console.log("nothing to remove");
+    } else {
+      console.log("removes:");
+      for (const path of doomed) console.log(`  ${described(path)}`);
     }
-    for (const folder of [STATE_FOLDER, join(ROOT, "build")]) {
-      rmSync(folder, { recursive: true, force: true });
-      console.log(`removed ${folder}`);
+    if (!args.checkpoints && kept.length > 0) {
+      console.log("keeps, without --checkpoints:");
+      for (const path of kept) console.log(`  ${described(path)}`);
     }
+    if (doomed.length === 0) return;
+    if (!args.yes && !(await isWanted())) {
+      throw new Error("Nothing was removed");
+    }
+    // Not under a process that serves. The lock's file stays: see src/local/lock.ts.
+    const locks = await Promise.all(folders.map(lockFolder));
+    for (const folder of folders) await endStale(folder);
+    for (const path of doomed) rmSync(path, { recursive: true, force: true });
+    for (const lock of locks) lock.release();
+    console.log("removed");
   },
 });
 
-/** The state folders from which an edge serves, or has served: `npm run train` has one of its own. */
+/** Answered in a terminal; elsewhere nobody can say yes. */
+async function isWanted(): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) {
+    throw new Error(
+      "Expected --yes where there is no terminal to ask in; nothing was removed",
+    );
+  }
+  const terminal = createInterface(process.stdin, process.stdout);
+  const answer = await terminal.question("Remove them? [y/N] ");
+  terminal.close();
+  return /^y(es)?$/i.test(answer.trim());
+}
+
+/** The folders from which an edge serves, or has served: `npm run train` has one of its own. */
 function servedFolders(): string[] {
   if (!existsSync(STATE_FOLDER)) return [];
-  return readdirSync(STATE_FOLDER, { recursive: true, encoding: "utf8" })
-    .filter((path) => /(^|[\\/])pids$/.test(path))
-    .map((path) => dirname(join(STATE_FOLDER, path)));
+  const all = readdirSync(STATE_FOLDER, {
+    recursive: true,
+    withFileTypes: true,
+  });
+  const served = all
+    // `pids` is where one has served that was from before there was a lock's file.
+    .filter(({ name }) => name === LOCK_FILE || name === "pids")
+    .map(({ parentPath }) => parentPath);
+  return [...new Set(served)];
+}
+
+function checkpointsIn(folder: string): string[] {
+  const runs = runsFolder(folder);
+  return [
+    ...entries(runs, () => true),
+    ...entries(folder, (name) => name.endsWith(".safetensors")),
+  ];
+}
+
+function entries(folder: string, isMeant: (name: string) => boolean): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter(isMeant)
+    .map((name) => join(folder, name));
+}
+
+function described(path: string): string {
+  const shown = relative(process.cwd(), path) || basename(path);
+  return `${shown} (${megabytes(bytesIn(path))})`;
 }

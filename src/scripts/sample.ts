@@ -1,35 +1,87 @@
-/** Text from a checkpoint, by the kernels in this process. */
-import type { ModelShape } from "../api/types.ts";
-import { readSafetensors } from "../formats/containers/safetensors.ts";
-import { loadKernelsFile } from "../kernels/load-file.ts";
-import { generate } from "../model/generate.ts";
-import { modelOf } from "../model/architectures.ts";
-import { flatParameters } from "../model/flat-vector.ts";
+/** `npm run sample`: text from a checkpoint that `npm run train` has written. */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { STATE_FOLDER } from "../local/state-folder.ts";
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
+import { generateBytes } from "./checkpoint-text.ts";
+import { latestCheckpoint, runsFolder } from "./kept-runs.ts";
+import { finite, wholeNumber } from "./numbers.ts";
+import { runScript } from "./script.ts";
 
-/** The prompt and `tokens` tokens after it, from the file's bytes of a byte-level model. */
-export function sampleText(
-  checkpoint: Uint8Array,
-  shape: ModelShape,
-  prompt: string,
-  tokens: number,
-): string {
-  const { arena } = loadKernelsFile();
-  const { tensors } = readSafetensors(checkpoint);
-  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor.bytes]));
-  const model = modelOf(shape);
-  const text = arena.scope(() => {
-    const parameters = arena.allocZeroedF32(model.table.length);
-    for (const { name, offset } of model.table.tensors) {
-      const bytes = byName.get(name);
-      if (!bytes) throw new Error(`Expected \`${name}\` in the checkpoint`);
-      arena.u8(parameters + offset * 4, bytes.length).set(bytes);
-    }
-    const start = new TextEncoder().encode(prompt);
-    return generate(model, flatParameters(parameters), start, {
-      tokens,
-      temperature: 0.8,
-      topK: 40,
-    });
-  });
-  return prompt + new TextDecoder().decode(Uint8Array.from(text));
+await runScript({
+  meta: {
+    name: "npm run sample --",
+    description: "Write text with a model that `npm run train` has trained",
+  },
+  args: {
+    prompt: {
+      type: "string",
+      valueHint: "TEXT",
+      default: "The ",
+      description: "What the text begins with",
+    },
+    tokens: {
+      type: "string",
+      valueHint: "N",
+      default: "300",
+      description: "Bytes to write after the prompt",
+    },
+    temperature: {
+      type: "string",
+      valueHint: "X",
+      default: "0.8",
+      description: "How daring: 0 takes the likeliest byte each time",
+    },
+    "top-k": {
+      type: "string",
+      valueHint: "N",
+      default: "40",
+      description: "Only so many of the likeliest bytes stay in play",
+    },
+    seed: {
+      type: "string",
+      valueHint: "N",
+      default: "0",
+      description: "Of all randomness: the same options give the same text",
+    },
+  },
+  operands: {
+    name: "checkpoint",
+    description: "File to read (default: the run's that was trained last)",
+  },
+  async run({ args }) {
+    const options = {
+      prompt: args.prompt,
+      tokens: wholeNumber("tokens", args.tokens, 1),
+      temperature: finite("temperature", args.temperature, 0),
+      topK: wholeNumber("top-k", args["top-k"], 1),
+      seed: wholeNumber("seed", args.seed, 0),
+    };
+    if (options.prompt === "")
+      throw new Error("Expected --prompt to be at least one byte, got none");
+    const file = readFileSync(checkpointOf(args._));
+    await ensureBuilt(TARGETS.kernels);
+    const bytes = generateBytes(file, options);
+    const first = await bytes.next(); // what is no checkpoint is refused before anything is written
+    process.stdout.write(options.prompt);
+    if (!first.done) process.stdout.write(Uint8Array.of(first.value));
+    for await (const byte of bytes) process.stdout.write(Uint8Array.of(byte));
+    process.stdout.write("\n");
+  },
+});
+
+function checkpointOf(operands: string[]): string {
+  if (operands.length > 1)
+    throw new Error(`Expected one checkpoint, got ${operands.length}`);
+  const [asked] = operands;
+  const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
+  if (file === undefined) {
+    throw new Error(
+      "Expected a checkpoint, and none is kept yet: `npm run train` makes one",
+    );
+  }
+  if (!existsSync(file) || !statSync(file).isFile())
+    throw new Error(`Expected a checkpoint's file, got ${file}`);
+  return resolve(file);
 }

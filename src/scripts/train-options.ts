@@ -15,6 +15,14 @@ import {
 } from "../training/fitting.ts";
 import { microbatchProblems } from "../training/config.ts";
 import { MAX_HOSTED_BYTES } from "../training/memory.ts";
+import {
+  existing,
+  filesBeside,
+  filesIn,
+  type KeptFiles,
+  runsFolder,
+} from "./kept-runs.ts";
+import { positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -29,17 +37,32 @@ export const trainArgs = {
     valueHint: "FILE",
     description: "Text to train on (default: Moby Dick)",
   },
+  name: {
+    type: "string",
+    valueHint: "NAME",
+    description:
+      "Of the run, whose checkpoint and metrics are kept in .mxfp4-edge/runs/NAME (default: preset, recipe and seed, numbered from the second)",
+  },
   out: {
     type: "string",
     valueHint: "FILE",
-    description:
-      "Checkpoint to write (default: .mxfp4-edge/checkpoint.safetensors)",
+    description: "Checkpoint to write instead, the metrics beside it",
+  },
+  force: {
+    type: "boolean",
+    description: "Overwrite what --name or --out names",
   },
   state: {
     type: "string",
     valueHint: "FOLDER",
     description:
-      "Where the edge keeps its state (default: .mxfp4-edge/train); emptied first",
+      "Where the edge keeps its state (default: .mxfp4-edge/train), runs/ apart emptied first; kept runs go to its runs/",
+  },
+  "sample-every": {
+    type: "string",
+    valueHint: "N",
+    default: "200",
+    description: "Show what the parameters write every N steps; 0 never",
   },
   recipe: {
     type: "enum",
@@ -120,13 +143,20 @@ export const trainArgs = {
   },
 } as const satisfies ArgsDef;
 
+/** Where a run's files go: one place, or the first free folder of a name in `runs`. */
+export type KeptPlace =
+  | { files: KeptFiles; force: boolean }
+  | { runs: string; name: string; isExact: boolean; force: boolean };
+
 type TrainArgs = ParsedArgs<typeof trainArgs>;
 
 export type TrainOptions = {
   stateFolder: string;
   textFile: string;
-  checkpointFile: string;
+  kept: KeptPlace;
   trainers: number;
+  /** 0 for never. */
+  sampleEvery: number;
   request: RunRequest & { steps: number };
 };
 
@@ -140,14 +170,6 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
   if (!existsSync(textFile) || !statSync(textFile).isFile()) {
     throw new Error(
       `Expected --text to be a file, got ${args.text ?? textFile}`,
-    );
-  }
-  const checkpointFile = resolve(
-    args.out ?? join(home, "checkpoint.safetensors"),
-  );
-  if (args.out && !existsSync(dirname(checkpointFile))) {
-    throw new Error(
-      `Expected --out to be in a folder that exists, got ${args.out}`,
     );
   }
   const model = {
@@ -167,8 +189,9 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
   return {
     stateFolder: resolve(args.state ?? join(home, "train")),
     textFile,
-    checkpointFile,
+    kept: keptPlace(args, model, home),
     trainers: number("trainers"),
+    sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
     request: {
       dataset: datasetName(textFile),
       model,
@@ -240,6 +263,58 @@ function commandLine(args: TrainArgs, change: StepChange): string {
   return `npm run train -- ${written.join(" ")}`;
 }
 
+function keptPlace(
+  args: TrainArgs,
+  { layers, width }: { layers: number; width: number },
+  home: string,
+): KeptPlace {
+  const { name, out, force = false } = args;
+  if (out !== undefined) {
+    if (name !== undefined) {
+      throw new Error(
+        "Expected --name, of a folder in runs/, or --out, which goes elsewhere, got both",
+      );
+    }
+    const files = filesBeside(resolve(out));
+    if (!existsSync(dirname(files.checkpoint))) {
+      throw new Error(
+        `Expected --out to be in a folder that exists, got ${out}`,
+      );
+    }
+    checkFree("--out", out, files, force);
+    return { files, force };
+  }
+  const runs = runsFolder(args.state ?? home);
+  if (name !== undefined) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
+      throw new Error(
+        `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", no sign first, got "${name}"`,
+      );
+    }
+    checkFree("--name", name, filesIn(join(runs, name)), force);
+    return { runs, name, isExact: true, force };
+  }
+  const isPreset = [args.layers, args.width, args.heads, args.context].every(
+    (size) => size === undefined,
+  );
+  const sizes = isPreset ? args.preset : `${layers}x${width}`;
+  const described = `${sizes}-${args.recipe}-seed${args.seed}`;
+  return { runs, name: described, isExact: false, force };
+}
+
+function checkFree(
+  option: string,
+  value: string,
+  files: KeptFiles,
+  force: boolean,
+): void {
+  const [taken] = force ? [] : existing(files);
+  if (taken === undefined) return;
+  throw new Error(
+    `Expected ${option} ${value} to be new, but ${taken} is there; --force overwrites it`,
+  );
+}
+
 function count(
   name: string,
   text: string | undefined,
@@ -247,26 +322,7 @@ function count(
   least = 1,
 ): number {
   if (text === undefined && fallback !== undefined) return fallback;
-  const value = Number(text);
-  if (
-    !text ||
-    !/^\d+$/.test(text) ||
-    !Number.isSafeInteger(value) ||
-    value < least
-  ) {
-    throw new Error(
-      `Expected --${name} to be a whole number from ${least}, got "${text}"`,
-    );
-  }
-  return value;
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!text.trim() || !Number.isFinite(value) || value <= 0) {
-    throw new Error(`Expected --${name} to be a number above 0, got "${text}"`);
-  }
-  return value;
+  return wholeNumber(name, text ?? "", least);
 }
 
 function mobyDick(): string {

@@ -4,47 +4,41 @@
  * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
  * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
  */
-import {
-  createWriteStream,
-  mkdirSync,
-  openAsBlob,
-  readFileSync,
-} from "node:fs";
-import { rm } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { createWriteStream, openAsBlob, readFileSync } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { ParsedArgs } from "citty";
 import pc from "picocolors";
-import type { RunState, RunStatus } from "../api/types.ts";
+import type { RunEvent, RunState, RunStatus } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import {
-  type Running,
-  startEdge,
-  startTrainerHost,
-  STATE_FOLDER,
-} from "../local/edge.ts";
+import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
 import { onEndSignal } from "../local/signals.ts";
+import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
+import { cancelOnce, INTERRUPTED } from "./cancel.ts";
+import { generateText } from "./checkpoint-text.ts";
+import {
+  growthNotice,
+  type KeptFiles,
+  makeRunFolder,
+  removeFiles,
+} from "./kept-runs.ts";
+import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "./progress.ts";
-import { sampleText } from "./sample.ts";
+import { RunningSamples } from "./running-samples.ts";
 import { runScript } from "./script.ts";
 import {
+  type KeptPlace,
   parseTrainOptions,
   type TrainOptions,
   trainArgs,
 } from "./train-options.ts";
 
-const SAMPLE_PROMPT = "The ";
-const SAMPLE_TOKENS = 300;
-/** As a shell reports an end by Ctrl-C. */
-const INTERRUPTED = 130;
-/** One Ctrl-C may come twice: from the terminal, and from npm. */
-const ONE_SIGNAL_MS = 1_000;
-/** A run that was told to end and its checkpoint have so long, so that nothing is left after 5 s. */
-const END_MS = 4_000;
+const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
 
 await runScript({
   meta: {
@@ -102,9 +96,21 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
         await new Client({ baseUrl: host.url }).run(run.run).addTrainers(1);
       }),
     );
-    const state = await Promise.race([follow(run, progress), allLost(hosts)]);
+    const kept = keepFiles(options.kept);
+    const metrics = new MetricsFile(kept.metrics);
+    const samples = new RunningSamples(run, options.sampleEvery, progress);
+    const state = await Promise.race([
+      follow(run, [progress, metrics, samples]),
+      allLost(hosts),
+    ]);
+    samples.stop();
     const seconds = (Date.now() - started) / 1000;
-    return await finish(run, state, seconds, options, progress);
+    metrics.complete(await run.metrics());
+    const { checkpoint } = kept;
+    const code = await finish(run, state, seconds, checkpoint, progress);
+    const notice = "runs" in options.kept && growthNotice(options.kept.runs);
+    if (notice) progress.warn(pc.dim(notice));
+    return code;
   };
   try {
     return await Promise.race([train(), edge.lost]);
@@ -156,11 +162,26 @@ function describe(
   );
 }
 
-/** Show events until the run has ended; returns how. */
-async function follow(run: RunClient, progress: Progress): Promise<RunState> {
+/** A place of their own for the checkpoint and the metrics of a run that has begun. */
+function keepFiles(place: KeptPlace): KeptFiles {
+  const kept =
+    "files" in place
+      ? place.files
+      : makeRunFolder(place.runs, place.name, place.isExact);
+  if (place.force) removeFiles(kept);
+  return kept;
+}
+
+type Listener = { event(event: RunEvent): void };
+
+/** Give the listeners what comes, until the run has ended; returns how. */
+async function follow(
+  run: RunClient,
+  listeners: readonly Listener[],
+): Promise<RunState> {
   let state: RunState = "running";
   for await (const event of run.events()) {
-    progress.event(event);
+    for (const listener of listeners) listener.event(event);
     if (event.type === "state") state = event.state;
   }
   return state;
@@ -171,24 +192,19 @@ async function finish(
   run: RunClient,
   state: RunState,
   seconds: number,
-  { checkpointFile }: TrainOptions,
+  checkpoint: string,
   progress: Progress,
 ): Promise<number> {
   const { step, valLoss, config } = await run.status();
-  await saveCheckpoint(run, checkpointFile);
-  const shown = relative(process.cwd(), checkpointFile);
+  await saveCheckpoint(run, checkpoint);
+  const shown = relative(process.cwd(), checkpoint);
   if (state !== "finished") {
     progress.line(
       pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
     );
     return state === "cancelled" ? INTERRUPTED : 1;
   }
-  const text = sampleText(
-    readFileSync(checkpointFile),
-    config.model,
-    SAMPLE_PROMPT,
-    SAMPLE_TOKENS,
-  );
+  const text = await generateText(readFileSync(checkpoint), SAMPLE);
   progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
   const tokens =
     step * config.microbatches * config.sequences * config.model.context;
@@ -198,37 +214,13 @@ async function finish(
   return 0;
 }
 
+/** The file appears whole or not at all. */
 async function saveCheckpoint(run: RunClient, file: string): Promise<void> {
-  mkdirSync(dirname(file), { recursive: true });
   const { body } = await run.checkpoint();
   if (!body) throw new Error("Expected a checkpoint with a body, got none");
-  await pipeline(Readable.fromWeb(body as never), createWriteStream(file));
-}
-
-/**
- * The first signal asks the run to end, another Ctrl-C ends this process; its runtimes go with it.
- */
-function cancelOnce(
-  progress: Progress,
-  cancel: () => Promise<unknown>,
-): (signal: NodeJS.Signals) => void {
-  let firstMs: number | undefined;
-  return (signal) => {
-    if (firstMs === undefined) {
-      firstMs = Date.now();
-      progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
-      // A run that has ended already goes on to its own end.
-      cancel().catch(() => undefined);
-      setTimeout(() => {
-        progress.warn(
-          pc.red(`not ended within ${END_MS / 1000} s: no checkpoint`),
-        );
-        process.exit(INTERRUPTED);
-      }, END_MS);
-    } else if (signal === "SIGINT" && Date.now() - firstMs > ONE_SIGNAL_MS) {
-      process.exit(INTERRUPTED);
-    }
-  };
+  const partial = `${file}.partial`;
+  await pipeline(Readable.fromWeb(body as never), createWriteStream(partial));
+  await rename(partial, file);
 }
 
 /** State would grow by every run's shards; the checkpoint is what is kept, and the last run. */

@@ -1,9 +1,19 @@
 /** A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. */
 import type { RunConfig } from "../api/types.ts";
-import { writeSafetensors } from "../formats/containers/safetensors.ts";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../formats/containers/safetensors.ts";
 import { compareNames } from "../formats/tensor.ts";
 import { modelOf } from "../model/architectures.ts";
 import type { Range } from "../model/parameters.ts";
+
+/** A safetensors file begins with its header's length, and the header with a brace. */
+const LENGTH_BYTES = 8;
+const JSON_BEGINS = 0x7b;
+/** The key of the metadata by which a checkpoint of a run is known. */
+const CONFIG = "mxfp4-edge.config";
+const STEP = "mxfp4-edge.step";
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -36,8 +46,8 @@ export function checkpointPlan(
     new Map([
       // Readers in Python ask for it.
       ["format", "pt"],
-      ["mxfp4-edge.config", JSON.stringify({ ...essential, dataset })],
-      ["mxfp4-edge.step", String(step)],
+      [CONFIG, JSON.stringify({ ...essential, dataset })],
+      [STEP, String(step)],
     ]),
   );
   const [head] = file.chunks;
@@ -46,4 +56,56 @@ export function checkpointPlan(
     head: head!,
     ranges: sorted.map(({ offset, length }) => ({ start: offset, length })),
   };
+}
+
+/** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
+export type CheckpointConfig = Omit<
+  RunConfig,
+  "shards" | "snapshotSteps" | "dataset"
+>;
+
+/**
+ * A checkpoint's run and its tensors' bytes, f32, all that the model's table names. Anything else is
+ * refused by what it is.
+ */
+export function readCheckpoint(file: Uint8Array): {
+  config: CheckpointConfig;
+  step: number;
+  tensors: ReadonlyMap<string, Uint8Array>;
+} {
+  const kind = foreignKind(file);
+  if (kind) throw new Error(`Expected the checkpoint of a run, got ${kind}`);
+  const { tensors, metadata } = readSafetensors(file);
+  const written = metadata.get(CONFIG);
+  if (written === undefined) {
+    throw new Error(
+      `Expected the checkpoint of a run, got a safetensors file without \`${CONFIG}\` in its metadata`,
+    );
+  }
+  const config = JSON.parse(written) as CheckpointConfig;
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  for (const { name, shape } of modelOf(config.model).table.tensors) {
+    const found = byName.get(name);
+    if (found?.dtype === "F32" && `${found.shape}` === `${shape}`) continue;
+    throw new Error(
+      `Expected \`${name}\` of a checkpoint to be F32 [${shape.join(", ")}], got ${found ? `${found.dtype} [${found.shape.join(", ")}]` : "no such tensor: a file that was quantized is dequantized first"}`,
+    );
+  }
+  return {
+    config,
+    step: Number(metadata.get(STEP)),
+    tensors: new Map(tensors.map(({ name, bytes }) => [name, bytes])),
+  };
+}
+
+/** What a file is that is certainly no safetensors file, by its first bytes. */
+function foreignKind(file: Uint8Array): string | undefined {
+  const start = new TextDecoder("latin1").decode(file.subarray(0, 8));
+  if (file.length === 0) return "an empty file";
+  if (start.startsWith("GGUF")) return "a GGUF file";
+  if (start.startsWith("\x93NUMPY")) return "a .npy file";
+  if (start.startsWith("PK")) return "a zip archive, as PyTorch writes";
+  if (start.startsWith("version ")) return "a pointer of Git LFS";
+  if (file[LENGTH_BYTES] !== JSON_BEGINS) return "a file of another kind";
+  return undefined;
 }

@@ -35,17 +35,53 @@ export type ShardGeometry = {
   range: ShardRange;
 };
 
-/** Σ g² in f64 of each chunk of the step's mean gradient, in order. */
-export function squaredNorms(
-  geometry: ShardGeometry,
+/** Writes the step's mean gradient of a slice to f32 `out` [length], `from` the shard's start. */
+export type MeanGradient = (out: Pointer, from: number, length: number) => void;
+
+/** The mean of what was pushed, decoded and reduced. */
+export function reducedGradient(
+  { config, table, range }: ShardGeometry,
   step: number,
   read: ReadSlice,
+): MeanGradient {
+  return (out, from, length) => {
+    const padding = paddingRanges(table, range.start + from, length);
+    reduceGradients(out, length, config.microbatches, (part, microbatch) =>
+      decodeGradient(
+        part,
+        config.gradientDtype,
+        read(microbatch, from / SLICE_LENGTH),
+        length,
+        { seed: config.seed, step, microbatch },
+        padding,
+      ),
+    );
+  };
+}
+
+/** The mean that `squaredNorms` has left in `values`. */
+export function keptGradient(values: Float32Array): MeanGradient {
+  return (out, from, length) =>
+    kernels()
+      .arena.f32(out, length)
+      .set(values.subarray(from, from + length));
+}
+
+/**
+ * Σ g² in f64 of each chunk of the mean gradient, in order. The gradient itself stays in `keep`, f32
+ * [length of the shard], where there is room for it.
+ */
+export function squaredNorms(
+  geometry: ShardGeometry,
+  mean: MeanGradient,
+  keep?: Float32Array,
 ): Float64Array<ArrayBuffer> {
   const norms = new Float64Array(
     Math.ceil(geometry.range.length / CHUNK_LENGTH),
   );
   let chunk = 0;
-  eachSlice(geometry, step, read, (gradient, _from, length) => {
+  eachSlice(geometry, mean, (gradient, from, length) => {
+    keep?.set(kernels().arena.f32(gradient, length), from);
     for (let done = 0; done < length; done += CHUNK_LENGTH) {
       const part = Math.min(CHUNK_LENGTH, length - done);
       norms[chunk++] = sumSquares(gradient + 4 * done, part);
@@ -59,11 +95,11 @@ export function applyUpdate(
   geometry: ShardGeometry,
   state: ShardState,
   update: Update,
-  read: ReadSlice,
+  mean: MeanGradient,
 ): void {
   const { config, table, range } = geometry;
   const { arena } = kernels();
-  eachSlice(geometry, update.step, read, (gradient, from, length) => {
+  eachSlice(geometry, mean, (gradient, from, length) => {
     const parts = [state.parameters, state.m, state.v].map((part) =>
       part.subarray(from, from + length),
     );
@@ -86,32 +122,16 @@ export function applyUpdate(
 
 /** Calls `body` with the mean gradient of each slice, `from` relative to the shard's start. */
 function eachSlice(
-  { config, table, range }: ShardGeometry,
-  step: number,
-  read: ReadSlice,
+  { range }: ShardGeometry,
+  mean: MeanGradient,
   body: (gradient: Pointer, from: number, length: number) => void,
 ): void {
   const { arena } = kernels();
-  for (let slice = 0; slice * SLICE_LENGTH < range.length; slice++) {
-    const from = slice * SLICE_LENGTH;
+  for (let from = 0; from < range.length; from += SLICE_LENGTH) {
     const length = Math.min(SLICE_LENGTH, range.length - from);
-    const padding = paddingRanges(table, range.start + from, length);
     arena.scope(() => {
       const gradient = arena.allocF32(length);
-      reduceGradients(
-        gradient,
-        length,
-        config.microbatches,
-        (out, microbatch) =>
-          decodeGradient(
-            out,
-            config.gradientDtype,
-            read(microbatch, slice),
-            length,
-            { seed: config.seed, step, microbatch },
-            padding,
-          ),
-      );
+      mean(gradient, from, length);
       body(gradient, from, length);
     });
   }

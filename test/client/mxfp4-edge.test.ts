@@ -8,7 +8,9 @@ import {
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../../src/api/options.ts";
+import type { TensorBody } from "../../src/api/tensors.ts";
 import type { Dataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { Described } from "../../src/http/declaration/parameter.ts";
@@ -57,6 +59,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   description: (edge) => edge.description(),
   quantize: (edge) => edge.quantize(BYTES, every(QUANTIZE_OPTIONS)),
   dequantize: (edge) => edge.dequantize(BYTES, every(DEQUANTIZE_OPTIONS)),
+  repack: (edge) => edge.repack(BYTES, every(REPACK_OPTIONS)),
   analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_OPTIONS)),
   hadamard: (edge) => edge.hadamard(BYTES, every(HADAMARD_OPTIONS)),
   gemm: (edge) => edge.gemm(BYTES, every(GEMM_OPTIONS)),
@@ -162,6 +165,44 @@ test.each(ROUTES)("$id sends what is described", async (operation) => {
   }
   expect(Object.keys(answers).length).toBeGreaterThan(0);
 });
+
+test.each([
+  [
+    "a refused option",
+    (edge: Mxfp4Edge, body: TensorBody) =>
+      edge.quantize(body, { scale: "up" as never }),
+    /`scale` .* got "up"/,
+  ],
+  [
+    "patterns that are no array",
+    (edge: Mxfp4Edge, body: TensorBody) =>
+      edge.analyze(body, { include: "*.weight" as never }),
+    /`include` to be an array/,
+  ],
+  [
+    "a body without a length",
+    (edge: Mxfp4Edge, body: TensorBody) =>
+      edge.putFile("f", { ...body, bytes: undefined } as never),
+    /`bytes` as undefined/,
+  ],
+])(
+  "%s is refused before anything is sent, and its stream given back",
+  async (_, send, message) => {
+    const edge = new Mxfp4Edge({
+      baseUrl: "http://test",
+      fetcher: { fetch: () => Promise.reject(new Error("sent")) },
+    });
+    let cancelled = false;
+    const stream = new ReadableStream<Uint8Array>({
+      cancel: () => void (cancelled = true),
+    });
+    await expect(send(edge, { stream, bytes: 3 })).rejects.toThrow(message);
+    expect({ cancelled, locked: stream.locked }).toEqual({
+      cancelled: true,
+      locked: false,
+    });
+  },
+);
 
 test("a stream is sent with its length, and never twice", async () => {
   let sent = 0;

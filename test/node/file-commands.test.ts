@@ -78,6 +78,16 @@ test("here and by an edge, the bytes are the same", () => {
   mxfp4("dequantize", "there", "-o", "there-bf16", ...back);
   expect(file("there-bf16").equals(file("here-bf16"))).toBe(true);
 
+  const ggml = ["--to", "ggml"];
+  mxfp4("repack", "here", "-o", "here-ggml", ...ggml);
+  mxfp4("repack", "there", "-o", "there-ggml", ...ggml, "--url", edge.url);
+  expect(file("there-ggml").equals(file("here-ggml"))).toBe(true);
+  mxfp4("repack", "here-ggml", "-o", "again", "--to", "compressed-tensors");
+  expect(file("again").equals(file("here"))).toBe(true);
+  expect(mxfp4("repack", "here", "-o", "none").stderr).toContain(
+    "Expected `to` to be one of gpt-oss, ggml",
+  );
+
   const compare = [...RAW, "--compare", "ocp,paper,scale=even;hadamard=64"];
   const table = mxfp4("analyze", "x.raw", ...compare);
   expect(mxfp4("analyze", "x.raw", ...compare, "--url", edge.url)).toEqual(
@@ -251,7 +261,7 @@ test.each([
     "nothing",
     [],
     2,
-    'Expected one of quantize, dequantize, analyze, inspect, got ""',
+    'Expected one of quantize, dequantize, repack, analyze, inspect, got ""',
   ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [

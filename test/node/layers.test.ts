@@ -50,6 +50,13 @@ const ROOMS: Record<string, readonly string[]> = {
     "folding",
     "operations",
   ],
+  "src/objects": [
+    "platform", // what every object is made with
+    "directory",
+    "shard",
+    "job",
+    "run",
+  ],
   assembly: [
     "random",
     "simd",

@@ -1,5 +1,5 @@
 /** `npm run train` as a person runs it: a process, what it prints, how it ends. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -14,7 +14,10 @@ import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
 import { Progress } from "../../src/scripts/progress.ts";
-import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../../src/formats/containers/safetensors.ts";
 
 const TRAIN = resolve(import.meta.dirname, "../../src/scripts/train.ts");
 const SMALL = ["--preset", "nano", "--batch", "4", "--microbatches", "2"];
@@ -173,6 +176,161 @@ describe("presets", () => {
     expect(ended.stderr).toBe("");
     expect(ended.code).toBe(0);
   });
+});
+
+describe("what a run leaves", () => {
+  const state = () => join(folder, "state");
+  const kept = (name: string, file: string) =>
+    join(state(), "runs", name, file);
+  const options = ["--steps", "3", ...SMALL];
+
+  test("is kept by name, and a second run of the same options overwrites nothing", async () => {
+    const name = "nano-mxfp4-rht-sr-seed0";
+    const first = await train("--text", text, ...options).ended;
+    expect(first.code).toBe(0);
+    const [checkpoint, metrics] = [
+      kept(name, "checkpoint.safetensors"),
+      kept(name, "metrics.jsonl"),
+    ];
+    expect(first.stdout).toContain(`/${name}/checkpoint.safetensors`);
+    const before = [readFileSync(checkpoint), readFileSync(metrics)];
+
+    expect((await train("--text", text, ...options).ended).code).toBe(0);
+    expect([readFileSync(checkpoint), readFileSync(metrics)]).toEqual(before);
+    const second = kept(`${name}-2`, "checkpoint.safetensors");
+    expect(readFileSync(second)).toEqual(before[0]);
+  });
+
+  test("holds a line of metrics for each step, and one for the last evaluation", async () => {
+    const args = ["--text", text, "--name", "mine", ...options];
+    expect((await train(...args).ended).code).toBe(0);
+    const lines = readFileSync(kept("mine", "metrics.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as StepMetrics);
+    expect(lines.map(({ step }) => step)).toEqual([0, 1, 2, 3]);
+    expect(lines.map(({ trainLoss }) => typeof trainLoss)).toEqual([
+      "number",
+      "number",
+      "number",
+      "object",
+    ]);
+    expect(lines.at(-1)!.valLoss).toBeLessThan(5.6);
+  });
+
+  test("is overwritten only by --force", async () => {
+    writeFileSync(out, "a checkpoint of days");
+    const args = ["--text", text, "--out", out, ...options];
+    const refused = await train(...args).ended;
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain(
+      `Expected --out ${out} to be new, but ${out} is there; --force overwrites it`,
+    );
+    expect(readFileSync(out, "utf8")).toBe("a checkpoint of days");
+
+    expect((await train(...args, "--force").ended).code).toBe(0);
+    expect(readSafetensors(readFileSync(out)).tensors.length).toBeGreaterThan(
+      10,
+    );
+    const named = ["--text", text, "--name", "mine", ...options];
+    expect((await train(...named).ended).code).toBe(0);
+    expect((await train(...named).ended).stderr).toContain("--force");
+  });
+
+  test("has metrics up to a cancellation", async () => {
+    const run = trainForHours();
+    await run.said("step 100 ");
+    run.child.kill("SIGTERM");
+    expect((await run.ended).code).toBe(130);
+    const lines = readFileSync(join(folder, "model.metrics.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n");
+    expect(lines.length).toBeGreaterThan(99);
+    const steps = lines.map((line) => (JSON.parse(line) as StepMetrics).step);
+    expect(steps).toEqual(steps.map((_, index) => index));
+  });
+
+  test("is sampled while it trains, and by npm run sample afterwards, the same each time", async () => {
+    const args = ["--text", text, "--out", out, ...options];
+    const { stdout } = await train(...args, "--sample-every", "1").ended;
+    expect(stdout).toMatch(/^step [12] {2}"The /m);
+    const off = await train(...args, "--sample-every", "0", "--force").ended;
+    expect(off.stdout).not.toMatch(/^step \d {2}"/m);
+
+    const sample = (...more: string[]) => {
+      const script = join(import.meta.dirname, "../../src/scripts/sample.ts");
+      const {
+        status,
+        stdout: written,
+        stderr,
+      } = spawnSync(process.execPath, [script, ...more]);
+      return {
+        status,
+        text: written.toString("latin1"),
+        error: stderr.toString(),
+      };
+    };
+    const asked = ["--prompt", "Once", "--tokens", "20", "--seed", "7"];
+    const once = sample(...asked, "--temperature", "0.5", "--top-k", "9", out);
+    expect(once).toMatchObject({ status: 0, error: "" });
+    expect(once.text).toMatch(/^Once[^]{20}\n$/);
+    expect(
+      sample(...asked, "--temperature", "0.5", "--top-k", "9", out),
+    ).toEqual(once);
+    expect(sample(...asked, "--seed", "8", out).text).not.toBe(once.text);
+    expect(sample("--temperature", "-1", out)).toMatchObject({
+      status: 1,
+      error: 'Expected --temperature to be a number from 0, got "-1"\n',
+    });
+
+    // What is no checkpoint of ours, by what it is.
+    const fileOf = (name: string, content: Uint8Array | string) => {
+      writeFileSync(join(folder, name), content);
+      return join(folder, name);
+    };
+    const plain = writeSafetensors(
+      [{ name: "x", shape: [1], dtype: "F32", chunks: [new Uint8Array(4)] }],
+      new Map(),
+    );
+    for (const [file, message] of [
+      [fileOf("a", "GGUF\x03\0\0\0"), "got a GGUF file"],
+      [fileOf("b", ""), "got an empty file"],
+      [fileOf("c", "just some text, long"), "got a file of another kind"],
+      [
+        fileOf("d", Buffer.concat([...plain.chunks])),
+        "got a safetensors file without `mxfp4-edge.config`",
+      ],
+      [join(folder, "none"), `got ${join(folder, "none")}`],
+    ] as const) {
+      const { status, error } = sample(file);
+      expect(error).toContain(message);
+      expect(error.split("\n").length).toBe(2);
+      expect(status).toBe(1);
+    }
+  });
+});
+
+test("runtimes that are killed again and again, while they start too, come back and change nothing", async () => {
+  const args = ["--steps", "12", "--text", text, ...SMALL];
+  expect((await train(...args, "--out", out).ended).code).toBe(0);
+  const stormy = join(folder, "stormy.safetensors");
+  const run = train(...args, "--out", stormy);
+  await run.said("step 0 ");
+  const seen = new Set<number>();
+  // Each of three runtimes several times: those that are up, and those that only begin to be.
+  while (seen.size < 15) {
+    for (const pid of runtimes()) {
+      if (seen.has(pid)) continue;
+      seen.add(pid);
+      process.kill(pid, "SIGKILL");
+    }
+    await new Promise((wake) => setTimeout(wake, 5));
+  }
+  const { code, stderr } = await run.ended;
+  expect(code).toBe(0);
+  expect(stderr).toMatch(/^edge: its runtime ended; started again$/m);
+  expect(stderr).toMatch(/^trainers-\d: its runtime ended; started again$/m);
+  expect(readFileSync(stormy).equals(readFileSync(out))).toBe(true);
 });
 
 describe("an early end", () => {

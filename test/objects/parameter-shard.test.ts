@@ -73,6 +73,30 @@ test("a shard's memory is counted while it lives and given back when its run goe
   expect(isolateMemory.heldBytes).toBe(before);
 });
 
+test("an update reads the pushes again only where their mean did not stay", async () => {
+  type Shard = {
+    prepare(step: number): Promise<unknown>;
+    apply(update: object): Promise<unknown>;
+  };
+  const learningRates = { matrix: 0.01, embedding: 0.01, vector: 0.01 };
+  const update = { step: 0, clipCoefficient: 1, learningRates };
+  const digests: string[] = [];
+  for (const evicts of [false, true]) {
+    const trainer = await startScripted({ microbatches: 2 });
+    await trainer.push(0, 0, 0.5);
+    await trainer.push(0, 1, 0.25);
+    const before = isolateMemory.heldBytes;
+    const shard = stubOf(trainer.status) as unknown as Shard;
+    await shard.prepare(0);
+    const { length } = trainer.status.shards[0]!;
+    expect(isolateMemory.heldBytes - before).toBe(4 * length);
+    if (evicts) await evictDurableObject(stubOf(trainer.status));
+    await (stubOf(trainer.status) as unknown as Shard).apply(update);
+    digests.push((await trainer.run.pull(0, 1)).digest);
+  }
+  expect(digests[1]).toBe(digests[0]);
+});
+
 test("a snapshot replaces the one before, and ends the log up to it; digests stay", async () => {
   const trainer = await startScripted({ steps: 9, snapshotSteps: 2 });
   await trainer.reach(5);

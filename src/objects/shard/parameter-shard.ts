@@ -15,10 +15,9 @@ import type { Update } from "../../training/optimizer.ts";
 import {
   type ShardGeometry,
   type ShardState,
-  squaredNorms,
 } from "../../training/shard-update.ts";
 import { shardRanges } from "../../training/sharding.ts";
-import { outdatedRun } from "../schema.ts";
+import { outdatedRun } from "../platform/schema.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
@@ -170,10 +169,7 @@ export class ParameterShard extends DurableObject {
       checkStep(current, step, "future_step");
       const missing = this.#log.missing(step, geometry.config.microbatches);
       if (missing.length > 0) return { missing };
-      const norms = squaredNorms(geometry, step, (microbatch, slice) =>
-        this.#log.read(step, microbatch, slice),
-      );
-      return { norms };
+      return { norms: this.#resident.norms(geometry, step) };
     });
   }
 

@@ -1,5 +1,6 @@
 /**
- * What a shard has in memory: its state and the frame that trainers pull. Both follow from storage bit
+ * What a shard has in memory: its state, the frame that trainers pull, and between the two phases of a commit
+ * the mean gradient. All follow from storage bit
  * for bit, so each goes as soon as somebody else in the isolate needs the room.
  */
 import { free } from "../../memory/free.ts";
@@ -8,8 +9,12 @@ import { initialParameters } from "../../model/parameters.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
   applyUpdate,
+  keptGradient,
+  type MeanGradient,
+  reducedGradient,
   type ShardGeometry,
   type ShardState,
+  squaredNorms,
 } from "../../training/shard-update.ts";
 import type { PushLog } from "./push-log.ts";
 import { encodeParameters } from "./shard-frames.ts";
@@ -22,8 +27,11 @@ export class ResidentShard {
   readonly #snapshots: SnapshotStore;
   readonly #stateKey: string;
   readonly #frameKey: string;
+  readonly #gradientKey: string;
   #state: ShardState | undefined;
   #frame: Frame | undefined;
+  /** The mean of a step's pushes, between its norms and its update. */
+  #gradient: { step: number; values: Float32Array<ArrayBuffer> } | undefined;
 
   /** `key` tells the shard from all others of the isolate. */
   constructor(key: string, log: PushLog, snapshots: SnapshotStore) {
@@ -31,6 +39,7 @@ export class ResidentShard {
     this.#snapshots = snapshots;
     this.#stateKey = `${key}/state`;
     this.#frameKey = `${key}/frame`;
+    this.#gradientKey = `${key}/gradient`;
   }
 
   /**
@@ -60,8 +69,36 @@ export class ResidentShard {
 
   /** One update, from the log. */
   replay(geometry: ShardGeometry, state: ShardState, update: Update): void {
-    applyUpdate(geometry, state, update, (microbatch, slice) =>
-      this.#log.read(update.step, microbatch, slice),
+    const kept = this.#gradient;
+    const mean =
+      kept?.step === update.step
+        ? keptGradient(kept.values)
+        : this.#reduced(geometry, update.step);
+    applyUpdate(geometry, state, update, mean);
+    this.#dropGradient();
+  }
+
+  /**
+   * Squared norms of the step's mean gradient. It stays for the update that follows where nothing else
+   * has to go for it; without it, the update reduces the pushes again, to the same bytes.
+   */
+  norms(geometry: ShardGeometry, step: number): Float64Array<ArrayBuffer> {
+    this.#dropGradient();
+    const { length } = geometry.range;
+    const mean = this.#reduced(geometry, step);
+    if (!isolateMemory.hasRoom(4 * length)) return squaredNorms(geometry, mean);
+    const values = new Float32Array(length);
+    const norms = squaredNorms(geometry, mean, values);
+    isolateMemory.keep(this.#gradientKey, 4 * length, () =>
+      this.#dropGradient(),
+    );
+    this.#gradient = { step, values };
+    return norms;
+  }
+
+  #reduced(geometry: ShardGeometry, step: number): MeanGradient {
+    return reducedGradient(geometry, step, (microbatch, slice) =>
+      this.#log.read(step, microbatch, slice),
     );
   }
 
@@ -89,6 +126,14 @@ export class ResidentShard {
   drop(): void {
     this.#dropState();
     this.#dropFrame();
+    this.#dropGradient();
+  }
+
+  #dropGradient(): void {
+    isolateMemory.letGo(this.#gradientKey);
+    const gradient = this.#gradient;
+    this.#gradient = undefined;
+    if (gradient) free(gradient.values);
   }
 
   #dropState(): void {

@@ -1,0 +1,29 @@
+/** Numbers that a person typed after an option. */
+
+export function wholeNumber(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+    throw new Error(
+      `Expected --${name} to be a whole number from ${least}, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+export function finite(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!text.trim() || !Number.isFinite(value) || value < least) {
+    throw new Error(
+      `Expected --${name} to be a number from ${least}, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+export function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!text.trim() || !Number.isFinite(value) || value <= 0) {
+    throw new Error(`Expected --${name} to be a number above 0, got "${text}"`);
+  }
+  return value;
+}
