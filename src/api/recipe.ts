@@ -23,7 +23,7 @@ const ALGORITHM_1: Mxfp4Quantizer = {
  * Algorithm 1 with the prescale of Algorithm 2: nothing clips. E2M1 shrinks what it rounds to nearest; the
  * correction takes that back for normal draws, 1 / 0.99104, and so on the average over rotations.
  */
-export const ALIGNED: Mxfp4Quantizer = {
+const ALIGNED: Mxfp4Quantizer = {
   rounding: "nearest-even",
   prescale: 0.75,
   correction: (4 / 3) * 1.00904,
@@ -54,9 +54,9 @@ export type Mxfp4Product = {
 export type EdenProduct = { format: "eden"; rotation: 64 };
 /** Products on panels of integers. */
 export type PanelProduct = Int6Product | Mxfp4Product | EdenProduct;
-export type Product = DenseProduct | PanelProduct;
+type Product = DenseProduct | PanelProduct;
 
-export type Rotation = 0 | 32 | 64 | 128;
+type Rotation = 0 | 32 | 64 | 128;
 
 /** What undoes the prescales of a product's operands; 16/9 for two of Algorithm 2. */
 export function productFactor({ a, b }: Mxfp4Product): number {
