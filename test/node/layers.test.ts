@@ -47,6 +47,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "containers",
     "blocks",
     "roles",
+    "folding",
     "operations",
   ],
   "src/objects": [
