@@ -6,6 +6,7 @@ import {
   layoutOf,
   packedHeads,
 } from "../blocks/block-layouts.ts";
+import { checkRead, recognizeFormats } from "../blocks/foreign-formats.ts";
 import { interleaved, separated } from "../blocks/packed-sections.ts";
 import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
@@ -28,11 +29,12 @@ import type { TensorHead, TensorRange } from "../tensor.ts";
  * have, and where there is nothing to repack; `name_collision`, `body_too_large`
  */
 export function planRepack(file: TensorFile, name: Layout): Conversion {
+  checkRead(file);
   const { packed } = findPacked(file);
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
   const moving = packed.filter((tensor) => tensor.layout !== target(tensor));
-  if (moving.length === 0) throw nothingToDo(name, packed.length);
+  if (moving.length === 0) throw nothingToDo(file, name, packed.length);
   const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
@@ -89,11 +91,16 @@ function moved(part: TensorRange, head: TensorHead): Written {
   return { bytes, open: () => copied(bytes), heads: [head] };
 }
 
-function nothingToDo(layout: Layout, packed: number): AppError {
+function nothingToDo(
+  { tensors }: TensorFile,
+  layout: Layout,
+  packed: number,
+): AppError {
+  const [found] = recognizeFormats(tensors);
   return new AppError(
     "invalid_option",
     packed === 0
-      ? "Expected tensors in blocks to repack, got none that are known"
+      ? `Expected tensors in blocks to repack, got ${found ? `${found.format} in "${found.example}"` : "none that are known"}`
       : `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
   );
 }
