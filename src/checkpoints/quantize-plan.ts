@@ -21,6 +21,7 @@ import {
   isNamed,
   type Selection,
 } from "../formats/operations/name-patterns.ts";
+import { checkPatternsMatch } from "../formats/operations/nothing-done.ts";
 import { linear } from "../formats/roles/role.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
@@ -68,8 +69,8 @@ export type DirectoryPlan = {
 };
 
 /**
- * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
- * that leave nothing to pack
+ * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, a pattern that
+ * matches nothing; `nothing_to_convert` where nothing is left to pack
  */
 export function planDirectory(
   checkpoint: Checkpoint,
@@ -77,6 +78,7 @@ export function planDirectory(
 ): DirectoryPlan {
   const { tensors, config } = checkpoint;
   checkPlain(scheme);
+  checkPatternsMatch(tensors, selection);
   const decisions = decideFor(
     target,
     tensors,
@@ -86,7 +88,7 @@ export function planDirectory(
   if (!decisions.some(({ packed }) => packed)) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
     throw new AppError(
-      "invalid_option",
+      "nothing_to_convert",
       `Expected a weight that ${target} takes in MXFP4, got none${first ? `, as in "${first.reason}"` : ""}`,
     );
   }
