@@ -16,6 +16,7 @@ import type {
   HadamardOptions,
   QuantizedFloats,
   QuantizeOptions,
+  RepackOptions,
   TensorBody,
 } from "./api/tensors.ts";
 import { loadImported } from "./kernels/load-imported.ts";
@@ -42,6 +43,14 @@ export function dequantize(
   options: DequantizeOptions = {},
 ): Promise<Response> {
   return convert("dequantize", body, options, load);
+}
+
+/** The file with its tensors in blocks in another layout: the same codes and scales. */
+export function repack(
+  body: TensorBody,
+  options: RepackOptions,
+): Promise<Response> {
+  return convert("repack", body, options, load);
 }
 
 /**

@@ -8,6 +8,7 @@ import type {
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
   RAW_OPTIONS,
+  REPACK_OPTIONS,
   SELECTION_OPTIONS,
 } from "./options.ts";
 import type { PresetName } from "./presets.ts";
@@ -20,6 +21,7 @@ export type SelectionOptions = ValuesOf<typeof SELECTION_OPTIONS>;
 export type RawOptions = ValuesOf<typeof RAW_OPTIONS>;
 
 export type QuantizeOptions = ValuesOf<typeof QUANTIZE_OPTIONS>;
+export type RepackOptions = ValuesOf<typeof REPACK_OPTIONS>;
 export type DequantizeOptions = ValuesOf<typeof DEQUANTIZE_OPTIONS>;
 export type FloatsOptions = ValuesOf<typeof FLOATS_OPTIONS>;
 export type AnalyzeOptions = ValuesOf<typeof ANALYZE_OPTIONS>;
@@ -113,6 +115,7 @@ export type Analysis = {
 export type FileOperation =
   | { operation: "quantize"; options?: QuantizeOptions | undefined }
   | { operation: "dequantize"; options?: DequantizeOptions | undefined }
+  | { operation: "repack"; options?: RepackOptions | undefined }
   | { operation: "hadamard"; options?: HadamardOptions | undefined };
 
 /** A file in the bucket. */

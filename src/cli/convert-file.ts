@@ -11,7 +11,10 @@ import { Bar, size } from "./bar.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
 import { checkOutput, fileBlob, OpenFile, writeWhole } from "./files.ts";
 
-type Request = Extract<FileOperation, { operation: "quantize" | "dequantize" }>;
+type Request = Extract<
+  FileOperation,
+  { operation: "quantize" | "dequantize" | "repack" }
+>;
 
 /** Do what `request` says to the file of `args`; says what came of it on stderr. */
 export async function convertFile(
@@ -76,12 +79,24 @@ async function convertThere(
   bar: Bar,
 ): Promise<[from: number, to: number]> {
   const blob = await fileBlob(file);
-  const response =
-    request.operation === "quantize"
-      ? await edge.quantize(blob, request.options)
-      : await edge.dequantize(blob, request.options);
+  const response = await sendTo(edge, blob, request);
   bar.begin(Number(response.headers.get("Content-Length")));
   return [blob.size, await writeWhole(output, told(response.body!, bar))];
+}
+
+function sendTo(
+  edge: Mxfp4Edge,
+  blob: Blob,
+  request: Request,
+): Promise<Response> {
+  switch (request.operation) {
+    case "quantize":
+      return edge.quantize(blob, request.options);
+    case "dequantize":
+      return edge.dequantize(blob, request.options);
+    case "repack":
+      return edge.repack(blob, request.options ?? {});
+  }
 }
 
 async function* told(

@@ -11,11 +11,13 @@ import { dequantizeCommand } from "./dequantize.ts";
 import { UsageError } from "./file-arguments.ts";
 import { inspectCommand } from "./inspect.ts";
 import { quantizeCommand } from "./quantize.ts";
+import { repackCommand } from "./repack.ts";
 import { usage } from "./usage.ts";
 
 const COMMANDS = {
   quantize: quantizeCommand,
   dequantize: dequantizeCommand,
+  repack: repackCommand,
   analyze: analyzeCommand,
   inspect: inspectCommand,
 };

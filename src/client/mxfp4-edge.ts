@@ -20,6 +20,7 @@ import {
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../api/options.ts";
 import type {
   Analysis,
@@ -32,6 +33,7 @@ import type {
   JobRequest,
   JobStatus,
   QuantizeOptions,
+  RepackOptions,
   StoredFile,
   TensorBody,
 } from "../api/tensors.ts";
@@ -59,6 +61,11 @@ export class Mxfp4Edge extends Client {
     options: DequantizeOptions = {},
   ): Promise<Response> {
     return this.#send("/v1/dequantize", body, DEQUANTIZE_OPTIONS, options);
+  }
+
+  /** The file with its tensors in blocks in another layout: the same codes and scales. */
+  repack(body: TensorBody, options: RepackOptions): Promise<Response> {
+    return this.#send("/v1/repack", body, REPACK_OPTIONS, options);
   }
 
   /** What quantizing would do to each tensor, by one scheme or several. */

@@ -8,6 +8,7 @@ import {
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../../src/api/options.ts";
 import type { TensorBody } from "../../src/api/tensors.ts";
 import type { Dataset } from "../../src/api/types.ts";
@@ -58,6 +59,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   description: (edge) => edge.description(),
   quantize: (edge) => edge.quantize(BYTES, every(QUANTIZE_OPTIONS)),
   dequantize: (edge) => edge.dequantize(BYTES, every(DEQUANTIZE_OPTIONS)),
+  repack: (edge) => edge.repack(BYTES, every(REPACK_OPTIONS)),
   analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_OPTIONS)),
   hadamard: (edge) => edge.hadamard(BYTES, every(HADAMARD_OPTIONS)),
   gemm: (edge) => edge.gemm(BYTES, every(GEMM_OPTIONS)),
@@ -180,7 +182,7 @@ test.each([
   [
     "a body without a length",
     (edge: Mxfp4Edge, body: TensorBody) =>
-      edge.putFile("f", { ...body, bytes: undefined } as never),
+      edge.putFile("f", Object.assign({}, body, { bytes: undefined }) as never),
     /`bytes` as undefined/,
   ],
 ])(

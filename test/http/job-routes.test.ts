@@ -92,6 +92,19 @@ test("jobs end in the bytes of the routes, over several alarms", async () => {
   );
   expect(difference(await file("decoded"), decoded)).toBeUndefined();
 
+  for (const to of ["ggml", "compressed-tensors"] as const) {
+    await createJob({
+      operation: "repack",
+      source: "packed",
+      result: `repacked-${to}`,
+      clientKey: `to-${to}`,
+      options: { to },
+    });
+    expect((await finish(`to-${to}`)).state).toBe("finished");
+    const repacked = await bytesOf(await post(`/v1/repack?to=${to}`, expected));
+    expect(difference(await file(`repacked-${to}`), repacked)).toBeUndefined();
+  }
+
   await createJob({
     operation: "hadamard",
     source: "source",

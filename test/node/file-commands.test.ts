@@ -78,6 +78,16 @@ test("here and by an edge, the bytes are the same", () => {
   mxfp4("dequantize", "there", "-o", "there-bf16", ...back);
   expect(file("there-bf16").equals(file("here-bf16"))).toBe(true);
 
+  const ggml = ["--to", "ggml"];
+  mxfp4("repack", "here", "-o", "here-ggml", ...ggml);
+  mxfp4("repack", "there", "-o", "there-ggml", ...ggml, "--url", edge.url);
+  expect(file("there-ggml").equals(file("here-ggml"))).toBe(true);
+  mxfp4("repack", "here-ggml", "-o", "again", "--to", "compressed-tensors");
+  expect(file("again").equals(file("here"))).toBe(true);
+  expect(mxfp4("repack", "here", "-o", "none").stderr).toContain(
+    "Expected `to` to be one of gpt-oss, ggml",
+  );
+
   const compare = [...RAW, "--compare", "ocp,paper,scale=even;hadamard=64"];
   const table = mxfp4("analyze", "x.raw", ...compare);
   expect(mxfp4("analyze", "x.raw", ...compare, "--url", edge.url)).toEqual(
@@ -217,7 +227,11 @@ test("patterns that come more than once all count", () => {
     mxfp4("quantize", "x.raw", ...RAW, "-o", out, ...patterns);
   quantize("one", "--include", "x", "--include=?");
   expect(file("one").length).toBeLessThan(96 * 1024);
-  for (const patterns of [["x", "yy"], ["yy", "x"], ["x,yy", "x"]]) {
+  for (const patterns of [
+    ["x", "yy"],
+    ["yy", "x"],
+    ["x,yy", "x"],
+  ]) {
     const given = patterns.flatMap((each) => ["--include", each]);
     expect(quantize("neither", ...given)).toMatchObject({
       status: 1,
@@ -227,6 +241,13 @@ test("patterns that come more than once all count", () => {
 });
 
 test("what would do nothing is refused, and writes nothing", () => {
+  const literal = "{'descr': '|u1', 'fortran_order': False, 'shape': (9,), }";
+  const npy = Buffer.from(
+    `\x93NUMPY\x01\0\x39\0${literal}${"\0".repeat(9)}`,
+    "latin1",
+  );
+  npy[8] = literal.length;
+  writeFileSync(join(folder, "ids.npy"), npy);
   const quantize = (...args: string[]) =>
     mxfp4("quantize", "x.raw", ...RAW, "-o", "nothing", ...args);
   for (const refused of [
@@ -273,7 +294,7 @@ test.each([
     "nothing",
     [],
     2,
-    'Expected one of quantize, dequantize, analyze, inspect, got ""',
+    'Expected one of quantize, dequantize, repack, analyze, inspect, got ""',
   ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [

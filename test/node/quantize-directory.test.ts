@@ -374,9 +374,16 @@ describe("refused in a line, and nothing is left", () => {
     [
       "patterns that leave nothing",
       "llama",
-      ["--for", "vllm", "--include", "nothing*"],
+      ["--for", "vllm", "--exclude", "*proj*"],
       1,
       "got none",
+    ],
+    [
+      "a pattern that matches nothing",
+      "llama",
+      ["--for", "vllm", "--include", "*.q_porj.weight"],
+      1,
+      '"model.layers.0.self_attn.q_proj.weight"',
     ],
     [
       "half of what runs as one",

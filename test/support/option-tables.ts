@@ -13,6 +13,7 @@ import {
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../../src/api/options.ts";
 import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 
@@ -21,6 +22,7 @@ const TABLES: Record<string, Options> = {
   quantizeFloats: FLOATS_OPTIONS,
   analyze: ANALYZE_OPTIONS,
   dequantize: DEQUANTIZE_OPTIONS,
+  repack: REPACK_OPTIONS,
   hadamard: HADAMARD_OPTIONS,
   gemm: GEMM_OPTIONS,
 };

@@ -74,6 +74,11 @@ export function writeScheme(
   );
 }
 
+/** Of a file in another layout than before. */
+export function layoutRecord(layout: Layout): [string, string] {
+  return [`${PREFIX}layout`, layout];
+}
+
 /** What a GGUF's output head and table of tokens were to become. */
 export function outputRecord(output: GgufOutput): [string, string] {
   return [`${PREFIX}output_type`, output];

@@ -1,10 +1,11 @@
 /** What a request's options make of a file: one place for every caller. */
-import { withDefaults } from "../../api/option-kinds.ts";
+import { expected, invalid, withDefaults } from "../../api/option-kinds.ts";
 import {
   ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
   SELECTION_OPTIONS,
 } from "../../api/options.ts";
 import type {
@@ -23,6 +24,7 @@ import { planDequantize } from "./dequantize-file.ts";
 import { planHadamard } from "./hadamard-file.ts";
 import { namedSchemes } from "./named-schemes.ts";
 import { planQuantize } from "./quantize-file.ts";
+import { planRepack } from "./repack-file.ts";
 
 /** Errors: those of the operation's plan */
 export function planFile(file: TensorFile, request: FileOperation): Conversion {
@@ -32,6 +34,11 @@ export function planFile(file: TensorFile, request: FileOperation): Conversion {
     case "dequantize": {
       const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options);
       return planDequantize(file, dtype.toUpperCase() as DecodedDtype);
+    }
+    case "repack": {
+      const { to } = request.options ?? {};
+      if (to !== undefined) return planRepack(file, to);
+      throw invalid(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
     }
     case "hadamard": {
       const options = withDefaults(HADAMARD_OPTIONS, request.options);
@@ -48,7 +55,7 @@ export function planFile(file: TensorFile, request: FileOperation): Conversion {
 
 function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
   // A GGUF has one layout, whatever the preset's.
-  const preset = file.target.name === "gguf" ? {} : presetOf(options);
+  const preset = file.target.isPlain ? {} : presetOf(options);
   return planQuantize(file, {
     scheme: schemeOf(options),
     selection: withDefaults(SELECTION_OPTIONS, options),

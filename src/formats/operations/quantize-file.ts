@@ -53,7 +53,7 @@ export function planQuantize(
   const { target, tensors, metadata } = file;
   checkScheme(scheme);
   const layout = layoutOf(target.name, scheme.format, name);
-  if (target.name === "gguf") checkPlain(scheme);
+  if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
   const choice = { ...selection, output, roles: rolesOf(file) };
   const chosen = chooseAll(file, choice, "quantize", ({ shape }) => {
@@ -103,7 +103,7 @@ export function planQuantize(
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
       // A GGUF says of each tensor what it is.
-      ...(target.name === "gguf" ? [outputRecord(output)] : records),
+      ...(target.isPlain ? [outputRecord(output)] : records),
     ],
     mostly: mostOf(
       parts.flatMap(({ heads }) => heads),

@@ -37,6 +37,7 @@ export const jobRequestSchema = z
   .discriminatedUnion("operation", [
     withOptions("quantize"),
     withOptions("dequantize"),
+    withOptions("repack"),
     withOptions("hadamard"),
   ])
   .register(REQUEST_SCHEMAS, { id: "JobRequest" });

@@ -11,7 +11,7 @@ const jobSummary = z.strictObject({
   state: z.enum(["running", "finished", "failed"]),
   source: z.string(),
   result: z.string().describe("Name of the file that it becomes"),
-  operation: z.enum(["quantize", "dequantize", "hadamard"]),
+  operation: z.enum(["quantize", "dequantize", "repack", "hadamard"]),
   inputBytes: whole.describe("Of the source, read so far"),
   totalInputBytes: whole,
   outputBytes: whole.describe("Of the result, so far"),

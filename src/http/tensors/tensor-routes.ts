@@ -3,6 +3,7 @@ import {
   DEQUANTIZE_OPTIONS,
   HADAMARD_OPTIONS,
   QUANTIZE_OPTIONS,
+  REPACK_OPTIONS,
 } from "../../api/options.ts";
 import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import { route } from "../declaration/route.ts";
@@ -91,6 +92,33 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "dequantize", options } as const;
+      return answerConversion(body, (file) => planFile(file, request));
+    },
+  }),
+
+  route({
+    id: "repack",
+    method: "post",
+    path: "/v1/repack",
+    tag: "tensors",
+    access: "owner",
+    summary: "Move blocks to another layout, without decoding them",
+    description:
+      "Tensors in MXFP4 or MXFP8, in any layout that dequantize reads, get the names, types and shapes of the layout `to`; codes and scales stay, other tensors pass through. A file without any, or with all of them in that layout, is refused.",
+    options: REPACK_OPTIONS,
+    body: { description: "safetensors with tensors in blocks" },
+    answers: { 200: fileAnswer("safetensors") },
+    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
+    examples: {
+      pair: {
+        summary: "A pair as gpt-oss has it, to compressed-tensors",
+        query: { to: "compressed-tensors" },
+        body: examplePair,
+      },
+    },
+    async handle(c, { options }) {
+      const body = await openTensors(c);
+      const request = { operation: "repack", options } as const;
       return answerConversion(body, (file) => planFile(file, request));
     },
   }),

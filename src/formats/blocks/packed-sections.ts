@@ -1,0 +1,142 @@
+/** Sections of a conversion that take blocks: to floats, or to blocks that are stored otherwise. */
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import type { DecodedDtype } from "../dtype.ts";
+import { OutputBuffer, type Section } from "../stream/conversion.ts";
+import type { HoldPool } from "../stream/hold-pool.ts";
+import type { Packed } from "./block-format.ts";
+import { BLOCK_FORMATS } from "./block-formats.ts";
+import {
+  type DecodingScheme,
+  fromGgml,
+  storePiece,
+  toGgml,
+  unpack,
+} from "./block-pieces.ts";
+import { type Piece, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
+import type { PackedTensor } from "./packed-tensors.ts";
+import { scaleBytes } from "./quantized-sections.ts";
+
+/** How blocks come: pieces of `groupBytes` a block that carry all they need. */
+export type BlockSource = {
+  groupBytes: number;
+  /** Inside `arena.scope`. */
+  load: (bytes: Uint8Array, firstBlock: number) => Packed;
+  /** Nothing is needed any more. */
+  release?: () => void;
+};
+
+/** ggml's blocks, which carry their scales. */
+export const GGML_SOURCE: BlockSource = {
+  groupBytes: GGML_BLOCK_BYTES,
+  load: fromGgml,
+};
+
+/** The second part of a pair, with the first in `hold`. */
+export function pairSource(
+  { layout }: PackedTensor,
+  hold: { pool: HoldPool; index: number; bytes: number },
+  scalesLast: boolean,
+): BlockSource {
+  const { arena } = kernels();
+  const { elementBytes } = BLOCK_FORMATS[layout.format];
+  const first = () => hold.pool.bytes(hold.index, hold.bytes);
+  const release = () => hold.pool.release(hold.index);
+  if (scalesLast) {
+    return {
+      groupBytes: 1,
+      load(bytes, block) {
+        const start = block * elementBytes;
+        const end = start + bytes.length * elementBytes;
+        return {
+          elements: arena.copyIn(first().subarray(start, end)),
+          scales: arena.copyIn(bytes),
+        };
+      },
+      release,
+    };
+  }
+  return {
+    groupBytes: elementBytes,
+    load(bytes, block) {
+      const end = block + bytes.length / elementBytes;
+      return {
+        elements: arena.copyIn(bytes),
+        scales: arena.copyIn(first().subarray(block, end)),
+      };
+    },
+    release,
+  };
+}
+
+/** What `convert` makes of each piece. */
+function piecewise(
+  rows: Rows,
+  { groupBytes, load, release }: BlockSource,
+  convert: (packed: Packed, piece: Piece) => Uint8Array<ArrayBuffer>,
+): Section {
+  const pieces = pieceCount(rows);
+  return {
+    pieces,
+    pieceBytes: (index) =>
+      (pieceOf(rows, index).count / BLOCK_SIZE) * groupBytes,
+    *convert(index, bytes) {
+      const piece = pieceOf(rows, index);
+      yield kernels().arena.scope(() =>
+        convert(load(bytes, piece.start / BLOCK_SIZE), piece),
+      );
+      if (index === pieces - 1) release?.();
+    },
+  };
+}
+
+export function decoded(
+  { rows, layout }: PackedTensor,
+  source: BlockSource,
+  dtype: DecodedDtype,
+  scheme: DecodingScheme,
+): Section {
+  const out = new OutputBuffer();
+  const format = BLOCK_FORMATS[layout.format];
+  return piecewise(rows, source, (packed, piece) =>
+    storePiece(unpack(packed, piece.count, format, scheme), piece, dtype, out),
+  );
+}
+
+/** As ggml's blocks, the padding of rows among them. */
+export function interleaved(
+  { rows }: PackedTensor,
+  source: BlockSource,
+): Section {
+  const out = new OutputBuffer();
+  return piecewise(rows, source, (packed, { count }) =>
+    out.copy(toGgml(packed, count)),
+  );
+}
+
+/** ggml's blocks as elements, and behind them the scales, which are held back until then. */
+export function separated(
+  { rows, layout }: PackedTensor,
+  pool: HoldPool,
+  hold: number,
+): Section {
+  const { arena } = kernels();
+  const { elementBytes } = BLOCK_FORMATS[layout.format];
+  const out = new OutputBuffer();
+  const held = () => pool.bytes(hold, scaleBytes(rows));
+  const section = piecewise(rows, GGML_SOURCE, (packed, { start, count }) => {
+    const blocks = count / BLOCK_SIZE;
+    held().set(arena.u8(packed.scales, blocks), start / BLOCK_SIZE);
+    return out.copy(arena.u8(packed.elements, blocks * elementBytes));
+  });
+  return {
+    ...section,
+    *convert(index, bytes) {
+      yield* section.convert(index, bytes);
+      if (index < section.pieces - 1) return;
+      yield held();
+      pool.release(hold);
+    },
+  };
+}

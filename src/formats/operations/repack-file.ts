@@ -1,0 +1,103 @@
+/** A file of blocks in another layout, in one pass: the same codes and scales, decoded by nobody. */
+import { AppError } from "../../api/errors.ts";
+import type { Layout } from "../../api/scheme.ts";
+import {
+  type BlockLayout,
+  layoutOf,
+  packedHeads,
+} from "../blocks/block-layouts.ts";
+import { interleaved, separated } from "../blocks/packed-sections.ts";
+import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
+import { writeBlocks } from "../blocks/paired-parts.ts";
+import { isRecorded, layoutRecord } from "../blocks/quantization-record.ts";
+import { scaleBytes } from "../blocks/quantized-sections.ts";
+import type { TensorFile } from "../containers/container.ts";
+import type { Conversion } from "../stream/conversion.ts";
+import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
+import {
+  copied,
+  copiedTensor,
+  type Written,
+} from "../stream/tensor-sections.ts";
+import type { TensorHead, TensorRange } from "../tensor.ts";
+import { nothingTo } from "./nothing-done.ts";
+
+/**
+ * Every quantized tensor in the layout that is called `name`; the rest passes through. What the file's
+ * metadata records of it stays, but for the layout.
+ * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not
+ * have; `nothing_to_convert`, `name_collision`, `body_too_large`
+ */
+export function planRepack(file: TensorFile, name: Layout): Conversion {
+  const { packed } = findPacked(file);
+  const target = (tensor: PackedTensor): BlockLayout =>
+    layoutOf(file.target.name, tensor.layout.format, name);
+  const moving = packed.filter((tensor) => tensor.layout !== target(tensor));
+  if (moving.length === 0) throw nothingToMove(file, name, packed.length);
+  const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
+  const pool = new HoldPool();
+  const { written, heldBytes } = writeBlocks(
+    file.tensors,
+    moving.filter(joined),
+    pool,
+    (tensor) => ({
+      heads: headsOf(tensor, target(tensor)),
+      open: (source) => interleaved(tensor, source),
+    }),
+  );
+  let mostScales = 0;
+  for (const [index, tensor] of moving.entries()) {
+    if (joined(tensor)) continue;
+    const heads = headsOf(tensor, target(tensor));
+    const { parts, rows } = tensor;
+    if (parts.length === 1) {
+      checkHeld(tensor.name, scaleBytes(rows));
+      mostScales = Math.max(mostScales, scaleBytes(rows));
+      written.set(parts[0]!, {
+        bytes: bytesOf(parts[0]!),
+        open: () => separated(tensor, pool, index),
+        heads,
+      });
+      continue;
+    }
+    for (const [i, part] of parts.entries())
+      written.set(part, moved(part, heads[i]!));
+  }
+  return file.target.write(file, {
+    tensors: file.tensors.map(
+      (tensor) => written.get(tensor) ?? copiedTensor(tensor),
+    ),
+    keeps: () => true,
+    adds: isRecorded(file.metadata) ? [layoutRecord(name)] : [],
+    pool,
+    heldBytes: Math.max(heldBytes, mostScales),
+  });
+}
+
+/** The tensors of a layout, of the padded shape that the blocks have. */
+function headsOf({ name, shape, rows }: PackedTensor, layout: BlockLayout) {
+  return packedHeads(layout, name, shape, rows);
+}
+
+function bytesOf({ start, end }: TensorRange): number {
+  return end - start;
+}
+
+/** The bytes of a part under another head. */
+function moved(part: TensorRange, head: TensorHead): Written {
+  const bytes = bytesOf(part);
+  return { bytes, open: () => copied(bytes), heads: [head] };
+}
+
+function nothingToMove(
+  { tensors }: TensorFile,
+  layout: Layout,
+  packed: number,
+): AppError {
+  if (packed === 0)
+    return nothingTo("repack", tensors, () => "not in blocks that are read");
+  return new AppError(
+    "nothing_to_convert",
+    `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
+  );
+}
