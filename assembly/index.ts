@@ -2,10 +2,11 @@ export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { gemmMxfp4 } from "./mxfp4/gemm-mxfp4";
-export { gemmInt6 } from "./int6/gemm-int6";
+export { gemmInt6, gramInt6 } from "./int6/gemm-int6";
 export { accumulatesDots } from "./mxfp4/mxfp4-dot";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
 export { packInt6 } from "./int6/pack-int6";
+export { packEden } from "./int6/pack-eden";
 export { packMxfp4 } from "./mxfp4/pack-mxfp4";
 export { quantizeQ8 } from "./q8/quantize-q8";
 export { quantizeNearestMxfp4, quantizeStochasticMxfp4 } from "./mxfp4/quantize-mxfp4";
@@ -26,6 +27,7 @@ export { expF32 } from "./simd/exp";
 export { geluBackwardF32, geluForwardF32 } from "./layers/gelu";
 export { gemmF32, packF32 } from "./floats/gemm-f32";
 export { layerNormBackwardF32, layerNormForwardF32 } from "./layers/layer-norm";
+export { newtonSchulzF32, scaleRowsF32, splitDiagonalF32 } from "./layers/newton-schulz";
 export { fusesMadd } from "./simd/probe";
 export {
   softmaxCrossEntropyBackwardF32,

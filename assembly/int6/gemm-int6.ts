@@ -9,6 +9,7 @@ import { A_CACHE_BYTES, storeTile, TILE } from "../mxfp4/gemm-mxfp4";
 import { A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES } from "./int6-panel";
 import { multiplyAccumulating, multiplyPairwise, NUMBERS } from "../mxfp4/mxfp4-dot";
 import { BLOCK_UNITS, GROUP } from "../mxfp4/mxfp4-panel";
+import { transposeTile } from "../simd/transpose";
 
 /**
  * Multiply panels that `packInt6` wrote.
@@ -20,8 +21,38 @@ import { BLOCK_UNITS, GROUP } from "../mxfp4/mxfp4-panel";
 export function gemmInt6(
   out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
 ): void {
-  assert(k % GROUP == 0, "k must be a multiple of 64");
   assert(n % 8 == 0, "n must be a multiple of 8");
+  multiply(out, a, b, bias, m, n, k, accumulating, m);
+}
+
+/**
+ * out = x · xᵀ, symmetric: tiles below the diagonal are copies of those above it.
+ *
+ * Shapes:   out f32 [n, n]; a, b panels of x [n, k], of either side; zeros f32 [n]
+ * Requires: as for `gemmInt6`
+ */
+export function gramInt6(
+  out: usize, a: usize, b: usize, zeros: usize, n: i32, k: i32, accumulating: i32,
+): void {
+  assert(n % 8 == 0, "n must be a multiple of 8");
+  multiply(out, a, b, zeros, n, n, k, accumulating, 8);
+  const rowBytes = <usize>n << 2;
+  for (let i = 4; i < n; i += 4) {
+    const row = out + <usize>i * rowBytes;
+    const column = out + (<usize>i << 2);
+    for (let j = 0; j < i; j += 4) {
+      transposeTile(row + (<usize>j << 2), rowBytes, column + <usize>j * rowBytes, rowBytes);
+    }
+  }
+}
+
+/** Of each pair of columns the rows before `below` more than the pair's first. */
+// @ts-ignore: decorator
+@inline
+function multiply(
+  out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32, below: i32,
+): void {
+  assert(k % GROUP == 0, "k must be a multiple of 64");
 
   const groups = k / GROUP;
   const aLine = <usize>groups * A_GROUP_BYTES;
@@ -30,11 +61,12 @@ export function gemmInt6(
     const mEnd = min(m, m0 + rowsTogether);
     let bPair = b;
     for (let j = 0; j < n; j += 8, bPair += <usize>groups * B_GROUP_BYTES) {
+      const end = min(mEnd, j + below);
       let aGroup = a + <usize>(m0 >> 2) * aLine;
-      for (let i = m0; i < mEnd; i += 4) {
+      for (let i = m0; i < end; i += 4) {
         startTile(bias + (<usize>j << 2));
         let bGroup = bPair;
-        for (const end = aGroup + aLine; aGroup < end; aGroup += A_GROUP_BYTES) {
+        for (const aEnd = aGroup + aLine; aGroup < aEnd; aGroup += A_GROUP_BYTES) {
           addGroup(aGroup, bGroup, accumulating);
           bGroup += B_GROUP_BYTES;
         }

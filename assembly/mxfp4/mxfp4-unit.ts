@@ -121,31 +121,37 @@ export function integerUnit(from: usize, factor: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function nearestUnit(from: usize, factor: v128): v128 {
-  const halves01 = lowHalves(
-    nearestHalves(v128.load(from), factor),
-    nearestHalves(v128.load(from, 16), factor),
+  return unitOf(
+    nearestE2M1(f32x4.mul(v128.load(from), factor)),
+    nearestE2M1(f32x4.mul(v128.load(from, 16), factor)),
+    nearestE2M1(f32x4.mul(v128.load(from, 32), factor)),
+    nearestE2M1(f32x4.mul(v128.load(from, 48), factor)),
   );
-  const halves23 = lowHalves(
-    nearestHalves(v128.load(from, 32), factor),
-    nearestHalves(v128.load(from, 48), factor),
-  );
+}
+
+/** Four vectors of E2M1 values along k, doubled, to integers. */
+// @ts-ignore: decorator
+@inline
+export function unitOf(q0: v128, q1: v128, q2: v128, q3: v128): v128 {
+  // Half-units in the low bits.
+  const round = v128.load(HALF_ROUND);
+  const halves01 = lowHalves(f32x4.add(q0, round), f32x4.add(q1, round));
+  const halves23 = lowHalves(f32x4.add(q2, round), f32x4.add(q3, round));
   return interleaveBytes(halves01, i16x8.shl(halves23, 8));
 }
 
 /**
- * Half-units of the nearest E2M1 to x · factor, as an integer in the low bits of an f32. E2M1's step is
- * 1/2 below 2, 1 below 4, then 2; a value that rounds up to 2 or 4 is the same from either side. To
- * round to a step, ties to even, is to add and take away a number whose last bit is the step.
+ * The nearest E2M1 values. E2M1's step is 1/2 below 2, 1 below 4, then 2; a value that rounds up to 2 or 4 is
+ * the same from either side. To round to a step, ties to even, is to add and take away a number whose
+ * last bit is the step.
  */
 // @ts-ignore: decorator
 @inline
-function nearestHalves(x: v128, factor: v128): v128 {
-  const v = f32x4.mul(x, factor);
+export function nearestE2M1(v: v128): v128 {
   // 1.5 · 2^22 with the exponent of the magnitude, of 1 below 2.
   const exponent = i32x4.max_s(v128.and(v, v128.load(EXPONENT_BITS)), v128.load(ONE_F32));
   const round = i32x4.add(exponent, v128.load(STEP_ROUND));
   const rounded = f32x4.sub(f32x4.add(v, round), round);
   // pmin and pmax are one instruction; min and max, which care for −0 and NaN, are several.
-  const clamped = f32x4.pmax(f32x4.pmin(rounded, v128.load(SIX_F32)), v128.load(MINUS_SIX_F32));
-  return f32x4.add(clamped, v128.load(HALF_ROUND));
+  return f32x4.pmax(f32x4.pmin(rounded, v128.load(SIX_F32)), v128.load(MINUS_SIX_F32));
 }

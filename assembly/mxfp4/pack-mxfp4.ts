@@ -25,22 +25,23 @@ import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-uni
 /**
  * Quantize `source` into `panel`, for `gemmMxfp4`.
  *
- * Without rounding noise: Algorithm 1, scale rule floor, to nearest, ties to even. With it: Algorithm 2,
- * prescale 3/4 and stochastic rounding. With signs: RHT of each 64 along k first. The values are
+ * Scale rule floor. Stochastic and prescaled by 3/4 it is Algorithm 2, neither of them Algorithm 1, to
+ * nearest, ties to even. With signs: RHT of each 64 along k first. The values are
  * those of `hadamardF32` and `quantize…Mxfp4` on the same row; missing rows are zero.
  *
  * Shapes:   panel as in mxfp4-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b);
  *           source f32, element (row, k) at row · rowStride + k · kStride; one stride is 1;
  *           signs f32 [64] or 0; scratch 4736 bytes, 16-byte aligned
- * Requires: k % 32 == 0, and k % 64 == 0 with signs
+ * Requires: k % 32 == 0, and k % 64 == 0 with signs; prescaled where stochastic
  * Random:   element (row, k) takes half of noise(key, (row · K + k) / 2): docs/randomness.md
  * Source:   Algorithms 1, 2 and 3 of arXiv 2502.20586
  */
 export function packMxfp4(
   panel: usize, source: usize, rows: i32, k: i32, rowStride: i32, kStride: i32, side: i32,
-  signs: usize, stochastic: i32, key0: u32, key1: u32, scratch: usize,
+  signs: usize, prescaled: i32, stochastic: i32, key0: u32, key1: u32, scratch: usize,
 ): void {
   assert(k % 32 == 0, "k must be a multiple of 32");
+  assert(prescaled || !stochastic, "what is rounded stochastically must not reach beyond 6");
   assert(signs == 0 || k % GROUP == 0, "k must be a multiple of 64 to be rotated");
   assert(rowStride == 1 || kStride == 1, "one stride must be 1");
   assert((scratch & 15) == 0, "scratch must be 16-byte aligned");
@@ -70,10 +71,10 @@ export function packMxfp4(
         }
         if (side == 0) {
           const out = column + <usize>(first / 4) * lineBytes;
-          packGroupA(out, values, normExponent, stochastic, noise);
+          packGroupA(out, values, normExponent, prescaled, stochastic, noise);
         } else {
           const out = column + <usize>(first / 8) * lineBytes;
-          packGroupB(out, <usize>(first & 4), values, normExponent, stochastic, noise);
+          packGroupB(out, <usize>(first & 4), values, normExponent, prescaled, stochastic, noise);
         }
       }
     }
@@ -92,7 +93,7 @@ function rowCounters(first: i32, k: i32): v128 {
 // @ts-ignore: decorator
 @inline
 function packGroupA(
-  out: usize, values: usize, normExponent: i32, stochastic: i32, noise: usize,
+  out: usize, values: usize, normExponent: i32, prescaled: i32, stochastic: i32, noise: usize,
 ): void {
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
@@ -101,7 +102,7 @@ function packGroupA(
     const units = out + (block << 7);
     const sums = quantizeBlock(
       units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, normExponent, own, shared,
-      stochastic, noise + block * NOISE_BYTES,
+      prescaled, stochastic, noise + block * NOISE_BYTES,
     );
     v128.store(out + A_STARTS + at, i16x8.mul(sums, i16x8.splat(<i16>-B_OFFSET)));
     v128.store(out + A_SCALES + at, scaleWords(own, shared, 0));
@@ -112,7 +113,8 @@ function packGroupA(
 // @ts-ignore: decorator
 @inline
 function packGroupB(
-  out: usize, half: usize, values: usize, normExponent: i32, stochastic: i32, noise: usize,
+  out: usize, half: usize, values: usize, normExponent: i32, prescaled: i32, stochastic: i32,
+  noise: usize,
 ): void {
   const shared = sharedScales();
   for (let block: usize = 0; block < 2; block++) {
@@ -120,7 +122,7 @@ function packGroupB(
     const units = out + (half << 2) + (block << 8);
     quantizeBlock(
       units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, normExponent, own, shared,
-      stochastic, noise + block * NOISE_BYTES,
+      prescaled, stochastic, noise + block * NOISE_BYTES,
     );
     const words = scaleWords(own, shared, B_SCALE_BIAS);
     v128.store(out + B_SCALES + (half << 2) + (block << 5), words);
@@ -193,24 +195,22 @@ function floorScale(top: v128, normExponent: i32): v128 {
 @inline
 function quantizeBlock(
   out: usize, stride: usize, offset: i32, from: usize, normExponent: i32, own: v128, shared: v128,
-  stochastic: i32, noise: usize,
+  prescaled: i32, stochastic: i32, noise: usize,
 ): v128 {
   const doubled = i32x4.gt_s(own, shared);
   // 2^(127 − scale), less the norm; of a NaN block, whose elements do not matter, any.
   const exponent = i32x4.max_s(i32x4.sub(i32x4.splat(254 - normExponent), own), i32x4.splat(2));
+  // 3/4 of it: 1.5 · 2^−1
+  const factor = prescaled
+    ? v128.or(i32x4.shl(i32x4.sub(exponent, i32x4.splat(1)), 23), i32x4.splat(0x400000))
+    : i32x4.shl(exponent, 23);
   let sums = i16x8.splat(0);
   if (stochastic) {
-    // 3/4 of it: 1.5 · 2^−1
-    const factor = v128.or(
-      i32x4.shl(i32x4.sub(exponent, i32x4.splat(1)), 23),
-      i32x4.splat(0x400000),
-    );
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride, noise += 32) {
       const codes = stochasticUnit(from, factor, noise);
       sums = storeUnit(out, codes, doubled, offset, sums);
     }
   } else {
-    const factor = i32x4.shl(exponent, 23);
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
       sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
     }

@@ -7,7 +7,7 @@
  * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
  * (formats/blocks/scheme.ts, formats/blocks/block-layouts.ts).
  */
-import { choice, group, patterns } from "./option-kinds.ts";
+import { choice, group, patterns, type ValueOf } from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
 import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
@@ -58,6 +58,16 @@ export const QUANTIZE_OPTIONS = {
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };
+
+/** Of a model's directory, beside those of any file. */
+export const DIRECTORY_OPTIONS = {
+  rotate: choice(
+    ["none", "fold"],
+    "A rotation of 32 folded into the weights of a model like Llama: it computes the same, and loses less",
+    "none",
+  ),
+};
+export type Rotation = ValueOf<(typeof DIRECTORY_OPTIONS)["rotate"]>;
 
 /** Of floats in memory, which have no names. */
 export const FLOATS_OPTIONS = {

@@ -19,6 +19,16 @@ const ALGORITHM_1: Mxfp4Quantizer = {
   correction: 1,
 };
 
+/**
+ * Algorithm 1 with the prescale of Algorithm 2: nothing clips. E2M1 shrinks what it rounds to nearest; the
+ * correction takes that back for normal draws, 1 / 0.99104, and so on the average over rotations.
+ */
+const ALIGNED: Mxfp4Quantizer = {
+  rounding: "nearest-even",
+  prescale: 0.75,
+  correction: (4 / 3) * 1.00904,
+};
+
 /** Algorithm 2: nothing clips, and the mean is the value. */
 export const ALGORITHM_2: Mxfp4Quantizer = {
   rounding: "stochastic",
@@ -33,10 +43,20 @@ type Int6Product = { format: "int6" };
 export type Mxfp4Product = {
   format: "mxfp4";
   /** Length of the segments that a random Hadamard transform rotates; 0 for none. */
-  rotation: 0 | 64;
+  rotation: Rotation;
   a: Mxfp4Quantizer;
   b: Mxfp4Quantizer;
 };
+/**
+ * MXFP4 to nearest after a rotation, and an f32 factor for each rotated segment of an operand, which takes
+ * back what its rounding shrank (assembly/int6/pack-eden.ts).
+ */
+export type EdenProduct = { format: "eden"; rotation: 64 };
+/** Products on panels of integers. */
+export type PanelProduct = Int6Product | Mxfp4Product | EdenProduct;
+type Product = DenseProduct | PanelProduct;
+
+type Rotation = 0 | 32 | 64 | 128;
 
 /** What undoes the prescales of a product's operands; 16/9 for two of Algorithm 2. */
 export function productFactor({ a, b }: Mxfp4Product): number {
@@ -46,16 +66,13 @@ export function productFactor({ a, b }: Mxfp4Product): number {
 const F32: DenseProduct = { format: "f32" };
 const BF16: DenseProduct = { format: "bf16" };
 const INT6: Int6Product = { format: "int6" };
+const EDEN: EdenProduct = { format: "eden", rotation: 64 };
 
 const mxfp4 = (
   rotation: Mxfp4Product["rotation"],
-  quantizer: Mxfp4Quantizer,
-): Mxfp4Product => ({
-  format: "mxfp4",
-  rotation,
-  a: quantizer,
-  b: quantizer,
-});
+  a: Mxfp4Quantizer,
+  b = a,
+): Mxfp4Product => ({ format: "mxfp4", rotation, a, b });
 
 /** How one product computes: a random Hadamard transform (rht) and stochastic rounding (sr), or without. */
 export const GEMM_RECIPES = {
@@ -74,12 +91,12 @@ export const GEMM_RECIPE_NAMES = Object.keys(GEMM_RECIPES) as GemmRecipe[];
 export type RecipeDescription = {
   /** As trainers get the f32 masters. */
   parameters: "f32" | "bf16";
-  /** Of linear layers: y = x · W. */
-  forward: DenseProduct | Int6Product;
+  /** Of linear layers: y = x · W; a is x, b is W. Without rotation and noise, which have a step. */
+  forward: DenseProduct | Int6Product | Mxfp4Product;
   /** dX = dY · Wᵀ; a is dY, b is W. */
-  dInput: DenseProduct | Mxfp4Product;
+  dInput: Product;
   /** dW = xᵀ · dY; a is x, b is dY. */
-  dWeight: DenseProduct | Mxfp4Product;
+  dWeight: Product;
   /** All three products of the output head. */
   head: DenseProduct;
 };
@@ -93,11 +110,11 @@ const ALL_F32: RecipeDescription = {
 };
 
 /** bf16 but for the backward pass of the linear layers. */
-const backward = (product: DenseProduct | Mxfp4Product): RecipeDescription => ({
+const backward = (dInput: Product, dWeight = dInput): RecipeDescription => ({
   parameters: "bf16",
   forward: BF16,
-  dInput: product,
-  dWeight: product,
+  dInput,
+  dWeight,
   head: BF16,
 });
 
@@ -108,11 +125,35 @@ export const RECIPES = {
   "mxfp4-rht": backward(GEMM_RECIPES["mxfp4-rht"]),
   "mxfp4-sr": backward(GEMM_RECIPES["mxfp4-sr"]),
   "mxfp4-rht-sr": backward(GEMM_RECIPES["mxfp4-rht-sr"]),
+  "mxfp4-rht32-sr": backward(mxfp4(32, ALGORITHM_2)),
+  "mxfp4-rht128-sr": backward(mxfp4(128, ALGORITHM_2)),
+  /** Noise only where the gradient comes in; what meets it is rounded to nearest. */
+  "mxfp4-rht-sr-dy": backward(
+    mxfp4(64, ALGORITHM_2, ALIGNED),
+    mxfp4(64, ALIGNED, ALGORITHM_2),
+  ),
+  "mxfp4-rht-pma": backward(mxfp4(64, ALIGNED)),
+  "mxfp4-rht-eden": backward(EDEN),
   "int6-mxfp4-rht-sr": {
     ...backward(GEMM_RECIPES["mxfp4-rht-sr"]),
     forward: INT6,
   },
+  "int6-mxfp4-rht-eden": { ...backward(EDEN), forward: INT6 },
+  /** Four bits in all three products. */
+  "mxfp4-full": {
+    ...backward(GEMM_RECIPES["mxfp4-rht-sr"]),
+    forward: GEMM_RECIPES.mxfp4,
+  },
 } as const satisfies Record<string, RecipeDescription>;
 
 export type Recipe = keyof typeof RECIPES;
+/** The longest segment that a recipe rotates: what rows of its products are whole multiples of. */
+export function segmentLength(recipe: Recipe): number {
+  const { forward, dInput, dWeight }: RecipeDescription = RECIPES[recipe];
+  return Math.max(
+    ...[forward, dInput, dWeight].map((product) =>
+      "rotation" in product ? product.rotation : 0,
+    ),
+  );
+}
 export const RECIPE_NAMES = Object.keys(RECIPES) as Recipe[];

@@ -5,6 +5,8 @@ export type Card = {
   name: string;
   target: Target;
   options: Readonly<Record<string, unknown>>;
+  /** Of the rotation that is folded into the weights. */
+  foldSeed: number | undefined;
   /** Those that were packed: their shapes before, and SHA-256 of the bytes that stand for each. */
   tensors: readonly {
     name: string;
@@ -16,7 +18,8 @@ export type Card = {
 };
 
 export function modelCard(card: Card): string {
-  const { name, target, options, tensors, bytesBefore, bytesAfter } = card;
+  const { name, target, options, foldSeed } = card;
+  const { tensors, bytesBefore, bytesAfter } = card;
   const told = Object.entries(options).filter(
     ([, value]) => value !== undefined,
   );
@@ -29,6 +32,13 @@ export function modelCard(card: Card): string {
     "",
     `${tensors.length} tensors are packed: ${bytesBefore} bytes became ${bytesAfter} (${share} %).`,
     "",
+    ...(foldSeed === undefined
+      ? []
+      : [
+          `A rotation of 32 is folded into the weights, its signs drawn from seed ${foldSeed}, and the norms' weights into`,
+          "the matrices behind them: the model computes what it did, in another basis.",
+          "",
+        ]),
     "## Options",
     "",
     ...(told.length > 0

@@ -4,12 +4,18 @@
  * checkpoint's names; never on how files are cut.
  */
 import { AppError } from "../api/errors.ts";
+import type { Rotation } from "../api/options.ts";
 import type { Scheme } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { quantized } from "../formats/blocks/quantized-sections.ts";
 import { notPlain } from "../formats/blocks/scheme.ts";
 import { quantizedTurned } from "../formats/blocks/turned-sections.ts";
+import {
+  foldedBlocks,
+  foldedFloats,
+  type FoldedTensor,
+} from "../formats/folding/folded-sections.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import {
   type Dtype,
@@ -32,6 +38,7 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
+import { foldCheckpoint, type Norms } from "./fold.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { headBytes, indexOf, shardsOf } from "./shards.ts";
 import {
@@ -44,6 +51,7 @@ import {
 
 export type DirectoryChoices = {
   target: Target;
+  rotate: Rotation;
   scheme: Scheme;
   selection: Selection;
   maxShardBytes: number;
@@ -57,10 +65,15 @@ export type PlannedShard = {
   reads: readonly CheckpointTensor[];
   /** What stands for each of them. */
   groups: readonly (readonly TensorHead<Dtype>[])[];
-  conversion: () => Conversion;
+  conversion: (norms: Norms) => Conversion;
 };
 
 export type DirectoryPlan = {
+  /** Those of the checkpoint, and a head that was tied where a rotation takes it apart. */
+  tensors: readonly CheckpointTensor[];
+  /** What `normsOf` takes. */
+  norms: readonly CheckpointTensor[];
+  normOffset: 0 | 1;
   shards: readonly PlannedShard[];
   /** Small files: the config and, of several shards, the index. */
   texts: readonly (readonly [file: string, text: string])[];
@@ -69,21 +82,23 @@ export type DirectoryPlan = {
 
 /**
  * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
- * that leave nothing to pack
+ * that leave nothing to pack; as `foldCheckpoint`
  */
 export function planDirectory(
   checkpoint: Checkpoint,
-  { target, scheme, selection, maxShardBytes }: DirectoryChoices,
+  { target, rotate, scheme, selection, maxShardBytes }: DirectoryChoices,
 ): DirectoryPlan {
-  const { tensors, config } = checkpoint;
   checkPlain(scheme);
+  const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
+  const { tensors, config } = folded ?? checkpoint;
   const decisions = decideFor(
     target,
     tensors,
     overridden(tensors, decideRoles(tensors, config), selection),
     config,
   );
-  if (!decisions.some(({ packed }) => packed)) {
+  const isPacked = decisions.some(({ packed }) => packed);
+  if (!isPacked && !folded) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
     throw new AppError(
       "invalid_option",
@@ -113,11 +128,19 @@ export function planDirectory(
       heads,
       reads: parts.map(({ tensor }) => tensor),
       groups: parts.map((part) => part.heads),
-      conversion: () => conversionOf(parts, heads, scheme),
+      conversion: (norms) =>
+        conversionOf(parts, heads, scheme, (tensor) =>
+          folded?.foldOf(tensor, scheme.seed, norms),
+        ),
     };
   });
-  const quantizedJson = quantizedConfig(target, tensors, decisions, config);
+  const quantizedJson = isPacked
+    ? quantizedConfig(target, tensors, decisions, config)
+    : config;
   return {
+    tensors,
+    norms: folded?.norms ?? [],
+    normOffset: folded?.normOffset ?? 0,
     shards,
     texts: [
       [CONFIG_FILE, `${JSON.stringify(quantizedJson, null, 2)}\n`],
@@ -149,14 +172,18 @@ function conversionOf(
   parts: readonly Part[],
   heads: readonly TensorHead<Dtype>[],
   scheme: Scheme,
+  foldOf: (tensor: CheckpointTensor) => FoldedTensor | undefined,
 ): Conversion {
   const pool = new HoldPool();
   const sections = parts.map(({ tensor, place, decision }, i): OpenSection => {
     const { dtype, shape, start, end } = tensor;
-    if (!decision.packed) return () => copied(end - start);
+    const folded = foldOf(tensor);
+    if (!decision.packed)
+      return () => (folded ? foldedFloats(folded) : copied(end - start));
     const rows = rowsOf(turned(shape, decision), 0);
     checkSize(tensor.name, rows);
     const key = roundingKey(scheme.seed, place);
+    if (folded) return () => foldedBlocks(folded, scheme, key, pool, 2 * i);
     const float = dtype as FloatDtype;
     return decision.role === "linear-in-out"
       ? () => quantizedTurned(shape, float, scheme, key, pool, 2 * i)

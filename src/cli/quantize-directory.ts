@@ -6,13 +6,19 @@ import { basename, dirname, join, resolve } from "node:path";
 import pc from "picocolors";
 import { AppError } from "../api/errors.ts";
 import type { QuantizeOptions } from "../api/tensors.ts";
-import { SELECTION_OPTIONS } from "../api/options.ts";
+import {
+  DIRECTORY_OPTIONS,
+  type Rotation,
+  SELECTION_OPTIONS,
+} from "../api/options.ts";
 import { withDefaults } from "../api/option-kinds.ts";
 import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
+import { type Norms, normOf } from "../checkpoints/fold.ts";
 import { inspect } from "../checkpoints/inspect.ts";
 import { modelCard } from "../checkpoints/model-card.ts";
 import {
   dataBytes,
+  type DirectoryPlan,
   planDirectory,
   type PlannedShard,
 } from "../checkpoints/quantize-plan.ts";
@@ -39,6 +45,7 @@ export type DirectoryRequest = {
   target: Target | undefined;
   maxShardBytes: number;
   force: boolean;
+  rotate: Rotation | undefined;
   options: QuantizeOptions;
 };
 
@@ -57,9 +64,14 @@ export async function quantizeDirectory(
   }
   checkOutputFolder(to, request.force);
   loadKernelsFile();
+  const scheme = schemeOf(options);
+  const { rotate } = withDefaults(DIRECTORY_OPTIONS, {
+    rotate: request.rotate,
+  });
   const plan = planDirectory(checkpoint, {
     target,
-    scheme: schemeOf(options),
+    rotate,
+    scheme,
     selection: withDefaults(SELECTION_OPTIONS, options),
     maxShardBytes,
   });
@@ -74,10 +86,18 @@ export async function quantizeDirectory(
     const files = new Map<string, RangedFile>();
     for (const { file } of checkpoint.tensors)
       if (!files.has(file)) files.set(file, await localFile(join(from, file)));
-    bar.begin([...files.values()].reduce((sum, { bytes }) => sum + bytes, 0));
+    bar.begin(plan.tensors.reduce((sum, each) => sum + headBytes(each), 0));
+    const norms = await normsOf(plan, files);
     const digests = new Map<string, string>();
     for (const shard of plan.shards)
-      await writeShard(join(part, shard.file), shard, files, bar, digests);
+      await writeShard(
+        join(part, shard.file),
+        shard,
+        norms,
+        files,
+        bar,
+        digests,
+      );
     for (const [name, text] of plan.texts)
       await writeFile(join(part, name), text);
     await copySmallFiles(folder, from, part);
@@ -85,8 +105,9 @@ export async function quantizeDirectory(
       name: basename(resolve(from)),
       target,
       options,
+      foldSeed: rotate === "fold" ? scheme.seed : undefined,
       tensors: plan.decisions.flatMap(({ packed }, i) => {
-        const { name, shape } = checkpoint.tensors[i]!;
+        const { name, shape } = plan.tensors[i]!;
         return packed ? [{ name, shape, digest: digests.get(name)! }] : [];
       }),
       bytesBefore: checkpoint.tensors.reduce(
@@ -107,19 +128,34 @@ export async function quantizeDirectory(
   }
   const packed = plan.decisions.filter((each) => each.packed).length;
   console.error(
-    `${pc.bold(to)}: ${packed} of ${checkpoint.tensors.length} tensors in MXFP4 for ${target}, ${size(dataBytes(plan))} in ${bar.seconds.toFixed(1)} s`,
+    `${pc.bold(to)}: ${packed} of ${plan.tensors.length} tensors in MXFP4 for ${target}, ${size(dataBytes(plan))} in ${bar.seconds.toFixed(1)} s`,
   );
+}
+
+/** The norms that a rotation takes with it, read before the weights. */
+async function normsOf(
+  { norms, normOffset }: DirectoryPlan,
+  files: ReadonlyMap<string, RangedFile>,
+): Promise<Norms> {
+  const read = new Map<string, Float32Array>();
+  for (const tensor of norms) {
+    const { name, file, start, end } = tensor;
+    const bytes = await files.get(file)!.read(start, end);
+    read.set(name, normOf(tensor, bytes, normOffset));
+  }
+  return read;
 }
 
 async function writeShard(
   path: string,
   shard: PlannedShard,
+  norms: Norms,
   files: ReadonlyMap<string, RangedFile>,
   bar: Bar,
   digests: Map<string, string>,
 ): Promise<void> {
   const handle = await open(path, "wx");
-  const conversion = shard.conversion();
+  const conversion = shard.conversion(norms);
   const digest = new Digests(shard, conversion.head.length, digests);
   try {
     for await (const chunk of run(

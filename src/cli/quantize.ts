@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
-import { QUANTIZE_OPTIONS } from "../api/options.ts";
+import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
 import { type Target, TARGETS } from "../checkpoints/targets.ts";
 import { convertFile } from "./convert-file.ts";
 import {
@@ -27,6 +27,7 @@ const args = {
     valueHint: "5GB",
     description: `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
   },
+  ...argumentsOf(DIRECTORY_OPTIONS),
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
 
@@ -39,6 +40,7 @@ export const quantizeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
+    const { rotate } = optionsFrom(DIRECTORY_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
     const target = given.for as Target | undefined;
     const most = given["max-shard-size"] as string | undefined;
@@ -54,13 +56,14 @@ export const quantizeCommand = defineCommand({
         target,
         maxShardBytes: bytesOf(most ?? DEFAULT_SHARD),
         force: given.force === true,
+        rotate,
         options,
       });
       return;
     }
-    if (target !== undefined || most !== undefined)
+    if ((target ?? most ?? rotate) !== undefined)
       throw new UsageError(
-        "Expected a model's directory for --for and --max-shard-size, got a file",
+        "Expected a model's directory for --for, --max-shard-size and --rotate, got a file",
       );
     await convertFile(given, { operation: "quantize", options });
   },

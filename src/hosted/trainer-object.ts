@@ -1,5 +1,5 @@
 /**
- * A trainer that the edge hosts. Alarms drive it, so a run goes on with its coordinator gone: each
+ * A trainer that the edge hosts. Alarms drive it, so a run goes on with whoever started it gone: each
  * alarm computes leases for a while and sets the next. It reaches the run as every trainer does,
  * through the HTTP contract; only the way there is a service binding.
  */

@@ -69,6 +69,41 @@ export function packInt6Into(
 }
 
 /**
+ * One side of a product as `matmulInt6` reads it, to `panel`, which has `int6PanelBytes`: rotated, to the
+ * nearest MXFP4, and each segment scaled up by what rounding shrank it (assembly/int6/pack-eden.ts).
+ *
+ * Shapes:   signs f32 [64]; operand [rows, k]
+ */
+export function packEdenInto(
+  panel: Pointer,
+  side: Side,
+  { source, rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+  signs: Pointer,
+): void {
+  checkCount("rows", rows);
+  checkMultiple("k", k, GROUP_LENGTH);
+  checkStrides(rowStride, kStride);
+  const { arena, exports } = kernels();
+  arena.scope(() => {
+    const scratch = arena.alloc(SCRATCH_BYTES);
+    const { index } = SIDES[side];
+    exports.packEden(
+      panel,
+      source,
+      rows,
+      k,
+      rowStride,
+      kStride,
+      index,
+      signs,
+      scratch,
+    );
+  });
+}
+
+/**
  * out = bias + a · bᵀ. The bits do not depend on the form.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows, packed with the same k; bias f32 [n]
@@ -88,4 +123,27 @@ export function matmulInt6(
   checkMultiple("k", k, GROUP_LENGTH);
   const accumulating = Number(form === "accumulating");
   kernels().exports.gemmInt6(out, a, b, bias, m, n, k, accumulating);
+}
+
+/**
+ * out = x · xᵀ, in half the time that `matmulInt6` takes.
+ *
+ * Shapes:   out f32 [n, n]; a, b panels of x [n, k]
+ */
+export function gramInt6(
+  out: Pointer,
+  a: Pointer,
+  b: Pointer,
+  n: number,
+  k: number,
+  form: DotForm = fastestDotForm(),
+): void {
+  checkMultiple("n", n, COLUMNS);
+  checkMultiple("k", k, GROUP_LENGTH);
+  const { arena, exports } = kernels();
+  const accumulating = Number(form === "accumulating");
+  arena.scope(() => {
+    const zeros = arena.allocZeroedF32(n);
+    exports.gramInt6(out, a, b, zeros, n, k, accumulating);
+  });
 }

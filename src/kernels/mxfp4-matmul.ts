@@ -26,8 +26,10 @@ export type Side = keyof typeof SIDES;
 export type Mxfp4Packing = {
   /** Sign vector of the RHT, f32 [64]; without it the operand is not rotated. */
   signs?: Pointer | undefined;
-  /** Noise of Algorithm 2, prescale 3/4; without it Algorithm 1, to nearest even. */
+  /** Noise of stochastic rounding; without it, to nearest even. */
   rounding?: NoiseKey | undefined;
+  /** Stochastic rounding has 0.75, so that nothing clips, and nearest has 1 unless told. */
+  prescale?: 1 | 0.75 | undefined;
 };
 
 /** A form of the dot product. The result is the same; which one is fast depends on the machine. */
@@ -53,7 +55,7 @@ export function packMxfp4(
   k: number,
   packing: Mxfp4Packing,
 ): Pointer {
-  checkCount("rows", rows);
+  checkOperand(operand, rows, k, packing);
   const panel = kernels().arena.alloc(panelBytes(side, rows, k));
   packMxfp4Into(panel, side, operand, rows, k, packing);
   return panel;
@@ -66,12 +68,11 @@ export function packMxfp4Into(
   operand: Operand,
   rows: number,
   k: number,
-  { signs, rounding }: Mxfp4Packing,
+  packing: Mxfp4Packing,
 ): void {
-  checkCount("rows", rows);
-  checkMultiple("k", k, signs === undefined ? BLOCK_SIZE : SEGMENT_LENGTH);
+  checkOperand(operand, rows, k, packing);
   const { source, rowStride, kStride } = operand;
-  checkStrides(rowStride, kStride);
+  const { signs, rounding, prescale = rounding ? 0.75 : 1 } = packing;
   const { arena, exports } = kernels();
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
@@ -84,12 +85,24 @@ export function packMxfp4Into(
       kStride,
       SIDES[side].index,
       signs ?? 0,
+      Number(prescale === 0.75),
       Number(rounding !== undefined),
       rounding?.[0] ?? 0,
       rounding?.[1] ?? 0,
       scratch,
     );
   });
+}
+
+function checkOperand(
+  { rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+  { signs }: Mxfp4Packing,
+): void {
+  checkCount("rows", rows);
+  checkMultiple("k", k, signs === undefined ? BLOCK_SIZE : SEGMENT_LENGTH);
+  checkStrides(rowStride, kStride);
 }
 
 /**

@@ -27,30 +27,23 @@
 import { AppError } from "../api/errors.ts";
 import {
   type DenseProduct,
-  type Mxfp4Product,
-  productFactor,
+  type PanelProduct,
   type Recipe,
   type RecipeDescription,
   RECIPES,
 } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import { biasBackward, biasForward } from "../kernels/layers.ts";
-import {
-  int6PanelBytes,
-  matmulInt6,
-  packInt6,
-  packInt6Into,
-} from "../kernels/int6-matmul.ts";
-import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
-import {
-  matmulMxfp4,
-  packMxfp4,
-  packMxfp4Into,
-  panelBytes,
-  SEGMENT_LENGTH,
-} from "../kernels/mxfp4-matmul.ts";
 import { drawSigns } from "../kernels/hadamard.ts";
+import { biasBackward, biasForward } from "../kernels/layers.ts";
+import { byColumns, byRows, matmul, type Operand } from "../kernels/matmul.ts";
+import { SEGMENT_LENGTH, type Side } from "../kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
+import {
+  multiplyPanels,
+  type OperandNoise,
+  packPanel,
+  panelBytes,
+} from "../kernels/panel-product.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { PackedWeights } from "./packed-weights.ts";
 
@@ -94,50 +87,39 @@ export function linearForward(
   recipe: Recipe,
   packedWeights: PackedWeights,
 ): void {
-  const { inFeatures, outFeatures } = linear;
-  const { format } = RECIPES[recipe].forward;
-  if (format === "int6") {
-    linearForwardInt6(output, input, bias, linear, tokens, packedWeights);
-    return;
-  }
-  biasForward(output, bias, tokens, outFeatures);
-  kernels().arena.scope(() =>
-    matmul(
+  const { inFeatures, outFeatures, layer, index } = linear;
+  const product: RecipeDescription["forward"] = RECIPES[recipe].forward;
+  const weight = () => byColumns(linear.readWeight(), outFeatures); // [out, in]
+  kernels().arena.scope(() => {
+    if (isDense(product)) {
+      biasForward(output, bias, tokens, outFeatures);
+      matmul(
+        output,
+        byRows(input, inFeatures), // [T, in]
+        weight(),
+        tokens,
+        outFeatures,
+        inFeatures,
+        { accumulate: true, roundToBf16: product.format === "bf16" },
+      );
+      return;
+    }
+    checkSegments("inFeatures", inFeatures, product);
+    checkSegments("outFeatures", outFeatures, product);
+    const pack = packer(product, inFeatures, () => ({}));
+    const a = pack.new("a", byRows(input, inFeatures), tokens);
+    const name = `forward ${layer}.${index}`;
+    const b = pack.kept(packedWeights, name, "b", weight, outFeatures);
+    multiplyPanels(
       output,
-      byRows(input, inFeatures), // [T, in]
-      byColumns(linear.readWeight(), outFeatures), // [out, in]
+      product,
+      a,
+      b,
       tokens,
       outFeatures,
       inFeatures,
-      { accumulate: true, roundToBf16: format === "bf16" },
-    ),
-  );
-}
-
-function linearForwardInt6(
-  output: Pointer,
-  input: Pointer,
-  bias: Pointer,
-  linear: Linear,
-  tokens: number,
-  packedWeights: PackedWeights,
-): void {
-  const { inFeatures, outFeatures, layer, index } = linear;
-  checkSegments("inFeatures", inFeatures);
-  checkSegments("outFeatures", outFeatures);
-  const bytes = int6PanelBytes("b", outFeatures, inFeatures);
-  kernels().arena.scope(() => {
-    const a = packInt6("a", byRows(input, inFeatures), tokens, inFeatures);
-    const b = packedWeights.panel(`forward ${layer}.${index}`, bytes, (panel) =>
-      packInt6Into(
-        panel,
-        "b",
-        byColumns(linear.readWeight(), outFeatures), // [out, in]
-        outFeatures,
-        inFeatures,
-      ),
+      bias,
     );
-    matmulInt6(output, a, b, bias, tokens, outFeatures, inFeatures);
   });
 }
 
@@ -155,30 +137,28 @@ export function linearBackward(
   noise: NoiseCoordinates,
   packedWeights: PackedWeights,
 ): void {
-  const description: RecipeDescription = RECIPES[recipe];
+  const { dInput, dWeight }: RecipeDescription = RECIPES[recipe];
   biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
-  if (description.dInput.format === "mxfp4") {
-    dInputMxfp4(
-      gradients.dInput,
-      dOutput,
-      tokens,
-      { index: D_INPUT, linear, product: description.dInput, noise },
-      packedWeights,
-    );
+  if (isDense(dInput)) {
+    dInputDense(gradients.dInput, dOutput, tokens, linear, dInput);
   } else {
-    dInputDense(gradients.dInput, dOutput, tokens, linear, description.dInput);
+    checkSegments("outFeatures", linear.outFeatures, dInput);
+    const gemm = { index: D_INPUT, linear, product: dInput, noise } as const;
+    dInputPanels(gradients.dInput, dOutput, tokens, gemm, packedWeights);
   }
-  if (description.dWeight.format === "mxfp4") {
-    dWeightMxfp4(gradients.dWeight, dOutput, input, tokens, {
-      index: D_WEIGHT,
-      linear,
-      product: description.dWeight,
-      noise,
-    });
+  if (isDense(dWeight)) {
+    dWeightDense(gradients.dWeight, dOutput, input, tokens, linear, dWeight);
   } else {
-    const product = description.dWeight;
-    dWeightDense(gradients.dWeight, dOutput, input, tokens, linear, product);
+    checkSegments("tokens", tokens, dWeight);
+    const gemm = { index: D_WEIGHT, linear, product: dWeight, noise } as const;
+    dWeightPanels(gradients.dWeight, dOutput, input, tokens, gemm);
   }
+}
+
+function isDense(
+  product: RecipeDescription["dInput"],
+): product is DenseProduct {
+  return product.format === "f32" || product.format === "bf16";
 }
 
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
@@ -223,83 +203,88 @@ function dWeightDense(
 }
 
 /** One of the two backward GEMMs, which names its noise. */
-type Mxfp4Gemm = {
+type BackwardGemm = {
   index: typeof D_INPUT | typeof D_WEIGHT;
   linear: Linear;
-  product: Mxfp4Product;
+  product: PanelProduct;
   noise: NoiseCoordinates;
 };
 
 /** The backward GEMMs and their operands, as they stand in noise keys. */
 const D_INPUT = 0;
 const D_WEIGHT = 1;
-const OPERAND_A = 0;
-const OPERAND_B = 1;
+const OPERANDS = { a: 0, b: 1 } as const;
 
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
-function dInputMxfp4(
+function dInputPanels(
   dInput: Pointer,
   dOutput: Pointer,
   tokens: number,
-  gemm: Mxfp4Gemm,
+  gemm: BackwardGemm,
   packedWeights: PackedWeights,
 ): void {
-  const { inFeatures, outFeatures, layer, index, readWeight } = gemm.linear;
-  checkSegments("outFeatures", outFeatures);
+  const { product, linear } = gemm;
+  const { inFeatures, outFeatures, layer, index, readWeight } = linear;
   kernels().arena.scope(() => {
-    const signs = drawGemmSigns(gemm);
-    const a = packMxfp4(
-      "a",
-      byRows(dOutput, outFeatures), // [T, out]
-      tokens,
-      outFeatures,
-      { signs, rounding: roundingOf(gemm, OPERAND_A) },
-    );
-    const bytes = panelBytes("b", inFeatures, outFeatures);
-    const b = packedWeights.panel(`dX ${layer}.${index}`, bytes, (panel) =>
-      packMxfp4Into(
-        panel,
-        "b",
-        byRows(readWeight(), outFeatures), // [in, out]
-        inFeatures,
-        outFeatures,
-        { signs, rounding: roundingOf(gemm, OPERAND_B) },
-      ),
-    );
-    const factor = productFactor(gemm.product);
-    matmulMxfp4(dInput, a, b, tokens, inFeatures, outFeatures, factor);
+    const pack = packer(product, outFeatures, noiseOf(gemm));
+    const a = pack.new("a", byRows(dOutput, outFeatures), tokens); // [T, out]
+    const weight = () => byRows(readWeight(), outFeatures); // [in, out]
+    const name = `dX ${layer}.${index}`;
+    const b = pack.kept(packedWeights, name, "b", weight, inFeatures);
+    multiplyPanels(dInput, product, a, b, tokens, inFeatures, outFeatures);
   });
 }
 
 /** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ */
-function dWeightMxfp4(
+function dWeightPanels(
   dWeight: Pointer,
   dOutput: Pointer,
   input: Pointer,
   tokens: number,
-  gemm: Mxfp4Gemm,
+  gemm: BackwardGemm,
 ): void {
-  const { inFeatures, outFeatures } = gemm.linear;
-  checkSegments("tokens", tokens);
+  const { product, linear } = gemm;
+  const { inFeatures, outFeatures } = linear;
   kernels().arena.scope(() => {
-    const signs = drawGemmSigns(gemm);
-    const a = packMxfp4(
-      "a",
-      byColumns(input, inFeatures), // [in, T]
-      inFeatures,
-      tokens,
-      { signs, rounding: roundingOf(gemm, OPERAND_A) },
-    );
-    const b = packMxfp4(
-      "b",
-      byColumns(dOutput, outFeatures), // [out, T]
-      outFeatures,
-      tokens,
-      { signs, rounding: roundingOf(gemm, OPERAND_B) },
-    );
-    const factor = productFactor(gemm.product);
-    matmulMxfp4(dWeight, a, b, inFeatures, outFeatures, tokens, factor);
+    const pack = packer(product, tokens, noiseOf(gemm));
+    const a = pack.new("a", byColumns(input, inFeatures), inFeatures); // [in, T]
+    const b = pack.new("b", byColumns(dOutput, outFeatures), outFeatures); // [out, T]
+    multiplyPanels(dWeight, product, a, b, inFeatures, outFeatures, tokens);
   });
+}
+
+/** Packs the operands [rows, k] of one product, in the caller's scope. */
+function packer(
+  product: PanelProduct,
+  k: number,
+  noise: (side: Side) => OperandNoise,
+) {
+  const packInto = (
+    panel: Pointer,
+    side: Side,
+    operand: Operand,
+    rows: number,
+  ) => packPanel(panel, product, side, operand, rows, k, noise(side));
+  return {
+    new(side: Side, operand: Operand, rows: number): Pointer {
+      const panel = kernels().arena.alloc(panelBytes(product, side, rows, k));
+      packInto(panel, side, operand, rows);
+      return panel;
+    },
+    /** The one of this name that a step has, packed once. */
+    kept(
+      weights: PackedWeights,
+      name: string,
+      side: Side,
+      operand: () => Operand,
+      rows: number,
+    ): Pointer {
+      const bytes = panelBytes(product, side, rows, k);
+      return weights.panel(name, bytes, (panel) =>
+        packInto(panel, side, operand(), rows),
+      );
+    },
+  };
 }
 
 /** A layer's place in the model. */
@@ -325,7 +310,7 @@ export function roundingKey(
   gemm: number,
   operand: number,
 ): NoiseKey {
-  const isWeight = gemm === D_INPUT && operand === OPERAND_B;
+  const isWeight = gemm === D_INPUT && operand === OPERANDS.b;
   const last = isWeight ? 0 : microbatch + 1;
   return noiseKey(
     seed,
@@ -339,34 +324,38 @@ export function roundingKey(
   );
 }
 
-/** S of one GEMM, or nothing if the recipe does not rotate. */
-function drawGemmSigns({
-  index,
-  linear,
-  product,
-  noise,
-}: Mxfp4Gemm): Pointer | undefined {
-  if (product.rotation === 0) return undefined;
-  const signs = kernels().arena.allocF32(SEGMENT_LENGTH);
-  drawSigns(signs, SEGMENT_LENGTH, signsKey(noise, linear, index));
-  return signs;
+/** S of one GEMM, the same for both operands, and the rounding of each: what the recipe has of them. */
+function noiseOf(gemm: BackwardGemm): (side: Side) => OperandNoise {
+  const { index, linear, product, noise } = gemm;
+  const { arena } = kernels();
+  const rotation = "rotation" in product ? product.rotation : 0;
+  let signs: Pointer | undefined;
+  if (rotation !== 0) {
+    signs = arena.allocF32(rotation);
+    drawSigns(signs, rotation, signsKey(noise, linear, index));
+  }
+  return (side) => {
+    const isStochastic =
+      product.format === "mxfp4" && product[side].rounding === "stochastic";
+    const rounding = isStochastic
+      ? roundingKey(noise, linear, index, OPERANDS[side])
+      : undefined;
+    return { signs, rounding };
+  };
 }
 
-/** The noise of one operand, or none if the recipe rounds to nearest. */
-function roundingOf(
-  { index, linear, product, noise }: Mxfp4Gemm,
-  operand: number,
-): NoiseKey | undefined {
-  const { rounding } = operand === OPERAND_A ? product.a : product.b;
-  if (rounding !== "stochastic") return undefined;
-  return roundingKey(noise, linear, index, operand);
-}
-
-function checkSegments(name: string, value: number): void {
-  if (value % SEGMENT_LENGTH !== 0) {
+/** Panels hold whole groups of 64, and a rotation whole segments. */
+function checkSegments(
+  name: string,
+  value: number,
+  product: PanelProduct,
+): void {
+  const rotation = "rotation" in product ? product.rotation : 0;
+  const multiple = Math.max(SEGMENT_LENGTH, rotation);
+  if (value % multiple !== 0) {
     throw new AppError(
       "shape_mismatch",
-      `Expected \`${name}\` to be a multiple of ${SEGMENT_LENGTH} in an MXFP4 recipe, got ${value}`,
+      `Expected \`${name}\` to be a multiple of ${multiple} in an MXFP4 recipe, got ${value}`,
     );
   }
 }

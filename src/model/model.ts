@@ -45,7 +45,11 @@ export interface Architecture {
   /** Errors: `invalid_config`, no such model can be */
   check(shape: ModelShape): void;
   /** Errors: `invalid_config`, it cannot be trained on microbatches of so many sequences */
-  checkTraining(shape: ModelShape, sequences: number): void;
+  checkTraining(
+    shape: ModelShape,
+    sequences: number,
+    segmentLength?: number,
+  ): void;
   /** Errors: as `check` */
   model(shape: ModelShape): Model;
 }

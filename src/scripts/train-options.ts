@@ -238,7 +238,7 @@ function splitBatch(
   const fitting = asked === undefined ? fittingSplit(whole) : undefined;
   if (fitting) return { ...split, ...fitting };
   // What no trainer could compute, the API refuses, and says why.
-  if (microbatchProblems(step.model, split.sequences).length > 0) return split;
+  if (microbatchProblems({ ...step, ...split }).length > 0) return split;
   const change = fittingChange(whole);
   throw new Error(
     `Expected parts of a step that fit the ${MAX_HOSTED_BYTES} bytes of a trainer, got ${microbatches} of ${split.sequences} × ${step.model.context} tokens, which do not${change ? `; this fits: ${commandLine(args, change)}` : ""}`,

@@ -86,7 +86,7 @@ export function readCheckpoint(file: Uint8Array): {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   for (const { name, shape } of modelOf(config.model).table.tensors) {
     const found = byName.get(name);
-    if (found?.dtype === "F32" && `${found.shape}` === `${shape}`) continue;
+    if (found?.dtype === "F32" && found.shape.join() === shape.join()) continue;
     throw new Error(
       `Expected \`${name}\` of a checkpoint to be F32 [${shape.join(", ")}], got ${found ? `${found.dtype} [${found.shape.join(", ")}]` : "no such tensor: a file that was quantized is dequantized first"}`,
     );

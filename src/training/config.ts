@@ -1,7 +1,7 @@
 /** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
-import { RECIPE_NAMES } from "../api/recipe.ts";
+import { RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import {
   type Dataset,
   type ModelShape,
@@ -93,7 +93,7 @@ export function completeConfig(
 ): RunConfig {
   const { run: _run, dataset: _name, ...rest } = request;
   const model = { ...request.model, vocabulary: dataset.vocabulary };
-  const shape = shapeProblems(model, request.sequences);
+  const shape = shapeProblems({ ...request, model });
   const sharding = shape.canBe ? shardsOf(model, request.shards) : undefined;
   const problems = [
     ...shape.problems,
@@ -106,19 +106,18 @@ export function completeConfig(
   return { ...rest, dataset, model, shards: sharding.shards };
 }
 
-/** What is wrong with a microbatch of so many sequences, for any trainer. */
-export function microbatchProblems(
-  model: ModelShape,
-  sequences: number,
-): string[] {
-  return shapeProblems(model, sequences).problems;
+type MicrobatchShape = Pick<RunConfig, "model" | "sequences" | "recipe">;
+
+/** What is wrong with a microbatch, for any trainer. */
+export function microbatchProblems(microbatch: MicrobatchShape): string[] {
+  return shapeProblems(microbatch).problems;
 }
 
 /** `canBe`: there is such a model, whether it can be trained or not. */
-function shapeProblems(
-  model: ModelShape,
-  sequences: number,
-): { canBe: boolean; problems: string[] } {
+function shapeProblems({ model, sequences, recipe }: MicrobatchShape): {
+  canBe: boolean;
+  problems: string[];
+} {
   const problems: string[] = [];
   const note = (check: () => void): boolean => {
     try {
@@ -132,7 +131,9 @@ function shapeProblems(
   };
   const architecture = architectureOf(model);
   const canBe = note(() => architecture.check(model));
-  note(() => architecture.checkTraining(model, sequences));
+  note(() =>
+    architecture.checkTraining(model, sequences, segmentLength(recipe)),
+  );
 
   const tokens = sequences * model.context;
   const fitting = (limit: number): string => {

@@ -24,7 +24,7 @@ export function applyChange(step: StepConfig, change: StepChange): StepConfig {
 /** Whether a hosted trainer has room for the step's microbatches. */
 export function fits(step: StepConfig): boolean {
   return (
-    microbatchProblems(step.model, step.sequences).length === 0 &&
+    microbatchProblems(step).length === 0 &&
     trainerBytes(trainerMemory(step)) <= MAX_HOSTED_BYTES
   );
 }

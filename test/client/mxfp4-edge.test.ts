@@ -182,7 +182,7 @@ test.each([
   [
     "a body without a length",
     (edge: Mxfp4Edge, body: TensorBody) =>
-      edge.putFile("f", { ...body, bytes: undefined } as never),
+      edge.putFile("f", Object.assign({}, body, { bytes: undefined }) as never),
     /`bytes` as undefined/,
   ],
 ])(

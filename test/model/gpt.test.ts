@@ -1,6 +1,11 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { RECIPE_NAMES, type Recipe } from "../../src/api/recipe.ts";
+import {
+  RECIPE_NAMES,
+  RECIPES,
+  type Recipe,
+  segmentLength,
+} from "../../src/api/recipe.ts";
 import { adamW } from "../../src/kernels/vector.ts";
 import {
   evaluateLoss,
@@ -21,6 +26,10 @@ import { normals, uniform } from "../support/random.ts";
 /** No size a multiple of 4, so that every kernel meets its remainder. */
 const odd = { layers: 2, width: 10, heads: 2, context: 9, vocabulary: 11 };
 const table = parameterTable(odd);
+/** Those that models of these widths can be trained by. */
+const RECIPES_OF_64 = RECIPE_NAMES.filter(
+  (recipe) => segmentLength(recipe) <= 64,
+);
 const NOISE = { seed: 3, step: 0, microbatch: 0 };
 
 function randomBatch(vocabulary: number, sequences: number, T: number): Batch {
@@ -222,9 +231,10 @@ describe("recipes", () => {
 
   const exact = train("f32", 12);
 
-  it.each(RECIPE_NAMES)("%s starts at f32's loss and learns", (recipe) => {
+  it.each(RECIPES_OF_64)("%s starts at f32's loss and learns", (recipe) => {
     const losses = train(recipe, 12);
-    expect(Math.abs(losses[0] - exact[0])).toBeLessThan(1e-3);
+    const limit = RECIPES[recipe].forward.format === "mxfp4" ? 5e-3 : 1e-3;
+    expect(Math.abs(losses[0] - exact[0])).toBeLessThan(limit);
     expect(losses[11]).toBeLessThan(losses[0] - 1);
   });
 
@@ -249,7 +259,7 @@ describe("recipes", () => {
   });
 
   it("have gradients of their own, all near f32's", () => {
-    const gradients = RECIPE_NAMES.map((recipe) =>
+    const gradients = RECIPES_OF_64.map((recipe) =>
       arena.scope(() => {
         const initial = initialParameters(trained, 1, 0, length);
         const parameters = arena.copyIn(initial);
@@ -260,7 +270,7 @@ describe("recipes", () => {
       }),
     );
     for (const [i, gradient] of gradients.entries()) {
-      const limit = RECIPE_NAMES[i] === "bf16" ? 0.02 : 0.6;
+      const limit = RECIPES_OF_64[i] === "bf16" ? 0.02 : 0.6;
       expect(distance(gradient, gradients[0])).toBeLessThan(limit);
       for (const other of gradients.slice(0, i)) {
         expect(distance(gradient, other)).toBeGreaterThan(1e-4);

@@ -15,7 +15,7 @@ import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { multiply, quantize, rotate, signs } from "../support/mxfp4.ts";
 import { normals } from "../support/random.ts";
 
-const [T, IN, OUT] = [64, 64, 128];
+const [T, IN, OUT] = [128, 64, 128];
 const PLACE = { layer: 1, index: 2 };
 
 const x = normals(T * IN, 1);
@@ -162,6 +162,11 @@ describe("f32 and bf16", () => {
       "mxfp4-rht",
       "mxfp4-sr",
       "mxfp4-rht-sr",
+      "mxfp4-rht32-sr",
+      "mxfp4-rht128-sr",
+      "mxfp4-rht-sr-dy",
+      "mxfp4-rht-pma",
+      "mxfp4-rht-eden",
     ] as const) {
       const { y, dB } = run(recipe, NOISE);
       expect(y).toEqual(run("bf16", NOISE).y);
@@ -220,35 +225,109 @@ describe("int6", () => {
   });
 });
 
+describe("mxfp4-full", () => {
+  it("has four bits in its forward pass too, and the paper's backward pass", () => {
+    const { y, dX, dW, dB } = run("mxfp4-full", NOISE);
+    const backward = run("mxfp4-rht-sr", NOISE);
+    expect([dX, dW, dB]).toEqual([backward.dX, backward.dW, backward.dB]);
+    const nearest = (operand: Float32Array) =>
+      quantize(operand, {
+        rounding: { mode: "nearest-even" },
+        scale: "floor",
+        prescale: 1,
+      });
+    const product = multiply(nearest(x), nearest(weightT), T, OUT, IN, 1);
+    expect(y).toEqual(
+      product.map((value, at) => Math.fround(value + bias[at % OUT]!)),
+    );
+  });
+});
+
 describe("Algorithm 3", () => {
   const counts = [25, 100, 400];
 
+  const NEAREST = { stochastic: false, prescale: 1 } as const;
+  const ALIGNED = { stochastic: false, prescale: 0.75 } as const;
+  const STOCHASTIC = { stochastic: true, prescale: 0.75 } as const;
+  const SHRINKING = 1.00904;
+
   it.each([
-    { recipe: "mxfp4", rotates: false, stochastic: false },
-    { recipe: "mxfp4-rht", rotates: true, stochastic: false },
-    { recipe: "mxfp4-sr", rotates: false, stochastic: true },
-    { recipe: "mxfp4-rht-sr", rotates: true, stochastic: true },
+    { recipe: "mxfp4", segment: 0, dY: NEAREST, other: NEAREST, factor: 1 },
+    {
+      recipe: "mxfp4-rht",
+      segment: 64,
+      dY: NEAREST,
+      other: NEAREST,
+      factor: 1,
+    },
+    {
+      recipe: "mxfp4-sr",
+      segment: 0,
+      dY: STOCHASTIC,
+      other: STOCHASTIC,
+      factor: 16 / 9,
+    },
+    {
+      recipe: "mxfp4-rht-sr",
+      segment: 64,
+      dY: STOCHASTIC,
+      other: STOCHASTIC,
+      factor: 16 / 9,
+    },
+    {
+      recipe: "mxfp4-rht32-sr",
+      segment: 32,
+      dY: STOCHASTIC,
+      other: STOCHASTIC,
+      factor: 16 / 9,
+    },
+    {
+      recipe: "mxfp4-rht128-sr",
+      segment: 128,
+      dY: STOCHASTIC,
+      other: STOCHASTIC,
+      factor: 16 / 9,
+    },
+    {
+      recipe: "mxfp4-rht-pma",
+      segment: 64,
+      dY: ALIGNED,
+      other: ALIGNED,
+      factor: (16 / 9) * SHRINKING ** 2,
+    },
+    {
+      recipe: "mxfp4-rht-sr-dy",
+      segment: 64,
+      dY: STOCHASTIC,
+      other: ALIGNED,
+      factor: (16 / 9) * SHRINKING,
+    },
   ] as const)(
     "$recipe, written out, gives the same bytes",
-    ({ recipe, rotates, stochastic }) => {
+    ({ recipe, segment, dY: ofDy, other, factor }) => {
       const noise = { seed: 9, step: 4, microbatch: 3 };
       const product = (
         gemm: number,
         operands: [Float32Array, Float32Array],
         [m, n, k]: [number, number, number],
       ) => {
-        const s = signs(64, signsKey(noise, PLACE, gemm));
         const [a, b] = operands.map((operand, index) => {
           const key = roundingKey(noise, PLACE, gemm, index);
-          return quantize(rotates ? rotate(operand, s) : operand, {
+          const rotated =
+            segment === 0
+              ? operand
+              : rotate(operand, signs(segment, signsKey(noise, PLACE, gemm)));
+          // dY is the first operand of dX, and the second of dW.
+          const { stochastic, prescale } = gemm === index ? ofDy : other;
+          return quantize(rotated, {
             rounding: stochastic
               ? { mode: "stochastic", key, firstElement: 0 }
               : { mode: "nearest-even" },
             scale: "floor",
-            prescale: stochastic ? 0.75 : 1,
+            prescale,
           });
         });
-        return multiply(a, b, m, n, k, stochastic ? 16 / 9 : 1);
+        return multiply(a, b, m, n, k, factor);
       };
       const { dX, dW } = run(recipe, noise);
       expect(dX).toEqual(product(0, [dY, weight], [T, IN, OUT]));
@@ -285,6 +364,26 @@ describe("Algorithm 3", () => {
         );
         expect(oneShot[2] / oneShot[0]).toBeGreaterThan(1.5);
       }
+    },
+  );
+
+  it("of EDEN have half the squared error of stochastic rounding", () => {
+    const [eden, stochastic] = (
+      ["mxfp4-rht-eden", "mxfp4-rht-sr"] as const
+    ).map((recipe) => errorsOfMeans(recipe, counts));
+    for (const gradient of ["dX", "dW"] as const) {
+      const ratio = eden![0]![gradient] / stochastic![0]![gradient];
+      expect(ratio ** 2).toBeLessThan(0.55);
+    }
+  });
+
+  it.each(["mxfp4-rht-pma", "mxfp4-rht-sr-dy", "mxfp4-rht-eden"] as const)(
+    "%s is nearly unbiased: its mean comes nearer than nearest rounding's",
+    (recipe) => {
+      const last = (name: Recipe) => errorsOfMeans(name, [400])[0]!;
+      const [own, nearest] = [last(recipe), last("mxfp4-rht")];
+      expect(own.dX).toBeLessThan(0.6 * nearest.dX);
+      expect(own.dW).toBeLessThan(0.6 * nearest.dW);
     },
   );
 
@@ -363,6 +462,11 @@ describe("Algorithm 3", () => {
       "mxfp4-rht",
       "mxfp4-sr",
       "mxfp4-rht-sr",
+      "mxfp4-rht32-sr",
+      "mxfp4-rht128-sr",
+      "mxfp4-rht-sr-dy",
+      "mxfp4-rht-pma",
+      "mxfp4-rht-eden",
     ] as const) {
       for (const corner of [NaN, Infinity]) {
         const broken = dY.slice();

@@ -1,7 +1,7 @@
 /** The debug build: its assertions hold while a model trains, and stop what breaks a kernel's contract. */
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { RECIPE_NAMES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { lossAndGradient } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
@@ -16,7 +16,7 @@ test.each(RECIPE_NAMES)(
   (recipe) => {
     const shape = {
       layers: 1,
-      width: 64,
+      width: Math.max(64, segmentLength(recipe)),
       heads: 2,
       context: 64,
       vocabulary: 97,
@@ -119,19 +119,19 @@ describe("an assertion stops", () => {
     ],
     [
       "two strides in a packed operand",
-      () => exports.packMxfp4(at, at, 4, 64, 2, 3, 0, 0, 0, 0, 0, at),
+      () => exports.packMxfp4(at, at, 4, 64, 2, 3, 0, 0, 0, 0, 0, 0, at),
     ],
     [
       "k of MXFP4 that is not whole blocks",
-      () => exports.packMxfp4(at, at, 4, 48, 1, 4, 0, 0, 0, 0, 0, at),
+      () => exports.packMxfp4(at, at, 4, 48, 1, 4, 0, 0, 0, 0, 0, 0, at),
     ],
     [
       "half a group to rotate",
-      () => exports.packMxfp4(at, at, 4, 96, 1, 4, 0, at, 0, 0, 0, at),
+      () => exports.packMxfp4(at, at, 4, 96, 1, 4, 0, at, 0, 0, 0, 0, at),
     ],
     [
       "a misaligned scratch of MXFP4",
-      () => exports.packMxfp4(at, at, 4, 64, 1, 4, 0, 0, 0, 0, 0, at + 4),
+      () => exports.packMxfp4(at, at, 4, 64, 1, 4, 0, 0, 0, 0, 0, 0, at + 4),
     ],
     [
       "k of int6 that is not whole groups",

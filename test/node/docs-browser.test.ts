@@ -44,6 +44,7 @@ const pair = fileOf("U8", { "w.blocks": [2, 1, 16], "w.scales": [2, 1] });
 const FILES: Record<string, () => Promise<Uint8Array> | Uint8Array> = {
   quantize: () => operands,
   dequantize: () => pair,
+  repack: () => pair,
   analyze: () => operands,
   hadamard: () => operands,
   gemm: () => operands,
@@ -55,6 +56,11 @@ const FILES: Record<string, () => Promise<Uint8Array> | Uint8Array> = {
     const response = await fetch(edge.url + path);
     return gradientFor(new Uint8Array(await response.arrayBuffer()));
   },
+};
+
+/** What has no default, and must be told. */
+const CHOSEN: Record<string, [parameter: string, value: string]> = {
+  repack: ["to", "compressed-tensors"],
 };
 
 /** The first example of this one pauses the run, whose events would go on for minutes. */
@@ -102,6 +108,11 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
       const buffer = Buffer.from(await FILES[id]!());
       const mimeType = "application/octet-stream";
       await file.setInputFiles({ name: "mine", mimeType, buffer });
+    }
+    if (id in CHOSEN) {
+      const [parameter, value] = CHOSEN[id]!;
+      const row = block.locator(`tr[data-param-name="${parameter}"]`);
+      await row.locator("select").selectOption(value);
     }
     await block.locator(".execute").click();
     const status = block.locator(".live-responses-table .response-col_status");

@@ -47,7 +47,15 @@ const ROOMS: Record<string, readonly string[]> = {
     "containers",
     "blocks",
     "roles",
+    "folding",
     "operations",
+  ],
+  "src/objects": [
+    "platform", // what every object is made with
+    "directory",
+    "shard",
+    "job",
+    "run",
   ],
   assembly: [
     "random",

@@ -12,7 +12,7 @@ import {
   directoryStub,
 } from "../../src/objects/directory/directory.ts";
 import { LEASE_MS } from "../../src/objects/directory/sweep-alarm.ts";
-import type { ObjectBindings } from "../../src/objects/bindings.ts";
+import type { ObjectBindings } from "../../src/objects/platform/bindings.ts";
 import { bindings } from "../support/jobs.ts";
 import { call, corpus } from "../support/run.ts";
 

@@ -1,6 +1,6 @@
 import { reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import { Schema } from "../../src/objects/schema.ts";
+import { Schema } from "../../src/objects/platform/schema.ts";
 import { bindings } from "../support/run.ts";
 
 afterEach(reset);

@@ -49,7 +49,7 @@ export function scaleByte(
 }
 
 /** The nearest code to |v|, searched over the grid. */
-function nearestCode(v: number, ties: TwinTies): number {
+export function nearestCode(v: number, ties: TwinTies): number {
   let best = 0;
   for (let code = 1; code < 8; code++) {
     const now = Math.abs(v - E2M1[code]!);

@@ -42,6 +42,7 @@ export const ORDER = [
   "description",
   "quantize",
   "dequantize",
+  "repack",
   "analyze",
   "hadamard",
   "gemm",

@@ -13,7 +13,7 @@ import type { Fetcher } from "../../src/client/http.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { app } from "../../src/http/app.ts";
 import type { Env } from "../../src/http/env.ts";
-import type { ObjectBindings } from "../../src/objects/bindings.ts";
+import type { ObjectBindings } from "../../src/objects/platform/bindings.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
 import "./kernels.ts";

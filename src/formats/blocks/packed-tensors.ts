@@ -47,7 +47,7 @@ export function findPacked(file: TensorFile): {
   packed: PackedTensor[];
 } {
   const byName = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
-  if (file.target.name !== "gguf" && isRecorded(file.metadata)) {
+  if (!file.target.isPlain && isRecorded(file.metadata)) {
     // Values of safetensors are strings.
     const metadata = file.metadata as Metadata;
     const scheme = readScheme(metadata);

@@ -29,6 +29,8 @@ export type BeforeHead = (headerBytes: number) => Promise<void>;
 /** A kind of file that is written: of a GGUF a GGUF, of all others safetensors. */
 export type Target = {
   name: "safetensors" | "gguf";
+  /** Its readers go by what each tensor says of itself: they undo nothing that a record tells of. */
+  isPlain: boolean;
   /** Errors: `name_collision` */
   write(file: TensorFile, output: Output): Conversion;
 };
@@ -67,7 +69,7 @@ export function withoutGguf(
   what: string,
   why = "",
 ): TensorFile {
-  if (file.target.name !== "gguf") return file;
+  if (!file.target.isPlain) return file;
   throw new AppError(
     "unsupported_media_type",
     `Expected safetensors, .npy or raw values ${what}, got GGUF${why}`,

@@ -29,6 +29,7 @@ const TYPE_NUMBERS = new Map(
 
 export const GGUF: Container & Target = {
   name: "gguf",
+  isPlain: true,
   recognizes: isGguf,
   async readHead(source, first, fileBytes, beforeHead) {
     const { gguf, headBytes } = await readGgufHead(

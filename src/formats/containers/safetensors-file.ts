@@ -17,6 +17,7 @@ const FILLER_PREFIX = "mxfp4.filler.";
 
 export const SAFETENSORS: Container & Target = {
   name: "safetensors",
+  isPlain: false,
   recognizes: () => true,
   async readHead(source, first, fileBytes, beforeHead) {
     const headerBytes = readHeaderLength(first, fileBytes);

@@ -55,7 +55,7 @@ export function planFile(file: TensorFile, request: FileOperation): Conversion {
 
 function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
   // A GGUF has one layout, whatever the preset's.
-  const preset = file.target.name === "gguf" ? {} : presetOf(options);
+  const preset = file.target.isPlain ? {} : presetOf(options);
   return planQuantize(file, {
     scheme: schemeOf(options),
     selection: withDefaults(SELECTION_OPTIONS, options),

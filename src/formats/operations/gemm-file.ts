@@ -70,8 +70,12 @@ export function multiplyFile(
     const out = arena.allocF32(m * n);
     if (product.format === "mxfp4") {
       const signs = product.rotation > 0 ? drawn(seed) : undefined;
-      const packing = (position: number, { rounding }: Mxfp4Quantizer) => ({
+      const packing = (
+        position: number,
+        { rounding, prescale }: Mxfp4Quantizer,
+      ) => ({
         signs,
+        prescale,
         rounding:
           rounding === "stochastic" ? roundingKey(seed, position) : undefined,
       });

@@ -52,7 +52,7 @@ export function planQuantize(
   const { target, tensors, metadata } = file;
   checkScheme(scheme);
   const layout = layoutOf(target.name, scheme.format, name);
-  if (target.name === "gguf") checkPlain(scheme);
+  if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
   const choice = { ...selection, output, roles: rolesOf(file) };
   const chosen = tensors.map((tensor) => {
@@ -101,7 +101,7 @@ export function planQuantize(
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
       // A GGUF says of each tensor what it is.
-      ...(target.name === "gguf" ? [outputRecord(output)] : records),
+      ...(target.isPlain ? [outputRecord(output)] : records),
     ],
     dtype: layout.parts[0].dtypes[0],
     pool,

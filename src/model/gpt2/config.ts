@@ -38,26 +38,34 @@ export function checkShape(shape: ModelShape): void {
   }
 }
 
-/** `checkShape`, and what training adds: width and the tokens of a microbatch are multiples of 64. */
-export function checkTrainingShape(shape: ModelShape, sequences: number): void {
+/**
+ * `checkShape`, and what training adds: width and the tokens of a microbatch are multiples of 64, or of the
+ * segments that the recipe rotates.
+ */
+export function checkTrainingShape(
+  shape: ModelShape,
+  sequences: number,
+  segmentLength = 0,
+): void {
   checkShape(shape);
+  const multiple = Math.max(TRAINING_MULTIPLE, segmentLength);
   if (!Number.isSafeInteger(sequences) || sequences < 1) {
     throw new AppError(
       "invalid_config",
       `Expected \`sequences\` to be a whole number from 1, got ${sequences}`,
     );
   }
-  if (shape.width % TRAINING_MULTIPLE !== 0) {
+  if (shape.width % multiple !== 0) {
     throw new AppError(
       "invalid_config",
-      `Expected \`width\` to be a multiple of ${TRAINING_MULTIPLE}, got ${shape.width}`,
+      `Expected \`width\` to be a multiple of ${multiple}, got ${shape.width}`,
     );
   }
   const tokens = sequences * shape.context;
-  if (tokens % TRAINING_MULTIPLE !== 0) {
+  if (tokens % multiple !== 0) {
     throw new AppError(
       "invalid_config",
-      `Expected the tokens of a microbatch to be a multiple of ${TRAINING_MULTIPLE}, got ${sequences} sequences of ${shape.context} = ${tokens}`,
+      `Expected the tokens of a microbatch to be a multiple of ${multiple}, got ${sequences} sequences of ${shape.context} = ${tokens}`,
     );
   }
 }

@@ -1,5 +1,5 @@
 /** The tables of the directory, version by version. */
-import { Schema } from "../schema.ts";
+import { Schema } from "../platform/schema.ts";
 
 export const DIRECTORY_SCHEMA = new Schema("datasets", [
   (sql) =>

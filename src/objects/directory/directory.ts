@@ -5,10 +5,10 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError, toResult } from "../../api/errors.ts";
 import type { Dataset, RunSummary } from "../../api/types.ts";
-import type { ObjectBindings } from "../bindings.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { DIRECTORY_SCHEMA } from "./directory-schema.ts";
 import { type JobEntry, JobList } from "./job-list.ts";
-import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
+import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { LooseKeys } from "./loose-keys.ts";
 import { LEASE_MS } from "./sweep-alarm.ts";
 import { UnfinishedUploads } from "./unfinished-uploads.ts";

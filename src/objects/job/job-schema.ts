@@ -1,5 +1,5 @@
 /** The tables of a job, version by version. */
-import { Schema } from "../schema.ts";
+import { Schema } from "../platform/schema.ts";
 
 export const JOB_SCHEMA = new Schema("job", [
   (sql) =>

@@ -23,6 +23,8 @@ import { PART_BYTES, PartWriter } from "./part-writer.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
+/** Others get their turn on the thread after so much. */
+const REST_BYTES = 1024 * 1024;
 /** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
 const STRETCH_HOLDS = 16;
 /** A window of the source, the part, and the tail that it begins with. */
@@ -112,9 +114,15 @@ export class JobWork {
     const moved = () => conversion.inputBytes + conversion.outputBytes;
     const held = STRETCH_HOLDS * conversion.heldBytes;
     const end = moved() + Math.max(STRETCH_BYTES, held);
+    let rest = moved() + REST_BYTES;
     while (conversion.wanted > 0 && moved() < end) {
       if (this.#isStopped()) return false;
       this.#reservation.touch();
+      // What is in the window comes without a wait, and whoever asks for the job would have one.
+      if (moved() >= rest) {
+        await scheduler.wait(0);
+        rest = moved() + REST_BYTES;
+      }
       const piece = await source.take(conversion.wanted);
       for (const chunk of conversion.convert(piece)) await writer.write(chunk);
     }

@@ -13,8 +13,8 @@ import type { PinnedFile } from "./file-source.ts";
 import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
 import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
-import { jsonCalls, type JsonStub, jsonStub } from "../json-calls.ts";
-import { Lock } from "../lock.ts";
+import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
+import { Lock } from "../platform/lock.ts";
 
 /** Pauses between tries to clear away, which never end: they double up to an hour. */
 const FIRST_RETRY_MS = 1000;
@@ -110,8 +110,9 @@ export class Job extends DurableObject<JobBindings> {
         const pauseMs = FIRST_RETRY_MS * 2 ** this.#retries++;
         dueMs = Date.now() + Math.min(pauseMs, MAX_RETRY_MS);
       }
-      if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
+      // From here on a call that finds no alarm sets one: this may fail, and nobody else would.
       this.#isAtWork = false;
+      if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
     });
   }
 

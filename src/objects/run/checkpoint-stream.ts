@@ -1,7 +1,7 @@
 /** Streams a checkpoint out of the shards' pinned rows, a MiB at a time. */
 import { fromResult } from "../../api/errors.ts";
 import { checkpointPlan } from "../../training/checkpoint.ts";
-import type { ObjectBindings } from "../bindings.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { runRanges } from "./commit.ts";
 import { runStub } from "./run.ts";
 import { shardStub } from "../shard/shard-stub.ts";

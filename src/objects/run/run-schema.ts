@@ -1,5 +1,5 @@
 /** The tables of a run, version by version. */
-import { Schema } from "../schema.ts";
+import { Schema } from "../platform/schema.ts";
 
 export const RUN_SCHEMA = new Schema("run", [
   (sql) =>

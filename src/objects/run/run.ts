@@ -9,21 +9,21 @@ import {
   type RunConfig,
   type StateRequest,
 } from "../../api/types.ts";
-import type { ObjectBindings } from "../bindings.ts";
-import { Coordinator } from "./coordinator.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
+import { RunControl } from "./run-control.ts";
 import { eventStream } from "./event-stream.ts";
 import {
   JSON_CALL_PATH,
   jsonCalls,
   type JsonStub,
   jsonStub,
-} from "../json-calls.ts";
+} from "../platform/json-calls.ts";
 
 const EVENTS_URL = "https://run/events";
 
 export class Run extends DurableObject<ObjectBindings> {
-  readonly #coordinator = new Coordinator(this.ctx.storage, this.env);
-  readonly #calls = jsonCalls(this.ctx, runMethods(this.#coordinator));
+  readonly #control = new RunControl(this.ctx.storage, this.env);
+  readonly #calls = jsonCalls(this.ctx, runMethods(this.#control));
 
   override async fetch(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
@@ -34,19 +34,19 @@ export class Run extends DurableObject<ObjectBindings> {
   }
 
   override async alarm(): Promise<void> {
-    const result = await toResult(() => this.#coordinator.alarm());
+    const result = await toResult(() => this.#control.alarm());
     if (!result.ok) console.warn(result.message);
   }
 
   /** 204 tells a reader that there is no more to come: an EventSource stops then. */
   #events(lastEventId: number): Response {
-    const { events, state } = this.#coordinator;
+    const { events, state } = this.#control;
     if (state === undefined) return new Response(null, { status: 404 });
     if (hasEnded(state) && events.after(lastEventId, 1).length === 0) {
       return new Response(null, { status: 204 });
     }
     const isOver = (): boolean => {
-      const now = this.#coordinator.state;
+      const now = this.#control.state;
       return now === undefined || hasEnded(now);
     };
     return new Response(eventStream(events, lastEventId, isOver), {
@@ -81,7 +81,7 @@ export async function fetchEvents(
   return fromResult(await response.json<Result<never>>());
 }
 
-function runMethods(run: Coordinator) {
+function runMethods(run: RunControl) {
   return {
     create: (id: string, config: RunConfig) => run.create(id, config),
     status: () => run.status(),

@@ -17,7 +17,7 @@ import {
   type ShardState,
 } from "../../training/shard-update.ts";
 import { shardRanges } from "../../training/sharding.ts";
-import { outdatedRun } from "../schema.ts";
+import { outdatedRun } from "../platform/schema.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";

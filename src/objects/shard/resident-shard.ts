@@ -1,7 +1,7 @@
 /**
  * What a shard has in memory: its state, the frame that trainers pull, and between the two phases of a commit
- * the mean gradient. All follow from storage bit
- * for bit, so each goes as soon as somebody else in the isolate needs the room.
+ * the mean gradient. All follow from storage bit for bit, so each goes as soon as somebody else in the
+ * isolate needs the room.
  */
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";

@@ -1,5 +1,5 @@
 /** The tables of a shard, version by version. */
-import { Schema } from "../schema.ts";
+import { Schema } from "../platform/schema.ts";
 
 export const SHARD_SCHEMA = new Schema("shard", [
   (sql) =>

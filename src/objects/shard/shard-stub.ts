@@ -1,6 +1,6 @@
 /** A shard from outside: small calls by RPC, frames as bodies, which nobody copies on their way. */
 import { fromResult, type Result } from "../../api/errors.ts";
-import type { ObjectBindings } from "../bindings.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
 

@@ -5,7 +5,7 @@
 import { AppError } from "../../api/errors.ts";
 import { hasEnded, type RunConfig, type RunState } from "../../api/types.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
-import type { ObjectBindings } from "../bindings.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import {
   allOf,
   applyStep,
@@ -15,15 +15,15 @@ import {
 } from "./commit.ts";
 import { directoryStub } from "../directory/directory.ts";
 import type { EventLog } from "./event-log.ts";
-import { Lock } from "../lock.ts";
+import { Lock } from "../platform/lock.ts";
 import type { CommitRecord, RunRecord, RunStore } from "./run-store.ts";
 import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
-import { outdatedRun } from "../schema.ts";
-import { type Microbatch, StepWork } from "./step-work.ts";
+import { outdatedRun } from "../platform/schema.ts";
+import { type Microbatch, StepLeases } from "./step-leases.ts";
 
 const ALARM_MS = 5_000;
 
-export class StepDriver {
+export class RunProgress {
   readonly #storage: DurableObjectStorage;
   readonly #bindings: ObjectBindings;
   readonly #store: RunStore;
@@ -31,7 +31,7 @@ export class StepDriver {
   readonly #onChange: () => void;
   /** Commits and checkpoints exclude each other: a checkpoint is of one step. */
   readonly #lock = new Lock();
-  #work: StepWork | undefined;
+  #leases: StepLeases | undefined;
   #advancing: Promise<void> | undefined;
   #isAlarmSet = false;
 
@@ -68,12 +68,12 @@ export class StepDriver {
   }
 
   /** The leases of the present step. */
-  work(): StepWork {
+  leases(): StepLeases {
     const { step, config } = this.record();
-    if (this.#work?.step !== step) {
-      this.#work = new StepWork(step, this.#openMicrobatches(step, config));
+    if (this.#leases?.step !== step) {
+      this.#leases = new StepLeases(step, this.#openMicrobatches(step, config));
     }
-    return this.#work;
+    return this.#leases;
   }
 
   #openMicrobatches(step: number, config: RunConfig): Microbatch[] {
@@ -118,7 +118,7 @@ export class StepDriver {
 
   /** Memory is a cache: read all anew. */
   forget(): void {
-    this.#work = undefined;
+    this.#leases = undefined;
     this.#isAlarmSet = false;
   }
 
@@ -140,7 +140,7 @@ export class StepDriver {
     if (record.outdated) return false;
     if (!initialized) return true;
     if (hasEnded(state)) return !settled;
-    return this.work().isDone || this.#store.commit(step) !== undefined;
+    return this.leases().isDone || this.#store.commit(step) !== undefined;
   }
 
   async #advanceOnce(record: RunRecord): Promise<void> {
@@ -190,7 +190,7 @@ export class StepDriver {
       for (const microbatch of gradient.microbatches) {
         this.#store.removeCompletion(step, microbatch);
       }
-      this.#work = undefined;
+      this.#leases = undefined;
     } else {
       const parts = this.#store.completions("train", step);
       const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);

@@ -1,13 +1,16 @@
 import { expect, test } from "vitest";
 import { LeaseTime } from "../../src/objects/run/lease-time.ts";
-import { type Microbatch, StepWork } from "../../src/objects/run/step-work.ts";
+import {
+  type Microbatch,
+  StepLeases,
+} from "../../src/objects/run/step-leases.ts";
 
 const HOUR = (): number => 3_600_000;
 const one = { trainer: "one", bootId: "a" };
 const two = { trainer: "two", bootId: "a" };
 
-function workOf(...indexes: number[]): StepWork {
-  return new StepWork(
+function workOf(...indexes: number[]): StepLeases {
+  return new StepLeases(
     7,
     indexes.map((index): Microbatch => ({ kind: "train", index })),
   );

@@ -9,7 +9,7 @@ export type Holder = Pick<LeaseRequest, "trainer" | "bootId">;
 
 type Held = { lease: Lease; holder: Holder; startMs: number };
 
-export class StepWork {
+export class StepLeases {
   readonly step: number;
   /** Neither completed nor leased, in the order in which they are given. */
   readonly #open: Microbatch[];

@@ -17,16 +17,16 @@ import {
   type StateRequest,
   type StepMetrics,
 } from "../../api/types.ts";
-import type { ObjectBindings } from "../bindings.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
 import { checkMicrobatch, checkOpen, checkSame } from "./completion-checks.ts";
 import { directoryStub } from "../directory/directory.ts";
 import { EventLog } from "./event-log.ts";
 import { LeaseTime } from "./lease-time.ts";
 import { RunStore } from "./run-store.ts";
-import { outdatedRun } from "../schema.ts";
-import { StepDriver } from "./step-driver.ts";
-import type { Holder } from "./step-work.ts";
+import { outdatedRun } from "../platform/schema.ts";
+import { RunProgress } from "./run-progress.ts";
+import type { Holder } from "./step-leases.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
@@ -34,7 +34,7 @@ import { WaitingRoom } from "./waiting-room.ts";
 const MAX_WAIT_MS = 10_000;
 const MIN_SLEEP_MS = 20;
 
-export class Coordinator {
+export class RunControl {
   readonly #storage: DurableObjectStorage;
   readonly #bindings: ObjectBindings;
   readonly #store: RunStore;
@@ -42,7 +42,7 @@ export class Coordinator {
   readonly #roster: TrainerRoster;
   readonly #waiting = new WaitingRoom();
   readonly #leaseTime = new LeaseTime();
-  readonly #driver: StepDriver;
+  readonly #progress: RunProgress;
 
   constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
     this.#storage = storage;
@@ -50,7 +50,7 @@ export class Coordinator {
     this.#store = new RunStore(storage);
     this.events = new EventLog(storage.sql);
     this.#roster = new TrainerRoster(this.#store, this.events);
-    this.#driver = new StepDriver(
+    this.#progress = new RunProgress(
       storage,
       bindings,
       this.#store,
@@ -78,12 +78,12 @@ export class Coordinator {
         `Expected a new run id, or the config that run "${run}" already has`,
       );
     }
-    await this.#driver.advance();
+    await this.#progress.advance();
     return { created: present === undefined, status: this.status() };
   }
 
   status(): RunStatus {
-    const { run, state, step, config, createdMs } = this.#driver.record();
+    const { run, state, step, config, createdMs } = this.#progress.record();
     return {
       run,
       state,
@@ -100,12 +100,12 @@ export class Coordinator {
   async lease(request: LeaseRequest): Promise<LeaseResponse> {
     const endMs = Date.now() + MAX_WAIT_MS;
     this.#checkIn(request);
-    await this.#driver.watch();
+    await this.#progress.watch();
     const wait = this.#waiting.enter(request.trainer);
     try {
       for (;;) {
-        await this.#driver.advance();
-        const { state } = this.#driver.record();
+        await this.#progress.advance();
+        const { state } = this.#progress.record();
         const nowMs = Date.now();
         if (hasEnded(state) || !wait.isCurrent()) {
           return { state, lease: null };
@@ -126,7 +126,7 @@ export class Coordinator {
     index: number,
     completion: Completion,
   ): Promise<CompletionResponse> {
-    const record = this.#driver.record();
+    const record = this.#progress.record();
     checkMicrobatch(record.config, kind, step, index);
     const known = this.#store.completion(kind, step, index);
     if (known) {
@@ -138,12 +138,12 @@ export class Coordinator {
         this.#roster.completed(completion.trainer, nowMs);
         this.#store.addCompletion(kind, step, index, completion);
       });
-      const tookMs = this.#driver.work().complete({ kind, index }, nowMs);
+      const tookMs = this.#progress.leases().complete({ kind, index }, nowMs);
       if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
     }
-    await this.#driver.advance();
+    await this.#progress.advance();
     return {
-      state: this.#driver.record().state,
+      state: this.#progress.record().state,
       lease: this.#take(completion),
       duplicate: known !== undefined,
     };
@@ -151,7 +151,7 @@ export class Coordinator {
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
   async setState(state: StateRequest["state"]): Promise<RunStatus> {
-    const record = this.#driver.record();
+    const record = this.#progress.record();
     if (record.state !== state) {
       if (hasEnded(record.state)) {
         throw new AppError(
@@ -159,37 +159,37 @@ export class Coordinator {
           `Expected a run that has not ended, got one that is ${record.state}`,
         );
       }
-      this.#driver.changeState(state);
+      this.#progress.changeState(state);
     }
-    await this.#driver.advance();
+    await this.#progress.advance();
     return this.status();
   }
 
   /** Of an outdated run too. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    this.#driver.anyRecord();
+    this.#progress.anyRecord();
     return this.#store.metrics(fromStep, limit);
   }
 
   /** A push whose bytes differ from those that are stored. */
   reportConflict(shard: number, step: number, microbatch: number): void {
-    this.#driver.record();
+    this.#progress.record();
     this.events.append({ type: "conflict", step, microbatch, shard });
   }
 
   /** Every shard's parameters of one step, set aside to be read. */
   async pinCheckpoint(): Promise<{ step: number; config: RunConfig }> {
-    return this.#driver.exclusive(async () => {
-      const record = this.#driver.record();
+    return this.#progress.exclusive(async () => {
+      const record = this.#progress.record();
       const { step, config } = record;
-      await allOf(this.#driver.shards(record), (shard) => shard.pin(step));
+      await allOf(this.#progress.shards(record), (shard) => shard.pin(step));
       return { step, config };
     });
   }
 
   /** Forget the run and its shards. Errors: `run_active` before it has ended */
   async remove(): Promise<void> {
-    const record = this.#driver.anyRecord();
+    const record = this.#progress.anyRecord();
     const { state, run } = record;
     if (!hasEnded(state)) {
       throw new AppError(
@@ -197,16 +197,16 @@ export class Coordinator {
         `Expected a run that has ended, got one that is ${state}; cancel it first`,
       );
     }
-    await this.#driver.exclusive(async () => {
+    await this.#progress.exclusive(async () => {
       await Promise.all(
-        this.#driver.shards(record).map((shard) => shard.destroy()),
+        this.#progress.shards(record).map((shard) => shard.destroy()),
       );
       await directoryStub(this.#bindings).removeRun(run);
       await this.#storage.deleteAlarm();
       await this.#storage.deleteAll();
       this.#store.forget();
       this.#roster.forget();
-      this.#driver.forget();
+      this.#progress.forget();
     });
   }
 
@@ -217,7 +217,7 @@ export class Coordinator {
 
   /** The backup of every call: goes on with what a crash interrupted, and notices who is gone. */
   async alarm(): Promise<void> {
-    this.#driver.alarmCame();
+    this.#progress.alarmCame();
     const record = this.#store.find();
     if (!record || record.settled) return;
     if (record.outdated) {
@@ -225,19 +225,19 @@ export class Coordinator {
       this.#store.update({ settled: true });
       return;
     }
-    await this.#driver.advance();
+    await this.#progress.advance();
     const nowMs = Date.now();
     this.#roster.markLost(
       nowMs,
       (trainer) =>
         this.#waiting.has(trainer) ||
-        this.#driver.work().isHolding(trainer, nowMs),
+        this.#progress.leases().isHolding(trainer, nowMs),
     );
-    if (this.#roster.isAttended) await this.#driver.watch();
+    if (this.#roster.isAttended) await this.#progress.watch();
   }
 
   #checkIn(request: LeaseRequest): void {
-    const { fingerprint, state } = this.#driver.record();
+    const { fingerprint, state } = this.#progress.record();
     if (hasEnded(state)) return;
     if (fingerprint === null) {
       this.#store.update({ fingerprint: request.fingerprint });
@@ -248,7 +248,7 @@ export class Coordinator {
       );
     }
     if (this.#roster.checkIn(request, Date.now())) {
-      this.#driver.work().releaseOtherBoots(request);
+      this.#progress.leases().releaseOtherBoots(request);
       this.#waiting.wakeAll();
     }
   }
@@ -256,16 +256,16 @@ export class Coordinator {
   /** Until a lease may come free by itself, but no longer than `maxMs`. */
   #sleepMs(state: RunState, maxMs: number): number {
     if (state !== "running") return maxMs;
-    const freeMs = this.#driver.work().firstDeadlineMs - Date.now();
+    const freeMs = this.#progress.leases().firstDeadlineMs - Date.now();
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
   /** A lease for a trainer's present boot, if the run runs and has one. */
   #take(holder: Holder): Lease | null {
-    if (this.#driver.record().state !== "running") return null;
+    if (this.#progress.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
-    return this.#driver
-      .work()
+    return this.#progress
+      .leases()
       .take(holder, Date.now(), (kind) => this.#leaseTime.durationMs(kind));
   }
 }

@@ -6,7 +6,7 @@
  * Expected failures cross as values (`Result`), since itty-durable makes a 500 of what is thrown.
  */
 import { createDurable, proxyDurable } from "itty-durable";
-import { fromResult, type Result, toResult } from "../api/errors.ts";
+import { fromResult, type Result, toResult } from "../../api/errors.ts";
 
 type Methods = Record<string, (...args: never[]) => unknown>;
 

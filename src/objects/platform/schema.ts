@@ -3,7 +3,7 @@
  * earlier version of this code left is brought up to date at first use, in one transaction; what a
  * later one left is refused, since nobody here knows what it means.
  */
-import { AppError } from "../api/errors.ts";
+import { AppError } from "../../api/errors.ts";
 
 /** Brings tables from one version to the next. */
 type Step = (sql: SqlStorage) => void;

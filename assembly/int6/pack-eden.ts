@@ -1,0 +1,152 @@
+/**
+ * Quantize one operand of a GEMM straight into its panel: rotated, to nearest, with a factor for each rotated
+ * segment that makes up for what rounding takes away (EDEN).
+ *
+ * Stochastic rounding is unbiased at the price of twice the squared error of rounding to nearest; to nearest,
+ * E2M1 shrinks what it rounds. The factor ⟨x, x⟩ / ⟨x, Q(x)⟩ of a segment takes the shrinking back, on the
+ * average over rotations nearly all of it. E8M0 could not hold it, but in a product a scale may be any
+ * f32: the panel is that of 6-bit integers (int6-panel.ts).
+ *
+ * Source: Vargaftik et al., EDEN, arXiv 2108.08842; for gradients of 4 bits Quartet II, arXiv 2601.22813
+ */
+import {
+  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
+} from "./int6-panel";
+import { E8M0_NAN } from "../mx/block";
+import { E2M1_EMAX } from "../mxfp4/constants";
+import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "../mxfp4/mxfp4-gather";
+import { BLOCK_UNITS, GROUP, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
+import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
+
+/**
+ * Quantize `source` into `panel`, for `gemmInt6`: RHT of each 64 along k, Algorithm 1 (scale rule floor, to
+ * nearest, ties to even), times the factor. Blocks of a segment are at most one binade apart: the smaller
+ * takes half of the larger's scale where its own would be less.
+ *
+ * Shapes:   panel as in int6-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b); source
+ *           f32, element (row, k) at row · rowStride + k · kStride; one stride is 1; signs f32 [64];
+ *           scratch 4224 bytes, 16-byte aligned
+ * Special:  a segment with a NaN or an infinity makes its row NaN; one whose largest magnitude is below
+ *           2^−124 is zero
+ * Requires: k % 64 == 0
+ */
+export function packEden(
+  panel: usize, source: usize, rows: i32, k: i32, rowStride: i32, kStride: i32, side: i32,
+  signs: usize, scratch: usize,
+): void {
+  assert(k % GROUP == 0, "k must be a multiple of 64");
+  assert(rowStride == 1 || kStride == 1, "one stride must be 1");
+  assert((scratch & 15) == 0, "scratch must be 16-byte aligned");
+
+  const together = side == 0 ? STRIP_ROWS : 2 * STRIP_ROWS;
+  const paddedRows = (rows + together - 1) & -together;
+  const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
+  const lineBytes = <usize>(k / GROUP) * groupBytes;
+  for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
+    const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
+    let column = panel;
+    for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
+      const normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
+      for (let strip = 0; strip < strips; strip++) {
+        const first = row + strip * STRIP_ROWS;
+        const out = column + <usize>(first / together) * lineBytes;
+        const values = scratch + <usize>strip * STRIP_BYTES;
+        const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
+        if (side == 0) packGroupA(out, values, tops, normExponent);
+        else packGroupB(out + (<usize>(first & 4) << 2), values, tops, normExponent);
+      }
+    }
+  }
+}
+
+/** One group of a strip of a: 16 units, where its sums start, and its scales. */
+function packGroupA(out: usize, values: usize, tops: usize, normExponent: i32): void {
+  const scale = quantizeGroup(out, UNIT_BYTES, 0, values, tops, normExponent);
+  let sums = i16x8.splat(0);
+  for (let unit: usize = 0; unit < 2 * <usize>BLOCK_UNITS * UNIT_BYTES; unit += UNIT_BYTES) {
+    sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(v128.load(out + unit)));
+  }
+  v128.store(out, i16x8.mul(sums, i16x8.splat(<i16>-LIMIT)), A_START);
+  v128.store(out, scale, A_SCALE);
+}
+
+/** One group of a strip of b. */
+function packGroupB(out: usize, values: usize, tops: usize, normExponent: i32): void {
+  const scale = quantizeGroup(out, 2 * UNIT_BYTES, LIMIT, values, tops, normExponent);
+  v128.store(out, scale, B_SCALE);
+}
+
+/** 16 units, `stride` bytes apart, plus `offset`; gives back the scale of each of the four rows. */
+// @ts-ignore: decorator
+@inline
+function quantizeGroup(
+  out: usize, stride: usize, offset: i32, values: usize, tops: usize, normExponent: i32,
+): v128 {
+  const own0 = floorScale(v128.load(tops), normExponent);
+  const own1 = floorScale(v128.load(tops, 16), normExponent);
+  const one = i32x4.splat(1);
+  const shared = i32x4.max_s(
+    i32x4.min_s(own0, own1),
+    i32x4.sub(i32x4.max_s(own0, own1), one),
+  );
+  const offsets = i8x16.splat(<i8>offset);
+  let xx = f32x4.splat(0);
+  let xq = f32x4.splat(0);
+  for (let block: usize = 0; block < 2; block++) {
+    const own = i32x4.max_s(block ? own1 : own0, shared);
+    const doubled = i32x4.gt_s(own, shared);
+    // 2^(127 − scale), less the norm; of a block with a NaN, whose elements do not matter, any.
+    const exponent = i32x4.max_s(i32x4.sub(i32x4.splat(254 - normExponent), own), one);
+    const factor = i32x4.shl(exponent, 23);
+    // Both sums in units of the shared scale.
+    const weight = v128.bitselect(f32x4.splat(4), f32x4.splat(1), doubled);
+    let blockXX = f32x4.splat(0);
+    let blockXQ = f32x4.splat(0);
+    for (const end = values + BLOCK_BYTES; values < end; values += 64, out += stride) {
+      const x0 = f32x4.mul(v128.load(values), factor);
+      const x1 = f32x4.mul(v128.load(values, 16), factor);
+      const x2 = f32x4.mul(v128.load(values, 32), factor);
+      const x3 = f32x4.mul(v128.load(values, 48), factor);
+      const q0 = nearestE2M1(x0);
+      const q1 = nearestE2M1(x1);
+      const q2 = nearestE2M1(x2);
+      const q3 = nearestE2M1(x3);
+      blockXX = f32x4.add(blockXX, sumOfProducts(x0, x0, x1, x1, x2, x2, x3, x3));
+      blockXQ = f32x4.add(blockXQ, sumOfProducts(x0, q0, x1, q1, x2, q2, x3, q3));
+      const codes = unitOf(q0, q1, q2, q3);
+      const integers = i8x16.add(codes, v128.and(codes, doubled));
+      v128.store(out, i8x16.add(integers, offsets));
+    }
+    xx = f32x4.add(xx, f32x4.mul(blockXX, weight));
+    xq = f32x4.add(xq, f32x4.mul(blockXQ, weight));
+  }
+  // A group of zeros has scale 0, and 0 / 0 must not make it NaN; a NaN stays one.
+  const ratio = f32x4.div(xx, xq);
+  const eden = v128.andnot(ratio, f32x4.eq(xx, f32x4.splat(0)));
+  // 2^(shared − 127), and half of it, since the integers are twice E2M1.
+  return f32x4.mul(f32x4.mul(eden, i32x4.shl(shared, 23)), f32x4.splat(0.5));
+}
+
+/** a0 · b0 + a1 · b1 + a2 · b2 + a3 · b3, pairs first. */
+// @ts-ignore: decorator
+@inline
+function sumOfProducts(
+  a0: v128, b0: v128, a1: v128, b1: v128, a2: v128, b2: v128, a3: v128, b3: v128,
+): v128 {
+  return f32x4.add(
+    f32x4.add(f32x4.mul(a0, b0), f32x4.mul(a1, b1)),
+    f32x4.add(f32x4.mul(a2, b2), f32x4.mul(a3, b3)),
+  );
+}
+
+/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, times 2^−normExponent. */
+// @ts-ignore: decorator
+@inline
+function floorScale(top: v128, normExponent: i32): v128 {
+  const exponent = i32x4.shr_u(top, 23);
+  const finite = i32x4.max_s(
+    i32x4.sub(exponent, i32x4.splat(E2M1_EMAX + normExponent)),
+    i32x4.splat(0),
+  );
+  return v128.bitselect(exponent, finite, i32x4.eq(exponent, i32x4.splat(E8M0_NAN)));
+}

@@ -1,0 +1,58 @@
+/** The folds of a tensor on rows that are in the kernels' memory. */
+import type { Pointer } from "../../kernels/arena.ts";
+import { transpose } from "../../kernels/matmul.ts";
+import type { SegmentLength } from "../../api/scheme.ts";
+import { drawSigns, hadamard } from "../../kernels/hadamard.ts";
+import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import type { Fold } from "./fold-plan.ts";
+
+/**
+ * Fold in place. Rows come in whole segments of `fold.rows`; a tensor of one dimension is one row.
+ *
+ * Shapes:   x f32 [rows, columns]; norm f32 [columns], what its norm multiplies by
+ */
+export function foldRows(
+  x: Pointer,
+  rows: number,
+  columns: number,
+  fold: Fold,
+  seed: number,
+  norm?: Float32Array,
+): void {
+  const { arena } = kernels();
+  const values = arena.f32(x, rows * columns);
+  if (fold.becomes !== undefined) {
+    values.fill(fold.becomes);
+    return;
+  }
+  if (norm) {
+    for (let at = 0; at < values.length; at += columns) {
+      for (let i = 0; i < columns; i++) values[at + i]! *= norm[i]!;
+    }
+  }
+  if (fold.columns) rotate(x, rows * columns, fold.columns, seed);
+  if (fold.rows) {
+    const segmentLength = fold.rows;
+    arena.scope(() => {
+      const turned = arena.allocF32(rows * columns);
+      transpose(turned, x, rows, columns);
+      rotate(turned, rows * columns, segmentLength, seed);
+      transpose(x, turned, columns, rows);
+    });
+  }
+}
+
+function rotate(
+  x: Pointer,
+  length: number,
+  segmentLength: SegmentLength,
+  seed: number,
+): void {
+  const { arena } = kernels();
+  arena.scope(() => {
+    const signs = arena.allocF32(segmentLength);
+    drawSigns(signs, segmentLength, noiseKey(seed, PURPOSE.fileSigns));
+    hadamard(x, length, segmentLength, signs);
+  });
+}

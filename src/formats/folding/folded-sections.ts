@@ -1,0 +1,110 @@
+/**
+ * Sections of a conversion that fold tensors on their way: to floats of their own dtype, or to blocks.
+ * A piece is a slab of rows, whole segments of those that are rotated along the columns, so memory is that
+ * of some rows, whatever the tensor's size.
+ */
+import type { Scheme } from "../../api/scheme.ts";
+import type { Pointer } from "../../kernels/arena.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import type { NoiseKey } from "../../kernels/noise.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
+import { pack } from "../blocks/block-pieces.ts";
+import {
+  type DecodedDtype,
+  dtypeBytes,
+  loadFloats,
+  storeFloats,
+} from "../dtype.ts";
+import { OutputBuffer, type Section } from "../stream/conversion.ts";
+import type { HoldPool } from "../stream/hold-pool.ts";
+import { elementCount } from "../tensor.ts";
+import type { Fold } from "./fold-plan.ts";
+import { foldRows } from "./fold-rows.ts";
+
+/** Elements of a slab, unless one segment of rows has more. */
+const SLAB_LENGTH = 1 << 16;
+
+/** A tensor of one dimension is one row. */
+export type FoldedTensor = {
+  shape: readonly number[];
+  dtype: DecodedDtype;
+  fold: Fold;
+  /** Of the signs that the rotation draws. */
+  seed: number;
+  /** f32 [columns]: what the norm `fold.norm` multiplies by. */
+  norm: Float32Array | undefined;
+};
+
+type Slab = { start: number; count: number };
+
+/** What becomes of each slab, f32 [count] from element `start` on; inside `arena.scope`. */
+type Finish = (x: Pointer, slab: Slab) => Uint8Array;
+
+function folded(
+  { shape, dtype, fold, seed, norm }: FoldedTensor,
+  finish: Finish,
+): Section {
+  const columns = shape.at(-1)!;
+  const rows = elementCount(shape.slice(0, -1));
+  const segment = fold.rows ?? 1;
+  const segments = Math.max(1, Math.floor(SLAB_LENGTH / (segment * columns)));
+  const slabRows = segment * segments;
+  const rowsIn = (index: number) => Math.min(slabRows, rows - index * slabRows);
+  return {
+    pieces: Math.ceil(rows / slabRows),
+    pieceBytes: (index) => dtypeBytes(dtype, rowsIn(index) * columns),
+    convert(index, bytes) {
+      const { arena } = kernels();
+      const count = rowsIn(index) * columns;
+      return [
+        arena.scope(() => {
+          const x = arena.allocF32(count);
+          loadFloats(x, dtype, bytes);
+          foldRows(x, rowsIn(index), columns, fold, seed, norm);
+          return finish(x, { start: index * slabRows * columns, count });
+        }),
+      ];
+    },
+  };
+}
+
+/** In the tensor's own dtype. */
+export function foldedFloats(tensor: FoldedTensor): Section {
+  const out = new OutputBuffer();
+  const { dtype } = tensor;
+  const finish: Finish = (x, { count }) =>
+    storeFloats(dtype, x, count, out.take(dtypeBytes(dtype, count)));
+  return { ...folded(tensor, finish), release: () => out.release() };
+}
+
+/** Elements as they come, and the scales, in `hold` until then, behind them. Requires: columns % 32 == 0 */
+export function foldedBlocks(
+  tensor: FoldedTensor,
+  scheme: Scheme,
+  key: NoiseKey,
+  pool: HoldPool,
+  hold: number,
+): Section {
+  const { arena } = kernels();
+  const { elementBytes } = BLOCK_FORMATS[scheme.format];
+  const out = new OutputBuffer();
+  const held = () => pool.bytes(hold, elementCount(tensor.shape) / BLOCK_SIZE);
+  const section = folded(tensor, (x, { start, count }) => {
+    const blocks = count / BLOCK_SIZE;
+    const piece = { start, count, rows: 1, real: count };
+    const { elements, scales } = pack(x, piece, scheme, key);
+    held().set(arena.u8(scales, blocks), start / BLOCK_SIZE);
+    return out.copy(arena.u8(elements, blocks * elementBytes));
+  });
+  return {
+    ...section,
+    release: () => out.release(),
+    *convert(index, bytes) {
+      yield* section.convert(index, bytes);
+      if (index < section.pieces - 1) return;
+      yield held();
+      pool.release(hold);
+    },
+  };
+}

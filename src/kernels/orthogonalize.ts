@@ -1,0 +1,80 @@
+/**
+ * The orthogonal matrix nearest to another, about: its singular values go to near 1, its singular
+ * vectors stay. The products run on integers of 6 bits, which are exact and so the same on every machine
+ * (assembly/layers/newton-schulz.ts says what that takes).
+ */
+import type { Pointer } from "./arena.ts";
+import { checkMultiple } from "./check.ts";
+import { gramInt6, matmulInt6, packInt6 } from "./int6-matmul.ts";
+import { byColumns, byRows } from "./matmul.ts";
+import { kernels } from "./runtime.ts";
+import { scale, sumSquares } from "./vector.ts";
+
+/**
+ * Factors of X, A · X and A² · X, and how often. Singular values from 0.003 on end between 0.66 and 1.21.
+ * Source: Jordan et al., Muon (2024), the coefficients of its reference implementation
+ */
+const STEPS = 5;
+const COEFFICIENTS = [3.4445, -4.775, 2.0315] as const;
+/** So that a matrix of zeros stays one. */
+const LEAST_NORM = 1e-7;
+
+/**
+ * x ← about U · Vᵀ where x = U · S · Vᵀ, in place.
+ *
+ * Shapes:   x f32 [rows, columns], rows ≤ columns, both multiples of 64
+ */
+export function orthogonalize(x: Pointer, rows: number, columns: number): void {
+  checkMultiple("rows", rows, 64);
+  checkMultiple("columns", columns, 64);
+  if (rows > columns) {
+    throw new RangeError(
+      `Expected at most as many rows as columns, got ${rows} × ${columns}`,
+    );
+  }
+  const { arena, exports } = kernels();
+  const [factor, b, c] = COEFFICIENTS;
+  const norm = Math.sqrt(sumSquares(x, rows * columns));
+  scale(x, rows * columns, 1 / (norm + LEAST_NORM));
+  arena.scope(() => {
+    const a = arena.allocF32(rows * rows);
+    const square = arena.allocF32(rows * rows);
+    const diagonal = arena.allocF32(rows);
+    const product = arena.allocF32(rows * columns);
+    for (let step = 0; step < STEPS; step++) {
+      gram(a, x, rows, columns);
+      exports.splitDiagonalF32(diagonal, a, rows);
+      gram(square, a, rows, rows); // a is symmetric
+      exports.newtonSchulzF32(a, square, diagonal, rows, factor, b, c);
+      multiply(product, a, x, rows, columns);
+      exports.scaleRowsF32(x, diagonal, product, rows, columns);
+    }
+  });
+}
+
+/** out = x · xᵀ. out f32 [rows, rows]; x [rows, columns] */
+function gram(out: Pointer, x: Pointer, rows: number, columns: number): void {
+  kernels().arena.scope(() => {
+    const operand = byRows(x, columns);
+    const a = packInt6("a", operand, rows, columns);
+    const b = packInt6("b", operand, rows, columns);
+    gramInt6(out, a, b, rows, columns);
+  });
+}
+
+/** out = a · x. out, x f32 [rows, columns]; a [rows, rows] */
+function multiply(
+  out: Pointer,
+  a: Pointer,
+  x: Pointer,
+  rows: number,
+  columns: number,
+): void {
+  const { arena } = kernels();
+  arena.scope(() => {
+    const left = packInt6("a", byRows(a, rows), rows, rows);
+    const right = packInt6("b", byColumns(x, columns), columns, rows);
+    const zeros = arena.allocZeroedF32(columns);
+    matmulInt6(out, left, right, zeros, rows, columns, rows);
+  });
+}

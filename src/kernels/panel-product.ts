@@ -1,0 +1,135 @@
+/**
+ * The products of a recipe that run on integers: how large an operand's panel is, what is written to it, and
+ * how two of them are multiplied. The rest of the code sees a product a · bᵀ, whatever its format.
+ */
+import {
+  type Mxfp4Quantizer,
+  type PanelProduct,
+  productFactor,
+} from "../api/recipe.ts";
+import type { Pointer } from "./arena.ts";
+import { hadamard } from "./hadamard.ts";
+import {
+  int6PanelBytes,
+  matmulInt6,
+  packEdenInto,
+  packInt6Into,
+} from "./int6-matmul.ts";
+import { biasForward } from "./layers.ts";
+import { byRows, type Operand, transpose } from "./matmul.ts";
+import {
+  matmulMxfp4,
+  packMxfp4Into,
+  panelBytes as mxfp4PanelBytes,
+  SEGMENT_LENGTH,
+  type Side,
+} from "./mxfp4-matmul.ts";
+import type { NoiseKey } from "./noise.ts";
+import { kernels } from "./runtime.ts";
+import { add } from "./vector.ts";
+
+/** What the random bits of an operand are. */
+export type OperandNoise = {
+  /** f32 [the product's rotation]; where it rotates. */
+  signs?: Pointer | undefined;
+  /** Where the operand is rounded stochastically. */
+  rounding?: NoiseKey | undefined;
+};
+
+/** Bytes of one operand's panel. */
+export function panelBytes(
+  { format }: PanelProduct,
+  side: Side,
+  rows: number,
+  k: number,
+): number {
+  return format === "mxfp4"
+    ? mxfp4PanelBytes(side, rows, k)
+    : int6PanelBytes(side, rows, k);
+}
+
+/** One operand [rows, k] to `panel`. */
+export function packPanel(
+  panel: Pointer,
+  product: PanelProduct,
+  side: Side,
+  operand: Operand,
+  rows: number,
+  k: number,
+  { signs, rounding }: OperandNoise,
+): void {
+  switch (product.format) {
+    case "int6":
+      packInt6Into(panel, side, operand, rows, k);
+      return;
+    case "eden":
+      packEdenInto(panel, side, operand, rows, k, signs!);
+      return;
+    case "mxfp4": {
+      const { prescale }: Mxfp4Quantizer = product[side];
+      const { rotation } = product;
+      kernels().arena.scope(() => {
+        const packing = { rounding, prescale };
+        if (rotation === 0) {
+          packMxfp4Into(panel, side, operand, rows, k, packing);
+        } else if (rotation === SEGMENT_LENGTH) {
+          const rotating = { ...packing, signs };
+          packMxfp4Into(panel, side, operand, rows, k, rotating);
+        } else {
+          const copy = rotated(operand, rows, k, rotation, signs!);
+          packMxfp4Into(panel, side, copy, rows, k, packing);
+        }
+      });
+    }
+  }
+}
+
+/**
+ * out = a · bᵀ, plus `bias` where there is one.
+ *
+ * Shapes:   out f32 [m, n]; a, b panels of m and n rows; bias f32 [n]
+ */
+export function multiplyPanels(
+  out: Pointer,
+  product: PanelProduct,
+  a: Pointer,
+  b: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  bias?: Pointer,
+): void {
+  const { arena } = kernels();
+  arena.scope(() => {
+    if (product.format !== "mxfp4") {
+      const starts = bias ?? arena.allocZeroedF32(n);
+      matmulInt6(out, a, b, starts, m, n, k);
+      return;
+    }
+    const factor = productFactor(product);
+    if (bias === undefined) {
+      matmulMxfp4(out, a, b, m, n, k, factor);
+      return;
+    }
+    const sums = arena.allocF32(m * n);
+    matmulMxfp4(sums, a, b, m, n, k, factor);
+    biasForward(out, bias, m, n);
+    add(out, out, sums, m * n);
+  });
+}
+
+/** A rotated copy by rows, for segments other than those that packing rotates on its way. */
+function rotated(
+  { source, kStride }: Operand,
+  rows: number,
+  k: number,
+  segmentLength: 32 | 128,
+  signs: Pointer,
+): Operand {
+  const { arena } = kernels();
+  const copy = arena.allocF32(rows * k);
+  if (kStride !== 1) transpose(copy, source, k, rows);
+  else arena.f32(copy, rows * k).set(arena.f32(source, rows * k));
+  hadamard(copy, rows * k, segmentLength, signs);
+  return byRows(copy, k);
+}

@@ -1,0 +1,192 @@
+import { arena } from "../support/kernels.ts";
+import { describe, expect, it } from "vitest";
+import {
+  gramInt6,
+  matmulInt6,
+  packInt6,
+} from "../../src/kernels/int6-matmul.ts";
+import { byRows } from "../../src/kernels/matmul.ts";
+import { orthogonalize } from "../../src/kernels/orthogonalize.ts";
+import { kernels } from "../../src/kernels/runtime.ts";
+import { newtonSchulz, singularValues } from "../reference/newton-schulz.ts";
+import { normals } from "../support/random.ts";
+
+const { fround } = Math;
+
+function orthogonal(
+  x: Float32Array,
+  rows: number,
+  columns: number,
+): Float32Array {
+  return arena.scope(() => {
+    const pointer = arena.copyIn(x);
+    orthogonalize(pointer, rows, columns);
+    return arena.f32(pointer, rows * columns).slice();
+  });
+}
+
+/** A few directions stand out of noise, as in a gradient. */
+function gradientLike(rows: number, columns: number): Float32Array {
+  const [u, v] = [normals(4 * rows, 3), normals(4 * columns, 4)];
+  return normals(rows * columns, 5).map((noise, at) => {
+    const [i, j] = [Math.floor(at / columns), at % columns];
+    let sum = 0.1 * noise;
+    for (let r = 0; r < 4; r++) sum += u[4 * i + r]! * v[4 * j + r]!;
+    return sum;
+  });
+}
+
+function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i]! * b[i]!;
+    aa += a[i]! ** 2;
+    bb += b[i]! ** 2;
+  }
+  return ab / Math.sqrt(aa * bb);
+}
+
+describe("orthogonalize", () => {
+  it.each([
+    [64, 64],
+    [64, 192],
+    [128, 128],
+    [128, 256],
+  ])("brings %i × %i normal draws near to orthogonal", (rows, columns) => {
+    const x = normals(rows * columns, 1);
+    const result = orthogonal(x, rows, columns);
+    const values = singularValues(result, rows, columns);
+    // The polynomial's own range from 0.66 on, and what 6 bits add.
+    expect(values.at(-1)).toBeLessThan(1.25);
+    // Squares have singular values near 0, which five steps do not bring up.
+    const least = values[Math.floor(rows / 16)];
+    expect(least).toBeGreaterThan(0.6);
+    expect(cosine(result, newtonSchulz(x, rows, columns))).toBeGreaterThan(
+      0.99,
+    );
+  });
+
+  it("takes what stands out and noise to the same size", () => {
+    const x = gradientLike(64, 128);
+    const before = singularValues(x, 64, 128);
+    expect(before.at(-1)! / before[0]!).toBeGreaterThan(100);
+    const result = orthogonal(x, 64, 128);
+    expect(singularValues(result, 64, 128).at(-1)).toBeLessThan(1.25);
+    expect(cosine(result, newtonSchulz(x, 64, 128))).toBeGreaterThan(0.99);
+  });
+
+  it("does not depend on the size of its input", () => {
+    const x = normals(64 * 64, 6);
+    const small = orthogonal(
+      x.map((v) => v / 1024),
+      64,
+      64,
+    );
+    expect(cosine(small, orthogonal(x, 64, 64))).toBeGreaterThan(0.9999);
+  });
+
+  it("leaves zeros", () => {
+    const zeros = new Float32Array(64 * 128);
+    expect(orthogonal(zeros, 64, 128)).toEqual(zeros);
+  });
+
+  it("refuses what is higher than wide, and what 64 does not divide", () => {
+    expect(() => orthogonal(new Float32Array(128 * 64), 128, 64)).toThrow(
+      "at most as many rows as columns, got 128 × 64",
+    );
+    expect(() => orthogonal(new Float32Array(64 * 96), 64, 96)).toThrow(
+      "multiple of 64, got 96",
+    );
+  });
+});
+
+describe("gramInt6", () => {
+  it.each([
+    [8, 64],
+    [64, 64],
+    [136, 192],
+    // More rows than stay in the cache together.
+    [512, 1024],
+  ])("of %i × %i is matmulInt6's product to the byte", (n, k) => {
+    arena.scope(() => {
+      const x = byRows(arena.copyIn(normals(n * k, 2)), k);
+      const a = packInt6("a", x, n, k);
+      const b = packInt6("b", x, n, k);
+      const whole = arena.allocF32(n * n);
+      matmulInt6(whole, a, b, arena.allocZeroedF32(n), n, n, k);
+      for (const form of ["accumulating", "pairwise"] as const) {
+        const half = arena.copyIn(new Float32Array(n * n).fill(7));
+        gramInt6(half, a, b, n, k, form);
+        const bytes = n * n * 4;
+        const at = arena
+          .u8(half, bytes)
+          .findIndex((byte, i) => byte !== arena.u8(whole, bytes)[i]);
+        expect(at, form).toBe(-1);
+      }
+    });
+  });
+});
+
+describe("the parts of a step, each rounded to f32", () => {
+  const n = 12;
+  const a = normals(n * n, 7);
+  const square = normals(n * n, 8);
+
+  it("split the diagonal off", () => {
+    arena.scope(() => {
+      const [diagonal, pointer] = [arena.allocF32(n), arena.copyIn(a)];
+      kernels().exports.splitDiagonalF32(diagonal, pointer, n);
+      expect(arena.f32(diagonal, n)).toEqual(
+        a.filter((_, at) => at % (n + 1) === 0),
+      );
+      expect(arena.f32(pointer, n * n)).toEqual(
+        a.map((value, at) => (at % (n + 1) === 0 ? 0 : value)),
+      );
+    });
+  });
+
+  it("make the polynomial", () => {
+    const d = normals(n, 9);
+    const [factor, b, c] = [3.4445, -4.775, 2.0315].map(fround) as [
+      number,
+      number,
+      number,
+    ];
+    arena.scope(() => {
+      const pointers = [a, square, d].map((x) => arena.copyIn(x));
+      const [ap, sp, dp] = pointers as [number, number, number];
+      kernels().exports.newtonSchulzF32(ap, sp, dp, n, factor, b, c);
+      const expected = a.map((value, at) => {
+        const [i, j] = [Math.floor(at / n), at % n];
+        if (i === j) return 0;
+        const mixed = fround(fround(d[i]! + d[j]!) * value);
+        const squared = fround(square[at]! + mixed);
+        return fround(fround(b * value) + fround(c * squared));
+      });
+      expect(arena.f32(ap, n * n)).toEqual(expected);
+      expect(arena.f32(dp, n)).toEqual(
+        d.map((value, i) => {
+          const squared = fround(square[i * (n + 1)]! + fround(value * value));
+          const linear = fround(factor + fround(b * value));
+          return fround(linear + fround(c * squared));
+        }),
+      );
+    });
+  });
+
+  it("scale rows and add", () => {
+    const factors = normals(3, 10);
+    const added = normals(3 * 8, 11);
+    const x = normals(3 * 8, 12);
+    arena.scope(() => {
+      const pointers = [x, factors, added].map((part) => arena.copyIn(part));
+      const [xp, fp, ap] = pointers as [number, number, number];
+      kernels().exports.scaleRowsF32(xp, fp, ap, 3, 8);
+      expect(arena.f32(xp, 24)).toEqual(
+        x.map((value, at) =>
+          fround(fround(factors[at >> 3]! * value) + added[at]!),
+        ),
+      );
+    });
+  });
+});
