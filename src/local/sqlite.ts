@@ -6,22 +6,23 @@ import type { DatabaseSync } from "node:sqlite";
 
 const EXPERIMENTAL = "SQLite is an experimental feature";
 
+const { DatabaseSync: Database } = withoutWarning(() =>
+  process.getBuiltinModule("node:sqlite"),
+);
+
 export function openDatabase(file: string): DatabaseSync {
-  const { DatabaseSync: Database } = withoutWarning(() =>
-    process.getBuiltinModule("node:sqlite"),
-  );
   return new Database(file);
 }
 
 function withoutWarning<T>(body: () => T): T {
-  const { emitWarning } = process;
+  const warn = process.emitWarning.bind(process);
   process.emitWarning = (warning: string | Error, ...rest: unknown[]) => {
     if (String(warning).startsWith(EXPERIMENTAL)) return;
-    Reflect.apply(emitWarning, process, [warning, ...rest]);
+    Reflect.apply(warn, process, [warning, ...rest]);
   };
   try {
     return body();
   } finally {
-    process.emitWarning = emitWarning;
+    process.emitWarning = warn;
   }
 }

@@ -243,9 +243,11 @@ describe("a state folder is served from by one process at a time", () => {
       import { lockFolder } from ${JSON.stringify(join(SRC, "local/lock.ts"))};
       (await lockFolder(${JSON.stringify(stateFolder)})).release();
     `;
+    const preload = `data:text/javascript,${encodeURIComponent(asOlder)}`;
     const { status, stderr } = spawnSync(process.execPath, [
-      ...["--import", `data:text/javascript,${encodeURIComponent(asOlder)}`],
-      ...["--input-type=module", "--eval", script],
+      `--import=${preload}`,
+      "--input-type=module",
+      `--eval=${script}`,
     ]);
     expect(status).toBe(0);
     expect(stderr.toString()).toContain("ExperimentalWarning: Another is, too");

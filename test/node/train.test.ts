@@ -153,9 +153,8 @@ describe("a run to its end", () => {
       trainIn(home, "--text", textIn(home), ...options, ...layout).ended;
     first = await run();
     before = [checkpoint(), metrics()].map((file) => readFileSync(file));
-    second = await run(
-      ...["--trainers", "3", "--shards", "4", "--sample-every", "0"],
-    );
+    const layout = ["--trainers", "3", "--shards", "4"];
+    second = await run(...layout, ...UNSAMPLED);
   });
 
   afterAll(() => {
@@ -351,12 +350,9 @@ describe("presets", () => {
     // Eight sequences a part do not fit a trainer: the parts are more.
     ["small", ["--batch", "32"], "8 × 1024 tokens", "3290624 parameters"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
-    const args = ["--steps", "1", "--text", text, "--out", out, ...UNSAMPLED];
-    const { code, stdout, stderr } = await train(
-      ...["--preset", preset],
-      ...args,
-      ...more,
-    ).ended;
+    const args = ["--preset", preset, "--steps", "1", ...UNSAMPLED, ...more];
+    const run = train("--text", text, "--out", out, ...args);
+    const { code, stdout, stderr } = await run.ended;
     expect(stderr).toBe("");
     expect(code).toBe(0);
     for (const part of said) expect(stdout).toContain(part);
@@ -364,11 +360,8 @@ describe("presets", () => {
   });
 
   test("medium trains where it fits; what does not is refused with a command that does", async () => {
-    const asked = [
-      ...["--preset", "medium", "--recipe", "f32", "--steps", "1"],
-      ...UNSAMPLED,
-    ];
-    const refused = await train(...asked, "--text", text).ended;
+    const large = ["--preset", "medium", "--recipe", "f32", "--steps", "1"];
+    const refused = await train(...large, ...UNSAMPLED, "--text", text).ended;
     expect(refused.code).toBe(1);
     const [, line] = /this fits: npm run train -- (.*)/.exec(refused.stderr)!;
     expect(line).toContain("--preset medium");
