@@ -38,9 +38,9 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
-import { foldCheckpoint, type Norms } from "./fold.ts";
+import { foldCheckpoint } from "./fold.ts";
 import { quantizedConfig } from "./quantization-config.ts";
-import { headBytes, indexOf, shardsOf } from "./shards.ts";
+import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 import {
   decideFor,
   packedHeads,
@@ -55,17 +55,6 @@ export type DirectoryChoices = {
   scheme: Scheme;
   selection: Selection;
   maxShardBytes: number;
-};
-
-/** One file of the output. */
-export type PlannedShard = {
-  file: string;
-  heads: readonly TensorHead<Dtype>[];
-  /** What `conversion` takes, in order. */
-  reads: readonly CheckpointTensor[];
-  /** What stands for each of them. */
-  groups: readonly (readonly TensorHead<Dtype>[])[];
-  conversion: (norms: Norms) => Conversion;
 };
 
 export type DirectoryPlan = {
@@ -127,7 +116,7 @@ export function planDirectory(
       file,
       heads,
       reads: parts.map(({ tensor }) => tensor),
-      groups: parts.map((part) => part.heads),
+      groups: parts.map(({ tensor, heads }) => ({ name: tensor.name, heads })),
       conversion: (norms) =>
         conversionOf(parts, heads, scheme, (tensor) =>
           folded?.foldOf(tensor, scheme.seed, norms),
@@ -234,11 +223,4 @@ function checkPlain(scheme: Scheme): void {
     "invalid_option",
     `Expected prescale=1 and hadamard=0 for a loader, which decodes plainly; ${reason}`,
   );
-}
-
-/** Of all that is written, the heads of files apart. */
-export function dataBytes({ shards }: DirectoryPlan): number {
-  return shards
-    .flatMap(({ heads }) => heads)
-    .reduce((sum, head) => sum + headBytes(head), 0);
 }

@@ -11,8 +11,7 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
-
-const DEFAULT_SHARD = "5GB";
+import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
@@ -22,11 +21,7 @@ const args = {
     options: [...TARGETS],
     description: "Of a model's directory: the loader that takes the output",
   },
-  "max-shard-size": {
-    type: "string",
-    valueHint: "5GB",
-    description: `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
-  },
+  ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
@@ -54,7 +49,7 @@ export const quantizeCommand = defineCommand({
         from: file!,
         to: output!,
         target,
-        maxShardBytes: bytesOf(most ?? DEFAULT_SHARD),
+        maxShardBytes: maxShardBytes(given),
         force: given.force === true,
         rotate,
         options,
@@ -68,15 +63,3 @@ export const quantizeCommand = defineCommand({
     await convertFile(given, { operation: "quantize", options });
   },
 });
-
-/** `5GB`, `500MB`, `1000000`: powers of 1000, as transformers has them. */
-function bytesOf(text: string): number {
-  const told = /^(\d+(?:\.\d+)?)\s*([KMGT]?)B?$/i.exec(text);
-  const bytes = told
-    ? Number(told[1]) * 1000 ** " KMGT".indexOf(told[2]!.toUpperCase() || " ")
-    : 0;
-  if (bytes >= 1) return Math.floor(bytes);
-  throw new UsageError(
-    `Expected --max-shard-size as in 5GB or 500MB, got "${text}"`,
-  );
-}
