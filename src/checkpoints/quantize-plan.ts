@@ -4,7 +4,6 @@
  * checkpoint's names; never on how files are cut.
  */
 import { AppError } from "../api/errors.ts";
-import type { Rotation } from "../api/options.ts";
 import type { Scheme } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
@@ -17,18 +16,7 @@ import {
   type FoldedTensor,
 } from "../formats/folding/folded-sections.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
-import {
-  type Dtype,
-  DTYPE_BITS,
-  type FloatDtype,
-  isFloat,
-} from "../formats/dtype.ts";
-import {
-  isNamed,
-  type Selection,
-} from "../formats/operations/name-patterns.ts";
-import { linear } from "../formats/roles/role.ts";
-import { decideRoles } from "../formats/roles/roles.ts";
+import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import { copied } from "../formats/stream/tensor-sections.ts";
@@ -38,22 +26,13 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
-import { foldCheckpoint } from "./fold.ts";
+import { decideDirectory, type TensorChoices } from "./decide-directory.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
-import {
-  decideFor,
-  packedHeads,
-  type Target,
-  type TargetDecision,
-  turned,
-} from "./targets.ts";
+import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 
-export type DirectoryChoices = {
-  target: Target;
-  rotate: Rotation;
+export type DirectoryChoices = TensorChoices & {
   scheme: Scheme;
-  selection: Selection;
   maxShardBytes: number;
 };
 
@@ -71,21 +50,18 @@ export type DirectoryPlan = {
 
 /**
  * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
- * that leave nothing to pack; as `foldCheckpoint`
+ * that leave nothing to pack; as `decideDirectory`
  */
 export function planDirectory(
   checkpoint: Checkpoint,
   { target, rotate, scheme, selection, maxShardBytes }: DirectoryChoices,
 ): DirectoryPlan {
   checkPlain(scheme);
-  const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
-  const { tensors, config } = folded ?? checkpoint;
-  const decisions = decideFor(
+  const { tensors, config, decisions, folded } = decideDirectory(checkpoint, {
     target,
-    tensors,
-    overridden(tensors, decideRoles(tensors, config), selection),
-    config,
-  );
+    rotate,
+    selection,
+  });
   const isPacked = decisions.some(({ packed }) => packed);
   if (!isPacked && !folded) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
@@ -181,34 +157,6 @@ function conversionOf(
   // As transformers writes it, which it asks for.
   const metadata = new Map([["format", "pt"]]);
   return new Conversion({ ...writeHead(heads, metadata), sections, pool });
-}
-
-/** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */
-function overridden(
-  heads: readonly TensorHead<Dtype>[],
-  decisions: ReturnType<typeof decideRoles>,
-  selection: Selection,
-): ReturnType<typeof decideRoles> {
-  return heads.map(({ name, dtype, shape }, i) => {
-    const decision = decisions[i]!;
-    const wanted =
-      selection.include.length > 0 && ["router", "head"].includes(decision.kind)
-        ? linear("linear", shape, "linear")
-        : decision;
-    if (!wanted.packed) return decision;
-    if (!isNamed(name, selection))
-      return {
-        ...decision,
-        packed: false,
-        reason: `${decision.reason}; not asked for`,
-      };
-    if (isFloat(dtype)) return wanted;
-    return {
-      ...decision,
-      packed: false,
-      reason: `${decision.reason}; ${dtype} is not read`,
-    };
-  });
 }
 
 function checkPlain(scheme: Scheme): void {

@@ -9,6 +9,7 @@ import {
 } from "../api/options.ts";
 import { withDefaults } from "../api/option-kinds.ts";
 import { type Norms, normOf } from "../checkpoints/fold.ts";
+import { decideDirectory } from "../checkpoints/decide-directory.ts";
 import { inspect } from "../checkpoints/inspect.ts";
 import { modelCard } from "../checkpoints/model-card.ts";
 import {
@@ -24,10 +25,13 @@ import { size } from "./bar.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
+import { showDirectory } from "./show-directory.ts";
 
 export type DirectoryRequest = {
   from: string;
-  to: string;
+  /** Without it, what would be done is printed. */
+  to: string | undefined;
+  asJson: boolean;
   target: Target | undefined;
   maxShardBytes: number;
   force: boolean;
@@ -47,17 +51,24 @@ export async function quantizeDirectory(
       `Expected --for and a loader, got a directory alone; this model can be made for ${names}`,
     );
   }
-  checkOutputFolder(to, request.force);
-  loadKernelsFile();
-  const scheme = schemeOf(options);
   const { rotate } = withDefaults(DIRECTORY_OPTIONS, {
     rotate: request.rotate,
   });
+  const selection = withDefaults(SELECTION_OPTIONS, options);
+  if (to === undefined) {
+    const choices = { target, rotate, selection };
+    const decided = decideDirectory(checkpoint, choices);
+    console.log(showDirectory(decided, request.asJson));
+    return;
+  }
+  checkOutputFolder(to, request.force);
+  loadKernelsFile();
+  const scheme = schemeOf(options);
   const plan = planDirectory(checkpoint, {
     target,
     rotate,
     scheme,
-    selection: withDefaults(SELECTION_OPTIONS, options),
+    selection,
     maxShardBytes,
   });
   const seconds = await writeDirectory({

@@ -16,6 +16,17 @@ import { maxShardBytes, shardArguments } from "./shard-size.ts";
 const args = {
   ...fileArguments,
   ...outputArguments,
+  output: {
+    ...outputArguments.output,
+    required: false,
+    description: "File or directory to write; required but for --show",
+  },
+  show: {
+    type: "boolean",
+    description:
+      "Of a directory: print what would become of each tensor, and why; write nothing",
+  },
+  json: { type: "boolean", description: "What --show prints, as JSON" },
   for: {
     type: "enum",
     options: [...TARGETS],
@@ -39,6 +50,15 @@ export const quantizeCommand = defineCommand({
     const { file, output } = given as unknown as Record<string, string>;
     const target = given.for as Target | undefined;
     const most = given["max-shard-size"] as string | undefined;
+    const isShown = given.show === true;
+    if (given.json === true && !isShown)
+      throw new UsageError("Expected --show with --json, got --json alone");
+    if (isShown && output !== undefined)
+      throw new UsageError(
+        `Expected no --output with --show, which writes nothing, got ${output}`,
+      );
+    if (!isShown && output === undefined)
+      throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
       const taken = ["url", "layout", "raw", "outputType"].find(
         (name) => given[name] ?? (options as Record<string, unknown>)[name],
@@ -47,7 +67,8 @@ export const quantizeCommand = defineCommand({
         throw new UsageError(`Expected no ${taken} for a directory`);
       await quantizeDirectory({
         from: file!,
-        to: output!,
+        to: output,
+        asJson: given.json === true,
         target,
         maxShardBytes: maxShardBytes(given),
         force: given.force === true,
@@ -56,9 +77,9 @@ export const quantizeCommand = defineCommand({
       });
       return;
     }
-    if ((target ?? most ?? rotate) !== undefined)
+    if (isShown || (target ?? most ?? rotate) !== undefined)
       throw new UsageError(
-        "Expected a model's directory for --for, --max-shard-size and --rotate, got a file",
+        "Expected a model's directory for --for, --max-shard-size, --rotate and --show, got a file",
       );
     await convertFile(given, { operation: "quantize", options });
   },

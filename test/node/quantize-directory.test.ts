@@ -269,6 +269,61 @@ describe("however files are cut", () => {
   });
 });
 
+describe("--show", () => {
+  function show(...args: string[]) {
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [
+        join(ROOT, "src/cli/main.ts"),
+        ...["quantize", join(folder, "llama"), "--show", ...args],
+      ],
+      { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+    );
+    return { status, stdout, stderr };
+  }
+
+  test("says of each tensor what becomes of it and why, and writes nothing", () => {
+    const before = readdirSync(folder);
+    const options = ["--for", "vllm", "--exclude", "*.down_proj.*"];
+    const { status, stdout } = show(...options, "--json");
+    expect(status).toBe(0);
+    const { tensors } = JSON.parse(stdout) as {
+      tensors: { name: string; becomes: string | null; reason: string }[];
+    };
+    const { tensors: listed } = models.llama!;
+    expect(tensors.map(({ name }) => name).toSorted()).toEqual(
+      listed.map(({ name }) => name).toSorted(),
+    );
+    for (const { name, becomes, reason } of tensors) {
+      const { role } = listed.find((each) => each.name === name)!;
+      const isLeft = role === "keep" || name.includes("down_proj");
+      expect(becomes, name).toBe(isLeft ? null : "compressed-tensors");
+      expect(reason, name).not.toBe("");
+      expect(reason.endsWith("not asked for"), name).toBe(
+        role !== "keep" && name.includes("down_proj"),
+      );
+    }
+    const table = show(...options)
+      .stdout.trimEnd()
+      .split("\n");
+    expect(table).toHaveLength(1 + listed.length);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test.each([
+    [
+      "an output",
+      ["--for", "vllm", "-o", "x"],
+      "Expected no --output with --show",
+    ],
+    ["no loader", [], "this model can be made for vllm"],
+  ])("with %s is refused", (_, args, message) => {
+    const { status, stderr } = show(...args);
+    expect(stderr).toContain(message);
+    expect(status).toBe(2);
+  });
+});
+
 describe("refused in a line, and nothing is left", () => {
   test.each([
     [
@@ -288,9 +343,28 @@ describe("refused in a line, and nothing is left", () => {
     [
       "patterns that leave nothing",
       "llama",
-      ["--for", "vllm", "--include", "nothing*"],
+      ["--for", "vllm", "--include", "*norm.weight"],
       1,
-      "got none",
+      "Expected a weight that vllm takes in MXFP4, got none",
+    ],
+    [
+      "a pattern to include that names nothing",
+      "llama",
+      [
+        "--for",
+        "vllm",
+        "--include",
+        "*q_proj*,model.layer.0.mlp.up_proj.weight",
+      ],
+      1,
+      'pattern "model.layer.0.mlp.up_proj.weight", got none; closest are model.layers.0.mlp.up_proj.weight, ',
+    ],
+    [
+      "a pattern to exclude that names nothing",
+      "llama",
+      ["--for", "vllm", "--exclude", "lmhead*"],
+      1,
+      'pattern "lmhead*", got none; closest are lm_head.weight, ',
     ],
     [
       "half of what runs as one",
