@@ -172,6 +172,7 @@ export type StepMetrics = {
   trainLoss: number | null;
   /** Global L2 norm before clipping. */
   gradNorm: number | null;
+  /** Of matrices. */
   learningRate: number;
   /** Tokens trained on so far. */
   tokens: number;
