@@ -63,13 +63,14 @@ export const trainArgs = {
     type: "string",
     valueHint: "FOLDER",
     description:
-      "Where the edge keeps its state (default: .mxfp4-edge/train), runs/ apart emptied first; kept runs go to its runs/",
+      "Where runs are kept, in runs/, and where the edge works, in train/, from which the run before goes (default: .mxfp4-edge)",
   },
   "sample-every": {
     type: "string",
     valueHint: "N",
     default: "200",
-    description: "Show what the parameters write every N steps; 0 never",
+    description:
+      "Show what the parameters write every N steps, and at the end; 0 never",
   },
   recipe: {
     type: "enum",
@@ -189,7 +190,10 @@ export type KeptPlace =
 type TrainArgs = ParsedArgs<typeof trainArgs>;
 
 export type TrainOptions = {
+  /** The edge's own: nothing but `npm run train` works in it. */
   stateFolder: string;
+  /** Where runs are kept by name. */
+  runs: string;
   textFile: string;
   kept: KeptPlace;
   trainers: number;
@@ -198,8 +202,13 @@ export type TrainOptions = {
   request: RunRequest & { steps: number };
 };
 
-/** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
+/**
+ * Checks what a person typed; what only the API can judge, it refuses itself. All is kept in `home` unless
+ * --state names another folder.
+ */
 export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
+  const state = resolve(args.state ?? home);
+  const runs = runsFolder(state);
   const preset = MODEL_PRESETS[args.preset as ModelPreset];
   const number = (name: keyof typeof trainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
@@ -225,9 +234,10 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
     dataset: { tokens: statSync(textFile).size },
   });
   return {
-    stateFolder: resolve(args.state ?? join(home, "train")),
+    stateFolder: join(state, "train"),
+    runs,
     textFile,
-    kept: keptPlace(args, model, home),
+    kept: keptPlace(args, model, runs),
     trainers: number("trainers"),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
     request: {
@@ -325,7 +335,7 @@ function commandLine(args: TrainArgs, change: StepChange): string {
 function keptPlace(
   args: TrainArgs,
   { layers, width }: { layers: number; width: number },
-  home: string,
+  runs: string,
 ): KeptPlace {
   const { name, out, force = false } = args;
   if (out !== undefined) {
@@ -343,7 +353,6 @@ function keptPlace(
     checkFree("--out", out, files, force);
     return { files, force };
   }
-  const runs = runsFolder(args.state ?? home);
   if (name !== undefined) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
       throw new Error(
