@@ -7,7 +7,7 @@
 export const SCHEDULES = ["linear", "cosine", "constant"] as const;
 export type Schedule = (typeof SCHEDULES)[number];
 
-export type OptimizerDefaults = {
+type OptimizerDefaults = {
   /** Peak of AdamW, reached after `warmupSteps`. */
   learningRate: number;
   /** Peak of what updates matrices. */
