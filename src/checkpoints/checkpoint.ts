@@ -19,6 +19,8 @@ export type Checkpoint = {
   /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */
   tensors: readonly CheckpointTensor[];
   config: ModelConfig | undefined;
+  /** A file whose metadata tells how it was quantized, if there is one: by names alone it is misread. */
+  recorded?: string | undefined;
 };
 
 /**

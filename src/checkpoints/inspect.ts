@@ -7,13 +7,10 @@ import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
-import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
-import type { ModelConfig } from "../formats/roles/model-config.ts";
-import {
-  type RecognizedFormat,
-  recognizeFormats,
-} from "../formats/blocks/foreign-formats.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
 import { quantizedConfig } from "./quantization-config.ts";
+import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
 import { decideFor, type Target, TARGETS } from "./targets.ts";
 
@@ -67,7 +64,7 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
     modelType: typeof modelType === "string" ? modelType : null,
     tensors: inspected,
     dtypes: dtypesOf(inspected),
-    formats: formatsOf(tensors, config),
+    formats: formatsIn(tensors, config),
     bytes: total(inspected, "bytes"),
     mxfp4Bytes: total(inspected, "mxfp4Bytes"),
     loaders: [
@@ -83,26 +80,6 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
       },
     ],
   };
-}
-
-/** Of the tensors; of config.json alone where they tell nothing. */
-function formatsOf(
-  tensors: readonly TensorHead[],
-  config: ModelConfig | undefined,
-): RecognizedFormat[] {
-  const found = recognizeFormats(tensors);
-  const method = methodOf(config);
-  return found.length > 0 || method === undefined
-    ? found
-    : [{ format: method, weights: 0, example: CONFIG_FILE }];
-}
-
-/** What config.json calls the quantization. */
-function methodOf(config: ModelConfig | undefined): string | undefined {
-  const own = config?.quantization_config;
-  if (typeof own !== "object" || own === null) return undefined;
-  const { quant_method: method } = own as Record<string, unknown>;
-  return typeof method === "string" ? method : undefined;
 }
 
 function reportFor(

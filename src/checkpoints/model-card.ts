@@ -56,3 +56,19 @@ export function modelCard(card: Card): string {
     "",
   ].join("\n");
 }
+
+/** README.md of a directory that was decoded. */
+export function decodedCard(
+  name: string,
+  dtype: string,
+  tensors: readonly string[],
+): string {
+  return [
+    `# ${name} in ${dtype}`,
+    "",
+    `The values of ${tensors.length} tensors in blocks, as ${dtype}, decoded by mxfp4-edge; all else is as it was.`,
+    "",
+    ...tensors.map((tensor) => `- \`${tensor}\``),
+    "",
+  ].join("\n");
+}

@@ -4,7 +4,6 @@
  * checkpoint's names; never on how files are cut.
  */
 import { AppError } from "../api/errors.ts";
-import type { Rotation } from "../api/options.ts";
 import type { Scheme } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
@@ -17,18 +16,7 @@ import {
   type FoldedTensor,
 } from "../formats/folding/folded-sections.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
-import {
-  type Dtype,
-  DTYPE_BITS,
-  type FloatDtype,
-  isFloat,
-} from "../formats/dtype.ts";
-import {
-  isNamed,
-  type Selection,
-} from "../formats/operations/name-patterns.ts";
-import { linear } from "../formats/roles/role.ts";
-import { decideRoles } from "../formats/roles/roles.ts";
+import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import { copied } from "../formats/stream/tensor-sections.ts";
@@ -38,34 +26,14 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
-import { foldCheckpoint, type Norms } from "./fold.ts";
+import { decideDirectory, type TensorChoices } from "./decide-directory.ts";
 import { quantizedConfig } from "./quantization-config.ts";
-import { headBytes, indexOf, shardsOf } from "./shards.ts";
-import {
-  decideFor,
-  packedHeads,
-  type Target,
-  type TargetDecision,
-  turned,
-} from "./targets.ts";
+import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
+import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 
-export type DirectoryChoices = {
-  target: Target;
-  rotate: Rotation;
+export type DirectoryChoices = TensorChoices & {
   scheme: Scheme;
-  selection: Selection;
   maxShardBytes: number;
-};
-
-/** One file of the output. */
-export type PlannedShard = {
-  file: string;
-  heads: readonly TensorHead<Dtype>[];
-  /** What `conversion` takes, in order. */
-  reads: readonly CheckpointTensor[];
-  /** What stands for each of them. */
-  groups: readonly (readonly TensorHead<Dtype>[])[];
-  conversion: (norms: Norms) => Conversion;
 };
 
 export type DirectoryPlan = {
@@ -81,27 +49,24 @@ export type DirectoryPlan = {
 };
 
 /**
- * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
- * that leave nothing to pack; as `foldCheckpoint`
+ * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together;
+ * `nothing_to_convert` where nothing is left to pack; as `decideDirectory`
  */
 export function planDirectory(
   checkpoint: Checkpoint,
   { target, rotate, scheme, selection, maxShardBytes }: DirectoryChoices,
 ): DirectoryPlan {
   checkPlain(scheme);
-  const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
-  const { tensors, config } = folded ?? checkpoint;
-  const decisions = decideFor(
+  const { tensors, config, decisions, folded } = decideDirectory(checkpoint, {
     target,
-    tensors,
-    overridden(tensors, decideRoles(tensors, config), selection),
-    config,
-  );
+    rotate,
+    selection,
+  });
   const isPacked = decisions.some(({ packed }) => packed);
   if (!isPacked && !folded) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
     throw new AppError(
-      "invalid_option",
+      "nothing_to_convert",
       `Expected a weight that ${target} takes in MXFP4, got none${first ? `, as in "${first.reason}"` : ""}`,
     );
   }
@@ -127,7 +92,7 @@ export function planDirectory(
       file,
       heads,
       reads: parts.map(({ tensor }) => tensor),
-      groups: parts.map((part) => part.heads),
+      groups: parts.map(({ tensor, heads }) => ({ name: tensor.name, heads })),
       conversion: (norms) =>
         conversionOf(parts, heads, scheme, (tensor) =>
           folded?.foldOf(tensor, scheme.seed, norms),
@@ -194,34 +159,6 @@ function conversionOf(
   return new Conversion({ ...writeHead(heads, metadata), sections, pool });
 }
 
-/** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */
-function overridden(
-  heads: readonly TensorHead<Dtype>[],
-  decisions: ReturnType<typeof decideRoles>,
-  selection: Selection,
-): ReturnType<typeof decideRoles> {
-  return heads.map(({ name, dtype, shape }, i) => {
-    const decision = decisions[i]!;
-    const wanted =
-      selection.include.length > 0 && ["router", "head"].includes(decision.kind)
-        ? linear("linear", shape, "linear")
-        : decision;
-    if (!wanted.packed) return decision;
-    if (!isNamed(name, selection))
-      return {
-        ...decision,
-        packed: false,
-        reason: `${decision.reason}; not asked for`,
-      };
-    if (isFloat(dtype)) return wanted;
-    return {
-      ...decision,
-      packed: false,
-      reason: `${decision.reason}; ${dtype} is not read`,
-    };
-  });
-}
-
 function checkPlain(scheme: Scheme): void {
   if (scheme.format !== "mxfp4")
     throw new AppError(
@@ -234,11 +171,4 @@ function checkPlain(scheme: Scheme): void {
     "invalid_option",
     `Expected prescale=1 and hadamard=0 for a loader, which decodes plainly; ${reason}`,
   );
-}
-
-/** Of all that is written, the heads of files apart. */
-export function dataBytes({ shards }: DirectoryPlan): number {
-  return shards
-    .flatMap(({ heads }) => heads)
-    .reduce((sum, head) => sum + headBytes(head), 0);
 }

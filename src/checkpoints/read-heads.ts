@@ -8,9 +8,11 @@ import {
 } from "../formats/containers/gguf-reader.ts";
 import {
   LENGTH_BYTES,
+  type Metadata,
   readHeader,
   readHeaderLength,
 } from "../formats/containers/safetensors-reader.ts";
+import { isRecorded } from "../formats/blocks/quantization-record.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import { endedEarly } from "../formats/stream/source.ts";
 import type { TensorRange } from "../formats/tensor.ts";
@@ -55,28 +57,30 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
     (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
   const files = tensorFiles(names, index);
   const heads = new Map<string, readonly TensorRange<Dtype>[]>();
-  for (const file of files)
-    heads.set(file, await readSafetensorsHead(await folder.open(file)));
-  return checkpointOf(
-    heads,
-    index,
-    config === undefined ? undefined : readConfig(config),
-  );
+  let recorded: string | undefined;
+  for (const file of files) {
+    const head = await readSafetensorsHead(await folder.open(file));
+    heads.set(file, head.tensors);
+    if (isRecorded(head.metadata)) recorded ??= file;
+  }
+  const itsConfig = config === undefined ? undefined : readConfig(config);
+  return { ...checkpointOf(heads, index, itsConfig), recorded };
 }
 
 async function readSafetensorsHead(
   file: RangedFile,
-): Promise<TensorRange<Dtype>[]> {
+): Promise<{ tensors: TensorRange<Dtype>[]; metadata: Metadata }> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
   const headerBytes = readHeaderLength(first, file.bytes);
   const start = LENGTH_BYTES + headerBytes;
   const json = await file.read(LENGTH_BYTES, start);
-  const { tensors } = readHeader(json, file.bytes - start);
-  return tensors.map((tensor) => ({
+  const { tensors, metadata } = readHeader(json, file.bytes - start);
+  const placed = tensors.map((tensor) => ({
     ...tensor,
     start: start + tensor.start,
     end: start + tensor.end,
   }));
+  return { tensors: placed, metadata };
 }
 
 /** One file: of safetensors as a checkpoint without a config, or a GGUF. */
@@ -89,7 +93,7 @@ export async function readOne(
     const source = windowed(file, LENGTH_BYTES);
     return (await readGgufHead(source, first, file.bytes)).gguf;
   }
-  const tensors = await readSafetensorsHead(file);
+  const { tensors } = await readSafetensorsHead(file);
   return checkpointOf(new Map([[name, tensors]]), undefined, undefined);
 }
 

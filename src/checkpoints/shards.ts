@@ -2,9 +2,33 @@
 import { AppError } from "../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
-import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
+import type { Conversion } from "../formats/stream/conversion.ts";
+import {
+  type CheckpointTensor,
+  INDEX_FILE,
+  SINGLE_FILE,
+} from "./checkpoint.ts";
+import type { Norms } from "./fold.ts";
 
 export type Shard = { file: string; tensors: TensorHead<Dtype>[] };
+
+/** One file of the output. */
+export type PlannedShard = {
+  file: string;
+  heads: readonly TensorHead<Dtype>[];
+  /** What `conversion` takes, in order. */
+  reads: readonly CheckpointTensor[];
+  /** What is written, by the tensors of the model that it stands for. */
+  groups: readonly { name: string; heads: readonly TensorHead<Dtype>[] }[];
+  conversion: (norms: Norms) => Conversion;
+};
+
+/** Of all that is written, the heads of files apart. */
+export function dataBytes(shards: readonly PlannedShard[]): number {
+  return shards
+    .flatMap(({ heads }) => heads)
+    .reduce((sum, head) => sum + headBytes(head), 0);
+}
 
 export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
   return dtypeBytes(dtype, elementCount(shape));

@@ -1,29 +1,54 @@
+import { statSync } from "node:fs";
 import { defineCommand } from "citty";
 import { DEQUANTIZE_OPTIONS } from "../api/options.ts";
 import { convertFile } from "./convert-file.ts";
+import { dequantizeDirectory } from "./dequantize-directory.ts";
 import {
   checkArguments,
   fileArguments,
   outputArguments,
+  UsageError,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
+import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
   file: {
     ...fileArguments.file,
-    description: "safetensors or GGUF with MXFP4 tensors",
+    description: "safetensors or GGUF with MXFP4 tensors, or a directory",
   },
   ...outputArguments,
+  ...shardArguments,
   ...argumentsOf(DEQUANTIZE_OPTIONS),
 };
 
 export const dequantizeCommand = defineCommand({
-  meta: { name: "dequantize", description: "A file's MXFP4 tensors to floats" },
+  meta: {
+    name: "dequantize",
+    description: "MXFP4 tensors of a file, or of a directory, to floats",
+  },
   args,
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(DEQUANTIZE_OPTIONS, given);
+    const { file, output } = given as unknown as Record<string, string>;
+    if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
+      if (given.url !== undefined)
+        throw new UsageError("Expected no url for a directory");
+      await dequantizeDirectory({
+        from: file!,
+        to: output!,
+        maxShardBytes: maxShardBytes(given),
+        force: given.force === true,
+        options,
+      });
+      return;
+    }
+    if (given["max-shard-size"] !== undefined)
+      throw new UsageError(
+        "Expected a directory for --max-shard-size, got a file",
+      );
     await convertFile(given, { operation: "dequantize", options });
   },
 });

@@ -11,22 +11,28 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
-
-const DEFAULT_SHARD = "5GB";
+import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
   ...outputArguments,
+  output: {
+    ...outputArguments.output,
+    required: false,
+    description: "File or directory to write; required but for --show",
+  },
+  show: {
+    type: "boolean",
+    description:
+      "Of a directory: print what would become of each tensor, and why; write nothing",
+  },
+  json: { type: "boolean", description: "What --show prints, as JSON" },
   for: {
     type: "enum",
     options: [...TARGETS],
     description: "Of a model's directory: the loader that takes the output",
   },
-  "max-shard-size": {
-    type: "string",
-    valueHint: "5GB",
-    description: `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
-  },
+  ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
@@ -44,6 +50,15 @@ export const quantizeCommand = defineCommand({
     const { file, output } = given as unknown as Record<string, string>;
     const target = given.for as Target | undefined;
     const most = given["max-shard-size"] as string | undefined;
+    const isShown = given.show === true;
+    if (given.json === true && !isShown)
+      throw new UsageError("Expected --show with --json, got --json alone");
+    if (isShown && output !== undefined)
+      throw new UsageError(
+        `Expected no --output with --show, which writes nothing, got ${output}`,
+      );
+    if (!isShown && output === undefined)
+      throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
       const taken = ["url", "layout", "raw", "outputType"].find(
         (name) => given[name] ?? (options as Record<string, unknown>)[name],
@@ -52,31 +67,20 @@ export const quantizeCommand = defineCommand({
         throw new UsageError(`Expected no ${taken} for a directory`);
       await quantizeDirectory({
         from: file!,
-        to: output!,
+        to: output,
+        asJson: given.json === true,
         target,
-        maxShardBytes: bytesOf(most ?? DEFAULT_SHARD),
+        maxShardBytes: maxShardBytes(given),
         force: given.force === true,
         rotate,
         options,
       });
       return;
     }
-    if ((target ?? most ?? rotate) !== undefined)
+    if (isShown || (target ?? most ?? rotate) !== undefined)
       throw new UsageError(
-        "Expected a model's directory for --for, --max-shard-size and --rotate, got a file",
+        "Expected a model's directory for --for, --max-shard-size, --rotate and --show, got a file",
       );
     await convertFile(given, { operation: "quantize", options });
   },
 });
-
-/** `5GB`, `500MB`, `1000000`: powers of 1000, as transformers has them. */
-function bytesOf(text: string): number {
-  const told = /^(\d+(?:\.\d+)?)\s*([KMGT]?)B?$/i.exec(text);
-  const bytes = told
-    ? Number(told[1]) * 1000 ** " KMGT".indexOf(told[2]!.toUpperCase() || " ")
-    : 0;
-  if (bytes >= 1) return Math.floor(bytes);
-  throw new UsageError(
-    `Expected --max-shard-size as in 5GB or 500MB, got "${text}"`,
-  );
-}

@@ -4,14 +4,14 @@
  *
  * wrangler.toml says what is bound; who may call is added here and nowhere else.
  */
-import { mkdirSync } from "node:fs";
-import { createServer } from "node:net";
+import { mkdirSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
 import { STATE_FOLDER } from "./state-folder.ts";
-import { type Running, startRuntime } from "./runtime.ts";
+import { type Running, startRuntime, tellsPort } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
 export type { Running };
@@ -73,7 +73,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
   try {
     await endStale(stateFolder);
     tidy(stateFolder);
-    await checkFree(host, port);
+    const own = await freePort(host, port);
     await prepare?.();
     const running = await startRuntime(
       {
@@ -86,7 +86,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
       },
-      { stateFolder, host, port, quiet, report, name: "edge" },
+      { stateFolder, host, port: own, quiet, report, name: "edge" },
     );
     return {
       ...running,
@@ -128,11 +128,12 @@ export async function startTrainerHost(
   const name = `trainers-${++trainerHosts}`;
   mkdirSync(stateFolder, { recursive: true });
   await endStale(stateFolder);
-  return startRuntime(
+  // What its trainers do outlives the runtime; not the host, and not this process.
+  const objects = join(temporaryFolder(stateFolder), name);
+  const running = await startRuntime(
     {
       ...worker,
-      // What its trainers do outlives the runtime, not this process.
-      durableObjectsPersist: join(temporaryFolder(stateFolder), name),
+      durableObjectsPersist: objects,
       serviceBindings: {
         ...worker.serviceBindings,
         API: { external: { address: `${hostname}:${port || 80}`, http: {} } },
@@ -147,6 +148,13 @@ export async function startTrainerHost(
       name,
     },
   );
+  return {
+    ...running,
+    close: async () => {
+      await running.close();
+      rmSync(objects, { recursive: true, force: true });
+    },
+  };
 }
 
 /** The built Worker, with what wrangler.toml binds and who may call; its pages if asked for. */
@@ -162,10 +170,13 @@ function workerSettings(
   return { ...settings, bindings };
 }
 
-/** Refuses a port that something listens on; the runtime would say it less clearly, and later. */
-async function checkFree(host: string, port: number): Promise<void> {
-  if (port === 0) return;
-  await new Promise<void>((free, taken) => {
+/**
+ * The port to serve on; 0 where the runtime takes one and tells. Refuses a port that something listens on:
+ * the runtime would say it less clearly, and later.
+ */
+async function freePort(host: string, port: number): Promise<number> {
+  if (port === 0 && tellsPort(host)) return 0;
+  return new Promise((free, taken) => {
     const probe = createServer();
     probe.once("error", (error: NodeJS.ErrnoException) => {
       taken(
@@ -176,6 +187,9 @@ async function checkFree(host: string, port: number): Promise<void> {
           : new Error(`Cannot serve on ${host}:${port}: ${error.message}`),
       );
     });
-    probe.listen(port, host, () => probe.close(() => free()));
+    probe.listen(port, host, () => {
+      const address = probe.address() as AddressInfo;
+      probe.close(() => free(address.port));
+    });
   });
 }

@@ -11,8 +11,9 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openDatabase } from "./sqlite.ts";
 
 export const LOCK_FILE = "edge.lock";
 /** Who holds the lock, for people; it decides nothing. */
@@ -60,7 +61,7 @@ export async function lockFolder(stateFolder: string): Promise<FolderLock> {
 
 /** The database, locked; undefined where another has it. */
 function tryLock(file: string): DatabaseSync | undefined {
-  const database = new DatabaseSync(file);
+  const database = openDatabase(file);
   try {
     // Nothing is written, so that there is nothing to roll back in a file of its own.
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");

@@ -3,6 +3,7 @@
  * not one that dies again while it starts; this one comes back, at the same URL, as often as it takes.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -32,13 +33,21 @@ export type RuntimeOptions = {
   name: string;
   stateFolder: string;
   host: string;
-  /** 0 takes a free one. */
+  /** 0 takes a free one, on a host where `tellsPort`. */
   port: number;
   /** What the Worker logs goes to a file only, not to stderr too. */
   quiet: boolean;
   /** Gets a line for each time that the runtime is started again. */
   report: (line: string) => void;
 };
+
+/** For any other host Miniflare serves itself on a socket apart, and tells the port of that. */
+const TOLD_HOSTS = ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"];
+
+/** Whether a runtime on this host tells which port it has taken. */
+export function tellsPort(host: string): boolean {
+  return TOLD_HOSTS.includes(host);
+}
 
 /** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
 type MiniflareSettings = Record<string, unknown>;
@@ -78,18 +87,21 @@ export async function startRuntime(
   const close = (): Promise<void> =>
     (closing ??= end(miniflare).finally(() => log.close()));
   try {
-    const { origin, port: taken } = await miniflare.ready;
+    const ready = await miniflare.ready;
+    const own = tellsPort(host)
+      ? ready
+      : new URL(`http://${isIPv6(host) ? `[${host}]` : host}:${port}`);
     const lost = keepAlive(life, {
       isClosing: () => closing !== undefined,
       isReady: () => settles(miniflare.ready),
       replace: async () => {
         await end(miniflare);
-        miniflare = start(Number(taken));
+        miniflare = start(Number(own.port));
       },
     });
     // Whoever does not ask is not told.
     lost.catch(() => undefined);
-    return { url: origin, lost, close };
+    return { url: own.origin, lost, close };
   } catch (error) {
     await close();
     throw error;

@@ -13,7 +13,7 @@ import { runScript } from "./script.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 /** What an edge keeps in its state folder. Anything else there is a person's, and stays. */
-const STATE = /^(objects|buckets|pids|tmp|edge\.pid|.*\.log)$/;
+const STATE = /^(objects|buckets|pids|tmp|unfinished|edge\.pid|.*\.log)$/;
 
 await runScript({
   meta: {
@@ -30,11 +30,13 @@ await runScript({
   },
   async run({ args }) {
     const folders = servedFolders();
+    // A run that was killed is kept with its state, and an edge may have served that.
+    const runs = join(runsFolder(STATE_FOLDER), "/");
     const places = [
       join(ROOT, "build"),
-      ...folders.flatMap((folder) =>
-        entries(folder, (name) => STATE.test(name)),
-      ),
+      ...folders
+        .filter((folder) => !folder.startsWith(runs))
+        .flatMap((folder) => entries(folder, (name) => STATE.test(name))),
     ].filter((path) => existsSync(path));
     const kept = [...new Set([STATE_FOLDER, ...folders])].flatMap(
       checkpointsIn,

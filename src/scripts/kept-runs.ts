@@ -2,7 +2,7 @@
  * What local runs leave, by name: `runs/<name>/` with the checkpoint, and the metrics beside it. Nothing
  * here is overwritten or removed unless a person asks.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 
 const CHECKPOINT = "checkpoint.safetensors";
@@ -23,7 +23,7 @@ export function makeRunFolder(
   runs: string,
   name: string,
   isExact: boolean,
-): KeptFiles {
+): string {
   mkdirSync(runs, { recursive: true });
   for (let count = 1; ; count++) {
     const folder = join(runs, count === 1 ? name : `${name}-${count}`);
@@ -33,7 +33,7 @@ export function makeRunFolder(
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       if (!isExact) continue;
     }
-    return filesIn(folder);
+    return folder;
   }
 }
 
@@ -54,11 +54,6 @@ export function filesIn(folder: string): KeptFiles {
     checkpoint: join(folder, CHECKPOINT),
     metrics: join(folder, METRICS),
   };
-}
-
-/** Before a run overwrites what it was told to: no file of two runs. */
-export function removeFiles(files: KeptFiles): void {
-  for (const file of existing(files)) rmSync(file);
 }
 
 /** The checkpoint that was written last; undefined where there is none. */

@@ -2,14 +2,16 @@
  * A run's metrics as JSON lines, the same as `GET /v1/runs/:run/metrics`. Each is written when its step is
  * committed, so a run that is cancelled or killed leaves all that it had.
  */
-import { appendFileSync } from "node:fs";
+import { appendFileSync, writeFileSync } from "node:fs";
 import type { RunEvent, StepMetrics } from "../api/types.ts";
 
 export class MetricsFile {
   readonly #file: string;
   #nextStep = 0;
 
-  constructor(file: string) {
+  /** Begins the file; one that is there already only if it is to be overwritten. */
+  constructor(file: string, overwrites: boolean) {
+    writeFileSync(file, "", { flag: overwrites ? "w" : "wx" });
     this.#file = file;
   }
 

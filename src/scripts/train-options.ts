@@ -3,6 +3,13 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ArgsDef, ParsedArgs } from "citty";
+import {
+  type OptimizerConfig,
+  type OptimizerName,
+  OPTIMIZER_NAMES,
+  type Schedule,
+  SCHEDULES,
+} from "../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
 import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
@@ -22,7 +29,7 @@ import {
   type KeptFiles,
   runsFolder,
 } from "./kept-runs.ts";
-import { positive, wholeNumber } from "./numbers.ts";
+import { finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -56,13 +63,14 @@ export const trainArgs = {
     type: "string",
     valueHint: "FOLDER",
     description:
-      "Where the edge keeps its state (default: .mxfp4-edge/train), runs/ apart emptied first; kept runs go to its runs/",
+      "Where runs are kept, in runs/, and where the edge works, in train/, from which the run before goes (default: .mxfp4-edge)",
   },
   "sample-every": {
     type: "string",
     valueHint: "N",
     default: "200",
-    description: "Show what the parameters write every N steps; 0 never",
+    description:
+      "Show what the parameters write every N steps, and at the end; 0 never",
   },
   recipe: {
     type: "enum",
@@ -110,11 +118,42 @@ export const trainArgs = {
     description:
       "Parts of a step, each computed by one trainer (default: 4, or more where a part would not fit a trainer's memory)",
   },
+  optimizer: {
+    type: "enum",
+    options: [...OPTIMIZER_NAMES],
+    default: "muon",
+    description: "What updates the parameters",
+  },
   "learning-rate": {
     type: "string",
     valueHint: "X",
-    default: "0.003",
-    description: "Peak learning rate of AdamW",
+    description: "Peak of AdamW (default: the optimizer's)",
+  },
+  "matrix-learning-rate": {
+    type: "string",
+    valueHint: "X",
+    description: "Peak of what updates matrices",
+  },
+  schedule: {
+    type: "enum",
+    options: [...SCHEDULES],
+    description: "How rates fall (default: the optimizer's)",
+  },
+  warmup: {
+    type: "string",
+    valueHint: "N",
+    description: "Steps to the peak",
+  },
+  cooldown: {
+    type: "string",
+    valueHint: "N",
+    description: "Last steps, in which a constant rate falls",
+  },
+  momentum: { type: "string", valueHint: "X", description: "Of Muon" },
+  "weight-decay": {
+    type: "string",
+    valueHint: "X",
+    description: "Of matrices and tables",
   },
   seed: {
     type: "string",
@@ -151,7 +190,10 @@ export type KeptPlace =
 type TrainArgs = ParsedArgs<typeof trainArgs>;
 
 export type TrainOptions = {
+  /** The edge's own: nothing but `npm run train` works in it. */
   stateFolder: string;
+  /** Where runs are kept by name. */
+  runs: string;
   textFile: string;
   kept: KeptPlace;
   trainers: number;
@@ -160,8 +202,13 @@ export type TrainOptions = {
   request: RunRequest & { steps: number };
 };
 
-/** Checks what a person typed; what only the API can judge, it refuses itself. `home` has the defaults. */
+/**
+ * Checks what a person typed; what only the API can judge, it refuses itself. All is kept in `home` unless
+ * --state names another folder.
+ */
 export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
+  const state = resolve(args.state ?? home);
+  const runs = runsFolder(state);
   const preset = MODEL_PRESETS[args.preset as ModelPreset];
   const number = (name: keyof typeof trainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
@@ -187,9 +234,10 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
     dataset: { tokens: statSync(textFile).size },
   });
   return {
-    stateFolder: resolve(args.state ?? join(home, "train")),
+    stateFolder: join(state, "train"),
+    runs,
     textFile,
-    kept: keptPlace(args, model, home),
+    kept: keptPlace(args, model, runs),
     trainers: number("trainers"),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
     request: {
@@ -200,11 +248,32 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
       seed: count("seed", args.seed, undefined, 0),
       steps: number("steps"),
       ...split,
-      optimizer: {
-        learningRate: positive("learning-rate", args["learning-rate"]),
-      },
+      optimizer: optimizerOf(args),
       shards: args.shards === undefined ? undefined : number("shards"),
     },
+  };
+}
+
+/** What was told of the optimizer; the rest is its name's. */
+function optimizerOf(args: TrainArgs): Partial<OptimizerConfig> {
+  const told = <T>(
+    name: keyof typeof trainArgs,
+    read: (name: string, text: string) => T,
+  ): T | undefined => {
+    const text = args[name] as string | undefined;
+    return text === undefined ? undefined : read(name, text);
+  };
+  const steps = (name: string, text: string) => wholeNumber(name, text, 0);
+  const fromZero = (name: string, text: string) => finite(name, text, 0);
+  return {
+    name: args.optimizer as OptimizerName,
+    schedule: args.schedule as Schedule | undefined,
+    learningRate: told("learning-rate", positive),
+    matrixLearningRate: told("matrix-learning-rate", positive),
+    warmupSteps: told("warmup", steps),
+    cooldownSteps: told("cooldown", steps),
+    momentum: told("momentum", fromZero),
+    weightDecay: told("weight-decay", fromZero),
   };
 }
 
@@ -266,7 +335,7 @@ function commandLine(args: TrainArgs, change: StepChange): string {
 function keptPlace(
   args: TrainArgs,
   { layers, width }: { layers: number; width: number },
-  home: string,
+  runs: string,
 ): KeptPlace {
   const { name, out, force = false } = args;
   if (out !== undefined) {
@@ -284,7 +353,6 @@ function keptPlace(
     checkFree("--out", out, files, force);
     return { files, force };
   }
-  const runs = runsFolder(args.state ?? home);
   if (name !== undefined) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
       throw new Error(

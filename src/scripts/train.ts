@@ -4,11 +4,8 @@
  * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
  * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
  */
-import { createWriteStream, openAsBlob, readFileSync } from "node:fs";
-import { rename, rm } from "node:fs/promises";
-import { join, relative } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { openAsBlob, readFileSync } from "node:fs";
+import { relative } from "node:path";
 import type { ParsedArgs } from "citty";
 import pc from "picocolors";
 import type { RunEvent, RunState, RunStatus } from "../api/types.ts";
@@ -22,14 +19,17 @@ import { TARGETS } from "./build/targets.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { generateText } from "./checkpoint-text.ts";
 import {
+  existing,
+  filesIn,
   growthNotice,
   type KeptFiles,
   makeRunFolder,
-  removeFiles,
 } from "./kept-runs.ts";
+import { clearLastRun, noteFinished, noteUnfinished } from "./last-run.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "./progress.ts";
 import { RunningSamples } from "./running-samples.ts";
+import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
 import {
   type KeptPlace,
@@ -63,7 +63,7 @@ await runScript({
 
 async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const options = parseTrainOptions(args, STATE_FOLDER);
-  const { stateFolder } = options;
+  const { stateFolder, runs } = options;
   const progress = new Progress(process.stdout, options.request.steps);
   const report = (line: string) => progress.warn(line);
   const edge = await startEdge({
@@ -71,7 +71,8 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
     quiet: true,
     report,
     prepare: async () => {
-      await clearLastRun(stateFolder);
+      const unfinished = clearLastRun(stateFolder, runs);
+      if (unfinished) report(unfinishedNotice(unfinished));
       await ensureBuilt(TARGETS.worker);
     },
   });
@@ -79,8 +80,10 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const train = async (): Promise<number> => {
     const client = new Client({ baseUrl: edge.url });
     const { run, status } = await createRun(client, options);
+    const sampling = new AbortController();
     onEndSignal(
       cancelOnce(progress, () => {
+        sampling.abort();
         edge.announceEnd();
         return run.setState("cancelled");
       }),
@@ -96,19 +99,40 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
         await new Client({ baseUrl: host.url }).run(run.run).addTrainers(1);
       }),
     );
-    const kept = keepFiles(options.kept);
-    const metrics = new MetricsFile(kept.metrics);
+    const kept = keepFiles(options.kept, progress);
+    const { force } = options.kept;
+    const metrics = new MetricsFile(kept.metrics, force);
     const samples = new RunningSamples(run, options.sampleEvery, progress);
+    const note: Listener = {
+      event: ({ type }) => type === "step" && noteUnfinished(stateFolder),
+    };
     const state = await Promise.race([
-      follow(run, [progress, metrics, samples]),
+      follow(run, [progress, metrics, samples, note]),
       allLost(hosts),
     ]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
     metrics.complete(await run.metrics());
-    const { checkpoint } = kept;
-    const code = await finish(run, state, seconds, checkpoint, progress);
-    const notice = "runs" in options.kept && growthNotice(options.kept.runs);
+    const checkpoint = await saveCheckpoint(run, kept.checkpoint, force);
+    noteFinished(stateFolder);
+    if (state === "finished" && options.sampleEvery > 0) {
+      const file = readFileSync(checkpoint);
+      const text = await generateText(file, {
+        ...SAMPLE,
+        signal: sampling.signal,
+      });
+      progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
+    }
+    let code = await outcome(run, state, seconds, checkpoint, progress);
+    if (checkpoint !== kept.checkpoint) {
+      progress.warn(
+        pc.red(
+          `Expected ${kept.checkpoint} to be new, but it was made while the run went on: the checkpoint is in ${checkpoint}`,
+        ),
+      );
+      code ||= 1;
+    }
+    const notice = growthNotice(runs);
     if (notice) progress.warn(pc.dim(notice));
     return code;
   };
@@ -163,16 +187,23 @@ function describe(
 }
 
 /** A place of their own for the checkpoint and the metrics of a run that has begun. */
-function keepFiles(place: KeptPlace): KeptFiles {
+function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
   const kept =
     "files" in place
       ? place.files
-      : makeRunFolder(place.runs, place.name, place.isExact);
-  if (place.force) removeFiles(kept);
+      : filesIn(makeRunFolder(place.runs, place.name, place.isExact));
+  for (const file of existing(kept)) {
+    if (!place.force) {
+      throw new Error(
+        `Expected ${file} to be new, but it was made since the start; --force overwrites it`,
+      );
+    }
+    progress.warn(pc.yellow(`overwrites ${file}`));
+  }
   return kept;
 }
 
-type Listener = { event(event: RunEvent): void };
+type Listener = { event(event: RunEvent): unknown };
 
 /** Give the listeners what comes, until the run has ended; returns how. */
 async function follow(
@@ -187,8 +218,8 @@ async function follow(
   return state;
 }
 
-/** Save the parameters, show what they write, and say how it ended. Returns the exit code. */
-async function finish(
+/** Say how the run ended. Returns the exit code. */
+async function outcome(
   run: RunClient,
   state: RunState,
   seconds: number,
@@ -196,7 +227,6 @@ async function finish(
   progress: Progress,
 ): Promise<number> {
   const { step, valLoss, config } = await run.status();
-  await saveCheckpoint(run, checkpoint);
   const shown = relative(process.cwd(), checkpoint);
   if (state !== "finished") {
     progress.line(
@@ -204,8 +234,6 @@ async function finish(
     );
     return state === "cancelled" ? INTERRUPTED : 1;
   }
-  const text = await generateText(readFileSync(checkpoint), SAMPLE);
-  progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
   const tokens =
     step * config.microbatches * config.sequences * config.model.context;
   progress.line(
@@ -214,18 +242,9 @@ async function finish(
   return 0;
 }
 
-/** The file appears whole or not at all. */
-async function saveCheckpoint(run: RunClient, file: string): Promise<void> {
-  const { body } = await run.checkpoint();
-  if (!body) throw new Error("Expected a checkpoint with a body, got none");
-  const partial = `${file}.partial`;
-  await pipeline(Readable.fromWeb(body as never), createWriteStream(partial));
-  await rename(partial, file);
-}
-
-/** State would grow by every run's shards; the checkpoint is what is kept, and the last run. */
-async function clearLastRun(stateFolder: string): Promise<void> {
-  for (const folder of ["objects", "buckets"]) {
-    await rm(join(stateFolder, folder), { recursive: true, force: true });
-  }
+function unfinishedNotice(folder: string): string {
+  const shown = relative(process.cwd(), folder);
+  return pc.yellow(
+    `the run before ended without a checkpoint: what it had is kept in ${shown}, and \`npm start -- --state ${shown}\` serves it`,
+  );
 }

@@ -213,7 +213,7 @@ const rotated = (file: Uint8Array) =>
       segmentLength: 16,
       seed: 5,
       selection: {
-        include: ["*q_proj*", "*down_proj*", "*.wq_a.*"],
+        include: ["*down_proj*"],
         exclude: [],
       },
     }),

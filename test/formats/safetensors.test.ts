@@ -226,6 +226,13 @@ const MALFORMED: [string, Uint8Array][] = [
   ["metadata with a number", file('{"__metadata__":{"k":1}}', 0)],
 ];
 
+test("a file of another kind is refused by its first 8 bytes, however long it is", () => {
+  const other = new Uint8Array(1_000_000).fill(0x20);
+  expect(() => readSafetensors(other)).toThrow(
+    /got a file that begins with the bytes 20 20 20 20 20 20 20 20$/,
+  );
+});
+
 test.each(MALFORMED)("%s is refused", (_, bytes) => {
   expect(codeOf(() => readSafetensors(bytes))).toBe("malformed_body");
 });

@@ -29,6 +29,9 @@ const CONFIG: RunRequest = {
   snapshotSteps: 5,
 };
 
+/** For what takes a second on an idle machine. */
+const PATIENCE_MS = 60_000;
+
 let root: string;
 let edge: Running;
 let hosts: Running[];
@@ -142,6 +145,7 @@ test("a push that was acknowledged survives SIGKILL, and repeating it changes no
     );
   const push = async (frame: Uint8Array<ArrayBuffer>) => {
     const path = `/v1/runs/${run}/shards/0/gradients/0/1`;
+    const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       // The API that was killed is back within a second; until then a connection fails.
       const answer = await fetch(edge.url + path, {
@@ -150,6 +154,7 @@ test("a push that was acknowledged survives SIGKILL, and repeating it changes no
         body: frame,
       }).catch(() => undefined);
       if (answer) return { status: answer.status, body: await answer.text() };
+      expect(Date.now()).toBeLessThan(deadline);
       await new Promise((wake) => setTimeout(wake, 50));
     }
   };

@@ -15,23 +15,19 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Tensor } from "../../src/formats/tensor.ts";
-import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
-import { normals } from "../support/random.ts";
+import {
+  count,
+  expected,
+  models,
+  tensorsOf as directoryTensors,
+  valuesOf,
+  writeModel,
+} from "../support/model-directories.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-type Shapes = { name: string; shape: number[]; role: string }[];
-const { models } = JSON.parse(
-  gunzipSync(
-    readFileSync(
-      join(import.meta.dirname, "../fixtures/architectures.json.gz"),
-    ),
-  ).toString(),
-) as { models: Record<string, { tensors: Shapes }> };
-
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-directory-test-"));
@@ -41,58 +37,6 @@ beforeAll(() => {
   }
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** The values of a tensor of a model, by its name. */
-function valuesOf(name: string, count: number): Float32Array {
-  const seed = Buffer.from(name).reduce((n, byte) => (n * 31 + byte) % 9973, 7);
-  return normals(count, seed);
-}
-
-const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
-
-/** A directory in `files` files, with a tokenizer and another form of the weights. */
-function writeModel(path: string, model: string, files: number): void {
-  mkdirSync(path);
-  const { tensors } = models[model]!;
-  const weight_map: Record<string, string> = {};
-  const each = Math.ceil(tensors.length / files);
-  for (let i = 0; i < files; i++) {
-    // Out of order, as no file promises any.
-    const own = tensors.slice(i * each, (i + 1) * each).toReversed();
-    const file =
-      files === 1
-        ? "model.safetensors"
-        : `model-0000${i + 1}-of-0000${files}.safetensors`;
-    let at = 0;
-    const header = Object.fromEntries(
-      own.map(({ name, shape }) => {
-        weight_map[name] = file;
-        const start = at;
-        at += 4 * count(shape);
-        return [name, { dtype: "F32", shape, data_offsets: [start, at] }];
-      }),
-    );
-    const json = Buffer.from(JSON.stringify(header));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(json.length));
-    const data = own.map(({ name, shape }) =>
-      Buffer.from(valuesOf(name, count(shape)).buffer),
-    );
-    writeFileSync(join(path, file), Buffer.concat([length, json, ...data]));
-  }
-  if (files > 1)
-    writeFileSync(
-      join(path, "model.safetensors.index.json"),
-      JSON.stringify({ metadata: {}, weight_map }),
-    );
-  writeFileSync(
-    join(path, "config.json"),
-    JSON.stringify({ model_type: model }),
-  );
-  writeFileSync(join(path, "tokenizer.json"), "{}");
-  writeFileSync(join(path, "pytorch_model.bin"), "other weights");
-  mkdirSync(join(path, "original"));
-}
 
 function quantize(model: string, out: string, ...args: string[]) {
   const { status, stderr } = spawnSync(
@@ -112,20 +56,7 @@ function quantize(model: string, out: string, ...args: string[]) {
   return { status, stderr };
 }
 
-/** All tensors of a directory. */
-function tensorsOf(out: string): Map<string, Tensor> {
-  const path = join(folder, out);
-  const files = readdirSync(path).filter((name) =>
-    name.endsWith(".safetensors"),
-  );
-  return new Map(
-    files.flatMap((file) =>
-      readSafetensors(
-        new Uint8Array(readFileSync(join(path, file))),
-      ).tensors.map((tensor) => [tensor.name, tensor] as const),
-    ),
-  );
-}
+const tensorsOf = (out: string) => directoryTensors(join(folder, out));
 
 const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
 
@@ -136,23 +67,6 @@ function decode(elements: Uint8Array, scales: Uint8Array): number[] {
     const value = E2M1[code & 7]! * 2 ** (scales[i >> 5]! - 127);
     return code & 8 ? -value : value;
   });
-}
-
-/** The weight [.., out, in] of a model as the reference quantizer has it. */
-function expected({ name, shape, role }: Shapes[number]): number[] {
-  const values = valuesOf(name, count(shape));
-  const [rows, columns] = shape.slice(-2) as [number, number];
-  const turned =
-    role === "linear"
-      ? values
-      : Float32Array.from(values, (_, i) => {
-          const matrix = Math.floor(i / (rows * columns));
-          const [column, row] = [Math.floor(i / rows) % columns, i % rows];
-          return values[(matrix * rows + row) * columns + column]!;
-        });
-  return [
-    ...dequantizeMxfp4(quantizeMxfp4(turned, { ties: "even" }, "floor", 1), 1),
-  ];
 }
 
 type Read = (
@@ -355,6 +269,64 @@ describe("however files are cut", () => {
   });
 });
 
+describe("--show", () => {
+  function show(...args: string[]) {
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [
+        join(ROOT, "src/cli/main.ts"),
+        "quantize",
+        join(folder, "llama"),
+        "--show",
+        ...args,
+      ],
+      { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+    );
+    return { status, stdout, stderr };
+  }
+
+  test("says of each tensor what becomes of it and why, and writes nothing", () => {
+    const before = readdirSync(folder);
+    const options = ["--for", "vllm", "--exclude", "*.down_proj.*"];
+    const { status, stdout } = show(...options, "--json");
+    expect(status).toBe(0);
+    const { tensors } = JSON.parse(stdout) as {
+      tensors: { name: string; becomes: string | null; reason: string }[];
+    };
+    const { tensors: listed } = models.llama!;
+    expect(tensors.map(({ name }) => name).toSorted()).toEqual(
+      listed.map(({ name }) => name).toSorted(),
+    );
+    for (const { name, becomes, reason } of tensors) {
+      const { role } = listed.find((each) => each.name === name)!;
+      const isLeft = role === "keep" || name.includes("down_proj");
+      expect(becomes, name).toBe(isLeft ? null : "compressed-tensors");
+      expect(reason, name).not.toBe("");
+      expect(reason.endsWith("not asked for"), name).toBe(
+        role !== "keep" && name.includes("down_proj"),
+      );
+    }
+    const table = show(...options)
+      .stdout.trimEnd()
+      .split("\n");
+    expect(table).toHaveLength(1 + listed.length);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test.each([
+    [
+      "an output",
+      ["--for", "vllm", "-o", "x"],
+      "Expected no --output with --show",
+    ],
+    ["no loader", [], "this model can be made for vllm"],
+  ])("with %s is refused", (_, args, message) => {
+    const { status, stderr } = show(...args);
+    expect(stderr).toContain(message);
+    expect(status).toBe(2);
+  });
+});
+
 describe("refused in a line, and nothing is left", () => {
   test.each([
     [
@@ -374,9 +346,28 @@ describe("refused in a line, and nothing is left", () => {
     [
       "patterns that leave nothing",
       "llama",
-      ["--for", "vllm", "--include", "nothing*"],
+      ["--for", "vllm", "--include", "*norm.weight"],
       1,
-      "got none",
+      "Expected a weight that vllm takes in MXFP4, got none",
+    ],
+    [
+      "a pattern to include that names nothing",
+      "llama",
+      [
+        "--for",
+        "vllm",
+        "--include",
+        "*q_proj*,model.layer.0.mlp.up_proj.weight",
+      ],
+      1,
+      '"model.layer.0.mlp.up_proj.weight", which matches none; the closest names are "model.layers.0.mlp.up_proj.weight", ',
+    ],
+    [
+      "a pattern to exclude that names nothing",
+      "llama",
+      ["--for", "vllm", "--exclude", "lmhead*"],
+      1,
+      '"lmhead*", which matches none; the closest names are "lm_head.weight"',
     ],
     [
       "half of what runs as one",

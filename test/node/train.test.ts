@@ -1,4 +1,4 @@
-/** `npm run train` as a person runs it: a process, what it prints, how it ends. */
+/** `npm run train` as a person runs it: a process, what it prints, how it ends, what it leaves. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -11,34 +11,58 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  test,
+} from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
-import { Progress } from "../../src/scripts/progress.ts";
+import { Client } from "../../src/client/client.ts";
 import {
   readSafetensors,
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
+import { startEdge } from "../../src/local/edge.ts";
+import { Progress } from "../../src/scripts/progress.ts";
+import { linkFree } from "../../src/scripts/save-checkpoint.ts";
+import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
-const TRAIN = resolve(import.meta.dirname, "../../src/scripts/train.ts");
+const SCRIPTS = resolve(import.meta.dirname, "../../src/scripts");
 const SMALL = ["--preset", "nano", "--batch", "4", "--microbatches", "2"];
+/** A sample of a large model takes longer than its steps here. */
+const UNSAMPLED = ["--sample-every", "0"];
+/** For what takes seconds on an idle machine. */
+const PATIENCE_MS = 120_000;
 
 type Ended = { code: number | null; stdout: string; stderr: string };
 
 let folder: string;
 let text: string;
 let out: string;
+let children: ChildProcess[];
 
 beforeEach(() => {
+  children = [];
   folder = mkdtempSync(join(tmpdir(), "mxfp4-train-test-"));
-  text = join(folder, "my text.txt");
+  text = textIn(folder);
   out = join(folder, "model.safetensors");
-  writeFileSync(
-    text,
-    "The same line again and again, with little to learn.\n".repeat(200),
-  );
 });
 
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  for (const child of children) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
+});
+
+function textIn(parent: string): string {
+  const file = join(parent, "my text.txt");
+  const line = "The same line again and again, with little to learn.\n";
+  writeFileSync(file, line.repeat(200));
+  return file;
+}
 
 /** The command in a process of its own, with its state in the test's folder. */
 function train(...args: string[]): {
@@ -46,15 +70,20 @@ function train(...args: string[]): {
   ended: Promise<Ended>;
   said(part: string): Promise<void>;
 } {
+  return trainIn(folder, ...args);
+}
+
+function trainIn(parent: string, ...args: string[]): ReturnType<typeof train> {
   const child = spawn(
     process.execPath,
-    [TRAIN, "--state", join(folder, "state"), ...args],
+    [join(SCRIPTS, "train.ts"), "--state", join(parent, "state"), ...args],
     {
       stdio: ["ignore", "pipe", "pipe"],
       detached: true, // a process group of its own, as a terminal gives it
       env: { ...process.env, NO_COLOR: "1" },
     },
   );
+  children.push(child);
   let stdout = "";
   let stderr = "";
   child.stdout!.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
@@ -65,38 +94,77 @@ function train(...args: string[]): {
     stderr,
   }));
   const said = async (part: string) => {
-    while (!stdout.includes(part)) await once(child.stdout!, "data");
+    const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
+    await expect
+      .poll(() => stdout.includes(part) || hasEnded(), { timeout: PATIENCE_MS })
+      .toBe(true);
+    expect(stdout + stderr).toContain(part);
   };
   return { child, ended, said };
 }
 
 /** A run that only an early end ends. */
-function trainForHours(): ReturnType<typeof train> {
-  return train("--steps", "100000", "--text", text, "--out", out, ...SMALL);
+function trainForHours(...more: string[]): ReturnType<typeof train> {
+  const hours = ["--steps", "100000", ...SMALL, ...more];
+  return train("--text", text, "--out", out, ...hours);
 }
 
 /** Runtimes that the command started and that still run. */
 function runtimes(): number[] {
-  const notes = join(folder, "state/pids");
+  const notes = join(folder, "state/train/pids");
   const pids = existsSync(notes) ? readdirSync(notes).map(Number) : [];
-  return pids.filter((pid) => {
-    try {
-      process.kill(pid, 0);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return pids.filter(isAlive);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function metricsIn(file: string): StepMetrics[] {
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as StepMetrics);
 }
 
 describe("a run to its end", () => {
-  test("says done on its last line, and leaves a checkpoint and no process", async () => {
-    const args = ["--steps", "6", "--text", text, "--out", out, ...SMALL];
-    const { code, stdout, stderr } = await train(...args).ended;
-    expect(stderr).toBe("");
-    expect(code).toBe(0);
+  const NAME = "nano-mxfp4-rht-sr-seed0";
+  const options = ["--steps", "6", ...SMALL];
+  let home: string;
+  let first: Ended;
+  let before: Buffer[];
+  let second: Ended;
 
-    const last = stdout.trimEnd().split("\n").at(-1)!;
+  const kept = (name: string, file: string) =>
+    join(home, "state/runs", name, file);
+  const checkpoint = () => kept(NAME, "checkpoint.safetensors");
+  const metrics = () => kept(NAME, "metrics.jsonl");
+
+  /** Twice the same run, by others: only where it is computed differs. */
+  beforeAll(async () => {
+    children = [];
+    home = mkdtempSync(join(tmpdir(), "mxfp4-train-test-"));
+    const run = (...layout: string[]) =>
+      trainIn(home, "--text", textIn(home), ...options, ...layout).ended;
+    first = await run();
+    before = [checkpoint(), metrics()].map((file) => readFileSync(file));
+    const layout = ["--trainers", "3", "--shards", "4"];
+    second = await run(...layout, ...UNSAMPLED);
+  });
+
+  afterAll(() => {
+    for (const child of children) child.kill("SIGKILL");
+    rmSync(home, { recursive: true, force: true, maxRetries: 20 });
+  });
+
+  test("says done on its last line, and leaves a checkpoint and no process", () => {
+    expect(first).toMatchObject({ code: 0, stderr: "" });
+    const last = first.stdout.trimEnd().split("\n").at(-1)!;
     const done =
       /^done val_loss=(\S+) steps=6 tokens=1536 seconds=(\S+) checkpoint=(\S+)$/.exec(
         last,
@@ -104,266 +172,327 @@ describe("a run to its end", () => {
     expect(last).toMatch(done ? "done" : "a `done …` line");
     // 5.55 is a uniform guess over 256 bytes; six steps are enough to be better.
     expect(Number(done![1])).toBeLessThan(5.4);
-    expect(stdout).toContain(
+    expect(resolve(done![3]!)).toBe(checkpoint());
+    expect(first.stdout).toContain(
       "recipe mxfp4-rht-sr, gradients in mxfp4; 2 trainers, 2 shards",
     );
-
-    const { tensors } = readSafetensors(new Uint8Array(readFileSync(out)));
+    const { tensors } = readSafetensors(before[0]!);
     const names = tensors.map(({ name }) => name);
     expect(names).toContain("transformer.h.1.mlp.c_proj.weight");
-    expect(runtimes()).toEqual([]);
+    const left = join(home, "state/train/pids");
+    expect(readdirSync(left).map(Number).filter(isAlive)).toEqual([]);
   });
 
-  test("the same options give the same checkpoint for other trainers and shards", async () => {
-    const files = [
-      ["--trainers", "1", "--shards", "1"],
-      ["--trainers", "3", "--shards", "4"],
-    ].map(async (layout, index) => {
-      const file = join(folder, `${index}.safetensors`);
-      const state = ["--state", join(folder, `state-${index}`)];
-      const args = [
-        "--steps",
-        "4",
-        "--text",
-        text,
-        "--out",
-        file,
-        ...SMALL,
-        ...layout,
-        ...state,
-      ];
-      expect((await train(...args).ended).code).toBe(0);
-      return readFileSync(file);
-    });
-    const [one, three] = await Promise.all(files);
-    expect(one!.equals(three!)).toBe(true);
+  test("a second one has the same bytes for other trainers and shards, under a name of its own", () => {
+    expect(second).toMatchObject({ code: 0, stderr: "" });
+    expect(second.stdout).toContain("3 trainers, 4 shards");
+    expect([checkpoint(), metrics()].map((file) => readFileSync(file))).toEqual(
+      before,
+    );
+    const other = kept(`${NAME}-2`, "checkpoint.safetensors");
+    expect(readFileSync(other).equals(before[0]!)).toBe(true);
   });
+
+  test("leaves a line of metrics for each step, and one for the last evaluation", () => {
+    const lines = metricsIn(metrics());
+    expect(lines.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    const losses = lines.map(({ trainLoss }) => typeof trainLoss);
+    expect(losses).toEqual([...Array<string>(6).fill("number"), "object"]);
+    expect(lines.at(-1)!.valLoss).toBeLessThan(5.4);
+  });
+
+  test("ends with a sample, unless none is asked for", () => {
+    expect(first.stdout).toMatch(/^a sample:\nThe /m);
+    expect(second.stdout).not.toContain("a sample:");
+  });
+
+  test("is not overwritten by one of the same name", async () => {
+    const named = ["--text", text, "--name", NAME, ...options];
+    const refused = await trainIn(home, ...named).ended;
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toBe(
+      `Expected --name ${NAME} to be new, but ${checkpoint()} is there; --force overwrites it\n`,
+    );
+    expect(readFileSync(checkpoint()).equals(before[0]!)).toBe(true);
+  });
+
+  test("is sampled by npm run sample, the same each time", () => {
+    const asked = ["--prompt", "Once", "--tokens", "20", "--seed", "7"];
+    const daring = [...asked, "--temperature", "0.5", "--top-k", "9"];
+    const written = sample(...daring, checkpoint());
+    expect(written).toMatchObject({ status: 0, error: "" });
+    expect(written.text).toMatch(/^Once[^]{20}\n$/);
+    expect(sample(...daring, checkpoint())).toEqual(written);
+    expect(sample(...asked, "--seed", "8", checkpoint()).text).not.toBe(
+      written.text,
+    );
+    expect(sample("--temperature", "-1", checkpoint())).toMatchObject({
+      status: 1,
+      error: 'Expected --temperature to be a number from 0, got "-1"\n',
+    });
+  });
+
+  test("has the bytes of one whose runtimes were killed again and again, while they started too", async () => {
+    const run = train(...options, "--text", text, "--out", out);
+    await run.said("step 0 ");
+    const seen = new Set<number>();
+    const deadline = Date.now() + PATIENCE_MS;
+    // Each of three runtimes several times: those that are up, and those that only begin to be.
+    while (seen.size < 9 && Date.now() < deadline) {
+      for (const pid of runtimes()) {
+        if (seen.has(pid)) continue;
+        seen.add(pid);
+        process.kill(pid, "SIGKILL");
+      }
+      await new Promise((wake) => setTimeout(wake, 5));
+    }
+    expect(seen.size).toBeGreaterThanOrEqual(9);
+    const { code, stderr } = await run.ended;
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^edge: its runtime ended; started again$/m);
+    expect(stderr).toMatch(/^trainers-\d: its runtime ended; started again$/m);
+    expect(readFileSync(out).equals(before[0]!)).toBe(true);
+  });
+});
+
+function sample(...args: string[]) {
+  const script = join(SCRIPTS, "sample.ts");
+  const { status, stdout, stderr } = spawnSync(process.execPath, [
+    script,
+    ...args,
+  ]);
+  return { status, text: stdout.toString("latin1"), error: stderr.toString() };
+}
+
+test("npm run sample refuses what is no checkpoint by what it is", () => {
+  const fileOf = (name: string, content: Uint8Array | string) => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  };
+  const plain = writeSafetensors(
+    [{ name: "x", shape: [1], dtype: "F32", chunks: [new Uint8Array(4)] }],
+    new Map(),
+  );
+  for (const [file, message] of [
+    [fileOf("a", "GGUF\x03\0\0\0"), "got a GGUF file"],
+    [fileOf("b", ""), "got an empty file"],
+    [fileOf("c", "just some text, long"), "got a file of another kind"],
+    [
+      fileOf("d", Buffer.concat([...plain.chunks])),
+      "got a safetensors file without `mxfp4-edge.config`",
+    ],
+    [join(folder, "none"), `got ${join(folder, "none")}`],
+  ] as const) {
+    const { status, error } = sample(file);
+    expect(error).toContain(message);
+    expect(error.split("\n").length).toBe(2);
+    expect(status).toBe(1);
+  }
+});
+
+test("every option of --help is taken, and does what it says", async () => {
+  const options = {
+    state: join(folder, "elsewhere"),
+    text,
+    name: "mine",
+    "sample-every": "1",
+    recipe: "bf16",
+    preset: "small",
+    layers: "1",
+    width: "64",
+    heads: "1",
+    context: "64",
+    steps: "2",
+    batch: "6",
+    microbatches: "3",
+    "learning-rate": "0.002",
+    seed: "7",
+    "gradient-dtype": "bf16",
+    trainers: "1",
+    shards: "3",
+  };
+  const args = Object.entries(options).flatMap(([k, v]) => [`--${k}`, v]);
+  const { code, stdout, stderr } = await train(...args).ended;
+  expect(stderr).toBe("");
+  expect(code).toBe(0);
+  for (const part of [
+    "parameters: 1 layers, width 64, 1 heads, context 64",
+    "my-text: 10600 byte tokens; 2 steps of 3 × 128 tokens",
+    "recipe bf16, gradients in bf16; 1 trainers, 3 shards",
+  ])
+    expect(stdout).toContain(part);
+  const mine = join(options.state, "runs/mine/checkpoint.safetensors");
+  const { config, step } = readCheckpoint(readFileSync(mine));
+  expect(step).toBe(2);
+  expect(config).toMatchObject({
+    seed: 7,
+    recipe: "bf16",
+    optimizer: { learningRate: 0.002 },
+  });
+
+  const help = spawnSync(process.execPath, [
+    join(SCRIPTS, "train.ts"),
+    "--help",
+  ]).stdout.toString();
+  const named = [...help.matchAll(/^ +(?:-\w, )?--([\w-]+)/gm)].map(
+    (m) => m[1]!,
+  );
+  // --out goes elsewhere than --name; those two, and --force, are told apart below.
+  const others = ["out", "force", "help", "version"];
+  expect(named.toSorted()).toEqual(
+    [...Object.keys(options), ...others].toSorted(),
+  );
 });
 
 describe("presets", () => {
   test.each([
     ["tiny", [], "842496 parameters", "2 shards"],
-    ["small", [], "3290624 parameters", "2 shards"],
-    ["medium", [], "10844160 parameters", "5 shards"],
     // Eight sequences a part do not fit a trainer: the parts are more.
-    ["small", ["--batch", "32"], "8 × 1024 tokens", "2 shards"],
+    ["small", ["--batch", "32"], "8 × 1024 tokens", "3290624 parameters"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
-    const args = ["--steps", "2", "--text", text, "--out", out];
-    const { code, stdout, stderr } = await train(
-      "--preset",
-      preset,
-      ...args,
-      ...more,
-    ).ended;
+    const args = ["--preset", preset, "--steps", "1", ...UNSAMPLED, ...more];
+    const run = train("--text", text, "--out", out, ...args);
+    const { code, stdout, stderr } = await run.ended;
     expect(stderr).toBe("");
     expect(code).toBe(0);
     for (const part of said) expect(stdout).toContain(part);
-    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=2 /m);
+    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=1 /m);
   });
 
-  test("what does not fit is refused with a command that does", async () => {
-    const asked = ["--preset", "medium", "--recipe", "f32", "--steps", "1"];
-    const { code, stderr } = await train(...asked, "--text", text).ended;
-    expect(code).toBe(1);
-    const [, line] = /this fits: npm run train -- (.*)/.exec(stderr)!;
+  test("medium trains where it fits; what does not is refused with a command that does", async () => {
+    const large = ["--preset", "medium", "--recipe", "f32", "--steps", "1"];
+    const refused = await train(...large, ...UNSAMPLED, "--text", text).ended;
+    expect(refused.code).toBe(1);
+    const [, line] = /this fits: npm run train -- (.*)/.exec(refused.stderr)!;
     expect(line).toContain("--preset medium");
     const words = line!
       .match(/"[^"]*"|\S+/g)!
       .map((word) =>
         word.startsWith('"') ? (JSON.parse(word) as string) : word,
       );
-    const ended = await train(...words, "--out", out).ended;
-    expect(ended.stderr).toBe("");
-    expect(ended.code).toBe(0);
+    const { code, stdout, stderr } = await train(...words, "--out", out).ended;
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    expect(stdout).toContain("10844160 parameters");
+    expect(stdout).toContain("5 shards");
+    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=1 /m);
   });
 });
 
-describe("what a run leaves", () => {
-  const state = () => join(folder, "state");
-  const kept = (name: string, file: string) =>
-    join(state(), "runs", name, file);
-  const options = ["--steps", "3", ...SMALL];
-
-  test("is kept by name, and a second run of the same options overwrites nothing", async () => {
-    const name = "nano-mxfp4-rht-sr-seed0";
-    const first = await train("--text", text, ...options).ended;
-    expect(first.code).toBe(0);
-    const [checkpoint, metrics] = [
-      kept(name, "checkpoint.safetensors"),
-      kept(name, "metrics.jsonl"),
-    ];
-    expect(first.stdout).toContain(`/${name}/checkpoint.safetensors`);
-    const before = [readFileSync(checkpoint), readFileSync(metrics)];
-
-    expect((await train("--text", text, ...options).ended).code).toBe(0);
-    expect([readFileSync(checkpoint), readFileSync(metrics)]).toEqual(before);
-    const second = kept(`${name}-2`, "checkpoint.safetensors");
-    expect(readFileSync(second)).toEqual(before[0]);
-  });
-
-  test("holds a line of metrics for each step, and one for the last evaluation", async () => {
-    const args = ["--text", text, "--name", "mine", ...options];
-    expect((await train(...args).ended).code).toBe(0);
-    const lines = readFileSync(kept("mine", "metrics.jsonl"), "utf8")
-      .trimEnd()
-      .split("\n")
-      .map((line) => JSON.parse(line) as StepMetrics);
-    expect(lines.map(({ step }) => step)).toEqual([0, 1, 2, 3]);
-    expect(lines.map(({ trainLoss }) => typeof trainLoss)).toEqual([
-      "number",
-      "number",
-      "number",
-      "object",
-    ]);
-    expect(lines.at(-1)!.valLoss).toBeLessThan(5.6);
-  });
-
-  test("is overwritten only by --force", async () => {
+describe("what is there already", () => {
+  test("goes only by --force, which says so", async () => {
+    const metrics = join(folder, "model.metrics.jsonl");
     writeFileSync(out, "a checkpoint of days");
-    const args = ["--text", text, "--out", out, ...options];
+    writeFileSync(metrics, "its metrics");
+    const args = ["--text", text, "--out", out, "--steps", "1", ...SMALL];
     const refused = await train(...args).ended;
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain(
       `Expected --out ${out} to be new, but ${out} is there; --force overwrites it`,
     );
     expect(readFileSync(out, "utf8")).toBe("a checkpoint of days");
+    expect(readFileSync(metrics, "utf8")).toBe("its metrics");
 
-    expect((await train(...args, "--force").ended).code).toBe(0);
-    expect(readSafetensors(readFileSync(out)).tensors.length).toBeGreaterThan(
-      10,
+    const forced = await train(...args, "--force").ended;
+    expect(forced.code).toBe(0);
+    expect(forced.stderr).toBe(`overwrites ${out}\noverwrites ${metrics}\n`);
+    expect(readCheckpoint(readFileSync(out)).step).toBe(1);
+    expect(metricsIn(metrics).length).toBe(2);
+  });
+
+  test("keeps its name: a file that comes later has the next one", async () => {
+    const from = join(folder, "partial");
+    writeFileSync(from, "new");
+    for (const name of ["x.y", "x-2.y"])
+      writeFileSync(join(folder, name), name);
+    expect(await linkFree(from, join(folder, "x.y"))).toBe(
+      join(folder, "x-3.y"),
     );
-    const named = ["--text", text, "--name", "mine", ...options];
-    expect((await train(...named).ended).code).toBe(0);
-    expect((await train(...named).ended).stderr).toContain("--force");
-  });
-
-  test("has metrics up to a cancellation", async () => {
-    const run = trainForHours();
-    await run.said("step 100 ");
-    run.child.kill("SIGTERM");
-    expect((await run.ended).code).toBe(130);
-    const lines = readFileSync(join(folder, "model.metrics.jsonl"), "utf8")
-      .trimEnd()
-      .split("\n");
-    expect(lines.length).toBeGreaterThan(99);
-    const steps = lines.map((line) => (JSON.parse(line) as StepMetrics).step);
-    expect(steps).toEqual(steps.map((_, index) => index));
-  });
-
-  test("is sampled while it trains, and by npm run sample afterwards, the same each time", async () => {
-    const args = ["--text", text, "--out", out, ...options];
-    const { stdout } = await train(...args, "--sample-every", "1").ended;
-    expect(stdout).toMatch(/^step [12] {2}"The /m);
-    const off = await train(...args, "--sample-every", "0", "--force").ended;
-    expect(off.stdout).not.toMatch(/^step \d {2}"/m);
-
-    const sample = (...more: string[]) => {
-      const script = join(import.meta.dirname, "../../src/scripts/sample.ts");
-      const {
-        status,
-        stdout: written,
-        stderr,
-      } = spawnSync(process.execPath, [script, ...more]);
-      return {
-        status,
-        text: written.toString("latin1"),
-        error: stderr.toString(),
-      };
-    };
-    const asked = ["--prompt", "Once", "--tokens", "20", "--seed", "7"];
-    const once = sample(...asked, "--temperature", "0.5", "--top-k", "9", out);
-    expect(once).toMatchObject({ status: 0, error: "" });
-    expect(once.text).toMatch(/^Once[^]{20}\n$/);
-    expect(
-      sample(...asked, "--temperature", "0.5", "--top-k", "9", out),
-    ).toEqual(once);
-    expect(sample(...asked, "--seed", "8", out).text).not.toBe(once.text);
-    expect(sample("--temperature", "-1", out)).toMatchObject({
-      status: 1,
-      error: 'Expected --temperature to be a number from 0, got "-1"\n',
-    });
-
-    // What is no checkpoint of ours, by what it is.
-    const fileOf = (name: string, content: Uint8Array | string) => {
-      writeFileSync(join(folder, name), content);
-      return join(folder, name);
-    };
-    const plain = writeSafetensors(
-      [{ name: "x", shape: [1], dtype: "F32", chunks: [new Uint8Array(4)] }],
-      new Map(),
+    const there = ["x.y", "x-2.y", "x-3.y"].map((name) =>
+      readFileSync(join(folder, name), "utf8"),
     );
-    for (const [file, message] of [
-      [fileOf("a", "GGUF\x03\0\0\0"), "got a GGUF file"],
-      [fileOf("b", ""), "got an empty file"],
-      [fileOf("c", "just some text, long"), "got a file of another kind"],
-      [
-        fileOf("d", Buffer.concat([...plain.chunks])),
-        "got a safetensors file without `mxfp4-edge.config`",
-      ],
-      [join(folder, "none"), `got ${join(folder, "none")}`],
-    ] as const) {
-      const { status, error } = sample(file);
-      expect(error).toContain(message);
-      expect(error.split("\n").length).toBe(2);
-      expect(status).toBe(1);
-    }
+    expect(there).toEqual(["x.y", "x-2.y", "new"]);
   });
-});
 
-test("runtimes that are killed again and again, while they start too, come back and change nothing", async () => {
-  const args = ["--steps", "12", "--text", text, ...SMALL];
-  expect((await train(...args, "--out", out).ended).code).toBe(0);
-  const stormy = join(folder, "stormy.safetensors");
-  const run = train(...args, "--out", stormy);
-  await run.said("step 0 ");
-  const seen = new Set<number>();
-  // Each of three runtimes several times: those that are up, and those that only begin to be.
-  while (seen.size < 15) {
-    for (const pid of runtimes()) {
-      if (seen.has(pid)) continue;
-      seen.add(pid);
-      process.kill(pid, "SIGKILL");
+  test("as the state of a run that was killed is kept, and can be served", async () => {
+    const killed = trainForHours();
+    await killed.said("step 0");
+    const metrics = join(folder, "model.metrics.jsonl");
+    await expect
+      .poll(() => metricsIn(metrics).length, { timeout: PATIENCE_MS })
+      .toBeGreaterThan(2);
+    expect(runtimes().length).toBe(3);
+    killed.child.kill("SIGKILL");
+    await killed.ended;
+    await expect.poll(runtimes, { timeout: PATIENCE_MS }).toEqual([]);
+
+    const next = ["--text", text, "--name", "next", "--steps", "1", ...SMALL];
+    const { code, stderr } = await train(...next).ended;
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      /^the run before ended without a checkpoint: what it had is kept in \S+\/unfinished, and `npm start -- --state \S+` serves it\n$/,
+    );
+    const stateFolder = join(folder, "state/runs/unfinished");
+    const edge = await startEdge({ stateFolder, quiet: true });
+    try {
+      const client = new Client({ baseUrl: edge.url });
+      const [run] = await client.runs();
+      const answer = await client.run(run!.run).checkpoint();
+      const file = new Uint8Array(await answer.arrayBuffer());
+      expect(readCheckpoint(file).step).toBeGreaterThan(2);
+    } finally {
+      await edge.close();
     }
-    await new Promise((wake) => setTimeout(wake, 5));
-  }
-  const { code, stderr } = await run.ended;
-  expect(code).toBe(0);
-  expect(stderr).toMatch(/^edge: its runtime ended; started again$/m);
-  expect(stderr).toMatch(/^trainers-\d: its runtime ended; started again$/m);
-  expect(readFileSync(stormy).equals(readFileSync(out))).toBe(true);
+    // Of a run that ended, its checkpoint is what is kept.
+    const last = await train(...next, "--force", "--steps", "1").ended;
+    expect(last.stderr).not.toContain("without a checkpoint");
+    expect(readdirSync(join(folder, "state/runs")).toSorted()).toEqual([
+      "next",
+      "unfinished",
+    ]);
+  });
 });
 
 describe("an early end", () => {
-  test.each(["SIGINT", "SIGTERM"] as const)(
-    "%s cancels the run, keeps its parameters and leaves no process",
-    async (signal) => {
-      const run = trainForHours();
-      await run.said("step 0");
-      run.child.kill(signal);
-      const { code, stdout } = await run.ended;
-      expect(code).toBe(130);
-      expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
-      expect(existsSync(out)).toBe(true);
-      expect(runtimes()).toEqual([]);
-    },
-  );
+  test("by SIGTERM, amid samples, cancels the run, and keeps its metrics and its parameters, overwriting nothing", async () => {
+    const run = trainForHours("--sample-every", "3");
+    const metrics = join(folder, "model.metrics.jsonl");
+    await run.said('  "The ');
+    writeFileSync(out, "came while it trained");
+    run.child.kill("SIGTERM");
+    const { code, stdout, stderr } = await run.ended;
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/^step [1-9]\d* {2}"The /m);
+    const [, step] =
+      /cancelled at step (\d+); its parameters are in \S*model-2\.safetensors/.exec(
+        stdout,
+      )!;
+    expect(stderr).toContain(`Expected ${out} to be new, but it was made`);
+    expect(readFileSync(out, "utf8")).toBe("came while it trained");
+    const saved = readFileSync(join(folder, "model-2.safetensors"));
+    expect(readCheckpoint(saved).step).toBe(Number(step));
+    const steps = metricsIn(metrics).map((line) => line.step);
+    expect(steps).toEqual(steps.map((_, index) => index));
+    expect(steps.length).toBeGreaterThanOrEqual(Number(step));
+    expect(readdirSync(folder).toSorted()).toEqual([
+      "model-2.safetensors",
+      "model.metrics.jsonl",
+      "model.safetensors",
+      "my text.txt",
+      "state",
+    ]);
+    expect(runtimes()).toEqual([]);
+  });
 
-  test("Ctrl-C in a terminal, which reaches the runtimes too, does the same", async () => {
+  test("by Ctrl-C in a terminal, which reaches the runtimes too, does the same", async () => {
     const run = trainForHours();
     await run.said("step 0");
     process.kill(-run.child.pid!, "SIGINT");
     const { code, stdout } = await run.ended;
     expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
     expect(code).toBe(130);
+    expect(existsSync(out)).toBe(true);
     expect(runtimes()).toEqual([]);
-  });
-
-  test("SIGKILL leaves no process either", async () => {
-    const run = trainForHours();
-    await run.said("step 0");
-    expect(runtimes().length).toBe(3);
-    run.child.kill("SIGKILL");
-    await expect.poll(runtimes, { timeout: 20_000 }).toEqual([]);
   });
 });
 

@@ -205,6 +205,14 @@ export function recognizeFormats(
   return [...found.values()].toSorted((a, b) => b.weights - a.weights);
 }
 
+/** What each of these tensors is in; undefined where that is not known. */
+export function formatsOf(
+  tensors: readonly TensorHead[],
+): (head: TensorHead) => string | undefined {
+  const heads = new Map(tensors.map((head) => [head.name, head]));
+  return (head) => recognize(head, heads)?.format;
+}
+
 function recognize(
   head: TensorHead,
   heads: Heads,

@@ -42,7 +42,11 @@ type ByName = ReadonlyMap<string, TensorRange>;
  * its tensors found by name and type; a GGUF says of each what it is.
  * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`
  */
-export function findPacked(file: TensorFile): {
+export function findPacked(file: {
+  target: Pick<TensorFile["target"], "name" | "isPlain">;
+  tensors: readonly TensorRange[];
+  metadata: TensorFile["metadata"];
+}): {
   scheme: DecodingScheme;
   packed: PackedTensor[];
 } {

@@ -33,7 +33,7 @@ export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
   const headerBytes = Number(view.getBigUint64(0, true));
   // No header is a TiB long: these bytes are no length, but the start of another kind of file.
   if (headerBytes > 2 ** 40) {
-    const start = Array.from(first, (byte) =>
+    const start = Array.from(first.subarray(0, LENGTH_BYTES), (byte) =>
       byte.toString(16).padStart(2, "0"),
     );
     throw new AppError(

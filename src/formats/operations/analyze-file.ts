@@ -45,6 +45,7 @@ import {
   RULE,
   type Tally,
 } from "./analysis-figures.ts";
+import { checkPatternsMatch } from "./nothing-done.ts";
 import {
   checkSources,
   type Choice,
@@ -71,6 +72,7 @@ export function planAnalysis(
   choice: Choice,
 ): Analyzing {
   for (const { scheme } of schemes) checkScheme(scheme);
+  checkPatternsMatch(file.tensors, choice);
   checkSources(file, choice);
   const view = floatView(file);
   const { chosen, passedOver } = analyzedTensors(view, choice);

@@ -10,13 +10,16 @@ import type { TensorFile } from "../containers/container.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
-import { elementCount, type TensorRange } from "../tensor.ts";
 import type { Written } from "../stream/tensor-sections.ts";
+import { elementCount, type TensorRange } from "../tensor.ts";
+import { mostOf } from "./most-of.ts";
+import { nothingTo } from "./nothing-done.ts";
 
 /**
  * Every quantized tensor becomes one of `dtype`, as do those of FP8 with scales; the rest passes through. A file without our metadata,
  * such as a gpt-oss checkpoint, has its tensors found by name and type.
- * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`
+ * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`,
+ * `nothing_to_convert`
  */
 export function planDequantize(
   file: TensorFile,
@@ -26,6 +29,12 @@ export function planDequantize(
   const view = floatView(file);
   const { tensors } = view.file;
   const { scheme, packed } = findPacked(view.file);
+  if (packed.length === 0 && !tensors.some(view.isScaled))
+    throw nothingTo(
+      "dequantize",
+      file.tensors,
+      () => "not in blocks that are read",
+    );
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
     tensors,
@@ -45,7 +54,10 @@ export function planDequantize(
   return file.target.write(file, {
     tensors: woven.tensors,
     keeps: (key) => !isRecordKey(key),
-    dtype,
+    mostly: mostOf(
+      woven.tensors.flatMap(({ heads }) => heads),
+      dtype,
+    ),
     pool,
     heldBytes: heldBytes + woven.heldBytes,
   });

@@ -9,7 +9,7 @@ import { refloated } from "../blocks/refloated-section.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Selection } from "./name-patterns.ts";
-import { checkSources, choose } from "./selection-rules.ts";
+import { checkSources, chooseAll } from "./selection-rules.ts";
 
 export type HadamardChoices = {
   direction: "forward" | "inverse";
@@ -36,8 +36,9 @@ export function planHadamard(
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
   checkSources(file, selection);
   const view = floatView(file);
-  const parts = view.file.tensors.map((tensor) => {
-    const chosen = choose(view.file, tensor, selection);
+  const all = chooseAll(view.file, selection, "rotate");
+  const parts = view.file.tensors.map((_, i) => {
+    const chosen = all[i];
     if (chosen === undefined) return undefined;
     const { name, dtype, shape, start, end } = chosen.tensor;
     const rows = rowsOf(shape, segmentLength);
@@ -59,6 +60,5 @@ export function planHadamard(
     ...view.weave(parts, pool),
     pool,
     keeps: () => true,
-    dtype: "F32",
   });
 }

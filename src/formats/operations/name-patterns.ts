@@ -14,7 +14,7 @@ export function isNamed(
 }
 
 /** Whether `pattern` is all of `name`: `*` stands for any characters, `?` for one. */
-function matches(pattern: string, name: string): boolean {
+export function matches(pattern: string, name: string): boolean {
   // Only the last star is ever tried again, which finds a match if there is one, in linear memory
   // and without a regular expression's exponential cases.
   let [p, n, star, retry] = [0, 0, -1, 0];

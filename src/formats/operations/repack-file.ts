@@ -6,7 +6,7 @@ import {
   layoutOf,
   packedHeads,
 } from "../blocks/block-layouts.ts";
-import { checkRead, recognizeFormats } from "../blocks/foreign-formats.ts";
+import { checkRead, formatsOf } from "../blocks/foreign-formats.ts";
 import { interleaved, separated } from "../blocks/packed-sections.ts";
 import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
@@ -21,12 +21,13 @@ import {
   type Written,
 } from "../stream/tensor-sections.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";
+import { nothingTo } from "./nothing-done.ts";
 
 /**
  * Every quantized tensor in the layout that is called `name`; the rest passes through. What the file's
  * metadata records of it stays, but for the layout.
  * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not
- * have, and where there is nothing to repack; `name_collision`, `body_too_large`
+ * have; `nothing_to_convert`, `name_collision`, `body_too_large`
  */
 export function planRepack(file: TensorFile, name: Layout): Conversion {
   checkRead(file);
@@ -34,7 +35,7 @@ export function planRepack(file: TensorFile, name: Layout): Conversion {
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
   const moving = packed.filter((tensor) => tensor.layout !== target(tensor));
-  if (moving.length === 0) throw nothingToDo(file, name, packed.length);
+  if (moving.length === 0) throw nothingToMove(file, name, packed.length);
   const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
@@ -70,7 +71,6 @@ export function planRepack(file: TensorFile, name: Layout): Conversion {
     ),
     keeps: () => true,
     adds: isRecorded(file.metadata) ? [layoutRecord(name)] : [],
-    dtype: "MXFP4",
     pool,
     heldBytes: Math.max(heldBytes, mostScales),
   });
@@ -91,16 +91,20 @@ function moved(part: TensorRange, head: TensorHead): Written {
   return { bytes, open: () => copied(bytes), heads: [head] };
 }
 
-function nothingToDo(
+function nothingToMove(
   { tensors }: TensorFile,
   layout: Layout,
   packed: number,
 ): AppError {
-  const [found] = recognizeFormats(tensors);
+  if (packed === 0) {
+    const formatOf = formatsOf(tensors);
+    return nothingTo("repack", tensors, (tensor) => {
+      const format = formatOf(tensor);
+      return format ? `${format}, no MX blocks` : "not in blocks that are read";
+    });
+  }
   return new AppError(
-    "invalid_option",
-    packed === 0
-      ? `Expected tensors in blocks to repack, got ${found ? `${found.format} in "${found.example}"` : "none that are known"}`
-      : `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
+    "nothing_to_convert",
+    `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
   );
 }

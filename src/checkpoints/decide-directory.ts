@@ -1,0 +1,76 @@
+/** What becomes of each tensor of a directory: by its role, the loader, and what the caller names. */
+import type { Rotation } from "../api/options.ts";
+import type { Dtype } from "../formats/dtype.ts";
+import { isFloat } from "../formats/dtype.ts";
+import {
+  isNamed,
+  type Selection,
+} from "../formats/operations/name-patterns.ts";
+import { checkPatternsMatch } from "../formats/operations/nothing-done.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import { linear } from "../formats/roles/role.ts";
+import { decideRoles } from "../formats/roles/roles.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
+import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
+import { decideFor, type Target, type TargetDecision } from "./targets.ts";
+
+export type TensorChoices = {
+  target: Target;
+  rotate: Rotation;
+  selection: Selection;
+};
+
+export type DecidedDirectory = {
+  /** Those of the checkpoint, and a head that was tied where a rotation takes it apart. */
+  tensors: readonly CheckpointTensor[];
+  config: ModelConfig | undefined;
+  decisions: readonly TargetDecision[];
+  folded: FoldedCheckpoint | undefined;
+};
+
+/** Errors: `invalid_option` for a pattern that names no tensor; as `foldCheckpoint` */
+export function decideDirectory(
+  checkpoint: Checkpoint,
+  { target, rotate, selection }: TensorChoices,
+): DecidedDirectory {
+  const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
+  const { tensors, config } = folded ?? checkpoint;
+  checkPatternsMatch(tensors, selection);
+  const roles = decideRoles(tensors, config);
+  const decisions = decideFor(
+    target,
+    tensors,
+    overridden(tensors, roles, selection),
+    config,
+  );
+  return { tensors, config, decisions, folded };
+}
+
+/** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */
+function overridden(
+  heads: readonly TensorHead<Dtype>[],
+  decisions: ReturnType<typeof decideRoles>,
+  selection: Selection,
+): ReturnType<typeof decideRoles> {
+  return heads.map(({ name, dtype, shape }, i) => {
+    const decision = decisions[i]!;
+    const wanted =
+      selection.include.length > 0 && ["router", "head"].includes(decision.kind)
+        ? linear("linear", shape, "linear")
+        : decision;
+    if (!wanted.packed) return decision;
+    if (!isNamed(name, selection))
+      return {
+        ...decision,
+        packed: false,
+        reason: `${decision.reason}; not asked for`,
+      };
+    if (isFloat(dtype)) return wanted;
+    return {
+      ...decision,
+      packed: false,
+      reason: `${decision.reason}; ${dtype} is not read`,
+    };
+  });
+}

@@ -1,0 +1,223 @@
+/**
+ * A directory of blocks to one of floats, under the names and in the order that the model's own weights
+ * have, so that what loads the model loads it. Elements and scales may lie in files apart.
+ */
+import { AppError } from "../api/errors.ts";
+import { BLOCK_SIZE } from "../kernels/mx.ts";
+import { checkSize } from "../formats/blocks/block-rows.ts";
+import { decodedTurned } from "../formats/blocks/decoded-turned.ts";
+import {
+  decoded,
+  GGML_SOURCE,
+  pairSource,
+} from "../formats/blocks/packed-sections.ts";
+import { recognizeFormats } from "../formats/blocks/foreign-formats.ts";
+import {
+  findPacked,
+  type PackedTensor,
+} from "../formats/blocks/packed-tensors.ts";
+import { PLAIN } from "../formats/blocks/quantization-record.ts";
+import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
+import { writeHead } from "../formats/containers/safetensors-writer.ts";
+import { type DecodedDtype, type Dtype, DTYPE_BITS } from "../formats/dtype.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
+import { HoldPool } from "../formats/stream/hold-pool.ts";
+import { copied, kept } from "../formats/stream/tensor-sections.ts";
+import { compareNames, type TensorHead } from "../formats/tensor.ts";
+import {
+  type Checkpoint,
+  type CheckpointTensor,
+  CONFIG_FILE,
+} from "./checkpoint.ts";
+import { formatsIn } from "./formats-in.ts";
+import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
+
+export type DequantizedPlan = {
+  shards: readonly PlannedShard[];
+  texts: readonly (readonly [file: string, text: string])[];
+  /** Those that were decoded, by the names that they have now. */
+  decoded: readonly string[];
+};
+
+/** One tensor of the output, and what is read for it, in order. */
+type Part = {
+  head: TensorHead<Dtype>;
+  reads: readonly CheckpointTensor[];
+  open: (pool: HoldPool, hold: number) => OpenSection[];
+};
+
+/**
+ * Errors: `invalid_option` where nothing is in blocks, or in a format that is not read; those of `findPacked`
+ */
+export function planDequantizedDirectory(
+  { tensors, config, recorded }: Checkpoint,
+  dtype: DecodedDtype,
+  maxShardBytes: number,
+): DequantizedPlan {
+  if (recorded !== undefined)
+    throw new AppError(
+      "invalid_option",
+      `Expected files that decode plainly in a directory, got ${recorded}, which tells how it was quantized: dequantize it alone`,
+    );
+  const { packed } = findPacked({
+    target: SAFETENSORS,
+    tensors,
+    metadata: new Map(),
+  });
+  if (packed.length === 0) throw nothingPacked(tensors, config);
+  const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
+  const others = tensors.filter((tensor) => !taken.has(tensor));
+  const [unread] = recognizeFormats(others);
+  if (unread)
+    throw new AppError(
+      "invalid_option",
+      `Expected blocks of MXFP4 or MXFP8 alone, got ${unread.format} too, as "${unread.example}"`,
+    );
+  const parts = [
+    ...packed.map((tensor) => decodedPart(tensor, dtype, config)),
+    ...others.map(copiedPart),
+  ];
+  checkNames(parts);
+  const byName = new Map(parts.map((part) => [part.head.name, part]));
+  const cut = shardsOf(
+    [...byName.keys()]
+      .toSorted(compareNames)
+      .map((name) => [byName.get(name)!.head]),
+    maxShardBytes,
+  );
+  const index = indexOf(cut);
+  const own = { ...config };
+  delete own.quantization;
+  delete own.quantization_config;
+  return {
+    shards: cut.map(({ file, tensors: heads }) =>
+      shardOf(
+        file,
+        heads.map(({ name }) => byName.get(name)!),
+      ),
+    ),
+    texts: [
+      ...(config
+        ? [[CONFIG_FILE, `${JSON.stringify(own, null, 2)}\n`] as const]
+        : []),
+      ...(index ? [index] : []),
+    ],
+    decoded: packed.map(({ name }) => name),
+  };
+}
+
+function shardOf(file: string, unsorted: readonly Part[]): PlannedShard {
+  // Wide ones come first, so that each starts at a multiple of its width.
+  const parts = unsorted.toSorted(
+    (a, b) => DTYPE_BITS[b.head.dtype] - DTYPE_BITS[a.head.dtype],
+  );
+  const heads = parts.map(({ head }) => head);
+  return {
+    file,
+    heads,
+    reads: parts.flatMap(({ reads }) => reads),
+    groups: heads.map((head) => ({ name: head.name, heads: [head] })),
+    conversion() {
+      const pool = new HoldPool();
+      const sections = parts.flatMap(({ open }, i) => open(pool, i));
+      const metadata = new Map([["format", "pt"]]);
+      return new Conversion({ ...writeHead(heads, metadata), sections, pool });
+    },
+  };
+}
+
+function copiedPart(tensor: CheckpointTensor): Part {
+  const { name, dtype, shape, start, end } = tensor;
+  return {
+    head: { name, dtype, shape },
+    reads: [tensor],
+    open: () => [() => copied(end - start)],
+  };
+}
+
+function decodedPart(
+  tensor: PackedTensor,
+  dtype: DecodedDtype,
+  config: ModelConfig | undefined,
+): Part {
+  const { name, shape, rows, parts } = tensor;
+  checkSize(name, rows);
+  const [elements, scales] = parts as readonly CheckpointTensor[];
+  const isTurned = wasTurned(name, shape, config);
+  const head = { name, dtype, shape: isTurned ? swapped(shape) : shape };
+  if (!scales)
+    return {
+      head,
+      reads: [elements!],
+      open: () => [() => decoded(tensor, GGML_SOURCE, dtype, PLAIN)],
+    };
+  // Scales are a sixteenth of the elements: they are what is held.
+  const bytes = scales.end - scales.start;
+  return {
+    head,
+    reads: [scales, elements!],
+    open: (pool, index) => [
+      () => kept(bytes, pool, index),
+      () =>
+        isTurned
+          ? decodedTurned(tensor, dtype, pool, index)
+          : decoded(
+              tensor,
+              pairSource(tensor, { pool, index, bytes }, false),
+              dtype,
+              PLAIN,
+            ),
+    ],
+  };
+}
+
+/** Models of transformers whose layers are `Conv1D`, which stores [in, out], and what those are called. */
+const CONV1D_MODELS = /^(gpt2|openai-gpt|imagegpt|decision_transformer)$/;
+const CONV1D = /(^|\.)(c_attn|q_attn|c_proj|c_fc)\.weight$/;
+
+/** Whether the model has it as [in, out], where blocks are of [out, in]: blocks do not tell. */
+function wasTurned(
+  name: string,
+  shape: readonly number[],
+  config: ModelConfig | undefined,
+): boolean {
+  const model = String(config?.model_type);
+  if (shape.length < 2 || shape.at(-1)! % BLOCK_SIZE !== 0) return false;
+  return (
+    (CONV1D_MODELS.test(model) && CONV1D.test(name)) ||
+    (model === "gpt_oss" && /(^|\.)experts\.(gate_up|down)_proj$/.test(name))
+  );
+}
+
+function swapped(shape: readonly number[]): number[] {
+  return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+}
+
+function checkNames(parts: readonly Part[]): void {
+  const names = new Set<string>();
+  for (const {
+    head: { name },
+  } of parts) {
+    if (names.has(name))
+      throw new AppError(
+        "name_collision",
+        `Expected no tensor of the name that a decoded one has, got "${name}"`,
+      );
+    names.add(name);
+  }
+}
+
+function nothingPacked(
+  tensors: Checkpoint["tensors"],
+  config: ModelConfig | undefined,
+): AppError {
+  const formats = formatsIn(tensors, config);
+  const found =
+    formats.map(({ format }) => format).join(", ") ||
+    [...new Set(tensors.map(({ dtype }) => dtype))].join(", ");
+  return new AppError(
+    "invalid_option",
+    `Expected tensors in MXFP4 or MXFP8 to decode, got none: the directory holds ${found}`,
+  );
+}

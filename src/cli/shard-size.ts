@@ -1,0 +1,32 @@
+/** How large the files of a directory may be. */
+import type { ArgsDef } from "citty";
+import { type Arguments, UsageError } from "./file-arguments.ts";
+
+const DEFAULT_SHARD = "5GB";
+
+export const shardArguments = {
+  "max-shard-size": {
+    type: "string",
+    valueHint: "5GB",
+    description: `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
+  },
+} satisfies ArgsDef;
+
+/** Errors: `UsageError` */
+export function maxShardBytes(given: Arguments): number {
+  return bytesOf(
+    (given["max-shard-size"] as string | undefined) ?? DEFAULT_SHARD,
+  );
+}
+
+/** `5GB`, `500MB`, `1000000`: powers of 1000, as transformers has them. */
+function bytesOf(text: string): number {
+  const told = /^(\d+(?:\.\d+)?)\s*([KMGT]?)B?$/i.exec(text);
+  const bytes = told
+    ? Number(told[1]) * 1000 ** " KMGT".indexOf(told[2]!.toUpperCase() || " ")
+    : 0;
+  if (bytes >= 1) return Math.floor(bytes);
+  throw new UsageError(
+    `Expected --max-shard-size as in 5GB or 500MB, got "${text}"`,
+  );
+}

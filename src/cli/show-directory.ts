@@ -1,0 +1,31 @@
+/** What `quantize --show` prints: what becomes of each tensor of a directory, and why. */
+import { headBytes } from "../checkpoints/shards.ts";
+import type { DecidedDirectory } from "../checkpoints/decide-directory.ts";
+import { packedBytes } from "../checkpoints/inspect.ts";
+import { alignedRows } from "./aligned-rows.ts";
+import { size } from "./bar.ts";
+
+const HEAD = ["tensor", "dtype", "shape", "becomes", "bytes", "why"];
+
+export function showDirectory(
+  { tensors, decisions }: DecidedDirectory,
+  asJson: boolean,
+): string {
+  const shown = tensors.map((tensor, i) => {
+    const { name, dtype, shape } = tensor;
+    const { role, packed, layout, reason } = decisions[i]!;
+    const bytes = packed ? packedBytes(tensor) : headBytes(tensor);
+    const becomes = packed ? layout! : null;
+    return { name, dtype, shape, role, becomes, bytes, reason };
+  });
+  if (asJson) return JSON.stringify({ tensors: shown }, null, 2);
+  const rows = shown.map(({ name, dtype, shape, becomes, bytes, reason }) => [
+    name,
+    dtype,
+    shape.join(" × "),
+    becomes === null ? "stays" : `MXFP4, ${becomes}`,
+    size(bytes),
+    reason,
+  ]);
+  return alignedRows([HEAD, ...rows], [0, 1, 2, 3, 5]);
+}
