@@ -160,7 +160,11 @@ describe("what a directory holds", () => {
       quantize(
         "llama",
         "whole",
-        ...["--for", "vllm", "--exclude", "*.down_proj.*", "--figures"],
+        "--for",
+        "vllm",
+        "--exclude",
+        "*.down_proj.*",
+        "--figures",
       ),
     ).toMatchObject({ status: 0 });
     const path = join(folder, "whole");
