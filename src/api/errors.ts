@@ -36,7 +36,8 @@ export type ErrorCode =
   | "step_gone"
   | "run_ended"
   | "step_not_reached"
-  // 411, 413, 415, 416: the body or the range
+  // 411 to 416: a condition, the body or the range
+  | "precondition_failed"
   | "length_required"
   | "body_too_large"
   | "unsupported_media_type"

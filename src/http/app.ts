@@ -24,9 +24,11 @@ for (const { method, path, access, answer } of ROUTES) {
 // A route, since what `notFound` throws would pass by what stands before the routes.
 app.all("*", async (c) => {
   await authorize(c, "owner");
-  const allowed = ["GET", "POST", "PUT", "PATCH", "DELETE"].filter((method) =>
-    isRoute(method, c.req.path),
-  );
+  const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+  const allowed = methods
+    .filter((method) => isRoute(method, c.req.path))
+    // What is got is asked for without its body too.
+    .flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   if (allowed.length === 0) {
     throw new AppError(
       "route_not_found",

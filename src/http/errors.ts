@@ -37,6 +37,7 @@ export const PROBLEMS: Record<
   state_version: [409, "Another release left what is stored"],
   step_gone: [410, "The run is past this step"],
   run_ended: [410, "The run has ended"],
+  precondition_failed: [412, "The stored version is another"],
   length_required: [411, "Content-Length is needed"],
   body_too_large: [413, "The body is too large"],
   unsupported_media_type: [415, "The body has another content type"],
@@ -51,6 +52,12 @@ export const PROBLEMS: Record<
   step_not_reached: [425, "Not at this step yet"],
   unavailable: [503, "Try again"],
   overloaded: [503, "Try again later"],
+};
+
+/** A header that tells more of a refusal (RFC 9110 §15.5.6, §15.5.17). */
+const REFUSAL_HEADERS: Partial<Record<ErrorCode, string>> = {
+  method_not_allowed: "Allow",
+  range_not_satisfiable: "Content-Range",
 };
 
 /** Seconds; our own client retries sooner and with growing pauses. */
@@ -109,10 +116,10 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
       code === "overloaded" ? RETRY_OVERLOADED_AFTER : RETRY_AFTER;
     response.headers.set("Retry-After", seconds);
   }
-  if (code === "method_not_allowed") {
-    // RFC 9110 §15.5.6; `app.ts` found them before it refused.
-    response.headers.set("Allow", c.res.headers.get("Allow") ?? "");
-  }
+  // What refuses sets it before.
+  const name = REFUSAL_HEADERS[code];
+  const value = name === undefined ? null : c.res.headers.get(name);
+  if (name !== undefined && value !== null) response.headers.set(name, value);
   return response;
 }
 

@@ -15,6 +15,10 @@ import type { Dataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { Described } from "../../src/http/declaration/parameter.ts";
 import { queryParameters } from "../../src/http/declaration/route.ts";
+import {
+  READ_CONDITIONS,
+  WRITE_CONDITIONS,
+} from "../../src/http/files/conditions.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
@@ -98,6 +102,11 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
 /** Options that the client has no use for. */
 const UNUSED: Record<string, string[]> = {
   getMetrics: ["format"],
+  putFile: Object.keys(WRITE_CONDITIONS),
+  deleteFile: Object.keys(WRITE_CONDITIONS),
+  // A download that breaks off is resumed by If-Range: client/resumed-file.test.ts.
+  getFile: ["If-Range", ...Object.keys(READ_CONDITIONS)],
+  getTokens: ["If-Range", ...Object.keys(READ_CONDITIONS)],
 };
 
 test("every operation has a call below", () => {

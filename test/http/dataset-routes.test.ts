@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import type { Dataset } from "../../src/api/types.ts";
 import type { Env } from "../../src/http/env.ts";
 import { call, callJson, clientOf, corpus, TINY } from "../support/run.ts";
-import { problemOf } from "./support.ts";
+import { bytesOf, problemOf } from "./support.ts";
 
 afterEach(reset);
 
@@ -118,10 +118,13 @@ test("GET tokens answers one range, and refuses what is outside", async () => {
     "bytes=-0",
     "bytes=-",
     "bytes=0-1,5-6",
-    "tokens=0-1",
   ]) {
-    await problemOf(await range(value), 416, "range_not_satisfiable");
+    const refused = await range(value);
+    expect(refused.headers.get("Content-Range"), value).toBe("bytes */100");
+    await problemOf(refused, 416, "range_not_satisfiable");
   }
+  const otherUnit = await range("tokens=0-1");
+  expect(await bytesOf(otherUnit)).toEqual(text);
 });
 
 test("DELETE refuses a corpus that an unfinished run pins, and removes any other", async () => {

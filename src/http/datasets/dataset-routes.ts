@@ -8,12 +8,12 @@ import {
 import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { route } from "../declaration/route.ts";
-import { readRange } from "../files/byte-range.ts";
 import {
+  answerStored,
   GONE,
-  RANGE,
-  rangedAnswer,
-  rangedAnswers,
+  READ_ERRORS,
+  READ_HEADERS,
+  storedAnswers,
   UPLOAD_ERRORS,
 } from "../files/stored-bytes.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
@@ -75,7 +75,7 @@ export const DATASET_ROUTES = [
       const digest = await withHeartbeat(
         LEASE_MS / 5,
         () => directory().renewUpload(key),
-        () => storeUpload(c, key, bytes),
+        async () => (await storeUpload(c, key, bytes)).digest,
       );
       const { created, dataset } = await directory().addDataset({
         name,
@@ -127,9 +127,9 @@ export const DATASET_ROUTES = [
     tag: "datasets",
     access: "trainer",
     summary: "Token ids of a corpus, one byte each",
-    headers: RANGE,
-    answers: rangedAnswers("The digest"),
-    errors: ["dataset_not_found", "range_not_satisfiable", "invalid_name"],
+    headers: READ_HEADERS,
+    answers: storedAnswers("The digest"),
+    errors: ["dataset_not_found", ...READ_ERRORS],
     examples: {
       window: {
         summary: "A window of 16 tokens",
@@ -137,18 +137,15 @@ export const DATASET_ROUTES = [
       },
       all: { summary: "Everything" },
     },
-    async handle(c, { name, Range: header }) {
+    async handle(c, { name, ...asked }) {
       const { key, tokens, digest } = await directoryStub(c.env).dataset(name);
-      const range =
-        header === undefined ? undefined : readRange(header, tokens);
-      const object = await c.env.BUCKET.get(key, range && { range });
-      if (!object) {
-        throw new AppError(
-          "dataset_not_found",
-          `Expected the tokens of "${name}", which are no longer there`,
-        );
-      }
-      return rangedAnswer(object, range, tokens, `"${digest}"`);
+      const stored = { key, bytes: tokens, etag: `"${digest}"` };
+      const response = await answerStored(c, stored, asked);
+      if (response) return response;
+      throw new AppError(
+        "dataset_not_found",
+        `Expected the tokens of "${name}", which are no longer there`,
+      );
     },
   }),
 

@@ -1,12 +1,21 @@
-/** A Range header of one range of bytes (RFC 9110 §14.2). */
+/** A Range header (RFC 9110 §14.2): one range of bytes is answered, several are refused. */
 import { AppError } from "../../api/errors.ts";
 
 export type ByteRange = { offset: number; length: number };
 
-/** The range of `size` bytes that the header asks for. Errors: `range_not_satisfiable` */
-export function readRange(header: string, size: number): ByteRange {
-  const [, first, last] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header) ?? [];
-  if (first === undefined || last === undefined || first + last === "") {
+/**
+ * The range of `size` bytes that the header asks for; undefined where it says nothing: in another unit
+ * than bytes, or the last bytes of none. Errors: `range_not_satisfiable`
+ */
+export function readRange(header: string, size: number): ByteRange | undefined {
+  const [, unit = "", set = ""] = /^([^=]*)=(.*)$/.exec(header) ?? [];
+  if (unit.trim().toLowerCase() !== "bytes") return undefined;
+  // A list may have empty members (§5.6.1.2).
+  const members = set.split(",").map((member) => member.trim());
+  const [only = "", ...others] = members.filter(Boolean);
+  const [, first, last] = /^(\d*)-(\d*)$/.exec(only) ?? [];
+  const isRange = first !== undefined && last !== undefined && only !== "-";
+  if (!isRange || others.length > 0) {
     throw notSatisfiable(
       "one range of bytes, as in `bytes=0-4095`",
       `"${header}"`,
@@ -14,8 +23,9 @@ export function readRange(header: string, size: number): ByteRange {
   }
   if (first === "") {
     const length = Math.min(Number(last), size);
-    if (length === 0) throw notSatisfiable("at least 1 byte", `"${header}"`);
-    return { offset: size - length, length };
+    if (Number(last) === 0)
+      throw notSatisfiable("at least 1 byte", `"${header}"`);
+    return length === 0 ? undefined : { offset: size - length, length };
   }
   const offset = Number(first);
   const end = last === "" ? size : Math.min(size, Number(last) + 1);

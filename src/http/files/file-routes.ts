@@ -7,12 +7,13 @@ import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { text } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
-import { readRange } from "./byte-range.ts";
+import { checkWrite, type Version, WRITE_CONDITIONS } from "./conditions.ts";
 import {
+  answerStored,
   GONE,
-  RANGE,
-  rangedAnswer,
-  rangedAnswers,
+  READ_ERRORS,
+  READ_HEADERS,
+  storedAnswers,
   UPLOAD_ERRORS,
 } from "./stored-bytes.ts";
 import { storeUpload, uploadBytes } from "./upload.ts";
@@ -87,17 +88,31 @@ export const FILE_ROUTES = [
     access: "owner",
     summary: "Store a file for jobs",
     description:
-      "In place of one that has the name; repeating it changes nothing. Larger files than the platform takes in one request come by R2's S3 interface, under files/.",
+      "In place of one that has the name, unless If-None-Match or If-Match forbid it; repeating it changes nothing. Larger files than the platform takes in one request come by R2's S3 interface, under files/.",
+    headers: WRITE_CONDITIONS,
     body: { description: "The file, with Content-Length" },
-    answers: { 201: { description: "Stored", json: storedFile } },
-    errors: UPLOAD_ERRORS,
+    answers: {
+      201: {
+        description: "Stored",
+        json: storedFile,
+        headers: { ETag: "Of the content" },
+      },
+    },
+    errors: [...UPLOAD_ERRORS, "precondition_failed"],
     examples: {
       checkpoint: { summary: "A safetensors file", body: exampleCheckpoint },
     },
-    async handle(c, { file: name }) {
+    async handle(c, { file: name, ...conditions }) {
       const bytes = uploadBytes(c, "file", MAX_FILE_BYTES, LARGER);
-      const digest = await storeUpload(c, fileKey(name), bytes);
-      return json({ name, bytes, digest } satisfies StoredFile, 201);
+      const key = fileKey(name);
+      const check = (): Promise<R2Conditional> =>
+        checkPresent(c.env.BUCKET, key, conditions);
+      // None of the body comes for what is refused already.
+      await check();
+      const { digest, etag } = await storeUpload(c, key, bytes, check);
+      const answer = json({ name, bytes, digest } satisfies StoredFile, 201);
+      answer.headers.set("ETag", etag);
+      return answer;
     },
   }),
 
@@ -108,21 +123,24 @@ export const FILE_ROUTES = [
     tag: "jobs",
     access: "owner",
     summary: "A stored file, or a range of it",
-    headers: RANGE,
-    answers: rangedAnswers("Of the content"),
-    errors: ["file_not_found", "range_not_satisfiable", "invalid_name"],
+    headers: READ_HEADERS,
+    answers: storedAnswers("Of the content"),
+    errors: ["file_not_found", ...READ_ERRORS],
     examples: {
       all: { summary: "Everything" },
       head: { summary: "The first bytes", headers: { Range: "bytes=0-7" } },
     },
-    async handle(c, { file: name, Range: header }) {
-      const present = await c.env.BUCKET.head(fileKey(name));
-      if (!present) throw notFound(name);
-      const { size, etag, httpEtag } = present;
-      const range = header ? readRange(header, size) : undefined;
-      const object = await c.env.BUCKET.get(fileKey(name), range && { range });
-      if (!object || object.etag !== etag) throw notFound(name);
-      return rangedAnswer(object, range, size, httpEtag);
+    async handle(c, { file: name, ...asked }) {
+      const key = fileKey(name);
+      // A version that is replaced meanwhile is followed by the next one.
+      for (;;) {
+        const present = await c.env.BUCKET.head(key);
+        if (!present) throw notFound(name);
+        const { size: bytes, httpEtag: etag } = present;
+        const stored = { key, bytes, etag, present };
+        const response = await answerStored(c, stored, asked);
+        if (response) return response;
+      }
     },
   }),
 
@@ -133,15 +151,37 @@ export const FILE_ROUTES = [
     tag: "jobs",
     access: "owner",
     summary: "Remove a stored file",
+    headers: WRITE_CONDITIONS,
     answers: GONE,
-    errors: ["file_not_found", "invalid_name"],
-    async handle(c, { file: name }) {
-      if (!(await c.env.BUCKET.head(fileKey(name)))) throw notFound(name);
+    errors: ["file_not_found", "precondition_failed", "invalid_name"],
+    async handle(c, { file: name, ...conditions }) {
+      const present = await c.env.BUCKET.head(fileKey(name));
+      if (!present) throw notFound(name);
+      checkWrite(conditions, versionOf(present));
       await c.env.BUCKET.delete(fileKey(name));
       return c.body(null, 204);
     },
   }),
 ];
+
+/**
+ * What the bucket shall check again as it puts the file: that what is stored stays what fulfilled the
+ * conditions, if there are any. Errors: `precondition_failed`
+ */
+async function checkPresent(
+  bucket: R2Bucket,
+  key: string,
+  conditions: Parameters<typeof checkWrite>[0],
+): Promise<R2Conditional> {
+  if (Object.values(conditions).every((each) => each === undefined)) return {};
+  const present = await bucket.head(key);
+  checkWrite(conditions, present && versionOf(present));
+  return present ? { etagMatches: present.etag } : { etagDoesNotMatch: "*" };
+}
+
+function versionOf({ httpEtag, uploaded }: R2Object): Version {
+  return { etag: httpEtag, storedMs: uploaded.getTime() };
+}
 
 function notFound(name: string): AppError {
   return new AppError(

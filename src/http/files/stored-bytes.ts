@@ -1,8 +1,16 @@
 /** What routes of stored bytes share: corpora and files come, are read by range, and go alike. */
+import type { Context } from "hono";
 import type { ErrorCode } from "../../api/errors.ts";
-import { text } from "../declaration/parameter.ts";
+import { text, type Values } from "../declaration/parameter.ts";
 import type { Answer } from "../declaration/route.ts";
-import type { ByteRange } from "./byte-range.ts";
+import type { AppEnv } from "../env.ts";
+import { type ByteRange, readRange } from "./byte-range.ts";
+import {
+  isDated,
+  isKnown,
+  isSameVersion,
+  READ_CONDITIONS,
+} from "./conditions.ts";
 
 const BINARY = "application/octet-stream";
 
@@ -13,47 +21,109 @@ export const UPLOAD_ERRORS: readonly ErrorCode[] = [
   "invalid_name",
 ];
 
+export const READ_ERRORS: readonly ErrorCode[] = [
+  "precondition_failed",
+  "range_not_satisfiable",
+  "invalid_name",
+];
+
 export const GONE: Record<number, Answer> = { 204: { description: "Gone" } };
 
-export const RANGE = {
-  Range: text("One range of bytes, as in `bytes=0-4095`", /^bytes=\d*-\d*$/),
+export const READ_HEADERS = {
+  Range: text(
+    "One range of bytes, as in `bytes=0-4095`; other units say nothing",
+    /^bytes=\d*-\d*$/,
+  ),
+  "If-Range": text("The ETag without which Range says nothing"),
+  ...READ_CONDITIONS,
 };
 
 /** All of it, or the range; `etag` says what the ETag is. */
-export function rangedAnswers(etag: string): Record<number, Answer> {
+export function storedAnswers(etag: string): Record<number, Answer> {
+  const headers = { ETag: etag, "Last-Modified": "When it was stored" };
   return {
     200: {
       description: "All of it",
       type: BINARY,
-      headers: { ETag: etag, "Content-Length": "Bytes" },
+      headers: { ...headers, "Content-Length": "Bytes" },
     },
     206: {
       description: "The range",
       type: BINARY,
-      headers: { ETag: etag, "Content-Range": "What part it is" },
+      headers: { ...headers, "Content-Range": "What part it is" },
     },
+    304: { description: "The reader has it", headers: { ETag: etag } },
   };
 }
 
-/** Those bytes: `range` of `size`, or all without one. */
-export function rangedAnswer(
-  object: R2ObjectBody,
-  range: ByteRange | undefined,
-  size: number,
+type Asked = Partial<Values<typeof READ_HEADERS>>;
+
+/** What is read: `present` is the bucket's entry, where it is known already. */
+export type Stored = {
+  key: string;
+  bytes: number;
+  etag: string;
+  present?: R2Object;
+};
+
+/**
+ * Those bytes as `asked`; null when they are gone, or others have taken their place.
+ * Errors: `precondition_failed`, `range_not_satisfiable`
+ */
+export async function answerStored(
+  c: Context<AppEnv>,
+  { key, bytes, etag, present }: Stored,
+  asked: Asked,
+): Promise<Response | null> {
+  const { BUCKET } = c.env;
+  const isHead = c.req.method === "HEAD";
+  const known =
+    present ?? (isHead || isDated(asked) ? await BUCKET.head(key) : undefined);
+  if (known === null) return null;
+  if (isKnown(asked, { etag, storedMs: known?.uploaded.getTime() }))
+    return new Response(null, { status: 304, headers: { ETag: etag } });
+  if (isHead)
+    return new Response(null, { headers: headersOf(known!, bytes, etag) });
+  const range = rangeOf(c, asked, bytes, etag);
+  const object = await BUCKET.get(key, {
+    ...(range && { range }),
+    ...(present && { onlyIf: { etagMatches: present.etag } }),
+  });
+  if (!object || !("body" in object)) return null;
+  const headers = headersOf(object, range?.length ?? bytes, etag);
+  if (!range) return new Response(object.body, { headers });
+  const { offset, length } = range;
+  headers.set(
+    "Content-Range",
+    `bytes ${offset}-${offset + length - 1}/${bytes}`,
+  );
+  return new Response(object.body, { status: 206, headers });
+}
+
+/** What is asked for, of the version for which it is. Errors: `range_not_satisfiable`, with the length (§15.5.17) */
+function rangeOf(
+  c: Context,
+  { Range: header, "If-Range": ifRange }: Asked,
+  bytes: number,
   etag: string,
-): Response {
-  const { offset, length } = range ?? { offset: 0, length: size };
-  return new Response(object.body, {
-    status: range ? 206 : 200,
-    headers: {
-      "Content-Type": BINARY,
-      "Content-Length": `${length}`,
-      "Accept-Ranges": "bytes",
-      "X-Content-Type-Options": "nosniff",
-      ETag: etag,
-      ...(range && {
-        "Content-Range": `bytes ${offset}-${offset + length - 1}/${size}`,
-      }),
-    },
+): ByteRange | undefined {
+  if (header === undefined) return undefined;
+  if (ifRange !== undefined && !isSameVersion(ifRange, etag)) return undefined;
+  try {
+    return readRange(header, bytes);
+  } catch (error) {
+    c.header("Content-Range", `bytes */${bytes}`);
+    throw error;
+  }
+}
+
+function headersOf(object: R2Object, bytes: number, etag: string): Headers {
+  return new Headers({
+    "Content-Type": BINARY,
+    "Content-Length": `${bytes}`,
+    "Accept-Ranges": "bytes",
+    "X-Content-Type-Options": "nosniff",
+    "Last-Modified": object.uploaded.toUTCString(),
+    ETag: etag,
   });
 }

@@ -39,20 +39,27 @@ export function uploadBytes(
   );
 }
 
+/** What is stored: the SHA-256 of its bytes in hexadecimal, and its ETag. */
+export type Upload = { digest: string; etag: string };
+
+/** Refuses to put what must not be by now, or tells what the bucket shall check with the put. */
+type Check = () => Promise<R2Conditional>;
+
 /**
- * Store a body of exactly `bytes` bytes under `key`; returns its SHA-256 in hexadecimal.
- * Errors: `malformed_body` when it has another length; nothing is stored then
+ * Store a body of exactly `bytes` bytes under `key`.
+ * Errors: `malformed_body` when it has another length, and what `check` throws; nothing is stored then
  */
 export function storeUpload(
   c: Context<AppEnv>,
   key: string,
   bytes: number,
-): Promise<string> {
+  check: Check = () => Promise.resolve({}),
+): Promise<Upload> {
   const source = new Pieces(c.req.raw.body, bytes);
   const stored =
     bytes <= SMALL_BYTES
-      ? storeSmall(c.env.BUCKET, key, source, bytes)
-      : storeParts(c.env, key, source, bytes);
+      ? storeSmall(c.env.BUCKET, key, source, bytes, check)
+      : storeParts(c.env, key, source, bytes, check);
   // A client that leaves ends its request; what it has sent is taken back all the same.
   c.executionCtx.waitUntil(stored.catch(() => {}));
   return stored;
@@ -63,7 +70,8 @@ async function storeSmall(
   key: string,
   source: Pieces,
   bytes: number,
-): Promise<string> {
+  check: Check,
+): Promise<Upload> {
   const whole = new Uint8Array(bytes);
   for (let at = 0; at < bytes;) {
     const piece = await source.next(bytes - at);
@@ -71,10 +79,16 @@ async function storeSmall(
     at += piece.length;
   }
   await source.expectEnd();
-  await bucket.put(key, whole);
-  const digest = await crypto.subtle.digest("SHA-256", whole);
-  free(whole);
-  return toHex(digest);
+  try {
+    const digest = toHex(await crypto.subtle.digest("SHA-256", whole));
+    let stored: R2Object | null = null;
+    // None is stored where another version came behind the check, which the next one judges.
+    while (!stored)
+      stored = await bucket.put(key, whole, { onlyIf: await check() });
+    return { digest, etag: stored.httpEtag };
+  } finally {
+    free(whole);
+  }
 }
 
 /**
@@ -86,7 +100,8 @@ async function storeParts(
   key: string,
   source: Pieces,
   bytes: number,
-): Promise<string> {
+  check: Check,
+): Promise<Upload> {
   const upload = await env.BUCKET.createMultipartUpload(key);
   const { uploadId } = upload;
   // A new stub each time: one whose object restarted meanwhile is of no more use.
@@ -98,8 +113,10 @@ async function storeParts(
       () => directory().renewParts(uploadId),
       async () => {
         const { parts, digest } = await sendParts(upload, source, bytes);
-        await upload.complete(parts);
-        return digest;
+        // Parts are put together under no condition of the bucket's own: this is the last look.
+        await check();
+        const { httpEtag } = await upload.complete(parts);
+        return { digest, etag: httpEtag };
       },
     );
   } catch (error) {

@@ -1,0 +1,111 @@
+/** What a request says must hold of the version that is stored (RFC 9110 §13). */
+import { AppError } from "../../api/errors.ts";
+import { text, type Values } from "../declaration/parameter.ts";
+
+const TAGS = 'ETags, as in `"a", "b"`; or `*`, any version';
+
+/** Of requests that change what is stored. */
+export const WRITE_CONDITIONS = {
+  "If-Match": text(`The stored version must be of these ${TAGS}`),
+  "If-None-Match": text(`The stored version must be none of these ${TAGS}`),
+  "If-Unmodified-Since": text("When the stored version may be from at most"),
+};
+
+/** Of requests that read it. */
+export const READ_CONDITIONS = {
+  ...WRITE_CONDITIONS,
+  "If-Modified-Since": text("Send it only if it is from later"),
+};
+
+type WriteConditions = Partial<Values<typeof WRITE_CONDITIONS>>;
+type ReadConditions = Partial<Values<typeof READ_CONDITIONS>>;
+
+/** Of what is stored. When it was is needed only where the conditions tell a date. */
+export type Version = { etag: string; storedMs?: number | undefined };
+
+/** Refuse to change `present`, or to make what is not there. Errors: `precondition_failed` */
+export function checkWrite(
+  conditions: WriteConditions,
+  present: Version | null,
+): void {
+  checkMatch(conditions, present);
+  const unlike = conditions["If-None-Match"];
+  if (unlike !== undefined && present && hasTag(unlike, present.etag, "weak"))
+    throw failed("If-None-Match", unlike, present);
+}
+
+/** Whether the reader has `present` already (§13.2.2). Errors: `precondition_failed` */
+export function isKnown(conditions: ReadConditions, present: Version): boolean {
+  checkMatch(conditions, present);
+  const unlike = conditions["If-None-Match"];
+  if (unlike !== undefined) return hasTag(unlike, present.etag, "weak");
+  const sinceMs = dateMs(conditions["If-Modified-Since"]);
+  return sinceMs !== undefined && storedMs(present) <= sinceMs;
+}
+
+/** Whether a date decides. */
+export function isDated(conditions: ReadConditions): boolean {
+  const dates = ["If-Modified-Since", "If-Unmodified-Since"] as const;
+  return dates.some((name) => dateMs(conditions[name]) !== undefined);
+}
+
+/**
+ * Whether the version of If-Range is `etag`'s. A date never says so: two versions of one second have
+ * the same (§13.1.5 asks for a strong validator).
+ */
+export function isSameVersion(ifRange: string, etag: string): boolean {
+  return ifRange.trim() === etag;
+}
+
+function checkMatch(
+  conditions: WriteConditions,
+  present: Version | null,
+): void {
+  const like = conditions["If-Match"];
+  if (like !== undefined) {
+    if (present && hasTag(like, present.etag, "strong")) return;
+    throw failed("If-Match", like, present);
+  }
+  const since = conditions["If-Unmodified-Since"];
+  const sinceMs = dateMs(since);
+  if (sinceMs !== undefined && (!present || storedMs(present) > sinceMs))
+    throw failed("If-Unmodified-Since", since!, present);
+}
+
+/** Whether a field of ETags names `etag`, which is a strong one; a weak one equals it only weakly (§8.8.3.2). */
+function hasTag(
+  field: string,
+  etag: string,
+  comparison: "strong" | "weak",
+): boolean {
+  if (field.trim() === "*") return true;
+  const tags = Array.from(field.matchAll(/(W\/)?("[^"]*")/g));
+  return tags.some(
+    ([, weak, tag]) =>
+      tag === etag && (comparison === "weak" || weak === undefined),
+  );
+}
+
+/** As Last-Modified tells it. */
+function storedMs({ storedMs: ms = 0 }: Version): number {
+  return Math.floor(ms / 1000) * 1000;
+}
+
+/** An HTTP-date begins with the day's name; what is none says nothing (§13.1.3). */
+function dateMs(field: string | undefined): number | undefined {
+  if (field === undefined || !/^[A-Z][a-z]{2,8},? /.test(field))
+    return undefined;
+  const ms = Date.parse(field);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+function failed(
+  name: string,
+  field: string,
+  present: Version | null,
+): AppError {
+  return new AppError(
+    "precondition_failed",
+    `Expected what is stored to fulfil ${name}: ${field}, got ${present ? `version ${present.etag}` : "nothing stored"}`,
+  );
+}
