@@ -275,7 +275,10 @@ describe("--show", () => {
       process.execPath,
       [
         join(ROOT, "src/cli/main.ts"),
-        ...["quantize", join(folder, "llama"), "--show", ...args],
+        "quantize",
+        join(folder, "llama"),
+        "--show",
+        ...args,
       ],
       { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
     );
