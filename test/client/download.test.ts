@@ -98,7 +98,7 @@ test("a file that changed meanwhile is not mixed with what came", async () => {
 
 test("connections that bring nothing are given up when patience ends", async () => {
   const { edge } = edgeOf(
-    [100, ...new Array<number>(1000).fill(0)],
+    [100, ...Array.from({ length: 1000 }, () => 0)],
     undefined,
     60,
   );
