@@ -1,7 +1,8 @@
 /**
  * The JSON of the HTTP contract. Losses are in nats per token, times in milliseconds since the
- * epoch, learning rates as AdamW applies them. A loss that is not finite travels as `null`.
+ * epoch, learning rates as the optimizer applies them. A loss that is not finite travels as `null`.
  */
+import type { OptimizerConfig } from "./optimizer.ts";
 import type { Recipe } from "./recipe.ts";
 
 /** How a gradient travels. `mxfp4` is 4.25 bits a value (RHT + SR), `bf16` is SR; both unbiased. */
@@ -32,21 +33,6 @@ export type Dataset = {
 
 /** A page of the datasets, by name; `next` is the `cursor` of the next one, null on the last. */
 export type DatasetPage = { datasets: Dataset[]; next: string | null };
-
-export type OptimizerConfig = {
-  /** Peak, reached after `warmupSteps`. */
-  learningRate: number;
-  /** The cosine ends at this fraction of the peak. */
-  finalLearningRateRatio: number;
-  warmupSteps: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  /** On matrices only; biases and LayerNorm do not decay. */
-  weightDecay: number;
-  /** Largest global L2 norm a gradient keeps. */
-  clip: number;
-};
 
 export type EvaluationConfig = {
   /** Evaluate at step 0, every `interval` steps, and over the whole held-out split at the end. */
@@ -186,6 +172,7 @@ export type StepMetrics = {
   trainLoss: number | null;
   /** Global L2 norm before clipping. */
   gradNorm: number | null;
+  /** Of matrices. */
   learningRate: number;
   /** Tokens trained on so far. */
   tokens: number;

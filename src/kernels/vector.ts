@@ -133,6 +133,31 @@ export function adamW(
   );
 }
 
+/**
+ * m = momentum · m + gradient, and direction = gradient + momentum · m: Nesterov's momentum, in place.
+ * f32 [length] each, a multiple of 4.
+ */
+export function nesterov(
+  direction: Pointer,
+  m: Pointer,
+  gradient: Pointer,
+  length: number,
+  momentum: number,
+): void {
+  kernels().exports.nesterovF32(direction, m, gradient, length, momentum);
+}
+
+/** out = a · out + b · x, in place. f32 [length] each, a multiple of 4. */
+export function blend(
+  out: Pointer,
+  x: Pointer,
+  length: number,
+  a: number,
+  b: number,
+): void {
+  kernels().exports.blendF32(out, x, length, a, b);
+}
+
 /** cos(x), by the kernels' own series: the same on every machine, as Math.cos need not be. */
 export function cosine(x: number): number {
   return kernels().exports.cosine(x);

@@ -26,6 +26,8 @@ export type TensorSpec = {
   name: string;
   group: ParameterGroup;
   shape: number[];
+  /** So many matrices stand in it side by side, each with a part of the columns; q, k and v are such. */
+  sideBySide: number;
   /** How it starts: normal draws with this standard deviation, or a constant. */
   initial: { deviation: number } | { value: number };
 };

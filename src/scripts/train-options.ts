@@ -3,6 +3,13 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ArgsDef, ParsedArgs } from "citty";
+import {
+  type OptimizerConfig,
+  type OptimizerName,
+  OPTIMIZER_NAMES,
+  type Schedule,
+  SCHEDULES,
+} from "../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
 import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
@@ -22,7 +29,7 @@ import {
   type KeptFiles,
   runsFolder,
 } from "./kept-runs.ts";
-import { positive, wholeNumber } from "./numbers.ts";
+import { finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -111,11 +118,42 @@ export const trainArgs = {
     description:
       "Parts of a step, each computed by one trainer (default: 4, or more where a part would not fit a trainer's memory)",
   },
+  optimizer: {
+    type: "enum",
+    options: [...OPTIMIZER_NAMES],
+    default: "muon",
+    description: "What updates the parameters",
+  },
   "learning-rate": {
     type: "string",
     valueHint: "X",
-    default: "0.003",
-    description: "Peak learning rate of AdamW",
+    description: "Peak of AdamW (default: the optimizer's)",
+  },
+  "matrix-learning-rate": {
+    type: "string",
+    valueHint: "X",
+    description: "Peak of what updates matrices",
+  },
+  schedule: {
+    type: "enum",
+    options: [...SCHEDULES],
+    description: "How rates fall (default: the optimizer's)",
+  },
+  warmup: {
+    type: "string",
+    valueHint: "N",
+    description: "Steps to the peak",
+  },
+  cooldown: {
+    type: "string",
+    valueHint: "N",
+    description: "Last steps, in which a constant rate falls",
+  },
+  momentum: { type: "string", valueHint: "X", description: "Of Muon" },
+  "weight-decay": {
+    type: "string",
+    valueHint: "X",
+    description: "Of matrices and tables",
   },
   seed: {
     type: "string",
@@ -210,11 +248,32 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
       seed: count("seed", args.seed, undefined, 0),
       steps: number("steps"),
       ...split,
-      optimizer: {
-        learningRate: positive("learning-rate", args["learning-rate"]),
-      },
+      optimizer: optimizerOf(args),
       shards: args.shards === undefined ? undefined : number("shards"),
     },
+  };
+}
+
+/** What was told of the optimizer; the rest is its name's. */
+function optimizerOf(args: TrainArgs): Partial<OptimizerConfig> {
+  const told = <T>(
+    name: keyof typeof trainArgs,
+    read: (name: string, text: string) => T,
+  ): T | undefined => {
+    const text = args[name] as string | undefined;
+    return text === undefined ? undefined : read(name, text);
+  };
+  const steps = (name: string, text: string) => wholeNumber(name, text, 0);
+  const fromZero = (name: string, text: string) => finite(name, text, 0);
+  return {
+    name: args.optimizer as OptimizerName,
+    schedule: args.schedule as Schedule | undefined,
+    learningRate: told("learning-rate", positive),
+    matrixLearningRate: told("matrix-learning-rate", positive),
+    warmupSteps: told("warmup", steps),
+    cooldownSteps: told("cooldown", steps),
+    momentum: told("momentum", fromZero),
+    weightDecay: told("weight-decay", fromZero),
   };
 }
 

@@ -1,6 +1,12 @@
 /** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
+import {
+  completeOptimizer,
+  OPTIMIZER_NAMES,
+  optimizerProblems,
+  SCHEDULES,
+} from "../api/optimizer.ts";
 import { RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import {
   type Dataset,
@@ -42,15 +48,21 @@ const modelSchema = z.strictObject({
   context: count(4096).default(128),
 });
 
+/** What is not told follows from the optimizer's name. */
 const optimizerSchema = z.strictObject({
-  learningRate: positive.default(3e-3),
-  finalLearningRateRatio: fraction.default(0.1),
-  warmupSteps: z.int().min(0).max(MAX_STEPS).default(50),
-  beta1: z.number().min(0).lt(1).default(0.9),
-  beta2: z.number().min(0).lt(1).default(0.99),
-  epsilon: positive.default(1e-8),
-  weightDecay: z.number().min(0).max(1e3).default(0.1),
-  clip: positive.default(1),
+  name: z.enum(OPTIMIZER_NAMES).optional(),
+  learningRate: positive.optional(),
+  matrixLearningRate: positive.optional(),
+  schedule: z.enum(SCHEDULES).optional(),
+  finalLearningRateRatio: fraction.optional(),
+  warmupSteps: z.int().min(0).max(MAX_STEPS).optional(),
+  cooldownSteps: z.int().min(0).max(MAX_STEPS).optional(),
+  momentum: z.number().min(0).lt(1).optional(),
+  beta1: z.number().min(0).lt(1).optional(),
+  beta2: z.number().min(0).lt(1).optional(),
+  epsilon: positive.optional(),
+  weightDecay: z.number().min(0).max(1e3).optional(),
+  clip: positive.optional(),
 });
 
 const evaluationSchema = z.strictObject({
@@ -99,11 +111,18 @@ export function completeConfig(
     ...shape.problems,
     ...(sharding?.problems ?? []),
     ...dataProblems(dataset, model),
+    ...optimizerProblems(request.optimizer, request.steps),
   ];
   if (!sharding || problems.length > 0) {
     throw new AppError("invalid_config", problems.join("; "));
   }
-  return { ...rest, dataset, model, shards: sharding.shards };
+  return {
+    ...rest,
+    dataset,
+    model,
+    optimizer: completeOptimizer(request.optimizer),
+    shards: sharding.shards,
+  };
 }
 
 type MicrobatchShape = Pick<RunConfig, "model" | "sequences" | "recipe">;

@@ -1,5 +1,5 @@
 /**
- * What a shard computes in a commit: the squared norms of its reduced gradient, then AdamW. Both go
+ * What a shard computes in a commit: the squared norms of its reduced gradient, then the update. Both go
  * through the range slice by slice, so their memory depends on neither its length nor the number of
  * microbatches.
  */
@@ -13,7 +13,12 @@ import {
   paddingRanges,
 } from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
-import { type Update, updateRange } from "./optimizer.ts";
+import {
+  isOrthogonalized,
+  type Update,
+  updateMatrix,
+  updateRange,
+} from "./optimizer.ts";
 import { reduceGradients } from "./reduction.ts";
 
 /** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
@@ -90,7 +95,7 @@ export function squaredNorms(
   return norms;
 }
 
-/** AdamW on `state`, in place. */
+/** The optimizer's update of `state`, in place: slice by slice, then each matrix that wants to be whole. */
 export function applyUpdate(
   geometry: ShardGeometry,
   state: ShardState,
@@ -118,6 +123,23 @@ export function applyUpdate(
       part.set(arena.f32(pointers[index]!, length));
     }
   });
+  for (const tensor of table.tensors) {
+    const at = tensor.offset - range.start;
+    const isHere = at >= 0 && at < range.length;
+    if (!isHere || !isOrthogonalized(config.optimizer, tensor)) continue;
+    const whole = (part: Float32Array) => part.subarray(at, at + tensor.length);
+    arena.scope(() => {
+      const matrix = arena.copyIn(whole(state.parameters));
+      updateMatrix(
+        tensor,
+        matrix,
+        arena.copyIn(whole(state.v)),
+        update.learningRates.matrix,
+        config.optimizer.weightDecay,
+      );
+      whole(state.parameters).set(arena.f32(matrix, tensor.length));
+    });
+  }
 }
 
 /** Calls `body` with the mean gradient of each slice, `from` relative to the shard's start. */

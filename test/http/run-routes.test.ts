@@ -55,9 +55,14 @@ test("POST /v1/runs fills in the default run", async () => {
       microbatches: 4,
       sequences: 2,
       optimizer: {
-        learningRate: 3e-3,
-        finalLearningRateRatio: 0.1,
-        warmupSteps: 50,
+        name: "muon",
+        learningRate: 8e-3,
+        matrixLearningRate: 0.02,
+        schedule: "linear",
+        finalLearningRateRatio: 0,
+        warmupSteps: 0,
+        cooldownSteps: 0,
+        momentum: 0.95,
         beta1: 0.9,
         beta2: 0.99,
         epsilon: 1e-8,
@@ -375,7 +380,7 @@ test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
     expect(header).toBe(
       "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs",
     );
-    expect(first).toMatch(/^0,1,[\d.]+,0.01,256,1,\d+$/);
+    expect(first).toMatch(/^0,1,[\d.]+,0.02,256,1,\d+$/);
     expect(second).toMatch(/^1,1,[\d.]+,[\d.e-]+,512,,\d+$/);
   }
   await problemOf(
@@ -476,4 +481,24 @@ test("a join token opens its run, and trainers by count are refused out of bound
       "invalid_config",
     );
   }
+});
+
+test.each([
+  [
+    { momentum: 0.9, name: "adamw" },
+    "`optimizer.momentum` with optimizer muon",
+  ],
+  [{ cooldownSteps: 3 }, "`optimizer.cooldownSteps` with schedule constant"],
+])("optimizer %j is refused, as it makes no sense", async (optimizer, part) => {
+  const dataset = await newCorpus();
+  const problem = await problemOf(
+    await callJson("POST", "/v1/runs", {
+      dataset,
+      model: TINY.model,
+      optimizer,
+    }),
+    422,
+    "invalid_config",
+  );
+  expect(problem.detail).toContain(part);
 });

@@ -9,7 +9,8 @@ import { evaluateLoss, lossAndGradient } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";
 import { readBatch } from "../../src/training/data.ts";
-import { learningRate } from "../../src/training/schedule.ts";
+import { updateMatrix } from "../../src/training/optimizer.ts";
+import { learningRates } from "../../src/training/schedule.ts";
 import { arena } from "../support/kernels.ts";
 import { corpus, finish, startRun } from "../support/run.ts";
 
@@ -17,16 +18,19 @@ afterEach(reset);
 
 test.each([
   // 3 = (0 + 1) + 2 and 4 = (0 + 1) + (2 + 3): the tree's two shapes.
-  { microbatches: 3, shards: 3 },
-  { microbatches: 4, shards: 1 },
-])(
-  "f32 with two trainers and $microbatches microbatches equals a plain loop to the byte",
-  async ({ microbatches, shards }) => {
+  { microbatches: 3, shards: 3, name: "adamw-cosine" },
+  { microbatches: 4, shards: 1, name: "adamw" },
+  { microbatches: 3, shards: 3, name: "muon" },
+  { microbatches: 4, shards: 1, name: "muon" },
+] as const)(
+  "$name in f32 with two trainers and $microbatches microbatches equals a plain loop to the byte",
+  async ({ microbatches, shards, name }) => {
     const { run, status } = await startRun({
       recipe: "f32",
       gradientDtype: "f32",
       microbatches,
       shards,
+      optimizer: { name, warmupSteps: 1 },
     });
     await finish(run, ["one", "two"]);
     const metrics = await run.metrics();
@@ -125,11 +129,32 @@ async function plainLoop(config: RunConfig) {
       norms.push(norm);
       const state = [parameters, m, v].map((part) => arena.copyIn(part));
       const [parametersAt, mAt, vAt] = state as [Pointer, Pointer, Pointer];
-      for (const { offset, length: size, group } of table.tensors) {
+      const rates = learningRates(optimizer, steps, step);
+      for (const tensor of table.tensors) {
+        const { offset, length: size, group } = tensor;
         const at = 4 * offset;
+        if (group === "matrix" && optimizer.name === "muon") {
+          const { fround } = Math;
+          const beta = fround(optimizer.momentum);
+          const momentum = arena.f32(mAt + at, size);
+          const direction = mean.subarray(offset, offset + size).map((g, i) => {
+            momentum[i] = fround(beta * momentum[i]!) + g;
+            return fround(beta * momentum[i]!) + g;
+          });
+          const { weightDecay } = optimizer;
+          const pointer = arena.copyIn(direction);
+          updateMatrix(
+            tensor,
+            parametersAt + at,
+            pointer,
+            rates.matrix,
+            weightDecay,
+          );
+          continue;
+        }
         adamW(parametersAt + at, mAt + at, vAt + at, gradient + at, size, {
           updates: step + 1,
-          learningRate: learningRate(optimizer, steps, step),
+          learningRate: rates[group],
           beta1: optimizer.beta1,
           beta2: optimizer.beta2,
           epsilon: optimizer.epsilon,

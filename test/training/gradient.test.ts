@@ -17,7 +17,12 @@ const GRADIENT = Float32Array.from(
   (_, i) => Math.sin(i * 12.9898) * 10 ** ((i % 7) - 5),
 );
 
-const TENSOR = { name: "", initial: { value: 0 }, group: "vector" } as const;
+const TENSOR = {
+  name: "",
+  initial: { value: 0 },
+  group: "vector",
+  sideBySide: 1,
+} as const;
 
 function encode(
   dtype: WireDtype,

@@ -71,6 +71,7 @@ test("no cut is more even: the largest shard is the least that there is", () => 
     [5, 1, 4, 2, 2, 6].map((chunks, index) => ({
       name: `${index}`,
       group: "matrix" as const,
+      sideBySide: 1,
       shape: [chunks, CHUNK_LENGTH],
       initial,
     })),

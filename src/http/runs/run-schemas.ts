@@ -1,5 +1,6 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/types.ts to the compiler. */
 import * as z from "zod";
+import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   type CompletionResponse,
@@ -65,9 +66,14 @@ const configSchema = z
     microbatches: whole,
     sequences: whole,
     optimizer: z.strictObject({
+      name: z.enum(OPTIMIZER_NAMES),
       learningRate: z.number(),
+      matrixLearningRate: z.number(),
+      schedule: z.enum(SCHEDULES),
       finalLearningRateRatio: z.number(),
       warmupSteps: whole,
+      cooldownSteps: whole,
+      momentum: z.number(),
       beta1: z.number(),
       beta2: z.number(),
       epsilon: z.number(),

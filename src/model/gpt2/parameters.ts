@@ -44,11 +44,13 @@ export function parameterTable(shape: ModelShape): ParameterTable {
     name: string,
     tensorShape: number[],
     initial: TensorSpec["initial"],
+    sideBySide = 1,
   ): void => {
     specs.push({
       name: `transformer.${name}`,
       group,
       shape: tensorShape,
+      sideBySide,
       initial,
     });
   };
@@ -61,9 +63,10 @@ export function parameterTable(shape: ModelShape): ParameterTable {
     inFeatures: number,
     outFeatures: number,
     deviation: number,
+    sideBySide?: number,
   ): void => {
-    const weight = `${name}.weight`;
-    add("matrix", weight, [inFeatures, outFeatures], { deviation });
+    const shape = [inFeatures, outFeatures];
+    add("matrix", `${name}.weight`, shape, { deviation }, sideBySide);
     add("vector", `${name}.bias`, [outFeatures], { value: 0 });
   };
   // 2L projections add to the residual stream; GPT-2 keeps its variance independent of depth.
@@ -73,7 +76,7 @@ export function parameterTable(shape: ModelShape): ParameterTable {
   add("embedding", "wpe.weight", [T, C], { deviation: DEVIATION });
   for (let layer = 0; layer < layers; layer++) {
     layerNorm(`h.${layer}.ln_1`);
-    linear(`h.${layer}.attn.c_attn`, C, qkv, DEVIATION);
+    linear(`h.${layer}.attn.c_attn`, C, qkv, DEVIATION, qkv / C);
     linear(`h.${layer}.attn.c_proj`, C, C, residualDeviation);
     layerNorm(`h.${layer}.ln_2`);
     linear(`h.${layer}.mlp.c_fc`, C, hidden, DEVIATION);

@@ -1,0 +1,118 @@
+/**
+ * Optimizers are data: what updates matrices, and what is taken where a run's request does not say. Tables
+ * and vectors are always AdamW's.
+ */
+
+/** How a learning rate goes from its peak to its end, after warm-up. */
+export const SCHEDULES = ["linear", "cosine", "constant"] as const;
+export type Schedule = (typeof SCHEDULES)[number];
+
+type OptimizerDefaults = {
+  /** Peak of AdamW, reached after `warmupSteps`. */
+  learningRate: number;
+  /** Peak of what updates matrices. */
+  matrixLearningRate: number;
+  schedule: Schedule;
+  /** The schedule ends at this fraction of the peak. */
+  finalLearningRateRatio: number;
+  warmupSteps: number;
+  /** Of schedule `constant`: so many steps at the end, the rate falls linearly. */
+  cooldownSteps: number;
+  /** Of Muon. */
+  momentum: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** On matrices and tables only; biases and LayerNorm do not decay. */
+  weightDecay: number;
+  /** Largest global L2 norm a gradient keeps on its way to AdamW; Muon sets the size of its steps itself. */
+  clip: number;
+};
+
+type Optimizer = { matrices: "muon" | "adamw"; defaults: OptimizerDefaults };
+
+const SHARED = {
+  schedule: "linear",
+  finalLearningRateRatio: 0,
+  warmupSteps: 0,
+  cooldownSteps: 0,
+  momentum: 0.95,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clip: 1,
+} as const;
+
+export const OPTIMIZERS = {
+  /** Jordan et al., Muon (2024): momentum, orthogonalized matrix by matrix. */
+  muon: {
+    matrices: "muon",
+    defaults: { ...SHARED, learningRate: 8e-3, matrixLearningRate: 0.02 },
+  },
+  /** Loshchilov & Hutter, arXiv 1711.05101. */
+  adamw: {
+    matrices: "adamw",
+    defaults: { ...SHARED, learningRate: 8e-3, matrixLearningRate: 8e-3 },
+  },
+  /** As most train GPTs: a lower peak, warmed up, down a cosine to a tenth. */
+  "adamw-cosine": {
+    matrices: "adamw",
+    defaults: {
+      ...SHARED,
+      learningRate: 3e-3,
+      matrixLearningRate: 3e-3,
+      schedule: "cosine",
+      finalLearningRateRatio: 0.1,
+      warmupSteps: 50,
+    },
+  },
+} as const satisfies Record<string, Optimizer>;
+
+export type OptimizerName = keyof typeof OPTIMIZERS;
+export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
+
+/** What a run has: all of it. */
+export type OptimizerConfig = OptimizerDefaults & { name: OptimizerName };
+
+/** With the defaults of its name; a rate for matrices that is not told is the other, where one rules both. */
+export function completeOptimizer(
+  given: Partial<OptimizerConfig>,
+): OptimizerConfig {
+  const { name = "muon", ...told } = given;
+  const { matrices, defaults }: Optimizer = OPTIMIZERS[name];
+  const shared =
+    matrices === "adamw" && told.learningRate !== undefined
+      ? { matrixLearningRate: told.learningRate }
+      : {};
+  const entries = Object.entries(told).filter(
+    ([, value]) => value !== undefined,
+  );
+  return { name, ...defaults, ...shared, ...Object.fromEntries(entries) };
+}
+
+/** What makes no sense together. */
+export function optimizerProblems(
+  given: Partial<OptimizerConfig>,
+  steps: number,
+): string[] {
+  const { name, schedule, warmupSteps, cooldownSteps } =
+    completeOptimizer(given);
+  const problems: string[] = [];
+  if (given.momentum !== undefined && OPTIMIZERS[name].matrices !== "muon") {
+    problems.push(
+      `Expected \`optimizer.momentum\` with optimizer muon only, got ${name}, which has \`beta1\``,
+    );
+  }
+  if (cooldownSteps > 0 && schedule !== "constant") {
+    problems.push(
+      `Expected \`optimizer.cooldownSteps\` with schedule constant only, got ${schedule}, which falls from the start`,
+    );
+  }
+  if (cooldownSteps > 0 && warmupSteps + cooldownSteps > steps) {
+    problems.push(
+      `Expected at most ${steps} steps of warm-up and cool-down, got ${warmupSteps} and ${cooldownSteps}`,
+    );
+  }
+  return problems;
+}
