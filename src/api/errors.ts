@@ -50,6 +50,7 @@ export type ErrorCode =
   | "shape_mismatch"
   | "unsupported_dtype"
   | "name_collision"
+  | "nothing_to_convert"
   // 503: try again; or not before long
   | "unavailable"
   | "overloaded";

@@ -25,7 +25,7 @@ export type Whole = About<number> & {
   mostText?: string;
 };
 
-/** Names with `*` and `?`; in a query, one a parameter. */
+/** Names with `*` and `?`, without commas, which separate them in a query and on a command line. */
 export type Patterns = About<readonly string[]> & { kind: "patterns" };
 
 /** Strings without commas, which separate them in a query. */
@@ -204,6 +204,12 @@ export function checkPatterns(
     throw invalid(
       `${shownName} at most ${MAX_PATTERNS} times`,
       `it ${length} times`,
+    );
+  const split = patterns.find((each) => each.includes(","));
+  if (split !== undefined)
+    throw invalid(
+      `${shownName} to be patterns without commas, in place of which ? stands`,
+      shown(split),
     );
   const wrong = patterns.find(
     (each) => each.length < 1 || each.length > MAX_PATTERN_LENGTH,

@@ -77,7 +77,10 @@ function readValue(
   texts: readonly string[],
   shownName: string,
 ): unknown {
-  if (option.kind === "patterns") return checkPatterns(texts, shownName);
+  if (option.kind === "patterns") {
+    const each = texts.flatMap((text) => text.split(","));
+    return checkPatterns(each, shownName);
+  }
   const value = readText(option, texts[0]!);
   if (value !== undefined) return value;
   throw invalid(`${shownName} to be ${expected(option)}`, `"${texts[0]}"`);

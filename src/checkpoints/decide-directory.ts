@@ -3,10 +3,10 @@ import type { Rotation } from "../api/options.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { isFloat } from "../formats/dtype.ts";
 import {
-  checkMatched,
   isNamed,
   type Selection,
 } from "../formats/operations/name-patterns.ts";
+import { checkPatternsMatch } from "../formats/operations/nothing-done.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { linear } from "../formats/roles/role.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
@@ -36,10 +36,7 @@ export function decideDirectory(
 ): DecidedDirectory {
   const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
   const { tensors, config } = folded ?? checkpoint;
-  checkMatched(
-    selection,
-    tensors.map(({ name }) => name),
-  );
+  checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);
   const decisions = decideFor(
     target,

@@ -49,8 +49,8 @@ export type DirectoryPlan = {
 };
 
 /**
- * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together, patterns
- * that leave nothing to pack; as `decideDirectory`
+ * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together;
+ * `nothing_to_convert` where nothing is left to pack; as `decideDirectory`
  */
 export function planDirectory(
   checkpoint: Checkpoint,
@@ -66,7 +66,7 @@ export function planDirectory(
   if (!isPacked && !folded) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
     throw new AppError(
-      "invalid_option",
+      "nothing_to_convert",
       `Expected a weight that ${target} takes in MXFP4, got none${first ? `, as in "${first.reason}"` : ""}`,
     );
   }

@@ -4,7 +4,6 @@ import { AppError } from "../api/errors.ts";
 import type { Options, ValuesOf } from "../api/option-kinds.ts";
 import {
   readOptions,
-  repeats,
   type TextOption,
   textOptions,
 } from "../api/option-text.ts";
@@ -34,22 +33,16 @@ function argumentOf(option: TextOption["option"]): ArgsDef[string] {
 }
 
 /**
- * The options of a table among the arguments; patterns are separated by commas.
+ * The options of a table among the arguments.
  * Errors: `UsageError`
  */
 export function optionsFrom<T extends Options>(
   table: T,
   args: Arguments,
 ): ValuesOf<T> {
-  const many = new Set(
-    textOptions(table)
-      .filter(repeats)
-      .map(({ name }) => name),
-  );
   const texts = (name: string): string[] => {
     const text = args[name] as string | undefined;
-    if (text === undefined) return [];
-    return many.has(name) ? text.split(",") : [text];
+    return text === undefined ? [] : [text];
   };
   try {
     return readOptions(table, texts, (name) => `--${name}`);

@@ -49,6 +49,7 @@ export const PROBLEMS: Record<
   shape_mismatch: [422, "The shape does not fit"],
   unsupported_dtype: [422, "The dtype is not supported here"],
   name_collision: [422, "Two tensors would have one name"],
+  nothing_to_convert: [422, "There is nothing to convert"],
   step_not_reached: [425, "Not at this step yet"],
   unavailable: [503, "Try again"],
   overloaded: [503, "Try again later"],

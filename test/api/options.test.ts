@@ -42,10 +42,12 @@ function valueOf(option: Option): fc.Arbitrary<unknown> {
     case "whole":
       return fc.integer({ min: option.least, max: option.most });
     case "patterns":
-      return fc.array(fc.string({ minLength: 1, maxLength: 256 }), {
-        minLength: 1,
-        maxLength: 32,
-      });
+      return fc.array(
+        fc
+          .string({ minLength: 1, maxLength: 256 })
+          .filter((each) => !each.includes(",")),
+        { minLength: 1, maxLength: 32 },
+      );
     case "list":
       return fc.array(
         fc.string().filter((each) => !each.includes(",")),

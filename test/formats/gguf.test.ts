@@ -228,6 +228,26 @@ test("key-values stay byte for byte, the file's type is told, and every choice r
   );
 });
 
+test("general.file_type says what most of the matrices are", async () => {
+  const matrix = (name: string, rows: number) =>
+    tensor(name, [64, rows], F32, new Uint8Array(64 * rows * 4));
+  const layers = [
+    matrix("blk.0.attn_q.weight", 4),
+    matrix("blk.0.attn_k.weight", 2),
+    matrix("output.weight", 100),
+  ];
+  const typeOf = async (selection: Partial<Selection>) => {
+    const file = await quantize(fileOf(layers), {}, selection, "q8_0");
+    return (await read(file)).gguf.pairs.get("general.file_type");
+  };
+  const told = (uint32: number) => encodePair("general.file_type", { uint32 });
+  // The output head has a type of its own, which a file is not called after.
+  expect(await typeOf({})).toEqual(told(38));
+  expect(await typeOf({ include: ["*attn_q*"] })).toEqual(told(38));
+  expect(await typeOf({ include: ["*attn_k*"] })).toEqual(told(0));
+  expect(await typeOf({ include: ["output*"] })).toEqual(told(0));
+});
+
 test("the output head and the table of tokens become what is asked for", async () => {
   const tensors = [
     tensor("token_embd.weight", [64, 3], F32, WEIGHTS),
@@ -281,7 +301,10 @@ test("what llama.cpp computes with as floats stays even where it is named", asyn
         await tensorsOf(await quantize(fileOf(tensors), {}, { include }))
       ).values(),
     ].map((each) => each.type);
-  expect(await types([])).toEqual([F32, F32]);
+  await expect(types([])).rejects.toMatchObject({
+    code: "nothing_to_convert",
+    message: expect.stringContaining("mixed in element by element"),
+  });
   expect(await types(["*"])).toEqual([F32, MXFP4]);
 });
 

@@ -61,7 +61,11 @@ describe("POST /v1/hadamard", () => {
     );
     expect(problem.detail).toContain("multiple of 64, got 48");
     await read(await post("/v1/hadamard?hadamard=16", body));
-    await read(await post("/v1/hadamard?exclude=x", body));
+    await problemOf(
+      await post("/v1/hadamard?exclude=x", body),
+      422,
+      "nothing_to_convert",
+    );
     await problemOf(
       await post("/v1/hadamard?hadamard=0", body),
       422,

@@ -172,7 +172,7 @@ test("elements before their scales need no more memory than the scales", async (
 }, 60_000);
 
 test("a repeated request is the same job; another with its key is refused", async () => {
-  await putFile("small", fileInOrder([]));
+  await putFile("small", fileInOrder([f32("x", [32], Array(32).fill(1))]));
   const request: JobRequest = {
     operation: "quantize",
     source: "small",
@@ -314,7 +314,7 @@ test("lists have the newest first, in pages that others' comings and goings do n
 });
 
 test("a key may look like a digest", async () => {
-  await putFile("digested", fileOf([]));
+  await putFile("digested", fileOf([f32("x", [32], Array(32).fill(1))]));
   const clientKey = "0123456789abcdef".repeat(4);
   const request = { source: "digested", result: "digest", clientKey };
   await createJob({ operation: "quantize", ...request });

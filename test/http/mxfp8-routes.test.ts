@@ -188,6 +188,8 @@ test("FP8 with one scale for all is not taken for MXFP8, nor is a shape that doe
     bytes: new Uint8Array(shape.reduce((a, b) => a * b)).fill(0x38),
   });
   const body = fileInOrder([
+    u8("w_blocks", [1, 16], Array(16).fill(1)),
+    u8("w_scales", [1], [127]),
     f32("tensor_scale", [1], [1]),
     f8("tensor", [2, 64]),
     f8("short", [2, 64]),
@@ -201,6 +203,7 @@ test("FP8 with one scale for all is not taken for MXFP8, nor is a shape that doe
     "short_scale U8",
     "tensor F8_E4M3",
     "tensor_scale F32",
+    "w F32",
   ]);
 });
 

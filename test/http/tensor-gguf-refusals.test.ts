@@ -12,6 +12,7 @@ const STATUS: Record<string, number> = {
   body_too_large: 413,
   unsupported_media_type: 415,
   unsupported_dtype: 422,
+  nothing_to_convert: 422,
 };
 
 const WHOLE = ggufOf(EXAMPLE);
@@ -118,28 +119,29 @@ describe.each(ROUTES)("POST /v1/%s refuses a GGUF", (route) => {
 });
 
 describe("a body of more than a small answer that breaks off", () => {
-  /** 2 MiB of f32, which is streamed. */
-  const large = ggufOf({
-    ...EXAMPLE,
-    tensorCount: 1,
-    tensors: [
-      { name: "w.weight", dimensions: [1024, 512], type: 0, offset: 0 },
-    ],
-    data: new Uint8Array(2 * 1024 * 1024),
-  });
-  const cut = (path: string) =>
-    post(path, large.subarray(0, large.length - 1), {
-      "Content-Length": `${large.length}`,
+  /** 2 MiB of f32, or of blocks, which are streamed. */
+  const large = (type: number, rows: number, bytes: number) =>
+    ggufOf({
+      ...EXAMPLE,
+      tensorCount: 1,
+      tensors: [
+        { name: "w.weight", dimensions: [1024, rows], type, offset: 0 },
+      ],
+      data: new Uint8Array(bytes),
+    });
+  const cut = (path: string, whole: Uint8Array) =>
+    post(path, whole.subarray(0, whole.length - 1), {
+      "Content-Length": `${whole.length}`,
     });
 
-  test.each(["quantize", "dequantize"])(
-    "is no answer of /v1/%s that looks complete",
-    async (route) => {
-      const response = await cut(`/v1/${route}`);
-      expect(response.status).toBe(200);
-      const declared = Number(response.headers.get("Content-Length"));
-      expect(declared).toBeGreaterThan(256 * 1024);
-      await expect(response.arrayBuffer()).rejects.toThrow();
-    },
-  );
+  test.each([
+    ["quantize", large(0, 512, 512 * 4096)],
+    ["dequantize", large(39, 3855, 3855 * 544)],
+  ])("is no answer of /v1/%s that looks complete", async (route, whole) => {
+    const response = await cut(`/v1/${route}`, whole);
+    expect(response.status).toBe(200);
+    const declared = Number(response.headers.get("Content-Length"));
+    expect(declared).toBeGreaterThan(256 * 1024);
+    await expect(response.arrayBuffer()).rejects.toThrow();
+  });
 });

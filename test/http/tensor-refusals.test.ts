@@ -19,6 +19,7 @@ const STATUS: Record<string, number> = {
   unsupported_dtype: 422,
   name_collision: 422,
   invalid_option: 422,
+  nothing_to_convert: 422,
 };
 
 /** A 200 whose body comes whole, or a refusal with the status of its code. */
@@ -251,7 +252,9 @@ describe("GGUF", () => {
 
   test("a good one is answered", async () => {
     expect(await answered("/v1/quantize", whole)).toBeUndefined();
-    expect(await answered("/v1/dequantize", whole)).toBeUndefined();
+    expect((await answered("/v1/dequantize", whole))?.code).toBe(
+      "nothing_to_convert",
+    );
     expect(await answered("/v1/analyze", whole)).toBeUndefined();
   });
 

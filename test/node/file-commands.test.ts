@@ -225,10 +225,43 @@ test("only a plain file is ever replaced", () => {
 test("patterns that come more than once all count", () => {
   const quantize = (out: string, ...patterns: string[]) =>
     mxfp4("quantize", "x.raw", ...RAW, "-o", out, ...patterns);
-  quantize("neither", "--exclude", "x", "--exclude", "y");
-  expect(file("neither").length).toBeGreaterThan(96 * 1024 * 4);
-  quantize("one", "--include", "x", "--include=y");
+  quantize("one", "--include", "x", "--include=?");
   expect(file("one").length).toBeLessThan(96 * 1024);
+  for (const patterns of [
+    ["x", "yy"],
+    ["yy", "x"],
+    ["x,yy", "x"],
+  ]) {
+    const given = patterns.flatMap((each) => ["--include", each]);
+    expect(quantize("neither", ...given)).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^Expected `include` .* got "yy".*"x"\n$/),
+    });
+  }
+});
+
+test("what would do nothing is refused, and writes nothing", () => {
+  const literal = "{'descr': '|u1', 'fortran_order': False, 'shape': (9,), }";
+  const npy = Buffer.from(
+    `\x93NUMPY\x01\0\x39\0${literal}${"\0".repeat(9)}`,
+    "latin1",
+  );
+  npy[8] = literal.length;
+  writeFileSync(join(folder, "ids.npy"), npy);
+  const quantize = (...args: string[]) =>
+    mxfp4("quantize", "x.raw", ...RAW, "-o", "nothing", ...args);
+  for (const refused of [
+    quantize("--exclude", "x"),
+    mxfp4("quantize", "ids.npy", "-o", "nothing"),
+    mxfp4("dequantize", "ids.npy", "-o", "nothing"),
+  ])
+    expect(refused).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(
+        /^Expected tensors to (de)?quantize, got none but "x" \((F32|U8), .*\)/,
+      ),
+    });
+  expect(readdirSync(folder)).not.toContain("nothing");
 });
 
 test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(

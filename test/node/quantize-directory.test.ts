@@ -360,14 +360,14 @@ describe("refused in a line, and nothing is left", () => {
         "*q_proj*,model.layer.0.mlp.up_proj.weight",
       ],
       1,
-      'pattern "model.layer.0.mlp.up_proj.weight", got none; closest are model.layers.0.mlp.up_proj.weight, ',
+      '"model.layer.0.mlp.up_proj.weight", which matches none; the closest names are "model.layers.0.mlp.up_proj.weight", ',
     ],
     [
       "a pattern to exclude that names nothing",
       "llama",
       ["--for", "vllm", "--exclude", "lmhead*"],
       1,
-      'pattern "lmhead*", got none; closest are lm_head.weight, ',
+      '"lmhead*", which matches none; the closest names are "lm_head.weight"',
     ],
     [
       "half of what runs as one",

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { JobPage, JobRequest, JobStatus } from "../../src/api/tensors.ts";
 import { Job } from "../../src/objects/job/job.ts";
 import { problemOf, send } from "../http/support.ts";
-import { fileOf, u8 } from "../http/tensor-support.ts";
+import { f32, fileOf, u8 } from "../http/tensor-support.ts";
 import {
   bindings,
   createJob,
@@ -35,7 +35,7 @@ afterEach(async () => {
   await reset();
 });
 beforeEach(() =>
-  putFile("source", fileOf([u8("x", [64], new Uint8Array(64))])),
+  putFile("source", fileOf([f32("x", [64], new Float32Array(64))])),
 );
 
 function stub() {
@@ -294,7 +294,10 @@ test("the same key waits for a removal that goes on, and then begins anew", asyn
 test("who reads a result when its time comes gets all of it", async () => {
   // Three parts, none of which the bucket opens before the one in front of it was read.
   const bytes = new Uint8Array(20 * 2 ** 20).fill(7);
-  await putFile("source", fileOf([u8("x", [bytes.length], bytes)]));
+  await putFile(
+    "source",
+    fileOf([f32("w", [32], Array(32).fill(1)), u8("x", [bytes.length], bytes)]),
+  );
   const { outputBytes } = await finished();
   const response = await send("/v1/files/result");
   const reader = response.body!.getReader();

@@ -57,8 +57,8 @@ export type Output = {
   keeps: (key: string) => boolean;
   /** And which come, those of the same keys in their places. */
   adds?: readonly (readonly [key: string, value: string])[];
-  /** What the tensors that change become. */
-  dtype: StoredType;
+  /** What most of a GGUF is of. */
+  mostly?: StoredType;
   pool?: HoldPool;
   heldBytes?: number;
 };

@@ -13,12 +13,37 @@ import {
 } from "./gguf-types.ts";
 import { encodePair, writeGgufHead } from "./gguf-writer.ts";
 
-/** `general.file_type` by what most tensors are, as llama.cpp numbers them. */
+/**
+ * `general.file_type` by what most of a file is, as llama.cpp numbers them (include/llama.h): of mixtures of
+ * k-quants, the medium one. ggml's other types are no file's.
+ */
 const FILE_TYPES: Partial<Record<StoredType, number>> = {
   F32: 0,
   F16: 1,
+  Q4_0: 2,
+  Q4_1: 3,
+  Q8_0: 7,
+  Q5_0: 8,
+  Q5_1: 9,
+  Q2_K: 10,
+  Q3_K: 12,
+  Q4_K: 15,
+  Q5_K: 17,
+  Q6_K: 18,
+  IQ2_XXS: 19,
+  IQ2_XS: 20,
+  IQ3_XXS: 23,
+  IQ1_S: 24,
+  IQ4_NL: 25,
+  IQ3_S: 26,
+  IQ2_S: 28,
+  IQ4_XS: 30,
+  IQ1_M: 31,
   BF16: 32,
+  TQ1_0: 36,
+  TQ2_0: 37,
   MXFP4: 38,
+  NVFP4: 39,
 };
 const QUANTIZATION_VERSION = 2;
 
@@ -56,12 +81,15 @@ export const GGUF: Container & Target = {
       alignment: gguf.alignment,
     };
   },
-  write(file, { tensors, keeps, adds = [], dtype }) {
+  write(file, { tensors, keeps, adds = [], mostly }) {
+    const fileType = mostly && FILE_TYPES[mostly];
     const pairs = new Map([
       ...([...file.metadata] as [string, Uint8Array][]).filter(([key]) =>
         keeps(key),
       ),
-      pair("general.file_type", { uint32: FILE_TYPES[dtype]! }),
+      ...(fileType === undefined
+        ? []
+        : [pair("general.file_type", { uint32: fileType })]),
       pair("general.quantization_version", { uint32: QUANTIZATION_VERSION }),
       ...adds.map(([key, string]) => pair(key, { string })),
     ]);

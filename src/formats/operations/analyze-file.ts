@@ -39,6 +39,7 @@ import {
   RULE,
   type Tally,
 } from "./analysis-figures.ts";
+import { checkPatternsMatch } from "./nothing-done.ts";
 import { type Choice, decide, rolesOf } from "./selection-rules.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
@@ -60,6 +61,7 @@ export function planAnalysis(
   choice: Choice,
 ): Analyzing {
   for (const { scheme } of schemes) checkScheme(scheme);
+  checkPatternsMatch(file.tensors, choice);
   const { chosen, passedOver } = analyzedTensors(file, choice);
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(

@@ -24,7 +24,7 @@ import {
 } from "../stream/conversion.ts";
 import { copiedTensor } from "../stream/tensor-sections.ts";
 import type { Selection } from "./name-patterns.ts";
-import { choose } from "./selection-rules.ts";
+import { chooseAll } from "./selection-rules.ts";
 
 export type HadamardChoices = {
   direction: "forward" | "inverse";
@@ -49,8 +49,9 @@ export function planHadamard(
   );
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
-  const tensors = file.tensors.map((tensor) => {
-    const chosen = choose(file, tensor, selection);
+  const all = chooseAll(file, selection, "rotate");
+  const tensors = file.tensors.map((tensor, i) => {
+    const chosen = all[i];
     if (chosen === undefined) return copiedTensor(tensor);
     const { name, dtype, shape, start, end } = chosen.tensor;
     const rows = rowsOf(shape, segmentLength);
@@ -67,7 +68,7 @@ export function planHadamard(
     const heads = [{ name, dtype: "F32" as const, shape }];
     return { bytes: end - start, open, heads };
   });
-  return file.target.write(file, { tensors, keeps: () => true, dtype: "F32" });
+  return file.target.write(file, { tensors, keeps: () => true });
 }
 
 function turned(

@@ -26,8 +26,9 @@ import type { TensorFile } from "../containers/container.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import { copiedTensor, type Written } from "../stream/tensor-sections.ts";
+import { mostOf } from "./most-of.ts";
 import type { Selection } from "./name-patterns.ts";
-import { choose, rolesOf } from "./selection-rules.ts";
+import { chooseAll, rolesOf } from "./selection-rules.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
@@ -42,7 +43,7 @@ export type QuantizeChoices = {
  * Float tensors of at least one dimension become blocks, of a model's file those that are weights of linear
  * layers, their rows padded with zeros to whole blocks and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
  * those whose rows are not whole, as ggml does. Of a GGUF, what selection-rules.ts says.
- * Errors: `unsupported_dtype`, `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
+ * Errors: those of `chooseAll`; `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
  * a layout that the format does not have in this target, and for what no reader of it would undo
  */
 export function planQuantize(
@@ -55,10 +56,11 @@ export function planQuantize(
   if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
   const choice = { ...selection, output, roles: rolesOf(file) };
-  const chosen = tensors.map((tensor) => {
-    const found = choose(file, tensor, choice);
-    const { k, padded } = rowsOf(tensor.shape, scheme.hadamard);
-    return layout.wholeRows && k !== padded ? undefined : found;
+  const chosen = chooseAll(file, choice, "quantize", ({ shape }) => {
+    const { k, padded } = rowsOf(shape, scheme.hadamard);
+    return layout.wholeRows && k !== padded
+      ? `rows of ${k}, which layout ${layout.name} does not pad to whole blocks`
+      : undefined;
   });
   const positions = sortedPositions(
     chosen.flatMap((each) => (each?.becomes === "blocks" ? each.tensor : [])),
@@ -103,7 +105,10 @@ export function planQuantize(
       // A GGUF says of each tensor what it is.
       ...(target.isPlain ? [outputRecord(output)] : records),
     ],
-    dtype: layout.parts[0].dtypes[0],
+    mostly: mostOf(
+      parts.flatMap(({ heads }) => heads),
+      layout.parts[0].dtypes[0],
+    ),
     pool,
     heldBytes,
   });

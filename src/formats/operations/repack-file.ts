@@ -20,19 +20,20 @@ import {
   type Written,
 } from "../stream/tensor-sections.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";
+import { nothingTo } from "./nothing-done.ts";
 
 /**
  * Every quantized tensor in the layout that is called `name`; the rest passes through. What the file's
  * metadata records of it stays, but for the layout.
  * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not
- * have, and where there is nothing to repack; `name_collision`, `body_too_large`
+ * have; `nothing_to_convert`, `name_collision`, `body_too_large`
  */
 export function planRepack(file: TensorFile, name: Layout): Conversion {
   const { packed } = findPacked(file);
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
   const moving = packed.filter((tensor) => tensor.layout !== target(tensor));
-  if (moving.length === 0) throw nothingToDo(name, packed.length);
+  if (moving.length === 0) throw nothingToMove(file, name, packed.length);
   const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
@@ -68,7 +69,6 @@ export function planRepack(file: TensorFile, name: Layout): Conversion {
     ),
     keeps: () => true,
     adds: isRecorded(file.metadata) ? [layoutRecord(name)] : [],
-    dtype: "MXFP4",
     pool,
     heldBytes: Math.max(heldBytes, mostScales),
   });
@@ -89,11 +89,15 @@ function moved(part: TensorRange, head: TensorHead): Written {
   return { bytes, open: () => copied(bytes), heads: [head] };
 }
 
-function nothingToDo(layout: Layout, packed: number): AppError {
+function nothingToMove(
+  { tensors }: TensorFile,
+  layout: Layout,
+  packed: number,
+): AppError {
+  if (packed === 0)
+    return nothingTo("repack", tensors, () => "not in blocks that are read");
   return new AppError(
-    "invalid_option",
-    packed === 0
-      ? "Expected tensors in blocks to repack, got none that are known"
-      : `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
+    "nothing_to_convert",
+    `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,
   );
 }

@@ -14,6 +14,7 @@ import { decideRoles } from "../roles/roles.ts";
 import { takeApart } from "../roles/tensor-name.ts";
 import type { TensorRange } from "../tensor.ts";
 import { isNamed, type Selection } from "./name-patterns.ts";
+import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 
 /** Which tensors, and of a GGUF what its output head and table of tokens become. */
 export type Choice = Selection & {
@@ -103,10 +104,45 @@ export type Chosen = {
 };
 
 /**
- * What there is to do for a tensor; undefined where it stays.
- * Errors: `unsupported_dtype` for floats of a safetensors file that cannot be read
+ * What there is to do for each tensor; undefined where it stays. `verb` is what is done, and `whyNot` says
+ * of a tensor that could be chosen why it is not.
+ * Errors: `invalid_option` for a pattern that matches nothing, `nothing_to_convert` where all stay, and
+ * `unsupported_dtype` for floats of a safetensors file that cannot be read
  */
-export function choose(
+export function chooseAll(
+  file: TensorFile,
+  choice: Choice,
+  verb: string,
+  whyNot: (tensor: TensorRange) => string | undefined = () => undefined,
+): (Chosen | undefined)[] {
+  const { tensors } = file;
+  checkPatternsMatch(tensors, choice);
+  const chosen = tensors.map((tensor) => {
+    const found = choose(file, tensor, choice);
+    return found && whyNot(tensor) === undefined ? found : undefined;
+  });
+  if (chosen.some((each) => each !== undefined)) return chosen;
+  const decisions = tensors.map((tensor) => decide(file, tensor, choice));
+  const byRole = tensors.some(
+    ({ dtype }, i) => isFloat(dtype) && decisions[i]?.becomes === "keep",
+  );
+  throw nothingTo(
+    verb,
+    tensors,
+    (_, i) => {
+      const decision = decisions[i];
+      if (decision === undefined) return "not asked for";
+      const { becomes, reason } = decision;
+      return (becomes === "keep" ? undefined : whyNot(tensors[i]!)) ?? reason;
+    },
+    byRole && choice.include.length === 0
+      ? "; `include` takes what stays by default"
+      : "",
+  );
+}
+
+/** Undefined where the tensor stays. Errors: `unsupported_dtype` */
+function choose(
   file: TensorFile,
   tensor: TensorRange,
   choice: Choice,

@@ -27,7 +27,13 @@ function schemaOf(option: Option): z.ZodType {
       return z.int().min(option.least).max(option.most);
     case "patterns":
       return z
-        .array(z.string().min(1).max(MAX_PATTERN_LENGTH))
+        .array(
+          z
+            .string()
+            .min(1)
+            .max(MAX_PATTERN_LENGTH)
+            .regex(/^[^,]*$/, "without commas, in place of which ? stands"),
+        )
         .max(MAX_PATTERNS);
     case "list":
       return z.array(z.string()).min(1);

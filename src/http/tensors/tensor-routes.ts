@@ -33,7 +33,7 @@ export const TENSOR_ROUTES = [
     options: QUANTIZE_OPTIONS,
     body: ANY_FILE,
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [...TENSOR_ERRORS, "name_collision"],
+    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
     examples: {
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
@@ -84,7 +84,7 @@ export const TENSOR_ROUTES = [
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [...TENSOR_ERRORS, "name_collision"],
+    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
     examples: {
       pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
@@ -108,7 +108,7 @@ export const TENSOR_ROUTES = [
     options: REPACK_OPTIONS,
     body: { description: "safetensors with tensors in blocks" },
     answers: { 200: fileAnswer("safetensors") },
-    errors: [...TENSOR_ERRORS, "name_collision"],
+    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
     examples: {
       pair: {
         summary: "A pair as gpt-oss has it, to compressed-tensors",
@@ -138,7 +138,7 @@ export const TENSOR_ROUTES = [
         "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
     },
     answers: { 200: fileAnswer("safetensors") },
-    errors: TENSOR_ERRORS,
+    errors: [...TENSOR_ERRORS, "nothing_to_convert"],
     examples: {
       forward: {
         summary: "Segments of 32",

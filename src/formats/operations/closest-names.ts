@@ -1,0 +1,83 @@
+/** Names that a pattern may have meant: those whose parts are its parts, or a few letters off. */
+
+const MOST = 3;
+/** Of a name's part that is looked at. */
+const PART_LENGTH = 48;
+
+/** At most three, the closest first; none that has nothing in common with `pattern`. */
+export function closestNames(
+  pattern: string,
+  names: readonly string[],
+): string[] {
+  const wanted = partsOf(pattern);
+  /** Files of thousands of tensors have few parts. */
+  const likenesses = wanted.map(() => new Map<string, number>());
+  return names
+    .map((name) => {
+      const parts = partsOf(name);
+      const alike = wanted.map((part, i) =>
+        Math.max(0, ...parts.map((each) => cached(likenesses[i]!, each, part))),
+      );
+      const likeness = alike.reduce((sum, each) => sum + each, 0);
+      return { name, likeness, parts: parts.length };
+    })
+    .filter(({ likeness }) => likeness > 0)
+    .toSorted((a, b) => b.likeness - a.likeness || a.parts - b.parts)
+    .slice(0, MOST)
+    .map(({ name }) => name);
+}
+
+function partsOf(name: string): string[] {
+  return name
+    .toLowerCase()
+    .split(/[.*?/]+/)
+    .filter((part) => part !== "")
+    .map((part) => part.slice(0, PART_LENGTH));
+}
+
+function cached(
+  known: Map<string, number>,
+  part: string,
+  wanted: string,
+): number {
+  let found = known.get(part);
+  if (found === undefined) known.set(part, (found = likeness(part, wanted)));
+  return found;
+}
+
+/** 1 of equal parts; above 0 where at most a third of the letters differ, or one holds the other. */
+function likeness(a: string, b: string): number {
+  if (a === b) return 1;
+  const [short, long] = a.length < b.length ? [a, b] : [b, a];
+  if (short.length >= 3 && long.includes(short))
+    return Math.max(0.25, short.length / long.length - 0.25);
+  const most = Math.max(1, Math.floor(long.length / 3));
+  if (long.length - short.length > most) return 0;
+  const distance = editDistance(short, long);
+  return distance <= most ? 1 - distance / long.length : 0;
+}
+
+/** Letters to insert, remove, replace or swap with the next. */
+function editDistance(a: string, b: string): number {
+  let [before, last] = [
+    [] as number[],
+    Array.from({ length: b.length + 1 }, (_, j) => j),
+  ];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const differs = a[i - 1] === b[j - 1] ? 0 : 1;
+      let least = Math.min(
+        row[j - 1]! + 1,
+        last[j]! + 1,
+        last[j - 1]! + differs,
+      );
+      const swapped =
+        i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (swapped) least = Math.min(least, before[j - 2]! + 1);
+      row.push(least);
+    }
+    [before, last] = [last, row];
+  }
+  return last[b.length]!;
+}

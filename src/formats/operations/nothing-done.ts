@@ -1,0 +1,71 @@
+/** Refusals of what would succeed by doing nothing: what was found is said, or what may have been meant. */
+import { AppError } from "../../api/errors.ts";
+import { quoted } from "../containers/malformed.ts";
+import type { TensorHead } from "../tensor.ts";
+import { closestNames } from "./closest-names.ts";
+import { matches, type Selection } from "./name-patterns.ts";
+
+/** Of names that are told, and of reasons. */
+const MOST = 3;
+
+/** Errors: `invalid_option` for a pattern that matches no tensor */
+export function checkPatternsMatch(
+  heads: readonly Pick<TensorHead, "name">[],
+  { include, exclude }: Selection,
+): void {
+  const names = heads.map(({ name }) => name);
+  for (const [option, patterns] of Object.entries({ include, exclude })) {
+    const idle = patterns.find(
+      (pattern) => !names.some((name) => matches(pattern, name)),
+    );
+    if (idle === undefined) continue;
+    const closest = closestNames(idle, names);
+    const told = closest.length > 0 ? closest : names.slice(0, MOST);
+    const list = told.map(quoted).join(", ");
+    const hint =
+      closest.length > 0
+        ? `the closest names are ${list}`
+        : list === ""
+          ? "the file has no tensors"
+          : `the file has ${list}${others(names.length)}`;
+    throw new AppError(
+      "invalid_option",
+      `Expected \`${option}\` to match a tensor of the file, got ${quoted(idle)}, which matches none; ${hint}`,
+    );
+  }
+}
+
+/**
+ * The refusal of a file that has nothing for an operation; `reasonOf` says of each tensor why it stays, in
+ * words that follow its name.
+ */
+export function nothingTo(
+  verb: string,
+  tensors: readonly TensorHead[],
+  reasonOf: (tensor: TensorHead, index: number) => string,
+  remedy = "",
+): AppError {
+  const byReason = new Map<string, string[]>();
+  for (const [i, tensor] of tensors.entries()) {
+    const reason = `${tensor.dtype}, ${reasonOf(tensor, i)}`;
+    byReason.set(reason, [...(byReason.get(reason) ?? []), tensor.name]);
+  }
+  const groups = [...byReason]
+    .toSorted(([, a], [, b]) => b.length - a.length)
+    .slice(0, MOST)
+    .map(([reason, [first, ...rest]]) => {
+      const more = rest.length > 0 ? ` and ${rest.length} like it` : "";
+      return `${quoted(first!)}${more} (${reason})`;
+    });
+  if (byReason.size > MOST) groups.push("others");
+  const found =
+    groups.length > 0 ? `none but ${groups.join(", ")}` : "a file without any";
+  return new AppError(
+    "nothing_to_convert",
+    `Expected tensors to ${verb}, got ${found}${remedy}`,
+  );
+}
+
+function others(count: number): string {
+  return count > MOST ? ` and ${count - MOST} others` : "";
+}
