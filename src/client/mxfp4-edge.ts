@@ -40,6 +40,7 @@ import type {
 import type { ServiceVersion } from "../api/types.ts";
 import { Client, pageQuery } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
+import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
 import { sendBody } from "./tensor-body.ts";
@@ -100,15 +101,15 @@ export class Mxfp4Edge extends Client {
     return response.json<StoredFile>();
   }
 
-  /** A stored file, or its bytes from `start` to before `end`. */
+  /**
+   * A stored file, or its bytes from `start` to before `end`. A body that breaks off goes on over further
+   * connections; reading it fails with `file_changed` when the file is another by then.
+   */
   file(
     name: string,
     range?: { start: number; end: number },
   ): Promise<Response> {
-    const headers: Record<string, string> = range
-      ? { Range: `bytes=${range.start}-${range.end - 1}` }
-      : {};
-    return this.http.request("GET", filePath(name), { headers, timeoutMs: 0 });
+    return download(this.http, filePath(name), range);
   }
 
   /** A page of the stored files, by name; its `next` is the next one's `cursor`. */

@@ -104,7 +104,7 @@ const UNUSED: Record<string, string[]> = {
   getMetrics: ["format"],
   putFile: Object.keys(WRITE_CONDITIONS),
   deleteFile: Object.keys(WRITE_CONDITIONS),
-  // A download that breaks off is resumed by If-Range: client/resumed-file.test.ts.
+  // A download that breaks off is resumed by If-Range: download.test.ts.
   getFile: ["If-Range", ...Object.keys(READ_CONDITIONS)],
   getTokens: ["If-Range", ...Object.keys(READ_CONDITIONS)],
 };

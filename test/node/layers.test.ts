@@ -319,6 +319,28 @@ describe("this tree", () => {
   });
 });
 
+describe("docs/architecture.md", () => {
+  const page = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
+  const section = (name: string) =>
+    page.split(`<!-- ${name} -->`)[1]!.split(`<!-- ${name} end -->`)[0]!;
+  const named = (text: string) =>
+    Array.from(text.matchAll(/`([^`]+)`/g), ([, name]) => name!);
+
+  test("lists the folders in their order", () => {
+    const lines = section("layers").match(/^- `[^`]+`/gm) ?? [];
+    expect(lines.flatMap(named)).toEqual(LAYERS);
+  });
+
+  test("lists the rooms in theirs", () => {
+    const rooms = section("rooms").split(/^- /m).slice(1).map(named);
+    const order = Object.entries(ROOMS).map(([folder, names]) => [
+      folder,
+      ...names.filter((name) => name !== "."),
+    ]);
+    expect(rooms).toEqual(order);
+  });
+});
+
 describe("each rule can fail:", () => {
   const tree = (files: Record<string, string>) =>
     new Map(Object.entries(files));
