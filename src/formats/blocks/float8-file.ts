@@ -16,7 +16,7 @@ import { elementCount, type TensorRange } from "../tensor.ts";
 import { findFloat8, type Float8Tensor } from "./fp8-scales.ts";
 import { fromFloat8, loadScales, type Scaling } from "./float8-sections.ts";
 
-export type Woven = {
+type Woven = {
   tensors: Written[];
   /** The most bytes held of pairs at once. */
   heldBytes: number;

@@ -25,7 +25,7 @@ const SCALE_NAMES: readonly { base: string; suffix: string }[] = [
 /** Of activations, which have no meaning once the weight is of another type. */
 const INPUT_SCALE = { base: "weight", suffix: "input_scale" };
 
-export const SCALE_DTYPES = ["F32", "BF16", "F16", "F8_E8M0"] as const;
+const SCALE_DTYPES = ["F32", "BF16", "F16", "F8_E8M0"] as const;
 export type ScaleDtype = (typeof SCALE_DTYPES)[number];
 
 export const FLOAT8_DTYPES: Partial<Record<StoredType, Float8Type>> = {
