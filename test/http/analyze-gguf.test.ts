@@ -214,7 +214,10 @@ describe("POST /v1/analyze of GGUF", () => {
 
 test("of safetensors, integers, 0-D tensors and floats that are not read are passed over", async () => {
   const scalar = f32("scale", [], [1]);
-  const quarter: Input = { ...u8("fp8", [4], [1, 2, 3, 4]), dtype: "F8_E4M3FNUZ" };
+  const quarter: Input = {
+    ...u8("fp8", [4], [1, 2, 3, 4]),
+    dtype: "F8_E4M3FNUZ",
+  };
   const file = fileInOrder([
     u8("ids", [4], [1, 2, 3, 4]),
     scalar,
