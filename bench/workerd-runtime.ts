@@ -29,10 +29,10 @@ export async function startWorker(
   await ensureBuilt(bundleTarget({ name, config, folder, needs }));
   mkdirSync(OUT, { recursive: true });
   await endStale(OUT);
-  guardRuntimes(OUT);
   const settings = builtWorker(join(ROOT, config), join(ROOT, folder));
   const miniflare = new Miniflare({
     ...(settings as Record<string, unknown>),
+    ...guardRuntimes(OUT),
     bindings: { ...settings.bindings, ...bindings },
     cf: false, // it would be fetched
     telemetry: { enabled: false },

@@ -38,13 +38,19 @@ parent_of_self() {
   fi 2> /dev/null
 }
 
+# A signal for the whole group, as Ctrl-C and `timeout` send, is for the parent alone, which needs workerd
+# for what it does before it ends. Both processes below inherit this, but workerd listens to SIGTERM all
+# the same: where there is a setsid, it leaves the group.
+trap '' INT TERM HUP
+
 (
-  # A signal for the whole group, as Ctrl-C sends, is workerd's end and not yet the watcher's.
-  trap '' INT TERM HUP
   while [ "$(parent_of_self)" = "$parent" ]; do sleep 1; done
   # Not a later process that was given the same pid.
   [ "$(start_of "$self")" != "$start" ] || kill -9 "$self"
   rm -f "$note"
 ) < /dev/null > /dev/null 2>&1 3>&- &
 
+if command -v setsid > /dev/null; then
+  exec setsid "$MXFP4_EDGE_WORKERD" "$@"
+fi
 exec "$MXFP4_EDGE_WORKERD" "$@"

@@ -16,20 +16,26 @@ const GUARD = join(import.meta.dirname, "guarded-workerd.sh");
 const GONE_MS = 2_000;
 
 /**
- * Let every Miniflare of this process run workerd under its guard, which notes pids in the state
- * folder. Windows has no shell for the guard; there, only a regular end cleans up.
+ * What a Miniflare is to be told so that each workerd that it starts runs under its guard, which notes pids
+ * in the state folder. Windows has no shell for the guard; there, only a regular end cleans up.
  */
-export function guardRuntimes(stateFolder: string): void {
-  if (process.platform === "win32") return;
+export function guardRuntimes(stateFolder: string): {
+  unsafeRuntimeEnv?: Record<string, string>;
+} {
+  if (process.platform === "win32") return {};
   const pids = resolve(stateFolder, "pids");
   mkdirSync(pids, { recursive: true });
   const miniflare = createRequire(
     createRequire(import.meta.url).resolve("miniflare"),
   );
   const workerd = miniflare("workerd") as { default: string };
-  process.env.MXFP4_EDGE_PIDS = pids;
-  process.env.MXFP4_EDGE_WORKERD = workerd.default;
   process.env.MINIFLARE_WORKERD_PATH = GUARD;
+  return {
+    unsafeRuntimeEnv: {
+      MXFP4_EDGE_PIDS: pids,
+      MXFP4_EDGE_WORKERD: workerd.default,
+    },
+  };
 }
 
 /** A folder for this process's temporary files, which `endStale` removes once the process is gone. */

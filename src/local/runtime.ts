@@ -56,13 +56,14 @@ export async function startRuntime(
   worker: MiniflareSettings,
   { name, stateFolder, host, port, quiet, report }: RuntimeOptions,
 ): Promise<Running> {
-  guardRuntimes(stateFolder);
+  const guard = guardRuntimes(stateFolder);
   // It takes a third of a second to load, which a command that only shows its help has no use for.
   const { Log, LogLevel, Miniflare } = await import("miniflare");
   const log = openLog(join(stateFolder, `${name}.log`), quiet);
   const life = new Life();
   const settings = {
     ...worker,
+    ...guard,
     host,
     cf: false, // it would be fetched
     telemetry: { enabled: false },

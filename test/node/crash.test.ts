@@ -62,15 +62,19 @@ function folder(name: string): string {
   return join(root, name);
 }
 
-function kill(name: string): void {
+/** Returns how many processes there were to kill. */
+function kill(name: string): number {
+  let killed = 0;
   for (const pid of readdirSync(join(folder(name), "pids"))) {
     try {
       process.kill(Number(pid), "SIGKILL");
+      killed++;
     } catch (error) {
       // The note of one that was killed before may still be there.
       if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
     }
   }
+  return killed;
 }
 
 async function start(): Promise<RunClient> {
@@ -162,7 +166,7 @@ test("a push that was acknowledged survives SIGKILL, and repeating it changes no
   const frame = await frameOf(1);
   expect((await push(frame)).status).toBe(201);
   for (let round = 0; round < 3; round++) {
-    kill("edge");
+    expect(kill("edge")).toBe(1);
     expect(await push(frame)).toEqual({
       status: 200,
       body: '{"duplicate":true}',

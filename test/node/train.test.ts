@@ -484,16 +484,23 @@ describe("an early end", () => {
     expect(runtimes()).toEqual([]);
   });
 
-  test("by Ctrl-C in a terminal, which reaches the runtimes too, does the same", async () => {
-    const run = trainForHours();
-    await run.said("step 0");
-    process.kill(-run.child.pid!, "SIGINT");
-    const { code, stdout } = await run.ended;
-    expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
-    expect(code).toBe(130);
-    expect(existsSync(out)).toBe(true);
-    expect(runtimes()).toEqual([]);
-  });
+  test.each([
+    ["Ctrl-C in a terminal", "SIGINT"],
+    ["timeout", "SIGTERM"],
+  ] as const)(
+    "by %s, which reaches the runtimes too, does the same, by those",
+    async (_, signal) => {
+      const run = trainForHours();
+      await run.said("step 0");
+      process.kill(-run.child.pid!, signal);
+      const { code, stdout, stderr } = await run.ended;
+      expect(stdout).toMatch(/cancelled at step \d+; its parameters are in /);
+      expect(stderr).toBe("cancelling; Ctrl-C again to end at once\n");
+      expect(code).toBe(130);
+      expect(existsSync(out)).toBe(true);
+      expect(runtimes()).toEqual([]);
+    },
+  );
 });
 
 describe("refusals say what was expected and what came", () => {

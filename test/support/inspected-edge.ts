@@ -20,11 +20,11 @@ export type InspectedEdge = {
 export async function startInspectedEdge(
   stateFolder: string,
 ): Promise<InspectedEdge> {
-  guardRuntimes(stateFolder);
   const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
   delete settings.assets;
   const miniflare = new Miniflare({
     ...(settings as Record<string, unknown>),
+    ...guardRuntimes(stateFolder),
     bindings: { ...settings.bindings, LOCAL_MODE: "1" },
     host: "127.0.0.1",
     inspectorPort: 0,
