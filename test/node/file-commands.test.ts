@@ -255,6 +255,10 @@ test("- is stdin, and stdout", () => {
     expect(piped.status, piped.stderr.toString()).toBe(0);
     expect(piped.stdout.equals(file("of-a-file"))).toBe(true);
   }
+  const analyzed = run(file("x.raw"), "analyze", "-", ...RAW);
+  expect(analyzed.stdout.toString()).toBe(
+    mxfp4("analyze", "x.raw", ...RAW).stdout,
+  );
   expect(run(Buffer.from("short"), ...args)).toMatchObject({ status: 1 });
   expect(readdirSync(join(folder, "tmp"))).toEqual([]);
 }, 30_000);
