@@ -114,6 +114,22 @@ test("sizes and parts that no upload can have are refused", async () => {
   expect(await (await send(UPLOAD)).json()).toMatchObject({ parts: [] });
 });
 
+test("a part whose successor breaks off is missing, and the others stay", async () => {
+  await begin();
+  for (const part of [1, 2, 3]) await putPart(part);
+  const broken = await send(`${UPLOAD}/2`, {
+    method: "PUT",
+    body: new Uint8Array(10),
+    headers: { "Content-Length": `${PART}` },
+  });
+  await problemOf(broken, 400, "malformed_body");
+  const early = await problemOf(await complete(), 409, "parts_missing");
+  expect(early.detail).toBe("Expected parts 1 to 3, got none of 2");
+  await putPart(2);
+  expect((await complete()).status).toBe(201);
+  await expectFile([1, 2, 3].map((part) => bytesOfPart(part)));
+});
+
 test("an upload that is taken back leaves nothing, and is begun anew", async () => {
   await begin();
   await putPart(3);

@@ -146,8 +146,10 @@ export const FILE_UPLOAD_ROUTES = [
           `Expected part ${part} of ${expected} bytes, got ${bytes}`,
         );
       }
-      const { key, uploadId } = { key: fileKey(file), ...upload };
-      const parts = c.env.BUCKET.resumeMultipartUpload(key, uploadId);
+      const { uploadId } = upload;
+      const parts = c.env.BUCKET.resumeMultipartUpload(fileKey(file), uploadId);
+      if (upload.parts.some((present) => present.part === part))
+        await directoryStub(c.env).forgetFilePart(uploadId, part);
       const { digest, etag } = await storePart(c, parts, part, bytes);
       const sent = { part, bytes, digest };
       await directoryStub(c.env).addFilePart(uploadId, { ...sent, etag });

@@ -104,6 +104,10 @@ function directoryMethods(
       return found && { ...found, parts: fileUploads.parts(found.uploadId) };
     },
 
+    /** Another part of this number is on its way. */
+    forgetFilePart: (uploadId: string, part: number) =>
+      fileUploads.forgetPart(uploadId, part),
+
     /** A part came. Errors: `upload_not_found` */
     addFilePart: (uploadId: string, part: StoredPart) =>
       fileUploads.addPart(uploadId, part),

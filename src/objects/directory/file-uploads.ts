@@ -85,6 +85,15 @@ export class FileUploads {
     this.#unfinished.renew(uploadId, PARTS_LEASE_MS);
   }
 
+  /** It is about to be replaced, and what comes may break off. */
+  forgetPart(uploadId: string, part: number): void {
+    this.#sql.exec(
+      "DELETE FROM file_parts WHERE upload_id = ? AND part = ?",
+      uploadId,
+      part,
+    );
+  }
+
   /** All must come again. */
   forgetParts(uploadId: string): void {
     this.#sql.exec("DELETE FROM file_parts WHERE upload_id = ?", uploadId);
