@@ -6,6 +6,7 @@ import "../support/kernels.ts";
 import { describe, expect, test } from "vitest";
 import type { Dtype } from "../../src/formats/dtype.ts";
 import { analysisOf } from "../../src/formats/operations/file-operation.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { planHadamard } from "../../src/formats/operations/hadamard-file.ts";
 import {
   planQuantize,
@@ -13,6 +14,7 @@ import {
 } from "../../src/formats/operations/quantize-file.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import { scalesFirst } from "../../src/formats/blocks/scales-first.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import type { Tensor } from "../../src/formats/tensor.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
@@ -277,6 +279,20 @@ test("a pair that stays, stays as it was; an activation's scale goes with the we
   const names = out.tensors.map(({ name }) => name);
   expect(names).not.toContain(parts[1].name);
   expect(names).not.toContain(input.name);
+});
+
+test("a reader that may start anywhere takes scales first, and holds them alone", async () => {
+  const { parts } = made(CASES["DeepSeek-V3"]!);
+  const [weight, scale] = parts;
+  const file = fileInOrder([weight, NORM, scale]);
+  const input = await readTensorFile(sourceOf(file), file.length);
+  const held = (tensors: typeof input) =>
+    planDequantize(tensors, "F32").heldBytes;
+  const pairs = { blocks: false, float8: true };
+  expect(held(input)).toBe(weight.bytes.length);
+  expect(held(scalesFirst(input, pairs).file)).toBe(scale.bytes.length);
+  const asItIs = scalesFirst(input, { ...pairs, float8: false }).file;
+  expect(held(asItIs)).toBe(weight.bytes.length);
 });
 
 test("FP8 without a scale are floats of their own", async () => {

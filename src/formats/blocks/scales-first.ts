@@ -5,19 +5,26 @@
  */
 import type { TensorFile } from "../containers/container.ts";
 import type { TensorRange } from "../tensor.ts";
+import { findFloat8 } from "./fp8-scales.ts";
 import { findPacked } from "./packed-tensors.ts";
 
 /** A stretch of the reordered data, and where it is in the file's. */
 export type Stretch = { start: number; end: number; from: number };
 
-/** Errors: those of `findPacked` */
-export function scalesFirst(file: TensorFile): {
+/** Of which pairs is told. Errors: those of `findPacked` for blocks, of `findFloat8` for FP8 */
+export function scalesFirst(
+  file: TensorFile,
+  pairs: { blocks: boolean; float8: boolean },
+): {
   file: TensorFile;
   stretches: Stretch[];
 } {
-  const scalesOf = new Map(
-    findPacked(file).packed.map(({ parts }) => [parts[0], parts[1]]),
-  );
+  const packed = pairs.blocks ? findPacked(file).packed : [];
+  const float8 = pairs.float8 ? findFloat8(file.tensors) : [];
+  const scalesOf = new Map<TensorRange, TensorRange | undefined>([
+    ...packed.map(({ parts }) => [parts[0]!, parts[1]] as const),
+    ...float8.map(({ weight, scale }) => [weight, scale?.tensor] as const),
+  ]);
   if (![...scalesOf.values()].some(Boolean)) return { file, stretches: [] };
   const ordered = new Set<TensorRange>();
   for (const tensor of file.tensors) {

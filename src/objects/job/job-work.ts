@@ -135,9 +135,7 @@ export class JobWork {
     const source = new FileSource(this.#bucket, file);
     const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
     const stored = await readTensorFile(source, file.bytes, raw);
-    const ordered = holdsPairs(request)
-      ? scalesFirst(stored)
-      : { file: stored, stretches: [] };
+    const ordered = scalesFirst(stored, pairsOf(request));
     const conversion = planFile(ordered.file, request);
     const { stretches } = ordered;
     return { conversion, source, headBytes: stored.headBytes, stretches };
@@ -211,10 +209,12 @@ function fileExists(result: string): AppError {
   );
 }
 
-/** Whether parts of a tensor are held until others come: fewer bytes of them when scales come first. */
-function holdsPairs({ operation, options }: StoredJob["request"]): boolean {
-  return (
-    operation === "dequantize" ||
-    (operation === "repack" && options?.to === "ggml")
-  );
+/** Of which pairs a part is held until the other comes: fewer bytes of them when scales come first. */
+function pairsOf({ operation, options }: StoredJob["request"]) {
+  return {
+    blocks:
+      operation === "dequantize" ||
+      (operation === "repack" && options?.to === "ggml"),
+    float8: operation !== "repack",
+  };
 }
