@@ -19,6 +19,7 @@ export type ErrorCode =
   | "dataset_not_found"
   | "file_not_found"
   | "job_not_found"
+  | "upload_not_found"
   // 409: it contradicts what is already so
   | "different_bytes"
   | "different_completion"
@@ -27,6 +28,7 @@ export type ErrorCode =
   | "dataset_in_use"
   | "file_exists"
   | "file_changed"
+  | "parts_missing"
   | "job_differs"
   | "run_active"
   | "wrong_state"

@@ -122,8 +122,22 @@ export type FileOperation =
 export type StoredFile = {
   name: string;
   bytes: number;
-  /** Lower-case hexadecimal SHA-256. */
-  digest: string;
+  /** Lower-case hexadecimal SHA-256; null of one that came in parts, which have theirs. */
+  digest: string | null;
+};
+
+/** A part of a file that is sent in parts, from 1. */
+export type UploadPart = { part: number; bytes: number; digest: string };
+
+/** A file that is sent in parts, and those that came. */
+export type FileUpload = {
+  file: string;
+  /** Its id among the file's uploads: the two sizes. */
+  upload: string;
+  bytes: number;
+  /** Of each part but the last. */
+  partBytes: number;
+  parts: UploadPart[];
 };
 
 /** One of the bucket's files in a list. */

@@ -1,4 +1,5 @@
 /** README.md of a quantized directory: what was done, with which options. */
+import type { ErrorFigure } from "./error-figures.ts";
 import type { Target } from "./targets.ts";
 
 export type Card = {
@@ -7,11 +8,12 @@ export type Card = {
   options: Readonly<Record<string, unknown>>;
   /** Of the rotation that is folded into the weights. */
   foldSeed: number | undefined;
-  /** Those that were packed: their shapes before, and SHA-256 of the bytes that stand for each. */
+  /** Those that were packed: their shapes before, SHA-256 of the bytes that stand for each, and errors if known. */
   tensors: readonly {
     name: string;
     shape: readonly number[];
     digest: string;
+    errors: ErrorFigure | undefined;
   }[];
   bytesBefore: number;
   bytesAfter: number;
@@ -47,14 +49,32 @@ export function modelCard(card: Card): string {
     "",
     "## Tensors",
     "",
-    "| tensor | shape | SHA-256 |",
-    "| --- | --- | --- |",
-    ...tensors.map(
-      ({ name: tensor, shape, digest }) =>
-        `| \`${tensor}\` | ${shape.join(" × ")} | \`${digest}\` |`,
-    ),
+    ...tensorTable(tensors),
     "",
   ].join("\n");
+}
+
+function tensorTable(tensors: Card["tensors"]): string[] {
+  if (tensors.every(({ errors }) => errors === undefined))
+    return [
+      "| tensor | shape | SHA-256 |",
+      "| --- | --- | --- |",
+      ...tensors.map(
+        ({ name, shape, digest }) =>
+          `| \`${name}\` | ${shape.join(" × ")} | \`${digest}\` |`,
+      ),
+    ];
+  return [
+    "SQNR is 10 · log10(Σ x² / Σ (x − y)²) of the values x before and y as decoded; the largest error is max |x − y|.",
+    "",
+    "| tensor | shape | SQNR, dB | largest error | SHA-256 |",
+    "| --- | --- | --- | --- | --- |",
+    ...tensors.map(({ name, shape, errors, digest }) => {
+      const sqnr = errors?.sqnrDb?.toFixed(2) ?? "none";
+      const most = errors?.maxError?.toPrecision(3) ?? "none";
+      return `| \`${name}\` | ${shape.join(" × ")} | ${sqnr} | ${most} | \`${digest}\` |`;
+    }),
+  ];
 }
 
 /** README.md of a directory that was decoded. */

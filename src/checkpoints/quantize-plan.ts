@@ -27,6 +27,7 @@ import {
   CONFIG_FILE,
 } from "./checkpoint.ts";
 import { decideDirectory, type TensorChoices } from "./decide-directory.ts";
+import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 import { packedHeads, type TargetDecision, turned } from "./targets.ts";
@@ -34,6 +35,8 @@ import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 export type DirectoryChoices = TensorChoices & {
   scheme: Scheme;
   maxShardBytes: number;
+  /** Decode all that is packed again, to tell its errors: as much work again. */
+  withFigures: boolean;
 };
 
 export type DirectoryPlan = {
@@ -46,6 +49,8 @@ export type DirectoryPlan = {
   /** Small files: the config and, of several shards, the index. */
   texts: readonly (readonly [file: string, text: string])[];
   decisions: readonly TargetDecision[];
+  /** Of the packed ones, as the conversions run; undefined where they are not wanted. */
+  figures: ErrorFigures | undefined;
 };
 
 /**
@@ -54,8 +59,10 @@ export type DirectoryPlan = {
  */
 export function planDirectory(
   checkpoint: Checkpoint,
-  { target, rotate, scheme, selection, maxShardBytes }: DirectoryChoices,
+  choices: DirectoryChoices,
 ): DirectoryPlan {
+  const { target, rotate, selection } = choices;
+  const { scheme, maxShardBytes, withFigures } = choices;
   checkPlain(scheme);
   const { tensors, config, decisions, folded } = decideDirectory(checkpoint, {
     target,
@@ -83,6 +90,7 @@ export function planDirectory(
   );
   const index = indexOf(cut);
   const byName = new Map(written.map((part) => [part.heads[0]!.name, part]));
+  const figures = withFigures ? new ErrorFigures() : undefined;
   const shards = cut.map(({ file, tensors: own }): PlannedShard => {
     const parts = own
       .flatMap(({ name }) => byName.get(name) ?? [])
@@ -94,7 +102,7 @@ export function planDirectory(
       reads: parts.map(({ tensor }) => tensor),
       groups: parts.map(({ tensor, heads }) => ({ name: tensor.name, heads })),
       conversion: (norms) =>
-        conversionOf(parts, heads, scheme, (tensor) =>
+        conversionOf(parts, heads, scheme, figures, (tensor) =>
           folded?.foldOf(tensor, scheme.seed, norms),
         ),
     };
@@ -112,6 +120,7 @@ export function planDirectory(
       ...(index ? [index] : []),
     ],
     decisions,
+    figures,
   };
 }
 
@@ -137,6 +146,7 @@ function conversionOf(
   parts: readonly Part[],
   heads: readonly TensorHead<Dtype>[],
   scheme: Scheme,
+  figures: ErrorFigures | undefined,
   foldOf: (tensor: CheckpointTensor) => FoldedTensor | undefined,
 ): Conversion {
   const pool = new HoldPool();
@@ -148,11 +158,14 @@ function conversionOf(
     const rows = rowsOf(turned(shape, decision), 0);
     checkSize(tensor.name, rows);
     const key = roundingKey(scheme.seed, place);
-    if (folded) return () => foldedBlocks(folded, scheme, key, pool, 2 * i);
+    const observer = () => figures?.observer(tensor.name);
+    if (folded)
+      return () => foldedBlocks(folded, scheme, key, pool, 2 * i, observer());
     const float = dtype as FloatDtype;
     return decision.role === "linear-in-out"
-      ? () => quantizedTurned(shape, float, scheme, key, pool, 2 * i)
-      : () => quantized(rows, float, scheme, key, pool, 2 * i);
+      ? () =>
+          quantizedTurned(shape, float, scheme, key, pool, 2 * i, observer())
+      : () => quantized(rows, float, scheme, key, pool, 2 * i, observer());
   });
   // As transformers writes it, which it asks for.
   const metadata = new Map([["format", "pt"]]);

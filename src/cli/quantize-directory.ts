@@ -36,6 +36,7 @@ export type DirectoryRequest = {
   maxShardBytes: number;
   force: boolean;
   rotate: Rotation | undefined;
+  withFigures: boolean;
   options: QuantizeOptions;
 };
 
@@ -70,6 +71,7 @@ export async function quantizeDirectory(
     scheme,
     selection,
     maxShardBytes,
+    withFigures: request.withFigures,
   });
   const seconds = await writeDirectory({
     operation: "quantize",
@@ -87,7 +89,10 @@ export async function quantizeDirectory(
         foldSeed: rotate === "fold" ? scheme.seed : undefined,
         tensors: plan.decisions.flatMap(({ packed }, i) => {
           const { name, shape } = plan.tensors[i]!;
-          return packed ? [{ name, shape, digest: digests.get(name)! }] : [];
+          if (!packed) return [];
+          const digest = digests.get(name)!;
+          const errors = plan.figures?.of(name);
+          return [{ name, shape, digest, errors }];
         }),
         bytesBefore: checkpoint.tensors.reduce(
           (n, each) => n + headBytes(each),

@@ -32,6 +32,11 @@ const args = {
     options: [...TARGETS],
     description: "Of a model's directory: the loader that takes the output",
   },
+  figures: {
+    type: "boolean",
+    description:
+      "Of a directory: README.md tells each tensor's errors, for as much work again",
+  },
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
   ...argumentsOf(QUANTIZE_OPTIONS),
@@ -73,13 +78,18 @@ export const quantizeCommand = defineCommand({
         maxShardBytes: maxShardBytes(given),
         force: given.force === true,
         rotate,
+        withFigures: given.figures === true,
         options,
       });
       return;
     }
-    if (isShown || (target ?? most ?? rotate) !== undefined)
+    if (
+      isShown ||
+      given.figures === true ||
+      (target ?? most ?? rotate) !== undefined
+    )
       throw new UsageError(
-        "Expected a model's directory for --for, --max-shard-size, --rotate and --show, got a file",
+        "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",
       );
     await convertFile(given, { operation: "quantize", options });
   },

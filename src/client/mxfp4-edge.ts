@@ -27,6 +27,7 @@ import type {
   AnalyzeOptions,
   DequantizeOptions,
   FilePage,
+  FileUpload,
   GemmOptions,
   HadamardOptions,
   JobPage,
@@ -36,10 +37,12 @@ import type {
   RepackOptions,
   StoredFile,
   TensorBody,
+  UploadPart,
 } from "../api/tensors.ts";
 import type { ServiceVersion } from "../api/types.ts";
 import { Client, pageQuery } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
+import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
 import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
@@ -93,8 +96,23 @@ export class Mxfp4Edge extends Client {
     return this.#send("/v1/gemm", body, GEMM_OPTIONS, options);
   }
 
-  /** Store a file for jobs, in place of one that has the name. */
-  async putFile(name: string, body: TensorBody): Promise<StoredFile> {
+  /**
+   * Store a file for jobs, in place of one that has the name. One of more than 64 MiB that is no stream goes
+   * in parts, three at a time; after a kill, the same call sends those that are missing.
+   */
+  async putFile(
+    name: string,
+    body: TensorBody,
+    { onProgress }: { onProgress?: (sentBytes: number) => void } = {},
+  ): Promise<StoredFile> {
+    const large = manyPartsOf(body);
+    if (large)
+      return new PartsUpload(
+        this.http,
+        filePath(name),
+        large,
+        onProgress,
+      ).send();
     const response = await releasing(body, () =>
       this.http.request("PUT", filePath(name), sendBody(body)),
     );
@@ -117,6 +135,43 @@ export class Mxfp4Edge extends Client {
     page: { prefix?: string; limit?: number; cursor?: string } = {},
   ): Promise<FilePage> {
     return this.http.json("GET", `/v1/files${pageQuery(page)}`);
+  }
+
+  /** Begin to send a file in parts, or find it under way. `putFile` does all of it. */
+  beginUpload(
+    name: string,
+    sizes: { bytes: number; partBytes: number },
+  ): Promise<FileUpload> {
+    return this.http.json("POST", `${filePath(name)}/uploads`, sizes);
+  }
+
+  /** What came of a file that is sent in parts. */
+  upload(name: string, upload: string): Promise<FileUpload> {
+    return this.http.json("GET", uploadPath(name, upload));
+  }
+
+  /** Send a part, from 1. */
+  async putPart(
+    name: string,
+    upload: string,
+    part: number,
+    body: TensorBody,
+  ): Promise<UploadPart> {
+    const path = `${uploadPath(name, upload)}/${part}`;
+    const response = await releasing(body, () =>
+      this.http.request("PUT", path, sendBody(body)),
+    );
+    return response.json<UploadPart>();
+  }
+
+  /** Put the parts together. */
+  completeUpload(name: string, upload: string): Promise<StoredFile> {
+    return this.http.json("POST", `${uploadPath(name, upload)}/complete`);
+  }
+
+  /** Take back what came. */
+  async abortUpload(name: string, upload: string): Promise<void> {
+    await this.http.request("DELETE", uploadPath(name, upload));
   }
 
   async removeFile(name: string): Promise<void> {
@@ -205,6 +260,10 @@ async function releasing(
 
 function filePath(name: string): string {
   return `/v1/files/${encodeURIComponent(name)}`;
+}
+
+function uploadPath(name: string, upload: string): string {
+  return `${filePath(name)}/uploads/${encodeURIComponent(upload)}`;
 }
 
 function jobPath(job: string): string {

@@ -2,6 +2,7 @@
 import { DATASET_ROUTES } from "./datasets/dataset-routes.ts";
 import type { Route } from "./declaration/route.ts";
 import { FILE_ROUTES } from "./files/file-routes.ts";
+import { FILE_UPLOAD_ROUTES } from "./files/file-upload-routes.ts";
 import { JOB_ROUTES } from "./jobs/job-routes.ts";
 import { RUN_ROUTES } from "./runs/run-routes.ts";
 import { TRAINER_ROUTES } from "./runs/trainer-routes.ts";
@@ -13,6 +14,7 @@ export const ROUTES: readonly Route[] = [
   descriptionOf(() => ROUTES),
   ...TENSOR_ROUTES,
   ...FILE_ROUTES,
+  ...FILE_UPLOAD_ROUTES,
   ...JOB_ROUTES,
   ...DATASET_ROUTES,
   ...RUN_ROUTES,

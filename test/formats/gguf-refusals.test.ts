@@ -313,7 +313,7 @@ describe("key-values", () => {
       await expectRefused(
         withPair("x", 9, [{ u32: type }, { u64: 0, counts: "" }]),
         "malformed_body",
-        `got ${type}`,
+        `"x", got ${type}`,
       );
     }
   });

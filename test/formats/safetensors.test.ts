@@ -223,6 +223,8 @@ const MALFORMED: [string, Uint8Array][] = [
   ],
   ["metadata twice", file('{"__metadata__":{},"__metadata__":{}}', 0)],
   ["metadata that is a string", file('{"__metadata__":"x"}', 0)],
+  ["a name with half of a pair of surrogates", file(`{"a\\ud800":${ONE}}`, 4)],
+  ["metadata of half a pair", file('{"__metadata__":{"k":"\\udc00"}}', 0)],
   ["metadata with a number", file('{"__metadata__":{"k":1}}', 0)],
 ];
 
@@ -231,6 +233,14 @@ test("a file of another kind is refused by its first 8 bytes, however long it is
   expect(() => readSafetensors(other)).toThrow(
     /got a file that begins with the bytes 20 20 20 20 20 20 20 20$/,
   );
+});
+
+test("metadata may be null, and a pair of surrogates is a letter", () => {
+  const none = readSafetensors(file(`{"__metadata__":null,"a":${ONE}}`, 4));
+  expect(none.metadata.size).toBe(0);
+  expect(none.tensors.map(({ name }) => name)).toEqual(["a"]);
+  const pair = readSafetensors(file(`{"\\ud83d\\ude00":${ONE}}`, 4));
+  expect(pair.tensors[0]!.name).toBe("\u{1f600}");
 });
 
 test.each(MALFORMED)("%s is refused", (_, bytes) => {

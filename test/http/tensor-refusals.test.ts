@@ -156,7 +156,8 @@ describe.each(ROUTES)("POST /v1/%s refuses", (route) => {
   test("metadata that is not strings", () =>
     check(
       fc.oneof(
-        odd.filter((value) => JSON.stringify(value) !== "{}"),
+        // Null is none.
+        odd.filter((value) => !["{}", "null"].includes(JSON.stringify(value))),
         fc.record({ k: odd.filter((value) => typeof value !== "string") }),
       ),
       (value) =>
@@ -225,6 +226,43 @@ test("a .npy is the tensor x, and a bad one is refused", async () => {
   ];
   for (const [bytes, code] of cases)
     expect((await answered("/v1/quantize", bytes))?.code).toBe(code);
+});
+
+test("a .npy in Fortran order is taken where that is C order", async () => {
+  const of = (shape: string, bytes: number) =>
+    npy(`{'descr': '<f4', 'fortran_order': True, 'shape': ${shape}, }`, bytes);
+  for (const shape of ["(64,)", "(1, 64)", "(64, 1)", "(1, 1, 64)"])
+    expect(await answered("/v1/quantize", of(shape, 256))).toBeUndefined();
+  expect((await answered("/v1/quantize", of("(2, 1, 32)", 256)))?.code).toBe(
+    "shape_mismatch",
+  );
+});
+
+test("bf16 in a .npy is refused with a remedy", async () => {
+  for (const descr of ["<V2", "|V2"]) {
+    const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (64,), }`;
+    const problem = await answered("/v1/quantize", npy(header, 128));
+    expect(problem?.code).toBe("unsupported_dtype");
+    expect(problem?.detail).toContain("raw with dtype=bf16");
+  }
+});
+
+test.each([
+  ["PK\x03\x04\x14\0\0\0x.npy", "a zip archive, as .npz"],
+  ["PK\x03\x04\0\0\b\barchive/data.pkl", "PyTorch's .pt"],
+  ["\x80\x02\x8a\nl\xfc\x9cF\xf9 j", "a Python pickle"],
+  ["\x80\x04\x95\x10\0\0\0\0\0\0\0}", "a Python pickle"],
+  ['{"metadata": {"total_size": 1}}', "model.safetensors.index.json"],
+  ['{\n  "metadata": {}, "weight_map": {}}', "model.safetensors.index.json"],
+  ["version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"],
+  ["\x1f\x8b\x08\0\x10\x20\x30\x65\0\x03 gz", "a gzip archive"],
+])("%j is named as what it is", async (text, what) => {
+  const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+  for (const path of ["quantize", "dequantize", "analyze"]) {
+    const problem = await answered(`/v1/${path}`, bytes);
+    expect(problem?.code).toBe("malformed_body");
+    expect(problem?.detail).toContain(what);
+  }
 });
 
 test("what is no file of tensors is told by its first bytes, and what can be done", async () => {

@@ -157,7 +157,15 @@ describe.each(Object.entries(LOADERS))(
 describe("what a directory holds", () => {
   test("small files as they were, a card with the digests, and no other form of the weights", () => {
     expect(
-      quantize("llama", "whole", "--for", "vllm", "--exclude", "*.down_proj.*"),
+      quantize(
+        "llama",
+        "whole",
+        "--for",
+        "vllm",
+        "--exclude",
+        "*.down_proj.*",
+        "--figures",
+      ),
     ).toMatchObject({ status: 0 });
     const path = join(folder, "whole");
     expect(readdirSync(path).toSorted()).toEqual([
@@ -184,7 +192,18 @@ describe("what a directory holds", () => {
       .update(tensors.get(`${name}.weight_packed`)!.bytes)
       .update(tensors.get(`${name}.weight_scale`)!.bytes)
       .digest("hex");
-    expect(card).toContain(`| \`${name}.weight\` | 64 × 64 | \`${digest}\` |`);
+    const listed = models.llama!.tensors.find(
+      (each) => each.name === `${name}.weight`,
+    )!;
+    const before = valuesOf(listed.name, count(listed.shape));
+    const errors = expected(listed).map((y, i) => before[i]! - y);
+    const power = (x: Iterable<number>) =>
+      [...x].reduce((sum, value) => sum + value * value, 0);
+    const sqnr = 10 * Math.log10(power(before) / power(errors));
+    const most = Math.max(...errors.map(Math.abs));
+    expect(card).toContain(
+      `| \`${name}.weight\` | 64 × 64 | ${sqnr.toFixed(2)} | ${most.toPrecision(3)} | \`${digest}\` |`,
+    );
   });
 
   test("each tensor starts at a multiple of its width, without fillers", () => {

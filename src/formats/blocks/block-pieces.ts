@@ -68,12 +68,16 @@ export function loadPiece(
   return x;
 }
 
+/** Told of each piece that is packed plainly: f32 [count], and what decoding gives. Inside `arena.scope`. */
+export type Observe = (x: Pointer, decoded: Pointer, count: number) => void;
+
 /** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
 export function pack(
   x: Pointer,
   { start, count }: Piece,
   scheme: Scheme,
   key: NoiseKey,
+  observe?: Observe,
 ): Packed {
   const { arena } = kernels();
   const format = BLOCK_FORMATS[scheme.format];
@@ -87,6 +91,8 @@ export function pack(
   const rounding =
     mode === "stochastic" ? { mode, key, firstElement: start } : { mode };
   format.quantize(packed, x, count, { ...scheme, rounding });
+  if (observe)
+    arena.scope(() => observe(x, unpack(packed, count, format, scheme), count));
   return packed;
 }
 

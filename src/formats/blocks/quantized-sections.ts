@@ -7,7 +7,7 @@ import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { FloatDtype } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { loadPiece, pack, toGgml } from "./block-pieces.ts";
+import { loadPiece, type Observe, pack, toGgml } from "./block-pieces.ts";
 import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
@@ -19,6 +19,7 @@ export function quantized(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
+  observe?: Observe,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];
@@ -34,7 +35,7 @@ export function quantized(
       const { start, count } = piece;
       yield arena.scope(() => {
         const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = pack(x, piece, scheme, key);
+        const { elements, scales } = pack(x, piece, scheme, key, observe);
         held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
         return out.copy(
           arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),

@@ -6,6 +6,7 @@ import { elementCount } from "../tensor.ts";
 import type { BeforeHead, Container, TensorFile } from "./container.ts";
 import { GGUF } from "./gguf-file.ts";
 import { NPY } from "./npy.ts";
+import { refuseOtherFiles } from "./other-files.ts";
 import { oneTensorFile, SAFETENSORS } from "./safetensors-file.ts";
 import { LENGTH_BYTES, readHeaderLength } from "./safetensors-reader.ts";
 
@@ -29,6 +30,7 @@ export async function readTensorFile(
   if (raw) return rawFile(raw, fileBytes);
   if (fileBytes < LENGTH_BYTES) readHeaderLength(new Uint8Array(0), fileBytes);
   const first = (await source.take(LENGTH_BYTES)).slice();
+  refuseOtherFiles(first);
   const container = CONTAINERS.find((each) => each.recognizes(first))!;
   return container.readHead(source, first, fileBytes, beforeHead);
 }

@@ -27,9 +27,9 @@ export async function readPairs(
         throw malformed("each key once", `${quoted(key)} twice`);
       const type = await fields.uint32();
       if (key === ALIGNMENT_KEY) alignment = await readAlignment(fields, type);
-      else if (type === VALUE_TYPE.ARRAY) await skipArray(fields);
+      else if (type === VALUE_TYPE.ARRAY) await skipArray(fields, key);
       else if (type === VALUE_TYPE.STRING) await fields.skipStrings(1);
-      else await fields.skip(scalarBytes(type));
+      else await fields.skip(scalarBytes(type, key));
     });
     pairs.set(key, encoded);
   }
@@ -55,18 +55,24 @@ async function readAlignment(
   );
 }
 
-async function skipArray(fields: GgufFields): Promise<void> {
+async function skipArray(fields: GgufFields, key: string): Promise<void> {
   const type = await fields.uint32();
+  if (type === VALUE_TYPE.ARRAY)
+    throw malformed(
+      `scalars or strings in the array ${quoted(key)}`,
+      `${type}, an array within it`,
+    );
   if (type === VALUE_TYPE.STRING)
     return fields.skipStrings(await fields.count("strings", 8));
-  const bytes = scalarBytes(type);
+  const bytes = scalarBytes(type, key);
   const count = await fields.count("values of an array", bytes);
   await fields.skip(count * bytes);
 }
 
-function scalarBytes(type: number): number {
+function scalarBytes(type: number, key: string): number {
   const bytes = SCALAR_BYTES[type];
-  if (bytes === undefined) throw malformed("a known value type", `${type}`);
+  if (bytes === undefined)
+    throw malformed(`a known value type for ${quoted(key)}`, `${type}`);
   return bytes;
 }
 

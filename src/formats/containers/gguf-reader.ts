@@ -94,7 +94,14 @@ export async function readGgufHead(
   await fields.skip(Math.min(padding, fileBytes - fields.position));
   const headBytes = fields.position;
   const dataBytes = fileBytes - headBytes;
-  if (dataBytes < end || dataBytes > expected) {
+  const behind = dataBytes - expected;
+  if (behind > 0) {
+    throw malformed(
+      `${end} to ${expected} bytes of data`,
+      `${dataBytes}, of which ${behind} are behind the last tensor and its padding`,
+    );
+  }
+  if (dataBytes < end) {
     throw malformed(`${end} to ${expected} bytes of data`, `${dataBytes}`);
   }
   return { gguf: { pairs, alignment, tensors }, headBytes };

@@ -88,20 +88,33 @@ function readLiteral(text: string): TensorHead<Dtype> {
   }
   const dtype = Object.hasOwn(DTYPES, descr) ? DTYPES[descr] : undefined;
   if (dtype === undefined) {
-    const remedy = descr.startsWith(">")
-      ? `; save x.astype('<${descr.slice(1)}')`
-      : "";
+    const remedy = remedyOf(descr);
     throw new AppError(
       "unsupported_dtype",
       `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr}${remedy}`,
     );
   }
-  if (order === "True") {
+  const shape = readSizes(sizes);
+  // Of one dimension, and of none that has a second element, both orders are one.
+  const hasOrder =
+    shape.filter((size) => size > 1).length > 1 && !shape.includes(0);
+  if (order === "True" && hasOrder) {
     throw new AppError(
       "shape_mismatch",
       "Expected a .npy in C order, got Fortran order; save numpy.ascontiguousarray(x)",
     );
   }
+  return { name: "x", dtype, shape };
+}
+
+/** NumPy has no bf16: ml_dtypes' is saved as two bytes of anything. */
+function remedyOf(descr: string): string {
+  if (/^[<|>]V2$/.test(descr))
+    return ", as bf16 is saved; save x.astype('float32'), or send x.tobytes() raw with dtype=bf16 and its shape";
+  return descr.startsWith(">") ? `; save x.astype('<${descr.slice(1)}')` : "";
+}
+
+function readSizes(sizes: string): number[] {
   const shape = sizes
     .split(",")
     .map((size) => size.trim())
@@ -113,7 +126,7 @@ function readLiteral(text: string): TensorHead<Dtype> {
   if (!Number.isSafeInteger(elementCount(shape))) {
     throw malformed("fewer than 2^53 elements", `(${sizes.slice(0, 80)})`);
   }
-  return { name: "x", dtype, shape };
+  return shape;
 }
 
 function malformed(expected: string, got: string): AppError {

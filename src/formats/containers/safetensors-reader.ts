@@ -62,6 +62,7 @@ export function readHeader(
   let metadata: Metadata = new Map();
   const tensors: TensorRange<Dtype>[] = [];
   for (const [name, entry] of Object.entries(parseHeader(json))) {
+    checkText(name);
     if (name === METADATA) metadata = readMetadata(entry);
     else tensors.push(readEntry(name, entry, dataBytes));
   }
@@ -87,6 +88,8 @@ export function readHeader(
 }
 
 function readMetadata(entry: unknown): Metadata {
+  // Some writers have none so.
+  if (entry === null) return new Map();
   if (!isObject(entry))
     throw malformed(`${METADATA} to be an object`, shown(entry));
   const metadata = new Map<string, string>();
@@ -97,9 +100,20 @@ function readMetadata(entry: unknown): Metadata {
         shown(value),
       );
     }
+    checkText(key);
+    checkText(value);
     metadata.set(key, value);
   }
   return metadata;
+}
+
+/** Half of a pair of surrogates, which JSON can escape and UTF-8 has no bytes for. */
+function checkText(text: string): void {
+  if (/\p{Surrogate}/u.test(text))
+    throw malformed(
+      "names and metadata in Unicode",
+      `${quoted(text)} with a lone surrogate`,
+    );
 }
 
 function readEntry(

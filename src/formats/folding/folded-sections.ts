@@ -9,7 +9,7 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
-import { pack } from "../blocks/block-pieces.ts";
+import { type Observe, pack } from "../blocks/block-pieces.ts";
 import {
   type DecodedDtype,
   dtypeBytes,
@@ -85,6 +85,7 @@ export function foldedBlocks(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
+  observe?: Observe,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];
@@ -93,7 +94,7 @@ export function foldedBlocks(
   const section = folded(tensor, (x, { start, count }) => {
     const blocks = count / BLOCK_SIZE;
     const piece = { start, count, rows: 1, real: count };
-    const { elements, scales } = pack(x, piece, scheme, key);
+    const { elements, scales } = pack(x, piece, scheme, key, observe);
     held().set(arena.u8(scales, blocks), start / BLOCK_SIZE);
     return out.copy(arena.u8(elements, blocks * elementBytes));
   });

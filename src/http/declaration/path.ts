@@ -13,6 +13,11 @@ export const PATH_PARAMETERS = {
     ...named("Its name", "file name", "invalid_name"),
     example: "example.safetensors",
   },
+  upload: {
+    ...named("Its id: the two sizes", "upload id", "upload_not_found"),
+    example: "1000-5242880",
+  },
+  part: { ...number("From 1"), example: 1 },
   // What cannot be the id of a job or a run is that of one which does not exist.
   job: named("Its id", "job id", "job_not_found"),
   run: named("Its id", "run id", "run_not_found", RUN_PATTERN),

@@ -17,20 +17,12 @@ import {
   UPLOAD_ERRORS,
 } from "./stored-bytes.ts";
 import { storeUpload, uploadBytes } from "./upload.ts";
+import { storedFile } from "./file-schemas.ts";
 import { json } from "../json.ts";
 
 /** Of one put into a bucket. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
 const LARGER = "; put it into the bucket by the S3 interface, under files/";
-
-const storedFile = z
-  .strictObject({
-    name: z.string(),
-    bytes: z.int().min(0),
-    digest: z.string().describe("SHA-256 in hexadecimal"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "StoredFile" });
-true satisfies Same<z.output<typeof storedFile>, StoredFile>;
 
 const filePage = z
   .strictObject({
@@ -88,7 +80,7 @@ export const FILE_ROUTES = [
     access: "owner",
     summary: "Store a file for jobs",
     description:
-      "In place of one that has the name, unless If-None-Match or If-Match forbid it; repeating it changes nothing. Larger files than the platform takes in one request come by R2's S3 interface, under files/.",
+      "In place of one that has the name, unless If-None-Match or If-Match forbid it; repeating it changes nothing. Larger files than the platform takes in one request come in parts, or by R2's S3 interface, under files/.",
     headers: WRITE_CONDITIONS,
     body: { description: "The file, with Content-Length" },
     answers: {

@@ -7,8 +7,8 @@ import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
 import { takeBack } from "../../objects/directory/unfinished-uploads.ts";
 import type { AppEnv, Env } from "../env.ts";
 import { withHeartbeat } from "./heartbeat.ts";
+import { PIECE_BYTES, Pieces } from "./pieces.ts";
 
-const PIECE_BYTES = 64 * 1024;
 /** Up to this size a body is put whole. */
 const SMALL_BYTES = 512 * 1024;
 /** Of every part but the last; R2 takes 10,000 of at least 5 MiB. */
@@ -37,6 +37,28 @@ export function uploadBytes(
     "body_too_large",
     `Expected a ${what} of at most ${maxBytes} bytes, got ${bytes}${otherwise}`,
   );
+}
+
+/**
+ * One part, of exactly `bytes` bytes, of an upload that others begin and end.
+ * Errors: `malformed_body` when it has another length
+ */
+export async function storePart(
+  c: Context<AppEnv>,
+  upload: R2MultipartUpload,
+  number: number,
+  bytes: number,
+): Promise<Upload> {
+  const source = new Pieces(c.req.raw.body, bytes);
+  const sent = hashed(async (digester) => {
+    const part = await sendPart(upload, number, bytes, source, digester);
+    await source.expectEnd();
+    return part.etag;
+  });
+  // As with a whole one: what was begun goes to its end.
+  c.executionCtx.waitUntil(sent.catch(() => {}));
+  const { value: etag, digest } = await sent;
+  return { digest, etag };
 }
 
 /** What is stored: the SHA-256 of its bytes in hexadecimal, and its ETag. */
@@ -132,25 +154,36 @@ async function sendParts(
   source: Pieces,
   bytes: number,
 ): Promise<{ parts: R2UploadedPart[]; digest: string }> {
-  const hash = new crypto.DigestStream("SHA-256");
-  const digester = hash.getWriter();
-  const parts: R2UploadedPart[] = [];
-  try {
-    for (let sent = 0; sent < bytes; sent += PART_BYTES) {
-      const length = Math.min(PART_BYTES, bytes - sent);
-      parts.push(
-        await sendPart(upload, parts.length + 1, length, source, digester),
+  const { value: parts, digest } = await hashed(async (digester) => {
+    const sent: R2UploadedPart[] = [];
+    for (let at = 0; at < bytes; at += PART_BYTES) {
+      const length = Math.min(PART_BYTES, bytes - at);
+      sent.push(
+        await sendPart(upload, sent.length + 1, length, source, digester),
       );
     }
     await source.expectEnd();
+    return sent;
+  });
+  return { parts, digest };
+}
+
+/** What `body` gives, and the SHA-256 of what it wrote. */
+async function hashed<T>(
+  body: (digester: WritableStreamDefaultWriter<Uint8Array>) => Promise<T>,
+): Promise<{ value: T; digest: string }> {
+  const hash = new crypto.DigestStream("SHA-256");
+  const digester = hash.getWriter();
+  try {
+    const value = await body(digester);
     await digester.close();
+    return { value, digest: toHex(await hash.digest) };
   } catch (error) {
     // Nobody waits for it any more.
     hash.digest.catch(() => {});
     await digester.abort(error).catch(() => {});
     throw error;
   }
-  return { parts, digest: toHex(await hash.digest) };
 }
 
 /** A part that breaks off is filled up with zeros. */
@@ -182,56 +215,6 @@ async function sendPart(
     await writer.close().catch(() => {});
     await uploaded.catch(() => {});
     throw error;
-  }
-}
-
-/** A body in pieces, each in the memory of the one before. */
-class Pieces {
-  readonly #reader: ReadableStreamBYOBReader | undefined;
-  readonly #bytes: number;
-  #buffer = new ArrayBuffer(PIECE_BYTES);
-  #taken = 0;
-
-  /** `bytes` is what it should have. */
-  constructor(body: ReadableStream<Uint8Array> | null, bytes: number) {
-    this.#reader = body?.getReader({ mode: "byob" });
-    this.#reader?.closed.catch(() => {});
-    this.#bytes = bytes;
-  }
-
-  /** At least one byte, and at most `most`. Errors: `malformed_body` when there are no more */
-  async next(most: number): Promise<Uint8Array<ArrayBuffer>> {
-    const piece = await this.#read(Math.min(most, PIECE_BYTES));
-    if (piece.length === 0) throw this.#wrongLength();
-    return piece;
-  }
-
-  /** Errors: `malformed_body` when there is more */
-  async expectEnd(): Promise<void> {
-    if ((await this.#read(1)).length > 0) throw this.#wrongLength();
-    free(new Uint8Array(this.#buffer));
-  }
-
-  async #read(most: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (!this.#reader) return new Uint8Array(0);
-    try {
-      const view = new Uint8Array(this.#buffer, 0, most);
-      const { value } = await this.#reader.readAtLeast(most, view);
-      if (!value) return new Uint8Array(0);
-      this.#buffer = value.buffer as ArrayBuffer;
-      this.#taken += value.length;
-      return value as Uint8Array<ArrayBuffer>;
-    } catch (cause) {
-      throw this.#wrongLength({ cause });
-    }
-  }
-
-  #wrongLength(options?: ErrorOptions): AppError {
-    return new AppError(
-      "malformed_body",
-      `Expected a body of ${this.#bytes} bytes, as Content-Length says; got ${this.#taken}`,
-      options,
-    );
   }
 }
 

@@ -17,4 +17,16 @@ export const DIRECTORY_SCHEMA = new Schema("datasets", [
     sql.exec(
       "CREATE TABLE uploads (upload_id TEXT PRIMARY KEY, key TEXT NOT NULL, until_ms INTEGER NOT NULL)",
     ),
+
+  (sql) =>
+    sql.exec(`
+      CREATE TABLE file_uploads (
+        upload_id TEXT PRIMARY KEY, file TEXT NOT NULL, upload TEXT NOT NULL, bytes INTEGER NOT NULL,
+        part_bytes INTEGER NOT NULL, mark TEXT NOT NULL, UNIQUE (file, upload)
+      );
+      CREATE TABLE file_parts (
+        upload_id TEXT NOT NULL, part INTEGER NOT NULL, bytes INTEGER NOT NULL, digest TEXT NOT NULL,
+        etag TEXT NOT NULL, PRIMARY KEY (upload_id, part)
+      );
+    `),
 ]);

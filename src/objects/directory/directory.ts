@@ -9,6 +9,11 @@ import type { ObjectBindings } from "../platform/bindings.ts";
 import { DIRECTORY_SCHEMA } from "./directory-schema.ts";
 import { type JobEntry, JobList } from "./job-list.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
+import {
+  FileUploads,
+  type StoredPart,
+  type StoredUpload,
+} from "./file-uploads.ts";
 import { LooseKeys } from "./loose-keys.ts";
 import { LEASE_MS } from "./sweep-alarm.ts";
 import { UnfinishedUploads } from "./unfinished-uploads.ts";
@@ -51,6 +56,7 @@ function directoryMethods(
   uploads: UnfinishedUploads,
 ) {
   const jobs = new JobList(sql);
+  const fileUploads = new FileUploads(sql, uploads);
 
   function find(name: string): StoredDataset | undefined {
     const [row] = sql.exec<{ dataset: string }>(
@@ -84,6 +90,30 @@ function directoryMethods(
 
     /** It is whole, or taken back. */
     endParts: (uploadId: string) => uploads.leave(uploadId),
+
+    /** Enter an upload whose parts callers send; false where one of its name is under way. */
+    beginFileUpload: (entry: StoredUpload, key: string) =>
+      fileUploads.enter(entry, key),
+
+    /** It, and the parts that came; null when there is none under way. */
+    findFileUpload(
+      file: string,
+      upload: string,
+    ): (StoredUpload & { parts: StoredPart[] }) | null {
+      const found = fileUploads.find(file, upload);
+      return found && { ...found, parts: fileUploads.parts(found.uploadId) };
+    },
+
+    /** Another part of this number is on its way. */
+    forgetFilePart: (uploadId: string, part: number) =>
+      fileUploads.forgetPart(uploadId, part),
+
+    /** A part came. Errors: `upload_not_found` */
+    addFilePart: (uploadId: string, part: StoredPart) =>
+      fileUploads.addPart(uploadId, part),
+
+    /** All of its parts must come again. */
+    forgetFileParts: (uploadId: string) => fileUploads.forgetParts(uploadId),
 
     /** By name, behind `after`. */
     datasets(limit: number, after: string): StoredDataset[] {

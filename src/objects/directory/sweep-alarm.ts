@@ -3,6 +3,9 @@
 /** Long against a heartbeat, of which several may be lost. */
 export const LEASE_MS = 5 * 60_000;
 
+/** Of an upload whose parts come in requests of their own, by callers who may have to begin again. */
+export const PARTS_LEASE_MS = 24 * 60 * 60_000;
+
 /** For the lease that ends first, of a key or of an upload. */
 export async function setSweepAlarm(
   storage: DurableObjectStorage,

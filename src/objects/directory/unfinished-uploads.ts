@@ -16,28 +16,37 @@ export class UnfinishedUploads {
     this.#bucket = bucket;
   }
 
-  async enter(uploadId: string, key: string): Promise<void> {
+  async enter(
+    uploadId: string,
+    key: string,
+    leaseMs = LEASE_MS,
+  ): Promise<void> {
     this.#storage.sql.exec(
       "INSERT INTO uploads VALUES (?, ?, ?)",
       uploadId,
       key,
-      Date.now() + LEASE_MS,
+      Date.now() + leaseMs,
     );
     await setSweepAlarm(this.#storage);
   }
 
   /** It goes on. */
-  renew(uploadId: string): void {
+  renew(uploadId: string, leaseMs = LEASE_MS): void {
     this.#storage.sql.exec(
       "UPDATE uploads SET until_ms = ? WHERE upload_id = ?",
-      Date.now() + LEASE_MS,
+      Date.now() + leaseMs,
       uploadId,
     );
   }
 
   /** It is whole, or taken back. */
   leave(uploadId: string): void {
-    this.#storage.sql.exec("DELETE FROM uploads WHERE upload_id = ?", uploadId);
+    for (const table of ["uploads", "file_uploads", "file_parts"]) {
+      this.#storage.sql.exec(
+        `DELETE FROM ${table} WHERE upload_id = ?`,
+        uploadId,
+      );
+    }
   }
 
   /** Take back those that nobody renews. Repeating it, also half done, does no harm. */
@@ -60,6 +69,11 @@ export async function takeBack(upload: R2MultipartUpload): Promise<void> {
   try {
     await upload.abort();
   } catch (error) {
-    if (!String(error).includes(NO_SUCH_UPLOAD)) throw error;
+    if (!isNoSuchUpload(error)) throw error;
   }
+}
+
+/** Whether R2 says so. */
+export function isNoSuchUpload(error: unknown): boolean {
+  return String(error).includes(NO_SUCH_UPLOAD);
 }

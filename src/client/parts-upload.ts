@@ -1,0 +1,116 @@
+/** A file too large for one request, sent in parts: several at once, and after a kill those that are missing. */
+import { AppError } from "../api/errors.ts";
+import type { FileUpload, StoredFile, TensorBody } from "../api/tensors.ts";
+import type { Http } from "./http.ts";
+
+const MIB = 1024 * 1024;
+/** Up to this size a file is sent whole: well within what the platform takes in a request. */
+const WHOLE_BYTES = 64 * MIB;
+/** Of each part but the last. */
+const PART_BYTES = 32 * MIB;
+/** Parts under way at once. */
+const PARALLEL = 3;
+/** Of parts that are sent, and then missing all the same. */
+const MAX_ROUNDS = 3;
+
+/** What is too large for one request, and can be sent in any order and again; a stream cannot. */
+export function manyPartsOf(body: TensorBody): Blob | undefined {
+  if (body instanceof Blob) return body.size > WHOLE_BYTES ? body : undefined;
+  const isLarge = body instanceof Uint8Array && body.length > WHOLE_BYTES;
+  return isLarge ? new Blob([body as Uint8Array<ArrayBuffer>]) : undefined;
+}
+
+export class PartsUpload {
+  readonly #http: Http;
+  readonly #path: string;
+  readonly #file: Blob;
+  readonly #onProgress: (sentBytes: number) => void;
+  readonly #partBytes: number;
+  #sentBytes = 0;
+
+  /** Of `file` to `path`; `onProgress` is told how many of its bytes are there. */
+  constructor(
+    http: Http,
+    path: string,
+    file: Blob,
+    onProgress: (sentBytes: number) => void = () => {},
+    partBytes = PART_BYTES,
+  ) {
+    this.#partBytes = partBytes;
+    this.#http = http;
+    this.#path = path;
+    this.#file = file;
+    this.#onProgress = onProgress;
+  }
+
+  async send(): Promise<StoredFile> {
+    for (let round = 1; ; round++) {
+      const upload = await this.#http.json<FileUpload>(
+        "POST",
+        `${this.#path}/uploads`,
+        { bytes: this.#file.size, partBytes: this.#partBytes },
+      );
+      const path = `${this.#path}/uploads/${upload.upload}`;
+      await this.#sendMissing(path, upload);
+      try {
+        return await this.#http.json("POST", `${path}/complete`);
+      } catch (error) {
+        const isMissing =
+          error instanceof AppError && error.code === "parts_missing";
+        if (!isMissing || round === MAX_ROUNDS) throw error;
+      }
+    }
+  }
+
+  async #sendMissing(path: string, { parts }: FileUpload): Promise<void> {
+    const digests = new Map(parts.map(({ part, digest }) => [part, digest]));
+    const count = Math.ceil(this.#file.size / this.#partBytes);
+    this.#sentBytes = 0;
+    let last = 0;
+    let hasFailed = false;
+    const sender = async (): Promise<void> => {
+      while (last < count && !hasFailed) {
+        const part = ++last;
+        try {
+          await this.#sendPart(path, part, digests.get(part));
+        } catch (error) {
+          hasFailed = true;
+          throw error;
+        }
+      }
+    };
+    const senders = Array.from({ length: PARALLEL }, sender);
+    await Promise.allSettled(senders);
+    await Promise.all(senders);
+  }
+
+  /** Unless it is there with this digest: a file of the same name and sizes may have had other bytes. */
+  async #sendPart(
+    path: string,
+    part: number,
+    present: string | undefined,
+  ): Promise<void> {
+    const start = (part - 1) * this.#partBytes;
+    const bytes = this.#file.slice(start, start + this.#partBytes);
+    if (present === undefined || present !== (await digestOf(bytes))) {
+      const response = await this.#http.request("PUT", `${path}/${part}`, {
+        body: bytes,
+        headers: { "Content-Type": "application/octet-stream" },
+        timeoutMs: 0,
+      });
+      await response.body?.cancel();
+    }
+    this.#sentBytes += bytes.size;
+    this.#onProgress(this.#sentBytes);
+  }
+}
+
+async function digestOf(bytes: Blob): Promise<string> {
+  const digest = await crypto.subtle.digest(
+    "SHA-256",
+    await bytes.arrayBuffer(),
+  );
+  return Array.from(new Uint8Array(digest), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}

@@ -1,0 +1,289 @@
+/** Files that come in parts, since one request holds less: each part whole, in any order, at any time. */
+import type { Context } from "hono";
+import * as z from "zod";
+import { AppError } from "../../api/errors.ts";
+import type { FileUpload, StoredFile, UploadPart } from "../../api/tensors.ts";
+import { directoryStub } from "../../objects/directory/directory.ts";
+import type {
+  StoredPart,
+  StoredUpload,
+} from "../../objects/directory/file-uploads.ts";
+import {
+  isNoSuchUpload,
+  takeBack,
+} from "../../objects/directory/unfinished-uploads.ts";
+import { fileKey } from "../../objects/job/job-work.ts";
+import {
+  ANSWER_SCHEMAS,
+  REQUEST_SCHEMAS,
+  route,
+  type Same,
+} from "../declaration/route.ts";
+import type { AppEnv } from "../env.ts";
+import { json } from "../json.ts";
+import { storedFile } from "./file-schemas.ts";
+import { GONE, UPLOAD_ERRORS } from "./stored-bytes.ts";
+import { storePart, uploadBytes } from "./upload.ts";
+
+const MIB = 1024 * 1024;
+/** R2's, of all parts but the last; the platform's, of one request. */
+const PART_BYTES = { least: 5 * MIB, most: 95 * MIB };
+const MAX_PARTS = 10_000;
+/** R2's code for parts that are not those which it has. */
+const OTHER_PARTS = "(10025)";
+
+const EXAMPLE = { bytes: 1000, partBytes: PART_BYTES.least };
+
+const uploadRequest = z
+  .strictObject({
+    bytes: z.int().min(1).describe("Of the file"),
+    partBytes: z
+      .int()
+      .min(PART_BYTES.least)
+      .max(PART_BYTES.most)
+      .describe("Of each part but the last, which has the rest"),
+  })
+  .refine(({ bytes, partBytes }) => bytes <= MAX_PARTS * partBytes, {
+    message: `Expected at most ${MAX_PARTS} parts`,
+  })
+  .register(REQUEST_SCHEMAS, { id: "FileUploadRequest" });
+
+const uploadPart = z
+  .strictObject({
+    part: z.int().min(1).describe("From 1"),
+    bytes: z.int().min(1),
+    digest: z.string().describe("SHA-256 in hexadecimal"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "UploadPart" });
+true satisfies Same<z.output<typeof uploadPart>, UploadPart>;
+
+const fileUpload = z
+  .strictObject({
+    file: z.string(),
+    upload: z.string().describe("Its id: the two sizes"),
+    bytes: z.int().min(1),
+    partBytes: z.int().min(1),
+    parts: z.array(uploadPart).describe("Those that came, by number"),
+  })
+  .register(ANSWER_SCHEMAS, { id: "FileUpload" });
+true satisfies Same<z.output<typeof fileUpload>, FileUpload>;
+
+export const FILE_UPLOAD_ROUTES = [
+  route({
+    id: "beginUpload",
+    method: "post",
+    path: "/v1/files/{file}/uploads",
+    tag: "jobs",
+    access: "owner",
+    summary: "Begin to send a file in parts, or go on with it",
+    description:
+      "A file's uploads are told apart by their sizes: one of the same sizes is found as it stands, with the parts that came. One that gets no part for a day is taken back.",
+    body: {
+      description: "The sizes",
+      json: uploadRequest,
+      code: "invalid_option",
+    },
+    answers: {
+      200: { description: "It is under way", json: fileUpload },
+      201: { description: "Begun", json: fileUpload },
+    },
+    errors: ["malformed_json", "invalid_option", "invalid_name"],
+    examples: { file: { summary: "A small file", body: EXAMPLE } },
+    async handle(c, { file, body: { bytes, partBytes } }) {
+      const id = `${bytes}-${partBytes}`;
+      const present = await find(c, file, id);
+      if (present) return json(toUpload(present), 200);
+      const mark = crypto.randomUUID();
+      const upload = await c.env.BUCKET.createMultipartUpload(fileKey(file), {
+        customMetadata: { upload: id, mark },
+      });
+      const { uploadId, key } = upload;
+      const entry = { file, upload: id, bytes, partBytes, uploadId, mark };
+      const isEntered = await directoryStub(c.env).beginFileUpload(entry, key);
+      if (isEntered) return json(toUpload({ ...entry, parts: [] }), 201);
+      // Another request was faster.
+      await takeBack(upload);
+      return json(toUpload(await found(c, file, id)), 200);
+    },
+  }),
+
+  route({
+    id: "getUpload",
+    method: "get",
+    path: "/v1/files/{file}/uploads/{upload}",
+    tag: "jobs",
+    access: "owner",
+    summary: "What came of a file that is sent in parts",
+    answers: { 200: { description: "The upload", json: fileUpload } },
+    errors: ["upload_not_found", "invalid_name"],
+    handle: async (c, { file, upload }) =>
+      json(toUpload(await found(c, file, upload))),
+  }),
+
+  route({
+    id: "putPart",
+    method: "put",
+    path: "/v1/files/{file}/uploads/{upload}/{part}",
+    tag: "jobs",
+    access: "owner",
+    summary: "Send a part, in place of one that has the number",
+    body: { description: "The part, with Content-Length" },
+    answers: { 201: { description: "It is there", json: uploadPart } },
+    errors: [...UPLOAD_ERRORS, "upload_not_found", "invalid_number"],
+    examples: {
+      file: {
+        summary: "The only part of a small file",
+        body: new Uint8Array(EXAMPLE.bytes),
+      },
+    },
+    async handle(c, { file, upload: id, part }) {
+      const upload = await found(c, file, id);
+      const expected = partLength(upload, part);
+      const bytes = uploadBytes(c, "part", PART_BYTES.most);
+      if (bytes !== expected) {
+        throw new AppError(
+          "malformed_body",
+          `Expected part ${part} of ${expected} bytes, got ${bytes}`,
+        );
+      }
+      const { uploadId } = upload;
+      const parts = c.env.BUCKET.resumeMultipartUpload(fileKey(file), uploadId);
+      if (upload.parts.some((present) => present.part === part))
+        await directoryStub(c.env).forgetFilePart(uploadId, part);
+      const { digest, etag } = await storePart(c, parts, part, bytes);
+      const sent = { part, bytes, digest };
+      await directoryStub(c.env).addFilePart(uploadId, { ...sent, etag });
+      return json(sent satisfies UploadPart, 201);
+    },
+  }),
+
+  route({
+    id: "completeUpload",
+    method: "post",
+    path: "/v1/files/{file}/uploads/{upload}/complete",
+    tag: "jobs",
+    access: "owner",
+    summary: "Put the parts together, in place of a file that has the name",
+    description: "Repeating it changes nothing.",
+    answers: { 201: { description: "Stored", json: storedFile } },
+    errors: ["upload_not_found", "parts_missing", "invalid_name"],
+    async handle(c, { file, upload: id }) {
+      const key = fileKey(file);
+      const upload = await find(c, file, id);
+      if (!upload) {
+        const present = await c.env.BUCKET.head(key);
+        if (present?.customMetadata?.upload !== id) throw notFound(file, id);
+        return stored(file, present.size);
+      }
+      const { bytes, partBytes, parts, uploadId } = upload;
+      const count = Math.ceil(bytes / partBytes);
+      const came = new Set(parts.map(({ part }) => part));
+      const missing = Array.from({ length: count }, (_, i) => i + 1).filter(
+        (part) => !came.has(part),
+      );
+      if (missing.length > 0) throw partsMissing(count, missing);
+      await putTogether(c, upload, key, count);
+      await directoryStub(c.env).endParts(uploadId);
+      return stored(file, bytes);
+    },
+  }),
+
+  route({
+    id: "abortUpload",
+    method: "delete",
+    path: "/v1/files/{file}/uploads/{upload}",
+    tag: "jobs",
+    access: "owner",
+    summary: "Take back what came of a file that is sent in parts",
+    answers: GONE,
+    errors: ["upload_not_found", "invalid_name"],
+    async handle(c, { file, upload: id }) {
+      const { uploadId } = await found(c, file, id);
+      const key = fileKey(file);
+      await takeBack(c.env.BUCKET.resumeMultipartUpload(key, uploadId));
+      await directoryStub(c.env).endParts(uploadId);
+      return c.body(null, 204);
+    },
+  }),
+];
+
+type Found = StoredUpload & { parts: StoredPart[] };
+
+function find(
+  c: Context<AppEnv>,
+  file: string,
+  upload: string,
+): Promise<Found | null> {
+  return directoryStub(c.env).findFileUpload(file, upload);
+}
+
+/** Errors: `upload_not_found` */
+async function found(
+  c: Context<AppEnv>,
+  file: string,
+  id: string,
+): Promise<Found> {
+  const upload = await find(c, file, id);
+  if (!upload) throw notFound(file, id);
+  return upload;
+}
+
+/** Errors: `invalid_number` for one that the upload has not */
+function partLength({ bytes, partBytes }: StoredUpload, part: number): number {
+  const count = Math.ceil(bytes / partBytes);
+  if (part >= 1 && part <= count)
+    return Math.min(partBytes, bytes - (part - 1) * partBytes);
+  throw new AppError(
+    "invalid_number",
+    `Expected \`part\` to be from 1 to ${count}, got ${part}`,
+  );
+}
+
+/** Errors: `parts_missing`, all, where R2 has others by now than were noted: one was sent twice at once */
+async function putTogether(
+  c: Context<AppEnv>,
+  { uploadId, parts, mark }: Found,
+  key: string,
+  count: number,
+): Promise<void> {
+  const upload = c.env.BUCKET.resumeMultipartUpload(key, uploadId);
+  try {
+    await upload.complete(
+      parts.map(({ part: partNumber, etag }) => ({ partNumber, etag })),
+    );
+  } catch (error) {
+    if (String(error).includes(OTHER_PARTS)) {
+      await directoryStub(c.env).forgetFileParts(uploadId);
+      const all = Array.from({ length: count }, (_, i) => i + 1);
+      throw partsMissing(count, all);
+    }
+    // A crash may have come between the file and the end of the upload.
+    const present = isNoSuchUpload(error) ? await c.env.BUCKET.head(key) : null;
+    if (present?.customMetadata?.mark !== mark) throw error;
+  }
+}
+
+function stored(name: string, bytes: number): Response {
+  return json({ name, bytes, digest: null } satisfies StoredFile, 201);
+}
+
+function toUpload(upload: Found): FileUpload {
+  const { uploadId: _id, mark: _mark, parts, ...rest } = upload;
+  return { ...rest, parts: parts.map(({ etag: _etag, ...part }) => part) };
+}
+
+function notFound(file: string, upload: string): AppError {
+  return new AppError(
+    "upload_not_found",
+    `Expected an upload of "${file}" that is under way, got "${upload}"`,
+  );
+}
+
+function partsMissing(count: number, missing: readonly number[]): AppError {
+  const some = missing.slice(0, 20).join(", ");
+  const more = missing.length > 20 ? ` and ${missing.length - 20} more` : "";
+  return new AppError(
+    "parts_missing",
+    `Expected parts 1 to ${count}, got none of ${some}${more}`,
+  );
+}
