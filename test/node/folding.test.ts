@@ -3,11 +3,20 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { foldPlan } from "../../src/formats/folding/fold-plan.ts";
+import {
+  foldedBlocks,
+  foldedFloats,
+} from "../../src/formats/folding/folded-sections.ts";
 import { foldRows } from "../../src/formats/folding/fold-rows.ts";
+import { pack, roundingKey } from "../../src/formats/blocks/block-pieces.ts";
+import { schemeOf } from "../../src/formats/blocks/scheme.ts";
+import type { Section } from "../../src/formats/stream/conversion.ts";
+import { HoldPool } from "../../src/formats/stream/hold-pool.ts";
 import type { TensorHead } from "../../src/formats/tensor.ts";
 import { llamaLogits } from "../reference/llama.ts";
 import { Golden } from "../support/golden.ts";
 import { arena } from "../support/kernels-node.ts";
+import { normals } from "../support/random.ts";
 
 const LLAMA = join(import.meta.dirname, "../fixtures/hf/llama");
 const model = new Golden("hf/llama/model.safetensors");
@@ -129,6 +138,49 @@ test("a tied head comes apart, and the config says so", () => {
   );
   const rotated = folded(weights, tied, config);
   expect(difference(run(weights), run(rotated))).toBeLessThan(1e-5);
+});
+
+test("a tensor of many slabs is folded as a whole one, to floats and to blocks", () => {
+  const shape = [96, 2048];
+  const length = 96 * 2048;
+  const x = normals(length, 5);
+  const norm = Float32Array.from({ length: 2048 }, (_, i) => 1 + (i % 5));
+  const fold = { columns: 32, rows: 32 } as const;
+  const whole = arena.scope(() => {
+    const pointer = arena.copyIn(x);
+    foldRows(pointer, 96, 2048, fold, 7, norm);
+    return arena.f32(pointer, length).slice();
+  });
+  const tensor = { shape, dtype: "F32", fold, seed: 7, norm } as const;
+  const bytesOf = (section: Section): number[] => {
+    expect(section.pieces).toBe(3);
+    const input = new Uint8Array(x.slice().buffer);
+    const out: number[] = [];
+    for (let [piece, at] = [0, 0]; piece < section.pieces; piece++) {
+      const end = at + section.pieceBytes(piece);
+      for (const chunk of section.convert(piece, input.subarray(at, end)))
+        for (const byte of chunk) out.push(byte);
+      at = end;
+    }
+    return out;
+  };
+  expect(bytesOf(foldedFloats(tensor))).toEqual([
+    ...new Uint8Array(whole.buffer),
+  ]);
+  for (const rounding of ["nearest-even", "stochastic"] as const) {
+    const scheme = schemeOf({ rounding });
+    const key = roundingKey(3, 4);
+    const [elements, scales] = arena.scope(() => {
+      const piece = { start: 0, count: length, rows: 1, real: length };
+      const packed = pack(arena.copyIn(whole), piece, scheme, key);
+      return [
+        [...arena.u8(packed.elements, length / 2)],
+        [...arena.u8(packed.scales, length / 32)],
+      ];
+    });
+    const blocks = foldedBlocks(tensor, scheme, key, new HoldPool(), 0);
+    expect(bytesOf(blocks)).toEqual([...elements!, ...scales!]);
+  }
 });
 
 test("Gemma's norms are kept less 1", () => {
