@@ -131,11 +131,14 @@ test("a part whose successor breaks off is missing, and the others stay", async 
 });
 
 test("parts are put together under the conditions that hold, and no other", async () => {
-  const { httpEtag } = await bindings.BUCKET.put("files/large", "older");
+  const { httpEtag } = (await bindings.BUCKET.put("files/large", "older"))!;
   await begin();
   for (const part of [1, 2, 3]) await putPart(part);
-  for (const headers of [{ "If-None-Match": "*" }, { "If-Match": '"other"' }]) {
-    const refused = await complete(headers);
+  for (const [name, tags] of [
+    ["If-None-Match", "*"],
+    ["If-Match", '"other"'],
+  ] as const) {
+    const refused = await complete({ [name]: tags });
     await problemOf(refused, 412, "precondition_failed");
   }
   await expectFile([new TextEncoder().encode("older")]);
