@@ -11,6 +11,7 @@ import {
   GGML_SOURCE,
   pairSource,
 } from "../formats/blocks/packed-sections.ts";
+import { recognizeFormats } from "../formats/blocks/foreign-formats.ts";
 import {
   findPacked,
   type PackedTensor,
@@ -29,7 +30,7 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
-import { recognizeFormats } from "./recognize.ts";
+import { formatsIn } from "./formats-in.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 
 export type DequantizedPlan = {
@@ -67,7 +68,7 @@ export function planDequantizedDirectory(
   if (packed.length === 0) throw nothingPacked(tensors, config);
   const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
   const others = tensors.filter((tensor) => !taken.has(tensor));
-  const [unread] = recognizeFormats(others, undefined);
+  const [unread] = recognizeFormats(others);
   if (unread)
     throw new AppError(
       "invalid_option",
@@ -211,7 +212,7 @@ function nothingPacked(
   tensors: Checkpoint["tensors"],
   config: ModelConfig | undefined,
 ): AppError {
-  const formats = recognizeFormats(tensors, config);
+  const formats = formatsIn(tensors, config);
   const found =
     formats.map(({ format }) => format).join(", ") ||
     [...new Set(tensors.map(({ dtype }) => dtype))].join(", ");

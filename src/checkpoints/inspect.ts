@@ -8,8 +8,9 @@ import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { type RecognizedFormat, recognizeFormats } from "./recognize.ts";
+import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
 import { quantizedConfig } from "./quantization-config.ts";
+import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
 import { decideFor, type Target, TARGETS } from "./targets.ts";
 
@@ -63,7 +64,7 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
     modelType: typeof modelType === "string" ? modelType : null,
     tensors: inspected,
     dtypes: dtypesOf(inspected),
-    formats: recognizeFormats(tensors, config),
+    formats: formatsIn(tensors, config),
     bytes: total(inspected, "bytes"),
     mxfp4Bytes: total(inspected, "mxfp4Bytes"),
     loaders: [

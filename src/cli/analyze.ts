@@ -15,6 +15,7 @@ import {
 } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
+import { withInput } from "./stdio.ts";
 
 const args = {
   ...fileArguments,
@@ -32,7 +33,9 @@ export const analyzeCommand = defineCommand({
     const given = checkArguments(context, args);
     const { file, json } = context.args as { file: string; json?: boolean };
     const options = optionsFrom(ANALYZE_OPTIONS, given);
-    const analysis = await analyzeFile(file, given, options);
+    const analysis = await withInput(file, (path) =>
+      analyzeFile(path, given, options),
+    );
     console.log(
       json ? JSON.stringify(analysis, null, 2) : renderAnalysis(analysis),
     );

@@ -9,7 +9,8 @@ import { planFile, rawOf } from "../formats/operations/file-operation.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
-import { checkOutput, fileBlob, OpenFile, writeWhole } from "./files.ts";
+import { fileBlob, OpenFile } from "./files.ts";
+import { checkOutputOrStdout, withInput, writeOutput } from "./stdio.ts";
 
 type Request = Extract<
   FileOperation,
@@ -22,12 +23,13 @@ export async function convertFile(
   request: Request,
 ): Promise<void> {
   const { file, output, url } = args as Record<string, string | undefined>;
-  checkOutput(output!, args.force === true);
+  checkOutputOrStdout(output!, args.force === true);
   const bar = new Bar(request.operation);
-  const [from, to] =
+  const [from, to] = await withInput(file!, (path) =>
     url === undefined
-      ? await convertHere(file!, output!, request, bar)
-      : await convertThere(edgeOf(args), file!, output!, request, bar);
+      ? convertHere(path, output!, request, bar)
+      : convertThere(edgeOf(args), path, output!, request, bar),
+  );
   bar.end();
   const ratio = from > 0 ? ` (${((100 * to) / from).toFixed(1)} %)` : "";
   console.error(
@@ -64,7 +66,7 @@ async function convertHere(
     const raw = rawOf((request.options ?? {}) as RawOptions);
     const input = await readTensorFile(source, source.bytes, raw);
     const conversion = planFile(input, request);
-    const bytes = await writeWhole(output, run(conversion, source));
+    const bytes = await writeOutput(output, run(conversion, source));
     return [source.bytes, bytes];
   } finally {
     await source.close();
@@ -81,7 +83,7 @@ async function convertThere(
   const blob = await fileBlob(file);
   const response = await sendTo(edge, blob, request);
   bar.begin(Number(response.headers.get("Content-Length")));
-  return [blob.size, await writeWhole(output, told(response.body!, bar))];
+  return [blob.size, await writeOutput(output, told(response.body!, bar))];
 }
 
 function sendTo(

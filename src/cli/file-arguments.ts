@@ -12,7 +12,8 @@ export const fileArguments = {
   file: {
     type: "positional",
     required: true,
-    description: "safetensors, .npy, GGUF, or raw with --dtype and --shape",
+    description:
+      "safetensors, .npy, GGUF, or raw with --dtype and --shape; - is stdin",
   },
   url: {
     type: "string",
@@ -32,7 +33,7 @@ export const outputArguments = {
     alias: "o",
     valueHint: "FILE",
     required: true,
-    description: "File to write",
+    description: "File to write; - is stdout",
   },
   force: { type: "boolean", description: "Replace the output if it is there" },
 } satisfies ArgsDef;

@@ -160,7 +160,7 @@ export async function writeWhole(
 }
 
 /** Ctrl-C, or another signal that ends the process, takes `part` along, until what it gives is called. */
-function removeWhenEnded(part: string): () => void {
+export function removeWhenEnded(part: string): () => void {
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   const settled = (): void => {
     for (const signal of signals) process.removeListener(signal, end);

@@ -269,15 +269,6 @@ test("a layout that names weights only refuses others", async () => {
 test.each([
   ["affine integers of MLX", "U32", [2, 8], "up.scales", "F16", [2, 1]],
   ["INT8 of its own scales", "I8", [2, 64], "up.scale", "F32", [2, 1]],
-  [
-    "FP8 in blocks of 128",
-    "F8_E4M3",
-    [128, 128],
-    "up.weight_scale",
-    "F8_E8M0",
-    [1, 1],
-  ],
-  ["FP8 with a scale", "F8_E4M3", [2, 64], "up.weight_scale", "BF16", [1]],
 ] as const)(
   "%s are not taken for it",
   async (_, dtype, shape, other, scaleType, scaleShape) => {

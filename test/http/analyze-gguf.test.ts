@@ -214,7 +214,10 @@ describe("POST /v1/analyze of GGUF", () => {
 
 test("of safetensors, integers, 0-D tensors and floats that are not read are passed over", async () => {
   const scalar = f32("scale", [], [1]);
-  const quarter: Input = { ...u8("fp8", [4], [1, 2, 3, 4]), dtype: "F8_E4M3" };
+  const quarter: Input = {
+    ...u8("fp8", [4], [1, 2, 3, 4]),
+    dtype: "F8_E4M3FNUZ",
+  };
   const file = fileInOrder([
     u8("ids", [4], [1, 2, 3, 4]),
     scalar,
@@ -230,7 +233,7 @@ test("of safetensors, integers, 0-D tensors and floats that are not read are pas
     { name: "scale", dtype: "F32", shape: [], reason: "no dimension" },
     {
       name: "fp8",
-      dtype: "F8_E4M3",
+      dtype: "F8_E4M3FNUZ",
       shape: [4],
       reason: "floats that are not read",
     },

@@ -180,31 +180,33 @@ describe.each(TYPES)("format=mxfp8-%s", (type) => {
   });
 });
 
-test("FP8 with one scale for all is not taken for MXFP8, nor is a shape that does not fit", async () => {
+test("FP8 with one scale for all is not taken for MXFP8, and a shape that does not fit is refused", async () => {
   const f8 = (name: string, shape: number[]): Input => ({
     name,
     dtype: "F8_E4M3",
     shape,
     bytes: new Uint8Array(shape.reduce((a, b) => a * b)).fill(0x38),
   });
-  const body = fileInOrder([
+  const tensor = [f32("tensor_scale", [1], [3]), f8("tensor", [2, 64])];
+  const blocks = [
     u8("w_blocks", [1, 16], Array(16).fill(1)),
     u8("w_scales", [1], [127]),
-    f32("tensor_scale", [1], [1]),
-    f8("tensor", [2, 64]),
-    f8("short", [2, 64]),
-    u8("short_scale", [2, 1], [127, 127]),
-  ]);
-  const file = await read(await post("/v1/dequantize", body));
-  expect(
-    file.tensors.map(({ name, dtype }) => `${name} ${dtype}`).toSorted(),
-  ).toEqual([
-    "short F8_E4M3",
-    "short_scale U8",
-    "tensor F8_E4M3",
-    "tensor_scale F32",
+  ];
+  const file = await read(
+    await post("/v1/dequantize", fileInOrder([...blocks, ...tensor])),
+  );
+  expect(file.tensors.map(({ name, dtype }) => `${name} ${dtype}`)).toEqual([
     "w F32",
+    "tensor F32",
   ]);
+  expect(floats(file, "tensor")).toEqual(Array(128).fill(3));
+  const short = [f8("short", [2, 64]), u8("short_scale", [2, 1], [127, 127])];
+  const problem = await problemOf(
+    await post("/v1/dequantize", fileInOrder([...blocks, ...short])),
+    422,
+    "unsupported_dtype",
+  );
+  expect(problem.detail).toContain('"short_scale", the scale of "short"');
 });
 
 test.each([

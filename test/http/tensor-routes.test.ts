@@ -560,7 +560,7 @@ describe("POST /v1/quantize refuses", () => {
   test("a float dtype that it cannot read, unless it is excluded", async () => {
     const f8: Input = {
       name: "f8",
-      dtype: "F8_E4M3",
+      dtype: "F8_E4M3FNUZ",
       shape: [32],
       bytes: new Uint8Array(32),
     };
@@ -570,7 +570,7 @@ describe("POST /v1/quantize refuses", () => {
       422,
       "unsupported_dtype",
     );
-    expect(problem.detail).toContain('"f8" of F8_E4M3');
+    expect(problem.detail).toContain('"f8" of F8_E4M3FNUZ');
     await problemOf(
       await post("/v1/quantize?exclude=f*", file),
       422,

@@ -12,7 +12,7 @@ import {
 } from "../../src/checkpoints/checkpoint.ts";
 import { inspect } from "../../src/checkpoints/inspect.ts";
 import { quantizedConfig } from "../../src/checkpoints/quantization-config.ts";
-import { recognizeFormats } from "../../src/checkpoints/recognize.ts";
+import { recognizeFormats } from "../../src/formats/blocks/foreign-formats.ts";
 import { indexOf, shardsOf } from "../../src/checkpoints/shards.ts";
 import {
   decideFor,
@@ -412,18 +412,89 @@ describe("formats of others are told by their tensors", () => {
       ],
     ],
     ["FP8", [{ name: "m.weight", dtype: "F8_E4M3", shape: [64, 64] }]],
-    ["GPTQ or AWQ INT4", [{ name: "m.qweight", dtype: "I32", shape: [8, 64] }]],
+    [
+      "INT4, GPTQ",
+      [
+        { name: "m.qweight", dtype: "I32", shape: [8, 64] },
+        { name: "m.qzeros", dtype: "I32", shape: [2, 8] },
+        { name: "m.g_idx", dtype: "I32", shape: [64] },
+      ],
+    ],
+    [
+      "INT8, GPTQ",
+      [
+        { name: "m.qweight", dtype: "I32", shape: [16, 64] },
+        { name: "m.qzeros", dtype: "I32", shape: [2, 16] },
+      ],
+    ],
+    [
+      "INT4, AWQ",
+      [
+        { name: "m.qweight", dtype: "I32", shape: [64, 8] },
+        { name: "m.qzeros", dtype: "I32", shape: [2, 8] },
+      ],
+    ],
+    ["GPTQ", [{ name: "m.qweight", dtype: "I32", shape: [8, 64] }]],
+    [
+      "NVFP4, ModelOpt",
+      [
+        u8("m.weight", 64, 32),
+        { name: "m.weight_scale", dtype: "F8_E4M3", shape: [64, 4] },
+        { name: "m.weight_scale_2", dtype: "F32", shape: [] },
+      ],
+    ],
+    [
+      "NVFP4, MLX",
+      [
+        { name: "m.weight", dtype: "U32", shape: [64, 8] },
+        u8("m.scales", 64, 4),
+      ],
+    ],
+    [
+      "MXFP8, MLX",
+      [
+        { name: "m.weight", dtype: "U32", shape: [64, 16] },
+        u8("m.scales", 64, 2),
+      ],
+    ],
+    [
+      "MXFP8, compressed-tensors",
+      [
+        { name: "m.weight", dtype: "F8_E4M3", shape: [64, 64] },
+        u8("m.weight_scale", 64, 2),
+      ],
+    ],
+    [
+      "INT8, compressed-tensors",
+      [
+        { name: "m.weight", dtype: "I8", shape: [64, 64] },
+        { name: "m.weight_scale", dtype: "BF16", shape: [64, 1] },
+      ],
+    ],
+    [
+      "NF4 or FP4, bitsandbytes",
+      [u8("m.weight", 2048, 1), u8("m.weight.absmax", 64)],
+    ],
+    [
+      "INT8, bitsandbytes",
+      [
+        { name: "m.weight", dtype: "I8", shape: [64, 64] },
+        { name: "m.SCB", dtype: "F32", shape: [64] },
+      ],
+    ],
   ];
   test.each(cases)("%s", (format, heads) => {
-    const [found, ...others] = recognizeFormats(heads, undefined);
+    const [found, ...others] = recognizeFormats(heads);
     expect(found).toMatchObject({ format, weights: 1 });
     expect(others.map((each) => each.format)).not.toContain(format);
   });
 
   test("by config.json where tensors tell nothing", () => {
     const config = { quantization_config: { quant_method: "bitnet" } };
-    expect(recognizeFormats([], config)).toMatchObject([{ format: "bitnet" }]);
-    expect(recognizeFormats([], { quantization_config: null })).toEqual([]);
+    const formats = (own: object) =>
+      inspect({ tensors: [], config: own as Record<string, unknown> }).formats;
+    expect(formats(config)).toMatchObject([{ format: "bitnet" }]);
+    expect(formats({ quantization_config: null })).toEqual([]);
   });
 });
 

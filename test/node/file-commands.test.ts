@@ -240,6 +240,29 @@ test("patterns that come more than once all count", () => {
   }
 });
 
+test("- is stdin, and stdout", () => {
+  const run = (input: Buffer, ...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], {
+      cwd: folder,
+      input,
+      env: { ...process.env, NO_COLOR: "1", TMPDIR: join(folder, "tmp") },
+    });
+  mkdirSync(join(folder, "tmp"));
+  mxfp4("quantize", "x.raw", ...RAW, "-o", "of-a-file");
+  const args = ["quantize", "-", ...RAW, "-o", "-"];
+  for (const where of [[], ["--url", edge.url]]) {
+    const piped = run(file("x.raw"), ...args, ...where);
+    expect(piped.status, piped.stderr.toString()).toBe(0);
+    expect(piped.stdout.equals(file("of-a-file"))).toBe(true);
+  }
+  const analyzed = run(file("x.raw"), "analyze", "-", ...RAW);
+  expect(analyzed.stdout.toString()).toBe(
+    mxfp4("analyze", "x.raw", ...RAW).stdout,
+  );
+  expect(run(Buffer.from("short"), ...args)).toMatchObject({ status: 1 });
+  expect(readdirSync(join(folder, "tmp"))).toEqual([]);
+}, 30_000);
+
 test("what would do nothing is refused, and writes nothing", () => {
   const literal = "{'descr': '|u1', 'fortran_order': False, 'shape': (9,), }";
   const npy = Buffer.from(

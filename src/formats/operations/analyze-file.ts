@@ -23,6 +23,7 @@ import {
   pieceOf,
   rowsOf,
 } from "../blocks/block-rows.ts";
+import { type FloatView, floatView } from "../blocks/float8-file.ts";
 import type { TensorFile } from "../containers/container.ts";
 import { type FloatDtype, loadFloats } from "../dtype.ts";
 import {
@@ -30,7 +31,12 @@ import {
   type OpenSection,
   type Section,
 } from "../stream/conversion.ts";
-import { dropped } from "../stream/tensor-sections.ts";
+import { HoldPool } from "../stream/hold-pool.ts";
+import {
+  dropped,
+  droppedTensor,
+  type Written,
+} from "../stream/tensor-sections.ts";
 import type { TensorRange } from "../tensor.ts";
 import {
   addSums,
@@ -40,7 +46,12 @@ import {
   type Tally,
 } from "./analysis-figures.ts";
 import { checkPatternsMatch } from "./nothing-done.ts";
-import { type Choice, decide, rolesOf } from "./selection-rules.ts";
+import {
+  checkSources,
+  type Choice,
+  decide,
+  rolesOf,
+} from "./selection-rules.ts";
 
 export type NamedScheme = { name: string; scheme: Scheme };
 
@@ -62,7 +73,9 @@ export function planAnalysis(
 ): Analyzing {
   for (const { scheme } of schemes) checkScheme(scheme);
   checkPatternsMatch(file.tensors, choice);
-  const { chosen, passedOver } = analyzedTensors(file, choice);
+  checkSources(file, choice);
+  const view = floatView(file);
+  const { chosen, passedOver } = analyzedTensors(view, choice);
   if (chosen.length * schemes.length > MAX_FIGURES) {
     throw new AppError(
       "invalid_option",
@@ -71,27 +84,50 @@ export function planAnalysis(
   }
   const positions = sortedPositions(chosen);
   const tallies = new Map<AnalyzedTensor, Tally>();
-  const sections: OpenSection[] = [];
-  const drop = (bytes: number) => sections.push(() => dropped(bytes));
-  let end = 0;
+  const byTensor = new Map<TensorRange, Written>();
   for (const tensor of chosen) {
     for (const { scheme } of schemes)
       checkSize(tensor.name, rowsOf(tensor.shape, scheme.hadamard));
     const position = positions.get(tensor.name)!;
     const tally = newTally(schemes.length);
     tallies.set(tensor, tally);
-    drop(tensor.start - end);
-    sections.push(() => analyzed(tensor, schemes, position, tally));
-    end = tensor.end;
+    byTensor.set(tensor, {
+      ...droppedTensor(tensor),
+      open: () => analyzed(tensor, schemes, position, tally),
+    });
   }
-  drop(file.dataBytes - end);
+  const pool = new HoldPool();
+  const { tensors, heldBytes } = view.weave(
+    view.file.tensors.map((tensor) => byTensor.get(tensor)),
+    pool,
+    droppedTensor,
+  );
   const conversion = new Conversion({
     head: new Uint8Array(0),
     dataBytes: 0,
-    sections,
+    sections: withGaps(file, tensors),
+    pool,
+    heldBytes,
   });
   const names = schemes.map(({ name }) => name);
-  return { conversion, report: () => report(tallies, names, passedOver) };
+  return { conversion, report: () => report(tallies, view, names, passedOver) };
+}
+
+/** All of a file's data: its tensors, and what lies between them. */
+function withGaps(
+  { tensors, dataBytes }: TensorFile,
+  written: readonly Written[],
+): OpenSection[] {
+  const sections: OpenSection[] = [];
+  let taken = 0;
+  for (const [i, { start, end }] of tensors.entries()) {
+    const unused = start - taken;
+    if (unused > 0) sections.push(() => dropped(unused));
+    sections.push(written[i]!.open);
+    taken = end;
+  }
+  sections.push(() => dropped(dataBytes - taken));
+  return sections;
 }
 
 /** One to look at. */
@@ -99,14 +135,14 @@ type AnalyzedTensor = TensorRange<FloatDtype>;
 
 /** Those that quantizing would change, in the order of their bytes, and the others that are named. */
 function analyzedTensors(
-  file: TensorFile,
+  { file, stored }: FloatView,
   choice: Choice,
 ): { chosen: AnalyzedTensor[]; passedOver: Analysis["passedOver"] } {
   const chosen: AnalyzedTensor[] = [];
   const passedOver: Analysis["passedOver"] = [];
   const byRole = { ...choice, roles: rolesOf(file) };
   for (const tensor of file.tensors) {
-    const { name, dtype, shape } = tensor;
+    const { name, dtype, shape } = stored(tensor);
     const decision = decide(file, tensor, byRole);
     if (decision === undefined) continue;
     const { becomes, reason: why } = decision;
@@ -169,6 +205,7 @@ function analyzed(
 
 function report(
   tallies: ReadonlyMap<AnalyzedTensor, Tally>,
+  { stored }: FloatView,
   schemes: readonly string[],
   passedOver: Analysis["passedOver"],
 ): Analysis {
@@ -179,10 +216,10 @@ function report(
     total.schemes.forEach((sums, i) => addSums(sums, tally.schemes[i]!));
   }
   return {
-    tensors: [...tallies].map(([{ name, dtype, shape }, tally]) => ({
-      name,
-      dtype,
-      shape: [...shape],
+    tensors: [...tallies].map(([tensor, tally]) => ({
+      name: tensor.name,
+      dtype: stored(tensor).dtype,
+      shape: [...tensor.shape],
       ...figures(tally, schemes),
     })),
     passedOver,

@@ -1,18 +1,22 @@
 /** A file of blocks to floats, in one pass. */
+import { floatView } from "../blocks/float8-file.ts";
+import { checkRead } from "../blocks/foreign-formats.ts";
 import { decoded } from "../blocks/packed-sections.ts";
 import { findPacked } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
 import { isRecordKey } from "../blocks/quantization-record.ts";
+import { refloated } from "../blocks/refloated-section.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
-import { copiedTensor } from "../stream/tensor-sections.ts";
+import type { Written } from "../stream/tensor-sections.ts";
+import { elementCount, type TensorRange } from "../tensor.ts";
 import { mostOf } from "./most-of.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
- * Every quantized tensor becomes one of `dtype`; the rest passes through. A file without our metadata,
+ * Every quantized tensor becomes one of `dtype`, as do those of FP8 with scales; the rest passes through. A file without our metadata,
  * such as a gpt-oss checkpoint, has its tensors found by name and type.
  * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`,
  * `nothing_to_convert`
@@ -21,8 +25,11 @@ export function planDequantize(
   file: TensorFile,
   dtype: DecodedDtype,
 ): Conversion {
-  const { scheme, packed } = findPacked(file);
-  if (packed.length === 0)
+  checkRead(file);
+  const view = floatView(file);
+  const { tensors } = view.file;
+  const { scheme, packed } = findPacked(view.file);
+  if (packed.length === 0 && !tensors.some(view.isScaled))
     throw nothingTo(
       "dequantize",
       file.tensors,
@@ -30,7 +37,7 @@ export function planDequantize(
     );
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
-    file.tensors,
+    tensors,
     packed,
     pool,
     (tensor) => ({
@@ -38,17 +45,35 @@ export function planDequantize(
       open: (source) => decoded(tensor, source, dtype, scheme),
     }),
   );
-  const tensors = file.tensors.map(
-    (tensor) => written.get(tensor) ?? copiedTensor(tensor),
+  const scaled = (tensor: TensorRange): Written | undefined =>
+    view.isScaled(tensor) ? floatsOf(tensor, dtype) : undefined;
+  const woven = view.weave(
+    tensors.map((tensor) => written.get(tensor) ?? scaled(tensor)),
+    pool,
   );
   return file.target.write(file, {
-    tensors,
+    tensors: woven.tensors,
     keeps: (key) => !isRecordKey(key),
     mostly: mostOf(
-      tensors.flatMap(({ heads }) => heads),
+      woven.tensors.flatMap(({ heads }) => heads),
       dtype,
     ),
     pool,
-    heldBytes,
+    heldBytes: heldBytes + woven.heldBytes,
   });
+}
+
+/** Of a tensor that is read as F32. */
+function floatsOf(
+  { name, shape, start, end }: TensorRange,
+  dtype: DecodedDtype,
+): Written {
+  // One row, whose last piece alone is short: nothing here goes by rows.
+  const count = elementCount(shape);
+  const rows = { rows: 1, k: count, padded: count };
+  return {
+    bytes: end - start,
+    open: () => refloated(rows, "F32", dtype),
+    heads: [{ name, dtype, shape }],
+  };
 }

@@ -1,30 +1,15 @@
 /** The blockwise random Hadamard transform of a file's float tensors, forward or back, in f32. */
 import { AppError } from "../../api/errors.ts";
 import type { SegmentLength } from "../../api/scheme.ts";
-import { kernels } from "../../kernels/runtime.ts";
-import {
-  loadPiece,
-  rotate,
-  rotateBack,
-  storePiece,
-} from "../blocks/block-pieces.ts";
-import {
-  inputBytes,
-  pieceCount,
-  pieceOf,
-  type Rows,
-  rowsOf,
-} from "../blocks/block-rows.ts";
+import { rotate, rotateBack } from "../blocks/block-pieces.ts";
+import { rowsOf } from "../blocks/block-rows.ts";
+import { floatView } from "../blocks/float8-file.ts";
 import { type TensorFile, withoutGguf } from "../containers/container.ts";
-import type { FloatDtype } from "../dtype.ts";
-import {
-  type Conversion,
-  OutputBuffer,
-  type Section,
-} from "../stream/conversion.ts";
-import { copiedTensor } from "../stream/tensor-sections.ts";
+import { refloated } from "../blocks/refloated-section.ts";
+import type { Conversion } from "../stream/conversion.ts";
+import { HoldPool } from "../stream/hold-pool.ts";
 import type { Selection } from "./name-patterns.ts";
-import { chooseAll } from "./selection-rules.ts";
+import { checkSources, chooseAll } from "./selection-rules.ts";
 
 export type HadamardChoices = {
   direction: "forward" | "inverse";
@@ -49,10 +34,12 @@ export function planHadamard(
   );
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
-  const all = chooseAll(file, selection, "rotate");
-  const tensors = file.tensors.map((tensor, i) => {
+  checkSources(file, selection);
+  const view = floatView(file);
+  const all = chooseAll(view.file, selection, "rotate");
+  const parts = view.file.tensors.map((_, i) => {
     const chosen = all[i];
-    if (chosen === undefined) return copiedTensor(tensor);
+    if (chosen === undefined) return undefined;
     const { name, dtype, shape, start, end } = chosen.tensor;
     const rows = rowsOf(shape, segmentLength);
     if (rows.k % segmentLength !== 0) {
@@ -64,32 +51,14 @@ export function planHadamard(
     // Whole segments, which 16 makes of 16 values, need no padding to blocks.
     const whole = { ...rows, padded: rows.k };
     const open = () =>
-      turned(whole, dtype, (x, count) => turn(x, count, scheme));
+      refloated(whole, dtype, "F32", (x, count) => turn(x, count, scheme));
     const heads = [{ name, dtype: "F32" as const, shape }];
     return { bytes: end - start, open, heads };
   });
-  return file.target.write(file, { tensors, keeps: () => true });
-}
-
-function turned(
-  rows: Rows,
-  dtype: FloatDtype,
-  turn: (x: number, count: number) => void,
-): Section {
-  const out = new OutputBuffer();
-  return {
-    release: () => out.release(),
-    pieces: pieceCount(rows),
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      return [
-        kernels().arena.scope(() => {
-          const x = loadPiece(bytes, dtype, piece);
-          turn(x, piece.count);
-          return storePiece(x, piece, "F32", out);
-        }),
-      ];
-    },
-  };
+  const pool = new HoldPool();
+  return file.target.write(file, {
+    ...view.weave(parts, pool),
+    pool,
+    keeps: () => true,
+  });
 }

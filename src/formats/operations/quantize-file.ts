@@ -5,6 +5,7 @@
 import type { GgufOutput, Layout, Scheme } from "../../api/scheme.ts";
 import { AppError } from "../../api/errors.ts";
 import { checkScheme } from "../blocks/block-formats.ts";
+import { floatView } from "../blocks/float8-file.ts";
 import { layoutOf, packedHeads } from "../blocks/block-layouts.ts";
 import { roundingKey, sortedPositions } from "../blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../blocks/block-rows.ts";
@@ -25,10 +26,10 @@ import { notPlain } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
-import { copiedTensor, type Written } from "../stream/tensor-sections.ts";
+import type { Written } from "../stream/tensor-sections.ts";
 import { mostOf } from "./most-of.ts";
 import type { Selection } from "./name-patterns.ts";
-import { chooseAll, rolesOf } from "./selection-rules.ts";
+import { checkSources, chooseAll, rolesOf } from "./selection-rules.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
@@ -40,7 +41,7 @@ export type QuantizeChoices = {
 };
 
 /**
- * Float tensors of at least one dimension become blocks, of a model's file those that are weights of linear
+ * Float tensors of at least one dimension, FP8 with its scales among them, become blocks, of a model's file those that are weights of linear
  * layers, their rows padded with zeros to whole blocks and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
  * those whose rows are not whole, as ggml does. Of a GGUF, what selection-rules.ts says.
  * Errors: those of `chooseAll`; `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
@@ -50,13 +51,15 @@ export function planQuantize(
   file: TensorFile,
   { scheme, layout: name, selection, output = "q8_0" }: QuantizeChoices,
 ): Conversion {
-  const { target, tensors, metadata } = file;
+  checkSources(file, selection);
+  const view = floatView(file);
+  const { target, tensors, metadata } = view.file;
   checkScheme(scheme);
   const layout = layoutOf(target.name, scheme.format, name);
   if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
-  const choice = { ...selection, output, roles: rolesOf(file) };
-  const chosen = chooseAll(file, choice, "quantize", ({ shape }) => {
+  const choice = { ...selection, output, roles: rolesOf(view.file) };
+  const chosen = chooseAll(view.file, choice, "quantize", ({ shape }) => {
     const { k, padded } = rowsOf(shape, scheme.hadamard);
     return layout.wholeRows && k !== padded
       ? `rows of ${k}, which layout ${layout.name} does not pad to whole blocks`
@@ -69,9 +72,9 @@ export function planQuantize(
   const records: [string, string][] = [];
   let padsRows = false;
   let heldBytes = 0;
-  const parts = tensors.map((tensor, index): Written => {
+  const parts = tensors.map((tensor, index): Written | undefined => {
     const found = chosen[index];
-    if (found === undefined) return copiedTensor(tensor);
+    if (found === undefined) return undefined;
     const { name, dtype, shape, start, end } = found.tensor;
     const bytes = end - start;
     const rows = rowsOf(shape, scheme.hadamard);
@@ -97,8 +100,9 @@ export function planQuantize(
     const heads = packedHeads(layout, name, shape, rows);
     return { bytes, open, heads };
   });
+  const woven = view.weave(parts, pool);
   return target.write(file, {
-    tensors: parts,
+    tensors: woven.tensors,
     keeps: (key) => !isRecordKey(key),
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
@@ -106,11 +110,11 @@ export function planQuantize(
       ...(target.isPlain ? [outputRecord(output)] : records),
     ],
     mostly: mostOf(
-      parts.flatMap(({ heads }) => heads),
+      woven.tensors.flatMap(({ heads }) => heads),
       layout.parts[0].dtypes[0],
     ),
     pool,
-    heldBytes,
+    heldBytes: heldBytes + woven.heldBytes,
   });
 }
 

@@ -6,6 +6,7 @@ import {
   layoutOf,
   packedHeads,
 } from "../blocks/block-layouts.ts";
+import { checkRead, formatsOf } from "../blocks/foreign-formats.ts";
 import { interleaved, separated } from "../blocks/packed-sections.ts";
 import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
@@ -29,6 +30,7 @@ import { nothingTo } from "./nothing-done.ts";
  * have; `nothing_to_convert`, `name_collision`, `body_too_large`
  */
 export function planRepack(file: TensorFile, name: Layout): Conversion {
+  checkRead(file);
   const { packed } = findPacked(file);
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
@@ -94,8 +96,13 @@ function nothingToMove(
   layout: Layout,
   packed: number,
 ): AppError {
-  if (packed === 0)
-    return nothingTo("repack", tensors, () => "not in blocks that are read");
+  if (packed === 0) {
+    const formatOf = formatsOf(tensors);
+    return nothingTo("repack", tensors, (tensor) => {
+      const format = formatOf(tensor);
+      return format ? `${format}, no MX blocks` : "not in blocks that are read";
+    });
+  }
   return new AppError(
     "nothing_to_convert",
     `Expected tensors in another layout than ${layout}, got ${packed} that are in it`,

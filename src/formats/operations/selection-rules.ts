@@ -1,6 +1,8 @@
 /** What a request makes of each tensor of a file, by the target that is written. */
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput } from "../../api/scheme.ts";
+import { refuseUnread } from "../blocks/foreign-formats.ts";
+import { isRecorded } from "../blocks/quantization-record.ts";
 import type { Target, TensorFile } from "../containers/container.ts";
 import {
   DTYPE_BITS,
@@ -95,6 +97,28 @@ export function decide(
 ): Decision | undefined {
   if (!isNamed(tensor.name, choice)) return undefined;
   return RULES[target.name](tensor, choice);
+}
+
+/**
+ * Refuse a file whose weights are in a known format that is not read. What a GGUF has of them passes beside
+ * matrices that are.
+ * Errors: `unsupported_dtype`
+ */
+export function checkSources(
+  { target, tensors, metadata }: TensorFile,
+  selection: Selection,
+): void {
+  if (target.name === "safetensors" && isRecorded(metadata)) return;
+  const named = tensors.filter(({ name }) => isNamed(name, selection));
+  const passes =
+    target.name === "gguf" &&
+    named.some(({ dtype, shape }) => isFloat(dtype) && shape.length > 1);
+  if (passes) return;
+  refuseUnread(
+    tensors,
+    (name) => isNamed(name, selection),
+    "; `exclude` lets it pass through",
+  );
 }
 
 /** A tensor that is read, and what it becomes. */

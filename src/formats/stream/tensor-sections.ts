@@ -47,6 +47,11 @@ export function copiedTensor(tensor: TensorRange): Written {
   return { bytes, open: () => copied(bytes), heads: [tensor] };
 }
 
+/** A tensor that nobody needs. */
+export function droppedTensor({ start, end }: TensorRange): Written {
+  return { bytes: end - start, open: () => dropped(end - start), heads: [] };
+}
+
 /** A section with bytes before its own. */
 export function after(bytes: Uint8Array, section: Section): Section {
   return {

@@ -1,0 +1,28 @@
+/** Which quantized formats a checkpoint is in, by its tensors or its config.json. */
+import {
+  type RecognizedFormat,
+  recognizeFormats,
+} from "../formats/blocks/foreign-formats.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+import { CONFIG_FILE } from "./checkpoint.ts";
+
+/** The formats of a checkpoint by its tensors; by config.json alone where they tell nothing. */
+export function formatsIn(
+  tensors: readonly TensorHead[],
+  config: ModelConfig | undefined,
+): RecognizedFormat[] {
+  const found = recognizeFormats(tensors);
+  const method = methodOf(config);
+  return found.length > 0 || method === undefined
+    ? found
+    : [{ format: method, weights: 0, example: CONFIG_FILE }];
+}
+
+/** What config.json calls the quantization. */
+function methodOf(config: ModelConfig | undefined): string | undefined {
+  const own = config?.quantization_config;
+  if (typeof own !== "object" || own === null) return undefined;
+  const { quant_method: method } = own as Record<string, unknown>;
+  return typeof method === "string" ? method : undefined;
+}

@@ -1,0 +1,49 @@
+/** `-` in the place of a file: stdin, and stdout. */
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { once } from "node:events";
+import { checkOutput, removeWhenEnded, writeWhole } from "./files.ts";
+
+const STANDARD = "-";
+
+/**
+ * Give `use` the path of a file, which for `-` has what stdin gives: heads tell how long a file is, so it
+ * is kept in the folder for temporary files until then, and memory stays flat.
+ */
+export async function withInput<T>(
+  path: string,
+  use: (path: string) => Promise<T>,
+): Promise<T> {
+  if (path !== STANDARD) return use(path);
+  const kept = join(tmpdir(), `mxfp4-edge-stdin-${process.pid}`);
+  const settled = removeWhenEnded(kept);
+  try {
+    await writeWhole(kept, process.stdin);
+    return await use(kept);
+  } finally {
+    await rm(kept, { force: true });
+    settled();
+  }
+}
+
+/** As `checkOutput`; stdout may always be written. */
+export function checkOutputOrStdout(path: string, force: boolean): void {
+  if (path !== STANDARD) checkOutput(path, force);
+}
+
+/** As `writeWhole`; to stdout for `-`, as fast as it is read. */
+export async function writeOutput(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<number> {
+  if (path !== STANDARD) return writeWhole(path, chunks);
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    // The next may overwrite it, before a pipe has taken it.
+    if (!process.stdout.write(chunk.slice()))
+      await once(process.stdout, "drain");
+  }
+  return bytes;
+}

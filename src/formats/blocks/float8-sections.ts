@@ -1,0 +1,123 @@
+/** FP8 as f32 on its way into a section that reads f32. */
+import { kernels } from "../../kernels/runtime.ts";
+import { dequantizeMxfp8, type Float8Type } from "../../kernels/mxfp8.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { loadFloats } from "../dtype.ts";
+import { OutputBuffer, type Section } from "../stream/conversion.ts";
+import type { ScaleDtype, ScaleGrid } from "./fp8-scales.ts";
+
+/** The scale byte of 1. */
+const ONE = 127;
+
+/** The scales of a tensor, when they are due. */
+export type Scaling = { shape: readonly number[]; grid: ScaleGrid } & {
+  values: () => Float32Array;
+};
+
+/** `inner`, which takes f32, for the FP8 codes of the same values. */
+export function fromFloat8(
+  inner: Section,
+  type: Float8Type,
+  scaling?: Scaling,
+): Section {
+  const buffer = new OutputBuffer();
+  const pieceBytes = (piece: number) => inner.pieceBytes(piece) / 4;
+  const starts = startsOf(pieceBytes);
+  let scales: Float32Array | undefined;
+  return {
+    pieces: inner.pieces,
+    pieceBytes,
+    *convert(piece, codes) {
+      const bytes = decode(codes, type, buffer);
+      if (scaling) {
+        scales ??= scaling.values();
+        const floats = new Float32Array(bytes.buffer, 0, codes.length);
+        applyScales(floats, starts(piece), scaling, scales);
+      }
+      yield* inner.convert(piece, bytes);
+    },
+    release() {
+      buffer.release();
+      inner.release?.();
+    },
+  };
+}
+
+/** The first element of each piece: they come in order, from any one on. */
+function startsOf(pieceBytes: (piece: number) => number) {
+  let [piece, start] = [0, 0];
+  return (wanted: number): number => {
+    for (; piece < wanted; piece++) start += pieceBytes(piece);
+    return start;
+  };
+}
+
+function decode(
+  codes: Uint8Array,
+  type: Float8Type,
+  buffer: OutputBuffer,
+): Uint8Array<ArrayBuffer> {
+  const { arena } = kernels();
+  const padded = Math.ceil(codes.length / BLOCK_SIZE) * BLOCK_SIZE;
+  return arena.scope(() => {
+    const elements = arena.alloc(padded);
+    const scales = arena.alloc(padded / BLOCK_SIZE);
+    const out = arena.allocF32(padded);
+    arena.u8(elements, padded).fill(0).set(codes);
+    arena.u8(scales, padded / BLOCK_SIZE).fill(ONE);
+    dequantizeMxfp8(out, elements, scales, padded, type);
+    return buffer.copy(arena.u8(out, 4 * codes.length));
+  });
+}
+
+/** `x`, from element `start` of the tensor on, times its scales, rounded once to f32. */
+function applyScales(
+  x: Float32Array,
+  start: number,
+  { shape, grid: { blocks, counts } }: Scaling,
+  scales: Float32Array,
+): void {
+  const k = shape.at(-1) ?? 1;
+  const block = blocks.at(-1) ?? 1;
+  for (let i = 0; i < x.length;) {
+    const column = (start + i) % k;
+    const first = firstScale((start + i - column) / k);
+    const rowEnd = Math.min(x.length, i + k - column);
+    while (i < rowEnd) {
+      const at = Math.floor(((start + i) % k) / block);
+      const end = Math.min(rowEnd, i + block - (((start + i) % k) % block));
+      const scale = scales[first + at]!;
+      for (; i < end; i++) x[i] = x[i]! * scale;
+    }
+  }
+
+  /** Of a row, by its number among all. */
+  function firstScale(row: number): number {
+    let [index, stride] = [0, counts.at(-1) ?? 1];
+    for (let axis = shape.length - 2; axis >= 0; axis--) {
+      const size = shape[axis]!;
+      index += Math.floor((row % size) / blocks[axis]!) * stride;
+      stride *= counts[axis]!;
+      row = Math.floor(row / size);
+    }
+    return index;
+  }
+}
+
+/** Scales as f32, from little-endian `bytes`. */
+export function loadScales(
+  dtype: ScaleDtype,
+  bytes: Uint8Array,
+  count: number,
+): Float32Array {
+  if (dtype === "F8_E8M0")
+    return Float32Array.from(bytes, (byte) =>
+      byte === 255 ? NaN : 2 ** (byte - ONE),
+    );
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const out = arena.allocF32(count);
+    loadFloats(out, dtype, bytes);
+    return arena.f32(out, count).slice();
+  });
+}

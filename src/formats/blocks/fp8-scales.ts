@@ -1,0 +1,136 @@
+/**
+ * FP8 with scales beside it, as DeepSeek-V3, compressed-tensors (float-quantized), ModelOpt, transformers'
+ * own FP8 and others write it. A weight w f8 [..., out, in] is w · scale in f32, whatever the scale's name
+ * says of an inverse; and which elements share one is told by shapes:
+ *
+ *   per tensor   [] or [1]
+ *   per matrix   [E] or [E, 1, 1]
+ *   per row      [..., out] or [..., out, 1]
+ *   per block    [..., ceil(out / 128), ceil(in / 128)]: of 128, another power of two, or a whole part
+ */
+import { AppError } from "../../api/errors.ts";
+import type { StoredType } from "../dtype.ts";
+import { elementCount, type TensorRange } from "../tensor.ts";
+import type { Float8Type } from "../../kernels/mxfp8.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
+
+/** What names of scales have behind a weight's, or where they have `base`. */
+const SCALE_NAMES: readonly { base: string; suffix: string }[] = [
+  { base: "", suffix: "_scale_inv" },
+  { base: "", suffix: "_scale" },
+  { base: "weight", suffix: "scale_inv" },
+  { base: "weight", suffix: "scale" },
+];
+
+/** Of activations, which have no meaning once the weight is of another type. */
+const INPUT_SCALE = { base: "weight", suffix: "input_scale" };
+
+const SCALE_DTYPES = ["F32", "BF16", "F16", "F8_E8M0"] as const;
+export type ScaleDtype = (typeof SCALE_DTYPES)[number];
+
+export const FLOAT8_DTYPES: Partial<Record<StoredType, Float8Type>> = {
+  F8_E4M3: "e4m3",
+  F8_E5M2: "e5m2",
+};
+
+/** Elements that share a scale, by dimension, and how many scales there are along each. */
+export type ScaleGrid = {
+  blocks: readonly number[];
+  counts: readonly number[];
+};
+
+export type Float8Tensor = {
+  weight: TensorRange;
+  type: Float8Type;
+  /** None of a tensor whose codes are its values. */
+  scale?: { tensor: TensorRange<ScaleDtype>; grid: ScaleGrid };
+  /** Goes where the weight does. */
+  inputScale?: TensorRange | undefined;
+};
+
+/**
+ * The FP8 tensors among these, those of MXFP8 apart.
+ * Errors: `shape_mismatch`, `unsupported_dtype` for a scale that does not fit its weight
+ */
+export function findFloat8(tensors: readonly TensorRange[]): Float8Tensor[] {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  return tensors.flatMap((weight) => {
+    const type = FLOAT8_DTYPES[weight.dtype];
+    if (type === undefined) return [];
+    const scale = SCALE_NAMES.map((rule) => beside(weight, rule, byName)).find(
+      Boolean,
+    );
+    if (scale === undefined) return [{ weight, type }];
+    if (isMxfp8(weight, scale)) return [];
+    const inputScale = beside(weight, INPUT_SCALE, byName);
+    return [{ weight, type, scale: checked(weight, scale), inputScale }];
+  });
+}
+
+function beside(
+  { name }: TensorRange,
+  { base, suffix }: (typeof SCALE_NAMES)[number],
+  byName: ReadonlyMap<string, TensorRange>,
+): TensorRange | undefined {
+  if (!name.endsWith(base)) return undefined;
+  return byName.get(name.slice(0, name.length - base.length) + suffix);
+}
+
+/** A scale for every 32 of a row. */
+export function isMxfp8(
+  { shape }: Pick<TensorRange, "shape">,
+  { dtype, shape: scales }: Pick<TensorRange, "dtype" | "shape">,
+): boolean {
+  const k = shape.at(-1);
+  return (
+    (dtype === "U8" || dtype === "F8_E8M0") &&
+    k !== undefined &&
+    [...shape.slice(0, -1), k / BLOCK_SIZE].join() === scales.join()
+  );
+}
+
+function checked(
+  weight: TensorRange,
+  scale: TensorRange,
+): NonNullable<Float8Tensor["scale"]> {
+  const { name, dtype, shape } = scale;
+  if (!isScale(scale))
+    throw new AppError(
+      "unsupported_dtype",
+      `Expected tensor "${name}", the scale of "${weight.name}", to be ${SCALE_DTYPES.join(", ")}, got ${dtype}`,
+    );
+  const grid = gridOf(weight.shape, shape);
+  if (grid) return { tensor: scale, grid };
+  throw new AppError(
+    "shape_mismatch",
+    `Expected tensor "${name}" to have a scale for each tensor, row or block of "${weight.name}", which is [${weight.shape.join(", ")}], got [${shape.join(", ")}]`,
+  );
+}
+
+function isScale(tensor: TensorRange): tensor is TensorRange<ScaleDtype> {
+  return (SCALE_DTYPES as readonly StoredType[]).includes(tensor.dtype);
+}
+
+/** Undefined where no blocks of `shape` are so many. */
+function gridOf(
+  shape: readonly number[],
+  scales: readonly number[],
+): ScaleGrid | undefined {
+  const isOne = elementCount(scales) === 1;
+  const isPrefix = scales.every((size, i) => size === shape[i]);
+  if (!isOne && !isPrefix && scales.length !== shape.length) return undefined;
+  const counts = shape.map((_, i) => (isOne ? 1 : (scales[i] ?? 1)));
+  const blocks = shape.map((size, i) => blockOf(size, counts[i]!));
+  return blocks.every((block) => block !== undefined)
+    ? { blocks: blocks as number[], counts }
+    : undefined;
+}
+
+/** The size of `count` blocks along a dimension, of which only one power of two is. */
+function blockOf(size: number, count: number): number | undefined {
+  if (count === 1) return Math.max(1, size);
+  if (size === 0 || count === 0) return undefined;
+  for (let block = 1; block < size; block *= 2)
+    if (Math.ceil(size / block) === count) return block;
+  return size % count === 0 ? size / count : undefined;
+}
