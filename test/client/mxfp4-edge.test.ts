@@ -108,6 +108,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
 const UNUSED: Record<string, string[]> = {
   getMetrics: ["format"],
   putFile: Object.keys(WRITE_CONDITIONS),
+  completeUpload: Object.keys(WRITE_CONDITIONS),
   deleteFile: Object.keys(WRITE_CONDITIONS),
   // A download that breaks off is resumed by If-Range: download.test.ts.
   getFile: ["If-Range", ...Object.keys(READ_CONDITIONS)],

@@ -40,8 +40,8 @@ function putPart(part: number, body = bytesOfPart(part)): Promise<Response> {
   });
 }
 
-const complete = (): Promise<Response> =>
-  send(`${UPLOAD}/complete`, { method: "POST" });
+const complete = (headers: Record<string, string> = {}): Promise<Response> =>
+  send(`${UPLOAD}/complete`, { method: "POST", headers });
 
 async function expectFile(parts: Uint8Array[] | null): Promise<void> {
   const object = await bindings.BUCKET.get("files/large");
@@ -127,6 +127,23 @@ test("a part whose successor breaks off is missing, and the others stay", async 
   expect(early.detail).toBe("Expected parts 1 to 3, got none of 2");
   await putPart(2);
   expect((await complete()).status).toBe(201);
+  await expectFile([1, 2, 3].map((part) => bytesOfPart(part)));
+});
+
+test("parts are put together under the conditions that hold, and no other", async () => {
+  const { httpEtag } = (await bindings.BUCKET.put("files/large", "older"))!;
+  await begin();
+  for (const part of [1, 2, 3]) await putPart(part);
+  for (const [name, tags] of [
+    ["If-None-Match", "*"],
+    ["If-Match", '"other"'],
+  ] as const) {
+    const refused = await complete({ [name]: tags });
+    await problemOf(refused, 412, "precondition_failed");
+  }
+  await expectFile([new TextEncoder().encode("older")]);
+  for (let time = 0; time < 2; time++)
+    expect((await complete({ "If-Match": httpEtag })).status).toBe(201);
   await expectFile([1, 2, 3].map((part) => bytesOfPart(part)));
 });
 

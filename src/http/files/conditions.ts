@@ -23,6 +23,11 @@ type ReadConditions = Partial<Values<typeof READ_CONDITIONS>>;
 /** Of what is stored. When it was is needed only where the conditions tell a date. */
 export type Version = { etag: string; storedMs?: number | undefined };
 
+/** Of a file in the bucket. */
+export function versionOf({ httpEtag, uploaded }: R2Object): Version {
+  return { etag: httpEtag, storedMs: uploaded.getTime() };
+}
+
 /** Refuse to change `present`, or to make what is not there. Errors: `precondition_failed` */
 export function checkWrite(
   conditions: WriteConditions,

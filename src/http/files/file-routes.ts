@@ -7,7 +7,7 @@ import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { text } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
-import { checkWrite, type Version, WRITE_CONDITIONS } from "./conditions.ts";
+import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
 import {
   answerStored,
   GONE,
@@ -169,10 +169,6 @@ async function checkPresent(
   const present = await bucket.head(key);
   checkWrite(conditions, present && versionOf(present));
   return present ? { etagMatches: present.etag } : { etagDoesNotMatch: "*" };
-}
-
-function versionOf({ httpEtag, uploaded }: R2Object): Version {
-  return { etag: httpEtag, storedMs: uploaded.getTime() };
 }
 
 function notFound(name: string): AppError {

@@ -21,6 +21,7 @@ import {
 } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import { json } from "../json.ts";
+import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
 import { storedFile } from "./file-schemas.ts";
 import { GONE, UPLOAD_ERRORS } from "./stored-bytes.ts";
 import { storePart, uploadBytes } from "./upload.ts";
@@ -165,13 +166,19 @@ export const FILE_UPLOAD_ROUTES = [
     access: "owner",
     summary: "Put the parts together, in place of a file that has the name",
     description: "Repeating it changes nothing.",
+    headers: WRITE_CONDITIONS,
     answers: { 201: { description: "Stored", json: storedFile } },
-    errors: ["upload_not_found", "parts_missing", "invalid_name"],
-    async handle(c, { file, upload: id }) {
+    errors: [
+      "upload_not_found",
+      "parts_missing",
+      "precondition_failed",
+      "invalid_name",
+    ],
+    async handle(c, { file, upload: id, ...conditions }) {
       const key = fileKey(file);
       const upload = await find(c, file, id);
+      const present = await c.env.BUCKET.head(key);
       if (!upload) {
-        const present = await c.env.BUCKET.head(key);
         if (present?.customMetadata?.upload !== id) throw notFound(file, id);
         return stored(file, present.size);
       }
@@ -182,6 +189,9 @@ export const FILE_UPLOAD_ROUTES = [
         (part) => !came.has(part),
       );
       if (missing.length > 0) throw partsMissing(count, missing);
+      // A file of this very upload is there where a crash came before its end.
+      if (present?.customMetadata?.mark !== upload.mark)
+        checkWrite(conditions, present && versionOf(present));
       await putTogether(c, upload, key, count);
       await directoryStub(c.env).endParts(uploadId);
       return stored(file, bytes);
