@@ -305,7 +305,14 @@ test("every option of --help is taken, and does what it says", async () => {
     steps: "2",
     batch: "6",
     microbatches: "3",
+    optimizer: "muon",
     "learning-rate": "0.002",
+    "matrix-learning-rate": "0.01",
+    schedule: "constant",
+    warmup: "1",
+    cooldown: "1",
+    momentum: "0.9",
+    "weight-decay": "0",
     seed: "7",
     "gradient-dtype": "bf16",
     trainers: "1",
@@ -327,7 +334,16 @@ test("every option of --help is taken, and does what it says", async () => {
   expect(config).toMatchObject({
     seed: 7,
     recipe: "bf16",
-    optimizer: { learningRate: 0.002 },
+    optimizer: {
+      name: "muon",
+      learningRate: 0.002,
+      matrixLearningRate: 0.01,
+      schedule: "constant",
+      warmupSteps: 1,
+      cooldownSteps: 1,
+      momentum: 0.9,
+      weightDecay: 0,
+    },
   });
 
   const help = spawnSync(process.execPath, [
