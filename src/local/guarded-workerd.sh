@@ -24,6 +24,9 @@ if [ "$1" = start-of ]; then
   exit
 fi
 
+# Another's Miniflare in a process that has ours too.
+[ -n "$MXFP4_EDGE_PIDS" ] || exec "$MXFP4_EDGE_WORKERD" "$@"
+
 self=$$
 parent=$PPID
 start=$(start_of "$self")

@@ -29,13 +29,10 @@ export function guardRuntimes(stateFolder: string): {
     createRequire(import.meta.url).resolve("miniflare"),
   );
   const workerd = miniflare("workerd") as { default: string };
+  // Both for every Miniflare of this process, of which some may be others'; only ours have the folder.
   process.env.MINIFLARE_WORKERD_PATH = GUARD;
-  return {
-    unsafeRuntimeEnv: {
-      MXFP4_EDGE_PIDS: pids,
-      MXFP4_EDGE_WORKERD: workerd.default,
-    },
-  };
+  process.env.MXFP4_EDGE_WORKERD = workerd.default;
+  return { unsafeRuntimeEnv: { MXFP4_EDGE_PIDS: pids } };
 }
 
 /** A folder for this process's temporary files, which `endStale` removes once the process is gone. */

@@ -49,6 +49,7 @@ const FILES: Record<string, () => Promise<Uint8Array> | Uint8Array> = {
   hadamard: () => operands,
   gemm: () => operands,
   putFile: () => operands,
+  putPart: () => new Uint8Array(UPLOAD.bytes),
   putDataset: () =>
     new TextEncoder().encode("All the world's a stage. ".repeat(99)),
   async pushGradient() {
@@ -57,6 +58,21 @@ const FILES: Record<string, () => Promise<Uint8Array> | Uint8Array> = {
     return gradientFor(new Uint8Array(await response.arrayBuffer()));
   },
 };
+
+/** As the example of `beginUpload` has it. */
+const UPLOAD = { bytes: 1000, partBytes: 5 * 1024 * 1024 };
+
+/** `completeUpload` has ended what `abortUpload` takes back. */
+async function beginUpload(): Promise<void> {
+  const response = await fetch(
+    `${edge.url}/v1/files/example.safetensors/uploads`,
+    {
+      method: "POST",
+      body: JSON.stringify(UPLOAD),
+    },
+  );
+  expect(response.status).toBe(201);
+}
 
 /** What has no default, and must be told. */
 const CHOSEN: Record<string, [parameter: string, value: string]> = {
@@ -99,6 +115,7 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
   });
 
   test.each(ORDER)("%s is executed as its form stands", async (id) => {
+    if (id === "abortUpload") await beginUpload();
     const block = page.locator(`.opblock[id$="-${id}"]`);
     await block.locator(".opblock-summary-control").click();
     await block.locator(".try-out__btn").click();

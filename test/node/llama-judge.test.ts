@@ -18,7 +18,7 @@ import type { TensorFile } from "../../src/formats/containers/container.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
-import { ggufValues, gpt2Gguf } from "../../src/model/gpt2/gguf-checkpoint.ts";
+import { ggufValues, gpt2Gguf } from "../support/gguf-checkpoint.ts";
 import { logits } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";

@@ -2,18 +2,18 @@
  * A GPT-2 checkpoint as GGUF, as llama.cpp's own converter maps it: linear weights [in, out] become rows
  * of `out`, the tied head is the token embedding, and the vocabulary is the bytes.
  */
-import type { ModelShape } from "../../api/types.ts";
+import type { ModelShape } from "../../src/api/types.ts";
 import {
   GGML_TYPE,
   type GgufTensor,
-} from "../../formats/containers/gguf-types.ts";
+} from "../../src/formats/containers/gguf-types.ts";
 import {
   encodePair,
   type GgufValue,
-} from "../../formats/containers/gguf-writer.ts";
-import type { ParameterTensor } from "../parameters.ts";
-import { widths } from "./config.ts";
-import { parameterTable } from "./parameters.ts";
+} from "../../src/formats/containers/gguf-writer.ts";
+import type { ParameterTensor } from "../../src/model/parameters.ts";
+import { widths } from "../../src/model/gpt2/config.ts";
+import { parameterTable } from "../../src/model/gpt2/parameters.ts";
 
 /** As the kernels' LayerNorm has it. */
 const EPSILON = 1e-5;
