@@ -33,8 +33,7 @@ export function packInt6(
   rows: number,
   k: number,
 ): Pointer {
-  checkCount("rows", rows);
-  checkMultiple("k", k, GROUP_LENGTH);
+  checkOperand(operand, rows, k);
   const panel = kernels().arena.alloc(int6PanelBytes(side, rows, k));
   packInt6Into(panel, side, operand, rows, k);
   return panel;
@@ -44,13 +43,12 @@ export function packInt6(
 export function packInt6Into(
   panel: Pointer,
   side: Side,
-  { source, rowStride, kStride }: Operand,
+  operand: Operand,
   rows: number,
   k: number,
 ): void {
-  checkCount("rows", rows);
-  checkMultiple("k", k, GROUP_LENGTH);
-  checkStrides(rowStride, kStride);
+  checkOperand(operand, rows, k);
+  const { source, rowStride, kStride } = operand;
   const { arena, exports } = kernels();
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
@@ -77,14 +75,13 @@ export function packInt6Into(
 export function packEdenInto(
   panel: Pointer,
   side: Side,
-  { source, rowStride, kStride }: Operand,
+  operand: Operand,
   rows: number,
   k: number,
   signs: Pointer,
 ): void {
-  checkCount("rows", rows);
-  checkMultiple("k", k, GROUP_LENGTH);
-  checkStrides(rowStride, kStride);
+  checkOperand(operand, rows, k);
+  const { source, rowStride, kStride } = operand;
   const { arena, exports } = kernels();
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
@@ -101,6 +98,16 @@ export function packEdenInto(
       scratch,
     );
   });
+}
+
+function checkOperand(
+  { rowStride, kStride }: Operand,
+  rows: number,
+  k: number,
+): void {
+  checkCount("rows", rows);
+  checkMultiple("k", k, GROUP_LENGTH);
+  checkStrides(rowStride, kStride);
 }
 
 /**

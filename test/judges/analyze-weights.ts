@@ -71,7 +71,11 @@ async function analyze(matrices: readonly Matrix[]): Promise<Analysis> {
   );
   const source = sourceOf(concatenate(file.bytes, file.chunks));
   const input = await readTensorFile(source, file.bytes);
-  const selection = { include: [], exclude: [NOT_LEARNED] };
+  // A pattern that matches nothing is refused, and few models have such a tensor.
+  const suffix = NOT_LEARNED.slice(1);
+  const hasAny = matrices.some(({ name }) => name.endsWith(suffix));
+  // All of them, whatever role their names tell.
+  const selection = { include: ["*"], exclude: hasAny ? [NOT_LEARNED] : [] };
   const { conversion, report } = planAnalysis(input, SCHEMES, selection);
   for await (const _ of run(conversion, source));
   return report();

@@ -2,7 +2,7 @@
  * What a runtime computes, as digests: the same in workerd and in Node, on every machine. Changed
  * only with a change that means to change bytes.
  */
-import { RECIPE_NAMES } from "../../src/api/recipe.ts";
+import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
 import { byColumns, byRows, fingerprint } from "../../src/kernels/matmul.ts";
 import {
   type DotForm,
@@ -26,6 +26,13 @@ export const DIGESTS: Record<string, string> = {
   "gradient mxfp4-rht 2-fma": "74848c4fceca67d5",
   "gradient mxfp4-rht-sr 2-fma": "cb3a462ff90f93cb",
   "gradient mxfp4-sr 2-fma": "043003a3db50be00",
+  "gradient int6-mxfp4-rht-eden 2-fma": "80616a86203802d6",
+  "gradient mxfp4-full 2-fma": "beab697f0b6356a9",
+  "gradient mxfp4-rht-eden 2-fma": "e590be35d31dd72f",
+  "gradient mxfp4-rht-pma 2-fma": "1f6156a11a797a04",
+  "gradient mxfp4-rht-sr-dy 2-fma": "9a3da4b1e6f1429a",
+  "gradient mxfp4-rht128-sr 2-fma": "66cf69b54b449df6",
+  "gradient mxfp4-rht32-sr 2-fma": "e56f7057810dcee4",
   "product accumulating": "7f3623aee36686ca",
   "product pairwise": "7f3623aee36686ca",
   "stochastic elements": "c1047e8357f2c3b5",
@@ -105,7 +112,7 @@ function product(form: DotForm): Float32Array {
 function gradient(recipe: (typeof RECIPE_NAMES)[number]): Float32Array {
   const shape = {
     layers: 2,
-    width: 64,
+    width: Math.max(64, segmentLength(recipe)),
     heads: 2,
     context: 64,
     vocabulary: 101,
