@@ -62,6 +62,8 @@ await runScript({
 });
 
 async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
+  // What fits a trainer, the kernels' own code counts.
+  await ensureBuilt(TARGETS.kernels);
   const options = parseTrainOptions(args, STATE_FOLDER);
   const { stateFolder, runs } = options;
   const progress = new Progress(process.stdout, options.request.steps);
