@@ -46,6 +46,9 @@ function valueOf(option: Option): unknown {
     case "whole":
       return option.least;
     case "patterns":
+      return ["a*", "b?"].map((each) =>
+        option.gives ? `${each}=${option.gives[0]}` : each,
+      );
     case "list":
       return ["a*", "b?"];
     case "sizes":
