@@ -2,6 +2,7 @@
  * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
+import { type Target, TARGETS } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
@@ -12,7 +13,7 @@ import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
-import { decideFor, type Target, TARGETS } from "./targets.ts";
+import { decideFor } from "./targets.ts";
 
 export type InspectedTensor = {
   name: string;

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
-import { type Target, TARGETS } from "../checkpoints/targets.ts";
+import { FILE_ONLY_OPTIONS } from "../checkpoints/folder-plan.ts";
 import { convertFile } from "./convert-file.ts";
 import {
   checkArguments,
@@ -27,11 +27,6 @@ const args = {
       "Of a directory: print what would become of each tensor, and why; write nothing",
   },
   json: { type: "boolean", description: "What --show prints, as JSON" },
-  for: {
-    type: "enum",
-    options: [...TARGETS],
-    description: "Of a model's directory: the loader that takes the output",
-  },
   figures: {
     type: "boolean",
     description:
@@ -51,9 +46,8 @@ export const quantizeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
-    const { rotate } = optionsFrom(DIRECTORY_OPTIONS, given);
+    const directory = optionsFrom(DIRECTORY_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
-    const target = given.for as Target | undefined;
     const most = given["max-shard-size"] as string | undefined;
     const isShown = given.show === true;
     if (given.json === true && !isShown)
@@ -65,7 +59,7 @@ export const quantizeCommand = defineCommand({
     if (!isShown && output === undefined)
       throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
-      const taken = ["url", "layout", "raw", "outputType"].find(
+      const taken = ["url", ...FILE_ONLY_OPTIONS].find(
         (name) => given[name] ?? (options as Record<string, unknown>)[name],
       );
       if (taken !== undefined)
@@ -74,19 +68,20 @@ export const quantizeCommand = defineCommand({
         from: file!,
         to: output,
         asJson: given.json === true,
-        target,
-        maxShardBytes: maxShardBytes(given),
         force: given.force === true,
-        rotate,
         withFigures: given.figures === true,
-        options,
+        options: {
+          ...options,
+          ...directory,
+          maxShardSize: maxShardBytes(given),
+        },
       });
       return;
     }
     if (
       isShown ||
       given.figures === true ||
-      (target ?? most ?? rotate) !== undefined
+      (most ?? directory.for ?? directory.rotate) !== undefined
     )
       throw new UsageError(
         "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",
