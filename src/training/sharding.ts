@@ -11,7 +11,7 @@ import {
 } from "../model/parameters.ts";
 
 /**
- * A matrix of 768 × 3072 fits. Parameters, `m` and `v` of a shard take 27 MiB then, and its largest frame
+ * A matrix of 768 × 3072 fits. The state of a shard takes 27 MiB at most then, 18 MiB where all is of Muon, and its largest frame
  * 9 MiB.
  */
 export const MAX_SHARD_LENGTH = 768 * 3072;
