@@ -38,6 +38,17 @@ export type Layout = (typeof LAYOUTS)[number];
 export const GGUF_OUTPUTS = ["q8_0", "keep", "mxfp4"] as const;
 export type GgufOutput = (typeof GGUF_OUTPUTS)[number];
 
+/** What a tensor of a GGUF becomes by its name; `keep`: as it is. */
+export const GGUF_TYPES = [
+  "mxfp4",
+  "q8_0",
+  "f16",
+  "bf16",
+  "f32",
+  "keep",
+] as const;
+export type GgufType = (typeof GGUF_TYPES)[number];
+
 export const SEED = {
   kind: "whole",
   least: 0,

@@ -1,7 +1,4 @@
-import {
-  type NearestMode,
-  type ScaleRule,
-} from "../api/scheme.ts";
+import { type NearestMode, type ScaleRule } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
 import {

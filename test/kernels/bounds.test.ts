@@ -25,7 +25,14 @@ import { countMxfp8, FLOAT8_TYPES } from "../../src/kernels/mxfp8.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../src/kernels/q8.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as vector from "../../src/kernels/vector.ts";
-import { dequantize, quantize, rotate, signs } from "../support/mxfp4.ts";
+import {
+  dequantize,
+  dequantizeEden,
+  quantize,
+  quantizeEden,
+  rotate,
+  signs,
+} from "../support/mxfp4.ts";
 import * as mxfp8 from "../support/mxfp8.ts";
 import { normals } from "../support/random.ts";
 
@@ -143,6 +150,15 @@ describe("quantizing", () => {
           return countMxfp8(arena.copyIn(x), ...codes, x.length, type);
         }),
       );
+    }
+  });
+
+  it("with a factor for each segment, and back", () => {
+    for (const count of [2, 4, 16, 18]) {
+      const x = blocks(count);
+      staysInside(() => quantizeEden(x, KEY, 0));
+      const eden = quantizeEden(x, KEY, 0);
+      staysInside(() => dequantizeEden(eden));
     }
   });
 

@@ -246,7 +246,8 @@ describe.each(FLOAT8_TYPES)("%s", (type) => {
       [...block].reduce((sum, x) => {
         const v = Math.abs(x) / scale;
         const above = grid.findIndex((value) => value >= v);
-        const near = above < 0 ? [grid.at(-1)!] : [grid[above]!, grid[above - 1] ?? 0];
+        const near =
+          above < 0 ? [grid.at(-1)!] : [grid[above]!, grid[above - 1] ?? 0];
         const error = Math.min(...near.map((value) => Math.abs(v - value)));
         return sum + (error * scale) ** 2;
       }, 0);

@@ -74,7 +74,9 @@ function uniformBlocks(): Float32Array {
 function steepBlocks(): Float32Array {
   const next = uniform(12);
   return Float32Array.from({ length: 32 * 400 }, (_, i) =>
-    i % 32 === 7 ? 3 + next() * 3 : (0.25 + 0.1 * next()) * (next() < 0.5 ? -1 : 1),
+    i % 32 === 7
+      ? 3 + next() * 3
+      : (0.25 + 0.1 * next()) * (next() < 0.5 ? -1 : 1),
   );
 }
 

@@ -229,3 +229,36 @@ export function gemm(
   }
   return out;
 }
+
+/**
+ * ⟨x, x⟩ / ⟨x, Q(x)⟩ of each 64 of `input`, 1 where that is no finite number. Sums over even elements, in order,
+ * then odd ones.
+ */
+export function edenFactors(
+  input: Float32Array,
+  { elements, scales }: Quantized,
+): number[] {
+  return Array.from({ length: input.length / 64 }, (_, segment) => {
+    const sums = { xx: [0, 0], xq: [0, 0] };
+    for (let i = 64 * segment; i < 64 * segment + 64; i++) {
+      const code = (elements[i >> 1]! >> (4 * (i % 2))) & 15;
+      const scale = decodeScale(scales[Math.floor(i / BLOCK_SIZE)]!);
+      const q = scale !== scale ? NaN : decodeElement(code) * scale;
+      sums.xx[i % 2]! += input[i]! * input[i]!;
+      sums.xq[i % 2]! += input[i]! * q;
+    }
+    const both = (parts: number[]) => parts[0]! + parts[1]!;
+    const factor = both(sums.xx) / both(sums.xq);
+    return Number.isFinite(factor) ? factor : 1;
+  });
+}
+
+/** The byte for a factor (docs/randomness.md). */
+export function factorCode(
+  factor: number,
+  key: readonly [number, number],
+  segment: number,
+): number {
+  const dither = noise(...key, segment) / 2 ** 32;
+  return Math.max(0, Math.min(255, Math.floor(256 * factor - 192 + dither)));
+}
