@@ -1,5 +1,6 @@
 export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
+export { dequantizeEdenMxfp4, quantizeEdenMxfp4 } from "./mxfp4/eden-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { gemmMxfp4 } from "./mxfp4/gemm-mxfp4";
 export { gemmInt6, gramInt6 } from "./int6/gemm-int6";

@@ -9,20 +9,35 @@
  *  32  SHA-256 of the 32 bytes above and the payload
  *
  * Payloads: f32 4·length bytes; bf16 2·length; mxfp4 length/2 bytes of elements (even index in the
- * low nibble), then length/32 of scales.
+ * low nibble), then length/32 of scales; mxfp4-eden the same, then length/64 of factors.
  */
 import { AppError } from "./errors.ts";
 import type { WireDtype } from "./types.ts";
 
 export const FRAME_HEADER_BYTES = 64;
 const MAGIC = 0x3446584d; // "MXF4"
-export const FRAME_VERSION = 1;
+export const FRAME_VERSION = 2;
 const DIGEST_OFFSET = 32;
-const BLOCK_SIZE = 32;
 
 const KINDS = ["parameters", "gradient"] as const;
 type FrameKind = (typeof KINDS)[number];
-const DTYPES: readonly WireDtype[] = ["mxfp4", "bf16", "f32"];
+const DTYPES: readonly WireDtype[] = ["mxfp4", "bf16", "f32", "mxfp4-eden"];
+
+/** One of the parts of a payload, each of the whole length: so many bytes for so many elements. */
+type Section = { bytes: number; elements: number };
+const F32 = { bytes: 4, elements: 1 };
+const BF16 = { bytes: 2, elements: 1 };
+const NIBBLES = { bytes: 1, elements: 2 };
+const SCALES = { bytes: 1, elements: 32 };
+const FACTORS = { bytes: 1, elements: 64 };
+
+/** What follows what in a payload. */
+export const PAYLOAD_SECTIONS: Record<WireDtype, readonly Section[]> = {
+  f32: [F32],
+  bf16: [BF16],
+  mxfp4: [NIBBLES, SCALES],
+  "mxfp4-eden": [NIBBLES, SCALES, FACTORS],
+};
 
 export type FrameHeader = {
   kind: FrameKind;
@@ -39,11 +54,12 @@ export type Frame = FrameHeader & {
   payload: Uint8Array<ArrayBuffer>;
 };
 
-/** Bytes of `length` elements in `dtype`; mxfp4 needs a multiple of 32. */
+/** Bytes of `length` elements in `dtype`; mxfp4 needs a multiple of 32, mxfp4-eden of 64. */
 export function payloadBytes(dtype: WireDtype, length: number): number {
-  if (dtype === "f32") return length * 4;
-  if (dtype === "bf16") return length * 2;
-  return length / 2 + length / BLOCK_SIZE;
+  return PAYLOAD_SECTIONS[dtype].reduce(
+    (sum, { bytes, elements }) => sum + (length * bytes) / elements,
+    0,
+  );
 }
 
 /** A frame's bytes, a copy of the payload among them. */
@@ -114,7 +130,7 @@ export async function decodeFrame(
   const kind = KINDS[view.getUint8(6) - 1];
   const dtype = DTYPES[view.getUint8(7) - 1];
   if (!kind) throw malformed("kind 1 or 2", view.getUint8(6));
-  if (!dtype) throw malformed("dtype 1, 2 or 3", view.getUint8(7));
+  if (!dtype) throw malformed("dtype 1, 2, 3 or 4", view.getUint8(7));
   const length = view.getUint32(20, true);
   const expected = FRAME_HEADER_BYTES + payloadBytes(dtype, length);
   if (bytes.length !== expected) {

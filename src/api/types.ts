@@ -5,8 +5,11 @@
 import type { OptimizerConfig } from "./optimizer.ts";
 import type { Recipe } from "./recipe.ts";
 
-/** How a gradient travels. `mxfp4` is 4.25 bits a value (RHT + SR), `bf16` is SR; both unbiased. */
-export const WIRE_DTYPES = ["mxfp4", "bf16", "f32"] as const;
+/**
+ * How a gradient travels. `mxfp4` is 4.25 bits a value (RHT + SR), `mxfp4-eden` 4.375 (RHT + nearest, and a
+ * factor a segment: half the squared error), `bf16` is SR.
+ */
+export const WIRE_DTYPES = ["mxfp4", "mxfp4-eden", "bf16", "f32"] as const;
 export type WireDtype = (typeof WIRE_DTYPES)[number];
 
 /** A GPT-2: pre-LN, learned positions, tanh-GELU, tied head, biases. */

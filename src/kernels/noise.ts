@@ -24,6 +24,8 @@ export const PURPOSE = {
   fileRounding: 8,
   /** Sampled text: position. */
   sampling: 9,
+  /** Factors of the gradient on the wire: step, microbatch. */
+  wireFactors: 10,
 } as const;
 
 export type Purpose = (typeof PURPOSE)[keyof typeof PURPOSE];

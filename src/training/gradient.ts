@@ -1,21 +1,36 @@
 /**
- * A gradient on the wire. All three dtypes are unbiased, and the bytes of an element depend on its place in
- * the flat vector, never on how that is cut into parts.
+ * A gradient on the wire. The bytes of an element depend on its place in the flat vector, never on how that is
+ * cut into parts.
  *
- *   mxfp4   RHT of 64-segments, Algorithm 2 (floor scale, × 3/4, stochastic); decoding multiplies by
- *           4/3 and undoes the RHT
- *   bf16    stochastic rounding
- *   f32     as it is, every NaN the same one
+ *   mxfp4        RHT of 64-segments, Algorithm 2 (floor scale, × 3/4, stochastic); decoding multiplies by
+ *                4/3 and undoes the RHT
+ *   mxfp4-eden   RHT of 64-segments, Algorithm 1, and a factor of 8 bits for each that takes back what
+ *                rounding shrank; decoding multiplies by it and undoes the RHT
+ *   bf16         stochastic rounding
+ *   f32          as it is, every NaN the same one
  *
- * Source: Algorithms 2 and 3 of arXiv 2502.20586
+ * mxfp4 and bf16 are unbiased. mxfp4-eden is so over all rotations; those that signs and a Hadamard matrix make
+ * leave a bias of some thousandths of the error of one draw (test/training/gradient.test.ts).
+ *
+ * Source: Algorithms 1 to 3 of arXiv 2502.20586; EDEN, arXiv 2108.08842
  */
-import { payloadBytes } from "../api/frame.ts";
+import { PAYLOAD_SECTIONS, payloadBytes } from "../api/frame.ts";
 import { ALGORITHM_2 } from "../api/recipe.ts";
 import type { WireDtype } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
+import {
+  dequantizeEdenMxfp4,
+  type EdenParts,
+  quantizeEdenMxfp4,
+} from "../kernels/eden.ts";
 import { drawSigns, hadamard, hadamardInverse } from "../kernels/hadamard.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
-import { noiseKey, PURPOSE } from "../kernels/noise.ts";
+import {
+  type NoiseKey,
+  noiseKey,
+  type Purpose,
+  PURPOSE,
+} from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   canonicalizeNaN,
@@ -97,14 +112,22 @@ export function decodeGradient(
   const { arena } = kernels();
   arena.scope(() => {
     const bytes = arena.copyIn(payload);
-    if (dtype === "f32") {
-      arena.f32(out, length).set(arena.f32(bytes, length));
-    } else if (dtype === "bf16") {
-      decodeBf16(out, bytes, length);
-    } else {
-      const scales = bytes + length / 2;
-      dequantizeMxfp4(out, bytes, scales, length, ALGORITHM_2.correction);
-      hadamardInverse(out, length, SEGMENT_LENGTH, wireSigns(key));
+    switch (dtype) {
+      case "f32":
+        arena.f32(out, length).set(arena.f32(bytes, length));
+        break;
+      case "bf16":
+        decodeBf16(out, bytes, length);
+        break;
+      case "mxfp4": {
+        const { elements, scales } = partsOf(bytes, length);
+        dequantizeMxfp4(out, elements, scales, length, ALGORITHM_2.correction);
+        hadamardInverse(out, length, SEGMENT_LENGTH, wireSigns(key));
+        break;
+      }
+      case "mxfp4-eden":
+        dequantizeEdenMxfp4(out, partsOf(bytes, length), length);
+        hadamardInverse(out, length, SEGMENT_LENGTH, wireSigns(key));
     }
     const values = arena.f32(out, length);
     for (const range of padding) {
@@ -113,7 +136,7 @@ export function decodeGradient(
   });
 }
 
-/** The part of a payload that holds elements `[from, from + count)`, copied. Multiples of 32. */
+/** The part of a payload that holds elements `[from, from + count)`, copied. Multiples of 64. */
 export function slicePayload(
   dtype: WireDtype,
   payload: Uint8Array,
@@ -134,38 +157,24 @@ export function slicePayload(
 /** A payload of `length` elements, from the element `from` on. */
 type PayloadPart = { payload: Uint8Array; length: number; from: number };
 
-/** `count` elements of one payload to another. Multiples of 32. */
+/** `count` elements of one payload to another, section by section. Multiples of 64. */
 function copyPayload(
   dtype: WireDtype,
   to: PayloadPart,
   source: PayloadPart,
   count: number,
 ): void {
-  const copy = (
-    unit: (elements: number) => number,
-    at: (part: PayloadPart) => number,
-  ): void => {
-    const first = at(source) + unit(source.from);
+  let [at, sourceAt] = [0, 0]; // where the section begins
+  for (const { bytes, elements } of PAYLOAD_SECTIONS[dtype]) {
+    const size = (length: number) => (length * bytes) / elements;
+    const first = sourceAt + size(source.from);
     to.payload.set(
-      source.payload.subarray(first, first + unit(count)),
-      at(to) + unit(to.from),
+      source.payload.subarray(first, first + size(count)),
+      at + size(to.from),
     );
-  };
-  if (dtype !== "mxfp4") {
-    copy(
-      (elements) => payloadBytes(dtype, elements),
-      () => 0,
-    );
-    return;
+    at += size(to.length);
+    sourceAt += size(source.length);
   }
-  copy(
-    (elements) => elements / 2,
-    () => 0,
-  );
-  copy(
-    (elements) => elements / 32,
-    ({ length }) => length / 2, // scales follow all elements
-  );
 }
 
 /** The payload of a part, allocated in the caller's scope, or the part itself. */
@@ -182,23 +191,32 @@ function encodePart(
     return gradient;
   }
   const payload = arena.alloc(payloadBytes(dtype, length));
-  const rounding = noiseKey(
-    key.seed,
-    PURPOSE.wireRounding,
-    key.step,
-    key.microbatch,
-  );
+  const noise = (purpose: Purpose): NoiseKey =>
+    noiseKey(key.seed, purpose, key.step, key.microbatch);
+  const rounding = noise(PURPOSE.wireRounding);
   if (dtype === "bf16") {
     encodeBf16Stochastic(payload, gradient, length, rounding, start);
     return payload;
   }
   hadamard(gradient, length, SEGMENT_LENGTH, wireSigns(key));
-  quantizeMxfp4(payload, payload + length / 2, gradient, length, {
+  const parts = partsOf(payload, length);
+  if (dtype === "mxfp4-eden") {
+    const factors = noise(PURPOSE.wireFactors);
+    quantizeEdenMxfp4(parts, gradient, length, factors, start);
+    return payload;
+  }
+  quantizeMxfp4(parts.elements, parts.scales, gradient, length, {
     rounding: { mode: "stochastic", key: rounding, firstElement: start },
     scale: "floor",
     prescale: ALGORITHM_2.prescale,
   });
   return payload;
+}
+
+/** Where the sections of a payload in MXFP4 lie; only mxfp4-eden has factors. */
+function partsOf(payload: Pointer, length: number): EdenParts {
+  const scales = payload + length / 2;
+  return { elements: payload, scales, factors: scales + length / 32 };
 }
 
 function wireSigns({ seed, step, microbatch }: GradientKey): Pointer {

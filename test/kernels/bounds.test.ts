@@ -25,7 +25,14 @@ import { countMxfp8, FLOAT8_TYPES } from "../../src/kernels/mxfp8.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../src/kernels/q8.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as vector from "../../src/kernels/vector.ts";
-import { dequantize, quantize, rotate, signs } from "../support/mxfp4.ts";
+import {
+  dequantize,
+  dequantizeEden,
+  quantize,
+  quantizeEden,
+  rotate,
+  signs,
+} from "../support/mxfp4.ts";
 import * as mxfp8 from "../support/mxfp8.ts";
 import { normals } from "../support/random.ts";
 
@@ -117,8 +124,8 @@ describe("quantizing", () => {
   it.each(roundings)("$mode", (rounding) => {
     for (const count of [1, 2, 3, 4, 5, 16, 17, 35]) {
       const x = blocks(count);
-      const quantizer = { rounding, scale: "floor", prescale: 1 } as const;
-      staysInside(() => quantize(x, quantizer));
+      const scale = rounding.mode === "stochastic" ? "floor" : "mse";
+      staysInside(() => quantize(x, { rounding, scale, prescale: 1 }));
     }
   });
 
@@ -130,7 +137,8 @@ describe("quantizing", () => {
         { mode: "nearest-away" },
         { mode: "stochastic", key: KEY, firstElement: 0 },
       ] as const) {
-        const quantizer = { rounding, scale: "floor" } as const;
+        const scale = rounding.mode === "stochastic" ? "floor" : "mse";
+        const quantizer = { rounding, scale } as const;
         staysInside(() => mxfp8.quantize(x, type, quantizer));
       }
       const elements = Uint8Array.from({ length: 32 * count }, (_, i) => i * 7);
@@ -142,6 +150,15 @@ describe("quantizing", () => {
           return countMxfp8(arena.copyIn(x), ...codes, x.length, type);
         }),
       );
+    }
+  });
+
+  it("with a factor for each segment, and back", () => {
+    for (const count of [2, 4, 16, 18]) {
+      const x = blocks(count);
+      staysInside(() => quantizeEden(x, KEY, 0));
+      const eden = quantizeEden(x, KEY, 0);
+      staysInside(() => dequantizeEden(eden));
     }
   });
 

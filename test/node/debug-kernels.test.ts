@@ -68,8 +68,32 @@ describe("an assertion stops", () => {
       () => exports.quantizeNearestMxfp4(at, at, at + 8, 32, 0, 0, 1, 0),
     ],
     [
+      "half a segment with a factor",
+      () => exports.quantizeEdenMxfp4(at, at, at, at, 32, 0, 0, 0),
+    ],
+    [
+      "a misaligned input with factors",
+      () => exports.quantizeEdenMxfp4(at, at, at, at + 8, 64, 0, 0, 0),
+    ],
+    [
+      "half a segment with a factor to decode",
+      () => exports.dequantizeEdenMxfp4(at, at, at, at, 96),
+    ],
+    [
+      "a misaligned place for values with factors",
+      () => exports.dequantizeEdenMxfp4(at + 4, at, at, at, 64),
+    ],
+    [
       "half a block to round stochastically",
       () => exports.quantizeStochasticMxfp4(at, at, at, 48, 0, 1, 0, 0, 0, 0),
+    ],
+    [
+      "scales by squares of what is rounded stochastically",
+      () => exports.quantizeStochasticMxfp4(at, at, at, 32, 4, 1, 0, 0, 0, 0),
+    ],
+    [
+      "scales by squares of MXFP8 that is rounded stochastically",
+      () => exports.quantizeStochasticMxfp8(at, at, at, 32, 0, 4, 0, 0, 0, 0),
     ],
     [
       "a misaligned place for what is decoded",

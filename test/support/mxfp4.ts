@@ -14,6 +14,10 @@ import {
   hadamardInverse,
 } from "../../src/kernels/hadamard.ts";
 import {
+  dequantizeEdenMxfp4,
+  quantizeEdenMxfp4,
+} from "../../src/kernels/eden.ts";
+import {
   dequantizeMxfp4,
   quantizeMxfp4,
   type Quantizer,
@@ -43,6 +47,46 @@ export function dequantize(quantized: Quantized, factor: number): Float32Array {
     const scales = arena.copyIn(quantized.scales);
     const out = arena.allocF32(length);
     dequantizeMxfp4(out, elements, scales, length, factor);
+    return arena.f32(out, length).slice();
+  });
+}
+
+export type Eden = Quantized & { factors: Uint8Array };
+
+/** `firstElement` is where `x` begins in its vector. */
+export function quantizeEden(
+  x: Float32Array,
+  key: NoiseKey,
+  firstElement: number,
+): Eden {
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const input = arena.copyIn(x);
+    const parts = {
+      elements: arena.alloc(x.length / 2),
+      scales: arena.alloc(x.length / 32),
+      factors: arena.alloc(x.length / 64),
+    };
+    quantizeEdenMxfp4(parts, input, x.length, key, firstElement);
+    return {
+      elements: arena.u8(parts.elements, x.length / 2).slice(),
+      scales: arena.u8(parts.scales, x.length / 32).slice(),
+      factors: arena.u8(parts.factors, x.length / 64).slice(),
+    };
+  });
+}
+
+export function dequantizeEden(eden: Eden): Float32Array {
+  const { arena } = kernels();
+  const length = eden.elements.length * 2;
+  return arena.scope(() => {
+    const parts = {
+      elements: arena.copyIn(eden.elements),
+      scales: arena.copyIn(eden.scales),
+      factors: arena.copyIn(eden.factors),
+    };
+    const out = arena.allocF32(length);
+    dequantizeEdenMxfp4(out, parts, length);
     return arena.f32(out, length).slice();
   });
 }

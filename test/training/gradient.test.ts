@@ -7,6 +7,7 @@ import {
   slicePayload,
 } from "../../src/training/gradient.ts";
 import { arena } from "../support/kernels.ts";
+import { normals } from "../support/random.ts";
 
 const LENGTH = 4 * 4096 + 320;
 const KEY = { seed: 5, step: 3, microbatch: 2 };
@@ -124,54 +125,77 @@ test.each(WIRE_DTYPES)("%s: padding is zero after decoding", (dtype) => {
   expect(values[99]).not.toBe(0);
 });
 
-test("a NaN or an infinity makes its segment NaN in mxfp4, and stays what it is in bf16", () => {
+test("a NaN or an infinity makes its segment NaN in four bits, and stays what it is in bf16", () => {
   const gradient = GRADIENT.slice(0, 192);
   gradient[70] = Number.NaN;
   gradient[130] = Infinity;
   const range = [{ start: 0, length: 192 }];
-  const [packed] = encode("mxfp4", range, KEY, gradient);
-  const values = decode("mxfp4", packed!, 192);
-  expect([...values.subarray(0, 64)].every(Number.isFinite)).toBe(true);
-  expect([...values.subarray(64)].every(Number.isNaN)).toBe(true);
+  for (const dtype of ["mxfp4", "mxfp4-eden"] as const) {
+    const [packed] = encode(dtype, range, KEY, gradient);
+    const values = decode(dtype, packed!, 192);
+    expect([...values.subarray(0, 64)].every(Number.isFinite)).toBe(true);
+    expect([...values.subarray(64)].every(Number.isNaN)).toBe(true);
+  }
   const [bits] = encode("bf16", range, KEY, gradient);
   const rounded = decode("bf16", bits!, 192);
   expect(rounded[70]).toBeNaN();
   expect(rounded[130]).toBe(Infinity);
 });
 
+/** Relative squared errors: of one draw, on the average over `count` keys, and of their mean. */
+function errors(
+  dtype: WireDtype,
+  gradient: Float32Array<ArrayBuffer>,
+  count: number,
+) {
+  const { length } = gradient;
+  const power = gradient.reduce((sum, x) => sum + x * x, 0);
+  const distance = (values: ArrayLike<number>) =>
+    gradient.reduce((sum, x, i) => sum + (values[i]! - x) ** 2, 0) / power;
+  const mean = new Float64Array(length);
+  let one = 0;
+  for (let microbatch = 0; microbatch < count; microbatch++) {
+    const key = { ...KEY, microbatch };
+    const [payload] = encode(dtype, [{ start: 0, length }], key, gradient);
+    const values = decode(dtype, payload!, length, key);
+    one += distance(values) / count;
+    for (let i = 0; i < length; i++) mean[i]! += values[i]! / count;
+  }
+  const slope = mean.reduce((sum, x, i) => sum + x * gradient[i]!, 0) / power;
+  return { one, ofMean: distance(mean), slope };
+}
+
 test.each(["mxfp4", "bf16"] as const)(
   "%s is unbiased: the error of a mean over n keys falls as 1/n",
   (dtype) => {
-    const gradient = GRADIENT.slice(0, 4096);
-    const power = gradient.reduce((sum, x) => sum + x * x, 0);
-    const errorOver = (count: number): number => {
-      const mean = new Float64Array(4096);
-      for (let microbatch = 0; microbatch < count; microbatch++) {
-        const key = { ...KEY, microbatch };
-        const [payload] = encode(
-          dtype,
-          [{ start: 0, length: 4096 }],
-          key,
-          gradient,
-        );
-        const values = decode(dtype, payload!, 4096, key);
-        for (let i = 0; i < 4096; i++) mean[i]! += values[i]! / count;
-      }
-      return (
-        mean.reduce((sum, x, i) => sum + (x - gradient[i]!) ** 2, 0) / power
-      );
-    };
-    const once = errorOver(1);
-    expect(once).toBeGreaterThan(0);
+    const { one, ofMean } = errors(dtype, GRADIENT.slice(0, 4096), 256);
+    expect(one).toBeGreaterThan(0);
     // 256 keys: 1/256 of the error within a few per cent; a bias would leave a plateau.
-    expect((errorOver(256) * 256) / once).toBeLessThan(1.3);
-    expect((errorOver(256) * 256) / once).toBeGreaterThan(0.7);
+    expect((ofMean * 256) / one).toBeLessThan(1.3);
+    expect((ofMean * 256) / one).toBeGreaterThan(0.7);
   },
 );
 
+test("mxfp4-eden has at most 0.55 of mxfp4's squared error, and no bias that a step's mean shows", () => {
+  const heavy = GRADIENT.slice(0, 4096);
+  for (const gradient of [heavy, normals(4096, 9).slice()]) {
+    const stochastic = errors("mxfp4", gradient, 32);
+    const eden = errors("mxfp4-eden", gradient, 32);
+    expect(eden.one).toBeLessThan(0.55 * stochastic.one);
+    // What signs and a Hadamard matrix leave of its bias is less than a hundredth of the error of one draw.
+    expect(eden.ofMean).toBeLessThan((1 / 32 + 0.01) * eden.one);
+    expect(Math.abs(eden.slope - 1)).toBeLessThan(1e-3);
+  }
+});
+
+test("four bits and their scales are at most 0.55 bytes a value", () => {
+  expect(payloadBytes("mxfp4", 64)).toBe(34);
+  expect(payloadBytes("mxfp4-eden", 64)).toBe(35);
+});
+
 test("another key makes other bytes", () => {
   const range = [{ start: 0, length: LENGTH }];
-  for (const dtype of ["mxfp4", "bf16"] as const) {
+  for (const dtype of ["mxfp4", "mxfp4-eden", "bf16"] as const) {
     const [payload] = encode(dtype, range);
     for (const change of [{ seed: 6 }, { step: 4 }, { microbatch: 0 }]) {
       expect(encode(dtype, range, { ...KEY, ...change })[0]).not.toEqual(
