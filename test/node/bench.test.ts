@@ -113,7 +113,7 @@ describe("the suite", () => {
       "peer/tfjs-wasm/gemm-f32",
     ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
     const ofBytes = ["memory.copy", "dequantize"].concat(
-      ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
+      ["nearest", "mse", "sr", "rht-sr"].map((name) => `quantize/${name}`),
       ["mxfp8-e4m3", "mxfp8-e5m2"].flatMap((format) => [
         `quantize/${format}`,
         `quantize/${format}-sr`,
