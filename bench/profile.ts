@@ -6,27 +6,9 @@
  */
 import type { Kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
-import { type Bound, boundOf, type Work, workOf } from "./bounds.ts";
+import { workOf } from "./bounds.ts";
 import type { Machine } from "./machine.ts";
-
-export type ProfilePart = {
-  /** Of the step: forward, backward. */
-  phase: string;
-  /** The kernel, with the sizes of a product. */
-  part: string;
-  calls: number;
-  /** Of one step. */
-  milliseconds: number;
-  share: number;
-  /** What the machine would take at the bound ÷ what it took. */
-  ofBound?: number;
-};
-
-export type Profile = {
-  name: string;
-  milliseconds: number;
-  parts: ProfilePart[];
-};
+import type { Profile, ProfilePart } from "./result.ts";
 
 const WARM_UP_SECONDS = 1;
 const LOSS = "softmaxCrossEntropyForwardF32";
@@ -34,7 +16,7 @@ const REST = "JavaScript";
 
 type Sum = { calls: number; seconds: number; bound: number };
 
-/** The step of which half are slower, part by part medians would hide what belongs together. */
+/** The median of so many steps, as a whole: medians of the parts would not add up. */
 export function profileStep(
   loaded: Kernels,
   { name, setup }: KernelBenchmark,
@@ -77,13 +59,14 @@ function timed(
       const start = performance.now();
       const result = run(...args);
       const seconds = (performance.now() - start) / 1000;
-      const work: Work | undefined = workOf(kernel, args);
+      const work = workOf(kernel, args, machine);
       const key = `${phase}\t${work?.part ?? kernel}`;
       const sum = sums.get(key) ?? { calls: 0, seconds: 0, bound: 0 };
       sum.calls++;
       sum.seconds += seconds;
-      const bound: Bound | undefined = work && boundOf(kernel, machine);
-      sum.bound += work && bound ? work.units / bound.unitsPerSecond : NaN;
+      sum.bound += work
+        ? work.units / work.perCycle / (1e9 * machine.clockGHz)
+        : NaN;
       sums.set(key, sum);
       return result;
     };
@@ -101,7 +84,7 @@ function profileOf(
   sums: ReadonlyMap<string, Sum>,
 ): Profile {
   const parts = [...sums].map(([key, sum]): ProfilePart => {
-    const [phase, part] = key.split("\t") as [string, string];
+    const [phase, part] = key.split("\t") as [ProfilePart["phase"], string];
     const own = {
       phase,
       part,

@@ -15,7 +15,7 @@ const Module = WebAssembly.Module as unknown as new (
  * instructions (docs/kernels.md). It is an experiment of V8, so only the version is told to whose bytes the tests have
  * seen; workerd's is built without it.
  */
-const PAIRS_VECTORS =
+export const PAIRS_VECTORS =
   process.arch === "x64" && process.versions.v8.startsWith("13.6.");
 
 /**
