@@ -563,6 +563,8 @@ describe("progress", () => {
     tokens: (step + 1) * 100,
     valLoss: null,
     committedMs: 1000 + step * 50,
+    trainNatsPerByte: 3.25,
+    valNatsPerByte: null,
   });
   const events = (steps: number): RunEvent[] =>
     Array.from({ length: steps }, (_, step) => ({

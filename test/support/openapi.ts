@@ -63,6 +63,7 @@ export const ORDER = [
   "getDataset",
   "listDatasets",
   "getTokens",
+  "getTokenizer",
   "createRun",
   "listRuns",
   "getRun",
