@@ -183,12 +183,13 @@ function describe(
   progress.line(
     `GPT of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
   );
+  const { name, tokens, tokenizer, vocabulary } = dataset;
   const kind =
-    dataset.tokenizer === "byte"
+    tokenizer === "byte"
       ? "byte tokens"
-      : `tokens of ${dataset.vocabulary} byte pairs`;
+      : `${tokenizer} tokens of ${vocabulary} ids`;
   progress.line(
-    `${dataset.name}: ${dataset.tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
+    `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
   );
   progress.line(
     `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${options.trainers} trainers, ${shards.length} shards`,
