@@ -1,40 +1,39 @@
 /** Runs of files' bytes as one source, from any position on, read in windows. */
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
 import { free } from "../../memory/free.ts";
-import type { PinnedFile } from "./pinned-file.ts";
 
 export const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** Bytes of a file that are taken one behind the other. */
-export type Run = { file: PinnedFile; start: number; end: number };
+export type Run<File> = { file: File; start: number; end: number };
 
-export type ReadFile = (
-  file: PinnedFile,
+export type ReadFile<File> = (
+  file: File,
   start: number,
   length: number,
   into?: ArrayBuffer,
 ) => Promise<Uint8Array<ArrayBuffer>>;
 
-export class FileSource implements ByteSource {
-  readonly #read: ReadFile;
-  #runs: readonly Run[];
+export class FileSource<File> implements ByteSource {
+  readonly #read: ReadFile<File>;
+  #runs: readonly Run<File>[];
   /** The run of what is taken next, and where in its file that is. */
   #run = 0;
   #position: number;
   #buffer = new ArrayBuffer(0);
   #window = new Uint8Array(0);
   /** The file that the window is of, and where in it it starts. */
-  #windowFile: PinnedFile | undefined;
+  #windowFile: File | undefined;
   #windowStart = 0;
 
-  constructor(read: ReadFile, runs: readonly Run[]) {
+  constructor(read: ReadFile<File>, runs: readonly Run<File>[]) {
     this.#read = read;
     this.#runs = joined(runs);
     this.#position = this.#runs[0]?.start ?? 0;
   }
 
   /** Go on `position` bytes behind the beginning of other runs. */
-  seek(runs: readonly Run[], position: number): void {
+  seek(runs: readonly Run<File>[], position: number): void {
     this.#runs = joined(runs);
     this.#run = 0;
     let left = position;
@@ -76,7 +75,7 @@ export class FileSource implements ByteSource {
     return this.#window.subarray(offset, offset + bytes);
   }
 
-  async #fill({ file }: Run, length: number): Promise<void> {
+  async #fill({ file }: Run<File>, length: number): Promise<void> {
     // Each window in the same memory, of its full size from the start.
     if (this.#buffer.byteLength < length)
       this.#buffer = new ArrayBuffer(Math.max(length, WINDOW_BYTES));
@@ -89,8 +88,8 @@ export class FileSource implements ByteSource {
 }
 
 /** Runs that follow each other in a file are one, so that small tensors come together. */
-function joined(runs: readonly Run[]): Run[] {
-  const whole: Run[] = [];
+function joined<File>(runs: readonly Run<File>[]): Run<File>[] {
+  const whole: Run<File>[] = [];
   for (const run of runs) {
     const last = whole.at(-1);
     if (last && last.file === run.file && last.end === run.start)

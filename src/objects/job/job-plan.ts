@@ -23,7 +23,7 @@ import type { PinnedFile } from "./pinned-file.ts";
 export type JobOutput = {
   name: string;
   /** The conversion from its start, and the runs of bytes that it takes. */
-  open(): Promise<{ conversion: Conversion; runs: readonly Run[] }>;
+  open(): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }>;
   /** Of whose bytes in it the digests are to be known before the next is opened. */
   digested: readonly Stretch[];
 };
@@ -46,7 +46,7 @@ type Planned = Pick<StoredJob, "request" | "result" | "isFolder"> & {
 /** `digests` are those known by the time that an output is opened. Errors: those of the plans */
 export function planJob(
   job: Planned,
-  read: ReadFile,
+  read: ReadFile<PinnedFile>,
   digests: () => ReadonlyMap<string, string>,
 ): Promise<JobPlan> | JobPlan {
   if (job.isFolder) return planFolderJob(job, read, digests);
@@ -60,8 +60,8 @@ export function planJob(
 
 async function openFile(
   { request, files }: Planned,
-  read: ReadFile,
-): Promise<{ conversion: Conversion; runs: readonly Run[] }> {
+  read: ReadFile<PinnedFile>,
+): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }> {
   const file = files[0]!;
   const source = new FileSource(read, [{ file, start: 0, end: file.bytes }]);
   try {
@@ -102,7 +102,7 @@ const NO_DIGEST = "0".repeat(64);
 
 async function planFolderJob(
   { request, result, files }: Planned,
-  read: ReadFile,
+  read: ReadFile<PinnedFile>,
   digests: () => ReadonlyMap<string, string>,
 ): Promise<JobPlan> {
   const byName = new Map(files.map((file) => [file.name, file]));
@@ -166,7 +166,7 @@ async function planFolderJob(
 
 function folderOf(
   files: ReadonlyMap<string, PinnedFile>,
-  read: ReadFile,
+  read: ReadFile<PinnedFile>,
 ): Folder {
   return {
     list: async () => [...files.keys()],

@@ -22,7 +22,7 @@ import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
 import { type StoredJob, totalInputBytes } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { PART_BYTES, PartWriter } from "./part-writer.ts";
-import { readPinned } from "./pinned-file.ts";
+import { type PinnedFile, readPinned } from "./pinned-file.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
@@ -39,7 +39,7 @@ export class JobWork {
   readonly #bucket: R2Bucket;
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
-  readonly #read: ReadFile;
+  readonly #read: ReadFile<PinnedFile>;
   /** This instance has not worked yet. */
   #isNew = true;
   /** Kept from alarm to alarm while there is room: a folder has many heads. */
@@ -153,7 +153,7 @@ export class JobWork {
   /** One stretch; false when it was stopped. */
   async #convert(
     conversion: Conversion,
-    source: FileSource,
+    source: FileSource<PinnedFile>,
     writer: PartWriter,
   ): Promise<boolean> {
     const moved = () => conversion.inputBytes + conversion.outputBytes;

@@ -3,13 +3,10 @@ import { AppError } from "../../api/errors.ts";
 import { endedEarly } from "../../formats/stream/source.ts";
 import { fileKey, filesIn, nameOfKey } from "../platform/stored-files.ts";
 
-/** `name` is that in its folder, or its own. */
-export type PinnedFile = {
-  name: string;
-  key: string;
-  etag: string;
-  bytes: number;
-};
+/** An object that must stay as it was. */
+export type PinnedObject = { key: string; etag: string; bytes: number };
+/** One that is known by a name: that in its folder, or its own. */
+export type PinnedFile = PinnedObject & { name: string };
 
 /** What a job reads, and whether it is a folder. */
 export type PinnedSource = { isFolder: boolean; files: PinnedFile[] };
@@ -44,7 +41,7 @@ function pinned({ key, etag, size }: R2Object, name: string): PinnedFile {
  */
 export async function readPinned(
   bucket: R2Bucket,
-  { key, etag, bytes }: PinnedFile,
+  { key, etag, bytes }: PinnedObject,
   start: number,
   length: number,
   into?: ArrayBuffer,
