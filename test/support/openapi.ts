@@ -70,6 +70,7 @@ export const ORDER = [
   "getRun",
   "takeLease",
   "completeLease",
+  "leaveRun",
   "pullParameters",
   "pushGradient",
   "addTrainers",
