@@ -265,7 +265,7 @@ test("an event log keeps the latest of each kind: none drives out another's", as
     const log = new EventLog(state.storage.sql);
     log.append({ type: "state", state: "running" });
     for (let step = 0; step < 1100; step++) {
-      log.append({ type: "evaluation", step, valLoss: 1, tokens: 1 });
+      log.append({ type: "evaluation", step, valLoss: 1, valNatsPerByte: 1, tokens: 1, bytes: 1 }); // prettier-ignore
       log.append({ type: "conflict", step, microbatch: 0, shard: 0 });
       log.append({ type: "trainer", trainer: `${step}`, change: "joined" });
     }
