@@ -54,7 +54,10 @@ export class RunClient {
     bootId,
   }: Omit<LeaseRequest, "fingerprint">): Promise<void> {
     const query = new URLSearchParams({ trainer, bootId });
-    await this.#http.request("DELETE", `${this.#path}/leases?${query.toString()}`);
+    await this.#http.request(
+      "DELETE",
+      `${this.#path}/leases?${query.toString()}`,
+    );
   }
 
   async pull(shard: number, step: number): Promise<Frame> {
