@@ -1,4 +1,5 @@
 /** What `npm run bench -- --json FILE` writes (DESIGN, section 6). */
+import type { Unit } from "./benchmark.ts";
 import type { Machine } from "./machine.ts";
 
 export const RUNTIMES = ["node", "workerd"] as const;
@@ -9,7 +10,7 @@ export type Result = {
   runtime: Runtime;
   /** Median of `samples`. */
   value: number;
-  unit: "GMAC/s" | "GB/s" | "ms";
+  unit: Unit;
   baseline?: string;
   /** Median over rounds of own sample ÷ the baseline's. */
   ratio?: number;
@@ -19,4 +20,29 @@ export type Result = {
   samples: number[];
 };
 
-export type Report = { machine: Machine; results: Result[] };
+/** Of one step, in node. */
+export type Profile = {
+  name: string;
+  milliseconds: number;
+  /** The longest first. */
+  parts: ProfilePart[];
+};
+
+export type ProfilePart = {
+  phase: "forward" | "backward" | "";
+  /** The kernel, with the sizes of a product. */
+  part: string;
+  calls: number;
+  milliseconds: number;
+  /** Of the step. */
+  share: number;
+  /** Time at the bound ÷ time taken, where a bound is stated. */
+  ofBound?: number;
+};
+
+export type Report = {
+  machine: Machine;
+  results: Result[];
+  /** Of the steps that were measured, with `--profile`. */
+  profiles?: Profile[];
+};

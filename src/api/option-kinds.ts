@@ -25,8 +25,14 @@ export type Whole = About<number> & {
   mostText?: string;
 };
 
-/** Names with `*` and `?`, without commas, which separate them in a query and on a command line. */
-export type Patterns = About<readonly string[]> & { kind: "patterns" };
+/**
+ * Names with `*` and `?`, without commas, which separate them in a query and on a command line. Where there
+ * are values to give them, each is followed by one, as in `*_norm=f32`.
+ */
+export type Patterns = About<readonly string[]> & {
+  kind: "patterns";
+  gives?: readonly string[];
+};
 
 /** Strings without commas, which separate them in a query. */
 type List = About<readonly string[]> & { kind: "list" };
@@ -95,8 +101,9 @@ export function choice<T extends string | number>(
 
 export function patterns(
   text: string,
+  gives?: readonly string[],
 ): Patterns & { default: readonly string[] } {
-  return { kind: "patterns", text, default: [] };
+  return { kind: "patterns", text, default: [], ...(gives && { gives }) };
 }
 
 export function group<T extends Options>(text: string, options: T): Group<T> {
@@ -156,7 +163,8 @@ function checkValue(option: Option, value: unknown, name: string): unknown {
       if (isWhole(value, option.least, option.most)) return value;
       break;
     case "patterns":
-      if (isStrings(value)) return [...checkPatterns(value, `\`${name}\``)];
+      if (isStrings(value))
+        return [...checkPatterns(option, value, `\`${name}\``)];
       break;
     case "list":
       if (isStrings(value) && value.length > 0) return [...value];
@@ -184,7 +192,7 @@ export function expected(option: Option): string {
     case "whole":
       return `a whole number from ${option.least} to ${option.mostText ?? option.most}`;
     case "patterns":
-      return "an array of patterns";
+      return `an array of patterns${option.gives ? ", each with = and a value" : ""}`;
     case "list":
       return "an array of strings, one at least";
     case "sizes":
@@ -194,8 +202,9 @@ export function expected(option: Option): string {
   }
 }
 
-/** Errors: `invalid_option` for too many, and for one that is empty or too long */
+/** Errors: `invalid_option` for too many, for one that is empty or too long, or without its value */
 export function checkPatterns(
+  { gives }: Patterns,
   patterns: readonly string[],
   shownName: string,
 ): readonly string[] {
@@ -214,11 +223,22 @@ export function checkPatterns(
   const wrong = patterns.find(
     (each) => each.length < 1 || each.length > MAX_PATTERN_LENGTH,
   );
-  if (wrong === undefined) return patterns;
+  if (wrong !== undefined)
+    throw invalid(
+      `${shownName} to be a pattern of 1 to ${MAX_PATTERN_LENGTH} characters`,
+      `${wrong.length}`,
+    );
+  const without = gives && patterns.find((each) => !isGiven(each, gives));
+  if (without === undefined) return patterns;
   throw invalid(
-    `${shownName} to be a pattern of 1 to ${MAX_PATTERN_LENGTH} characters`,
-    `${wrong.length}`,
+    `${shownName} to be a pattern, = and one of ${gives!.join(", ")}`,
+    shown(without),
   );
+}
+
+function isGiven(text: string, values: readonly string[]): boolean {
+  const at = text.lastIndexOf("=");
+  return at > 0 && values.includes(text.slice(at + 1));
 }
 
 export function invalid(expectation: string, got: string): AppError {

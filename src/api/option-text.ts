@@ -79,7 +79,7 @@ function readValue(
 ): unknown {
   if (option.kind === "patterns") {
     const each = texts.flatMap((text) => text.split(","));
-    return checkPatterns(each, shownName);
+    return checkPatterns(option, each, shownName);
   }
   const value = readText(option, texts[0]!);
   if (value !== undefined) return value;

@@ -12,6 +12,7 @@ import { PRESET_NAMES } from "./presets.ts";
 import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
   GGUF_OUTPUTS,
+  GGUF_TYPES,
   LAYOUTS,
   SCHEME_OPTIONS,
   SEED,
@@ -32,6 +33,11 @@ const outputType = choice(
   GGUF_OUTPUTS,
   "What a GGUF's output head and its table of tokens become; q8_0 as llama.cpp's MXFP4_MOE",
   "q8_0",
+);
+
+const tensorType = patterns(
+  `Types of a GGUF's tensors by their names, with * and ?, as in blk.?.ffn_down*=q8_0: ${GGUF_TYPES.join(", ")}; of patterns that match a name the last`,
+  GGUF_TYPES,
 );
 
 /** Which tensors of a file. */
@@ -55,6 +61,7 @@ export const QUANTIZE_OPTIONS = {
   ...SCHEME_OPTIONS,
   layout,
   outputType,
+  tensorType,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };

@@ -39,7 +39,7 @@ export const outputArguments = {
 } satisfies ArgsDef;
 
 /**
- * What the command was given; `include` and `exclude` that came more than once are put together.
+ * What the command was given; patterns that came more than once are put together.
  * Errors: `UsageError` for what `known` does not have, and for options without a value or repeated
  */
 export function checkArguments(
@@ -51,7 +51,7 @@ export function checkArguments(
     throw new UsageError(`Expected one file, got ${args._.join(" ")}`);
   const checked = { ...args };
   for (const [name, values] of given) {
-    if (name === "include" || name === "exclude")
+    if (["include", "exclude", "tensor-type"].includes(name))
       checked[name] = values.join(",");
     else if (values.length > 1)
       throw new UsageError(

@@ -40,7 +40,7 @@ import type {
   UploadPart,
 } from "../api/tensors.ts";
 import type { ServiceVersion } from "../api/types.ts";
-import { Client, pageQuery } from "./client.ts";
+import { Client, queryOf } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
 import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
 import { download } from "./resumed-body.ts";
@@ -134,7 +134,7 @@ export class Mxfp4Edge extends Client {
   files(
     page: { prefix?: string; limit?: number; cursor?: string } = {},
   ): Promise<FilePage> {
-    return this.http.json("GET", `/v1/files${pageQuery(page)}`);
+    return this.http.json("GET", `/v1/files${queryOf(page)}`);
   }
 
   /** Begin to send a file in parts, or find it under way. `putFile` does all of it. */
@@ -174,6 +174,15 @@ export class Mxfp4Edge extends Client {
     await this.http.request("DELETE", uploadPath(name, upload));
   }
 
+  /** All of a folder as one tar, as `file` gives a file. */
+  folder(name: string): Promise<Response> {
+    return download(this.http, folderPath(name));
+  }
+
+  async removeFolder(name: string): Promise<void> {
+    await this.http.request("DELETE", folderPath(name));
+  }
+
   async removeFile(name: string): Promise<void> {
     await this.http.request("DELETE", filePath(name));
   }
@@ -186,7 +195,7 @@ export class Mxfp4Edge extends Client {
 
   /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
   jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
-    return this.http.json("GET", `/v1/jobs${pageQuery(page)}`);
+    return this.http.json("GET", `/v1/jobs${queryOf(page)}`);
   }
 
   job(job: string): Promise<JobStatus> {
@@ -260,6 +269,10 @@ async function releasing(
 
 function filePath(name: string): string {
   return `/v1/files/${encodeURIComponent(name)}`;
+}
+
+function folderPath(name: string): string {
+  return `/v1/folders/${encodeURIComponent(name)}`;
 }
 
 function uploadPath(name: string, upload: string): string {

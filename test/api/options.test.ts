@@ -45,7 +45,10 @@ function valueOf(option: Option): fc.Arbitrary<unknown> {
       return fc.array(
         fc
           .string({ minLength: 1, maxLength: 256 })
-          .filter((each) => !each.includes(",")),
+          .filter((each) => !each.includes(","))
+          .map((each) =>
+            option.gives ? `${each.slice(0, 200)}=${option.gives[0]}` : each,
+          ),
         { minLength: 1, maxLength: 32 },
       );
     case "list":

@@ -1,6 +1,6 @@
 /** GGUF in and out: what is quantized, what is left, and where everything lies. */
 import "../support/kernels.ts";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { planQuantize } from "../../src/formats/operations/quantize-file.ts";
 import {
@@ -19,6 +19,7 @@ import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import type { Selection } from "../../src/formats/operations/name-patterns.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../reference/mxfp4.ts";
+import { typeRules } from "../../src/formats/operations/tensor-types.ts";
 import { convert } from "../support/files.ts";
 import { normals } from "../support/random.ts";
 
@@ -114,11 +115,13 @@ const quantize = (
   scheme: Partial<Scheme> = {},
   selection: Partial<Selection> = {},
   output: GgufOutput = "mxfp4",
+  types: readonly string[] = [],
 ) =>
   convert(file, (input) =>
     planQuantize(input, {
       scheme: { ...DEFAULT_SCHEME, ...scheme },
       output,
+      types: typeRules(types),
       selection: { include: [], exclude: [], ...selection },
     }),
   );
@@ -288,6 +291,84 @@ test("the output head and the table of tokens become what is asked for", async (
     MXFP4,
     F32,
   ]);
+});
+
+describe("types by name", () => {
+  const told = async (
+    types: string[],
+    selection: Partial<Selection> = {},
+  ): Promise<Record<string, Tensor>> =>
+    Object.fromEntries(
+      await tensorsOf(
+        await quantize(fileOf(TENSORS), {}, selection, "q8_0", types),
+      ),
+    );
+
+  test("each type is written with its values, and the last pattern that a tensor can be of wins", async () => {
+    const tensors = await told([
+      "*=q8_0",
+      "blk.*=f16",
+      "blk.?.ffn_up*=f32",
+      "token_embd*=mxfp4",
+      "position*=bf16",
+    ]);
+    const types = Object.values(tensors).map(({ type }) => type);
+    // A norm, a bias and what is in blocks already are of no such type.
+    expect(types).toEqual([MXFP4, BF16, F32, F16, F32, F32, F16, Q8_0]);
+    expect(
+      Array.from(
+        new Float32Array(tensors["blk.0.ffn_up.weight"]!.bytes.slice().buffer),
+      ),
+    ).toEqual([...COARSE]);
+    expect(
+      new Float16Array(tensors["blk.0.ffn_odd.weight"]!.bytes.slice().buffer),
+    ).toEqual(new Float16Array(normals(96, 4)));
+    const bits = new Uint16Array(
+      tensors["position_embd.weight"]!.bytes.slice().buffer,
+    );
+    for (const [i, x] of WEIGHTS.entries()) {
+      const got = new Float32Array(Uint32Array.of(bits[i]! << 16).buffer)[0]!;
+      expect(Math.abs(got - x)).toBeLessThanOrEqual(2 ** -8 * Math.abs(x));
+    }
+    const packed = quantizeMxfp4(WEIGHTS, { ties: "even" }, "floor", 1);
+    expect(decode(tensors["token_embd.weight"]!.bytes)).toEqual(
+      Array.from(dequantizeMxfp4(packed, 1), (x) => x + 0),
+    );
+  });
+
+  test("one may keep what would be packed, and is told beside what include names", async () => {
+    const kept = await told(["*qkv*=keep"]);
+    expect(kept["blk.0.attn_qkv.weight"]!.type).toBe(F16);
+    expect(kept["blk.0.ffn_up.weight"]!.type).toBe(MXFP4);
+    const beside = await told(["*qkv*=q8_0"], { include: ["*ffn_up*"] });
+    expect(beside["blk.0.attn_qkv.weight"]!.type).toBe(Q8_0);
+    expect(beside["token_embd.weight"]!.type).toBe(F32);
+  });
+
+  test("they are recorded as they were told", async () => {
+    const file = await quantize(fileOf(TENSORS), {}, {}, "q8_0", ["*up*=f16"]);
+    expect((await read(file)).gguf.pairs.get("mxfp4.tensor_type")).toEqual(
+      encodePair("mxfp4.tensor_type", { string: '["*up*=f16"]' }),
+    );
+  });
+
+  test.each([
+    [
+      "blk.0.attn_qvk*=q8_0",
+      '"blk.0.attn_qvk*", which matches none; the closest names are "blk.0.attn_qkv.',
+    ],
+    [
+      "*norm*=mxfp4",
+      '"*norm*=mxfp4", which names "blk.0.attn_norm.weight": not a matrix, which llama.cpp wants as F32',
+    ],
+    ["*odd*=q8_0", "rows that are not whole blocks of 32"],
+    ["*ffn_down*=f32", '"blk.0.ffn_down.weight": not floats'],
+  ])("%s, which does nothing, is refused", async (type, message) => {
+    await expect(told([type])).rejects.toMatchObject({
+      code: "invalid_option",
+      message: expect.stringContaining(message),
+    });
+  });
 });
 
 test("what llama.cpp computes with as floats stays even where it is named", async () => {

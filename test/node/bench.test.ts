@@ -8,7 +8,7 @@ import { KERNEL_GROUPS } from "../../bench/kernel-benchmarks.ts";
 import type { Machine } from "../../bench/machine.ts";
 import { BEGIN, END, updatePage } from "../../bench/markdown-page.ts";
 import { PEER_GROUPS } from "../../bench/peers/peer-benchmarks.ts";
-import type { Result } from "../../bench/result.ts";
+import type { Report, Result } from "../../bench/result.ts";
 import { select } from "../../bench/select.ts";
 import { summarize } from "../../bench/summarize.ts";
 
@@ -51,6 +51,7 @@ describe("npm run bench", () => {
       workerd: expect.stringMatching(/^1\.\d{8}\.\d+$/),
       vnni: expect.any(Boolean),
       fma: expect.any(Boolean),
+      pairs: expect.any(Boolean),
       variant: report.machine.vnni ? "vnni" : "i16",
     });
     const common = {
@@ -85,6 +86,35 @@ describe("npm run bench", () => {
     ]);
   });
 
+  test("takes a step apart with --profile", async () => {
+    const file = join(folder, "bench.json");
+
+    const { stdout } = await bench(
+      "--only step/f32/L4-d128 --profile --rounds 1 --no-peers --runtime node --json",
+      file,
+    );
+
+    const { profiles } = JSON.parse(await readFile(file, "utf8")) as Report;
+    const [{ name, milliseconds, parts }] = profiles!;
+    expect(name).toBe("step/f32/L4-d128");
+    const sum = parts.reduce((total, part) => total + part.milliseconds, 0);
+    expect(sum).toBeCloseTo(milliseconds, 6);
+    const of = (kernel: string) => parts.filter(({ part }) => part === kernel);
+    // A product for each of the four blocks: y = x · W, with W [128, 512].
+    expect(
+      of("gemmF32 1024x512x128").map(({ phase, calls }) => [phase, calls]),
+    ).toEqual(
+      expect.arrayContaining([
+        ["forward", 4],
+        ["backward", 4],
+      ]),
+    );
+    expect(of("attentionBackwardF32")).toEqual([
+      expect.objectContaining({ ofBound: expect.any(Number) }),
+    ]);
+    expect(stdout).toContain("attentionBackwardF32");
+  });
+
   test("refuses what it does not know", async () => {
     await expect(bench("--only nothing")).rejects.toThrow(
       'Expected --only to be in the name of a benchmark, got "nothing"',
@@ -113,7 +143,7 @@ describe("the suite", () => {
       "peer/tfjs-wasm/gemm-f32",
     ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
     const ofBytes = ["memory.copy", "dequantize"].concat(
-      ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
+      ["nearest", "mse", "sr", "rht-sr"].map((name) => `quantize/${name}`),
       ["mxfp8-e4m3", "mxfp8-e5m2"].flatMap((format) => [
         `quantize/${format}`,
         `quantize/${format}-sr`,
@@ -125,7 +155,23 @@ describe("the suite", () => {
       ]),
     );
 
-    expect(NAMES.toSorted()).toEqual([...ofShapes, ...ofBytes].toSorted());
+    const ofModels = [
+      ...["f32", "mxfp4-rht-sr", "mxfp4-rht-eden", "int6-mxfp4-rht-sr"].map(
+        (recipe) => `step/${recipe}`,
+      ),
+      "peer/pytorch/step-f32",
+    ].flatMap((name) => ["L4-d256", "L4-d128"].map((at) => `${name}/${at}`));
+    const ofMatrices = [
+      "128x128",
+      "128x512",
+      "256x256",
+      "256x1024",
+      "384x1536",
+    ].map((size) => `muon/${size}`);
+
+    expect(NAMES.toSorted()).toEqual(
+      [...ofShapes, ...ofBytes, ...ofModels, ...ofMatrices].toSorted(),
+    );
   });
 
   test("takes ratios to benchmarks that exist", () => {

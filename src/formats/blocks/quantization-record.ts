@@ -7,6 +7,7 @@
  *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
  *   mxfp4.min_scale               "1" where it was asked for
  *   mxfp4.output_type             of a GGUF: "q8_0" | "keep" | "mxfp4"
+ *   mxfp4.tensor_type             of a GGUF whose tensors got types by their names, which they were
  *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the tensor before, and "padded",
  *                                 the length of its rows now, where they were padded with zeros
  *   mxfp4.plain                   "false" where a plain reader of the layout gets other values,
@@ -79,9 +80,17 @@ export function layoutRecord(layout: Layout): [string, string] {
   return [`${PREFIX}layout`, layout];
 }
 
-/** What a GGUF's output head and table of tokens were to become. */
-export function outputRecord(output: GgufOutput): [string, string] {
-  return [`${PREFIX}output_type`, output];
+/** What a GGUF's output head and table of tokens were to become, and which types were told by name. */
+export function ggufRecords(
+  output: GgufOutput,
+  types: readonly string[],
+): [string, string][] {
+  return [
+    [`${PREFIX}output_type`, output],
+    ...(types.length === 0
+      ? []
+      : [[`${PREFIX}tensor_type`, JSON.stringify(types)] as [string, string]]),
+  ];
 }
 
 /** What one tensor was. */

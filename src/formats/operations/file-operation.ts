@@ -25,6 +25,7 @@ import { planHadamard } from "./hadamard-file.ts";
 import { namedSchemes } from "./named-schemes.ts";
 import { planQuantize } from "./quantize-file.ts";
 import { planRepack } from "./repack-file.ts";
+import { typeRules } from "./tensor-types.ts";
 
 /** Errors: those of the operation's plan */
 export function planFile(file: TensorFile, request: FileOperation): Conversion {
@@ -61,6 +62,7 @@ function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
     selection: withDefaults(SELECTION_OPTIONS, options),
     layout: options.layout ?? preset.layout,
     output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
+    types: typeRules(options.tensorType ?? []),
   });
 }
 

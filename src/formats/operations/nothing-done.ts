@@ -14,25 +14,33 @@ export function checkPatternsMatch(
   { include, exclude }: Selection,
 ): void {
   const names = heads.map(({ name }) => name);
-  for (const [option, patterns] of Object.entries({ include, exclude })) {
-    const idle = patterns.find(
-      (pattern) => !names.some((name) => matches(pattern, name)),
-    );
-    if (idle === undefined) continue;
-    const closest = closestNames(idle, names);
-    const told = closest.length > 0 ? closest : names.slice(0, MOST);
-    const list = told.map(quoted).join(", ");
-    const hint =
-      closest.length > 0
-        ? `the closest names are ${list}`
-        : list === ""
-          ? "the file has no tensors"
-          : `the file has ${list}${others(names.length)}`;
-    throw new AppError(
-      "invalid_option",
-      `Expected \`${option}\` to match a tensor of the file, got ${quoted(idle)}, which matches none; ${hint}`,
-    );
-  }
+  checkMatches("include", include, names);
+  checkMatches("exclude", exclude, names);
+}
+
+/** Errors: `invalid_option` for a pattern of the option that matches none of `names` */
+export function checkMatches(
+  option: string,
+  patterns: readonly string[],
+  names: readonly string[],
+): void {
+  const idle = patterns.find(
+    (pattern) => !names.some((name) => matches(pattern, name)),
+  );
+  if (idle === undefined) return;
+  const closest = closestNames(idle, names);
+  const told = closest.length > 0 ? closest : names.slice(0, MOST);
+  const list = told.map(quoted).join(", ");
+  const hint =
+    closest.length > 0
+      ? `the closest names are ${list}`
+      : list === ""
+        ? "the file has no tensors"
+        : `the file has ${list}${others(names.length)}`;
+  throw new AppError(
+    "invalid_option",
+    `Expected \`${option}\` to match a tensor of the file, got ${quoted(idle)}, which matches none; ${hint}`,
+  );
 }
 
 /**

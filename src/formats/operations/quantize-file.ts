@@ -11,8 +11,8 @@ import { roundingKey, sortedPositions } from "../blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../blocks/block-rows.ts";
 import {
   checkUnrecorded,
+  ggufRecords,
   isRecordKey,
-  outputRecord,
   writeScheme,
   writeTensorRecord,
 } from "../blocks/quantization-record.ts";
@@ -22,6 +22,7 @@ import {
   quantizedQ8,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
+import { refloated } from "../blocks/refloated-section.ts";
 import { notPlain } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
@@ -30,6 +31,7 @@ import type { Written } from "../stream/tensor-sections.ts";
 import { mostOf } from "./most-of.ts";
 import type { Selection } from "./name-patterns.ts";
 import { checkSources, chooseAll, rolesOf } from "./selection-rules.ts";
+import { STORED_TYPES, type TypeRule } from "./tensor-types.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
@@ -38,6 +40,8 @@ export type QuantizeChoices = {
   selection: Selection;
   /** What a GGUF's output head and table of tokens become. */
   output?: GgufOutput;
+  /** Which types a GGUF's tensors get by their names. */
+  types?: readonly TypeRule[];
 };
 
 /**
@@ -49,8 +53,10 @@ export type QuantizeChoices = {
  */
 export function planQuantize(
   file: TensorFile,
-  { scheme, layout: name, selection, output = "q8_0" }: QuantizeChoices,
+  choices: QuantizeChoices,
 ): Conversion {
+  const { scheme, layout: name, selection } = choices;
+  const { output = "q8_0", types = [] } = choices;
   checkSources(file, selection);
   const view = floatView(file);
   const { target, tensors, metadata } = view.file;
@@ -58,7 +64,8 @@ export function planQuantize(
   const layout = layoutOf(target.name, scheme.format, name);
   if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
-  const choice = { ...selection, output, roles: rolesOf(view.file) };
+  if (types.length > 0 && !target.isPlain) throw typesOfGguf(types);
+  const choice = { ...selection, output, types, roles: rolesOf(view.file) };
   const chosen = chooseAll(view.file, choice, "quantize", ({ shape }) => {
     const { k, padded } = rowsOf(shape, scheme.hadamard);
     return layout.wholeRows && k !== padded
@@ -81,6 +88,11 @@ export function planQuantize(
     if (found.becomes === "q8_0") {
       const heads = [{ name, dtype: "Q8_0" as const, shape }];
       return { bytes, open: () => quantizedQ8(rows, dtype), heads };
+    }
+    if (found.becomes !== "blocks") {
+      const to = STORED_TYPES[found.becomes];
+      const heads = [{ name, dtype: to, shape }];
+      return { bytes, open: () => refloated(rows, dtype, to), heads };
     }
     checkSize(name, rows);
     const position = positions.get(name)!;
@@ -107,7 +119,12 @@ export function planQuantize(
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
       // A GGUF says of each tensor what it is.
-      ...(target.isPlain ? [outputRecord(output)] : records),
+      ...(target.isPlain
+        ? ggufRecords(
+            output,
+            types.map(({ text }) => text),
+          )
+        : records),
     ],
     mostly: mostOf(
       woven.tensors.flatMap(({ heads }) => heads),
@@ -116,6 +133,13 @@ export function planQuantize(
     pool,
     heldBytes: heldBytes + woven.heldBytes,
   });
+}
+
+function typesOfGguf([first]: readonly TypeRule[]): AppError {
+  return new AppError(
+    "invalid_option",
+    `Expected no \`tensorType\` of a file that is no GGUF, got "${first!.text}"`,
+  );
 }
 
 /** Errors: `invalid_option` for what no reader of GGUF would undo */

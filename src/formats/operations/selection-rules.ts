@@ -1,6 +1,6 @@
 /** What a request makes of each tensor of a file, by the target that is written. */
 import { AppError } from "../../api/errors.ts";
-import type { GgufOutput } from "../../api/scheme.ts";
+import type { GgufOutput, GgufType } from "../../api/scheme.ts";
 import { refuseUnread } from "../blocks/foreign-formats.ts";
 import { isRecorded } from "../blocks/quantization-record.ts";
 import type { Target, TensorFile } from "../containers/container.ts";
@@ -17,10 +17,13 @@ import { takeApart } from "../roles/tensor-name.ts";
 import type { TensorRange } from "../tensor.ts";
 import { isNamed, type Selection } from "./name-patterns.ts";
 import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
+import { checkTypes, toldType, type TypeRule } from "./tensor-types.ts";
 
 /** Which tensors, and of a GGUF what its output head and table of tokens become. */
 export type Choice = Selection & {
   output?: GgufOutput;
+  /** Of a GGUF, which types its tensors get by their names. */
+  types?: readonly TypeRule[];
   /** Of a model's file: what is packed unless `include` names others. */
   roles?: Roles | undefined;
 };
@@ -43,7 +46,7 @@ export function rolesOf({ target, tensors }: TensorFile): Roles | undefined {
 }
 
 export type Decision = {
-  becomes: "blocks" | "q8_0" | "keep";
+  becomes: "blocks" | Exclude<GgufType, "mxfp4">;
   /** Why, in words that follow the tensor's name. */
   reason: string;
 };
@@ -67,7 +70,16 @@ const RULES: Record<Target["name"], Rule> = {
     return keep(`${reason}: a directory for a loader has it turned`);
   },
   /** What `include` names becomes blocks where llama.cpp computes with them; by default its matrices do. */
-  gguf({ name, dtype, shape }, { include, output = "q8_0" }) {
+  gguf(head, { include, output = "q8_0", types = [] }) {
+    const { name, dtype, shape } = head;
+    const told = toldType(types, [name], head);
+    if (told === "keep" || told?.toUpperCase() === dtype)
+      return keep("of the type that is told for its name");
+    if (told !== undefined)
+      return {
+        becomes: told === "mxfp4" ? "blocks" : told,
+        reason: "told for its name",
+      };
     if (!Object.hasOwn(DTYPE_BITS, dtype)) return keep("quantized already");
     if (dtype === "F64") return keep(UNREAD_FLOATS);
     if (!isFloat(dtype)) return keep("not floats");
@@ -95,7 +107,11 @@ export function decide(
   tensor: TensorRange,
   choice: Choice,
 ): Decision | undefined {
-  if (!isNamed(tensor.name, choice)) return undefined;
+  const { name } = tensor;
+  const isTold =
+    toldType(choice.types ?? [], [name], tensor) !== undefined &&
+    isNamed(name, { include: [], exclude: choice.exclude });
+  if (!isTold && !isNamed(name, choice)) return undefined;
   return RULES[target.name](tensor, choice);
 }
 
@@ -124,12 +140,12 @@ export function checkSources(
 /** A tensor that is read, and what it becomes. */
 export type Chosen = {
   tensor: TensorRange<FloatDtype>;
-  becomes: "blocks" | "q8_0";
+  becomes: Exclude<Decision["becomes"], "keep">;
 };
 
 /**
  * What there is to do for each tensor; undefined where it stays. `verb` is what is done, and `whyNot` says
- * of a tensor that could be chosen why it is not.
+ * of a tensor that could become blocks why it does not.
  * Errors: `invalid_option` for a pattern that matches nothing, `nothing_to_convert` where all stay, and
  * `unsupported_dtype` for floats of a safetensors file that cannot be read
  */
@@ -141,9 +157,11 @@ export function chooseAll(
 ): (Chosen | undefined)[] {
   const { tensors } = file;
   checkPatternsMatch(tensors, choice);
+  checkTypes(choice.types ?? [], tensors, ({ name }) => [name]);
   const chosen = tensors.map((tensor) => {
     const found = choose(file, tensor, choice);
-    return found && whyNot(tensor) === undefined ? found : undefined;
+    const stays = found?.becomes === "blocks" && whyNot(tensor) !== undefined;
+    return stays ? undefined : found;
   });
   if (chosen.some((each) => each !== undefined)) return chosen;
   const decisions = tensors.map((tensor) => decide(file, tensor, choice));

@@ -7,6 +7,7 @@ import {
   MAX_SIZES,
   type Option,
   type Options,
+  type Patterns,
   type ValuesOf,
 } from "../../api/option-kinds.ts";
 
@@ -19,6 +20,17 @@ export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
   return z.strictObject(Object.fromEntries(shape)) as never;
 }
 
+function patternOf({ gives }: Patterns): z.ZodString {
+  const pattern = z
+    .string()
+    .min(1)
+    .max(MAX_PATTERN_LENGTH)
+    .regex(/^[^,]*$/, "without commas, in place of which ? stands");
+  if (gives === undefined) return pattern;
+  const ending = `with = and one of ${gives.join(", ")} at its end`;
+  return pattern.regex(new RegExp(`.=(${gives.join("|")})$`), ending);
+}
+
 function schemaOf(option: Option): z.ZodType {
   switch (option.kind) {
     case "choice":
@@ -26,15 +38,7 @@ function schemaOf(option: Option): z.ZodType {
     case "whole":
       return z.int().min(option.least).max(option.most);
     case "patterns":
-      return z
-        .array(
-          z
-            .string()
-            .min(1)
-            .max(MAX_PATTERN_LENGTH)
-            .regex(/^[^,]*$/, "without commas, in place of which ? stands"),
-        )
-        .max(MAX_PATTERNS);
+      return z.array(patternOf(option)).max(MAX_PATTERNS);
     case "list":
       return z.array(z.string()).min(1);
     case "sizes":

@@ -12,7 +12,7 @@ import {
   startTrainerHost,
 } from "../../local/edge.ts";
 import type { RunEvent, StepMetrics } from "../../api/types.ts";
-import { createRun, follow } from "../local-run.ts";
+import { follow } from "../follow.ts";
 import type { Trial } from "./setting.ts";
 
 /** Of the last step that was committed. */
@@ -70,7 +70,8 @@ export class Lane {
     note: NoteStep,
   ): Promise<{ metrics: StepMetrics[]; valLoss: number | null }> {
     const client = new Client({ baseUrl: this.#edge.url });
-    const { run } = await createRun(client, new Blob([text]), request);
+    await client.putDataset(request.dataset, new Blob([text]));
+    const run = client.run((await client.createRun(request)).run);
     await new Client({ baseUrl: this.#host.url }).run(run.run).addTrainers(1);
     const progress = {
       event: (event: RunEvent) =>
