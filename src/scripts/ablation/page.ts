@@ -70,7 +70,7 @@ function cells(
 }
 
 /** A difference, and in how many standard errors it is. */
-export function signed(value: Estimate): string {
+function signed(value: Estimate): string {
   const { mean } = value;
   const sign = mean < 0 ? "−" : "+";
   return `${sign}${Math.abs(mean).toFixed(4)} ± ${error(value)}`;

@@ -12,7 +12,7 @@ import type { RunRequest, WireDtype } from "../../api/types.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../presets.ts";
 
 /** What one arm may change. */
-export type Change = {
+type Change = {
   recipe?: Recipe;
   gradientDtype?: WireDtype;
   optimizer?: Partial<OptimizerConfig>;

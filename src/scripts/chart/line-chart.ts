@@ -3,7 +3,7 @@
  * apart, and colours follow the reader's light or dark page.
  */
 
-export type Line = {
+type Line = {
   name: string;
   points: readonly (readonly [x: number, y: number])[];
   /** Half the height of a band around it, at each point. */
