@@ -1,8 +1,10 @@
+export type Unit = "GMAC/s" | "GB/s" | "tokens/s" | "ms";
+
 /** What a benchmark is, wherever it runs. */
 export type Benchmark = {
   name: string;
-  unit: "GMAC/s" | "GB/s" | "ms";
-  /** MACs or bytes of one iteration; in ms, an iteration is what is timed. */
+  unit: Unit;
+  /** MACs, bytes or tokens of one iteration; in ms, an iteration is what is timed. */
   work: number;
   /**
    * What its ratios are taken to. The first that runs in the same group is the result's `baseline`;
@@ -18,7 +20,10 @@ export type KernelBenchmark = Benchmark & {
 };
 
 /** One of what it is compared to. */
-export type PeerBenchmark = Benchmark & { prepare: () => Promise<Clock> };
+export type PeerBenchmark = Benchmark & {
+  /** Nothing where this machine does not have it. */
+  prepare: () => Promise<Clock | undefined>;
+};
 
 /** Seconds of so many iterations, without what prepares them. */
 export type Clock = (iterations: number) => Promise<number>;

@@ -2,7 +2,8 @@
  * Kernels whose measure is memory: bytes of f32 a second, read (quantizing, packing) or written
  * (dequantizing), beside `memory.copy` of as many.
  *
- *   quantize/…   2 MiB of f32 to codes and scales; rht-sr in chunks, as files are quantized
+ *   quantize/…   2 MiB of f32 to codes and scales; rht-sr in chunks, as files are quantized; mse beside
+ *                nearest, whose scales are found in one way as in another
  *   pack/…       the same of one operand of a GEMM, to the layout it is multiplied in: f32 as it is,
  *                rht-sr rotated and rounded stochastically; rows lie K-contiguous, columns transposed
  */
@@ -54,6 +55,7 @@ const STOCHASTIC: Quantizer = {
   scale: "floor",
   prescale: 0.75,
 };
+const LEAST_SQUARES: Quantizer = { ...NEAREST, scale: "mse" };
 const NEAREST_MXFP8: Mxfp8Quantizer = {
   rounding: { mode: "nearest-even" },
   scale: "floor",
@@ -68,10 +70,20 @@ const STOCHASTIC_MXFP8: Mxfp8Quantizer = {
   scale: "rceil",
 };
 
+type BytesBenchmark = Pick<KernelBenchmark, "name" | "setup"> & {
+  /** Beside memory.copy. */
+  baseline?: string;
+};
+
 export function bytesBenchmarks(): KernelBenchmark[] {
-  return [
+  const benchmarks: BytesBenchmark[] = [
     { name: "memory.copy", setup: setupCopy },
     { name: "quantize/nearest", setup: () => setupQuantize(NEAREST) },
+    {
+      name: "quantize/mse",
+      setup: () => setupQuantize(LEAST_SQUARES),
+      baseline: "quantize/nearest",
+    },
     { name: "quantize/sr", setup: () => setupQuantize(STOCHASTIC) },
     { name: "quantize/rht-sr", setup: setupRotateAndQuantize },
     { name: "dequantize", setup: setupDequantize },
@@ -105,11 +117,13 @@ export function bytesBenchmarks(): KernelBenchmark[] {
       name: "pack/rht-sr/columns",
       setup: () => setupPack((source) => byColumns(source, PACK_ROWS)),
     },
-  ].map(({ name, setup }) => ({
+  ];
+  return benchmarks.map(({ name, setup, baseline = [] }) => ({
     name,
     unit: "GB/s",
     work: BYTES,
-    baselines: name === "memory.copy" ? [] : ["memory.copy"],
+    baselines:
+      name === "memory.copy" ? [] : ["memory.copy", ...[baseline].flat()],
     setup,
   }));
 }

@@ -4,7 +4,9 @@ import { backwardBenchmarks } from "./backward.ts";
 import { bytesBenchmarks } from "./bytes.ts";
 import { forwardBenchmarks } from "./forward.ts";
 import { gemmBenchmarks } from "./gemm.ts";
+import { muonBenchmarks } from "./muon.ts";
 import { nameOf, SHAPES } from "./shapes.ts";
+import { STEP_MODELS, stepBenchmarks } from "./step.ts";
 
 export const KERNEL_GROUPS: readonly Group<KernelBenchmark>[] = [
   { name: "bytes", benchmarks: bytesBenchmarks() },
@@ -15,6 +17,11 @@ export const KERNEL_GROUPS: readonly Group<KernelBenchmark>[] = [
       ...forwardBenchmarks(shape),
       ...backwardBenchmarks(shape),
     ],
+  })),
+  { name: "muon", benchmarks: muonBenchmarks() },
+  ...STEP_MODELS.map((model) => ({
+    name: model.name,
+    benchmarks: stepBenchmarks(model),
   })),
 ];
 

@@ -40,9 +40,8 @@ function sample(
   seconds: number,
   iterations: number,
 ): number {
-  return unit === "ms"
-    ? (1000 * seconds) / iterations
-    : (work * iterations) / seconds / 1e9;
+  if (unit === "ms") return (1000 * seconds) / iterations;
+  return (work * iterations) / seconds / (unit === "tokens/s" ? 1 : 1e9);
 }
 
 /** Runs until the code is the final one; returns how many iterations fill a sample. */

@@ -1,4 +1,5 @@
 /** What `npm run bench -- --json FILE` writes (DESIGN, section 6). */
+import type { Unit } from "./benchmark.ts";
 import type { Machine } from "./machine.ts";
 
 export const RUNTIMES = ["node", "workerd"] as const;
@@ -9,7 +10,7 @@ export type Result = {
   runtime: Runtime;
   /** Median of `samples`. */
   value: number;
-  unit: "GMAC/s" | "GB/s" | "ms";
+  unit: Unit;
   baseline?: string;
   /** Median over rounds of own sample ÷ the baseline's. */
   ratio?: number;

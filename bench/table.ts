@@ -14,7 +14,15 @@ const HEAD = [
 const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
   { title: "Backward of a linear layer, T = 1024", prefixes: ["backward/"] },
   { title: "Forward of a linear layer, T = 1024", prefixes: ["forward/"] },
-  { title: "One product, T = 1024", prefixes: ["gemm/", "matmul/", "peer/"] },
+  {
+    title: "A training step, forward and backward, without the optimizer",
+    prefixes: ["step/", "peer/pytorch/"],
+  },
+  { title: "Newton–Schulz of Muon", prefixes: ["muon/"] },
+  {
+    title: "One product, T = 1024",
+    prefixes: ["gemm/", "matmul/", "peer/onnx", "peer/tfjs"],
+  },
   {
     title: "Bytes of f32",
     prefixes: ["memory.copy", "quantize/", "dequantize", "pack/"],

@@ -16,6 +16,9 @@ import { BLOCK_F32_BYTES, E8M0_NAN } from "./block";
 /** X = 2^(floor(log2 r) − emax), r = amax rounded to the elements' mantissa bits, halves up. */
 // @ts-ignore: decorator
 @inline export const SCALE_EVEN: i32 = 3;
+/** That of SCALE_RCEIL or half of it, whichever loses less by its squares (least-squares.ts). */
+// @ts-ignore: decorator
+@inline export const SCALE_MSE: i32 = 4;
 
 /**
  * What a rule adds to the bits of amax, so that their exponent is floor(log2 X) + emax: the carry out of
@@ -25,7 +28,7 @@ import { BLOCK_F32_BYTES, E8M0_NAN } from "./block";
 // @ts-ignore: decorator
 @inline
 export function scaleCarry(rule: i32, maxMantissa: i32, mantissaBits: i32): i32 {
-  if (rule == SCALE_RCEIL) return 0x7fffff - maxMantissa;
+  if (rule == SCALE_RCEIL || rule == SCALE_MSE) return 0x7fffff - maxMantissa;
   if (rule == SCALE_CEIL) return 0x7fffff; // above 1
   if (rule == SCALE_EVEN) return 0x400000 >> mantissaBits;
   return 0;

@@ -47,7 +47,8 @@ export function turn(v: v128): v128 {
 export function multiplyAccumulating(
   scales: i32, out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
-  const scale0 = b + B_SCALES;
+  const scale0 = scaleOf(scales, b + B_SCALES);
+  const scale1 = scaleOf(scales, b + B_SCALES + 16);
   let c00 = i32x4.extadd_pairwise_i16x8_s(start);
   let c01 = c00;
   let c10 = turn(c00);
@@ -72,17 +73,13 @@ export function multiplyAccumulating(
     c30 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b0, c30);
     c31 = i32x4.relaxed_dot_i8x16_i7x16_add_s(rows, b1, c31);
   }
-  put(scales, out, c00, scaleA, scale0);
-  put(scales, out + 16, c01, scaleA, scale0 + 16);
+  put(scales, out, c00, c01, scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 32, c10, scaleA, scale0);
-  put(scales, out + 48, c11, scaleA, scale0 + 16);
+  put(scales, out + 32, c10, c11, scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 64, c20, scaleA, scale0);
-  put(scales, out + 80, c21, scaleA, scale0 + 16);
+  put(scales, out + 64, c20, c21, scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 96, c30, scaleA, scale0);
-  put(scales, out + 112, c31, scaleA, scale0 + 16);
+  put(scales, out + 96, c30, c31, scaleA, scale0, scale1);
 }
 
 /**
@@ -94,7 +91,8 @@ export function multiplyAccumulating(
 export function multiplyPairwise(
   scales: i32, out: usize, a: usize, b: usize, start: v128, units: i32, scaleA: v128,
 ): void {
-  const scale0 = b + B_SCALES;
+  const scale0 = scaleOf(scales, b + B_SCALES);
+  const scale1 = scaleOf(scales, b + B_SCALES + 16);
   let c00 = start;
   let c01 = c00;
   let c10 = turn(c00);
@@ -119,29 +117,47 @@ export function multiplyPairwise(
     c30 = i16x8.add(c30, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b0));
     c31 = i16x8.add(c31, i16x8.relaxed_dot_i8x16_i7x16_s(rows, b1));
   }
-  put(scales, out, i32x4.extadd_pairwise_i16x8_s(c00), scaleA, scale0);
-  put(scales, out + 16, i32x4.extadd_pairwise_i16x8_s(c01), scaleA, scale0 + 16);
+  put(scales, out, i32x4.extadd_pairwise_i16x8_s(c00), i32x4.extadd_pairwise_i16x8_s(c01), scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 32, i32x4.extadd_pairwise_i16x8_s(c10), scaleA, scale0);
-  put(scales, out + 48, i32x4.extadd_pairwise_i16x8_s(c11), scaleA, scale0 + 16);
+  put(scales, out + 32, i32x4.extadd_pairwise_i16x8_s(c10), i32x4.extadd_pairwise_i16x8_s(c11), scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 64, i32x4.extadd_pairwise_i16x8_s(c20), scaleA, scale0);
-  put(scales, out + 80, i32x4.extadd_pairwise_i16x8_s(c21), scaleA, scale0 + 16);
+  put(scales, out + 64, i32x4.extadd_pairwise_i16x8_s(c20), i32x4.extadd_pairwise_i16x8_s(c21), scaleA, scale0, scale1);
   scaleA = turn(scaleA);
-  put(scales, out + 96, i32x4.extadd_pairwise_i16x8_s(c30), scaleA, scale0);
-  put(scales, out + 112, i32x4.extadd_pairwise_i16x8_s(c31), scaleA, scale0 + 16);
+  put(scales, out + 96, i32x4.extadd_pairwise_i16x8_s(c30), i32x4.extadd_pairwise_i16x8_s(c31), scaleA, scale0, scale1);
 }
 
-/** out += dots · scale a · scale b, or out = dots. */
+/**
+ * Two vectors side by side: out += dots · scale a · scale b, or out = dots. What is loaded comes before what is stored,
+ * so that V8 may take both as one vector of 256 bits.
+ */
 // @ts-ignore: decorator
 @inline
-function put(scales: i32, out: usize, dots: v128, scaleA: v128, scaleB: usize): void {
+function put(
+  scales: i32, out: usize, dots0: v128, dots1: v128, scaleA: v128, scaleB0: v128, scaleB1: v128,
+): void {
   if (scales == NONE) {
-    v128.store(out, dots);
+    v128.store(out, dots0);
+    v128.store(out, dots1, 16);
     return;
   }
-  const b = v128.load(scaleB);
-  const scale = scales == POWERS ? i32x4.add(scaleA, b) : f32x4.mul(scaleA, b);
-  const product = f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
-  v128.store(out, f32x4.add(v128.load(out), product));
+  const sum0 = v128.load(out);
+  const sum1 = v128.load(out, 16);
+  const product0 = scaled(scales, dots0, scaleA, scaleB0);
+  const product1 = scaled(scales, dots1, scaleA, scaleB1);
+  v128.store(out, f32x4.add(sum0, product0));
+  v128.store(out, f32x4.add(sum1, product1), 16);
+}
+
+/** dots · scale a · scale b */
+// @ts-ignore: decorator
+@inline
+function scaled(scales: i32, dots: v128, scaleA: v128, scaleB: v128): v128 {
+  const scale = scales == POWERS ? i32x4.add(scaleA, scaleB) : f32x4.mul(scaleA, scaleB);
+  return f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
+}
+
+// @ts-ignore: decorator
+@inline
+function scaleOf(scales: i32, at: usize): v128 {
+  return scales == NONE ? i32x4.splat(0) : v128.load(at);
 }

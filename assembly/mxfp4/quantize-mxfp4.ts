@@ -1,6 +1,7 @@
 import { BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "../mx/block";
 import { CHUNK_BYTES, drawNoise, NOISE } from "../mx/chunk";
-import { chooseScales, inverseScale, scaleCarry } from "../mx/e8m0";
+import { chooseScales, inverseScale, SCALE_CEIL, SCALE_MSE, scaleCarry } from "../mx/e8m0";
+import { halveScales } from "../mx/least-squares";
 import { BLOCK_BYTES, E2M1_EMAX } from "./constants";
 import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
 
@@ -39,6 +40,9 @@ import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
 /** The mantissa of 6 as f32 bits. */
 // @ts-ignore: decorator
 @inline const MAX_MANTISSA: i32 = 0x400000;
+/** The largest magnitude. */
+// @ts-ignore: decorator
+@inline const MAX: f32 = 6;
 /** Ties go to the even code (OCP MX v1.0 §6.3). */
 // @ts-ignore: decorator
 @inline const TIES_EVEN: i32 = 0;
@@ -60,7 +64,8 @@ import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
  *
  * Shapes:   elements u8 [length / 2]; scales u8 [length / 32]; input f32 [length], 16-byte aligned
  * Requires: length % 32 == 0; ties 0 (even), 1 (away from zero) or 2 (toward zero);
- *           scaleRule 0 (floor), 1 (rceil), 2 (ceil) or 3 (even); leastScale 0 or 1
+ *           scaleRule 0 (floor), 1 (rceil), 2 (ceil), 3 (even) or 4 (mse); prescale 1 or 3/4;
+ *           leastScale 0 or 1
  * Source:   OCP MX v1.0 §6.3; Algorithm 1 of arXiv 2502.20586
  */
 export function quantizeNearestMxfp4(
@@ -70,9 +75,8 @@ export function quantizeNearestMxfp4(
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
 
-  const carry = scaleCarry(scaleRule, MAX_MANTISSA, 1);
-  if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, carry, prescale, leastScale);
-  else nearest(elements, scales, input, length, ties, carry, prescale, leastScale);
+  if (ties == TIES_EVEN) nearest(elements, scales, input, length, TIES_EVEN, scaleRule, prescale, leastScale);
+  else nearest(elements, scales, input, length, ties, scaleRule, prescale, leastScale);
 }
 
 /** One copy of the loop for ties to even, which is a constant in it, and one for the other ways. */
@@ -80,12 +84,18 @@ export function quantizeNearestMxfp4(
 @inline
 function nearest(
   elements: usize, scales: usize, input: usize, length: i32,
-  ties: i32, carry: i32, prescale: f32, leastScale: i32,
+  ties: i32, scaleRule: i32, prescale: f32, leastScale: i32,
 ): void {
+  const isMse = scaleRule == SCALE_MSE;
+  // 3/4 of what is up to 8 is up to 6.
+  const isPrescaled = isMse && prescale != 1;
+  const carry = scaleCarry(isPrescaled ? SCALE_CEIL : scaleRule, MAX_MANTISSA, 1);
+  const emax = isPrescaled ? E2M1_EMAX + 1 : E2M1_EMAX;
   const end = input + (<usize>length << 2);
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
-    chooseScales(scales, input, chunkEnd, carry, E2M1_EMAX, leastScale);
+    chooseScales(scales, input, chunkEnd, carry, emax, leastScale);
+    if (isMse) halveScales(scales, input, chunkEnd, leastScale, prescale, ONE_F32, STEP_ROUND, MAX);
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_BYTES, scales++) {
       const scale: i32 = load<u8>(scales);
       if (scale == E8M0_NAN) {
@@ -174,6 +184,7 @@ export function quantizeStochasticMxfp4(
 ): void {
   assert(length % BLOCK_SIZE == 0, "length must be a multiple of 32");
   assert((input & 15) == 0, "input must be 16-byte aligned");
+  assert(scaleRule != SCALE_MSE, "what clips is not unbiased");
 
   const carry = scaleCarry(scaleRule, MAX_MANTISSA, 1);
   const keys0 = i32x4.splat(key0);

@@ -1,6 +1,6 @@
 import { BLOCK_SIZE, E8M0_NAN } from "../mx/block";
 import { inverseScale } from "../mx/e8m0";
-import { E4M3 } from "./float8";
+import { largest } from "./float8";
 
 /**
  * What quantizing `x` did to single elements, added to `out`.
@@ -15,7 +15,7 @@ import { E4M3 } from "./float8";
 export function countMxfp8(
   out: usize, x: usize, elements: usize, scales: usize, length: i32, element: i32,
 ): void {
-  const most: f32 = element == E4M3 ? 448 : 57344;
+  const most = largest(element);
   let clipped = 0;
   let zeroed = 0;
   let lost = 0;

@@ -99,3 +99,10 @@ export function mantissaBits(element: i32): i32 {
 export function emax(element: i32): i32 {
   return element == E4M3 ? 8 : 15;
 }
+
+/** The largest finite value. */
+// @ts-ignore: decorator
+@inline
+export function largest(element: i32): f32 {
+  return element == E4M3 ? 448 : 57344;
+}

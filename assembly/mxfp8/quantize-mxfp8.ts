@@ -1,6 +1,7 @@
 import { BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "../mx/block";
 import { CHUNK_BYTES, drawNoise, NOISE } from "../mx/chunk";
-import { chooseScales, inverseScale, scaleCarry } from "../mx/e8m0";
+import { chooseScales, inverseScale, SCALE_MSE, scaleCarry } from "../mx/e8m0";
+import { halveScales } from "../mx/least-squares";
 import {
   CODE_BASE,
   CODE_WEIGHTS,
@@ -11,6 +12,7 @@ import {
   emax,
   float8Table,
   HALF_STEP,
+  largest,
   LEAST_NORMAL,
   mantissaBits,
   MAX_CODE,
@@ -48,7 +50,7 @@ import {
  *
  * Shapes:   elements u8 [length]; scales u8 [length / 32]; input f32 [length], 16-byte aligned
  * Requires: length % 32 == 0; element 0 (E4M3) or 1 (E5M2); ties 0 (even) or 1 (away from zero);
- *           scaleRule 0 (floor), 1 (rceil), 2 (ceil) or 3 (even); leastScale 0 or 1
+ *           scaleRule 0 (floor), 1 (rceil), 2 (ceil), 3 (even) or 4 (mse); leastScale 0 or 1
  * Source:   OCP MX v1.0 §6.3
  */
 export function quantizeNearestMxfp8(
@@ -83,6 +85,11 @@ function nearest(
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
     chooseScales(scales, input, chunkEnd, carry, emax(element), leastScale);
+    if (scaleRule == SCALE_MSE) {
+      halveScales(
+        scales, input, chunkEnd, leastScale, 1, table + LEAST_NORMAL, table + STEP_ROUND, largest(element),
+      );
+    }
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_SIZE, scales++) {
       const scale: i32 = load<u8>(scales);
       if (scale == E8M0_NAN) {
@@ -180,6 +187,7 @@ export function quantizeStochasticMxfp8(
   element: i32, scaleRule: i32, leastScale: i32, key0: u32, key1: u32, firstPair: u32,
 ): void {
   checkArguments(input, length, element);
+  assert(scaleRule != SCALE_MSE, "what clips is not unbiased");
 
   const table = float8Table(element);
   const carry = scaleCarry(scaleRule, MAX_MANTISSA, mantissaBits(element));

@@ -7,9 +7,9 @@ import type { Layout, Scheme } from "./scheme.ts";
 export type SchemePreset = Partial<Scheme> & { layout?: Layout };
 
 export const SCHEME_PRESETS = {
-  ocp: {},
-  microxcaling: { rounding: "nearest-away" },
-  ggml: { rounding: "nearest-zero", layout: "ggml" },
+  ocp: { scale: "floor" },
+  microxcaling: { rounding: "nearest-away", scale: "floor" },
+  ggml: { rounding: "nearest-zero", scale: "floor", layout: "ggml" },
   "gpt-oss": { scale: "rceil", layout: "gpt-oss" },
   "torchao-ceil": { scale: "ceil", layout: "compressed-tensors" },
   "compressed-tensors": { scale: "even", layout: "compressed-tensors" },

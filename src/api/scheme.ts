@@ -13,7 +13,7 @@ const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
 export type RoundingMode = (typeof ROUNDING_MODES)[number];
 
 /** How a block's scale is found, in the kernel's order. */
-export const SCALE_RULES = ["floor", "rceil", "ceil", "even"] as const;
+export const SCALE_RULES = ["floor", "rceil", "ceil", "even", "mse"] as const;
 export type ScaleRule = (typeof SCALE_RULES)[number];
 
 /** Of a random Hadamard transform's segment. */
@@ -72,8 +72,8 @@ export const SCHEME_OPTIONS = {
   ),
   scale: choice(
     SCALE_RULES,
-    "How a block's shared exponent is found; rceil unless told when rounding is stochastic",
-    "floor",
+    "How a block's shared exponent is found; rceil unless told when rounding is stochastic; mse, which is for nearest alone, takes of two the one that loses less",
+    "even",
   ),
   minScale: choice([0, 1], "The least scale byte", 0),
   prescale: choice(

@@ -174,6 +174,15 @@ export class Mxfp4Edge extends Client {
     await this.http.request("DELETE", uploadPath(name, upload));
   }
 
+  /** All of a folder as one tar, as `file` gives a file. */
+  folder(name: string): Promise<Response> {
+    return download(this.http, folderPath(name));
+  }
+
+  async removeFolder(name: string): Promise<void> {
+    await this.http.request("DELETE", folderPath(name));
+  }
+
   async removeFile(name: string): Promise<void> {
     await this.http.request("DELETE", filePath(name));
   }
@@ -260,6 +269,10 @@ async function releasing(
 
 function filePath(name: string): string {
   return `/v1/files/${encodeURIComponent(name)}`;
+}
+
+function folderPath(name: string): string {
+  return `/v1/folders/${encodeURIComponent(name)}`;
 }
 
 function uploadPath(name: string, upload: string): string {

@@ -2,6 +2,7 @@
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
+import { patternsOf } from "./declaration/path.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { ROUTES } from "./routes.ts";
@@ -13,8 +14,7 @@ app.onError(answerError);
 app.use(identify, observe);
 
 for (const { method, path, access, answer } of ROUTES) {
-  const pattern = path.replace(/\{(\w+)\}/g, ":$1");
-  app.on(method.toUpperCase(), pattern, async (c: Context<AppEnv>) => {
+  app.on(method.toUpperCase(), patternsOf(path), async (c: Context<AppEnv>) => {
     c.set("route", path);
     await authorize(c, access);
     return answer(c);

@@ -3,6 +3,7 @@ import { DATASET_ROUTES } from "./datasets/dataset-routes.ts";
 import type { Route } from "./declaration/route.ts";
 import { FILE_ROUTES } from "./files/file-routes.ts";
 import { FILE_UPLOAD_ROUTES } from "./files/file-upload-routes.ts";
+import { FOLDER_ROUTES } from "./files/folder-routes.ts";
 import { JOB_ROUTES } from "./jobs/job-routes.ts";
 import { RUN_ROUTES } from "./runs/run-routes.ts";
 import { TRAINER_ROUTES } from "./runs/trainer-routes.ts";
@@ -15,6 +16,7 @@ export const ROUTES: readonly Route[] = [
   ...TENSOR_ROUTES,
   ...FILE_ROUTES,
   ...FILE_UPLOAD_ROUTES,
+  ...FOLDER_ROUTES,
   ...JOB_ROUTES,
   ...DATASET_ROUTES,
   ...RUN_ROUTES,

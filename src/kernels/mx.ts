@@ -1,5 +1,10 @@
 /** What the MX formats of OCP MX v1.0 have in common, whatever their elements. */
 import { AppError } from "../api/errors.ts";
+import {
+  type NearestMode,
+  SCALE_RULES,
+  type ScaleRule,
+} from "../api/scheme.ts";
 import { checkMultiple } from "./check.ts";
 import type { NoiseKey } from "./noise.ts";
 
@@ -13,6 +18,18 @@ export type StochasticRounding = {
   /** Index of `input[0]` in the tensor that the key names; even. */
   firstElement: number;
 };
+
+/** A scale rule's number in the kernels. Errors: RangeError for one that needs another rounding */
+export function scaleRule(
+  scale: ScaleRule,
+  { mode }: { mode: NearestMode } | StochasticRounding,
+): number {
+  if (scale === "mse" && mode === "stochastic")
+    throw new RangeError(
+      "Expected a rounding to nearest for scale mse, got stochastic",
+    );
+  return SCALE_RULES.indexOf(scale);
+}
 
 /** Which pair of noise `input[0]` takes. Errors: `shape_mismatch` beyond the counter's pairs */
 export function firstPair(

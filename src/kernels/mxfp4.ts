@@ -2,17 +2,22 @@ import {
   NEAREST_MODES,
   type NearestMode,
   type Prescale,
-  SCALE_RULES,
   type ScaleRule,
 } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
-import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
+import {
+  BLOCK_SIZE,
+  firstPair,
+  scaleRule,
+  type StochasticRounding,
+} from "./mx.ts";
 import { kernels } from "./runtime.ts";
 import { type Counts, counted } from "./statistics.ts";
 
 export type Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;
+  /** Not mse where rounding is stochastic. */
   scale: ScaleRule;
   prescale: Prescale;
   /** The least scale byte, 0 unless said otherwise. */
@@ -38,8 +43,8 @@ export function quantizeMxfp4(
   checkMultiple("length", length, BLOCK_SIZE);
   checkAligned("input", input);
   const { exports } = kernels();
-  const rule = SCALE_RULES.indexOf(quantizer.scale);
   const { rounding, prescale, minScale = 0 } = quantizer;
+  const rule = scaleRule(quantizer.scale, rounding);
   if (rounding.mode !== "stochastic") {
     const ties = NEAREST_MODES.indexOf(rounding.mode);
     exports.quantizeNearestMxfp4(

@@ -1,11 +1,12 @@
-import {
-  type NearestMode,
-  SCALE_RULES,
-  type ScaleRule,
-} from "../api/scheme.ts";
+import { type NearestMode, type ScaleRule } from "../api/scheme.ts";
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
-import { BLOCK_SIZE, firstPair, type StochasticRounding } from "./mx.ts";
+import {
+  BLOCK_SIZE,
+  firstPair,
+  scaleRule,
+  type StochasticRounding,
+} from "./mx.ts";
 import { kernels } from "./runtime.ts";
 import { type Counts, counted } from "./statistics.ts";
 
@@ -18,6 +19,7 @@ const TIES: readonly NearestMode[] = ["nearest-even", "nearest-away"];
 
 export type Mxfp8Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;
+  /** Not mse where rounding is stochastic. */
   scale: ScaleRule;
   /** The least scale byte, 0 unless said otherwise. */
   minScale?: 0 | 1;
@@ -43,7 +45,7 @@ export function quantizeMxfp8(
   checkAligned("input", input);
   const { exports } = kernels();
   const element = FLOAT8_TYPES.indexOf(type);
-  const rule = SCALE_RULES.indexOf(scale);
+  const rule = scaleRule(scale, rounding);
   if (rounding.mode !== "stochastic") {
     const ties = TIES.indexOf(rounding.mode);
     if (ties < 0) {

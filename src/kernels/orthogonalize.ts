@@ -14,7 +14,7 @@ import { scale, sumSquares } from "./vector.ts";
  * Factors of X, A · X and A² · X, and how often. Singular values from 0.003 on end between 0.66 and 1.21.
  * Source: Jordan et al., Muon (2024), the coefficients of its reference implementation
  */
-const STEPS = 5;
+export const NEWTON_SCHULZ_STEPS = 5;
 const COEFFICIENTS = [3.4445, -4.775, 2.0315] as const;
 /** So that a matrix of zeros stays one. */
 const LEAST_NORM = 1e-7;
@@ -41,7 +41,7 @@ export function orthogonalize(x: Pointer, rows: number, columns: number): void {
     const square = arena.allocF32(rows * rows);
     const diagonal = arena.allocF32(rows);
     const product = arena.allocF32(rows * columns);
-    for (let step = 0; step < STEPS; step++) {
+    for (let step = 0; step < NEWTON_SCHULZ_STEPS; step++) {
       gram(a, x, rows, columns);
       exports.splitDiagonalF32(diagonal, a, rows);
       gram(square, a, rows, rows); // a is symmetric

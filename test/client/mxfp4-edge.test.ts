@@ -79,6 +79,8 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   putPart: (edge) => edge.putPart("f", "9-8", 1, BYTES),
   completeUpload: (edge) => edge.completeUpload("f", "9-8"),
   abortUpload: (edge) => edge.abortUpload("f", "9-8"),
+  getFolder: (edge) => edge.folder("f"),
+  deleteFolder: (edge) => edge.removeFolder("f"),
   createJob: (edge) => edge.createJob({ operation: "quantize", source: "f" }),
   listJobs: (edge) => edge.jobs({ limit: 5, cursor: "1-j" }),
   getJob: (edge) => edge.job("j"),
@@ -116,6 +118,7 @@ const UNUSED: Record<string, string[]> = {
   // A download that breaks off is resumed by If-Range: download.test.ts.
   getFile: ["If-Range", ...Object.keys(READ_CONDITIONS)],
   getTokens: ["If-Range", ...Object.keys(READ_CONDITIONS)],
+  getFolder: ["Range", "If-Range", ...Object.keys(READ_CONDITIONS)],
 };
 
 test("every operation has a call below", () => {

@@ -1,6 +1,7 @@
 /** The description against the routes; test/node/openapi.test.ts sends its examples. */
 import { expect, test } from "vitest";
 import { app } from "../../src/http/app.ts";
+import { patternsOf } from "../../src/http/declaration/path.ts";
 import { queryParameters } from "../../src/http/declaration/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { problemOf, send } from "./support.ts";
@@ -8,9 +9,9 @@ import { problemOf, send } from "./support.ts";
 test("nothing but the declared routes is registered, and each of them is", () => {
   const registered = app.routes
     .filter(({ method }) => method !== "ALL")
-    .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
-  const declared = ROUTES.map(
-    ({ method, path }) => `${method.toUpperCase()} ${path}`,
+    .map(({ method, path }) => `${method} ${path}`);
+  const declared = ROUTES.flatMap(({ method, path }) =>
+    patternsOf(path).map((pattern) => `${method.toUpperCase()} ${pattern}`),
   );
   expect(registered.toSorted()).toEqual(declared.toSorted());
 });

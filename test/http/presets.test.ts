@@ -21,9 +21,9 @@ const GGUF = ggufFile([
 
 /** docs/compatibility.md says the same. */
 const EXPLICIT: Record<PresetName, string> = {
-  ocp: "",
-  microxcaling: "rounding=nearest-away",
-  ggml: "rounding=nearest-zero&layout=ggml",
+  ocp: "scale=floor",
+  microxcaling: "rounding=nearest-away&scale=floor",
+  ggml: "rounding=nearest-zero&scale=floor&layout=ggml",
   "gpt-oss": "scale=rceil&layout=gpt-oss",
   "torchao-ceil": "scale=ceil&layout=compressed-tensors",
   "compressed-tensors": "scale=even&layout=compressed-tensors",

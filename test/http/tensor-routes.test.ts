@@ -48,7 +48,7 @@ describe("POST /v1/quantize", () => {
     for (const [rounding, codes] of Object.entries(ties)) {
       const body = fileOf([f32("w", [1, 32], BLOCK)]);
       const file = await read(
-        await post(`/v1/quantize?rounding=${rounding}`, body),
+        await post(`/v1/quantize?rounding=${rounding}&scale=floor`, body),
       );
       expect(named(file, "w_scales")).toMatchObject({
         dtype: "U8",
@@ -77,21 +77,22 @@ describe("POST /v1/quantize", () => {
     expect(decode(file, "w")).toEqual(rows.flat());
   });
 
-  test("scales follow floor or rceil", async () => {
+  test.each([
+    // 4 is the fraction 2/3 of 6, so its power of two is the same by all but ceil.
+    ["", [127, 128, 127, 128, 147, 147, 0, 0]],
+    ["?scale=even", [127, 128, 127, 128, 147, 147, 0, 0]],
+    ["?scale=floor", [127, 127, 127, 128, 147, 147, 0, 0]],
+    ["?scale=rceil", [127, 128, 127, 128, 147, 148, 0, 0]],
+    ["?scale=ceil", [128, 128, 127, 128, 148, 148, 0, 0]],
+    ["?scale=mse", [127, 128, 127, 128, 147, 148, 0, 0]],
+  ])("scales of '%s' are the rule's", async (query, bytes) => {
     const tops = [6, 7.99, 4, 8, 6 * 2 ** 20, 6.01 * 2 ** 20, 2 ** -126, 0];
     const values = tops.flatMap((top) =>
       Array.from({ length: 32 }, (_, i) => (i === 31 ? -top : 0)),
     );
     const body = fileOf([f32("w", [tops.length, 32], values)]);
-    const floor = await read(await post("/v1/quantize", body));
-    expect([...named(floor, "w_scales").bytes]).toEqual([
-      127, 127, 127, 128, 147, 147, 0, 0,
-    ]);
-    const rceil = await read(await post("/v1/quantize?scale=rceil", body));
-    expect([...named(rceil, "w_scales").bytes]).toEqual([
-      127, 128, 127, 128, 147, 148, 0, 0,
-    ]);
-    // 4 is the fraction 2/3 of 6, so its power of two is the same by both rules.
+    const file = await read(await post(`/v1/quantize${query}`, body));
+    expect([...named(file, "w_scales").bytes]).toEqual(bytes);
   });
 
   test("a NaN or an infinity gives its block, and no other, scale 255", async () => {
@@ -298,7 +299,8 @@ describe("POST /v1/quantize", () => {
   });
 
   test.each([
-    ["", "floor", "true", "false"],
+    ["", "even", "true", "false"],
+    ["?scale=mse", "mse", "true", "false"],
     ["?rounding=stochastic", "rceil", "true", "true"],
     ["?rounding=stochastic&scale=floor", "floor", "true", "false"],
     [
@@ -307,8 +309,8 @@ describe("POST /v1/quantize", () => {
       "false",
       "true",
     ],
-    ["?prescale=0.75", "floor", "false", "false"],
-    ["?hadamard=16", "floor", "false", "false"],
+    ["?prescale=0.75", "even", "false", "false"],
+    ["?hadamard=16", "even", "false", "false"],
   ])(
     "%s: scale %s, plain %s, unbiased %s",
     async (query, scale, plain, unbiased) => {
@@ -440,7 +442,12 @@ describe("POST /v1/quantize refuses", () => {
       '"up"',
     ],
     ["rounding=", "nearest-even", '""'],
-    ["scale=up", "floor, rceil, ceil, even", '"up"'],
+    ["scale=up", "floor, rceil, ceil, even, mse", '"up"'],
+    [
+      "scale=mse&rounding=stochastic",
+      "scale=rceil or another for rounding=stochastic",
+      "mse",
+    ],
     ["min-scale=2", "0, 1", '"2"'],
     ["prescale=0.5", "1, 0.75", '"0.5"'],
     ["prescale=1.0", "1, 0.75", '"1.0"'],

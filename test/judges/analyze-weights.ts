@@ -29,9 +29,10 @@ import {
 
 const SCHEMES: NamedScheme[] = [
   ...Object.entries(SCHEME_PRESETS),
+  ["scale=mse", { scale: "mse" }],
+  ["hadamard=32", { hadamard: 32 }],
   ["hadamard=64", { hadamard: 64 }],
-  ["scale=even;hadamard=32", { scale: "even", hadamard: 32 }],
-  ["scale=even;hadamard=64", { scale: "even", hadamard: 64 }],
+  ["scale=mse;hadamard=32", { scale: "mse", hadamard: 32 }],
   ["rounding=stochastic", { rounding: "stochastic", scale: "rceil" }],
 ].map(([name, scheme]) => ({
   name: name as string,

@@ -22,7 +22,7 @@ const KINDS: Kind[] = [
 const BITS_PER_ELEMENT = 4.25;
 const KURTOSIS_BOUNDS = [0, 3, 5, 20, Infinity];
 const PLAIN = "compressed-tensors";
-const ROTATED = "scale=even;hadamard=32";
+const ROTATED = "hadamard=32";
 
 /** One row a model: the SQNR of all its weights together. */
 export function modelTable(models: readonly AnalyzedModel[]): string {

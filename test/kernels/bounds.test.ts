@@ -124,8 +124,8 @@ describe("quantizing", () => {
   it.each(roundings)("$mode", (rounding) => {
     for (const count of [1, 2, 3, 4, 5, 16, 17, 35]) {
       const x = blocks(count);
-      const quantizer = { rounding, scale: "floor", prescale: 1 } as const;
-      staysInside(() => quantize(x, quantizer));
+      const scale = rounding.mode === "stochastic" ? "floor" : "mse";
+      staysInside(() => quantize(x, { rounding, scale, prescale: 1 }));
     }
   });
 
@@ -137,7 +137,8 @@ describe("quantizing", () => {
         { mode: "nearest-away" },
         { mode: "stochastic", key: KEY, firstElement: 0 },
       ] as const) {
-        const quantizer = { rounding, scale: "floor" } as const;
+        const scale = rounding.mode === "stochastic" ? "floor" : "mse";
+        const quantizer = { rounding, scale } as const;
         staysInside(() => mxfp8.quantize(x, type, quantizer));
       }
       const elements = Uint8Array.from({ length: 32 * count }, (_, i) => i * 7);

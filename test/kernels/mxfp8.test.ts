@@ -97,6 +97,7 @@ describe.each(FLOAT8_TYPES)("%s", (type) => {
         },
       );
 
+      if (scale === "mse") return; // refused below
       it("stochastic equals the twin", () => {
         const firstElement = 2 * 12345;
         const rounding = {
@@ -234,6 +235,33 @@ describe.each(FLOAT8_TYPES)("%s", (type) => {
     });
   });
 
+  it("mse loses as little as any of all powers of two", () => {
+    const grid = twin.magnitudes(type);
+    const input = normals(32 * 60, 8).map((x, i) =>
+      // Some of many subnormals below a largest value that is just beyond a power of two.
+      i < 960 ? x : i % 32 === 5 ? 1.01 * MAX[type] : x * grid[1]! * 0.9,
+    );
+    const { scales } = quantize(input, type, { ...PLAIN, scale: "mse" });
+    const lossOf = (block: Float32Array, scale: number) =>
+      [...block].reduce((sum, x) => {
+        const v = Math.abs(x) / scale;
+        const above = grid.findIndex((value) => value >= v);
+        const near =
+          above < 0 ? [grid.at(-1)!] : [grid[above]!, grid[above - 1] ?? 0];
+        const error = Math.min(...near.map((value) => Math.abs(v - value)));
+        return sum + (error * scale) ** 2;
+      }, 0);
+    scales.forEach((byte, b) => {
+      const block = input.subarray(b * 32, b * 32 + 32);
+      const losses = Array.from({ length: 16 }, (_, i) =>
+        lossOf(block, 2 ** (byte - 8 + i - 127)),
+      );
+      expect(losses[8]).toBeLessThanOrEqual(
+        Math.min(...losses) * (1 + 2 ** -18),
+      );
+    });
+  });
+
   it("all 2^16 noises give a magnitude its exact mean", () => {
     const values = twin.magnitudes(type);
     // Of the subnormals, of a binade in the middle, and of the last.
@@ -297,6 +325,13 @@ describe("refusals", () => {
     expect(() => quantizeMxfp8(0, 0, 64, 33, "e4m3", PLAIN)).toThrow(
       "Expected `length` to be a multiple of 32, got 33",
     );
+  });
+
+  it("squares of what is rounded stochastically", () => {
+    const rounding = { mode: "stochastic", key: KEY, firstElement: 0 } as const;
+    expect(() =>
+      quantizeMxfp8(0, 0, 64, 32, "e4m3", { rounding, scale: "mse" }),
+    ).toThrow("Expected a rounding to nearest for scale mse, got stochastic");
   });
 
   it("a misaligned input", () => {

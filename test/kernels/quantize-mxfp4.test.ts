@@ -1,12 +1,12 @@
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
+import { SCALE_RULES } from "../../src/api/scheme.ts";
 import { quantizeMxfp4 } from "../../src/kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as twin from "../reference/mxfp4.ts";
 import { dequantize, quantize } from "../support/mxfp4.ts";
 import { normals, uniform } from "../support/random.ts";
 
-const RULES = ["floor", "rceil", "ceil", "even"] as const;
 const PRESCALES = [1, 0.75] as const;
 const KEY = noiseKey(7, PURPOSE.fileRounding, 0);
 
@@ -70,9 +70,31 @@ function uniformBlocks(): Float32Array {
   );
 }
 
+/** Blocks whose largest value stands alone above others that fill the steps of the scale below. */
+function steepBlocks(): Float32Array {
+  const next = uniform(12);
+  return Float32Array.from({ length: 32 * 400 }, (_, i) =>
+    i % 32 === 7
+      ? 3 + next() * 3
+      : (0.25 + 0.1 * next()) * (next() < 0.5 ? -1 : 1),
+  );
+}
+
+/** Squared, in f64. */
+function lossOf(block: number[], scale: number, prescale: number): number {
+  let sum = 0;
+  for (const x of block) {
+    const v = Math.abs(x * prescale);
+    const code = twin.nearestCode(v / scale, "even");
+    sum += (v - twin.E2M1[code]! * scale) ** 2;
+  }
+  return sum;
+}
+
 const INPUTS: [string, Float32Array][] = [
   ["corner values in every lane", cornerBlocks()],
   ["blocks of one corner value", uniformBlocks()],
+  ["largest values that stand alone", steepBlocks()],
   ["one block", normals(32, 1)],
   ["33 blocks of normals", normals(33 * 32, 2)],
   [
@@ -82,7 +104,7 @@ const INPUTS: [string, Float32Array][] = [
 ];
 
 describe.each(INPUTS)("%s", (_, input) => {
-  describe.each(RULES)("scale %s", (scale) => {
+  describe.each(SCALE_RULES)("scale %s", (scale) => {
     it.each(PRESCALES)("nearest equals the twin, prescale %s", (prescale) => {
       for (const ties of ["even", "away", "zero"] as const) {
         const mode = `nearest-${ties}` as const;
@@ -100,6 +122,7 @@ describe.each(INPUTS)("%s", (_, input) => {
       }
     });
 
+    if (scale === "mse") return; // refused below
     it.each(PRESCALES)(
       "stochastic equals the twin, prescale %s",
       (prescale) => {
@@ -165,6 +188,36 @@ describe("scales", () => {
       });
       expect(got.scales[0]).toBe(exponent - 1 - 2 + 127);
     }
+  });
+
+  it("mse loses as little as any of all powers of two", () => {
+    const inputs = [normals(32 * 300, 8), cornerBlocks(), steepBlocks()];
+    for (const input of inputs) {
+      for (const prescale of PRESCALES) {
+        const rounding = { mode: "nearest-even" } as const;
+        const got = quantize(input, { rounding, scale: "mse", prescale });
+        got.scales.forEach((byte, b) => {
+          const block = [...input.subarray(b * 32, b * 32 + 32)];
+          if (byte === 255) return;
+          const losses = Array.from({ length: 255 }, (_, each) =>
+            lossOf(block, twin.decodeScale(each), prescale),
+          );
+          const least = Math.min(...losses);
+          if (losses[byte]! > least * (1 + 2 ** -18))
+            expect.fail(`block ${b}: byte ${byte}, ${losses[byte]} > ${least}`);
+        });
+      }
+    }
+  });
+
+  it("mse takes the higher of two that lose the same, at which nothing clips", () => {
+    const input = new Float32Array(64);
+    input[5] = 6.5; // 6 at scales 1 and 2
+    input.fill(6.5, 32);
+    input[40] = 5; // 4 or 6 at scale 1, 6 at scale 2, of a tie
+    const rounding = { mode: "nearest-even" } as const;
+    const got = quantize(input, { rounding, scale: "mse", prescale: 1 });
+    expect([...got.scales]).toEqual([128, 128]);
   });
 
   it("rceil never clips: the scaled amax is at most 6", () => {
@@ -251,6 +304,13 @@ describe("refusals", () => {
     expect(() => quantizeMxfp4(0, 0, 64, 33, nearest)).toThrow(
       "Expected `length` to be a multiple of 32, got 33",
     );
+  });
+
+  it("squares of what is rounded stochastically", () => {
+    const rounding = { mode: "stochastic", key: KEY, firstElement: 0 } as const;
+    expect(() =>
+      quantizeMxfp4(0, 0, 64, 32, { rounding, scale: "mse", prescale: 1 }),
+    ).toThrow("Expected a rounding to nearest for scale mse, got stochastic");
   });
 
   it("a misaligned input", () => {

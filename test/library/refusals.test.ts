@@ -49,7 +49,7 @@ describe("options", () => {
     [
       "quantize",
       { scale: "foo" },
-      'Expected `scale` to be one of floor, rceil, ceil, even, got "foo"',
+      'Expected `scale` to be one of floor, rceil, ceil, even, mse, got "foo"',
     ],
     ["quantize", { scale: null }, /to be one of floor, .* got null$/],
     [

@@ -113,7 +113,7 @@ describe("the suite", () => {
       "peer/tfjs-wasm/gemm-f32",
     ].flatMap((name) => shapes.map((shape) => `${name}/${shape}`));
     const ofBytes = ["memory.copy", "dequantize"].concat(
-      ["nearest", "sr", "rht-sr"].map((name) => `quantize/${name}`),
+      ["nearest", "mse", "sr", "rht-sr"].map((name) => `quantize/${name}`),
       ["mxfp8-e4m3", "mxfp8-e5m2"].flatMap((format) => [
         `quantize/${format}`,
         `quantize/${format}-sr`,
@@ -125,7 +125,23 @@ describe("the suite", () => {
       ]),
     );
 
-    expect(NAMES.toSorted()).toEqual([...ofShapes, ...ofBytes].toSorted());
+    const ofModels = [
+      ...["f32", "mxfp4-rht-sr", "mxfp4-rht-eden", "int6-mxfp4-rht-sr"].map(
+        (recipe) => `step/${recipe}`,
+      ),
+      "peer/pytorch/step-f32",
+    ].flatMap((name) => ["L4-d256", "L4-d128"].map((at) => `${name}/${at}`));
+    const ofMatrices = [
+      "128x128",
+      "128x512",
+      "256x256",
+      "256x1024",
+      "384x1536",
+    ].map((size) => `muon/${size}`);
+
+    expect(NAMES.toSorted()).toEqual(
+      [...ofShapes, ...ofBytes, ...ofModels, ...ofMatrices].toSorted(),
+    );
   });
 
   test("takes ratios to benchmarks that exist", () => {

@@ -88,6 +88,14 @@ describe("an assertion stops", () => {
       () => exports.quantizeStochasticMxfp4(at, at, at, 48, 0, 1, 0, 0, 0, 0),
     ],
     [
+      "scales by squares of what is rounded stochastically",
+      () => exports.quantizeStochasticMxfp4(at, at, at, 32, 4, 1, 0, 0, 0, 0),
+    ],
+    [
+      "scales by squares of MXFP8 that is rounded stochastically",
+      () => exports.quantizeStochasticMxfp8(at, at, at, 32, 0, 4, 0, 0, 0, 0),
+    ],
+    [
       "a misaligned place for what is decoded",
       () => exports.dequantizeMxfp4(at + 4, at, at, 32, 1),
     ],

@@ -129,7 +129,7 @@ describe.each(SCALE_RULES)("scale %s", (scale) => {
       }
     });
 
-    it("stochastic", () => {
+    it.skipIf(scale === "mse")("stochastic", () => {
       const rounding = {
         mode: "stochastic",
         key: KEY,
@@ -184,6 +184,7 @@ describe.each(["e4m3", "e5m2"] as const)("MXFP8 of %s", (type) => {
       { mode: "nearest-away" },
       { mode: "stochastic", key: KEY, firstElement: 2468 },
     ] as const) {
+      if (scale === "mse" && rounding.mode === "stochastic") continue;
       same(({ kernels: { arena }, mxfp8, kernels8 }) => {
         const codes = mxfp8.quantize(VALUES, type, { rounding, scale });
         return arena.scope(() => {

@@ -58,7 +58,10 @@ test("the order of examples has every operation", () => {
 });
 
 /** What the operation before has ended is begun again. */
-const BEGUN_BY: Record<string, string> = { abortUpload: "beginUpload" };
+const BEGUN_BY: Record<string, string> = {
+  abortUpload: "beginUpload",
+  deleteFolder: "putFile",
+};
 
 test.each(ORDER)("%s answers its examples as described", async (id) => {
   const beginning = BEGUN_BY[id];

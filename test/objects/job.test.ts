@@ -7,6 +7,7 @@ import {
 } from "cloudflare:test";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { JobPage, JobRequest, JobStatus } from "../../src/api/tensors.ts";
+import { JOB_SCHEMA } from "../../src/objects/job/job-schema.ts";
 import { Job } from "../../src/objects/job/job.ts";
 import { problemOf, send } from "../http/support.ts";
 import { f32, fileOf, u8 } from "../http/tensor-support.ts";
@@ -312,3 +313,33 @@ test("who reads a result when its time comes gets all of it", async () => {
   expect(response.headers.get("Content-Length")).toBe(String(outputBytes));
   expect(read).toBe(outputBytes);
 });
+
+test.each([
+  [{}, "floor"],
+  [{ rounding: "stochastic" }, "rceil"],
+  [{ preset: "ggml" }, "floor"],
+  [{ preset: "ocp", rounding: "stochastic" }, "rceil"],
+  [{ preset: "gpt-oss" }, undefined],
+  [{ scale: "ceil" }, "ceil"],
+])(
+  "what an earlier release began with %j goes on with the scale rule that it had, %s",
+  async (options, scale) => {
+    const stored = { state: "running", request: { ...REQUEST, options } };
+    const after = await runInDurableObject(stub(), (_job, { storage }) => {
+      const { sql } = storage;
+      JOB_SCHEMA.create(sql);
+      sql.exec("UPDATE schema SET version = 1");
+      sql.exec(
+        "INSERT INTO job VALUES (0, ?, NULL, NULL)",
+        JSON.stringify(stored),
+      );
+      JOB_SCHEMA.open(storage);
+      return sql.exec<{ job: string }>("SELECT job FROM job").one().job;
+    });
+    const expected = scale === undefined ? options : { ...options, scale };
+    expect(JSON.parse(after)).toEqual({
+      ...stored,
+      request: { ...REQUEST, options: expected },
+    });
+  },
+);

@@ -20,12 +20,12 @@ export function decodeScale(byte: number): number {
   return byte === 255 ? NaN : 2 ** (byte - 127);
 }
 
-export type TwinRule = "floor" | "rceil" | "ceil" | "even";
+export type TwinRule = "floor" | "rceil" | "ceil" | "even" | "mse";
 type TwinTies = "even" | "away" | "zero";
 
 export function scaleByte(
   block: number[],
-  rule: TwinRule,
+  rule: Exclude<TwinRule, "mse">,
   least: 0 | 1 = 0,
 ): number {
   const amax = Math.max(...block.map(Math.abs));
@@ -46,6 +46,47 @@ export function scaleByte(
     exponent -= 2;
   }
   return Math.max(exponent + 127, least);
+}
+
+/**
+ * The least byte at which nothing clips, or the one below where that loses less: differences of squares in
+ * f32, summed in f32 by lane, i of elements i, i + 4, …, then (0 + 2) + (1 + 3). `magnitudes` are the
+ * elements' values.
+ */
+export function mseByte(
+  block: number[],
+  magnitudes: readonly number[],
+  least: 0 | 1,
+  prescale: number,
+): number {
+  if (block.some((x) => !Number.isFinite(x))) return 255;
+  const unitsOf = (byte: number) =>
+    block.map((x) =>
+      Math.fround(
+        Math.fround(Math.abs(x) / decodeScale(byte)) * Math.fround(prescale),
+      ),
+    );
+  let byte: number = least;
+  while (Math.max(...unitsOf(byte)) > magnitudes.at(-1)!) byte++;
+  if (byte === least) return byte;
+  const lanes = [0, 0, 0, 0];
+  const doubled = magnitudes.map((value) => 2 * value);
+  unitsOf(byte - 1).forEach((u, i) => {
+    const [fine, coarse] = [magnitudes, doubled].map((values) =>
+      Math.fround(distance(u, values) ** 2),
+    );
+    const difference = Math.fround(fine! - coarse!);
+    lanes[i % 4] = Math.fround(lanes[i % 4]! + difference);
+  });
+  const [even, odd] = [0, 1].map((i) => Math.fround(lanes[i]! + lanes[i + 2]!));
+  return Math.fround(even! + odd!) < 0 ? byte - 1 : byte;
+}
+
+/** To the nearest of ascending values. */
+function distance(u: number, values: readonly number[]): number {
+  const above = values.findIndex((value) => value >= u);
+  const near = [values.at(above)!, values[above - 1] ?? 0];
+  return Math.min(...near.map((value) => Math.abs(u - value)));
 }
 
 /** The nearest code to |v|, searched over the grid. */
@@ -96,7 +137,10 @@ export function quantizeMxfp4(
     const block = Array.from(
       input.subarray(b * BLOCK_SIZE, (b + 1) * BLOCK_SIZE),
     );
-    const scale = scaleByte(block, rule, least);
+    const scale =
+      rule === "mse"
+        ? mseByte(block, E2M1, least, prescale)
+        : scaleByte(block, rule, least);
     scales[b] = scale;
     if (scale === 255) continue;
     block.forEach((x, i) => {

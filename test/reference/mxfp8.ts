@@ -1,8 +1,14 @@
 /**
  * Slow twins of the MXFP8 kernels, from the definitions: elements by searching all finite values of the
- * type, in f64. Shares with MXFP4's twin only how a scale byte decodes and what the noise is.
+ * type, in f64. Shares with MXFP4's twin how a scale byte decodes, how one of two is
+ * chosen by squares, and what the noise is.
  */
-import { decodeScale, type Quantized, type TwinRule } from "./mxfp4.ts";
+import {
+  decodeScale,
+  mseByte,
+  type Quantized,
+  type TwinRule,
+} from "./mxfp4.ts";
 import { noise } from "./noise.ts";
 
 export type TwinType = "e4m3" | "e5m2";
@@ -45,6 +51,7 @@ function scaleByte(
   rule: TwinRule,
   least: 0 | 1 = 0,
 ): number {
+  if (rule === "mse") return mseByte(block, MAGNITUDES[type], least, 1);
   const { mantissaBits, emax, max } = TYPES[type];
   const amax = Math.max(...block.map(Math.abs));
   if (block.some((x) => !Number.isFinite(x))) return 255;

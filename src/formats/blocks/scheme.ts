@@ -15,7 +15,7 @@ import { BLOCK_FORMATS } from "./block-formats.ts";
 
 /** What is not chosen otherwise. Stochastic rounding is unbiased only if nothing clips. */
 export function defaultScale(rounding: RoundingMode): ScaleRule {
-  return rounding === "stochastic" ? "rceil" : "floor";
+  return rounding === "stochastic" ? "rceil" : SCHEME_OPTIONS.scale.default;
 }
 
 const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];

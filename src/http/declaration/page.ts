@@ -15,13 +15,18 @@ export function limit(most: number, fallback: number): Parameter<number> {
 }
 
 /** `cursor` of a list by name. */
-export const NAME_CURSOR: Parameter<string | undefined> = {
-  ...text("The `next` of the page before", NAME_PATTERN),
-  read(value) {
-    if (value === undefined || NAME_PATTERN.test(value)) return value;
-    throw wrongCursor(value);
-  },
-};
+export const NAME_CURSOR = cursorOf(NAME_PATTERN);
+
+/** `cursor` of a list by names that match `pattern`. */
+export function cursorOf(pattern: RegExp): Parameter<string | undefined> {
+  return {
+    ...text("The `next` of the page before", pattern),
+    read(value) {
+      if (value === undefined || pattern.test(value)) return value;
+      throw wrongCursor(value);
+    },
+  };
+}
 
 export function wrongCursor(got: string): AppError {
   return new AppError(

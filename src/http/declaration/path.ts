@@ -1,6 +1,11 @@
 /** What stands in the paths of routes, by the names that it has there. */
+import type { Context } from "hono";
 import { AppError, type ErrorCode } from "../../api/errors.ts";
 import { choice, type Whole } from "../../api/option-kinds.ts";
+import {
+  FILE_PATTERN,
+  FOLDER_PATTERN,
+} from "../../objects/platform/stored-files.ts";
 import { NAME_PATTERN, RUN_PATTERN } from "../../training/config.ts";
 import { type Parameter, required } from "./parameter.ts";
 
@@ -10,9 +15,15 @@ const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
 export const PATH_PARAMETERS = {
   name: named("Of a dataset", "dataset name", "invalid_name"),
   file: {
-    ...named("Its name", "file name", "invalid_name"),
-    example: "example.safetensors",
+    ...named(
+      "Its name, or that of its folder, a slash (%2F where a form encodes it) and its own",
+      "file name",
+      "invalid_name",
+      FILE_PATTERN,
+    ),
+    example: "example/model.safetensors",
   },
+  folder: named("Its name", "folder name", "invalid_name", FOLDER_PATTERN),
   upload: {
     ...named("Its id: the two sizes", "upload id", "upload_not_found"),
     example: "1000-5242880",
@@ -29,6 +40,20 @@ export const PATH_PARAMETERS = {
 };
 
 export type PathName = keyof typeof PATH_PARAMETERS;
+
+/** As the router has a declared path: a {file} that lies in a folder has two segments. */
+export function patternsOf(path: string): string[] {
+  const pattern = path.replace(/\{(\w+)\}/g, ":$1");
+  const inFolder = pattern.replace(":file", ":inFolder/:file");
+  return inFolder === pattern ? [pattern] : [pattern, inFolder];
+}
+
+/** What stands in a request's path in the place of {name}. */
+export function textInPath(c: Context, name: string): string | undefined {
+  const text = c.req.param(name);
+  const folder = name === "file" ? c.req.param("inFolder") : undefined;
+  return folder === undefined ? text : `${folder}/${text}`;
+}
 
 function number(text: string): Parameter<number> {
   return required<Whole>({ ...U32, text }, 0, "invalid_number");

@@ -19,7 +19,7 @@ import {
   parametersOf,
   type Values,
 } from "./parameter.ts";
-import { PATH_PARAMETERS, type PathName } from "./path.ts";
+import { PATH_PARAMETERS, type PathName, textInPath } from "./path.ts";
 
 /** All; who has the API_TOKEN; and who has a join token too, where the route is of its run or of none. */
 export type Access = "open" | "owner" | "trainer";
@@ -127,7 +127,7 @@ export function route<
     async answer(c) {
       const textsOf = textsOfQuery(c, queryParameters(description));
       const input = {
-        ...read(pathParameters(path), (name) => c.req.param(name)),
+        ...read(pathParameters(path), (name) => textInPath(c, name)),
         ...(options && { options: readOptions(options, textsOf) }),
         ...read(query, (name) => textsOf(name)[0]),
         ...read(headers, (name) => c.req.header(name)),

@@ -2,8 +2,13 @@
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { FilePage, StoredFile } from "../../api/tensors.ts";
-import { fileKey } from "../../objects/job/job-work.ts";
-import { limit, NAME_CURSOR } from "../declaration/page.ts";
+import {
+  FILE_PATTERN,
+  fileKey,
+  isFolder,
+  nameOfKey,
+} from "../../objects/platform/stored-files.ts";
+import { cursorOf, limit } from "../declaration/page.ts";
 import { text } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
@@ -47,9 +52,9 @@ export const FILE_ROUTES = [
     access: "owner",
     summary: "The stored files, by name",
     query: {
-      prefix: text("What their names begin with"),
+      prefix: text("What their names begin with: `name/` of those in a folder"),
       limit: limit(1000, 100),
-      cursor: NAME_CURSOR,
+      cursor: cursorOf(FILE_PATTERN),
     },
     answers: { 200: { description: "A page", json: filePage } },
     errors: ["invalid_option"],
@@ -63,7 +68,7 @@ export const FILE_ROUTES = [
         ...(cursor !== undefined && { startAfter: fileKey(cursor) }),
       });
       const files = objects.map(({ key, size, uploaded }) => ({
-        name: key.slice(fileKey("").length),
+        name: nameOfKey(key),
         bytes: size,
         storedMs: uploaded.getTime(),
       }));
@@ -127,7 +132,13 @@ export const FILE_ROUTES = [
       // A version that is replaced meanwhile is followed by the next one.
       for (;;) {
         const present = await c.env.BUCKET.head(key);
-        if (!present) throw notFound(name);
+        if (!present) {
+          const isOne = await isFolder(c.env.BUCKET, name);
+          throw notFound(
+            name,
+            isOne ? ", a folder: GET /v1/folders/ has all of it as a tar" : "",
+          );
+        }
         const { size: bytes, httpEtag: etag } = present;
         const stored = { key, bytes, etag, present };
         const response = await answerStored(c, stored, asked);
@@ -171,9 +182,9 @@ async function checkPresent(
   return present ? { etagMatches: present.etag } : { etagDoesNotMatch: "*" };
 }
 
-function notFound(name: string): AppError {
+function notFound(name: string, why = ""): AppError {
   return new AppError(
     "file_not_found",
-    `Expected the name of a file, got "${name}"`,
+    `Expected the name of a file, got "${name}"${why}`,
   );
 }

@@ -12,7 +12,7 @@ import {
   isNoSuchUpload,
   takeBack,
 } from "../../objects/directory/unfinished-uploads.ts";
-import { fileKey } from "../../objects/job/job-work.ts";
+import { fileKey } from "../../objects/platform/stored-files.ts";
 import {
   ANSWER_SCHEMAS,
   REQUEST_SCHEMAS,

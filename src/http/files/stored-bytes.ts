@@ -39,24 +39,27 @@ export const READ_HEADERS = {
 };
 
 /** All of it, or the range; `etag` says what the ETag is. */
-export function storedAnswers(etag: string): Record<number, Answer> {
+export function storedAnswers(
+  etag: string,
+  type = BINARY,
+): Record<number, Answer> {
   const headers = { ETag: etag, "Last-Modified": "When it was stored" };
   return {
     200: {
       description: "All of it",
-      type: BINARY,
+      type,
       headers: { ...headers, "Content-Length": "Bytes" },
     },
     206: {
       description: "The range",
-      type: BINARY,
+      type,
       headers: { ...headers, "Content-Range": "What part it is" },
     },
     304: { description: "The reader has it", headers: { ETag: etag } },
   };
 }
 
-type Asked = Partial<Values<typeof READ_HEADERS>>;
+export type Asked = Partial<Values<typeof READ_HEADERS>>;
 
 /** What is read: `present` is the bucket's entry, where it is known already. */
 export type Stored = {
@@ -82,26 +85,40 @@ export async function answerStored(
   if (known === null) return null;
   if (isKnown(asked, { etag, storedMs: known?.uploaded.getTime() }))
     return new Response(null, { status: 304, headers: { ETag: etag } });
-  if (isHead)
-    return new Response(null, { headers: headersOf(known!, bytes, etag) });
+  if (isHead) {
+    const { uploaded } = known!;
+    return new Response(null, { headers: headersOf(uploaded, bytes, etag) });
+  }
   const range = rangeOf(c, asked, bytes, etag);
   const object = await BUCKET.get(key, {
     ...(range && { range }),
     ...(present && { onlyIf: { etagMatches: present.etag } }),
   });
   if (!object || !("body" in object)) return null;
-  const headers = headersOf(object, range?.length ?? bytes, etag);
-  if (!range) return new Response(object.body, { headers });
+  return answerBytes(object.body, object.uploaded, bytes, etag, range);
+}
+
+/** `body`, which is all of the `bytes` that are stored, or the range. */
+export function answerBytes(
+  body: ReadableStream,
+  stored: Date,
+  bytes: number,
+  etag: string,
+  range: ByteRange | undefined,
+  type?: string,
+): Response {
+  const headers = headersOf(stored, range?.length ?? bytes, etag, type);
+  if (!range) return new Response(body, { headers });
   const { offset, length } = range;
   headers.set(
     "Content-Range",
     `bytes ${offset}-${offset + length - 1}/${bytes}`,
   );
-  return new Response(object.body, { status: 206, headers });
+  return new Response(body, { status: 206, headers });
 }
 
 /** What is asked for, of the version for which it is. Errors: `range_not_satisfiable`, with the length (§15.5.17) */
-function rangeOf(
+export function rangeOf(
   c: Context,
   { Range: header, "If-Range": ifRange }: Asked,
   bytes: number,
@@ -117,13 +134,18 @@ function rangeOf(
   }
 }
 
-function headersOf(object: R2Object, bytes: number, etag: string): Headers {
+export function headersOf(
+  stored: Date,
+  bytes: number,
+  etag: string,
+  type = BINARY,
+): Headers {
   return new Headers({
-    "Content-Type": BINARY,
+    "Content-Type": type,
     "Content-Length": `${bytes}`,
     "Accept-Ranges": "bytes",
     "X-Content-Type-Options": "nosniff",
-    "Last-Modified": object.uploaded.toUTCString(),
+    "Last-Modified": stored.toUTCString(),
     ETag: etag,
   });
 }

@@ -2,14 +2,16 @@
 import * as z from "zod";
 import { FILE_OPTIONS } from "../../api/options.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
+import { FILE_PATTERN } from "../../objects/platform/stored-files.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
 import { objectOf } from "../declaration/option-schemas.ts";
 import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 
 const name = z.string().regex(NAME_PATTERN);
+const file = z.string().regex(FILE_PATTERN);
 const job = {
-  source: name.describe("Name of a stored file"),
-  result: name
+  source: file.describe("Name of a stored file"),
+  result: file
     .describe("Of the file to come; else the job's id and the source's ending")
     .optional(),
   clientKey: name

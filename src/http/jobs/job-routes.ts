@@ -4,7 +4,7 @@ import type { JobPage, JobRequest } from "../../api/tensors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
 import { jobStub } from "../../objects/job/job.ts";
-import { fileKey } from "../../objects/job/job-work.ts";
+import { fileKey } from "../../objects/platform/stored-files.ts";
 import { limit, wrongCursor } from "../declaration/page.ts";
 import { text } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
@@ -49,7 +49,7 @@ export const JOB_ROUTES = [
         summary: "The paper's scheme",
         body: {
           operation: "quantize",
-          source: "example.safetensors",
+          source: "example/model.safetensors",
           result: "example-mxfp4.safetensors",
           clientKey: "example",
           retentionMs: 86_400_000,

@@ -1,6 +1,12 @@
 /** The tables of a job, version by version. */
 import { Schema } from "../platform/schema.ts";
 
+/** A request, as far as steps know it: options are as they were when it was made. */
+type Stored = {
+  state: string;
+  request: { operation: string; options?: Record<string, unknown> };
+};
+
 export const JOB_SCHEMA = new Schema("job", [
   (sql) =>
     sql.exec(`
@@ -8,4 +14,28 @@ export const JOB_SCHEMA = new Schema("job", [
       CREATE TABLE bytes (owner INTEGER, row INTEGER, value BLOB, PRIMARY KEY (owner, row));
       CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
     `),
+
+  // The scale rule that is taken unless told became another: one that is under way keeps its own.
+  (sql) => {
+    for (const { job } of sql.exec<{ job: string }>("SELECT job FROM job")) {
+      const stored = JSON.parse(job) as Stored;
+      const { operation, options = {} } = stored.request;
+      const isUnderWay = stored.state === "running" && operation === "quantize";
+      if (!isUnderWay || options.scale !== undefined) continue;
+      const scale = scaleBefore(options);
+      if (scale === undefined) continue;
+      stored.request.options = { ...options, scale };
+      sql.exec("UPDATE job SET job = ?", JSON.stringify(stored));
+    }
+  },
 ]);
+
+/** What was taken unless told, by presets that said nothing of it too. */
+function scaleBefore({
+  preset,
+  rounding,
+}: Record<string, unknown>): string | undefined {
+  const saidNothing = [undefined, "ocp", "microxcaling", "ggml"];
+  if (!saidNothing.includes(preset as string | undefined)) return undefined;
+  return rounding === "stochastic" ? "rceil" : "floor";
+}

@@ -16,6 +16,7 @@ import {
   type Reservation,
 } from "../../memory/ledger.ts";
 import { takeBack } from "../directory/unfinished-uploads.ts";
+import { fileKey } from "../platform/stored-files.ts";
 import { FileSource, WINDOW_BYTES } from "./file-source.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
@@ -31,11 +32,6 @@ const STRETCH_HOLDS = 16;
 const STRETCH_MEMORY = WINDOW_BYTES + 2 * PART_BYTES;
 /** For memory, within one alarm: whoever wants to remove the job waits as long. */
 const MAX_WAIT_MS = 2_000;
-
-/** Where files are in the bucket. */
-export function fileKey(name: string): string {
-  return `files/${name}`;
-}
 
 type Opened = {
   conversion: Conversion;

@@ -1,0 +1,127 @@
+/** Folders of the bucket as wholes; one by one, their files are under /v1/files. */
+import { AppError } from "../../api/errors.ts";
+import {
+  filesIn,
+  nameOfKey,
+  removeFiles,
+} from "../../objects/platform/stored-files.ts";
+import { route } from "../declaration/route.ts";
+import { isKnown } from "./conditions.ts";
+import {
+  answerBytes,
+  GONE,
+  headersOf,
+  rangeOf,
+  READ_ERRORS,
+  READ_HEADERS,
+  storedAnswers,
+} from "./stored-bytes.ts";
+import { layOutTar, readTar } from "./tar.ts";
+import { toHex } from "./upload.ts";
+
+const TAR = "application/x-tar";
+
+export const FOLDER_ROUTES = [
+  route({
+    id: "getFolder",
+    method: "get",
+    path: "/v1/folders/{folder}",
+    tag: "jobs",
+    access: "owner",
+    summary: "All files of a folder as one tar, or a range of it",
+    description:
+      "A folder is the files `folder/name` of /v1/files, which lists them by prefix. A file that is replaced while the tar goes out breaks it off: a range under If-Range goes on where the folder is the same.",
+    headers: READ_HEADERS,
+    answers: storedAnswers("Of names, contents and times", TAR),
+    errors: ["file_not_found", ...READ_ERRORS],
+    examples: {
+      all: { summary: "Everything" },
+      head: { summary: "The first bytes", headers: { Range: "bytes=0-511" } },
+    },
+    async handle(c, { folder, ...asked }) {
+      const { BUCKET } = c.env;
+      const files = await filesIn(BUCKET, folder);
+      if (files.length === 0) throw notFound(folder);
+      const etag = await etagOf(files);
+      const storedMs = Math.max(
+        ...files.map(({ uploaded }) => uploaded.getTime()),
+      );
+      if (isKnown(asked, { etag, storedMs }))
+        return new Response(null, { status: 304, headers: { ETag: etag } });
+      const tar = layOutTar(
+        files.map(({ key, size, uploaded }) => ({
+          name: nameOfKey(key),
+          bytes: size,
+          modifiedMs: uploaded.getTime(),
+        })),
+      );
+      const stored = new Date(storedMs);
+      if (c.req.method === "HEAD") {
+        const headers = headersOf(stored, tar.bytes, etag, TAR);
+        return new Response(null, { headers });
+      }
+      const range = rangeOf(c, asked, tar.bytes, etag);
+      const all = { offset: 0, length: tar.bytes };
+      const { body, written } = readTar(
+        tar,
+        range ?? all,
+        async (entry, part) => {
+          const { key, etag: version } = files[entry]!;
+          const object = await BUCKET.get(key, {
+            range: part,
+            onlyIf: { etagMatches: version },
+          });
+          if (object && "body" in object) return object.body;
+          throw new Error(`Expected ${key} as it was listed, got another`);
+        },
+      );
+      // A reader that leaves is told of nothing; neither is one whose file was replaced.
+      c.executionCtx.waitUntil(written.catch(() => {}));
+      const answer = answerBytes(body, stored, tar.bytes, etag, range, TAR);
+      answer.headers.set(
+        "Content-Disposition",
+        `attachment; filename="${folder}.tar"`,
+      );
+      return answer;
+    },
+  }),
+
+  route({
+    id: "deleteFolder",
+    method: "delete",
+    path: "/v1/folders/{folder}",
+    tag: "jobs",
+    access: "owner",
+    summary: "Remove all files of a folder",
+    answers: GONE,
+    errors: ["file_not_found", "invalid_name"],
+    async handle(c, { folder }) {
+      const files = await filesIn(c.env.BUCKET, folder);
+      if (files.length === 0) throw notFound(folder);
+      await removeFiles(c.env.BUCKET, files);
+      return c.body(null, 204);
+    },
+  }),
+];
+
+/** Strong: of all that the tar's bytes follow from. */
+async function etagOf(files: readonly R2Object[]): Promise<string> {
+  const told = files.map(({ key, size, etag, uploaded }) => [
+    key,
+    size,
+    etag,
+    Math.floor(uploaded.getTime() / 1000),
+  ]);
+  const digest = await crypto.subtle.digest(
+    "SHA-256",
+    new TextEncoder().encode(JSON.stringify(told)),
+  );
+  return `"${toHex(digest)}"`;
+}
+
+function notFound(folder: string): AppError {
+  return new AppError(
+    "file_not_found",
+    `Expected the name of a folder with files in it, got "${folder}"`,
+  );
+}

@@ -1,0 +1,56 @@
+/** Files and folders of the bucket, which callers put and jobs read and write. A folder is its files. */
+
+const NAME = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}";
+export const FOLDER_PATTERN = new RegExp(`^${NAME}$`);
+/** A name, or that of a folder and one in it. */
+export const FILE_PATTERN = new RegExp(`^${NAME}(?:/${NAME})?$`);
+
+/** How many keys one call to R2 may delete. */
+const MAX_KEYS = 1000;
+
+/** Where files are in the bucket. */
+export function fileKey(name: string): string {
+  return `files/${name}`;
+}
+
+/** The file's name that a key says. */
+export function nameOfKey(key: string): string {
+  return key.slice(fileKey("").length);
+}
+
+/** What is in a folder, by name; nothing where there is none. */
+export async function filesIn(
+  bucket: R2Bucket,
+  folder: string,
+): Promise<R2Object[]> {
+  const found: R2Object[] = [];
+  for (let cursor: string | undefined; ;) {
+    const page = await bucket.list({
+      prefix: fileKey(`${folder}/`),
+      include: ["customMetadata"],
+      ...(cursor !== undefined && { cursor }),
+    });
+    found.push(...page.objects);
+    if (!page.truncated) return found;
+    cursor = page.cursor;
+  }
+}
+
+/** Whether there is a folder of the name. */
+export async function isFolder(
+  bucket: R2Bucket,
+  name: string,
+): Promise<boolean> {
+  const prefix = fileKey(`${name}/`);
+  return (await bucket.list({ prefix, limit: 1 })).objects.length > 0;
+}
+
+/** Repeating it, also half done, does no harm. */
+export async function removeFiles(
+  bucket: R2Bucket,
+  files: readonly R2Object[],
+): Promise<void> {
+  const keys = files.map(({ key }) => key);
+  for (let at = 0; at < keys.length; at += MAX_KEYS)
+    await bucket.delete(keys.slice(at, at + MAX_KEYS));
+}
