@@ -13,7 +13,7 @@ export type TensorRead = {
 };
 
 /** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
-export type RowOrder = {
+type RowOrder = {
   rowBytes: number;
   of: number;
   taken: readonly number[];

@@ -26,29 +26,38 @@ type Llama = {
 
 type Model = Awaited<ReturnType<Llama["loadModel"]>>;
 
-/** What `use` makes of the model in a file. */
-export async function withLlamaCpp<T>(
-  path: string,
-  use: (model: Model) => Promise<T>,
-): Promise<T> {
+let running: Promise<Llama> | undefined;
+
+async function start(): Promise<Llama> {
   const module = (await import(
     join(judge("node-llama-cpp"), "dist/index.js")
   )) as { getLlama(options: object): Promise<Llama> };
-  const llama = await module.getLlama({
+  return module.getLlama({
     gpu: false,
     build: "never",
     skipDownload: true,
     logLevel: "error",
     maxThreads: 1,
   });
+}
+
+/** What `use` makes of the model in a file. It goes on running for the next. */
+export async function withLlamaCpp<T>(
+  path: string,
+  use: (model: Model) => Promise<T>,
+): Promise<T> {
+  const llama = await (running ??= start());
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
   try {
-    const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
-    const result = await use(model);
-    await model.dispose();
-    return result;
+    return await use(model);
   } finally {
-    await llama.dispose();
+    await model.dispose();
   }
+}
+
+export async function stopLlamaCpp(): Promise<void> {
+  await (await running)?.dispose();
+  running = undefined;
 }
 
 /** After each of `tokens`, the probability of each token of the vocabulary. */

@@ -70,7 +70,10 @@ export function decideGgufDirectory(
     if (!isAsked(tensor, called, selection, rules))
       return keptAs(tensor, "not asked for");
     const choice = { include: selection.include, output, types: rules };
-    const { becomes, reason } = decideGguf(tensor, called, choice);
+    // What is read of F64 is F32.
+    const head =
+      tensor.dtype === "F64" ? { ...tensor, dtype: "F32" as const } : tensor;
+    const { becomes, reason } = decideGguf(head, called, choice);
     if (becomes === "keep") return keptAs(tensor, reason);
     const type = becomes === "blocks" ? "MXFP4" : STORED_TYPES[becomes];
     return { ...tensor, becomes: type, reason };

@@ -14,7 +14,7 @@ type Rope = {
   base: number;
   /** default, linear, yarn, llama3, … */
   type: string;
-  number(key: string): number | undefined;
+  number: (key: string) => number | undefined;
 };
 
 /** `of` names the kind of attention where there is a rope for each. */
@@ -29,9 +29,13 @@ function ropeOf(config: Hyperparameters, of?: string): Rope {
   };
   return {
     base: number("rope_theta") ?? config.maybe("rope_theta") ?? DEFAULT_BASE,
-    type: String(told.rope_type ?? told.type ?? "default"),
+    type: textOf(told.rope_type ?? told.type),
     number,
   };
+}
+
+function textOf(type: unknown): string {
+  return typeof type === "string" ? type : "default";
 }
 
 /** Errors: `invalid_option` for a scaling that llama.cpp does not have, or has by `freqFactors` alone */

@@ -7,7 +7,7 @@ export const TOKENIZER_FILE = "tokenizer.json";
 
 type Json = Readonly<Record<string, unknown>>;
 
-export type AddedToken = { id: number; content: string; special: boolean };
+type AddedToken = { id: number; content: string; special: boolean };
 
 export type TokenizerJson = {
   model: Json;

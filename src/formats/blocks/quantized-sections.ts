@@ -69,7 +69,7 @@ export type PieceWriter = {
   /** Whether bytes depend on where in the tensor a piece is. */
   isNoisy: boolean;
   /** The bytes of f32 [count] at `x`, a view. Inside of `arena.scope`. */
-  write(x: Pointer, piece: Piece): Uint8Array<ArrayBuffer>;
+  write: (x: Pointer, piece: Piece) => Uint8Array<ArrayBuffer>;
 };
 
 /** ggml's blocks of MXFP4. */
