@@ -38,6 +38,10 @@ export type Layout = (typeof LAYOUTS)[number];
 export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
 export type Target = (typeof TARGETS)[number];
 
+/** Those that a model can be made for: llama.cpp takes one file. */
+export const LOADERS = [...TARGETS, "llama.cpp"] as const;
+export type Loader = (typeof LOADERS)[number];
+
 /** What becomes of a GGUF's output head and of its table of tokens. */
 export const GGUF_OUTPUTS = ["q8_0", "keep", "mxfp4"] as const;
 export type GgufOutput = (typeof GGUF_OUTPUTS)[number];

@@ -52,7 +52,12 @@ export type FolderRequest = Extract<
 >;
 
 /** Options of files that no directory has: its loader says them. */
-export const FILE_ONLY_OPTIONS = ["layout", "outputType", "raw"] as const;
+export const FILE_ONLY_OPTIONS = [
+  "layout",
+  "raw",
+  "outputType",
+  "tensorType",
+] as const;
 
 /** Before anything of the directory is read. Errors: `invalid_option` */
 export function checkFolderRequest(request: JobOperation): FolderRequest {

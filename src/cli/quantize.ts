@@ -1,6 +1,8 @@
 import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
+import { textName } from "../api/option-text.ts";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
+import { LOADERS } from "../api/scheme.ts";
 import { FILE_ONLY_OPTIONS } from "../checkpoints/folder-plan.ts";
 import { convertFile } from "./convert-file.ts";
 import {
@@ -11,6 +13,7 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
+import { quantizeGguf } from "./quantize-gguf.ts";
 import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
@@ -34,8 +37,28 @@ const args = {
   },
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
+  for: {
+    type: "enum",
+    options: [...LOADERS],
+    description: DIRECTORY_OPTIONS.for.text,
+  },
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
+
+const NOT_OF_ANY = ["url", "layout", "raw"];
+const NOT_OF_DIRECTORY = ["url", ...FILE_ONLY_OPTIONS];
+/** One file is written, and its tensors stand in another order than a rotation knows. */
+const NOT_OF_GGUF = [...NOT_OF_ANY, "max-shard-size", "figures", "rotate"];
+
+function refuse(
+  given: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  of: string,
+): void {
+  const taken = names.find((name) => given[name] ?? false);
+  if (taken !== undefined)
+    throw new UsageError(`Expected no --${textName(taken)} ${of}`);
+}
 
 export const quantizeCommand = defineCommand({
   meta: {
@@ -46,7 +69,12 @@ export const quantizeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
-    const directory = optionsFrom(DIRECTORY_OPTIONS, given);
+    // One file comes of it, which jobs do not make: it is none of their loaders.
+    const isGguf = given.for === "llama.cpp";
+    const directory = optionsFrom(DIRECTORY_OPTIONS, {
+      ...given,
+      ...(isGguf ? { for: undefined } : {}),
+    });
     const { file, output } = given as unknown as Record<string, string>;
     const most = given["max-shard-size"] as string | undefined;
     const isShown = given.show === true;
@@ -59,16 +87,26 @@ export const quantizeCommand = defineCommand({
     if (!isShown && output === undefined)
       throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
-      const taken = ["url", ...FILE_ONLY_OPTIONS].find(
-        (name) => given[name] ?? (options as Record<string, unknown>)[name],
-      );
-      if (taken !== undefined)
-        throw new UsageError(`Expected no ${taken} for a directory`);
-      await quantizeDirectory({
+      const request = {
         from: file!,
         to: output,
         asJson: given.json === true,
         force: given.force === true,
+        options,
+      };
+      const all = { ...given, ...options };
+      if (isGguf) {
+        refuse(all, NOT_OF_GGUF, "of a directory for llama.cpp");
+        await quantizeGguf(request);
+        return;
+      }
+      refuse(
+        all,
+        NOT_OF_DIRECTORY,
+        "of a directory for a loader of safetensors",
+      );
+      await quantizeDirectory({
+        ...request,
         withFigures: given.figures === true,
         options: {
           ...options,
@@ -81,7 +119,7 @@ export const quantizeCommand = defineCommand({
     if (
       isShown ||
       given.figures === true ||
-      (most ?? directory.for ?? directory.rotate) !== undefined
+      (given.for ?? most ?? directory.rotate) !== undefined
     )
       throw new UsageError(
         "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",
