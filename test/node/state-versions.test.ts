@@ -180,8 +180,18 @@ test("state of a later release is refused until that one is back", async () => {
     "/v1/runs/later/shards/0/parameters?step=0",
     `/v1/jobs/${JOB}`,
   ];
+  const { paths: declared } = JSON.parse((await get("/openapi.json")).text) as {
+    paths: Record<string, Record<string, { responses: object }>>;
+  };
   for (const path of paths) {
     const { status, code, text } = await get(path);
+    const template = Object.keys(declared).find((each) =>
+      new RegExp(`^${each.replace(/\{\w+\}/g, "[^/]+")}$`).test(
+        path.split("?")[0]!,
+      ),
+    )!;
+    const { responses } = declared[template]!.get!;
+    expect(JSON.stringify(responses)).toContain('"state_version"');
     expect([path, status, code]).toEqual([path, 409, "state_version"]);
     expect(text).toContain("which a later release of mxfp4-edge wrote");
   }

@@ -20,6 +20,7 @@ import {
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
 import {
+  checkCounts,
   checkMicrobatch,
   checkOpen,
   checkSame,
@@ -28,7 +29,6 @@ import {
 import { directoryStub } from "../directory/directory.ts";
 import { tokenizerKey } from "../directory/stored-dataset.ts";
 import { EventLog } from "./event-log.ts";
-import { LeaseTime } from "./lease-time.ts";
 import { RunStore } from "./run-store.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { RunProgress } from "./run-progress.ts";
@@ -47,7 +47,6 @@ export class RunControl {
   readonly events: EventLog;
   readonly #roster: TrainerRoster;
   readonly #waiting = new WaitingRoom();
-  readonly #leaseTime = new LeaseTime();
   readonly #progress: RunProgress;
 
   constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
@@ -119,7 +118,7 @@ export class RunControl {
         }
         const lease = this.#take(request);
         if (lease || nowMs >= endMs) return { state, lease };
-        await wait.sleep(this.#sleepMs(state, endMs - nowMs));
+        await wait.sleep(this.#sleepMs(request, state, endMs - nowMs));
       }
     } finally {
       wait.leave();
@@ -141,13 +140,16 @@ export class RunControl {
       checkSame(known, said);
     } else {
       checkOpen(record, step);
+      checkCounts(record.config, kind, index, completion);
       const nowMs = Date.now();
+      const { trainer } = completion;
+      const leases = this.#progress.leases();
+      const tookMs = leases.tookMs({ kind, index }, completion, nowMs);
       this.#storage.transactionSync(() => {
-        this.#roster.completed(completion.trainer, nowMs);
+        this.#roster.completed(trainer, kind, tookMs, nowMs);
         this.#store.addCompletion(kind, step, index, said);
       });
-      const tookMs = this.#progress.leases().complete({ kind, index }, nowMs);
-      if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
+      leases.complete({ kind, index });
     }
     await this.#progress.advance();
     return {
@@ -155,6 +157,14 @@ export class RunControl {
       lease: this.#take(completion),
       duplicate: known !== undefined,
     };
+  }
+
+  /** A trainer goes: what it holds is open again. Repeating it changes nothing. */
+  leave(holder: Holder): void {
+    this.#progress.record();
+    if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return;
+    this.#roster.left(holder.trainer);
+    if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
   }
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
@@ -278,9 +288,14 @@ export class RunControl {
   }
 
   /** Until a lease may come free by itself, but no longer than `maxMs`. */
-  #sleepMs(state: RunState, maxMs: number): number {
+  #sleepMs({ trainer }: Holder, state: RunState, maxMs: number): number {
     if (state !== "running") return maxMs;
-    const freeMs = this.#progress.leases().firstDeadlineMs - Date.now();
+    const nowMs = Date.now();
+    const penaltyMs = this.#roster.penaltyEndMs(trainer) - nowMs;
+    const freeMs =
+      penaltyMs > 0
+        ? penaltyMs
+        : this.#progress.leases().nextMs(nowMs, this.#roster.pace) - nowMs;
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
@@ -288,8 +303,12 @@ export class RunControl {
   #take(holder: Holder): Lease | null {
     if (this.#progress.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
-    return this.#progress
-      .leases()
-      .take(holder, Date.now(), (kind) => this.#leaseTime.durationMs(kind));
+    const nowMs = Date.now();
+    const leases = this.#progress.leases();
+    for (const { trainer } of leases.lapse(nowMs)) {
+      this.#roster.lapsed(trainer, nowMs);
+    }
+    if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
+    return leases.take(holder, nowMs, this.#roster.pace);
   }
 }

@@ -8,6 +8,7 @@ import type {
   TrainerStatus,
 } from "../../api/types.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
+import type { Usual } from "./pace.ts";
 import { RUN_SCHEMA } from "./run-schema.ts";
 
 export type RunRecord = {
@@ -42,7 +43,12 @@ export type CommitRecord = Update & {
   committedMs: number;
 };
 
-export type TrainerRecord = TrainerStatus & { bootId: string };
+export type TrainerRecord = TrainerStatus & {
+  bootId: string;
+  usual: Usual;
+  /** Leases in a row that it let lapse. */
+  lapses: number;
+};
 
 type RecordRow = {
   run: string;
@@ -336,22 +342,28 @@ export class RunStore {
       boot_id: string;
       last_seen_ms: number;
       completions: number;
+      usual: string;
+      lapses: number;
     }>("SELECT * FROM trainers ORDER BY name");
     return Array.from(rows, (row) => ({
       name: row.name,
       bootId: row.boot_id,
       lastSeenMs: row.last_seen_ms,
       completions: row.completions,
+      usual: JSON.parse(row.usual) as Usual,
+      lapses: row.lapses,
     }));
   }
 
-  putTrainer({ name, bootId, lastSeenMs, completions }: TrainerRecord): void {
+  putTrainer(trainer: TrainerRecord): void {
     this.#sql.exec(
-      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?)",
-      name,
-      bootId,
-      lastSeenMs,
-      completions,
+      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?)",
+      trainer.name,
+      trainer.bootId,
+      trainer.lastSeenMs,
+      trainer.completions,
+      JSON.stringify(trainer.usual),
+      trainer.lapses,
     );
   }
 
