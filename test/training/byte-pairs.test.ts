@@ -90,7 +90,7 @@ test("a checkpoint has the tokenizer, also when the dataset is gone", async () =
   expect(checkpoint).toEqual(expected.checkpoint);
   const read = readCheckpoint(checkpoint);
   expect(read.tokenizer.merges).toEqual(tokenizer.merges);
-  expect(read.config.dataset).toMatchObject({ tokenizer: "bpe" });
+  expect(read.config).toMatchObject({ dataset: { tokenizer: "bpe" } });
 
   // The same text again, in other objects, ends in the same bytes.
   const other = await startRun({ shards: 2 });
