@@ -354,8 +354,7 @@ function defaultParts(batch: number): number {
 /** The command with which a person gets what `change` says. */
 function commandLine(args: TrainArgs, change: StepChange): string {
   const { microbatches, recipe, gradientDtype, model } = change;
-  const { width, layers, heads, context } = model ?? {};
-  const changes = { microbatches, recipe, width, layers, heads, context };
+  const changes = { microbatches, recipe, ...model };
   const written = Object.entries(trainArgs).flatMap(([name, arg]) => {
     const changed =
       name === "gradient-dtype"
