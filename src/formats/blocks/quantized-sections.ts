@@ -1,14 +1,28 @@
 /** Sections of a conversion that quantize. */
+import type { Pointer } from "../../kernels/arena.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../kernels/q8.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
-import type { FloatDtype } from "../dtype.ts";
+import {
+  type DecodedDtype,
+  dtypeBytes,
+  type FloatDtype,
+  storeFloats,
+} from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 import { loadPiece, type Observe, pack, toGgml } from "./block-pieces.ts";
-import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
+import {
+  inputBytes,
+  type Piece,
+  pieceCount,
+  pieceOf,
+  type Rows,
+} from "./block-rows.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
 /** A tensor's elements as they come, and its scales, held back until then, behind them. */
@@ -48,14 +62,56 @@ export function quantized(
   };
 }
 
-/** ggml's blocks carry their scales, so nothing is held back. */
-export function quantizedGgml(
+/** How a piece is written where all that belongs to a block lies in it, so that nothing is held back. */
+export type PieceWriter = {
+  /** Of 32 elements. */
+  blockBytes: number;
+  /** Whether bytes depend on where in the tensor a piece is. */
+  isNoisy: boolean;
+  /** The bytes of f32 [count] at `x`, a view. Inside of `arena.scope`. */
+  write: (x: Pointer, piece: Piece) => Uint8Array<ArrayBuffer>;
+};
+
+/** ggml's blocks of MXFP4. */
+export function ggmlBlocks(scheme: Scheme, key: NoiseKey): PieceWriter {
+  return {
+    blockBytes: GGML_BLOCK_BYTES,
+    isNoisy: scheme.rounding === "stochastic",
+    write: (x, piece) => toGgml(pack(x, piece, scheme, key), piece.count),
+  };
+}
+
+/** ggml's blocks of Q8_0. */
+export const Q8_BLOCKS: PieceWriter = {
+  blockBytes: Q8_BLOCK_BYTES,
+  isNoisy: false,
+  write(x, { count }) {
+    const { arena } = kernels();
+    const bytes = (count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
+    const out = arena.alloc(bytes);
+    quantizeQ8(out, x, count);
+    return arena.u8(out, bytes);
+  },
+};
+
+/** Floats, which are as many bytes each. */
+export function floatBlocks(dtype: DecodedDtype): PieceWriter {
+  return {
+    blockBytes: dtypeBytes(dtype, BLOCK_SIZE),
+    isNoisy: false,
+    write: (x, { count }) => {
+      canonicalizeNaN(x, count);
+      return storeFloats(dtype, x, count);
+    },
+  };
+}
+
+/** Requires: rows of whole blocks, unless it is written as floats */
+export function converted(
   rows: Rows,
   dtype: FloatDtype,
-  scheme: Scheme,
-  key: NoiseKey,
+  { write }: PieceWriter,
 ): Section {
-  const { arena } = kernels();
   const out = new OutputBuffer();
   return {
     release: () => out.release(),
@@ -64,31 +120,9 @@ export function quantizedGgml(
     convert(index, bytes) {
       const piece = pieceOf(rows, index);
       return [
-        arena.scope(() => {
-          const x = loadPiece(bytes, dtype, piece);
-          return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
-        }),
-      ];
-    },
-  };
-}
-
-/** ggml's blocks of Q8_0. Rows are whole blocks, which GGUF has no others of. */
-export function quantizedQ8(rows: Rows, dtype: FloatDtype): Section {
-  const { arena } = kernels();
-  const buffer = new OutputBuffer();
-  return {
-    pieces: pieceCount(rows),
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      const outBytes = (piece.count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
-      return [
-        arena.scope(() => {
-          const out = arena.alloc(outBytes);
-          quantizeQ8(out, loadPiece(bytes, dtype, piece), piece.count);
-          return buffer.copy(arena.u8(out, outBytes));
-        }),
+        kernels().arena.scope(() =>
+          out.copy(write(loadPiece(bytes, dtype, piece), piece)),
+        ),
       ];
     },
   };

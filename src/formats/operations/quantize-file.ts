@@ -17,9 +17,10 @@ import {
   writeTensorRecord,
 } from "../blocks/quantization-record.ts";
 import {
+  converted,
+  ggmlBlocks,
+  Q8_BLOCKS,
   quantized,
-  quantizedGgml,
-  quantizedQ8,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
 import { refloated } from "../blocks/refloated-section.ts";
@@ -87,7 +88,7 @@ export function planQuantize(
     const rows = rowsOf(shape, scheme.hadamard);
     if (found.becomes === "q8_0") {
       const heads = [{ name, dtype: "Q8_0" as const, shape }];
-      return { bytes, open: () => quantizedQ8(rows, dtype), heads };
+      return { bytes, open: () => converted(rows, dtype, Q8_BLOCKS), heads };
     }
     if (found.becomes !== "blocks") {
       const to = STORED_TYPES[found.becomes];
@@ -100,7 +101,7 @@ export function planQuantize(
     const open = (): Section => {
       const key = roundingKey(scheme.seed, position);
       return hasOwnScales
-        ? quantizedGgml(rows, dtype, scheme, key)
+        ? converted(rows, dtype, ggmlBlocks(scheme, key))
         : quantized(rows, dtype, scheme, key, pool, index);
     };
     if (!hasOwnScales) {
@@ -143,7 +144,7 @@ function typesOfGguf([first]: readonly TypeRule[]): AppError {
 }
 
 /** Errors: `invalid_option` for what no reader of GGUF would undo */
-function checkPlain(scheme: Scheme): void {
+export function checkPlain(scheme: Scheme): void {
   const [reason] = notPlain(scheme, false);
   if (reason === undefined) return;
   throw new AppError(
