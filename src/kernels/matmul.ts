@@ -50,7 +50,16 @@ export function matmul(
       const to = out + 4 * row * n;
       arena.scope(() => {
         const aPanels = pack("a", { ...a, source }, rows, k, roundToBf16);
-        exports.gemmF32(to, n, aPanels, bPanels, rows, n, k, Number(accumulate));
+        exports.gemmF32(
+          to,
+          n,
+          aPanels,
+          bPanels,
+          rows,
+          n,
+          k,
+          Number(accumulate),
+        );
       });
     }
   });
