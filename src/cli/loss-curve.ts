@@ -29,7 +29,7 @@ export function lossCurve(points: readonly Point[]): string {
   const known = means.filter((mean) => mean !== undefined);
   const [least, most] = [Math.min(...known), Math.max(...known)];
   const cells = Array.from({ length: ROWS }, () =>
-    new Array<number>(COLUMNS).fill(0),
+    Array.from({ length: COLUMNS }, () => 0),
   );
   for (const [column, mean] of means.entries()) {
     if (mean === undefined) continue;
