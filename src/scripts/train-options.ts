@@ -9,7 +9,7 @@ import {
   type Schedule,
   SCHEDULES,
 } from "../api/optimizer.ts";
-import { RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
+import { DEFAULT_RECIPE, RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
 import {
   BPE_VOCABULARY,
   type DatasetOptions,
@@ -92,7 +92,7 @@ export const trainArgs = {
   recipe: {
     type: "enum",
     options: [...RECIPE_NAMES],
-    default: "mxfp4-rht-sr",
+    default: DEFAULT_RECIPE,
     description: "How the linear layers compute",
   },
   preset: {
