@@ -87,7 +87,7 @@ export function transpose(
 }
 
 /** Of the arithmetic, and of the order of the parameters: with another one, training has other bytes. */
-export const ARITHMETIC_VERSION = 2;
+export const ARITHMETIC_VERSION = 3;
 
 /** Whether this machine fuses `relaxed_madd`. */
 export function fusesMadd(): boolean {

@@ -7,8 +7,8 @@ import {
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/types.ts";
 import { EventLog } from "../../src/objects/run/event-log.ts";
-import { RunStore } from "../../src/objects/run/run-store.ts";
 import { TrainerRoster } from "../../src/objects/run/trainer-roster.ts";
+import { TrainerStore } from "../../src/objects/run/trainer-store.ts";
 import { RUN_SCHEMA } from "../../src/objects/run/run-schema.ts";
 import {
   bindings,
@@ -138,7 +138,7 @@ test("a lease that lapsed costs its trainer the next, for longer each time, unti
   const stub = stubOf(run.run);
   const roster = (body: (roster: TrainerRoster) => unknown) =>
     runInDurableObject(stub, (_object, { storage }) => {
-      const store = new RunStore(storage);
+      const store = new TrainerStore(storage.sql);
       body(new TrainerRoster(store, new EventLog(storage.sql)));
     });
   await roster((trainers) => {
@@ -165,7 +165,7 @@ test("what trainers usually take outlives an eviction", async () => {
   const usual = () =>
     runInDurableObject(
       stubOf(trainer.run.run),
-      (_object, { storage }) => new RunStore(storage).trainers()[0]!.usual,
+      (_object, { storage }) => new TrainerStore(storage.sql).all()[0]!.usual,
     );
   expect((await usual()).train).toBeGreaterThanOrEqual(0);
   await evictDurableObject(stubOf(trainer.run.run));
@@ -194,7 +194,7 @@ test("thousands of names drive out no trainer that has completed something", asy
   const { run } = await startRun();
   await runInDurableObject(stubOf(run.run), (_object, { storage }) => {
     const trainers = new TrainerRoster(
-      new RunStore(storage),
+      new TrainerStore(storage.sql),
       new EventLog(storage.sql),
     );
     trainers.checkIn(identity("honest", "a"), 0);

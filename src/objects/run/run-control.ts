@@ -34,6 +34,7 @@ import { outdatedRun } from "../platform/schema.ts";
 import { RunProgress } from "./run-progress.ts";
 import type { Holder } from "./step-leases.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
+import { TrainerStore } from "./trainer-store.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** A long poll: short of the timeouts that lie between. */
@@ -54,7 +55,10 @@ export class RunControl {
     this.#bindings = bindings;
     this.#store = new RunStore(storage);
     this.events = new EventLog(storage.sql);
-    this.#roster = new TrainerRoster(this.#store, this.events);
+    this.#roster = new TrainerRoster(
+      new TrainerStore(storage.sql),
+      this.events,
+    );
     this.#progress = new RunProgress(
       storage,
       bindings,
@@ -97,7 +101,7 @@ export class RunControl {
       config,
       ...runRanges(config),
       trainers: this.#roster.statuses(),
-      ...this.#store.latestLosses(),
+      ...this.#store.history.latestLosses(step),
       createdMs,
     };
   }
@@ -185,8 +189,8 @@ export class RunControl {
 
   /** Of an outdated run too. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    this.#progress.anyRecord();
-    return this.#store.metrics(fromStep, limit);
+    const record = this.#progress.anyRecord();
+    return this.#store.history.metrics(record, fromStep, limit);
   }
 
   /** A push whose bytes differ from those that are stored. */

@@ -8,7 +8,7 @@ import type {
 } from "../../api/types.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";
-import type { RunStore, TrainerRecord } from "./run-store.ts";
+import type { TrainerRecord, TrainerStore } from "./trainer-store.ts";
 
 /** Waits end earlier, so a trainer that waits is heard of more often. */
 const LOST_AFTER_MS = 30_000;
@@ -21,7 +21,7 @@ const MAX_PENALTY_MS = 60_000;
 type TrainerChange = Extract<RunEvent, { type: "trainer" }>["change"];
 
 export class TrainerRoster {
-  readonly #store: RunStore;
+  readonly #store: TrainerStore;
   readonly #events: EventLog;
   #trainers: Map<string, TrainerRecord> | undefined;
   readonly #lost = new Set<string>();
@@ -32,7 +32,7 @@ export class TrainerRoster {
     () => Array.from(this.#known().values(), ({ usual }) => usual),
   );
 
-  constructor(store: RunStore, events: EventLog) {
+  constructor(store: TrainerStore, events: EventLog) {
     this.#store = store;
     this.#events = events;
   }
@@ -152,14 +152,14 @@ export class TrainerRoster {
 
   #known(): Map<string, TrainerRecord> {
     this.#trainers ??= new Map(
-      this.#store.trainers().map((trainer) => [trainer.name, trainer]),
+      this.#store.all().map((trainer) => [trainer.name, trainer]),
     );
     return this.#trainers;
   }
 
   #put(record: TrainerRecord): void {
     this.#known().set(record.name, record);
-    this.#store.putTrainer(record);
+    this.#store.put(record);
   }
 
   #makeRoom(): void {
@@ -173,7 +173,7 @@ export class TrainerRoster {
     known.delete(silent!.name);
     this.#lost.delete(silent!.name);
     this.#penaltyEndMs.delete(silent!.name);
-    this.#store.removeTrainer(silent!.name);
+    this.#store.remove(silent!.name);
   }
 
   #tell(trainer: string, change: TrainerChange): void {
