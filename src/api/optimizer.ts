@@ -53,10 +53,15 @@ export const OPTIMIZERS = {
     matrices: "muon",
     defaults: { ...SHARED, learningRate: 8e-3, matrixLearningRate: 0.03 },
   },
-  /** Loshchilov & Hutter, arXiv 1711.05101. */
+  /** Loshchilov & Hutter, arXiv 1711.05101. Without warm-up so high a rate spoils the first steps. */
   adamw: {
     matrices: "adamw",
-    defaults: { ...SHARED, learningRate: 8e-3, matrixLearningRate: 8e-3 },
+    defaults: {
+      ...SHARED,
+      learningRate: 8e-3,
+      matrixLearningRate: 8e-3,
+      warmupSteps: 50,
+    },
   },
   /** As most train GPTs: a lower peak, warmed up, down a cosine to a tenth. */
   "adamw-cosine": {
