@@ -25,7 +25,7 @@ export type Trouble = (
 ) => boolean;
 
 /** The range that would be sent: `bytes` may be cut, headers changed. */
-export type Answer = {
+type Answer = {
   status: number;
   headers: Record<string, string>;
   bytes: Buffer;

@@ -93,7 +93,7 @@ export function totalInputBytes({ files }: StoredJob): number | null {
 }
 
 /** A URL without its query, which may be a secret. */
-export function shownSource(source: JobRequest["source"]): string {
+function shownSource(source: JobRequest["source"]): string {
   return typeof source === "string" ? source : shownUrl(source.url);
 }
 
