@@ -1,6 +1,6 @@
 /** README.md of a quantized directory: what was done, with which options. */
 import type { ErrorFigure } from "./error-figures.ts";
-import type { Target } from "./targets.ts";
+import type { Target } from "../api/scheme.ts";
 
 export type Card = {
   name: string;

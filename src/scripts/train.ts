@@ -6,7 +6,6 @@
  */
 import { openAsBlob, readFileSync } from "node:fs";
 import { relative } from "node:path";
-import type { ParsedArgs } from "citty";
 import pc from "picocolors";
 import type { RunState, RunStatus } from "../api/types.ts";
 import { Client } from "../client/client.ts";
@@ -26,18 +25,15 @@ import {
   makeRunFolder,
 } from "./kept-runs.ts";
 import { clearLastRun, noteFinished, noteUnfinished } from "./last-run.ts";
-import { follow, type Listener } from "./follow.ts";
+import { follow, type Listener } from "../cli/follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
-import { loss, Progress } from "./progress.ts";
+import { loss, Progress } from "../cli/progress.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
-import {
-  type KeptPlace,
-  parseTrainOptions,
-  type TrainOptions,
-  trainArgs,
-} from "./train-options.ts";
+import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
+import { type TrainArgs, trainArgs } from "./train-arguments.ts";
+import type { KeptPlace } from "./kept-place.ts";
 
 const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
 
@@ -62,7 +58,7 @@ await runScript({
   },
 });
 
-async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
+async function main(args: TrainArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
   await ensureBuilt(TARGETS.kernels);
   const options = parseTrainOptions(args, STATE_FOLDER);
