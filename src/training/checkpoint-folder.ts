@@ -19,7 +19,7 @@ export type CheckpointFolder = Folder & {
   /** Its files in order: small ones by their text, and the weights. */
   files: readonly { name: string; text: string | undefined; bytes: number }[];
   /** Bytes of the weights' file. */
-  weights(start: number, end: number): AsyncGenerator<Uint8Array>;
+  weights: (start: number, end: number) => AsyncGenerator<Uint8Array>;
   bytes: number;
 };
 

@@ -18,7 +18,10 @@ const NOT_READ = /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/;
 export type ImportedModel = {
   shape: ModelShape;
   /** f32 [end − start] of the flat vector, padding 0. Inside of no scope. */
-  parameters(start: number, end: number): Promise<Float32Array<ArrayBuffer>>;
+  parameters: (
+    start: number,
+    end: number,
+  ) => Promise<Float32Array<ArrayBuffer>>;
 };
 
 /**

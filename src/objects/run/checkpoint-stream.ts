@@ -12,7 +12,7 @@ import { shardStub } from "../shard/shard-stub.ts";
 import { ROW_LENGTH } from "../shard/vector-rows.ts";
 
 /** Tensors follow in order of their names, so rows are met again: these many are kept, 1 MiB each. */
-export const KEPT_ROWS = 8;
+const KEPT_ROWS = 8;
 
 type ReadRow = (
   shard: number,
