@@ -133,7 +133,7 @@ function metricsIn(file: string): StepMetrics[] {
 }
 
 describe("a run to its end", () => {
-  const NAME = "nano-mxfp4-rht-sr-seed0";
+  const NAME = "nano-mxfp4-rht-eden-seed0";
   const options = ["--steps", "6", ...SMALL];
   let home: string;
   let first: Ended;
@@ -174,7 +174,7 @@ describe("a run to its end", () => {
     expect(Number(done![1])).toBeLessThan(5.4);
     expect(resolve(done![3]!)).toBe(checkpoint());
     expect(first.stdout).toContain(
-      "recipe mxfp4-rht-sr, gradients in mxfp4; 2 trainers, 2 shards",
+      "recipe mxfp4-rht-eden, gradients in mxfp4; 2 trainers, 2 shards",
     );
     const { tensors } = readSafetensors(before[0]!);
     const names = tensors.map(({ name }) => name);
