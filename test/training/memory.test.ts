@@ -50,18 +50,6 @@ function configOf(
   );
 }
 
-/** From the one that takes most to the one that takes least. */
-function everyWay(config: RunConfig): TrainerMemory[] {
-  const ways: TrainerMemory[] = [];
-  let limit = Infinity;
-  for (;;) {
-    const memory = trainerMemory(config, limit);
-    if (trainerBytes(memory) > limit) return ways;
-    ways.push(memory);
-    limit = trainerBytes(memory) - 1;
-  }
-}
-
 const SIZES = {
   one: { model: { layers: 1, width: 64, heads: 1, context: 64 }, sequences: 1 },
   wide: { model: { layers: 2, width: 192, heads: 3, context: 64 } },
@@ -98,10 +86,7 @@ test.each(
       (tokenizer === "byte"
         ? TEXT.tokens
         : 2 * PAIRS.tokens + PAIRS.vocabulary);
-    const limits = new Set(
-      [Infinity, 0].map((limit) => trainerMemory(config, limit)),
-    );
-    for (const memory of limits) {
+    for (const memory of everyWay(config)) {
       const { keeps, panelBytes } = memory;
       const packedWeights = new PackedWeights(panelBytes);
       expect(arena.ownedBytes).toBe(panelBytes);
