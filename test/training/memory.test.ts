@@ -50,6 +50,18 @@ function configOf(
   );
 }
 
+/** From the one that takes most to the one that takes least. */
+function everyWay(config: RunConfig): TrainerMemory[] {
+  const ways: TrainerMemory[] = [];
+  let limit = Infinity;
+  for (;;) {
+    const memory = trainerMemory(config, limit);
+    if (trainerBytes(memory) > limit) return ways;
+    ways.push(memory);
+    limit = trainerBytes(memory) - 1;
+  }
+}
+
 const SIZES = {
   one: { model: { layers: 1, width: 64, heads: 1, context: 64 }, sequences: 1 },
   wide: { model: { layers: 2, width: 192, heads: 3, context: 64 } },
