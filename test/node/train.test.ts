@@ -27,7 +27,7 @@ import {
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
 import { startEdge } from "../../src/local/edge.ts";
-import { Progress } from "../../src/scripts/progress.ts";
+import { Progress } from "../../src/cli/progress.ts";
 import { linkFree } from "../../src/scripts/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
