@@ -45,7 +45,7 @@ export type BackwardPass = Pass & {
 };
 
 /** Sees what the backward pass of a linear layer is given: dOutput f32 [tokens, out], input f32 [tokens, in]. */
-export type ObserveLinear = (
+type ObserveLinear = (
   linear: Linear,
   dOutput: Pointer,
   input: Pointer,
