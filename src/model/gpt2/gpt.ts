@@ -28,18 +28,22 @@ import {
 } from "./activations.ts";
 import {
   blockBackward,
+  blockBetween,
   blockForward,
   blockInside,
   readPair,
   withGradients,
 } from "./block.ts";
 import { checkShape, checkTrainingShape } from "./config.ts";
+import { configOf, shapeOf } from "./hugging-face.ts";
 import { headBackward, headForward } from "./head.ts";
 import { type Gpt2Tensors, gpt2Tensors, parameterTable } from "./parameters.ts";
 
 export const GPT2: Architecture = {
   check: checkShape,
   checkTraining: checkTrainingShape,
+  huggingFaceConfig: configOf,
+  importedShape: shapeOf,
   model: (shape) => new Gpt2(shape),
 };
 
@@ -263,10 +267,8 @@ class Gpt2 implements Model {
     for (let layer = last; layer >= 0; layer--) {
       const [block, tensors] = [blocks[layer], this.#tensors.blocks[layer]];
       const place = { shape: this.shape, batch: sizes, layer };
-      // The inside of the last block is still there: no other has come after it.
-      if (pass.keeps === "inputs" && layer < last) {
-        blockInside(block, tensors, place, pass);
-      }
+      // All of the last block is still there: no other has come after it.
+      if (layer < last) recompute[pass.keeps](block, tensors, place, pass);
       blockBackward(dResidual, block, tensors, place, pass);
     }
   }
@@ -285,6 +287,13 @@ class Gpt2 implements Model {
     });
   }
 }
+
+/** What a block's backward pass reads and its forward pass has not left. */
+const recompute = {
+  all: () => undefined,
+  products: blockBetween,
+  inputs: blockInside,
+} as const;
 
 /** B, T and N of `tokens`, which are checked: the kernels read the embedding at each. */
 function batchShape(
