@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import type { JobOperation, JobStatus } from "../api/tensors.ts";
+import type { JobOperation, JobRequest, JobStatus } from "../api/tensors.ts";
 import { isTaken } from "../checkpoints/folder-plan.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { Bar } from "./bar.ts";
@@ -65,10 +65,11 @@ async function present(
 async function begun(
   edge: Mxfp4Edge,
   sendings: Awaited<ReturnType<typeof sendingsOf>>,
-  request: Parameters<Mxfp4Edge["createJob"]>[0],
+  request: JobRequest & { source: string },
 ): Promise<JobStatus> {
+  const { source } = request;
   const bar = new Bar("upload");
-  await sendFiles(edge, sendings, String(request.source), bar);
+  await sendFiles(edge, sendings, source, bar);
   bar.end();
   return edge.createJob(request);
 }
