@@ -85,8 +85,8 @@ async function writeShard(
   bar: Bar,
   digests: Map<string, string>,
 ): Promise<void> {
-  const handle = await open(path, "wx");
   const conversion = shard.conversion(norms);
+  const handle = await open(path, "wx");
   const digest = new Digests(shard, conversion.head.length, digests);
   try {
     for await (const chunk of run(

@@ -20,8 +20,13 @@ import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { dataBytes, headBytes } from "../checkpoints/shards.ts";
 import type { Target } from "../checkpoints/targets.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
+import {
+  KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { size } from "./bar.ts";
+import { tellKept } from "./convert-file.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
@@ -65,6 +70,7 @@ export async function quantizeDirectory(
   checkOutputFolder(to, request.force);
   loadKernelsFile();
   const scheme = schemeOf(options);
+  const kept = new KeptValues();
   const plan = planDirectory(checkpoint, {
     target,
     rotate,
@@ -72,6 +78,7 @@ export async function quantizeDirectory(
     selection,
     maxShardBytes,
     withFigures: request.withFigures,
+    watch: valuesOf(options.nonfinite, kept).watch,
   });
   const seconds = await writeDirectory({
     operation: "quantize",
@@ -85,7 +92,8 @@ export async function quantizeDirectory(
       modelCard({
         name: basename(resolve(from)),
         target,
-        options,
+        options: { ...scheme, ...options },
+        kept: kept.tensors,
         foldSeed: rotate === "fold" ? scheme.seed : undefined,
         tensors: plan.decisions.flatMap(({ packed }, i) => {
           const { name, shape } = plan.tensors[i]!;
@@ -101,6 +109,7 @@ export async function quantizeDirectory(
         bytesAfter: dataBytes(plan.shards),
       }),
   });
+  tellKept(kept);
   const packed = plan.decisions.filter((each) => each.packed).length;
   console.error(
     `${pc.bold(to)}: ${packed} of ${plan.tensors.length} tensors in MXFP4 for ${target}, ${size(dataBytes(plan.shards))} in ${seconds.toFixed(1)} s`,

@@ -108,6 +108,8 @@ it("no kernel of files is left out here", () => {
     "encodeF16",
     "hadamardF32",
     "heapBase",
+    "largestBitsF32",
+    "largestByte",
     "narrowF64",
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
@@ -251,6 +253,8 @@ it("what analysis sums, and the one NaN", () => {
       const sums = [
         statistics.moments(x, VALUES.length),
         statistics.compare(x, y, VALUES.length),
+        statistics.largestBits(x, VALUES.length),
+        statistics.largestByte(codes[1], scales.length),
         kernels4.countMxfp4(x, ...codes, VALUES.length, 1),
       ];
       vector.canonicalizeNaN(x, VALUES.length);

@@ -7,7 +7,8 @@ import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { FloatDtype } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { loadPiece, type Observe, pack, toGgml } from "./block-pieces.ts";
+import { loadPiece, pack, type Told, toGgml } from "./block-pieces.ts";
+import type { Lost } from "./nonfinite.ts";
 import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
@@ -19,7 +20,7 @@ export function quantized(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  observe?: Observe,
+  told?: Told,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];
@@ -35,7 +36,7 @@ export function quantized(
       const { start, count } = piece;
       yield arena.scope(() => {
         const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = pack(x, piece, scheme, key, observe);
+        const { elements, scales } = pack(x, piece, scheme, key, told);
         held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
         return out.copy(
           arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),
@@ -54,6 +55,7 @@ export function quantizedGgml(
   dtype: FloatDtype,
   scheme: Scheme,
   key: NoiseKey,
+  told?: Told,
 ): Section {
   const { arena } = kernels();
   const out = new OutputBuffer();
@@ -66,7 +68,8 @@ export function quantizedGgml(
       return [
         arena.scope(() => {
           const x = loadPiece(bytes, dtype, piece);
-          return out.copy(toGgml(pack(x, piece, scheme, key), piece.count));
+          const packed = pack(x, piece, scheme, key, told);
+          return out.copy(toGgml(packed, piece.count));
         }),
       ];
     },
@@ -74,7 +77,11 @@ export function quantizedGgml(
 }
 
 /** ggml's blocks of Q8_0. Rows are whole blocks, which GGUF has no others of. */
-export function quantizedQ8(rows: Rows, dtype: FloatDtype): Section {
+export function quantizedQ8(
+  rows: Rows,
+  dtype: FloatDtype,
+  lost?: Lost,
+): Section {
   const { arena } = kernels();
   const buffer = new OutputBuffer();
   return {
@@ -87,11 +94,19 @@ export function quantizedQ8(rows: Rows, dtype: FloatDtype): Section {
         arena.scope(() => {
           const out = arena.alloc(outBytes);
           quantizeQ8(out, loadPiece(bytes, dtype, piece), piece.count);
+          if (lost && hasNonfiniteScale(arena.u16(out, outBytes / 2))) lost();
           return buffer.copy(arena.u8(out, outBytes));
         }),
       ];
     },
   };
+}
+
+/** Of blocks of Q8_0, whose f16 scales are infinite where a value is beyond 127 times the largest. */
+function hasNonfiniteScale(blocks: Uint16Array): boolean {
+  for (let at = 0; at < blocks.length; at += Q8_BLOCK_BYTES / 2)
+    if ((blocks[at]! & 0x7c00) === 0x7c00) return true;
+  return false;
 }
 
 /** Of all scales of a tensor, which are held back. */

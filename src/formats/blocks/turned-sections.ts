@@ -12,7 +12,7 @@ import type { Section } from "../stream/conversion.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { elementCount } from "../tensor.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { type Observe, pack } from "./block-pieces.ts";
+import { pack, type Told } from "./block-pieces.ts";
 
 /** Two holds of `pool`, from `hold` on. Requires: in % 32 == 0 */
 export function quantizedTurned(
@@ -22,7 +22,7 @@ export function quantizedTurned(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  observe?: Observe,
+  told?: Told,
 ): Section {
   const [rows, columns] = shape.slice(-2) as [number, number];
   const matrices = elementCount(shape.slice(0, -2));
@@ -83,7 +83,7 @@ export function quantizedTurned(
           rows: 1,
           real: slabLength,
         };
-        put(pack(to, piece, scheme, key, observe), 0, columns);
+        put(pack(to, piece, scheme, key, told), 0, columns);
         return;
       }
       // Noise is counted along the turned rows, where a slab's blocks are no neighbours.
@@ -92,7 +92,7 @@ export function quantizedTurned(
           const start = outRow(column) * rows + slab * BLOCK_SIZE;
           const piece = { start, count: BLOCK_SIZE, rows: 1, real: BLOCK_SIZE };
           const x = to + column * BLOCK_SIZE * 4;
-          put(pack(x, piece, scheme, key, observe), column, 1);
+          put(pack(x, piece, scheme, key, told), column, 1);
         });
       }
     });

@@ -1,33 +1,46 @@
 /** A conversion as an answer: streamed, with its length known from the start. */
 import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
+import type { FileOperation } from "../../api/tensors.ts";
+import { planFile } from "../../formats/operations/file-operation.ts";
+import {
+  KeptValues,
+  STOPPING,
+  UNCHECKED,
+} from "../../formats/operations/nonfinite-values.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
-/** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
-const SMALL_BYTES = 256 * 1024;
+/**
+ * Answers up to this size are made before they begin, so that a bad body still gets its 4xx, and values that
+ * are not finite are found in time.
+ */
+const HELD_BYTES = 1024 * 1024;
+/** No body becomes so much less. */
+const MOST_SHRINKING = 16;
 /** What a conversion works on: a piece of the body and one of the answer, of 64 Ki elements each. */
 export const PIECES_BYTES = 1024 * 1024;
 
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
-export async function answerConversion(
+export async function answerOperation(
   body: OpenedBody,
-  plan: (file: TensorFile) => Conversion,
+  request: FileOperation,
 ): Promise<Response> {
   const { source } = body;
   let reservation: Reservation | undefined;
   try {
-    const conversion = body.plan(plan);
+    const { conversion, isHeld, headOf } = body.plan((file) =>
+      planAnswer(file, request, body.bytes),
+    );
     const { heldBytes, totalBytes } = conversion;
-    const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
-    const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
+    const bytes = heldBytes + PIECES_BYTES + (isHeld ? totalBytes : 0);
     reservation = await isolateMemory.reserve(bytes);
-    if (!isSmall) return stream(conversion, source, reservation);
-    const answer = await collect(conversion, source);
+    if (!isHeld) return stream(conversion, source, reservation);
+    const answer = await collect(conversion, source, headOf);
     reservation.release();
-    return binary(answer, totalBytes);
+    return binary(answer, answer.length);
   } catch (error) {
     reservation?.release();
     await source.cancel();
@@ -35,15 +48,52 @@ export async function answerConversion(
   }
 }
 
+type PlannedAnswer = {
+  conversion: Conversion;
+  isHeld: boolean;
+  /** Another head, once it is known what the data has; undefined where it stays. */
+  headOf?: () => Uint8Array | undefined;
+};
+
+/** Values that are not finite stop what can still be refused; larger answers break off if told to stop. */
+function planAnswer(
+  file: TensorFile,
+  request: FileOperation,
+  bodyBytes: number,
+): PlannedAnswer {
+  const { nonfinite } = request.options ?? {};
+  if (bodyBytes <= MOST_SHRINKING * HELD_BYTES) {
+    const kept = nonfinite === "keep" ? new KeptValues() : undefined;
+    const values = kept ? { watch: kept.watch } : STOPPING;
+    const conversion = planFile(file, request, values);
+    if (conversion.totalBytes <= HELD_BYTES) {
+      if (!kept) return { conversion, isHeld: true };
+      const headOf = () => {
+        const { record } = kept;
+        if (record === undefined) return undefined;
+        return planFile(file, request, { record }).head;
+      };
+      return { conversion, isHeld: true, headOf };
+    }
+  }
+  const values = nonfinite === "stop" ? STOPPING : UNCHECKED;
+  return { conversion: planFile(file, request, values), isHeld: false };
+}
+
 async function collect(
   conversion: Conversion,
   source: BodySource,
+  headOf: PlannedAnswer["headOf"],
 ): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   // A chunk may view the source's buffer, which the next piece overwrites.
   for await (const chunk of run(conversion, source)) chunks.push(chunk.slice());
   await source.expectEnd();
-  return concatenate(conversion.totalBytes, chunks);
+  const head = headOf?.();
+  const whole = concatenate(conversion.totalBytes, chunks);
+  if (!head) return whole;
+  const data = whole.subarray(conversion.head.length);
+  return concatenate(head.length + data.length, [head, data]);
 }
 
 function stream(
