@@ -27,7 +27,7 @@ export { biasBackwardF32, biasForwardF32 } from "./layers/bias";
 export { embeddingBackwardF32, embeddingForwardF32 } from "./layers/embedding";
 export { expF32 } from "./simd/exp";
 export { geluBackwardF32, geluForwardF32 } from "./layers/gelu";
-export { gemmF32, packF32 } from "./floats/gemm-f32";
+export { gemmF32, packF32, useWideVectors } from "./floats/gemm-f32";
 export { layerNormBackwardF32, layerNormForwardF32 } from "./layers/layer-norm";
 export { blendF32, nesterovF32 } from "./layers/muon";
 export { newtonSchulzF32, scaleRowsF32, splitDiagonalF32 } from "./layers/newton-schulz";

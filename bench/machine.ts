@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
+import { PAIRS_VECTORS } from "../src/kernels/load-file.ts";
 import type { Kernels } from "../src/kernels/runtime.ts";
 import { chooseVariant, type Variant } from "./variant.ts";
 
@@ -17,6 +18,8 @@ export type Machine = {
   vnni: boolean;
   /** Whether `relaxed_madd` rounds once. */
   fma: boolean;
+  /** Whether Node's V8 takes vectors in pairs. */
+  pairs: boolean;
   /** The form of the dot that the MXFP4 products used: the probe's choice, or a forced one. */
   variant: Variant;
 };
@@ -36,6 +39,7 @@ export function describeMachine(
     workerd: workerdVersion(),
     vnni,
     fma: kernels.exports.fusesMadd() === 1,
+    pairs: PAIRS_VECTORS,
     variant: chooseVariant(kernels, forced),
   };
 }

@@ -28,6 +28,12 @@ export const benchArgs = {
     description: "Measure the peers too",
     negativeDescription: "Leave the peers out, and what is taken to them",
   },
+  profile: {
+    type: "boolean",
+    default: false,
+    description:
+      "Also take the steps apart: seconds by kernel, in node, beside its bound",
+  },
   rounds: {
     type: "string",
     valueHint: "N",
@@ -56,6 +62,7 @@ export type Asked = {
   runtimes: readonly Runtime[];
   variant: Variant | undefined;
   peers: boolean;
+  profile: boolean;
   rounds: number;
   json: string | undefined;
   markdown: string | undefined;
@@ -75,6 +82,7 @@ export function askedFrom(args: ParsedArgs<typeof benchArgs>): Asked {
     runtimes: args.runtime ? [args.runtime] : RUNTIMES,
     variant: args.variant,
     peers: args.peers,
+    profile: args.profile,
     rounds,
     json: args.json,
     markdown: args.markdown,

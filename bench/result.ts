@@ -20,4 +20,29 @@ export type Result = {
   samples: number[];
 };
 
-export type Report = { machine: Machine; results: Result[] };
+/** Of one step, in node. */
+export type Profile = {
+  name: string;
+  milliseconds: number;
+  /** The longest first. */
+  parts: ProfilePart[];
+};
+
+export type ProfilePart = {
+  phase: "forward" | "backward" | "";
+  /** The kernel, with the sizes of a product. */
+  part: string;
+  calls: number;
+  milliseconds: number;
+  /** Of the step. */
+  share: number;
+  /** Time at the bound ÷ time taken, where a bound is stated. */
+  ofBound?: number;
+};
+
+export type Report = {
+  machine: Machine;
+  results: Result[];
+  /** Of the steps that were measured, with `--profile`. */
+  profiles?: Profile[];
+};

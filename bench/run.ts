@@ -13,9 +13,11 @@ import { loadNodeKernels, timeInNode } from "./node-runtime.ts";
 import type { Asked } from "./options.ts";
 import { keepReport, readReport, withKept } from "./paths.ts";
 import { PEER_GROUPS } from "./peers/peer-benchmarks.ts";
+import { profileStep } from "./profile.ts";
 import { Progress } from "./progress.ts";
 import type { Report, Result } from "./result.ts";
 import { select } from "./select.ts";
+import { STEP_MODELS, stepBenchmarks } from "./step.ts";
 import { renderMarkdown, renderText } from "./table.ts";
 import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 
@@ -67,7 +69,11 @@ async function run(asked: Asked): Promise<Report> {
       keepReport({ machine, results });
     }
   }
-  return { machine, results };
+  if (!asked.profile) return { machine, results };
+  const profiles = STEP_MODELS.flatMap(stepBenchmarks)
+    .filter(({ name }) => results.some((result) => result.name === name))
+    .map((step) => profileStep(kernels, step, machine, asked.rounds));
+  return { machine, results, profiles };
 }
 
 /** The groups that are asked for, by runtime. */

@@ -67,7 +67,7 @@ function setup({ shape, sequences }: StepModel, recipe: Recipe): () => void {
       recipe,
       gradientDtype: "f32",
       sequences,
-      dataset: { tokens: 0 },
+      dataset: { tokens: 0, tokenizer: "byte" },
     },
     Infinity,
   );

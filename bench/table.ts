@@ -1,5 +1,5 @@
 /** Results for people: a table each for the backward pass, for products and for what memory bounds. */
-import type { Report, Result, Runtime } from "./result.ts";
+import type { Profile, Report, Result, Runtime } from "./result.ts";
 
 const HEAD = [
   "benchmark",
@@ -32,9 +32,14 @@ const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
 
 /** For a terminal. */
 export function renderText(report: Report): string {
-  return sections(report)
-    .map(({ title, rows }) => `${title}\n${aligned([HEAD, ...rows])}`)
-    .join("\n\n");
+  const tables = sections(report).map(
+    ({ title, rows }) => `${title}\n${aligned([HEAD, ...rows])}`,
+  );
+  const profiles = (report.profiles ?? []).map(
+    (profile) =>
+      `${titleOf(profile)}\n${aligned([PROFILE_HEAD, ...profileRows(profile)])}`,
+  );
+  return [...tables, ...profiles].join("\n\n");
 }
 
 /** For a page: the machine, the tables, and the kernels' figures again by clock cycles. */
@@ -42,7 +47,13 @@ export function renderMarkdown(report: Report): string {
   const tables = sections(report).map(
     ({ title, rows }) => `### ${title}\n\n${markdownTable(HEAD, rows)}`,
   );
-  return [describe(report), ...tables, cycles(report)].join("\n\n");
+  const profiles = (report.profiles ?? []).map(
+    (profile) =>
+      `### ${titleOf(profile)}\n\n${markdownTable(PROFILE_HEAD, profileRows(profile))}`,
+  );
+  return [describe(report), ...tables, cycles(report), ...profiles].join(
+    "\n\n",
+  );
 }
 
 function describe({ machine }: Report): string {
@@ -50,6 +61,7 @@ function describe({ machine }: Report): string {
     `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.clockGHz} GHz measured; ` +
     `node ${machine.node} (V8 ${machine.v8}), workerd ${machine.workerd}; ` +
     `probe finds VNNI: ${machine.vnni ? "yes" : "no"}; fused multiply-add: ${machine.fma ? "yes" : "no"}; ` +
+    `node pairs vectors: ${machine.pairs ? "yes" : "no"}; ` +
     `variant measured: ${machine.variant}.`
   );
 }
@@ -71,6 +83,23 @@ function cycles({ machine, results }: Report): string {
       return [name, unit, perCycle("node"), perCycle("workerd")];
     });
   return `### In cycles\n\n${markdownTable(head, rows)}`;
+}
+
+const PROFILE_HEAD = ["", "kernel", "calls", "ms", "%", "% of bound"];
+
+function titleOf({ name, milliseconds }: Profile): string {
+  return `${name} by kernel, in node: ${figure(milliseconds)} ms`;
+}
+
+function profileRows({ parts }: Profile): string[][] {
+  return parts.map(({ phase, part, calls, milliseconds, share, ofBound }) => [
+    phase,
+    part,
+    calls > 0 ? `${calls}` : "",
+    figure(milliseconds, 2),
+    figure(100 * share),
+    figure(ofBound === undefined ? undefined : 100 * ofBound, 0),
+  ]);
 }
 
 type Section = { title: string; rows: string[][] };
@@ -135,7 +164,9 @@ function line(cells: readonly string[]): string {
 }
 
 function aligned(rows: readonly string[][]): string {
-  const widths = HEAD.map((_, i) => Math.max(...rows.map((r) => r[i].length)));
+  const widths = rows[0].map((_, i) =>
+    Math.max(...rows.map((r) => r[i].length)),
+  );
   return rows
     .map((row) =>
       row

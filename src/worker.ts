@@ -9,6 +9,7 @@ isolateMemory.countFixed(() => arena.memory.buffer.byteLength);
 export { Run } from "./objects/run/run.ts";
 export { ParameterShard } from "./objects/shard/parameter-shard.ts";
 export { Job } from "./objects/job/job.ts";
+export { Tokenization } from "./objects/tokenization/tokenization.ts";
 export { Directory } from "./objects/directory/directory.ts";
 export { Trainer } from "./hosted/trainer-object.ts";
 

@@ -5,7 +5,7 @@
  * groups, in order of k after the bias, round to f32, each once. So the result does not depend on the
  * form of the dot, on how the machine multiplies and adds, or on the blocking.
  */
-import { A_CACHE_BYTES, storeTile, TILE } from "../mxfp4/gemm-mxfp4";
+import { A_CACHE_BYTES, storeTile, tileAddress } from "../mxfp4/gemm-mxfp4";
 import { A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES } from "./int6-panel";
 import { multiplyAccumulating, multiplyPairwise, NUMBERS } from "../mxfp4/mxfp4-dot";
 import { BLOCK_UNITS, GROUP } from "../mxfp4/mxfp4-panel";
@@ -54,6 +54,7 @@ function multiply(
 ): void {
   assert(k % GROUP == 0, "k must be a multiple of 64");
 
+  const tile = tileAddress();
   const groups = k / GROUP;
   const aLine = <usize>groups * A_GROUP_BYTES;
   const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
@@ -64,13 +65,13 @@ function multiply(
       const end = min(mEnd, j + below);
       let aGroup = a + <usize>(m0 >> 2) * aLine;
       for (let i = m0; i < end; i += 4) {
-        startTile(bias + (<usize>j << 2));
+        startTile(tile, bias + (<usize>j << 2));
         let bGroup = bPair;
         for (const aEnd = aGroup + aLine; aGroup < aEnd; aGroup += A_GROUP_BYTES) {
-          addGroup(aGroup, bGroup, accumulating);
+          addGroup(tile, aGroup, bGroup, accumulating);
           bGroup += B_GROUP_BYTES;
         }
-        storeTile(out, i, j, m, n, 1);
+        storeTile(tile, out, i, j, m, n, 1);
       }
     }
   }
@@ -79,10 +80,10 @@ function multiply(
 /** A lane of a tile is one column, whatever the turn. */
 // @ts-ignore: decorator
 @inline
-function startTile(bias: usize): void {
+function startTile(tile: usize, bias: usize): void {
   const bias0 = v128.load(bias);
   const bias1 = v128.load(bias, 16);
-  for (let to = TILE; to < TILE + 128; to += 32) {
+  for (let to = tile; to < tile + 128; to += 32) {
     v128.store(to, bias0);
     v128.store(to, bias1, 16);
   }
@@ -90,9 +91,9 @@ function startTile(bias: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function addGroup(a: usize, b: usize, accumulating: i32): void {
+function addGroup(tile: usize, a: usize, b: usize, accumulating: i32): void {
   const start = v128.load(a, A_START);
   const scale = v128.load(a, A_SCALE);
-  if (accumulating) multiplyAccumulating(NUMBERS, TILE, a, b, start, 2 * BLOCK_UNITS, scale);
-  else multiplyPairwise(NUMBERS, TILE, a, b, start, 2 * BLOCK_UNITS, scale);
+  if (accumulating) multiplyAccumulating(NUMBERS, tile, a, b, start, 2 * BLOCK_UNITS, scale);
+  else multiplyPairwise(NUMBERS, tile, a, b, start, 2 * BLOCK_UNITS, scale);
 }

@@ -22,12 +22,24 @@ import {
 
 /** f32 [4, 2, 4]: the sums of a tile, by turn t, strip j and lane. */
 // @ts-ignore: decorator
-@inline export const TILE: usize = memory.data(128, 16);
+@inline const TILE: usize = memory.data(128, 16);
+// @ts-ignore: decorator
+@inline const ORIGIN: usize = memory.data<u32>([0]);
 // @ts-ignore: decorator
 @inline const TILE_BYTES: usize = 128;
 /** i32 [2, 4, 2, 4]: dot products of a tile, for each block of a group. */
 // @ts-ignore: decorator
 @inline const DOTS: usize = memory.data(256, 16);
+
+/**
+ * TILE, as an address that no compiler knows. V8 (13.6) takes vectors side by side as one of 256 bits only where
+ * their addresses are one base and two offsets; of two constants it may take the wrong one.
+ */
+// @ts-ignore: decorator
+@inline
+export function tileAddress(): usize {
+  return TILE + load<usize>(ORIGIN);
+}
 
 /**
  * Multiply panels that `packMxfp4` wrote.
@@ -46,6 +58,7 @@ export function gemmMxfp4(
   const groups = (k + GROUP - 1) / GROUP;
   const aLine = <usize>groups * A_GROUP_BYTES;
   const bLine = <usize>groups * B_GROUP_BYTES;
+  const tile = tileAddress();
   const isWide = needsWideScales(a, b);
   const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
 
@@ -55,16 +68,16 @@ export function gemmMxfp4(
       const bPair = b + PANEL_HEADER_BYTES + <usize>(j >> 3) * bLine;
       let aStrip = a + PANEL_HEADER_BYTES + <usize>(m0 >> 2) * aLine;
       for (let i = m0; i < mEnd; i += 4, aStrip += aLine) {
-        memory.fill(TILE, 0, TILE_BYTES);
+        memory.fill(tile, 0, TILE_BYTES);
         let aGroup = aStrip;
         let bGroup = bPair;
         for (let group = 0; group < groups; group++) {
-          if (isWide || isSplit(aGroup, bGroup)) addSplitGroup(aGroup, bGroup, accumulating);
-          else addGroup(aGroup, bGroup, accumulating);
+          if (isWide || isSplit(aGroup, bGroup)) addSplitGroup(tile, aGroup, bGroup, accumulating);
+          else addGroup(tile, aGroup, bGroup, accumulating);
           aGroup += A_GROUP_BYTES;
           bGroup += B_GROUP_BYTES;
         }
-        storeTile(out, i, j, m, n, factor);
+        storeTile(tile, out, i, j, m, n, factor);
       }
     }
   }
@@ -103,18 +116,18 @@ function highest(panel: usize): i32 {
 /** A group whose blocks share their scales: one sum, exact in f32. */
 // @ts-ignore: decorator
 @inline
-function addGroup(a: usize, b: usize, accumulating: i32): void {
+function addGroup(tile: usize, a: usize, b: usize, accumulating: i32): void {
   const start = i16x8.add(v128.load(a, A_STARTS), v128.load(a, A_STARTS + 16));
   const scaleA = v128.load(a, A_SCALES);
-  if (accumulating) multiplyAccumulating(POWERS, TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
-  else multiplyPairwise(POWERS, TILE, a, b, start, 2 * BLOCK_UNITS, scaleA);
+  if (accumulating) multiplyAccumulating(POWERS, tile, a, b, start, 2 * BLOCK_UNITS, scaleA);
+  else multiplyPairwise(POWERS, tile, a, b, start, 2 * BLOCK_UNITS, scaleA);
 }
 
 /**
  * A group with any scales: its two blocks apart, added in f64. It holds their sum exactly, or one of them
  * is so much smaller that the other, which f32 holds too, is the sum in either.
  */
-function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
+function addSplitGroup(tile: usize, a: usize, b: usize, accumulating: i32): void {
   for (let block: usize = 0; block < 2; block++) {
     const start = v128.load(a + A_STARTS + (block << 4));
     const dots = DOTS + block * TILE_BYTES;
@@ -140,7 +153,7 @@ function addSplitGroup(a: usize, b: usize, accumulating: i32): void {
       lowerProducts(upperHalf(dots1), upperHalf(scaleA1), upperHalf(scaleB1)),
     );
     const sum = i64x2.shuffle(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
-    v128.store(TILE + at, f32x4.add(v128.load(TILE + at), sum));
+    v128.store(tile + at, f32x4.add(v128.load(tile + at), sum));
     if (at & 16) {
       scaleA0 = turn(scaleA0);
       scaleA1 = turn(scaleA1);
@@ -169,11 +182,11 @@ function upperHalf(v: v128): v128 {
 }
 
 /** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */
-export function storeTile(out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
+export function storeTile(tile: usize, out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
   const columns = min(8, n - j);
   const factors = f32x4.splat(factor);
   for (let half = 0; half < 2 && (half << 2) < columns; half++) {
-    const from = TILE + (<usize>half << 4);
+    const from = tile + (<usize>half << 4);
     const t0 = f32x4.mul(v128.load(from), factors);
     const t1 = f32x4.mul(v128.load(from, 32), factors);
     const t2 = f32x4.mul(v128.load(from, 64), factors);

@@ -26,6 +26,7 @@ export type ErrorCode =
   | "future_step"
   | "dataset_differs"
   | "dataset_in_use"
+  | "dataset_not_ready"
   | "file_exists"
   | "file_changed"
   | "parts_missing"

@@ -1,6 +1,8 @@
 /**
- * The JSON of the HTTP contract. Losses are in nats per token, times in milliseconds since the
- * epoch, learning rates as the optimizer applies them. A loss that is not finite travels as `null`.
+ * The JSON of the HTTP contract. Losses are in nats per token; beside each stands the same in nats per
+ * byte of the text that the tokens cover, by which runs of different tokenizers compare. Times are in
+ * milliseconds since the epoch, learning rates as the optimizer applies them. A loss that is not finite
+ * travels as `null`.
  */
 import type { OptimizerConfig } from "./optimizer.ts";
 import type { Recipe } from "./recipe.ts";
@@ -24,14 +26,47 @@ export type ModelShape = {
   vocabulary: number;
 };
 
-/** What a corpus is. `tokens` and `digest` name its content, so a run that holds them is pinned. */
-export type Dataset = {
+/** What makes tokens of a text: each byte is one, or byte pairs that the text has taught. */
+export const TOKENIZERS = ["byte", "bpe"] as const;
+export type TokenizerName = (typeof TOKENIZERS)[number];
+
+/** How many ids `bpe` may be asked for. */
+export const BPE_VOCABULARY = { least: 512, most: 16_384, default: 1024 };
+
+/** What a corpus is to a run. `tokens` and `digest` name its content, so a run that holds them is pinned. */
+export type PinnedDataset = {
   name: string;
   /** Lower-case hexadecimal SHA-256 of the token bytes. */
   digest: string;
   tokens: number;
-  tokenizer: "byte";
+  tokenizer: TokenizerName;
   vocabulary: number;
+};
+
+/** A tokenizer is trained, then the text becomes tokens; only then can runs use it. */
+export const DATASET_STATES = ["training", "ready", "failed"] as const;
+export type DatasetState = (typeof DATASET_STATES)[number];
+
+/** A corpus. Of one that is not ready, `digest` and `tokens` are null. */
+export type Dataset = Omit<PinnedDataset, "digest" | "tokens"> & {
+  digest: string | null;
+  tokens: number | null;
+  state: DatasetState;
+  /** Of the text. */
+  bytes: number;
+  /** SHA-256 of the text. */
+  textDigest: string;
+  /** The share of the work that is done, from 0 to 1. */
+  progress: number;
+  /** Why it has failed. */
+  error: { code: string; detail: string } | null;
+};
+
+/** How a text becomes a dataset. */
+export type DatasetOptions = {
+  tokenizer?: TokenizerName | undefined;
+  /** Ids of `bpe`: fewer, where no pair is left in the text that occurs twice. */
+  vocabulary?: number | undefined;
 };
 
 /** A page of the datasets, by name; `next` is the `cursor` of the next one, null on the last. */
@@ -49,7 +84,7 @@ export type EvaluationConfig = {
  * where and how often bytes are kept, never which.
  */
 export type RunConfig = {
-  dataset: Dataset;
+  dataset: PinnedDataset;
   model: ModelShape;
   recipe: Recipe;
   gradientDtype: WireDtype;
@@ -71,7 +106,8 @@ export type RunRequest = {
   run?: string | undefined;
   /** Its name. */
   dataset: string;
-  model?: Partial<Omit<ModelShape, "vocabulary">> | undefined;
+  /** Its `vocabulary` is the dataset's, and refused if it is another. */
+  model?: Partial<ModelShape> | undefined;
   optimizer?: Partial<OptimizerConfig> | undefined;
   evaluation?: Partial<EvaluationConfig> | undefined;
 } & {
@@ -110,7 +146,9 @@ export type RunStatus = {
   shards: ShardRange[];
   trainers: TrainerStatus[];
   trainLoss: number | null;
+  trainNatsPerByte: number | null;
   valLoss: number | null;
+  valNatsPerByte: number | null;
   createdMs: number;
 };
 
@@ -164,6 +202,8 @@ export type Completion = {
   bootId: string;
   lossSum: number | null;
   tokens: number;
+  /** Of those tokens' text; where tokens are bytes, it need not be told. */
+  bytes?: number | undefined;
 };
 
 /** The answer to a completion carries the next lease, which saves a round trip. */
@@ -182,6 +222,8 @@ export type StepMetrics = {
   /** Of this step's evaluation, where it had one. */
   valLoss: number | null;
   committedMs: number;
+  trainNatsPerByte: number | null;
+  valNatsPerByte: number | null;
 };
 
 /** What `GET /v1/runs/:run/events` streams; `id` grows by one. */
@@ -190,7 +232,14 @@ export type RunEvent = {
   timeMs: number;
 } & (
   | { type: "step"; metrics: StepMetrics }
-  | { type: "evaluation"; step: number; valLoss: number | null; tokens: number }
+  | {
+      type: "evaluation";
+      step: number;
+      valLoss: number | null;
+      valNatsPerByte: number | null;
+      tokens: number;
+      bytes: number;
+    }
   | { type: "state"; state: RunState }
   | {
       type: "trainer";

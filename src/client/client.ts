@@ -1,12 +1,15 @@
 /** The API's client: datasets and runs. `run` gives one run's. */
+import { AppError, type ErrorCode } from "../api/errors.ts";
 import type {
   Dataset,
+  DatasetOptions,
   DatasetPage,
   RunRequest,
   RunStatus,
   RunSummary,
 } from "../api/types.ts";
 import { type ClientOptions, Http } from "./http.ts";
+import { pause, pauseMs } from "./retry.ts";
 import { RunClient } from "./run-client.ts";
 
 export class Client {
@@ -16,13 +19,17 @@ export class Client {
     this.http = new Http(options);
   }
 
-  /** Store a corpus; repeating it changes nothing. A Blob may be a file that is not in memory. */
+  /**
+   * Store a corpus; repeating it changes nothing. A Blob may be a file that is not in memory. Of `bpe` it is
+   * `ready` only later: `readyDataset` waits for that.
+   */
   putDataset(
     name: string,
     text: Uint8Array<ArrayBuffer> | Blob,
+    options: DatasetOptions = {},
   ): Promise<Dataset> {
     return this.http
-      .request("PUT", datasetPath(name), {
+      .request("PUT", datasetPath(name) + queryOf(options), {
         body: text,
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
@@ -34,11 +41,38 @@ export class Client {
     return this.http.json("GET", datasetPath(name));
   }
 
+  /**
+   * The dataset once runs can use it; `onProgress` is told of it on the way.
+   * Errors: that of a dataset that has failed
+   */
+  async readyDataset(
+    name: string,
+    onProgress: (dataset: Dataset) => void = () => {},
+  ): Promise<Dataset> {
+    for (let attempt = 0; ; attempt++) {
+      const dataset = await this.dataset(name);
+      onProgress(dataset);
+      if (dataset.error) {
+        const { code, detail } = dataset.error;
+        throw new AppError(code as ErrorCode, detail);
+      }
+      if (dataset.state === "ready") return dataset;
+      await pause(pauseMs(attempt), this.http.signal);
+      this.http.signal?.throwIfAborted();
+    }
+  }
+
+  /** The tokenizer of a dataset, as Hugging Face's tokenizer.json. */
+  async tokenizer(name: string): Promise<string> {
+    const path = `${datasetPath(name)}/tokenizer`;
+    return (await this.http.request("GET", path)).text();
+  }
+
   /** A page of the datasets, by name; its `next` is the next one's `cursor`. */
   datasets(
     page: { limit?: number; cursor?: string } = {},
   ): Promise<DatasetPage> {
-    return this.http.json("GET", `/v1/datasets${pageQuery(page)}`);
+    return this.http.json("GET", `/v1/datasets${queryOf(page)}`);
   }
 
   async removeDataset(name: string): Promise<void> {
@@ -68,9 +102,11 @@ function datasetPath(name: string): string {
   return `/v1/datasets/${encodeURIComponent(name)}`;
 }
 
-/** What is told of a page, as a query; empty without any. */
-export function pageQuery(page: object): string {
-  const told = Object.entries(page).filter(([, value]) => value !== undefined);
+/** What is told of some values, as a query; empty without any. */
+export function queryOf(values: object): string {
+  const told = Object.entries(values).filter(
+    ([, value]) => value !== undefined,
+  );
   const query = new URLSearchParams(
     told.map(([name, value]) => [name, String(value)]),
   );

@@ -40,7 +40,7 @@ import type {
   UploadPart,
 } from "../api/tensors.ts";
 import type { ServiceVersion } from "../api/types.ts";
-import { Client, pageQuery } from "./client.ts";
+import { Client, queryOf } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
 import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
 import { download } from "./resumed-body.ts";
@@ -134,7 +134,7 @@ export class Mxfp4Edge extends Client {
   files(
     page: { prefix?: string; limit?: number; cursor?: string } = {},
   ): Promise<FilePage> {
-    return this.http.json("GET", `/v1/files${pageQuery(page)}`);
+    return this.http.json("GET", `/v1/files${queryOf(page)}`);
   }
 
   /** Begin to send a file in parts, or find it under way. `putFile` does all of it. */
@@ -195,7 +195,7 @@ export class Mxfp4Edge extends Client {
 
   /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
   jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
-    return this.http.json("GET", `/v1/jobs${pageQuery(page)}`);
+    return this.http.json("GET", `/v1/jobs${queryOf(page)}`);
   }
 
   job(job: string): Promise<JobStatus> {

@@ -3,10 +3,10 @@ import { decodeFrame, type Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
-  Dataset,
   Lease,
   LeaseRequest,
   LeaseResponse,
+  PinnedDataset,
   RunEvent,
   RunStatus,
   StateRequest,
@@ -72,23 +72,38 @@ export class RunClient {
 
   /** Errors: `dataset_differs`, when the corpus is no longer the one that the run pins */
   async tokens(
-    dataset: Dataset,
+    dataset: PinnedDataset,
     start: number,
     length: number,
-  ): Promise<Uint8Array> {
+  ): Promise<Uint8Array | Uint16Array> {
+    const window = `?start=${start}&length=${length}`;
+    const response = await this.#read(dataset, `tokens${window}`);
+    const bytes = await response.arrayBuffer();
+    return dataset.tokenizer === "byte"
+      ? new Uint8Array(bytes)
+      : new Uint16Array(bytes);
+  }
+
+  /** Errors: as `tokens` */
+  async tokenizer(dataset: PinnedDataset): Promise<string> {
+    return (await this.#read(dataset, "tokenizer")).text();
+  }
+
+  /** What belongs to the very dataset that is pinned. */
+  async #read(
+    { name, digest }: PinnedDataset,
+    path: string,
+  ): Promise<Response> {
     const response = await this.#http.request(
       "GET",
-      `/v1/datasets/${encodeURIComponent(dataset.name)}/tokens`,
-      { headers: { Range: `bytes=${start}-${start + length - 1}` } },
+      `/v1/datasets/${encodeURIComponent(name)}/${path}`,
     );
     const etag = response.headers.get("ETag");
-    if (etag !== `"${dataset.digest}"`) {
-      throw new AppError(
-        "dataset_differs",
-        `Expected the tokens of "${dataset.name}" with SHA-256 ${dataset.digest}, got ETag ${etag}`,
-      );
-    }
-    return new Uint8Array(await response.arrayBuffer());
+    if (etag === `"${digest}"`) return response;
+    throw new AppError(
+      "dataset_differs",
+      `Expected the tokens of "${name}" with SHA-256 ${digest}, got ETag ${etag}`,
+    );
   }
 
   // For the run's owner

@@ -14,6 +14,7 @@ export type Env = {
   DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;
+  TOKENIZATION: DurableObjectNamespace;
   /** Where runs are served, if not here: only a host of trainers on this machine has it. */
   API?: Fetcher;
 };

@@ -28,6 +28,7 @@ export const PROBLEMS: Record<
   different_completion: [409, "Other values are already there"],
   future_step: [409, "The run has not reached this step"],
   dataset_differs: [409, "The dataset has other content"],
+  dataset_not_ready: [409, "The dataset is not ready"],
   dataset_in_use: [409, "A run uses the dataset"],
   file_exists: [409, "A file has this name"],
   file_changed: [409, "The file has other content"],

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { type Kernels, loadKernels } from "./runtime.ts";
 
 const BUILT = join(import.meta.dirname, "../../build/kernels.wasm");
@@ -9,7 +10,21 @@ const Module = WebAssembly.Module as unknown as new (
   bytes: Uint8Array,
 ) => WebAssembly.Module;
 
-/** The kernels in Node, from the file that `npm run build` writes. A Worker imports it instead. */
-export function loadKernelsFile(path = BUILT): Kernels {
-  return loadKernels(new Module(readFileSync(path)));
+/**
+ * V8 can take two vectors of 128 bits side by side as one of 256: the same results, lane by lane, in half the
+ * instructions (docs/kernels.md). It is an experiment of V8, so only the version is told to whose bytes the tests have
+ * seen; workerd's is built without it.
+ */
+export const PAIRS_VECTORS =
+  process.arch === "x64" && process.versions.v8.startsWith("13.6.");
+
+/**
+ * The kernels in Node, from the file that `npm run build` writes. A Worker imports it instead. V8 has to be told before it
+ * compiles them.
+ */
+export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
+  if (isWide) setFlagsFromString("--experimental-wasm-revectorize");
+  const kernels = loadKernels(new Module(readFileSync(path)));
+  kernels.exports.useWideVectors?.(Number(isWide));
+  return kernels;
 }

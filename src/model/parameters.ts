@@ -62,6 +62,33 @@ export function layOut(specs: readonly TensorSpec[]): ParameterTable {
   return { tensors, length: offset };
 }
 
+/**
+ * The parts of `[start, start + length)` that a group has, padding included, in order: one for each group
+ * that is there at all.
+ */
+export function groupParts(
+  table: ParameterTable,
+  start: number,
+  length: number,
+): (Range & { group: ParameterGroup })[] {
+  const starts = PARAMETER_GROUPS.flatMap((group) => {
+    const first = table.tensors.find((tensor) => tensor.group === group);
+    return first ? [{ group, offset: first.offset }] : [];
+  });
+  return starts
+    .map(({ group, offset }, index) => ({
+      group,
+      ...overlap(
+        {
+          start: offset,
+          length: (starts[index + 1]?.offset ?? table.length) - offset,
+        },
+        { start, length },
+      ),
+    }))
+    .filter((part) => part.length > 0);
+}
+
 /** With the padding up to whole segments. */
 export function paddedLength({ length }: { length: number }): number {
   return roundUp(length, PADDING);

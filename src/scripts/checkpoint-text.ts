@@ -13,39 +13,42 @@ export type TextOptions = Omit<SamplingOptions, "recipe"> & {
 };
 
 /**
- * The bytes after the prompt, one by one: tokens are bytes. Between two, signals and events have their
- * turn. `file` is a checkpoint's bytes.
+ * What follows the prompt, a token at a time: its characters as far as they are whole. Between two tokens,
+ * signals and events have their turn. `file` is a checkpoint's bytes.
  */
-export async function* generateBytes(
+export async function* generatePieces(
   file: Uint8Array,
   { prompt, tokens, signal, ...options }: TextOptions,
-): AsyncGenerator<number> {
-  const { config, tensors } = readCheckpoint(file);
+): AsyncGenerator<string> {
+  const { config, tokenizer, tensors } = readCheckpoint(file);
   const { arena } = loadKernelsFile();
   const model = modelOf(config.model);
-  const text = Array.from(new TextEncoder().encode(prompt));
+  const ids = Array.from(tokenizer.encode(prompt));
+  const bytes = tokenizer.tokens();
+  const utf8 = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
   for (let i = 0; i < tokens; i++) {
     await turn();
     if (signal?.aborted) return;
-    const token = arena.scope(() => {
+    const id = arena.scope(() => {
       const parameters = arena.allocZeroedF32(model.table.length);
       for (const { name, offset } of model.table.tensors) {
-        const bytes = tensors.get(name)!;
-        arena.u8(parameters + offset * 4, bytes.length).set(bytes);
+        const data = tensors.get(name)!;
+        arena.u8(parameters + offset * 4, data.length).set(data);
       }
-      return nextToken(model, flatParameters(parameters), text, options);
+      return nextToken(model, flatParameters(parameters), ids, options);
     });
-    text.push(token);
-    yield token;
+    ids.push(id);
+    yield utf8.decode(bytes[id], { stream: true });
   }
+  yield utf8.decode();
 }
 
-/** The same as text, the prompt before it. */
+/** The same in one, the prompt before it. */
 export async function generateText(
   file: Uint8Array,
   options: TextOptions,
 ): Promise<string> {
-  const bytes: number[] = [];
-  for await (const byte of generateBytes(file, options)) bytes.push(byte);
-  return options.prompt + new TextDecoder().decode(Uint8Array.from(bytes));
+  let text = options.prompt;
+  for await (const piece of generatePieces(file, options)) text += piece;
+  return text;
 }

@@ -1,6 +1,6 @@
 /** A run's progress for a person: one line that changes on a terminal, a line now and then elsewhere. */
 import pc from "picocolors";
-import type { RunEvent, StepMetrics } from "../api/types.ts";
+import type { Dataset, RunEvent, StepMetrics } from "../api/types.ts";
 
 /** Where there is no terminal, this share of the steps gets a line. */
 const PLAIN_LINES = 40;
@@ -16,7 +16,7 @@ export class Progress {
   readonly #out: Output;
   readonly #steps: number;
   readonly #recent: StepMetrics[] = [];
-  #valLoss: number | null = null;
+  #valLoss = "-";
   #hasLine = false;
 
   constructor(out: Output, steps: number) {
@@ -27,8 +27,7 @@ export class Progress {
   /** Show what an event changes. */
   event(event: RunEvent): void {
     if (event.type === "step") this.#step(event.metrics);
-    else if (event.type === "evaluation")
-      this.#evaluation(event.step, event.valLoss, event.tokens);
+    else if (event.type === "evaluation") this.#evaluation(event);
     else if (event.type === "trainer")
       this.line(pc.dim(`trainer ${event.trainer} ${event.change}`));
     else if (event.type === "conflict") {
@@ -38,6 +37,16 @@ export class Progress {
         ),
       );
     } else this.line(pc.dim(`run is ${event.state}`));
+  }
+
+  /** Show how far a dataset is that gets a tokenizer. */
+  dataset({ name, tokenizer, state, progress }: Dataset): void {
+    if (tokenizer === "byte" || !this.#out.isTTY) return;
+    this.#clear();
+    if (state !== "training") return;
+    const percent = Math.floor(100 * progress);
+    this.#out.write(`${name}: making its tokenizer  ${percent} %`);
+    this.#hasLine = true;
   }
 
   /** A line that stays. */
@@ -69,10 +78,12 @@ export class Progress {
     }
   }
 
-  #evaluation(step: number, valLoss: number | null, tokens: number): void {
-    this.#valLoss = valLoss;
+  #evaluation(event: Extract<RunEvent, { type: "evaluation" }>): void {
+    const { step, valLoss, valNatsPerByte, tokens, bytes } = event;
+    this.#valLoss = losses(valLoss, valNatsPerByte);
+    const text = tokens === bytes ? "" : ` of ${bytes} bytes`;
     this.line(
-      `step ${step}  ${pc.bold(`val loss ${loss(valLoss)}`)}  over ${tokens} held-out tokens`,
+      `step ${step}  ${pc.bold(`val loss ${this.#valLoss}`)}  over ${tokens} held-out tokens${text}`,
     );
   }
 
@@ -81,8 +92,8 @@ export class Progress {
     const tokensLeft = (metrics.tokens / done) * (this.#steps - done);
     return [
       `step ${done}/${this.#steps}`,
-      `loss ${loss(metrics.trainLoss)}`,
-      `val loss ${loss(this.#valLoss)}`,
+      `loss ${losses(metrics.trainLoss, metrics.trainNatsPerByte)}`,
+      `val loss ${this.#valLoss}`,
       speed ? `${Math.round(speed)} tokens/s` : "",
       speed ? `ETA ${duration(tokensLeft / speed)}` : "",
     ]
@@ -109,6 +120,12 @@ export class Progress {
 
 export function loss(value: number | null): string {
   return value === null ? "-" : value.toFixed(4);
+}
+
+/** By the token, and by the byte where a token is none; what an earlier release told has no more than the first. */
+function losses(perToken: number | null, perByte?: number | null): string {
+  if (perToken === (perByte ?? perToken)) return loss(perToken);
+  return `${loss(perToken)} (${loss(perByte!)} nats per byte)`;
 }
 
 function duration(seconds: number): string {

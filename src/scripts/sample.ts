@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
-import { generateBytes } from "./checkpoint-text.ts";
+import { generatePieces } from "./checkpoint-text.ts";
 import { latestCheckpoint, runsFolder } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
@@ -25,19 +25,19 @@ await runScript({
       type: "string",
       valueHint: "N",
       default: "300",
-      description: "Bytes to write after the prompt",
+      description: "Tokens to write after the prompt",
     },
     temperature: {
       type: "string",
       valueHint: "X",
       default: "0.8",
-      description: "How daring: 0 takes the likeliest byte each time",
+      description: "How daring: 0 takes the likeliest token each time",
     },
     "top-k": {
       type: "string",
       valueHint: "N",
       default: "40",
-      description: "Only so many of the likeliest bytes stay in play",
+      description: "Only so many of the likeliest tokens stay in play",
     },
     seed: {
       type: "string",
@@ -62,11 +62,11 @@ await runScript({
       throw new Error("Expected --prompt to be at least one byte, got none");
     const file = readFileSync(checkpointOf(args._));
     await ensureBuilt(TARGETS.kernels);
-    const bytes = generateBytes(file, options);
-    const first = await bytes.next(); // what is no checkpoint is refused before anything is written
+    const pieces = generatePieces(file, options);
+    const first = await pieces.next(); // what is no checkpoint is refused before anything is written
     process.stdout.write(options.prompt);
-    if (!first.done) process.stdout.write(Uint8Array.of(first.value));
-    for await (const byte of bytes) process.stdout.write(Uint8Array.of(byte));
+    if (!first.done) process.stdout.write(first.value);
+    for await (const piece of pieces) process.stdout.write(piece);
     process.stdout.write("\n");
   },
 });

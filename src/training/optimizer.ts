@@ -1,24 +1,11 @@
-/**
- * One update of a part of the flat vector: AdamW tensor by tensor, and of matrices, where the run's optimizer
- * says so, Muon.
- */
+/** One update of what a group has: AdamW element by element, and of matrices, where the run's optimizer says so, Muon. */
 import { type OptimizerConfig, OPTIMIZERS } from "../api/optimizer.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { transpose } from "../kernels/matmul.ts";
 import { orthogonalize } from "../kernels/orthogonalize.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { adamW, blend, nesterov } from "../kernels/vector.ts";
-import type {
-  ParameterGroup,
-  ParameterTable,
-  ParameterTensor,
-} from "../model/parameters.ts";
-
-/**
- * f32 [length] each, at the same offset of the flat vector. Of a matrix that Muon updates, `m` is its momentum and
- * `v` the direction of the latest update.
- */
-export type OptimizerState = { parameters: Pointer; m: Pointer; v: Pointer };
+import { adamW, blend } from "../kernels/vector.ts";
+import type { ParameterGroup, ParameterTensor } from "../model/parameters.ts";
 
 /** What all shards of a step have in common; `Run` fixes it before any of them applies it. */
 export type Update = {
@@ -38,49 +25,48 @@ const DECAYS: Record<ParameterGroup, boolean> = {
   vector: false,
 };
 
-/** Whether `updateMatrix` has to follow `updateRange` for this tensor. */
+/** What a group's update remembers: names of f32 vectors, each as long as the group. */
+export function momentsOf(
+  { name }: OptimizerConfig,
+  group: ParameterGroup,
+): readonly string[] {
+  const rule = group === "matrix" ? OPTIMIZERS[name].matrices : "adamw";
+  return rule === "muon" ? ["momentum"] : ["m", "v"];
+}
+
+/** Whether a tensor's update needs all of it: `updateMatrix`, and not `updateElements`. */
 export function isOrthogonalized(
   { name }: OptimizerConfig,
-  { group }: ParameterTensor,
+  { group }: Pick<ParameterTensor, "group">,
 ): boolean {
   return group === "matrix" && OPTIMIZERS[name].matrices === "muon";
 }
 
 /**
- * One update in place of `[start, start + length)`; of a matrix of Muon's its momentum and direction only, since
- * those may come piece by piece. Matrices and embeddings decay; biases and LayerNorm do not.
- * A tensor's padding goes with it: gradient and parameters are zero there, and stay so.
+ * AdamW's update of elements of one group, in place. Matrices and embeddings decay; biases and LayerNorm do
+ * not. Padding goes with its tensor: gradient and parameters are zero there, and stay so.
+ *
+ * Shapes:   parameters, gradient, each of `moments` f32 [length]
  */
-export function updateRange(
-  table: ParameterTable,
+export function updateElements(
+  group: ParameterGroup,
   optimizer: OptimizerConfig,
-  state: OptimizerState,
+  parameters: Pointer,
+  moments: readonly Pointer[],
   gradient: Pointer,
-  start: number,
   length: number,
   update: Update,
 ): void {
-  for (const [index, tensor] of table.tensors.entries()) {
-    const next = table.tensors[index + 1]?.offset ?? table.length;
-    const from = Math.max(tensor.offset, start);
-    const to = Math.min(next, start + length);
-    if (from >= to) continue;
-    const bytes = 4 * (from - start);
-    const [m, v] = [state.m + bytes, state.v + bytes];
-    if (isOrthogonalized(optimizer, tensor)) {
-      nesterov(v, m, gradient + bytes, to - from, optimizer.momentum);
-      continue;
-    }
-    adamW(state.parameters + bytes, m, v, gradient + bytes, to - from, {
-      updates: update.step + 1,
-      learningRate: update.learningRates[tensor.group],
-      beta1: optimizer.beta1,
-      beta2: optimizer.beta2,
-      epsilon: optimizer.epsilon,
-      weightDecay: DECAYS[tensor.group] ? optimizer.weightDecay : 0,
-      gradientScale: update.clipCoefficient,
-    });
-  }
+  const [m, v] = moments as [Pointer, Pointer];
+  adamW(parameters, m, v, gradient, length, {
+    updates: update.step + 1,
+    learningRate: update.learningRates[group],
+    beta1: optimizer.beta1,
+    beta2: optimizer.beta2,
+    epsilon: optimizer.epsilon,
+    weightDecay: DECAYS[group] ? optimizer.weightDecay : 0,
+    gradientScale: update.clipCoefficient,
+  });
 }
 
 /**

@@ -2,12 +2,13 @@ import type { Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
-  Dataset,
   Lease,
   LeaseRequest,
   LeaseResponse,
+  PinnedDataset,
   RunStatus,
 } from "../api/types.ts";
+import type { Tokens } from "./data.ts";
 
 /**
  * What a trainer needs of a run, whoever provides it: `client` does over HTTP, a test in memory.
@@ -28,5 +29,11 @@ export type TrainingService = {
     frame: Uint8Array<ArrayBuffer>,
   ): Promise<void>;
   /** Token ids at `[start, start + length)` of the corpus. */
-  tokens(dataset: Dataset, start: number, length: number): Promise<Uint8Array>;
+  tokens(
+    dataset: PinnedDataset,
+    start: number,
+    length: number,
+  ): Promise<Tokens>;
+  /** Its tokenizer.json. */
+  tokenizer(dataset: PinnedDataset): Promise<string>;
 };

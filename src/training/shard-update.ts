@@ -1,160 +1,74 @@
-/**
- * What a shard computes in a commit: the squared norms of its reduced gradient, then the update. Both go
- * through the range slice by slice, so their memory depends on neither its length nor the number of
- * microbatches.
- */
-import type { RunConfig, ShardRange } from "../api/types.ts";
+/** What a shard computes in a commit's second phase: the update, in one pass over the mean gradient. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { sumSquares } from "../kernels/vector.ts";
-import {
-  CHUNK_LENGTH,
-  type ParameterTable,
-  paddingRanges,
-} from "../model/parameters.ts";
-import { decodeGradient } from "./gradient.ts";
-import {
-  isOrthogonalized,
-  type Update,
-  updateMatrix,
-  updateRange,
-} from "./optimizer.ts";
-import { reduceGradients } from "./reduction.ts";
-
-/** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
-export const SLICE_LENGTH = 32 * CHUNK_LENGTH;
-
-/** f32 [length of the shard] each. */
-export type ShardState = {
-  parameters: Float32Array<ArrayBuffer>;
-  m: Float32Array<ArrayBuffer>;
-  v: Float32Array<ArrayBuffer>;
-};
-
-/** The stored payload of one slice of one microbatch's gradient. */
-export type ReadSlice = (microbatch: number, slice: number) => Uint8Array;
-
-export type ShardGeometry = {
-  config: RunConfig;
-  table: ParameterTable;
-  range: ShardRange;
-};
-
-/** Writes the step's mean gradient of a slice to f32 `out` [length], `from` the shard's start. */
-export type MeanGradient = (out: Pointer, from: number, length: number) => void;
-
-/** The mean of what was pushed, decoded and reduced. */
-export function reducedGradient(
-  { config, table, range }: ShardGeometry,
-  step: number,
-  read: ReadSlice,
-): MeanGradient {
-  return (out, from, length) => {
-    const padding = paddingRanges(table, range.start + from, length);
-    reduceGradients(out, length, config.microbatches, (part, microbatch) =>
-      decodeGradient(
-        part,
-        config.gradientDtype,
-        read(microbatch, from / SLICE_LENGTH),
-        length,
-        { seed: config.seed, step, microbatch },
-        padding,
-      ),
-    );
-  };
-}
-
-/** The mean that `squaredNorms` has left in `values`. */
-export function keptGradient(values: Float32Array): MeanGradient {
-  return (out, from, length) =>
-    kernels()
-      .arena.f32(out, length)
-      .set(values.subarray(from, from + length));
-}
+import { overlap, type Range } from "../model/parameters.ts";
+import { eachSlice, type MeanGradient } from "./mean-gradient.ts";
+import { isOrthogonalized, type Update, updateElements } from "./optimizer.ts";
+import type { ShardGeometry, ShardState } from "./shard-state.ts";
+import { WholeMatrices } from "./whole-matrices.ts";
 
 /**
- * Σ g² in f64 of each chunk of the mean gradient, in order. The gradient itself stays in `keep`, f32
- * [length of the shard], where there is room for it.
+ * The optimizer's update of `state`, in place and in one pass over the gradient. A matrix that wants to be
+ * whole is updated where the slice comes that ends it.
  */
-export function squaredNorms(
-  geometry: ShardGeometry,
-  mean: MeanGradient,
-  keep?: Float32Array,
-): Float64Array<ArrayBuffer> {
-  const norms = new Float64Array(
-    Math.ceil(geometry.range.length / CHUNK_LENGTH),
-  );
-  let chunk = 0;
-  eachSlice(geometry, mean, (gradient, from, length) => {
-    keep?.set(kernels().arena.f32(gradient, length), from);
-    for (let done = 0; done < length; done += CHUNK_LENGTH) {
-      const part = Math.min(CHUNK_LENGTH, length - done);
-      norms[chunk++] = sumSquares(gradient + 4 * done, part);
-    }
-  });
-  return norms;
-}
-
-/** The optimizer's update of `state`, in place: slice by slice, then each matrix that wants to be whole. */
 export function applyUpdate(
   geometry: ShardGeometry,
   state: ShardState,
   update: Update,
   mean: MeanGradient,
 ): void {
-  const { config, table, range } = geometry;
-  const { arena } = kernels();
-  eachSlice(geometry, mean, (gradient, from, length) => {
-    const parts = [state.parameters, state.m, state.v].map((part) =>
-      part.subarray(from, from + length),
-    );
-    const pointers = parts.map((part) => arena.copyIn(part));
-    const [parameters, m, v] = pointers as [Pointer, Pointer, Pointer];
-    updateRange(
-      table,
-      config.optimizer,
-      { parameters, m, v },
-      gradient,
-      range.start + from,
-      length,
-      update,
-    );
-    for (const [index, part] of parts.entries()) {
-      part.set(arena.f32(pointers[index]!, length));
-    }
-  });
-  for (const tensor of table.tensors) {
-    const at = tensor.offset - range.start;
-    const isHere = at >= 0 && at < range.length;
-    if (!isHere || !isOrthogonalized(config.optimizer, tensor)) continue;
-    const whole = (part: Float32Array) => part.subarray(at, at + tensor.length);
-    arena.scope(() => {
-      const matrix = arena.copyIn(whole(state.parameters));
-      updateMatrix(
-        tensor,
-        matrix,
-        arena.copyIn(whole(state.v)),
-        update.learningRates.matrix,
-        config.optimizer.weightDecay,
-      );
-      whole(state.parameters).set(arena.f32(matrix, tensor.length));
+  const { config } = geometry;
+  const matrices = new WholeMatrices(geometry, state, update);
+  try {
+    eachSlice(geometry, mean, (gradient, from, length) => {
+      for (const group of state.groups) {
+        const part = overlap(group, { start: from, length });
+        if (part.length === 0) continue;
+        const own = gradient + 4 * (part.start - from);
+        if (isOrthogonalized(config.optimizer, group)) {
+          matrices.take(own, part);
+          continue;
+        }
+        inArena(
+          [
+            within(state.parameters, part),
+            ...group.moments.map((moment) =>
+              within(moment, { ...part, start: part.start - group.start }),
+            ),
+          ],
+          ([parameters, ...moments]) =>
+            updateElements(
+              group.group,
+              config.optimizer,
+              parameters!,
+              moments,
+              own,
+              part.length,
+              update,
+            ),
+        );
+      }
     });
+  } finally {
+    matrices.end();
   }
 }
 
-/** Calls `body` with the mean gradient of each slice, `from` relative to the shard's start. */
-function eachSlice(
-  { range }: ShardGeometry,
-  mean: MeanGradient,
-  body: (gradient: Pointer, from: number, length: number) => void,
+/** Calls `body` with copies of `vectors` in the arena, and copies back what it has made of them. */
+function inArena(
+  vectors: readonly Float32Array[],
+  body: (pointers: Pointer[]) => void,
 ): void {
   const { arena } = kernels();
-  for (let from = 0; from < range.length; from += SLICE_LENGTH) {
-    const length = Math.min(SLICE_LENGTH, range.length - from);
-    arena.scope(() => {
-      const gradient = arena.allocF32(length);
-      mean(gradient, from, length);
-      body(gradient, from, length);
-    });
-  }
+  arena.scope(() => {
+    const pointers = vectors.map((vector) => arena.copyIn(vector));
+    body(pointers);
+    for (const [index, vector] of vectors.entries()) {
+      vector.set(arena.f32(pointers[index]!, vector.length));
+    }
+  });
+}
+
+function within(vector: Float32Array, { start, length }: Range): Float32Array {
+  return vector.subarray(start, start + length);
 }

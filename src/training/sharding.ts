@@ -11,8 +11,8 @@ import {
 } from "../model/parameters.ts";
 
 /**
- * A matrix of 768 × 3072 fits. Parameters, `m` and `v` of a shard take 27 MiB then, and its largest frame
- * 9 MiB.
+ * A matrix of 768 × 3072 fits. A shard's state takes 27 MiB at most then, 18 MiB where all is Muon's, and
+ * its largest frame 9 MiB.
  */
 export const MAX_SHARD_LENGTH = 768 * 3072;
 export const MAX_SHARDS = 64;

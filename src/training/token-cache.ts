@@ -1,37 +1,55 @@
 /** Pages of a corpus, so that a trainer's token windows cost few requests. */
-import type { ReadTokens } from "./data.ts";
+import type { PinnedDataset } from "../api/types.ts";
+import type { ReadTokens, Tokens } from "./data.ts";
 
-const PAGE_TOKENS = 64 * 1024;
+const PAGE_BYTES = 64 * 1024;
 const MAX_PAGES = 64;
 
-/** Bytes that a cache of a corpus of `tokens` holds at most; a token is a byte. */
-export function cachedTokenBytes(tokens: number): number {
-  return Math.min(tokens, MAX_PAGES * PAGE_TOKENS);
+type CachedDataset = Pick<PinnedDataset, "tokens" | "tokenizer">;
+
+/** Bytes that a cache of a corpus holds at most. */
+export function cachedTokenBytes(dataset: CachedDataset): number {
+  return Math.min(
+    dataset.tokens * bytesPerToken(dataset),
+    MAX_PAGES * PAGE_BYTES,
+  );
+}
+
+export function bytesPerToken({
+  tokenizer,
+}: Pick<PinnedDataset, "tokenizer">): number {
+  return tokenizer === "byte"
+    ? Uint8Array.BYTES_PER_ELEMENT
+    : Uint16Array.BYTES_PER_ELEMENT;
 }
 
 /**
- * Reads windows through pages of 64 Ki tokens and keeps the 64 pages used last, 4 MiB of byte
- * tokens. Windows that miss the same page at the same time share one request.
+ * Reads windows through pages of 64 KiB and keeps the 64 pages used last, 4 MiB. Windows that miss the same
+ * page at the same time share one request.
  */
 export class TokenCache {
   readonly #read: ReadTokens;
   readonly #tokens: number;
+  readonly #pageTokens: number;
+  readonly #Tokens: { new (length: number): Tokens };
   /** In order of use, the latest last. */
-  readonly #pages = new Map<number, Promise<Uint8Array>>();
+  readonly #pages = new Map<number, Promise<Tokens>>();
 
-  /** `tokens` is the corpus's length; `read` is never asked for more. */
-  constructor(tokens: number, read: ReadTokens) {
-    this.#tokens = tokens;
+  /** `read` is never asked for more than the dataset has. */
+  constructor(dataset: CachedDataset, read: ReadTokens) {
+    this.#tokens = dataset.tokens;
+    this.#pageTokens = PAGE_BYTES / bytesPerToken(dataset);
+    this.#Tokens = dataset.tokenizer === "byte" ? Uint8Array : Uint16Array;
     this.#read = read;
   }
 
   /** Token ids at `[start, start + length)`, copied. */
-  async read(start: number, length: number): Promise<Uint8Array> {
-    const window = new Uint8Array(length);
+  async read(start: number, length: number): Promise<Tokens> {
+    const window = new this.#Tokens(length);
     for (let done = 0; done < length;) {
       const position = start + done;
-      const page = Math.floor(position / PAGE_TOKENS);
-      const from = position - page * PAGE_TOKENS;
+      const page = Math.floor(position / this.#pageTokens);
+      const from = position - page * this.#pageTokens;
       const part = (await this.#page(page)).subarray(
         from,
         from + length - done,
@@ -47,7 +65,7 @@ export class TokenCache {
     return window;
   }
 
-  #page(page: number): Promise<Uint8Array> {
+  #page(page: number): Promise<Tokens> {
     const kept = this.#pages.get(page);
     this.#pages.delete(page);
     const tokens = kept ?? this.#fetchPage(page);
@@ -59,10 +77,10 @@ export class TokenCache {
     return tokens;
   }
 
-  async #fetchPage(page: number): Promise<Uint8Array> {
-    const start = page * PAGE_TOKENS;
-    const length = Math.min(PAGE_TOKENS, this.#tokens - start);
-    if (length <= 0) return new Uint8Array(0);
+  async #fetchPage(page: number): Promise<Tokens> {
+    const start = page * this.#pageTokens;
+    const length = Math.min(this.#pageTokens, this.#tokens - start);
+    if (length <= 0) return new this.#Tokens(0);
     try {
       return await this.#read(start, length);
     } catch (error) {

@@ -15,7 +15,7 @@ import {
 } from "../api/types.ts";
 import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
-import { readBatch } from "./data.ts";
+import { countedBytes, readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import {
   computeMicrobatch,
@@ -24,6 +24,7 @@ import {
 } from "./microbatch.ts";
 import type { TrainingService } from "./service.ts";
 import { TokenCache } from "./token-cache.ts";
+import { readTokenLengths } from "./token-lengths.ts";
 
 /** Why a trainer's loop returned. */
 export type TrainingOutcome = "ended" | "stopped" | "out-of-budget";
@@ -50,6 +51,8 @@ type Work = {
   plan: RunPlan;
   memory: TrainerMemory;
   tokens: TokenCache;
+  /** Bytes of each id. */
+  tokenLengths: Uint8Array;
 };
 
 /** One trainer of one run. `train` may be called again: it goes on where it stopped. */
@@ -127,7 +130,7 @@ export class RunTrainer {
   }
 
   async #computeWith(work: Work, lease: Lease): Promise<Lease | null> {
-    const { plan, memory, tokens } = work;
+    const { plan, memory, tokens, tokenLengths } = work;
     const { config } = plan;
     const [parameters, batch] = await Promise.all([
       this.#pull(work, lease.step),
@@ -149,6 +152,7 @@ export class RunTrainer {
         bootId: this.#identity.bootId,
         lossSum: Number.isFinite(lossSum) ? lossSum : null,
         tokens: counted,
+        bytes: countedBytes(batch.targets, tokenLengths),
       }),
     );
   }
@@ -159,9 +163,10 @@ export class RunTrainer {
     return {
       plan: { config, shards },
       memory,
-      tokens: new TokenCache(config.dataset.tokens, (start, length) =>
+      tokens: new TokenCache(config.dataset, (start, length) =>
         this.#service.tokens(config.dataset, start, length),
       ),
+      tokenLengths: await readTokenLengths(this.#service, config.dataset),
     };
   }
 

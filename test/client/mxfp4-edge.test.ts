@@ -11,7 +11,7 @@ import {
   REPACK_OPTIONS,
 } from "../../src/api/options.ts";
 import type { TensorBody } from "../../src/api/tensors.ts";
-import type { Dataset } from "../../src/api/types.ts";
+import type { PinnedDataset } from "../../src/api/types.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { Described } from "../../src/http/declaration/parameter.ts";
 import { queryParameters } from "../../src/http/declaration/route.ts";
@@ -23,7 +23,7 @@ import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
 const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3 } as const;
-const dataset: Dataset = {
+const dataset: PinnedDataset = {
   name: "d",
   digest: "0",
   tokens: 9,
@@ -85,10 +85,12 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   listJobs: (edge) => edge.jobs({ limit: 5, cursor: "1-j" }),
   getJob: (edge) => edge.job("j"),
   deleteJob: (edge) => edge.removeJob("j"),
-  putDataset: (edge) => edge.putDataset("d", BYTES),
+  putDataset: (edge) =>
+    edge.putDataset("d", BYTES, { tokenizer: "bpe", vocabulary: 600 }),
   listDatasets: (edge) => edge.datasets({ limit: 5, cursor: "c" }),
   getDataset: (edge) => edge.dataset("d"),
   getTokens: (edge) => edge.run("r").tokens(dataset, 0, 4),
+  getTokenizer: (edge) => edge.run("r").tokenizer(dataset),
   deleteDataset: (edge) => edge.removeDataset("d"),
   createRun: (edge) => edge.createRun({ dataset: "d" }),
   listRuns: (edge) => edge.runs(),
@@ -117,7 +119,7 @@ const UNUSED: Record<string, string[]> = {
   deleteFile: Object.keys(WRITE_CONDITIONS),
   // A download that breaks off is resumed by If-Range: download.test.ts.
   getFile: ["If-Range", ...Object.keys(READ_CONDITIONS)],
-  getTokens: ["If-Range", ...Object.keys(READ_CONDITIONS)],
+  getTokens: ["Range", "If-Range", ...Object.keys(READ_CONDITIONS)],
   getFolder: ["Range", "If-Range", ...Object.keys(READ_CONDITIONS)],
 };
 

@@ -67,6 +67,26 @@ describe("f32 GEMM", () => {
     }
   });
 
+  it("gives the same bits by taller tiles, at every odd size", () => {
+    for (const m of [...SIZES, 130, 135]) {
+      for (const n of SIZES) {
+        for (const k of [1, 33, 513]) {
+          const a = normals(m * k, m + 100 * k);
+          const b = normals(n * k, n + 77 * k);
+          for (const accumulate of [false, true]) {
+            const initial = normals(m * n, 3);
+            const options = { accumulate, initial };
+            const byTiles = multiply(a, b, m, n, k, options);
+            exports.useWideVectors(1);
+            const byTallTiles = multiply(a, b, m, n, k, options);
+            exports.useWideVectors(0);
+            expect(byTallTiles).toEqual(byTiles);
+          }
+        }
+      }
+    }
+  });
+
   it("gives the same bits whatever the layout of its operands", () => {
     const [m, n, k] = [13, 21, 70];
     const a = normals(m * k, 1);

@@ -8,7 +8,7 @@ import { KERNEL_GROUPS } from "../../bench/kernel-benchmarks.ts";
 import type { Machine } from "../../bench/machine.ts";
 import { BEGIN, END, updatePage } from "../../bench/markdown-page.ts";
 import { PEER_GROUPS } from "../../bench/peers/peer-benchmarks.ts";
-import type { Result } from "../../bench/result.ts";
+import type { Report, Result } from "../../bench/result.ts";
 import { select } from "../../bench/select.ts";
 import { summarize } from "../../bench/summarize.ts";
 
@@ -51,6 +51,7 @@ describe("npm run bench", () => {
       workerd: expect.stringMatching(/^1\.\d{8}\.\d+$/),
       vnni: expect.any(Boolean),
       fma: expect.any(Boolean),
+      pairs: expect.any(Boolean),
       variant: report.machine.vnni ? "vnni" : "i16",
     });
     const common = {
@@ -83,6 +84,35 @@ describe("npm run bench", () => {
       "gemm/f32/256x256",
       "gemm/mxfp4/256x256",
     ]);
+  });
+
+  test("takes a step apart with --profile", async () => {
+    const file = join(folder, "bench.json");
+
+    const { stdout } = await bench(
+      "--only step/f32/L4-d128 --profile --rounds 1 --no-peers --runtime node --json",
+      file,
+    );
+
+    const { profiles } = JSON.parse(await readFile(file, "utf8")) as Report;
+    const [{ name, milliseconds, parts }] = profiles!;
+    expect(name).toBe("step/f32/L4-d128");
+    const sum = parts.reduce((total, part) => total + part.milliseconds, 0);
+    expect(sum).toBeCloseTo(milliseconds, 6);
+    const of = (kernel: string) => parts.filter(({ part }) => part === kernel);
+    // A product for each of the four blocks: y = x · W, with W [128, 512].
+    expect(
+      of("gemmF32 1024x512x128").map(({ phase, calls }) => [phase, calls]),
+    ).toEqual(
+      expect.arrayContaining([
+        ["forward", 4],
+        ["backward", 4],
+      ]),
+    );
+    expect(of("attentionBackwardF32")).toEqual([
+      expect.objectContaining({ ofBound: expect.any(Number) }),
+    ]);
+    expect(stdout).toContain("attentionBackwardF32");
   });
 
   test("refuses what it does not know", async () => {

@@ -16,6 +16,7 @@ const LAYERS = [
   "formats",
   "checkpoints",
   "model",
+  "tokenizers",
   "training",
   "objects",
   "http",
@@ -55,6 +56,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "directory",
     "shard",
     "job",
+    "tokenization",
     "run",
   ],
   assembly: [
@@ -90,7 +92,7 @@ const EXACT_MATH = [
   "trunc",
 ];
 /** Where arithmetic ends up in bytes that must be the same everywhere. */
-const REPRODUCIBLE = ["formats", "model", "objects", "training"];
+const REPRODUCIBLE = ["formats", "model", "objects", "tokenizers", "training"];
 
 type Files = ReadonlyMap<string, string>;
 type Import = { from: string; to: string; typeOnly: boolean };

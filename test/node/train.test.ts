@@ -294,6 +294,8 @@ test("every option of --help is taken, and does what it says", async () => {
   const options = {
     state: join(folder, "elsewhere"),
     text,
+    tokenizer: "bpe",
+    vocabulary: "512",
     name: "mine",
     "sample-every": "1",
     recipe: "bf16",
@@ -324,13 +326,32 @@ test("every option of --help is taken, and does what it says", async () => {
   expect(code).toBe(0);
   for (const part of [
     "parameters: 1 layers, width 64, 1 heads, context 64",
-    "my-text: 10600 byte tokens; 2 steps of 3 × 128 tokens",
     "recipe bf16, gradients in bf16; 1 trainers, 3 shards",
   ])
     expect(stdout).toContain(part);
   const mine = join(options.state, "runs/mine/checkpoint.safetensors");
-  const { config, step } = readCheckpoint(readFileSync(mine));
+  const { config, step, tokenizer } = readCheckpoint(readFileSync(mine));
   expect(step).toBe(2);
+  const tokens = tokenizer.encode(readFileSync(text, "utf8"));
+  expect(stdout).toContain(
+    `my-text: ${tokens.length} bpe tokens of ${tokenizer.vocabulary} ids; 2 steps of 3 × 128 tokens`,
+  );
+  expect(config.model.vocabulary).toBe(tokenizer.vocabulary);
+  const lengths = tokenizer.tokens().map(({ length }) => length);
+  // Of the held-out tokens, all but the first are targets.
+  const targets = tokens.slice(Math.floor(tokens.length * 0.95) + 1);
+  const bytes = targets.reduce((sum, id) => sum + lengths[id]!, 0);
+  const [, valLoss, perByte] =
+    /^done val_loss=(\S+) val_nats_per_byte=(\S+) steps=2 /m.exec(stdout) ?? [];
+  expect(stdout).toContain(
+    `val loss ${valLoss} (${perByte} nats per byte)  over ${targets.length} held-out tokens of ${bytes} bytes`,
+  );
+  const expected = (Number(valLoss) * targets.length) / bytes;
+  expect(Math.abs(Number(perByte) - expected)).toBeLessThan(2e-4);
+  // The checkpoint alone is enough to write text, its tokenizer in it.
+  const written = sample("--prompt", "Zwölf", "--tokens", "20", mine);
+  expect(written).toMatchObject({ status: 0, error: "" });
+  expect(Buffer.from(written.text, "latin1").toString()).toMatch(/^Zwölf/);
   expect(config).toMatchObject({
     seed: 7,
     recipe: "bf16",
@@ -563,6 +584,8 @@ describe("progress", () => {
     tokens: (step + 1) * 100,
     valLoss: null,
     committedMs: 1000 + step * 50,
+    trainNatsPerByte: 3.25,
+    valNatsPerByte: null,
   });
   const events = (steps: number): RunEvent[] =>
     Array.from({ length: steps }, (_, step) => ({

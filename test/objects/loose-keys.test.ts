@@ -24,7 +24,13 @@ const ENTRY = {
   tokens: 3,
   tokenizer: "byte",
   vocabulary: 256,
+  state: "ready",
+  bytes: 3,
+  textDigest: "0",
+  progress: 1,
+  error: null,
   key: KEY,
+  asked: 256,
 } as const;
 
 /** For what comes by itself. */
@@ -170,7 +176,9 @@ test("a corpus whose removal dies behind its record goes by the alarm", async ()
   const text = corpus(100);
   expect((await call("PUT", "/v1/datasets/text", text)).status).toBe(201);
   const [key] = await keys();
-  await withoutBucket((broken) => methodsOf(broken).removeDataset("text"));
+  await withoutBucket(async (broken) => {
+    await methodsOf(broken).removeDataset("text");
+  });
   expect(await directory().findDataset("text")).toBeNull();
   expect(await keys()).toEqual([key]);
   await pass(0);

@@ -3,6 +3,7 @@ import { afterEach, expect, test } from "vitest";
 import { FRAME_HEADER_BYTES } from "../../src/api/frame.ts";
 import type { RunStatus } from "../../src/api/types.ts";
 import { isolateMemory } from "../../src/memory/ledger.ts";
+import { modelOf } from "../../src/model/architectures.ts";
 import {
   bindings,
   finish,
@@ -42,6 +43,46 @@ test("an evicted shard comes back from its snapshot and its log with the same pa
   }
 });
 
+test("a snapshot with moments for the whole shard, of schema version 2, goes on to the same bytes", async () => {
+  const config = { steps: 5, snapshotSteps: 3, shards: 1 };
+  const undisturbed = await startScripted(config);
+  await undisturbed.reach(4);
+  const expected = await undisturbed.run.pull(0, 4);
+
+  const trainer = await startScripted(config);
+  await trainer.reach(3);
+  const stub = stubOf(trainer.status);
+  const momenta = () => query(trainer, "SELECT hex(value) FROM snapshots WHERE part = 'matrix.momentum'"); // prettier-ignore
+  const before = await momenta();
+  await runInDurableObject(stub, (_object, { storage: { sql } }) => {
+    const part = (name: string): Uint8Array =>
+      new Uint8Array(
+        sql
+          .exec<{ value: ArrayBuffer }>(
+            "SELECT value FROM snapshots WHERE part = ?",
+            name,
+          )
+          .one().value,
+      );
+    const momentum = part("matrix.momentum");
+    const store = (name: string, parts: Uint8Array[]): void => {
+      const value = new Uint8Array(parts.flatMap((bytes) => [...bytes]));
+      sql.exec("INSERT INTO snapshots SELECT version, ?, 0, ? FROM snapshot_pointer", name, value); // prettier-ignore
+    };
+    store("m", [momentum, part("embedding.m"), part("vector.m")]);
+    store("v", [momentum.fill(7), part("embedding.v"), part("vector.v")]);
+    sql.exec("DELETE FROM snapshots WHERE part LIKE '%.%'");
+    sql.exec("UPDATE schema SET version = 2");
+  });
+  await evictDurableObject(stub);
+  await trainer.run.pull(0, 3);
+  expect(await momenta()).toBe(before);
+  await trainer.reach(4);
+  const { digest } = await trainer.run.pull(0, 4);
+  expect(digest).toBe(expected.digest);
+  expect(await query(trainer, "SELECT version FROM schema")).toBe(3);
+});
+
 test("a state that others pushed out of memory comes back with the same bytes", async () => {
   const { run } = await startRun();
   await finish(run);
@@ -61,12 +102,19 @@ test("a state that others pushed out of memory comes back with the same bytes", 
 
 test("a shard's memory is counted while it lives and given back when its run goes", async () => {
   const before = isolateMemory.heldBytes;
-  const trainer = await startScripted();
+  const trainer = await startScripted({ shards: 1 });
   await trainer.run.pull(0, 0);
   const { length } = trainer.status.shards[0]!;
-  // Parameters, m and v in f32, and the bf16 frame.
+  const { table } = modelOf(trainer.status.config.model);
+  const matrices = table.tensors.find(
+    ({ group }) => group !== "matrix",
+  )!.offset;
+  expect(matrices).toBeLessThan(length);
+  // In f32 the parameters, of matrices Muon's momentum, of the others m and v; and the bf16 frame.
   expect(isolateMemory.heldBytes - before).toBe(
-    (12 + 2) * length + FRAME_HEADER_BYTES,
+    4 * (length + matrices + 2 * (length - matrices)) +
+      2 * length +
+      FRAME_HEADER_BYTES,
   );
   await trainer.run.setState("cancelled");
   await trainer.run.remove();
@@ -100,7 +148,8 @@ test("an update reads the pushes again only where their mean did not stay", asyn
 test("a snapshot replaces the one before, and ends the log up to it; digests stay", async () => {
   const trainer = await startScripted({ steps: 9, snapshotSteps: 2 });
   await trainer.reach(5);
-  const rows = 3 * Math.ceil(trainer.status.parameters / (256 * 1024));
+  // Each less than a row: parameters, Muon's momentum, m and v of embeddings and of vectors.
+  const rows = 1 + 1 + 2 * 2;
   expect(await query(trainer, "SELECT COUNT(*) FROM snapshots")).toBe(rows);
   expect(await query(trainer, "SELECT step FROM snapshot_pointer")).toBe(4);
   expect(await query(trainer, "SELECT MIN(step) FROM slices")).toBe(4);

@@ -65,6 +65,7 @@ export const ORDER = [
   "getDataset",
   "listDatasets",
   "getTokens",
+  "getTokenizer",
   "createRun",
   "listRuns",
   "getRun",

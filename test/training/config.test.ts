@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { Dataset } from "../../src/api/types.ts";
+import type { PinnedDataset } from "../../src/api/types.ts";
 import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
 
-const TEXT: Dataset = {
+const TEXT: PinnedDataset = {
   name: "text",
   digest: "0".repeat(64),
   tokens: 1_000_000,
@@ -10,7 +10,7 @@ const TEXT: Dataset = {
   vocabulary: 256,
 };
 
-function configOf(request: object, dataset: Partial<Dataset> = {}) {
+function configOf(request: object, dataset: Partial<PinnedDataset> = {}) {
   return completeConfig(
     runRequestSchema.parse({ dataset: "text", ...request }),
     { ...TEXT, ...dataset },

@@ -6,12 +6,15 @@ const PAGE = 64 * 1024;
 function cacheOf(tokens: number) {
   const requests: [start: number, length: number][] = [];
   let failures = 0;
-  const cache = new TokenCache(tokens, async (start, length) => {
-    requests.push([start, length]);
-    await Promise.resolve();
-    if (failures-- > 0) throw new Error("lost");
-    return Uint8Array.from({ length }, (_, i) => (start + i) % 251);
-  });
+  const cache = new TokenCache(
+    { tokens, tokenizer: "byte" },
+    async (start, length) => {
+      requests.push([start, length]);
+      await Promise.resolve();
+      if (failures-- > 0) throw new Error("lost");
+      return Uint8Array.from({ length }, (_, i) => (start + i) % 251);
+    },
+  );
   return { cache, requests, failNext: () => (failures = 1) };
 }
 
@@ -59,4 +62,19 @@ test("a window outside the corpus is a bug, and says so", async () => {
   await expect(cache.read(95, 10)).rejects.toThrow(
     "Expected a window within 100 tokens, got [95, 105)",
   );
+});
+
+test("ids of 16 bits stay whole, half as many a page", async () => {
+  const tokens = PAGE;
+  const requests: number[] = [];
+  const cache = new TokenCache(
+    { tokens, tokenizer: "bpe" },
+    (start, length) => {
+      requests.push(start);
+      return Promise.resolve(Uint16Array.from({ length }, (_, i) => start + i));
+    },
+  );
+  const window = await cache.read(PAGE / 2 - 2, 4);
+  expect([...window]).toEqual([32766, 32767, 32768, 32769]);
+  expect(requests).toEqual([0, PAGE / 2]);
 });

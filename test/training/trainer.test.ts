@@ -103,6 +103,7 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
     },
     tokens: (_dataset, start, length) =>
       Promise.resolve(corpus().subarray(start, start + length)),
+    tokenizer: () => Promise.reject(new Error("tokens are bytes")),
   };
   return { service, calls };
 }

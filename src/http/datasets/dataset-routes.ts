@@ -1,13 +1,30 @@
 /** Corpora. */
 import { AppError } from "../../api/errors.ts";
-import type { Dataset, DatasetPage } from "../../api/types.ts";
+import { choice } from "../../api/option-kinds.ts";
 import {
-  directoryStub,
+  BPE_VOCABULARY,
+  type DatasetPage,
+  type TokenizerName,
+  TOKENIZERS,
+} from "../../api/types.ts";
+import { directoryStub } from "../../objects/directory/directory.ts";
+import {
+  pinned,
   type StoredDataset,
-} from "../../objects/directory/directory.ts";
+  toDataset,
+  tokenizerKey,
+  tokensKey,
+} from "../../objects/directory/stored-dataset.ts";
 import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
+import { tokenizationStub } from "../../objects/tokenization/tokenization.ts";
+import { Bpe, BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
+import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
+import { bytesPerToken } from "../../training/token-cache.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
+import { optional } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
+import type { Env } from "../env.ts";
+import type { ByteRange } from "../files/byte-range.ts";
 import {
   answerStored,
   GONE,
@@ -21,9 +38,30 @@ import { datasetPageSchema, datasetSchema } from "../runs/run-schemas.ts";
 import { withHeartbeat } from "../files/heartbeat.ts";
 import { json } from "../json.ts";
 
-/** One byte, one token. */
-const BYTE_VOCABULARY = 256;
 const MAX_DATASET_BYTES = 100 * 1024 * 1024;
+
+const TOKENIZER = optional(
+  choice(TOKENIZERS, "Each byte a token, or byte pairs of this text", "byte"),
+);
+const VOCABULARY = optional({
+  kind: "whole",
+  least: BPE_VOCABULARY.least,
+  most: BPE_VOCABULARY.most,
+  text: `Ids of \`bpe\`; ${BPE_VOCABULARY.default} unless told`,
+});
+const START = optional({
+  kind: "whole",
+  least: 0,
+  most: MAX_DATASET_BYTES,
+  default: 0,
+  text: "The first token",
+});
+const LENGTH = optional({
+  kind: "whole",
+  least: 1,
+  most: MAX_DATASET_BYTES,
+  text: "So many tokens; all that follow unless told",
+});
 
 /** Small enough that an example's run is over in a second. */
 const exampleText =
@@ -38,21 +76,29 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets/{name}",
     tag: "datasets",
     access: "owner",
-    summary: "Store a corpus under a name: its bytes are its tokens",
-    description: "Repeating it changes nothing.",
+    summary: "Store a corpus under a name, and make tokens of it",
+    description:
+      "Repeating it changes nothing. Of `bpe` the dataset is `training` first: it is asked for until it is `ready`.",
+    query: { tokenizer: TOKENIZER, vocabulary: VOCABULARY },
     body: { description: "The text, 1 byte to 100 MiB, with Content-Length" },
     answers: {
       200: { description: "It was there before", json: datasetSchema },
       201: { description: "Stored", json: datasetSchema },
     },
-    errors: [...UPLOAD_ERRORS, "dataset_differs", "unavailable"],
+    errors: [
+      ...UPLOAD_ERRORS,
+      "dataset_differs",
+      "invalid_option",
+      "unavailable",
+    ],
     examples: {
       text: {
         summary: "A text in English",
         body: new TextEncoder().encode(exampleText),
       },
     },
-    async handle(c, { name }) {
+    async handle(c, { name, tokenizer, vocabulary: told }) {
+      const vocabulary = vocabularyOf(tokenizer, told);
       const bytes = uploadBytes(c, "corpus", MAX_DATASET_BYTES);
       if (bytes === 0) {
         throw new AppError(
@@ -63,12 +109,7 @@ export const DATASET_ROUTES = [
       // A new stub each time: one whose object restarted meanwhile is of no more use.
       const directory = () => directoryStub(c.env);
       const present = await directory().findDataset(name);
-      if (present && present.tokens !== bytes) {
-        throw new AppError(
-          "dataset_differs",
-          `Expected the ${present.tokens} bytes that "${name}" already has, got ${bytes}`,
-        );
-      }
+      if (present) checkSame(present, { bytes, tokenizer, asked: vocabulary });
       // The digest is known when all is stored, so each upload has a key of its own until then.
       const key = `datasets/${name}/${crypto.randomUUID()}`;
       await directory().beginUpload(key);
@@ -77,14 +118,22 @@ export const DATASET_ROUTES = [
         () => directory().renewUpload(key),
         async () => (await storeUpload(c, key, bytes)).digest,
       );
+      const isReady = tokenizer === "byte";
       const { created, dataset } = await directory().addDataset({
         name,
-        digest,
-        tokens: bytes,
-        tokenizer: "byte",
-        vocabulary: BYTE_VOCABULARY,
+        digest: isReady ? digest : null,
+        tokens: isReady ? bytes : null,
+        tokenizer,
+        vocabulary,
+        state: isReady ? "ready" : "training",
+        bytes,
+        textDigest: digest,
+        progress: isReady ? 1 : 0,
+        error: null,
         key,
+        asked: vocabulary,
       });
+      await goOn(c.env, dataset);
       return json(toDataset(dataset), created ? 201 : 200);
     },
   }),
@@ -116,8 +165,11 @@ export const DATASET_ROUTES = [
     summary: "What a corpus is",
     answers: { 200: { description: "The dataset", json: datasetSchema } },
     errors: ["dataset_not_found", "invalid_name"],
-    handle: async (c, { name }) =>
-      json(toDataset(await directoryStub(c.env).dataset(name))),
+    async handle(c, { name }) {
+      const dataset = await directoryStub(c.env).dataset(name);
+      await goOn(c.env, dataset);
+      return json(toDataset(dataset));
+    },
   }),
 
   route({
@@ -126,26 +178,74 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets/{name}/tokens",
     tag: "datasets",
     access: "trainer",
-    summary: "Token ids of a corpus, one byte each",
+    summary: "Token ids of a corpus",
+    description:
+      "One byte each of `byte`, two of `bpe`, the lower first. `start` and `length` count tokens, `Range` bytes.",
+    query: { start: START, length: LENGTH },
     headers: READ_HEADERS,
     answers: storedAnswers("The digest"),
-    errors: ["dataset_not_found", ...READ_ERRORS],
+    errors: [
+      "dataset_not_found",
+      "dataset_not_ready",
+      "invalid_option",
+      ...READ_ERRORS,
+    ],
     examples: {
       window: {
         summary: "A window of 16 tokens",
+        query: { start: 16, length: 16 },
+      },
+      range: {
+        summary: "A range of bytes",
         headers: { Range: "bytes=16-31" },
       },
       all: { summary: "Everything" },
     },
-    async handle(c, { name, ...asked }) {
-      const { key, tokens, digest } = await directoryStub(c.env).dataset(name);
-      const stored = { key, bytes: tokens, etag: `"${digest}"` };
+    async handle(c, { name, start, length, ...asked }) {
+      const dataset = await directoryStub(c.env).dataset(name);
+      const { tokens, digest } = pinned(dataset);
+      const width = bytesPerToken(dataset);
+      const stored = {
+        key: tokensKey(dataset),
+        bytes: tokens * width,
+        etag: `"${digest}"`,
+        part: partOf(tokens, width, start, length),
+      };
       const response = await answerStored(c, stored, asked);
       if (response) return response;
       throw new AppError(
         "dataset_not_found",
         `Expected the tokens of "${name}", which are no longer there`,
       );
+    },
+  }),
+
+  route({
+    id: "getTokenizer",
+    method: "get",
+    path: "/v1/datasets/{name}/tokenizer",
+    tag: "datasets",
+    access: "trainer",
+    summary: "The tokenizer of a corpus, as Hugging Face's tokenizer.json",
+    answers: {
+      200: {
+        description: "What its libraries read, with the same ids",
+        type: "application/json",
+        headers: {
+          ETag: "The digest of the tokens",
+          "Content-Disposition": "The name that the libraries look for",
+        },
+      },
+    },
+    errors: ["dataset_not_found", "dataset_not_ready", "invalid_name"],
+    async handle(c, { name }) {
+      const dataset = await directoryStub(c.env).dataset(name);
+      const { digest } = pinned(dataset);
+      return c.body(await readTokenizer(c.env.BUCKET, dataset), 200, {
+        "Content-Type": "application/json",
+        "Content-Disposition": 'attachment; filename="tokenizer.json"',
+        ETag: `"${digest}"`,
+      });
     },
   }),
 
@@ -160,13 +260,77 @@ export const DATASET_ROUTES = [
     answers: GONE,
     errors: ["dataset_not_found", "dataset_in_use", "invalid_name"],
     async handle(c, { name }) {
-      await directoryStub(c.env).removeDataset(name);
+      const { key } = await directoryStub(c.env).removeDataset(name);
+      // It finds out by itself too, a little later.
+      await tokenizationStub(c.env, key).wake();
       return c.body(null, 204);
     },
   }),
 ];
 
-/** Without the storage's key. */
-function toDataset({ key: _key, ...dataset }: StoredDataset): Dataset {
-  return dataset;
+/** Of `byte` as many as there are bytes. Errors: `invalid_option`, told another */
+function vocabularyOf(
+  tokenizer: TokenizerName,
+  told: number | undefined,
+): number {
+  if (tokenizer === "bpe") return told ?? BPE_VOCABULARY.default;
+  if (told === undefined) return BYTE_VOCABULARY;
+  throw new AppError(
+    "invalid_option",
+    `Expected \`vocabulary\` with tokenizer=bpe alone, got ${told} with byte, which has ${BYTE_VOCABULARY}`,
+  );
+}
+
+/** Errors: `dataset_differs`, before a body is read that cannot be the same */
+function checkSame(
+  present: StoredDataset,
+  sent: Pick<StoredDataset, "bytes" | "tokenizer" | "asked">,
+): void {
+  const described = (each: typeof sent) =>
+    `${each.bytes} bytes, tokenizer ${each.tokenizer} of ${each.asked} ids`;
+  const [expected, got] = [described(present), described(sent)];
+  if (expected === got) return;
+  throw new AppError(
+    "dataset_differs",
+    `Expected what "${present.name}" already is, ${expected}; got ${got}`,
+  );
+}
+
+/** Whoever asks for a dataset that is not ready sees to it that somebody works on it. */
+async function goOn(
+  env: Env,
+  { name, key, asked, state }: StoredDataset,
+): Promise<void> {
+  if (state === "training")
+    await tokenizationStub(env, key).begin(name, key, asked);
+}
+
+/** The bytes of tokens `[start, start + length)`. Errors: `range_not_satisfiable`, there are not so many */
+function partOf(
+  tokens: number,
+  width: number,
+  start: number,
+  length: number | undefined,
+): ByteRange | undefined {
+  if (start === 0 && length === undefined) return undefined;
+  const end = start + (length ?? tokens - start);
+  if (start < end && end <= tokens)
+    return { offset: start * width, length: (end - start) * width };
+  throw new AppError(
+    "range_not_satisfiable",
+    `Expected a window within ${tokens} tokens, got [${start}, ${end})`,
+  );
+}
+
+async function readTokenizer(
+  bucket: R2Bucket,
+  dataset: StoredDataset,
+): Promise<string> {
+  if (dataset.tokenizer === "byte") return writeTokenizerJson(new Bpe([]));
+  const object = await bucket.get(tokenizerKey(dataset));
+  if (object) return object.text();
+  throw new AppError(
+    "dataset_not_found",
+    `Expected the tokenizer of "${dataset.name}", which is no longer there`,
+  );
 }

@@ -67,6 +67,8 @@ export type Stored = {
   bytes: number;
   etag: string;
   present?: R2Object;
+  /** All that is asked for, where it is not the whole. */
+  part?: ByteRange | undefined;
 };
 
 /**
@@ -75,10 +77,11 @@ export type Stored = {
  */
 export async function answerStored(
   c: Context<AppEnv>,
-  { key, bytes, etag, present }: Stored,
+  { key, bytes: all, etag, present, part }: Stored,
   asked: Asked,
 ): Promise<Response | null> {
   const { BUCKET } = c.env;
+  const { offset: first, length: bytes } = part ?? { offset: 0, length: all };
   const isHead = c.req.method === "HEAD";
   const known =
     present ?? (isHead || isDated(asked) ? await BUCKET.head(key) : undefined);
@@ -91,7 +94,12 @@ export async function answerStored(
   }
   const range = rangeOf(c, asked, bytes, etag);
   const object = await BUCKET.get(key, {
-    ...(range && { range }),
+    ...((range ?? part) && {
+      range: {
+        offset: first + (range?.offset ?? 0),
+        length: range?.length ?? bytes,
+      },
+    }),
     ...(present && { onlyIf: { etagMatches: present.etag } }),
   });
   if (!object || !("body" in object)) return null;

@@ -10,6 +10,8 @@ const CSV_COLUMNS = [
   "tokens",
   "valLoss",
   "committedMs",
+  "trainNatsPerByte",
+  "valNatsPerByte",
 ] as const satisfies readonly (keyof StepMetrics)[];
 
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { RunStatus, TrainersResponse } from "../../api/types.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
+import { pinned } from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { completeConfig, runRequestSchema } from "../../training/config.ts";
 import { issueJoinToken } from "../auth.ts";
@@ -56,6 +57,7 @@ export const RUN_ROUTES = [
     errors: [
       "malformed_json",
       "dataset_not_found",
+      "dataset_not_ready",
       "wrong_state",
       "body_too_large",
       "invalid_config",
@@ -76,9 +78,7 @@ export const RUN_ROUTES = [
     },
     async handle(c, { body: request }) {
       const directory = directoryStub(c.env);
-      const { key: _key, ...dataset } = await directory.dataset(
-        request.dataset,
-      );
+      const dataset = pinned(await directory.dataset(request.dataset));
       const config = completeConfig(request, dataset);
       const run = request.run ?? newRunName();
 

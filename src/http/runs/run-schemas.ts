@@ -4,6 +4,7 @@ import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   type CompletionResponse,
+  DATASET_STATES,
   type Dataset,
   type DatasetPage,
   type LeaseResponse,
@@ -11,6 +12,7 @@ import {
   type RunStatus,
   type RunSummary,
   type StepMetrics,
+  TOKENIZERS,
   type TrainersResponse,
   WIRE_DTYPES,
 } from "../../api/types.ts";
@@ -20,6 +22,10 @@ import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 const whole = z.int().min(0);
 const time = whole.describe("Milliseconds since the epoch");
 const loss = z.number().nullable().describe("Nats per token");
+const natsPerByte = z
+  .number()
+  .nullable()
+  .describe("The same in nats per byte of the text");
 
 const state = z.enum([
   "running",
@@ -29,16 +35,30 @@ const state = z.enum([
   "diverged",
 ]);
 
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** What a run holds of its dataset. */
+const pinnedDatasetSchema = z.strictObject({
+  name: z.string(),
+  digest: digest.describe("SHA-256 of the tokens' bytes"),
+  tokens: whole,
+  tokenizer: z.enum(TOKENIZERS),
+  vocabulary: whole,
+});
+
 export const datasetSchema = z
   .strictObject({
-    name: z.string(),
-    digest: z
-      .string()
-      .regex(/^[0-9a-f]{64}$/)
-      .describe("SHA-256 of the tokens' bytes"),
-    tokens: whole,
-    tokenizer: z.literal("byte"),
-    vocabulary: whole,
+    ...pinnedDatasetSchema.shape,
+    digest: pinnedDatasetSchema.shape.digest.nullable(),
+    tokens: whole.nullable(),
+    state: z.enum(DATASET_STATES).describe("Runs can use one that is ready"),
+    bytes: whole.describe("Of the text"),
+    textDigest: digest.describe("SHA-256 of the text"),
+    progress: z.number().min(0).max(1).describe("The share of the work done"),
+    error: z
+      .strictObject({ code: z.string(), detail: z.string() })
+      .nullable()
+      .describe("Why it has failed"),
   })
   .register(ANSWER_SCHEMAS, { id: "Dataset" });
 
@@ -51,7 +71,7 @@ export const datasetPageSchema = z
 
 const configSchema = z
   .strictObject({
-    dataset: datasetSchema,
+    dataset: pinnedDatasetSchema,
     model: z.strictObject({
       layers: whole,
       width: whole,
@@ -104,7 +124,9 @@ export const runStatusSchema = z
       }),
     ),
     trainLoss: loss,
+    trainNatsPerByte: natsPerByte,
     valLoss: loss,
+    valNatsPerByte: natsPerByte,
     createdMs: time,
   })
   .register(ANSWER_SCHEMAS, { id: "RunStatus" });
@@ -136,6 +158,8 @@ const stepMetricsSchema = z
     tokens: whole,
     valLoss: loss,
     committedMs: time,
+    trainNatsPerByte: natsPerByte,
+    valNatsPerByte: natsPerByte,
   })
   .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
 

@@ -39,6 +39,12 @@ const completionSchema = z
     bootId: name,
     lossSum: z.number().nullable(),
     tokens: z.int().min(0).max(1e9),
+    bytes: z
+      .int()
+      .min(0)
+      .max(1e12)
+      .optional()
+      .describe("Of the tokens' text; needed where tokens are no bytes"),
   })
   .register(REQUEST_SCHEMAS, { id: "Completion" });
 

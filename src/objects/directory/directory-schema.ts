@@ -29,4 +29,13 @@ export const DIRECTORY_SCHEMA = new Schema("datasets", [
         etag TEXT NOT NULL, PRIMARY KEY (upload_id, part)
       );
     `),
+
+  // Datasets have states, and more tokenizers than bytes; those that are there are ready.
+  (sql) =>
+    sql.exec(
+      `UPDATE datasets SET dataset = json_set(dataset,
+         '$.state', 'ready', '$.bytes', json_extract(dataset, '$.tokens'),
+         '$.textDigest', json_extract(dataset, '$.digest'), '$.progress', 1, '$.error', NULL,
+         '$.asked', json_extract(dataset, '$.vocabulary'))`,
+    ),
 ]);

@@ -4,8 +4,9 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, toResult } from "../../api/errors.ts";
-import type { Dataset, RunSummary } from "../../api/types.ts";
+import type { PinnedDataset, RunSummary } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
+import { DatasetList, type Tokenized } from "./dataset-list.ts";
 import { DIRECTORY_SCHEMA } from "./directory-schema.ts";
 import { type JobEntry, JobList } from "./job-list.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
@@ -15,11 +16,8 @@ import {
   type StoredUpload,
 } from "./file-uploads.ts";
 import { LooseKeys } from "./loose-keys.ts";
-import { LEASE_MS } from "./sweep-alarm.ts";
+import type { StoredDataset } from "./stored-dataset.ts";
 import { UnfinishedUploads } from "./unfinished-uploads.ts";
-
-/** A dataset, and the R2 key of its tokens. */
-export type StoredDataset = Dataset & { key: string };
 
 export class Directory extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #looseKeys = new LooseKeys(this.ctx.storage, this.env.BUCKET);
@@ -55,32 +53,17 @@ function directoryMethods(
   looseKeys: LooseKeys,
   uploads: UnfinishedUploads,
 ) {
+  const datasets = new DatasetList(sql, looseKeys);
   const jobs = new JobList(sql);
   const fileUploads = new FileUploads(sql, uploads);
 
-  function find(name: string): StoredDataset | undefined {
-    const [row] = sql.exec<{ dataset: string }>(
-      "SELECT dataset FROM datasets WHERE name = ?",
-      name,
-    );
-    return row && (JSON.parse(row.dataset) as StoredDataset);
-  }
-
-  function dataset(name: string): StoredDataset {
-    const found = find(name);
-    if (found) return found;
-    throw new AppError(
-      "dataset_not_found",
-      `Expected the name of a dataset, got "${name}"`,
-    );
-  }
-
   return {
     /** Errors: `dataset_not_found` */
-    dataset,
+    dataset: (name: string) => datasets.get(name),
 
     /** The dataset of this name, or null. */
-    findDataset: (name: string): StoredDataset | null => find(name) ?? null,
+    findDataset: (name: string): StoredDataset | null =>
+      datasets.find(name) ?? null,
 
     /** An upload in parts begins, which is taken back unless it goes on and ends. */
     beginParts: (uploadId: string, key: string) => uploads.enter(uploadId, key),
@@ -115,18 +98,7 @@ function directoryMethods(
     /** All of its parts must come again. */
     forgetFileParts: (uploadId: string) => fileUploads.forgetParts(uploadId),
 
-    /** By name, behind `after`. */
-    datasets(limit: number, after: string): StoredDataset[] {
-      const rows = sql.exec<{ dataset: string }>(
-        "SELECT dataset FROM datasets WHERE name > ? ORDER BY name LIMIT ?",
-        after,
-        limit,
-      );
-      return Array.from(
-        rows,
-        (row) => JSON.parse(row.dataset) as StoredDataset,
-      );
-    },
+    datasets: (limit: number, after: string) => datasets.page(limit, after),
 
     /** An upload begins, whose blob goes unless it ends in a dataset. */
     beginUpload: (key: string) => looseKeys.enter(key),
@@ -134,59 +106,19 @@ function directoryMethods(
     /** The upload is still under way. */
     renewUpload: (key: string) => looseKeys.renew(key),
 
-    /**
-     * Enter a dataset whose tokens are stored. The same content again keeps the first entry; what gets
-     * no entry does not stay. Errors: `dataset_differs`, `unavailable`
-     */
-    async addDataset(entry: StoredDataset): Promise<{
-      created: boolean;
-      dataset: StoredDataset;
-    }> {
-      const present = find(entry.name);
-      if (!present && looseKeys.claim(entry.key)) {
-        sql.exec(
-          "INSERT INTO datasets VALUES (?, ?)",
-          entry.name,
-          JSON.stringify(entry),
-        );
-        return { created: true, dataset: entry };
-      }
-      await looseKeys.release(entry.key);
-      if (!present) {
-        throw new AppError(
-          "unavailable",
-          `Expected an upload with a sign of life every ${LEASE_MS / 1000} seconds, got none for longer; repeat the request`,
-        );
-      }
-      if (present.digest === entry.digest) {
-        return { created: false, dataset: present };
-      }
-      throw new AppError(
-        "dataset_differs",
-        `Expected the content that "${entry.name}" already has, SHA-256 ${present.digest}; got ${entry.digest}`,
-      );
-    },
+    addDataset: (entry: StoredDataset) => datasets.add(entry),
 
-    /** Errors: `dataset_not_found`, `dataset_in_use` while a run that has not ended pins it */
-    async removeDataset(name: string): Promise<void> {
-      const removed = dataset(name);
-      const [user] = sql.exec<{ run: string }>(
-        "SELECT run FROM runs WHERE dataset = ? AND ended = 0 LIMIT 1",
-        name,
-      );
-      if (user) {
-        throw new AppError(
-          "dataset_in_use",
-          `Expected a dataset that no unfinished run uses, got "${name}", which run "${user.run}" uses`,
-        );
-      }
-      sql.exec("DELETE FROM datasets WHERE name = ?", name);
-      await looseKeys.release(removed.key);
-    },
+    removeDataset: (name: string) => datasets.remove(name),
+
+    noteProgress: (name: string, key: string, progress: number) =>
+      datasets.noteProgress(name, key, progress),
+
+    endTraining: (name: string, key: string, outcome: Tokenized) =>
+      datasets.endTraining(name, key, outcome),
 
     /** Enter a run and pin its dataset. Repeating it changes nothing. */
-    addRun(run: string, pinned: Dataset, createdMs: number): void {
-      const present = dataset(pinned.name);
+    addRun(run: string, pinned: PinnedDataset, createdMs: number): void {
+      const present = datasets.get(pinned.name);
       if (present.digest !== pinned.digest) {
         throw new AppError(
           "dataset_differs",

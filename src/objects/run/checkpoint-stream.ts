@@ -24,8 +24,9 @@ export async function openCheckpoint(
   bytes: number;
   chunks: AsyncGenerator<Uint8Array>;
 }> {
-  const { step, config } = await runStub(bindings, run).pinCheckpoint();
-  const plan = checkpointPlan(config, step);
+  const pinned = await runStub(bindings, run).pinCheckpoint();
+  const { step, config } = pinned;
+  const plan = checkpointPlan(config, step, pinned.tokenizer);
   const { shards } = runRanges(config);
   const read = keepRows(async (shard, row) =>
     fromResult(await shardStub(bindings, run, shard).pinned(step, row)),

@@ -9,7 +9,7 @@ import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { learningRates } from "../../training/schedule.ts";
 import { shardRanges } from "../../training/sharding.ts";
-import type { LossSum } from "./run-store.ts";
+import type { Loss, LossSum } from "./run-store.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 
 export type StepGradient =
@@ -80,16 +80,17 @@ export function runRanges(config: RunConfig) {
   };
 }
 
-/** Mean loss in nats per token: sums in f64, in the given order; null when a part is not finite. */
-export function meanLoss(parts: readonly LossSum[]): number | null {
-  let lossSum = 0;
-  let tokens = 0;
+/** Mean loss: sums in f64, in the given order. */
+export function meanLoss(parts: readonly LossSum[]): Loss {
+  let [lossSum, tokens, bytes] = [0, 0, 0];
   for (const part of parts) {
-    if (part.lossSum === null) return null;
+    if (part.lossSum === null) return { perToken: null, perByte: null };
     lossSum += part.lossSum;
     tokens += part.tokens;
+    bytes += part.bytes;
   }
-  return tokens === 0 ? null : lossSum / tokens;
+  const per = (count: number) => (count === 0 ? null : lossSum / count);
+  return { perToken: per(tokens), perByte: per(bytes) };
 }
 
 export async function allOf<T>(

@@ -7,7 +7,7 @@ import {
   type RunConfig,
 } from "../../api/types.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
-import type { RunRecord } from "./run-store.ts";
+import type { LossSum, RunRecord } from "./run-store.ts";
 
 /** The run has such a microbatch. */
 export function checkMicrobatch(
@@ -26,15 +26,39 @@ export function checkMicrobatch(
   );
 }
 
+/** What a completion says. Errors: `invalid_number`, of bytes that its tokens cannot have */
+export function readLossSum(
+  { dataset }: RunConfig,
+  { lossSum, tokens, bytes }: Completion,
+): LossSum {
+  if (dataset.tokenizer !== "byte") {
+    if (bytes !== undefined && bytes >= tokens)
+      return { lossSum, tokens, bytes };
+    throw new AppError(
+      "invalid_number",
+      `Expected \`bytes\` of ${tokens} tokens, each of one at least, got ${bytes ?? "none"}`,
+    );
+  }
+  if (bytes === undefined || bytes === tokens)
+    return { lossSum, tokens, bytes: tokens };
+  throw new AppError(
+    "invalid_number",
+    `Expected \`bytes\` to be ${tokens}, since tokens are bytes, got ${bytes}`,
+  );
+}
+
 /** A completion that is repeated must say what it said. */
-export function checkSame(
-  known: { lossSum: number | null; tokens: number },
-  { lossSum, tokens }: Completion,
-): void {
-  if (known.lossSum === lossSum && known.tokens === tokens) return;
+export function checkSame(known: LossSum, said: LossSum): void {
+  const isSame =
+    known.lossSum === said.lossSum &&
+    known.tokens === said.tokens &&
+    known.bytes === said.bytes;
+  if (isSame) return;
+  const told = ({ lossSum, tokens, bytes }: LossSum) =>
+    `${lossSum} over ${tokens} tokens of ${bytes} bytes`;
   throw new AppError(
     "different_completion",
-    `Expected the values that this microbatch already has, loss sum ${known.lossSum} over ${known.tokens} tokens; got ${lossSum} over ${tokens}`,
+    `Expected the values that this microbatch already has, loss sum ${told(known)}; got ${told(said)}`,
   );
 }
 

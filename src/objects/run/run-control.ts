@@ -19,8 +19,14 @@ import {
 } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
-import { checkMicrobatch, checkOpen, checkSame } from "./completion-checks.ts";
+import {
+  checkMicrobatch,
+  checkOpen,
+  checkSame,
+  readLossSum,
+} from "./completion-checks.ts";
 import { directoryStub } from "../directory/directory.ts";
+import { tokenizerKey } from "../directory/stored-dataset.ts";
 import { EventLog } from "./event-log.ts";
 import { LeaseTime } from "./lease-time.ts";
 import { RunStore } from "./run-store.ts";
@@ -64,10 +70,11 @@ export class RunControl {
     run: string,
     config: RunConfig,
   ): Promise<{ created: boolean; status: RunStatus }> {
+    const tokenizer = await this.#readTokenizer(config);
     const present = this.#store.find();
     if (!present) {
       this.#storage.transactionSync(() => {
-        this.#store.create(run, config, Date.now());
+        this.#store.create(run, config, tokenizer, Date.now());
         this.events.append({ type: "state", state: "running" });
       });
     } else if (present.outdated) {
@@ -128,15 +135,16 @@ export class RunControl {
   ): Promise<CompletionResponse> {
     const record = this.#progress.record();
     checkMicrobatch(record.config, kind, step, index);
+    const said = readLossSum(record.config, completion);
     const known = this.#store.completion(kind, step, index);
     if (known) {
-      checkSame(known, completion);
+      checkSame(known, said);
     } else {
       checkOpen(record, step);
       const nowMs = Date.now();
       this.#storage.transactionSync(() => {
         this.#roster.completed(completion.trainer, nowMs);
-        this.#store.addCompletion(kind, step, index, completion);
+        this.#store.addCompletion(kind, step, index, said);
       });
       const tookMs = this.#progress.leases().complete({ kind, index }, nowMs);
       if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
@@ -177,13 +185,29 @@ export class RunControl {
     this.events.append({ type: "conflict", step, microbatch, shard });
   }
 
+  /** A copy of the dataset's, which may go before the run does; null where tokens are bytes. */
+  async #readTokenizer({ dataset }: RunConfig): Promise<string | null> {
+    if (dataset.tokenizer === "byte") return null;
+    const stored = await directoryStub(this.#bindings).dataset(dataset.name);
+    const object = await this.#bindings.BUCKET.get(tokenizerKey(stored));
+    if (object) return object.text();
+    throw new AppError(
+      "dataset_not_found",
+      `Expected the tokenizer of "${dataset.name}", which is no longer there`,
+    );
+  }
+
   /** Every shard's parameters of one step, set aside to be read. */
-  async pinCheckpoint(): Promise<{ step: number; config: RunConfig }> {
+  async pinCheckpoint(): Promise<{
+    step: number;
+    config: RunConfig;
+    tokenizer: string | null;
+  }> {
     return this.#progress.exclusive(async () => {
       const record = this.#progress.record();
       const { step, config } = record;
       await allOf(this.#progress.shards(record), (shard) => shard.pin(step));
-      return { step, config };
+      return { step, config, tokenizer: this.#store.tokenizer() };
     });
   }
 

@@ -169,11 +169,17 @@ export class RunProgress {
     if (evaluationMicrobatches(config, step) === 0) return;
     if (this.#store.hasEvaluation(step)) return;
     const parts = this.#store.completions("eval", step);
-    const valLoss = meanLoss(parts);
-    const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+    const loss = meanLoss(parts);
     this.#storage.transactionSync(() => {
-      this.#store.addEvaluation(step, valLoss, Date.now());
-      this.#events.append({ type: "evaluation", step, valLoss, tokens });
+      this.#store.addEvaluation(step, loss, Date.now());
+      this.#events.append({
+        type: "evaluation",
+        step,
+        valLoss: loss.perToken,
+        valNatsPerByte: loss.perByte,
+        tokens: parts.reduce((sum, part) => sum + part.tokens, 0),
+        bytes: parts.reduce((sum, part) => sum + part.bytes, 0),
+      });
     });
   }
 

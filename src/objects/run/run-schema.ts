@@ -42,4 +42,16 @@ export const RUN_SCHEMA = new Schema("run", [
       JSON.stringify({ type: "state", state: "cancelled" }),
     );
   },
+
+  // Losses in nats per byte too, and the tokenizer of runs whose tokens are no bytes: there was none.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE completions ADD COLUMN bytes INTEGER;
+       UPDATE completions SET bytes = tokens;
+       ALTER TABLE commits ADD COLUMN train_nats_per_byte REAL;
+       UPDATE commits SET train_nats_per_byte = train_loss;
+       ALTER TABLE evaluations ADD COLUMN nats_per_byte REAL;
+       UPDATE evaluations SET nats_per_byte = loss;
+       CREATE TABLE tokenizer (json TEXT NOT NULL)`,
+    ),
 ]);

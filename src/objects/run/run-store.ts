@@ -3,6 +3,7 @@ import type {
   LeaseKind,
   RunConfig,
   RunState,
+  RunStatus,
   StepMetrics,
   TrainerStatus,
 } from "../../api/types.ts";
@@ -26,12 +27,16 @@ export type RunRecord = {
   outdated: boolean;
 };
 
-export type LossSum = { lossSum: number | null; tokens: number };
+/** In nats, over tokens, which have so many bytes of text. */
+export type LossSum = { lossSum: number | null; tokens: number; bytes: number };
+
+/** A mean; null where the sum is not finite. */
+export type Loss = { perToken: number | null; perByte: number | null };
 
 /** An update with what is told of it; persisted before any shard applies it. */
 export type CommitRecord = Update & {
   gradNorm: number;
-  trainLoss: number | null;
+  trainLoss: Loss;
   /** Trained on so far, this step included. */
   tokens: number;
   committedMs: number;
@@ -61,8 +66,16 @@ export class RunStore {
     this.#sql = storage.sql;
   }
 
-  create(run: string, config: RunConfig, createdMs: number): void {
+  /** `tokenizer` is null where tokens are bytes. */
+  create(
+    run: string,
+    config: RunConfig,
+    tokenizer: string | null,
+    createdMs: number,
+  ): void {
     RUN_SCHEMA.create(this.#sql);
+    if (tokenizer !== null)
+      this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
       "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0)",
       run,
@@ -113,33 +126,46 @@ export class RunStore {
     this.#record = undefined;
   }
 
+  /** Its tokenizer.json; null where tokens are bytes. */
+  tokenizer(): string | null {
+    const [row] = this.#sql.exec<{ json: string }>("SELECT * FROM tokenizer");
+    return row?.json ?? null;
+  }
+
   completion(
     kind: LeaseKind,
     step: number,
     microbatch: number,
   ): LossSum | undefined {
-    const [row] = this.#sql.exec<{ loss_sum: number | null; tokens: number }>(
-      "SELECT loss_sum, tokens FROM completions WHERE kind = ? AND step = ? AND microbatch = ?",
+    const [row] = this.#sql.exec<{
+      loss_sum: number | null;
+      tokens: number;
+      bytes: number;
+    }>(
+      "SELECT loss_sum, tokens, bytes FROM completions WHERE kind = ? AND step = ? AND microbatch = ?",
       kind,
       step,
       microbatch,
     );
-    return row && { lossSum: row.loss_sum, tokens: row.tokens };
+    return (
+      row && { lossSum: row.loss_sum, tokens: row.tokens, bytes: row.bytes }
+    );
   }
 
   addCompletion(
     kind: LeaseKind,
     step: number,
     microbatch: number,
-    { lossSum, tokens }: LossSum,
+    { lossSum, tokens, bytes }: LossSum,
   ): void {
     this.#sql.exec(
-      "INSERT INTO completions VALUES (?, ?, ?, ?, ?)",
+      "INSERT INTO completions VALUES (?, ?, ?, ?, ?, ?)",
       kind,
       step,
       microbatch,
       lossSum,
       tokens,
+      bytes,
     );
   }
 
@@ -160,8 +186,9 @@ export class RunStore {
       microbatch: number;
       loss_sum: number | null;
       tokens: number;
+      bytes: number;
     }>(
-      "SELECT microbatch, loss_sum, tokens FROM completions WHERE kind = ? AND step = ? ORDER BY microbatch",
+      "SELECT microbatch, loss_sum, tokens, bytes FROM completions WHERE kind = ? AND step = ? ORDER BY microbatch",
       kind,
       step,
     );
@@ -169,20 +196,22 @@ export class RunStore {
       microbatch: row.microbatch,
       lossSum: row.loss_sum,
       tokens: row.tokens,
+      bytes: row.bytes,
     }));
   }
 
   addCommit(commit: CommitRecord): void {
     this.#sql.exec(
-      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
       commit.step,
       commit.clipCoefficient,
       commit.learningRates.matrix,
       commit.gradNorm,
-      commit.trainLoss,
+      commit.trainLoss.perToken,
       commit.tokens,
       commit.committedMs,
       JSON.stringify(commit.learningRates),
+      commit.trainLoss.perByte,
     );
   }
 
@@ -195,6 +224,7 @@ export class RunStore {
       tokens: number;
       committed_ms: number;
       learning_rates: string;
+      train_nats_per_byte: number | null;
     }>("SELECT * FROM commits WHERE step = ?", step);
     return (
       row && {
@@ -202,19 +232,23 @@ export class RunStore {
         clipCoefficient: row.clip_coefficient,
         learningRates: JSON.parse(row.learning_rates) as LearningRates,
         gradNorm: row.grad_norm,
-        trainLoss: row.train_loss,
+        trainLoss: {
+          perToken: row.train_loss,
+          perByte: row.train_nats_per_byte,
+        },
         tokens: row.tokens,
         committedMs: row.committed_ms,
       }
     );
   }
 
-  addEvaluation(step: number, loss: number | null, timeMs: number): void {
+  addEvaluation(step: number, loss: Loss, timeMs: number): void {
     this.#sql.exec(
-      "INSERT INTO evaluations VALUES (?, ?, ?)",
+      "INSERT INTO evaluations VALUES (?, ?, ?, ?)",
       step,
-      loss,
+      loss.perToken,
       timeMs,
+      loss.perByte,
     );
   }
 
@@ -226,17 +260,28 @@ export class RunStore {
   }
 
   /** Of the last step that was committed, and of the last evaluation. */
-  latestLosses(): { trainLoss: number | null; valLoss: number | null } {
-    const [commit] = this.#sql.exec<{ train_loss: number | null }>(
-      "SELECT train_loss FROM commits WHERE step < ? ORDER BY step DESC LIMIT 1",
+  latestLosses(): Pick<
+    RunStatus,
+    "trainLoss" | "trainNatsPerByte" | "valLoss" | "valNatsPerByte"
+  > {
+    const [commit] = this.#sql.exec<{
+      train_loss: number | null;
+      train_nats_per_byte: number | null;
+    }>(
+      "SELECT train_loss, train_nats_per_byte FROM commits WHERE step < ? ORDER BY step DESC LIMIT 1",
       this.find()!.step,
     );
-    const [evaluation] = this.#sql.exec<{ loss: number | null }>(
-      "SELECT loss FROM evaluations ORDER BY step DESC LIMIT 1",
+    const [evaluation] = this.#sql.exec<{
+      loss: number | null;
+      nats_per_byte: number | null;
+    }>(
+      "SELECT loss, nats_per_byte FROM evaluations ORDER BY step DESC LIMIT 1",
     );
     return {
       trainLoss: commit?.train_loss ?? null,
+      trainNatsPerByte: commit?.train_nats_per_byte ?? null,
       valLoss: evaluation?.loss ?? null,
+      valNatsPerByte: evaluation?.nats_per_byte ?? null,
     };
   }
 
@@ -255,9 +300,12 @@ export class RunStore {
       tokens: number | null;
       loss: number | null;
       time_ms: number;
+      train_nats_per_byte: number | null;
+      nats_per_byte: number | null;
     }>(
       `SELECT step, train_loss, grad_norm, learning_rate, tokens, loss,
-              COALESCE(committed_ms, time_ms) AS time_ms
+              COALESCE(committed_ms, time_ms) AS time_ms,
+              train_nats_per_byte, nats_per_byte
          FROM commits FULL OUTER JOIN evaluations USING (step)
         WHERE step >= ? AND step < ? ORDER BY step LIMIT ?`,
       fromStep,
@@ -272,6 +320,8 @@ export class RunStore {
       tokens: row.tokens ?? this.tokensBefore(row.step),
       valLoss: row.loss,
       committedMs: row.time_ms,
+      trainNatsPerByte: row.train_nats_per_byte,
+      valNatsPerByte: row.nats_per_byte,
     }));
   }
 

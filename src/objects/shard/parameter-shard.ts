@@ -10,15 +10,11 @@ import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
-import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
-import {
-  type ShardGeometry,
-  type ShardState,
-} from "../../training/shard-update.ts";
-import { shardRanges } from "../../training/sharding.ts";
+import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
+import { geometryOf, type ShardRow } from "./moments-by-group.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
 import { ResidentShard } from "./resident-shard.ts";
@@ -254,23 +250,13 @@ export class ParameterShard extends DurableObject {
         "Expected a shard of a run, got one that no run has",
       );
     }
-    const { shard, config, ended, outdated } = this.#sql
-      .exec<{
-        shard: number;
-        config: string;
-        ended: number;
-        outdated: number;
-      }>("SELECT * FROM shard")
-      .one();
-    if (outdated === 1) throw outdatedRun();
-    const parsed = JSON.parse(config) as RunConfig;
-    const { table } = modelOf(parsed.model);
-    const range = shardRanges(table, parsed.shards)[shard]!;
+    const row = this.#sql.exec<ShardRow>("SELECT * FROM shard").one();
+    if (row.outdated === 1) throw outdatedRun();
     const { step } = this.#snapshots.pointer();
     this.#loaded = {
-      geometry: { config: parsed, table, range },
+      geometry: geometryOf(row),
       step: step + this.#snapshots.updates().length,
-      ended: ended === 1,
+      ended: row.ended === 1,
       snapshotStep: step,
     };
     return this.#loaded;
@@ -296,7 +282,7 @@ export class ParameterShard extends DurableObject {
 
   /** Called inside a transaction. */
   #writeSnapshot(loaded: Loaded, state: ShardState): void {
-    this.#snapshots.write(state, loaded.step);
+    this.#snapshots.write(loaded.geometry, state, loaded.step);
     this.#log.dropBelow(loaded.step);
     loaded.snapshotStep = loaded.step;
   }

@@ -2,7 +2,7 @@
 import { type Frame, payloadBytes } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
 import { slicePayload } from "../../training/gradient.ts";
-import { SLICE_LENGTH } from "../../training/shard-update.ts";
+import { SLICE_LENGTH } from "../../training/mean-gradient.ts";
 
 /**
  * A push is one row of `pushes` with its frame's digest, and one row of `slices` for each

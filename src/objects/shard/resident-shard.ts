@@ -6,16 +6,21 @@
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { initialParameters } from "../../model/parameters.ts";
-import type { Update } from "../../training/optimizer.ts";
 import {
-  applyUpdate,
   keptGradient,
   type MeanGradient,
   reducedGradient,
+  squaredNorms,
+} from "../../training/mean-gradient.ts";
+import type { Update } from "../../training/optimizer.ts";
+import {
   type ShardGeometry,
   type ShardState,
-  squaredNorms,
-} from "../../training/shard-update.ts";
+  stateOf,
+  stateParts,
+  vectorsOf,
+} from "../../training/shard-state.ts";
+import { applyUpdate } from "../../training/shard-update.ts";
 import type { PushLog } from "./push-log.ts";
 import { encodeParameters } from "./shard-frames.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
@@ -52,10 +57,13 @@ export class ResidentShard {
   ): ShardState {
     isolateMemory.touch(this.#stateKey);
     if (this.#state) return this.#state;
-    const { length } = geometry.range;
-    isolateMemory.keep(this.#stateKey, 3 * 4 * length, () => this.#dropState());
+    const elements = stateParts(geometry).reduce(
+      (sum, { length }) => sum + length,
+      0,
+    );
+    isolateMemory.keep(this.#stateKey, 4 * elements, () => this.#dropState());
     try {
-      const state = this.#snapshots.read(length) ?? initialState(geometry);
+      const state = this.#snapshots.read(geometry) ?? initialState(geometry);
       this.#state = state;
       const updates = this.#snapshots.updates();
       for (const update of updates) this.replay(geometry, state, update);
@@ -141,7 +149,7 @@ export class ResidentShard {
     const state = this.#state;
     this.#state = undefined;
     if (!state) return;
-    for (const part of [state.parameters, state.m, state.v]) free(part);
+    for (const vector of vectorsOf(state)) free(vector);
   }
 
   /** Whoever awaits the frame goes first: what a response has, it keeps. */
@@ -153,11 +161,11 @@ export class ResidentShard {
   }
 }
 
-function initialState({ config, table, range }: ShardGeometry): ShardState {
-  const { start, length } = range;
-  return {
-    parameters: initialParameters(table, config.seed, start, length),
-    m: new Float32Array(length),
-    v: new Float32Array(length),
-  };
+function initialState(geometry: ShardGeometry): ShardState {
+  const { config, table, range } = geometry;
+  const [, ...moments] = stateParts(geometry);
+  return stateOf(geometry, [
+    initialParameters(table, config.seed, range.start, range.length),
+    ...moments.map(({ length }) => new Float32Array(length)),
+  ]);
 }

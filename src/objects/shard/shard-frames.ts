@@ -9,7 +9,7 @@ import {
 import { kernels } from "../../kernels/runtime.ts";
 import { encodeBf16 } from "../../kernels/vector.ts";
 import { parameterDtype } from "../../training/pulled-parameters.ts";
-import type { ShardGeometry } from "../../training/shard-update.ts";
+import type { ShardGeometry } from "../../training/shard-state.ts";
 
 /** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
 export function encodeParameters(

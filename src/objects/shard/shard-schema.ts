@@ -1,5 +1,6 @@
 /** The tables of a shard, version by version. */
 import { Schema } from "../platform/schema.ts";
+import { keepMomentsByGroup } from "./moments-by-group.ts";
 
 export const SHARD_SCHEMA = new Schema("shard", [
   (sql) =>
@@ -34,4 +35,6 @@ export const SHARD_SCHEMA = new Schema("shard", [
        UPDATE shard SET outdated = 1;
        ALTER TABLE updates RENAME COLUMN learning_rate TO learning_rates`,
     ),
+
+  keepMomentsByGroup,
 ]);

@@ -1,9 +1,13 @@
 /** A shard's state on disk: the latest snapshot, and the updates applied since. */
 import type { LearningRates, Update } from "../../training/optimizer.ts";
-import type { ShardState } from "../../training/shard-update.ts";
+import {
+  type ShardGeometry,
+  type ShardState,
+  stateOf,
+  stateParts,
+  vectorsOf,
+} from "../../training/shard-state.ts";
 import { fromRows, toRows } from "./vector-rows.ts";
-
-const PARTS = ["parameters", "m", "v"] as const;
 
 /** `step` is the step that the snapshot's parameters belong to; version 0 is the initial state. */
 export type SnapshotPointer = { version: number; step: number };
@@ -26,31 +30,32 @@ export class SnapshotStore {
   }
 
   /** The pointer's state; undefined when that is the initial one, which is stored nowhere. */
-  read(length: number): ShardState | undefined {
+  read(geometry: ShardGeometry): ShardState | undefined {
     const { version } = this.pointer();
     if (version === 0) return undefined;
-    const [parameters, m, v] = PARTS.map((part) =>
+    const vectors = stateParts(geometry).map(({ name, length }) =>
       fromRows(
         this.#sql.exec<{ value: ArrayBuffer }>(
           "SELECT value FROM snapshots WHERE version = ? AND part = ? ORDER BY row",
           version,
-          part,
+          name,
         ),
         length,
       ),
     );
-    return { parameters: parameters!, m: m!, v: v! };
+    return stateOf(geometry, vectors);
   }
 
   /** A new version, and the end of the old one and of the updates it contains. In a transaction. */
-  write(state: ShardState, step: number): void {
+  write(geometry: ShardGeometry, state: ShardState, step: number): void {
     const version = this.pointer().version + 1;
-    for (const part of PARTS) {
-      for (const { row, bytes } of toRows(state[part])) {
+    const vectors = vectorsOf(state);
+    for (const [index, { name }] of stateParts(geometry).entries()) {
+      for (const { row, bytes } of toRows(vectors[index]!)) {
         this.#sql.exec(
           "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
           version,
-          part,
+          name,
           row,
           bytes,
         );

@@ -1,0 +1,58 @@
+/** Snapshots of schema version 2 have one vector `m` and one `v` for the whole shard; since then each group has its own. */
+import type { RunConfig } from "../../api/types.ts";
+import { modelOf } from "../../model/architectures.ts";
+import { type ShardGeometry, stateParts } from "../../training/shard-state.ts";
+import { shardRanges } from "../../training/sharding.ts";
+import { fromRows, toRows } from "./vector-rows.ts";
+
+/** What a shard's tables say of it. */
+export type ShardRow = {
+  shard: number;
+  config: string;
+  ended: number;
+  outdated: number;
+};
+
+export function geometryOf({ shard, config }: ShardRow): ShardGeometry {
+  const parsed = JSON.parse(config) as RunConfig;
+  const { table } = modelOf(parsed.model);
+  return {
+    config: parsed,
+    table,
+    range: shardRanges(table, parsed.shards)[shard]!,
+  };
+}
+
+/** Inside a transaction. `v` of a matrix of Muon's was its latest direction, which nobody needs. */
+export function keepMomentsByGroup(sql: SqlStorage): void {
+  const [row] = sql.exec<ShardRow>("SELECT * FROM shard").toArray();
+  const { version } = sql
+    .exec<{ version: number }>("SELECT version FROM snapshot_pointer")
+    .one();
+  if (row === undefined || row.outdated === 1 || version === 0) return;
+  const geometry = geometryOf(row);
+  for (const [index, part] of ["m", "v"].entries()) {
+    const whole = fromRows(
+      sql.exec<{ value: ArrayBuffer }>(
+        "SELECT value FROM snapshots WHERE version = ? AND part = ? ORDER BY row",
+        version,
+        part,
+      ),
+      geometry.range.length,
+    );
+    for (const { name, start, length, moment } of stateParts(geometry)) {
+      if (moment !== index) continue;
+      const own = whole.subarray(start, start + length);
+      for (const { row, bytes } of toRows(own)) {
+        sql.exec(
+          "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
+          version,
+          name,
+          row,
+          bytes,
+        );
+      }
+    }
+  }
+  sql.exec("DELETE FROM snapshots WHERE part IN ('m', 'v')");
+}

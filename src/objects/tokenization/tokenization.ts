@@ -1,0 +1,161 @@
+/**
+ * One upload's way to a dataset of byte pairs: a tokenizer trained on it, and its text as tokens. Alarms
+ * drive it, each a stretch; the directory is told how far it is, and owns what was made in the end. Then
+ * nothing of this object is left.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { AppError } from "../../api/errors.ts";
+import type { Tokenized } from "../directory/dataset-list.ts";
+import { directoryStub } from "../directory/directory.ts";
+import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
+import { Lock } from "../platform/lock.ts";
+import { TokenizationStore, type Work } from "./tokenization-store.ts";
+import { TokenizationWork } from "./tokenization-work.ts";
+
+/** From within an alarm, one for this very moment would be lost. */
+const NEXT_MS = 1;
+/** Failures in a row that are no refusals, after which a dataset has failed; pauses between them double. */
+const MAX_FAILURES = 6;
+const FIRST_PAUSE_MS = 250;
+
+type TokenizationBindings = {
+  BUCKET: R2Bucket;
+  DIRECTORY: DurableObjectNamespace;
+};
+
+export class Tokenization extends DurableObject<TokenizationBindings> {
+  readonly #store = new TokenizationStore(this.ctx.storage);
+  readonly #work = new TokenizationWork(this.env.BUCKET, this.#store);
+  readonly #lock = new Lock();
+  readonly #calls = jsonCalls(this.ctx, tokenizationMethods(this));
+  #isAtWork = false;
+
+  override fetch(request: Request): Promise<Response> {
+    return this.#calls.fetch(request);
+  }
+
+  /** Begin, or go on where an alarm was lost: the platform drops one whose process died too often. */
+  async begin(name: string, key: string, vocabulary: number): Promise<void> {
+    if (this.#isAtWork) return;
+    if (!this.#store.load()) {
+      const text = await this.env.BUCKET.head(key);
+      // Its dataset is ready by now, or gone.
+      if (!text) return;
+      this.#store.create({
+        name,
+        key,
+        vocabulary,
+        text: { key, etag: text.etag, bytes: text.size },
+        phase: "count",
+        position: 0,
+        tokens: 0,
+        uploadId: null,
+        parts: [],
+        failures: 0,
+      });
+    }
+    await this.wake();
+  }
+
+  /** Look soon what is to be done: the dataset may be gone. */
+  async wake(): Promise<void> {
+    if (this.#isAtWork || !this.#store.load()) return;
+    if ((await this.ctx.storage.getAlarm()) === null)
+      await this.ctx.storage.setAlarm(Date.now() + NEXT_MS);
+  }
+
+  override async alarm(): Promise<void> {
+    await this.#lock.run(async () => {
+      let pauseMs: number | null = FIRST_PAUSE_MS;
+      this.#isAtWork = true;
+      try {
+        pauseMs = await this.#next();
+      } catch (error) {
+        console.warn(error);
+      }
+      this.#isAtWork = false;
+      if (pauseMs !== null)
+        await this.ctx.storage.setAlarm(Date.now() + pauseMs);
+    });
+  }
+
+  /** Take the step that is due. Returns the pause before the next, or null behind the last. */
+  async #next(): Promise<number | null> {
+    const work = this.#store.load();
+    if (!work) return null;
+    const state = await this.#directory().noteProgress(
+      work.name,
+      work.key,
+      progressOf(work),
+    );
+    if (state === "under way") return this.#stretch(work);
+    if (state === "gone") await this.#work.takeBack(work);
+    // The alarm with it.
+    await this.ctx.storage.deleteAll();
+    return null;
+  }
+
+  async #stretch(work: Work): Promise<number> {
+    try {
+      const tokenized = await this.#work.stretch(work);
+      if (tokenized) await this.#end(work, tokenized);
+      return NEXT_MS;
+    } catch (error) {
+      const pauseMs = FIRST_PAUSE_MS * 2 ** work.failures;
+      // Others have the memory; that is no failure of this one.
+      const isCrowded =
+        error instanceof AppError && error.code === "unavailable";
+      if (!isCrowded) await this.#fail(work, error);
+      return pauseMs;
+    }
+  }
+
+  /** A refusal ends it; anything else may pass, a few times. */
+  async #fail(work: Work, error: unknown): Promise<void> {
+    if (error instanceof AppError) {
+      const { code, message: detail } = error;
+      return this.#end(work, { error: { code, detail } });
+    }
+    console.error(error);
+    const failures = work.failures + 1;
+    if (failures < MAX_FAILURES)
+      return this.#store.save({ ...this.#store.load()!, failures });
+    const detail = `Expected to get on with the tokenizer, failed ${failures} times; remove the dataset, and store it again`;
+    return this.#end(work, { error: { code: "unavailable", detail } });
+  }
+
+  /** What was made is the dataset's from here on; of one that has failed, nothing stays. */
+  async #end(work: Work, outcome: Tokenized): Promise<void> {
+    if ("error" in outcome)
+      await this.#work.takeBack(this.#store.load() ?? work);
+    await this.#directory().endTraining(work.name, work.key, outcome);
+  }
+
+  /** A new stub each time: one whose object restarted meanwhile is of no more use. */
+  #directory() {
+    return directoryStub(this.env);
+  }
+}
+
+export function tokenizationStub(
+  bindings: { TOKENIZATION: DurableObjectNamespace },
+  key: string,
+): JsonStub<ReturnType<typeof tokenizationMethods>> {
+  return jsonStub(bindings.TOKENIZATION, key);
+}
+
+function tokenizationMethods(tokenization: Tokenization) {
+  return {
+    begin: (name: string, key: string, vocabulary: number) =>
+      tokenization.begin(name, key, vocabulary),
+    wake: () => tokenization.wake(),
+  };
+}
+
+/** Text is gone through twice, to count and to encode. */
+function progressOf({ phase, position, text }: Work): number {
+  const share = position / text.bytes / 2;
+  if (phase === "count") return share;
+  if (phase === "merge") return 0.5;
+  return 0.5 + share;
+}

@@ -1,0 +1,196 @@
+/**
+ * Byte-pair encoding. Ids 0 … 255 are the bytes, id 256 + i is what merge i makes of two earlier ids; so
+ * without merges it is the byte tokenizer.
+ *
+ * Source: Sennrich, Haddow, Birch, arXiv 1508.07909; on bytes, as GPT-2
+ */
+import { wordsOf } from "./byte-level.ts";
+
+/** Two ids that become one. */
+export type Merge = readonly [left: number, right: number];
+
+export const BYTE_VOCABULARY = 256;
+/** Ids are 16 bits. */
+export const MAX_VOCABULARY = 65536;
+/** Words whose encoding is remembered; a text has few that are frequent. */
+const MAX_REMEMBERED = 32_768;
+const MAX_REMEMBERED_BYTES = 64;
+
+const utf8 = new TextEncoder();
+
+export class Bpe {
+  readonly merges: readonly Merge[];
+  /** Merge index by `left · 65536 + right`. */
+  readonly #ranks = new Map<number, number>();
+  readonly #remembered = new Map<string, Uint16Array>();
+
+  constructor(merges: readonly Merge[]) {
+    this.merges = merges;
+    for (const [rank, [left, right]] of merges.entries()) {
+      const known = BYTE_VOCABULARY + rank;
+      if (!(left < known && right < known) || known >= MAX_VOCABULARY) {
+        throw new RangeError(
+          `Expected merge ${rank} to join two of the ${known} ids before it, got ${left} and ${right}`,
+        );
+      }
+      this.#ranks.set(pairKey(left, right), rank);
+    }
+  }
+
+  get vocabulary(): number {
+    return BYTE_VOCABULARY + this.merges.length;
+  }
+
+  /** The ids of a text. */
+  encode(text: string): Uint16Array {
+    return joined(wordsOf(text, true).map((word) => this.encodeWord(word)));
+  }
+
+  /** The ids of one word of `wordsOf`. */
+  encodeWord(word: string): Uint16Array {
+    const known = this.#remembered.get(word);
+    if (known) return known;
+    const ids = this.#merged(utf8.encode(word));
+    if (word.length <= MAX_REMEMBERED_BYTES) {
+      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
+      this.#remembered.set(word, ids);
+    }
+    return ids;
+  }
+
+  /** The bytes of each id. */
+  tokens(): Uint8Array[] {
+    const tokens = Array.from({ length: BYTE_VOCABULARY }, (_, byte) =>
+      Uint8Array.of(byte),
+    );
+    for (const [left, right] of this.merges) {
+      const [a, b] = [tokens[left]!, tokens[right]!];
+      const token = new Uint8Array(a.length + b.length);
+      token.set(a);
+      token.set(b, a.length);
+      tokens.push(token);
+    }
+    return tokens;
+  }
+
+  /** Of all pairs side by side the one of lowest rank is joined first, the leftmost of equals. */
+  #merged(bytes: Uint8Array): Uint16Array {
+    const list = new LinkedIds(bytes);
+    const queue = new RankQueue();
+    const offer = (at: number): void => {
+      const rank = this.#ranks.get(list.pairAt(at));
+      if (rank !== undefined) queue.push(rank, at);
+    };
+    for (let at = 0; at + 1 < bytes.length; at++) offer(at);
+    for (let next = queue.pop(); next; next = queue.pop()) {
+      // A pair may have changed since it was offered; then it was offered anew.
+      if (this.#ranks.get(list.pairAt(next.at)) !== next.rank) continue;
+      list.join(next.at, BYTE_VOCABULARY + next.rank);
+      offer(next.at);
+      const before = list.before(next.at);
+      if (before >= 0) offer(before);
+    }
+    return list.ids();
+  }
+}
+
+function pairKey(left: number, right: number): number {
+  return left * MAX_VOCABULARY + right;
+}
+
+/** All parts in one array. */
+export function joined(
+  parts: readonly Uint16Array[],
+): Uint16Array<ArrayBuffer> {
+  const all = new Uint16Array(
+    parts.reduce((length, part) => length + part.length, 0),
+  );
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+const NONE = -1;
+
+/** The ids of one word, each with its neighbours; what was joined to its left is gone. */
+class LinkedIds {
+  readonly #ids: Int32Array;
+  readonly #next: Int32Array;
+  readonly #previous: Int32Array;
+
+  constructor(bytes: Uint8Array) {
+    const { length } = bytes;
+    this.#ids = Int32Array.from(bytes);
+    this.#next = Int32Array.from({ length }, (_, at) =>
+      at + 1 < length ? at + 1 : NONE,
+    );
+    this.#previous = Int32Array.from({ length }, (_, at) => at - 1);
+  }
+
+  before(at: number): number {
+    return this.#previous[at]!;
+  }
+
+  /** `pairKey` of the id at `at` and the one that follows; NONE where there are not both. */
+  pairAt(at: number): number {
+    const next = this.#next[at]!;
+    const id = this.#ids[at]!;
+    return id === NONE || next === NONE ? NONE : pairKey(id, this.#ids[next]!);
+  }
+
+  /** The pair at `at` becomes `id`. */
+  join(at: number, id: number): void {
+    const gone = this.#next[at]!;
+    const after = this.#next[gone]!;
+    this.#ids[at] = id;
+    this.#ids[gone] = NONE;
+    this.#next[at] = after;
+    if (after !== NONE) this.#previous[after] = at;
+  }
+
+  ids(): Uint16Array {
+    return Uint16Array.from(this.#ids.filter((id) => id !== NONE));
+  }
+}
+
+/** Places by rank, then from left to right: a binary heap. */
+class RankQueue {
+  readonly #heap: number[] = [];
+
+  push(rank: number, at: number): void {
+    const heap = this.#heap;
+    const key = rank * 2 ** 32 + at;
+    let child = heap.length;
+    heap.push(key);
+    while (child > 0) {
+      const parent = (child - 1) >> 1;
+      if (heap[parent]! <= key) break;
+      heap[child] = heap[parent]!;
+      child = parent;
+    }
+    heap[child] = key;
+  }
+
+  pop(): { rank: number; at: number } | undefined {
+    const heap = this.#heap;
+    const [top] = heap;
+    if (top === undefined) return undefined;
+    const last = heap.pop()!;
+    if (heap.length > 0) {
+      let parent = 0;
+      for (;;) {
+        let child = 2 * parent + 1;
+        if (child >= heap.length) break;
+        if (child + 1 < heap.length && heap[child + 1]! < heap[child]!) child++;
+        if (heap[child]! >= last) break;
+        heap[parent] = heap[child]!;
+        parent = child;
+      }
+      heap[parent] = last;
+    }
+    return { rank: Math.floor(top / 2 ** 32), at: top % 2 ** 32 };
+  }
+}

@@ -1,0 +1,58 @@
+/** UTF-8 that comes in pieces, cut into words as if it came at once. */
+import { AppError } from "../api/errors.ts";
+import { wordsOf } from "./byte-level.ts";
+
+/** Of what is held back for the words that more text may change; a word is hardly ever this long. */
+const MAX_HELD = 1024 * 1024;
+
+const utf8 = new TextEncoder();
+
+export class TextStream {
+  readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  #held = "";
+  #pushed = 0;
+  #taken = 0;
+
+  /** Of what has come, in no word yet: a stream that begins with these bytes goes on as this one. */
+  get heldBytes(): number {
+    return this.#pushed - this.#taken;
+  }
+
+  /** The words that end in what has come so far. Errors: `malformed_body`, no UTF-8, or a word without end */
+  push(bytes: Uint8Array): string[] {
+    this.#pushed += bytes.length;
+    return this.#take(this.#decode(bytes, true), false);
+  }
+
+  /** The words that are left. */
+  end(): string[] {
+    return this.#take(this.#decode(new Uint8Array(), false), true);
+  }
+
+  #decode(bytes: Uint8Array, stream: boolean): string {
+    try {
+      return this.#utf8.decode(bytes, { stream });
+    } catch {
+      throw new AppError(
+        "malformed_body",
+        "Expected text in UTF-8, got bytes that are none; tokenizer=byte takes any",
+      );
+    }
+  }
+
+  #take(text: string, isWhole: boolean): string[] {
+    const all = this.#held + text;
+    const words = wordsOf(all, isWhole);
+    let length = 0;
+    for (const word of words) length += word.length;
+    this.#held = all.slice(length);
+    this.#taken += utf8.encode(all.slice(0, length)).length;
+    if (this.#held.length > MAX_HELD) {
+      throw new AppError(
+        "malformed_body",
+        `Expected words of at most ${MAX_HELD} characters, got a longer one; tokenizer=byte takes any`,
+      );
+    }
+    return words;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The mean of a step's gradients in a shard, and its squared norms. Both go through the range slice by slice,
+ * so their memory depends on neither its length nor the number of microbatches.
+ */
+import type { Pointer } from "../kernels/arena.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { sumSquares } from "../kernels/vector.ts";
+import { CHUNK_LENGTH, paddingRanges } from "../model/parameters.ts";
+import { decodeGradient } from "./gradient.ts";
+import { reduceGradients } from "./reduction.ts";
+import type { ShardGeometry } from "./shard-state.ts";
+
+/** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
+export const SLICE_LENGTH = 32 * CHUNK_LENGTH;
+
+/** The stored payload of one slice of one microbatch's gradient. */
+export type ReadSlice = (microbatch: number, slice: number) => Uint8Array;
+
+/** Writes the step's mean gradient of a slice to f32 `out` [length], `from` the shard's start. */
+export type MeanGradient = (out: Pointer, from: number, length: number) => void;
+
+/** The mean of what was pushed, decoded and reduced. */
+export function reducedGradient(
+  { config, table, range }: ShardGeometry,
+  step: number,
+  read: ReadSlice,
+): MeanGradient {
+  return (out, from, length) => {
+    const padding = paddingRanges(table, range.start + from, length);
+    reduceGradients(out, length, config.microbatches, (part, microbatch) =>
+      decodeGradient(
+        part,
+        config.gradientDtype,
+        read(microbatch, from / SLICE_LENGTH),
+        length,
+        { seed: config.seed, step, microbatch },
+        padding,
+      ),
+    );
+  };
+}
+
+/** The mean that `squaredNorms` has left in `values`. */
+export function keptGradient(values: Float32Array): MeanGradient {
+  return (out, from, length) =>
+    kernels()
+      .arena.f32(out, length)
+      .set(values.subarray(from, from + length));
+}
+
+/**
+ * Σ g² in f64 of each chunk of the mean gradient, in order. The gradient itself stays in `keep`, f32
+ * [length of the shard], where there is room for it.
+ */
+export function squaredNorms(
+  geometry: ShardGeometry,
+  mean: MeanGradient,
+  keep?: Float32Array,
+): Float64Array<ArrayBuffer> {
+  const norms = new Float64Array(
+    Math.ceil(geometry.range.length / CHUNK_LENGTH),
+  );
+  let chunk = 0;
+  eachSlice(geometry, mean, (gradient, from, length) => {
+    keep?.set(kernels().arena.f32(gradient, length), from);
+    for (let done = 0; done < length; done += CHUNK_LENGTH) {
+      const part = Math.min(CHUNK_LENGTH, length - done);
+      norms[chunk++] = sumSquares(gradient + 4 * done, part);
+    }
+  });
+  return norms;
+}
+
+/** Calls `body` with the mean gradient of each slice, `from` relative to the shard's start. */
+export function eachSlice(
+  { range }: ShardGeometry,
+  mean: MeanGradient,
+  body: (gradient: Pointer, from: number, length: number) => void,
+): void {
+  const { arena } = kernels();
+  for (let from = 0; from < range.length; from += SLICE_LENGTH) {
+    const length = Math.min(SLICE_LENGTH, range.length - from);
+    arena.scope(() => {
+      const gradient = arena.allocF32(length);
+      mean(gradient, from, length);
+      body(gradient, from, length);
+    });
+  }
+}

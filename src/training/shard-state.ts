@@ -1,0 +1,76 @@
+/** A shard's state: parameters, and what the optimizer remembers of each group. */
+import type { RunConfig, ShardRange } from "../api/types.ts";
+import {
+  groupParts,
+  type ParameterGroup,
+  type ParameterTable,
+  type Range,
+} from "../model/parameters.ts";
+import { momentsOf } from "./optimizer.ts";
+
+export type ShardGeometry = {
+  config: RunConfig;
+  table: ParameterTable;
+  range: ShardRange;
+};
+
+/** What updates have made of a shard, and what the next one needs of those before it. */
+export type ShardState = {
+  /** f32 [length of the shard] */
+  parameters: Float32Array<ArrayBuffer>;
+  /** By group: what there is of it in the shard, `start` relative to the shard's. */
+  groups: (Range & {
+    group: ParameterGroup;
+    /** f32 [length of the group here] each. */
+    moments: Float32Array<ArrayBuffer>[];
+  })[];
+};
+
+/** A vector of a state: of these elements of the shard, by a name that storage knows it by. */
+export type StatePart = Range & {
+  name: string;
+  /** Which of its group's moments it is; none, the parameters. */
+  moment?: number;
+};
+
+/** The vectors of a shard's state: the parameters, then each group's moments. */
+export function stateParts(geometry: ShardGeometry): StatePart[] {
+  const { range } = geometry;
+  return [
+    { name: "parameters", start: 0, length: range.length },
+    ...groupsOf(geometry).flatMap(({ group, start, length, moments }) =>
+      moments.map((name, moment) => ({
+        name: `${group}.${name}`,
+        start,
+        length,
+        moment,
+      })),
+    ),
+  ];
+}
+
+/** The state whose vectors, in the order of `stateParts`, are `vectors`. */
+export function stateOf(
+  geometry: ShardGeometry,
+  vectors: readonly Float32Array<ArrayBuffer>[],
+): ShardState {
+  const [parameters, ...rest] = vectors;
+  const groups = groupsOf(geometry).map(({ moments, ...group }) => ({
+    ...group,
+    moments: rest.splice(0, moments.length),
+  }));
+  return { parameters: parameters!, groups };
+}
+
+/** The other way. */
+export function vectorsOf(state: ShardState): Float32Array<ArrayBuffer>[] {
+  return [state.parameters, ...state.groups.flatMap(({ moments }) => moments)];
+}
+
+function groupsOf({ config, table, range }: ShardGeometry) {
+  return groupParts(table, range.start, range.length).map((part) => ({
+    ...part,
+    start: part.start - range.start,
+    moments: momentsOf(config.optimizer, part.group),
+  }));
+}

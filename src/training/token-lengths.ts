@@ -1,0 +1,22 @@
+/** How many bytes of text each id stands for, so that losses can be told per byte. */
+import type { ModelShape, PinnedDataset } from "../api/types.ts";
+import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
+import type { TrainingService } from "./service.ts";
+
+/** One byte each, where tokens are bytes; else as the tokenizer says. */
+export async function readTokenLengths(
+  service: Pick<TrainingService, "tokenizer">,
+  dataset: PinnedDataset,
+): Promise<Uint8Array> {
+  if (dataset.tokenizer === "byte")
+    return new Uint8Array(dataset.vocabulary).fill(1);
+  const tokenizer = readTokenizerJson(await service.tokenizer(dataset));
+  return Uint8Array.from(tokenizer.tokens(), ({ length }) => length);
+}
+
+export function tokenLengthsBytes(
+  { tokenizer }: Pick<PinnedDataset, "tokenizer">,
+  { vocabulary }: Pick<ModelShape, "vocabulary">,
+): number {
+  return tokenizer === "byte" ? 0 : vocabulary;
+}
