@@ -42,7 +42,7 @@ const tensorType = patterns(
 
 const nonfinite = choice(
   ["stop", "keep"],
-  "What comes of a value that is NaN or infinite, or that what it becomes cannot hold: stop, or keep what it decodes to. Over HTTP an answer beyond 1 MiB keeps them unless told to stop, and then it breaks off",
+  "What comes of a value that is NaN or infinite, or that what it becomes cannot hold: stop, or keep what it decodes to. An answer over HTTP that has begun breaks off",
   "stop",
 );
 export type NonfiniteChoice = ValueOf<typeof nonfinite>;

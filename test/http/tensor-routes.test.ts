@@ -627,9 +627,7 @@ describe("POST /v1/dequantize", () => {
   ]);
 
   test("a checkpoint by others decodes as the table of values says", async () => {
-    const file = await read(
-      await post("/v1/dequantize?nonfinite=keep", PLAIN),
-    );
+    const file = await read(await post("/v1/dequantize?nonfinite=keep", PLAIN));
     const expected = SCALES.flatMap((scale, block) =>
       BLOCKS.slice(block * 16, block * 16 + 16).flatMap((byte) =>
         [byte & 15, byte >> 4].map((code) =>

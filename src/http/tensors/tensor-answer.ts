@@ -5,21 +5,15 @@ import type { FileOperation } from "../../api/tensors.ts";
 import { planFile } from "../../formats/operations/file-operation.ts";
 import {
   KeptValues,
-  STOPPING,
-  UNCHECKED,
+  valuesOf,
 } from "../../formats/operations/nonfinite-values.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import type { BodySource, OpenedBody } from "./tensor-body.ts";
 
-/**
- * Answers up to this size are made before they begin, so that a bad body still gets its 4xx, and values that
- * are not finite are found in time.
- */
-const HELD_BYTES = 1024 * 1024;
-/** No body becomes so much less. */
-const MOST_SHRINKING = 16;
+/** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
+const SMALL_BYTES = 256 * 1024;
 /** What a conversion works on: a piece of the body and one of the answer, of 64 Ki elements each. */
 export const PIECES_BYTES = 1024 * 1024;
 
@@ -31,13 +25,13 @@ export async function answerOperation(
   const { source } = body;
   let reservation: Reservation | undefined;
   try {
-    const { conversion, isHeld, headOf } = body.plan((file) =>
+    const { conversion, isSmall, headOf } = body.plan((file) =>
       planAnswer(file, request, body.bytes),
     );
-    const { heldBytes, totalBytes } = conversion;
-    const bytes = heldBytes + PIECES_BYTES + (isHeld ? totalBytes : 0);
+    const { heldBytes } = conversion;
+    const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
     reservation = await isolateMemory.reserve(bytes);
-    if (!isHeld) return stream(conversion, source, reservation);
+    if (!isSmall) return stream(conversion, source, reservation);
     const answer = await collect(conversion, source, headOf);
     reservation.release();
     return binary(answer, answer.length);
@@ -50,34 +44,24 @@ export async function answerOperation(
 
 type PlannedAnswer = {
   conversion: Conversion;
-  isHeld: boolean;
+  isSmall: boolean;
   /** Another head, once it is known what the data has; undefined where it stays. */
   headOf?: () => Uint8Array | undefined;
 };
 
-/** Values that are not finite stop what can still be refused; larger answers break off if told to stop. */
+/** Of values that are kept, a small answer tells which, and one that has begun before they came does not. */
 function planAnswer(
   file: TensorFile,
   request: FileOperation,
   bodyBytes: number,
 ): PlannedAnswer {
-  const { nonfinite } = request.options ?? {};
-  if (bodyBytes <= MOST_SHRINKING * HELD_BYTES) {
-    const kept = nonfinite === "keep" ? new KeptValues() : undefined;
-    const values = kept ? { watch: kept.watch } : STOPPING;
-    const conversion = planFile(file, request, values);
-    if (conversion.totalBytes <= HELD_BYTES) {
-      if (!kept) return { conversion, isHeld: true };
-      const headOf = () => {
-        const { record } = kept;
-        if (record === undefined) return undefined;
-        return planFile(file, request, { record }).head;
-      };
-      return { conversion, isHeld: true, headOf };
-    }
-  }
-  const values = nonfinite === "stop" ? STOPPING : UNCHECKED;
-  return { conversion: planFile(file, request, values), isHeld: false };
+  const kept = new KeptValues();
+  const values = valuesOf(request.options?.nonfinite, kept);
+  const conversion = planFile(file, request, values);
+  const isSmall = Math.max(conversion.totalBytes, bodyBytes) <= SMALL_BYTES;
+  if (!isSmall || values.record === undefined) return { conversion, isSmall };
+  const headOf = () => planFile(file, request, { record: kept.record }).head;
+  return { conversion, isSmall, headOf };
 }
 
 async function collect(
