@@ -17,6 +17,8 @@ export { narrowF64 } from "./floats/f64";
 export { largestBitsF32, largestByte } from "./floats/largest";
 export { centralMomentsF32, compareF32 } from "./floats/statistics";
 export { canonicalizeNaNF32 } from "./floats/vector";
+export { expF32 } from "./simd/exp";
+export { transposeF32 } from "./simd/transpose";
 
 /** First address that the kernels' own tables do not use. */
 export function heapBase(): usize {

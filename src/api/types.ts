@@ -244,7 +244,7 @@ export type RunEvent = {
   | {
       type: "trainer";
       trainer: string;
-      change: "joined" | "restarted" | "lost";
+      change: "joined" | "restarted" | "left" | "lost";
     }
   | { type: "conflict"; step: number; microbatch: number; shard: number }
 );

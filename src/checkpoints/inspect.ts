@@ -2,6 +2,7 @@
  * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
+import { AppError } from "../api/errors.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
@@ -9,10 +10,11 @@ import type { Kind, Role } from "../formats/roles/role.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
+import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
-import { decideFor, type Target, TARGETS } from "./targets.ts";
+import { decideFor, type Loader, type Target, TARGETS } from "./targets.ts";
 
 export type InspectedTensor = {
   name: string;
@@ -29,7 +31,7 @@ export type InspectedTensor = {
 };
 
 type LoaderReport = {
-  loader: Target | "llama.cpp";
+  loader: Loader;
   /** Whether a directory for it has any packed weight. */
   loads: boolean;
   /** Why not, or what it cannot be. */
@@ -49,7 +51,8 @@ export type Inspection = {
   loaders: LoaderReport[];
 };
 
-export function inspect({ tensors, config }: Checkpoint): Inspection {
+export function inspect(checkpoint: Checkpoint): Inspection {
+  const { tensors, config } = checkpoint;
   const decisions = decideRoles(tensors, config);
   const inspected = tensors.map((tensor, i): InspectedTensor => {
     const { role, kind, packed, reason } = decisions[i]!;
@@ -69,17 +72,41 @@ export function inspect({ tensors, config }: Checkpoint): Inspection {
     mxfp4Bytes: total(inspected, "mxfp4Bytes"),
     loaders: [
       ...TARGETS.map((target) => reportFor(target, tensors, config)),
-      {
-        loader: "llama.cpp",
-        loads: false,
-        refusals: [
-          "llama.cpp loads GGUF alone: convert the directory with its convert_hf_to_gguf.py, then quantize that file",
-        ],
-        packedTensors: 0,
-        bytes: total(inspected, "bytes"),
-      },
+      reportForGguf(checkpoint),
     ],
   };
+}
+
+/** Of the one file that is made for llama.cpp. */
+function reportForGguf(checkpoint: Checkpoint): LoaderReport {
+  const loader = "llama.cpp";
+  const none = { include: [], exclude: [] };
+  try {
+    const { tensors } = decideGgufDirectory(checkpoint, {
+      selection: none,
+      output: "q8_0",
+      types: [],
+    });
+    const packedTensors = tensors.filter(
+      ({ becomes }) => becomes === "MXFP4",
+    ).length;
+    return {
+      loader,
+      loads: packedTensors > 0,
+      refusals:
+        packedTensors > 0 ? [] : ["no matrix of floats that can be packed"],
+      packedTensors,
+      bytes: tensors.reduce((sum, tensor) => sum + decidedBytes(tensor), 0),
+    };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const bytes = checkpoint.tensors.reduce(
+      (n, each) => n + headBytes(each),
+      0,
+    );
+    const refusals = [error.message];
+    return { loader, loads: false, refusals, packedTensors: 0, bytes };
+  }
 }
 
 function reportFor(

@@ -10,6 +10,10 @@ import type { TensorHead } from "../formats/tensor.ts";
 export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
 export type Target = (typeof TARGETS)[number];
 
+/** Those that a model can be made for: llama.cpp takes one file. */
+export const LOADERS = [...TARGETS, "llama.cpp"] as const;
+export type Loader = (typeof LOADERS)[number];
+
 /** How the tensors of a packed weight are named and arranged. */
 export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";
 

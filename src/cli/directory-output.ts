@@ -4,12 +4,11 @@ import { copyFile, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { lstatSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
-import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
 import type { Norms } from "../checkpoints/fold.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
+import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
-import type { ByteSource } from "../formats/stream/source.ts";
 import { Bar } from "./bar.ts";
 import { localFile, localFolder } from "./ranged-files.ts";
 
@@ -17,7 +16,6 @@ import { localFile, localFolder } from "./ranged-files.ts";
 const WEIGHT_FILE =
   /\.(safetensors|bin|pt|pth|gguf|onnx|h5|msgpack|ot)$|\.index\.json$/;
 const WRITTEN = new Set(["config.json", "README.md"]);
-const WINDOW_BYTES = 4 * 1024 * 1024;
 
 type Files = ReadonlyMap<string, RangedFile>;
 
@@ -91,7 +89,7 @@ async function writeShard(
   try {
     for await (const chunk of run(
       conversion,
-      rangesOf(shard.reads, files, bar),
+      readInOrder(shard.reads, files, (bytes) => bar.add(bytes)),
     )) {
       await handle.writeFile(chunk);
       digest.take(chunk);
@@ -137,43 +135,6 @@ class Digests {
       this.#next++;
     }
   }
-}
-
-/** The tensors' bytes one behind the other, read in windows that end with each. */
-function rangesOf(
-  reads: readonly CheckpointTensor[],
-  files: Files,
-  bar: Bar,
-): ByteSource {
-  let next = 0;
-  let [window, position, end] = [new Uint8Array(0), 0, 0];
-  return {
-    async take(bytes) {
-      while (position === end && window.length === 0) {
-        const tensor = reads[next++]!;
-        [position, end] = [tensor.start, tensor.end];
-      }
-      const { file } = reads[next - 1]!;
-      if (window.length < bytes) {
-        const wanted = Math.max(bytes - window.length, WINDOW_BYTES);
-        const until = Math.min(position + wanted, end);
-        const read = await files.get(file)!.read(position, until);
-        position = until;
-        if (window.length === 0) {
-          window = read as Uint8Array<ArrayBuffer>;
-        } else {
-          const joined = new Uint8Array(window.length + read.length);
-          joined.set(window);
-          joined.set(read, window.length);
-          window = joined;
-        }
-      }
-      const taken = window.subarray(0, bytes);
-      window = window.subarray(bytes);
-      bar.add(bytes);
-      return taken;
-    },
-  };
 }
 
 async function copySmallFiles(from: string, to: string): Promise<void> {

@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
+import { textName } from "../api/option-text.ts";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
-import { type Target, TARGETS } from "../checkpoints/targets.ts";
+import { type Loader, LOADERS } from "../checkpoints/targets.ts";
 import { convertFile } from "./convert-file.ts";
 import {
   checkArguments,
@@ -11,6 +12,7 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
+import { quantizeGguf } from "./quantize-gguf.ts";
 import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
@@ -29,7 +31,7 @@ const args = {
   json: { type: "boolean", description: "What --show prints, as JSON" },
   for: {
     type: "enum",
-    options: [...TARGETS],
+    options: [...LOADERS],
     description: "Of a model's directory: the loader that takes the output",
   },
   figures: {
@@ -42,6 +44,21 @@ const args = {
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
 
+const NOT_OF_ANY = ["url", "layout", "raw"];
+const NOT_OF_DIRECTORY = [...NOT_OF_ANY, "outputType", "tensorType"];
+/** One file is written, and its tensors stand in another order than a rotation knows. */
+const NOT_OF_GGUF = [...NOT_OF_ANY, "max-shard-size", "figures", "rotate"];
+
+function refuse(
+  given: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  of: string,
+): void {
+  const taken = names.find((name) => given[name] ?? false);
+  if (taken !== undefined)
+    throw new UsageError(`Expected no --${textName(taken)} ${of}`);
+}
+
 export const quantizeCommand = defineCommand({
   meta: {
     name: "quantize",
@@ -53,7 +70,7 @@ export const quantizeCommand = defineCommand({
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
     const { rotate } = optionsFrom(DIRECTORY_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
-    const target = given.for as Target | undefined;
+    const target = given.for as Loader | undefined;
     const most = given["max-shard-size"] as string | undefined;
     const isShown = given.show === true;
     if (given.json === true && !isShown)
@@ -65,21 +82,30 @@ export const quantizeCommand = defineCommand({
     if (!isShown && output === undefined)
       throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
-      const taken = ["url", "layout", "raw", "outputType"].find(
-        (name) => given[name] ?? (options as Record<string, unknown>)[name],
-      );
-      if (taken !== undefined)
-        throw new UsageError(`Expected no ${taken} for a directory`);
-      await quantizeDirectory({
+      const request = {
         from: file!,
         to: output,
         asJson: given.json === true,
+        force: given.force === true,
+        options,
+      };
+      const all = { ...given, ...options, rotate };
+      if (target === "llama.cpp") {
+        refuse(all, NOT_OF_GGUF, "of a directory for llama.cpp");
+        await quantizeGguf(request);
+        return;
+      }
+      refuse(
+        all,
+        NOT_OF_DIRECTORY,
+        "of a directory for a loader of safetensors",
+      );
+      await quantizeDirectory({
+        ...request,
         target,
         maxShardBytes: maxShardBytes(given),
-        force: given.force === true,
         rotate,
         withFigures: given.figures === true,
-        options,
       });
       return;
     }

@@ -1,6 +1,10 @@
 /** What `quantize --show` prints: what becomes of each tensor of a directory, and why. */
 import { headBytes } from "../checkpoints/shards.ts";
 import type { DecidedDirectory } from "../checkpoints/decide-directory.ts";
+import {
+  decidedBytes,
+  type DecidedGguf,
+} from "../checkpoints/gguf/decide-gguf.ts";
 import { packedBytes } from "../checkpoints/inspect.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { size } from "./bar.ts";
@@ -28,4 +32,31 @@ export function showDirectory(
     reason,
   ]);
   return alignedRows([HEAD, ...rows], [0, 1, 2, 3, 5]);
+}
+
+const GGUF_HEAD = ["tensor", "of", "shape", "becomes", "bytes", "why"];
+
+/** The tensors as llama.cpp has them. */
+export function showGguf({ tensors }: DecidedGguf, asJson: boolean): string {
+  const shown = tensors.map((tensor) => {
+    const { name, shape, sources, dtype, becomes, reason } = tensor;
+    const bytes = decidedBytes(tensor);
+    return { name, sources, dtype, shape, becomes, bytes, reason };
+  });
+  if (asJson) return JSON.stringify({ tensors: shown }, null, 2);
+  const rows = shown.map((each) => {
+    const { name, sources, dtype, shape, becomes, bytes, reason } = each;
+    const [first, ...others] = sources;
+    const from =
+      others.length > 0 ? `${first} and ${others.length} more` : first!;
+    return [
+      name,
+      from,
+      shape.join(" × "),
+      becomes === dtype ? `stays ${dtype}` : becomes,
+      size(bytes),
+      reason,
+    ];
+  });
+  return alignedRows([GGUF_HEAD, ...rows], [0, 1, 2, 3, 5]);
 }

@@ -48,6 +48,18 @@ export class RunClient {
     );
   }
 
+  /** What the trainer holds is open again. */
+  async leave({
+    trainer,
+    bootId,
+  }: Omit<LeaseRequest, "fingerprint">): Promise<void> {
+    const query = new URLSearchParams({ trainer, bootId });
+    await this.#http.request(
+      "DELETE",
+      `${this.#path}/leases?${query.toString()}`,
+    );
+  }
+
   async pull(shard: number, step: number): Promise<Frame> {
     const response = await this.#http.request(
       "GET",

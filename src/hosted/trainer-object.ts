@@ -47,10 +47,18 @@ export class Trainer extends DurableObject<TrainerBindings> {
     await this.ctx.storage.setAlarm(Date.now() + 1);
   }
 
-  /** Stop after the present lease. */
+  /** Stop at once; others get what it holds. */
   async stop(): Promise<void> {
+    const assignment = await this.ctx.storage.get<Assignment>("assignment");
     this.#stopping.abort();
     await this.#leave();
+    if (!assignment) return;
+    const { run, trainer } = assignment;
+    // What is not told is found out: the lease lapses.
+    await this.#client()
+      .run(run)
+      .leave({ trainer, bootId: this.#bootId })
+      .catch((error: unknown) => console.warn(error));
   }
 
   override async alarm(): Promise<void> {
@@ -86,18 +94,21 @@ export class Trainer extends DurableObject<TrainerBindings> {
   }
 
   #newTrainer({ run, trainer }: Assignment): RunTrainer {
-    const thisWorker = this.ctx.exports as { default: Fetcher };
-    const client = new Client({
-      baseUrl: "http://localhost",
-      fetcher: this.env.API ?? thisWorker.default,
-      token: this.env.API_TOKEN,
-      signal: this.#stopping.signal,
-    });
     return new RunTrainer(
-      client.run(run),
+      this.#client(this.#stopping.signal).run(run),
       { trainer, bootId: this.#bootId, fingerprint: fingerprint() },
       accountOf(isolateMemory, this.#key),
     );
+  }
+
+  #client(signal?: AbortSignal): Client {
+    const thisWorker = this.ctx.exports as { default: Fetcher };
+    return new Client({
+      baseUrl: "http://localhost",
+      fetcher: this.env.API ?? thisWorker.default,
+      token: this.env.API_TOKEN,
+      signal,
+    });
   }
 
   async #leave(): Promise<void> {

@@ -27,3 +27,14 @@ export function positive(name: string, text: string): number {
   }
   return value;
 }
+
+/** A whole number, or `fallback` where nothing was typed. */
+export function count(
+  name: string,
+  text: string | undefined,
+  fallback: number | undefined,
+  least = 1,
+): number {
+  if (text === undefined && fallback !== undefined) return fallback;
+  return wholeNumber(name, text ?? "", least);
+}

@@ -6,9 +6,8 @@
  */
 import { openAsBlob, readFileSync } from "node:fs";
 import { relative } from "node:path";
-import type { ParsedArgs } from "citty";
 import pc from "picocolors";
-import type { RunEvent, RunState, RunStatus } from "../api/types.ts";
+import type { RunState, RunStatus } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
@@ -26,17 +25,15 @@ import {
   makeRunFolder,
 } from "./kept-runs.ts";
 import { clearLastRun, noteFinished, noteUnfinished } from "./last-run.ts";
+import { follow, type Listener } from "./follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "./progress.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
-import {
-  type KeptPlace,
-  parseTrainOptions,
-  type TrainOptions,
-  trainArgs,
-} from "./train-options.ts";
+import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
+import { type TrainArgs, trainArgs } from "./train-arguments.ts";
+import type { KeptPlace } from "./kept-place.ts";
 
 const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
 
@@ -61,7 +58,7 @@ await runScript({
   },
 });
 
-async function main(args: ParsedArgs<typeof trainArgs>): Promise<number> {
+async function main(args: TrainArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
   await ensureBuilt(TARGETS.kernels);
   const options = parseTrainOptions(args, STATE_FOLDER);
@@ -211,21 +208,6 @@ function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
     progress.warn(pc.yellow(`overwrites ${file}`));
   }
   return kept;
-}
-
-type Listener = { event(event: RunEvent): unknown };
-
-/** Give the listeners what comes, until the run has ended; returns how. */
-async function follow(
-  run: RunClient,
-  listeners: readonly Listener[],
-): Promise<RunState> {
-  let state: RunState = "running";
-  for await (const event of run.events()) {
-    for (const listener of listeners) listener.event(event);
-    if (event.type === "state") state = event.state;
-  }
-  return state;
 }
 
 /** Say how the run ended. Returns the exit code. */

@@ -86,6 +86,20 @@ export function evaluationWindows(config: RunConfig, index: number): Window[] {
   });
 }
 
+/** Targets that a microbatch's loss is summed over. */
+export function countedTokens(
+  config: RunConfig,
+  kind: Lease["kind"],
+  index: number,
+): number {
+  const { model, sequences } = config;
+  if (kind === "train") return sequences * model.context;
+  return evaluationWindows(config, index).reduce(
+    (sum, { skipped }) => sum + model.context - skipped,
+    0,
+  );
+}
+
 /** The batch of a lease, its windows read with `read`. */
 export async function readBatch(
   config: RunConfig,

@@ -1,6 +1,6 @@
 /** Whether a hosted trainer can compute a run's microbatches, and what to change when it cannot. */
 import { AppError } from "../api/errors.ts";
-import type { RunConfig } from "../api/types.ts";
+import { BPE_VOCABULARY, type RunConfig } from "../api/types.ts";
 import { MAX_MICROBATCHES, microbatchProblems } from "./config.ts";
 import {
   MAX_HOSTED_BYTES,
@@ -42,7 +42,7 @@ export function fittingSplit(step: StepConfig): StepChange | undefined {
 
 /**
  * A small change with which a hosted trainer has room for the step: more microbatches, else gradients or
- * products in MXFP4, else fewer layers, a shorter context, fewer channels.
+ * products in MXFP4, else a smaller vocabulary, fewer layers, a shorter context, fewer channels.
  */
 export function fittingChange(step: StepConfig): StepChange | undefined {
   for (const change of changes(step)) {
@@ -70,7 +70,7 @@ export function checkHostable(step: StepConfig): void {
 }
 
 function* changes(step: StepConfig): Generator<StepChange> {
-  const { model } = step;
+  const { model, dataset } = step;
   const lighter = [
     {},
     { gradientDtype: "mxfp4" },
@@ -78,6 +78,11 @@ function* changes(step: StepConfig): Generator<StepChange> {
     { gradientDtype: "mxfp4", recipe: "mxfp4-rht-sr" },
   ] as const satisfies StepChange[];
   yield* lighter;
+  // Of byte pairs, a dataset can have fewer.
+  const least = dataset.tokenizer === "byte" ? Infinity : BPE_VOCABULARY.least;
+  for (let ids = half(model.vocabulary); ids >= least; ids = half(ids)) {
+    yield { ...lighter[3], model: { vocabulary: ids } };
+  }
   for (const size of ["layers", "context", "width"] as const) {
     for (let value = half(model[size]); value >= 1; value = half(value)) {
       yield { ...lighter[3], model: { [size]: value } };

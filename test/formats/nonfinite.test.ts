@@ -119,7 +119,7 @@ describe("quantize", () => {
     const others = "hadamard" in options ? fill(64, 96, value) : { 70: value };
     const file = fileOf([floats("F32", others, shape)]);
     expect(await heard(file, { operation: "quantize", options })).toMatch(
-      /tensor "w", got -?3\.[34]\d*e\+38, beyond what its block decodes to, at element (70|64), \[1, [06]\];/,
+      /tensor "w", got -?3\.[34]\d*e\+38, beyond what it becomes, at element (70|64), \[1, [06]\];/,
     );
   });
 

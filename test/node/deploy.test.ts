@@ -75,6 +75,31 @@ test("npm run deploy gives its arguments to wrangler, which refuses what it does
   expect(existsSync(join(folder, "build/kernels.wasm"))).toBe(false);
 });
 
+test("what the Worker's code takes for bound is what wrangler.toml binds", () => {
+  const types = join(folder, "types.d.ts");
+  const { status, stderr } = spawnSync(
+    "npx",
+    ["wrangler", "types", types, "--include-runtime", "false"],
+    { cwd: folder, encoding: "utf8", env: environment },
+  );
+  expect(status, stderr).toBe(0);
+  const members = (text: string, head: string, pattern: RegExp): string[] => {
+    const [, body] = text.split(head);
+    return Array.from(
+      body!.split("\n}")[0]!.matchAll(pattern),
+      ([, name]) => name!,
+    ).sort();
+  };
+  const bound = members(readFileSync(types, "utf8"), "__BaseEnv_Env {", /^\s*(\w+): /gm); // prettier-ignore
+  const env = readFileSync(join(folder, "src/http/env.ts"), "utf8");
+  // What has a question mark is a secret, a variable that may be unset, or of a local edge.
+  const needed = members(env, "type Env = {", /^ {2}(\w+): /gm);
+  const known = members(env, "type Env = {", /^ {2}(\w+)\??: /gm);
+  expect(needed.length).toBeGreaterThan(4);
+  expect(bound).toEqual(expect.arrayContaining(needed));
+  expect(known).toEqual(expect.arrayContaining(bound));
+});
+
 test("npm run dev serves the same Worker, closed without a token, and ends when told to", async () => {
   const port = await freePort();
   const dev = spawn("npm", ["run", "dev", "--", "--port", `${port}`], {

@@ -36,6 +36,8 @@ async function load(path: string) {
     mxfp8: await import("../support/mxfp8.ts"),
     kernels4: await import("../../src/kernels/mxfp4.ts"),
     kernels8: await import("../../src/kernels/mxfp8.ts"),
+    layers: await import("../../src/kernels/layers.ts"),
+    matmul: await import("../../src/kernels/matmul.ts"),
     vector: await import("../../src/kernels/vector.ts"),
     statistics: await import("../../src/kernels/statistics.ts"),
   };
@@ -106,6 +108,7 @@ it("no kernel of files is left out here", () => {
     "dequantizeMxfp8",
     "encodeBf16",
     "encodeF16",
+    "expF32",
     "hadamardF32",
     "heapBase",
     "largestBitsF32",
@@ -118,6 +121,7 @@ it("no kernel of files is left out here", () => {
     "quantizeStochasticMxfp4",
     "quantizeStochasticMxfp8",
     "signsF32",
+    "transposeF32",
     "unpackGgmlMxfp4",
   ]);
 });
@@ -239,6 +243,22 @@ it("f16, bf16 and f64, to lengths that fill no vector", () => {
       ];
     });
   }
+});
+
+it("exponentials, and turned matrices", () => {
+  same(({ kernels: { arena }, layers, matmul }) =>
+    arena.scope(() => {
+      const x = arena.copyIn(VALUES);
+      const [rows, columns] = [7, Math.floor(VALUES.length / 7)];
+      const turned = arena.allocF32(rows * columns);
+      matmul.transpose(turned, x, rows, columns);
+      layers.exp(x, x, VALUES.length);
+      return [
+        arena.u8(turned, 4 * rows * columns).slice(),
+        arena.u8(x, 4 * VALUES.length).slice(),
+      ];
+    }),
+  );
 });
 
 it("what analysis sums, and the one NaN", () => {

@@ -22,7 +22,13 @@ import { ggufValues, gpt2Gguf } from "../support/gguf-checkpoint.ts";
 import { logits } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";
-import { judge } from "../judges/install.ts";
+import {
+  distributions,
+  HAS_LLAMA_CPP,
+  nextTokens,
+  stopLlamaCpp,
+  totalVariation,
+} from "../support/llama-cpp.ts";
 import { convert } from "../support/files.ts";
 import { arena } from "../support/kernels-node.ts";
 
@@ -34,7 +40,7 @@ const SHAPE: ModelShape = {
   vocabulary: 256,
 };
 const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
-/** Half the sum of |p − q| over the vocabulary, the most over all positions. */
+/** Of total variation. */
 const MXFP4_TOLERANCE = 0.02;
 const F32_TOLERANCE = 0.002;
 
@@ -43,7 +49,10 @@ let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-edge-judge-"));
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(async () => {
+  await stopLlamaCpp();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** Weights so large that predictions are far from even. */
 function parameters(): Float32Array<ArrayBuffer> {
@@ -101,112 +110,54 @@ function ours(values: Float32Array): Float64Array[] {
   const flat = arena.scope(() =>
     logits(SHAPE, "f32", arena.copyIn(values), TOKENS, 1),
   );
-  return Array.from(TOKENS, (_, row) => {
-    const own = flat.subarray(row * 256, (row + 1) * 256);
-    const top = Math.max(...own);
-    const powers = Float64Array.from(own, (x) => Math.exp(x - top));
-    const sum = powers.reduce((all, x) => all + x, 0);
-    return powers.map((x) => x / sum);
-  });
+  return distributions(
+    Array.from(TOKENS, (_, row) => flat.subarray(row * 256, (row + 1) * 256)),
+  );
 }
 
-/** The part of node-llama-cpp that is used. */
-type Llama = {
-  loadModel(options: object): Promise<{
-    createContext(options: object): Promise<{
-      getSequence(): {
-        controlledEvaluate(
-          input: [number, object][],
-        ): Promise<
-          ({ next: { probabilities?: Map<number, number> } } | undefined)[]
-        >;
-      };
-    }>;
-    dispose(): Promise<void>;
-  }>;
-  dispose(): Promise<void>;
-};
-
-async function theirs(file: Uint8Array, name: string): Promise<Float64Array[]> {
+function theirs(file: Uint8Array, name: string): Promise<Float64Array[]> {
   const path = join(folder, name);
   writeFileSync(path, file);
-  const module = (await import(
-    join(judge("node-llama-cpp"), "dist/index.js")
-  )) as { getLlama(options: object): Promise<Llama> };
-  const llama = await module.getLlama({
-    gpu: false,
-    build: "never",
-    skipDownload: true,
-    logLevel: "error",
-    maxThreads: 1,
-  });
-  try {
-    const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
-    const context = await model.createContext({ contextSize: SHAPE.context });
-    const results = await context
-      .getSequence()
-      .controlledEvaluate(
-        Array.from(TOKENS, (token) => [
-          token,
-          { generateNext: { probabilities: true } },
-        ]),
-      );
-    await model.dispose();
-    return results.map((result) =>
-      Float64Array.from(
-        { length: 256 },
-        (_, token) => result!.next.probabilities!.get(token) ?? 0,
-      ),
+  return nextTokens(path, TOKENS, 256);
+}
+
+describe.skipIf(!HAS_LLAMA_CPP)("llama.cpp", () => {
+  test("reads our MXFP4 GGUF with the values that we decode", async () => {
+    const original = parameters();
+    const plain = ggufOf(original);
+    const quantized = await convert(plain, (each) => quantize(each));
+    const { tensors } = await readTensorFile(
+      sourceOf(quantized),
+      quantized.length,
     );
-  } finally {
-    await llama.dispose();
-  }
-}
+    const types = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
+    expect(types.get("token_embd.weight")).toBe("MXFP4");
+    expect(types.get("blk.1.ffn_down.weight")).toBe("MXFP4");
+    expect(types.get("position_embd.weight")).toBe("F32");
+    expect(types.get("blk.0.attn_norm.weight")).toBe("F32");
+    const decoded = await convert(quantized, dequantize);
+    const tokens8 = await convert(plain, (each) => quantize(each, "q8_0"));
+    const expected = ours(await valuesOf(decoded));
+    expect(await valuesOf(plain)).toEqual(original);
 
-function distance(
-  a: readonly Float64Array[],
-  b: readonly Float64Array[],
-): number {
-  const each = a.map(
-    (p, row) => p.reduce((sum, x, i) => sum + Math.abs(x - b[row]![i]!), 0) / 2,
-  );
-  return Math.max(...each);
-}
-
-describe.skipIf(process.arch !== "x64" || process.platform !== "linux")(
-  "llama.cpp",
-  () => {
-    test("reads our MXFP4 GGUF with the values that we decode", async () => {
-      const original = parameters();
-      const plain = ggufOf(original);
-      const quantized = await convert(plain, (each) => quantize(each));
-      const { tensors } = await readTensorFile(
-        sourceOf(quantized),
-        quantized.length,
-      );
-      const types = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
-      expect(types.get("token_embd.weight")).toBe("MXFP4");
-      expect(types.get("blk.1.ffn_down.weight")).toBe("MXFP4");
-      expect(types.get("position_embd.weight")).toBe("F32");
-      expect(types.get("blk.0.attn_norm.weight")).toBe("F32");
-      const decoded = await convert(quantized, dequantize);
-      const tokens8 = await convert(plain, (each) => quantize(each, "q8_0"));
-      const expected = ours(await valuesOf(decoded));
-      expect(await valuesOf(plain)).toEqual(original);
-
-      const control = distance(await theirs(decoded, "f32.gguf"), expected);
-      const judged = distance(await theirs(quantized, "mxfp4.gguf"), expected);
-      // The head in 8 bits moves predictions far less than in 4, but moves them.
-      const with8 = distance(await theirs(tokens8, "q8.gguf"), ours(original));
-      const apart = distance(ours(original), expected);
-      console.log(
-        `total variation: f32 ${control.toFixed(5)}, MXFP4 ${judged.toFixed(5)}, its head Q8_0 ${with8.toFixed(5)}; of the weights before ${apart.toFixed(5)}`,
-      );
-      expect(control).toBeLessThan(F32_TOLERANCE);
-      expect(judged).toBeLessThan(MXFP4_TOLERANCE);
-      expect(with8).toBeLessThan(apart);
-      // Values decoded wrongly would be off by at least what quantizing does to them.
-      expect(apart).toBeGreaterThan(5 * MXFP4_TOLERANCE);
-    });
-  },
-);
+    const control = totalVariation(await theirs(decoded, "f32.gguf"), expected);
+    const judged = totalVariation(
+      await theirs(quantized, "mxfp4.gguf"),
+      expected,
+    );
+    // The head in 8 bits moves predictions far less than in 4, but moves them.
+    const with8 = totalVariation(
+      await theirs(tokens8, "q8.gguf"),
+      ours(original),
+    );
+    const apart = totalVariation(ours(original), expected);
+    console.log(
+      `total variation: f32 ${control.toFixed(5)}, MXFP4 ${judged.toFixed(5)}, its head Q8_0 ${with8.toFixed(5)}; of the weights before ${apart.toFixed(5)}`,
+    );
+    expect(control).toBeLessThan(F32_TOLERANCE);
+    expect(judged).toBeLessThan(MXFP4_TOLERANCE);
+    expect(with8).toBeLessThan(apart);
+    // Values decoded wrongly would be off by at least what quantizing does to them.
+    expect(apart).toBeGreaterThan(5 * MXFP4_TOLERANCE);
+  });
+});

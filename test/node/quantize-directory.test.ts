@@ -407,7 +407,7 @@ describe("refused in a line, and nothing is left", () => {
       "llama",
       ["--for", "vllm", "--layout", "gpt-oss"],
       2,
-      "Expected no layout",
+      "Expected no --layout of a directory",
     ],
     [
       "files too small",

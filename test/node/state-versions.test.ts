@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RunEvent } from "../../src/api/types.ts";
+import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
 import { Client } from "../../src/client/client.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
@@ -55,6 +55,17 @@ test("datasets and files are as they were, and others come beside them", async (
     200,
     "It was the best of times, it was the worst of times. ".repeat(40),
   ]);
+  const { tokens, digest, ...corpus } = await client.dataset("corpus");
+  expect(corpus).toEqual({
+    name: "corpus",
+    tokenizer: "byte",
+    vocabulary: 256,
+    state: "ready",
+    bytes: tokens,
+    textDigest: digest,
+    progress: 1,
+    error: null,
+  });
   const source = await fetch(`${edge.url}/v1/files/source`);
   expect((await source.arrayBuffer()).byteLength).toBe(100_663_456);
   await client.putDataset("another", new Blob(["Call me Ishmael. "]));
@@ -107,7 +118,11 @@ test("a run that was under way has ended, and says why nobody goes on with it", 
 test("its history stays, and ends in an event", async () => {
   const steps = (await get("/v1/runs/going/metrics")).text.trim().split("\n");
   expect(steps.length).toBeGreaterThan(1);
-  expect(JSON.parse(steps[0]!)).toMatchObject({ step: 0, tokens: 64 });
+  const first = JSON.parse(steps[0]!) as StepMetrics;
+  expect(first).toMatchObject({ step: 0, tokens: 64 });
+  expect(first.trainLoss).toBeGreaterThan(1);
+  expect(first.trainNatsPerByte).toBe(first.trainLoss);
+  expect(first.valNatsPerByte).toBe(first.valLoss);
   const events: RunEvent[] = [];
   for await (const event of client.run("going").events()) events.push(event);
   expect(events[0]).toMatchObject({ type: "state", state: "running" });
@@ -165,8 +180,18 @@ test("state of a later release is refused until that one is back", async () => {
     "/v1/runs/later/shards/0/parameters?step=0",
     `/v1/jobs/${JOB}`,
   ];
+  const { paths: declared } = JSON.parse((await get("/openapi.json")).text) as {
+    paths: Record<string, Record<string, { responses: object }>>;
+  };
   for (const path of paths) {
     const { status, code, text } = await get(path);
+    const template = Object.keys(declared).find((each) =>
+      new RegExp(`^${each.replace(/\{\w+\}/g, "[^/]+")}$`).test(
+        path.split("?")[0]!,
+      ),
+    )!;
+    const { responses } = declared[template]!.get!;
+    expect(JSON.stringify(responses)).toContain('"state_version"');
     expect([path, status, code]).toEqual([path, 409, "state_version"]);
     expect(text).toContain("which a later release of mxfp4-edge wrote");
   }

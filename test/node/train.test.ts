@@ -566,6 +566,22 @@ describe("refusals say what was expected and what came", () => {
       /Expected --out to be in a folder that exists, got no-such-folder\/x/,
     ],
     [["--width", "65"], /65/],
+    [
+      ["--vocabulary", "512"],
+      /Expected --vocabulary with --tokenizer bpe alone, got 512 with byte/,
+    ],
+    [
+      ["--tokenizer", "bpe", "--vocabulary", "511"],
+      /Expected --vocabulary to be a whole number from 512, got "511"/,
+    ],
+    [
+      ["--tokenizer", "bpe", "--vocabulary", "16385"],
+      /Expected --vocabulary to be at most 16384, got 16385/,
+    ],
+    [
+      ["--preset", "medium", "--tokenizer", "bpe", "--vocabulary", "4096"],
+      /; this fits: npm run train -- .*--tokenizer bpe --vocabulary 2048 .*--preset medium$/m,
+    ],
   ])("%j", async (args, message) => {
     const { code, stderr } = await train("--text", text, "--out", out, ...args)
       .ended;

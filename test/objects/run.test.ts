@@ -7,6 +7,8 @@ import {
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/types.ts";
 import { EventLog } from "../../src/objects/run/event-log.ts";
+import { TrainerRoster } from "../../src/objects/run/trainer-roster.ts";
+import { TrainerStore } from "../../src/objects/run/trainer-store.ts";
 import { RUN_SCHEMA } from "../../src/objects/run/run-schema.ts";
 import {
   bindings,
@@ -89,28 +91,142 @@ test("a new boot of a trainer gets at once what the old one held", async () => {
   ]);
 });
 
-test("a wait for a lease is bounded, and a lease that comes free ends it", async () => {
-  const { run } = await startRun({
-    microbatches: 1,
-    evaluation: { interval: 1, microbatches: 1 },
-  });
-  await run.lease(identity("one", "a"));
-  await run.lease(identity("two", "a"));
-  expect(await run.lease(identity("three", "a"))).toEqual({
-    state: "running",
+test("a wait for a lease is bounded", async () => {
+  const { run } = await startRun();
+  await run.setState("paused");
+  expect(await run.lease(identity("one", "a"))).toEqual({
+    state: "paused",
     lease: null,
   });
-
-  const waits = [
-    run.lease(identity("three", "a")),
-    run.lease(identity("one", "b")),
-  ];
-  // One of them gets what the old boot held, at once; the other goes on waiting.
-  const { lease } = await Promise.race(waits);
-  expect(lease).toMatchObject({ kind: "train", index: 0 });
-  await run.setState("cancelled");
-  await Promise.all(waits);
 }, 60_000);
+
+test("an idle trainer computes what one holds of whom nothing is known, and the step is counted once", async () => {
+  const idle = await startScripted({ microbatches: 1 });
+  await idle.reach(1);
+  const other = { ...idle.identity, trainer: "other" };
+  const { lease } = await idle.run.lease(other);
+  expect((await idle.run.lease(idle.identity)).lease).toMatchObject({
+    ...lease,
+    deadlineMs: expect.any(Number) as number,
+  });
+  await idle.push(1, 0, 0.5);
+  expect(await idle.complete(lease!)).toMatchObject({ duplicate: false });
+  // The one that is late has the same bytes, and goes on.
+  const late = { trainer: "other", bootId: "boot", lossSum: 64, tokens: 64 };
+  expect(await idle.run.complete(lease!, late)).toMatchObject({
+    duplicate: true,
+    lease: { step: 2 },
+  });
+  const metrics = await idle.run.metrics();
+  expect(metrics[1]).toMatchObject({ tokens: 128, trainLoss: 1 });
+});
+
+test("trainers that take leases and never complete hold up nobody", async () => {
+  const honest = await startScripted({ steps: 6 });
+  await honest.reach(1);
+  for (const name of ["a", "b", "c", "d"]) {
+    await honest.run.lease(identity(name, "gone"));
+  }
+  const beginMs = Date.now();
+  await honest.reach(4);
+  // Their leases last 5 s at least, in each of the steps.
+  expect(Date.now() - beginMs).toBeLessThan(4_000);
+});
+
+test("a lease that lapsed costs its trainer the next, for longer each time, until it completes one", async () => {
+  const { run } = await startRun({ microbatches: 1 });
+  const stub = stubOf(run.run);
+  const roster = (body: (roster: TrainerRoster) => unknown) =>
+    runInDurableObject(stub, (_object, { storage }) => {
+      const store = new TrainerStore(storage.sql);
+      body(new TrainerRoster(store, new EventLog(storage.sql)));
+    });
+  await roster((trainers) => {
+    trainers.checkIn(identity("one", "a"), 0);
+    const penalties = [0, 1, 2, 9].map(() => {
+      trainers.lapsed("one", 0);
+      return trainers.penaltyEndMs("one");
+    });
+    expect(penalties).toEqual([1000, 2000, 4000, 8000]);
+  });
+  await roster((trainers) => {
+    for (let lapse = 0; lapse < 9; lapse++) trainers.lapsed("one", 0);
+    expect(trainers.penaltyEndMs("one")).toBe(60_000);
+    trainers.completed("one", "train", 10, 0);
+    expect(trainers.penaltyEndMs("one")).toBe(0);
+    trainers.lapsed("one", 0);
+    expect(trainers.penaltyEndMs("one")).toBe(1000);
+  });
+});
+
+test("what trainers usually take outlives an eviction", async () => {
+  const trainer = await startScripted();
+  await trainer.reach(1);
+  const usual = () =>
+    runInDurableObject(
+      stubOf(trainer.run.run),
+      (_object, { storage }) => new TrainerStore(storage.sql).all()[0]!.usual,
+    );
+  expect((await usual()).train).toBeGreaterThanOrEqual(0);
+  await evictDurableObject(stubOf(trainer.run.run));
+  expect((await usual()).train).toBeGreaterThanOrEqual(0);
+});
+
+test("who says that it goes leaves its lease to others at once", async () => {
+  const trainer = await startScripted({ microbatches: 2 });
+  await trainer.reach(1);
+  const { lease } = await trainer.run.lease(trainer.identity);
+  await trainer.run.leave({ ...trainer.identity, bootId: "another" });
+  await trainer.run.leave(trainer.identity);
+  await trainer.run.leave(trainer.identity);
+  const next = await trainer.run.lease(identity("next", "a"));
+  expect(next.lease).toMatchObject({ index: lease!.index });
+  const changes: string[] = [];
+  for await (const event of trainer.run.events()) {
+    if (event.type === "trainer")
+      changes.push(`${event.trainer} ${event.change}`);
+    if (changes.length === 3) break;
+  }
+  expect(changes).toEqual(["scripted joined", "scripted left", "next joined"]);
+});
+
+test("thousands of names drive out no trainer that has completed something", async () => {
+  const { run } = await startRun();
+  await runInDurableObject(stubOf(run.run), (_object, { storage }) => {
+    const trainers = new TrainerRoster(
+      new TrainerStore(storage.sql),
+      new EventLog(storage.sql),
+    );
+    trainers.checkIn(identity("honest", "a"), 0);
+    trainers.completed("honest", "train", 10, 0);
+    for (let name = 0; name < 2700; name++) {
+      trainers.checkIn(identity(`name-${name}`, "a"), name + 1);
+    }
+    expect(trainers.statuses()).toHaveLength(256);
+    expect(trainers.isCurrentBoot("honest", "a")).toBe(true);
+    expect(trainers.isCurrentBoot("name-2699", "a")).toBe(true);
+    expect(trainers.isCurrentBoot("name-2000", "a")).toBe(false);
+  });
+});
+
+test.each([
+  ["more tokens than the microbatch has", { lossSum: 64, tokens: 4e9 / 4 }],
+  ["fewer", { lossSum: 64, tokens: 63 }],
+  ["none", { lossSum: 0, tokens: 0 }],
+  ["a loss below zero", { lossSum: -4.8e-6, tokens: 64 }],
+])(
+  "a completion that tells of %s is refused, and the microbatch stays open",
+  async (_what, told) => {
+    const trainer = await startScripted({ microbatches: 1 });
+    const { lease } = await trainer.run.lease(trainer.identity);
+    await trainer.push(0, 0, 0.5);
+    const { fingerprint: _, ...who } = trainer.identity;
+    await expect(
+      trainer.run.complete(lease!, { ...who, ...told }),
+    ).rejects.toMatchObject({ code: "invalid_number" });
+    expect(await trainer.complete(lease!)).toMatchObject({ duplicate: false });
+  },
+);
 
 test("an alarm tells once of a trainer that went silent, and its return is told too", async () => {
   const { run } = await startRun();
@@ -142,16 +258,23 @@ test("cancelling ends every wait", async () => {
   expect(await waiting).toEqual({ state: "cancelled", lease: null });
 });
 
-test("an event log keeps the latest thousand", async () => {
+test("an event log keeps the latest of each kind: none drives out another's", async () => {
   const stub = stubOf("event-log");
   const events = await runInDurableObject(stub, (_object, state) => {
     RUN_SCHEMA.create(state.storage.sql);
     const log = new EventLog(state.storage.sql);
-    for (let i = 0; i < 1100; i++)
-      log.append({ type: "state", state: "paused" });
+    log.append({ type: "state", state: "running" });
+    for (let step = 0; step < 1100; step++) {
+      log.append({ type: "evaluation", step, valLoss: 1, valNatsPerByte: 1, tokens: 1, bytes: 1 }); // prettier-ignore
+      log.append({ type: "conflict", step, microbatch: 0, shard: 0 });
+      log.append({ type: "trainer", trainer: `${step}`, change: "joined" });
+    }
     return log.after(0, 5000);
   });
-  expect(events).toHaveLength(1000);
-  expect(events.map(({ id }: RunEvent) => id).slice(0, 2)).toEqual([101, 102]);
-  expect(events.at(-1)!.id).toBe(1100);
+  const counts: Record<string, number> = {};
+  for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
+  expect(counts).toEqual({ state: 1, evaluation: 1000, conflict: 200, trainer: 500 }); // prettier-ignore
+  const ids = events.map(({ id }: RunEvent) => id);
+  expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+  expect(ids.at(-1)).toBe(3301);
 });

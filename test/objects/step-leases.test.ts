@@ -1,13 +1,32 @@
 import { expect, test } from "vitest";
-import { LeaseTime } from "../../src/objects/run/lease-time.ts";
+import { measured, Pace, type Usual } from "../../src/objects/run/pace.ts";
 import {
   type Microbatch,
   StepLeases,
 } from "../../src/objects/run/step-leases.ts";
 
-const HOUR = (): number => 3_600_000;
-const one = { trainer: "one", bootId: "a" };
-const two = { trainer: "two", bootId: "a" };
+const [one, two, three] = ["one", "two", "three"].map((trainer) => ({
+  trainer,
+  bootId: "a",
+})) as [Holder, Holder, Holder];
+type Holder = { trainer: string; bootId: string };
+
+/** Of trainers that take so many ms for a microbatch of either kind. */
+function paceOf(times: Record<string, number>): Pace {
+  const usual = new Map(
+    Object.entries(times).map(([name, ms]): [string, Usual] => [
+      name,
+      { train: ms, eval: ms },
+    ]),
+  );
+  return new Pace(
+    (trainer) => usual.get(trainer),
+    () => usual.values(),
+  );
+}
+
+/** All alike, and known. */
+const KNOWN = paceOf({ one: 100, two: 100, three: 100 });
 
 function workOf(...indexes: number[]): StepLeases {
   return new StepLeases(
@@ -18,61 +37,127 @@ function workOf(...indexes: number[]): StepLeases {
 
 test("each microbatch is leased once, in order, until all are completed", () => {
   const work = workOf(0, 1);
-  expect(work.take(one, 1000, HOUR)).toEqual({
+  expect(work.take(one, 1000, KNOWN)).toEqual({
     kind: "train",
     step: 7,
     index: 0,
-    deadlineMs: 3_601_000,
+    deadlineMs: 6000,
   });
-  expect(work.take(two, 1000, HOUR)).toMatchObject({ index: 1 });
-  expect(work.take({ trainer: "three", bootId: "a" }, 1000, HOUR)).toBeNull();
-  expect(work.complete({ kind: "train", index: 0 }, 1500)).toBe(500);
+  expect(work.take(two, 1000, KNOWN)).toMatchObject({ index: 1 });
+  expect(work.tookMs({ kind: "train", index: 0 }, one, 1500)).toBe(500);
+  expect(work.tookMs({ kind: "train", index: 0 }, two, 1500)).toBeUndefined();
+  expect(work.tookMs({ kind: "eval", index: 0 }, one, 1500)).toBeUndefined();
+  work.complete({ kind: "train", index: 0 });
   expect(work.isDone).toBe(false);
-  work.complete({ kind: "train", index: 1 }, 1500);
+  work.complete({ kind: "train", index: 1 });
   expect(work.isDone).toBe(true);
 });
 
 test("asking again, after an answer was lost, gives the same lease", () => {
   const work = workOf(0, 1);
-  const lease = work.take(one, 0, HOUR);
-  expect(work.take(one, 10, HOUR)).toEqual(lease);
+  const lease = work.take(one, 0, KNOWN);
+  expect(work.take(one, 10, KNOWN)).toEqual(lease);
 });
 
-test("a lease past its deadline is given to the next who asks", () => {
+test("what a trainer holds is computed by another as soon as that one may be expected to finish first", () => {
   const work = workOf(0);
-  work.take(one, 0, () => 100);
-  expect(work.firstDeadlineMs).toBe(100);
-  expect(work.take(two, 99, HOUR)).toBeNull();
-  expect(work.take(two, 100, HOUR)).toMatchObject({ index: 0 });
+  work.take(one, 0, KNOWN);
+  expect(work.take(two, 0, KNOWN)).toBeNull();
+  // Trainer one may be done at any moment from 100 ms on, and is given up after twice that.
+  expect(work.take(two, 199, KNOWN)).toBeNull();
+  expect(work.nextMs(199, KNOWN)).toBe(200);
+  expect(work.take(two, 200, KNOWN)).toMatchObject({ index: 0 });
+  // Two is expected at 400: nobody else is needed until then.
+  expect(work.take(three, 201, KNOWN)).toBeNull();
+  expect(work.nextMs(201, KNOWN)).toBe(400);
+  expect(work.take(three, 400, KNOWN)).toMatchObject({ index: 0 });
+});
+
+test("a fast trainer takes from a slow one early", () => {
+  const pace = paceOf({ one: 100, two: 10, three: 100 });
+  const work = workOf(0);
+  work.take(one, 0, pace);
+  expect(work.take(three, 50, pace)).toBeNull();
+  expect(work.take(two, 50, pace)).toMatchObject({ index: 0 });
+});
+
+test("nobody waits for a trainer of whom nothing is known", () => {
+  const pace = paceOf({ two: 100 });
+  const work = workOf(0, 1);
+  work.take(one, 0, pace);
+  expect(work.take(two, 0, pace)).toMatchObject({ index: 1 });
+  work.complete({ kind: "train", index: 1 });
+  expect(work.take(two, 1, pace)).toMatchObject({ index: 0 });
+});
+
+test("how long a trainer took does not stretch what the others wait beyond four times what is typical", () => {
+  let usual: Usual = {};
+  let patience = 0;
+  const others: Usual = { train: 100 };
+  for (let round = 0; round < 20; round++) {
+    const pace = new Pace(
+      (trainer) => (trainer === "slow" ? usual : others),
+      () => [usual, others],
+    );
+    // It completes just before it would be given up.
+    patience = Math.max(100, pace.patienceEndMs("slow", "train", 0));
+    usual = measured(usual, "train", patience - 1);
+    expect(pace.leaseMs("train")).toBeLessThanOrEqual(60_000);
+  }
+  expect(usual.train).toBeGreaterThan(200);
+  expect(patience).toBe(400);
+});
+
+test("a lease past its deadline is open again, and who had it is told", () => {
+  const work = workOf(0);
+  const { deadlineMs } = work.take(one, 0, KNOWN)!;
+  expect(work.lapse(deadlineMs - 1)).toEqual([]);
+  expect(work.lapse(deadlineMs)).toEqual([one]);
+  expect(work.take(two, deadlineMs, KNOWN)).toMatchObject({ index: 0 });
 });
 
 test("a new boot frees what the old one held, and nobody else's", () => {
   const work = workOf(0, 1);
-  work.take(one, 0, HOUR);
-  work.take(two, 0, HOUR);
+  work.take(one, 0, KNOWN);
+  work.take(two, 0, KNOWN);
   const reborn = { trainer: "one", bootId: "b" };
   work.releaseOtherBoots(reborn);
   expect(work.isHolding("two", 0)).toBe(true);
   expect(work.isHolding("one", 0)).toBe(false);
-  expect(work.take(reborn, 0, HOUR)).toMatchObject({ index: 0 });
-  expect(work.take({ trainer: "three", bootId: "a" }, 0, HOUR)).toBeNull();
+  expect(work.take(reborn, 0, KNOWN)).toMatchObject({ index: 0 });
+  expect(work.take(three, 0, KNOWN)).toBeNull();
 });
 
 test("a microbatch completed by another than its holder is done", () => {
   const work = workOf(0, 1);
-  expect(work.complete({ kind: "train", index: 1 }, 0)).toBeUndefined();
-  expect(work.take(one, 0, HOUR)).toMatchObject({ index: 0 });
-  expect(work.take(two, 0, HOUR)).toBeNull();
+  work.take(one, 0, KNOWN);
+  work.complete({ kind: "train", index: 0 });
+  expect(work.take(one, 0, KNOWN)).toMatchObject({ index: 1 });
+  expect(work.take(two, 0, KNOWN)).toBeNull();
 });
 
-test("a lease lasts four times what the slowest microbatch of its kind took lately", () => {
-  const time = new LeaseTime();
-  expect(time.durationMs("train")).toBe(60_000);
-  time.measured("train", 2_000);
-  expect(time.durationMs("train")).toBe(8_000);
-  time.measured("train", 100);
-  expect(time.durationMs("train")).toBe(7_600);
-  for (let i = 0; i < 100; i++) time.measured("train", 100);
-  expect(time.durationMs("train")).toBe(5_000);
-  expect(time.durationMs("eval")).toBe(60_000);
+test("a lease lasts four times what is typical: the lower median, of the kind or else of the other", () => {
+  expect(paceOf({}).leaseMs("train")).toBe(60_000);
+  expect(paceOf({ one: 2000 }).leaseMs("train")).toBe(8000);
+  expect(paceOf({ one: 2000, two: 90_000 }).leaseMs("train")).toBe(8000);
+  expect(paceOf({ one: 1, two: 2000, three: 3000 }).leaseMs("eval")).toBe(8000);
+  expect(paceOf({ one: 1 }).leaseMs("train")).toBe(5000);
+  expect(paceOf({ one: 1e9 }).leaseMs("train")).toBe(600_000);
+  const trained = [{ train: 3000 }];
+  expect(
+    new Pace(
+      () => undefined,
+      () => trained,
+    ).leaseMs("eval"),
+  ).toBe(12_000);
+});
+
+test("what is usual follows what was measured, and forgets", () => {
+  let usual = measured({}, "train", 1000);
+  expect(usual).toEqual({ train: 1000 });
+  usual = measured(usual, "eval", 300);
+  for (let round = 0; round < 30; round++)
+    usual = measured(usual, "train", 100);
+  expect(usual.train).toBeCloseTo(100, 0);
+  expect(usual.eval).toBe(300);
 });

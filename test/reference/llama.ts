@@ -1,16 +1,35 @@
-/** Llama's forward pass in f64, from its definition: RMS norms, rotary positions, grouped queries, SwiGLU. */
+/**
+ * The forward pass of Llama and its kin in f64, from their definitions: RMS norms, rotary positions, grouped queries,
+ * gated layers; experts, Qwen's norms of heads, Gemma's norms around layers, caps and windows.
+ */
 
 export type LlamaConfig = {
+  model_type?: string;
   hidden_size: number;
   num_hidden_layers: number;
   num_attention_heads: number;
   num_key_value_heads: number;
   head_dim: number;
   rms_norm_eps: number;
-  rope_parameters: { rope_theta: number };
+  rope_parameters: Rope | { full_attention: Rope; sliding_attention: Rope };
+  num_experts_per_tok?: number;
+  norm_topk_prob?: boolean;
+  layer_types?: readonly string[];
+  sliding_window?: number;
+  attn_logit_softcapping?: number | null;
+  final_logit_softcapping?: number | null;
 };
 
-/** A tensor by its name; of biases those that there are. */
+type Rope = {
+  rope_theta: number;
+  rope_type?: string;
+  factor?: number;
+  low_freq_factor?: number;
+  high_freq_factor?: number;
+  original_max_position_embeddings?: number;
+};
+
+/** A tensor by its name; of biases and the like those that there are. */
 type Weights = (name: string) => ArrayLike<number> | undefined;
 /** Positions × channels. */
 type Rows = Float64Array[];
@@ -22,44 +41,144 @@ export function llamaLogits(
   tokens: ArrayLike<number>,
 ): Rows {
   const { hidden_size: width, num_hidden_layers: layers } = config;
+  const isGemma = config.model_type?.startsWith("gemma") === true;
   const tensor = (name: string) => weights(name)!;
   const table = tensor("model.embed_tokens.weight");
+  const scale = isGemma ? Math.sqrt(width) : 1;
   let stream: Rows = Array.from(tokens, (token) =>
-    Float64Array.from({ length: width }, (_, i) => table[token * width + i]!),
+    Float64Array.from(
+      { length: width },
+      (_, i) => table[token * width + i]! * scale,
+    ),
   );
-  const normed = (name: string) => {
+  const norm = (x: Float64Array, name: string) => {
     const weight = tensor(name);
-    return stream.map((x) => rmsNorm(x, weight, config.rms_norm_eps));
+    const offset = isGemma ? 1 : 0;
+    return rmsNorm(x, weight, config.rms_norm_eps, offset);
   };
+  const normed = (x: Rows, name: string) => x.map((row) => norm(row, name));
   for (let layer = 0; layer < layers; layer++) {
-    const own = (name: string) => `model.layers.${layer}.${name}.weight`;
+    const own = (name: string) => `model.layers.${layer}.${name}`;
     const linear = (x: Rows, name: string) => {
-      const bias = weights(`model.layers.${layer}.${name}.bias`);
-      const y = product(x, tensor(own(name)));
+      const bias = weights(own(`${name}.bias`));
+      const y = product(x, tensor(own(`${name}.weight`)));
       return bias ? y.map((row) => row.map((v, i) => v + bias[i]!)) : y;
     };
-    const x = normed(own("input_layernorm"));
-    const mixed = attention(
-      config,
-      linear(x, "self_attn.q_proj"),
-      linear(x, "self_attn.k_proj"),
-      linear(x, "self_attn.v_proj"),
+    const gated = (x: Rows, [gate, up, down]: readonly string[]) => {
+      const above = linear(x, up!);
+      const inner = linear(x, gate!).map((row, t) =>
+        row.map((g, i) => (isGemma ? gelu(g) : silu(g)) * above[t]![i]!),
+      );
+      return linear(inner, down!);
+    };
+    const headsNormed = (x: Rows, name: string) =>
+      weights(own(`${name}.weight`)) === undefined
+        ? x
+        : x.map((row) =>
+            eachHead(row, config.head_dim, (head) =>
+              norm(head, own(`${name}.weight`)),
+            ),
+          );
+    /** Gemma 2 and 3 have a norm behind each part, too. */
+    const around =
+      weights(own("pre_feedforward_layernorm.weight")) !== undefined;
+    const x = normed(stream, own("input_layernorm.weight"));
+    const mixed = linear(
+      attention(
+        config,
+        layer,
+        headsNormed(linear(x, "self_attn.q_proj"), "self_attn.q_norm"),
+        headsNormed(linear(x, "self_attn.k_proj"), "self_attn.k_norm"),
+        linear(x, "self_attn.v_proj"),
+      ),
+      "self_attn.o_proj",
     );
-    stream = sum(stream, linear(mixed, "self_attn.o_proj"));
-    const y = normed(own("post_attention_layernorm"));
-    const up = linear(y, "mlp.up_proj");
-    const gated = linear(y, "mlp.gate_proj").map((row, t) =>
-      row.map((g, i) => (g / (1 + Math.exp(-g))) * up[t]![i]!),
+    const behind = own("post_attention_layernorm.weight");
+    stream = sum(stream, around ? normed(mixed, behind) : mixed);
+    const ahead = around ? own("pre_feedforward_layernorm.weight") : behind;
+    const y = normed(stream, ahead);
+    const out = feedForward(config, y, weights, layer, linear, gated);
+    stream = sum(
+      stream,
+      around ? normed(out, own("post_feedforward_layernorm.weight")) : out,
     );
-    stream = sum(stream, linear(gated, "mlp.down_proj"));
   }
-  return product(normed("model.norm.weight"), tensor("lm_head.weight"));
+  const head = weights("lm_head.weight") ?? table;
+  const logits = product(normed(stream, "model.norm.weight"), head);
+  const cap = config.final_logit_softcapping;
+  return cap
+    ? logits.map((row) => row.map((x) => cap * Math.tanh(x / cap)))
+    : logits;
 }
 
-function rmsNorm(x: Float64Array, weight: ArrayLike<number>, epsilon: number) {
-  const mean = x.reduce((total, value) => total + value * value, 0) / x.length;
-  return x.map((v, i) => (v / Math.sqrt(mean + epsilon)) * weight[i]!);
+/** One gated layer; or of experts the likeliest, by their shares, and one that all share. */
+function feedForward(
+  config: LlamaConfig,
+  x: Rows,
+  weights: Weights,
+  layer: number,
+  linear: (x: Rows, name: string) => Rows,
+  gated: (x: Rows, names: readonly string[]) => Rows,
+): Rows {
+  const [isMixtral, isQwen] = ["block_sparse_moe.gate", "mlp.gate"].map(
+    (name) => weights(`model.layers.${layer}.${name}.weight`) !== undefined,
+  );
+  const three = (path: string, names = ["gate_proj", "up_proj", "down_proj"]) =>
+    names.map((name) => `${path}.${name}`);
+  if (!isMixtral && !isQwen) return gated(x, three("mlp"));
+  const path = isMixtral ? "block_sparse_moe" : "mlp";
+  const scores = linear(x, `${path}.gate`);
+  const shared = "mlp.shared_expert";
+  const common =
+    weights(`model.layers.${layer}.${shared}_gate.weight`) &&
+    gated(x, three(shared)).map((row, t) => {
+      const [open] = linear([x[t]!], `${shared}_gate`)[0]!;
+      return row.map((v) => v / (1 + Math.exp(-open!)));
+    });
+  return x.map((row, t) => {
+    const shares = softmax(scores[t]!);
+    const taken = Array.from(shares.keys())
+      .toSorted((a, b) => shares[b]! - shares[a]!)
+      .slice(0, config.num_experts_per_tok);
+    const total = taken.reduce((all, e) => all + shares[e]!, 0);
+    const divisor = isMixtral || config.norm_topk_prob ? total : 1;
+    const out = new Float64Array(row.length);
+    for (const expert of taken) {
+      const names = isMixtral ? ["w1", "w3", "w2"] : undefined;
+      const [y] = gated([row], three(`${path}.experts.${expert}`, names));
+      for (let i = 0; i < out.length; i++)
+        out[i] = out[i]! + (y![i]! * shares[expert]!) / divisor;
+    }
+    return common ? out.map((v, i) => v + common[t]![i]!) : out;
+  });
 }
+
+function rmsNorm(
+  x: Float64Array,
+  weight: ArrayLike<number>,
+  epsilon: number,
+  offset: number,
+) {
+  const mean = x.reduce((total, value) => total + value * value, 0) / x.length;
+  return x.map(
+    (v, i) => (v / Math.sqrt(mean + epsilon)) * (weight[i]! + offset),
+  );
+}
+
+function eachHead(
+  row: Float64Array,
+  length: number,
+  use: (head: Float64Array) => Float64Array,
+): Float64Array {
+  const out = new Float64Array(row.length);
+  for (let at = 0; at < row.length; at += length)
+    out.set(use(row.subarray(at, at + length)), at);
+  return out;
+}
+
+const silu = (x: number) => x / (1 + Math.exp(-x));
+const gelu = (x: number) =>
+  0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 
 /** x · Wᵀ, W [out, in]. */
 function product(x: Rows, weight: ArrayLike<number>): Rows {
@@ -76,28 +195,41 @@ function sum(a: Rows, b: Rows): Rows {
   return a.map((row, t) => row.map((value, i) => value + b[t]![i]!));
 }
 
-function attention(config: LlamaConfig, q: Rows, k: Rows, v: Rows): Rows {
+function attention(
+  config: LlamaConfig,
+  layer: number,
+  q: Rows,
+  k: Rows,
+  v: Rows,
+): Rows {
   const { num_attention_heads: heads, head_dim: length } = config;
   const shared = heads / config.num_key_value_heads;
-  const theta = config.rope_parameters.rope_theta;
+  const isSliding = config.layer_types?.[layer] === "sliding_attention";
+  const window = isSliding ? config.sliding_window! : Infinity;
+  const ropes = config.rope_parameters;
+  const rope =
+    "full_attention" in ropes
+      ? ropes[isSliding ? "sliding_attention" : "full_attention"]
+      : ropes;
+  const cap = config.attn_logit_softcapping;
   const part = (x: Rows, head: number) =>
     x.map((row) => row.subarray(head * length, (head + 1) * length));
   const out = q.map(() => new Float64Array(heads * length));
   for (let head = 0; head < heads; head++) {
     const from = Math.floor(head / shared);
-    const queries = part(q, head).map((row, t) => turned(row, t, theta));
-    const keys = part(k, from).map((row, t) => turned(row, t, theta));
+    const queries = part(q, head).map((row, t) => turned(row, t, rope));
+    const keys = part(k, from).map((row, t) => turned(row, t, rope));
     const values = part(v, from);
     for (const [t, query] of queries.entries()) {
-      const scores = keys
-        .slice(0, t + 1)
-        .map((key) => dot(query, key) / Math.sqrt(length));
-      const top = Math.max(...scores);
-      const weights = scores.map((score) => Math.exp(score - top));
-      const total = weights.reduce((a, b) => a + b, 0);
+      const first = Math.max(0, t + 1 - window);
+      const scores = keys.slice(first, t + 1).map((key) => {
+        const score = dot(query, key) / Math.sqrt(length);
+        return cap ? cap * Math.tanh(score / cap) : score;
+      });
+      const weights = softmax(Float64Array.from(scores));
       for (let i = 0; i < length; i++) {
         out[t]![head * length + i] = weights.reduce(
-          (mixed, weight, s) => mixed + (weight / total) * values[s]![i]!,
+          (mixed, weight, s) => mixed + weight * values[first + s]![i]!,
           0,
         );
       }
@@ -106,14 +238,33 @@ function attention(config: LlamaConfig, q: Rows, k: Rows, v: Rows): Rows {
   return out;
 }
 
+function softmax(scores: Float64Array): Float64Array {
+  const top = Math.max(...scores);
+  const powers = scores.map((score) => Math.exp(score - top));
+  const total = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / total);
+}
+
 /** Rotary position: channels i and i + length / 2 are a pair. */
-function turned(x: Float64Array, position: number, theta: number) {
+function turned(x: Float64Array, position: number, rope: Rope) {
   const half = x.length / 2;
   return x.map((value, i) => {
-    const angle = position * theta ** (-(i % half) / half);
+    const angle = position * frequency(rope, (i % half) / half);
     const partner = i < half ? -x[i + half]! : x[i - half]!;
     return value * Math.cos(angle) + partner * Math.sin(angle);
   });
+}
+
+/** Of the pair at `place` of 1. Llama 3.1 slows those that turn less than once in the context it was trained on. */
+function frequency(rope: Rope, place: number): number {
+  const plain = rope.rope_theta ** -place;
+  if (rope.rope_type === "linear") return plain / rope.factor!;
+  if (rope.rope_type !== "llama3") return plain;
+  const turns =
+    (rope.original_max_position_embeddings! * plain) / (2 * Math.PI);
+  const [low, high] = [rope.low_freq_factor!, rope.high_freq_factor!];
+  const share = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+  return plain * (share + (1 - share) / rope.factor!);
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

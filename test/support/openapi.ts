@@ -71,6 +71,7 @@ export const ORDER = [
   "getRun",
   "takeLease",
   "completeLease",
+  "leaveRun",
   "pullParameters",
   "pushGradient",
   "addTrainers",

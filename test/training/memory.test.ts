@@ -2,8 +2,11 @@ import { expect, test } from "vitest";
 import { frameBytes } from "../../src/api/frame.ts";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
 import {
+  BPE_VOCABULARY,
+  type PinnedDataset,
   type RunConfig,
   type RunRequest,
+  TOKENIZERS,
   WIRE_DTYPES,
 } from "../../src/api/types.ts";
 import { modelOf } from "../../src/model/architectures.ts";
@@ -23,6 +26,7 @@ import {
 import { computeMicrobatch } from "../../src/training/microbatch.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
+import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
 import { arena } from "../support/kernels.ts";
 
 const TEXT = {
@@ -33,10 +37,15 @@ const TEXT = {
   vocabulary: 256,
 } as const;
 
-function configOf(request: Omit<RunRequest, "dataset">): RunConfig {
+const PAIRS = { ...TEXT, tokenizer: "bpe", vocabulary: 2048 } as const;
+
+function configOf(
+  request: Omit<RunRequest, "dataset">,
+  dataset: PinnedDataset = TEXT,
+): RunConfig {
   return completeConfig(
     runRequestSchema.parse({ dataset: "text", ...request }),
-    TEXT,
+    dataset,
   );
 }
 
@@ -58,49 +67,56 @@ test.each(
       ...size,
       recipe,
       gradientDtype: WIRE_DTYPES[at % WIRE_DTYPES.length]!,
+      tokenizer: TOKENIZERS[at % TOKENIZERS.length]!,
     })),
   ),
-)("what is said to be needed is what is taken: %j", (request) => {
-  const config = configOf(request);
-  const { table } = modelOf(config.model);
-  const shards = shardRanges(table, config.shards);
-  const dtype = parameterDtype(config);
-  const tokens = new Int32Array(config.sequences * config.model.context);
-  const outside =
-    frameBytes(dtype, table.length) +
-    frameBytes(config.gradientDtype, table.length) +
-    TEXT.tokens;
-  const limits = new Set(
-    [Infinity, 0].map((limit) => trainerMemory(config, limit)),
-  );
-  for (const memory of limits) {
-    const { keeps, panelBytes } = memory;
-    const packedWeights = new PackedWeights(panelBytes);
-    expect(arena.ownedBytes).toBe(panelBytes);
-    const frames = shards.map((shard) => ({
-      ...shard,
-      dtype,
-      payload: new Uint8Array(frameBytes(dtype, shard.length)),
-    }));
-    // Twice: the panels of the first are there for the second. An evaluation may be what takes most.
-    const kinds = ["eval", "train", "train"] as const;
-    const taken = kinds.map((kind, index) =>
-      arena.measure(() =>
-        computeMicrobatch(
-          { config, shards },
-          { step: 0, frames, packedWeights },
-          { sequences: config.sequences, tokens, targets: tokens },
-          { kind, step: 0, index },
-          keeps,
-        ),
-      ),
+)(
+  "what is said to be needed is what is taken: %j",
+  ({ tokenizer, ...rest }) => {
+    const dataset = tokenizer === "byte" ? TEXT : PAIRS;
+    const config = configOf(rest, dataset);
+    const { table } = modelOf(config.model);
+    const shards = shardRanges(table, config.shards);
+    const dtype = parameterDtype(config);
+    const tokens = new Int32Array(config.sequences * config.model.context);
+    const outside =
+      frameBytes(dtype, table.length) +
+      frameBytes(config.gradientDtype, table.length) +
+      (tokenizer === "byte"
+        ? TEXT.tokens
+        : 2 * PAIRS.tokens + PAIRS.vocabulary);
+    const limits = new Set(
+      [Infinity, 0].map((limit) => trainerMemory(config, limit)),
     );
-    packedWeights.free();
-    // The region lies at the bottom, where the scopes step over it.
-    expect(Math.max(...taken) + outside).toBe(trainerBytes(memory));
-    expect(taken[0]).toBeGreaterThan(0);
-  }
-});
+    for (const memory of limits) {
+      const { keeps, panelBytes } = memory;
+      const packedWeights = new PackedWeights(panelBytes);
+      expect(arena.ownedBytes).toBe(panelBytes);
+      const frames = shards.map((shard) => ({
+        ...shard,
+        dtype,
+        payload: new Uint8Array(frameBytes(dtype, shard.length)),
+      }));
+      // Twice: the panels of the first are there for the second. An evaluation may be what takes most.
+      const kinds = ["eval", "train", "train"] as const;
+      const taken = kinds.map((kind, index) =>
+        arena.measure(() =>
+          computeMicrobatch(
+            { config, shards },
+            { step: 0, frames, packedWeights },
+            { sequences: config.sequences, tokens, targets: tokens },
+            { kind, step: 0, index },
+            keeps,
+          ),
+        ),
+      );
+      packedWeights.free();
+      // The region lies at the bottom, where the scopes step over it.
+      expect(Math.max(...taken) + outside).toBe(trainerBytes(memory));
+      expect(taken[0]).toBeGreaterThan(0);
+    }
+  },
+);
 
 test("where there is little room, panels go first, then activations", () => {
   const config = configOf({ sequences: 8 });
@@ -140,4 +156,31 @@ test.each([
   const change = fittingChange(step)!;
   expect(isExpected(change)).toBe(true);
   expect(fits(applyChange(step, change))).toBe(true);
+});
+
+test("a larger vocabulary asks for more microbatches, and every preset finds its own", () => {
+  const sizes = { sequences: 16, microbatches: 2 };
+  const step = configOf(sizes);
+  expect(fits(step)).toBe(true);
+  const vocabulary = 4096;
+  const larger = configOf(sizes, { ...PAIRS, vocabulary });
+  expect(fits(larger)).toBe(false);
+  // The largest of the preset that fits whole.
+  for (const [preset, vocabulary] of [
+    ["nano", 16_384],
+    ["tiny", 16_384],
+    ["small", 8192],
+    ["medium", 2048],
+  ] as const) {
+    const model = MODEL_PRESETS[preset];
+    const asked = { ...PAIRS, vocabulary };
+    const whole = configOf({ model, sequences: 2 }, asked);
+    expect(fittingSplit(whole), preset).toBeDefined();
+    const double = applyChange(whole, {
+      model: { vocabulary: 2 * vocabulary },
+    });
+    if (vocabulary === BPE_VOCABULARY.most) continue;
+    expect(fittingSplit(double), preset).toBeUndefined();
+    expect(fittingChange(double)?.model).toEqual({ vocabulary });
+  }
 });

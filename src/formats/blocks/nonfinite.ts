@@ -90,12 +90,10 @@ export function watched(
             tellInputs(bytes, types.reads, (i, what) => tell(first + i, what))
           )
             return;
-          if (!writes) {
+          // A matrix that is turned goes out when it is through.
+          if (!writes || !chunk) {
             const [i, most] = largestOf(bytes, types.reads);
-            return tell(
-              first + i,
-              `${most}, beyond what its block decodes to,`,
-            );
+            return tell(first + i, `${most}, beyond what it becomes,`);
           }
         }
         tellOutputs(chunk!, writes!, (i, what) => tell(start + i, what));

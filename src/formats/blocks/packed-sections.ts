@@ -36,7 +36,7 @@ export const GGML_SOURCE: BlockSource = {
 
 /** The second part of a pair, with the first in `hold`. */
 export function pairSource(
-  { layout }: PackedTensor,
+  { layout }: Pick<PackedTensor, "layout">,
   hold: { pool: HoldPool; index: number; bytes: number },
   scalesLast: boolean,
 ): BlockSource {
@@ -117,7 +117,7 @@ export function decodedElements(rows: Rows): (piece: number) => number {
 
 /** As ggml's blocks, the padding of rows among them. */
 export function interleaved(
-  tensor: PackedTensor,
+  tensor: Pick<PackedTensor, "name" | "shape" | "rows">,
   source: BlockSource,
   watch?: Watch,
 ): Section {

@@ -1,15 +1,30 @@
 /** Sections of a conversion that quantize. */
+import type { Pointer } from "../../kernels/arena.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../kernels/q8.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
-import type { FloatDtype } from "../dtype.ts";
+import {
+  type DecodedDtype,
+  dtypeBytes,
+  type FloatDtype,
+  overflows,
+  storeFloats,
+} from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 import { loadPiece, pack, type Told, toGgml } from "./block-pieces.ts";
+import {
+  inputBytes,
+  type Piece,
+  pieceCount,
+  pieceOf,
+  type Rows,
+} from "./block-rows.ts";
 import type { Lost } from "./nonfinite.ts";
-import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
 /** A tensor's elements as they come, and its scales, held back until then, behind them. */
@@ -49,15 +64,60 @@ export function quantized(
   };
 }
 
-/** ggml's blocks carry their scales, so nothing is held back. */
-export function quantizedGgml(
+/** How a piece is written where all that belongs to a block lies in it, so that nothing is held back. */
+export type PieceWriter = {
+  /** Of 32 elements. */
+  blockBytes: number;
+  /** Whether bytes depend on where in the tensor a piece is. */
+  isNoisy: boolean;
+  /** The bytes of f32 [count] at `x`, a view. Inside of `arena.scope`. */
+  write: (x: Pointer, piece: Piece, lost?: Lost) => Uint8Array<ArrayBuffer>;
+};
+
+/** ggml's blocks of MXFP4. */
+export function ggmlBlocks(scheme: Scheme, key: NoiseKey): PieceWriter {
+  return {
+    blockBytes: GGML_BLOCK_BYTES,
+    isNoisy: scheme.rounding === "stochastic",
+    write: (x, piece, lost) =>
+      toGgml(pack(x, piece, scheme, key, { lost }), piece.count),
+  };
+}
+
+/** ggml's blocks of Q8_0. */
+export const Q8_BLOCKS: PieceWriter = {
+  blockBytes: Q8_BLOCK_BYTES,
+  isNoisy: false,
+  write(x, { count }, lost) {
+    const { arena } = kernels();
+    const bytes = (count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
+    const out = arena.alloc(bytes);
+    quantizeQ8(out, x, count);
+    if (lost && hasNonfiniteScale(arena.u16(out, bytes / 2))) lost();
+    return arena.u8(out, bytes);
+  },
+};
+
+/** Floats, which are as many bytes each. */
+export function floatBlocks(dtype: DecodedDtype): PieceWriter {
+  return {
+    blockBytes: dtypeBytes(dtype, BLOCK_SIZE),
+    isNoisy: false,
+    write: (x, { count }, lost) => {
+      canonicalizeNaN(x, count);
+      if (lost && overflows(dtype, x, count)) lost();
+      return storeFloats(dtype, x, count);
+    },
+  };
+}
+
+/** Requires: rows of whole blocks, unless it is written as floats */
+export function converted(
   rows: Rows,
   dtype: FloatDtype,
-  scheme: Scheme,
-  key: NoiseKey,
-  told?: Told,
+  { write }: PieceWriter,
+  lost?: Lost,
 ): Section {
-  const { arena } = kernels();
   const out = new OutputBuffer();
   return {
     release: () => out.release(),
@@ -66,37 +126,9 @@ export function quantizedGgml(
     convert(index, bytes) {
       const piece = pieceOf(rows, index);
       return [
-        arena.scope(() => {
-          const x = loadPiece(bytes, dtype, piece);
-          const packed = pack(x, piece, scheme, key, told);
-          return out.copy(toGgml(packed, piece.count));
-        }),
-      ];
-    },
-  };
-}
-
-/** ggml's blocks of Q8_0. Rows are whole blocks, which GGUF has no others of. */
-export function quantizedQ8(
-  rows: Rows,
-  dtype: FloatDtype,
-  lost?: Lost,
-): Section {
-  const { arena } = kernels();
-  const buffer = new OutputBuffer();
-  return {
-    pieces: pieceCount(rows),
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      const outBytes = (piece.count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
-      return [
-        arena.scope(() => {
-          const out = arena.alloc(outBytes);
-          quantizeQ8(out, loadPiece(bytes, dtype, piece), piece.count);
-          if (lost && hasNonfiniteScale(arena.u16(out, outBytes / 2))) lost();
-          return buffer.copy(arena.u8(out, outBytes));
-        }),
+        kernels().arena.scope(() =>
+          out.copy(write(loadPiece(bytes, dtype, piece), piece, lost)),
+        ),
       ];
     },
   };

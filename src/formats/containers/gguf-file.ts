@@ -82,15 +82,11 @@ export const GGUF: Container & Target = {
     };
   },
   write(file, { tensors, keeps, adds = [], mostly }) {
-    const fileType = mostly && FILE_TYPES[mostly];
     const pairs = new Map([
       ...([...file.metadata] as [string, Uint8Array][]).filter(([key]) =>
         keeps(key),
       ),
-      ...(fileType === undefined
-        ? []
-        : [pair("general.file_type", { uint32: fileType })]),
-      pair("general.quantization_version", { uint32: QUANTIZATION_VERSION }),
+      ...typePairs(mostly),
       ...adds.map(([key, string]) => pair(key, { string })),
     ]);
     const heads: GgufTensor[] = [];
@@ -114,7 +110,20 @@ export const GGUF: Container & Target = {
   },
 };
 
-function ggufTensor({ name, dtype, shape }: TensorHead): GgufTensor {
+/** What a file says of the types in it. */
+export function typePairs(
+  mostly: StoredType | undefined,
+): [string, Uint8Array][] {
+  const fileType = mostly && FILE_TYPES[mostly];
+  return [
+    ...(fileType === undefined
+      ? []
+      : [pair("general.file_type", { uint32: fileType })]),
+    pair("general.quantization_version", { uint32: QUANTIZATION_VERSION }),
+  ];
+}
+
+export function ggufTensor({ name, dtype, shape }: TensorHead): GgufTensor {
   const type = TYPE_NUMBERS.get(dtype)!;
   return { name, dimensions: shape.toReversed(), type };
 }

@@ -13,9 +13,11 @@ export const DEFAULT_ALIGNMENT = 32;
 
 /** Numbers of the value types that are more than bytes to us. */
 export const VALUE_TYPE = {
+  UINT8: 0,
   UINT32: 4,
   INT32: 5,
   FLOAT32: 6,
+  BOOL: 7,
   STRING: 8,
   ARRAY: 9,
 } as const;

@@ -14,9 +14,12 @@ const VERSION = 3;
 export type GgufValue =
   | { uint32: number }
   | { float32: number }
+  | { boolean: boolean }
   | { string: string }
   | { strings: readonly string[] }
-  | { int32s: readonly number[] };
+  | { int32s: readonly number[] }
+  | { float32s: readonly number[] }
+  | { uint8s: Uint8Array };
 
 /** All that stands before the data of these tensors, which follow in this order. */
 export function writeGgufHead(
@@ -52,25 +55,39 @@ export function encodePair(
 }
 
 function encodeValue(value: GgufValue): Uint8Array[] {
-  const { UINT32, INT32, FLOAT32, STRING, ARRAY } = VALUE_TYPE;
+  const { UINT8, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY } = VALUE_TYPE;
   if ("uint32" in value) return [words32(UINT32, value.uint32)];
+  if ("float32" in value)
+    return [words32(FLOAT32), littleEndian(Float32Array.of(value.float32))];
+  if ("boolean" in value)
+    return [words32(BOOL), Uint8Array.of(Number(value.boolean))];
   if ("string" in value) return [words32(STRING), encodeString(value.string)];
-  if ("float32" in value) {
-    const bits = new Uint32Array(Float32Array.of(value.float32).buffer)[0]!;
-    return [words32(FLOAT32, bits)];
-  }
-  if ("strings" in value) {
-    return [
-      words32(ARRAY, STRING),
-      word64(value.strings.length),
-      ...value.strings.map(encodeString),
-    ];
-  }
-  return [
-    words32(ARRAY, INT32),
-    word64(value.int32s.length),
-    words32(...value.int32s),
+  const array = (type: number, count: number) => [
+    words32(ARRAY, type),
+    word64(count),
   ];
+  if ("strings" in value) {
+    const { strings } = value;
+    return [...array(STRING, strings.length), ...strings.map(encodeString)];
+  }
+  if ("int32s" in value) {
+    const { int32s } = value;
+    const bytes = littleEndian(Int32Array.from(int32s));
+    return [...array(INT32, int32s.length), bytes];
+  }
+  if ("float32s" in value) {
+    const { float32s } = value;
+    const bytes = littleEndian(Float32Array.from(float32s));
+    return [...array(FLOAT32, float32s.length), bytes];
+  }
+  return [...array(UINT8, value.uint8s.length), value.uint8s];
+}
+
+/** As every machine that runs this has it. */
+function littleEndian({
+  buffer,
+}: Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>): Uint8Array {
+  return new Uint8Array(buffer);
 }
 
 function encodeString(text: string): Uint8Array<ArrayBuffer> {

@@ -18,9 +18,10 @@ import {
   writeTensorRecord,
 } from "../blocks/quantization-record.ts";
 import {
+  converted,
+  ggmlBlocks,
+  Q8_BLOCKS,
   quantized,
-  quantizedGgml,
-  quantizedQ8,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
 import { refloated } from "../blocks/refloated-section.ts";
@@ -93,7 +94,7 @@ export function planQuantize(
       const heads = [{ name, dtype: "Q8_0" as const, shape }];
       const open = () =>
         watched(found.tensor, { reads: dtype }, watch, (lost) =>
-          quantizedQ8(rows, dtype, lost),
+          converted(rows, dtype, Q8_BLOCKS, lost),
         );
       return { bytes, open, heads };
     }
@@ -113,7 +114,7 @@ export function planQuantize(
       const key = roundingKey(scheme.seed, position);
       return watched(found.tensor, { reads: dtype }, watch, (lost) =>
         hasOwnScales
-          ? quantizedGgml(rows, dtype, scheme, key, { lost })
+          ? converted(rows, dtype, ggmlBlocks(scheme, key), lost)
           : quantized(rows, dtype, scheme, key, pool, index, { lost }),
       );
     };
@@ -158,7 +159,7 @@ function typesOfGguf([first]: readonly TypeRule[]): AppError {
 }
 
 /** Errors: `invalid_option` for what no reader of GGUF would undo */
-function checkPlain(scheme: Scheme): void {
+export function checkPlain(scheme: Scheme): void {
   const [reason] = notPlain(scheme, false);
   if (reason === undefined) return;
   throw new AppError(

@@ -14,7 +14,7 @@ import { ggufRole, whyNotInBlocks } from "../roles/gguf-rules.ts";
 import type { Decision as RoleDecision } from "../roles/role.ts";
 import { decideRoles } from "../roles/roles.ts";
 import { takeApart } from "../roles/tensor-name.ts";
-import type { TensorRange } from "../tensor.ts";
+import type { TensorHead, TensorRange } from "../tensor.ts";
 import { isNamed, type Selection } from "./name-patterns.ts";
 import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import { checkTypes, toldType, type TypeRule } from "./tensor-types.ts";
@@ -69,33 +69,42 @@ const RULES: Record<Target["name"], Rule> = {
     if (role === "linear") return { becomes: "blocks", reason };
     return keep(`${reason}: a directory for a loader has it turned`);
   },
-  /** What `include` names becomes blocks where llama.cpp computes with them; by default its matrices do. */
-  gguf(head, { include, output = "q8_0", types = [] }) {
-    const { name, dtype, shape } = head;
-    const told = toldType(types, [name], head);
-    if (told === "keep" || told?.toUpperCase() === dtype)
-      return keep("of the type that is told for its name");
-    if (told !== undefined)
-      return {
-        becomes: told === "mxfp4" ? "blocks" : told,
-        reason: "told for its name",
-      };
-    if (!Object.hasOwn(DTYPE_BITS, dtype)) return keep("quantized already");
-    if (dtype === "F64") return keep(UNREAD_FLOATS);
-    if (!isFloat(dtype)) return keep("not floats");
-    const dimensions = shape.toReversed();
-    const { kind, reason } = ggufRole(name, dimensions);
-    if (kind === "floats")
-      return keep(`${reason}, which llama.cpp wants as floats`);
-    const ragged = whyNotInBlocks(dimensions);
-    if (ragged !== undefined) return keep(ragged);
-    if (kind === "matrix" || include.length > 0)
-      return { becomes: "blocks", reason };
-    if (kind === "left")
-      return keep(`${reason}, left as by llama.cpp's own quantizer`);
-    return { becomes: output === "mxfp4" ? "blocks" : output, reason };
-  },
+  gguf: (head, choice) => decideGguf(head, [head.name], choice),
 };
+
+/**
+ * Of a GGUF's tensor, which patterns may call by other `names` too. What `include` names becomes blocks where
+ * llama.cpp computes with them; by default its matrices do.
+ */
+export function decideGguf(
+  head: TensorHead,
+  names: readonly string[],
+  { include, output = "q8_0", types = [] }: Omit<Choice, "exclude" | "roles">,
+): Decision {
+  const { name, dtype, shape } = head;
+  const told = toldType(types, names, head);
+  if (told === "keep" || told?.toUpperCase() === dtype)
+    return keep("of the type that is told for its name");
+  if (told !== undefined)
+    return {
+      becomes: told === "mxfp4" ? "blocks" : told,
+      reason: "told for its name",
+    };
+  if (!Object.hasOwn(DTYPE_BITS, dtype)) return keep("quantized already");
+  if (dtype === "F64") return keep(UNREAD_FLOATS);
+  if (!isFloat(dtype)) return keep("not floats");
+  const dimensions = shape.toReversed();
+  const { kind, reason } = ggufRole(name, dimensions);
+  if (kind === "floats")
+    return keep(`${reason}, which llama.cpp wants as floats`);
+  const ragged = whyNotInBlocks(dimensions);
+  if (ragged !== undefined) return keep(ragged);
+  if (kind === "matrix" || include.length > 0)
+    return { becomes: "blocks", reason };
+  if (kind === "left")
+    return keep(`${reason}, left as by llama.cpp's own quantizer`);
+  return { becomes: output === "mxfp4" ? "blocks" : output, reason };
+}
 
 function keep(reason: string): Decision {
   return { becomes: "keep", reason };

@@ -25,6 +25,9 @@ const SECURITY: Record<Access, object[]> = {
   trainer: [{ token: [] }, { joinToken: [] }],
 };
 
+/** Routes that ask no object: nothing that another release has left can be in their way. */
+const WITHOUT_STATE: ReadonlySet<string> = new Set(["tensors", "service"]);
+
 /** The operation object (OpenAPI 3.1.1 §4.8.10). */
 export function describeOperation(route: Route): object {
   const { id, tag, access, summary, description, body, examples = {} } = route;
@@ -50,6 +53,7 @@ export function describeOperation(route: Route): object {
       ...describeErrors([
         ...(access === "open" ? [] : (["unauthorized"] as const)),
         "forbidden",
+        ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
         ...(route.errors ?? []),
       ]),
       default: { $ref: "#/components/responses/Problem" },

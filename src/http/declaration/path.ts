@@ -59,7 +59,8 @@ function number(text: string): Parameter<number> {
   return required<Whole>({ ...U32, text }, 0, "invalid_number");
 }
 
-function named(
+/** A name of a few signs; one that is no such name is refused as `code`. */
+export function named(
   description: string,
   what: string,
   code: ErrorCode,

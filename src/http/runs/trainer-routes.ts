@@ -15,7 +15,8 @@ import {
 import { NAME_PATTERN } from "../../training/config.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
-import { PATH_PARAMETERS } from "../declaration/path.ts";
+import { GONE } from "../files/stored-bytes.ts";
+import { named, PATH_PARAMETERS } from "../declaration/path.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import {
@@ -117,6 +118,26 @@ export const TRAINER_ROUTES = [
     },
     handle: async (c, { run, kind, step, index, body }) =>
       json(await runStub(c.env, run).complete(kind, step, index, body)),
+  }),
+
+  route({
+    id: "leaveRun",
+    method: "delete",
+    path: "/v1/runs/{run}/leases",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Go: what a trainer holds is open again at once",
+    description: "Repeating it changes nothing.",
+    query: {
+      trainer: named("Who goes", "trainer's name", "invalid_name"),
+      bootId: named("Its boot", "boot id", "invalid_name"),
+    },
+    answers: GONE,
+    errors: ["run_not_found", "invalid_name", "invalid_option"],
+    async handle(c, { run, trainer, bootId }) {
+      await runStub(c.env, run).leave({ trainer, bootId });
+      return c.body(null, 204);
+    },
   }),
 
   route({

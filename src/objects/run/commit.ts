@@ -9,7 +9,8 @@ import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { learningRates } from "../../training/schedule.ts";
 import { shardRanges } from "../../training/sharding.ts";
-import type { Loss, LossSum } from "./run-store.ts";
+import type { Loss } from "./run-history.ts";
+import type { LossSum } from "./run-store.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 
 export type StepGradient =

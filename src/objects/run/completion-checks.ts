@@ -6,7 +6,7 @@ import {
   type LeaseKind,
   type RunConfig,
 } from "../../api/types.ts";
-import { evaluationMicrobatches } from "../../training/data.ts";
+import { countedTokens, evaluationMicrobatches } from "../../training/data.ts";
 import type { LossSum, RunRecord } from "./run-store.ts";
 
 /** The run has such a microbatch. */
@@ -24,6 +24,28 @@ export function checkMicrobatch(
     "invalid_number",
     `Expected one of the ${count} ${kind} microbatches of step ${step}, got ${index}`,
   );
+}
+
+/** What is told of a microbatch is possible: the tokens that it counts, and a cross-entropy. */
+export function checkCounts(
+  config: RunConfig,
+  kind: LeaseKind,
+  index: number,
+  { lossSum, tokens }: Completion,
+): void {
+  const counted = countedTokens(config, kind, index);
+  if (tokens !== counted) {
+    throw new AppError(
+      "invalid_number",
+      `Expected the ${counted} tokens that ${kind} microbatch ${index} counts, got ${tokens}`,
+    );
+  }
+  if (lossSum !== null && lossSum < 0) {
+    throw new AppError(
+      "invalid_number",
+      `Expected a sum of cross-entropies, 0 or more, got ${lossSum}`,
+    );
+  }
 }
 
 /** What a completion says. Errors: `invalid_number`, of bytes that its tokens cannot have */

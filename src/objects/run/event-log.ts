@@ -1,7 +1,14 @@
-/** A run's events on disk, the latest thousand, and a way to wait for the next. */
+/** A run's events on disk, the latest of each kind, and a way to wait for the next. */
 import type { RunEvent } from "../../api/types.ts";
 
-const MAX_EVENTS = 1000;
+/** So many of a kind stay: trainers that come and go, or push what they must not, drive out no step. */
+const MAX_EVENTS: Record<RunEvent["type"], number> = {
+  step: 1000,
+  evaluation: 1000,
+  state: 100,
+  trainer: 500,
+  conflict: 200,
+};
 
 /** An event without what the log adds. */
 export type NewEvent = RunEvent extends infer E
@@ -23,12 +30,20 @@ export class EventLog {
       .exec<{
         id: number;
       }>(
-        "INSERT INTO events (time_ms, event) VALUES (?, ?) RETURNING id",
+        "INSERT INTO events (time_ms, type, event) VALUES (?, ?, ?) RETURNING id",
         Date.now(),
+        event.type,
         JSON.stringify(event),
       )
       .one();
-    this.#sql.exec("DELETE FROM events WHERE id <= ?", id - MAX_EVENTS);
+    this.#sql.exec(
+      `DELETE FROM events WHERE type = ?1 AND id <= (
+         SELECT id FROM events WHERE type = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3
+       )`,
+      event.type,
+      id,
+      MAX_EVENTS[event.type],
+    );
     for (const wake of this.#waiting) wake();
   }
 

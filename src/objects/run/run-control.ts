@@ -20,6 +20,7 @@ import {
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
 import {
+  checkCounts,
   checkMicrobatch,
   checkOpen,
   checkSame,
@@ -28,12 +29,12 @@ import {
 import { directoryStub } from "../directory/directory.ts";
 import { tokenizerKey } from "../directory/stored-dataset.ts";
 import { EventLog } from "./event-log.ts";
-import { LeaseTime } from "./lease-time.ts";
 import { RunStore } from "./run-store.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { RunProgress } from "./run-progress.ts";
 import type { Holder } from "./step-leases.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
+import { TrainerStore } from "./trainer-store.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** A long poll: short of the timeouts that lie between. */
@@ -47,7 +48,6 @@ export class RunControl {
   readonly events: EventLog;
   readonly #roster: TrainerRoster;
   readonly #waiting = new WaitingRoom();
-  readonly #leaseTime = new LeaseTime();
   readonly #progress: RunProgress;
 
   constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
@@ -55,7 +55,10 @@ export class RunControl {
     this.#bindings = bindings;
     this.#store = new RunStore(storage);
     this.events = new EventLog(storage.sql);
-    this.#roster = new TrainerRoster(this.#store, this.events);
+    this.#roster = new TrainerRoster(
+      new TrainerStore(storage.sql),
+      this.events,
+    );
     this.#progress = new RunProgress(
       storage,
       bindings,
@@ -98,7 +101,7 @@ export class RunControl {
       config,
       ...runRanges(config),
       trainers: this.#roster.statuses(),
-      ...this.#store.latestLosses(),
+      ...this.#store.history.latestLosses(step),
       createdMs,
     };
   }
@@ -119,7 +122,7 @@ export class RunControl {
         }
         const lease = this.#take(request);
         if (lease || nowMs >= endMs) return { state, lease };
-        await wait.sleep(this.#sleepMs(state, endMs - nowMs));
+        await wait.sleep(this.#sleepMs(request, state, endMs - nowMs));
       }
     } finally {
       wait.leave();
@@ -141,13 +144,16 @@ export class RunControl {
       checkSame(known, said);
     } else {
       checkOpen(record, step);
+      checkCounts(record.config, kind, index, completion);
       const nowMs = Date.now();
+      const { trainer } = completion;
+      const leases = this.#progress.leases();
+      const tookMs = leases.tookMs({ kind, index }, completion, nowMs);
       this.#storage.transactionSync(() => {
-        this.#roster.completed(completion.trainer, nowMs);
+        this.#roster.completed(trainer, kind, tookMs, nowMs);
         this.#store.addCompletion(kind, step, index, said);
       });
-      const tookMs = this.#progress.leases().complete({ kind, index }, nowMs);
-      if (tookMs !== undefined) this.#leaseTime.measured(kind, tookMs);
+      leases.complete({ kind, index });
     }
     await this.#progress.advance();
     return {
@@ -155,6 +161,14 @@ export class RunControl {
       lease: this.#take(completion),
       duplicate: known !== undefined,
     };
+  }
+
+  /** A trainer goes: what it holds is open again. Repeating it changes nothing. */
+  leave(holder: Holder): void {
+    this.#progress.record();
+    if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return;
+    this.#roster.left(holder.trainer);
+    if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
   }
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
@@ -175,8 +189,8 @@ export class RunControl {
 
   /** Of an outdated run too. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    this.#progress.anyRecord();
-    return this.#store.metrics(fromStep, limit);
+    const record = this.#progress.anyRecord();
+    return this.#store.history.metrics(record, fromStep, limit);
   }
 
   /** A push whose bytes differ from those that are stored. */
@@ -278,9 +292,14 @@ export class RunControl {
   }
 
   /** Until a lease may come free by itself, but no longer than `maxMs`. */
-  #sleepMs(state: RunState, maxMs: number): number {
+  #sleepMs({ trainer }: Holder, state: RunState, maxMs: number): number {
     if (state !== "running") return maxMs;
-    const freeMs = this.#progress.leases().firstDeadlineMs - Date.now();
+    const nowMs = Date.now();
+    const penaltyMs = this.#roster.penaltyEndMs(trainer) - nowMs;
+    const freeMs =
+      penaltyMs > 0
+        ? penaltyMs
+        : this.#progress.leases().nextMs(nowMs, this.#roster.pace) - nowMs;
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
@@ -288,8 +307,12 @@ export class RunControl {
   #take(holder: Holder): Lease | null {
     if (this.#progress.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
-    return this.#progress
-      .leases()
-      .take(holder, Date.now(), (kind) => this.#leaseTime.durationMs(kind));
+    const nowMs = Date.now();
+    const leases = this.#progress.leases();
+    for (const { trainer } of leases.lapse(nowMs)) {
+      this.#roster.lapsed(trainer, nowMs);
+    }
+    if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
+    return leases.take(holder, nowMs, this.#roster.pace);
   }
 }

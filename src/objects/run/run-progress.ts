@@ -16,7 +16,8 @@ import {
 import { directoryStub } from "../directory/directory.ts";
 import type { EventLog } from "./event-log.ts";
 import { Lock } from "../platform/lock.ts";
-import type { CommitRecord, RunRecord, RunStore } from "./run-store.ts";
+import type { CommitRecord } from "./run-history.ts";
+import type { RunRecord, RunStore } from "./run-store.ts";
 import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { type Microbatch, StepLeases } from "./step-leases.ts";
@@ -140,13 +141,15 @@ export class RunProgress {
     if (record.outdated) return false;
     if (!initialized) return true;
     if (hasEnded(state)) return !settled;
-    return this.leases().isDone || this.#store.commit(step) !== undefined;
+    return (
+      this.leases().isDone || this.#store.history.commit(step) !== undefined
+    );
   }
 
   async #advanceOnce(record: RunRecord): Promise<void> {
     const { run, config, step, state } = record;
     const shards = this.shards(record);
-    const commit = this.#store.commit(step);
+    const commit = this.#store.history.commit(step);
     if (!record.initialized) {
       await initializeShards(config, shards);
       this.#store.update({ initialized: true });
@@ -167,11 +170,11 @@ export class RunProgress {
 
   #endEvaluation(step: number, config: RunConfig): void {
     if (evaluationMicrobatches(config, step) === 0) return;
-    if (this.#store.hasEvaluation(step)) return;
+    if (this.#store.history.hasEvaluation(step)) return;
     const parts = this.#store.completions("eval", step);
     const loss = meanLoss(parts);
     this.#storage.transactionSync(() => {
-      this.#store.addEvaluation(step, loss, Date.now());
+      this.#store.history.addEvaluation(step, loss, Date.now());
       this.#events.append({
         type: "evaluation",
         step,
@@ -200,11 +203,11 @@ export class RunProgress {
     } else {
       const parts = this.#store.completions("train", step);
       const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
-      this.#store.addCommit({
+      this.#store.history.addCommit({
         ...gradient.update,
         gradNorm: gradient.gradNorm,
         trainLoss: meanLoss(parts),
-        tokens: this.#store.tokensBefore(step) + tokens,
+        tokens: this.#store.history.tokensBefore(step) + tokens,
         committedMs: Date.now(),
       });
     }
@@ -214,7 +217,11 @@ export class RunProgress {
   #endStep(commit: CommitRecord): void {
     this.#storage.transactionSync(() => {
       this.#store.update({ step: commit.step + 1 });
-      const [metrics] = this.#store.metrics(commit.step, 1);
+      const [metrics] = this.#store.history.metrics(
+        this.record(),
+        commit.step,
+        1,
+      );
       this.#events.append({ type: "step", metrics: metrics! });
     });
   }

@@ -54,4 +54,14 @@ export const RUN_SCHEMA = new Schema("run", [
        UPDATE evaluations SET nats_per_byte = loss;
        CREATE TABLE tokenizer (json TEXT NOT NULL)`,
     ),
+
+  // What each trainer usually takes, and the bounds of the event log, which are by kind.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE trainers ADD COLUMN usual TEXT NOT NULL DEFAULT '{}';
+       ALTER TABLE trainers ADD COLUMN lapses INTEGER NOT NULL DEFAULT 0;
+       ALTER TABLE events ADD COLUMN type TEXT;
+       UPDATE events SET type = json_extract(event, '$.type');
+       CREATE INDEX events_by_type ON events (type, id)`,
+    ),
 ]);

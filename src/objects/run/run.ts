@@ -11,6 +11,7 @@ import {
 } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { RunControl } from "./run-control.ts";
+import type { Holder } from "./step-leases.ts";
 import { eventStream } from "./event-stream.ts";
 import {
   JSON_CALL_PATH,
@@ -92,6 +93,7 @@ function runMethods(run: RunControl) {
       index: number,
       completion: Completion,
     ) => run.complete(kind, step, index, completion),
+    leave: (holder: Holder) => run.leave(holder),
     setState: (state: StateRequest["state"]) => run.setState(state),
     metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
     reportConflict: (shard: number, step: number, microbatch: number) =>

@@ -1,21 +1,38 @@
-/** Who trains a run: each trainer's boot, when it was last heard of, and what it completed. */
+/** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
-import type { LeaseRequest, TrainerStatus } from "../../api/types.ts";
+import type {
+  LeaseKind,
+  LeaseRequest,
+  RunEvent,
+  TrainerStatus,
+} from "../../api/types.ts";
 import type { EventLog } from "./event-log.ts";
-import type { RunStore, TrainerRecord } from "./run-store.ts";
+import { measured, Pace } from "./pace.ts";
+import type { TrainerRecord, TrainerStore } from "./trainer-store.ts";
 
 /** Waits end earlier, so a trainer that waits is heard of more often. */
 const LOST_AFTER_MS = 30_000;
-/** The one that was silent longest makes room. */
+/** One that completed nothing makes room before one that did, and of them the one that was silent longest. */
 const MAX_TRAINERS = 256;
+/** After a lease that lapsed a trainer gets none for so long; twice as long after the next in a row. */
+const FIRST_PENALTY_MS = 1_000;
+const MAX_PENALTY_MS = 60_000;
+
+type TrainerChange = Extract<RunEvent, { type: "trainer" }>["change"];
 
 export class TrainerRoster {
-  readonly #store: RunStore;
+  readonly #store: TrainerStore;
   readonly #events: EventLog;
   #trainers: Map<string, TrainerRecord> | undefined;
   readonly #lost = new Set<string>();
+  /** Until when a trainer gets no lease, after one that lapsed. */
+  readonly #penaltyEndMs = new Map<string, number>();
+  readonly pace = new Pace(
+    (trainer) => this.#known().get(trainer)?.usual,
+    () => Array.from(this.#known().values(), ({ usual }) => usual),
+  );
 
-  constructor(store: RunStore, events: EventLog) {
+  constructor(store: TrainerStore, events: EventLog) {
     this.#store = store;
     this.#events = events;
   }
@@ -34,14 +51,24 @@ export class TrainerRoster {
       bootId,
       lastSeenMs: nowMs,
       completions: known?.completions ?? 0,
+      usual: known?.usual ?? {},
+      lapses: known?.lapses ?? 0,
     });
     this.#lost.delete(trainer);
     this.#tell(trainer, known ? "restarted" : "joined");
     return known !== undefined;
   }
 
-  /** A trainer completed a microbatch. Errors: `wrong_state`, it never took a lease */
-  completed(trainer: string, nowMs: number): void {
+  /**
+   * A trainer completed a microbatch, in `tookMs` if it had a lease of it.
+   * Errors: `wrong_state`, it never took a lease
+   */
+  completed(
+    trainer: string,
+    kind: LeaseKind,
+    tookMs: number | undefined,
+    nowMs: number,
+  ): void {
     const known = this.#known().get(trainer);
     if (!known) {
       throw new AppError(
@@ -49,11 +76,41 @@ export class TrainerRoster {
         `Expected a trainer that has taken a lease, got "${trainer}"`,
       );
     }
+    this.#penaltyEndMs.delete(trainer);
     this.#put({
       ...known,
       lastSeenMs: nowMs,
       completions: known.completions + 1,
+      usual:
+        tookMs === undefined
+          ? known.usual
+          : measured(known.usual, kind, tookMs),
+      lapses: 0,
     });
+  }
+
+  /** A trainer let a lease lapse: it gets the next one later. */
+  lapsed(trainer: string, nowMs: number): void {
+    const known = this.#known().get(trainer);
+    if (!known) return;
+    const penaltyMs = Math.min(
+      MAX_PENALTY_MS,
+      FIRST_PENALTY_MS * 2 ** known.lapses,
+    );
+    this.#penaltyEndMs.set(trainer, nowMs + penaltyMs);
+    this.#put({ ...known, lapses: known.lapses + 1 });
+  }
+
+  /** From when on a trainer gets leases; 0 for one that let none lapse lately. */
+  penaltyEndMs(trainer: string): number {
+    return this.#penaltyEndMs.get(trainer) ?? 0;
+  }
+
+  /** A trainer has said that it goes. */
+  left(trainer: string): void {
+    if (!this.#known().has(trainer) || this.#lost.has(trainer)) return;
+    this.#lost.add(trainer);
+    this.#tell(trainer, "left");
   }
 
   isCurrentBoot(trainer: string, bootId: string): boolean {
@@ -90,32 +147,36 @@ export class TrainerRoster {
   forget(): void {
     this.#trainers = undefined;
     this.#lost.clear();
+    this.#penaltyEndMs.clear();
   }
 
   #known(): Map<string, TrainerRecord> {
     this.#trainers ??= new Map(
-      this.#store.trainers().map((trainer) => [trainer.name, trainer]),
+      this.#store.all().map((trainer) => [trainer.name, trainer]),
     );
     return this.#trainers;
   }
 
   #put(record: TrainerRecord): void {
     this.#known().set(record.name, record);
-    this.#store.putTrainer(record);
+    this.#store.put(record);
   }
 
   #makeRoom(): void {
     const known = this.#known();
     if (known.size < MAX_TRAINERS) return;
     const [silent] = [...known.values()].sort(
-      (a, b) => a.lastSeenMs - b.lastSeenMs,
+      (a, b) =>
+        Number(a.completions > 0) - Number(b.completions > 0) ||
+        a.lastSeenMs - b.lastSeenMs,
     );
     known.delete(silent!.name);
     this.#lost.delete(silent!.name);
-    this.#store.removeTrainer(silent!.name);
+    this.#penaltyEndMs.delete(silent!.name);
+    this.#store.remove(silent!.name);
   }
 
-  #tell(trainer: string, change: "joined" | "restarted" | "lost"): void {
+  #tell(trainer: string, change: TrainerChange): void {
     this.#events.append({ type: "trainer", trainer, change });
   }
 }

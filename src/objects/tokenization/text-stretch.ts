@@ -9,7 +9,7 @@ const STRETCH_BYTES = 4 * 1024 * 1024;
 /** Whose words are in memory at once. */
 const PIECE_BYTES = 64 * 1024;
 /** Others get their turn on the thread after so much. */
-const REST_BYTES = 1024 * 1024;
+const REST_BYTES = 256 * 1024;
 
 /**
  * Give the words that follow `position` to `take`, some at a time. Returns the position behind them, which

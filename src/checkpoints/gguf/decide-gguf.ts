@@ -1,0 +1,191 @@
+/** What becomes of each tensor of a directory in the GGUF that is made of it. */
+import { AppError } from "../../api/errors.ts";
+import type { GgufOutput } from "../../api/scheme.ts";
+import { recognizeFormats } from "../../formats/blocks/foreign-formats.ts";
+import { findPacked } from "../../formats/blocks/packed-tensors.ts";
+import { SAFETENSORS } from "../../formats/containers/safetensors-file.ts";
+import { ggufTensor } from "../../formats/containers/gguf-file.ts";
+import { tensorBytes } from "../../formats/containers/gguf-types.ts";
+import { isFloat, type StoredType } from "../../formats/dtype.ts";
+import {
+  matches,
+  type Selection,
+} from "../../formats/operations/name-patterns.ts";
+import { checkMatches } from "../../formats/operations/nothing-done.ts";
+import { decideGguf } from "../../formats/operations/selection-rules.ts";
+import {
+  checkTypes,
+  STORED_TYPES,
+  toldType,
+  type TypeRule,
+  typeRules,
+} from "../../formats/operations/tensor-types.ts";
+import { ggufRole } from "../../formats/roles/gguf-rules.ts";
+import { compareNames, type TensorHead } from "../../formats/tensor.ts";
+import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import { type GgufModel, ggufModel } from "./architectures.ts";
+import { notComputed } from "./hyperparameters.ts";
+import {
+  isParameter,
+  type MadeTensor,
+  madeTensors,
+  type Source,
+} from "./made-tensors.ts";
+
+const HEAD = "output.weight";
+const TABLE = "token_embd.weight";
+
+export type GgufChoices = {
+  selection: Selection;
+  output: GgufOutput;
+  /** `pattern=type`. */
+  types: readonly string[];
+};
+
+export type DecidedTensor = MadeTensor & {
+  becomes: StoredType;
+  reason: string;
+};
+
+export type DecidedGguf = { model: GgufModel; tensors: DecidedTensor[] };
+
+/**
+ * Patterns call tensors by llama.cpp's names or by the checkpoint's.
+ * Errors: those of `ggufModel`, `madeTensors`; `invalid_option` for a pattern that does nothing;
+ * `unsupported_dtype`
+ */
+export function decideGgufDirectory(
+  checkpoint: Checkpoint,
+  { selection, output, types }: GgufChoices,
+): DecidedGguf {
+  const model = ggufModel(checkpoint.config);
+  const made = withHead(madeTensors(sourcesOf(checkpoint), model.names), model);
+  const rules = typeRules(types);
+  const names = made.flatMap(({ name, sources }) => [name, ...sources]);
+  checkMatches("include", selection.include, names);
+  checkMatches("exclude", selection.exclude, names);
+  checkTypes(rules, made, (_, i) => [made[i]!.name, ...made[i]!.sources]);
+  const tensors = made.map((tensor): DecidedTensor => {
+    const called = [tensor.name, ...tensor.sources];
+    if (!isAsked(tensor, called, selection, rules))
+      return keptAs(tensor, "not asked for");
+    const choice = { include: selection.include, output, types: rules };
+    // What is read of F64 is F32.
+    const head =
+      tensor.dtype === "F64" ? { ...tensor, dtype: "F32" as const } : tensor;
+    const { becomes, reason } = decideGguf(head, called, choice);
+    if (becomes === "keep") return keptAs(tensor, reason);
+    const type = becomes === "blocks" ? "MXFP4" : STORED_TYPES[becomes];
+    return { ...tensor, becomes: type, reason };
+  });
+  return { model, tensors };
+}
+
+/** Errors: `invalid_option` where the model has none of the name */
+export function tensorOf(
+  { tensors }: DecidedGguf,
+  name: string,
+): DecidedTensor {
+  const found = tensors.find((tensor) => tensor.name === name);
+  if (found) return found;
+  throw new AppError(
+    "invalid_option",
+    `Expected a checkpoint with llama.cpp's ${name}, got one without`,
+  );
+}
+
+/** Of a tensor in the GGUF, without what pads it. */
+export function decidedBytes({ name, shape, becomes }: DecidedTensor): number {
+  return tensorBytes(ggufTensor({ name, shape, dtype: becomes }));
+}
+
+function isAsked(
+  tensor: TensorHead,
+  called: readonly string[],
+  { include, exclude }: Selection,
+  rules: readonly TypeRule[],
+): boolean {
+  const isNamedBy = (patterns: readonly string[]) =>
+    called.some((name) => patterns.some((each) => matches(each, name)));
+  if (isNamedBy(exclude)) return false;
+  if (include.length === 0 || isNamedBy(include)) return true;
+  return toldType(rules, called, tensor) !== undefined;
+}
+
+/** What stays has its own type, but for what llama.cpp takes as F32 alone, or its converter writes so. */
+function keptAs(tensor: MadeTensor, reason: string): DecidedTensor {
+  const { name, shape, dtype, change } = tensor;
+  const { kind } = ggufRole(name, shape.toReversed());
+  const wantsF32 =
+    dtype === "F64" ||
+    kind === "floats" ||
+    kind === "left" ||
+    change !== undefined;
+  return { ...tensor, becomes: wantsF32 ? "F32" : dtype, reason };
+}
+
+/** The checkpoint's tensors, those in blocks by the names that they decode to. */
+function sourcesOf({ tensors, recorded }: Checkpoint): Source[] {
+  if (recorded !== undefined)
+    throw new AppError(
+      "invalid_option",
+      `Expected files that decode plainly in a directory, got ${recorded}, which tells how it was quantized: dequantize it alone`,
+    );
+  const { packed } = findPacked({
+    target: SAFETENSORS,
+    tensors,
+    metadata: new Map(),
+  });
+  const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
+  const others = tensors.filter(
+    (tensor) => !taken.has(tensor) && isParameter(tensor.name),
+  );
+  const [unread] = recognizeFormats(others);
+  if (unread)
+    throw new AppError(
+      "invalid_option",
+      `Expected floats, and blocks of MXFP4, got ${unread.format}, as "${unread.example}"`,
+    );
+  return [
+    ...packed.map(({ name, shape, parts, layout }): Source => {
+      if (layout.format !== "mxfp4")
+        throw notComputed("blocks of MXFP4", `${layout.format} in "${name}"`);
+      const own = parts as readonly CheckpointTensor[];
+      return { name, shape, dtype: "MXFP4", parts: own.toReversed() };
+    }),
+    ...others.map((tensor): Source => {
+      const { name, shape, dtype } = tensor;
+      if (!isFloat(dtype))
+        throw new AppError(
+          "unsupported_dtype",
+          `Expected floats, and blocks of MXFP4, got tensor "${name}" of ${dtype}`,
+        );
+      return { name, shape, dtype, parts: [tensor] };
+    }),
+  ];
+}
+
+/**
+ * With the head that the model has: one of its own, or llama.cpp takes the table of tokens, which is copied where
+ * it is to be scaled.
+ */
+function withHead(
+  made: readonly MadeTensor[],
+  { isTied, tiedScale }: GgufModel,
+): readonly MadeTensor[] {
+  if (made.some(({ name }) => name === HEAD)) return made;
+  if (!isTied)
+    throw new AppError(
+      "invalid_option",
+      "Expected a model with a head, or one that is tied to its table of tokens, got neither: llama.cpp would predict nothing",
+    );
+  const table = made.find(({ name }) => name === TABLE);
+  if (tiedScale === undefined || table === undefined) return made;
+  if (table.dtype === "MXFP4")
+    throw notComputed(
+      "a tied head of floats, which is scaled",
+      `MXFP4 in "${table.sources[0]}"`,
+    );
+  const head = { ...table, name: HEAD, change: { times: tiedScale } };
+  return [...made, head].toSorted((a, b) => compareNames(a.name, b.name));
+}

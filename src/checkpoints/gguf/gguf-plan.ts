@@ -1,0 +1,239 @@
+/**
+ * A model's directory as one GGUF. A tensor's bytes depend on its values, the options and its place among the
+ * GGUF's names; never on how the checkpoint's files are cut.
+ */
+import type { Scheme } from "../../api/scheme.ts";
+import { roundingKey } from "../../formats/blocks/block-pieces.ts";
+import {
+  checkSize,
+  type Rows,
+  rowsOf,
+} from "../../formats/blocks/block-rows.ts";
+import { layoutOf } from "../../formats/blocks/block-layouts.ts";
+import { type Watch, watched } from "../../formats/blocks/nonfinite.ts";
+import {
+  interleaved,
+  pairSource,
+} from "../../formats/blocks/packed-sections.ts";
+import {
+  ggufRecords,
+  nonfiniteRecord,
+  writeScheme,
+} from "../../formats/blocks/quantization-record.ts";
+import {
+  converted,
+  floatBlocks,
+  ggmlBlocks,
+  type PieceWriter,
+  Q8_BLOCKS,
+} from "../../formats/blocks/quantized-sections.ts";
+import { convertedTurned } from "../../formats/blocks/turned-sections.ts";
+import { checkScheme } from "../../formats/blocks/block-formats.ts";
+import { ggufTensor, typePairs } from "../../formats/containers/gguf-file.ts";
+import {
+  paddingAfter,
+  tensorBytes,
+  DEFAULT_ALIGNMENT,
+} from "../../formats/containers/gguf-types.ts";
+import {
+  encodePair,
+  type GgufValue,
+  writeGgufHead,
+} from "../../formats/containers/gguf-writer.ts";
+import type { DecodedDtype, FloatDtype } from "../../formats/dtype.ts";
+import { checkPlain } from "../../formats/operations/quantize-file.ts";
+import { mostOf } from "../../formats/operations/most-of.ts";
+import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import { nothingTo } from "../../formats/operations/nothing-done.ts";
+import type { NoiseKey } from "../../kernels/noise.ts";
+import {
+  Conversion,
+  type OpenSection,
+} from "../../formats/stream/conversion.ts";
+import { HoldPool } from "../../formats/stream/hold-pool.ts";
+import {
+  after,
+  before,
+  copied,
+  kept,
+} from "../../formats/stream/tensor-sections.ts";
+import { elementCount, type TensorHead } from "../../formats/tensor.ts";
+import { readBytes, type TensorRead } from "../tensor-reads.ts";
+import { changed } from "./changes.ts";
+import type { DecidedGguf, DecidedTensor, GgufChoices } from "./decide-gguf.ts";
+import type { Pairs } from "./hyperparameters.ts";
+
+export type GgufPlan = {
+  /** What `conversion` takes, in order. */
+  reads: readonly TensorRead[];
+  conversion: Conversion;
+};
+
+/**
+ * `vocabulary`: the keys of the tokenizer; `name`: what the model is called.
+ * Errors: `invalid_option` for a scheme that llama.cpp does not decode; `nothing_to_convert` where all stay, and
+ * no types were told
+ */
+export function planGguf(
+  { model, tensors }: DecidedGguf,
+  vocabulary: Pairs,
+  name: string,
+  choices: GgufChoices & { scheme: Scheme },
+  { watch, record }: Values = {},
+): GgufPlan {
+  const { scheme, selection, output, types } = choices;
+  checkScheme(scheme);
+  checkPlain(scheme);
+  const isMade = tensors.some(({ becomes }) => becomes === "MXFP4");
+  if (!isMade && types.length === 0)
+    throw nothingTo("quantize", tensors, (_, i) => tensors[i]!.reason);
+  const pool = new HoldPool();
+  const parts = tensors.map((tensor, place): Part => {
+    const { name: own, shape, becomes } = tensor;
+    const sections = sectionsOf(tensor, place, scheme, pool, watch);
+    return { head: { name: own, dtype: becomes, shape }, sections };
+  });
+  const heads = parts.map(({ head }) => head);
+  const { computed } = model;
+  if (computed)
+    heads.unshift({
+      name: computed.name,
+      dtype: "F32",
+      shape: [computed.values.length],
+    });
+  const pairs = new Map<string, Uint8Array>([
+    encoded("general.architecture", { string: model.name }),
+    encoded("general.name", { string: name }),
+    ...typePairs(mostOf(heads, "MXFP4")),
+    ...model.pairs.map(([key, value]) =>
+      encoded(`${model.name}.${key}`, value),
+    ),
+    ...vocabulary.map(([key, value]) => encoded(key, value)),
+    ...[
+      ...writeScheme(
+        scheme,
+        layoutOf("gguf", scheme.format).name,
+        selection,
+        false,
+      ),
+      ...ggufRecords(output, types),
+      ...(record === undefined ? [] : [nonfiniteRecord(record)]),
+    ].map(([key, string]) => encoded(key, { string })),
+  ]);
+  const sections = parts.flatMap(({ head, sections: own }) =>
+    padded(own, paddingOf(head)),
+  );
+  if (computed) {
+    // It has no bytes to be read, so it goes before the first that has.
+    const first = sections[0]!;
+    const bytes = paddedFloats(computed.values);
+    sections[0] = () => after(bytes, first());
+  }
+  const written = writeGgufHead(pairs, heads.map(ggufTensor));
+  return {
+    reads: tensors.flatMap(({ reads }) => reads.flat()),
+    conversion: new Conversion({ ...written, sections, pool }),
+  };
+}
+
+type Part = { head: TensorHead; sections: OpenSection[] };
+
+function encoded(key: string, value: GgufValue): [string, Uint8Array] {
+  return [key, encodePair(key, value)];
+}
+
+function sectionsOf(
+  tensor: DecidedTensor,
+  place: number,
+  scheme: Scheme,
+  pool: HoldPool,
+  watch: Watch | undefined,
+): OpenSection[] {
+  const { name, shape, dtype, becomes, turned, change } = tensor;
+  const bytes = tensor.reads.map((reads) =>
+    reads.reduce((sum, read) => sum + readBytes(read), 0),
+  );
+  const rows = rowsOf(shape, 0);
+  checkSize(name, rows);
+  if (dtype === "MXFP4") {
+    const [first, second] = bytes as [number, number?];
+    if (second === undefined) return [() => copied(first)];
+    const hold = { pool, index: place, bytes: first };
+    const layout = layoutOf("gguf", "mxfp4");
+    return [
+      () => kept(first, pool, place),
+      () =>
+        interleaved(
+          { name, shape, rows },
+          pairSource({ layout }, hold, false),
+          watch,
+        ),
+    ];
+  }
+  if (becomes === dtype && !turned && change === undefined)
+    return [() => copied(bytes[0]!)];
+  const writer = writerOf(becomes, scheme, roundingKey(scheme.seed, place));
+  const write = change === undefined ? writer : changed(writer, change);
+  const float: FloatDtype = dtype;
+  const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
+  const types = isBlocks
+    ? { reads: float }
+    : { reads: float, writes: becomes as DecodedDtype };
+  if (turned) {
+    const stored = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+    return [
+      () =>
+        watched({ name, shape: stored }, types, watch, (lost) =>
+          convertedTurned(stored, float, write, pool, place, lost),
+        ),
+    ];
+  }
+  // Floats have no rows that matter: one, whose last piece is short, is never padded.
+  const cut = isBlocks ? rows : oneRow(elementCount(shape));
+  return [
+    () =>
+      watched({ name, shape }, types, watch, (lost) =>
+        converted(cut, float, write, lost),
+      ),
+  ];
+}
+
+function writerOf(
+  becomes: DecidedTensor["becomes"],
+  scheme: Scheme,
+  key: NoiseKey,
+): PieceWriter {
+  if (becomes === "MXFP4") return ggmlBlocks(scheme, key);
+  if (becomes === "Q8_0") return Q8_BLOCKS;
+  return floatBlocks(becomes as DecodedDtype);
+}
+
+function oneRow(count: number): Rows {
+  return { rows: 1, k: count, padded: count };
+}
+
+function paddingOf(head: TensorHead): number {
+  return paddingAfter(tensorBytes(ggufTensor(head)), DEFAULT_ALIGNMENT);
+}
+
+function padded(
+  sections: readonly OpenSection[],
+  padding: number,
+): OpenSection[] {
+  if (padding === 0) return [...sections];
+  const last = sections.at(-1)!;
+  return [
+    ...sections.slice(0, -1),
+    () => before(new Uint8Array(padding), last()),
+  ];
+}
+
+function paddedFloats(values: Float32Array): Uint8Array {
+  const bytes = new Uint8Array(
+    values.byteLength + paddingAfter(values.byteLength, DEFAULT_ALIGNMENT),
+  );
+  bytes.set(
+    new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+  );
+  return bytes;
+}

@@ -1,0 +1,99 @@
+/** What a config.json says of a model, read with a word on what is missing or is not what llama.cpp computes. */
+import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
+import type { GgufValue } from "../../formats/containers/gguf-writer.ts";
+import { isObject } from "../../formats/containers/safetensors-json.ts";
+import type { ModelConfig } from "../../formats/roles/model-config.ts";
+
+/** Key-values of a GGUF, without the architecture's name before them. */
+export type Pairs = readonly (readonly [key: string, value: GgufValue])[];
+
+export class Hyperparameters {
+  readonly #config: ModelConfig;
+
+  constructor(config: ModelConfig) {
+    this.#config = config;
+  }
+
+  /** The first of these that there is. */
+  maybe(...keys: string[]): number | undefined {
+    const values = keys.map((key) => this.#config[key]);
+    return values.find((value) => typeof value === "number");
+  }
+
+  /** Errors: `malformed_body` where there is none */
+  number(...keys: string[]): number {
+    const found = this.maybe(...keys);
+    if (found !== undefined) return found;
+    throw new AppError(
+      "malformed_body",
+      `Expected config.json to have a number \`${keys[0]}\`, got ${shown(this.#config[keys[0]!])}`,
+    );
+  }
+
+  get(key: string): unknown {
+    return this.#config[key];
+  }
+
+  object(key: string): ModelConfig | undefined {
+    const value = this.#config[key];
+    return isObject(value) ? value : undefined;
+  }
+
+  /** Errors: `invalid_option` where a key has a value that llama.cpp does not compute with */
+  require(key: string, ...values: unknown[]): void {
+    const value = this.#config[key];
+    if (value === undefined || value === null || values.includes(value)) return;
+    throw notComputed(
+      `\`${key}\` ${values.map(shown).join(" or ")}`,
+      shown(value),
+    );
+  }
+}
+
+export function notComputed(expected: string, got: string): AppError {
+  return new AppError(
+    "invalid_option",
+    `Expected ${expected}, which llama.cpp computes, got ${got}`,
+  );
+}
+
+export const whole = (value: number): GgufValue => ({ uint32: value });
+export const real = (value: number): GgufValue => ({ float32: value });
+
+/** Of an attention head. */
+export function headLength(config: Hyperparameters): number {
+  const own = config.maybe("head_dim");
+  if (own !== undefined) return own;
+  return config.number("hidden_size") / config.number("num_attention_heads");
+}
+
+/** Of a decoder with RMS norms and rotary positions. */
+export function decoderPairs(config: Hyperparameters): Pairs {
+  const heads = config.number("num_attention_heads");
+  const length = headLength(config);
+  return [
+    ["block_count", whole(config.number("num_hidden_layers"))],
+    ["context_length", whole(config.number("max_position_embeddings"))],
+    ["embedding_length", whole(config.number("hidden_size"))],
+    ["feed_forward_length", whole(config.number("intermediate_size"))],
+    ["attention.head_count", whole(heads)],
+    [
+      "attention.head_count_kv",
+      whole(config.maybe("num_key_value_heads") ?? heads),
+    ],
+    ["attention.key_length", whole(length)],
+    ["attention.value_length", whole(length)],
+    ["attention.layer_norm_rms_epsilon", real(config.number("rms_norm_eps"))],
+    ["rope.dimension_count", whole(length)],
+    ["vocab_size", whole(config.number("vocab_size"))],
+  ];
+}
+
+/** Of layers with experts. */
+export function expertPairs(config: Hyperparameters): Pairs {
+  return [
+    ["expert_count", whole(config.number("num_local_experts", "num_experts"))],
+    ["expert_used_count", whole(config.number("num_experts_per_tok"))],
+  ];
+}

@@ -1,0 +1,195 @@
+/** Which tensors a GGUF has, each of which tensors of the checkpoint, and how it lies in them. */
+import { AppError } from "../../api/errors.ts";
+import { quoted } from "../../formats/containers/malformed.ts";
+import type { FloatDtype, StoredType } from "../../formats/dtype.ts";
+import { compareNames, elementCount } from "../../formats/tensor.ts";
+import type { CheckpointTensor } from "../checkpoint.ts";
+import type { TensorRead } from "../tensor-reads.ts";
+import {
+  type Change,
+  type Destination,
+  destinationsOf,
+  type Names,
+  type RowSelection,
+} from "./names.ts";
+
+/** A tensor of the checkpoint: floats in one part, or blocks of MXFP4 with their scales in one or two. */
+export type Source = {
+  name: string;
+  /** Of blocks, as they decode. */
+  shape: readonly number[];
+  dtype: FloatDtype | "MXFP4";
+  /** In the order in which they are taken: scales before elements. */
+  parts: readonly CheckpointTensor[];
+};
+
+export type MadeTensor = {
+  name: string;
+  /** As a layer contracts it: the last is `in`. */
+  shape: readonly number[];
+  dtype: Source["dtype"];
+  /** Of the checkpoint, in the order in which they are stacked. */
+  sources: readonly string[];
+  /** Of the source's parts, those of the first one behind the other, then those of the second. */
+  reads: readonly (readonly TensorRead[])[];
+  /** What is read is [.., in, out]. */
+  turned: boolean;
+  change: Change | undefined;
+};
+
+/** Buffers that are no parameters. */
+const NOT_PARAMETERS =
+  /(^|\.)(attn\.(masked_)?bias|rotary_emb\.inv_freq|inv_freq|position_ids)$/;
+export function isParameter(name: string): boolean {
+  return !NOT_PARAMETERS.test(name);
+}
+
+/** Other names of the table of tokens, which T5's files may have beside it. */
+const SHARED_AGAIN = /^(encoder|decoder)\.embed_tokens\.weight$/;
+
+/**
+ * By name. Errors: `invalid_option` for a tensor that the model does not have in llama.cpp;
+ * `shape_mismatch` for experts that do not stack
+ */
+export function madeTensors(
+  sources: readonly Source[],
+  names: Names,
+): MadeTensor[] {
+  const stacks = new Map<
+    string,
+    { piece: Piece; expert: number | undefined }[]
+  >();
+  for (const source of sources) {
+    const found = destinationsOf(names, source.name);
+    if (found === undefined) {
+      if (SHARED_AGAIN.test(source.name) && "shared" in names) continue;
+      throw new AppError(
+        "invalid_option",
+        `Expected tensors that llama.cpp has in such a model, got ${quoted(source.name)}`,
+      );
+    }
+    for (const destination of found.destinations) {
+      const own = stacks.get(destination.to) ?? [];
+      stacks.set(destination.to, own);
+      own.push({ piece: pieceOf(source, destination), expert: found.expert });
+    }
+  }
+  return [...stacks]
+    .map(([name, pieces]) => stacked(name, pieces))
+    .toSorted((a, b) => compareNames(a.name, b.name));
+}
+
+/** What one source gives. */
+type Piece = Omit<MadeTensor, "name" | "sources"> & { source: string };
+
+function pieceOf(
+  source: Source,
+  { rows, change, squeezed, turned }: Destination,
+): Piece {
+  const isTurned =
+    turned === true && source.dtype !== "MXFP4" && source.shape.length > 1;
+  const { dtype, parts, shape: stored } = source;
+  // Rows of a vector are its values.
+  const axis =
+    isTurned || stored.length < 2 || isBias(source)
+      ? stored.length - 1
+      : stored.length - 2;
+  const selected = rows
+    ? stored.with(axis, selectedRows(source.name, stored[axis]!, rows))
+    : stored;
+  const shape = isTurned
+    ? [...selected.slice(0, -2), selected.at(-1)!, selected.at(-2)!]
+    : selected;
+  const outer = elementCount(stored.slice(0, axis));
+  return {
+    source: source.name,
+    shape: squeezed ? shape.filter((size) => size !== 1) : shape,
+    dtype,
+    reads: parts.map((part) => readsOf(part, outer, stored[axis]!, rows)),
+    turned: isTurned,
+    change,
+  };
+}
+
+function isBias({ name }: Source): boolean {
+  return /[._]bias$/.test(name);
+}
+
+function selectedRows(
+  name: string,
+  rows: number,
+  selection: RowSelection,
+): number {
+  const of = "half" in selection ? 2 : selection.of;
+  if (rows % of === 0)
+    return (rows / of) * ("half" in selection ? 1 : selection.taken.length);
+  throw new AppError(
+    "shape_mismatch",
+    `Expected rows of ${quoted(name)} to be a multiple of ${of}, got ${rows}`,
+  );
+}
+
+/** Where the selected ones lie of `outer` times `rows` rows of a part. */
+function readsOf(
+  { file, start, end }: CheckpointTensor,
+  outer: number,
+  rows: number,
+  selection: RowSelection | undefined,
+): TensorRead[] {
+  if (selection === undefined) return [{ file, start, end }];
+  const rowBytes = (end - start) / (outer * rows);
+  if (!("half" in selection))
+    return [{ file, start, end, rows: { rowBytes, ...selection } }];
+  const half = (rows / 2) * rowBytes;
+  return Array.from({ length: outer }, (_, i) => {
+    const from = start + (2 * i + selection.half) * half;
+    return { file, start: from, end: from + half };
+  });
+}
+
+function stacked(
+  name: string,
+  pieces: readonly { piece: Piece; expert: number | undefined }[],
+): MadeTensor {
+  const sorted = pieces.toSorted((a, b) => (a.expert ?? 0) - (b.expert ?? 0));
+  const [{ piece: first, expert }] = sorted as [(typeof sorted)[number]];
+  const sources = sorted.map(({ piece }) => piece.source);
+  if (expert === undefined) {
+    if (sorted.length === 1) return { ...first, name, sources };
+    throw new AppError(
+      "name_collision",
+      `Expected one tensor for llama.cpp's ${quoted(name)}, got ${sources.map(quoted).join(" and ")}`,
+    );
+  }
+  for (const [i, { piece, expert: number }] of sorted.entries()) {
+    const { shape, dtype, reads } = piece;
+    const isAlike =
+      shape.join() === first.shape.join() &&
+      dtype === first.dtype &&
+      reads.length === first.reads.length;
+    if (!isAlike || number !== i)
+      throw new AppError(
+        "shape_mismatch",
+        `Expected experts 0, 1, … of one shape and type, got ${quoted(piece.source)} as ${describe(piece)} behind ${describe(first)}`,
+      );
+  }
+  return {
+    ...first,
+    name,
+    sources,
+    shape: [sorted.length, ...first.shape],
+    reads: first.reads.map((_, part) =>
+      sorted.flatMap(({ piece }) => piece.reads[part]!),
+    ),
+  };
+}
+
+function describe({
+  dtype,
+  shape,
+}: {
+  dtype: StoredType;
+  shape: readonly number[];
+}): string {
+  return `${dtype} [${shape.join(", ")}]`;
+}

@@ -1,0 +1,66 @@
+/**
+ * Which of llama.cpp's pre-tokenizers cuts text as a tokenizer.json says, by the expressions that it has: their
+ * names are all that a GGUF tells of them (llama.cpp, src/llama-vocab.cpp).
+ */
+import { AppError } from "../../api/errors.ts";
+import { isObject } from "../../formats/containers/safetensors-json.ts";
+import type { TokenizerJson } from "./tokenizer-json.ts";
+
+const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const TAIL = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
+const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+
+/** What GPT-2 cuts by, which the step ByteLevel has built in. */
+const GPT2 =
+  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/** Llama 3's and Qwen 2's, which differ in how many digits are one word. */
+const words = (digits: string) =>
+  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${TAIL}`;
+
+/** GPT-4o's and Mistral's, which cut at a change of case. */
+const cased = (contractions: string, digits: string) =>
+  [
+    `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${contractions}`,
+    `[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*${contractions}`,
+    digits,
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*",
+    TAIL,
+  ].join("|");
+
+/** Steps, one in a line, by the name that llama.cpp has for them. */
+const NAMES: ReadonlyMap<string, string> = new Map([
+  [GPT2, "gpt-2"],
+  [words("\\p{N}{1,3}"), "llama-bpe"],
+  [words("\\p{N}"), "qwen2"],
+  [cased(`${CONTRACTIONS}?`, "\\p{N}{1,3}"), "gpt-4o"],
+  [cased("", "\\p{N}"), "tekken"],
+  [`digit\n${GPT2}`, "smollm"],
+]);
+
+/** Errors: `invalid_option` for steps that llama.cpp has no name for */
+export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
+  const steps = preTokenizers.flatMap((step) => stepText(step) ?? []);
+  const name = NAMES.get(steps.join("\n"));
+  if (name !== undefined) return name;
+  const known = [...new Set(NAMES.values())].join(", ");
+  throw new AppError(
+    "invalid_option",
+    `Expected a pre-tokenizer that llama.cpp has, one of ${known}, got the steps ${JSON.stringify(preTokenizers)}`,
+  );
+}
+
+/** The expression that a step cuts by; undefined where it does not cut. */
+function stepText(step: Readonly<Record<string, unknown>>): string | undefined {
+  const { type, pattern, use_regex: usesRegex } = step;
+  if (type === "ByteLevel") return usesRegex === false ? undefined : GPT2;
+  if (type === "Digits" && step.individual_digits === true) return "digit";
+  if (
+    type === "Split" &&
+    isObject(pattern) &&
+    typeof pattern.Regex === "string"
+  )
+    return pattern.Regex;
+  return JSON.stringify(step);
+}

@@ -1,0 +1,154 @@
+/** The vocabulary of a tokenizer.json, by the kind of its model. */
+import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
+import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { preTokenizerOf } from "./pre-tokenizers.ts";
+import {
+  hasStep,
+  malformedTokenizer,
+  type TokenizerJson,
+} from "./tokenizer-json.ts";
+import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
+
+/** Errors: `malformed_body`; `invalid_option` for a tokenizer that llama.cpp does not have */
+export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
+  const { model, preTokenizers, decoders } = tokenizer;
+  const type = model.type ?? ("merges" in model ? "BPE" : undefined);
+  if (type === "Unigram") return unigram(tokenizer);
+  if (type !== "BPE")
+    throw new AppError(
+      "invalid_option",
+      `Expected a tokenizer of type BPE or Unigram, which llama.cpp has, got ${shown(type)}`,
+    );
+  if (hasStep(preTokenizers, "ByteLevel") || hasStep(decoders, "ByteLevel"))
+    return byteLevel(tokenizer);
+  if (model.byte_fallback === true) return byteFallback(tokenizer);
+  throw new AppError(
+    "invalid_option",
+    "Expected byte pairs on bytes, or with a fall-back to bytes, got a tokenizer of characters alone",
+  );
+}
+
+/** Byte pairs whose tokens are bytes, as GPT-2's. */
+function byteLevel(tokenizer: TokenizerJson): Vocabulary {
+  const tokens = tokensOf(tokenizer);
+  const merges = mergesOf(tokenizer).map((pair) => pair.join(" "));
+  // llama.cpp wants one at least; no two of its parts make a token.
+  const some =
+    merges.length > 0 ? merges : [`${tokens[0]!.text} ${tokens[0]!.text}`];
+  return {
+    tokens,
+    pairs: [
+      ["tokenizer.ggml.model", { string: "gpt2" }],
+      ["tokenizer.ggml.pre", { string: preTokenizerOf(tokenizer) }],
+      ["tokenizer.ggml.merges", { strings: some }],
+    ],
+    hasScores: false,
+  };
+}
+
+/**
+ * SentencePiece's byte pairs, as Llama 2's. llama.cpp joins by the score of what comes out, which is here the rank
+ * of the merge that makes it.
+ */
+function byteFallback(tokenizer: TokenizerJson): Vocabulary {
+  const ranks = new Map<string, number>();
+  for (const [i, [a, b]] of mergesOf(tokenizer).entries())
+    if (!ranks.has(a + b)) ranks.set(a + b, i);
+  const unknown = tokenizer.model.unk_token;
+  const tokens = tokensOf(tokenizer).map((token) => {
+    if (token === undefined) return undefined;
+    const rank = ranks.get(token.text);
+    const type =
+      token.text === unknown
+        ? TOKEN_TYPE.unknown
+        : /^<0x[0-9A-F]{2}>$/.test(token.text)
+          ? TOKEN_TYPE.byte
+          : token.type;
+    return { ...token, type, score: rank === undefined ? 0 : -rank };
+  });
+  return {
+    tokens,
+    pairs: [
+      ["tokenizer.ggml.model", { string: "llama" }],
+      ["tokenizer.ggml.pre", { string: "default" }],
+      ["tokenizer.ggml.add_space_prefix", { boolean: addsSpace(tokenizer) }],
+    ],
+    hasScores: true,
+  };
+}
+
+/** The likeliest pieces, as T5's. */
+function unigram(tokenizer: TokenizerJson): Vocabulary {
+  const { model, normalizers, preTokenizers } = tokenizer;
+  const { vocab, unk_id: unknown } = model;
+  const isPiece = (each: unknown): each is [string, number] =>
+    Array.isArray(each) &&
+    typeof each[0] === "string" &&
+    typeof each[1] === "number";
+  if (!Array.isArray(vocab) || !vocab.every(isPiece))
+    throw malformedTokenizer("a `vocab` of pieces and scores", "another");
+  const charsmap = normalizers.find(({ type }) => type === "Precompiled");
+  const collapses =
+    hasStep(preTokenizers, "WhitespaceSplit") ||
+    normalizers.some(
+      ({ type, pattern }) =>
+        type === "Replace" && isObject(pattern) && pattern.Regex === " {2,}",
+    );
+  return {
+    tokens: vocab.map(([text, score], id) => ({
+      text,
+      score,
+      type: id === unknown ? TOKEN_TYPE.unknown : TOKEN_TYPE.normal,
+    })),
+    pairs: [
+      ["tokenizer.ggml.model", { string: "t5" }],
+      ["tokenizer.ggml.pre", { string: "default" }],
+      ["tokenizer.ggml.add_space_prefix", { boolean: addsSpace(tokenizer) }],
+      ["tokenizer.ggml.remove_extra_whitespaces", { boolean: collapses }],
+      ...(typeof charsmap?.precompiled_charsmap === "string"
+        ? ([
+            [
+              "tokenizer.ggml.precompiled_charsmap",
+              { uint8s: fromBase64(charsmap.precompiled_charsmap) },
+            ],
+          ] as const)
+        : []),
+    ],
+    hasScores: true,
+  };
+}
+
+/** Whether a text gets a space in front. */
+function addsSpace({ normalizers, preTokenizers }: TokenizerJson): boolean {
+  if (hasStep(normalizers, "Prepend")) return true;
+  return preTokenizers.some(
+    ({ type, add_prefix_space: adds, prepend_scheme: scheme }) =>
+      type === "Metaspace" &&
+      (scheme === undefined ? adds !== false : scheme !== "never"),
+  );
+}
+
+function tokensOf({ model }: TokenizerJson): (Token | undefined)[] {
+  const { vocab } = model;
+  if (!isObject(vocab) || !Object.values(vocab).every(Number.isSafeInteger))
+    throw malformedTokenizer("a `vocab` of tokens and ids", shown(vocab));
+  const tokens: (Token | undefined)[] = [];
+  for (const [text, id] of Object.entries(vocab) as [string, number][])
+    tokens[id] = { text, score: 0, type: TOKEN_TYPE.normal };
+  return tokens;
+}
+
+function mergesOf({ model }: TokenizerJson): [string, string][] {
+  const merges = Array.isArray(model.merges) ? model.merges : [];
+  return merges.map((merge: unknown) => {
+    const pair = typeof merge === "string" ? merge.split(" ") : merge;
+    if (Array.isArray(pair) && pair.length === 2)
+      return pair as [string, string];
+    throw malformedTokenizer("`merges` of two tokens each", shown(merge));
+  });
+}
+
+function fromBase64(text: string): Uint8Array {
+  return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+}

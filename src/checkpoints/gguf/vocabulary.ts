@@ -1,0 +1,112 @@
+/**
+ * A GGUF's vocabulary: of the tokenizer.json that lies beside the weights, or of SentencePiece's file. Its tokens
+ * are as many as the table has rows.
+ */
+import { AppError } from "../../api/errors.ts";
+import type { Folder } from "../read-heads.ts";
+import type { Pairs } from "./hyperparameters.ts";
+import { readSentencePieces } from "./sentence-pieces.ts";
+import { specialPairs } from "./special-tokens.ts";
+import {
+  readTokenizerJson,
+  TOKENIZER_FILE,
+  type TokenizerJson,
+} from "./tokenizer-json.ts";
+import { vocabularyOf } from "./tokenizer-vocabulary.ts";
+import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
+
+const SENTENCE_PIECE_FILES = ["tokenizer.model", "spiece.model"];
+
+/**
+ * All keys of the vocabulary. Without a tokenizer, tokens are called by their ids, since llama.cpp's hosts stop on a
+ * file that says that it has none: it takes ids, and of a text it makes nothing.
+ * Errors: `malformed_body`, `invalid_option` for a tokenizer that llama.cpp does not have
+ */
+export async function vocabularyPairs(
+  folder: Folder,
+  rows: number,
+  config: Readonly<Record<string, unknown>>,
+): Promise<Pairs> {
+  const json = await folder.text(TOKENIZER_FILE);
+  const tokenizer = json === undefined ? undefined : readTokenizerJson(json);
+  const vocabulary =
+    (await sentencePieces(folder)) ?? (tokenizer && vocabularyOf(tokenizer));
+  if (vocabulary === undefined) return nameless(rows);
+  const tokens = filled(withAdded(vocabulary, tokenizer), rows);
+  return [
+    ...vocabulary.pairs,
+    ["tokenizer.ggml.tokens", { strings: tokens.map(({ text }) => text) }],
+    ["tokenizer.ggml.token_type", { int32s: tokens.map(({ type }) => type) }],
+    ...(vocabulary.hasScores
+      ? ([
+          [
+            "tokenizer.ggml.scores",
+            { float32s: tokens.map(({ score }) => score) },
+          ],
+        ] as const)
+      : []),
+    ...(await specialPairs(folder, tokens, tokenizer, config)),
+  ];
+}
+
+function nameless(rows: number): Pairs {
+  const strings = Array.from({ length: rows }, (_, id) => `<${id}>`);
+  return [
+    ["tokenizer.ggml.model", { string: "gpt2" }],
+    ["tokenizer.ggml.pre", { string: "gpt-2" }],
+    ["tokenizer.ggml.merges", { strings: [`${strings[0]} ${strings[0]}`] }],
+    ["tokenizer.ggml.tokens", { strings }],
+    [
+      "tokenizer.ggml.token_type",
+      { int32s: strings.map(() => TOKEN_TYPE.normal) },
+    ],
+  ];
+}
+
+export async function hasTokenizer(folder: Folder): Promise<boolean> {
+  const names = (await folder.list()) ?? [];
+  return [TOKENIZER_FILE, ...SENTENCE_PIECE_FILES].some((name) =>
+    names.includes(name),
+  );
+}
+
+async function sentencePieces(folder: Folder): Promise<Vocabulary | undefined> {
+  const names = (await folder.list()) ?? [];
+  const name = SENTENCE_PIECE_FILES.find((each) => names.includes(each));
+  if (name === undefined) return undefined;
+  const file = await folder.open(name);
+  return readSentencePieces(await file.read(0, file.bytes), name);
+}
+
+/** With the tokens that were added to the model's, which are found before it is asked. */
+function withAdded(
+  { tokens }: Vocabulary,
+  tokenizer: TokenizerJson | undefined,
+): (Token | undefined)[] {
+  const all = [...tokens];
+  for (const { id, content, special } of tokenizer?.added ?? []) {
+    const { score = 0, type: own } = all[id] ?? {};
+    const type = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
+    const isUnknown = own === TOKEN_TYPE.unknown;
+    all[id] = { text: content, score, type: isUnknown ? own : type };
+  }
+  return all;
+}
+
+/** One for each row; those that the tokenizer does not have are never used. */
+function filled(tokens: readonly (Token | undefined)[], rows: number): Token[] {
+  if (tokens.length > rows)
+    throw new AppError(
+      "malformed_body",
+      `Expected a tokenizer of at most ${rows} tokens, as the table has rows, got ${tokens.length}`,
+    );
+  return Array.from(
+    { length: rows },
+    (_, id) =>
+      tokens[id] ?? {
+        text: `[PAD${id}]`,
+        score: -1e4,
+        type: TOKEN_TYPE.unused,
+      },
+  );
+}

@@ -1,0 +1,82 @@
+/** A model's directory to one GGUF, which llama.cpp loads. */
+import { basename, resolve } from "node:path";
+import pc from "picocolors";
+import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
+import { withDefaults } from "../api/option-kinds.ts";
+import type { QuantizeOptions } from "../api/tensors.ts";
+import {
+  decideGgufDirectory,
+  tensorOf,
+} from "../checkpoints/gguf/decide-gguf.ts";
+import { planGguf } from "../checkpoints/gguf/gguf-plan.ts";
+import {
+  hasTokenizer,
+  vocabularyPairs,
+} from "../checkpoints/gguf/vocabulary.ts";
+import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
+import { readBytes, readInOrder } from "../checkpoints/tensor-reads.ts";
+import { schemeOf } from "../formats/blocks/scheme.ts";
+import {
+  KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
+import { run } from "../formats/stream/conversion.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { Bar, size } from "./bar.ts";
+import { tellKept } from "./convert-file.ts";
+import { localFolder } from "./ranged-files.ts";
+import { showGguf } from "./show-directory.ts";
+import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
+
+export async function quantizeGguf(request: {
+  from: string;
+  /** Without it, what would be done is printed. */
+  to: string | undefined;
+  asJson: boolean;
+  force: boolean;
+  options: QuantizeOptions;
+}): Promise<void> {
+  const { from, to, options } = request;
+  const folder = localFolder(from);
+  const checkpoint = await readFolder(folder);
+  const choices = {
+    selection: withDefaults(SELECTION_OPTIONS, options),
+    output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
+    types: options.tensorType ?? [],
+  };
+  const decided = decideGgufDirectory(checkpoint, choices);
+  if (to === undefined) {
+    console.log(showGguf(decided, request.asJson));
+    return;
+  }
+  checkOutputOrStdout(to, request.force);
+  loadKernelsFile();
+  const table = tensorOf(decided, "token_embd.weight");
+  const config = checkpoint.config!;
+  const vocabulary = await vocabularyPairs(folder, table.shape[0]!, config);
+  const name = basename(resolve(from));
+  const scheme = schemeOf(options);
+  const kept = new KeptValues();
+  const { reads, conversion } = planGguf(
+    decided,
+    vocabulary,
+    name,
+    { ...choices, scheme },
+    valuesOf(options.nonfinite, kept),
+  );
+  const files = new Map<string, RangedFile>();
+  for (const { file } of reads)
+    if (!files.has(file)) files.set(file, await folder.open(file));
+  const bar = new Bar("quantize");
+  bar.begin(reads.reduce((sum, read) => sum + readBytes(read), 0));
+  const source = readInOrder(reads, files, (bytes) => bar.add(bytes));
+  const bytes = await writeOutput(to, run(conversion, source)).finally(() =>
+    bar.end(),
+  );
+  tellKept(kept);
+  const packed = decided.tensors.filter(({ becomes }) => becomes === "MXFP4");
+  const without = !(await hasTokenizer(folder));
+  console.error(
+    `${pc.bold(to)}: ${packed.length} of ${decided.tensors.length} tensors in MXFP4 for llama.cpp, ${size(bytes)} in ${bar.seconds.toFixed(1)} s${without ? "; the directory has no tokenizer, so tokens are called by their ids" : ""}`,
+  );
+}

@@ -1,0 +1,95 @@
+/**
+ * How long microbatches take. From what each trainer needed lately follows when it may be expected to
+ * finish, and from what is typical among them how long a lease lasts: one slow trainer stretches neither
+ * for the others.
+ */
+import type { LeaseKind } from "../../api/types.ts";
+
+/** Before anything is measured. */
+const FIRST_MS = 60_000;
+const MIN_MS = 5_000;
+const MAX_MS = 10 * 60_000;
+/** A lease lasts so many times what is typical. */
+const LEASE_FACTOR = 4;
+/** Whoever takes so many times what it usually takes is not expected any more. */
+const PATIENCE = 2;
+/** And no more is believed of anybody than so many times what is typical. */
+const MOST_USUAL = 2;
+/** Weight of the latest in what is usual: one hiccup is soon forgotten. */
+const FRESH = 0.3;
+
+/** What a trainer usually takes, in ms, as far as it was seen. */
+export type Usual = Partial<Record<LeaseKind, number>>;
+
+/** What is usual once it took `tookMs`. */
+export function measured(usual: Usual, kind: LeaseKind, tookMs: number): Usual {
+  const before = usual[kind] ?? tookMs;
+  return { ...usual, [kind]: before + FRESH * (tookMs - before) };
+}
+
+export class Pace {
+  readonly #usualOf: (trainer: string) => Usual | undefined;
+  readonly #all: () => Iterable<Usual>;
+
+  constructor(
+    usualOf: (trainer: string) => Usual | undefined,
+    all: () => Iterable<Usual>,
+  ) {
+    this.#usualOf = usualOf;
+    this.#all = all;
+  }
+
+  /** How long a lease lasts. */
+  leaseMs(kind: LeaseKind): number {
+    const typical = this.#typicalMs(kind);
+    if (typical === undefined) return FIRST_MS;
+    return Math.min(MAX_MS, Math.max(MIN_MS, LEASE_FACTOR * typical));
+  }
+
+  /** What a trainer may be expected to take; what is typical for one of whom nothing is known. */
+  expectedMs(trainer: string, kind: LeaseKind): number | undefined {
+    return own(this.#usualOf(trainer) ?? {}, kind) ?? this.#typicalMs(kind);
+  }
+
+  /**
+   * When one that began at `startMs` may be expected to have finished: after what it usually takes; at any
+   * moment, once that is over; and not any more, Infinity, after twice that, or if nothing is known of it.
+   */
+  finishMs(
+    trainer: string,
+    kind: LeaseKind,
+    startMs: number,
+    nowMs: number,
+  ): number {
+    const usual = this.#believedMs(trainer, kind);
+    if (usual === undefined) return Infinity;
+    if (nowMs >= startMs + PATIENCE * usual) return Infinity;
+    return Math.max(nowMs, startMs + usual);
+  }
+
+  /** When `finishMs` becomes Infinity. */
+  patienceEndMs(trainer: string, kind: LeaseKind, startMs: number): number {
+    const usual = this.#believedMs(trainer, kind);
+    return usual === undefined ? -Infinity : startMs + PATIENCE * usual;
+  }
+
+  #believedMs(trainer: string, kind: LeaseKind): number | undefined {
+    const usual = own(this.#usualOf(trainer) ?? {}, kind);
+    const typical = this.#typicalMs(kind);
+    if (usual === undefined || typical === undefined) return undefined;
+    return Math.min(usual, MOST_USUAL * typical);
+  }
+
+  /** The lower median over trainers. */
+  #typicalMs(kind: LeaseKind): number | undefined {
+    const times = Array.from(this.#all(), (usual) => own(usual, kind))
+      .filter((ms) => ms !== undefined)
+      .sort((a, b) => a - b);
+    return times[Math.floor((times.length - 1) / 2)];
+  }
+}
+
+/** Of this kind, or else of the other: of one size they are. */
+function own(usual: Usual, kind: LeaseKind): number | undefined {
+  return usual[kind] ?? usual.train ?? usual.eval;
+}

@@ -1,0 +1,158 @@
+/** What has become of a run's steps, on disk: commits and evaluations. */
+import type { RunConfig, RunStatus, StepMetrics } from "../../api/types.ts";
+import type { LearningRates, Update } from "../../training/optimizer.ts";
+
+/** A mean; null where the sum is not finite. */
+export type Loss = { perToken: number | null; perByte: number | null };
+
+/** An update with what is told of it; persisted before any shard applies it. */
+export type CommitRecord = Update & {
+  gradNorm: number;
+  trainLoss: Loss;
+  /** Trained on so far, this step included. */
+  tokens: number;
+  committedMs: number;
+};
+
+export class RunHistory {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  addCommit(commit: CommitRecord): void {
+    this.#sql.exec(
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      commit.step,
+      commit.clipCoefficient,
+      commit.learningRates.matrix,
+      commit.gradNorm,
+      commit.trainLoss.perToken,
+      commit.tokens,
+      commit.committedMs,
+      JSON.stringify(commit.learningRates),
+      commit.trainLoss.perByte,
+    );
+  }
+
+  commit(step: number): CommitRecord | undefined {
+    const [row] = this.#sql.exec<{
+      step: number;
+      clip_coefficient: number;
+      grad_norm: number;
+      train_loss: number | null;
+      tokens: number;
+      committed_ms: number;
+      learning_rates: string;
+      train_nats_per_byte: number | null;
+    }>("SELECT * FROM commits WHERE step = ?", step);
+    return (
+      row && {
+        step: row.step,
+        clipCoefficient: row.clip_coefficient,
+        learningRates: JSON.parse(row.learning_rates) as LearningRates,
+        gradNorm: row.grad_norm,
+        trainLoss: {
+          perToken: row.train_loss,
+          perByte: row.train_nats_per_byte,
+        },
+        tokens: row.tokens,
+        committedMs: row.committed_ms,
+      }
+    );
+  }
+
+  addEvaluation(step: number, loss: Loss, timeMs: number): void {
+    this.#sql.exec(
+      "INSERT INTO evaluations VALUES (?, ?, ?, ?)",
+      step,
+      loss.perToken,
+      timeMs,
+      loss.perByte,
+    );
+  }
+
+  hasEvaluation(step: number): boolean {
+    return (
+      [...this.#sql.exec("SELECT 1 FROM evaluations WHERE step = ?", step)]
+        .length > 0
+    );
+  }
+
+  /** Of the last commit before `step`, and of the last evaluation. */
+  latestLosses(
+    step: number,
+  ): Pick<
+    RunStatus,
+    "trainLoss" | "trainNatsPerByte" | "valLoss" | "valNatsPerByte"
+  > {
+    const [commit] = this.#sql.exec<{
+      train_loss: number | null;
+      train_nats_per_byte: number | null;
+    }>(
+      "SELECT train_loss, train_nats_per_byte FROM commits WHERE step < ? ORDER BY step DESC LIMIT 1",
+      step,
+    );
+    const [evaluation] = this.#sql.exec<{
+      loss: number | null;
+      nats_per_byte: number | null;
+    }>(
+      "SELECT loss, nats_per_byte FROM evaluations ORDER BY step DESC LIMIT 1",
+    );
+    return {
+      trainLoss: commit?.train_loss ?? null,
+      trainNatsPerByte: commit?.train_nats_per_byte ?? null,
+      valLoss: evaluation?.loss ?? null,
+      valNatsPerByte: evaluation?.nats_per_byte ?? null,
+    };
+  }
+
+  /**
+   * What has been from `fromStep` on, in order. The last evaluation, after the last update, has a line
+   * of its own: a learning rate of 0 and no training loss.
+   */
+  metrics(
+    { step, config }: { step: number; config: RunConfig },
+    fromStep: number,
+    limit: number,
+  ): StepMetrics[] {
+    const endStep = step === config.steps ? step + 1 : step;
+    const rows = this.#sql.exec<{
+      step: number;
+      train_loss: number | null;
+      grad_norm: number | null;
+      learning_rate: number | null;
+      tokens: number | null;
+      loss: number | null;
+      time_ms: number;
+      train_nats_per_byte: number | null;
+      nats_per_byte: number | null;
+    }>(
+      `SELECT step, train_loss, grad_norm, learning_rate, tokens, loss,
+              COALESCE(committed_ms, time_ms) AS time_ms,
+              train_nats_per_byte, nats_per_byte
+         FROM commits FULL OUTER JOIN evaluations USING (step)
+        WHERE step >= ? AND step < ? ORDER BY step LIMIT ?`,
+      fromStep,
+      endStep,
+      limit,
+    );
+    return Array.from(rows, (row) => ({
+      step: row.step,
+      trainLoss: row.train_loss,
+      gradNorm: row.grad_norm,
+      learningRate: row.learning_rate ?? 0,
+      tokens: row.tokens ?? this.tokensBefore(row.step),
+      valLoss: row.loss,
+      committedMs: row.time_ms,
+      trainNatsPerByte: row.train_nats_per_byte,
+      valNatsPerByte: row.nats_per_byte,
+    }));
+  }
+
+  /** Tokens trained on in all steps below `step`. */
+  tokensBefore(step: number): number {
+    return this.commit(step - 1)?.tokens ?? 0;
+  }
+}

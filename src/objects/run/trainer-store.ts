@@ -1,0 +1,53 @@
+/** A run's trainers on disk. */
+import type { TrainerStatus } from "../../api/types.ts";
+import type { Usual } from "./pace.ts";
+
+export type TrainerRecord = TrainerStatus & {
+  bootId: string;
+  usual: Usual;
+  /** Leases in a row that it let lapse. */
+  lapses: number;
+};
+
+export class TrainerStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  all(): TrainerRecord[] {
+    const rows = this.#sql.exec<{
+      name: string;
+      boot_id: string;
+      last_seen_ms: number;
+      completions: number;
+      usual: string;
+      lapses: number;
+    }>("SELECT * FROM trainers ORDER BY name");
+    return Array.from(rows, (row) => ({
+      name: row.name,
+      bootId: row.boot_id,
+      lastSeenMs: row.last_seen_ms,
+      completions: row.completions,
+      usual: JSON.parse(row.usual) as Usual,
+      lapses: row.lapses,
+    }));
+  }
+
+  put(trainer: TrainerRecord): void {
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?)",
+      trainer.name,
+      trainer.bootId,
+      trainer.lastSeenMs,
+      trainer.completions,
+      JSON.stringify(trainer.usual),
+      trainer.lapses,
+    );
+  }
+
+  remove(name: string): void {
+    this.#sql.exec("DELETE FROM trainers WHERE name = ?", name);
+  }
+}

@@ -1,0 +1,60 @@
+/** What a finished run leaves: a JSON file under its trial's key, so that no run is ever made twice. */
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { RunRequest, StepMetrics } from "../../api/types.ts";
+
+/** At a step, the held-out loss, and the mean of the training losses since the point before. */
+export type CurvePoint = {
+  step: number;
+  trainLoss: number | null;
+  valLoss: number | null;
+};
+
+export type Outcome = {
+  key: string;
+  request: RunRequest;
+  /** Over the whole held-out text, in nats per byte; null where the run diverged. */
+  valLoss: number | null;
+  seconds: number;
+  machine: { cpu: string; cores: number; jobs: number; fingerprint: string };
+  curve: CurvePoint[];
+};
+
+/** Whole or not at all: a kill leaves no half of one. */
+export function keepOutcome(folder: string, outcome: Outcome): void {
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${outcome.key}.json`);
+  writeFileSync(`${file}.tmp`, `${JSON.stringify(outcome)}\n`);
+  renameSync(`${file}.tmp`, file);
+}
+
+export function keptOutcome(folder: string, key: string): Outcome | undefined {
+  const file = join(folder, `${key}.json`);
+  if (!existsSync(file)) return undefined;
+  return JSON.parse(readFileSync(file, "utf8")) as Outcome;
+}
+
+export function curveOf(metrics: readonly StepMetrics[]): CurvePoint[] {
+  const points: CurvePoint[] = [];
+  let since: number[] = [];
+  for (const { step, trainLoss, valLoss } of metrics) {
+    if (valLoss !== null) {
+      points.push({ step, trainLoss: mean(since), valLoss });
+      since = [];
+    }
+    if (trainLoss !== null) since.push(trainLoss);
+  }
+  return points;
+}
+
+function mean(values: number[]): number | null {
+  if (values.length === 0) return null;
+  const sum = values.reduce((total, value) => total + value, 0);
+  return Number((sum / values.length).toFixed(5));
+}

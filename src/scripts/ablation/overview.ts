@@ -1,0 +1,94 @@
+/** How far all runs together are: one line that changes on a terminal, elsewhere one in a while. */
+import type { Outcome } from "./outcome.ts";
+import type { Trial } from "./setting.ts";
+
+type Output = Pick<NodeJS.WriteStream, "write"> & { isTTY?: boolean };
+
+/** Where there is no terminal, so often. */
+const PLAIN_MS = 15_000;
+/** A terminal's line is not written more often than that. */
+const TERMINAL_MS = 200;
+
+export class Overview {
+  readonly #out: Output;
+  /** Work that is done of each run that is under way. */
+  readonly #underWay = new Map<string, number>();
+  #runs = 0;
+  #kept = 0;
+  #finished = 0;
+  #work = 0;
+  #workDone = 0;
+  #beganMs = 0;
+  #shownMs = 0;
+  #hasLine = false;
+
+  constructor(out: Output) {
+    this.#out = out;
+  }
+
+  begin(runs: number, missing: readonly Trial[]): void {
+    this.#runs = runs;
+    this.#kept = runs - missing.length;
+    this.#work = missing.reduce((sum, { work }) => sum + work, 0);
+    this.#beganMs = Date.now();
+    if (this.#kept > 0) this.line(`${this.#kept} of ${runs} runs are kept`);
+  }
+
+  step({ key, work, request }: Trial, step: number): void {
+    this.#underWay.set(key, (work * step) / request.steps);
+    this.#show();
+  }
+
+  finished({ key, work, request }: Trial, { valLoss, seconds }: Outcome): void {
+    this.#underWay.delete(key);
+    this.#workDone += work;
+    this.#finished++;
+    const { recipe, gradientDtype, seed, optimizer } = request;
+    this.line(
+      `${recipe}, ${gradientDtype} on the wire, ${optimizer?.name}, seed ${seed}: ${valLoss?.toFixed(4) ?? "diverged"} in ${seconds.toFixed(0)} s`,
+    );
+    this.#show(true);
+  }
+
+  /** A line that stays. */
+  line(text: string): void {
+    this.#clear();
+    this.#out.write(`${text}\n`);
+  }
+
+  end(): void {
+    this.#clear();
+  }
+
+  #show(now = false): void {
+    const pause = this.#out.isTTY ? TERMINAL_MS : PLAIN_MS;
+    if (!now && Date.now() - this.#shownMs < pause) return;
+    this.#shownMs = Date.now();
+    this.#clear();
+    const elapsed = (Date.now() - this.#beganMs) / 1000;
+    const parts = [...this.#underWay.values()];
+    const done = parts.reduce((sum, part) => sum + part, this.#workDone);
+    const left = done > 0 ? (elapsed * (this.#work - done)) / done : 0;
+    const text = [
+      `${this.#kept + this.#finished}/${this.#runs} runs`,
+      `${parts.length} under way`,
+      `${duration(elapsed)} so far`,
+      `ETA ${duration(left)}`,
+    ].join("  ");
+    this.#out.write(this.#out.isTTY ? text : `${text}\n`);
+    this.#hasLine = this.#out.isTTY === true;
+  }
+
+  #clear(): void {
+    if (this.#hasLine) this.#out.write("\r\x1b[2K");
+    this.#hasLine = false;
+  }
+}
+
+function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  const rest = String(whole % 60).padStart(2, "0");
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+}

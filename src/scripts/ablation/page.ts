@@ -1,0 +1,137 @@
+/** The page of an ablation, its charts, and its raw data, as files by name. */
+import { lineChart } from "../chart/line-chart.ts";
+import type { Row, Summary } from "./summary.ts";
+import type { Estimate } from "./statistics.ts";
+
+export type PageData = {
+  summaries: readonly Summary[];
+  seeds: number;
+  /** How the runs were made, in a sentence. */
+  made: string;
+  /** The command that writes this page. */
+  command: string;
+};
+
+export function page({ summaries, seeds, made, command }: PageData): string {
+  return `# Ablation
+
+Which recipe costs what, in training itself: every run is one of \`npm run train\`, by the real trainers and shards. Runs of one seed
+begin with the same parameters and see the same tokens, so a gap is the mean over seeds of what a run's loss is above that of
+the ${seeds > 1 ? "baseline's run of the same seed" : "baseline's run"}, ± the standard error of that mean. Losses are nats per byte over the whole held-out text.
+
+\`${command}\` makes the runs that are missing and writes this page, its charts, and
+[the raw data](ablation.json). ${made}
+
+${summaries.map(section).join("\n")}`;
+}
+
+function section({ setting, rows }: Summary): string {
+  const { name, title, about, baseline, incumbent } = setting;
+  const judged = baseline !== incumbent;
+  const head = [
+    "",
+    "val loss",
+    `gap to ${baseline}`,
+    ...(judged ? [`to ${incumbent}`] : []),
+    "s a run",
+  ];
+  const table = [
+    head,
+    head.map((_, i) => (i === 0 ? "---" : "---:")),
+    ...rows.map((row) => cells(row, setting, judged)),
+  ].map((line) => `| ${line.join(" | ")} |`);
+  return `## ${title}
+
+${about} ${rows[0]?.valLoss.count ?? 0} seeds.
+
+${table.join("\n")}
+
+![Held-out loss above that of ${baseline}](ablation/${name}-gap.svg)
+
+![Held-out loss](ablation/${name}-loss.svg)
+`;
+}
+
+function cells(
+  row: Row,
+  { baseline, incumbent }: Summary["setting"],
+  judged: boolean,
+): string[] {
+  const difference = (value: Estimate, from: string) =>
+    row.name === from ? "" : signed(value);
+  const note = row.diverged > 0 ? `, ${row.diverged} diverged` : "";
+  return [
+    `\`${row.name}\`${note}`,
+    `${row.valLoss.mean.toFixed(4)} ± ${error(row.valLoss)}`,
+    difference(row.gap, baseline),
+    ...(judged ? [difference(row.toIncumbent, incumbent)] : []),
+    row.seconds.toFixed(0),
+  ];
+}
+
+/** A difference, and in how many standard errors it is. */
+function signed(value: Estimate): string {
+  const { mean } = value;
+  const sign = mean < 0 ? "−" : "+";
+  return `${sign}${Math.abs(mean).toFixed(4)} ± ${error(value)}`;
+}
+
+function error({ standardError }: Estimate): string {
+  return Number.isFinite(standardError) ? standardError.toFixed(4) : "?";
+}
+
+/** The charts of a setting: held-out loss, and what it is above the baseline's. */
+export function charts({ setting, steps, rows }: Summary): {
+  loss: string;
+  gap: string;
+} {
+  const { title, baseline } = setting;
+  const at = (estimates: readonly Estimate[]) =>
+    estimates.map(({ mean }, i) => [steps[i]!, mean] as const);
+  const late = Math.floor(steps.length / 4);
+  const gaps = rows
+    .filter(({ name }) => name !== baseline)
+    .toSorted(
+      (a, b) => (b.gaps.at(-1)?.mean ?? 0) - (a.gaps.at(-1)?.mean ?? 0),
+    );
+  return {
+    loss: lineChart({
+      title: `${title}: held-out loss`,
+      x: "step",
+      y: "nats per byte",
+      lines: rows.map(({ name, losses }) => ({
+        name,
+        points: at(losses).slice(1),
+      })),
+      logY: true,
+    }),
+    gap: lineChart({
+      title: `${title}: held-out loss above ${baseline}`,
+      x: "step",
+      y: "nats per byte, and its standard error",
+      lines: gaps.map(({ name, gaps: each }) => ({
+        name,
+        points: at(each).slice(late),
+        spread: each
+          .slice(late)
+          .map(({ standardError }) =>
+            Number.isFinite(standardError) ? standardError : 0,
+          ),
+      })),
+    }),
+  };
+}
+
+/** The table of a setting, for a terminal. */
+export function plainTable({ setting, rows }: Summary): string {
+  const width = Math.max(...rows.map(({ name }) => name.length));
+  const lines = rows.map((row) => {
+    const gap = row.name === setting.baseline ? "" : signed(row.gap);
+    const loss = row.valLoss.mean.toFixed(4);
+    return `  ${row.name.padEnd(width)}  ${loss}  ${gap.padEnd(17)}  ${row.seconds.toFixed(0)} s`;
+  });
+  return [
+    `${setting.title}: val loss, gap to ${setting.baseline}, time of a run`,
+    ...lines,
+  ].join("\n");
+}

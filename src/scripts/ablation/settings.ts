@@ -1,0 +1,126 @@
+/** The settings of docs/ablation.md, and the quick one. */
+import type { Recipe } from "../../api/recipe.ts";
+import type { WireDtype } from "../../api/types.ts";
+import type { Arm, Base, Setting } from "./setting.ts";
+
+/** As Jordan et al. have it; the defaults may be better (setting `rates`). */
+const MUON = {
+  name: "muon",
+  learningRate: 0.008,
+  matrixLearningRate: 0.02,
+  momentum: 0.95,
+} as const;
+const TINY: Base = {
+  preset: "tiny",
+  steps: 800,
+  microbatches: 4,
+  sequences: 2,
+  recipe: "mxfp4-rht-sr",
+  gradientDtype: "mxfp4",
+  optimizer: MUON,
+  textBytes: 0,
+};
+const PAPER = "mxfp4-rht-sr";
+const ADAMW = { name: "adamw" } as const;
+
+const recipes = (...names: Recipe[]): Arm[] =>
+  names.map((recipe) => ({ name: recipe, change: { recipe } }));
+
+const wire = (recipe: Recipe, ...dtypes: WireDtype[]): Arm[] =>
+  dtypes.map((gradientDtype) => ({
+    name: `${recipe}, ${gradientDtype} on the wire`,
+    change: { recipe, gradientDtype },
+  }));
+
+const rates = (...pairs: [matrixLearningRate: number, momentum: number][]) =>
+  pairs.map(([matrixLearningRate, momentum]): Arm => {
+    const name = `rate ${matrixLearningRate}, momentum ${momentum}`;
+    return { name, change: { optimizer: { matrixLearningRate, momentum } } };
+  });
+
+export const SETTINGS: readonly Setting[] = [
+  {
+    name: "muon",
+    title: "Recipes under Muon",
+    about:
+      "The default run: preset `tiny`, 800 steps of 4 × 2 × 128 tokens of Moby Dick, gradients in `mxfp4` on the wire.",
+    base: TINY,
+    arms: recipes(
+      "bf16",
+      "mxfp4",
+      "mxfp4-rht",
+      "mxfp4-sr",
+      "mxfp4-rht-sr",
+      "mxfp4-rht32-sr",
+      "mxfp4-rht128-sr",
+      "mxfp4-rht-sr-dy",
+      "mxfp4-rht-pma",
+      "mxfp4-rht-eden",
+      "int6-mxfp4-rht-sr",
+      "int6-mxfp4-rht-eden",
+      "mxfp4-full",
+    ),
+    baseline: "bf16",
+    incumbent: PAPER,
+  },
+  {
+    name: "adamw",
+    title: "Recipes under AdamW",
+    about: "The same with `--optimizer adamw`: peak rate 0.008, linearly to 0.",
+    base: { ...TINY, optimizer: ADAMW },
+    arms: recipes("bf16", "mxfp4", "mxfp4-sr", PAPER),
+    baseline: "bf16",
+    incumbent: PAPER,
+  },
+  {
+    name: "epochs",
+    title: "Several epochs",
+    about:
+      "The first 204,800 bytes of the text instead of 1,204,997: 4.2 epochs of them, under Muon.",
+    base: { ...TINY, textBytes: 204_800 },
+    arms: recipes("bf16", "mxfp4", PAPER, "mxfp4-rht-eden"),
+    baseline: "bf16",
+    incumbent: PAPER,
+  },
+  {
+    name: "wire",
+    title: "Gradients on the wire",
+    about:
+      "How gradients travel, each step's the mean of 4 microbatches, where the backward pass is bf16 and where it is in MXFP4.",
+    base: TINY,
+    arms: [
+      ...wire("bf16", "f32", "mxfp4", "mxfp4-eden"),
+      ...wire("mxfp4-rht-eden", "mxfp4", "mxfp4-eden"),
+    ],
+    baseline: "bf16, f32 on the wire",
+    incumbent: "bf16, mxfp4 on the wire",
+  },
+  {
+    name: "rates",
+    title: "Muon's rate and momentum",
+    about: "The paper's recipe, `--matrix-learning-rate` and `--momentum`.",
+    base: TINY,
+    arms: rates([0.02, 0.95], [0.03, 0.95], [0.02, 0.9], [0.03, 0.9]),
+    baseline: "rate 0.02, momentum 0.95",
+    incumbent: "rate 0.02, momentum 0.95",
+  },
+];
+
+/** Small enough for ten minutes on two cores; only the recipe is in four bits. */
+export const QUICK: Setting = {
+  name: "quick",
+  title: "The four ways of the paper, quickly",
+  about: "Preset `nano`, gradients in bf16 on the wire.",
+  base: {
+    ...TINY,
+    preset: "nano",
+    steps: 400,
+    microbatches: 1,
+    sequences: 16,
+    gradientDtype: "bf16",
+  },
+  arms: recipes("bf16", "mxfp4", "mxfp4-sr", PAPER),
+  baseline: "bf16",
+  incumbent: PAPER,
+};
+export const QUICK_SEEDS = 4;

@@ -1,0 +1,29 @@
+/** Means over seeds, and of differences between runs of one seed, with their standard errors. */
+
+export type Estimate = {
+  mean: number;
+  /** Of the mean; not a number where there is one value. */
+  standardError: number;
+  count: number;
+};
+
+/** A value for each seed; null where the run diverged or is not made. */
+export type BySeed = readonly (number | null)[];
+
+export function estimate(values: readonly number[]): Estimate {
+  const count = values.length;
+  const mean = values.reduce((sum, value) => sum + value, 0) / count;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const variance = squares / (count - 1);
+  return { mean, standardError: Math.sqrt(variance / count), count };
+}
+
+/** Of the seeds that have both. */
+export function pairedDifference(values: BySeed, from: BySeed): Estimate {
+  return estimate(
+    values.flatMap((value, seed) => {
+      const other = from[seed] ?? null;
+      return value === null || other === null ? [] : [value - other];
+    }),
+  );
+}

@@ -1,0 +1,18 @@
+/** A run, as its events tell it. */
+import type { RunEvent, RunState } from "../api/types.ts";
+import type { RunClient } from "../client/run-client.ts";
+
+export type Listener = { event(event: RunEvent): unknown };
+
+/** Give the listeners what comes, until the run has ended; returns how. */
+export async function follow(
+  run: RunClient,
+  listeners: readonly Listener[],
+): Promise<RunState> {
+  let state: RunState = "running";
+  for await (const event of run.events()) {
+    for (const listener of listeners) listener.event(event);
+    if (event.type === "state") state = event.state;
+  }
+  return state;
+}

@@ -1,0 +1,163 @@
+/** What `npm run train` can be told. */
+import type { ArgsDef, ParsedArgs } from "citty";
+import { OPTIMIZER_NAMES, SCHEDULES } from "../api/optimizer.ts";
+import { RECIPE_NAMES } from "../api/recipe.ts";
+import { BPE_VOCABULARY, TOKENIZERS, WIRE_DTYPES } from "../api/types.ts";
+import { MODEL_PRESETS } from "./presets.ts";
+
+export const trainArgs = {
+  text: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Text to train on (default: Moby Dick)",
+  },
+  tokenizer: {
+    type: "enum",
+    options: [...TOKENIZERS],
+    default: "byte",
+    description: "What tokens are: bytes, or byte pairs of the text",
+  },
+  vocabulary: {
+    type: "string",
+    valueHint: "N",
+    description: `Ids of bpe, from ${BPE_VOCABULARY.least} to ${BPE_VOCABULARY.most} (default: ${BPE_VOCABULARY.default})`,
+  },
+  name: {
+    type: "string",
+    valueHint: "NAME",
+    description:
+      "Of the run, whose checkpoint and metrics are kept in .mxfp4-edge/runs/NAME (default: preset, recipe and seed, numbered from the second)",
+  },
+  out: {
+    type: "string",
+    valueHint: "FILE",
+    description: "Checkpoint to write instead, the metrics beside it",
+  },
+  force: {
+    type: "boolean",
+    description: "Overwrite what --name or --out names",
+  },
+  state: {
+    type: "string",
+    valueHint: "FOLDER",
+    description:
+      "Where runs are kept, in runs/, and where the edge works, in train/, from which the run before goes (default: .mxfp4-edge)",
+  },
+  "sample-every": {
+    type: "string",
+    valueHint: "N",
+    default: "200",
+    description:
+      "Show what the parameters write every N steps, and at the end; 0 never",
+  },
+  recipe: {
+    type: "enum",
+    options: [...RECIPE_NAMES],
+    default: "mxfp4-rht-sr",
+    description: "How the linear layers compute",
+  },
+  preset: {
+    type: "enum",
+    options: Object.keys(MODEL_PRESETS),
+    default: "tiny",
+    description: "Sizes of the model",
+  },
+  layers: {
+    type: "string",
+    valueHint: "N",
+    description: "Layers, over the preset's",
+  },
+  width: {
+    type: "string",
+    valueHint: "N",
+    description: "Channels, a multiple of 64",
+  },
+  heads: { type: "string", valueHint: "N", description: "Attention heads" },
+  context: {
+    type: "string",
+    valueHint: "N",
+    description: "Tokens of a sequence",
+  },
+  steps: {
+    type: "string",
+    valueHint: "N",
+    default: "800",
+    description: "Optimizer steps",
+  },
+  batch: {
+    type: "string",
+    valueHint: "N",
+    default: "8",
+    description: "Sequences of a step",
+  },
+  microbatches: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Parts of a step, each computed by one trainer (default: 4, or more where a part would not fit a trainer's memory)",
+  },
+  optimizer: {
+    type: "enum",
+    options: [...OPTIMIZER_NAMES],
+    default: "muon",
+    description: "What updates the parameters",
+  },
+  "learning-rate": {
+    type: "string",
+    valueHint: "X",
+    description: "Peak of AdamW (default: the optimizer's)",
+  },
+  "matrix-learning-rate": {
+    type: "string",
+    valueHint: "X",
+    description: "Peak of what updates matrices",
+  },
+  schedule: {
+    type: "enum",
+    options: [...SCHEDULES],
+    description: "How rates fall (default: the optimizer's)",
+  },
+  warmup: {
+    type: "string",
+    valueHint: "N",
+    description: "Steps to the peak",
+  },
+  cooldown: {
+    type: "string",
+    valueHint: "N",
+    description: "Last steps, in which a constant rate falls",
+  },
+  momentum: { type: "string", valueHint: "X", description: "Of Muon" },
+  "weight-decay": {
+    type: "string",
+    valueHint: "X",
+    description: "Of matrices and tables",
+  },
+  seed: {
+    type: "string",
+    valueHint: "N",
+    default: "0",
+    description: "Of all randomness",
+  },
+  "gradient-dtype": {
+    type: "enum",
+    options: [...WIRE_DTYPES],
+    default: "mxfp4",
+    description: "How gradients travel",
+  },
+  trainers: {
+    type: "string",
+    valueHint: "N",
+    default: "2",
+    description:
+      "Processes that compute gradients; changes the speed, never the result",
+  },
+  shards: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Objects that hold the parameters; never changes the result (default: 2, or more where the parameters need them)",
+  },
+} as const satisfies ArgsDef;
+
+export type TrainArgs = ParsedArgs<typeof trainArgs>;

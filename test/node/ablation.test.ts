@@ -1,0 +1,219 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  estimate,
+  pairedDifference,
+} from "../../src/scripts/ablation/statistics.ts";
+import { trialOf, trialsOf } from "../../src/scripts/ablation/setting.ts";
+import { QUICK, SETTINGS } from "../../src/scripts/ablation/settings.ts";
+import { lineChart } from "../../src/scripts/chart/line-chart.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+
+describe("statistics", () => {
+  test("a mean and its standard error", () => {
+    // Deviations −3, −1, 1, 3: variance 20 / 3, of the mean of four 5 / 3.
+    const { mean, standardError, count } = estimate([1, 3, 5, 7]);
+    expect([mean, count]).toEqual([4, 4]);
+    expect(standardError).toBeCloseTo(Math.sqrt(5 / 3), 12);
+    expect(estimate([2]).standardError).toBeNaN();
+  });
+
+  test("differences are taken seed by seed, of the seeds that have both", () => {
+    const from = [1, 100, 7, null];
+    const { mean, standardError, count } = pairedDifference(
+      [1.5, 101.5, null, 3],
+      from,
+    );
+    expect([mean, count]).toEqual([1, 2]);
+    // Seeds differ by a hundred, their differences by one.
+    expect(standardError).toBeCloseTo(0.5, 12);
+  });
+});
+
+describe("settings", () => {
+  const keys = (...args: Parameters<typeof trialsOf>) =>
+    trialsOf(...args).map(({ key }) => key);
+
+  test("those of the page are what it promises", () => {
+    const named = Object.fromEntries(SETTINGS.map((each) => [each.name, each]));
+    const recipesOf = (name: string) =>
+      new Set(named[name]!.arms.map(({ change }) => change.recipe)).size;
+    expect(recipesOf("muon")).toBeGreaterThanOrEqual(8);
+    expect(recipesOf("adamw")).toBeGreaterThanOrEqual(4);
+    for (const { arms, baseline, incumbent } of [...SETTINGS, QUICK]) {
+      const names = arms.map(({ name }) => name);
+      expect(names).toContain(baseline);
+      expect(names).toContain(incumbent);
+      expect(new Set(names).size).toBe(names.length);
+    }
+  });
+
+  test("a run that two settings want is made once", () => {
+    const [muon, , , wire] = SETTINGS;
+    const both = keys([muon!, wire!], 2, "world");
+    const apart = [...keys([muon!], 2, "world"), ...keys([wire!], 2, "world")];
+    // bf16 and EDEN, both with MXFP4 on the wire, of two seeds.
+    expect(both.length).toBe(apart.length - 4);
+    expect(new Set(both).size).toBe(both.length);
+  });
+
+  test("arms of one seed differ in what they change, and in nothing else", () => {
+    const requests = QUICK.arms.map(
+      (arm) => trialOf(QUICK, arm, 3, "world").request,
+    );
+    for (const [i, { change }] of QUICK.arms.entries()) {
+      expect(requests[i]).toEqual({ ...requests[0], ...change });
+      expect(requests[i]!.seed).toBe(3);
+    }
+  });
+
+  test("another text, machine, seed or size is another run", () => {
+    const [arm] = QUICK.arms;
+    const key = (seed: number, world: string, setting = QUICK) =>
+      trialOf(setting, arm!, seed, world).key;
+    const longer = { ...QUICK, base: { ...QUICK.base, steps: 9 } };
+    const all = [key(0, "a"), key(1, "a"), key(0, "b"), key(0, "a", longer)];
+    expect(new Set(all).size).toBe(4);
+    expect(key(0, "a")).toBe(all[0]);
+  });
+});
+
+describe("charts", () => {
+  const lines = [
+    { name: "a & <b>", points: [[0, 1] as const, [10, 2] as const] },
+    {
+      name: "c",
+      points: [[0, 1.01] as const, [10, 2] as const],
+      spread: [0.1, 0.2],
+    },
+  ];
+  const chart = lineChart({ title: "t", x: "steps", y: "loss", lines });
+
+  test("names and axes are there, once, and nothing is not a number", () => {
+    for (const text of ["a &amp; &lt;b&gt;", "steps", "loss"]) {
+      expect(chart.split(`>${text}</text>`)).toHaveLength(2);
+    }
+    expect(chart).not.toMatch(/NaN|Infinity|undefined/);
+    expect(chart.match(/<polygon/g)).toHaveLength(1);
+  });
+
+  test("two lines that end at one height have names apart", () => {
+    const heights = [...chart.matchAll(/y="([\d.]+)" class="name/g)].map(
+      ([, y]) => Number(y),
+    );
+    expect(heights).toHaveLength(2);
+    expect(Math.abs(heights[0]! - heights[1]!)).toBeGreaterThanOrEqual(14);
+  });
+
+  test("a point stands where its axes say", () => {
+    const path = /d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"/.exec(chart)!;
+    const [x0, , x1] = path.slice(1).map(Number);
+    const tick = (label: string) =>
+      Number(new RegExp(`x="([\\d.]+)"[^>]*>${label}</text>`).exec(chart)![1]);
+    expect(x0).toBe(tick("0"));
+    expect(x1).toBe(tick("10"));
+  });
+});
+
+describe("npm run ablation", () => {
+  let state: string;
+  const started: ChildProcess[] = [];
+
+  beforeAll(() => {
+    state = mkdtempSync(join(tmpdir(), "ablation-"));
+  });
+
+  afterAll(async () => {
+    for (const child of started) child.kill("SIGKILL");
+    // Guards end the runtimes of a process that is gone.
+    await sleep(500);
+    rmSync(state, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  function ablation(...more: string[]) {
+    const script = join(ROOT, "src/scripts/ablation.ts");
+    const args = ["--state", state, "--jobs", "1", ...more];
+    const child = spawn("node", [script, ...args], { cwd: ROOT });
+    started.push(child);
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
+    const ended = new Promise<number | null>((resolve_) =>
+      child.on("exit", resolve_),
+    );
+    return { child, ended, output: () => output };
+  }
+
+  const OWN =
+    "--recipes bf16,mxfp4 --preset nano --steps 2 --batch 2 --microbatches 1 --seeds 1 --text-bytes 4096".split(
+      " ",
+    );
+  const kept = () => join(state, "runs/ablation");
+
+  test("goes on after a kill with the runs that are missing, and writes all", async () => {
+    const first = ablation(...OWN);
+    while (!existsSync(kept()) || readdirSync(kept()).length === 0) {
+      if (first.child.exitCode !== null) expect.fail(first.output());
+      await sleep(20);
+    }
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const [file] = readdirSync(kept()).filter((name) => name.endsWith(".json"));
+    const { mtimeMs } = statSync(join(kept(), file!));
+
+    const second = ablation(...OWN);
+    expect(await second.ended, second.output()).toBe(0);
+    expect(second.output()).toMatch(/[12] of 2 runs are kept/);
+    expect(statSync(join(kept(), file!)).mtimeMs).toBe(mtimeMs);
+
+    const out = join(state, "ablation");
+    const page = readFileSync(join(out, "ablation.md"), "utf8");
+    const data = JSON.parse(
+      readFileSync(join(out, "ablation.json"), "utf8"),
+    ) as {
+      settings: {
+        arms: { name: string; runs: { valLoss: number; curve: unknown[] }[] }[];
+      }[];
+    };
+    const [{ arms }] = data.settings as [(typeof data.settings)[0]];
+    const losses = arms.map(({ runs }) => runs[0]!.valLoss);
+    for (const [i, name] of ["bf16", "mxfp4"].entries()) {
+      expect(arms[i]!.name).toBe(name);
+      expect(arms[i]!.runs[0]!.curve.length).toBeGreaterThan(1);
+      expect(page).toContain(`| ${losses[i]!.toFixed(4)} ±`);
+    }
+    const gap = Math.abs(losses[1]! - losses[0]!);
+    expect(gap).toBeGreaterThan(0);
+    expect(page).toContain(`${gap.toFixed(4)} ±`);
+    expect(readdirSync(join(out, "ablation")).toSorted()).toEqual([
+      "own-muon-gap.svg",
+      "own-muon-loss.svg",
+    ]);
+  });
+
+  test.each([
+    [["--quick", "--steps", "3"], "got --quick and --steps"],
+    [["--settings", "muon,none"], 'got "none"'],
+    [["--recipes", "bf16,mxfp5"], 'got "mxfp5"'],
+    [["--batch", "7"], "multiple of --microbatches 4, got 7"],
+    [["--jobs", "0"], "whole number from 1"],
+  ])("%j is refused, and nothing is made", async (args, message) => {
+    const untouched = join(state, "untouched");
+    const { ended, output } = ablation(...args, "--state", untouched);
+    expect(await ended).toBe(1);
+    expect(output()).toContain(message);
+    expect(existsSync(untouched)).toBe(false);
+  });
+});

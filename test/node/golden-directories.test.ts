@@ -1,0 +1,150 @@
+/**
+ * The directories that transformers saved, each made for its loaders, decoded again, and its blocks taken around the
+ * circle of layouts: one digest of what they decode to, wherever they are.
+ */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import type { Layout } from "../../src/api/scheme.ts";
+import type { Target } from "../../src/checkpoints/targets.ts";
+import { dequantizeDirectory } from "../../src/cli/dequantize-directory.ts";
+import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { planRepack } from "../../src/formats/operations/repack-file.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import type { Tensor } from "../../src/formats/tensor.ts";
+import { convert } from "../support/files.ts";
+import "../support/kernels-node.ts";
+
+const FIXTURES = join(import.meta.dirname, "../fixtures/hf");
+const MAX_SHARD_BYTES = 1e9;
+/** Their circle begins with the layout that the loader has. */
+const LAYOUTS: Layout[] = [
+  "compressed-tensors",
+  "quark",
+  "ggml",
+  "mlx",
+  "gpt-oss",
+];
+const OWN: Record<Target, Layout> = {
+  vllm: "compressed-tensors",
+  transformers: "gpt-oss",
+  mlx: "mlx",
+  quark: "quark",
+};
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-golden-directories-"));
+  vi.spyOn(console, "error").mockImplementation(() => {});
+});
+afterAll(() => {
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const fileOf = (path: string) =>
+  new Uint8Array(readFileSync(join(path, "model.safetensors")));
+
+function tensorsOf(file: Uint8Array): Map<string, Tensor> {
+  const { tensors } = readSafetensors(file);
+  return new Map(tensors.map((tensor) => [tensor.name, tensor]));
+}
+
+/** Of all tensors' names, shapes and values, whatever the file's layout and order. */
+async function digest(file: Uint8Array): Promise<string> {
+  const decoded = await convert(file, (each) => planDequantize(each, "F32"));
+  const hash = createHash("sha256");
+  const sorted = [...tensorsOf(decoded)].toSorted(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
+  for (const [name, { dtype, shape, bytes }] of sorted)
+    hash.update(JSON.stringify([name, dtype, shape])).update(bytes);
+  return hash.digest("hex");
+}
+
+const floats = ({ bytes }: Tensor) => new Float32Array(bytes.slice().buffer);
+const power = (x: Float32Array) =>
+  x.reduce((sum, value) => sum + value * value, 0);
+
+const MADE: [model: string, targets: Target[], packed: number][] = [
+  ["gpt2", ["vllm"], 8],
+  ["llama", ["vllm", "quark", "mlx"], 14],
+  ["gpt_oss", ["transformers", "vllm", "mlx"], 4],
+];
+
+describe.each(MADE)("%s", (model, targets, packed) => {
+  const digests = new Map<string, string>();
+
+  test.each(targets)(
+    "for %s, and back, and around the circle",
+    async (target) => {
+      const [from, to, back] = [
+        join(FIXTURES, model),
+        join(folder, `${model}-${target}`),
+        join(folder, `${model}-${target}-floats`),
+      ];
+      await quantizeDirectory({
+        from,
+        to,
+        asJson: false,
+        target,
+        maxShardBytes: MAX_SHARD_BYTES,
+        force: false,
+        rotate: undefined,
+        withFigures: false,
+        options: {},
+      });
+      await dequantizeDirectory({
+        from: to,
+        to: back,
+        maxShardBytes: MAX_SHARD_BYTES,
+        force: false,
+        options: {},
+      });
+      const before = tensorsOf(fileOf(from));
+      const after = tensorsOf(fileOf(back));
+      expect([...after.keys()].toSorted()).toEqual(
+        [...before.keys()].toSorted(),
+      );
+      const changed = [...before].filter(([name, { bytes, shape }]) => {
+        const own = after.get(name)!;
+        expect(own.shape, name).toEqual(shape);
+        return !Buffer.from(own.bytes).equals(Buffer.from(bytes));
+      });
+      expect(changed).toHaveLength(packed);
+      for (const [name, tensor] of changed) {
+        const [x, y] = [floats(tensor), floats(after.get(name)!)];
+        const noise = power(x.map((value, i) => value - y[i]!));
+        // What four bits lose of normal draws; along a wrong axis, or turned wrongly, nothing would be left.
+        expect(10 * Math.log10(power(x) / noise), name).toBeGreaterThan(17);
+      }
+      const config = (path: string): unknown =>
+        JSON.parse(readFileSync(join(path, "config.json"), "utf8"));
+      expect(config(back)).toEqual(config(from));
+
+      const start = fileOf(to);
+      const expected = await digest(start);
+      digests.set(target, expected);
+      const own: Layout = model === "gpt_oss" ? "gpt-oss" : OWN[target];
+      // MLX has names for weights alone, which gpt-oss's experts are not called.
+      const others = LAYOUTS.filter(
+        (layout) =>
+          layout !== own && !(layout === "mlx" && model === "gpt_oss"),
+      );
+      let file = start;
+      for (const layout of [...others, own]) {
+        file = await convert(file, (each) => planRepack(each, layout));
+        expect(await digest(file), layout).toBe(expected);
+      }
+      expect(tensorsOf(file)).toEqual(tensorsOf(start));
+    },
+  );
+
+  test("what is packed is the same for all of them", () => {
+    expect(digests.size).toBe(targets.length);
+    expect(new Set(digests.values()).size).toBe(1);
+  });
+});
