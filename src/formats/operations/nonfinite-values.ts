@@ -13,9 +13,9 @@ export type Values = {
   record?: string | undefined;
 };
 
-export const STOPPING: Values = { watch: stopAt };
+const STOPPING: Values = { watch: stopAt };
 /** In one pass: what is in the data is not known when the head is written. */
-export const UNCHECKED: Values = { record: "unchecked" };
+const UNCHECKED: Values = { record: "unchecked" };
 
 /** `kept` is told of what is kept. */
 export function valuesOf(
