@@ -175,10 +175,13 @@ export function gemmF32(
   assert(m >= 0 && n >= 0 && k >= 0, "sizes must not be negative");
   assert(outStride >= n, "rows of out must not overlap");
 
-  gemmPanels(out, outStride, aPanels, k, bPanels, k, m, n, k, accumulate);
+  gemmPanels(out, outStride, aPanels, k, bPanels, k, m, n, k, accumulate, n);
 }
 
-/** `gemmF32` on panels packed for a longer k, of which the first `k` count: aK and bK as packed. */
+/**
+ * `gemmF32` on panels packed for a longer k, of which the first `k` count: aK and bK as packed. Eight rows by eight
+ * columns that lie wholly above the `diagonal`, column > row + diagonal, are left out.
+ */
 export function gemmPanels(
   out: usize,
   outStride: i32,
@@ -190,6 +193,7 @@ export function gemmPanels(
   n: i32,
   k: i32,
   accumulate: i32,
+  diagonal: i32,
 ): void {
   const rowBytes = <usize>outStride << 2;
   const aStripBytes = <usize>(aK * A_WIDTH) << 2;
@@ -205,10 +209,11 @@ export function gemmPanels(
       const mEnd = min(m0 + M_BLOCK, m);
       let b = bBlock;
       for (let column = 0; column < n; column += B_WIDTH) {
-        let a = aBlock + <usize>(m0 / A_WIDTH) * aStripBytes;
-        let to = out + <usize>m0 * rowBytes + (<usize>column << 2);
+        const first = max(m0, (column - diagonal) & -B_WIDTH);
+        let a = aBlock + <usize>(first / A_WIDTH) * aStripBytes;
+        let to = out + <usize>first * rowBytes + (<usize>column << 2);
         const columns = min(B_WIDTH, n - column);
-        for (let row = m0; row < mEnd; row += A_WIDTH) {
+        for (let row = first; row < mEnd; row += A_WIDTH) {
           const rows = min(A_WIDTH, mEnd - row);
           if (wide && columns == B_WIDTH && mEnd - row >= 2 * A_WIDTH) {
             multiplyTallTile(to, rowBytes, a, a + aStripBytes, b, kBlock, add);

@@ -3,7 +3,8 @@
  *
  *   S = Q·Kᵀ/√hd, only keys up to the query;  P = softmax(S);  O = P·V
  *
- * Blocks of 16 query rows meet the keys up to the block's end, so the matrix [T, T] never exists.
+ * Blocks of 64 query rows meet the keys up to the block's end, so the matrix [T, T] never exists. Within a block eight
+ * rows and eight columns are the smallest part: what lies wholly above the diagonal is not computed.
  * The forward pass keeps one number a row, logSumExp(S); the backward pass recomputes P from it:
  *
  *   dV += Pᵀ·dO;  dP = dO·Vᵀ;  dS = P ∘ (dP − Σ P∘dP)/√hd;  dQ = dS·K;  dK += dSᵀ·Q
@@ -11,17 +12,20 @@
  * Products are the f32 GEMM's, on operands packed once a head where they are shared by its blocks.
  * Source: Dao et al., arXiv 2205.14135, for the recomputation
  */
-import { exp4 } from "../simd/exp";
+import { expNegative4, negativeConstant } from "../simd/exp";
 import { A_WIDTH, B_WIDTH, gemmPanels, packF32 } from "../floats/gemm-f32";
 import { maxLanes, sumLanes } from "../simd/lanes";
 
+/** Rows that meet keys up to the same one: those of a tall tile of the f32 product, a divisor of QUERY_BLOCK. */
+// @ts-ignore: decorator
+@inline const GROUP: i32 = 8;
 /** Query rows of a block. */
 // @ts-ignore: decorator
-@inline const QUERY_BLOCK: i32 = 16;
+@inline const QUERY_BLOCK: i32 = 64;
 
 /** Bytes of scratch for one call, forward or backward. */
 export function attentionScratchBytes(length: i32, headWidth: i32): usize {
-  return backwardScratch(0, length, headWidth, 11);
+  return backwardScratch(0, length, headWidth, 10);
 }
 
 /**
@@ -67,19 +71,19 @@ export function attentionForwardF32(
         packF32(queries, q + bytes(first * stride), rows, headWidth, stride, 1, A_WIDTH, 0);
         gemmPanels(
           scores, scoreStride, queries, headWidth, keys, headWidth,
-          rows, end, headWidth, 0,
+          rows, end, headWidth, 0, first,
         );
-        for (let row = 0; row < rows; row++) {
+        for (let row = 0; row < rows; row += GROUP) {
+          const groupRows = min(GROUP, rows - row);
+          const groupEnd = min(first + row + GROUP, end);
           const s = scores + bytes(row * scoreStride);
-          fillRow(s, first + row + 1, roundUp(end, B_WIDTH), -Infinity);
-          const total = softmaxRow(s, roundUp(end, B_WIDTH), scale);
-          store<f32>(totals + bytes(first + row), total);
+          softmaxGroup(s, scoreStride, totals + bytes(first + row), groupRows, first + row, scale);
+          packF32(panels, s, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
+          gemmPanels(
+            o + bytes((first + row) * width), width, panels, groupEnd, valuesT, length,
+            groupRows, headWidth, groupEnd, 0, headWidth,
+          );
         }
-        packF32(panels, scores, rows, end, scoreStride, 1, A_WIDTH, 0);
-        gemmPanels(
-          o + bytes(first * width), width, panels, end, valuesT, length,
-          rows, headWidth, end, 0,
-        );
       }
     }
   }
@@ -115,7 +119,6 @@ export function attentionBackwardF32(
   const probabilities = backwardScratch(scratch, length, headWidth, 7);
   const dScores = backwardScratch(scratch, length, headWidth, 8);
   const panels = backwardScratch(scratch, length, headWidth, 9);
-  const panelsT = backwardScratch(scratch, length, headWidth, 10);
 
   // Keys and values gather from every block of queries.
   memory.fill(dQkv, 0, bytes(sequences * length * stride));
@@ -146,32 +149,50 @@ export function attentionBackwardF32(
 
         gemmPanels(
           probabilities, scoreStride, queries, headWidth, keys, headWidth,
-          rows, end, headWidth, 0,
+          rows, end, headWidth, 0, first,
         );
         gemmPanels(
           dScores, scoreStride, dOuts, headWidth, values, headWidth,
-          rows, end, headWidth, 0,
+          rows, end, headWidth, 0, first,
         );
-        for (let row = 0; row < rows; row++) {
+        for (let row = 0; row < rows; row += GROUP) {
+          const groupRows = min(GROUP, rows - row);
+          const groupEnd = min(first + row + GROUP, end);
           const p = probabilities + bytes(row * scoreStride);
           const d = dScores + bytes(row * scoreStride);
-          const padded = roundUp(end, B_WIDTH);
-          fillRow(p, first + row + 1, padded, -Infinity);
-          fillRow(d, first + row + 1, padded, 0);
-          softmaxBackwardRow(p, d, padded, scale, load<f32>(totals + bytes(first + row)));
+          softmaxBackwardGroup(
+            p, d, scoreStride, totals + bytes(first + row), groupRows, first + row, scale,
+          );
+          packF32(panels, d, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
+          gemmPanels(
+            dQ + bytes((first + row) * stride), stride, panels, groupEnd, keysT, length,
+            groupRows, headWidth, groupEnd, 0, headWidth,
+          );
         }
 
-        packF32(panelsT, probabilities, end, rows, 1, scoreStride, A_WIDTH, 0);
-        gemmPanels(dV, stride, panelsT, rows, dOutsT, rows, end, headWidth, rows, 1);
-        packF32(panels, dScores, rows, end, scoreStride, 1, A_WIDTH, 0);
-        gemmPanels(
-          dQ + bytes(first * stride), stride, panels, end, keysT, length,
-          rows, headWidth, end, 0,
-        );
-        packF32(panelsT, dScores, end, rows, 1, scoreStride, A_WIDTH, 0);
-        gemmPanels(dK, stride, panelsT, rows, queriesT, rows, end, headWidth, rows, 1);
+        packF32(panels, probabilities, end, rows, 1, scoreStride, A_WIDTH, 0);
+        multiplyFromDiagonal(dV, stride, panels, dOutsT, first, rows, headWidth);
+        packF32(panels, dScores, end, rows, 1, scoreStride, A_WIDTH, 0);
+        multiplyFromDiagonal(dK, stride, panels, queriesT, first, rows, headWidth);
       }
     }
+  }
+}
+
+/**
+ * out [first + rows, n] += a · bᵀ, of keys and of queries from `first` on: a key has no query before itself.
+ * Panels of k = rows.
+ */
+function multiplyFromDiagonal(
+  out: usize, outStride: i32, a: usize, b: usize, first: i32, rows: i32, n: i32,
+): void {
+  gemmPanels(out, outStride, a, rows, b, rows, first, n, rows, 1, n);
+  for (let row = 0; row < rows; row += GROUP) {
+    const keys = min(GROUP, rows - row);
+    const aGroup = a + bytes((first + row) * rows + row * A_WIDTH);
+    const bGroup = b + bytes(row * B_WIDTH);
+    const to = out + bytes((first + row) * outStride);
+    gemmPanels(to, outStride, aGroup, rows, bGroup, rows, keys, n, rows - row, 1, n);
   }
 }
 
@@ -190,50 +211,124 @@ function backwardScratch(scratch: usize, length: i32, headWidth: i32, index: i32
   if (index > 4) at += perQueryT; // queriesT
   if (index > 5) at += perQuery; // dOuts
   if (index > 6) at += perQueryT; // dOutsT
-  return at + <usize>max(0, index - 7) * perScore; // probabilities, dScores, panels, panelsT
+  return at + <usize>max(0, index - 7) * perScore; // probabilities, dScores, panels
 }
 
-/** x = softmax(x · scale) over `length`, a multiple of 4; gives log Σ e^(x·scale). */
-// @ts-ignore: decorator
-@inline
-function softmaxRow(x: usize, length: i32, scale: f32): f32 {
-  const end = x + bytes(length);
-  // pmax is one instruction; a NaN that it lets go still makes the sum NaN.
-  let maxima = v128.load(x);
-  for (let at = x + 16; at < end; at += 16) maxima = f32x4.pmax(maxima, v128.load(at));
-  const largest = maxLanes(maxima);
-
-  const largest4 = f32x4.splat(largest);
+/**
+ * Rows of scores, of which row i ends at key `first` + i, become softmax(row · scale) up to the end of the group's keys, and
+ * `totals` log Σ e^(row · scale).
+ */
+function softmaxGroup(
+  x: usize, stride: i32, totals: usize, rows: i32, first: i32, scale: f32,
+): void {
+  const least = negativeConstant(0);
+  const perLn2 = negativeConstant(1);
+  const round = negativeConstant(2);
+  const ln2High = negativeConstant(3);
+  const ln2Low = negativeConstant(4);
+  const p6 = negativeConstant(5);
+  const p5 = negativeConstant(6);
+  const p4 = negativeConstant(7);
+  const p3 = negativeConstant(8);
+  const p2 = negativeConstant(9);
+  const p1 = negativeConstant(10);
+  const one = negativeConstant(11);
   const scale4 = f32x4.splat(scale);
-  let sums = f32x4.splat(0);
-  for (let at = x; at < end; at += 16) {
-    const e = exp4(f32x4.mul(f32x4.sub(v128.load(at), largest4), scale4));
-    v128.store(at, e);
-    sums = f32x4.add(sums, e);
+  const rowBytes = bytes(first + GROUP);
+  for (let row = 0; row < rows; row++, x += bytes(stride), totals += 4) {
+    fillRow(x, first + row + 1, first + GROUP, -Infinity);
+    const end = x + rowBytes;
+    // pmax is one instruction; a NaN that it lets go still makes the sum NaN.
+    let maxima0 = v128.load(x);
+    let maxima1 = v128.load(x, 16);
+    for (let at = x + 32; at < end; at += 32) {
+      maxima0 = f32x4.pmax(maxima0, v128.load(at));
+      maxima1 = f32x4.pmax(maxima1, v128.load(at, 16));
+    }
+    const largest = maxLanes(f32x4.pmax(maxima0, maxima1));
+
+    const shift4 = f32x4.splat(-largest * scale);
+    let sums0 = f32x4.splat(0);
+    let sums1 = f32x4.splat(0);
+    for (let at = x; at < end; at += 32) {
+      const x0 = v128.load(at);
+      const x1 = v128.load(at, 16);
+      const e0 = expNegative4(
+        f32x4.relaxed_madd(x0, scale4, shift4),
+        least, perLn2, round, ln2High, ln2Low, p6, p5, p4, p3, p2, p1, one,
+      );
+      const e1 = expNegative4(
+        f32x4.relaxed_madd(x1, scale4, shift4),
+        least, perLn2, round, ln2High, ln2Low, p6, p5, p4, p3, p2, p1, one,
+      );
+      v128.store(at, e0);
+      v128.store(at, e1, 16);
+      sums0 = f32x4.add(sums0, e0);
+      sums1 = f32x4.add(sums1, e1);
+    }
+    const sum = sumLanes(f32x4.add(sums0, sums1));
+    const share4 = f32x4.splat(1 / sum);
+    for (let at = x; at < end; at += 32) {
+      const e0 = v128.load(at);
+      const e1 = v128.load(at, 16);
+      v128.store(at, f32x4.mul(e0, share4));
+      v128.store(at, f32x4.mul(e1, share4), 16);
+    }
+    store<f32>(totals, <f32>(<f64>largest * <f64>scale + Math.log(<f64>sum)));
   }
-  const sum = sumLanes(sums);
-  const share4 = f32x4.splat(1 / sum);
-  for (let at = x; at < end; at += 16) v128.store(at, f32x4.mul(v128.load(at), share4));
-  return <f32>(<f64>largest * <f64>scale + Math.log(<f64>sum));
 }
 
-/** p: scores become probabilities; d: their gradient becomes the scores'. `length` % 4 == 0. */
-// @ts-ignore: decorator
-@inline
-function softmaxBackwardRow(p: usize, d: usize, length: i32, scale: f32, total: f32): void {
-  const lengthBytes = bytes(length);
+/** Of the same rows p: scores become probabilities; d: their gradient becomes the scores'. */
+function softmaxBackwardGroup(
+  p: usize, d: usize, stride: i32, totals: usize, rows: i32, first: i32, scale: f32,
+): void {
+  const least = negativeConstant(0);
+  const perLn2 = negativeConstant(1);
+  const round = negativeConstant(2);
+  const ln2High = negativeConstant(3);
+  const ln2Low = negativeConstant(4);
+  const p6 = negativeConstant(5);
+  const p5 = negativeConstant(6);
+  const p4 = negativeConstant(7);
+  const p3 = negativeConstant(8);
+  const p2 = negativeConstant(9);
+  const p1 = negativeConstant(10);
+  const one = negativeConstant(11);
   const scale4 = f32x4.splat(scale);
-  const total4 = f32x4.splat(total);
-  let sums = f32x4.splat(0);
-  for (let at: usize = 0; at < lengthBytes; at += 16) {
-    const e = exp4(f32x4.sub(f32x4.mul(v128.load(p + at), scale4), total4));
-    v128.store(p + at, e);
-    sums = f32x4.add(sums, f32x4.mul(e, v128.load(d + at)));
-  }
-  const sum4 = f32x4.splat(sumLanes(sums));
-  for (let at: usize = 0; at < lengthBytes; at += 16) {
-    const centred = f32x4.mul(f32x4.sub(v128.load(d + at), sum4), scale4);
-    v128.store(d + at, f32x4.mul(v128.load(p + at), centred));
+  const rowBytes = bytes(first + GROUP);
+  for (let row = 0; row < rows; row++, p += bytes(stride), d += bytes(stride), totals += 4) {
+    fillRow(p, first + row + 1, first + GROUP, -Infinity);
+    fillRow(d, first + row + 1, first + GROUP, 0);
+    const shift4 = f32x4.splat(-load<f32>(totals));
+    let sums0 = f32x4.splat(0);
+    let sums1 = f32x4.splat(0);
+    for (let at: usize = 0; at < rowBytes; at += 32) {
+      const s0 = v128.load(p + at);
+      const s1 = v128.load(p + at, 16);
+      const e0 = expNegative4(
+        f32x4.relaxed_madd(s0, scale4, shift4),
+        least, perLn2, round, ln2High, ln2Low, p6, p5, p4, p3, p2, p1, one,
+      );
+      const e1 = expNegative4(
+        f32x4.relaxed_madd(s1, scale4, shift4),
+        least, perLn2, round, ln2High, ln2Low, p6, p5, p4, p3, p2, p1, one,
+      );
+      const d0 = v128.load(d + at);
+      const d1 = v128.load(d + at, 16);
+      v128.store(p + at, e0);
+      v128.store(p + at, e1, 16);
+      sums0 = f32x4.relaxed_madd(e0, d0, sums0);
+      sums1 = f32x4.relaxed_madd(e1, d1, sums1);
+    }
+    const shared4 = f32x4.splat(sumLanes(f32x4.add(sums0, sums1)));
+    for (let at: usize = 0; at < rowBytes; at += 32) {
+      const e0 = v128.load(p + at);
+      const e1 = v128.load(p + at, 16);
+      const d0 = f32x4.sub(v128.load(d + at), shared4);
+      const d1 = f32x4.sub(v128.load(d + at, 16), shared4);
+      v128.store(d + at, f32x4.mul(e0, f32x4.mul(d0, scale4)));
+      v128.store(d + at, f32x4.mul(e1, f32x4.mul(d1, scale4)), 16);
+    }
   }
 }
 

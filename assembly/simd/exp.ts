@@ -69,6 +69,58 @@ function powerOfTwo(n: v128): v128 {
   return i32x4.add(i32x4.shl(n, 23), constant(12));
 }
 
+/**
+ * Constants of `expNegative4`, in the order of its arguments. Loaded before a loop: V8 pairs vectors (docs/kernels.md) that take
+ * the same value, not the same address.
+ */
+const NEGATIVE = memory.data<f32>([
+  -87.3, -87.3, -87.3, -87.3,
+  1.44269504088896341, 1.44269504088896341, 1.44269504088896341, 1.44269504088896341,
+  12582912, 12582912, 12582912, 12582912,
+  -0.693359375, -0.693359375, -0.693359375, -0.693359375,
+  2.12194440e-4, 2.12194440e-4, 2.12194440e-4, 2.12194440e-4,
+  1.9875691500e-4, 1.9875691500e-4, 1.9875691500e-4, 1.9875691500e-4,
+  1.3981999507e-3, 1.3981999507e-3, 1.3981999507e-3, 1.3981999507e-3,
+  8.3334519073e-3, 8.3334519073e-3, 8.3334519073e-3, 8.3334519073e-3,
+  4.1665795894e-2, 4.1665795894e-2, 4.1665795894e-2, 4.1665795894e-2,
+  1.6666665459e-1, 1.6666665459e-1, 1.6666665459e-1, 1.6666665459e-1,
+  5.0000001201e-1, 5.0000001201e-1, 5.0000001201e-1, 5.0000001201e-1,
+  1, 1, 1, 1,
+], 16);
+
+/** Constant `index` of `expNegative4`. */
+// @ts-ignore: decorator
+@inline
+export function negativeConstant(index: usize): v128 {
+  return v128.load(NEGATIVE + 16 * index);
+}
+
+/**
+ * e^x of lanes that are not above 0, but for a rounding error, by half as many instructions as `exp4`: multiply-adds, which a machine
+ * may fuse, and one factor of 2^n. 0 below −87.3; NaN stays NaN.
+ */
+// @ts-ignore: decorator
+@inline
+export function expNegative4(
+  x: v128, least: v128, perLn2: v128, round: v128, ln2High: v128, ln2Low: v128,
+  p6: v128, p5: v128, p4: v128, p3: v128, p2: v128, p1: v128, one: v128,
+): v128 {
+  const bounded = f32x4.pmax(x, least);
+  const shifted = f32x4.relaxed_madd(bounded, perLn2, round);
+  const n = f32x4.sub(shifted, round);
+  const r = f32x4.relaxed_madd(n, ln2Low, f32x4.relaxed_madd(n, ln2High, bounded));
+  let p = f32x4.relaxed_madd(p6, r, p5);
+  p = f32x4.relaxed_madd(p, r, p4);
+  p = f32x4.relaxed_madd(p, r, p3);
+  p = f32x4.relaxed_madd(p, r, p2);
+  p = f32x4.relaxed_madd(p, r, p1);
+  p = f32x4.relaxed_madd(p, r, one);
+  p = f32x4.relaxed_madd(p, r, one);
+  // The low bits of `shifted` are n.
+  const power = i32x4.add(i32x4.shl(shifted, 23), one);
+  return v128.andnot(f32x4.mul(p, power), f32x4.lt(x, least));
+}
+
 /** out = e^x. f32 [length] each; `out` may be `x`. */
 export function expF32(out: usize, x: usize, length: i32): void {
   assert(length >= 0, "length must not be negative");

@@ -7,7 +7,13 @@
  * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
  * (formats/blocks/scheme.ts, formats/blocks/block-layouts.ts).
  */
-import { choice, group, patterns, type ValueOf } from "./option-kinds.ts";
+import {
+  choice,
+  group,
+  patterns,
+  type ValueOf,
+  type Whole,
+} from "./option-kinds.ts";
 import { PRESET_NAMES } from "./presets.ts";
 import { GEMM_RECIPE_NAMES } from "./recipe.ts";
 import {
@@ -17,6 +23,7 @@ import {
   SCHEME_OPTIONS,
   SEED,
   SEGMENT_LENGTHS,
+  TARGETS,
 } from "./scheme.ts";
 
 const preset = choice(
@@ -76,11 +83,27 @@ export const QUANTIZE_OPTIONS = {
 
 /** Of a model's directory, beside those of any file. */
 export const DIRECTORY_OPTIONS = {
+  for: choice(
+    TARGETS,
+    "Of a model's directory: the loader that takes the output",
+  ),
   rotate: choice(
     ["none", "fold"],
     "A rotation of 32 folded into the weights of a model like Llama: it computes the same, and loses less",
     "none",
   ),
+};
+
+/** Of the files that a directory is written to. */
+export const SHARD_OPTIONS = {
+  maxShardSize: {
+    kind: "whole",
+    least: 1,
+    most: Number.MAX_SAFE_INTEGER,
+    mostText: "2^53 − 1",
+    text: "Of a directory: tensors' bytes in one file, at most",
+    default: 5_000_000_000,
+  } satisfies Whole,
 };
 export type Rotation = ValueOf<(typeof DIRECTORY_OPTIONS)["rotate"]>;
 
@@ -145,4 +168,11 @@ export const FILE_OPTIONS = {
   dequantize: DEQUANTIZE_OPTIONS,
   repack: REPACK_OPTIONS,
   hadamard: HADAMARD_OPTIONS,
+};
+
+/** Of what a job makes: of a file, or of a folder that holds a model. */
+export const JOB_OPTIONS = {
+  ...FILE_OPTIONS,
+  quantize: { ...QUANTIZE_OPTIONS, ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS },
+  dequantize: { ...DEQUANTIZE_OPTIONS, ...SHARD_OPTIONS },
 };

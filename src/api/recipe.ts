@@ -147,6 +147,8 @@ export const RECIPES = {
 } as const satisfies Record<string, RecipeDescription>;
 
 export type Recipe = keyof typeof RECIPES;
+/** Nearest to bf16 of those whose backward pass is in MXFP4 (docs/ablation.md). */
+export const DEFAULT_RECIPE: Recipe = "mxfp4-rht-eden";
 /** The longest segment that a recipe rotates: what rows of its products are whole multiples of. */
 export function segmentLength(recipe: Recipe): number {
   const { forward, dInput, dWeight }: RecipeDescription = RECIPES[recipe];

@@ -34,6 +34,14 @@ export const LAYOUTS = [
 ] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
+/** The loaders that a model's directory can be made for (checkpoints/targets.ts). */
+export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
+export type Target = (typeof TARGETS)[number];
+
+/** Those that a model can be made for: llama.cpp takes one file. */
+export const LOADERS = [...TARGETS, "llama.cpp"] as const;
+export type Loader = (typeof LOADERS)[number];
+
 /** What becomes of a GGUF's output head and of its table of tokens. */
 export const GGUF_OUTPUTS = ["q8_0", "keep", "mxfp4"] as const;
 export type GgufOutput = (typeof GGUF_OUTPUTS)[number];

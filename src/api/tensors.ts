@@ -6,6 +6,7 @@ import type {
   FLOATS_OPTIONS,
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
+  JOB_OPTIONS,
   QUANTIZE_OPTIONS,
   RAW_OPTIONS,
   REPACK_OPTIONS,
@@ -146,11 +147,19 @@ export type FileEntry = { name: string; bytes: number; storedMs: number };
 /** A page of the files, by name; `next` is the `cursor` of the next one, null on the last. */
 export type FilePage = { files: FileEntry[]; next: string | null };
 
-/** What `POST /v1/jobs` takes: an operation on a stored file. */
-export type JobRequest = FileOperation & {
-  /** Name of a file. */
+/** Of a file, or of a folder that holds a model. */
+export type JobOperation = {
+  [Name in keyof typeof JOB_OPTIONS]: {
+    operation: Name;
+    options?: ValuesOf<(typeof JOB_OPTIONS)[Name]> | undefined;
+  };
+}[keyof typeof JOB_OPTIONS];
+
+/** What `POST /v1/jobs` takes: an operation on what is stored. */
+export type JobRequest = JobOperation & {
+  /** Name of a file, or where there is none of a folder. */
   source: string;
-  /** Name of the file that it shall become; unless told, the job's id and the source's extension. */
+  /** Name of the file or folder that it shall become; unless told, the job's id and a file's extension. */
   result?: string | undefined;
   /** A key of the caller's choice, so that repeating the request creates one job: its id. */
   clientKey?: string | undefined;
@@ -165,6 +174,8 @@ export type JobSummary = {
   state: JobState;
   source: string;
   result: string;
+  /** Whether source and result are folders. */
+  isFolder: boolean;
   operation: FileOperation["operation"];
   /** Of the source, read so far and in all. */
   inputBytes: number;

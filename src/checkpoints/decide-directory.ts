@@ -1,5 +1,6 @@
 /** What becomes of each tensor of a directory: by its role, the loader, and what the caller names. */
 import type { Rotation } from "../api/options.ts";
+import type { Target } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { isFloat } from "../formats/dtype.ts";
 import {
@@ -13,7 +14,7 @@ import { decideRoles } from "../formats/roles/roles.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
-import { decideFor, type Target, type TargetDecision } from "./targets.ts";
+import { decideFor, type TargetDecision } from "./targets.ts";
 
 export type TensorChoices = {
   target: Target;

@@ -51,6 +51,8 @@ export type DequantizedPlan = {
 type Part = {
   head: TensorHead<Dtype>;
   reads: readonly CheckpointTensor[];
+  /** Of what is read, held until the rest has come. */
+  heldBytes: number;
   open: (pool: HoldPool, hold: number) => OpenSection[];
 };
 
@@ -130,7 +132,9 @@ function shardOf(file: string, unsorted: readonly Part[]): PlannedShard {
       const pool = new HoldPool();
       const sections = parts.flatMap(({ open }, i) => open(pool, i));
       const metadata = new Map([["format", "pt"]]);
-      return new Conversion({ ...writeHead(heads, metadata), sections, pool });
+      const heldBytes = Math.max(0, ...parts.map((part) => part.heldBytes));
+      const head = writeHead(heads, metadata);
+      return new Conversion({ ...head, sections, pool, heldBytes });
     },
   };
 }
@@ -140,6 +144,7 @@ function copiedPart(tensor: CheckpointTensor): Part {
   return {
     head: { name, dtype, shape },
     reads: [tensor],
+    heldBytes: 0,
     open: () => [() => copied(end - start)],
   };
 }
@@ -167,6 +172,7 @@ function decodedPart(
     return {
       head,
       reads: [elements!],
+      heldBytes: 0,
       open: () => [() => open(GGML_SOURCE)],
     };
   // Scales are a sixteenth of the elements: they are what is held.
@@ -174,6 +180,7 @@ function decodedPart(
   return {
     head,
     reads: [scales, elements!],
+    heldBytes: bytes,
     open: (pool, index) => [
       () => kept(bytes, pool, index),
       () =>

@@ -1,4 +1,5 @@
 /** What a GGUF holds, and what llama.cpp would make of it. */
+import { TARGETS } from "../api/scheme.ts";
 import type { GgufHead } from "../formats/containers/gguf-reader.ts";
 import { TENSOR_TYPES, tensorBytes } from "../formats/containers/gguf-types.ts";
 import { ggufRole, whyNotInBlocks } from "../formats/roles/gguf-rules.ts";
@@ -10,7 +11,6 @@ import {
   packedBytes,
   total,
 } from "./inspect.ts";
-import { TARGETS } from "./targets.ts";
 
 const FLOATS = ["F32", "F16", "BF16"];
 /** Bytes of a block of Q8_0. */

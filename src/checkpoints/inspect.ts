@@ -3,6 +3,7 @@
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
 import { AppError } from "../api/errors.ts";
+import { type Loader, type Target, TARGETS } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
@@ -14,7 +15,7 @@ import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
-import { decideFor, type Loader, type Target, TARGETS } from "./targets.ts";
+import { decideFor } from "./targets.ts";
 
 export type InspectedTensor = {
   name: string;

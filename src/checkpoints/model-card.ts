@@ -1,7 +1,6 @@
 /** README.md of a quantized directory: what was done, with which options. */
-import type { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import type { ErrorFigure } from "./error-figures.ts";
-import type { Target } from "./targets.ts";
+import type { Target } from "../api/scheme.ts";
 
 export type Card = {
   name: string;
@@ -16,8 +15,6 @@ export type Card = {
     digest: string;
     errors: ErrorFigure | undefined;
   }[];
-  /** Values that are not finite, by tensor. */
-  kept: KeptValues["tensors"];
   bytesBefore: number;
   bytesAfter: number;
 };
@@ -48,28 +45,11 @@ export function modelCard(card: Card): string {
     "",
     ...told.map(([key, value]) => `- \`${key}\`: \`${JSON.stringify(value)}\``),
     "",
-    ...keptValues(card.kept),
     "## Tensors",
     "",
     ...tensorTable(tensors),
     "",
   ].join("\n");
-}
-
-function keptValues(kept: KeptValues["tensors"]): string[] {
-  if (kept.size === 0) return [];
-  return [
-    "## Values that are not finite",
-    "",
-    "| tensor | values | the first element |",
-    "| --- | --- | --- |",
-    ...Array.from(
-      kept,
-      ([tensor, { values, first }]) =>
-        `| \`${tensor}\` | ${values} | ${first} |`,
-    ),
-    "",
-  ];
 }
 
 function tensorTable(tensors: Card["tensors"]): string[] {
@@ -100,14 +80,12 @@ export function decodedCard(
   name: string,
   dtype: string,
   tensors: readonly string[],
-  kept: KeptValues["tensors"],
 ): string {
   return [
     `# ${name} in ${dtype}`,
     "",
     `The values of ${tensors.length} tensors in blocks, as ${dtype}, decoded by mxfp4-edge; all else is as it was.`,
     "",
-    ...keptValues(kept),
     ...tensors.map((tensor) => `- \`${tensor}\``),
     "",
   ].join("\n");

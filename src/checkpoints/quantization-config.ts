@@ -4,10 +4,11 @@
  * `QuarkConfig`.
  */
 import { AppError } from "../api/errors.ts";
+import type { Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
-import type { Target, TargetDecision } from "./targets.ts";
+import type { TargetDecision } from "./targets.ts";
 
 /**
  * Layers that vLLM and SGLang run as one, all packed or none: a matrix for all of them has one scheme.

@@ -21,7 +21,8 @@ import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import { copied } from "../formats/stream/tensor-sections.ts";
-import type { TensorHead } from "../formats/tensor.ts";
+import { elementCount, type TensorHead } from "../formats/tensor.ts";
+import { BLOCK_SIZE } from "../kernels/mx.ts";
 import {
   type Checkpoint,
   type CheckpointTensor,
@@ -178,7 +179,17 @@ function conversionOf(
   });
   // As transformers writes it, which it asks for.
   const metadata = new Map([["format", "pt"]]);
-  return new Conversion({ ...writeHead(heads, metadata), sections, pool });
+  const heldBytes = Math.max(0, ...parts.map(heldFor));
+  const head = writeHead(heads, metadata);
+  return new Conversion({ ...head, sections, pool, heldBytes });
+}
+
+/** A packed tensor's scales are held, and of one that is turned the elements of a matrix. */
+function heldFor({ tensor: { shape }, decision }: Part): number {
+  if (!decision.packed) return 0;
+  const scales = elementCount(shape) / BLOCK_SIZE;
+  const matrix = elementCount(shape.slice(-2)) / 2;
+  return scales + (decision.role === "linear-in-out" ? matrix : 0);
 }
 
 function checkPlain(scheme: Scheme): void {

@@ -2,17 +2,11 @@
  * The loaders that a directory can be made for, and which of its tensors each takes in MXFP4. What a
  * loader cannot take packed stays as it is, with the reason; it still loads.
  */
+import type { Target } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Decision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
-
-export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
-export type Target = (typeof TARGETS)[number];
-
-/** Those that a model can be made for: llama.cpp takes one file. */
-export const LOADERS = [...TARGETS, "llama.cpp"] as const;
-export type Loader = (typeof LOADERS)[number];
 
 /** How the tensors of a packed weight are named and arranged. */
 export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";

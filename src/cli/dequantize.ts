@@ -2,7 +2,8 @@ import { statSync } from "node:fs";
 import { defineCommand } from "citty";
 import { DEQUANTIZE_OPTIONS } from "../api/options.ts";
 import { convertFile } from "./convert-file.ts";
-import { dequantizeDirectory } from "./dequantize-directory.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
+import { convertDirectory } from "./convert-directory.ts";
 import {
   checkArguments,
   fileArguments,
@@ -10,6 +11,7 @@ import {
   UsageError,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
+import { localFolder } from "./ranged-files.ts";
 import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
@@ -36,12 +38,16 @@ export const dequantizeCommand = defineCommand({
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
       if (given.url !== undefined)
         throw new UsageError("Expected no url for a directory");
-      await dequantizeDirectory({
+      const maxShardSize = maxShardBytes(given);
+      await convertDirectory({
         from: file!,
         to: output!,
-        maxShardBytes: maxShardBytes(given),
         force: given.force === true,
-        options,
+        checkpoint: await readFolder(localFolder(file!)),
+        request: {
+          operation: "dequantize",
+          options: { ...options, maxShardSize },
+        },
       });
       return;
     }

@@ -5,17 +5,13 @@ import { lstatSync, rmSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
 import type { Norms } from "../checkpoints/fold.ts";
+import { type FolderPlan, readNorms } from "../checkpoints/folder-plan.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { Bar } from "./bar.ts";
-import { localFile, localFolder } from "./ranged-files.ts";
-
-/** Other forms of the weights, which the output has its own of. */
-const WEIGHT_FILE =
-  /\.(safetensors|bin|pt|pth|gguf|onnx|h5|msgpack|ot)$|\.index\.json$/;
-const WRITTEN = new Set(["config.json", "README.md"]);
+import { localFile } from "./ranged-files.ts";
 
 type Files = ReadonlyMap<string, RangedFile>;
 
@@ -24,17 +20,13 @@ export type DirectoryOutput = {
   from: string;
   to: string;
   force: boolean;
-  shards: readonly PlannedShard[];
-  texts: readonly (readonly [file: string, text: string])[];
-  /** What conversions need beside what they take. */
-  norms?: (files: Files) => Promise<Norms>;
-  /** README.md, of the digests of what stands for each tensor. */
-  card: (digests: ReadonlyMap<string, string>) => string;
+  plan: FolderPlan;
 };
 
 /** Errors: `file_exists`, `file_not_found` without the folder above. Seconds that it took */
 export async function writeDirectory(output: DirectoryOutput): Promise<number> {
-  const { from, to, force, shards } = output;
+  const { from, to, force, plan } = output;
+  const { shards, texts, copies, digested } = plan;
   const part = join(
     dirname(resolve(to)),
     `.${basename(to)}.${process.pid}.part`,
@@ -48,7 +40,9 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
     for (const { file } of reads)
       if (!files.has(file)) files.set(file, await localFile(join(from, file)));
     bar.begin(reads.reduce((sum, { start, end }) => sum + end - start, 0));
-    const norms = (await output.norms?.(files)) ?? new Map();
+    const norms = await readNorms(plan, ({ file, start, end }) =>
+      files.get(file)!.read(start, end),
+    );
     const digests = new Map<string, string>();
     for (const shard of shards)
       await writeShard(
@@ -57,12 +51,13 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
         norms,
         files,
         bar,
-        digests,
+        new Digests(shard, digested, digests),
       );
-    for (const [name, text] of output.texts)
+    for (const name of copies)
+      await copyFile(join(from, name), join(part, name));
+    const [card, cardOf] = plan.card;
+    for (const [name, text] of [[card, cardOf(digests)], ...texts] as const)
       await writeFile(join(part, name), text);
-    await copySmallFiles(from, part);
-    await writeFile(join(part, "README.md"), output.card(digests));
     if (force) await rm(to, { recursive: true, force: true });
     await rename(part, to);
   } catch (error) {
@@ -81,66 +76,62 @@ async function writeShard(
   norms: Norms,
   files: Files,
   bar: Bar,
-  digests: Map<string, string>,
+  digests: Digests,
 ): Promise<void> {
   const conversion = shard.conversion(norms);
   const handle = await open(path, "wx");
-  const digest = new Digests(shard, conversion.head.length, digests);
+  digests.skip(conversion.head.length);
   try {
     for await (const chunk of run(
       conversion,
       readInOrder(shard.reads, files, (bytes) => bar.add(bytes)),
     )) {
       await handle.writeFile(chunk);
-      digest.take(chunk);
+      digests.take(chunk);
     }
   } finally {
     await handle.close();
   }
 }
 
-/** SHA-256 of the bytes that stand for each tensor, as they go by. */
+/** SHA-256 of the bytes that stand for each tensor that is to have one, as they go by. */
 class Digests {
-  readonly #ends: { name: string; end: number }[] = [];
+  /** What goes by, in order; of a name those that are digested. */
+  readonly #stretches: { name?: string; bytes: number }[];
   readonly #digests: Map<string, string>;
-  #position = 0;
-  #next = 0;
   #hash: Hash = createHash("sha256");
 
   constructor(
     { groups }: PlannedShard,
-    headLength: number,
+    digested: ReadonlySet<string>,
     digests: Map<string, string>,
   ) {
     this.#digests = digests;
-    this.#ends.push({ name: "", end: headLength });
-    let end = headLength;
-    for (const { name, heads } of groups) {
-      for (const head of heads) end += headBytes(head);
-      this.#ends.push({ name, end });
-    }
+    this.#stretches = groups.map(({ name, heads }) => ({
+      ...(digested.has(name) ? { name } : {}),
+      bytes: heads.reduce((sum, head) => sum + headBytes(head), 0),
+    }));
+  }
+
+  /** What stands before the first. */
+  skip(bytes: number): void {
+    this.#stretches.unshift({ bytes });
   }
 
   take(chunk: Uint8Array): void {
-    let at = 0;
-    while (this.#next < this.#ends.length) {
-      const { name, end } = this.#ends[this.#next]!;
-      const length = Math.min(end - this.#position, chunk.length - at);
-      this.#hash.update(chunk.subarray(at, at + length));
-      at += length;
-      this.#position += length;
-      if (this.#position < end) return;
-      this.#digests.set(name, this.#hash.digest("hex"));
+    for (let rest = chunk; this.#stretches.length > 0;) {
+      const stretch = this.#stretches[0]!;
+      const own = rest.subarray(0, stretch.bytes);
+      if (stretch.name !== undefined) this.#hash.update(own);
+      stretch.bytes -= own.length;
+      rest = rest.subarray(own.length);
+      if (stretch.bytes > 0) return;
+      this.#stretches.shift();
+      if (stretch.name === undefined) continue;
+      this.#digests.set(stretch.name, this.#hash.digest("hex"));
       this.#hash = createHash("sha256");
-      this.#next++;
     }
   }
-}
-
-async function copySmallFiles(from: string, to: string): Promise<void> {
-  for (const name of (await localFolder(from).list())!)
-    if (!WEIGHT_FILE.test(name) && !WRITTEN.has(name))
-      await copyFile(join(from, name), join(to, name));
 }
 
 /** Errors: `file_exists`, `file_not_found` without the folder above */

@@ -10,9 +10,17 @@ import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { UsageError } from "./file-arguments.ts";
 import { inspectCommand } from "./inspect.ts";
+import { joinCommand } from "./join.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { repackCommand } from "./repack.ts";
+import {
+  cancelCommand,
+  pauseCommand,
+  resumeCommand,
+  runsCommand,
+} from "./runs.ts";
 import { usage } from "./usage.ts";
+import { watchCommand } from "./watch.ts";
 
 const COMMANDS = {
   quantize: quantizeCommand,
@@ -20,6 +28,12 @@ const COMMANDS = {
   repack: repackCommand,
   analyze: analyzeCommand,
   inspect: inspectCommand,
+  join: joinCommand,
+  runs: runsCommand,
+  watch: watchCommand,
+  pause: pauseCommand,
+  resume: resumeCommand,
+  cancel: cancelCommand,
 };
 
 const command = defineCommand({
@@ -29,7 +43,8 @@ const command = defineCommand({
 type Name = keyof typeof COMMANDS;
 
 const NAME = "mxfp4-edge";
-const DESCRIPTION = "MXFP4 files: here, or on an edge (--url)";
+const DESCRIPTION =
+  "MXFP4 files, here or on an edge (--url), and the training runs of an edge";
 
 function usageOf(name: Name): string {
   const { meta, args } = COMMANDS[name];

@@ -2,7 +2,8 @@ import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
 import { textName } from "../api/option-text.ts";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
-import { type Loader, LOADERS } from "../checkpoints/targets.ts";
+import { LOADERS } from "../api/scheme.ts";
+import { FILE_ONLY_OPTIONS } from "../checkpoints/folder-plan.ts";
 import { convertFile } from "./convert-file.ts";
 import {
   checkArguments,
@@ -29,11 +30,6 @@ const args = {
       "Of a directory: print what would become of each tensor, and why; write nothing",
   },
   json: { type: "boolean", description: "What --show prints, as JSON" },
-  for: {
-    type: "enum",
-    options: [...LOADERS],
-    description: "Of a model's directory: the loader that takes the output",
-  },
   figures: {
     type: "boolean",
     description:
@@ -41,11 +37,16 @@ const args = {
   },
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
+  for: {
+    type: "enum",
+    options: [...LOADERS],
+    description: DIRECTORY_OPTIONS.for.text,
+  },
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
 
 const NOT_OF_ANY = ["url", "layout", "raw"];
-const NOT_OF_DIRECTORY = [...NOT_OF_ANY, "outputType", "tensorType"];
+const NOT_OF_DIRECTORY = ["url", ...FILE_ONLY_OPTIONS];
 /** One file is written, and its tensors stand in another order than a rotation knows. */
 const NOT_OF_GGUF = [...NOT_OF_ANY, "max-shard-size", "figures", "rotate"];
 
@@ -68,9 +69,13 @@ export const quantizeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
-    const { rotate } = optionsFrom(DIRECTORY_OPTIONS, given);
+    // One file comes of it, which jobs do not make: it is none of their loaders.
+    const isGguf = given.for === "llama.cpp";
+    const directory = optionsFrom(DIRECTORY_OPTIONS, {
+      ...given,
+      ...(isGguf ? { for: undefined } : {}),
+    });
     const { file, output } = given as unknown as Record<string, string>;
-    const target = given.for as Loader | undefined;
     const most = given["max-shard-size"] as string | undefined;
     const isShown = given.show === true;
     if (given.json === true && !isShown)
@@ -89,8 +94,8 @@ export const quantizeCommand = defineCommand({
         force: given.force === true,
         options,
       };
-      const all = { ...given, ...options, rotate };
-      if (target === "llama.cpp") {
+      const all = { ...given, ...options };
+      if (isGguf) {
         refuse(all, NOT_OF_GGUF, "of a directory for llama.cpp");
         await quantizeGguf(request);
         return;
@@ -102,17 +107,19 @@ export const quantizeCommand = defineCommand({
       );
       await quantizeDirectory({
         ...request,
-        target,
-        maxShardBytes: maxShardBytes(given),
-        rotate,
         withFigures: given.figures === true,
+        options: {
+          ...options,
+          ...directory,
+          maxShardSize: maxShardBytes(given),
+        },
       });
       return;
     }
     if (
       isShown ||
       given.figures === true ||
-      (target ?? most ?? rotate) !== undefined
+      (given.for ?? most ?? directory.rotate) !== undefined
     )
       throw new UsageError(
         "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",

@@ -8,24 +8,16 @@ import { AppError } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { isolateMemory } from "../memory/ledger.ts";
-import { RunTrainer, type TrainingOutcome } from "../training/trainer.ts";
+import {
+  isFinalRefusal,
+  RunTrainer,
+  type TrainingOutcome,
+} from "../training/trainer.ts";
 import { accountOf } from "./trainer-account.ts";
 
 /** Of one alarm: its requests stay below what one invocation may make, and stopping is soon. */
 const BUDGET_MS = 5_000;
 const PAUSE_AFTER_FAILURE_MS = 1_000;
-/** Refusals after which another try is the same refusal. */
-const FINAL = new Set([
-  "run_not_found",
-  "run_ended",
-  "fingerprint_differs",
-  "state_version",
-  "different_bytes",
-  "different_completion",
-  "unauthorized",
-  "forbidden",
-]);
-
 /** Of what is stored; 1 is what has none. */
 const VERSION = 2;
 type Assignment = { version?: number; run: string; trainer: string };
@@ -88,7 +80,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
     } catch (error) {
       if (signal.aborted) return "stopped";
       console.error(error);
-      const isFinal = error instanceof AppError && FINAL.has(error.code);
+      const isFinal = error instanceof AppError && isFinalRefusal(error);
       return isFinal ? "stopped" : "failed";
     }
   }

@@ -4,6 +4,8 @@ import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";
 
 const STRIP_WIDTH = { a: 4, b: 8 } as const;
+/** Of a: packed, they are multiplied while they lie in the second-level cache, and there is never more of a than that. */
+const ROWS_TOGETHER = 128;
 
 /** One operand of out = a · bᵀ: element (row, k) lies row · rowStride + k · kStride elements in. */
 export type Operand = { source: Pointer; rowStride: number; kStride: number };
@@ -41,9 +43,25 @@ export function matmul(
 ): void {
   const { arena, exports } = kernels();
   arena.scope(() => {
-    const aPanels = pack("a", a, m, k, roundToBf16);
     const bPanels = pack("b", b, n, k, roundToBf16);
-    exports.gemmF32(out, n, aPanels, bPanels, m, n, k, Number(accumulate));
+    for (let row = 0; row < m; row += ROWS_TOGETHER) {
+      const rows = Math.min(ROWS_TOGETHER, m - row);
+      const source = a.source + 4 * row * a.rowStride;
+      const to = out + 4 * row * n;
+      arena.scope(() => {
+        const aPanels = pack("a", { ...a, source }, rows, k, roundToBf16);
+        exports.gemmF32(
+          to,
+          n,
+          aPanels,
+          bPanels,
+          rows,
+          n,
+          k,
+          Number(accumulate),
+        );
+      });
+    }
   });
 }
 
@@ -87,7 +105,7 @@ export function transpose(
 }
 
 /** Of the arithmetic, and of the order of the parameters: with another one, training has other bytes. */
-export const ARITHMETIC_VERSION = 2;
+export const ARITHMETIC_VERSION = 3;
 
 /** Whether this machine fuses `relaxed_madd`. */
 export function fusesMadd(): boolean {

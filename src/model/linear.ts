@@ -66,7 +66,7 @@ export type Linear = {
 };
 
 export type LinearGradients = {
-  /** f32 [T, in], overwritten. */
+  /** f32 [T, in], overwritten; may be the layer's input, which nobody reads any more by then. */
   dInput: Pointer;
   /** f32 [in, out], overwritten. */
   dWeight: Pointer;
@@ -138,20 +138,23 @@ export function linearBackward(
   packedWeights: PackedWeights,
 ): void {
   const { dInput, dWeight }: RecipeDescription = RECIPES[recipe];
-  biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
-  if (isDense(dInput)) {
-    dInputDense(gradients.dInput, dOutput, tokens, linear, dInput);
-  } else {
+  if (!isDense(dInput)) {
     checkSegments("outFeatures", linear.outFeatures, dInput);
-    const gemm = { index: D_INPUT, linear, product: dInput, noise } as const;
-    dInputPanels(gradients.dInput, dOutput, tokens, gemm, packedWeights);
   }
+  if (!isDense(dWeight)) checkSegments("tokens", tokens, dWeight);
+  biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
   if (isDense(dWeight)) {
     dWeightDense(gradients.dWeight, dOutput, input, tokens, linear, dWeight);
   } else {
-    checkSegments("tokens", tokens, dWeight);
     const gemm = { index: D_WEIGHT, linear, product: dWeight, noise } as const;
     dWeightPanels(gradients.dWeight, dOutput, input, tokens, gemm);
+  }
+  // Last, since it may lie where the input does.
+  if (isDense(dInput)) {
+    dInputDense(gradients.dInput, dOutput, tokens, linear, dInput);
+  } else {
+    const gemm = { index: D_INPUT, linear, product: dInput, noise } as const;
+    dInputPanels(gradients.dInput, dOutput, tokens, gemm, packedWeights);
   }
 }
 

@@ -54,15 +54,15 @@ async function main(ablation: Ablation): Promise<number> {
     summarize(setting, seeds, world, outcomeOf),
   );
   for (const summary of summaries) console.log(plainTable(summary));
-  if (missing > 0) {
-    console.error(
-      `Expected ${trials.length} runs, got ${trials.length - missing}; the same command makes the others`,
-    );
-    return 1;
+  if (missing < trials.length) {
+    await write(ablation, summaries, world, outcomeOf);
+    console.log(`written to ${relative(process.cwd(), out) || "."}`);
   }
-  await write(ablation, summaries, world, outcomeOf);
-  console.log(`written to ${relative(process.cwd(), out) || "."}`);
-  return 0;
+  if (missing === 0) return 0;
+  console.error(
+    `Expected ${trials.length} runs, got ${trials.length - missing}; the same command makes the others`,
+  );
+  return 1;
 }
 
 async function write(
@@ -79,20 +79,19 @@ async function write(
     writeFileSync(join(folder, `${name}-loss.svg`), loss);
     writeFileSync(join(folder, `${name}-gap.svg`), gap);
   }
-  const outcomes = trialsOf(settings, seeds, world).map(({ key }) =>
-    outcomeOf(key),
-  );
+  const trials = trialsOf(settings, seeds, world);
+  const outcomes = trials.flatMap(({ key }) => outcomeOf(key) ?? []);
   const machines = [
     ...new Set(
       outcomes.map((outcome) => {
-        const { cpu, cores, jobs } = outcome!.machine;
+        const { cpu, cores, jobs } = outcome.machine;
         return `${cpu}, ${cores} cores, ${jobs} runs at a time`;
       }),
     ),
   ];
-  const made = `Its ${outcomes.length} runs were made on ${machines.join("; and ")}; seconds are of such runs.`;
+  const made = `There are ${outcomes.length} of its ${trials.length} runs, made on ${machines.join("; and ")}; seconds are of such runs.`;
   const { format } = await import("prettier");
-  const text = page({ summaries, seeds, made, command });
+  const text = page({ summaries, made, command });
   const formatted = await format(text, { parser: "markdown" });
   writeFileSync(join(out, "ablation.md"), formatted);
   const data = rawData(settings, seeds, world, outcomeOf);

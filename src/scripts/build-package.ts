@@ -5,7 +5,7 @@
  *   dist/main.js     the library for Node and browsers, kernels embedded
  *   dist/worker.js   the library for Workers, which import build/kernels.wasm
  *   dist/client.js   the client
- *   dist/cli/main.js the command
+ *   dist/cli/main.js the command, and the thread of its trainers
  *   types/           declarations
  *   README.md, API.md, examples/
  */
@@ -27,12 +27,16 @@ const OUT = join(ROOT, "build/package");
 /** What is imported, and what stands for it: the kernels of files alone, which run on Node 20 too. */
 const IMPORTED = "build/kernels.wasm";
 const KERNELS = join(ROOT, "build/kernels-files.wasm");
+/** All of them, for trainers, which need a Node that has relaxed SIMD. */
+const TRAINING = "build/kernels-training.wasm";
 
 async function buildPackage(): Promise<string> {
   await ensureBuilt(TARGETS["kernels-files"]);
+  await ensureBuilt(TARGETS.kernels);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));
+  cpSync(join(ROOT, IMPORTED), join(OUT, TRAINING));
   for (const path of ["LICENSE", "examples"])
     cpSync(join(ROOT, path), join(OUT, path), { recursive: true });
   for (const page of ["README.md", "API.md"])
@@ -47,6 +51,9 @@ async function buildPackage(): Promise<string> {
     bundle("src/cli/main.ts", "dist/cli/main.js", {
       platform: "node",
       banner: { js: "#!/usr/bin/env node" },
+    }),
+    bundle("src/cli/join-thread.ts", "dist/cli/join-thread.js", {
+      platform: "node",
     }),
   ]);
   writeTypes();

@@ -4,7 +4,7 @@ import type { RunEvent } from "../api/types.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { generateText } from "./checkpoint-text.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
-import type { Progress } from "./progress.ts";
+import type { Progress } from "../cli/progress.ts";
 
 const OPTIONS = { prompt: "The ", tokens: 60, temperature: 0.8, topK: 40 };
 

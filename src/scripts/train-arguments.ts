@@ -1,7 +1,7 @@
 /** What `npm run train` can be told. */
 import type { ArgsDef, ParsedArgs } from "citty";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../api/optimizer.ts";
-import { RECIPE_NAMES } from "../api/recipe.ts";
+import { DEFAULT_RECIPE, RECIPE_NAMES } from "../api/recipe.ts";
 import { BPE_VOCABULARY, TOKENIZERS, WIRE_DTYPES } from "../api/types.ts";
 import { MODEL_PRESETS } from "./presets.ts";
 
@@ -53,7 +53,7 @@ export const trainArgs = {
   recipe: {
     type: "enum",
     options: [...RECIPE_NAMES],
-    default: "mxfp4-rht-sr",
+    default: DEFAULT_RECIPE,
     description: "How the linear layers compute",
   },
   preset: {

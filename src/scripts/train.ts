@@ -25,9 +25,9 @@ import {
   makeRunFolder,
 } from "./kept-runs.ts";
 import { clearLastRun, noteFinished, noteUnfinished } from "./last-run.ts";
-import { follow, type Listener } from "./follow.ts";
+import { follow, type Listener } from "../cli/follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
-import { loss, Progress } from "./progress.ts";
+import { loss, Progress } from "../cli/progress.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";

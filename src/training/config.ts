@@ -7,7 +7,7 @@ import {
   optimizerProblems,
   SCHEDULES,
 } from "../api/optimizer.ts";
-import { RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
+import { DEFAULT_RECIPE, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import {
   type ModelShape,
   type PinnedDataset,
@@ -77,7 +77,7 @@ export const runRequestSchema = z.strictObject({
   run: z.string().regex(RUN_PATTERN).optional(),
   dataset: z.string().regex(NAME_PATTERN),
   model: modelSchema.prefault({}),
-  recipe: z.enum(RECIPE_NAMES).default("mxfp4-rht-sr"),
+  recipe: z.enum(RECIPE_NAMES).default(DEFAULT_RECIPE),
   gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   steps: count(MAX_STEPS).default(800),

@@ -2,7 +2,7 @@
 import { frameBytes } from "../api/frame.ts";
 import type { RunConfig, ShardRange } from "../api/types.ts";
 import { dryRun } from "../kernels/runtime.ts";
-import type { KeptActivations } from "../model/model.ts";
+import { KEPT_ACTIVATIONS, type KeptActivations } from "../model/model.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { modelOf } from "../model/architectures.ts";
 import { runMicrobatch } from "./microbatch.ts";
@@ -39,14 +39,14 @@ export type MemoryConfig = Pick<
 
 /**
  * The fastest way to compute a run's microbatches in `limitBytes`; where none fits, the smallest.
- * Packing a weight again costs less than computing activations again, so panels go first.
+ * Packing a weight again costs less than computing activations again, so of each kind panels go first.
  */
 export function trainerMemory(
   config: MemoryConfig,
   limitBytes = MAX_HOSTED_BYTES,
 ): TrainerMemory {
   let smallest: TrainerMemory | undefined;
-  for (const keeps of ["all", "inputs"] as const) {
+  for (const keeps of KEPT_ACTIVATIONS) {
     const { wanted } = measure(config, keeps, 0);
     for (const panelBytes of new Set([wanted, 0])) {
       const { memory } = measure(config, keeps, panelBytes);

@@ -6,6 +6,7 @@
 import { AppError } from "../api/errors.ts";
 import { sealFrame } from "../api/frame.ts";
 import {
+  type Completion,
   hasEnded,
   type Lease,
   type LeaseRequest,
@@ -33,6 +34,8 @@ export type TrainingBounds = {
   signal?: AbortSignal;
   /** Stop taking leases after so long. */
   budgetMs?: number;
+  /** Told of each microbatch that the run has taken. */
+  onCompleted?: (lease: Lease, completion: Completion) => void;
 };
 
 /** The account of a trainer that shares its isolate with others. */
@@ -45,6 +48,23 @@ export type TrainerAccount = {
 
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set(["step_gone", "run_ended"]);
+
+/** Refusals after which another try is the same refusal. */
+const FINAL = new Set([
+  "run_not_found",
+  "run_ended",
+  "fingerprint_differs",
+  "state_version",
+  "different_bytes",
+  "different_completion",
+  "unauthorized",
+  "forbidden",
+]);
+
+/** Whether a trainer that met this error has nothing more to do. */
+export function isFinalRefusal({ code }: AppError): boolean {
+  return FINAL.has(code);
+}
 
 /** What a trainer has of its run as soon as it has a lease. */
 type Work = {
@@ -64,6 +84,7 @@ export class RunTrainer {
   #pulled: StepParameters | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
+  #onCompleted: TrainingBounds["onCompleted"];
 
   constructor(
     service: TrainingService,
@@ -84,8 +105,10 @@ export class RunTrainer {
   async train({
     signal,
     budgetMs = Infinity,
+    onCompleted,
   }: TrainingBounds = {}): Promise<TrainingOutcome> {
     const endMs = Date.now() + budgetMs;
+    this.#onCompleted = onCompleted;
     while (!signal?.aborted) {
       if (Date.now() >= endMs) return "out-of-budget";
       const lease =
@@ -146,15 +169,16 @@ export class RunTrainer {
         this.#push(plan, plan.shards[index]!, lease, frame),
       ),
     );
-    return this.#heard(
-      await this.#service.complete(lease, {
-        trainer: this.#identity.trainer,
-        bootId: this.#identity.bootId,
-        lossSum: Number.isFinite(lossSum) ? lossSum : null,
-        tokens: counted,
-        bytes: countedBytes(batch.targets, tokenLengths),
-      }),
-    );
+    const completion: Completion = {
+      trainer: this.#identity.trainer,
+      bootId: this.#identity.bootId,
+      lossSum: Number.isFinite(lossSum) ? lossSum : null,
+      tokens: counted,
+      bytes: countedBytes(batch.targets, tokenLengths),
+    };
+    const response = await this.#service.complete(lease, completion);
+    this.#onCompleted?.(lease, completion);
+    return this.#heard(response);
   }
 
   async #begin(): Promise<Work> {

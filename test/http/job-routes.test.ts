@@ -1,7 +1,7 @@
-import { reset } from "cloudflare:test";
+import { reset, runInDurableObject } from "cloudflare:test";
 import { expect, test } from "vitest";
 import type { JobPage, JobRequest } from "../../src/api/tensors.ts";
-import { jobStub } from "../../src/objects/job/job.ts";
+import { Job } from "../../src/objects/job/job.ts";
 import {
   bindings,
   createJob,
@@ -238,20 +238,69 @@ function wrongShape(): Uint8Array<ArrayBuffer> {
 
 test("a source that changes under a job fails it", async () => {
   await putFile("changing", fileInOrder([]));
-  const { key, etag, size: bytes } = (await BUCKET.head("files/changing"))!;
+  const before = await BUCKET.head("files/changing");
   await putFile("changing", fileOf([f32("x", [1], [1])]));
-  const request: JobRequest = { operation: "quantize", source: "changing" };
-  const pinned = { key, etag, bytes };
-  // The route pins and begins in one go; between the two, the job has an alarm of its own.
-  await jobStub(bindings, "changing").begin(
-    "changing",
-    request,
-    pinned,
-    "changed",
+  // It pins and goes on by an alarm of its own; what changes between the two, it saw before.
+  const stale = new Proxy(BUCKET, {
+    get: (bucket, name: keyof R2Bucket) =>
+      name === "head"
+        ? (key: string) =>
+            key === "files/changing" ? before : bucket.head(key)
+        : (bucket[name] as () => unknown).bind(bucket),
+  });
+  await runInDurableObject(bindings.JOB.getByName("changing"), (_job, ctx) =>
+    new Job(ctx, { ...bindings, BUCKET: stale }).begin("changing", {
+      operation: "quantize",
+      source: "changing",
+      result: "changed",
+    }),
   );
   const status = await finish("changing");
   expect(status.error).toMatchObject({ code: "file_changed" });
   expect(await names()).not.toContain("changed");
+});
+
+test("a folder of which a file changes under a job fails it, and its first files go", async () => {
+  const weight = (name: string, seed: number) => ({
+    name,
+    dtype: "F32" as const,
+    shape: [64, 64],
+    bytes: new Uint8Array(normals(4096, seed).buffer),
+  });
+  await putFile(
+    "model/model.safetensors",
+    fileInOrder([weight("a.q_proj.weight", 1), weight("a.k_proj.weight", 2)]),
+  );
+  const text = (content: string) =>
+    Uint8Array.from(new TextEncoder().encode(content));
+  await putFile("model/config.json", text("{}"));
+  await putFile("model/tokenizer.json", text("{}"));
+  const before = await BUCKET.list({ prefix: "files/model/" });
+  // It comes behind the weights.
+  await putFile("model/tokenizer.json", text("[]"));
+  const stale = new Proxy(BUCKET, {
+    get: (bucket, name: keyof R2Bucket) =>
+      name === "list"
+        ? (options: R2ListOptions) =>
+            options.prefix === "files/model/" ? before : bucket.list(options)
+        : (bucket[name] as () => unknown).bind(bucket),
+  });
+  await runInDurableObject(bindings.JOB.getByName("half"), (_job, ctx) =>
+    new Job(ctx, { ...bindings, BUCKET: stale }).begin("half", {
+      operation: "quantize",
+      source: "model",
+      result: "half",
+      options: { for: "vllm" },
+    }),
+  );
+  const { error, outputBytes } = await finish("half");
+  expect(error).toMatchObject({ code: "file_changed" });
+  expect(outputBytes).toBeGreaterThan(4096);
+  await expect
+    .poll(async () =>
+      (await names()).filter((name) => name.startsWith("half/")),
+    )
+    .toEqual([]);
 });
 
 test("what a job needs is refused before it begins", async () => {
@@ -340,7 +389,10 @@ test("files come back whole or in part, and go", async () => {
     const response = await send("/v1/files/numbers", { method });
     await problemOf(response, 404, "file_not_found");
   }
-  const name = await send("/v1/files/a%2Fb", { method: "PUT", body: bytes });
+  const name = await send("/v1/files/a%2Fb%2Fc", {
+    method: "PUT",
+    body: bytes,
+  });
   await problemOf(name, 422, "invalid_name");
 });
 

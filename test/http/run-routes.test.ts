@@ -48,7 +48,7 @@ test("POST /v1/runs fills in the default run", async () => {
     config: {
       dataset: { name, tokens: 4096, vocabulary: 256, tokenizer: "byte" },
       model: { layers: 4, width: 128, heads: 4, context: 64, vocabulary: 256 },
-      recipe: "mxfp4-rht-sr",
+      recipe: "mxfp4-rht-eden",
       gradientDtype: "mxfp4",
       seed: 0,
       steps: 800,
@@ -57,12 +57,12 @@ test("POST /v1/runs fills in the default run", async () => {
       optimizer: {
         name: "muon",
         learningRate: 8e-3,
-        matrixLearningRate: 0.02,
+        matrixLearningRate: 0.03,
         schedule: "linear",
         finalLearningRateRatio: 0,
         warmupSteps: 0,
         cooldownSteps: 0,
-        momentum: 0.95,
+        momentum: 0.9,
         beta1: 0.9,
         beta2: 0.99,
         epsilon: 1e-8,
@@ -380,7 +380,7 @@ test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
     expect(header).toBe(
       "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte",
     );
-    expect(first).toMatch(/^0,1,[\d.]+,0.02,256,1,\d+,1,1$/);
+    expect(first).toMatch(/^0,1,[\d.]+,0.03,256,1,\d+,1,1$/);
     expect(second).toMatch(/^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,$/);
   }
   await problemOf(

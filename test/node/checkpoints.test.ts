@@ -14,11 +14,8 @@ import { inspect } from "../../src/checkpoints/inspect.ts";
 import { quantizedConfig } from "../../src/checkpoints/quantization-config.ts";
 import { recognizeFormats } from "../../src/formats/blocks/foreign-formats.ts";
 import { indexOf, shardsOf } from "../../src/checkpoints/shards.ts";
-import {
-  decideFor,
-  packedHeads,
-  type Target,
-} from "../../src/checkpoints/targets.ts";
+import type { Target } from "../../src/api/scheme.ts";
+import { decideFor, packedHeads } from "../../src/checkpoints/targets.ts";
 import { dtypeBytes, type Dtype } from "../../src/formats/dtype.ts";
 import { decideRoles } from "../../src/formats/roles/roles.ts";
 import type { TensorRange } from "../../src/formats/tensor.ts";

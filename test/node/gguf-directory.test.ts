@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import { quantizeGguf } from "../../src/cli/quantize-gguf.ts";
-import type { Target } from "../../src/checkpoints/targets.ts";
+import type { Target } from "../../src/api/scheme.ts";
 import type { QuantizeOptions } from "../../src/api/tensors.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { ggufText } from "../../src/formats/containers/gguf-value.ts";
@@ -86,12 +86,13 @@ describe("a directory that is in MXFP4 already", () => {
       from,
       to: at(name),
       asJson: false,
-      target,
-      maxShardBytes: 150_000,
       force: true,
-      rotate: undefined,
       withFigures: false,
-      options: { rounding: "nearest-zero" },
+      options: {
+        for: target,
+        rounding: "nearest-zero",
+        maxShardSize: 150_000,
+      },
     });
 
   test.each([

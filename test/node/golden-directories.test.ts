@@ -8,8 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Layout } from "../../src/api/scheme.ts";
-import type { Target } from "../../src/checkpoints/targets.ts";
-import { dequantizeDirectory } from "../../src/cli/dequantize-directory.ts";
+import type { Target } from "../../src/api/scheme.ts";
+import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { convertDirectory } from "../../src/cli/convert-directory.ts";
+import { localFolder } from "../../src/cli/ranged-files.ts";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { planRepack } from "../../src/formats/operations/repack-file.ts";
@@ -19,7 +21,6 @@ import { convert } from "../support/files.ts";
 import "../support/kernels-node.ts";
 
 const FIXTURES = join(import.meta.dirname, "../fixtures/hf");
-const MAX_SHARD_BYTES = 1e9;
 /** Their circle begins with the layout that the loader has. */
 const LAYOUTS: Layout[] = [
   "compressed-tensors",
@@ -90,19 +91,16 @@ describe.each(MADE)("%s", (model, targets, packed) => {
         from,
         to,
         asJson: false,
-        target,
-        maxShardBytes: MAX_SHARD_BYTES,
         force: false,
-        rotate: undefined,
         withFigures: false,
-        options: {},
+        options: { for: target },
       });
-      await dequantizeDirectory({
+      await convertDirectory({
         from: to,
         to: back,
-        maxShardBytes: MAX_SHARD_BYTES,
         force: false,
-        options: {},
+        checkpoint: await readFolder(localFolder(to)),
+        request: { operation: "dequantize" },
       });
       const before = tensorsOf(fileOf(from));
       const after = tensorsOf(fileOf(back));

@@ -10,6 +10,7 @@ import { Log, LogLevel, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { packPackage } from "../../src/scripts/build-package.ts";
+import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { answerOf, isBrowserExpected } from "../support/browser.ts";
 import { normals } from "../support/random.ts";
@@ -294,6 +295,23 @@ test("the command runs where the package is installed", () => {
   run(command, ["dequantize", "x.safetensors", "-o", "back.safetensors"]);
   const back = readFileSync(join(folder, "back.safetensors"));
   expect(back.subarray(-4096)).toEqual(Buffer.alloc(4096));
+});
+
+test("the command joins a run where the package is installed, on a Node that has relaxed SIMD", async () => {
+  const client = new Client({ baseUrl: edge.url });
+  await client.putDataset("corpus", new Blob(["to and fro ".repeat(400)]));
+  const { run: id } = await client.createRun({
+    dataset: "corpus",
+    model: { layers: 1, width: 64, heads: 2, context: 64 },
+    steps: 1,
+    sequences: 1,
+  });
+  const command = join(folder, "node_modules/mxfp4-edge/dist/cli/main.js");
+  const args = [command, "join", edge.url, "--run", id, "--threads", "1"];
+  if (Number.parseInt(run("node", ["-p", "process.versions.node"])) < 22)
+    expect(() => run("node", args)).toThrow("Expected Node 22 or later");
+  run(process.execPath, args);
+  expect((await client.run(id).status()).state).toBe("finished");
 });
 
 test("the curl example runs", () => {

@@ -474,9 +474,6 @@ describe("refused in a line, and nothing is left", () => {
         "keep",
       );
       expect(kept.stderr).toContain(`kept: 1 values of "${name}"`);
-      expect(
-        readFileSync(join(folder, `${bad}-kept`, "README.md"), "utf8"),
-      ).toContain(`| \`${name}\` | 1 | ${element} |`);
       const args = [
         "src/cli/main.ts",
         "dequantize",

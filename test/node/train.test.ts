@@ -27,7 +27,7 @@ import {
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
 import { startEdge } from "../../src/local/edge.ts";
-import { Progress } from "../../src/scripts/progress.ts";
+import { Progress } from "../../src/cli/progress.ts";
 import { linkFree } from "../../src/scripts/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
@@ -133,7 +133,7 @@ function metricsIn(file: string): StepMetrics[] {
 }
 
 describe("a run to its end", () => {
-  const NAME = "nano-mxfp4-rht-sr-seed0";
+  const NAME = "nano-mxfp4-rht-eden-seed0";
   const options = ["--steps", "6", ...SMALL];
   let home: string;
   let first: Ended;
@@ -174,7 +174,7 @@ describe("a run to its end", () => {
     expect(Number(done![1])).toBeLessThan(5.4);
     expect(resolve(done![3]!)).toBe(checkpoint());
     expect(first.stdout).toContain(
-      "recipe mxfp4-rht-sr, gradients in mxfp4; 2 trainers, 2 shards",
+      "recipe mxfp4-rht-eden, gradients in mxfp4; 2 trainers, 2 shards",
     );
     const { tensors } = readSafetensors(before[0]!);
     const names = tensors.map(({ name }) => name);

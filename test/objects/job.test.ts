@@ -278,16 +278,14 @@ test("the same key waits for a removal that goes on, and then begins anew", asyn
   await finished();
   await set("expiresMs", 1);
   const { env } = faulty(0, "before");
-  const { key, etag, size: bytes } = (await BUCKET.head("files/source"))!;
   await runInDurableObject(stub(), async (_job, ctx) => {
     const job = new Job(ctx, env);
     await job.alarm();
     expect(job.find(REQUEST)).toBeNull();
     const again = new Job(ctx, faulty(0, "before").env);
-    const file = { key, etag, bytes };
-    await expect(
-      again.begin("job", REQUEST, file, "result"),
-    ).rejects.toMatchObject({ code: "unavailable" });
+    await expect(again.begin("job", REQUEST)).rejects.toMatchObject({
+      code: "unavailable",
+    });
   });
   expect((await finished()).state).toBe("finished");
 });
@@ -324,13 +322,15 @@ test.each([
   "what an earlier release began with %j goes on with the scale rule that it had, %s",
   async (options, scale) => {
     const stored = { state: "running", request: { ...REQUEST, options } };
+    const file = { key: "files/source", etag: "e", bytes: 9 };
     const after = await runInDurableObject(stub(), (_job, { storage }) => {
       const { sql } = storage;
       JOB_SCHEMA.create(sql);
       sql.exec("UPDATE schema SET version = 1");
+      sql.exec("DROP TABLE digests");
       sql.exec(
         "INSERT INTO job VALUES (0, ?, NULL, NULL)",
-        JSON.stringify(stored),
+        JSON.stringify({ ...stored, file, result: "result" }),
       );
       JOB_SCHEMA.open(storage);
       return sql.exec<{ job: string }>("SELECT job FROM job").one().job;
@@ -338,6 +338,13 @@ test.each([
     const expected = scale === undefined ? options : { ...options, scale };
     expect(JSON.parse(after)).toEqual({
       ...stored,
+      result: "result",
+      uploadName: "result",
+      isFolder: false,
+      files: [{ ...file, name: REQUEST.source }],
+      output: 0,
+      digests: null,
+      earlier: { inputBytes: 0, outputBytes: 0 },
       request: { ...REQUEST, options: expected },
     });
   },

@@ -21,6 +21,7 @@ import {
 import {
   MAX_HOSTED_BYTES,
   trainerBytes,
+  type TrainerMemory,
   trainerMemory,
 } from "../../src/training/memory.ts";
 import { computeMicrobatch } from "../../src/training/microbatch.ts";
@@ -47,6 +48,18 @@ function configOf(
     runRequestSchema.parse({ dataset: "text", ...request }),
     dataset,
   );
+}
+
+/** From the one that takes most to the one that takes least. */
+function everyWay(config: RunConfig): TrainerMemory[] {
+  const ways: TrainerMemory[] = [];
+  let limit = Infinity;
+  for (;;) {
+    const memory = trainerMemory(config, limit);
+    if (trainerBytes(memory) > limit) return ways;
+    ways.push(memory);
+    limit = trainerBytes(memory) - 1;
+  }
 }
 
 const SIZES = {
@@ -125,9 +138,23 @@ test("where there is little room, panels go first, then activations", () => {
   expect(all.panelBytes).toBeGreaterThan(0);
   const fewer = trainerMemory(config, trainerBytes(all) - 1);
   expect(fewer).toMatchObject({ keeps: "all", panelBytes: 0 });
+  const products = trainerMemory(config, trainerBytes(fewer) - 1);
+  expect(products).toMatchObject({ keeps: "products" });
+  expect(products.panelBytes).toBeGreaterThan(0);
   const least = trainerMemory(config, 0);
   expect(least).toMatchObject({ keeps: "inputs", panelBytes: 0 });
-  expect(trainerBytes(least)).toBeLessThan(trainerBytes(fewer));
+  expect(trainerBytes(least)).toBeLessThan(trainerBytes(products));
+});
+
+test("a hosted trainer has room for 3.3 million parameters and 8 × 256 tokens, its arena for less than 64 MiB", () => {
+  const model = { layers: 4, width: 256, heads: 4, context: 256 };
+  const config = configOf({ model, sequences: 8 });
+  expect(fits(config)).toBe(true);
+  const { arena: bytes } = trainerMemory(config);
+  expect(bytes).toBeLessThan(64 * 1024 * 1024);
+  // Half of it computes nothing twice but what is elementwise.
+  const half = trainerMemory({ ...config, sequences: 4 });
+  expect(half).toMatchObject({ keeps: "products" });
 });
 
 test("a step that has no room is cut into more microbatches", () => {

@@ -52,7 +52,7 @@ test("without warm-up it starts at the peak, and a warm-up longer than the run i
 test("groups have rates of their own; AdamW's one rate rules both unless told", () => {
   const muon = completeOptimizer({});
   expect(learningRates(muon, 100, 50)).toEqual({
-    matrix: 0.01,
+    matrix: 0.015,
     embedding: 0.004,
     vector: 0.004,
   });
@@ -60,7 +60,7 @@ test("groups have rates of their own; AdamW's one rate rules both unless told", 
     learningRate: 1,
     matrixLearningRate: 1,
   });
-  expect(completeOptimizer({ learningRate: 1 }).matrixLearningRate).toBe(0.02);
+  expect(completeOptimizer({ learningRate: 1 }).matrixLearningRate).toBe(0.03);
 });
 
 test.each([

@@ -1,6 +1,6 @@
 /** What `POST /v1/jobs` takes, checked. */
 import * as z from "zod";
-import { FILE_OPTIONS } from "../../api/options.ts";
+import { JOB_OPTIONS } from "../../api/options.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
 import { FILE_PATTERN } from "../../objects/platform/stored-files.ts";
 import { NAME_PATTERN } from "../../training/config.ts";
@@ -10,9 +10,13 @@ import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 const name = z.string().regex(NAME_PATTERN);
 const file = z.string().regex(FILE_PATTERN);
 const job = {
-  source: file.describe("Name of a stored file"),
+  source: file.describe(
+    "Name of a stored file, or where there is none of a folder",
+  ),
   result: file
-    .describe("Of the file to come; else the job's id and the source's ending")
+    .describe(
+      "Of the file or folder to come; else the job's id and a file's ending",
+    )
     .optional(),
   clientKey: name
     .describe("The job's id, so that repeating the request creates one job")
@@ -28,11 +32,11 @@ const job = {
 };
 
 /** An operation with its options, as JSON. */
-const withOptions = <O extends keyof typeof FILE_OPTIONS>(operation: O) =>
+const withOptions = <O extends keyof typeof JOB_OPTIONS>(operation: O) =>
   z.strictObject({
     operation: z.literal(operation),
     ...job,
-    options: objectOf(FILE_OPTIONS[operation]).optional(),
+    options: objectOf(JOB_OPTIONS[operation]).optional(),
   });
 
 export const jobRequestSchema = z

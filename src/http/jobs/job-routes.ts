@@ -1,10 +1,8 @@
 /** Long conversions, from and to the bucket. */
-import { AppError } from "../../api/errors.ts";
 import type { JobPage, JobRequest } from "../../api/tensors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
 import { jobStub } from "../../objects/job/job.ts";
-import { fileKey } from "../../objects/platform/stored-files.ts";
 import { limit, wrongCursor } from "../declaration/page.ts";
 import { text } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
@@ -23,9 +21,9 @@ export const JOB_ROUTES = [
     path: "/v1/jobs",
     tag: "jobs",
     access: "owner",
-    summary: "Begin a conversion of a stored file, of any size",
+    summary: "Begin a conversion of a stored file or folder, of any size",
     description:
-      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. A job that has ended goes after `retentionMs`, and its result with it.",
+      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. Of a folder that holds a model (config.json, safetensors, their index) quantize and dequantize make another, for the loader that `for` names, with its card README.md; its config.json comes last. A job that has ended goes after `retentionMs`, and its result with it.",
     body: {
       description: "An operation and its options",
       json: jobRequestSchema,
@@ -64,17 +62,7 @@ export const JOB_ROUTES = [
       const present = await stub.find(request);
       if (present) return json(present, 200);
 
-      const source = await c.env.BUCKET.head(fileKey(request.source));
-      if (!source) {
-        throw new AppError(
-          "file_not_found",
-          `Expected \`source\` to be the name of a file, got "${request.source}"`,
-        );
-      }
-      const result = request.result ?? `${id.slice(0, 50)}${ending(request)}`;
-      const { key, etag, size: bytes } = source;
-      const file = { key, etag, bytes };
-      const { created, status } = await stub.begin(id, request, file, result);
+      const { created, status } = await stub.begin(id, request);
       return json(status, created ? 201 : 200);
     },
   }),
@@ -147,9 +135,4 @@ function readCursor(cursor: string): JobEntry {
   const [, createdMs, job] = /^(\d{1,15})-([\w.-]{1,64})$/.exec(cursor) ?? [];
   if (createdMs === undefined || job === undefined) throw wrongCursor(cursor);
   return { createdMs: Number(createdMs), job };
-}
-
-/** GGUF stays GGUF; everything else becomes safetensors. */
-function ending({ source }: JobRequest): string {
-  return source.endsWith(".gguf") ? ".gguf" : ".safetensors";
 }

@@ -9,18 +9,22 @@ import { widths } from "./config.ts";
 /** Sizes of one batch: N = B · T tokens. */
 export type BatchShape = { B: number; T: number; N: number };
 
-/** All but its input and output, which neighbours share. */
-type BlockInside = {
-  moments1: RowMoments; // [N], [N]
+/** What products take, and elementwise work makes of what is kept. */
+type BlockBetween = {
   norm1: Pointer; // [N, C]
+  norm2: Pointer; // [N, C]
+  gelu: Pointer; // [N, 4C]
+};
+
+/** All but its input and output, which neighbours share. */
+type BlockInside = BlockBetween & {
+  moments1: RowMoments; // [N], [N]
   qkv: Pointer; // [N, 3C]
   logSumExp: Pointer; // [B, NH, T]
   attention: Pointer; // [N, C], heads side by side
   middle: Pointer; // [N, C], the residual stream after attention
   moments2: RowMoments; // [N], [N]
-  norm2: Pointer; // [N, C]
   up: Pointer; // [N, 4C]
-  gelu: Pointer; // [N, 4C]
 };
 
 export type BlockActivations = BlockInside & {
@@ -35,8 +39,9 @@ export type Activations = {
 };
 
 /**
- * Room for one forward pass, in the caller's scope. What is not kept is taken in turns: by the insides of
- * the blocks when only their inputs are kept, and by the residual stream too, in place, when nothing is.
+ * Room for one forward pass, in the caller's scope. What is not kept is taken in turns: by what lies between the
+ * products when they are kept, by the whole insides of the blocks when only their inputs are, and by the
+ * residual stream too, in place, when nothing is.
  */
 export function allocActivations(
   shape: ModelShape,
@@ -50,24 +55,31 @@ export function allocActivations(
     mean: arena.allocF32(N),
     rstd: arena.allocF32(N),
   });
-  const allocInside = (): BlockInside => ({
-    moments1: allocMoments(),
+  const allocBetween = (): BlockBetween => ({
     norm1: arena.allocF32(N * C),
+    norm2: arena.allocF32(N * C),
+    gelu: arena.allocF32(N * hidden),
+  });
+  let between = allocBetween();
+  const allocInside = (): BlockInside => ({
+    ...between,
+    moments1: allocMoments(),
     qkv: arena.allocF32(N * qkv),
     logSumExp: arena.allocF32(B * NH * T),
     attention: arena.allocF32(N * C),
     middle: arena.allocF32(N * C),
     moments2: allocMoments(),
-    norm2: arena.allocF32(N * C),
     up: arena.allocF32(N * hidden),
-    gelu: arena.allocF32(N * hidden),
   });
 
   const blocks: BlockActivations[] = [];
   let input = arena.allocF32(N * C);
   let inside = allocInside();
   for (let layer = 0; layer < layers; layer++) {
-    if (keeps === "all" && layer > 0) inside = allocInside();
+    if (keeps === "all" && layer > 0) between = allocBetween();
+    if ((keeps === "all" || keeps === "products") && layer > 0) {
+      inside = allocInside();
+    }
     const output = keeps === "nothing" ? input : arena.allocF32(N * C);
     blocks.push({ ...inside, input, output });
     input = output;

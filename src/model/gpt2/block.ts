@@ -75,7 +75,30 @@ export function blockInside(
   });
 }
 
-/** `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. */
+/** What lies between the block's products, of those. */
+export function blockBetween(
+  activations: BlockActivations,
+  tensors: BlockTensors,
+  place: BlockPlace,
+  pass: Pass,
+): void {
+  const { shape, batch } = place;
+  const { N } = batch;
+  const { width: C } = shape;
+  const a = activations;
+  kernels().arena.scope(() => {
+    const norm1 = readPair(pass.parameters, tensors.norm1);
+    layerNormForward(a.norm1, a.moments1, a.input, norm1, N, C);
+    const norm2 = readPair(pass.parameters, tensors.norm2);
+    layerNormForward(a.norm2, a.moments2, a.middle, norm2, N, C);
+    geluForward(a.gelu, a.up, N * widths(shape).hidden);
+  });
+}
+
+/**
+ * `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. The gradient of what a linear
+ * layer read takes its place, so the block's activations are gone afterwards.
+ */
 export function blockBackward(
   dResidual: Pointer,
   activations: BlockActivations,
@@ -88,7 +111,6 @@ export function blockBackward(
   const { width: C, heads } = shape;
   const { hidden } = widths(shape);
   const a = activations;
-  const { arena } = kernels();
   const backward = (
     name: LinearName,
     dInput: Pointer,
@@ -96,43 +118,40 @@ export function blockBackward(
     input: Pointer,
   ): void => backwardLinear(name, dInput, dOutput, input, tensors, place, pass);
 
-  arena.scope(() => {
-    const dBranch = arena.allocF32(N * C); // of norm1, attention, norm2 in turn
-    const dWide = arena.allocF32(N * hidden); // of gelu and up, then of qkv
+  const dHidden = a.gelu; // of gelu, then of up
+  backward("down", dHidden, dResidual, a.gelu);
+  geluBackward(dHidden, dHidden, a.up, N * hidden);
+  backward("up", a.norm2, dHidden, a.norm2);
+  withGradients(pass, tensors.norm2, (gradients) =>
+    layerNormBackward(
+      dResidual,
+      gradients,
+      a.norm2,
+      a.middle,
+      a.moments2,
+      pass.parameters.read(tensors.norm2.weight),
+      N,
+      C,
+    ),
+  );
 
-    backward("down", dWide, dResidual, a.gelu);
-    geluBackward(dWide, dWide, a.up, N * hidden);
-    backward("up", dBranch, dWide, a.norm2);
-    withGradients(pass, tensors.norm2, (gradients) =>
-      layerNormBackward(
-        dResidual,
-        gradients,
-        dBranch,
-        a.middle,
-        a.moments2,
-        pass.parameters.read(tensors.norm2.weight),
-        N,
-        C,
-      ),
-    );
-
-    backward("attentionOut", dBranch, dResidual, a.attention);
-    const sequences = { sequences: B, length: T, width: C };
-    attentionBackward(dWide, dBranch, a.qkv, a.logSumExp, sequences, heads);
-    backward("qkv", dBranch, dWide, a.norm1);
-    withGradients(pass, tensors.norm1, (gradients) =>
-      layerNormBackward(
-        dResidual,
-        gradients,
-        dBranch,
-        a.input,
-        a.moments1,
-        pass.parameters.read(tensors.norm1.weight),
-        N,
-        C,
-      ),
-    );
-  });
+  backward("attentionOut", a.attention, dResidual, a.attention);
+  const sequences = { sequences: B, length: T, width: C };
+  const dQkv = dHidden; // [N, 3C] in the room of [N, 4C]
+  attentionBackward(dQkv, a.attention, a.qkv, a.logSumExp, sequences, heads);
+  backward("qkv", a.norm1, dQkv, a.norm1);
+  withGradients(pass, tensors.norm1, (gradients) =>
+    layerNormBackward(
+      dResidual,
+      gradients,
+      a.norm1,
+      a.input,
+      a.moments1,
+      pass.parameters.read(tensors.norm1.weight),
+      N,
+      C,
+    ),
+  );
 }
 
 /** Weight and bias, in the caller's scope. */

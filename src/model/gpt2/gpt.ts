@@ -28,6 +28,7 @@ import {
 } from "./activations.ts";
 import {
   blockBackward,
+  blockBetween,
   blockForward,
   blockInside,
   readPair,
@@ -263,10 +264,8 @@ class Gpt2 implements Model {
     for (let layer = last; layer >= 0; layer--) {
       const [block, tensors] = [blocks[layer], this.#tensors.blocks[layer]];
       const place = { shape: this.shape, batch: sizes, layer };
-      // The inside of the last block is still there: no other has come after it.
-      if (pass.keeps === "inputs" && layer < last) {
-        blockInside(block, tensors, place, pass);
-      }
+      // All of the last block is still there: no other has come after it.
+      if (layer < last) recompute[pass.keeps](block, tensors, place, pass);
       blockBackward(dResidual, block, tensors, place, pass);
     }
   }
@@ -285,6 +284,13 @@ class Gpt2 implements Model {
     });
   }
 }
+
+/** What a block's backward pass reads and its forward pass has not left. */
+const recompute = {
+  all: () => undefined,
+  products: blockBetween,
+  inputs: blockInside,
+} as const;
 
 /** B, T and N of `tokens`, which are checked: the kernels read the embedding at each. */
 function batchShape(

@@ -1,94 +1,100 @@
-/** A file in the bucket as a source of bytes, from any position on, read in windows. */
-import { AppError } from "../../api/errors.ts";
-import type { Stretch } from "../../formats/blocks/scales-first.ts";
+/** Runs of files' bytes as one source, from any position on, read in windows. */
 import { type ByteSource, endedEarly } from "../../formats/stream/source.ts";
 import { free } from "../../memory/free.ts";
 
 export const WINDOW_BYTES = 4 * 1024 * 1024;
 
-/** An object that must stay as it was. */
-export type PinnedFile = { key: string; etag: string; bytes: number };
+/** Bytes of a file that are taken one behind the other. */
+export type Run<File> = { file: File; start: number; end: number };
 
-export class FileSource implements ByteSource {
-  readonly #bucket: R2Bucket;
-  readonly #file: PinnedFile;
-  #stretches: readonly Stretch[] = [];
-  /** Of what is taken next: in the file, or in the order of the stretches behind `#base`. */
-  #position = 0;
-  #base = 0;
+export type ReadFile<File> = (
+  file: File,
+  start: number,
+  length: number,
+  into?: ArrayBuffer,
+) => Promise<Uint8Array<ArrayBuffer>>;
+
+export class FileSource<File> implements ByteSource {
+  readonly #read: ReadFile<File>;
+  #runs: readonly Run<File>[];
+  /** The run of what is taken next, and where in its file that is. */
+  #run = 0;
+  #position: number;
+  #buffer = new ArrayBuffer(0);
   #window = new Uint8Array(0);
-  /** Where in the file the window starts. */
+  /** The file that the window is of, and where in it it starts. */
+  #windowFile: File | undefined;
   #windowStart = 0;
 
-  constructor(bucket: R2Bucket, file: PinnedFile) {
-    this.#bucket = bucket;
-    this.#file = file;
+  constructor(read: ReadFile<File>, runs: readonly Run<File>[]) {
+    this.#read = read;
+    this.#runs = joined(runs);
+    this.#position = this.#runs[0]?.start ?? 0;
   }
 
-  /** Go to byte `position` of the data that begins at `base`, whose order `stretches` say. */
-  seek(base: number, position: number, stretches: readonly Stretch[]): void {
-    this.#base = base;
-    this.#position = base + position;
-    this.#stretches = stretches;
+  /** Go on `position` bytes behind the beginning of other runs. */
+  seek(runs: readonly Run<File>[], position: number): void {
+    this.#runs = joined(runs);
+    this.#run = 0;
+    let left = position;
+    for (const { start, end } of this.#runs) {
+      this.#position = start + left;
+      if (this.#position < end) return;
+      left -= end - start;
+      this.#run++;
+    }
   }
 
   /** Nothing more is taken. */
   release(): void {
-    free(this.#window);
+    free(new Uint8Array(this.#buffer));
+    this.#window = new Uint8Array(0);
+    this.#windowFile = undefined;
   }
 
+  /** Requires: what is taken at once lies in one run */
   async take(bytes: number): Promise<Uint8Array> {
-    const start = this.#inFile();
-    let offset = start - this.#windowStart;
-    if (offset < 0 || offset + bytes > this.#window.length) {
-      await this.#read(start, bytes);
+    while (
+      this.#runs[this.#run] &&
+      this.#position >= this.#runs[this.#run]!.end
+    )
+      this.#position = this.#runs[++this.#run]?.start ?? 0;
+    const run = this.#runs[this.#run];
+    const left = run ? run.end - this.#position : 0;
+    if (!run || left < bytes) throw endedEarly(bytes, left);
+    let offset = this.#position - this.#windowStart;
+    const isThere =
+      run.file === this.#windowFile &&
+      offset >= 0 &&
+      offset + bytes <= this.#window.length;
+    if (!isThere) {
+      await this.#fill(run, Math.min(left, Math.max(bytes, WINDOW_BYTES)));
       offset = 0;
     }
     this.#position += bytes;
     return this.#window.subarray(offset, offset + bytes);
   }
 
-  /** Pieces never span two tensors, so what is taken is in one stretch. */
-  #inFile(): number {
-    const position = this.#position - this.#base;
-    const stretch = this.#stretches.find(
-      ({ start, end }) => start <= position && position < end,
-    );
-    if (!stretch) return this.#position;
-    return this.#base + stretch.from + position - stretch.start;
-  }
-
-  async #read(start: number, bytes: number): Promise<void> {
-    const { key, etag, bytes: all } = this.#file;
-    const left = all - start;
-    if (left < bytes) throw endedEarly(bytes, left);
-    const length = Math.min(left, Math.max(bytes, WINDOW_BYTES));
-    const object = await this.#bucket.get(key, {
-      range: { offset: start, length },
-      onlyIf: { etagMatches: etag },
-    });
-    if (!object || !("body" in object)) {
-      throw new AppError(
-        "file_changed",
-        `Expected the file of ${all} bytes that the job began with, got ${object ? "another" : "none"}`,
-      );
-    }
-    this.#window = await readInto(this.#window.buffer, object.body, length);
+  async #fill({ file }: Run<File>, length: number): Promise<void> {
+    // Each window in the same memory, of its full size from the start.
+    if (this.#buffer.byteLength < length)
+      this.#buffer = new ArrayBuffer(Math.max(length, WINDOW_BYTES));
+    const start = this.#position;
+    this.#window = await this.#read(file, start, length, this.#buffer);
+    this.#buffer = this.#window.buffer;
+    this.#windowFile = file;
     this.#windowStart = start;
   }
 }
 
-/** `length` bytes of a body, in `buffer` if it is large enough: each window in the same memory. */
-async function readInto(
-  buffer: ArrayBuffer,
-  body: ReadableStream<Uint8Array>,
-  length: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const size = Math.max(length, WINDOW_BYTES);
-  const whole = buffer.byteLength < size ? new ArrayBuffer(size) : buffer;
-  const reader = body.getReader({ mode: "byob" });
-  const view = new Uint8Array(whole, 0, length);
-  const { value } = await reader.readAtLeast(length, view);
-  if (value?.length !== length) throw endedEarly(length, value?.length ?? 0);
-  return value as Uint8Array<ArrayBuffer>;
+/** Runs that follow each other in a file are one, so that small tensors come together. */
+function joined<File>(runs: readonly Run<File>[]): Run<File>[] {
+  const whole: Run<File>[] = [];
+  for (const run of runs) {
+    const last = whole.at(-1);
+    if (last && last.file === run.file && last.end === run.start)
+      whole[whole.length - 1] = { ...last, end: run.end };
+    else if (run.end > run.start) whole.push(run);
+  }
+  return whole;
 }

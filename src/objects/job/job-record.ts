@@ -1,6 +1,6 @@
 /** What is written down of a job, and what callers see of it. */
 import type { JobRequest, JobState, JobSummary } from "../../api/tensors.ts";
-import type { PinnedFile } from "./file-source.ts";
+import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
 
 const HOUR_MS = 60 * 60_000;
 /** How long a job that has ended stays, its result with it. */
@@ -13,18 +13,27 @@ export const RETENTION_MS = {
 export type StoredJob = {
   job: string;
   request: JobRequest;
-  file: PinnedFile;
+  isFolder: boolean;
+  /** What it reads. */
+  files: PinnedFile[];
   result: string;
   state: JobState;
   /** The directory has it. */
   isListed: boolean;
-  /** The upload that is under way, or that is to be taken back. */
+  /** The file that is under way, among those that it writes. */
+  output: number;
+  /** Its upload, or one that is to be taken back, and the file's name. */
   uploadId: string | null;
+  uploadName: string | null;
   parts: R2UploadedPart[];
   /** In a row, for reasons that may pass. */
   failures: number;
   /** All parts are uploaded, and are being put together. */
   isCompleting: boolean;
+  /** The file is whole, and so many of its tensors have their digests; null before that. */
+  digests: number | null;
+  /** Of the files before it, read and written. */
+  earlier: { inputBytes: number; outputBytes: number };
   inputBytes: number;
   outputBytes: number;
   totalOutputBytes: number | null;
@@ -38,20 +47,24 @@ export type StoredJob = {
 export function newJob(
   job: string,
   request: JobRequest,
-  file: PinnedFile,
-  result: string,
+  { isFolder, files }: PinnedSource,
 ): StoredJob {
   return {
     job,
     request,
-    file,
-    result,
+    isFolder,
+    files,
+    result: request.result ?? `${job.slice(0, 50)}${ending(request, isFolder)}`,
     state: "running",
     isListed: false,
+    output: 0,
     uploadId: null,
+    uploadName: null,
     parts: [],
     failures: 0,
     isCompleting: false,
+    digests: null,
+    earlier: { inputBytes: 0, outputBytes: 0 },
     inputBytes: 0,
     outputBytes: 0,
     totalOutputBytes: null,
@@ -60,6 +73,17 @@ export function newJob(
     expiresMs: null,
     error: null,
   };
+}
+
+/** GGUF stays GGUF; every other file becomes safetensors. */
+function ending({ source }: JobRequest, isFolder: boolean): string {
+  if (isFolder) return "";
+  return source.endsWith(".gguf") ? ".gguf" : ".safetensors";
+}
+
+/** Of all that it reads. */
+export function totalInputBytes({ files }: StoredJob): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Its end, and with it the time at which it goes. */
@@ -78,15 +102,16 @@ export function end(
 }
 
 export function summaryOf(job: StoredJob): JobSummary {
-  const { request, file } = job;
+  const { request } = job;
   return {
     job: job.job,
     state: job.state,
     source: request.source,
     result: job.result,
+    isFolder: job.isFolder,
     operation: request.operation,
     inputBytes: job.inputBytes,
-    totalInputBytes: file.bytes,
+    totalInputBytes: totalInputBytes(job),
     outputBytes: job.outputBytes,
     totalOutputBytes: job.totalOutputBytes,
     createdMs: job.createdMs,

@@ -28,4 +28,21 @@ export const JOB_SCHEMA = new Schema("job", [
       sql.exec("UPDATE job SET job = ?", JSON.stringify(stored));
     }
   },
+
+  // What was one file is a list of them, and a file that is written one of several.
+  (sql) => {
+    sql.exec(
+      "CREATE TABLE digests (name TEXT PRIMARY KEY, digest TEXT NOT NULL)",
+    );
+    sql.exec(`
+      UPDATE job SET job = json_remove(json_set(job,
+        '$.isFolder', json('false'),
+        '$.files', json_array(json_set(json_extract(job, '$.file'), '$.name', json_extract(job, '$.request.source'))),
+        '$.output', 0,
+        '$.uploadName', json_extract(job, '$.result'),
+        '$.digests', NULL,
+        '$.earlier', json('{"inputBytes":0,"outputBytes":0}')
+      ), '$.file')
+    `);
+  },
 ]);

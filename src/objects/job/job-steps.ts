@@ -1,10 +1,19 @@
 /** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
 import { AppError } from "../../api/errors.ts";
+import { invalid, shown } from "../../api/option-kinds.ts";
+import type { JobRequest } from "../../api/tensors.ts";
+import {
+  checkFileRequest,
+  checkFolderRequest,
+  isTaken,
+} from "../../checkpoints/folder-plan.ts";
 import { directoryStub } from "../directory/directory.ts";
-import { end, type StoredJob } from "./job-record.ts";
+import { end, newJob, type StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
+import { FOLDER_PATTERN } from "../platform/stored-files.ts";
+import { pinStored } from "./pinned-file.ts";
 
 /** From within an alarm, one for this very moment would be lost. */
 export const NEXT_MS = 1;
@@ -37,9 +46,19 @@ export class JobSteps {
     });
   }
 
-  /** Refuse a name that has a file. Errors: `file_exists` */
-  checkFree(result: string): Promise<void> {
-    return this.#work.checkFree(result);
+  /** What the request's job is to begin with. Errors: `file_not_found`, `file_exists`, `invalid_option` */
+  async prepare(id: string, request: JobRequest): Promise<StoredJob> {
+    const source = await pinStored(this.#bindings.BUCKET, request.source);
+    if (source.isFolder) {
+      checkFolderRequest(request);
+      source.files = source.files.filter(({ name }) => isTaken(name));
+      checkFolderName(request.result);
+    } else {
+      checkFileRequest(request);
+    }
+    const job = newJob(id, request, source);
+    await this.#work.checkFree(job);
+    return job;
   }
 
   /** Take the step that is due; returns when the next one is, or null behind the last. */
@@ -56,6 +75,8 @@ export class JobSteps {
     await this.enlist(job);
     if (job.state === "running") return this.#convert(job);
     await this.#work.abort(job);
+    // What a folder has of its files by then is no model.
+    if (job.state === "failed") await this.#work.removeResult(job);
     return job.expiresMs;
   }
 
@@ -92,8 +113,7 @@ export class JobSteps {
 
   #end(job: StoredJob, error: StoredJob["error"]): void {
     end(job, error);
-    this.#store.save(job);
-    this.#store.forgetPosition();
+    this.#store.save(job, null);
     this.#store.log(error ? `failed: ${error.detail}` : "finished");
   }
 
@@ -119,4 +139,10 @@ export class JobSteps {
     // The alarm with it.
     await this.#storage.deleteAll();
   }
+}
+
+/** Errors: `invalid_option` for a folder in a folder */
+function checkFolderName(result: string | undefined): void {
+  if (result !== undefined && !FOLDER_PATTERN.test(result))
+    throw invalid("`result` to be the name of a folder", shown(result));
 }

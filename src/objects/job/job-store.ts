@@ -56,14 +56,15 @@ export class JobStore {
     return row;
   }
 
-  /** Write what the job is and, at once, where it stands if that is told. */
-  save(job: StoredJob, position?: Position): void {
+  /** Write what the job is and, at once, where it stands if that is told; null forgets it. */
+  save(job: StoredJob, position?: Position | null): void {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => {
       sql.exec(
         "INSERT INTO job VALUES (0, ?, NULL, NULL) ON CONFLICT DO UPDATE SET job = excluded.job",
         JSON.stringify(job),
       );
+      if (position === null) this.#forgetPosition();
       if (!position) return;
       const { held, ...rest } = position.saved;
       sql.exec("DELETE FROM bytes");
@@ -74,10 +75,26 @@ export class JobStore {
     });
   }
 
-  /** Nothing of where the work stood is needed any more. */
-  forgetPosition(): void {
+  #forgetPosition(): void {
     this.#storage.sql.exec("UPDATE job SET position = NULL");
     this.#storage.sql.exec("DELETE FROM bytes");
+  }
+
+  /** Of tensors of the result, by name. */
+  digests(): Map<string, string> {
+    const rows = this.#storage.sql.exec<{ name: string; digest: string }>(
+      "SELECT name, digest FROM digests",
+    );
+    return new Map(Array.from(rows, ({ name, digest }) => [name, digest]));
+  }
+
+  /** Repeating it changes nothing. */
+  addDigest(name: string, digest: string): void {
+    this.#storage.sql.exec(
+      "INSERT OR REPLACE INTO digests VALUES (?, ?)",
+      name,
+      digest,
+    );
   }
 
   position(): Position | undefined {

@@ -4,23 +4,25 @@ import type {
   Conversion,
   SavedConversion,
 } from "../../formats/stream/conversion.ts";
-import { readTensorFile } from "../../formats/containers/containers.ts";
-import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
-import {
-  scalesFirst,
-  type Stretch,
-} from "../../formats/blocks/scales-first.ts";
 import {
   isolateMemory,
   NOTHING,
   type Reservation,
 } from "../../memory/ledger.ts";
 import { takeBack } from "../directory/unfinished-uploads.ts";
-import { fileKey } from "../platform/stored-files.ts";
-import { FileSource, WINDOW_BYTES } from "./file-source.ts";
-import type { StoredJob } from "./job-record.ts";
+import {
+  fileKey,
+  filesIn,
+  isFolder,
+  removeFiles,
+} from "../platform/stored-files.ts";
+import { digestOf } from "./digest.ts";
+import { FileSource, type ReadFile, WINDOW_BYTES } from "./file-source.ts";
+import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
+import { type StoredJob, totalInputBytes } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { PART_BYTES, PartWriter } from "./part-writer.ts";
+import { type PinnedFile, readPinned } from "./pinned-file.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
@@ -33,19 +35,15 @@ const STRETCH_MEMORY = WINDOW_BYTES + 2 * PART_BYTES;
 /** For memory, within one alarm: whoever wants to remove the job waits as long. */
 const MAX_WAIT_MS = 2_000;
 
-type Opened = {
-  conversion: Conversion;
-  source: FileSource;
-  headBytes: number;
-  stretches: readonly Stretch[];
-};
-
 export class JobWork {
   readonly #bucket: R2Bucket;
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
+  readonly #read: ReadFile<PinnedFile>;
   /** This instance has not worked yet. */
   #isNew = true;
+  /** Kept from alarm to alarm while there is room: a folder has many heads. */
+  #plan: JobPlan | undefined;
   #reservation: Reservation = NOTHING;
 
   /** `isStopped` is asked before each piece. */
@@ -53,16 +51,66 @@ export class JobWork {
     this.#bucket = bucket;
     this.#store = store;
     this.#isStopped = isStopped;
+    this.#read = (...range) => readPinned(bucket, ...range);
   }
 
   /**
-   * Take the next stretch of the source; true when the result is whole.
+   * Take the next stretch of the work; true when all is written.
    * Errors: `unavailable` while there is no memory for it
    */
   async stretch(job: StoredJob): Promise<boolean> {
-    if (job.isCompleting) return this.#complete(job);
-    const opened = await this.#open(job);
-    const { conversion, source } = opened;
+    const plan = await this.#planOf(job);
+    const output = plan.outputs[job.output]!;
+    const isDone =
+      job.digests !== null
+        ? await this.#digest(job, output, job.digests)
+        : (job.isCompleting || (await this.#write(job, output))) &&
+          (await this.#complete(job, output));
+    if (!isDone) return false;
+    this.#next(job, plan);
+    return job.output === plan.outputs.length;
+  }
+
+  async #planOf(job: StoredJob): Promise<JobPlan> {
+    const key = `plan of job ${job.job}`;
+    if (!this.#plan) {
+      const digests = () => this.#store.digests();
+      const plan = await planJob(job, this.#read, digests);
+      this.#plan = plan;
+      if (plan.totalBytes !== null) job.totalOutputBytes = plan.totalBytes;
+      isolateMemory.keep(key, plan.bytes, () => (this.#plan = undefined));
+      return plan;
+    }
+    isolateMemory.touch(key);
+    return this.#plan;
+  }
+
+  /** The plan is not needed any more. */
+  #forgetPlan({ job }: StoredJob): void {
+    this.#plan = undefined;
+    isolateMemory.letGo(`plan of job ${job}`);
+  }
+
+  /** Begin with the next file. */
+  #next(job: StoredJob, plan: JobPlan): void {
+    const { inputBytes, outputBytes } = job;
+    job.output++;
+    job.uploadId = null;
+    job.parts = [];
+    job.isCompleting = false;
+    job.digests = null;
+    job.earlier = { inputBytes, outputBytes };
+    if (job.output === plan.outputs.length) {
+      job.inputBytes = totalInputBytes(job);
+      this.#forgetPlan(job);
+    }
+    this.#store.save(job, null);
+  }
+
+  /** One stretch of a file; whether all its parts are there. */
+  async #write(job: StoredJob, output: JobOutput): Promise<boolean> {
+    const { conversion, runs } = await output.open();
+    const source = new FileSource(this.#read, runs);
     try {
       const bytes = STRETCH_MEMORY + conversion.heldBytes;
       this.#reservation = await isolateMemory.reserve(
@@ -71,8 +119,9 @@ export class JobWork {
         MAX_WAIT_MS,
       );
       const position = this.#store.position();
-      this.#resume(opened, position?.saved);
-      const upload = await this.#upload(job);
+      this.#resume(conversion, position?.saved);
+      source.seek(runs, conversion.inputBytes);
+      const upload = await this.#upload(job, output.name);
       const writer = new PartWriter(upload, job.parts, position?.tail);
       try {
         if (!position) await writer.write(conversion.head);
@@ -86,17 +135,17 @@ export class JobWork {
       conversion.release();
       this.#reservation.release();
     }
-    return job.isCompleting ? this.#complete(job) : false;
+    return job.isCompleting;
   }
 
   /** Write down where it stands. */
   #note(job: StoredJob, conversion: Conversion, writer: PartWriter): void {
-    const isWhole = conversion.wanted === 0;
+    const { earlier } = job;
     job.parts = writer.parts;
-    job.inputBytes = isWhole ? job.file.bytes : conversion.inputBytes;
-    job.outputBytes = conversion.outputBytes;
-    job.totalOutputBytes = conversion.totalBytes;
-    job.isCompleting = isWhole;
+    job.inputBytes = earlier.inputBytes + conversion.inputBytes;
+    job.outputBytes = earlier.outputBytes + conversion.outputBytes;
+    if (!job.isFolder) job.totalOutputBytes = conversion.totalBytes;
+    job.isCompleting = conversion.wanted === 0;
     job.failures = 0;
     this.#store.save(job, { saved: conversion.save(), tail: writer.tail });
   }
@@ -104,7 +153,7 @@ export class JobWork {
   /** One stretch; false when it was stopped. */
   async #convert(
     conversion: Conversion,
-    source: FileSource,
+    source: FileSource<PinnedFile>,
     writer: PartWriter,
   ): Promise<boolean> {
     const moved = () => conversion.inputBytes + conversion.outputBytes;
@@ -126,31 +175,16 @@ export class JobWork {
     return true;
   }
 
-  /** The conversion from the start, and its source. */
-  async #open({ request, file }: StoredJob): Promise<Opened> {
-    const source = new FileSource(this.#bucket, file);
-    const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
-    const stored = await readTensorFile(source, file.bytes, raw);
-    const ordered = scalesFirst(stored, pairsOf(request));
-    const conversion = planFile(ordered.file, request);
-    const { stretches } = ordered;
-    return { conversion, source, headBytes: stored.headBytes, stretches };
-  }
-
   /** Go to where it stood, if it did. */
-  #resume(
-    { conversion, source, headBytes, stretches }: Opened,
-    saved: SavedConversion | undefined,
-  ): void {
+  #resume(conversion: Conversion, saved: SavedConversion | undefined): void {
     if (saved) conversion.resume(saved);
     if (saved && this.#isNew)
       this.#store.log(`resumed at byte ${conversion.inputBytes}`);
     this.#isNew = false;
-    source.seek(headBytes, conversion.inputBytes, stretches);
   }
 
-  async #upload(job: StoredJob): Promise<R2MultipartUpload> {
-    const key = fileKey(job.result);
+  async #upload(job: StoredJob, name: string): Promise<R2MultipartUpload> {
+    const key = fileKey(name);
     if (job.uploadId !== null)
       return this.#bucket.resumeMultipartUpload(key, job.uploadId);
     // A crash before its id is written leaves an upload without parts, which R2 ends after a week.
@@ -158,39 +192,93 @@ export class JobWork {
       customMetadata: { job: job.job },
     });
     job.uploadId = upload.uploadId;
+    job.uploadName = name;
     this.#store.save(job);
     return upload;
   }
 
-  /** Refuse a name that has a file. Errors: `file_exists` */
-  async checkFree(result: string): Promise<void> {
-    if (await this.#bucket.head(fileKey(result))) throw fileExists(result);
+  /** Refuse a name that has a file, or is a folder's. Errors: `file_exists` */
+  async checkFree({ result }: StoredJob): Promise<void> {
+    const isTaken =
+      (await this.#bucket.head(fileKey(result))) !== null ||
+      (await isFolder(this.#bucket, result));
+    if (isTaken) throw fileExists(result);
   }
 
-  /** Put the parts together, unless that was done before a crash. */
-  async #complete(job: StoredJob): Promise<true> {
-    const present = await this.#bucket.head(fileKey(job.result));
-    if (present && !isOwn(present, job)) throw fileExists(job.result);
+  /** Put the parts together, unless that was done before a crash; whether nothing else is to be done. */
+  async #complete(job: StoredJob, output: JobOutput): Promise<boolean> {
+    const { name, digested } = output;
+    const present = await this.#bucket.head(fileKey(name));
+    if (present && !isOwn(present, job)) throw fileExists(name);
     if (!present) {
-      const upload = await this.#upload(job);
-      await upload.complete(job.parts);
+      const upload = await this.#upload(job, name);
+      if (job.parts.length > 0) await upload.complete(job.parts);
+      else await this.#putEmpty(job, name, upload);
     }
-    return true;
+    if (digested.length === 0) return true;
+    job.uploadId = null;
+    job.digests = 0;
+    this.#store.save(job, null);
+    return false;
+  }
+
+  /** An upload has one part at least. */
+  async #putEmpty(
+    { job }: StoredJob,
+    name: string,
+    upload: R2MultipartUpload,
+  ): Promise<void> {
+    await takeBack(upload);
+    const customMetadata = { job };
+    await this.#bucket.put(fileKey(name), "", { customMetadata });
+  }
+
+  /** Some of the digests of a file that is whole, from number `from` on; whether they are all. */
+  async #digest(
+    job: StoredJob,
+    { name, digested }: JobOutput,
+    from: number,
+  ): Promise<boolean> {
+    let [next, bytes] = [from, 0];
+    const key = fileKey(name);
+    const whole = await this.#bucket.head(key);
+    if (!whole || !isOwn(whole, job)) throw fileExists(name);
+    const dataStart = whole.size - digested[0]!.fileBytes;
+    for (; next < digested.length && bytes < STRETCH_BYTES; next++) {
+      if (this.#isStopped()) return false;
+      const { name: tensor, start, end } = digested[next]!;
+      const range = { offset: dataStart + start, length: end - start };
+      const digest = await digestOf(this.#bucket, key, whole.etag, range);
+      this.#store.addDigest(tensor, digest);
+      bytes += end - start;
+    }
+    job.digests = next;
+    this.#store.save(job);
+    return next === digested.length;
   }
 
   /** Nothing of an unfinished upload stays. Repeating it does no harm. */
   async abort(job: StoredJob): Promise<void> {
+    this.#forgetPlan(job);
     if (job.uploadId === null) return;
-    await takeBack(await this.#upload(job));
+    const name = job.uploadName ?? job.result;
+    await takeBack(await this.#upload(job, name));
     job.uploadId = null;
     this.#store.save(job);
   }
 
-  /** The result goes, unless its name has another file by now. Repeating it does no harm. */
+  /** The result goes, but for what others have put in its place. Repeating it does no harm. */
   async removeResult(job: StoredJob): Promise<void> {
-    const key = fileKey(job.result);
-    const present = await this.#bucket.head(key);
-    if (present && isOwn(present, job)) await this.#bucket.delete(key);
+    const file = await this.#bucket.head(fileKey(job.result));
+    const found = job.isFolder
+      ? await filesIn(this.#bucket, job.result)
+      : file
+        ? [file]
+        : [];
+    await removeFiles(
+      this.#bucket,
+      found.filter((each) => isOwn(each, job)),
+    );
   }
 }
 
@@ -201,16 +289,6 @@ function isOwn(object: R2Object, { job }: StoredJob): boolean {
 function fileExists(result: string): AppError {
   return new AppError(
     "file_exists",
-    `Expected \`result\` to be the name of no file yet, got "${result}"`,
+    `Expected \`result\` to be the name of no file or folder yet, got "${result}"`,
   );
-}
-
-/** Of which pairs a part is held until the other comes: fewer bytes of them when scales come first. */
-function pairsOf({ operation, options }: StoredJob["request"]) {
-  return {
-    blocks:
-      operation === "dequantize" ||
-      (operation === "repack" && options?.to === "ggml"),
-    float8: operation !== "repack",
-  };
 }

@@ -1,7 +1,8 @@
 /**
- * A conversion of a file in the bucket to another, for files of any size. Alarms drive it: each takes a
+ * A conversion of a file in the bucket to another, or of a folder, for files of any size. Alarms drive it: each takes a
  * stretch of the source, uploads whole parts of the result, and writes down where it stands, so a
- * restart goes on from there and ends in the same bytes. The result appears when it is whole.
+ * restart goes on from there and ends in the same bytes. A file appears when it is whole, of a folder the
+ * config last.
  *
  * This object is the truth; the directory has the job's id, for lists. An alarm is always set: while the
  * job runs for its next stretch, then for the time at which it goes, and its result with it.
@@ -9,8 +10,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../../api/errors.ts";
 import type { JobRequest, JobStatus, JobSummary } from "../../api/tensors.ts";
-import type { PinnedFile } from "./file-source.ts";
-import { newJob, type StoredJob, summaryOf } from "./job-record.ts";
+import { type StoredJob, summaryOf, totalInputBytes } from "./job-record.ts";
 import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
@@ -45,22 +45,21 @@ export class Job extends DurableObject<JobBindings> {
     );
   }
 
-  /** Begin, or find it begun. Errors: `job_differs`, `file_exists`, `unavailable` */
+  /** Begin, or find it begun. Errors: `job_differs`, `unavailable`, those of `JobSteps.prepare` */
   begin(
     id: string,
     request: JobRequest,
-    file: PinnedFile,
-    result: string,
   ): Promise<{ created: boolean; status: JobStatus }> {
     return this.#lock.run(async () => {
       await this.#clearFirst(id);
       const present = this.find(request);
       if (present) return { created: false, status: present };
-      await this.#steps.checkFree(result);
-      const job = newJob(id, request, file, result);
+      const job = await this.#steps.prepare(id, request);
       this.#store.create();
       this.#store.save(job);
-      this.#store.log(`begun: ${request.operation} of ${file.bytes} bytes`);
+      this.#store.log(
+        `begun: ${request.operation} of ${totalInputBytes(job)} bytes`,
+      );
       // In one transaction with the job: whatever comes, an alarm goes on with it.
       await this.ctx.storage.setAlarm(Date.now());
       const status = this.status();
@@ -151,12 +150,7 @@ export function jobStub(
 function jobMethods(job: Job) {
   return {
     find: (request: JobRequest) => job.find(request),
-    begin: (
-      id: string,
-      request: JobRequest,
-      file: PinnedFile,
-      result: string,
-    ) => job.begin(id, request, file, result),
+    begin: (id: string, request: JobRequest) => job.begin(id, request),
     status: async () => {
       await job.revive();
       return job.status();

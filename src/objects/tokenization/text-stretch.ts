@@ -2,6 +2,7 @@
 import type { Reservation } from "../../memory/ledger.ts";
 import { TextStream } from "../../tokenizers/text-stream.ts";
 import { FileSource } from "../job/file-source.ts";
+import { readPinned } from "../job/pinned-file.ts";
 import type { Work } from "./tokenization-store.ts";
 
 /** In one alarm: half a second's work, and what a crash costs. */
@@ -21,10 +22,12 @@ export async function takeWords(
   reservation: Reservation,
   take: (words: string[]) => unknown,
 ): Promise<number> {
-  const source = new FileSource(bucket, text);
+  const source = new FileSource<typeof text>(
+    (...range) => readPinned(bucket, ...range),
+    [{ file: text, start: position, end: text.bytes }],
+  );
   const stream = new TextStream();
   try {
-    source.seek(0, position, []);
     const end = Math.min(text.bytes, position + STRETCH_BYTES);
     for (let at = position; at < end;) {
       const length = Math.min(PIECE_BYTES, end - at);

@@ -1,6 +1,6 @@
 /** What a tokenization keeps on disk: where it stands, and the bytes that are nowhere else. */
 import { free } from "../../memory/free.ts";
-import type { PinnedFile } from "../job/file-source.ts";
+import type { PinnedObject } from "../job/pinned-file.ts";
 import { TOKENIZATION_SCHEMA } from "./tokenization-schema.ts";
 
 /** A row may not be larger than 2 MB. */
@@ -15,7 +15,7 @@ export type Work = {
   /** The key of its upload, by which it is known from one of the same name. */
   key: string;
   vocabulary: number;
-  text: PinnedFile;
+  text: PinnedObject;
   phase: Phase;
   /** Bytes of the text that the phase is through with. */
   position: number;

@@ -3,21 +3,20 @@ import { lineChart } from "../chart/line-chart.ts";
 import type { Row, Summary } from "./summary.ts";
 import type { Estimate } from "./statistics.ts";
 
-export type PageData = {
+type PageData = {
   summaries: readonly Summary[];
-  seeds: number;
   /** How the runs were made, in a sentence. */
   made: string;
   /** The command that writes this page. */
   command: string;
 };
 
-export function page({ summaries, seeds, made, command }: PageData): string {
+export function page({ summaries, made, command }: PageData): string {
   return `# Ablation
 
 Which recipe costs what, in training itself: every run is one of \`npm run train\`, by the real trainers and shards. Runs of one seed
 begin with the same parameters and see the same tokens, so a gap is the mean over seeds of what a run's loss is above that of
-the ${seeds > 1 ? "baseline's run of the same seed" : "baseline's run"}, ± the standard error of that mean. Losses are nats per byte over the whole held-out text.
+the baseline's run of the same seed, ± the standard error of that mean. Losses are nats per byte over the whole held-out text.
 
 \`${command}\` makes the runs that are missing and writes this page, its charts, and
 [the raw data](ablation.json). ${made}
@@ -33,6 +32,7 @@ function section({ setting, rows }: Summary): string {
     "val loss",
     `gap to ${baseline}`,
     ...(judged ? [`to ${incumbent}`] : []),
+    "seeds",
     "s a run",
   ];
   const table = [
@@ -42,7 +42,7 @@ function section({ setting, rows }: Summary): string {
   ].map((line) => `| ${line.join(" | ")} |`);
   return `## ${title}
 
-${about} ${rows[0]?.valLoss.count ?? 0} seeds.
+${about}
 
 ${table.join("\n")}
 
@@ -65,6 +65,7 @@ function cells(
     `${row.valLoss.mean.toFixed(4)} ± ${error(row.valLoss)}`,
     difference(row.gap, baseline),
     ...(judged ? [difference(row.toIncumbent, incumbent)] : []),
+    `${row.valLoss.count}`,
     row.seconds.toFixed(0),
   ];
 }

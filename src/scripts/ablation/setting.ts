@@ -6,6 +6,7 @@ import { hash } from "node:crypto";
 import {
   completeOptimizer,
   type OptimizerConfig,
+  OPTIMIZERS,
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
 import type { RunRequest, WireDtype } from "../../api/types.ts";
@@ -79,7 +80,7 @@ export function trialOf(
       microbatches: 8,
     },
   };
-  const whole = { ...request, optimizer: completeOptimizer(request.optimizer) };
+  const whole = { ...request, optimizer: told(request.optimizer) };
   const key = hash("sha256", JSON.stringify([world, whole])).slice(0, 16);
   const { layers, width, context } = model;
   const tokens = steps * microbatches * sequences * context;
@@ -102,4 +103,12 @@ export function trialsOf(
     }
   }
   return [...trials.values()];
+}
+
+/** All that an optimizer has, but for what it has no use for. */
+function told(optimizer: Partial<OptimizerConfig>): Partial<OptimizerConfig> {
+  const { momentum, ...rest } = completeOptimizer(optimizer);
+  return OPTIMIZERS[rest.name].matrices === "muon"
+    ? { ...rest, momentum }
+    : rest;
 }

@@ -1,0 +1,239 @@
+/**
+ * A model's directory to another, wherever the two lie: which files come out, and what each is made of.
+ * A command and a job run the same plan, so their bytes are the same.
+ */
+import { expected, invalid, withDefaults } from "../api/option-kinds.ts";
+import {
+  DEQUANTIZE_OPTIONS,
+  DIRECTORY_OPTIONS,
+  QUANTIZE_OPTIONS,
+  SELECTION_OPTIONS,
+  SHARD_OPTIONS,
+} from "../api/options.ts";
+import type { JobOperation, QuantizeOptions } from "../api/tensors.ts";
+import {
+  type KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
+import { schemeOf } from "../formats/blocks/scheme.ts";
+import type { DecodedDtype } from "../formats/dtype.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
+import { CONFIG_FILE } from "./checkpoint.ts";
+import { planDequantizedDirectory } from "./dequantize-plan.ts";
+import { type Norms, normOf } from "./fold.ts";
+import { decodedCard, modelCard } from "./model-card.ts";
+import { planDirectory } from "./quantize-plan.ts";
+import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
+
+const CARD_FILE = "README.md";
+/** Other forms of the weights, which the output has its own of. */
+const WEIGHT_FILE =
+  /\.(safetensors|bin|pt|pth|gguf|onnx|h5|msgpack|ot)$|\.index\.json$/;
+
+export type FolderPlan = {
+  shards: readonly PlannedShard[];
+  /** What comes along as it is, such as the tokenizer. */
+  copies: readonly string[];
+  /** The index, where there are several files, and the config. */
+  texts: readonly (readonly [file: string, text: string])[];
+  /** README.md, of the SHA-256 of what stands for each tensor of `digested`. */
+  card: readonly [file: string, of: (digests: Digests) => string];
+  digested: ReadonlySet<string>;
+  /** To be read before all else: what a rotation takes with it. */
+  norms: readonly CheckpointTensor[];
+  normOffset: 0 | 1;
+  /** In words, for people. */
+  done: string;
+};
+
+/** Of tensors, in hexadecimal. */
+type Digests = ReadonlyMap<string, string>;
+
+/** What a directory can be asked for. */
+export type FolderRequest = Extract<
+  JobOperation,
+  { operation: "quantize" | "dequantize" }
+>;
+
+/** Options of files that no directory has: its loader says them. */
+export const FILE_ONLY_OPTIONS = [
+  "layout",
+  "raw",
+  "outputType",
+  "tensorType",
+] as const;
+
+/** Before anything of the directory is read. Errors: `invalid_option` */
+export function checkFolderRequest(request: JobOperation): FolderRequest {
+  const { operation } = request;
+  if (operation !== "quantize" && operation !== "dequantize")
+    throw invalid(
+      `a file to ${operation}, or quantize or dequantize`,
+      "a folder",
+    );
+  const options = request.options ?? {};
+  const taken = FILE_ONLY_OPTIONS.find((name) => name in options);
+  if (taken !== undefined)
+    throw invalid(`no \`${taken}\` for a folder`, `\`${taken}\``);
+  if (operation === "quantize" && request.options?.for === undefined)
+    throw invalid(
+      `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
+      "nothing",
+    );
+  return request as FolderRequest;
+}
+
+/** Errors: `invalid_option` for what only folders take */
+export function checkFileRequest({ options = {} }: JobOperation): void {
+  const folderOptions = { ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS };
+  const taken = Object.keys(folderOptions).find((name) => name in options);
+  if (taken !== undefined) throw invalid(`a folder for \`${taken}\``, "a file");
+}
+
+/** Beside what is asked for; nothing that is written depends on it but for the figures. */
+type Watching = {
+  /** README.md tells each tensor's errors. */
+  withFigures?: boolean | undefined;
+  /** Told of values that are not finite and kept. */
+  kept?: KeptValues;
+};
+
+/**
+ * `files` are the names of what lies in the directory, `name` what its card calls it.
+ * Errors: those of `planDirectory` and `planDequantizedDirectory`
+ */
+export function planFolder(
+  checkpoint: Checkpoint,
+  files: readonly string[],
+  name: string,
+  request: FolderRequest,
+  watching: Watching = {},
+): FolderPlan {
+  const made =
+    request.operation === "quantize"
+      ? quantizedFolder(checkpoint, name, request.options ?? {}, watching)
+      : dequantizedFolder(checkpoint, name, request.options ?? {}, watching);
+  const written = new Set([CONFIG_FILE, CARD_FILE]);
+  const copies = files.filter(
+    (file) => !WEIGHT_FILE.test(file) && !written.has(file),
+  );
+  return { ...made, copies };
+}
+
+/** Whether a plan may take a file of a directory. */
+export function isTaken(file: string): boolean {
+  return !WEIGHT_FILE.test(file) || /\.safetensors(\.index\.json)?$/.test(file);
+}
+
+/** `read` gives the bytes of a tensor. */
+export async function readNorms(
+  { norms, normOffset }: FolderPlan,
+  read: (tensor: CheckpointTensor) => Promise<Uint8Array>,
+): Promise<Norms> {
+  const found = new Map<string, Float32Array>();
+  for (const tensor of norms)
+    found.set(tensor.name, normOf(tensor, await read(tensor), normOffset));
+  return found;
+}
+
+type Made = Omit<FolderPlan, "copies">;
+type Options<Operation extends FolderRequest["operation"]> = NonNullable<
+  Extract<FolderRequest, { operation: Operation }>["options"]
+>;
+
+function quantizedFolder(
+  checkpoint: Checkpoint,
+  name: string,
+  given: Options<"quantize">,
+  { withFigures = false, kept }: Watching,
+): Made {
+  const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, given);
+  const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
+  if (target === undefined) throw new Error("Expected a loader, got none");
+  const scheme = schemeOf(given);
+  const plan = planDirectory(checkpoint, {
+    target,
+    rotate,
+    scheme,
+    selection: withDefaults(SELECTION_OPTIONS, given),
+    maxShardBytes: maxShardSize,
+    withFigures,
+    watch: valuesOf(given.nonfinite, kept).watch,
+  });
+  const packed = plan.decisions.flatMap((decision, i) =>
+    decision.packed ? plan.tensors[i]! : [],
+  );
+  const { shards, texts, norms, normOffset, figures } = plan;
+  const card = (digests: Digests) =>
+    modelCard({
+      name,
+      target,
+      options: { ...scheme, ...toldOptions(given) },
+      foldSeed: rotate === "fold" ? scheme.seed : undefined,
+      tensors: packed.map((tensor) => ({
+        name: tensor.name,
+        shape: tensor.shape,
+        digest: digestOf(digests, tensor.name),
+        errors: figures?.of(tensor.name),
+      })),
+      bytesBefore: checkpoint.tensors.reduce(
+        (n, each) => n + headBytes(each),
+        0,
+      ),
+      bytesAfter: dataBytes(shards),
+    });
+  return {
+    shards,
+    texts: toLast(texts),
+    norms,
+    normOffset,
+    card: [CARD_FILE, card],
+    digested: new Set(packed.map((tensor) => tensor.name)),
+    done: `${packed.length} of ${plan.tensors.length} tensors in MXFP4 for ${target}`,
+  };
+}
+
+function dequantizedFolder(
+  checkpoint: Checkpoint,
+  name: string,
+  given: Options<"dequantize">,
+  { kept }: Watching,
+): Made {
+  const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, given);
+  const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
+  const type = dtype.toUpperCase() as DecodedDtype;
+  const { watch } = valuesOf(given.nonfinite, kept);
+  const plan = planDequantizedDirectory(checkpoint, type, maxShardSize, watch);
+  const { shards, texts, decoded } = plan;
+  return {
+    shards,
+    texts: toLast(texts),
+    norms: [],
+    normOffset: 0,
+    card: [CARD_FILE, () => decodedCard(name, type, decoded)],
+    digested: new Set(),
+    done: `${decoded.length} tensors to ${type}`,
+  };
+}
+
+/** The config comes last: a directory without one is loaded by nobody. */
+function toLast(texts: FolderPlan["texts"]): FolderPlan["texts"] {
+  const isLast = ([file]: readonly [string, string]) => file === CONFIG_FILE;
+  return texts.toSorted((a, b) => Number(isLast(a)) - Number(isLast(b)));
+}
+
+/** Those of the quantization that were told, in their own order. */
+function toldOptions(given: QuantizeOptions): Record<string, unknown> {
+  const names = Object.keys(QUANTIZE_OPTIONS) as (keyof QuantizeOptions)[];
+  return Object.fromEntries(
+    names.flatMap((name) =>
+      given[name] === undefined ? [] : [[name, given[name]]],
+    ),
+  );
+}
+
+function digestOf(digests: Digests, name: string): string {
+  const digest = digests.get(name);
+  if (digest !== undefined) return digest;
+  throw new Error(`Expected the digest of "${name}", got none`);
+}

@@ -1,0 +1,42 @@
+/** A directory to another, by the kernels in this process. */
+import { basename, resolve } from "node:path";
+import pc from "picocolors";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import { type FolderRequest, planFolder } from "../checkpoints/folder-plan.ts";
+import { dataBytes } from "../checkpoints/shards.ts";
+import { KeptValues } from "../formats/operations/nonfinite-values.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { size } from "./bar.ts";
+import { tellKept } from "./convert-file.ts";
+import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
+import { localFolder } from "./ranged-files.ts";
+
+export async function convertDirectory({
+  from,
+  to,
+  force,
+  checkpoint,
+  request,
+  withFigures = false,
+}: {
+  from: string;
+  to: string;
+  force: boolean;
+  checkpoint: Checkpoint;
+  request: FolderRequest;
+  withFigures?: boolean;
+}): Promise<void> {
+  checkOutputFolder(to, force);
+  loadKernelsFile();
+  const files = (await localFolder(from).list())!;
+  const name = basename(resolve(from));
+  const kept = new KeptValues();
+  const watching = { withFigures, kept };
+  const plan = planFolder(checkpoint, files, name, request, watching);
+  const { operation } = request;
+  const seconds = await writeDirectory({ operation, from, to, force, plan });
+  tellKept(kept);
+  console.error(
+    `${pc.bold(to)}: ${plan.done}, ${size(dataBytes(plan.shards))} in ${seconds.toFixed(1)} s`,
+  );
+}

@@ -1,0 +1,68 @@
+/** What the commands on an edge's runs can be told: which edge, and who asks. */
+import type { ArgsDef } from "citty";
+import { Client } from "../client/client.ts";
+import type { RunClient } from "../client/run-client.ts";
+import { type Arguments, UsageError } from "./file-arguments.ts";
+
+/** Where `npm start` serves. */
+const LOCAL_URL = "http://127.0.0.1:8787";
+
+export const edgeArguments = {
+  url: {
+    type: "string",
+    valueHint: "URL",
+    description: `The edge (default: $MXFP4_EDGE_URL, or ${LOCAL_URL})`,
+  },
+  token: {
+    type: "string",
+    valueHint: "TOKEN",
+    description:
+      "Its API_TOKEN, or a run's join token (default: $MXFP4_EDGE_TOKEN)",
+  },
+  json: { type: "boolean", description: "As JSON, not for a person" },
+} satisfies ArgsDef;
+
+export const runArgument = {
+  run: {
+    type: "positional",
+    required: true,
+    description: "Id of the run; `mxfp4-edge runs` lists them",
+  },
+} satisfies ArgsDef;
+
+export type EdgeAddress = { baseUrl: string; token: string | undefined };
+
+export function addressOf({ url, token }: Arguments): EdgeAddress {
+  return {
+    baseUrl:
+      (url as string | undefined) ?? process.env.MXFP4_EDGE_URL ?? LOCAL_URL,
+    token: (token as string | undefined) ?? process.env.MXFP4_EDGE_TOKEN,
+  };
+}
+
+export function clientOf(given: Arguments): Client {
+  return new Client(addressOf(given));
+}
+
+export function runOf(given: Arguments): RunClient {
+  return clientOf(given).run(given.run as string);
+}
+
+/** The run that a join token opens; undefined for any other token. */
+export function runOfToken(token: string | undefined): string | undefined {
+  return /^join\.(.+)\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
+}
+
+/** A whole number from `least` on, as it was typed. */
+export function whole(name: string, text: unknown, least: number): number {
+  const value = Number(text);
+  if (
+    Number.isSafeInteger(value) &&
+    value >= least &&
+    /^\d+$/.test(String(text))
+  )
+    return value;
+  throw new UsageError(
+    `Expected --${name} to be a whole number from ${least}, got "${String(text)}"`,
+  );
+}

@@ -1,0 +1,95 @@
+import { type ArgsDef, defineCommand } from "citty";
+import { hasEnded, type RunStatus, type StateRequest } from "../api/types.ts";
+import type { Client } from "../client/client.ts";
+import { alignedRows } from "./aligned-rows.ts";
+import {
+  clientOf,
+  edgeArguments,
+  runArgument,
+  runOf,
+} from "./edge-arguments.ts";
+import { checkArguments } from "./file-arguments.ts";
+import { loss } from "./progress.ts";
+
+export const runsCommand = defineCommand({
+  meta: {
+    name: "runs",
+    description: "The runs of an edge, and where they are",
+  },
+  args: edgeArguments,
+  async run(context) {
+    const given = checkArguments(context, edgeArguments);
+    const statuses = await allRuns(clientOf(given));
+    console.log(
+      given.json ? JSON.stringify(statuses, null, 2) : renderRuns(statuses),
+    );
+  },
+});
+
+/** One that goes while it is asked for is not there. */
+async function allRuns(client: Client): Promise<RunStatus[]> {
+  const runs = await client.runs();
+  const statuses = await Promise.allSettled(
+    runs.map(({ run }) => client.run(run).status()),
+  );
+  return statuses.flatMap((each) =>
+    each.status === "fulfilled" ? [each.value] : [],
+  );
+}
+
+function renderRuns(statuses: readonly RunStatus[]): string {
+  if (statuses.length === 0) return "no runs";
+  return alignedRows(
+    [
+      ["run", "state", "step", "loss", "val loss", "recipe", "trainers"],
+      ...statuses.map((status) => [
+        status.run,
+        status.state,
+        `${status.step}/${status.config.steps}`,
+        loss(status.trainLoss),
+        loss(status.valLoss),
+        status.config.recipe,
+        String(status.trainers.length),
+      ]),
+    ],
+    [0, 1, 5],
+  );
+}
+
+export const pauseCommand = stateCommand(
+  "pause",
+  "Give no more leases; what is under way is still taken",
+  "paused",
+);
+export const resumeCommand = stateCommand(
+  "resume",
+  "Let a paused run go on",
+  "running",
+);
+export const cancelCommand = stateCommand(
+  "cancel",
+  "End a run for good; its parameters and history stay",
+  "cancelled",
+);
+
+function stateCommand(
+  name: string,
+  description: string,
+  state: StateRequest["state"],
+) {
+  const args = { ...runArgument, ...edgeArguments } satisfies ArgsDef;
+  return defineCommand({
+    meta: { name, description },
+    args,
+    async run(context) {
+      const given = checkArguments(context, args);
+      const status = await runOf(given).setState(state);
+      const at = `${status.step} of ${status.config.steps} steps`;
+      console.log(
+        given.json
+          ? JSON.stringify(status, null, 2)
+          : `run ${status.run} is ${status.state}${hasEnded(status.state) ? "" : ","} at ${at}`,
+      );
+    },
+  });
+}

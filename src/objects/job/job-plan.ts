@@ -1,0 +1,218 @@
+/**
+ * What a job writes: one file of a file, or one after the other those of a folder. It follows from the
+ * request and the pinned files alone, so a job that was interrupted makes the same plan again.
+ */
+import {
+  checkFolderRequest,
+  type FolderPlan,
+  planFolder,
+  readNorms,
+} from "../../checkpoints/folder-plan.ts";
+import { type Folder, readFolder } from "../../checkpoints/read-heads.ts";
+import { headBytes, type PlannedShard } from "../../checkpoints/shards.ts";
+import { scalesFirst } from "../../formats/blocks/scales-first.ts";
+import { readTensorFile } from "../../formats/containers/containers.ts";
+import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
+import { Conversion } from "../../formats/stream/conversion.ts";
+import { copied } from "../../formats/stream/tensor-sections.ts";
+import { FileSource, type ReadFile, type Run } from "./file-source.ts";
+import type { StoredJob } from "./job-record.ts";
+import type { PinnedFile } from "./pinned-file.ts";
+
+/** A file that a job writes. */
+export type JobOutput = {
+  name: string;
+  /** The conversion from its start, and the runs of bytes that it takes. */
+  open(): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }>;
+  /** Of whose bytes in it the digests are to be known before the next is opened. */
+  digested: readonly Stretch[];
+};
+
+/** A tensor's bytes, counted from the first behind the file's head; `fileBytes` are all of those. */
+type Stretch = { name: string; start: number; end: number; fileBytes: number };
+
+export type JobPlan = {
+  outputs: readonly JobOutput[];
+  /** Roughly, of memory, while it is kept. */
+  bytes: number;
+  /** Of all outputs; null where only opening one tells. */
+  totalBytes: number | null;
+};
+
+type Planned = Pick<StoredJob, "request" | "result" | "isFolder"> & {
+  files: readonly PinnedFile[];
+};
+
+/** `digests` are those known by the time that an output is opened. Errors: those of the plans */
+export function planJob(
+  job: Planned,
+  read: ReadFile<PinnedFile>,
+  digests: () => ReadonlyMap<string, string>,
+): Promise<JobPlan> | JobPlan {
+  if (job.isFolder) return planFolderJob(job, read, digests);
+  const output = {
+    name: job.result,
+    open: () => openFile(job, read),
+    digested: [],
+  };
+  return { outputs: [output], bytes: 0, totalBytes: null };
+}
+
+async function openFile(
+  { request, files }: Planned,
+  read: ReadFile<PinnedFile>,
+): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }> {
+  const file = files[0]!;
+  const source = new FileSource(read, [{ file, start: 0, end: file.bytes }]);
+  try {
+    const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
+    const stored = await readTensorFile(source, file.bytes, raw);
+    const ordered = scalesFirst(stored, pairsOf(request));
+    const conversion = planFile(ordered.file, request);
+    const { headBytes: base } = stored;
+    const { stretches } = ordered;
+    const runs =
+      stretches.length === 0
+        ? [{ file, start: base, end: file.bytes }]
+        : stretches.map(({ start, end, from }) => ({
+            file,
+            start: base + from,
+            end: base + from + end - start,
+          }));
+    return { conversion, runs };
+  } finally {
+    source.release();
+  }
+}
+
+/** Of which pairs a part is held until the other comes: fewer bytes of them when scales come first. */
+function pairsOf({ operation, options }: StoredJob["request"]) {
+  return {
+    blocks:
+      operation === "dequantize" ||
+      (operation === "repack" && options?.to === "ggml"),
+    float8: operation !== "repack",
+  };
+}
+
+/** What a tensor's part in the plan takes of memory: its heads, its decision, its reasons. */
+const TENSOR_BYTES = 2048;
+/** As long as a digest. */
+const NO_DIGEST = "0".repeat(64);
+
+async function planFolderJob(
+  { request, result, files }: Planned,
+  read: ReadFile<PinnedFile>,
+  digests: () => ReadonlyMap<string, string>,
+): Promise<JobPlan> {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  const checkpoint = await readFolder(folderOf(byName, read));
+  const plan = planFolder(
+    checkpoint,
+    [...byName.keys()],
+    request.source,
+    checkFolderRequest(request),
+  );
+  const norms = await readNorms(plan, ({ file, start, end }) =>
+    read(byName.get(file)!, start, end - start),
+  );
+  const shards = plan.shards.map((shard): JobOutput => ({
+    name: `${result}/${shard.file}`,
+    open: async () => ({
+      conversion: shard.conversion(norms),
+      runs: shard.reads.map(({ file, start, end }) => ({
+        file: byName.get(file)!,
+        start,
+        end,
+      })),
+    }),
+    digested: stretchesOf(shard, plan),
+  }));
+  const copies = plan.copies.map((name): JobOutput => {
+    const file = byName.get(name)!;
+    return {
+      name: `${result}/${name}`,
+      open: async () => ({
+        conversion: copyOf(file.bytes),
+        runs: [{ file, start: 0, end: file.bytes }],
+      }),
+      digested: [],
+    };
+  });
+  const [card, cardOf] = plan.card;
+  const texts = [
+    [card, () => cardOf(digests())] as const,
+    ...plan.texts.map(([name, text]) => [name, () => text] as const),
+  ].map(([name, textOf]): JobOutput => ({
+    name: `${result}/${name}`,
+    open: async () => ({ conversion: textFile(textOf()), runs: [] }),
+    digested: [],
+  }));
+  const bytes = TENSOR_BYTES * checkpoint.tensors.length;
+  const outputs = [...shards, ...copies, ...texts];
+  const placeholders = [...plan.digested].map(
+    (name) => [name, NO_DIGEST] as const,
+  );
+  const small = [
+    cardOf(new Map(placeholders)),
+    ...plan.texts.map(([, text]) => text),
+  ];
+  const totalBytes =
+    sum(plan.shards.map((shard) => shard.conversion(norms).totalBytes)) +
+    sum(plan.copies.map((name) => byName.get(name)!.bytes)) +
+    sum(small.map((text) => new TextEncoder().encode(text).length));
+  return { outputs, bytes, totalBytes };
+}
+
+function folderOf(
+  files: ReadonlyMap<string, PinnedFile>,
+  read: ReadFile<PinnedFile>,
+): Folder {
+  return {
+    list: async () => [...files.keys()],
+    async text(name) {
+      const file = files.get(name);
+      if (!file) return undefined;
+      return new TextDecoder().decode(await read(file, 0, file.bytes));
+    },
+    async open(name) {
+      const file = files.get(name)!;
+      return {
+        bytes: file.bytes,
+        read: (start, end) => read(file, start, end - start),
+      };
+    },
+  };
+}
+
+function stretchesOf(
+  { groups }: PlannedShard,
+  { digested }: FolderPlan,
+): Stretch[] {
+  let end = 0;
+  const stretches = groups.map(({ name, heads }) => {
+    const start = end;
+    end += sum(heads.map(headBytes));
+    return { name, start, end };
+  });
+  return stretches
+    .filter(({ name }) => digested.has(name))
+    .map((stretch) => ({ ...stretch, fileBytes: end }));
+}
+
+function copyOf(bytes: number): Conversion {
+  return new Conversion({
+    head: new Uint8Array(0),
+    dataBytes: bytes,
+    sections: [() => copied(bytes)],
+  });
+}
+
+function textFile(text: string): Conversion {
+  const head = Uint8Array.from(new TextEncoder().encode(text));
+  return new Conversion({ head, dataBytes: 0, sections: [] });
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0);
+}

@@ -1,0 +1,76 @@
+/** What a job reads: files that must stay as they were when it began, by ranges of their bytes. */
+import { AppError } from "../../api/errors.ts";
+import { endedEarly } from "../../formats/stream/source.ts";
+import { fileKey, filesIn, nameOfKey } from "../platform/stored-files.ts";
+
+/** An object that must stay as it was. */
+export type PinnedObject = { key: string; etag: string; bytes: number };
+/** One that is known by a name: that in its folder, or its own. */
+export type PinnedFile = PinnedObject & { name: string };
+
+/** What a job reads, and whether it is a folder. */
+export type PinnedSource = { isFolder: boolean; files: PinnedFile[] };
+
+/** The file of this name, or where there is none the folder. Errors: `file_not_found` */
+export async function pinStored(
+  bucket: R2Bucket,
+  source: string,
+): Promise<PinnedSource> {
+  const file = await bucket.head(fileKey(source));
+  if (file) return { isFolder: false, files: [pinned(file, source)] };
+  const found = await filesIn(bucket, source);
+  if (found.length === 0)
+    throw new AppError(
+      "file_not_found",
+      `Expected \`source\` to be the name of a file or a folder, got "${source}"`,
+    );
+  const prefix = `${source}/`;
+  const files = found.map((object) =>
+    pinned(object, nameOfKey(object.key).slice(prefix.length)),
+  );
+  return { isFolder: true, files };
+}
+
+function pinned({ key, etag, size }: R2Object, name: string): PinnedFile {
+  return { name, key, etag, bytes: size };
+}
+
+/**
+ * Bytes of a file, in `into` if it is given and has room for them.
+ * Errors: `file_changed` for another version than was pinned
+ */
+export async function readPinned(
+  bucket: R2Bucket,
+  { key, etag, bytes }: PinnedObject,
+  start: number,
+  length: number,
+  into?: ArrayBuffer,
+): Promise<Uint8Array<ArrayBuffer>> {
+  if (length === 0) return new Uint8Array(0);
+  const object = await bucket.get(key, {
+    range: { offset: start, length },
+    onlyIf: { etagMatches: etag },
+  });
+  if (!object || !("body" in object)) {
+    throw new AppError(
+      "file_changed",
+      `Expected the file of ${bytes} bytes that the job began with, got ${object ? "another" : "none"}`,
+    );
+  }
+  return readInto(object.body, length, into);
+}
+
+/** The first `length` bytes of a body. Errors: `malformed_body` where there are fewer */
+async function readInto(
+  body: ReadableStream<Uint8Array>,
+  length: number,
+  into: ArrayBuffer | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const buffer =
+    into && into.byteLength >= length ? into : new ArrayBuffer(length);
+  const reader = body.getReader({ mode: "byob" });
+  const view = new Uint8Array(buffer, 0, length);
+  const { value } = await reader.readAtLeast(length, view);
+  if (value?.length !== length) throw endedEarly(length, value?.length ?? 0);
+  return value as Uint8Array<ArrayBuffer>;
+}

@@ -1,0 +1,290 @@
+/**
+ * A model's folder in, another out, by jobs: the very files that the command makes of the directory,
+ * whatever is killed on the way; and nothing is left of one that fails, is cancelled or is over.
+ */
+import { execFileSync } from "node:child_process";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { JobOperation, JobStatus } from "../../src/api/tensors.ts";
+import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { convertDirectory } from "../../src/cli/convert-directory.ts";
+import { localFolder } from "../../src/cli/ranged-files.ts";
+import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
+import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { writeModel } from "../support/model-directories.ts";
+
+const FP4 = { operation: "quantize" } as const;
+
+let folder: string;
+let edge: Running;
+let client: Mxfp4Edge;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-folder-jobs-"));
+  edge = await startEdge({ stateFolder: join(folder, "state"), quiet: true });
+  client = new Mxfp4Edge({ baseUrl: edge.url });
+  for (const [model, files] of [
+    ["llama", 3],
+    ["gpt2", 1],
+    ["gpt_oss", 2],
+  ] as const) {
+    writeModel(join(folder, model), model, files);
+    writeFileSync(join(folder, model, "empty.txt"), "");
+    await upload(model);
+  }
+  const golden = join(import.meta.dirname, "../fixtures/hf/llama");
+  mkdirSync(join(folder, "golden"));
+  for (const file of [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+  ])
+    copyFileSync(join(golden, file), join(folder, "golden", file));
+  await upload("golden");
+});
+
+afterAll(async () => {
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function upload(name: string): Promise<void> {
+  for (const file of filesOf(name))
+    await client.putFile(
+      `${name}/${file}`,
+      new Uint8Array(readFileSync(join(folder, name, file))),
+    );
+}
+
+function filesOf(name: string): string[] {
+  const isFile = (file: string) => statSync(join(folder, name, file)).isFile();
+  return readdirSync(join(folder, name)).filter(isFile).toSorted();
+}
+
+async function stored(prefix: string): Promise<string[]> {
+  const { files } = await client.files({ prefix, limit: 1000 });
+  return files.map(({ name }) => name);
+}
+
+/** What the command makes of a directory beside it. */
+async function command(
+  from: string,
+  to: string,
+  request: JobOperation,
+): Promise<void> {
+  const paths = {
+    from: join(folder, from),
+    to: join(folder, to),
+    force: false,
+  };
+  if (request.operation === "quantize") {
+    const options = request.options ?? {};
+    const how = { asJson: false, withFigures: false, options };
+    await quantizeDirectory({ ...paths, ...how });
+  } else if (request.operation === "dequantize") {
+    const checkpoint = await readFolder(localFolder(paths.from));
+    await convertDirectory({ ...paths, checkpoint, request });
+  }
+}
+
+async function job(
+  source: string,
+  result: string,
+  request: JobOperation,
+  onProgress?: (status: JobStatus) => void,
+): Promise<JobStatus> {
+  const begun = await client.createJob({ ...request, source, result });
+  return client.finishedJob(begun.job, onProgress);
+}
+
+async function expectFolder(name: string): Promise<void> {
+  const files = filesOf(name);
+  expect(await stored(`${name}/`)).toEqual(
+    files.map((file) => `${name}/${file}`),
+  );
+  for (const file of files) {
+    const bytes = await (await client.file(`${name}/${file}`)).arrayBuffer();
+    const expected = readFileSync(join(folder, name, file));
+    expect(Buffer.compare(Buffer.from(bytes), expected), file).toBe(0);
+  }
+}
+
+/** Each a folder that is there by then, made into another. */
+test.each<[from: string, to: string, JobOperation]>([
+  [
+    "llama",
+    "llama-vllm",
+    { ...FP4, options: { for: "vllm", maxShardSize: 70_000 } },
+  ],
+  [
+    "golden",
+    "rotated",
+    {
+      ...FP4,
+      options: {
+        seed: 9,
+        exclude: ["*.0.*"],
+        rounding: "stochastic",
+        for: "quark",
+        rotate: "fold",
+      },
+    },
+  ],
+  [
+    "gpt2",
+    "gpt2-vllm",
+    { ...FP4, options: { for: "vllm", rounding: "stochastic" } },
+  ],
+  [
+    "gpt_oss",
+    "oss",
+    { ...FP4, options: { for: "transformers", maxShardSize: 90_000 } },
+  ],
+  ["oss", "oss-bf16", { operation: "dequantize", options: { dtype: "bf16" } }],
+  [
+    "llama-vllm",
+    "llama-f32",
+    { operation: "dequantize", options: { maxShardSize: 99_000 } },
+  ],
+])(
+  "%s to %s: the files of the command, to the byte",
+  async (from, to, request) => {
+    await command(from, to, request);
+    const status = await job(from, to, request);
+    expect(status).toMatchObject({
+      error: null,
+      state: "finished",
+      isFolder: true,
+    });
+    expect(status.inputBytes).toBe(status.totalInputBytes);
+    expect(status.outputBytes).toBe(status.totalOutputBytes);
+    await expectFolder(to);
+  },
+);
+
+function kill(): void {
+  for (const pid of readdirSync(join(folder, "state/pids"))) {
+    try {
+      process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // The note of one that was killed before stays for a moment.
+    }
+  }
+}
+
+test("killed after every step, the files are the same", async () => {
+  // What takes several steps beside the weights.
+  const large = new Uint8Array(80 * 2 ** 20).fill(1);
+  writeFileSync(join(folder, "llama/zz.model"), large);
+  await client.putFile("llama/zz.model", new Blob([large]));
+  const options = {
+    for: "vllm",
+    rounding: "stochastic",
+    maxShardSize: 66_000,
+  } as const;
+  await command("llama", "llama-stormy", { ...FP4, options });
+  const seen = new Set<number>();
+  const status = await job(
+    "llama",
+    "llama-stormy",
+    { ...FP4, options },
+    ({ state, outputBytes }) => {
+      if (state !== "running" || seen.has(outputBytes)) return;
+      seen.add(outputBytes);
+      kill();
+    },
+  );
+  expect(status).toMatchObject({ error: null, state: "finished" });
+  expect(seen.size).toBeGreaterThan(2);
+  await expectFolder("llama-stormy");
+});
+
+test("the tar of a result is what tar takes apart", async () => {
+  const tar = new Uint8Array(
+    await (await client.folder("llama-vllm")).arrayBuffer(),
+  );
+  const apart = join(folder, "apart");
+  mkdirSync(apart);
+  execFileSync("tar", ["-xf", "-", "-C", apart], { input: tar });
+  expect(filesOf("apart/llama-vllm")).toEqual(filesOf("llama-vllm"));
+  for (const file of filesOf("llama-vllm"))
+    expect(
+      Buffer.compare(
+        readFileSync(join(apart, "llama-vllm", file)),
+        readFileSync(join(folder, "llama-vllm", file)),
+      ),
+    ).toBe(0);
+});
+
+test("a folder goes with its job; one that is told to stay stays", async () => {
+  const request = { ...FP4, options: { for: "mlx" } } as const;
+  const begin = (result: string, retentionMs: number) =>
+    client.createJob({ ...request, source: "llama", result, retentionMs });
+  const short = await begin("short", 1000);
+  const long = await begin("long", 86_400_000);
+  await client.finishedJob(long.job);
+  await client.removeJob(long.job);
+  expect(await stored("long/")).toContain("long/config.json");
+  const gone = () => stored("short/");
+  await expect.poll(gone, { timeout: 60_000 }).toEqual([]);
+  await expect(client.job(short.job)).rejects.toMatchObject({
+    code: "job_not_found",
+  });
+});
+
+test("a job that is cancelled behind its first files leaves none of them", async () => {
+  // Most of its work, a large file, comes behind the weights.
+  const { job: id } = await client.createJob({
+    ...FP4,
+    source: "llama",
+    result: "cancelled",
+    options: { for: "vllm", maxShardSize: 66_000 },
+  });
+  await expect
+    .poll(() => stored("cancelled/"), { interval: 2, timeout: 60_000 })
+    .not.toEqual([]);
+  await client.removeJob(id);
+  await expect.poll(() => stored("cancelled/")).toEqual([]);
+});
+
+test.each<[string, object, string]>([
+  ["llama", { ...FP4 }, "Expected `for` to be one of vllm, "],
+  [
+    "llama",
+    { ...FP4, options: { for: "vllm", layout: "mlx" } },
+    "Expected no `layout`",
+  ],
+  ["llama", { operation: "hadamard" }, "Expected a file to hadamard"],
+  ["llama", { operation: "repack", options: { to: "mlx" } }, "got a folder"],
+  [
+    "llama/config.json",
+    { ...FP4, options: { for: "vllm" } },
+    "Expected a folder for `for`",
+  ],
+  [
+    "llama",
+    { ...FP4, options: { for: "vllm" }, result: "a/b" },
+    "Expected `result`",
+  ],
+  ["nobody", { ...FP4, options: { for: "vllm" } }, "a file or a folder"],
+  [
+    "llama",
+    { ...FP4, options: { for: "vllm" }, result: "gpt2" },
+    "no file or folder yet",
+  ],
+])("%s as %j is refused before it begins", async (source, request, detail) => {
+  const created = client.createJob({ ...(request as JobOperation), source });
+  await expect(created).rejects.toThrow(detail);
+});

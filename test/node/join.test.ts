@@ -1,0 +1,247 @@
+/** Trainers that join from elsewhere, and the commands with which a person follows and steers a run. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Client } from "../../src/client/client.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+
+const COMMAND = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const TOKEN = "owner";
+const TEXT = "It was the best of times, it was the worst of times. ".repeat(80);
+const RUN = {
+  dataset: "corpus",
+  model: { layers: 1, width: 64, heads: 2, context: 64 },
+  seed: 1,
+  steps: 6,
+  microbatches: 4,
+  sequences: 1,
+  evaluation: { interval: 3, microbatches: 2 },
+};
+
+let folder: string;
+let edge: Running;
+let client: Client;
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-join-"));
+  edge = await startEdge({ stateFolder: folder, quiet: true, token: TOKEN });
+  client = new Client({ baseUrl: edge.url, token: TOKEN });
+  await client.putDataset("corpus", new Blob([TEXT]));
+});
+
+afterAll(async () => {
+  for (const child of children) child.kill("SIGKILL");
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+type Ended = { code: number | null; stdout: string; stderr: string };
+
+/** The command, as it goes and once it has ended. */
+function begin(
+  args: string[],
+  token = TOKEN,
+): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env: {
+      ...process.env,
+      MXFP4_EDGE_URL: edge.url,
+      MXFP4_EDGE_TOKEN: token,
+      NO_COLOR: "1",
+    },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  children.push(child);
+  const told = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const)
+    child[stream]!.on(
+      "data",
+      (bytes: Buffer) => (told[stream] += bytes.toString()),
+    );
+  return {
+    child,
+    ended: once(child, "close").then(([code]) => ({
+      code: code as number | null,
+      ...told,
+    })),
+  };
+}
+
+function call(...args: string[]): Promise<Ended> {
+  return begin(args).ended;
+}
+
+async function newRun(
+  changes: object = {},
+): Promise<{ run: RunClient; token: string }> {
+  const { run } = await client.createRun({ ...RUN, ...changes });
+  const { token } = await client.run(run).joinToken();
+  return { run: client.run(run), token };
+}
+
+async function outcomeOf(run: RunClient) {
+  const { state, valLoss } = await run.status();
+  const bytes = await (await run.checkpoint()).arrayBuffer();
+  return { state, valLoss, checkpoint: Buffer.from(bytes).toString("base64") };
+}
+
+/** Resolves at the first microbatch that a joined process has done. */
+async function firstMicrobatch(child: ChildProcess): Promise<void> {
+  for await (const [bytes] of onData(child))
+    if (bytes.includes("microbatch")) return;
+}
+
+async function* onData(child: ChildProcess): AsyncGenerator<[string]> {
+  for (;;) {
+    const [bytes] = (await once(child.stdout!, "data")) as [Buffer];
+    yield [bytes.toString()];
+  }
+}
+
+test("a machine that joins with a join token, is killed, and joins again ends in the bytes of the edge's own trainers", async () => {
+  const own = await newRun();
+  await own.run.addTrainers(1);
+  for await (const _ of own.run.events());
+  const expected = await outcomeOf(own.run);
+  expect(expected.state).toBe("finished");
+
+  const { run, token } = await newRun();
+  const first = begin(["join", edge.url, "--threads", "1", "--json"], token);
+  await firstMicrobatch(first.child);
+  first.child.kill("SIGKILL");
+  const second = await begin(
+    ["join", edge.url, "--threads=2", "--name", "my laptop!"],
+    token,
+  ).ended;
+  expect(second).toMatchObject({ code: 0 });
+  expect(second.stderr).toMatch(
+    /2 trainers join as my-laptop--\d+-1 to my-laptop--\d+-2/,
+  );
+  expect(second.stderr).toMatch(
+    /the run has ended: \d+ microbatches by this machine/,
+  );
+  expect(await outcomeOf(run)).toEqual(expected);
+  const { trainers } = await run.status();
+  expect(
+    trainers.filter(({ name }) => name.startsWith("my-laptop")),
+  ).toHaveLength(2);
+});
+
+test("one that is told to end leaves at once, and what it held is open", async () => {
+  const { run, token } = await newRun({ steps: 10_000 });
+  const joined = begin(["join", edge.url, "--threads", "1", "--json"], token);
+  await firstMicrobatch(joined.child);
+  joined.child.kill("SIGINT");
+  expect(await joined.ended).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/left: \d+ microbatches/) as string,
+  });
+  const changes: string[] = [];
+  for await (const event of run.events()) {
+    if (event.type === "trainer") changes.push(event.change);
+    if (changes.includes("left")) break;
+  }
+  expect(changes).toEqual(["joined", "left"]);
+  await run.setState("cancelled");
+});
+
+test.each([
+  [
+    "no run and a token that names none",
+    ["join", "URL"],
+    TOKEN,
+    2,
+    /Expected --run, or a join token/,
+  ],
+  [
+    "no threads",
+    ["join", "URL", "--run", "RUN", "--threads", "0"],
+    TOKEN,
+    2,
+    /Expected --threads to be a whole number from 1, got "0"/,
+  ],
+  [
+    "a token of nobody",
+    ["join", "URL", "--run", "RUN"],
+    "nobody",
+    1,
+    /Expected the API_TOKEN or a join token/,
+  ],
+  [
+    "a run that is not there",
+    ["join", "URL", "--run", "none"],
+    TOKEN,
+    1,
+    /Expected the id of a run/,
+  ],
+  [
+    "a token of another run",
+    ["watch", "RUN"],
+    "JOIN",
+    1,
+    /Expected a route for trainers of run/,
+  ],
+])("join with %s is refused", async (_what, args, token, code, message) => {
+  const { run } = await newRun();
+  const other = await newRun();
+  const told = args.map((arg) =>
+    arg.replace("URL", edge.url).replace("RUN", run.run),
+  );
+  const ended = await begin(told, token.replace("JOIN", other.token)).ended;
+  expect(ended.stderr).toMatch(message);
+  expect(ended.code).toBe(code);
+});
+
+test("runs, pause, resume, watch and cancel say and do what they are called", async () => {
+  const { run, token } = await newRun({ steps: 5 });
+  const id = run.run;
+  const listed = (await call("runs")).stdout.split("\n");
+  expect(listed[0]).toMatch(
+    /^run +state +step +loss +val loss +recipe +trainers$/,
+  );
+  expect(listed.find((line) => line.startsWith(id))).toMatch(
+    / running +0\/5 +- +- +mxfp4/,
+  );
+
+  expect(await call("pause", id)).toMatchObject({
+    code: 0,
+    stdout: `run ${id} is paused, at 0 of 5 steps\n`,
+  });
+  expect((await run.status()).state).toBe("paused");
+  const status = JSON.parse((await call("resume", id, "--json")).stdout) as {
+    state: string;
+  };
+  expect(status.state).toBe("running");
+
+  const watched = begin(["watch", id]);
+  const machine = begin(["join", edge.url, "--threads", "1"], token);
+  expect(await watched.ended).toMatchObject({ code: 0 });
+  const { stdout } = await watched.ended;
+  expect(stdout).toMatch(/step 5\/5 {2}loss \d/);
+  expect(stdout).toMatch(/step 5 {2}val loss \d\.\d{4}/);
+  expect(stdout).toMatch(/\d\.\d\d [⠀-⣿]{60}\n/);
+  expect(stdout).toMatch(/step 0 +4\n/);
+  expect(stdout).toContain(`run ${id} is finished`);
+  expect((await machine.ended).code).toBe(0);
+
+  const events = (await call("watch", id, "--json")).stdout.trim().split("\n");
+  expect(JSON.parse(events.at(-1)!)).toMatchObject({
+    type: "state",
+    state: "finished",
+  });
+  expect(await call("cancel", id)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(
+      "Expected a run that has not ended",
+    ) as string,
+  });
+  const another = await newRun();
+  expect((await call("cancel", another.run.run)).stdout).toMatch(
+    /is cancelled at 0 of 6 steps/,
+  );
+});
