@@ -52,6 +52,10 @@ export interface Architecture {
     sequences: number,
     segmentLength?: number,
   ): void;
+  /** config.json of transformers. */
+  huggingFaceConfig(shape: ModelShape): Record<string, unknown>;
+  /** The shape of a model with this config.json. Errors: `invalid_config` for another */
+  importedShape(config: Readonly<Record<string, unknown>>): ModelShape;
   /** Errors: as `check` */
   model(shape: ModelShape): Model;
 }

@@ -98,10 +98,7 @@ test.each(
       (tokenizer === "byte"
         ? TEXT.tokens
         : 2 * PAIRS.tokens + PAIRS.vocabulary);
-    const limits = new Set(
-      [Infinity, 0].map((limit) => trainerMemory(config, limit)),
-    );
-    for (const memory of limits) {
+    for (const memory of everyWay(config)) {
       const { keeps, panelBytes } = memory;
       const packedWeights = new PackedWeights(panelBytes);
       expect(arena.ownedBytes).toBe(panelBytes);
