@@ -155,10 +155,13 @@ export type JobOperation = {
   };
 }[keyof typeof JOB_OPTIONS];
 
+/** A file elsewhere, or a model's directory, which ends with a slash; the token is sent to that host alone. */
+export type UrlSource = { url: string; token?: string | undefined };
+
 /** What `POST /v1/jobs` takes: an operation on what is stored. */
 export type JobRequest = JobOperation & {
-  /** Name of a file, or where there is none of a folder. */
-  source: string;
+  /** Name of a file, or where there is none of a folder; or a URL. */
+  source: string | UrlSource;
   /** Name of the file or folder that it shall become; unless told, the job's id and a file's extension. */
   result?: string | undefined;
   /** A key of the caller's choice, so that repeating the request creates one job: its id. */
@@ -177,9 +180,9 @@ export type JobSummary = {
   /** Whether source and result are folders. */
   isFolder: boolean;
   operation: FileOperation["operation"];
-  /** Of the source, read so far and in all. */
+  /** Of the source, read so far and in all; null until a URL has answered. */
   inputBytes: number;
-  totalInputBytes: number;
+  totalInputBytes: number | null;
   /** Of the result; the total is known once the job has read the source's head. */
   outputBytes: number;
   totalOutputBytes: number | null;

@@ -33,6 +33,7 @@ export function readInOrder(
   reads: readonly TensorRead[],
   files: ReadonlyMap<string, RangedFile>,
   onTaken: (bytes: number) => void,
+  windowBytes = WINDOW_BYTES,
 ): ByteSource {
   let next = 0;
   let position: number | undefined;
@@ -42,7 +43,7 @@ export function readInOrder(
     const { file, start, end, rows } = reads[next]!;
     position ??= start;
     const turn = rows ? rows.rowBytes * rows.of : 1;
-    const bytes = Math.max(wanted, WINDOW_BYTES);
+    const bytes = Math.max(wanted, windowBytes);
     const until = Math.min(position + Math.ceil(bytes / turn) * turn, end);
     const read = await files.get(file)!.read(position, until);
     position = until;

@@ -4,15 +4,9 @@ import pc from "picocolors";
 import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
 import { withDefaults } from "../api/option-kinds.ts";
 import type { QuantizeOptions } from "../api/tensors.ts";
-import {
-  decideGgufDirectory,
-  tensorOf,
-} from "../checkpoints/gguf/decide-gguf.ts";
-import { planGguf } from "../checkpoints/gguf/gguf-plan.ts";
-import {
-  hasTokenizer,
-  vocabularyPairs,
-} from "../checkpoints/gguf/vocabulary.ts";
+import { decideGgufDirectory } from "../checkpoints/gguf/decide-gguf.ts";
+import { planFolderGguf } from "../checkpoints/gguf/folder-gguf.ts";
+import { hasTokenizer } from "../checkpoints/gguf/vocabulary.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { readBytes, readInOrder } from "../checkpoints/tensor-reads.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
@@ -33,28 +27,22 @@ export async function quantizeGguf(request: {
 }): Promise<void> {
   const { from, to, options } = request;
   const folder = localFolder(from);
-  const checkpoint = await readFolder(folder);
   const choices = {
     selection: withDefaults(SELECTION_OPTIONS, options),
     output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
     types: options.tensorType ?? [],
   };
-  const decided = decideGgufDirectory(checkpoint, choices);
   if (to === undefined) {
+    const decided = decideGgufDirectory(await readFolder(folder), choices);
     console.log(showGguf(decided, request.asJson));
     return;
   }
   checkOutputOrStdout(to, request.force);
   loadKernelsFile();
-  const table = tensorOf(decided, "token_embd.weight");
-  const config = checkpoint.config!;
-  const vocabulary = await vocabularyPairs(folder, table.shape[0]!, config);
   const name = basename(resolve(from));
   const scheme = schemeOf(options);
-  const { reads, conversion } = planGguf(decided, vocabulary, name, {
-    ...choices,
-    scheme,
-  });
+  const plan = await planFolderGguf(folder, name, { ...choices, scheme });
+  const { reads, conversion, decided } = plan;
   const files = new Map<string, RangedFile>();
   for (const { file } of reads)
     if (!files.has(file)) files.set(file, await folder.open(file));

@@ -151,9 +151,15 @@ export class RunClient {
     return readEvents(this.#http, `${this.#path}/events`, lastEventId);
   }
 
-  /** The parameters as safetensors, to be read as a stream or as a whole. */
-  checkpoint(): Promise<Response> {
-    return this.#http.request("GET", `${this.#path}/checkpoint`);
+  /**
+   * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
+   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads.
+   */
+  checkpoint(
+    format: "safetensors" | "hf" | "gguf" | "gguf-mxfp4" = "safetensors",
+  ): Promise<Response> {
+    const query = format === "safetensors" ? "" : `?format=${format}`;
+    return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
   }
 
   /** Remove a run that has ended. */

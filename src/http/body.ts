@@ -86,7 +86,8 @@ function checkSchema<S extends z.ZodType>(
   if (result.success) return result.data;
   const issues = result.error.issues.map((issue) => {
     const path = issue.path.map(String).join(".") || "body";
-    return `\`${path}\`: ${issue.message}, got ${shown(at(value, issue.path))}`;
+    const got = issue.path.at(-1) === "token" ? "another" : undefined;
+    return `\`${path}\`: ${issue.message}, got ${got ?? shown(at(value, issue.path))}`;
   });
   throw new AppError(code, `Expected valid input: ${issues.join("; ")}`);
 }
@@ -122,6 +123,9 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
+  const text =
+    JSON.stringify(value, (key, inner: unknown) =>
+      key === "token" ? "…" : inner,
+    ) ?? "nothing";
   return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
 }

@@ -8,6 +8,8 @@ export type Env = {
   EDGE?: string;
   /** "1" where each request gets a line in the log. */
   REQUEST_LOG?: string;
+  /** Hosts whose files jobs may read (objects/job/url-rules.ts). */
+  SOURCE_HOSTS?: string;
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;
   PARAMETER_SHARD: DurableObjectNamespace;

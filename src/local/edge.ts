@@ -38,6 +38,8 @@ export type EdgeOptions = {
    * which costs each request half a millisecond.
    */
   pages?: boolean;
+  /** Whose files jobs may read by URL, in place of those in wrangler.toml. */
+  sourceHosts?: string | undefined;
   /** What is to be done before the Worker is read, once folder and port are known to be free. */
   prepare?: () => Promise<void>;
   /** Gets a line for each time that the runtime is started again; stderr unless told. */
@@ -61,6 +63,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     token,
     quiet = false,
     pages = false,
+    sourceHosts,
     prepare,
     report = console.error,
   } = options;
@@ -77,11 +80,10 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     await prepare?.();
     const running = await startRuntime(
       {
-        ...workerSettings(
-          pages,
-          quiet,
-          token ? { API_TOKEN: token } : { LOCAL_MODE: "1" },
-        ),
+        ...workerSettings(pages, quiet, {
+          ...(token ? { API_TOKEN: token } : { LOCAL_MODE: "1" }),
+          ...(sourceHosts === undefined ? {} : { SOURCE_HOSTS: sourceHosts }),
+        }),
         // Objects and buckets outlive this process.
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
@@ -161,7 +163,7 @@ export async function startTrainerHost(
 function workerSettings(
   pages: boolean,
   quiet: boolean,
-  access: { API_TOKEN: string } | { LOCAL_MODE: "1" },
+  access: Record<string, string>,
 ): WorkerSettings {
   const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
   if (!pages) delete settings.assets;

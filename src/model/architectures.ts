@@ -8,6 +8,13 @@ export function architectureOf(_shape: ModelShape): Architecture {
   return GPT2;
 }
 
+/** Of a config.json of transformers. Errors: `invalid_config` */
+export function importedShape(
+  config: Readonly<Record<string, unknown>>,
+): ModelShape {
+  return GPT2.importedShape(config);
+}
+
 /** Errors: `invalid_config`, no such model can be */
 export function modelOf(shape: ModelShape): Model {
   return architectureOf(shape).model(shape);

@@ -108,7 +108,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   pushGradient: (edge) => edge.run("r").push(0, 1, 2, BYTES),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
-  getCheckpoint: (edge) => edge.run("r").checkpoint(),
+  getCheckpoint: (edge) => edge.run("r").checkpoint("hf"),
 };
 
 /** Options that the client has no use for. */

@@ -271,6 +271,15 @@ describe("byte pairs", () => {
     expect(new Uint16Array(await range.arrayBuffer())).toEqual(
       all.slice(10, 12),
     );
+    const within = await call("GET", `${path}?start=10&length=5`, undefined, {
+      Range: "bytes=2-",
+    });
+    expect(within.headers.get("Content-Range")).toBe("bytes 2-9/10");
+    expect(new Uint16Array(await within.arrayBuffer())).toEqual(
+      all.slice(11, 15),
+    );
+    const head = await call("HEAD", `${path}?start=10&length=5`);
+    expect(head.headers.get("Content-Length")).toBe("10");
     for (const query of [`start=${count}`, `start=0&length=${count! + 1}`]) {
       const refused = await call("GET", `${path}?${query}`);
       await problemOf(refused, 416, "range_not_satisfiable");

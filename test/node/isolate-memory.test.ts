@@ -20,7 +20,7 @@ import {
   startInspectedEdge,
 } from "../support/inspected-edge.ts";
 import { MIB } from "../support/large-files.ts";
-import { normals } from "../support/random.ts";
+import { normals, uniform } from "../support/random.ts";
 import { spawnTrainers } from "../support/trainers.ts";
 
 const ISOLATE_BYTES = 128 * MIB;
@@ -167,6 +167,19 @@ test("pulls of a run whose shards together are larger than an isolate", async ()
   expect(new Set(statuses)).toEqual(new Set([200]));
   expect(most).toBeLessThan(ISOLATE_BYTES);
   await run.setState("cancelled");
+});
+
+test("a tokenizer of most ids, on a text with more words than are counted", async () => {
+  const next = uniform(1);
+  const letter = () => (next() < 0.12 ? 32 : 97 + Math.floor(26 * next()));
+  const text = Uint8Array.from({ length: 3 * MIB }, letter);
+  const most = await mostBytes(edge, "a tokenizer", async () => {
+    const options = { tokenizer: "bpe", vocabulary: 16_384 } as const;
+    await client.putDataset("wild", new Blob([text]), options);
+    const { vocabulary } = await client.readyDataset("wild");
+    expect(vocabulary).toBe(16_384);
+  });
+  expect(most).toBeLessThan(ISOLATE_BYTES);
 });
 
 test("shards, two hosted trainers, large requests and a job at once", async () => {

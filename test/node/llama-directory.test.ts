@@ -1,8 +1,8 @@
 /**
  * `mxfp4-edge quantize DIRECTORY --for llama.cpp`: llama.cpp loads the GGUF of every family and predicts what the
  * model does. In f32 that is what transformers, or a forward pass written from the model's definition, says; in MXFP4
- * what the file's own values in f32 do. llama.cpp rounds activations to 8 bits where weights are MXFP4, and keeps keys and
- * values in f16, so the two agree within a tolerance, not to the bit.
+ * what the file's own values in f32 do. llama.cpp looks up GELU in f16, and rounds activations to 8 bits where weights are
+ * MXFP4, so the two agree within a tolerance, not to the bit.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -41,7 +41,7 @@ import {
 const FIXTURES = join(import.meta.dirname, "../fixtures/hf");
 const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
 const MXFP4_TOLERANCE = 0.02;
-const F32_TOLERANCE = 0.002;
+const F32_TOLERANCE = 0.0005;
 
 let folder: string;
 beforeAll(() => {

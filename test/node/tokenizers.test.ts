@@ -181,6 +181,27 @@ describe("training", () => {
     expect(turns).toBe(4);
   });
 
+  test("makes no token of more than 24 bytes, so that no tokenizer.json has 2 MB", () => {
+    const own = new Bpe(trainBpe(saved([["a".repeat(64), 5]]), 512));
+    expect(
+      own
+        .tokens()
+        .slice(256)
+        .map(({ length }) => length),
+    ).toEqual([2, 4, 8, 16]);
+    // Bytes that are two in the file, in tokens as long as can be.
+    const words = Array.from(
+      { length: 16_384 - 256 },
+      (_, i): [string, number] => [
+        `\u0001${String.fromCharCode(0x4e00 + i).repeat(7)}\u0002\u0003`,
+        2,
+      ],
+    );
+    const largest = new Bpe(trainBpe(saved(words), 16_384));
+    expect(largest.vocabulary).toBe(16_384);
+    expect(Buffer.byteLength(writeTokenizerJson(largest))).toBeLessThan(2e6);
+  });
+
   test("takes the memory that it says", () => {
     const words = saved([["abcabc", 3]]);
     // Eight places: 8 of words, 12 of lists and heap, 16 for each of 13 slots.

@@ -25,7 +25,7 @@ export async function startInspectedEdge(
   const miniflare = new Miniflare({
     ...(settings as Record<string, unknown>),
     ...guardRuntimes(stateFolder),
-    bindings: { ...settings.bindings, LOCAL_MODE: "1" },
+    bindings: { ...settings.bindings, LOCAL_MODE: "1", REQUEST_LOG: "" },
     host: "127.0.0.1",
     inspectorPort: 0,
     durableObjectsPersist: join(stateFolder, "objects"),

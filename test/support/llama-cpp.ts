@@ -67,7 +67,13 @@ export function nextTokens(
   vocabulary: number,
 ): Promise<Float64Array[]> {
   return withLlamaCpp(path, async (model) => {
-    const context = await model.createContext({ contextSize: 64 });
+    const context = await model.createContext({
+      contextSize: 64,
+      // As exact as it has them: keys and values are f16 unless told, and its faster attention's products too.
+      flashAttention: false,
+      experimentalKvCacheKeyType: "F32",
+      experimentalKvCacheValueType: "F32",
+    });
     const results = await context
       .getSequence()
       .controlledEvaluate(

@@ -126,7 +126,12 @@ export function planGguf(
   const written = writeGgufHead(pairs, heads.map(ggufTensor));
   return {
     reads: tensors.flatMap(({ reads }) => reads.flat()),
-    conversion: new Conversion({ ...written, sections, pool }),
+    conversion: new Conversion({
+      ...written,
+      sections,
+      pool,
+      heldBytes: Math.max(0, ...tensors.map(heldBytes)),
+    }),
   };
 }
 
@@ -171,6 +176,17 @@ function sectionsOf(
   const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
   const cut = isBlocks ? rows : oneRow(elementCount(shape));
   return [() => converted(cut, float, write)];
+}
+
+/** Of a tensor: a matrix that is turned, or scales until their elements come. */
+function heldBytes(tensor: DecidedTensor): number {
+  const { name, shape, becomes, turned, dtype, reads } = tensor;
+  if (turned)
+    return tensorBytes(
+      ggufTensor({ name, shape: shape.slice(-2), dtype: becomes }),
+    );
+  if (dtype !== "MXFP4" || reads.length === 1) return 0;
+  return reads[0]!.reduce((sum, read) => sum + readBytes(read), 0);
 }
 
 function writerOf(

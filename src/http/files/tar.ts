@@ -74,6 +74,17 @@ export function readTar(
   return { body: readable, written };
 }
 
+/** All of it, of entries whose bytes `open` gives. */
+export async function* tarChunks(
+  { stretches }: Tar,
+  open: (entry: number) => AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  for (const stretch of stretches) {
+    if ("own" in stretch) yield stretch.own;
+    else yield* open(stretch.entry);
+  }
+}
+
 function headerOf(entry: TarEntry): Uint8Array {
   if (entry.bytes <= MAX_USTAR_BYTES) return ustar(entry, entry.bytes, "0");
   const record = sizeRecord(entry.bytes);

@@ -9,10 +9,32 @@ import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 
 const name = z.string().regex(NAME_PATTERN);
 const file = z.string().regex(FILE_PATTERN);
+/** Both travel in headers: to the job, and to the host. */
+const url = z
+  .strictObject({
+    url: z
+      .string()
+      .max(2048)
+      .regex(/^[\x21-\x7e]+$/)
+      .describe(
+        "Of https and a host that the service allows; a directory's ends with a slash",
+      ),
+    token: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,1024}$/)
+      .describe("Sent to that host alone, and never shown")
+      .optional(),
+  })
+  .describe("What is elsewhere, read by ranges");
 const job = {
-  source: file.describe(
-    "Name of a stored file, or where there is none of a folder",
-  ),
+  source: z
+    .union([
+      file.describe(
+        "Name of a stored file, or where there is none of a folder",
+      ),
+      url,
+    ])
+    .describe("What is read"),
   result: file
     .describe(
       "Of the file or folder to come; else the job's id and a file's ending",

@@ -14,7 +14,7 @@ const jobSummary = z.strictObject({
   isFolder: z.boolean().describe("Whether source and result are folders"),
   operation: z.enum(["quantize", "dequantize", "repack", "hadamard"]),
   inputBytes: whole.describe("Of the source, read so far"),
-  totalInputBytes: whole,
+  totalInputBytes: whole.nullable().describe("null until a URL has answered"),
   outputBytes: whole.describe("Of the result, so far"),
   totalOutputBytes: whole.nullable(),
   createdMs: time,

@@ -5,6 +5,7 @@ import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { optional } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
+import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
 import { metricsStream } from "./metrics-stream.ts";
 
 const AFTER = {
@@ -96,10 +97,20 @@ export const HISTORY_ROUTES = [
     access: "owner",
     summary: "The parameters as they are now, all of one step",
     description:
-      "In any state of the run; metadata holds config and step. Equal configs end in equal bytes.",
+      "In any state of the run; metadata holds config and step. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
+    query: {
+      format: optional(
+        choice(
+          CHECKPOINT_FORMATS,
+          "What the parameters are written as",
+          "safetensors",
+        ),
+      ),
+    },
     answers: {
       200: {
-        description: "safetensors, f32, Hugging Face GPT-2 names",
+        description:
+          "safetensors, f32, Hugging Face GPT-2 names; or as asked for",
         type: "application/octet-stream",
         headers: {
           "Content-Length": "Bytes of the file",
@@ -107,15 +118,19 @@ export const HISTORY_ROUTES = [
         },
       },
     },
-    errors: ["run_not_found"],
-    async handle(c, { run }) {
-      const { step, bytes, chunks } = await openCheckpoint(c.env, run);
+    errors: ["run_not_found", "invalid_option"],
+    async handle(c, { run, format }) {
+      const { step, folder } = await openCheckpoint(c.env, run);
+      const { bytes, ending, type, chunks } = await exportCheckpoint(
+        folder,
+        format,
+      );
       const { readable, writable } = new FixedLengthStream(bytes);
       c.executionCtx.waitUntil(pump(chunks, writable));
       return c.body(readable, 200, {
-        "Content-Type": "application/octet-stream",
+        "Content-Type": type,
         "Content-Length": String(bytes),
-        "Content-Disposition": `attachment; filename="${run}-step-${step}.safetensors"`,
+        "Content-Disposition": `attachment; filename="${run}-step-${step}.${ending}"`,
         "Cache-Control": "no-store",
       });
     },

@@ -35,12 +35,15 @@ import {
   withGradients,
 } from "./block.ts";
 import { checkShape, checkTrainingShape } from "./config.ts";
+import { configOf, shapeOf } from "./hugging-face.ts";
 import { headBackward, headForward } from "./head.ts";
 import { type Gpt2Tensors, gpt2Tensors, parameterTable } from "./parameters.ts";
 
 export const GPT2: Architecture = {
   check: checkShape,
   checkTraining: checkTrainingShape,
+  huggingFaceConfig: configOf,
+  importedShape: shapeOf,
   model: (shape) => new Gpt2(shape),
 };
 

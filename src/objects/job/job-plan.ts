@@ -110,7 +110,7 @@ async function planFolderJob(
   const plan = planFolder(
     checkpoint,
     [...byName.keys()],
-    request.source,
+    nameOf(request.source),
     checkFolderRequest(request),
   );
   const norms = await readNorms(plan, ({ file, start, end }) =>
@@ -162,6 +162,15 @@ async function planFolderJob(
     sum(plan.copies.map((name) => byName.get(name)!.bytes)) +
     sum(small.map((text) => new TextEncoder().encode(text).length));
   return { outputs, bytes, totalBytes };
+}
+
+/** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */
+function nameOf(source: StoredJob["request"]["source"]): string {
+  if (typeof source === "string") return source;
+  const segments = new URL(source.url).pathname.split("/").filter(Boolean);
+  const resolve = segments.indexOf("resolve");
+  const name = resolve > 0 ? segments[resolve - 1] : segments.at(-1);
+  return name === undefined ? "model" : decodeURIComponent(name);
 }
 
 function folderOf(

@@ -1,6 +1,7 @@
 /** What is written down of a job, and what callers see of it. */
 import type { JobRequest, JobState, JobSummary } from "../../api/tensors.ts";
 import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
+import { shownUrl } from "./url-file.ts";
 
 const HOUR_MS = 60 * 60_000;
 /** How long a job that has ended stays, its result with it. */
@@ -12,10 +13,13 @@ export const RETENTION_MS = {
 
 export type StoredJob = {
   job: string;
+  /** Without a token. */
   request: JobRequest;
+  /** With which its URL is read; it is gone when the job has ended. */
+  token?: string | null;
   isFolder: boolean;
-  /** What it reads. */
-  files: PinnedFile[];
+  /** What it reads; null until its URL has answered. */
+  files: PinnedFile[] | null;
   result: string;
   state: JobState;
   /** The directory has it. */
@@ -48,10 +52,12 @@ export function newJob(
   job: string,
   request: JobRequest,
   { isFolder, files }: PinnedSource,
+  token: string | null = null,
 ): StoredJob {
   return {
     job,
     request,
+    token,
     isFolder,
     files,
     result: request.result ?? `${job.slice(0, 50)}${ending(request, isFolder)}`,
@@ -78,12 +84,17 @@ export function newJob(
 /** GGUF stays GGUF; every other file becomes safetensors. */
 function ending({ source }: JobRequest, isFolder: boolean): string {
   if (isFolder) return "";
-  return source.endsWith(".gguf") ? ".gguf" : ".safetensors";
+  return shownSource(source).endsWith(".gguf") ? ".gguf" : ".safetensors";
 }
 
-/** Of all that it reads. */
-export function totalInputBytes({ files }: StoredJob): number {
-  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+/** Of all that it reads; null until that is known. */
+export function totalInputBytes({ files }: StoredJob): number | null {
+  return files && files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** A URL without its query, which may be a secret. */
+function shownSource(source: JobRequest["source"]): string {
+  return typeof source === "string" ? source : shownUrl(source.url);
 }
 
 /** Its end, and with it the time at which it goes. */
@@ -97,6 +108,7 @@ export function end(
   job.endedMs = Date.now();
   job.expiresMs = job.endedMs + retentionMs;
   job.parts = [];
+  job.token = null;
   // What a failure leaves of an upload is to be taken back.
   if (!error) job.uploadId = null;
 }
@@ -106,7 +118,7 @@ export function summaryOf(job: StoredJob): JobSummary {
   return {
     job: job.job,
     state: job.state,
-    source: request.source,
+    source: shownSource(request.source),
     result: job.result,
     isFolder: job.isFolder,
     operation: request.operation,
@@ -119,4 +131,14 @@ export function summaryOf(job: StoredJob): JobSummary {
     expiresMs: job.expiresMs,
     error: job.error,
   };
+}
+
+/** A source as it is kept and shown, and what is not. */
+export function withoutToken(source: JobRequest["source"]): {
+  source: JobRequest["source"];
+  token: string | null;
+} {
+  if (typeof source === "string") return { source, token: null };
+  const { url, token = null } = source;
+  return { source: { url }, token };
 }

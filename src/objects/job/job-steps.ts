@@ -8,20 +8,24 @@ import {
   isTaken,
 } from "../../checkpoints/folder-plan.ts";
 import { directoryStub } from "../directory/directory.ts";
-import { end, newJob, type StoredJob } from "./job-record.ts";
+import { end, newJob, type StoredJob, withoutToken } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
 import { FOLDER_PATTERN } from "../platform/stored-files.ts";
-import { pinStored } from "./pinned-file.ts";
+import { isFolderUrl, type PinnedSource, pinStored } from "./pinned-file.ts";
+import { NotNow } from "./url-file.ts";
+import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
 
 /** From within an alarm, one for this very moment would be lost. */
 export const NEXT_MS = 1;
 /** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
 const MAX_FAILURES = 6;
 const FIRST_PAUSE_MS = 250;
+/** However long a server asks to be left alone. */
+const MAX_PAUSE_MS = 60 * 60_000;
 
-export type JobBindings = {
+export type JobBindings = UrlBindings & {
   BUCKET: R2Bucket;
   DIRECTORY: DurableObjectNamespace;
 };
@@ -40,7 +44,7 @@ export class JobSteps {
     this.#storage = storage;
     this.#store = store;
     this.#bindings = bindings;
-    this.#work = new JobWork(bindings.BUCKET, store, () => {
+    this.#work = new JobWork(bindings, store, () => {
       takeTurn(this);
       return store.removal !== null;
     });
@@ -48,17 +52,25 @@ export class JobSteps {
 
   /** What the request's job is to begin with. Errors: `file_not_found`, `file_exists`, `invalid_option` */
   async prepare(id: string, request: JobRequest): Promise<StoredJob> {
-    const source = await pinStored(this.#bindings.BUCKET, request.source);
-    if (source.isFolder) {
+    const { source, token } = withoutToken(request.source);
+    const pinned = await this.#pin(source);
+    if (pinned.isFolder) {
       checkFolderRequest(request);
-      source.files = source.files.filter(({ name }) => isTaken(name));
+      pinned.files &&= pinned.files.filter(({ name }) => isTaken(name));
       checkFolderName(request.result);
     } else {
       checkFileRequest(request);
     }
-    const job = newJob(id, request, source);
+    const job = newJob(id, { ...request, source }, pinned, token);
     await this.#work.checkFree(job);
     return job;
+  }
+
+  async #pin(source: JobRequest["source"]): Promise<PinnedSource> {
+    if (typeof source === "string")
+      return pinStored(this.#bindings.BUCKET, source);
+    const { href } = checkSourceUrl(source.url, this.#bindings);
+    return { isFolder: isFolderUrl(href), files: null };
   }
 
   /** Take the step that is due; returns when the next one is, or null behind the last. */
@@ -87,6 +99,8 @@ export class JobSteps {
       if (await this.#work.stretch(job)) this.#end(job, null);
     } catch (error) {
       pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
+      if (error instanceof NotNow)
+        pauseMs = Math.max(pauseMs, Math.min(error.afterMs, MAX_PAUSE_MS));
       // Others have the memory; that is no failure of the job's.
       const isCrowded =
         error instanceof AppError && error.code === "unavailable";
@@ -101,7 +115,8 @@ export class JobSteps {
   #fail(job: StoredJob, error: unknown): void {
     const isRefusal = error instanceof AppError;
     const text = error instanceof Error ? error.message : String(error);
-    if (!isRefusal) console.error(error);
+    // What servers elsewhere do is no error of this one.
+    if (!isRefusal && !(error instanceof NotNow)) console.error(error);
     if (!isRefusal && ++job.failures < MAX_FAILURES) {
       this.#store.save(job);
       this.#store.log(`interrupted: ${text}`);

@@ -22,7 +22,9 @@ import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
 import { type StoredJob, totalInputBytes } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { PART_BYTES, PartWriter } from "./part-writer.ts";
-import { type PinnedFile, readPinned } from "./pinned-file.ts";
+import { type PinnedFile, pinUrl, readPinned } from "./pinned-file.ts";
+import { readUrl, type UrlReader } from "./url-file.ts";
+import type { UrlBindings } from "./url-rules.ts";
 
 /** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
@@ -39,7 +41,7 @@ export class JobWork {
   readonly #bucket: R2Bucket;
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
-  readonly #read: ReadFile<PinnedFile>;
+  readonly #rules: UrlBindings;
   /** This instance has not worked yet. */
   #isNew = true;
   /** Kept from alarm to alarm while there is room: a folder has many heads. */
@@ -47,11 +49,15 @@ export class JobWork {
   #reservation: Reservation = NOTHING;
 
   /** `isStopped` is asked before each piece. */
-  constructor(bucket: R2Bucket, store: JobStore, isStopped: () => boolean) {
-    this.#bucket = bucket;
+  constructor(
+    { BUCKET, ...rules }: { BUCKET: R2Bucket } & UrlBindings,
+    store: JobStore,
+    isStopped: () => boolean,
+  ) {
+    this.#bucket = BUCKET;
+    this.#rules = rules;
     this.#store = store;
     this.#isStopped = isStopped;
-    this.#read = (...range) => readPinned(bucket, ...range);
   }
 
   /**
@@ -59,7 +65,11 @@ export class JobWork {
    * Errors: `unavailable` while there is no memory for it
    */
   async stretch(job: StoredJob): Promise<boolean> {
-    const plan = await this.#planOf(job);
+    if (job.files === null) {
+      await this.#pin(job);
+      return false;
+    }
+    const plan = await this.#planOf(job, job.files);
     const output = plan.outputs[job.output]!;
     const isDone =
       job.digests !== null
@@ -71,11 +81,34 @@ export class JobWork {
     return job.output === plan.outputs.length;
   }
 
-  async #planOf(job: StoredJob): Promise<JobPlan> {
+  /** What its URL has. */
+  async #pin(job: StoredJob): Promise<void> {
+    const { source } = job.request;
+    if (typeof source === "string")
+      throw new Error("Expected stored files to have been pinned");
+    job.files = await pinUrl(this.#urlReader(job), source.url);
+    job.failures = 0;
+    this.#store.save(job);
+    this.#store.log(`found ${totalInputBytes(job)} bytes`);
+  }
+
+  #urlReader({ token = null }: StoredJob): UrlReader {
+    return { bindings: this.#rules, token };
+  }
+
+  #readOf(job: StoredJob): ReadFile<PinnedFile> {
+    const reader = this.#urlReader(job);
+    return (file, ...range) =>
+      "url" in file
+        ? readUrl(reader, file, ...range)
+        : readPinned(this.#bucket, file, ...range);
+  }
+
+  async #planOf(job: StoredJob, files: PinnedFile[]): Promise<JobPlan> {
     const key = `plan of job ${job.job}`;
     if (!this.#plan) {
       const digests = () => this.#store.digests();
-      const plan = await planJob(job, this.#read, digests);
+      const plan = await planJob({ ...job, files }, this.#readOf(job), digests);
       this.#plan = plan;
       if (plan.totalBytes !== null) job.totalOutputBytes = plan.totalBytes;
       isolateMemory.keep(key, plan.bytes, () => (this.#plan = undefined));
@@ -101,7 +134,7 @@ export class JobWork {
     job.digests = null;
     job.earlier = { inputBytes, outputBytes };
     if (job.output === plan.outputs.length) {
-      job.inputBytes = totalInputBytes(job);
+      job.inputBytes = totalInputBytes(job)!;
       this.#forgetPlan(job);
     }
     this.#store.save(job, null);
@@ -110,7 +143,7 @@ export class JobWork {
   /** One stretch of a file; whether all its parts are there. */
   async #write(job: StoredJob, output: JobOutput): Promise<boolean> {
     const { conversion, runs } = await output.open();
-    const source = new FileSource(this.#read, runs);
+    const source = new FileSource(this.#readOf(job), runs);
     try {
       const bytes = STRETCH_MEMORY + conversion.heldBytes;
       this.#reservation = await isolateMemory.reserve(

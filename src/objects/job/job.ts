@@ -10,7 +10,12 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../../api/errors.ts";
 import type { JobRequest, JobStatus, JobSummary } from "../../api/tensors.ts";
-import { type StoredJob, summaryOf, totalInputBytes } from "./job-record.ts";
+import {
+  type StoredJob,
+  summaryOf,
+  totalInputBytes,
+  withoutToken,
+} from "./job-record.ts";
 import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
@@ -37,8 +42,9 @@ export class Job extends DurableObject<JobBindings> {
   find(request: JobRequest): JobStatus | null {
     const present = this.#present();
     if (!present) return null;
-    if (JSON.stringify(present.request) === JSON.stringify(request))
-      return this.status();
+    const { source } = withoutToken(request.source);
+    const asked = JSON.stringify({ ...request, source });
+    if (JSON.stringify(present.request) === asked) return this.status();
     throw new AppError(
       "job_differs",
       `Expected the request with which job "${present.job}" began, got another`,
@@ -58,7 +64,7 @@ export class Job extends DurableObject<JobBindings> {
       this.#store.create();
       this.#store.save(job);
       this.#store.log(
-        `begun: ${request.operation} of ${totalInputBytes(job)} bytes`,
+        `begun: ${request.operation} of ${totalInputBytes(job) ?? "unknown"} bytes`,
       );
       // In one transaction with the job: whatever comes, an alarm goes on with it.
       await this.ctx.storage.setAlarm(Date.now());

@@ -1,21 +1,23 @@
-/** What a job reads: files that must stay as they were when it began, by ranges of their bytes. */
+/** What a job reads, here or elsewhere: files that must stay as they were when it began, by ranges of their bytes. */
 import { AppError } from "../../api/errors.ts";
 import { endedEarly } from "../../formats/stream/source.ts";
 import { fileKey, filesIn, nameOfKey } from "../platform/stored-files.ts";
+import { findUrl, shownUrl, type UrlFile, type UrlReader } from "./url-file.ts";
+import { pinUrlFolder } from "./url-folder.ts";
 
 /** An object that must stay as it was. */
 export type PinnedObject = { key: string; etag: string; bytes: number };
-/** One that is known by a name: that in its folder, or its own. */
-export type PinnedFile = PinnedObject & { name: string };
+/** In the bucket or elsewhere, known by a name: that in its folder, or its own. */
+export type PinnedFile = (PinnedObject | UrlFile) & { name: string };
 
-/** What a job reads, and whether it is a folder. */
-export type PinnedSource = { isFolder: boolean; files: PinnedFile[] };
+/** What a job reads, null until somebody else has told of it, and whether it is a folder. */
+export type PinnedSource = { isFolder: boolean; files: PinnedFile[] | null };
 
 /** The file of this name, or where there is none the folder. Errors: `file_not_found` */
 export async function pinStored(
   bucket: R2Bucket,
   source: string,
-): Promise<PinnedSource> {
+): Promise<PinnedSource & { files: PinnedFile[] }> {
   const file = await bucket.head(fileKey(source));
   if (file) return { isFolder: false, files: [pinned(file, source)] };
   const found = await filesIn(bucket, source);
@@ -33,6 +35,24 @@ export async function pinStored(
 
 function pinned({ key, etag, size }: R2Object, name: string): PinnedFile {
   return { name, key, etag, bytes: size };
+}
+
+/** What is at a URL: a file, or where it ends with a slash a folder. Errors: `file_not_found`; `NotNow` */
+export async function pinUrl(
+  reader: UrlReader,
+  url: string,
+): Promise<PinnedFile[]> {
+  if (isFolderUrl(url)) return pinUrlFolder(reader, url);
+  const file = await findUrl(reader, url);
+  if (file) return [{ ...file, name: shownUrl(url) }];
+  throw new AppError(
+    "file_not_found",
+    `Expected a file at ${shownUrl(url)}, got none`,
+  );
+}
+
+export function isFolderUrl(url: string): boolean {
+  return new URL(url).pathname.endsWith("/");
 }
 
 /**

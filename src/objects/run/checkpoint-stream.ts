@@ -1,6 +1,10 @@
-/** Streams a checkpoint out of the shards' pinned rows, a MiB at a time. */
+/** A run's checkpoint, read out of the shards' pinned rows, a MiB at a time. */
 import { fromResult } from "../../api/errors.ts";
-import { checkpointPlan } from "../../training/checkpoint.ts";
+import type { Range } from "../../model/parameters.ts";
+import {
+  type CheckpointFolder,
+  checkpointFolder,
+} from "../../training/checkpoint-folder.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { runRanges } from "./commit.ts";
 import { runStub } from "./run.ts";
@@ -15,46 +19,41 @@ type ReadRow = (
   row: number,
 ) => Promise<Uint8Array<ArrayBufferLike>>;
 
-/** `stream` has exactly `bytes` bytes; the caller sends it. Errors: `run_not_found` */
+/** Errors: `run_not_found` */
 export async function openCheckpoint(
   bindings: ObjectBindings,
   run: string,
-): Promise<{
-  step: number;
-  bytes: number;
-  chunks: AsyncGenerator<Uint8Array>;
-}> {
+): Promise<{ step: number; folder: CheckpointFolder }> {
   const pinned = await runStub(bindings, run).pinCheckpoint();
-  const { step, config } = pinned;
-  const plan = checkpointPlan(config, step, pinned.tokenizer);
+  const { step, config, tokenizer } = pinned;
   const { shards } = runRanges(config);
   const read = keepRows(async (shard, row) =>
     fromResult(await shardStub(bindings, run, shard).pinned(step, row)),
   );
 
-  async function* chunks(): AsyncGenerator<Uint8Array> {
-    yield plan.head;
-    for (const range of plan.ranges) {
-      const end = range.start + range.length;
-      for (let position = range.start; position < end;) {
-        const shard = shards.find(
-          ({ start, length }) => position < start + length,
-        )!;
-        const inShard = position - shard.start;
-        const row = Math.floor(inShard / ROW_LENGTH);
-        const rowEnd = Math.min(
-          shard.start + shard.length,
-          shard.start + (row + 1) * ROW_LENGTH,
-        );
-        const length = Math.min(end, rowEnd) - position;
-        const from = 4 * (inShard - row * ROW_LENGTH);
-        const bytes = await read(shard.index, row);
-        yield bytes.subarray(from, from + 4 * length);
-        position += length;
-      }
+  async function* parameters(range: Range): AsyncGenerator<Uint8Array> {
+    const end = range.start + range.length;
+    for (let position = range.start; position < end;) {
+      const shard = shards.find(
+        ({ start, length }) => position < start + length,
+      )!;
+      const inShard = position - shard.start;
+      const row = Math.floor(inShard / ROW_LENGTH);
+      const rowEnd = Math.min(
+        shard.start + shard.length,
+        shard.start + (row + 1) * ROW_LENGTH,
+      );
+      const length = Math.min(end, rowEnd) - position;
+      const from = 4 * (inShard - row * ROW_LENGTH);
+      const bytes = await read(shard.index, row);
+      yield bytes.subarray(from, from + 4 * length);
+      position += length;
     }
   }
-  return { step, bytes: plan.bytes, chunks: chunks() };
+  return {
+    step,
+    folder: checkpointFolder(config, step, tokenizer, parameters),
+  };
 }
 
 function keepRows(read: ReadRow): ReadRow {

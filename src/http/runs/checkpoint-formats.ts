@@ -1,0 +1,98 @@
+/** A checkpoint as what others load: a directory of transformers' in a tar, and llama.cpp's one file. */
+import { SCHEME_PRESETS } from "../../api/presets.ts";
+import { planFolderGguf } from "../../checkpoints/gguf/folder-gguf.ts";
+import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
+import { readInOrder } from "../../checkpoints/tensor-reads.ts";
+import { DEFAULT_SCHEME } from "../../formats/blocks/scheme.ts";
+import { run } from "../../formats/stream/conversion.ts";
+import { isolateMemory } from "../../memory/ledger.ts";
+import type { CheckpointFolder } from "../../training/checkpoint-folder.ts";
+import { layOutTar, tarChunks } from "../files/tar.ts";
+import { PIECES_BYTES } from "../tensors/tensor-answer.ts";
+
+export const CHECKPOINT_FORMATS = [
+  "safetensors",
+  "hf",
+  "gguf",
+  "gguf-mxfp4",
+] as const;
+export type CheckpointFormat = (typeof CHECKPOINT_FORMATS)[number];
+
+export type Export = {
+  bytes: number;
+  /** What its name ends in. */
+  ending: string;
+  type: string;
+  chunks: AsyncGenerator<Uint8Array>;
+};
+
+const BINARY = "application/octet-stream";
+/** Of the tar, and of the model in a GGUF: equal configs give equal bytes. */
+const MODEL_NAME = "model";
+/** What is read of a checkpoint at a time. */
+const WINDOW_BYTES = 256 * 1024;
+
+export function exportCheckpoint(
+  folder: CheckpointFolder,
+  format: CheckpointFormat,
+): Promise<Export> {
+  if (format === "hf") return Promise.resolve(tarOf(folder));
+  if (format !== "safetensors") return ggufOf(folder, format === "gguf");
+  return Promise.resolve({
+    bytes: folder.bytes,
+    ending: "safetensors",
+    type: BINARY,
+    chunks: folder.weights(0, folder.bytes),
+  });
+}
+
+function tarOf({ files, weights }: CheckpointFolder): Export {
+  const tar = layOutTar(
+    files.map(({ name, bytes }) => ({
+      name: `${MODEL_NAME}/${name}`,
+      bytes,
+      modifiedMs: 0,
+    })),
+  );
+  async function* open(entry: number): AsyncGenerator<Uint8Array> {
+    const { text, bytes } = files[entry]!;
+    if (text === undefined) yield* weights(0, bytes);
+    else yield new TextEncoder().encode(text);
+  }
+  return {
+    bytes: tar.bytes,
+    ending: "tar",
+    type: "application/x-tar",
+    chunks: tarChunks(tar, open),
+  };
+}
+
+async function ggufOf(
+  folder: CheckpointFolder,
+  asF32: boolean,
+): Promise<Export> {
+  const { reads, conversion } = await planFolderGguf(folder, MODEL_NAME, {
+    // As llama.cpp's own quantizer rounds.
+    scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
+    selection: { include: [], exclude: [] },
+    output: "q8_0",
+    types: asF32 ? ["*=f32"] : [],
+  });
+  const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
+  const { heldBytes, totalBytes } = conversion;
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    const reservation = await isolateMemory.reserve(heldBytes + PIECES_BYTES);
+    try {
+      const source = readInOrder(
+        reads,
+        files,
+        () => reservation.touch(),
+        WINDOW_BYTES,
+      );
+      yield* run(conversion, source);
+    } finally {
+      reservation.release();
+    }
+  }
+  return { bytes: totalBytes, ending: "gguf", type: BINARY, chunks: chunks() };
+}

@@ -1,0 +1,69 @@
+/** A shape as transformers' config.json of a GPT-2 has it, and back. */
+import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
+import type { ModelShape } from "../../api/types.ts";
+import { checkShape } from "./config.ts";
+
+/** As the kernels' LayerNorm has it. */
+const EPSILON = 1e-5;
+
+/** What a GPT-2 of this project is, and must be to come in; what is not told is so in transformers. */
+const FIXED = {
+  model_type: "gpt2",
+  activation_function: "gelu_new",
+  layer_norm_epsilon: EPSILON,
+  scale_attn_weights: true,
+  scale_attn_by_inverse_layer_idx: false,
+  tie_word_embeddings: true,
+  add_cross_attention: false,
+} as const;
+
+const SIZES = {
+  n_layer: "layers",
+  n_embd: "width",
+  n_head: "heads",
+  n_positions: "context",
+  vocab_size: "vocabulary",
+} as const satisfies Record<string, keyof ModelShape>;
+
+export function configOf(shape: ModelShape): Record<string, unknown> {
+  const sizes = Object.entries(SIZES).map(([key, size]) => [key, shape[size]]);
+  return {
+    architectures: ["GPT2LMHeadModel"],
+    ...FIXED,
+    ...(Object.fromEntries(sizes) as Record<string, number>),
+    n_inner: null,
+    dtype: "float32",
+    // No token of a text of bytes or their pairs begins or ends it.
+    bos_token_id: null,
+    eos_token_id: null,
+  };
+}
+
+/** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
+export function shapeOf(config: Readonly<Record<string, unknown>>): ModelShape {
+  for (const [key, value] of Object.entries(FIXED)) {
+    const told = config[key];
+    if (told === value || (told === undefined && key !== "model_type"))
+      continue;
+    throw unlike(`\`${key}\` ${shown(value)}`, shown(told));
+  }
+  const { n_inner: inner, n_embd: width } = config;
+  if (inner !== undefined && inner !== null && inner !== 4 * Number(width))
+    throw unlike(`\`n_inner\` of four times \`n_embd\``, shown(inner));
+  const sizes = Object.entries(SIZES).map(([key, size]) => {
+    const value = config[key];
+    if (typeof value === "number") return [size, value];
+    throw unlike(`a number \`${key}\``, shown(value));
+  });
+  const shape = Object.fromEntries(sizes) as ModelShape;
+  checkShape(shape);
+  return shape;
+}
+
+function unlike(expected: string, got: string): AppError {
+  return new AppError(
+    "invalid_config",
+    `Expected config.json of a GPT-2 with ${expected}, got ${got}`,
+  );
+}

@@ -1,0 +1,218 @@
+/**
+ * A file at a URL, read by ranges in the version that was found first. What breaks off goes on where it
+ * broke; what fails for a reason that may pass is tried again, here a few times, and by the job later on.
+ */
+import { AppError } from "../../api/errors.ts";
+import { free } from "../../memory/free.ts";
+import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
+
+export type UrlFile = { url: string; etag: string; bytes: number };
+
+/** Who asks: a token is for the host of the URL that was told, and for no other. */
+export type UrlReader = { bindings: UrlBindings; token: string | null };
+
+/** It may be there later; `afterMs` is what the server said. */
+export class NotNow extends Error {
+  readonly afterMs: number;
+
+  constructor(message: string, afterMs = 0) {
+    super(message);
+    this.afterMs = afterMs;
+  }
+}
+
+const MAX_REDIRECTS = 5;
+/** Of requests in a row that bring nothing. */
+const MAX_TRIES = 4;
+const FIRST_PAUSE_MS = 100;
+/** A longer one than this the job waits, without its turn. */
+const MAX_PAUSE_MS = 2_000;
+/** For an answer with all its bytes: a range is some megabytes. */
+const TIMEOUT_MS = 60_000;
+const PIECE_BYTES = 64 * 1024;
+
+/** The version that is there; undefined where there is none. Errors: `file_not_found` where it is not to be read */
+export async function findUrl(
+  reader: UrlReader,
+  url: string,
+): Promise<UrlFile | undefined> {
+  return repeatedly(async () => {
+    const response = await request(reader, url, 0, 1);
+    await response.body?.cancel();
+    if (response.status === 404) return undefined;
+    const empty = /^bytes \*\/0$/.test(rangeOf(response));
+    const bytes = empty ? 0 : part(response, url, 0).total;
+    const etag = response.headers.get("ETag");
+    if (etag !== null) return { url, etag, bytes };
+    throw notReadable(url, "an ETag, by which its version is known", "none");
+  });
+}
+
+/** Errors: `file_changed`, `file_not_found`; `NotNow` */
+export async function readUrl(
+  reader: UrlReader,
+  file: UrlFile,
+  start: number,
+  length: number,
+  into?: ArrayBuffer,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const buffer =
+    into && into.byteLength >= length ? into : new ArrayBuffer(length);
+  const bytes = new Uint8Array(buffer, 0, length);
+  let got = 0;
+  while (got < length) {
+    await repeatedly(async () => {
+      const from = start + got;
+      const response = await request(reader, file.url, from, length - got);
+      const etag = response.headers.get("ETag");
+      try {
+        if (response.status === 404) throw changed(file, "none");
+        if (response.status === 416) throw changed(file, "a shorter one");
+        const { total } = part(response, file.url, from);
+        if (etag !== file.etag) throw changed(file, `version ${etag}`);
+        if (total !== file.bytes) throw changed(file, `${total} bytes`);
+      } catch (error) {
+        await response.body?.cancel();
+        throw error;
+      }
+      const before = got;
+      got += await fill(response.body!, bytes.subarray(got));
+      if (got === before)
+        throw new NotNow(`${shownUrl(file.url)} sent nothing`);
+    });
+  }
+  return bytes;
+}
+
+/** What people are shown: a query may be a signature. */
+export function shownUrl(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return origin + pathname;
+}
+
+/** How much of `into` a body filled before it ended or broke. */
+async function fill(
+  body: ReadableStream<Uint8Array>,
+  into: Uint8Array,
+): Promise<number> {
+  const reader = body.getReader({ mode: "byob" });
+  let piece = new Uint8Array(PIECE_BYTES);
+  let got = 0;
+  try {
+    while (got < into.length) {
+      const wanted = Math.min(PIECE_BYTES, into.length - got);
+      const view = new Uint8Array(piece.buffer, 0, wanted);
+      // As they come: of a connection that breaks, all that it brought is kept.
+      const { value } = await reader.read(view);
+      if (!value || value.length === 0) break;
+      into.set(value, got);
+      got += value.length;
+      piece = new Uint8Array(value.buffer as ArrayBuffer);
+    }
+  } catch {
+    // The next request asks for the rest.
+  }
+  // More than was asked for is not read.
+  await reader.cancel().catch(() => {});
+  free(piece);
+  return got;
+}
+
+/** Where an answer's part begins, and how much the whole has. Errors: `file_not_found`, `NotNow` */
+function part(
+  response: Response,
+  url: string,
+  from: number,
+): { total: number } {
+  const { status } = response;
+  if (status === 408 || status === 425 || status === 429 || status >= 500)
+    throw new NotNow(
+      `${shownUrl(url)} answered ${status}`,
+      retryAfterMs(response),
+    );
+  const [, first, total] =
+    /^bytes (\d+)-\d+\/(\d+)$/.exec(rangeOf(response)) ?? [];
+  if (status !== 206 || total === undefined)
+    throw notReadable(
+      url,
+      `bytes from ${from} on, with status 206`,
+      status === 200 ? "200, the whole: ranges are not answered" : `${status}`,
+    );
+  if (Number(first) !== from)
+    throw notReadable(url, `bytes from ${from} on`, `from ${first}`);
+  return { total: Number(total) };
+}
+
+function rangeOf({ headers }: Response): string {
+  return headers.get("Content-Range") ?? "";
+}
+
+/** Seconds, or a date (RFC 9110 §10.2.3). */
+function retryAfterMs({ headers }: Response): number {
+  const field = headers.get("Retry-After") ?? "";
+  if (/^\d{1,6}$/.test(field)) return Number(field) * 1000;
+  const ms = Date.parse(field) - Date.now();
+  return ms > 0 ? ms : 0;
+}
+
+/** Follows redirects by itself: each is held to the rules, and only the first host gets the token. */
+async function request(
+  { bindings, token }: UrlReader,
+  url: string,
+  start: number,
+  length: number,
+): Promise<Response> {
+  const first = checkSourceUrl(url, bindings);
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  for (let at = first, i = 0; i <= MAX_REDIRECTS; i++) {
+    const headers = new Headers({
+      Range: `bytes=${start}-${start + length - 1}`,
+      // What is packed on the way has other bytes.
+      "Accept-Encoding": "identity",
+    });
+    if (token !== null && at.origin === first.origin)
+      headers.set("Authorization", `Bearer ${token}`);
+    let response: Response;
+    try {
+      response = await fetch(at, { headers, redirect: "manual", signal });
+    } catch (cause) {
+      throw new NotNow(`${shownUrl(at.href)} did not answer: ${String(cause)}`);
+    }
+    const location = response.headers.get("Location");
+    if (response.status < 300 || response.status > 399 || location === null)
+      return response;
+    await response.body?.cancel();
+    at = checkSourceUrl(new URL(location, at).href, bindings);
+  }
+  throw notReadable(url, `at most ${MAX_REDIRECTS} redirects`, "more");
+}
+
+async function repeatedly<T>(body: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await body();
+    } catch (error) {
+      if (!(error instanceof NotNow) || tries === MAX_TRIES) throw error;
+      const pauseMs = Math.max(
+        error.afterMs,
+        FIRST_PAUSE_MS * 2 ** (tries - 1),
+      );
+      if (pauseMs > MAX_PAUSE_MS) throw error;
+      await scheduler.wait(pauseMs);
+    }
+  }
+}
+
+function changed({ url, etag, bytes }: UrlFile, got: string): AppError {
+  return new AppError(
+    "file_changed",
+    `Expected ${shownUrl(url)} in the version ${etag} of ${bytes} bytes that the job began with, got ${got}`,
+  );
+}
+
+function notReadable(url: string, expected: string, got: string): AppError {
+  return new AppError(
+    "file_not_found",
+    `Expected ${shownUrl(url)} to answer with ${expected}, got ${got}`,
+  );
+}

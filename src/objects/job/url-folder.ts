@@ -1,0 +1,71 @@
+/** A model's directory at a URL that ends with a slash, which cannot be listed: its index says what it has. */
+import { AppError } from "../../api/errors.ts";
+import {
+  CONFIG_FILE,
+  INDEX_FILE,
+  readIndex,
+  SINGLE_FILE,
+} from "../../checkpoints/checkpoint.ts";
+import {
+  findUrl,
+  readUrl,
+  shownUrl,
+  type UrlFile,
+  type UrlReader,
+} from "./url-file.ts";
+
+type NamedFile = UrlFile & { name: string };
+
+/** What stands beside the weights of a model of transformers. */
+const SMALL_FILES = [
+  CONFIG_FILE,
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer.model",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "chat_template.jinja",
+  "chat_template.json",
+  "preprocessor_config.json",
+  "processor_config.json",
+  "LICENSE",
+];
+/** Requests at once. */
+const PARALLEL = 4;
+
+/** Errors: `file_not_found` where there is no such model */
+export async function pinUrlFolder(
+  reader: UrlReader,
+  url: string,
+): Promise<NamedFile[]> {
+  const find = async (name: string): Promise<NamedFile | undefined> => {
+    const file = await findUrl(reader, new URL(name, url).href);
+    return file && { ...file, name };
+  };
+  const index = await find(INDEX_FILE);
+  const weights = index
+    ? [...new Set(readIndex(await textOf(reader, index)).values())]
+    : [SINGLE_FILE];
+  const found = index ? [index] : [];
+  const names = [...weights, ...SMALL_FILES];
+  for (let at = 0; at < names.length; at += PARALLEL) {
+    const some = names.slice(at, at + PARALLEL);
+    const files = await Promise.all(some.map(find));
+    found.push(...files.filter((file) => file !== undefined));
+  }
+  const missing = weights.find(
+    (name) => !found.some((file) => file.name === name),
+  );
+  if (missing === undefined) return found;
+  throw new AppError(
+    "file_not_found",
+    `Expected a model at ${shownUrl(url)}, got no ${missing}`,
+  );
+}
+
+async function textOf(reader: UrlReader, file: NamedFile): Promise<string> {
+  return new TextDecoder().decode(await readUrl(reader, file, 0, file.bytes));
+}

@@ -1,0 +1,112 @@
+/**
+ * A run's parameters as the directory of a model: that transformers loads, and of which a GGUF is made as of any
+ * other. Its weights are the checkpoint, byte for byte.
+ */
+import type { RunConfig } from "../api/types.ts";
+import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
+import { concatenate } from "../formats/stream/bytes.ts";
+import { architectureOf } from "../model/architectures.ts";
+import type { Range } from "../model/parameters.ts";
+import { Bpe } from "../tokenizers/bpe.ts";
+import { writeTokenizerJson } from "../tokenizers/tokenizer-json.ts";
+import { type CheckpointPlan, checkpointPlan } from "./checkpoint.ts";
+
+/** The f32 of a range of the flat vector, little-endian, in chunks. */
+export type ParameterReader = (range: Range) => AsyncIterable<Uint8Array>;
+
+export type CheckpointFolder = Folder & {
+  /** Its files in order: small ones by their text, and the weights. */
+  files: readonly { name: string; text: string | undefined; bytes: number }[];
+  /** Bytes of the weights' file. */
+  weights: (start: number, end: number) => AsyncGenerator<Uint8Array>;
+  bytes: number;
+};
+
+export function checkpointFolder(
+  config: RunConfig,
+  step: number,
+  tokenizer: string | null,
+  read: ParameterReader,
+): CheckpointFolder {
+  const plan = checkpointPlan(config, step, tokenizer);
+  const texts = textsOf(config, tokenizer);
+  const weights = (start: number, end: number) =>
+    partOf(plan, read, start, end);
+  const file: RangedFile = {
+    bytes: plan.bytes,
+    read: async (start, end) => {
+      const chunks: Uint8Array[] = [];
+      // A chunk may be a view of what the next overwrites.
+      for await (const chunk of weights(start, end)) chunks.push(chunk.slice());
+      return concatenate(end - start, chunks);
+    },
+  };
+  return {
+    files: [
+      ...Array.from(texts, ([name, text]) => {
+        const bytes = new TextEncoder().encode(text).length;
+        return { name, text, bytes };
+      }),
+      { name: SINGLE_FILE, text: undefined, bytes: plan.bytes },
+    ],
+    bytes: plan.bytes,
+    weights,
+    list: () => Promise.resolve([...texts.keys(), SINGLE_FILE]),
+    text: (name) => Promise.resolve(texts.get(name)),
+    open: () => Promise.resolve(file),
+  };
+}
+
+function textsOf(
+  { model }: RunConfig,
+  tokenizer: string | null,
+): Map<string, string> {
+  const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
+  return new Map([
+    [CONFIG_FILE, json(architectureOf(model).huggingFaceConfig(model))],
+    [
+      "generation_config.json",
+      json({ do_sample: true, max_length: model.context }),
+    ],
+    ["tokenizer.json", tokenizer ?? writeTokenizerJson(new Bpe([]))],
+    [
+      "tokenizer_config.json",
+      json({
+        tokenizer_class: "PreTrainedTokenizerFast",
+        model_max_length: model.context,
+        clean_up_tokenization_spaces: false,
+      }),
+    ],
+  ]);
+}
+
+/** Of the head, then of each tensor's range. */
+async function* partOf(
+  { head, ranges }: CheckpointPlan,
+  read: ParameterReader,
+  start: number,
+  end: number,
+): AsyncGenerator<Uint8Array> {
+  if (start < head.length)
+    yield head.subarray(start, Math.min(end, head.length));
+  let at = head.length;
+  for (const range of ranges) {
+    const bytes = 4 * range.length;
+    const from = Math.max(start - at, 0);
+    const to = Math.min(end - at, bytes);
+    if (from < to) {
+      const first = Math.floor(from / 4);
+      const length = Math.ceil(to / 4) - first;
+      let skipped = from - 4 * first;
+      let left = to - from;
+      for await (const chunk of read({ start: range.start + first, length })) {
+        const own = chunk.subarray(skipped, skipped + left);
+        skipped = 0;
+        left -= own.length;
+        yield own;
+      }
+    }
+    at += bytes;
+  }
+}
