@@ -1,8 +1,9 @@
 /** What training, sampling and checkpoints know of a model, whatever its architecture. */
 import type { Recipe } from "../api/recipe.ts";
 import type { ModelShape } from "../api/types.ts";
+import type { Pointer } from "../kernels/arena.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
-import type { NoiseCoordinates } from "./linear.ts";
+import type { Linear, NoiseCoordinates } from "./linear.ts";
 import type { PackedWeights } from "./packed-weights.ts";
 import type { ParameterTable } from "./parameters.ts";
 
@@ -40,7 +41,16 @@ export type BackwardPass = Pass & {
   gradient: GradientSink;
   noise: NoiseCoordinates;
   keeps: KeptActivations;
+  observe?: ObserveLinear;
 };
+
+/** Sees what the backward pass of a linear layer is given: dOutput f32 [tokens, out], input f32 [tokens, in]. */
+type ObserveLinear = (
+  linear: Linear,
+  dOutput: Pointer,
+  input: Pointer,
+  tokens: number,
+) => void;
 
 /** A kind of model. What its sizes mean, its tensors' names and its passes are known to its folder only. */
 export interface Architecture {

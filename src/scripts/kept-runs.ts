@@ -3,6 +3,7 @@
  * here is overwritten or removed unless a person asks.
  */
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { STATE_FOLDER } from "../local/state-folder.ts";
 import { basename, dirname, extname, join, resolve } from "node:path";
 
 const CHECKPOINT = "checkpoint.safetensors";
@@ -56,8 +57,24 @@ export function filesIn(folder: string): KeptFiles {
   };
 }
 
+/** The one that operands name, or the one that was written last. */
+export function checkpointOf(operands: string[]): string {
+  if (operands.length > 1)
+    throw new Error(`Expected one checkpoint, got ${operands.length}`);
+  const [asked] = operands;
+  const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
+  if (file === undefined) {
+    throw new Error(
+      "Expected a checkpoint, and none is kept yet: `npm run train` makes one",
+    );
+  }
+  if (!existsSync(file) || !statSync(file).isFile())
+    throw new Error(`Expected a checkpoint's file, got ${file}`);
+  return resolve(file);
+}
+
 /** The checkpoint that was written last; undefined where there is none. */
-export function latestCheckpoint(runs: string): string | undefined {
+function latestCheckpoint(runs: string): string | undefined {
   const times = folders(runs)
     .map((folder) => filesIn(folder).checkpoint)
     .filter((file) => existsSync(file))

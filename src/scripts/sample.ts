@@ -1,11 +1,9 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { resolve } from "node:path";
-import { STATE_FOLDER } from "../local/state-folder.ts";
+import { readFileSync } from "node:fs";
 import { ensureBuilt } from "./build/target.ts";
 import { TARGETS } from "./build/targets.ts";
 import { generatePieces } from "./checkpoint-text.ts";
-import { latestCheckpoint, runsFolder } from "./kept-runs.ts";
+import { checkpointOf } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -70,18 +68,3 @@ await runScript({
     process.stdout.write("\n");
   },
 });
-
-function checkpointOf(operands: string[]): string {
-  if (operands.length > 1)
-    throw new Error(`Expected one checkpoint, got ${operands.length}`);
-  const [asked] = operands;
-  const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
-  if (file === undefined) {
-    throw new Error(
-      "Expected a checkpoint, and none is kept yet: `npm run train` makes one",
-    );
-  }
-  if (!existsSync(file) || !statSync(file).isFile())
-    throw new Error(`Expected a checkpoint's file, got ${file}`);
-  return resolve(file);
-}

@@ -158,6 +158,27 @@ export const trainArgs = {
     description:
       "Objects that hold the parameters; never changes the result (default: 2, or more where the parameters need them)",
   },
+  url: {
+    type: "string",
+    valueHint: "URL",
+    description:
+      "Train on this edge, whose own trainers --trainers counts then, in place of one on this machine",
+  },
+  token: {
+    type: "string",
+    valueHint: "TOKEN",
+    description: "Its API_TOKEN (default: $MXFP4_EDGE_TOKEN)",
+  },
+  threads: {
+    type: "string",
+    valueHint: "N",
+    description: "With --url: trainers of this machine that join (default: 0)",
+  },
+  detach: {
+    type: "boolean",
+    description:
+      "With --url: leave the run to the edge's trainers once it has begun",
+  },
 } as const satisfies ArgsDef;
 
 export type TrainArgs = ParsedArgs<typeof trainArgs>;

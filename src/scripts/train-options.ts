@@ -15,6 +15,7 @@ import {
   type WireDtype,
 } from "../api/types.ts";
 import { BYTE_VOCABULARY } from "../tokenizers/bpe.ts";
+import type { EdgeAddress } from "../cli/edge-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
@@ -25,6 +26,13 @@ import type { TrainArgs } from "./train-arguments.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
+type RemoteOptions = {
+  address: EdgeAddress;
+  /** Trainers of this machine. */
+  threads: number;
+  detach: boolean;
+};
+
 export type TrainOptions = {
   /** The edge's own: nothing but `npm run train` works in it. */
   stateFolder: string;
@@ -34,6 +42,8 @@ export type TrainOptions = {
   tokenizer: DatasetOptions;
   kept: KeptPlace;
   trainers: number;
+  /** The edge to train on, where that is not one of this machine's own. */
+  remote: RemoteOptions | undefined;
   /** 0 for never. */
   sampleEvery: number;
   request: RunRequest & { steps: number };
@@ -79,7 +89,8 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
     textFile,
     tokenizer: tokenizer === "byte" ? { tokenizer } : { tokenizer, vocabulary },
     kept: keptPlace(args, model, runs),
-    trainers: number("trainers"),
+    trainers: wholeNumber("trainers", args.trainers, args.url ? 0 : 1),
+    remote: remoteOf(args),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
     request: {
       dataset: datasetName(textFile),
@@ -92,6 +103,40 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
       optimizer: optimizerOf(args),
       shards: args.shards === undefined ? undefined : number("shards"),
     },
+  };
+}
+
+function remoteOf(args: TrainArgs): RemoteOptions | undefined {
+  const { url, token, threads, detach = false } = args;
+  if (url === undefined) {
+    const [alone] = Object.entries({
+      token,
+      threads,
+      detach: detach || undefined,
+    })
+      .filter(([, value]) => value !== undefined)
+      .map(([name]) => name);
+    if (alone === undefined) return undefined;
+    throw new Error(
+      `Expected --${alone} with --url, which names the edge, got it alone`,
+    );
+  }
+  const own = count("threads", threads, 0, 0);
+  const hosted = wholeNumber("trainers", args.trainers, 0);
+  if (own + hosted === 0) {
+    throw new Error(
+      "Expected a trainer at least, got --trainers 0 and no --threads",
+    );
+  }
+  if (detach && (own > 0 || hosted === 0)) {
+    throw new Error(
+      `Expected --detach with trainers of the edge alone, got --trainers ${hosted} and --threads ${own}, which go with this command`,
+    );
+  }
+  return {
+    address: { baseUrl: url, token: token ?? process.env.MXFP4_EDGE_TOKEN },
+    threads: own,
+    detach,
   };
 }
 

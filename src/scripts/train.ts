@@ -8,9 +8,8 @@ import { openAsBlob, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import pc from "picocolors";
 import type { RunState, RunStatus } from "../api/types.ts";
-import { Client } from "../client/client.ts";
+import type { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
 import { onEndSignal } from "../local/signals.ts";
 import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
@@ -31,6 +30,7 @@ import { loss, Progress } from "../cli/progress.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
+import { localEdge, remoteEdge } from "./training-edge.ts";
 import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
 import { type TrainArgs, trainArgs } from "./train-arguments.ts";
 import type { KeptPlace } from "./kept-place.ts";
@@ -40,7 +40,8 @@ const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
 await runScript({
   meta: {
     name: "npm run train --",
-    description: "Train a small GPT on the local edge, data-parallel, in MXFP4",
+    description:
+      "Train a small GPT on the local edge, or on another by --url, data-parallel, in MXFP4",
   },
   args: trainArgs,
   async run({ args }) {
@@ -65,20 +66,21 @@ async function main(args: TrainArgs): Promise<number> {
   const { stateFolder, runs } = options;
   const progress = new Progress(process.stdout, options.request.steps);
   const report = (line: string) => progress.warn(line);
-  const edge = await startEdge({
-    stateFolder,
-    quiet: true,
-    report,
-    prepare: async () => {
-      const unfinished = clearLastRun(stateFolder, runs);
-      if (unfinished) report(unfinishedNotice(unfinished));
-      await ensureBuilt(TARGETS.worker);
-    },
-  });
-  const hosts: Running[] = [];
+  const edge = options.remote
+    ? remoteEdge({ ...options.remote, trainers: options.trainers, report })
+    : await localEdge({
+        stateFolder,
+        trainers: options.trainers,
+        report,
+        prepare: async () => {
+          const unfinished = clearLastRun(stateFolder, runs);
+          if (unfinished) report(unfinishedNotice(unfinished));
+          await ensureBuilt(TARGETS.worker);
+        },
+      });
+  const isLocal = options.remote === undefined;
   const train = async (): Promise<number> => {
-    const client = new Client({ baseUrl: edge.url });
-    const { run, status } = await createRun(client, options, progress);
+    const { run, status } = await createRun(edge.client, options, progress);
     const sampling = new AbortController();
     onEndSignal(
       cancelOnce(progress, () => {
@@ -89,31 +91,27 @@ async function main(args: TrainArgs): Promise<number> {
     );
     describe(progress, options, status);
     const started = Date.now();
-    await Promise.all(
-      Array.from({ length: options.trainers }, async () => {
-        const apiUrl = edge.url;
-        const host = await startTrainerHost({ apiUrl, stateFolder, report });
-        hosts.push(host);
-        // The host's own API creates the trainer; the trainer finds the run through the edge's.
-        await new Client({ baseUrl: host.url }).run(run.run).addTrainers(1);
-      }),
-    );
+    await edge.addTrainers(run);
+    if (options.remote?.detach) {
+      progress.line(
+        `run ${run.run} goes on by itself: \`npm run mxfp4-edge -- watch ${run.run} --url ${options.remote.address.baseUrl}\` shows it`,
+      );
+      return 0;
+    }
     const kept = keepFiles(options.kept, progress);
     const { force } = options.kept;
     const metrics = new MetricsFile(kept.metrics, force);
     const samples = new RunningSamples(run, options.sampleEvery, progress);
     const note: Listener = {
-      event: ({ type }) => type === "step" && noteUnfinished(stateFolder),
+      event: ({ type }) =>
+        isLocal && type === "step" && noteUnfinished(stateFolder),
     };
-    const state = await Promise.race([
-      follow(run, [progress, metrics, samples, note]),
-      allLost(hosts),
-    ]);
+    const state = await follow(run, [progress, metrics, samples, note]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
     metrics.complete(await run.metrics());
     const checkpoint = await saveCheckpoint(run, kept.checkpoint, force);
-    noteFinished(stateFolder);
+    if (isLocal) noteFinished(stateFolder);
     if (state === "finished" && options.sampleEvery > 0) {
       const file = readFileSync(checkpoint);
       const text = await generateText(file, {
@@ -138,16 +136,8 @@ async function main(args: TrainArgs): Promise<number> {
   try {
     return await Promise.race([train(), edge.lost]);
   } finally {
-    await Promise.all([edge, ...hosts].map((host) => host.close()));
+    await edge.close();
   }
-}
-
-/** Rejects when no trainer is left: one that does not come back leaves its work to the others. */
-async function allLost(hosts: Running[]): Promise<never> {
-  const [error] = await Promise.all(
-    hosts.map((host) => host.lost.catch((reason: unknown) => reason)),
-  );
-  throw error;
 }
 
 async function createRun(
@@ -189,8 +179,13 @@ function describe(
     `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
   );
   progress.line(
-    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${options.trainers} trainers, ${shards.length} shards`,
+    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${trainersOf(options)}, ${shards.length} shards`,
   );
+}
+
+function trainersOf({ trainers, remote }: TrainOptions): string {
+  if (!remote) return `${trainers} trainers`;
+  return `${trainers} trainers of the edge, ${remote.threads} of this machine`;
 }
 
 /** A place of their own for the checkpoint and the metrics of a run that has begun. */

@@ -1,7 +1,13 @@
 /** Trainers that join from elsewhere, and the commands with which a person follows and steers a run. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -9,7 +15,9 @@ import { Client } from "../../src/client/client.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 
-const COMMAND = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const SOURCE = resolve(import.meta.dirname, "../../src");
+const COMMAND = join(SOURCE, "cli/main.ts");
+const TRAIN = join(SOURCE, "scripts/train.ts");
 const TOKEN = "owner";
 const TEXT = "It was the best of times, it was the worst of times. ".repeat(80);
 const RUN = {
@@ -46,8 +54,9 @@ type Ended = { code: number | null; stdout: string; stderr: string };
 function begin(
   args: string[],
   token = TOKEN,
+  script = COMMAND,
 ): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [COMMAND, ...args], {
+  const child = spawn(process.execPath, [script, ...args], {
     env: {
       ...process.env,
       MXFP4_EDGE_URL: edge.url,
@@ -244,4 +253,72 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   expect((await call("cancel", another.run.run)).stdout).toMatch(
     /is cancelled at 0 of 6 steps/,
   );
+});
+
+/** `npm run train` on the edge that is there already. */
+function train(...args: string[]): Promise<Ended> {
+  const sizes =
+    "--layers 1 --width 64 --heads 2 --context 64 --steps 4 --batch 4 --sample-every 0";
+  const all = [
+    "--text",
+    join(folder, "text.txt"),
+    "--state",
+    join(folder, "home"),
+    ...sizes.split(" "),
+    ...args,
+  ];
+  return begin(all, TOKEN, TRAIN).ended;
+}
+
+test("npm run train --url trains on an edge elsewhere: its trainers and this machine's give the same bytes", async () => {
+  writeFileSync(join(folder, "text.txt"), TEXT);
+  const checkpoints = await Promise.all(
+    [
+      ["--trainers", "1"],
+      ["--trainers", "0", "--threads", "2"],
+    ].map(async (trainers, index) => {
+      const out = join(folder, `${index}.safetensors`);
+      const ended = await train("--url", edge.url, ...trainers, "--out", out);
+      expect(ended.stderr).toBe("");
+      expect(ended).toMatchObject({ code: 0 });
+      expect(ended.stdout).toMatch(/done val_loss=\d\.\d{4} steps=4/);
+      return readFileSync(out);
+    }),
+  );
+  expect(checkpoints[0]!.length).toBeGreaterThan(100_000);
+  expect(checkpoints[1]).toEqual(checkpoints[0]);
+  // Nothing of an edge of its own.
+  expect(existsSync(join(folder, "home/train"))).toBe(false);
+});
+
+test("--detach leaves the run, which goes on to its end", async () => {
+  const { code, stdout } = await train(
+    "--url",
+    edge.url,
+    "--trainers",
+    "1",
+    "--detach",
+  );
+  expect(code).toBe(0);
+  const [, run] = /run (\S+) goes on by itself/.exec(stdout)!;
+  for await (const _ of client.run(run!).events());
+  expect((await client.run(run!).status()).state).toBe("finished");
+});
+
+test.each([
+  [["--threads", "1"], /Expected --threads with --url/],
+  [["--detach"], /Expected --detach with --url/],
+  [["--url", "URL", "--trainers", "0"], /Expected a trainer at least/],
+  [
+    ["--url", "URL", "--threads", "1", "--detach"],
+    /Expected --detach with trainers of the edge alone/,
+  ],
+  [["--url", "URL", "--token", "nobody"], /Expected the API_TOKEN/],
+  [["--url", "http://127.0.0.1:9"], /Expected an answer from/],
+])("npm run train %j is refused", async (args, message) => {
+  const { code, stderr } = await train(
+    ...args.map((arg) => arg.replace("URL", edge.url)),
+  );
+  expect(stderr).toMatch(message);
+  expect(code).toBe(1);
 });

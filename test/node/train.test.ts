@@ -375,7 +375,9 @@ test("every option of --help is taken, and does what it says", async () => {
     (m) => m[1]!,
   );
   // --out goes elsewhere than --name; those two, and --force, are told apart below.
+  // And what goes with --url, in join.test.ts.
   const others = ["out", "force", "help", "version"];
+  others.push("url", "token", "threads", "detach");
   expect(named.toSorted()).toEqual(
     [...Object.keys(options), ...others].toSorted(),
   );

@@ -214,12 +214,14 @@ function backwardLinear(
   pass: BackwardPass,
 ): void {
   const { parameters, recipe, noise, packedWeights } = pass;
+  const linear = linearOf(name, tensors, place, parameters);
+  pass.observe?.(linear, dOutput, input, place.batch.N);
   withGradients(pass, tensors[name], ({ weight: dWeight, bias: dBias }) =>
     linearBackward(
       { dInput, dWeight, dBias },
       dOutput,
       input,
-      linearOf(name, tensors, place, parameters),
+      linear,
       place.batch.N,
       recipe,
       noise,

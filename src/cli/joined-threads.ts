@@ -1,0 +1,82 @@
+/** Trainers of this machine in a run of an edge, each a thread. */
+import { extname, join } from "node:path";
+import { Worker } from "node:worker_threads";
+import type { ThreadMessage, ThreadTask } from "./join-thread.ts";
+
+/** Beside this file, and built so too. */
+const THREAD = join(
+  import.meta.dirname,
+  `join-thread${extname(import.meta.filename)}`,
+);
+/** Its V8 has the relaxed SIMD that trainers' kernels are of. */
+const LEAST_NODE = 22;
+
+export type Microbatch = Extract<ThreadMessage, { type: "microbatch" }>;
+
+export type JoinedThreads = {
+  /** When all have ended. Errors: what ended a trainer that the run refuses */
+  ended: Promise<void>;
+  /** End now; what they hold is open again. */
+  leave(): void;
+};
+
+/**
+ * Start them; `report` gets a line for each trouble that a trainer meets and goes on after.
+ * Errors: a Node that has no relaxed SIMD
+ */
+export function joinThreads(
+  tasks: readonly ThreadTask[],
+  onMicrobatch: (microbatch: Microbatch) => void,
+  report: (line: string) => void,
+): JoinedThreads {
+  const { node } = process.versions;
+  if (Number.parseInt(node) < LEAST_NODE) {
+    throw new Error(
+      `Expected Node ${LEAST_NODE} or later, which has relaxed SIMD, got ${node}`,
+    );
+  }
+  const workers = tasks.map((task) => new Worker(THREAD, { workerData: task }));
+  const threads = workers.map(
+    (worker, index) =>
+      new Promise<void>((resolve, reject) => {
+        worker.on("message", (message: ThreadMessage) => {
+          const { type } = message;
+          if (type === "ended") resolve();
+          else if (type === "refused") reject(new Error(message.text));
+          else if (type === "microbatch") onMicrobatch(message);
+          else report(`${tasks[index]!.trainer}: ${message.text}`);
+        });
+        worker.on("error", reject);
+        worker.on("exit", () =>
+          reject(
+            new Error(
+              "Expected a trainer that ends by itself, got one that is gone",
+            ),
+          ),
+        );
+      }),
+  );
+  return { ended: allEnded(workers, threads), leave };
+
+  function leave(): void {
+    for (const worker of workers) worker.postMessage("leave");
+  }
+}
+
+async function allEnded(
+  workers: readonly Worker[],
+  threads: readonly Promise<void>[],
+): Promise<void> {
+  const outcomes = await Promise.allSettled(threads);
+  await Promise.all(workers.map((worker) => worker.terminate()));
+  const refused = outcomes.find((each) => each.status === "rejected");
+  if (refused) throw refused.reason;
+}
+
+/** A trainer's name that runs take, of any text; this process's own. */
+export function trainersName(text: string): string {
+  const letters = text
+    .replace(/[^A-Za-z0-9._-]+/g, "-")
+    .replace(/^[^A-Za-z0-9]+/, "");
+  return `${letters.slice(0, 40) || "node"}-${process.pid}`;
+}

@@ -1,0 +1,127 @@
+/**
+ * `npm run gradients`: what each recipe makes of the gradients of a trained model, layer by layer, beside f32's; and
+ * the paper's experiment on the variance of dot products beside its formula.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { type Recipe, RECIPE_NAMES } from "../api/recipe.ts";
+import type { RunConfig } from "../api/types.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { readCheckpoint } from "../training/checkpoint.ts";
+import { ensureBuilt } from "./build/target.ts";
+import { TARGETS } from "./build/targets.ts";
+import { checkpointOf } from "./kept-runs.ts";
+import { dotVariance } from "./gradients/dot-variance.ts";
+import { layerErrors } from "./gradients/layer-errors.ts";
+import { observeLayers } from "./gradients/observed-layers.ts";
+import {
+  charts,
+  type DotPoint,
+  type Measured,
+  type MeasuredLayer,
+  page,
+} from "./gradients/page.ts";
+import { zeroedShares } from "./gradients/zeroed-codes.ts";
+import { mobyDick } from "./moby-dick.ts";
+import { wholeNumber } from "./numbers.ts";
+import { runScript } from "./script.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+/** Their backward passes are f32's, or another's. */
+const SAME: readonly Recipe[] = [
+  "f32",
+  "int6-mxfp4-rht-sr",
+  "int6-mxfp4-rht-eden",
+  "mxfp4-full",
+];
+const LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096];
+const OUTLIER_SHARES = [0, 0.01, 0.1];
+
+await runScript({
+  meta: {
+    name: "npm run gradients --",
+    description: "Compare the gradients of every recipe with those of f32",
+  },
+  args: {
+    text: {
+      type: "string",
+      valueHint: "FILE",
+      description: "What the batch is drawn from (default: Moby Dick)",
+    },
+    draws: {
+      type: "string",
+      valueHint: "N",
+      default: "64",
+      description: "Of each recipe's noise, a power of two",
+    },
+    out: {
+      type: "string",
+      valueHint: "FOLDER",
+      default: "docs",
+      description: "Of the page and its charts",
+    },
+  },
+  operands: {
+    name: "checkpoint",
+    description: "File to read (default: the run's that was trained last)",
+  },
+  async run({ args }) {
+    const draws = wholeNumber("draws", args.draws, 1);
+    if ((draws & (draws - 1)) !== 0)
+      throw new Error(`Expected --draws to be a power of two, got ${draws}`);
+    const file = readFileSync(checkpointOf(args._));
+    await ensureBuilt(TARGETS.kernels);
+    const text = readFileSync(args.text ?? mobyDick());
+    const measured = await measure(file, text, draws);
+    await write(measured, resolve(ROOT, args.out));
+  },
+});
+
+async function measure(
+  file: Uint8Array,
+  text: Uint8Array,
+  draws: number,
+): Promise<Measured> {
+  loadKernelsFile();
+  const { config, step, tokenizer, tensors } = readCheckpoint(file);
+  const corpus = tokenizer.encode(text.toString());
+  const dataset = { tokens: corpus.length };
+  // Where it was kept plays no part.
+  const whole = { ...config, dataset } as unknown as RunConfig;
+  const observed = await observeLayers(whole, tensors, corpus);
+  const recipes = RECIPE_NAMES.filter((recipe) => !SAME.includes(recipe));
+  const layers = observed.map((layer): MeasuredLayer => {
+    console.log(layer.name);
+    const errors = recipes.map((recipe) => [
+      recipe,
+      layerErrors(layer, recipe, draws),
+    ]);
+    return {
+      name: layer.name,
+      zeroed: zeroedShares(layer),
+      errors: Object.fromEntries(errors) as MeasuredLayer["errors"],
+    };
+  });
+  const dots = OUTLIER_SHARES.flatMap((outlierShare) =>
+    LENGTHS.flatMap((length) =>
+      [false, true].map((isRotated): DotPoint => {
+        const variance = dotVariance(length, outlierShare, isRotated);
+        return { length, outlierShare, isRotated, ...variance };
+      }),
+    ),
+  );
+  const { model, optimizer, recipe, sequences } = config;
+  const subject = `The model is a GPT of ${model.layers} layers of width ${model.width} after ${step} steps of ${optimizer.name} (recipe \`${recipe}\`), the batch ${sequences} sequences of ${model.context} tokens that it was trained on.`;
+  return { subject, recipes, draws, layers, dots };
+}
+
+async function write(measured: Measured, out: string): Promise<void> {
+  const folder = join(out, "gradients");
+  mkdirSync(folder, { recursive: true });
+  for (const [name, chart] of Object.entries(charts(measured)))
+    writeFileSync(join(folder, `${name}.svg`), chart);
+  const { format } = await import("prettier");
+  const formatted = await format(page(measured), { parser: "markdown" });
+  writeFileSync(join(out, "gradients.md"), formatted);
+  console.log(`written to ${relative(process.cwd(), out) || "."}`);
+}

@@ -1,0 +1,79 @@
+/** What the linear layers of a checkpoint are given in the backward pass of one batch, in f32. */
+import type { RunConfig } from "../../api/types.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import { modelOf } from "../../model/architectures.ts";
+import { flatGradient, flatParameters } from "../../model/flat-vector.ts";
+import { PackedWeights } from "../../model/packed-weights.ts";
+import { readBatch } from "../../training/data.ts";
+
+export type ObservedLayer = {
+  /** `block 2, MLP up` */
+  name: string;
+  layer: number;
+  index: number;
+  tokens: number;
+  inFeatures: number;
+  outFeatures: number;
+  /** [in, out] */
+  weight: Float32Array<ArrayBuffer>;
+  /** [tokens, in] */
+  input: Float32Array<ArrayBuffer>;
+  /** [tokens, out] */
+  dOutput: Float32Array<ArrayBuffer>;
+};
+
+const NAMES = ["QKV", "attention out", "MLP up", "MLP down"];
+
+/** Of the first training microbatch of `config`, over `corpus`; the parameters are those of a checkpoint. */
+export async function observeLayers(
+  config: RunConfig,
+  tensors: ReadonlyMap<string, Uint8Array>,
+  corpus: Uint16Array | Uint8Array,
+): Promise<ObservedLayer[]> {
+  const model = modelOf(config.model);
+  const read = (start: number, length: number) =>
+    Promise.resolve(corpus.subarray(start, start + length));
+  const lease = { kind: "train", step: config.steps, index: 0 } as const;
+  const batch = await readBatch(config, lease, read);
+  const layers: ObservedLayer[] = [];
+  const { arena } = kernels();
+  arena.scope(() => {
+    const { table } = model;
+    const parameters = arena.allocZeroedF32(table.length);
+    for (const { name, offset } of table.tensors) {
+      const bytes = tensors.get(name)!;
+      arena.u8(parameters + 4 * offset, bytes.length).set(bytes);
+    }
+    const gradient = arena.allocF32(table.length);
+    model.lossAndGradient(
+      {
+        recipe: "f32",
+        parameters: flatParameters(parameters),
+        packedWeights: new PackedWeights(),
+        gradient: flatGradient(gradient, table),
+        noise: { seed: config.seed, step: config.steps, microbatch: 0 },
+        keeps: "all",
+        observe: (linear, dOutput, input, tokens) => {
+          const { layer, index, inFeatures, outFeatures } = linear;
+          const copy = (pointer: number, length: number) =>
+            arena.f32(pointer, length).slice();
+          arena.scope(() =>
+            layers.push({
+              name: `block ${layer}, ${NAMES[index]}`,
+              layer,
+              index,
+              tokens,
+              inFeatures,
+              outFeatures,
+              weight: copy(linear.readWeight(), inFeatures * outFeatures),
+              input: copy(input, tokens * inFeatures),
+              dOutput: copy(dOutput, tokens * outFeatures),
+            }),
+          );
+        },
+      },
+      batch,
+    );
+  });
+  return layers.sort((a, b) => a.layer - b.layer || a.index - b.index);
+}

@@ -1,0 +1,225 @@
+/** docs/gradients.md and its charts, of what was measured. */
+import type { Recipe } from "../../api/recipe.ts";
+import { lineChart } from "../chart/line-chart.ts";
+import type { DotVariance } from "./dot-variance.ts";
+import {
+  type GradientErrors,
+  type GradientName,
+  GRADIENTS,
+  type LayerErrors,
+} from "./layer-errors.ts";
+import type { ZeroedShares } from "./zeroed-codes.ts";
+
+export type MeasuredLayer = {
+  name: string;
+  zeroed: ZeroedShares;
+  errors: Partial<Record<Recipe, LayerErrors>>;
+};
+
+export type DotPoint = {
+  length: number;
+  outlierShare: number;
+  isRotated: boolean;
+} & DotVariance;
+
+export type Measured = {
+  /** What was measured on, in a sentence. */
+  subject: string;
+  recipes: readonly Recipe[];
+  draws: number;
+  layers: readonly MeasuredLayer[];
+  dots: readonly DotPoint[];
+};
+
+/** Of which every layer is shown. */
+const SHOWN: readonly Recipe[] = ["mxfp4", "mxfp4-rht-sr", "mxfp4-rht-eden"];
+
+export function page(measured: Measured): string {
+  const { subject, draws, layers, dots } = measured;
+  return `# Gradients
+
+How near the gradients of linear layers come to those of f32, by recipe. ${subject} Each layer gets the x, dY and W that f32 gives it,
+so errors of other layers do not come in. \`npm run gradients\` measures this again and writes this page.
+
+- **cosine** of one draw and f32's gradient; **slope** of the mean of ${draws} draws, ⟨mean, f32⟩ / ⟨f32, f32⟩: below 1, a recipe shrinks.
+- **error**: ‖draw − f32‖² / ‖f32‖². Of a mean of n draws, each with signs and noise of its own, it falls as 1/n where there is no bias, so
+  **n · error of the mean / error** is 1; what it is above 1, at n = ${draws}, is a plateau: bias.
+- **norm to noise**: ‖f32‖ / (√3 · ‖draw − f32‖). Where noise alone makes a step, below about 1, training stalls (_FP4 All the Way_, arXiv
+  2505.19115).
+
+${GRADIENTS.map((name) => byRecipe(measured, name)).join("\n")}
+![Error of the mean of n draws, dW](gradients/mean-dW.svg)
+
+![Error of the mean of n draws, dX](gradients/mean-dX.svg)
+
+## By layer
+
+${byLayer(layers)}
+
+## Codes that become zero
+
+Of dY, along out-features, what share becomes zero though it was none.
+
+${table(
+  ["", "nearest", "RHT, nearest", "RHT, stochastic"],
+  layers.map(({ name, zeroed }) => [
+    name,
+    percent(zeroed.nearest),
+    percent(zeroed.rotatedNearest),
+    percent(zeroed.rotatedStochastic),
+  ]),
+)}
+
+## Variance of a dot product
+
+Figure 2 of _Training LLMs with MXFP4_: the variance of Q(A)ᵀ · Q(B) under Algorithm 2, A and B of b draws of N(0, 1), to each of which
+is added, with probability p, one of N(0, 5). Measured by the kernels over 256 draws of 256 pairs; the formula is exact
+([dot-variance.ts](../src/scripts/gradients/dot-variance.ts)).
+
+${table(
+  ["p", "b", "plain", "formula", "RHT", "formula", "RHT to plain"],
+  dots
+    .filter(({ isRotated }) => !isRotated)
+    .map((plain) => {
+      const rotated = dots.find(
+        (each) =>
+          each.isRotated &&
+          each.length === plain.length &&
+          each.outlierShare === plain.outlierShare,
+      )!;
+      return [
+        `${plain.outlierShare}`,
+        `${plain.length}`,
+        plain.measured.toPrecision(4),
+        plain.exact.toPrecision(4),
+        rotated.measured.toPrecision(4),
+        rotated.exact.toPrecision(4),
+        (rotated.exact / plain.exact).toFixed(3),
+      ];
+    }),
+)}
+
+![Variance by length](gradients/dot-variance.svg)
+`;
+}
+
+function byRecipe(
+  { recipes, layers, draws }: Measured,
+  gradient: GradientName,
+): string {
+  const title = gradient === "dX" ? "dX = dY · Wᵀ" : "dW = xᵀ · dY";
+  const rows = recipes.map((recipe) => {
+    const errors = meanOver(layers, recipe, gradient);
+    const ratio = (draws * errors.ofMean.at(-1)!) / errors.oneDraw;
+    return [
+      `\`${recipe}\``,
+      errors.cosine.toFixed(4),
+      errors.slope.toFixed(4),
+      errors.oneDraw.toPrecision(3),
+      errors.ofMean.at(-1)!.toPrecision(3),
+      ratio.toPrecision(3),
+      monitor(errors).toFixed(1),
+    ];
+  });
+  return `## ${title}
+
+Means over the ${layers.length} layers.
+
+${table(["", "cosine", "slope", "error", `of the mean of ${draws}`, "n · error of the mean / error", "norm to noise"], rows)}
+`;
+}
+
+function byLayer(layers: readonly MeasuredLayer[]): string {
+  const head = SHOWN.flatMap((recipe) =>
+    GRADIENTS.map((gradient) => `${recipe}, ${gradient}`),
+  );
+  return `Cosine / slope of each.
+
+${table(
+  ["", ...head],
+  layers.map(({ name, errors }) => [
+    name,
+    ...SHOWN.flatMap((recipe) =>
+      GRADIENTS.map((gradient) => {
+        const { cosine, slope } = errors[recipe]![gradient];
+        return `${cosine.toFixed(4)} / ${slope.toFixed(4)}`;
+      }),
+    ),
+  ]),
+)}`;
+}
+
+function meanOver(
+  layers: readonly MeasuredLayer[],
+  recipe: Recipe,
+  gradient: GradientName,
+): GradientErrors {
+  const all = layers.map(({ errors }) => errors[recipe]![gradient]);
+  const mean = (of: (each: GradientErrors) => number) =>
+    all.reduce((sum, each) => sum + of(each), 0) / all.length;
+  return {
+    cosine: mean(({ cosine }) => cosine),
+    slope: mean(({ slope }) => slope),
+    oneDraw: mean(({ oneDraw }) => oneDraw),
+    ofMean: all[0]!.ofMean.map((_, i) => mean(({ ofMean }) => ofMean[i]!)),
+  };
+}
+
+function monitor({ oneDraw }: GradientErrors): number {
+  return 1 / Math.sqrt(3 * oneDraw);
+}
+
+export function charts(measured: Measured): Record<string, string> {
+  const { recipes, layers, dots } = measured;
+  const meanChart = (gradient: GradientName) =>
+    lineChart({
+      title: `${gradient}: error of the mean of n draws`,
+      x: "n",
+      y: "‖mean − f32‖² / ‖f32‖²",
+      lines: recipes
+        .map((recipe) => ({
+          name: recipe,
+          points: meanOver(layers, recipe, gradient).ofMean.map(
+            (error, i) => [2 ** i, error] as const,
+          ),
+        }))
+        .sort((a, b) => b.points.at(-1)![1] - a.points.at(-1)![1]),
+      logX: true,
+      logY: true,
+    });
+  const shares = [...new Set(dots.map(({ outlierShare }) => outlierShare))];
+  const lines = shares.flatMap((share) =>
+    [false, true].map((isRotated) => ({
+      name: `p = ${share}, ${isRotated ? "RHT" : "plain"}`,
+      points: dots
+        .filter(
+          (each) => each.outlierShare === share && each.isRotated === isRotated,
+        )
+        .map(({ length, measured: variance }) => [length, variance] as const),
+      dashed: isRotated,
+    })),
+  );
+  return {
+    "mean-dX": meanChart("dX"),
+    "mean-dW": meanChart("dW"),
+    "dot-variance": lineChart({
+      title: "Variance of Q(A)ᵀ · Q(B)",
+      x: "b",
+      y: "variance",
+      lines,
+      logX: true,
+      logY: true,
+    }),
+  };
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function table(head: readonly string[], rows: readonly string[][]): string {
+  const rule = head.map((_, i) => (i === 0 ? "---" : "---:"));
+  return [head, rule, ...rows]
+    .map((cells) => `| ${cells.join(" | ")} |`)
+    .join("\n");
+}
