@@ -14,6 +14,7 @@ export { quantizeNearestMxfp8, quantizeStochasticMxfp8 } from "./mxfp8/quantize-
 export { decodeBf16, encodeBf16 } from "./floats/bf16";
 export { decodeF16, encodeF16 } from "./floats/f16";
 export { narrowF64 } from "./floats/f64";
+export { largestBitsF32, largestByte } from "./floats/largest";
 export { centralMomentsF32, compareF32 } from "./floats/statistics";
 export { canonicalizeNaNF32 } from "./floats/vector";
 export { expF32 } from "./simd/exp";

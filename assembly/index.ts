@@ -18,6 +18,7 @@ export { adamWF32 } from "./layers/adamw";
 export { decodeBf16, encodeBf16, encodeBf16Stochastic } from "./floats/bf16";
 export { decodeF16, encodeF16 } from "./floats/f16";
 export { narrowF64 } from "./floats/f64";
+export { largestBitsF32, largestByte } from "./floats/largest";
 export { cosine, normalF32 } from "./random/normal";
 export { centralMomentsF32, compareF32 } from "./floats/statistics";
 export { addF32, canonicalizeNaNF32, scaleF32, sumSquaresF32 } from "./floats/vector";

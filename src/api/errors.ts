@@ -54,6 +54,7 @@ export type ErrorCode =
   | "unsupported_dtype"
   | "name_collision"
   | "nothing_to_convert"
+  | "nonfinite_value"
   // 503: try again; or not before long
   | "unavailable"
   | "overloaded";

@@ -47,6 +47,13 @@ const tensorType = patterns(
   GGUF_TYPES,
 );
 
+const nonfinite = choice(
+  ["stop", "keep"],
+  "What comes of a value that is NaN or infinite, or that what it becomes cannot hold: stop, or keep what it decodes to. An answer over HTTP that has begun breaks off",
+  "stop",
+);
+export type NonfiniteChoice = ValueOf<typeof nonfinite>;
+
 /** Which tensors of a file. */
 export const SELECTION_OPTIONS = {
   include: patterns(
@@ -69,6 +76,7 @@ export const QUANTIZE_OPTIONS = {
   layout,
   outputType,
   tensorType,
+  nonfinite,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };
@@ -103,6 +111,7 @@ export type Rotation = ValueOf<(typeof DIRECTORY_OPTIONS)["rotate"]>;
 export const FLOATS_OPTIONS = {
   preset,
   ...SCHEME_OPTIONS,
+  nonfinite,
   shape: {
     kind: "sizes",
     text: "Of the floats; one row unless told",
@@ -111,10 +120,12 @@ export const FLOATS_OPTIONS = {
 
 export const REPACK_OPTIONS = {
   to: choice(LAYOUTS, "The layout that tensors in blocks get"),
+  nonfinite,
 };
 
 export const DEQUANTIZE_OPTIONS = {
   dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
+  nonfinite,
 };
 
 export const ANALYZE_OPTIONS = {
@@ -141,6 +152,7 @@ export const HADAMARD_OPTIONS = {
     64,
   ),
   seed: SEED,
+  nonfinite,
   ...SELECTION_OPTIONS,
   ...RAW_OPTIONS,
 };

@@ -6,8 +6,11 @@ import { AppError } from "../api/errors.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { checkSize } from "../formats/blocks/block-rows.ts";
 import { decodedTurned } from "../formats/blocks/decoded-turned.ts";
+import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import {
+  type BlockSource,
   decoded,
+  decodedElements,
   GGML_SOURCE,
   pairSource,
 } from "../formats/blocks/packed-sections.ts";
@@ -24,7 +27,11 @@ import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import { copied, kept } from "../formats/stream/tensor-sections.ts";
-import { compareNames, type TensorHead } from "../formats/tensor.ts";
+import {
+  compareNames,
+  elementCount,
+  type TensorHead,
+} from "../formats/tensor.ts";
 import {
   type Checkpoint,
   type CheckpointTensor,
@@ -56,6 +63,7 @@ export function planDequantizedDirectory(
   { tensors, config, recorded }: Checkpoint,
   dtype: DecodedDtype,
   maxShardBytes: number,
+  watch?: Watch,
 ): DequantizedPlan {
   if (recorded !== undefined)
     throw new AppError(
@@ -77,7 +85,7 @@ export function planDequantizedDirectory(
       `Expected blocks of MXFP4 or MXFP8 alone, got ${unread.format} too, as "${unread.example}"`,
     );
   const parts = [
-    ...packed.map((tensor) => decodedPart(tensor, dtype, config)),
+    ...packed.map((tensor) => decodedPart(tensor, dtype, config, watch)),
     ...others.map(copiedPart),
   ];
   checkNames(parts);
@@ -145,18 +153,27 @@ function decodedPart(
   tensor: PackedTensor,
   dtype: DecodedDtype,
   config: ModelConfig | undefined,
+  watch: Watch | undefined,
 ): Part {
   const { name, shape, rows, parts } = tensor;
   checkSize(name, rows);
   const [elements, scales] = parts as readonly CheckpointTensor[];
   const isTurned = wasTurned(name, shape, config);
   const head = { name, dtype, shape: isTurned ? swapped(shape) : shape };
+  const each = isTurned
+    ? () => elementCount(shape.slice(-2))
+    : decodedElements(rows);
+  const types = { writes: dtype, elements: each };
+  const open = (source: BlockSource) =>
+    watched(head, types, watch, (lost) =>
+      decoded(tensor, source, dtype, PLAIN, lost),
+    );
   if (!scales)
     return {
       head,
       reads: [elements!],
       heldBytes: 0,
-      open: () => [() => decoded(tensor, GGML_SOURCE, dtype, PLAIN)],
+      open: () => [() => open(GGML_SOURCE)],
     };
   // Scales are a sixteenth of the elements: they are what is held.
   const bytes = scales.end - scales.start;
@@ -168,13 +185,10 @@ function decodedPart(
       () => kept(bytes, pool, index),
       () =>
         isTurned
-          ? decodedTurned(tensor, dtype, pool, index)
-          : decoded(
-              tensor,
-              pairSource(tensor, { pool, index, bytes }, false),
-              dtype,
-              PLAIN,
-            ),
+          ? watched(head, types, watch, (lost) =>
+              decodedTurned(tensor, dtype, pool, index, lost),
+            )
+          : open(pairSource(tensor, { pool, index, bytes }, false)),
     ],
   };
 }

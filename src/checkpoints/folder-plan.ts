@@ -11,6 +11,10 @@ import {
   SHARD_OPTIONS,
 } from "../api/options.ts";
 import type { JobOperation, QuantizeOptions } from "../api/tensors.ts";
+import {
+  type KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
@@ -86,6 +90,14 @@ export function checkFileRequest({ options = {} }: JobOperation): void {
   if (taken !== undefined) throw invalid(`a folder for \`${taken}\``, "a file");
 }
 
+/** Beside what is asked for; nothing that is written depends on it but for the figures. */
+type Watching = {
+  /** README.md tells each tensor's errors. */
+  withFigures?: boolean | undefined;
+  /** Told of values that are not finite and kept. */
+  kept?: KeptValues;
+};
+
 /**
  * `files` are the names of what lies in the directory, `name` what its card calls it.
  * Errors: those of `planDirectory` and `planDequantizedDirectory`
@@ -95,12 +107,12 @@ export function planFolder(
   files: readonly string[],
   name: string,
   request: FolderRequest,
-  withFigures = false,
+  watching: Watching = {},
 ): FolderPlan {
   const made =
     request.operation === "quantize"
-      ? quantizedFolder(checkpoint, name, request.options ?? {}, withFigures)
-      : dequantizedFolder(checkpoint, name, request.options ?? {});
+      ? quantizedFolder(checkpoint, name, request.options ?? {}, watching)
+      : dequantizedFolder(checkpoint, name, request.options ?? {}, watching);
   const written = new Set([CONFIG_FILE, CARD_FILE]);
   const copies = files.filter(
     (file) => !WEIGHT_FILE.test(file) && !written.has(file),
@@ -133,7 +145,7 @@ function quantizedFolder(
   checkpoint: Checkpoint,
   name: string,
   given: Options<"quantize">,
-  withFigures: boolean,
+  { withFigures = false, kept }: Watching,
 ): Made {
   const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, given);
   const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
@@ -146,6 +158,7 @@ function quantizedFolder(
     selection: withDefaults(SELECTION_OPTIONS, given),
     maxShardBytes: maxShardSize,
     withFigures,
+    watch: valuesOf(given.nonfinite, kept).watch,
   });
   const packed = plan.decisions.flatMap((decision, i) =>
     decision.packed ? plan.tensors[i]! : [],
@@ -155,7 +168,7 @@ function quantizedFolder(
     modelCard({
       name,
       target,
-      options: toldOptions(given),
+      options: { ...scheme, ...toldOptions(given) },
       foldSeed: rotate === "fold" ? scheme.seed : undefined,
       tensors: packed.map((tensor) => ({
         name: tensor.name,
@@ -184,11 +197,13 @@ function dequantizedFolder(
   checkpoint: Checkpoint,
   name: string,
   given: Options<"dequantize">,
+  { kept }: Watching,
 ): Made {
   const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, given);
   const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
   const type = dtype.toUpperCase() as DecodedDtype;
-  const plan = planDequantizedDirectory(checkpoint, type, maxShardSize);
+  const { watch } = valuesOf(given.nonfinite, kept);
+  const plan = planDequantizedDirectory(checkpoint, type, maxShardSize, watch);
   const { shards, texts, decoded } = plan;
   return {
     shards,

@@ -43,9 +43,7 @@ export function modelCard(card: Card): string {
         ]),
     "## Options",
     "",
-    ...(told.length > 0
-      ? told.map(([key, value]) => `- \`${key}\`: \`${JSON.stringify(value)}\``)
-      : ["All as they are by default."]),
+    ...told.map(([key, value]) => `- \`${key}\`: \`${JSON.stringify(value)}\``),
     "",
     "## Tensors",
     "",

@@ -7,6 +7,7 @@ import { AppError } from "../api/errors.ts";
 import type { Scheme } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
+import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import { quantized } from "../formats/blocks/quantized-sections.ts";
 import { notPlain } from "../formats/blocks/scheme.ts";
 import { quantizedTurned } from "../formats/blocks/turned-sections.ts";
@@ -36,6 +37,8 @@ import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 export type DirectoryChoices = TensorChoices & {
   scheme: Scheme;
   maxShardBytes: number;
+  /** Told of values that are not finite; without it none is looked for. */
+  watch?: Watch | undefined;
   /** Decode all that is packed again, to tell its errors: as much work again. */
   withFigures: boolean;
 };
@@ -63,7 +66,7 @@ export function planDirectory(
   choices: DirectoryChoices,
 ): DirectoryPlan {
   const { target, rotate, selection } = choices;
-  const { scheme, maxShardBytes, withFigures } = choices;
+  const { scheme, maxShardBytes, withFigures, watch } = choices;
   checkPlain(scheme);
   const { tensors, config, decisions, folded } = decideDirectory(checkpoint, {
     target,
@@ -103,7 +106,7 @@ export function planDirectory(
       reads: parts.map(({ tensor }) => tensor),
       groups: parts.map(({ tensor, heads }) => ({ name: tensor.name, heads })),
       conversion: (norms) =>
-        conversionOf(parts, heads, scheme, figures, (tensor) =>
+        conversionOf(parts, heads, scheme, figures, watch, (tensor) =>
           folded?.foldOf(tensor, scheme.seed, norms),
         ),
     };
@@ -148,25 +151,31 @@ function conversionOf(
   heads: readonly TensorHead<Dtype>[],
   scheme: Scheme,
   figures: ErrorFigures | undefined,
+  watch: Watch | undefined,
   foldOf: (tensor: CheckpointTensor) => FoldedTensor | undefined,
 ): Conversion {
   const pool = new HoldPool();
   const sections = parts.map(({ tensor, place, decision }, i): OpenSection => {
     const { dtype, shape, start, end } = tensor;
     const folded = foldOf(tensor);
-    if (!decision.packed)
-      return () => (folded ? foldedFloats(folded) : copied(end - start));
+    if (!decision.packed) {
+      if (!folded) return () => copied(end - start);
+      const types = { reads: folded.dtype, writes: folded.dtype };
+      return () =>
+        watched(tensor, types, watch, (lost) => foldedFloats(folded, lost));
+    }
     const rows = rowsOf(turned(shape, decision), 0);
     checkSize(tensor.name, rows);
     const key = roundingKey(scheme.seed, place);
-    const observer = () => figures?.observer(tensor.name);
-    if (folded)
-      return () => foldedBlocks(folded, scheme, key, pool, 2 * i, observer());
     const float = dtype as FloatDtype;
-    return decision.role === "linear-in-out"
-      ? () =>
-          quantizedTurned(shape, float, scheme, key, pool, 2 * i, observer())
-      : () => quantized(rows, float, scheme, key, pool, 2 * i, observer());
+    return () =>
+      watched(tensor, { reads: float }, watch, (lost) => {
+        const told = { observe: figures?.observer(tensor.name), lost };
+        if (folded) return foldedBlocks(folded, scheme, key, pool, 2 * i, told);
+        return decision.role === "linear-in-out"
+          ? quantizedTurned(shape, float, scheme, key, pool, 2 * i, told)
+          : quantized(rows, float, scheme, key, pool, 2 * i, told);
+      });
   });
   // As transformers writes it, which it asks for.
   const metadata = new Map([["format", "pt"]]);

@@ -4,8 +4,10 @@ import pc from "picocolors";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { type FolderRequest, planFolder } from "../checkpoints/folder-plan.ts";
 import { dataBytes } from "../checkpoints/shards.ts";
+import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { size } from "./bar.ts";
+import { tellKept } from "./convert-file.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { localFolder } from "./ranged-files.ts";
 
@@ -28,9 +30,12 @@ export async function convertDirectory({
   loadKernelsFile();
   const files = (await localFolder(from).list())!;
   const name = basename(resolve(from));
-  const plan = planFolder(checkpoint, files, name, request, withFigures);
+  const kept = new KeptValues();
+  const watching = { withFigures, kept };
+  const plan = planFolder(checkpoint, files, name, request, watching);
   const { operation } = request;
   const seconds = await writeDirectory({ operation, from, to, force, plan });
+  tellKept(kept);
   console.error(
     `${pc.bold(to)}: ${plan.done}, ${size(dataBytes(plan.shards))} in ${seconds.toFixed(1)} s`,
   );

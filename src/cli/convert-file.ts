@@ -6,6 +6,10 @@ import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { readTensorFile } from "../formats/containers/containers.ts";
 import { planFile, rawOf } from "../formats/operations/file-operation.ts";
+import {
+  KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
@@ -37,6 +41,14 @@ export async function convertFile(
   );
 }
 
+/** Of values that are not finite, a line a tensor. */
+export function tellKept({ tensors }: KeptValues): void {
+  for (const [tensor, { values, first }] of tensors)
+    console.error(
+      `kept: ${values} values of "${tensor}" that are not finite, or become so; the first is element ${first}`,
+    );
+}
+
 export function edgeOf(args: Arguments): Mxfp4Edge {
   const token = args.token ?? process.env.MXFP4_EDGE_TOKEN;
   try {
@@ -65,8 +77,12 @@ async function convertHere(
     bar.begin(source.bytes);
     const raw = rawOf((request.options ?? {}) as RawOptions);
     const input = await readTensorFile(source, source.bytes, raw);
-    const conversion = planFile(input, request);
+    const kept = new KeptValues();
+    const values = valuesOf(request.options?.nonfinite, kept);
+    const conversion = planFile(input, request, values);
     const bytes = await writeOutput(output, run(conversion, source));
+    bar.end();
+    tellKept(kept);
     return [source.bytes, bytes];
   } finally {
     await source.close();

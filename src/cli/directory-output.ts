@@ -78,8 +78,8 @@ async function writeShard(
   bar: Bar,
   digests: Digests,
 ): Promise<void> {
-  const handle = await open(path, "wx");
   const conversion = shard.conversion(norms);
+  const handle = await open(path, "wx");
   digests.skip(conversion.head.length);
   try {
     for await (const chunk of run(

@@ -10,9 +10,14 @@ import { hasTokenizer } from "../checkpoints/gguf/vocabulary.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { readBytes, readInOrder } from "../checkpoints/tensor-reads.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
+import {
+  KeptValues,
+  valuesOf,
+} from "../formats/operations/nonfinite-values.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
+import { tellKept } from "./convert-file.ts";
 import { localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
@@ -41,7 +46,10 @@ export async function quantizeGguf(request: {
   loadKernelsFile();
   const name = basename(resolve(from));
   const scheme = schemeOf(options);
-  const plan = await planFolderGguf(folder, name, { ...choices, scheme });
+  const kept = new KeptValues();
+  const values = valuesOf(options.nonfinite, kept);
+  const told = { ...choices, scheme };
+  const plan = await planFolderGguf(folder, name, told, values);
   const { reads, conversion, decided } = plan;
   const files = new Map<string, RangedFile>();
   for (const { file } of reads)
@@ -49,8 +57,10 @@ export async function quantizeGguf(request: {
   const bar = new Bar("quantize");
   bar.begin(reads.reduce((sum, read) => sum + readBytes(read), 0));
   const source = readInOrder(reads, files, (bytes) => bar.add(bytes));
-  const bytes = await writeOutput(to, run(conversion, source));
-  bar.end();
+  const bytes = await writeOutput(to, run(conversion, source)).finally(() =>
+    bar.end(),
+  );
+  tellKept(kept);
   const packed = decided.tensors.filter(({ becomes }) => becomes === "MXFP4");
   const without = !(await hasTokenizer(folder));
   console.error(

@@ -1,6 +1,7 @@
 /** The dtypes of safetensors, by their names there, and the way of the float ones to f32 and back. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { largestBits } from "../kernels/statistics.ts";
 import {
   decodeBf16,
   decodeF16,
@@ -87,6 +88,22 @@ export function loadFloats(
   }
   const length = bytes.length / dtypeBytes(dtype, 1);
   arena.scope(() => TO_F32[dtype](out, arena.copyIn(bytes), length));
+}
+
+/** The f32 bits from which on magnitudes are rounded to an infinity, or are one or NaN already. */
+const OVERFLOW_BITS: Record<DecodedDtype, number> = {
+  F32: 0x7f800000,
+  F16: 0x477ff000, // 65520
+  BF16: 0x7f7f8000,
+};
+
+/** Whether any of the f32 [length] at `x` is none that `dtype` holds: NaN, infinite, or beyond it. */
+export function overflows(
+  dtype: DecodedDtype,
+  x: Pointer,
+  length: number,
+): boolean {
+  return largestBits(x, length) >= OVERFLOW_BITS[dtype];
 }
 
 /**

@@ -53,6 +53,7 @@ export const PROBLEMS: Record<
   unsupported_dtype: [422, "The dtype is not supported here"],
   name_collision: [422, "Two tensors would have one name"],
   nothing_to_convert: [422, "There is nothing to convert"],
+  nonfinite_value: [422, "A value is not finite"],
   step_not_reached: [425, "Not at this step yet"],
   unavailable: [503, "Try again"],
   overloaded: [503, "Try again later"],

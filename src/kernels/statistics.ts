@@ -55,6 +55,16 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
   return { count, mean: a.mean + d * q, second, third, fourth };
 }
 
+/** The bits of the largest |x|: those of infinities and NaNs are above all finite ones. x f32 [length] */
+export function largestBits(x: Pointer, length: number): number {
+  return kernels().exports.largestBitsF32(x, length);
+}
+
+/** bytes u8 [length] */
+export function largestByte(bytes: Pointer, length: number): number {
+  return kernels().exports.largestByte(bytes, length);
+}
+
 /** How far y is from x. f32 [length] each. */
 export function compare(x: Pointer, y: Pointer, length: number): Differences {
   const { arena, exports } = kernels();

@@ -27,15 +27,16 @@ export async function pack(
 ): Promise<QuantizedFloats> {
   if (!(values instanceof Float32Array))
     throw invalid("a Float32Array", shown(values));
-  const { shape = [values.length], ...told } = checkOptions(
-    FLOATS_OPTIONS,
-    options,
-  );
+  const {
+    shape = [values.length],
+    nonfinite,
+    ...told
+  } = checkOptions(FLOATS_OPTIONS, options);
   const scheme = schemeOf(told);
   const { name: layout } = layoutOf("safetensors", scheme.format);
   const raw = { dtype: "f32", shape } as const;
   const file = await bytesOf(
-    convert("quantize", values, { ...scheme, layout, raw }, load),
+    convert("quantize", values, { ...scheme, layout, nonfinite, raw }, load),
   );
   const { tensors, metadata } = await readHead(new Blob([file]));
   const [blocks, scales] = tensors.map(({ start, end }) =>
@@ -75,7 +76,9 @@ export async function unpack(
   }
   const { head } = writeHead(heads, metadata);
   const body = new Blob([head, copied(blocks), copied(scales)]);
-  const file = await bytesOf(convert("dequantize", body, {}, load));
+  const file = await bytesOf(
+    convert("dequantize", body, { nonfinite: "keep" }, load),
+  );
   const { tensors } = await readHead(new Blob([file]));
   const { start, end } = tensors[0]!;
   return new Float32Array(file.slice(start, end).buffer);

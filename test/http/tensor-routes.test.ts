@@ -99,12 +99,13 @@ describe("POST /v1/quantize", () => {
     const values = new Float32Array(96).fill(1);
     values[40] = NaN;
     values[70] = -Infinity;
+    const keep = "nonfinite=keep";
     const file = await read(
-      await post("/v1/quantize", fileOf([f32("w", [96], values)])),
+      await post(`/v1/quantize?${keep}`, fileOf([f32("w", [96], values)])),
     );
     expect([...named(file, "w_scales").bytes]).toEqual([125, 255, 255]);
     const back = await read(
-      await post("/v1/dequantize", fileOf(file.tensors as Input[])),
+      await post(`/v1/dequantize?${keep}`, fileOf(file.tensors as Input[])),
     );
     expect(floats(back, "w")).toEqual([
       ...Array(32).fill(1),
@@ -626,7 +627,7 @@ describe("POST /v1/dequantize", () => {
   ]);
 
   test("a checkpoint by others decodes as the table of values says", async () => {
-    const file = await read(await post("/v1/dequantize", PLAIN));
+    const file = await read(await post("/v1/dequantize?nonfinite=keep", PLAIN));
     const expected = SCALES.flatMap((scale, block) =>
       BLOCKS.slice(block * 16, block * 16 + 16).flatMap((byte) =>
         [byte & 15, byte >> 4].map((code) =>
@@ -682,7 +683,7 @@ describe("POST /v1/dequantize", () => {
     ]);
     for (const [dtype, pattern] of Object.entries(bytes)) {
       const file = await read(
-        await post(`/v1/dequantize?dtype=${dtype}`, body),
+        await post(`/v1/dequantize?dtype=${dtype}&nonfinite=keep`, body),
       );
       expect([...named(file, "w").bytes]).toEqual(
         Array(32).fill(pattern).flat(),
@@ -695,10 +696,13 @@ describe("POST /v1/dequantize", () => {
     values[300] = NaN;
     const body = fileOf([f32("w", [512], values)]);
     const quantized = await bytesOf(
-      await post("/v1/quantize?hadamard=256&seed=8", body),
+      await post("/v1/quantize?hadamard=256&seed=8&nonfinite=keep", body),
     );
     const file = await read(
-      await post("/v1/dequantize", quantized as Uint8Array<ArrayBuffer>),
+      await post(
+        "/v1/dequantize?nonfinite=keep",
+        quantized as Uint8Array<ArrayBuffer>,
+      ),
     );
     const { bytes } = named(file, "w");
     expect(floats(file, "w").slice(0, 256).every(Number.isFinite)).toBe(true);
@@ -726,7 +730,9 @@ describe("POST /v1/dequantize", () => {
       u8("w_blocks", [2, 16], Array(32).fill(0x91)),
       u8("w_scales", [2], [145, 102]),
     ]);
-    const file = await read(await post("/v1/dequantize?dtype=f16", extremes));
+    const file = await read(
+      await post("/v1/dequantize?dtype=f16&nonfinite=keep", extremes),
+    );
     // 0.5 · 2^18 is past 65504; 0.5 · 2^−25 is a quarter of the smallest subnormal.
     expect(floats(file, "w")).toEqual([
       ...Array(16).fill([Infinity, -Infinity]).flat(),

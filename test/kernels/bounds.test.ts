@@ -22,6 +22,7 @@ import {
   unpackGgml,
 } from "../../src/kernels/mxfp4.ts";
 import { countMxfp8, FLOAT8_TYPES } from "../../src/kernels/mxfp8.ts";
+import { largestBits, largestByte } from "../../src/kernels/statistics.ts";
 import { Q8_BLOCK_BYTES, quantizeQ8 } from "../../src/kernels/q8.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import * as vector from "../../src/kernels/vector.ts";
@@ -183,6 +184,17 @@ describe("quantizing", () => {
       );
     }
   });
+});
+
+it("the largest magnitude and byte", () => {
+  for (const length of [1, 2, 15, 16, 17, 33]) {
+    const x = normals(length, length);
+    staysInside(() => arena.scope(() => largestBits(arena.copyIn(x), length)));
+    const bytes = Uint8Array.from(x, (value) => value * 50);
+    staysInside(() =>
+      arena.scope(() => largestByte(arena.copyIn(bytes), length)),
+    );
+  }
 });
 
 it("quantizing to Q8_0", () => {

@@ -2,6 +2,7 @@ import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
+import { largestBits, largestByte } from "../../src/kernels/statistics.ts";
 import {
   adamW,
   add,
@@ -268,6 +269,46 @@ describe("cosine", () => {
   it("is within two units of the last place", () => {
     for (let x = -10; x < 10; x += 0.01) {
       expect(Math.abs(cosine(x) - Math.cos(x))).toBeLessThanOrEqual(2 ** -52);
+    }
+  });
+});
+
+describe("the largest", () => {
+  it("magnitude's bits, infinities above what is finite and NaNs above them", () => {
+    const word = new Uint32Array(1);
+    const bitsOf = (value: number): number => {
+      new Float32Array(word.buffer)[0] = value;
+      return word[0]! & 0x7fffffff;
+    };
+    for (const length of [0, ...LENGTHS]) {
+      const x = normals(length, length);
+      for (const corner of CORNERS) {
+        for (const at of [0, length >> 1, length - 1]) {
+          const own = x.slice();
+          if (length > 0) own[at] = corner;
+          const expected = Math.max(0, ...Array.from(own, bitsOf));
+          const { arena } = kernels();
+          arena.scope(() =>
+            expect(largestBits(arena.copyIn(own), length)).toBe(expected),
+          );
+        }
+      }
+    }
+  });
+
+  it("byte", () => {
+    const { arena } = kernels();
+    for (const length of [0, ...LENGTHS]) {
+      for (const most of [0, 1, 127, 128, 255]) {
+        for (let at = 0; at < Math.min(length, 40); at++) {
+          const bytes = new Uint8Array(length).fill(most >> 1);
+          bytes[at] = most;
+          arena.scope(() =>
+            expect(largestByte(arena.copyIn(bytes), length)).toBe(most),
+          );
+        }
+      }
+      arena.scope(() => expect(largestByte(arena.alloc(0), 0)).toBe(0));
     }
   });
 });

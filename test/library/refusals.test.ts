@@ -119,7 +119,11 @@ describe("options", () => {
     ["quantize", [], "Expected options to be an object, got []"],
     ["quantize", "scale=even", /to be an object, got "scale=even"$/],
     ["dequantize", { dtype: "f64" }, /`dtype` to be one of f32, bf16, f16/],
-    ["dequantize", { seed: 1 }, "Expected options `dtype`, got `seed`"],
+    [
+      "dequantize",
+      { seed: 1 },
+      "Expected options `dtype`, `nonfinite`, got `seed`",
+    ],
     ["hadamard", { hadamard: 0 }, /`hadamard` to be one of 16, .* got 0$/],
     ["hadamard", { direction: "back" }, /`direction` .* got "back"$/],
     ["hadamard", { preset: "paper" }, /got `preset`$/],

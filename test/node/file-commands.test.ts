@@ -287,6 +287,32 @@ test("what would do nothing is refused, and writes nothing", () => {
   expect(readdirSync(folder)).not.toContain("nothing");
 });
 
+test("what is not finite stops, and nothing is left; or it is kept, and told", () => {
+  const values = normals(64 * 4096, 1);
+  values[200_001] = NaN;
+  values[200_003] = Infinity;
+  writeFileSync(join(folder, "nan.raw"), values);
+  const raw = ["--dtype", "f32", "--shape", "64,4096"];
+  const before = readdirSync(folder);
+  const stopped = mxfp4("quantize", "nan.raw", "-o", "nan-out", ...raw);
+  expect(stopped.status).toBe(1);
+  expect(stopped.stderr).toContain(
+    'tensor "x", got NaN at element 200001, [48, 3393]; `nonfinite` keep lets it pass',
+  );
+  expect(readdirSync(folder)).toEqual(before);
+  const keep = ["--nonfinite", "keep"];
+  const kept = mxfp4("quantize", "nan.raw", "-o", "nan-out", ...raw, ...keep);
+  expect(kept.status).toBe(0);
+  expect(kept.stderr).toContain('kept: 2 values of "x"');
+  const back = mxfp4("dequantize", "nan-out", "-o", "nan-back");
+  expect(back.status).toBe(1);
+  expect(back.stderr).toContain("got NaN at element 200000, [48, 3392];");
+  const moved = mxfp4("repack", "nan-out", "-o", "moved", "--to", "ggml");
+  expect(moved.status).toBe(1);
+  expect(moved.stderr).toContain("scale byte 255, at element 200000,");
+  expect(readdirSync(folder)).toEqual([...before, "nan-out"].toSorted());
+});
+
 test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
   "%s in the middle leaves no part of an output",
   async (signal) => {

@@ -111,6 +111,8 @@ it("no kernel of files is left out here", () => {
     "expF32",
     "hadamardF32",
     "heapBase",
+    "largestBitsF32",
+    "largestByte",
     "narrowF64",
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
@@ -271,6 +273,8 @@ it("what analysis sums, and the one NaN", () => {
       const sums = [
         statistics.moments(x, VALUES.length),
         statistics.compare(x, y, VALUES.length),
+        statistics.largestBits(x, VALUES.length),
+        statistics.largestByte(codes[1], scales.length),
         kernels4.countMxfp4(x, ...codes, VALUES.length, 1),
       ];
       vector.canonicalizeNaN(x, VALUES.length);

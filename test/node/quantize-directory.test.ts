@@ -433,6 +433,65 @@ describe("refused in a line, and nothing is left", () => {
     expect(readdirSync(folder)).toEqual(before);
   });
 
+  test.each([
+    ["llama", "vllm", "model.layers.0.mlp.up_proj.weight"],
+    ["gpt2", "vllm", "transformer.h.0.mlp.c_fc.weight"],
+    ["gpt_oss", "transformers", "model.layers.0.mlp.experts.down_proj"],
+  ])(
+    "a value of %s that is not finite, until it is to be kept",
+    (model, loader, name) => {
+      const { shape } = models[model]!.tensors.find(
+        (each) => each.name === name,
+      )!;
+      const bad = `${model}-bad`;
+      writeModel(join(folder, bad), model, 1);
+      const file = join(folder, bad, "model.safetensors");
+      const bytes = readFileSync(file);
+      const header = JSON.parse(
+        bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString(),
+      ) as Record<string, { data_offsets: [number, number] }>;
+      const data = 8 + Number(bytes.readBigUInt64LE(0));
+      const element = count(shape) - 5;
+      bytes.writeFloatLE(
+        -Infinity,
+        data + header[name]!.data_offsets[0] + 4 * element,
+      );
+      writeFileSync(file, bytes);
+      const { status, stderr } = quantize(bad, "none", "--for", loader);
+      expect(status).toBe(1);
+      expect(stderr).toContain(
+        `tensor "${name}", got -Infinity at element ${element}, [`,
+      );
+      expect(
+        readdirSync(folder).filter((each) => each.includes("none")),
+      ).toEqual([]);
+      const kept = quantize(
+        bad,
+        `${bad}-kept`,
+        "--for",
+        loader,
+        "--nonfinite",
+        "keep",
+      );
+      expect(kept.stderr).toContain(`kept: 1 values of "${name}"`);
+      const args = [
+        "src/cli/main.ts",
+        "dequantize",
+        join(folder, `${bad}-kept`),
+        "-o",
+        join(folder, "none"),
+      ];
+      const back = spawnSync(process.execPath, args, {
+        cwd: ROOT,
+        encoding: "utf8",
+      });
+      expect(back.stderr).toContain(`tensor "${name}", got NaN at element `);
+      expect(
+        readdirSync(folder).filter((each) => each.includes("none")),
+      ).toEqual([]);
+    },
+  );
+
   test("an output that is there stays, unless it may be replaced", () => {
     const there = join(folder, "there");
     mkdirSync(there);

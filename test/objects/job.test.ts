@@ -314,10 +314,9 @@ test("who reads a result when its time comes gets all of it", async () => {
 
 test.each([
   [{}, "floor"],
-  [{ rounding: "stochastic" }, "rceil"],
-  [{ preset: "ggml" }, "floor"],
-  [{ preset: "ocp", rounding: "stochastic" }, "rceil"],
-  [{ preset: "gpt-oss" }, undefined],
+  [{ rounding: "nearest-away" }, "floor"],
+  [{ rounding: "stochastic" }, undefined],
+  [{ preset: "ggml" }, undefined],
   [{ scale: "ceil" }, "ceil"],
 ])(
   "what an earlier release began with %j goes on with the scale rule that it had, %s",

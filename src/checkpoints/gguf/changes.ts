@@ -9,9 +9,9 @@ import type { Change } from "./names.ts";
 export function changed(writer: PieceWriter, change: Change): PieceWriter {
   return {
     ...writer,
-    write(x, piece) {
+    write(x, piece, lost) {
       apply(change, x, piece.count);
-      return writer.write(x, piece);
+      return writer.write(x, piece, lost);
     },
   };
 }

@@ -1,5 +1,6 @@
 /** A folder as one GGUF: its tensors, its config and its tokenizer. */
 import type { Scheme } from "../../api/scheme.ts";
+import type { Values } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../read-heads.ts";
 import {
   type DecidedGguf,
@@ -15,6 +16,7 @@ export async function planFolderGguf(
   folder: Folder,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
+  values?: Values,
 ): Promise<GgufPlan & { decided: DecidedGguf }> {
   const checkpoint = await readFolder(folder);
   const decided = decideGgufDirectory(checkpoint, choices);
@@ -24,5 +26,5 @@ export async function planFolderGguf(
     table.shape[0]!,
     checkpoint.config!,
   );
-  return { decided, ...planGguf(decided, vocabulary, name, choices) };
+  return { decided, ...planGguf(decided, vocabulary, name, choices, values) };
 }

@@ -10,12 +10,14 @@ import {
   rowsOf,
 } from "../../formats/blocks/block-rows.ts";
 import { layoutOf } from "../../formats/blocks/block-layouts.ts";
+import { type Watch, watched } from "../../formats/blocks/nonfinite.ts";
 import {
   interleaved,
   pairSource,
 } from "../../formats/blocks/packed-sections.ts";
 import {
   ggufRecords,
+  nonfiniteRecord,
   writeScheme,
 } from "../../formats/blocks/quantization-record.ts";
 import {
@@ -41,6 +43,7 @@ import {
 import type { DecodedDtype, FloatDtype } from "../../formats/dtype.ts";
 import { checkPlain } from "../../formats/operations/quantize-file.ts";
 import { mostOf } from "../../formats/operations/most-of.ts";
+import type { Values } from "../../formats/operations/nonfinite-values.ts";
 import { nothingTo } from "../../formats/operations/nothing-done.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import {
@@ -75,8 +78,10 @@ export function planGguf(
   { model, tensors }: DecidedGguf,
   vocabulary: Pairs,
   name: string,
-  { scheme, selection, output, types }: GgufChoices & { scheme: Scheme },
+  choices: GgufChoices & { scheme: Scheme },
+  { watch, record }: Values = {},
 ): GgufPlan {
+  const { scheme, selection, output, types } = choices;
   checkScheme(scheme);
   checkPlain(scheme);
   const isMade = tensors.some(({ becomes }) => becomes === "MXFP4");
@@ -85,7 +90,7 @@ export function planGguf(
   const pool = new HoldPool();
   const parts = tensors.map((tensor, place): Part => {
     const { name: own, shape, becomes } = tensor;
-    const sections = sectionsOf(tensor, place, scheme, pool);
+    const sections = sectionsOf(tensor, place, scheme, pool, watch);
     return { head: { name: own, dtype: becomes, shape }, sections };
   });
   const heads = parts.map(({ head }) => head);
@@ -112,6 +117,7 @@ export function planGguf(
         false,
       ),
       ...ggufRecords(output, types),
+      ...(record === undefined ? [] : [nonfiniteRecord(record)]),
     ].map(([key, string]) => encoded(key, { string })),
   ]);
   const sections = parts.flatMap(({ head, sections: own }) =>
@@ -146,6 +152,7 @@ function sectionsOf(
   place: number,
   scheme: Scheme,
   pool: HoldPool,
+  watch: Watch | undefined,
 ): OpenSection[] {
   const { name, shape, dtype, becomes, turned, change } = tensor;
   const bytes = tensor.reads.map((reads) =>
@@ -160,7 +167,12 @@ function sectionsOf(
     const layout = layoutOf("gguf", "mxfp4");
     return [
       () => kept(first, pool, place),
-      () => interleaved({ rows }, pairSource({ layout }, hold, false)),
+      () =>
+        interleaved(
+          { name, shape, rows },
+          pairSource({ layout }, hold, false),
+          watch,
+        ),
     ];
   }
   if (becomes === dtype && !turned && change === undefined)
@@ -168,14 +180,27 @@ function sectionsOf(
   const writer = writerOf(becomes, scheme, roundingKey(scheme.seed, place));
   const write = change === undefined ? writer : changed(writer, change);
   const float: FloatDtype = dtype;
+  const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
+  const types = isBlocks
+    ? { reads: float }
+    : { reads: float, writes: becomes as DecodedDtype };
   if (turned) {
     const stored = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
-    return [() => convertedTurned(stored, float, write, pool, place)];
+    return [
+      () =>
+        watched({ name, shape: stored }, types, watch, (lost) =>
+          convertedTurned(stored, float, write, pool, place, lost),
+        ),
+    ];
   }
   // Floats have no rows that matter: one, whose last piece is short, is never padded.
-  const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
   const cut = isBlocks ? rows : oneRow(elementCount(shape));
-  return [() => converted(cut, float, write)];
+  return [
+    () =>
+      watched({ name, shape }, types, watch, (lost) =>
+        converted(cut, float, write, lost),
+      ),
+  ];
 }
 
 /** Of a tensor: a matrix that is turned, or scales until their elements come. */

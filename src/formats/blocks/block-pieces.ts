@@ -18,18 +18,27 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { GGML_BLOCK_BYTES, packGgml, unpackGgml } from "../../kernels/mxfp4.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import { largestBits, largestByte } from "../../kernels/statistics.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";
 import type { OutputBuffer } from "../stream/conversion.ts";
 import {
+  type DecodedDtype,
   dtypeBytes,
   type FloatDtype,
   loadFloats,
+  overflows,
   storeFloats,
 } from "../dtype.ts";
 import { compareNames } from "../tensor.ts";
 import type { BlockFormat, Packed } from "./block-format.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 import type { Piece } from "./block-rows.ts";
+import type { Lost } from "./nonfinite.ts";
+
+/** f32 bits. */
+const INFINITY_BITS = 0x7f800000;
+/** Sums of 256, as the longest rotation has on its way, times 4/3 are finite in f32 below. */
+const SURELY_FINITE = 2 ** 119;
 
 /** What decoding needs of a scheme. */
 export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
@@ -71,13 +80,16 @@ export function loadPiece(
 /** Told of each piece that is packed plainly: f32 [count], and what decoding gives. Inside `arena.scope`. */
 export type Observe = (x: Pointer, decoded: Pointer, count: number) => void;
 
+/** Who is told of what becomes of a piece. */
+export type Told = { observe?: Observe | undefined; lost?: Lost | undefined };
+
 /** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
 export function pack(
   x: Pointer,
   { start, count }: Piece,
   scheme: Scheme,
   key: NoiseKey,
-  observe?: Observe,
+  { observe, lost }: Told = {},
 ): Packed {
   const { arena } = kernels();
   const format = BLOCK_FORMATS[scheme.format];
@@ -93,7 +105,24 @@ export function pack(
   format.quantize(packed, x, count, { ...scheme, rounding });
   if (observe)
     arena.scope(() => observe(x, unpack(packed, count, format, scheme), count));
+  if (lost && decodesToNonfinite(packed, count, scheme)) lost();
   return packed;
+}
+
+/** Only blocks of the largest scales can, so few have to be decoded. */
+function decodesToNonfinite(
+  packed: Packed,
+  count: number,
+  scheme: Scheme,
+): boolean {
+  const format = BLOCK_FORMATS[scheme.format];
+  const largest = largestByte(packed.scales, count / BLOCK_SIZE);
+  if (format.max * 2 ** (largest - 127) < SURELY_FINITE) return false;
+  return kernels().arena.scope(
+    () =>
+      largestBits(unpack(packed, count, format, scheme), count) >=
+      INFINITY_BITS,
+  );
 }
 
 /** Its values as f32 [count], times 4/3 if they were prescaled by 3/4, the RHT undone. */
@@ -136,13 +165,15 @@ export function fromGgml(bytes: Uint8Array): Packed {
 export function storePiece(
   x: Pointer,
   piece: Piece,
-  dtype: Exclude<FloatDtype, "F64">,
+  dtype: DecodedDtype,
   buffer: OutputBuffer,
+  lost?: Lost,
 ): Uint8Array<ArrayBuffer> {
   const length = piece.rows * piece.real;
   withoutPadding(x, piece);
   // Arithmetic on a NaN may leave any of its bit patterns.
   canonicalizeNaN(x, length);
+  if (lost && overflows(dtype, x, length)) lost();
   const out = buffer.take(dtypeBytes(dtype, length));
   return storeFloats(dtype, x, length, out);
 }

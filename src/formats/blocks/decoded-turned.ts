@@ -5,12 +5,18 @@
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { transpose } from "../../kernels/matmul.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import { type DecodedDtype, dtypeBytes, storeFloats } from "../dtype.ts";
+import {
+  type DecodedDtype,
+  dtypeBytes,
+  overflows,
+  storeFloats,
+} from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { elementCount } from "../tensor.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
+import type { Lost } from "./nonfinite.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 
 /** With all scales in `hold`. Requires: rows of whole blocks, decoded plainly */
@@ -19,6 +25,7 @@ export function decodedTurned(
   dtype: DecodedDtype,
   pool: HoldPool,
   hold: number,
+  lost?: Lost,
 ): Section {
   const [outs, ins] = shape.slice(-2) as [number, number];
   const matrices = elementCount(shape.slice(0, -2));
@@ -69,6 +76,7 @@ export function decodedTurned(
       const turned = arena.allocF32(length);
       transpose(turned, x, outs, BLOCK_SIZE);
       canonicalizeNaN(turned, length);
+      if (lost && overflows(dtype, turned, length)) lost();
       return storeFloats(
         dtype,
         turned,

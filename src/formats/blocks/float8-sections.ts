@@ -4,6 +4,7 @@ import { dequantizeMxfp8, type Float8Type } from "../../kernels/mxfp8.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { loadFloats } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
+import { startsOf } from "../stream/piece-starts.ts";
 import type { ScaleDtype, ScaleGrid } from "./fp8-scales.ts";
 
 /** The scale byte of 1. */
@@ -22,6 +23,7 @@ export function fromFloat8(
 ): Section {
   const buffer = new OutputBuffer();
   const pieceBytes = (piece: number) => inner.pieceBytes(piece) / 4;
+  // Of an element a byte.
   const starts = startsOf(pieceBytes);
   let scales: Float32Array | undefined;
   return {
@@ -40,15 +42,6 @@ export function fromFloat8(
       buffer.release();
       inner.release?.();
     },
-  };
-}
-
-/** The first element of each piece: they come in order, from any one on. */
-function startsOf(pieceBytes: (piece: number) => number) {
-  let [piece, start] = [0, 0];
-  return (wanted: number): number => {
-    for (; piece < wanted; piece++) start += pieceBytes(piece);
-    return start;
   };
 }
 

@@ -14,6 +14,7 @@ import {
   toGgml,
   unpack,
 } from "./block-pieces.ts";
+import { type Lost, type Watch, watchScales } from "./nonfinite.ts";
 import { type Piece, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 import { scaleBytes } from "./quantized-sections.ts";
@@ -96,38 +97,56 @@ export function decoded(
   source: BlockSource,
   dtype: DecodedDtype,
   scheme: DecodingScheme,
+  lost?: Lost,
 ): Section {
   const out = new OutputBuffer();
   const format = BLOCK_FORMATS[layout.format];
-  return piecewise(rows, source, (packed, piece) =>
-    storePiece(unpack(packed, piece.count, format, scheme), piece, dtype, out),
-  );
+  return piecewise(rows, source, (packed, piece) => {
+    const x = unpack(packed, piece.count, format, scheme);
+    return storePiece(x, piece, dtype, out, lost);
+  });
+}
+
+/** Of the pieces of `decoded`. */
+export function decodedElements(rows: Rows): (piece: number) => number {
+  return (index) => {
+    const piece = pieceOf(rows, index);
+    return piece.rows * piece.real;
+  };
 }
 
 /** As ggml's blocks, the padding of rows among them. */
 export function interleaved(
-  { rows }: Pick<PackedTensor, "rows">,
+  tensor: Pick<PackedTensor, "name" | "shape" | "rows">,
   source: BlockSource,
+  watch?: Watch,
 ): Section {
+  const { arena } = kernels();
   const out = new OutputBuffer();
-  return piecewise(rows, source, (packed, { count }) =>
-    out.copy(toGgml(packed, count)),
-  );
+  return piecewise(tensor.rows, source, (packed, { start, count }) => {
+    const scales = arena.u8(packed.scales, count / BLOCK_SIZE);
+    watchScales(tensor, scales, start / BLOCK_SIZE, watch);
+    return out.copy(toGgml(packed, count));
+  });
 }
 
 /** ggml's blocks as elements, and behind them the scales, which are held back until then. */
 export function separated(
-  { rows, layout }: PackedTensor,
+  tensor: PackedTensor,
   pool: HoldPool,
   hold: number,
+  watch?: Watch,
 ): Section {
+  const { rows, layout } = tensor;
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[layout.format];
   const out = new OutputBuffer();
   const held = () => pool.bytes(hold, scaleBytes(rows));
   const section = piecewise(rows, GGML_SOURCE, (packed, { start, count }) => {
     const blocks = count / BLOCK_SIZE;
-    held().set(arena.u8(packed.scales, blocks), start / BLOCK_SIZE);
+    const scales = arena.u8(packed.scales, blocks);
+    watchScales(tensor, scales, start / BLOCK_SIZE, watch);
+    held().set(scales, start / BLOCK_SIZE);
     return out.copy(arena.u8(packed.elements, blocks * elementBytes));
   });
   return {

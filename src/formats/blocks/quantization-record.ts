@@ -8,6 +8,8 @@
  *   mxfp4.min_scale               "1" where it was asked for
  *   mxfp4.output_type             of a GGUF: "q8_0" | "keep" | "mxfp4"
  *   mxfp4.tensor_type             of a GGUF whose tensors got types by their names, which they were
+ *   mxfp4.nonfinite               where they were kept: by tensor how many values are not finite, and the
+ *                                 first; or "unchecked"
  *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the tensor before, and "padded",
  *                                 the length of its rows now, where they were padded with zeros
  *   mxfp4.plain                   "false" where a plain reader of the layout gets other values,
@@ -91,6 +93,11 @@ export function ggufRecords(
       ? []
       : [[`${PREFIX}tensor_type`, JSON.stringify(types)] as [string, string]]),
   ];
+}
+
+/** What came of values that are not finite, where it is known or was not looked at. */
+export function nonfiniteRecord(text: string): [string, string] {
+  return [`${PREFIX}nonfinite`, text];
 }
 
 /** What one tensor was. */

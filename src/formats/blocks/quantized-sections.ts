@@ -11,11 +11,12 @@ import {
   type DecodedDtype,
   dtypeBytes,
   type FloatDtype,
+  overflows,
   storeFloats,
 } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { loadPiece, type Observe, pack, toGgml } from "./block-pieces.ts";
+import { loadPiece, pack, type Told, toGgml } from "./block-pieces.ts";
 import {
   inputBytes,
   type Piece,
@@ -23,6 +24,7 @@ import {
   pieceOf,
   type Rows,
 } from "./block-rows.ts";
+import type { Lost } from "./nonfinite.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
 /** A tensor's elements as they come, and its scales, held back until then, behind them. */
@@ -33,7 +35,7 @@ export function quantized(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  observe?: Observe,
+  told?: Told,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];
@@ -49,7 +51,7 @@ export function quantized(
       const { start, count } = piece;
       yield arena.scope(() => {
         const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = pack(x, piece, scheme, key, observe);
+        const { elements, scales } = pack(x, piece, scheme, key, told);
         held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
         return out.copy(
           arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),
@@ -69,7 +71,7 @@ export type PieceWriter = {
   /** Whether bytes depend on where in the tensor a piece is. */
   isNoisy: boolean;
   /** The bytes of f32 [count] at `x`, a view. Inside of `arena.scope`. */
-  write: (x: Pointer, piece: Piece) => Uint8Array<ArrayBuffer>;
+  write: (x: Pointer, piece: Piece, lost?: Lost) => Uint8Array<ArrayBuffer>;
 };
 
 /** ggml's blocks of MXFP4. */
@@ -77,7 +79,8 @@ export function ggmlBlocks(scheme: Scheme, key: NoiseKey): PieceWriter {
   return {
     blockBytes: GGML_BLOCK_BYTES,
     isNoisy: scheme.rounding === "stochastic",
-    write: (x, piece) => toGgml(pack(x, piece, scheme, key), piece.count),
+    write: (x, piece, lost) =>
+      toGgml(pack(x, piece, scheme, key, { lost }), piece.count),
   };
 }
 
@@ -85,11 +88,12 @@ export function ggmlBlocks(scheme: Scheme, key: NoiseKey): PieceWriter {
 export const Q8_BLOCKS: PieceWriter = {
   blockBytes: Q8_BLOCK_BYTES,
   isNoisy: false,
-  write(x, { count }) {
+  write(x, { count }, lost) {
     const { arena } = kernels();
     const bytes = (count / BLOCK_SIZE) * Q8_BLOCK_BYTES;
     const out = arena.alloc(bytes);
     quantizeQ8(out, x, count);
+    if (lost && hasNonfiniteScale(arena.u16(out, bytes / 2))) lost();
     return arena.u8(out, bytes);
   },
 };
@@ -99,8 +103,9 @@ export function floatBlocks(dtype: DecodedDtype): PieceWriter {
   return {
     blockBytes: dtypeBytes(dtype, BLOCK_SIZE),
     isNoisy: false,
-    write: (x, { count }) => {
+    write: (x, { count }, lost) => {
       canonicalizeNaN(x, count);
+      if (lost && overflows(dtype, x, count)) lost();
       return storeFloats(dtype, x, count);
     },
   };
@@ -111,6 +116,7 @@ export function converted(
   rows: Rows,
   dtype: FloatDtype,
   { write }: PieceWriter,
+  lost?: Lost,
 ): Section {
   const out = new OutputBuffer();
   return {
@@ -121,11 +127,18 @@ export function converted(
       const piece = pieceOf(rows, index);
       return [
         kernels().arena.scope(() =>
-          out.copy(write(loadPiece(bytes, dtype, piece), piece)),
+          out.copy(write(loadPiece(bytes, dtype, piece), piece, lost)),
         ),
       ];
     },
   };
+}
+
+/** Of blocks of Q8_0, whose f16 scales are infinite where a value is beyond 127 times the largest. */
+function hasNonfiniteScale(blocks: Uint16Array): boolean {
+  for (let at = 0; at < blocks.length; at += Q8_BLOCK_BYTES / 2)
+    if ((blocks[at]! & 0x7c00) === 0x7c00) return true;
+  return false;
 }
 
 /** Of all scales of a tensor, which are held back. */

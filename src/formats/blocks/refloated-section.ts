@@ -4,6 +4,7 @@ import { kernels } from "../../kernels/runtime.ts";
 import type { DecodedDtype, FloatDtype } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
 import { loadPiece, storePiece } from "./block-pieces.ts";
+import type { Lost } from "./nonfinite.ts";
 import { inputBytes, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 
 /** As `to`, with what `change` makes of each piece, f32 [count] at `x`. */
@@ -11,6 +12,7 @@ export function refloated(
   rows: Rows,
   from: FloatDtype,
   to: DecodedDtype,
+  lost?: Lost,
   change: (x: Pointer, count: number) => void = () => {},
 ): Section {
   const out = new OutputBuffer();
@@ -24,7 +26,7 @@ export function refloated(
         kernels().arena.scope(() => {
           const x = loadPiece(bytes, from, piece);
           change(x, piece.count);
-          return storePiece(x, piece, to, out);
+          return storePiece(x, piece, to, out, lost);
         }),
       ];
     },

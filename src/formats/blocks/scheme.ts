@@ -24,12 +24,18 @@ const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 export function schemeOf(options: SchemeOptions): Scheme {
   const chosen = presetOf(options);
   const rounding = options.rounding ?? chosen.rounding;
+  // Floor clips, which stochastic rounding told beside a preset to nearest must not.
+  const isFloorLeft = rounding === "stochastic" && rounding !== chosen.rounding;
+  const choice = (name: keyof Scheme) =>
+    name === "scale" && isFloorLeft && chosen.scale === "floor"
+      ? undefined
+      : chosen[name];
   const values = SCHEME_NAMES.map((name) => {
     const fallback =
       name === "scale" && rounding !== undefined
         ? defaultScale(rounding)
         : SCHEME_OPTIONS[name].default;
-    return [name, options[name] ?? chosen[name] ?? fallback];
+    return [name, options[name] ?? choice(name) ?? fallback];
   });
   return Object.fromEntries(values) as Scheme;
 }

@@ -6,7 +6,8 @@ import type { FloatDtype } from "../dtype.ts";
 import type { Section } from "../stream/conversion.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { type Observe, pack } from "./block-pieces.ts";
+import { pack, type Told } from "./block-pieces.ts";
+import type { Lost } from "./nonfinite.ts";
 import type { PieceWriter } from "./quantized-sections.ts";
 import { TurnedSlabs } from "./turned-slabs.ts";
 
@@ -21,7 +22,7 @@ export function quantizedTurned(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  observe?: Observe,
+  told?: Told,
 ): Section {
   const { arena } = kernels();
   const turned = new TurnedSlabs(shape, dtype);
@@ -38,7 +39,7 @@ export function quantizedTurned(
       const { matrix, slab } = turned.place(index);
       const [all, exponents] = [elements(), scales()];
       turned.turn(index, bytes, oneByOne, (x, piece, first) => {
-        const packed = pack(x, piece, scheme, key, observe);
+        const packed = pack(x, piece, scheme, key, told);
         const count = piece.count / 32;
         const codes = arena.u8(packed.elements, count * elementBytes);
         const own = arena.u8(packed.scales, count);
@@ -69,6 +70,7 @@ export function convertedTurned(
   { write, blockBytes, isNoisy }: PieceWriter,
   pool: HoldPool,
   hold: number,
+  lost?: Lost,
 ): Section {
   const turned = new TurnedSlabs(shape, dtype);
   const { slabs, columns, matrices } = turned;
@@ -83,7 +85,7 @@ export function convertedTurned(
       const stretch = (blockBytes * turned.height(index)) / 32;
       const all = held();
       turned.turn(index, bytes, isNoisy, (x, piece, first) => {
-        const written = write(x, piece);
+        const written = write(x, piece, lost);
         const count = written.length / stretch;
         for (let i = 0; i < count; i++)
           all.set(

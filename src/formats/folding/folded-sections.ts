@@ -9,11 +9,13 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
-import { type Observe, pack } from "../blocks/block-pieces.ts";
+import { pack, type Told } from "../blocks/block-pieces.ts";
+import type { Lost } from "../blocks/nonfinite.ts";
 import {
   type DecodedDtype,
   dtypeBytes,
   loadFloats,
+  overflows,
   storeFloats,
 } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
@@ -70,11 +72,13 @@ function folded(
 }
 
 /** In the tensor's own dtype. */
-export function foldedFloats(tensor: FoldedTensor): Section {
+export function foldedFloats(tensor: FoldedTensor, lost?: Lost): Section {
   const out = new OutputBuffer();
   const { dtype } = tensor;
-  const finish: Finish = (x, { count }) =>
-    storeFloats(dtype, x, count, out.take(dtypeBytes(dtype, count)));
+  const finish: Finish = (x, { count }) => {
+    if (lost && overflows(dtype, x, count)) lost();
+    return storeFloats(dtype, x, count, out.take(dtypeBytes(dtype, count)));
+  };
   return { ...folded(tensor, finish), release: () => out.release() };
 }
 
@@ -85,7 +89,7 @@ export function foldedBlocks(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  observe?: Observe,
+  told?: Told,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];
@@ -94,7 +98,7 @@ export function foldedBlocks(
   const section = folded(tensor, (x, { start, count }) => {
     const blocks = count / BLOCK_SIZE;
     const piece = { start, count, rows: 1, real: count };
-    const { elements, scales } = pack(x, piece, scheme, key, observe);
+    const { elements, scales } = pack(x, piece, scheme, key, told);
     held().set(arena.u8(scales, blocks), start / BLOCK_SIZE);
     return out.copy(arena.u8(elements, blocks * elementBytes));
   });

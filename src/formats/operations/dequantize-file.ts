@@ -1,7 +1,8 @@
 /** A file of blocks to floats, in one pass. */
 import { floatView } from "../blocks/float8-file.ts";
 import { checkRead } from "../blocks/foreign-formats.ts";
-import { decoded } from "../blocks/packed-sections.ts";
+import { type Watch, watched } from "../blocks/nonfinite.ts";
+import { decoded, decodedElements } from "../blocks/packed-sections.ts";
 import { findPacked } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
 import { isRecordKey } from "../blocks/quantization-record.ts";
@@ -13,6 +14,7 @@ import { HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 import { mostOf } from "./most-of.ts";
+import { keptRecord, type Values } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
@@ -24,6 +26,7 @@ import { nothingTo } from "./nothing-done.ts";
 export function planDequantize(
   file: TensorFile,
   dtype: DecodedDtype,
+  { watch, record }: Values = {},
 ): Conversion {
   checkRead(file);
   const view = floatView(file);
@@ -42,11 +45,16 @@ export function planDequantize(
     pool,
     (tensor) => ({
       heads: [{ name: tensor.name, dtype, shape: tensor.shape }],
-      open: (source) => decoded(tensor, source, dtype, scheme),
+      open: (source) => {
+        const elements = decodedElements(tensor.rows);
+        return watched(tensor, { writes: dtype, elements }, watch, (lost) =>
+          decoded(tensor, source, dtype, scheme, lost),
+        );
+      },
     }),
   );
   const scaled = (tensor: TensorRange): Written | undefined =>
-    view.isScaled(tensor) ? floatsOf(tensor, dtype) : undefined;
+    view.isScaled(tensor) ? floatsOf(tensor, dtype, watch) : undefined;
   const woven = view.weave(
     tensors.map((tensor) => written.get(tensor) ?? scaled(tensor)),
     pool,
@@ -54,6 +62,7 @@ export function planDequantize(
   return file.target.write(file, {
     tensors: woven.tensors,
     keeps: (key) => !isRecordKey(key),
+    adds: keptRecord(record),
     mostly: mostOf(
       woven.tensors.flatMap(({ heads }) => heads),
       dtype,
@@ -65,15 +74,20 @@ export function planDequantize(
 
 /** Of a tensor that is read as F32. */
 function floatsOf(
-  { name, shape, start, end }: TensorRange,
+  tensor: TensorRange,
   dtype: DecodedDtype,
+  watch: Watch | undefined,
 ): Written {
+  const { name, shape, start, end } = tensor;
   // One row, whose last piece alone is short: nothing here goes by rows.
   const count = elementCount(shape);
   const rows = { rows: 1, k: count, padded: count };
   return {
     bytes: end - start,
-    open: () => refloated(rows, "F32", dtype),
+    open: () =>
+      watched(tensor, { reads: "F32", writes: dtype }, watch, (lost) =>
+        refloated(rows, "F32", dtype, lost),
+      ),
     heads: [{ name, dtype, shape }],
   };
 }

@@ -23,47 +23,54 @@ import { type Analyzing, planAnalysis } from "./analyze-file.ts";
 import { planDequantize } from "./dequantize-file.ts";
 import { planHadamard } from "./hadamard-file.ts";
 import { namedSchemes } from "./named-schemes.ts";
+import { type Values, valuesOf } from "./nonfinite-values.ts";
 import { planQuantize } from "./quantize-file.ts";
 import { planRepack } from "./repack-file.ts";
 import { typeRules } from "./tensor-types.ts";
 
 /** Errors: those of the operation's plan */
-export function planFile(file: TensorFile, request: FileOperation): Conversion {
+export function planFile(
+  file: TensorFile,
+  request: FileOperation,
+  values: Values = valuesOf(request.options?.nonfinite),
+): Conversion {
   switch (request.operation) {
     case "quantize":
-      return planQuantized(file, request.options ?? {});
+      return planQuantized(file, request.options ?? {}, values);
     case "dequantize": {
       const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options);
-      return planDequantize(file, dtype.toUpperCase() as DecodedDtype);
+      return planDequantize(file, dtype.toUpperCase() as DecodedDtype, values);
     }
     case "repack": {
       const { to } = request.options ?? {};
-      if (to !== undefined) return planRepack(file, to);
+      if (to !== undefined) return planRepack(file, to, values);
       throw invalid(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
     }
     case "hadamard": {
       const options = withDefaults(HADAMARD_OPTIONS, request.options);
       const { direction, hadamard, seed, include, exclude } = options;
-      return planHadamard(file, {
-        direction,
-        segmentLength: hadamard,
-        seed,
-        selection: { include, exclude },
-      });
+      const selection = { include, exclude };
+      const choices = { direction, segmentLength: hadamard, seed, selection };
+      return planHadamard(file, choices, values);
     }
   }
 }
 
-function planQuantized(file: TensorFile, options: QuantizeOptions): Conversion {
+function planQuantized(
+  file: TensorFile,
+  options: QuantizeOptions,
+  values: Values,
+): Conversion {
   // A GGUF has one layout, whatever the preset's.
   const preset = file.target.isPlain ? {} : presetOf(options);
-  return planQuantize(file, {
+  const choices = {
     scheme: schemeOf(options),
     selection: withDefaults(SELECTION_OPTIONS, options),
     layout: options.layout ?? preset.layout,
     output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
     types: typeRules(options.tensorType ?? []),
-  });
+  };
+  return planQuantize(file, choices, values);
 }
 
 /** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */

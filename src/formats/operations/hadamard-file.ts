@@ -4,11 +4,13 @@ import type { SegmentLength } from "../../api/scheme.ts";
 import { rotate, rotateBack } from "../blocks/block-pieces.ts";
 import { rowsOf } from "../blocks/block-rows.ts";
 import { floatView } from "../blocks/float8-file.ts";
+import { watched } from "../blocks/nonfinite.ts";
 import { type TensorFile, withoutGguf } from "../containers/container.ts";
 import { refloated } from "../blocks/refloated-section.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Selection } from "./name-patterns.ts";
+import { keptRecord, type Values } from "./nonfinite-values.ts";
 import { checkSources, chooseAll } from "./selection-rules.ts";
 
 export type HadamardChoices = {
@@ -26,6 +28,7 @@ export type HadamardChoices = {
 export function planHadamard(
   file: TensorFile,
   { direction, segmentLength, seed, selection }: HadamardChoices,
+  { watch, record }: Values = {},
 ): Conversion {
   withoutGguf(
     file,
@@ -51,7 +54,11 @@ export function planHadamard(
     // Whole segments, which 16 makes of 16 values, need no padding to blocks.
     const whole = { ...rows, padded: rows.k };
     const open = () =>
-      refloated(whole, dtype, "F32", (x, count) => turn(x, count, scheme));
+      watched(chosen.tensor, { reads: dtype, writes: "F32" }, watch, (lost) =>
+        refloated(whole, dtype, "F32", lost, (x, count) =>
+          turn(x, count, scheme),
+        ),
+      );
     const heads = [{ name, dtype: "F32" as const, shape }];
     return { bytes: end - start, open, heads };
   });
@@ -60,5 +67,6 @@ export function planHadamard(
     ...view.weave(parts, pool),
     pool,
     keeps: () => true,
+    adds: keptRecord(record),
   });
 }

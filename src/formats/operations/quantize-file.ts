@@ -13,6 +13,7 @@ import {
   checkUnrecorded,
   ggufRecords,
   isRecordKey,
+  nonfiniteRecord,
   writeScheme,
   writeTensorRecord,
 } from "../blocks/quantization-record.ts";
@@ -24,12 +25,14 @@ import {
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
 import { refloated } from "../blocks/refloated-section.ts";
+import { watched } from "../blocks/nonfinite.ts";
 import { notPlain } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import { mostOf } from "./most-of.ts";
+import type { Values } from "./nonfinite-values.ts";
 import type { Selection } from "./name-patterns.ts";
 import { checkSources, chooseAll, rolesOf } from "./selection-rules.ts";
 import { STORED_TYPES, type TypeRule } from "./tensor-types.ts";
@@ -55,6 +58,7 @@ export type QuantizeChoices = {
 export function planQuantize(
   file: TensorFile,
   choices: QuantizeChoices,
+  { watch, record }: Values = {},
 ): Conversion {
   const { scheme, layout: name, selection } = choices;
   const { output = "q8_0", types = [] } = choices;
@@ -88,21 +92,31 @@ export function planQuantize(
     const rows = rowsOf(shape, scheme.hadamard);
     if (found.becomes === "q8_0") {
       const heads = [{ name, dtype: "Q8_0" as const, shape }];
-      return { bytes, open: () => converted(rows, dtype, Q8_BLOCKS), heads };
+      const open = () =>
+        watched(found.tensor, { reads: dtype }, watch, (lost) =>
+          converted(rows, dtype, Q8_BLOCKS, lost),
+        );
+      return { bytes, open, heads };
     }
     if (found.becomes !== "blocks") {
       const to = STORED_TYPES[found.becomes];
       const heads = [{ name, dtype: to, shape }];
-      return { bytes, open: () => refloated(rows, dtype, to), heads };
+      const open = () =>
+        watched(found.tensor, { reads: dtype, writes: to }, watch, (lost) =>
+          refloated(rows, dtype, to, lost),
+        );
+      return { bytes, open, heads };
     }
     checkSize(name, rows);
     const position = positions.get(name)!;
     const hasOwnScales = layout.parts.length === 1;
     const open = (): Section => {
       const key = roundingKey(scheme.seed, position);
-      return hasOwnScales
-        ? converted(rows, dtype, ggmlBlocks(scheme, key))
-        : quantized(rows, dtype, scheme, key, pool, index);
+      return watched(found.tensor, { reads: dtype }, watch, (lost) =>
+        hasOwnScales
+          ? converted(rows, dtype, ggmlBlocks(scheme, key), lost)
+          : quantized(rows, dtype, scheme, key, pool, index, { lost }),
+      );
     };
     if (!hasOwnScales) {
       checkHeld(name, scaleBytes(rows));
@@ -126,6 +140,7 @@ export function planQuantize(
             types.map(({ text }) => text),
           )
         : records),
+      ...(record === undefined ? [] : [nonfiniteRecord(record)]),
     ],
     mostly: mostOf(
       woven.tensors.flatMap(({ heads }) => heads),

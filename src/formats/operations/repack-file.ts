@@ -7,6 +7,7 @@ import {
   packedHeads,
 } from "../blocks/block-layouts.ts";
 import { checkRead, formatsOf } from "../blocks/foreign-formats.ts";
+import { watchedScales } from "../blocks/nonfinite.ts";
 import { interleaved, separated } from "../blocks/packed-sections.ts";
 import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
@@ -21,6 +22,7 @@ import {
   type Written,
 } from "../stream/tensor-sections.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";
+import { keptRecord, type Values } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
@@ -29,7 +31,11 @@ import { nothingTo } from "./nothing-done.ts";
  * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not
  * have; `nothing_to_convert`, `name_collision`, `body_too_large`
  */
-export function planRepack(file: TensorFile, name: Layout): Conversion {
+export function planRepack(
+  file: TensorFile,
+  name: Layout,
+  { watch, record }: Values = {},
+): Conversion {
   checkRead(file);
   const { packed } = findPacked(file);
   const target = (tensor: PackedTensor): BlockLayout =>
@@ -44,7 +50,7 @@ export function planRepack(file: TensorFile, name: Layout): Conversion {
     pool,
     (tensor) => ({
       heads: headsOf(tensor, target(tensor)),
-      open: (source) => interleaved(tensor, source),
+      open: (source) => interleaved(tensor, source, watch),
     }),
   );
   let mostScales = 0;
@@ -57,20 +63,26 @@ export function planRepack(file: TensorFile, name: Layout): Conversion {
       mostScales = Math.max(mostScales, scaleBytes(rows));
       written.set(parts[0]!, {
         bytes: bytesOf(parts[0]!),
-        open: () => separated(tensor, pool, index),
+        open: () => separated(tensor, pool, index, watch),
         heads,
       });
       continue;
     }
-    for (const [i, part] of parts.entries())
-      written.set(part, moved(part, heads[i]!));
+    const [elements, scales] = parts;
+    written.set(elements, moved(elements, heads[0]!));
+    const copy = moved(scales!, heads[1]!);
+    const open = () => watchedScales(tensor, copy.open(), watch);
+    written.set(scales!, { ...copy, open });
   }
   return file.target.write(file, {
     tensors: file.tensors.map(
       (tensor) => written.get(tensor) ?? copiedTensor(tensor),
     ),
     keeps: () => true,
-    adds: isRecorded(file.metadata) ? [layoutRecord(name)] : [],
+    adds: [
+      ...(isRecorded(file.metadata) ? [layoutRecord(name)] : []),
+      ...keptRecord(record),
+    ],
     pool,
     heldBytes: Math.max(heldBytes, mostScales),
   });

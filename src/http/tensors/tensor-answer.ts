@@ -1,6 +1,12 @@
 /** A conversion as an answer: streamed, with its length known from the start. */
 import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
+import type { FileOperation } from "../../api/tensors.ts";
+import { planFile } from "../../formats/operations/file-operation.ts";
+import {
+  KeptValues,
+  valuesOf,
+} from "../../formats/operations/nonfinite-values.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
@@ -12,22 +18,23 @@ const SMALL_BYTES = 256 * 1024;
 export const PIECES_BYTES = 1024 * 1024;
 
 /** Errors: those of the plan; once the answer has begun, it breaks off instead */
-export async function answerConversion(
+export async function answerOperation(
   body: OpenedBody,
-  plan: (file: TensorFile) => Conversion,
+  request: FileOperation,
 ): Promise<Response> {
   const { source } = body;
   let reservation: Reservation | undefined;
   try {
-    const conversion = body.plan(plan);
-    const { heldBytes, totalBytes } = conversion;
-    const isSmall = Math.max(totalBytes, body.bytes) <= SMALL_BYTES;
+    const { conversion, isSmall, headOf } = body.plan((file) =>
+      planAnswer(file, request, body.bytes),
+    );
+    const { heldBytes } = conversion;
     const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
     reservation = await isolateMemory.reserve(bytes);
     if (!isSmall) return stream(conversion, source, reservation);
-    const answer = await collect(conversion, source);
+    const answer = await collect(conversion, source, headOf);
     reservation.release();
-    return binary(answer, totalBytes);
+    return binary(answer, answer.length);
   } catch (error) {
     reservation?.release();
     await source.cancel();
@@ -35,15 +42,42 @@ export async function answerConversion(
   }
 }
 
+type PlannedAnswer = {
+  conversion: Conversion;
+  isSmall: boolean;
+  /** Another head, once it is known what the data has; undefined where it stays. */
+  headOf?: () => Uint8Array | undefined;
+};
+
+/** Of values that are kept, a small answer tells which, and one that has begun before they came does not. */
+function planAnswer(
+  file: TensorFile,
+  request: FileOperation,
+  bodyBytes: number,
+): PlannedAnswer {
+  const kept = new KeptValues();
+  const values = valuesOf(request.options?.nonfinite, kept);
+  const conversion = planFile(file, request, values);
+  const isSmall = Math.max(conversion.totalBytes, bodyBytes) <= SMALL_BYTES;
+  if (!isSmall || values.record === undefined) return { conversion, isSmall };
+  const headOf = () => planFile(file, request, { record: kept.record }).head;
+  return { conversion, isSmall, headOf };
+}
+
 async function collect(
   conversion: Conversion,
   source: BodySource,
+  headOf: PlannedAnswer["headOf"],
 ): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   // A chunk may view the source's buffer, which the next piece overwrites.
   for await (const chunk of run(conversion, source)) chunks.push(chunk.slice());
   await source.expectEnd();
-  return concatenate(conversion.totalBytes, chunks);
+  const head = headOf?.();
+  const whole = concatenate(conversion.totalBytes, chunks);
+  if (!head) return whole;
+  const data = whole.subarray(conversion.head.length);
+  return concatenate(head.length + data.length, [head, data]);
 }
 
 function stream(

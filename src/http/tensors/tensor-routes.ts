@@ -5,11 +5,11 @@ import {
   QUANTIZE_OPTIONS,
   REPACK_OPTIONS,
 } from "../../api/options.ts";
-import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
+import { rawOf } from "../../formats/operations/file-operation.ts";
 import { route } from "../declaration/route.ts";
 import { ANALYZE } from "./analyze-route.ts";
 import { GEMM } from "./gemm-route.ts";
-import { answerConversion } from "./tensor-answer.ts";
+import { answerOperation } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import {
   ANY_FILE,
@@ -33,7 +33,12 @@ export const TENSOR_ROUTES = [
     options: QUANTIZE_OPTIONS,
     body: ANY_FILE,
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
+    errors: [
+      ...TENSOR_ERRORS,
+      "name_collision",
+      "nothing_to_convert",
+      "nonfinite_value",
+    ],
     examples: {
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
@@ -68,7 +73,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "quantize", options } as const;
-      return answerConversion(body, (file) => planFile(file, request));
+      return answerOperation(body, request);
     },
   }),
 
@@ -84,7 +89,12 @@ export const TENSOR_ROUTES = [
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
+    errors: [
+      ...TENSOR_ERRORS,
+      "name_collision",
+      "nothing_to_convert",
+      "nonfinite_value",
+    ],
     examples: {
       pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
@@ -92,7 +102,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "dequantize", options } as const;
-      return answerConversion(body, (file) => planFile(file, request));
+      return answerOperation(body, request);
     },
   }),
 
@@ -108,7 +118,12 @@ export const TENSOR_ROUTES = [
     options: REPACK_OPTIONS,
     body: { description: "safetensors with tensors in blocks" },
     answers: { 200: fileAnswer("safetensors") },
-    errors: [...TENSOR_ERRORS, "name_collision", "nothing_to_convert"],
+    errors: [
+      ...TENSOR_ERRORS,
+      "name_collision",
+      "nothing_to_convert",
+      "nonfinite_value",
+    ],
     examples: {
       pair: {
         summary: "A pair as gpt-oss has it, to compressed-tensors",
@@ -119,7 +134,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "repack", options } as const;
-      return answerConversion(body, (file) => planFile(file, request));
+      return answerOperation(body, request);
     },
   }),
 
@@ -138,7 +153,7 @@ export const TENSOR_ROUTES = [
         "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
     },
     answers: { 200: fileAnswer("safetensors") },
-    errors: [...TENSOR_ERRORS, "nothing_to_convert"],
+    errors: [...TENSOR_ERRORS, "nothing_to_convert", "nonfinite_value"],
     examples: {
       forward: {
         summary: "Segments of 32",
@@ -159,7 +174,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "hadamard", options } as const;
-      return answerConversion(body, (file) => planFile(file, request));
+      return answerOperation(body, request);
     },
   }),
 

@@ -21,10 +21,10 @@ export const JOB_SCHEMA = new Schema("job", [
       const stored = JSON.parse(job) as Stored;
       const { operation, options = {} } = stored.request;
       const isUnderWay = stored.state === "running" && operation === "quantize";
-      if (!isUnderWay || options.scale !== undefined) continue;
-      const scale = scaleBefore(options);
-      if (scale === undefined) continue;
-      stored.request.options = { ...options, scale };
+      const isTold =
+        options.scale !== undefined || options.preset !== undefined;
+      if (!isUnderWay || isTold || options.rounding === "stochastic") continue;
+      stored.request.options = { ...options, scale: "floor" };
       sql.exec("UPDATE job SET job = ?", JSON.stringify(stored));
     }
   },
@@ -46,13 +46,3 @@ export const JOB_SCHEMA = new Schema("job", [
     `);
   },
 ]);
-
-/** What was taken unless told, by presets that said nothing of it too. */
-function scaleBefore({
-  preset,
-  rounding,
-}: Record<string, unknown>): string | undefined {
-  const saidNothing = [undefined, "ocp", "microxcaling", "ggml"];
-  if (!saidNothing.includes(preset as string | undefined)) return undefined;
-  return rounding === "stochastic" ? "rceil" : "floor";
-}

@@ -8,10 +8,12 @@ import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
 import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
+import { kernels } from "../../kernels/runtime.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";
 import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
+import { updateArenaBytes } from "../../training/shard-update.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { openPinned } from "../platform/stored-model.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
@@ -57,6 +59,8 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     this.#snapshots,
   );
   #loaded: Loaded | undefined;
+  /** Of the arena, for an update. */
+  #updateBytes: number | undefined;
 
   /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
   override async fetch(request: Request): Promise<Response> {
@@ -195,26 +199,39 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** Apply the update of `update.step`, so that the shard reaches the next. Idempotent by step. */
   apply(update: Update): Promise<Result<void>> {
-    return toResult(() => {
-      const loaded = this.#load();
-      if (update.step < loaded.step) return;
-      checkStep(loaded.step, update.step, "future_step");
-      const state = this.#state();
+    return toResult(async () => {
+      const { geometry } = this.#load();
+      this.#updateBytes ??= updateArenaBytes(geometry);
+      const { memory } = kernels().arena;
+      const growth = this.#updateBytes - memory.buffer.byteLength;
+      const reservation = await isolateMemory.reserve(Math.max(0, growth));
       try {
-        this.#resident.replay(loaded.geometry, state, update);
-        this.ctx.storage.transactionSync(() => {
-          this.#snapshots.record(update);
-          loaded.step++;
-          if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
-        });
-      } catch (error) {
-        this.#resident.drop();
-        this.#loaded = undefined;
-        throw error;
+        this.#apply(update);
+      } finally {
+        reservation.release();
       }
-      // While the state is here: by the time it is pulled, others may have pushed it out.
-      void this.#resident.encode(loaded.geometry, state, loaded.step);
     });
+  }
+
+  #apply(update: Update): void {
+    const loaded = this.#load();
+    if (update.step < loaded.step) return;
+    checkStep(loaded.step, update.step, "future_step");
+    const state = this.#state();
+    try {
+      this.#resident.replay(loaded.geometry, state, update);
+      this.ctx.storage.transactionSync(() => {
+        this.#snapshots.record(update);
+        loaded.step++;
+        if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
+      });
+    } catch (error) {
+      this.#resident.drop();
+      this.#loaded = undefined;
+      throw error;
+    }
+    // While the state is here: by the time it is pulled, others may have pushed it out.
+    void this.#resident.encode(loaded.geometry, state, loaded.step);
   }
 
   /** Set the parameters of `step` aside for a checkpoint. Repeating it changes nothing. */
