@@ -172,7 +172,7 @@ test("pulls of a run whose shards together are larger than an isolate", async ()
 test("a tokenizer of most ids, on a text with more words than are counted", async () => {
   const next = uniform(1);
   const letter = () => (next() < 0.12 ? 32 : 97 + Math.floor(26 * next()));
-  const text = Uint8Array.from({ length: 3 * MIB }, letter);
+  const text = Uint8Array.from({ length: 6 * MIB }, letter);
   const most = await mostBytes(edge, "a tokenizer", async () => {
     const options = { tokenizer: "bpe", vocabulary: 16_384 } as const;
     await client.putDataset("wild", new Blob([text]), options);
