@@ -91,39 +91,3 @@ export function turned(
   if (role !== "linear-in-out") return shape;
   return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
 }
-
-/** The tensors that stand for a packed one. */
-export function packedHeads(
-  { name, shape }: TensorHead,
-  decision: Decision,
-  layout: TargetLayout,
-): [elements: TensorHead<Dtype>, scales: TensorHead<Dtype>] {
-  const out = turned(shape, decision);
-  const outer = out.slice(0, -1);
-  const k = out.at(-1)!;
-  const stem = name.replace(/weight$/, "");
-  const bytes = (suffix: string, ...inner: number[]): TensorHead<Dtype> => ({
-    name: suffix,
-    dtype: "U8",
-    shape: [...outer, ...inner],
-  });
-  switch (layout) {
-    case "gpt-oss":
-      return [
-        bytes(`${name}_blocks`, k / 32, 16),
-        bytes(`${name}_scales`, k / 32),
-      ];
-    case "compressed-tensors":
-      return [
-        bytes(`${stem}weight_packed`, k / 2),
-        bytes(`${stem}weight_scale`, k / 32),
-      ];
-    case "quark":
-      return [bytes(name, k / 2), bytes(`${stem}weight_scale`, k / 32)];
-    case "mlx":
-      return [
-        { name, dtype: "U32", shape: [...outer, k / 8] },
-        bytes(`${stem}scales`, k / 32),
-      ];
-  }
-}
