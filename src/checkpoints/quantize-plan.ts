@@ -5,7 +5,6 @@
  */
 import { AppError } from "../api/errors.ts";
 import type { Scheme } from "../api/scheme.ts";
-import { layoutOf, packedHeads } from "../formats/blocks/block-layouts.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
@@ -40,7 +39,7 @@ import {
 import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
-import { type TargetDecision, type TargetLayout, turned } from "./targets.ts";
+import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 
 export type DirectoryChoices = TensorChoices & {
   scheme: Scheme;
@@ -89,7 +88,7 @@ export function planDirectory(
   const written = tensors.map((tensor, place): Part => {
     const decision = decisions[place]!;
     const heads = decision.layout
-      ? headsOfPacked(tensor, decision, decision.layout)
+      ? packedHeads(tensor, decision, decision.layout)
       : [headOf(tensor)];
     return { tensor, place, decision, heads };
   });
@@ -142,18 +141,6 @@ type Part = {
   decision: TargetDecision;
   heads: readonly TensorHead<Dtype>[];
 };
-
-/** The tensors that stand for a packed one. */
-function headsOfPacked(
-  { name, shape }: TensorHead,
-  decision: TargetDecision,
-  layout: TargetLayout,
-): TensorHead<Dtype>[] {
-  const own = turned(shape, decision);
-  const written = layoutOf("safetensors", "mxfp4", layout);
-  const heads = packedHeads(written, name, own, rowsOf(own, 0));
-  return heads as TensorHead<Dtype>[];
-}
 
 const headOf = ({ name, dtype, shape }: TensorHead<Dtype>) => ({
   name,

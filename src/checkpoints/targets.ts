@@ -3,6 +3,11 @@
  * loader cannot take packed stays as it is, with the reason; it still loads.
  */
 import type { Target } from "../api/scheme.ts";
+import {
+  layoutOf,
+  packedHeads as partHeads,
+} from "../formats/blocks/block-layouts.ts";
+import { rowsOf } from "../formats/blocks/block-rows.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Decision } from "../formats/roles/role.ts";
@@ -90,4 +95,16 @@ export function turned(
 ): readonly number[] {
   if (role !== "linear-in-out") return shape;
   return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+}
+
+/** The tensors that stand for a packed one. */
+export function packedHeads(
+  { name, shape }: TensorHead,
+  decision: Decision,
+  layout: TargetLayout,
+): TensorHead<Dtype>[] {
+  const own = turned(shape, decision);
+  const written = layoutOf("safetensors", "mxfp4", layout);
+  const heads = partHeads(written, name, own, rowsOf(own, 0));
+  return heads as TensorHead<Dtype>[];
 }
