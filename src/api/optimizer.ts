@@ -122,5 +122,10 @@ export function optimizerProblems(
       `Expected at most ${steps} steps of warm-up and cool-down, got ${warmupSteps} and ${cooldownSteps}`,
     );
   }
+  if (given.warmupSteps !== undefined && warmupSteps > steps) {
+    problems.push(
+      `Expected \`optimizer.warmupSteps\` to be at most the run's ${steps} steps, got ${warmupSteps}`,
+    );
+  }
   return problems;
 }

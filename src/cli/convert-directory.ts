@@ -6,7 +6,9 @@ import { type FolderRequest, planFolder } from "../checkpoints/folder-plan.ts";
 import { dataBytes } from "../checkpoints/shards.ts";
 import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
+import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { size } from "./bar.ts";
+import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { localFolder } from "./ranged-files.ts";
@@ -38,5 +40,22 @@ export async function convertDirectory({
   tellKept(kept);
   console.error(
     `${pc.bold(to)}: ${plan.done}, ${size(dataBytes(plan.shards))} in ${seconds.toFixed(1)} s`,
+  );
+}
+
+/** The same by an edge. */
+export async function convertDirectoryThere(
+  edge: Mxfp4Edge,
+  from: string,
+  to: string,
+  force: boolean,
+  request: FolderRequest,
+): Promise<void> {
+  checkOutputFolder(to, force);
+  const started = Date.now();
+  const [before, after] = await convertByJob(edge, from, to, request);
+  const seconds = (Date.now() - started) / 1000;
+  console.error(
+    `${pc.bold(to)}: ${size(before)} → ${size(after)} in ${seconds.toFixed(1)} s`,
   );
 }

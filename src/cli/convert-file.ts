@@ -11,10 +11,17 @@ import {
   valuesOf,
 } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
+import { WHOLE_BYTES } from "../client/parts-upload.ts";
 import { Bar, size } from "./bar.ts";
+import { convertByJob } from "./convert-by-job.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
-import { checkOutputOrStdout, withInput, writeOutput } from "./stdio.ts";
+import {
+  checkOutputOrStdout,
+  STANDARD,
+  withInput,
+  writeOutput,
+} from "./stdio.ts";
 
 type Request = Extract<
   FileOperation,
@@ -97,6 +104,9 @@ async function convertThere(
   bar: Bar,
 ): Promise<[from: number, to: number]> {
   const blob = await fileBlob(file);
+  // A pipe takes no part that comes again.
+  if (blob.size > WHOLE_BYTES && output !== STANDARD)
+    return convertByJob(edge, file, output, request);
   const response = await sendTo(edge, blob, request);
   bar.begin(Number(response.headers.get("Content-Length")));
   return [blob.size, await writeOutput(output, told(response.body!, bar))];

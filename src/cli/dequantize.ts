@@ -1,9 +1,12 @@
 import { statSync } from "node:fs";
 import { defineCommand } from "citty";
 import { DEQUANTIZE_OPTIONS } from "../api/options.ts";
-import { convertFile } from "./convert-file.ts";
+import { convertFile, edgeOf } from "./convert-file.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
-import { convertDirectory } from "./convert-directory.ts";
+import {
+  convertDirectory,
+  convertDirectoryThere,
+} from "./convert-directory.ts";
 import {
   checkArguments,
   fileArguments,
@@ -36,18 +39,23 @@ export const dequantizeCommand = defineCommand({
     const options = optionsFrom(DEQUANTIZE_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
-      if (given.url !== undefined)
-        throw new UsageError("Expected no url for a directory");
       const maxShardSize = maxShardBytes(given);
+      const request = {
+        operation: "dequantize",
+        options: { ...options, maxShardSize },
+      } as const;
+      const force = given.force === true;
+      if (given.url !== undefined) {
+        const edge = edgeOf(given);
+        await convertDirectoryThere(edge, file!, output!, force, request);
+        return;
+      }
       await convertDirectory({
         from: file!,
         to: output!,
-        force: given.force === true,
+        force,
         checkpoint: await readFolder(localFolder(file!)),
-        request: {
-          operation: "dequantize",
-          options: { ...options, maxShardSize },
-        },
+        request,
       });
       return;
     }

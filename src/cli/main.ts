@@ -8,6 +8,7 @@ import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
 import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
+import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
 import { inspectCommand } from "./inspect.ts";
 import { joinCommand } from "./join.ts";
@@ -19,6 +20,7 @@ import {
   resumeCommand,
   runsCommand,
 } from "./runs.ts";
+import { uploadCommand } from "./upload.ts";
 import { usage } from "./usage.ts";
 import { watchCommand } from "./watch.ts";
 
@@ -28,6 +30,8 @@ const COMMANDS = {
   repack: repackCommand,
   analyze: analyzeCommand,
   inspect: inspectCommand,
+  upload: uploadCommand,
+  download: downloadCommand,
   join: joinCommand,
   runs: runsCommand,
   watch: watchCommand,

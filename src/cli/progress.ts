@@ -81,9 +81,10 @@ export class Progress {
   #evaluation(event: Extract<RunEvent, { type: "evaluation" }>): void {
     const { step, valLoss, valNatsPerByte, tokens, bytes } = event;
     this.#valLoss = losses(valLoss, valNatsPerByte);
+    const told = losses(valLoss, valNatsPerByte, " nats per byte");
     const text = tokens === bytes ? "" : ` of ${bytes} bytes`;
     this.line(
-      `step ${step}  ${pc.bold(`val loss ${this.#valLoss}`)}  over ${tokens} held-out tokens${text}`,
+      `step ${step}  ${pc.bold(`val loss ${told}`)}  over ${tokens} held-out tokens${text}`,
     );
   }
 
@@ -122,10 +123,17 @@ export function loss(value: number | null): string {
   return value === null ? "-" : value.toFixed(4);
 }
 
-/** By the token, and by the byte where a token is none; what an earlier release told has no more than the first. */
-function losses(perToken: number | null, perByte?: number | null): string {
+/**
+ * By the token, and in parentheses by the byte, where a token is none; what an earlier release told has the
+ * first alone.
+ */
+export function losses(
+  perToken: number | null,
+  perByte: number | null | undefined,
+  unit = "",
+): string {
   if (perToken === (perByte ?? perToken)) return loss(perToken);
-  return `${loss(perToken)} (${loss(perByte!)} nats per byte)`;
+  return `${loss(perToken)} (${loss(perByte!)}${unit})`;
 }
 
 function duration(seconds: number): string {

@@ -4,7 +4,8 @@ import { textName } from "../api/option-text.ts";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
 import { LOADERS } from "../api/scheme.ts";
 import { FILE_ONLY_OPTIONS } from "../checkpoints/folder-plan.ts";
-import { convertFile } from "./convert-file.ts";
+import { convertDirectoryThere } from "./convert-directory.ts";
+import { convertFile, edgeOf } from "./convert-file.ts";
 import {
   checkArguments,
   fileArguments,
@@ -46,7 +47,7 @@ const args = {
 } satisfies ArgsDef;
 
 const NOT_OF_ANY = ["url", "layout", "raw"];
-const NOT_OF_DIRECTORY = ["url", ...FILE_ONLY_OPTIONS];
+const NOT_OF_DIRECTORY = FILE_ONLY_OPTIONS;
 /** One file is written, and its tensors stand in another order than a rotation knows. */
 const NOT_OF_GGUF = [...NOT_OF_ANY, "max-shard-size", "figures", "rotate"];
 
@@ -105,6 +106,21 @@ export const quantizeCommand = defineCommand({
         NOT_OF_DIRECTORY,
         "of a directory for a loader of safetensors",
       );
+      if (given.url !== undefined && output !== undefined) {
+        const asked = {
+          ...options,
+          ...directory,
+          maxShardSize: maxShardBytes(given),
+        };
+        if (asked.for === undefined || given.figures === true)
+          throw new UsageError(
+            "Expected --for with --url and a directory, and no --figures",
+          );
+        const force = given.force === true;
+        const there = { operation: "quantize", options: asked } as const;
+        await convertDirectoryThere(edgeOf(given), file!, output, force, there);
+        return;
+      }
       await quantizeDirectory({
         ...request,
         withFigures: given.figures === true,

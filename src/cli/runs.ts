@@ -9,7 +9,7 @@ import {
   runOf,
 } from "./edge-arguments.ts";
 import { checkArguments } from "./file-arguments.ts";
-import { loss } from "./progress.ts";
+import { losses } from "./progress.ts";
 
 export const runsCommand = defineCommand({
   meta: {
@@ -46,8 +46,8 @@ function renderRuns(statuses: readonly RunStatus[]): string {
         status.run,
         status.state,
         `${status.step}/${status.config.steps}`,
-        loss(status.trainLoss),
-        loss(status.valLoss),
+        losses(status.trainLoss, status.trainNatsPerByte, " per byte"),
+        losses(status.valLoss, status.valNatsPerByte, " per byte"),
         status.config.recipe,
         String(status.trainers.length),
       ]),

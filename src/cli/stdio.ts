@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { once } from "node:events";
 import { checkOutput, removeWhenEnded, writeWhole } from "./files.ts";
 
-const STANDARD = "-";
+export const STANDARD = "-";
 
 /**
  * Give `use` the path of a file, which for `-` has what stdin gives: heads tell how long a file is, so it

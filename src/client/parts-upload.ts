@@ -5,7 +5,7 @@ import type { Http } from "./http.ts";
 
 const MIB = 1024 * 1024;
 /** Up to this size a file is sent whole: well within what the platform takes in a request. */
-const WHOLE_BYTES = 64 * MIB;
+export const WHOLE_BYTES = 64 * MIB;
 /** Of each part but the last. */
 const PART_BYTES = 32 * MIB;
 /** Parts under way at once. */

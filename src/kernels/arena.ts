@@ -73,7 +73,7 @@ export class Arena {
     }
   }
 
-  /** Bytes that `body` takes in scopes at most, all at one time. */
+  /** Bytes that `body` takes at most, all at one time, in scopes and in the regions that it owns there. */
   measure(body: () => void): number {
     const earlier = this.#peak;
     const mark = (this.#peak = this.#top);
@@ -103,6 +103,7 @@ export class Arena {
     const start = this.#findRoom(from, bytes);
     const span = { start, end: align(start + bytes) };
     this.#spans = [...this.#spans, span].sort((a, b) => a.start - b.start);
+    if (this.#open > 0) this.#peak = Math.max(this.#peak, span.end);
     const free = (): void => {
       this.#spans = this.#spans.filter((each) => each !== span);
     };

@@ -97,11 +97,11 @@ export function updateMatrix(
           body(row * allColumns + part * columns, row * columns);
         }
       };
-      const [from, to] = [
-        arena.f32(direction, rows * allColumns),
-        arena.f32(x, rows * columns),
-      ];
-      eachRow((at, own) => to.set(from.subarray(at, at + columns), own));
+      eachRow((at, own) =>
+        arena
+          .f32(x + 4 * own, columns)
+          .set(arena.f32(direction + 4 * at, columns)),
+      );
       orthogonalizeAny(x, rows, columns);
       eachRow((at, own) =>
         blend(

@@ -1,10 +1,21 @@
 /** What a shard computes in a commit's second phase: the update, in one pass over the mean gradient. */
+import { payloadBytes } from "../api/frame.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import { kernels } from "../kernels/runtime.ts";
+import { dryRun, kernels } from "../kernels/runtime.ts";
 import { overlap, type Range } from "../model/parameters.ts";
-import { eachSlice, type MeanGradient } from "./mean-gradient.ts";
+import {
+  eachSlice,
+  type MeanGradient,
+  reducedGradient,
+  SLICE_LENGTH,
+} from "./mean-gradient.ts";
 import { isOrthogonalized, type Update, updateElements } from "./optimizer.ts";
-import type { ShardGeometry, ShardState } from "./shard-state.ts";
+import {
+  type ShardGeometry,
+  type ShardState,
+  stateOf,
+  stateParts,
+} from "./shard-state.ts";
 import { WholeMatrices } from "./whole-matrices.ts";
 
 /**
@@ -51,6 +62,48 @@ export function applyUpdate(
     });
   } finally {
     matrices.end();
+  }
+}
+
+/** Bytes of the arena that `applyUpdate` takes at most: counted by a dry run of it, gradients reduced on the way. */
+export function updateArenaBytes(geometry: ShardGeometry): number {
+  const { config, range } = geometry;
+  const vectors = stateParts(geometry).map(
+    ({ length }) => new LengthAlone(length) as unknown as Vector,
+  );
+  const mean = reducedGradient(geometry, 0, (_, slice) => {
+    const length = Math.min(SLICE_LENGTH, range.length - slice * SLICE_LENGTH);
+    return new Uint8Array(payloadBytes(config.gradientDtype, length));
+  });
+  const update = {
+    step: 0,
+    clipCoefficient: 1,
+    learningRates: { matrix: 0, embedding: 0, vector: 0 },
+  };
+  const state = stateOf(geometry, vectors);
+  return dryRun(() => applyUpdate(geometry, state, update, mean));
+}
+
+type Vector = Float32Array<ArrayBuffer>;
+
+/** What a dry run asks of a vector, whose values it does not touch. */
+class LengthAlone {
+  readonly length: number;
+
+  constructor(length: number) {
+    this.length = length;
+  }
+
+  get byteLength(): number {
+    return 4 * this.length;
+  }
+
+  subarray(start: number, end: number): LengthAlone {
+    return new LengthAlone(end - start);
+  }
+
+  set(): void {
+    // There is nothing to set.
   }
 }
 

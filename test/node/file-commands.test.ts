@@ -343,7 +343,7 @@ test.each([
     "nothing",
     [],
     2,
-    'Expected one of quantize, dequantize, repack, analyze, inspect, got ""',
+    'Expected one of quantize, dequantize, repack, analyze, inspect, upload, download, join, runs, watch, pause, resume, cancel, got ""',
   ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
+import { stripVTControlCharacters } from "node:util";
 import { join, resolve } from "node:path";
 import {
   afterAll,
@@ -630,6 +631,27 @@ describe("progress", () => {
     expect(lines.at(-3)).toBe(
       "step 380/400  loss 3.2500  val loss -  2000 tokens/s  ETA 0:01",
     );
+  });
+
+  test("tells losses by the byte too, where tokens are none", () => {
+    let output = "";
+    const out = { write: (part: string) => Boolean((output += part)) };
+    const progress = new Progress(out, 1);
+    const head = { id: 0, timeMs: 0 };
+    const evaluation = { step: 0, valLoss: 4, tokens: 10, bytes: 25 };
+    progress.event({
+      ...head,
+      type: "evaluation",
+      ...evaluation,
+      valNatsPerByte: 1.6,
+    });
+    const step = { ...metrics(0), trainLoss: 5, trainNatsPerByte: 2 };
+    progress.event({ ...head, type: "step", metrics: step });
+    expect(stripVTControlCharacters(output).split("\n")).toEqual([
+      "step 0  val loss 4.0000 (1.6000 nats per byte)  over 10 held-out tokens of 25 bytes",
+      "step 1/1  loss 5.0000 (2.0000)  val loss 4.0000 (1.6000)",
+      "",
+    ]);
   });
 
   test("is one line that changes on a terminal", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { frameBytes } from "../../src/api/frame.ts";
+import { frameBytes, payloadBytes } from "../../src/api/frame.ts";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
 import {
   BPE_VOCABULARY,
@@ -26,6 +26,15 @@ import {
 } from "../../src/training/memory.ts";
 import { computeMicrobatch } from "../../src/training/microbatch.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
+import {
+  reducedGradient,
+  SLICE_LENGTH,
+} from "../../src/training/mean-gradient.ts";
+import { stateOf, stateParts } from "../../src/training/shard-state.ts";
+import {
+  applyUpdate,
+  updateArenaBytes,
+} from "../../src/training/shard-update.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
 import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
 import { arena } from "../support/kernels.ts";
@@ -208,3 +217,38 @@ test("a larger vocabulary asks for more microbatches, and every preset finds its
     expect(fittingChange(double)?.model).toEqual({ vocabulary });
   }
 });
+
+test.each([
+  [{ shards: 1 }, "mxfp4"],
+  [{ shards: 3, optimizer: { name: "adamw" } }, "bf16"],
+  // Matrices of several slices.
+  [{ model: { layers: 1, width: 256, heads: 2, context: 64 } }, "f32"],
+] as const)(
+  "what an update of %j is said to need is what it takes",
+  (request, gradientDtype) => {
+    const config = configOf({ ...request, gradientDtype, microbatches: 3 });
+    const { table } = modelOf(config.model);
+    for (const range of shardRanges(table, config.shards)) {
+      const geometry = { config, table, range };
+      const vectors = stateParts(geometry).map(
+        ({ length }) => new Float32Array(length),
+      );
+      const mean = reducedGradient(geometry, 0, (_, slice) => {
+        const rest = range.length - slice * SLICE_LENGTH;
+        const length = Math.min(SLICE_LENGTH, rest);
+        return new Uint8Array(payloadBytes(gradientDtype, length));
+      });
+      const update = {
+        step: 0,
+        clipCoefficient: 1,
+        learningRates: { matrix: 0.1, embedding: 0.1, vector: 0.1 },
+      };
+      const state = stateOf(geometry, vectors);
+      const taken = arena.measure(() =>
+        applyUpdate(geometry, state, update, mean),
+      );
+      expect(updateArenaBytes(geometry)).toBe(taken);
+      expect(taken).toBeGreaterThan(4 * Math.min(SLICE_LENGTH, range.length));
+    }
+  },
+);

@@ -73,6 +73,10 @@ test.each([
     { schedule: "constant", warmupSteps: 60, cooldownSteps: 50 },
     "at most 100 steps of warm-up and cool-down, got 60 and 50",
   ],
+  [
+    { warmupSteps: 101 },
+    "`optimizer.warmupSteps` to be at most the run's 100 steps, got 101",
+  ],
 ] as const)("%j is refused", (given, message) => {
   expect(optimizerProblems(given, 100).join()).toContain(message);
   expect(optimizerProblems({}, 100)).toEqual([]);

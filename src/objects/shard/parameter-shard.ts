@@ -8,16 +8,19 @@ import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
 import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
+import { kernels } from "../../kernels/runtime.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";
 import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
+import { updateArenaBytes } from "../../training/shard-update.ts";
 import { outdatedRun } from "../platform/schema.ts";
+import { openPinned } from "../platform/stored-model.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { geometryOf, type ShardRow } from "./moments-by-group.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
-import { ResidentShard } from "./resident-shard.ts";
+import { ResidentShard, stateFrom } from "./resident-shard.ts";
 import {
   checkFrame,
   checkMicrobatch,
@@ -45,7 +48,7 @@ type Loaded = {
   snapshotStep: number;
 };
 
-export class ParameterShard extends DurableObject {
+export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
@@ -56,6 +59,8 @@ export class ParameterShard extends DurableObject {
     this.#snapshots,
   );
   #loaded: Loaded | undefined;
+  /** Of the arena, for an update. */
+  #updateBytes: number | undefined;
 
   /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
   override async fetch(request: Request): Promise<Response> {
@@ -79,17 +84,40 @@ export class ParameterShard extends DurableObject {
 
   /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
   initialize(config: RunConfig, index: number): Promise<Result<void>> {
-    return toResult(() => {
+    return toResult(async () => {
+      if (SHARD_SCHEMA.open(this.ctx.storage)) return;
+      const row = { shard: index, config: JSON.stringify(config) };
+      const geometry = geometryOf(row);
+      const parameters = await this.#imported(geometry);
+      // While they were read, another call may have been here.
       if (SHARD_SCHEMA.open(this.ctx.storage)) return;
       this.ctx.storage.transactionSync(() => {
         SHARD_SCHEMA.create(this.#sql);
         this.#sql.exec(
           "INSERT INTO shard VALUES (?, ?, 0, 0)",
           index,
-          JSON.stringify(config),
+          row.config,
         );
+        if (parameters)
+          this.#snapshots.write(geometry, stateFrom(geometry, parameters), 0);
       });
     });
+  }
+
+  /** The shard's range of the model that the run goes on from; undefined where parameters are drawn. */
+  async #imported({
+    config: { from },
+    range: { start, length },
+  }: ShardGeometry): Promise<Float32Array<ArrayBuffer> | undefined> {
+    if (from === undefined) return undefined;
+    // Parameters, and two moments of each at most.
+    const reservation = await isolateMemory.reserve(3 * 4 * length);
+    try {
+      const model = await openPinned(this.env.BUCKET, from);
+      return await model.parameters(start, start + length);
+    } finally {
+      reservation.release();
+    }
   }
 
   /**
@@ -171,26 +199,39 @@ export class ParameterShard extends DurableObject {
 
   /** Apply the update of `update.step`, so that the shard reaches the next. Idempotent by step. */
   apply(update: Update): Promise<Result<void>> {
-    return toResult(() => {
-      const loaded = this.#load();
-      if (update.step < loaded.step) return;
-      checkStep(loaded.step, update.step, "future_step");
-      const state = this.#state();
+    return toResult(async () => {
+      const { geometry } = this.#load();
+      this.#updateBytes ??= updateArenaBytes(geometry);
+      const { memory } = kernels().arena;
+      const growth = this.#updateBytes - memory.buffer.byteLength;
+      const reservation = await isolateMemory.reserve(Math.max(0, growth));
       try {
-        this.#resident.replay(loaded.geometry, state, update);
-        this.ctx.storage.transactionSync(() => {
-          this.#snapshots.record(update);
-          loaded.step++;
-          if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
-        });
-      } catch (error) {
-        this.#resident.drop();
-        this.#loaded = undefined;
-        throw error;
+        this.#apply(update);
+      } finally {
+        reservation.release();
       }
-      // While the state is here: by the time it is pulled, others may have pushed it out.
-      void this.#resident.encode(loaded.geometry, state, loaded.step);
     });
+  }
+
+  #apply(update: Update): void {
+    const loaded = this.#load();
+    if (update.step < loaded.step) return;
+    checkStep(loaded.step, update.step, "future_step");
+    const state = this.#state();
+    try {
+      this.#resident.replay(loaded.geometry, state, update);
+      this.ctx.storage.transactionSync(() => {
+        this.#snapshots.record(update);
+        loaded.step++;
+        if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
+      });
+    } catch (error) {
+      this.#resident.drop();
+      this.#loaded = undefined;
+      throw error;
+    }
+    // While the state is here: by the time it is pulled, others may have pushed it out.
+    void this.#resident.encode(loaded.geometry, state, loaded.step);
   }
 
   /** Set the parameters of `step` aside for a checkpoint. Repeating it changes nothing. */

@@ -1,0 +1,131 @@
+/**
+ * What is too large for a request, by an edge: sent, converted by a job, and received. A key of the source
+ * and of what is asked names all of it, so the same command goes on after a kill wherever it stood.
+ */
+import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { basename, resolve } from "node:path";
+import { AppError, type ErrorCode } from "../api/errors.ts";
+import type { JobOperation, JobRequest, JobStatus } from "../api/tensors.ts";
+import { isTaken } from "../checkpoints/folder-plan.ts";
+import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { Bar } from "./bar.ts";
+import { receiveFile, receiveFolder } from "./receive-files.ts";
+import { isDirectory, listAll, sendFiles, sendingsOf } from "./send-files.ts";
+
+/** Bytes of the source and of the result. */
+export async function convertByJob(
+  edge: Mxfp4Edge,
+  from: string,
+  to: string,
+  request: JobOperation,
+): Promise<[from: number, to: number]> {
+  const isFolder = isDirectory(from);
+  const sendings = await sendingsOf(from, "", isFolder ? isTaken : undefined);
+  const key = await keyOf(resolve(from), sendings, request);
+  // What a card calls a folder begins with what it is called here.
+  const stem = basename(resolve(from))
+    .replace(/[^\w.-]/g, "_")
+    .slice(0, 40);
+  const source = `${stem}.${key}`;
+  const result = `${key}.result`;
+  const named = sendings.map(({ path, name }) => ({
+    path,
+    name: `${source}${name}`,
+  }));
+  const status =
+    (await present(edge, key)) ??
+    (await begun(edge, named, { ...request, source, result, clientKey: key }));
+  const end = await finished(edge, status.job, request.operation);
+  if (!end.error) await receive(edge, end, to);
+  await edge.removeJob(end.job);
+  await Promise.all([
+    remove(edge, source, isFolder),
+    ...(end.error ? [] : [remove(edge, result, isFolder)]),
+  ]);
+  if (end.error)
+    throw new AppError(end.error.code as ErrorCode, end.error.detail);
+  return [end.totalInputBytes!, end.outputBytes];
+}
+
+/** A job that an earlier call began. */
+async function present(
+  edge: Mxfp4Edge,
+  key: string,
+): Promise<JobStatus | undefined> {
+  try {
+    return await edge.job(key);
+  } catch (error) {
+    if (error instanceof AppError && error.code === "job_not_found")
+      return undefined;
+    throw error;
+  }
+}
+
+async function begun(
+  edge: Mxfp4Edge,
+  sendings: Awaited<ReturnType<typeof sendingsOf>>,
+  request: JobRequest & { source: string },
+): Promise<JobStatus> {
+  const { source } = request;
+  const bar = new Bar("upload");
+  await sendFiles(edge, sendings, source, bar);
+  bar.end();
+  return edge.createJob(request);
+}
+
+async function finished(
+  edge: Mxfp4Edge,
+  job: string,
+  operation: string,
+): Promise<JobStatus> {
+  const bar = new Bar(operation);
+  let told = 0;
+  const end = await edge.finishedJob(job, ({ inputBytes, totalInputBytes }) => {
+    bar.begin(totalInputBytes ?? 0);
+    bar.add(inputBytes - told);
+    told = inputBytes;
+  });
+  bar.end();
+  return end;
+}
+
+async function receive(
+  edge: Mxfp4Edge,
+  { result, isFolder, outputBytes }: JobStatus,
+  to: string,
+): Promise<void> {
+  const bar = new Bar("download");
+  bar.begin(outputBytes);
+  if (isFolder) {
+    const entries = await listAll(edge, `${result}/`);
+    await receiveFolder(edge, result, entries, to, bar);
+  } else {
+    await receiveFile(edge, result, to, bar);
+  }
+  bar.end();
+}
+
+async function remove(
+  edge: Mxfp4Edge,
+  name: string,
+  isFolder: boolean,
+): Promise<void> {
+  await (isFolder ? edge.removeFolder(name) : edge.removeFile(name));
+}
+
+/** Of the same files, as they are now, and the same request. */
+async function keyOf(
+  from: string,
+  sendings: readonly { path: string; name: string }[],
+  request: JobOperation,
+): Promise<string> {
+  const statuses = await Promise.all(
+    sendings.map(async ({ path, name }) => {
+      const { size, mtimeMs } = await stat(path);
+      return [name, size, mtimeMs];
+    }),
+  );
+  const told = JSON.stringify([from, statuses, request]);
+  return createHash("sha256").update(told).digest("hex").slice(0, 20);
+}

@@ -1,0 +1,101 @@
+/**
+ * Files and folders of an edge to this machine. What a killed download left goes on, in the version that
+ * it was of, whose ETag its name bears; what is whole gets its own name.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { FileEntry } from "../api/tensors.ts";
+import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import type { Bar } from "./bar.ts";
+
+/** Files of a folder at once. */
+const PARALLEL = 3;
+const END = Number.MAX_SAFE_INTEGER;
+
+/** Bytes that came. */
+export async function receiveFile(
+  edge: Mxfp4Edge,
+  name: string,
+  to: string,
+  bar: Bar,
+): Promise<void> {
+  const left = await partOf(to);
+  // From its last byte, so that one that is whole asks for something too.
+  const start = Math.max(0, (left?.bytes ?? 0) - 1);
+  let from = start;
+  let response = await edge.file(
+    name,
+    start > 0 ? { start, end: END } : undefined,
+  );
+  let part = partPath(to, response.headers.get("ETag") ?? "");
+  if (left && left.path !== part) {
+    await rm(left.path, { force: true });
+    if (start > 0) {
+      await response.body?.cancel();
+      response = await edge.file(name);
+      part = partPath(to, response.headers.get("ETag") ?? "");
+      from = 0;
+    }
+  }
+  bar.add(from);
+  const handle = await open(part, from > 0 ? "r+" : "w");
+  try {
+    let at = from;
+    for await (const chunk of response.body ?? []) {
+      await handle.write(chunk, 0, chunk.length, at);
+      at += chunk.length;
+      bar.add(chunk.length);
+    }
+    await handle.truncate(at);
+  } finally {
+    await handle.close();
+  }
+  await rename(part, to);
+}
+
+/** The files of a folder, which appears under its name when all have come. */
+export async function receiveFolder(
+  edge: Mxfp4Edge,
+  folder: string,
+  entries: readonly FileEntry[],
+  to: string,
+  bar: Bar,
+): Promise<void> {
+  const part = join(dirname(to), `.${basename(to)}.part`);
+  await mkdir(part, { recursive: true });
+  const waiting = [...entries];
+  const receiver = async (): Promise<void> => {
+    for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
+      const path = join(part, entry.name.slice(folder.length + 1));
+      const there = await stat(path).catch(() => undefined);
+      if (there?.size === entry.bytes && there.mtimeMs > entry.storedMs)
+        bar.add(entry.bytes);
+      else await receiveFile(edge, entry.name, path, bar);
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, receiver));
+  await rm(to, { recursive: true, force: true });
+  await rename(part, to);
+}
+
+function partPath(to: string, etag: string): string {
+  const version = createHash("sha256").update(etag).digest("hex").slice(0, 16);
+  return join(dirname(to), `.${basename(to)}.${version}.part`);
+}
+
+/** What is left of a download to `to`. */
+async function partOf(
+  to: string,
+): Promise<{ path: string; bytes: number } | undefined> {
+  const begin = `.${basename(to)}.`;
+  const names = await readdir(dirname(to));
+  const name = names.find(
+    (each) =>
+      each.startsWith(begin) &&
+      /^[0-9a-f]{16}\.part$/.test(each.slice(begin.length)),
+  );
+  if (name === undefined) return undefined;
+  const path = join(dirname(to), name);
+  return { path, bytes: (await stat(path)).size };
+}

@@ -1,0 +1,79 @@
+/** Files and directories to an edge; what is there already is not sent again. */
+import { statSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { FileEntry } from "../api/tensors.ts";
+import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import type { Bar } from "./bar.ts";
+import { fileBlob } from "./files.ts";
+import { localFolder } from "./ranged-files.ts";
+
+/** A local file, and the name that it gets. */
+export type Sending = { path: string; name: string };
+
+export type Sent = { files: number; bytes: number; present: number };
+
+export function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/** A file as `name`, or those of a directory that `takes` wants in a folder of the name. */
+export async function sendingsOf(
+  path: string,
+  name: string,
+  takes: (file: string) => boolean = () => true,
+): Promise<Sending[]> {
+  if (!isDirectory(path)) return [{ path, name }];
+  const files = (await localFolder(path).list())!.filter(takes).toSorted();
+  return files.map((file) => ({
+    path: join(path, file),
+    name: `${name}/${file}`,
+  }));
+}
+
+/** One after the other, each in parts at once. */
+export async function sendFiles(
+  edge: Mxfp4Edge,
+  sendings: readonly Sending[],
+  folder: string,
+  bar: Bar,
+): Promise<Sent> {
+  const present = new Map(
+    (await listAll(edge, folder)).map((entry) => [entry.name, entry]),
+  );
+  const statuses = await Promise.all(
+    sendings.map(async ({ path }) => stat(path)),
+  );
+  const bytes = statuses.reduce((sum, { size }) => sum + size, 0);
+  bar.begin(bytes);
+  let skipped = 0;
+  for (const [i, { path, name }] of sendings.entries()) {
+    const { size, mtimeMs } = statuses[i]!;
+    const there = present.get(name);
+    let told = 0;
+    const tell = (sent: number) => {
+      bar.add(sent - told);
+      told = sent;
+    };
+    // As rsync looks: of the same size, and from after the last change here.
+    if (there?.bytes === size && there.storedMs > mtimeMs) skipped++;
+    else await edge.putFile(name, await fileBlob(path), { onProgress: tell });
+    tell(size);
+  }
+  return { files: sendings.length, bytes, present: skipped };
+}
+
+/** All files whose names begin so. */
+export async function listAll(
+  edge: Mxfp4Edge,
+  prefix: string,
+): Promise<FileEntry[]> {
+  const all: FileEntry[] = [];
+  for (let cursor: string | undefined; ;) {
+    const told = cursor === undefined ? {} : { cursor };
+    const page = await edge.files({ prefix, limit: 1000, ...told });
+    all.push(...page.files);
+    if (page.next === null) return all;
+    cursor = page.next;
+  }
+}

@@ -1,0 +1,51 @@
+import { basename, resolve } from "node:path";
+import { defineCommand } from "citty";
+import pc from "picocolors";
+import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { Bar, size } from "./bar.ts";
+import { addressOf, edgeArguments } from "./edge-arguments.ts";
+import { checkArguments, fileArguments } from "./file-arguments.ts";
+import { sendFiles, sendingsOf } from "./send-files.ts";
+
+const args = {
+  path: {
+    type: "positional",
+    required: true,
+    description: "A file, or a directory, whose files lie in a folder then",
+  },
+  url: edgeArguments.url,
+  token: fileArguments.token,
+  name: {
+    type: "string",
+    valueHint: "NAME",
+    description: "What it is called there (default: as here)",
+  },
+} as const;
+
+export const uploadCommand = defineCommand({
+  meta: {
+    name: "upload",
+    description:
+      "A file or a directory to an edge; after a kill, what is missing",
+  },
+  args,
+  async run(context) {
+    const given = checkArguments(context, args);
+    const path = String(given.path);
+    const name = (given.name as string | undefined) ?? basename(resolve(path));
+    const bar = new Bar("upload");
+    const sendings = await sendingsOf(path, name);
+    const sent = await sendFiles(
+      new Mxfp4Edge(addressOf(given)),
+      sendings,
+      name,
+      bar,
+    );
+    bar.end();
+    const files = sent.files === 1 ? "1 file" : `${sent.files} files`;
+    const there = sent.present > 0 ? `, ${sent.present} of them there` : "";
+    console.error(
+      `${pc.bold(name)}: ${files}${there}, ${size(sent.bytes)} in ${bar.seconds.toFixed(1)} s`,
+    );
+  },
+});

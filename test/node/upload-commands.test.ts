@@ -1,0 +1,251 @@
+/**
+ * `upload`, `download`, and conversions by an edge of what no request holds: killed on the way, the same
+ * command sends and fetches what is missing, and nothing stays behind.
+ */
+import { spawn } from "node:child_process";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, request as sendRequest, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { FLOATS } from "../support/large-files.ts";
+import { writeModel } from "../support/model-directories.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const PART = 32 * 2 ** 20;
+
+let folder: string;
+let edge: Running;
+let client: Mxfp4Edge;
+/** Between command and edge: it counts what passes, and tells of each request and each piece. */
+let gate: Server;
+let url: string;
+let passed: { method: string; path: string }[] = [];
+let received = 0;
+let onPassed: () => void = () => {};
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-upload-commands-"));
+  edge = await startEdge({ stateFolder: join(folder, "state"), quiet: true });
+  client = new Mxfp4Edge({ baseUrl: edge.url });
+  gate = createServer((request, response) => {
+    const { host, port } = new URL(edge.url);
+    const { method, url: path, headers } = request;
+    const onward = sendRequest(
+      { host: host.split(":")[0], port, method, path, headers },
+      (answer) => {
+        passed.push({ method: method!, path: path! });
+        response.writeHead(answer.statusCode!, answer.headers);
+        answer.on("data", (piece: Buffer) => {
+          received += piece.length;
+          onPassed();
+        });
+        answer.pipe(response);
+        onPassed();
+      },
+    );
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
+    response.on("close", () => onward.destroy());
+  });
+  await new Promise<void>((ready) => gate.listen(0, "127.0.0.1", ready));
+  url = `http://127.0.0.1:${(gate.address() as AddressInfo).port}`;
+
+  // Three parts, the last a small one.
+  const { head, dataBytes } = writeHead(
+    [
+      {
+        name: "model.layers.0.mlp.up_proj.weight",
+        dtype: "F32",
+        shape: [1024, 17 * 1024],
+      },
+    ],
+    new Map(),
+  );
+  const data = Buffer.alloc(dataBytes);
+  for (let at = 0; at < dataBytes; at += FLOATS.length) data.set(FLOATS, at);
+  writeFileSync(join(folder, "large"), Buffer.concat([head, data]));
+  writeModel(join(folder, "llama"), "llama", 2);
+});
+afterAll(async () => {
+  gate?.closeAllConnections();
+  gate?.close();
+  await edge?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+beforeEach(() => {
+  passed = [];
+  received = 0;
+  onPassed = () => {};
+});
+
+/** The command, killed as soon as `isTime`. */
+async function run(
+  args: string[],
+  isTime: () => boolean = () => false,
+): Promise<{ status: number | null; signal: string | null; stderr: string }> {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  let stderr = "";
+  child.stderr.on("data", (text) => (stderr += String(text)));
+  onPassed = () => {
+    if (isTime()) child.kill("SIGKILL");
+  };
+  return new Promise((ended) => {
+    child.on("close", (status, signal) => ended({ status, signal, stderr }));
+  });
+}
+
+const at = (name: string) => join(folder, name);
+const partsSent = () =>
+  passed
+    .filter(
+      ({ method, path }) => method === "PUT" && path.includes("/uploads/"),
+    )
+    .map(({ path }) => Number(path.split("/").at(-1)));
+
+async function expectStored(name: string, path: string): Promise<void> {
+  const bytes = Buffer.from(await (await client.file(name)).arrayBuffer());
+  expect(Buffer.compare(bytes, readFileSync(path)), name).toBe(0);
+}
+
+test("an upload that is killed sends what is missing, and a third sends nothing", async () => {
+  const args = ["upload", at("large"), "--name", "sent", "--url", url];
+  const killed = await run(args, () => partsSent().length >= 1);
+  expect(killed.signal).toBe("SIGKILL");
+  const bytes = readFileSync(at("large")).length;
+  expect(bytes).toBeGreaterThan(2 * PART);
+  const { parts } = await client.upload("sent", `${bytes}-${PART}`);
+  expect(parts.length).toBeGreaterThan(0);
+  expect(parts.length).toBeLessThan(3);
+  passed = [];
+  expect(await run(args)).toMatchObject({ status: 0 });
+  const there = parts.map(({ part }) => part);
+  expect(partsSent().toSorted((a, b) => a - b)).toEqual(
+    [1, 2, 3].filter((part) => !there.includes(part)),
+  );
+  await expectStored("sent", at("large"));
+  passed = [];
+  const third = await run(args);
+  expect(third.stderr).toContain("1 of them there");
+  expect(passed.filter(({ method }) => method !== "GET")).toEqual([]);
+});
+
+test("a download that is killed fetches what is missing, of the same version", async () => {
+  const args = ["download", "sent", "-o", at("fetched"), "--url", url];
+  const bytes = readFileSync(at("large")).length;
+  const killed = await run(args, () => received > 30 * 2 ** 20);
+  expect(killed.signal).toBe("SIGKILL");
+  expect(readdirSync(folder)).not.toContain("fetched");
+  received = 0;
+  expect(await run(args)).toMatchObject({ status: 0 });
+  expect(received).toBeLessThan(bytes - 20 * 2 ** 20);
+  expect(
+    Buffer.compare(readFileSync(at("fetched")), readFileSync(at("large"))),
+  ).toBe(0);
+  // Of another version nothing is kept.
+  const again = ["download", "sent", "-o", at("other"), "--url", url];
+  expect((await run(again, () => received > 30 * 2 ** 20)).signal).toBe(
+    "SIGKILL",
+  );
+  await client.putFile("sent", new Uint8Array(100).fill(1));
+  expect(await run(again)).toMatchObject({ status: 0 });
+  expect(readFileSync(at("other")).equals(Buffer.alloc(100, 1))).toBe(true);
+  expect(readdirSync(folder).filter((name) => name.endsWith(".part"))).toEqual(
+    [],
+  );
+});
+
+test("a directory goes there and comes back; one that is changed goes anew", async () => {
+  expect(await run(["upload", at("llama"), "--url", url])).toMatchObject({
+    status: 0,
+  });
+  const back = ["download", "llama", "-o", at("back"), "--url", url];
+  expect(await run(back)).toMatchObject({ status: 0 });
+  const files = readdirSync(at("llama")).filter((name) => name !== "original");
+  expect(readdirSync(at("back")).toSorted()).toEqual(files.toSorted());
+  for (const file of files)
+    expect(
+      readFileSync(join(at("back"), file)).equals(
+        readFileSync(join(at("llama"), file)),
+      ),
+    ).toBe(true);
+  writeFileSync(join(at("llama"), "tokenizer.json"), '{"a":1}');
+  passed = [];
+  expect(await run(["upload", at("llama"), "--url", url])).toMatchObject({
+    status: 0,
+  });
+  expect(
+    passed.filter(({ method }) => method === "PUT").map(({ path }) => path),
+  ).toEqual(["/v1/files/llama%2Ftokenizer.json"]);
+  expect((await run([...back])).stderr).toContain("Expected no");
+});
+
+test("a large file is converted by a job, killed or not: the bytes of this machine, and no trace", async () => {
+  const before = (await client.files()).files;
+  expect(await run(["quantize", at("large"), "-o", at("here")])).toMatchObject({
+    status: 0,
+  });
+  const args = ["quantize", at("large"), "-o", at("there"), "--url", url];
+  const hasJob = () =>
+    passed.some(({ method, path }) => method === "POST" && path === "/v1/jobs");
+  expect((await run(args, hasJob)).signal).toBe("SIGKILL");
+  passed = [];
+  expect(await run(args)).toMatchObject({ status: 0 });
+  expect(partsSent()).toEqual([]);
+  expect(readFileSync(at("there")).equals(readFileSync(at("here")))).toBe(true);
+  expect((await client.files()).files).toEqual(before);
+  expect((await client.jobs()).jobs).toEqual([]);
+});
+
+test("a directory is converted by a job, there and back", async () => {
+  const there = ["quantize", at("llama"), "--for", "vllm", "-o"];
+  expect(await run([...there, at("dir-here")])).toMatchObject({ status: 0 });
+  expect(await run([...there, at("dir-there"), "--url", url])).toMatchObject({
+    status: 0,
+  });
+  const back = ["dequantize", at("dir-there"), "-o"];
+  expect(await run([...back, at("back-here")])).toMatchObject({ status: 0 });
+  expect(await run([...back, at("back-there"), "--url", url])).toMatchObject({
+    status: 0,
+  });
+  for (const [here, far] of [
+    ["dir-here", "dir-there"],
+    ["back-here", "back-there"],
+  ] as const) {
+    expect(readdirSync(at(far)).toSorted()).toEqual(
+      readdirSync(at(here)).toSorted(),
+    );
+    for (const file of readdirSync(at(here))) {
+      // The card says what the directory is called.
+      if (file === "README.md") continue;
+      expect(
+        readFileSync(join(at(far), file)).equals(
+          readFileSync(join(at(here), file)),
+        ),
+        file,
+      ).toBe(true);
+    }
+  }
+  expect((await client.jobs()).jobs).toEqual([]);
+  const none = await run([
+    "quantize",
+    at("llama"),
+    "-o",
+    at("none"),
+    "--url",
+    url,
+  ]);
+  expect(none).toMatchObject({ status: 2 });
+});
