@@ -86,6 +86,8 @@ export type EvaluationConfig = {
 export type RunConfig = {
   dataset: PinnedDataset;
   model: ModelShape;
+  /** Whose parameters it goes on from; without it they are drawn. */
+  from?: PinnedModel | undefined;
   recipe: Recipe;
   gradientDtype: WireDtype;
   seed: number;
@@ -100,6 +102,9 @@ export type RunConfig = {
   snapshotSteps: number;
 };
 
+/** A model in a folder of the bucket, and a digest of what its files hold. */
+export type PinnedModel = { folder: string; digest: string };
+
 /** What `POST /v1/runs` takes; everything but the dataset's name has a default. */
 export type RunRequest = {
   /** An id of the caller's choice, so that repeating the request creates one run. */
@@ -108,13 +113,15 @@ export type RunRequest = {
   dataset: string;
   /** Its `vocabulary` is the dataset's, and refused if it is another. */
   model?: Partial<ModelShape> | undefined;
+  /** A folder of the bucket with a GPT-2 of transformers, whose sizes and parameters the model has. */
+  from?: string | undefined;
   optimizer?: Partial<OptimizerConfig> | undefined;
   evaluation?: Partial<EvaluationConfig> | undefined;
 } & {
   [
     Key in Exclude<
       keyof RunConfig,
-      "dataset" | "model" | "optimizer" | "evaluation"
+      "dataset" | "model" | "from" | "optimizer" | "evaluation"
     >
   ]?: RunConfig[Key] | undefined;
 };

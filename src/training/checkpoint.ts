@@ -39,6 +39,7 @@ export function checkpointPlan(
 ): CheckpointPlan {
   const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
   const { name: _name, ...dataset } = config.dataset;
+  const from = config.from && { from: { digest: config.from.digest } };
   const { tensors } = modelOf(config.model).table;
   const sorted = tensors.toSorted((a, b) => compareNames(a.name, b.name));
   const file = writeSafetensors(
@@ -51,7 +52,7 @@ export function checkpointPlan(
     new Map([
       // Readers in Python ask for it.
       ["format", "pt"],
-      [CONFIG, JSON.stringify({ ...essential, dataset })],
+      [CONFIG, JSON.stringify({ ...essential, dataset, ...from })],
       [STEP, String(step)],
       ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
@@ -67,7 +68,7 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "dataset"
+  "shards" | "snapshotSteps" | "dataset" | "from"
 >;
 
 /**

@@ -11,6 +11,7 @@ import { DEFAULT_RECIPE, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import {
   type ModelShape,
   type PinnedDataset,
+  type PinnedModel,
   type RunConfig,
   type RunRequest,
   WIRE_DTYPES,
@@ -77,6 +78,7 @@ export const runRequestSchema = z.strictObject({
   run: z.string().regex(RUN_PATTERN).optional(),
   dataset: z.string().regex(NAME_PATTERN),
   model: modelSchema.prefault({}),
+  from: z.string().regex(NAME_PATTERN).optional(),
   recipe: z.enum(RECIPE_NAMES).default(DEFAULT_RECIPE),
   gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
@@ -104,15 +106,21 @@ true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
 export function completeConfig(
   request: ParsedRunRequest,
   dataset: PinnedDataset,
+  imported?: { shape: ModelShape; from: PinnedModel },
 ): RunConfig {
-  const { run: _run, dataset: _name, ...rest } = request;
-  const model = { ...request.model, vocabulary: dataset.vocabulary };
+  const { run: _run, dataset: _name, from: _from, ...rest } = request;
+  const model = imported?.shape ?? {
+    ...request.model,
+    vocabulary: dataset.vocabulary,
+  };
   const shape = shapeProblems({ ...request, model });
   const sharding = shape.canBe ? shardsOf(model, request.shards) : undefined;
   const problems = [
     ...shape.problems,
     ...(sharding?.problems ?? []),
-    ...vocabularyProblems(dataset, request.model.vocabulary),
+    ...(imported
+      ? importProblems(request, dataset, imported.shape)
+      : vocabularyProblems(dataset, request.model.vocabulary)),
     ...dataProblems(dataset, model),
     ...optimizerProblems(request.optimizer, request.steps),
   ];
@@ -123,6 +131,7 @@ export function completeConfig(
     ...rest,
     dataset,
     model,
+    ...(imported && { from: imported.from }),
     optimizer: completeOptimizer(request.optimizer),
     shards: sharding.shards,
   };
@@ -226,6 +235,31 @@ function vocabularyProblems(
   if (asked === undefined || asked === vocabulary) return [];
   return [
     `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or not to be told, got ${asked}`,
+  ];
+}
+
+/** Sizes are the folder's; those that are told beside it must be so. */
+function importProblems(
+  { model: asked }: ParsedRunRequest,
+  { name, vocabulary }: PinnedDataset,
+  shape: ModelShape,
+): string[] {
+  const defaults = modelSchema.parse({});
+  const sizes = Object.keys(shape) as (keyof ModelShape)[];
+  const other = sizes.find(
+    (size) => asked[size] !== defaults[size] && asked[size] !== shape[size],
+  );
+  return [
+    ...(other === undefined
+      ? []
+      : [
+          `Expected \`${other}\` of the model that the run goes on from, ${shape[other]}, or not to be told, got ${asked[other]}`,
+        ]),
+    ...(shape.vocabulary === vocabulary
+      ? []
+      : [
+          `Expected a dataset of the ${shape.vocabulary} ids that the model has, got "${name}" of ${vocabulary}`,
+        ]),
   ];
 }
 

@@ -100,6 +100,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   addTrainers: (edge) => edge.run("r").addTrainers(1),
   takeLease: (edge) =>
     edge.run("r").lease({ trainer: "t", bootId: "b", fingerprint: "f" }),
+  leaveRun: (edge) => edge.run("r").leave({ trainer: "t", bootId: "b" }),
   completeLease: (edge) =>
     edge
       .run("r")

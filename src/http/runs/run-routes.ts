@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { RunStatus, TrainersResponse } from "../../api/types.ts";
+import { pinModel } from "../../objects/platform/stored-model.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import { pinned } from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
@@ -45,7 +46,7 @@ export const RUN_ROUTES = [
     access: "owner",
     summary: "Create a run and begin it",
     description:
-      "With a `run` of the caller's choice, repeating it changes nothing.",
+      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights.",
     body: {
       description: "All but the dataset have defaults",
       json: runRequestSchema,
@@ -61,6 +62,11 @@ export const RUN_ROUTES = [
       "wrong_state",
       "body_too_large",
       "invalid_config",
+      "file_not_found",
+      "file_changed",
+      "malformed_body",
+      "shape_mismatch",
+      "unsupported_dtype",
     ],
     examples: {
       small: {
@@ -79,7 +85,11 @@ export const RUN_ROUTES = [
     async handle(c, { body: request }) {
       const directory = directoryStub(c.env);
       const dataset = pinned(await directory.dataset(request.dataset));
-      const config = completeConfig(request, dataset);
+      const imported =
+        request.from === undefined
+          ? undefined
+          : await pinModel(c.env.BUCKET, request.from);
+      const config = completeConfig(request, dataset, imported);
       const run = request.run ?? newRunName();
 
       await directory.addRun(run, dataset, Date.now());

@@ -79,6 +79,10 @@ const configSchema = z
       context: whole,
       vocabulary: whole,
     }),
+    from: z
+      .strictObject({ folder: z.string(), digest })
+      .optional()
+      .describe("Whose parameters it goes on from"),
     recipe: z.enum(RECIPE_NAMES),
     gradientDtype: z.enum(WIRE_DTYPES),
     seed: whole,

@@ -13,7 +13,10 @@ export type ShardRow = {
   outdated: number;
 };
 
-export function geometryOf({ shard, config }: ShardRow): ShardGeometry {
+export function geometryOf({
+  shard,
+  config,
+}: Pick<ShardRow, "shard" | "config">): ShardGeometry {
   const parsed = JSON.parse(config) as RunConfig;
   const { table } = modelOf(parsed.model);
   return {

@@ -15,11 +15,12 @@ import type { Update } from "../../training/optimizer.ts";
 import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
 import { outdatedRun } from "../platform/schema.ts";
+import { openPinned } from "../platform/stored-model.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { geometryOf, type ShardRow } from "./moments-by-group.ts";
 import { PinnedParameters } from "./pinned-parameters.ts";
 import { PushLog } from "./push-log.ts";
-import { ResidentShard } from "./resident-shard.ts";
+import { ResidentShard, stateFrom } from "./resident-shard.ts";
 import {
   checkFrame,
   checkMicrobatch,
@@ -47,7 +48,7 @@ type Loaded = {
   snapshotStep: number;
 };
 
-export class ParameterShard extends DurableObject {
+export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
@@ -83,17 +84,40 @@ export class ParameterShard extends DurableObject {
 
   /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
   initialize(config: RunConfig, index: number): Promise<Result<void>> {
-    return toResult(() => {
+    return toResult(async () => {
+      if (SHARD_SCHEMA.open(this.ctx.storage)) return;
+      const row = { shard: index, config: JSON.stringify(config) };
+      const geometry = geometryOf(row);
+      const parameters = await this.#imported(geometry);
+      // While they were read, another call may have been here.
       if (SHARD_SCHEMA.open(this.ctx.storage)) return;
       this.ctx.storage.transactionSync(() => {
         SHARD_SCHEMA.create(this.#sql);
         this.#sql.exec(
           "INSERT INTO shard VALUES (?, ?, 0, 0)",
           index,
-          JSON.stringify(config),
+          row.config,
         );
+        if (parameters)
+          this.#snapshots.write(geometry, stateFrom(geometry, parameters), 0);
       });
     });
+  }
+
+  /** The shard's range of the model that the run goes on from; undefined where parameters are drawn. */
+  async #imported({
+    config: { from },
+    range: { start, length },
+  }: ShardGeometry): Promise<Float32Array<ArrayBuffer> | undefined> {
+    if (from === undefined) return undefined;
+    // Parameters, and two moments of each at most.
+    const reservation = await isolateMemory.reserve(3 * 4 * length);
+    try {
+      const model = await openPinned(this.env.BUCKET, from);
+      return await model.parameters(start, start + length);
+    } finally {
+      reservation.release();
+    }
   }
 
   /**

@@ -163,9 +163,21 @@ export class ResidentShard {
 
 function initialState(geometry: ShardGeometry): ShardState {
   const { config, table, range } = geometry;
+  const { start, length } = range;
+  return stateFrom(
+    geometry,
+    initialParameters(table, config.seed, start, length),
+  );
+}
+
+/** At its first step. */
+export function stateFrom(
+  geometry: ShardGeometry,
+  parameters: Float32Array<ArrayBuffer>,
+): ShardState {
   const [, ...moments] = stateParts(geometry);
   return stateOf(geometry, [
-    initialParameters(table, config.seed, range.start, range.length),
+    parameters,
     ...moments.map(({ length }) => new Float32Array(length)),
   ]);
 }

@@ -1,0 +1,100 @@
+/** A folder of the bucket as a model: pinned by what its files hold, and read by ranges. */
+import { AppError } from "../../api/errors.ts";
+import type { PinnedModel } from "../../api/types.ts";
+import type { Folder } from "../../checkpoints/read-heads.ts";
+import {
+  type ImportedModel,
+  openModel,
+} from "../../training/imported-model.ts";
+import { fileKey, filesIn } from "./stored-files.ts";
+
+/** Of a folder's files, those that tell which model it is. */
+const MODEL_FILE = /\.safetensors$|^config\.json$|\.index\.json$/;
+
+/** Errors: `file_not_found`, and those of `openModel` */
+export async function pinModel(
+  bucket: R2Bucket,
+  folder: string,
+): Promise<{ shape: ImportedModel["shape"]; from: PinnedModel }> {
+  const files = await modelFiles(bucket, folder);
+  const { shape } = await openModel(folderOf(bucket, files));
+  return { shape, from: { folder, digest: await digestOf(files) } };
+}
+
+/** The pinned model. Errors: `file_changed` where the folder holds another now */
+export async function openPinned(
+  bucket: R2Bucket,
+  { folder, digest }: PinnedModel,
+): Promise<ImportedModel> {
+  const files = await modelFiles(bucket, folder);
+  if ((await digestOf(files)) === digest)
+    return openModel(folderOf(bucket, files));
+  throw new AppError(
+    "file_changed",
+    `Expected the model in folder "${folder}" as it was when the run was made, got another`,
+  );
+}
+
+type ModelFiles = ReadonlyMap<string, R2Object>;
+
+async function modelFiles(
+  bucket: R2Bucket,
+  folder: string,
+): Promise<ModelFiles> {
+  const files = new Map<string, R2Object>();
+  for (const file of await filesIn(bucket, folder)) {
+    const name = file.key.slice(fileKey(`${folder}/`).length);
+    if (MODEL_FILE.test(name)) files.set(name, file);
+  }
+  if (files.size > 0) return files;
+  throw new AppError(
+    "file_not_found",
+    `Expected a folder with a model in it, got "${folder}"`,
+  );
+}
+
+async function digestOf(files: ModelFiles): Promise<string> {
+  const told = Array.from(files, ([name, { size, etag }]) => [
+    name,
+    size,
+    etag,
+  ]);
+  const text = new TextEncoder().encode(JSON.stringify(told));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
+}
+
+function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {
+  const read = async (
+    { key, etag }: R2Object,
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array> => {
+    const object = await bucket.get(key, {
+      range: { offset, length },
+      onlyIf: { etagMatches: etag },
+    });
+    if (object && "body" in object)
+      return new Uint8Array(await object.arrayBuffer());
+    throw new AppError(
+      "file_changed",
+      `Expected ${key} as it was listed, got another`,
+    );
+  };
+  return {
+    list: () => Promise.resolve([...files.keys()]),
+    async text(name) {
+      const file = files.get(name);
+      return file && new TextDecoder().decode(await read(file, 0, file.size));
+    },
+    open(name) {
+      const file = files.get(name)!;
+      return Promise.resolve({
+        bytes: file.size,
+        read: (start: number, end: number) => read(file, start, end - start),
+      });
+    },
+  };
+}
