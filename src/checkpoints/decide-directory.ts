@@ -1,6 +1,8 @@
 /** What becomes of each tensor of a directory: by its role, the loader, and what the caller names. */
 import type { Rotation } from "../api/options.ts";
 import type { Target } from "../api/scheme.ts";
+import { AppError } from "../api/errors.ts";
+import { recognizeFormats } from "../formats/blocks/foreign-formats.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { isFloat } from "../formats/dtype.ts";
 import {
@@ -13,6 +15,7 @@ import { linear } from "../formats/roles/role.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
+import { type Float8View, viewFloat8 } from "./float8-parts.ts";
 import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
 import { decideFor, type TargetDecision } from "./targets.ts";
 
@@ -28,6 +31,8 @@ export type DecidedDirectory = {
   config: ModelConfig | undefined;
   decisions: readonly TargetDecision[];
   folded: FoldedCheckpoint | undefined;
+  /** Those of FP8, which are read as floats. */
+  float8: Float8View["float8"];
 };
 
 /** Errors: `invalid_option` for a pattern that names no tensor; as `foldCheckpoint` */
@@ -36,7 +41,9 @@ export function decideDirectory(
   { target, rotate, selection }: TensorChoices,
 ): DecidedDirectory {
   const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
-  const { tensors, config } = folded ?? checkpoint;
+  const { config } = folded ?? checkpoint;
+  const { tensors, float8 } = viewFloat8((folded ?? checkpoint).tensors);
+  checkFloats(tensors);
   checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);
   const decisions = decideFor(
@@ -45,7 +52,17 @@ export function decideDirectory(
     overridden(tensors, roles, selection),
     config,
   );
-  return { tensors, config, decisions, folded };
+  return { tensors, config, decisions, folded, float8 };
+}
+
+/** Errors: `unsupported_dtype` for weights in blocks, which a loader would take for others */
+function checkFloats(tensors: readonly TensorHead[]): void {
+  const [found] = recognizeFormats(tensors);
+  if (found === undefined) return;
+  throw new AppError(
+    "unsupported_dtype",
+    `Expected weights of floats or FP8 to quantize, got ${found.format}, as in "${found.example}"; dequantize the directory first`,
+  );
 }
 
 /** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */

@@ -14,11 +14,16 @@ import {
   GGML_SOURCE,
   pairSource,
 } from "../formats/blocks/packed-sections.ts";
-import { recognizeFormats } from "../formats/blocks/foreign-formats.ts";
+import {
+  recognizeFormats,
+  refuseUnread,
+} from "../formats/blocks/foreign-formats.ts";
+import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
 import {
   findPacked,
   type PackedTensor,
 } from "../formats/blocks/packed-tensors.ts";
+import { refloated } from "../formats/blocks/refloated-section.ts";
 import { PLAIN } from "../formats/blocks/quantization-record.ts";
 import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
@@ -37,6 +42,12 @@ import {
   type CheckpointTensor,
   CONFIG_FILE,
 } from "./checkpoint.ts";
+import {
+  float8Held,
+  float8Reads,
+  float8Sections,
+  viewFloat8,
+} from "./float8-parts.ts";
 import { formatsIn } from "./formats-in.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 
@@ -57,7 +68,8 @@ type Part = {
 };
 
 /**
- * Errors: `invalid_option` where nothing is in blocks, or in a format that is not read; those of `findPacked`
+ * Errors: `nothing_to_convert` where nothing is in blocks or FP8, `unsupported_dtype` for a format that is not
+ * read; those of `findPacked` and `findFloat8`
  */
 export function planDequantizedDirectory(
   { tensors, config, recorded }: Checkpoint,
@@ -70,14 +82,17 @@ export function planDequantizedDirectory(
       "invalid_option",
       `Expected files that decode plainly in a directory, got ${recorded}, which tells how it was quantized: dequantize it alone`,
     );
+  refuseUnread(tensors);
   const { packed } = findPacked({
     target: SAFETENSORS,
     tensors,
     metadata: new Map(),
   });
-  if (packed.length === 0) throw nothingPacked(tensors, config);
   const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
-  const others = tensors.filter((tensor) => !taken.has(tensor));
+  const left = tensors.filter((tensor) => !taken.has(tensor));
+  const { tensors: seen, float8 } = viewFloat8(left);
+  if (packed.length + float8.size === 0) throw nothingPacked(tensors, config);
+  const others = seen.filter(({ name }) => !float8.has(name));
   const [unread] = recognizeFormats(others);
   if (unread)
     throw new AppError(
@@ -86,6 +101,9 @@ export function planDequantizedDirectory(
     );
   const parts = [
     ...packed.map((tensor) => decodedPart(tensor, dtype, config, watch)),
+    ...Array.from(float8.values(), (tensor) =>
+      float8Part(tensor, dtype, watch),
+    ),
     ...others.map(copiedPart),
   ];
   checkNames(parts);
@@ -113,7 +131,7 @@ export function planDequantizedDirectory(
         : []),
       ...(index ? [index] : []),
     ],
-    decoded: packed.map(({ name }) => name),
+    decoded: [...packed.map(({ name }) => name), ...float8.keys()],
   };
 }
 
@@ -146,6 +164,27 @@ function copiedPart(tensor: CheckpointTensor): Part {
     reads: [tensor],
     heldBytes: 0,
     open: () => [() => copied(end - start)],
+  };
+}
+
+function float8Part(
+  tensor: Float8Tensor,
+  dtype: DecodedDtype,
+  watch: Watch | undefined,
+): Part {
+  const { name, shape } = tensor.weight;
+  const head = { name, dtype, shape };
+  const count = elementCount(shape);
+  const row = { rows: 1, k: count, padded: count };
+  const inner = () =>
+    watched(head, { reads: "F32", writes: dtype }, watch, (lost) =>
+      refloated(row, "F32", dtype, lost),
+    );
+  return {
+    head,
+    reads: float8Reads(tensor),
+    heldBytes: float8Held(tensor),
+    open: (pool, hold) => float8Sections(tensor, pool, hold, inner),
   };
 }
 
@@ -238,7 +277,7 @@ function nothingPacked(
     formats.map(({ format }) => format).join(", ") ||
     [...new Set(tensors.map(({ dtype }) => dtype))].join(", ");
   return new AppError(
-    "invalid_option",
-    `Expected tensors in MXFP4 or MXFP8 to decode, got none: the directory holds ${found}`,
+    "nothing_to_convert",
+    `Expected tensors in MXFP4, MXFP8 or FP8 to decode, got none: the directory holds ${found}`,
   );
 }

@@ -8,6 +8,7 @@ import type { Scheme } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
+import { refloated } from "../formats/blocks/refloated-section.ts";
 import { quantized } from "../formats/blocks/quantized-sections.ts";
 import { notPlain } from "../formats/blocks/scheme.ts";
 import { quantizedTurned } from "../formats/blocks/turned-sections.ts";
@@ -29,6 +30,12 @@ import {
   CONFIG_FILE,
 } from "./checkpoint.ts";
 import { decideDirectory, type TensorChoices } from "./decide-directory.ts";
+import {
+  float8Held,
+  float8Reads,
+  float8Sections,
+  type Float8View,
+} from "./float8-parts.ts";
 import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
@@ -68,11 +75,8 @@ export function planDirectory(
   const { target, rotate, selection } = choices;
   const { scheme, maxShardBytes, withFigures, watch } = choices;
   checkPlain(scheme);
-  const { tensors, config, decisions, folded } = decideDirectory(checkpoint, {
-    target,
-    rotate,
-    selection,
-  });
+  const decided = decideDirectory(checkpoint, { target, rotate, selection });
+  const { tensors, config, decisions, folded, float8 } = decided;
   const isPacked = decisions.some(({ packed }) => packed);
   if (!isPacked && !folded) {
     const [first] = decisions.filter(({ role }) => role !== "keep");
@@ -103,10 +107,13 @@ export function planDirectory(
     return {
       file,
       heads,
-      reads: parts.map(({ tensor }) => tensor),
+      reads: parts.flatMap(({ tensor }) => {
+        const own = float8.get(tensor.name);
+        return own ? float8Reads(own) : [tensor];
+      }),
       groups: parts.map(({ tensor, heads }) => ({ name: tensor.name, heads })),
       conversion: (norms) =>
-        conversionOf(parts, heads, scheme, figures, watch, (tensor) =>
+        conversionOf(parts, heads, scheme, figures, watch, float8, (tensor) =>
           folded?.foldOf(tensor, scheme.seed, norms),
         ),
     };
@@ -152,13 +159,27 @@ function conversionOf(
   scheme: Scheme,
   figures: ErrorFigures | undefined,
   watch: Watch | undefined,
+  float8: Float8View["float8"],
   foldOf: (tensor: CheckpointTensor) => FoldedTensor | undefined,
 ): Conversion {
   const pool = new HoldPool();
-  const sections = parts.map(({ tensor, place, decision }, i): OpenSection => {
-    const { dtype, shape, start, end } = tensor;
+  const sectionOf = (
+    { tensor, place, decision }: Part,
+    i: number,
+    float = tensor.dtype as FloatDtype,
+  ): OpenSection => {
+    const { shape, start, end } = tensor;
     const folded = foldOf(tensor);
     if (!decision.packed) {
+      if (float8.has(tensor.name)) {
+        const count = elementCount(shape);
+        const row = { rows: 1, k: count, padded: count };
+        const types = { reads: float, writes: "BF16" } as const;
+        return () =>
+          watched(tensor, types, watch, (lost) =>
+            refloated(row, float, "BF16", lost),
+          );
+      }
       if (!folded) return () => copied(end - start);
       const types = { reads: folded.dtype, writes: folded.dtype };
       return () =>
@@ -167,7 +188,6 @@ function conversionOf(
     const rows = rowsOf(turned(shape, decision), 0);
     checkSize(tensor.name, rows);
     const key = roundingKey(scheme.seed, place);
-    const float = dtype as FloatDtype;
     return () =>
       watched(tensor, { reads: float }, watch, (lost) => {
         const told = { observe: figures?.observer(tensor.name), lost };
@@ -176,10 +196,22 @@ function conversionOf(
           ? quantizedTurned(shape, float, scheme, key, pool, 2 * i, told)
           : quantized(rows, float, scheme, key, pool, 2 * i, told);
       });
+  };
+  const sections = parts.flatMap((part, i): OpenSection[] => {
+    const own = float8.get(part.tensor.name);
+    if (own === undefined) return [sectionOf(part, i)];
+    const inner = sectionOf(part, i, "F32");
+    return float8Sections(own, pool, 2 * parts.length + i, inner);
   });
   // As transformers writes it, which it asks for.
   const metadata = new Map([["format", "pt"]]);
-  const heldBytes = Math.max(0, ...parts.map(heldFor));
+  const heldBytes = Math.max(
+    0,
+    ...parts.map((part) => {
+      const own = float8.get(part.tensor.name);
+      return heldFor(part) + (own ? float8Held(own) : 0);
+    }),
+  );
   const head = writeHead(heads, metadata);
   return new Conversion({ ...head, sections, pool, heldBytes });
 }

@@ -3,6 +3,11 @@
  * loader cannot take packed stays as it is, with the reason; it still loads.
  */
 import type { Target } from "../api/scheme.ts";
+import {
+  layoutOf,
+  packedHeads as partHeads,
+} from "../formats/blocks/block-layouts.ts";
+import { rowsOf } from "../formats/blocks/block-rows.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Decision } from "../formats/roles/role.ts";
@@ -97,33 +102,9 @@ export function packedHeads(
   { name, shape }: TensorHead,
   decision: Decision,
   layout: TargetLayout,
-): [elements: TensorHead<Dtype>, scales: TensorHead<Dtype>] {
-  const out = turned(shape, decision);
-  const outer = out.slice(0, -1);
-  const k = out.at(-1)!;
-  const stem = name.replace(/weight$/, "");
-  const bytes = (suffix: string, ...inner: number[]): TensorHead<Dtype> => ({
-    name: suffix,
-    dtype: "U8",
-    shape: [...outer, ...inner],
-  });
-  switch (layout) {
-    case "gpt-oss":
-      return [
-        bytes(`${name}_blocks`, k / 32, 16),
-        bytes(`${name}_scales`, k / 32),
-      ];
-    case "compressed-tensors":
-      return [
-        bytes(`${stem}weight_packed`, k / 2),
-        bytes(`${stem}weight_scale`, k / 32),
-      ];
-    case "quark":
-      return [bytes(name, k / 2), bytes(`${stem}weight_scale`, k / 32)];
-    case "mlx":
-      return [
-        { name, dtype: "U32", shape: [...outer, k / 8] },
-        bytes(`${stem}scales`, k / 32),
-      ];
-  }
+): TensorHead<Dtype>[] {
+  const own = turned(shape, decision);
+  const written = layoutOf("safetensors", "mxfp4", layout);
+  const heads = partHeads(written, name, own, rowsOf(own, 0));
+  return heads as TensorHead<Dtype>[];
 }

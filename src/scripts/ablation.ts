@@ -89,7 +89,10 @@ async function write(
       }),
     ),
   ];
-  const made = `There are ${outcomes.length} of its ${trials.length} runs, made on ${machines.join("; and ")}; seconds are of such runs.`;
+  const fingerprints = [
+    ...new Set(outcomes.map(({ machine }) => machine.fingerprint)),
+  ];
+  const made = `There are ${outcomes.length} of its ${trials.length} runs, of fingerprint ${fingerprints.join(" and ")} (versions.md), made on ${machines.join("; and ")}; seconds are of such runs.`;
   const { format } = await import("prettier");
   const text = page({ summaries, made, command });
   const formatted = await format(text, { parser: "markdown" });

@@ -141,7 +141,7 @@ test("a directory without blocks is refused, and nothing is left", () => {
   const before = readdirSync(folder);
   const refused = edge("dequantize", "llama", "refused");
   expect(refused.stderr).toContain(
-    "Expected tensors in MXFP4 or MXFP8 to decode, got none: the directory holds F32",
+    "Expected tensors in MXFP4, MXFP8 or FP8 to decode, got none: the directory holds F32",
   );
   expect(refused.status).toBe(1);
   expect(readdirSync(folder)).toEqual(before);

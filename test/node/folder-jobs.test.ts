@@ -17,6 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobOperation, JobStatus } from "../../src/api/tensors.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { convertDirectory } from "../../src/cli/convert-directory.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
@@ -173,6 +174,28 @@ test.each<[from: string, to: string, JobOperation]>([
     await expectFolder(to);
   },
 );
+
+test("a file alone and in a folder has the same noise, whatever else is packed", async () => {
+  const scheme = { rounding: "stochastic", scale: "rceil", seed: 9 } as const;
+  const options = { ...scheme, layout: "compressed-tensors" } as const;
+  await job("golden/model.safetensors", "alone", { ...FP4, options });
+  const [name] = ["model.layers.1.mlp.down_proj.weight"];
+  const one = { ...options, include: [name!] };
+  await job("golden/model.safetensors", "one", { ...FP4, options: one });
+  await job("golden", "within", {
+    ...FP4,
+    options: { ...scheme, for: "vllm" },
+  });
+  const packed = async (file: string) => {
+    const bytes = await (await client.file(file)).arrayBuffer();
+    const { tensors } = readSafetensors(new Uint8Array(bytes));
+    return tensors.find((tensor) => tensor.name === `${name}_packed`)!.bytes;
+  };
+  const within = await packed("within/model.safetensors");
+  expect(within.length).toBeGreaterThan(1000);
+  expect(await packed("alone")).toEqual(within);
+  expect(await packed("one")).toEqual(within);
+});
 
 function kill(): void {
   for (const pid of readdirSync(join(folder, "state/pids"))) {

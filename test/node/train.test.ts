@@ -401,6 +401,7 @@ describe("presets", () => {
 
   test("medium trains where it fits; what does not is refused with a command that does", async () => {
     const large = ["--preset", "medium", "--recipe", "f32", "--steps", "1"];
+    large.push("--gradient-dtype", "f32");
     const refused = await train(...large, ...UNSAMPLED, "--text", text).ended;
     expect(refused.code).toBe(1);
     const [, line] = /this fits: npm run train -- (.*)/.exec(refused.stderr)!;

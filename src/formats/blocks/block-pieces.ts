@@ -43,7 +43,7 @@ const SURELY_FINITE = 2 ** 119;
 /** What decoding needs of a scheme. */
 export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
 
-/** The noise of the tensor at `position` among the sorted names of those quantized. */
+/** The noise of the tensor at `position` among the sorted names of all: which are quantized changes none of it. */
 export function roundingKey(seed: number, position: number): NoiseKey {
   return noiseKey(seed, PURPOSE.fileRounding, position);
 }

@@ -82,7 +82,7 @@ export function planAnalysis(
       `Expected at most ${MAX_FIGURES} tensors times schemes, got ${chosen.length} times ${schemes.length}; \`include\` fewer`,
     );
   }
-  const positions = sortedPositions(chosen);
+  const positions = sortedPositions(file.tensors);
   const tallies = new Map<AnalyzedTensor, Tally>();
   const byTensor = new Map<TensorRange, Written>();
   for (const tensor of chosen) {

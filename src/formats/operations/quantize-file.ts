@@ -77,9 +77,7 @@ export function planQuantize(
       ? `rows of ${k}, which layout ${layout.name} does not pad to whole blocks`
       : undefined;
   });
-  const positions = sortedPositions(
-    chosen.flatMap((each) => (each?.becomes === "blocks" ? each.tensor : [])),
-  );
+  const positions = sortedPositions(file.tensors);
   const pool = new HoldPool();
   const records: [string, string][] = [];
   let padsRows = false;

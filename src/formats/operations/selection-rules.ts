@@ -1,7 +1,7 @@
 /** What a request makes of each tensor of a file, by the target that is written. */
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput, GgufType } from "../../api/scheme.ts";
-import { refuseUnread } from "../blocks/foreign-formats.ts";
+import { formatsOf, refuseUnread } from "../blocks/foreign-formats.ts";
 import { isRecorded } from "../blocks/quantization-record.ts";
 import type { Target, TensorFile } from "../containers/container.ts";
 import {
@@ -206,6 +206,12 @@ function choose(
   }
   if (decision.reason !== UNREAD_FLOATS || file.target.name === "gguf")
     return undefined;
+  const format = formatsOf(file.tensors)(tensor);
+  if (format !== undefined)
+    throw new AppError(
+      "unsupported_dtype",
+      `Expected floats or FP8, got ${format} in "${tensor.name}"; dequantize it first, or \`exclude\` it`,
+    );
   throw new AppError(
     "unsupported_dtype",
     `Expected float tensors of ${FLOAT_DTYPES.join(", ")} to work on, got tensor "${tensor.name}" of ${tensor.dtype}; \`exclude\` lets it pass through`,
