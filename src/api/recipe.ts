@@ -58,6 +58,10 @@ type Product = DenseProduct | PanelProduct;
 
 type Rotation = 0 | 32 | 64 | 128;
 
+export function isDense(product: Product): product is DenseProduct {
+  return product.format === "f32" || product.format === "bf16";
+}
+
 /** What undoes the prescales of a product's operands; 16/9 for two of Algorithm 2. */
 export function productFactor({ a, b }: Mxfp4Product): number {
   return a.correction * b.correction;

@@ -27,6 +27,7 @@
 import { AppError } from "../api/errors.ts";
 import {
   type DenseProduct,
+  isDense,
   type PanelProduct,
   type Recipe,
   type RecipeDescription,
@@ -156,12 +157,6 @@ export function linearBackward(
     const gemm = { index: D_INPUT, linear, product: dInput, noise } as const;
     dInputPanels(gradients.dInput, dOutput, tokens, gemm, packedWeights);
   }
-}
-
-function isDense(
-  product: RecipeDescription["dInput"],
-): product is DenseProduct {
-  return product.format === "f32" || product.format === "bf16";
 }
 
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */

@@ -1,5 +1,6 @@
 /** Whether a hosted trainer can compute a run's microbatches, and what to change when it cannot. */
 import { AppError } from "../api/errors.ts";
+import { isDense, RECIPES } from "../api/recipe.ts";
 import { BPE_VOCABULARY, type RunConfig } from "../api/types.ts";
 import { MAX_MICROBATCHES, microbatchProblems } from "./config.ts";
 import {
@@ -71,21 +72,21 @@ export function checkHostable(step: StepConfig): void {
 
 function* changes(step: StepConfig): Generator<StepChange> {
   const { model, dataset } = step;
-  const lighter = [
-    {},
-    { gradientDtype: "mxfp4" },
-    { recipe: "mxfp4-rht-sr" },
-    { gradientDtype: "mxfp4", recipe: "mxfp4-rht-sr" },
-  ] as const satisfies StepChange[];
-  yield* lighter;
+  const gradients: StepChange =
+    step.gradientDtype === "mxfp4" ? {} : { gradientDtype: "mxfp4" };
+  const { dInput, dWeight } = RECIPES[step.recipe];
+  const products: StepChange =
+    isDense(dInput) || isDense(dWeight) ? { recipe: "mxfp4-rht-sr" } : {};
+  const lightest = { ...gradients, ...products };
+  yield* [{}, gradients, products, lightest];
   // Of byte pairs, a dataset can have fewer.
   const least = dataset.tokenizer === "byte" ? Infinity : BPE_VOCABULARY.least;
   for (let ids = half(model.vocabulary); ids >= least; ids = half(ids)) {
-    yield { ...lighter[3], model: { vocabulary: ids } };
+    yield { ...lightest, model: { vocabulary: ids } };
   }
   for (const size of ["layers", "context", "width"] as const) {
     for (let value = half(model[size]); value >= 1; value = half(value)) {
-      yield { ...lighter[3], model: { [size]: value } };
+      yield { ...lightest, model: { [size]: value } };
     }
   }
 }

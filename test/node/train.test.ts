@@ -387,8 +387,8 @@ test("every option of --help is taken, and does what it says", async () => {
 describe("presets", () => {
   test.each([
     ["tiny", [], "842496 parameters", "2 shards"],
-    // Eight sequences a part do not fit a trainer: the parts are more.
-    ["small", ["--batch", "32"], "8 × 1024 tokens", "3290624 parameters"],
+    // Twelve sequences a part do not fit a trainer: the parts are more.
+    ["small", ["--batch", "48"], "6 × 2048 tokens", "3290624 parameters"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
     const args = ["--preset", preset, "--steps", "1", ...UNSAMPLED, ...more];
     const run = train("--text", text, "--out", out, ...args);
@@ -583,8 +583,8 @@ describe("refusals say what was expected and what came", () => {
       /Expected --vocabulary to be at most 16384, got 16385/,
     ],
     [
-      ["--preset", "medium", "--tokenizer", "bpe", "--vocabulary", "4096"],
-      /; this fits: npm run train -- .*--tokenizer bpe --vocabulary 2048 .*--preset medium$/m,
+      ["--preset", "medium", "--tokenizer", "bpe", "--vocabulary", "8192"],
+      /; this fits: npm run train -- .*--tokenizer bpe --vocabulary 4096 .*--preset medium --microbatches 8$/m,
     ],
   ])("%j", async (args, message) => {
     const { code, stderr } = await train("--text", text, "--out", out, ...args)
