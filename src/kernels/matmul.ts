@@ -41,6 +41,7 @@ export function matmul(
   k: number,
   { accumulate = false, roundToBf16 = false }: MatmulOptions = {},
 ): void {
+  checkCount("rows", m);
   const { arena, exports } = kernels();
   arena.scope(() => {
     const bPanels = pack("b", b, n, k, roundToBf16);

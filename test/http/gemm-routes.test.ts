@@ -22,12 +22,20 @@ const A = f32("a", [M, K], normals(M * K, 1));
 const B = f32("b", [N, K], normals(N * K, 2));
 const BODY = fileInOrder([A, B]);
 
+/** Of the paper; files have another scale rule unless told. */
+const ALGORITHM_1 = { scale: "floor" } as const;
+const ALGORITHM_2 = {
+  scale: "floor",
+  rounding: "stochastic",
+  prescale: 0.75,
+} as const;
+
 /** How `/v1/quantize` makes the operands of a recipe. */
 const SCHEMES: Record<Exclude<GemmRecipe, "f32" | "bf16">, Partial<Scheme>> = {
-  mxfp4: {},
-  "mxfp4-rht": { hadamard: 64 },
-  "mxfp4-sr": { rounding: "stochastic", prescale: 0.75 },
-  "mxfp4-rht-sr": { rounding: "stochastic", prescale: 0.75, hadamard: 64 },
+  mxfp4: ALGORITHM_1,
+  "mxfp4-rht": { ...ALGORITHM_1, hadamard: 64 },
+  "mxfp4-sr": ALGORITHM_2,
+  "mxfp4-rht-sr": { ...ALGORITHM_2, hadamard: 64 },
 };
 
 function valuesOf({ bytes }: Input): number[] {

@@ -258,7 +258,7 @@ describe("lists", () => {
   });
 
   test.each(["files", "datasets"])("of %s refuse other pages", async (list) => {
-    for (const query of ["limit=0", "limit=1001", "cursor=a/b", "page=2"])
+    for (const query of ["limit=0", "limit=1001", "cursor=a/b/c", "page=2"])
       await problemOf(
         await send(`/v1/${list}?${query}`),
         422,
