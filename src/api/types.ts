@@ -138,7 +138,10 @@ export function hasEnded(state: RunState): boolean {
 export type ShardRange = { index: number; start: number; length: number };
 
 export type TrainerStatus = {
+  /** That of a trainer with a join token stands behind the token's id and a slash. */
   name: string;
+  /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
+  author: string;
   lastSeenMs: number;
   completions: number;
 };
@@ -174,7 +177,19 @@ export type TrainersRequest = { count: number } | { join: true };
 
 /** What `POST /v1/runs/:run/trainers` answers, by what was asked. */
 export type TrainersResponse =
-  { trainers: string[] } | { token: string; expiresMs: number };
+  { trainers: string[] } | { token: string; id: string; expiresMs: number };
+
+/** `quarantined`: results that it told differ from those of others, or among themselves. */
+export const AUTHOR_STATES = ["active", "quarantined", "revoked"] as const;
+export type AuthorState = (typeof AUTHOR_STATES)[number];
+
+/** A join token of a run, without what makes it work; or one of the owner's trainers, which has none, under quarantine. */
+export type JoinToken = {
+  id: string;
+  issuedMs: number | null;
+  expiresMs: number | null;
+  state: AuthorState;
+};
 
 /** What `PATCH /v1/runs/:run` takes. */
 export type StateRequest = { state: "paused" | "running" | "cancelled" };
@@ -190,6 +205,8 @@ export type Lease = {
   step: number;
   index: number;
   deadlineMs: number;
+  /** Its author's alone; sent as `Lease-Key` with all that comes of the lease. */
+  key: string;
 };
 
 export type LeaseRequest = {
@@ -211,6 +228,8 @@ export type Completion = {
   tokens: number;
   /** Of those tokens' text; where tokens are bytes, it need not be told. */
   bytes?: number | undefined;
+  /** Of a training microbatch: the SHA-256 of the frame that each shard was pushed, in order. */
+  digests?: string[] | undefined;
 };
 
 /** The answer to a completion carries the next lease, which saves a round trip. */
@@ -253,7 +272,23 @@ export type RunEvent = {
       trainer: string;
       change: "joined" | "restarted" | "left" | "lost";
     }
-  | { type: "conflict"; step: number; microbatch: number; shard: number }
+  /** An author told of a microbatch what others did not, or it itself did not before. */
+  | {
+      type: "conflict";
+      kind: LeaseKind;
+      step: number;
+      microbatch: number;
+      author: string;
+    }
+  | { type: "author"; author: string; state: AuthorState }
+  /** The step needs a result of one more author, and none is there that could tell one. */
+  | {
+      type: "waiting";
+      kind: LeaseKind;
+      step: number;
+      microbatch: number;
+      reason: "undecided" | "unverified";
+    }
 );
 
 /** What answers: `GET /version`. */

@@ -33,7 +33,15 @@ export class Progress {
     else if (event.type === "conflict") {
       this.line(
         pc.red(
-          `step ${event.step}: shard ${event.shard} has other bytes for microbatch ${event.microbatch}`,
+          `step ${event.step}: ${event.author} has another result of ${event.kind} microbatch ${event.microbatch}`,
+        ),
+      );
+    } else if (event.type === "author") {
+      this.line(pc.yellow(`${event.author} is ${event.state}`));
+    } else if (event.type === "waiting") {
+      this.line(
+        pc.yellow(
+          `step ${event.step} waits for one more author: ${event.kind} microbatch ${event.microbatch} is ${event.reason}`,
         ),
       );
     } else this.line(pc.dim(`run is ${event.state}`));

@@ -3,6 +3,7 @@ import { decodeFrame, type Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
+  JoinToken,
   Lease,
   LeaseRequest,
   LeaseResponse,
@@ -40,11 +41,12 @@ export class RunClient {
   }
 
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse> {
-    const { kind, step, index } = lease;
+    const { kind, step, index, key } = lease;
     return this.#http.json(
       "PUT",
       `${this.#path}/leases/${kind}/${step}/${index}`,
       completion,
+      { headers: { "Lease-Key": key } },
     );
   }
 
@@ -70,14 +72,13 @@ export class RunClient {
 
   async push(
     shard: number,
-    step: number,
-    microbatch: number,
+    { step, index, key }: Lease,
     frame: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
     const response = await this.#http.request(
       "PUT",
-      `${this.#path}/shards/${shard}/gradients/${step}/${microbatch}`,
-      { body: frame, headers: BINARY },
+      `${this.#path}/shards/${shard}/gradients/${step}/${index}`,
+      { body: frame, headers: { ...BINARY, "Lease-Key": key } },
     );
     await response.body?.cancel();
   }
@@ -135,8 +136,30 @@ export class RunClient {
   }
 
   /** A token with which trainers elsewhere join this run, and only this one. */
-  joinToken(): Promise<{ token: string; expiresMs: number }> {
-    return this.#http.json("POST", `${this.#path}/trainers`, { join: true });
+  joinToken(
+    options: { expiresInMs?: number } = {},
+  ): Promise<{ token: string; id: string; expiresMs: number }> {
+    return this.#http.json("POST", `${this.#path}/trainers`, {
+      join: true,
+      ...options,
+    });
+  }
+
+  /** Those that were issued, and who is under quarantine. */
+  async joinTokens(): Promise<JoinToken[]> {
+    const { tokens } = await this.#http.json<{ tokens: JoinToken[] }>(
+      "GET",
+      `${this.#path}/tokens`,
+    );
+    return tokens;
+  }
+
+  setTokenState(id: string, state: "active" | "revoked"): Promise<JoinToken> {
+    return this.#http.json(
+      "PATCH",
+      `${this.#path}/tokens/${encodeURIComponent(id)}`,
+      { state },
+    );
   }
 
   async metrics(): Promise<StepMetrics[]> {

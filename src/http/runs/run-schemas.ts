@@ -3,10 +3,12 @@ import * as z from "zod";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
+  AUTHOR_STATES,
   type CompletionResponse,
   DATASET_STATES,
   type Dataset,
   type DatasetPage,
+  type JoinToken,
   type LeaseResponse,
   type RunConfig,
   type RunStatus,
@@ -122,7 +124,12 @@ export const runStatusSchema = z
     ),
     trainers: z.array(
       z.strictObject({
-        name: z.string(),
+        name: z
+          .string()
+          .describe("Of a join token's trainers, behind its id and a slash"),
+        author: z
+          .string()
+          .describe("A join token's id, or `owner.` and a trainer's name"),
         lastSeenMs: time,
         completions: whole,
       }),
@@ -147,6 +154,7 @@ const lease = z.strictObject({
   step: whole,
   index: whole,
   deadlineMs: time,
+  key: z.string().describe("Sent as Lease-Key with what comes of it"),
 });
 
 export const leaseResponseSchema = z
@@ -170,9 +178,22 @@ const stepMetricsSchema = z
 export const trainersResponseSchema = z
   .union([
     z.strictObject({ trainers: z.array(z.string()) }),
-    z.strictObject({ token: z.string(), expiresMs: time }),
+    z.strictObject({ token: z.string(), id: z.string(), expiresMs: time }),
   ])
   .register(ANSWER_SCHEMAS, { id: "TrainersResponse" });
+
+export const joinTokenSchema = z
+  .strictObject({
+    id: z.string(),
+    issuedMs: time.nullable(),
+    expiresMs: time.nullable(),
+    state: z.enum(AUTHOR_STATES),
+  })
+  .register(ANSWER_SCHEMAS, { id: "JoinToken" });
+
+export const joinTokensSchema = z
+  .strictObject({ tokens: z.array(joinTokenSchema) })
+  .register(ANSWER_SCHEMAS, { id: "JoinTokens" });
 
 export const completionResponseSchema = leaseResponseSchema
   .extend({ duplicate: z.boolean() })
@@ -198,3 +219,4 @@ true satisfies Same<
 >;
 true satisfies Same<z.output<typeof stepMetricsSchema>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;
+true satisfies Same<z.output<typeof joinTokenSchema>, JoinToken>;

@@ -8,6 +8,8 @@ const MAX_EVENTS: Record<RunEvent["type"], number> = {
   state: 100,
   trainer: 500,
   conflict: 200,
+  author: 500,
+  waiting: 200,
 };
 
 /** An event without what the log adds. */

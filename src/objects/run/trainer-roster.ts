@@ -1,13 +1,9 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
-import type {
-  LeaseKind,
-  LeaseRequest,
-  RunEvent,
-  TrainerStatus,
-} from "../../api/types.ts";
+import type { LeaseKind, RunEvent, TrainerStatus } from "../../api/types.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";
+import type { Holder } from "./step-leases.ts";
 import type { TrainerRecord, TrainerStore } from "./trainer-store.ts";
 
 /** Waits end earlier, so a trainer that waits is heard of more often. */
@@ -38,7 +34,7 @@ export class TrainerRoster {
   }
 
   /** A trainer asks for a lease. Returns whether it is a new boot of one that was here. */
-  checkIn({ trainer, bootId }: LeaseRequest, nowMs: number): boolean {
+  checkIn({ trainer, bootId, author }: Holder, nowMs: number): boolean {
     const known = this.#known().get(trainer);
     if (known?.bootId === bootId) {
       known.lastSeenMs = nowMs;
@@ -48,6 +44,7 @@ export class TrainerRoster {
     this.#makeRoom();
     this.#put({
       name: trainer,
+      author,
       bootId,
       lastSeenMs: nowMs,
       completions: known?.completions ?? 0,
@@ -127,6 +124,16 @@ export class TrainerRoster {
     }
   }
 
+  /** Whose trainers are there: those that were heard of lately, and those that `isBusy` knows of. */
+  authors(nowMs: number, isBusy: (trainer: string) => boolean): Set<string> {
+    const there = [...this.#known().values()].filter(
+      ({ name, lastSeenMs }) =>
+        isBusy(name) ||
+        (!this.#lost.has(name) && nowMs - lastSeenMs < LOST_AFTER_MS),
+    );
+    return new Set(there.map(({ author }) => author));
+  }
+
   /** Whether there is a trainer that is not lost. */
   get isAttended(): boolean {
     return this.#known().size > this.#lost.size;
@@ -135,8 +142,9 @@ export class TrainerRoster {
   statuses(): TrainerStatus[] {
     return Array.from(
       this.#known().values(),
-      ({ name, lastSeenMs, completions }) => ({
+      ({ name, author, lastSeenMs, completions }) => ({
         name,
+        author,
         lastSeenMs,
         completions,
       }),

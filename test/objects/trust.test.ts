@@ -1,0 +1,278 @@
+/** Trainers that lie, by malice or by a fault, beside honest ones. */
+import { evictDurableObject, reset } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import type { Lease, RunEvent } from "../../src/api/types.ts";
+import { verdictOf } from "../../src/objects/run/verdict.ts";
+import {
+  bindings,
+  keyOf,
+  type ScriptedTrainer,
+  startRun,
+  startScripted,
+} from "../support/run.ts";
+
+afterEach(reset);
+
+/** What honest trainers of a scripted run push. */
+const TRUE = 0.5;
+const FALSE = 77;
+
+async function told(trainer: ScriptedTrainer): Promise<string[]> {
+  await trainer.run.setState("cancelled");
+  const lines: string[] = [];
+  for await (const event of trainer.run.events()) lines.push(lineOf(event));
+  return lines.filter(Boolean);
+}
+
+function lineOf(event: RunEvent): string {
+  if (event.type === "conflict")
+    return `conflict ${event.kind} ${event.step}.${event.microbatch} ${event.author}`;
+  if (event.type === "author") return `${event.author} ${event.state}`;
+  if (event.type === "waiting")
+    return `waiting ${event.kind} ${event.step}.${event.microbatch} ${event.reason}`;
+  return "";
+}
+
+/** A lease of training microbatch `index`, whoever else has one. */
+async function leaseOf(
+  trainer: ScriptedTrainer & { token?: string },
+  index: number,
+  step = 0,
+): Promise<Lease> {
+  const leased = { kind: "train", step, index } as const;
+  const caller = trainer.token?.split(".")[2];
+  const name = trainer.identity.trainer;
+  const key = await keyOf(trainer.run.run, leased, name, caller);
+  return { ...leased, key, deadlineMs: 0 };
+}
+
+/** Push and complete, first of all. */
+async function tell(
+  trainer: ScriptedTrainer,
+  index: number,
+  value: number,
+  lossSum = 64,
+) {
+  const lease = await leaseOf(trainer, index);
+  await trainer.pushFor(lease, value);
+  return trainer.complete(lease, value, lossSum);
+}
+
+/** Names that the run gave its join tokens. */
+function idOf({ token }: { token: string }): string {
+  return token.split(".")[2]!;
+}
+
+/** That every step's gradient was that of TRUE at each real parameter. */
+async function expectTrue({ run, status }: ScriptedTrainer): Promise<void> {
+  for (const { gradNorm, trainLoss } of await run.metrics()) {
+    const root = Math.sqrt(status.parameters);
+    expect(gradNorm!).toBeLessThanOrEqual(TRUE * root);
+    expect(gradNorm!).toBeGreaterThan(0.98 * TRUE * root);
+    expect(trainLoss).toBe(1);
+  }
+}
+
+async function present(...trainers: ScriptedTrainer[]): Promise<void> {
+  for (const { run, identity } of trainers) await run.lease(identity);
+}
+
+test.each([
+  ["a gradient", FALSE, 64],
+  ["a loss", TRUE, 65],
+])(
+  "a lying first pusher, of %s, is outvoted: the run ends in the honest bytes, with honest trainers only",
+  async (_what, value, lossSum) => {
+    const owner = await startScripted({ steps: 2, shards: 2 });
+    const liar = await owner.stranger("liar");
+    const honest = await owner.stranger("honest");
+    await present(owner, liar, honest);
+    await tell(liar, 0, value, lossSum);
+    // Another microbatch of the liar's, of which nobody told otherwise.
+    await tell(liar, 3, value, lossSum);
+    expect(await tell(honest, 0, TRUE)).toMatchObject({ duplicate: false });
+    await tell(owner, 0, TRUE);
+    await expect(liar.run.lease(liar.identity)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    await expect(liar.run.pull(0, 0)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    const late = await leaseOf(liar, 1);
+    await expect(liar.pushFor(late, FALSE)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    await honest.reach(1);
+    await owner.reach(2);
+    await expectTrue(owner);
+    expect((await owner.run.joinTokens()).map(({ state }) => state)).toEqual([
+      "quarantined",
+      "active",
+    ]);
+    expect(await told(owner)).toEqual([
+      `conflict train 0.0 ${idOf(honest)}`,
+      `conflict train 0.0 owner.scripted`,
+      `${idOf(liar)} quarantined`,
+    ]);
+  },
+);
+
+test("with the owner's trainer alone beside it, a liar loses the tie", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const liar = await owner.stranger("liar");
+  await present(owner, liar);
+  await tell(liar, 0, FALSE);
+  await tell(owner, 0, TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+});
+
+test("two that lie alike beside two that do not are a tie: the run waits and says so, also after an eviction, until one more decides", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const [one, two, three, four] = await Promise.all(
+    ["one", "two", "three", "four"].map((name) => owner.stranger(name)),
+  );
+  await present(one!, two!, three!, four!);
+  await tell(one!, 0, FALSE);
+  await tell(three!, 0, TRUE);
+  await tell(two!, 0, FALSE);
+  // Nothing is decided while the fourth could turn it.
+  expect((await owner.run.joinTokens()).every(({ state }) => state === "active")).toBe(true); // prettier-ignore
+  await tell(four!, 0, TRUE);
+  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+  await owner.reach(1);
+  await expectTrue(owner);
+  const lines = await told(owner);
+  expect(lines).toContain("waiting train 0.0 undecided");
+  expect(lines.slice(-2).toSorted()).toEqual(
+    [one, two].map((each) => `${idOf(each!)} quarantined`).toSorted(),
+  );
+});
+
+test("one token counts once, whatever names its trainers have, and what it tells against itself costs it its place", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const liar = await owner.stranger("a");
+  const honest = await owner.stranger("honest");
+  const names = ["b", "c", "d"].map((name) =>
+    Object.assign(
+      Object.create(Object.getPrototypeOf(liar) as object) as typeof liar,
+      liar,
+      { identity: { ...liar.identity, trainer: name } },
+    ),
+  );
+  await present(owner, liar, honest, ...names);
+  await tell(liar, 0, FALSE);
+  for (const name of names) await tell(name, 0, FALSE);
+  await tell(honest, 0, TRUE);
+  await tell(owner, 0, TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect((await owner.run.joinTokens())[0]!.state).toBe("quarantined");
+  expect((await owner.run.status()).trainers.map(({ name }) => name)).toContain(
+    `${idOf(liar)}/b`,
+  );
+});
+
+test("one that tells two results of one microbatch is put under quarantine, and its owner may take it back", async () => {
+  const owner = await startScripted({ steps: 2 });
+  const faulty = await owner.stranger("faulty");
+  await present(faulty);
+  await tell(faulty, 0, TRUE);
+  const again = await leaseOf(faulty, 0);
+  await expect(faulty.complete(again, FALSE)).rejects.toMatchObject({
+    code: "different_completion",
+  });
+  const [token] = await owner.run.joinTokens();
+  expect(token!.state).toBe("quarantined");
+  await expect(owner.run.setTokenState("x-1", "active")).rejects.toMatchObject({
+    code: "token_not_found",
+  });
+  await owner.run.setTokenState(token!.id, "active");
+  await faulty.reach(1);
+  await expectTrue(owner);
+});
+
+test("a completion without its push is taken back, and a token that told it tells no more", async () => {
+  const owner = await startScripted({ steps: 1, microbatches: 1 });
+  const liar = await owner.stranger("liar");
+  await present(liar);
+  await liar.complete(await leaseOf(liar, 0), TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect(await told(owner)).toEqual([
+    `conflict train 0.0 ${idOf(liar)}`,
+    `${idOf(liar)} quarantined`,
+  ]);
+});
+
+test("a token that is revoked in the middle of a step is out at once, with what it told of it", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const revoked = await owner.stranger("revoked");
+  await present(revoked);
+  await tell(revoked, 0, FALSE);
+  await owner.run.setTokenState(idOf(revoked), "revoked");
+  for (const call of [
+    () => revoked.run.lease(revoked.identity),
+    () => revoked.run.status(),
+    () => revoked.run.tokens(owner.status.config.dataset, 0, 4),
+    async () => revoked.complete(await leaseOf(revoked, 0), FALSE),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
+  for (const call of [
+    () => revoked.run.pull(0, 0),
+    async () => revoked.pushFor(await leaseOf(revoked, 1), FALSE),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "forbidden" });
+  await owner.reach(1);
+  await expectTrue(owner);
+});
+
+test("a token opens the run that it was issued for, not one that has its id later, and reads that run's dataset only", async () => {
+  const owner = await startScripted({ run: "again" });
+  const stranger = await owner.stranger("stranger");
+  const other = await startRun();
+  const { dataset } = other.status.config;
+  await expect(stranger.run.tokens(dataset, 0, 4)).rejects.toMatchObject({
+    code: "forbidden",
+  });
+  expect(
+    await stranger.run.tokens(owner.status.config.dataset, 0, 4),
+  ).toHaveLength(4);
+  const before = await leaseOf(owner, 0);
+  await owner.run.setState("cancelled");
+  await owner.run.remove();
+  const second = await startScripted({ run: "again" });
+  for (const call of [
+    () => stranger.run.lease(stranger.identity),
+    () => stranger.run.status(),
+    () => stranger.run.pull(0, 0),
+    () => stranger.run.tokens(second.status.config.dataset, 0, 4),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
+  await expect(second.pushFor(before, TRUE)).rejects.toMatchObject({
+    code: "no_lease",
+  });
+});
+
+test.each([
+  ["nobody has told", [], 1, 3, { kind: "open", wanted: 1 }],
+  ["one suffices", ["a1"], 1, 3, { kind: "settled" }],
+  ["two are required", ["a1"], 2, 3, { kind: "open", wanted: 1 }],
+  ["two agree", ["a1", "b1"], 2, 0, { kind: "settled" }],
+  ["one against one, others there", ["a1", "b2"], 1, 2, { kind: "disputed", wanted: 2 }],
+  ["one against one, nobody there", ["a1", "b2"], 1, 0, { kind: "undecided" }],
+  ["the owner's against one", ["owner.x1", "b2"], 1, 0, { kind: "settled", liars: ["b"] }],
+  ["the owner's against the owner's", ["owner.x1", "owner.y2"], 1, 0, { kind: "undecided" }],
+  ["two to one, one could turn it", ["a1", "b2", "c1"], 1, 1, { kind: "disputed", wanted: 1 }],
+  ["two to one", ["a1", "b2", "c1"], 1, 0, { kind: "settled", liars: ["b"] }],
+  ["two to the owner's", ["a1", "owner.x2", "c1"], 1, 0, { kind: "settled", liars: ["owner.x"] }],
+  ["two, one and one", ["a1", "b2", "c1", "d3"], 1, 0, { kind: "settled", liars: ["b", "d"] }],
+  ["three to one, one could not turn it", ["a1", "b2", "c1", "d1"], 1, 1, { kind: "settled", liars: ["b"] }],
+  ["two to two with the owner's", ["a1", "b2", "c1", "owner.x2"], 1, 0, { kind: "settled", liars: ["a", "c"] }],
+] as const)("verdict: %s", (_what, ballots, required, others, expected) => {
+  const cast = ballots.map((text: string) => ({
+    author: text.slice(0, -1),
+    says: text.slice(-1),
+  }));
+  expect(verdictOf(cast, required, others)).toMatchObject(expected);
+}); // prettier-ignore
