@@ -281,7 +281,9 @@ test("npm run train --url trains on an edge elsewhere: its trainers and this mac
       const ended = await train("--url", edge.url, ...trainers, "--out", out);
       expect(ended.stderr).toBe("");
       expect(ended).toMatchObject({ code: 0 });
-      expect(ended.stdout).toMatch(/done val_loss=\d\.\d{4} val_nats_per_byte=\d\.\d{4} steps=4/);
+      expect(ended.stdout).toMatch(
+        /done val_loss=\d\.\d{4} val_nats_per_byte=\d\.\d{4} steps=4/,
+      );
       return readFileSync(out);
     }),
   );
