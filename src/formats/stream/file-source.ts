@@ -14,7 +14,7 @@ export type Run<File> = {
 };
 
 /** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
-export type RowOrder = {
+type RowOrder = {
   rowBytes: number;
   of: number;
   taken: readonly number[];
