@@ -31,7 +31,7 @@ export const TOKENIZERS = ["byte", "bpe"] as const;
 export type TokenizerName = (typeof TOKENIZERS)[number];
 
 /** How many ids `bpe` may be asked for. */
-export const BPE_VOCABULARY = { least: 512, most: 16_384, default: 1024 };
+export const BPE_VOCABULARY = { least: 512, most: 16_384, default: 2048 };
 
 /** What a corpus is to a run. `tokens` and `digest` name its content, so a run that holds them is pinned. */
 export type PinnedDataset = {

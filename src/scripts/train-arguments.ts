@@ -14,8 +14,8 @@ export const trainArgs = {
   tokenizer: {
     type: "enum",
     options: [...TOKENIZERS],
-    default: "byte",
-    description: "What tokens are: bytes, or byte pairs of the text",
+    default: "bpe",
+    description: "What tokens are: byte pairs of the text, or its bytes",
   },
   vocabulary: {
     type: "string",
@@ -81,7 +81,7 @@ export const trainArgs = {
   steps: {
     type: "string",
     valueHint: "N",
-    default: "800",
+    default: "400",
     description: "Optimizer steps",
   },
   batch: {

@@ -269,6 +269,6 @@ function dataProblems(dataset: PinnedDataset, model: ModelShape): string[] {
   const shorter = Math.min(train.length, heldOut.length);
   if (shorter >= needed) return [];
   return [
-    `Expected at least ${needed} tokens (context + 1) in both splits, got ${train.length} to train on and ${heldOut.length} held out of ${dataset.tokens}`,
+    `Expected at least ${needed} tokens (context + 1) in both splits, got ${train.length} to train on and ${heldOut.length} held out of ${dataset.tokens}; a longer text or a shorter context has them`,
   ];
 }

@@ -317,7 +317,7 @@ describe("byte pairs", () => {
     });
     expect(await clientOf().dataset(name)).toMatchObject({
       state: "failed",
-      vocabulary: 1024,
+      vocabulary: 2048,
       tokens: null,
     });
     for (const part of ["tokens", "tokenizer"]) {

@@ -27,7 +27,9 @@ test("npm run train trains, and npm run sample writes with what it kept", () => 
   const options = ["--preset", "nano", "--steps", "2", "--sample-every", "0"];
   const trained = npmRun("train", "--", ...options);
   expect(trained.status, trained.stdout + trained.stderr).toBe(0);
-  expect(trained.stdout).toMatch(/^done val_loss=\S+ steps=2 /m);
+  expect(trained.stdout).toMatch(
+    /^done val_loss=\S+ val_nats_per_byte=\S+ steps=2 /m,
+  );
   const sampled = npmRun(
     "sample",
     "--",

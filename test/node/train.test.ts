@@ -29,6 +29,7 @@ import {
 } from "../../src/formats/containers/safetensors.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { Progress } from "../../src/cli/progress.ts";
+import { mobyDick } from "../../src/scripts/moby-dick.ts";
 import { linkFree } from "../../src/scripts/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
@@ -167,11 +168,11 @@ describe("a run to its end", () => {
     expect(first).toMatchObject({ code: 0, stderr: "" });
     const last = first.stdout.trimEnd().split("\n").at(-1)!;
     const done =
-      /^done val_loss=(\S+) steps=6 tokens=1536 seconds=(\S+) checkpoint=(\S+)$/.exec(
+      /^done val_loss=(\S+) val_nats_per_byte=\S+ steps=6 tokens=1536 seconds=(\S+) checkpoint=(\S+)$/.exec(
         last,
       );
     expect(last).toMatch(done ? "done" : "a `done …` line");
-    // 5.55 is a uniform guess over 256 bytes; six steps are enough to be better.
+    // 5.66 is a uniform guess over the 286 ids; six steps are enough to be better.
     expect(Number(done![1])).toBeLessThan(5.4);
     expect(resolve(done![3]!)).toBe(checkpoint());
     expect(first.stdout).toContain(
@@ -222,7 +223,7 @@ describe("a run to its end", () => {
     const daring = [...asked, "--temperature", "0.5", "--top-k", "9"];
     const written = sample(...daring, checkpoint());
     expect(written).toMatchObject({ status: 0, error: "" });
-    expect(written.text).toMatch(/^Once[^]{20}\n$/);
+    expect(written.text).toMatch(/^Once[^]{20,}\n$/);
     expect(sample(...daring, checkpoint())).toEqual(written);
     expect(sample(...asked, "--seed", "8", checkpoint()).text).not.toBe(
       written.text,
@@ -385,10 +386,14 @@ test("every option of --help is taken, and does what it says", async () => {
 });
 
 describe("presets", () => {
+  /** Enough of it for all 2,048 ids, and for a context among what is held out. */
+  const NOVEL = readFileSync(mobyDick()).subarray(0, 300_000);
+  beforeEach(() => writeFileSync(text, NOVEL));
+
   test.each([
-    ["tiny", [], "842496 parameters", "2 shards"],
+    ["tiny", [], "1071872 parameters", "2 shards"],
     // Twelve sequences a part do not fit a trainer: the parts are more.
-    ["small", ["--batch", "48"], "6 × 2048 tokens", "3290624 parameters"],
+    ["small", ["--batch", "48"], "8 × 1536 tokens", "3749376 parameters"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
     const args = ["--preset", preset, "--steps", "1", ...UNSAMPLED, ...more];
     const run = train("--text", text, "--out", out, ...args);
@@ -396,7 +401,9 @@ describe("presets", () => {
     expect(stderr).toBe("");
     expect(code).toBe(0);
     for (const part of said) expect(stdout).toContain(part);
-    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=1 /m);
+    expect(stdout).toMatch(
+      /^done val_loss=[67]\.\d+ val_nats_per_byte=\S+ steps=1 /m,
+    );
   });
 
   test("medium trains where it fits; what does not is refused with a command that does", async () => {
@@ -414,9 +421,11 @@ describe("presets", () => {
     const { code, stdout, stderr } = await train(...words, "--out", out).ended;
     expect(stderr).toBe("");
     expect(code).toBe(0);
-    expect(stdout).toContain("10844160 parameters");
+    expect(stdout).toContain("11532288 parameters");
     expect(stdout).toContain("5 shards");
-    expect(stdout).toMatch(/^done val_loss=[2-5]\.\d+ steps=1 /m);
+    expect(stdout).toMatch(
+      /^done val_loss=[67]\.\d+ val_nats_per_byte=\S+ steps=1 /m,
+    );
   });
 });
 
@@ -571,11 +580,11 @@ describe("refusals say what was expected and what came", () => {
     ],
     [["--width", "65"], /65/],
     [
-      ["--vocabulary", "512"],
+      ["--tokenizer", "byte", "--vocabulary", "512"],
       /Expected --vocabulary with --tokenizer bpe alone, got 512 with byte/,
     ],
     [
-      ["--tokenizer", "bpe", "--vocabulary", "511"],
+      ["--vocabulary", "511"],
       /Expected --vocabulary to be a whole number from 512, got "511"/,
     ],
     [
@@ -583,8 +592,8 @@ describe("refusals say what was expected and what came", () => {
       /Expected --vocabulary to be at most 16384, got 16385/,
     ],
     [
-      ["--preset", "medium", "--tokenizer", "bpe", "--vocabulary", "8192"],
-      /; this fits: npm run train -- .*--tokenizer bpe --vocabulary 4096 .*--preset medium --microbatches 8$/m,
+      ["--preset", "medium", "--vocabulary", "8192"],
+      /; this fits: npm run train -- .*--vocabulary 4096 .*--preset medium --microbatches 8$/m,
     ],
   ])("%j", async (args, message) => {
     const { code, stderr } = await train("--text", text, "--out", out, ...args)
