@@ -81,7 +81,7 @@ export type EvaluationConfig = {
 
 /**
  * Everything a run's losses and final parameters depend on; `shards` and `snapshotSteps` change
- * where and how often bytes are kept, never which.
+ * where and how often bytes are kept, `verify` and `redundancy` by how many they are computed, never which.
  */
 export type RunConfig = {
   dataset: PinnedDataset;
@@ -100,6 +100,10 @@ export type RunConfig = {
   evaluation: EvaluationConfig;
   shards: number;
   snapshotSteps: number;
+  /** The share of microbatches, from 0 to 1, that a second author computes before the commit; 0 unless told. */
+  verify?: number | undefined;
+  /** So many authors compute each microbatch; 1 unless told. */
+  redundancy?: number | undefined;
 };
 
 /** A model in a folder of the bucket, and a digest of what its files hold. */
@@ -138,7 +142,7 @@ export function hasEnded(state: RunState): boolean {
 export type ShardRange = { index: number; start: number; length: number };
 
 export type TrainerStatus = {
-  /** That of a trainer with a join token stands behind the token's id and a slash. */
+  /** Trainers of different authors may have one name. */
   name: string;
   /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
   author: string;

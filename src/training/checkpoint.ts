@@ -29,7 +29,7 @@ export type CheckpointPlan = {
 };
 
 /**
- * The metadata holds what the parameters depend on and nothing else: how a run was sharded leaves
+ * The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
@@ -37,7 +37,13 @@ export function checkpointPlan(
   step: number,
   tokenizer: string | null,
 ): CheckpointPlan {
-  const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
+  const {
+    shards: _shards,
+    snapshotSteps: _snapshots,
+    verify: _verify,
+    redundancy: _redundancy,
+    ...essential
+  } = config;
   const { name: _name, ...dataset } = config.dataset;
   const from = config.from && { from: { digest: config.from.digest } };
   const { tensors } = modelOf(config.model).table;
@@ -68,7 +74,7 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "dataset" | "from"
+  "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
 >;
 
 /**

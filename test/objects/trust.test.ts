@@ -2,14 +2,20 @@
 import { evictDurableObject, reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { Lease, RunEvent } from "../../src/api/types.ts";
+import { requiredAuthors } from "../../src/objects/run/verification.ts";
 import { verdictOf } from "../../src/objects/run/verdict.ts";
 import {
   bindings,
+  clientOf,
+  finish,
   keyOf,
+  outcomeOf,
   type ScriptedTrainer,
   startRun,
   startScripted,
+  worker,
 } from "../support/run.ts";
+import { uniform } from "../support/random.ts";
 
 afterEach(reset);
 
@@ -168,8 +174,8 @@ test("one token counts once, whatever names its trainers have, and what it tells
   await owner.reach(1);
   await expectTrue(owner);
   expect((await owner.run.joinTokens())[0]!.state).toBe("quarantined");
-  expect((await owner.run.status()).trainers.map(({ name }) => name)).toContain(
-    `${idOf(liar)}/b`,
+  expect((await owner.run.status()).trainers).toContainEqual(
+    expect.objectContaining({ name: "b", author: idOf(liar) }),
   );
 });
 
@@ -253,6 +259,110 @@ test("a token opens the run that it was issued for, not one that has its id late
     code: "no_lease",
   });
 });
+
+test("with redundancy 2, a trainer that computes wrong by a fault neither ends nor changes a run of real trainers", async () => {
+  const undisturbed = await startRun();
+  await finish(undisturbed.run);
+  const expected = await outcomeOf(undisturbed.run);
+
+  const { run } = await startRun({ redundancy: 2 });
+  const { token } = await run.joinToken();
+  const faulty = clientOf(worker, token).run(run.run);
+  // Of the first parameters that it pulls, the signs are wrong.
+  const broken: typeof faulty = Object.create(faulty, {
+    pull: {
+      value: async (shard: number, step: number) => {
+        const frame = await faulty.pull(shard, step);
+        for (let sign = 1; sign < 1000; sign += 2) frame.payload[sign]! ^= 0x80;
+        return frame;
+      },
+    },
+  }) as typeof faulty;
+  const tokens = [await run.joinToken(), await run.joinToken()];
+  const honest = tokens.map((each) =>
+    clientOf(worker, each.token).run(run.run),
+  );
+  const outcomes = await Promise.allSettled([
+    finish(broken, ["faulty"]),
+    ...honest.map((each, index) => finish(each, [`honest-${index}`])),
+  ]);
+  expect(outcomes.slice(1).map(({ status }) => status)).toEqual([
+    "fulfilled",
+    "fulfilled",
+  ]);
+  expect((await run.status()).state).toBe("finished");
+  expect(await outcomeOf(run)).toEqual(expected);
+  expect((await run.joinTokens()).map(({ state }) => state)).toEqual([
+    "quarantined",
+    "active",
+    "active",
+  ]);
+});
+
+test("what redundancy asks for waits for a second author, and says so; two that agree are enough", async () => {
+  const one = await startScripted({ steps: 1, microbatches: 1, redundancy: 2 });
+  const other = await one.stranger("other");
+  await present(one);
+  await tell(one, 0, TRUE);
+  // It has told its word, and gets another microbatch.
+  expect((await one.run.lease(one.identity)).lease!.kind).toBe("eval");
+  expect((await one.run.status()).step).toBe(0);
+  await Promise.all([one.reach(1), other.reach(1)]);
+  await expectTrue(one);
+  expect(await told(one)).toContain("waiting train 0.0 unverified");
+});
+
+test("verify has the run's secret choose its share, the same whenever it is asked", async () => {
+  const keys = { creation: "c", secret: "s" };
+  const required = (verify: number, index: number, secret = "s") =>
+    requiredAuthors({ verify }, { ...keys, secret }, { kind: "train", step: index >> 6, index: index & 63 }); // prettier-ignore
+  const chosen = async (verify: number, secret = "s") => {
+    const found = [];
+    for (let index = 0; index < 2000; index++)
+      if ((await required(verify, index, secret)) === 2) found.push(index);
+    return found;
+  };
+  const quarter = await chosen(0.25);
+  // 4 standard deviations of a binomial.
+  expect(Math.abs(quarter.length - 500)).toBeLessThan(4 * Math.sqrt(375));
+  expect(await chosen(0.25)).toEqual(quarter);
+  expect(await chosen(0.25, "t")).not.toEqual(quarter);
+  expect(await chosen(0)).toEqual([]);
+  expect(await chosen(1)).toHaveLength(2000);
+  expect(await requiredAuthors({ verify: 1, redundancy: 3 }, keys, { kind: "eval", step: 0, index: 0 })).toBe(3); // prettier-ignore
+});
+
+test.each([
+  [0.05, 1, 4, 20],
+  [0.1, 0.5, 2, 20],
+  [0.25, 0.1, 4, 10],
+  [1, 0.1, 1, 5],
+])(
+  "verify %f finds one that lies in a share %f of %i microbatches a step, after %i steps, as often as docs/trust.md says",
+  async (verify, share, perStep, steps) => {
+    const trials = 300;
+    let found = 0;
+    const random = uniform(7);
+    for (let trial = 0; trial < trials; trial++) {
+      const keys = { creation: "c", secret: `trial ${trial}` };
+      let isFound = false;
+      for (let told = 0; told < steps * perStep && !isFound; told++) {
+        if (random() >= share) continue;
+        const leased = { kind: "train", step: Math.floor(told / perStep), index: told % perStep } as const; // prettier-ignore
+        const required = await requiredAuthors({ verify }, keys, leased);
+        const lie = { author: "liar", says: "lie" };
+        const truth = ["a", "b"].map((author) => ({ author, says: "truth" }));
+        if (verdictOf([lie], required, 2).kind === "settled") continue;
+        const verdict = verdictOf([lie, ...truth], required, 0);
+        isFound = "liars" in verdict && verdict.liars[0] === "liar";
+      }
+      if (isFound) found++;
+    }
+    const expected = 1 - (1 - verify * share) ** (perStep * steps);
+    const deviation = Math.sqrt((expected * (1 - expected)) / trials);
+    expect(Math.abs(found / trials - expected)).toBeLessThan(4 * deviation);
+  },
+);
 
 test.each([
   ["nobody has told", [], 1, 3, { kind: "open", wanted: 1 }],

@@ -109,6 +109,8 @@ const configSchema = z
     evaluation: z.strictObject({ interval: whole, microbatches: whole }),
     shards: whole,
     snapshotSteps: whole,
+    verify: z.number().optional(),
+    redundancy: whole.optional(),
   })
   .register(ANSWER_SCHEMAS, { id: "RunConfig" });
 
@@ -124,9 +126,7 @@ export const runStatusSchema = z
     ),
     trainers: z.array(
       z.strictObject({
-        name: z
-          .string()
-          .describe("Of a join token's trainers, behind its id and a slash"),
+        name: z.string(),
         author: z
           .string()
           .describe("A join token's id, or `owner.` and a trainer's name"),

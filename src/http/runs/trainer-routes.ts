@@ -126,9 +126,14 @@ export const TRAINER_ROUTES = [
       "invalid_option",
     ],
     examples: {
-      evaluated: {
-        summary: "A microbatch of 64 tokens",
-        body: { ...exampleTrainer, lossSum: 355, tokens: 64 },
+      trained: {
+        summary: "A microbatch of 64 tokens, of a run with two shards",
+        body: {
+          ...exampleTrainer,
+          lossSum: 355,
+          tokens: 64,
+          digests: Array.from({ length: 2 }, () => "0".repeat(64)),
+        },
       },
     },
     handle: async (

@@ -32,6 +32,16 @@ export async function isSigned(
   );
 }
 
+/** A number from 0 to 1 that only the secret tells: 32 bits of the text's signature. */
+export async function drawn(secret: string, text: string): Promise<number> {
+  const signature = await crypto.subtle.sign(
+    "HMAC",
+    await keyOf(secret),
+    encoder.encode(text),
+  );
+  return new DataView(signature).getUint32(0) / 2 ** 32;
+}
+
 function keyOf(secret: string): Promise<CryptoKey> {
   return crypto.subtle.importKey(
     "raw",

@@ -6,7 +6,12 @@
  */
 import type { AuthorState, LeaseKind } from "../../api/types.ts";
 import type { AuthorStore } from "./author-store.ts";
-import { ballotsOf, says, type StoredBallot } from "./ballot-store.ts";
+import {
+  ballotsOf,
+  requiredOf,
+  says,
+  type StoredBallot,
+} from "./ballot-store.ts";
 import type { EventLog } from "./event-log.ts";
 import type { RunStore } from "./run-store.ts";
 import type { Microbatch, StepLeases } from "./step-leases.ts";
@@ -18,22 +23,28 @@ export class Agreement {
   readonly #events: EventLog;
   readonly #leases: () => StepLeases;
   readonly #present: (nowMs: number) => Iterable<string>;
+  readonly #onAsk: () => void;
   /** What somebody has been told to be waited for, of one step. */
   #waiting: { step: number; told: Set<string> } = { step: 0, told: new Set() };
 
-  /** `leases` are those of the present step, `present` the authors that have a trainer there. */
+  /**
+   * `leases` are those of the present step, `present` the authors that have a trainer there; `onAsk` is called
+   * when a microbatch is open to others.
+   */
   constructor(
     store: RunStore,
     authors: AuthorStore,
     events: EventLog,
     leases: () => StepLeases,
     present: (nowMs: number) => Iterable<string>,
+    onAsk: () => void,
   ) {
     this.#store = store;
     this.#authors = authors;
     this.#events = events;
     this.#leases = leases;
     this.#present = present;
+    this.#onAsk = onAsk;
   }
 
   /** An author tells what a microbatch of the present step came to. Called inside a transaction. */
@@ -86,7 +97,7 @@ export class Agreement {
     const ballots = this.#store.ballots.of(microbatch, leases.step);
     const told = ballots.map(({ author }) => author);
     const others = this.#others(microbatch, told, nowMs);
-    const required = Math.max(1, ...ballots.map((each) => each.required));
+    const required = requiredOf(this.#store.find()!.config, ballots);
     const verdict = verdictOf(ballotsOf(ballots), required, others);
     if (verdict.kind === "settled") {
       if (verdict.liars.length === 0) leases.complete(microbatch);
@@ -98,6 +109,7 @@ export class Agreement {
     }
     const wanted = verdict.kind === "undecided" ? 1 : verdict.wanted;
     leases.ask(microbatch, wanted, told);
+    this.#onAsk();
     if (told.length > 0 && others === 0)
       this.#tellWaiting(
         microbatch,

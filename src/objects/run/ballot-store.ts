@@ -1,5 +1,5 @@
 /** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
-import type { LeaseKind } from "../../api/types.ts";
+import type { LeaseKind, RunConfig } from "../../api/types.ts";
 import type { Ballot } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
 
@@ -109,6 +109,14 @@ export class BallotStore {
       author,
     );
   }
+}
+
+/** So many authors must tell the same: as was found when the first told, or as the config asks of all. */
+export function requiredOf(
+  { redundancy = 1 }: Pick<RunConfig, "redundancy">,
+  [first]: readonly StoredBallot[],
+): number {
+  return first?.required ?? redundancy;
 }
 
 /** Equal for equal results. */

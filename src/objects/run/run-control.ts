@@ -47,8 +47,9 @@ import { RunStore } from "./run-store.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { RunProgress } from "./run-progress.ts";
 import type { Given, Holder } from "./step-leases.ts";
-import { TrainerRoster } from "./trainer-roster.ts";
+import { rosterName, TrainerRoster } from "./trainer-roster.ts";
 import { TrainerStore } from "./trainer-store.ts";
+import { requiredAuthors } from "./verification.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** A long poll: short of the timeouts that lie between. */
@@ -91,6 +92,7 @@ export class RunControl {
       () => this.#progress.leases(),
       (nowMs) =>
         this.#roster.authors(nowMs, (trainer) => this.#isBusy(trainer, nowMs)),
+      () => this.#waiting.wakeAll(),
     );
   }
 
@@ -169,9 +171,13 @@ export class RunControl {
     completion: Completion,
     key: string | undefined,
   ): Promise<CompletionResponse> {
-    checkMicrobatch(this.#progress.record().config, kind, step, index);
+    const { config, keys } = this.#progress.record();
+    checkMicrobatch(config, kind, step, index);
     const leased = { kind, step, index };
-    const author = await this.#authorOfKey(caller, leased, key);
+    const [author, required] = await Promise.all([
+      this.#authorOfKey(caller, leased, key),
+      requiredAuthors(config, keys, leased),
+    ]);
     // After the last wait: what is decided from here on is decided at once.
     const record = this.#progress.record();
     const told = readTold(record.config, kind, completion);
@@ -202,7 +208,7 @@ export class RunControl {
       const tookMs = this.#progress.leases().tookMs(leased, holder, nowMs);
       this.#storage.transactionSync(() => {
         this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
-        this.#agreement.cast(leased, { ...told, author, required: 1 }, nowMs);
+        this.#agreement.cast(leased, { ...told, author, required }, nowMs);
       });
     }
     await this.#progress.advance();
@@ -236,16 +242,17 @@ export class RunControl {
     return this.#authors.all();
   }
 
-  /** Revoke a token, or take it back from quarantine. Errors: `token_not_found` */
+  /** Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found` */
   async setTokenState(
-    id: string,
+    asked: string,
     state: Exclude<AuthorState, "quarantined">,
   ): Promise<JoinToken> {
-    this.#progress.record();
+    const { keys } = this.#progress.record();
+    const id = /^\d+$/.test(asked) ? tokenId(keys, Number(asked)) : asked;
     if (!this.#authors.has(id)) {
       throw new AppError(
         "token_not_found",
-        `Expected the id of a join token of this run, got "${id}"`,
+        `Expected the id of a join token of this run, got "${asked}"`,
       );
     }
     const find = () => this.#authors.all().find((token) => token.id === id)!;
@@ -390,9 +397,7 @@ export class RunControl {
     this.#admit(caller);
     const author = authorOf(caller, trainer);
     this.#authors.check(author);
-    // Names are the token's own: another's trainer may have the same.
-    const name = caller === OWNER ? trainer : `${caller}/${trainer}`;
-    return { trainer: name, bootId, author };
+    return { trainer: rosterName(caller, trainer), bootId, author };
   }
 
   #authorOfKey(

@@ -21,7 +21,7 @@ import type { RunRecord, RunStore } from "./run-store.ts";
 import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import type { AuthorStore } from "./author-store.ts";
-import { ballotsOf } from "./ballot-store.ts";
+import { ballotsOf, requiredOf } from "./ballot-store.ts";
 import { isOwners } from "../platform/author.ts";
 import { type Microbatch, StepLeases } from "./step-leases.ts";
 import { verdictOf } from "./verdict.ts";
@@ -95,8 +95,11 @@ export class RunProgress {
       const ballots = this.#store.ballots.ofStep(kind, step);
       for (let index = 0; index < counts[kind]; index++) {
         const told = ballots.get(index) ?? [];
-        const required = Math.max(1, ...told.map((each) => each.required));
-        const verdict = verdictOf(ballotsOf(told), required, Infinity);
+        const verdict = verdictOf(
+          ballotsOf(told),
+          requiredOf(config, told),
+          Infinity,
+        );
         if (verdict.kind === "settled") continue;
         asked.push({
           microbatch: { kind, index },

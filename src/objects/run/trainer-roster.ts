@@ -1,6 +1,7 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
 import type { LeaseKind, RunEvent, TrainerStatus } from "../../api/types.ts";
+import { OWNER } from "../platform/author.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";
 import type { Holder } from "./step-leases.ts";
@@ -143,7 +144,7 @@ export class TrainerRoster {
     return Array.from(
       this.#known().values(),
       ({ name, author, lastSeenMs, completions }) => ({
-        name,
+        name: ownName(name),
         author,
         lastSeenMs,
         completions,
@@ -185,6 +186,16 @@ export class TrainerRoster {
   }
 
   #tell(trainer: string, change: TrainerChange): void {
-    this.#events.append({ type: "trainer", trainer, change });
+    const event = { type: "trainer", trainer: ownName(trainer) } as const;
+    this.#events.append({ ...event, change });
   }
+}
+
+/** Names are a join token's own: here it stands before them, since another's trainer may have the same. */
+export function rosterName(caller: string, trainer: string): string {
+  return caller === OWNER ? trainer : `${caller}/${trainer}`;
+}
+
+function ownName(trainer: string): string {
+  return trainer.slice(trainer.indexOf("/") + 1);
 }
