@@ -1,6 +1,6 @@
 /** A folder as one GGUF: its tensors, its config and its tokenizer. */
 import type { Scheme } from "../../api/scheme.ts";
-import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import type { ValueWatch } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../read-heads.ts";
 import {
   type DecidedGguf,
@@ -16,7 +16,7 @@ export async function planFolderGguf(
   folder: Folder,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
-  values?: Values,
+  values?: ValueWatch,
 ): Promise<GgufPlan & { decided: DecidedGguf }> {
   const checkpoint = await readFolder(folder);
   const decided = decideGgufDirectory(checkpoint, choices);

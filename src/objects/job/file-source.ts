@@ -5,7 +5,7 @@ import { free } from "../../memory/free.ts";
 export const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** Bytes of a file that are taken one behind the other. */
-export type Run<File> = { file: File; start: number; end: number };
+export type FileRange<File> = { file: File; start: number; end: number };
 
 export type ReadFile<File> = (
   file: File,
@@ -16,7 +16,7 @@ export type ReadFile<File> = (
 
 export class FileSource<File> implements ByteSource {
   readonly #read: ReadFile<File>;
-  #runs: readonly Run<File>[];
+  #runs: readonly FileRange<File>[];
   /** The run of what is taken next, and where in its file that is. */
   #run = 0;
   #position: number;
@@ -26,14 +26,14 @@ export class FileSource<File> implements ByteSource {
   #windowFile: File | undefined;
   #windowStart = 0;
 
-  constructor(read: ReadFile<File>, runs: readonly Run<File>[]) {
+  constructor(read: ReadFile<File>, runs: readonly FileRange<File>[]) {
     this.#read = read;
     this.#runs = joined(runs);
     this.#position = this.#runs[0]?.start ?? 0;
   }
 
   /** Go on `position` bytes behind the beginning of other runs. */
-  seek(runs: readonly Run<File>[], position: number): void {
+  seek(runs: readonly FileRange<File>[], position: number): void {
     this.#runs = joined(runs);
     this.#run = 0;
     let left = position;
@@ -75,7 +75,7 @@ export class FileSource<File> implements ByteSource {
     return this.#window.subarray(offset, offset + bytes);
   }
 
-  async #fill({ file }: Run<File>, length: number): Promise<void> {
+  async #fill({ file }: FileRange<File>, length: number): Promise<void> {
     // Each window in the same memory, of its full size from the start.
     if (this.#buffer.byteLength < length)
       this.#buffer = new ArrayBuffer(Math.max(length, WINDOW_BYTES));
@@ -88,8 +88,8 @@ export class FileSource<File> implements ByteSource {
 }
 
 /** Runs that follow each other in a file are one, so that small tensors come together. */
-function joined<File>(runs: readonly Run<File>[]): Run<File>[] {
-  const whole: Run<File>[] = [];
+function joined<File>(runs: readonly FileRange<File>[]): FileRange<File>[] {
+  const whole: FileRange<File>[] = [];
   for (const run of runs) {
     const last = whole.at(-1);
     if (last && last.file === run.file && last.end === run.start)

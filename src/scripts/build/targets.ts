@@ -2,7 +2,7 @@
 import { bundleTarget } from "./bundle.ts";
 import { docs } from "./docs.ts";
 import { kernelTarget } from "./kernels.ts";
-import type { Target } from "./target.ts";
+import type { BuildTarget } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
@@ -15,7 +15,7 @@ const worker = bundleTarget({
   needs: [kernels],
 });
 
-export const TARGETS = {
+export const BUILD_TARGETS = {
   kernels,
   /** With assertions, and the text of the module. */
   "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
@@ -23,4 +23,4 @@ export const TARGETS = {
   "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
   docs,
   worker,
-} as const satisfies Record<string, Target>;
+} as const satisfies Record<string, BuildTarget>;
