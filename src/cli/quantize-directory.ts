@@ -8,7 +8,6 @@ import { readFolder } from "../checkpoints/read-heads.ts";
 import { convertDirectory } from "./convert-directory.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
-import { quantizeGguf } from "./quantize-gguf.ts";
 import { showDirectory } from "./show-directory.ts";
 
 export type DirectoryRequest = {
@@ -27,12 +26,8 @@ export async function quantizeDirectory(
   request: DirectoryRequest,
 ): Promise<void> {
   const { from, to, options } = request;
-  const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, options);
-  if (target === "llama.cpp") {
-    await quantizeGguf(request);
-    return;
-  }
   const checkpoint = await readFolder(localFolder(from));
+  const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, options);
   if (target === undefined) {
     const able = inspect(checkpoint).loaders.filter(({ loads }) => loads);
     const names = able.map(({ loader }) => loader).join(", ") || "none";

@@ -39,15 +39,12 @@ export async function localFile(path: string): Promise<RangedFile> {
   });
   return {
     bytes: size,
-    async read(start, end, into) {
+    async read(start, end) {
       const handle = await open(path, "r").catch((cause: unknown) => {
         throw notThere(path, cause);
       });
       try {
-        const fits = into !== undefined && into.byteLength >= end - start;
-        const buffer = new Uint8Array(
-          fits ? into : new ArrayBuffer(end - start),
-        );
+        const buffer = new Uint8Array(end - start);
         const { bytesRead } = await handle.read(buffer, 0, end - start, start);
         return checkRange(buffer.subarray(0, bytesRead), start, end);
       } finally {

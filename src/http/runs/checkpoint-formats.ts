@@ -71,7 +71,7 @@ async function ggufOf(
   folder: CheckpointFolder,
   asF32: boolean,
 ): Promise<Export> {
-  const plan = await planFolderGguf(folder, MODEL_NAME, {
+  const { reads, conversion } = await planFolderGguf(folder, MODEL_NAME, {
     // As llama.cpp's own quantizer rounds.
     scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
     selection: { include: [], exclude: [] },
@@ -79,10 +79,8 @@ async function ggufOf(
     types: asF32 ? ["*=f32"] : [],
   });
   const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
-  const { reads, totalBytes } = plan;
+  const { heldBytes, totalBytes } = conversion;
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    const conversion = plan.conversion();
-    const { heldBytes } = conversion;
     const reservation = await isolateMemory.reserve(heldBytes + PIECES_BYTES);
     try {
       const source = readInOrder(

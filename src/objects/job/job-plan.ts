@@ -5,28 +5,17 @@
 import {
   checkFolderRequest,
   type FolderPlan,
-  makesGguf,
   planFolder,
   readNorms,
 } from "../../checkpoints/folder-plan.ts";
-import {
-  ggufChoices,
-  planFolderGguf,
-} from "../../checkpoints/gguf/folder-gguf.ts";
-import type { QuantizeOptions } from "../../api/tensors.ts";
-import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../../checkpoints/shards.ts";
 import { scalesFirst } from "../../formats/blocks/scales-first.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";
 import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import { Conversion } from "../../formats/stream/conversion.ts";
-import {
-  FileSource,
-  type ReadFile,
-  type Run,
-} from "../../formats/stream/file-source.ts";
 import { copied } from "../../formats/stream/tensor-sections.ts";
+import { FileSource, type ReadFile, type Run } from "./file-source.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { PinnedFile } from "./pinned-file.ts";
 
@@ -60,7 +49,6 @@ export function planJob(
   read: ReadFile<PinnedFile>,
   digests: () => ReadonlyMap<string, string>,
 ): Promise<JobPlan> | JobPlan {
-  if (job.isFolder && makesGguf(job.request)) return planGgufJob(job, read);
   if (job.isFolder) return planFolderJob(job, read, digests);
   const output = {
     name: job.result,
@@ -174,29 +162,6 @@ async function planFolderJob(
     sum(plan.copies.map((name) => byName.get(name)!.bytes)) +
     sum(small.map((text) => new TextEncoder().encode(text).length));
   return { outputs, bytes, totalBytes };
-}
-
-/** The GGUF that is made of a folder for llama.cpp. */
-async function planGgufJob(
-  { request, result, files }: Planned,
-  read: ReadFile<PinnedFile>,
-): Promise<JobPlan> {
-  const byName = new Map(files.map((file) => [file.name, file]));
-  const options: QuantizeOptions = request.options ?? {};
-  const { reads, decided, totalBytes, head, conversion } = await planFolderGguf(
-    folderOf(byName, read),
-    nameOf(request.source),
-    ggufChoices(options),
-    valuesOf(options.nonfinite),
-  );
-  const runs = reads.map((each) => ({ ...each, file: byName.get(each.file)! }));
-  const output = {
-    name: result,
-    open: async () => ({ conversion: conversion(), runs }),
-    digested: [],
-  };
-  const bytes = head.length + TENSOR_BYTES * decided.tensors.length;
-  return { outputs: [output], bytes, totalBytes };
 }
 
 /** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */

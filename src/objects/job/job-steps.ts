@@ -8,13 +8,7 @@ import {
   isTaken,
 } from "../../checkpoints/folder-plan.ts";
 import { directoryStub } from "../directory/directory.ts";
-import {
-  end,
-  makesFolder,
-  newJob,
-  type StoredJob,
-  withoutToken,
-} from "./job-record.ts";
+import { end, newJob, type StoredJob, withoutToken } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
@@ -63,8 +57,7 @@ export class JobSteps {
     if (pinned.isFolder) {
       checkFolderRequest(request);
       pinned.files &&= pinned.files.filter(({ name }) => isTaken(name));
-      if (makesFolder({ request, isFolder: true }))
-        checkFolderName(request.result);
+      checkFolderName(request.result);
     } else {
       checkFileRequest(request);
     }
