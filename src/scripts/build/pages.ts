@@ -11,7 +11,7 @@ const KERNELS = "build/kernels.wasm";
 /** Pages, and the Workers that compute for them. */
 const ENTRIES = ["src/pages/dashboard.ts", "src/pages/style.css"];
 
-export function pagesTarget(kernels: BuildTarget): Target {
+export function pagesTarget(kernels: BuildTarget): BuildTarget {
   return { name: "pages", needs: [kernels], make };
 }
 
