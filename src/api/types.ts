@@ -156,6 +156,8 @@ export type RunStatus = {
   /** Parameters have seen this many updates. */
   step: number;
   config: RunConfig;
+  /** What its trainers compute like; null before the first. */
+  fingerprint: string | null;
   parameters: number;
   shards: ShardRange[];
   trainers: TrainerStatus[];
@@ -197,6 +199,9 @@ export type JoinToken = {
 
 /** What `PATCH /v1/runs/:run` takes. */
 export type StateRequest = { state: "paused" | "running" | "cancelled" };
+
+/** Or this: what trainers must compute like, null for what the next one brings. */
+export type FingerprintRequest = { fingerprint: string | null };
 
 export type LeaseKind = "train" | "eval";
 
@@ -284,6 +289,7 @@ export type RunEvent = {
       microbatch: number;
       author: string;
     }
+  | { type: "fingerprint"; fingerprint: string | null }
   | { type: "author"; author: string; state: AuthorState }
   /** The step needs a result of one more author, and none is there that could tell one. */
   | {

@@ -125,6 +125,11 @@ export class RunClient {
     return this.#http.json("PATCH", this.#path, { state });
   }
 
+  /** What trainers must compute like; null for what the next one brings. */
+  setFingerprint(fingerprint: string | null): Promise<RunStatus> {
+    return this.#http.json("PATCH", this.#path, { fingerprint });
+  }
+
   /** Start trainers that the server hosts; returns their names. */
   async addTrainers(count: number): Promise<string[]> {
     const { trainers } = await this.#http.json<{ trainers: string[] }>(

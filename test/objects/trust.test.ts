@@ -370,6 +370,59 @@ test.each([
   },
 );
 
+test("a stranger's fingerprint shuts out nobody: the owner's trainer replaces it, and what was told under it is computed again", async () => {
+  const owner = await startScripted({ steps: 1, shards: 2 });
+  const first = await owner.stranger("first");
+  first.identity.fingerprint = "nobody's";
+  await present(first);
+  await tell(first, 0, FALSE);
+  const other = await owner.stranger("other");
+  await expect(other.run.lease(other.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  const before = await leaseOf(first, 1);
+  await present(owner);
+  await expect(first.run.lease(first.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  // The keys of leases before are void, and nobody is a liar for what machines do differently.
+  await expect(first.pushFor(before, FALSE)).rejects.toMatchObject({
+    code: "no_lease",
+  });
+  await present(other);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect((await owner.run.joinTokens()).map(({ state }) => state)).toEqual([
+    "active",
+    "active",
+  ]);
+});
+
+test("the owner sets what trainers compute like, or resets it, and it outlives an eviction", async () => {
+  const owner = await startScripted({ steps: 3 });
+  await owner.reach(1);
+  await owner.doLease(FALSE);
+  const reset = await owner.run.setFingerprint(null);
+  expect(reset).toMatchObject({ fingerprint: null, step: 1 });
+  owner.identity.fingerprint = "new";
+  await owner.reach(2);
+  await owner.run.setFingerprint("newer");
+  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+  await expect(owner.run.lease(owner.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  owner.identity.fingerprint = "newer";
+  await owner.reach(3);
+  await expectTrue(owner);
+  await expect(owner.run.setFingerprint("\n")).rejects.toMatchObject({
+    code: "invalid_config",
+  });
+  await owner.run.setState("cancelled").catch(() => {});
+  await expect(owner.run.setFingerprint("x")).rejects.toMatchObject({
+    code: "wrong_state",
+  });
+});
+
 test.each([
   ["nobody has told", [], 1, 3, { kind: "open", wanted: 1 }],
   ["one suffices", ["a1"], 1, 3, { kind: "settled" }],

@@ -29,7 +29,18 @@ import { json } from "../json.ts";
 runRequestSchema.register(REQUEST_SCHEMAS, { id: "RunRequest" });
 
 const stateSchema = z
-  .strictObject({ state: z.enum(["paused", "running", "cancelled"]) })
+  .union([
+    z.strictObject({ state: z.enum(["paused", "running", "cancelled"]) }),
+    z.strictObject({
+      fingerprint: z
+        .string()
+        .regex(/^[\x21-\x7e]{1,200}$/)
+        .nullable()
+        .describe(
+          "What trainers must compute like, or null: like the next one that comes",
+        ),
+    }),
+  ])
   .register(REQUEST_SCHEMAS, { id: "StateRequest" });
 
 /** A week, and a year. */
@@ -146,10 +157,14 @@ export const RUN_ROUTES = [
     path: "/v1/runs/{run}",
     tag: "runs",
     access: "owner",
-    summary: "Pause a run, let it go on, or cancel it",
+    summary:
+      "Pause a run, let it go on, or cancel it; or say what its trainers compute like",
     description:
-      "Repeating it changes nothing. Paused: no new leases; what is under way is still taken.",
-    body: { description: "The state it shall have", json: stateSchema },
+      "With another fingerprint, the present step is computed again. Repeating it changes nothing. Paused: no new leases; what is under way is still taken.",
+    body: {
+      description: "The state, or the fingerprint, that it shall have",
+      json: stateSchema,
+    },
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: [
       "malformed_json",
@@ -163,8 +178,12 @@ export const RUN_ROUTES = [
       resume: { summary: "On again", body: { state: "running" } },
       cancel: { summary: "For good", body: { state: "cancelled" } },
     },
-    handle: async (c, { run, body: { state } }) =>
-      json(await runStub(c.env, run).setState(state)),
+    handle: async (c, { run, body: request }) =>
+      json(
+        "state" in request
+          ? await runStub(c.env, run).setState(request.state)
+          : await runStub(c.env, run).setFingerprint(request.fingerprint),
+      ),
   }),
 
   route({

@@ -120,6 +120,10 @@ export const runStatusSchema = z
     state,
     step: whole.describe("Updates that the parameters have seen"),
     config: configSchema,
+    fingerprint: z
+      .string()
+      .nullable()
+      .describe("What its trainers compute like"),
     parameters: whole,
     shards: z.array(
       z.strictObject({ index: whole, start: whole, length: whole }),

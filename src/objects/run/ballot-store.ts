@@ -102,6 +102,13 @@ export class BallotStore {
     );
   }
 
+  /** What all have told of steps that are not committed is void. */
+  discardAll(): void {
+    this.#sql.exec(
+      "DELETE FROM ballots WHERE step > COALESCE((SELECT MAX(step) FROM commits), -1)",
+    );
+  }
+
   /** What an author has told of steps that are not committed is void. */
   discard(author: string): void {
     this.#sql.exec(

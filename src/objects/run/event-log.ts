@@ -9,6 +9,7 @@ const MAX_EVENTS: Record<RunEvent["type"], number> = {
   trainer: 500,
   conflict: 200,
   author: 500,
+  fingerprint: 100,
   waiting: 200,
 };
 

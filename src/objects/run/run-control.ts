@@ -123,12 +123,14 @@ export class RunControl {
   /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
   status(caller = OWNER): RunStatus {
     this.#admit(caller);
-    const { run, state, step, config, createdMs } = this.#progress.record();
+    const { run, state, step, config, fingerprint, createdMs } =
+      this.#progress.record();
     return {
       run,
       state,
       step,
       config,
+      fingerprint,
       ...runRanges(config),
       trainers: this.#roster.statuses(),
       ...this.#store.history.latestLosses(step),
@@ -140,7 +142,8 @@ export class RunControl {
   async lease(caller: string, request: LeaseRequest): Promise<LeaseResponse> {
     const endMs = Date.now() + MAX_WAIT_MS;
     const holder = this.#holderOf(caller, request);
-    this.#checkIn(holder, request.fingerprint);
+    await this.#checkFingerprint(caller, request.fingerprint);
+    this.#checkIn(holder);
     await this.#progress.watch();
     const wait = this.#waiting.enter(holder.trainer);
     try {
@@ -272,6 +275,12 @@ export class RunControl {
   /** The dataset that a join token reads. Errors: as `status` */
   datasetName(caller: string): string {
     return this.status(caller).config.dataset.name;
+  }
+
+  /** What trainers must compute like; null for what the next one brings. Errors: `wrong_state` */
+  async setFingerprint(fingerprint: string | null): Promise<RunStatus> {
+    await this.#progress.changeFingerprint(fingerprint, null);
+    return this.status();
   }
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
@@ -420,17 +429,29 @@ export class RunControl {
     );
   }
 
-  #checkIn(holder: Holder, offered: string): void {
-    const { fingerprint, state } = this.#progress.record();
+  /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */
+  async #checkFingerprint(caller: string, offered: string): Promise<void> {
+    const { fingerprint, fingerprintBy, state } = this.#progress.record();
     if (hasEnded(state)) return;
+    const by = caller === OWNER ? null : caller;
     if (fingerprint === null) {
-      this.#store.update({ fingerprint: offered });
+      this.#store.update({ fingerprint: offered, fingerprintBy: by });
     } else if (fingerprint !== offered) {
+      if (by === null && fingerprintBy !== null) {
+        await this.#progress.changeFingerprint(offered, by);
+        return;
+      }
       throw new AppError(
         "fingerprint_differs",
-        `Expected a trainer that computes like the first one, "${fingerprint}"; got "${offered}"`,
+        `Expected a trainer that computes like the ${fingerprintBy === null ? "owner's" : "first"}, "${fingerprint}"; got "${offered}". The run's owner may set or reset it`,
       );
+    } else if (by === null && fingerprintBy !== null) {
+      this.#store.update({ fingerprintBy: by });
     }
+  }
+
+  #checkIn(holder: Holder): void {
+    if (hasEnded(this.#progress.record().state)) return;
     if (this.#roster.checkIn(holder, Date.now())) {
       this.#progress.leases().releaseOtherBoots(holder);
       this.#waiting.wakeAll();

@@ -22,7 +22,7 @@ import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import type { AuthorStore } from "./author-store.ts";
 import { ballotsOf, requiredOf } from "./ballot-store.ts";
-import { isOwners } from "../platform/author.ts";
+import { isOwners, newRunKeys } from "../platform/author.ts";
 import { type Microbatch, StepLeases } from "./step-leases.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -131,6 +131,43 @@ export class RunProgress {
       await this.#finishDue();
       return body();
     });
+  }
+
+  /**
+   * Trainers of another fingerprint take over: what others have told of the present step is void, and so are
+   * the keys of its leases. Errors: `wrong_state`, the run has ended
+   */
+  async changeFingerprint(
+    fingerprint: string | null,
+    by: string | null,
+  ): Promise<void> {
+    await this.exclusive(() => {
+      const { state, keys, fingerprint: before } = this.record();
+      if (hasEnded(state)) {
+        throw new AppError(
+          "wrong_state",
+          `Expected a run that has not ended, got one that is ${state}`,
+        );
+      }
+      if (before === fingerprint) {
+        this.#store.update({ fingerprintBy: by });
+        return Promise.resolve();
+      }
+      this.#storage.transactionSync(() => {
+        const { secret } = newRunKeys();
+        this.#store.update({
+          fingerprint,
+          fingerprintBy: by,
+          keys: { ...keys, secret },
+          initialized: false,
+        });
+        this.#store.ballots.discardAll();
+        this.#events.append({ type: "fingerprint", fingerprint });
+      });
+      this.#leases = undefined;
+      return Promise.resolve();
+    });
+    await this.advance();
   }
 
   /** The alarm that was set has come. */

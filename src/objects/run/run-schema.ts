@@ -71,6 +71,7 @@ export const RUN_SCHEMA = new Schema("run", [
     sql.exec(
       `ALTER TABLE run ADD COLUMN creation TEXT NOT NULL DEFAULT '';
        ALTER TABLE run ADD COLUMN secret TEXT NOT NULL DEFAULT '';
+       ALTER TABLE run ADD COLUMN fingerprint_by TEXT;
        UPDATE run SET creation = lower(hex(randomblob(6))), secret = lower(hex(randomblob(32)));
        UPDATE run SET initialized = 0 WHERE settled = 0;
        CREATE TABLE ballots (

@@ -13,6 +13,8 @@ export type RunRecord = {
   step: number;
   /** Of the trainers that may join; null before the first. */
   fingerprint: string | null;
+  /** The join token whose trainer set it, to which the owner's trainers need not keep; null for the owner. */
+  fingerprintBy: string | null;
   createdMs: number;
   keys: RunKeys;
   /** Every shard has been initialized, and has these keys. */
@@ -29,6 +31,7 @@ type RecordRow = {
   state: RunState;
   step: number;
   fingerprint: string | null;
+  fingerprint_by: string | null;
   created_ms: number;
   creation: string;
   secret: string;
@@ -63,7 +66,7 @@ export class RunStore {
     if (tokenizer !== null)
       this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0, ?, ?)",
+      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0, ?, ?, NULL)",
       run,
       JSON.stringify(config),
       createdMs,
@@ -83,6 +86,7 @@ export class RunStore {
       state: row.state,
       step: row.step,
       fingerprint: row.fingerprint,
+      fingerprintBy: row.fingerprint_by,
       createdMs: row.created_ms,
       keys: { creation: row.creation, secret: row.secret },
       initialized: row.initialized === 1,
@@ -100,10 +104,12 @@ export class RunStore {
   ): void {
     const record = { ...this.find()!, ...change };
     this.#sql.exec(
-      "UPDATE run SET state = ?, step = ?, fingerprint = ?, initialized = ?, settled = ?",
+      "UPDATE run SET state = ?, step = ?, fingerprint = ?, fingerprint_by = ?, secret = ?, initialized = ?, settled = ?",
       record.state,
       record.step,
       record.fingerprint,
+      record.fingerprintBy,
+      record.keys.secret,
       Number(record.initialized),
       Number(record.settled),
     );

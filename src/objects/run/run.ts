@@ -106,6 +106,8 @@ function runMethods(run: RunControl) {
       run.setTokenState(id, state),
     datasetName: (caller: string) => run.datasetName(caller),
     setState: (state: StateRequest["state"]) => run.setState(state),
+    setFingerprint: (fingerprint: string | null) =>
+      run.setFingerprint(fingerprint),
     metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
     reportConflict: (
       caller: string,

@@ -245,6 +245,10 @@ function toldOf(event: News): string {
       return `${event.trainer} ${event.change}`;
     case "conflict":
       return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has another result`;
+    case "fingerprint":
+      return event.fingerprint === null
+        ? "the next trainer says what the others compute like"
+        : `trainers must compute like ${event.fingerprint} now`;
     case "author":
       return `${event.author} is ${event.state}`;
     case "waiting":
