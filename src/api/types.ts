@@ -259,6 +259,36 @@ export type StepMetrics = {
   committedMs: number;
   trainNatsPerByte: number | null;
   valNatsPerByte: number | null;
+  /** SHA-256 of what all steps so far came to, whoever computed it; of a step that was committed. */
+  results: string | null;
+  /** The same with each gradient's digests and whose they are. */
+  chain: string | null;
+};
+
+/** What a microbatch came to: sums, the SHA-256 of the frame that each shard was pushed, and all who told so. */
+export type AgreedResult = {
+  index: number;
+  lossSum: number | null;
+  tokens: number;
+  bytes: number;
+  digests: string[];
+  authors: string[];
+};
+
+/** What was told of a step's training, in order of the microbatch; of one that is not committed, so far. */
+export type StepRecord = {
+  step: number;
+  microbatches: AgreedResult[];
+  /** What the digests of the metrics are made of (docs/trust.md); null of a step that is not committed. */
+  commit: {
+    gradNorm: number;
+    clipCoefficient: number;
+    learningRates: { matrix: number; embedding: number; vector: number };
+    results: string | null;
+    chain: string | null;
+    /** Of the step before; of step 0, of the config. */
+    before: { results: string; chain: string };
+  } | null;
 };
 
 /** What `GET /v1/runs/:run/events` streams; `id` grows by one. */

@@ -12,6 +12,7 @@ import type {
   RunStatus,
   StateRequest,
   StepMetrics,
+  StepRecord,
 } from "../api/types.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
@@ -172,6 +173,11 @@ export class RunClient {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
+  }
+
+  /** What was told of a step, and by whom. Errors: `future_step` */
+  step(step: number): Promise<StepRecord> {
+    return this.#http.json("GET", `${this.#path}/steps/${step}`);
   }
 
   /** Every event after `lastEventId`, as it comes, until the run has ended. Reconnects by itself. */

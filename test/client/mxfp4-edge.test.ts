@@ -109,6 +109,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   pushGradient: (edge) => edge.run("r").push(0, lease, BYTES),
   listTokens: (edge) => edge.run("r").joinTokens(),
   setTokenState: (edge) => edge.run("r").setTokenState("t-1", "revoked"),
+  getStep: (edge) => edge.run("r").step(1),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
   getCheckpoint: (edge) => edge.run("r").checkpoint("hf"),

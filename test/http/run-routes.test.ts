@@ -393,10 +393,14 @@ test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
     expect(response.headers.get("Content-Type")).toContain("text/csv");
     const [header, first, second] = (await response.text()).split("\n");
     expect(header).toBe(
-      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte",
+      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte,results,chain",
     );
-    expect(first).toMatch(/^0,1,[\d.]+,0.03,256,1,\d+,1,1$/);
-    expect(second).toMatch(/^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,$/);
+    expect(first).toMatch(
+      /^0,1,[\d.]+,0.03,256,1,\d+,1,1,[0-9a-f]{64},[0-9a-f]{64}$/,
+    );
+    expect(second).toMatch(
+      /^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,,[0-9a-f]{64},[0-9a-f]{64}$/,
+    );
   }
   await problemOf(
     await call("GET", `${path}?format=xml`),

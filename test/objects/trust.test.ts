@@ -2,6 +2,7 @@
 import { evictDurableObject, reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { Lease, RunEvent } from "../../src/api/types.ts";
+import { audit } from "../../src/cli/audit.ts";
 import { requiredAuthors } from "../../src/objects/run/verification.ts";
 import { verdictOf } from "../../src/objects/run/verdict.ts";
 import type { TrainingService } from "../../src/training/service.ts";
@@ -19,6 +20,16 @@ import {
 import { uniform } from "../support/random.ts";
 
 afterEach(reset);
+
+const HEX = expect.stringMatching(/^[0-9a-f]{64}$/) as string;
+
+async function sha256(value: unknown): Promise<string> {
+  const text = new TextEncoder().encode(JSON.stringify(value));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
+}
 
 /** What honest trainers of a scripted run push. */
 const TRUE = 0.5;
@@ -421,6 +432,67 @@ test("the owner sets what trainers compute like, or resets it, and it outlives a
   await expect(owner.run.setFingerprint("x")).rejects.toMatchObject({
     code: "wrong_state",
   });
+});
+
+test("results are the same whoever trains and however it is sharded; the chain says who told what, and follows from the step's record", async () => {
+  const plain = await startRun({ steps: 2 });
+  await finish(plain.run);
+  const other = await startRun({
+    steps: 2,
+    shards: 3,
+    redundancy: 2,
+    dataset: plain.status.config.dataset.name,
+  });
+  await finish(other.run, ["a", "b"]);
+  const [one, two] = [await plain.run.metrics(), await other.run.metrics()];
+  const results = one.map((each) => each.results);
+  expect(two.map((each) => each.results)).toEqual(results);
+  expect(results.slice(0, 2)).toEqual([HEX, HEX]);
+  // The last line is an evaluation, which nothing commits.
+  expect(results[2]).toBeNull();
+  expect(one[0]!.chain).not.toBe(two[0]!.chain);
+
+  const { microbatches, commit } = await other.run.step(1);
+  expect(microbatches.map(({ authors }) => authors)).toEqual(
+    microbatches.map(() => ["owner.a", "owner.b"]),
+  );
+  const { matrix, embedding, vector } = commit!.learningRates;
+  const sums = microbatches.map(({ lossSum, tokens, bytes }) => [lossSum, tokens, bytes]); // prettier-ignore
+  const { before, gradNorm, clipCoefficient } = commit!;
+  const expected = await sha256([before.results, 1, sums, gradNorm, clipCoefficient, [matrix, embedding, vector]]); // prettier-ignore
+  expect(two[1]!.results).toBe(expected);
+  const told = microbatches.map(({ digests, authors }) => [digests, authors]);
+  expect(two[1]!.chain).toBe(await sha256([before.chain, expected, told]));
+  expect(before).toEqual({ results: two[0]!.results, chain: two[0]!.chain });
+  await expect(other.run.step(3)).rejects.toMatchObject({
+    code: "future_step",
+  });
+});
+
+test("an audit finds the first false step of many, and whose it is", async () => {
+  const steps = 9;
+  const trusted = await startScripted({ steps });
+  const dataset = trusted.status.config.dataset.name;
+  const audited = await startScripted({ steps, dataset });
+  const liar = await audited.stranger("liar");
+  await trusted.reach(steps);
+  await audited.reach(5);
+  expect(await audit(audited.run, trusted.run)).toEqual({ last: 4, first: null }); // prettier-ignore
+  const { lease } = await liar.run.lease(liar.identity);
+  await liar.pushFor(lease!, FALSE);
+  await liar.complete(lease!, FALSE);
+  await liar.run.leave(liar.identity);
+  await audited.reach(steps);
+  const first = {
+    step: 5,
+    microbatches: [{ index: lease!.index, authors: [idOf(liar)] }],
+  };
+  expect(await audit(audited.run, trusted.run)).toEqual({ last: 8, first });
+  expect(await audit(audited.run, trusted.run, 5)).toEqual({ last: 5, first });
+  expect(await audit(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
+  const foreign = await startScripted({ steps, dataset, seed: 2 });
+  await foreign.reach(1);
+  await expect(audit(audited.run, foreign.run)).rejects.toThrow("of one config"); // prettier-ignore
 });
 
 test.each([

@@ -79,6 +79,7 @@ export const ORDER = [
   "setTokenState",
   "setRunState",
   "getMetrics",
+  "getStep",
   "serviceMetrics",
   "getEvents",
   "getCheckpoint",

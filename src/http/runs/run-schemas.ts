@@ -14,6 +14,7 @@ import {
   type RunStatus,
   type RunSummary,
   type StepMetrics,
+  type StepRecord,
   TOKENIZERS,
   type TrainersResponse,
   WIRE_DTYPES,
@@ -176,8 +177,46 @@ const stepMetricsSchema = z
     committedMs: time,
     trainNatsPerByte: natsPerByte,
     valNatsPerByte: natsPerByte,
+    results: digest
+      .nullable()
+      .describe("SHA-256 of what all steps so far came to, whoever computed"),
+    chain: digest
+      .nullable()
+      .describe("The same with each gradient's digests, and whose they are"),
   })
   .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
+
+export const stepRecordSchema = z
+  .strictObject({
+    step: whole,
+    microbatches: z.array(
+      z.strictObject({
+        index: whole,
+        lossSum: z.number().nullable(),
+        tokens: whole,
+        bytes: whole,
+        digests: z
+          .array(digest)
+          .describe("Of the frame that each shard was pushed"),
+        authors: z.array(z.string()).describe("All who told so"),
+      }),
+    ),
+    commit: z
+      .strictObject({
+        gradNorm: z.number(),
+        clipCoefficient: z.number(),
+        learningRates: z.strictObject({
+          matrix: z.number(),
+          embedding: z.number(),
+          vector: z.number(),
+        }),
+        results: digest.nullable(),
+        chain: digest.nullable(),
+        before: z.strictObject({ results: digest, chain: digest }),
+      })
+      .nullable(),
+  })
+  .register(ANSWER_SCHEMAS, { id: "StepRecord" });
 
 export const trainersResponseSchema = z
   .union([
@@ -224,3 +263,4 @@ true satisfies Same<
 true satisfies Same<z.output<typeof stepMetricsSchema>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;
 true satisfies Same<z.output<typeof joinTokenSchema>, JoinToken>;
+true satisfies Same<z.output<typeof stepRecordSchema>, StepRecord>;

@@ -18,6 +18,7 @@ import {
   type RunStatus,
   type StateRequest,
   type StepMetrics,
+  type StepRecord,
 } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
@@ -33,6 +34,7 @@ import {
 import { Agreement } from "./agreement.ts";
 import { AuthorStore } from "./author-store.ts";
 import { says } from "./ballot-store.ts";
+import { resultsOf } from "./chain.ts";
 import {
   checkCounts,
   checkMicrobatch,
@@ -303,6 +305,33 @@ export class RunControl {
   metrics(fromStep: number, limit: number): StepMetrics[] {
     const record = this.#progress.anyRecord();
     return this.#store.history.metrics(record, fromStep, limit);
+  }
+
+  /** What was told of a step, so far or until it was committed. Errors: `future_step` */
+  async stepRecord(step: number): Promise<StepRecord> {
+    const { step: current } = this.#progress.record();
+    if (step > current) {
+      throw new AppError(
+        "future_step",
+        `Expected a step up to ${current}, where the run is, got ${step}`,
+      );
+    }
+    const told = this.#store.ballots.ofStep("train", step);
+    const commit = this.#store.history.commit(step);
+    return {
+      step,
+      microbatches: resultsOf(told),
+      commit: commit
+        ? {
+            gradNorm: commit.gradNorm,
+            clipCoefficient: commit.clipCoefficient,
+            learningRates: commit.learningRates,
+            results: commit.link?.results ?? null,
+            chain: commit.link?.chain ?? null,
+            before: await this.#progress.linkBefore(step),
+          }
+        : null,
+    };
   }
 
   /** A shard has other bytes of this author, or has committed others. Errors: `no_lease` */

@@ -6,6 +6,7 @@ import { AppError } from "../../api/errors.ts";
 import { hasEnded, type RunConfig, type RunState } from "../../api/types.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
+import { firstLink, type Link, nextLink, resultsOf } from "./chain.ts";
 import {
   allOf,
   applyStep,
@@ -258,7 +259,17 @@ export class RunProgress {
     shards: readonly ShardStub[],
   ): Promise<void> {
     const results = this.#store.ballots.results("train", step);
+    const told = resultsOf(this.#store.ballots.ofStep("train", step));
     const gradient = await prepareStep(config, step, shards, results);
+    const link =
+      gradient.kind === "update"
+        ? await nextLink(
+            await this.linkBefore(step),
+            told,
+            gradient.update,
+            gradient.gradNorm,
+          )
+        : null;
     // Cancelled, or another result was told, while the shards were asked: nothing is persisted or applied.
     if (hasEnded(this.record().state) || !this.leases().isDone) return;
     if (gradient.kind !== "missing") this.#endEvaluation(step, config);
@@ -276,8 +287,17 @@ export class RunProgress {
         trainLoss: meanLoss(results),
         tokens: this.#store.history.tokensBefore(step) + tokens,
         committedMs: Date.now(),
+        link,
       });
     }
+  }
+
+  /** What a step's digests build on; where an earlier release left none, the config's. */
+  async linkBefore(step: number): Promise<Link> {
+    return (
+      this.#store.history.commit(step - 1)?.link ??
+      (await firstLink(this.record().config))
+    );
   }
 
   /** A shard has no such gradient as was told of: whoever told so, with a join token, tells no more. */

@@ -83,6 +83,8 @@ export const RUN_SCHEMA = new Schema("run", [
          FROM completions
         WHERE step < (SELECT step FROM run) OR step IN (SELECT step FROM commits);
        DROP TABLE completions;
+       ALTER TABLE commits ADD COLUMN results TEXT;
+       ALTER TABLE commits ADD COLUMN chain TEXT;
        ALTER TABLE trainers ADD COLUMN author TEXT NOT NULL DEFAULT '';
        CREATE TABLE authors (
          author TEXT PRIMARY KEY, issued_ms INTEGER, expires_ms INTEGER, state TEXT NOT NULL,

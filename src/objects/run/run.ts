@@ -109,6 +109,7 @@ function runMethods(run: RunControl) {
     setFingerprint: (fingerprint: string | null) =>
       run.setFingerprint(fingerprint),
     metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
+    stepRecord: (step: number) => run.stepRecord(step),
     reportConflict: (
       caller: string,
       step: number,
