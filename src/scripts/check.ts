@@ -20,7 +20,7 @@ await runScript({
   },
   args: {},
   async run() {
-    await ensureBuilt(TARGETS.kernels);
+    await ensureBuilt(TARGETS.kernels, TARGETS["kernels-decode"]);
     for (const [name, ...args] of TOOLS) {
       const code = await runTool(name!, args);
       if (code !== 0) return code;

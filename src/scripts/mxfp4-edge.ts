@@ -10,6 +10,6 @@ const onlyTells = [command, ...rest].some((arg) =>
 );
 if (!onlyTells && !command.startsWith("-")) {
   const { TARGETS } = await import("./build/targets.ts");
-  await ensureBuilt(TARGETS.kernels);
+  await ensureBuilt(TARGETS.kernels, TARGETS["kernels-decode"]);
 }
 await import("../cli/main.ts");
