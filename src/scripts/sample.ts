@@ -1,8 +1,8 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
 import { localModel, openWriter, writePieces } from "../cli/local-text.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
-import { checkpointOf } from "./kept-runs.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
+import { keptCheckpoint } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -57,8 +57,8 @@ await runScript({
     };
     if (options.prompt === "")
       throw new Error("Expected --prompt to be at least one byte, got none");
-    const path = checkpointOf(args._);
-    await ensureBuilt(TARGETS.kernels, TARGETS["kernels-decode"]);
+    const path = keptCheckpoint(args._);
+    await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
     const writer = await openWriter(await localModel(path));
     const pieces = writePieces(writer, options);
     const first = await pieces.next(); // what is no checkpoint is refused before anything is written

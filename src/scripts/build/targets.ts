@@ -2,7 +2,8 @@
 import { bundleTarget } from "./bundle.ts";
 import { docs } from "./docs.ts";
 import { kernelTarget } from "./kernels.ts";
-import type { Target } from "./target.ts";
+import { pagesTarget } from "./pages.ts";
+import type { BuildTarget } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
@@ -18,7 +19,7 @@ const worker = bundleTarget({
   needs: [kernels, decode],
 });
 
-export const TARGETS = {
+export const BUILD_TARGETS = {
   kernels,
   "kernels-decode": decode,
   /** With assertions, and the text of the module. */
@@ -26,5 +27,7 @@ export const TARGETS = {
   /** Those of files alone, without relaxed SIMD: what the package has. */
   "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
   docs,
+  /** What stands at /: scripts, styles and the kernels that they load. */
+  pages: pagesTarget(kernels),
   worker,
-} as const satisfies Record<string, Target>;
+} as const satisfies Record<string, BuildTarget>;
