@@ -24,7 +24,7 @@ import type { AppEnv, Env } from "../env.ts";
 import { useModel } from "./loaded-models.ts";
 import { TEXT_TYPES, type TextForm, textStream } from "./text-stream.ts";
 
-/** Of keys and values: 1,024 tokens of a model of 32 layers and 128 channels, 444 of GPT-2. */
+/** Of keys and values: 1,024 tokens of a model of 32 layers and 128 channels, 455 of GPT-2. */
 const MAX_CACHE_BYTES = 32 * 2 ** 20;
 const MAX_TOKENS = 8192;
 
