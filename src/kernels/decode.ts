@@ -184,6 +184,39 @@ export function layerNorm(
   });
 }
 
+/** out = x / √(mean(x²) + epsilon) · weight. out, x f32 [rows, width], `stride` apart; `out` may be `x`. */
+export function rmsNorm(
+  out: Pointer,
+  x: Pointer,
+  weight: Pointer,
+  rows: number,
+  width: number,
+  epsilon: number,
+  stride = width,
+): void {
+  decodeKernels().rmsNormF32(out, x, weight, rows, width, stride, epsilon);
+}
+
+/** Turns pairs of channels in place. x f32 [tokens, heads, headWidth], tokens `stride` apart; angles f32 [tokens, headWidth / 2]. */
+export function rotary(
+  x: Pointer,
+  angles: { cosines: Pointer; sines: Pointer },
+  tokens: number,
+  heads: number,
+  headWidth: number,
+  stride: number,
+): void {
+  decodeKernels().rotaryF32(
+    x,
+    angles.cosines,
+    angles.sines,
+    tokens,
+    heads,
+    headWidth,
+    stride,
+  );
+}
+
 /** out = a + b. f32 [length] each; `out` may be one of them. */
 export function sum(
   out: Pointer,
@@ -197,6 +230,16 @@ export function sum(
 /** out = gelu(x), tanh form. f32 [length] each; `out` may be `x`. */
 export function geluTanh(out: Pointer, x: Pointer, length: number): void {
   decodeKernels().geluTanhF32(out, x, length);
+}
+
+/** out = gate · σ(gate) · up. f32 [length] each; `out` may be one of them. */
+export function siluProduct(
+  out: Pointer,
+  gate: Pointer,
+  up: Pointer,
+  length: number,
+): void {
+  decodeKernels().siluProductF32(out, gate, up, length);
 }
 
 /** e^x of each. */

@@ -5,6 +5,7 @@ import { AppError } from "../api/errors.ts";
 import type { Decoder } from "./decoder.ts";
 import { gpt2Decoder } from "./gpt2/decoder.ts";
 import { GPT2 } from "./gpt2/gpt.ts";
+import { llamaDecoder } from "./llama/decoder.ts";
 import type { Architecture, Model } from "./model.ts";
 
 /** There is one so far, so every shape is one of it. */
@@ -29,6 +30,9 @@ const DECODERS: Readonly<
   Record<string, (config: Readonly<Record<string, unknown>>) => Decoder>
 > = {
   gpt2: (config) => gpt2Decoder(GPT2.importedShape(config)),
+  llama: llamaDecoder,
+  mistral: llamaDecoder,
+  qwen3: llamaDecoder,
 };
 
 /** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */

@@ -1,4 +1,5 @@
 /** What writing text knows of a model, whatever its architecture: its weights by name, and one pass over new tokens. */
+import { AppError } from "../api/errors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 
@@ -43,4 +44,13 @@ export interface Decoder {
     cache: KeyValueCache,
     tokens: readonly number[],
   ): Float32Array<ArrayBuffer>;
+}
+
+/** Errors: `invalid_number`, there is no row for it */
+export function checkToken(token: number, vocabulary: number): void {
+  if (Number.isSafeInteger(token) && token >= 0 && token < vocabulary) return;
+  throw new AppError(
+    "invalid_number",
+    `Expected tokens from 0 to ${vocabulary - 1}, got ${token}`,
+  );
 }

@@ -39,7 +39,7 @@ export type RandomTensor = {
   values: Float32Array<ArrayBuffer>;
 };
 
-function directoryOf(
+export function directoryOf(
   config: object,
   tensors: readonly RandomTensor[],
   tokenizer?: Bpe,

@@ -1,10 +1,14 @@
 /** GPT-2, token by token: of a sequence's past only keys and values are kept. */
-import { AppError } from "../../api/errors.ts";
 import type { ModelShape } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import { attend, geluTanh, layerNorm, sum } from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import type { Decoder, DecoderWeights, WeightTensor } from "../decoder.ts";
+import {
+  checkToken,
+  type Decoder,
+  type DecoderWeights,
+  type WeightTensor,
+} from "../decoder.ts";
 import type { KeyValueCache } from "../key-value-cache.ts";
 import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
@@ -134,12 +138,4 @@ function linear(
       sum(row, row, added, outFeatures);
     }
   });
-}
-
-function checkToken(token: number, vocabulary: number): void {
-  if (Number.isSafeInteger(token) && token >= 0 && token < vocabulary) return;
-  throw new AppError(
-    "invalid_number",
-    `Expected tokens from 0 to ${vocabulary - 1}, got ${token}`,
-  );
 }
