@@ -1,10 +1,10 @@
 /** Bytes of a checkpoint's files in the order that a conversion takes them. */
-import { FileSource, type Run } from "../formats/stream/file-source.ts";
+import { FileSource, type FileRange } from "../formats/stream/file-source.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import type { RangedFile } from "./read-heads.ts";
 
 /** A part of a file, counted from its first byte. */
-export type TensorRead = Run<string>;
+export type TensorRead = FileRange<string>;
 
 /** One behind the other, in windows; `onTaken` is told of bytes as they are taken. */
 export function readInOrder(

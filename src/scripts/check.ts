@@ -1,6 +1,6 @@
 /** `npm run check`: types, lint, what nobody uses, format; the first that fails ends it. */
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
 import { runTool } from "./tool.ts";
 
@@ -8,6 +8,7 @@ const TOOLS = [
   ["typescript"],
   ["typescript", "-p", "test"],
   ["typescript", "-p", "bench"],
+  ["typescript", "-p", "src/pages"],
   ["oxlint", "--type-aware", "--deny-warnings"],
   ["knip", "--no-progress"],
   ["prettier", "--check", "."],
@@ -20,7 +21,7 @@ await runScript({
   },
   args: {},
   async run() {
-    await ensureBuilt(TARGETS.kernels);
+    await ensureBuilt(BUILD_TARGETS.kernels);
     for (const [name, ...args] of TOOLS) {
       const code = await runTool(name!, args);
       if (code !== 0) return code;

@@ -13,12 +13,12 @@ import type { RunClient } from "../client/run-client.ts";
 import { onEndSignal } from "../local/signals.ts";
 import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { generateText } from "./checkpoint-text.ts";
 import {
   existing,
-  filesIn,
+  keptFilesIn,
   growthNotice,
   type KeptFiles,
   makeRunFolder,
@@ -61,7 +61,7 @@ await runScript({
 
 async function main(args: TrainArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
-  await ensureBuilt(TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels);
   const options = parseTrainOptions(args, STATE_FOLDER);
   const { stateFolder, runs } = options;
   const progress = new Progress(process.stdout, options.request.steps);
@@ -75,7 +75,7 @@ async function main(args: TrainArgs): Promise<number> {
         prepare: async () => {
           const unfinished = clearLastRun(stateFolder, runs);
           if (unfinished) report(unfinishedNotice(unfinished));
-          await ensureBuilt(TARGETS.worker);
+          await ensureBuilt(BUILD_TARGETS.worker);
         },
       });
   const isLocal = options.remote === undefined;
@@ -193,7 +193,7 @@ function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
   const kept =
     "files" in place
       ? place.files
-      : filesIn(makeRunFolder(place.runs, place.name, place.isExact));
+      : keptFilesIn(makeRunFolder(place.runs, place.name, place.isExact));
   for (const file of existing(kept)) {
     if (!place.force) {
       throw new Error(

@@ -1,6 +1,9 @@
 /** Runs of files as one source: whatever is taken at once, from wherever, the bytes are those of a slow copy. */
 import { expect, test } from "vitest";
-import { FileSource, type Run } from "../../src/formats/stream/file-source.ts";
+import {
+  FileSource,
+  type FileRange,
+} from "../../src/formats/stream/file-source.ts";
 
 const FILES = [0, 1].map((file) =>
   Uint8Array.from(
@@ -10,7 +13,7 @@ const FILES = [0, 1].map((file) =>
 );
 
 /** Some follow each other, some are of rows in another order, and one is empty. */
-const RUNS: Run<number>[] = [
+const RUNS: FileRange<number>[] = [
   { file: 0, start: 10, end: 300 },
   { file: 0, start: 300, end: 500 },
   { file: 1, start: 7, end: 7 },

@@ -4,7 +4,7 @@ import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../../api/options.ts";
 import type { Scheme } from "../../api/scheme.ts";
 import type { QuantizeOptions } from "../../api/tensors.ts";
 import { schemeOf } from "../../formats/blocks/scheme.ts";
-import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import type { ValueWatch } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../read-heads.ts";
 import {
   type DecidedGguf,
@@ -32,7 +32,7 @@ export async function planFolderGguf(
   folder: Folder,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
-  values?: Values,
+  values?: ValueWatch,
 ): Promise<GgufPlan & { decided: DecidedGguf }> {
   const checkpoint = await readFolder(folder);
   const decided = decideGgufDirectory(checkpoint, choices);

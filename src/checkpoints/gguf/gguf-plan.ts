@@ -43,7 +43,7 @@ import {
 import type { DecodedDtype, FloatDtype } from "../../formats/dtype.ts";
 import { checkPlain } from "../../formats/operations/quantize-file.ts";
 import { mostOf } from "../../formats/operations/most-of.ts";
-import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import type { ValueWatch } from "../../formats/operations/nonfinite-values.ts";
 import { nothingTo } from "../../formats/operations/nothing-done.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import {
@@ -85,7 +85,7 @@ export function planGguf(
   vocabulary: Pairs,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): GgufPlan {
   const { scheme, selection, output, types } = choices;
   checkScheme(scheme);

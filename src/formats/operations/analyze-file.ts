@@ -30,7 +30,7 @@ import { Judge, type NamedScheme } from "./judge.ts";
 import { checkPatternsMatch } from "./nothing-done.ts";
 import {
   checkSources,
-  type Choice,
+  type TensorChoice,
   decide,
   rolesOf,
 } from "./selection-rules.ts";
@@ -49,7 +49,7 @@ export type Verdicts = (file: TensorFile) => readonly (Verdict | undefined)[];
 export function planAnalysis(
   file: TensorFile,
   schemes: readonly NamedScheme[],
-  choice: Choice,
+  choice: TensorChoice,
   verdicts: Verdicts = verdictsOf(choice),
   adviseOn: (judged: readonly TensorHead[]) => Advise = () => NO_ADVICE,
 ): Analyzing {
@@ -104,7 +104,7 @@ export function planAnalysis(
 }
 
 /** As quantizing decides without a loader. */
-function verdictsOf(choice: Choice): Verdicts {
+function verdictsOf(choice: TensorChoice): Verdicts {
   return (file) => {
     const byRole = { ...choice, roles: rolesOf(file) };
     return file.tensors.map((tensor): Verdict | undefined => {

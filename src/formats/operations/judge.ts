@@ -7,9 +7,9 @@ import { kernels } from "../../kernels/runtime.ts";
 import { compare, mergeMoments, moments } from "../../kernels/statistics.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
 import {
-  pack,
+  packBlocks,
   roundingKey,
-  unpack,
+  unpackBlocks,
   withoutPadding,
 } from "../blocks/block-pieces.ts";
 import type { PieceWriter } from "../blocks/quantized-sections.ts";
@@ -81,7 +81,7 @@ export class Judge {
                 arena.f32(rotated, count).set(arena.f32(x, count));
               }
               const key = roundingKey(scheme.seed, position);
-              const packed = pack(rotated, piece, scheme, key);
+              const packed = packBlocks(rotated, piece, scheme, key);
               const format = BLOCK_FORMATS[scheme.format];
               const counts = format.count(
                 rotated,
@@ -89,7 +89,7 @@ export class Judge {
                 count,
                 scheme.prescale,
               );
-              const decoded = unpack(packed, count, format, scheme);
+              const decoded = unpackBlocks(packed, count, format, scheme);
               const y = withoutPadding(decoded, piece);
               addSums(tally.schemes[i]!, {
                 ...compare(original, y, length),

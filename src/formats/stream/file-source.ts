@@ -5,7 +5,7 @@ import { type ByteSource, endedEarly } from "./source.ts";
 export const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** Bytes of a file that are taken one behind the other. */
-export type Run<File> = {
+export type FileRange<File> = {
   file: File;
   start: number;
   end: number;
@@ -21,7 +21,7 @@ type RowOrder = {
 };
 
 /** How many bytes come of it. */
-export function runBytes({ start, end, rows }: Run<unknown>): number {
+export function runBytes({ start, end, rows }: FileRange<unknown>): number {
   const all = end - start;
   return rows ? (all / rows.of) * rows.taken.length : all;
 }
@@ -36,7 +36,7 @@ export type ReadFile<File> = (
 
 export class FileSource<File> implements ByteSource {
   readonly #read: ReadFile<File>;
-  readonly #runs: readonly Run<File>[];
+  readonly #runs: readonly FileRange<File>[];
   readonly #windowBytes: number;
   /** The run of what is taken next, and how much of what comes of it was taken. */
   #run = 0;
@@ -53,7 +53,7 @@ export class FileSource<File> implements ByteSource {
 
   constructor(
     read: ReadFile<File>,
-    runs: readonly Run<File>[],
+    runs: readonly FileRange<File>[],
     windowBytes = WINDOW_BYTES,
   ) {
     this.#read = read;
@@ -120,7 +120,7 @@ export class FileSource<File> implements ByteSource {
   }
 
   /** A window that has the next `wanted` bytes. */
-  async #fill(run: Run<File>, wanted: number): Promise<void> {
+  async #fill(run: FileRange<File>, wanted: number): Promise<void> {
     const { file, start, end, rows } = run;
     if (!rows) {
       const length = Math.max(wanted, this.#windowBytes);
@@ -175,8 +175,8 @@ class Room {
 }
 
 /** Runs that follow each other in a file are one, so that small tensors come together. */
-function joined<File>(runs: readonly Run<File>[]): Run<File>[] {
-  const whole: Run<File>[] = [];
+function joined<File>(runs: readonly FileRange<File>[]): FileRange<File>[] {
+  const whole: FileRange<File>[] = [];
   for (const run of runs) {
     const last = whole.at(-1);
     const follows =

@@ -31,7 +31,7 @@ import { Conversion } from "../../formats/stream/conversion.ts";
 import {
   FileSource,
   type ReadFile,
-  type Run,
+  type FileRange,
 } from "../../formats/stream/file-source.ts";
 import { copied } from "../../formats/stream/tensor-sections.ts";
 import type { StoredJob } from "./job-record.ts";
@@ -41,7 +41,10 @@ import type { PinnedFile } from "./pinned-file.ts";
 export type JobOutput = {
   name: string;
   /** The conversion from its start, and the runs of bytes that it takes. */
-  open(): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }>;
+  open(): Promise<{
+    conversion: Conversion;
+    runs: readonly FileRange<PinnedFile>[];
+  }>;
   /** Of whose bytes in it the digests are to be known before the next is opened. */
   digested: readonly Stretch[];
 };
@@ -82,7 +85,7 @@ export function planJob(
 async function openFile(
   { request, files }: Planned,
   read: ReadFile<PinnedFile>,
-): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }> {
+): Promise<{ conversion: Conversion; runs: readonly FileRange<PinnedFile>[] }> {
   const file = files[0]!;
   const source = new FileSource(read, [{ file, start: 0, end: file.bytes }]);
   try {

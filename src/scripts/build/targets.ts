@@ -2,7 +2,8 @@
 import { bundleTarget } from "./bundle.ts";
 import { docs } from "./docs.ts";
 import { kernelTarget } from "./kernels.ts";
-import type { Target } from "./target.ts";
+import { pagesTarget } from "./pages.ts";
+import type { BuildTarget } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
@@ -15,12 +16,14 @@ const worker = bundleTarget({
   needs: [kernels],
 });
 
-export const TARGETS = {
+export const BUILD_TARGETS = {
   kernels,
   /** With assertions, and the text of the module. */
   "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
   /** Those of files alone, without relaxed SIMD: what the package has. */
   "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
   docs,
+  /** What stands at /: scripts, styles and the kernels that they load. */
+  pages: pagesTarget(kernels),
   worker,
-} as const satisfies Record<string, Target>;
+} as const satisfies Record<string, BuildTarget>;
