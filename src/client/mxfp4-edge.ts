@@ -15,7 +15,7 @@ import {
 } from "../api/option-kinds.ts";
 import { writeQuery } from "../api/option-text.ts";
 import {
-  ANALYZE_OPTIONS,
+  ANALYZE_MODEL_OPTIONS,
   DEQUANTIZE_OPTIONS,
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
@@ -24,7 +24,7 @@ import {
 } from "../api/options.ts";
 import type {
   Analysis,
-  AnalyzeOptions,
+  AnalyzeModelOptions,
   DequantizeOptions,
   FilePage,
   FileUpload,
@@ -80,12 +80,12 @@ export class Mxfp4Edge extends Client {
   /** What quantizing would do to each tensor, by one scheme or several. */
   async analyze(
     body: TensorBody,
-    options: AnalyzeOptions = {},
+    options: AnalyzeModelOptions = {},
   ): Promise<Analysis> {
     const response = await this.#send(
       "/v1/analyze",
       body,
-      ANALYZE_OPTIONS,
+      ANALYZE_MODEL_OPTIONS,
       options,
     );
     return response.json<Analysis>();
