@@ -11,6 +11,7 @@ import { auditCommand } from "./audit.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { joinCommand } from "./join.ts";
 import { quantizeCommand } from "./quantize.ts";
@@ -39,6 +40,7 @@ const COMMANDS = {
   inspect: inspectCommand,
   upload: uploadCommand,
   download: downloadCommand,
+  generate: generateCommand,
   join: joinCommand,
   runs: runsCommand,
   watch: watchCommand,

@@ -18,6 +18,7 @@ import {
   ORDER,
   sendExample,
 } from "../support/openapi.ts";
+import { putExampleModel } from "../support/text-models.ts";
 
 let folder: string;
 let edge: Running;
@@ -31,6 +32,7 @@ let key: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-openapi-test-"));
   edge = await startEdge({ stateFolder: folder, quiet: true });
+  await putExampleModel(edge.url);
   const response = await fetch(`${edge.url}/openapi.json`);
   document = (await response.json()) as Document;
   judge = new AnswerJudge(document);

@@ -83,6 +83,8 @@ export const ORDER = [
   "serviceMetrics",
   "getEvents",
   "getCheckpoint",
+  "generateFromRun",
+  "generate",
   "deleteRun",
   "deleteDataset",
 ];
