@@ -7,9 +7,11 @@ import { type ArgsDef, defineCommand, runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
 import { analyzeCommand } from "./analyze.ts";
+import { auditCommand } from "./audit.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { joinCommand } from "./join.ts";
 import { quantizeCommand } from "./quantize.ts";
@@ -20,6 +22,12 @@ import {
   resumeCommand,
   runsCommand,
 } from "./runs.ts";
+import {
+  fingerprintCommand,
+  reinstateCommand,
+  revokeCommand,
+  tokensCommand,
+} from "./trust.ts";
 import { uploadCommand } from "./upload.ts";
 import { usage } from "./usage.ts";
 import { watchCommand } from "./watch.ts";
@@ -32,12 +40,18 @@ const COMMANDS = {
   inspect: inspectCommand,
   upload: uploadCommand,
   download: downloadCommand,
+  generate: generateCommand,
   join: joinCommand,
   runs: runsCommand,
   watch: watchCommand,
   pause: pauseCommand,
   resume: resumeCommand,
   cancel: cancelCommand,
+  audit: auditCommand,
+  tokens: tokensCommand,
+  revoke: revokeCommand,
+  reinstate: reinstateCommand,
+  fingerprint: fingerprintCommand,
 };
 
 const command = defineCommand({

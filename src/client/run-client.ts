@@ -3,6 +3,8 @@ import { decodeFrame, type Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
+  JoinToken,
+  GenerateRequest,
   Lease,
   LeaseRequest,
   LeaseResponse,
@@ -11,10 +13,13 @@ import type {
   RunStatus,
   StateRequest,
   StepMetrics,
+  StepRecord,
+  TextEvent,
 } from "../api/types.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";
+import { readText } from "./text.ts";
 
 const BINARY = { "Content-Type": "application/octet-stream" };
 
@@ -40,11 +45,12 @@ export class RunClient {
   }
 
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse> {
-    const { kind, step, index } = lease;
+    const { kind, step, index, key } = lease;
     return this.#http.json(
       "PUT",
       `${this.#path}/leases/${kind}/${step}/${index}`,
       completion,
+      { headers: { "Lease-Key": key } },
     );
   }
 
@@ -70,14 +76,13 @@ export class RunClient {
 
   async push(
     shard: number,
-    step: number,
-    microbatch: number,
+    { step, index, key }: Lease,
     frame: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
     const response = await this.#http.request(
       "PUT",
-      `${this.#path}/shards/${shard}/gradients/${step}/${microbatch}`,
-      { body: frame, headers: BINARY },
+      `${this.#path}/shards/${shard}/gradients/${step}/${index}`,
+      { body: frame, headers: { ...BINARY, "Lease-Key": key } },
     );
     await response.body?.cancel();
   }
@@ -124,6 +129,11 @@ export class RunClient {
     return this.#http.json("PATCH", this.#path, { state });
   }
 
+  /** What trainers must compute like; null for what the next one brings. */
+  setFingerprint(fingerprint: string | null): Promise<RunStatus> {
+    return this.#http.json("PATCH", this.#path, { fingerprint });
+  }
+
   /** Start trainers that the server hosts; returns their names. */
   async addTrainers(count: number): Promise<string[]> {
     const { trainers } = await this.#http.json<{ trainers: string[] }>(
@@ -135,8 +145,30 @@ export class RunClient {
   }
 
   /** A token with which trainers elsewhere join this run, and only this one. */
-  joinToken(): Promise<{ token: string; expiresMs: number }> {
-    return this.#http.json("POST", `${this.#path}/trainers`, { join: true });
+  joinToken(
+    options: { expiresInMs?: number } = {},
+  ): Promise<{ token: string; id: string; expiresMs: number }> {
+    return this.#http.json("POST", `${this.#path}/trainers`, {
+      join: true,
+      ...options,
+    });
+  }
+
+  /** Those that were issued, and who is under quarantine. */
+  async joinTokens(): Promise<JoinToken[]> {
+    const { tokens } = await this.#http.json<{ tokens: JoinToken[] }>(
+      "GET",
+      `${this.#path}/tokens`,
+    );
+    return tokens;
+  }
+
+  setTokenState(id: string, state: "active" | "revoked"): Promise<JoinToken> {
+    return this.#http.json(
+      "PATCH",
+      `${this.#path}/tokens/${encodeURIComponent(id)}`,
+      { state },
+    );
   }
 
   async metrics(): Promise<StepMetrics[]> {
@@ -144,6 +176,11 @@ export class RunClient {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
+  }
+
+  /** What was told of a step, and by whom. Errors: `future_step` */
+  step(step: number): Promise<StepRecord> {
+    return this.#http.json("GET", `${this.#path}/steps/${step}`);
   }
 
   /** Every event after `lastEventId`, as it comes, until the run has ended. Reconnects by itself. */
@@ -160,6 +197,11 @@ export class RunClient {
   ): Promise<Response> {
     const query = format === "safetensors" ? "" : `?format=${format}`;
     return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
+  }
+
+  /** What its parameters of the moment write, piece by piece, and at last how it ended. */
+  generate(request: GenerateRequest): AsyncGenerator<TextEvent> {
+    return readText(this.#http, `${this.#path}/generate`, request);
   }
 
   /** Remove a run that has ended. */

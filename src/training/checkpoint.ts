@@ -14,10 +14,10 @@ import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 const LENGTH_BYTES = 8;
 const JSON_BEGINS = 0x7b;
 /** The key of the metadata by which a checkpoint of a run is known. */
-const CONFIG = "mxfp4-edge.config";
+export const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
 /** Its tokenizer.json, where tokens are no bytes. */
-const TOKENIZER = "mxfp4-edge.tokenizer";
+export const TOKENIZER = "mxfp4-edge.tokenizer";
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -29,7 +29,7 @@ export type CheckpointPlan = {
 };
 
 /**
- * The metadata holds what the parameters depend on and nothing else: how a run was sharded leaves
+ * The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
@@ -37,9 +37,6 @@ export function checkpointPlan(
   step: number,
   tokenizer: string | null,
 ): CheckpointPlan {
-  const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
-  const { name: _name, ...dataset } = config.dataset;
-  const from = config.from && { from: { digest: config.from.digest } };
   const { tensors } = modelOf(config.model).table;
   const sorted = tensors.toSorted((a, b) => compareNames(a.name, b.name));
   const file = writeSafetensors(
@@ -52,7 +49,7 @@ export function checkpointPlan(
     new Map([
       // Readers in Python ask for it.
       ["format", "pt"],
-      [CONFIG, JSON.stringify({ ...essential, dataset, ...from })],
+      [CONFIG, JSON.stringify(essentialConfig(config))],
       [STEP, String(step)],
       ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
@@ -68,8 +65,28 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "dataset" | "from"
->;
+  "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
+> & {
+  dataset: Omit<RunConfig["dataset"], "name">;
+  from?: { digest: string } | undefined;
+};
+
+export function essentialConfig(config: RunConfig): CheckpointConfig {
+  const {
+    shards: _shards,
+    snapshotSteps: _snapshots,
+    verify: _verify,
+    redundancy: _redundancy,
+    dataset: { name: _name, ...dataset },
+    from,
+    ...essential
+  } = config;
+  return {
+    ...essential,
+    dataset,
+    ...(from && { from: { digest: from.digest } }),
+  };
+}
 
 /**
  * A checkpoint's run and its tensors' bytes, f32, all that the model's table names. Anything else is
@@ -120,7 +137,7 @@ function tokenizerOf(
 }
 
 /** What a file is that is certainly no safetensors file, by its first bytes. */
-function foreignKind(file: Uint8Array): string | undefined {
+export function foreignKind(file: Uint8Array): string | undefined {
   const start = new TextDecoder("latin1").decode(file.subarray(0, 8));
   if (file.length === 0) return "an empty file";
   if (start.startsWith("GGUF")) return "a GGUF file";
