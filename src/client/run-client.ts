@@ -153,12 +153,15 @@ export class RunClient {
 
   /**
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
-   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads.
+   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads; `full`, safetensors with all state, from which
+   * a run is resumed.
    */
   checkpoint(
-    format: "safetensors" | "hf" | "gguf" | "gguf-mxfp4" = "safetensors",
+    format:
+      "safetensors" | "full" | "hf" | "gguf" | "gguf-mxfp4" = "safetensors",
   ): Promise<Response> {
-    const query = format === "safetensors" ? "" : `?format=${format}`;
+    const asked = format === "full" ? "state" : "format";
+    const query = format === "safetensors" ? "" : `?${asked}=${format}`;
     return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
   }
 

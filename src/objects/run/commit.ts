@@ -64,7 +64,7 @@ export async function applyStep(
   );
 }
 
-/** Every shard of the run at step 0. Safe to repeat. */
+/** Every shard of the run at its first step. Safe to repeat. */
 export async function initializeShards(
   config: RunConfig,
   shards: readonly ShardStub[],

@@ -98,7 +98,7 @@ function runMethods(run: RunControl) {
     metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
     reportConflict: (shard: number, step: number, microbatch: number) =>
       run.reportConflict(shard, step, microbatch),
-    pinCheckpoint: () => run.pinCheckpoint(),
+    pinCheckpoint: (isFull: boolean) => run.pinCheckpoint(isFull),
     remove: () => run.remove(),
   };
 }

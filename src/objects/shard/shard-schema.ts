@@ -37,4 +37,14 @@ export const SHARD_SCHEMA = new Schema("shard", [
     ),
 
   keepMomentsByGroup,
+
+  // Moments are pinned too. Who reads a checkpoint at this moment asks for it again.
+  (sql) =>
+    sql.exec(
+      `DROP TABLE pins;
+       CREATE TABLE pins (
+         step INTEGER, part TEXT, row INTEGER, value BLOB NOT NULL,
+         PRIMARY KEY (step, part, row)
+       )`,
+    ),
 ]);
