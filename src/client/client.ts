@@ -34,7 +34,7 @@ export class Client {
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
       })
-      .then((response) => response.json<Dataset>());
+      .then((response) => response.json() as Promise<Dataset>);
   }
 
   dataset(name: string): Promise<Dataset> {

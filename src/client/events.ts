@@ -7,6 +7,8 @@ import { pause, pauseMs } from "./retry.ts";
 
 const NO_CONTENT = 204;
 const EVENT_STREAM = "text/event-stream";
+/** The server says something every 15 seconds: a connection silent for longer is dead, as after a laptop's sleep. */
+const SILENCE_MS = 45_000;
 
 /**
  * The events after `lastEventId`; returns when the server says that there are no more.
@@ -68,12 +70,42 @@ async function* blocksOf(
 ): AsyncGenerator<string> {
   let rest = "";
   const decoder = new TextDecoder();
-  for await (const chunk of body) {
+  for await (const chunk of unlessSilent(body)) {
     const parts = (rest + decoder.decode(chunk, { stream: true })).split(
       "\n\n",
     );
     rest = parts.pop()!;
     yield* parts;
+  }
+}
+
+/** Ends as the body does, and where nothing comes for too long. */
+async function* unlessSilent(
+  body: ReadableStream<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { value, done } = await beforeSilence(reader);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    // One that failed cannot be cancelled, and need not be.
+    await reader.cancel().catch(() => {});
+  }
+}
+
+async function beforeSilence(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+): Promise<Awaited<ReturnType<typeof reader.read>>> {
+  const timer = setTimeout(() => {
+    reader.cancel().catch(() => {});
+  }, SILENCE_MS);
+  try {
+    return await reader.read();
+  } finally {
+    clearTimeout(timer);
   }
 }
 

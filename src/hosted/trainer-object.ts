@@ -17,6 +17,8 @@ import { accountOf } from "./trainer-account.ts";
 
 /** Of one alarm: its requests stay below what one invocation may make, and stopping is soon. */
 const BUDGET_MS = 5_000;
+/** After so long the runtime's loop gets to its sockets: work that always has a next step would keep it from them. */
+const TURN_MS = 250;
 const PAUSE_AFTER_FAILURE_MS = 1_000;
 /** Of what is stored; 1 is what has none. */
 const VERSION = 2;
@@ -75,8 +77,13 @@ export class Trainer extends DurableObject<TrainerBindings> {
   async #train(assignment: Assignment): Promise<TrainingOutcome | "failed"> {
     const { signal } = this.#stopping;
     const trainer = (this.#trainer ??= this.#newTrainer(assignment));
+    const endMs = Date.now() + BUDGET_MS;
     try {
-      return await trainer.train({ signal, budgetMs: BUDGET_MS });
+      for (;;) {
+        const outcome = await trainer.train({ signal, budgetMs: TURN_MS });
+        if (outcome !== "out-of-budget" || Date.now() >= endMs) return outcome;
+        await scheduler.wait(1);
+      }
     } catch (error) {
       if (signal.aborted) return "stopped";
       console.error(error);

@@ -8,6 +8,7 @@ const TOOLS = [
   ["typescript"],
   ["typescript", "-p", "test"],
   ["typescript", "-p", "bench"],
+  ["typescript", "-p", "src/pages"],
   ["oxlint", "--type-aware", "--deny-warnings"],
   ["knip", "--no-progress"],
   ["prettier", "--check", "."],

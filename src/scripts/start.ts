@@ -48,13 +48,13 @@ await runScript({
       token: tokenOf(args.token ?? process.env.API_TOKEN),
       pages: true,
       prepare: async () => {
-        await ensureBuilt(TARGETS.worker, TARGETS.docs);
+        await ensureBuilt(TARGETS.worker, TARGETS.docs, TARGETS.pages);
       },
     });
     // Miniflare's own listeners came with the runtime.
     onEndSignal(() => process.exit(0));
     console.log(
-      `mxfp4-edge serves on ${url}, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+      `mxfp4-edge serves on ${url}, for browsers too, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
     );
     await lost;
   },

@@ -124,7 +124,7 @@ test("two builds at once end in the bytes of one", async () => {
 
 test("an unknown name is refused, and nothing is built", () => {
   expect(() => build("kernels", "nothing")).toThrow(
-    "Expected one of kernels, kernels-debug, kernels-files, docs, worker, got nothing",
+    "Expected one of kernels, kernels-debug, kernels-files, docs, pages, worker, got nothing",
   );
 });
 

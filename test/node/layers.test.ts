@@ -31,7 +31,7 @@ const SEES: Record<string, readonly string[]> = {
   local: [],
   cli: [...BELOW_OBJECTS, "client", "local"],
   scripts: [...BELOW_OBJECTS, "client", "local", "cli"],
-  dashboard: [...BELOW_OBJECTS, "client"],
+  pages: [...BELOW_OBJECTS, "client", "library"],
   // The library: files and what they need, nothing of the objects.
   library: ["api", "kernels", "formats"],
   "index.ts": ["api", "kernels", "library"],
@@ -58,6 +58,12 @@ const ROOMS: Record<string, readonly string[]> = {
     "job",
     "tokenization",
     "run",
+  ],
+  "src/pages": [
+    "shell", // what all pages have around them
+    "charts",
+    "dashboard",
+    ".", // a file a page, and one a Worker
   ],
   assembly: [
     "random",
@@ -362,6 +368,7 @@ describe("each rule can fail:", () => {
     ["src/cli/a.ts", 'import { x } from "../hosted/x.ts";'],
     ["src/hosted/a.ts", 'import { x } from "../objects/x.ts";'],
     ["src/hosted/a.ts", 'import { x } from "../cli/x.ts";'],
+    ["src/pages/a.ts", 'import { x } from "../http/x.ts";'],
     ["src/local/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/cli/a.ts", 'import { x } from "../scripts/x.ts";'],
     ["src/training/a.ts", 'import { x } from "../client/x.ts";'],

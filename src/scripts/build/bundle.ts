@@ -22,6 +22,7 @@ const LOADERS: Record<string, Loader> = {
   ".mjs": "js",
   ".cjs": "js",
   ".json": "json",
+  ".css": "css",
 };
 
 export function bundleTarget(bundle: Bundle): Target {
@@ -66,7 +67,7 @@ async function makeBundle(
 }
 
 /** Lets esbuild see files through `read` alone, and hands over the `.wasm` files that are imported. */
-function throughRead(
+export function throughRead(
   read: Read,
   wasm: (path: string, bytes: Uint8Array) => void,
 ): Plugin {

@@ -2,6 +2,7 @@
 import { bundleTarget } from "./bundle.ts";
 import { docs } from "./docs.ts";
 import { kernelTarget } from "./kernels.ts";
+import { pagesTarget } from "./pages.ts";
 import type { Target } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
@@ -22,5 +23,7 @@ export const TARGETS = {
   /** Those of files alone, without relaxed SIMD: what the package has. */
   "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
   docs,
+  /** What stands at /: scripts, styles and the kernels that they load. */
+  pages: pagesTarget(kernels),
   worker,
 } as const satisfies Record<string, Target>;

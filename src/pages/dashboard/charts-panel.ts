@@ -1,0 +1,160 @@
+/** The curves of the chosen runs, and how they are looked at. */
+import { useComputed } from "@preact/signals";
+import { html } from "htm/preact";
+import { AXES, type AxisName, FIGURES } from "../charts/figures.ts";
+import { placesOf, type FigureName } from "../charts/figures.ts";
+import { COLORS, type Line, LineChart } from "../charts/line-chart.ts";
+import { outliers, smoothed } from "../charts/smooth.ts";
+import { axis, halfLife, isLog, view } from "./choice.ts";
+import type { FollowedRun } from "./followed-run.ts";
+import { followed } from "./runs.ts";
+
+const NAMES = Object.keys(FIGURES) as FigureName[];
+/** Too few for a trend: shown as they are. */
+const SPARSE: readonly FigureName[] = ["valLoss", "learningRate"];
+
+export function ChartsPanel() {
+  const lines = useComputed(() =>
+    NAMES.map((name) =>
+      followed.value.map((run, color) =>
+        lineOf(run, name, color, axis.value, halfLife.value),
+      ),
+    ),
+  );
+  return html`
+    <section aria-label="Curves">
+      <${Controls} />
+      <div class="charts">
+        ${NAMES.map(
+          (name, i) =>
+            html`<${LineChart}
+              key=${name}
+              title=${FIGURES[name].title}
+              unit=${FIGURES[name].unit}
+              axis=${AXES[axis.value].name}
+              lines=${lines.value[i]}
+              isLog=${isLog.value}
+              view=${view}
+            />`,
+        )}
+      </div>
+      <${Values} />
+    </section>
+  `;
+}
+
+function lineOf(
+  { run, metrics }: FollowedRun,
+  name: FigureName,
+  color: number,
+  over: AxisName,
+  half: number,
+): Line {
+  const all = metrics.value;
+  const values = FIGURES[name].of(all);
+  const isSparse = SPARSE.includes(name);
+  return {
+    name: run,
+    color: color % COLORS,
+    x: placesOf(all, over),
+    values,
+    trend: smoothed(values, isSparse ? 0 : half),
+    isOutlier: isSparse ? values.map(() => false) : outliers(values),
+  };
+}
+
+function Controls() {
+  return html`<form
+    class="row controls"
+    onSubmit=${(e: Event) => e.preventDefault()}
+  >
+    <label>
+      Over
+      <select
+        value=${axis.value}
+        onChange=${(event: Event) => {
+          axis.value = (event.currentTarget as HTMLSelectElement)
+            .value as AxisName;
+          view.value = undefined;
+        }}
+      >
+        ${(Object.keys(AXES) as AxisName[]).map(
+          (name) => html`<option value=${name}>${AXES[name].name}</option>`,
+        )}
+      </select>
+    </label>
+    <label>
+      Smoothing, half-life in steps
+      <input
+        type="number"
+        min="0"
+        max="9999"
+        value=${halfLife.value}
+        onInput=${(event: Event) => {
+          const { valueAsNumber, validity } =
+            event.currentTarget as HTMLInputElement;
+          if (validity.valid && Number.isInteger(valueAsNumber))
+            halfLife.value = valueAsNumber;
+        }}
+      />
+    </label>
+    <label>
+      <input
+        type="checkbox"
+        checked=${isLog.value}
+        onChange=${(event: Event) =>
+          (isLog.value = (event.currentTarget as HTMLInputElement).checked)}
+      />
+      Log scale
+    </label>
+    <button
+      type="button"
+      disabled=${view.value === undefined}
+      onClick=${() => (view.value = undefined)}
+    >
+      Show all
+    </button>
+    <span class="quiet">Drag over a chart to zoom.</span>
+  </form>`;
+}
+
+/** The first run's latest lines, for whoever reads rather than looks. */
+function Values() {
+  const [first] = followed.value;
+  const latest = first?.metrics.value.slice(-12).reverse() ?? [];
+  if (!first || latest.length === 0) return null;
+  return html`<details>
+    <summary>The latest values of ${first.run}</summary>
+    <div class="wide" tabindex="0" role="region" aria-label="Latest values">
+      <table>
+        <thead>
+          <tr>
+            ${[
+              "Step",
+              "Training loss",
+              "Validation loss",
+              "Gradient norm",
+              "Learning rate",
+              "Tokens",
+            ].map((name) => html`<th scope="col">${name}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${latest.map(
+            (each) =>
+              html`<tr key=${each.step}>
+                <th scope="row">${each.step}</th>
+                ${[
+                  each.trainLoss,
+                  each.valLoss,
+                  each.gradNorm,
+                  each.learningRate,
+                  each.tokens,
+                ].map((value) => html`<td>${value ?? "–"}</td>`)}
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </details>`;
+}

@@ -1,0 +1,174 @@
+/** Start a run: a text that is here or comes from this machine, a model, a recipe, and who trains. */
+import { useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import { DEFAULT_RECIPE, type Recipe, RECIPE_NAMES } from "../../api/recipe.ts";
+import type { Dataset, RunRequest, TokenizerName } from "../../api/types.ts";
+import { client, messageOf } from "../shell/access.ts";
+import { share } from "../shell/format.ts";
+import { show } from "./choice.ts";
+import { refreshRuns } from "./runs.ts";
+
+/** Whole numbers of a run, with what they start as. */
+const SIZES = [
+  ["layers", "Layers", 2, 1],
+  ["width", "Width", 64, 64],
+  ["heads", "Heads", 2, 1],
+  ["context", "Context", 64, 1],
+  ["steps", "Steps", 200, 1],
+  ["microbatches", "Microbatches a step", 2, 1],
+  ["sequences", "Sequences a microbatch", 1, 1],
+  ["seed", "Seed", 0, 0],
+  ["trainers", "Trainers here", 1, 0],
+] as const;
+
+export function NewRun() {
+  const datasets = useSignal<readonly Dataset[]>([]);
+  const said = useSignal("");
+  const isBusy = useSignal(false);
+  const load = async (event: Event) => {
+    if (!(event.currentTarget as HTMLDetailsElement).open) return;
+    try {
+      datasets.value = (await client().datasets()).datasets;
+    } catch (error) {
+      said.value = messageOf(error);
+    }
+  };
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    const form = event.currentTarget as HTMLFormElement;
+    isBusy.value = true;
+    try {
+      const run = await start(
+        new FormData(form),
+        (text) => (said.value = text),
+      );
+      said.value = `${run} has begun`;
+      show(run);
+      await refreshRuns();
+    } catch (error) {
+      said.value = messageOf(error);
+    } finally {
+      isBusy.value = false;
+    }
+  };
+  const ready = datasets.value.filter(({ state }) => state === "ready");
+  return html`<details class="card" id="new-run" onToggle=${load}>
+    <summary>Start a run</summary>
+    <form class="grid" onSubmit=${submit}>
+      <label>
+        Text that is here
+        <select name="dataset">
+          <option value="">none: a file</option>
+          ${ready.map(
+            ({ name, tokens }, i) =>
+              html`<option value=${name} selected=${i === 0}>
+                ${name}, ${tokens?.toLocaleString("en")} tokens
+              </option>`,
+          )}
+        </select>
+      </label>
+      <label>
+        Or a text file of yours
+        <input type="file" name="file" accept=".txt,.md,text/*" />
+      </label>
+      <label>
+        Its tokens
+        <select name="tokenizer">
+          <option value="byte">bytes</option>
+          <option value="bpe">byte pairs, learned from it</option>
+        </select>
+      </label>
+      <label>
+        Recipe
+        <select name="recipe">
+          ${RECIPE_NAMES.map(
+            (name) =>
+              html`<option value=${name} selected=${name === DEFAULT_RECIPE}>
+                ${name}
+              </option>`,
+          )}
+        </select>
+      </label>
+      <label>
+        Name
+        <input
+          name="run"
+          pattern="[a-z0-9][a-z0-9\\-]{0,39}"
+          placeholder="one is made"
+        />
+      </label>
+      ${SIZES.map(
+        ([name, text, value, least]) =>
+          html`<label key=${name}>
+            ${text}
+            <input
+              type="number"
+              name=${name}
+              min=${least}
+              value=${value}
+              required
+            />
+          </label>`,
+      )}
+      <div class="row">
+        <button class="main" disabled=${isBusy.value}>Start</button>
+        <span role="status">${said.value}</span>
+      </div>
+    </form>
+  </details>`;
+}
+
+/** Returns the run's name. */
+async function start(
+  form: FormData,
+  say: (text: string) => void,
+): Promise<string> {
+  const api = client();
+  const number = (name: string) => Number(form.get(name));
+  const file = form.get("file") as File;
+  const dataset =
+    file.size > 0
+      ? await upload(file, form.get("tokenizer") as TokenizerName, say)
+      : (form.get("dataset") as string);
+  if (dataset === "")
+    throw new Error("Expected a text: choose one that is here, or a file");
+  const name = form.get("run") as string;
+  const sizes: Partial<RunRequest> = {
+    model: {
+      layers: number("layers"),
+      width: number("width"),
+      heads: number("heads"),
+      context: number("context"),
+    },
+    steps: number("steps"),
+    microbatches: number("microbatches"),
+    sequences: number("sequences"),
+    seed: number("seed"),
+  };
+  say("starting…");
+  const { run } = await api.createRun({
+    ...(name && { run: name }),
+    dataset,
+    recipe: form.get("recipe") as Recipe,
+    ...sizes,
+  });
+  const trainers = number("trainers");
+  if (trainers > 0) await api.run(run).addTrainers(trainers);
+  return run;
+}
+
+async function upload(
+  file: File,
+  tokenizer: TokenizerName,
+  say: (text: string) => void,
+): Promise<string> {
+  const api = client();
+  const letters = file.name.replace(/\.\w+$/, "").replace(/[^\w.-]+/g, "-");
+  const name = letters.slice(0, 64) || "text";
+  say(`sending ${file.name}…`);
+  await api.putDataset(name, file, { tokenizer });
+  await api.readyDataset(name, ({ progress }) =>
+    say(`making tokens of ${name}: ${share(progress)}`),
+  );
+  return name;
+}

@@ -1,0 +1,48 @@
+/** The runs and jobs that there are, and those that are followed. */
+import { batch, effect, signal } from "@preact/signals";
+import type { RunSummary } from "../../api/types.ts";
+import { client, isLetIn, messageOf } from "../shell/access.ts";
+import { chosen, show } from "./choice.ts";
+import { FollowedRun } from "./followed-run.ts";
+
+const REFRESH_MS = 5_000;
+
+export const runs = signal<readonly RunSummary[] | undefined>(undefined);
+export const trouble = signal("");
+/** By name, in the order of `chosen`. */
+export const followed = signal<readonly FollowedRun[]>([]);
+
+export async function refreshRuns(): Promise<void> {
+  try {
+    const listed = await client().runs();
+    batch(() => {
+      runs.value = listed;
+      trouble.value = "";
+      if (chosen.value.length === 0 && listed[0]) show(listed[0].run);
+    });
+  } catch (error) {
+    trouble.value = messageOf(error);
+  }
+}
+
+/** As long as the page is there. */
+export function watchRuns(): void {
+  setInterval(() => {
+    if (isLetIn.value && !document.hidden) void refreshRuns();
+  }, REFRESH_MS);
+  document.addEventListener("visibilitychange", () => {
+    if (isLetIn.value && !document.hidden) void refreshRuns();
+  });
+  effect(() => {
+    if (isLetIn.value) void refreshRuns();
+  });
+  effect(() => {
+    const wanted = isLetIn.value ? chosen.value : [];
+    const present = followed.peek();
+    const byName = new Map(present.map((each) => [each.run, each]));
+    for (const each of present) if (!wanted.includes(each.run)) each.stop();
+    followed.value = wanted.map(
+      (run) => byName.get(run) ?? new FollowedRun(run),
+    );
+  });
+}

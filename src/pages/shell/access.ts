@@ -1,0 +1,61 @@
+/** Who this page is to the edge. A token stays for this tab's session, and goes as a header only. */
+import { signal } from "@preact/signals";
+import type { ServiceVersion } from "../../api/types.ts";
+import { Client } from "../../client/client.ts";
+
+const KEY = "mxfp4-edge token";
+
+/** What answers; undefined until it has. */
+export const service = signal<ServiceVersion | undefined>(undefined);
+
+/** Whether a token is wanted, or another than was given; null until known. */
+export const isLetIn = signal<boolean | null>(null);
+
+export const refusal = signal("");
+
+function token(): string | undefined {
+  return sessionStorage.getItem(KEY) ?? undefined;
+}
+
+/** The API on this very server, which has served this page: nobody need ask whether it is there. */
+export function client(signal?: AbortSignal): Client {
+  const fetcher = {
+    fetch: (url: string, init?: RequestInit) => fetch(url, init),
+  };
+  return new Client({ ...credentials(), fetcher, signal });
+}
+
+/** What a Worker needs to be a client too. */
+function credentials(): { baseUrl: string; token: string | undefined } {
+  return { baseUrl: location.origin, token: token() };
+}
+
+/** Ask who is let in, and whether this tab is. */
+export async function enter(given?: string): Promise<void> {
+  refusal.value = "";
+  if (given !== undefined) sessionStorage.setItem(KEY, given);
+  try {
+    const answer = await fetch("/version");
+    service.value = (await answer.json()) as ServiceVersion;
+    const { access } = service.value;
+    if (access === "all" || (access === "token" && token() !== undefined)) {
+      await client().runs();
+      isLetIn.value = true;
+      return;
+    }
+  } catch (error) {
+    sessionStorage.removeItem(KEY);
+    refusal.value = messageOf(error);
+  }
+  isLetIn.value = false;
+}
+
+/** Forget the token. */
+export function leave(): void {
+  sessionStorage.removeItem(KEY);
+  isLetIn.value = false;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

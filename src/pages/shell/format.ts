@@ -1,0 +1,27 @@
+/** Figures as people read them. */
+
+/** Four significant digits, or a dash where there is none. */
+export function figure(value: number | null | undefined, digits = 4): string {
+  if (value === null || value === undefined || !Number.isFinite(value))
+    return "–";
+  const size = Math.abs(value);
+  if (value === 0) return "0";
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(digits - 2);
+  return Number(value.toPrecision(digits)).toLocaleString("en", {
+    maximumFractionDigits: 6,
+  });
+}
+
+export function share(value: number): string {
+  return `${figure(100 * value, 3)} %`;
+}
+
+/** As in 3 min ago. */
+export function ago(ms: number, nowMs: number): string {
+  const seconds = Math.max(0, Math.round((nowMs - ms) / 1000));
+  if (seconds < 2) return "now";
+  if (seconds < 120) return `${seconds} s ago`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86_400)} days ago`;
+}

@@ -1,0 +1,108 @@
+/** What all pages have around them: where one can go, what serves, and the door of an edge that is closed. */
+import { useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import type { ComponentChildren } from "preact";
+import { enter, isLetIn, leave, refusal, service } from "./access.ts";
+
+const PLACES = [
+  ["/", "Runs"],
+  ["/docs", "API"],
+] as const;
+
+const ACCESS = {
+  all: "open to this machine",
+  token: "closed: a token is needed",
+  nobody: "closed: the secret API_TOKEN is not set, so nobody is let in",
+};
+
+export function Frame({ children }: { children: ComponentChildren }) {
+  const here = location.pathname.replace(/(.)\/$/, "$1");
+  return html`
+    <header class="top">
+      <a class="name" href="/">mxfp4-edge</a>
+      <nav aria-label="Pages">
+        ${PLACES.map(
+          ([path, name]) =>
+            html`<a href=${path} aria-current=${path === here ? "page" : null}
+              >${name}</a
+            >`,
+        )}
+      </nav>
+    </header>
+    <main>${children}</main>
+    <footer>${service.value && html`<${Served} ...${service.value} />`}</footer>
+  `;
+}
+
+function Served({
+  version,
+  fingerprint,
+  mode,
+  access,
+}: NonNullable<typeof service.value>) {
+  return html`
+    <dl class="inline">
+      <dt>Version</dt>
+      <dd id="version">${version}, kernels ${fingerprint}</dd>
+      <dt>Served</dt>
+      <dd id="mode">${mode === "local" ? "on this machine" : "deployed"}</dd>
+      <dt>Access</dt>
+      <dd id="access">
+        ${ACCESS[access]}
+        ${
+          access === "token" &&
+          isLetIn.value &&
+          html` <button type="button" onClick=${leave}>
+            Forget the token
+          </button>`
+        }
+      </dd>
+    </dl>
+  `;
+}
+
+/** Its children for whoever is let in, and for others the place for a token. */
+export function Door({ children }: { children: () => ComponentChildren }) {
+  if (isLetIn.value === null)
+    return html`<p class="quiet" role="status">Asking the edge…</p>`;
+  if (isLetIn.value) return children();
+  const access = service.value?.access;
+  if (access === "nobody")
+    return html`<section class="card narrow">
+      <h1>This edge lets nobody in</h1>
+      <p>
+        Its secret API_TOKEN is not set. Run
+        <code>npx wrangler secret put API_TOKEN</code>, then come back with it.
+      </p>
+    </section>`;
+  return html`<${TokenForm} />`;
+}
+
+function TokenForm() {
+  const text = useSignal("");
+  const submit = (event: Event) => {
+    event.preventDefault();
+    void enter(text.value);
+  };
+  return html`<section class="card narrow">
+    <h1>This edge is closed</h1>
+    <form id="enter" class="column" onSubmit=${submit}>
+      <label for="token">Its API token</label>
+      <input
+        id="token"
+        type="password"
+        autocomplete="off"
+        required
+        value=${text.value}
+        onInput=${(event: InputEvent) =>
+          (text.value = (event.currentTarget as HTMLInputElement).value)}
+      />
+      <p class="quiet">
+        It stays in this tab until that is closed, and is sent as a header to
+        this server alone.
+      </p>
+      <p id="said" role="alert">${refusal.value}</p>
+      <button class="main">Enter</button>
+    </form>
+  </section>`;
+}

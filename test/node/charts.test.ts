@@ -1,0 +1,38 @@
+/** What is drawn of a series, without a browser. */
+import { expect, test } from "vitest";
+import { extremes, outliers, smoothed } from "../../src/pages/charts/smooth.ts";
+
+const x = Array.from({ length: 1000 }, (_, i) => i);
+const values = x.map((i) => Math.sin(i / 50) + (i % 7) / 10);
+
+test("a trend is a mean whose weights halve, right from its start", () => {
+  expect(smoothed([1, 3], 1)).toEqual([1, (0.25 * 1 + 0.5 * 3) / 0.75]);
+  expect(smoothed([5, 5, null, 5], 4)).toEqual([5, 5, null, 5]);
+  expect(smoothed([1, 2, 9], 0)).toEqual([1, 2, 9]);
+});
+
+test.each([10, 100, 5000])(
+  "drawn with %i points, it keeps the trend and the extremes of all",
+  (points) => {
+    const trend = smoothed(values, 8);
+    const drawn = extremes(x, values, trend, [0, 999], points);
+    expect(drawn.x.length).toBeLessThanOrEqual(points);
+    expect(Math.min(...(drawn.least as number[]))).toBe(Math.min(...values));
+    expect(Math.max(...(drawn.most as number[]))).toBe(Math.max(...values));
+    for (const [i, at] of drawn.x.entries())
+      expect(drawn.trend[i]).toBe(trend[at]);
+  },
+);
+
+test("of a part of the axis only that part is drawn, and its edges", () => {
+  const drawn = extremes(x, values, values, [100, 110], 500);
+  expect(drawn.x).toEqual(x.slice(99, 112));
+});
+
+test("what lies far from those before it stands out, and only that", () => {
+  const calm = x.map((i) => (i === 500 ? 40 : values[i]!));
+  expect(outliers(calm).flatMap((isFar, i) => (isFar ? [i] : []))).toEqual([
+    500,
+  ]);
+  expect(outliers([1, 2, 100]).includes(true)).toBe(false);
+});
