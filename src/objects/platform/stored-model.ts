@@ -19,7 +19,12 @@ export async function pinModel(
 ): Promise<ImportedRun & { from: PinnedModel }> {
   const files = await modelFiles(bucket, folder);
   const { shape, run, tokenizer } = await openModel(folderOf(bucket, files));
-  return { shape, run, tokenizer, from: { folder, digest: await digestOf(files) } };
+  return {
+    shape,
+    run,
+    tokenizer,
+    from: { folder, digest: await digestOf(files) },
+  };
 }
 
 /** The pinned model. Errors: `file_changed` where the folder holds another now */
