@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import type { Kernels } from "../src/kernels/runtime.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
-import { TARGETS } from "../src/scripts/build/targets.ts";
+import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
@@ -25,7 +25,7 @@ import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 export async function bench(asked: Asked): Promise<void> {
   if (asked.from) return write(readReport(asked.from), asked);
   checkNames(asked);
-  await ensureBuilt(TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels);
   const report = await run(asked);
   await withKept(() => write(report, asked));
 }

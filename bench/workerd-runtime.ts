@@ -6,7 +6,7 @@ import { builtWorker } from "../src/local/built-worker.ts";
 import { endStale, guardRuntimes } from "../src/local/processes.ts";
 import { bundleTarget } from "../src/scripts/build/bundle.ts";
 import { ensureBuilt, ROOT } from "../src/scripts/build/target.ts";
-import { TARGETS } from "../src/scripts/build/targets.ts";
+import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import type { Benchmark, Timed } from "./benchmark.ts";
 import type { Variant } from "./variant.ts";
 
@@ -25,7 +25,7 @@ export async function startWorker(
   const config = `bench/${configFile}`;
   const folder = `build/bench/${basename(configFile, ".toml")}`;
   const name = `bench-${basename(configFile, ".toml")}`;
-  const needs = [TARGETS.kernels];
+  const needs = [BUILD_TARGETS.kernels];
   await ensureBuilt(bundleTarget({ name, config, folder, needs }));
   mkdirSync(OUT, { recursive: true });
   await endStale(OUT);

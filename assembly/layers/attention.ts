@@ -13,7 +13,9 @@
  * Source: Dao et al., arXiv 2205.14135, for the recomputation
  */
 import { expNegative4, negativeConstant } from "../simd/exp";
-import { A_WIDTH, B_WIDTH, gemmPanels, packF32 } from "../floats/gemm-f32";
+import { gemmPanels } from "../floats/gemm-f32";
+import { packF32 } from "../floats/pack-f32";
+import { A_WIDTH, B_WIDTH } from "../floats/tile-f32";
 import { maxLanes, sumLanes } from "../simd/lanes";
 
 /** Rows that meet keys up to the same one: those of a tall tile of the f32 product, a divisor of QUERY_BLOCK. */

@@ -20,10 +20,10 @@ import {
   GGUF_OUTPUTS,
   GGUF_TYPES,
   LAYOUTS,
+  LOADERS,
   SCHEME_OPTIONS,
   SEED,
   SEGMENT_LENGTHS,
-  TARGETS,
 } from "./scheme.ts";
 
 const preset = choice(
@@ -84,8 +84,8 @@ export const QUANTIZE_OPTIONS = {
 /** Of a model's directory, beside those of any file. */
 export const DIRECTORY_OPTIONS = {
   for: choice(
-    TARGETS,
-    "Of a model's directory: the loader that takes the output",
+    LOADERS,
+    "Of a model's directory: the loader that takes the output; of llama.cpp that is one GGUF",
   ),
   rotate: choice(
     ["none", "fold"],

@@ -177,7 +177,7 @@ export type JobSummary = {
   state: JobState;
   source: string;
   result: string;
-  /** Whether source and result are folders. */
+  /** Whether the result is a folder. */
   isFolder: boolean;
   operation: FileOperation["operation"];
   /** Of the source, read so far and in all; null until a URL has answered. */

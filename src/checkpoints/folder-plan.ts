@@ -56,12 +56,24 @@ export type FolderRequest = Extract<
 >;
 
 /** Options of files that no directory has: its loader says them. */
-export const FILE_ONLY_OPTIONS = [
+export const NOT_OF_FOLDER = [
   "layout",
   "raw",
   "outputType",
   "tensorType",
 ] as const;
+/** One file is written, and its tensors stand in another order than a rotation knows. */
+export const NOT_OF_FOLDER_TO_GGUF = [
+  "layout",
+  "raw",
+  "maxShardSize",
+  "rotate",
+] as const;
+
+/** Whether one GGUF comes of a folder. */
+export function makesGguf({ operation, options }: JobOperation): boolean {
+  return operation === "quantize" && options?.for === "llama.cpp";
+}
 
 /** Before anything of the directory is read. Errors: `invalid_option` */
 export function checkFolderRequest(request: JobOperation): FolderRequest {
@@ -72,9 +84,13 @@ export function checkFolderRequest(request: JobOperation): FolderRequest {
       "a folder",
     );
   const options = request.options ?? {};
-  const taken = FILE_ONLY_OPTIONS.find((name) => name in options);
+  const isGguf = makesGguf(request);
+  const taken = (isGguf ? NOT_OF_FOLDER_TO_GGUF : NOT_OF_FOLDER).find(
+    (name) => (options as Record<string, unknown>)[name] !== undefined,
+  );
+  const of = isGguf ? "a folder for llama.cpp" : "a folder";
   if (taken !== undefined)
-    throw invalid(`no \`${taken}\` for a folder`, `\`${taken}\``);
+    throw invalid(`no \`${taken}\` for ${of}`, `\`${taken}\``);
   if (operation === "quantize" && request.options?.for === undefined)
     throw invalid(
       `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
@@ -149,7 +165,8 @@ function quantizedFolder(
 ): Made {
   const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, given);
   const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
-  if (target === undefined) throw new Error("Expected a loader, got none");
+  if (target === undefined || target === "llama.cpp")
+    throw new Error(`Expected a loader of directories, got ${target}`);
   const scheme = schemeOf(given);
   const plan = planDirectory(checkpoint, {
     target,

@@ -30,8 +30,8 @@ import {
 /** A file that any part of can be read. */
 export interface RangedFile {
   readonly bytes: number;
-  /** Errors: `malformed_body` where fewer come */
-  read(start: number, end: number): Promise<Uint8Array>;
+  /** In `into` if it has room for them, if it likes. Errors: `malformed_body` where fewer come */
+  read(start: number, end: number, into?: ArrayBuffer): Promise<Uint8Array>;
 }
 
 /** A directory, here or elsewhere. */

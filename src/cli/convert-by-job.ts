@@ -41,7 +41,7 @@ export async function convertByJob(
   await edge.removeJob(end.job);
   await Promise.all([
     remove(edge, source, isFolder),
-    ...(end.error ? [] : [remove(edge, result, isFolder)]),
+    ...(end.error ? [] : [remove(edge, result, end.isFolder)]),
   ]);
   if (end.error)
     throw new AppError(end.error.code as ErrorCode, end.error.detail);

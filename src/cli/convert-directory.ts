@@ -2,7 +2,11 @@
 import { basename, resolve } from "node:path";
 import pc from "picocolors";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
-import { type FolderRequest, planFolder } from "../checkpoints/folder-plan.ts";
+import {
+  type FolderRequest,
+  makesGguf,
+  planFolder,
+} from "../checkpoints/folder-plan.ts";
 import { dataBytes } from "../checkpoints/shards.ts";
 import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
@@ -10,6 +14,7 @@ import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { size } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
+import { checkOutput } from "./files.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { localFolder } from "./ranged-files.ts";
 
@@ -51,7 +56,8 @@ export async function convertDirectoryThere(
   force: boolean,
   request: FolderRequest,
 ): Promise<void> {
-  checkOutputFolder(to, force);
+  if (makesGguf(request)) checkOutput(to, force);
+  else checkOutputFolder(to, force);
   const started = Date.now();
   const [before, after] = await convertByJob(edge, from, to, request);
   const seconds = (Date.now() - started) / 1000;

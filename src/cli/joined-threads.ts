@@ -11,7 +11,7 @@ const THREAD = join(
 /** Its V8 has the relaxed SIMD that trainers' kernels are of. */
 const LEAST_NODE = 22;
 
-export type Microbatch = Extract<ThreadMessage, { type: "microbatch" }>;
+export type JoinedMicrobatch = Extract<ThreadMessage, { type: "microbatch" }>;
 
 export type JoinedThreads = {
   /** When all have ended. Errors: what ended a trainer that the run refuses */
@@ -26,7 +26,7 @@ export type JoinedThreads = {
  */
 export function joinThreads(
   tasks: readonly ThreadTask[],
-  onMicrobatch: (microbatch: Microbatch) => void,
+  onMicrobatch: (microbatch: JoinedMicrobatch) => void,
   report: (line: string) => void,
 ): JoinedThreads {
   const { node } = process.versions;

@@ -8,6 +8,7 @@ import { readFolder } from "../checkpoints/read-heads.ts";
 import { convertDirectory } from "./convert-directory.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
+import { quantizeGguf } from "./quantize-gguf.ts";
 import { showDirectory } from "./show-directory.ts";
 
 export type DirectoryRequest = {
@@ -26,8 +27,12 @@ export async function quantizeDirectory(
   request: DirectoryRequest,
 ): Promise<void> {
   const { from, to, options } = request;
-  const checkpoint = await readFolder(localFolder(from));
   const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, options);
+  if (target === "llama.cpp") {
+    await quantizeGguf(request);
+    return;
+  }
+  const checkpoint = await readFolder(localFolder(from));
   if (target === undefined) {
     const able = inspect(checkpoint).loaders.filter(({ loads }) => loads);
     const names = able.map(({ loader }) => loader).join(", ") || "none";

@@ -1,19 +1,20 @@
 /** A model's directory to one GGUF, which llama.cpp loads. */
 import { basename, resolve } from "node:path";
 import pc from "picocolors";
-import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
-import { withDefaults } from "../api/option-kinds.ts";
 import type { QuantizeOptions } from "../api/tensors.ts";
 import { decideGgufDirectory } from "../checkpoints/gguf/decide-gguf.ts";
-import { planFolderGguf } from "../checkpoints/gguf/folder-gguf.ts";
+import {
+  ggufChoices,
+  planFolderGguf,
+} from "../checkpoints/gguf/folder-gguf.ts";
 import { hasTokenizer } from "../checkpoints/gguf/vocabulary.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
-import { readBytes, readInOrder } from "../checkpoints/tensor-reads.ts";
-import { schemeOf } from "../formats/blocks/scheme.ts";
+import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import {
   KeptValues,
   valuesOf,
 } from "../formats/operations/nonfinite-values.ts";
+import { runBytes } from "../formats/stream/file-source.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { Bar, size } from "./bar.ts";
@@ -32,11 +33,7 @@ export async function quantizeGguf(request: {
 }): Promise<void> {
   const { from, to, options } = request;
   const folder = localFolder(from);
-  const choices = {
-    selection: withDefaults(SELECTION_OPTIONS, options),
-    output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
-    types: options.tensorType ?? [],
-  };
+  const choices = ggufChoices(options);
   if (to === undefined) {
     const decided = decideGgufDirectory(await readFolder(folder), choices);
     console.log(showGguf(decided, request.asJson));
@@ -45,19 +42,17 @@ export async function quantizeGguf(request: {
   checkOutputOrStdout(to, request.force);
   loadKernelsFile();
   const name = basename(resolve(from));
-  const scheme = schemeOf(options);
   const kept = new KeptValues();
   const values = valuesOf(options.nonfinite, kept);
-  const told = { ...choices, scheme };
-  const plan = await planFolderGguf(folder, name, told, values);
+  const plan = await planFolderGguf(folder, name, choices, values);
   const { reads, conversion, decided } = plan;
   const files = new Map<string, RangedFile>();
   for (const { file } of reads)
     if (!files.has(file)) files.set(file, await folder.open(file));
   const bar = new Bar("quantize");
-  bar.begin(reads.reduce((sum, read) => sum + readBytes(read), 0));
+  bar.begin(reads.reduce((sum, read) => sum + runBytes(read), 0));
   const source = readInOrder(reads, files, (bytes) => bar.add(bytes));
-  const bytes = await writeOutput(to, run(conversion, source)).finally(() =>
+  const bytes = await writeOutput(to, run(conversion(), source)).finally(() =>
     bar.end(),
   );
   tellKept(kept);

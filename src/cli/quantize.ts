@@ -1,12 +1,16 @@
 import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
+import type { ValuesOf } from "../api/option-kinds.ts";
 import { textName } from "../api/option-text.ts";
 import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
-import { LOADERS } from "../api/scheme.ts";
-import { FILE_ONLY_OPTIONS } from "../checkpoints/folder-plan.ts";
+import {
+  NOT_OF_FOLDER,
+  NOT_OF_FOLDER_TO_GGUF,
+} from "../checkpoints/folder-plan.ts";
 import { convertDirectoryThere } from "./convert-directory.ts";
 import { convertFile, edgeOf } from "./convert-file.ts";
 import {
+  type Arguments,
   checkArguments,
   fileArguments,
   outputArguments,
@@ -14,7 +18,6 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
-import { quantizeGguf } from "./quantize-gguf.ts";
 import { maxShardBytes, shardArguments } from "./shard-size.ts";
 
 const args = {
@@ -38,18 +41,8 @@ const args = {
   },
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
-  for: {
-    type: "enum",
-    options: [...LOADERS],
-    description: DIRECTORY_OPTIONS.for.text,
-  },
   ...argumentsOf(QUANTIZE_OPTIONS),
 } satisfies ArgsDef;
-
-const NOT_OF_ANY = ["url", "layout", "raw"];
-const NOT_OF_DIRECTORY = FILE_ONLY_OPTIONS;
-/** One file is written, and its tensors stand in another order than a rotation knows. */
-const NOT_OF_GGUF = [...NOT_OF_ANY, "max-shard-size", "figures", "rotate"];
 
 function refuse(
   given: Readonly<Record<string, unknown>>,
@@ -61,6 +54,48 @@ function refuse(
     throw new UsageError(`Expected no --${textName(taken)} ${of}`);
 }
 
+type FolderOptions = ValuesOf<
+  typeof QUANTIZE_OPTIONS & typeof DIRECTORY_OPTIONS
+>;
+
+async function quantizeFolder(
+  given: Arguments,
+  options: FolderOptions,
+): Promise<void> {
+  const { file, output } = given as unknown as Record<string, string>;
+  const all = { ...given, ...options };
+  const withFigures = given.figures === true;
+  const force = given.force === true;
+  const isGguf = options.for === "llama.cpp";
+  if (isGguf)
+    refuse(
+      { ...all, maxShardSize: given["max-shard-size"] },
+      [...NOT_OF_FOLDER_TO_GGUF, "figures"],
+      "of a directory for llama.cpp",
+    );
+  else refuse(all, NOT_OF_FOLDER, "of a directory for a loader of safetensors");
+  const told = isGguf
+    ? options
+    : { ...options, maxShardSize: maxShardBytes(given) };
+  const request = { operation: "quantize", options: told } as const;
+  if (given.url !== undefined && output !== undefined) {
+    if (options.for === undefined || withFigures)
+      throw new UsageError(
+        "Expected --for with --url and a directory, and no --figures",
+      );
+    await convertDirectoryThere(edgeOf(given), file!, output, force, request);
+    return;
+  }
+  await quantizeDirectory({
+    from: file!,
+    to: output,
+    asJson: given.json === true,
+    force,
+    withFigures,
+    options: told,
+  });
+}
+
 export const quantizeCommand = defineCommand({
   meta: {
     name: "quantize",
@@ -70,14 +105,8 @@ export const quantizeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(QUANTIZE_OPTIONS, given);
-    // One file comes of it, which jobs do not make: it is none of their loaders.
-    const isGguf = given.for === "llama.cpp";
-    const directory = optionsFrom(DIRECTORY_OPTIONS, {
-      ...given,
-      ...(isGguf ? { for: undefined } : {}),
-    });
+    const directory = optionsFrom(DIRECTORY_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
-    const most = given["max-shard-size"] as string | undefined;
     const isShown = given.show === true;
     if (given.json === true && !isShown)
       throw new UsageError("Expected --show with --json, got --json alone");
@@ -88,54 +117,13 @@ export const quantizeCommand = defineCommand({
     if (!isShown && output === undefined)
       throw new UsageError("Missing required argument: --output");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
-      const request = {
-        from: file!,
-        to: output,
-        asJson: given.json === true,
-        force: given.force === true,
-        options,
-      };
-      const all = { ...given, ...options };
-      if (isGguf) {
-        refuse(all, NOT_OF_GGUF, "of a directory for llama.cpp");
-        await quantizeGguf(request);
-        return;
-      }
-      refuse(
-        all,
-        NOT_OF_DIRECTORY,
-        "of a directory for a loader of safetensors",
-      );
-      if (given.url !== undefined && output !== undefined) {
-        const asked = {
-          ...options,
-          ...directory,
-          maxShardSize: maxShardBytes(given),
-        };
-        if (asked.for === undefined || given.figures === true)
-          throw new UsageError(
-            "Expected --for with --url and a directory, and no --figures",
-          );
-        const force = given.force === true;
-        const there = { operation: "quantize", options: asked } as const;
-        await convertDirectoryThere(edgeOf(given), file!, output, force, there);
-        return;
-      }
-      await quantizeDirectory({
-        ...request,
-        withFigures: given.figures === true,
-        options: {
-          ...options,
-          ...directory,
-          maxShardSize: maxShardBytes(given),
-        },
-      });
+      await quantizeFolder(given, { ...options, ...directory });
       return;
     }
     if (
       isShown ||
       given.figures === true ||
-      (given.for ?? most ?? directory.rotate) !== undefined
+      (given.for ?? given["max-shard-size"] ?? given.rotate) !== undefined
     )
       throw new UsageError(
         "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",

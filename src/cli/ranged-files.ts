@@ -39,12 +39,15 @@ export async function localFile(path: string): Promise<RangedFile> {
   });
   return {
     bytes: size,
-    async read(start, end) {
+    async read(start, end, into) {
       const handle = await open(path, "r").catch((cause: unknown) => {
         throw notThere(path, cause);
       });
       try {
-        const buffer = new Uint8Array(end - start);
+        const fits = into !== undefined && into.byteLength >= end - start;
+        const buffer = new Uint8Array(
+          fits ? into : new ArrayBuffer(end - start),
+        );
         const { bytesRead } = await handle.read(buffer, 0, end - start, start);
         return checkRange(buffer.subarray(0, bytesRead), start, end);
       } finally {

@@ -302,7 +302,7 @@ export function signsKey(
 }
 
 /** The key of one operand's stochastic rounding; the weight's is shared by all microbatches. */
-export function roundingKey(
+export function operandKey(
   { seed, step, microbatch }: NoiseCoordinates,
   { layer, index }: Place,
   gemm: number,
@@ -336,7 +336,7 @@ function noiseOf(gemm: BackwardGemm): (side: Side) => OperandNoise {
     const isStochastic =
       product.format === "mxfp4" && product[side].rounding === "stochastic";
     const rounding = isStochastic
-      ? roundingKey(noise, linear, index, OPERANDS[side])
+      ? operandKey(noise, linear, index, OPERANDS[side])
       : undefined;
     return { signs, rounding };
   };

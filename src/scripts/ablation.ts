@@ -20,7 +20,7 @@ import { charts, page, plainTable } from "./ablation/page.ts";
 import { trialsOf } from "./ablation/setting.ts";
 import { rawData, summarize } from "./ablation/summary.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { INTERRUPTED } from "./cancel.ts";
 import { mobyDick } from "./moby-dick.ts";
 import { runScript } from "./script.ts";
@@ -40,7 +40,7 @@ await runScript({
 });
 
 async function main(ablation: Ablation): Promise<number> {
-  await ensureBuilt(TARGETS.kernels, TARGETS.worker);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS.worker);
   loadKernelsFile();
   const { settings, seeds, jobs, place, out } = ablation;
   const text = Uint8Array.from(readFileSync(mobyDick()));

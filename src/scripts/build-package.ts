@@ -21,7 +21,7 @@ import {
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 import { ensureBuilt, ROOT } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 
 const OUT = join(ROOT, "build/package");
 /** What is imported, and what stands for it: the kernels of files alone, which run on Node 20 too. */
@@ -31,8 +31,8 @@ const KERNELS = join(ROOT, "build/kernels-files.wasm");
 const TRAINING = "build/kernels-training.wasm";
 
 async function buildPackage(): Promise<string> {
-  await ensureBuilt(TARGETS["kernels-files"]);
-  await ensureBuilt(TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS["kernels-files"]);
+  await ensureBuilt(BUILD_TARGETS.kernels);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));

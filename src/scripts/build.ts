@@ -1,9 +1,9 @@
 /** `npm run build`: everything that is compiled or bundled, where it is not as its sources say. */
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
 
-const ALL = Object.keys(TARGETS).join(", ");
+const ALL = Object.keys(BUILD_TARGETS).join(", ");
 
 await runScript({
   meta: {
@@ -16,7 +16,7 @@ await runScript({
     description: `What to build: ${ALL} (default: all)`,
   },
   async run({ args: { _: names } }) {
-    const chosen = names.length > 0 ? names : Object.keys(TARGETS);
+    const chosen = names.length > 0 ? names : Object.keys(BUILD_TARGETS);
     const built = await ensureBuilt(...chosen.map(targetOf));
     console.log(
       built.length > 0 ? `built ${built.join(", ")}` : "all is built already",
@@ -25,7 +25,7 @@ await runScript({
 });
 
 function targetOf(name: string) {
-  if (Object.hasOwn(TARGETS, name))
-    return TARGETS[name as keyof typeof TARGETS];
+  if (Object.hasOwn(BUILD_TARGETS, name))
+    return BUILD_TARGETS[name as keyof typeof BUILD_TARGETS];
   throw new Error(`Expected one of ${ALL}, got ${name}`);
 }

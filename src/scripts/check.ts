@@ -1,6 +1,6 @@
 /** `npm run check`: types, lint, what nobody uses, format; the first that fails ends it. */
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
 import { runTool } from "./tool.ts";
 
@@ -21,7 +21,7 @@ await runScript({
   },
   args: {},
   async run() {
-    await ensureBuilt(TARGETS.kernels);
+    await ensureBuilt(BUILD_TARGETS.kernels);
     for (const [name, ...args] of TOOLS) {
       const code = await runTool(name!, args);
       if (code !== 0) return code;

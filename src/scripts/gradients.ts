@@ -9,8 +9,8 @@ import type { RunConfig } from "../api/types.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
-import { checkpointOf } from "./kept-runs.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
+import { keptCheckpoint } from "./kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
 import { layerErrors } from "./gradients/layer-errors.ts";
 import { observeLayers } from "./gradients/observed-layers.ts";
@@ -69,8 +69,8 @@ await runScript({
     const draws = wholeNumber("draws", args.draws, 1);
     if ((draws & (draws - 1)) !== 0)
       throw new Error(`Expected --draws to be a power of two, got ${draws}`);
-    const file = readFileSync(checkpointOf(args._));
-    await ensureBuilt(TARGETS.kernels);
+    const file = readFileSync(keptCheckpoint(args._));
+    await ensureBuilt(BUILD_TARGETS.kernels);
     const text = readFileSync(args.text ?? mobyDick());
     const measured = await measure(file, text, draws);
     await write(measured, resolve(ROOT, args.out));

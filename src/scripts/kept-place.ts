@@ -1,7 +1,12 @@
 /** Where the files of a run go that a person begins, by what was typed. */
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { existing, filesBeside, filesIn, type KeptFiles } from "./kept-runs.ts";
+import {
+  existing,
+  filesBeside,
+  keptFilesIn,
+  type KeptFiles,
+} from "./kept-runs.ts";
 import type { TrainArgs } from "./train-arguments.ts";
 
 /** Where a run's files go: one place, or the first free folder of a name in `runs`. */
@@ -36,7 +41,7 @@ export function keptPlace(
         `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", no sign first, got "${name}"`,
       );
     }
-    checkFree("--name", name, filesIn(join(runs, name)), force);
+    checkFree("--name", name, keptFilesIn(join(runs, name)), force);
     return { runs, name, isExact: true, force };
   }
   const isPreset = [

@@ -50,7 +50,7 @@ export function existing({ checkpoint, metrics }: KeptFiles): string[] {
   return [checkpoint, metrics].filter((file) => existsSync(file));
 }
 
-export function filesIn(folder: string): KeptFiles {
+export function keptFilesIn(folder: string): KeptFiles {
   return {
     checkpoint: join(folder, CHECKPOINT),
     metrics: join(folder, METRICS),
@@ -58,7 +58,7 @@ export function filesIn(folder: string): KeptFiles {
 }
 
 /** The one that operands name, or the one that was written last. */
-export function checkpointOf(operands: string[]): string {
+export function keptCheckpoint(operands: string[]): string {
   if (operands.length > 1)
     throw new Error(`Expected one checkpoint, got ${operands.length}`);
   const [asked] = operands;
@@ -76,7 +76,7 @@ export function checkpointOf(operands: string[]): string {
 /** The checkpoint that was written last; undefined where there is none. */
 function latestCheckpoint(runs: string): string | undefined {
   const times = folders(runs)
-    .map((folder) => filesIn(folder).checkpoint)
+    .map((folder) => keptFilesIn(folder).checkpoint)
     .filter((file) => existsSync(file))
     .map((file) => ({ file, time: statSync(file).mtimeMs }));
   return times.sort((a, b) => b.time - a.time)[0]?.file;

@@ -9,7 +9,7 @@ const onlyTells = [command, ...rest].some((arg) =>
   ["-h", "--help", "--version"].includes(arg),
 );
 if (!onlyTells && !command.startsWith("-")) {
-  const { TARGETS } = await import("./build/targets.ts");
-  await ensureBuilt(TARGETS.kernels);
+  const { BUILD_TARGETS } = await import("./build/targets.ts");
+  await ensureBuilt(BUILD_TARGETS.kernels);
 }
 await import("../cli/main.ts");

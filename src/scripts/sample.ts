@@ -1,9 +1,9 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
 import { readFileSync } from "node:fs";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { generatePieces } from "./checkpoint-text.ts";
-import { checkpointOf } from "./kept-runs.ts";
+import { keptCheckpoint } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -58,8 +58,8 @@ await runScript({
     };
     if (options.prompt === "")
       throw new Error("Expected --prompt to be at least one byte, got none");
-    const file = readFileSync(checkpointOf(args._));
-    await ensureBuilt(TARGETS.kernels);
+    const file = readFileSync(keptCheckpoint(args._));
+    await ensureBuilt(BUILD_TARGETS.kernels);
     const pieces = generatePieces(file, options);
     const first = await pieces.next(); // what is no checkpoint is refused before anything is written
     process.stdout.write(options.prompt);

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { startEdge } from "../local/edge.ts";
 import { onEndSignal } from "../local/signals.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
 
 await runScript({
@@ -48,7 +48,11 @@ await runScript({
       token: tokenOf(args.token ?? process.env.API_TOKEN),
       pages: true,
       prepare: async () => {
-        await ensureBuilt(TARGETS.worker, TARGETS.docs, TARGETS.pages);
+        await ensureBuilt(
+          BUILD_TARGETS.worker,
+          BUILD_TARGETS.docs,
+          BUILD_TARGETS.pages,
+        );
       },
     });
     // Miniflare's own listeners came with the runtime.

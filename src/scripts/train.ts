@@ -13,12 +13,12 @@ import type { RunClient } from "../client/run-client.ts";
 import { onEndSignal } from "../local/signals.ts";
 import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
-import { TARGETS } from "./build/targets.ts";
+import { BUILD_TARGETS } from "./build/targets.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { generateText } from "./checkpoint-text.ts";
 import {
   existing,
-  filesIn,
+  keptFilesIn,
   growthNotice,
   type KeptFiles,
   makeRunFolder,
@@ -73,7 +73,7 @@ await runScript({
 
 async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
-  await ensureBuilt(TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels);
   const origin = args.from ? await openOrigin(args.from) : undefined;
   const isLeft = args.resume === true && !origin;
   const options = parseTrainOptions(args, told, STATE_FOLDER, origin);
@@ -93,10 +93,9 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
         trainers: options.trainers,
         report,
         prepare: async () => {
-          if (left) return;
-          const unfinished = clearLastRun(stateFolder, runs);
+          const unfinished = left ? undefined : clearLastRun(stateFolder, runs);
           if (unfinished) report(unfinishedNotice(unfinished));
-          await ensureBuilt(TARGETS.worker);
+          await ensureBuilt(BUILD_TARGETS.worker);
         },
       });
   const train = async (): Promise<number> => {
@@ -276,7 +275,7 @@ function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
   const kept =
     "files" in place
       ? place.files
-      : filesIn(makeRunFolder(place.runs, place.name, place.isExact));
+      : keptFilesIn(makeRunFolder(place.runs, place.name, place.isExact));
   for (const file of existing(kept)) {
     if (!place.force) {
       throw new Error(

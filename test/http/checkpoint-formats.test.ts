@@ -115,5 +115,5 @@ async function madeHere(
     new Map([["model.safetensors", file]]),
     () => {},
   );
-  return collect(conversion, source);
+  return collect(conversion(), source);
 }

@@ -4,7 +4,7 @@ import type { Recipe } from "../../src/api/recipe.ts";
 import {
   linearBackward,
   linearForward,
-  roundingKey,
+  operandKey,
   signsKey,
   type NoiseCoordinates,
 } from "../../src/model/linear.ts";
@@ -312,7 +312,7 @@ describe("Algorithm 3", () => {
         [m, n, k]: [number, number, number],
       ) => {
         const [a, b] = operands.map((operand, index) => {
-          const key = roundingKey(noise, PLACE, gemm, index);
+          const key = operandKey(noise, PLACE, gemm, index);
           const rotated =
             segment === 0
               ? operand
@@ -426,24 +426,24 @@ describe("Algorithm 3", () => {
     const other = { ...NOISE, microbatch: 1 };
     const all = [0, 1].flatMap((gemm) =>
       [0, 1].flatMap((operand) => [
-        roundingKey(NOISE, PLACE, gemm, operand),
-        roundingKey({ ...NOISE, step: 1 }, PLACE, gemm, operand),
-        roundingKey(NOISE, { ...PLACE, index: 3 }, gemm, operand),
+        operandKey(NOISE, PLACE, gemm, operand),
+        operandKey({ ...NOISE, step: 1 }, PLACE, gemm, operand),
+        operandKey(NOISE, { ...PLACE, index: 3 }, gemm, operand),
         signsKey(NOISE, PLACE, gemm),
       ]),
     );
     // Four operands with three keys each, and two sign vectors (each listed twice).
     expect(new Set(all.map(String)).size).toBe(14);
-    expect(roundingKey(other, PLACE, 0, 1)).toEqual(
-      roundingKey(NOISE, PLACE, 0, 1),
+    expect(operandKey(other, PLACE, 0, 1)).toEqual(
+      operandKey(NOISE, PLACE, 0, 1),
     );
     for (const [gemm, operand] of [
       [0, 0],
       [1, 0],
       [1, 1],
     ]) {
-      expect(roundingKey(other, PLACE, gemm, operand)).not.toEqual(
-        roundingKey(NOISE, PLACE, gemm, operand),
+      expect(operandKey(other, PLACE, gemm, operand)).not.toEqual(
+        operandKey(NOISE, PLACE, gemm, operand),
       );
     }
   });

@@ -8,7 +8,7 @@ import type { Pointer } from "../../src/kernels/arena.ts";
 import { NEAREST_MODES, SCALE_RULES } from "../../src/api/scheme.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
-import { TARGETS } from "../../src/scripts/build/targets.ts";
+import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { normals, uniform } from "../support/random.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -20,7 +20,7 @@ let full: Build;
 let files: Build;
 
 beforeAll(async () => {
-  await ensureBuilt(TARGETS["kernels-files"]);
+  await ensureBuilt(BUILD_TARGETS["kernels-files"]);
   full = await load(join(ROOT, "build/kernels.wasm"));
   files = await load(join(ROOT, "build/kernels-files.wasm"));
 });

@@ -17,7 +17,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobOperation, JobStatus } from "../../src/api/tensors.ts";
-import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../../src/formats/containers/safetensors.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { convertDirectory } from "../../src/cli/convert-directory.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
@@ -45,15 +48,17 @@ beforeAll(async () => {
     writeFileSync(join(folder, model, "empty.txt"), "");
     await upload(model);
   }
-  const golden = join(import.meta.dirname, "../fixtures/hf/llama");
-  mkdirSync(join(folder, "golden"));
-  for (const file of [
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-  ])
-    copyFileSync(join(golden, file), join(folder, "golden", file));
-  await upload("golden");
+  for (const [model, name] of [
+    ["llama", "golden"],
+    ["gpt2", "golden-gpt2"],
+    ["gpt_oss", "golden-oss"],
+  ] as const) {
+    const golden = join(import.meta.dirname, "../fixtures/hf", model);
+    mkdirSync(join(folder, name));
+    for (const file of ["config.json", "model.safetensors"])
+      copyFileSync(join(golden, file), join(folder, name, file));
+    await upload(name);
+  }
 });
 
 afterAll(async () => {
@@ -111,6 +116,12 @@ async function job(
 }
 
 async function expectFolder(name: string): Promise<void> {
+  if (statSync(join(folder, name)).isFile()) {
+    const bytes = await (await client.file(name)).arrayBuffer();
+    const expected = readFileSync(join(folder, name));
+    expect(Buffer.compare(Buffer.from(bytes), expected), name).toBe(0);
+    return;
+  }
   const files = filesOf(name);
   expect(await stored(`${name}/`)).toEqual(
     files.map((file) => `${name}/${file}`),
@@ -148,6 +159,26 @@ test.each<[from: string, to: string, JobOperation]>([
     "gpt2-vllm",
     { ...FP4, options: { for: "vllm", rounding: "stochastic" } },
   ],
+  // Rows of q and k stand in another order, and those of a gate and its up are taken apart.
+  [
+    "golden",
+    "llama.gguf",
+    { ...FP4, options: { for: "llama.cpp", rounding: "stochastic" } },
+  ],
+  [
+    "golden-oss",
+    "oss.gguf",
+    {
+      ...FP4,
+      options: {
+        for: "llama.cpp",
+        scale: "mse",
+        outputType: "keep",
+        tensorType: ["*attn_k*=q8_0"],
+      },
+    },
+  ],
+  ["golden-gpt2", "gpt2.gguf", { ...FP4, options: { for: "llama.cpp" } }],
   [
     "gpt_oss",
     "oss",
@@ -167,7 +198,7 @@ test.each<[from: string, to: string, JobOperation]>([
     expect(status).toMatchObject({
       error: null,
       state: "finished",
-      isFolder: true,
+      isFolder: !to.endsWith(".gguf"),
     });
     expect(status.inputBytes).toBe(status.totalInputBytes);
     expect(status.outputBytes).toBe(status.totalOutputBytes);
@@ -232,6 +263,51 @@ test("killed after every step, the files are the same", async () => {
   expect(status).toMatchObject({ error: null, state: "finished" });
   expect(seen.size).toBeGreaterThan(2);
   await expectFolder("llama-stormy");
+});
+
+test("a GGUF of a folder, killed in the middle, is the same file", async () => {
+  mkdirSync(join(folder, "wide"));
+  const config = JSON.parse(
+    readFileSync(join(folder, "golden/config.json"), "utf8"),
+  ) as { vocab_size: number; hidden_size: number };
+  const rows = 200_000;
+  const { tensors } = readSafetensors(
+    new Uint8Array(readFileSync(join(folder, "golden/model.safetensors"))),
+  );
+  // Tables of tokens that take several steps.
+  const isTable = (name: string) => /embed_tokens|lm_head/.test(name);
+  const wide = tensors.map(({ name, dtype, shape, bytes }) => {
+    if (!isTable(name)) return { name, dtype, shape, chunks: [bytes] };
+    const values = new Uint8Array(2 * rows * config.hidden_size).fill(0x3d);
+    const own = [rows, config.hidden_size];
+    return { name, dtype: "BF16" as const, shape: own, chunks: [values] };
+  });
+  const { chunks } = writeSafetensors(wide, new Map());
+  writeFileSync(
+    join(folder, "wide/model.safetensors"),
+    Buffer.concat([...chunks].map((chunk) => chunk.slice())),
+  );
+  writeFileSync(
+    join(folder, "wide/config.json"),
+    JSON.stringify({ ...config, vocab_size: rows }),
+  );
+  await upload("wide");
+  const options = { for: "llama.cpp", rounding: "stochastic" } as const;
+  await command("wide", "wide.gguf", { ...FP4, options });
+  const seen = new Set<number>();
+  const status = await job(
+    "wide",
+    "wide.gguf",
+    { ...FP4, options },
+    ({ state, outputBytes }) => {
+      if (state !== "running" || seen.has(outputBytes)) return;
+      seen.add(outputBytes);
+      kill();
+    },
+  );
+  expect(status).toMatchObject({ error: null, state: "finished" });
+  expect(seen.size).toBeGreaterThan(2);
+  await expectFolder("wide.gguf");
 });
 
 test("the tar of a result is what tar takes apart", async () => {
@@ -300,6 +376,16 @@ test.each<[string, object, string]>([
     "llama",
     { ...FP4, options: { for: "vllm" }, result: "a/b" },
     "Expected `result`",
+  ],
+  [
+    "llama",
+    { ...FP4, options: { for: "llama.cpp", rotate: "fold" } },
+    "Expected no `rotate` for a folder for llama.cpp",
+  ],
+  [
+    "llama",
+    { ...FP4, options: { for: "vllm", tensorType: ["*=f16"] } },
+    "Expected no `tensorType` for a folder",
   ],
   ["nobody", { ...FP4, options: { for: "vllm" } }, "a file or a folder"],
   [

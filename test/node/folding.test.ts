@@ -8,7 +8,10 @@ import {
   foldedFloats,
 } from "../../src/formats/folding/folded-sections.ts";
 import { foldRows } from "../../src/formats/folding/fold-rows.ts";
-import { pack, roundingKey } from "../../src/formats/blocks/block-pieces.ts";
+import {
+  packBlocks,
+  roundingKey,
+} from "../../src/formats/blocks/block-pieces.ts";
 import { schemeOf } from "../../src/formats/blocks/scheme.ts";
 import type { Section } from "../../src/formats/stream/conversion.ts";
 import { HoldPool } from "../../src/formats/stream/hold-pool.ts";
@@ -172,7 +175,7 @@ test("a tensor of many slabs is folded as a whole one, to floats and to blocks",
     const key = roundingKey(3, 4);
     const [elements, scales] = arena.scope(() => {
       const piece = { start: 0, count: length, rows: 1, real: length };
-      const packed = pack(arena.copyIn(whole), piece, scheme, key);
+      const packed = packBlocks(arena.copyIn(whole), piece, scheme, key);
       return [
         [...arena.u8(packed.elements, length / 2)],
         [...arena.u8(packed.scales, length / 32)],

@@ -102,7 +102,7 @@ async function ggufOf(from: CheckpointFolder, types: string[]) {
     ["model.safetensors", await from.open("model.safetensors")],
   ]);
   const source = readInOrder(reads, files, () => {}, 1024);
-  return collect(conversion, source);
+  return collect(conversion(), source);
 }
 
 function written(name: string, bytes: Uint8Array): string {

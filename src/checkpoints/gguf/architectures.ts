@@ -13,7 +13,7 @@ import {
   notComputed,
   type Pairs,
   real,
-  whole,
+  uint32,
 } from "./hyperparameters.ts";
 import {
   GEMMA,
@@ -95,11 +95,11 @@ function qwenOfExperts(
         ...expertPairs(config),
         [
           "expert_feed_forward_length",
-          whole(config.number("moe_intermediate_size")),
+          uint32(config.number("moe_intermediate_size")),
         ],
         ...(shared === undefined
           ? []
-          : ([["expert_shared_feed_forward_length", whole(shared)]] as const)),
+          : ([["expert_shared_feed_forward_length", uint32(shared)]] as const)),
       ];
     },
   };
@@ -125,7 +125,9 @@ function gemma(
 function slidingPairs(config: Hyperparameters, period: number): Pairs {
   config.require("query_pre_attn_scalar", headLength(config));
   checkLayerTypes(config, period);
-  return [["attention.sliding_window", whole(config.number("sliding_window"))]];
+  return [
+    ["attention.sliding_window", uint32(config.number("sliding_window"))],
+  ];
 }
 
 /** Every `period`th layer attends to all, the others to a window: llama.cpp knows it by the architecture. */
@@ -153,16 +155,16 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       config.require("scale_attn_weights", true);
       const width = config.number("n_embd");
       return [
-        ["block_count", whole(config.number("n_layer"))],
-        ["context_length", whole(config.number("n_positions", "n_ctx"))],
-        ["embedding_length", whole(width)],
-        ["feed_forward_length", whole(config.maybe("n_inner") ?? 4 * width)],
-        ["attention.head_count", whole(config.number("n_head"))],
+        ["block_count", uint32(config.number("n_layer"))],
+        ["context_length", uint32(config.number("n_positions", "n_ctx"))],
+        ["embedding_length", uint32(width)],
+        ["feed_forward_length", uint32(config.maybe("n_inner") ?? 4 * width)],
+        ["attention.head_count", uint32(config.number("n_head"))],
         [
           "attention.layer_norm_epsilon",
           real(config.number("layer_norm_epsilon")),
         ],
-        ["vocab_size", whole(config.number("vocab_size"))],
+        ["vocab_size", uint32(config.number("vocab_size"))],
       ];
     },
   },
@@ -205,10 +207,10 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
         ...decoderPairs(config),
         ...ropePairs(config),
         ...expertPairs(config),
-        ["attention.sliding_window", whole(config.number("sliding_window"))],
+        ["attention.sliding_window", uint32(config.number("sliding_window"))],
         [
           "expert_feed_forward_length",
-          whole(config.number("intermediate_size")),
+          uint32(config.number("intermediate_size")),
         ],
       ];
     },
@@ -223,21 +225,21 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       config.require("intermediate_size", 2 * width);
       const rank = config.maybe("time_step_rank") ?? Math.ceil(width / 16);
       return [
-        ["block_count", whole(config.number("num_hidden_layers", "n_layer"))],
+        ["block_count", uint32(config.number("num_hidden_layers", "n_layer"))],
         // It has no positions; llama.cpp's converter writes the same.
-        ["context_length", whole(2 ** 20)],
-        ["embedding_length", whole(width)],
-        ["feed_forward_length", whole(0)],
-        ["attention.head_count", whole(0)],
+        ["context_length", uint32(2 ** 20)],
+        ["embedding_length", uint32(width)],
+        ["feed_forward_length", uint32(0)],
+        ["attention.head_count", uint32(0)],
         [
           "attention.layer_norm_rms_epsilon",
           real(config.number("layer_norm_epsilon")),
         ],
-        ["ssm.conv_kernel", whole(config.number("conv_kernel"))],
-        ["ssm.inner_size", whole(2 * width)],
-        ["ssm.state_size", whole(config.number("state_size"))],
-        ["ssm.time_step_rank", whole(rank)],
-        ["vocab_size", whole(config.number("vocab_size"))],
+        ["ssm.conv_kernel", uint32(config.number("conv_kernel"))],
+        ["ssm.inner_size", uint32(2 * width)],
+        ["ssm.state_size", uint32(config.number("state_size"))],
+        ["ssm.time_step_rank", uint32(rank)],
+        ["vocab_size", uint32(config.number("vocab_size"))],
       ];
     },
   },
@@ -252,28 +254,28 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       const epsilon = real(config.number("layer_norm_epsilon"));
       const blocks = config.number("num_layers");
       return [
-        ["block_count", whole(blocks)],
+        ["block_count", uint32(blocks)],
         [
           "decoder_block_count",
-          whole(config.maybe("num_decoder_layers") ?? blocks),
+          uint32(config.maybe("num_decoder_layers") ?? blocks),
         ],
-        ["context_length", whole(config.maybe("n_positions") ?? 512)],
-        ["embedding_length", whole(config.number("d_model"))],
-        ["feed_forward_length", whole(config.number("d_ff"))],
-        ["attention.head_count", whole(config.number("num_heads"))],
-        ["attention.key_length", whole(config.number("d_kv"))],
-        ["attention.value_length", whole(config.number("d_kv"))],
+        ["context_length", uint32(config.maybe("n_positions") ?? 512)],
+        ["embedding_length", uint32(config.number("d_model"))],
+        ["feed_forward_length", uint32(config.number("d_ff"))],
+        ["attention.head_count", uint32(config.number("num_heads"))],
+        ["attention.key_length", uint32(config.number("d_kv"))],
+        ["attention.value_length", uint32(config.number("d_kv"))],
         [
           "attention.relative_buckets_count",
-          whole(config.number("relative_attention_num_buckets")),
+          uint32(config.number("relative_attention_num_buckets")),
         ],
         ["attention.layer_norm_epsilon", epsilon],
         ["attention.layer_norm_rms_epsilon", epsilon],
         [
           "decoder_start_token_id",
-          whole(config.maybe("decoder_start_token_id") ?? 0),
+          uint32(config.maybe("decoder_start_token_id") ?? 0),
         ],
-        ["vocab_size", whole(config.number("vocab_size"))],
+        ["vocab_size", uint32(config.number("vocab_size"))],
       ];
     },
   },

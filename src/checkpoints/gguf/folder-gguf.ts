@@ -1,6 +1,10 @@
 /** A folder as one GGUF: its tensors, its config and its tokenizer. */
+import { withDefaults } from "../../api/option-kinds.ts";
+import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../../api/options.ts";
 import type { Scheme } from "../../api/scheme.ts";
-import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import type { QuantizeOptions } from "../../api/tensors.ts";
+import { schemeOf } from "../../formats/blocks/scheme.ts";
+import type { ValueWatch } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../read-heads.ts";
 import {
   type DecidedGguf,
@@ -11,12 +15,24 @@ import {
 import { type GgufPlan, planGguf } from "./gguf-plan.ts";
 import { vocabularyPairs } from "./vocabulary.ts";
 
+/** What is asked for. */
+export function ggufChoices(
+  options: QuantizeOptions,
+): GgufChoices & { scheme: Scheme } {
+  return {
+    scheme: schemeOf(options),
+    selection: withDefaults(SELECTION_OPTIONS, options),
+    output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
+    types: options.tensorType ?? [],
+  };
+}
+
 /** `name`: what the model is called. Errors: those of `readFolder`, `decideGgufDirectory`, `planGguf`, `vocabularyPairs` */
 export async function planFolderGguf(
   folder: Folder,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
-  values?: Values,
+  values?: ValueWatch,
 ): Promise<GgufPlan & { decided: DecidedGguf }> {
   const checkpoint = await readFolder(folder);
   const decided = decideGgufDirectory(checkpoint, choices);

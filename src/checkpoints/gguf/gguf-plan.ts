@@ -43,13 +43,14 @@ import {
 import type { DecodedDtype, FloatDtype } from "../../formats/dtype.ts";
 import { checkPlain } from "../../formats/operations/quantize-file.ts";
 import { mostOf } from "../../formats/operations/most-of.ts";
-import type { Values } from "../../formats/operations/nonfinite-values.ts";
+import type { ValueWatch } from "../../formats/operations/nonfinite-values.ts";
 import { nothingTo } from "../../formats/operations/nothing-done.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import {
   Conversion,
   type OpenSection,
 } from "../../formats/stream/conversion.ts";
+import { runBytes } from "../../formats/stream/file-source.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
 import {
   after,
@@ -58,7 +59,7 @@ import {
   kept,
 } from "../../formats/stream/tensor-sections.ts";
 import { elementCount, type TensorHead } from "../../formats/tensor.ts";
-import { readBytes, type TensorRead } from "../tensor-reads.ts";
+import type { TensorRead } from "../tensor-reads.ts";
 import { changed } from "./changes.ts";
 import type { DecidedGguf, DecidedTensor, GgufChoices } from "./decide-gguf.ts";
 import type { Pairs } from "./hyperparameters.ts";
@@ -66,7 +67,12 @@ import type { Pairs } from "./hyperparameters.ts";
 export type GgufPlan = {
   /** What `conversion` takes, in order. */
   reads: readonly TensorRead[];
-  conversion: Conversion;
+  /** Of the whole file. */
+  totalBytes: number;
+  /** What is held in memory for the plan's sake. */
+  head: Uint8Array;
+  /** From its start. */
+  conversion: () => Conversion;
 };
 
 /**
@@ -79,7 +85,7 @@ export function planGguf(
   vocabulary: Pairs,
   name: string,
   choices: GgufChoices & { scheme: Scheme },
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): GgufPlan {
   const { scheme, selection, output, types } = choices;
   checkScheme(scheme);
@@ -87,13 +93,11 @@ export function planGguf(
   const isMade = tensors.some(({ becomes }) => becomes === "MXFP4");
   if (!isMade && types.length === 0)
     throw nothingTo("quantize", tensors, (_, i) => tensors[i]!.reason);
-  const pool = new HoldPool();
-  const parts = tensors.map((tensor, place): Part => {
-    const { name: own, shape, becomes } = tensor;
-    const sections = sectionsOf(tensor, place, scheme, pool, watch);
-    return { head: { name: own, dtype: becomes, shape }, sections };
-  });
-  const heads = parts.map(({ head }) => head);
+  const heads = tensors.map(({ name: own, shape, becomes }): TensorHead => ({
+    name: own,
+    dtype: becomes,
+    shape,
+  }));
   const { computed } = model;
   if (computed)
     heads.unshift({
@@ -120,28 +124,33 @@ export function planGguf(
       ...(record === undefined ? [] : [nonfiniteRecord(record)]),
     ].map(([key, string]) => encoded(key, { string })),
   ]);
-  const sections = parts.flatMap(({ head, sections: own }) =>
-    padded(own, paddingOf(head)),
-  );
-  if (computed) {
-    // It has no bytes to be read, so it goes before the first that has.
-    const first = sections[0]!;
-    const bytes = paddedFloats(computed.values);
-    sections[0] = () => after(bytes, first());
-  }
   const written = writeGgufHead(pairs, heads.map(ggufTensor));
   return {
     reads: tensors.flatMap(({ reads }) => reads.flat()),
-    conversion: new Conversion({
-      ...written,
-      sections,
-      pool,
-      heldBytes: Math.max(0, ...tensors.map(heldBytes)),
-    }),
+    totalBytes: written.head.length + written.dataBytes,
+    head: written.head,
+    conversion() {
+      const pool = new HoldPool();
+      const sections = tensors.flatMap((tensor, place) => {
+        const own = sectionsOf(tensor, place, scheme, pool, watch);
+        const { name: called, shape, becomes: dtype } = tensor;
+        return padded(own, paddingOf({ name: called, dtype, shape }));
+      });
+      if (computed) {
+        // It has no bytes to be read, so it goes before the first that has.
+        const first = sections[0]!;
+        const bytes = paddedFloats(computed.values);
+        sections[0] = () => after(bytes, first());
+      }
+      return new Conversion({
+        ...written,
+        sections,
+        pool,
+        heldBytes: Math.max(0, ...tensors.map(heldBytes)),
+      });
+    },
   };
 }
-
-type Part = { head: TensorHead; sections: OpenSection[] };
 
 function encoded(key: string, value: GgufValue): [string, Uint8Array] {
   return [key, encodePair(key, value)];
@@ -156,7 +165,7 @@ function sectionsOf(
 ): OpenSection[] {
   const { name, shape, dtype, becomes, turned, change } = tensor;
   const bytes = tensor.reads.map((reads) =>
-    reads.reduce((sum, read) => sum + readBytes(read), 0),
+    reads.reduce((sum, read) => sum + runBytes(read), 0),
   );
   const rows = rowsOf(shape, 0);
   checkSize(name, rows);
@@ -211,7 +220,7 @@ function heldBytes(tensor: DecidedTensor): number {
       ggufTensor({ name, shape: shape.slice(-2), dtype: becomes }),
     );
   if (dtype !== "MXFP4" || reads.length === 1) return 0;
-  return reads[0]!.reduce((sum, read) => sum + readBytes(read), 0);
+  return reads[0]!.reduce((sum, read) => sum + runBytes(read), 0);
 }
 
 function writerOf(

@@ -58,7 +58,7 @@ export function notComputed(expected: string, got: string): AppError {
   );
 }
 
-export const whole = (value: number): GgufValue => ({ uint32: value });
+export const uint32 = (value: number): GgufValue => ({ uint32: value });
 export const real = (value: number): GgufValue => ({ float32: value });
 
 /** Of an attention head. */
@@ -73,27 +73,27 @@ export function decoderPairs(config: Hyperparameters): Pairs {
   const heads = config.number("num_attention_heads");
   const length = headLength(config);
   return [
-    ["block_count", whole(config.number("num_hidden_layers"))],
-    ["context_length", whole(config.number("max_position_embeddings"))],
-    ["embedding_length", whole(config.number("hidden_size"))],
-    ["feed_forward_length", whole(config.number("intermediate_size"))],
-    ["attention.head_count", whole(heads)],
+    ["block_count", uint32(config.number("num_hidden_layers"))],
+    ["context_length", uint32(config.number("max_position_embeddings"))],
+    ["embedding_length", uint32(config.number("hidden_size"))],
+    ["feed_forward_length", uint32(config.number("intermediate_size"))],
+    ["attention.head_count", uint32(heads)],
     [
       "attention.head_count_kv",
-      whole(config.maybe("num_key_value_heads") ?? heads),
+      uint32(config.maybe("num_key_value_heads") ?? heads),
     ],
-    ["attention.key_length", whole(length)],
-    ["attention.value_length", whole(length)],
+    ["attention.key_length", uint32(length)],
+    ["attention.value_length", uint32(length)],
     ["attention.layer_norm_rms_epsilon", real(config.number("rms_norm_eps"))],
-    ["rope.dimension_count", whole(length)],
-    ["vocab_size", whole(config.number("vocab_size"))],
+    ["rope.dimension_count", uint32(length)],
+    ["vocab_size", uint32(config.number("vocab_size"))],
   ];
 }
 
 /** Of layers with experts. */
 export function expertPairs(config: Hyperparameters): Pairs {
   return [
-    ["expert_count", whole(config.number("num_local_experts", "num_experts"))],
-    ["expert_used_count", whole(config.number("num_experts_per_tok"))],
+    ["expert_count", uint32(config.number("num_local_experts", "num_experts"))],
+    ["expert_used_count", uint32(config.number("num_experts_per_tok"))],
   ];
 }

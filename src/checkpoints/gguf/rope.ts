@@ -5,7 +5,7 @@ import {
   notComputed,
   type Pairs,
   real,
-  whole,
+  uint32,
 } from "./hyperparameters.ts";
 
 const DEFAULT_BASE = 10_000;
@@ -70,7 +70,7 @@ export function ropePairs(
   ] as const;
   return [
     ...scaling,
-    ["rope.scaling.original_context_length", whole(original)],
+    ["rope.scaling.original_context_length", uint32(original)],
     ...optional.flatMap(([key, value]) =>
       value === undefined ? [] : [[key, real(value)] as const],
     ),

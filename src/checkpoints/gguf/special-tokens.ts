@@ -1,7 +1,7 @@
 /** Which tokens begin and end a text, and how a conversation is written: of the files beside a tokenizer. */
 import { isObject } from "../../formats/containers/safetensors-json.ts";
 import type { Folder } from "../read-heads.ts";
-import { type Pairs, whole } from "./hyperparameters.ts";
+import { type Pairs, uint32 } from "./hyperparameters.ts";
 import { parsed, type TokenizerJson } from "./tokenizer-json.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -27,7 +27,7 @@ export async function specialPairs(
       ids.get(textOf(own[`${name}_token`])) ??
       numberOf(config[`${name}_token_id`]);
     if (id === undefined || id >= tokens.length) return [];
-    return [[`tokenizer.ggml.${key}`, whole(id)] as const];
+    return [[`tokenizer.ggml.${key}`, uint32(id)] as const];
   });
   const adds = addedBy(tokenizer, own);
   const template =

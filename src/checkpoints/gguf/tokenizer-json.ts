@@ -20,7 +20,7 @@ export type TokenizerJson = {
 };
 
 /** Errors: `malformed_body` */
-export function readTokenizerJson(text: string): TokenizerJson {
+export function parseTokenizerJson(text: string): TokenizerJson {
   const json = parsed(text, TOKENIZER_FILE);
   const { model, added_tokens: added = [] } = json;
   if (!isObject(model))

@@ -8,7 +8,7 @@ import type { Pairs } from "./hyperparameters.ts";
 import { readSentencePieces } from "./sentence-pieces.ts";
 import { specialPairs } from "./special-tokens.ts";
 import {
-  readTokenizerJson,
+  parseTokenizerJson,
   TOKENIZER_FILE,
   type TokenizerJson,
 } from "./tokenizer-json.ts";
@@ -28,7 +28,7 @@ export async function vocabularyPairs(
   config: Readonly<Record<string, unknown>>,
 ): Promise<Pairs> {
   const json = await folder.text(TOKENIZER_FILE);
-  const tokenizer = json === undefined ? undefined : readTokenizerJson(json);
+  const tokenizer = json === undefined ? undefined : parseTokenizerJson(json);
   const vocabulary =
     (await sentencePieces(folder)) ?? (tokenizer && vocabularyOf(tokenizer));
   if (vocabulary === undefined) return nameless(rows);

@@ -19,7 +19,7 @@ import { AppError } from "../../api/errors.ts";
 import type { FormatName, Layout } from "../../api/scheme.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
-import type { Target } from "../containers/container.ts";
+import type { FileTarget } from "../containers/container.ts";
 import type { StoredType } from "../dtype.ts";
 import type { TensorHead } from "../tensor.ts";
 import type { Rows } from "./block-rows.ts";
@@ -37,7 +37,7 @@ export type Part = {
 export type BlockLayout = {
   /** Those without are read, not written. */
   name?: Layout;
-  target: Target["name"];
+  target: FileTarget["name"];
   format: FormatName;
   /** How names of `x` end. */
   base: string;
@@ -157,7 +157,7 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
  * Errors: `invalid_option` for one that the format does not have there
  */
 export function layoutOf(
-  target: Target["name"],
+  target: FileTarget["name"],
   format: FormatName,
   name?: Layout,
 ): BlockLayout & { name: Layout } {

@@ -84,7 +84,7 @@ export type Observe = (x: Pointer, decoded: Pointer, count: number) => void;
 export type Told = { observe?: Observe | undefined; lost?: Lost | undefined };
 
 /** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
-export function pack(
+export function packBlocks(
   x: Pointer,
   { start, count }: Piece,
   scheme: Scheme,
@@ -104,7 +104,9 @@ export function pack(
     mode === "stochastic" ? { mode, key, firstElement: start } : { mode };
   format.quantize(packed, x, count, { ...scheme, rounding });
   if (observe)
-    arena.scope(() => observe(x, unpack(packed, count, format, scheme), count));
+    arena.scope(() =>
+      observe(x, unpackBlocks(packed, count, format, scheme), count),
+    );
   if (lost && decodesToNonfinite(packed, count, scheme)) lost();
   return packed;
 }
@@ -120,13 +122,13 @@ function decodesToNonfinite(
   if (format.max * 2 ** (largest - 127) < SURELY_FINITE) return false;
   return kernels().arena.scope(
     () =>
-      largestBits(unpack(packed, count, format, scheme), count) >=
+      largestBits(unpackBlocks(packed, count, format, scheme), count) >=
       INFINITY_BITS,
   );
 }
 
 /** Its values as f32 [count], times 4/3 if they were prescaled by 3/4, the RHT undone. */
-export function unpack(
+export function unpackBlocks(
   packed: Packed,
   count: number,
   format: BlockFormat,

@@ -12,7 +12,7 @@ import {
   fromGgml,
   storePiece,
   toGgml,
-  unpack,
+  unpackBlocks,
 } from "./block-pieces.ts";
 import { type Lost, type Watch, watchScales } from "./nonfinite.ts";
 import { type Piece, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
@@ -102,7 +102,7 @@ export function decoded(
   const out = new OutputBuffer();
   const format = BLOCK_FORMATS[layout.format];
   return piecewise(rows, source, (packed, piece) => {
-    const x = unpack(packed, piece.count, format, scheme);
+    const x = unpackBlocks(packed, piece.count, format, scheme);
     return storePiece(x, piece, dtype, out, lost);
   });
 }

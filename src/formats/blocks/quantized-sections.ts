@@ -16,7 +16,7 @@ import {
 } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { loadPiece, pack, type Told, toGgml } from "./block-pieces.ts";
+import { loadPiece, packBlocks, type Told, toGgml } from "./block-pieces.ts";
 import {
   inputBytes,
   type Piece,
@@ -51,7 +51,7 @@ export function quantized(
       const { start, count } = piece;
       yield arena.scope(() => {
         const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = pack(x, piece, scheme, key, told);
+        const { elements, scales } = packBlocks(x, piece, scheme, key, told);
         held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
         return out.copy(
           arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),
@@ -80,7 +80,7 @@ export function ggmlBlocks(scheme: Scheme, key: NoiseKey): PieceWriter {
     blockBytes: GGML_BLOCK_BYTES,
     isNoisy: scheme.rounding === "stochastic",
     write: (x, piece, lost) =>
-      toGgml(pack(x, piece, scheme, key, { lost }), piece.count),
+      toGgml(packBlocks(x, piece, scheme, key, { lost }), piece.count),
   };
 }
 

@@ -6,7 +6,7 @@ import type { FloatDtype } from "../dtype.ts";
 import type { Section } from "../stream/conversion.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { pack, type Told } from "./block-pieces.ts";
+import { packBlocks, type Told } from "./block-pieces.ts";
 import type { Lost } from "./nonfinite.ts";
 import type { PieceWriter } from "./quantized-sections.ts";
 import { TurnedSlabs } from "./turned-slabs.ts";
@@ -39,7 +39,7 @@ export function quantizedTurned(
       const { matrix, slab } = turned.place(index);
       const [all, exponents] = [elements(), scales()];
       turned.turn(index, bytes, oneByOne, (x, piece, first) => {
-        const packed = pack(x, piece, scheme, key, told);
+        const packed = packBlocks(x, piece, scheme, key, told);
         const count = piece.count / 32;
         const codes = arena.u8(packed.elements, count * elementBytes);
         const own = arena.u8(packed.scales, count);

@@ -27,7 +27,7 @@ export type Container = {
 export type BeforeHead = (headerBytes: number) => Promise<void>;
 
 /** A kind of file that is written: of a GGUF a GGUF, of all others safetensors. */
-export type Target = {
+export type FileTarget = {
   name: "safetensors" | "gguf";
   /** Its readers go by what each tensor says of itself: they undo nothing that a record tells of. */
   isPlain: boolean;
@@ -37,7 +37,7 @@ export type Target = {
 
 export type TensorFile = {
   /** What other files are written of it. */
-  target: Target;
+  target: FileTarget;
   /** Bytes before the data, which have been taken. */
   headBytes: number;
   dataBytes: number;

@@ -3,7 +3,7 @@ import type { StoredType } from "../dtype.ts";
 import { Conversion, type OpenSection } from "../stream/conversion.ts";
 import { before, dropped } from "../stream/tensor-sections.ts";
 import type { TensorHead } from "../tensor.ts";
-import type { Container, Target } from "./container.ts";
+import type { Container, FileTarget } from "./container.ts";
 import { isGguf, readGgufHead } from "./gguf-reader.ts";
 import {
   type GgufTensor,
@@ -52,7 +52,7 @@ const TYPE_NUMBERS = new Map(
   Object.entries(TENSOR_TYPES).map(([type, [name]]) => [name, Number(type)]),
 );
 
-export const GGUF: Container & Target = {
+export const GGUF: Container & FileTarget = {
   name: "gguf",
   isPlain: true,
   recognizes: isGguf,

@@ -13,7 +13,7 @@ export function malformedFile(
 }
 
 /** A value of JSON. */
-export function shown(value: unknown): string {
+export function shownJson(value: unknown): string {
   return cut(JSON.stringify(value) ?? "nothing", 80);
 }
 

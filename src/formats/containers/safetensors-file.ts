@@ -3,7 +3,7 @@ import { type Dtype, DTYPE_BITS, dtypeBytes } from "../dtype.ts";
 import { Conversion, type OpenSection } from "../stream/conversion.ts";
 import { after, dropped } from "../stream/tensor-sections.ts";
 import { elementCount, type TensorHead, type TensorRange } from "../tensor.ts";
-import type { Container, Output, Target, TensorFile } from "./container.ts";
+import type { Container, Output, FileTarget, TensorFile } from "./container.ts";
 import {
   LENGTH_BYTES,
   type Metadata,
@@ -15,7 +15,7 @@ import { ALIGNMENT, writeHead } from "./safetensors-writer.ts";
 /** Tensors that only move the next one to a multiple of its width. Readers may drop them. */
 const FILLER_PREFIX = "mxfp4.filler.";
 
-export const SAFETENSORS: Container & Target = {
+export const SAFETENSORS: Container & FileTarget = {
   name: "safetensors",
   isPlain: false,
   recognizes: () => true,

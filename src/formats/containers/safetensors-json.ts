@@ -1,6 +1,6 @@
 /** The JSON of a safetensors header, as strict as the reference implementation. */
 import { AppError } from "../../api/errors.ts";
-import { malformedFile, shown } from "./malformed.ts";
+import { malformedFile, shownJson } from "./malformed.ts";
 
 /** Of one file: what the header becomes in memory must leave room in an isolate. */
 const MAX_TENSORS = 16_384;
@@ -31,7 +31,7 @@ export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     throw malformedFile(
       "safetensors",
       "a header that is a JSON object",
-      shown(header),
+      shownJson(header),
     );
   const duplicate = duplicateMember(text);
   if (duplicate !== undefined) {

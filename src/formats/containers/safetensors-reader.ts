@@ -5,7 +5,7 @@
  */
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
-import { malformedFile, quoted, shown } from "./malformed.ts";
+import { malformedFile, quoted, shownJson } from "./malformed.ts";
 import { isObject, parseHeader } from "./safetensors-json.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 
@@ -91,13 +91,13 @@ function readMetadata(entry: unknown): Metadata {
   // Some writers have none so.
   if (entry === null) return new Map();
   if (!isObject(entry))
-    throw malformed(`${METADATA} to be an object`, shown(entry));
+    throw malformed(`${METADATA} to be an object`, shownJson(entry));
   const metadata = new Map<string, string>();
   for (const [key, value] of Object.entries(entry)) {
     if (typeof value !== "string") {
       throw malformed(
         `${METADATA} ${quoted(key)} to be a string`,
-        shown(value),
+        shownJson(value),
       );
     }
     checkText(key);
@@ -122,37 +122,37 @@ function readEntry(
   dataBytes: number,
 ): TensorRange<Dtype> {
   if (!isObject(entry))
-    throw malformed(`tensor ${quoted(name)} to be an object`, shown(entry));
+    throw malformed(`tensor ${quoted(name)} to be an object`, shownJson(entry));
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) {
     throw new AppError(
       "unsupported_dtype",
-      `Expected tensor ${quoted(name)} to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shown(dtype)}`,
+      `Expected tensor ${quoted(name)} to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shownJson(dtype)}`,
     );
   }
   if (!isCounts(shape) || !Number.isSafeInteger(elementCount(shape))) {
     throw malformed(
       `the shape of tensor ${quoted(name)} to be a list of sizes`,
-      shown(shape),
+      shownJson(shape),
     );
   }
   if (!isCounts(offsets) || offsets.length !== 2) {
     throw malformed(
       `the data_offsets of tensor ${quoted(name)} to be two positions`,
-      shown(offsets),
+      shownJson(offsets),
     );
   }
   const [start, end] = offsets as [number, number];
   if (end > dataBytes) {
     throw malformed(
       `the data_offsets of tensor ${quoted(name)} to be within ${dataBytes} bytes of data`,
-      shown(offsets),
+      shownJson(offsets),
     );
   }
   const bytes = dtypeBytes(dtype, elementCount(shape));
   if (end - start !== bytes) {
     throw malformed(
-      `${bytes} bytes for tensor ${quoted(name)}, ${dtype} ${shown(shape)}`,
+      `${bytes} bytes for tensor ${quoted(name)}, ${dtype} ${shownJson(shape)}`,
       `${end - start}`,
     );
   }

@@ -9,7 +9,7 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
-import { pack, type Told } from "../blocks/block-pieces.ts";
+import { packBlocks, type Told } from "../blocks/block-pieces.ts";
 import type { Lost } from "../blocks/nonfinite.ts";
 import {
   type DecodedDtype,
@@ -98,7 +98,7 @@ export function foldedBlocks(
   const section = folded(tensor, (x, { start, count }) => {
     const blocks = count / BLOCK_SIZE;
     const piece = { start, count, rows: 1, real: count };
-    const { elements, scales } = pack(x, piece, scheme, key, told);
+    const { elements, scales } = packBlocks(x, piece, scheme, key, told);
     held().set(arena.u8(scales, blocks), start / BLOCK_SIZE);
     return out.copy(arena.u8(elements, blocks * elementBytes));
   });

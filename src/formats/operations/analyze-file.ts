@@ -10,10 +10,10 @@ import { compare, mergeMoments, moments } from "../../kernels/statistics.ts";
 import { BLOCK_FORMATS, checkScheme } from "../blocks/block-formats.ts";
 import {
   loadPiece,
-  pack,
+  packBlocks,
   roundingKey,
   sortedPositions,
-  unpack,
+  unpackBlocks,
   withoutPadding,
 } from "../blocks/block-pieces.ts";
 import {
@@ -48,7 +48,7 @@ import {
 import { checkPatternsMatch } from "./nothing-done.ts";
 import {
   checkSources,
-  type Choice,
+  type TensorChoice,
   decide,
   rolesOf,
 } from "./selection-rules.ts";
@@ -69,7 +69,7 @@ const MAX_FIGURES = 32_768;
 export function planAnalysis(
   file: TensorFile,
   schemes: readonly NamedScheme[],
-  choice: Choice,
+  choice: TensorChoice,
 ): Analyzing {
   for (const { scheme } of schemes) checkScheme(scheme);
   checkPatternsMatch(file.tensors, choice);
@@ -136,7 +136,7 @@ type AnalyzedTensor = TensorRange<FloatDtype>;
 /** Those that quantizing would change, in the order of their bytes, and the others that are named. */
 function analyzedTensors(
   { file, stored }: FloatView,
-  choice: Choice,
+  choice: TensorChoice,
 ): { chosen: AnalyzedTensor[]; passedOver: Analysis["passedOver"] } {
   const chosen: AnalyzedTensor[] = [];
   const passedOver: Analysis["passedOver"] = [];
@@ -183,7 +183,7 @@ function analyzed(
           arena.scope(() => {
             const rotated = loadPiece(bytes, dtype, piece);
             const key = roundingKey(scheme.seed, position);
-            const packed = pack(rotated, piece, scheme, key);
+            const packed = packBlocks(rotated, piece, scheme, key);
             const { count } = piece;
             const format = BLOCK_FORMATS[scheme.format];
             const counts = format.count(
@@ -192,7 +192,7 @@ function analyzed(
               count,
               scheme.prescale,
             );
-            const decoded = unpack(packed, count, format, scheme);
+            const decoded = unpackBlocks(packed, count, format, scheme);
             const y = withoutPadding(decoded, piece);
             addSums(tally.schemes[i]!, { ...compare(x, y, length), ...counts });
           });

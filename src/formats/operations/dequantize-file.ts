@@ -14,7 +14,7 @@ import { HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 import { mostOf } from "./most-of.ts";
-import { keptRecord, type Values } from "./nonfinite-values.ts";
+import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
@@ -26,7 +26,7 @@ import { nothingTo } from "./nothing-done.ts";
 export function planDequantize(
   file: TensorFile,
   dtype: DecodedDtype,
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): Conversion {
   checkRead(file);
   const view = floatView(file);

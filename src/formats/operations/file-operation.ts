@@ -23,7 +23,7 @@ import { type Analyzing, planAnalysis } from "./analyze-file.ts";
 import { planDequantize } from "./dequantize-file.ts";
 import { planHadamard } from "./hadamard-file.ts";
 import { namedSchemes } from "./named-schemes.ts";
-import { type Values, valuesOf } from "./nonfinite-values.ts";
+import { type ValueWatch, valuesOf } from "./nonfinite-values.ts";
 import { planQuantize } from "./quantize-file.ts";
 import { planRepack } from "./repack-file.ts";
 import { typeRules } from "./tensor-types.ts";
@@ -32,7 +32,7 @@ import { typeRules } from "./tensor-types.ts";
 export function planFile(
   file: TensorFile,
   request: FileOperation,
-  values: Values = valuesOf(request.options?.nonfinite),
+  values: ValueWatch = valuesOf(request.options?.nonfinite),
 ): Conversion {
   switch (request.operation) {
     case "quantize":
@@ -59,7 +59,7 @@ export function planFile(
 function planQuantized(
   file: TensorFile,
   options: QuantizeOptions,
-  values: Values,
+  values: ValueWatch,
 ): Conversion {
   // A GGUF has one layout, whatever the preset's.
   const preset = file.target.isPlain ? {} : presetOf(options);

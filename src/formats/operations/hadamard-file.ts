@@ -10,7 +10,7 @@ import { refloated } from "../blocks/refloated-section.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Selection } from "./name-patterns.ts";
-import { keptRecord, type Values } from "./nonfinite-values.ts";
+import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { checkSources, chooseAll } from "./selection-rules.ts";
 
 export type HadamardChoices = {
@@ -28,7 +28,7 @@ export type HadamardChoices = {
 export function planHadamard(
   file: TensorFile,
   { direction, segmentLength, seed, selection }: HadamardChoices,
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): Conversion {
   withoutGguf(
     file,

@@ -6,22 +6,22 @@ import {
   type Watch,
 } from "../blocks/nonfinite.ts";
 
-export type Values = {
+export type ValueWatch = {
   /** Told of each; without it none is looked for. */
   watch?: Watch | undefined;
   /** What the metadata of the output says of those that are kept. */
   record?: string | undefined;
 };
 
-const STOPPING: Values = { watch: stopAt };
+const STOPPING: ValueWatch = { watch: stopAt };
 /** In one pass: what is in the data is not known when the head is written. */
-const UNCHECKED: Values = { record: "unchecked" };
+const UNCHECKED: ValueWatch = { record: "unchecked" };
 
 /** `kept` is told of what is kept. */
 export function valuesOf(
   nonfinite: NonfiniteChoice = "stop",
   kept?: KeptValues,
-): Values {
+): ValueWatch {
   if (nonfinite === "stop") return STOPPING;
   return { ...UNCHECKED, watch: kept?.watch };
 }

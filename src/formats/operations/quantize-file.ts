@@ -32,7 +32,7 @@ import type { Conversion, Section } from "../stream/conversion.ts";
 import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import { mostOf } from "./most-of.ts";
-import type { Values } from "./nonfinite-values.ts";
+import type { ValueWatch } from "./nonfinite-values.ts";
 import type { Selection } from "./name-patterns.ts";
 import { checkSources, chooseAll, rolesOf } from "./selection-rules.ts";
 import { STORED_TYPES, type TypeRule } from "./tensor-types.ts";
@@ -58,7 +58,7 @@ export type QuantizeChoices = {
 export function planQuantize(
   file: TensorFile,
   choices: QuantizeChoices,
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): Conversion {
   const { scheme, layout: name, selection } = choices;
   const { output = "q8_0", types = [] } = choices;

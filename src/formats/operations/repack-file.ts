@@ -22,7 +22,7 @@ import {
   type Written,
 } from "../stream/tensor-sections.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";
-import { keptRecord, type Values } from "./nonfinite-values.ts";
+import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
@@ -34,7 +34,7 @@ import { nothingTo } from "./nothing-done.ts";
 export function planRepack(
   file: TensorFile,
   name: Layout,
-  { watch, record }: Values = {},
+  { watch, record }: ValueWatch = {},
 ): Conversion {
   checkRead(file);
   const { packed } = findPacked(file);

@@ -3,7 +3,7 @@ import { AppError } from "../../api/errors.ts";
 import type { GgufOutput, GgufType } from "../../api/scheme.ts";
 import { formatsOf, refuseUnread } from "../blocks/foreign-formats.ts";
 import { isRecorded } from "../blocks/quantization-record.ts";
-import type { Target, TensorFile } from "../containers/container.ts";
+import type { FileTarget, TensorFile } from "../containers/container.ts";
 import {
   DTYPE_BITS,
   FLOAT_DTYPES,
@@ -20,7 +20,7 @@ import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import { checkTypes, toldType, type TypeRule } from "./tensor-types.ts";
 
 /** Which tensors, and of a GGUF what its output head and table of tokens become. */
-export type Choice = Selection & {
+export type TensorChoice = Selection & {
   output?: GgufOutput;
   /** Of a GGUF, which types its tensors get by their names. */
   types?: readonly TypeRule[];
@@ -52,11 +52,11 @@ export type Decision = {
 };
 
 /** Of a tensor that the request names. */
-type Rule = (tensor: TensorRange, choice: Choice) => Decision;
+type Rule = (tensor: TensorRange, choice: TensorChoice) => Decision;
 
 const UNREAD_FLOATS = "floats that are not read";
 
-const RULES: Record<Target["name"], Rule> = {
+const RULES: Record<FileTarget["name"], Rule> = {
   safetensors({ name, dtype, shape }, { include, roles }) {
     if (shape.length === 0) return keep("no dimension");
     // Of 8 bits and fewer, and complex ones.
@@ -79,7 +79,11 @@ const RULES: Record<Target["name"], Rule> = {
 export function decideGguf(
   head: TensorHead,
   names: readonly string[],
-  { include, output = "q8_0", types = [] }: Omit<Choice, "exclude" | "roles">,
+  {
+    include,
+    output = "q8_0",
+    types = [],
+  }: Omit<TensorChoice, "exclude" | "roles">,
 ): Decision {
   const { name, dtype, shape } = head;
   const told = toldType(types, names, head);
@@ -114,7 +118,7 @@ function keep(reason: string): Decision {
 export function decide(
   { target }: TensorFile,
   tensor: TensorRange,
-  choice: Choice,
+  choice: TensorChoice,
 ): Decision | undefined {
   const { name } = tensor;
   const isTold =
@@ -160,7 +164,7 @@ export type Chosen = {
  */
 export function chooseAll(
   file: TensorFile,
-  choice: Choice,
+  choice: TensorChoice,
   verb: string,
   whyNot: (tensor: TensorRange) => string | undefined = () => undefined,
 ): (Chosen | undefined)[] {
@@ -196,7 +200,7 @@ export function chooseAll(
 function choose(
   file: TensorFile,
   tensor: TensorRange,
-  choice: Choice,
+  choice: TensorChoice,
 ): Chosen | undefined {
   const decision = decide(file, tensor, choice);
   if (decision === undefined) return undefined;

@@ -4,7 +4,7 @@
  */
 import type { TensorHead } from "../tensor.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { type TensorName, wordsOf } from "./tensor-name.ts";
+import { type TensorName, partWords } from "./tensor-name.ts";
 
 export type Candidate = {
   head: TensorHead;
@@ -41,16 +41,16 @@ const isProduct = (words: readonly string[]) =>
 
 /** A norm's weight, by the name of its module. */
 export function isNorm({ name }: Candidate): boolean {
-  const words = wordsOf(name.module);
+  const words = partWords(name.module);
   return words.some((word) => NORM.test(word)) && !isProduct(words);
 }
 
 /** A table has a row for each of its entries, and no bias. */
 export function isTable({ name, around }: Candidate): boolean {
-  const words = wordsOf(name.module.replace(/\d+$/, ""));
+  const words = partWords(name.module.replace(/\d+$/, ""));
   if (isProduct(words)) return false;
   // Pixels are not looked up, the positions of patches are.
-  const place = [...words, ...wordsOf(name.path.at(-1) ?? "")];
+  const place = [...words, ...partWords(name.path.at(-1) ?? "")];
   if (place.includes("patch") && !words.some((word) => word.startsWith("pos")))
     return false;
   if (around.biasOf(name) !== undefined) return false;

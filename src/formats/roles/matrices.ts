@@ -4,7 +4,7 @@
  */
 import type { TensorHead } from "../tensor.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { takeApart, type TensorName, wordsOf } from "./tensor-name.ts";
+import { takeApart, type TensorName, partWords } from "./tensor-name.ts";
 
 type Votes = { linear: number; inOut: number };
 
@@ -45,5 +45,5 @@ export class MatrixOrder {
 /** The module itself, what holds it, and those named alike: `c_proj` and `c_attn` are of one family. */
 function placesOf({ owner, module }: TensorName): string[] {
   const parent = owner.slice(0, owner.lastIndexOf("."));
-  return [owner, parent, `${wordsOf(module)[0]}_*`];
+  return [owner, parent, `${partWords(module)[0]}_*`];
 }

@@ -25,7 +25,7 @@ export type Decision = {
   reason: string;
 };
 
-export function kept(kind: Kind, reason: string): Decision {
+export function stays(kind: Kind, reason: string): Decision {
   return { role: "keep", kind, packed: false, reason };
 }
 

@@ -12,7 +12,7 @@ import {
 } from "./kinds.ts";
 import { MatrixOrder } from "./matrices.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { type Decision, kept, linear } from "./role.ts";
+import { type Decision, stays, linear } from "./role.ts";
 import { isStack, stackRole } from "./stacks.ts";
 import { Surroundings } from "./surroundings.ts";
 import { takeApart } from "./tensor-name.ts";
@@ -38,28 +38,28 @@ function decide(
 ): Decision {
   const { dtype, shape } = head;
   const name = takeApart(head.name);
-  if (!VALUES.includes(dtype)) return kept("other", "not floats");
+  if (!VALUES.includes(dtype)) return stays("other", "not floats");
   const candidate: Candidate = { head, name, around };
   if (name.leaf === "weight" && isNorm(candidate))
-    return kept("norm", "a norm");
-  if (shape.length < 2) return kept("other", oneDimension(name.leaf, shape));
+    return stays("norm", "a norm");
+  if (shape.length < 2) return stays("other", oneDimension(name.leaf, shape));
   if (isStack(name, shape))
     return linear(stackRole(head, name, around, config), shape, "experts");
   if (name.leaf !== "weight" && name.leaf !== "in_proj_weight")
-    return kept(
+    return stays(
       "other",
       "a parameter of its own, not the weight of a linear layer",
     );
   if (shape.length > 2)
-    return kept(
+    return stays(
       "other",
       "a convolution, or another weight of more than two dimensions",
     );
   if (isRouter(candidate))
-    return kept("router", "a router, which chooses experts");
-  if (isOutputHead(candidate)) return kept("head", "an output head");
+    return stays("router", "a router, which chooses experts");
+  if (isOutputHead(candidate)) return stays("head", "an output head");
   if (isTable(candidate))
-    return kept("embedding", "an embedding, whose rows are looked up");
+    return stays("embedding", "an embedding, whose rows are looked up");
   return linear(order.roleOf(name), shape, "linear");
 }
 

@@ -6,7 +6,7 @@ import type { TensorHead } from "../tensor.ts";
 import { type ModelConfig, widthsOf } from "./model-config.ts";
 import type { Role } from "./role.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { type TensorName, wordsOf } from "./tensor-name.ts";
+import { type TensorName, partWords } from "./tensor-name.ts";
 
 type Oriented = Exclude<Role, "keep">;
 
@@ -32,7 +32,7 @@ export function isStack(name: TensorName, shape: readonly number[]): boolean {
 }
 
 function ofExperts(part: string): boolean {
-  return wordsOf(part).some((word) => /^(experts?|moe)$/.test(word));
+  return partWords(part).some((word) => /^(experts?|moe)$/.test(word));
 }
 
 /** Which axis of a stack is contracted; `linear` where nothing tells, as most checkpoints have it. */

@@ -37,7 +37,7 @@ export function takeApart(name: string): TensorName {
 }
 
 /** The words within a part: `gate_up_proj` is `gate`, `up`, `proj`; `LayerNorm` is `layer`, `norm`. */
-export function wordsOf(part: string): string[] {
+export function partWords(part: string): string[] {
   return part
     .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
     .toLowerCase()

@@ -33,7 +33,7 @@ export type Parameter<T = unknown> = Described & {
 };
 
 /** What parameters of these names make of a request. */
-export type Values<P extends Record<string, Parameter>> = {
+export type ParameterValues<P extends Record<string, Parameter>> = {
   [Name in keyof P]: ReturnType<P[Name]["read"]>;
 };
 

@@ -17,7 +17,7 @@ import {
   type Described,
   type Parameter,
   parametersOf,
-  type Values,
+  type ParameterValues,
 } from "./parameter.ts";
 import { PATH_PARAMETERS, type PathName, textInPath } from "./path.ts";
 
@@ -94,7 +94,7 @@ type NamesIn<Path extends string> =
   Path extends `${string}{${infer Name}}${infer Rest}`
     ? Name | NamesIn<Rest>
     : never;
-type PathValues<Path extends string> = Values<
+type PathValues<Path extends string> = ParameterValues<
   Pick<typeof PATH_PARAMETERS, NamesIn<Path> & PathName>
 >;
 type None = Record<never, never>;
@@ -115,8 +115,8 @@ export function route<
     handle: (
       c: Context<AppEnv>,
       input: PathValues<Path> &
-        Values<Query> &
-        Values<Headers> & { body: z.output<S>; options: ValuesOf<O> },
+        ParameterValues<Query> &
+        ParameterValues<Headers> & { body: z.output<S>; options: ValuesOf<O> },
     ) => Response | Promise<Response>;
   },
 ): Route {

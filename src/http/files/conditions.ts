@@ -1,6 +1,6 @@
 /** What a request says must hold of the version that is stored (RFC 9110 §13). */
 import { AppError } from "../../api/errors.ts";
-import { text, type Values } from "../declaration/parameter.ts";
+import { text, type ParameterValues } from "../declaration/parameter.ts";
 
 const TAGS = 'ETags, as in `"a", "b"`; or `*`, any version';
 
@@ -17,8 +17,8 @@ export const READ_CONDITIONS = {
   "If-Modified-Since": text("Send it only if it is from later"),
 };
 
-type WriteConditions = Partial<Values<typeof WRITE_CONDITIONS>>;
-type ReadConditions = Partial<Values<typeof READ_CONDITIONS>>;
+type WriteConditions = Partial<ParameterValues<typeof WRITE_CONDITIONS>>;
+type ReadConditions = Partial<ParameterValues<typeof READ_CONDITIONS>>;
 
 /** Of what is stored. When it was is needed only where the conditions tell a date. */
 export type Version = { etag: string; storedMs?: number | undefined };

@@ -1,7 +1,7 @@
 /** What routes of stored bytes share: corpora and files come, are read by range, and go alike. */
 import type { Context } from "hono";
 import type { ErrorCode } from "../../api/errors.ts";
-import { text, type Values } from "../declaration/parameter.ts";
+import { text, type ParameterValues } from "../declaration/parameter.ts";
 import type { Answer } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import { type ByteRange, readRange } from "./byte-range.ts";
@@ -59,7 +59,7 @@ export function storedAnswers(
   };
 }
 
-export type Asked = Partial<Values<typeof READ_HEADERS>>;
+export type Asked = Partial<ParameterValues<typeof READ_HEADERS>>;
 
 /** What is read: `present` is the bucket's entry, where it is known already. */
 export type Stored = {

@@ -23,7 +23,7 @@ export const JOB_ROUTES = [
     access: "owner",
     summary: "Begin a conversion of a stored file or folder, of any size",
     description:
-      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. Of a folder that holds a model (config.json, safetensors, their index) quantize and dequantize make another, for the loader that `for` names, with its card README.md; its config.json comes last. A URL is read by ranges, in the version that is found first. A job that has ended goes after `retentionMs`, and its result with it.",
+      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. Of a folder that holds a model (config.json, safetensors, their index) quantize and dequantize make another, for the loader that `for` names, with its card README.md; its config.json comes last. For llama.cpp one GGUF comes of it. A URL is read by ranges, in the version that is found first. A job that has ended goes after `retentionMs`, and its result with it.",
     body: {
       description: "An operation and its options",
       json: jobRequestSchema,

@@ -11,7 +11,7 @@ const jobSummary = z.strictObject({
   state: z.enum(["running", "finished", "failed"]),
   source: z.string(),
   result: z.string().describe("Name of the file or folder that it becomes"),
-  isFolder: z.boolean().describe("Whether source and result are folders"),
+  isFolder: z.boolean().describe("Whether the result is a folder"),
   operation: z.enum(["quantize", "dequantize", "repack", "hadamard"]),
   inputBytes: whole.describe("Of the source, read so far"),
   totalInputBytes: whole.nullable().describe("null until a URL has answered"),

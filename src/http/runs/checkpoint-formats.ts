@@ -71,7 +71,7 @@ async function ggufOf(
   folder: CheckpointFolder,
   asF32: boolean,
 ): Promise<Export> {
-  const { reads, conversion } = await planFolderGguf(folder, MODEL_NAME, {
+  const plan = await planFolderGguf(folder, MODEL_NAME, {
     // As llama.cpp's own quantizer rounds.
     scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
     selection: { include: [], exclude: [] },
@@ -79,8 +79,10 @@ async function ggufOf(
     types: asF32 ? ["*=f32"] : [],
   });
   const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
-  const { heldBytes, totalBytes } = conversion;
+  const { reads, totalBytes } = plan;
   async function* chunks(): AsyncGenerator<Uint8Array> {
+    const conversion = plan.conversion();
+    const { heldBytes } = conversion;
     const reservation = await isolateMemory.reserve(heldBytes + PIECES_BYTES);
     try {
       const source = readInOrder(

@@ -5,17 +5,28 @@
 import {
   checkFolderRequest,
   type FolderPlan,
+  makesGguf,
   planFolder,
   readNorms,
 } from "../../checkpoints/folder-plan.ts";
+import {
+  ggufChoices,
+  planFolderGguf,
+} from "../../checkpoints/gguf/folder-gguf.ts";
+import type { QuantizeOptions } from "../../api/tensors.ts";
+import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../../checkpoints/shards.ts";
 import { scalesFirst } from "../../formats/blocks/scales-first.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";
 import { planFile, rawOf } from "../../formats/operations/file-operation.ts";
 import { Conversion } from "../../formats/stream/conversion.ts";
+import {
+  FileSource,
+  type ReadFile,
+  type FileRange,
+} from "../../formats/stream/file-source.ts";
 import { copied } from "../../formats/stream/tensor-sections.ts";
-import { FileSource, type ReadFile, type Run } from "./file-source.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { PinnedFile } from "./pinned-file.ts";
 
@@ -23,7 +34,10 @@ import type { PinnedFile } from "./pinned-file.ts";
 export type JobOutput = {
   name: string;
   /** The conversion from its start, and the runs of bytes that it takes. */
-  open(): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }>;
+  open(): Promise<{
+    conversion: Conversion;
+    runs: readonly FileRange<PinnedFile>[];
+  }>;
   /** Of whose bytes in it the digests are to be known before the next is opened. */
   digested: readonly Stretch[];
 };
@@ -49,6 +63,7 @@ export function planJob(
   read: ReadFile<PinnedFile>,
   digests: () => ReadonlyMap<string, string>,
 ): Promise<JobPlan> | JobPlan {
+  if (job.isFolder && makesGguf(job.request)) return planGgufJob(job, read);
   if (job.isFolder) return planFolderJob(job, read, digests);
   const output = {
     name: job.result,
@@ -61,7 +76,7 @@ export function planJob(
 async function openFile(
   { request, files }: Planned,
   read: ReadFile<PinnedFile>,
-): Promise<{ conversion: Conversion; runs: readonly Run<PinnedFile>[] }> {
+): Promise<{ conversion: Conversion; runs: readonly FileRange<PinnedFile>[] }> {
   const file = files[0]!;
   const source = new FileSource(read, [{ file, start: 0, end: file.bytes }]);
   try {
@@ -162,6 +177,29 @@ async function planFolderJob(
     sum(plan.copies.map((name) => byName.get(name)!.bytes)) +
     sum(small.map((text) => new TextEncoder().encode(text).length));
   return { outputs, bytes, totalBytes };
+}
+
+/** The GGUF that is made of a folder for llama.cpp. */
+async function planGgufJob(
+  { request, result, files }: Planned,
+  read: ReadFile<PinnedFile>,
+): Promise<JobPlan> {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  const options: QuantizeOptions = request.options ?? {};
+  const { reads, decided, totalBytes, head, conversion } = await planFolderGguf(
+    folderOf(byName, read),
+    nameOf(request.source),
+    ggufChoices(options),
+    valuesOf(options.nonfinite),
+  );
+  const runs = reads.map((each) => ({ ...each, file: byName.get(each.file)! }));
+  const output = {
+    name: result,
+    open: async () => ({ conversion: conversion(), runs }),
+    digested: [],
+  };
+  const bytes = head.length + TENSOR_BYTES * decided.tensors.length;
+  return { outputs: [output], bytes, totalBytes };
 }
 
 /** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */

@@ -1,5 +1,6 @@
 /** What is written down of a job, and what callers see of it. */
 import type { JobRequest, JobState, JobSummary } from "../../api/tensors.ts";
+import { makesGguf } from "../../checkpoints/folder-plan.ts";
 import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
 import { shownUrl } from "./url-file.ts";
 
@@ -17,6 +18,7 @@ export type StoredJob = {
   request: JobRequest;
   /** With which its URL is read; it is gone when the job has ended. */
   token?: string | null;
+  /** Of the source. */
   isFolder: boolean;
   /** What it reads; null until its URL has answered. */
   files: PinnedFile[] | null;
@@ -81,9 +83,19 @@ export function newJob(
   };
 }
 
+/** Whether the result is a folder, as that of a folder is but for what is one file by its nature. */
+export function makesFolder({
+  request,
+  isFolder,
+}: Pick<StoredJob, "request" | "isFolder">): boolean {
+  return isFolder && !makesGguf(request);
+}
+
 /** GGUF stays GGUF; every other file becomes safetensors. */
-function ending({ source }: JobRequest, isFolder: boolean): string {
-  if (isFolder) return "";
+function ending(request: JobRequest, isFolder: boolean): string {
+  const { source } = request;
+  if (makesFolder({ request, isFolder })) return "";
+  if (isFolder) return ".gguf";
   return shownSource(source).endsWith(".gguf") ? ".gguf" : ".safetensors";
 }
 
@@ -120,7 +132,7 @@ export function summaryOf(job: StoredJob): JobSummary {
     state: job.state,
     source: shownSource(request.source),
     result: job.result,
-    isFolder: job.isFolder,
+    isFolder: makesFolder(job),
     operation: request.operation,
     inputBytes: job.inputBytes,
     totalInputBytes: totalInputBytes(job),

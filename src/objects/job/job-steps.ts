@@ -8,7 +8,13 @@ import {
   isTaken,
 } from "../../checkpoints/folder-plan.ts";
 import { directoryStub } from "../directory/directory.ts";
-import { end, newJob, type StoredJob, withoutToken } from "./job-record.ts";
+import {
+  end,
+  makesFolder,
+  newJob,
+  type StoredJob,
+  withoutToken,
+} from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
@@ -57,7 +63,8 @@ export class JobSteps {
     if (pinned.isFolder) {
       checkFolderRequest(request);
       pinned.files &&= pinned.files.filter(({ name }) => isTaken(name));
-      checkFolderName(request.result);
+      if (makesFolder({ request, isFolder: true }))
+        checkFolderName(request.result);
     } else {
       checkFileRequest(request);
     }

@@ -5,6 +5,11 @@ import type {
   SavedConversion,
 } from "../../formats/stream/conversion.ts";
 import {
+  FileSource,
+  type ReadFile,
+  WINDOW_BYTES,
+} from "../../formats/stream/file-source.ts";
+import {
   isolateMemory,
   NOTHING,
   type Reservation,
@@ -17,9 +22,8 @@ import {
   removeFiles,
 } from "../platform/stored-files.ts";
 import { digestOf } from "./digest.ts";
-import { FileSource, type ReadFile, WINDOW_BYTES } from "./file-source.ts";
 import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
-import { type StoredJob, totalInputBytes } from "./job-record.ts";
+import { makesFolder, type StoredJob, totalInputBytes } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 import { PART_BYTES, PartWriter } from "./part-writer.ts";
 import { type PinnedFile, pinUrl, readPinned } from "./pinned-file.ts";
@@ -32,8 +36,8 @@ const STRETCH_BYTES = 32 * 1024 * 1024;
 const REST_BYTES = 1024 * 1024;
 /** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
 const STRETCH_HOLDS = 16;
-/** A window of the source, the part, and the tail that it begins with. */
-const STRETCH_MEMORY = WINDOW_BYTES + 2 * PART_BYTES;
+/** A window of the source, its rows in order, the part, and the tail that it begins with. */
+const STRETCH_MEMORY = 2 * WINDOW_BYTES + 2 * PART_BYTES;
 /** For memory, within one alarm: whoever wants to remove the job waits as long. */
 const MAX_WAIT_MS = 2_000;
 
@@ -153,7 +157,7 @@ export class JobWork {
       );
       const position = this.#store.position();
       this.#resume(conversion, position?.saved);
-      source.seek(runs, conversion.inputBytes);
+      source.seek(conversion.inputBytes);
       const upload = await this.#upload(job, output.name);
       const writer = new PartWriter(upload, job.parts, position?.tail);
       try {
@@ -303,7 +307,7 @@ export class JobWork {
   /** The result goes, but for what others have put in its place. Repeating it does no harm. */
   async removeResult(job: StoredJob): Promise<void> {
     const file = await this.#bucket.head(fileKey(job.result));
-    const found = job.isFolder
+    const found = makesFolder(job)
       ? await filesIn(this.#bucket, job.result)
       : file
         ? [file]

@@ -1,7 +1,7 @@
 /** The next stretch of a text in the bucket, as words. */
 import type { Reservation } from "../../memory/ledger.ts";
 import { TextStream } from "../../tokenizers/text-stream.ts";
-import { FileSource } from "../job/file-source.ts";
+import { FileSource } from "../../formats/stream/file-source.ts";
 import { readPinned } from "../job/pinned-file.ts";
 import type { Work } from "./tokenization-store.ts";
 

@@ -19,7 +19,7 @@ import { COUNT_LIMITS, WordCounts } from "../../tokenizers/word-counts.ts";
 import type { Tokenized } from "../directory/dataset-list.ts";
 import { tokenizerKey, tokensKey } from "../directory/stored-dataset.ts";
 import { takeBack } from "../directory/unfinished-uploads.ts";
-import { WINDOW_BYTES } from "../job/file-source.ts";
+import { WINDOW_BYTES } from "../../formats/stream/file-source.ts";
 import { PART_BYTES, PartWriter } from "../job/part-writer.ts";
 import { takeWords } from "./text-stretch.ts";
 import type { TokenizationStore, Work } from "./tokenization-store.ts";

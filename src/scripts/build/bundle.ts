@@ -5,7 +5,7 @@
 import { basename, dirname, extname, join, resolve } from "node:path";
 import type { Loader, OutputFile, Plugin } from "esbuild";
 import { parse } from "smol-toml";
-import { ROOT, type Read, type Target } from "./target.ts";
+import { ROOT, type Read, type BuildTarget } from "./target.ts";
 
 export type Bundle = {
   name: string;
@@ -13,7 +13,7 @@ export type Bundle = {
   config: string;
   /** Where the module goes, named as the entry is; from the root. */
   folder: string;
-  needs: readonly Target[];
+  needs: readonly BuildTarget[];
 };
 
 const LOADERS: Record<string, Loader> = {
@@ -25,7 +25,7 @@ const LOADERS: Record<string, Loader> = {
   ".css": "css",
 };
 
-export function bundleTarget(bundle: Bundle): Target {
+export function bundleTarget(bundle: Bundle): BuildTarget {
   const { name, needs } = bundle;
   return { name, needs, make: (read) => makeBundle(read, bundle) };
 }

@@ -1,11 +1,11 @@
 /** What /docs needs, next to its page in public/. */
-import type { Target } from "./target.ts";
+import type { BuildTarget } from "./target.ts";
 
 const FROM = "node_modules/swagger-ui-dist";
 const TO = "public/docs";
 const FILES = ["swagger-ui-bundle.js", "swagger-ui.css", "LICENSE", "NOTICE"];
 
-export const docs: Target = {
+export const docs: BuildTarget = {
   name: "docs",
   async make(read) {
     const outputs = FILES.map((file): [string, Uint8Array] => {

@@ -1,6 +1,6 @@
 /** The kernels, compiled by asc as asconfig.json says. */
 import { isAbsolute, join } from "node:path";
-import { ROOT, type Read, type Target } from "./target.ts";
+import { ROOT, type Read, type BuildTarget } from "./target.ts";
 
 /** No literal in its import: its types would declare AssemblyScript's globals, such as another `console`. */
 const COMPILER: string = "assemblyscript/asc";
@@ -20,7 +20,7 @@ export function kernelTarget(
   name: string,
   entry: string,
   ascTarget: string,
-): Target {
+): BuildTarget {
   return { name, make: (read) => compile(read, entry, ascTarget) };
 }
 

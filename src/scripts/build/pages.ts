@@ -4,14 +4,14 @@
  */
 import { basename } from "node:path";
 import { throughRead } from "./bundle.ts";
-import { ROOT, type Read, type Target } from "./target.ts";
+import { ROOT, type Read, type BuildTarget } from "./target.ts";
 
 const FOLDER = "public/pages";
 const KERNELS = "build/kernels.wasm";
 /** Pages, and the Workers that compute for them. */
 const ENTRIES = ["src/pages/dashboard.ts", "src/pages/style.css"];
 
-export function pagesTarget(kernels: Target): Target {
+export function pagesTarget(kernels: BuildTarget): BuildTarget {
   return { name: "pages", needs: [kernels], make };
 }
 

@@ -22,10 +22,10 @@ export const ROOT = resolve(import.meta.dirname, "../../..");
 /** A file's bytes, or undefined where there is none. Paths are absolute, or from the root. */
 export type Read = (path: string) => Uint8Array | undefined;
 
-export type Target = {
+export type BuildTarget = {
   name: string;
   /** Built before, since this one reads what they write. */
-  needs?: readonly Target[];
+  needs?: readonly BuildTarget[];
   /** Returns what is to be written: bytes by path from the root. */
   make(read: Read): Promise<Map<string, Uint8Array>>;
 };
@@ -39,7 +39,7 @@ const MOST_TRIES = 5;
 
 /** Build what is not as it should be. Returns the names of what was built. */
 export async function ensureBuilt(
-  ...targets: readonly Target[]
+  ...targets: readonly BuildTarget[]
 ): Promise<string[]> {
   const built: string[] = [];
   for (const target of targets) {
@@ -58,7 +58,7 @@ export async function ensureBuilt(
   return built;
 }
 
-async function build(target: Target): Promise<void> {
+async function build(target: BuildTarget): Promise<void> {
   const inputs: Digests = {};
   // The build's own code decides what comes out, too.
   for (const file of readdirSync(import.meta.dirname)) {
@@ -71,7 +71,7 @@ async function build(target: Target): Promise<void> {
   writeWhole(recordOf(target), Buffer.from(JSON.stringify(record, null, 1)));
 }
 
-function stands(target: Target): boolean {
+function stands(target: BuildTarget): boolean {
   const record = readFile(recordOf(target));
   if (!record) return false;
   const { inputs, outputs } = JSON.parse(
@@ -84,7 +84,7 @@ function stands(target: Target): boolean {
   );
 }
 
-function recordOf(target: Target): string {
+function recordOf(target: BuildTarget): string {
   return `build/records/${target.name}.json`;
 }
 

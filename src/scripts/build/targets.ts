@@ -3,7 +3,7 @@ import { bundleTarget } from "./bundle.ts";
 import { docs } from "./docs.ts";
 import { kernelTarget } from "./kernels.ts";
 import { pagesTarget } from "./pages.ts";
-import type { Target } from "./target.ts";
+import type { BuildTarget } from "./target.ts";
 
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
@@ -16,7 +16,7 @@ const worker = bundleTarget({
   needs: [kernels],
 });
 
-export const TARGETS = {
+export const BUILD_TARGETS = {
   kernels,
   /** With assertions, and the text of the module. */
   "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
@@ -26,4 +26,4 @@ export const TARGETS = {
   /** What stands at /: scripts, styles and the kernels that they load. */
   pages: pagesTarget(kernels),
   worker,
-} as const satisfies Record<string, Target>;
+} as const satisfies Record<string, BuildTarget>;

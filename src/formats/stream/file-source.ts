@@ -1,0 +1,219 @@
+/** Runs of files' bytes as one source, from any position on, read in windows. */
+import { free } from "../../memory/free.ts";
+import { type ByteSource, endedEarly } from "./source.ts";
+
+export const WINDOW_BYTES = 4 * 1024 * 1024;
+
+/** Bytes of a file that are taken one behind the other. */
+export type FileRange<File> = {
+  file: File;
+  start: number;
+  end: number;
+  /** Which of its rows, and in which order; all as they lie unless told. */
+  rows?: RowOrder | undefined;
+};
+
+/** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
+type RowOrder = {
+  rowBytes: number;
+  of: number;
+  taken: readonly number[];
+};
+
+/** How many bytes come of it. */
+export function runBytes({ start, end, rows }: FileRange<unknown>): number {
+  const all = end - start;
+  return rows ? (all / rows.of) * rows.taken.length : all;
+}
+
+/** In `into` if it is given and has room for them. */
+export type ReadFile<File> = (
+  file: File,
+  start: number,
+  length: number,
+  into?: ArrayBuffer,
+) => Promise<Uint8Array>;
+
+export class FileSource<File> implements ByteSource {
+  readonly #read: ReadFile<File>;
+  readonly #runs: readonly FileRange<File>[];
+  readonly #windowBytes: number;
+  /** The run of what is taken next, and how much of what comes of it was taken. */
+  #run = 0;
+  #position = 0;
+  /** What comes of a run from `#windowStart` on. */
+  #window: Uint8Array = new Uint8Array(0);
+  #windowRun = -1;
+  #windowStart = 0;
+  /** Each window in the same memory: as it was read, and its rows in their order. */
+  readonly #readInto = new Room();
+  readonly #ordered = new Room();
+  /** What lies in several runs. */
+  readonly #joint = new Room();
+
+  constructor(
+    read: ReadFile<File>,
+    runs: readonly FileRange<File>[],
+    windowBytes = WINDOW_BYTES,
+  ) {
+    this.#read = read;
+    this.#runs = joined(runs);
+    this.#windowBytes = windowBytes;
+  }
+
+  /** Go on `position` bytes behind the beginning. */
+  seek(position: number): void {
+    this.#run = 0;
+    this.#position = position;
+    this.#pass();
+  }
+
+  /** Nothing more is taken. */
+  release(): void {
+    this.#readInto.release();
+    this.#ordered.release();
+    this.#joint.release();
+    this.#window = new Uint8Array(0);
+    this.#windowRun = -1;
+  }
+
+  async take(bytes: number): Promise<Uint8Array> {
+    if (bytes === 0) return new Uint8Array(0);
+    this.#pass();
+    if (bytes <= this.#left) return this.#within(bytes);
+    const joint = this.#joint.take(bytes, 0);
+    for (let at = 0; at < bytes;) {
+      const part = Math.min(this.#left, bytes - at);
+      if (part === 0) throw endedEarly(bytes, at);
+      joint.set(await this.#within(part), at);
+      at += part;
+      this.#pass();
+    }
+    return joint;
+  }
+
+  /** Of the run that is due. */
+  get #left(): number {
+    const run = this.#runs[this.#run];
+    return run ? runBytes(run) - this.#position : 0;
+  }
+
+  /** Past the runs that are through. */
+  #pass(): void {
+    for (let run; (run = this.#runs[this.#run]); this.#run++) {
+      const bytes = runBytes(run);
+      if (this.#position < bytes) return;
+      this.#position -= bytes;
+    }
+  }
+
+  /** Requires: as many are left of the run */
+  async #within(bytes: number): Promise<Uint8Array> {
+    const isThere =
+      this.#run === this.#windowRun &&
+      this.#position >= this.#windowStart &&
+      this.#position + bytes <= this.#windowStart + this.#window.length;
+    if (!isThere) await this.#fill(this.#runs[this.#run]!, bytes);
+    const at = this.#position - this.#windowStart;
+    this.#position += bytes;
+    return this.#window.subarray(at, at + bytes);
+  }
+
+  /** A window that has the next `wanted` bytes. */
+  async #fill(run: FileRange<File>, wanted: number): Promise<void> {
+    const { file, start, end, rows } = run;
+    if (!rows) {
+      const length = Math.max(wanted, this.#windowBytes);
+      const from = start + this.#position;
+      this.#window = await this.#take(file, from, Math.min(end, from + length));
+      this.#windowStart = this.#position;
+    } else {
+      const turn = rows.rowBytes * rows.of;
+      const given = rows.rowBytes * rows.taken.length;
+      const first = Math.floor(this.#position / given);
+      const needed = Math.ceil((this.#position + wanted) / given) - first;
+      const turns = Math.max(needed, Math.floor(this.#windowBytes / turn));
+      const from = start + first * turn;
+      const until = Math.min(end, from + turns * turn);
+      const read = await this.#take(file, from, until);
+      this.#window = inOrder(read, rows, this.#ordered);
+      this.#windowStart = first * given;
+    }
+    this.#windowRun = this.#run;
+  }
+
+  async #take(file: File, start: number, end: number): Promise<Uint8Array> {
+    const into = this.#readInto.take(end - start, this.#windowBytes);
+    const read = await this.#read(file, start, end - start, into.buffer);
+    this.#readInto.putBack(read);
+    return read;
+  }
+}
+
+/** Memory that is taken again and again. */
+class Room {
+  #buffer = new ArrayBuffer(0);
+
+  /** Overwrites what was taken before; `least` is what a new one has. */
+  take(bytes: number, least: number): Uint8Array<ArrayBuffer> {
+    if (this.#buffer.byteLength < bytes) {
+      free(new Uint8Array(this.#buffer));
+      this.#buffer = new ArrayBuffer(Math.max(bytes, least));
+    }
+    return new Uint8Array(this.#buffer, 0, bytes);
+  }
+
+  /** A stream that reads into memory moves it to another buffer. */
+  putBack({ buffer }: Uint8Array): void {
+    if (this.#buffer.detached) this.#buffer = buffer as ArrayBuffer;
+  }
+
+  release(): void {
+    free(new Uint8Array(this.#buffer));
+    this.#buffer = new ArrayBuffer(0);
+  }
+}
+
+/** Runs that follow each other in a file are one, so that small tensors come together. */
+function joined<File>(runs: readonly FileRange<File>[]): FileRange<File>[] {
+  const whole: FileRange<File>[] = [];
+  for (const run of runs) {
+    const last = whole.at(-1);
+    const follows =
+      last?.file === run.file &&
+      last.end === run.start &&
+      !last.rows &&
+      !run.rows;
+    if (follows) whole[whole.length - 1] = { ...last, end: run.end };
+    else if (run.end > run.start) whole.push(run);
+  }
+  return whole;
+}
+
+/** The rows that are taken of whole turns, in memory of `room`. */
+function inOrder(
+  bytes: Uint8Array,
+  { rowBytes, of, taken }: RowOrder,
+  room: Room,
+): Uint8Array {
+  const turns = bytes.length / (rowBytes * of);
+  const out = room.take(turns * taken.length * rowBytes, 0);
+  const element = rowBytes % 4 === 0 ? 4 : rowBytes % 2 === 0 ? 2 : 1;
+  // Rows may be single values, which a copy for each would make slow.
+  const Words = { 4: Uint32Array, 2: Uint16Array, 1: Uint8Array }[element];
+  const aligned = bytes.byteOffset % element === 0 ? bytes : bytes.slice();
+  const from = new Words(
+    aligned.buffer as ArrayBuffer,
+    aligned.byteOffset,
+    bytes.length / element,
+  );
+  const to = new Words(out.buffer, 0, out.length / element);
+  const length = rowBytes / element;
+  let at = 0;
+  for (let turn = 0; turn < turns; turn++)
+    for (const row of taken) {
+      const start = (turn * of + row) * length;
+      for (let i = 0; i < length; i++) to[at++] = from[start + i]!;
+    }
+  return out;
+}

@@ -1,0 +1,85 @@
+/** Runs of files as one source: whatever is taken at once, from wherever, the bytes are those of a slow copy. */
+import { expect, test } from "vitest";
+import {
+  FileSource,
+  type FileRange,
+} from "../../src/formats/stream/file-source.ts";
+
+const FILES = [0, 1].map((file) =>
+  Uint8Array.from(
+    { length: 5000 },
+    (_, i) => (i * 31 + file * 7 + i / 256) % 256,
+  ),
+);
+
+/** Some follow each other, some are of rows in another order, and one is empty. */
+const RUNS: FileRange<number>[] = [
+  { file: 0, start: 10, end: 300 },
+  { file: 0, start: 300, end: 500 },
+  { file: 1, start: 7, end: 7 },
+  {
+    file: 1,
+    start: 3,
+    end: 3 + 40 * 18,
+    rows: { rowBytes: 6, of: 3, taken: [2, 0] },
+  },
+  {
+    file: 1,
+    start: 900,
+    end: 900 + 25 * 64,
+    rows: { rowBytes: 8, of: 8, taken: [0, 4, 1, 5, 2, 6, 3, 7] },
+  },
+  { file: 0, start: 4000, end: 5000 },
+  { file: 0, start: 1, end: 13, rows: { rowBytes: 1, of: 2, taken: [1] } },
+];
+
+function expected(): number[] {
+  return RUNS.flatMap(({ file, start, end, rows }) => {
+    const bytes = [...FILES[file]!.subarray(start, end)];
+    if (!rows) return bytes;
+    const { rowBytes, of, taken } = rows;
+    const turn = rowBytes * of;
+    return Array.from({ length: bytes.length / turn }, (_, t) =>
+      taken.flatMap((row) => {
+        const at = t * turn + row * rowBytes;
+        return bytes.slice(at, at + rowBytes);
+      }),
+    ).flat();
+  });
+}
+
+/** As a bucket's stream does: what it reads into is gone, and its memory is the answer's. */
+function read(moves: boolean) {
+  return async (
+    file: number,
+    start: number,
+    length: number,
+    into?: ArrayBuffer,
+  ) => {
+    const own = FILES[file]!.slice(start, start + length);
+    if (!moves || into === undefined || into.byteLength < length) return own;
+    const view = new Uint8Array(into.transfer(), 0, length);
+    view.set(own);
+    return view;
+  };
+}
+
+test.each([
+  [1, 64, false],
+  [50, 64, true],
+  [97, 1000, true],
+  [640, 100, false],
+  [4000, 4 * 2 ** 20, true],
+])("%i bytes at once, of windows of %i", async (piece, window, moves) => {
+  const all = expected();
+  for (let from = 0; from <= all.length; from += 131) {
+    const source = new FileSource(read(moves), RUNS, window);
+    source.seek(from);
+    const taken: number[] = [];
+    for (let at = from; at < all.length; at += piece)
+      taken.push(...(await source.take(Math.min(piece, all.length - at))));
+    expect(taken).toEqual(all.slice(from));
+    await expect(source.take(1)).rejects.toThrow("Expected 1 more bytes");
+    source.release();
+  }
+});
