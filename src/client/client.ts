@@ -63,9 +63,9 @@ export class Client {
   }
 
   /** The tokenizer of a dataset, as Hugging Face's tokenizer.json. */
-  async tokenizer(name: string): Promise<string> {
+  tokenizer(name: string): Promise<string> {
     const path = `${datasetPath(name)}/tokenizer`;
-    return (await this.http.request("GET", path)).text();
+    return this.http.read("GET", path, {}, (answer) => answer.text());
   }
 
   /** A page of the datasets, by name; its `next` is the next one's `cursor`. */
