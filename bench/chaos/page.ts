@@ -6,7 +6,6 @@ import type { Recovery } from "./recovery.ts";
 import type { Result } from "./schedules.ts";
 
 const PAGE = join(ROOT, "docs/reliability.md");
-const MARKS = ["<!-- chaos -->", "<!-- chaos end -->"] as const;
 
 export type Found = {
   results: readonly Result[];
@@ -14,17 +13,22 @@ export type Found = {
   first: number;
 };
 
-export function writePage(found: Found, recovery: Recovery): void {
+/** Puts `lines` between the marks of a section of the page. */
+export function writeSection(
+  section: "schedules" | "recovery",
+  lines: readonly string[],
+): void {
+  const marks = [`<!-- ${section} -->`, `<!-- ${section} end -->`] as const;
   const page = readFileSync(PAGE, "utf8");
-  const [before, rest] = page.split(MARKS[0]);
-  const [, after] = (rest ?? "").split(MARKS[1]);
+  const [before, rest] = page.split(marks[0]);
+  const [, after] = (rest ?? "").split(marks[1]);
   if (after === undefined)
-    throw new Error(`Expected ${PAGE} with ${MARKS.join(" and ")}, got none`);
-  const told = [...summary(found), ...recovered(recovery)].join("\n");
-  writeFileSync(PAGE, `${before}${MARKS[0]}\n\n${told}\n\n${MARKS[1]}${after}`);
+    throw new Error(`Expected ${PAGE} with ${marks.join(" and ")}, got none`);
+  const text = [before + marks[0], ...lines, marks[1] + after].join("\n\n");
+  writeFileSync(PAGE, text);
 }
 
-export function summary({ results, seconds, first }: Found): string[] {
+export function summary({ results, seconds, first }: Found): string {
   const has = (is: (result: Result) => boolean) => results.filter(is).length;
   const share = (kind: "drop" | "lose" | "repeat" | "truncate") =>
     has(({ schedule }) => schedule.network[kind] > 0);
@@ -58,12 +62,16 @@ export function summary({ results, seconds, first }: Found): string[] {
     "| of them with | schedules |",
     "| --- | --: |",
     ...rows.map(([what, count]) => `| ${what} | ${count} |`),
-  ];
+  ].join("\n");
 }
 
-function recovered({ waits, alone, disturbed, useful }: Recovery): string[] {
+export function recovered({
+  waits,
+  alone,
+  disturbed,
+  useful,
+}: Recovery): string {
   return [
-    "",
     "| after | next commit, median | at most |",
     "| --- | --: | --: |",
     ...waits.map(
@@ -72,5 +80,5 @@ function recovered({ waits, alone, disturbed, useful }: Recovery): string[] {
     ),
     "",
     `Four trainers, one of them killed every 20 s: goodput ${useful.toFixed(3)} (microbatches that a step needed ÷ all that were computed), ${(disturbed / alone).toFixed(2)} of the steps a second of the same run left alone (${disturbed.toFixed(1)} and ${alone.toFixed(1)}).`,
-  ];
+  ].join("\n");
 }

@@ -27,7 +27,7 @@ const KILLS = 4;
 const SETTLE_MS = 3_000;
 
 const KINDS = {
-  "SIGKILL of the edge's process": ({ killEdge }: Site) => killEdge(),
+  "SIGKILL of the edge's process": (site: Site) => site.killEdge(),
   "SIGKILL of one trainer of four": ({ trainers }: Site) =>
     trainers[0]!.kill("SIGKILL"),
   "SIGKILL of all four trainers": ({ trainers }: Site) =>
