@@ -22,7 +22,7 @@ export type NetworkFaults = {
 };
 
 /** A trainer ends with its so many-th request, or stands still for a while. */
-export type TrainerFault = {
+type TrainerFault = {
   trainer: number;
   request: number;
   kind: "kill" | "stop";
