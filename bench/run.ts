@@ -18,6 +18,7 @@ import { Progress } from "./progress.ts";
 import type { Report, Result } from "./result.ts";
 import { select } from "./select.ts";
 import { STEP_MODELS, stepBenchmarks } from "./step.ts";
+import { startTraining, TRAINING_GROUP } from "./training.ts";
 import { renderMarkdown, renderText } from "./table.ts";
 import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 
@@ -40,7 +41,7 @@ async function write(report: Report, { json, markdown }: Asked): Promise<void> {
 function checkNames({ only, runtimes, peers }: Asked): void {
   const groups = [
     ...KERNEL_GROUPS,
-    ...(runtimes.includes("workerd") ? HTTP_GROUPS : []),
+    ...(runtimes.includes("workerd") ? [...HTTP_GROUPS, TRAINING_GROUP] : []),
     ...(runtimes.includes("node") && peers ? PEER_GROUPS : []),
   ];
   const isThere = groups.some(
@@ -82,6 +83,7 @@ const GROUPS_OF = {
   async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     yield* inWorkerd(asked);
     yield* overHttp(asked);
+    yield* training(asked);
   },
 };
 
@@ -121,6 +123,19 @@ async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     }
   } finally {
     await workerd.close();
+  }
+}
+
+/** Whole steps: the edge in workerd, trainers beside it. */
+async function* training({ only }: Asked): AsyncGenerator<Group<Timed>> {
+  const { name, benchmarks } = TRAINING_GROUP;
+  const chosen = select(benchmarks, only);
+  if (chosen.length === 0) return;
+  const { timed, close } = await startTraining(chosen);
+  try {
+    yield { name, benchmarks: timed };
+  } finally {
+    await close();
   }
 }
 

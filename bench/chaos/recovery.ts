@@ -69,7 +69,7 @@ export async function measureRecovery(
   let computed = 0;
   const trainers: ChildProcess[] = [];
   const begin = (index: number): void => {
-    const file = join(import.meta.dirname, "trainer-process.ts");
+    const file = join(import.meta.dirname, "../trainer-process.ts");
     const child = fork(file, [edge.url, name, `trainer-${index}`]);
     child.on("message", () => computed++);
     // As a supervisor does.
