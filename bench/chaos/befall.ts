@@ -26,6 +26,8 @@ export type Befallen = {
 
 export type Edge = {
   url: string;
+  /** It has reached the edge, so it is patient with one that starts again. */
+  client: Client;
   /** Kill its process; it comes back. */
   kill(): void;
 };
@@ -37,9 +39,8 @@ export async function befall(
   request: RunRequest,
 ): Promise<Befallen> {
   const started = performance.now();
-  const client = new Client({ baseUrl: edge.url });
-  const { run: name } = await client.createRun(request);
-  const run = client.run(name);
+  const { run: name } = await edge.client.createRun(request);
+  const run = edge.client.run(name);
   const objects = schedule.objects.map((fault) => ({
     ...fault,
     object: name + fault.object,

@@ -75,10 +75,8 @@ export async function startChaosEdge(stateFolder: string): Promise<ChaosEdge> {
     },
   );
   const text = "It was the best of times, it was the worst of times. ";
-  await new Client({ baseUrl: running.url }).putDataset(
-    "chaos",
-    new Blob([text.repeat(90)]),
-  );
+  const client = new Client({ baseUrl: running.url });
+  await client.putDataset("chaos", new Blob([text.repeat(90)]));
   const kill = () => {
     for (const pid of readdirSync(join(stateFolder, "pids"))) {
       try {
@@ -89,7 +87,7 @@ export async function startChaosEdge(stateFolder: string): Promise<ChaosEdge> {
       }
     }
   };
-  return { url: running.url, kill, close: () => running.close() };
+  return { url: running.url, client, kill, close: () => running.close() };
 }
 
 /** Runs `seeds`, `atOnce` at a time; `onResult` is told of each. */

@@ -2,17 +2,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import { AppError } from "../api/errors.ts";
 import type { Completion, Lease } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import { pause, pauseMs } from "../client/retry.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
-import {
-  isFinalRefusal,
-  RunTrainer,
-  type TrainingBounds,
-} from "../training/trainer.ts";
+import { joinRun } from "../training/joined-trainer.ts";
 
 export type ThreadTask = {
   baseUrl: string;
@@ -40,49 +35,36 @@ function tell(message: ThreadMessage): void {
   port.postMessage(message);
 }
 
-const bounds: TrainingBounds = {
-  signal: leaving.signal,
-  onCompleted({ kind, step, index }, { lossSum, tokens }) {
-    tell({ type: "microbatch", trainer, kind, step, index, lossSum, tokens });
-  },
-};
-
 async function train(): Promise<void> {
   loadKernelsFile(existsSync(PACKAGED) ? PACKAGED : undefined);
-  const client = new Client({ baseUrl, token, signal: leaving.signal }).run(
-    run,
-  );
+  const { signal } = leaving;
   const identity = {
     trainer,
     bootId: crypto.randomUUID(),
     fingerprint: fingerprint(),
   };
-  const loop = new RunTrainer(client, identity);
-  for (let failures = 0; !leaving.signal.aborted; failures++) {
-    try {
-      tell({ type: "ended", outcome: await loop.train(bounds) });
-      return;
-    } catch (error) {
-      if (leaving.signal.aborted) break;
-      if (error instanceof AppError && isFinalRefusal(error)) {
-        if (error.code === "run_ended")
-          tell({ type: "ended", outcome: "ended" });
-        else tell({ type: "refused", text: error.message });
-        return;
-      }
-      // An edge that is away for long comes back, or a person ends this.
-      tell({
-        type: "trouble",
-        text: `${(error as Error).message}; goes on trying`,
-      });
-      await pause(10 * pauseMs(failures), leaving.signal);
-    }
-  }
-  await new Client({ baseUrl, token })
-    .run(run)
-    .leave(identity)
-    .catch(() => {});
-  tell({ type: "ended", outcome: "left" });
+  const outcome = await joinRun(
+    new Client({ baseUrl, token, signal }).run(run),
+    identity,
+    {
+      signal,
+      onCompleted({ kind, step, index }, { lossSum, tokens }) {
+        tell({
+          type: "microbatch",
+          trainer,
+          kind,
+          step,
+          index,
+          lossSum,
+          tokens,
+        });
+      },
+      onTrouble: (text) => tell({ type: "trouble", text }),
+      pause: (failures) => pause(10 * pauseMs(failures), signal),
+      leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
+    },
+  );
+  tell({ type: "ended", outcome });
 }
 
 await train().catch((error: unknown) =>

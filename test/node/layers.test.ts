@@ -62,7 +62,9 @@ const ROOMS: Record<string, readonly string[]> = {
   "src/pages": [
     "shell", // what all pages have around them
     "charts",
+    "training", // kernels, and what computes on them in Workers
     "dashboard",
+    "play",
     ".", // a file a page, and one a Worker
   ],
   assembly: [

@@ -7,11 +7,12 @@
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { source as axe } from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Analysis } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
@@ -26,6 +27,9 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const PHONE = { width: 320, height: 800 };
 const DESK = { width: 1280, height: 1000 };
 const TOKEN = "a-token-of-the-test";
+const LLAMA = resolve(ROOT, "test/fixtures/hf/llama/model.safetensors");
+const LLAMA_FOLDER = [LLAMA, resolve(LLAMA, "../config.json")];
+const Q_PROJ = "model.layers.1.self_attn.q_proj.weight";
 const TEXT = "All the world's a stage, and all the men and women players. ";
 /** Without the kernels. */
 const MOST_GZIP_BYTES = 90 * 1024;
@@ -90,6 +94,20 @@ async function untilStep(shown: Page, step: number): Promise<void> {
   await expect
     .poll(() => stepOf(shown), { timeout: 60_000, interval: 100 })
     .toBeGreaterThanOrEqual(step);
+}
+
+/** Once the Worker has answered all that was asked. */
+async function settled(shown: Page): Promise<void> {
+  await shown.locator("#figures").waitFor();
+  await expect
+    .poll(() => shown.locator("#busy").innerText(), { interval: 50 })
+    .toBe("done");
+}
+
+async function savedBy(shown: Page, button: string): Promise<Buffer> {
+  const download = shown.waitForEvent("download");
+  await shown.getByRole("button", { name: button }).click();
+  return readFileSync(await (await download).path());
 }
 
 describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
@@ -207,6 +225,164 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       if (format === "safetensors")
         expect(readCheckpoint(saved).step).toBe(step);
     }
+  });
+
+  test("a second tab trains another run alone, to the same bytes, and leaves", async () => {
+    const api = new Client({ baseUrl: edge.url });
+    const { config } = await run().status();
+    const { dataset, from: _, ...same } = config;
+    await api.createRun({ ...same, run: "theirs", dataset: dataset.name });
+    await page.getByRole("button", { name: "theirs" }).click();
+    await page.getByLabel("Lay mine over the others").check();
+    const opened = context.waitForEvent("page");
+    await page.getByText("Join from this browser").click();
+    const tab = listened(await opened, edge.url);
+    await tab.getByLabel("Trainers", { exact: true }).fill("1");
+    await tab.getByRole("button", { name: "Join" }).click();
+    await untilStep(page, 12);
+    await keep(tab, "join");
+    expect(await faultsOf(tab)).toEqual([]);
+    await tab.getByRole("button", { name: "Leave" }).click();
+    await tab.locator("#trainers td", { hasText: "left" }).waitFor();
+    const theirs = Number(await tab.locator("#trainers .done").innerText());
+    await tab.close();
+    const { trainers, step } = await api.run("theirs").status();
+    expect(trainers).toMatchObject([{ completions: theirs }]);
+    const row = page.locator("#trainers tr", { hasText: "tab-" });
+    expect(await row.innerText()).toContain("browser");
+    const losses = async (name: string) =>
+      (await api.run(name).metrics())
+        .slice(0, Math.min(step, 12))
+        .map(({ trainLoss, gradNorm, valLoss }) => [
+          trainLoss,
+          gradNorm,
+          valLoss,
+        ]);
+    expect(await losses("theirs")).toEqual(await losses("mine"));
+    await keep(page, "compare");
+    await page.getByText("Cancel").click();
+    await stateOf(page, "cancelled");
+  });
+
+  test.each([
+    ["/play?distribution=outliers&rounding=stochastic&hadamard=64&seed=7", []],
+    ["/play?scale=even", [LLAMA]],
+    ["/play?rounding=stochastic", LLAMA_FOLDER],
+  ])(
+    "%s with %j shows the API's figures, and saves its file",
+    async (path, paths) => {
+      await page.goto(edge.url + path);
+      if (paths.length > 0) {
+        const input = paths.length > 1 ? "#directory" : "#file";
+        await page.setInputFiles(
+          input,
+          paths.length > 1 ? dirname(LLAMA) : paths,
+        );
+        await page.locator("#inspection").waitFor();
+        await page
+          .getByRole("combobox", { name: /^Tensor/ })
+          .selectOption(Q_PROJ);
+      }
+      await settled(page);
+      const [analyze, quantize] = await Promise.all(
+        ["analyze", "quantize"].map(
+          async (name) =>
+            (await page.locator(`#curl-${name}`).textContent())!.match(
+              /http:[^']+/,
+            )![0],
+        ),
+      );
+      const body =
+        paths.length > 0
+          ? readFileSync(LLAMA)
+          : await savedBy(page, "Download the draws");
+      const { tensors } = (await (
+        await fetch(analyze!, { method: "POST", body })
+      ).json()) as Analysis;
+      const rows = await page.evaluate<string[][]>(
+        "Array.from(document.querySelectorAll('#figures tbody tr'), (row) => [row.dataset.scheme, ...[...row.cells].slice(1).map((cell) => cell.dataset.exact)])",
+      );
+      expect(tensors).toHaveLength(1);
+      expect(rows).toEqual(
+        tensors[0]!.schemes.map(
+          ({ scheme, sqnrDb, mse, cosine, maxError, clipped, zeroed }) =>
+            [scheme, sqnrDb, mse, cosine, maxError, clipped, zeroed].map(
+              String,
+            ),
+        ),
+      );
+      const told = await (
+        await fetch(quantize!, { method: "POST", body })
+      ).arrayBuffer();
+      const saved = await savedBy(page, "Download the file quantized");
+      expect(saved.equals(Buffer.from(told))).toBe(true);
+      if (paths.length === 0) await keep(page, "playground");
+      expect(await faultsOf(page)).toEqual([]);
+    },
+  );
+
+  test("the playground's link shows the same again, and its walk is the algorithms'", async () => {
+    await page.goto(`${edge.url}/play`);
+    await page.getByLabel("Or draw").selectOption("heavy");
+    await page.getByLabel("Rotation").selectOption("128");
+    await page.getByLabel("Walk through block").fill("3");
+    await settled(page);
+    const walk = await page.locator("#walk").innerText();
+    const figures = await page.locator("#figures").innerText();
+    const link = page.url();
+    expect(new URL(link).search).toBe(
+      "?hadamard=128&distribution=heavy&block=3",
+    );
+    await page.goto("about:blank");
+    await page.goto(link);
+    await settled(page);
+    expect(await page.locator("#walk").innerText()).toBe(walk);
+    expect(await page.locator("#figures").innerText()).toBe(figures);
+    // Algorithm 1 of one block, as docs/kernels.md has it: the value over the scale, to the nearest of the grid.
+    const grid = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+    const cells = await page.evaluate<number[][]>(
+      "Array.from(document.querySelectorAll('#walk tbody tr'), (row) => [...row.cells].map((cell) => Number(cell.innerText)))",
+    );
+    expect(cells).toHaveLength(64);
+    for (const [, scaled, element] of cells) {
+      const size = Math.abs(scaled!);
+      const nearest = Math.min(...grid.map((each) => Math.abs(each - size)));
+      // Shown with four digits.
+      expect(Math.abs(Math.abs(element!) - size)).toBeLessThanOrEqual(
+        nearest + 1e-3,
+      );
+    }
+  });
+
+  test("a dropped file is read, and one that is none is refused in words", async () => {
+    const drop = (name: string, bytes: Buffer) =>
+      page.evaluate(`{
+        const data = new DataTransfer();
+        data.items.add(new File([Uint8Array.fromBase64("${bytes.toString("base64")}")], "${name}"));
+        const target = document.querySelector(".drop");
+        target.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+      }`);
+    await page.goto(`${edge.url}/play`);
+    await settled(page);
+    const values = Buffer.from(new Float32Array(64).fill(1.25).buffer);
+    const header =
+      "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 32), }";
+    const head = Buffer.from(
+      `\x93NUMPY\x01\0v\0${header.padEnd(117)}\n`,
+      "latin1",
+    );
+    await drop("ones.npy", Buffer.concat([head, values]));
+    await page.getByText("64 elements", { exact: false }).first().waitFor();
+    expect(await page.locator("#walk tbody th").first().innerText()).toBe(
+      "1.25",
+    );
+    await drop("none.npy", Buffer.from("not an npy file"));
+    await page
+      .getByText(/^Expected .*, got/)
+      .first()
+      .waitFor();
+    await page.getByText("Back to a distribution").click();
+    await settled(page);
   });
 
   test("no page said anything that it should not", () => {

@@ -44,7 +44,7 @@ const SERIES = 4;
 
 export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
   const place = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot>(undefined);
+  const plot = useRef<uPlot | null>(null);
   const cursor = useSignal("");
   const range = view.value;
   const shown = lines.filter(({ values }) => values.some((v) => v !== null));
@@ -74,7 +74,7 @@ export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
       resized.disconnect();
       dark.removeEventListener("change", redraw);
       made.destroy();
-      plot.current = undefined;
+      plot.current = null;
     };
   }, [isLog, axis, colors]);
 
@@ -190,7 +190,9 @@ function flagsOf(line: Line, drawn: Drawn): (number | null)[] {
 
 /** A line of one point would not be seen. */
 function areFew({ data }: uPlot, series: number): boolean {
-  return data[series]!.filter((value) => value !== null).length <= FEW;
+  return (
+    Array.from(data[series]!).filter((value) => value != null).length <= FEW
+  );
 }
 
 /** A colour of the style sheet as a canvas takes it, which knows no variables and no light-dark. */

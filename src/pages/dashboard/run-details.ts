@@ -116,6 +116,12 @@ function Actions({
     const bytes = await save(answer, `${run}.${ending}`);
     return `saved ${run}.${ending}, ${bytes.toLocaleString("en")} bytes`;
   };
+  const invite = async () => {
+    const { token } = await api().joinToken();
+    const link = `${location.origin}/join?run=${run}#${token}`;
+    await navigator.clipboard.writeText(link);
+    return "a link with which others join this run is in the clipboard";
+  };
   return html`
     <div class="row">
       ${
@@ -129,11 +135,19 @@ function Actions({
       ${
         !hasEnded(state) &&
         html`${button("Cancel", "cancelling", () =>
-          api().setState("cancelled"),
-        )}
-        ${button("Add a trainer", "starting a trainer", () =>
-          api().addTrainers(1),
-        )}`
+            api().setState("cancelled"),
+          )}
+          ${button("Add a trainer", "starting a trainer", () =>
+            api().addTrainers(1),
+          )}
+          <a
+            class="button"
+            href=${`/join?run=${run}`}
+            target="_blank"
+            rel="opener"
+            >Join from this browser</a
+          >
+          ${button("Copy an invitation", "asking for a token", invite)}`
       }
       ${
         hasEnded(state) &&

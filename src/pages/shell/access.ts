@@ -26,7 +26,7 @@ export function client(signal?: AbortSignal): Client {
 }
 
 /** What a Worker needs to be a client too. */
-function credentials(): { baseUrl: string; token: string | undefined } {
+export function credentials(): { baseUrl: string; token: string | undefined } {
   return { baseUrl: location.origin, token: token() };
 }
 

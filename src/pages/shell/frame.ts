@@ -6,6 +6,8 @@ import { enter, isLetIn, leave, refusal, service } from "./access.ts";
 
 const PLACES = [
   ["/", "Runs"],
+  ["/play", "Playground"],
+  ["/join", "Join"],
   ["/docs", "API"],
 ] as const;
 

@@ -9,7 +9,14 @@ import { ROOT, type Read, type BuildTarget } from "./target.ts";
 const FOLDER = "public/pages";
 const KERNELS = "build/kernels.wasm";
 /** Pages, and the Workers that compute for them. */
-const ENTRIES = ["src/pages/dashboard.ts", "src/pages/style.css"];
+const ENTRIES = [
+  "src/pages/dashboard.ts",
+  "src/pages/play.ts",
+  "src/pages/play-worker.ts",
+  "src/pages/join.ts",
+  "src/pages/trainer-worker.ts",
+  "src/pages/style.css",
+];
 
 export function pagesTarget(kernels: BuildTarget): BuildTarget {
   return { name: "pages", needs: [kernels], make };

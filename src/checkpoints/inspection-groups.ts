@@ -1,0 +1,37 @@
+/** Tensors of an inspection as people read them: layers that differ in their number alone are one line. */
+import type { InspectedTensor } from "./inspect.ts";
+
+export type InspectedGroup = Pick<
+  InspectedTensor,
+  "name" | "dtype" | "shape" | "role" | "reason" | "bytes" | "mxfp4Bytes"
+> & {
+  /** How many it has; of more than one the name has * for numbers. */
+  tensors: number;
+};
+
+export function inspectedGroups(
+  tensors: readonly InspectedTensor[],
+): InspectedGroup[] {
+  const groups = Map.groupBy(tensors, ({ name, dtype, shape, reason }) =>
+    [withoutNumbers(name), dtype, shape.join(), reason].join("\n"),
+  );
+  return Array.from(groups.values(), (group) => {
+    const { name, dtype, shape, role, reason } = group[0]!;
+    const sum = (key: "bytes" | "mxfp4Bytes") =>
+      group.reduce((all, each) => all + each[key], 0);
+    return {
+      name: group.length === 1 ? name : withoutNumbers(name),
+      tensors: group.length,
+      dtype,
+      shape,
+      role,
+      reason,
+      bytes: sum("bytes"),
+      mxfp4Bytes: sum("mxfp4Bytes"),
+    };
+  });
+}
+
+function withoutNumbers(name: string): string {
+  return name.replace(/(?<=\.|^)\d+(?=\.|$)/g, "*");
+}

@@ -1,0 +1,155 @@
+/**
+ * `/join`: this browser trains in a run. The run stands in the query; a join token, where one was given,
+ * behind the #, which no browser sends to a server.
+ */
+import { computed, signal, useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import { render } from "preact";
+import { hasEnded, type RunStatus, type RunSummary } from "../api/types.ts";
+import { Client } from "../client/client.ts";
+import { client, credentials, enter, messageOf } from "./shell/access.ts";
+import { figure } from "./shell/format.ts";
+import { Door, Frame } from "./shell/frame.ts";
+import { TabTrainer } from "./training/tab-trainer.ts";
+
+const query = new URLSearchParams(location.search);
+const invitation = location.hash.slice(1) || undefined;
+
+const trainers = signal<readonly TabTrainer[]>([]);
+const isTraining = computed(() =>
+  trainers.value.some(({ state }) => state.value === "training"),
+);
+
+function Join({ open }: { open: readonly RunSummary[] }) {
+  const said = useSignal("");
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget as HTMLFormElement);
+    const run = form.get("run") as string;
+    try {
+      said.value = await begin(run, Number(form.get("threads")));
+    } catch (error) {
+      said.value = messageOf(error);
+    }
+  };
+  const asked = query.get("run") ?? "";
+  return html`
+    <section class="card">
+      <h1>Train in this browser</h1>
+      <p>
+        Microbatches are computed here, by the same loop and the same kernels as
+        everywhere: the run's bytes do not depend on who computes. You may leave
+        at any time, and keep this tab in front, since browsers slow others
+        down.
+      </p>
+      <form class="row" onSubmit=${submit}>
+        <label>
+          Run
+          <input
+            name="run"
+            required
+            list="runs"
+            value=${asked}
+            readonly=${invitation !== undefined}
+          />
+        </label>
+        <datalist id="runs">
+          ${open.map(({ run }) => html`<option value=${run}></option>`)}
+        </datalist>
+        <label>
+          Trainers
+          <input
+            name="threads"
+            type="number"
+            min="1"
+            max="64"
+            required
+            value=${Math.max(1, Math.floor(navigator.hardwareConcurrency / 2))}
+          />
+        </label>
+        <button class="main" disabled=${isTraining.value}>Join</button>
+        <button
+          type="button"
+          disabled=${!isTraining.value}
+          onClick=${() => trainers.value.forEach((each) => each.leave())}
+        >
+          Leave
+        </button>
+      </form>
+      <p role="status" id="said">${said.value}</p>
+      ${trainers.value.length > 0 && html`<${Table} />`}
+    </section>
+  `;
+}
+
+/** Start so many, and say of what; one a microbatch at most. */
+async function begin(run: string, wanted: number): Promise<string> {
+  const own = credentials();
+  const task = { ...own, token: invitation ?? own.token, run };
+  const status: RunStatus = await new Client(task).run(run).status();
+  if (hasEnded(status.state)) return `${run} is ${status.state} already`;
+  const count = Math.min(wanted, status.config.microbatches);
+  const tab = `tab-${crypto.randomUUID().slice(0, 8)}`;
+  trainers.value = Array.from(
+    { length: count },
+    (_, i) => new TabTrainer({ ...task, trainer: `${tab}-${i + 1}` }),
+  );
+  return `${run} is ${status.state} at step ${status.step} of ${status.config.steps}`;
+}
+
+function Table() {
+  return html`<div
+    class="wide"
+    tabindex="0"
+    role="region"
+    aria-label="Trainers of this tab"
+  >
+    <table id="trainers">
+      <thead>
+        <tr>
+          ${["Trainer", "Is", "Microbatches", "Tokens", "Step", "Loss"].map(
+            (name) => html`<th scope="col">${name}</th>`,
+          )}
+        </tr>
+      </thead>
+      <tbody>
+        ${trainers.value.map(
+          (each) =>
+            html`<tr key=${each.trainer}>
+              <th scope="row">${each.trainer}</th>
+              <td>
+                ${each.state}
+                ${each.trouble.value && html`<span class="alarm">${each.trouble}</span>`}
+              </td>
+              <td class="done">${each.done}</td>
+              <td>${each.tokens}</td>
+              <td>${each.step}</td>
+              <td>${figure(each.loss.value)}</td>
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+addEventListener("pagehide", () =>
+  trainers.value.forEach((each) => each.leave()),
+);
+const open = signal<readonly RunSummary[]>([]);
+render(
+  html`<${Frame}>
+    ${
+      invitation === undefined
+        ? html`<${Door}>${() => html`<${Join} open=${open.value} />`}</${Door}>`
+        : html`<${Join} open=${[]} />`
+    }
+  </${Frame}>`,
+  document.getElementById("page")!,
+);
+await enter();
+if (invitation === undefined)
+  open.value = (
+    await client()
+      .runs()
+      .catch(() => [])
+  ).filter(({ ended }) => !ended);

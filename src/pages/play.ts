@@ -1,0 +1,177 @@
+/** `/play`: what MXFP4 makes of a tensor, computed in the page by what the edge computes with. */
+import { effect, signal, useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import { render } from "preact";
+import type { Inspection } from "../checkpoints/inspect.ts";
+import { Form } from "./play/form.ts";
+import type { Look } from "./play/look.ts";
+import { ask } from "./play/requests.ts";
+import {
+  block,
+  chosenFile,
+  chosenTensor,
+  commands,
+  draws,
+  files,
+  scheme,
+  sentFile,
+} from "./play/settings.ts";
+import { ShownInspection } from "./play/shown-inspection.ts";
+import { ShownLook } from "./play/shown-look.ts";
+import { enter, messageOf } from "./shell/access.ts";
+import { Frame } from "./shell/frame.ts";
+import { save } from "./shell/save.ts";
+
+/** The file that is looked at: the reader's, or draws. */
+const file = signal<Blob | undefined>(undefined);
+const tensors = signal<readonly string[]>([]);
+const look = signal<Look | undefined>(undefined);
+const inspection = signal<Inspection | undefined>(undefined);
+const trouble = signal("");
+const isBusy = signal(true);
+
+/** The last that was asked for is shown, whatever else comes late. */
+function latest<T>(show: (answer: T) => void) {
+  let count = 0;
+  return async (answer: Promise<T>): Promise<void> => {
+    const own = ++count;
+    isBusy.value = true;
+    try {
+      const came = await answer;
+      if (own !== count) return;
+      trouble.value = "";
+      show(came);
+    } catch (error) {
+      if (own === count) trouble.value = messageOf(error);
+    }
+    if (own === count) isBusy.value = false;
+  };
+}
+
+const showFile = latest<{ blob: Blob; names: string[] }>(({ blob, names }) => {
+  tensors.value = names;
+  if (chosenFile.value !== undefined) chosenTensor.value = names[0];
+  file.value = blob;
+  if (names.length === 0) {
+    look.value = undefined;
+    trouble.value = "This file has no tensor of floats to look at";
+  }
+});
+const showLook = latest<Look>((came) => (look.value = came));
+const showInspection = latest<Inspection | undefined>(
+  (came) => (inspection.value = came),
+);
+
+effect(() => {
+  const name = chosenFile.value;
+  const own = name === undefined ? undefined : files.value.get(name);
+  const drawn = draws.value;
+  const opened = async () => {
+    const blob = own ?? (await ask("draw", drawn));
+    return { blob, names: await ask("tensors", blob) };
+  };
+  void showFile(opened());
+});
+
+effect(() => {
+  const tensor = chosenFile.value === undefined ? "x" : chosenTensor.value;
+  if (file.value === undefined || tensor === undefined) return;
+  const question = {
+    file: file.value,
+    tensor,
+    options: scheme.value,
+    block: block.value,
+  };
+  void showLook(ask("look", question));
+});
+
+effect(() => {
+  inspection.value = undefined;
+  if (files.value.size > 0) void showInspection(ask("inspect", files.value));
+});
+
+function Play() {
+  return html`
+    <${Form} tensors=${tensors.value} />
+    ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
+    <p role="status" class="visually-hidden" id="busy">
+      ${isBusy.value ? "computing" : "done"}
+    </p>
+    <${Take} />
+    ${look.value && html`<${ShownLook} ...${look.value} />`}
+    ${inspection.value && html`<${ShownInspection} ...${inspection.value} />`}
+  `;
+}
+
+/** What can be taken home. */
+function Take() {
+  const said = useSignal("");
+  const tried = (words: string, body: () => Promise<string>) => async () => {
+    said.value = `${words}…`;
+    try {
+      said.value = await body();
+    } catch (error) {
+      said.value = messageOf(error);
+    }
+  };
+  const download = async () => {
+    const made = await ask("quantize", {
+      file: file.value!,
+      options: scheme.value,
+    });
+    const name = `mxfp4-${sentFile.value.replace(/\.npy$/, ".safetensors")}`;
+    const bytes = await save(new Response(made), name);
+    return `saved ${name}, ${bytes.toLocaleString("en")} bytes`;
+  };
+  const original = async () => {
+    await save(new Response(file.value), sentFile.value);
+    return `saved ${sentFile.value}`;
+  };
+  const copy = (text: string) => async () => {
+    await navigator.clipboard.writeText(text);
+    return "in the clipboard";
+  };
+  return html`<section class="card" aria-label="Take it home">
+    <div class="row">
+      <button
+        type="button"
+        class="main"
+        disabled=${!file.value}
+        onClick=${tried("quantizing", download)}
+      >
+        Download the file quantized
+      </button>
+      ${
+        chosenFile.value === undefined &&
+        html`<button
+          type="button"
+          disabled=${!file.value}
+          onClick=${tried("saving", original)}
+        >
+          Download the draws
+        </button>`
+      }
+      <button type="button" onClick=${tried("copying", copy(location.href))}>
+        Copy the link
+      </button>
+      <button
+        type="button"
+        onClick=${tried("copying", copy(commands.value.analyze))}
+      >
+        Copy as curl
+      </button>
+      <span role="status" id="said">${said.value}</span>
+    </div>
+    <details>
+      <summary>The same from the API</summary>
+      <pre id="curl-analyze">${commands.value.analyze}</pre>
+      <pre id="curl-quantize">${commands.value.quantize}</pre>
+    </details>
+  </section>`;
+}
+
+render(
+  html`<${Frame}><div class="column"><${Play} /></div></${Frame}>`,
+  document.getElementById("page")!,
+);
+await enter();

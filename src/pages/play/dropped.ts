@@ -1,0 +1,44 @@
+/** What was dropped: a file, several, or all of one directory. */
+
+export async function filesOf({
+  items,
+}: DataTransfer): Promise<Map<string, File>> {
+  // Both are gone after the first wait; what was not dropped from a folder has no entry.
+  const dropped = Array.from(items, (item) => ({
+    entry: item.webkitGetAsEntry(),
+    file: item.getAsFile(),
+  }));
+  const found = new Map<string, File>();
+  for (const { entry, file } of dropped) {
+    if (entry?.isDirectory) {
+      const inside = await entriesIn(entry as FileSystemDirectoryEntry);
+      for (const each of inside)
+        if (each.isFile)
+          found.set(each.name, await fileOf(each as FileSystemFileEntry));
+    } else if (file) {
+      found.set(file.name, file);
+    }
+  }
+  if (found.size === 0)
+    throw new Error("Expected a file or a directory of files, got neither");
+  return found;
+}
+
+async function entriesIn(
+  folder: FileSystemDirectoryEntry,
+): Promise<FileSystemEntry[]> {
+  const reader = folder.createReader();
+  const all: FileSystemEntry[] = [];
+  // It gives a hundred at a time, and none at the end.
+  for (;;) {
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
+    if (some.length === 0) return all;
+    all.push(...some);
+  }
+}
+
+function fileOf(entry: FileSystemFileEntry): Promise<File> {
+  return new Promise((resolve, reject) => entry.file(resolve, reject));
+}

@@ -1,0 +1,243 @@
+/** What is looked at, and by which scheme. */
+import { type Signal, useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import { SCHEME_PRESETS, PRESET_NAMES } from "../../api/presets.ts";
+import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
+import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
+import { messageOf } from "../shell/access.ts";
+import { schemeOf } from "../../formats/blocks/scheme.ts";
+import { DISTRIBUTIONS, type DistributionName } from "./distributions.ts";
+import { filesOf } from "./dropped.ts";
+import {
+  block,
+  chosenFile,
+  chosenTensor,
+  draws,
+  files,
+  scheme,
+} from "./settings.ts";
+
+const CHOICES = [
+  ["format", "Format"],
+  ["rounding", "Rounding"],
+  ["scale", "Scale rule"],
+  ["prescale", "Prescale"],
+  ["hadamard", "Rotation"],
+] as const satisfies readonly [keyof Scheme, string][];
+
+/** `tensors` of the file that is chosen. */
+export function Form({ tensors }: { tensors: readonly string[] }) {
+  return html`<section class="card" aria-label="Settings">
+    <h1>Playground</h1>
+    <${Source} tensors=${tensors} />
+    <${SchemeForm} />
+  </section>`;
+}
+
+function take(found: ReadonlyMap<string, File>): void {
+  const names = [...found.keys()];
+  files.value = found;
+  chosenTensor.value = undefined;
+  chosenFile.value =
+    names.find((name) => name === SINGLE_FILE) ??
+    names.find((name) => /\.(safetensors|gguf|npy)$/.test(name)) ??
+    names[0];
+}
+
+function Source({ tensors }: { tensors: readonly string[] }) {
+  const isOver = useSignal(false);
+  const said = useSignal("");
+  const drop = async (event: DragEvent) => {
+    event.preventDefault();
+    isOver.value = false;
+    try {
+      take(await filesOf(event.dataTransfer!));
+      said.value = "";
+    } catch (error) {
+      said.value = messageOf(error);
+    }
+  };
+  const picked = (event: Event) => {
+    const { files: list } = event.currentTarget as HTMLInputElement;
+    take(new Map(Array.from(list ?? [], (file) => [file.name, file])));
+  };
+  const number = (
+    name: "rows" | "columns" | "seed",
+    text: string,
+    least: number,
+  ) =>
+    html`<label>
+      ${text}
+      <input
+        type="number"
+        min=${least}
+        max="4096"
+        value=${draws.value[name]}
+        onInput=${whole((value) => (draws.value = { ...draws.value, [name]: value }))}
+      />
+    </label>`;
+  return html`
+    <div
+      class=${`drop${isOver.value ? " over" : ""}`}
+      onDragOver=${(event: DragEvent) => {
+        event.preventDefault();
+        isOver.value = true;
+      }}
+      onDragLeave=${() => (isOver.value = false)}
+      onDrop=${drop}
+    >
+      <p>
+        Drop a safetensors, .npy or GGUF file here, or a model's directory. It
+        is read in parts, in this page; nothing of it is sent.
+      </p>
+      <div class="row">
+        <label
+          >A file
+          <input
+            type="file"
+            id="file"
+            accept=".safetensors,.npy,.gguf"
+            onChange=${picked}
+        /></label>
+        <label
+          >A directory
+          <input type="file" id="directory" webkitdirectory onChange=${picked}
+        /></label>
+      </div>
+      <p role="alert" class="alarm">${said.value}</p>
+      ${
+        chosenFile.value !== undefined &&
+        html`<div class="row">
+          ${select("File", chosenFile as Signal<string>, [...files.value.keys()], () => (chosenTensor.value = undefined))}
+          ${
+            tensors.length > 0 &&
+            select("Tensor", chosenTensor as Signal<string>, tensors)
+          }
+          <button type="button" onClick=${() => take(new Map())}>
+            Back to a distribution
+          </button>
+        </div>`
+      }
+    </div>
+    ${
+      chosenFile.value === undefined &&
+      html`<div class="grid">
+        <label>
+          Or draw
+          <select
+            value=${draws.value.distribution}
+            onChange=${(event: Event) =>
+              (draws.value = {
+                ...draws.value,
+                distribution: (event.currentTarget as HTMLSelectElement)
+                  .value as DistributionName,
+              })}
+          >
+            ${Object.entries(DISTRIBUTIONS).map(
+              ([name, { title }]) =>
+                html`<option value=${name}>${title}</option>`,
+            )}
+          </select>
+        </label>
+        ${number("rows", "Rows", 1)} ${number("columns", "Columns", 1)}
+        ${number("seed", "Seed of the draws", 0)}
+      </div>`
+    }
+  `;
+}
+
+/** Hears whole numbers within the input's bounds alone. */
+function whole(heard: (value: number) => void): (event: Event) => void {
+  return (event) => {
+    const input = event.currentTarget as HTMLInputElement;
+    if (input.validity.valid && Number.isSafeInteger(input.valueAsNumber))
+      heard(input.valueAsNumber);
+  };
+}
+
+function select(
+  text: string,
+  of: Signal<string>,
+  names: readonly string[],
+  changed: () => void = () => undefined,
+) {
+  return html`<label>
+    ${text}${" "}
+    <select
+      value=${of.value}
+      onChange=${(event: Event) => {
+        changed();
+        of.value = (event.currentTarget as HTMLSelectElement).value;
+      }}
+    >
+      ${names.map((name) => html`<option value=${name}>${name}</option>`)}
+    </select>
+  </label>`;
+}
+
+function SchemeForm() {
+  const complete = schemeOf(scheme.value);
+  const set = (name: keyof Scheme, value: unknown) =>
+    (scheme.value = { ...scheme.value, [name]: value });
+  return html`<div class="grid">
+    <label>
+      As others do
+      <select
+        value=""
+        onChange=${(event: Event) => {
+          const select = event.currentTarget as HTMLSelectElement;
+          const { layout: _, ...told } = {
+            layout: undefined,
+            ...SCHEME_PRESETS[select.value as keyof typeof SCHEME_PRESETS],
+          };
+          scheme.value = { seed: scheme.value.seed, ...told };
+          select.value = "";
+        }}
+      >
+        <option value="">a preset…</option>
+        ${PRESET_NAMES.map((name) => html`<option value=${name}>${name}</option>`)}
+      </select>
+    </label>
+    ${CHOICES.map(
+      ([name, text]) =>
+        html`<label key=${name}>
+          ${text}
+          <select
+            value=${String(complete[name])}
+            onChange=${(event: Event) => {
+              const { value } = event.currentTarget as HTMLSelectElement;
+              set(
+                name,
+                SCHEME_OPTIONS[name].values.find(
+                  (each) => String(each) === value,
+                ),
+              );
+            }}
+          >
+            ${SCHEME_OPTIONS[name].values.map(
+              (value) => html`<option value=${String(value)}>${value}</option>`,
+            )}
+          </select>
+        </label>`,
+    )}
+    <label>
+      Seed
+      <input
+        type="number"
+        min="0"
+        value=${complete.seed}
+        onInput=${whole((value) => set("seed", value))}
+      />
+    </label>
+    <label>
+      Walk through block
+      <input
+        type="number"
+        min="0"
+        max="999999"
+        value=${block.value}
+        onInput=${whole((value) => (block.value = value))}
+      />
+    </label>
+  </div>`;
+}

@@ -1,0 +1,171 @@
+/** What the Worker says of a tensor, as pictures and tables. */
+import { html } from "htm/preact";
+import { SCHEME_PRESETS } from "../../api/presets.ts";
+import type { SchemeFigures } from "../../api/tensors.ts";
+import { figure, share } from "../shell/format.ts";
+import { BarChart } from "./bars.ts";
+import type { Look, Walk } from "./look.ts";
+
+export function ShownLook(look: Look) {
+  return html`
+    <${Figures} ...${look} />
+    <${Spread} ...${look} />
+    <${Walks} walks=${look.walks} />
+  `;
+}
+
+function Figures({ figures, rule }: Look) {
+  const { schemes, recommended, kurtosis, elements } = figures;
+  return html`<section class="card" aria-label="Error figures">
+    <h2>What each scheme loses</h2>
+    <p>
+      ${elements.toLocaleString("en")} elements, kurtosis
+      ${figure(kurtosis)}${" "}
+      <span class="quiet">(3 of normal values)</span>. Best:${" "}
+      <b>${named(recommended ?? "none")}</b>,${" "}
+      <span class="quiet">${rule}.</span>
+    </p>
+    <div
+      class="wide"
+      tabindex="0"
+      role="region"
+      aria-label="Figures of all schemes"
+    >
+      <table id="figures">
+        <thead>
+          <tr>
+            ${[
+              "Scheme",
+              "SQNR, dB",
+              "MSE",
+              "Cosine",
+              "Largest error",
+              "Clipped",
+              "Zeroed",
+            ].map((name) => html`<th scope="col">${name}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${schemes.map(
+            (each, i) =>
+              html`<${Row} key=${each.scheme} isFirst=${i === 0} ...${each} />`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
+}
+
+function Row({
+  scheme,
+  sqnrDb,
+  mse,
+  cosine,
+  maxError,
+  clipped,
+  zeroed,
+}: SchemeFigures) {
+  return html`<tr data-scheme=${scheme}>
+    <th scope="row">${named(scheme)}</th>
+    <td data-exact=${sqnrDb}>${figure(sqnrDb)}</td>
+    <td data-exact=${mse}>${figure(mse)}</td>
+    <td data-exact=${cosine}>${figure(cosine, 6)}</td>
+    <td data-exact=${maxError}>${figure(maxError)}</td>
+    <td data-exact=${clipped}>${share(clipped)}</td>
+    <td data-exact=${zeroed}>${share(zeroed)}</td>
+  </tr>`;
+}
+
+function named(scheme: string): string {
+  return scheme in SCHEME_PRESETS || scheme === "none" ? scheme : "yours";
+}
+
+function Spread({ before, after, grid, scales, elements, blocks }: Look) {
+  const bounds = [before.from, 0, before.to].map((x) => figure(x, 3));
+  const common = scales.toSorted((a, b) => b.count - a.count)[0];
+  const zero = grid.filter(({ value }) => value === 0);
+  const zeros = zero.reduce((sum, { count }) => sum + count, 0);
+  return html`<section class="charts" aria-label="Distributions">
+    <${BarChart}
+      title="Values before (bars) and after (line)"
+      text=${`${elements.toLocaleString("en")} of the tensor's front, between ${bounds[0]} and ${bounds[2]}`}
+      sets=${[before.counts, after.counts]}
+      labels=${bounds}
+    />
+    ${
+      grid.length > 0 &&
+      html`<${BarChart}
+        title="The E2M1 grid: how often each value comes"
+        text=${`${share(zeros / Math.max(1, elements))} are zero`}
+        sets=${[grid.map(({ count }) => count)]}
+        labels=${grid.map(({ value }) => (Object.is(value, -0) ? "−0" : String(value)))}
+      />`
+    }
+    <${BarChart}
+      title="Scales of blocks, powers of two"
+      text=${common ? `${blocks.toLocaleString("en")} blocks; most have 2^${common.exponent}` : "none"}
+      sets=${[scales.map(({ count }) => count)]}
+      labels=${scales.map(({ exponent }) => (exponent === 128 ? "NaN" : String(exponent)))}
+    />
+  </section>`;
+}
+
+function Walks({ walks }: { walks: readonly Walk[] }) {
+  const [first] = walks;
+  return html`<section class="card" aria-label="Step by step">
+    <h2>The paper's algorithms, step by step</h2>
+    <p>
+      Each value is divided by its block's scale, in Algorithm 2 after × 3/4,
+      and rounded to one of the grid. Algorithm 3 first rotates segments of 64
+      by random signs and a Hadamard matrix, which spreads outliers; its last
+      column is rotated back.
+    </p>
+    <div
+      class="wide"
+      tabindex="0"
+      role="region"
+      aria-label="Values step by step"
+    >
+      <table id="walk">
+        <thead>
+          <tr>
+            <th scope="col" rowspan="2">x</th>
+            ${walks.map(
+              ({ name, scale }, i) =>
+                html`<th scope="colgroup" colspan=${i === 2 ? 4 : 3}>
+                  ${name}, first scale ${figure(scale)}
+                </th>`,
+            )}
+          </tr>
+          <tr>
+            ${walks.map((_, i) =>
+              [
+                ...(i === 2 ? ["rotated"] : []),
+                "÷ scale",
+                "on the grid",
+                "decoded",
+              ].map((name) => html`<th scope="col">${name}</th>`),
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          ${first?.steps.map(
+            ({ x }, row) =>
+              html`<tr key=${row}>
+                <th scope="row">${figure(x)}</th>
+                ${walks.map(({ steps }, i) => {
+                  const { rotated, scaled, element, decoded } = steps[row]!;
+                  return html`
+                    ${i === 2 && html`<td>${figure(rotated)}</td>`}
+                    <td>${figure(scaled)}</td>
+                    <td>${element}</td>
+                    <td>${figure(decoded)}</td>
+                  `;
+                })}
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
+}

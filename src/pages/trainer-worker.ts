@@ -1,0 +1,47 @@
+/** One trainer of a tab, in a Worker of its own: the loop and the kernels of every other. */
+import { Client } from "../client/client.ts";
+import { pause, pauseMs } from "../client/retry.ts";
+import { fingerprint } from "../kernels/matmul.ts";
+import { joinRun } from "../training/joined-trainer.ts";
+import { loadKernelsHere } from "./training/kernels.ts";
+import type { TabMessage, TabTask } from "./training/tab-trainer.ts";
+
+const leaving = new AbortController();
+
+function tell(message: TabMessage): void {
+  postMessage(message);
+}
+
+async function train({ baseUrl, token, run, trainer }: TabTask): Promise<void> {
+  await loadKernelsHere();
+  const { signal } = leaving;
+  const identity = {
+    trainer,
+    bootId: crypto.randomUUID(),
+    fingerprint: fingerprint(),
+  };
+  const service = new Client({ baseUrl, token, signal }).run(run);
+  const outcome = await joinRun(service, identity, {
+    signal,
+    onCompleted({ kind, step }, { lossSum, tokens }) {
+      tell({ type: "microbatch", kind, step, lossSum, tokens });
+    },
+    onTrouble: (text) => tell({ type: "trouble", text }),
+    pause: (failures) => pause(10 * pauseMs(failures), signal),
+    leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
+  });
+  tell({ type: "ended", outcome });
+}
+
+addEventListener("message", ({ data }: MessageEvent<TabTask | "leave">) => {
+  if (data === "leave") {
+    leaving.abort();
+    return;
+  }
+  train(data).catch((error: unknown) =>
+    tell({
+      type: "refused",
+      text: error instanceof Error ? error.message : String(error),
+    }),
+  );
+});

@@ -1,0 +1,76 @@
+/** A trainer of this tab, as its page sees it: a Worker that trains until the run has ended or it is told to leave. */
+import { batch, signal } from "@preact/signals";
+import type { Completion, Lease } from "../../api/types.ts";
+
+export type TabTask = {
+  baseUrl: string;
+  token: string | undefined;
+  run: string;
+  trainer: string;
+};
+
+export type TabMessage =
+  | ({ type: "microbatch" } & Pick<Lease, "kind" | "step"> &
+      Pick<Completion, "lossSum" | "tokens">)
+  | { type: "trouble"; text: string }
+  | { type: "refused"; text: string }
+  | { type: "ended"; outcome: "ended" | "left" };
+
+export class TabTrainer {
+  readonly trainer: string;
+  readonly state = signal<"training" | "refused" | "ended" | "left">(
+    "training",
+  );
+  readonly done = signal(0);
+  readonly tokens = signal(0);
+  readonly step = signal<number | undefined>(undefined);
+  /** In nats per token, of the microbatch that was last. */
+  readonly loss = signal<number | null>(null);
+  readonly trouble = signal("");
+  readonly #worker: Worker;
+
+  constructor(task: TabTask) {
+    this.trainer = task.trainer;
+    this.#worker = new Worker("/pages/trainer-worker.js", { type: "module" });
+    this.#worker.addEventListener(
+      "message",
+      ({ data }: MessageEvent<TabMessage>) => batch(() => this.#hear(data)),
+    );
+    this.#worker.addEventListener("error", ({ message }) =>
+      this.#end("refused", message),
+    );
+    this.#worker.postMessage(task);
+  }
+
+  /** What it holds is open again. */
+  leave(): void {
+    if (this.state.value === "training") this.#worker.postMessage("leave");
+  }
+
+  #hear(message: TabMessage): void {
+    switch (message.type) {
+      case "microbatch":
+        this.done.value++;
+        this.tokens.value += message.tokens;
+        this.step.value = message.step;
+        this.loss.value =
+          message.lossSum === null ? null : message.lossSum / message.tokens;
+        this.trouble.value = "";
+        return;
+      case "trouble":
+        this.trouble.value = message.text;
+        return;
+      case "refused":
+        this.#end("refused", message.text);
+        return;
+      case "ended":
+        this.#end(message.outcome, "");
+    }
+  }
+
+  #end(state: "refused" | "ended" | "left", trouble: string): void {
+    this.state.value = state;
+    this.trouble.value = trouble;
+    this.#worker.terminate();
+  }
+}

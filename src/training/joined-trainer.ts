@@ -1,0 +1,45 @@
+/** A trainer that joins a run from outside of the edge, and goes on through whatever may pass. */
+import { AppError } from "../api/errors.ts";
+import type { LeaseRequest } from "../api/types.ts";
+import type { TrainingService } from "./service.ts";
+import { isFinalRefusal, RunTrainer, type TrainingBounds } from "./trainer.ts";
+
+/** What a trainer needs of whatever it runs in. */
+export type JoinHost = Required<
+  Pick<TrainingBounds, "signal" | "onCompleted">
+> & {
+  /** Told of what it goes on after. */
+  onTrouble(text: string): void;
+  /** Before another try, the longer the more have failed. */
+  pause(failures: number): Promise<void>;
+  /** Tell the run that it goes: what it holds is open again. */
+  leave(): Promise<void>;
+};
+
+/** Train until the run has ended, or the signal comes. Errors: what the run refuses for good */
+export async function joinRun(
+  service: TrainingService,
+  identity: LeaseRequest,
+  host: JoinHost,
+): Promise<"ended" | "left"> {
+  const { signal, onCompleted } = host;
+  const loop = new RunTrainer(service, identity);
+  for (let failures = 0; !signal.aborted; failures++) {
+    try {
+      const outcome = await loop.train({ signal, onCompleted });
+      if (outcome === "ended") return outcome;
+    } catch (error) {
+      if (signal.aborted) break;
+      if (error instanceof AppError && isFinalRefusal(error)) {
+        if (error.code === "run_ended") return "ended";
+        throw error;
+      }
+      // An edge that is away for long comes back, or a person ends this.
+      host.onTrouble(`${(error as Error).message}; goes on trying`);
+      await host.pause(failures);
+    }
+  }
+  // What is not told is found out: the lease lapses.
+  await host.leave().catch(() => {});
+  return "left";
+}
