@@ -29,6 +29,7 @@ const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
   },
   { title: "Requests to the Worker", prefixes: ["http/"] },
   { title: "Whole steps, edge and trainers", prefixes: ["train/"] },
+  { title: "The command on a directory of 2 GB", prefixes: ["directory/"] },
 ];
 
 /** For a terminal. */

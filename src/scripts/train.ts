@@ -15,7 +15,7 @@ import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
-import { generateText } from "./checkpoint-text.ts";
+import { textOf } from "../cli/local-text.ts";
 import {
   existing,
   keptFilesIn,
@@ -47,7 +47,7 @@ import {
 } from "./train-arguments.ts";
 import type { KeptPlace } from "./kept-place.ts";
 
-const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
+const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
 
 await runScript({
   meta: {
@@ -73,7 +73,7 @@ await runScript({
 
 async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
-  await ensureBuilt(BUILD_TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
   const origin = args.from ? await openOrigin(args.from) : undefined;
   const isLeft = args.resume === true && !origin;
   const options = parseTrainOptions(args, told, STATE_FOLDER, origin);
@@ -148,7 +148,7 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
     if (isLocal) noteFinished(stateFolder);
     if (state === "finished" && options.sampleEvery > 0) {
       const file = readFileSync(checkpoint);
-      const text = await generateText(file, {
+      const text = await textOf(file, {
         ...SAMPLE,
         signal: sampling.signal,
       });

@@ -227,6 +227,7 @@ describe("a run to its end", () => {
     expect(early).toMatchObject({ code: 0, stderr: "" });
     const full = kept("early", "checkpoint.safetensors");
     const from = ["--from", full];
+    expect(sample("--tokens", "5", full)).toMatchObject({ status: 0 });
     // As one that had eight steps from the start: rates follow from how many there are.
     const more = await args(
       "more",
