@@ -28,13 +28,16 @@ export class Client {
     text: Uint8Array<ArrayBuffer> | Blob,
     options: DatasetOptions = {},
   ): Promise<Dataset> {
-    return this.http
-      .request("PUT", datasetPath(name) + queryOf(options), {
+    return this.http.read<Dataset>(
+      "PUT",
+      datasetPath(name) + queryOf(options),
+      {
         body: text,
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
-      })
-      .then((response) => response.json() as Promise<Dataset>);
+      },
+      (answer) => answer.json(),
+    );
   }
 
   dataset(name: string): Promise<Dataset> {

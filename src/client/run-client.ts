@@ -164,16 +164,18 @@ export class RunClient {
 
   /**
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
-   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads; `full`, safetensors with all state, from which
-   * a run is resumed.
+   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
+   * that a run is resumed from.
    */
   checkpoint(
-    format:
-      "safetensors" | "full" | "hf" | "gguf" | "gguf-mxfp4" = "safetensors",
+    format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4",
+    state?: "parameters" | "full",
   ): Promise<Response> {
-    const asked = format === "full" ? "state" : "format";
-    const query = format === "safetensors" ? "" : `?${asked}=${format}`;
-    return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
+    const query = new URLSearchParams();
+    if (format !== undefined) query.set("format", format);
+    if (state !== undefined) query.set("state", state);
+    const told = query.size > 0 ? `?${query.toString()}` : "";
+    return this.#http.request("GET", `${this.#path}/checkpoint${told}`);
   }
 
   /** What its parameters of the moment write, piece by piece, and at last how it ended. */

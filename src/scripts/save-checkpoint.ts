@@ -16,7 +16,10 @@ export async function saveCheckpoint(
   force: boolean,
   isFull: boolean,
 ): Promise<string> {
-  const { body } = await run.checkpoint(isFull ? "full" : "safetensors");
+  const { body } = await run.checkpoint(
+    "safetensors",
+    isFull ? "full" : "parameters",
+  );
   if (!body) throw new Error("Expected a checkpoint with a body, got none");
   const partial = `${file}.${run.run}.partial`;
   const removePartial = () => rmSync(partial, { force: true });

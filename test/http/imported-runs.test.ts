@@ -108,7 +108,7 @@ describe("a checkpoint of state=full", () => {
       onCompleted: ({ step }) => step === 3 && controller.abort(),
     });
     expect(await run.setState("cancelled")).toMatchObject({ step: 3 });
-    const file = await (await run.checkpoint("full")).bytes();
+    const file = await (await run.checkpoint("safetensors", "full")).bytes();
     await BUCKET.put("files/state/some.safetensors", file);
     return { dataset: status.config.dataset.name, file, run };
   }
