@@ -27,9 +27,9 @@ if (process.argv[1] === import.meta.filename) {
     tokens: (dataset, start, length) =>
       timed(service.tokens(dataset, start, length)),
     tokenizer: (dataset) => timed(service.tokenizer(dataset)),
-    push(shard, step, microbatch, frame) {
+    push(shard, lease, frame) {
       computeMs ||= performance.now() - answered;
-      return service.push(shard, step, microbatch, frame);
+      return service.push(shard, lease, frame);
     },
     complete(lease, completion) {
       const computed: Computed = { step: lease.step, computeMs };

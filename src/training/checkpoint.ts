@@ -46,7 +46,7 @@ export type CheckpointPlan = {
 };
 
 /**
- * With `tokens`, all of the state. The metadata holds what the parameters depend on and nothing else: how a run was sharded leaves
+ * With `tokens`, all of the state. The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
@@ -96,7 +96,7 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "dataset" | "from"
+  "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
 > & {
   dataset: Omit<PinnedDataset, "name">;
   from?: { digest: string } | undefined;
@@ -107,6 +107,8 @@ export function essentialConfig(config: RunConfig): CheckpointConfig {
   const {
     shards: _shards,
     snapshotSteps: _snapshots,
+    verify: _verify,
+    redundancy: _redundancy,
     dataset: { name: _name, ...dataset },
     from,
     ...essential

@@ -13,6 +13,9 @@ import { MAX_SHARDS } from "./sharding.ts";
 /** A frame's step is a u32, and a run keeps a few rows a step. */
 const MAX_STEPS = 1_000_000;
 export const MAX_MICROBATCHES = 256;
+/** A majority of more is no surer of who lies, and each costs a whole run's computing. */
+const MAX_REDUNDANCY = 9;
+
 /** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
 export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
@@ -87,6 +90,14 @@ export const runRequestSchema = z.strictObject({
   /** Without it, as many as the parameters need, and two at least. */
   shards: count(MAX_SHARDS).optional(),
   snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
+  verify: fraction
+    .optional()
+    .describe(
+      "The share of microbatches that a second author computes before the commit",
+    ),
+  redundancy: count(MAX_REDUNDANCY)
+    .optional()
+    .describe("So many authors compute each microbatch"),
 });
 
 export type ParsedRunRequest = z.output<typeof runRequestSchema>;
