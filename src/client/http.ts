@@ -173,7 +173,12 @@ export class Http {
             body: JSON.stringify(body),
             headers: { "Content-Type": "application/json", ...options.headers },
           };
-    return this.read(method, path, whole, (answer) => answer.json<T>());
+    return this.read(
+      method,
+      path,
+      whole,
+      (answer) => answer.json() as Promise<T>,
+    );
   }
 
   async #attempt(
