@@ -7,7 +7,8 @@ import {
   type RunConfig,
 } from "../../api/types.ts";
 import { countedTokens, evaluationMicrobatches } from "../../training/data.ts";
-import type { LossSum, RunRecord } from "./run-store.ts";
+import type { LossSum } from "../../training/step-end.ts";
+import type { RunRecord } from "./run-store.ts";
 
 /** The run has such a microbatch. */
 export function checkMicrobatch(

@@ -1,9 +1,7 @@
 /** What has become of a run's steps, on disk: commits and evaluations. */
 import type { RunConfig, RunStatus, StepMetrics } from "../../api/types.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
-
-/** A mean; null where the sum is not finite. */
-export type Loss = { perToken: number | null; perByte: number | null };
+import type { Loss } from "../../training/step-end.ts";
 
 /** An update with what is told of it; persisted before any shard applies it. */
 export type CommitRecord = Update & {

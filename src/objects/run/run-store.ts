@@ -2,6 +2,7 @@
 import type { LeaseKind, RunConfig, RunState } from "../../api/types.ts";
 import { RunHistory } from "./run-history.ts";
 import { RUN_SCHEMA } from "./run-schema.ts";
+import type { LossSum } from "../../training/step-end.ts";
 
 export type RunRecord = {
   run: string;
@@ -19,9 +20,6 @@ export type RunRecord = {
   /** An earlier release began it, whose parameters mean something else: nobody goes on with it. */
   outdated: boolean;
 };
-
-/** In nats, over tokens, which have so many bytes of text. */
-export type LossSum = { lossSum: number | null; tokens: number; bytes: number };
 
 type RecordRow = {
   run: string;
