@@ -75,7 +75,11 @@ async function main(args: TrainArgs): Promise<number> {
         prepare: async () => {
           const unfinished = clearLastRun(stateFolder, runs);
           if (unfinished) report(unfinishedNotice(unfinished));
-          await ensureBuilt(BUILD_TARGETS.worker);
+          await ensureBuilt(
+            BUILD_TARGETS.worker,
+            BUILD_TARGETS.docs,
+            BUILD_TARGETS.pages,
+          );
         },
       });
   const isLocal = options.remote === undefined;
@@ -90,6 +94,7 @@ async function main(args: TrainArgs): Promise<number> {
       }),
     );
     describe(progress, options, status);
+    progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
     const started = Date.now();
     await edge.addTrainers(run);
     if (options.remote?.detach) {

@@ -250,7 +250,9 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     const theirs = Number(await tab.locator("#trainers .done").innerText());
     await tab.close();
     const { trainers, step } = await api.run("theirs").status();
-    expect(trainers).toMatchObject([{ completions: theirs }]);
+    expect(trainers).toHaveLength(1);
+    // Leaving may cut off the answer to its last.
+    expect([theirs, theirs + 1]).toContain(trainers[0]!.completions);
     const row = page.locator("#trainers tr", { hasText: "tab-" });
     expect(await row.innerText()).toContain("browser");
     const losses = async (name: string) =>
