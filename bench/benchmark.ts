@@ -1,4 +1,4 @@
-export type Unit = "GMAC/s" | "GB/s" | "tokens/s" | "ms";
+export type Unit = "GMAC/s" | "GB/s" | "tokens/s" | "ms" | "MiB";
 
 /** What a benchmark is, wherever it runs. */
 export type Benchmark = {

@@ -4,6 +4,12 @@ import type { Kernels } from "../src/kernels/runtime.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
+import {
+  DIRECTORY_BENCHMARKS,
+  type DirectoryGroup,
+  directoryGroup,
+  MOST_ROUNDS,
+} from "./directory.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
@@ -42,6 +48,9 @@ function checkNames({ only, runtimes, peers }: Asked): void {
     ...KERNEL_GROUPS,
     ...(runtimes.includes("workerd") ? HTTP_GROUPS : []),
     ...(runtimes.includes("node") && peers ? PEER_GROUPS : []),
+    ...(runtimes.includes("node")
+      ? [{ benchmarks: DIRECTORY_BENCHMARKS }]
+      : []),
   ];
   const isThere = groups.some(
     ({ benchmarks }) => select<Benchmark>(benchmarks, only).length > 0,
@@ -60,12 +69,18 @@ async function run(asked: Asked): Promise<Report> {
   const progress = new Progress();
   for (const runtime of asked.runtimes) {
     for await (const group of GROUPS_OF[runtime](asked, kernels)) {
-      progress.start(runtime, group, asked.rounds);
-      const measured = await measure(group, runtime, asked.rounds, (round) =>
+      const isDirectory = "memory" in group;
+      const rounds = Math.min(
+        asked.rounds,
+        isDirectory ? MOST_ROUNDS : Infinity,
+      );
+      progress.start(runtime, group, rounds);
+      const measured = await measure(group, runtime, rounds, (round) =>
         progress.round(round),
       );
       for (const result of measured) progress.result(result);
       results.push(...measured);
+      if (isDirectory) results.push((group as DirectoryGroup).memory());
       keepReport({ machine, results });
     }
   }
@@ -78,7 +93,10 @@ async function run(asked: Asked): Promise<Report> {
 
 /** The groups that are asked for, by runtime. */
 const GROUPS_OF = {
-  node: inNode,
+  async *node(asked: Asked, kernels: Kernels): AsyncGenerator<Group<Timed>> {
+    yield* inNode(asked, kernels);
+    yield* onDirectory(asked);
+  },
   async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     yield* inWorkerd(asked);
     yield* overHttp(asked);
@@ -106,6 +124,12 @@ async function* inNode(
     }
     if (timed.length > 0) yield { name, benchmarks: timed };
   }
+}
+
+/** All of it or nothing, and only by its name. */
+function* onDirectory({ only }: Asked): Generator<Group<Timed>> {
+  if (only === "" || select(DIRECTORY_BENCHMARKS, only).length === 0) return;
+  yield* directoryGroup();
 }
 
 async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {

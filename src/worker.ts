@@ -1,9 +1,12 @@
+import decodeModule from "../build/kernels-decode.wasm";
 import kernelModule from "../build/kernels.wasm";
 import { app } from "./http/app.ts";
+import { loadDecodeKernels } from "./kernels/decode-runtime.ts";
 import { loadKernels } from "./kernels/runtime.ts";
 import { isolateMemory } from "./memory/ledger.ts";
 
 const { arena } = loadKernels(kernelModule);
+loadDecodeKernels(decodeModule);
 isolateMemory.countFixed(() => arena.memory.buffer.byteLength);
 
 export { Run } from "./objects/run/run.ts";

@@ -170,9 +170,16 @@ export const FILE_OPTIONS = {
   hadamard: HADAMARD_OPTIONS,
 };
 
+/** Of an analysis that knows what a model is made for. */
+export const ANALYZE_MODEL_OPTIONS = {
+  ...ANALYZE_OPTIONS,
+  for: DIRECTORY_OPTIONS.for,
+};
+
 /** Of what a job makes: of a file, or of a folder that holds a model. */
 export const JOB_OPTIONS = {
   ...FILE_OPTIONS,
+  analyze: ANALYZE_MODEL_OPTIONS,
   quantize: { ...QUANTIZE_OPTIONS, ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS },
   dequantize: { ...DEQUANTIZE_OPTIONS, ...SHARD_OPTIONS },
 };

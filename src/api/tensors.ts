@@ -1,6 +1,7 @@
 /** The tensor routes' options and figures, as a client names them. */
 import type { ValuesOf } from "./option-kinds.ts";
 import type {
+  ANALYZE_MODEL_OPTIONS,
   ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
   FLOATS_OPTIONS,
@@ -13,7 +14,7 @@ import type {
   SELECTION_OPTIONS,
 } from "./options.ts";
 import type { PresetName } from "./presets.ts";
-import type { SCHEME_OPTIONS } from "./scheme.ts";
+import type { Loader, SCHEME_OPTIONS } from "./scheme.ts";
 
 export type SchemeOptions = ValuesOf<typeof SCHEME_OPTIONS> & {
   preset?: PresetName | undefined;
@@ -26,6 +27,7 @@ export type RepackOptions = ValuesOf<typeof REPACK_OPTIONS>;
 export type DequantizeOptions = ValuesOf<typeof DEQUANTIZE_OPTIONS>;
 export type FloatsOptions = ValuesOf<typeof FLOATS_OPTIONS>;
 export type AnalyzeOptions = ValuesOf<typeof ANALYZE_OPTIONS>;
+export type AnalyzeModelOptions = ValuesOf<typeof ANALYZE_MODEL_OPTIONS>;
 export type HadamardOptions = ValuesOf<typeof HADAMARD_OPTIONS>;
 export type GemmOptions = ValuesOf<typeof GEMM_OPTIONS>;
 
@@ -110,6 +112,21 @@ export type Analysis = {
   total: TensorFigures;
   /** How a scheme is recommended. */
   rule: string;
+  /** Of a model: the loader that was told, or of a directory each. */
+  loaders: LoaderAdvice[];
+  /** Schemes that no loader undoes, and that a model's analysis leaves out. */
+  refused: { scheme: string; reason: string }[];
+};
+
+/** What to quantize a model with for a loader. */
+export type LoaderAdvice = {
+  loader: Loader;
+  /** Of those that are judged, how many it takes in MXFP4. */
+  tensors: number;
+  /** By the rule, over those together. */
+  recommended: string | null;
+  /** Why it takes none. */
+  refusal: string | null;
 };
 
 /** What makes a file of another one. */
@@ -179,7 +196,7 @@ export type JobSummary = {
   result: string;
   /** Whether the result is a folder. */
   isFolder: boolean;
-  operation: FileOperation["operation"];
+  operation: JobOperation["operation"];
   /** Of the source, read so far and in all; null until a URL has answered. */
   inputBytes: number;
   totalInputBytes: number | null;

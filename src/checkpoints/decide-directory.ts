@@ -20,7 +20,8 @@ import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
 import { decideFor, type TargetDecision } from "./targets.ts";
 
 export type TensorChoices = {
-  target: Target;
+  /** Undefined: whichever loader; what stays in all of them does. */
+  target: Target | undefined;
   rotate: Rotation;
   selection: Selection;
 };
@@ -46,12 +47,9 @@ export function decideDirectory(
   checkFloats(tensors);
   checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);
-  const decisions = decideFor(
-    target,
-    tensors,
-    overridden(tensors, roles, selection),
-    config,
-  );
+  const wanted = overridden(tensors, roles, selection);
+  const decisions =
+    target === undefined ? wanted : decideFor(target, tensors, wanted, config);
   return { tensors, config, decisions, folded, float8 };
 }
 

@@ -75,32 +75,43 @@ export function makesGguf({ operation, options }: JobOperation): boolean {
   return operation === "quantize" && options?.for === "llama.cpp";
 }
 
+/** Options that a folder does not have in a request. */
+function notOfFolder(request: JobOperation): readonly string[] {
+  if (makesGguf(request)) return NOT_OF_FOLDER_TO_GGUF;
+  if (request.operation !== "analyze") return NOT_OF_FOLDER;
+  const { for: loader = "llama.cpp" } = request.options ?? {};
+  return loader === "llama.cpp" ? ["raw"] : ["raw", "outputType"];
+}
+
 /** Before anything of the directory is read. Errors: `invalid_option` */
-export function checkFolderRequest(request: JobOperation): FolderRequest {
+export function checkFolderRequest(request: JobOperation): void {
   const { operation } = request;
-  if (operation !== "quantize" && operation !== "dequantize")
+  if (operation === "hadamard" || operation === "repack")
     throw invalid(
-      `a file to ${operation}, or quantize or dequantize`,
+      `a file to ${operation}, or quantize, dequantize or analyze`,
       "a folder",
     );
-  const options = request.options ?? {};
-  const isGguf = makesGguf(request);
-  const taken = (isGguf ? NOT_OF_FOLDER_TO_GGUF : NOT_OF_FOLDER).find(
-    (name) => (options as Record<string, unknown>)[name] !== undefined,
+  const options: Record<string, unknown> = request.options ?? {};
+  const taken = notOfFolder(request).find(
+    (name) => options[name] !== undefined,
   );
-  const of = isGguf ? "a folder for llama.cpp" : "a folder";
+  const of =
+    options.for === "llama.cpp" ? "a folder for llama.cpp" : "a folder";
   if (taken !== undefined)
     throw invalid(`no \`${taken}\` for ${of}`, `\`${taken}\``);
-  if (operation === "quantize" && request.options?.for === undefined)
+  if (operation === "quantize" && options.for === undefined)
     throw invalid(
       `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
       "nothing",
     );
-  return request as FolderRequest;
 }
 
 /** Errors: `invalid_option` for what only folders take */
-export function checkFileRequest({ options = {} }: JobOperation): void {
+export function checkFileRequest({
+  operation,
+  options = {},
+}: JobOperation): void {
+  if (operation === "analyze") return;
   const folderOptions = { ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS };
   const taken = Object.keys(folderOptions).find((name) => name in options);
   if (taken !== undefined) throw invalid(`a folder for \`${taken}\``, "a file");

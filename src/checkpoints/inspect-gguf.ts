@@ -53,7 +53,10 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
           : bytes,
     };
   });
-  const packedTensors = inspected.filter(({ packed }) => packed).length;
+  // Those that are in it already are loaded as they are.
+  const packedTensors = inspected.filter(
+    ({ packed, dtype }) => packed || dtype === "MXFP4",
+  ).length;
   const types = Map.groupBy(
     inspected.filter(({ dtype }) => !FLOATS.includes(dtype)),
     ({ dtype }) => dtype,
@@ -83,7 +86,9 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
         loader: "llama.cpp" as const,
         loads: packedTensors > 0,
         refusals:
-          packedTensors > 0 ? [] : ["no matrix of floats that can be packed"],
+          packedTensors > 0
+            ? []
+            : ["no matrix in MXFP4, nor of floats that can be packed"],
         packedTensors,
         bytes: mxfp4Bytes,
       },

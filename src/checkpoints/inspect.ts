@@ -3,13 +3,25 @@
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
 import { AppError } from "../api/errors.ts";
-import { type Loader, type Target, TARGETS } from "../api/scheme.ts";
+import {
+  type Layout,
+  type Loader,
+  type Target,
+  TARGETS,
+} from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
+import { viewFloat8 } from "./float8-parts.ts";
+import {
+  findPacked,
+  type PackedTensor,
+} from "../formats/blocks/packed-tensors.ts";
+import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
+import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
 import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
 import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
 import { quantizedConfig } from "./quantization-config.ts";
@@ -54,14 +66,24 @@ export type Inspection = {
 
 export function inspect(checkpoint: Checkpoint): Inspection {
   const { tensors, config } = checkpoint;
-  const decisions = decideRoles(tensors, config);
-  const inspected = tensors.map((tensor, i): InspectedTensor => {
-    const { role, kind, packed, reason } = decisions[i]!;
+  const { packed, float8, wholes } = held(checkpoint);
+  const decisions = decideRoles(wholes, config);
+  const byName = new Map(wholes.map(({ name }, i) => [name, decisions[i]!]));
+  const parts = partsOf(packed, float8);
+  const inspected = tensors.map((tensor): InspectedTensor => {
     const { name, file, dtype, shape } = tensor;
     const bytes = headBytes(tensor);
-    const mxfp4Bytes = packed ? packedBytes(tensor) : bytes;
-    const own = { name, file, dtype, shape, role, kind, packed, reason };
-    return { ...own, bytes, mxfp4Bytes };
+    const part = parts.get(name);
+    if (part !== undefined) {
+      const { reason, mxfp4Bytes = bytes } = part;
+      const stays = { role: "keep", kind: "other", packed: false } as const;
+      return { name, file, dtype, shape, ...stays, reason, bytes, mxfp4Bytes };
+    }
+    const decision = byName.get(name)!;
+    const { role, kind, packed: isPacked, reason } = decision;
+    const mxfp4Bytes = isPacked ? packedBytes(tensor) : bytes;
+    const own = { name, file, dtype, shape, role, kind, packed: isPacked };
+    return { ...own, reason, bytes, mxfp4Bytes };
   });
   const modelType = config?.model_type;
   return {
@@ -72,10 +94,112 @@ export function inspect(checkpoint: Checkpoint): Inspection {
     bytes: total(inspected, "bytes"),
     mxfp4Bytes: total(inspected, "mxfp4Bytes"),
     loaders: [
-      ...TARGETS.map((target) => reportFor(target, tensors, config)),
+      ...TARGETS.map((target) =>
+        packed.length > 0
+          ? reportAsItIs(target, packed, checkpoint)
+          : reportFor(target, wholes, config),
+      ),
       reportForGguf(checkpoint),
     ],
   };
+}
+
+type Held = {
+  packed: readonly PackedTensor[];
+  float8: readonly Float8Tensor[];
+  /** The tensors of files that are no parts of others, FP8 as the floats that it becomes. */
+  wholes: readonly TensorHead<Dtype>[];
+};
+
+/** What is in blocks or FP8, as far as its parts fit together. */
+function held({ tensors, recorded }: Checkpoint): Held {
+  try {
+    const metadata = new Map<string, string>();
+    const file = { target: SAFETENSORS, tensors, metadata };
+    const { packed } = recorded === undefined ? findPacked(file) : NONE;
+    const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
+    const left = tensors.filter((tensor) => !taken.has(tensor));
+    const { tensors: wholes, float8 } = viewFloat8(left);
+    return { packed, float8: [...float8.values()], wholes };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { packed: [], float8: [], wholes: tensors };
+  }
+}
+const NONE = { packed: [] as PackedTensor[] };
+
+/** What stands for another tensor, and what becomes of its bytes. */
+function partsOf(
+  packed: readonly PackedTensor[],
+  float8: readonly Float8Tensor[],
+): Map<string, { reason: string; mxfp4Bytes?: number }> {
+  const parts = new Map<string, { reason: string; mxfp4Bytes?: number }>();
+  for (const { layout, parts: own } of packed)
+    for (const [i, part] of own.entries()) {
+      const format = layout.format.toUpperCase();
+      const reason = i === 0 ? `${format} already` : `scales of ${format}`;
+      parts.set(part.name, { reason });
+    }
+  for (const { scale, inputScale } of float8)
+    for (const each of [scale?.tensor, inputScale])
+      if (each)
+        parts.set(each.name, {
+          reason: "a scale of FP8, which goes with its weight",
+          mxfp4Bytes: 0,
+        });
+  return parts;
+}
+
+/** What a loader of MXFP4 calls each layout, and the loaders that read it. */
+const READERS: Partial<
+  Record<Layout, { loaders: readonly Target[]; method: string }>
+> = {
+  "compressed-tensors": { loaders: ["vllm"], method: "compressed-tensors" },
+  "gpt-oss": { loaders: ["vllm", "transformers", "mlx"], method: "mxfp4" },
+  quark: { loaders: ["quark"], method: "quark" },
+  mlx: { loaders: ["mlx"], method: "mxfp4" },
+};
+
+/** Of a directory that is in blocks: the loader takes it as it is, or not. */
+function reportAsItIs(
+  loader: Target,
+  packed: readonly PackedTensor[],
+  { tensors, config }: Checkpoint,
+): LoaderReport {
+  const layouts = [...new Set(packed.map(({ layout }) => layout.name))];
+  const format = packed.find(({ layout }) => layout.format !== "mxfp4");
+  const refusals = layouts.flatMap((layout) => {
+    const reader = layout === undefined ? undefined : READERS[layout];
+    if (!reader?.loaders.includes(loader))
+      return [
+        `its weights are in ${layout === undefined ? "a layout" : `layout ${layout}`} that ${loader} does not read: repack them, or dequantize the directory`,
+      ];
+    const told = methodsIn(config);
+    return told.includes(reader.method)
+      ? []
+      : [
+          `${CONFIG_FILE} says ${told.join(", ") || "nothing"} of how it is quantized, where ${loader} expects ${reader.method}`,
+        ];
+  });
+  if (format)
+    refusals.push(`${format.name} is in ${format.layout.format}, no MXFP4`);
+  const loads = refusals.length === 0;
+  return {
+    loader,
+    loads,
+    refusals,
+    packedTensors: loads ? packed.length : 0,
+    bytes: tensors.reduce((n, each) => n + headBytes(each), 0),
+  };
+}
+
+/** By the names that loaders ask for. */
+function methodsIn(config: Checkpoint["config"]): string[] {
+  return [config?.quantization_config, config?.quantization].flatMap((own) => {
+    if (typeof own !== "object" || own === null) return [];
+    const { quant_method, mode } = own as Record<string, unknown>;
+    return [quant_method, mode].filter((each) => typeof each === "string");
+  });
 }
 
 /** Of the one file that is made for llama.cpp. */

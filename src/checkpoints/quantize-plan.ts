@@ -4,7 +4,7 @@
  * checkpoint's names; never on how files are cut.
  */
 import { AppError } from "../api/errors.ts";
-import type { Scheme } from "../api/scheme.ts";
+import type { Scheme, Target } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
@@ -42,6 +42,7 @@ import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 import { packedHeads, type TargetDecision, turned } from "./targets.ts";
 
 export type DirectoryChoices = TensorChoices & {
+  target: Target;
   scheme: Scheme;
   maxShardBytes: number;
   /** Told of values that are not finite; without it none is looked for. */

@@ -67,7 +67,7 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   return { ...checkpointOf(heads, index, itsConfig), recorded };
 }
 
-async function readSafetensorsHead(
+export async function readSafetensorsHead(
   file: RangedFile,
 ): Promise<{ tensors: TensorRange<Dtype>[]; metadata: Metadata }> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));

@@ -1,6 +1,7 @@
 /** Figures of an analysis as a table for a person. */
 import type {
   Analysis,
+  LoaderAdvice,
   PassedOver,
   SchemeFigures,
   TensorFigures,
@@ -25,7 +26,7 @@ const MAX_NAMES = 8;
 
 /** One row a tensor and scheme; the recommended one is marked where there is a choice. */
 export function renderAnalysis(analysis: Analysis): string {
-  const { tensors, passedOver, total, rule } = analysis;
+  const { tensors, passedOver, total, rule, loaders, refused } = analysis;
   const rows = tensors.flatMap((tensor) =>
     rowsOf(`${tensor.name} [${tensor.shape.join(", ")}]`, tensor),
   );
@@ -34,8 +35,21 @@ export function renderAnalysis(analysis: Analysis): string {
   return [
     alignedRows([HEAD, ...all], [0, 1]),
     ...(total.schemes.length > 1 ? [`* ${rule}`] : []),
+    ...refused.map(({ scheme, reason }) => `left out: ${scheme}: ${reason}`),
     ...renderPassedOver(passedOver),
+    ...loaders.map(renderAdvice),
   ].join("\n");
+}
+
+function renderAdvice({
+  loader,
+  tensors,
+  recommended,
+  refusal,
+}: LoaderAdvice): string {
+  return refusal === null
+    ? `for ${loader}: ${recommended ?? "any scheme"}, over its ${tensors} tensors in MXFP4`
+    : `for ${loader}: nothing; ${refusal}`;
 }
 
 /** A line a dtype and reason: `passed over: 2 Q4_0, quantized already: a, b`. */

@@ -1,12 +1,24 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { defineCommand } from "citty";
-import { ANALYZE_OPTIONS } from "../api/options.ts";
-import type { Analysis, AnalyzeOptions } from "../api/tensors.ts";
+import { ANALYZE_MODEL_OPTIONS } from "../api/options.ts";
+import type { Analysis, AnalyzeModelOptions } from "../api/tensors.ts";
 import { readTensorFile } from "../formats/containers/containers.ts";
-import { analysisOf, rawOf } from "../formats/operations/file-operation.ts";
+import {
+  fileAnalysis,
+  planFolderAnalysis,
+} from "../checkpoints/analyze-plan.ts";
+import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
+import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
+import { readInOrder } from "../checkpoints/tensor-reads.ts";
+import { rawOf } from "../formats/operations/file-operation.ts";
+import { runBytes } from "../formats/stream/file-source.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { renderAnalysis } from "./analysis-table.ts";
 import { Bar } from "./bar.ts";
+import { convertByJob } from "./convert-by-job.ts";
 import { edgeOf } from "./convert-file.ts";
 import {
   type Arguments,
@@ -15,11 +27,17 @@ import {
 } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
+import { localFolder } from "./ranged-files.ts";
+import { isDirectory } from "./send-files.ts";
 import { withInput } from "./stdio.ts";
 
 const args = {
   ...fileArguments,
-  ...argumentsOf(ANALYZE_OPTIONS),
+  file: {
+    ...fileArguments.file,
+    description: `${fileArguments.file.description}; or a model's directory`,
+  },
+  ...argumentsOf(ANALYZE_MODEL_OPTIONS),
   json: { type: "boolean", description: "Figures as JSON, not as a table" },
 } as const;
 
@@ -32,10 +50,10 @@ export const analyzeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const { file, json } = context.args as { file: string; json?: boolean };
-    const options = optionsFrom(ANALYZE_OPTIONS, given);
-    const analysis = await withInput(file, (path) =>
-      analyzeFile(path, given, options),
-    );
+    const options = optionsFrom(ANALYZE_MODEL_OPTIONS, given);
+    const analysis = isDirectory(file)
+      ? await analyzeDirectory(file, given, options)
+      : await withInput(file, (path) => analyzeFile(path, given, options));
     console.log(
       json ? JSON.stringify(analysis, null, 2) : renderAnalysis(analysis),
     );
@@ -45,11 +63,11 @@ export const analyzeCommand = defineCommand({
 async function analyzeFile(
   file: string,
   given: Arguments,
-  options: AnalyzeOptions,
+  options: AnalyzeModelOptions,
 ): Promise<Analysis> {
   if (given.url !== undefined)
     return edgeOf(given).analyze(await fileBlob(file), options);
-  const planned = analysisOf(options);
+  const planned = fileAnalysis(options);
   loadKernelsFile();
   const bar = new Bar("analyze");
   const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
@@ -57,10 +75,46 @@ async function analyzeFile(
     bar.begin(source.bytes);
     const input = await readTensorFile(source, source.bytes, rawOf(options));
     const { conversion, report } = planned(input);
-    for await (const _ of run(conversion, source)); // it has no output
+    for await (const _ of run(conversion, source)); // the report again
     return report();
   } finally {
     bar.end();
     await source.close();
+  }
+}
+
+/** What would be quantized of a model's directory, here or by a job of an edge. */
+async function analyzeDirectory(
+  path: string,
+  given: Arguments,
+  options: AnalyzeModelOptions,
+): Promise<Analysis> {
+  const request = { operation: "analyze", options } as const;
+  checkFolderRequest(request);
+  if (given.url !== undefined) {
+    const folder = await mkdtemp(join(tmpdir(), "mxfp4-edge-analysis-"));
+    try {
+      const report = join(folder, "report.json");
+      await convertByJob(edgeOf(given), path, report, request);
+      return JSON.parse(await readFile(report, "utf8")) as Analysis;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  const folder = localFolder(path);
+  const plan = planFolderAnalysis(await readFolder(folder), options);
+  loadKernelsFile();
+  const { conversion, report } = plan.open();
+  const files = new Map<string, RangedFile>();
+  for (const { file } of plan.reads)
+    if (!files.has(file)) files.set(file, await folder.open(file));
+  const bar = new Bar("analyze");
+  bar.begin(plan.reads.reduce((sum, read) => sum + runBytes(read), 0));
+  try {
+    const source = readInOrder(plan.reads, files, (bytes) => bar.add(bytes));
+    for await (const _ of run(conversion, source)); // the report again
+    return report();
+  } finally {
+    bar.end();
   }
 }

@@ -61,8 +61,18 @@ async function inspected(
     return inspectOne(name, await remoteFile(path, token));
   }
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    return inspect(await readFolder(localFolder(path)));
+    return inspectDirectory(path);
   return inspectOne(basename(path), await localFile(path));
+}
+
+/** A model's files, or the GGUF that is alone in a directory. */
+async function inspectDirectory(path: string): Promise<Inspection> {
+  const folder = localFolder(path);
+  const names = (await folder.list())!;
+  const ggufs = names.filter((name) => name.endsWith(".gguf"));
+  const isModel = names.some((name) => name.endsWith(".safetensors"));
+  if (isModel || ggufs.length !== 1) return inspect(await readFolder(folder));
+  return inspectOne(ggufs[0]!, await folder.open(ggufs[0]!));
 }
 
 async function inspectOne(name: string, file: RangedFile): Promise<Inspection> {

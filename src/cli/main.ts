@@ -10,6 +10,7 @@ import { analyzeCommand } from "./analyze.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { joinCommand } from "./join.ts";
 import { quantizeCommand } from "./quantize.ts";
@@ -32,6 +33,7 @@ const COMMANDS = {
   inspect: inspectCommand,
   upload: uploadCommand,
   download: downloadCommand,
+  generate: generateCommand,
   join: joinCommand,
   runs: runsCommand,
   watch: watchCommand,

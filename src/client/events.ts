@@ -65,7 +65,7 @@ function checkType(response: Response): void {
 }
 
 /** Events and comments: what an empty line ends. */
-async function* blocksOf(
+export async function* blocksOf(
   body: ReadableStream<Uint8Array>,
 ): AsyncGenerator<string> {
   let rest = "";

@@ -15,7 +15,7 @@ import {
 } from "../api/option-kinds.ts";
 import { writeQuery } from "../api/option-text.ts";
 import {
-  ANALYZE_OPTIONS,
+  ANALYZE_MODEL_OPTIONS,
   DEQUANTIZE_OPTIONS,
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
@@ -24,7 +24,7 @@ import {
 } from "../api/options.ts";
 import type {
   Analysis,
-  AnalyzeOptions,
+  AnalyzeModelOptions,
   DequantizeOptions,
   FilePage,
   FileUpload,
@@ -39,9 +39,14 @@ import type {
   TensorBody,
   UploadPart,
 } from "../api/tensors.ts";
-import type { ServiceVersion } from "../api/types.ts";
+import type {
+  GenerateRequest,
+  ServiceVersion,
+  TextEvent,
+} from "../api/types.ts";
 import { Client, queryOf } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
+import { readText } from "./text.ts";
 import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
 import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
@@ -75,12 +80,12 @@ export class Mxfp4Edge extends Client {
   /** What quantizing would do to each tensor, by one scheme or several. */
   async analyze(
     body: TensorBody,
-    options: AnalyzeOptions = {},
+    options: AnalyzeModelOptions = {},
   ): Promise<Analysis> {
     const response = await this.#send(
       "/v1/analyze",
       body,
-      ANALYZE_OPTIONS,
+      ANALYZE_MODEL_OPTIONS,
       options,
     );
     return response.json<Analysis>();
@@ -219,6 +224,11 @@ export class Mxfp4Edge extends Client {
   /** Cancel a job that runs, and forget it. */
   async removeJob(job: string): Promise<void> {
     await this.http.request("DELETE", jobPath(job));
+  }
+
+  /** What a model among the files writes, a folder or a checkpoint, piece by piece, and at last how it ended. */
+  generate(model: string, request: GenerateRequest): AsyncGenerator<TextEvent> {
+    return readText(this.http, "/v1/generate", { ...request, model });
   }
 
   health(): Promise<{ status: "ok" }> {

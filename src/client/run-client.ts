@@ -3,6 +3,7 @@ import { decodeFrame, type Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
+  GenerateRequest,
   Lease,
   LeaseRequest,
   LeaseResponse,
@@ -11,10 +12,12 @@ import type {
   RunStatus,
   StateRequest,
   StepMetrics,
+  TextEvent,
 } from "../api/types.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";
+import { readText } from "./text.ts";
 
 const BINARY = { "Content-Type": "application/octet-stream" };
 
@@ -160,6 +163,11 @@ export class RunClient {
   ): Promise<Response> {
     const query = format === "safetensors" ? "" : `?format=${format}`;
     return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
+  }
+
+  /** What its parameters of the moment write, piece by piece, and at last how it ended. */
+  generate(request: GenerateRequest): AsyncGenerator<TextEvent> {
+    return readText(this.#http, `${this.#path}/generate`, request);
   }
 
   /** Remove a run that has ended. */

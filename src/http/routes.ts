@@ -4,6 +4,7 @@ import type { Route } from "./declaration/route.ts";
 import { FILE_ROUTES } from "./files/file-routes.ts";
 import { FILE_UPLOAD_ROUTES } from "./files/file-upload-routes.ts";
 import { FOLDER_ROUTES } from "./files/folder-routes.ts";
+import { GENERATION_ROUTES } from "./generation/generation-routes.ts";
 import { JOB_ROUTES } from "./jobs/job-routes.ts";
 import { RUN_ROUTES } from "./runs/run-routes.ts";
 import { TRAINER_ROUTES } from "./runs/trainer-routes.ts";
@@ -21,4 +22,5 @@ export const ROUTES: readonly Route[] = [
   ...DATASET_ROUTES,
   ...RUN_ROUTES,
   ...TRAINER_ROUTES,
+  ...GENERATION_ROUTES,
 ];

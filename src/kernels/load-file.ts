@@ -1,9 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
+import { loadDecodeKernels } from "./decode-runtime.ts";
 import { type Kernels, loadKernels } from "./runtime.ts";
 
 const BUILT = join(import.meta.dirname, "../../build/kernels.wasm");
+const BUILT_DECODE = join(
+  import.meta.dirname,
+  "../../build/kernels-decode.wasm",
+);
 
 /** Workers may not compile bytes, so their types declare no constructor; Node has it. */
 const Module = WebAssembly.Module as unknown as new (
@@ -27,4 +32,9 @@ export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
   const kernels = loadKernels(new Module(readFileSync(path)));
   kernels.exports.useWideVectors?.(Number(isWide));
   return kernels;
+}
+
+/** The kernels that write text, after the others. */
+export function loadDecodeFile(): void {
+  loadDecodeKernels(new Module(readFileSync(BUILT_DECODE)));
 }

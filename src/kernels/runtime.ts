@@ -8,6 +8,12 @@ type KernelExports = Awaited<ReturnType<typeof instantiate>>;
 /** The kernels of this isolate and the one memory they work on. */
 export type Kernels = { exports: KernelExports; arena: Arena };
 
+/**
+ * Up to here lie the tables of modules: those of the kernels in the first 16 KiB, those of the kernels that write
+ * text from there on (asconfig.json).
+ */
+const TABLES_END = 20 * 1024;
+
 let loaded: Kernels | undefined;
 
 /**
@@ -18,7 +24,17 @@ let loaded: Kernels | undefined;
 export function loadKernels(module: WebAssembly.Module): Kernels {
   if (loaded) return loaded;
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 16384 });
-  const instance = new WebAssembly.Instance(module, {
+  const exports = instantiateOn<KernelExports>(module, memory);
+  loaded = { exports, arena: new Arena(memory, TABLES_END) };
+  return loaded;
+}
+
+/** A module that takes its memory from its host. */
+export function instantiateOn<Exports extends { heapBase(): number }>(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+): Exports {
+  const { exports } = new WebAssembly.Instance(module, {
     env: {
       memory,
       abort: (
@@ -33,9 +49,12 @@ export function loadKernels(module: WebAssembly.Module): Kernels {
       },
     },
   });
-  const exports = instance.exports as unknown as KernelExports;
-  loaded = { exports, arena: new Arena(memory, exports.heapBase()) };
-  return loaded;
+  const own = exports as unknown as Exports;
+  if (own.heapBase() > TABLES_END)
+    throw new Error(
+      `Expected a module's tables to end at ${TABLES_END}, got ${own.heapBase()}`,
+    );
+  return own;
 }
 
 /** The kernels of this isolate. */

@@ -86,7 +86,4 @@ export interface Model {
     tokens: Int32Array,
     sequences: number,
   ): Float32Array<ArrayBuffer>;
-
-  /** Logits of the last position of one sequence: f32 [V], copied out. */
-  lastLogits(pass: Pass, tokens: Int32Array): Float32Array<ArrayBuffer>;
 }

@@ -29,14 +29,17 @@ const IMPORTED = "build/kernels.wasm";
 const KERNELS = join(ROOT, "build/kernels-files.wasm");
 /** All of them, for trainers, which need a Node that has relaxed SIMD. */
 const TRAINING = "build/kernels-training.wasm";
+/** Those that write text, as they are. */
+const DECODE = "build/kernels-decode.wasm";
 
 async function buildPackage(): Promise<string> {
   await ensureBuilt(BUILD_TARGETS["kernels-files"]);
-  await ensureBuilt(BUILD_TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));
   cpSync(join(ROOT, IMPORTED), join(OUT, TRAINING));
+  cpSync(join(ROOT, DECODE), join(OUT, DECODE));
   for (const path of ["LICENSE", "examples"])
     cpSync(join(ROOT, path), join(OUT, path), { recursive: true });
   for (const page of ["README.md", "API.md"])

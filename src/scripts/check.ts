@@ -21,7 +21,7 @@ await runScript({
   },
   args: {},
   async run() {
-    await ensureBuilt(BUILD_TARGETS.kernels);
+    await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
     for (const [name, ...args] of TOOLS) {
       const code = await runTool(name!, args);
       if (code !== 0) return code;

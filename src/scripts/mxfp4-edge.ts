@@ -10,6 +10,6 @@ const onlyTells = [command, ...rest].some((arg) =>
 );
 if (!onlyTells && !command.startsWith("-")) {
   const { BUILD_TARGETS } = await import("./build/targets.ts");
-  await ensureBuilt(BUILD_TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
 }
 await import("../cli/main.ts");

@@ -2,11 +2,11 @@
 import pc from "picocolors";
 import type { RunEvent } from "../api/types.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { generateText } from "./checkpoint-text.ts";
+import { textOf } from "../cli/local-text.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
 import type { Progress } from "../cli/progress.ts";
 
-const OPTIONS = { prompt: "The ", tokens: 60, temperature: 0.8, topK: 40 };
+const OPTIONS = { prompt: "The ", maxTokens: 60, temperature: 0.8, topK: 40 };
 
 export class RunningSamples {
   readonly #run: RunClient;
@@ -46,7 +46,7 @@ export class RunningSamples {
     const { signal } = this.#stopping;
     const response = await this.#run.checkpoint();
     const file = new Uint8Array(await response.arrayBuffer());
-    const text = await generateText(file, { ...OPTIONS, signal });
+    const text = await textOf(file, { ...OPTIONS, signal });
     if (signal.aborted) return;
     const { step } = readCheckpoint(file);
     this.#progress.line(`step ${step}  ${pc.dim(JSON.stringify(text))}`);

@@ -1,8 +1,7 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
-import { readFileSync } from "node:fs";
+import { localModel, openWriter, writePieces } from "../cli/local-text.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
-import { generatePieces } from "./checkpoint-text.ts";
 import { keptCheckpoint } from "./kept-runs.ts";
 import { finite, wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";
@@ -51,16 +50,17 @@ await runScript({
   async run({ args }) {
     const options = {
       prompt: args.prompt,
-      tokens: wholeNumber("tokens", args.tokens, 1),
+      maxTokens: wholeNumber("tokens", args.tokens, 1),
       temperature: finite("temperature", args.temperature, 0),
       topK: wholeNumber("top-k", args["top-k"], 1),
       seed: wholeNumber("seed", args.seed, 0),
     };
     if (options.prompt === "")
       throw new Error("Expected --prompt to be at least one byte, got none");
-    const file = readFileSync(keptCheckpoint(args._));
-    await ensureBuilt(BUILD_TARGETS.kernels);
-    const pieces = generatePieces(file, options);
+    const path = keptCheckpoint(args._);
+    await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
+    const writer = await openWriter(await localModel(path));
+    const pieces = writePieces(writer, options);
     const first = await pieces.next(); // what is no checkpoint is refused before anything is written
     process.stdout.write(options.prompt);
     if (!first.done) process.stdout.write(first.value);

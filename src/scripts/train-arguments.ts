@@ -142,7 +142,7 @@ export const trainArgs = {
   "gradient-dtype": {
     type: "enum",
     options: [...WIRE_DTYPES],
-    default: "mxfp4",
+    default: "mxfp4-eden",
     description: "How gradients travel",
   },
   trainers: {

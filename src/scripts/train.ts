@@ -15,7 +15,7 @@ import { STATE_FOLDER } from "../local/state-folder.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
-import { generateText } from "./checkpoint-text.ts";
+import { textOf } from "../cli/local-text.ts";
 import {
   existing,
   keptFilesIn,
@@ -35,7 +35,7 @@ import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
 import { type TrainArgs, trainArgs } from "./train-arguments.ts";
 import type { KeptPlace } from "./kept-place.ts";
 
-const SAMPLE = { prompt: "The ", tokens: 300, temperature: 0.8, topK: 40 };
+const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
 
 await runScript({
   meta: {
@@ -61,7 +61,7 @@ await runScript({
 
 async function main(args: TrainArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
-  await ensureBuilt(BUILD_TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
   const options = parseTrainOptions(args, STATE_FOLDER);
   const { stateFolder, runs } = options;
   const progress = new Progress(process.stdout, options.request.steps);
@@ -119,7 +119,7 @@ async function main(args: TrainArgs): Promise<number> {
     if (isLocal) noteFinished(stateFolder);
     if (state === "finished" && options.sampleEvery > 0) {
       const file = readFileSync(checkpoint);
-      const text = await generateText(file, {
+      const text = await textOf(file, {
         ...SAMPLE,
         signal: sampling.signal,
       });

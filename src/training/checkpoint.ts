@@ -14,10 +14,10 @@ import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 const LENGTH_BYTES = 8;
 const JSON_BEGINS = 0x7b;
 /** The key of the metadata by which a checkpoint of a run is known. */
-const CONFIG = "mxfp4-edge.config";
+export const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
 /** Its tokenizer.json, where tokens are no bytes. */
-const TOKENIZER = "mxfp4-edge.tokenizer";
+export const TOKENIZER = "mxfp4-edge.tokenizer";
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -120,7 +120,7 @@ function tokenizerOf(
 }
 
 /** What a file is that is certainly no safetensors file, by its first bytes. */
-function foreignKind(file: Uint8Array): string | undefined {
+export function foreignKind(file: Uint8Array): string | undefined {
   const start = new TextDecoder("latin1").decode(file.subarray(0, 8));
   if (file.length === 0) return "an empty file";
   if (start.startsWith("GGUF")) return "a GGUF file";

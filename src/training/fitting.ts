@@ -72,8 +72,9 @@ export function checkHostable(step: StepConfig): void {
 
 function* changes(step: StepConfig): Generator<StepChange> {
   const { model, dataset } = step;
-  const gradients: StepChange =
-    step.gradientDtype === "mxfp4" ? {} : { gradientDtype: "mxfp4" };
+  const gradients: StepChange = step.gradientDtype.startsWith("mxfp4")
+    ? {}
+    : { gradientDtype: "mxfp4" };
   const { dInput, dWeight } = RECIPES[step.recipe];
   const products: StepChange =
     isDense(dInput) || isDense(dWeight) ? { recipe: "mxfp4-rht-sr" } : {};

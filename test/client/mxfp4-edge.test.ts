@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
 import type { Option, Options, ValuesOf } from "../../src/api/option-kinds.ts";
 import {
-  ANALYZE_OPTIONS,
+  ANALYZE_MODEL_OPTIONS,
   DEQUANTIZE_OPTIONS,
   GEMM_OPTIONS,
   HADAMARD_OPTIONS,
@@ -67,7 +67,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   quantize: (edge) => edge.quantize(BYTES, every(QUANTIZE_OPTIONS)),
   dequantize: (edge) => edge.dequantize(BYTES, every(DEQUANTIZE_OPTIONS)),
   repack: (edge) => edge.repack(BYTES, every(REPACK_OPTIONS)),
-  analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_OPTIONS)),
+  analyze: (edge) => edge.analyze(BYTES, every(ANALYZE_MODEL_OPTIONS)),
   hadamard: (edge) => edge.hadamard(BYTES, every(HADAMARD_OPTIONS)),
   gemm: (edge) => edge.gemm(BYTES, every(GEMM_OPTIONS)),
   listFiles: (edge) => edge.files({ prefix: "f", limit: 5, cursor: "f1" }),

@@ -236,3 +236,42 @@ describe("POST /v1/analyze", () => {
     );
   });
 });
+
+describe("for a loader", () => {
+  const weight = normals(64 * 96, 11);
+  const experts = "model.layers.0.mlp.experts.gate_up_proj";
+  const MODEL: Input[] = [
+    f32("model.layers.0.mlp.up_proj.weight", [96, 64], weight),
+    f32("model.layers.0.input_layernorm.weight", [64], normals(64, 3)),
+    f32(experts, [2, 64, 96], normals(2 * 64 * 96, 5)),
+  ];
+
+  test("judges what it takes, and nothing that it leaves", async () => {
+    const { tensors, passedOver, loaders } = await analyze("for=vllm", MODEL);
+    const [name] = ["model.layers.0.mlp.up_proj.weight"];
+    expect(tensors.map((tensor) => tensor.name)).toEqual([name]);
+    const even = tensors[0]!.schemes[3]!;
+    expect(even.scheme).toBe("scale=even");
+    const expected = await figures(weight, { scale: "even" });
+    expect(even.sqnrDb).toBeCloseTo(expected.sqnrDb, 9);
+    expect(passedOver).toMatchObject([
+      { reason: "a norm" },
+      {
+        name: experts,
+        reason: expect.stringContaining("one by one") as string,
+      },
+    ]);
+    expect(loaders).toMatchObject([{ loader: "vllm", tensors: 1 }]);
+  });
+
+  test.each([
+    ["for=nobody", "invalid_option"],
+    ["for=llama.cpp", "invalid_option"],
+    ["for=transformers", "nothing_to_convert"],
+    ["for=vllm&include=*norm*", "nothing_to_convert"],
+    ["for=vllm&compare=paper", "invalid_option"],
+  ])("%s: %s", async (query, code) => {
+    const response = await post(`/v1/analyze?${query}`, fileInOrder(MODEL));
+    await problemOf(response, 422, code);
+  });
+});

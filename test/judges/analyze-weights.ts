@@ -5,10 +5,8 @@
 import { pathToFileURL } from "node:url";
 import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
-import {
-  type NamedScheme,
-  planAnalysis,
-} from "../../src/formats/operations/analyze-file.ts";
+import { planAnalysis } from "../../src/formats/operations/analyze-file.ts";
+import type { NamedScheme } from "../../src/formats/operations/judge.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { run } from "../../src/formats/stream/conversion.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";

@@ -9,7 +9,6 @@ import {
 import { adamW } from "../../src/kernels/vector.ts";
 import {
   evaluateLoss,
-  lastLogits,
   logits,
   lossAndGradient,
   parameterTable,
@@ -153,15 +152,12 @@ describe("GPT", () => {
     expect(got.gradient.some(Number.isNaN)).toBe(true);
   });
 
-  it("gives logits, of all positions or of the last", () => {
+  it("gives the logits of all positions", () => {
     const { tokens } = randomBatch(odd.vocabulary, 1, 9);
     arena.scope(() => {
       const parameters = arena.copyIn(roughParameters());
       const all = logits(odd, "f32", parameters, tokens, 1);
       expect(all.length).toBe(9 * odd.vocabulary);
-      expect(lastLogits(odd, "f32", parameters, tokens)).toEqual(
-        all.subarray(8 * odd.vocabulary),
-      );
       // Causal: a shorter text has the same logits where it goes.
       const start = logits(odd, "f32", parameters, tokens.subarray(0, 4), 1);
       expect(start).toEqual(all.subarray(0, 4 * odd.vocabulary));

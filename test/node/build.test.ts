@@ -25,7 +25,7 @@ let folder: string;
 
 beforeAll(() => {
   folder = cleanClone();
-  expect(build()).toBe("built kernels, docs, worker\n");
+  expect(build()).toBe("built kernels, docs, kernels-decode, worker\n");
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -124,7 +124,7 @@ test("two builds at once end in the bytes of one", async () => {
 
 test("an unknown name is refused, and nothing is built", () => {
   expect(() => build("kernels", "nothing")).toThrow(
-    "Expected one of kernels, kernels-debug, kernels-files, docs, pages, worker, got nothing",
+    "Expected one of kernels, kernels-decode, kernels-debug, kernels-files, docs, pages, worker, got nothing",
   );
 });
 
@@ -159,7 +159,7 @@ test.each(["an empty home folder", "no home folder"])(
         stdio: ["ignore", "pipe", "inherit"],
       },
     );
-    expect(said).toBe("built kernels, docs, worker\r\n");
+    expect(said).toBe("built kernels, docs, kernels-decode, worker\r\n");
     if (kind === "an empty home folder") expect(readdirSync(home)).toEqual([]);
     else expect(readFileSync(home, "utf8")).toBe("");
   },

@@ -45,7 +45,7 @@ test.each([
     { cwd: folder, encoding: "utf8", env: environment },
   );
   expect(status, stdout + stderr).toBe(0);
-  expect(stdout).toContain("built kernels, docs");
+  expect(stdout).toContain("built kernels, kernels-decode, docs");
   for (const binding of ["RUN", "PARAMETER_SHARD", "JOB", "BUCKET"])
     expect(stdout).toContain(`env.${binding} (`);
 
@@ -56,10 +56,12 @@ test.each([
     sources: string[];
   };
   expect(map.sources.some((path) => path.endsWith("src/worker.ts"))).toBe(true);
-  const wasm = readdirSync(out).find((name) => name.endsWith(".wasm"))!;
-  expect(readFileSync(join(out, wasm))).toEqual(
-    readFileSync(join(folder, "build/kernels.wasm")),
-  );
+  for (const kernels of ["kernels.wasm", "kernels-decode.wasm"]) {
+    const wasm = readdirSync(out).find((name) => name.endsWith(`-${kernels}`))!;
+    expect(readFileSync(join(out, wasm))).toEqual(
+      readFileSync(join(folder, "build", kernels)),
+    );
+  }
   const bundle = join(folder, "public/docs/swagger-ui-bundle.js");
   expect(statSync(bundle).size).toBeGreaterThan(1_000_000);
 });

@@ -17,6 +17,7 @@ import {
   launchBrowser,
 } from "../support/browser.ts";
 import { gradientFor, ORDER } from "../support/openapi.ts";
+import { putExampleModel } from "../support/text-models.ts";
 
 const PHONE = 360;
 const DESK = 1280;
@@ -93,6 +94,7 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
     expect(browser, "a browser").toBeDefined();
     folder = mkdtempSync(join(tmpdir(), "mxfp4-docs-browser-"));
     edge = await startEdge({ stateFolder: folder, quiet: true, pages: true });
+    await putExampleModel(edge.url);
     chromium = await launchBrowser();
     page = await chromium.newPage();
     page.on("console", (message) => said.push(message.text()));

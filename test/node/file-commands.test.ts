@@ -441,7 +441,7 @@ test.each([
     "a folder for an edge",
     ["analyze", ".", "--url", "http://127.0.0.1:9"],
     1,
-    "Expected a file that can be read, got .",
+    "Expected an answer from http://127.0.0.1:9",
   ],
 ])(
   "%s is refused in a line, and leaves no file",

@@ -99,10 +99,27 @@ async function command(
     const options = request.options ?? {};
     const how = { asJson: false, withFigures: false, options };
     await quantizeDirectory({ ...paths, ...how });
+  } else if (request.operation === "analyze") {
+    const { for: loader, compare } = request.options ?? {};
+    const args = [
+      ...(loader ? ["--for", loader] : []),
+      ...(compare ? ["--compare", compare.join(",")] : []),
+    ];
+    const report = analyzeCommand(paths.from, "--json", ...args);
+    writeFileSync(paths.to, report);
   } else if (request.operation === "dequantize") {
     const checkpoint = await readFolder(localFolder(paths.from));
     await convertDirectory({ ...paths, checkpoint, request });
   }
+}
+
+function analyzeCommand(...args: string[]): string {
+  const main = join(import.meta.dirname, "../../src/cli/main.ts");
+  const call = [main, "analyze", ...args];
+  return execFileSync(process.execPath, call, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
 }
 
 async function job(
@@ -178,6 +195,12 @@ test.each<[from: string, to: string, JobOperation]>([
       },
     },
   ],
+  ["golden-oss", "oss.json", { operation: "analyze" }],
+  [
+    "golden-gpt2",
+    "gpt2.json",
+    { operation: "analyze", options: { for: "vllm", compare: ["scale=mse"] } },
+  ],
   ["golden-gpt2", "gpt2.gguf", { ...FP4, options: { for: "llama.cpp" } }],
   [
     "gpt_oss",
@@ -198,7 +221,7 @@ test.each<[from: string, to: string, JobOperation]>([
     expect(status).toMatchObject({
       error: null,
       state: "finished",
-      isFolder: !to.endsWith(".gguf"),
+      isFolder: !/\.(gguf|json)$/.test(to),
     });
     expect(status.inputBytes).toBe(status.totalInputBytes);
     expect(status.outputBytes).toBe(status.totalOutputBytes);
@@ -310,6 +333,48 @@ test("a GGUF of a folder, killed in the middle, is the same file", async () => {
   await expectFolder("wide.gguf");
 });
 
+test("an analysis, killed in the middle, tells the same; the command asks an edge for it", async () => {
+  mkdirSync(join(folder, "deep"));
+  const shape = [4096, 4096];
+  const bytes = new Uint8Array(2 * 4096 * 4096).map((_, i) =>
+    i % 2 === 0 ? (i * 31) >> 3 : 0x3c + (i % 3),
+  );
+  const tensors = [0, 1].map((layer) => ({
+    name: `model.layers.${layer}.mlp.up_proj.weight`,
+    dtype: "BF16" as const,
+    shape,
+    chunks: [bytes],
+  }));
+  writeFileSync(
+    join(folder, "deep/model.safetensors"),
+    Buffer.concat([...writeSafetensors(tensors, new Map()).chunks]),
+  );
+  await upload("deep");
+  const request = {
+    operation: "analyze",
+    options: { for: "vllm", compare: ["ocp"] },
+  } as const;
+  await command("deep", "deep.json", request);
+  const seen = new Set<number>();
+  const status = await job(
+    "deep",
+    "deep.json",
+    request,
+    ({ state, inputBytes }) => {
+      if (state !== "running" || seen.has(inputBytes)) return;
+      seen.add(inputBytes);
+      kill();
+    },
+  );
+  expect(status).toMatchObject({ error: null, state: "finished" });
+  expect(seen.size).toBeGreaterThan(1);
+  await expectFolder("deep.json");
+  const golden = join(folder, "golden");
+  const here = analyzeCommand(golden, "--json");
+  const there = analyzeCommand(golden, "--json", "--url", edge.url);
+  expect(there).toBe(here);
+}, 120_000);
+
 test("the tar of a result is what tar takes apart", async () => {
   const tar = new Uint8Array(
     await (await client.folder("llama-vllm")).arrayBuffer(),
@@ -376,6 +441,11 @@ test.each<[string, object, string]>([
     "llama",
     { ...FP4, options: { for: "vllm" }, result: "a/b" },
     "Expected `result`",
+  ],
+  [
+    "llama",
+    { operation: "analyze", options: { for: "mlx", outputType: "keep" } },
+    "Expected no `outputType` for a folder",
   ],
   [
     "llama",

@@ -12,7 +12,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { spawn } from "node:child_process";
 import { gunzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import type { Inspection } from "../../src/checkpoints/inspect.ts";
 import {
   encodePair,
@@ -255,5 +256,91 @@ describe("by http", () => {
     const missing = await run(`${url}other.safetensors`);
     expect(missing.err).toContain("with status 206, got 404");
     expect([whole.code, missing.code]).toEqual([1, 1]);
+  });
+});
+
+describe("what was made for a loader", () => {
+  const golden = (model: string) =>
+    join(import.meta.dirname, "../fixtures/hf", model);
+  beforeAll(async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    for (const [model, loader] of MADE)
+      await quantizeDirectory({
+        from: golden(model),
+        to: join(folder, `${model}-${loader}`),
+        asJson: false,
+        force: false,
+        withFigures: false,
+        options: { for: loader },
+      });
+    vi.restoreAllMocks();
+    mkdirSync(join(folder, "one-gguf"));
+    const gguf = readFileSync(join(folder, "llama-llama.cpp"));
+    writeFileSync(join(folder, "one-gguf/model.gguf"), gguf);
+  });
+  const MADE = [
+    ["llama", "vllm", ["vllm", "llama.cpp"]],
+    ["llama", "mlx", ["mlx", "llama.cpp"]],
+    ["llama", "quark", ["quark", "llama.cpp"]],
+    ["llama", "llama.cpp", ["llama.cpp"]],
+    ["gpt_oss", "transformers", ["vllm", "transformers", "mlx", "llama.cpp"]],
+  ] as const;
+
+  const inspected = async (path: string): Promise<Inspection> =>
+    JSON.parse((await run(join(folder, path), "--json")).out) as Inspection;
+  const able = ({ loaders }: Inspection) =>
+    loaders.filter(({ loads }) => loads).map(({ loader }) => loader);
+
+  test.each(MADE)("%s for %s is loaded by it", async (model, loader, takes) => {
+    const inspection = await inspected(`${model}-${loader}`);
+    expect(able(inspection)).toEqual(takes);
+    const own = inspection.loaders.find((each) => each.loader === loader)!;
+    const packed = inspection.formats.find(({ format }) =>
+      /MXFP4/.test(format),
+    )!;
+    expect(own.packedTensors).toBe(packed.weights);
+    expect(own.refusals).toEqual([]);
+    for (const { loads, refusals } of inspection.loaders)
+      expect(refusals.length > 0).toBe(!loads);
+  });
+
+  test("a directory with one GGUF", async () => {
+    expect(able(await inspected("one-gguf"))).toEqual(["llama.cpp"]);
+  });
+
+  test("without its config it is loaded by nobody who asks for one", async () => {
+    const name = "llama-vllm/model.safetensors";
+    const { loaders } = await inspected(name);
+    expect(loaders[0]).toMatchObject({ loads: false, packedTensors: 0 });
+    expect(loaders[0]!.refusals).toEqual([
+      expect.stringContaining("config.json says nothing"),
+    ]);
+  });
+
+  test("scales of FP8 are none of the weights", async () => {
+    mkdirSync(join(folder, "fp8"));
+    const up = "model.layers.0.mlp.up_proj.weight";
+    const header = {
+      [up]: { dtype: "F8_E4M3", shape: [128, 256], data_offsets: [0, 32768] },
+      [`${up}_scale_inv`]: {
+        dtype: "F32",
+        shape: [128, 256 / 8],
+        data_offsets: [32768, 49152],
+      },
+    };
+    const json = Buffer.from(JSON.stringify(header).padEnd(400));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(json.length));
+    const file = Buffer.concat([length, json, Buffer.alloc(49152)]);
+    writeFileSync(join(folder, "fp8/model.safetensors"), file);
+    const { tensors, loaders, mxfp4Bytes } = await inspected("fp8");
+    expect(tensors.map(({ packed }) => packed)).toEqual([true, false]);
+    expect(tensors[1]!.reason).toContain("a scale of FP8");
+    expect(mxfp4Bytes).toBe((128 * 256 * 17) / 32);
+    expect(loaders[0]).toMatchObject({
+      loads: true,
+      packedTensors: 1,
+      bytes: mxfp4Bytes,
+    });
   });
 });

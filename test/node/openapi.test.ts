@@ -16,6 +16,7 @@ import {
   ORDER,
   sendExample,
 } from "../support/openapi.ts";
+import { putExampleModel } from "../support/text-models.ts";
 
 let folder: string;
 let edge: Running;
@@ -27,6 +28,7 @@ let pulled: Uint8Array;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-openapi-test-"));
   edge = await startEdge({ stateFolder: folder, quiet: true });
+  await putExampleModel(edge.url);
   const response = await fetch(`${edge.url}/openapi.json`);
   document = (await response.json()) as Document;
   judge = new AnswerJudge(document);

@@ -176,7 +176,7 @@ describe("a run to its end", () => {
     expect(Number(done![1])).toBeLessThan(5.4);
     expect(resolve(done![3]!)).toBe(checkpoint());
     expect(first.stdout).toContain(
-      "recipe mxfp4-rht-eden, gradients in mxfp4; 2 trainers, 2 shards",
+      "recipe mxfp4-rht-eden, gradients in mxfp4-eden; 2 trainers, 2 shards",
     );
     const { tensors } = readSafetensors(before[0]!);
     const names = tensors.map(({ name }) => name);

@@ -62,12 +62,3 @@ export function logits(
 ): Float32Array<ArrayBuffer> {
   return modelOf(shape).logits(passOf(recipe, parameters), tokens, sequences);
 }
-
-export function lastLogits(
-  shape: ModelShape,
-  recipe: Recipe,
-  parameters: Pointer,
-  tokens: Int32Array,
-): Float32Array<ArrayBuffer> {
-  return modelOf(shape).lastLogits(passOf(recipe, parameters), tokens);
-}

@@ -80,6 +80,8 @@ export const ORDER = [
   "serviceMetrics",
   "getEvents",
   "getCheckpoint",
+  "generateFromRun",
+  "generate",
   "deleteRun",
   "deleteDataset",
 ];

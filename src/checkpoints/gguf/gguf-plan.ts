@@ -146,7 +146,7 @@ export function planGguf(
         ...written,
         sections,
         pool,
-        heldBytes: Math.max(0, ...tensors.map(heldBytes)),
+        heldBytes: Math.max(0, ...tensors.map(heldOf)),
       });
     },
   };
@@ -187,18 +187,31 @@ function sectionsOf(
   if (becomes === dtype && !turned && change === undefined)
     return [() => copied(bytes[0]!)];
   const writer = writerOf(becomes, scheme, roundingKey(scheme.seed, place));
+  return writtenBy(tensor, writer, pool, place, watch);
+}
+
+/** What `writer` makes of floats, as llama.cpp has them. */
+export function writtenBy(
+  tensor: DecidedTensor,
+  writer: PieceWriter,
+  pool: HoldPool,
+  hold: number,
+  watch?: Watch,
+): OpenSection[] {
+  const { name, shape, becomes, turned, change } = tensor;
+  const dtype = tensor.dtype as FloatDtype;
+  const rows = rowsOf(shape, 0);
   const write = change === undefined ? writer : changed(writer, change);
-  const float: FloatDtype = dtype;
   const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
   const types = isBlocks
-    ? { reads: float }
-    : { reads: float, writes: becomes as DecodedDtype };
+    ? { reads: dtype }
+    : { reads: dtype, writes: becomes as DecodedDtype };
   if (turned) {
     const stored = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
     return [
       () =>
         watched({ name, shape: stored }, types, watch, (lost) =>
-          convertedTurned(stored, float, write, pool, place, lost),
+          convertedTurned(stored, dtype, write, pool, hold, lost),
         ),
     ];
   }
@@ -207,13 +220,13 @@ function sectionsOf(
   return [
     () =>
       watched({ name, shape }, types, watch, (lost) =>
-        converted(cut, float, write, lost),
+        converted(cut, dtype, write, lost),
       ),
   ];
 }
 
 /** Of a tensor: a matrix that is turned, or scales until their elements come. */
-function heldBytes(tensor: DecidedTensor): number {
+export function heldOf(tensor: DecidedTensor): number {
   const { name, shape, becomes, turned, dtype, reads } = tensor;
   if (turned)
     return tensorBytes(

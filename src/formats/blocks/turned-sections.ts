@@ -86,7 +86,7 @@ export function convertedTurned(
       const all = held();
       turned.turn(index, bytes, isNoisy, (x, piece, first) => {
         const written = write(x, piece, lost);
-        const count = written.length / stretch;
+        const count = piece.count / turned.height(index);
         for (let i = 0; i < count; i++)
           all.set(
             written.subarray(i * stretch, (i + 1) * stretch),

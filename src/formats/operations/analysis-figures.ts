@@ -11,6 +11,51 @@ type Sums = Differences & Counts;
 /** Of one tensor, or of all. */
 export type Tally = { elements: number; moments: Moments; schemes: Sums[] };
 
+const SUMS = [
+  "signal",
+  "noise",
+  "product",
+  "power",
+  "skipped",
+  "most",
+  "clipped",
+  "zeroed",
+  "lost",
+] as const satisfies readonly (keyof Sums)[];
+const MOMENTS = [
+  "count",
+  "mean",
+  "second",
+  "third",
+  "fourth",
+] as const satisfies readonly (keyof Moments)[];
+
+/** How many numbers a tally of so many schemes is: elements, moments, then each scheme's sums. */
+export function tallyNumbers(schemes: number): number {
+  return 1 + MOMENTS.length + SUMS.length * schemes;
+}
+
+export function writeTally(
+  numbers: Float64Array,
+  { elements, moments, schemes }: Tally,
+): void {
+  numbers.set([
+    elements,
+    ...MOMENTS.map((key) => moments[key]),
+    ...schemes.flatMap((sums) => SUMS.map((key) => sums[key])),
+  ]);
+}
+
+export function readTally(numbers: Float64Array, schemes: number): Tally {
+  const tally = newTally(schemes);
+  let at = 0;
+  tally.elements = numbers[at++]!;
+  for (const key of MOMENTS) tally.moments[key] = numbers[at++]!;
+  for (const sums of tally.schemes)
+    for (const key of SUMS) sums[key] = numbers[at++]!;
+  return tally;
+}
+
 export function newTally(schemes: number): Tally {
   return {
     elements: 0,

@@ -9,7 +9,7 @@ import { readText, textName } from "../../api/option-text.ts";
 import { PRESET_NAMES, type PresetName } from "../../api/presets.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 import { defaultScale, schemeOf } from "../blocks/scheme.ts";
-import type { NamedScheme } from "./analyze-file.ts";
+import type { NamedScheme } from "./judge.ts";
 
 const MAX_SCHEMES = 16;
 

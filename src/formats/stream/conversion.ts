@@ -59,8 +59,9 @@ export type SavedConversion = {
 export class Conversion {
   /** What stands before the converted data. */
   readonly head: Uint8Array<ArrayBuffer>;
-  /** Of the whole output. */
+  /** Of the whole output, but for its tail. */
   readonly totalBytes: number;
+  readonly #tail: (() => Uint8Array) | undefined;
   /** The most bytes that are ever kept at once. */
   readonly heldBytes: number;
   readonly #sections: readonly OpenSection[];
@@ -77,12 +78,15 @@ export class Conversion {
     sections: readonly OpenSection[];
     pool?: HoldPool | undefined;
     heldBytes?: number | undefined;
+    /** What stands behind all else, made of what the data was; of a length that only the end tells. */
+    tail?: (() => Uint8Array) | undefined;
   }) {
     const { head, dataBytes, sections, heldBytes = 0 } = parts;
     this.head = head;
     this.totalBytes = head.length + dataBytes;
     this.heldBytes = heldBytes;
     this.#sections = sections;
+    this.#tail = parts.tail;
     this.#pool = parts.pool ?? new HoldPool();
     this.#outputBytes = head.length;
     this.#openNext();
@@ -96,6 +100,11 @@ export class Conversion {
   /** Bytes of output so far, the head included. */
   get outputBytes(): number {
     return this.#outputBytes;
+  }
+
+  /** Whether `totalBytes` is not all. */
+  get hasTail(): boolean {
+    return this.#tail !== undefined;
   }
 
   /** How many bytes `convert` takes next; 0 at the end. */
@@ -117,6 +126,10 @@ export class Conversion {
     this.#section++;
     this.#piece = 0;
     this.#openNext();
+    if (this.#open || !this.#tail) return;
+    const tail = this.#tail();
+    this.#outputBytes += tail.length;
+    yield tail;
   }
 
   /** With the bytes that it holds, not copies: to be written down before it goes on. */

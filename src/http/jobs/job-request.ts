@@ -67,5 +67,6 @@ export const jobRequestSchema = z
     withOptions("dequantize"),
     withOptions("repack"),
     withOptions("hadamard"),
+    withOptions("analyze"),
   ])
   .register(REQUEST_SCHEMAS, { id: "JobRequest" });

@@ -1,7 +1,9 @@
 import * as z from "zod";
-import { ANALYZE_OPTIONS } from "../../api/options.ts";
+import { ANALYZE_MODEL_OPTIONS } from "../../api/options.ts";
+import { LOADERS } from "../../api/scheme.ts";
 import type { Analysis } from "../../api/tensors.ts";
-import { analysisOf, rawOf } from "../../formats/operations/file-operation.ts";
+import { fileAnalysis } from "../../checkpoints/analyze-plan.ts";
+import { rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
@@ -57,6 +59,21 @@ const analysis = z
       .describe("What was asked for and quantizing would leave as it is"),
     total: figures,
     rule: z.string().describe("How a scheme is recommended"),
+    loaders: z
+      .array(
+        z.strictObject({
+          loader: z.enum(LOADERS),
+          tensors: whole.describe("Of those judged, what it takes in MXFP4"),
+          recommended: z.string().nullable(),
+          refusal: z.string().nullable().describe("Why it takes none"),
+        }),
+      )
+      .describe("Of a model, what to quantize it with for each"),
+    refused: z
+      .array(z.strictObject({ scheme: z.string(), reason: z.string() }))
+      .describe(
+        "Schemes that no loader undoes, of which a model has no figures",
+      ),
   })
   .register(ANSWER_SCHEMAS, { id: "Analysis" });
 true satisfies Same<z.output<typeof analysis>, Analysis>;
@@ -69,8 +86,8 @@ export const ANALYZE = route({
   access: "owner",
   summary: "What quantizing would do to each tensor, by several schemes",
   description:
-    "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type.",
-  options: ANALYZE_OPTIONS,
+    "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type. With `for` the tensors are those that the loader takes in MXFP4, the schemes those that it undoes (each scale rule unless told), and `loaders` has what is best for it; a job does the same of a folder.",
+  options: ANALYZE_MODEL_OPTIONS,
   body: ANY_FILE,
   answers: {
     200: { description: "Figures, and a recommendation", json: analysis },
@@ -85,13 +102,13 @@ export const ANALYZE = route({
     },
   },
   async handle(c, { options }) {
-    const planned = analysisOf(options);
+    const planned = fileAnalysis(options);
     const { source, plan } = await openTensors(c, rawOf(options));
     let reservation: Reservation | undefined;
     try {
       const { conversion, report } = plan(planned);
       reservation = await isolateMemory.reserve(PIECES_BYTES);
-      // It has no output: this only drives it.
+      // Its output is the report again: this only drives it.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
       return json(report());

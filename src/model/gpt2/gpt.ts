@@ -132,30 +132,15 @@ class Gpt2 implements Model {
     sequences: number,
   ): Float32Array<ArrayBuffer> {
     const sizes = batchShape(this.shape, tokens, sequences);
-    return this.#logitsOfRows(pass, tokens, sizes, 0, sizes.N);
-  }
-
-  lastLogits(pass: Pass, tokens: Int32Array): Float32Array<ArrayBuffer> {
-    const sizes = batchShape(this.shape, tokens, 1);
-    return this.#logitsOfRows(pass, tokens, sizes, sizes.N - 1, 1);
-  }
-
-  #logitsOfRows(
-    pass: Pass,
-    tokens: Int32Array,
-    sizes: BatchShape,
-    firstRow: number,
-    rows: number,
-  ): Float32Array<ArrayBuffer> {
-    const { width, vocabulary } = this.shape;
+    const { N } = sizes;
+    const { vocabulary } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
       const activations = allocActivations(this.shape, sizes, "nothing");
       this.#forward(activations, arena.copyIn(tokens), sizes, pass);
-      const out = arena.allocF32(rows * vocabulary);
-      const hidden = activations.hidden + 4 * firstRow * width;
-      this.#head(out, hidden, rows, pass);
-      return arena.f32(out, rows * vocabulary).slice();
+      const out = arena.allocF32(N * vocabulary);
+      this.#head(out, activations.hidden, N, pass);
+      return arena.f32(out, N * vocabulary).slice();
     });
   }
 

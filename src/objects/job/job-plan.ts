@@ -3,8 +3,8 @@
  * request and the pinned files alone, so a job that was interrupted makes the same plan again.
  */
 import {
-  checkFolderRequest,
   type FolderPlan,
+  type FolderRequest,
   makesGguf,
   planFolder,
   readNorms,
@@ -13,7 +13,14 @@ import {
   ggufChoices,
   planFolderGguf,
 } from "../../checkpoints/gguf/folder-gguf.ts";
-import type { QuantizeOptions } from "../../api/tensors.ts";
+import {
+  fileAnalysis,
+  planFolderAnalysis,
+} from "../../checkpoints/analyze-plan.ts";
+import type {
+  AnalyzeModelOptions,
+  QuantizeOptions,
+} from "../../api/tensors.ts";
 import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
 import { type Folder, readFolder } from "../../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../../checkpoints/shards.ts";
@@ -64,6 +71,8 @@ export function planJob(
   digests: () => ReadonlyMap<string, string>,
 ): Promise<JobPlan> | JobPlan {
   if (job.isFolder && makesGguf(job.request)) return planGgufJob(job, read);
+  if (job.isFolder && job.request.operation === "analyze")
+    return planAnalysisJob(job, job.request.options ?? {}, read);
   if (job.isFolder) return planFolderJob(job, read, digests);
   const output = {
     name: job.result,
@@ -83,7 +92,10 @@ async function openFile(
     const raw = rawOf((request.options ?? {}) as Parameters<typeof rawOf>[0]);
     const stored = await readTensorFile(source, file.bytes, raw);
     const ordered = scalesFirst(stored, pairsOf(request));
-    const conversion = planFile(ordered.file, request);
+    const conversion =
+      request.operation === "analyze"
+        ? fileAnalysis(request.options ?? {})(ordered.file).conversion
+        : planFile(ordered.file, request);
     const { headBytes: base } = stored;
     const { stretches } = ordered;
     const runs =
@@ -126,7 +138,7 @@ async function planFolderJob(
     checkpoint,
     [...byName.keys()],
     nameOf(request.source),
-    checkFolderRequest(request),
+    request as FolderRequest,
   );
   const norms = await readNorms(plan, ({ file, start, end }) =>
     read(byName.get(file)!, start, end - start),
@@ -200,6 +212,25 @@ async function planGgufJob(
   };
   const bytes = head.length + TENSOR_BYTES * decided.tensors.length;
   return { outputs: [output], bytes, totalBytes };
+}
+
+/** The report on a folder. */
+async function planAnalysisJob(
+  { result, files }: Planned,
+  options: AnalyzeModelOptions,
+  read: ReadFile<PinnedFile>,
+): Promise<JobPlan> {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  const checkpoint = await readFolder(folderOf(byName, read));
+  const { reads, open } = planFolderAnalysis(checkpoint, options);
+  const runs = reads.map((each) => ({ ...each, file: byName.get(each.file)! }));
+  const output = {
+    name: result,
+    open: async () => ({ conversion: open().conversion, runs }),
+    digested: [],
+  };
+  const bytes = TENSOR_BYTES * checkpoint.tensors.length;
+  return { outputs: [output], bytes, totalBytes: null };
 }
 
 /** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */

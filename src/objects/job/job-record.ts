@@ -88,13 +88,14 @@ export function makesFolder({
   request,
   isFolder,
 }: Pick<StoredJob, "request" | "isFolder">): boolean {
-  return isFolder && !makesGguf(request);
+  return isFolder && request.operation !== "analyze" && !makesGguf(request);
 }
 
 /** GGUF stays GGUF; every other file becomes safetensors. */
 function ending(request: JobRequest, isFolder: boolean): string {
   const { source } = request;
   if (makesFolder({ request, isFolder })) return "";
+  if (request.operation === "analyze") return ".json";
   if (isFolder) return ".gguf";
   return shownSource(source).endsWith(".gguf") ? ".gguf" : ".safetensors";
 }

@@ -181,8 +181,11 @@ export class JobWork {
     job.parts = writer.parts;
     job.inputBytes = earlier.inputBytes + conversion.inputBytes;
     job.outputBytes = earlier.outputBytes + conversion.outputBytes;
-    if (!job.isFolder) job.totalOutputBytes = conversion.totalBytes;
-    job.isCompleting = conversion.wanted === 0;
+    const isThrough = conversion.wanted === 0;
+    if (conversion.hasTail)
+      job.totalOutputBytes = isThrough ? job.outputBytes : null;
+    else if (!job.isFolder) job.totalOutputBytes = conversion.totalBytes;
+    job.isCompleting = isThrough;
     job.failures = 0;
     this.#store.save(job, { saved: conversion.save(), tail: writer.tail });
   }

@@ -1,7 +1,7 @@
 /** A folder of the bucket as a model: pinned by what its files hold, and read by ranges. */
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/types.ts";
-import type { Folder } from "../../checkpoints/read-heads.ts";
+import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import {
   type ImportedModel,
   openModel,
@@ -35,16 +35,40 @@ export async function openPinned(
   );
 }
 
+/** What tells which model it is and how its text is cut. */
+const TEXT_MODEL_FILE = new RegExp(`${MODEL_FILE.source}|^tokenizer\\.json$`);
+
+/** A folder that writes text, as it is now; another digest is another. Errors: `file_not_found` */
+export async function openTextFolder(
+  bucket: R2Bucket,
+  folder: string,
+): Promise<{ digest: string; folder: Folder }> {
+  const files = await modelFiles(bucket, folder, TEXT_MODEL_FILE);
+  return { digest: await digestOf(files), folder: folderOf(bucket, files) };
+}
+
+/** A file as it is now, of which parts are read; undefined where there is none. */
+export async function openStored(
+  bucket: R2Bucket,
+  name: string,
+): Promise<{ digest: string; file: RangedFile } | undefined> {
+  const object = await bucket.head(fileKey(name));
+  if (!object) return undefined;
+  const file = await folderOf(bucket, new Map([[name, object]])).open(name);
+  return { digest: await digestOf(new Map([[name, object]])), file };
+}
+
 type ModelFiles = ReadonlyMap<string, R2Object>;
 
 async function modelFiles(
   bucket: R2Bucket,
   folder: string,
+  wanted = MODEL_FILE,
 ): Promise<ModelFiles> {
   const files = new Map<string, R2Object>();
   for (const file of await filesIn(bucket, folder)) {
     const name = file.key.slice(fileKey(`${folder}/`).length);
-    if (MODEL_FILE.test(name)) files.set(name, file);
+    if (wanted.test(name)) files.set(name, file);
   }
   if (files.size > 0) return files;
   throw new AppError(

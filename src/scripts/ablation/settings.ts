@@ -21,7 +21,6 @@ const TINY: Base = {
   textBytes: 0,
 };
 const PAPER = "mxfp4-rht-sr";
-const ADAMW = { name: "adamw", warmupSteps: 0 } as const;
 
 const recipes = (...names: Recipe[]): Arm[] =>
   names.map((recipe) => ({ name: recipe, change: { recipe } }));
@@ -67,8 +66,8 @@ export const SETTINGS: readonly Setting[] = [
     name: "adamw",
     title: "Recipes under AdamW",
     about:
-      "The same with `--optimizer adamw --warmup 0`: rate 0.008, linearly to 0. Seeds differ by more than recipes do.",
-    base: { ...TINY, optimizer: ADAMW },
+      "The same with `--optimizer adamw`: rate 0.008 after 50 steps of warm-up, linearly to 0. Seeds differ by more than recipes do.",
+    base: { ...TINY, optimizer: { name: "adamw" } },
     arms: recipes("bf16", "mxfp4", "mxfp4-sr", PAPER),
     baseline: "bf16",
     incumbent: PAPER,

@@ -8,16 +8,20 @@ import type { BuildTarget } from "./target.ts";
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
 
+/** Those that write text, without relaxed SIMD. */
+const decode = kernelTarget("kernels-decode", "assembly/decode.ts", "decode");
+
 /** What the Worker is served from on this machine; wrangler bundles its own to deploy. */
 const worker = bundleTarget({
   name: "worker",
   config: "wrangler.toml",
   folder: "build/worker",
-  needs: [kernels],
+  needs: [kernels, decode],
 });
 
 export const BUILD_TARGETS = {
   kernels,
+  "kernels-decode": decode,
   /** With assertions, and the text of the module. */
   "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
   /** Those of files alone, without relaxed SIMD: what the package has. */

@@ -1,0 +1,198 @@
+import { createInterface } from "node:readline/promises";
+import { type ArgsDef, defineCommand } from "citty";
+import { AppError } from "../api/errors.ts";
+import type { GenerateRequest, TextEnding } from "../api/types.ts";
+import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
+import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";
+import { addressOf, clientOf, edgeArguments, whole } from "./edge-arguments.ts";
+import {
+  type Arguments,
+  checkArguments,
+  UsageError,
+} from "./file-arguments.ts";
+import { localModel, openWriter, writePieces } from "./local-text.ts";
+
+const option = (
+  valueHint: string,
+  description: string,
+  fallback: string | number,
+) => ({
+  type: "string" as const,
+  valueHint,
+  description,
+  default: String(fallback),
+});
+
+const args = {
+  model: {
+    type: "positional",
+    required: true,
+    description:
+      "A model's directory or a run's checkpoint; with --url, the id of a run, or with --folder what the edge's files hold",
+  },
+  prompt: {
+    type: "string",
+    valueHint: "TEXT",
+    description:
+      "What the text begins with (default: you and the model write in turns)",
+  },
+  "max-tokens": option("N", "Tokens to write", 200),
+  weights: {
+    type: "enum",
+    options: [...WEIGHT_FORMATS],
+    default: "f32",
+    description: "As they are, or packed and multiplied so",
+  },
+  temperature: option(
+    "X",
+    "How daring: 0 takes the likeliest token",
+    DEFAULT_SAMPLING.temperature,
+  ),
+  "top-k": option(
+    "N",
+    "Only so many of the likeliest stay in play",
+    DEFAULT_SAMPLING.topK,
+  ),
+  "top-p": option(
+    "X",
+    "Of those, the likeliest of this probability together",
+    DEFAULT_SAMPLING.topP,
+  ),
+  repetition: option(
+    "X",
+    "What logits of tokens that were there are divided by",
+    DEFAULT_SAMPLING.repetition,
+  ),
+  stop: {
+    type: "string",
+    valueHint: "TEXT",
+    description: "End before this text",
+  },
+  seed: option(
+    "N",
+    "The same options give the same text on every machine",
+    DEFAULT_SAMPLING.seed,
+  ),
+  folder: {
+    type: "boolean",
+    description: "The model is a folder or a checkpoint in the edge's files",
+  },
+  ...edgeArguments,
+  url: { ...edgeArguments.url, description: "Ask this edge, of a run of its" },
+} satisfies ArgsDef;
+
+type Options = Omit<GenerateRequest, "prompt"> & { maxTokens: number };
+
+/** Writes what follows a text; gives back how it ended. */
+type Write = (
+  prompt: string,
+  put: (piece: string) => void,
+) => Promise<TextEnding>;
+
+export const generateCommand = defineCommand({
+  meta: {
+    name: "generate",
+    description:
+      "Write text with a model: a directory, a run's checkpoint, or a run of an edge",
+  },
+  args,
+  async run(context) {
+    const given = checkArguments(context, args);
+    const options = optionsOf(given);
+    const write = await writerOf(given, options);
+    const prompt = given.prompt as string | undefined;
+    if (prompt === undefined) return converse(write);
+    let text = "";
+    const put = (piece: string): void => {
+      text += piece;
+      if (!given.json) process.stdout.write(piece);
+    };
+    if (!given.json) process.stdout.write(prompt);
+    const ending = await write(prompt, put);
+    console.log(
+      given.json ? JSON.stringify({ prompt, text, ...ending }, null, 2) : "",
+    );
+  },
+});
+
+/** Errors: `UsageError` */
+function optionsOf(given: Arguments): Options {
+  const number = (name: string): number => {
+    const text = String(given[name]);
+    const value = Number(text);
+    if (text.trim() !== "" && Number.isFinite(value)) return value;
+    throw new UsageError(`Expected --${name} to be a number, got "${text}"`);
+  };
+  const { stop } = given as { stop?: string };
+  const told = {
+    temperature: number("temperature"),
+    topK: number("top-k"),
+    topP: number("top-p"),
+    repetition: number("repetition"),
+    seed: number("seed"),
+  };
+  try {
+    return {
+      ...samplingOf(told),
+      maxTokens: whole("max-tokens", given["max-tokens"], 1),
+      weights: given.weights as WeightFormat,
+      ...(stop === undefined ? {} : { stop: [stop] }),
+    };
+  } catch (error) {
+    if (error instanceof AppError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+async function writerOf(given: Arguments, options: Options): Promise<Write> {
+  const model = given.model as string;
+  const isRemote = given.url !== undefined || given.folder === true;
+  if (!isRemote) {
+    const writer = await openWriter(await localModel(model), options.weights);
+    return async (prompt, put) => {
+      const pieces = writePieces(writer, { ...options, prompt });
+      for (;;) {
+        const { value, done } = await pieces.next();
+        if (done) return value!;
+        put(value);
+      }
+    };
+  }
+  return async (prompt, put) => {
+    const request = { ...options, prompt };
+    const events = given.folder
+      ? new Mxfp4Edge(addressOf(given)).generate(model, request)
+      : clientOf(given).run(model).generate(request);
+    for await (const event of events) {
+      if (!("text" in event)) return event;
+      put(event.text);
+    }
+    throw new Error("Expected the text to end, got a stream that broke off");
+  };
+}
+
+/** A text that both write: a line of the person's, then what the model makes of all there is. */
+async function converse(write: Write): Promise<void> {
+  const lines = createInterface({
+    input: process.stdin,
+    output: process.stderr,
+    prompt: "> ",
+  });
+  let text = "";
+  // Lines that came before the end are still answered.
+  let isOpen = true;
+  lines.on("close", () => (isOpen = false));
+  lines.prompt();
+  for await (const line of lines) {
+    text += line;
+    if (text !== "") {
+      await write(text, (piece) => {
+        text += piece;
+        process.stdout.write(piece);
+      });
+      process.stdout.write("\n");
+    }
+    if (isOpen) lines.prompt();
+  }
+}

@@ -1,0 +1,69 @@
+/** Text by the kernels in this process. */
+import { statSync } from "node:fs";
+import { setImmediate as turn } from "node:timers/promises";
+import type { TextEnding } from "../api/types.ts";
+import type { Folder } from "../checkpoints/read-heads.ts";
+import { openTextModel } from "../generation/open-model.ts";
+import { Writer, type WritingOptions } from "../generation/writer.ts";
+import type { WeightFormat } from "../kernels/decode.ts";
+import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
+import {
+  checkpointBytes,
+  checkpointFile,
+} from "../training/checkpoint-file.ts";
+import { localFile, localFolder } from "./ranged-files.ts";
+
+/** What a person's text begins with, and how it goes on. */
+export type TextOptions = WritingOptions & {
+  prompt: string;
+  signal?: AbortSignal;
+};
+
+/** The model of a directory or of a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
+export async function localModel(path: string): Promise<Folder> {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.isDirectory()
+    ? localFolder(path)
+    : checkpointFile(await localFile(path));
+}
+
+export async function openWriter(
+  folder: Folder,
+  weights: WeightFormat = "f32",
+): Promise<Writer> {
+  loadKernelsFile();
+  loadDecodeFile();
+  const opened = await openTextModel(folder);
+  return new Writer(await opened.load(weights));
+}
+
+/** Between two tokens, signals and events have their turn; a signal ends the text. */
+export async function* writePieces(
+  writer: Writer,
+  { prompt, signal, ...options }: TextOptions,
+): AsyncGenerator<string, TextEnding | undefined> {
+  const writing = writer.write(prompt, options, async () => {
+    await turn();
+  });
+  for (;;) {
+    const { value, done } = await writing.next();
+    if (done) return value;
+    if (signal?.aborted) return undefined;
+    yield value;
+  }
+}
+
+/** What a checkpoint's bytes write, the prompt before it. */
+export async function textOf(
+  checkpoint: Uint8Array,
+  options: TextOptions,
+): Promise<string> {
+  const writer = await openWriter(await checkpointBytes(checkpoint));
+  try {
+    let text = options.prompt;
+    for await (const piece of writePieces(writer, options)) text += piece;
+    return text;
+  } finally {
+    writer.free();
+  }
+}

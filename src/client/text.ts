@@ -1,0 +1,40 @@
+/** A text as an edge writes it, from its stream of events. */
+import { AppError, type ErrorCode } from "../api/errors.ts";
+import type { GenerateRequest, TextEvent } from "../api/types.ts";
+import { blocksOf } from "./events.ts";
+import type { Http } from "./http.ts";
+
+/** Pieces, and at last how it ended. Errors: those of the edge; `unavailable` where the stream breaks off */
+export async function* readText(
+  http: Http,
+  path: string,
+  request: GenerateRequest & { model?: string },
+): AsyncGenerator<TextEvent> {
+  const response = await http.request("POST", path, {
+    body: JSON.stringify(request),
+    headers: {
+      "Content-Type": "application/json",
+      Accept: "text/event-stream",
+    },
+    // A large model is read first.
+    timeoutMs: 0,
+  });
+  for await (const block of blocksOf(response.body!)) {
+    const data = /^data: (.*)$/m.exec(block)?.[1];
+    if (data === undefined) continue;
+    const event = JSON.parse(data) as TextEvent;
+    if (block.startsWith("event: error")) {
+      const { code, detail } = event as unknown as {
+        code: ErrorCode;
+        detail: string;
+      };
+      throw new AppError(code, detail);
+    }
+    yield event;
+    if (!("text" in event)) return;
+  }
+  throw new AppError(
+    "unavailable",
+    "Expected the text to end, got a stream that broke off",
+  );
+}

@@ -1,0 +1,73 @@
+/** The report of an analysis: figures of what was judged, as an object and as the conversion's output. */
+import { AppError } from "../../api/errors.ts";
+import type { Analysis } from "../../api/tensors.ts";
+import { Conversion, type OpenSection } from "../stream/conversion.ts";
+import type { HoldPool } from "../stream/hold-pool.ts";
+import type { TensorHead } from "../tensor.ts";
+import { figures, RULE } from "./analysis-figures.ts";
+import type { Judge } from "./judge.ts";
+
+/** `report` is complete once the conversion is through, whose output is the same as JSON. */
+export type Analyzing = { conversion: Conversion; report: () => Analysis };
+
+/** What is said of loaders, by what was judged. */
+export type Advise = (judge: Judge) => Pick<Analysis, "loaders" | "refused">;
+export const NO_ADVICE: Advise = () => ({ loaders: [], refused: [] });
+
+/** Of one report, which is written at once. */
+const MAX_FIGURES = 32_768;
+
+/** Errors: `invalid_option` for more figures than one report has */
+export function checkFigures(tensors: number, schemes: number): void {
+  if (tensors * schemes <= MAX_FIGURES) return;
+  throw new AppError(
+    "invalid_option",
+    `Expected at most ${MAX_FIGURES} tensors times schemes, got ${tensors} times ${schemes}; \`include\` fewer`,
+  );
+}
+
+/** `heads` are those of what is judged, in the judge's order; `inputBytes` all that the sections take. */
+export function reporting(
+  judge: Judge,
+  heads: readonly TensorHead[],
+  passedOver: Analysis["passedOver"],
+  advise: Advise,
+  parts: {
+    sections: readonly OpenSection[];
+    inputBytes: number;
+    pool: HoldPool;
+    heldBytes: number;
+  },
+): Analyzing {
+  const { sections, inputBytes, pool, heldBytes } = parts;
+  const names = judge.schemes.map(({ name }) => name);
+  // Sums go with the conversion, the report stays.
+  let told: Analysis | undefined;
+  const report = (): Analysis =>
+    (told ??= {
+      tensors: heads.map(({ name, dtype, shape }, i) => ({
+        name,
+        dtype,
+        shape: [...shape],
+        ...figures(judge.tally(i), names),
+      })),
+      passedOver,
+      total: figures(judge.sum(heads.keys()), names),
+      rule: RULE,
+      ...advise(judge),
+    });
+  const text = () =>
+    Uint8Array.from(
+      new TextEncoder().encode(`${JSON.stringify(report(), null, 2)}\n`),
+    );
+  const conversion = new Conversion({
+    // Nothing comes that a tail could follow.
+    head: inputBytes === 0 ? text() : new Uint8Array(0),
+    dataBytes: 0,
+    sections,
+    pool,
+    heldBytes: heldBytes + judge.heldBytes,
+    tail: text,
+  });
+  return { conversion, report };
+}

@@ -1,0 +1,156 @@
+/**
+ * Llama, Mistral and Qwen3, token by token: RMSNorm, rotary positions, groups of heads that share keys and
+ * values, SwiGLU.
+ *
+ *   middle = input + o(attention(rotary(q(n1)), rotary(k(n1)), v(n1))),  n1 = norm(input)
+ *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
+ */
+import type { Pointer } from "../../kernels/arena.ts";
+import {
+  attend,
+  rmsNorm,
+  rotary,
+  siluProduct,
+  sum,
+} from "../../kernels/decode.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import {
+  checkToken,
+  type Decoder,
+  type DecoderWeights,
+  type WeightTensor,
+} from "../decoder.ts";
+import type { KeyValueCache } from "../key-value-cache.ts";
+import { type LlamaShape, llamaShape } from "./config.ts";
+import { frequencies, rotaryAngles } from "./rotary-angles.ts";
+
+const TABLE = "model.embed_tokens.weight";
+const FINAL_NORM = "model.norm.weight";
+const HEAD = "lm_head.weight";
+
+/** Errors: `invalid_config` for a model that is computed otherwise */
+export function llamaDecoder(
+  config: Readonly<Record<string, unknown>>,
+): Decoder {
+  const shape = llamaShape(config);
+  const { width: C, context, vocabulary, layers, groups, headWidth } = shape;
+  const turns = frequencies(shape.ropeBase, headWidth / 2);
+  return {
+    context,
+    vocabulary,
+    layers,
+    cacheWidth: groups * headWidth,
+    tensors: tensorsOf(shape),
+    prefix: "model.",
+    notRead: shape.isTied
+      ? /rotary_emb\.inv_freq$|^lm_head\.weight$/
+      : /rotary_emb\.inv_freq$/,
+
+    forward(weights, cache, tokens) {
+      const { arena } = kernels();
+      const N = tokens.length;
+      return arena.scope(() => {
+        const x = arena.allocF32(N * C);
+        for (const [t, token] of tokens.entries()) {
+          checkToken(token, vocabulary);
+          weights.row(x + 4 * t * C, TABLE, token);
+        }
+        for (let layer = 0; layer < layers; layer++)
+          block(x, N, layer, shape, turns, weights, cache);
+        cache.length += N;
+        const last = x + 4 * (N - 1) * C;
+        rmsNorm(last, last, weights.values(FINAL_NORM), 1, C, shape.epsilon);
+        const logits = arena.allocF32(vocabulary);
+        weights.multiply(logits, shape.isTied ? TABLE : HEAD, last, 1);
+        return arena.f32(logits, vocabulary).slice();
+      });
+    },
+  };
+}
+
+/** One block over the residual stream f32 [N, C], in place. */
+function block(
+  x: Pointer,
+  N: number,
+  layer: number,
+  shape: LlamaShape,
+  turns: Float64Array,
+  weights: DecoderWeights,
+  cache: KeyValueCache,
+): void {
+  const { width: C, heads, groups, headWidth, hidden, epsilon } = shape;
+  const { arena } = kernels();
+  const own = (name: string): string => `model.layers.${layer}.${name}.weight`;
+  arena.scope(() => {
+    const linear = (name: string, from: Pointer, outFeatures: number) => {
+      const out = arena.allocF32(N * outFeatures);
+      weights.multiply(out, own(name), from, N);
+      return out;
+    };
+    const norm1 = weights.values(own("input_layernorm"));
+    const normed = arena.allocF32(N * C);
+    rmsNorm(normed, x, norm1, N, C, epsilon);
+    const q = linear("self_attn.q_proj", normed, heads * headWidth);
+    const k = linear("self_attn.k_proj", normed, groups * headWidth);
+    const v = linear("self_attn.v_proj", normed, groups * headWidth);
+    const angles = rotaryAngles(turns, cache.length, N);
+    for (const [name, at, count] of [
+      ["q", q, heads],
+      ["k", k, groups],
+    ] as const) {
+      if (shape.normsHeads) {
+        const weight = weights.values(own(`self_attn.${name}_norm`));
+        rmsNorm(at, at, weight, N * count, headWidth, epsilon);
+      }
+      rotary(at, angles, N, count, headWidth, count * headWidth);
+    }
+    cache.append(layer, k, v, groups * headWidth, N);
+    const mixed = arena.allocF32(N * heads * headWidth);
+    const cut = { heads, groups, headWidth };
+    const past = cache.layer(layer);
+    attend(mixed, q, heads * headWidth, past, cache.length, N, cut);
+    sum(x, x, linear("self_attn.o_proj", mixed, C), N * C);
+
+    const norm2 = weights.values(own("post_attention_layernorm"));
+    rmsNorm(normed, x, norm2, N, C, epsilon);
+    const gate = linear("mlp.gate_proj", normed, hidden);
+    const up = linear("mlp.up_proj", normed, hidden);
+    siluProduct(gate, gate, up, N * hidden);
+    sum(x, x, linear("mlp.down_proj", gate, C), N * C);
+  });
+}
+
+function tensorsOf(shape: LlamaShape): WeightTensor[] {
+  const { width: C, heads, groups, headWidth, hidden, vocabulary } = shape;
+  const matrix = (name: string, out: number, inFeatures: number) =>
+    ({ name, shape: [out, inFeatures], kind: "rows" }) as const;
+  const vector = (name: string, length: number) =>
+    ({ name, shape: [length], kind: "values" }) as const;
+  const layers = Array.from({ length: shape.layers }, (_, layer) => {
+    const own = (name: string): string =>
+      `model.layers.${layer}.${name}.weight`;
+    return [
+      vector(own("input_layernorm"), C),
+      matrix(own("self_attn.q_proj"), heads * headWidth, C),
+      matrix(own("self_attn.k_proj"), groups * headWidth, C),
+      matrix(own("self_attn.v_proj"), groups * headWidth, C),
+      matrix(own("self_attn.o_proj"), C, heads * headWidth),
+      ...(shape.normsHeads
+        ? [
+            vector(own("self_attn.q_norm"), headWidth),
+            vector(own("self_attn.k_norm"), headWidth),
+          ]
+        : []),
+      vector(own("post_attention_layernorm"), C),
+      matrix(own("mlp.gate_proj"), hidden, C),
+      matrix(own("mlp.up_proj"), hidden, C),
+      matrix(own("mlp.down_proj"), C, hidden),
+    ];
+  });
+  return [
+    matrix(TABLE, vocabulary, C),
+    ...layers.flat(),
+    vector(FINAL_NORM, C),
+    ...(shape.isTied ? [] : [matrix(HEAD, vocabulary, C)]),
+  ];
+}

@@ -1,0 +1,83 @@
+/**
+ * Cosines and sines of rotary positions, from operations that languages fix to the last bit: text must not depend on
+ * whose `Math.cos` it is.
+ */
+import type { Pointer } from "../../kernels/arena.ts";
+import { kernels } from "../../kernels/runtime.ts";
+
+/** π/2 in two parts; the first has so few bits that its multiples are exact. */
+const HALF_PI_HIGH = 1.5707963267341256;
+const HALF_PI_LOW = 6.077100506506192e-11;
+/** Terms of the series: within a quarter of π the next is below 2^−53. */
+const TERMS = 9;
+
+/** base^(−i / half) for each pair of channels. */
+export function frequencies(base: number, half: number): Float64Array {
+  const root = rootOf(base, half);
+  const all = new Float64Array(half);
+  let power = 1;
+  for (let i = 0; i < half; i++, power *= root) all[i] = 1 / power;
+  return all;
+}
+
+/** Of `tokens` from position `first` on, f32 [tokens, half] each, in the caller's scope. */
+export function rotaryAngles(
+  turns: Float64Array,
+  first: number,
+  tokens: number,
+): { cosines: Pointer; sines: Pointer } {
+  const { arena } = kernels();
+  const { length: half } = turns;
+  const cosines = arena.allocF32(tokens * half);
+  const sines = arena.allocF32(tokens * half);
+  const [toCosines, toSines] = [cosines, sines].map((pointer) =>
+    arena.f32(pointer, tokens * half),
+  ) as [Float32Array, Float32Array];
+  for (let t = 0; t < tokens; t++)
+    for (let i = 0; i < half; i++) {
+      const { cosine, sine } = onCircle((first + t) * turns[i]!);
+      toCosines[t * half + i] = cosine;
+      toSines[t * half + i] = sine;
+    }
+  return { cosines, sines };
+}
+
+/** The x from 1 on with x^n = value, to the last bit that f64 tells apart. */
+function rootOf(value: number, n: number): number {
+  const isBelow = (x: number): boolean => {
+    let power = 1;
+    for (let i = 0; i < n && power <= value; i++) power *= x;
+    return power <= value;
+  };
+  let [low, high] = [0, Math.max(1, value)];
+  for (;;) {
+    const middle = (low + high) / 2;
+    if (middle <= low || middle >= high) return low;
+    if (isBelow(middle)) low = middle;
+    else high = middle;
+  }
+}
+
+/** Of an angle in radians. */
+export function onCircle(angle: number): { cosine: number; sine: number } {
+  const quarters = Math.round(angle / HALF_PI_HIGH);
+  const rest = angle - quarters * HALF_PI_HIGH - quarters * HALF_PI_LOW;
+  const square = rest * rest;
+  let cosine = 1;
+  let sine = 1;
+  for (let i = TERMS; i > 0; i--) {
+    cosine = 1 - (cosine * square) / ((2 * i - 1) * (2 * i));
+    sine = 1 - (sine * square) / (2 * i * (2 * i + 1));
+  }
+  sine *= rest;
+  switch (((quarters % 4) + 4) % 4) {
+    case 0:
+      return { cosine, sine };
+    case 1:
+      return { cosine: -sine, sine: cosine };
+    case 2:
+      return { cosine: -cosine, sine: -sine };
+    default:
+      return { cosine: sine, sine: -cosine };
+  }
+}

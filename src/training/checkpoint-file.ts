@@ -1,0 +1,51 @@
+/** A run's checkpoint, one file that is read by ranges, as the directory of a model that writes text. */
+import { AppError } from "../api/errors.ts";
+import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import {
+  type Folder,
+  type RangedFile,
+  readSafetensorsHead,
+} from "../checkpoints/read-heads.ts";
+import { architectureOf } from "../model/architectures.ts";
+import {
+  type CheckpointConfig,
+  CONFIG,
+  foreignKind,
+  TOKENIZER,
+} from "./checkpoint.ts";
+
+/** Errors: `malformed_body`, it is none of a run */
+export async function checkpointFile(file: RangedFile): Promise<Folder> {
+  const kind = foreignKind(await file.read(0, Math.min(16, file.bytes)));
+  if (kind) throw notOne(kind);
+  const { metadata } = await readSafetensorsHead(file);
+  const written = metadata.get(CONFIG);
+  if (written === undefined)
+    throw notOne(`a safetensors file without \`${CONFIG}\` in its metadata`);
+  const { model } = JSON.parse(written) as CheckpointConfig;
+  const config = architectureOf(model).huggingFaceConfig(model);
+  const texts = new Map([
+    [CONFIG_FILE, JSON.stringify(config)],
+    ["tokenizer.json", metadata.get(TOKENIZER)],
+  ]);
+  return {
+    list: () => Promise.resolve([SINGLE_FILE]),
+    text: (name) => Promise.resolve(texts.get(name)),
+    open: () => Promise.resolve(file),
+  };
+}
+
+/** The same of bytes that are in memory. */
+export function checkpointBytes(bytes: Uint8Array): Promise<Folder> {
+  return checkpointFile({
+    bytes: bytes.length,
+    read: (start, end) => Promise.resolve(bytes.slice(start, end)),
+  });
+}
+
+function notOne(got: string): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected the checkpoint of a run, got ${got}`,
+  );
+}

@@ -1,0 +1,132 @@
+/** `POST /v1/generate` and `/v1/runs/:run/generate`: text from the bucket and from runs. */
+import { env, reset } from "cloudflare:test";
+import { afterEach, describe, expect, test } from "vitest";
+import type { TextEvent } from "../../src/api/types.ts";
+import { callJson, finish, startRun } from "../support/run.ts";
+import {
+  gpt2Directory,
+  PINNED_SHAPE,
+  written,
+} from "../support/text-models.ts";
+import { problemOf } from "./support.ts";
+import { untarred } from "../support/untarred.ts";
+
+afterEach(reset);
+
+const BUCKET = (env as { BUCKET: R2Bucket }).BUCKET;
+const SHAPE = { ...PINNED_SHAPE, vocabulary: 256 };
+const OPTIONS = { maxTokens: 30, seed: 5, topP: 0.9 };
+
+async function putModel(name: string, files = gpt2Directory(SHAPE)) {
+  for (const [file, bytes] of files)
+    await BUCKET.put(`files/${name}/${file}`, bytes);
+  return files;
+}
+
+const generate = (body: object, query = "") =>
+  callJson("POST", `/v1/generate${query}`, body);
+
+describe("a model of the bucket", () => {
+  test.each(["f32", "mxfp4"] as const)(
+    "writes in %s what it writes elsewhere, again and again",
+    async (weights) => {
+      const files = await putModel("mine");
+      const expected = (await written(files, "ab", OPTIONS, weights)).text;
+      for (let i = 0; i < 2; i++) {
+        const response = await generate({
+          model: "mine",
+          prompt: "ab",
+          weights,
+          ...OPTIONS,
+        });
+        expect(response.headers.get("Content-Type")).toBe(
+          "text/plain; charset=utf-8",
+        );
+        expect(await response.text()).toBe(expected);
+      }
+    },
+  );
+
+  test("another of the same name writes its own text", async () => {
+    await putModel("mine");
+    const request = { model: "mine", prompt: "ab", ...OPTIONS };
+    await (await generate(request)).text();
+    const other = await putModel(
+      "mine",
+      gpt2Directory({ ...SHAPE, layers: 1 }),
+    );
+    expect(await (await generate(request)).text()).toBe(
+      (await written(other, "ab", OPTIONS)).text,
+    );
+  });
+
+  test("writes as events, whose last says how it ended", async () => {
+    const files = await putModel("mine");
+    const response = await generate(
+      { model: "mine", prompt: "ab", ...OPTIONS },
+      "?format=sse",
+    );
+    expect(response.headers.get("Content-Type")).toBe("text/event-stream");
+    const events = (await response.text())
+      .split("\n\n")
+      .filter(Boolean)
+      .map((block) => JSON.parse(block.slice("data: ".length)) as TextEvent);
+    const { text, ending } = await written(files, "ab", OPTIONS);
+    expect(events.at(-1)).toEqual(ending);
+    expect(
+      events.flatMap((event) => ("text" in event ? event.text : [])).join(""),
+    ).toBe(text);
+    expect(events.length).toBeGreaterThan(10);
+  });
+
+  test("that is not there, or asked for what it cannot, is refused", async () => {
+    await putModel("mine");
+    const ask = { model: "mine", prompt: "ab", maxTokens: 3 };
+    for (const [change, status, code] of [
+      [{ model: "none" }, 404, "file_not_found"],
+      [{ model: "a/b/c" }, 422, "invalid_config"],
+      [{ prompt: "" }, 422, "invalid_config"],
+      [{ topP: 2 }, 422, "invalid_config"],
+      [{ other: 1 }, 422, "invalid_config"],
+    ] as const)
+      await problemOf(await generate({ ...ask, ...change }), status, code);
+    await BUCKET.put("files/plain", new Uint8Array(32));
+    await problemOf(
+      await generate({ ...ask, model: "plain" }),
+      400,
+      "malformed_body",
+    );
+  });
+});
+
+describe("a run", () => {
+  test("writes with its parameters as they are, as its checkpoint and its directory do", async () => {
+    const { run } = await startRun({ steps: 2, shards: 2 });
+    const prompt = "It was";
+    const body = { prompt, ...OPTIONS };
+    const path = `/v1/runs/${run.run}/generate`;
+    const before = await (await callJson("POST", path, body)).text();
+    await finish(run, ["one"]);
+    const after = await (await callJson("POST", path, body)).text();
+    expect(after).not.toBe(before);
+
+    const tar = untarred(await (await run.checkpoint("hf")).bytes());
+    const files = new Map(
+      [...tar].map(([name, bytes]) => [name.slice(6), bytes]),
+    );
+    await putModel("exported", files as Awaited<ReturnType<typeof putModel>>);
+    await BUCKET.put(
+      "files/checkpoint",
+      await (await run.checkpoint()).bytes(),
+    );
+    for (const model of ["exported", "checkpoint"])
+      expect(await (await generate({ ...body, model })).text()).toBe(after);
+  });
+
+  test("that does not exist is refused", async () => {
+    const response = await callJson("POST", "/v1/runs/none/generate", {
+      prompt: "a",
+    });
+    await problemOf(response, 404, "run_not_found");
+  });
+});

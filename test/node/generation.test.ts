@@ -1,0 +1,85 @@
+/** Text in Node: what test/generation/decoder.test.ts writes in workerd, and the command. */
+import { arena } from "../support/kernels-node.ts";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { PINNED_TEXTS } from "../support/pinned-texts.ts";
+import {
+  gpt2Directory,
+  PINNED_SHAPE,
+  pinnedTexts,
+  written,
+} from "../support/text-models.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const FILES = gpt2Directory({ ...PINNED_SHAPE, vocabulary: 256 });
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-generation-"));
+  for (const [name, bytes] of FILES) writeFileSync(join(folder, name), bytes);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function generate(args: string[], input = "") {
+  const call = [MAIN, "generate", ...args];
+  return spawnSync(process.execPath, call, { encoding: "utf8", input });
+}
+
+test("what is written in workerd is written here", async () => {
+  expect(arena.ownedBytes).toBe(0);
+  expect(await pinnedTexts()).toEqual(PINNED_TEXTS);
+});
+
+test("the command writes the text, or all that is known of it", async () => {
+  const options = { maxTokens: 12, seed: 2, topK: 9, topP: 0.9 };
+  const expected = await written(FILES, "ab", options, "mxfp4");
+  const args = [folder, "--prompt", "ab", "--max-tokens", "12", "--seed=2"];
+  args.push("--top-k=9", "--top-p=0.9", "--weights=mxfp4");
+  const { stdout, stderr, status } = generate(args);
+  expect(stderr).toBe("");
+  expect([stdout, status]).toEqual([`ab${expected.text}\n`, 0]);
+  expect(JSON.parse(generate([...args, "--json"]).stdout)).toEqual({
+    prompt: "ab",
+    text: expected.text,
+    ...expected.ending,
+  });
+});
+
+test("without a prompt, lines and the model's text follow one another", async () => {
+  const options = { maxTokens: 6, temperature: 0 };
+  const args = [folder, "--max-tokens=6", "--temperature=0"];
+  const first = (await written(FILES, "ab", options)).text;
+  const second = (await written(FILES, `ab${first}cd`, options)).text;
+  expect(generate(args, "ab\ncd\n").stdout).toBe(`${first}\n${second}\n`);
+});
+
+test.each([
+  [
+    ["--top-p", "2"],
+    2,
+    "Expected `topP` to be a number above 0, of at most 1, got 2",
+  ],
+  [["--seed", "x"], 2, 'Expected --seed to be a number, got "x"'],
+  [
+    ["--max-tokens", "0"],
+    2,
+    "Expected --max-tokens to be a whole number from 1",
+  ],
+])("%j is refused", (args, code, expected) => {
+  const { status, stderr } = generate([folder, "--prompt", "ab", ...args]);
+  expect([status, stderr]).toEqual([code, expect.stringContaining(expected)]);
+});
+
+test("what is no model is refused by what it is", () => {
+  const file = join(folder, "config.json");
+  const { status, stderr } = generate([file, "--prompt", "ab"]);
+  expect([status, stderr]).toEqual([
+    1,
+    expect.stringContaining(
+      "Expected the checkpoint of a run, got a file of another kind",
+    ),
+  ]);
+});

@@ -1,0 +1,127 @@
+/** Decoders against the logits of transformers, and of forward passes written from the models' definitions. */
+import "../support/kernels-node.ts";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { loadWeights } from "../../src/generation/load-weights.ts";
+import { decoderOf } from "../../src/model/architectures.ts";
+import { KeyValueCache } from "../../src/model/key-value-cache.ts";
+import { onCircle } from "../../src/model/llama/rotary-angles.ts";
+import { llamaLogits } from "../reference/llama.ts";
+import {
+  DECODERS,
+  decoderShapes,
+  randomValues,
+} from "../support/family-models.ts";
+import { Golden } from "../support/golden.ts";
+import { directoryOf, type Files, folderIn } from "../support/text-models.ts";
+
+const FIXTURES =
+  process.env.GOLDEN_DIR ?? join(import.meta.dirname, "../fixtures");
+const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
+
+/** Logits after each token, one token at a time. */
+async function decoded(
+  files: Files,
+  tokens: ArrayLike<number>,
+): Promise<Float32Array[]> {
+  const folder = folderIn(files);
+  const { tensors, config } = await readFolder(folder);
+  const decoder = decoderOf(config!);
+  const weights = await loadWeights(folder, tensors, decoder, "f32");
+  const cache = new KeyValueCache(decoder, tokens.length);
+  const rows = Array.from(tokens, (token) =>
+    decoder.forward(weights, cache, [token]),
+  );
+  cache.free();
+  return rows;
+}
+
+/** The largest difference, as a share of the largest logit. */
+function furthest(
+  rows: readonly Float32Array[],
+  expected: readonly ArrayLike<number>[],
+): number {
+  const top = Math.max(
+    ...expected.map((row) => Math.max(...Array.from(row, Math.abs))),
+  );
+  return (
+    Math.max(
+      ...rows.map((row, t) =>
+        Math.max(...row.map((x, i) => Math.abs(x - expected[t]![i]!))),
+      ),
+    ) / top
+  );
+}
+
+describe("a decoder has the logits", () => {
+  test.each(["gpt2", "llama"])("of transformers' %s", async (model) => {
+    const golden = new Golden(`hf/${model}/logits.safetensors`);
+    const [sequences, length, vocabulary] = golden.shape("logits") as [
+      number,
+      number,
+      number,
+    ];
+    const [flat, tokens] = [golden.f32("logits"), golden.i32("tokens")];
+    const files: Files = new Map(
+      ["config.json", "model.safetensors"].map((name) => [
+        name,
+        new Uint8Array(readFileSync(join(FIXTURES, "hf", model, name))),
+      ]),
+    );
+    for (let sequence = 0; sequence < sequences; sequence++) {
+      const first = sequence * length;
+      const rows = await decoded(files, tokens.subarray(first, first + length));
+      const expected = rows.map((_, t) =>
+        flat.subarray((first + t) * vocabulary, (first + t + 1) * vocabulary),
+      );
+      expect(furthest(rows, expected)).toBeLessThan(1e-5);
+    }
+  });
+
+  test.each(["llama", "qwen3"])(
+    "that the definition of %s gives",
+    async (name) => {
+      const config = DECODERS[name]!;
+      const values = randomValues(decoderShapes(config), { normsAt: 1 });
+      const tensors = [...values].map(([tensor, each]) => ({
+        name: tensor,
+        shape: each.shape,
+        values: Float32Array.from(each.values),
+      }));
+      const expected = llamaLogits(
+        config,
+        (tensor) => values.get(tensor)?.values,
+        TOKENS,
+      );
+      const rows = await decoded(directoryOf(config, tensors), TOKENS);
+      expect(furthest(rows, expected)).toBeLessThan(1e-5);
+    },
+  );
+});
+
+test("cosines and sines are those of any angle that a position has", () => {
+  for (let i = 0; i < 4000; i++) {
+    const angle = i < 1000 ? i / 100 : (i * 131_072) / 4000 + 0.37;
+    const { cosine, sine } = onCircle(angle);
+    expect(Math.abs(cosine - Math.cos(angle))).toBeLessThan(1e-10);
+    expect(Math.abs(sine - Math.sin(angle))).toBeLessThan(1e-10);
+  }
+});
+
+test.each([
+  [{ attention_bias: true }, "`attention_bias` false, got true"],
+  [
+    { rope_parameters: { rope_type: "llama3" } },
+    '`rope_type` default, got "llama3"',
+  ],
+  [{ num_key_value_heads: 3 }, "a multiple of `num_key_value_heads`, got 4"],
+  [{ hidden_size: "64" }, 'a whole number `hidden_size` from 1, got "64"'],
+  [{ sliding_window: 8 }, "`sliding_window` null, got 8"],
+])("a Llama that is computed otherwise is refused: %j", (change, expected) => {
+  const config: object = JSON.parse(
+    readFileSync(join(FIXTURES, "hf/llama/config.json"), "utf8"),
+  );
+  expect(() => decoderOf({ ...config, ...change })).toThrow(expected);
+});
