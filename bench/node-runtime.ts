@@ -1,10 +1,12 @@
 /** The kernels in this Node process. */
-import { loadKernelsFile } from "../src/kernels/load-file.ts";
+import { loadDecodeFile, loadKernelsFile } from "../src/kernels/load-file.ts";
 import type { Kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark, Timed } from "./benchmark.ts";
 
 export function loadNodeKernels(): Kernels {
-  return loadKernelsFile();
+  const loaded = loadKernelsFile();
+  loadDecodeFile();
+  return loaded;
 }
 
 /** The clock runs around the iterations only. */

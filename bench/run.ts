@@ -10,6 +10,7 @@ import {
   directoryGroup,
   MOST_ROUNDS,
 } from "./directory.ts";
+import { GENERATE_GROUPS } from "./generate.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
@@ -31,7 +32,7 @@ import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 export async function bench(asked: Asked): Promise<void> {
   if (asked.from) return write(readReport(asked.from), asked);
   checkNames(asked);
-  await ensureBuilt(BUILD_TARGETS.kernels);
+  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
   const report = await run(asked);
   await withKept(() => write(report, asked));
 }
@@ -48,6 +49,7 @@ function checkNames({ only, runtimes, peers }: Asked): void {
     ...KERNEL_GROUPS,
     ...(runtimes.includes("workerd") ? HTTP_GROUPS : []),
     ...(runtimes.includes("node") && peers ? PEER_GROUPS : []),
+    ...(runtimes.includes("node") ? GENERATE_GROUPS : []),
     ...(runtimes.includes("node")
       ? [{ benchmarks: DIRECTORY_BENCHMARKS }]
       : []),
@@ -108,7 +110,7 @@ async function* inNode(
   asked: Asked,
   kernels: Kernels,
 ): AsyncGenerator<Group<Timed>> {
-  for (const { name, benchmarks } of KERNEL_GROUPS) {
+  for (const { name, benchmarks } of [...KERNEL_GROUPS, ...GENERATE_GROUPS]) {
     const peers = asked.peers
       ? (PEER_GROUPS.find((group) => group.name === name)?.benchmarks ?? [])
       : [];

@@ -20,9 +20,11 @@ export type ErrorCode =
   | "file_not_found"
   | "job_not_found"
   | "upload_not_found"
+  | "token_not_found"
   // 409: it contradicts what is already so
   | "different_bytes"
   | "different_completion"
+  | "no_lease"
   | "future_step"
   | "dataset_differs"
   | "dataset_in_use"

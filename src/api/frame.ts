@@ -84,6 +84,11 @@ export function framePayload(
   return bytes.subarray(FRAME_HEADER_BYTES);
 }
 
+/** What a sealed frame says of itself. */
+export function frameDigest(frame: Uint8Array): string {
+  return hex(frame.subarray(DIGEST_OFFSET, FRAME_HEADER_BYTES));
+}
+
 /** Write the header of a frame whose payload stands in `bytes` already; returns them. */
 export async function sealFrame(
   header: FrameHeader,
@@ -139,7 +144,7 @@ export async function decodeFrame(
       bytes.length,
     );
   }
-  const digest = hex(bytes.subarray(DIGEST_OFFSET, FRAME_HEADER_BYTES));
+  const digest = frameDigest(bytes);
   const actual = hex(await digestOf(bytes));
   if (actual !== digest) {
     throw new AppError(

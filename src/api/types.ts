@@ -81,7 +81,7 @@ export type EvaluationConfig = {
 
 /**
  * Everything a run's losses and final parameters depend on; `shards` and `snapshotSteps` change
- * where and how often bytes are kept, never which.
+ * where and how often bytes are kept, `verify` and `redundancy` by how many they are computed, never which.
  */
 export type RunConfig = {
   dataset: PinnedDataset;
@@ -100,6 +100,10 @@ export type RunConfig = {
   evaluation: EvaluationConfig;
   shards: number;
   snapshotSteps: number;
+  /** The share of microbatches, from 0 to 1, that a second author computes before the commit; 0 unless told. */
+  verify?: number | undefined;
+  /** So many authors compute each microbatch; 1 unless told. */
+  redundancy?: number | undefined;
 };
 
 /** A model in a folder of the bucket, and a digest of what its files hold. */
@@ -138,7 +142,10 @@ export function hasEnded(state: RunState): boolean {
 export type ShardRange = { index: number; start: number; length: number };
 
 export type TrainerStatus = {
+  /** Trainers of different authors may have one name. */
   name: string;
+  /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
+  author: string;
   lastSeenMs: number;
   completions: number;
 };
@@ -149,6 +156,8 @@ export type RunStatus = {
   /** Parameters have seen this many updates. */
   step: number;
   config: RunConfig;
+  /** What its trainers compute like; null before the first. */
+  fingerprint: string | null;
   parameters: number;
   shards: ShardRange[];
   trainers: TrainerStatus[];
@@ -174,10 +183,25 @@ export type TrainersRequest = { count: number } | { join: true };
 
 /** What `POST /v1/runs/:run/trainers` answers, by what was asked. */
 export type TrainersResponse =
-  { trainers: string[] } | { token: string; expiresMs: number };
+  { trainers: string[] } | { token: string; id: string; expiresMs: number };
+
+/** `quarantined`: results that it told differ from those of others, or among themselves. */
+export const AUTHOR_STATES = ["active", "quarantined", "revoked"] as const;
+export type AuthorState = (typeof AUTHOR_STATES)[number];
+
+/** A join token of a run, without what makes it work; or one of the owner's trainers, which has none, under quarantine. */
+export type JoinToken = {
+  id: string;
+  issuedMs: number | null;
+  expiresMs: number | null;
+  state: AuthorState;
+};
 
 /** What `PATCH /v1/runs/:run` takes. */
 export type StateRequest = { state: "paused" | "running" | "cancelled" };
+
+/** Or this: what trainers must compute like, null for what the next one brings. */
+export type FingerprintRequest = { fingerprint: string | null };
 
 export type LeaseKind = "train" | "eval";
 
@@ -190,6 +214,8 @@ export type Lease = {
   step: number;
   index: number;
   deadlineMs: number;
+  /** Its author's alone; sent as `Lease-Key` with all that comes of the lease. */
+  key: string;
 };
 
 export type LeaseRequest = {
@@ -211,6 +237,8 @@ export type Completion = {
   tokens: number;
   /** Of those tokens' text; where tokens are bytes, it need not be told. */
   bytes?: number | undefined;
+  /** Of a training microbatch: the SHA-256 of the frame that each shard was pushed, in order. */
+  digests?: string[] | undefined;
 };
 
 /** The answer to a completion carries the next lease, which saves a round trip. */
@@ -231,6 +259,36 @@ export type StepMetrics = {
   committedMs: number;
   trainNatsPerByte: number | null;
   valNatsPerByte: number | null;
+  /** SHA-256 of what all steps so far came to, whoever computed it; of a step that was committed. */
+  results: string | null;
+  /** The same with each gradient's digests and whose they are. */
+  chain: string | null;
+};
+
+/** What a microbatch came to: sums, the SHA-256 of the frame that each shard was pushed, and all who told so. */
+export type AgreedResult = {
+  index: number;
+  lossSum: number | null;
+  tokens: number;
+  bytes: number;
+  digests: string[];
+  authors: string[];
+};
+
+/** What was told of a step's training, in order of the microbatch; of one that is not committed, so far. */
+export type StepRecord = {
+  step: number;
+  microbatches: AgreedResult[];
+  /** What the digests of the metrics are made of (docs/trust.md); null of a step that is not committed. */
+  commit: {
+    gradNorm: number;
+    clipCoefficient: number;
+    learningRates: { matrix: number; embedding: number; vector: number };
+    results: string | null;
+    chain: string | null;
+    /** Of the step before; of step 0, of the config. */
+    before: { results: string; chain: string };
+  } | null;
 };
 
 /** What `GET /v1/runs/:run/events` streams; `id` grows by one. */
@@ -253,7 +311,24 @@ export type RunEvent = {
       trainer: string;
       change: "joined" | "restarted" | "left" | "lost";
     }
-  | { type: "conflict"; step: number; microbatch: number; shard: number }
+  /** An author told of a microbatch what others did not, or it itself did not before. */
+  | {
+      type: "conflict";
+      kind: LeaseKind;
+      step: number;
+      microbatch: number;
+      author: string;
+    }
+  | { type: "fingerprint"; fingerprint: string | null }
+  | { type: "author"; author: string; state: AuthorState }
+  /** The step needs a result of one more author, and none is there that could tell one. */
+  | {
+      type: "waiting";
+      kind: LeaseKind;
+      step: number;
+      microbatch: number;
+      reason: "undecided" | "unverified";
+    }
 );
 
 /** What answers: `GET /version`. */

@@ -145,11 +145,6 @@ export function fileAnalysis(
   const output = options.outputType ?? ANALYZE_OPTIONS.outputType.default;
   const choice = { ...selection, output };
   const adviseOn = (heads: readonly TensorHead[]) => {
-    if (heads.length === 0)
-      throw new AppError(
-        "nothing_to_convert",
-        `Expected a weight that ${loader} takes in MXFP4, got none`,
-      );
     const indices = heads.map((_, i) => i);
     return advice([{ loader, indices, refusal: null }], refused);
   };

@@ -50,7 +50,7 @@ export function runOf(given: Arguments): RunClient {
 
 /** The run that a join token opens; undefined for any other token. */
 export function runOfToken(token: string | undefined): string | undefined {
-  return /^join\.(.+)\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
+  return /^join\.(.+)\.[\w-]+\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
 }
 
 /** A whole number from `least` on, as it was typed. */

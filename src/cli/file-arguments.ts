@@ -47,7 +47,10 @@ export function checkArguments(
   known: ArgsDef,
 ): Arguments {
   const given = optionsOf(rawArgs, known);
-  if (args._.length > 1)
+  const places = Object.values(known).filter(
+    ({ type }) => type === "positional",
+  );
+  if (args._.length > Math.max(1, places.length))
     throw new UsageError(`Expected one file, got ${args._.join(" ")}`);
   const checked = { ...args };
   for (const [name, values] of given) {

@@ -17,7 +17,10 @@ export type ThreadTask = {
 };
 
 export type ThreadMessage =
-  | ({ type: "microbatch"; trainer: string } & Omit<Lease, "deadlineMs"> &
+  | ({ type: "microbatch"; trainer: string } & Omit<
+      Lease,
+      "deadlineMs" | "key"
+    > &
       Pick<Completion, "lossSum" | "tokens">)
   | { type: "trouble"; text: string }
   | { type: "refused"; text: string }

@@ -7,6 +7,7 @@ import { type ArgsDef, defineCommand, runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
 import { analyzeCommand } from "./analyze.ts";
+import { auditCommand } from "./audit.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
@@ -21,6 +22,12 @@ import {
   resumeCommand,
   runsCommand,
 } from "./runs.ts";
+import {
+  fingerprintCommand,
+  reinstateCommand,
+  revokeCommand,
+  tokensCommand,
+} from "./trust.ts";
 import { uploadCommand } from "./upload.ts";
 import { usage } from "./usage.ts";
 import { watchCommand } from "./watch.ts";
@@ -40,6 +47,11 @@ const COMMANDS = {
   pause: pauseCommand,
   resume: resumeCommand,
   cancel: cancelCommand,
+  audit: auditCommand,
+  tokens: tokensCommand,
+  revoke: revokeCommand,
+  reinstate: reinstateCommand,
+  fingerprint: fingerprintCommand,
 };
 
 const command = defineCommand({

@@ -33,7 +33,17 @@ export class Progress {
     else if (event.type === "conflict") {
       this.line(
         pc.red(
-          `step ${event.step}: shard ${event.shard} has other bytes for microbatch ${event.microbatch}`,
+          `step ${event.step}: ${event.author} has another result of ${event.kind} microbatch ${event.microbatch}`,
+        ),
+      );
+    } else if (event.type === "fingerprint") {
+      this.line(pc.yellow(fingerprintText(event.fingerprint)));
+    } else if (event.type === "author") {
+      this.line(pc.yellow(`${event.author} is ${event.state}`));
+    } else if (event.type === "waiting") {
+      this.line(
+        pc.yellow(
+          `step ${event.step} waits for one more author: ${event.kind} microbatch ${event.microbatch} is ${event.reason}`,
         ),
       );
     } else this.line(pc.dim(`run is ${event.state}`));
@@ -139,4 +149,10 @@ export function losses(
 function duration(seconds: number): string {
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+function fingerprintText(fingerprint: string | null): string {
+  return fingerprint === null
+    ? "the next trainer says what the others compute like"
+    : `trainers must compute like ${fingerprint} now`;
 }

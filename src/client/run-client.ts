@@ -3,6 +3,7 @@ import { decodeFrame, type Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
+  JoinToken,
   GenerateRequest,
   Lease,
   LeaseRequest,
@@ -12,6 +13,7 @@ import type {
   RunStatus,
   StateRequest,
   StepMetrics,
+  StepRecord,
   TextEvent,
 } from "../api/types.ts";
 import { AppError } from "../api/errors.ts";
@@ -43,11 +45,12 @@ export class RunClient {
   }
 
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse> {
-    const { kind, step, index } = lease;
+    const { kind, step, index, key } = lease;
     return this.#http.json(
       "PUT",
       `${this.#path}/leases/${kind}/${step}/${index}`,
       completion,
+      { headers: { "Lease-Key": key } },
     );
   }
 
@@ -73,14 +76,13 @@ export class RunClient {
 
   async push(
     shard: number,
-    step: number,
-    microbatch: number,
+    { step, index, key }: Lease,
     frame: Uint8Array<ArrayBuffer>,
   ): Promise<void> {
     const response = await this.#http.request(
       "PUT",
-      `${this.#path}/shards/${shard}/gradients/${step}/${microbatch}`,
-      { body: frame, headers: BINARY },
+      `${this.#path}/shards/${shard}/gradients/${step}/${index}`,
+      { body: frame, headers: { ...BINARY, "Lease-Key": key } },
     );
     await response.body?.cancel();
   }
@@ -127,6 +129,11 @@ export class RunClient {
     return this.#http.json("PATCH", this.#path, { state });
   }
 
+  /** What trainers must compute like; null for what the next one brings. */
+  setFingerprint(fingerprint: string | null): Promise<RunStatus> {
+    return this.#http.json("PATCH", this.#path, { fingerprint });
+  }
+
   /** Start trainers that the server hosts; returns their names. */
   async addTrainers(count: number): Promise<string[]> {
     const { trainers } = await this.#http.json<{ trainers: string[] }>(
@@ -138,8 +145,30 @@ export class RunClient {
   }
 
   /** A token with which trainers elsewhere join this run, and only this one. */
-  joinToken(): Promise<{ token: string; expiresMs: number }> {
-    return this.#http.json("POST", `${this.#path}/trainers`, { join: true });
+  joinToken(
+    options: { expiresInMs?: number } = {},
+  ): Promise<{ token: string; id: string; expiresMs: number }> {
+    return this.#http.json("POST", `${this.#path}/trainers`, {
+      join: true,
+      ...options,
+    });
+  }
+
+  /** Those that were issued, and who is under quarantine. */
+  async joinTokens(): Promise<JoinToken[]> {
+    const { tokens } = await this.#http.json<{ tokens: JoinToken[] }>(
+      "GET",
+      `${this.#path}/tokens`,
+    );
+    return tokens;
+  }
+
+  setTokenState(id: string, state: "active" | "revoked"): Promise<JoinToken> {
+    return this.#http.json(
+      "PATCH",
+      `${this.#path}/tokens/${encodeURIComponent(id)}`,
+      { state },
+    );
   }
 
   async metrics(): Promise<StepMetrics[]> {
@@ -147,6 +176,11 @@ export class RunClient {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
+  }
+
+  /** What was told of a step, and by whom. Errors: `future_step` */
+  step(step: number): Promise<StepRecord> {
+    return this.#http.json("GET", `${this.#path}/steps/${step}`);
   }
 
   /** Every event after `lastEventId`, as it comes, until the run has ended. Reconnects by itself. */

@@ -5,65 +5,70 @@
  *   LOCAL_MODE is "1"  a loopback Host and no foreign Origin; then, without API_TOKEN, everyone
  *   neither            nobody, except for routes that are open
  *
- * A join token is `join.<run>.<expiryMs>.<HMAC-SHA-256 of what stands before, base64url>`.
+ * A join token is `join.<run>.<id>.<expiryMs>.<HMAC-SHA-256 of what stands before, base64url>`. Its id is that
+ * by which the run, and none that has its name later, knows whether it is revoked.
  */
 import type { Context } from "hono";
-import { encodeBase64Url } from "hono/utils/encode";
 import { AppError } from "../api/errors.ts";
+import { OWNER } from "../objects/platform/author.ts";
+import { isSigned, sign } from "../objects/platform/signature.ts";
 import type { Access } from "./declaration/route.ts";
 import type { AppEnv, Env } from "./env.ts";
 
-const JOIN_TOKEN_MS = 7 * 24 * 60 * 60 * 1000;
 /** Signs join tokens where there is no secret, and none is needed: LOCAL_MODE answers loopback only. */
 const LOCAL_KEY = "mxfp4-edge local mode";
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
 
-/** Refuses, with 401 or 403, every request that the head of this file does not let in. */
+/** Refuses, with 401 or 403, every request that the head of this file does not let in, and notes whose the others are. */
 export async function authorize(
   c: Context<AppEnv>,
   access: Access,
 ): Promise<void> {
+  c.set("caller", OWNER);
   if (c.env.LOCAL_MODE === "1") checkLoopback(c);
   if (access !== "open") await checkToken(c, access);
 }
 
-/** A token for the trainers of `run`. Give it to nobody who may not push gradients. */
-export async function issueJoinToken(
+/** A token for the trainers of `run`, which knows it by `id`. Give it to nobody who may not push gradients. */
+export async function joinToken(
   env: Env,
   run: string,
-  nowMs = Date.now(),
-): Promise<{ token: string; expiresMs: number }> {
-  const expiresMs = nowMs + JOIN_TOKEN_MS;
-  const claim = `join.${run}.${expiresMs}`;
-  return { token: `${claim}.${await sign(env, claim)}`, expiresMs };
+  { id, expiresMs }: { id: string; expiresMs: number },
+): Promise<string> {
+  const claim = `join.${run}.${id}.${expiresMs}`;
+  return `${claim}.${await sign(secretOf(env), claim)}`;
 }
 
-/** The run that a valid join token names; undefined for a forged, foreign or expired one. */
-export async function runOfJoinToken(
+/** What a valid join token names; undefined for a forged, foreign or expired one. */
+export async function readJoinToken(
   env: Env,
   token: string,
   nowMs = Date.now(),
-): Promise<string | undefined> {
-  const [, claim, run, expiryMs, signature] =
-    /^(join\.(.+)\.(\d{1,16}))\.([\w-]+)$/.exec(token) ?? [];
-  if (!claim || !signature) return undefined;
-  if (!(await isEqual(signature, await sign(env, claim)))) return undefined;
-  return Number(expiryMs) > nowMs ? run : undefined;
+): Promise<{ run: string; id: string } | undefined> {
+  const [, claim, run, id, expiryMs, signature] =
+    /^(join\.(.+)\.([\w-]+)\.(\d{1,16}))\.([\w-]+)$/.exec(token) ?? [];
+  if (!claim || !run || !id || !signature) return undefined;
+  if (!(await isSigned(secretOf(env), claim, signature))) return undefined;
+  return Number(expiryMs) > nowMs ? { run, id } : undefined;
 }
 
 async function checkToken(
   c: Context<AppEnv>,
   access: Exclude<Access, "open">,
 ): Promise<void> {
+  const [, token] =
+    /^Bearer +(\S+)$/i.exec(c.req.header("Authorization") ?? "") ?? [];
   if (!c.env.API_TOKEN) {
-    if (c.env.LOCAL_MODE === "1") return;
+    // Whoever is on this machine may do all; who shows a join token is one of those that it was given to.
+    if (c.env.LOCAL_MODE === "1") {
+      if (token?.startsWith("join.")) await checkJoinToken(c, access, token);
+      return;
+    }
     throw new AppError(
       "unauthorized",
       "Expected the secret API_TOKEN to be set, so nobody is let in: run `npx wrangler secret put API_TOKEN`, then send `Authorization: Bearer <API_TOKEN>`",
     );
   }
-  const [, token] =
-    /^Bearer +(\S+)$/i.exec(c.req.header("Authorization") ?? "") ?? [];
   if (!token) {
     throw new AppError(
       "unauthorized",
@@ -71,13 +76,22 @@ async function checkToken(
     );
   }
   if (await isEqual(token, c.env.API_TOKEN)) return;
-  const run = await runOfJoinToken(c.env, token);
-  if (run === undefined) {
+  await checkJoinToken(c, access, token);
+}
+
+async function checkJoinToken(
+  c: Context<AppEnv>,
+  access: Exclude<Access, "open">,
+  token: string,
+): Promise<void> {
+  const read = await readJoinToken(c.env, token);
+  if (read === undefined) {
     throw new AppError(
       "unauthorized",
       "Expected the API_TOKEN or a join token that has not expired, got another token",
     );
   }
+  const { run, id } = read;
   const asked = c.req.param("run") ?? run;
   if (access !== "trainer" || asked !== run) {
     throw new AppError(
@@ -85,6 +99,8 @@ async function checkToken(
       `Expected a route for trainers of run "${run}", which is all that its join token opens, got ${c.req.method} ${c.req.path}`,
     );
   }
+  c.set("caller", id);
+  c.set("tokenRun", run);
 }
 
 /** A page on the web can send requests to this machine, but not with these headers. */
@@ -107,7 +123,7 @@ function checkLoopback(c: Context<AppEnv>): void {
   }
 }
 
-async function sign(env: Env, claim: string): Promise<string> {
+function secretOf(env: Env): string {
   const secret =
     env.API_TOKEN || (env.LOCAL_MODE === "1" ? LOCAL_KEY : undefined);
   if (!secret)
@@ -115,19 +131,7 @@ async function sign(env: Env, claim: string): Promise<string> {
       "unauthorized",
       "Expected the secret API_TOKEN to be set",
     );
-  const key = await crypto.subtle.importKey(
-    "raw",
-    new TextEncoder().encode(`mxfp4-edge join token\n${secret}`),
-    { name: "HMAC", hash: "SHA-256" },
-    false,
-    ["sign"],
-  );
-  const signature = await crypto.subtle.sign(
-    "HMAC",
-    key,
-    new TextEncoder().encode(claim),
-  );
-  return encodeBase64Url(signature).replace("=", "");
+  return `mxfp4-edge join token\n${secret}`;
 }
 
 /** In a time that depends on neither text's content: digests have one length. */

@@ -26,6 +26,10 @@ export type AppEnv = {
   Bindings: Env;
   Variables: {
     requestId: string;
+    /** The owner, or the id of a join token (objects/platform/author.ts). */
+    caller: string;
+    /** That run's, of which the join token is. */
+    tokenRun?: string;
     /** The path that it has in the declaration. */
     route?: string;
   };

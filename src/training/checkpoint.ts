@@ -29,7 +29,7 @@ export type CheckpointPlan = {
 };
 
 /**
- * The metadata holds what the parameters depend on and nothing else: how a run was sharded leaves
+ * The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
@@ -37,9 +37,6 @@ export function checkpointPlan(
   step: number,
   tokenizer: string | null,
 ): CheckpointPlan {
-  const { shards: _shards, snapshotSteps: _snapshots, ...essential } = config;
-  const { name: _name, ...dataset } = config.dataset;
-  const from = config.from && { from: { digest: config.from.digest } };
   const { tensors } = modelOf(config.model).table;
   const sorted = tensors.toSorted((a, b) => compareNames(a.name, b.name));
   const file = writeSafetensors(
@@ -52,7 +49,7 @@ export function checkpointPlan(
     new Map([
       // Readers in Python ask for it.
       ["format", "pt"],
-      [CONFIG, JSON.stringify({ ...essential, dataset, ...from })],
+      [CONFIG, JSON.stringify(essentialConfig(config))],
       [STEP, String(step)],
       ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
@@ -68,8 +65,28 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "dataset" | "from"
->;
+  "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
+> & {
+  dataset: Omit<RunConfig["dataset"], "name">;
+  from?: { digest: string } | undefined;
+};
+
+export function essentialConfig(config: RunConfig): CheckpointConfig {
+  const {
+    shards: _shards,
+    snapshotSteps: _snapshots,
+    verify: _verify,
+    redundancy: _redundancy,
+    dataset: { name: _name, ...dataset },
+    from,
+    ...essential
+  } = config;
+  return {
+    ...essential,
+    dataset,
+    ...(from && { from: { digest: from.digest } }),
+  };
+}
 
 /**
  * A checkpoint's run and its tensors' bytes, f32, all that the model's table names. Anything else is

@@ -35,6 +35,9 @@ export const MAX_MICROBATCHES = 256;
 const MAX_MICROBATCH_TOKENS = 16_384;
 const MAX_LOGITS = 8 * 1024 * 1024;
 
+/** A majority of more is no surer of who lies, and each costs a whole run's computing. */
+const MAX_REDUNDANCY = 9;
+
 /** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
 export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
@@ -90,6 +93,14 @@ export const runRequestSchema = z.strictObject({
   /** Without it, as many as the parameters need, and two at least. */
   shards: count(MAX_SHARDS).optional(),
   snapshotSteps: count(MAX_STEPS).default(100),
+  verify: fraction
+    .optional()
+    .describe(
+      "The share of microbatches that a second author computes before the commit",
+    ),
+  redundancy: count(MAX_REDUNDANCY)
+    .optional()
+    .describe("So many authors compute each microbatch"),
 });
 
 /** A request with its defaults filled in. */

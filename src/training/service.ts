@@ -24,8 +24,7 @@ export type TrainingService = {
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,
-    step: number,
-    microbatch: number,
+    lease: Lease,
     frame: Uint8Array<ArrayBuffer>,
   ): Promise<void>;
   /** Token ids at `[start, start + length)` of the corpus. */

@@ -4,7 +4,7 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { sealFrame } from "../api/frame.ts";
+import { frameDigest, sealFrame } from "../api/frame.ts";
 import {
   type Completion,
   hasEnded,
@@ -47,7 +47,15 @@ export type TrainerAccount = {
 };
 
 /** Refusals that say no more than that the lease is old: take another. */
-const OLD_LEASE = new Set(["step_gone", "run_ended"]);
+const OLD_LEASE = new Set([
+  "step_gone",
+  "run_ended",
+  // The run's owner has begun the step anew.
+  "no_lease",
+  // Others, or others of the same token, came to something else: the run finds out who is wrong.
+  "different_bytes",
+  "different_completion",
+]);
 
 /** Refusals after which another try is the same refusal. */
 const FINAL = new Set([
@@ -55,8 +63,6 @@ const FINAL = new Set([
   "run_ended",
   "fingerprint_differs",
   "state_version",
-  "different_bytes",
-  "different_completion",
   "unauthorized",
   "forbidden",
 ]);
@@ -164,7 +170,7 @@ export class RunTrainer {
       tokens: counted,
       frames,
     } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
-    await Promise.all(
+    const digests = await Promise.all(
       frames.map((frame, index) =>
         this.#push(plan, plan.shards[index]!, lease, frame),
       ),
@@ -175,6 +181,7 @@ export class RunTrainer {
       lossSum: Number.isFinite(lossSum) ? lossSum : null,
       tokens: counted,
       bytes: countedBytes(batch.targets, tokenLengths),
+      ...(lease.kind === "train" && { digests }),
     };
     const response = await this.#service.complete(lease, completion);
     this.#onCompleted?.(lease, completion);
@@ -206,13 +213,14 @@ export class RunTrainer {
     return this.#pulled;
   }
 
-  /** `bytes` have room for the header, and are the frame's afterwards. */
+  /** `bytes` have room for the header, and are the frame's afterwards. Returns its digest. */
   async #push(
     { config }: RunPlan,
     { index, start, length }: ShardRange,
-    { step, index: microbatch }: Lease,
+    lease: Lease,
     bytes: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
+  ): Promise<string> {
+    const { step, index: microbatch } = lease;
     const frame = await sealFrame(
       {
         kind: "gradient",
@@ -224,8 +232,10 @@ export class RunTrainer {
       },
       bytes,
     );
-    await this.#service.push(index, step, microbatch, frame);
+    const digest = frameDigest(frame);
+    await this.#service.push(index, lease, frame);
     free(frame);
+    return digest;
   }
 
   #heard({ state, lease }: LeaseResponse): Lease | null {

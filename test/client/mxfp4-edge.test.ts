@@ -22,7 +22,7 @@ import {
 import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
-const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3 } as const;
+const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3, key: "k" } as const; // prettier-ignore
 const dataset: PinnedDataset = {
   name: "d",
   digest: "0",
@@ -106,7 +106,10 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       .run("r")
       .complete(lease, { trainer: "t", bootId: "b", lossSum: 1, tokens: 64 }),
   pullParameters: (edge) => edge.run("r").pull(0, 1),
-  pushGradient: (edge) => edge.run("r").push(0, 1, 2, BYTES),
+  pushGradient: (edge) => edge.run("r").push(0, lease, BYTES),
+  listTokens: (edge) => edge.run("r").joinTokens(),
+  setTokenState: (edge) => edge.run("r").setTokenState("t-1", "revoked"),
+  getStep: (edge) => edge.run("r").step(1),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
   getCheckpoint: (edge) => edge.run("r").checkpoint("hf"),

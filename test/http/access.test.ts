@@ -1,6 +1,6 @@
 /** Who may call what: every declared route, walked with each kind of token and with none. */
 import { expect, test } from "vitest";
-import { issueJoinToken } from "../../src/http/auth.ts";
+import { joinToken } from "../../src/http/auth.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { envWith, problemOf, send } from "./support.ts";
 
@@ -44,13 +44,14 @@ test.each(ROUTES)("$id without a token: $access", async (declared) => {
 });
 
 test.each(ROUTES)("$id with a join token: $access", async (declared) => {
-  const { token } = await issueJoinToken(envWith(CLOSED), "nobody");
+  const claim = { id: "c-1", expiresMs: Date.now() + 60_000 };
+  const token = await joinToken(envWith(CLOSED), "nobody", claim);
   const response = await call(declared, CLOSED, token);
   if (declared.access === "owner") await problemOf(response, 403, "forbidden");
   else expect([401, 403]).not.toContain(response.status);
 
   if (!declared.path.includes("{run}")) return;
-  const { token: other } = await issueJoinToken(envWith(CLOSED), "another");
+  const other = await joinToken(envWith(CLOSED), "another", claim);
   await problemOf(await call(declared, CLOSED, other), 403, "forbidden");
 });
 

@@ -201,12 +201,11 @@ describe("POST /v1/analyze of GGUF", () => {
     ]);
   });
 
-  test("of one that is quantized already has no figures, and says why", async () => {
+  test("of one that is quantized already is refused, and says why", async () => {
     const packed = await bytesOf(await post("/v1/quantize", GGUF));
-    const { tensors, passedOver, total } = await analyze("", packed);
-    expect(tensors).toEqual([]);
-    expect(total).toMatchObject({ elements: 0, recommended: null });
-    expect(passedOver.filter(({ dtype }) => dtype === "MXFP4").length).toBe(4);
+    const response = await post("/v1/analyze", packed);
+    const { detail } = await problemOf(response, 422, "nothing_to_convert");
+    expect(detail).toContain("3 like it (MXFP4, quantized already)");
   });
 
   test("that breaks off is no analysis", async () => {

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { issueJoinToken, runOfJoinToken } from "../../src/http/auth.ts";
+import { joinToken, readJoinToken } from "../../src/http/auth.ts";
 import type { Env } from "../../src/http/env.ts";
 import { envWith, problemOf, send } from "./support.ts";
 
 /** A path that no route has: 404 means that the caller was let in. */
 const PATH = "/v1/nothing";
+const CLAIM = { id: "a1-7", expiresMs: Date.now() + 60_000 };
 const SECRET = { LOCAL_MODE: undefined, API_TOKEN: "secret-of_8787" };
 
 function withHeaders(
@@ -47,7 +48,7 @@ describe("without API_TOKEN and LOCAL_MODE", () => {
         401,
         "unauthorized",
       );
-      await expect(issueJoinToken(envWith(secret), "r1")).rejects.toThrow(
+      await expect(joinToken(envWith(secret), "r1", CLAIM)).rejects.toThrow(
         "API_TOKEN",
       );
     }
@@ -170,40 +171,38 @@ describe("with API_TOKEN", () => {
 describe("a join token", () => {
   const env = envWith(SECRET);
 
-  test("names its run until it expires", async () => {
-    const { token, expiresMs } = await issueJoinToken(
-      env,
-      "a-run.of-dots",
-      1_000,
-    );
-    expect(await runOfJoinToken(env, token, expiresMs - 1)).toBe(
-      "a-run.of-dots",
-    );
-    expect(await runOfJoinToken(env, token, expiresMs)).toBeUndefined();
+  test("names its run and its id until it expires", async () => {
+    const { expiresMs } = CLAIM;
+    const token = await joinToken(env, "a-run.of-dots", CLAIM);
+    expect(await readJoinToken(env, token, expiresMs - 1)).toEqual({
+      run: "a-run.of-dots",
+      id: "a1-7",
+    });
+    expect(await readJoinToken(env, token, expiresMs)).toBeUndefined();
   });
 
   test("does not survive any change", async () => {
-    const { token } = await issueJoinToken(env, "r1");
-    const [, , expiry, signature] = token.split(".");
+    const token = await joinToken(env, "r1", CLAIM);
+    const [, , id, expiry, signature] = token.split(".");
     const forged = [
-      `join.r2.${expiry}.${signature}`,
-      `join.r1.${Number(expiry) + 1}.${signature}`,
+      `join.r2.${id}.${expiry}.${signature}`,
+      `join.r1.a1-8.${expiry}.${signature}`,
+      `join.r1.${id}.${Number(expiry) + 1}.${signature}`,
+      `join.r1.${expiry}.${signature}`,
       token.slice(0, -1),
       `${token}A`,
-      `join.r1.${expiry}.`,
-      `join.r1.${expiry}`,
+      `join.r1.${id}.${expiry}.`,
+      `join.r1.${id}.${expiry}`,
     ];
     for (const each of forged)
-      expect(await runOfJoinToken(env, each)).toBeUndefined();
+      expect(await readJoinToken(env, each)).toBeUndefined();
     const other = envWith({ ...SECRET, API_TOKEN: "another" });
-    expect(await runOfJoinToken(other, token)).toBeUndefined();
+    expect(await readJoinToken(other, token)).toBeUndefined();
   });
 
   test("of local mode is worth nothing where there is a secret", async () => {
-    const { token } = await issueJoinToken(
-      envWith({ API_TOKEN: undefined }),
-      "r1",
-    );
+    const local = envWith({ API_TOKEN: undefined });
+    const token = await joinToken(local, "r1", CLAIM);
     await problemOf(
       await bearer(token, "GET", "/v1/runs/r1"),
       401,
@@ -219,7 +218,7 @@ describe("a join token", () => {
     ["PUT", "/v1/runs/r1/shards/0/gradients/3/1"],
     ["GET", "/v1/datasets/text/tokens"],
   ])("opens %s %s", async (method, path) => {
-    const { token } = await issueJoinToken(env, "r1");
+    const token = await joinToken(env, "r1", CLAIM);
     const response = await bearer(token, method, path);
     expect([401, 403]).not.toContain(response.status);
     await response.body?.cancel();
@@ -232,6 +231,8 @@ describe("a join token", () => {
     ["DELETE", "/v1/runs/r1"],
     ["PATCH", "/v1/runs/r1"],
     ["POST", "/v1/runs/r1/trainers"],
+    ["GET", "/v1/runs/r1/tokens"],
+    ["PATCH", "/v1/runs/r1/tokens/a1-7"],
     ["GET", "/v1/runs/r1/checkpoint"],
     ["POST", "/v1/runs/r2/leases"],
     ["PUT", "/v1/runs/r2/shards/0/gradients/3/1"],
@@ -241,7 +242,7 @@ describe("a join token", () => {
     ["POST", "/v1/quantize"],
     ["GET", "/v1/runs/r1/../r2"],
   ])("does not open %s %s", async (method, path) => {
-    const { token } = await issueJoinToken(env, "r1");
+    const token = await joinToken(env, "r1", CLAIM);
     await problemOf(await bearer(token, method, path), 403, "forbidden");
   });
 });

@@ -9,6 +9,7 @@ import {
   corpus,
   finish,
   FINGERPRINT,
+  keyOf,
   outcomeOf,
   startRun,
   startScripted,
@@ -185,12 +186,11 @@ test("PATCH pauses and goes on: a paused run gives no leases and still takes wha
   expect(answer).toMatchObject({ state: "running", lease: { kind: "train" } });
 
   await run.setState("paused");
+  const key = await keyOf(run.run, { kind: "eval", step: 0, index: 0 }, "one");
+  const told = { trainer: "one", bootId: "boot", lossSum: 64, tokens: 64 };
   const complete = () =>
-    callJson("PUT", `/v1/runs/${run.run}/leases/eval/0/0`, {
-      trainer: "one",
-      bootId: "boot",
-      lossSum: 64,
-      tokens: 64,
+    callJson("PUT", `/v1/runs/${run.run}/leases/eval/0/0`, told, {
+      "Lease-Key": key,
     });
   expect(await (await complete()).json()).toEqual({
     state: "paused",
@@ -271,26 +271,36 @@ test("leases refuse names that cannot travel", async () => {
 
 test("a completion is safe to repeat; other values are a 409, other steps a 409 or a 410", async () => {
   const trainer = await startScripted({ steps: 3 });
-  const complete = (kind: string, step: number, index: number, lossSum = 64) =>
+  const digests = await trainer.digests({ step: 0, index: 0 }, 0.5);
+  const complete = async (
+    kind: string,
+    step: number,
+    index: number,
+    lossSum = 64,
+    who = "scripted",
+  ) =>
     callJson(
       "PUT",
       `/v1/runs/${trainer.run.run}/leases/${kind}/${step}/${index}`,
       {
-        trainer: "scripted",
+        trainer: who,
         bootId: "boot",
         lossSum,
         tokens: 64,
+        ...(kind === "train" && { digests }),
+      },
+      {
+        "Lease-Key": await keyOf(
+          trainer.run.run,
+          { kind: kind as "train", step, index },
+          who,
+        ),
       },
     );
   await problemOf(await complete("train", 0, 0), 409, "wrong_state");
   await trainer.doLease();
   const repeated = await (await complete("train", 0, 0)).json();
   expect(repeated).toMatchObject({ duplicate: true, state: "running" });
-  await problemOf(
-    await complete("train", 0, 0, 65),
-    409,
-    "different_completion",
-  );
   await problemOf(await complete("train", 1, 0), 409, "future_step");
   await problemOf(await complete("train", 0, 4), 422, "invalid_number");
   await problemOf(await complete("eval", 1, 0), 422, "invalid_number");
@@ -299,6 +309,11 @@ test("a completion is safe to repeat; other values are a 409, other steps a 409 
   expect(await (await complete("train", 0, 0)).json()).toMatchObject({
     duplicate: true,
   });
+  await problemOf(
+    await complete("train", 0, 0, 65),
+    409,
+    "different_completion",
+  );
   await trainer.run.setState("cancelled");
   await problemOf(await complete("train", 1, 0), 410, "run_ended");
 });
@@ -318,15 +333,15 @@ test("a gradient that is not finite ends the run as diverged and keeps the last 
   const trainer = await startScripted({ steps: 3, shards: 2 });
   await trainer.reach(1);
   const before = await outcomeOf(trainer.run);
-  await trainer.push(1, 0, Number.NaN);
   for (;;) {
     const { state, lease: given } = await trainer.run.lease(trainer.identity);
     if (!given) {
       expect(state).toBe("diverged");
       break;
     }
-    if (given.index > 0) await trainer.push(1, given.index, 0.5);
-    await trainer.complete(given);
+    const value = given.index > 0 ? 0.5 : Number.NaN;
+    await trainer.pushFor(given, value);
+    await trainer.complete(given, value);
   }
   const status = await trainer.run.status();
   expect(status).toMatchObject({ state: "diverged", step: 1 });
@@ -378,10 +393,14 @@ test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
     expect(response.headers.get("Content-Type")).toContain("text/csv");
     const [header, first, second] = (await response.text()).split("\n");
     expect(header).toBe(
-      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte",
+      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte,results,chain",
     );
-    expect(first).toMatch(/^0,1,[\d.]+,0.03,256,1,\d+,1,1$/);
-    expect(second).toMatch(/^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,$/);
+    expect(first).toMatch(
+      /^0,1,[\d.]+,0.03,256,1,\d+,1,1,[0-9a-f]{64},[0-9a-f]{64}$/,
+    );
+    expect(second).toMatch(
+      /^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,,[0-9a-f]{64},[0-9a-f]{64}$/,
+    );
   }
   await problemOf(
     await call("GET", `${path}?format=xml`),

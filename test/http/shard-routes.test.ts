@@ -8,7 +8,7 @@ import {
 } from "../../src/api/frame.ts";
 import { MAX_SHARD_LENGTH } from "../../src/training/sharding.ts";
 import type { RunEvent } from "../../src/api/types.ts";
-import { call, ScriptedTrainer, startScripted } from "../support/run.ts";
+import { call, keyOf, ScriptedTrainer, startScripted } from "../support/run.ts";
 import { problemOf } from "./support.ts";
 
 afterEach(reset);
@@ -29,7 +29,19 @@ async function push(
   value: number,
 ): Promise<Response> {
   const frame = await trainer.frame(0, step, microbatch, value);
-  return call("PUT", gradientPath(trainer, step, microbatch), frame);
+  return put(trainer, gradientPath(trainer, step, microbatch), frame);
+}
+
+/** With the key of a lease of what the path names. */
+async function put(
+  { run }: ScriptedTrainer,
+  path: string,
+  frame: Uint8Array<ArrayBuffer>,
+): Promise<Response> {
+  const [step, index] = path.split("/").slice(-2).map(Number);
+  const leased = { kind: "train", step: step!, index: index! } as const;
+  const key = await keyOf(run.run, leased);
+  return call("PUT", path, frame, { "Lease-Key": key });
 }
 
 async function expectDuplicate(
@@ -48,31 +60,70 @@ test("a push is 201 the first time and a 200 duplicate after, also once its step
   await expectDuplicate(await push(trainer, 0, 0, 0.5), 200);
 });
 
-test("other bytes are a 409 and an event, before the commit and after", async () => {
-  const trainer = await startScripted({ steps: 3 });
+test("other bytes of the same author are a 409 and an event, before the commit and after, and change nothing", async () => {
+  const trainer = await startScripted({ steps: 3, shards: 1 });
   await expectDuplicate(await push(trainer, 0, 1, 0.5), 201);
   await problemOf(await push(trainer, 0, 1, 0.25), 409, "different_bytes");
-  await trainer.reach(1);
-  await problemOf(await push(trainer, 0, 1, 0.25), 409, "different_bytes");
+  // It is under quarantine, so the run goes on with another.
+  const other = new ScriptedTrainer(trainer.run, trainer.status, "other");
+  await other.reach(1);
+  const key = await keyOf(trainer.run.run, { kind: "train", step: 0, index: 1 }, "other"); // prettier-ignore
+  const late = await call("PUT", gradientPath(trainer, 0, 1), await trainer.frame(0, 0, 1, 123), { "Lease-Key": key }); // prettier-ignore
+  await problemOf(late, 409, "different_bytes");
 
-  const conflicts: RunEvent[] = [];
+  const told: RunEvent[] = [];
   for await (const event of trainer.run.events()) {
-    if (event.type === "conflict") conflicts.push(event);
-    if (conflicts.length === 2) break;
+    if (event.type === "conflict" || event.type === "author") told.push(event);
+    if (told.length === 3) break;
   }
-  expect(conflicts[0]).toMatchObject({ step: 0, microbatch: 1, shard: 0 });
-});
-
-test("a refused push changes nothing: the run goes on with the first bytes", async () => {
-  const trainer = await startScripted({ steps: 1, shards: 1 });
-  await push(trainer, 0, 0, 0.5);
-  await push(trainer, 0, 0, 123);
-  const status = await trainer.reach(1);
+  const conflict = { type: "conflict", kind: "train", step: 0, microbatch: 1 };
+  expect(told).toMatchObject([
+    { ...conflict, author: "owner.scripted" },
+    { type: "author", author: "owner.scripted", state: "quarantined" },
+    // What is committed stays, and by whom it was told wrong cannot be known from it.
+    { ...conflict, author: "owner.other" },
+  ]);
   const [metrics] = await trainer.run.metrics();
   // Padding counts nothing, so the norm is that of 0.5 at each real parameter.
-  const tensors = status.parameters;
-  expect(metrics!.gradNorm!).toBeLessThanOrEqual(0.5 * Math.sqrt(tensors));
-  expect(metrics!.gradNorm!).toBeGreaterThan(0.49 * Math.sqrt(tensors));
+  const root = Math.sqrt(trainer.status.parameters);
+  expect(metrics!.gradNorm!).toBeLessThanOrEqual(0.5 * root);
+  expect(metrics!.gradNorm!).toBeGreaterThan(0.49 * root);
+});
+
+test("a push without the key of the caller's lease of that very microbatch is refused before its body is read", async () => {
+  const trainer = await startScripted();
+  const { run } = trainer.run;
+  const path = gradientPath(trainer, 0, 0);
+  const leased = { kind: "train", step: 0, index: 0 } as const;
+  const key = await keyOf(run, leased);
+  const { id } = await trainer.run.joinToken();
+  for (const [what, headers] of [
+    ["none", {}],
+    [
+      "another microbatch's",
+      { "Lease-Key": await keyOf(run, { ...leased, index: 1 }) },
+    ],
+    [
+      "another step's",
+      { "Lease-Key": await keyOf(run, { ...leased, step: 1 }) },
+    ],
+    [
+      "of an evaluation",
+      { "Lease-Key": await keyOf(run, { ...leased, kind: "eval" }) },
+    ],
+    ["a token's", { "Lease-Key": await keyOf(run, leased, "scripted", id) }],
+    ["another's signature", { "Lease-Key": key.replace("scripted", "other") }],
+    ["no signature", { "Lease-Key": "owner.scripted:" }],
+    ["text", { "Lease-Key": "x".repeat(300) }],
+  ] as [string, Record<string, string>][]) {
+    // prettier-ignore
+    // What is no frame would be refused as that, if it were read.
+    const response = await call("PUT", path, new Uint8Array(10), headers);
+    const { detail } = await problemOf(response, 409, "no_lease");
+    expect(detail, what).toContain("train microbatch 0 of step 0");
+  }
+  const frame = await trainer.frame(0, 0, 0, 0.5);
+  await expectDuplicate(await call("PUT", path, frame, { "Lease-Key": key }), 201); // prettier-ignore
 });
 
 test("a future step is a 409", async () => {
@@ -99,18 +150,18 @@ test("a frame that was corrupted on the way is a 400, and nothing is stored", as
   const corrupt = frame.slice();
   corrupt[1000]! ^= 1;
   const path = gradientPath(trainer, 0, 0);
-  await problemOf(await call("PUT", path, corrupt), 400, "digest_mismatch");
+  await problemOf(await put(trainer, path, corrupt), 400, "digest_mismatch");
   await problemOf(
-    await call("PUT", path, frame.slice(0, 999)),
+    await put(trainer, path, frame.slice(0, 999)),
     400,
     "malformed_frame",
   );
   await problemOf(
-    await call("PUT", path, new Uint8Array(10)),
+    await put(trainer, path, new Uint8Array(10)),
     400,
     "malformed_frame",
   );
-  await expectDuplicate(await call("PUT", path, frame), 201);
+  await expectDuplicate(await put(trainer, path, frame), 201);
 });
 
 test("a frame must be what its URL and the run say", async () => {
@@ -125,43 +176,43 @@ test("a frame must be what its URL and the run say", async () => {
     length: shard!.length,
   };
   const payload = new Uint8Array(4 * shard!.length);
-  const put = async (
+  const send = async (
     changes: Partial<FrameHeader>,
     bytes = payload,
     path = gradientPath(trainer, 0, 0),
-  ) => call("PUT", path, await encodeFrame({ ...header, ...changes }, bytes));
+  ) => put(trainer, path, await encodeFrame({ ...header, ...changes }, bytes));
 
-  await problemOf(await put({ step: 1 }), 422, "shape_mismatch");
-  await problemOf(await put({ microbatch: 1 }), 422, "shape_mismatch");
-  await problemOf(await put({ start: 4096 }), 422, "shape_mismatch");
+  await problemOf(await send({ step: 1 }), 422, "shape_mismatch");
+  await problemOf(await send({ microbatch: 1 }), 422, "shape_mismatch");
+  await problemOf(await send({ start: 4096 }), 422, "shape_mismatch");
   await problemOf(
-    await put({ length: 4096 }, payload.slice(0, 4 * 4096)),
+    await send({ length: 4096 }, payload.slice(0, 4 * 4096)),
     422,
     "shape_mismatch",
   );
   await problemOf(
-    await put({ dtype: "bf16" }, payload.slice(0, 2 * shard!.length)),
+    await send({ dtype: "bf16" }, payload.slice(0, 2 * shard!.length)),
     422,
     "unsupported_dtype",
   );
-  await problemOf(await put({ kind: "parameters" }), 400, "malformed_frame");
+  await problemOf(await send({ kind: "parameters" }), 400, "malformed_frame");
   await problemOf(
-    await put({ microbatch: 4 }, payload, gradientPath(trainer, 0, 4)),
+    await send({ microbatch: 4 }, payload, gradientPath(trainer, 0, 4)),
     422,
     "invalid_number",
   );
   await problemOf(
-    await put({}, payload, gradientPath(trainer, 0, 0, 2)),
+    await send({}, payload, gradientPath(trainer, 0, 0, 2)),
     404,
     "shard_not_found",
   );
   await problemOf(
-    await put({}, payload, gradientPath(trainer, 0, 0, 64)),
+    await send({}, payload, gradientPath(trainer, 0, 0, 64)),
     404,
     "shard_not_found",
   );
   await problemOf(
-    await put(
+    await send(
       {},
       payload,
       `/v1/runs/${trainer.run.run}/shards/0/gradients/x/0`,
@@ -170,12 +221,12 @@ test("a frame must be what its URL and the run say", async () => {
     "invalid_number",
   );
   await problemOf(
-    await put({}, payload, "/v1/runs/nobody/shards/0/gradients/0/0"),
+    await send({}, payload, "/v1/runs/nobody/shards/0/gradients/0/0"),
     404,
     "shard_not_found",
   );
   await problemOf(
-    await put({}, payload, "/v1/runs/No-Run/shards/0/gradients/0/0"),
+    await send({}, payload, "/v1/runs/No-Run/shards/0/gradients/0/0"),
     404,
     "run_not_found",
   );

@@ -292,7 +292,7 @@ describe("refusals", () => {
 
   test.each<[string, AnalyzeModelOptions, string]>([
     ["llama", { for: "llama.cpp" }, "Expected a GGUF or a model's directory"],
-    ["gpt2", { for: "quark" }, "Expected a weight that quark takes"],
+    ["gpt2", { for: "quark" }, "Expected tensors to analyze, got none but"],
   ])("the file of %s %j", async (model, options, told) => {
     const made = async () => ofFile(model, fileAnalysis(options));
     await expect(made()).rejects.toThrow(told);

@@ -147,6 +147,13 @@ test("a push that was acknowledged survives SIGKILL, and repeating it changes no
       },
       new Uint8Array(normals(length, seed).buffer),
     );
+  const leases = [];
+  for (const trainer of ["one", "two"]) {
+    const who = { trainer, bootId: "boot", fingerprint: "test" };
+    leases.push((await client.run(run).lease(who)).lease!);
+  }
+  const { key, index } = leases[1]!;
+  expect(index).toBe(1);
   const push = async (frame: Uint8Array<ArrayBuffer>) => {
     const path = `/v1/runs/${run}/shards/0/gradients/0/1`;
     const deadline = Date.now() + PATIENCE_MS;
@@ -154,7 +161,10 @@ test("a push that was acknowledged survives SIGKILL, and repeating it changes no
       // The API that was killed is back within a second; until then a connection fails.
       const answer = await fetch(edge.url + path, {
         method: "PUT",
-        headers: { "Content-Type": "application/octet-stream" },
+        headers: {
+          "Content-Type": "application/octet-stream",
+          "Lease-Key": key,
+        },
         body: frame,
       }).catch(() => undefined);
       if (answer) return { status: answer.status, body: await answer.text() };

@@ -16,7 +16,7 @@ import {
   isBrowserExpected,
   launchBrowser,
 } from "../support/browser.ts";
-import { gradientFor, ORDER } from "../support/openapi.ts";
+import { gradientFor, NEEDS_LEASE, ORDER } from "../support/openapi.ts";
 import { putExampleModel } from "../support/text-models.ts";
 
 const PHONE = 360;
@@ -80,6 +80,9 @@ const CHOSEN: Record<string, [parameter: string, value: string]> = {
   repack: ["to", "compressed-tensors"],
 };
 
+/** What the reader has copied from the answer to `takeLease`. */
+let key: string;
+
 /** The first example of this one pauses the run, whose events would go on for minutes. */
 async function cancelRun(): Promise<void> {
   const response = await fetch(`${edge.url}/v1/runs/example`, {
@@ -139,11 +142,20 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
       const row = block.locator(`tr[data-param-name="${parameter}"]`);
       await row.locator("select").selectOption(value);
     }
+    if (NEEDS_LEASE.has(id))
+      await block.locator('tr[data-param-name="Lease-Key"] input').fill(key);
     await block.locator(".execute").click();
     const status = block.locator(".live-responses-table .response-col_status");
     await status.last().waitFor();
     expect(await status.last().innerText()).toMatch(/^20\d/);
     await expectFit();
+    if (id === "takeLease") {
+      const text = await block
+        .locator(".live-responses-table .response-col_description")
+        .last()
+        .innerText();
+      key = /"key": "([^"]+)"/.exec(text)![1]!;
+    }
     if (id === "setRunState") await cancelRun();
     await block.locator(".opblock-summary-control").click();
     expect(said).toEqual([]);

@@ -1,9 +1,15 @@
 /** Directories of FP8 as DeepSeek-V3 and compressed-tensors write them: quantized for a loader, and decoded. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Tensor } from "../../src/formats/tensor.ts";
@@ -157,4 +163,81 @@ test("what is in blocks already is refused by its name", () => {
   const refused = mxfp4("quantize", "vllm", "twice", "--for", "quark");
   expect(refused.status).toBe(1);
   expect(refused.stderr).toContain("got MXFP4, compressed-tensors, as in");
+});
+
+/** A directory of one FP8 weight whose `at`th code is `code`, its scale `scale`. */
+function directoryOf(name: string, at: number, code: number, scale: number) {
+  const path = join(folder, name);
+  mkdirSync(path);
+  const bytes = new Uint8Array(64 * 64).fill(0x38);
+  bytes[at] = code;
+  const weight = `${LAYER}.mlp.up_proj.weight`;
+  const codes: Tensor = {
+    name: weight,
+    dtype: "F8_E4M3",
+    shape: [64, 64],
+    bytes,
+  };
+  const file = fileOf([f32(`${weight}_scale`, [], [scale]), codes]);
+  writeFileSync(join(path, "model.safetensors"), file);
+  writeFileSync(join(path, "config.json"), '{"model_type":"llama"}');
+}
+
+describe("a value of FP8 that is not finite, or becomes so", () => {
+  const CASES = [
+    // NaN of E4M3; 448 times what f16 still holds; infinite in f32 already.
+    ["nan", 0x7f, 1, "NaN", "f32"],
+    ["large", 0x7e, 1000, "a value beyond f16", "f16"],
+    ["larger", 0x7e, 3e38, "Infinity", "bf16"],
+  ] as const;
+  beforeAll(() => {
+    for (const [name, code, scale] of CASES)
+      directoryOf(name, 64 * 7 + 3, code, scale);
+  });
+
+  test.each(CASES)(
+    "%s stops with its place, unless it is kept",
+    (name, _code, _scale, got, dtype) => {
+      const args = ["dequantize", name, `${name}-floats`, "--dtype", dtype];
+      const [command, from, to, ...options] = args as [string, string, string];
+      const stopped = mxfp4(command, from, to, ...options);
+      expect(stopped.status).toBe(1);
+      expect(stopped.stderr).toContain(`got ${got}`);
+      expect(stopped.stderr).toContain("element 451, [7, 3]");
+      expect(existsSync(join(folder, to))).toBe(false);
+      const kept = mxfp4(command, from, to, ...options, "--nonfinite", "keep");
+      expect(kept.stderr).toContain("the first is element 451");
+      expect(kept.status).toBe(0);
+      if (dtype === "f16") return;
+      const packed = mxfp4("quantize", from, `${name}-vllm`, "--for", "vllm");
+      expect(packed.status).toBe(1);
+      expect(packed.stderr).toContain("element 451");
+    },
+  );
+});
+
+test("a file alone in MXFP8 is refused by its name", () => {
+  const weight = `${LAYER}.mlp.up_proj.weight`;
+  const codes: Tensor = {
+    name: weight,
+    dtype: "F8_E4M3",
+    shape: [32, 64],
+    bytes: new Uint8Array(2048).fill(0x38),
+  };
+  const scales: Tensor = {
+    name: `${weight}_scale`,
+    dtype: "U8",
+    shape: [32, 2],
+    bytes: new Uint8Array(64).fill(127),
+  };
+  writeFileSync(join(folder, "mxfp8.safetensors"), fileOf([codes, scales]));
+  for (const command of ["quantize", "analyze"]) {
+    const to = command === "quantize" ? "mxfp8.out" : undefined;
+    const args = [MAIN, command, join(folder, "mxfp8.safetensors")];
+    const all = to ? [...args, "-o", join(folder, to)] : args;
+    const refused = spawnSync(process.execPath, all, { encoding: "utf8" });
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toContain("MXFP8");
+    expect(refused.stdout).toBe("");
+  }
 });

@@ -255,6 +255,39 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   );
 });
 
+test("tokens, revoke, reinstate, fingerprint and audit say and do what they are called", async () => {
+  const { run, token } = await newRun({ steps: 2 });
+  const id = run.run;
+  const issued = (await call("tokens", id, "--issue", "--days", "1")).stdout;
+  expect(issued).toMatch(/^join\./);
+  const [first, second] = await run.joinTokens();
+  expect(token).toContain(`.${first!.id}.`);
+  expect(second!.expiresMs! - second!.issuedMs!).toBe(24 * 60 * 60 * 1000);
+  expect((await call("revoke", id, first!.id)).stdout).toBe(
+    `${first!.id} is revoked\n`,
+  );
+  const listed = (await call("tokens", id)).stdout.split("\n");
+  expect(listed[0]).toMatch(/^token +state +expires$/);
+  expect(listed[1]).toMatch(new RegExp(`^${first!.id} +revoked +2`));
+  const refused = await begin(["join", edge.url, "--threads", "1"], token).ended; // prettier-ignore
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("has not revoked");
+  expect((await call("reinstate", id, "1")).stdout).toBe(
+    `${first!.id} is active\n`,
+  );
+  expect((await call("fingerprint", id)).stdout).toBe(
+    "none: the next trainer brings it\n",
+  );
+  expect((await call("fingerprint", id, "--set", "mine")).stdout).toBe("mine\n"); // prettier-ignore
+  expect((await call("fingerprint", id, "--set", "a", "--reset")).code).toBe(2);
+  await call("fingerprint", id, "--reset");
+  expect((await begin(["join", edge.url, "--threads", "1"], token).ended).code).toBe(0); // prettier-ignore
+  expect(await call("audit", id, "--against", id)).toMatchObject({
+    code: 0,
+    stdout: "steps 0 to 1 came to the same in both runs\n",
+  });
+});
+
 /** `npm run train` on the edge that is there already. */
 function train(...args: string[]): Promise<Ended> {
   const sizes =

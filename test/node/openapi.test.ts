@@ -7,12 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Lease } from "../../src/api/types.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import {
   AnswerJudge,
   type Document,
   examplesOf,
   gradientFor,
+  NEEDS_LEASE,
   ORDER,
   sendExample,
 } from "../support/openapi.ts";
@@ -24,6 +26,8 @@ let document: Document;
 let judge: AnswerJudge;
 /** The parameters that `pullParameters` answered, which tell the range of the gradient to push. */
 let pulled: Uint8Array;
+/** Of the lease that `takeLease` answered. */
+let key: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-openapi-test-"));
@@ -72,10 +76,16 @@ test.each(ORDER)("%s answers its examples as described", async (id) => {
   for (const example of examplesOf(document, id)) {
     const hasBody = example.operation.requestBody !== undefined;
     const body = await BODIES[id]?.();
-    const response = await sendExample(edge.url, example, body);
+    const headers: Record<string, string> = {};
+    if (NEEDS_LEASE.has(id)) headers["Lease-Key"] = key;
+    const response = await sendExample(edge.url, example, body, headers);
     expect(response.status, `${id} ${example.name}`).toBeLessThan(300);
     const bytes = await judge.check(example.operation, response);
     if (id === "pullParameters") pulled = bytes;
+    if (id === "takeLease")
+      ({ key } = (
+        JSON.parse(new TextDecoder().decode(bytes)) as { lease: Lease }
+      ).lease);
     // A corpus and a file may be anything.
     if (!hasBody || id.startsWith("put")) continue;
     const refused = await sendExample(edge.url, example, "no such body");

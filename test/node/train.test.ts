@@ -615,6 +615,8 @@ describe("progress", () => {
     committedMs: 1000 + step * 50,
     trainNatsPerByte: 3.25,
     valNatsPerByte: null,
+    results: null,
+    chain: null,
   });
   const events = (steps: number): RunEvent[] =>
     Array.from({ length: steps }, (_, step) => ({

@@ -72,15 +72,33 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
     store("m", [momentum, part("embedding.m"), part("vector.m")]);
     store("v", [momentum.fill(7), part("embedding.v"), part("vector.v")]);
     sql.exec("DELETE FROM snapshots WHERE part LIKE '%.%'");
+    sql.exec(
+      "CREATE TABLE plain AS SELECT step, microbatch, digest FROM pushes",
+    );
+    sql.exec(
+      "CREATE TABLE parts AS SELECT step, microbatch, slice, payload FROM slices",
+    );
+    for (const table of ["pushes", "slices", "push_authors", "excluded"])
+      sql.exec(`DROP TABLE ${table}`);
+    sql.exec("ALTER TABLE plain RENAME TO pushes");
+    sql.exec("ALTER TABLE parts RENAME TO slices");
+    sql.exec("ALTER TABLE shard DROP COLUMN creation");
+    sql.exec("ALTER TABLE shard DROP COLUMN secret");
     sql.exec("UPDATE schema SET version = 2");
   });
   await evictDurableObject(stub);
   await trainer.run.pull(0, 3);
   expect(await momenta()).toBe(before);
+  // The run's own migration has it tell its shards the keys of leases.
+  const run = bindings.RUN.getByName(trainer.run.run);
+  await runInDurableObject(run, (_object, { storage }) => {
+    storage.sql.exec("UPDATE run SET initialized = 0");
+  });
+  await evictDurableObject(run);
   await trainer.reach(4);
   const { digest } = await trainer.run.pull(0, 4);
   expect(digest).toBe(expected.digest);
-  expect(await query(trainer, "SELECT version FROM schema")).toBe(3);
+  expect(await query(trainer, "SELECT version FROM schema")).toBe(4);
 });
 
 test("a state that others pushed out of memory comes back with the same bytes", async () => {
@@ -123,8 +141,8 @@ test("a shard's memory is counted while it lives and given back when its run goe
 
 test("an update reads the pushes again only where their mean did not stay", async () => {
   type Shard = {
-    prepare(step: number): Promise<unknown>;
-    apply(update: object): Promise<unknown>;
+    prepare(step: number, taken: string[]): Promise<unknown>;
+    apply(update: object, taken: string[]): Promise<unknown>;
   };
   const learningRates = { matrix: 0.01, embedding: 0.01, vector: 0.01 };
   const update = { step: 0, clipCoefficient: 1, learningRates };
@@ -135,11 +153,14 @@ test("an update reads the pushes again only where their mean did not stay", asyn
     await trainer.push(0, 1, 0.25);
     const before = isolateMemory.heldBytes;
     const shard = stubOf(trainer.status) as unknown as Shard;
-    await shard.prepare(0);
+    const taken: string[] = [];
+    for (const [index, value] of [0.5, 0.25].entries())
+      taken.push(...(await trainer.digests({ step: 0, index }, value)));
+    await shard.prepare(0, taken);
     const { length } = trainer.status.shards[0]!;
     expect(isolateMemory.heldBytes - before).toBe(4 * length);
     if (evicts) await evictDurableObject(stubOf(trainer.status));
-    await (stubOf(trainer.status) as unknown as Shard).apply(update);
+    await (stubOf(trainer.status) as unknown as Shard).apply(update, taken);
     digests.push((await trainer.run.pull(0, 1)).digest);
   }
   expect(digests[1]).toBe(digests[0]);
@@ -205,9 +226,7 @@ test("at most two checkpoints' parameters are set aside", async () => {
 test("an object that no run has created stores nothing", async () => {
   const stub = bindings.PARAMETER_SHARD.getByName("nobody/0");
   const tables = await runInDurableObject(stub, async (object, state) => {
-    await (
-      object as unknown as { prepare(step: number): Promise<unknown> }
-    ).prepare(0);
+    await (object as unknown as { end(): Promise<unknown> }).end();
     return state.storage.sql
       .exec("SELECT COUNT(*) AS n FROM sqlite_master WHERE name = 'shard'")
       .one().n;

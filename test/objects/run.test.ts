@@ -27,6 +27,10 @@ function identity(trainer: string, bootId: string) {
   return { trainer, bootId, fingerprint: FINGERPRINT };
 }
 
+function holder(trainer: string) {
+  return { trainer, bootId: "a", author: `owner.${trainer}` };
+}
+
 test("an evicted run knows its step, its completions and its trainers' fingerprint", async () => {
   const trainer = await startScripted();
   await trainer.reach(1);
@@ -44,21 +48,26 @@ test("an evicted run knows its step, its completions and its trainers' fingerpri
 
 test("an alarm goes on with a commit that a crash interrupted", async () => {
   const trainer = await startScripted({ shards: 2, microbatches: 1 });
-  await trainer.push(0, 0, 0.5);
+  const { lease } = await trainer.run.lease(trainer.identity);
+  await trainer.pushFor(lease!, 0.5);
+  await trainer.complete(lease!);
   const stub = stubOf(trainer.run.run);
   // As a crash leaves it: the update is decided, and one of the two shards has applied it.
   const learningRates = { matrix: 0.01, embedding: 0.01, vector: 0.01 };
   const update = { step: 0, clipCoefficient: 0.25, learningRates };
   await runInDurableObject(stub, (_object, state) => {
     state.storage.sql.exec(
-      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1)",
+      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1, NULL, NULL)",
       JSON.stringify(learningRates),
     );
   });
   const shard = bindings.PARAMETER_SHARD.getByName(`${trainer.run.run}/0`);
+  const [digest] = await trainer.digests(lease!, 0.5);
   await (
-    shard as unknown as { apply(change: typeof update): Promise<unknown> }
-  ).apply(update);
+    shard as unknown as {
+      apply(change: typeof update, taken: string[]): Promise<unknown>;
+    }
+  ).apply(update, [digest!]);
   await evictDurableObject(stub);
 
   expect(await runDurableObjectAlarm(stub)).toBe(true);
@@ -108,11 +117,15 @@ test("an idle trainer computes what one holds of whom nothing is known, and the 
   expect((await idle.run.lease(idle.identity)).lease).toMatchObject({
     ...lease,
     deadlineMs: expect.any(Number) as number,
+    // Each has its own.
+    key: expect.stringMatching(/^owner\.scripted:/) as string,
   });
   await idle.push(1, 0, 0.5);
-  expect(await idle.complete(lease!)).toMatchObject({ duplicate: false });
+  const own = await idle.run.lease(idle.identity);
+  expect(await idle.complete(own.lease!)).toMatchObject({ duplicate: false });
   // The one that is late has the same bytes, and goes on.
-  const late = { trainer: "other", bootId: "boot", lossSum: 64, tokens: 64 };
+  const digests = await idle.digests(lease!, 0.5);
+  const late = { trainer: "other", bootId: "boot", lossSum: 64, tokens: 64, digests }; // prettier-ignore
   expect(await idle.run.complete(lease!, late)).toMatchObject({
     duplicate: true,
     lease: { step: 2 },
@@ -142,7 +155,7 @@ test("a lease that lapsed costs its trainer the next, for longer each time, unti
       body(new TrainerRoster(store, new EventLog(storage.sql)));
     });
   await roster((trainers) => {
-    trainers.checkIn(identity("one", "a"), 0);
+    trainers.checkIn(holder("one"), 0);
     const penalties = [0, 1, 2, 9].map(() => {
       trainers.lapsed("one", 0);
       return trainers.penaltyEndMs("one");
@@ -197,10 +210,10 @@ test("thousands of names drive out no trainer that has completed something", asy
       new TrainerStore(storage.sql),
       new EventLog(storage.sql),
     );
-    trainers.checkIn(identity("honest", "a"), 0);
+    trainers.checkIn(holder("honest"), 0);
     trainers.completed("honest", "train", 10, 0);
     for (let name = 0; name < 2700; name++) {
-      trainers.checkIn(identity(`name-${name}`, "a"), name + 1);
+      trainers.checkIn(holder(`name-${name}`), name + 1);
     }
     expect(trainers.statuses()).toHaveLength(256);
     expect(trainers.isCurrentBoot("honest", "a")).toBe(true);
@@ -214,6 +227,7 @@ test.each([
   ["fewer", { lossSum: 64, tokens: 63 }],
   ["none", { lossSum: 0, tokens: 0 }],
   ["a loss below zero", { lossSum: -4.8e-6, tokens: 64 }],
+  ["a loss beyond f32", { lossSum: 1e300, tokens: 64 }],
 ])(
   "a completion that tells of %s is refused, and the microbatch stays open",
   async (_what, told) => {
@@ -221,8 +235,9 @@ test.each([
     const { lease } = await trainer.run.lease(trainer.identity);
     await trainer.push(0, 0, 0.5);
     const { fingerprint: _, ...who } = trainer.identity;
+    const digests = await trainer.digests(lease!, 0.5);
     await expect(
-      trainer.run.complete(lease!, { ...who, ...told }),
+      trainer.run.complete(lease!, { ...who, ...told, digests }),
     ).rejects.toMatchObject({ code: "invalid_number" });
     expect(await trainer.complete(lease!)).toMatchObject({ duplicate: false });
   },
@@ -266,7 +281,13 @@ test("an event log keeps the latest of each kind: none drives out another's", as
     log.append({ type: "state", state: "running" });
     for (let step = 0; step < 1100; step++) {
       log.append({ type: "evaluation", step, valLoss: 1, valNatsPerByte: 1, tokens: 1, bytes: 1 }); // prettier-ignore
-      log.append({ type: "conflict", step, microbatch: 0, shard: 0 });
+      log.append({
+        type: "conflict",
+        kind: "train",
+        step,
+        microbatch: 0,
+        author: "a",
+      });
       log.append({ type: "trainer", trainer: `${step}`, change: "joined" });
     }
     return log.after(0, 5000);

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { measured, Pace, type Usual } from "../../src/objects/run/pace.ts";
 import {
+  type Holder,
   type Microbatch,
   StepLeases,
 } from "../../src/objects/run/step-leases.ts";
@@ -8,8 +9,8 @@ import {
 const [one, two, three] = ["one", "two", "three"].map((trainer) => ({
   trainer,
   bootId: "a",
+  author: trainer,
 })) as [Holder, Holder, Holder];
-type Holder = { trainer: string; bootId: string };
 
 /** Of trainers that take so many ms for a microbatch of either kind. */
 function paceOf(times: Record<string, number>): Pace {
@@ -120,7 +121,7 @@ test("a new boot frees what the old one held, and nobody else's", () => {
   const work = workOf(0, 1);
   work.take(one, 0, KNOWN);
   work.take(two, 0, KNOWN);
-  const reborn = { trainer: "one", bootId: "b" };
+  const reborn = { ...one, bootId: "b" };
   work.releaseOtherBoots(reborn);
   expect(work.isHolding("two", 0)).toBe(true);
   expect(work.isHolding("one", 0)).toBe(false);

@@ -75,8 +75,11 @@ export const ORDER = [
   "pullParameters",
   "pushGradient",
   "addTrainers",
+  "listTokens",
+  "setTokenState",
   "setRunState",
   "getMetrics",
+  "getStep",
   "serviceMetrics",
   "getEvents",
   "getCheckpoint",
@@ -95,6 +98,9 @@ export async function gradientFor(
   const payload = new Uint8Array(length / 2 + length / 32);
   return encodeFrame({ ...header, step, start, length }, payload);
 }
+
+/** Operations that show the key of the lease that `takeLease` gave. */
+export const NEEDS_LEASE = new Set(["completeLease", "pushGradient"]);
 
 /** One request: an operation, and the name that ties its examples together. */
 export type ExampleRequest = {
@@ -129,9 +135,10 @@ export async function sendExample(
   origin: string,
   { name, method, path, operation }: ExampleRequest,
   body?: BodyInit,
+  more: Record<string, string> = {},
 ): Promise<Response> {
   const example = operation["x-examples"]?.[name];
-  const headers = new Headers(example?.headers);
+  const headers = new Headers({ ...example?.headers, ...more });
   const query = new URLSearchParams();
   let url = path;
   for (const parameter of operation.parameters ?? []) {

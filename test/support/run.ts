@@ -1,8 +1,9 @@
 /** Whole runs over the HTTP contract, on a model so small that a run takes a second. */
-import { createExecutionContext } from "cloudflare:test";
+import { createExecutionContext, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { encodeFrame } from "../../src/api/frame.ts";
+import { encodeFrame, frameDigest } from "../../src/api/frame.ts";
 import type {
+  CompletionResponse,
   Lease,
   LeaseResponse,
   RunRequest,
@@ -13,6 +14,11 @@ import type { Fetcher } from "../../src/client/http.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { app } from "../../src/http/app.ts";
 import type { Env } from "../../src/http/env.ts";
+import {
+  authorOf,
+  leaseKey,
+  OWNER,
+} from "../../src/objects/platform/author.ts";
 import type { ObjectBindings } from "../../src/objects/platform/bindings.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
@@ -40,8 +46,27 @@ export const worker: Fetcher = {
   },
 };
 
-export function clientOf(fetcher: Fetcher = worker): Client {
-  return new Client({ baseUrl: ORIGIN, fetcher });
+export function clientOf(fetcher: Fetcher = worker, token?: string): Client {
+  return new Client({ baseUrl: ORIGIN, fetcher, token });
+}
+
+/** The key of a lease that a trainer may have had, whoever has it now. */
+export async function keyOf(
+  run: string,
+  leased: Pick<Lease, "kind" | "step" | "index">,
+  trainer = "scripted",
+  caller = OWNER,
+): Promise<string> {
+  const keys = await runInDurableObject(
+    bindings.RUN.getByName(run),
+    (_object, { storage }) =>
+      storage.sql
+        .exec<{ creation: string; secret: string }>(
+          "SELECT creation, secret FROM run",
+        )
+        .one(),
+  );
+  return leaseKey(keys, authorOf(caller, trainer), leased);
 }
 
 /** Held out: its last 5 %, 205 tokens, so an evaluation has a window that is slid back. */
@@ -118,15 +143,21 @@ export async function outcomeOf(run: RunClient): Promise<Outcome> {
 export class ScriptedTrainer {
   readonly run: RunClient;
   readonly status: RunStatus;
-  readonly identity = {
-    trainer: "scripted",
-    bootId: "boot",
-    fingerprint: FINGERPRINT,
-  };
+  readonly identity;
 
-  constructor(run: RunClient, status: RunStatus) {
+  constructor(run: RunClient, status: RunStatus, trainer = "scripted") {
     this.run = run;
     this.status = status;
+    this.identity = { trainer, bootId: "boot", fingerprint: FINGERPRINT };
+  }
+
+  /** Another, with a join token of its own. */
+  async stranger(name: string): Promise<ScriptedTrainer & { token: string }> {
+    const { token } = await this.run.joinToken();
+    const run = clientOf(worker, token).run(this.run.run);
+    return Object.assign(new ScriptedTrainer(run, this.status, name), {
+      token,
+    });
   }
 
   async frame(
@@ -142,10 +173,18 @@ export class ScriptedTrainer {
     );
   }
 
+  /** Without a lease, which others would have. */
   async push(step: number, microbatch: number, value: number): Promise<void> {
+    const leased = { kind: "train", step, index: microbatch } as const;
+    const key = await keyOf(this.run.run, leased, this.identity.trainer);
+    await this.pushFor({ ...leased, key, deadlineMs: 0 }, value);
+  }
+
+  /** A constant gradient, to every shard. */
+  async pushFor(lease: Lease, value: number): Promise<void> {
     for (const { index } of this.status.shards) {
-      const frame = await this.frame(index, step, microbatch, value);
-      await this.run.push(index, step, microbatch, frame);
+      const frame = await this.frame(index, lease.step, lease.index, value);
+      await this.run.push(index, lease, frame);
     }
   }
 
@@ -154,18 +193,36 @@ export class ScriptedTrainer {
     const response = await this.run.lease(this.identity);
     const { lease } = response;
     if (!lease) return response;
-    if (lease.kind === "train") await this.push(lease.step, lease.index, value);
-    return this.complete(lease);
+    if (lease.kind === "train") await this.pushFor(lease, value);
+    return this.complete(lease, value);
   }
 
-  complete(lease: Lease): Promise<LeaseResponse> {
-    const tokens = 64;
+  /** What `value` was pushed for. */
+  digests(
+    { step, index }: Pick<Lease, "step" | "index">,
+    value: number,
+  ): Promise<string[]> {
+    return Promise.all(
+      this.status.shards.map(async (shard) =>
+        frameDigest(await this.frame(shard.index, step, index, value)),
+      ),
+    );
+  }
+
+  async complete(
+    lease: Lease,
+    value = 0.5,
+    lossSum = 64,
+  ): Promise<CompletionResponse> {
     const { trainer, bootId } = this.identity;
     return this.run.complete(lease, {
       trainer,
       bootId,
-      lossSum: tokens,
-      tokens,
+      lossSum,
+      tokens: 64,
+      ...(lease.kind === "train" && {
+        digests: await this.digests(lease, value),
+      }),
     });
   }
 
@@ -205,8 +262,10 @@ export function callJson(
   method: string,
   path: string,
   body: unknown,
+  headers: Record<string, string> = {},
 ): Promise<Response> {
   return call(method, path, JSON.stringify(body), {
     "Content-Type": "application/json",
+    ...headers,
   });
 }

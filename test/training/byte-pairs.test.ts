@@ -122,7 +122,8 @@ test("a completion tells the bytes of its tokens, each of one at least", async (
   const { run } = await startRun({ gradientDtype: "f32" });
   const trainer = { trainer: "one", bootId: "b" };
   const { lease } = await run.lease({ ...trainer, fingerprint: "f" });
-  const sums = { ...trainer, lossSum: 64, tokens: 64 };
+  const digests = ["0".repeat(64)];
+  const sums = { ...trainer, lossSum: 64, tokens: 64, digests };
   for (const [bytes, got] of [
     [undefined, "none"],
     [63, "63"],
@@ -145,7 +146,8 @@ test("where tokens are bytes, a completion may say so, and nothing else", async 
   const run = client.run(id);
   const trainer = { trainer: "one", bootId: "b" };
   const { lease } = await run.lease({ ...trainer, fingerprint: "f" });
-  const sums = { ...trainer, lossSum: 64, tokens: 64 };
+  const digests = ["0".repeat(64)];
+  const sums = { ...trainer, lossSum: 64, tokens: 64, digests };
   await expect(run.complete(lease!, { ...sums, bytes: 65 })).rejects.toThrow(
     "Expected `bytes` to be 64, since tokens are bytes, got 65",
   );

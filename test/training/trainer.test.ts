@@ -37,11 +37,13 @@ const train = (step: number, index: number): Lease => ({
   step,
   index,
   deadlineMs: 0,
+  key: "a:key",
 });
 
 /** Gives these leases one after the other, then says that the run has finished. */
 function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
   const calls: string[] = [];
+  const pushed: string[] = [];
   const next = (): LeaseResponse => {
     const lease = leases.shift() ?? null;
     return { state: lease ? "running" : "finished", lease };
@@ -62,7 +64,9 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
       note("lease");
       return Promise.resolve(next());
     },
-    async complete({ kind, step, index }, { tokens, lossSum }) {
+    async complete({ kind, step, index }, { tokens, lossSum, digests }) {
+      // Those of what was pushed to each shard, for it alone.
+      expect(digests).toEqual(kind === "train" ? pushed.splice(0) : undefined);
       note(`complete ${kind} ${step} ${index}`);
       expect(tokens).toBe(64);
       expect(lossSum! / tokens).toBeCloseTo(Math.log(256), 0);
@@ -91,9 +95,12 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
         ),
       );
     },
-    async push(shard, step, microbatch, frame) {
+    async push(shard, { step, index: microbatch, key }, frame) {
       note(`push ${shard} ${step} ${microbatch}`);
-      expect(await decodeFrame(frame)).toMatchObject({
+      expect(key).toBe("a:key");
+      const decoded = await decodeFrame(frame);
+      pushed[shard] = decoded.digest;
+      expect(decoded).toMatchObject({
         kind: "gradient",
         dtype: "mxfp4",
         step,
@@ -137,8 +144,11 @@ test.each([
   ["pull 1 0", "step_gone"],
   ["push 0 0 0", "run_ended"],
   ["complete train 0 0", "step_gone"],
+  ["push 0 0 0", "different_bytes"],
+  ["push 0 0 0", "no_lease"],
+  ["complete train 0 0", "different_completion"],
 ] as const)(
-  "a lease that is old at `%s` is left for another",
+  "a lease that is refused at `%s` with %s is left for another",
   async (call, code) => {
     const { service, calls } = serviceOf([train(0, 0), train(1, 0)], {
       [call]: code,
@@ -151,10 +161,10 @@ test.each([
 
 test("a refusal that says more than that ends the loop", async () => {
   const { service } = serviceOf([train(0, 0)], {
-    "push 0 0 0": "different_bytes",
+    "push 0 0 0": "forbidden",
   });
   await expect(new RunTrainer(service, identity).train()).rejects.toMatchObject(
-    { code: "different_bytes" },
+    { code: "forbidden" },
   );
 });
 

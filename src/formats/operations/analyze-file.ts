@@ -6,6 +6,7 @@ import type { PassedOver } from "../../api/tensors.ts";
 import { checkScheme } from "../blocks/block-formats.ts";
 import { sortedPositions } from "../blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../blocks/block-rows.ts";
+import { formatsOf } from "../blocks/foreign-formats.ts";
 import { floatView } from "../blocks/float8-file.ts";
 import { converted } from "../blocks/quantized-sections.ts";
 import { convertedTurned } from "../blocks/turned-sections.ts";
@@ -27,7 +28,7 @@ import {
   reporting,
 } from "./analysis-report.ts";
 import { Judge, type NamedScheme } from "./judge.ts";
-import { checkPatternsMatch } from "./nothing-done.ts";
+import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import {
   checkSources,
   type TensorChoice,
@@ -44,7 +45,7 @@ export type Verdicts = (file: TensorFile) => readonly (Verdict | undefined)[];
 /**
  * The tensors that quantizing would change, by each scheme; of a GGUF too, by schemes that its readers
  * would not undo.
- * Errors: `shape_mismatch`, `invalid_option`
+ * Errors: `shape_mismatch`, `invalid_option`; `nothing_to_convert` where it would change none
  */
 export function planAnalysis(
   file: TensorFile,
@@ -61,6 +62,16 @@ export function planAnalysis(
   const chosen = view.file.tensors.flatMap((tensor, i) =>
     found[i]?.judged ? [{ tensor, isTurned: found[i].isTurned }] : [],
   );
+  if (chosen.length === 0) {
+    // Of a GGUF the dtype says it.
+    const isGguf = file.target.name === "gguf";
+    const formatOf = isGguf ? () => undefined : formatsOf(file.tensors);
+    throw nothingTo(
+      "analyze",
+      view.file.tensors.map(view.stored),
+      (head, i) => formatOf(head) ?? found[i]?.reason ?? "not asked for",
+    );
+  }
   const passedOver = view.file.tensors.flatMap((tensor, i): PassedOver[] => {
     if (found[i] === undefined || found[i].judged) return [];
     const { name, dtype, shape } = view.stored(tensor);

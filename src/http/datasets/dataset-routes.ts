@@ -1,4 +1,5 @@
 /** Corpora. */
+import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
 import {
@@ -16,6 +17,7 @@ import {
   tokensKey,
 } from "../../objects/directory/stored-dataset.ts";
 import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
+import { runStub } from "../../objects/run/run.ts";
 import { tokenizationStub } from "../../objects/tokenization/tokenization.ts";
 import { Bpe, BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
@@ -23,7 +25,7 @@ import { bytesPerToken } from "../../training/token-cache.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
 import { optional } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
-import type { Env } from "../env.ts";
+import type { AppEnv, Env } from "../env.ts";
 import type { ByteRange } from "../files/byte-range.ts";
 import {
   answerStored,
@@ -185,6 +187,7 @@ export const DATASET_ROUTES = [
     headers: READ_HEADERS,
     answers: storedAnswers("The digest"),
     errors: [
+      "run_not_found",
       "dataset_not_found",
       "dataset_not_ready",
       "invalid_option",
@@ -202,6 +205,7 @@ export const DATASET_ROUTES = [
       all: { summary: "Everything" },
     },
     async handle(c, { name, start, length, ...asked }) {
+      await checkReader(c, name);
       const dataset = await directoryStub(c.env).dataset(name);
       const { tokens, digest } = pinned(dataset);
       const width = bytesPerToken(dataset);
@@ -237,8 +241,14 @@ export const DATASET_ROUTES = [
         },
       },
     },
-    errors: ["dataset_not_found", "dataset_not_ready", "invalid_name"],
+    errors: [
+      "run_not_found",
+      "dataset_not_found",
+      "dataset_not_ready",
+      "invalid_name",
+    ],
     async handle(c, { name }) {
+      await checkReader(c, name);
       const dataset = await directoryStub(c.env).dataset(name);
       const { digest } = pinned(dataset);
       return c.body(await readTokenizer(c.env.BUCKET, dataset), 200, {
@@ -332,5 +342,17 @@ async function readTokenizer(
   throw new AppError(
     "dataset_not_found",
     `Expected the tokenizer of "${dataset.name}", which is no longer there`,
+  );
+}
+
+/** A join token reads its own run's dataset. Errors: `forbidden`, those of `RunControl.status` */
+async function checkReader(c: Context<AppEnv>, name: string): Promise<void> {
+  const run = c.get("tokenRun");
+  if (run === undefined) return;
+  const own = await runStub(c.env, run).datasetName(c.get("caller"));
+  if (name === own) return;
+  throw new AppError(
+    "forbidden",
+    `Expected the dataset of run "${run}", which is all that its join token reads, got "${name}"`,
   );
 }

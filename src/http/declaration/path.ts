@@ -32,7 +32,16 @@ export const PATH_PARAMETERS = {
   // What cannot be the id of a job or a run is that of one which does not exist.
   job: named("Its id", "job id", "job_not_found"),
   run: named("Its id", "run id", "run_not_found", RUN_PATTERN),
-  kind: required(choice(["train", "eval"], "Of the lease"), "eval"),
+  token: {
+    ...named(
+      "Its id, or its number in the order in which the run issued them, from 1",
+      "join token's id",
+      "token_not_found",
+      /^[A-Za-z0-9._-]{1,80}$/,
+    ),
+    example: "1",
+  },
+  kind: required(choice(["train", "eval"], "Of the lease"), "train"),
   step: number("Of the lease"),
   index: number("Of the lease"),
   shard: number("From 0"),

@@ -6,6 +6,8 @@ import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { optional } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
+import { stepRecordSchema } from "./run-schemas.ts";
+import { json } from "../json.ts";
 import { metricsStream } from "./metrics-stream.ts";
 
 const AFTER = {
@@ -53,6 +55,21 @@ export const HISTORY_ROUTES = [
         "Cache-Control": "no-store",
       });
     },
+  }),
+
+  route({
+    id: "getStep",
+    method: "get",
+    path: "/v1/runs/{run}/steps/{step}",
+    tag: "runs",
+    access: "owner",
+    summary: "What was told of a step, and by whom",
+    description:
+      "Of one that is committed, all that its `results` and `chain` in the metrics are the SHA-256 of (docs/trust.md).",
+    answers: { 200: { description: "The step", json: stepRecordSchema } },
+    errors: ["run_not_found", "invalid_number", "future_step"],
+    handle: async (c, { run, step }) =>
+      json(await runStub(c.env, run).stepRecord(step)),
   }),
 
   route({

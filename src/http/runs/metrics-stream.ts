@@ -12,6 +12,8 @@ const CSV_COLUMNS = [
   "committedMs",
   "trainNatsPerByte",
   "valNatsPerByte",
+  "results",
+  "chain",
 ] as const satisfies readonly (keyof StepMetrics)[];
 
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */

@@ -7,7 +7,7 @@ import { directoryStub } from "../../objects/directory/directory.ts";
 import { pinned } from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { completeConfig, runRequestSchema } from "../../training/config.ts";
-import { issueJoinToken } from "../auth.ts";
+import { joinToken } from "../auth.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
@@ -18,6 +18,8 @@ import {
 } from "./hosted-trainers.ts";
 import { checkHostable } from "../../training/fitting.ts";
 import {
+  joinTokenSchema,
+  joinTokensSchema,
   runListSchema,
   runStatusSchema,
   trainersResponseSchema,
@@ -27,13 +29,40 @@ import { json } from "../json.ts";
 runRequestSchema.register(REQUEST_SCHEMAS, { id: "RunRequest" });
 
 const stateSchema = z
-  .strictObject({ state: z.enum(["paused", "running", "cancelled"]) })
+  .union([
+    z.strictObject({ state: z.enum(["paused", "running", "cancelled"]) }),
+    z.strictObject({
+      fingerprint: z
+        .string()
+        .regex(/^[\x21-\x7e]{1,200}$/)
+        .nullable()
+        .describe(
+          "What trainers must compute like, or null: like the next one that comes",
+        ),
+    }),
+  ])
   .register(REQUEST_SCHEMAS, { id: "StateRequest" });
+
+/** A week, and a year. */
+const DEFAULT_TOKEN_MS = 7 * 24 * 60 * 60 * 1000;
+const MAX_TOKEN_MS = 366 * 24 * 60 * 60 * 1000;
+
+const tokenStateSchema = z
+  .strictObject({ state: z.enum(["active", "revoked"]) })
+  .register(REQUEST_SCHEMAS, { id: "TokenStateRequest" });
 
 const trainersSchema = z
   .union([
     z.strictObject({ count: z.int().min(1).max(MAX_HOSTED_TRAINERS) }),
-    z.strictObject({ join: z.literal(true) }),
+    z.strictObject({
+      join: z.literal(true),
+      expiresInMs: z
+        .int()
+        .min(1)
+        .max(MAX_TOKEN_MS)
+        .default(DEFAULT_TOKEN_MS)
+        .describe("How long the token opens the run"),
+    }),
   ])
   .register(REQUEST_SCHEMAS, { id: "TrainersRequest" });
 
@@ -118,7 +147,8 @@ export const RUN_ROUTES = [
     summary: "A run's config and where it is",
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: ["run_not_found"],
-    handle: async (c, { run }) => json(await runStub(c.env, run).status()),
+    handle: async (c, { run }) =>
+      json(await runStub(c.env, run).status(c.get("caller"))),
   }),
 
   route({
@@ -127,10 +157,14 @@ export const RUN_ROUTES = [
     path: "/v1/runs/{run}",
     tag: "runs",
     access: "owner",
-    summary: "Pause a run, let it go on, or cancel it",
+    summary:
+      "Pause a run, let it go on, or cancel it; or say what its trainers compute like",
     description:
-      "Repeating it changes nothing. Paused: no new leases; what is under way is still taken.",
-    body: { description: "The state it shall have", json: stateSchema },
+      "With another fingerprint, the present step is computed again. Repeating it changes nothing. Paused: no new leases; what is under way is still taken.",
+    body: {
+      description: "The state, or the fingerprint, that it shall have",
+      json: stateSchema,
+    },
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: [
       "malformed_json",
@@ -144,8 +178,12 @@ export const RUN_ROUTES = [
       resume: { summary: "On again", body: { state: "running" } },
       cancel: { summary: "For good", body: { state: "cancelled" } },
     },
-    handle: async (c, { run, body: { state } }) =>
-      json(await runStub(c.env, run).setState(state)),
+    handle: async (c, { run, body: request }) =>
+      json(
+        "state" in request
+          ? await runStub(c.env, run).setState(request.state)
+          : await runStub(c.env, run).setFingerprint(request.fingerprint),
+      ),
   }),
 
   route({
@@ -199,9 +237,12 @@ export const RUN_ROUTES = [
     },
     async handle(c, { run, body: request }) {
       if ("join" in request) {
-        await runStub(c.env, run).status();
-        const token: TrainersResponse = await issueJoinToken(c.env, run);
-        return json(token, 201);
+        const { id } = await runStub(c.env, run).issueToken(
+          Date.now() + request.expiresInMs,
+        );
+        const expiresMs = Date.now() + request.expiresInMs;
+        const token = await joinToken(c.env, run, { id, expiresMs });
+        return json({ token, id, expiresMs } satisfies TrainersResponse, 201);
       }
       const status = await fetchStatus(c.env, run);
       if (!status.ok) return new Response(status.body, status);
@@ -211,6 +252,46 @@ export const RUN_ROUTES = [
       );
       return json({ trainers } satisfies TrainersResponse, 201);
     },
+  }),
+
+  route({
+    id: "listTokens",
+    method: "get",
+    path: "/v1/runs/{run}/tokens",
+    tag: "runs",
+    access: "owner",
+    summary: "The run's join tokens, and who is under quarantine",
+    description:
+      "Without what makes them work. One that is `quarantined` told results that differ from those of others, or among themselves. The owner's trainers stand behind them when they are, without times.",
+    answers: { 200: { description: "All", json: joinTokensSchema } },
+    errors: ["run_not_found"],
+    handle: async (c, { run }) =>
+      json({ tokens: await runStub(c.env, run).tokens() }),
+  }),
+
+  route({
+    id: "setTokenState",
+    method: "patch",
+    path: "/v1/runs/{run}/tokens/{token}",
+    tag: "runs",
+    access: "owner",
+    summary: "Revoke a join token, or take it back",
+    description:
+      "Revoked, at once: what its trainers told of the present step is void. Repeating it changes nothing.",
+    body: { description: "The state it shall have", json: tokenStateSchema },
+    answers: { 200: { description: "The token", json: joinTokenSchema } },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "token_not_found",
+      "body_too_large",
+      "invalid_config",
+    ],
+    examples: {
+      revoke: { summary: "Nothing more of it", body: { state: "revoked" } },
+    },
+    handle: async (c, { run, token, body: { state } }) =>
+      json(await runStub(c.env, run).setTokenState(token, state)),
   }),
 
   ...HISTORY_ROUTES,

@@ -3,15 +3,18 @@ import * as z from "zod";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
+  AUTHOR_STATES,
   type CompletionResponse,
   DATASET_STATES,
   type Dataset,
   type DatasetPage,
+  type JoinToken,
   type LeaseResponse,
   type RunConfig,
   type RunStatus,
   type RunSummary,
   type StepMetrics,
+  type StepRecord,
   TOKENIZERS,
   type TrainersResponse,
   WIRE_DTYPES,
@@ -107,6 +110,8 @@ const configSchema = z
     evaluation: z.strictObject({ interval: whole, microbatches: whole }),
     shards: whole,
     snapshotSteps: whole,
+    verify: z.number().optional(),
+    redundancy: whole.optional(),
   })
   .register(ANSWER_SCHEMAS, { id: "RunConfig" });
 
@@ -116,6 +121,10 @@ export const runStatusSchema = z
     state,
     step: whole.describe("Updates that the parameters have seen"),
     config: configSchema,
+    fingerprint: z
+      .string()
+      .nullable()
+      .describe("What its trainers compute like"),
     parameters: whole,
     shards: z.array(
       z.strictObject({ index: whole, start: whole, length: whole }),
@@ -123,6 +132,9 @@ export const runStatusSchema = z
     trainers: z.array(
       z.strictObject({
         name: z.string(),
+        author: z
+          .string()
+          .describe("A join token's id, or `owner.` and a trainer's name"),
         lastSeenMs: time,
         completions: whole,
       }),
@@ -147,6 +159,7 @@ const lease = z.strictObject({
   step: whole,
   index: whole,
   deadlineMs: time,
+  key: z.string().describe("Sent as Lease-Key with what comes of it"),
 });
 
 export const leaseResponseSchema = z
@@ -164,15 +177,66 @@ const stepMetricsSchema = z
     committedMs: time,
     trainNatsPerByte: natsPerByte,
     valNatsPerByte: natsPerByte,
+    results: digest
+      .nullable()
+      .describe("SHA-256 of what all steps so far came to, whoever computed"),
+    chain: digest
+      .nullable()
+      .describe("The same with each gradient's digests, and whose they are"),
   })
   .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
+
+export const stepRecordSchema = z
+  .strictObject({
+    step: whole,
+    microbatches: z.array(
+      z.strictObject({
+        index: whole,
+        lossSum: z.number().nullable(),
+        tokens: whole,
+        bytes: whole,
+        digests: z
+          .array(digest)
+          .describe("Of the frame that each shard was pushed"),
+        authors: z.array(z.string()).describe("All who told so"),
+      }),
+    ),
+    commit: z
+      .strictObject({
+        gradNorm: z.number(),
+        clipCoefficient: z.number(),
+        learningRates: z.strictObject({
+          matrix: z.number(),
+          embedding: z.number(),
+          vector: z.number(),
+        }),
+        results: digest.nullable(),
+        chain: digest.nullable(),
+        before: z.strictObject({ results: digest, chain: digest }),
+      })
+      .nullable(),
+  })
+  .register(ANSWER_SCHEMAS, { id: "StepRecord" });
 
 export const trainersResponseSchema = z
   .union([
     z.strictObject({ trainers: z.array(z.string()) }),
-    z.strictObject({ token: z.string(), expiresMs: time }),
+    z.strictObject({ token: z.string(), id: z.string(), expiresMs: time }),
   ])
   .register(ANSWER_SCHEMAS, { id: "TrainersResponse" });
+
+export const joinTokenSchema = z
+  .strictObject({
+    id: z.string(),
+    issuedMs: time.nullable(),
+    expiresMs: time.nullable(),
+    state: z.enum(AUTHOR_STATES),
+  })
+  .register(ANSWER_SCHEMAS, { id: "JoinToken" });
+
+export const joinTokensSchema = z
+  .strictObject({ tokens: z.array(joinTokenSchema) })
+  .register(ANSWER_SCHEMAS, { id: "JoinTokens" });
 
 export const completionResponseSchema = leaseResponseSchema
   .extend({ duplicate: z.boolean() })
@@ -198,3 +262,5 @@ true satisfies Same<
 >;
 true satisfies Same<z.output<typeof stepMetricsSchema>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;
+true satisfies Same<z.output<typeof joinTokenSchema>, JoinToken>;
+true satisfies Same<z.output<typeof stepRecordSchema>, StepRecord>;

@@ -17,6 +17,7 @@ import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { named, PATH_PARAMETERS } from "../declaration/path.ts";
+import { text } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import {
@@ -34,6 +35,9 @@ const leaseSchema = z
   .strictObject({ trainer: name, bootId: name, fingerprint: printable })
   .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
 
+/** Hexadecimal SHA-256 digests. */
+const digests = z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(MAX_SHARDS);
+
 const completionSchema = z
   .strictObject({
     trainer: name,
@@ -46,8 +50,16 @@ const completionSchema = z
       .max(1e12)
       .optional()
       .describe("Of the tokens' text; needed where tokens are no bytes"),
+    digests: digests
+      .optional()
+      .describe(
+        "Of a training microbatch: the SHA-256 of each shard's frame, as in its header",
+      ),
   })
   .register(REQUEST_SCHEMAS, { id: "Completion" });
+
+/** One that lacks, and one that is no lease's, are refused by what they open. */
+const LEASE_KEY = text("`key` of the caller's lease", /^[\x21-\x7e]+$/);
 
 const exampleTrainer = { trainer: "example", bootId: "1" };
 
@@ -77,7 +89,7 @@ export const TRAINER_ROUTES = [
       },
     },
     handle: async (c, { run, body }) =>
-      json(await runStub(c.env, run).lease(body)),
+      json(await runStub(c.env, run).lease(c.get("caller"), body)),
   }),
 
   route({
@@ -88,7 +100,8 @@ export const TRAINER_ROUTES = [
     access: "trainer",
     summary: "Complete a lease, once every shard has the gradient",
     description:
-      "Repeating it changes nothing. The answer bears the next lease.",
+      "Repeating it changes nothing. The answer bears the next lease. What differs from what others have told is computed again; `different_completion`: from what the caller itself has told, or from what is committed.",
+    headers: { "Lease-Key": LEASE_KEY },
     body: {
       description:
         "Sums over the microbatch; a loss in nats, null when it is not finite",
@@ -101,6 +114,8 @@ export const TRAINER_ROUTES = [
       "malformed_json",
       "run_not_found",
       "different_completion",
+      "no_lease",
+      "shape_mismatch",
       "future_step",
       "wrong_state",
       "step_gone",
@@ -111,13 +126,30 @@ export const TRAINER_ROUTES = [
       "invalid_option",
     ],
     examples: {
-      evaluated: {
-        summary: "A microbatch of 64 tokens",
-        body: { ...exampleTrainer, lossSum: 355, tokens: 64 },
+      trained: {
+        summary: "A microbatch of 64 tokens, of a run with two shards",
+        body: {
+          ...exampleTrainer,
+          lossSum: 355,
+          tokens: 64,
+          digests: Array.from({ length: 2 }, () => "0".repeat(64)),
+        },
       },
     },
-    handle: async (c, { run, kind, step, index, body }) =>
-      json(await runStub(c.env, run).complete(kind, step, index, body)),
+    handle: async (
+      c,
+      { run, kind, step, index, body, "Lease-Key": key = null },
+    ) =>
+      json(
+        await runStub(c.env, run).complete(
+          c.get("caller"),
+          kind,
+          step,
+          index,
+          body,
+          printableKey(key),
+        ),
+      ),
   }),
 
   route({
@@ -135,7 +167,10 @@ export const TRAINER_ROUTES = [
     answers: GONE,
     errors: ["run_not_found", "invalid_name", "invalid_option"],
     async handle(c, { run, trainer, bootId }) {
-      await runStub(c.env, run).leave({ trainer, bootId });
+      await runStub(c.env, run).leave(c.get("caller"), {
+        trainer,
+        bootId,
+      });
       return c.body(null, 204);
     },
   }),
@@ -164,7 +199,7 @@ export const TRAINER_ROUTES = [
       "step_not_reached",
     ],
     async handle(c, { run, shard, step }) {
-      const frame = await pullFrame(stub(c, run, shard), step);
+      const frame = await pullFrame(stub(c, run, shard), c.get("caller"), step);
       return c.body(frame, 200, { "Content-Type": "application/octet-stream" });
     },
   }),
@@ -177,7 +212,8 @@ export const TRAINER_ROUTES = [
     access: "trainer",
     summary: "Push one microbatch's gradient for one shard",
     description:
-      "Repeating it changes nothing. `different_bytes`: the trainer computes differently, so stop it.",
+      "Repeating it changes nothing. What differs from what others have pushed is kept beside it until a commit takes one; `different_bytes`: from what the caller itself has pushed, or from what is committed.",
+    headers: { "Lease-Key": LEASE_KEY },
     body: {
       description:
         "A frame (src/api/frame.ts) of the run's gradient dtype [length of the shard]: the mean over the microbatch's tokens",
@@ -197,6 +233,7 @@ export const TRAINER_ROUTES = [
       "shard_not_found",
       "future_step",
       "different_bytes",
+      "no_lease",
       "step_gone",
       "run_ended",
       "body_too_large",
@@ -204,22 +241,35 @@ export const TRAINER_ROUTES = [
       "unsupported_dtype",
       "invalid_number",
     ],
-    async handle(c, { run, shard, step, microbatch }) {
+    async handle(c, { run, shard, step, microbatch, "Lease-Key": given }) {
+      const key = printableKey(given ?? null);
       const result = await pushFrame(
         stub(c, run, shard),
+        c.get("caller"),
+        key ?? undefined,
         step,
         microbatch,
         c.req.raw.body,
         declaredBytes(c),
       );
       if (!result.ok && result.code === "different_bytes") {
-        await runStub(c.env, run).reportConflict(shard, step, microbatch);
+        await runStub(c.env, run).reportConflict(
+          c.get("caller"),
+          step,
+          microbatch,
+          key!,
+        );
       }
       const { duplicate } = fromResult(result);
       return json({ duplicate }, duplicate ? 200 : 201);
     },
   }),
 ];
+
+/** What no key can be travels no further. */
+function printableKey(key: string | null): string | null {
+  return key !== null && /^[\x21-\x7e]{1,200}$/.test(key) ? key : null;
+}
 
 /** Only names that can exist make an object. */
 function stub(c: Context<AppEnv>, run: string, shard: number): ShardStub {

@@ -3,6 +3,7 @@ import { hasEnded } from "../../api/types.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import { jobStub } from "../../objects/job/job.ts";
+import { OWNER } from "../../objects/platform/author.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { AppError } from "../../api/errors.ts";
 import type { Env } from "../env.ts";
@@ -44,7 +45,7 @@ async function runStates(env: Env): Promise<string[]> {
   const states = await Promise.all(
     underWay.map(async ({ run }) => {
       try {
-        const { state } = await runStub(env, run).status();
+        const { state } = await runStub(env, run).status(OWNER);
         return hasEnded(state) ? "ended" : state;
       } catch (error) {
         // Its creation is not over, or was interrupted.

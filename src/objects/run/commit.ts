@@ -9,6 +9,8 @@ import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { shardRanges } from "../../training/sharding.ts";
 import { updateOf } from "../../training/step-end.ts";
+import type { RunKeys } from "../platform/author.ts";
+import type { Told } from "./ballot-store.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 
 export type StepGradient =
@@ -18,15 +20,16 @@ export type StepGradient =
   /** Completed, but some shard has no push of them. */
   | { kind: "missing"; microbatches: number[] };
 
-/** The first phase: what the update of `step` will be. Changes nothing. */
+/** The first phase: what the update of `step` will be, whose microbatches came to `results`. Changes nothing. */
 export async function prepareStep(
   config: RunConfig,
   step: number,
   shards: readonly ShardStub[],
+  results: readonly Told[],
 ): Promise<StepGradient> {
-  const prepared = (
-    await Promise.all(shards.map((shard) => shard.prepare(step)))
-  ).map((result) => fromResult(result));
+  const prepared = await allOf(shards, (shard, index) =>
+    shard.prepare(step, takenOf(results, index)),
+  );
   const missing = new Set(
     prepared.flatMap((part) => ("missing" in part ? part.missing : [])),
   );
@@ -44,19 +47,29 @@ export async function prepareStep(
 export async function applyStep(
   update: Update,
   shards: readonly ShardStub[],
+  results: readonly Told[],
 ): Promise<void> {
   const { step, clipCoefficient, learningRates: rates } = update;
-  await allOf(shards, (shard) =>
-    shard.apply({ step, clipCoefficient, learningRates: rates }),
+  await allOf(shards, (shard, index) =>
+    shard.apply(
+      { step, clipCoefficient, learningRates: rates },
+      takenOf(results, index),
+    ),
   );
 }
 
-/** Every shard of the run at step 0. Safe to repeat. */
+/** The digests of what a shard takes, by microbatch; null where there is but one, of an earlier release. */
+function takenOf(results: readonly Told[], shard: number): (string | null)[] {
+  return results.map(({ digests }) => digests[shard] ?? null);
+}
+
+/** Every shard of the run at step 0, and with these keys. Safe to repeat. */
 export async function initializeShards(
   config: RunConfig,
+  keys: RunKeys,
   shards: readonly ShardStub[],
 ): Promise<void> {
-  await allOf(shards, (shard, index) => shard.initialize(config, index));
+  await allOf(shards, (shard, index) => shard.initialize(config, index, keys));
 }
 
 /** The ranges of a run's shards, and the length of the vector that they make up. */

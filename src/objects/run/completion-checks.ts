@@ -7,8 +7,11 @@ import {
   type RunConfig,
 } from "../../api/types.ts";
 import { countedTokens, evaluationMicrobatches } from "../../training/data.ts";
-import type { LossSum } from "../../training/step-end.ts";
+import type { Told } from "./ballot-store.ts";
 import type { RunRecord } from "./run-store.ts";
+
+/** No sum of cross-entropies in f32 is larger, a token. */
+const MOST_NATS = 3.4028234663852886e38;
 
 /** The run has such a microbatch. */
 export function checkMicrobatch(
@@ -41,47 +44,50 @@ export function checkCounts(
       `Expected the ${counted} tokens that ${kind} microbatch ${index} counts, got ${tokens}`,
     );
   }
-  if (lossSum !== null && lossSum < 0) {
+  if (lossSum !== null && !(lossSum >= 0 && lossSum <= tokens * MOST_NATS)) {
     throw new AppError(
       "invalid_number",
-      `Expected a sum of cross-entropies, 0 or more, got ${lossSum}`,
+      `Expected a sum of cross-entropies, 0 or more and at most ${MOST_NATS} a token, got ${lossSum}`,
     );
   }
 }
 
-/** What a completion says. Errors: `invalid_number`, of bytes that its tokens cannot have */
-export function readLossSum(
-  { dataset }: RunConfig,
-  { lossSum, tokens, bytes }: Completion,
-): LossSum {
+/** What a completion says. Errors: `invalid_number`, of bytes that its tokens cannot have; `shape_mismatch` */
+export function readTold(
+  { dataset, shards }: RunConfig,
+  kind: LeaseKind,
+  { lossSum, tokens, bytes, digests = [] }: Completion,
+): Told {
+  const count = kind === "train" ? shards : 0;
+  if (digests.length !== count) {
+    throw new AppError(
+      "shape_mismatch",
+      `Expected \`digests\` of the ${count} frames that ${kind} microbatches have pushed, got ${digests.length}`,
+    );
+  }
   if (dataset.tokenizer !== "byte") {
     if (bytes !== undefined && bytes >= tokens)
-      return { lossSum, tokens, bytes };
+      return { lossSum, tokens, bytes, digests };
     throw new AppError(
       "invalid_number",
       `Expected \`bytes\` of ${tokens} tokens, each of one at least, got ${bytes ?? "none"}`,
     );
   }
   if (bytes === undefined || bytes === tokens)
-    return { lossSum, tokens, bytes: tokens };
+    return { lossSum, tokens, bytes: tokens, digests };
   throw new AppError(
     "invalid_number",
     `Expected \`bytes\` to be ${tokens}, since tokens are bytes, got ${bytes}`,
   );
 }
 
-/** A completion that is repeated must say what it said. */
-export function checkSame(known: LossSum, said: LossSum): void {
-  const isSame =
-    known.lossSum === said.lossSum &&
-    known.tokens === said.tokens &&
-    known.bytes === said.bytes;
-  if (isSame) return;
-  const told = ({ lossSum, tokens, bytes }: LossSum) =>
-    `${lossSum} over ${tokens} tokens of ${bytes} bytes`;
-  throw new AppError(
+/** What was told is not what is known. */
+export function differentCompletion(known: Told, told: Told): AppError {
+  const text = ({ lossSum, tokens, bytes, digests }: Told) =>
+    `${lossSum} over ${tokens} tokens of ${bytes} bytes${digests.length > 0 ? `, SHA-256 ${digests.join(" ")}` : ""}`;
+  return new AppError(
     "different_completion",
-    `Expected the values that this microbatch already has, loss sum ${told(known)}; got ${told(said)}`,
+    `Expected the values that this microbatch already has, loss sum ${text(known)}; got ${text(told)}`,
   );
 }
 

@@ -8,6 +8,9 @@ const MAX_EVENTS: Record<RunEvent["type"], number> = {
   state: 100,
   trainer: 500,
   conflict: 200,
+  author: 500,
+  fingerprint: 100,
+  waiting: 200,
 };
 
 /** An event without what the log adds. */

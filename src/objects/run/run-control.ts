@@ -4,9 +4,11 @@
  */
 import { AppError } from "../../api/errors.ts";
 import {
+  type AuthorState,
   type Completion,
   type CompletionResponse,
   hasEnded,
+  type JoinToken,
   type Lease,
   type LeaseKind,
   type LeaseRequest,
@@ -16,15 +18,29 @@ import {
   type RunStatus,
   type StateRequest,
   type StepMetrics,
+  type StepRecord,
 } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { allOf, runRanges } from "./commit.ts";
 import {
+  authorOf,
+  authorOfKey,
+  checkCreation,
+  leaseKey,
+  newRunKeys,
+  OWNER,
+  tokenId,
+} from "../platform/author.ts";
+import { Agreement } from "./agreement.ts";
+import { AuthorStore } from "./author-store.ts";
+import { says } from "./ballot-store.ts";
+import { resultsOf } from "./chain.ts";
+import {
   checkCounts,
   checkMicrobatch,
   checkOpen,
-  checkSame,
-  readLossSum,
+  differentCompletion,
+  readTold,
 } from "./completion-checks.ts";
 import { directoryStub } from "../directory/directory.ts";
 import { tokenizerKey } from "../directory/stored-dataset.ts";
@@ -32,9 +48,10 @@ import { EventLog } from "./event-log.ts";
 import { RunStore } from "./run-store.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { RunProgress } from "./run-progress.ts";
-import type { Holder } from "./step-leases.ts";
-import { TrainerRoster } from "./trainer-roster.ts";
+import type { Given, Holder } from "./step-leases.ts";
+import { rosterName, TrainerRoster } from "./trainer-roster.ts";
 import { TrainerStore } from "./trainer-store.ts";
+import { requiredAuthors } from "./verification.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** A long poll: short of the timeouts that lie between. */
@@ -46,6 +63,8 @@ export class RunControl {
   readonly #bindings: ObjectBindings;
   readonly #store: RunStore;
   readonly events: EventLog;
+  readonly #authors: AuthorStore;
+  readonly #agreement: Agreement;
   readonly #roster: TrainerRoster;
   readonly #waiting = new WaitingRoom();
   readonly #progress: RunProgress;
@@ -54,6 +73,7 @@ export class RunControl {
     this.#storage = storage;
     this.#bindings = bindings;
     this.#store = new RunStore(storage);
+    this.#authors = new AuthorStore(storage.sql);
     this.events = new EventLog(storage.sql);
     this.#roster = new TrainerRoster(
       new TrainerStore(storage.sql),
@@ -63,7 +83,17 @@ export class RunControl {
       storage,
       bindings,
       this.#store,
+      this.#authors,
       this.events,
+      () => this.#waiting.wakeAll(),
+    );
+    this.#agreement = new Agreement(
+      this.#store,
+      this.#authors,
+      this.events,
+      () => this.#progress.leases(),
+      (nowMs) =>
+        this.#roster.authors(nowMs, (trainer) => this.#isBusy(trainer, nowMs)),
       () => this.#waiting.wakeAll(),
     );
   }
@@ -77,7 +107,7 @@ export class RunControl {
     const present = this.#store.find();
     if (!present) {
       this.#storage.transactionSync(() => {
-        this.#store.create(run, config, tokenizer, Date.now());
+        this.#store.create(run, config, tokenizer, newRunKeys(), Date.now());
         this.events.append({ type: "state", state: "running" });
       });
     } else if (present.outdated) {
@@ -92,13 +122,17 @@ export class RunControl {
     return { created: present === undefined, status: this.status() };
   }
 
-  status(): RunStatus {
-    const { run, state, step, config, createdMs } = this.#progress.record();
+  /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
+  status(caller = OWNER): RunStatus {
+    this.#admit(caller);
+    const { run, state, step, config, fingerprint, createdMs } =
+      this.#progress.record();
     return {
       run,
       state,
       step,
       config,
+      fingerprint,
       ...runRanges(config),
       trainers: this.#roster.statuses(),
       ...this.#store.history.latestLosses(step),
@@ -106,69 +140,149 @@ export class RunControl {
     };
   }
 
-  /** The next lease; waits up to `MAX_WAIT_MS` for one. Errors: `fingerprint_differs` */
-  async lease(request: LeaseRequest): Promise<LeaseResponse> {
+  /** The next lease; waits up to `MAX_WAIT_MS` for one. Errors: `fingerprint_differs`, those of `status` */
+  async lease(caller: string, request: LeaseRequest): Promise<LeaseResponse> {
     const endMs = Date.now() + MAX_WAIT_MS;
-    this.#checkIn(request);
+    const holder = this.#holderOf(caller, request);
+    await this.#checkFingerprint(caller, request.fingerprint);
+    this.#checkIn(holder);
     await this.#progress.watch();
-    const wait = this.#waiting.enter(request.trainer);
+    const wait = this.#waiting.enter(holder.trainer);
     try {
       for (;;) {
         await this.#progress.advance();
+        this.#authors.check(holder.author);
         const { state } = this.#progress.record();
         const nowMs = Date.now();
         if (hasEnded(state) || !wait.isCurrent()) {
           return { state, lease: null };
         }
-        const lease = this.#take(request);
-        if (lease || nowMs >= endMs) return { state, lease };
-        await wait.sleep(this.#sleepMs(request, state, endMs - nowMs));
+        const lease = this.#take(holder);
+        if (lease) return { state, lease: await this.#withKey(holder, lease) };
+        if (nowMs >= endMs) return { state, lease: null };
+        await wait.sleep(this.#sleepMs(holder, state, endMs - nowMs));
       }
     } finally {
       wait.leave();
     }
   }
 
-  /** A microbatch is computed, and every shard has acknowledged its push. */
+  /** An author tells what a microbatch came to, once every shard has acknowledged its push. */
   async complete(
+    caller: string,
     kind: LeaseKind,
     step: number,
     index: number,
     completion: Completion,
+    key: string | undefined,
   ): Promise<CompletionResponse> {
+    const { config, keys } = this.#progress.record();
+    checkMicrobatch(config, kind, step, index);
+    const leased = { kind, step, index };
+    const [author, required] = await Promise.all([
+      this.#authorOfKey(caller, leased, key),
+      requiredAuthors(config, keys, leased),
+    ]);
+    // After the last wait: what is decided from here on is decided at once.
     const record = this.#progress.record();
-    checkMicrobatch(record.config, kind, step, index);
-    const said = readLossSum(record.config, completion);
-    const known = this.#store.completion(kind, step, index);
-    if (known) {
-      checkSame(known, said);
+    const told = readTold(record.config, kind, completion);
+    const holder = this.#holderOf(caller, completion);
+    if (holder.author !== author) {
+      throw new AppError(
+        "no_lease",
+        `Expected the key of a lease of "${holder.author}", got one of "${author}"`,
+      );
+    }
+    const isOver =
+      step < record.step || this.#store.history.commit(step) !== undefined;
+    const known = this.#store.ballots.of(leased, step);
+    const own =
+      known.find((each) => each.author === author) ??
+      (isOver ? known[0] : undefined);
+    const nowMs = Date.now();
+    if (own) {
+      if (says(own) !== says(told)) {
+        this.#storage.transactionSync(() =>
+          this.#agreement.contradicted(leased, step, author, nowMs),
+        );
+        throw differentCompletion(own, told);
+      }
     } else {
       checkOpen(record, step);
       checkCounts(record.config, kind, index, completion);
-      const nowMs = Date.now();
-      const { trainer } = completion;
-      const leases = this.#progress.leases();
-      const tookMs = leases.tookMs({ kind, index }, completion, nowMs);
+      const tookMs = this.#progress.leases().tookMs(leased, holder, nowMs);
       this.#storage.transactionSync(() => {
-        this.#roster.completed(trainer, kind, tookMs, nowMs);
-        this.#store.addCompletion(kind, step, index, said);
+        this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
+        this.#agreement.cast(leased, { ...told, author, required }, nowMs);
       });
-      leases.complete({ kind, index });
     }
     await this.#progress.advance();
+    const lease = this.#take(holder);
     return {
       state: this.#progress.record().state,
-      lease: this.#take(completion),
-      duplicate: known !== undefined,
+      lease: lease && (await this.#withKey(holder, lease)),
+      duplicate: known.some((each) => says(each) === says(told)),
     };
   }
 
   /** A trainer goes: what it holds is open again. Repeating it changes nothing. */
-  leave(holder: Holder): void {
-    this.#progress.record();
+  leave(
+    caller: string,
+    request: Pick<LeaseRequest, "trainer" | "bootId">,
+  ): void {
+    const holder = this.#holderOf(caller, request);
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return;
     this.#roster.left(holder.trainer);
     if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
+  }
+
+  /** A token with which trainers elsewhere join this run, until `expiresMs`. */
+  issueToken(expiresMs: number): JoinToken {
+    const { keys } = this.#progress.record();
+    return this.#authors.issue((n) => tokenId(keys, n), Date.now(), expiresMs);
+  }
+
+  tokens(): JoinToken[] {
+    this.#progress.record();
+    return this.#authors.all();
+  }
+
+  /** Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found` */
+  async setTokenState(
+    asked: string,
+    state: Exclude<AuthorState, "quarantined">,
+  ): Promise<JoinToken> {
+    const { keys } = this.#progress.record();
+    const id = /^\d+$/.test(asked) ? tokenId(keys, Number(asked)) : asked;
+    if (!this.#authors.has(id)) {
+      throw new AppError(
+        "token_not_found",
+        `Expected the id of a join token of this run, got "${asked}"`,
+      );
+    }
+    const find = () => this.#authors.all().find((token) => token.id === id)!;
+    if (find().state !== state) {
+      this.#storage.transactionSync(() => {
+        if (state === "active") {
+          this.#authors.setState(id, state);
+          this.events.append({ type: "author", author: id, state });
+        } else this.#agreement.exclude(id, state, Date.now());
+      });
+      this.#waiting.wakeAll();
+      await this.#progress.advance();
+    }
+    return find();
+  }
+
+  /** The dataset that a join token reads. Errors: as `status` */
+  datasetName(caller: string): string {
+    return this.status(caller).config.dataset.name;
+  }
+
+  /** What trainers must compute like; null for what the next one brings. Errors: `wrong_state` */
+  async setFingerprint(fingerprint: string | null): Promise<RunStatus> {
+    await this.#progress.changeFingerprint(fingerprint, null);
+    return this.status();
   }
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
@@ -193,10 +307,46 @@ export class RunControl {
     return this.#store.history.metrics(record, fromStep, limit);
   }
 
-  /** A push whose bytes differ from those that are stored. */
-  reportConflict(shard: number, step: number, microbatch: number): void {
-    this.#progress.record();
-    this.events.append({ type: "conflict", step, microbatch, shard });
+  /** What was told of a step, so far or until it was committed. Errors: `future_step` */
+  async stepRecord(step: number): Promise<StepRecord> {
+    const { step: current } = this.#progress.record();
+    if (step > current) {
+      throw new AppError(
+        "future_step",
+        `Expected a step up to ${current}, where the run is, got ${step}`,
+      );
+    }
+    const told = this.#store.ballots.ofStep("train", step);
+    const commit = this.#store.history.commit(step);
+    return {
+      step,
+      microbatches: resultsOf(told),
+      commit: commit
+        ? {
+            gradNorm: commit.gradNorm,
+            clipCoefficient: commit.clipCoefficient,
+            learningRates: commit.learningRates,
+            results: commit.link?.results ?? null,
+            chain: commit.link?.chain ?? null,
+            before: await this.#progress.linkBefore(step),
+          }
+        : null,
+    };
+  }
+
+  /** A shard has other bytes of this author, or has committed others. Errors: `no_lease` */
+  async reportConflict(
+    caller: string,
+    step: number,
+    microbatch: number,
+    key: string,
+  ): Promise<void> {
+    const leased = { kind: "train", step, index: microbatch } as const;
+    const author = await this.#authorOfKey(caller, leased, key);
+    this.#storage.transactionSync(() =>
+      this.#agreement.contradicted(leased, step, author, Date.now()),
+    );
+    await this.#progress.advance();
   }
 
   /** A copy of the dataset's, which may go before the run does; null where tokens are bytes. */
@@ -265,28 +415,74 @@ export class RunControl {
     }
     await this.#progress.advance();
     const nowMs = Date.now();
-    this.#roster.markLost(
-      nowMs,
-      (trainer) =>
-        this.#waiting.has(trainer) ||
-        this.#progress.leases().isHolding(trainer, nowMs),
-    );
+    this.#roster.markLost(nowMs, (trainer) => this.#isBusy(trainer, nowMs));
+    this.#storage.transactionSync(() => this.#agreement.decideOpen(nowMs));
+    await this.#progress.advance();
     if (this.#roster.isAttended) await this.#progress.watch();
   }
 
-  #checkIn(request: LeaseRequest): void {
-    const { fingerprint, state } = this.#progress.record();
+  /** Errors: as `status` */
+  #admit(caller: string): void {
+    checkCreation(this.#progress.record().keys, caller);
+    this.#authors.check(caller);
+  }
+
+  /** Errors: as `status` */
+  #holderOf(
+    caller: string,
+    { trainer, bootId }: Pick<LeaseRequest, "trainer" | "bootId">,
+  ): Holder {
+    this.#admit(caller);
+    const author = authorOf(caller, trainer);
+    this.#authors.check(author);
+    return { trainer: rosterName(caller, trainer), bootId, author };
+  }
+
+  #authorOfKey(
+    caller: string,
+    leased: Omit<Given, "deadlineMs">,
+    key: string | undefined,
+  ): Promise<string> {
+    return authorOfKey(this.#progress.record().keys, caller, leased, key);
+  }
+
+  async #withKey({ author }: Holder, given: Given): Promise<Lease> {
+    const { keys } = this.#progress.record();
+    return { ...given, key: await leaseKey(keys, author, given) };
+  }
+
+  #isBusy(trainer: string, nowMs: number): boolean {
+    return (
+      this.#waiting.has(trainer) ||
+      this.#progress.leases().isHolding(trainer, nowMs)
+    );
+  }
+
+  /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */
+  async #checkFingerprint(caller: string, offered: string): Promise<void> {
+    const { fingerprint, fingerprintBy, state } = this.#progress.record();
     if (hasEnded(state)) return;
+    const by = caller === OWNER ? null : caller;
     if (fingerprint === null) {
-      this.#store.update({ fingerprint: request.fingerprint });
-    } else if (fingerprint !== request.fingerprint) {
+      this.#store.update({ fingerprint: offered, fingerprintBy: by });
+    } else if (fingerprint !== offered) {
+      if (by === null && fingerprintBy !== null) {
+        await this.#progress.changeFingerprint(offered, by);
+        return;
+      }
       throw new AppError(
         "fingerprint_differs",
-        `Expected a trainer that computes like the first one, "${fingerprint}"; got "${request.fingerprint}"`,
+        `Expected a trainer that computes like the ${fingerprintBy === null ? "owner's" : "first"}, "${fingerprint}"; got "${offered}". The run's owner may set or reset it`,
       );
+    } else if (by === null && fingerprintBy !== null) {
+      this.#store.update({ fingerprintBy: by });
     }
-    if (this.#roster.checkIn(request, Date.now())) {
-      this.#progress.leases().releaseOtherBoots(request);
+  }
+
+  #checkIn(holder: Holder): void {
+    if (hasEnded(this.#progress.record().state)) return;
+    if (this.#roster.checkIn(holder, Date.now())) {
+      this.#progress.leases().releaseOtherBoots(holder);
       this.#waiting.wakeAll();
     }
   }
@@ -304,14 +500,16 @@ export class RunControl {
   }
 
   /** A lease for a trainer's present boot, if the run runs and has one. */
-  #take(holder: Holder): Lease | null {
+  #take(holder: Holder): Given | null {
     if (this.#progress.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
     const nowMs = Date.now();
     const leases = this.#progress.leases();
-    for (const { trainer } of leases.lapse(nowMs)) {
-      this.#roster.lapsed(trainer, nowMs);
-    }
+    const lapsed = leases.lapse(nowMs);
+    for (const { trainer } of lapsed) this.#roster.lapsed(trainer, nowMs);
+    if (lapsed.length > 0)
+      this.#storage.transactionSync(() => this.#agreement.decideOpen(nowMs));
+    if (!this.#authors.isActive(holder.author)) return null;
     if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
     return leases.take(holder, nowMs, this.#roster.pace);
   }

@@ -1,5 +1,6 @@
 /** What has become of a run's steps, on disk: commits and evaluations. */
 import type { RunConfig, RunStatus, StepMetrics } from "../../api/types.ts";
+import type { Link } from "./chain.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { Loss } from "../../training/step-end.ts";
 
@@ -10,6 +11,8 @@ export type CommitRecord = Update & {
   /** Trained on so far, this step included. */
   tokens: number;
   committedMs: number;
+  /** null of a step that an earlier release committed. */
+  link: Link | null;
 };
 
 export class RunHistory {
@@ -21,7 +24,7 @@ export class RunHistory {
 
   addCommit(commit: CommitRecord): void {
     this.#sql.exec(
-      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       commit.step,
       commit.clipCoefficient,
       commit.learningRates.matrix,
@@ -31,6 +34,8 @@ export class RunHistory {
       commit.committedMs,
       JSON.stringify(commit.learningRates),
       commit.trainLoss.perByte,
+      commit.link?.results ?? null,
+      commit.link?.chain ?? null,
     );
   }
 
@@ -44,6 +49,8 @@ export class RunHistory {
       committed_ms: number;
       learning_rates: string;
       train_nats_per_byte: number | null;
+      results: string | null;
+      chain: string | null;
     }>("SELECT * FROM commits WHERE step = ?", step);
     return (
       row && {
@@ -57,6 +64,10 @@ export class RunHistory {
         },
         tokens: row.tokens,
         committedMs: row.committed_ms,
+        link:
+          row.results === null || row.chain === null
+            ? null
+            : { results: row.results, chain: row.chain },
       }
     );
   }
@@ -126,10 +137,12 @@ export class RunHistory {
       time_ms: number;
       train_nats_per_byte: number | null;
       nats_per_byte: number | null;
+      results: string | null;
+      chain: string | null;
     }>(
       `SELECT step, train_loss, grad_norm, learning_rate, tokens, loss,
               COALESCE(committed_ms, time_ms) AS time_ms,
-              train_nats_per_byte, nats_per_byte
+              train_nats_per_byte, nats_per_byte, results, chain
          FROM commits FULL OUTER JOIN evaluations USING (step)
         WHERE step >= ? AND step < ? ORDER BY step LIMIT ?`,
       fromStep,
@@ -146,6 +159,8 @@ export class RunHistory {
       committedMs: row.time_ms,
       trainNatsPerByte: row.train_nats_per_byte,
       valNatsPerByte: row.nats_per_byte,
+      results: row.results,
+      chain: row.chain,
     }));
   }
 

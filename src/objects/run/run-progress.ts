@@ -6,8 +6,9 @@ import { AppError } from "../../api/errors.ts";
 import { hasEnded, type RunConfig, type RunState } from "../../api/types.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
-import { allOf, applyStep, initializeShards, prepareStep } from "./commit.ts";
 import { meanLoss } from "../../training/step-end.ts";
+import { firstLink, type Link, nextLink, resultsOf } from "./chain.ts";
+import { allOf, applyStep, initializeShards, prepareStep } from "./commit.ts";
 import { directoryStub } from "../directory/directory.ts";
 import type { EventLog } from "./event-log.ts";
 import { Lock } from "../platform/lock.ts";
@@ -15,7 +16,11 @@ import type { CommitRecord } from "./run-history.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
 import { type ShardStub, shardStub } from "../shard/shard-stub.ts";
 import { outdatedRun } from "../platform/schema.ts";
+import type { AuthorStore } from "./author-store.ts";
+import { ballotsOf, requiredOf } from "./ballot-store.ts";
+import { isOwners, newRunKeys } from "../platform/author.ts";
 import { type Microbatch, StepLeases } from "./step-leases.ts";
+import { verdictOf } from "./verdict.ts";
 
 const ALARM_MS = 5_000;
 
@@ -23,6 +28,7 @@ export class RunProgress {
   readonly #storage: DurableObjectStorage;
   readonly #bindings: ObjectBindings;
   readonly #store: RunStore;
+  readonly #authors: AuthorStore;
   readonly #events: EventLog;
   readonly #onChange: () => void;
   /** Commits and checkpoints exclude each other: a checkpoint is of one step. */
@@ -36,12 +42,14 @@ export class RunProgress {
     storage: DurableObjectStorage,
     bindings: ObjectBindings,
     store: RunStore,
+    authors: AuthorStore,
     events: EventLog,
     onChange: () => void,
   ) {
     this.#storage = storage;
     this.#bindings = bindings;
     this.#store = store;
+    this.#authors = authors;
     this.#events = events;
     this.#onChange = onChange;
   }
@@ -66,26 +74,40 @@ export class RunProgress {
   /** The leases of the present step. */
   leases(): StepLeases {
     const { step, config } = this.record();
-    if (this.#leases?.step !== step) {
-      this.#leases = new StepLeases(step, this.#openMicrobatches(step, config));
-    }
+    if (this.#leases?.step !== step)
+      this.#leases = this.#readLeases(step, config);
     return this.#leases;
   }
 
-  #openMicrobatches(step: number, config: RunConfig): Microbatch[] {
+  /** Those on which authors agreed are done; others go on to be asked for the rest. */
+  #readLeases(step: number, config: RunConfig): StepLeases {
     const counts = {
       train: step < config.steps ? config.microbatches : 0,
       eval: evaluationMicrobatches(config, step),
     };
-    return (["train", "eval"] as const).flatMap((kind) => {
-      const done = new Set(
-        this.#store.completions(kind, step).map(({ microbatch }) => microbatch),
-      );
-      return Array.from({ length: counts[kind] }, (_, index) => ({
-        kind,
-        index,
-      })).filter(({ index }) => !done.has(index));
-    });
+    const asked: { microbatch: Microbatch; wanted: number; told: string[] }[] =
+      [];
+    for (const kind of ["train", "eval"] as const) {
+      const ballots = this.#store.ballots.ofStep(kind, step);
+      for (let index = 0; index < counts[kind]; index++) {
+        const told = ballots.get(index) ?? [];
+        const verdict = verdictOf(
+          ballotsOf(told),
+          requiredOf(config, told),
+          Infinity,
+        );
+        if (verdict.kind === "settled") continue;
+        asked.push({
+          microbatch: { kind, index },
+          wanted: verdict.kind === "undecided" ? 1 : verdict.wanted,
+          told: told.map(({ author }) => author),
+        });
+      }
+    }
+    const leases = new StepLeases(step, []);
+    for (const { microbatch, wanted, told } of asked)
+      leases.ask(microbatch, wanted, told);
+    return leases;
   }
 
   /** Do what is due: all callers wait for the same work. */
@@ -105,6 +127,43 @@ export class RunProgress {
       await this.#finishDue();
       return body();
     });
+  }
+
+  /**
+   * Trainers of another fingerprint take over: what others have told of the present step is void, and so are
+   * the keys of its leases. Errors: `wrong_state`, the run has ended
+   */
+  async changeFingerprint(
+    fingerprint: string | null,
+    by: string | null,
+  ): Promise<void> {
+    await this.exclusive(() => {
+      const { state, keys, fingerprint: before } = this.record();
+      if (hasEnded(state)) {
+        throw new AppError(
+          "wrong_state",
+          `Expected a run that has not ended, got one that is ${state}`,
+        );
+      }
+      if (before === fingerprint) {
+        this.#store.update({ fingerprintBy: by });
+        return Promise.resolve();
+      }
+      this.#storage.transactionSync(() => {
+        const { secret } = newRunKeys();
+        this.#store.update({
+          fingerprint,
+          fingerprintBy: by,
+          keys: { ...keys, secret },
+          initialized: false,
+        });
+        this.#store.ballots.discardAll();
+        this.#events.append({ type: "fingerprint", fingerprint });
+      });
+      this.#leases = undefined;
+      return Promise.resolve();
+    });
+    await this.advance();
   }
 
   /** The alarm that was set has come. */
@@ -137,36 +196,45 @@ export class RunProgress {
     if (!initialized) return true;
     if (hasEnded(state)) return !settled;
     return (
-      this.leases().isDone || this.#store.history.commit(step) !== undefined
+      this.leases().isDone ||
+      this.#store.history.commit(step) !== undefined ||
+      !this.#authors.isTold
     );
   }
 
   async #advanceOnce(record: RunRecord): Promise<void> {
-    const { run, config, step, state } = record;
+    const { run, config, keys, step, state } = record;
     const shards = this.shards(record);
     const commit = this.#store.history.commit(step);
     if (!record.initialized) {
-      await initializeShards(config, shards);
+      await initializeShards(config, keys, shards);
       this.#store.update({ initialized: true });
     } else if (commit) {
       // Also when the run has ended meanwhile: all shards must be at one step.
-      await applyStep(commit, shards);
+      await applyStep(
+        commit,
+        shards,
+        this.#store.ballots.results("train", step),
+      );
       this.#endStep(commit);
     } else if (hasEnded(state)) {
       await allOf(shards, (shard) => shard.end());
       await directoryStub(this.#bindings).endRun(run);
       this.#store.update({ settled: true });
-    } else {
+    } else if (!this.#authors.isTold) {
+      const excluded = this.#authors.excluded();
+      await allOf(shards, (shard) => shard.exclude(excluded));
+      this.#authors.markTold(excluded);
+    } else if (step === config.steps) {
       this.#endEvaluation(step, config);
-      if (step === config.steps) this.changeState("finished");
-      else await this.#beginCommit(record, shards);
-    }
+      this.changeState("finished");
+    } else await this.#beginCommit(record, shards);
   }
 
   #endEvaluation(step: number, config: RunConfig): void {
     if (evaluationMicrobatches(config, step) === 0) return;
     if (this.#store.history.hasEvaluation(step)) return;
-    const parts = this.#store.completions("eval", step);
+    const parts = this.#store.ballots.results("eval", step);
     const loss = meanLoss(parts);
     this.#storage.transactionSync(() => {
       this.#store.history.addEvaluation(step, loss, Date.now());
@@ -185,27 +253,67 @@ export class RunProgress {
     { config, step }: RunRecord,
     shards: readonly ShardStub[],
   ): Promise<void> {
-    const gradient = await prepareStep(config, step, shards);
-    // Cancelled while the shards were asked: nothing is persisted, and nothing is applied.
-    if (hasEnded(this.record().state)) return;
+    const results = this.#store.ballots.results("train", step);
+    const told = resultsOf(this.#store.ballots.ofStep("train", step));
+    const gradient = await prepareStep(config, step, shards, results);
+    const link =
+      gradient.kind === "update"
+        ? await nextLink(
+            await this.linkBefore(step),
+            told,
+            gradient.update,
+            gradient.gradNorm,
+          )
+        : null;
+    // Cancelled, or another result was told, while the shards were asked: nothing is persisted or applied.
+    if (hasEnded(this.record().state) || !this.leases().isDone) return;
+    if (gradient.kind !== "missing") this.#endEvaluation(step, config);
     if (gradient.kind === "diverged") {
       this.changeState("diverged");
     } else if (gradient.kind === "missing") {
-      for (const microbatch of gradient.microbatches) {
-        this.#store.removeCompletion(step, microbatch);
-      }
+      for (const index of gradient.microbatches)
+        this.#takeBack({ kind: "train", index }, step);
       this.#leases = undefined;
     } else {
-      const parts = this.#store.completions("train", step);
-      const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+      const tokens = results.reduce((sum, each) => sum + each.tokens, 0);
       this.#store.history.addCommit({
         ...gradient.update,
         gradNorm: gradient.gradNorm,
-        trainLoss: meanLoss(parts),
+        trainLoss: meanLoss(results),
         tokens: this.#store.history.tokensBefore(step) + tokens,
         committedMs: Date.now(),
+        link,
       });
     }
+  }
+
+  /** What a step's digests build on; where an earlier release left none, the config's. */
+  async linkBefore(step: number): Promise<Link> {
+    return (
+      this.#store.history.commit(step - 1)?.link ??
+      (await firstLink(this.record().config))
+    );
+  }
+
+  /** A shard has no such gradient as was told of: whoever told so, with a join token, tells no more. */
+  #takeBack(microbatch: Microbatch, step: number): void {
+    const { kind, index } = microbatch;
+    this.#storage.transactionSync(() => {
+      for (const { author } of this.#store.ballots.of(microbatch, step)) {
+        this.#events.append({
+          type: "conflict",
+          kind,
+          step,
+          microbatch: index,
+          author,
+        });
+        if (isOwners(author)) continue;
+        this.#authors.setState(author, "quarantined");
+        this.#store.ballots.discard(author);
+        this.#events.append({ type: "author", author, state: "quarantined" });
+      }
+      this.#store.ballots.remove(microbatch, step);
+    });
   }
 
   /** Every shard has applied the commit. */

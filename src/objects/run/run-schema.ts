@@ -64,4 +64,31 @@ export const RUN_SCHEMA = new Schema("run", [
        UPDATE events SET type = json_extract(event, '$.type');
        CREATE INDEX events_by_type ON events (type, id)`,
     ),
+
+  // Results have authors, several for a microbatch, and leases keys; shards get theirs anew. What is told of
+  // the present step names no digests: it is computed again.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE run ADD COLUMN creation TEXT NOT NULL DEFAULT '';
+       ALTER TABLE run ADD COLUMN secret TEXT NOT NULL DEFAULT '';
+       ALTER TABLE run ADD COLUMN fingerprint_by TEXT;
+       UPDATE run SET creation = lower(hex(randomblob(6))), secret = lower(hex(randomblob(32)));
+       UPDATE run SET initialized = 0 WHERE settled = 0;
+       CREATE TABLE ballots (
+         kind TEXT, step INTEGER, microbatch INTEGER, author TEXT, loss_sum REAL, tokens INTEGER,
+         bytes INTEGER, digests TEXT NOT NULL, required INTEGER NOT NULL,
+         PRIMARY KEY (kind, step, microbatch, author)
+       ) WITHOUT ROWID;
+       INSERT INTO ballots SELECT kind, step, microbatch, '', loss_sum, tokens, bytes, '', 1
+         FROM completions
+        WHERE step < (SELECT step FROM run) OR step IN (SELECT step FROM commits);
+       DROP TABLE completions;
+       ALTER TABLE commits ADD COLUMN results TEXT;
+       ALTER TABLE commits ADD COLUMN chain TEXT;
+       ALTER TABLE trainers ADD COLUMN author TEXT NOT NULL DEFAULT '';
+       CREATE TABLE authors (
+         author TEXT PRIMARY KEY, issued_ms INTEGER, expires_ms INTEGER, state TEXT NOT NULL,
+         is_told INTEGER NOT NULL
+       )`,
+    ),
 ]);

@@ -1,8 +1,9 @@
-/** A run on disk: its record, and the completions of its steps. */
-import type { LeaseKind, RunConfig, RunState } from "../../api/types.ts";
+/** A run on disk: its record. What was told of its microbatches is in `ballots`, what came of its steps in `history`. */
+import type { RunConfig, RunState } from "../../api/types.ts";
+import type { RunKeys } from "../platform/author.ts";
+import { BallotStore } from "./ballot-store.ts";
 import { RunHistory } from "./run-history.ts";
 import { RUN_SCHEMA } from "./run-schema.ts";
-import type { LossSum } from "../../training/step-end.ts";
 
 export type RunRecord = {
   run: string;
@@ -12,8 +13,11 @@ export type RunRecord = {
   step: number;
   /** Of the trainers that may join; null before the first. */
   fingerprint: string | null;
+  /** The join token whose trainer set it, to which the owner's trainers need not keep; null for the owner. */
+  fingerprintBy: string | null;
   createdMs: number;
-  /** Every shard has been initialized. */
+  keys: RunKeys;
+  /** Every shard has been initialized, and has these keys. */
   initialized: boolean;
   /** The run has ended, and shards and directory know. */
   settled: boolean;
@@ -27,7 +31,10 @@ type RecordRow = {
   state: RunState;
   step: number;
   fingerprint: string | null;
+  fingerprint_by: string | null;
   created_ms: number;
+  creation: string;
+  secret: string;
   initialized: number;
   settled: number;
   outdated: number;
@@ -37,12 +44,14 @@ export class RunStore {
   readonly #storage: DurableObjectStorage;
   readonly #sql: SqlStorage;
   readonly history: RunHistory;
+  readonly ballots: BallotStore;
   #record: RunRecord | undefined;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
     this.#sql = storage.sql;
     this.history = new RunHistory(storage.sql);
+    this.ballots = new BallotStore(storage.sql);
   }
 
   /** `tokenizer` is null where tokens are bytes. */
@@ -50,16 +59,19 @@ export class RunStore {
     run: string,
     config: RunConfig,
     tokenizer: string | null,
+    keys: RunKeys,
     createdMs: number,
   ): void {
     RUN_SCHEMA.create(this.#sql);
     if (tokenizer !== null)
       this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0)",
+      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0, ?, ?, NULL)",
       run,
       JSON.stringify(config),
       createdMs,
+      keys.creation,
+      keys.secret,
     );
   }
 
@@ -74,7 +86,9 @@ export class RunStore {
       state: row.state,
       step: row.step,
       fingerprint: row.fingerprint,
+      fingerprintBy: row.fingerprint_by,
       createdMs: row.created_ms,
+      keys: { creation: row.creation, secret: row.secret },
       initialized: row.initialized === 1,
       settled: row.settled === 1,
       outdated: row.outdated === 1,
@@ -90,10 +104,12 @@ export class RunStore {
   ): void {
     const record = { ...this.find()!, ...change };
     this.#sql.exec(
-      "UPDATE run SET state = ?, step = ?, fingerprint = ?, initialized = ?, settled = ?",
+      "UPDATE run SET state = ?, step = ?, fingerprint = ?, fingerprint_by = ?, secret = ?, initialized = ?, settled = ?",
       record.state,
       record.step,
       record.fingerprint,
+      record.fingerprintBy,
+      record.keys.secret,
       Number(record.initialized),
       Number(record.settled),
     );
@@ -109,73 +125,5 @@ export class RunStore {
   tokenizer(): string | null {
     const [row] = this.#sql.exec<{ json: string }>("SELECT * FROM tokenizer");
     return row?.json ?? null;
-  }
-
-  completion(
-    kind: LeaseKind,
-    step: number,
-    microbatch: number,
-  ): LossSum | undefined {
-    const [row] = this.#sql.exec<{
-      loss_sum: number | null;
-      tokens: number;
-      bytes: number;
-    }>(
-      "SELECT loss_sum, tokens, bytes FROM completions WHERE kind = ? AND step = ? AND microbatch = ?",
-      kind,
-      step,
-      microbatch,
-    );
-    return (
-      row && { lossSum: row.loss_sum, tokens: row.tokens, bytes: row.bytes }
-    );
-  }
-
-  addCompletion(
-    kind: LeaseKind,
-    step: number,
-    microbatch: number,
-    { lossSum, tokens, bytes }: LossSum,
-  ): void {
-    this.#sql.exec(
-      "INSERT INTO completions VALUES (?, ?, ?, ?, ?, ?)",
-      kind,
-      step,
-      microbatch,
-      lossSum,
-      tokens,
-      bytes,
-    );
-  }
-
-  removeCompletion(step: number, microbatch: number): void {
-    this.#sql.exec(
-      "DELETE FROM completions WHERE kind = 'train' AND step = ? AND microbatch = ?",
-      step,
-      microbatch,
-    );
-  }
-
-  /** Those of a step, in order of the microbatch. */
-  completions(
-    kind: LeaseKind,
-    step: number,
-  ): (LossSum & { microbatch: number })[] {
-    const rows = this.#sql.exec<{
-      microbatch: number;
-      loss_sum: number | null;
-      tokens: number;
-      bytes: number;
-    }>(
-      "SELECT microbatch, loss_sum, tokens, bytes FROM completions WHERE kind = ? AND step = ? ORDER BY microbatch",
-      kind,
-      step,
-    );
-    return Array.from(rows, (row) => ({
-      microbatch: row.microbatch,
-      lossSum: row.loss_sum,
-      tokens: row.tokens,
-      bytes: row.bytes,
-    }));
   }
 }

@@ -11,7 +11,6 @@ import {
 } from "../../api/types.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { RunControl } from "./run-control.ts";
-import type { Holder } from "./step-leases.ts";
 import { eventStream } from "./event-stream.ts";
 import {
   JSON_CALL_PATH,
@@ -85,19 +84,38 @@ export async function fetchEvents(
 function runMethods(run: RunControl) {
   return {
     create: (id: string, config: RunConfig) => run.create(id, config),
-    status: () => run.status(),
-    lease: (request: LeaseRequest) => run.lease(request),
+    status: (caller: string) => run.status(caller),
+    lease: (caller: string, request: LeaseRequest) =>
+      run.lease(caller, request),
     complete: (
+      caller: string,
       kind: LeaseKind,
       step: number,
       index: number,
       completion: Completion,
-    ) => run.complete(kind, step, index, completion),
-    leave: (holder: Holder) => run.leave(holder),
+      // Texts that are not told are null on the way.
+      key: string | null,
+    ) => run.complete(caller, kind, step, index, completion, key ?? undefined),
+    leave: (
+      caller: string,
+      trainer: Pick<LeaseRequest, "trainer" | "bootId">,
+    ) => run.leave(caller, trainer),
+    issueToken: (expiresMs: number) => run.issueToken(expiresMs),
+    tokens: () => run.tokens(),
+    setTokenState: (id: string, state: "active" | "revoked") =>
+      run.setTokenState(id, state),
+    datasetName: (caller: string) => run.datasetName(caller),
     setState: (state: StateRequest["state"]) => run.setState(state),
+    setFingerprint: (fingerprint: string | null) =>
+      run.setFingerprint(fingerprint),
     metrics: (fromStep: number, limit: number) => run.metrics(fromStep, limit),
-    reportConflict: (shard: number, step: number, microbatch: number) =>
-      run.reportConflict(shard, step, microbatch),
+    stepRecord: (step: number) => run.stepRecord(step),
+    reportConflict: (
+      caller: string,
+      step: number,
+      microbatch: number,
+      key: string,
+    ) => run.reportConflict(caller, step, microbatch, key),
     pinCheckpoint: () => run.pinCheckpoint(),
     remove: () => run.remove(),
   };

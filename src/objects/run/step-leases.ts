@@ -1,6 +1,6 @@
 /**
- * The leases of one step, in memory: all of its microbatches, training and evaluation, that nobody
- * has completed. Losing this loses nothing: a lease given twice is computed twice, to the same bytes. That
+ * The leases of one step, in memory: all of its microbatches, training and evaluation, on whose results authors
+ * have not agreed; where one suffices, that nobody has completed. Losing this loses nothing: a lease given twice is computed twice, to the same bytes. That
  * is also why nobody waits for one that is slow or gone: whoever may be expected to finish first computes
  * what another holds.
  */
@@ -8,12 +8,26 @@ import type { Lease, LeaseKind, LeaseRequest } from "../../api/types.ts";
 import type { Pace } from "./pace.ts";
 
 export type Microbatch = { kind: LeaseKind; index: number };
-export type Holder = Pick<LeaseRequest, "trainer" | "bootId">;
+/** `trainer` is its name in the roster. */
+export type Holder = Pick<LeaseRequest, "trainer" | "bootId"> & {
+  author: string;
+};
+type Boot = Omit<Holder, "author">;
+/** What the key of a lease is made for. */
+export type Given = Omit<Lease, "key">;
 
-type Held = { lease: Lease; holder: Holder; startMs: number };
+type Held = { lease: Given; holder: Holder; startMs: number };
 
 /** In the order in which they are given, with who computes them. */
-type Open = { microbatch: Microbatch; held: Held[] };
+type Open = {
+  microbatch: Microbatch;
+  held: Held[];
+  /** So many authors more shall compute it, and none of these, who have. */
+  wanted: number;
+  told: ReadonlySet<string>;
+  /** Those who had a lease of it and let it lapse. */
+  silent: Set<string>;
+};
 
 export class StepLeases {
   readonly step: number;
@@ -21,7 +35,7 @@ export class StepLeases {
 
   constructor(step: number, open: readonly Microbatch[]) {
     this.step = step;
-    this.#open = open.map((microbatch) => ({ microbatch, held: [] }));
+    this.#open = open.map((microbatch) => newlyOpen(microbatch, 1, []));
   }
 
   /** Whether every microbatch is completed. */
@@ -33,12 +47,17 @@ export class StepLeases {
    * A lease, or null when there is nothing to give. A trainer has one at a time: asking again, after
    * an answer was lost, gives it the same.
    */
-  take(holder: Holder, nowMs: number, pace: Pace): Lease | null {
+  take(holder: Holder, nowMs: number, pace: Pace): Given | null {
     const own = this.#heldBy(holder);
     if (own) return own.lease;
+    const untold = this.#open.filter(({ told }) => !told.has(holder.author));
     const open =
-      this.#open.find(({ held }) => held.length === 0) ??
-      this.#open
+      untold.find(({ held }) => held.length === 0) ??
+      untold.find(({ held, wanted }) => {
+        const authors = new Set(held.map((each) => each.holder.author));
+        return authors.size < wanted && !authors.has(holder.author);
+      }) ??
+      untold
         .filter(({ microbatch: { kind }, held }) => {
           const doneMs = nowMs + (pace.expectedMs(holder.trainer, kind) ?? 0);
           return held.every(
@@ -49,7 +68,7 @@ export class StepLeases {
         .sort((a, b) => a.held.length - b.held.length)[0];
     if (!open) return null;
     const { kind, index } = open.microbatch;
-    const lease: Lease = {
+    const lease: Given = {
       kind,
       index,
       step: this.step,
@@ -75,17 +94,38 @@ export class StepLeases {
   }
 
   /** It is completed, by whomever. */
-  complete({ kind, index }: Microbatch): void {
-    this.#open = this.#open.filter(
-      ({ microbatch }) =>
-        microbatch.kind !== kind || microbatch.index !== index,
-    );
+  complete(microbatch: Microbatch): void {
+    this.#open = this.#open.filter((open) => !isOf(open, microbatch));
+  }
+
+  /** So many authors more shall compute it, and none of those who have told a result. */
+  ask(microbatch: Microbatch, wanted: number, told: readonly string[]): void {
+    const open = this.#find(microbatch);
+    if (!open) {
+      this.#open.push(newlyOpen(microbatch, wanted, told));
+      return;
+    }
+    open.wanted = wanted;
+    open.told = new Set(told);
+    open.held = open.held.filter(({ holder }) => !open.told.has(holder.author));
+  }
+
+  /** Those of which somebody has told, and not enough. */
+  told(): Microbatch[] {
+    return this.#open
+      .filter(({ told }) => told.size > 0)
+      .map(({ microbatch }) => microbatch);
+  }
+
+  /** Whether an author had a lease of it and let it lapse. */
+  isSilent(microbatch: Microbatch, author: string): boolean {
+    return this.#find(microbatch)?.silent.has(author) ?? false;
   }
 
   /** How long a trainer has had its lease of a microbatch; undefined when it has none. */
   tookMs(
     { kind, index }: Microbatch,
-    by: Holder,
+    by: Boot,
     nowMs: number,
   ): number | undefined {
     const own = this.#heldBy(by);
@@ -95,18 +135,26 @@ export class StepLeases {
 
   /** Ends the leases whose deadline has come; returns who had them. */
   lapse(nowMs: number): Holder[] {
-    return this.#end(({ lease }) => lease.deadlineMs <= nowMs);
+    const isOver = ({ lease }: Held): boolean => lease.deadlineMs <= nowMs;
+    for (const { held, silent } of this.#open)
+      for (const { holder } of held.filter(isOver)) silent.add(holder.author);
+    return this.#end(isOver);
+  }
+
+  /** What all of an author's trainers hold is open again. */
+  releaseAuthor(author: string): void {
+    this.#end(({ holder }) => holder.author === author);
   }
 
   /** What an earlier boot of the trainer holds is open again. */
-  releaseOtherBoots({ trainer, bootId }: Holder): void {
+  releaseOtherBoots({ trainer, bootId }: Boot): void {
     this.#end(
       ({ holder }) => holder.trainer === trainer && holder.bootId !== bootId,
     );
   }
 
   /** What the trainer holds is open again. Returns whether it held something. */
-  release(holder: Holder): boolean {
+  release(holder: Boot): boolean {
     return this.#end((held) => isSame(held.holder, holder)).length > 0;
   }
 
@@ -117,7 +165,11 @@ export class StepLeases {
     );
   }
 
-  #heldBy(holder: Holder): Held | undefined {
+  #find(microbatch: Microbatch): Open | undefined {
+    return this.#open.find((open) => isOf(open, microbatch));
+  }
+
+  #heldBy(holder: Boot): Held | undefined {
     return this.#all().find((held) => isSame(held.holder, holder));
   }
 
@@ -134,6 +186,24 @@ export class StepLeases {
   }
 }
 
-function isSame(a: Holder, b: Holder): boolean {
+function newlyOpen(
+  microbatch: Microbatch,
+  wanted: number,
+  told: readonly string[],
+): Open {
+  return {
+    microbatch,
+    held: [],
+    wanted,
+    told: new Set(told),
+    silent: new Set(),
+  };
+}
+
+function isOf({ microbatch }: Open, { kind, index }: Microbatch): boolean {
+  return microbatch.kind === kind && microbatch.index === index;
+}
+
+function isSame(a: Boot, b: Boot): boolean {
   return a.trainer === b.trainer && a.bootId === b.bootId;
 }

@@ -1,13 +1,10 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
-import type {
-  LeaseKind,
-  LeaseRequest,
-  RunEvent,
-  TrainerStatus,
-} from "../../api/types.ts";
+import type { LeaseKind, RunEvent, TrainerStatus } from "../../api/types.ts";
+import { OWNER } from "../platform/author.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";
+import type { Holder } from "./step-leases.ts";
 import type { TrainerRecord, TrainerStore } from "./trainer-store.ts";
 
 /** Waits end earlier, so a trainer that waits is heard of more often. */
@@ -38,7 +35,7 @@ export class TrainerRoster {
   }
 
   /** A trainer asks for a lease. Returns whether it is a new boot of one that was here. */
-  checkIn({ trainer, bootId }: LeaseRequest, nowMs: number): boolean {
+  checkIn({ trainer, bootId, author }: Holder, nowMs: number): boolean {
     const known = this.#known().get(trainer);
     if (known?.bootId === bootId) {
       known.lastSeenMs = nowMs;
@@ -48,6 +45,7 @@ export class TrainerRoster {
     this.#makeRoom();
     this.#put({
       name: trainer,
+      author,
       bootId,
       lastSeenMs: nowMs,
       completions: known?.completions ?? 0,
@@ -127,6 +125,16 @@ export class TrainerRoster {
     }
   }
 
+  /** Whose trainers are there: those that were heard of lately, and those that `isBusy` knows of. */
+  authors(nowMs: number, isBusy: (trainer: string) => boolean): Set<string> {
+    const there = [...this.#known().values()].filter(
+      ({ name, lastSeenMs }) =>
+        isBusy(name) ||
+        (!this.#lost.has(name) && nowMs - lastSeenMs < LOST_AFTER_MS),
+    );
+    return new Set(there.map(({ author }) => author));
+  }
+
   /** Whether there is a trainer that is not lost. */
   get isAttended(): boolean {
     return this.#known().size > this.#lost.size;
@@ -135,8 +143,9 @@ export class TrainerRoster {
   statuses(): TrainerStatus[] {
     return Array.from(
       this.#known().values(),
-      ({ name, lastSeenMs, completions }) => ({
-        name,
+      ({ name, author, lastSeenMs, completions }) => ({
+        name: ownName(name),
+        author,
         lastSeenMs,
         completions,
       }),
@@ -177,6 +186,16 @@ export class TrainerRoster {
   }
 
   #tell(trainer: string, change: TrainerChange): void {
-    this.#events.append({ type: "trainer", trainer, change });
+    const event = { type: "trainer", trainer: ownName(trainer) } as const;
+    this.#events.append({ ...event, change });
   }
+}
+
+/** Names are a join token's own: here it stands before them, since another's trainer may have the same. */
+export function rosterName(caller: string, trainer: string): string {
+  return caller === OWNER ? trainer : `${caller}/${trainer}`;
+}
+
+function ownName(trainer: string): string {
+  return trainer.slice(trainer.indexOf("/") + 1);
 }

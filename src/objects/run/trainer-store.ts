@@ -24,6 +24,7 @@ export class TrainerStore {
       completions: number;
       usual: string;
       lapses: number;
+      author: string;
     }>("SELECT * FROM trainers ORDER BY name");
     return Array.from(rows, (row) => ({
       name: row.name,
@@ -32,18 +33,20 @@ export class TrainerStore {
       completions: row.completions,
       usual: JSON.parse(row.usual) as Usual,
       lapses: row.lapses,
+      author: row.author,
     }));
   }
 
   put(trainer: TrainerRecord): void {
     this.#sql.exec(
-      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?, ?)",
       trainer.name,
       trainer.bootId,
       trainer.lastSeenMs,
       trainer.completions,
       JSON.stringify(trainer.usual),
       trainer.lapses,
+      trainer.author,
     );
   }
 

@@ -11,6 +11,9 @@ export type ShardRow = {
   config: string;
   ended: number;
   outdated: number;
+  /** Of the run; null in what an earlier release left, until the run tells. */
+  creation: string | null;
+  secret: string | null;
 };
 
 export function geometryOf({

@@ -14,6 +14,11 @@ import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";
 import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
+import {
+  authorOfKey,
+  checkCreation,
+  type RunKeys,
+} from "../platform/author.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { openPinned } from "../platform/stored-model.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
@@ -23,6 +28,7 @@ import { PushLog } from "./push-log.ts";
 import { ResidentShard } from "./resident-shard.ts";
 import { stateFrom } from "../../training/shard-state.ts";
 import {
+  checkExcluded,
   checkFrame,
   checkMicrobatch,
   checkRunning,
@@ -36,13 +42,15 @@ const MAX_LOG_BYTES = 16 * 1024 * 1024;
 /** A state that was dropped and took longer than this to replay is snapshotted, not replayed again. */
 const MAX_REPLAYED_UPDATES = 4;
 
-/** The commit's first phase: the norms, or the microbatches whose push is not here. */
+/** The commit's first phase: the norms, or the microbatches of which no such push is here. */
 export type Prepared =
   { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
 
 /** What is fixed once `initialize` has run, and the step. */
 type Loaded = {
   geometry: ShardGeometry;
+  keys: RunKeys;
+  excluded: ReadonlySet<string>;
   /** The step of the parameters; updates so far. */
   step: number;
   ended: boolean;
@@ -66,13 +74,16 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
   override async fetch(request: Request): Promise<Response> {
     const [, , step, microbatch] = new URL(request.url).pathname.split("/");
+    const caller = request.headers.get("Caller")!;
     if (request.method === "GET") {
-      const result = await toResult(() => this.#pull(Number(step)));
+      const result = await toResult(() => this.#pull(caller, Number(step)));
       return result.ok ? result.value : Response.json(result, { status: 409 });
     }
     const declared = request.headers.get("Frame-Bytes") || undefined;
     const result = await toResult(() =>
       this.#push(
+        caller,
+        request.headers.get("Lease-Key") ?? undefined,
         Number(step),
         Number(microbatch),
         request.body,
@@ -83,25 +94,62 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     return Response.json(result);
   }
 
-  /** Become shard `index` of a run, at step 0. Repeating it changes nothing. */
-  initialize(config: RunConfig, index: number): Promise<Result<void>> {
+  /**
+   * Become shard `index` of a run, at step 0. Repeating it changes nothing; with other keys than before,
+   * what was pushed under those and is not committed is void.
+   */
+  initialize(
+    config: RunConfig,
+    index: number,
+    keys: RunKeys,
+  ): Promise<Result<void>> {
     return toResult(async () => {
-      if (SHARD_SCHEMA.open(this.ctx.storage)) return;
+      if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       const row = { shard: index, config: JSON.stringify(config) };
       const geometry = geometryOf(row);
       const parameters = await this.#imported(geometry);
       // While they were read, another call may have been here.
-      if (SHARD_SCHEMA.open(this.ctx.storage)) return;
+      if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       this.ctx.storage.transactionSync(() => {
         SHARD_SCHEMA.create(this.#sql);
         this.#sql.exec(
-          "INSERT INTO shard VALUES (?, ?, 0, 0)",
+          "INSERT INTO shard VALUES (?, ?, 0, 0, ?, ?)",
           index,
           row.config,
+          keys.creation,
+          keys.secret,
         );
         if (parameters)
           this.#snapshots.write(geometry, stateFrom(geometry, parameters), 0);
       });
+    });
+  }
+
+  #rekey({ creation, secret }: RunKeys): void {
+    const { keys, step } = this.#load();
+    if (keys.creation === creation && keys.secret === secret) return;
+    this.ctx.storage.transactionSync(() => {
+      this.#sql.exec(
+        "UPDATE shard SET creation = ?, secret = ?",
+        creation,
+        secret,
+      );
+      this.#log.discard(step);
+    });
+    this.#loaded = undefined;
+  }
+
+  /** Take nothing of these authors, and void what they have pushed that is not committed. Repeating it changes nothing. */
+  exclude(authors: string[]): Promise<Result<void>> {
+    return toResult(() => {
+      const { step } = this.#load();
+      this.ctx.storage.transactionSync(() => {
+        this.#sql.exec("DELETE FROM excluded");
+        for (const author of authors)
+          this.#sql.exec("INSERT INTO excluded VALUES (?)", author);
+        this.#log.discard(step, authors);
+      });
+      this.#loaded = undefined;
     });
   }
 
@@ -123,15 +171,22 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /**
    * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
-   * were here before, and nothing has changed. The body is read when nothing else speaks against it.
+   * were here before. The body is read when nothing else speaks against it.
    */
   async #push(
+    caller: string,
+    key: string | undefined,
     step: number,
     microbatch: number,
     body: ReadableStream<Uint8Array> | null,
     declaredBytes: number | undefined,
   ): Promise<{ duplicate: boolean }> {
-    this.#checkPush(step, microbatch);
+    const { keys, ended } = this.#load();
+    checkRunning(ended);
+    checkMicrobatch(this.#load().geometry, microbatch);
+    const leased = { kind: "train", step, index: microbatch } as const;
+    const author = await authorOfKey(keys, caller, leased, key);
+    this.#checkPush(author, step, microbatch);
     const reservation = await isolateMemory.reserve(
       declaredBytes ?? MAX_FRAME_BYTES,
     );
@@ -140,7 +195,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
         reservation.touch(),
       );
       try {
-        return this.#store(step, microbatch, await decodeFrame(bytes));
+        return this.#store(author, step, microbatch, await decodeFrame(bytes));
       } finally {
         free(bytes);
       }
@@ -149,37 +204,50 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     }
   }
 
-  /** The push is one that the run may take; returns the digest of one that is here. */
-  #checkPush(step: number, microbatch: number): string | undefined {
-    const loaded = this.#load();
-    checkRunning(loaded.ended);
-    checkMicrobatch(loaded.geometry, microbatch);
-    const known = this.#log.digest(step, microbatch);
-    if (known === undefined) checkStep(loaded.step, step, "future_step");
+  /** The author's push is one that the run may take; returns the digest of what it must be, if that is known. */
+  #checkPush(
+    author: string,
+    step: number,
+    microbatch: number,
+  ): string | undefined {
+    const { ended, excluded, geometry, step: current } = this.#load();
+    checkRunning(ended);
+    checkMicrobatch(geometry, microbatch);
+    checkExcluded(excluded, author);
+    const known =
+      step < current
+        ? this.#log.keptDigest(step, microbatch)
+        : this.#log.digest(step, microbatch, author);
+    if (known === undefined) checkStep(current, step, "future_step");
     return known;
   }
 
   #store(
+    author: string,
     step: number,
     microbatch: number,
     frame: Frame,
   ): { duplicate: boolean } {
-    const known = this.#checkPush(step, microbatch);
+    const known = this.#checkPush(author, step, microbatch);
     checkFrame(this.#load().geometry, step, microbatch, frame);
     if (known === frame.digest) return { duplicate: true };
     if (known !== undefined) {
       throw new AppError(
         "different_bytes",
-        `Expected the bytes that step ${step}, microbatch ${microbatch} already has, SHA-256 ${known}; got ${frame.digest}`,
+        `Expected the bytes that step ${step}, microbatch ${microbatch} already has of this author, or has taken, SHA-256 ${known}; got ${frame.digest}`,
       );
     }
-    this.ctx.storage.transactionSync(() => this.#log.store(frame));
-    return { duplicate: false };
+    const duplicate = this.ctx.storage.transactionSync(() =>
+      this.#log.store(frame, author),
+    );
+    return { duplicate };
   }
 
   /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16. */
-  async #pull(step: number): Promise<Response> {
-    const { geometry, step: current } = this.#load();
+  async #pull(caller: string, step: number): Promise<Response> {
+    const { geometry, step: current, keys, excluded } = this.#load();
+    checkCreation(keys, caller);
+    checkExcluded(excluded, caller);
     checkStep(current, step, "step_not_reached");
     const frame =
       this.#resident.frame(step) ??
@@ -187,19 +255,25 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     return new Response(await frame);
   }
 
-  /** Squared norms of the step's mean gradient by chunk; changes nothing. */
-  prepare(step: number): Promise<Result<Prepared>> {
+  /** Squared norms of the mean of these pushes by chunk: their digests, by microbatch. Changes nothing. */
+  prepare(
+    step: number,
+    taken: readonly (string | null)[],
+  ): Promise<Result<Prepared>> {
     return toResult(() => {
       const { geometry, step: current } = this.#load();
       checkStep(current, step, "future_step");
-      const missing = this.#log.missing(step, geometry.config.microbatches);
-      if (missing.length > 0) return { missing };
-      return { norms: this.#resident.norms(geometry, step) };
+      const found = this.#log.find(step, taken);
+      if ("missing" in found) return found;
+      return { norms: this.#resident.norms(geometry, step, found.variants) };
     });
   }
 
-  /** Apply the update of `update.step`, so that the shard reaches the next. Idempotent by step. */
-  apply(update: Update): Promise<Result<void>> {
+  /** Apply the update of `update.step`, of these pushes, so that the shard reaches the next. Idempotent by step. */
+  apply(
+    update: Update,
+    taken: readonly (string | null)[],
+  ): Promise<Result<void>> {
     return toResult(async () => {
       const { geometry } = this.#load();
       this.#updateBytes ??= updateArenaBytes(geometry);
@@ -207,22 +281,32 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       const growth = this.#updateBytes - memory.buffer.byteLength;
       const reservation = await isolateMemory.reserve(Math.max(0, growth));
       try {
-        this.#apply(update);
+        this.#apply(update, taken);
       } finally {
         reservation.release();
       }
     });
   }
 
-  #apply(update: Update): void {
+  #apply(update: Update, taken: readonly (string | null)[]): void {
     const loaded = this.#load();
     if (update.step < loaded.step) return;
     checkStep(loaded.step, update.step, "future_step");
+    const found = this.#log.find(update.step, taken);
+    if ("missing" in found) {
+      throw new Error(
+        `Expected the pushes that the commit of step ${update.step} takes, got none of microbatches ${found.missing.join()}`,
+      );
+    }
+    this.ctx.storage.transactionSync(() =>
+      this.#log.keep(update.step, found.variants),
+    );
     const state = this.#state();
     try {
       this.#resident.replay(loaded.geometry, state, update);
       this.ctx.storage.transactionSync(() => {
         this.#snapshots.record(update);
+        this.#log.forgetAuthors(update.step);
         loaded.step++;
         if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
       });
@@ -297,6 +381,13 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     const { step } = this.#snapshots.pointer();
     this.#loaded = {
       geometry: geometryOf(row),
+      keys: { creation: row.creation ?? "", secret: row.secret ?? "" },
+      excluded: new Set(
+        Array.from(
+          this.#sql.exec<{ author: string }>("SELECT author FROM excluded"),
+          ({ author }) => author,
+        ),
+      ),
       step: step + this.#snapshots.updates().length,
       ended: row.ended === 1,
       snapshotStep: step,

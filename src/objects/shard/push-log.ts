@@ -4,10 +4,14 @@ import { free } from "../../memory/free.ts";
 import { slicePayload } from "../../training/gradient.ts";
 import { SLICE_LENGTH } from "../../training/mean-gradient.ts";
 
+/** By microbatch, which of its pushes a commit takes. */
+export type Variants = readonly number[];
+
 /**
  * A push is one row of `pushes` with its frame's digest, and one row of `slices` for each
  * `SLICE_LENGTH` elements of its range (at most 512 KiB), so that a commit reads one slice of all
- * microbatches at a time.
+ * microbatches at a time. Pushes of one microbatch that differ are its variants, from 0; authors that pushed
+ * the same share one. The commit takes one of each, and what it does not take goes, with all authors.
  */
 export class PushLog {
   readonly #sql: SqlStorage;
@@ -18,35 +22,65 @@ export class PushLog {
     this.#sql = sql;
   }
 
-  /** Of the frame that was pushed under this key; undefined when none was. */
-  digest(step: number, microbatch: number): string | undefined {
+  /** Of what the author has pushed; undefined when that is nothing. */
+  digest(step: number, microbatch: number, author: string): string | undefined {
     const [row] = this.#sql.exec<{ digest: string }>(
-      "SELECT digest FROM pushes WHERE step = ? AND microbatch = ?",
+      `SELECT digest FROM pushes JOIN push_authors USING (step, microbatch, variant)
+        WHERE step = ? AND microbatch = ? AND author = ?`,
       step,
       microbatch,
+      author,
     );
     return row?.digest;
   }
 
-  /** Store a push. Called inside a transaction. */
-  store({ step, microbatch, digest, dtype, payload, length }: Frame): void {
+  /** Of what the commit of a step that is past took. */
+  keptDigest(step: number, microbatch: number): string | undefined {
+    return this.#variants(step, microbatch)[0]?.digest;
+  }
+
+  /** Store an author's push; returns whether the same bytes were here before. Called inside a transaction. */
+  store(frame: Frame, author: string): boolean {
+    const { step, microbatch, digest } = frame;
+    const variants = this.#variants(step, microbatch);
+    const same = variants.find((each) => each.digest === digest);
+    const variant =
+      same?.variant ??
+      Math.max(-1, ...variants.map((each) => each.variant)) + 1;
+    if (!same) this.#storeVariant(frame, variant);
+    this.#sql.exec(
+      "INSERT OR IGNORE INTO push_authors VALUES (?, ?, ?, ?)",
+      step,
+      microbatch,
+      author,
+      variant,
+    );
+    return same !== undefined;
+  }
+
+  #storeVariant(
+    { step, microbatch, digest, dtype, payload, length }: Frame,
+    variant: number,
+  ): void {
     for (let slice = 0; slice * SLICE_LENGTH < length; slice++) {
       const from = slice * SLICE_LENGTH;
       const count = Math.min(SLICE_LENGTH, length - from);
       const part = slicePayload(dtype, payload, length, from, count);
       this.#sql.exec(
-        "INSERT INTO slices VALUES (?, ?, ?, ?)",
+        "INSERT INTO slices VALUES (?, ?, ?, ?, ?)",
         step,
         microbatch,
+        variant,
         slice,
         part,
       );
       free(part);
     }
     this.#sql.exec(
-      "INSERT INTO pushes VALUES (?, ?, ?)",
+      "INSERT INTO pushes VALUES (?, ?, ?, ?)",
       step,
       microbatch,
+      variant,
       digest,
     );
     if (this.#bytes !== undefined) this.#bytes += payloadBytes(dtype, length);
@@ -56,6 +90,7 @@ export class PushLog {
   read(
     step: number,
     microbatch: number,
+    variant: number,
     slice: number,
   ): Uint8Array<ArrayBuffer> {
     free(this.#read);
@@ -63,9 +98,10 @@ export class PushLog {
       .exec<{
         payload: ArrayBuffer;
       }>(
-        "SELECT payload FROM slices WHERE step = ? AND microbatch = ? AND slice = ?",
+        "SELECT payload FROM slices WHERE step = ? AND microbatch = ? AND variant = ? AND slice = ?",
         step,
         microbatch,
+        variant,
         slice,
       )
       .one();
@@ -73,16 +109,71 @@ export class PushLog {
     return this.#read;
   }
 
-  /** Those of 0 … microbatches − 1 that have no push at `step`. */
-  missing(step: number, microbatches: number): number[] {
-    const rows = this.#sql.exec<{ microbatch: number }>(
-      "SELECT microbatch FROM pushes WHERE step = ?",
-      step,
+  /** The variants of these digests, by microbatch, or those that are not here. */
+  find(
+    step: number,
+    taken: readonly (string | null)[],
+  ): { variants: Variants } | { missing: number[] } {
+    const found = taken.map(
+      (digest, microbatch) =>
+        this.#variants(step, microbatch).find(
+          (each) => digest === null || each.digest === digest,
+        )?.variant,
     );
-    const present = new Set(Array.from(rows, (row) => row.microbatch));
-    return Array.from({ length: microbatches }, (_, index) => index).filter(
-      (microbatch) => !present.has(microbatch),
+    const missing = [...found.keys()].filter(
+      (microbatch) => found[microbatch] === undefined,
     );
+    return missing.length > 0 ? { missing } : { variants: found as number[] };
+  }
+
+  /** The commit takes these: what else the step has goes. Repeating it changes nothing. Called inside a transaction. */
+  keep(step: number, variants: Variants): void {
+    for (const [microbatch, variant] of variants.entries()) {
+      for (const table of ["slices", "pushes", "push_authors"])
+        this.#sql.exec(
+          `DELETE FROM ${table} WHERE step = ? AND microbatch = ? AND variant != ?`,
+          step,
+          microbatch,
+          variant,
+        );
+    }
+    this.#bytes = undefined;
+  }
+
+  /** The step is committed: whose its pushes are is known to the run alone. Called inside a transaction. */
+  forgetAuthors(step: number): void {
+    this.#sql.exec("DELETE FROM push_authors WHERE step <= ?", step);
+  }
+
+  /** Of a step that is committed. */
+  kept(step: number): Variants {
+    return Array.from(
+      this.#sql.exec<{ variant: number }>(
+        "SELECT variant FROM pushes WHERE step = ? ORDER BY microbatch",
+        step,
+      ),
+      ({ variant }) => variant,
+    );
+  }
+
+  /** What these authors, or all, have pushed from `step` on is void, unless others pushed it too. Called inside a transaction. */
+  discard(step: number, authors?: readonly string[]): void {
+    if (authors === undefined)
+      this.#sql.exec("DELETE FROM push_authors WHERE step >= ?", step);
+    for (const author of authors ?? [])
+      this.#sql.exec(
+        "DELETE FROM push_authors WHERE step >= ? AND author = ?",
+        step,
+        author,
+      );
+    for (const table of ["slices", "pushes"])
+      this.#sql.exec(
+        `DELETE FROM ${table} WHERE step >= ?1 AND (step, microbatch, variant) NOT IN (
+           SELECT step, microbatch, variant FROM push_authors WHERE step >= ?1
+         )`,
+        step,
+      );
+    this.#bytes = undefined;
   }
 
   /** Bytes of all stored payloads. */
@@ -103,13 +194,26 @@ export class PushLog {
 
   /** Drop everything: the run has ended. */
   clear(): void {
-    this.#sql.exec("DELETE FROM slices");
-    this.#sql.exec("DELETE FROM pushes");
+    for (const table of ["slices", "pushes", "push_authors"])
+      this.#sql.exec(`DELETE FROM ${table}`);
     this.#bytes = undefined;
   }
 
   /** Memory is a cache: read all anew. */
   forget(): void {
     this.#bytes = undefined;
+  }
+
+  #variants(
+    step: number,
+    microbatch: number,
+  ): { variant: number; digest: string }[] {
+    return this.#sql
+      .exec<{ variant: number; digest: string }>(
+        "SELECT variant, digest FROM pushes WHERE step = ? AND microbatch = ? ORDER BY variant",
+        step,
+        microbatch,
+      )
+      .toArray();
   }
 }

@@ -20,7 +20,7 @@ import {
   vectorsOf,
 } from "../../training/shard-state.ts";
 import { applyUpdate } from "../../training/shard-update.ts";
-import type { PushLog } from "./push-log.ts";
+import type { PushLog, Variants } from "./push-log.ts";
 import { encodeParameters } from "./shard-frames.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
@@ -35,7 +35,9 @@ export class ResidentShard {
   #state: ShardState | undefined;
   #frame: Frame | undefined;
   /** The mean of a step's pushes, between its norms and its update. */
-  #gradient: { step: number; values: Float32Array<ArrayBuffer> } | undefined;
+  #gradient:
+    | { step: number; variants: string; values: Float32Array<ArrayBuffer> }
+    | undefined;
 
   /** `key` tells the shard from all others of the isolate. */
   constructor(key: string, log: PushLog, snapshots: SnapshotStore) {
@@ -74,38 +76,47 @@ export class ResidentShard {
     }
   }
 
-  /** One update, from the log. */
+  /** One update, from the log, which has kept of its step what the commit took. */
   replay(geometry: ShardGeometry, state: ShardState, update: Update): void {
     const kept = this.#gradient;
+    const variants = this.#log.kept(update.step);
     const mean =
-      kept?.step === update.step
+      kept?.step === update.step && kept.variants === variants.join()
         ? keptGradient(kept.values)
-        : this.#reduced(geometry, update.step);
+        : this.#reduced(geometry, update.step, variants);
     applyUpdate(geometry, state, update, mean);
     this.#dropGradient();
   }
 
   /**
-   * Squared norms of the step's mean gradient. It stays for the update that follows where nothing else
+   * Squared norms of the mean of these pushes of the step. It stays for the update that follows where nothing else
    * has to go for it; without it, the update reduces the pushes again, to the same bytes.
    */
-  norms(geometry: ShardGeometry, step: number): Float64Array<ArrayBuffer> {
+  norms(
+    geometry: ShardGeometry,
+    step: number,
+    variants: Variants,
+  ): Float64Array<ArrayBuffer> {
     this.#dropGradient();
     const { length } = geometry.range;
-    const mean = this.#reduced(geometry, step);
+    const mean = this.#reduced(geometry, step, variants);
     if (!isolateMemory.hasRoom(4 * length)) return squaredNorms(geometry, mean);
     const values = new Float32Array(length);
     const norms = squaredNorms(geometry, mean, values);
     isolateMemory.keep(this.#gradientKey, 4 * length, () =>
       this.#dropGradient(),
     );
-    this.#gradient = { step, values };
+    this.#gradient = { step, variants: variants.join(), values };
     return norms;
   }
 
-  #reduced(geometry: ShardGeometry, step: number): MeanGradient {
+  #reduced(
+    geometry: ShardGeometry,
+    step: number,
+    variants: Variants,
+  ): MeanGradient {
     return reducedGradient(geometry, step, (microbatch, slice) =>
-      this.#log.read(step, microbatch, slice),
+      this.#log.read(step, microbatch, variants[microbatch]!, slice),
     );
   }
 

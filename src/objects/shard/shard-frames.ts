@@ -95,6 +95,17 @@ export function checkStep(
   }
 }
 
+export function checkExcluded(
+  excluded: ReadonlySet<string>,
+  author: string,
+): void {
+  if (!excluded.has(author)) return;
+  throw new AppError(
+    "forbidden",
+    `Expected an author of whom the run takes results, got "${author}", which is revoked or under quarantine`,
+  );
+}
+
 export function checkRunning(ended: boolean): void {
   if (!ended) return;
   throw new AppError(

@@ -37,4 +37,31 @@ export const SHARD_SCHEMA = new Schema("shard", [
     ),
 
   keepMomentsByGroup,
+
+  // A microbatch may have several pushes that differ, and each has authors, until its step is committed. What
+  // the run knows of leases comes from the run.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE shard ADD COLUMN creation TEXT;
+       ALTER TABLE shard ADD COLUMN secret TEXT;
+       CREATE TABLE excluded (author TEXT PRIMARY KEY) WITHOUT ROWID;
+       CREATE TABLE variants (
+         step INTEGER, microbatch INTEGER, variant INTEGER, digest TEXT NOT NULL,
+         PRIMARY KEY (step, microbatch, variant)
+       ) WITHOUT ROWID;
+       INSERT INTO variants SELECT step, microbatch, 0, digest FROM pushes;
+       DROP TABLE pushes;
+       ALTER TABLE variants RENAME TO pushes;
+       CREATE TABLE push_authors (
+         step INTEGER, microbatch INTEGER, author TEXT, variant INTEGER NOT NULL,
+         PRIMARY KEY (step, microbatch, author)
+       ) WITHOUT ROWID;
+       CREATE TABLE parts (
+         step INTEGER, microbatch INTEGER, variant INTEGER, slice INTEGER, payload BLOB NOT NULL,
+         PRIMARY KEY (step, microbatch, variant, slice)
+       );
+       INSERT INTO parts SELECT step, microbatch, 0, slice, payload FROM slices;
+       DROP TABLE slices;
+       ALTER TABLE parts RENAME TO slices`,
+    ),
 ]);

@@ -8,7 +8,14 @@ const ORIGIN = "https://shard";
 
 export type ShardStub = Pick<
   ParameterShard,
-  "initialize" | "prepare" | "apply" | "pin" | "pinned" | "end" | "destroy"
+  | "initialize"
+  | "exclude"
+  | "prepare"
+  | "apply"
+  | "pin"
+  | "pinned"
+  | "end"
+  | "destroy"
 > & { fetch(url: string, init?: RequestInit): Promise<Response> };
 
 export function shardStub(
@@ -24,19 +31,25 @@ export function shardStub(
 /** The frame of the parameters at exactly `step`, as a body. Errors: those of `ParameterShard.pull` */
 export async function pullFrame(
   shard: ShardStub,
+  caller: string,
   step: number,
 ): Promise<ReadableStream<Uint8Array>> {
-  const response = await shard.fetch(`${ORIGIN}/parameters/${step}`);
+  const response = await shard.fetch(`${ORIGIN}/parameters/${step}`, {
+    headers: { Caller: caller },
+  });
   if (response.ok) return response.body!;
   return fromResult(await response.json<Result<never>>());
 }
 
 /**
- * Push the frame that is `body`, of which nothing is read before the shard takes it. The value says
+ * Push the frame that is `body`, of which nothing is read before the shard takes it: `key` is that of the
+ * caller's lease. The value says
  * whether the same bytes were there before. Errors: those of `ParameterShard.push`
  */
 export async function pushFrame(
   shard: ShardStub,
+  caller: string,
+  key: string | undefined,
   step: number,
   microbatch: number,
   body: ReadableStream<Uint8Array> | null,
@@ -49,7 +62,11 @@ export async function pushFrame(
     {
       method: "PUT",
       body,
-      headers: { "Frame-Bytes": `${declaredBytes ?? ""}` },
+      headers: {
+        "Frame-Bytes": `${declaredBytes ?? ""}`,
+        Caller: caller,
+        ...(key !== undefined && { "Lease-Key": key }),
+      },
     },
   );
   return response.json();

@@ -259,6 +259,14 @@ function toldOf(event: News): string {
     case "trainer":
       return `${event.trainer} ${event.change}`;
     case "conflict":
-      return `step ${event.step}, microbatch ${event.microbatch}: two results differ`;
+      return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has another result`;
+    case "fingerprint":
+      return event.fingerprint === null
+        ? "the next trainer says what the others compute like"
+        : `trainers must compute like ${event.fingerprint} now`;
+    case "author":
+      return `${event.author} is ${event.state}`;
+    case "waiting":
+      return `step ${event.step} waits for one more author: microbatch ${event.microbatch} is ${event.reason}`;
   }
 }

@@ -1,0 +1,141 @@
+/** Who may train in a run: its join tokens, and what trainers must compute like. */
+import { type ArgsDef, defineCommand } from "citty";
+import type { JoinToken } from "../api/types.ts";
+import { alignedRows } from "./aligned-rows.ts";
+import { edgeArguments, runArgument, runOf, whole } from "./edge-arguments.ts";
+import { checkArguments, UsageError } from "./file-arguments.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+const tokensArgs = {
+  ...runArgument,
+  issue: {
+    type: "boolean",
+    description: "Issue one, which is told this once, and list none",
+  },
+  days: {
+    type: "string",
+    valueHint: "N",
+    description: "How long the one that is issued opens the run (default: 7)",
+  },
+  ...edgeArguments,
+} satisfies ArgsDef;
+
+export const tokensCommand = defineCommand({
+  meta: {
+    name: "tokens",
+    description:
+      "The join tokens of a run, and who is under quarantine; or a new one",
+  },
+  args: tokensArgs,
+  async run(context) {
+    const given = checkArguments(context, tokensArgs);
+    if (given.days !== undefined && !given.issue) {
+      throw new UsageError("Expected --days with --issue, got it alone");
+    }
+    if (given.issue) {
+      const expiresInMs = DAY_MS * whole("days", given.days ?? "7", 1);
+      const issued = await runOf(given).joinToken({ expiresInMs });
+      console.log(given.json ? JSON.stringify(issued, null, 2) : issued.token);
+      return;
+    }
+    const tokens = await runOf(given).joinTokens();
+    console.log(
+      given.json ? JSON.stringify(tokens, null, 2) : renderTokens(tokens),
+    );
+  },
+});
+
+function renderTokens(tokens: readonly JoinToken[]): string {
+  if (tokens.length === 0) return "no join tokens";
+  return alignedRows(
+    [
+      ["token", "state", "expires"],
+      ...tokens.map(({ id, state, expiresMs }) => [
+        id,
+        state,
+        expiresMs === null ? "-" : new Date(expiresMs).toISOString(),
+      ]),
+    ],
+    [0, 1, 2],
+  );
+}
+
+export const revokeCommand = tokenCommand(
+  "revoke",
+  "End a join token at once; what its trainers told of the present step is void",
+  "revoked",
+);
+export const reinstateCommand = tokenCommand(
+  "reinstate",
+  "Take a join token back, from quarantine or after it was revoked",
+  "active",
+);
+
+function tokenCommand(
+  name: string,
+  description: string,
+  state: "active" | "revoked",
+) {
+  const args = {
+    ...runArgument,
+    id: {
+      type: "positional",
+      required: true,
+      description: "Id of the token; `mxfp4-edge tokens` lists them",
+    },
+    ...edgeArguments,
+  } satisfies ArgsDef;
+  return defineCommand({
+    meta: { name, description },
+    args,
+    async run(context) {
+      const given = checkArguments(context, args);
+      const token = await runOf(given).setTokenState(given.id as string, state);
+      console.log(
+        given.json
+          ? JSON.stringify(token, null, 2)
+          : `${token.id} is ${token.state}`,
+      );
+    },
+  });
+}
+
+const fingerprintArgs = {
+  ...runArgument,
+  set: {
+    type: "string",
+    valueHint: "TEXT",
+    description: "What trainers must compute like (`GET /version` tells one's)",
+  },
+  reset: {
+    type: "boolean",
+    description: "What the next trainer that comes brings",
+  },
+  ...edgeArguments,
+} satisfies ArgsDef;
+
+export const fingerprintCommand = defineCommand({
+  meta: {
+    name: "fingerprint",
+    description:
+      "What a run's trainers must compute like; with another, its present step is computed again",
+  },
+  args: fingerprintArgs,
+  async run(context) {
+    const given = checkArguments(context, fingerprintArgs);
+    if (given.set !== undefined && given.reset) {
+      throw new UsageError("Expected --set or --reset, got both");
+    }
+    const run = runOf(given);
+    const { fingerprint } =
+      given.set === undefined && !given.reset
+        ? await run.status()
+        : await run.setFingerprint((given.set as string | undefined) ?? null);
+    console.log(
+      given.json
+        ? JSON.stringify({ fingerprint }, null, 2)
+        : (fingerprint ?? "none: the next trainer brings it"),
+    );
+  },
+});

@@ -1,0 +1,171 @@
+/**
+ * Whose word is taken. One author's suffices, unless more are required or they differ: then others compute the
+ * microbatch too, the most have it (verdict.ts), and who told otherwise is put under quarantine: what it has told
+ * of the step is void, and its other microbatches are open again. So a wrong result costs a microbatch, and ends
+ * nobody's part but the liar's.
+ */
+import type { AuthorState, LeaseKind } from "../../api/types.ts";
+import type { AuthorStore } from "./author-store.ts";
+import {
+  ballotsOf,
+  requiredOf,
+  says,
+  type StoredBallot,
+} from "./ballot-store.ts";
+import type { EventLog } from "./event-log.ts";
+import type { RunStore } from "./run-store.ts";
+import type { Microbatch, StepLeases } from "./step-leases.ts";
+import { verdictOf } from "./verdict.ts";
+
+export class Agreement {
+  readonly #store: RunStore;
+  readonly #authors: AuthorStore;
+  readonly #events: EventLog;
+  readonly #leases: () => StepLeases;
+  readonly #present: (nowMs: number) => Iterable<string>;
+  readonly #onAsk: () => void;
+  /** What somebody has been told to be waited for, of one step. */
+  #waiting: { step: number; told: Set<string> } = { step: 0, told: new Set() };
+
+  /**
+   * `leases` are those of the present step, `present` the authors that have a trainer there; `onAsk` is called
+   * when a microbatch is open to others.
+   */
+  constructor(
+    store: RunStore,
+    authors: AuthorStore,
+    events: EventLog,
+    leases: () => StepLeases,
+    present: (nowMs: number) => Iterable<string>,
+    onAsk: () => void,
+  ) {
+    this.#store = store;
+    this.#authors = authors;
+    this.#events = events;
+    this.#leases = leases;
+    this.#present = present;
+    this.#onAsk = onAsk;
+  }
+
+  /** An author tells what a microbatch of the present step came to. Called inside a transaction. */
+  cast(microbatch: Microbatch, ballot: StoredBallot, nowMs: number): void {
+    const { step } = this.#leases();
+    const before = this.#store.ballots.of(microbatch, step);
+    this.#store.ballots.add(microbatch, step, ballot);
+    if (before.some((each) => says(each) !== says(ballot)))
+      this.#tellConflict(microbatch, step, ballot.author);
+    this.#decide(microbatch, nowMs);
+  }
+
+  /** An author tells of a microbatch what it, or a step that is over, has told otherwise. Called inside a transaction. */
+  contradicted(
+    microbatch: Microbatch,
+    step: number,
+    author: string,
+    nowMs: number,
+  ): void {
+    this.#tellConflict(microbatch, step, author);
+    const isOpen = step === this.#leases().step && !this.#isDecided(step);
+    if (isOpen) this.exclude(author, "quarantined", nowMs);
+  }
+
+  /** Nothing more is taken of an author, nor what it has told of the step. Called inside a transaction. */
+  exclude(
+    author: string,
+    state: Exclude<AuthorState, "active">,
+    nowMs: number,
+  ): void {
+    const { step } = this.#leases();
+    const told = this.#isDecided(step)
+      ? []
+      : this.#store.ballots.microbatchesOf(author, step);
+    this.#authors.setState(author, state);
+    this.#store.ballots.discard(author);
+    this.#events.append({ type: "author", author, state });
+    this.#leases().releaseAuthor(author);
+    for (const microbatch of told) this.#decide(microbatch, nowMs);
+  }
+
+  /** Who is there has changed: what could not be decided may be now. */
+  decideOpen(nowMs: number): void {
+    for (const microbatch of this.#leases().told())
+      this.#decide(microbatch, nowMs);
+  }
+
+  #decide(microbatch: Microbatch, nowMs: number): void {
+    const leases = this.#leases();
+    const ballots = this.#store.ballots.of(microbatch, leases.step);
+    const told = ballots.map(({ author }) => author);
+    const others = this.#others(microbatch, told, nowMs);
+    const required = requiredOf(this.#store.find()!.config, ballots);
+    const verdict = verdictOf(ballotsOf(ballots), required, others);
+    if (verdict.kind === "settled") {
+      if (verdict.liars.length === 0) leases.complete(microbatch);
+      // Each takes its word back, and the last of them leaves those who agree.
+      for (const liar of verdict.liars)
+        if (this.#authors.isActive(liar))
+          this.exclude(liar, "quarantined", nowMs);
+      return;
+    }
+    const wanted = verdict.kind === "undecided" ? 1 : verdict.wanted;
+    leases.ask(microbatch, wanted, told);
+    this.#onAsk();
+    if (told.length > 0 && others === 0)
+      this.#tellWaiting(
+        microbatch,
+        verdict.kind === "undecided" ? "undecided" : "unverified",
+      );
+  }
+
+  /** Authors who are there, and could tell what the microbatch comes to. */
+  #others(
+    microbatch: Microbatch,
+    told: readonly string[],
+    nowMs: number,
+  ): number {
+    const leases = this.#leases();
+    return [...this.#present(nowMs)].filter(
+      (author) =>
+        !told.includes(author) &&
+        !leases.isSilent(microbatch, author) &&
+        this.#authors.isActive(author),
+    ).length;
+  }
+
+  #isDecided(step: number): boolean {
+    return this.#store.history.commit(step) !== undefined;
+  }
+
+  #tellConflict(
+    { kind, index }: { kind: LeaseKind; index: number },
+    step: number,
+    author: string,
+  ): void {
+    this.#events.append({
+      type: "conflict",
+      kind,
+      step,
+      microbatch: index,
+      author,
+    });
+  }
+
+  /** Once a microbatch, or again after an eviction. */
+  #tellWaiting(
+    { kind, index }: Microbatch,
+    reason: "undecided" | "unverified",
+  ): void {
+    const { step } = this.#leases();
+    if (this.#waiting.step !== step) this.#waiting = { step, told: new Set() };
+    const key = `${kind} ${index} ${reason}`;
+    if (this.#waiting.told.has(key)) return;
+    this.#waiting.told.add(key);
+    this.#events.append({
+      type: "waiting",
+      kind,
+      step,
+      microbatch: index,
+      reason,
+    });
+  }
+}

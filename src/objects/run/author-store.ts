@@ -1,0 +1,124 @@
+/** A run's join tokens, and which authors it takes nothing of, on disk. */
+import { AppError } from "../../api/errors.ts";
+import type { AuthorState, JoinToken } from "../../api/types.ts";
+import { OWNER } from "../platform/author.ts";
+
+type AuthorRow = {
+  author: string;
+  issued_ms: number | null;
+  expires_ms: number | null;
+  state: AuthorState;
+};
+
+export class AuthorStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** Enter a join token. `idOf` makes an id of its number. */
+  issue(
+    idOf: (n: number) => string,
+    issuedMs: number,
+    expiresMs: number,
+  ): JoinToken {
+    const [{ count }] = this.#sql
+      .exec<{ count: number }>(
+        "SELECT COUNT(*) AS count FROM authors WHERE issued_ms IS NOT NULL",
+      )
+      .toArray() as [{ count: number }];
+    const id = idOf(count + 1);
+    this.#sql.exec(
+      "INSERT INTO authors VALUES (?, ?, ?, 'active', 1)",
+      id,
+      issuedMs,
+      expiresMs,
+    );
+    return { id, issuedMs, expiresMs, state: "active" };
+  }
+
+  /** In the order in which they were issued; those of the owner's trainers that were put under quarantine behind them. */
+  all(): JoinToken[] {
+    const rows = this.#sql.exec<AuthorRow>(
+      "SELECT * FROM authors ORDER BY issued_ms IS NULL, issued_ms, length(author), author",
+    );
+    return Array.from(rows, (row) => ({
+      id: row.author,
+      issuedMs: row.issued_ms,
+      expiresMs: row.expires_ms,
+      state: row.state,
+    }));
+  }
+
+  /** What a caller may do. Errors: `unauthorized`, the token is unknown or revoked; `forbidden`, under quarantine */
+  check(author: string): void {
+    const state = this.#state(author);
+    if (state === "active") return;
+    if (state === "quarantined") {
+      throw new AppError(
+        "forbidden",
+        `Expected an author whose results others confirm, got "${author}", which is under quarantine: results of its microbatches differ from those of others, or among themselves`,
+      );
+    }
+    throw new AppError(
+      "unauthorized",
+      `Expected a join token that the run's owner has not revoked, got "${author}"`,
+    );
+  }
+
+  isActive(author: string): boolean {
+    return this.#state(author) === "active";
+  }
+
+  /** Called inside a transaction. The shards are told later. */
+  setState(author: string, state: AuthorState): void {
+    this.#sql.exec(
+      `INSERT INTO authors VALUES (?1, NULL, NULL, ?2, 0)
+       ON CONFLICT (author) DO UPDATE SET state = ?2, is_told = 0`,
+      author,
+      state,
+    );
+  }
+
+  has(author: string): boolean {
+    return (
+      this.#sql.exec("SELECT 1 FROM authors WHERE author = ?", author).toArray()
+        .length > 0
+    );
+  }
+
+  /** Whether shards know who is excluded. */
+  get isTold(): boolean {
+    return (
+      this.#sql
+        .exec("SELECT 1 FROM authors WHERE is_told = 0 LIMIT 1")
+        .toArray().length === 0
+    );
+  }
+
+  excluded(): string[] {
+    const rows = this.#sql.exec<{ author: string }>(
+      "SELECT author FROM authors WHERE state != 'active' ORDER BY author",
+    );
+    return Array.from(rows, ({ author }) => author);
+  }
+
+  /** Every shard has been told to exclude these. */
+  markTold(excluded: readonly string[]): void {
+    if (excluded.join() === this.excluded().join())
+      this.#sql.exec("UPDATE authors SET is_told = 1");
+  }
+
+  /** The owner's trainers are active unless it is told otherwise; join tokens must have been issued. */
+  #state(author: string): AuthorState | undefined {
+    const [row] = this.#sql.exec<{ state: AuthorState }>(
+      "SELECT state FROM authors WHERE author = ?",
+      author,
+    );
+    if (row) return row.state;
+    return author === OWNER || author.startsWith(`${OWNER}.`)
+      ? "active"
+      : undefined;
+  }
+}

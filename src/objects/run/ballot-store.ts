@@ -1,0 +1,148 @@
+/** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
+import type { LeaseKind, RunConfig } from "../../api/types.ts";
+import type { Ballot } from "./verdict.ts";
+import type { Microbatch } from "./step-leases.ts";
+import type { LossSum } from "../../training/step-end.ts";
+
+/** What a microbatch came to: its loss, and the SHA-256 of each shard's frame of its gradient. */
+export type Told = LossSum & { digests: string[] };
+
+/** `required` authors must tell the same. */
+export type StoredBallot = Told & { author: string; required: number };
+
+type BallotRow = {
+  microbatch: number;
+  author: string;
+  loss_sum: number | null;
+  tokens: number;
+  bytes: number;
+  digests: string;
+  required: number;
+};
+
+export class BallotStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  /** All of one microbatch. */
+  of({ kind, index }: Microbatch, step: number): StoredBallot[] {
+    return Array.from(
+      this.#sql.exec<BallotRow>(
+        "SELECT * FROM ballots WHERE kind = ? AND step = ? AND microbatch = ? ORDER BY author",
+        kind,
+        step,
+        index,
+      ),
+      toBallot,
+    );
+  }
+
+  /** All of a step's, by microbatch. */
+  ofStep(kind: LeaseKind, step: number): Map<number, StoredBallot[]> {
+    const rows = this.#sql.exec<BallotRow>(
+      "SELECT * FROM ballots WHERE kind = ? AND step = ? ORDER BY microbatch, author",
+      kind,
+      step,
+    );
+    const found = new Map<number, StoredBallot[]>();
+    for (const row of rows) {
+      const ballots = found.get(row.microbatch) ?? [];
+      found.set(row.microbatch, [...ballots, toBallot(row)]);
+    }
+    return found;
+  }
+
+  /** What each microbatch of a step came to, in order, where all agree. */
+  results(kind: LeaseKind, step: number): StoredBallot[] {
+    return Array.from(this.ofStep(kind, step).values(), ([first]) => first!);
+  }
+
+  add(
+    { kind, index }: Microbatch,
+    step: number,
+    { author, lossSum, tokens, bytes, digests, required }: StoredBallot,
+  ): void {
+    this.#sql.exec(
+      "INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      kind,
+      step,
+      index,
+      author,
+      lossSum,
+      tokens,
+      bytes,
+      digests.join(" "),
+      required,
+    );
+  }
+
+  /** Of which an author has told in a step. */
+  microbatchesOf(author: string, step: number): Microbatch[] {
+    return this.#sql
+      .exec<Microbatch>(
+        'SELECT kind, microbatch AS "index" FROM ballots WHERE author = ? AND step = ?',
+        author,
+        step,
+      )
+      .toArray();
+  }
+
+  /** Nothing is known of one microbatch any more. */
+  remove({ kind, index }: Microbatch, step: number): void {
+    this.#sql.exec(
+      "DELETE FROM ballots WHERE kind = ? AND step = ? AND microbatch = ?",
+      kind,
+      step,
+      index,
+    );
+  }
+
+  /** What all have told of steps that are not committed is void. */
+  discardAll(): void {
+    this.#sql.exec(
+      "DELETE FROM ballots WHERE step > COALESCE((SELECT MAX(step) FROM commits), -1)",
+    );
+  }
+
+  /** What an author has told of steps that are not committed is void. */
+  discard(author: string): void {
+    this.#sql.exec(
+      "DELETE FROM ballots WHERE author = ? AND step NOT IN (SELECT step FROM commits)",
+      author,
+    );
+  }
+}
+
+/** So many authors must tell the same: as was found when the first told, or as the config asks of all. */
+export function requiredOf(
+  { redundancy = 1 }: Pick<RunConfig, "redundancy">,
+  [first]: readonly StoredBallot[],
+): number {
+  return first?.required ?? redundancy;
+}
+
+/** Equal for equal results. */
+export function says({ lossSum, tokens, bytes, digests }: Told): string {
+  return JSON.stringify([lossSum, tokens, bytes, digests]);
+}
+
+export function ballotsOf(stored: readonly StoredBallot[]): Ballot[] {
+  return stored.map((ballot) => ({
+    author: ballot.author,
+    says: says(ballot),
+  }));
+}
+
+function toBallot(row: BallotRow): StoredBallot {
+  return {
+    author: row.author,
+    lossSum: row.loss_sum,
+    tokens: row.tokens,
+    bytes: row.bytes,
+    digests: row.digests === "" ? [] : row.digests.split(" "),
+    required: row.required,
+  };
+}

@@ -1,0 +1,519 @@
+/** Trainers that lie, by malice or by a fault, beside honest ones. */
+import { evictDurableObject, reset } from "cloudflare:test";
+import { afterEach, expect, test } from "vitest";
+import type { Lease, RunEvent } from "../../src/api/types.ts";
+import { audit } from "../../src/cli/audit.ts";
+import { requiredAuthors } from "../../src/objects/run/verification.ts";
+import { verdictOf } from "../../src/objects/run/verdict.ts";
+import type { TrainingService } from "../../src/training/service.ts";
+import {
+  bindings,
+  clientOf,
+  finish,
+  keyOf,
+  outcomeOf,
+  type ScriptedTrainer,
+  startRun,
+  startScripted,
+  worker,
+} from "../support/run.ts";
+import { uniform } from "../support/random.ts";
+
+afterEach(reset);
+
+const HEX = expect.stringMatching(/^[0-9a-f]{64}$/) as string;
+
+async function sha256(value: unknown): Promise<string> {
+  const text = new TextEncoder().encode(JSON.stringify(value));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
+}
+
+/** What honest trainers of a scripted run push. */
+const TRUE = 0.5;
+const FALSE = 77;
+
+async function told(trainer: ScriptedTrainer): Promise<string[]> {
+  await trainer.run.setState("cancelled");
+  const lines: string[] = [];
+  for await (const event of trainer.run.events()) lines.push(lineOf(event));
+  return lines.filter(Boolean);
+}
+
+function lineOf(event: RunEvent): string {
+  if (event.type === "conflict")
+    return `conflict ${event.kind} ${event.step}.${event.microbatch} ${event.author}`;
+  if (event.type === "author") return `${event.author} ${event.state}`;
+  if (event.type === "waiting")
+    return `waiting ${event.kind} ${event.step}.${event.microbatch} ${event.reason}`;
+  return "";
+}
+
+/** A lease of training microbatch `index`, whoever else has one. */
+async function leaseOf(
+  trainer: ScriptedTrainer & { token?: string },
+  index: number,
+  step = 0,
+): Promise<Lease> {
+  const leased = { kind: "train", step, index } as const;
+  const caller = trainer.token?.split(".")[2];
+  const name = trainer.identity.trainer;
+  const key = await keyOf(trainer.run.run, leased, name, caller);
+  return { ...leased, key, deadlineMs: 0 };
+}
+
+/** Push and complete, first of all. */
+async function tell(
+  trainer: ScriptedTrainer,
+  index: number,
+  value: number,
+  lossSum = 64,
+) {
+  const lease = await leaseOf(trainer, index);
+  await trainer.pushFor(lease, value);
+  return trainer.complete(lease, value, lossSum);
+}
+
+/** Names that the run gave its join tokens. */
+function idOf({ token }: { token: string }): string {
+  return token.split(".")[2]!;
+}
+
+/** That every step's gradient was that of TRUE at each real parameter. */
+async function expectTrue({ run, status }: ScriptedTrainer): Promise<void> {
+  for (const { gradNorm, trainLoss } of await run.metrics()) {
+    const root = Math.sqrt(status.parameters);
+    expect(gradNorm!).toBeLessThanOrEqual(TRUE * root);
+    expect(gradNorm!).toBeGreaterThan(0.98 * TRUE * root);
+    expect(trainLoss).toBe(1);
+  }
+}
+
+async function present(...trainers: ScriptedTrainer[]): Promise<void> {
+  for (const { run, identity } of trainers) await run.lease(identity);
+}
+
+test.each([
+  ["a gradient", FALSE, 64],
+  ["a loss", TRUE, 65],
+])(
+  "a lying first pusher, of %s, is outvoted: the run ends in the honest bytes, with honest trainers only",
+  async (_what, value, lossSum) => {
+    const owner = await startScripted({ steps: 2, shards: 2 });
+    const liar = await owner.stranger("liar");
+    const honest = await owner.stranger("honest");
+    await present(owner, liar, honest);
+    await tell(liar, 0, value, lossSum);
+    // Another microbatch of the liar's, of which nobody told otherwise.
+    await tell(liar, 3, value, lossSum);
+    expect(await tell(honest, 0, TRUE)).toMatchObject({ duplicate: false });
+    await tell(owner, 0, TRUE);
+    await expect(liar.run.lease(liar.identity)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    await expect(liar.run.pull(0, 0)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    const late = await leaseOf(liar, 1);
+    await expect(liar.pushFor(late, FALSE)).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    await honest.reach(1);
+    await owner.reach(2);
+    await expectTrue(owner);
+    expect((await owner.run.joinTokens()).map(({ state }) => state)).toEqual([
+      "quarantined",
+      "active",
+    ]);
+    expect(await told(owner)).toEqual([
+      `conflict train 0.0 ${idOf(honest)}`,
+      `conflict train 0.0 owner.scripted`,
+      `${idOf(liar)} quarantined`,
+    ]);
+  },
+);
+
+test("with the owner's trainer alone beside it, a liar loses the tie", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const liar = await owner.stranger("liar");
+  await present(owner, liar);
+  await tell(liar, 0, FALSE);
+  await tell(owner, 0, TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+});
+
+test("two that lie alike beside two that do not are a tie: the run waits and says so, also after an eviction, until one more decides", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const [one, two, three, four] = await Promise.all(
+    ["one", "two", "three", "four"].map((name) => owner.stranger(name)),
+  );
+  await present(one!, two!, three!, four!);
+  await tell(one!, 0, FALSE);
+  await tell(three!, 0, TRUE);
+  await tell(two!, 0, FALSE);
+  // Nothing is decided while the fourth could turn it.
+  expect((await owner.run.joinTokens()).every(({ state }) => state === "active")).toBe(true); // prettier-ignore
+  await tell(four!, 0, TRUE);
+  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+  await owner.reach(1);
+  await expectTrue(owner);
+  const lines = await told(owner);
+  expect(lines).toContain("waiting train 0.0 undecided");
+  expect(lines.slice(-2).toSorted()).toEqual(
+    [one, two].map((each) => `${idOf(each!)} quarantined`).toSorted(),
+  );
+});
+
+test("one token counts once, whatever names its trainers have, and what it tells against itself costs it its place", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const liar = await owner.stranger("a");
+  const honest = await owner.stranger("honest");
+  const names = ["b", "c", "d"].map((name) =>
+    Object.assign(
+      Object.create(Object.getPrototypeOf(liar) as object) as typeof liar,
+      liar,
+      { identity: { ...liar.identity, trainer: name } },
+    ),
+  );
+  await present(owner, liar, honest, ...names);
+  await tell(liar, 0, FALSE);
+  for (const name of names) await tell(name, 0, FALSE);
+  await tell(honest, 0, TRUE);
+  await tell(owner, 0, TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect((await owner.run.joinTokens())[0]!.state).toBe("quarantined");
+  expect((await owner.run.status()).trainers).toContainEqual(
+    expect.objectContaining({ name: "b", author: idOf(liar) }),
+  );
+});
+
+test("one that tells two results of one microbatch is put under quarantine, and its owner may take it back", async () => {
+  const owner = await startScripted({ steps: 2 });
+  const faulty = await owner.stranger("faulty");
+  await present(faulty);
+  await tell(faulty, 0, TRUE);
+  const again = await leaseOf(faulty, 0);
+  await expect(faulty.complete(again, FALSE)).rejects.toMatchObject({
+    code: "different_completion",
+  });
+  const [token] = await owner.run.joinTokens();
+  expect(token!.state).toBe("quarantined");
+  await expect(owner.run.setTokenState("x-1", "active")).rejects.toMatchObject({
+    code: "token_not_found",
+  });
+  await owner.run.setTokenState(token!.id, "active");
+  await faulty.reach(1);
+  await expectTrue(owner);
+});
+
+test("a completion without its push is taken back, and a token that told it tells no more", async () => {
+  const owner = await startScripted({ steps: 1, microbatches: 1 });
+  const liar = await owner.stranger("liar");
+  await present(liar);
+  await liar.complete(await leaseOf(liar, 0), TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect(await told(owner)).toEqual([
+    `conflict train 0.0 ${idOf(liar)}`,
+    `${idOf(liar)} quarantined`,
+  ]);
+});
+
+test("a token that is revoked in the middle of a step is out at once, with what it told of it", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const revoked = await owner.stranger("revoked");
+  await present(revoked);
+  await tell(revoked, 0, FALSE);
+  await owner.run.setTokenState(idOf(revoked), "revoked");
+  for (const call of [
+    () => revoked.run.lease(revoked.identity),
+    () => revoked.run.status(),
+    () => revoked.run.tokens(owner.status.config.dataset, 0, 4),
+    async () => revoked.complete(await leaseOf(revoked, 0), FALSE),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
+  for (const call of [
+    () => revoked.run.pull(0, 0),
+    async () => revoked.pushFor(await leaseOf(revoked, 1), FALSE),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "forbidden" });
+  await owner.reach(1);
+  await expectTrue(owner);
+});
+
+test("a token opens the run that it was issued for, not one that has its id later, and reads that run's dataset only", async () => {
+  const owner = await startScripted({ run: "again" });
+  const stranger = await owner.stranger("stranger");
+  const other = await startRun();
+  const { dataset } = other.status.config;
+  await expect(stranger.run.tokens(dataset, 0, 4)).rejects.toMatchObject({
+    code: "forbidden",
+  });
+  expect(
+    await stranger.run.tokens(owner.status.config.dataset, 0, 4),
+  ).toHaveLength(4);
+  const before = await leaseOf(owner, 0);
+  await owner.run.setState("cancelled");
+  await owner.run.remove();
+  const second = await startScripted({ run: "again" });
+  for (const call of [
+    () => stranger.run.lease(stranger.identity),
+    () => stranger.run.status(),
+    () => stranger.run.pull(0, 0),
+    () => stranger.run.tokens(second.status.config.dataset, 0, 4),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
+  await expect(second.pushFor(before, TRUE)).rejects.toMatchObject({
+    code: "no_lease",
+  });
+});
+
+test("with redundancy 2, a trainer that computes wrong by a fault neither ends nor changes a run of real trainers", async () => {
+  const undisturbed = await startRun();
+  await finish(undisturbed.run);
+  const expected = await outcomeOf(undisturbed.run);
+
+  const { run } = await startRun({ redundancy: 2 });
+  const { token } = await run.joinToken();
+  const faulty = clientOf(worker, token).run(run.run);
+  // Of the first parameters that it pulls, the signs are wrong.
+  const broken: TrainingService = {
+    status: () => faulty.status(),
+    lease: (request) => faulty.lease(request),
+    complete: (lease, completion) => faulty.complete(lease, completion),
+    push: (shard, lease, frame) => faulty.push(shard, lease, frame),
+    tokens: (dataset, start, length) => faulty.tokens(dataset, start, length),
+    tokenizer: (dataset) => faulty.tokenizer(dataset),
+    async pull(shard, step) {
+      const frame = await faulty.pull(shard, step);
+      for (let sign = 1; sign < 1000; sign += 2) frame.payload[sign]! ^= 0x80;
+      return frame;
+    },
+  };
+  const tokens = [await run.joinToken(), await run.joinToken()];
+  const honest = tokens.map((each) =>
+    clientOf(worker, each.token).run(run.run),
+  );
+  const outcomes = await Promise.allSettled([
+    finish(broken, ["faulty"]),
+    ...honest.map((each, index) => finish(each, [`honest-${index}`])),
+  ]);
+  expect(outcomes).toMatchObject([
+    { reason: { code: "forbidden" } },
+    { status: "fulfilled" },
+    { status: "fulfilled" },
+  ]);
+  expect((await run.status()).state).toBe("finished");
+  expect(await outcomeOf(run)).toEqual(expected);
+  expect((await run.joinTokens()).map(({ state }) => state)).toEqual([
+    "quarantined",
+    "active",
+    "active",
+  ]);
+});
+
+test("what redundancy asks for waits for a second author, and says so; two that agree are enough", async () => {
+  const one = await startScripted({ steps: 1, microbatches: 1, redundancy: 2 });
+  const other = await one.stranger("other");
+  await present(one);
+  await tell(one, 0, TRUE);
+  // It has told its word, and gets another microbatch.
+  expect((await one.run.lease(one.identity)).lease!.kind).toBe("eval");
+  expect((await one.run.status()).step).toBe(0);
+  await Promise.all([one.reach(1), other.reach(1)]);
+  await expectTrue(one);
+  expect(await told(one)).toContain("waiting train 0.0 unverified");
+});
+
+test("verify has the run's secret choose its share, the same whenever it is asked", async () => {
+  const keys = { creation: "c", secret: "s" };
+  const required = (verify: number, index: number, secret = "s") =>
+    requiredAuthors({ verify }, { ...keys, secret }, { kind: "train", step: index >> 6, index: index & 63 }); // prettier-ignore
+  const chosen = async (verify: number, secret = "s") => {
+    const found = [];
+    for (let index = 0; index < 2000; index++)
+      if ((await required(verify, index, secret)) === 2) found.push(index);
+    return found;
+  };
+  const quarter = await chosen(0.25);
+  // 4 standard deviations of a binomial.
+  expect(Math.abs(quarter.length - 500)).toBeLessThan(4 * Math.sqrt(375));
+  expect(await chosen(0.25)).toEqual(quarter);
+  expect(await chosen(0.25, "t")).not.toEqual(quarter);
+  expect(await chosen(0)).toEqual([]);
+  expect(await chosen(1)).toHaveLength(2000);
+  expect(await requiredAuthors({ verify: 1, redundancy: 3 }, keys, { kind: "eval", step: 0, index: 0 })).toBe(3); // prettier-ignore
+});
+
+test.each([
+  [0.05, 1, 4, 20],
+  [0.1, 0.5, 2, 20],
+  [0.25, 0.1, 4, 10],
+  [1, 0.1, 1, 5],
+])(
+  "verify %f finds one that lies in a share %f of %i microbatches a step, after %i steps, as often as docs/trust.md says",
+  async (verify, share, perStep, steps) => {
+    const trials = 300;
+    let found = 0;
+    const random = uniform(7);
+    for (let trial = 0; trial < trials; trial++) {
+      const keys = { creation: "c", secret: `trial ${trial}` };
+      let isFound = false;
+      for (let told = 0; told < steps * perStep && !isFound; told++) {
+        if (random() >= share) continue;
+        const leased = { kind: "train", step: Math.floor(told / perStep), index: told % perStep } as const; // prettier-ignore
+        const required = await requiredAuthors({ verify }, keys, leased);
+        const lie = { author: "liar", says: "lie" };
+        const truth = ["a", "b"].map((author) => ({ author, says: "truth" }));
+        if (verdictOf([lie], required, 2).kind === "settled") continue;
+        const verdict = verdictOf([lie, ...truth], required, 0);
+        isFound = "liars" in verdict && verdict.liars[0] === "liar";
+      }
+      if (isFound) found++;
+    }
+    const expected = 1 - (1 - verify * share) ** (perStep * steps);
+    const deviation = Math.sqrt((expected * (1 - expected)) / trials);
+    expect(Math.abs(found / trials - expected)).toBeLessThan(4 * deviation);
+  },
+);
+
+test("a stranger's fingerprint shuts out nobody: the owner's trainer replaces it, and what was told under it is computed again", async () => {
+  const owner = await startScripted({ steps: 1, shards: 2 });
+  const first = await owner.stranger("first");
+  first.identity.fingerprint = "nobody's";
+  await present(first);
+  await tell(first, 0, FALSE);
+  const other = await owner.stranger("other");
+  await expect(other.run.lease(other.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  const before = await leaseOf(first, 1);
+  await present(owner);
+  await expect(first.run.lease(first.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  // The keys of leases before are void, and nobody is a liar for what machines do differently.
+  await expect(first.pushFor(before, FALSE)).rejects.toMatchObject({
+    code: "no_lease",
+  });
+  await present(other);
+  await owner.reach(1);
+  await expectTrue(owner);
+  expect((await owner.run.joinTokens()).map(({ state }) => state)).toEqual([
+    "active",
+    "active",
+  ]);
+});
+
+test("the owner sets what trainers compute like, or resets it, and it outlives an eviction", async () => {
+  const owner = await startScripted({ steps: 3 });
+  await owner.reach(1);
+  await owner.doLease(FALSE);
+  const reset = await owner.run.setFingerprint(null);
+  expect(reset).toMatchObject({ fingerprint: null, step: 1 });
+  owner.identity.fingerprint = "new";
+  await owner.reach(2);
+  await owner.run.setFingerprint("newer");
+  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+  await expect(owner.run.lease(owner.identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  owner.identity.fingerprint = "newer";
+  await owner.reach(3);
+  await expectTrue(owner);
+  await expect(owner.run.setFingerprint("\n")).rejects.toMatchObject({
+    code: "invalid_config",
+  });
+  await owner.run.setState("cancelled").catch(() => {});
+  await expect(owner.run.setFingerprint("x")).rejects.toMatchObject({
+    code: "wrong_state",
+  });
+});
+
+test("results are the same whoever trains and however it is sharded; the chain says who told what, and follows from the step's record", async () => {
+  const plain = await startRun({ steps: 2 });
+  await finish(plain.run);
+  const other = await startRun({
+    steps: 2,
+    shards: 3,
+    redundancy: 2,
+    dataset: plain.status.config.dataset.name,
+  });
+  await finish(other.run, ["a", "b"]);
+  const [one, two] = [await plain.run.metrics(), await other.run.metrics()];
+  const results = one.map((each) => each.results);
+  expect(two.map((each) => each.results)).toEqual(results);
+  expect(results.slice(0, 2)).toEqual([HEX, HEX]);
+  // The last line is an evaluation, which nothing commits.
+  expect(results[2]).toBeNull();
+  expect(one[0]!.chain).not.toBe(two[0]!.chain);
+
+  const { microbatches, commit } = await other.run.step(1);
+  expect(microbatches.map(({ authors }) => authors)).toEqual(
+    microbatches.map(() => ["owner.a", "owner.b"]),
+  );
+  const { matrix, embedding, vector } = commit!.learningRates;
+  const sums = microbatches.map(({ lossSum, tokens, bytes }) => [lossSum, tokens, bytes]); // prettier-ignore
+  const { before, gradNorm, clipCoefficient } = commit!;
+  const expected = await sha256([before.results, 1, sums, gradNorm, clipCoefficient, [matrix, embedding, vector]]); // prettier-ignore
+  expect(two[1]!.results).toBe(expected);
+  const told = microbatches.map(({ digests, authors }) => [digests, authors]);
+  expect(two[1]!.chain).toBe(await sha256([before.chain, expected, told]));
+  expect(before).toEqual({ results: two[0]!.results, chain: two[0]!.chain });
+  await expect(other.run.step(3)).rejects.toMatchObject({
+    code: "future_step",
+  });
+});
+
+test("an audit finds the first false step of many, and whose it is", async () => {
+  const steps = 9;
+  const trusted = await startScripted({ steps });
+  const dataset = trusted.status.config.dataset.name;
+  const audited = await startScripted({ steps, dataset });
+  const liar = await audited.stranger("liar");
+  await trusted.reach(steps);
+  await audited.reach(5);
+  expect(await audit(audited.run, trusted.run)).toEqual({ last: 4, first: null }); // prettier-ignore
+  const { lease } = await liar.run.lease(liar.identity);
+  await liar.pushFor(lease!, FALSE);
+  await liar.complete(lease!, FALSE);
+  await liar.run.leave(liar.identity);
+  await audited.reach(steps);
+  const first = {
+    step: 5,
+    microbatches: [{ index: lease!.index, authors: [idOf(liar)] }],
+  };
+  expect(await audit(audited.run, trusted.run)).toEqual({ last: 8, first });
+  expect(await audit(audited.run, trusted.run, 5)).toEqual({ last: 5, first });
+  expect(await audit(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
+  const foreign = await startScripted({ steps, dataset, seed: 2 });
+  await foreign.reach(1);
+  await expect(audit(audited.run, foreign.run)).rejects.toThrow("of one config"); // prettier-ignore
+});
+
+test.each([
+  ["nobody has told", [], 1, 3, { kind: "open", wanted: 1 }],
+  ["one suffices", ["a1"], 1, 3, { kind: "settled" }],
+  ["two are required", ["a1"], 2, 3, { kind: "open", wanted: 1 }],
+  ["two agree", ["a1", "b1"], 2, 0, { kind: "settled" }],
+  ["one against one, others there", ["a1", "b2"], 1, 2, { kind: "disputed", wanted: 2 }],
+  ["one against one, nobody there", ["a1", "b2"], 1, 0, { kind: "undecided" }],
+  ["the owner's against one", ["owner.x1", "b2"], 1, 0, { kind: "settled", liars: ["b"] }],
+  ["the owner's against the owner's", ["owner.x1", "owner.y2"], 1, 0, { kind: "undecided" }],
+  ["two to one, one could turn it", ["a1", "b2", "c1"], 1, 1, { kind: "disputed", wanted: 1 }],
+  ["two to one", ["a1", "b2", "c1"], 1, 0, { kind: "settled", liars: ["b"] }],
+  ["two to the owner's", ["a1", "owner.x2", "c1"], 1, 0, { kind: "settled", liars: ["owner.x"] }],
+  ["two, one and one", ["a1", "b2", "c1", "d3"], 1, 0, { kind: "settled", liars: ["b", "d"] }],
+  ["three to one, one could not turn it", ["a1", "b2", "c1", "d1"], 1, 1, { kind: "settled", liars: ["b"] }],
+  ["two to two with the owner's", ["a1", "b2", "c1", "owner.x2"], 1, 0, { kind: "settled", liars: ["a", "c"] }],
+] as const)("verdict: %s", (_what, ballots, required, others, expected) => {
+  const cast = ballots.map((text: string) => ({
+    author: text.slice(0, -1),
+    says: text.slice(-1),
+  }));
+  expect(verdictOf(cast, required, others)).toMatchObject(expected);
+}); // prettier-ignore
