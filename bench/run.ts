@@ -25,6 +25,7 @@ import { Progress } from "./progress.ts";
 import type { Report, Result } from "./result.ts";
 import { select } from "./select.ts";
 import { STEP_MODELS, stepBenchmarks } from "./step.ts";
+import { startTraining, TRAINING_GROUP } from "./training.ts";
 import { renderMarkdown, renderText } from "./table.ts";
 import { startWorker, startWorkerd } from "./workerd-runtime.ts";
 
@@ -47,7 +48,7 @@ async function write(report: Report, { json, markdown }: Asked): Promise<void> {
 function checkNames({ only, runtimes, peers }: Asked): void {
   const groups = [
     ...KERNEL_GROUPS,
-    ...(runtimes.includes("workerd") ? HTTP_GROUPS : []),
+    ...(runtimes.includes("workerd") ? [...HTTP_GROUPS, TRAINING_GROUP] : []),
     ...(runtimes.includes("node") && peers ? PEER_GROUPS : []),
     ...(runtimes.includes("node") ? GENERATE_GROUPS : []),
     ...(runtimes.includes("node")
@@ -102,6 +103,7 @@ const GROUPS_OF = {
   async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     yield* inWorkerd(asked);
     yield* overHttp(asked);
+    yield* training(asked);
   },
 };
 
@@ -147,6 +149,19 @@ async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
     }
   } finally {
     await workerd.close();
+  }
+}
+
+/** Whole steps: the edge in workerd, trainers beside it. */
+async function* training({ only }: Asked): AsyncGenerator<Group<Timed>> {
+  const { name, benchmarks } = TRAINING_GROUP;
+  const chosen = select(benchmarks, only);
+  if (chosen.length === 0) return;
+  const { timed, close } = await startTraining(chosen);
+  try {
+    yield { name, benchmarks: timed };
+  } finally {
+    await close();
   }
 }
 

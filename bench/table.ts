@@ -28,6 +28,7 @@ const SECTIONS: readonly { title: string; prefixes: readonly string[] }[] = [
     prefixes: ["memory.copy", "quantize/", "dequantize", "pack/"],
   },
   { title: "Requests to the Worker", prefixes: ["http/"] },
+  { title: "Whole steps, edge and trainers", prefixes: ["train/"] },
   { title: "The command on a directory of 2 GB", prefixes: ["directory/"] },
 ];
 

@@ -67,6 +67,8 @@ export type DatasetOptions = {
   tokenizer?: TokenizerName | undefined;
   /** Ids of `bpe`: fewer, where no pair is left in the text that occurs twice. */
   vocabulary?: number | undefined;
+  /** A folder with the checkpoint of a run, whose `bpe` it is. */
+  from?: string | undefined;
 };
 
 /** A page of the datasets, by name; `next` is the `cursor` of the next one, null on the last. */
@@ -107,7 +109,24 @@ export type RunConfig = {
 };
 
 /** A model in a folder of the bucket, and a digest of what its files hold. */
-export type PinnedModel = { folder: string; digest: string };
+export type PinnedModel = {
+  folder: string;
+  digest: string;
+  /** Of a run that goes on with more than parameters. */
+  resumed?: Resumed | undefined;
+};
+
+/** Where a checkpoint with all of its run's state was, and so where the run that goes on begins. */
+export type Resumed = {
+  step: number;
+  /** Trained on so far. */
+  tokens: number;
+  /**
+   * The model that the checkpoints of the run tell of: what it began from, where its config is that of the
+   * run before, since it ends in the same bytes; else the checkpoint.
+   */
+  origin: string | null;
+};
 
 /** What `POST /v1/runs` takes; everything but the dataset's name has a default. */
 export type RunRequest = {
@@ -119,6 +138,11 @@ export type RunRequest = {
   model?: Partial<ModelShape> | undefined;
   /** A folder of the bucket with a GPT-2 of transformers, whose sizes and parameters the model has. */
   from?: string | undefined;
+  /**
+   * Go on with the optimizer's state and the step too: `from` is a checkpoint of `state=full`. What is not told is
+   * as the checkpoint's run had it.
+   */
+  resume?: boolean | undefined;
   optimizer?: Partial<OptimizerConfig> | undefined;
   evaluation?: Partial<EvaluationConfig> | undefined;
 } & {

@@ -21,6 +21,8 @@ export type Checkpoint = {
   config: ModelConfig | undefined;
   /** A file whose metadata tells how it was quantized, if there is one: by names alone it is misread. */
   recorded?: string | undefined;
+  /** What the heads of its files tell besides tensors. */
+  metadata?: ReadonlyMap<string, string>;
 };
 
 /**

@@ -58,13 +58,15 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   const files = tensorFiles(names, index);
   const heads = new Map<string, readonly TensorRange<Dtype>[]>();
   let recorded: string | undefined;
+  const metadata = new Map<string, string>();
   for (const file of files) {
     const head = await readSafetensorsHead(await folder.open(file));
     heads.set(file, head.tensors);
     if (isRecorded(head.metadata)) recorded ??= file;
+    for (const [key, value] of head.metadata) metadata.set(key, value);
   }
   const itsConfig = config === undefined ? undefined : readConfig(config);
-  return { ...checkpointOf(heads, index, itsConfig), recorded };
+  return { ...checkpointOf(heads, index, itsConfig), recorded, metadata };
 }
 
 export async function readSafetensorsHead(

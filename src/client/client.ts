@@ -28,13 +28,16 @@ export class Client {
     text: Uint8Array<ArrayBuffer> | Blob,
     options: DatasetOptions = {},
   ): Promise<Dataset> {
-    return this.http
-      .request("PUT", datasetPath(name) + queryOf(options), {
+    return this.http.read<Dataset>(
+      "PUT",
+      datasetPath(name) + queryOf(options),
+      {
         body: text,
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
-      })
-      .then((response) => response.json() as Promise<Dataset>);
+      },
+      (answer) => answer.json(),
+    );
   }
 
   dataset(name: string): Promise<Dataset> {
@@ -63,9 +66,9 @@ export class Client {
   }
 
   /** The tokenizer of a dataset, as Hugging Face's tokenizer.json. */
-  async tokenizer(name: string): Promise<string> {
+  tokenizer(name: string): Promise<string> {
     const path = `${datasetPath(name)}/tokenizer`;
-    return (await this.http.request("GET", path)).text();
+    return this.http.read("GET", path, {}, (answer) => answer.text());
   }
 
   /** A page of the datasets, by name; its `next` is the next one's `cursor`. */

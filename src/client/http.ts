@@ -78,16 +78,37 @@ export class Http {
    * threw; what failed for a reason that may pass is tried again, until patience ends.
    * Errors: `unavailable`, with the URL, where there is no answer
    */
-  async request(
+  request(
     method: string,
     path: string,
     options: RequestOptions = {},
   ): Promise<Response> {
+    return this.read(method, path, options, (response) =>
+      Promise.resolve(response),
+    );
+  }
+
+  /**
+   * What `take` makes of a good answer, all of it read: one that breaks off, or comes damaged, is asked for again.
+   * Errors: as `request`
+   */
+  async read<T>(
+    method: string,
+    path: string,
+    options: RequestOptions,
+    take: (response: Response) => Promise<T>,
+  ): Promise<T> {
     // A service binding is always there.
     if (!this.#options.fetcher) await this.#reach();
-    return this.#repeat(this.patienceMs, options.isOnce ?? false, () =>
-      this.#attempt(method, path, options),
-    );
+    return this.#repeat(this.patienceMs, options.isOnce ?? false, async () => {
+      const response = await this.#attempt(method, path, options);
+      if (response instanceof Failure) return response;
+      try {
+        return await take(response);
+      } catch (error) {
+        return this.#unanswered(error);
+      }
+    });
   }
 
   /**
@@ -144,18 +165,20 @@ export class Http {
     body?: unknown,
     options: RequestOptions = {},
   ): Promise<T> {
-    const response = await this.request(
-      method,
-      path,
+    const whole =
       body === undefined
         ? options
         : {
             ...options,
             body: JSON.stringify(body),
             headers: { "Content-Type": "application/json", ...options.headers },
-          },
+          };
+    return this.read(
+      method,
+      path,
+      whole,
+      (answer) => answer.json() as Promise<T>,
     );
-    return (await response.json()) as T;
   }
 
   async #attempt(

@@ -241,8 +241,8 @@ export class Mxfp4Edge extends Client {
   }
 
   /** The service's figures, in the text format of Prometheus. */
-  async serviceMetrics(): Promise<string> {
-    return (await this.http.request("GET", "/metrics")).text();
+  serviceMetrics(): Promise<string> {
+    return this.http.read("GET", "/metrics", {}, (answer) => answer.text());
   }
 
   /** The API's OpenAPI document. */

@@ -66,12 +66,13 @@ export class RunClient {
     );
   }
 
-  async pull(shard: number, step: number): Promise<Frame> {
-    const response = await this.#http.request(
+  pull(shard: number, step: number): Promise<Frame> {
+    return this.#http.read(
       "GET",
       `${this.#path}/shards/${shard}/parameters?step=${step}`,
+      {},
+      async (answer) => decodeFrame(new Uint8Array(await answer.arrayBuffer())),
     );
-    return decodeFrame(new Uint8Array(await response.arrayBuffer()));
   }
 
   async push(
@@ -94,8 +95,7 @@ export class RunClient {
     length: number,
   ): Promise<Uint8Array | Uint16Array> {
     const window = `?start=${start}&length=${length}`;
-    const response = await this.#read(dataset, `tokens${window}`);
-    const bytes = await response.arrayBuffer();
+    const bytes = await this.#read(dataset, `tokens${window}`);
     return dataset.tokenizer === "byte"
       ? new Uint8Array(bytes)
       : new Uint16Array(bytes);
@@ -103,20 +103,24 @@ export class RunClient {
 
   /** Errors: as `tokens` */
   async tokenizer(dataset: PinnedDataset): Promise<string> {
-    return (await this.#read(dataset, "tokenizer")).text();
+    return new TextDecoder().decode(await this.#read(dataset, "tokenizer"));
   }
 
   /** What belongs to the very dataset that is pinned. */
   async #read(
     { name, digest }: PinnedDataset,
     path: string,
-  ): Promise<Response> {
-    const response = await this.#http.request(
+  ): Promise<ArrayBuffer> {
+    const { etag, bytes } = await this.#http.read(
       "GET",
       `/v1/datasets/${encodeURIComponent(name)}/${path}`,
+      {},
+      async (answer) => ({
+        etag: answer.headers.get("ETag"),
+        bytes: await answer.arrayBuffer(),
+      }),
     );
-    const etag = response.headers.get("ETag");
-    if (etag === `"${digest}"`) return response;
+    if (etag === `"${digest}"`) return bytes;
     throw new AppError(
       "dataset_differs",
       `Expected the tokens of "${name}" with SHA-256 ${digest}, got ETag ${etag}`,
@@ -172,8 +176,12 @@ export class RunClient {
   }
 
   async metrics(): Promise<StepMetrics[]> {
-    const response = await this.#http.request("GET", `${this.#path}/metrics`);
-    const text = new TextDecoder().decode(await response.arrayBuffer());
+    const text = await this.#http.read(
+      "GET",
+      `${this.#path}/metrics`,
+      {},
+      (answer) => answer.text(),
+    );
     const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
   }
@@ -190,13 +198,18 @@ export class RunClient {
 
   /**
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
-   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads.
+   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
+   * that a run is resumed from.
    */
   checkpoint(
-    format: "safetensors" | "hf" | "gguf" | "gguf-mxfp4" = "safetensors",
+    format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4",
+    state?: "parameters" | "full",
   ): Promise<Response> {
-    const query = format === "safetensors" ? "" : `?format=${format}`;
-    return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
+    const query = new URLSearchParams();
+    if (format !== undefined) query.set("format", format);
+    if (state !== undefined) query.set("state", state);
+    const told = query.size > 0 ? `?${query.toString()}` : "";
+    return this.#http.request("GET", `${this.#path}/checkpoint${told}`);
   }
 
   /** What its parameters of the moment write, piece by piece, and at last how it ended. */

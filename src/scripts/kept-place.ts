@@ -44,9 +44,13 @@ export function keptPlace(
     checkFree("--name", name, keptFilesIn(join(runs, name)), force);
     return { runs, name, isExact: true, force };
   }
-  const isPreset = [args.layers, args.width, args.heads, args.context].every(
-    (size) => size === undefined,
-  );
+  const isPreset = [
+    args.from,
+    args.layers,
+    args.width,
+    args.heads,
+    args.context,
+  ].every((size) => size === undefined);
   const sizes = isPreset ? args.preset : `${layers}x${width}`;
   const described = `${sizes}-${args.recipe}-seed${args.seed}`;
   return { runs, name: described, isExact: false, force };

@@ -19,12 +19,13 @@ export class MetricsFile {
     if (event.type === "step") this.#append([event.metrics]);
   }
 
-  /** What no event told: the evaluation after the last step. */
+  /** What no event told: steps that are long past, the evaluation after the last step. */
   complete(metrics: readonly StepMetrics[]): void {
-    this.#append(metrics.filter(({ step }) => step >= this.#nextStep));
+    this.#append(metrics);
   }
 
-  #append(metrics: readonly StepMetrics[]): void {
+  #append(all: readonly StepMetrics[]): void {
+    const metrics = all.filter(({ step }) => step >= this.#nextStep);
     const lines = metrics.map((each) => `${JSON.stringify(each)}\n`);
     appendFileSync(this.#file, lines.join(""));
     this.#nextStep = (metrics.at(-1)?.step ?? this.#nextStep - 1) + 1;

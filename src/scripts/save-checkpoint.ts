@@ -1,4 +1,4 @@
-/** A run's parameters as a file: it appears whole or not at all, and takes no other file's place. */
+/** A run's parameters, or all of its state, as a file: it appears whole or not at all, and takes no other file's place. */
 import { constants, createWriteStream, rmSync } from "node:fs";
 import { copyFile, link, rename } from "node:fs/promises";
 import { join, parse } from "node:path";
@@ -14,8 +14,12 @@ export async function saveCheckpoint(
   run: RunClient,
   file: string,
   force: boolean,
+  isFull: boolean,
 ): Promise<string> {
-  const { body } = await run.checkpoint();
+  const { body } = await run.checkpoint(
+    "safetensors",
+    isFull ? "full" : "parameters",
+  );
   if (!body) throw new Error("Expected a checkpoint with a body, got none");
   const partial = `${file}.${run.run}.partial`;
   const removePartial = () => rmSync(partial, { force: true });

@@ -22,6 +22,22 @@ export const trainArgs = {
     valueHint: "N",
     description: `Ids of bpe, from ${BPE_VOCABULARY.least} to ${BPE_VOCABULARY.most} (default: ${BPE_VOCABULARY.default})`,
   },
+  from: {
+    type: "string",
+    valueHint: "PATH",
+    description:
+      "Go on from the parameters of a checkpoint, or of a GPT-2 in a directory, whose sizes the model has",
+  },
+  resume: {
+    type: "boolean",
+    description:
+      "With --from, a checkpoint of --full: go on with its optimizer and at its step too, as its run would have, but for what is told; alone: go on with the run that was killed here",
+  },
+  full: {
+    type: "boolean",
+    description:
+      "Keep what the optimizer remembers in the checkpoint too, as those of runs that were interrupted do",
+  },
   name: {
     type: "string",
     valueHint: "NAME",
@@ -182,3 +198,16 @@ export const trainArgs = {
 } as const satisfies ArgsDef;
 
 export type TrainArgs = ParsedArgs<typeof trainArgs>;
+
+/** What was typed, without defaults. */
+export type ToldArgs = Partial<TrainArgs>;
+
+export function toldArgs(
+  args: TrainArgs,
+  rawArgs: readonly string[],
+): ToldArgs {
+  const told = Object.entries(args).filter(([name]) =>
+    rawArgs.some((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`)),
+  );
+  return Object.fromEntries(told) as ToldArgs;
+}

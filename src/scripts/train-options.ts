@@ -22,7 +22,8 @@ import { mobyDick } from "./moby-dick.ts";
 import { count, finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 import { splitBatch } from "./split-batch.ts";
-import type { TrainArgs } from "./train-arguments.ts";
+import type { Origin } from "./origin.ts";
+import type { ToldArgs, TrainArgs } from "./train-arguments.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -46,14 +47,26 @@ export type TrainOptions = {
   remote: RemoteOptions | undefined;
   /** 0 for never. */
   sampleEvery: number;
-  request: RunRequest & { steps: number };
+  /** What it goes on from; the request names it once it is on the edge. */
+  origin: Origin | undefined;
+  /** What the text must be where none is told: the one of the run that is resumed. */
+  textDigest: string | undefined;
+  /** Keep all state in the checkpoint. */
+  isFull: boolean;
+  steps: number;
+  request: RunRequest;
 };
 
 /**
  * Checks what a person typed; what only the API can judge, it refuses itself. All is kept in `home` unless
  * --state names another folder.
  */
-export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
+export function parseTrainOptions(
+  args: TrainArgs,
+  told: ToldArgs,
+  home: string,
+  origin: Origin | undefined,
+): TrainOptions {
   const state = resolve(args.state ?? home);
   const runs = runsFolder(state);
   const preset = MODEL_PRESETS[args.preset as ModelPreset];
@@ -66,44 +79,98 @@ export function parseTrainOptions(args: TrainArgs, home: string): TrainOptions {
       `Expected --text to be a file, got ${args.text ?? textFile}`,
     );
   }
-  const model = {
-    layers: number("layers", preset.layers),
-    width: number("width", preset.width),
-    heads: number("heads", preset.heads),
-    context: number("context", preset.context),
+  const sizes = {
+    layers: number("layers", origin?.shape.layers ?? preset.layers),
+    width: number("width", origin?.shape.width ?? preset.width),
+    heads: number("heads", origin?.shape.heads ?? preset.heads),
+    context: number("context", origin?.shape.context ?? preset.context),
   };
-  const tokenizer = args.tokenizer as TokenizerName;
-  const vocabulary = vocabularyOf(tokenizer, args.vocabulary);
-  const recipe = args.recipe as Recipe;
-  const gradientDtype = args["gradient-dtype"] as WireDtype;
-  const split = splitBatch(args, number("batch"), {
-    model: { ...model, vocabulary },
-    recipe,
-    gradientDtype,
-    // Of more bytes than a trainer remembers, it does not matter how many tokens they are.
-    dataset: { tokens: statSync(textFile).size, tokenizer },
-  });
+  const sizesTold = Object.fromEntries(
+    Object.entries(sizes).filter(([name]) => name in told),
+  );
+  const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
+  const before = args.resume && args.from ? stateOf(args, origin) : undefined;
+  // Of a run that is resumed, what is told alone is other than it was.
+  const asked = before ? told : args;
+  const recipe = asked.recipe as Recipe | undefined;
+  const gradientDtype = asked["gradient-dtype"] as WireDtype | undefined;
+  const isSplitTold = !before || told.batch || told.microbatches;
+  const split = isSplitTold
+    ? splitBatch(args, batchOf(asked, before), {
+        model: { ...sizes, vocabulary },
+        recipe: recipe ?? before!.config.recipe,
+        gradientDtype: gradientDtype ?? before!.config.gradientDtype,
+        // Of more bytes than a trainer remembers, it does not matter how many tokens they are.
+        dataset: { tokens: statSync(textFile).size, tokenizer },
+      })
+    : {};
+  const steps =
+    asked.steps === undefined ? before!.config.steps : number("steps");
   return {
     stateFolder: join(state, "train"),
     runs,
     textFile,
     tokenizer: tokenizer === "byte" ? { tokenizer } : { tokenizer, vocabulary },
-    kept: keptPlace(args, model, runs),
+    kept: keptPlace(args, sizes, runs),
     trainers: wholeNumber("trainers", args.trainers, args.url ? 0 : 1),
     remote: remoteOf(args),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
+    origin,
+    textDigest: told.text ? undefined : before?.config.dataset.digest,
+    isFull: args.full ?? false,
+    steps,
     request: {
       dataset: datasetName(textFile),
-      model,
+      model: origin ? sizesTold : sizes,
+      resume: before ? true : undefined,
       recipe,
       gradientDtype,
-      seed: count("seed", args.seed, undefined, 0),
-      steps: number("steps"),
+      seed:
+        asked.seed === undefined
+          ? undefined
+          : count("seed", asked.seed, undefined, 0),
+      steps,
       ...split,
-      optimizer: optimizerOf(args),
+      optimizer: optimizerOf(asked),
       shards: args.shards === undefined ? undefined : number("shards"),
     },
   };
+}
+
+function stateOf(
+  { from }: TrainArgs,
+  origin: Origin | undefined,
+): NonNullable<Origin["run"]> {
+  if (origin?.run) return origin.run;
+  throw new Error(
+    `Expected --resume with --from and a checkpoint of --full, got parameters alone in ${from}`,
+  );
+}
+
+/** A model that a run goes on from has its ids already. */
+function tokenizerOf(
+  args: TrainArgs,
+  told: ToldArgs,
+  origin: Origin | undefined,
+): { tokenizer: TokenizerName; vocabulary: number } {
+  const isGiven = origin?.tokenizer !== undefined;
+  if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
+    throw new Error(
+      `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
+    );
+  if (!origin || told.tokenizer || told.vocabulary) {
+    const tokenizer = args.tokenizer as TokenizerName;
+    return { tokenizer, vocabulary: vocabularyOf(tokenizer, args.vocabulary) };
+  }
+  const { vocabulary } = origin.shape;
+  const tokenizer = vocabulary === BYTE_VOCABULARY ? "byte" : "bpe";
+  return { tokenizer, vocabulary };
+}
+
+/** Sequences of a step. */
+function batchOf(asked: ToldArgs, before: Origin["run"]): number {
+  const { microbatches = 1, sequences = 1 } = before?.config ?? {};
+  return count("batch", asked.batch, before && microbatches * sequences);
 }
 
 function remoteOf(args: TrainArgs): RemoteOptions | undefined {
@@ -159,7 +226,7 @@ function vocabularyOf(
 }
 
 /** What was told of the optimizer; the rest is its name's. */
-function optimizerOf(args: TrainArgs): Partial<OptimizerConfig> {
+function optimizerOf(args: ToldArgs): Partial<OptimizerConfig> {
   const told = <T>(
     name: keyof TrainArgs,
     read: (name: string, text: string) => T,

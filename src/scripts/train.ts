@@ -8,7 +8,7 @@ import { openAsBlob, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import pc from "picocolors";
 import type { RunState, RunStatus } from "../api/types.ts";
-import type { Client } from "../client/client.ts";
+import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { onEndSignal } from "../local/signals.ts";
 import { STATE_FOLDER } from "../local/state-folder.ts";
@@ -23,7 +23,13 @@ import {
   type KeptFiles,
   makeRunFolder,
 } from "./kept-runs.ts";
-import { clearLastRun, noteFinished, noteUnfinished } from "./last-run.ts";
+import {
+  clearLastRun,
+  findUnfinished,
+  noteFinished,
+  noteUnfinished,
+  type Unfinished,
+} from "./last-run.ts";
 import { follow, type Listener } from "../cli/follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "../cli/progress.ts";
@@ -32,7 +38,13 @@ import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
 import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
-import { type TrainArgs, trainArgs } from "./train-arguments.ts";
+import { openOrigin, withOrigin } from "./origin.ts";
+import {
+  type ToldArgs,
+  toldArgs,
+  type TrainArgs,
+  trainArgs,
+} from "./train-arguments.ts";
 import type { KeptPlace } from "./kept-place.ts";
 
 const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
@@ -44,10 +56,10 @@ await runScript({
       "Train a small GPT on the local edge, or on another by --url, data-parallel, in MXFP4",
   },
   args: trainArgs,
-  async run({ args }) {
+  async run({ args, rawArgs }) {
     onEndSignal(() => process.exit(INTERRUPTED));
     try {
-      process.exitCode = await main(args);
+      process.exitCode = await main(args, toldArgs(args, rawArgs));
     } catch (error) {
       console.error(
         pc.red(error instanceof Error ? error.message : String(error)),
@@ -59,12 +71,20 @@ await runScript({
   },
 });
 
-async function main(args: TrainArgs): Promise<number> {
+async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
   // What fits a trainer, the kernels' own code counts.
   await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
-  const options = parseTrainOptions(args, STATE_FOLDER);
+  const origin = args.from ? await openOrigin(args.from) : undefined;
+  const isLeft = args.resume === true && !origin;
+  const options = parseTrainOptions(args, told, STATE_FOLDER, origin);
   const { stateFolder, runs } = options;
-  const progress = new Progress(process.stdout, options.request.steps);
+  const isLocal = options.remote === undefined;
+  if (isLeft && !isLocal)
+    throw new Error(
+      "Expected --resume with --from, got it with --url alone: runs there go on by themselves, `npm run mxfp4-edge -- join` trains one",
+    );
+  const left = isLocal ? leftRun(options, isLeft) : undefined;
+  const progress = new Progress(process.stdout, options.steps);
   const report = (line: string) => progress.warn(line);
   const edge = options.remote
     ? remoteEdge({ ...options.remote, trainers: options.trainers, report })
@@ -73,7 +93,7 @@ async function main(args: TrainArgs): Promise<number> {
         trainers: options.trainers,
         report,
         prepare: async () => {
-          const unfinished = clearLastRun(stateFolder, runs);
+          const unfinished = left ? undefined : clearLastRun(stateFolder, runs);
           if (unfinished) report(unfinishedNotice(unfinished));
           await ensureBuilt(
             BUILD_TARGETS.worker,
@@ -82,9 +102,10 @@ async function main(args: TrainArgs): Promise<number> {
           );
         },
       });
-  const isLocal = options.remote === undefined;
   const train = async (): Promise<number> => {
-    const { run, status } = await createRun(edge.client, options, progress);
+    const { run, status } = left
+      ? await findRun(edge.client, left, progress)
+      : await createRun(edge.client, options, progress);
     const sampling = new AbortController();
     onEndSignal(
       cancelOnce(progress, () => {
@@ -103,19 +124,32 @@ async function main(args: TrainArgs): Promise<number> {
       );
       return 0;
     }
-    const kept = keepFiles(options.kept, progress);
+    const kept = left?.kept ?? keepFiles(options.kept, progress);
     const { force } = options.kept;
-    const metrics = new MetricsFile(kept.metrics, force);
+    const metrics = new MetricsFile(kept.metrics, force || left !== undefined);
+    if (left) metrics.complete(await run.metrics());
     const samples = new RunningSamples(run, options.sampleEvery, progress);
     const note: Listener = {
       event: ({ type }) =>
-        isLocal && type === "step" && noteUnfinished(stateFolder),
+        isLocal &&
+        type === "step" &&
+        noteUnfinished(stateFolder, {
+          run: run.run,
+          kept,
+          made: madeBy(options),
+        }),
     };
     const state = await follow(run, [progress, metrics, samples, note]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
     metrics.complete(await run.metrics());
-    const checkpoint = await saveCheckpoint(run, kept.checkpoint, force);
+    const isFull = options.isFull || state === "cancelled";
+    const checkpoint = await saveCheckpoint(
+      run,
+      kept.checkpoint,
+      force,
+      isFull,
+    );
     if (isLocal) noteFinished(stateFolder);
     if (state === "finished" && options.sampleEvery > 0) {
       const file = readFileSync(checkpoint);
@@ -146,15 +180,63 @@ async function main(args: TrainArgs): Promise<number> {
 }
 
 async function createRun(
-  client: Client,
-  { textFile, tokenizer, request }: TrainOptions,
+  client: Mxfp4Edge,
+  { textFile, tokenizer, request, origin, textDigest }: TrainOptions,
   progress: Progress,
 ): Promise<{ run: RunClient; status: RunStatus }> {
   const { dataset } = request;
-  await client.putDataset(dataset, await openAsBlob(textFile), tokenizer);
-  await client.readyDataset(dataset, (each) => progress.dataset(each));
-  const status = await client.createRun(request);
+  const create = async (from?: string) => {
+    const isGiven = origin?.tokenizer !== undefined;
+    await client.putDataset(
+      dataset,
+      await openAsBlob(textFile),
+      isGiven ? { tokenizer: "bpe", from } : tokenizer,
+    );
+    const { digest } = await client.readyDataset(dataset, (each) =>
+      progress.dataset(each),
+    );
+    if (textDigest !== undefined && digest !== textDigest)
+      throw new Error(
+        `Expected --text, since the run that is resumed had another than ${textFile}`,
+      );
+    return client.createRun({ ...request, from });
+  };
+  const status = await (origin ? withOrigin(client, origin, create) : create());
   return { run: client.run(status.run), status };
+}
+
+/** What tells one run from another, wherever it works and whoever trains it. */
+function madeBy({
+  textFile,
+  tokenizer,
+  request,
+  origin,
+}: TrainOptions): string {
+  const { shards: _shards, ...rest } = request;
+  return JSON.stringify({ textFile, tokenizer, from: origin?.path, ...rest });
+}
+
+/** The run that was killed here, if it is asked for, or is the one that is asked for. */
+function leftRun(
+  options: TrainOptions,
+  isAsked: boolean,
+): Unfinished | undefined {
+  const left = findUnfinished(options.stateFolder);
+  if (isAsked && !left)
+    throw new Error(
+      `Expected --resume where a run was killed in ${options.stateFolder}, or with --from, got neither`,
+    );
+  return isAsked || left?.made === madeBy(options) ? left : undefined;
+}
+
+async function findRun(
+  client: Mxfp4Edge,
+  { run }: Unfinished,
+  progress: Progress,
+): Promise<{ run: RunClient; status: RunStatus }> {
+  const status = await client.run(run).status();
+  progress.line(`goes on at step ${status.step} with the run that was killed`);
+  return { run: client.run(run), status };
 }
 
 function describe(
@@ -224,6 +306,10 @@ async function outcome(
     progress.line(
       pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
     );
+    if (state === "cancelled")
+      progress.line(
+        `\`npm run train -- --from ${shown} --resume\` goes on from there`,
+      );
     return state === "cancelled" ? INTERRUPTED : 1;
   }
   const tokens =

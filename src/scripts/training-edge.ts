@@ -8,11 +8,12 @@ import {
   trainersName,
 } from "../cli/joined-threads.ts";
 import { Client } from "../client/client.ts";
+import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
 
 export type TrainingEdge = {
-  client: Client;
+  client: Mxfp4Edge;
   /** Where its pages are. */
   url: string;
   /** Start the trainers of a run. */
@@ -43,7 +44,7 @@ export async function localEdge({
   let lose: (error: unknown) => void;
   const allLost = new Promise<never>((_, reject) => (lose = reject));
   return {
-    client: new Client({ baseUrl: edge.url }),
+    client: new Mxfp4Edge({ baseUrl: edge.url }),
     url: edge.url,
     lost: Promise.race([edge.lost, allLost]),
     announceEnd: () => edge.announceEnd(),
@@ -92,7 +93,7 @@ export function remoteEdge({
   let lose: (error: unknown) => void;
   const lost = new Promise<never>((_, reject) => (lose = reject));
   return {
-    client: new Client(address),
+    client: new Mxfp4Edge(address),
     url: address.baseUrl,
     lost,
     announceEnd: () => {},

@@ -7,13 +7,17 @@ import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
 import { concatenate } from "../formats/stream/bytes.ts";
 import { architectureOf } from "../model/architectures.ts";
-import type { Range } from "../model/parameters.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../tokenizers/tokenizer-json.ts";
-import { type CheckpointPlan, checkpointPlan } from "./checkpoint.ts";
+import {
+  type CheckpointPlan,
+  checkpointPlan,
+  type CheckpointState,
+  type StateRange,
+} from "./checkpoint.ts";
 
-/** The f32 of a range of the flat vector, little-endian, in chunks. */
-export type ParameterReader = (range: Range) => AsyncIterable<Uint8Array>;
+/** The f32 of a range, little-endian, in chunks. */
+export type StateReader = (range: StateRange) => AsyncIterable<Uint8Array>;
 
 export type CheckpointFolder = Folder & {
   /** Its files in order: small ones by their text, and the weights. */
@@ -25,11 +29,11 @@ export type CheckpointFolder = Folder & {
 
 export function checkpointFolder(
   config: RunConfig,
-  step: number,
+  state: CheckpointState,
   tokenizer: string | null,
-  read: ParameterReader,
+  read: StateReader,
 ): CheckpointFolder {
-  const plan = checkpointPlan(config, step, tokenizer);
+  const plan = checkpointPlan(config, state, tokenizer);
   const texts = textsOf(config, tokenizer);
   const weights = (start: number, end: number) =>
     partOf(plan, read, start, end);
@@ -84,7 +88,7 @@ function textsOf(
 /** Of the head, then of each tensor's range. */
 async function* partOf(
   { head, ranges }: CheckpointPlan,
-  read: ParameterReader,
+  read: StateReader,
   start: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {
@@ -100,7 +104,8 @@ async function* partOf(
       const length = Math.ceil(to / 4) - first;
       let skipped = from - 4 * first;
       let left = to - from;
-      for await (const chunk of read({ start: range.start + first, length })) {
+      const part = { ...range, start: range.start + first, length };
+      for await (const chunk of read(part)) {
         const own = chunk.subarray(skipped, skipped + left);
         skipped = 0;
         left -= own.length;

@@ -1,5 +1,8 @@
-/** A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. */
-import type { RunConfig } from "../api/types.ts";
+/**
+ * A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. With all of its state, what the
+ * optimizer remembers of a tensor stands beside it, `optimizer.<moment>.<name>` of the same shape.
+ */
+import type { PinnedDataset, RunConfig } from "../api/types.ts";
 import {
   readSafetensors,
   writeSafetensors,
@@ -7,6 +10,7 @@ import {
 import { compareNames } from "../formats/tensor.ts";
 import { modelOf } from "../model/architectures.ts";
 import type { Range } from "../model/parameters.ts";
+import { momentsOf } from "./optimizer.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
 import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 
@@ -18,6 +22,19 @@ export const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
 /** Its tokenizer.json, where tokens are no bytes. */
 export const TOKENIZER = "mxfp4-edge.tokenizer";
+/** Of one with all state: the tokens trained on. */
+const TOKENS = "mxfp4-edge.tokens";
+const OPTIMIZER = "optimizer.";
+
+/** A range of the flat vector, of the parameters or of a moment that its group has. */
+export type StateRange = Range & { moment?: string | undefined };
+
+/** Where a run is. */
+export type CheckpointState = {
+  step: number;
+  /** Trained on so far, of a checkpoint with all state. */
+  tokens?: number | undefined;
+};
 
 export type CheckpointPlan = {
   /** Of the whole file. */
@@ -25,20 +42,33 @@ export type CheckpointPlan = {
   /** All that stands before the tensors. */
   head: Uint8Array;
   /** Ranges of the flat vector, in the order in which they follow as f32. */
-  ranges: Range[];
+  ranges: StateRange[];
 };
 
 /**
- * The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
+ * With `tokens`, all of the state. The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
   config: RunConfig,
-  step: number,
+  { step, tokens }: CheckpointState,
   tokenizer: string | null,
 ): CheckpointPlan {
   const { tensors } = modelOf(config.model).table;
-  const sorted = tensors.toSorted((a, b) => compareNames(a.name, b.name));
+  const parts = tensors.flatMap(({ name, shape, offset, length, group }) => {
+    const moments =
+      tokens === undefined ? [] : momentsOf(config.optimizer, group);
+    const range = { start: offset, length };
+    return [
+      { name, shape, range },
+      ...moments.map((moment) => ({
+        name: momentName(moment, name),
+        shape,
+        range: { ...range, moment },
+      })),
+    ];
+  });
+  const sorted = parts.toSorted((a, b) => compareNames(a.name, b.name));
   const file = writeSafetensors(
     sorted.map(({ name, shape }) => ({
       name,
@@ -51,6 +81,7 @@ export function checkpointPlan(
       ["format", "pt"],
       [CONFIG, JSON.stringify(essentialConfig(config))],
       [STEP, String(step)],
+      ...(tokens === undefined ? [] : [[TOKENS, String(tokens)] as const]),
       ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
   );
@@ -58,7 +89,7 @@ export function checkpointPlan(
   return {
     bytes: file.bytes,
     head: head!,
-    ranges: sorted.map(({ offset, length }) => ({ start: offset, length })),
+    ranges: sorted.map(({ range }) => range),
   };
 }
 
@@ -67,10 +98,11 @@ export type CheckpointConfig = Omit<
   RunConfig,
   "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
 > & {
-  dataset: Omit<RunConfig["dataset"], "name">;
+  dataset: Omit<PinnedDataset, "name">;
   from?: { digest: string } | undefined;
 };
 
+/** A run that is resumed tells of what the run before began from: it ends in the same bytes. */
 export function essentialConfig(config: RunConfig): CheckpointConfig {
   const {
     shards: _shards,
@@ -81,11 +113,35 @@ export function essentialConfig(config: RunConfig): CheckpointConfig {
     from,
     ...essential
   } = config;
+  const origin = from?.resumed ? from.resumed.origin : (from?.digest ?? null);
   return {
     ...essential,
     dataset,
-    ...(from && { from: { digest: from.digest } }),
+    ...(origin !== null && { from: { digest: origin } }),
   };
+}
+
+/** What metadata tells of the run that wrote it, unread; undefined where none did. */
+export function writtenRun(metadata: ReadonlyMap<string, string>) {
+  const config = metadata.get(CONFIG);
+  if (config === undefined) return undefined;
+  const number = (key: string) =>
+    metadata.has(key) ? Number(metadata.get(key)) : undefined;
+  return {
+    config,
+    step: number(STEP),
+    tokens: number(TOKENS),
+    tokenizer: metadata.get(TOKENIZER),
+  };
+}
+
+export function momentName(moment: string, tensor: string): string {
+  return `${OPTIMIZER}${moment}.${tensor}`;
+}
+
+/** Whether a tensor of a checkpoint is the optimizer's. */
+export function isOptimizers(name: string): boolean {
+  return name.startsWith(OPTIMIZER);
 }
 
 /**

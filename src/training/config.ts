@@ -1,24 +1,23 @@
-/** What `POST /v1/runs` takes, and what makes of it a whole `RunConfig`. */
-import * as z from "zod";
+/** What makes of a request a whole `RunConfig`. */
 import { AppError } from "../api/errors.ts";
 import {
   completeOptimizer,
-  OPTIMIZER_NAMES,
+  type OptimizerConfig,
   optimizerProblems,
-  SCHEDULES,
 } from "../api/optimizer.ts";
-import { DEFAULT_RECIPE, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
-import {
-  type ModelShape,
-  type PinnedDataset,
-  type PinnedModel,
-  type RunConfig,
-  type RunRequest,
-  WIRE_DTYPES,
+import { segmentLength } from "../api/recipe.ts";
+import type {
+  ModelShape,
+  PinnedDataset,
+  PinnedModel,
+  RunConfig,
 } from "../api/types.ts";
 import { architectureOf, modelOf } from "../model/architectures.ts";
-import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
+import type { CheckpointConfig } from "./checkpoint.ts";
 import { splitTokens } from "./data.ts";
+import type { ImportedRun } from "./imported-model.ts";
+import { resumedAt, resumeProblems, stateOf } from "./resumed.ts";
+import { DEFAULTS, type ParsedRunRequest } from "./run-request.ts";
 import {
   defaultShards,
   MAX_SHARD_LENGTH,
@@ -28,87 +27,12 @@ import {
   largestShard,
 } from "./sharding.ts";
 
-/** A frame's step is a u32, and a run keeps a few rows a step. */
-const MAX_STEPS = 1_000_000;
-export const MAX_MICROBATCHES = 256;
 /** Of one microbatch: its activations and logits must fit an isolate. */
 const MAX_MICROBATCH_TOKENS = 16_384;
 const MAX_LOGITS = 8 * 1024 * 1024;
 
-/** A majority of more is no surer of who lies, and each costs a whole run's computing. */
-const MAX_REDUNDANCY = 9;
-
-/** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
-export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
-export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
-
-const count = (max: number) => z.int().min(1).max(max);
-const positive = z.number().gt(0).max(1e6);
-const fraction = z.number().min(0).max(1);
-
-const modelSchema = z.strictObject({
-  layers: count(64).default(4),
-  width: count(4096).default(128),
-  heads: count(64).default(4),
-  context: count(4096).default(128),
-  vocabulary: count(MAX_VOCABULARY).optional(),
-});
-
-/** What is not told follows from the optimizer's name. */
-const optimizerSchema = z.strictObject({
-  name: z.enum(OPTIMIZER_NAMES).optional(),
-  learningRate: positive.optional(),
-  matrixLearningRate: positive.optional(),
-  schedule: z.enum(SCHEDULES).optional(),
-  finalLearningRateRatio: fraction.optional(),
-  warmupSteps: z.int().min(0).max(MAX_STEPS).optional(),
-  cooldownSteps: z.int().min(0).max(MAX_STEPS).optional(),
-  momentum: z.number().min(0).lt(1).optional(),
-  beta1: z.number().min(0).lt(1).optional(),
-  beta2: z.number().min(0).lt(1).optional(),
-  epsilon: positive.optional(),
-  weightDecay: z.number().min(0).max(1e3).optional(),
-  clip: positive.optional(),
-});
-
-const evaluationSchema = z.strictObject({
-  interval: count(MAX_STEPS).default(100),
-  microbatches: count(1024).default(8),
-});
-
-/** Unknown keys are refused; the defaults are the default run. */
-export const runRequestSchema = z.strictObject({
-  run: z.string().regex(RUN_PATTERN).optional(),
-  dataset: z.string().regex(NAME_PATTERN),
-  model: modelSchema.prefault({}),
-  from: z.string().regex(NAME_PATTERN).optional(),
-  recipe: z.enum(RECIPE_NAMES).default(DEFAULT_RECIPE),
-  gradientDtype: z.enum(WIRE_DTYPES).default("mxfp4"),
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
-  steps: count(MAX_STEPS).default(800),
-  microbatches: count(MAX_MICROBATCHES).default(4),
-  sequences: count(1024).default(2),
-  optimizer: optimizerSchema.prefault({}),
-  evaluation: evaluationSchema.prefault({}),
-  /** Without it, as many as the parameters need, and two at least. */
-  shards: count(MAX_SHARDS).optional(),
-  snapshotSteps: count(MAX_STEPS).default(100),
-  verify: fraction
-    .optional()
-    .describe(
-      "The share of microbatches that a second author computes before the commit",
-    ),
-  redundancy: count(MAX_REDUNDANCY)
-    .optional()
-    .describe("So many authors compute each microbatch"),
-});
-
-/** A request with its defaults filled in. */
-export type ParsedRunRequest = z.output<typeof runRequestSchema>;
-
-// What clients send and what the schema takes are one type.
-type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
-true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
+/** What a run goes on from, and where that is kept. */
+export type ImportedRequest = ImportedRun & { from: PinnedModel };
 
 /**
  * The configuration of a run over `dataset`, every rule that spans several fields checked.
@@ -117,35 +41,93 @@ true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
 export function completeConfig(
   request: ParsedRunRequest,
   dataset: PinnedDataset,
-  imported?: { shape: ModelShape; from: PinnedModel },
+  imported?: ImportedRequest,
 ): RunConfig {
-  const { run: _run, dataset: _name, from: _from, ...rest } = request;
+  const before = request.resume ? stateOf(request, imported) : undefined;
+  const { shards: askedShards, ...filled } = withBase(
+    request,
+    before?.config ?? DEFAULTS,
+  );
   const model = imported?.shape ?? {
+    ...DEFAULTS.model,
     ...request.model,
     vocabulary: dataset.vocabulary,
   };
-  const shape = shapeProblems({ ...request, model });
-  const sharding = shape.canBe ? shardsOf(model, request.shards) : undefined;
+  const shape = shapeProblems({ ...filled, model });
+  const sharding = shape.canBe ? shardsOf(model, askedShards) : undefined;
   const problems = [
     ...shape.problems,
     ...(sharding?.problems ?? []),
     ...(imported
       ? importProblems(request, dataset, imported.shape)
-      : vocabularyProblems(dataset, request.model.vocabulary)),
+      : vocabularyProblems(dataset, request.model?.vocabulary)),
     ...dataProblems(dataset, model),
-    ...optimizerProblems(request.optimizer, request.steps),
+    ...optimizerProblems(
+      before
+        ? { name: before.config.optimizer.name, ...request.optimizer }
+        : filled.optimizer,
+      filled.steps,
+    ),
+    ...(before ? resumeProblems(filled, before) : []),
   ];
   if (!sharding || problems.length > 0) {
     throw new AppError("invalid_config", problems.join("; "));
   }
-  return {
-    ...rest,
-    dataset,
+  const config: RunConfig = {
+    ...filled,
     model,
+    dataset,
     ...(imported && { from: imported.from }),
-    optimizer: completeOptimizer(request.optimizer),
+    optimizer: completeOptimizer(filled.optimizer),
     shards: sharding.shards,
   };
+  return before && imported
+    ? {
+        ...config,
+        from: { ...imported.from, resumed: resumedAt(before, config) },
+      }
+    : config;
+}
+
+type Base = Omit<
+  RunConfig,
+  "dataset" | "from" | "model" | "shards" | "optimizer" | "snapshotSteps"
+> & {
+  optimizer: Partial<OptimizerConfig>;
+  snapshotSteps?: number;
+};
+
+/** What is told, over what is not. */
+function withBase(request: ParsedRunRequest, base: Base) {
+  const {
+    run: _run,
+    dataset: _dataset,
+    from: _from,
+    resume: _resume,
+    ...rest
+  } = request;
+  const { model: _model, optimizer, evaluation, ...flat } = rest;
+  const {
+    dataset: _before,
+    from: _origin,
+    ...own
+  } = base as Base & Partial<CheckpointConfig>;
+  return {
+    ...own,
+    snapshotSteps: DEFAULTS.snapshotSteps,
+    ...definedOf(flat),
+    optimizer: { ...base.optimizer, ...definedOf(optimizer ?? {}) },
+    evaluation: { ...base.evaluation, ...definedOf(evaluation ?? {}) },
+  };
+}
+
+type Defined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
+
+function definedOf<T extends object>(values: T): Defined<T> {
+  const entries = Object.entries(values).filter(
+    ([, value]) => value !== undefined,
+  );
+  return Object.fromEntries(entries) as Defined<T>;
 }
 
 type MicrobatchShape = Pick<RunConfig, "model" | "sequences" | "recipe">;
@@ -251,14 +233,13 @@ function vocabularyProblems(
 
 /** Sizes are the folder's; those that are told beside it must be so. */
 function importProblems(
-  { model: asked }: ParsedRunRequest,
+  { model: asked = {} }: ParsedRunRequest,
   { name, vocabulary }: PinnedDataset,
   shape: ModelShape,
 ): string[] {
-  const defaults = modelSchema.parse({});
   const sizes = Object.keys(shape) as (keyof ModelShape)[];
   const other = sizes.find(
-    (size) => asked[size] !== defaults[size] && asked[size] !== shape[size],
+    (size) => asked[size] !== undefined && asked[size] !== shape[size],
   );
   return [
     ...(other === undefined

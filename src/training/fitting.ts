@@ -2,13 +2,14 @@
 import { AppError } from "../api/errors.ts";
 import { isDense, RECIPES } from "../api/recipe.ts";
 import { BPE_VOCABULARY, type RunConfig } from "../api/types.ts";
-import { MAX_MICROBATCHES, microbatchProblems } from "./config.ts";
+import { microbatchProblems } from "./config.ts";
 import {
   MAX_HOSTED_BYTES,
   type MemoryConfig,
   trainerBytes,
   trainerMemory,
 } from "./memory.ts";
+import { MAX_MICROBATCHES } from "./run-request.ts";
 
 /** A step, as far as memory goes: `microbatches` of `sequences` each. */
 export type StepConfig = MemoryConfig & Pick<RunConfig, "microbatches">;

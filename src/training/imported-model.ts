@@ -1,4 +1,7 @@
-/** A directory of transformers as a model of this project: its shape, and its parameters in the flat vector's order. */
+/**
+ * A directory of transformers, or a checkpoint of a run, as a model of this project: its shape, and its parameters in
+ * the flat vector's order; and of a checkpoint with all state, what the optimizer remembers.
+ */
 import { AppError } from "../api/errors.ts";
 import type { ModelShape } from "../api/types.ts";
 import {
@@ -9,18 +12,35 @@ import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { importedShape, modelOf } from "../model/architectures.ts";
+import type { ParameterTensor } from "../model/parameters.ts";
+import {
+  type CheckpointConfig,
+  isOptimizers,
+  momentName,
+  writtenRun,
+} from "./checkpoint.ts";
+import { momentsOf } from "./optimizer.ts";
+import { readCheckpointConfig, type RunState } from "./resumed.ts";
 
 /** Of a tensor that is read at a time. */
 const WINDOW_ELEMENTS = 64 * 1024;
 /** Masks that older files of GPT-2 hold, and the head that is its table of tokens. */
 const NOT_READ = /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/;
 
-export type ImportedModel = {
+export type ImportedRun = {
   shape: ModelShape;
-  /** f32 [end − start] of the flat vector, padding 0. Inside of no scope. */
-  parameters: (
+  /** Of a checkpoint with all state. */
+  run: RunState | undefined;
+  /** The tokenizer.json of a checkpoint whose tokens are no bytes. */
+  tokenizer: string | undefined;
+};
+
+export type ImportedModel = ImportedRun & {
+  /** f32 [end − start] of the flat vector, padding 0: of the parameters, or of a moment. Inside of no scope. */
+  read: (
     start: number,
     end: number,
+    moment?: string,
   ) => Promise<Float32Array<ArrayBuffer>>;
 };
 
@@ -29,38 +49,57 @@ export type ImportedModel = {
  * are none of it
  */
 export async function openModel(folder: Folder): Promise<ImportedModel> {
-  const { tensors, config } = await readFolder(folder);
-  if (config === undefined)
-    throw new AppError("invalid_config", `Expected ${CONFIG_FILE}, got none`);
-  const shape = importedShape(config);
+  const { tensors, config, metadata } = await readFolder(folder);
+  const written = writtenRun(metadata ?? new Map());
+  const isNeeded = written && (!config || written.tokens !== undefined);
+  const run = isNeeded
+    ? { ...written, config: readCheckpointConfig(written.config) }
+    : undefined;
+  const shape = config ? importedShape(config) : run?.config.model;
+  if (shape === undefined)
+    throw new AppError(
+      "invalid_config",
+      `Expected ${CONFIG_FILE}, or the checkpoint of a run, got neither`,
+    );
   const { table } = modelOf(shape);
-  const found = new Map(tensors.map((tensor) => [nameOf(tensor), tensor]));
+  const own = tensors.filter(({ name }) => !isOptimizers(name));
+  const byName = new Map(own.map((tensor) => [nameOf(tensor), tensor]));
+  const others = new Set(byName.keys());
   for (const { name, shape: expected } of table.tensors) {
-    check(name, expected, found.get(name));
-    found.delete(name);
+    check(name, expected, byName.get(name));
+    others.delete(name);
   }
-  const [other] = [...found.keys()].filter((name) => !NOT_READ.test(name));
+  const [other] = [...others].filter((name) => !NOT_READ.test(name));
   if (other !== undefined)
     throw new AppError(
       "invalid_config",
       `Expected the tensors of a GPT-2, got "${other}" too`,
     );
-  const byName = new Map(tensors.map((tensor) => [nameOf(tensor), tensor]));
+  const moments = new Map(
+    tensors
+      .filter(({ name }) => isOptimizers(name))
+      .map((tensor) => [tensor.name, tensor]),
+  );
   return {
     shape,
-    async parameters(start, end) {
+    run: run && stateIn(run, table.tensors, moments),
+    tokenizer: written?.tokenizer,
+    async read(start, end, moment) {
       const vector = new Float32Array(end - start);
       for (const { name, offset, length } of table.tensors) {
+        const tensor =
+          moment === undefined
+            ? byName.get(name)!
+            : moments.get(momentName(moment, name));
         const [from, to] = [
           Math.max(start, offset),
           Math.min(end, offset + length),
         ];
         for (let at = from; at < to; at += WINDOW_ELEMENTS) {
           const until = Math.min(at + WINDOW_ELEMENTS, to);
-          const tensor = byName.get(name)!;
           const values = await floats(
             folder,
-            tensor,
+            tensor!,
             at - offset,
             until - offset,
           );
@@ -70,6 +109,37 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
       return vector;
     },
   };
+}
+
+/** All that is needed to go on; undefined where there are parameters alone. */
+function stateIn(
+  {
+    config,
+    step,
+    tokens,
+  }: {
+    config: CheckpointConfig;
+    step?: number | undefined;
+    tokens?: number | undefined;
+  },
+  tensors: readonly ParameterTensor[],
+  moments: ReadonlyMap<string, CheckpointTensor>,
+): RunState | undefined {
+  if (tokens === undefined) return undefined;
+  for (const { name, group, shape } of tensors) {
+    for (const moment of momentsOf(config.optimizer, group)) {
+      const own = momentName(moment, name);
+      check(own, shape, moments.get(own));
+    }
+  }
+  for (const [key, count] of Object.entries({ step, tokens })) {
+    if (Number.isSafeInteger(count) && count! >= 0) continue;
+    throw new AppError(
+      "malformed_body",
+      `Expected \`mxfp4-edge.${key}\` in the checkpoint's metadata to be a whole number, got ${count}`,
+    );
+  }
+  return { config, step: step!, tokens };
 }
 
 /** As a model's head has it: its body alone is stored without the name in front. */

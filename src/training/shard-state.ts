@@ -31,7 +31,7 @@ export type ShardState = {
 export type StatePart = Range & {
   name: string;
   /** Which of its group's moments it is; none, the parameters. */
-  moment?: number;
+  moment?: string;
 };
 
 /** The vectors of a shard's state: the parameters, then each group's moments. */
@@ -40,8 +40,8 @@ export function stateParts(geometry: ShardGeometry): StatePart[] {
   return [
     { name: "parameters", start: 0, length: range.length },
     ...groupsOf(geometry).flatMap(({ group, start, length, moments }) =>
-      moments.map((name, moment) => ({
-        name: `${group}.${name}`,
+      moments.map((moment) => ({
+        name: `${group}.${moment}`,
         start,
         length,
         moment,

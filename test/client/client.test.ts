@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { encodeFrame } from "../../src/api/frame.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Fetcher } from "../../src/client/http.ts";
 import { isRetryableStatus, pauseMs } from "../../src/client/retry.ts";
@@ -70,6 +71,45 @@ test("an answer that is no problem document tells the request and the status", a
   await expect(client.run("x").status()).rejects.toThrow(
     "[GET] /v1/runs/x: 404",
   );
+});
+
+test("an answer that breaks off, or comes damaged, is asked for again", async () => {
+  const broken = () =>
+    new Response(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(new TextEncoder().encode('{"step":'));
+          controller.error(new TypeError("terminated"));
+        },
+      }),
+    );
+  const { client } = clientOf([
+    broken(),
+    new Response('{"step":'),
+    Response.json({ step: 3 }),
+  ]);
+  expect(await client.run("x").status()).toEqual({ step: 3 });
+
+  const frame = await encodeFrame(
+    {
+      kind: "parameters",
+      dtype: "f32",
+      step: 1,
+      microbatch: 0,
+      start: 0,
+      length: 1,
+    },
+    new Uint8Array(4),
+  );
+  const pulled = clientOf([
+    broken(),
+    new Response(frame.slice(0, 66)),
+    new Response(frame.with(65, 1)),
+    new Response(frame),
+  ]);
+  const { payload } = await pulled.client.run("x").pull(0, 1);
+  expect(payload).toEqual(new Uint8Array(4));
+  expect(pulled.requests.length).toBe(4);
 });
 
 test("patience ends", async () => {

@@ -86,7 +86,11 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   getJob: (edge) => edge.job("j"),
   deleteJob: (edge) => edge.removeJob("j"),
   putDataset: (edge) =>
-    edge.putDataset("d", BYTES, { tokenizer: "bpe", vocabulary: 600 }),
+    edge.putDataset("d", BYTES, {
+      tokenizer: "bpe",
+      vocabulary: 600,
+      from: "f",
+    }),
   listDatasets: (edge) => edge.datasets({ limit: 5, cursor: "c" }),
   getDataset: (edge) => edge.dataset("d"),
   getTokens: (edge) => edge.run("r").tokens(dataset, 0, 4),
@@ -112,7 +116,7 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   getStep: (edge) => edge.run("r").step(1),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
-  getCheckpoint: (edge) => edge.run("r").checkpoint("hf"),
+  getCheckpoint: (edge) => edge.run("r").checkpoint("safetensors", "full"),
 };
 
 /** Options that the client has no use for. */

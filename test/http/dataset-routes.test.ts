@@ -338,6 +338,8 @@ describe("byte pairs", () => {
     ["tokenizer=bpe&vocabulary=511", "`vocabulary`"],
     ["tokenizer=bpe&vocabulary=16385", "`vocabulary`"],
     ["vocabulary=512", "with tokenizer=bpe alone"],
+    ["from=model", "Expected `from` with tokenizer=bpe"],
+    ["tokenizer=bpe&vocabulary=512&from=model", "got bpe of 512"],
   ])("%s is refused", async (query, message) => {
     const path = `/v1/datasets/${newName()}`;
     const refused = await call("PUT", `${path}?${query}`, TEXT);

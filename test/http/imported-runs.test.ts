@@ -1,9 +1,23 @@
 /** `POST /v1/runs` with `from`: a run goes on from a model in a folder of the bucket. */
 import { env, reset } from "cloudflare:test";
-import { afterEach, expect, test } from "vitest";
-import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
+import { afterEach, describe, expect, test } from "vitest";
+import type { RunRequest } from "../../src/api/types.ts";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../../src/formats/containers/safetensors.ts";
+import { RunTrainer } from "../../src/training/trainer.ts";
 import { untarred } from "../support/untarred.ts";
-import { callJson, finish, outcomeOf, startRun } from "../support/run.ts";
+import {
+  call,
+  callJson,
+  clientOf,
+  finish,
+  FINGERPRINT,
+  outcomeOf,
+  startRun,
+  TINY,
+} from "../support/run.ts";
 import { problemOf } from "./support.ts";
 
 afterEach(reset);
@@ -76,4 +90,173 @@ test("another model, or none, is refused", async () => {
   expect(other.detail).toContain(
     '`activation_function` "gelu_new", got "relu"',
   );
+});
+
+describe("a checkpoint of state=full", () => {
+  const STEPS = { steps: 5, shards: 2, snapshotSteps: 3 };
+
+  /** A run that is cancelled in its step 3, and all of its state in a folder of the bucket. */
+  async function interrupted(changes: Partial<RunRequest> = {}) {
+    const { run, status } = await startRun({ ...STEPS, ...changes });
+    const controller = new AbortController();
+    await new RunTrainer(run, {
+      trainer: "one",
+      bootId: "boot",
+      fingerprint: FINGERPRINT,
+    }).train({
+      signal: controller.signal,
+      onCompleted: ({ step }) => step === 3 && controller.abort(),
+    });
+    expect(await run.setState("cancelled")).toMatchObject({ step: 3 });
+    const file = await (await run.checkpoint("safetensors", "full")).bytes();
+    await BUCKET.put("files/state/some.safetensors", file);
+    return { dataset: status.config.dataset.name, file, run };
+  }
+
+  test.each<Partial<RunRequest>>([
+    {},
+    { optimizer: { name: "adamw", warmupSteps: 1 }, shards: 1 },
+  ])(
+    "is gone on from to the bytes of a run that was never interrupted: %j",
+    async (changes) => {
+      const { dataset } = await interrupted(changes);
+      const whole = await startRun({ ...STEPS, ...changes, dataset });
+      await finish(whole.run);
+      const expected = await outcomeOf(whole.run);
+
+      // All that is not told is the checkpoint's.
+      const request = { dataset, from: "state", resume: true, shards: 3 };
+      const answer = await callJson("POST", "/v1/runs", {
+        ...request,
+        run: "on",
+      });
+      expect(answer.status).toBe(201);
+      const run = clientOf().run("on");
+      expect(await run.status()).toMatchObject({
+        step: 3,
+        config: { steps: 5 },
+      });
+      await finish(run, ["one", "two"]);
+      const { checkpoint, losses, gradNorms } = await outcomeOf(run);
+      expect(checkpoint).toEqual(expected.checkpoint);
+      expect(losses).toEqual(expected.losses.slice(2 * 3));
+      expect(gradNorms).toEqual(expected.gradNorms.slice(3));
+      expect((await run.metrics()).map(({ tokens }) => tokens)).toEqual(
+        (await whole.run.metrics()).map(({ tokens }) => tokens).slice(3),
+      );
+    },
+  );
+
+  test("goes on for more steps, and to parameters alone, and says so in its own", async () => {
+    const { dataset, run: before } = await interrupted();
+    const status = await clientOf().createRun({
+      ...request(dataset),
+      steps: 6,
+    });
+    expect(status).toMatchObject({ step: 3, config: { steps: 6 } });
+    const more = { status, run: clientOf().run(status.run) };
+    await finish(more.run);
+    const { metadata } = readSafetensors(
+      (await outcomeOf(more.run)).checkpoint,
+    );
+    expect(metadata.get("mxfp4-edge.step")).toBe("6");
+    expect(metadata.get("mxfp4-edge.config")).toContain(
+      `"from":{"digest":"${more.status.config.from!.digest}"}`,
+    );
+
+    const anew = await startRun({ dataset, from: "state" });
+    expect(anew.status).toMatchObject({
+      step: 0,
+      config: { steps: TINY.steps },
+    });
+    expect(await weightsOf(anew.run)).toEqual(await weightsOf(before));
+  });
+
+  test.each<[string, object, string]>([
+    ["nothing", { from: undefined }, "got no `from`"],
+    [
+      "no more steps",
+      { steps: 3 },
+      "Expected more `steps` than the 3 that the checkpoint has seen, got 3",
+    ],
+    [
+      "another optimizer",
+      { optimizer: { name: "adamw" } },
+      "whose state it is, muon, got adamw",
+    ],
+    [
+      "another size",
+      { model: { layers: 2 } },
+      "Expected `layers` of the model that the run goes on from, 1",
+    ],
+  ])("is refused with %s", async (_, changes, said) => {
+    const { dataset } = await interrupted();
+    const { detail } = await problemOf(
+      await callJson("POST", "/v1/runs", { ...request(dataset), ...changes }),
+      422,
+      "invalid_config",
+    );
+    expect(detail).toContain(said);
+  });
+
+  test("is refused where something of it is missing or is none", async () => {
+    const { dataset, file, run } = await interrupted();
+    const create = async (bytes: Uint8Array) => {
+      await BUCKET.put("files/state/some.safetensors", bytes);
+      return callJson("POST", "/v1/runs", request(dataset));
+    };
+    const alone = await (await run.checkpoint()).bytes();
+    const { detail } = await problemOf(
+      await create(alone),
+      422,
+      "invalid_config",
+    );
+    expect(detail).toContain('got "state" with parameters alone');
+
+    const { tensors, metadata } = readSafetensors(file);
+    const written = (
+      left: (name: string) => boolean,
+      changes: Record<string, string> = {},
+    ) =>
+      new Blob([
+        ...writeSafetensors(
+          tensors
+            .filter(({ name }) => left(name))
+            .map(({ bytes, ...tensor }) => ({ ...tensor, chunks: [bytes] })),
+          new Map([...metadata, ...Object.entries(changes)]),
+        ).chunks,
+      ]).bytes();
+    const all = () => true;
+    expect((await create(await written(all))).status).toBe(201);
+    const lost = await create(
+      await written((name) => !name.startsWith("optimizer.v.")),
+    );
+    await problemOf(lost, 422, "shape_mismatch");
+    const wrong: Record<string, string>[] = [
+      { "mxfp4-edge.step": "-1" },
+      { "mxfp4-edge.tokens": "many" },
+      { "mxfp4-edge.config": "{" },
+      { "mxfp4-edge.config": "{}" },
+      {
+        "mxfp4-edge.config": metadata
+          .get("mxfp4-edge.config")!
+          .replace('"steps":5', '"steps":"5"'),
+      },
+    ];
+    for (const changes of wrong)
+      await problemOf(
+        await create(await written(all, changes)),
+        400,
+        "malformed_body",
+      );
+    const asGguf = await call(
+      "GET",
+      `/v1/runs/${run.run}/checkpoint?state=full&format=gguf`,
+    );
+    await problemOf(asGguf, 422, "invalid_option");
+  });
+
+  function request(dataset: string) {
+    return { dataset, from: "state", resume: true };
+  }
 });

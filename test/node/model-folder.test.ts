@@ -78,12 +78,17 @@ function exported(tokenizer: Bpe): CheckpointFolder {
   } as unknown as RunConfig;
   const json =
     tokenizer.merges.length > 0 ? writeTokenizerJson(tokenizer) : null;
-  return checkpointFolder(config, 3, json, async function* ({ start, length }) {
-    for (let at = start; at < start + length; at += 1000) {
-      const end = Math.min(at + 1000, start + length);
-      yield new Uint8Array(values.buffer, 4 * at, 4 * (end - at));
-    }
-  });
+  return checkpointFolder(
+    config,
+    { step: 3 },
+    json,
+    async function* ({ start, length }) {
+      for (let at = start; at < start + length; at += 1000) {
+        const end = Math.min(at + 1000, start + length);
+        yield new Uint8Array(values.buffer, 4 * at, 4 * (end - at));
+      }
+    },
+  );
 }
 
 async function ggufOf(from: CheckpointFolder, types: string[]) {
@@ -113,11 +118,11 @@ describe.each([
   const from = exported(tokenizer);
 
   test("comes back as it was, whatever part of it is asked for", async () => {
-    const { shape, parameters } = await openModel(from);
+    const { shape, read } = await openModel(from);
     expect(shape).toEqual(shapeOf(tokenizer));
     const values = parametersOf(tokenizer);
-    expect(await parameters(0, values.length)).toEqual(values);
-    expect(await parameters(1001, 70_003)).toEqual(values.slice(1001, 70_003));
+    expect(await read(0, values.length)).toEqual(values);
+    expect(await read(1001, 70_003)).toEqual(values.slice(1001, 70_003));
   });
 
   test("has a tokenizer that Hugging Face's reader takes", async () => {
@@ -181,7 +186,7 @@ describe("a GPT-2 by transformers", () => {
   const path = join(import.meta.dirname, "../fixtures/hf/gpt2");
 
   test("has the logits that it has there", async () => {
-    const { shape, parameters } = await openModel(localFolder(path));
+    const { shape, read } = await openModel(localFolder(path));
     expect(shape).toEqual({
       layers: 2,
       width: 64,
@@ -190,7 +195,7 @@ describe("a GPT-2 by transformers", () => {
       vocabulary: 320,
     });
     const { length } = parameterTable(shape);
-    const values = await parameters(0, length);
+    const values = await read(0, length);
     const golden = new Golden("hf/gpt2/logits.safetensors");
     const [sequences, positions] = golden.shape("tokens");
     const tokens = golden.i32("tokens");

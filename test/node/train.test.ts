@@ -34,7 +34,8 @@ import { linkFree } from "../../src/scripts/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
 const SCRIPTS = resolve(import.meta.dirname, "../../src/scripts");
-const SMALL = ["--preset", "nano", "--batch", "4", "--microbatches", "2"];
+const BATCH = ["--batch", "4", "--microbatches", "2"];
+const SMALL = ["--preset", "nano", ...BATCH];
 /** A sample of a large model takes longer than its steps here. */
 const UNSAMPLED = ["--sample-every", "0"];
 /** For what takes seconds on an idle machine. */
@@ -218,6 +219,66 @@ describe("a run to its end", () => {
     expect(readFileSync(checkpoint()).equals(before[0]!)).toBe(true);
   });
 
+  test("goes on from a checkpoint, on another text too, and with all of its state to the bytes of one run", async () => {
+    const args = (name: string, ...more: string[]) =>
+      trainIn(home, ...more, ...UNSAMPLED, "--name", name).ended;
+    const same = ["--text", textIn(home)];
+    const early = await args("early", ...same, ...options, "--full");
+    expect(early).toMatchObject({ code: 0, stderr: "" });
+    const full = kept("early", "checkpoint.safetensors");
+    const from = ["--from", full];
+    expect(sample("--tokens", "5", full)).toMatchObject({ status: 0 });
+    // As one that had eight steps from the start: rates follow from how many there are.
+    const more = await args(
+      "more",
+      ...same,
+      ...from,
+      "--resume",
+      "--steps",
+      "8",
+    );
+    expect(more).toMatchObject({ code: 0, stderr: "" });
+    const lines = metricsIn(kept("more", "metrics.jsonl"));
+    expect(lines.map(({ step }) => step)).toEqual([6, 7, 8]);
+    expect(lines.at(-1)!.tokens).toBe(8 * 256);
+
+    const other = join(home, "other.txt");
+    writeFileSync(
+      other,
+      "Another text, of the same few letters.\n".repeat(200),
+    );
+    const tuned = await args(
+      "tuned",
+      "--text",
+      other,
+      ...from,
+      "--steps",
+      "2",
+      ...BATCH,
+    );
+    expect(tuned).toMatchObject({ code: 0, stderr: "" });
+    const read = (name: string) =>
+      readCheckpoint(readFileSync(kept(name, "checkpoint.safetensors")));
+    expect(read("tuned").tokenizer).toEqual(read("early").tokenizer);
+    const initial = metricsIn(kept("tuned", "metrics.jsonl"))[0]!;
+    expect(initial.step).toBe(0);
+
+    const refused = [
+      [["--from", checkpoint(), "--resume"], "parameters alone in"],
+      [["--from", other], "got a file that begins with the bytes"],
+      [["--from", join(home, "none")], "Expected --from to be a checkpoint"],
+      [[...from, "--tokenizer", "byte"], "Expected neither --tokenizer nor"],
+      [[...from, "--resume"], "Expected --text, since the run that is resumed"],
+      [[...same, ...from, "--resume"], "Expected more `steps` than the 6"],
+      [["--resume"], "Expected --resume where a run was killed in"],
+    ] as const;
+    for (const [more, said] of refused) {
+      const { code, stderr } = await args("refused", ...more);
+      expect(stderr).toContain(said);
+      expect(code).toBe(1);
+    }
+  });
+
   test("is sampled by npm run sample, the same each time", () => {
     const asked = ["--prompt", "Once", "--tokens", "20", "--seed", "7"];
     const daring = [...asked, "--temperature", "0.5", "--top-k", "9"];
@@ -380,6 +441,7 @@ test("every option of --help is taken, and does what it says", async () => {
   // And what goes with --url, in join.test.ts.
   const others = ["out", "force", "help", "version"];
   others.push("url", "token", "threads", "detach");
+  others.push("from", "resume", "full");
   expect(named.toSorted()).toEqual(
     [...Object.keys(options), ...others].toSorted(),
   );
@@ -462,6 +524,45 @@ describe("what is there already", () => {
       readFileSync(join(folder, name), "utf8"),
     );
     expect(there).toEqual(["x.y", "x-2.y", "new"]);
+  });
+
+  test("goes on after SIGKILL of all, by the same command or --resume, to the bytes of a run that was not killed", async () => {
+    const steps = ["--text", text, "--steps", "40", ...SMALL, ...UNSAMPLED];
+    const whole = await train(...steps, "--name", "whole").ended;
+    expect(whole.code).toBe(0);
+    const kept = (name: string, file: string) =>
+      readFileSync(join(folder, "state/runs", name, file));
+    const killed = async (run: ReturnType<typeof train>) => {
+      await run.said("step ");
+      run.child.kill("SIGKILL");
+      await run.ended;
+      await expect.poll(runtimes, { timeout: PATIENCE_MS }).toEqual([]);
+    };
+    await killed(train(...steps, "--name", "killed"));
+    const again = train(
+      ...steps,
+      "--name",
+      "killed",
+      "--trainers",
+      "1",
+      "--force",
+    );
+    await again.said("goes on at step");
+    await killed(again);
+    const { code, stdout, stderr } = await train("--resume", ...UNSAMPLED)
+      .ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain("goes on at step");
+    const file = "checkpoint.safetensors";
+    expect(kept("killed", file).equals(kept("whole", file))).toBe(true);
+    const lines = (name: string) =>
+      metricsIn(join(folder, "state/runs", name, "metrics.jsonl")).map(
+        (line) => ({ ...line, committedMs: 0 }),
+      );
+    expect(lines("killed")).toEqual(lines("whole"));
+    expect((await train("--resume").ended).stderr).toContain(
+      "Expected --resume where a run was killed",
+    );
   });
 
   test("as the state of a run that was killed is kept, and can be served", async () => {

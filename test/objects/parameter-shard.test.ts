@@ -98,7 +98,7 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
   await trainer.reach(4);
   const { digest } = await trainer.run.pull(0, 4);
   expect(digest).toBe(expected.digest);
-  expect(await query(trainer, "SELECT version FROM schema")).toBe(4);
+  expect(await query(trainer, "SELECT version FROM schema")).toBe(5);
 });
 
 test("a state that others pushed out of memory comes back with the same bytes", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { RunConfig } from "../../src/api/types.ts";
-import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
+import { completeConfig } from "../../src/training/config.ts";
+import { runRequestSchema } from "../../src/training/run-request.ts";
 import {
   evaluationMicrobatches,
   evaluationWindows,

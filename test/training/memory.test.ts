@@ -11,7 +11,8 @@ import {
 } from "../../src/api/types.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";
-import { completeConfig, runRequestSchema } from "../../src/training/config.ts";
+import { completeConfig } from "../../src/training/config.ts";
+import { runRequestSchema } from "../../src/training/run-request.ts";
 import {
   applyChange,
   fits,

@@ -13,17 +13,18 @@ import {
   pinned,
   type StoredDataset,
   toDataset,
+  readTokenizer,
   tokenizerKey,
   tokensKey,
 } from "../../objects/directory/stored-dataset.ts";
 import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { tokenizationStub } from "../../objects/tokenization/tokenization.ts";
-import { Bpe, BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
-import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
+import { type Bpe, BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
+import { readTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
 import { bytesPerToken } from "../../training/token-cache.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
-import { optional } from "../declaration/parameter.ts";
+import { optional, text } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import type { AppEnv, Env } from "../env.ts";
 import type { ByteRange } from "../files/byte-range.ts";
@@ -35,6 +36,8 @@ import {
   storedAnswers,
   UPLOAD_ERRORS,
 } from "../files/stored-bytes.ts";
+import { pinModel } from "../../objects/platform/stored-model.ts";
+import { NAME_PATTERN } from "../../training/run-request.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
 import { datasetPageSchema, datasetSchema } from "../runs/run-schemas.ts";
 import { withHeartbeat } from "../files/heartbeat.ts";
@@ -51,6 +54,10 @@ const VOCABULARY = optional({
   most: BPE_VOCABULARY.most,
   text: `Ids of \`bpe\`; ${BPE_VOCABULARY.default} unless told`,
 });
+const FROM = text(
+  "A folder of /v1/files with the checkpoint of a run, whose `bpe` it is: nothing is learned",
+  NAME_PATTERN,
+);
 const START = optional({
   kind: "whole",
   least: 0,
@@ -81,7 +88,7 @@ export const DATASET_ROUTES = [
     summary: "Store a corpus under a name, and make tokens of it",
     description:
       "Repeating it changes nothing. Of `bpe` the dataset is `training` first: it is asked for until it is `ready`.",
-    query: { tokenizer: TOKENIZER, vocabulary: VOCABULARY },
+    query: { tokenizer: TOKENIZER, vocabulary: VOCABULARY, from: FROM },
     body: { description: "The text, 1 byte to 100 MiB, with Content-Length" },
     answers: {
       200: { description: "It was there before", json: datasetSchema },
@@ -91,6 +98,11 @@ export const DATASET_ROUTES = [
       ...UPLOAD_ERRORS,
       "dataset_differs",
       "invalid_option",
+      "file_not_found",
+      "malformed_body",
+      "shape_mismatch",
+      "unsupported_dtype",
+      "invalid_config",
       "unavailable",
     ],
     examples: {
@@ -99,8 +111,12 @@ export const DATASET_ROUTES = [
         body: new TextEncoder().encode(exampleText),
       },
     },
-    async handle(c, { name, tokenizer, vocabulary: told }) {
-      const vocabulary = vocabularyOf(tokenizer, told);
+    async handle(c, { name, tokenizer, vocabulary: told, from }) {
+      const given =
+        from === undefined
+          ? undefined
+          : await tokenizerIn(c.env.BUCKET, from, tokenizer, told);
+      const vocabulary = given?.bpe.vocabulary ?? vocabularyOf(tokenizer, told);
       const bytes = uploadBytes(c, "corpus", MAX_DATASET_BYTES);
       if (bytes === 0) {
         throw new AppError(
@@ -120,6 +136,7 @@ export const DATASET_ROUTES = [
         () => directory().renewUpload(key),
         async () => (await storeUpload(c, key, bytes)).digest,
       );
+      if (given) await c.env.BUCKET.put(tokenizerKey({ key }), given.json);
       const isReady = tokenizer === "byte";
       const { created, dataset } = await directory().addDataset({
         name,
@@ -135,6 +152,8 @@ export const DATASET_ROUTES = [
         key,
         asked: vocabulary,
       });
+      if (given && dataset.key !== key)
+        await c.env.BUCKET.delete(tokenizerKey({ key }));
       await goOn(c.env, dataset);
       return json(toDataset(dataset), created ? 201 : 200);
     },
@@ -306,6 +325,28 @@ function checkSame(
   );
 }
 
+/** Errors: `invalid_option`, it is no model of byte pairs, or more is told; and as `pinModel` */
+async function tokenizerIn(
+  bucket: R2Bucket,
+  folder: string,
+  kind: TokenizerName,
+  vocabulary: number | undefined,
+): Promise<{ bpe: Bpe; json: string }> {
+  if (kind !== "bpe" || vocabulary !== undefined) {
+    throw new AppError(
+      "invalid_option",
+      `Expected \`from\` with tokenizer=bpe and no \`vocabulary\`, got ${kind}${vocabulary === undefined ? "" : ` of ${vocabulary}`}`,
+    );
+  }
+  const { tokenizer } = await pinModel(bucket, folder);
+  if (tokenizer !== undefined)
+    return { bpe: readTokenizerJson(tokenizer), json: tokenizer };
+  throw new AppError(
+    "invalid_option",
+    `Expected a checkpoint with byte pairs in folder "${folder}", got one without`,
+  );
+}
+
 /** Whoever asks for a dataset that is not ready sees to it that somebody works on it. */
 async function goOn(
   env: Env,
@@ -329,19 +370,6 @@ function partOf(
   throw new AppError(
     "range_not_satisfiable",
     `Expected a window within ${tokens} tokens, got [${start}, ${end})`,
-  );
-}
-
-async function readTokenizer(
-  bucket: R2Bucket,
-  dataset: StoredDataset,
-): Promise<string> {
-  if (dataset.tokenizer === "byte") return writeTokenizerJson(new Bpe([]));
-  const object = await bucket.get(tokenizerKey(dataset));
-  if (object) return object.text();
-  throw new AppError(
-    "dataset_not_found",
-    `Expected the tokenizer of "${dataset.name}", which is no longer there`,
   );
 }
 

@@ -1,5 +1,5 @@
 /** Lists in pages: as long as asked for, each beginning behind the last entry of the one before. */
-import { NAME_PATTERN } from "../../training/config.ts";
+import { NAME_PATTERN } from "../../training/run-request.ts";
 import { AppError } from "../../api/errors.ts";
 import { optional, type Parameter, text } from "./parameter.ts";
 

@@ -6,7 +6,7 @@ import {
   FILE_PATTERN,
   FOLDER_PATTERN,
 } from "../../objects/platform/stored-files.ts";
-import { NAME_PATTERN, RUN_PATTERN } from "../../training/config.ts";
+import { NAME_PATTERN, RUN_PATTERN } from "../../training/run-request.ts";
 import { type Parameter, required } from "./parameter.ts";
 
 /** What a frame's header holds. */

@@ -140,7 +140,7 @@ export const GENERATION_ROUTES = [
       },
     },
     async handle(c, { run, body, format }) {
-      const { step, folder } = await openCheckpoint(c.env, run);
+      const { step, folder } = await openCheckpoint(c.env, run, false);
       return answer(c, `run ${run}/${step}`, folder, body, format);
     },
   }),

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { JOB_OPTIONS } from "../../api/options.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
 import { FILE_PATTERN } from "../../objects/platform/stored-files.ts";
-import { NAME_PATTERN } from "../../training/config.ts";
+import { NAME_PATTERN } from "../../training/run-request.ts";
 import { objectOf } from "../declaration/option-schemas.ts";
 import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 

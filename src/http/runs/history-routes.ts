@@ -10,6 +10,9 @@ import { stepRecordSchema } from "./run-schemas.ts";
 import { json } from "../json.ts";
 import { metricsStream } from "./metrics-stream.ts";
 
+/** What a checkpoint has of a run. */
+const CHECKPOINT_STATES = ["parameters", "full"] as const;
+
 const AFTER = {
   kind: "whole",
   least: 0,
@@ -114,13 +117,20 @@ export const HISTORY_ROUTES = [
     access: "owner",
     summary: "The parameters as they are now, all of one step",
     description:
-      "In any state of the run; metadata holds config and step. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
+      "In any state of the run. `state=full` adds what the optimizer remembers, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` resumes the run: it ends in the bytes of one that was never interrupted.  Metadata holds config and step. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
     query: {
       format: optional(
         choice(
           CHECKPOINT_FORMATS,
           "What the parameters are written as",
           "safetensors",
+        ),
+      ),
+      state: optional(
+        choice(
+          CHECKPOINT_STATES,
+          "The parameters alone, or all that the run needs to go on, as safetensors",
+          "parameters",
         ),
       ),
     },
@@ -136,8 +146,15 @@ export const HISTORY_ROUTES = [
       },
     },
     errors: ["run_not_found", "invalid_option"],
-    async handle(c, { run, format }) {
-      const { step, folder } = await openCheckpoint(c.env, run);
+    async handle(c, { run, format, state }) {
+      if (state === "full" && format !== "safetensors") {
+        throw new AppError(
+          "invalid_option",
+          `Expected \`state=full\` with \`format=safetensors\`, got ${format}, which has parameters alone`,
+        );
+      }
+      const isFull = state === "full";
+      const { step, folder } = await openCheckpoint(c.env, run, isFull);
       const { bytes, ending, type, chunks } = await exportCheckpoint(
         folder,
         format,

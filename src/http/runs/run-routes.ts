@@ -1,12 +1,21 @@
 /** Runs, and who trains them. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
-import type { RunStatus, TrainersResponse } from "../../api/types.ts";
+import type {
+  PinnedDataset,
+  RunStatus,
+  TrainersResponse,
+} from "../../api/types.ts";
+import type { Env } from "../env.ts";
 import { pinModel } from "../../objects/platform/stored-model.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
-import { pinned } from "../../objects/directory/stored-dataset.ts";
+import {
+  pinned,
+  readTokenizer,
+} from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
-import { completeConfig, runRequestSchema } from "../../training/config.ts";
+import { completeConfig } from "../../training/config.ts";
+import { runRequestSchema } from "../../training/run-request.ts";
 import { joinToken } from "../auth.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
@@ -75,7 +84,7 @@ export const RUN_ROUTES = [
     access: "owner",
     summary: "Create a run and begin it",
     description:
-      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights.",
+      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights, or the checkpoint of a run. With `resume`, the checkpoint has all state, and what is not told is as its run had it.",
     body: {
       description: "All but the dataset have defaults",
       json: runRequestSchema,
@@ -118,6 +127,8 @@ export const RUN_ROUTES = [
         request.from === undefined
           ? undefined
           : await pinModel(c.env.BUCKET, request.from);
+      if (imported?.tokenizer !== undefined)
+        await checkTokenizer(c.env, dataset, imported.tokenizer);
       const config = completeConfig(request, dataset, imported);
       const run = request.run ?? newRunName();
 
@@ -296,6 +307,21 @@ export const RUN_ROUTES = [
 
   ...HISTORY_ROUTES,
 ];
+
+/** The ids of a text mean what those of the model do. Errors: `invalid_config` */
+async function checkTokenizer(
+  env: Env,
+  { name }: PinnedDataset,
+  tokenizer: string,
+): Promise<void> {
+  const stored = await directoryStub(env).dataset(name);
+  const own = await readTokenizer(env.BUCKET, stored);
+  if (own === tokenizer) return;
+  throw new AppError(
+    "invalid_config",
+    `Expected a dataset of the model's own byte pairs, got "${name}" of others: \`PUT /v1/datasets/${name}?tokenizer=bpe&from=FOLDER\` makes one`,
+  );
+}
 
 function newRunName(): string {
   const words = crypto.getRandomValues(new Uint32Array(2));

@@ -83,7 +83,18 @@ const configSchema = z
       vocabulary: whole,
     }),
     from: z
-      .strictObject({ folder: z.string(), digest })
+      .strictObject({
+        folder: z.string(),
+        digest,
+        resumed: z
+          .strictObject({
+            step: whole,
+            tokens: whole,
+            origin: digest.nullable(),
+          })
+          .optional()
+          .describe("Where its run was, whose optimizer it goes on with too"),
+      })
       .optional()
       .describe("Whose parameters it goes on from"),
     recipe: z.enum(RECIPE_NAMES),

@@ -12,7 +12,7 @@ import {
   type ShardStub,
   shardStub,
 } from "../../objects/shard/shard-stub.ts";
-import { NAME_PATTERN } from "../../training/config.ts";
+import { NAME_PATTERN } from "../../training/run-request.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
 import { GONE } from "../files/stored-bytes.ts";

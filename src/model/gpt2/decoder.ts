@@ -33,8 +33,8 @@ export function gpt2Decoder(shape: ModelShape): Decoder {
     cacheWidth: C,
     tensors: table.tensors.map((tensor) => weightTensor(tensor)),
     prefix: "transformer.",
-    // Masks of older files, and the head, which is the table of tokens.
-    notRead: /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/,
+    // Masks of older files, the head, which is the table of tokens, and what an optimizer remembers.
+    notRead: /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$|^optimizer\./,
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();

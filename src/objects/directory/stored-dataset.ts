@@ -1,6 +1,8 @@
 /** What is written down of a dataset, and where its blobs are in the bucket. */
 import { AppError } from "../../api/errors.ts";
 import type { Dataset, PinnedDataset } from "../../api/types.ts";
+import { Bpe } from "../../tokenizers/bpe.ts";
+import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
 
 export type StoredDataset = Dataset & {
   /** R2 key of its upload: the text. Others follow from it. */
@@ -51,4 +53,18 @@ export function pinned(dataset: StoredDataset): PinnedDataset {
     );
   }
   return { name, digest, tokens, tokenizer, vocabulary };
+}
+
+/** Its tokenizer.json. Errors: `dataset_not_found`, it is no longer there */
+export async function readTokenizer(
+  bucket: R2Bucket,
+  dataset: StoredDataset,
+): Promise<string> {
+  if (dataset.tokenizer === "byte") return writeTokenizerJson(new Bpe([]));
+  const object = await bucket.get(tokenizerKey(dataset));
+  if (object) return object.text();
+  throw new AppError(
+    "dataset_not_found",
+    `Expected the tokenizer of "${dataset.name}", which is no longer there`,
+  );
 }

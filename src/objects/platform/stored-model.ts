@@ -4,6 +4,7 @@ import type { PinnedModel } from "../../api/types.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import {
   type ImportedModel,
+  type ImportedRun,
   openModel,
 } from "../../training/imported-model.ts";
 import { fileKey, filesIn } from "./stored-files.ts";
@@ -15,10 +16,15 @@ const MODEL_FILE = /\.safetensors$|^config\.json$|\.index\.json$/;
 export async function pinModel(
   bucket: R2Bucket,
   folder: string,
-): Promise<{ shape: ImportedModel["shape"]; from: PinnedModel }> {
+): Promise<ImportedRun & { from: PinnedModel }> {
   const files = await modelFiles(bucket, folder);
-  const { shape } = await openModel(folderOf(bucket, files));
-  return { shape, from: { folder, digest: await digestOf(files) } };
+  const { shape, run, tokenizer } = await openModel(folderOf(bucket, files));
+  return {
+    shape,
+    run,
+    tokenizer,
+    from: { folder, digest: await digestOf(files) },
+  };
 }
 
 /** The pinned model. Errors: `file_changed` where the folder holds another now */

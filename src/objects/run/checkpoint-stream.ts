@@ -1,10 +1,12 @@
-/** A run's checkpoint, read out of the shards' pinned rows, a MiB at a time. */
+/** A run's checkpoint, read out of what the shards have pinned, a MiB at a time. */
 import { fromResult } from "../../api/errors.ts";
-import type { Range } from "../../model/parameters.ts";
+import { modelOf } from "../../model/architectures.ts";
+import type { StateRange } from "../../training/checkpoint.ts";
 import {
   type CheckpointFolder,
   checkpointFolder,
 } from "../../training/checkpoint-folder.ts";
+import { stateParts } from "../../training/shard-state.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { runRanges } from "./commit.ts";
 import { runStub } from "./run.ts";
@@ -16,51 +18,64 @@ const KEPT_ROWS = 8;
 
 type ReadRow = (
   shard: number,
+  part: string,
   row: number,
 ) => Promise<Uint8Array<ArrayBufferLike>>;
 
-/** Errors: `run_not_found` */
+/** The parameters, or all of the state. Errors: `run_not_found` */
 export async function openCheckpoint(
   bindings: ObjectBindings,
   run: string,
+  isFull: boolean,
 ): Promise<{ step: number; folder: CheckpointFolder }> {
-  const pinned = await runStub(bindings, run).pinCheckpoint();
-  const { step, config, tokenizer } = pinned;
-  const { shards } = runRanges(config);
-  const read = keepRows(async (shard, row) =>
-    fromResult(await shardStub(bindings, run, shard).pinned(step, row)),
+  const pinned = await runStub(bindings, run).pinCheckpoint(isFull);
+  const { step, config, tokenizer, tokens } = pinned;
+  const { table } = modelOf(config.model);
+  // Where each vector of each shard lies in the flat vector.
+  const parts = runRanges(config).shards.flatMap((range) =>
+    stateParts({ config, table, range }).map((part) => ({
+      ...part,
+      start: range.start + part.start,
+      shard: range.index,
+    })),
+  );
+  const read = keepRows(async (shard, part, row) =>
+    fromResult(await shardStub(bindings, run, shard).pinned(step, part, row)),
   );
 
-  async function* parameters(range: Range): AsyncGenerator<Uint8Array> {
+  async function* state(range: StateRange): AsyncGenerator<Uint8Array> {
+    const own = parts.filter(({ moment }) => moment === range.moment);
     const end = range.start + range.length;
     for (let position = range.start; position < end;) {
-      const shard = shards.find(
-        ({ start, length }) => position < start + length,
+      const part = own.find(
+        ({ start, length }) => start <= position && position < start + length,
       )!;
-      const inShard = position - shard.start;
-      const row = Math.floor(inShard / ROW_LENGTH);
-      const rowEnd = Math.min(
-        shard.start + shard.length,
-        shard.start + (row + 1) * ROW_LENGTH,
-      );
+      const inPart = position - part.start;
+      const row = Math.floor(inPart / ROW_LENGTH);
+      const rowEnd = part.start + Math.min(part.length, (row + 1) * ROW_LENGTH);
       const length = Math.min(end, rowEnd) - position;
-      const from = 4 * (inShard - row * ROW_LENGTH);
-      const bytes = await read(shard.index, row);
+      const from = 4 * (inPart - row * ROW_LENGTH);
+      const bytes = await read(part.shard, part.name, row);
       yield bytes.subarray(from, from + 4 * length);
       position += length;
     }
   }
   return {
     step,
-    folder: checkpointFolder(config, step, tokenizer, parameters),
+    folder: checkpointFolder(
+      config,
+      { step, tokens: isFull ? tokens : undefined },
+      tokenizer,
+      state,
+    ),
   };
 }
 
 function keepRows(read: ReadRow): ReadRow {
   const kept = new Map<string, Promise<Uint8Array>>();
-  return (shard, row) => {
-    const key = `${shard}/${row}`;
-    const bytes = kept.get(key) ?? read(shard, row);
+  return (shard, part, row) => {
+    const key = `${shard}/${part}/${row}`;
+    const bytes = kept.get(key) ?? read(shard, part, row);
     kept.delete(key);
     kept.set(key, bytes);
     const [oldest] = kept.keys();

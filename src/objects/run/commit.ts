@@ -63,7 +63,7 @@ function takenOf(results: readonly Told[], shard: number): (string | null)[] {
   return results.map(({ digests }) => digests[shard] ?? null);
 }
 
-/** Every shard of the run at step 0, and with these keys. Safe to repeat. */
+/** Every shard of the run at its first step, and with these keys. Safe to repeat. */
 export async function initializeShards(
   config: RunConfig,
   keys: RunKeys,

@@ -43,7 +43,7 @@ import {
   readTold,
 } from "./completion-checks.ts";
 import { directoryStub } from "../directory/directory.ts";
-import { tokenizerKey } from "../directory/stored-dataset.ts";
+import { readTokenizer } from "../directory/stored-dataset.ts";
 import { EventLog } from "./event-log.ts";
 import { RunStore } from "./run-store.ts";
 import { outdatedRun } from "../platform/schema.ts";
@@ -353,25 +353,25 @@ export class RunControl {
   async #readTokenizer({ dataset }: RunConfig): Promise<string | null> {
     if (dataset.tokenizer === "byte") return null;
     const stored = await directoryStub(this.#bindings).dataset(dataset.name);
-    const object = await this.#bindings.BUCKET.get(tokenizerKey(stored));
-    if (object) return object.text();
-    throw new AppError(
-      "dataset_not_found",
-      `Expected the tokenizer of "${dataset.name}", which is no longer there`,
-    );
+    return readTokenizer(this.#bindings.BUCKET, stored);
   }
 
-  /** Every shard's parameters of one step, set aside to be read. */
-  async pinCheckpoint(): Promise<{
+  /** Every shard's parameters of one step, or all of its state, set aside to be read. */
+  async pinCheckpoint(isFull: boolean): Promise<{
     step: number;
+    /** Trained on so far. */
+    tokens: number;
     config: RunConfig;
     tokenizer: string | null;
   }> {
     return this.#progress.exclusive(async () => {
       const record = this.#progress.record();
       const { step, config } = record;
-      await allOf(this.#progress.shards(record), (shard) => shard.pin(step));
-      return { step, config, tokenizer: this.#store.tokenizer() };
+      await allOf(this.#progress.shards(record), (shard) =>
+        shard.pin(step, isFull),
+      );
+      const tokens = this.#store.history.tokensBefore(record);
+      return { step, tokens, config, tokenizer: this.#store.tokenizer() };
     });
   }
 

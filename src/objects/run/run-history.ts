@@ -154,7 +154,7 @@ export class RunHistory {
       trainLoss: row.train_loss,
       gradNorm: row.grad_norm,
       learningRate: row.learning_rate ?? 0,
-      tokens: row.tokens ?? this.tokensBefore(row.step),
+      tokens: row.tokens ?? this.tokensBefore({ config, step: row.step }),
       valLoss: row.loss,
       committedMs: row.time_ms,
       trainNatsPerByte: row.train_nats_per_byte,
@@ -165,7 +165,7 @@ export class RunHistory {
   }
 
   /** Tokens trained on in all steps below `step`. */
-  tokensBefore(step: number): number {
-    return this.commit(step - 1)?.tokens ?? 0;
+  tokensBefore({ config, step }: { config: RunConfig; step: number }): number {
+    return this.commit(step - 1)?.tokens ?? config.from?.resumed?.tokens ?? 0;
   }
 }

@@ -280,7 +280,7 @@ export class RunProgress {
         ...gradient.update,
         gradNorm: gradient.gradNorm,
         trainLoss: meanLoss(results),
-        tokens: this.#store.history.tokensBefore(step) + tokens,
+        tokens: this.#store.history.tokensBefore({ config, step }) + tokens,
         committedMs: Date.now(),
         link,
       });

@@ -66,9 +66,10 @@ export class RunStore {
     if (tokenizer !== null)
       this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', 0, NULL, ?, 0, 0, 0, ?, ?, NULL)",
+      "INSERT INTO run VALUES (?, ?, 'running', ?, NULL, ?, 0, 0, 0, ?, ?, NULL)",
       run,
       JSON.stringify(config),
+      config.from?.resumed?.step ?? 0,
       createdMs,
       keys.creation,
       keys.secret,

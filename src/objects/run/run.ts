@@ -116,7 +116,7 @@ function runMethods(run: RunControl) {
       microbatch: number,
       key: string,
     ) => run.reportConflict(caller, step, microbatch, key),
-    pinCheckpoint: () => run.pinCheckpoint(),
+    pinCheckpoint: (isFull: boolean) => run.pinCheckpoint(isFull),
     remove: () => run.remove(),
   };
 }

@@ -29,6 +29,9 @@ export function geometryOf({
   };
 }
 
+/** The vector in which a moment was. */
+const BEFORE: Record<string, string> = { momentum: "m", m: "m", v: "v" };
+
 /** Inside a transaction. `v` of a matrix of Muon's was its latest direction, which nobody needs. */
 export function keepMomentsByGroup(sql: SqlStorage): void {
   const [row] = sql.exec<ShardRow>("SELECT * FROM shard").toArray();
@@ -37,7 +40,7 @@ export function keepMomentsByGroup(sql: SqlStorage): void {
     .one();
   if (row === undefined || row.outdated === 1 || version === 0) return;
   const geometry = geometryOf(row);
-  for (const [index, part] of ["m", "v"].entries()) {
+  for (const part of ["m", "v"]) {
     const whole = fromRows(
       sql.exec<{ value: ArrayBuffer }>(
         "SELECT value FROM snapshots WHERE version = ? AND part = ? ORDER BY row",
@@ -47,7 +50,7 @@ export function keepMomentsByGroup(sql: SqlStorage): void {
       geometry.range.length,
     );
     for (const { name, start, length, moment } of stateParts(geometry)) {
-      if (moment !== index) continue;
+      if (moment === undefined || BEFORE[moment] !== part) continue;
       const own = whole.subarray(start, start + length);
       for (const { row, bytes } of toRows(own)) {
         sql.exec(

@@ -12,7 +12,13 @@ import { kernels } from "../../kernels/runtime.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";
-import type { ShardGeometry, ShardState } from "../../training/shard-state.ts";
+import {
+  type ShardGeometry,
+  type ShardState,
+  stateOf,
+  stateParts,
+  vectorsOf,
+} from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
 import {
   authorOfKey,
@@ -23,7 +29,7 @@ import { outdatedRun } from "../platform/schema.ts";
 import { openPinned } from "../platform/stored-model.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { geometryOf, type ShardRow } from "./moments-by-group.ts";
-import { PinnedParameters } from "./pinned-parameters.ts";
+import { PinnedState } from "./pinned-state.ts";
 import { PushLog } from "./push-log.ts";
 import { ResidentShard } from "./resident-shard.ts";
 import { stateFrom } from "../../training/shard-state.ts";
@@ -61,7 +67,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
-  readonly #pins = new PinnedParameters(this.#sql);
+  readonly #pins = new PinnedState(this.#sql);
   readonly #resident = new ResidentShard(
     this.ctx.id.toString(),
     this.#log,
@@ -95,7 +101,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   }
 
   /**
-   * Become shard `index` of a run, at step 0. Repeating it changes nothing; with other keys than before,
+   * Become shard `index` of a run, at its first step. Repeating it changes nothing; with other keys than before,
    * what was pushed under those and is not committed is void.
    */
   initialize(
@@ -107,7 +113,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       const row = { shard: index, config: JSON.stringify(config) };
       const geometry = geometryOf(row);
-      const parameters = await this.#imported(geometry);
+      const state = await this.#imported(geometry);
       // While they were read, another call may have been here.
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       this.ctx.storage.transactionSync(() => {
@@ -119,8 +125,8 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
           keys.creation,
           keys.secret,
         );
-        if (parameters)
-          this.#snapshots.write(geometry, stateFrom(geometry, parameters), 0);
+        const step = config.from?.resumed?.step ?? 0;
+        if (state) this.#snapshots.write(geometry, state, step);
       });
     });
   }
@@ -153,17 +159,23 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     });
   }
 
-  /** The shard's range of the model that the run goes on from; undefined where parameters are drawn. */
-  async #imported({
-    config: { from },
-    range: { start, length },
-  }: ShardGeometry): Promise<Float32Array<ArrayBuffer> | undefined> {
+  /** The shard's range of what the run goes on from; undefined where parameters are drawn. */
+  async #imported(geometry: ShardGeometry): Promise<ShardState | undefined> {
+    const { from } = geometry.config;
+    const { start, length } = geometry.range;
     if (from === undefined) return undefined;
     // Parameters, and two moments of each at most.
     const reservation = await isolateMemory.reserve(3 * 4 * length);
     try {
       const model = await openPinned(this.env.BUCKET, from);
-      return await model.parameters(start, start + length);
+      if (!from.resumed)
+        return stateFrom(geometry, await model.read(start, start + length));
+      const vectors: Float32Array<ArrayBuffer>[] = [];
+      for (const { start: first, length: own, moment } of stateParts(geometry))
+        vectors.push(
+          await model.read(start + first, start + first + own, moment),
+        );
+      return stateOf(geometry, vectors);
     } finally {
       reservation.release();
     }
@@ -319,24 +331,30 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     void this.#resident.encode(loaded.geometry, state, loaded.step);
   }
 
-  /** Set the parameters of `step` aside for a checkpoint. Repeating it changes nothing. */
-  pin(step: number): Promise<Result<void>> {
+  /**
+   * Set the parameters of `step` aside for a checkpoint, and where it is to have all state, the moments. Repeating
+   * it changes nothing.
+   */
+  pin(step: number, isFull: boolean): Promise<Result<void>> {
     return toResult(() => {
-      const { step: current } = this.#load();
-      if (this.#pins.has(step)) return;
+      const { step: current, geometry } = this.#load();
+      const parts = stateParts(geometry);
+      const wanted = isFull ? parts : parts.slice(0, 1);
+      if (wanted.every(({ name }) => this.#pins.has(step, name))) return;
       checkStep(current, step, "step_not_reached");
-      const { parameters } = this.#state();
-      this.ctx.storage.transactionSync(() =>
-        this.#pins.write(step, parameters),
-      );
+      const vectors = vectorsOf(this.#state());
+      this.ctx.storage.transactionSync(() => {
+        for (const [index, { name }] of wanted.entries())
+          this.#pins.write(step, name, vectors[index]!);
+      });
     });
   }
 
-  /** f32 parameters `[row · 256 Ki, …)` of the shard's range at a pinned step. */
-  pinned(step: number, row: number): Promise<Result<Uint8Array>> {
+  /** f32 `[row · 256 Ki, …)` of a part of the shard's state at a pinned step. */
+  pinned(step: number, part: string, row: number): Promise<Result<Uint8Array>> {
     return toResult(() => {
       this.#load();
-      const bytes = this.#pins.row(step, row);
+      const bytes = this.#pins.row(step, part, row);
       if (bytes) return bytes;
       throw new AppError(
         "step_gone",

@@ -64,4 +64,14 @@ export const SHARD_SCHEMA = new Schema("shard", [
        DROP TABLE slices;
        ALTER TABLE parts RENAME TO slices`,
     ),
+
+  // Moments are pinned too. Who reads a checkpoint at this moment asks for it again.
+  (sql) =>
+    sql.exec(
+      `DROP TABLE pins;
+       CREATE TABLE pins (
+         step INTEGER, part TEXT, row INTEGER, value BLOB NOT NULL,
+         PRIMARY KEY (step, part, row)
+       )`,
+    ),
 ]);

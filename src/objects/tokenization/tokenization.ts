@@ -7,6 +7,7 @@ import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../../api/errors.ts";
 import type { Tokenized } from "../directory/dataset-list.ts";
 import { directoryStub } from "../directory/directory.ts";
+import { tokenizerKey } from "../directory/stored-dataset.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { Lock } from "../platform/lock.ts";
 import { TokenizationStore, type Work } from "./tokenization-store.ts";
@@ -46,7 +47,7 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
         key,
         vocabulary,
         text: { key, etag: text.etag, bytes: text.size },
-        phase: "count",
+        phase: (await this.#isGiven(key)) ? "encode" : "count",
         position: 0,
         tokens: 0,
         uploadId: null,
@@ -55,6 +56,11 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
       });
     }
     await this.wake();
+  }
+
+  /** The tokenizer came with the text, so nothing is to be trained. */
+  async #isGiven(key: string): Promise<boolean> {
+    return (await this.env.BUCKET.head(tokenizerKey({ key }))) !== null;
   }
 
   /** Look soon what is to be done: the dataset may be gone. */

@@ -1,0 +1,150 @@
+/** One run under one schedule, from its creation to its end. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { AppError } from "../../src/api/errors.ts";
+import { hasEnded, type RunRequest } from "../../src/api/types.ts";
+import { Client } from "../../src/client/client.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
+import { fingerprint } from "../../src/kernels/matmul.ts";
+import { isFinalRefusal, RunTrainer } from "../../src/training/trainer.ts";
+import { faultyNetwork, Killed } from "./network.ts";
+import { randomOf, type Schedule } from "./schedule.ts";
+
+/** Long enough that only what hangs does not end. */
+const PATIENCE_MS = 120_000;
+/** Hosts of trainers begin them again after such a pause. */
+const RESTART_MS = 20;
+
+/** What must be the same, whatever happened. */
+export type Outcome = { metrics: string; checkpoint: Buffer };
+
+export type Befallen = {
+  outcome: Outcome;
+  /** Microbatches that a trainer computed and the run took, duplicates too. */
+  computed: number;
+  ms: number;
+};
+
+export type Edge = {
+  url: string;
+  /** It has reached the edge, so it is patient with one that starts again. */
+  client: Client;
+  /** Kill its process; it comes back. */
+  kill(): void;
+};
+
+/** Errors: the run does not end, or a trainer was refused for good */
+export async function befall(
+  edge: Edge,
+  schedule: Schedule,
+  request: RunRequest,
+): Promise<Befallen> {
+  const started = performance.now();
+  const { run: name } = await edge.client.createRun(request);
+  const run = edge.client.run(name);
+  const objects = schedule.objects.map((fault) => ({
+    ...fault,
+    object: name + fault.object,
+  }));
+  if (objects.length > 0) await setFaults(edge.url, objects);
+
+  const over = new AbortController();
+  let requests = 0;
+  let computed = 0;
+  const host = async (index: number): Promise<void> => {
+    const random = randomOf(schedule.seed * 31 + index + 1);
+    const faults = schedule.trainerFaults.filter(
+      ({ trainer }) => trainer === index,
+    );
+    let own = 0;
+    const onRequest = async () => {
+      if (++requests === schedule.edgeKill) edge.kill();
+      own++;
+      for (const { request: at, kind, stopMs } of faults) {
+        if (at !== own) continue;
+        if (kind === "kill") throw new Killed();
+        await sleep(stopMs);
+      }
+    };
+    const fetcher = faultyNetwork(schedule.network, random, onRequest);
+    while (!over.signal.aborted) {
+      const service = new Client({
+        baseUrl: edge.url,
+        fetcher,
+        signal: over.signal,
+      }).run(name);
+      try {
+        await new RunTrainer(service, {
+          trainer: `trainer-${index}`,
+          bootId: crypto.randomUUID(),
+          fingerprint: fingerprint(),
+        }).train({ signal: over.signal, onCompleted: () => computed++ });
+        return;
+      } catch (error) {
+        if (over.signal.aborted) return;
+        if (error instanceof AppError && isFinalRefusal(error)) {
+          if (error.code === "run_ended") return;
+          throw error;
+        }
+        await sleep(RESTART_MS);
+      }
+    }
+  };
+  const hosts = Array.from({ length: schedule.trainers }, (_, i) => host(i));
+  try {
+    await Promise.race([Promise.all(hosts).then(() => ended(run)), ended(run)]);
+  } finally {
+    over.abort();
+  }
+  await Promise.all(hosts);
+  const outcome = await outcomeOf(run);
+  const ms = performance.now() - started;
+  await run.remove();
+  return { outcome, computed, ms };
+}
+
+async function ended(run: RunClient): Promise<void> {
+  const endMs = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const { state, step } = await run.status();
+    if (hasEnded(state)) return;
+    if (Date.now() > endMs)
+      throw new Error(
+        `Expected the run to end within ${PATIENCE_MS / 1000} s, got it ${state} at step ${step}`,
+      );
+    await sleep(100);
+  }
+}
+
+async function outcomeOf(run: RunClient): Promise<Outcome> {
+  const metrics = await run.metrics();
+  const told = metrics.map(
+    ({ step, trainLoss, valLoss, gradNorm, learningRate, tokens }) => ({
+      step,
+      trainLoss,
+      valLoss,
+      gradNorm,
+      learningRate,
+      tokens,
+    }),
+  );
+  return { metrics: JSON.stringify(told), checkpoint: await checkpointOf(run) };
+}
+
+/** Whole: the edge may be killed while it comes. */
+async function checkpointOf(run: RunClient): Promise<Buffer> {
+  for (;;) {
+    const answer = await run.checkpoint("safetensors", "full");
+    const bytes = Number(answer.headers.get("Content-Length"));
+    const body = await answer.arrayBuffer().catch(() => new ArrayBuffer(0));
+    if (body.byteLength === bytes) return Buffer.from(body);
+  }
+}
+
+/** Once: the edge may be away, but a fault that is set twice would come twice. */
+async function setFaults(url: string, faults: object[]): Promise<void> {
+  const body = JSON.stringify(faults);
+  const response = await fetch(`${url}/chaos`, { method: "PUT", body }).catch(
+    () => undefined,
+  );
+  await response?.body?.cancel();
+}

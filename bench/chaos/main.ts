@@ -1,0 +1,105 @@
+/** `npm run chaos`: runs under seeded faults, each of which must end in the bytes of the run left alone. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { count } from "../../src/scripts/numbers.ts";
+import { runScript } from "../../src/scripts/script.ts";
+import { type Found, recovered, summary, writeSection } from "./page.ts";
+import { measureRecovery } from "./recovery.ts";
+import { type Result, runSchedules, startChaosEdge } from "./schedules.ts";
+
+await runScript({
+  meta: {
+    name: "npm run chaos --",
+    description:
+      "Train under faults: each run must end in the bytes of one that was left alone",
+  },
+  args: {
+    schedules: {
+      type: "string",
+      valueHint: "N",
+      default: "200",
+      description: "How many; each follows from its seed",
+    },
+    seed: {
+      type: "string",
+      valueHint: "N",
+      default: "1",
+      description: "Of the first",
+    },
+    lanes: {
+      type: "string",
+      valueHint: "N",
+      default: "6",
+      description: "Schedules at a time",
+    },
+    recovery: {
+      type: "boolean",
+      description:
+        "Measure instead how soon runs go on after kills, and what kills cost: five minutes",
+    },
+    write: {
+      type: "boolean",
+      description: "Write docs/reliability.md",
+    },
+  },
+  async run({ args }) {
+    const folder = mkdtempSync(join(tmpdir(), "mxfp4-chaos-"));
+    try {
+      if (args.recovery) {
+        const told = recovered(await measureRecovery(folder, console.log));
+        console.log(told);
+        if (args.write) writeSection("recovery", [told]);
+        return 0;
+      }
+      const found = await trySchedules(
+        folder,
+        count("schedules", args.schedules, undefined, 1),
+        count("seed", args.seed, undefined, 0),
+        count("lanes", args.lanes, undefined, 1),
+      );
+      console.log(summary(found));
+      if (args.write) writeSection("schedules", [summary(found)]);
+      const { results, seconds } = found;
+      const problems = results.filter(({ problem }) => problem !== undefined);
+      console.log(
+        `done schedules=${results.length} problems=${problems.length} seconds=${seconds.toFixed(1)}`,
+      );
+      return problems.length === 0 ? 0 : 1;
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+});
+process.exit();
+
+async function trySchedules(
+  folder: string,
+  schedules: number,
+  first: number,
+  lanes: number,
+): Promise<Found> {
+  const results: Result[] = [];
+  const started = performance.now();
+  const secondsSo = () => (performance.now() - started) / 1000;
+  const show = (result: Result) => {
+    results.push(result);
+    const { schedule, problem } = result;
+    if (problem !== undefined)
+      console.log(
+        `seed ${schedule.seed}: ${problem}\n${JSON.stringify(schedule)}`,
+      );
+    if (results.length % 50 === 0)
+      console.log(
+        `${results.length} of ${schedules}, ${secondsSo().toFixed(0)} s`,
+      );
+  };
+  const seeds = Array.from({ length: schedules }, (_, i) => first + i);
+  const edge = await startChaosEdge(folder);
+  try {
+    await runSchedules(edge, seeds, lanes, { edgeKills: true }, show);
+  } finally {
+    await edge.close();
+  }
+  return { results, seconds: secondsSo(), first };
+}

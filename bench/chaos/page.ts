@@ -1,0 +1,84 @@
+/** docs/reliability.md: what `npm run chaos` found, between its marks. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "../../src/scripts/build/target.ts";
+import type { Recovery } from "./recovery.ts";
+import type { Result } from "./schedules.ts";
+
+const PAGE = join(ROOT, "docs/reliability.md");
+
+export type Found = {
+  results: readonly Result[];
+  seconds: number;
+  first: number;
+};
+
+/** Puts `lines` between the marks of a section of the page. */
+export function writeSection(
+  section: "schedules" | "recovery",
+  lines: readonly string[],
+): void {
+  const marks = [`<!-- ${section} -->`, `<!-- ${section} end -->`] as const;
+  const page = readFileSync(PAGE, "utf8");
+  const [before, rest] = page.split(marks[0]);
+  const [, after] = (rest ?? "").split(marks[1]);
+  if (after === undefined)
+    throw new Error(`Expected ${PAGE} with ${marks.join(" and ")}, got none`);
+  const text = [before + marks[0], ...lines, marks[1] + after].join("\n\n");
+  writeFileSync(PAGE, text);
+}
+
+export function summary({ results, seconds, first }: Found): string {
+  const has = (is: (result: Result) => boolean) => results.filter(is).length;
+  const share = (kind: "drop" | "lose" | "repeat" | "truncate") =>
+    has(({ schedule }) => schedule.network[kind] > 0);
+  const faults = (kind: "abort" | "storage") =>
+    has(({ schedule }) =>
+      schedule.objects.some((fault) => fault.kind === kind),
+    );
+  const trainers = (kind: "kill" | "stop") =>
+    has(({ schedule }) =>
+      schedule.trainerFaults.some((fault) => fault.kind === kind),
+    );
+  const rows: [string, number][] = [
+    ["requests dropped", share("drop")],
+    ["answers lost", share("lose")],
+    ["requests repeated, later and out of order", share("repeat")],
+    ["bodies broken off", share("truncate")],
+    ["requests delayed", has(({ schedule }) => schedule.network.delayMs > 0)],
+    ["a run's or shard's object gone, anywhere in its work", faults("abort")],
+    ["its storage failed", faults("storage")],
+    ["trainers killed", trainers("kill")],
+    ["trainers stopped for a while", trainers("stop")],
+    [
+      "the edge's process killed by SIGKILL",
+      has(({ schedule }) => schedule.edgeKill !== null),
+    ],
+  ];
+  const problems = has(({ problem }) => problem !== undefined);
+  return [
+    `${results.length} schedules, seeds from ${first}, in ${Math.round(seconds)} s: **${problems} ended in other bytes, or did not end.**`,
+    "",
+    "| of them with | schedules |",
+    "| --- | --: |",
+    ...rows.map(([what, count]) => `| ${what} | ${count} |`),
+  ].join("\n");
+}
+
+export function recovered({
+  waits,
+  alone,
+  disturbed,
+  useful,
+}: Recovery): string {
+  return [
+    "| after | next commit, median | at most |",
+    "| --- | --: | --: |",
+    ...waits.map(
+      ({ kind, median, longest }) =>
+        `| ${kind} | ${median.toFixed(2)} s | ${longest.toFixed(2)} s |`,
+    ),
+    "",
+    `Four trainers, one of them killed every 20 s: goodput ${useful.toFixed(3)} (microbatches that a step needed ÷ all that were computed), ${(disturbed / alone).toFixed(2)} of the steps a second of the same run left alone (${disturbed.toFixed(1)} and ${alone.toFixed(1)}).`,
+  ].join("\n");
+}

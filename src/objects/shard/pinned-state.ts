@@ -1,0 +1,46 @@
+/** Vectors of one step's state set aside, so that a checkpoint can be read while training goes on. */
+import { toRows } from "./vector-rows.ts";
+
+/** Two readers at different steps can go on side by side; a third ends the oldest. */
+const MAX_PINS = 2;
+
+export class PinnedState {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+  }
+
+  has(step: number, part: string): boolean {
+    const query = "SELECT 1 FROM pins WHERE step = ? AND part = ? LIMIT 1";
+    return [...this.#sql.exec(query, step, part)].length > 0;
+  }
+
+  /** What is there already stays. Called inside a transaction. */
+  write(step: number, part: string, vector: Float32Array<ArrayBuffer>): void {
+    for (const { row, bytes } of toRows(vector)) {
+      this.#sql.exec(
+        "INSERT OR IGNORE INTO pins VALUES (?, ?, ?, ?)",
+        step,
+        part,
+        row,
+        bytes,
+      );
+    }
+    this.#sql.exec(
+      "DELETE FROM pins WHERE step NOT IN (SELECT DISTINCT step FROM pins ORDER BY step DESC LIMIT ?)",
+      MAX_PINS,
+    );
+  }
+
+  /** One row of at most 1 MiB; undefined past the end, or when the step is not pinned. */
+  row(step: number, part: string, row: number): Uint8Array | undefined {
+    const [found] = this.#sql.exec<{ value: ArrayBuffer }>(
+      "SELECT value FROM pins WHERE step = ? AND part = ? AND row = ?",
+      step,
+      part,
+      row,
+    );
+    return found && new Uint8Array(found.value);
+  }
+}

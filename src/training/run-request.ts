@@ -1,0 +1,107 @@
+/** What `POST /v1/runs` takes. */
+import * as z from "zod";
+import {
+  OPTIMIZER_NAMES,
+  type OptimizerConfig,
+  SCHEDULES,
+} from "../api/optimizer.ts";
+import { DEFAULT_RECIPE, RECIPE_NAMES } from "../api/recipe.ts";
+import { type RunRequest, type WireDtype, WIRE_DTYPES } from "../api/types.ts";
+import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
+import { MAX_SHARDS } from "./sharding.ts";
+
+/** A frame's step is a u32, and a run keeps a few rows a step. */
+const MAX_STEPS = 1_000_000;
+export const MAX_MICROBATCHES = 256;
+/** A majority of more is no surer of who lies, and each costs a whole run's computing. */
+const MAX_REDUNDANCY = 9;
+
+/** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
+export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
+export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
+
+const count = (max: number) => z.int().min(1).max(max);
+const positive = z.number().gt(0).max(1e6);
+const fraction = z.number().min(0).max(1);
+
+/** The default run. */
+export const DEFAULTS = {
+  model: { layers: 4, width: 128, heads: 4, context: 128 },
+  recipe: DEFAULT_RECIPE,
+  gradientDtype: "mxfp4" as WireDtype,
+  seed: 0,
+  steps: 800,
+  microbatches: 4,
+  sequences: 2,
+  optimizer: {} as Partial<OptimizerConfig>,
+  evaluation: { interval: 100, microbatches: 8 },
+  snapshotSteps: 100,
+};
+
+/** Described with its default, but left out where it is not told: a run that is resumed has its checkpoint's. */
+const told = <S extends z.ZodType>(schema: S, fallback: z.output<S>) =>
+  schema.optional().meta({ default: fallback });
+
+export const modelSchema = z.strictObject({
+  layers: told(count(64), DEFAULTS.model.layers),
+  width: told(count(4096), DEFAULTS.model.width),
+  heads: told(count(64), DEFAULTS.model.heads),
+  context: told(count(4096), DEFAULTS.model.context),
+  vocabulary: count(MAX_VOCABULARY).optional(),
+});
+
+/** What is not told follows from the optimizer's name. */
+const optimizerSchema = z.strictObject({
+  name: z.enum(OPTIMIZER_NAMES).optional(),
+  learningRate: positive.optional(),
+  matrixLearningRate: positive.optional(),
+  schedule: z.enum(SCHEDULES).optional(),
+  finalLearningRateRatio: fraction.optional(),
+  warmupSteps: z.int().min(0).max(MAX_STEPS).optional(),
+  cooldownSteps: z.int().min(0).max(MAX_STEPS).optional(),
+  momentum: z.number().min(0).lt(1).optional(),
+  beta1: z.number().min(0).lt(1).optional(),
+  beta2: z.number().min(0).lt(1).optional(),
+  epsilon: positive.optional(),
+  weightDecay: z.number().min(0).max(1e3).optional(),
+  clip: positive.optional(),
+});
+
+const evaluationSchema = z.strictObject({
+  interval: told(count(MAX_STEPS), DEFAULTS.evaluation.interval),
+  microbatches: told(count(1024), DEFAULTS.evaluation.microbatches),
+});
+
+/** Unknown keys are refused. */
+export const runRequestSchema = z.strictObject({
+  run: z.string().regex(RUN_PATTERN).optional(),
+  dataset: z.string().regex(NAME_PATTERN),
+  model: modelSchema.optional(),
+  from: z.string().regex(NAME_PATTERN).optional(),
+  resume: z.boolean().optional(),
+  recipe: told(z.enum(RECIPE_NAMES), DEFAULTS.recipe),
+  gradientDtype: told(z.enum(WIRE_DTYPES), DEFAULTS.gradientDtype),
+  seed: told(z.int().min(0).max(Number.MAX_SAFE_INTEGER), DEFAULTS.seed),
+  steps: told(count(MAX_STEPS), DEFAULTS.steps),
+  microbatches: told(count(MAX_MICROBATCHES), DEFAULTS.microbatches),
+  sequences: told(count(1024), DEFAULTS.sequences),
+  optimizer: optimizerSchema.optional(),
+  evaluation: evaluationSchema.optional(),
+  /** Without it, as many as the parameters need, and two at least. */
+  shards: count(MAX_SHARDS).optional(),
+  snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
+  verify: fraction
+    .optional()
+    .describe(
+      "The share of microbatches that a second author computes before the commit",
+    ),
+  redundancy: count(MAX_REDUNDANCY)
+    .optional()
+    .describe("So many authors compute each microbatch"),
+});
+
+export type ParsedRunRequest = z.output<typeof runRequestSchema>;
+
+// What clients send and what the schema takes are one type.
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
+true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
