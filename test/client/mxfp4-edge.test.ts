@@ -124,6 +124,8 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
 /** Options that the client has no use for. */
 const UNUSED: Record<string, string[]> = {
   getMetrics: ["format"],
+  generate: ["format"],
+  generateFromRun: ["format"],
   putFile: Object.keys(WRITE_CONDITIONS),
   completeUpload: Object.keys(WRITE_CONDITIONS),
   deleteFile: Object.keys(WRITE_CONDITIONS),
