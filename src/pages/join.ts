@@ -49,7 +49,7 @@ function Join({ open }: { open: readonly RunSummary[] }) {
             name="run"
             required
             list="runs"
-            value=${asked}
+            defaultValue=${asked}
             readonly=${invitation !== undefined}
           />
         </label>
@@ -64,7 +64,7 @@ function Join({ open }: { open: readonly RunSummary[] }) {
             min="1"
             max="64"
             required
-            value=${Math.max(1, Math.floor(navigator.hardwareConcurrency / 2))}
+            defaultValue=${Math.max(1, Math.floor(navigator.hardwareConcurrency / 2))}
           />
         </label>
         <button class="main" disabled=${isTraining.value}>Join</button>

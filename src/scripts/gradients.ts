@@ -12,8 +12,8 @@ import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { keptCheckpoint } from "./kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
-import { layerErrors } from "./gradients/layer-errors.ts";
-import { observeLayers } from "./gradients/observed-layers.ts";
+import { layerErrors } from "../training/layer-errors.ts";
+import { observeLayers } from "../training/observed-layers.ts";
 import {
   charts,
   type DotPoint,
@@ -21,7 +21,7 @@ import {
   type MeasuredLayer,
   page,
 } from "./gradients/page.ts";
-import { zeroedShares } from "./gradients/zeroed-codes.ts";
+import { zeroedShares } from "../training/zeroed-codes.ts";
 import { mobyDick } from "./moby-dick.ts";
 import { wholeNumber } from "./numbers.ts";
 import { runScript } from "./script.ts";

@@ -95,7 +95,11 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
         prepare: async () => {
           const unfinished = left ? undefined : clearLastRun(stateFolder, runs);
           if (unfinished) report(unfinishedNotice(unfinished));
-          await ensureBuilt(BUILD_TARGETS.worker);
+          await ensureBuilt(
+            BUILD_TARGETS.worker,
+            BUILD_TARGETS.docs,
+            BUILD_TARGETS.pages,
+          );
         },
       });
   const train = async (): Promise<number> => {
@@ -111,6 +115,7 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
       }),
     );
     describe(progress, options, status);
+    progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
     const started = Date.now();
     await edge.addTrainers(run);
     if (options.remote?.detach) {

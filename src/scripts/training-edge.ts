@@ -14,6 +14,8 @@ import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
 
 export type TrainingEdge = {
   client: Mxfp4Edge;
+  /** Where its pages are. */
+  url: string;
   /** Start the trainers of a run. */
   addTrainers(run: RunClient): Promise<void>;
   /** Rejects when nobody trains any more. */
@@ -37,12 +39,13 @@ export async function localEdge({
   ...options
 }: LocalEdgeOptions): Promise<TrainingEdge> {
   const { stateFolder, report } = options;
-  const edge = await startEdge({ ...options, quiet: true });
+  const edge = await startEdge({ ...options, quiet: true, pages: true });
   const hosts: Running[] = [];
   let lose: (error: unknown) => void;
   const allLost = new Promise<never>((_, reject) => (lose = reject));
   return {
     client: new Mxfp4Edge({ baseUrl: edge.url }),
+    url: edge.url,
     lost: Promise.race([edge.lost, allLost]),
     announceEnd: () => edge.announceEnd(),
     async addTrainers({ run }) {
@@ -91,6 +94,7 @@ export function remoteEdge({
   const lost = new Promise<never>((_, reject) => (lose = reject));
   return {
     client: new Mxfp4Edge(address),
+    url: address.baseUrl,
     lost,
     announceEnd: () => {},
     async addTrainers(run) {

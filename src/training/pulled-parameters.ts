@@ -5,7 +5,7 @@ import { RECIPES } from "../api/recipe.ts";
 import type { RunConfig, WireDtype } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { decodeBf16 } from "../kernels/vector.ts";
+import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";
 import type { ParameterSource } from "../model/flat-vector.ts";
 import { overlap, type ParameterTensor } from "../model/parameters.ts";
 
@@ -19,6 +19,24 @@ export function parameterDtype({
   recipe,
 }: Pick<RunConfig, "recipe">): WireDtype {
   return RECIPES[recipe].parameters;
+}
+
+/** What a frame of them holds: `parameters` as they are, or rounded to bf16. */
+export function storeParameters(
+  payload: Uint8Array,
+  dtype: WireDtype,
+  parameters: Float32Array,
+): void {
+  const { arena } = kernels();
+  arena.scope(() => {
+    const values = arena.copyIn(parameters);
+    let out = values;
+    if (dtype !== "f32") {
+      out = arena.alloc(payload.length);
+      encodeBf16(out, values, parameters.length);
+    }
+    payload.set(arena.u8(out, payload.length));
+  });
 }
 
 export class PulledParameters implements ParameterSource {

@@ -2,6 +2,7 @@
 import type { RunConfig, ShardRange } from "../api/types.ts";
 import {
   groupParts,
+  initialParameters,
   type ParameterGroup,
   type ParameterTable,
   type Range,
@@ -62,7 +63,29 @@ export function stateOf(
   return { parameters: parameters!, groups };
 }
 
-/** The other way. */
+/** At the run's first step, its parameters drawn. */
+export function initialState(geometry: ShardGeometry): ShardState {
+  const { config, table, range } = geometry;
+  const { start, length } = range;
+  return stateFrom(
+    geometry,
+    initialParameters(table, config.seed, start, length),
+  );
+}
+
+/** The same, with these parameters. */
+export function stateFrom(
+  geometry: ShardGeometry,
+  parameters: Float32Array<ArrayBuffer>,
+): ShardState {
+  const [, ...moments] = stateParts(geometry);
+  return stateOf(geometry, [
+    parameters,
+    ...moments.map(({ length }) => new Float32Array(length)),
+  ]);
+}
+
+/** The other way: of `stateOf`. */
 export function vectorsOf(state: ShardState): Float32Array<ArrayBuffer>[] {
   return [state.parameters, ...state.groups.flatMap(({ moments }) => moments)];
 }

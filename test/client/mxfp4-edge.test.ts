@@ -114,6 +114,8 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   listTokens: (edge) => edge.run("r").joinTokens(),
   setTokenState: (edge) => edge.run("r").setTokenState("t-1", "revoked"),
   getStep: (edge) => edge.run("r").step(1),
+  generate: (edge) => edge.generate("m", { prompt: "a" }).next(),
+  generateFromRun: (edge) => edge.run("r").generate({ prompt: "a" }).next(),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
   getCheckpoint: (edge) => edge.run("r").checkpoint("safetensors", "full"),
@@ -160,6 +162,9 @@ test.each(ROUTES)("$id sends what is described", async (operation) => {
           return Promise.resolve(new Response(frame));
         if (id === "getEvents")
           return Promise.resolve(new Response(null, { status: 204 }));
+        // The event that ends a text.
+        if (id.startsWith("generate"))
+          return Promise.resolve(new Response("data: {}\n\n"));
         const headers = { ETag: '"0"' };
         return Promise.resolve(new Response("{}", { headers }));
       },

@@ -293,7 +293,7 @@ test("a GGUF of a folder, killed in the middle, is the same file", async () => {
   const config = JSON.parse(
     readFileSync(join(folder, "golden/config.json"), "utf8"),
   ) as { vocab_size: number; hidden_size: number };
-  const rows = 200_000;
+  const rows = 300_000;
   const { tensors } = readSafetensors(
     new Uint8Array(readFileSync(join(folder, "golden/model.safetensors"))),
   );
@@ -329,7 +329,7 @@ test("a GGUF of a folder, killed in the middle, is the same file", async () => {
     },
   );
   expect(status).toMatchObject({ error: null, state: "finished" });
-  expect(seen.size).toBeGreaterThan(2);
+  expect(seen.size).toBeGreaterThan(1);
   await expectFolder("wide.gguf");
 });
 

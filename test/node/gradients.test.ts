@@ -3,12 +3,12 @@ import type { RunConfig } from "../../src/api/types.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { dotVariance } from "../../src/scripts/gradients/dot-variance.ts";
-import { layerErrors } from "../../src/scripts/gradients/layer-errors.ts";
+import { layerErrors } from "../../src/training/layer-errors.ts";
 import {
   type ObservedLayer,
   observeLayers,
-} from "../../src/scripts/gradients/observed-layers.ts";
-import { zeroedShares } from "../../src/scripts/gradients/zeroed-codes.ts";
+} from "../../src/training/observed-layers.ts";
+import { zeroedShares } from "../../src/training/zeroed-codes.ts";
 import { readBatch } from "../../src/training/data.ts";
 import { matmul } from "../reference/matmul.ts";
 import { arena } from "../support/kernels-node.ts";

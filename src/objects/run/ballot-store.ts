@@ -2,9 +2,7 @@
 import type { LeaseKind, RunConfig } from "../../api/types.ts";
 import type { Ballot } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
-
-/** In nats, over tokens, which have so many bytes of text. */
-export type LossSum = { lossSum: number | null; tokens: number; bytes: number };
+import type { LossSum } from "../../training/step-end.ts";
 
 /** What a microbatch came to: its loss, and the SHA-256 of each shard's frame of its gradient. */
 export type Told = LossSum & { digests: string[] };

@@ -7,11 +7,10 @@ import { fromResult, type Result } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/types.ts";
 import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
-import { learningRates } from "../../training/schedule.ts";
 import { shardRanges } from "../../training/sharding.ts";
+import { updateOf } from "../../training/step-end.ts";
 import type { RunKeys } from "../platform/author.ts";
-import type { LossSum, Told } from "./ballot-store.ts";
-import type { Loss } from "./run-history.ts";
+import type { Told } from "./ballot-store.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 
 export type StepGradient =
@@ -37,22 +36,11 @@ export async function prepareStep(
   if (missing.size > 0) return { kind: "missing", microbatches: [...missing] };
 
   // One sum over all chunks in order, so that it does not depend on the shards' boundaries.
-  let sum = 0;
-  for (const part of prepared) {
-    if ("norms" in part) for (const square of part.norms) sum += square;
-  }
-  const gradNorm = Math.sqrt(sum);
-  if (!Number.isFinite(gradNorm)) return { kind: "diverged" };
-  const { clip } = config.optimizer;
-  return {
-    kind: "update",
-    gradNorm,
-    update: {
-      step,
-      clipCoefficient: gradNorm > clip ? clip / gradNorm : 1,
-      learningRates: learningRates(config.optimizer, config.steps, step),
-    },
-  };
+  const squares = prepared.flatMap((part) =>
+    "norms" in part ? [...part.norms] : [],
+  );
+  const ended = updateOf(config, step, squares);
+  return ended ? { kind: "update", ...ended } : { kind: "diverged" };
 }
 
 /** The second phase, safe to repeat. */
@@ -91,19 +79,6 @@ export function runRanges(config: RunConfig) {
     parameters: table.length,
     shards: shardRanges(table, config.shards),
   };
-}
-
-/** Mean loss: sums in f64, in the given order. */
-export function meanLoss(parts: readonly LossSum[]): Loss {
-  let [lossSum, tokens, bytes] = [0, 0, 0];
-  for (const part of parts) {
-    if (part.lossSum === null) return { perToken: null, perByte: null };
-    lossSum += part.lossSum;
-    tokens += part.tokens;
-    bytes += part.bytes;
-  }
-  const per = (count: number) => (count === 0 ? null : lossSum / count);
-  return { perToken: per(tokens), perByte: per(bytes) };
 }
 
 export async function allOf<T>(

@@ -2,9 +2,7 @@
 import type { RunConfig, RunStatus, StepMetrics } from "../../api/types.ts";
 import type { Link } from "./chain.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
-
-/** A mean; null where the sum is not finite. */
-export type Loss = { perToken: number | null; perByte: number | null };
+import type { Loss } from "../../training/step-end.ts";
 
 /** An update with what is told of it; persisted before any shard applies it. */
 export type CommitRecord = Update & {

@@ -6,14 +6,9 @@ import { AppError } from "../../api/errors.ts";
 import { hasEnded, type RunConfig, type RunState } from "../../api/types.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
+import { meanLoss } from "../../training/step-end.ts";
 import { firstLink, type Link, nextLink, resultsOf } from "./chain.ts";
-import {
-  allOf,
-  applyStep,
-  initializeShards,
-  meanLoss,
-  prepareStep,
-} from "./commit.ts";
+import { allOf, applyStep, initializeShards, prepareStep } from "./commit.ts";
 import { directoryStub } from "../directory/directory.ts";
 import type { EventLog } from "./event-log.ts";
 import { Lock } from "../platform/lock.ts";

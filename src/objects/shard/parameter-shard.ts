@@ -31,7 +31,8 @@ import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import { geometryOf, type ShardRow } from "./moments-by-group.ts";
 import { PinnedState } from "./pinned-state.ts";
 import { PushLog } from "./push-log.ts";
-import { ResidentShard, stateFrom } from "./resident-shard.ts";
+import { ResidentShard } from "./resident-shard.ts";
+import { stateFrom } from "../../training/shard-state.ts";
 import {
   checkExcluded,
   checkFrame,

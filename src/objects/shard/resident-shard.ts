@@ -5,7 +5,6 @@
  */
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
-import { initialParameters } from "../../model/parameters.ts";
 import {
   keptGradient,
   type MeanGradient,
@@ -15,8 +14,8 @@ import {
 import type { Update } from "../../training/optimizer.ts";
 import {
   type ShardGeometry,
+  initialState,
   type ShardState,
-  stateOf,
   stateParts,
   vectorsOf,
 } from "../../training/shard-state.ts";
@@ -170,25 +169,4 @@ export class ResidentShard {
     this.#frame = undefined;
     frame?.sealed.then(free, () => {});
   }
-}
-
-function initialState(geometry: ShardGeometry): ShardState {
-  const { config, table, range } = geometry;
-  const { start, length } = range;
-  return stateFrom(
-    geometry,
-    initialParameters(table, config.seed, start, length),
-  );
-}
-
-/** At its first step. */
-export function stateFrom(
-  geometry: ShardGeometry,
-  parameters: Float32Array<ArrayBuffer>,
-): ShardState {
-  const [, ...moments] = stateParts(geometry);
-  return stateOf(geometry, [
-    parameters,
-    ...moments.map(({ length }) => new Float32Array(length)),
-  ]);
 }

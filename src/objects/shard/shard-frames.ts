@@ -6,9 +6,10 @@ import {
   payloadBytes,
   sealFrame,
 } from "../../api/frame.ts";
-import { kernels } from "../../kernels/runtime.ts";
-import { encodeBf16 } from "../../kernels/vector.ts";
-import { parameterDtype } from "../../training/pulled-parameters.ts";
+import {
+  parameterDtype,
+  storeParameters,
+} from "../../training/pulled-parameters.ts";
 import type { ShardGeometry } from "../../training/shard-state.ts";
 
 /** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
@@ -24,16 +25,7 @@ export function encodeParameters(
   const dtype = parameterDtype(config);
   const payload = payloadBytes(dtype, length);
   const bytes = new Uint8Array(FRAME_HEADER_BYTES + payload);
-  const { arena } = kernels();
-  arena.scope(() => {
-    const values = arena.copyIn(parameters);
-    let out = values;
-    if (dtype !== "f32") {
-      out = arena.alloc(payload);
-      encodeBf16(out, values, length);
-    }
-    bytes.set(arena.u8(out, payload), FRAME_HEADER_BYTES);
-  });
+  storeParameters(bytes.subarray(FRAME_HEADER_BYTES), dtype, parameters);
   const header = { kind: "parameters", microbatch: 0, step, start } as const;
   return { bytes, seal: () => sealFrame({ ...header, dtype, length }, bytes) };
 }

@@ -105,7 +105,7 @@ export function NewRun() {
               type="number"
               name=${name}
               min=${least}
-              value=${value}
+              defaultValue=${value}
               required
             />
           </label>`,

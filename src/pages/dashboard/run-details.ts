@@ -157,6 +157,7 @@ function Actions({
           await refreshRuns();
         })
       }
+      <a class="button" href=${`/replay?run=${run}`}>Replay steps</a>
     </div>
     <div class="row">
       <label>

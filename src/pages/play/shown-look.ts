@@ -3,7 +3,7 @@ import { html } from "htm/preact";
 import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
 import { figure, share } from "../shell/format.ts";
-import { BarChart } from "./bars.ts";
+import { BarChart } from "../charts/bars.ts";
 import type { Look, Walk } from "./look.ts";
 
 export function ShownLook(look: Look) {

@@ -8,6 +8,7 @@ const PLACES = [
   ["/", "Runs"],
   ["/play", "Playground"],
   ["/join", "Join"],
+  ["/replay", "Replay"],
   ["/docs", "API"],
 ] as const;
 

@@ -15,6 +15,8 @@ const ENTRIES = [
   "src/pages/play-worker.ts",
   "src/pages/join.ts",
   "src/pages/trainer-worker.ts",
+  "src/pages/replay.ts",
+  "src/pages/replay-worker.ts",
   "src/pages/style.css",
 ];
 

@@ -7,8 +7,8 @@ import {
   type GradientName,
   GRADIENTS,
   type LayerErrors,
-} from "./layer-errors.ts";
-import type { ZeroedShares } from "./zeroed-codes.ts";
+} from "../../training/layer-errors.ts";
+import type { ZeroedShares } from "../../training/zeroed-codes.ts";
 
 export type MeasuredLayer = {
   name: string;

@@ -1,10 +1,10 @@
 /** How near the two gradients of a linear layer come to those of f32, by recipe and by number of draws. */
-import type { Recipe } from "../../api/recipe.ts";
-import type { Pointer } from "../../kernels/arena.ts";
-import { kernels } from "../../kernels/runtime.ts";
-import { compare } from "../../kernels/statistics.ts";
-import { linearBackward } from "../../model/linear.ts";
-import { PackedWeights } from "../../model/packed-weights.ts";
+import type { Recipe } from "../api/recipe.ts";
+import type { Pointer } from "../kernels/arena.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { compare } from "../kernels/statistics.ts";
+import { linearBackward, type NoiseCoordinates } from "../model/linear.ts";
+import { PackedWeights } from "../model/packed-weights.ts";
 import type { ObservedLayer } from "./observed-layers.ts";
 
 export const GRADIENTS = ["dX", "dW"] as const;
@@ -23,11 +23,17 @@ export type GradientErrors = {
 
 export type LayerErrors = Record<GradientName, GradientErrors>;
 
+/** The noise of a draw; that of a microbatch, where there is but one. */
+type DrawNoise = (draw: number) => NoiseCoordinates;
+
+const OWN_NOISE: DrawNoise = (draw) => ({ seed: 0, step: draw, microbatch: 0 });
+
 /** `draws` is a power of two; each has noise of its own. */
 export function layerErrors(
   layer: ObservedLayer,
   recipe: Recipe,
   draws: number,
+  noise = OWN_NOISE,
 ): LayerErrors {
   const { arena } = kernels();
   const { tokens, inFeatures, outFeatures } = layer;
@@ -43,14 +49,14 @@ export function layerErrors(
       dW: arena.allocF32(sizes.dW),
     });
     const [exact, drawn, mean] = [room(), room(), room()];
-    backward(exact, layer, operands, "f32", 0);
+    backward(exact, layer, operands, "f32", noise(0));
     const sums = {
       dX: new Float64Array(sizes.dX),
       dW: new Float64Array(sizes.dW),
     };
     const errors: LayerErrors = { dX: none(), dW: none() };
     for (let draw = 0; draw < draws; draw++) {
-      backward(drawn, layer, operands, recipe, draw);
+      backward(drawn, layer, operands, recipe, noise(draw));
       const count = draw + 1;
       for (const name of GRADIENTS) {
         const error = errors[name];
@@ -84,7 +90,7 @@ function backward(
   { layer, index, tokens, inFeatures, outFeatures }: ObservedLayer,
   operands: { weight: Pointer; input: Pointer; dOutput: Pointer },
   recipe: Recipe,
-  draw: number,
+  noise: NoiseCoordinates,
 ): void {
   const { arena } = kernels();
   arena.scope(() => {
@@ -97,7 +103,7 @@ function backward(
       { readWeight, inFeatures, outFeatures, layer, index },
       tokens,
       recipe,
-      { seed: 0, step: draw, microbatch: 0 },
+      noise,
       new PackedWeights(),
     );
   });

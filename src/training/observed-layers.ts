@@ -1,10 +1,11 @@
 /** What the linear layers of a checkpoint are given in the backward pass of one batch, in f32. */
-import type { RunConfig } from "../../api/types.ts";
-import { kernels } from "../../kernels/runtime.ts";
-import { modelOf } from "../../model/architectures.ts";
-import { flatGradient, flatParameters } from "../../model/flat-vector.ts";
-import { PackedWeights } from "../../model/packed-weights.ts";
-import { readBatch } from "../../training/data.ts";
+import type { Lease, RunConfig } from "../api/types.ts";
+import { kernels } from "../kernels/runtime.ts";
+import { modelOf } from "../model/architectures.ts";
+import { flatGradient, flatParameters } from "../model/flat-vector.ts";
+import type { Batch } from "../model/model.ts";
+import { PackedWeights } from "../model/packed-weights.ts";
+import { readBatch } from "./data.ts";
 
 export type ObservedLayer = {
   /** `block 2, MLP up` */
@@ -30,20 +31,31 @@ export async function observeLayers(
   tensors: ReadonlyMap<string, Uint8Array>,
   corpus: Uint16Array | Uint8Array,
 ): Promise<ObservedLayer[]> {
-  const model = modelOf(config.model);
   const read = (start: number, length: number) =>
     Promise.resolve(corpus.subarray(start, start + length));
   const lease = { kind: "train", step: config.steps, index: 0 } as const;
   const batch = await readBatch(config, lease, read);
+  const { table } = modelOf(config.model);
+  const parameters = new Float32Array(table.length);
+  const bytes = new Uint8Array(parameters.buffer);
+  for (const { name, offset } of table.tensors)
+    bytes.set(tensors.get(name)!, 4 * offset);
+  return observeMicrobatch(config, parameters, batch, lease);
+}
+
+/** Of one training microbatch, whose batch this is; f32 [all parameters]. */
+export function observeMicrobatch(
+  { model: shape, seed }: Pick<RunConfig, "model" | "seed">,
+  flat: Float32Array,
+  batch: Batch,
+  { step, index: microbatch }: Pick<Lease, "step" | "index">,
+): ObservedLayer[] {
+  const model = modelOf(shape);
   const layers: ObservedLayer[] = [];
   const { arena } = kernels();
   arena.scope(() => {
     const { table } = model;
-    const parameters = arena.allocZeroedF32(table.length);
-    for (const { name, offset } of table.tensors) {
-      const bytes = tensors.get(name)!;
-      arena.u8(parameters + 4 * offset, bytes.length).set(bytes);
-    }
+    const parameters = arena.copyIn(flat);
     const gradient = arena.allocF32(table.length);
     model.lossAndGradient(
       {
@@ -51,7 +63,7 @@ export async function observeLayers(
         parameters: flatParameters(parameters),
         packedWeights: new PackedWeights(),
         gradient: flatGradient(gradient, table),
-        noise: { seed: config.seed, step: config.steps, microbatch: 0 },
+        noise: { seed, step, microbatch },
         keeps: "all",
         observe: (linear, dOutput, input, tokens) => {
           const { layer, index, inFeatures, outFeatures } = linear;

@@ -1,0 +1,68 @@
+/** Computes a run again, step by step, and what the recipe does to one microbatch of the last. */
+import { Client } from "../client/client.ts";
+import { layerErrors } from "../training/layer-errors.ts";
+import { ReplayedRun } from "../training/replayed-run.ts";
+import { codesOf } from "../training/zeroed-codes.ts";
+import type { RunConfig } from "../api/types.ts";
+import type { ObservedLayer } from "../training/observed-layers.ts";
+import { loadKernelsHere } from "./training/kernels.ts";
+import type {
+  ReplayMessage,
+  ReplayTask,
+  WatchedLayer,
+} from "./training/replay-messages.ts";
+
+function tell(message: ReplayMessage): void {
+  postMessage(message);
+}
+
+async function replay(task: ReplayTask): Promise<void> {
+  await loadKernelsHere();
+  const api = new Client(task).run(task.run);
+  const { config } = await api.status();
+  const run = await ReplayedRun.open(config, api);
+  for (;;) {
+    if (run.step === task.step) {
+      const observed = await run.observe(task.microbatch);
+      const layers = observed.map((layer) => watched(layer, config, task));
+      tell({ type: "layers", step: task.step, layers });
+    }
+    tell({ type: "step", step: await run.next() });
+    if (run.step > task.step) return;
+  }
+}
+
+function watched(
+  layer: ObservedLayer,
+  { recipe, seed }: RunConfig,
+  { step, microbatch }: ReplayTask,
+): WatchedLayer {
+  const nearest = codesOf(layer.dOutput, false, false);
+  const stochastic = codesOf(layer.dOutput, true, true);
+  const { dX, dW } = layerErrors(layer, recipe, 1, () => ({
+    seed,
+    step,
+    microbatch,
+  }));
+  return {
+    name: layer.name,
+    zeroed: stochastic.zeroed,
+    clipped: stochastic.clipped,
+    zeroedNearest: nearest.zeroed,
+    clippedNearest: nearest.clipped,
+    scales: [...stochastic.scales]
+      .sort(([a], [b]) => a - b)
+      .map(([exponent, count]) => ({ exponent, count })),
+    dX: { cosine: dX.cosine, slope: dX.slope },
+    dW: { cosine: dW.cosine, slope: dW.slope },
+  };
+}
+
+addEventListener("message", ({ data }: MessageEvent<ReplayTask>) => {
+  replay(data).catch((error: unknown) =>
+    tell({
+      type: "failed",
+      text: error instanceof Error ? error.message : String(error),
+    }),
+  );
+});

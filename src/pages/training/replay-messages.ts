@@ -1,0 +1,31 @@
+/** What the page of replays asks of its Worker, and hears. */
+import type { ReplayedStep } from "../../training/replayed-run.ts";
+
+export type ReplayTask = {
+  baseUrl: string;
+  token: string | undefined;
+  run: string;
+  /** The step whose microbatch is looked at, after all before it. */
+  step: number;
+  microbatch: number;
+};
+
+/** Of one linear layer of the microbatch. */
+export type WatchedLayer = {
+  name: string;
+  /** Shares of dY, as Algorithm 3 quantizes it, and rounded to nearest. */
+  zeroed: number;
+  clipped: number;
+  zeroedNearest: number;
+  clippedNearest: number;
+  /** Exponents of its blocks' scales: the least, the commonest and the largest. */
+  scales: { exponent: number; count: number }[];
+  /** Of the 4-bit gradients with the run's own noise, against exact ones. */
+  dX: { cosine: number; slope: number };
+  dW: { cosine: number; slope: number };
+};
+
+export type ReplayMessage =
+  | { type: "step"; step: ReplayedStep }
+  | { type: "layers"; step: number; layers: WatchedLayer[] }
+  | { type: "failed"; text: string };
