@@ -20,11 +20,11 @@ const RUN = {
   evaluation: { interval: 1_000_000, microbatches: 1 },
 };
 const TRAINERS = 4;
-const ROUNDS = 7;
+const ROUNDS = 5;
 const KILL_EVERY_MS = 20_000;
-const KILLS = 4;
+const KILLS = 3;
 /** Between two kills, so that all are at work again. */
-const SETTLE_MS = 3_000;
+const SETTLE_MS = 2_000;
 
 const KINDS = {
   "SIGKILL of the edge's process": (site: Site) => site.killEdge(),
