@@ -40,7 +40,7 @@ export function RunList() {
             ${run}
           </button>
           <span class="quiet"
-            >${dataset}, ${ended ? "ended" : "under way"},
+            >${dataset}, ${ended ? "ended" : "under way"},${" "}
             ${ago(createdMs, nowMs)}</span
           >
         </li>`;

@@ -19,7 +19,7 @@ function Figures({ figures, rule }: Look) {
   return html`<section class="card" aria-label="Error figures">
     <h2>What each scheme loses</h2>
     <p>
-      ${elements.toLocaleString("en")} elements, kurtosis
+      ${elements.toLocaleString("en")} elements, kurtosis${" "}
       ${figure(kurtosis)}${" "}
       <span class="quiet">(3 of normal values)</span>. Best:${" "}
       <b>${named(recommended ?? "none")}</b>,${" "}

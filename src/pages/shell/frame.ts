@@ -74,7 +74,7 @@ export function Door({ children }: { children: () => ComponentChildren }) {
     return html`<section class="card narrow">
       <h1>This edge lets nobody in</h1>
       <p>
-        Its secret API_TOKEN is not set. Run
+        Its secret API_TOKEN is not set. Run${" "}
         <code>npx wrangler secret put API_TOKEN</code>, then come back with it.
       </p>
     </section>`;
