@@ -139,7 +139,7 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
           made: madeBy(options),
         }),
     };
-    const state = await follow(run, [progress, metrics, samples, note]);
+    const state = await follow(run, [note, progress, metrics, samples]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
     metrics.complete(await run.metrics());

@@ -31,6 +31,8 @@ const COUNT_MEMORY = WINDOW_BYTES + 20 * MIB;
 const ENCODE_MEMORY = WINDOW_BYTES + 2 * PART_BYTES + 12 * MIB;
 /** Of the tokenizer.json, and of what it is made. */
 const MERGED_MEMORY = 8 * MIB;
+/** Words and pieces of text that are dead, and not collected yet. */
+const UNCOLLECTED = 20 * MIB;
 /** For memory, within one alarm: whoever wants to remove the dataset waits as long. */
 const MAX_WAIT_MS = 2_000;
 /** Others get their turn on the thread after so many merges. */
@@ -184,7 +186,11 @@ async function withMemory(
 ): Promise<void> {
   let reservation = NOTHING;
   try {
-    reservation = await isolateMemory.reserve(bytes, "request", MAX_WAIT_MS);
+    reservation = await isolateMemory.reserve(
+      bytes + UNCOLLECTED,
+      "request",
+      MAX_WAIT_MS,
+    );
     await body(reservation);
   } finally {
     reservation.release();
