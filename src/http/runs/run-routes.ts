@@ -248,10 +248,9 @@ export const RUN_ROUTES = [
     },
     async handle(c, { run, body: request }) {
       if ("join" in request) {
-        const { id } = await runStub(c.env, run).issueToken(
-          Date.now() + request.expiresInMs,
+        const { id, expiresMs } = await runStub(c.env, run).issueToken(
+          request.expiresInMs,
         );
-        const expiresMs = Date.now() + request.expiresInMs;
         const token = await joinToken(c.env, run, { id, expiresMs });
         return json({ token, id, expiresMs } satisfies TrainersResponse, 201);
       }

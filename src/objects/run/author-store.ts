@@ -21,14 +21,15 @@ export class AuthorStore {
   issue(
     idOf: (n: number) => string,
     issuedMs: number,
-    expiresMs: number,
-  ): JoinToken {
+    expiresInMs: number,
+  ): JoinToken & { expiresMs: number } {
     const [{ count }] = this.#sql
       .exec<{ count: number }>(
         "SELECT COUNT(*) AS count FROM authors WHERE issued_ms IS NOT NULL",
       )
       .toArray() as [{ count: number }];
     const id = idOf(count + 1);
+    const expiresMs = issuedMs + expiresInMs;
     this.#sql.exec(
       "INSERT INTO authors VALUES (?, ?, ?, 'active', 1)",
       id,

@@ -236,10 +236,14 @@ export class RunControl {
     if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
   }
 
-  /** A token with which trainers elsewhere join this run, until `expiresMs`. */
-  issueToken(expiresMs: number): JoinToken {
+  /** A token with which trainers elsewhere join this run, for `expiresInMs`. */
+  issueToken(expiresInMs: number) {
     const { keys } = this.#progress.record();
-    return this.#authors.issue((n) => tokenId(keys, n), Date.now(), expiresMs);
+    return this.#authors.issue(
+      (n) => tokenId(keys, n),
+      Date.now(),
+      expiresInMs,
+    );
   }
 
   tokens(): JoinToken[] {

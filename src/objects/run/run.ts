@@ -100,7 +100,7 @@ function runMethods(run: RunControl) {
       caller: string,
       trainer: Pick<LeaseRequest, "trainer" | "bootId">,
     ) => run.leave(caller, trainer),
-    issueToken: (expiresMs: number) => run.issueToken(expiresMs),
+    issueToken: (expiresInMs: number) => run.issueToken(expiresInMs),
     tokens: () => run.tokens(),
     setTokenState: (id: string, state: "active" | "revoked") =>
       run.setTokenState(id, state),
