@@ -1,6 +1,7 @@
 /** docs/reliability.md: what `npm run chaos` found, between its marks. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
 import type { Recovery } from "./recovery.ts";
 import type { Result } from "./schedules.ts";
@@ -14,10 +15,10 @@ export type Found = {
 };
 
 /** Puts `lines` between the marks of a section of the page. */
-export function writeSection(
+export async function writeSection(
   section: "schedules" | "recovery",
   lines: readonly string[],
-): void {
+): Promise<void> {
   const marks = [`<!-- ${section} -->`, `<!-- ${section} end -->`] as const;
   const page = readFileSync(PAGE, "utf8");
   const [before, rest] = page.split(marks[0]);
@@ -25,7 +26,7 @@ export function writeSection(
   if (after === undefined)
     throw new Error(`Expected ${PAGE} with ${marks.join(" and ")}, got none`);
   const text = [before + marks[0], ...lines, marks[1] + after].join("\n\n");
-  writeFileSync(PAGE, text);
+  writeFileSync(PAGE, await format(text, { parser: "markdown" }));
 }
 
 export function summary({ results, seconds, first }: Found): string {
