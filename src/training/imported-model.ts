@@ -117,10 +117,12 @@ function stateIn(
     config,
     step,
     tokens,
+    results,
   }: {
     config: CheckpointConfig;
     step?: number | undefined;
     tokens?: number | undefined;
+    results?: string | undefined;
   },
   tensors: readonly ParameterTensor[],
   moments: ReadonlyMap<string, CheckpointTensor>,
@@ -139,7 +141,12 @@ function stateIn(
       `Expected \`mxfp4-edge.${key}\` in the checkpoint's metadata to be a whole number, got ${count}`,
     );
   }
-  return { config, step: step!, tokens };
+  if (results !== undefined && !/^[0-9a-f]{64}$/.test(results))
+    throw new AppError(
+      "malformed_body",
+      `Expected \`mxfp4-edge.results\` in the checkpoint's metadata to be a SHA-256 in hexadecimal, got "${results}"`,
+    );
+  return { config, step: step!, tokens, results };
 }
 
 /** As a model's head has it: its body alone is stored without the name in front. */

@@ -91,6 +91,7 @@ const configSchema = z
             step: whole,
             tokens: whole,
             origin: digest.nullable(),
+            results: digest.optional(),
           })
           .optional()
           .describe("Where its run was, whose optimizer it goes on with too"),
@@ -171,6 +172,9 @@ const lease = z.strictObject({
   index: whole,
   deadlineMs: time,
   key: z.string().describe("Sent as Lease-Key with what comes of it"),
+  rewinds: whole
+    .optional()
+    .describe("How often the run has gone back to an earlier step, if ever"),
 });
 
 export const leaseResponseSchema = z

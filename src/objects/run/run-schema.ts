@@ -91,4 +91,11 @@ export const RUN_SCHEMA = new Schema("run", [
          is_told INTEGER NOT NULL
        )`,
     ),
+
+  // How often the run has gone back, and to which step it is about to.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE run ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0;
+       ALTER TABLE run ADD COLUMN rewind_to INTEGER`,
+    ),
 ]);

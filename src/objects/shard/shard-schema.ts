@@ -74,4 +74,11 @@ export const SHARD_SCHEMA = new Schema("shard", [
          PRIMARY KEY (step, part, row)
        )`,
     ),
+
+  // Snapshots that the latest has replaced stay, some of them: of which steps they are.
+  (sql) =>
+    sql.exec(
+      `CREATE TABLE states (step INTEGER PRIMARY KEY, version INTEGER NOT NULL);
+       INSERT INTO states SELECT step, version FROM snapshot_pointer WHERE version > 0`,
+    ),
 ]);
