@@ -373,7 +373,7 @@ function partOf(
   );
 }
 
-/** A join token reads its own run's dataset. Errors: `forbidden`, those of `RunControl.status` */
+/** A join token reads its own run's dataset. Errors: `forbidden`, those of `Admission.admit` */
 async function checkReader(c: Context<AppEnv>, name: string): Promise<void> {
   const run = c.get("tokenRun");
   if (run === undefined) return;
