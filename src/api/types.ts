@@ -128,8 +128,6 @@ export type Resumed = {
   origin: string | null;
   /** What the steps before came to, where its config is that of the run before: its own follow them. */
   results?: string | undefined;
-  /** What the steps before came to, where its config is that of the run before: its own follow them. */
-  results?: string | undefined;
 };
 
 /** What `POST /v1/runs` takes; everything but the dataset's name has a default. */

@@ -20,6 +20,7 @@ import {
   cancelCommand,
   pauseCommand,
   resumeCommand,
+  rewindCommand,
   runsCommand,
 } from "./runs.ts";
 import {
@@ -48,6 +49,7 @@ const COMMANDS = {
   resume: resumeCommand,
   cancel: cancelCommand,
   audit: auditCommand,
+  rewind: rewindCommand,
   tokens: tokensCommand,
   revoke: revokeCommand,
   reinstate: reinstateCommand,

@@ -20,6 +20,7 @@ import {
   writtenRun,
 } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
+import type { StateReader } from "./shard-state.ts";
 import { readCheckpointConfig, type RunState } from "./resumed.ts";
 
 /** Of a tensor that is read at a time. */
@@ -36,12 +37,8 @@ export type ImportedRun = {
 };
 
 export type ImportedModel = ImportedRun & {
-  /** f32 [end − start] of the flat vector, padding 0: of the parameters, or of a moment. Inside of no scope. */
-  read: (
-    start: number,
-    end: number,
-    moment?: string,
-  ) => Promise<Float32Array<ArrayBuffer>>;
+  /** Padding 0. Called inside of no scope. */
+  read: StateReader;
 };
 
 /**

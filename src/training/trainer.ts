@@ -87,7 +87,7 @@ export class RunTrainer {
   readonly #identity: LeaseRequest;
   readonly #account: TrainerAccount | undefined;
   #work: Work | undefined;
-  #pulled: StepParameters | undefined;
+  #pulled: (StepParameters & Pick<Lease, "rewinds">) | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
@@ -162,7 +162,7 @@ export class RunTrainer {
     const { plan, memory, tokens, tokenLengths } = work;
     const { config } = plan;
     const [parameters, batch] = await Promise.all([
-      this.#pull(work, lease.step),
+      this.#pull(work, lease),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
     const {
@@ -201,15 +201,19 @@ export class RunTrainer {
     };
   }
 
-  async #pull({ plan, memory }: Work, step: number): Promise<StepParameters> {
-    if (this.#pulled?.step === step) return this.#pulled;
+  async #pull(
+    { plan, memory }: Work,
+    { step, rewinds }: Lease,
+  ): Promise<StepParameters> {
+    const known = this.#pulled;
+    if (known?.step === step && known.rewinds === rewinds) return known;
     // First, so that two steps never are in memory.
     this.letGo();
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
     const packedWeights = new PackedWeights(memory.panelBytes);
-    this.#pulled = { step, frames, packedWeights };
+    this.#pulled = { step, rewinds, frames, packedWeights };
     return this.#pulled;
   }
 

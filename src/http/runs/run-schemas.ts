@@ -233,6 +233,14 @@ export const stepRecordSchema = z
   })
   .register(ANSWER_SCHEMAS, { id: "StepRecord" });
 
+export const statesSchema = z
+  .strictObject({ steps: z.array(whole) })
+  .register(ANSWER_SCHEMAS, { id: "States" });
+
+export const rewindSchema = z.strictObject({
+  step: whole.describe("At this step or before it"),
+});
+
 export const trainersResponseSchema = z
   .union([
     z.strictObject({ trainers: z.array(z.string()) }),

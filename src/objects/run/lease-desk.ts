@@ -93,6 +93,12 @@ export class LeaseDesk {
     ]);
     // After the last wait: what is decided from here on is decided at once.
     const record = this.#progress.record();
+    if (record.keys.secret !== keys.secret) {
+      throw new AppError(
+        "no_lease",
+        "Expected the key of a lease, got one that has become void meanwhile",
+      );
+    }
     const told = readTold(record.config, kind, completion);
     const holder = this.#admission.holderOf(caller, completion);
     if (holder.author !== author) {

@@ -1,24 +1,23 @@
 /**
  * Which snapshots stay when a later one is there, so that a step of the past can be computed again and the run can go
- * back: a pure function of where the shard is, so all shards of a run have them of the same steps.
+ * back. It is a pure function of where the shard is, so all shards of a run have them of the same steps.
  */
-
-/** Where a shard's snapshots lie: from `first` on, at the multiples of `interval`. */
-export type SnapshotSteps = { first: number; interval: number };
+import type { ShardGeometry } from "../../training/shard-state.ts";
 
 /**
- * Whether the snapshot of `step` stays when the latest is of `latest`: the first, the latest, and of the multiples of the
- * interval the last two and one in each 2, 4, 8 … before them. So of n intervals about log2 n states are kept,
- * and what is far back lies as far apart as it is far back.
+ * Whether the snapshot of `step` stays when the latest is of `latest`: the first, the latest, and of the multiples of
+ * `snapshotSteps` the last two and one in each 2, 4, 8 … before them. So of n snapshots about log2 n stay, and what is
+ * far back lies as far apart as it is far back.
  */
 export function isKept(
+  { config }: Pick<ShardGeometry, "config">,
   step: number,
   latest: number,
-  { first, interval }: SnapshotSteps,
 ): boolean {
-  if (step === first || step === latest) return true;
-  if (step % interval !== 0) return false;
-  const index = step / interval;
-  const back = Math.floor(latest / interval) - index;
+  const { snapshotSteps, from } = config;
+  if (step === latest || step === (from?.resumed?.step ?? 0)) return true;
+  if (step % snapshotSteps !== 0) return false;
+  const index = step / snapshotSteps;
+  const back = Math.floor(latest / snapshotSteps) - index;
   return back <= 1 || index % 2 ** Math.floor(Math.log2(back)) === 0;
 }

@@ -65,10 +65,8 @@ export class SnapshotStore {
     this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
     this.#sql.exec("INSERT OR REPLACE INTO states VALUES (?, ?)", step, version);
     this.#point({ version, step });
-    const { from, snapshotSteps: interval } = geometry.config;
-    const first = from?.resumed?.step ?? 0;
     for (const each of this.steps())
-      if (!isKept(each, step, { first, interval })) this.#forget(each);
+      if (!isKept(geometry, each, step)) this.#forget(each);
     this.#sweep();
   }
 
