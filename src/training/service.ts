@@ -1,4 +1,3 @@
-import type { Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
@@ -9,6 +8,7 @@ import type {
   RunStatus,
 } from "../api/types.ts";
 import type { Tokens } from "./data.ts";
+import type { ParameterFrame } from "./pulled-parameters.ts";
 
 /**
  * What a trainer needs of a run, whoever provides it: `client` does over HTTP, a test in memory.
@@ -19,8 +19,11 @@ export type TrainingService = {
   /** The next lease; waits a bounded time for one. */
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
-  /** A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it */
-  pull(shard: number, step: number): Promise<Frame>;
+  /**
+   * A shard's parameters at exactly `step`, after so many `rewinds` of the run as the lease says: those of before may be
+   * others. Errors: `step_gone`, once the shard is past it
+   */
+  pull(shard: number, step: number, rewinds?: number): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,

@@ -6,7 +6,7 @@ import { allOf } from "./commit.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { RunRecord } from "./run-store.ts";
 
-type Parts = Pick<RunParts, "storage" | "store" | "events" | "progress">;
+type Parts = Pick<RunParts, "store" | "events" | "progress">;
 
 /** In order; the last is the present one. Called between two commits. */
 export async function stateSteps({ progress }: Parts): Promise<number[]> {
@@ -37,7 +37,7 @@ export async function checkStateStep(
  * early is kept
  */
 export async function rewind(parts: Parts, asked: number): Promise<void> {
-  const { storage, store, events, progress } = parts;
+  const { store, events, progress } = parts;
   await progress.exclusive(async () => {
     const record = progress.record();
     const { state, keys, rewinds } = record;
@@ -57,7 +57,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
       );
     }
     // One that crashes before this has changed nothing. After it, the shards are told, whoever comes next.
-    storage.transactionSync(() => {
+    progress.transaction(() => {
       const { secret } = newRunKeys();
       store.update({
         step,

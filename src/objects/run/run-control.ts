@@ -240,7 +240,7 @@ export class RunControl {
     this.#parts.roster.markLost(nowMs, (trainer) =>
       isBusy(this.#parts, trainer, nowMs),
     );
-    this.#parts.storage.transactionSync(() =>
+    this.#parts.progress.transaction(() =>
       this.#parts.agreement.decideOpen(nowMs),
     );
     await this.#parts.progress.advance();

@@ -36,6 +36,8 @@ export class RunProgress {
   #leases: StepLeases | undefined;
   #advancing: Promise<void> | undefined;
   #isAlarmSet = false;
+  /** When the commit began that is under way. */
+  #commitBegan: { step: number; ms: number } | undefined;
 
   /** `onChange` is called when there may be something for those who wait. */
   constructor(
@@ -149,7 +151,7 @@ export class RunProgress {
         this.#store.update({ fingerprintBy: by });
         return Promise.resolve();
       }
-      this.#storage.transactionSync(() => {
+      this.transaction(() => {
         const { secret } = newRunKeys();
         this.#store.update({
           fingerprint,
@@ -164,6 +166,17 @@ export class RunProgress {
       return Promise.resolve();
     });
     await this.advance();
+  }
+
+  /** What is in memory of what `body` has changed goes with it when it fails. */
+  transaction<T>(body: () => T): T {
+    try {
+      return this.#storage.transactionSync(body);
+    } catch (error) {
+      this.#store.forget();
+      this.forget();
+      throw error;
+    }
   }
 
   /** The alarm that was set has come. */
@@ -238,7 +251,7 @@ export class RunProgress {
     if (this.#store.history.hasEvaluation(step)) return;
     const parts = this.#store.ballots.results("eval", step);
     const loss = meanLoss(parts);
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       this.#store.history.addEvaluation(step, loss, Date.now());
       this.#events.append({
         type: "evaluation",
@@ -255,6 +268,7 @@ export class RunProgress {
     { config, step }: RunRecord,
     shards: readonly ShardStub[],
   ): Promise<void> {
+    this.#commitBegan = { step, ms: Date.now() };
     const results = this.#store.ballots.results("train", step);
     const told = resultsOf(this.#store.ballots.ofStep("train", step));
     const gradient = await prepareStep(config, step, shards, results);
@@ -278,14 +292,17 @@ export class RunProgress {
       this.#leases = undefined;
     } else {
       const tokens = results.reduce((sum, each) => sum + each.tokens, 0);
-      this.#store.history.addCommit({
-        ...gradient.update,
-        gradNorm: gradient.gradNorm,
-        trainLoss: meanLoss(results),
-        tokens: this.#store.history.tokensBefore({ config, step }) + tokens,
-        committedMs: Date.now(),
-        link,
-      });
+      this.#store.history.addCommit(
+        {
+          ...gradient.update,
+          gradNorm: gradient.gradNorm,
+          trainLoss: meanLoss(results),
+          tokens: this.#store.history.tokensBefore({ config, step }) + tokens,
+          committedMs: Date.now(),
+          link,
+        },
+        this.#store.ballots.phases(step),
+      );
     }
   }
 
@@ -300,7 +317,7 @@ export class RunProgress {
   /** A shard has no such gradient as was told of: whoever told so, with a join token, tells no more. */
   #takeBack(microbatch: Microbatch, step: number): void {
     const { kind, index } = microbatch;
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       for (const { author } of this.#store.ballots.of(microbatch, step)) {
         this.#events.append({
           type: "conflict",
@@ -320,7 +337,10 @@ export class RunProgress {
 
   /** Every shard has applied the commit. */
   #endStep(commit: CommitRecord): void {
-    this.#storage.transactionSync(() => {
+    const began = this.#commitBegan;
+    this.transaction(() => {
+      if (began?.step === commit.step)
+        this.#store.history.commitTook(commit.step, Date.now() - began.ms);
       this.#store.update({ step: commit.step + 1 });
       const [metrics] = this.#store.history.metrics(
         this.record(),
@@ -332,7 +352,7 @@ export class RunProgress {
   }
 
   changeState(state: RunState): void {
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       this.#store.update({ state });
       this.#events.append({ type: "state", state });
     });

@@ -92,6 +92,13 @@ export const RUN_SCHEMA = new Schema("run", [
        )`,
     ),
 
+  // Where time went, as trainers tell it.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE ballots ADD COLUMN phases TEXT;
+       ALTER TABLE commits ADD COLUMN phases TEXT`,
+    ),
+
   // How often the run has gone back, and to which step it is about to.
   (sql) =>
     sql.exec(
