@@ -1,13 +1,13 @@
 /** What becomes of a run: its metrics, its events, its parameters. */
+import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { optional } from "../declaration/parameter.ts";
-import { route } from "../declaration/route.ts";
+import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
 import {
-  rewindSchema,
   runStatusSchema,
   statesSchema,
   stepRecordSchema,
@@ -33,6 +33,10 @@ const STATE_STEP = {
   most: 2 ** 32 - 1,
   text: "A step of which `GET …/states` says that the state is there (default: the present one)",
 } as const;
+
+const rewindSchema = z
+  .strictObject({ step: z.int().min(0).describe("At this step or before it") })
+  .register(REQUEST_SCHEMAS, { id: "RewindRequest" });
 
 export const HISTORY_ROUTES = [
   route({

@@ -254,10 +254,6 @@ export const statesSchema = z
   .strictObject({ steps: z.array(whole) })
   .register(ANSWER_SCHEMAS, { id: "States" });
 
-export const rewindSchema = z.strictObject({
-  step: whole.describe("At this step or before it"),
-});
-
 export const trainersResponseSchema = z
   .union([
     z.strictObject({ trainers: z.array(z.string()) }),
