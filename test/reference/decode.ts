@@ -125,7 +125,7 @@ export function rotary(
   sines: Float32Array,
 ): Float32Array {
   const half = x.length / 2;
-  return x.map((value, i) => {
+  return x.map((_, i) => {
     const pair = i % half;
     const [a, b] = [x[pair]!, x[pair + half]!];
     const [c, s] = [cosines[pair]!, sines[pair]!];
