@@ -149,7 +149,7 @@ function trustOf({
   if (verify !== undefined && verify > 1)
     throw new Error(`Expected --verify to be at most 1, got ${share}`);
   const redundancy =
-    authors === undefined ? undefined : count("redundancy", authors);
+    authors === undefined ? undefined : count("redundancy", authors, undefined);
   const needed = Math.max(redundancy ?? 1, verify ? 2 : 1);
   if (url === undefined && needed > Number(trainers))
     throw new Error(
