@@ -47,7 +47,8 @@ export function lying(
       await run.push(shard, { ...lease, key }, sent);
     },
     async complete(lease, completion) {
-      if (lease.kind === "eval") lie = lies.includes("loss") ? choose(lease) : undefined;
+      if (lease.kind === "eval")
+        lie = lies.includes("loss") ? choose(lease) : undefined;
       const own: Completion = {
         ...completion,
         ...(lie === "loss" && { lossSum: (completion.lossSum ?? 1) / 2 }),
@@ -83,7 +84,9 @@ async function falsified(
   const { payload, ...header } = await decodeFrame(frame.slice());
   // Of every dtype, what begins with all bits set is NaN, or has a scale that is.
   const other =
-    lie === "nan" ? payload.map(() => 0xff) : payload.map((byte) => byte ^ 0x88);
+    lie === "nan"
+      ? payload.map(() => 0xff)
+      : payload.map((byte) => byte ^ 0x88);
   return encodeFrame(header, other);
 }
 

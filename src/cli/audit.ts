@@ -11,7 +11,11 @@ import {
   UsageError,
 } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
-import { type FalseStep, RecomputedRun, stepOfState } from "./recomputed-steps.ts";
+import {
+  type FalseStep,
+  RecomputedRun,
+  stepOfState,
+} from "./recomputed-steps.ts";
 import { loadTrainingKernels } from "./training-kernels.ts";
 
 const args = {

@@ -217,7 +217,9 @@ export class RunTrainer {
     // First, so that two steps never are in memory.
     this.letGo();
     const frames = await Promise.all(
-      plan.shards.map((shard) => this.#service.pull(shard.index, step, rewinds)),
+      plan.shards.map((shard) =>
+        this.#service.pull(shard.index, step, rewinds),
+      ),
     );
     for (const { dtype, length } of frames)
       this.#clock.pulled(frameBytes(dtype, length));

@@ -48,8 +48,7 @@ test("of n snapshots about log2 n are kept, none that was dropped is wanted agai
     // The one of `latest` is new.
     expect(kept.filter((step) => step !== latest && !before.has(step))).toEqual([]); // prettier-ignore
     expect(kept).toContain(0);
-    if (latest > 3)
-      expect(kept).toContain(3 * (Math.floor(latest / 3) - 1));
+    if (latest > 3) expect(kept).toContain(3 * (Math.floor(latest / 3) - 1));
     before = new Set(kept);
   }
   expect(keptOf(107, 10, 5)).toEqual([0, 5, 40, 80, 90, 100, 107]);
@@ -141,9 +140,7 @@ test("a checkpoint says what its steps came to, the same whoever trained; who to
   const dataset = plain.status.config.dataset.name;
   const other = await startRun({ steps: 4, shards: 3, dataset });
   await finish(other.run, ["a", "b"]);
-  const [{ results, chain }] = (await other.run.metrics()).slice(3, 4) as [
-    { results: string; chain: string },
-  ];
+  const { results, chain } = (await other.run.metrics())[3]!;
   for (const { run } of [plain, other])
     for (const state of ["parameters", "full"] as const) {
       const own = await metadataOf(await run.checkpoint("safetensors", state));
@@ -181,7 +178,11 @@ test("a checkpoint says what its steps came to, the same whoever trained; who to
     (await outcomeOf(plain.run)).checkpoint,
   );
   const audited = await RecomputedRun.open(resumed.run);
-  expect(await auditAll(audited)).toEqual({ last: 4, first: null, computed: 3 });
+  expect(await auditAll(audited)).toEqual({
+    last: 4,
+    first: null,
+    computed: 3,
+  });
 });
 
 /** Of one that pulls, computes and pushes as it should, but at some steps with other signs. */
@@ -238,7 +239,9 @@ test("an audit finds the first step of one who lies from some step on, and whose
 test("an audit sees a false loss of an evaluation, of the last one too, and what the edge's own sums do not give", async () => {
   const { run } = await startRun({ steps: 2, evaluation: { interval: 2 } });
   await finish(run);
-  expect(await auditStep(await RecomputedRun.open(run), 2)).toMatchObject({ first: null });
+  expect(await auditStep(await RecomputedRun.open(run), 2)).toMatchObject({
+    first: null,
+  });
   // What the edge tells of the step is changed on its way.
   const telling = (change: Partial<Record<keyof RunClient, unknown>>) =>
     RecomputedRun.open(Object.assign(Object.create(run) as RunClient, change));

@@ -487,8 +487,14 @@ test("an audit finds the first false step of many, and whose it is", async () =>
     step: 5,
     microbatches: [{ index: lease!.index, authors: [idOf(liar)] }],
   };
-  expect(await compareRuns(audited.run, trusted.run)).toEqual({ last: 8, first });
-  expect(await compareRuns(audited.run, trusted.run, 5)).toEqual({ last: 5, first });
+  expect(await compareRuns(audited.run, trusted.run)).toEqual({
+    last: 8,
+    first,
+  });
+  expect(await compareRuns(audited.run, trusted.run, 5)).toEqual({
+    last: 5,
+    first,
+  });
   expect(await compareRuns(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
   const foreign = await startScripted({ steps, dataset, seed: 2 });
   await foreign.reach(1);

@@ -19,5 +19,6 @@ export function isKept(
   if (step % snapshotSteps !== 0) return false;
   const index = step / snapshotSteps;
   const back = Math.floor(latest / snapshotSteps) - index;
-  return back <= 1 || index % 2 ** Math.floor(Math.log2(back)) === 0;
+  // The largest power of two up to it.
+  return back <= 1 || index % 2 ** (31 - Math.clz32(back)) === 0;
 }

@@ -63,7 +63,11 @@ export class SnapshotStore {
       }
     }
     this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
-    this.#sql.exec("INSERT OR REPLACE INTO states VALUES (?, ?)", step, version);
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO states VALUES (?, ?)",
+      step,
+      version,
+    );
     this.#point({ version, step });
     for (const each of this.steps())
       if (!isKept(geometry, each, step)) this.#forget(each);
