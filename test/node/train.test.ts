@@ -29,8 +29,8 @@ import {
 } from "../../src/formats/containers/safetensors.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { Progress } from "../../src/cli/progress.ts";
-import { mobyDick } from "../../src/scripts/moby-dick.ts";
-import { linkFree } from "../../src/scripts/save-checkpoint.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
+import { linkFree } from "../../src/cli/train/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
 const SCRIPTS = resolve(import.meta.dirname, "../../src/scripts");

@@ -1,21 +1,8 @@
 /** A run's metrics as lines: JSON, or CSV with a header line. */
+import { CSV_HEADER, csvLine } from "../../api/metrics-csv.ts";
 import type { StepMetrics } from "../../api/types.ts";
 
 const PAGE = 500;
-const CSV_COLUMNS = [
-  "step",
-  "trainLoss",
-  "gradNorm",
-  "learningRate",
-  "tokens",
-  "valLoss",
-  "committedMs",
-  "trainNatsPerByte",
-  "valNatsPerByte",
-  "results",
-  "chain",
-] as const satisfies readonly (keyof StepMetrics)[];
-
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */
 export async function metricsStream(
   isCsv: boolean,
@@ -25,8 +12,7 @@ export async function metricsStream(
   const encoder = new TextEncoder();
   return new ReadableStream({
     start(controller) {
-      if (isCsv)
-        controller.enqueue(encoder.encode(`${CSV_COLUMNS.join(",")}\n`));
+      if (isCsv) controller.enqueue(encoder.encode(`${CSV_HEADER}\n`));
     },
     async pull(controller) {
       const { value, done } = await pages.next();
@@ -35,9 +21,7 @@ export async function metricsStream(
         return;
       }
       const lines = value.map((metrics) =>
-        isCsv
-          ? CSV_COLUMNS.map((column) => metrics[column] ?? "").join(",")
-          : JSON.stringify(metrics),
+        isCsv ? csvLine(metrics) : JSON.stringify(metrics),
       );
       controller.enqueue(encoder.encode(`${lines.join("\n")}\n`));
     },
