@@ -1,5 +1,5 @@
 /** A run's history as comma-separated values: a header line, and a line a step. */
-import type { StepMetrics } from "./types.ts";
+import type { StepMetrics, StepPhases } from "./types.ts";
 
 const COLUMNS = [
   "step",
@@ -15,9 +15,24 @@ const COLUMNS = [
   "chain",
 ] as const satisfies readonly (keyof StepMetrics)[];
 
-export const CSV_HEADER = COLUMNS.join(",");
+/** Behind those. */
+const PHASE_COLUMNS = [
+  "leaseMs",
+  "pullMs",
+  "computeMs",
+  "pushMs",
+  "commitMs",
+  "pulledBytes",
+  "pushedBytes",
+] as const satisfies readonly (keyof StepPhases)[];
+
+export const CSV_HEADER = [...COLUMNS, ...PHASE_COLUMNS].join(",");
 
 /** What there is none of is empty. No value has a comma or a quote. */
 export function csvLine(metrics: StepMetrics): string {
-  return COLUMNS.map((column) => metrics[column] ?? "").join(",");
+  return [
+    ...COLUMNS.map((column) => metrics[column] ?? ""),
+    // What an earlier release kept has none.
+    ...PHASE_COLUMNS.map((column) => metrics.phases?.[column] ?? ""),
+  ].join(",");
 }

@@ -12,6 +12,7 @@ import {
   UsageError,
 } from "./file-arguments.ts";
 import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
+import { tell } from "./tell.ts";
 import { eventFile, eventFileName } from "./tensorboard/event-file.ts";
 
 const FORMATS = ["csv", "jsonl", "tensorboard"] as const;
@@ -40,12 +41,9 @@ const args = {
       "File to write (default: stdout); of tensorboard the folder that it is told as --logdir, where the run gets one of its own",
   },
   force: outputArguments.force,
+  json: outputArguments.json,
   url: edgeArguments.url,
   token: edgeArguments.token,
-  json: {
-    type: "boolean",
-    description: "Tell what was written as JSON, where it is a file",
-  },
 } satisfies ArgsDef;
 
 export const exportCommand = defineCommand({
@@ -70,15 +68,16 @@ export const exportCommand = defineCommand({
       format === "tensorboard"
         ? join(output!, name, eventFileName(metrics))
         : (output ?? STANDARD);
-    checkOutputOrStdout(path, isForced);
     if (format === "tensorboard") mkdirSync(dirname(path), { recursive: true });
+    checkOutputOrStdout(path, isForced);
     const bytes = await writeOutput(path, chunksOf(format, metrics));
     if (path === STANDARD) return;
-    console.log(
-      given.json
-        ? JSON.stringify({ run: name, steps: metrics.length, path, bytes })
-        : `${path}: ${metrics.length} steps of ${name}`,
-    );
+    tell(given.json === true, `${path}: ${metrics.length} steps of ${name}`, {
+      run: name,
+      steps: metrics.length,
+      output: path,
+      bytesWritten: bytes,
+    });
   },
 });
 

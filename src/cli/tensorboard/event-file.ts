@@ -22,7 +22,14 @@ const TAGS = {
   "step/gradient_norm": (each) => each.gradNorm,
   "step/learning_rate": (each) => each.learningRate,
   "step/tokens": (each) => each.tokens,
-} satisfies Record<string, (each: StepMetrics) => number | null>;
+  "phases/lease_ms": ({ phases }) => phases?.leaseMs,
+  "phases/pull_ms": ({ phases }) => phases?.pullMs,
+  "phases/compute_ms": ({ phases }) => phases?.computeMs,
+  "phases/push_ms": ({ phases }) => phases?.pushMs,
+  "phases/commit_ms": ({ phases }) => phases?.commitMs,
+  "phases/pulled_bytes": ({ phases }) => phases?.pulledBytes,
+  "phases/pushed_bytes": ({ phases }) => phases?.pushedBytes,
+} satisfies Record<string, (each: StepMetrics) => number | null | undefined>;
 
 /** A file of them is known by this name, in a folder that is named as the run. */
 export function eventFileName(metrics: readonly StepMetrics[]): string {
@@ -41,7 +48,7 @@ export function* eventFile(
   for (const each of metrics) {
     const values = Object.entries(TAGS).flatMap(([tag, of]) => {
       const value = of(each);
-      if (value === null) return [];
+      if (value === null || value === undefined) return [];
       const fields = [text(VALUE.tag, tag), float(VALUE.simpleValue, value)];
       return [{ field: SUMMARY.value, bytes: message(fields) }];
     });

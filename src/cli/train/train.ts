@@ -33,6 +33,7 @@ import {
 import { follow, type Listener } from "../follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "../progress.ts";
+import { timeSpent } from "../time-spent.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
@@ -135,7 +136,8 @@ async function trainAs(
     const state = await follow(run, [note, progress, metrics, samples]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
-    metrics.complete(await run.metrics());
+    const history = await run.metrics();
+    metrics.complete(history);
     const isFull = options.isFull || state === "cancelled";
     const checkpoint = await saveCheckpoint(
       run,
@@ -152,6 +154,8 @@ async function trainAs(
       });
       progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
     }
+    const spent = timeSpent(history);
+    if (spent) progress.line(spent);
     let code = await outcome(run, state, seconds, checkpoint, progress);
     if (isJson) {
       const { step, valLoss, valNatsPerByte } = await run.status();
