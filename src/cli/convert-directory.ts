@@ -22,7 +22,7 @@ import { tell } from "./tell.ts";
 export async function convertDirectory({
   from,
   to,
-  asJson,
+  asJson = false,
   force,
   checkpoint,
   request,
@@ -30,7 +30,7 @@ export async function convertDirectory({
 }: {
   from: string;
   to: string;
-  asJson: boolean;
+  asJson?: boolean;
   force: boolean;
   checkpoint: Checkpoint;
   request: FolderRequest;

@@ -188,8 +188,8 @@ function crc32c(bytes: Uint8Array): number {
 }
 
 function reversed(value: number, width: number): number {
-  const digits = value.toString(2).padStart(width, "0");
-  return Number.parseInt([...digits].reverse().join(""), 2);
+  const digits = value.toString(2).padStart(width, "0").split("");
+  return Number.parseInt(digits.toReversed().join(""), 2);
 }
 
 function eventOf(data: Uint8Array) {

@@ -446,6 +446,7 @@ test("every option of --help is taken, and does what it says", async () => {
   const others = ["out", "force", "help", "version"];
   others.push("url", "token", "threads", "detach");
   others.push("from", "resume", "full");
+  others.push("config", "json"); // package.test.ts, command-line.test.ts
   expect(named.toSorted()).toEqual(
     [...Object.keys(options), ...others].toSorted(),
   );
