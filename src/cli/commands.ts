@@ -17,6 +17,7 @@ import {
   resumeCommand,
   runsCommand,
 } from "./runs.ts";
+import { runsExportCommand } from "./runs-export.ts";
 import { serveCommand } from "./serve.ts";
 import { trainCommand } from "./train/command.ts";
 import {
@@ -41,9 +42,10 @@ export const COMMANDS = {
   train: trainCommand,
   ablation: ablationCommand,
   generate: generateCommand,
+  export: exportCommand,
   join: joinCommand,
   runs: runsCommand,
-  "runs export": exportCommand,
+  "runs export": runsExportCommand,
   watch: watchCommand,
   pause: pauseCommand,
   resume: resumeCommand,

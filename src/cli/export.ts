@@ -1,132 +1,123 @@
-/** A run's history for other programs: a table, lines, or what TensorBoard shows. */
-import { mkdirSync, readFileSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
 import { type ArgsDef, defineCommand } from "citty";
-import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
-import type { StepMetrics } from "../api/types.ts";
-import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
+import { SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import { readInOrder } from "../checkpoints/tensor-reads.ts";
+import { run } from "../formats/stream/conversion.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { exportedFile } from "../training/checkpoint-file.ts";
+import type { CheckpointFolder } from "../training/checkpoint-folder.ts";
+import { planCheckpointGguf } from "../training/checkpoint-gguf.ts";
+import { size } from "./bar.ts";
+import { checkOutputFolder, writeFolder } from "./directory-output.ts";
+import { clientOf, edgeArguments } from "./edge-arguments.ts";
 import {
   type Arguments,
   checkArguments,
   outputArguments,
   UsageError,
 } from "./file-arguments.ts";
-import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
+import { localFile } from "./ranged-files.ts";
+import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
-import { eventFile, eventFileName } from "./tensorboard/event-file.ts";
 
-const FORMATS = ["csv", "jsonl", "tensorboard"] as const;
+const FORMATS = ["hf", "gguf", "gguf-mxfp4"] as const;
 type Format = (typeof FORMATS)[number];
 
-/** As `train` keeps them beside a checkpoint. */
-const KEPT = "metrics.jsonl";
-
 const args = {
-  run: {
-    ...runArgument.run,
-    description:
-      "Id of a run of the edge; or the folder of one that `train` has kept, or its metrics.jsonl",
+  model: {
+    type: "positional",
+    required: true,
+    description: "A run's checkpoint; with --url, the id of a run",
   },
   format: {
     type: "enum",
     options: [...FORMATS],
-    default: "csv",
+    default: "hf",
     description:
-      "A header line and a line a step, JSON lines, or an event file",
+      "The directory that transformers loads (of a run of an edge in a tar), or what llama.cpp loads",
   },
+  ...outputArguments,
   output: {
     ...outputArguments.output,
-    required: false,
-    description:
-      "File to write (default: stdout); of tensorboard the folder that it is told as --logdir, where the run gets one of its own",
+    description: "Directory or file to write; of a file, - is stdout",
   },
-  force: outputArguments.force,
-  json: outputArguments.json,
-  url: edgeArguments.url,
+  url: { ...edgeArguments.url, description: "Take a run of this edge" },
   token: edgeArguments.token,
 } satisfies ArgsDef;
 
 export const exportCommand = defineCommand({
   meta: {
-    name: "runs export",
-    description:
-      "The history of a run, step by step: CSV, JSON lines, or for TensorBoard",
+    name: "export",
+    description: "A trained model as transformers or llama.cpp loads it",
   },
   args,
   async run(context) {
     const given = checkArguments(context, args);
     const format = given.format as Format;
-    const output = given.output as string | undefined;
-    if (format === "tensorboard" && (output ?? STANDARD) === STANDARD) {
-      throw new UsageError(
-        "Expected --output with --format tensorboard, a folder, got none",
-      );
-    }
-    const { name, metrics } = await historyOf(given);
-    const isForced = given.force === true;
-    const path =
-      format === "tensorboard"
-        ? join(output!, name, eventFileName(metrics))
-        : (output ?? STANDARD);
-    if (format === "tensorboard") mkdirSync(dirname(path), { recursive: true });
-    checkOutputOrStdout(path, isForced);
-    const bytes = await writeOutput(path, chunksOf(format, metrics));
-    if (path === STANDARD) return;
-    tell(given.json === true, `${path}: ${metrics.length} steps of ${name}`, {
-      run: name,
-      steps: metrics.length,
-      output: path,
+    const to = given.output as string;
+    const force = given.force === true;
+    const bytes =
+      given.url === undefined
+        ? await exportFile(given.model as string, to, force, format)
+        : await exportRun(given, to, force, format);
+    if (to === "-") return;
+    tell(given.json === true, `${to}: ${size(bytes)}`, {
+      output: to,
       bytesWritten: bytes,
     });
   },
 });
 
-/** Of a run that was kept here, or of one of the edge. */
-async function historyOf(
-  given: Arguments,
-): Promise<{ name: string; metrics: readonly StepMetrics[] }> {
-  const run = given.run as string;
-  const found = statSync(run, { throwIfNoEntry: false });
-  if (!found) return { name: run, metrics: await runOf(given).metrics() };
-  const file = resolve(found.isDirectory() ? join(run, KEPT) : run);
-  if (!statSync(file, { throwIfNoEntry: false })) {
-    throw new UsageError(
-      `Expected a run's id, or a folder with ${KEPT}, got ${run}`,
-    );
-  }
-  return { name: basename(dirname(file)), metrics: linesOf(file) };
-}
-
-function linesOf(file: string): readonly StepMetrics[] {
-  const lines = readFileSync(file, "utf8").split("\n").filter(Boolean);
-  return lines.map((line, index) => {
-    try {
-      const metrics = JSON.parse(line) as StepMetrics;
-      if (Number.isInteger(metrics.step)) return metrics;
-    } catch {
-      // It is told below, as what is no step.
-    }
-    throw new UsageError(
-      `Expected ${file} to have a step's metrics on each line, got "${line.slice(0, 40)}" on line ${index + 1}`,
-    );
-  });
-}
-
-function chunksOf(
+/** Bytes that were written. */
+async function exportFile(
+  from: string,
+  to: string,
+  force: boolean,
   format: Format,
-  metrics: readonly StepMetrics[],
-): AsyncIterable<Uint8Array> {
-  if (format === "tensorboard") return inTurn(eventFile(metrics));
-  const lines =
-    format === "csv"
-      ? [CSV_HEADER, ...metrics.map(csvLine)]
-      : metrics.map((each) => JSON.stringify(each));
-  const encoder = new TextEncoder();
-  return inTurn(lines.map((line) => encoder.encode(`${line}\n`)));
+): Promise<number> {
+  if (format !== "hf") checkOutputOrStdout(to, force);
+  else if (to === "-")
+    throw new UsageError("Expected a folder to write, got - for stdout");
+  else checkOutputFolder(to, force);
+  loadKernelsFile();
+  const folder = await exportedFile(await localFile(from));
+  if (format === "hf") return writeFiles(folder, to, force);
+  const plan = await planCheckpointGguf(folder, format);
+  const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
+  const source = readInOrder(plan.reads, files, () => {});
+  return writeOutput(to, run(plan.conversion(), source));
 }
 
-async function* inTurn(
-  chunks: Iterable<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  yield* chunks;
+async function writeFiles(
+  { files, weights }: CheckpointFolder,
+  to: string,
+  force: boolean,
+): Promise<number> {
+  await writeFolder(to, force, async (part) => {
+    for (const { name, text, bytes } of files) {
+      const handle = await open(join(part, name), "wx");
+      try {
+        if (text !== undefined) await handle.writeFile(text);
+        else
+          for await (const chunk of weights(0, bytes))
+            await handle.writeFile(chunk);
+      } finally {
+        await handle.close();
+      }
+    }
+  });
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+async function exportRun(
+  given: Arguments,
+  to: string,
+  force: boolean,
+  format: Format,
+): Promise<number> {
+  checkOutputOrStdout(to, force);
+  const run = clientOf(given).run(given.model as string);
+  const { body } = await run.checkpoint(format);
+  return writeOutput(to, body!);
 }
