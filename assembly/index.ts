@@ -3,10 +3,10 @@ export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
 export { dequantizeEdenMxfp4, quantizeEdenMxfp4 } from "./mxfp4/eden-mxfp4";
 export { packGgmlMxfp4, unpackGgmlMxfp4 } from "./mxfp4/ggml-mxfp4";
 export { gemmMxfp4 } from "./mxfp4/gemm-mxfp4";
-export { gemmInt6, gramInt6 } from "./int6/gemm-int6";
+export { gemmInt6, gemmOntoInt6, gramInt6 } from "./int6/gemm-int6";
 export { accumulatesDots } from "./mxfp4/mxfp4-dot";
 export { hadamardF32, signsF32 } from "./floats/hadamard";
-export { packInt6 } from "./int6/pack-int6";
+export { packInt6, repackInt6 } from "./int6/pack-int6";
 export { packEden } from "./int6/pack-eden";
 export { packMxfp4 } from "./mxfp4/pack-mxfp4";
 export { quantizeQ8 } from "./q8/quantize-q8";
@@ -30,8 +30,8 @@ export { geluBackwardF32, geluForwardF32 } from "./layers/gelu";
 export { gemmF32, useWideVectors } from "./floats/gemm-f32";
 export { packF32 } from "./floats/pack-f32";
 export { layerNormBackwardF32, layerNormForwardF32 } from "./layers/layer-norm";
-export { blendF32, nesterovF32 } from "./layers/muon";
-export { newtonSchulzF32, scaleRowsF32, splitDiagonalF32 } from "./layers/newton-schulz";
+export { blendColumnsF32, copyColumnsF32, nesterovF32 } from "./layers/muon";
+export { newtonSchulzF32, splitDiagonalF32 } from "./layers/newton-schulz";
 export { fusesMadd } from "./simd/probe";
 export {
   softmaxCrossEntropyBackwardF32,

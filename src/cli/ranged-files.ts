@@ -7,6 +7,7 @@ import {
   type Folder,
   type RangedFile,
 } from "../checkpoints/read-heads.ts";
+import { readHandle } from "./files.ts";
 
 /** Of an index or a config: more is no such file. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
@@ -34,9 +35,11 @@ export function localFolder(path: string): Folder {
 
 /** Errors: `file_not_found` */
 export async function localFile(path: string): Promise<RangedFile> {
-  const { size } = await stat(path).catch((cause: unknown) => {
+  const status = await stat(path).catch((cause: unknown) => {
     throw notThere(path, cause);
   });
+  if (!status.isFile()) throw notThere(path);
+  const { size } = status;
   return {
     bytes: size,
     async read(start, end, into) {
@@ -44,12 +47,7 @@ export async function localFile(path: string): Promise<RangedFile> {
         throw notThere(path, cause);
       });
       try {
-        const fits = into !== undefined && into.byteLength >= end - start;
-        const buffer = new Uint8Array(
-          fits ? into : new ArrayBuffer(end - start),
-        );
-        const { bytesRead } = await handle.read(buffer, 0, end - start, start);
-        return checkRange(buffer.subarray(0, bytesRead), start, end);
+        return await readHandle(handle, start, end - start, into);
       } finally {
         await handle.close();
       }
@@ -129,7 +127,7 @@ async function refused(url: string, response: Response): Promise<AppError> {
   );
 }
 
-function notThere(what: string, cause: unknown): AppError {
+function notThere(what: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
     `Expected a file that can be read, got ${what}`,

@@ -4,7 +4,7 @@ import type { Pointer } from "../kernels/arena.ts";
 import { transpose } from "../kernels/matmul.ts";
 import { orthogonalize } from "../kernels/orthogonalize.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { adamW, blend } from "../kernels/vector.ts";
+import { adamW, blendColumns, copyColumns } from "../kernels/vector.ts";
 import type { ParameterGroup, ParameterTensor } from "../model/parameters.ts";
 
 /** What all shards of a step have in common; `Run` fixes it before any of them applies it. */
@@ -90,28 +90,13 @@ export function updateMatrix(
   const columns = allColumns / sideBySide;
   const size = rate * Math.sqrt(Math.max(1, columns / rows));
   for (let part = 0; part < sideBySide; part++) {
+    const at = 4 * part * columns;
     arena.scope(() => {
       const x = arena.allocF32(rows * columns);
-      const eachRow = (body: (at: number, to: number) => void): void => {
-        for (let row = 0; row < rows; row++) {
-          body(row * allColumns + part * columns, row * columns);
-        }
-      };
-      eachRow((at, own) =>
-        arena
-          .f32(x + 4 * own, columns)
-          .set(arena.f32(direction + 4 * at, columns)),
-      );
+      copyColumns(x, direction + at, allColumns, rows, columns);
       orthogonalizeAny(x, rows, columns);
-      eachRow((at, own) =>
-        blend(
-          parameters + 4 * at,
-          x + 4 * own,
-          columns,
-          1 - rate * weightDecay,
-          -size,
-        ),
-      );
+      const kept = 1 - rate * weightDecay;
+      blendColumns(parameters + at, allColumns, x, rows, columns, kept, -size);
     });
   }
 }

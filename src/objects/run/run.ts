@@ -86,7 +86,7 @@ function runMethods(run: RunControl) {
     create: (id: string, config: RunConfig) => run.create(id, config),
     status: (caller: string) => run.status(caller),
     lease: (caller: string, request: LeaseRequest) =>
-      run.lease(caller, request),
+      run.desk.lease(caller, request),
     complete: (
       caller: string,
       kind: LeaseKind,
@@ -95,15 +95,23 @@ function runMethods(run: RunControl) {
       completion: Completion,
       // Texts that are not told are null on the way.
       key: string | null,
-    ) => run.complete(caller, kind, step, index, completion, key ?? undefined),
+    ) =>
+      run.desk.complete(
+        caller,
+        kind,
+        step,
+        index,
+        completion,
+        key ?? undefined,
+      ),
     leave: (
       caller: string,
       trainer: Pick<LeaseRequest, "trainer" | "bootId">,
-    ) => run.leave(caller, trainer),
-    issueToken: (expiresInMs: number) => run.issueToken(expiresInMs),
-    tokens: () => run.tokens(),
+    ) => run.desk.leave(caller, trainer),
+    issueToken: (expiresInMs: number) => run.tokens.issue(expiresInMs),
+    tokens: () => run.tokens.all(),
     setTokenState: (id: string, state: "active" | "revoked") =>
-      run.setTokenState(id, state),
+      run.tokens.setState(id, state),
     datasetName: (caller: string) => run.datasetName(caller),
     setState: (state: StateRequest["state"]) => run.setState(state),
     setFingerprint: (fingerprint: string | null) =>
@@ -115,7 +123,7 @@ function runMethods(run: RunControl) {
       step: number,
       microbatch: number,
       key: string,
-    ) => run.reportConflict(caller, step, microbatch, key),
+    ) => run.desk.reportConflict(caller, step, microbatch, key),
     pinCheckpoint: (isFull: boolean) => run.pinCheckpoint(isFull),
     remove: () => run.remove(),
   };

@@ -6,40 +6,26 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
-import { decodeFrame, type Frame } from "../../api/frame.ts";
 import type { RunConfig } from "../../api/types.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
-  type ShardGeometry,
   type ShardState,
-  stateOf,
   stateParts,
   vectorsOf,
 } from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
-import {
-  authorOfKey,
-  checkCreation,
-  type RunKeys,
-} from "../platform/author.ts";
-import { outdatedRun } from "../platform/schema.ts";
-import { openPinned } from "../platform/stored-model.ts";
-import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
-import { geometryOf, type ShardRow } from "./moments-by-group.ts";
+import { checkCreation, type RunKeys } from "../platform/author.ts";
+import { discard } from "./frame-body.ts";
+import { importedState } from "./imported-state.ts";
+import { type Loaded, loadShard } from "./loaded-shard.ts";
+import { geometryOf } from "./moments-by-group.ts";
 import { PinnedState } from "./pinned-state.ts";
+import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
 import { ResidentShard } from "./resident-shard.ts";
-import { stateFrom } from "../../training/shard-state.ts";
-import {
-  checkExcluded,
-  checkFrame,
-  checkMicrobatch,
-  checkRunning,
-  checkStep,
-} from "./shard-frames.ts";
+import { checkExcluded, checkStep } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
@@ -52,17 +38,6 @@ const MAX_REPLAYED_UPDATES = 4;
 export type Prepared =
   { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
 
-/** What is fixed once `initialize` has run, and the step. */
-type Loaded = {
-  geometry: ShardGeometry;
-  keys: RunKeys;
-  excluded: ReadonlySet<string>;
-  /** The step of the parameters; updates so far. */
-  step: number;
-  ended: boolean;
-  snapshotStep: number;
-};
-
 export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
@@ -72,6 +47,9 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     this.ctx.id.toString(),
     this.#log,
     this.#snapshots,
+  );
+  readonly #pushes = new PushDesk(this.ctx.storage, this.#log, () =>
+    this.#load(),
   );
   #loaded: Loaded | undefined;
   /** Of the arena, for an update. */
@@ -87,7 +65,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     }
     const declared = request.headers.get("Frame-Bytes") || undefined;
     const result = await toResult(() =>
-      this.#push(
+      this.#pushes.push(
         caller,
         request.headers.get("Lease-Key") ?? undefined,
         Number(step),
@@ -113,7 +91,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       const row = { shard: index, config: JSON.stringify(config) };
       const geometry = geometryOf(row);
-      const state = await this.#imported(geometry);
+      const state = await importedState(this.env.BUCKET, geometry);
       // While they were read, another call may have been here.
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       this.ctx.storage.transactionSync(() => {
@@ -157,102 +135,6 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       });
       this.#loaded = undefined;
     });
-  }
-
-  /** The shard's range of what the run goes on from; undefined where parameters are drawn. */
-  async #imported(geometry: ShardGeometry): Promise<ShardState | undefined> {
-    const { from } = geometry.config;
-    const { start, length } = geometry.range;
-    if (from === undefined) return undefined;
-    // Parameters, and two moments of each at most.
-    const reservation = await isolateMemory.reserve(3 * 4 * length);
-    try {
-      const model = await openPinned(this.env.BUCKET, from);
-      if (!from.resumed)
-        return stateFrom(geometry, await model.read(start, start + length));
-      const vectors: Float32Array<ArrayBuffer>[] = [];
-      for (const { start: first, length: own, moment } of stateParts(geometry))
-        vectors.push(
-          await model.read(start + first, start + first + own, moment),
-        );
-      return stateOf(geometry, vectors);
-    } finally {
-      reservation.release();
-    }
-  }
-
-  /**
-   * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
-   * were here before. The body is read when nothing else speaks against it.
-   */
-  async #push(
-    caller: string,
-    key: string | undefined,
-    step: number,
-    microbatch: number,
-    body: ReadableStream<Uint8Array> | null,
-    declaredBytes: number | undefined,
-  ): Promise<{ duplicate: boolean }> {
-    const { keys, ended } = this.#load();
-    checkRunning(ended);
-    checkMicrobatch(this.#load().geometry, microbatch);
-    const leased = { kind: "train", step, index: microbatch } as const;
-    const author = await authorOfKey(keys, caller, leased, key);
-    this.#checkPush(author, step, microbatch);
-    const reservation = await isolateMemory.reserve(
-      declaredBytes ?? MAX_FRAME_BYTES,
-    );
-    try {
-      const bytes = await readFrame(body, declaredBytes, () =>
-        reservation.touch(),
-      );
-      try {
-        return this.#store(author, step, microbatch, await decodeFrame(bytes));
-      } finally {
-        free(bytes);
-      }
-    } finally {
-      reservation.release();
-    }
-  }
-
-  /** The author's push is one that the run may take; returns the digest of what it must be, if that is known. */
-  #checkPush(
-    author: string,
-    step: number,
-    microbatch: number,
-  ): string | undefined {
-    const { ended, excluded, geometry, step: current } = this.#load();
-    checkRunning(ended);
-    checkMicrobatch(geometry, microbatch);
-    checkExcluded(excluded, author);
-    const known =
-      step < current
-        ? this.#log.keptDigest(step, microbatch)
-        : this.#log.digest(step, microbatch, author);
-    if (known === undefined) checkStep(current, step, "future_step");
-    return known;
-  }
-
-  #store(
-    author: string,
-    step: number,
-    microbatch: number,
-    frame: Frame,
-  ): { duplicate: boolean } {
-    const known = this.#checkPush(author, step, microbatch);
-    checkFrame(this.#load().geometry, step, microbatch, frame);
-    if (known === frame.digest) return { duplicate: true };
-    if (known !== undefined) {
-      throw new AppError(
-        "different_bytes",
-        `Expected the bytes that step ${step}, microbatch ${microbatch} already has of this author, or has taken, SHA-256 ${known}; got ${frame.digest}`,
-      );
-    }
-    const duplicate = this.ctx.storage.transactionSync(() =>
-      this.#log.store(frame, author),
-    );
-    return { duplicate };
   }
 
   /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16. */
@@ -387,29 +269,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   }
 
   #load(): Loaded {
-    if (this.#loaded) return this.#loaded;
-    if (!SHARD_SCHEMA.open(this.ctx.storage)) {
-      throw new AppError(
-        "shard_not_found",
-        "Expected a shard of a run, got one that no run has",
-      );
-    }
-    const row = this.#sql.exec<ShardRow>("SELECT * FROM shard").one();
-    if (row.outdated === 1) throw outdatedRun();
-    const { step } = this.#snapshots.pointer();
-    this.#loaded = {
-      geometry: geometryOf(row),
-      keys: { creation: row.creation ?? "", secret: row.secret ?? "" },
-      excluded: new Set(
-        Array.from(
-          this.#sql.exec<{ author: string }>("SELECT author FROM excluded"),
-          ({ author }) => author,
-        ),
-      ),
-      step: step + this.#snapshots.updates().length,
-      ended: row.ended === 1,
-      snapshotStep: step,
-    };
+    this.#loaded ??= loadShard(this.ctx.storage, this.#snapshots);
     return this.#loaded;
   }
 

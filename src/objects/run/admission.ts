@@ -1,0 +1,76 @@
+/** Who may speak to a run: callers by their tokens, trainers by what they compute like, results by the key of a lease. */
+import { AppError } from "../../api/errors.ts";
+import { hasEnded, type Lease, type LeaseRequest } from "../../api/types.ts";
+import {
+  authorOf,
+  authorOfKey,
+  checkCreation,
+  leaseKey,
+  OWNER,
+} from "../platform/author.ts";
+import type { RunParts } from "./run-parts.ts";
+import type { Given, Holder } from "./step-leases.ts";
+import { rosterName } from "./trainer-roster.ts";
+
+export class Admission {
+  readonly #store: RunParts["store"];
+  readonly #authors: RunParts["authors"];
+  readonly #progress: RunParts["progress"];
+
+  constructor(parts: RunParts) {
+    this.#store = parts.store;
+    this.#authors = parts.authors;
+    this.#progress = parts.progress;
+  }
+
+  /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
+  admit(caller: string): void {
+    checkCreation(this.#progress.record().keys, caller);
+    this.#authors.check(caller);
+  }
+
+  /** Errors: as `admit` */
+  holderOf(
+    caller: string,
+    { trainer, bootId }: Pick<LeaseRequest, "trainer" | "bootId">,
+  ): Holder {
+    this.admit(caller);
+    const author = authorOf(caller, trainer);
+    this.#authors.check(author);
+    return { trainer: rosterName(caller, trainer), bootId, author };
+  }
+
+  authorOfKey(
+    caller: string,
+    leased: Omit<Given, "deadlineMs">,
+    key: string | undefined,
+  ): Promise<string> {
+    return authorOfKey(this.#progress.record().keys, caller, leased, key);
+  }
+
+  async withKey({ author }: Holder, given: Given): Promise<Lease> {
+    const { keys } = this.#progress.record();
+    return { ...given, key: await leaseKey(keys, author, given) };
+  }
+
+  /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */
+  async checkFingerprint(caller: string, offered: string): Promise<void> {
+    const { fingerprint, fingerprintBy, state } = this.#progress.record();
+    if (hasEnded(state)) return;
+    const by = caller === OWNER ? null : caller;
+    if (fingerprint === null) {
+      this.#store.update({ fingerprint: offered, fingerprintBy: by });
+    } else if (fingerprint !== offered) {
+      if (by === null && fingerprintBy !== null) {
+        await this.#progress.changeFingerprint(offered, by);
+        return;
+      }
+      throw new AppError(
+        "fingerprint_differs",
+        `Expected a trainer that computes like the ${fingerprintBy === null ? "owner's" : "first"}, "${fingerprint}"; got "${offered}". The run's owner may set or reset it`,
+      );
+    } else if (by === null && fingerprintBy !== null) {
+      this.#store.update({ fingerprintBy: by });
+    }
+  }
+}

@@ -1,0 +1,65 @@
+/** A run's join tokens, as its owner gives them out and takes them back. */
+import { AppError } from "../../api/errors.ts";
+import type { AuthorState, JoinToken } from "../../api/types.ts";
+import { tokenId } from "../platform/author.ts";
+import type { RunParts } from "./run-parts.ts";
+
+export class JoinTokens {
+  readonly #authors: RunParts["authors"];
+  readonly #events: RunParts["events"];
+  readonly #waiting: RunParts["waiting"];
+  readonly #progress: RunParts["progress"];
+  readonly #agreement: RunParts["agreement"];
+  readonly #storage: RunParts["storage"];
+
+  constructor(parts: RunParts) {
+    this.#authors = parts.authors;
+    this.#events = parts.events;
+    this.#waiting = parts.waiting;
+    this.#progress = parts.progress;
+    this.#agreement = parts.agreement;
+    this.#storage = parts.storage;
+  }
+
+  /** A token with which trainers elsewhere join this run, for `expiresInMs`. */
+  issue(expiresInMs: number) {
+    const { keys } = this.#progress.record();
+    return this.#authors.issue(
+      (n) => tokenId(keys, n),
+      Date.now(),
+      expiresInMs,
+    );
+  }
+
+  all(): JoinToken[] {
+    this.#progress.record();
+    return this.#authors.all();
+  }
+
+  /** Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found` */
+  async setState(
+    asked: string,
+    state: Exclude<AuthorState, "quarantined">,
+  ): Promise<JoinToken> {
+    const { keys } = this.#progress.record();
+    const id = /^\d+$/.test(asked) ? tokenId(keys, Number(asked)) : asked;
+    if (!this.#authors.has(id)) {
+      throw new AppError(
+        "token_not_found",
+        `Expected the id of a join token of this run, got "${asked}"`,
+      );
+    }
+    const find = () => this.#authors.all().find((token) => token.id === id)!;
+    if (find().state !== state) {
+      this.#storage.transactionSync(() => {
+        if (state === "active") {
+          this.#authors.setState(id, state);
+          this.#events.append({ type: "author", author: id, state });
+        } else this.#agreement.exclude(id, state, Date.now());
+      });
+      this.#waiting.wakeAll();
+      await this.#progress.advance();
+    }
+    return find();
+  }
+}

@@ -1,0 +1,196 @@
+/** Where trainers come: they take leases, tell what microbatches came to, and leave. */
+import { AppError } from "../../api/errors.ts";
+import {
+  type Completion,
+  type CompletionResponse,
+  hasEnded,
+  type LeaseKind,
+  type LeaseRequest,
+  type LeaseResponse,
+  type RunState,
+} from "../../api/types.ts";
+import type { Admission } from "./admission.ts";
+import { says } from "./ballot-store.ts";
+import {
+  checkCounts,
+  checkMicrobatch,
+  checkOpen,
+  differentCompletion,
+  readTold,
+} from "./completion-checks.ts";
+import type { RunParts } from "./run-parts.ts";
+import type { Given, Holder } from "./step-leases.ts";
+import { requiredAuthors } from "./verification.ts";
+
+/** A long poll: short of the timeouts that lie between. */
+const MAX_WAIT_MS = 10_000;
+const MIN_SLEEP_MS = 20;
+
+export class LeaseDesk {
+  readonly #admission: Admission;
+  readonly #store: RunParts["store"];
+  readonly #authors: RunParts["authors"];
+  readonly #roster: RunParts["roster"];
+  readonly #waiting: RunParts["waiting"];
+  readonly #progress: RunParts["progress"];
+  readonly #agreement: RunParts["agreement"];
+  readonly #storage: RunParts["storage"];
+
+  constructor(parts: RunParts, admission: Admission) {
+    this.#store = parts.store;
+    this.#authors = parts.authors;
+    this.#roster = parts.roster;
+    this.#waiting = parts.waiting;
+    this.#progress = parts.progress;
+    this.#agreement = parts.agreement;
+    this.#storage = parts.storage;
+    this.#admission = admission;
+  }
+
+  /** The next lease; waits up to `MAX_WAIT_MS` for one. Errors: `fingerprint_differs`, those of `Admission.admit` */
+  async lease(caller: string, request: LeaseRequest): Promise<LeaseResponse> {
+    const endMs = Date.now() + MAX_WAIT_MS;
+    const holder = this.#admission.holderOf(caller, request);
+    await this.#admission.checkFingerprint(caller, request.fingerprint);
+    this.#checkIn(holder);
+    await this.#progress.watch();
+    const wait = this.#waiting.enter(holder.trainer);
+    try {
+      for (;;) {
+        await this.#progress.advance();
+        this.#authors.check(holder.author);
+        const { state } = this.#progress.record();
+        const nowMs = Date.now();
+        if (hasEnded(state) || !wait.isCurrent()) {
+          return { state, lease: null };
+        }
+        const lease = this.#take(holder);
+        if (lease)
+          return { state, lease: await this.#admission.withKey(holder, lease) };
+        if (nowMs >= endMs) return { state, lease: null };
+        await wait.sleep(this.#sleepMs(holder, state, endMs - nowMs));
+      }
+    } finally {
+      wait.leave();
+    }
+  }
+
+  /** An author tells what a microbatch came to, once every shard has acknowledged its push. */
+  async complete(
+    caller: string,
+    kind: LeaseKind,
+    step: number,
+    index: number,
+    completion: Completion,
+    key: string | undefined,
+  ): Promise<CompletionResponse> {
+    const { config, keys } = this.#progress.record();
+    checkMicrobatch(config, kind, step, index);
+    const leased = { kind, step, index };
+    const [author, required] = await Promise.all([
+      this.#admission.authorOfKey(caller, leased, key),
+      requiredAuthors(config, keys, leased),
+    ]);
+    // After the last wait: what is decided from here on is decided at once.
+    const record = this.#progress.record();
+    const told = readTold(record.config, kind, completion);
+    const holder = this.#admission.holderOf(caller, completion);
+    if (holder.author !== author) {
+      throw new AppError(
+        "no_lease",
+        `Expected the key of a lease of "${holder.author}", got one of "${author}"`,
+      );
+    }
+    const isOver =
+      step < record.step || this.#store.history.commit(step) !== undefined;
+    const known = this.#store.ballots.of(leased, step);
+    const own =
+      known.find((each) => each.author === author) ??
+      (isOver ? known[0] : undefined);
+    const nowMs = Date.now();
+    if (own) {
+      if (says(own) !== says(told)) {
+        this.#storage.transactionSync(() =>
+          this.#agreement.contradicted(leased, step, author, nowMs),
+        );
+        throw differentCompletion(own, told);
+      }
+    } else {
+      checkOpen(record, step);
+      checkCounts(record.config, kind, index, completion);
+      const tookMs = this.#progress.leases().tookMs(leased, holder, nowMs);
+      this.#storage.transactionSync(() => {
+        this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
+        this.#agreement.cast(leased, { ...told, author, required }, nowMs);
+      });
+    }
+    await this.#progress.advance();
+    const lease = this.#take(holder);
+    return {
+      state: this.#progress.record().state,
+      lease: lease && (await this.#admission.withKey(holder, lease)),
+      duplicate: known.some((each) => says(each) === says(told)),
+    };
+  }
+
+  /** A trainer goes: what it holds is open again. Repeating it changes nothing. */
+  leave(
+    caller: string,
+    request: Pick<LeaseRequest, "trainer" | "bootId">,
+  ): void {
+    const holder = this.#admission.holderOf(caller, request);
+    if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return;
+    this.#roster.left(holder.trainer);
+    if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
+  }
+
+  /** A shard has other bytes of this author, or has committed others. Errors: `no_lease` */
+  async reportConflict(
+    caller: string,
+    step: number,
+    microbatch: number,
+    key: string,
+  ): Promise<void> {
+    const leased = { kind: "train", step, index: microbatch } as const;
+    const author = await this.#admission.authorOfKey(caller, leased, key);
+    this.#storage.transactionSync(() =>
+      this.#agreement.contradicted(leased, step, author, Date.now()),
+    );
+    await this.#progress.advance();
+  }
+
+  #checkIn(holder: Holder): void {
+    if (hasEnded(this.#progress.record().state)) return;
+    if (this.#roster.checkIn(holder, Date.now())) {
+      this.#progress.leases().releaseOtherBoots(holder);
+      this.#waiting.wakeAll();
+    }
+  }
+
+  /** Until a lease may come free by itself, but no longer than `maxMs`. */
+  #sleepMs({ trainer }: Holder, state: RunState, maxMs: number): number {
+    if (state !== "running") return maxMs;
+    const nowMs = Date.now();
+    const penaltyMs = this.#roster.penaltyEndMs(trainer) - nowMs;
+    const freeMs =
+      penaltyMs > 0
+        ? penaltyMs
+        : this.#progress.leases().nextMs(nowMs, this.#roster.pace) - nowMs;
+    return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
+  }
+
+  /** A lease for a trainer's present boot, if the run runs and has one. */
+  #take(holder: Holder): Given | null {
+    if (this.#progress.record().state !== "running") return null;
+    if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
+    const nowMs = Date.now();
+    const leases = this.#progress.leases();
+    const lapsed = leases.lapse(nowMs);
+    for (const { trainer } of lapsed) this.#roster.lapsed(trainer, nowMs);
+    if (lapsed.length > 0)
+      this.#storage.transactionSync(() => this.#agreement.decideOpen(nowMs));
+    if (!this.#authors.isActive(holder.author)) return null;
+    if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
+    return leases.take(holder, nowMs, this.#roster.pace);
+  }
+}

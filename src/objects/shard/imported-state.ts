@@ -1,0 +1,35 @@
+/** What a shard begins with where its run goes on from a checkpoint. */
+import { isolateMemory } from "../../memory/ledger.ts";
+import {
+  type ShardGeometry,
+  type ShardState,
+  stateFrom,
+  stateOf,
+  stateParts,
+} from "../../training/shard-state.ts";
+import { openPinned } from "../platform/stored-model.ts";
+
+/** The shard's range of what the run goes on from; undefined where parameters are drawn. */
+export async function importedState(
+  bucket: R2Bucket,
+  geometry: ShardGeometry,
+): Promise<ShardState | undefined> {
+  const { from } = geometry.config;
+  const { start, length } = geometry.range;
+  if (from === undefined) return undefined;
+  // Parameters, and two moments of each at most.
+  const reservation = await isolateMemory.reserve(3 * 4 * length);
+  try {
+    const model = await openPinned(bucket, from);
+    if (!from.resumed)
+      return stateFrom(geometry, await model.read(start, start + length));
+    const vectors: Float32Array<ArrayBuffer>[] = [];
+    for (const { start: first, length: own, moment } of stateParts(geometry))
+      vectors.push(
+        await model.read(start + first, start + first + own, moment),
+      );
+    return stateOf(geometry, vectors);
+  } finally {
+    reservation.release();
+  }
+}

@@ -1,0 +1,49 @@
+/** What a shard knows of itself without its vectors. */
+import { AppError } from "../../api/errors.ts";
+import type { ShardGeometry } from "../../training/shard-state.ts";
+import type { RunKeys } from "../platform/author.ts";
+import { outdatedRun } from "../platform/schema.ts";
+import { geometryOf, type ShardRow } from "./moments-by-group.ts";
+import { SHARD_SCHEMA } from "./shard-schema.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** What is fixed once `initialize` has run, and the step. */
+export type Loaded = {
+  geometry: ShardGeometry;
+  keys: RunKeys;
+  excluded: ReadonlySet<string>;
+  /** The step of the parameters; updates so far. */
+  step: number;
+  ended: boolean;
+  snapshotStep: number;
+};
+
+/** Errors: `shard_not_found`, `state_version` */
+export function loadShard(
+  storage: DurableObjectStorage,
+  snapshots: SnapshotStore,
+): Loaded {
+  const { sql } = storage;
+  if (!SHARD_SCHEMA.open(storage)) {
+    throw new AppError(
+      "shard_not_found",
+      "Expected a shard of a run, got one that no run has",
+    );
+  }
+  const row = sql.exec<ShardRow>("SELECT * FROM shard").one();
+  if (row.outdated === 1) throw outdatedRun();
+  const { step } = snapshots.pointer();
+  return {
+    geometry: geometryOf(row),
+    keys: { creation: row.creation ?? "", secret: row.secret ?? "" },
+    excluded: new Set(
+      Array.from(
+        sql.exec<{ author: string }>("SELECT author FROM excluded"),
+        ({ author }) => author,
+      ),
+    ),
+    step: step + snapshots.updates().length,
+    ended: row.ended === 1,
+    snapshotStep: step,
+  };
+}

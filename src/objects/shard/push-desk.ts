@@ -1,0 +1,107 @@
+/** Where pushes come in: each is checked, then its body read, then it is on disk. */
+import { AppError } from "../../api/errors.ts";
+import { decodeFrame, type Frame } from "../../api/frame.ts";
+import { free } from "../../memory/free.ts";
+import { isolateMemory } from "../../memory/ledger.ts";
+import { authorOfKey } from "../platform/author.ts";
+import { MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
+import type { Loaded } from "./loaded-shard.ts";
+import type { PushLog } from "./push-log.ts";
+import {
+  checkExcluded,
+  checkFrame,
+  checkMicrobatch,
+  checkRunning,
+  checkStep,
+} from "./shard-frames.ts";
+
+export class PushDesk {
+  readonly #storage: DurableObjectStorage;
+  readonly #log: PushLog;
+  readonly #loaded: () => Loaded;
+
+  /** `loaded` is the shard as it is now. */
+  constructor(
+    storage: DurableObjectStorage,
+    log: PushLog,
+    loaded: () => Loaded,
+  ) {
+    this.#storage = storage;
+    this.#log = log;
+    this.#loaded = loaded;
+  }
+
+  /**
+   * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
+   * were here before. The body is read when nothing else speaks against it.
+   */
+  async push(
+    caller: string,
+    key: string | undefined,
+    step: number,
+    microbatch: number,
+    body: ReadableStream<Uint8Array> | null,
+    declaredBytes: number | undefined,
+  ): Promise<{ duplicate: boolean }> {
+    const { keys, ended } = this.#loaded();
+    checkRunning(ended);
+    checkMicrobatch(this.#loaded().geometry, microbatch);
+    const leased = { kind: "train", step, index: microbatch } as const;
+    const author = await authorOfKey(keys, caller, leased, key);
+    this.#checkPush(author, step, microbatch);
+    const reservation = await isolateMemory.reserve(
+      declaredBytes ?? MAX_FRAME_BYTES,
+    );
+    try {
+      const bytes = await readFrame(body, declaredBytes, () =>
+        reservation.touch(),
+      );
+      try {
+        return this.#store(author, step, microbatch, await decodeFrame(bytes));
+      } finally {
+        free(bytes);
+      }
+    } finally {
+      reservation.release();
+    }
+  }
+
+  /** The author's push is one that the run may take; returns the digest of what it must be, if that is known. */
+  #checkPush(
+    author: string,
+    step: number,
+    microbatch: number,
+  ): string | undefined {
+    const { ended, excluded, geometry, step: current } = this.#loaded();
+    checkRunning(ended);
+    checkMicrobatch(geometry, microbatch);
+    checkExcluded(excluded, author);
+    const known =
+      step < current
+        ? this.#log.keptDigest(step, microbatch)
+        : this.#log.digest(step, microbatch, author);
+    if (known === undefined) checkStep(current, step, "future_step");
+    return known;
+  }
+
+  #store(
+    author: string,
+    step: number,
+    microbatch: number,
+    frame: Frame,
+  ): { duplicate: boolean } {
+    const known = this.#checkPush(author, step, microbatch);
+    checkFrame(this.#loaded().geometry, step, microbatch, frame);
+    if (known === frame.digest) return { duplicate: true };
+    if (known !== undefined) {
+      throw new AppError(
+        "different_bytes",
+        `Expected the bytes that step ${step}, microbatch ${microbatch} already has of this author, or has taken, SHA-256 ${known}; got ${frame.digest}`,
+      );
+    }
+    const duplicate = this.#storage.transactionSync(() =>
+      this.#log.store(frame, author),
+    );
+    return { duplicate };
+  }
+}
