@@ -2,7 +2,7 @@
 import type { Layout, Target } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { Decision } from "../formats/roles/role.ts";
+import type { RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 import { decideFor, type TargetLayout } from "./targets.ts";
@@ -18,7 +18,7 @@ const METHODS: Record<TargetLayout, string> = {
 /** A weight of the model, by the name that it decodes to. */
 export type StoredWeight = {
   head: TensorHead<Dtype>;
-  decision: Decision;
+  decision: RoleDecision;
   /** Null of what is not in blocks. */
   layout: Layout | null;
 };

@@ -6,7 +6,7 @@
 import { AppError } from "../api/errors.ts";
 import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { Decision } from "../formats/roles/role.ts";
+import type { RoleDecision } from "../formats/roles/role.ts";
 import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { TargetDecision, TargetLayout } from "./targets.ts";
@@ -60,7 +60,7 @@ export function plainConfig(config: ModelConfig | undefined): ModelConfig {
 export function layoutConfig(
   layout: Layout,
   heads: readonly TensorHead[],
-  decisions: readonly Decision[],
+  decisions: readonly RoleDecision[],
   config: ModelConfig | undefined,
 ): ModelConfig {
   const left = unpackedLinears(heads, decisions);
@@ -95,7 +95,7 @@ export function layoutConfig(
 /** Modules that a loader takes for linear layers and that are not packed. */
 function unpackedLinears(
   heads: readonly TensorHead[],
-  decisions: readonly Decision[],
+  decisions: readonly RoleDecision[],
 ): string[] {
   return heads.flatMap(({ name }, i) => {
     const { kind, packed } = decisions[i]!;
@@ -156,7 +156,7 @@ function quark(exclude: readonly string[]): ModelConfig {
 
 function checkFused(
   heads: readonly TensorHead[],
-  decisions: readonly Decision[],
+  decisions: readonly RoleDecision[],
 ): void {
   const packed = new Map<string, boolean>();
   heads.forEach(({ name }, i) => {

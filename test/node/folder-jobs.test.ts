@@ -103,12 +103,12 @@ async function command(
     const how = { asJson: false, withFigures: false, options };
     await quantizeDirectory({ ...paths, ...how });
   } else if (request.operation === "analyze") {
-    const args = Object.entries(request.options ?? {}).flatMap(
-      ([name, value]) => [
-        `--${name}`,
-        `${value as string | number | string[]}`,
-      ],
-    );
+    const { for: loader, compare, rotate, seed } = request.options ?? {};
+    const args = [
+      ...(loader ? ["--for", loader] : []),
+      ...(compare ? ["--compare", compare.join(",")] : []),
+      ...(rotate ? ["--rotate", rotate, "--seed", `${seed}`] : []),
+    ];
     const report = analyzeCommand(paths.from, "--json", ...args);
     writeFileSync(paths.to, report);
   } else if (request.operation !== "hadamard") {
