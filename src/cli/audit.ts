@@ -1,6 +1,7 @@
 /** Whether a run came to what it should have: steps of it are computed here, or another run is held against it. */
 import { type ArgsDef, defineCommand } from "citty";
 import { Client } from "../client/client.ts";
+import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { checkpointFile } from "../training/checkpoint-file.ts";
 import { type Compared, compareRuns } from "./compared-runs.ts";
@@ -16,7 +17,6 @@ import {
   RecomputedRun,
   stepOfState,
 } from "./recomputed-steps.ts";
-import { loadTrainingKernels } from "./training-kernels.ts";
 
 const args = {
   ...runArgument,

@@ -4,11 +4,11 @@ import type { Completion, Lease } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { pause, pauseMs } from "../client/retry.ts";
+import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
 import type { TrainingService } from "../training/service.ts";
 import { type PullRequest, pullThrough } from "./shared-pulls.ts";
-import { loadTrainingKernels } from "./training-kernels.ts";
 
 /** Where a run is. */
 export type RunAddress = {
