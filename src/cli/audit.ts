@@ -193,6 +193,10 @@ async function auditFrom(
 }
 
 function checkTold({ last }: RecomputedRun, step: number): void {
+  if (last < 0)
+    throw new UsageError(
+      "Expected a run that has committed a step, got one that has not",
+    );
   if (step > last)
     throw new UsageError(
       `Expected a step up to ${last}, the last that is committed, got ${step}`,

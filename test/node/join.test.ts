@@ -308,7 +308,7 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   }
   const other = (await newRun()).run.run;
   expect((await call("audit", other, "--state", state)).stderr).toContain(
-    "Expected all of the state of this run at step 0, got that of a run of another config",
+    "Expected a run that has committed a step, got one that has not",
   );
   expect((await call("rewind", other, "--step", "0")).stdout).toBe(
     `run ${other} is running, at 0 of 6 steps\n`,

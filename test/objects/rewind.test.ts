@@ -7,6 +7,7 @@ import { RecomputedRun } from "../../src/cli/recomputed-steps.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { isKept } from "../../src/objects/shard/kept-states.ts";
+import { checkpointBytes } from "../../src/training/checkpoint-file.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import {
   bindings,
@@ -214,6 +215,15 @@ test("an audit computes any step of a run, and says which are true", async () =>
   expect(await auditStep(await open(), 8)).toEqual({ last: 8, first: null, computed: 3 }); // prettier-ignore
   expect(await probe(await open())).toEqual({ last: 8, first: null, computed: 4 }); // prettier-ignore
   await expect(auditStep(await open(), 9)).rejects.toThrow("up to 8");
+  // From a state that somebody has, which must be the run's.
+  const answer = await run.checkpoint("safetensors", "full", 4);
+  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const state = await checkpointBytes(bytes);
+  expect(await (await open()).firstFalse(4, 5, state)).toBeNull();
+  await expect((await open()).firstFalse(5, 5, state)).rejects.toThrow("of its step 4"); // prettier-ignore
+  const other = await startRun({ steps: 8, seed: 2 });
+  const foreign = await RecomputedRun.open(other.run);
+  await expect(foreign.firstFalse(4, 4, state)).rejects.toThrow("of another config"); // prettier-ignore
 });
 
 test("an audit finds the first step of one who lies from some step on, and whose it is", async () => {
