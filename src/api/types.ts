@@ -294,6 +294,29 @@ export type Completion = {
   bytes?: number | undefined;
   /** Of a training microbatch: the SHA-256 of the frame that each shard was pushed, in order. */
   digests?: string[] | undefined;
+  phases?: Phases | undefined;
+};
+
+/**
+ * Where a microbatch's time went, by its trainer's clock, in ms, and the bytes of its frames. Nobody is believed:
+ * no result depends on it.
+ */
+export type Phases = {
+  /** From the acknowledgement of what came before to having the lease. */
+  leaseMs: number;
+  /** Until its parameters and tokens were there. */
+  pullMs: number;
+  computeMs: number;
+  /** Until every shard had acknowledged its gradient. */
+  pushMs: number;
+  pulledBytes: number;
+  pushedBytes: number;
+};
+
+/** Sums over all who told of a step's microbatches, evaluation included. */
+export type StepPhases = Phases & {
+  /** From the last completion until every shard had the update; null where a crash fell in between. */
+  commitMs: number | null;
 };
 
 /** The answer to a completion carries the next lease, which saves a round trip. */
@@ -318,6 +341,8 @@ export type StepMetrics = {
   results: string | null;
   /** The same with each gradient's digests and whose they are. */
   chain: string | null;
+  /** Of a step that was committed. */
+  phases: StepPhases | null;
 };
 
 /** What a microbatch came to: sums, the SHA-256 of the frame that each shard was pushed, and all who told so. */

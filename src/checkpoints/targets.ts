@@ -10,19 +10,19 @@ import {
 import { rowsOf } from "../formats/blocks/block-rows.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { Decision } from "../formats/roles/role.ts";
+import type { RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 
 /** How the tensors of a packed weight are named and arranged. */
 export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";
 
 /** A decision for a target: what becomes of the tensor there, and why. */
-export type TargetDecision = Decision & { layout?: TargetLayout };
+export type TargetDecision = RoleDecision & { layout?: TargetLayout };
 
 /** gpt-oss's experts, which its loaders take stacked, under the names of its own layout. */
 function isGptOssExperts(
   { name }: TensorHead,
-  { kind }: Decision,
+  { kind }: RoleDecision,
   config: ModelConfig | undefined,
 ): boolean {
   return (
@@ -36,7 +36,7 @@ function isGptOssExperts(
 function whyLeft(
   target: Target,
   head: TensorHead,
-  decision: Decision,
+  decision: RoleDecision,
   config: ModelConfig | undefined,
 ): string | undefined {
   const { role, kind } = decision;
@@ -60,7 +60,7 @@ function whyLeft(
 function layoutFor(
   target: Target,
   head: TensorHead,
-  decision: Decision,
+  decision: RoleDecision,
   config: ModelConfig | undefined,
 ): TargetLayout {
   if (isGptOssExperts(head, decision, config)) return "gpt-oss";
@@ -71,7 +71,7 @@ function layoutFor(
 export function decideFor(
   target: Target,
   heads: readonly TensorHead<Dtype>[],
-  decisions: readonly Decision[],
+  decisions: readonly RoleDecision[],
   config: ModelConfig | undefined,
 ): TargetDecision[] {
   return heads.map((head, i) => {
@@ -91,7 +91,7 @@ export function decideFor(
 /** The shape that loaders contract along the last axis: [in, out] is turned. */
 export function turned(
   shape: readonly number[],
-  { role }: Decision,
+  { role }: RoleDecision,
 ): readonly number[] {
   if (role !== "linear-in-out") return shape;
   return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
@@ -100,7 +100,7 @@ export function turned(
 /** The tensors that stand for a packed one. */
 export function packedHeads(
   { name, shape }: TensorHead,
-  decision: Decision,
+  decision: RoleDecision,
   layout: TargetLayout,
 ): TensorHead<Dtype>[] {
   const own = turned(shape, decision);

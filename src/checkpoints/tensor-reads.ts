@@ -6,18 +6,18 @@ import type { RangedFile } from "./read-heads.ts";
 /** A part of a file, counted from its first byte. */
 export type TensorRead = FileRange<string>;
 
-/** One behind the other, in windows; `onTaken` is told of bytes as they are taken. */
+/** One behind the other, in windows as `FileSource` does; `onTaken` is told of bytes as they are taken. */
 export function readInOrder(
   reads: readonly TensorRead[],
   files: ReadonlyMap<string, RangedFile>,
   onTaken: (bytes: number) => void,
-  windowBytes?: number,
+  options?: { windowBytes?: number; readsAhead?: boolean },
 ): ByteSource {
   const source = new FileSource<string>(
     (file, start, length, into) =>
       files.get(file)!.read(start, start + length, into),
     reads,
-    windowBytes,
+    options,
   );
   return {
     async take(bytes) {

@@ -111,7 +111,9 @@ async function analyzeDirectory(
   const bar = new Bar("analyze");
   bar.begin(plan.reads.reduce((sum, read) => sum + runBytes(read), 0));
   try {
-    const source = readInOrder(plan.reads, files, (bytes) => bar.add(bytes));
+    const source = readInOrder(plan.reads, files, (bytes) => bar.add(bytes), {
+      readsAhead: true,
+    });
     for await (const _ of run(conversion, source)); // the report again
     return report();
   } finally {

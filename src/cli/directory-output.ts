@@ -84,7 +84,9 @@ async function writeShard(
   try {
     for await (const chunk of run(
       conversion,
-      readInOrder(shard.reads, files, (bytes) => bar.add(bytes)),
+      readInOrder(shard.reads, files, (bytes) => bar.add(bytes), {
+        readsAhead: true,
+      }),
     )) {
       await handle.writeFile(chunk);
       digests.take(chunk);

@@ -3,18 +3,15 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
 import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
+import { FileSource } from "../formats/stream/file-source.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
-
-const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** A file that is read from its start to its end. */
 export class OpenFile implements ByteSource {
   readonly bytes: number;
   readonly #handle: FileHandle;
+  readonly #source: FileSource<FileHandle>;
   readonly #onRead: (bytes: number) => void;
-  #window = new Uint8Array(WINDOW_BYTES);
-  #start = 0;
-  #end = 0;
 
   private constructor(
     handle: FileHandle,
@@ -24,6 +21,8 @@ export class OpenFile implements ByteSource {
     this.#handle = handle;
     this.bytes = bytes;
     this.#onRead = onRead;
+    const whole = [{ file: handle, start: 0, end: bytes }];
+    this.#source = new FileSource(readHandle, whole, { readsAhead: true });
   }
 
   /** `onRead` is told of bytes as they are taken. */
@@ -44,9 +43,7 @@ export class OpenFile implements ByteSource {
   }
 
   async take(bytes: number): Promise<Uint8Array> {
-    if (this.#end - this.#start < bytes) await this.#read(bytes);
-    const taken = this.#window.subarray(this.#start, this.#start + bytes);
-    this.#start += bytes;
+    const taken = await this.#source.take(bytes);
     this.#onRead(bytes);
     return taken;
   }
@@ -54,29 +51,32 @@ export class OpenFile implements ByteSource {
   close(): Promise<void> {
     return this.#handle.close();
   }
+}
 
-  async #read(bytes: number): Promise<void> {
-    const rest = this.#window.subarray(this.#start, this.#end);
-    if (bytes > this.#window.length) {
-      const larger = new Uint8Array(bytes);
-      larger.set(rest);
-      this.#window = larger;
-    } else {
-      this.#window.copyWithin(0, this.#start, this.#end);
-    }
-    this.#end -= this.#start;
-    this.#start = 0;
-    while (this.#end < bytes) {
-      const length = this.#window.length - this.#end;
-      const { bytesRead } = await this.#handle.read(
-        this.#window,
-        this.#end,
-        length,
-      );
-      if (bytesRead === 0) throw endedEarly(bytes, this.#end);
-      this.#end += bytesRead;
-    }
+/** In `into` if it has room. Errors: `malformed_body` where the file has become shorter */
+export async function readHandle(
+  handle: FileHandle,
+  start: number,
+  length: number,
+  into?: ArrayBuffer,
+): Promise<Uint8Array> {
+  const fits = into !== undefined && into.byteLength >= length;
+  const bytes = new Uint8Array(
+    fits ? into : new ArrayBuffer(length),
+    0,
+    length,
+  );
+  for (let end = 0; end < length;) {
+    const { bytesRead } = await handle.read(
+      bytes,
+      end,
+      length - end,
+      start + end,
+    );
+    if (bytesRead === 0) throw endedEarly(length, end);
+    end += bytesRead;
   }
+  return bytes;
 }
 
 /** A file to send, which is read as it goes. Errors: `file_not_found` */

@@ -4,17 +4,21 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Completion, Lease } from "../api/types.ts";
 import { Client } from "../client/client.ts";
+import type { RunClient } from "../client/run-client.ts";
 import { pause, pauseMs } from "../client/retry.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
+import type { TrainingService } from "../training/service.ts";
+import { type PullRequest, pullThrough } from "./shared-pulls.ts";
 
-export type ThreadTask = {
+/** Where a run is. */
+export type RunAddress = {
   baseUrl: string;
   token: string | undefined;
   run: string;
-  trainer: string;
 };
+export type ThreadTask = RunAddress & { trainer: string };
 
 export type ThreadMessage =
   | ({ type: "microbatch"; trainer: string } & Omit<
@@ -22,6 +26,7 @@ export type ThreadMessage =
       "deadlineMs" | "key"
     > &
       Pick<Completion, "lossSum" | "tokens">)
+  | ({ type: "pull" } & PullRequest)
   | { type: "trouble"; text: string }
   | { type: "refused"; text: string }
   | { type: "ended"; outcome: string };
@@ -47,7 +52,7 @@ async function train(): Promise<void> {
     fingerprint: fingerprint(),
   };
   const outcome = await joinRun(
-    new Client({ baseUrl, token, signal }).run(run),
+    serviceOf(new Client({ baseUrl, token, signal }).run(run)),
     identity,
     {
       signal,
@@ -68,6 +73,23 @@ async function train(): Promise<void> {
     },
   );
   tell({ type: "ended", outcome });
+}
+
+/** As this thread reaches the run: parameters by the process, which pulls them for all threads. */
+function serviceOf(client: RunClient): TrainingService {
+  return {
+    status: () => client.status(),
+    lease: (request) => client.lease(request),
+    complete: (lease, completion) => client.complete(lease, completion),
+    pull: pullThrough(
+      (request) =>
+        port.postMessage({ type: "pull", ...request }, [request.answer]),
+      leaving.signal,
+    ),
+    push: (shard, lease, frame) => client.push(shard, lease, frame),
+    tokens: (dataset, start, length) => client.tokens(dataset, start, length),
+    tokenizer: (dataset) => client.tokenizer(dataset),
+  };
 }
 
 await train().catch((error: unknown) =>

@@ -10,8 +10,8 @@ import {
   whole,
 } from "./edge-arguments.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
-import type { ThreadTask } from "./join-thread.ts";
-import { joinThreads, trainersName } from "./joined-threads.ts";
+import type { RunAddress } from "./join-thread.ts";
+import { joinThreads, trainerNames, trainersName } from "./joined-threads.ts";
 
 const args = {
   edge: {
@@ -73,24 +73,21 @@ export const joinCommand = defineCommand({
       console.error(
         `run ${run} is ${state}; ${threads} trainers join as ${name}-1${threads > 1 ? ` to ${name}-${threads}` : ""}`,
       );
-    const tasks = Array.from({ length: threads }, (_, index) => ({
-      ...address,
-      run,
-      trainer: `${name}-${index + 1}`,
-    }));
-    await train(tasks, isJson);
+    await train({ ...address, run }, trainerNames(name, threads), isJson);
   },
 });
 
 /** Until all have ended, or a person ends them. */
 async function train(
-  tasks: readonly ThreadTask[],
+  run: RunAddress,
+  trainers: readonly string[],
   isJson: boolean,
 ): Promise<void> {
   let done = 0;
   let isLeaving = false;
   const threads = joinThreads(
-    tasks,
+    run,
+    trainers,
     (microbatch) => {
       done++;
       if (isJson) console.log(JSON.stringify(microbatch));

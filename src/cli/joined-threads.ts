@@ -1,7 +1,9 @@
 /** Trainers of this machine in a run of an edge, each a thread. */
 import { extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
-import type { ThreadMessage, ThreadTask } from "./join-thread.ts";
+import { Client } from "../client/client.ts";
+import type { RunAddress, ThreadMessage, ThreadTask } from "./join-thread.ts";
+import { SharedPulls } from "./shared-pulls.ts";
 
 /** Beside this file, and built so too. */
 const THREAD = join(
@@ -21,11 +23,12 @@ export type JoinedThreads = {
 };
 
 /**
- * Start them; `report` gets a line for each trouble that a trainer meets and goes on after.
+ * Start trainers of these names; `report` gets a line for each trouble that a trainer meets and goes on after.
  * Errors: a Node that has no relaxed SIMD
  */
 export function joinThreads(
-  tasks: readonly ThreadTask[],
+  run: RunAddress,
+  trainers: readonly string[],
   onMicrobatch: (microbatch: JoinedMicrobatch) => void,
   report: (line: string) => void,
 ): JoinedThreads {
@@ -35,7 +38,12 @@ export function joinThreads(
       `Expected Node ${LEAST_NODE} or later, which has relaxed SIMD, got ${node}`,
     );
   }
-  const workers = tasks.map((task) => new Worker(THREAD, { workerData: task }));
+  const client = new Client(run).run(run.run);
+  const pulls = new SharedPulls((shard, step) => client.pull(shard, step));
+  const workers = trainers.map((trainer) => {
+    const workerData: ThreadTask = { ...run, trainer };
+    return new Worker(THREAD, { workerData });
+  });
   const threads = workers.map(
     (worker, index) =>
       new Promise<void>((resolve, reject) => {
@@ -44,7 +52,8 @@ export function joinThreads(
           if (type === "ended") resolve();
           else if (type === "refused") reject(new Error(message.text));
           else if (type === "microbatch") onMicrobatch(message);
-          else report(`${tasks[index]!.trainer}: ${message.text}`);
+          else if (type === "pull") void pulls.answer(message);
+          else report(`${trainers[index]!}: ${message.text}`);
         });
         worker.on("error", reject);
         worker.on("exit", () =>
@@ -79,4 +88,9 @@ export function trainersName(text: string): string {
     .replace(/[^A-Za-z0-9._-]+/g, "-")
     .replace(/^[^A-Za-z0-9]+/, "");
   return `${letters.slice(0, 40) || "node"}-${process.pid}`;
+}
+
+/** Of so many trainers of one machine. */
+export function trainerNames(name: string, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
 }

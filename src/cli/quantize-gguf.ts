@@ -51,7 +51,9 @@ export async function quantizeGguf(request: {
     if (!files.has(file)) files.set(file, await folder.open(file));
   const bar = new Bar("quantize");
   bar.begin(reads.reduce((sum, read) => sum + runBytes(read), 0));
-  const source = readInOrder(reads, files, (bytes) => bar.add(bytes));
+  const source = readInOrder(reads, files, (bytes) => bar.add(bytes), {
+    readsAhead: true,
+  });
   const bytes = await writeOutput(to, run(conversion(), source)).finally(() =>
     bar.end(),
   );

@@ -7,6 +7,7 @@ import {
   type Folder,
   type RangedFile,
 } from "../checkpoints/read-heads.ts";
+import { readHandle } from "./files.ts";
 
 /** Of an index or a config: more is no such file. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
@@ -44,12 +45,7 @@ export async function localFile(path: string): Promise<RangedFile> {
         throw notThere(path, cause);
       });
       try {
-        const fits = into !== undefined && into.byteLength >= end - start;
-        const buffer = new Uint8Array(
-          fits ? into : new ArrayBuffer(end - start),
-        );
-        const { bytesRead } = await handle.read(buffer, 0, end - start, start);
-        return checkRange(buffer.subarray(0, bytesRead), start, end);
+        return await readHandle(handle, start, end - start, into);
       } finally {
         await handle.close();
       }

@@ -1,5 +1,6 @@
 /** Every route of the API, in the order of its description. */
 import { DATASET_ROUTES } from "./datasets/dataset-routes.ts";
+import { TOKEN_ROUTES } from "./datasets/token-routes.ts";
 import type { Route } from "./declaration/route.ts";
 import { FILE_ROUTES } from "./files/file-routes.ts";
 import { FILE_UPLOAD_ROUTES } from "./files/file-upload-routes.ts";
@@ -20,6 +21,7 @@ export const ROUTES: readonly Route[] = [
   ...FOLDER_ROUTES,
   ...JOB_ROUTES,
   ...DATASET_ROUTES,
+  ...TOKEN_ROUTES,
   ...RUN_ROUTES,
   ...TRAINER_ROUTES,
   ...GENERATION_ROUTES,

@@ -33,6 +33,7 @@ import {
 import { follow, type Listener } from "../cli/follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "../cli/progress.ts";
+import { timeSpent } from "../cli/time-spent.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
@@ -142,7 +143,8 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
     const state = await follow(run, [note, progress, metrics, samples]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
-    metrics.complete(await run.metrics());
+    const history = await run.metrics();
+    metrics.complete(history);
     const isFull = options.isFull || state === "cancelled";
     const checkpoint = await saveCheckpoint(
       run,
@@ -159,6 +161,8 @@ async function main(args: TrainArgs, told: ToldArgs): Promise<number> {
       });
       progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
     }
+    const spent = timeSpent(history);
+    if (spent) progress.line(spent);
     let code = await outcome(run, state, seconds, checkpoint, progress);
     if (checkpoint !== kept.checkpoint) {
       progress.warn(

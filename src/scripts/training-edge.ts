@@ -5,6 +5,7 @@ import { type EdgeAddress } from "../cli/edge-arguments.ts";
 import {
   type JoinedThreads,
   joinThreads,
+  trainerNames,
   trainersName,
 } from "../cli/joined-threads.ts";
 import { Client } from "../client/client.ts";
@@ -101,12 +102,12 @@ export function remoteEdge({
       if (trainers > 0) await run.addTrainers(trainers);
       if (threads === 0) return;
       const name = trainersName(hostname());
-      const tasks = Array.from({ length: threads }, (_, index) => ({
-        ...address,
-        run: run.run,
-        trainer: `${name}-${index + 1}`,
-      }));
-      joined = joinThreads(tasks, () => {}, report);
+      joined = joinThreads(
+        { ...address, run: run.run },
+        trainerNames(name, threads),
+        () => {},
+        report,
+      );
       joined.ended.catch((error: unknown) => {
         if (trainers === 0) lose(error);
         else

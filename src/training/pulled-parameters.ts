@@ -11,7 +11,7 @@ import { overlap, type ParameterTensor } from "../model/parameters.ts";
 
 /** What of a frame is read. */
 export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
-  payload: Uint8Array<ArrayBuffer>;
+  payload: Uint8Array;
 };
 
 /** How parameters travel: as they are, or as bf16 copies. */

@@ -1,4 +1,3 @@
-import type { Frame } from "../api/frame.ts";
 import type {
   Completion,
   CompletionResponse,
@@ -9,6 +8,7 @@ import type {
   RunStatus,
 } from "../api/types.ts";
 import type { Tokens } from "./data.ts";
+import type { ParameterFrame } from "./pulled-parameters.ts";
 
 /**
  * What a trainer needs of a run, whoever provides it: `client` does over HTTP, a test in memory.
@@ -20,7 +20,7 @@ export type TrainingService = {
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
   /** A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it */
-  pull(shard: number, step: number): Promise<Frame>;
+  pull(shard: number, step: number): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,

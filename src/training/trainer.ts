@@ -4,7 +4,7 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { frameDigest, sealFrame } from "../api/frame.ts";
+import { frameBytes, frameDigest, sealFrame } from "../api/frame.ts";
 import {
   type Completion,
   hasEnded,
@@ -23,6 +23,7 @@ import {
   type RunPlan,
   type StepParameters,
 } from "./microbatch.ts";
+import { PhaseClock } from "./phase-clock.ts";
 import type { TrainingService } from "./service.ts";
 import { TokenCache } from "./token-cache.ts";
 import { readTokenLengths } from "./token-lengths.ts";
@@ -91,6 +92,7 @@ export class RunTrainer {
   #next: Lease | null = null;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
+  readonly #clock = new PhaseClock();
 
   constructor(
     service: TrainingService,
@@ -161,20 +163,24 @@ export class RunTrainer {
   async #computeWith(work: Work, lease: Lease): Promise<Lease | null> {
     const { plan, memory, tokens, tokenLengths } = work;
     const { config } = plan;
+    this.#clock.lap("lease");
     const [parameters, batch] = await Promise.all([
       this.#pull(work, lease.step),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
+    this.#clock.lap("pull");
     const {
       lossSum,
       tokens: counted,
       frames,
     } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
+    this.#clock.lap("compute");
     const digests = await Promise.all(
       frames.map((frame, index) =>
         this.#push(plan, plan.shards[index]!, lease, frame),
       ),
     );
+    this.#clock.lap("push");
     const completion: Completion = {
       trainer: this.#identity.trainer,
       bootId: this.#identity.bootId,
@@ -182,6 +188,7 @@ export class RunTrainer {
       tokens: counted,
       bytes: countedBytes(batch.targets, tokenLengths),
       ...(lease.kind === "train" && { digests }),
+      phases: this.#clock.take(),
     };
     const response = await this.#service.complete(lease, completion);
     this.#onCompleted?.(lease, completion);
@@ -208,6 +215,8 @@ export class RunTrainer {
     const frames = await Promise.all(
       plan.shards.map((shard) => this.#service.pull(shard.index, step)),
     );
+    for (const { dtype, length } of frames)
+      this.#clock.pulled(frameBytes(dtype, length));
     const packedWeights = new PackedWeights(memory.panelBytes);
     this.#pulled = { step, frames, packedWeights };
     return this.#pulled;
@@ -234,6 +243,7 @@ export class RunTrainer {
     );
     const digest = frameDigest(frame);
     await this.#service.push(index, lease, frame);
+    this.#clock.pushed(frame.length);
     free(frame);
     return digest;
   }

@@ -65,21 +65,48 @@ function read(moves: boolean) {
 }
 
 test.each([
-  [1, 64, false],
-  [50, 64, true],
-  [97, 1000, true],
-  [640, 100, false],
-  [4000, 4 * 2 ** 20, true],
-])("%i bytes at once, of windows of %i", async (piece, window, moves) => {
-  const all = expected();
-  for (let from = 0; from <= all.length; from += 131) {
-    const source = new FileSource(read(moves), RUNS, window);
-    source.seek(from);
-    const taken: number[] = [];
-    for (let at = from; at < all.length; at += piece)
-      taken.push(...(await source.take(Math.min(piece, all.length - at))));
-    expect(taken).toEqual(all.slice(from));
-    await expect(source.take(1)).rejects.toThrow("Expected 1 more bytes");
-    source.release();
-  }
+  [1, 64, false, false],
+  [50, 64, true, false],
+  [97, 1000, true, true],
+  [1, 50, true, true],
+  [7, 64, false, true],
+  [640, 100, false, true],
+  [4000, 4 * 2 ** 20, true, false],
+])(
+  "%i bytes at once, of windows of %i",
+  async (piece, windowBytes, moves, readsAhead) => {
+    const all = expected();
+    for (let from = 0; from <= all.length; from += 131) {
+      const source = new FileSource(read(moves), RUNS, {
+        windowBytes,
+        readsAhead,
+      });
+      source.seek(from);
+      const taken: number[] = [];
+      for (let at = from; at < all.length; at += piece)
+        taken.push(...(await source.take(Math.min(piece, all.length - at))));
+      expect(taken).toEqual(all.slice(from));
+      await expect(source.take(1)).rejects.toThrow("Expected 1 more bytes");
+      source.release();
+    }
+  },
+);
+
+test("ahead of what is asked for, a window is read once, and a failure is told when it is due", async () => {
+  const spans: string[] = [];
+  const fails = async (_: number, start: number, length: number) => {
+    spans.push(`${start}+${length}`);
+    if (start >= 200) throw new Error("Expected a disk");
+    return new Uint8Array(length).fill(start);
+  };
+  const source = new FileSource(fails, [{ file: 0, start: 0, end: 300 }], {
+    windowBytes: 100,
+    readsAhead: true,
+  });
+  const taken: number[] = [];
+  for (let at = 0; at < 200; at += 50)
+    taken.push((await source.take(50)).at(-1)!);
+  expect(taken).toEqual([0, 0, 100, 100]);
+  expect(spans).toEqual(["0+100", "100+100", "200+100"]);
+  await expect(source.take(50)).rejects.toThrow("Expected a disk");
 });

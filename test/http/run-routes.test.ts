@@ -1,6 +1,6 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunEvent, RunStatus } from "../../src/api/types.ts";
+import type { Lease, RunEvent, RunStatus } from "../../src/api/types.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import {
   call,
@@ -375,6 +375,64 @@ test("the final evaluation covers the whole held-out split, and the last line of
   expect(status.run).toBe(run.run);
 });
 
+test("phases are summed in the metrics, may be told otherwise, and change no digest", async () => {
+  const told = { leaseMs: 1, pullMs: 2.5, computeMs: 30, pushMs: 4, pulledBytes: 5, pushedBytes: 6 }; // prettier-ignore
+  const plain = await startScripted({ steps: 1 });
+  await plain.reach(1);
+  const dataset = plain.status.config.dataset.name;
+  const timed = await startScripted({ steps: 1, dataset });
+  const complete = async (given: Lease, phases: unknown) =>
+    callJson(
+      "PUT",
+      `/v1/runs/${timed.run.run}/leases/${given.kind}/0/${given.index}`,
+      {
+        trainer: "scripted",
+        bootId: "boot",
+        lossSum: 64,
+        tokens: 64,
+        ...(given.kind === "train" && {
+          digests: await timed.digests(given, 0.5),
+        }),
+        phases,
+      },
+      { "Lease-Key": given.key },
+    );
+  let completed = 0;
+  for (;;) {
+    const { lease: given } = await timed.run.lease(timed.identity);
+    if (!given || given.step > 0) break;
+    if (given.kind === "train") await timed.pushFor(given, 0.5);
+    if (completed === 0) {
+      for (const wrong of [
+        { leaseMs: -1 },
+        { pulledBytes: 0.5 },
+        { waitMs: 1 },
+      ])
+        await problemOf(
+          await complete(given, { ...told, ...wrong }),
+          422,
+          "invalid_config",
+        );
+    }
+    for (const phases of [told, { ...told, leaseMs: 99 }])
+      expect((await complete(given, phases)).status).toBe(200);
+    completed++;
+  }
+  expect(completed).toBe(6);
+  const [line] = await timed.run.metrics();
+  expect(line!.phases).toEqual({
+    leaseMs: 6,
+    pullMs: 15,
+    computeMs: 180,
+    pushMs: 24,
+    pulledBytes: 30,
+    pushedBytes: 36,
+    commitMs: expect.any(Number) as number,
+  });
+  const [other] = await plain.run.metrics();
+  expect([line!.results, line!.chain]).toEqual([other!.results, other!.chain]);
+});
+
 test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
   const trainer = await startScripted();
   await trainer.reach(2);
@@ -393,13 +451,13 @@ test("metrics come as JSON lines, and as CSV by format or Accept", async () => {
     expect(response.headers.get("Content-Type")).toContain("text/csv");
     const [header, first, second] = (await response.text()).split("\n");
     expect(header).toBe(
-      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte,results,chain",
+      "step,trainLoss,gradNorm,learningRate,tokens,valLoss,committedMs,trainNatsPerByte,valNatsPerByte,results,chain,leaseMs,pullMs,computeMs,pushMs,commitMs,pulledBytes,pushedBytes",
     );
     expect(first).toMatch(
-      /^0,1,[\d.]+,0.03,256,1,\d+,1,1,[0-9a-f]{64},[0-9a-f]{64}$/,
+      /^0,1,[\d.]+,0.03,256,1,\d+,1,1,[0-9a-f]{64},[0-9a-f]{64},0,0,0,0,\d+,0,0$/,
     );
     expect(second).toMatch(
-      /^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,,[0-9a-f]{64},[0-9a-f]{64}$/,
+      /^1,1,[\d.]+,[\d.e-]+,512,,\d+,1,,[0-9a-f]{64},[0-9a-f]{64},0,0,0,0,\d+,0,0$/,
     );
   }
   await problemOf(

@@ -52,7 +52,7 @@ async function source(path: string, reads: readonly TensorRead[]) {
   for (const { file } of reads)
     files.set(file, await localFile(join(path, file)));
   // Windows that begin in the middle of tensors.
-  return readInOrder(reads, files, () => {}, 100_000);
+  return readInOrder(reads, files, () => {}, { windowBytes: 100_000 });
 }
 
 async function output(

@@ -101,7 +101,7 @@ async function ggufOf(from: CheckpointFolder, types: string[]) {
   const files = new Map([
     ["model.safetensors", await from.open("model.safetensors")],
   ]);
-  const source = readInOrder(reads, files, () => {}, 1024);
+  const source = readInOrder(reads, files, () => {}, { windowBytes: 1024 });
   return collect(conversion(), source);
 }
 

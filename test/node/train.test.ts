@@ -29,6 +29,7 @@ import {
 } from "../../src/formats/containers/safetensors.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { Progress } from "../../src/cli/progress.ts";
+import { timeSpent } from "../../src/cli/time-spent.ts";
 import { mobyDick } from "../../src/scripts/moby-dick.ts";
 import { linkFree } from "../../src/scripts/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
@@ -176,6 +177,9 @@ describe("a run to its end", () => {
     // 5.66 is a uniform guess over the 286 ids; six steps are enough to be better.
     expect(Number(done![1])).toBeLessThan(5.4);
     expect(resolve(done![3]!)).toBe(checkpoint());
+    expect(first.stdout).toMatch(
+      /^trainers' time: [\d.]+ % computing, .*; a step: \d+ ms to commit, [\d.]+ MB pulled, [\d.]+ MB pushed$/m,
+    );
     expect(first.stdout).toContain(
       "recipe mxfp4-rht-eden, gradients in mxfp4-eden; 2 trainers, 2 shards",
     );
@@ -557,8 +561,8 @@ describe("what is there already", () => {
     expect(kept("killed", file).equals(kept("whole", file))).toBe(true);
     const lines = (name: string) =>
       metricsIn(join(folder, "state/runs", name, "metrics.jsonl")).map(
-        // When it was, and who told it, may be others'.
-        (line) => ({ ...line, committedMs: 0, chain: "" }),
+        // When it was, how long it took, and who told it, may be others'.
+        (line) => ({ ...line, committedMs: 0, chain: "", phases: null }),
       );
     expect(lines("killed")).toEqual(lines("whole"));
     expect((await train("--resume").ended).stderr).toContain(
@@ -719,6 +723,15 @@ describe("progress", () => {
     valNatsPerByte: null,
     results: null,
     chain: null,
+    phases: {
+      leaseMs: 10,
+      pullMs: 20,
+      computeMs: 150,
+      pushMs: 20,
+      commitMs: step === 0 ? null : 8,
+      pulledBytes: 3_000_000,
+      pushedBytes: 1_250_000,
+    },
   });
   const events = (steps: number): RunEvent[] =>
     Array.from({ length: steps }, (_, step) => ({
@@ -766,6 +779,15 @@ describe("progress", () => {
       "step 1/1  loss 5.0000 (2.0000)  val loss 4.0000 (1.6000)",
       "",
     ]);
+  });
+
+  test("ends with where the time went, which a run before phases does not tell", () => {
+    const steps = [metrics(0), metrics(1), { ...metrics(2), phases: null }];
+    expect(timeSpent(steps)).toBe(
+      "trainers' time: 75.0 % computing, 5.0 % waiting for leases, 10.0 % pulling, 10.0 % pushing; " +
+        "a step: 8 ms to commit, 3.0 MB pulled, 1.3 MB pushed",
+    );
+    expect(timeSpent(steps.slice(2))).toBeUndefined();
   });
 
   test("is one line that changes on a terminal", () => {

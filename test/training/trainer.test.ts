@@ -1,8 +1,14 @@
 /** The loop against a service in memory. */
 import { expect, test } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
-import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
-import type { Lease, LeaseResponse, RunStatus } from "../../src/api/types.ts";
+import { decodeFrame, encodeFrame, frameBytes } from "../../src/api/frame.ts";
+import type {
+  Lease,
+  LeaseResponse,
+  Phases,
+  RunStatus,
+  WireDtype,
+} from "../../src/api/types.ts";
 import { encodeBf16 } from "../../src/kernels/vector.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";
@@ -45,6 +51,7 @@ const train = (step: number, index: number): Lease => ({
 function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
   const calls: string[] = [];
   const pushed: string[] = [];
+  const phases: Phases[] = [];
   const next = (): LeaseResponse => {
     const lease = leases.shift() ?? null;
     return { state: lease ? "running" : "finished", lease };
@@ -65,7 +72,9 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
       note("lease");
       return Promise.resolve(next());
     },
-    async complete({ kind, step, index }, { tokens, lossSum, digests }) {
+    async complete({ kind, step, index }, completion) {
+      const { tokens, lossSum, digests } = completion;
+      phases.push(completion.phases!);
       // Those of what was pushed to each shard, for it alone.
       expect(digests).toEqual(kind === "train" ? pushed.splice(0) : undefined);
       note(`complete ${kind} ${step} ${index}`);
@@ -113,7 +122,7 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
       Promise.resolve(corpus().subarray(start, start + length)),
     tokenizer: () => Promise.reject(new Error("tokens are bytes")),
   };
-  return { service, calls };
+  return { service, calls, phases };
 }
 
 test("a lease is pulled, pushed to every shard, then completed, which brings the next; a step is pulled once", async () => {
@@ -139,6 +148,31 @@ test("a lease is pulled, pushed to every shard, then completed, which brings the
     "push 1 1 0",
     "complete train 1 0",
   ]);
+});
+
+test("tells of each microbatch how long its phases took, and the bytes of its frames", async () => {
+  const { service, phases } = serviceOf([
+    train(0, 0),
+    { ...train(0, 1), kind: "eval" },
+    train(1, 0),
+  ]);
+  await new RunTrainer(service, identity).train();
+  const bytes = (dtype: WireDtype) =>
+    shards.reduce((sum, { length }) => sum + frameBytes(dtype, length), 0);
+  const [pulled, pushed] = [bytes("bf16"), bytes("mxfp4")];
+  expect(
+    phases.map(({ pulledBytes, pushedBytes }) => [pulledBytes, pushedBytes]),
+  ).toEqual([
+    [pulled, pushed],
+    [0, 0],
+    [pulled, pushed],
+  ]);
+  for (const { leaseMs, pullMs, computeMs, pushMs } of phases)
+    for (const ms of [leaseMs, pullMs, computeMs, pushMs])
+      expect(ms).toBeGreaterThanOrEqual(0);
+  // A pass over 64 tokens is more than a clock's tick.
+  const computed = phases.reduce((sum, { computeMs }) => sum + computeMs, 0);
+  expect(computed).toBeGreaterThan(0);
 });
 
 test.each([

@@ -11,7 +11,7 @@ import {
   isFloat,
 } from "../dtype.ts";
 import { ggufRole, whyNotInBlocks } from "../roles/gguf-rules.ts";
-import type { Decision as RoleDecision } from "../roles/role.ts";
+import type { RoleDecision } from "../roles/role.ts";
 import { decideRoles } from "../roles/roles.ts";
 import { takeApart } from "../roles/tensor-name.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";

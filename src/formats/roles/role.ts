@@ -16,7 +16,7 @@ export type Role = "linear" | "linear-in-out" | "keep";
 export type Kind =
   "linear" | "experts" | "router" | "head" | "embedding" | "norm" | "other";
 
-export type Decision = {
+export type RoleDecision = {
   role: Role;
   kind: Kind;
   /** Whether it becomes MXFP4 unless the caller says otherwise. */
@@ -25,7 +25,7 @@ export type Decision = {
   reason: string;
 };
 
-export function stays(kind: Kind, reason: string): Decision {
+export function stays(kind: Kind, reason: string): RoleDecision {
   return { role: "keep", kind, packed: false, reason };
 }
 
@@ -42,7 +42,7 @@ export function linear(
   role: "linear" | "linear-in-out",
   shape: readonly number[],
   kind: "linear" | "experts",
-): Decision {
+): RoleDecision {
   const k = contractedLength(role, shape);
   const left =
     k === 0

@@ -12,7 +12,7 @@ import {
 } from "./kinds.ts";
 import { MatrixOrder } from "./matrices.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { type Decision, stays, linear } from "./role.ts";
+import { type RoleDecision, stays, linear } from "./role.ts";
 import { isStack, stackRole } from "./stacks.ts";
 import { Surroundings } from "./surroundings.ts";
 import { takeApart } from "./tensor-name.ts";
@@ -24,7 +24,7 @@ const VALUES = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"];
 export function decideRoles(
   heads: readonly TensorHead[],
   config?: ModelConfig,
-): Decision[] {
+): RoleDecision[] {
   const around = new Surroundings(heads, config);
   const order = new MatrixOrder(heads, around);
   return heads.map((head) => decide(head, around, order, config));
@@ -35,7 +35,7 @@ function decide(
   around: Surroundings,
   order: MatrixOrder,
   config: ModelConfig | undefined,
-): Decision {
+): RoleDecision {
   const { dtype, shape } = head;
   const name = takeApart(head.name);
   if (!VALUES.includes(dtype)) return stays("other", "not floats");

@@ -1,4 +1,7 @@
-/** Runs of files' bytes as one source, from any position on, read in windows. */
+/**
+ * Runs of files' bytes as one source, from any position on, read in windows; where it reads ahead, the next window
+ * comes in while this one is worked on.
+ */
 import { free } from "../../memory/free.ts";
 import { type ByteSource, endedEarly } from "./source.ts";
 
@@ -34,31 +37,37 @@ export type ReadFile<File> = (
   into?: ArrayBuffer,
 ) => Promise<Uint8Array>;
 
+/** A stretch of a run in a file, and where what comes of it begins in what comes of the run. */
+type Span = { run: number; start: number; end: number; at: number };
+
 export class FileSource<File> implements ByteSource {
   readonly #read: ReadFile<File>;
   readonly #runs: readonly FileRange<File>[];
   readonly #windowBytes: number;
+  readonly #readsAhead: boolean;
   /** The run of what is taken next, and how much of what comes of it was taken. */
   #run = 0;
   #position = 0;
-  /** What comes of a run from `#windowStart` on. */
-  #window: Uint8Array = new Uint8Array(0);
-  #windowRun = -1;
-  #windowStart = 0;
-  /** Each window in the same memory: as it was read, and its rows in their order. */
-  readonly #readInto = new Room();
+  #window: { run: number; at: number; bytes: Uint8Array } = NOTHING;
+  /** What is read before it is asked for; it never rejects. */
+  #ahead: { span: Span; read: Promise<() => Uint8Array> } | undefined;
+  /** Each window in the same memory: as it was read, as the next is read, and its rows in their order. */
+  #readInto = new Room();
+  #readAheadInto = new Room();
   readonly #ordered = new Room();
   /** What lies in several runs. */
   readonly #joint = new Room();
 
+  /** `readsAhead` takes a second window's memory, and the reads of a caller that ends early are in vain. */
   constructor(
     read: ReadFile<File>,
     runs: readonly FileRange<File>[],
-    windowBytes = WINDOW_BYTES,
+    { windowBytes = WINDOW_BYTES, readsAhead = false } = {},
   ) {
     this.#read = read;
     this.#runs = joined(runs);
     this.#windowBytes = windowBytes;
+    this.#readsAhead = readsAhead;
   }
 
   /** Go on `position` bytes behind the beginning. */
@@ -70,11 +79,9 @@ export class FileSource<File> implements ByteSource {
 
   /** Nothing more is taken. */
   release(): void {
-    this.#readInto.release();
-    this.#ordered.release();
-    this.#joint.release();
-    this.#window = new Uint8Array(0);
-    this.#windowRun = -1;
+    for (const room of [this.#readInto, this.#ordered, this.#joint])
+      room.release();
+    this.#window = NOTHING;
   }
 
   async take(bytes: number): Promise<Uint8Array> {
@@ -110,44 +117,90 @@ export class FileSource<File> implements ByteSource {
   /** Requires: as many are left of the run */
   async #within(bytes: number): Promise<Uint8Array> {
     const isThere =
-      this.#run === this.#windowRun &&
-      this.#position >= this.#windowStart &&
-      this.#position + bytes <= this.#windowStart + this.#window.length;
-    if (!isThere) await this.#fill(this.#runs[this.#run]!, bytes);
-    const at = this.#position - this.#windowStart;
+      this.#run === this.#window.run &&
+      this.#position >= this.#window.at &&
+      this.#position + bytes <= this.#window.at + this.#window.bytes.length;
+    if (!isThere) await this.#fill(bytes);
+    const at = this.#position - this.#window.at;
     this.#position += bytes;
-    return this.#window.subarray(at, at + bytes);
+    return this.#window.bytes.subarray(at, at + bytes);
   }
 
-  /** A window that has the next `wanted` bytes. */
-  async #fill(run: FileRange<File>, wanted: number): Promise<void> {
-    const { file, start, end, rows } = run;
+  /** A window that has the next `wanted` bytes, and the one behind it on its way. */
+  async #fill(wanted: number): Promise<void> {
+    const span = this.#span(this.#position, wanted);
+    const { rows } = this.#runs[span.run]!;
+    const read = await this.#bytesOf(span);
+    const bytes = rows ? inOrder(read, rows, this.#ordered) : read;
+    this.#window = { run: span.run, at: span.at, bytes };
+    // What follows is most likely asked for in such pieces too.
+    const next = span.at + bytes.length - (rows ? 0 : bytes.length % wanted);
+    const left = runBytes(this.#runs[span.run]!) - next;
+    if (this.#readsAhead && left > 0)
+      this.#begin(this.#span(next, Math.min(wanted, left)));
+  }
+
+  /** What to read for `wanted` bytes of the run that is due, from `position` on. */
+  #span(position: number, wanted: number): Span {
+    const run = this.#run;
+    const { start, end, rows } = this.#runs[run]!;
     if (!rows) {
       const length = Math.max(wanted, this.#windowBytes);
-      const from = start + this.#position;
-      this.#window = await this.#take(file, from, Math.min(end, from + length));
-      this.#windowStart = this.#position;
-    } else {
-      const turn = rows.rowBytes * rows.of;
-      const given = rows.rowBytes * rows.taken.length;
-      const first = Math.floor(this.#position / given);
-      const needed = Math.ceil((this.#position + wanted) / given) - first;
-      const turns = Math.max(needed, Math.floor(this.#windowBytes / turn));
-      const from = start + first * turn;
-      const until = Math.min(end, from + turns * turn);
-      const read = await this.#take(file, from, until);
-      this.#window = inOrder(read, rows, this.#ordered);
-      this.#windowStart = first * given;
+      const from = start + position;
+      return {
+        run,
+        start: from,
+        end: Math.min(end, from + length),
+        at: position,
+      };
     }
-    this.#windowRun = this.#run;
+    const turn = rows.rowBytes * rows.of;
+    const given = rows.rowBytes * rows.taken.length;
+    const first = Math.floor(position / given);
+    const needed = Math.ceil((position + wanted) / given) - first;
+    const turns = Math.max(needed, Math.floor(this.#windowBytes / turn));
+    const from = start + first * turn;
+    const until = Math.min(end, from + turns * turn);
+    return { run, start: from, end: until, at: first * given };
   }
 
-  async #take(file: File, start: number, end: number): Promise<Uint8Array> {
-    const into = this.#readInto.take(end - start, this.#windowBytes);
+  async #bytesOf(span: Span): Promise<Uint8Array> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead) {
+      const read = await ahead.read;
+      [this.#readInto, this.#readAheadInto] = [
+        this.#readAheadInto,
+        this.#readInto,
+      ];
+      if (isSame(ahead.span, span)) return read();
+    }
+    return this.#take(span, this.#readInto);
+  }
+
+  #begin(span: Span): void {
+    const read = this.#take(span, this.#readAheadInto).then(
+      (bytes) => () => bytes,
+      (error: unknown) => () => {
+        throw error;
+      },
+    );
+    this.#ahead = { span, read };
+  }
+
+  async #take({ run, start, end }: Span, room: Room): Promise<Uint8Array> {
+    const into = room.take(end - start, this.#windowBytes);
+    const { file } = this.#runs[run]!;
     const read = await this.#read(file, start, end - start, into.buffer);
-    this.#readInto.putBack(read);
+    room.putBack(read);
     return read;
   }
+}
+
+const NOTHING = { run: -1, at: 0, bytes: new Uint8Array(0) };
+
+function isSame(a: Span, b: Span): boolean {
+  return a.run === b.run && a.start === b.start && a.end === b.end;
 }
 
 /** Memory that is taken again and again. */

@@ -85,12 +85,9 @@ async function ggufOf(
     const { heldBytes } = conversion;
     const reservation = await isolateMemory.reserve(heldBytes + PIECES_BYTES);
     try {
-      const source = readInOrder(
-        reads,
-        files,
-        () => reservation.touch(),
-        WINDOW_BYTES,
-      );
+      const source = readInOrder(reads, files, () => reservation.touch(), {
+        windowBytes: WINDOW_BYTES,
+      });
       yield* run(conversion, source);
     } finally {
       reservation.release();

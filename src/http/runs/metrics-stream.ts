@@ -1,5 +1,5 @@
 /** A run's metrics as lines: JSON, or CSV with a header line. */
-import type { StepMetrics } from "../../api/types.ts";
+import type { StepMetrics, StepPhases } from "../../api/types.ts";
 
 const PAGE = 500;
 const CSV_COLUMNS = [
@@ -15,6 +15,16 @@ const CSV_COLUMNS = [
   "results",
   "chain",
 ] as const satisfies readonly (keyof StepMetrics)[];
+/** Behind those. */
+const PHASE_COLUMNS = [
+  "leaseMs",
+  "pullMs",
+  "computeMs",
+  "pushMs",
+  "commitMs",
+  "pulledBytes",
+  "pushedBytes",
+] as const satisfies readonly (keyof StepPhases)[];
 
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */
 export async function metricsStream(
@@ -26,7 +36,9 @@ export async function metricsStream(
   return new ReadableStream({
     start(controller) {
       if (isCsv)
-        controller.enqueue(encoder.encode(`${CSV_COLUMNS.join(",")}\n`));
+        controller.enqueue(
+          encoder.encode(`${[...CSV_COLUMNS, ...PHASE_COLUMNS].join(",")}\n`),
+        );
     },
     async pull(controller) {
       const { value, done } = await pages.next();
@@ -35,13 +47,18 @@ export async function metricsStream(
         return;
       }
       const lines = value.map((metrics) =>
-        isCsv
-          ? CSV_COLUMNS.map((column) => metrics[column] ?? "").join(",")
-          : JSON.stringify(metrics),
+        isCsv ? csvLine(metrics) : JSON.stringify(metrics),
       );
       controller.enqueue(encoder.encode(`${lines.join("\n")}\n`));
     },
   });
+}
+
+function csvLine(metrics: StepMetrics): string {
+  return [
+    ...CSV_COLUMNS.map((column) => metrics[column] ?? ""),
+    ...PHASE_COLUMNS.map((column) => metrics.phases?.[column] ?? ""),
+  ].join(",");
 }
 
 async function* pagesFrom(

@@ -24,6 +24,7 @@ import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 /** Whole numbers that JSON bears exactly. */
 const whole = z.int().min(0);
 const time = whole.describe("Milliseconds since the epoch");
+const milliseconds = z.number().min(0);
 const loss = z.number().nullable().describe("Nats per token");
 const natsPerByte = z
   .number()
@@ -194,6 +195,22 @@ const stepMetricsSchema = z
     chain: digest
       .nullable()
       .describe("The same with each gradient's digests, and whose they are"),
+    phases: z
+      .strictObject({
+        leaseMs: milliseconds,
+        pullMs: milliseconds,
+        computeMs: milliseconds,
+        pushMs: milliseconds,
+        pulledBytes: whole.describe("Of parameters' frames"),
+        pushedBytes: whole.describe("Of gradients' frames"),
+        commitMs: milliseconds
+          .nullable()
+          .describe(
+            "From the last completion until every shard had the update, in which all wait",
+          ),
+      })
+      .nullable()
+      .describe("Where time went, summed over microbatches, as trainers tell"),
   })
   .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
 

@@ -38,6 +38,18 @@ const leaseSchema = z
 /** Hexadecimal SHA-256 digests. */
 const digests = z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(MAX_SHARDS);
 
+const ms = z.number().min(0).max(1e12);
+const frameBytes = z.int().min(0).max(1e12);
+
+const phasesSchema = z.strictObject({
+  leaseMs: ms.describe("Until the lease was there"),
+  pullMs: ms.describe("Until its parameters and tokens were there"),
+  computeMs: ms,
+  pushMs: ms.describe("Until every shard had acknowledged its gradient"),
+  pulledBytes: frameBytes,
+  pushedBytes: frameBytes,
+});
+
 const completionSchema = z
   .strictObject({
     trainer: name,
@@ -55,6 +67,9 @@ const completionSchema = z
       .describe(
         "Of a training microbatch: the SHA-256 of each shard's frame, as in its header",
       ),
+    phases: phasesSchema
+      .optional()
+      .describe("For the metrics alone: no result depends on it"),
   })
   .register(REQUEST_SCHEMAS, { id: "Completion" });
 

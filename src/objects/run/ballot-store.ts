@@ -1,11 +1,16 @@
 /** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
-import type { LeaseKind, RunConfig } from "../../api/types.ts";
+import type { LeaseKind, Phases, RunConfig } from "../../api/types.ts";
 import type { Ballot } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
+import { sumOfPhases } from "../../training/phase-clock.ts";
 import type { LossSum } from "../../training/step-end.ts";
 
 /** What a microbatch came to: its loss, and the SHA-256 of each shard's frame of its gradient. */
-export type Told = LossSum & { digests: string[] };
+export type Told = LossSum & {
+  digests: string[];
+  /** How it came to that, which nothing depends on. */
+  phases: Phases | null;
+};
 
 /** `required` authors must tell the same. */
 export type StoredBallot = Told & { author: string; required: number };
@@ -18,6 +23,7 @@ type BallotRow = {
   bytes: number;
   digests: string;
   required: number;
+  phases: string | null;
 };
 
 export class BallotStore {
@@ -63,10 +69,10 @@ export class BallotStore {
   add(
     { kind, index }: Microbatch,
     step: number,
-    { author, lossSum, tokens, bytes, digests, required }: StoredBallot,
+    { author, lossSum, tokens, bytes, digests, required, phases }: StoredBallot,
   ): void {
     this.#sql.exec(
-      "INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       kind,
       step,
       index,
@@ -76,7 +82,16 @@ export class BallotStore {
       bytes,
       digests.join(" "),
       required,
+      phases && JSON.stringify(phases),
     );
+  }
+
+  /** What all who told of a step's microbatches took in all. */
+  phases(step: number): Phases {
+    const told = (["train", "eval"] as const).flatMap((kind) =>
+      [...this.ofStep(kind, step).values()].flat(),
+    );
+    return sumOfPhases(told.flatMap(({ phases }) => phases ?? []));
   }
 
   /** Of which an author has told in a step. */
@@ -144,5 +159,6 @@ function toBallot(row: BallotRow): StoredBallot {
     bytes: row.bytes,
     digests: row.digests === "" ? [] : row.digests.split(" "),
     required: row.required,
+    phases: row.phases === null ? null : (JSON.parse(row.phases) as Phases),
   };
 }

@@ -56,8 +56,9 @@ export function checkCounts(
 export function readTold(
   { dataset, shards }: RunConfig,
   kind: LeaseKind,
-  { lossSum, tokens, bytes, digests = [] }: Completion,
+  { lossSum, tokens, bytes, digests = [], phases: spent }: Completion,
 ): Told {
+  const phases = spent ?? null;
   const count = kind === "train" ? shards : 0;
   if (digests.length !== count) {
     throw new AppError(
@@ -67,14 +68,14 @@ export function readTold(
   }
   if (dataset.tokenizer !== "byte") {
     if (bytes !== undefined && bytes >= tokens)
-      return { lossSum, tokens, bytes, digests };
+      return { lossSum, tokens, bytes, digests, phases };
     throw new AppError(
       "invalid_number",
       `Expected \`bytes\` of ${tokens} tokens, each of one at least, got ${bytes ?? "none"}`,
     );
   }
   if (bytes === undefined || bytes === tokens)
-    return { lossSum, tokens, bytes: tokens, digests };
+    return { lossSum, tokens, bytes: tokens, digests, phases };
   throw new AppError(
     "invalid_number",
     `Expected \`bytes\` to be ${tokens}, since tokens are bytes, got ${bytes}`,

@@ -1,5 +1,11 @@
 /** What has become of a run's steps, on disk: commits and evaluations. */
-import type { RunConfig, RunStatus, StepMetrics } from "../../api/types.ts";
+import type {
+  Phases,
+  RunConfig,
+  RunStatus,
+  StepMetrics,
+  StepPhases,
+} from "../../api/types.ts";
 import type { Link } from "./chain.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { Loss } from "../../training/step-end.ts";
@@ -22,9 +28,9 @@ export class RunHistory {
     this.#sql = sql;
   }
 
-  addCommit(commit: CommitRecord): void {
+  addCommit(commit: CommitRecord, phases: Phases): void {
     this.#sql.exec(
-      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       commit.step,
       commit.clipCoefficient,
       commit.learningRates.matrix,
@@ -36,6 +42,16 @@ export class RunHistory {
       commit.trainLoss.perByte,
       commit.link?.results ?? null,
       commit.link?.chain ?? null,
+      JSON.stringify({ ...phases, commitMs: null }),
+    );
+  }
+
+  /** How long the commit took until every shard had it. */
+  commitTook(step: number, ms: number): void {
+    this.#sql.exec(
+      "UPDATE commits SET phases = json_set(phases, '$.commitMs', ?) WHERE step = ?",
+      ms,
+      step,
     );
   }
 
@@ -139,10 +155,11 @@ export class RunHistory {
       nats_per_byte: number | null;
       results: string | null;
       chain: string | null;
+      phases: string | null;
     }>(
       `SELECT step, train_loss, grad_norm, learning_rate, tokens, loss,
               COALESCE(committed_ms, time_ms) AS time_ms,
-              train_nats_per_byte, nats_per_byte, results, chain
+              train_nats_per_byte, nats_per_byte, results, chain, phases
          FROM commits FULL OUTER JOIN evaluations USING (step)
         WHERE step >= ? AND step < ? ORDER BY step LIMIT ?`,
       fromStep,
@@ -161,6 +178,8 @@ export class RunHistory {
       valNatsPerByte: row.nats_per_byte,
       results: row.results,
       chain: row.chain,
+      phases:
+        row.phases === null ? null : (JSON.parse(row.phases) as StepPhases),
     }));
   }
 

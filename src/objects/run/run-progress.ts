@@ -36,6 +36,8 @@ export class RunProgress {
   #leases: StepLeases | undefined;
   #advancing: Promise<void> | undefined;
   #isAlarmSet = false;
+  /** When the commit began that is under way. */
+  #commitBegan: { step: number; ms: number } | undefined;
 
   /** `onChange` is called when there may be something for those who wait. */
   constructor(
@@ -253,6 +255,7 @@ export class RunProgress {
     { config, step }: RunRecord,
     shards: readonly ShardStub[],
   ): Promise<void> {
+    this.#commitBegan = { step, ms: Date.now() };
     const results = this.#store.ballots.results("train", step);
     const told = resultsOf(this.#store.ballots.ofStep("train", step));
     const gradient = await prepareStep(config, step, shards, results);
@@ -276,14 +279,17 @@ export class RunProgress {
       this.#leases = undefined;
     } else {
       const tokens = results.reduce((sum, each) => sum + each.tokens, 0);
-      this.#store.history.addCommit({
-        ...gradient.update,
-        gradNorm: gradient.gradNorm,
-        trainLoss: meanLoss(results),
-        tokens: this.#store.history.tokensBefore({ config, step }) + tokens,
-        committedMs: Date.now(),
-        link,
-      });
+      this.#store.history.addCommit(
+        {
+          ...gradient.update,
+          gradNorm: gradient.gradNorm,
+          trainLoss: meanLoss(results),
+          tokens: this.#store.history.tokensBefore({ config, step }) + tokens,
+          committedMs: Date.now(),
+          link,
+        },
+        this.#store.ballots.phases(step),
+      );
     }
   }
 
@@ -318,7 +324,10 @@ export class RunProgress {
 
   /** Every shard has applied the commit. */
   #endStep(commit: CommitRecord): void {
+    const began = this.#commitBegan;
     this.#storage.transactionSync(() => {
+      if (began?.step === commit.step)
+        this.#store.history.commitTook(commit.step, Date.now() - began.ms);
       this.#store.update({ step: commit.step + 1 });
       const [metrics] = this.#store.history.metrics(
         this.record(),

@@ -91,4 +91,11 @@ export const RUN_SCHEMA = new Schema("run", [
          is_told INTEGER NOT NULL
        )`,
     ),
+
+  // Where time went, as trainers tell it.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE ballots ADD COLUMN phases TEXT;
+       ALTER TABLE commits ADD COLUMN phases TEXT`,
+    ),
 ]);

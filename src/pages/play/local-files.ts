@@ -3,7 +3,7 @@ import { AppError } from "../../api/errors.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
-import { FileSource } from "../../formats/stream/file-source.ts";
+import { FileSource, WINDOW_BYTES } from "../../formats/stream/file-source.ts";
 import type { ByteSource } from "../../formats/stream/source.ts";
 import type { TensorRange } from "../../formats/tensor.ts";
 
@@ -19,11 +19,11 @@ async function bytesOf(
   return new Uint8Array(await file.slice(start, end).arrayBuffer());
 }
 
-function sourceOf(file: Blob, start: number, windowBytes?: number) {
+function sourceOf(file: Blob, start: number, windowBytes = WINDOW_BYTES) {
   return new FileSource<Blob>(
     (blob, from, length) => bytesOf(blob, from, from + length),
     [{ file, start, end: file.size }],
-    windowBytes,
+    { windowBytes },
   );
 }
 

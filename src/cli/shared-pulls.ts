@@ -1,0 +1,90 @@
+/**
+ * The parameters that the trainers of a process compute with. Each shard's frame of a step travels once, to whichever
+ * of them asks first, and lies where all their threads read it.
+ */
+import { AppError, type ErrorCode } from "../api/errors.ts";
+import type { Frame } from "../api/frame.ts";
+import { free } from "../memory/free.ts";
+import type { ParameterFrame } from "../training/pulled-parameters.ts";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
+
+type Pull<T> = (shard: number, step: number) => Promise<T>;
+
+/** What a thread asks for; `answer` gets a `PullAnswer`. */
+export type PullRequest = { shard: number; step: number; answer: MessagePort };
+type PullAnswer =
+  { frame: ParameterFrame } | { code: ErrorCode | undefined; message: string };
+
+export class SharedPulls {
+  readonly #pull: Pull<Frame>;
+  /** By shard: the step that was asked for last. */
+  readonly #latest = new Map<
+    number,
+    { step: number; frame: Promise<ParameterFrame> }
+  >();
+
+  constructor(pull: Pull<Frame>) {
+    this.#pull = pull;
+  }
+
+  async answer({ shard, step, answer }: PullRequest): Promise<void> {
+    const told: PullAnswer = await this.#frame(shard, step).then(
+      (frame) => ({ frame }),
+      (error: Error) => ({
+        code: error instanceof AppError ? error.code : undefined,
+        message: error.message,
+      }),
+    );
+    answer.postMessage(told);
+    answer.close();
+  }
+
+  #frame(shard: number, step: number): Promise<ParameterFrame> {
+    const latest = this.#latest.get(shard);
+    if (latest?.step === step) return latest.frame;
+    const frame = this.#pull(shard, step).then(inSharedMemory);
+    const own = { step, frame };
+    this.#latest.set(shard, own);
+    // Whoever asks next tries again.
+    frame.catch(() => {
+      if (this.#latest.get(shard) === own) this.#latest.delete(shard);
+    });
+    return frame;
+  }
+}
+
+/** The other end, in a thread: `ask` brings a request to its process. `signal` ends the wait for its answer. */
+export function pullThrough(
+  ask: (request: PullRequest) => void,
+  signal: AbortSignal,
+): Pull<ParameterFrame> {
+  return (shard, step) =>
+    new Promise((resolve, reject) => {
+      const { port1, port2 } = new MessageChannel();
+      const leave = () => {
+        port1.close();
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener("abort", leave, { once: true });
+      port1.once("message", (told: PullAnswer) => {
+        signal.removeEventListener("abort", leave);
+        port1.close();
+        if ("frame" in told) resolve(told.frame);
+        else if (told.code) reject(new AppError(told.code, told.message));
+        else reject(new Error(told.message));
+      });
+      ask({ shard, step, answer: port2 });
+    });
+}
+
+function inSharedMemory({
+  dtype,
+  start,
+  length,
+  payload,
+}: Frame): ParameterFrame {
+  const shared = new Uint8Array(new SharedArrayBuffer(payload.length));
+  shared.set(payload);
+  free(payload);
+  return { dtype, start, length, payload: shared };
+}
