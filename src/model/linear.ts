@@ -235,15 +235,9 @@ function dWeightDense(
   { format }: DenseProduct,
 ): void {
   const [a, b] = dWeightOperands(dOutput, input, linear);
-  matmul(
-    dWeight,
-    a.operand,
-    b.operand,
-    a.rows,
-    b.rows,
-    tokens,
-    { roundToBf16: format === "bf16" },
-  );
+  matmul(dWeight, a.operand, b.operand, a.rows, b.rows, tokens, {
+    roundToBf16: format === "bf16",
+  });
 }
 
 /** One of the two backward GEMMs, which names its noise. */

@@ -53,12 +53,7 @@ export interface Layers<Between, Inside, Final> {
   /** What the backward pass reads and the forward pass has not left. */
   recompute: Record<
     KeptActivations,
-    (
-      block: Inside & Ends,
-      layer: number,
-      sizes: BatchShape,
-      pass: Pass,
-    ) => void
+    (block: Inside & Ends, layer: number, sizes: BatchShape, pass: Pass) => void
   >;
   /** `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. */
   blockBackward(
@@ -273,10 +268,16 @@ export class Transformer<Between, Inside, Final> implements Model {
           recipe,
         );
       if (dTied !== undefined) backward(dTied);
-      else
-        withGradients(pass.gradient, [head], ([dHead]) => backward(dHead!));
+      else withGradients(pass.gradient, [head], ([dHead]) => backward(dHead!));
       const { output } = blocks.at(-1)!;
-      this.#layers.finalBackward(dResidual, dHidden, final, output, sizes, pass);
+      this.#layers.finalBackward(
+        dResidual,
+        dHidden,
+        final,
+        output,
+        sizes,
+        pass,
+      );
       return lossSum;
     });
   }
@@ -292,8 +293,7 @@ export class Transformer<Between, Inside, Final> implements Model {
     for (let layer = last; layer >= 0; layer--) {
       const block = blocks[layer]!;
       // All of the last block is still there: no other has come after it.
-      if (layer < last)
-        layers.recompute[pass.keeps](block, layer, sizes, pass);
+      if (layer < last) layers.recompute[pass.keeps](block, layer, sizes, pass);
       layers.blockBackward(dResidual, block, layer, sizes, pass);
     }
   }

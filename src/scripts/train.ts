@@ -37,6 +37,7 @@ import { timeSpent } from "../cli/time-spent.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { runScript } from "./script.ts";
+import { architectureOf } from "../model/architectures.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
 import { parseTrainOptions, type TrainOptions } from "./train-options.ts";
 import { openOrigin, withOrigin } from "./origin.ts";
@@ -259,7 +260,7 @@ function describe(
     gradientDtype,
   } = config;
   progress.line(
-    `GPT of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
+    `${architectureOf(model).name} of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
   );
   const { name, tokens, tokenizer, vocabulary } = dataset;
   const kind =

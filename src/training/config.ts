@@ -1,5 +1,6 @@
 /** What makes of a request a whole `RunConfig`. */
 import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
 import {
   completeOptimizer,
   type OptimizerConfig,
@@ -243,15 +244,16 @@ function importProblems(
   { name, vocabulary }: PinnedDataset,
   shape: ModelShape,
 ): string[] {
-  const own = { arch: "gpt2", ...shape } as Record<string, unknown>;
+  const own: Record<string, unknown> = { arch: "gpt2", ...shape };
   const other = Object.entries(asked).find(
     ([size, value]) => value !== undefined && value !== own[size],
   );
+  const told = (value: unknown) => shown(value ?? null);
   return [
     ...(other === undefined
       ? []
       : [
-          `Expected \`${other[0]}\` of the model that the run goes on from, ${own[other[0]] ?? "which has none"}, or not to be told, got ${other[1]}`,
+          `Expected \`${other[0]}\` of the model that the run goes on from, ${told(own[other[0]])}, or not to be told, got ${told(other[1])}`,
         ]),
     ...(shape.vocabulary === vocabulary
       ? []

@@ -18,11 +18,7 @@ import {
   modelOf,
 } from "../model/architectures.ts";
 import type { ParameterTensor } from "../model/parameters.ts";
-import {
-  type CheckpointConfig,
-  momentName,
-  writtenRun,
-} from "./checkpoint.ts";
+import { type CheckpointConfig, momentName, writtenRun } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
 import { readCheckpointConfig, type RunState } from "./resumed.ts";
 
@@ -65,14 +61,16 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
     );
   const { table } = modelOf(shape);
   const own = tensors.filter(({ name }) => !isOptimizers(name));
-  const { prefix, name: kind, notRead } = architectureOf(shape);
+  const architecture = architectureOf(shape);
+  const { prefix, name: kind } = architecture;
   const byName = new Map(own.map((tensor) => [nameOf(tensor, prefix), tensor]));
   const others = new Set(byName.keys());
   for (const { name, shape: expected } of table.tensors) {
     check(name, expected, byName.get(name));
     others.delete(name);
   }
-  const [other] = [...others].filter((name) => !notRead(shape).test(name));
+  const notRead = architecture.notRead(shape);
+  const [other] = [...others].filter((name) => !notRead.test(name));
   if (other !== undefined)
     throw new AppError(
       "invalid_config",

@@ -7,6 +7,7 @@ import { kernels } from "../kernels/runtime.ts";
 import { adamW, blend } from "../kernels/vector.ts";
 import {
   featuresOf,
+  paddedLength,
   type ParameterGroup,
   type ParameterTensor,
 } from "../model/parameters.ts";
@@ -101,12 +102,15 @@ export function updateMatrix(
     layout,
   });
   const size = rate * Math.sqrt(Math.max(1, outFeatures / inFeatures));
+  // Products want whole groups; rows and columns of zeros change no other, and stay.
+  const tall = paddedLength({ length: rows });
+  const wide = paddedLength({ length: columns });
   for (let part = 0; part < sideBySide; part++) {
     arena.scope(() => {
-      const x = arena.allocF32(rows * columns);
+      const x = arena.allocZeroedF32(tall * wide);
       const eachRow = (body: (at: number, to: number) => void): void => {
         for (let row = 0; row < rows; row++) {
-          body(row * allColumns + part * columns, row * columns);
+          body(row * allColumns + part * columns, row * wide);
         }
       };
       eachRow((at, own) =>
@@ -114,7 +118,7 @@ export function updateMatrix(
           .f32(x + 4 * own, columns)
           .set(arena.f32(direction + 4 * at, columns)),
       );
-      orthogonalizeAny(x, rows, columns);
+      orthogonalizeAny(x, tall, wide);
       eachRow((at, own) =>
         blend(
           parameters + 4 * at,

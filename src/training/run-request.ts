@@ -49,7 +49,7 @@ export const DEFAULTS = {
 const told = <S extends z.ZodType>(schema: S, fallback: z.output<S>) =>
   schema.optional().meta({ default: fallback });
 
-export const modelSchema = z.strictObject({
+const modelSchema = z.strictObject({
   layers: told(count(64), DEFAULTS.model.layers),
   width: told(count(4096), DEFAULTS.model.width),
   heads: told(count(64), DEFAULTS.model.heads),
@@ -84,6 +84,16 @@ export const modelSchema = z.strictObject({
       "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
     ),
 });
+
+/** A model that is told whole, as configs have it. */
+export function storedModelSchema(model: unknown) {
+  const { layers, width, heads, context, vocabulary } = modelSchema.shape;
+  const isLlama = (model as ModelRequest | undefined)?.arch === "llama";
+  const whole = isLlama
+    ? modelSchema
+    : z.strictObject({ layers, width, heads, context, vocabulary });
+  return whole.required();
+}
 
 /** What is not told follows from the optimizer's name. */
 const optimizerSchema = z.strictObject({

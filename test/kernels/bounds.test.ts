@@ -336,8 +336,27 @@ describe("layers of a Llama", () => {
             const rstd = arena.allocF32(rows);
             const dX = arena.copyIn(normals(length, 4));
             const dWeight = arena.copyIn(normals(width, 5));
-            layers.rmsNormForward(out, rstd, x, weight, rows, width, epsilon, stride);
-            layers.rmsNormBackward(dX, dWeight, out, x, rstd, weight, rows, width, stride);
+            layers.rmsNormForward(
+              out,
+              rstd,
+              x,
+              weight,
+              rows,
+              width,
+              epsilon,
+              stride,
+            );
+            layers.rmsNormBackward(
+              dX,
+              dWeight,
+              out,
+              x,
+              rstd,
+              weight,
+              rows,
+              width,
+              stride,
+            );
             return [out, dX].map((at) => arena.f32(at, length).slice());
           }),
         );
@@ -376,7 +395,16 @@ describe("layers of a Llama", () => {
           ) as [number, number, number, number];
           const out = arena.allocF32(rows * width);
           layers.swigluForward(out, gate, up, rows, width, 2 * width);
-          layers.swigluBackward(dGate, dUp, out, gate, up, rows, width, 2 * width);
+          layers.swigluBackward(
+            dGate,
+            dUp,
+            out,
+            gate,
+            up,
+            rows,
+            width,
+            2 * width,
+          );
           return [dGate, dUp].map((at) => arena.f32(at, length).slice());
         }),
       );

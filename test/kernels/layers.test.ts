@@ -93,46 +93,75 @@ describe("RMSNorm", () => {
   const rows = 3;
   const epsilon = 1e-3;
 
-  it.each([0, 5])("equals its twin forward and backward, %d between rows", (gap) => {
-    for (const width of WIDTHS) {
-      const stride = width + gap;
-      const x = normals(rows * width, 6).map((value) => 3 * value + 1);
-      const weight = normals(width, 7);
-      const dOut = normals(rows * width, 9);
-      /** Rows apart, with what must stay between them. */
-      const spread = (values: ArrayLike<number>) =>
-        Float32Array.from({ length: rows * stride }, (_, at) => {
-          const [row, j] = [Math.floor(at / stride), at % stride];
-          return j < width ? values[row * width + j]! : 7;
+  it.each([0, 5])(
+    "equals its twin forward and backward, %d between rows",
+    (gap) => {
+      for (const width of WIDTHS) {
+        const stride = width + gap;
+        const x = normals(rows * width, 6).map((value) => 3 * value + 1);
+        const weight = normals(width, 7);
+        const dOut = normals(rows * width, 9);
+        /** Rows apart, with what must stay between them. */
+        const spread = (values: ArrayLike<number>) =>
+          Float32Array.from({ length: rows * stride }, (_, at) => {
+            const [row, j] = [Math.floor(at / stride), at % stride];
+            return j < width ? values[row * width + j]! : 7;
+          });
+        const got = arena.scope(() => {
+          const [source, w] = [arena.copyIn(spread(x)), arena.copyIn(weight)];
+          const rstd = arena.allocF32(rows);
+          const out = arena.copyIn(spread(new Float32Array(x.length)));
+          layers.rmsNormForward(
+            out,
+            rstd,
+            source,
+            w,
+            rows,
+            width,
+            epsilon,
+            stride,
+          );
+          // Backward passes add: start from 1, to see it.
+          const dX = arena.copyIn(spread(new Float32Array(x.length).fill(1)));
+          const dWeight = arena.copyIn(new Float32Array(width).fill(1));
+          const d = arena.copyIn(spread(dOut));
+          layers.rmsNormBackward(
+            dX,
+            dWeight,
+            d,
+            source,
+            rstd,
+            w,
+            rows,
+            width,
+            stride,
+          );
+          return {
+            out: read(out, rows * stride),
+            dX: read(dX, rows * stride),
+            dWeight: read(dWeight, width),
+          };
         });
-      const got = arena.scope(() => {
-        const [source, w] = [arena.copyIn(spread(x)), arena.copyIn(weight)];
-        const rstd = arena.allocF32(rows);
-        const out = arena.copyIn(spread(new Float32Array(x.length)));
-        layers.rmsNormForward(out, rstd, source, w, rows, width, epsilon, stride);
-        // Backward passes add: start from 1, to see it.
-        const dX = arena.copyIn(spread(new Float32Array(x.length).fill(1)));
-        const dWeight = arena.copyIn(new Float32Array(width).fill(1));
-        const d = arena.copyIn(spread(dOut));
-        layers.rmsNormBackward(dX, dWeight, d, source, rstd, w, rows, width, stride);
-        return {
-          out: read(out, rows * stride),
-          dX: read(dX, rows * stride),
-          dWeight: read(dWeight, width),
-        };
-      });
-      const tolerance = 64 * F32_EPSILON * (1 + width / 8);
-      const out = twin.rmsNormForward(x, weight, rows, width, epsilon);
-      expectClose(got.out, spread(out), tolerance);
-      const want = twin.rmsNormBackward(dOut, x, weight, rows, width, epsilon);
-      expectClose(got.dX, spread(want.dX.map((d) => d + 1)), tolerance);
-      expectClose(
-        got.dWeight,
-        want.dWeight.map((d) => d + 1),
-        tolerance,
-      );
-    }
-  });
+        const tolerance = 64 * F32_EPSILON * (1 + width / 8);
+        const out = twin.rmsNormForward(x, weight, rows, width, epsilon);
+        expectClose(got.out, spread(out), tolerance);
+        const want = twin.rmsNormBackward(
+          dOut,
+          x,
+          weight,
+          rows,
+          width,
+          epsilon,
+        );
+        expectClose(got.dX, spread(want.dX.map((d) => d + 1)), tolerance);
+        expectClose(
+          got.dWeight,
+          want.dWeight.map((d) => d + 1),
+          tolerance,
+        );
+      }
+    },
+  );
 
   it("is zero of zeros, and lets a NaN spoil its row alone", () => {
     const width = 9;

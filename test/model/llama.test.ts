@@ -193,8 +193,8 @@ describe.each(SHAPES)("a Llama, %s", (_, shape) => {
   });
 
   it("is the model that its config.json tells of", () => {
-    const { huggingFaceConfig } = architectureOf(shape);
-    expect(importedShape(huggingFaceConfig(shape))).toEqual(shape);
+    const config = architectureOf(shape).huggingFaceConfig(shape);
+    expect(importedShape(config)).toEqual(shape);
   });
 });
 

@@ -82,7 +82,12 @@ export function layerNormBackward(
 }
 
 /** x / √(mean(x²) + epsilon) of each row, and the factors. */
-function rmsNormalize(x: Numbers, rows: number, width: number, epsilon: number) {
+function rmsNormalize(
+  x: Numbers,
+  rows: number,
+  width: number,
+  epsilon: number,
+) {
   const rstd = Float64Array.from({ length: rows }, (_, row) => {
     let squares = 0;
     for (let j = 0; j < width; j++) squares += x[row * width + j] ** 2;
@@ -154,7 +159,8 @@ export function turned(
   return Float64Array.from({ length: x.length }, (_, i) =>
     i < half
       ? x[i] * Math.cos(angle(i)) - x[i + half] * Math.sin(angle(i))
-      : x[i] * Math.cos(angle(i - half)) + x[i - half] * Math.sin(angle(i - half)),
+      : x[i] * Math.cos(angle(i - half)) +
+        x[i - half] * Math.sin(angle(i - half)),
   );
 }
 

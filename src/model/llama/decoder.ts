@@ -6,13 +6,7 @@
  *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
  */
 import type { Pointer } from "../../kernels/arena.ts";
-import {
-  attend,
-  rmsNorm,
-  rotary,
-  sum,
-  swiglu,
-} from "../../kernels/decode.ts";
+import { attend, rmsNorm, rotary, sum, swiglu } from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   checkToken,
@@ -48,7 +42,9 @@ export function llamaDecoder(
     vocabulary,
     layers,
     cacheWidth: widths(shape).keys,
-    tensors: parameterTable(shape).tensors.map((tensor) => weightTensor(tensor)),
+    tensors: parameterTable(shape).tensors.map((tensor) =>
+      weightTensor(tensor),
+    ),
     prefix: PREFIX,
     notRead: notRead(shape),
 

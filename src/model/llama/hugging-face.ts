@@ -29,9 +29,7 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     shape[size as keyof typeof SIZES],
   ]);
   return {
-    architectures: [
-      shape.headNorm ? "Qwen3ForCausalLM" : "LlamaForCausalLM",
-    ],
+    architectures: [shape.headNorm ? "Qwen3ForCausalLM" : "LlamaForCausalLM"],
     model_type: shape.headNorm ? "qwen3" : "llama",
     ...(Object.fromEntries(sizes) as Record<string, number>),
     num_key_value_heads: shape.groups,
