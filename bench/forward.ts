@@ -1,9 +1,10 @@
 /**
  * `forward/<operands>/<in>x<out>`: y = x · W + b as training computes it (src/model/linear.ts). Inside
  * the clock: rounding and packing the input, and the bias. bf16 also packs the weight; int6 does so once a
- * step and copies the panel for every further microbatch, which is what is timed.
+ * step and keeps the panel for every further microbatch, which is what is timed.
  */
 import type { Recipe } from "../src/api/recipe.ts";
+import { int6PanelBytes } from "../src/kernels/int6-matmul.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { linearForward } from "../src/model/linear.ts";
 import { PackedWeights } from "../src/model/packed-weights.ts";
@@ -44,7 +45,9 @@ function setup({ inFeatures, outFeatures }: Shape, recipe: Recipe): () => void {
     index: 0,
   };
   const output = arena.allocF32(TOKENS * outFeatures);
-  const packedWeights = new PackedWeights();
+  const packedWeights = new PackedWeights(
+    int6PanelBytes("b", outFeatures, inFeatures),
+  );
   return () =>
     linearForward(output, input, bias, linear, TOKENS, recipe, packedWeights);
 }

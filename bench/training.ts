@@ -18,7 +18,7 @@ import type { RunClient } from "../src/client/run-client.ts";
 import { startEdge } from "../src/local/edge.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
-import { MODEL_PRESETS } from "../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
 import type { Computed } from "./trainer-process.ts";
 

@@ -5,10 +5,11 @@
  * groups, in order of k after the bias, round to f32, each once. So the result does not depend on the
  * form of the dot, on how the machine multiplies and adds, or on the blocking.
  */
-import { A_CACHE_BYTES, storeTile, tileAddress } from "../mxfp4/gemm-mxfp4";
+import { A_CACHE_BYTES } from "../mxfp4/gemm-mxfp4";
 import { A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES } from "./int6-panel";
 import { multiplyAccumulating, multiplyPairwise, NUMBERS } from "../mxfp4/mxfp4-dot";
 import { BLOCK_UNITS, GROUP } from "../mxfp4/mxfp4-panel";
+import { addTile, startTile, storeTile, tileAddress } from "../mxfp4/product-tile";
 import { transposeTile } from "../simd/transpose";
 
 /**
@@ -22,7 +23,22 @@ export function gemmInt6(
   out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
 ): void {
   assert(n % 8 == 0, "n must be a multiple of 8");
-  multiply(out, a, b, bias, m, n, k, accumulating, m);
+  multiply(out, 0, a, b, bias, m, n, k, accumulating, m);
+}
+
+/**
+ * x = factors · x + a · bᵀ, row by row: the product is added up by itself, then what x was, times its row's factor, is
+ * added, each rounded.
+ *
+ * Shapes:   x f32 [m, n], factors f32 [m]; a, b panels of m and n rows, with the same k; zeros f32 [n]
+ * Requires: as for `gemmInt6`; m % 4 == 0
+ */
+export function gemmOntoInt6(
+  x: usize, factors: usize, a: usize, b: usize, zeros: usize, m: i32, n: i32, k: i32, accumulating: i32,
+): void {
+  assert(m % 4 == 0, "m must be a multiple of 4");
+  assert(n % 8 == 0, "n must be a multiple of 8");
+  multiply(x, factors, a, b, zeros, m, n, k, accumulating, m);
 }
 
 /**
@@ -35,7 +51,7 @@ export function gramInt6(
   out: usize, a: usize, b: usize, zeros: usize, n: i32, k: i32, accumulating: i32,
 ): void {
   assert(n % 8 == 0, "n must be a multiple of 8");
-  multiply(out, a, b, zeros, n, n, k, accumulating, 8);
+  multiply(out, 0, a, b, zeros, n, n, k, accumulating, 8);
   const rowBytes = <usize>n << 2;
   for (let i = 4; i < n; i += 4) {
     const row = out + <usize>i * rowBytes;
@@ -46,17 +62,17 @@ export function gramInt6(
   }
 }
 
-/** Of each pair of columns the rows before `below` more than the pair's first. */
-// @ts-ignore: decorator
-@inline
+/** Of each pair of columns the rows before `below` more than the pair's first; onto `out` where there are factors. */
 function multiply(
-  out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32, below: i32,
+  out: usize, factors: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
+  below: i32,
 ): void {
   assert(k % GROUP == 0, "k must be a multiple of 64");
 
   const tile = tileAddress();
   const groups = k / GROUP;
   const aLine = <usize>groups * A_GROUP_BYTES;
+  const rowBytes = <usize>n << 2;
   const rowsTogether = max(4, (A_CACHE_BYTES / <i32>aLine) << 2);
   for (let m0 = 0; m0 < m; m0 += rowsTogether) {
     const mEnd = min(m, m0 + rowsTogether);
@@ -64,28 +80,23 @@ function multiply(
     for (let j = 0; j < n; j += 8, bPair += <usize>groups * B_GROUP_BYTES) {
       const end = min(mEnd, j + below);
       let aGroup = a + <usize>(m0 >> 2) * aLine;
+      const bias0 = v128.load(bias + (<usize>j << 2));
+      const bias1 = v128.load(bias + (<usize>j << 2), 16);
       for (let i = m0; i < end; i += 4) {
-        startTile(tile, bias + (<usize>j << 2));
+        startTile(tile, bias0, bias1);
         let bGroup = bPair;
         for (const aEnd = aGroup + aLine; aGroup < aEnd; aGroup += A_GROUP_BYTES) {
           addGroup(tile, aGroup, bGroup, accumulating);
           bGroup += B_GROUP_BYTES;
         }
-        storeTile(tile, out, i, j, m, n, 1);
+        if (factors) {
+          const row = out + <usize>i * rowBytes + (<usize>j << 2);
+          addTile(tile, row, rowBytes, factors + (<usize>i << 2));
+        } else {
+          storeTile(tile, out, i, j, m, n, 1);
+        }
       }
     }
-  }
-}
-
-/** A lane of a tile is one column, whatever the turn. */
-// @ts-ignore: decorator
-@inline
-function startTile(tile: usize, bias: usize): void {
-  const bias0 = v128.load(bias);
-  const bias1 = v128.load(bias, 16);
-  for (let to = tile; to < tile + 128; to += 32) {
-    v128.store(to, bias0);
-    v128.store(to, bias1, 16);
   }
 }
 

@@ -1,4 +1,4 @@
-/** Quantize one operand of an int6 GEMM straight into its panel (int6-panel.ts). */
+/** Quantize one operand of an int6 GEMM straight into its panel (int6-panel.ts), or both of a product with itself. */
 import {
   A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "./int6-panel";
@@ -68,5 +68,30 @@ function packGroup(out: usize, values: usize, tops: usize, side: i32, half: usiz
       v128.store(to, i8x16.add(integerUnit(values, factor), offset));
     }
     v128.store(out, scale, B_SCALE);
+  }
+}
+
+/**
+ * b's panel of the rows that a's panel holds: the same integers and scales, for a product of an operand with itself.
+ *
+ * Shapes:   b, a panels of `rows` rows as in int6-panel.ts
+ * Requires: rows % 8 == 0; k % 64 == 0
+ */
+export function repackInt6(b: usize, a: usize, rows: i32, k: i32): void {
+  assert(rows % 8 == 0, "rows must be a multiple of 8");
+  assert(k % GROUP == 0, "k must be a multiple of 64");
+
+  const offset = i8x16.splat(<i8>LIMIT);
+  const lineBytes = <usize>(k / GROUP) * A_GROUP_BYTES;
+  for (let row = 0; row < rows; row += 2 * STRIP_ROWS, a += lineBytes) {
+    for (const lineEnd = a + lineBytes; a < lineEnd; a += A_GROUP_BYTES, b += B_GROUP_BYTES) {
+      let to = b;
+      for (let from = a; from < a + A_START; from += UNIT_BYTES, to += 2 * UNIT_BYTES) {
+        v128.store(to, i8x16.add(v128.load(from), offset));
+        v128.store(to, i8x16.add(v128.load(from + lineBytes), offset), UNIT_BYTES);
+      }
+      v128.store(b, v128.load(a, A_SCALE), B_SCALE);
+      v128.store(b, v128.load(a + lineBytes, A_SCALE), B_SCALE + 16);
+    }
   }
 }

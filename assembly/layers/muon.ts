@@ -28,17 +28,39 @@ export function nesterovF32(
 }
 
 /**
- * out = a · out + b · x, in place.
+ * Some columns of a matrix as a matrix of its own.
  *
- * Shapes:   out, x f32 [length]
- * Requires: length % 4 == 0
+ * Shapes:   out f32 [rows, columns]; x f32, rows xStride elements apart
+ * Requires: columns % 4 == 0
  */
-export function blendF32(out: usize, x: usize, length: i32, a: f32, b: f32): void {
-  assert(length % 4 == 0, "length must be a multiple of 4");
+export function copyColumnsF32(out: usize, x: usize, xStride: i32, rows: i32, columns: i32): void {
+  assert(columns % 4 == 0, "columns must be a multiple of 4");
+
+  const rowBytes = <usize>columns << 2;
+  const between = (<usize>xStride << 2) - rowBytes;
+  for (; rows > 0; rows--, x += between) {
+    for (const end = out + rowBytes; out < end; out += 16, x += 16) v128.store(out, v128.load(x));
+  }
+}
+
+/**
+ * out = a · out + b · x, in place, on some columns of a matrix.
+ *
+ * Shapes:   out f32, rows outStride elements apart; x f32 [rows, columns]
+ * Requires: columns % 4 == 0
+ */
+export function blendColumnsF32(
+  out: usize, outStride: i32, x: usize, rows: i32, columns: i32, a: f32, b: f32,
+): void {
+  assert(columns % 4 == 0, "columns must be a multiple of 4");
 
   const as = f32x4.splat(a);
   const bs = f32x4.splat(b);
-  for (const end = out + (<usize>length << 2); out < end; out += 16, x += 16) {
-    v128.store(out, f32x4.add(f32x4.mul(as, v128.load(out)), f32x4.mul(bs, v128.load(x))));
+  const rowBytes = <usize>columns << 2;
+  const between = (<usize>outStride << 2) - rowBytes;
+  for (; rows > 0; rows--, out += between) {
+    for (const end = x + rowBytes; x < end; out += 16, x += 16) {
+      v128.store(out, f32x4.add(f32x4.mul(as, v128.load(out)), f32x4.mul(bs, v128.load(x))));
+    }
   }
 }

@@ -8,8 +8,8 @@
  *
  *   (A²)ij = (A'²)ij + (di + dj) · A'ij  outside of the diagonal,  (A'²)ii + di²  on it
  *
- * and of the polynomial the diagonal becomes a factor of each row of X. Multiplications and additions
- * round one by one, never fused: the same on every machine.
+ * and of the polynomial the diagonal becomes a factor of each row of X (`gemmOntoInt6`). Multiplications and
+ * additions round one by one, never fused: the same on every machine.
  */
 
 /**
@@ -59,23 +59,5 @@ export function newtonSchulzF32(
     const d = load<f32>(diagonal);
     store<f32>(diagonal, factor + b * d + c * (load<f32>(square) + d * d));
     store<f32>(a, 0);
-  }
-}
-
-/**
- * x = factors · x + added, row by row, in place.
- *
- * Shapes:   x, added f32 [rows, columns], factors f32 [rows]; 16-byte aligned
- * Requires: columns % 4 == 0
- */
-export function scaleRowsF32(x: usize, factors: usize, added: usize, rows: i32, columns: i32): void {
-  assert(columns % 4 == 0, "columns must be a multiple of 4");
-
-  const rowBytes = <usize>columns << 2;
-  for (const end = factors + (<usize>rows << 2); factors < end; factors += 4) {
-    const factor = v128.load32_splat(factors);
-    for (const rowEnd = x + rowBytes; x < rowEnd; x += 16, added += 16) {
-      v128.store(x, f32x4.add(f32x4.mul(factor, v128.load(x)), v128.load(added)));
-    }
   }
 }

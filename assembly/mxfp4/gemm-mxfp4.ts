@@ -15,31 +15,15 @@ import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS, GROUP,
   PANEL_HEADER_BYTES, SPLIT,
 } from "./mxfp4-panel";
+import { startTile, storeTile, TILE_BYTES, tileAddress } from "./product-tile";
 
 /** Cut along m: this much of a's panel stays in the second-level cache. */
 // @ts-ignore: decorator
 @inline export const A_CACHE_BYTES: i32 = 384 * 1024;
 
-/** f32 [4, 2, 4]: the sums of a tile, by turn t, strip j and lane. */
-// @ts-ignore: decorator
-@inline const TILE: usize = memory.data(128, 16);
-// @ts-ignore: decorator
-@inline const ORIGIN: usize = memory.data<u32>([0]);
-// @ts-ignore: decorator
-@inline const TILE_BYTES: usize = 128;
 /** i32 [2, 4, 2, 4]: dot products of a tile, for each block of a group. */
 // @ts-ignore: decorator
 @inline const DOTS: usize = memory.data(256, 16);
-
-/**
- * TILE, as an address that no compiler knows. V8 (13.6) takes vectors side by side as one of 256 bits only where
- * their addresses are one base and two offsets; of two constants it may take the wrong one.
- */
-// @ts-ignore: decorator
-@inline
-export function tileAddress(): usize {
-  return TILE + load<usize>(ORIGIN);
-}
 
 /**
  * Multiply panels that `packMxfp4` wrote.
@@ -68,7 +52,7 @@ export function gemmMxfp4(
       const bPair = b + PANEL_HEADER_BYTES + <usize>(j >> 3) * bLine;
       let aStrip = a + PANEL_HEADER_BYTES + <usize>(m0 >> 2) * aLine;
       for (let i = m0; i < mEnd; i += 4, aStrip += aLine) {
-        memory.fill(tile, 0, TILE_BYTES);
+        startTile(tile, i32x4.splat(0), i32x4.splat(0));
         let aGroup = aStrip;
         let bGroup = bPair;
         for (let group = 0; group < groups; group++) {
@@ -179,46 +163,4 @@ function lowerProducts(dots: v128, scaleA: v128, scaleB: v128): v128 {
 @inline
 function upperHalf(v: v128): v128 {
   return i64x2.shuffle(v, v, 1, 1);
-}
-
-/** Put the tile's diagonals back in rows, times the factor, and store what lies inside of out. */
-export function storeTile(tile: usize, out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
-  const columns = min(8, n - j);
-  const factors = f32x4.splat(factor);
-  for (let half = 0; half < 2 && (half << 2) < columns; half++) {
-    const from = tile + (<usize>half << 4);
-    const t0 = f32x4.mul(v128.load(from), factors);
-    const t1 = f32x4.mul(v128.load(from, 32), factors);
-    const t2 = f32x4.mul(v128.load(from, 64), factors);
-    const t3 = f32x4.mul(v128.load(from, 96), factors);
-    const to = out + ((<usize>i * <usize>n + <usize>(j + (half << 2))) << 2);
-    const count = min(4, columns - (half << 2));
-    storeRow(to, count, n, 0, m - i, diagonal(t0, t3, t2, t1));
-    storeRow(to, count, n, 1, m - i, diagonal(t1, t0, t3, t2));
-    storeRow(to, count, n, 2, m - i, diagonal(t2, t1, t0, t3));
-    storeRow(to, count, n, 3, m - i, diagonal(t3, t2, t1, t0));
-  }
-}
-
-/** [a0, b1, c2, d3] */
-// @ts-ignore: decorator
-@inline
-function diagonal(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = i32x4.shuffle(a, b, 0, 5, 2, 7);
-  const cd = i32x4.shuffle(c, d, 0, 5, 2, 7);
-  return i64x2.shuffle(ab, cd, 0, 3);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeRow(to: usize, count: i32, n: i32, row: i32, rows: i32, values: v128): void {
-  if (row >= rows) return;
-  const at = to + ((<usize>row * <usize>n) << 2);
-  if (count == 4) {
-    v128.store(at, values);
-    return;
-  }
-  store<f32>(at, f32x4.extract_lane(values, 0));
-  if (count > 1) store<f32>(at, f32x4.extract_lane(values, 1), 4);
-  if (count > 2) store<f32>(at, f32x4.extract_lane(values, 2), 8);
 }

@@ -195,26 +195,63 @@ function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void 
   );
 }
 
-/** Strides 8, 16, 32 in place, and the largest magnitudes of what comes out. */
+/**
+ * Strides 8, 16, 32 in place, and the largest magnitudes of what comes out: butterfly8, but for what it
+ * stores being still at hand.
+ */
 function rotateRest(x: usize, tops: usize): void {
   const magnitude = v128.load(MAGNITUDE);
   let top0 = i32x4.splat(0);
   let top1 = top0;
-  const end = x + 128;
-  for (; x < end; x += 16) {
-    butterfly8(
-      x, 128,
-      v128.load(x), v128.load(x, 128), v128.load(x, 256), v128.load(x, 384),
-      v128.load(x, 512), v128.load(x, 640), v128.load(x, 768), v128.load(x, 896),
-    );
-    top0 = i32x4.max_s(top0, v128.and(v128.load(x), magnitude));
-    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 128), magnitude));
-    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 256), magnitude));
-    top0 = i32x4.max_s(top0, v128.and(v128.load(x, 384), magnitude));
-    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 512), magnitude));
-    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 640), magnitude));
-    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 768), magnitude));
-    top1 = i32x4.max_s(top1, v128.and(v128.load(x, 896), magnitude));
+  for (const end = x + 128; x < end; x += 16) {
+    const a0 = v128.load(x);
+    const b0 = v128.load(x, 128);
+    const c0 = v128.load(x, 256);
+    const d0 = v128.load(x, 384);
+    const e0 = v128.load(x, 512);
+    const f0 = v128.load(x, 640);
+    const g0 = v128.load(x, 768);
+    const h0 = v128.load(x, 896);
+    const a1 = f32x4.add(a0, b0);
+    const b1 = f32x4.sub(a0, b0);
+    const c1 = f32x4.add(c0, d0);
+    const d1 = f32x4.sub(c0, d0);
+    const e1 = f32x4.add(e0, f0);
+    const f1 = f32x4.sub(e0, f0);
+    const g1 = f32x4.add(g0, h0);
+    const h1 = f32x4.sub(g0, h0);
+    const a2 = f32x4.add(a1, c1);
+    const c2 = f32x4.sub(a1, c1);
+    const b2 = f32x4.add(b1, d1);
+    const d2 = f32x4.sub(b1, d1);
+    const e2 = f32x4.add(e1, g1);
+    const g2 = f32x4.sub(e1, g1);
+    const f2 = f32x4.add(f1, h1);
+    const h2 = f32x4.sub(f1, h1);
+    const a3 = f32x4.add(a2, e2);
+    const e3 = f32x4.sub(a2, e2);
+    v128.store(x, a3);
+    v128.store(x, e3, 512);
+    top0 = i32x4.max_s(top0, v128.and(a3, magnitude));
+    top1 = i32x4.max_s(top1, v128.and(e3, magnitude));
+    const b3 = f32x4.add(b2, f2);
+    const f3 = f32x4.sub(b2, f2);
+    v128.store(x, b3, 128);
+    v128.store(x, f3, 640);
+    top0 = i32x4.max_s(top0, v128.and(b3, magnitude));
+    top1 = i32x4.max_s(top1, v128.and(f3, magnitude));
+    const c3 = f32x4.add(c2, g2);
+    const g3 = f32x4.sub(c2, g2);
+    v128.store(x, c3, 256);
+    v128.store(x, g3, 768);
+    top0 = i32x4.max_s(top0, v128.and(c3, magnitude));
+    top1 = i32x4.max_s(top1, v128.and(g3, magnitude));
+    const d3 = f32x4.add(d2, h2);
+    const h3 = f32x4.sub(d2, h2);
+    v128.store(x, d3, 384);
+    v128.store(x, h3, 896);
+    top0 = i32x4.max_s(top0, v128.and(d3, magnitude));
+    top1 = i32x4.max_s(top1, v128.and(h3, magnitude));
   }
   v128.store(tops, top0);
   v128.store(tops, top1, 16);

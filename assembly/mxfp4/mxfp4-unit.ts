@@ -3,7 +3,7 @@
  * 32-bit lane are its row's k 0, 2, 1, 3.
  */
 import { BELOW_STEP, lookUp } from "./e2m1";
-import { noise4 } from "../random/noise";
+import { keyed, mixed } from "../random/noise";
 
 /**
  * Constants, one v128 each. In memory, because V8 rebuilds a v128 constant from immediates at each
@@ -41,16 +41,22 @@ import { noise4 } from "../random/noise";
 @inline export const NOISE_BYTES: usize = 256;
 
 /**
- * Noise of `blocks` blocks of 32 k, `pairs` the first pair of each of four rows. Apart from the rounding,
- * and well before it: the chain of the hash is long, and the machine looks only so far ahead.
+ * Noise of `blocks` blocks of 32 k, `pairs` the first pair of each of four rows, multiples of 16. Apart from the
+ * rounding, and well before it: the chain of the hash is long, and the machine looks only so far ahead.
  */
 // @ts-ignore: decorator
 @inline
 export function drawNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs: v128): void {
   const one = v128.load(ONES);
-  for (const end = out + <usize>blocks * NOISE_BYTES; out < end; out += 16) {
-    v128.store(out, noise4(key0, key1, pairs));
-    pairs = i32x4.add(pairs, one);
+  for (; blocks > 0; blocks--) {
+    // The 16 pairs of a block differ in bits that the first of them has not set.
+    const first = keyed(key0, pairs);
+    let pair = i32x4.splat(0);
+    for (const end = out + NOISE_BYTES; out < end; out += 16) {
+      v128.store(out, mixed(key1, v128.xor(first, pair)));
+      pair = i32x4.add(pair, one);
+    }
+    pairs = i32x4.add(pairs, i32x4.splat(16));
   }
 }
 

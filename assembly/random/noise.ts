@@ -34,8 +34,21 @@ export function noise(key0: u32, key1: u32, counter: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function noise4(key0: v128, key1: v128, counters: v128): v128 {
-  let x = v128.xor(counters, key0);
-  x = v128.xor(x, i32x4.shr_u(x, 16));
+  return mixed(key1, keyed(key0, counters));
+}
+
+/** What of the hash comes before its first multiplication: counters that differ in their low 16 bits differ in the same here. */
+// @ts-ignore: decorator
+@inline
+export function keyed(key0: v128, counters: v128): v128 {
+  const x = v128.xor(counters, key0);
+  return v128.xor(x, i32x4.shr_u(x, 16));
+}
+
+/** The rest of the hash. */
+// @ts-ignore: decorator
+@inline
+export function mixed(key1: v128, x: v128): v128 {
   x = i32x4.mul(x, v128.load(MULTIPLIERS));
   x = v128.xor(x, i32x4.shr_u(x, 15));
   x = i32x4.add(x, key1);

@@ -1,3 +1,7 @@
+/** f32 in a cache line. */
+// @ts-ignore: decorator
+@inline const LINE_ROWS: i32 = 16;
+
 /**
  * out[j, i] = source[i, j].
  *
@@ -10,11 +14,15 @@ export function transposeF32(out: usize, source: usize, rows: i32, columns: i32)
   const sourceStride = <usize>columns << 2;
   const wholeRows = rows & ~3;
   const wholeColumns = columns & ~3;
-  for (let i = 0; i < wholeRows; i += 4) {
+  // 16 rows together write whole cache lines: rows of `out` a power of two apart share few sets of the cache.
+  for (let line = 0; line < wholeRows; line += LINE_ROWS) {
+    const end = min(line + LINE_ROWS, wholeRows);
     for (let j = 0; j < wholeColumns; j += 4) {
-      const from = source + <usize>i * sourceStride + (<usize>j << 2);
-      const to = out + <usize>j * outStride + (<usize>i << 2);
-      transposeTile(to, outStride, from, sourceStride);
+      for (let i = line; i < end; i += 4) {
+        const from = source + <usize>i * sourceStride + (<usize>j << 2);
+        const to = out + <usize>j * outStride + (<usize>i << 2);
+        transposeTile(to, outStride, from, sourceStride);
+      }
     }
   }
   // The right edge, then the bottom edge.

@@ -11,11 +11,14 @@ import {
   checkArguments,
   fileArguments,
   outputArguments,
-  UsageError,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
-import { maxShardBytes, shardArguments } from "./shard-size.ts";
+import {
+  checkNoShardSize,
+  maxShardBytes,
+  shardArguments,
+} from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
@@ -45,24 +48,30 @@ export const dequantizeCommand = defineCommand({
         options: { ...options, maxShardSize },
       } as const;
       const force = given.force === true;
+      const asJson = given.json === true;
       if (given.url !== undefined) {
         const edge = edgeOf(given);
-        await convertDirectoryThere(edge, file!, output!, force, request);
+        await convertDirectoryThere(
+          edge,
+          file!,
+          output!,
+          force,
+          request,
+          asJson,
+        );
         return;
       }
       await convertDirectory({
         from: file!,
         to: output!,
+        asJson,
         force,
         checkpoint: await readFolder(localFolder(file!)),
         request,
       });
       return;
     }
-    if (given["max-shard-size"] !== undefined)
-      throw new UsageError(
-        "Expected a directory for --max-shard-size, got a file",
-      );
+    checkNoShardSize(given);
     await convertFile(given, { operation: "dequantize", options });
   },
 });

@@ -133,14 +133,39 @@ export function matmulInt6(
 }
 
 /**
- * out = x · xᵀ, in half the time that `matmulInt6` takes.
+ * x = factors · x + a · bᵀ: each row of x times its factor, plus a product that is summed by itself.
  *
- * Shapes:   out f32 [n, n]; a, b panels of x [n, k]
+ * Shapes:   x f32 [m, n]; factors f32 [m]; a, b panels of m and n rows, packed with the same k
+ */
+export function addMatmulInt6(
+  x: Pointer,
+  factors: Pointer,
+  a: Pointer,
+  b: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  form: DotForm = fastestDotForm(),
+): void {
+  checkMultiple("m", m, SIDES.a.rows);
+  checkMultiple("n", n, COLUMNS);
+  checkMultiple("k", k, GROUP_LENGTH);
+  const { arena, exports } = kernels();
+  const accumulating = Number(form === "accumulating");
+  arena.scope(() => {
+    const zeros = arena.allocZeroedF32(n);
+    exports.gemmOntoInt6(x, factors, a, b, zeros, m, n, k, accumulating);
+  });
+}
+
+/**
+ * out = x · xᵀ, in half the time that `matmulInt6` takes, or less: x is rounded once for both sides.
+ *
+ * Shapes:   out f32 [n, n]; operand x [n, k]
  */
 export function gramInt6(
   out: Pointer,
-  a: Pointer,
-  b: Pointer,
+  x: Operand,
   n: number,
   k: number,
   form: DotForm = fastestDotForm(),
@@ -150,6 +175,9 @@ export function gramInt6(
   const { arena, exports } = kernels();
   const accumulating = Number(form === "accumulating");
   arena.scope(() => {
+    const a = packInt6("a", x, n, k);
+    const b = arena.alloc(int6PanelBytes("b", n, k));
+    exports.repackInt6(b, a, n, k);
     const zeros = arena.allocZeroedF32(n);
     exports.gramInt6(out, a, b, zeros, n, k, accumulating);
   });

@@ -5,7 +5,7 @@
  */
 import type { Pointer } from "./arena.ts";
 import { checkMultiple } from "./check.ts";
-import { gramInt6, matmulInt6, packInt6 } from "./int6-matmul.ts";
+import { addMatmulInt6, gramInt6, packInt6 } from "./int6-matmul.ts";
 import { byColumns, byRows } from "./matmul.ts";
 import { kernels } from "./runtime.ts";
 import { scale, sumSquares } from "./vector.ts";
@@ -40,41 +40,16 @@ export function orthogonalize(x: Pointer, rows: number, columns: number): void {
     const a = arena.allocF32(rows * rows);
     const square = arena.allocF32(rows * rows);
     const diagonal = arena.allocF32(rows);
-    const product = arena.allocF32(rows * columns);
     for (let step = 0; step < NEWTON_SCHULZ_STEPS; step++) {
-      gram(a, x, rows, columns);
+      gramInt6(a, byRows(x, columns), rows, columns);
       exports.splitDiagonalF32(diagonal, a, rows);
-      gram(square, a, rows, rows); // a is symmetric
+      gramInt6(square, byRows(a, rows), rows, rows); // a is symmetric
       exports.newtonSchulzF32(a, square, diagonal, rows, factor, b, c);
-      multiply(product, a, x, rows, columns);
-      exports.scaleRowsF32(x, diagonal, product, rows, columns);
+      arena.scope(() => {
+        const left = packInt6("a", byRows(a, rows), rows, rows);
+        const right = packInt6("b", byColumns(x, columns), columns, rows);
+        addMatmulInt6(x, diagonal, left, right, rows, columns, rows);
+      });
     }
-  });
-}
-
-/** out = x · xᵀ. out f32 [rows, rows]; x [rows, columns] */
-function gram(out: Pointer, x: Pointer, rows: number, columns: number): void {
-  kernels().arena.scope(() => {
-    const operand = byRows(x, columns);
-    const a = packInt6("a", operand, rows, columns);
-    const b = packInt6("b", operand, rows, columns);
-    gramInt6(out, a, b, rows, columns);
-  });
-}
-
-/** out = a · x. out, x f32 [rows, columns]; a [rows, rows] */
-function multiply(
-  out: Pointer,
-  a: Pointer,
-  x: Pointer,
-  rows: number,
-  columns: number,
-): void {
-  const { arena } = kernels();
-  arena.scope(() => {
-    const left = packInt6("a", byRows(a, rows), rows, rows);
-    const right = packInt6("b", byColumns(x, columns), columns, rows);
-    const zeros = arena.allocZeroedF32(columns);
-    matmulInt6(out, left, right, zeros, rows, columns, rows);
   });
 }

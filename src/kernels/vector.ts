@@ -147,15 +147,31 @@ export function nesterov(
   kernels().exports.nesterovF32(direction, m, gradient, length, momentum);
 }
 
-/** out = a · out + b · x, in place. f32 [length] each, a multiple of 4. */
-export function blend(
+/** Columns of a matrix as one of their own. out f32 [rows, columns]; x f32, rows `xStride` apart; columns a multiple of 4. */
+export function copyColumns(
   out: Pointer,
   x: Pointer,
-  length: number,
+  xStride: number,
+  rows: number,
+  columns: number,
+): void {
+  kernels().exports.copyColumnsF32(out, x, xStride, rows, columns);
+}
+
+/**
+ * out = a · out + b · x on columns of a matrix, in place.
+ * out f32, rows `outStride` apart; x f32 [rows, columns]; columns a multiple of 4.
+ */
+export function blendColumns(
+  out: Pointer,
+  outStride: number,
+  x: Pointer,
+  rows: number,
+  columns: number,
   a: number,
   b: number,
 ): void {
-  kernels().exports.blendF32(out, x, length, a, b);
+  kernels().exports.blendColumnsF32(out, outStride, x, rows, columns, a, b);
 }
 
 /** cos(x), by the kernels' own series: the same on every machine, as Math.cos need not be. */

@@ -4,7 +4,7 @@ import type { Pointer } from "../kernels/arena.ts";
 import { transpose } from "../kernels/matmul.ts";
 import { orthogonalize } from "../kernels/orthogonalize.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { adamW, blend } from "../kernels/vector.ts";
+import { adamW, blendColumns, copyColumns } from "../kernels/vector.ts";
 import {
   featuresOf,
   paddedLength,
@@ -102,32 +102,14 @@ export function updateMatrix(
     layout,
   });
   const size = rate * Math.sqrt(Math.max(1, outFeatures / inFeatures));
-  // Products want whole groups; rows and columns of zeros change no other, and stay.
-  const tall = paddedLength({ length: rows });
-  const wide = paddedLength({ length: columns });
   for (let part = 0; part < sideBySide; part++) {
+    const at = 4 * part * columns;
     arena.scope(() => {
-      const x = arena.allocZeroedF32(tall * wide);
-      const eachRow = (body: (at: number, to: number) => void): void => {
-        for (let row = 0; row < rows; row++) {
-          body(row * allColumns + part * columns, row * wide);
-        }
-      };
-      eachRow((at, own) =>
-        arena
-          .f32(x + 4 * own, columns)
-          .set(arena.f32(direction + 4 * at, columns)),
-      );
-      orthogonalizeAny(x, tall, wide);
-      eachRow((at, own) =>
-        blend(
-          parameters + 4 * at,
-          x + 4 * own,
-          columns,
-          1 - rate * weightDecay,
-          -size,
-        ),
-      );
+      const x = arena.allocF32(rows * columns);
+      copyColumns(x, direction + at, allColumns, rows, columns);
+      orthogonalizeAny(x, rows, columns);
+      const kept = 1 - rate * weightDecay;
+      blendColumns(parameters + at, allColumns, x, rows, columns, kept, -size);
     });
   }
 }
@@ -135,6 +117,18 @@ export function updateMatrix(
 /** x f32 [rows, columns], in place, whichever is more. */
 function orthogonalizeAny(x: Pointer, rows: number, columns: number): void {
   const { arena } = kernels();
+  const tall = paddedLength({ length: rows });
+  const wide = paddedLength({ length: columns });
+  if (tall > rows || wide > columns) {
+    // Products want whole groups. Rows and columns of zeros change no other, and stay.
+    arena.scope(() => {
+      const filled = arena.allocZeroedF32(tall * wide);
+      blendColumns(filled, wide, x, rows, columns, 0, 1);
+      orthogonalizeAny(filled, tall, wide);
+      copyColumns(x, filled, wide, rows, columns);
+    });
+    return;
+  }
   if (rows <= columns) {
     orthogonalize(x, rows, columns);
     return;

@@ -9,6 +9,7 @@ import {
   matmulInt6,
   packInt6,
 } from "../../src/kernels/int6-matmul.ts";
+import * as decode from "../../src/kernels/decode.ts";
 import * as layers from "../../src/kernels/layers.ts";
 import { byColumns, byRows } from "../../src/kernels/matmul.ts";
 import {
@@ -316,6 +317,115 @@ describe.each(LAYOUTS)("products of operands by %s", (layout) => {
           }),
         );
       }
+    }
+  });
+});
+
+describe("writing text", () => {
+  it.each(decode.WEIGHT_FORMATS)(
+    "panels of %s, and products of them",
+    (format) => {
+      const columns = 64;
+      for (const rows of [1, 5, 8]) {
+        for (const tokens of [1, 3]) {
+          staysInside(() =>
+            arena.scope(() => {
+              const panel = arena.alloc(decode.panelBytes(format, columns));
+              if (format === "f32") {
+                const source = arena.copyIn(normals(rows * columns, 1));
+                decode.packPanelF32(panel, source, rows, columns, columns, 1);
+              } else {
+                const codes = new Uint8Array((rows * columns) / 2).map(
+                  (_, i) => i * 7,
+                );
+                const scales = new Uint8Array((rows * columns) / 32).fill(125);
+                const [at, scalesAt] = [
+                  arena.copyIn(codes),
+                  arena.copyIn(scales),
+                ];
+                decode.packPanelMxfp4(
+                  panel,
+                  0,
+                  at,
+                  scalesAt,
+                  rows,
+                  columns / 32,
+                );
+              }
+              const x = arena.copyIn(normals(tokens * columns, 2));
+              const factor = decode.factorOf(format, x, tokens, columns);
+              const out = arena.allocF32(tokens * rows);
+              decode.multiplyPanels(
+                format,
+                out,
+                rows,
+                panel,
+                factor,
+                rows,
+                columns,
+                tokens,
+              );
+              const row = arena.allocF32(columns);
+              decode.panelRow(format, row, panel, rows - 1, columns);
+              return [
+                arena.f32(out, tokens * rows).slice(),
+                arena.f32(row, columns).slice(),
+              ];
+            }),
+          );
+        }
+      }
+    },
+  );
+
+  it("attention over a cache", () => {
+    for (const headWidth of [1, 4, 7]) {
+      const shape = { heads: 4, groups: 2, headWidth };
+      const [first, tokens, width] = [2, 3, 4 * headWidth];
+      staysInside(() =>
+        arena.scope(() => {
+          const out = arena.allocF32(tokens * width);
+          const q = arena.copyIn(normals(tokens * width, 1));
+          const cached = (first + tokens) * 2 * headWidth;
+          const cache = {
+            keys: arena.copyIn(normals(cached, 2)),
+            values: arena.copyIn(normals(cached, 3)),
+          };
+          decode.attend(out, q, width, cache, first, tokens, shape);
+          return arena.f32(out, tokens * width).slice();
+        }),
+      );
+    }
+  });
+
+  it("what lies between products", () => {
+    for (let length = 1; length < 11; length++) {
+      staysInside(() =>
+        arena.scope(() => {
+          const [a, b] = [2, 3].map((seed) =>
+            arena.copyIn(normals(length, seed)),
+          );
+          const outs = Array.from({ length: 5 }, () => arena.allocF32(length));
+          decode.sum(outs[0]!, a!, b!, length);
+          decode.geluTanh(outs[1]!, a!, length);
+          decode.siluProduct(outs[2]!, a!, b!, length);
+          decode.rmsNorm(outs[3]!, a!, b!, 1, length, 1e-5);
+          decode.layerNorm(outs[4]!, a!, b!, b!, 1, length);
+          return outs.map((out) => arena.f32(out, length).slice());
+        }),
+      );
+    }
+    for (const headWidth of [2, 6]) {
+      staysInside(() =>
+        arena.scope(() => {
+          const x = arena.copyIn(normals(2 * headWidth, 1));
+          const half = headWidth / 2;
+          const cosines = arena.copyIn(normals(half, 2));
+          const sines = arena.copyIn(normals(half, 3));
+          decode.rotary(x, { cosines, sines }, 1, 2, headWidth, 2 * headWidth);
+          return arena.f32(x, 2 * headWidth).slice();
+        }),
+      );
     }
   });
 });

@@ -1,6 +1,7 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import {
+  addMatmulInt6,
   gramInt6,
   matmulInt6,
   packInt6,
@@ -116,7 +117,7 @@ describe("gramInt6", () => {
       matmulInt6(whole, a, b, arena.allocZeroedF32(n), n, n, k);
       for (const form of ["accumulating", "pairwise"] as const) {
         const half = arena.copyIn(new Float32Array(n * n).fill(7));
-        gramInt6(half, a, b, n, k, form);
+        gramInt6(half, x, n, k, form);
         const bytes = n * n * 4;
         const at = arena
           .u8(half, bytes)
@@ -173,20 +174,41 @@ describe("the parts of a step, each rounded to f32", () => {
       );
     });
   });
+});
 
-  it("scale rows and add", () => {
-    const factors = normals(3, 10);
-    const added = normals(3 * 8, 11);
-    const x = normals(3 * 8, 12);
-    arena.scope(() => {
-      const pointers = [x, factors, added].map((part) => arena.copyIn(part));
-      const [xp, fp, ap] = pointers as [number, number, number];
-      kernels().exports.scaleRowsF32(xp, fp, ap, 3, 8);
-      expect(arena.f32(xp, 24)).toEqual(
-        x.map((value, at) =>
-          fround(fround(factors[at >> 3]! * value) + added[at]!),
-        ),
-      );
-    });
-  });
+describe("addMatmulInt6", () => {
+  it.each([
+    [4, 8, 64],
+    [12, 24, 192],
+  ])(
+    "of %i × %i × %i is matmulInt6's product, added to scaled rows",
+    (m, n, k) => {
+      arena.scope(() => {
+        const a = packInt6(
+          "a",
+          byRows(arena.copyIn(normals(m * k, 10)), k),
+          m,
+          k,
+        );
+        const b = packInt6(
+          "b",
+          byRows(arena.copyIn(normals(n * k, 11)), k),
+          n,
+          k,
+        );
+        const product = arena.allocF32(m * n);
+        matmulInt6(product, a, b, arena.allocZeroedF32(n), m, n, k);
+        const [factors, x] = [normals(m, 12), normals(m * n, 13)];
+        const added = arena.f32(product, m * n);
+        const expected = x.map((value, at) =>
+          fround(fround(factors[Math.floor(at / n)]! * value) + added[at]!),
+        );
+        for (const form of ["accumulating", "pairwise"] as const) {
+          const [to, by] = [arena.copyIn(x), arena.copyIn(factors)];
+          addMatmulInt6(to, by, a, b, m, n, k, form);
+          expect(arena.f32(to, m * n), form).toEqual(expected);
+        }
+      });
+    },
+  );
 });

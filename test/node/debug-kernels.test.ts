@@ -218,6 +218,24 @@ describe("an assertion stops", () => {
       () => exports.gemmInt6(at, at, at, at, 4, 12, 64, 0),
     ],
     [
+      "half a strip of int6 to add to",
+      () => exports.gemmOntoInt6(at, at, at, at, at, 6, 8, 64, 0),
+    ],
+    [
+      "half a tile of int6 to add to",
+      () => exports.gemmOntoInt6(at, at, at, at, at, 4, 12, 64, 0),
+    ],
+    ["half a pair of strips of int6", () => exports.repackInt6(at, at, 4, 64)],
+    ["half a group of int6 to repack", () => exports.repackInt6(at, at, 8, 96)],
+    [
+      "columns to copy that are not whole vectors",
+      () => exports.copyColumnsF32(at, at, 8, 1, 6),
+    ],
+    [
+      "columns to blend that are not whole vectors",
+      () => exports.blendColumnsF32(at, 8, at, 1, 6, 1, 1),
+    ],
+    [
       "a strip of another width",
       () => exports.packF32(at, at, 4, 4, 4, 1, 5, 0),
     ],

@@ -10,6 +10,7 @@ import {
   packMxfp4,
 } from "../../src/kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
+import { orthogonalize } from "../../src/kernels/orthogonalize.ts";
 import { kernels } from "../../src/kernels/runtime.ts";
 import { lossAndGradient } from "./model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
@@ -33,6 +34,8 @@ export const DIGESTS: Record<string, string> = {
   "gradient mxfp4-rht-sr-dy 3-fma": "5099de57b4b60d0d",
   "gradient mxfp4-rht128-sr 3-fma": "ea96eb9b936dc191",
   "gradient mxfp4-rht32-sr 3-fma": "b3e3f881ba77760f",
+  "orthogonal 64 128": "88bb16436f9e528f",
+  "orthogonal 64 64": "f9ace448bd3a8c97",
   "product accumulating": "7f3623aee36686ca",
   "product pairwise": "7f3623aee36686ca",
   "stochastic elements": "c1047e8357f2c3b5",
@@ -60,6 +63,9 @@ export async function computeDigests(): Promise<Record<string, string>> {
   const digests: Record<string, string> = {};
   for (const form of ["accumulating", "pairwise"] as const) {
     digests[`product ${form}`] = await digest(product(form));
+  }
+  for (const columns of [64, 128]) {
+    digests[`orthogonal 64 ${columns}`] = await digest(orthogonal(64, columns));
   }
   const { elements } = quantize(values(4096, 3), {
     rounding: {
@@ -106,6 +112,15 @@ function product(form: DotForm): Float32Array {
     const out = arena.allocF32(m * n);
     matmulMxfp4(out, a, b, m, n, k, 16 / 9, form);
     return arena.f32(out, m * n).slice();
+  });
+}
+
+function orthogonal(rows: number, columns: number): Float32Array {
+  const { arena } = kernels();
+  return arena.scope(() => {
+    const x = arena.copyIn(values(rows * columns, 4));
+    orthogonalize(x, rows, columns);
+    return arena.f32(x, rows * columns).slice();
   });
 }
 
