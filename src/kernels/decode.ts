@@ -182,7 +182,7 @@ export function layerNorm(
   });
 }
 
-/** out = x / √(mean(x²) + epsilon) · weight. out, x f32 [rows, width]; `out` may be `x`. */
+/** out = x / √(mean(x²) + epsilon) · weight. out, x f32 [rows, width], `stride` apart; `out` may be `x`. */
 export function rmsNorm(
   out: Pointer,
   x: Pointer,
@@ -190,6 +190,7 @@ export function rmsNorm(
   rows: number,
   width: number,
   epsilon: number,
+  stride = width,
 ): void {
   const { arena } = kernels();
   arena.scope(() => {
@@ -201,19 +202,20 @@ export function rmsNorm(
       weight,
       rows,
       width,
-      width,
+      stride,
       epsilon,
     );
   });
 }
 
-/** Turns pairs of channels in place. x f32 [tokens, heads, headWidth]; angles f32 [tokens, headWidth / 2]. */
+/** Turns pairs of channels in place. x f32 [tokens, heads, headWidth], tokens `stride` apart; angles f32 [tokens, headWidth / 2]. */
 export function rotary(
   x: Pointer,
   { cosines, sines }: Angles,
   tokens: number,
   heads: number,
   headWidth: number,
+  stride: number,
 ): void {
   decodeKernels().rotaryForwardF32(
     x,
@@ -222,7 +224,7 @@ export function rotary(
     tokens,
     heads,
     headWidth,
-    heads * headWidth,
+    stride,
   );
 }
 

@@ -408,7 +408,7 @@ describe("writing text", () => {
           const outs = Array.from({ length: 5 }, () => arena.allocF32(length));
           decode.sum(outs[0]!, a!, b!, length);
           decode.geluTanh(outs[1]!, a!, length);
-          decode.siluProduct(outs[2]!, a!, b!, length);
+          decode.swiglu(outs[2]!, a!, b!, length);
           decode.rmsNorm(outs[3]!, a!, b!, 1, length, 1e-5);
           decode.layerNorm(outs[4]!, a!, b!, b!, 1, length);
           return outs.map((out) => arena.f32(out, length).slice());

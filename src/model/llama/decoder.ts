@@ -104,7 +104,7 @@ function block(
         const weight = weights.values(own(`self_attn.${name}_norm`));
         rmsNorm(at, at, weight, N * count, headWidth, epsilon);
       }
-      rotary(at, angles, N, count, headWidth);
+      rotary(at, angles, N, count, headWidth, count * headWidth);
     }
     cache.append(layer, k, v, groups * headWidth, N);
     const mixed = arena.allocF32(N * heads * headWidth);

@@ -5,7 +5,7 @@ import { kernels } from "../../kernels/runtime.ts";
 import { withGradients } from "../flat-vector.ts";
 import type { BackwardPass, Pass } from "../model.ts";
 import type { ParameterTensor } from "../parameters.ts";
-import type { BlockActivations, BlockPlace } from "./block.ts";
+import type { BlockActivations, BlockPlace } from "./activations.ts";
 import { widths } from "./config.ts";
 import type { BlockTensors } from "./parameters.ts";
 

@@ -4,13 +4,15 @@ import type { Pointer } from "../../kernels/arena.ts";
 import type { Architecture } from "../model.ts";
 import { type Layers, Transformer } from "../transformer.ts";
 import {
-  blockBackward,
   type BlockBetween,
+  type BlockInside,
+  blockRoom,
+} from "./activations.ts";
+import {
+  blockBackward,
   blockBetween,
   blockForward,
   blockInside,
-  type BlockInside,
-  blockRoom,
   normBackward,
   normForward,
 } from "./block.ts";
