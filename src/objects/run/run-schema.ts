@@ -99,6 +99,9 @@ export const RUN_SCHEMA = new Schema("run", [
        ALTER TABLE commits ADD COLUMN phases TEXT`,
     ),
 
+  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  () => {},
+
   // How often the run has gone back, and to which step it is about to.
   (sql) =>
     sql.exec(

@@ -75,6 +75,9 @@ export const SHARD_SCHEMA = new Schema("shard", [
        )`,
     ),
 
+  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  () => {},
+
   // Snapshots that the latest has replaced stay, some of them: of which steps they are.
   (sql) =>
     sql.exec(
