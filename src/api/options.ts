@@ -176,10 +176,17 @@ export const ANALYZE_MODEL_OPTIONS = {
   for: DIRECTORY_OPTIONS.for,
 };
 
+/** Of a model's directory, into whose weights a rotation may be folded first. */
+export const ANALYZE_FOLDER_OPTIONS = {
+  ...ANALYZE_MODEL_OPTIONS,
+  rotate: DIRECTORY_OPTIONS.rotate,
+};
+
 /** Of what a job makes: of a file, or of a folder that holds a model. */
 export const JOB_OPTIONS = {
   ...FILE_OPTIONS,
-  analyze: ANALYZE_MODEL_OPTIONS,
+  analyze: ANALYZE_FOLDER_OPTIONS,
   quantize: { ...QUANTIZE_OPTIONS, ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS },
   dequantize: { ...DEQUANTIZE_OPTIONS, ...SHARD_OPTIONS },
+  repack: { ...REPACK_OPTIONS, ...SHARD_OPTIONS },
 };

@@ -31,6 +31,9 @@ export const LAYOUTS = [
   "compressed-tensors",
   "quark",
   "mlx",
+  "openai",
+  "deepseek",
+  "f4",
 ] as const;
 export type Layout = (typeof LAYOUTS)[number];
 

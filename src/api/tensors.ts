@@ -1,6 +1,7 @@
 /** The tensor routes' options and figures, as a client names them. */
 import type { ValuesOf } from "./option-kinds.ts";
 import type {
+  ANALYZE_FOLDER_OPTIONS,
   ANALYZE_MODEL_OPTIONS,
   ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
@@ -28,6 +29,7 @@ export type DequantizeOptions = ValuesOf<typeof DEQUANTIZE_OPTIONS>;
 export type FloatsOptions = ValuesOf<typeof FLOATS_OPTIONS>;
 export type AnalyzeOptions = ValuesOf<typeof ANALYZE_OPTIONS>;
 export type AnalyzeModelOptions = ValuesOf<typeof ANALYZE_MODEL_OPTIONS>;
+export type AnalyzeFolderOptions = ValuesOf<typeof ANALYZE_FOLDER_OPTIONS>;
 export type HadamardOptions = ValuesOf<typeof HADAMARD_OPTIONS>;
 export type GemmOptions = ValuesOf<typeof GEMM_OPTIONS>;
 

@@ -4,14 +4,22 @@
  */
 import { AppError } from "../api/errors.ts";
 import { withDefaults } from "../api/option-kinds.ts";
-import { ANALYZE_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
+import {
+  ANALYZE_OPTIONS,
+  type Rotation,
+  SELECTION_OPTIONS,
+} from "../api/options.ts";
 import {
   type Loader,
   LOADERS,
   SCALE_RULES,
   type Target,
 } from "../api/scheme.ts";
-import type { AnalyzeModelOptions, LoaderAdvice } from "../api/tensors.ts";
+import type {
+  AnalyzeFolderOptions,
+  AnalyzeModelOptions,
+  LoaderAdvice,
+} from "../api/tensors.ts";
 import { checkScheme } from "../formats/blocks/block-formats.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { notPlain, schemeOf } from "../formats/blocks/scheme.ts";
@@ -41,33 +49,41 @@ import {
   checkpointOf,
 } from "./checkpoint.ts";
 import { decideDirectory } from "./decide-directory.ts";
+import { foldCheckpoint, type Norms, type NormsOf } from "./fold.ts";
 import { type Candidate, ggufCandidates, targetCandidates } from "./judged.ts";
 import type { TensorRead } from "./tensor-reads.ts";
 
-export type FolderAnalysis = {
+export type FolderAnalysis = NormsOf & {
   /** What the conversion takes, in order. */
   reads: readonly TensorRead[];
   /** From its start. */
-  open: () => Analyzing;
+  open: (norms: Norms) => Analyzing;
 };
 
 /**
- * `loader` undefined: what any of them takes, and what each would best be given.
+ * `for` undefined: what any of them takes, and what each would best be given.
  * Errors: `nothing_to_convert` where nothing is left to judge; those of the loader's decision
  */
 export function planFolderAnalysis(
   checkpoint: Checkpoint,
-  options: AnalyzeModelOptions,
+  options: AnalyzeFolderOptions,
 ): FolderAnalysis {
+  const { for: loader, rotate = "none" } = options;
+  const { seed } = schemeOf(options);
   const { schemes, refused } = modelSchemes(options);
-  const candidatesFor = (loader: Loader) =>
-    loader === "llama.cpp"
-      ? ggufCandidates(checkpoint, options)
-      : targetCandidates(checkpoint, loader, selectionOf(options));
-  const { for: loader } = options;
+  const selection = selectionOf(options);
+  const decidedFor = (target: Target | undefined) =>
+    decideDirectory(checkpoint, { target, rotate, selection });
+  const candidatesFor = (each: Loader): readonly Candidate[] => {
+    if (each === "llama.cpp") {
+      checkNotRotated(rotate);
+      return ggufCandidates(checkpoint, options);
+    }
+    return targetCandidates(decidedFor(each), each, selection, seed);
+  };
   const all = loader
     ? candidatesFor(loader)
-    : targetCandidates(checkpoint, undefined, selectionOf(options));
+    : targetCandidates(decidedFor(undefined), undefined, selection, seed);
   const judged = all.filter((each) => each.judged !== undefined);
   if (judged.length === 0)
     throw nothingTo("analyze", all, (_, i) => all[i]!.reason);
@@ -80,13 +96,17 @@ export function planFolderAnalysis(
     ? [{ loader, indices: judged.map((_, i) => i), refusal: null }]
     : LOADERS.map((each) => takenBy(each, judged, candidatesFor));
   const reads = judged.flatMap((each) => each.judged!.reads);
+  const { norms, normOffset } =
+    rotate === "fold" ? foldCheckpoint(checkpoint) : NO_NORMS;
   return {
+    norms,
+    normOffset,
     reads,
-    open() {
+    open(norms) {
       const pool = new HoldPool();
       const judge = new Judge(schemes, judged.length, pool, 3 * judged.length);
       const sections = judged.flatMap((each, i) =>
-        each.judged!.sections(judge.writer(i, each.place), pool, i),
+        each.judged!.sections(judge.writer(i, each.place), pool, i, norms),
       );
       return reporting(judge, judged, passedOver, advice(taken, refused), {
         sections,
@@ -96,6 +116,16 @@ export function planFolderAnalysis(
       });
     },
   };
+}
+
+const NO_NORMS: NormsOf = { norms: [], normOffset: 0 };
+
+function checkNotRotated(rotate: Rotation): void {
+  if (rotate === "none") return;
+  throw new AppError(
+    "invalid_option",
+    `Expected no \`rotate\` for llama.cpp, whose GGUF takes none, got ${rotate}`,
+  );
 }
 
 type Taken = { loader: Loader; indices: number[]; refusal: string | null };
@@ -203,10 +233,11 @@ function modelSchemes(options: AnalyzeModelOptions): {
   ).map((rule) => `scale=${rule}`);
   const all = namedSchemes(base, compare ?? (isOne ? undefined : rules));
   for (const { scheme } of all) checkScheme(scheme);
-  const reasonOf = ({ scheme }: NamedScheme): string | undefined =>
-    scheme.format === "mxfp4"
-      ? notPlain(scheme, false)[0]
-      : `loaders take mxfp4 of a model, not ${scheme.format}`;
+  const reasonOf = ({ scheme }: NamedScheme): string | undefined => {
+    if (scheme.format !== "mxfp4")
+      return `loaders take mxfp4 of a model, not ${scheme.format}`;
+    return notPlain(scheme, false)[0];
+  };
   const schemes = all.filter((each) => reasonOf(each) === undefined);
   const refused = all.flatMap((each) => {
     const reason = reasonOf(each);

@@ -59,7 +59,7 @@ function checkFloats(tensors: readonly TensorHead[]): void {
   if (found === undefined) return;
   throw new AppError(
     "unsupported_dtype",
-    `Expected weights of floats or FP8 to quantize, got ${found.format}, as in "${found.example}"; dequantize the directory first`,
+    `Expected weights of floats or FP8 to quantize, got ${found.format}, as in "${found.example}"; repack moves blocks to another loader's layout, dequantize makes floats of them`,
   );
 }
 

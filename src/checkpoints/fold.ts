@@ -11,13 +11,16 @@ import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 /** What each norm multiplies by, by its tensor's name. */
 export type Norms = ReadonlyMap<string, Float32Array>;
 
-export type FoldedCheckpoint = {
+/** To be read before all else: they are small. */
+export type NormsOf = {
+  norms: readonly CheckpointTensor[];
+  normOffset: 0 | 1;
+};
+
+export type FoldedCheckpoint = NormsOf & {
   /** A tied head is one of its own, which is read where the table of tokens is. */
   tensors: readonly CheckpointTensor[];
   config: ModelConfig;
-  /** To be read before all else: they are small. */
-  norms: readonly CheckpointTensor[];
-  normOffset: 0 | 1;
   /** How a tensor is folded; undefined where it stays as it is. */
   foldOf(
     tensor: CheckpointTensor,
@@ -70,8 +73,19 @@ function changes(fold: Fold | undefined): boolean {
   return fold !== undefined && Object.keys(fold).length > 0;
 }
 
+/** `read` gives the bytes of a tensor. */
+export async function readNorms(
+  { norms, normOffset }: NormsOf,
+  read: (tensor: CheckpointTensor) => Promise<Uint8Array>,
+): Promise<Norms> {
+  const found = new Map<string, Float32Array>();
+  for (const tensor of norms)
+    found.set(tensor.name, normOf(tensor, await read(tensor), normOffset));
+  return found;
+}
+
 /** What a norm multiplies by, of its tensor's bytes. */
-export function normOf(
+function normOf(
   { dtype, shape }: CheckpointTensor,
   bytes: Uint8Array,
   offset: 0 | 1,

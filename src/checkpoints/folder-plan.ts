@@ -15,14 +15,16 @@ import {
   type KeptValues,
   valuesOf,
 } from "../formats/operations/nonfinite-values.ts";
+import { toldLayout } from "../formats/operations/file-operation.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
-import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 import { planDequantizedDirectory } from "./dequantize-plan.ts";
-import { type Norms, normOf } from "./fold.ts";
-import { decodedCard, modelCard } from "./model-card.ts";
+import type { NormsOf } from "./fold.ts";
+import { decodedCard, modelCard, repackedCard } from "./model-card.ts";
 import { planDirectory } from "./quantize-plan.ts";
+import { planRepackedDirectory } from "./repack-plan.ts";
 import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
 
 const CARD_FILE = "README.md";
@@ -30,7 +32,7 @@ const CARD_FILE = "README.md";
 const WEIGHT_FILE =
   /\.(safetensors|bin|pt|pth|gguf|onnx|h5|msgpack|ot)$|\.index\.json$/;
 
-export type FolderPlan = {
+export type FolderPlan = NormsOf & {
   shards: readonly PlannedShard[];
   /** What comes along as it is, such as the tokenizer. */
   copies: readonly string[];
@@ -39,9 +41,6 @@ export type FolderPlan = {
   /** README.md, of the SHA-256 of what stands for each tensor of `digested`. */
   card: readonly [file: string, of: (digests: Digests) => string];
   digested: ReadonlySet<string>;
-  /** To be read before all else: what a rotation takes with it. */
-  norms: readonly CheckpointTensor[];
-  normOffset: 0 | 1;
   /** In words, for people. */
   done: string;
 };
@@ -52,7 +51,7 @@ type Digests = ReadonlyMap<string, string>;
 /** What a directory can be asked for. */
 export type FolderRequest = Extract<
   JobOperation,
-  { operation: "quantize" | "dequantize" }
+  { operation: "quantize" | "dequantize" | "repack" }
 >;
 
 /** Options of files that no directory has: its loader says them. */
@@ -79,16 +78,17 @@ export function makesGguf({ operation, options }: JobOperation): boolean {
 function notOfFolder(request: JobOperation): readonly string[] {
   if (makesGguf(request)) return NOT_OF_FOLDER_TO_GGUF;
   if (request.operation !== "analyze") return NOT_OF_FOLDER;
-  const { for: loader = "llama.cpp" } = request.options ?? {};
-  return loader === "llama.cpp" ? ["raw"] : ["raw", "outputType"];
+  const { for: loader } = request.options ?? {};
+  if (loader === undefined) return ["raw"];
+  return loader === "llama.cpp" ? ["raw", "rotate"] : ["raw", "outputType"];
 }
 
 /** Before anything of the directory is read. Errors: `invalid_option` */
 export function checkFolderRequest(request: JobOperation): void {
   const { operation } = request;
-  if (operation === "hadamard" || operation === "repack")
+  if (operation === "hadamard")
     throw invalid(
-      `a file to ${operation}, or quantize, dequantize or analyze`,
+      "a file to hadamard, or quantize, dequantize, repack or analyze",
       "a folder",
     );
   const options: Record<string, unknown> = request.options ?? {};
@@ -99,6 +99,7 @@ export function checkFolderRequest(request: JobOperation): void {
     options.for === "llama.cpp" ? "a folder for llama.cpp" : "a folder";
   if (taken !== undefined)
     throw invalid(`no \`${taken}\` for ${of}`, `\`${taken}\``);
+  if (operation === "repack") toldLayout(options);
   if (operation === "quantize" && options.for === undefined)
     throw invalid(
       `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
@@ -111,9 +112,10 @@ export function checkFileRequest({
   operation,
   options = {},
 }: JobOperation): void {
-  if (operation === "analyze") return;
   const folderOptions = { ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS };
-  const taken = Object.keys(folderOptions).find((name) => name in options);
+  const taken = Object.keys(folderOptions).find(
+    (name) => name in options && !(operation === "analyze" && name === "for"),
+  );
   if (taken !== undefined) throw invalid(`a folder for \`${taken}\``, "a file");
 }
 
@@ -127,7 +129,7 @@ type Watching = {
 
 /**
  * `files` are the names of what lies in the directory, `name` what its card calls it.
- * Errors: those of `planDirectory` and `planDequantizedDirectory`
+ * Errors: those of `planDirectory`, `planDequantizedDirectory` and `planRepackedDirectory`
  */
 export function planFolder(
   checkpoint: Checkpoint,
@@ -136,10 +138,7 @@ export function planFolder(
   request: FolderRequest,
   watching: Watching = {},
 ): FolderPlan {
-  const made =
-    request.operation === "quantize"
-      ? quantizedFolder(checkpoint, name, request.options ?? {}, watching)
-      : dequantizedFolder(checkpoint, name, request.options ?? {}, watching);
+  const made = madeFolder(checkpoint, name, request, watching);
   const written = new Set([CONFIG_FILE, CARD_FILE]);
   const copies = files.filter(
     (file) => !WEIGHT_FILE.test(file) && !written.has(file),
@@ -152,21 +151,26 @@ export function isTaken(file: string): boolean {
   return !WEIGHT_FILE.test(file) || /\.safetensors(\.index\.json)?$/.test(file);
 }
 
-/** `read` gives the bytes of a tensor. */
-export async function readNorms(
-  { norms, normOffset }: FolderPlan,
-  read: (tensor: CheckpointTensor) => Promise<Uint8Array>,
-): Promise<Norms> {
-  const found = new Map<string, Float32Array>();
-  for (const tensor of norms)
-    found.set(tensor.name, normOf(tensor, await read(tensor), normOffset));
-  return found;
-}
-
 type Made = Omit<FolderPlan, "copies">;
 type Options<Operation extends FolderRequest["operation"]> = NonNullable<
   Extract<FolderRequest, { operation: Operation }>["options"]
 >;
+
+function madeFolder(
+  checkpoint: Checkpoint,
+  name: string,
+  request: FolderRequest,
+  watching: Watching,
+): Made {
+  switch (request.operation) {
+    case "quantize":
+      return quantizedFolder(checkpoint, name, request.options ?? {}, watching);
+    case "dequantize":
+      return decodedFolder(checkpoint, name, request.options ?? {}, watching);
+    case "repack":
+      return repackedFolder(checkpoint, name, request.options ?? {}, watching);
+  }
+}
 
 function quantizedFolder(
   checkpoint: Checkpoint,
@@ -221,7 +225,7 @@ function quantizedFolder(
   };
 }
 
-function dequantizedFolder(
+function decodedFolder(
   checkpoint: Checkpoint,
   name: string,
   given: Options<"dequantize">,
@@ -241,6 +245,38 @@ function dequantizedFolder(
     card: [CARD_FILE, () => decodedCard(name, type, decoded)],
     digested: new Set(),
     done: `${decoded.length} tensors to ${type}`,
+  };
+}
+
+function repackedFolder(
+  checkpoint: Checkpoint,
+  name: string,
+  given: Options<"repack">,
+  { kept }: Watching,
+): Made {
+  const to = toldLayout(given);
+  const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
+  const { watch } = valuesOf(given.nonfinite, kept);
+  const plan = planRepackedDirectory(checkpoint, to, maxShardSize, watch);
+  const { shards, texts, moved, loaders } = plan;
+  const card = (digests: Digests) =>
+    repackedCard({
+      name,
+      layout: to,
+      loaders,
+      tensors: moved.map((tensor) => ({
+        ...tensor,
+        digest: digestOf(digests, tensor.name),
+      })),
+    });
+  return {
+    shards,
+    texts: toLast(texts),
+    norms: [],
+    normOffset: 0,
+    card: [CARD_FILE, card],
+    digested: new Set(moved.map((tensor) => tensor.name)),
+    done: `${moved.length} tensors in layout ${to}, which ${loaders.join(" and ") || "no loader"} loads`,
   };
 }
 

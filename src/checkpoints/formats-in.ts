@@ -19,6 +19,19 @@ export function formatsIn(
     : [{ format: method, weights: 0, example: CONFIG_FILE }];
 }
 
+/** In words: formats, or dtypes where no format is known. */
+export function whatIsIn(
+  tensors: readonly TensorHead[],
+  config: ModelConfig | undefined,
+): string {
+  const formats = formatsIn(tensors, config).map(({ format }) => format);
+  const told =
+    formats.length > 0
+      ? formats
+      : [...new Set(tensors.map(({ dtype }) => dtype))];
+  return told.join(", ") || "no tensors";
+}
+
 /** What config.json calls the quantization. */
 function methodOf(config: ModelConfig | undefined): string | undefined {
   const own = config?.quantization_config;

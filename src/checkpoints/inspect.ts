@@ -3,18 +3,13 @@
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
 import { AppError } from "../api/errors.ts";
-import {
-  type Layout,
-  type Loader,
-  type Target,
-  TARGETS,
-} from "../api/scheme.ts";
+import { type Loader, type Target, TARGETS } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
-import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { viewFloat8 } from "./float8-parts.ts";
 import {
   findPacked,
@@ -24,6 +19,7 @@ import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
 import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
 import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
 import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
+import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
@@ -96,7 +92,7 @@ export function inspect(checkpoint: Checkpoint): Inspection {
     loaders: [
       ...TARGETS.map((target) =>
         packed.length > 0
-          ? reportAsItIs(target, packed, checkpoint)
+          ? reportAsItIs(target, packed, wholes, checkpoint)
           : reportFor(target, wholes, config),
       ),
       reportForGguf(checkpoint),
@@ -150,37 +146,29 @@ function partsOf(
   return parts;
 }
 
-/** What a loader of MXFP4 calls each layout, and the loaders that read it. */
-const READERS: Partial<
-  Record<Layout, { loaders: readonly Target[]; method: string }>
-> = {
-  "compressed-tensors": { loaders: ["vllm"], method: "compressed-tensors" },
-  "gpt-oss": { loaders: ["vllm", "transformers", "mlx"], method: "mxfp4" },
-  quark: { loaders: ["quark"], method: "quark" },
-  mlx: { loaders: ["mlx"], method: "mxfp4" },
-};
-
 /** Of a directory that is in blocks: the loader takes it as it is, or not. */
 function reportAsItIs(
   loader: Target,
   packed: readonly PackedTensor[],
+  wholes: readonly TensorHead<Dtype>[],
   { tensors, config }: Checkpoint,
 ): LoaderReport {
-  const layouts = [...new Set(packed.map(({ layout }) => layout.name))];
+  const heads = [
+    ...packed.map(({ name, shape }) => ({
+      name,
+      dtype: "BF16" as const,
+      shape,
+    })),
+    ...wholes,
+  ];
+  const decisions = decideRoles(heads, config);
+  const weights = heads.map((head, i): StoredWeight => ({
+    head,
+    decision: decisions[i]!,
+    layout: i < packed.length ? packed[i]!.layout.name : null,
+  }));
+  const refusals = whyNotLoaded(loader, weights, config);
   const format = packed.find(({ layout }) => layout.format !== "mxfp4");
-  const refusals = layouts.flatMap((layout) => {
-    const reader = layout === undefined ? undefined : READERS[layout];
-    if (!reader?.loaders.includes(loader))
-      return [
-        `its weights are in ${layout === undefined ? "a layout" : `layout ${layout}`} that ${loader} does not read: repack them, or dequantize the directory`,
-      ];
-    const told = methodsIn(config);
-    return told.includes(reader.method)
-      ? []
-      : [
-          `${CONFIG_FILE} says ${told.join(", ") || "nothing"} of how it is quantized, where ${loader} expects ${reader.method}`,
-        ];
-  });
   if (format)
     refusals.push(`${format.name} is in ${format.layout.format}, no MXFP4`);
   const loads = refusals.length === 0;
@@ -191,15 +179,6 @@ function reportAsItIs(
     packedTensors: loads ? packed.length : 0,
     bytes: tensors.reduce((n, each) => n + headBytes(each), 0),
   };
-}
-
-/** By the names that loaders ask for. */
-function methodsIn(config: Checkpoint["config"]): string[] {
-  return [config?.quantization_config, config?.quantization].flatMap((own) => {
-    if (typeof own !== "object" || own === null) return [];
-    const { quant_method, mode } = own as Record<string, unknown>;
-    return [quant_method, mode].filter((each) => typeof each === "string");
-  });
 }
 
 /** Of the one file that is made for llama.cpp. */

@@ -11,6 +11,7 @@ import {
 } from "../formats/blocks/quantized-sections.ts";
 import { convertedTurned } from "../formats/blocks/turned-sections.ts";
 import type { FloatDtype } from "../formats/dtype.ts";
+import { foldedWritten } from "../formats/folding/folded-sections.ts";
 import {
   isNamed,
   type Selection,
@@ -19,10 +20,12 @@ import type { Section, OpenSection } from "../formats/stream/conversion.ts";
 import type { HoldPool } from "../formats/stream/hold-pool.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { decideDirectory } from "./decide-directory.ts";
+import type { DecidedDirectory } from "./decide-directory.ts";
+import type { Norms } from "./fold.ts";
 import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
 import { decideGgufDirectory } from "./gguf/decide-gguf.ts";
 import { heldOf, writtenBy } from "./gguf/gguf-plan.ts";
+import { storedDtype } from "./gguf/made-tensors.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import type { TensorRead } from "./tensor-reads.ts";
 
@@ -41,40 +44,45 @@ export type Candidate = TensorHead & {
       writer: PieceWriter,
       pool: HoldPool,
       index: number,
+      norms: Norms,
     ) => OpenSection[];
     heldBytes: number;
   };
 };
 
-/** Of a directory of safetensors; of `target` undefined what roles pack, whoever takes it. */
+/**
+ * Of a directory of safetensors that was decided: of `target` undefined what roles pack, whoever takes it. `seed` is
+ * of the signs of a rotation.
+ */
 export function targetCandidates(
-  checkpoint: Checkpoint,
+  decided: DecidedDirectory,
   target: Target | undefined,
   selection: Selection,
+  seed: number,
 ): Candidate[] {
-  const choices = { target, rotate: "none", selection } as const;
-  const decided = decideDirectory(checkpoint, choices);
-  const { tensors, decisions, float8, config } = decided;
+  const { tensors, decisions, float8, config, folded } = decided;
   if (target) quantizedConfig(target, tensors, decisions, config);
-  const stored = new Map(checkpoint.tensors.map((each) => [each.name, each]));
   return tensors.flatMap((tensor, place): Candidate[] => {
     const { name, shape } = tensor;
     const { packed, role, reason } = decisions[place]!;
     if (!isNamed(name, selection)) return [];
-    const { dtype } = stored.get(name)!;
+    const fp8 = float8.get(name);
+    const { dtype } = fp8?.weight ?? tensor;
     const own = { name, dtype, shape, sources: [name], place, reason };
     if (!packed) return [own];
-    const fp8 = float8.get(name);
     const float = (fp8 ? "F32" : tensor.dtype) as FloatDtype;
     const isTurned = role === "linear-in-out";
     const judged: Candidate["judged"] = {
       reads: fp8 ? float8Reads(fp8) : [tensor],
       heldBytes: fp8 ? float8Held(fp8) : 0,
-      sections(writer, pool, index) {
-        const open = (): Section =>
-          isTurned
+      sections(writer, pool, index, norms) {
+        const rotated = folded?.foldOf(tensor, seed, norms);
+        const open = (): Section => {
+          if (rotated) return foldedWritten(rotated, writer);
+          return isTurned
             ? convertedTurned(shape, float, writer, pool, 3 * index)
             : converted(rowsOf(shape, 0), float, writer);
+        };
         return fp8 ? float8Sections(fp8, pool, 3 * index + 1, open) : [open];
       },
     };
@@ -93,7 +101,8 @@ export function ggufCandidates(
     types: [],
   });
   return tensors.flatMap((tensor, place): Candidate[] => {
-    const { name, dtype, shape, sources, becomes } = tensor;
+    const { name, shape, sources, becomes } = tensor;
+    const dtype = storedDtype(tensor);
     if (tensor.reason === "not asked for") return [];
     const reason =
       becomes === "Q8_0" ? `${tensor.reason}, becomes Q8_0` : tensor.reason;

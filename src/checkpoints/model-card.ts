@@ -1,6 +1,6 @@
 /** README.md of a quantized directory: what was done, with which options. */
 import type { ErrorFigure } from "./error-figures.ts";
-import type { Target } from "../api/scheme.ts";
+import type { Layout, Target } from "../api/scheme.ts";
 
 export type Card = {
   name: string;
@@ -87,6 +87,39 @@ export function decodedCard(
     `The values of ${tensors.length} tensors in blocks, as ${dtype}, decoded by mxfp4-edge; all else is as it was.`,
     "",
     ...tensors.map((tensor) => `- \`${tensor}\``),
+    "",
+  ].join("\n");
+}
+
+/** README.md of a directory whose blocks were moved to another layout. */
+export function repackedCard({
+  name,
+  layout,
+  loaders,
+  tensors,
+}: {
+  name: string;
+  layout: Layout;
+  /** Those that load it. */
+  loaders: readonly string[];
+  tensors: readonly {
+    name: string;
+    shape: readonly number[];
+    digest: string;
+  }[];
+}): string {
+  const told = tensors.map((tensor) => ({ ...tensor, errors: undefined }));
+  const what =
+    layout === "ggml"
+      ? "Digests are of ggml's blocks."
+      : "Digests are of codes and then scales: every layout but ggml's has the same.";
+  return [
+    `# ${name} in layout ${layout}`,
+    "",
+    `The blocks of ${tensors.length} tensors, moved by mxfp4-edge and decoded by nobody: codes and scales are those of before, and so`,
+    `is each value; all else is as it was. Loaded by ${loaders.join(", ") || "no loader that is known"}. ${what}`,
+    "",
+    ...tensorTable(told),
     "",
   ].join("\n");
 }

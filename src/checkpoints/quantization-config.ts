@@ -4,11 +4,12 @@
  * `QuarkConfig`.
  */
 import { AppError } from "../api/errors.ts";
-import type { Target } from "../api/scheme.ts";
+import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
+import type { RoleDecision } from "../formats/roles/role.ts";
 import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
-import type { TargetDecision } from "./targets.ts";
+import type { TargetDecision, TargetLayout } from "./targets.ts";
 
 /**
  * Layers that vLLM and SGLang run as one, all packed or none: a matrix for all of them has one scheme.
@@ -23,30 +24,56 @@ const FUSED = [
   ["q_a_proj", "kv_a_proj_with_mqa"],
 ] as const;
 
-/** The config of the directory that `decisions` make. Errors: `invalid_option` for fused layers that differ */
+/** The config of the directory that `decisions` make. Errors: those of `layoutConfig` */
 export function quantizedConfig(
   target: Target,
   heads: readonly TensorHead[],
   decisions: readonly TargetDecision[],
   config: ModelConfig | undefined,
 ): ModelConfig {
-  const layouts = new Set(decisions.flatMap(({ layout }) => layout ?? []));
-  const left = unpackedLinears(heads, decisions);
+  const isGptOss = decisions.some(({ layout }) => layout === "gpt-oss");
+  const layout = isGptOss ? "gpt-oss" : LAYOUT_OF[target];
+  if (layout === undefined) return plainConfig(config);
+  return layoutConfig(layout, heads, decisions, config);
+}
+
+/** But for gpt-oss, which each has in its own layout. */
+const LAYOUT_OF: Record<Target, TargetLayout | undefined> = {
+  vllm: "compressed-tensors",
+  transformers: undefined,
+  mlx: "mlx",
+  quark: "quark",
+};
+
+/** What a former quantizer said is no longer so. */
+export function plainConfig(config: ModelConfig | undefined): ModelConfig {
   const own = { ...config };
-  // What a former quantizer said is no longer so.
   delete own.quantization;
   delete own.quantization_config;
-  if (layouts.has("gpt-oss")) {
-    const quantization_config = {
-      quant_method: "mxfp4",
-      modules_to_not_convert: left,
-    };
-    return { ...own, quantization_config };
-  }
-  switch (target) {
-    case "transformers":
-      return own;
-    case "vllm":
+  return own;
+}
+
+/**
+ * The config of a directory whose packed weights are in `layout`.
+ * Errors: `invalid_option` for fused layers that differ
+ */
+export function layoutConfig(
+  layout: Layout,
+  heads: readonly TensorHead[],
+  decisions: readonly RoleDecision[],
+  config: ModelConfig | undefined,
+): ModelConfig {
+  const left = unpackedLinears(heads, decisions);
+  const own = plainConfig(config);
+  switch (layout) {
+    case "gpt-oss": {
+      const quantization_config = {
+        quant_method: "mxfp4",
+        modules_to_not_convert: left,
+      };
+      return { ...own, quantization_config };
+    }
+    case "compressed-tensors":
       checkFused(heads, decisions);
       return { ...own, quantization_config: compressedTensors(left) };
     case "quark":
@@ -56,13 +83,19 @@ export function quantizedConfig(
       const quantization = { group_size: 32, bits: 4, mode: "mxfp4" };
       return { ...own, quantization, quantization_config: quantization };
     }
+    case "ggml":
+    case "openai":
+    case "deepseek":
+    case "f4":
+      // Of no loader: one that asks is told the layout, and refuses it by its name.
+      return { ...own, quantization_config: { quant_method: layout } };
   }
 }
 
 /** Modules that a loader takes for linear layers and that are not packed. */
 function unpackedLinears(
   heads: readonly TensorHead[],
-  decisions: readonly TargetDecision[],
+  decisions: readonly RoleDecision[],
 ): string[] {
   return heads.flatMap(({ name }, i) => {
     const { kind, packed } = decisions[i]!;
@@ -123,7 +156,7 @@ function quark(exclude: readonly string[]): ModelConfig {
 
 function checkFused(
   heads: readonly TensorHead[],
-  decisions: readonly TargetDecision[],
+  decisions: readonly RoleDecision[],
 ): void {
   const packed = new Map<string, boolean>();
   heads.forEach(({ name }, i) => {

@@ -2,13 +2,14 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { defineCommand } from "citty";
-import { ANALYZE_MODEL_OPTIONS } from "../api/options.ts";
-import type { Analysis, AnalyzeModelOptions } from "../api/tensors.ts";
+import { ANALYZE_FOLDER_OPTIONS } from "../api/options.ts";
+import type { Analysis, AnalyzeFolderOptions } from "../api/tensors.ts";
 import { readTensorFile } from "../formats/containers/containers.ts";
 import {
   fileAnalysis,
   planFolderAnalysis,
 } from "../checkpoints/analyze-plan.ts";
+import { readNorms } from "../checkpoints/fold.ts";
 import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
@@ -24,6 +25,7 @@ import {
   type Arguments,
   checkArguments,
   fileArguments,
+  UsageError,
 } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
@@ -37,7 +39,7 @@ const args = {
     ...fileArguments.file,
     description: `${fileArguments.file.description}; or a model's directory`,
   },
-  ...argumentsOf(ANALYZE_MODEL_OPTIONS),
+  ...argumentsOf(ANALYZE_FOLDER_OPTIONS),
   json: { type: "boolean", description: "Figures as JSON, not as a table" },
 } as const;
 
@@ -50,7 +52,7 @@ export const analyzeCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const { file, json } = context.args as { file: string; json?: boolean };
-    const options = optionsFrom(ANALYZE_MODEL_OPTIONS, given);
+    const options = optionsFrom(ANALYZE_FOLDER_OPTIONS, given);
     const analysis = isDirectory(file)
       ? await analyzeDirectory(file, given, options)
       : await withInput(file, (path) => analyzeFile(path, given, options));
@@ -63,8 +65,12 @@ export const analyzeCommand = defineCommand({
 async function analyzeFile(
   file: string,
   given: Arguments,
-  options: AnalyzeModelOptions,
+  options: AnalyzeFolderOptions,
 ): Promise<Analysis> {
+  if (options.rotate !== undefined)
+    throw new UsageError(
+      "Expected a model's directory for --rotate, got a file",
+    );
   if (given.url !== undefined)
     return edgeOf(given).analyze(await fileBlob(file), options);
   const planned = fileAnalysis(options);
@@ -87,7 +93,7 @@ async function analyzeFile(
 async function analyzeDirectory(
   path: string,
   given: Arguments,
-  options: AnalyzeModelOptions,
+  options: AnalyzeFolderOptions,
 ): Promise<Analysis> {
   const request = { operation: "analyze", options } as const;
   checkFolderRequest(request);
@@ -104,10 +110,13 @@ async function analyzeDirectory(
   const folder = localFolder(path);
   const plan = planFolderAnalysis(await readFolder(folder), options);
   loadKernelsFile();
-  const { conversion, report } = plan.open();
   const files = new Map<string, RangedFile>();
-  for (const { file } of plan.reads)
+  for (const { file } of [...plan.norms, ...plan.reads])
     if (!files.has(file)) files.set(file, await folder.open(file));
+  const norms = await readNorms(plan, ({ file, start, end }) =>
+    files.get(file)!.read(start, end),
+  );
+  const { conversion, report } = plan.open(norms);
   const bar = new Bar("analyze");
   bar.begin(plan.reads.reduce((sum, read) => sum + runBytes(read), 0));
   try {

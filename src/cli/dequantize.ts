@@ -11,11 +11,14 @@ import {
   checkArguments,
   fileArguments,
   outputArguments,
-  UsageError,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
-import { maxShardBytes, shardArguments } from "./shard-size.ts";
+import {
+  checkNoShardSize,
+  maxShardBytes,
+  shardArguments,
+} from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
@@ -59,10 +62,7 @@ export const dequantizeCommand = defineCommand({
       });
       return;
     }
-    if (given["max-shard-size"] !== undefined)
-      throw new UsageError(
-        "Expected a directory for --max-shard-size, got a file",
-      );
+    checkNoShardSize(given);
     await convertFile(given, { operation: "dequantize", options });
   },
 });

@@ -1,16 +1,17 @@
 /** A directory that is written from another: it appears under its name when it is whole. */
 import { createHash, type Hash } from "node:crypto";
 import { copyFile, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
-import { lstatSync, rmSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
-import type { Norms } from "../checkpoints/fold.ts";
-import { type FolderPlan, readNorms } from "../checkpoints/folder-plan.ts";
+import { type Norms, readNorms } from "../checkpoints/fold.ts";
+import type { FolderPlan } from "../checkpoints/folder-plan.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
 import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { Bar } from "./bar.ts";
+import { removeWhenEnded } from "./files.ts";
 import { localFile } from "./ranged-files.ts";
 
 type Files = ReadonlyMap<string, RangedFile>;
@@ -25,39 +26,56 @@ export type DirectoryOutput = {
 
 /** Errors: `file_exists`, `file_not_found` without the folder above. Seconds that it took */
 export async function writeDirectory(output: DirectoryOutput): Promise<number> {
-  const { from, to, force, plan } = output;
+  const { operation, from, to, force, plan } = output;
   const { shards, texts, copies, digested } = plan;
+  const bar = new Bar(operation);
+  try {
+    await writeFolder(to, force, async (part) => {
+      const reads = shards.flatMap((shard) => shard.reads);
+      const files = new Map<string, RangedFile>();
+      for (const { file } of reads)
+        if (!files.has(file))
+          files.set(file, await localFile(join(from, file)));
+      bar.begin(reads.reduce((sum, { start, end }) => sum + end - start, 0));
+      const norms = await readNorms(plan, ({ file, start, end }) =>
+        files.get(file)!.read(start, end),
+      );
+      const digests = new Map<string, string>();
+      for (const shard of shards)
+        await writeShard(
+          join(part, shard.file),
+          shard,
+          norms,
+          files,
+          bar,
+          new Digests(shard, digested, digests),
+        );
+      for (const name of copies)
+        await copyFile(join(from, name), join(part, name));
+      const [card, cardOf] = plan.card;
+      for (const [name, text] of [[card, cardOf(digests)], ...texts] as const)
+        await writeFile(join(part, name), text);
+    });
+  } finally {
+    bar.end();
+  }
+  return bar.seconds;
+}
+
+/** A folder that `fill` writes under another name; Ctrl-C takes that along. */
+export async function writeFolder(
+  to: string,
+  force: boolean,
+  fill: (part: string) => Promise<void>,
+): Promise<void> {
   const part = join(
     dirname(resolve(to)),
     `.${basename(to)}.${process.pid}.part`,
   );
-  const bar = new Bar(output.operation);
   const settled = removeWhenEnded(part);
   try {
     await mkdir(part);
-    const reads = shards.flatMap((shard) => shard.reads);
-    const files = new Map<string, RangedFile>();
-    for (const { file } of reads)
-      if (!files.has(file)) files.set(file, await localFile(join(from, file)));
-    bar.begin(reads.reduce((sum, { start, end }) => sum + end - start, 0));
-    const norms = await readNorms(plan, ({ file, start, end }) =>
-      files.get(file)!.read(start, end),
-    );
-    const digests = new Map<string, string>();
-    for (const shard of shards)
-      await writeShard(
-        join(part, shard.file),
-        shard,
-        norms,
-        files,
-        bar,
-        new Digests(shard, digested, digests),
-      );
-    for (const name of copies)
-      await copyFile(join(from, name), join(part, name));
-    const [card, cardOf] = plan.card;
-    for (const [name, text] of [[card, cardOf(digests)], ...texts] as const)
-      await writeFile(join(part, name), text);
+    await fill(part);
     if (force) await rm(to, { recursive: true, force: true });
     await rename(part, to);
   } catch (error) {
@@ -65,9 +83,7 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
     throw error;
   } finally {
     settled();
-    bar.end();
   }
-  return bar.seconds;
 }
 
 async function writeShard(
@@ -150,18 +166,4 @@ export function checkOutputFolder(path: string, force: boolean): void {
     "file_exists",
     `Expected no ${path}, got one${there.isDirectory() ? "; --force replaces it" : ""}`,
   );
-}
-
-function removeWhenEnded(part: string): () => void {
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-  const settled = (): void => {
-    for (const signal of signals) process.removeListener(signal, end);
-  };
-  const end = (signal: NodeJS.Signals): void => {
-    settled();
-    rmSync(part, { recursive: true, force: true });
-    process.kill(process.pid, signal);
-  };
-  for (const signal of signals) process.on(signal, end);
-  return settled;
 }

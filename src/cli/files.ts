@@ -167,7 +167,7 @@ export function removeWhenEnded(part: string): () => void {
   };
   const end = (signal: NodeJS.Signals): void => {
     settled();
-    rmSync(part, { force: true });
+    rmSync(part, { recursive: true, force: true });
     process.kill(process.pid, signal); // so that the exit status tells of it
   };
   for (const signal of signals) process.on(signal, end);

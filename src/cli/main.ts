@@ -11,6 +11,7 @@ import { auditCommand } from "./audit.ts";
 import { dequantizeCommand } from "./dequantize.ts";
 import { downloadCommand } from "./download.ts";
 import { UsageError } from "./file-arguments.ts";
+import { exportCommand } from "./export.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { joinCommand } from "./join.ts";
@@ -41,6 +42,7 @@ const COMMANDS = {
   upload: uploadCommand,
   download: downloadCommand,
   generate: generateCommand,
+  export: exportCommand,
   join: joinCommand,
   runs: runsCommand,
   watch: watchCommand,

@@ -35,9 +35,11 @@ export function localFolder(path: string): Folder {
 
 /** Errors: `file_not_found` */
 export async function localFile(path: string): Promise<RangedFile> {
-  const { size } = await stat(path).catch((cause: unknown) => {
+  const status = await stat(path).catch((cause: unknown) => {
     throw notThere(path, cause);
   });
+  if (!status.isFile()) throw notThere(path);
+  const { size } = status;
   return {
     bytes: size,
     async read(start, end, into) {
@@ -125,7 +127,7 @@ async function refused(url: string, response: Response): Promise<AppError> {
   );
 }
 
-function notThere(what: string, cause: unknown): AppError {
+function notThere(what: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
     `Expected a file that can be read, got ${what}`,

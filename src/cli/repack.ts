@@ -1,32 +1,76 @@
 import { defineCommand } from "citty";
 import { REPACK_OPTIONS } from "../api/options.ts";
-import { convertFile } from "./convert-file.ts";
+import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
+import {
+  convertDirectory,
+  convertDirectoryThere,
+} from "./convert-directory.ts";
+import { convertFile, edgeOf } from "./convert-file.ts";
 import {
   checkArguments,
   fileArguments,
   outputArguments,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
+import { localFolder } from "./ranged-files.ts";
+import { isDirectory } from "./send-files.ts";
+import {
+  checkNoShardSize,
+  maxShardBytes,
+  shardArguments,
+} from "./shard-size.ts";
 
 const args = {
   ...fileArguments,
   file: {
     ...fileArguments.file,
-    description: "safetensors with tensors in MXFP4 or MXFP8",
+    description:
+      "safetensors with tensors in MXFP4 or MXFP8, or a directory in MXFP4",
   },
   ...outputArguments,
+  ...shardArguments,
   ...argumentsOf(REPACK_OPTIONS),
 };
 
 export const repackCommand = defineCommand({
   meta: {
     name: "repack",
-    description: "A file's blocks in another layout: the same codes and scales",
+    description:
+      "Blocks of a file, or of a model's directory, in another layout: the same codes and scales",
   },
   args,
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(REPACK_OPTIONS, given);
-    await convertFile(given, { operation: "repack", options });
+    const { file, output } = given as unknown as Record<string, string>;
+    if (!isDirectory(file!)) {
+      checkNoShardSize(given);
+      await convertFile(given, { operation: "repack", options });
+      return;
+    }
+    const request = {
+      operation: "repack",
+      options: { ...options, maxShardSize: maxShardBytes(given) },
+    } as const;
+    const force = given.force === true;
+    if (given.url !== undefined) {
+      await convertDirectoryThere(
+        edgeOf(given),
+        file!,
+        output!,
+        force,
+        request,
+      );
+      return;
+    }
+    checkFolderRequest(request);
+    await convertDirectory({
+      from: file!,
+      to: output!,
+      force,
+      checkpoint: await readFolder(localFolder(file!)),
+      request,
+    });
   },
 });

@@ -19,6 +19,12 @@ export function maxShardBytes(given: Arguments): number {
   );
 }
 
+/** Errors: `UsageError` where one is told of a file */
+export function checkNoShardSize(given: Arguments): void {
+  if (given["max-shard-size"] === undefined) return;
+  throw new UsageError("Expected a directory for --max-shard-size, got a file");
+}
+
 /** `5GB`, `500MB`, `1000000`: powers of 1000, as transformers has them. */
 function bytesOf(text: string): number {
   const told = /^(\d+(?:\.\d+)?)\s*([KMGT]?)B?$/i.exec(text);

@@ -5,6 +5,7 @@ import {
   decidedBytes,
   type DecidedGguf,
 } from "../checkpoints/gguf/decide-gguf.ts";
+import { storedDtype } from "../checkpoints/gguf/made-tensors.ts";
 import { packedBytes } from "../checkpoints/inspect.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { size } from "./bar.ts";
@@ -39,7 +40,8 @@ const GGUF_HEAD = ["tensor", "of", "shape", "becomes", "bytes", "why"];
 /** The tensors as llama.cpp has them. */
 export function showGguf({ tensors }: DecidedGguf, asJson: boolean): string {
   const shown = tensors.map((tensor) => {
-    const { name, shape, sources, dtype, becomes, reason } = tensor;
+    const { name, shape, sources, becomes, reason } = tensor;
+    const dtype = storedDtype(tensor);
     const bytes = decidedBytes(tensor);
     return { name, sources, dtype, shape, becomes, bytes, reason };
   });

@@ -12,7 +12,14 @@ import {
   CONFIG,
   foreignKind,
   TOKENIZER,
+  writtenRun,
 } from "./checkpoint.ts";
+import {
+  type CheckpointFolder,
+  checkpointFolder,
+} from "./checkpoint-folder.ts";
+import { openModel } from "./imported-model.ts";
+import { readCheckpointConfig } from "./resumed.ts";
 
 /** Errors: `malformed_body`, it is none of a run */
 export async function checkpointFile(file: RangedFile): Promise<Folder> {
@@ -35,7 +42,29 @@ export async function checkpointFile(file: RangedFile): Promise<Folder> {
   };
 }
 
-/** The same of bytes that are in memory. */
+/**
+ * The same as the directory that others load: what the optimizer remembers stays behind. Inside of no scope.
+ * Errors: as `openModel`
+ */
+export async function exportedFile(
+  file: RangedFile,
+): Promise<CheckpointFolder> {
+  const folder = await checkpointFile(file);
+  const { metadata } = await readSafetensorsHead(file);
+  const { step, config, tokenizer } = writtenRun(metadata)!;
+  const model = await openModel(folder);
+  return checkpointFolder(
+    readCheckpointConfig(config),
+    { step: step! },
+    tokenizer ?? null,
+    async function* ({ start, length }) {
+      const values = await model.read(start, start + length);
+      yield new Uint8Array(values.buffer);
+    },
+  );
+}
+
+/** A checkpoint's bytes that are in memory. */
 export function checkpointBytes(bytes: Uint8Array): Promise<Folder> {
   return checkpointFile({
     bytes: bytes.length,

@@ -10,6 +10,7 @@ import { architectureOf } from "../model/architectures.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 import {
+  type CheckpointConfig,
   type CheckpointPlan,
   checkpointPlan,
   type CheckpointState,
@@ -28,7 +29,7 @@ export type CheckpointFolder = Folder & {
 };
 
 export function checkpointFolder(
-  config: RunConfig,
+  config: RunConfig | CheckpointConfig,
   state: CheckpointState,
   tokenizer: string | null,
   read: StateReader,
@@ -63,7 +64,7 @@ export function checkpointFolder(
 }
 
 function textsOf(
-  { model }: RunConfig,
+  { model }: Pick<RunConfig, "model">,
   tokenizer: string | null,
 ): Map<string, string> {
   const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`;

@@ -50,7 +50,7 @@ export type CheckpointPlan = {
  * no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
-  config: RunConfig,
+  config: RunConfig | CheckpointConfig,
   { step, tokens }: CheckpointState,
   tokenizer: string | null,
 ): CheckpointPlan {
@@ -102,8 +102,10 @@ export type CheckpointConfig = Omit<
   from?: { digest: string } | undefined;
 };
 
-/** A run that is resumed tells of what the run before began from: it ends in the same bytes. */
-export function essentialConfig(config: RunConfig): CheckpointConfig {
+/** Of such a one it is itself. A run that is resumed tells of what the run before began from: it ends in the same bytes. */
+export function essentialConfig(
+  config: RunConfig | CheckpointConfig,
+): CheckpointConfig {
   const {
     shards: _shards,
     snapshotSteps: _snapshots,
@@ -112,7 +114,7 @@ export function essentialConfig(config: RunConfig): CheckpointConfig {
     dataset: { name: _name, ...dataset },
     from,
     ...essential
-  } = config;
+  } = config as RunConfig;
   const origin = from?.resumed ? from.resumed.origin : (from?.digest ?? null);
   return {
     ...essential,

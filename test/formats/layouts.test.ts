@@ -103,6 +103,7 @@ const WRITERS: Record<string, Writer> = {
   "OpenAI's gpt-oss": {
     format: "mxfp4",
     name: "block.0.mlp.mlp1_weight",
+    layout: "openai",
     write: ({ codes, scales }) => [
       part(
         "block.0.mlp.mlp1_weight.blocks",
@@ -170,6 +171,7 @@ const WRITERS: Record<string, Writer> = {
   "DeepSeek-V4's": {
     format: "mxfp4",
     name: "up.weight",
+    layout: "deepseek",
     write: ({ codes, scales }) => [
       part("up.weight", "I8", [...OUTER, 32], nibbles(codes)),
       part("up.scale", "F8_E8M0", [...OUTER, GROUPS], scales),
@@ -179,6 +181,7 @@ const WRITERS: Record<string, Writer> = {
   "F4 with E8M0 scales": {
     format: "mxfp4",
     name: "up.weight",
+    layout: "f4",
     write: ({ codes, scales }) => [
       part("up.weight", "F4", SHAPE, nibbles(codes)),
       part("up.weight_scale", "F8_E8M0", [...OUTER, GROUPS], scales),

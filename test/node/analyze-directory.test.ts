@@ -3,17 +3,29 @@
  * what is recommended of what the loader takes.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Rotation } from "../../src/api/options.ts";
 import { LOADERS, TARGETS, type Target } from "../../src/api/scheme.ts";
-import type { Analysis, AnalyzeModelOptions } from "../../src/api/tensors.ts";
+import type {
+  Analysis,
+  AnalyzeFolderOptions,
+  AnalyzeModelOptions,
+} from "../../src/api/tensors.ts";
 import {
   fileAnalysis,
   planFolderAnalysis,
 } from "../../src/checkpoints/analyze-plan.ts";
 import type { Checkpoint } from "../../src/checkpoints/checkpoint.ts";
+import { type NormsOf, readNorms } from "../../src/checkpoints/fold.ts";
 import { decideGgufDirectory } from "../../src/checkpoints/gguf/decide-gguf.ts";
 import { planDirectory } from "../../src/checkpoints/quantize-plan.ts";
 import {
@@ -27,6 +39,10 @@ import {
 import { localFile, localFolder } from "../../src/cli/ranged-files.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../../src/formats/containers/safetensors.ts";
 import { type Conversion, run } from "../../src/formats/stream/conversion.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
@@ -41,11 +57,40 @@ beforeAll(() => {
   loadKernelsFile();
   folder = mkdtempSync(join(tmpdir(), "mxfp4-analyze-directory-"));
   writeModel(join(folder, "mixtral"), "mixtral", 2);
+  writeTied();
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** The golden Llama with the table of tokens for a head. */
+function writeTied(): void {
+  const from = join(GOLDEN, "llama");
+  const config = readFileSync(join(from, "config.json"), "utf8");
+  mkdirSync(join(folder, "tied"));
+  writeFileSync(
+    join(folder, "tied/config.json"),
+    config.replace(
+      /"tie_word_embeddings": false/,
+      '"tie_word_embeddings": true',
+    ),
+  );
+  const { tensors } = readSafetensors(
+    new Uint8Array(readFileSync(join(from, "model.safetensors"))),
+  );
+  const own = tensors.filter(({ name }) => name !== "lm_head.weight");
+  const { chunks } = writeSafetensors(
+    own.map((tensor) => ({ ...tensor, chunks: [tensor.bytes] })),
+    new Map(),
+  );
+  writeFileSync(
+    join(folder, "tied/model.safetensors"),
+    Buffer.concat([...chunks].map((chunk) => chunk.slice())),
+  );
+}
+
 const pathOf = (model: string) =>
-  model === "mixtral" ? join(folder, model) : join(GOLDEN, model);
+  ["mixtral", "tied"].includes(model)
+    ? join(folder, model)
+    : join(GOLDEN, model);
 
 async function source(path: string, reads: readonly TensorRead[]) {
   const files = new Map<string, RangedFile>();
@@ -66,31 +111,48 @@ async function output(
   return Buffer.concat(chunks).toString();
 }
 
+const normsOf = (plan: NormsOf, path: string) =>
+  readNorms(plan, async ({ file, start, end }) =>
+    (await localFile(join(path, file))).read(start, end),
+  );
+
 async function analyzed(
   model: string,
-  options: AnalyzeModelOptions,
+  options: AnalyzeFolderOptions,
 ): Promise<Analysis> {
   const path = pathOf(model);
   const checkpoint = await readFolder(localFolder(path));
-  const { reads, open } = planFolderAnalysis(checkpoint, options);
-  const { conversion, report } = open();
+  const plan = planFolderAnalysis(checkpoint, options);
+  const { reads } = plan;
+  const { conversion, report } = plan.open(await normsOf(plan, path));
   const text = await output(conversion, path, reads);
   expect(text).toBe(`${JSON.stringify(report(), null, 2)}\n`);
   return report();
 }
 
 /** What quantizing the directory with figures measures, by name. */
-async function measured(checkpoint: Checkpoint, path: string, target: Target) {
+async function measured(
+  checkpoint: Checkpoint,
+  path: string,
+  target: Target,
+  rotate: Rotation,
+) {
   const plan = planDirectory(checkpoint, {
     target,
-    rotate: "none",
+    rotate,
     selection: { include: [], exclude: ["*layers.1.*"] },
-    scheme: { ...DEFAULT_SCHEME, rounding: "stochastic", scale: "rceil" },
+    scheme: {
+      ...DEFAULT_SCHEME,
+      rounding: "stochastic",
+      scale: "rceil",
+      seed: 5,
+    },
     maxShardBytes: 1e9,
     withFigures: true,
   });
+  const norms = await normsOf(plan, path);
   for (const { conversion, reads } of plan.shards)
-    await output(conversion(new Map()), path, reads);
+    await output(conversion(norms), path, reads);
   return Object.fromEntries(
     plan.tensors.flatMap(({ name }, i) =>
       plan.decisions[i]!.packed ? [[name, plan.figures!.of(name)]] : [],
@@ -99,20 +161,25 @@ async function measured(checkpoint: Checkpoint, path: string, target: Target) {
 }
 
 describe("the tensors that quantizing packs, with its errors, noise and all", () => {
-  test.each(
-    ["llama", "gpt_oss", "mixtral"].flatMap((model) =>
-      TARGETS.map((target) => [model, target] as const),
+  test.each([
+    ...["llama", "gpt_oss", "mixtral"].flatMap((model) =>
+      TARGETS.map((target) => [model, target, "none"] as const),
     ),
-  )("%s for %s", async (model, target) => {
+    ["llama", "vllm", "fold"] as const,
+    ["tied", "quark", "fold"] as const,
+    ["gpt2", "vllm", "fold"] as const,
+  ])("%s for %s, rotation %s", async (model, target, rotate) => {
     const path = pathOf(model);
     const checkpoint = await readFolder(localFolder(path));
     const options = {
       for: target,
       exclude: ["*layers.1.*"],
       rounding: "stochastic",
+      seed: 5,
+      rotate,
       compare: ["scale=rceil", "scale=floor"],
     } as const;
-    const expected = await measured(checkpoint, path, target).catch(
+    const expected = await measured(checkpoint, path, target, rotate).catch(
       (error: { code: string }) => error.code,
     );
     if (typeof expected === "string") {
@@ -213,7 +280,9 @@ test.each<[string, Target]>([
 test("an analysis that is saved in the middle goes on to the same report", async () => {
   const path = pathOf("gpt2");
   const checkpoint = await readFolder(localFolder(path));
-  const { reads, open } = planFolderAnalysis(checkpoint, {});
+  const plan = planFolderAnalysis(checkpoint, {});
+  const { reads } = plan;
+  const open = () => plan.open(new Map());
   const whole = await output(open().conversion, path, reads);
   const from = await source(path, reads);
   let { conversion } = open();
@@ -248,6 +317,15 @@ describe("what is recommended", () => {
       { loader: "quark", tensors: 0 },
       { loader: "llama.cpp", tensors: 8 },
     ]);
+  });
+
+  test("with a rotation, of which llama.cpp takes none", async () => {
+    const { loaders } = await analyzed("llama", { rotate: "fold" });
+    expect(loaders.at(-1)).toMatchObject({
+      loader: "llama.cpp",
+      refusal: expect.stringContaining("Expected no `rotate` for llama.cpp"),
+    });
+    expect(loaders[0]!.recommended).not.toBeNull();
   });
 
   test("never what the loader does not undo", async () => {

@@ -27,6 +27,7 @@ import { localFolder } from "../../src/cli/ranged-files.ts";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
+import { writeFloat8 } from "../support/float8-checkpoint.ts";
 import { writeModel } from "../support/model-directories.ts";
 
 const FP4 = { operation: "quantize" } as const;
@@ -59,6 +60,8 @@ beforeAll(async () => {
       copyFileSync(join(golden, file), join(folder, name, file));
     await upload(name);
   }
+  writeFloat8(join(folder, "golden"), join(folder, "fp8"), join(folder, "f32"));
+  await upload("fp8");
 });
 
 afterAll(async () => {
@@ -100,14 +103,15 @@ async function command(
     const how = { asJson: false, withFigures: false, options };
     await quantizeDirectory({ ...paths, ...how });
   } else if (request.operation === "analyze") {
-    const { for: loader, compare } = request.options ?? {};
+    const { for: loader, compare, rotate, seed } = request.options ?? {};
     const args = [
       ...(loader ? ["--for", loader] : []),
       ...(compare ? ["--compare", compare.join(",")] : []),
+      ...(rotate ? ["--rotate", rotate, "--seed", `${seed}`] : []),
     ];
     const report = analyzeCommand(paths.from, "--json", ...args);
     writeFileSync(paths.to, report);
-  } else if (request.operation === "dequantize") {
+  } else if (request.operation !== "hadamard") {
     const checkpoint = await readFolder(localFolder(paths.from));
     await convertDirectory({ ...paths, checkpoint, request });
   }
@@ -207,6 +211,22 @@ test.each<[from: string, to: string, JobOperation]>([
     "oss",
     { ...FP4, options: { for: "transformers", maxShardSize: 90_000 } },
   ],
+  [
+    "llama-vllm",
+    "llama-quark",
+    { operation: "repack", options: { to: "quark", maxShardSize: 80_000 } },
+  ],
+  ["oss", "oss-ggml", { operation: "repack", options: { to: "ggml" } }],
+  ["oss-ggml", "oss-f4", { operation: "repack", options: { to: "f4" } }],
+  [
+    "golden",
+    "folded.json",
+    {
+      operation: "analyze",
+      options: { for: "vllm", rotate: "fold", seed: 3 },
+    },
+  ],
+  ["fp8", "fp8.gguf", { ...FP4, options: { for: "llama.cpp" } }],
   ["oss", "oss-bf16", { operation: "dequantize", options: { dtype: "bf16" } }],
   [
     "llama-vllm",
@@ -431,7 +451,22 @@ test.each<[string, object, string]>([
     "Expected no `layout`",
   ],
   ["llama", { operation: "hadamard" }, "Expected a file to hadamard"],
-  ["llama", { operation: "repack", options: { to: "mlx" } }, "got a folder"],
+  ["llama", { operation: "repack" }, "Expected `to` to be one of gpt-oss, "],
+  [
+    "llama/config.json",
+    { operation: "repack", options: { to: "mlx", maxShardSize: 9 } },
+    "Expected a folder for `maxShardSize`",
+  ],
+  [
+    "llama/config.json",
+    { operation: "analyze", options: { rotate: "fold" } },
+    "Expected a folder for `rotate`",
+  ],
+  [
+    "llama",
+    { operation: "analyze", options: { for: "llama.cpp", rotate: "fold" } },
+    "Expected no `rotate` for a folder for llama.cpp",
+  ],
   [
     "llama/config.json",
     { ...FP4, options: { for: "vllm" } },

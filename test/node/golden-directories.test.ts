@@ -3,12 +3,13 @@
  * circle of layouts: one digest of what they decode to, wherever they are.
  */
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Layout } from "../../src/api/scheme.ts";
 import type { Target } from "../../src/api/scheme.ts";
+import type { FolderRequest } from "../../src/checkpoints/folder-plan.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { convertDirectory } from "../../src/cli/convert-directory.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
@@ -27,8 +28,13 @@ const LAYOUTS: Layout[] = [
   "quark",
   "ggml",
   "mlx",
+  "openai",
+  "deepseek",
+  "f4",
   "gpt-oss",
 ];
+/** Both have names for weights alone, which gpt-oss's experts are not called. */
+const OF_WEIGHTS: Layout[] = ["mlx", "deepseek"];
 const OWN: Record<Target, Layout> = {
   vllm: "compressed-tensors",
   transformers: "gpt-oss",
@@ -57,13 +63,53 @@ function tensorsOf(file: Uint8Array): Map<string, Tensor> {
 /** Of all tensors' names, shapes and values, whatever the file's layout and order. */
 async function digest(file: Uint8Array): Promise<string> {
   const decoded = await convert(file, (each) => planDequantize(each, "F32"));
+  return hashOf(tensorsOf(decoded));
+}
+
+function hashOf(tensors: Iterable<[string, Tensor]>): string {
   const hash = createHash("sha256");
-  const sorted = [...tensorsOf(decoded)].toSorted(([a], [b]) =>
-    a < b ? -1 : 1,
-  );
+  const sorted = [...tensors].toSorted(([a], [b]) => (a < b ? -1 : 1));
   for (const [name, { dtype, shape, bytes }] of sorted)
     hash.update(JSON.stringify([name, dtype, shape])).update(bytes);
   return hash.digest("hex");
+}
+
+const converted = async (from: string, to: string, request: FolderRequest) =>
+  convertDirectory({
+    from,
+    to,
+    force: false,
+    checkpoint: await readFolder(localFolder(from)),
+    request,
+  });
+
+function directoryTensors(path: string): [string, Tensor][] {
+  return readdirSync(path)
+    .filter(
+      (file) => file.endsWith(".safetensors") && file !== "logits.safetensors",
+    )
+    .flatMap((file) => [
+      ...tensorsOf(new Uint8Array(readFileSync(join(path, file)))),
+    ]);
+}
+
+/** What the index says, and what the files hold. */
+function indexOf(path: string) {
+  const { metadata, weight_map } = JSON.parse(
+    readFileSync(join(path, "model.safetensors.index.json"), "utf8"),
+  ) as { metadata: { total_size: number }; weight_map: Record<string, string> };
+  const files = new Set(Object.values(weight_map)).size;
+  const names = Object.keys(weight_map).toSorted();
+  return { bytes: metadata.total_size, names, isCut: files > 1 };
+}
+function storedIn(path: string) {
+  const tensors = directoryTensors(path);
+  const bytes = tensors.reduce(
+    (sum, [, tensor]) => sum + tensor.bytes.length,
+    0,
+  );
+  const names = tensors.map(([name]) => name).toSorted();
+  return { bytes, names, isCut: true };
 }
 
 const floats = ({ bytes }: Tensor) => new Float32Array(bytes.slice().buffer);
@@ -127,17 +173,39 @@ describe.each(MADE)("%s", (model, targets, packed) => {
       const expected = await digest(start);
       digests.set(target, expected);
       const own: Layout = model === "gpt_oss" ? "gpt-oss" : OWN[target];
-      // MLX has names for weights alone, which gpt-oss's experts are not called.
       const others = LAYOUTS.filter(
         (layout) =>
-          layout !== own && !(layout === "mlx" && model === "gpt_oss"),
+          layout !== own &&
+          !(OF_WEIGHTS.includes(layout) && model === "gpt_oss"),
       );
       let file = start;
       for (const layout of [...others, own]) {
         file = await convert(file, (each) => planRepack(each, layout));
         expect(await digest(file), layout).toBe(expected);
       }
-      expect(tensorsOf(file)).toEqual(tensorsOf(start));
+      expect(hashOf(tensorsOf(file))).toBe(hashOf(tensorsOf(start)));
+
+      // The same as directories, whose floats are those of the loader's.
+      let at = to;
+      for (const layout of [...others, own]) {
+        const next = `${to}-${layout}`;
+        await converted(at, next, {
+          operation: "repack",
+          options: { to: layout, maxShardSize: 90_000 },
+        });
+        await converted(next, `${next}-floats`, { operation: "dequantize" });
+        const floats = tensorsOf(fileOf(`${next}-floats`));
+        expect(hashOf(floats), layout).toBe(hashOf(after));
+        expect(config(`${next}-floats`)).toEqual(config(from));
+        expect(indexOf(next)).toEqual(storedIn(next));
+        at = next;
+      }
+      expect(hashOf(directoryTensors(at))).toBe(hashOf(tensorsOf(start)));
+      expect(config(at)).toEqual(config(to));
+      const digestsOf = (path: string) =>
+        readFileSync(join(path, "README.md"), "utf8").match(/`[0-9a-f]{64}`/g);
+      expect(digestsOf(at)).toEqual(digestsOf(to));
+      expect(digestsOf(at)).toHaveLength(packed);
     },
   );
 

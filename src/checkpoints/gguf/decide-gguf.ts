@@ -1,9 +1,6 @@
 /** What becomes of each tensor of a directory in the GGUF that is made of it. */
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput } from "../../api/scheme.ts";
-import { recognizeFormats } from "../../formats/blocks/foreign-formats.ts";
-import { findPacked } from "../../formats/blocks/packed-tensors.ts";
-import { SAFETENSORS } from "../../formats/containers/safetensors-file.ts";
 import { ggufTensor } from "../../formats/containers/gguf-file.ts";
 import { tensorBytes } from "../../formats/containers/gguf-types.ts";
 import { isFloat, type StoredType } from "../../formats/dtype.ts";
@@ -23,6 +20,8 @@ import {
 import { ggufRole } from "../../formats/roles/gguf-rules.ts";
 import { compareNames, type TensorHead } from "../../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "../checkpoint.ts";
+import { float8Reads } from "../float8-parts.ts";
+import { storedBlocks } from "../stored-blocks.ts";
 import { type GgufModel, ggufModel } from "./architectures.ts";
 import { notComputed } from "./hyperparameters.ts";
 import {
@@ -124,28 +123,10 @@ function keptAs(tensor: MadeTensor, reason: string): DecidedTensor {
   return { ...tensor, becomes: wantsF32 ? "F32" : dtype, reason };
 }
 
-/** The checkpoint's tensors, those in blocks by the names that they decode to. */
-function sourcesOf({ tensors, recorded }: Checkpoint): Source[] {
-  if (recorded !== undefined)
-    throw new AppError(
-      "invalid_option",
-      `Expected files that decode plainly in a directory, got ${recorded}, which tells how it was quantized: dequantize it alone`,
-    );
-  const { packed } = findPacked({
-    target: SAFETENSORS,
-    tensors,
-    metadata: new Map(),
-  });
-  const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
-  const others = tensors.filter(
-    (tensor) => !taken.has(tensor) && isParameter(tensor.name),
-  );
-  const [unread] = recognizeFormats(others);
-  if (unread)
-    throw new AppError(
-      "invalid_option",
-      `Expected floats, and blocks of MXFP4, got ${unread.format}, as "${unread.example}"`,
-    );
+/** The checkpoint's tensors, those in blocks or FP8 by the names that they decode to. */
+function sourcesOf(checkpoint: Checkpoint): Source[] {
+  const tensors = checkpoint.tensors.filter(({ name }) => isParameter(name));
+  const { packed, float8, others } = storedBlocks({ ...checkpoint, tensors });
   return [
     ...packed.map(({ name, shape, parts, layout }): Source => {
       if (layout.format !== "mxfp4")
@@ -153,12 +134,23 @@ function sourcesOf({ tensors, recorded }: Checkpoint): Source[] {
       const own = parts as readonly CheckpointTensor[];
       return { name, shape, dtype: "MXFP4", parts: own.toReversed() };
     }),
+    ...Array.from(float8, ([name, own]): Source => {
+      const { shape } = own.weight;
+      // Those that stay are what they become for other loaders.
+      return {
+        name,
+        shape,
+        dtype: "BF16",
+        float8: own,
+        parts: float8Reads(own),
+      };
+    }),
     ...others.map((tensor): Source => {
       const { name, shape, dtype } = tensor;
       if (!isFloat(dtype))
         throw new AppError(
           "unsupported_dtype",
-          `Expected floats, and blocks of MXFP4, got tensor "${name}" of ${dtype}`,
+          `Expected floats, FP8, and blocks of MXFP4, got tensor "${name}" of ${dtype}`,
         );
       return { name, shape, dtype, parts: [tensor] };
     }),

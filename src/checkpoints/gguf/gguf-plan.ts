@@ -49,6 +49,7 @@ import type { NoiseKey } from "../../kernels/noise.ts";
 import {
   Conversion,
   type OpenSection,
+  type Section,
 } from "../../formats/stream/conversion.ts";
 import { runBytes } from "../../formats/stream/file-source.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
@@ -62,6 +63,7 @@ import { elementCount, type TensorHead } from "../../formats/tensor.ts";
 import type { TensorRead } from "../tensor-reads.ts";
 import { changed } from "./changes.ts";
 import type { DecidedGguf, DecidedTensor, GgufChoices } from "./decide-gguf.ts";
+import { scaledSections } from "./float8-source.ts";
 import type { Pairs } from "./hyperparameters.ts";
 
 export type GgufPlan = {
@@ -163,19 +165,17 @@ function sectionsOf(
   pool: HoldPool,
   watch: Watch | undefined,
 ): OpenSection[] {
-  const { name, shape, dtype, becomes, turned, change } = tensor;
-  const bytes = tensor.reads.map((reads) =>
-    reads.reduce((sum, read) => sum + runBytes(read), 0),
-  );
+  const { name, shape, dtype, becomes, turned, change, float8 } = tensor;
+  const bytes = tensor.reads.map(bytesOf);
   const rows = rowsOf(shape, 0);
   checkSize(name, rows);
   if (dtype === "MXFP4") {
     const [first, second] = bytes as [number, number?];
     if (second === undefined) return [() => copied(first)];
-    const hold = { pool, index: place, bytes: first };
+    const hold = { pool, index: 2 * place, bytes: first };
     const layout = layoutOf("gguf", "mxfp4");
     return [
-      () => kept(first, pool, place),
+      () => kept(first, pool, 2 * place),
       () =>
         interleaved(
           { name, shape, rows },
@@ -184,13 +184,13 @@ function sectionsOf(
         ),
     ];
   }
-  if (becomes === dtype && !turned && change === undefined)
-    return [() => copied(bytes[0]!)];
+  const isAsItIs = becomes === dtype && !turned && change === undefined;
+  if (isAsItIs && !float8) return [() => copied(bytes[0]!)];
   const writer = writerOf(becomes, scheme, roundingKey(scheme.seed, place));
-  return writtenBy(tensor, writer, pool, place, watch);
+  return writtenBy(tensor, writer, pool, 2 * place, watch);
 }
 
-/** What `writer` makes of floats, as llama.cpp has them. */
+/** What `writer` makes of floats or FP8, as llama.cpp has them. Two holds of `pool`, from `hold` on. */
 export function writtenBy(
   tensor: DecidedTensor,
   writer: PieceWriter,
@@ -198,8 +198,21 @@ export function writtenBy(
   hold: number,
   watch?: Watch,
 ): OpenSection[] {
-  const { name, shape, becomes, turned, change } = tensor;
-  const dtype = tensor.dtype as FloatDtype;
+  const { float8, reads } = tensor;
+  const dtype = float8 ? "F32" : (tensor.dtype as FloatDtype);
+  const inner = () => floatsWritten(tensor, dtype, writer, pool, hold, watch);
+  if (!float8) return [inner];
+  return scaledSections(float8, bytesOf(reads[0]!), pool, hold + 1, inner);
+}
+
+function floatsWritten(
+  { name, shape, becomes, turned, change }: DecidedTensor,
+  dtype: FloatDtype,
+  writer: PieceWriter,
+  pool: HoldPool,
+  hold: number,
+  watch: Watch | undefined,
+): Section {
   const rows = rowsOf(shape, 0);
   const write = change === undefined ? writer : changed(writer, change);
   const isBlocks = becomes === "MXFP4" || becomes === "Q8_0";
@@ -208,32 +221,27 @@ export function writtenBy(
     : { reads: dtype, writes: becomes as DecodedDtype };
   if (turned) {
     const stored = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
-    return [
-      () =>
-        watched({ name, shape: stored }, types, watch, (lost) =>
-          convertedTurned(stored, dtype, write, pool, hold, lost),
-        ),
-    ];
+    return watched({ name, shape: stored }, types, watch, (lost) =>
+      convertedTurned(stored, dtype, write, pool, hold, lost),
+    );
   }
   // Floats have no rows that matter: one, whose last piece is short, is never padded.
   const cut = isBlocks ? rows : oneRow(elementCount(shape));
-  return [
-    () =>
-      watched({ name, shape }, types, watch, (lost) =>
-        converted(cut, dtype, write, lost),
-      ),
-  ];
+  return watched({ name, shape }, types, watch, (lost) =>
+    converted(cut, dtype, write, lost),
+  );
 }
 
-/** Of a tensor: a matrix that is turned, or scales until their elements come. */
+/** Of a tensor: a matrix that is turned, and scales until what they are of has come. */
 export function heldOf(tensor: DecidedTensor): number {
-  const { name, shape, becomes, turned, dtype, reads } = tensor;
-  if (turned)
-    return tensorBytes(
-      ggufTensor({ name, shape: shape.slice(-2), dtype: becomes }),
-    );
-  if (dtype !== "MXFP4" || reads.length === 1) return 0;
-  return reads[0]!.reduce((sum, read) => sum + runBytes(read), 0);
+  const { name, shape, becomes, turned, reads } = tensor;
+  const matrix = { name, shape: shape.slice(-2), dtype: becomes };
+  const scales = reads.length > 1 ? bytesOf(reads[0]!) : 0;
+  return scales + (turned ? tensorBytes(ggufTensor(matrix)) : 0);
+}
+
+function bytesOf(reads: readonly TensorRead[]): number {
+  return reads.reduce((sum, read) => sum + runBytes(read), 0);
 }
 
 function writerOf(

@@ -1,10 +1,17 @@
 /** Which tensors a GGUF has, each of which tensors of the checkpoint, and how it lies in them. */
 import { AppError } from "../../api/errors.ts";
+import type { Float8Tensor } from "../../formats/blocks/fp8-scales.ts";
 import { quoted } from "../../formats/containers/malformed.ts";
 import type { FloatDtype, StoredType } from "../../formats/dtype.ts";
 import { compareNames, elementCount } from "../../formats/tensor.ts";
 import type { CheckpointTensor } from "../checkpoint.ts";
 import type { TensorRead } from "../tensor-reads.ts";
+import {
+  float8Kind,
+  type Float8Source,
+  float8Source,
+  stackedFloat8,
+} from "./float8-source.ts";
 import {
   type Change,
   type Destination,
@@ -13,12 +20,14 @@ import {
   type RowSelection,
 } from "./names.ts";
 
-/** A tensor of the checkpoint: floats in one part, or blocks of MXFP4 with their scales in one or two. */
+/** A tensor of the checkpoint: floats in one part, or blocks of MXFP4 or FP8 with their scales in one or two. */
 export type Source = {
   name: string;
   /** Of blocks, as they decode. */
   shape: readonly number[];
+  /** Of FP8, what stays of it becomes. */
   dtype: FloatDtype | "MXFP4";
+  float8?: Float8Tensor;
   /** In the order in which they are taken: scales before elements. */
   parts: readonly CheckpointTensor[];
 };
@@ -32,6 +41,8 @@ export type MadeTensor = {
   sources: readonly string[];
   /** Of the source's parts, those of the first one behind the other, then those of the second. */
   reads: readonly (readonly TensorRead[])[];
+  /** How what is read of FP8 becomes values. */
+  float8: Float8Source | undefined;
   /** What is read is [.., in, out]. */
   turned: boolean;
   change: Change | undefined;
@@ -88,7 +99,7 @@ function pieceOf(
 ): Piece {
   const isTurned =
     turned === true && source.dtype !== "MXFP4" && source.shape.length > 1;
-  const { dtype, parts, shape: stored } = source;
+  const { dtype, parts, shape: stored, float8 } = source;
   // Rows of a vector are its values.
   const axis =
     isTurned || stored.length < 2 || isBias(source)
@@ -105,7 +116,12 @@ function pieceOf(
     source: source.name,
     shape: squeezed ? shape.filter((size) => size !== 1) : shape,
     dtype,
-    reads: parts.map((part) => readsOf(part, outer, stored[axis]!, rows)),
+    reads: parts.map((part, i) => {
+      // A few scales are read whole, whichever rows are taken.
+      const isWhole = float8 !== undefined && i < parts.length - 1;
+      return readsOf(part, outer, stored[axis]!, isWhole ? undefined : rows);
+    }),
+    float8: float8 && float8Source(float8, axis, rows),
     turned: isTurned,
     change,
   };
@@ -162,10 +178,11 @@ function stacked(
     );
   }
   for (const [i, { piece, expert: number }] of sorted.entries()) {
-    const { shape, dtype, reads } = piece;
+    const { shape, dtype, reads, float8 } = piece;
     const isAlike =
       shape.join() === first.shape.join() &&
       dtype === first.dtype &&
+      kindOf(float8) === kindOf(first.float8) &&
       reads.length === first.reads.length;
     if (!isAlike || number !== i)
       throw new AppError(
@@ -178,18 +195,28 @@ function stacked(
     name,
     sources,
     shape: [sorted.length, ...first.shape],
+    float8: first.float8 && stackedFloat8(first.float8, sorted.length),
     reads: first.reads.map((_, part) =>
       sorted.flatMap(({ piece }) => piece.reads[part]!),
     ),
   };
 }
 
-function describe({
+/** As the checkpoint has it. */
+export function storedDtype({
   dtype,
-  shape,
-}: {
-  dtype: StoredType;
-  shape: readonly number[];
-}): string {
-  return `${dtype} [${shape.join(", ")}]`;
+  float8,
+}: Pick<MadeTensor, "dtype" | "float8">): StoredType {
+  return float8 ? FLOAT8_NAMES[float8.type] : dtype;
+}
+
+const FLOAT8_NAMES = { e4m3: "F8_E4M3", e5m2: "F8_E5M2" } as const;
+
+const kindOf = (float8: Float8Source | undefined) =>
+  float8 && float8Kind(float8);
+
+function describe(piece: Piece): string {
+  const grid = piece.float8?.scales?.grid.counts;
+  const scales = grid ? ` with [${grid.join(", ")}] scales` : "";
+  return `${storedDtype(piece)} [${piece.shape.join(", ")}]${scales}`;
 }

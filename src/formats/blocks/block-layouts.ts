@@ -1,8 +1,8 @@
 /**
  * How files name and arrange a quantized tensor `x` [..., K], G = K/32, beside others as they came:
  *
- *   gpt-oss             x_blocks u8 [..., G, 16], x_scales u8 [..., G]: transformers; OpenAI's own files
- *                       have x.blocks and x.scales
+ *   gpt-oss             x_blocks u8 [..., G, 16], x_scales u8 [..., G]: transformers
+ *   openai              x.blocks and x.scales: the same, in OpenAI's own files
  *   compressed-tensors  MXFP4: x_packed u8 [..., K/2], x_scale u8 [..., G]: the same bytes; a `weight`
  *                       becomes `weight_packed` and `weight_scale`
  *                       MXFP8: x f8_e4m3 or f8_e5m2 [..., K], x_scale u8 [..., G]
@@ -10,8 +10,8 @@
  *                       nibble of byte j and element j + 16 in the high one; in a GGUF its type MXFP4
  *   quark               x u8 [..., K/2], x_scale u8 [..., G]
  *   mlx                 x.weight u32 [..., K/8], or [..., K/4] of MXFP8: the same bytes; x.scales u8
- *   to be read only     x.weight i8 [..., K/2], x.scale f8_e8m0 [..., G]: DeepSeek-V4; x f4 [..., K],
- *                       x_scale f8_e8m0
+ *   deepseek            x.weight i8 [..., K/2], x.scale f8_e8m0 [..., G]: DeepSeek-V4
+ *   f4                  x f4 [..., K], x_scale f8_e8m0 [..., G]
  *
  * A layout is an entry of the table; nothing else knows of it.
  */
@@ -35,8 +35,7 @@ export type Part = {
 };
 
 export type BlockLayout = {
-  /** Those without are read, not written. */
-  name?: Layout;
+  name: Layout;
   target: FileTarget["name"];
   format: FormatName;
   /** How names of `x` end. */
@@ -72,6 +71,7 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
     parts: [part("_blocks", ["U8"], (g) => [g, 16]), scales("_scales", ["U8"])],
   },
   {
+    name: "openai",
     target: "safetensors",
     format: "mxfp4",
     base: "",
@@ -136,6 +136,7 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
     parts: [part("weight", ["U32"], (g) => [8 * g]), scales("scales", ["U8"])],
   },
   {
+    name: "deepseek",
     target: "safetensors",
     format: "mxfp4",
     base: "weight",
@@ -145,6 +146,7 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
     ],
   },
   {
+    name: "f4",
     target: "safetensors",
     format: "mxfp4",
     base: "",
@@ -160,10 +162,8 @@ export function layoutOf(
   target: FileTarget["name"],
   format: FormatName,
   name?: Layout,
-): BlockLayout & { name: Layout } {
-  const written = BLOCK_LAYOUTS.filter(isWritten).filter(
-    (each) => each.target === target,
-  );
+): BlockLayout {
+  const written = BLOCK_LAYOUTS.filter((each) => each.target === target);
   const own = written.filter((each) => each.format === format);
   const what = target === "gguf" ? "GGUF" : format;
   if (own.length === 0) {
@@ -174,12 +174,6 @@ export function layoutOf(
   if (layout) return layout;
   const names = own.map((each) => each.name);
   throw invalid(`layout ${names.join(" or ")} for ${what}`, `"${name}"`);
-}
-
-function isWritten(
-  layout: BlockLayout,
-): layout is BlockLayout & { name: Layout } {
-  return layout.name !== undefined;
 }
 
 function invalid(expected: string, got: string): AppError {

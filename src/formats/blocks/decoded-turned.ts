@@ -12,64 +12,67 @@ import {
   storeFloats,
 } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
-import type { HoldPool } from "../stream/hold-pool.ts";
 import { canonicalizeNaN } from "../../kernels/vector.ts";
 import { elementCount } from "../tensor.ts";
+import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
+import { fromGgml } from "./block-pieces.ts";
 import type { Lost } from "./nonfinite.ts";
+import type { Hold } from "./packed-sections.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 
-/** With all scales in `hold`. Requires: rows of whole blocks, decoded plainly */
+/**
+ * With all scales in `hold`, or from ggml's blocks, which carry theirs. Requires: rows of whole blocks, decoded
+ * plainly
+ */
 export function decodedTurned(
   { shape, layout }: Pick<PackedTensor, "shape" | "layout">,
   dtype: DecodedDtype,
-  pool: HoldPool,
-  hold: number,
+  hold: Hold | undefined,
   lost?: Lost,
 ): Section {
   const [outs, ins] = shape.slice(-2) as [number, number];
   const matrices = elementCount(shape.slice(0, -2));
   const format = BLOCK_FORMATS[layout.format];
-  const { elementBytes } = format;
+  const groupBytes = hold ? format.elementBytes : GGML_BLOCK_BYTES;
   const slabs = ins / BLOCK_SIZE;
   const matrixBlocks = outs * slabs;
-  const scales = () => pool.bytes(hold, matrices * matrixBlocks);
-  const out = new OutputBuffer();
+  const [out, blockRoom, scaleRoom] = [
+    new OutputBuffer(),
+    new OutputBuffer(),
+    new OutputBuffer(),
+  ];
   return {
-    release: () => out.release(),
+    release() {
+      for (const room of [out, blockRoom, scaleRoom]) room.release();
+    },
     pieces: matrices,
-    pieceBytes: () => matrixBlocks * elementBytes,
+    pieceBytes: () => matrixBlocks * groupBytes,
     *convert(matrix, bytes) {
-      const own = scales().subarray(matrix * matrixBlocks);
+      const scales = hold?.pool
+        .bytes(hold.index, hold.bytes)
+        .subarray(matrix * matrixBlocks);
       for (let slab = 0; slab < slabs; slab++)
-        yield decodeSlab(bytes, own, slab);
-      if (matrix === matrices - 1) pool.release(hold);
+        yield decodeSlab(bytes, scales, slab);
+      if (matrix === matrices - 1) hold?.pool.release(hold.index);
     },
   };
 
   /** The blocks of one slab, one of each row, as f32 [out, 32] turned to [32, out]. */
   function decodeSlab(
-    elements: Uint8Array,
-    exponents: Uint8Array,
+    blocks: Uint8Array,
+    scales: Uint8Array | undefined,
     slab: number,
   ): Uint8Array {
     const { arena } = kernels();
     return arena.scope(() => {
-      const packed = {
-        elements: arena.alloc(outs * elementBytes),
-        scales: arena.alloc(outs),
-      };
-      const codes = arena.u8(packed.elements, outs * elementBytes);
-      const bytes = arena.u8(packed.scales, outs);
-      for (let row = 0; row < outs; row++) {
-        const at = row * slabs + slab;
-        const block = elements.subarray(
-          at * elementBytes,
-          (at + 1) * elementBytes,
-        );
-        codes.set(block, row * elementBytes);
-        bytes[row] = exponents[at]!;
-      }
+      const own = column(blocks, groupBytes, slab, blockRoom);
+      const packed = scales
+        ? {
+            elements: arena.copyIn(own),
+            scales: arena.copyIn(column(scales, 1, slab, scaleRoom)),
+          }
+        : fromGgml(own);
       const length = outs * BLOCK_SIZE;
       const x = arena.allocF32(length);
       format.dequantize(x, packed, length, 1);
@@ -84,5 +87,20 @@ export function decodedTurned(
         out.take(dtypeBytes(dtype, length)),
       );
     });
+  }
+
+  /** Of a matrix [out, slabs] of `bytes` each. */
+  function column(
+    matrix: Uint8Array,
+    bytes: number,
+    slab: number,
+    room: OutputBuffer,
+  ): Uint8Array {
+    const taken = room.take(outs * bytes);
+    for (let row = 0; row < outs; row++) {
+      const at = (row * slabs + slab) * bytes;
+      for (let i = 0; i < bytes; i++) taken[row * bytes + i] = matrix[at + i]!;
+    }
+    return taken;
   }
 }

@@ -11,8 +11,12 @@ import type { ScaleDtype, ScaleGrid } from "./fp8-scales.ts";
 const ONE = 127;
 
 /** The scales of a tensor, when they are due. */
-export type Scaling = { shape: readonly number[]; grid: ScaleGrid } & {
+export type Scaling = {
+  shape: readonly number[];
+  grid: ScaleGrid;
   values: () => Float32Array;
+  /** Where an element of those that come lies in the tensor, and how many follow it there; in its order unless told. */
+  lie?: (element: number) => { at: number; run: number };
 };
 
 /** `inner`, which takes f32, for the FP8 codes of the same values. */
@@ -63,23 +67,24 @@ function decode(
   });
 }
 
-/** `x`, from element `start` of the tensor on, times its scales, rounded once to f32. */
+/** `x`, from element `start` of what comes on, times its scales, rounded once to f32. */
 function applyScales(
   x: Float32Array,
   start: number,
-  { shape, grid: { blocks, counts } }: Scaling,
+  { shape, grid: { blocks, counts }, lie = inOrder }: Scaling,
   scales: Float32Array,
 ): void {
   const k = shape.at(-1) ?? 1;
   const block = blocks.at(-1) ?? 1;
   for (let i = 0; i < x.length;) {
-    const column = (start + i) % k;
-    const first = firstScale((start + i - column) / k);
-    const rowEnd = Math.min(x.length, i + k - column);
-    while (i < rowEnd) {
-      const at = Math.floor(((start + i) % k) / block);
-      const end = Math.min(rowEnd, i + block - (((start + i) % k) % block));
-      const scale = scales[first + at]!;
+    const { at, run } = lie(start + i);
+    let column = at % k;
+    const first = firstScale((at - column) / k);
+    const runEnd = Math.min(x.length, i + run, i + k - column);
+    while (i < runEnd) {
+      const end = Math.min(runEnd, i + block - (column % block));
+      const scale = scales[first + Math.floor(column / block)]!;
+      column += end - i;
       for (; i < end; i++) x[i] = x[i]! * scale;
     }
   }
@@ -96,6 +101,8 @@ function applyScales(
     return index;
   }
 }
+
+const inOrder = (element: number) => ({ at: element, run: Infinity });
 
 /** Scales as f32, from little-endian `bytes`. */
 export function loadScales(

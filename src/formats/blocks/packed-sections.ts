@@ -34,10 +34,13 @@ export const GGML_SOURCE: BlockSource = {
   load: fromGgml,
 };
 
+/** The part of a pair that came first, whole. */
+export type Hold = { pool: HoldPool; index: number; bytes: number };
+
 /** The second part of a pair, with the first in `hold`. */
 export function pairSource(
   { layout }: Pick<PackedTensor, "layout">,
-  hold: { pool: HoldPool; index: number; bytes: number },
+  hold: Hold,
   scalesLast: boolean,
 ): BlockSource {
   const { arena } = kernels();

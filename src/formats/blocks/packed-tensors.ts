@@ -68,6 +68,17 @@ export function findPacked(file: {
   return { scheme: PLAIN, packed: found.map((each) => complete(each, PLAIN)) };
 }
 
+/** Whether it is stored as the layout writes it: others' scales may be of another type. */
+export function isInLayout(
+  { layout, parts }: PackedTensor,
+  target: BlockLayout,
+): boolean {
+  return (
+    layout === target &&
+    parts.every(({ dtype }, i) => dtype === target.parts[i]!.dtypes[0])
+  );
+}
+
 function recorded(
   records: ReadonlyMap<string, string>,
   layout: BlockLayout,

@@ -11,6 +11,7 @@ import { kernels } from "../../kernels/runtime.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
 import { packBlocks, type Told } from "../blocks/block-pieces.ts";
 import type { Lost } from "../blocks/nonfinite.ts";
+import type { PieceWriter } from "../blocks/quantized-sections.ts";
 import {
   type DecodedDtype,
   dtypeBytes,
@@ -80,6 +81,16 @@ export function foldedFloats(tensor: FoldedTensor, lost?: Lost): Section {
     return storeFloats(dtype, x, count, out.take(dtypeBytes(dtype, count)));
   };
   return { ...folded(tensor, finish), release: () => out.release() };
+}
+
+/** What `writer` makes of it. Requires: columns % 32 == 0 */
+export function foldedWritten(
+  tensor: FoldedTensor,
+  { write }: PieceWriter,
+): Section {
+  return folded(tensor, (x, { start, count }) =>
+    write(x, { start, count, rows: 1, real: count }),
+  );
 }
 
 /** Elements as they come, and the scales, in `hold` until then, behind them. Requires: columns % 32 == 0 */

@@ -8,11 +8,13 @@ import {
   REPACK_OPTIONS,
   SELECTION_OPTIONS,
 } from "../../api/options.ts";
+import type { Layout } from "../../api/scheme.ts";
 import type {
   AnalyzeOptions,
   FileOperation,
   QuantizeOptions,
   RawOptions,
+  RepackOptions,
 } from "../../api/tensors.ts";
 import { presetOf, schemeOf } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
@@ -42,11 +44,8 @@ export function planFile(
       const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options);
       return planDequantize(file, dtype.toUpperCase() as DecodedDtype, values);
     }
-    case "repack": {
-      const { to } = request.options ?? {};
-      if (to !== undefined) return planRepack(file, to, values);
-      throw invalid(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
-    }
+    case "repack":
+      return planRepack(file, toldLayout(request.options), values);
     case "hadamard": {
       const options = withDefaults(HADAMARD_OPTIONS, request.options);
       const { direction, hadamard, seed, include, exclude } = options;
@@ -55,6 +54,12 @@ export function planFile(
       return planHadamard(file, choices, values);
     }
   }
+}
+
+/** Errors: `invalid_option` where none is told */
+export function toldLayout({ to }: RepackOptions = {}): Layout {
+  if (to !== undefined) return to;
+  throw invalid(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
 }
 
 function planQuantized(

@@ -9,7 +9,11 @@ import {
 import { checkRead, formatsOf } from "../blocks/foreign-formats.ts";
 import { watchedScales } from "../blocks/nonfinite.ts";
 import { interleaved, separated } from "../blocks/packed-sections.ts";
-import { findPacked, type PackedTensor } from "../blocks/packed-tensors.ts";
+import {
+  findPacked,
+  isInLayout,
+  type PackedTensor,
+} from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
 import { isRecorded, layoutRecord } from "../blocks/quantization-record.ts";
 import { scaleBytes } from "../blocks/quantized-sections.ts";
@@ -40,7 +44,7 @@ export function planRepack(
   const { packed } = findPacked(file);
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
-  const moving = packed.filter((tensor) => tensor.layout !== target(tensor));
+  const moving = packed.filter((tensor) => !isInLayout(tensor, target(tensor)));
   if (moving.length === 0) throw nothingToMove(file, name, packed.length);
   const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
   const pool = new HoldPool();

@@ -1,12 +1,10 @@
 /** A checkpoint as what others load: a directory of transformers' in a tar, and llama.cpp's one file. */
-import { SCHEME_PRESETS } from "../../api/presets.ts";
-import { planFolderGguf } from "../../checkpoints/gguf/folder-gguf.ts";
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { readInOrder } from "../../checkpoints/tensor-reads.ts";
-import { DEFAULT_SCHEME } from "../../formats/blocks/scheme.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { CheckpointFolder } from "../../training/checkpoint-folder.ts";
+import { planCheckpointGguf } from "../../training/checkpoint-gguf.ts";
 import { layOutTar, tarChunks } from "../files/tar.ts";
 import { PIECES_BYTES } from "../tensors/tensor-answer.ts";
 
@@ -27,7 +25,7 @@ export type Export = {
 };
 
 const BINARY = "application/octet-stream";
-/** Of the tar, and of the model in a GGUF: equal configs give equal bytes. */
+/** The folder in the tar. */
 const MODEL_NAME = "model";
 /** What is read of a checkpoint at a time. */
 const WINDOW_BYTES = 256 * 1024;
@@ -37,7 +35,7 @@ export function exportCheckpoint(
   format: CheckpointFormat,
 ): Promise<Export> {
   if (format === "hf") return Promise.resolve(tarOf(folder));
-  if (format !== "safetensors") return ggufOf(folder, format === "gguf");
+  if (format !== "safetensors") return ggufOf(folder, format);
   return Promise.resolve({
     bytes: folder.bytes,
     ending: "safetensors",
@@ -69,15 +67,9 @@ function tarOf({ files, weights }: CheckpointFolder): Export {
 
 async function ggufOf(
   folder: CheckpointFolder,
-  asF32: boolean,
+  format: "gguf" | "gguf-mxfp4",
 ): Promise<Export> {
-  const plan = await planFolderGguf(folder, MODEL_NAME, {
-    // As llama.cpp's own quantizer rounds.
-    scheme: { ...DEFAULT_SCHEME, ...SCHEME_PRESETS.ggml },
-    selection: { include: [], exclude: [] },
-    output: "q8_0",
-    types: asF32 ? ["*=f32"] : [],
-  });
+  const plan = await planCheckpointGguf(folder, format);
   const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
   const { reads, totalBytes } = plan;
   async function* chunks(): AsyncGenerator<Uint8Array> {

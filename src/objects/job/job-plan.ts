@@ -7,8 +7,8 @@ import {
   type FolderRequest,
   makesGguf,
   planFolder,
-  readNorms,
 } from "../../checkpoints/folder-plan.ts";
+import { readNorms } from "../../checkpoints/fold.ts";
 import {
   ggufChoices,
   planFolderGguf,
@@ -18,7 +18,7 @@ import {
   planFolderAnalysis,
 } from "../../checkpoints/analyze-plan.ts";
 import type {
-  AnalyzeModelOptions,
+  AnalyzeFolderOptions,
   QuantizeOptions,
 } from "../../api/tensors.ts";
 import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
@@ -217,16 +217,20 @@ async function planGgufJob(
 /** The report on a folder. */
 async function planAnalysisJob(
   { result, files }: Planned,
-  options: AnalyzeModelOptions,
+  options: AnalyzeFolderOptions,
   read: ReadFile<PinnedFile>,
 ): Promise<JobPlan> {
   const byName = new Map(files.map((file) => [file.name, file]));
   const checkpoint = await readFolder(folderOf(byName, read));
-  const { reads, open } = planFolderAnalysis(checkpoint, options);
+  const plan = planFolderAnalysis(checkpoint, options);
+  const { reads, open } = plan;
+  const norms = await readNorms(plan, ({ file, start, end }) =>
+    read(byName.get(file)!, start, end - start),
+  );
   const runs = reads.map((each) => ({ ...each, file: byName.get(each.file)! }));
   const output = {
     name: result,
-    open: async () => ({ conversion: open().conversion, runs }),
+    open: async () => ({ conversion: open(norms).conversion, runs }),
     digested: [],
   };
   const bytes = TENSOR_BYTES * checkpoint.tensors.length;

@@ -1,0 +1,133 @@
+/**
+ * FP8 in a tensor that is made for llama.cpp: its rows may stand in another order there, be some of those that
+ * are stored, or be those of several tensors, and each code keeps the scale of the place where it lay.
+ */
+import {
+  fromFloat8,
+  loadScales,
+} from "../../formats/blocks/float8-sections.ts";
+import type {
+  Float8Tensor,
+  ScaleDtype,
+  ScaleGrid,
+} from "../../formats/blocks/fp8-scales.ts";
+import type { OpenSection, Section } from "../../formats/stream/conversion.ts";
+import type { HoldPool } from "../../formats/stream/hold-pool.ts";
+import { kept } from "../../formats/stream/tensor-sections.ts";
+import { elementCount } from "../../formats/tensor.ts";
+import type { Float8Type } from "../../kernels/mxfp8.ts";
+import type { RowSelection } from "./names.ts";
+
+export type Float8Source = {
+  type: Float8Type;
+  /** None where codes are values. */
+  scales?: {
+    dtype: ScaleDtype;
+    /** Of what is stored, whose scales are of `grid`. */
+    shape: readonly number[];
+    grid: ScaleGrid;
+    /** Elements as they come, of which each tensor gives so many. */
+    elements: number;
+    /** Where one of them lies in its tensor, and how many follow it there as they come. */
+    lie: (element: number) => { at: number; run: number };
+  };
+};
+
+/** Of the rows along `axis` those that are selected, in their order. */
+export function float8Source(
+  { weight: { shape }, type, scale }: Float8Tensor,
+  axis: number,
+  selection: RowSelection | undefined,
+): Float8Source {
+  if (!scale) return { type };
+  const { tensor, grid } = scale;
+  const inner = elementCount(shape.slice(axis + 1));
+  const rows = shape[axis] ?? 1;
+  const { taken, rowOf } = order(rows, selection);
+  const lie = (element: number) => {
+    const row = Math.floor(element / inner);
+    const [matrix, own] = [Math.floor(row / taken), row % taken];
+    const within = element % inner;
+    return {
+      at: (matrix * rows + rowOf(own)) * inner + within,
+      run: inner - within,
+    };
+  };
+  const outer = elementCount(shape.slice(0, axis));
+  const elements = outer * taken * inner;
+  return { type, scales: { dtype: tensor.dtype, shape, grid, elements, lie } };
+}
+
+/** How many of a matrix's rows are taken, and where each is. */
+function order(
+  rows: number,
+  selection: RowSelection | undefined,
+): { taken: number; rowOf: (row: number) => number } {
+  if (selection === undefined) return { taken: rows, rowOf: (row) => row };
+  if ("half" in selection) {
+    const half = rows / 2;
+    return { taken: half, rowOf: (row) => selection.half * half + row };
+  }
+  const { of, taken } = selection;
+  return {
+    taken: (rows / of) * taken.length,
+    rowOf: (row) =>
+      Math.floor(row / taken.length) * of + taken[row % taken.length]!,
+  };
+}
+
+/** Several that are alike, one behind the other. */
+export function stackedFloat8(
+  { type, scales }: Float8Source,
+  count: number,
+): Float8Source {
+  if (!scales) return { type };
+  const { dtype, shape, grid, elements, lie } = scales;
+  const stored = elementCount(shape);
+  return {
+    type,
+    scales: {
+      dtype,
+      shape: [count, ...shape],
+      grid: { blocks: [1, ...grid.blocks], counts: [count, ...grid.counts] },
+      elements: count * elements,
+      lie(element) {
+        const number = Math.floor(element / elements);
+        const { at, run } = lie(element % elements);
+        return { at: number * stored + at, run };
+      },
+    },
+  };
+}
+
+/** What two that are stacked have in common. */
+export function float8Kind({ type, scales }: Float8Source): string {
+  return JSON.stringify([type, scales?.dtype, scales?.grid]);
+}
+
+/** `inner` takes F32. Scales, of `scaleBytes`, come first and are held as `hold`. */
+export function scaledSections(
+  { type, scales }: Float8Source,
+  scaleBytes: number,
+  pool: HoldPool,
+  hold: number,
+  inner: () => Section,
+): OpenSection[] {
+  if (!scales) return [() => fromFloat8(inner(), type)];
+  const { dtype, shape, grid, lie } = scales;
+  const values = () =>
+    loadScales(dtype, pool.bytes(hold, scaleBytes), elementCount(grid.counts));
+  return [
+    () => kept(scaleBytes, pool, hold),
+    () => {
+      const section = fromFloat8(inner(), type, { shape, grid, lie, values });
+      return {
+        ...section,
+        release() {
+          section.release?.();
+          pool.release(hold);
+        },
+      };
+    },
+  ];
+}

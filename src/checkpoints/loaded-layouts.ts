@@ -1,0 +1,59 @@
+/** Whether a loader takes a directory as it is, its weights in blocks: by their layout, the names, the config. */
+import type { Layout, Target } from "../api/scheme.ts";
+import type { Dtype } from "../formats/dtype.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import type { RoleDecision } from "../formats/roles/role.ts";
+import type { TensorHead } from "../formats/tensor.ts";
+import { CONFIG_FILE } from "./checkpoint.ts";
+import { decideFor, type TargetLayout } from "./targets.ts";
+
+/** What config.json calls each layout. */
+const METHODS: Record<TargetLayout, string> = {
+  "compressed-tensors": "compressed-tensors",
+  "gpt-oss": "mxfp4",
+  quark: "quark",
+  mlx: "mxfp4",
+};
+
+/** A weight of the model, by the name that it decodes to. */
+export type StoredWeight = {
+  head: TensorHead<Dtype>;
+  decision: RoleDecision;
+  /** Null of what is not in blocks. */
+  layout: Layout | null;
+};
+
+/** In words; none where it loads the directory. */
+export function whyNotLoaded(
+  loader: Target,
+  weights: readonly StoredWeight[],
+  config: ModelConfig | undefined,
+): string[] {
+  const inBlocks = weights.filter(({ layout }) => layout !== null);
+  const made = decideFor(
+    loader,
+    inBlocks.map(({ head }) => head),
+    inBlocks.map(({ decision }) => ({ ...decision, packed: true })),
+    config,
+  );
+  const told = methodsIn(config);
+  const reasons = inBlocks.map(({ decision, layout }, i) => {
+    const own = made[i]!;
+    if (!own.packed) return own.reason.slice(decision.reason.length + 2);
+    if (own.layout !== layout)
+      return `its weights are in layout ${layout} that ${loader} does not read: repack them, or dequantize the directory`;
+    const method = METHODS[own.layout!];
+    if (told.includes(method)) return undefined;
+    return `${CONFIG_FILE} says ${told.join(", ") || "nothing"} of how it is quantized, where ${loader} expects ${method}`;
+  });
+  return [...new Set(reasons.filter((reason) => reason !== undefined))];
+}
+
+/** By the names that loaders ask for. */
+function methodsIn(config: ModelConfig | undefined): string[] {
+  return [config?.quantization_config, config?.quantization].flatMap((own) => {
+    if (typeof own !== "object" || own === null) return [];
+    const { quant_method, mode } = own as Record<string, unknown>;
+    return [quant_method, mode].filter((each) => typeof each === "string");
+  });
+}

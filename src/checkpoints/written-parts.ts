@@ -1,0 +1,126 @@
+/** Files of tensors that are copied, decoded or moved to another layout: nothing is drawn or measured. */
+import { AppError } from "../api/errors.ts";
+import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
+import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
+import { refloated } from "../formats/blocks/refloated-section.ts";
+import { writeHead } from "../formats/containers/safetensors-writer.ts";
+import { type DecodedDtype, type Dtype, DTYPE_BITS } from "../formats/dtype.ts";
+import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
+import { HoldPool } from "../formats/stream/hold-pool.ts";
+import { copied } from "../formats/stream/tensor-sections.ts";
+import {
+  compareNames,
+  elementCount,
+  type TensorHead,
+} from "../formats/tensor.ts";
+import type { CheckpointTensor } from "./checkpoint.ts";
+import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
+import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
+
+/** A tensor of the model, as it is written. */
+export type Part = {
+  name: string;
+  /** What stands for it. */
+  heads: readonly TensorHead<Dtype>[];
+  /** What is read for it, in order. */
+  reads: readonly CheckpointTensor[];
+  /** Of what is read, held until the rest has come. */
+  heldBytes: number;
+  open: (pool: HoldPool, hold: number) => OpenSection[];
+};
+
+/** As it is. */
+export function copiedPart(tensor: CheckpointTensor): Part {
+  const { name, dtype, shape, start, end } = tensor;
+  return {
+    name,
+    heads: [{ name, dtype, shape }],
+    reads: [tensor],
+    heldBytes: 0,
+    open: () => [() => copied(end - start)],
+  };
+}
+
+/** Its values, as floats. */
+export function float8Part(
+  tensor: Float8Tensor,
+  dtype: DecodedDtype,
+  watch: Watch | undefined,
+): Part {
+  const { name, shape } = tensor.weight;
+  const head = { name, dtype, shape };
+  const count = elementCount(shape);
+  const row = { rows: 1, k: count, padded: count };
+  const inner = () =>
+    watched(head, { reads: "F32", writes: dtype }, watch, (lost) =>
+      refloated(row, "F32", dtype, lost),
+    );
+  return {
+    name,
+    heads: [head],
+    reads: float8Reads(tensor),
+    heldBytes: float8Held(tensor),
+    open: (pool, hold) => float8Sections(tensor, pool, hold, inner),
+  };
+}
+
+/** The files, by the parts' names, and the index that names them. Errors: `name_collision`; as `shardsOf` */
+export function writtenFiles(
+  parts: readonly Part[],
+  maxShardBytes: number,
+): {
+  shards: readonly PlannedShard[];
+  index: ReturnType<typeof indexOf>;
+} {
+  checkNames(parts);
+  const sorted = parts.toSorted((a, b) => compareNames(a.name, b.name));
+  const byHead = new Map(sorted.map((part) => [part.heads[0]!.name, part]));
+  const cut = shardsOf(
+    sorted.map(({ heads }) => heads),
+    maxShardBytes,
+  );
+  const shards = cut.map(({ file, tensors }) =>
+    shardOf(
+      file,
+      tensors.flatMap(({ name }) => byHead.get(name) ?? []),
+    ),
+  );
+  return { shards, index: indexOf(cut) };
+}
+
+function shardOf(file: string, unsorted: readonly Part[]): PlannedShard {
+  const parts = unsorted.toSorted((a, b) => rank(a) - rank(b));
+  const heads = parts.flatMap((part) => part.heads);
+  return {
+    file,
+    heads,
+    reads: parts.flatMap(({ reads }) => reads),
+    groups: parts.map((part) => ({ name: part.name, heads: part.heads })),
+    conversion() {
+      const pool = new HoldPool();
+      const sections = parts.flatMap(({ open }, i) => open(pool, i));
+      // As transformers writes it, which it asks for.
+      const metadata = new Map([["format", "pt"]]);
+      const heldBytes = Math.max(0, ...parts.map((part) => part.heldBytes));
+      const head = writeHead(heads, metadata);
+      return new Conversion({ ...head, sections, pool, heldBytes });
+    },
+  };
+}
+
+/** Wide ones come first, so that each starts at a multiple of its width, and pairs last. */
+function rank({ heads }: Part): number {
+  return heads.length > 1 ? 0 : -DTYPE_BITS[heads[0]!.dtype];
+}
+
+function checkNames(parts: readonly Part[]): void {
+  const names = new Set<string>();
+  for (const { name } of parts.flatMap(({ heads }) => heads)) {
+    if (names.has(name))
+      throw new AppError(
+        "name_collision",
+        `Expected no tensor of the name that a decoded or moved one has, got "${name}"`,
+      );
+    names.add(name);
+  }
+}

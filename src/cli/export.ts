@@ -1,0 +1,118 @@
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { type ArgsDef, defineCommand } from "citty";
+import { SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import { readInOrder } from "../checkpoints/tensor-reads.ts";
+import { run } from "../formats/stream/conversion.ts";
+import { loadKernelsFile } from "../kernels/load-file.ts";
+import { exportedFile } from "../training/checkpoint-file.ts";
+import type { CheckpointFolder } from "../training/checkpoint-folder.ts";
+import { planCheckpointGguf } from "../training/checkpoint-gguf.ts";
+import { size } from "./bar.ts";
+import { checkOutputFolder, writeFolder } from "./directory-output.ts";
+import { clientOf, edgeArguments } from "./edge-arguments.ts";
+import {
+  type Arguments,
+  checkArguments,
+  outputArguments,
+  UsageError,
+} from "./file-arguments.ts";
+import { localFile } from "./ranged-files.ts";
+import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
+
+const FORMATS = ["hf", "gguf", "gguf-mxfp4"] as const;
+type Format = (typeof FORMATS)[number];
+
+const args = {
+  model: {
+    type: "positional",
+    required: true,
+    description: "A run's checkpoint; with --url, the id of a run",
+  },
+  format: {
+    type: "enum",
+    options: [...FORMATS],
+    default: "hf",
+    description:
+      "The directory that transformers loads (of a run of an edge in a tar), or what llama.cpp loads",
+  },
+  ...outputArguments,
+  output: {
+    ...outputArguments.output,
+    description: "Directory or file to write; of a file, - is stdout",
+  },
+  url: { ...edgeArguments.url, description: "Take a run of this edge" },
+  token: edgeArguments.token,
+} satisfies ArgsDef;
+
+export const exportCommand = defineCommand({
+  meta: {
+    name: "export",
+    description: "A trained model as transformers or llama.cpp loads it",
+  },
+  args,
+  async run(context) {
+    const given = checkArguments(context, args);
+    const format = given.format as Format;
+    const to = given.output as string;
+    const force = given.force === true;
+    const bytes =
+      given.url === undefined
+        ? await exportFile(given.model as string, to, force, format)
+        : await exportRun(given, to, force, format);
+    if (to !== "-") console.error(`${to}: ${size(bytes)}`);
+  },
+});
+
+/** Bytes that were written. */
+async function exportFile(
+  from: string,
+  to: string,
+  force: boolean,
+  format: Format,
+): Promise<number> {
+  if (format !== "hf") checkOutputOrStdout(to, force);
+  else if (to === "-")
+    throw new UsageError("Expected a folder to write, got - for stdout");
+  else checkOutputFolder(to, force);
+  loadKernelsFile();
+  const folder = await exportedFile(await localFile(from));
+  if (format === "hf") return writeFiles(folder, to, force);
+  const plan = await planCheckpointGguf(folder, format);
+  const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);
+  const source = readInOrder(plan.reads, files, () => {});
+  return writeOutput(to, run(plan.conversion(), source));
+}
+
+async function writeFiles(
+  { files, weights }: CheckpointFolder,
+  to: string,
+  force: boolean,
+): Promise<number> {
+  await writeFolder(to, force, async (part) => {
+    for (const { name, text, bytes } of files) {
+      const handle = await open(join(part, name), "wx");
+      try {
+        if (text !== undefined) await handle.writeFile(text);
+        else
+          for await (const chunk of weights(0, bytes))
+            await handle.writeFile(chunk);
+      } finally {
+        await handle.close();
+      }
+    }
+  });
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+async function exportRun(
+  given: Arguments,
+  to: string,
+  force: boolean,
+  format: Format,
+): Promise<number> {
+  checkOutputOrStdout(to, force);
+  const run = clientOf(given).run(given.model as string);
+  const { body } = await run.checkpoint(format);
+  return writeOutput(to, body!);
+}
