@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RunRequest, StepMetrics } from "../src/api/types.ts";
+import type { RunRequest, RunStatus, StepMetrics } from "../src/api/types.ts";
 import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../src/client/run-client.ts";
 
@@ -14,6 +14,8 @@ export type Stretch = {
   steps: number;
   /** From the commit before the first to the last's. */
   seconds: number;
+  /** Of each. */
+  stepSeconds: number[];
   /** Of CPU. */
   edge: number;
   trainers: number;
@@ -82,10 +84,17 @@ export class TrainingSite {
     return {
       steps: taken.length - 1,
       seconds: (end.committedMs - start.committedMs) / 1000,
+      stepSeconds: taken
+        .slice(1)
+        .map((each, i) => (each.committedMs - taken[i]!.committedMs) / 1000),
       edge: edge - edgeBefore,
       trainers: trainers - trainersBefore,
       phases: taken.slice(1).flatMap(({ phases }) => phases ?? []),
     };
+  }
+
+  status(): Promise<RunStatus> {
+    return this.#run.status();
   }
 
   async end(): Promise<void> {
