@@ -9,7 +9,10 @@
  *       half; then bits, from the lowest of a byte on, up to a whole byte
  */
 import { AppError } from "./errors.ts";
-import { FRAME_HEADER_BYTES } from "./frame.ts";
+import { decodeFrame, type Frame, FRAME_HEADER_BYTES } from "./frame.ts";
+
+/** The header with the digest of the frame that a reader has, and that an answer is the difference to. */
+export const FRAME_BASE = "Frame-Base";
 
 const BLOCK_LENGTH = 64 * 1024;
 const CLASSES = 17;
@@ -31,7 +34,8 @@ export function encodeFrameDelta(
     const length = Math.min(BLOCK_LENGTH, now.length - from);
     const counts = new Uint32Array(CLASSES);
     for (let i = 0; i < length; i++) {
-      const d = ((inOrder(now[from + i]!) - inOrder(old[from + i]!)) << 16) >> 16;
+      const d =
+        ((inOrder(now[from + i]!) - inOrder(old[from + i]!)) << 16) >> 16;
       const z = ((d << 1) ^ (d >> 15)) & 0xffff;
       codes[i] = z;
       counts[32 - Math.clz32(z)]!++;
@@ -64,6 +68,21 @@ export function applyFrameDelta(
     );
   }
   frame.set(delta.subarray(0, FRAME_HEADER_BYTES));
+}
+
+/**
+ * The frame that `delta` makes of `base`, which was decoded from a frame's bytes; it takes their place.
+ * Errors: `malformed_frame`, `digest_mismatch`
+ */
+export async function frameOnto(
+  { payload }: Frame,
+  delta: Uint8Array,
+): Promise<Frame> {
+  const { buffer, byteOffset, length } = payload;
+  const start = byteOffset - FRAME_HEADER_BYTES;
+  const frame = new Uint8Array(buffer, start, FRAME_HEADER_BYTES + length);
+  applyFrameDelta(frame, delta);
+  return decodeFrame(frame);
 }
 
 function wordsOf(frame: Uint8Array<ArrayBuffer>): Uint16Array {
@@ -161,7 +180,11 @@ function writeBlock(
 }
 
 /** Adds a block's differences to `words`; returns where the next begins. */
-function readBlock(words: Uint16Array, delta: Uint8Array, start: number): number {
+function readBlock(
+  words: Uint16Array,
+  delta: Uint8Array,
+  start: number,
+): number {
   const lengths = new Uint8Array(CLASSES);
   for (let c = 0; c < CLASSES; c++)
     lengths[c] = ((delta[start + (c >> 1)] ?? 0) >> (4 * (c & 1))) & 15;
