@@ -16,9 +16,10 @@ import { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import { startEdge } from "../src/local/edge.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
-import { mobyDick } from "../src/scripts/moby-dick.ts";
-import { MODEL_PRESETS } from "../src/scripts/presets.ts";
+import { mobyDick } from "../src/cli/train/moby-dick.ts";
+import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
+
 import { edgePids, type Stretch, TrainingSite } from "./training-site.ts";
 
 const MICROBATCHES = 4;

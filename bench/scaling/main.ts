@@ -2,7 +2,7 @@
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
-import { count } from "../../src/scripts/numbers.ts";
+import { count } from "../../src/cli/train/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { measureScaling } from "./measure.ts";
 import { rendered, writePage } from "./page.ts";

@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { frameBytes } from "../../src/api/frame.ts";
 import { startEdge } from "../../src/local/edge.ts";
-import { mobyDick } from "../../src/scripts/moby-dick.ts";
-import { MODEL_PRESETS, type ModelPreset } from "../../src/scripts/presets.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
+import {
+  MODEL_PRESETS,
+  type ModelPreset,
+} from "../../src/cli/train/presets.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
 import { edgePids, type Stretch, TrainingSite } from "../training-site.ts";
 import { commitKernels } from "./kernels.ts";

@@ -68,7 +68,11 @@ export class RunClient {
   }
 
   /** `base` is the frame of the step before, where the difference to it is wanted; it is the answer's afterwards. */
-  async pull(shard: number, step: number, base?: Frame): Promise<Frame> {
+  async pull(
+    shard: number,
+    step: number,
+    base?: Frame,
+  ): Promise<Frame & { travelled?: number }> {
     const path = `${this.#path}/shards/${shard}/parameters?step=${step}`;
     const read = (headers: Record<string, string>) =>
       this.#http.read("GET", path, { headers }, async (answer) => {
@@ -81,7 +85,11 @@ export class RunClient {
     const answer = await read({ [FRAME_BASE]: base.digest });
     if (!(answer instanceof Uint8Array)) return answer;
     // One that came damaged is asked for again, whole: the base is gone.
-    return frameOnto(base, answer).catch(whole);
+    const made = frameOnto(base, answer);
+    return made.then(
+      (frame) => ({ ...frame, travelled: answer.length }),
+      whole,
+    );
   }
 
   async push(

@@ -1,17 +1,17 @@
-/** Where `npm run train` trains: on an edge of its own on this machine, or on one elsewhere. */
+/** Where a run is trained: on an edge of its own on this machine, or on one elsewhere. */
 import { hostname } from "node:os";
 import pc from "picocolors";
-import { type EdgeAddress } from "../cli/edge-arguments.ts";
+import { type EdgeAddress } from "../edge-arguments.ts";
 import {
   type JoinedThreads,
   joinThreads,
   trainerNames,
   trainersName,
-} from "../cli/joined-threads.ts";
-import { Client } from "../client/client.ts";
-import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
-import type { RunClient } from "../client/run-client.ts";
-import { type Running, startEdge, startTrainerHost } from "../local/edge.ts";
+} from "../joined-threads.ts";
+import { Client } from "../../client/client.ts";
+import { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
+import type { RunClient } from "../../client/run-client.ts";
+import { type Running, startEdge, startTrainerHost } from "../../local/edge.ts";
 
 export type TrainingEdge = {
   client: Mxfp4Edge;

@@ -1,10 +1,10 @@
 /** Now and then, while a run goes on, what its parameters of the moment write. */
 import pc from "picocolors";
-import type { RunEvent } from "../api/types.ts";
-import type { RunClient } from "../client/run-client.ts";
-import { textOf } from "../cli/local-text.ts";
-import { readCheckpoint } from "../training/checkpoint.ts";
-import type { Progress } from "../cli/progress.ts";
+import type { RunEvent } from "../../api/types.ts";
+import type { RunClient } from "../../client/run-client.ts";
+import { textOf } from "../local-text.ts";
+import { readCheckpoint } from "../../training/checkpoint.ts";
+import type { Progress } from "../progress.ts";
 
 const OPTIONS = { prompt: "The ", maxTokens: 60, temperature: 0.8, topK: 40 };
 

@@ -1,4 +1,4 @@
-/** What `npm run ablation` can be told, and the settings that follow. */
+/** What an ablation can be told, and the settings that follow. */
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { ArgsDef, ParsedArgs } from "citty";
@@ -9,15 +9,16 @@ import {
 } from "../../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../../api/recipe.ts";
 import { WIRE_DTYPES, type WireDtype } from "../../api/types.ts";
-import { STATE_FOLDER } from "../../local/state-folder.ts";
-import { runsFolder } from "../kept-runs.ts";
-import { positive, wholeNumber } from "../numbers.ts";
-import { MODEL_PRESETS, type ModelPreset } from "../presets.ts";
+import { IS_CLONE, ROOT, STATE_FOLDER } from "../../local/places.ts";
+import { called } from "../called.ts";
+import { configArgument } from "../config-file.ts";
+import { runsFolder } from "../train/kept-runs.ts";
+import { positive, wholeNumber } from "../train/numbers.ts";
+import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 import type { Place } from "./make-runs.ts";
 import type { Arm, Setting } from "./setting.ts";
 import { QUICK, QUICK_SEEDS, SETTINGS } from "./settings.ts";
 
-const ROOT = resolve(import.meta.dirname, "../../..");
 const DEFAULT_SEEDS = 4;
 
 export const ablationArgs = {
@@ -99,8 +100,10 @@ export const ablationArgs = {
     type: "string",
     valueHint: "FOLDER",
     description:
-      "Of page, charts and data (default: docs for all settings; else in the state folder)",
+      "Of page, charts and data (default: docs of a clone for all settings; else in the state folder)",
   },
+  json: { type: "boolean", description: "Data as JSON, not tables" },
+  ...configArgument,
 } as const satisfies ArgsDef;
 
 type AblationArgs = ParsedArgs<typeof ablationArgs>;
@@ -112,6 +115,8 @@ export type Ablation = {
   place: Place;
   /** Of page, charts and data. */
   out: string;
+  /** Data, not tables, to stdout. */
+  isJson: boolean;
   /** The command that asks for this. */
   command: string;
 };
@@ -156,11 +161,16 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
       lanes: join(folder, "lanes"),
       outcomes: join(runsFolder(state), "ablation"),
     },
-    out: resolve(args.out ?? (isPage ? join(ROOT, "docs") : folder)),
-    command: ["npm run ablation", ...(rawArgs.length ? ["--"] : []), ...rawArgs]
-      .join(" ")
-      .replace(/ --(jobs|state|out) \S+/g, "")
-      .replace(/ --$/, ""),
+    out: resolve(
+      args.out ?? (isPage && IS_CLONE ? join(ROOT, "docs") : folder),
+    ),
+    isJson: args.json ?? false,
+    command: called(
+      "ablation",
+      ` ${rawArgs.join(" ")}`
+        .replace(/ --(jobs|state|out|config)[ =]\S+| --json/g, "")
+        .trimStart(),
+    ),
   };
 }
 

@@ -1,9 +1,10 @@
 /** Numbers that a person typed after an option. */
+import { UsageError } from "../file-arguments.ts";
 
 export function wholeNumber(name: string, text: string, least: number): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-    throw new Error(
+    throw new UsageError(
       `Expected --${name} to be a whole number from ${least}, got "${text}"`,
     );
   }
@@ -13,7 +14,7 @@ export function wholeNumber(name: string, text: string, least: number): number {
 export function finite(name: string, text: string, least: number): number {
   const value = Number(text);
   if (!text.trim() || !Number.isFinite(value) || value < least) {
-    throw new Error(
+    throw new UsageError(
       `Expected --${name} to be a number from ${least}, got "${text}"`,
     );
   }
@@ -23,7 +24,9 @@ export function finite(name: string, text: string, least: number): number {
 export function positive(name: string, text: string): number {
   const value = Number(text);
   if (!text.trim() || !Number.isFinite(value) || value <= 0) {
-    throw new Error(`Expected --${name} to be a number above 0, got "${text}"`);
+    throw new UsageError(
+      `Expected --${name} to be a number above 0, got "${text}"`,
+    );
   }
   return value;
 }

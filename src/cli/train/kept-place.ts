@@ -7,7 +7,7 @@ import {
   keptFilesIn,
   type KeptFiles,
 } from "./kept-runs.ts";
-import type { TrainArgs } from "./train-arguments.ts";
+import type { TrainArgs } from "./arguments.ts";
 
 /** Where a run's files go: one place, or the first free folder of a name in `runs`. */
 export type KeptPlace =

@@ -1,6 +1,6 @@
 /** How a run on this machine is ended early. */
 import pc from "picocolors";
-import type { Progress } from "../cli/progress.ts";
+import type { Progress } from "../progress.ts";
 
 /** As a shell reports an end by Ctrl-C. */
 export const INTERRUPTED = 130;

@@ -1,4 +1,4 @@
-import type { ModelShape } from "../api/types.ts";
+import type { ModelShape } from "../../api/types.ts";
 
 /** Sizes of a GPT by name; the vocabulary comes from the corpus. */
 export const MODEL_PRESETS = {

@@ -1,21 +1,21 @@
-/** The run that follows from what `npm run train` was told. */
+/** The run that follows from what was typed. */
 import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type {
   OptimizerConfig,
   OptimizerName,
   Schedule,
-} from "../api/optimizer.ts";
-import type { Recipe } from "../api/recipe.ts";
+} from "../../api/optimizer.ts";
+import type { Recipe } from "../../api/recipe.ts";
 import {
   BPE_VOCABULARY,
   type DatasetOptions,
   type RunRequest,
   type TokenizerName,
   type WireDtype,
-} from "../api/types.ts";
-import { BYTE_VOCABULARY } from "../tokenizers/bpe.ts";
-import type { EdgeAddress } from "../cli/edge-arguments.ts";
+} from "../../api/types.ts";
+import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
+import type { EdgeAddress } from "../edge-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
@@ -23,9 +23,7 @@ import { count, finite, positive, wholeNumber } from "./numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
 import { splitBatch } from "./split-batch.ts";
 import type { Origin } from "./origin.ts";
-import type { ToldArgs, TrainArgs } from "./train-arguments.ts";
-
-const ROOT = resolve(import.meta.dirname, "../..");
+import type { ToldArgs, TrainArgs } from "./arguments.ts";
 
 type RemoteOptions = {
   address: EdgeAddress;
@@ -35,7 +33,7 @@ type RemoteOptions = {
 };
 
 export type TrainOptions = {
-  /** The edge's own: nothing but `npm run train` works in it. */
+  /** The edge's own: nothing but training works in it. */
   stateFolder: string;
   /** Where runs are kept by name. */
   runs: string;
@@ -248,12 +246,12 @@ function optimizerOf(args: ToldArgs): Partial<OptimizerConfig> {
   };
 }
 
-/** A name for the corpus that the API takes: the file's, or its package's. */
+/** A name for the corpus that the API takes: the file's. */
 function datasetName(textFile: string): string {
-  if (textFile.includes("datasets-moby-dick")) return "moby-dick";
+  if (textFile === mobyDick()) return "moby-dick";
   const name = basename(textFile, extname(textFile)).replace(
     /[^A-Za-z0-9._-]+/g,
     "-",
   );
-  return name.slice(0, 64) || basename(ROOT);
+  return name.slice(0, 64) || "text";
 }

@@ -1,14 +1,14 @@
 /** What a run goes on from, as `--from` names it: a checkpoint, or the directory of a model. */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import { SINGLE_FILE } from "../checkpoints/checkpoint.ts";
-import type { Folder } from "../checkpoints/read-heads.ts";
-import { fileBlob } from "../cli/files.ts";
-import { localFile, localFolder } from "../cli/ranged-files.ts";
-import { isDirectory, type Sending, sendingsOf } from "../cli/send-files.ts";
-import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
-import { loadKernelsFile } from "../kernels/load-file.ts";
-import { type ImportedRun, openModel } from "../training/imported-model.ts";
+import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
+import type { Folder } from "../../checkpoints/read-heads.ts";
+import { fileBlob } from "../files.ts";
+import { localFile, localFolder } from "../ranged-files.ts";
+import { isDirectory, type Sending, sendingsOf } from "../send-files.ts";
+import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
+import { loadTrainingKernels } from "../../kernels/load-file.ts";
+import { type ImportedRun, openModel } from "../../training/imported-model.ts";
 
 export type Origin = ImportedRun & { path: string };
 
@@ -18,7 +18,7 @@ export async function openOrigin(path: string): Promise<Origin> {
     throw new Error(
       `Expected --from to be a checkpoint or a model's directory, got ${path}`,
     );
-  loadKernelsFile();
+  loadTrainingKernels();
   const { shape, run, tokenizer } = await openModel(
     isDirectory(path) ? localFolder(path) : oneFile(path),
   );

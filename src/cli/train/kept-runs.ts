@@ -3,7 +3,8 @@
  * here is overwritten or removed unless a person asks.
  */
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
-import { STATE_FOLDER } from "../local/state-folder.ts";
+import { called } from "../called.ts";
+import { IS_CLONE, STATE_FOLDER } from "../../local/places.ts";
 import { basename, dirname, extname, join, resolve } from "node:path";
 
 const CHECKPOINT = "checkpoint.safetensors";
@@ -65,7 +66,7 @@ export function keptCheckpoint(operands: string[]): string {
   const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
   if (file === undefined) {
     throw new Error(
-      "Expected a checkpoint, and none is kept yet: `npm run train` makes one",
+      `Expected a checkpoint, and none is kept yet: \`${called("train")}\` makes one`,
     );
   }
   if (!existsSync(file) || !statSync(file).isFile())
@@ -87,7 +88,7 @@ export function growthNotice(runs: string): string | undefined {
   const kept = folders(runs);
   const bytes = kept.reduce((sum, folder) => sum + bytesIn(folder), 0);
   if (kept.length <= MANY_RUNS && bytes <= MANY_BYTES) return undefined;
-  return `${kept.length} runs are kept, ${megabytes(bytes)}, in ${runs}; \`npm run clean -- --checkpoints\` removes them`;
+  return `${kept.length} runs are kept, ${megabytes(bytes)}, in ${runs}${IS_CLONE ? "; `npm run clean -- --checkpoints` removes them" : ""}`;
 }
 
 function folders(runs: string): string[] {

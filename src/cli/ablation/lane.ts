@@ -12,7 +12,7 @@ import {
   startTrainerHost,
 } from "../../local/edge.ts";
 import type { RunEvent, StepMetrics } from "../../api/types.ts";
-import { follow } from "../../cli/follow.ts";
+import { follow } from "../follow.ts";
 import type { Trial } from "./setting.ts";
 
 /** Of the last step that was committed. */

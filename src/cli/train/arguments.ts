@@ -1,11 +1,13 @@
-/** What `npm run train` can be told. */
+/** What training can be told. */
 import type { ArgsDef, ParsedArgs } from "citty";
-import { OPTIMIZER_NAMES, SCHEDULES } from "../api/optimizer.ts";
-import { DEFAULT_RECIPE, RECIPE_NAMES } from "../api/recipe.ts";
-import { BPE_VOCABULARY, TOKENIZERS, WIRE_DTYPES } from "../api/types.ts";
+import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
+import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
+import { BPE_VOCABULARY, TOKENIZERS, WIRE_DTYPES } from "../../api/types.ts";
+import { configArgument, isTyped } from "../config-file.ts";
 import { MODEL_PRESETS } from "./presets.ts";
 
 export const trainArgs = {
+  ...configArgument,
   text: {
     type: "string",
     valueHint: "FILE",
@@ -195,6 +197,11 @@ export const trainArgs = {
     description:
       "With --url: leave the run to the edge's trainers once it has begun",
   },
+  json: {
+    type: "boolean",
+    description:
+      "Tell the run's events on stdout, a line of JSON each, and what it came to last",
+  },
 } as const satisfies ArgsDef;
 
 export type TrainArgs = ParsedArgs<typeof trainArgs>;
@@ -206,8 +213,6 @@ export function toldArgs(
   args: TrainArgs,
   rawArgs: readonly string[],
 ): ToldArgs {
-  const told = Object.entries(args).filter(([name]) =>
-    rawArgs.some((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`)),
-  );
+  const told = Object.entries(args).filter(([name]) => isTyped(rawArgs, name));
   return Object.fromEntries(told) as ToldArgs;
 }

@@ -4,7 +4,7 @@ import { copyFile, link, rename } from "node:fs/promises";
 import { join, parse } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { RunClient } from "../client/run-client.ts";
+import type { RunClient } from "../../client/run-client.ts";
 
 /**
  * Returns where it is: in `file`, or beside it under the first free number where `file` was made while the

@@ -1,16 +1,17 @@
 /** How a step's sequences are shared out: as asked, or so that a trainer has room for each part. */
-import { loadKernelsFile } from "../kernels/load-file.ts";
-import { microbatchProblems } from "../training/config.ts";
+import { loadTrainingKernels } from "../../kernels/load-file.ts";
+import { microbatchProblems } from "../../training/config.ts";
 import {
   fits,
   fittingChange,
   fittingSplit,
   type StepChange,
   type StepConfig,
-} from "../training/fitting.ts";
-import { MAX_HOSTED_BYTES } from "../training/memory.ts";
+} from "../../training/fitting.ts";
+import { MAX_HOSTED_BYTES } from "../../training/memory.ts";
+import { called } from "../called.ts";
 import { count } from "./numbers.ts";
-import { type TrainArgs, trainArgs } from "./train-arguments.ts";
+import { type TrainArgs, trainArgs } from "./arguments.ts";
 
 const DEFAULT_MICROBATCHES = 4;
 
@@ -27,7 +28,7 @@ export function splitBatch(
     );
   }
   const split = { microbatches, sequences: batch / microbatches };
-  loadKernelsFile();
+  loadTrainingKernels();
   const whole = { ...step, ...split };
   if (fits(whole)) return split;
   const fitting = asked === undefined ? fittingSplit(whole) : undefined;
@@ -64,5 +65,5 @@ function commandLine(args: TrainArgs, change: StepChange): string {
       `--${name} ${/^[\w./-]+$/.test(text) ? text : JSON.stringify(text)}`,
     ];
   });
-  return `npm run train -- ${written.join(" ")}`;
+  return called("train", written.join(" "));
 }

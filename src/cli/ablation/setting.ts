@@ -10,7 +10,7 @@ import {
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
 import type { RunRequest, WireDtype } from "../../api/types.ts";
-import { MODEL_PRESETS, type ModelPreset } from "../presets.ts";
+import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 
 /** What one arm may change. */
 type Change = {
