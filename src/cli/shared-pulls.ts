@@ -19,6 +19,7 @@ type PullAnswer =
 export class SharedPulls {
   readonly #pull: Pull<Frame & { travelled?: number }>;
   readonly #link = new LinkPace();
+  #underway = 0;
   /** By shard, where the link is slow: the latest frame as it came. */
   readonly #bases = new Map<number, Frame>();
   /** By shard: the step that was asked for last. */
@@ -61,9 +62,15 @@ export class SharedPulls {
     const base = kept?.step === step - 1 ? kept : undefined;
     this.#bases.delete(shard);
     const startMs = performance.now();
-    const frame = await this.#pull(shard, step, base);
-    if (!base)
-      this.#link.measured(frame.payload.length, performance.now() - startMs);
+    const beside = ++this.#underway;
+    const frame = await this.#pull(shard, step, base).finally(
+      () => this.#underway--,
+    );
+    if (!base) {
+      // Shards are pulled side by side, and share the link.
+      const bytes = beside * frame.payload.length;
+      this.#link.measured(bytes, performance.now() - startMs);
+    }
     const shared = inSharedMemory(frame);
     if (this.#link.isSlow) this.#bases.set(shard, frame);
     else free(frame.payload);
