@@ -33,7 +33,7 @@ const WIRE = "mxfp4-eden";
 const SLOW: Link = { bytesPerSecond: 5e6, roundTrip: 0.02 };
 
 type Point = Setting & { preset: ModelPreset };
-export type Measured = Point & {
+type Measured = Point & {
   /** Median seconds of a step. */
   measured: number;
   predicted: number;
@@ -210,7 +210,7 @@ function constantsOf(
   return { push, pull, ask: median(asks), commit: { once, shard } };
 }
 
-export function describe({ preset, trainers, shards, link }: Point): string {
+function describe({ preset, trainers, shards, link }: Point): string {
   const over = link === NO_LINK ? "" : `, ${describeLink(link)}`;
   return `${preset}, ${trainers} trainers, ${shards} shards${over}`;
 }

@@ -76,7 +76,7 @@ export function nearStep(
 }
 
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
-export const OBJECT_REQUESTS = 1000;
+const OBJECT_REQUESTS = 1000;
 
 /** The parts of a step where every trainer and every shard has a machine of its own. */
 export type FarStep = {

@@ -212,7 +212,6 @@ export const TRAINER_ROUTES = [
         description:
           "A frame (src/api/frame.ts), bf16 [length], or f32 for recipe `f32`; or a difference (src/api/frame-delta.ts)",
         type: "application/octet-stream",
-        headers: { [FRAME_BASE]: "What it is a difference to; else none" },
       },
     },
     errors: [
