@@ -5,10 +5,16 @@
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Frame } from "../api/frame.ts";
 import { free } from "../memory/free.ts";
+import { LinkPace } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 
-type Pull<T> = (shard: number, step: number, rewinds?: number) => Promise<T>;
+type Pull<T> = (
+  shard: number,
+  step: number,
+  base?: Frame,
+  rewinds?: number,
+) => Promise<T>;
 
 /** What a thread asks for, after so many rewinds of the run; `answer` gets a `PullAnswer`. */
 export type PullRequest = {
@@ -21,14 +27,18 @@ type PullAnswer =
   { frame: ParameterFrame } | { code: ErrorCode | undefined; message: string };
 
 export class SharedPulls {
-  readonly #pull: Pull<Frame>;
+  readonly #pull: Pull<Frame & { travelled?: number }>;
+  readonly #link = new LinkPace();
+  #underway = 0;
+  /** By shard, where the link is slow: the latest frame as it came. */
+  readonly #bases = new Map<number, Frame>();
   /** By shard: the step that was asked for last. */
   readonly #latest = new Map<
     number,
     { step: number; rewinds: number; frame: Promise<ParameterFrame> }
   >();
 
-  constructor(pull: Pull<Frame>) {
+  constructor(pull: Pull<Frame & { travelled?: number }>) {
     this.#pull = pull;
   }
 
@@ -52,7 +62,7 @@ export class SharedPulls {
     const latest = this.#latest.get(shard);
     if (latest?.step === step && latest.rewinds === rewinds)
       return latest.frame;
-    const frame = this.#pull(shard, step).then(inSharedMemory);
+    const frame = this.#pullFrame(shard, step);
     const own = { step, rewinds, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
@@ -61,6 +71,26 @@ export class SharedPulls {
     });
     return frame;
   }
+
+  async #pullFrame(shard: number, step: number): Promise<ParameterFrame> {
+    const kept = this.#bases.get(shard);
+    const base = kept?.step === step - 1 ? kept : undefined;
+    this.#bases.delete(shard);
+    const startMs = performance.now();
+    const beside = ++this.#underway;
+    const frame = await this.#pull(shard, step, base).finally(
+      () => this.#underway--,
+    );
+    if (!base) {
+      // Shards are pulled side by side, and share the link.
+      const bytes = beside * frame.payload.length;
+      this.#link.measured(bytes, performance.now() - startMs);
+    }
+    const shared = inSharedMemory(frame);
+    if (this.#link.isSlow) this.#bases.set(shard, frame);
+    else free(frame.payload);
+    return shared;
+  }
 }
 
 /** The other end, in a thread: `ask` brings a request to its process. `signal` ends the wait for its answer. */
@@ -68,7 +98,7 @@ export function pullThrough(
   ask: (request: PullRequest) => void,
   signal: AbortSignal,
 ): Pull<ParameterFrame> {
-  return (shard, step, rewinds = 0) =>
+  return (shard, step, _base, rewinds = 0) =>
     new Promise((resolve, reject) => {
       const { port1, port2 } = new MessageChannel();
       const leave = () => {
@@ -92,9 +122,15 @@ function inSharedMemory({
   start,
   length,
   payload,
-}: Frame): ParameterFrame {
+  travelled,
+}: Frame & { travelled?: number }): ParameterFrame {
   const shared = new Uint8Array(new SharedArrayBuffer(payload.length));
   shared.set(payload);
-  free(payload);
-  return { dtype, start, length, payload: shared };
+  return {
+    dtype,
+    start,
+    length,
+    payload: shared,
+    ...(travelled !== undefined && { travelled }),
+  };
 }

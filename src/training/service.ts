@@ -7,6 +7,7 @@ import type {
   PinnedDataset,
   RunStatus,
 } from "../api/types.ts";
+import type { Frame } from "../api/frame.ts";
 import type { Tokens } from "./data.ts";
 import type { ParameterFrame } from "./pulled-parameters.ts";
 
@@ -21,9 +22,15 @@ export type TrainingService = {
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
   /**
    * A shard's parameters at exactly `step`, after so many `rewinds` of the run as the lease says: those of before may be
-   * others. Errors: `step_gone`, once the shard is past it
+   * others. `base`, its frame of the step before, asks for the difference where that is smaller, and is the answer's
+   * afterwards. Errors: `step_gone`, once the shard is past it
    */
-  pull(shard: number, step: number, rewinds?: number): Promise<ParameterFrame>;
+  pull(
+    shard: number,
+    step: number,
+    base?: Frame,
+    rewinds?: number,
+  ): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,
