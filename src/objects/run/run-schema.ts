@@ -98,4 +98,7 @@ export const RUN_SCHEMA = new Schema("run", [
       `ALTER TABLE ballots ADD COLUMN phases TEXT;
        ALTER TABLE commits ADD COLUMN phases TEXT`,
     ),
+
+  // What trainers compute in, as they tell.
+  (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
 ]);
