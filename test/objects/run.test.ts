@@ -57,7 +57,7 @@ test("an alarm goes on with a commit that a crash interrupted", async () => {
   const update = { step: 0, clipCoefficient: 0.25, learningRates };
   await runInDurableObject(stub, (_object, state) => {
     state.storage.sql.exec(
-      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1, NULL, NULL)",
+      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1, NULL, NULL, NULL)",
       JSON.stringify(learningRates),
     );
   });
