@@ -72,6 +72,8 @@ test("no cut is more even: the largest shard is the least that there is", () => 
       name: `${index}`,
       group: "matrix" as const,
       sideBySide: 1,
+      layout: "in-out",
+      isJoined: false,
       shape: [chunks, CHUNK_LENGTH],
       initial,
     })),

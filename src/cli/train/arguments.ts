@@ -2,7 +2,12 @@
 import type { ArgsDef, ParsedArgs } from "citty";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
-import { BPE_VOCABULARY, TOKENIZERS, WIRE_DTYPES } from "../../api/types.ts";
+import {
+  ARCHITECTURES,
+  BPE_VOCABULARY,
+  TOKENIZERS,
+  WIRE_DTYPES,
+} from "../../api/types.ts";
 import { configArgument, isTyped } from "../config-file.ts";
 import { MODEL_PRESETS } from "./presets.ts";
 
@@ -28,7 +33,7 @@ export const trainArgs = {
     type: "string",
     valueHint: "PATH",
     description:
-      "Go on from the parameters of a checkpoint, or of a GPT-2 in a directory, whose sizes the model has",
+      "Go on from the parameters of a checkpoint, or of a GPT-2, Llama or Qwen3 in a directory, whose sizes the model has",
   },
   resume: {
     type: "boolean",
@@ -80,6 +85,13 @@ export const trainArgs = {
     default: "tiny",
     description: "Sizes of the model",
   },
+  arch: {
+    type: "enum",
+    options: [...ARCHITECTURES],
+    default: "gpt2",
+    description:
+      "What the model is: a GPT-2, or a Llama (RMSNorm, rotary positions, SwiGLU, groups of heads)",
+  },
   layers: {
     type: "string",
     valueHint: "N",
@@ -91,6 +103,22 @@ export const trainArgs = {
     description: "Channels, a multiple of 64",
   },
   heads: { type: "string", valueHint: "N", description: "Attention heads" },
+  groups: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Of a llama: groups of heads that share keys and values (default: half as many as heads)",
+  },
+  hidden: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Of a llama: channels of the gated layer, a multiple of 64 (default: 3 × width)",
+  },
+  "head-norm": {
+    type: "boolean",
+    description: "Of a llama: norm queries and keys, as Qwen3 does",
+  },
   context: {
     type: "string",
     valueHint: "N",

@@ -50,9 +50,13 @@ export function keptPlace(
     args.width,
     args.heads,
     args.context,
+    args.groups,
+    args.hidden,
+    args["head-norm"],
   ].every((size) => size === undefined);
   const sizes = isPreset ? args.preset : `${layers}x${width}`;
-  const described = `${sizes}-${args.recipe}-seed${args.seed}`;
+  const kind = args.arch === "gpt2" ? "" : `${args.arch}-`;
+  const described = `${kind}${sizes}-${args.recipe}-seed${args.seed}`;
   return { runs, name: described, isExact: false, force };
 }
 

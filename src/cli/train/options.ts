@@ -8,12 +8,15 @@ import type {
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
 import {
+  type ArchitectureName,
   BPE_VOCABULARY,
   type DatasetOptions,
+  type ModelRequest,
   type RunRequest,
   type TokenizerName,
   type WireDtype,
 } from "../../api/types.ts";
+import { completeShape } from "../../model/architectures.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import type { EdgeAddress } from "../edge-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
@@ -83,10 +86,23 @@ export function parseTrainOptions(
     heads: number("heads", origin?.shape.heads ?? preset.heads),
     context: number("context", origin?.shape.context ?? preset.context),
   };
-  const sizesTold = Object.fromEntries(
-    Object.entries(sizes).filter(([name]) => name in told),
-  );
   const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
+  const asLlama = {
+    groups: args.groups === undefined ? undefined : number("groups"),
+    hidden: args.hidden === undefined ? undefined : number("hidden"),
+    headNorm: args["head-norm"],
+  };
+  // GPT-2 is what a model is that names nothing.
+  const arch = args.arch === "llama" ? args.arch : undefined;
+  const model: ModelRequest = origin
+    ? {
+        ...Object.fromEntries(
+          Object.entries(sizes).filter(([name]) => name in told),
+        ),
+        ...asLlama,
+        arch: told.arch as ArchitectureName | undefined,
+      }
+    : { arch, ...sizes, ...asLlama };
   const before = args.resume && args.from ? stateOf(args, origin) : undefined;
   // Of a run that is resumed, what is told alone is other than it was.
   const asked = before ? told : args;
@@ -95,7 +111,11 @@ export function parseTrainOptions(
   const isSplitTold = !before || told.batch || told.microbatches;
   const split = isSplitTold
     ? splitBatch(args, batchOf(asked, before), {
-        model: { ...sizes, vocabulary },
+        model: completeShape({
+          ...(origin?.shape ?? model),
+          ...sizes,
+          vocabulary,
+        }),
         recipe: recipe ?? before!.config.recipe,
         gradientDtype: gradientDtype ?? before!.config.gradientDtype,
         // Of more bytes than a trainer remembers, it does not matter how many tokens they are.
@@ -119,7 +139,7 @@ export function parseTrainOptions(
     steps,
     request: {
       dataset: datasetName(textFile),
-      model: origin ? sizesTold : sizes,
+      model,
       resume: before ? true : undefined,
       recipe,
       gradientDtype,

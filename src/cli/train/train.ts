@@ -12,6 +12,7 @@ import type { RunState, RunStatus } from "../../api/types.ts";
 import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { onEndSignal } from "../../local/signals.ts";
+import { architectureOf } from "../../model/architectures.ts";
 import { STATE_FOLDER } from "../../local/places.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
@@ -259,7 +260,7 @@ function describe(
     gradientDtype,
   } = config;
   progress.line(
-    `GPT of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
+    `${architectureOf(model).name} of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
   );
   const { name, tokens, tokenizer, vocabulary } = dataset;
   const kind =

@@ -1,13 +1,13 @@
-/** The output head, tied to the token embedding. It never goes below bf16, as in the paper. */
-import { type Recipe, RECIPES } from "../../api/recipe.ts";
-import type { Pointer } from "../../kernels/arena.ts";
-import { byColumns, byRows, matmul } from "../../kernels/matmul.ts";
+/** The output head, by rows of its vocabulary, as a table of tokens. It never goes below bf16, as in the paper. */
+import { type Recipe, RECIPES } from "../api/recipe.ts";
+import type { Pointer } from "../kernels/arena.ts";
+import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
 
-/** logits = hidden · embeddingᵀ. logits f32 [T, V]; hidden f32 [T, C]; embedding f32 [V, C]. */
+/** logits = hidden · weightᵀ. logits f32 [T, V]; hidden f32 [T, C]; weight f32 [V, C]. */
 export function headForward(
   logits: Pointer,
   hidden: Pointer,
-  embedding: Pointer,
+  weight: Pointer,
   tokens: number,
   width: number,
   vocabulary: number,
@@ -17,7 +17,7 @@ export function headForward(
   matmul(
     logits,
     byRows(hidden, width),
-    byRows(embedding, width),
+    byRows(weight, width),
     tokens,
     vocabulary,
     width,
@@ -25,13 +25,13 @@ export function headForward(
   );
 }
 
-/** Overwrites dHidden f32 [T, C], adds to dEmbedding f32 [V, C]. */
+/** Overwrites dHidden f32 [T, C], adds to dWeight f32 [V, C]. */
 export function headBackward(
   dHidden: Pointer,
-  dEmbedding: Pointer,
+  dWeight: Pointer,
   dLogits: Pointer,
   hidden: Pointer,
-  embedding: Pointer,
+  weight: Pointer,
   tokens: number,
   width: number,
   vocabulary: number,
@@ -41,14 +41,14 @@ export function headBackward(
   matmul(
     dHidden,
     byRows(dLogits, vocabulary), // [T, V]
-    byColumns(embedding, width), // [C, V]
+    byColumns(weight, width), // [C, V]
     tokens,
     width,
     vocabulary,
     { roundToBf16 },
   );
   matmul(
-    dEmbedding,
+    dWeight,
     byColumns(dLogits, vocabulary), // [V, T]
     byColumns(hidden, width), // [C, T]
     vocabulary,
