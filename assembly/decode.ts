@@ -4,10 +4,13 @@
  * memory (asconfig.json, `memoryBase`).
  */
 export { attendF32 } from "./decode/attend";
-export { geluTanhF32, rmsNormF32, rotaryF32, siluProductF32, sumF32 } from "./decode/elementwise";
+export { geluTanhF32, sumF32 } from "./decode/elementwise";
 export { multiplyPanelsF32, packPanelF32, panelRowF32 } from "./decode/panels-f32";
 export { multiplyPanelsMxfp4, packPanelMxfp4, panelRowMxfp4, quantizeRowsI16 } from "./decode/panels-mxfp4";
 export { layerNormForwardF32 } from "./layers/layer-norm";
+export { rmsNormForwardF32 } from "./layers/rms-norm";
+export { rotaryForwardF32 } from "./layers/rotary";
+export { swigluForwardF32 } from "./layers/swiglu";
 export { expF32 } from "./simd/exp";
 export { fillNoise } from "./random/noise";
 

@@ -32,6 +32,9 @@ export { packF32 } from "./floats/pack-f32";
 export { layerNormBackwardF32, layerNormForwardF32 } from "./layers/layer-norm";
 export { blendColumnsF32, copyColumnsF32, nesterovF32 } from "./layers/muon";
 export { newtonSchulzF32, splitDiagonalF32 } from "./layers/newton-schulz";
+export { rmsNormBackwardF32, rmsNormForwardF32 } from "./layers/rms-norm";
+export { rotaryBackwardF32, rotaryForwardF32 } from "./layers/rotary";
+export { swigluBackwardF32, swigluForwardF32 } from "./layers/swiglu";
 export { fusesMadd } from "./simd/probe";
 export {
   softmaxCrossEntropyBackwardF32,

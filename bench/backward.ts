@@ -40,6 +40,7 @@ function setup(
   const weight = allocNormals(2, inFeatures * outFeatures);
   const linear = {
     readWeight: () => weight,
+    layout: "in-out" as const,
     inFeatures,
     outFeatures,
     layer: 0,

@@ -55,7 +55,8 @@ export function workOf(
     return product(size(4), size(5), size(6), MACS[variant]);
   }
   if (kernel.startsWith("attention") && args.length > 4) {
-    const [sequences, length, heads, headWidth] = args.slice(-4) as [
+    const [sequences, length, heads, , headWidth] = args.slice(-5) as [
+      number,
       number,
       number,
       number,

@@ -38,6 +38,7 @@ function setup({ inFeatures, outFeatures }: Shape, recipe: Recipe): () => void {
   const bias = arena.allocZeroedF32(outFeatures);
   const linear = {
     readWeight: () => weight,
+    layout: "in-out" as const,
     inFeatures,
     outFeatures,
     layer: 0,

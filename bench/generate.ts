@@ -7,7 +7,7 @@ import type { WeightFormat } from "../src/kernels/decode.ts";
 import { architectureOf, decoderOf } from "../src/model/architectures.ts";
 import { KeyValueCache } from "../src/model/key-value-cache.ts";
 import type { ModelShape } from "../src/api/types.ts";
-import { MODEL_PRESETS } from "../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
 
 /** Tokens that the cache has already. */

@@ -11,7 +11,7 @@ import { flatGradient, flatParameters } from "../src/model/flat-vector.ts";
 import type { Batch } from "../src/model/model.ts";
 import { PackedWeights } from "../src/model/packed-weights.ts";
 import { initialParameters } from "../src/model/parameters.ts";
-import { MODEL_PRESETS } from "../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import { trainerMemory } from "../src/training/memory.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
 

@@ -1,5 +1,5 @@
 /**
- * Causal self-attention of GPT-2, fused: per head
+ * Causal self-attention, fused; groups of neighbouring heads share keys and values. Per head
  *
  *   S = Q·Kᵀ/√hd, only keys up to the query;  P = softmax(S);  O = P·V
  *
@@ -9,7 +9,8 @@
  *
  *   dV += Pᵀ·dO;  dP = dO·Vᵀ;  dS = P ∘ (dP − Σ P∘dP)/√hd;  dQ = dS·K;  dK += dSᵀ·Q
  *
- * Products are the f32 GEMM's, on operands packed once a head where they are shared by its blocks.
+ * Products are the f32 GEMM's, on operands packed once a head where they are shared by its blocks, once a group where by
+ * its heads; what a group's keys and values gather, they gather head by head in order.
  * Source: Dao et al., arXiv 2205.14135, for the recomputation
  */
 import { expNegative4, negativeConstant } from "../simd/exp";
@@ -31,8 +32,9 @@ export function attentionScratchBytes(length: i32, headWidth: i32): usize {
 }
 
 /**
- * Shapes:   out f32 [B, T, C]; logSumExp f32 [B, heads, T]; qkv f32 [B, T, 3C], queries first, then
- *           keys, then values, heads side by side; scratch as `attentionScratchBytes` says
+ * Shapes:   out f32 [B, T, heads · D]; logSumExp f32 [B, heads, T]; qkv f32 [B, T, (heads + 2 · groups) · D], queries
+ *           first, then keys, then values, heads and groups side by side; scratch as `attentionScratchBytes` says
+ * Requires: heads a multiple of groups
  * Special:  a NaN in a head of a sequence may reach rows before it, in the same head
  */
 export function attentionForwardF32(
@@ -43,12 +45,16 @@ export function attentionForwardF32(
   sequences: i32,
   length: i32,
   heads: i32,
+  groups: i32,
   headWidth: i32,
 ): void {
-  assert(sequences >= 0 && length > 0 && heads > 0 && headWidth > 0, "sizes must be positive");
+  assert(sequences >= 0 && length > 0 && groups > 0 && headWidth > 0, "sizes must be positive");
+  assert(heads >= groups && heads % groups == 0, "heads must be a multiple of groups");
 
   const width = heads * headWidth;
-  const stride = 3 * width;
+  const groupsWidth = groups * headWidth;
+  const stride = width + 2 * groupsWidth;
+  const shared = heads / groups;
   const scoreStride = roundUp(length, B_WIDTH);
   const scale: f32 = 1 / sqrt<f32>(<f32>headWidth);
   const keys = scratch;
@@ -58,33 +64,36 @@ export function attentionForwardF32(
   const panels = scores + bytes(QUERY_BLOCK * scoreStride);
 
   for (let sequence = 0; sequence < sequences; sequence++) {
-    for (let head = 0; head < heads; head++) {
-      const q = qkv + bytes(sequence * length * stride + head * headWidth);
-      const k = q + bytes(width);
-      const v = k + bytes(width);
-      const o = out + bytes(sequence * length * width + head * headWidth);
-      const totals = logSumExp + bytes((sequence * heads + head) * length);
+    const sequenceQkv = qkv + bytes(sequence * length * stride);
+    for (let group = 0; group < groups; group++) {
+      const k = sequenceQkv + bytes(width + group * headWidth);
+      const v = k + bytes(groupsWidth);
       packF32(keys, k, length, headWidth, stride, 1, B_WIDTH, 0);
       packF32(valuesT, v, headWidth, length, 1, stride, B_WIDTH, 0);
 
-      for (let first = 0; first < length; first += QUERY_BLOCK) {
-        const rows = min(QUERY_BLOCK, length - first);
-        const end = first + rows;
-        packF32(queries, q + bytes(first * stride), rows, headWidth, stride, 1, A_WIDTH, 0);
-        gemmPanels(
-          scores, scoreStride, queries, headWidth, keys, headWidth,
-          rows, end, headWidth, 0, first,
-        );
-        for (let row = 0; row < rows; row += GROUP) {
-          const groupRows = min(GROUP, rows - row);
-          const groupEnd = min(first + row + GROUP, end);
-          const s = scores + bytes(row * scoreStride);
-          softmaxGroup(s, scoreStride, totals + bytes(first + row), groupRows, first + row, scale);
-          packF32(panels, s, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
+      for (let head = group * shared; head < (group + 1) * shared; head++) {
+        const q = sequenceQkv + bytes(head * headWidth);
+        const o = out + bytes(sequence * length * width + head * headWidth);
+        const totals = logSumExp + bytes((sequence * heads + head) * length);
+        for (let first = 0; first < length; first += QUERY_BLOCK) {
+          const rows = min(QUERY_BLOCK, length - first);
+          const end = first + rows;
+          packF32(queries, q + bytes(first * stride), rows, headWidth, stride, 1, A_WIDTH, 0);
           gemmPanels(
-            o + bytes((first + row) * width), width, panels, groupEnd, valuesT, length,
-            groupRows, headWidth, groupEnd, 0, headWidth,
+            scores, scoreStride, queries, headWidth, keys, headWidth,
+            rows, end, headWidth, 0, first,
           );
+          for (let row = 0; row < rows; row += GROUP) {
+            const groupRows = min(GROUP, rows - row);
+            const groupEnd = min(first + row + GROUP, end);
+            const s = scores + bytes(row * scoreStride);
+            softmaxGroup(s, scoreStride, totals + bytes(first + row), groupRows, first + row, scale);
+            packF32(panels, s, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
+            gemmPanels(
+              o + bytes((first + row) * width), width, panels, groupEnd, valuesT, length,
+              groupRows, headWidth, groupEnd, 0, headWidth,
+            );
+          }
         }
       }
     }
@@ -92,7 +101,8 @@ export function attentionForwardF32(
 }
 
 /**
- * Shapes:   dQkv f32 [B, T, 3C], overwritten; dOut f32 [B, T, C]; the others as in the forward pass
+ * Shapes:   dQkv as qkv, overwritten; dOut as out; the others as in the forward pass
+ * Requires: heads a multiple of groups
  */
 export function attentionBackwardF32(
   dQkv: usize,
@@ -103,12 +113,16 @@ export function attentionBackwardF32(
   sequences: i32,
   length: i32,
   heads: i32,
+  groups: i32,
   headWidth: i32,
 ): void {
-  assert(sequences >= 0 && length > 0 && heads > 0 && headWidth > 0, "sizes must be positive");
+  assert(sequences >= 0 && length > 0 && groups > 0 && headWidth > 0, "sizes must be positive");
+  assert(heads >= groups && heads % groups == 0, "heads must be a multiple of groups");
 
   const width = heads * headWidth;
-  const stride = 3 * width;
+  const groupsWidth = groups * headWidth;
+  const stride = width + 2 * groupsWidth;
+  const shared = heads / groups;
   const scoreStride = roundUp(length, B_WIDTH);
   const scale: f32 = 1 / sqrt<f32>(<f32>headWidth);
   const keys = backwardScratch(scratch, length, headWidth, 0);
@@ -125,57 +139,60 @@ export function attentionBackwardF32(
   // Keys and values gather from every block of queries.
   memory.fill(dQkv, 0, bytes(sequences * length * stride));
   for (let sequence = 0; sequence < sequences; sequence++) {
-    for (let head = 0; head < heads; head++) {
-      const start = bytes(sequence * length * stride + head * headWidth);
-      const q = qkv + start;
-      const k = q + bytes(width);
-      const v = k + bytes(width);
-      const dQ = dQkv + start;
-      const dK = dQ + bytes(width);
-      const dV = dK + bytes(width);
-      const dO = dOut + bytes(sequence * length * width + head * headWidth);
-      const totals = logSumExp + bytes((sequence * heads + head) * length);
+    const start = bytes(sequence * length * stride);
+    for (let group = 0; group < groups; group++) {
+      const keysStart = start + bytes(width + group * headWidth);
+      const k = qkv + keysStart;
+      const v = k + bytes(groupsWidth);
+      const dK = dQkv + keysStart;
+      const dV = dK + bytes(groupsWidth);
       packF32(keys, k, length, headWidth, stride, 1, B_WIDTH, 0);
       packF32(keysT, k, headWidth, length, 1, stride, B_WIDTH, 0);
       packF32(values, v, length, headWidth, stride, 1, B_WIDTH, 0);
 
-      for (let first = 0; first < length; first += QUERY_BLOCK) {
-        const rows = min(QUERY_BLOCK, length - first);
-        const end = first + rows;
-        const qBlock = q + bytes(first * stride);
-        const dOBlock = dO + bytes(first * width);
-        packF32(queries, qBlock, rows, headWidth, stride, 1, A_WIDTH, 0);
-        packF32(queriesT, qBlock, headWidth, rows, 1, stride, B_WIDTH, 0);
-        packF32(dOuts, dOBlock, rows, headWidth, width, 1, A_WIDTH, 0);
-        packF32(dOutsT, dOBlock, headWidth, rows, 1, width, B_WIDTH, 0);
+      for (let head = group * shared; head < (group + 1) * shared; head++) {
+        const q = qkv + start + bytes(head * headWidth);
+        const dQ = dQkv + start + bytes(head * headWidth);
+        const dO = dOut + bytes(sequence * length * width + head * headWidth);
+        const totals = logSumExp + bytes((sequence * heads + head) * length);
+        for (let first = 0; first < length; first += QUERY_BLOCK) {
+          const rows = min(QUERY_BLOCK, length - first);
+          const end = first + rows;
+          const qBlock = q + bytes(first * stride);
+          const dOBlock = dO + bytes(first * width);
+          packF32(queries, qBlock, rows, headWidth, stride, 1, A_WIDTH, 0);
+          packF32(queriesT, qBlock, headWidth, rows, 1, stride, B_WIDTH, 0);
+          packF32(dOuts, dOBlock, rows, headWidth, width, 1, A_WIDTH, 0);
+          packF32(dOutsT, dOBlock, headWidth, rows, 1, width, B_WIDTH, 0);
 
-        gemmPanels(
-          probabilities, scoreStride, queries, headWidth, keys, headWidth,
-          rows, end, headWidth, 0, first,
-        );
-        gemmPanels(
-          dScores, scoreStride, dOuts, headWidth, values, headWidth,
-          rows, end, headWidth, 0, first,
-        );
-        for (let row = 0; row < rows; row += GROUP) {
-          const groupRows = min(GROUP, rows - row);
-          const groupEnd = min(first + row + GROUP, end);
-          const p = probabilities + bytes(row * scoreStride);
-          const d = dScores + bytes(row * scoreStride);
-          softmaxBackwardGroup(
-            p, d, scoreStride, totals + bytes(first + row), groupRows, first + row, scale,
-          );
-          packF32(panels, d, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
           gemmPanels(
-            dQ + bytes((first + row) * stride), stride, panels, groupEnd, keysT, length,
-            groupRows, headWidth, groupEnd, 0, headWidth,
+            probabilities, scoreStride, queries, headWidth, keys, headWidth,
+            rows, end, headWidth, 0, first,
           );
-        }
+          gemmPanels(
+            dScores, scoreStride, dOuts, headWidth, values, headWidth,
+            rows, end, headWidth, 0, first,
+          );
+          for (let row = 0; row < rows; row += GROUP) {
+            const groupRows = min(GROUP, rows - row);
+            const groupEnd = min(first + row + GROUP, end);
+            const p = probabilities + bytes(row * scoreStride);
+            const d = dScores + bytes(row * scoreStride);
+            softmaxBackwardGroup(
+              p, d, scoreStride, totals + bytes(first + row), groupRows, first + row, scale,
+            );
+            packF32(panels, d, groupRows, groupEnd, scoreStride, 1, A_WIDTH, 0);
+            gemmPanels(
+              dQ + bytes((first + row) * stride), stride, panels, groupEnd, keysT, length,
+              groupRows, headWidth, groupEnd, 0, headWidth,
+            );
+          }
 
-        packF32(panels, probabilities, end, rows, 1, scoreStride, A_WIDTH, 0);
-        multiplyFromDiagonal(dV, stride, panels, dOutsT, first, rows, headWidth);
-        packF32(panels, dScores, end, rows, 1, scoreStride, A_WIDTH, 0);
-        multiplyFromDiagonal(dK, stride, panels, queriesT, first, rows, headWidth);
+          packF32(panels, probabilities, end, rows, 1, scoreStride, A_WIDTH, 0);
+          multiplyFromDiagonal(dV, stride, panels, dOutsT, first, rows, headWidth);
+          packF32(panels, dScores, end, rows, 1, scoreStride, A_WIDTH, 0);
+          multiplyFromDiagonal(dK, stride, panels, queriesT, first, rows, headWidth);
+        }
       }
     }
   }

@@ -4,7 +4,7 @@ import { biasBackwardF32 } from "./bias";
  * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t]
  *
  * Shapes:   out f32 [B, T, C]; tokens i32 [B, T]; tokenEmbedding f32 [V, C];
- *           positionEmbedding f32 [≥ T, C]
+ *           positionEmbedding f32 [≥ T, C], or 0 where positions have none
  * Requires: every token in 0 … V − 1 (the model checks it)
  */
 export function embeddingForwardF32(
@@ -24,8 +24,8 @@ export function embeddingForwardF32(
     for (let t = 0; t < length; t++) {
       const token = load<i32>(tokens);
       assert(token >= 0, "token must not be negative");
-      memory.copy(out, position, rowBytes);
-      biasBackwardF32(out, tokenEmbedding + <usize>token * rowBytes, 1, width);
+      memory.copy(out, tokenEmbedding + <usize>token * rowBytes, rowBytes);
+      if (positionEmbedding) biasBackwardF32(out, position, 1, width);
       out += rowBytes;
       tokens += 4;
       position += rowBytes;
@@ -56,7 +56,7 @@ export function embeddingBackwardF32(
       const token = load<i32>(tokens);
       assert(token >= 0, "token must not be negative");
       biasBackwardF32(dTokenEmbedding + <usize>token * rowBytes, dOut, 1, width);
-      biasBackwardF32(dPosition, dOut, 1, width);
+      if (dPositionEmbedding) biasBackwardF32(dPosition, dOut, 1, width);
       dOut += rowBytes;
       tokens += 4;
       dPosition += rowBytes;

@@ -9,7 +9,7 @@
  * Source: Hendrycks & Gimpel, arXiv 1606.08415, as GPT-2 uses it
  */
 import { expNegative4, negativeConstant } from "../simd/exp";
-import { loadPartial, storePartial } from "../simd/lanes";
+import { loadUpTo4, storeUpTo4 } from "../simd/lanes";
 
 /** Constants, four lanes each, loaded before the loops (docs/kernels.md). */
 const CONSTANTS = memory.data<f32>([
@@ -153,17 +153,4 @@ function geluSlope4(
   const sigmoid = v128.bitselect(smaller, larger, i32x4.shr_s(z, 31));
   const zSlope = f32x4.relaxed_madd(square, cubicSlope, linear);
   return f32x4.relaxed_madd(c, f32x4.mul(f32x4.mul(smaller, larger), zSlope), sigmoid);
-}
-
-// @ts-ignore: decorator
-@inline
-function loadUpTo4(source: usize, count: i32): v128 {
-  return count == 4 ? v128.load(source) : loadPartial(source, count, 0);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeUpTo4(target: usize, v: v128, count: i32): void {
-  if (count == 4) v128.store(target, v);
-  else storePartial(target, v, count);
 }

@@ -35,3 +35,18 @@ export function storePartial(target: usize, v: v128, count: i32): void {
   if (count > 1) store<f32>(target, f32x4.extract_lane(v, 1), 4);
   if (count > 2) store<f32>(target, f32x4.extract_lane(v, 2), 8);
 }
+
+/** Four f32 at `source`, or where fewer are left those, and 0 in the other lanes. */
+// @ts-ignore: decorator
+@inline
+export function loadUpTo4(source: usize, left: i32): v128 {
+  return left >= 4 ? v128.load(source) : loadPartial(source, left, 0);
+}
+
+/** Four lanes to `target`, or where fewer are left so many. */
+// @ts-ignore: decorator
+@inline
+export function storeUpTo4(target: usize, v: v128, left: i32): void {
+  if (left >= 4) v128.store(target, v);
+  else storePartial(target, v, left);
+}

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { count } from "../../src/scripts/numbers.ts";
+import { count } from "../../src/cli/train/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { type Found, recovered, summary, writeSection } from "./page.ts";
 import { measureRecovery } from "./recovery.ts";

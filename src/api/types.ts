@@ -14,8 +14,12 @@ import type { Recipe } from "./recipe.ts";
 export const WIRE_DTYPES = ["mxfp4", "mxfp4-eden", "bf16", "f32"] as const;
 export type WireDtype = (typeof WIRE_DTYPES)[number];
 
-/** A GPT-2: pre-LN, learned positions, tanh-GELU, tied head, biases. */
-export type ModelShape = {
+/** What a model is computed like; GPT-2 unless told. */
+export const ARCHITECTURES = ["gpt2", "llama"] as const;
+export type ArchitectureName = (typeof ARCHITECTURES)[number];
+
+/** What every model has. */
+export type ModelSizes = {
   layers: number;
   /** Channels, C. */
   width: number;
@@ -24,6 +28,33 @@ export type ModelShape = {
   context: number;
   /** Token ids are 0 … vocabulary − 1. */
   vocabulary: number;
+};
+
+/** A GPT-2: pre-LN, learned positions, tanh-GELU, tied head, biases. Its `arch` is not written down. */
+export type Gpt2Shape = ModelSizes & { arch?: undefined };
+
+/** A Llama, or with `headNorm` a Qwen3: RMSNorm, rotary positions, SwiGLU, no biases. */
+export type LlamaShape = ModelSizes & {
+  arch: "llama";
+  /** Of heads that share keys and values. */
+  groups: number;
+  headWidth: number;
+  /** Channels of the gated layer. */
+  hidden: number;
+  ropeBase: number;
+  /** What norms add to the mean square. */
+  epsilon: number;
+  /** Whether the head is the table of tokens. */
+  tied: boolean;
+  /** Whether queries and keys are normed, head by head. */
+  headNorm: boolean;
+};
+
+export type ModelShape = Gpt2Shape | LlamaShape;
+
+/** A model, as far as it is told; `arch` decides what the rest is. */
+export type ModelRequest = { arch?: ArchitectureName | undefined } & {
+  [Key in keyof Omit<LlamaShape, "arch">]?: LlamaShape[Key] | undefined;
 };
 
 /** What makes tokens of a text: each byte is one, or byte pairs that the text has taught. */
@@ -135,8 +166,8 @@ export type RunRequest = {
   /** Its name. */
   dataset: string;
   /** Its `vocabulary` is the dataset's, and refused if it is another. */
-  model?: Partial<ModelShape> | undefined;
-  /** A folder of the bucket with a GPT-2 of transformers, whose sizes and parameters the model has. */
+  model?: ModelRequest | undefined;
+  /** A folder of the bucket with a GPT-2, a Llama or a Qwen3 of transformers, whose sizes and parameters the model has. */
   from?: string | undefined;
   /**
    * Go on with the optimizer's state and the step too: `from` is a checkpoint of `state=full`. What is not told is
@@ -170,9 +201,15 @@ export type TrainerStatus = {
   name: string;
   /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
   author: string;
+  /** What it computes in, as it tells; null of one that does not. Nobody is believed: nothing depends on it. */
+  host: HostKind | null;
   lastSeenMs: number;
   completions: number;
 };
+
+/** What a trainer computes in: a Durable Object, a process of Node, a tab. */
+export const HOST_KINDS = ["edge", "node", "browser"] as const;
+export type HostKind = (typeof HOST_KINDS)[number];
 
 export type RunStatus = {
   run: string;
@@ -248,6 +285,7 @@ export type LeaseRequest = {
   bootId: string;
   /** What the trainer's arithmetic depends on; a run takes one kind only. */
   fingerprint: string;
+  host?: HostKind | undefined;
 };
 
 /** `lease` is null when there was none within the wait; `state` says whether to ask again. */

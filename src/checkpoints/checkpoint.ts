@@ -11,9 +11,16 @@ import type { ModelConfig } from "../formats/roles/model-config.ts";
 export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
+/** With which names begin of what an optimizer remembers, in a checkpoint of a run with all of its state. */
+export const OPTIMIZER = "optimizer.";
 
 /** A tensor, the file that holds it, and its bytes there, counted from the file's first. */
 export type CheckpointTensor = TensorRange<Dtype> & { file: string };
+
+/** Whether a tensor is the optimizer's, and not the model's. */
+export function isOptimizers(name: string): boolean {
+  return name.startsWith(OPTIMIZER);
+}
 
 export type Checkpoint = {
   /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */

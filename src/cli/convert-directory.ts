@@ -17,10 +17,12 @@ import { tellKept } from "./convert-file.ts";
 import { checkOutput } from "./files.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { localFolder } from "./ranged-files.ts";
+import { tell } from "./tell.ts";
 
 export async function convertDirectory({
   from,
   to,
+  asJson = false,
   force,
   checkpoint,
   request,
@@ -28,6 +30,7 @@ export async function convertDirectory({
 }: {
   from: string;
   to: string;
+  asJson?: boolean;
   force: boolean;
   checkpoint: Checkpoint;
   request: FolderRequest;
@@ -43,8 +46,11 @@ export async function convertDirectory({
   const { operation } = request;
   const seconds = await writeDirectory({ operation, from, to, force, plan });
   tellKept(kept);
-  console.error(
-    `${pc.bold(to)}: ${plan.done}, ${size(dataBytes(plan.shards))} in ${seconds.toFixed(1)} s`,
+  const bytesWritten = dataBytes(plan.shards);
+  tell(
+    asJson,
+    `${pc.bold(to)}: ${plan.done}, ${size(bytesWritten)} in ${seconds.toFixed(1)} s`,
+    { output: to, bytesWritten, seconds, done: plan.done },
   );
 }
 
@@ -55,13 +61,16 @@ export async function convertDirectoryThere(
   to: string,
   force: boolean,
   request: FolderRequest,
+  asJson: boolean,
 ): Promise<void> {
   if (makesGguf(request)) checkOutput(to, force);
   else checkOutputFolder(to, force);
   const started = Date.now();
   const [before, after] = await convertByJob(edge, from, to, request);
   const seconds = (Date.now() - started) / 1000;
-  console.error(
+  tell(
+    asJson,
     `${pc.bold(to)}: ${size(before)} → ${size(after)} in ${seconds.toFixed(1)} s`,
+    { output: to, bytesRead: before, bytesWritten: after, seconds },
   );
 }

@@ -22,6 +22,7 @@ import {
   withInput,
   writeOutput,
 } from "./stdio.ts";
+import { tell } from "./tell.ts";
 
 type Request = Extract<
   FileOperation,
@@ -43,8 +44,11 @@ export async function convertFile(
   );
   bar.end();
   const ratio = from > 0 ? ` (${((100 * to) / from).toFixed(1)} %)` : "";
-  console.error(
-    `${pc.bold(output!)}: ${size(from)} → ${size(to)}${ratio} in ${bar.seconds.toFixed(1)} s`,
+  const { seconds } = bar;
+  tell(
+    args.json === true,
+    `${pc.bold(output!)}: ${size(from)} → ${size(to)}${ratio} in ${seconds.toFixed(1)} s`,
+    { output, bytesRead: from, bytesWritten: to, seconds },
   );
 }
 

@@ -48,14 +48,23 @@ export const dequantizeCommand = defineCommand({
         options: { ...options, maxShardSize },
       } as const;
       const force = given.force === true;
+      const asJson = given.json === true;
       if (given.url !== undefined) {
         const edge = edgeOf(given);
-        await convertDirectoryThere(edge, file!, output!, force, request);
+        await convertDirectoryThere(
+          edge,
+          file!,
+          output!,
+          force,
+          request,
+          asJson,
+        );
         return;
       }
       await convertDirectory({
         from: file!,
         to: output!,
+        asJson,
         force,
         checkpoint: await readFolder(localFolder(file!)),
         request,

@@ -13,6 +13,7 @@ import {
 import { checkOutput } from "./files.ts";
 import { receiveFile, receiveFolder } from "./receive-files.ts";
 import { listAll } from "./send-files.ts";
+import { tell } from "./tell.ts";
 
 const args = {
   name: {
@@ -59,8 +60,11 @@ export const downloadCommand = defineCommand({
       );
     }
     bar.end();
-    console.error(
-      `${pc.bold(to)}: ${size(bytes)} in ${bar.seconds.toFixed(1)} s`,
+    const { seconds } = bar;
+    tell(
+      given.json === true,
+      `${pc.bold(to)}: ${size(bytes)} in ${seconds.toFixed(1)} s`,
+      { output: to, files: entries.length, bytesWritten: bytes, seconds },
     );
   },
 });

@@ -19,6 +19,7 @@ import {
 } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
+import { tell } from "./tell.ts";
 
 const FORMATS = ["hf", "gguf", "gguf-mxfp4"] as const;
 type Format = (typeof FORMATS)[number];
@@ -60,7 +61,11 @@ export const exportCommand = defineCommand({
       given.url === undefined
         ? await exportFile(given.model as string, to, force, format)
         : await exportRun(given, to, force, format);
-    if (to !== "-") console.error(`${to}: ${size(bytes)}`);
+    if (to === "-") return;
+    tell(given.json === true, `${to}: ${size(bytes)}`, {
+      output: to,
+      bytesWritten: bytes,
+    });
   },
 });
 

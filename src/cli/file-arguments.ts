@@ -36,6 +36,7 @@ export const outputArguments = {
     description: "File to write; - is stdout",
   },
   force: { type: "boolean", description: "Replace the output if it is there" },
+  json: { type: "boolean", description: "Tell what was written as JSON" },
 } satisfies ArgsDef;
 
 /**
@@ -50,8 +51,14 @@ export function checkArguments(
   const places = Object.values(known).filter(
     ({ type }) => type === "positional",
   );
-  if (args._.length > Math.max(1, places.length))
-    throw new UsageError(`Expected one file, got ${args._.join(" ")}`);
+  if (args._.length > places.length) {
+    const expected = places.length === 0 ? "options alone" : "one file";
+    throw new UsageError(`Expected ${expected}, got ${args._.join(" ")}`);
+  }
+  if (args.json === true && args.output === "-")
+    throw new UsageError(
+      "Expected --output to be a file with --json, which takes stdout, got -",
+    );
   const checked = { ...args };
   for (const [name, values] of given) {
     if (["include", "exclude", "tensor-type"].includes(name))

@@ -1,12 +1,10 @@
 /** One trainer of `mxfp4-edge join`, in a thread of its own. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Completion, Lease } from "../api/types.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { pause, pauseMs } from "../client/retry.ts";
-import { loadKernelsFile } from "../kernels/load-file.ts";
+import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
 import type { TrainingService } from "../training/service.ts";
@@ -31,9 +29,6 @@ export type ThreadMessage =
   | { type: "refused"; text: string }
   | { type: "ended"; outcome: string };
 
-/** Beside the package's kernels, which are those of files alone. */
-const PACKAGED = join(import.meta.dirname, "../../build/kernels-training.wasm");
-
 const port = parentPort!;
 const { baseUrl, token, run, trainer } = workerData as ThreadTask;
 const leaving = new AbortController();
@@ -44,12 +39,13 @@ function tell(message: ThreadMessage): void {
 }
 
 async function train(): Promise<void> {
-  loadKernelsFile(existsSync(PACKAGED) ? PACKAGED : undefined);
+  loadTrainingKernels();
   const { signal } = leaving;
   const identity = {
     trainer,
     bootId: crypto.randomUUID(),
     fingerprint: fingerprint(),
+    host: "node" as const,
   };
   const outcome = await joinRun(
     serviceOf(new Client({ baseUrl, token, signal }).run(run)),

@@ -1,111 +1,80 @@
 /**
  * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
- * done, 1 it could not be done, 2 the command was not called as it can be.
+ * done, 1 it could not be done, 2 the command was not called as it can be, 130 ended by Ctrl-C.
  */
 import { stripVTControlCharacters } from "node:util";
-import { type ArgsDef, defineCommand, runCommand } from "citty";
+import { type CommandDef, runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
-import { analyzeCommand } from "./analyze.ts";
-import { auditCommand } from "./audit.ts";
-import { dequantizeCommand } from "./dequantize.ts";
-import { downloadCommand } from "./download.ts";
+import {
+  argsOf,
+  type CommandName,
+  commandOf,
+  COMMANDS,
+  descriptionOf,
+  NEWER_NODE,
+} from "./commands.ts";
+import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
-import { exportCommand } from "./export.ts";
-import { generateCommand } from "./generate.ts";
-import { inspectCommand } from "./inspect.ts";
-import { joinCommand } from "./join.ts";
-import { quantizeCommand } from "./quantize.ts";
-import { repackCommand } from "./repack.ts";
-import {
-  cancelCommand,
-  pauseCommand,
-  resumeCommand,
-  runsCommand,
-} from "./runs.ts";
-import {
-  fingerprintCommand,
-  reinstateCommand,
-  revokeCommand,
-  tokensCommand,
-} from "./trust.ts";
-import { uploadCommand } from "./upload.ts";
+import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
+import { nextStep } from "./next-step.ts";
 import { usage } from "./usage.ts";
-import { watchCommand } from "./watch.ts";
-
-const COMMANDS = {
-  quantize: quantizeCommand,
-  dequantize: dequantizeCommand,
-  repack: repackCommand,
-  analyze: analyzeCommand,
-  inspect: inspectCommand,
-  upload: uploadCommand,
-  download: downloadCommand,
-  generate: generateCommand,
-  export: exportCommand,
-  join: joinCommand,
-  runs: runsCommand,
-  watch: watchCommand,
-  pause: pauseCommand,
-  resume: resumeCommand,
-  cancel: cancelCommand,
-  audit: auditCommand,
-  tokens: tokensCommand,
-  revoke: revokeCommand,
-  reinstate: reinstateCommand,
-  fingerprint: fingerprintCommand,
-};
-
-const command = defineCommand({
-  subCommands: COMMANDS,
-});
-
-type Name = keyof typeof COMMANDS;
 
 const NAME = "mxfp4-edge";
 const DESCRIPTION =
-  "MXFP4 files, here or on an edge (--url), and the training runs of an edge";
+  "MXFP4 files, here or on an edge (--url), and training runs, here or there";
+const COMPLETION = "completion";
+const EXIT_CODES =
+  "Exit codes: 0 it is done; 1 it could not be done, or an audit found a false step; 2 the command was not called as it can be; 130 it was ended by Ctrl-C.";
 
-function usageOf(name: Name): string {
-  const { meta, args } = COMMANDS[name];
-  const { description } = meta as { description: string };
+function usageOf(name: CommandName): string {
   return usage({
     name: `${NAME} ${name}`,
-    description,
-    args: args as ArgsDef,
+    description: descriptionOf(name),
+    args: argsOf(name),
   });
 }
 
 function usageOfAll(): string {
-  const described = Object.entries(COMMANDS).map(([name, { meta }]) => [
-    name,
-    (meta as { description: string }).description,
-  ]);
+  const names = Object.keys(COMMANDS) as CommandName[];
+  const described = names.map((name) => [name, descriptionOf(name)]);
+  const commands = {
+    ...(Object.fromEntries(described) as Record<string, string>),
+    [COMPLETION]: `A script that completes what is typed: ${SHELLS.join(", ")}`,
+  };
   return usage({
     name: NAME,
     description: DESCRIPTION,
-    commands: Object.fromEntries(described) as Record<string, string>,
+    commands,
+    notes: [`\`${NAME} <command> --help\` tells its options.`, EXIT_CODES],
   });
 }
 
-async function main(rawArgs: string[]): Promise<number> {
-  const [name = ""] = rawArgs;
-  const isKnown = Object.hasOwn(COMMANDS, name);
-  if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
-    console.log(isKnown ? usageOf(name as Name) : usageOfAll());
-    return 0;
+async function main(typed: string[]): Promise<number | void> {
+  const called = commandOf(typed);
+  if (typed.some((arg) => arg === "--help" || arg === "-h")) {
+    console.log(called ? usageOf(called.name) : usageOfAll());
+    return;
   }
-  if (rawArgs.includes("--version")) {
+  if (typed.includes("--version")) {
     console.log(VERSION);
-    return 0;
+    return;
   }
   try {
-    if (!isKnown) {
-      const all = Object.keys(COMMANDS).join(", ");
-      throw new UsageError(`Expected one of ${all}, got "${name}"`);
+    if (typed[0] === COMPLETION) {
+      process.stdout.write(completion(NAME, typed.slice(1)));
+      return;
     }
-    await runCommand(command, { rawArgs });
-    return 0;
+    if (!called) {
+      const all = [...Object.keys(COMMANDS), COMPLETION].join(", ");
+      throw new UsageError(`Expected one of ${all}, got "${typed[0] ?? ""}"`);
+    }
+    const { name, rawArgs } = called;
+    if (NEWER_NODE.includes(name) && !isNewEnough())
+      return await byNewerNode(typed);
+    endWithCaller();
+    await runCommand(COMMANDS[name] as CommandDef, { rawArgs });
+    return;
   } catch (error) {
     const isUsage =
       error instanceof UsageError ||
@@ -113,10 +82,15 @@ async function main(rawArgs: string[]): Promise<number> {
     const message = error instanceof Error ? error.message : String(error);
     const text = stripVTControlCharacters(message); // citty colours its own
     console.error(isUsage ? text : pc.red(text));
-    const help = isKnown ? `mxfp4-edge ${name} --help` : "mxfp4-edge --help";
-    if (isUsage) console.error(`${help} tells what there is`);
+    const help = called ? `${NAME} ${called.name} --help` : `${NAME} --help`;
+    const next = isUsage ? `${help} tells what there is` : nextStep(error);
+    if (next !== undefined) console.error(next);
     return isUsage ? 2 : 1;
   }
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const typed = process.argv.slice(2);
+const code = await main(typed);
+// A command may have set one of its own.
+if (code !== undefined) process.exitCode = code;
+if (NEWER_NODE.includes(typed[0] ?? "")) process.exit();

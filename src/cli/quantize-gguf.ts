@@ -22,6 +22,7 @@ import { tellKept } from "./convert-file.ts";
 import { localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
+import { tell } from "./tell.ts";
 
 export async function quantizeGguf(request: {
   from: string;
@@ -60,7 +61,11 @@ export async function quantizeGguf(request: {
   tellKept(kept);
   const packed = decided.tensors.filter(({ becomes }) => becomes === "MXFP4");
   const without = !(await hasTokenizer(folder));
-  console.error(
-    `${pc.bold(to)}: ${packed.length} of ${decided.tensors.length} tensors in MXFP4 for llama.cpp, ${size(bytes)} in ${bar.seconds.toFixed(1)} s${without ? "; the directory has no tokenizer, so tokens are called by their ids" : ""}`,
+  const done = `${packed.length} of ${decided.tensors.length} tensors in MXFP4 for llama.cpp`;
+  const { seconds } = bar;
+  tell(
+    request.asJson,
+    `${pc.bold(to)}: ${done}, ${size(bytes)} in ${seconds.toFixed(1)} s${without ? "; the directory has no tokenizer, so tokens are called by their ids" : ""}`,
+    { output: to, bytesWritten: bytes, seconds, done, hasTokenizer: !without },
   );
 }

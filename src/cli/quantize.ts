@@ -33,7 +33,10 @@ const args = {
     description:
       "Of a directory: print what would become of each tensor, and why; write nothing",
   },
-  json: { type: "boolean", description: "What --show prints, as JSON" },
+  json: {
+    type: "boolean",
+    description: "Tell what was written, or what --show prints, as JSON",
+  },
   figures: {
     type: "boolean",
     description:
@@ -83,7 +86,14 @@ async function quantizeFolder(
       throw new UsageError(
         "Expected --for with --url and a directory, and no --figures",
       );
-    await convertDirectoryThere(edgeOf(given), file!, output, force, request);
+    await convertDirectoryThere(
+      edgeOf(given),
+      file!,
+      output,
+      force,
+      request,
+      given.json === true,
+    );
     return;
   }
   await quantizeDirectory({
@@ -108,8 +118,6 @@ export const quantizeCommand = defineCommand({
     const directory = optionsFrom(DIRECTORY_OPTIONS, given);
     const { file, output } = given as unknown as Record<string, string>;
     const isShown = given.show === true;
-    if (given.json === true && !isShown)
-      throw new UsageError("Expected --show with --json, got --json alone");
     if (isShown && output !== undefined)
       throw new UsageError(
         `Expected no --output with --show, which writes nothing, got ${output}`,

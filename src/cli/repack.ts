@@ -54,6 +54,7 @@ export const repackCommand = defineCommand({
       options: { ...options, maxShardSize: maxShardBytes(given) },
     } as const;
     const force = given.force === true;
+    const asJson = given.json === true;
     if (given.url !== undefined) {
       await convertDirectoryThere(
         edgeOf(given),
@@ -61,6 +62,7 @@ export const repackCommand = defineCommand({
         output!,
         force,
         request,
+        asJson,
       );
       return;
     }
@@ -68,6 +70,7 @@ export const repackCommand = defineCommand({
     await convertDirectory({
       from: file!,
       to: output!,
+      asJson,
       force,
       checkpoint: await readFolder(localFolder(file!)),
       request,

@@ -4,8 +4,13 @@ import pc from "picocolors";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { Bar, size } from "./bar.ts";
 import { addressOf, edgeArguments } from "./edge-arguments.ts";
-import { checkArguments, fileArguments } from "./file-arguments.ts";
+import {
+  checkArguments,
+  fileArguments,
+  outputArguments,
+} from "./file-arguments.ts";
 import { sendFiles, sendingsOf } from "./send-files.ts";
+import { tell } from "./tell.ts";
 
 const args = {
   path: {
@@ -20,6 +25,7 @@ const args = {
     valueHint: "NAME",
     description: "What it is called there (default: as here)",
   },
+  json: outputArguments.json,
 } as const;
 
 export const uploadCommand = defineCommand({
@@ -44,8 +50,11 @@ export const uploadCommand = defineCommand({
     bar.end();
     const files = sent.files === 1 ? "1 file" : `${sent.files} files`;
     const there = sent.present > 0 ? `, ${sent.present} of them there` : "";
-    console.error(
-      `${pc.bold(name)}: ${files}${there}, ${size(sent.bytes)} in ${bar.seconds.toFixed(1)} s`,
+    const { seconds } = bar;
+    tell(
+      given.json === true,
+      `${pc.bold(name)}: ${files}${there}, ${size(sent.bytes)} in ${seconds.toFixed(1)} s`,
+      { name, ...sent, seconds },
     );
   },
 });

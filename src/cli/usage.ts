@@ -13,10 +13,20 @@ type Described = {
   commands?: Record<string, string>;
   operands?: { name: string; description: string };
   passedTo?: string;
+  /** What is said at the end, each on lines of its own. */
+  notes?: readonly string[];
 };
 
 export function usage(described: Described): string {
-  const { name, description, args, commands, operands, passedTo } = described;
+  const {
+    name,
+    description,
+    args,
+    commands,
+    operands,
+    passedTo,
+    notes = [],
+  } = described;
   const all = Object.entries(args ?? {});
   const positional = all.filter(([, { type }]) => type === "positional");
   const options = all.filter(([, { type }]) => type !== "positional");
@@ -58,6 +68,7 @@ export function usage(described: Described): string {
           ),
         ]
       : []),
+    ...notes.flatMap((note) => ["", ...wrap(note, 0)]),
   ].join("\n");
 }
 

@@ -1,6 +1,9 @@
 /** A directory's tensors to panels, read by ranges and packed on the way: no more than windows of them are there as floats. */
 import { AppError } from "../api/errors.ts";
-import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
+import {
+  type CheckpointTensor,
+  isOptimizers,
+} from "../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
 import {
   dtypeBytes,
@@ -91,7 +94,9 @@ function tensorsOf(
     found.set(name, stored);
     byName.delete(stored.name);
   }
-  const [other] = [...byName.keys()].filter((name) => !notRead.test(name));
+  const [other] = [...byName.keys()].filter(
+    (name) => !notRead.test(name) && !isOptimizers(name),
+  );
   if (other === undefined) return found;
   throw new AppError(
     "invalid_config",

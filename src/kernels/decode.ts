@@ -5,6 +5,7 @@
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple } from "./check.ts";
 import { decodeKernels } from "./decode-runtime.ts";
+import type { Angles, Heads } from "./layers.ts";
 import { kernels } from "./runtime.ts";
 import { BLOCK_SIZE } from "./mx.ts";
 
@@ -125,9 +126,6 @@ export function panelRow(
 /** Where keys and values of one layer lie, f32 [positions, groups · headWidth] each. */
 export type LayerCache = { keys: Pointer; values: Pointer };
 
-/** What attention is cut into: `groups` of heads share keys and values. */
-export type Heads = { heads: number; groups: number; headWidth: number };
-
 /** Causal attention of `tokens` from position `first` on. out, q f32 [tokens, heads · headWidth], rows so far apart. */
 export function attend(
   out: Pointer,
@@ -194,22 +192,35 @@ export function rmsNorm(
   epsilon: number,
   stride = width,
 ): void {
-  decodeKernels().rmsNormF32(out, x, weight, rows, width, stride, epsilon);
+  const { arena } = kernels();
+  arena.scope(() => {
+    const rstd = arena.allocF32(rows);
+    decodeKernels().rmsNormForwardF32(
+      out,
+      rstd,
+      x,
+      weight,
+      rows,
+      width,
+      stride,
+      epsilon,
+    );
+  });
 }
 
 /** Turns pairs of channels in place. x f32 [tokens, heads, headWidth], tokens `stride` apart; angles f32 [tokens, headWidth / 2]. */
 export function rotary(
   x: Pointer,
-  angles: { cosines: Pointer; sines: Pointer },
+  { cosines, sines }: Angles,
   tokens: number,
   heads: number,
   headWidth: number,
   stride: number,
 ): void {
-  decodeKernels().rotaryF32(
+  decodeKernels().rotaryForwardF32(
     x,
-    angles.cosines,
-    angles.sines,
+    cosines,
+    sines,
     tokens,
     heads,
     headWidth,
@@ -233,13 +244,13 @@ export function geluTanh(out: Pointer, x: Pointer, length: number): void {
 }
 
 /** out = gate · σ(gate) · up. f32 [length] each; `out` may be one of them. */
-export function siluProduct(
+export function swiglu(
   out: Pointer,
   gate: Pointer,
   up: Pointer,
   length: number,
 ): void {
-  decodeKernels().siluProductF32(out, gate, up, length);
+  decodeKernels().swigluForwardF32(out, gate, up, 1, length, length);
 }
 
 /** e^x of each. */

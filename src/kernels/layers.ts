@@ -1,21 +1,26 @@
-/** The layers of a GPT besides its matrix products. Forward and backward stand side by side. */
+/** The layers of a model besides its matrix products. Forward and backward stand side by side. */
 import type { Pointer } from "./arena.ts";
-import { checkCount } from "./check.ts";
+import { checkCount, checkMultiple } from "./check.ts";
 import { kernels } from "./runtime.ts";
 
-/** Sizes of a batch of sequences: B, T, C. */
-export type SequenceShape = {
-  sequences: number;
-  length: number;
-  width: number;
-};
+/** Sizes of a batch of sequences: B, T. */
+type TokenShape = { sequences: number; length: number };
 
-/** out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t]. out f32 [B, T, C]; tokens i32 [B, T]. */
+/** And of what stands at each token: C. */
+export type SequenceShape = TokenShape & { width: number };
+
+/** Where the kernels find nothing: below it lie their tables. */
+const NONE: Pointer = 0;
+
+/**
+ * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t], where positions have one. out f32 [B, T, C];
+ * tokens i32 [B, T].
+ */
 export function embeddingForward(
   out: Pointer,
   tokens: Pointer,
   tokenEmbedding: Pointer,
-  positionEmbedding: Pointer,
+  positionEmbedding: Pointer | undefined,
   shape: SequenceShape,
 ): void {
   const { sequences, length, width } = checkSequences(shape);
@@ -23,17 +28,17 @@ export function embeddingForward(
     out,
     tokens,
     tokenEmbedding,
-    positionEmbedding,
+    positionEmbedding ?? NONE,
     sequences,
     length,
     width,
   );
 }
 
-/** Adds to both gradients. dOut f32 [B, T, C]. */
+/** Adds to both gradients, or the one that there is. dOut f32 [B, T, C]. */
 export function embeddingBackward(
   dTokenEmbedding: Pointer,
-  dPositionEmbedding: Pointer,
+  dPositionEmbedding: Pointer | undefined,
   dOut: Pointer,
   tokens: Pointer,
   shape: SequenceShape,
@@ -41,7 +46,7 @@ export function embeddingBackward(
   const { sequences, length, width } = checkSequences(shape);
   kernels().exports.embeddingBackwardF32(
     dTokenEmbedding,
-    dPositionEmbedding,
+    dPositionEmbedding ?? NONE,
     dOut,
     tokens,
     sequences,
@@ -147,19 +152,164 @@ export function geluBackward(
   kernels().exports.geluBackwardF32(dX, dOut, x, length);
 }
 
-/** Causal attention of `heads` heads. out f32 [B, T, C]; logSumExp f32 [B, heads, T]; qkv f32 [B, T, 3C]. */
+/** out = x · rstd · weight, rstd = 1 / √(mean(x²) + epsilon), kept. out, x f32 [rows, width], `stride` apart; rstd f32 [rows]. */
+export function rmsNormForward(
+  out: Pointer,
+  rstd: Pointer,
+  x: Pointer,
+  weight: Pointer,
+  rows: number,
+  width: number,
+  epsilon: number,
+  stride = width,
+): void {
+  checkCount("rows", rows);
+  checkCount("width", width);
+  kernels().exports.rmsNormForwardF32(
+    out,
+    rstd,
+    x,
+    weight,
+    rows,
+    width,
+    stride,
+    epsilon,
+  );
+}
+
+/** Adds to `dX` and to dWeight. dX, dOut, x f32 [rows, width], `stride` apart. */
+export function rmsNormBackward(
+  dX: Pointer,
+  dWeight: Pointer,
+  dOut: Pointer,
+  x: Pointer,
+  rstd: Pointer,
+  weight: Pointer,
+  rows: number,
+  width: number,
+  stride = width,
+): void {
+  checkCount("rows", rows);
+  checkCount("width", width);
+  kernels().exports.rmsNormBackwardF32(
+    dX,
+    dWeight,
+    dOut,
+    x,
+    rstd,
+    weight,
+    rows,
+    width,
+    stride,
+  );
+}
+
+/** Of each position and pair of a head's channels: f32 [T, D / 2] each. */
+export type Angles = { cosines: Pointer; sines: Pointer };
+
+/** Turns heads, which lie side by side, in place. x f32 [B, T, heads, D], tokens `stride` apart. */
+export function rotaryForward(
+  x: Pointer,
+  angles: Angles,
+  shape: TokenShape,
+  heads: number,
+  headWidth: number,
+  stride: number,
+): void {
+  const { rotaryForwardF32 } = kernels().exports;
+  rotaryEach(rotaryForwardF32, x, angles, shape, heads, headWidth, stride);
+}
+
+/** Turns their gradient back, in place. */
+export function rotaryBackward(
+  dX: Pointer,
+  angles: Angles,
+  shape: TokenShape,
+  heads: number,
+  headWidth: number,
+  stride: number,
+): void {
+  const { rotaryBackwardF32 } = kernels().exports;
+  rotaryEach(rotaryBackwardF32, dX, angles, shape, heads, headWidth, stride);
+}
+
+/** Each sequence begins at the first position. */
+function rotaryEach(
+  kernel: ReturnType<typeof kernels>["exports"]["rotaryForwardF32"],
+  x: Pointer,
+  { cosines, sines }: Angles,
+  { sequences, length }: TokenShape,
+  heads: number,
+  headWidth: number,
+  stride: number,
+): void {
+  checkCount("sequences", sequences);
+  checkCount("length", length);
+  checkCount("heads", heads);
+  checkMultiple("headWidth", headWidth, 2);
+  for (let sequence = 0; sequence < sequences; sequence++) {
+    const first = x + 4 * sequence * length * stride;
+    kernel(first, cosines, sines, length, heads, headWidth, stride);
+  }
+}
+
+/** out = gate · σ(gate) · up. out f32 [rows, width]; gate, up likewise, `stride` apart. */
+export function swigluForward(
+  out: Pointer,
+  gate: Pointer,
+  up: Pointer,
+  rows: number,
+  width: number,
+  stride = width,
+): void {
+  checkCount("rows", rows);
+  checkCount("width", width);
+  kernels().exports.swigluForwardF32(out, gate, up, rows, width, stride);
+}
+
+/** The gradients of gate and up, which may take their places. dOut f32 [rows, width]; the others `stride` apart. */
+export function swigluBackward(
+  dGate: Pointer,
+  dUp: Pointer,
+  dOut: Pointer,
+  gate: Pointer,
+  up: Pointer,
+  rows: number,
+  width: number,
+  stride = width,
+): void {
+  checkCount("rows", rows);
+  checkCount("width", width);
+  kernels().exports.swigluBackwardF32(
+    dGate,
+    dUp,
+    dOut,
+    gate,
+    up,
+    rows,
+    width,
+    stride,
+  );
+}
+
+/** What attention is cut into: `groups` of heads share keys and values. */
+export type Heads = { heads: number; groups: number; headWidth: number };
+
+/**
+ * Causal attention. out f32 [B, T, heads · D]; logSumExp f32 [B, heads, T]; qkv f32 [B, T, (heads + 2 · groups) · D],
+ * queries, keys and values side by side.
+ */
 export function attentionForward(
   out: Pointer,
   logSumExp: Pointer,
   qkv: Pointer,
-  shape: SequenceShape,
-  heads: number,
+  shape: TokenShape,
+  cut: Heads,
 ): void {
-  const { sequences, length, width } = checkSequences(shape);
-  checkCount("width / heads", width / heads);
+  const { sequences, length } = checkTokens(shape);
+  const { heads, groups, headWidth } = checkHeads(cut);
   const { arena, exports } = kernels();
   arena.scope(() => {
-    const headWidth = width / heads;
     const scratch = arena.alloc(
       exports.attentionScratchBytes(length, headWidth),
     );
@@ -171,25 +321,25 @@ export function attentionForward(
       sequences,
       length,
       heads,
+      groups,
       headWidth,
     );
   });
 }
 
-/** Overwrites dQkv f32 [B, T, 3C]; dOut f32 [B, T, C]; the others as the forward pass left them. */
+/** Overwrites dQkv, f32 as qkv; dOut f32 [B, T, heads · D]; the others as the forward pass left them. */
 export function attentionBackward(
   dQkv: Pointer,
   dOut: Pointer,
   qkv: Pointer,
   logSumExp: Pointer,
-  shape: SequenceShape,
-  heads: number,
+  shape: TokenShape,
+  cut: Heads,
 ): void {
-  const { sequences, length, width } = checkSequences(shape);
-  checkCount("width / heads", width / heads);
+  const { sequences, length } = checkTokens(shape);
+  const { heads, groups, headWidth } = checkHeads(cut);
   const { arena, exports } = kernels();
   arena.scope(() => {
-    const headWidth = width / heads;
     const scratch = arena.alloc(
       exports.attentionScratchBytes(length, headWidth),
     );
@@ -202,6 +352,7 @@ export function attentionBackward(
       sequences,
       length,
       heads,
+      groups,
       headWidth,
     );
   });
@@ -258,9 +409,21 @@ export function exp(out: Pointer, x: Pointer, length: number): void {
   kernels().exports.expF32(out, x, length);
 }
 
-function checkSequences(shape: SequenceShape): SequenceShape {
+function checkTokens<Shape extends TokenShape>(shape: Shape): Shape {
   checkCount("sequences", shape.sequences);
   checkCount("length", shape.length);
-  checkCount("width", shape.width);
   return shape;
+}
+
+function checkSequences(shape: SequenceShape): SequenceShape {
+  checkCount("width", shape.width);
+  return checkTokens(shape);
+}
+
+function checkHeads(cut: Heads): Heads {
+  checkCount("heads", cut.heads);
+  checkCount("groups", cut.groups);
+  checkCount("headWidth", cut.headWidth);
+  checkMultiple("heads", cut.heads, cut.groups);
+  return cut;
 }

@@ -1,10 +1,11 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { loadDecodeKernels } from "./decode-runtime.ts";
 import { type Kernels, loadKernels } from "./runtime.ts";
 
 const BUILT = join(import.meta.dirname, "../../build/kernels.wasm");
+const TRAINING = join(import.meta.dirname, "../../build/kernels-training.wasm");
 const BUILT_DECODE = join(
   import.meta.dirname,
   "../../build/kernels-decode.wasm",
@@ -32,6 +33,11 @@ export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
   const kernels = loadKernels(new Module(readFileSync(path)));
   kernels.exports.useWideVectors?.(Number(isWide));
   return kernels;
+}
+
+/** All kernels, where those above are of files alone: a package has both, since Node 20 lacks relaxed SIMD. */
+export function loadTrainingKernels(): Kernels {
+  return loadKernelsFile(existsSync(TRAINING) ? TRAINING : BUILT);
 }
 
 /** The kernels that write text, after the others. */

@@ -6,17 +6,16 @@
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
-import { STATE_FOLDER } from "./state-folder.ts";
+import { ROOT, STATE_FOLDER } from "./places.ts";
 import { type Running, startRuntime, tellsPort } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
 export type { Running };
 
-const ROOT = resolve(import.meta.dirname, "../..");
 const WORKER_FOLDER = join(ROOT, "build/worker");
 /** The Hosts that a Worker in local mode answers to. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];

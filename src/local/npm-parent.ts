@@ -18,8 +18,13 @@ export function endWithNpm(): void {
   const parent = process.ppid;
   // It may have gone already; but in a container npm itself may be the first process.
   const isOrphan = parent === INIT && !isNpm(parent);
+  endWithParent(isOrphan ? undefined : parent);
+}
+
+/** Ends this process when `parent` is not, or no more, its parent. */
+export function endWithParent(parent: number | undefined): void {
   const timer = setInterval(() => {
-    if (!isOrphan && process.ppid === parent) return;
+    if (process.ppid === parent) return;
     clearInterval(timer);
     process.kill(process.pid, "SIGTERM");
   }, LOOK_EVERY_MS);

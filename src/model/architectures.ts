@@ -1,23 +1,32 @@
-/** Which model a shape describes. The one place that names the architectures. */
-import type { ModelShape } from "../api/types.ts";
-import { shown } from "../api/option-kinds.ts";
+/** Which model a shape or a config.json describes. The one place that names the architectures. */
 import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
+import type {
+  ArchitectureName,
+  ModelRequest,
+  ModelShape,
+  ModelSizes,
+} from "../api/types.ts";
 import type { Decoder } from "./decoder.ts";
 import { gpt2Decoder } from "./gpt2/decoder.ts";
 import { GPT2 } from "./gpt2/gpt.ts";
 import { llamaDecoder } from "./llama/decoder.ts";
+import { LLAMA } from "./llama/llama.ts";
 import type { Architecture, Model } from "./model.ts";
 
-/** There is one so far, so every shape is one of it. */
-export function architectureOf(_shape: ModelShape): Architecture {
-  return GPT2;
+const BY_NAME = { gpt2: GPT2, llama: LLAMA } as const satisfies Record<
+  ArchitectureName,
+  unknown
+>;
+
+export function architectureOf({ arch }: ModelShape): Architecture {
+  // Each takes the shapes that name it, and a shape names the one that it is of.
+  return BY_NAME[arch ?? "gpt2"] as unknown as Architecture;
 }
 
-/** Of a config.json of transformers. Errors: `invalid_config` */
-export function importedShape(
-  config: Readonly<Record<string, unknown>>,
-): ModelShape {
-  return GPT2.importedShape(config);
+/** Errors: `invalid_config`, what is told is no such model's */
+export function completeShape(asked: ModelRequest & ModelSizes): ModelShape {
+  return BY_NAME[asked.arch ?? "gpt2"].complete(asked);
 }
 
 /** Errors: `invalid_config`, no such model can be */
@@ -25,23 +34,39 @@ export function modelOf(shape: ModelShape): Model {
   return architectureOf(shape).model(shape);
 }
 
-/** What writes text, by the `model_type` of a config.json of transformers. */
-const DECODERS: Readonly<
-  Record<string, (config: Readonly<Record<string, unknown>>) => Decoder>
+type Config = Readonly<Record<string, unknown>>;
+
+/** By the `model_type` of a config.json of transformers: what it is, and what writes text with it. */
+const BY_TYPE: Readonly<
+  Record<
+    string,
+    { arch: ArchitectureName; decoder: (config: Config) => Decoder }
+  >
 > = {
-  gpt2: (config) => gpt2Decoder(GPT2.importedShape(config)),
-  llama: llamaDecoder,
-  mistral: llamaDecoder,
-  qwen3: llamaDecoder,
+  gpt2: {
+    arch: "gpt2",
+    decoder: (config) => gpt2Decoder(GPT2.importedShape(config)),
+  },
+  llama: { arch: "llama", decoder: llamaDecoder },
+  mistral: { arch: "llama", decoder: llamaDecoder },
+  qwen3: { arch: "llama", decoder: llamaDecoder },
 };
 
 /** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
-export function decoderOf(config: Readonly<Record<string, unknown>>): Decoder {
-  const { model_type: type } = config;
-  if (typeof type === "string" && Object.hasOwn(DECODERS, type))
-    return DECODERS[type]!(config);
+export function importedShape(config: Config): ModelShape {
+  return BY_NAME[kindOf(config).arch].importedShape(config);
+}
+
+/** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
+export function decoderOf(config: Config): Decoder {
+  return kindOf(config).decoder(config);
+}
+
+function kindOf({ model_type: type }: Config) {
+  if (typeof type === "string" && Object.hasOwn(BY_TYPE, type))
+    return BY_TYPE[type]!;
   throw new AppError(
     "invalid_config",
-    `Expected \`model_type\` to be one of ${Object.keys(DECODERS).join(", ")}, got ${shown(type)}`,
+    `Expected \`model_type\` to be one of ${Object.keys(BY_TYPE).join(", ")}, got ${shown(type)}`,
   );
 }

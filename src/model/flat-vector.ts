@@ -34,3 +34,17 @@ export function flatGradient(
     close: () => undefined,
   };
 }
+
+/** `body` adds to the gradients of these tensors, in their order, which then are complete. */
+export function withGradients(
+  sink: GradientSink,
+  tensors: readonly ParameterTensor[],
+  body: (gradients: readonly Pointer[]) => void,
+): void {
+  kernels().arena.scope(() => {
+    const gradients = tensors.map((tensor) => sink.open(tensor));
+    body(gradients);
+    for (const [index, tensor] of tensors.entries())
+      sink.close(tensor, gradients[index]!);
+  });
+}

@@ -7,7 +7,8 @@
  *   dX         dX [T, in]  = dY [T, out] · Wᵀ [out, in]      contracts over out-features
  *   dW         dW [in, out] = xᵀ [in, T] · dY [T, out]       contracts over tokens T
  *
- * Which recipe computes them in what stands in api/recipe.ts, as data.
+ * Which recipe computes them in what stands in api/recipe.ts, as data. A weight may lie transposed, [out, in]; so
+ * does its gradient then, dWᵀ = dYᵀ · x, of the same operands.
  *
  * bf16 means that operands are rounded when they are packed; products and sums are f32. int6 means
  * integers of at most 31, to nearest even, and an f32 scale for each 64 along K: as fine as the FP8 of the
@@ -47,6 +48,7 @@ import {
 } from "../kernels/panel-product.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { PackedWeights } from "./packed-weights.ts";
+import type { MatrixLayout } from "./parameters.ts";
 
 /** What a backward pass's noise depends on, besides the place in the model. */
 export type NoiseCoordinates = {
@@ -57,32 +59,33 @@ export type NoiseCoordinates = {
 
 /** One linear layer: its weight, and its place in the model, which names its noise. */
 export type Linear = {
-  /** The weight, f32 [in, out], in the caller's scope; not called where its panel is at hand. */
+  /** The weight, f32, as `layout` says, in the caller's scope; not called where its panel is at hand. */
   readWeight: () => Pointer;
+  layout: MatrixLayout;
   inFeatures: number;
   outFeatures: number;
   layer: number;
-  /** 0 QKV, 1 attention output, 2 MLP up, 3 MLP down. */
+  /** Of those of its layer, which noise depends on. */
   index: number;
 };
 
 export type LinearGradients = {
   /** f32 [T, in], overwritten; may be the layer's input, which nobody reads any more by then. */
   dInput: Pointer;
-  /** f32 [in, out], overwritten. */
+  /** f32 as the weight, overwritten. */
   dWeight: Pointer;
-  /** f32 [out], added to. */
-  dBias: Pointer;
+  /** f32 [out], added to; where there is a bias. */
+  dBias: Pointer | undefined;
 };
 
 /**
- * output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; bias f32 [out]; `tokens` is T;
- * `packedWeights` of the same parameters.
+ * output = input · weight + bias. output f32 [T, out]; input f32 [T, in]; bias f32 [out], where there is one; `tokens`
+ * is T; `packedWeights` of the same parameters.
  */
 export function linearForward(
   output: Pointer,
   input: Pointer,
-  bias: Pointer,
+  bias: Pointer | undefined,
   linear: Linear,
   tokens: number,
   recipe: Recipe,
@@ -90,10 +93,10 @@ export function linearForward(
 ): void {
   const { inFeatures, outFeatures, layer, index } = linear;
   const product: RecipeDescription["forward"] = RECIPES[recipe].forward;
-  const weight = () => byColumns(linear.readWeight(), outFeatures); // [out, in]
+  const weight = () => byOutputs(linear); // [out, in]
   kernels().arena.scope(() => {
     if (isDense(product)) {
-      biasForward(output, bias, tokens, outFeatures);
+      if (bias !== undefined) biasForward(output, bias, tokens, outFeatures);
       matmul(
         output,
         byRows(input, inFeatures), // [T, in]
@@ -101,7 +104,10 @@ export function linearForward(
         tokens,
         outFeatures,
         inFeatures,
-        { accumulate: true, roundToBf16: product.format === "bf16" },
+        {
+          accumulate: bias !== undefined,
+          roundToBf16: product.format === "bf16",
+        },
       );
       return;
     }
@@ -143,7 +149,9 @@ export function linearBackward(
     checkSegments("outFeatures", linear.outFeatures, dInput);
   }
   if (!isDense(dWeight)) checkSegments("tokens", tokens, dWeight);
-  biasBackward(gradients.dBias, dOutput, tokens, linear.outFeatures);
+  const { dBias } = gradients;
+  if (dBias !== undefined)
+    biasBackward(dBias, dOutput, tokens, linear.outFeatures);
   if (isDense(dWeight)) {
     dWeightDense(gradients.dWeight, dOutput, input, tokens, linear, dWeight);
   } else {
@@ -159,19 +167,56 @@ export function linearBackward(
   }
 }
 
+/** The weight [out, in]. */
+function byOutputs({ readWeight, layout, ...linear }: Linear): Operand {
+  return layout === "in-out"
+    ? byColumns(readWeight(), linear.outFeatures)
+    : byRows(readWeight(), linear.inFeatures);
+}
+
+/** The weight [in, out]. */
+function byInputs({ readWeight, layout, ...linear }: Linear): Operand {
+  return layout === "in-out"
+    ? byRows(readWeight(), linear.outFeatures)
+    : byColumns(readWeight(), linear.inFeatures);
+}
+
+/** An operand of dW, contracted over tokens: `rows` of it, and what it is in a recipe. */
+type TokenOperand = { operand: Operand; rows: number; role: Side };
+
+/** xᵀ [in, T] and dYᵀ [out, T], in the order in which their product lies as the weight. */
+function dWeightOperands(
+  dOutput: Pointer,
+  input: Pointer,
+  { inFeatures, outFeatures, layout }: Linear,
+): [TokenOperand, TokenOperand] {
+  const x: TokenOperand = {
+    operand: byColumns(input, inFeatures),
+    rows: inFeatures,
+    role: "a",
+  };
+  const dY: TokenOperand = {
+    operand: byColumns(dOutput, outFeatures),
+    rows: outFeatures,
+    role: "b",
+  };
+  return layout === "in-out" ? [x, dY] : [dY, x];
+}
+
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
 function dInputDense(
   dInput: Pointer,
   dOutput: Pointer,
   tokens: number,
-  { inFeatures, outFeatures, readWeight }: Linear,
+  linear: Linear,
   { format }: DenseProduct,
 ): void {
+  const { inFeatures, outFeatures } = linear;
   kernels().arena.scope(() =>
     matmul(
       dInput,
       byRows(dOutput, outFeatures), // [T, out]
-      byRows(readWeight(), outFeatures), // [in, out]
+      byInputs(linear), // [in, out]
       tokens,
       inFeatures,
       outFeatures,
@@ -180,24 +225,19 @@ function dInputDense(
   );
 }
 
-/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ */
+/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ, or that transposed */
 function dWeightDense(
   dWeight: Pointer,
   dOutput: Pointer,
   input: Pointer,
   tokens: number,
-  { inFeatures, outFeatures }: Linear,
+  linear: Linear,
   { format }: DenseProduct,
 ): void {
-  matmul(
-    dWeight,
-    byColumns(input, inFeatures), // [in, T]
-    byColumns(dOutput, outFeatures), // [out, T]
-    inFeatures,
-    outFeatures,
-    tokens,
-    { roundToBf16: format === "bf16" },
-  );
+  const [a, b] = dWeightOperands(dOutput, input, linear);
+  matmul(dWeight, a.operand, b.operand, a.rows, b.rows, tokens, {
+    roundToBf16: format === "bf16",
+  });
 }
 
 /** One of the two backward GEMMs, which names its noise. */
@@ -222,18 +262,18 @@ function dInputPanels(
   packedWeights: PackedWeights,
 ): void {
   const { product, linear } = gemm;
-  const { inFeatures, outFeatures, layer, index, readWeight } = linear;
+  const { inFeatures, outFeatures, layer, index } = linear;
   kernels().arena.scope(() => {
     const pack = packer(product, outFeatures, noiseOf(gemm));
     const a = pack.new("a", byRows(dOutput, outFeatures), tokens); // [T, out]
-    const weight = () => byRows(readWeight(), outFeatures); // [in, out]
+    const weight = () => byInputs(linear); // [in, out]
     const name = `dX ${layer}.${index}`;
     const b = pack.kept(packedWeights, name, "b", weight, inFeatures);
     multiplyPanels(dInput, product, a, b, tokens, inFeatures, outFeatures);
   });
 }
 
-/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ */
+/** dWeight [in, out] = inputᵀ [in, T] · (dOutputᵀ [out, T])ᵀ, or that transposed */
 function dWeightPanels(
   dWeight: Pointer,
   dOutput: Pointer,
@@ -241,14 +281,26 @@ function dWeightPanels(
   tokens: number,
   gemm: BackwardGemm,
 ): void {
-  const { product, linear } = gemm;
-  const { inFeatures, outFeatures } = linear;
+  const operands = dWeightOperands(dOutput, input, gemm.linear);
+  const [first, second] = operands;
+  const roles = { a: first.role, b: second.role };
+  const product = inRoles(gemm.product, roles);
   kernels().arena.scope(() => {
-    const pack = packer(product, tokens, noiseOf(gemm));
-    const a = pack.new("a", byColumns(input, inFeatures), inFeatures); // [in, T]
-    const b = pack.new("b", byColumns(dOutput, outFeatures), outFeatures); // [out, T]
-    multiplyPanels(dWeight, product, a, b, inFeatures, outFeatures, tokens);
+    const noise = noiseOf(gemm);
+    const pack = packer(product, tokens, (side) => noise(roles[side]));
+    const a = pack.new("a", first.operand, first.rows);
+    const b = pack.new("b", second.operand, second.rows);
+    multiplyPanels(dWeight, product, a, b, first.rows, second.rows, tokens);
   });
+}
+
+/** The product whose sides are what the recipe's are in other places. */
+function inRoles(
+  product: PanelProduct,
+  roles: Record<Side, Side>,
+): PanelProduct {
+  if (product.format !== "mxfp4") return product;
+  return { ...product, a: product[roles.a], b: product[roles.b] };
 }
 
 /** Packs the operands [rows, k] of one product, in the caller's scope. */

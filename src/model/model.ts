@@ -1,6 +1,6 @@
 /** What training, sampling and checkpoints know of a model, whatever its architecture. */
 import type { Recipe } from "../api/recipe.ts";
-import type { ModelShape } from "../api/types.ts";
+import type { ModelRequest, ModelShape, ModelSizes } from "../api/types.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
 import type { Linear, NoiseCoordinates } from "./linear.ts";
@@ -31,7 +31,7 @@ export type Pass = {
 
 /**
  * What a forward pass leaves for the backward pass: all activations; what products give and take, without the
- * LayerNorms and GELUs between them, which cost a hundredth of a step; or the input of every block. The backward
+ * norms and the gates between them, which cost a hundredth of a step; or the input of every block. The backward
  * pass computes the rest again. The gradient is the same, bit for bit.
  */
 export const KEPT_ACTIVATIONS = ["all", "products", "inputs"] as const;
@@ -46,28 +46,32 @@ export type BackwardPass = Pass & {
 
 /** Sees what the backward pass of a linear layer is given: dOutput f32 [tokens, out], input f32 [tokens, in]. */
 type ObserveLinear = (
-  linear: Linear,
+  linear: Linear & { name: string },
   dOutput: Pointer,
   input: Pointer,
   tokens: number,
 ) => void;
 
 /** A kind of model. What its sizes mean, its tensors' names and its passes are known to its folder only. */
-export interface Architecture {
+export interface Architecture<Shape extends ModelShape = ModelShape> {
+  /** For people. */
+  readonly name: string;
+  /** With what is not told. Errors: `invalid_config`, what is told is no such model's */
+  complete(asked: ModelRequest & ModelSizes): Shape;
   /** Errors: `invalid_config`, no such model can be */
-  check(shape: ModelShape): void;
+  check(shape: Shape): void;
   /** Errors: `invalid_config`, it cannot be trained on microbatches of so many sequences */
-  checkTraining(
-    shape: ModelShape,
-    sequences: number,
-    segmentLength?: number,
-  ): void;
+  checkTraining(shape: Shape, sequences: number, segmentLength?: number): void;
   /** config.json of transformers. */
-  huggingFaceConfig(shape: ModelShape): Record<string, unknown>;
+  huggingFaceConfig(shape: Shape): Record<string, unknown>;
   /** The shape of a model with this config.json. Errors: `invalid_config` for another */
-  importedShape(config: Readonly<Record<string, unknown>>): ModelShape;
+  importedShape(config: Readonly<Record<string, unknown>>): Shape;
+  /** With which names of tensors may begin in a file, or not. */
+  readonly prefix: string;
+  /** What a file may hold besides the model's tensors. */
+  notRead(shape: Shape): RegExp;
   /** Errors: as `check` */
-  model(shape: ModelShape): Model;
+  model(shape: Shape): Model;
 }
 
 export interface Model {

@@ -4,7 +4,8 @@
  *
  * Matrices come first, then embeddings, then vectors. Matrices and embeddings begin at whole chunks, as the
  * first vector does, so that a shard can have any of them whole. Each tensor is padded to 64 elements: no
- * MXFP4 block or RHT segment of a gradient on the wire holds two tensors. Padding is zero, always.
+ * MXFP4 block or RHT segment of a gradient on the wire holds two tensors. Padding is zero, always. Matrices that
+ * a model multiplies as one lie without a gap between them.
  */
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -21,13 +22,20 @@ export const CHUNK_LENGTH = 4096;
 const PARAMETER_GROUPS = ["matrix", "embedding", "vector"] as const;
 export type ParameterGroup = (typeof PARAMETER_GROUPS)[number];
 
+/** How a matrix lies: by inputs, each with its weights to all outputs, or by outputs. */
+export type MatrixLayout = "in-out" | "out-in";
+
 /** What a tensor is, wherever it comes to lie. */
 export type TensorSpec = {
   name: string;
   group: ParameterGroup;
   shape: number[];
+  /** Of a matrix. */
+  layout: MatrixLayout;
   /** So many matrices stand in it side by side, each with a part of the columns; q, k and v are such. */
   sideBySide: number;
+  /** It begins where the matrix before it ends, and both are one, "out-in" with the outputs of both. */
+  isJoined: boolean;
   /** How it starts: normal draws with this standard deviation, or a constant. */
   initial: { deviation: number } | { value: number };
 };
@@ -48,18 +56,35 @@ export type ParameterTable = {
 /** By group, and in their order within one: it is part of what a run's bytes mean. */
 export function layOut(specs: readonly TensorSpec[]): ParameterTable {
   const tensors: ParameterTensor[] = [];
-  let offset = 0;
+  let end = 0;
   for (const group of PARAMETER_GROUPS) {
-    offset = roundUp(offset, CHUNK_LENGTH);
-    for (const spec of specs) {
-      if (spec.group !== group) continue;
-      if (group !== "vector") offset = roundUp(offset, CHUNK_LENGTH);
+    const own = specs.filter((spec) => spec.group === group);
+    for (const [index, spec] of own.entries()) {
+      const isWhole = group !== "vector" || index === 0;
+      const unit = isWhole ? CHUNK_LENGTH : PADDING;
+      const offset = spec.isJoined ? end : roundUp(end, unit);
       const length = spec.shape.reduce((product, size) => product * size, 1);
       tensors.push({ ...spec, offset, length });
-      offset += roundUp(length, PADDING);
+      end = offset + length;
     }
   }
-  return { tensors, length: offset };
+  return { tensors, length: roundUp(end, PADDING) };
+}
+
+/** Matrices [out, in] that lie without a gap, as one. */
+export function joined(matrices: readonly ParameterTensor[]): ParameterTensor {
+  const [first, ...others] = matrices;
+  return others.reduce((whole, { name, shape, offset, length }) => {
+    if (offset !== whole.offset + whole.length)
+      throw new Error(`Expected \`${name}\` right behind \`${whole.name}\``);
+    const [rows, columns] = whole.shape as [number, number];
+    return {
+      ...whole,
+      name: `${whole.name} + ${name}`,
+      shape: [rows + shape[0]!, columns],
+      length: whole.length + length,
+    };
+  }, first!);
 }
 
 /**
@@ -92,6 +117,20 @@ export function groupParts(
 /** With the padding up to whole segments. */
 export function paddedLength({ length }: { length: number }): number {
   return roundUp(length, PADDING);
+}
+
+/** Of a matrix. */
+export function featuresOf({
+  shape,
+  layout,
+}: Pick<ParameterTensor, "shape" | "layout">): {
+  inFeatures: number;
+  outFeatures: number;
+} {
+  const [rows, columns] = shape as [number, number];
+  return layout === "in-out"
+    ? { inFeatures: rows, outFeatures: columns }
+    : { inFeatures: columns, outFeatures: rows };
 }
 
 function roundUp(value: number, unit: number): number {

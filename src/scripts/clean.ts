@@ -7,8 +7,8 @@ import { basename, join, relative } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { LOCK_FILE, lockFolder } from "../local/lock.ts";
 import { endStale } from "../local/processes.ts";
-import { STATE_FOLDER } from "../local/state-folder.ts";
-import { bytesIn, megabytes, runsFolder } from "./kept-runs.ts";
+import { STATE_FOLDER } from "../local/places.ts";
+import { bytesIn, megabytes, runsFolder } from "../cli/train/kept-runs.ts";
 import { runScript } from "./script.ts";
 
 const ROOT = join(import.meta.dirname, "../..");

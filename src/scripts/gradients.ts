@@ -10,7 +10,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
-import { keptCheckpoint } from "./kept-runs.ts";
+import { keptCheckpoint } from "../cli/train/kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
 import { layerErrors } from "../training/layer-errors.ts";
 import { observeLayers } from "../training/observed-layers.ts";
@@ -22,8 +22,8 @@ import {
   page,
 } from "./gradients/page.ts";
 import { zeroedShares } from "../training/zeroed-codes.ts";
-import { mobyDick } from "./moby-dick.ts";
-import { wholeNumber } from "./numbers.ts";
+import { mobyDick } from "../cli/train/moby-dick.ts";
+import { wholeNumber } from "../cli/train/numbers.ts";
 import { runScript } from "./script.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");

@@ -2,8 +2,8 @@
 import { localModel, openWriter, writePieces } from "../cli/local-text.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
-import { keptCheckpoint } from "./kept-runs.ts";
-import { finite, wholeNumber } from "./numbers.ts";
+import { keptCheckpoint } from "../cli/train/kept-runs.ts";
+import { finite, wholeNumber } from "../cli/train/numbers.ts";
 import { runScript } from "./script.ts";
 
 await runScript({

@@ -1,8 +1,9 @@
 /**
- * A run's parameters as a safetensors file: Hugging Face GPT-2 names and layouts, f32. With all of its state, what the
+ * A run's parameters as a safetensors file: Hugging Face names and layouts, f32. With all of its state, what the
  * optimizer remembers of a tensor stands beside it, `optimizer.<moment>.<name>` of the same shape.
  */
 import type { PinnedDataset, RunConfig } from "../api/types.ts";
+import { OPTIMIZER } from "../checkpoints/checkpoint.ts";
 import {
   readSafetensors,
   writeSafetensors,
@@ -24,7 +25,6 @@ const STEP = "mxfp4-edge.step";
 export const TOKENIZER = "mxfp4-edge.tokenizer";
 /** Of one with all state: the tokens trained on. */
 const TOKENS = "mxfp4-edge.tokens";
-const OPTIMIZER = "optimizer.";
 
 /** A range of the flat vector, of the parameters or of a moment that its group has. */
 export type StateRange = Range & { moment?: string | undefined };
@@ -139,11 +139,6 @@ export function writtenRun(metadata: ReadonlyMap<string, string>) {
 
 export function momentName(moment: string, tensor: string): string {
   return `${OPTIMIZER}${moment}.${tensor}`;
-}
-
-/** Whether a tensor of a checkpoint is the optimizer's. */
-export function isOptimizers(name: string): boolean {
-  return name.startsWith(OPTIMIZER);
 }
 
 /**

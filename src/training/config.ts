@@ -1,5 +1,6 @@
 /** What makes of a request a whole `RunConfig`. */
 import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
 import {
   completeOptimizer,
   type OptimizerConfig,
@@ -12,7 +13,11 @@ import type {
   PinnedModel,
   RunConfig,
 } from "../api/types.ts";
-import { architectureOf, modelOf } from "../model/architectures.ts";
+import {
+  architectureOf,
+  completeShape,
+  modelOf,
+} from "../model/architectures.ts";
 import type { CheckpointConfig } from "./checkpoint.ts";
 import { splitTokens } from "./data.ts";
 import type { ImportedRun } from "./imported-model.ts";
@@ -48,11 +53,13 @@ export function completeConfig(
     request,
     before?.config ?? DEFAULTS,
   );
-  const model = imported?.shape ?? {
-    ...DEFAULTS.model,
-    ...request.model,
-    vocabulary: dataset.vocabulary,
-  };
+  const model =
+    imported?.shape ??
+    completeShape({
+      ...DEFAULTS.model,
+      ...definedOf(request.model ?? {}),
+      vocabulary: dataset.vocabulary,
+    });
   const shape = shapeProblems({ ...filled, model });
   const sharding = shape.canBe ? shardsOf(model, askedShards) : undefined;
   const problems = [
@@ -237,15 +244,16 @@ function importProblems(
   { name, vocabulary }: PinnedDataset,
   shape: ModelShape,
 ): string[] {
-  const sizes = Object.keys(shape) as (keyof ModelShape)[];
-  const other = sizes.find(
-    (size) => asked[size] !== undefined && asked[size] !== shape[size],
+  const own: Record<string, unknown> = { arch: "gpt2", ...shape };
+  const other = Object.entries(asked).find(
+    ([size, value]) => value !== undefined && value !== own[size],
   );
+  const told = (value: unknown) => shown(value ?? null);
   return [
     ...(other === undefined
       ? []
       : [
-          `Expected \`${other}\` of the model that the run goes on from, ${shape[other]}, or not to be told, got ${asked[other]}`,
+          `Expected \`${other[0]}\` of the model that the run goes on from, ${told(own[other[0]])}, or not to be told, got ${told(other[1])}`,
         ]),
     ...(shape.vocabulary === vocabulary
       ? []

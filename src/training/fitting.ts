@@ -1,7 +1,11 @@
 /** Whether a hosted trainer can compute a run's microbatches, and what to change when it cannot. */
 import { AppError } from "../api/errors.ts";
 import { isDense, RECIPES } from "../api/recipe.ts";
-import { BPE_VOCABULARY, type RunConfig } from "../api/types.ts";
+import {
+  BPE_VOCABULARY,
+  type ModelSizes,
+  type RunConfig,
+} from "../api/types.ts";
 import { microbatchProblems } from "./config.ts";
 import {
   MAX_HOSTED_BYTES,
@@ -17,7 +21,7 @@ export type StepConfig = MemoryConfig & Pick<RunConfig, "microbatches">;
 /** What differs from the step that was asked for. */
 export type StepChange = Partial<
   Pick<StepConfig, "recipe" | "gradientDtype" | "microbatches" | "sequences">
-> & { model?: Partial<StepConfig["model"]> };
+> & { model?: Partial<ModelSizes> };
 
 export function applyChange(step: StepConfig, change: StepChange): StepConfig {
   return { ...step, ...change, model: { ...step.model, ...change.model } };

@@ -7,25 +7,23 @@ import type { ModelShape } from "../api/types.ts";
 import {
   type CheckpointTensor,
   CONFIG_FILE,
+  isOptimizers,
 } from "../checkpoints/checkpoint.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { importedShape, modelOf } from "../model/architectures.ts";
-import type { ParameterTensor } from "../model/parameters.ts";
 import {
-  type CheckpointConfig,
-  isOptimizers,
-  momentName,
-  writtenRun,
-} from "./checkpoint.ts";
+  architectureOf,
+  importedShape,
+  modelOf,
+} from "../model/architectures.ts";
+import type { ParameterTensor } from "../model/parameters.ts";
+import { type CheckpointConfig, momentName, writtenRun } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
 import { readCheckpointConfig, type RunState } from "./resumed.ts";
 
 /** Of a tensor that is read at a time. */
 const WINDOW_ELEMENTS = 64 * 1024;
-/** Masks that older files of GPT-2 hold, and the head that is its table of tokens. */
-const NOT_READ = /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/;
 
 export type ImportedRun = {
   shape: ModelShape;
@@ -63,17 +61,20 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
     );
   const { table } = modelOf(shape);
   const own = tensors.filter(({ name }) => !isOptimizers(name));
-  const byName = new Map(own.map((tensor) => [nameOf(tensor), tensor]));
+  const architecture = architectureOf(shape);
+  const { prefix, name: kind } = architecture;
+  const byName = new Map(own.map((tensor) => [nameOf(tensor, prefix), tensor]));
   const others = new Set(byName.keys());
   for (const { name, shape: expected } of table.tensors) {
     check(name, expected, byName.get(name));
     others.delete(name);
   }
-  const [other] = [...others].filter((name) => !NOT_READ.test(name));
+  const notRead = architecture.notRead(shape);
+  const [other] = [...others].filter((name) => !notRead.test(name));
   if (other !== undefined)
     throw new AppError(
       "invalid_config",
-      `Expected the tensors of a GPT-2, got "${other}" too`,
+      `Expected the tensors of a ${kind}, got "${other}" too`,
     );
   const moments = new Map(
     tensors
@@ -143,8 +144,10 @@ function stateIn(
 }
 
 /** As a model's head has it: its body alone is stored without the name in front. */
-function nameOf({ name }: CheckpointTensor): string {
-  return /^(transformer|lm_head)\./.test(name) ? name : `transformer.${name}`;
+function nameOf({ name }: CheckpointTensor, prefix: string): string {
+  return name.startsWith(prefix) || name.startsWith("lm_head.")
+    ? name
+    : prefix + name;
 }
 
 function check(

@@ -87,7 +87,7 @@ function none(): GradientErrors {
 
 function backward(
   out: Record<GradientName, Pointer>,
-  { layer, index, tokens, inFeatures, outFeatures }: ObservedLayer,
+  { tokens, outFeatures, ...layer }: ObservedLayer,
   operands: { weight: Pointer; input: Pointer; dOutput: Pointer },
   recipe: Recipe,
   noise: NoiseCoordinates,
@@ -100,7 +100,7 @@ function backward(
       { dInput: out.dX, dWeight: out.dW, dBias },
       operands.dOutput,
       operands.input,
-      { readWeight, inFeatures, outFeatures, layer, index },
+      { ...layer, outFeatures, readWeight },
       tokens,
       recipe,
       noise,

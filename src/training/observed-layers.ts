@@ -3,27 +3,22 @@ import type { Lease, RunConfig } from "../api/types.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { modelOf } from "../model/architectures.ts";
 import { flatGradient, flatParameters } from "../model/flat-vector.ts";
+import type { Linear } from "../model/linear.ts";
 import type { Batch } from "../model/model.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
 
-export type ObservedLayer = {
-  /** `block 2, MLP up` */
+/** Its name is `block 2, MLP up`. */
+export type ObservedLayer = Omit<Linear, "readWeight"> & {
   name: string;
-  layer: number;
-  index: number;
   tokens: number;
-  inFeatures: number;
-  outFeatures: number;
-  /** [in, out] */
+  /** As its layout says. */
   weight: Float32Array<ArrayBuffer>;
   /** [tokens, in] */
   input: Float32Array<ArrayBuffer>;
   /** [tokens, out] */
   dOutput: Float32Array<ArrayBuffer>;
 };
-
-const NAMES = ["QKV", "attention out", "MLP up", "MLP down"];
 
 /** Of the first training microbatch of `config`, over `corpus`; the parameters are those of a checkpoint. */
 export async function observeLayers(
@@ -66,18 +61,16 @@ export function observeMicrobatch(
         noise: { seed, step, microbatch },
         keeps: "all",
         observe: (linear, dOutput, input, tokens) => {
-          const { layer, index, inFeatures, outFeatures } = linear;
+          const { readWeight, ...place } = linear;
+          const { layer, inFeatures, outFeatures } = place;
           const copy = (pointer: number, length: number) =>
             arena.f32(pointer, length).slice();
           arena.scope(() =>
             layers.push({
-              name: `block ${layer}, ${NAMES[index]}`,
-              layer,
-              index,
+              ...place,
+              name: `block ${layer}, ${place.name}`,
               tokens,
-              inFeatures,
-              outFeatures,
-              weight: copy(linear.readWeight(), inFeatures * outFeatures),
+              weight: copy(readWeight(), inFeatures * outFeatures),
               input: copy(input, tokens * inFeatures),
               dOutput: copy(dOutput, tokens * outFeatures),
             }),

@@ -5,7 +5,12 @@ import { transpose } from "../kernels/matmul.ts";
 import { orthogonalize } from "../kernels/orthogonalize.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { adamW, blendColumns, copyColumns } from "../kernels/vector.ts";
-import type { ParameterGroup, ParameterTensor } from "../model/parameters.ts";
+import {
+  featuresOf,
+  paddedLength,
+  type ParameterGroup,
+  type ParameterTensor,
+} from "../model/parameters.ts";
 
 /** What all shards of a step have in common; `Run` fixes it before any of them applies it. */
 export type Update = {
@@ -75,11 +80,15 @@ export function updateElements(
  *
  *   W = (1 − rate · weightDecay) · W − rate · √max(1, out / in) · orthogonal(direction)
  *
- * Shapes:   parameters, direction f32 [in, out]
+ * Shapes:   parameters, direction f32 [in, out], or [out, in] as the layout says
  * Source:   Jordan et al., Muon (2024); the decay as in Liu et al., arXiv 2502.16982
  */
 export function updateMatrix(
-  { shape, sideBySide }: Pick<ParameterTensor, "shape" | "sideBySide">,
+  {
+    shape,
+    layout,
+    sideBySide,
+  }: Pick<ParameterTensor, "shape" | "layout" | "sideBySide">,
   parameters: Pointer,
   direction: Pointer,
   rate: number,
@@ -88,7 +97,11 @@ export function updateMatrix(
   const { arena } = kernels();
   const [rows, allColumns] = shape as [number, number];
   const columns = allColumns / sideBySide;
-  const size = rate * Math.sqrt(Math.max(1, columns / rows));
+  const { inFeatures, outFeatures } = featuresOf({
+    shape: [rows, columns],
+    layout,
+  });
+  const size = rate * Math.sqrt(Math.max(1, outFeatures / inFeatures));
   for (let part = 0; part < sideBySide; part++) {
     const at = 4 * part * columns;
     arena.scope(() => {
@@ -104,6 +117,18 @@ export function updateMatrix(
 /** x f32 [rows, columns], in place, whichever is more. */
 function orthogonalizeAny(x: Pointer, rows: number, columns: number): void {
   const { arena } = kernels();
+  const tall = paddedLength({ length: rows });
+  const wide = paddedLength({ length: columns });
+  if (tall > rows || wide > columns) {
+    // Products want whole groups. Rows and columns of zeros change no other, and stay.
+    arena.scope(() => {
+      const filled = arena.allocZeroedF32(tall * wide);
+      blendColumns(filled, wide, x, rows, columns, 0, 1);
+      orthogonalizeAny(filled, tall, wide);
+      copyColumns(x, filled, wide, rows, columns);
+    });
+    return;
+  }
   if (rows <= columns) {
     orthogonalize(x, rows, columns);
     return;

@@ -5,7 +5,7 @@ import type { OptimizerConfig } from "../api/optimizer.ts";
 import type { Resumed, RunConfig } from "../api/types.ts";
 import { type CheckpointConfig, essentialConfig } from "./checkpoint.ts";
 import {
-  modelSchema,
+  storedModelSchema,
   type ParsedRunRequest,
   runRequestSchema,
 } from "./run-request.ts";
@@ -72,7 +72,7 @@ export function readCheckpointConfig(json: string): CheckpointConfig {
   const result = z
     .strictObject({
       request: runRequestSchema,
-      model: modelSchema.required(),
+      model: storedModelSchema(model),
       dataset: z.looseObject({ digest: z.string() }),
       from: z.strictObject({ digest: z.string() }).optional(),
     })

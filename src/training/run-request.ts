@@ -6,7 +6,13 @@ import {
   SCHEDULES,
 } from "../api/optimizer.ts";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../api/recipe.ts";
-import { type RunRequest, type WireDtype, WIRE_DTYPES } from "../api/types.ts";
+import {
+  ARCHITECTURES,
+  type ModelRequest,
+  type RunRequest,
+  type WireDtype,
+  WIRE_DTYPES,
+} from "../api/types.ts";
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { MAX_SHARDS } from "./sharding.ts";
 
@@ -21,7 +27,8 @@ export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
 
 const count = (max: number) => z.int().min(1).max(max);
-const positive = z.number().gt(0).max(1e6);
+const positiveUpTo = (max: number) => z.number().gt(0).max(max);
+const positive = positiveUpTo(1e6);
 const fraction = z.number().min(0).max(1);
 
 /** The default run. */
@@ -42,13 +49,51 @@ export const DEFAULTS = {
 const told = <S extends z.ZodType>(schema: S, fallback: z.output<S>) =>
   schema.optional().meta({ default: fallback });
 
-export const modelSchema = z.strictObject({
+const modelSchema = z.strictObject({
   layers: told(count(64), DEFAULTS.model.layers),
   width: told(count(4096), DEFAULTS.model.width),
   heads: told(count(64), DEFAULTS.model.heads),
   context: told(count(4096), DEFAULTS.model.context),
   vocabulary: count(MAX_VOCABULARY).optional(),
+  arch: told(z.enum(ARCHITECTURES), "gpt2"),
+  groups: count(64)
+    .optional()
+    .describe(
+      "Of a llama: how many groups of heads share keys and values; half as many as heads, where that comes out even",
+    ),
+  headWidth: count(1024)
+    .optional()
+    .describe("Of a llama: channels of a head; width / heads"),
+  hidden: count(16_384)
+    .optional()
+    .describe("Of a llama: channels of the gated layer; 3 · width"),
+  ropeBase: positiveUpTo(1e9)
+    .optional()
+    .describe("Of a llama: of rotary positions; 10000"),
+  epsilon: positiveUpTo(1)
+    .optional()
+    .describe("Of a llama: what norms add to the mean square; 0.00001"),
+  tied: z
+    .boolean()
+    .optional()
+    .describe("Of a llama: whether the head is the table of tokens; it is"),
+  headNorm: z
+    .boolean()
+    .optional()
+    .describe(
+      "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
+    ),
 });
+
+/** A model that is told whole, as configs have it. */
+export function storedModelSchema(model: unknown) {
+  const { layers, width, heads, context, vocabulary } = modelSchema.shape;
+  const isLlama = (model as ModelRequest | undefined)?.arch === "llama";
+  const whole = isLlama
+    ? modelSchema
+    : z.strictObject({ layers, width, heads, context, vocabulary });
+  return whole.required();
+}
 
 /** What is not told follows from the optimizer's name. */
 const optimizerSchema = z.strictObject({
@@ -105,3 +150,4 @@ export type ParsedRunRequest = z.output<typeof runRequestSchema>;
 // What clients send and what the schema takes are one type.
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
 true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
+true satisfies Same<keyof ModelRequest, keyof z.input<typeof modelSchema>>;

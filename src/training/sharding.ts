@@ -84,7 +84,9 @@ function piecesOf({ tensors, length }: ParameterTable): number[] {
       group === "embedding"
         ? leastCommonMultiple(rows, CHUNK_LENGTH)
         : Infinity;
-    for (let at = 0; at < tensor.length; at += step) starts.add(offset + at);
+    // Of two that are multiplied as one, the second may begin anywhere.
+    for (let at = 0; at < tensor.length; at += step)
+      if ((offset + at) % CHUNK_LENGTH === 0) starts.add(offset + at);
   }
   const boundaries = [...starts, length];
   return boundaries

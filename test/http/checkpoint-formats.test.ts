@@ -6,10 +6,11 @@ import { planFolderGguf } from "../../src/checkpoints/gguf/folder-gguf.ts";
 import { readInOrder } from "../../src/checkpoints/tensor-reads.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { readGgufHead } from "../../src/formats/containers/gguf-reader.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { sourceOf } from "../../src/formats/stream/source.ts";
 import { collect } from "../support/files.ts";
 import "../support/kernels.ts";
-import { call, startScripted } from "../support/run.ts";
+import { call, startScripted, TINY } from "../support/run.ts";
 import { untarred } from "../support/untarred.ts";
 import { problemOf } from "./support.ts";
 
@@ -49,13 +50,47 @@ describe("a checkpoint as others load it", () => {
     expect(await (await run.checkpoint("hf")).bytes()).toEqual(tar);
   });
 
+  test("of a Llama, as transformers has one", async () => {
+    const model = { ...TINY.model, arch: "llama", tied: false } as const;
+    const { run } = await startScripted({ model });
+    const files = untarred(await (await run.checkpoint("hf")).bytes());
+    const config: unknown = JSON.parse(
+      new TextDecoder().decode(files.get("model/config.json")),
+    );
+    expect(config).toMatchObject({
+      architectures: ["LlamaForCausalLM"],
+      model_type: "llama",
+      num_key_value_heads: 1,
+      head_dim: 32,
+      tie_word_embeddings: false,
+    });
+    const { tensors } = readSafetensors(files.get("model/model.safetensors")!);
+    expect(tensors.map(({ name, shape }) => [name, shape])).toEqual([
+      ["lm_head.weight", [256, 64]],
+      ["model.embed_tokens.weight", [256, 64]],
+      ["model.layers.0.input_layernorm.weight", [64]],
+      ["model.layers.0.mlp.down_proj.weight", [64, 192]],
+      ["model.layers.0.mlp.gate_proj.weight", [192, 64]],
+      ["model.layers.0.mlp.up_proj.weight", [192, 64]],
+      ["model.layers.0.post_attention_layernorm.weight", [64]],
+      ["model.layers.0.self_attn.k_proj.weight", [32, 64]],
+      ["model.layers.0.self_attn.o_proj.weight", [64, 64]],
+      ["model.layers.0.self_attn.q_proj.weight", [64, 64]],
+      ["model.layers.0.self_attn.v_proj.weight", [32, 64]],
+      ["model.norm.weight", [64]],
+    ]);
+  });
+
   test.each([
-    ["gguf", 0, 0],
-    ["gguf-mxfp4", 39, 8],
+    ["gguf", 0, 0, "gpt2"],
+    ["gguf-mxfp4", 39, 8, "gpt2"],
+    ["gguf", 0, 0, "llama"],
+    ["gguf-mxfp4", 39, 8, "llama"],
   ] as const)(
     "as %s, of which llama.cpp has type %i",
-    async (format, type, head) => {
-      const { run } = await startScripted({ shards: 2 });
+    async (format, type, head, arch) => {
+      const model = { ...TINY.model, arch };
+      const { run } = await startScripted({ model, shards: 2 });
       const response = await run.checkpoint(format);
       const file = await response.bytes();
       expect(response.headers.get("Content-Length")).toBe(`${file.length}`);

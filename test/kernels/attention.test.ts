@@ -11,18 +11,18 @@ import { normals } from "../support/random.ts";
 function run(
   qkv: Float32Array,
   dOut: Float32Array,
-  { sequences, length, heads, headWidth }: twin.AttentionShape,
+  { sequences, length, ...cut }: twin.AttentionShape,
 ) {
-  const width = heads * headWidth;
-  const shape = { sequences, length, width };
+  const { heads } = cut;
+  const shape = { sequences, length };
   return arena.scope(() => {
     const source = arena.copyIn(qkv);
     const out = arena.allocF32(dOut.length);
     const totals = arena.allocF32(sequences * heads * length);
-    attentionForward(out, totals, source, shape, heads);
+    attentionForward(out, totals, source, shape, cut);
     const dQkv = arena.copyIn(new Float32Array(qkv.length).fill(9));
     const dOutput = arena.copyIn(dOut);
-    attentionBackward(dQkv, dOutput, source, totals, shape, heads);
+    attentionBackward(dQkv, dOutput, source, totals, shape, cut);
     return {
       out: arena.f32(out, dOut.length).slice(),
       logSumExp: arena.f32(totals, sequences * heads * length).slice(),
@@ -32,11 +32,12 @@ function run(
 }
 
 function inputs(shape: twin.AttentionShape, size = 1) {
-  const { sequences, length, heads, headWidth } = shape;
-  const values = sequences * length * heads * headWidth;
+  const { sequences, length, heads, groups, headWidth } = shape;
+  const values = sequences * length * headWidth;
+  const qkv = normals((heads + 2 * groups) * values, length);
   return {
-    qkv: normals(3 * values, length).map((value) => size * value),
-    dOut: normals(values, headWidth),
+    qkv: qkv.map((value) => size * value),
+    dOut: normals(heads * values, headWidth),
   };
 }
 
@@ -46,13 +47,16 @@ describe("attention", () => {
 
   it("equals its twin forward and backward at odd sizes", () => {
     for (const length of [1, 2, 3, 5, 7, 8, 15, 17, 33, 63, 64, 65, 130]) {
-      for (const [heads, headWidth] of [
-        [1, 1],
-        [3, 5],
-        [2, 8],
-        [1, 17],
+      for (const [heads, groups, headWidth] of [
+        [1, 1, 1],
+        [3, 3, 5],
+        [2, 2, 8],
+        [1, 1, 17],
+        [4, 2, 6],
+        [6, 2, 3],
+        [3, 1, 5],
       ]) {
-        const shape = { sequences: 2, length, heads, headWidth };
+        const shape = { sequences: 2, length, heads, groups, headWidth };
         const { qkv, dOut } = inputs(shape);
         const got = run(qkv, dOut, shape);
         const want = twin.attentionForward(qkv, shape);
@@ -65,7 +69,8 @@ describe("attention", () => {
   });
 
   it("holds when scores are far from 0", () => {
-    const shape = { sequences: 1, length: 70, heads: 1, headWidth: 16 };
+    const sizes = { sequences: 1, length: 70 };
+    const shape = { ...sizes, heads: 1, groups: 1, headWidth: 16 };
     const { qkv, dOut } = inputs(shape, 5);
     const got = run(qkv, dOut, shape);
     // Scores reach 300 and so does their error; so do the gradients' factors.
@@ -75,7 +80,8 @@ describe("attention", () => {
   });
 
   it("does not see later tokens", () => {
-    const shape = { sequences: 1, length: 130, heads: 2, headWidth: 8 };
+    const sizes = { sequences: 1, length: 130 };
+    const shape = { ...sizes, heads: 2, groups: 2, headWidth: 8 };
     const { qkv, dOut } = inputs(shape);
     const before = run(qkv, dOut, shape).out;
     for (const time of [1, 63, 64, 100, 129]) {
@@ -92,7 +98,8 @@ describe("attention", () => {
   });
 
   it("lets a NaN reach every later token of its head, and no other head or sequence", () => {
-    const shape = { sequences: 2, length: 9, heads: 2, headWidth: 4 };
+    const sizes = { sequences: 2, length: 9 };
+    const shape = { ...sizes, heads: 2, groups: 2, headWidth: 4 };
     const { qkv, dOut } = inputs(shape);
     for (const [part, wantNaN] of [
       [0, 1], // a query: its own row
@@ -114,5 +121,14 @@ describe("attention", () => {
       expect(dQkv.some(Number.isNaN)).toBe(true);
       expect(dQkv.subarray(9 * 24).some(Number.isNaN)).toBe(false);
     }
+  });
+
+  it("refuses heads that groups do not share evenly", () => {
+    const sizes = { sequences: 1, length: 2 };
+    const shape = { ...sizes, heads: 3, groups: 2, headWidth: 4 };
+    const { qkv, dOut } = inputs(shape);
+    expect(() => run(qkv, dOut, shape)).toThrow(
+      "Expected `heads` to be a multiple of 2, got 3",
+    );
   });
 });

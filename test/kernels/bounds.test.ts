@@ -10,6 +10,7 @@ import {
   packInt6,
 } from "../../src/kernels/int6-matmul.ts";
 import * as decode from "../../src/kernels/decode.ts";
+import * as layers from "../../src/kernels/layers.ts";
 import { byColumns, byRows } from "../../src/kernels/matmul.ts";
 import {
   matmulMxfp4,
@@ -407,7 +408,7 @@ describe("writing text", () => {
           const outs = Array.from({ length: 5 }, () => arena.allocF32(length));
           decode.sum(outs[0]!, a!, b!, length);
           decode.geluTanh(outs[1]!, a!, length);
-          decode.siluProduct(outs[2]!, a!, b!, length);
+          decode.swiglu(outs[2]!, a!, b!, length);
           decode.rmsNorm(outs[3]!, a!, b!, 1, length, 1e-5);
           decode.layerNorm(outs[4]!, a!, b!, b!, 1, length);
           return outs.map((out) => arena.f32(out, length).slice());
@@ -423,6 +424,122 @@ describe("writing text", () => {
           const sines = arena.copyIn(normals(half, 3));
           decode.rotary(x, { cosines, sines }, 1, 2, headWidth, 2 * headWidth);
           return arena.f32(x, 2 * headWidth).slice();
+        }),
+      );
+    }
+  });
+});
+
+describe("layers of a Llama", () => {
+  const [rows, epsilon] = [3, 1e-5];
+
+  it("RMSNorm, of rows side by side and apart", () => {
+    for (const width of [1, 3, 4, 7, 16]) {
+      for (const stride of [width, width + 5]) {
+        // The last row ends where its width does.
+        const length = (rows - 1) * stride + width;
+        staysInside(() =>
+          arena.scope(() => {
+            const x = arena.copyIn(normals(length, 1));
+            const weight = arena.copyIn(normals(width, 2));
+            const out = arena.copyIn(normals(length, 3));
+            const rstd = arena.allocF32(rows);
+            const dX = arena.copyIn(normals(length, 4));
+            const dWeight = arena.copyIn(normals(width, 5));
+            layers.rmsNormForward(
+              out,
+              rstd,
+              x,
+              weight,
+              rows,
+              width,
+              epsilon,
+              stride,
+            );
+            layers.rmsNormBackward(
+              dX,
+              dWeight,
+              out,
+              x,
+              rstd,
+              weight,
+              rows,
+              width,
+              stride,
+            );
+            return [out, dX].map((at) => arena.f32(at, length).slice());
+          }),
+        );
+      }
+    }
+  });
+
+  it("rotary positions", () => {
+    const shape = { sequences: 2, length: 3 };
+    for (const headWidth of [2, 6, 8]) {
+      const stride = 2 * headWidth + 1;
+      const length = 5 * stride + 2 * headWidth;
+      staysInside(() =>
+        arena.scope(() => {
+          const x = arena.copyIn(normals(length, 1));
+          const [cosines, sines] = [1, 2].map((seed) =>
+            arena.copyIn(normals((3 * headWidth) / 2, seed)),
+          ) as [number, number];
+          const angles = { cosines, sines };
+          layers.rotaryForward(x, angles, shape, 2, headWidth, stride);
+          const turned = arena.f32(x, length).slice();
+          layers.rotaryBackward(x, angles, shape, 2, headWidth, stride);
+          return [turned, arena.f32(x, length).slice()];
+        }),
+      );
+    }
+  });
+
+  it("SwiGLU", () => {
+    for (const width of [1, 4, 7, 16]) {
+      const length = (rows - 1) * 2 * width + width;
+      staysInside(() =>
+        arena.scope(() => {
+          const [gate, up, dGate, dUp] = [1, 2, 3, 4].map((seed) =>
+            arena.copyIn(normals(length, seed)),
+          ) as [number, number, number, number];
+          const out = arena.allocF32(rows * width);
+          layers.swigluForward(out, gate, up, rows, width, 2 * width);
+          layers.swigluBackward(
+            dGate,
+            dUp,
+            out,
+            gate,
+            up,
+            rows,
+            width,
+            2 * width,
+          );
+          return [dGate, dUp].map((at) => arena.f32(at, length).slice());
+        }),
+      );
+    }
+  });
+
+  it("attention of groups", () => {
+    const shape = { sequences: 2, length: 9 };
+    for (const [heads, groups, headWidth] of [
+      [4, 2, 3],
+      [2, 1, 8],
+    ] as const) {
+      const cut = { heads, groups, headWidth };
+      const [wide, narrow] = [heads + 2 * groups, heads].map(
+        (count) => 18 * count * headWidth,
+      ) as [number, number];
+      staysInside(() =>
+        arena.scope(() => {
+          const qkv = arena.copyIn(normals(wide, 1));
+          const out = arena.allocF32(narrow);
+          const totals = arena.allocF32(18 * heads);
+          const dQkv = arena.allocF32(wide);
+          layers.attentionForward(out, totals, qkv, shape, cut);
+          layers.attentionBackward(dQkv, out, qkv, totals, shape, cut);
+          return arena.f32(dQkv, wide).slice();
         }),
       );
     }

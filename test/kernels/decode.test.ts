@@ -301,7 +301,7 @@ describe("between products", () => {
           gelu,
           Float64Array.from(a, (v) => rounds(v)),
         );
-        decode.siluProduct(out, x, y, length);
+        decode.swiglu(out, x, y, length);
         const silu = Float64Array.from(a, (value, i) =>
           twin.siluProduct(value, b[i]!),
         );
@@ -311,7 +311,7 @@ describe("between products", () => {
           silu,
           Float64Array.from(a, (v, i) => rounds(v, b[i]!)),
         );
-        decode.siluProduct(x, x, y, length);
+        decode.swiglu(x, x, y, length);
         expect(read(x, length)).toEqual(inNew);
       });
     }
@@ -327,7 +327,7 @@ describe("between products", () => {
       expect(Array.from(read(out, 8), Math.abs)).toEqual(
         [0, 0, 0, 0, 30, 200, 1e30, Infinity].map(Math.fround),
       );
-      decode.siluProduct(out, at, ones, 8);
+      decode.swiglu(out, at, ones, 8);
       const silu = read(out, 8);
       expect(Array.from(silu.slice(3))).toEqual(
         [0, 30, 200, 1e30, Infinity].map(Math.fround),

@@ -1,6 +1,10 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import * as layers from "../../src/kernels/layers.ts";
+import {
+  frequencies,
+  rotaryAngles,
+} from "../../src/model/llama/rotary-angles.ts";
 import * as twin from "../reference/layers.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { normals } from "../support/random.ts";
@@ -82,6 +86,190 @@ describe("embedding", () => {
         expectClose(read(gotWpe, 3 * width), dWpe, 64 * F32_EPSILON);
       });
     }
+  });
+});
+
+describe("RMSNorm", () => {
+  const rows = 3;
+  const epsilon = 1e-3;
+
+  it.each([0, 5])(
+    "equals its twin forward and backward, %d between rows",
+    (gap) => {
+      for (const width of WIDTHS) {
+        const stride = width + gap;
+        const x = normals(rows * width, 6).map((value) => 3 * value + 1);
+        const weight = normals(width, 7);
+        const dOut = normals(rows * width, 9);
+        /** Rows apart, with what must stay between them. */
+        const spread = (values: ArrayLike<number>) =>
+          Float32Array.from({ length: rows * stride }, (_, at) => {
+            const [row, j] = [Math.floor(at / stride), at % stride];
+            return j < width ? values[row * width + j]! : 7;
+          });
+        const got = arena.scope(() => {
+          const [source, w] = [arena.copyIn(spread(x)), arena.copyIn(weight)];
+          const rstd = arena.allocF32(rows);
+          const out = arena.copyIn(spread(new Float32Array(x.length)));
+          layers.rmsNormForward(
+            out,
+            rstd,
+            source,
+            w,
+            rows,
+            width,
+            epsilon,
+            stride,
+          );
+          // Backward passes add: start from 1, to see it.
+          const dX = arena.copyIn(spread(new Float32Array(x.length).fill(1)));
+          const dWeight = arena.copyIn(new Float32Array(width).fill(1));
+          const d = arena.copyIn(spread(dOut));
+          layers.rmsNormBackward(
+            dX,
+            dWeight,
+            d,
+            source,
+            rstd,
+            w,
+            rows,
+            width,
+            stride,
+          );
+          return {
+            out: read(out, rows * stride),
+            dX: read(dX, rows * stride),
+            dWeight: read(dWeight, width),
+          };
+        });
+        const tolerance = 64 * F32_EPSILON * (1 + width / 8);
+        const out = twin.rmsNormForward(x, weight, rows, width, epsilon);
+        expectClose(got.out, spread(out), tolerance);
+        const want = twin.rmsNormBackward(
+          dOut,
+          x,
+          weight,
+          rows,
+          width,
+          epsilon,
+        );
+        expectClose(got.dX, spread(want.dX.map((d) => d + 1)), tolerance);
+        expectClose(
+          got.dWeight,
+          want.dWeight.map((d) => d + 1),
+          tolerance,
+        );
+      }
+    },
+  );
+
+  it("is zero of zeros, and lets a NaN spoil its row alone", () => {
+    const width = 9;
+    const x = normals(rows * width, 3).fill(0, 0, width);
+    x[width + 8] = NaN;
+    arena.scope(() => {
+      const out = arena.allocF32(x.length);
+      const weight = arena.copyIn(new Float32Array(width).fill(1));
+      const [rstd, source] = [arena.allocF32(rows), arena.copyIn(x)];
+      layers.rmsNormForward(out, rstd, source, weight, rows, width, 1e-5);
+      const got = read(out, x.length);
+      expect(got.subarray(0, width).every((value) => value === 0)).toBe(true);
+      expect(got.subarray(width, 2 * width).every(Number.isNaN)).toBe(true);
+      expect(got.subarray(2 * width).some(Number.isNaN)).toBe(false);
+    });
+  });
+});
+
+describe("rotary positions", () => {
+  const shape = { sequences: 2, length: 7 };
+  const base = 100;
+
+  it("equal their twin, and backward turn back, whatever lies between tokens", () => {
+    for (const [heads, headWidth] of [
+      [1, 2],
+      [3, 6],
+      [2, 8],
+      [1, 34],
+    ] as const) {
+      const [width, stride] = [heads * headWidth, heads * headWidth + 3];
+      const x = normals(14 * stride, headWidth);
+      const { turned, back } = arena.scope(() => {
+        const turns = frequencies(base, headWidth / 2);
+        const angles = rotaryAngles(turns, 0, shape.length);
+        const at = arena.copyIn(x);
+        layers.rotaryForward(at, angles, shape, heads, headWidth, stride);
+        const turned = read(at, x.length);
+        layers.rotaryBackward(at, angles, shape, heads, headWidth, stride);
+        return { turned, back: read(at, x.length) };
+      });
+      const want = x.slice();
+      for (let token = 0; token < 14; token++)
+        for (let head = 0; head < heads; head++) {
+          const from = token * stride + head * headWidth;
+          const own = x.subarray(from, from + headWidth);
+          want.set(twin.turned(own, token % shape.length, base), from);
+        }
+      expectClose(turned, want, 8 * F32_EPSILON);
+      // A rotation's transpose is its inverse.
+      expectClose(back, x, 16 * F32_EPSILON);
+      expect(turned.subarray(width, stride)).toEqual(x.subarray(width, stride));
+    }
+  });
+
+  it("refuse heads that are no pairs", () => {
+    const angles = { cosines: 0, sines: 0 };
+    expect(() => layers.rotaryForward(0, angles, shape, 1, 5, 5)).toThrow(
+      "Expected `headWidth` to be a multiple of 2, got 5",
+    );
+  });
+});
+
+describe("SwiGLU", () => {
+  const rows = 3;
+
+  it("equals its twin and its slopes, in place, where gates are far from 0 too", () => {
+    for (const width of WIDTHS) {
+      const stride = 2 * width;
+      const gateUp = normals(rows * stride, 4).map((value) => 6 * value);
+      gateUp[0] = -200;
+      gateUp.set([-90, 0, 90].slice(0, width), stride);
+      const dOut = normals(rows * width, 5);
+      const got = arena.scope(() => {
+        const gate = arena.copyIn(gateUp);
+        const up = gate + 4 * width;
+        const out = arena.allocF32(rows * width);
+        layers.swigluForward(out, gate, up, rows, width, stride);
+        const value = read(out, rows * width);
+        const d = arena.copyIn(dOut);
+        layers.swigluBackward(gate, up, d, gate, up, rows, width, stride);
+        return { value, slopes: read(gate, rows * stride) };
+      });
+      const at = (row: number, j: number) => row * stride + j;
+      for (let row = 0; row < rows; row++)
+        for (let j = 0; j < width; j++) {
+          const [g, u] = [gateUp[at(row, j)]!, gateUp[at(row, j) + width]!];
+          const d = dOut[row * width + j]!;
+          const size = 8 * F32_EPSILON * (1 + Math.abs(g)) * (1 + Math.abs(u));
+          const want = twin.swiglu(g, u);
+          expectClose([got.value[row * width + j]!], [want], size);
+          const slopes = [at(row, j), at(row, j) + width].map(
+            (index) => got.slopes[index]!,
+          );
+          const exact = [d * u * twin.siluSlope(g), d * twin.swiglu(g, 1)];
+          expectClose(slopes, exact, size * (1 + Math.abs(d)));
+        }
+    }
+  });
+
+  it("lets a NaN through", () => {
+    arena.scope(() => {
+      const gate = arena.copyIn(Float32Array.of(NaN, 1, 2, NaN, 1));
+      const up = arena.copyIn(Float32Array.of(1, NaN, 2, 1, 1));
+      const out = arena.allocF32(5);
+      layers.swigluForward(out, gate, up, 1, 5);
+      const found = Array.from(read(out, 5), Number.isNaN);
+      expect(found).toEqual([true, true, false, true, false]);
+    });
   });
 });
 

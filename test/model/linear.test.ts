@@ -1,6 +1,6 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import type { Recipe } from "../../src/api/recipe.ts";
+import { type Recipe, RECIPE_NAMES } from "../../src/api/recipe.ts";
 import {
   linearBackward,
   linearForward,
@@ -9,6 +9,7 @@ import {
   type NoiseCoordinates,
 } from "../../src/model/linear.ts";
 import { int6PanelBytes } from "../../src/kernels/int6-matmul.ts";
+import type { MatrixLayout } from "../../src/model/parameters.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";
 import * as twin from "../reference/matmul.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
@@ -45,10 +46,12 @@ function run(
   noise: NoiseCoordinates,
   dOutput = dY,
   place = PLACE,
+  layout: MatrixLayout = "in-out",
 ): Result {
   return arena.scope(() => {
     const linear = {
-      readWeight: () => arena.copyIn(weight),
+      readWeight: () => arena.copyIn(layout === "in-out" ? weight : weightT),
+      layout,
       inFeatures: IN,
       outFeatures: OUT,
       ...place,
@@ -187,7 +190,12 @@ describe("int6", () => {
   });
 
   it("refuses rows that are not whole groups", () => {
-    const linear = { readWeight: () => 0, inFeatures: 96, outFeatures: 64 };
+    const linear = {
+      readWeight: () => 0,
+      layout: "in-out" as const,
+      inFeatures: 96,
+      outFeatures: 64,
+    };
     const packed = new PackedWeights();
     expect(() =>
       linearForward(
@@ -202,6 +210,16 @@ describe("int6", () => {
     ).toThrow("Expected `inFeatures` to be a multiple of 64");
   });
 
+  it.each(RECIPE_NAMES)(
+    "of a weight that lies transposed, and its gradient, is the same to the bit: %s",
+    (recipe) => {
+      const plain = run(recipe, NOISE);
+      const turned = run(recipe, NOISE, dY, PLACE, "out-in");
+      const dW = twin.transpose(turned.dW, OUT, IN);
+      expect({ ...turned, dW }).toEqual(plain);
+    },
+  );
+
   it("packs a weight once for all that share it, apart from the backward pass's", () => {
     const packed = new PackedWeights(int6PanelBytes("b", OUT, IN));
     const results = arena.scope(() => {
@@ -209,6 +227,7 @@ describe("int6", () => {
       const [source, offset] = [arena.copyIn(weight), arena.copyIn(bias)];
       const linear = {
         readWeight: () => source,
+        layout: "in-out" as const,
         inFeatures: IN,
         outFeatures: OUT,
         ...PLACE,

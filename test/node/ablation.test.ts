@@ -14,10 +14,10 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   estimate,
   pairedDifference,
-} from "../../src/scripts/ablation/statistics.ts";
-import { trialOf, trialsOf } from "../../src/scripts/ablation/setting.ts";
-import { QUICK, SETTINGS } from "../../src/scripts/ablation/settings.ts";
-import { lineChart } from "../../src/scripts/chart/line-chart.ts";
+} from "../../src/cli/ablation/statistics.ts";
+import { trialOf, trialsOf } from "../../src/cli/ablation/setting.ts";
+import { QUICK, SETTINGS } from "../../src/cli/ablation/settings.ts";
+import { lineChart } from "../../src/cli/chart/line-chart.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 

@@ -2,6 +2,8 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
+import { ARCHITECTURES } from "../../src/api/types.ts";
+import { completeShape } from "../../src/model/architectures.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { lossAndGradient } from "../support/model.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
@@ -11,16 +13,22 @@ const { arena, exports } = loadKernelsFile(
   join(import.meta.dirname, "../../build/kernels-debug.wasm"),
 );
 
-test.each(RECIPE_NAMES)(
-  "no assertion fails in a training step of recipe %s",
-  (recipe) => {
-    const shape = {
+test.each(
+  ARCHITECTURES.flatMap((arch) =>
+    RECIPE_NAMES.map((recipe) => [arch, recipe] as const),
+  ),
+)(
+  "no assertion fails in a training step of %s by recipe %s",
+  (arch, recipe) => {
+    const shape = completeShape({
+      arch,
       layers: 1,
       width: Math.max(64, segmentLength(recipe)),
       heads: 2,
       context: 64,
       vocabulary: 97,
-    };
+      ...(arch === "llama" && { headNorm: true }),
+    });
     const table = parameterTable(shape);
     const tokens = Int32Array.from({ length: 128 }, (_, i) => (i * 31) % 97);
     const batch = {
@@ -54,6 +62,38 @@ describe("an assertion stops", () => {
       "a misaligned input",
       () =>
         exports.quantizeStochasticMxfp4(at, at, at + 4, 32, 0, 1, 0, 0, 0, 0),
+    ],
+    [
+      "heads that groups do not share evenly",
+      () => exports.attentionForwardF32(at, at, at, at, 1, 2, 3, 2, 4),
+    ],
+    [
+      "their gradient",
+      () => exports.attentionBackwardF32(at, at, at, at, at, 1, 2, 3, 2, 4),
+    ],
+    [
+      "rows of RMSNorm that overlap",
+      () => exports.rmsNormForwardF32(at, at, at, at, 1, 8, 4, 1),
+    ],
+    [
+      "their gradient's",
+      () => exports.rmsNormBackwardF32(at, at, at, at, at, at, 1, 8, 4),
+    ],
+    [
+      "a head that is no pairs",
+      () => exports.rotaryForwardF32(at, at, at, 1, 1, 3, 3),
+    ],
+    [
+      "a head's gradient that is no pairs",
+      () => exports.rotaryBackwardF32(at, at, at, 1, 1, 3, 3),
+    ],
+    [
+      "rows of gates that overlap",
+      () => exports.swigluForwardF32(at, at, at, 1, 8, 4),
+    ],
+    [
+      "rows of gates' gradients that overlap",
+      () => exports.swigluBackwardF32(at, at, at, at, at, 1, 8, 4),
     ],
     [
       "a length that is not whole blocks of Q8_0",

@@ -51,6 +51,7 @@ function error(
 }
 
 describe.each(["wide", "tall", "three"])("%s", (name) => {
+  const layout = "in-out" as const;
   const { shape, sideBySide, initial, gradient, final, finalMomentum } =
     caseOf(name);
   const { length } = initial;
@@ -76,7 +77,7 @@ describe.each(["wide", "tall", "three"])("%s", (name) => {
         arena.scope(() => {
           const g = arena.copyIn(Float32Array.from(gradient(step)));
           nesterov(direction, mAt, g, length, momentum);
-          const tensor = { shape: [...shape], sideBySide };
+          const tensor = { shape: [...shape], layout, sideBySide };
           const rate = rateAt(step);
           updateMatrix(tensor, parameters, direction, rate, weightDecay);
         });
@@ -98,7 +99,7 @@ describe.each(["wide", "tall", "three"])("%s", (name) => {
       const parameters = arena.copyIn(new Float32Array(length));
       const direction = arena.copyIn(Float32Array.from(gradient(0)));
       updateMatrix(
-        { shape: [...shape], sideBySide },
+        { shape: [...shape], layout, sideBySide },
         parameters,
         direction,
         1,

@@ -19,6 +19,7 @@ const layer: ObservedLayer = {
   name: "a layer",
   layer: 0,
   index: 0,
+  layout: "in-out",
   tokens: 64,
   inFeatures: 64,
   outFeatures: 128,

@@ -13,7 +13,7 @@ import { Client } from "../../src/client/client.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
-import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../../src/cli/train/presets.ts";
 import {
   type InspectedEdge,
   mostBytes,

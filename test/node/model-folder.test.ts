@@ -1,18 +1,23 @@
 /**
  * Models leave and come in: a run's parameters as a directory of transformers', and as a GGUF that llama.cpp predicts
- * with as we do; a GPT-2 by transformers as parameters, with the logits that it has there.
+ * with as we do; a GPT-2 or a Llama by transformers as parameters, with the logits that it has there.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RunConfig } from "../../src/api/types.ts";
+import type {
+  ModelRequest,
+  ModelShape,
+  RunConfig,
+} from "../../src/api/types.ts";
 import { readInOrder } from "../../src/checkpoints/tensor-reads.ts";
 import { planFolderGguf } from "../../src/checkpoints/gguf/folder-gguf.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { completeShape } from "../../src/model/architectures.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { Bpe } from "../../src/tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
@@ -50,17 +55,22 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const shapeOf = (tokenizer: Bpe) => ({
-  layers: 2,
-  width: 64,
-  heads: 2,
-  context: 64,
-  vocabulary: tokenizer.vocabulary,
-});
+/** What a run is told of its model; the rest follows. */
+type Asked = Pick<ModelRequest, "arch" | "tied" | "headNorm">;
+
+const shapeOf = (tokenizer: Bpe, asked: Asked) =>
+  completeShape({
+    layers: 2,
+    width: 64,
+    heads: 4,
+    context: 64,
+    vocabulary: tokenizer.vocabulary,
+    ...asked,
+  });
 
 /** Weights so large that predictions are far from even; ggml looks up GELU in f16, which larger ones would magnify. */
-function parametersOf(tokenizer: Bpe): Float32Array<ArrayBuffer> {
-  const table = parameterTable(shapeOf(tokenizer));
+function parametersOf(shape: ModelShape): Float32Array<ArrayBuffer> {
+  const table = parameterTable(shape);
   const values = initialParameters(table, 5, 0, table.length);
   for (const { offset, length, group } of table.tensors)
     for (let i = offset; i < offset + length; i++)
@@ -70,10 +80,10 @@ function parametersOf(tokenizer: Bpe): Float32Array<ArrayBuffer> {
 }
 
 /** What a run of these parameters gives, in chunks that end anywhere. */
-function exported(tokenizer: Bpe): CheckpointFolder {
-  const values = parametersOf(tokenizer);
+function exported(tokenizer: Bpe, model: ModelShape): CheckpointFolder {
+  const values = parametersOf(model);
   const config = {
-    model: shapeOf(tokenizer),
+    model,
     dataset: { name: "text" },
   } as unknown as RunConfig;
   const json =
@@ -111,16 +121,19 @@ function written(name: string, bytes: Uint8Array): string {
   return path;
 }
 
-describe.each([
-  ["bytes", new Bpe([])],
-  ["byte pairs", PAIRS],
-])("a run on %s", (name, tokenizer) => {
-  const from = exported(tokenizer);
+describe.each<[string, Bpe, Asked]>([
+  ["bytes", new Bpe([]), {}],
+  ["byte pairs", PAIRS, {}],
+  ["bytes, of a Llama", new Bpe([]), { arch: "llama", tied: false }],
+  ["byte pairs, of a Qwen3", PAIRS, { arch: "llama", headNorm: true }],
+])("a run on %s", (name, tokenizer, asked) => {
+  const model = shapeOf(tokenizer, asked);
+  const from = exported(tokenizer, model);
 
   test("comes back as it was, whatever part of it is asked for", async () => {
     const { shape, read } = await openModel(from);
-    expect(shape).toEqual(shapeOf(tokenizer));
-    const values = parametersOf(tokenizer);
+    expect(shape).toEqual(model);
+    const values = parametersOf(model);
     expect(await read(0, values.length)).toEqual(values);
     expect(await read(1001, 70_003)).toEqual(values.slice(1001, 70_003));
   });
@@ -142,10 +155,10 @@ describe.each([
   test.skipIf(!HAS_LLAMA_CPP)(
     "is a GGUF with which llama.cpp predicts what we do",
     async () => {
-      const { vocabulary } = shapeOf(tokenizer);
+      const { vocabulary } = model;
       const flat = arena.scope(() => {
-        const at = arena.copyIn(parametersOf(tokenizer));
-        return logits(shapeOf(tokenizer), "f32", at, TOKENS, 1);
+        const at = arena.copyIn(parametersOf(model));
+        return logits(model, "f32", at, TOKENS, 1);
       });
       const ours = distributions(
         Array.from(TOKENS, (_, t) =>
@@ -182,21 +195,23 @@ describe.each([
   );
 });
 
-describe("a GPT-2 by transformers", () => {
-  const path = join(import.meta.dirname, "../fixtures/hf/gpt2");
+const fixture = (model: string) =>
+  join(import.meta.dirname, "../fixtures/hf", model);
 
-  test("has the logits that it has there", async () => {
-    const { shape, read } = await openModel(localFolder(path));
-    expect(shape).toEqual({
-      layers: 2,
-      width: 64,
-      heads: 4,
-      context: 64,
-      vocabulary: 320,
-    });
+describe("a model by transformers", () => {
+  test.each([
+    ["gpt2", { context: 64 }],
+    [
+      "llama",
+      { arch: "llama", context: 128, groups: 2, hidden: 192, tied: false },
+    ],
+  ])("has the logits that it has there: %s", async (model, facts) => {
+    const { shape, read } = await openModel(localFolder(fixture(model)));
+    const sizes = { layers: 2, width: 64, heads: 4, vocabulary: 320 };
+    expect(shape).toMatchObject({ ...sizes, ...facts });
     const { length } = parameterTable(shape);
     const values = await read(0, length);
-    const golden = new Golden("hf/gpt2/logits.safetensors");
+    const golden = new Golden(`hf/${model}/logits.safetensors`);
     const [sequences, positions] = golden.shape("tokens");
     const tokens = golden.i32("tokens");
     const own = Float32Array.from({ length: sequences! }, () => 0);
@@ -223,7 +238,11 @@ describe("a GPT-2 by transformers", () => {
   });
 
   test.each([
-    [{ model_type: "llama" }, '`model_type` "gpt2", got "llama"'],
+    [
+      { model_type: "llama" },
+      "a whole number `num_hidden_layers` from 1, got undefined",
+    ],
+    [{ model_type: "mamba" }, "one of gpt2, llama, mistral, qwen3, got"],
     [
       { activation_function: "relu" },
       '`activation_function` "gelu_new", got "relu"',
@@ -238,8 +257,8 @@ describe("a GPT-2 by transformers", () => {
       { vocab_size: 300 },
       '"transformer.wte.weight" of [300, 64], got [320, 64]',
     ],
-  ])("with %o is refused", async (change, message) => {
-    const own = localFolder(path);
+  ])("is refused as a GPT-2 with %o", async (change, message) => {
+    const own = localFolder(fixture("gpt2"));
     const changed = {
       ...own,
       async text(name: string) {

@@ -2,8 +2,17 @@
  * The package as users get it: packed, installed elsewhere, and run by the system's own Node; in a
  * Worker; in a browser; and by the examples, against an edge. Bytes are those of the kernels here.
  */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { Log, LogLevel, Miniflare } from "miniflare";
@@ -48,18 +57,21 @@ export async function probe({ quantize, dequantize, hadamard, analyze, quantizeF
 let folder: string;
 let edge: Running;
 
+/** As `npm i -g` installs it, in a prefix of the test's own; and linked, so that modules beside it find it too. */
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-package-test-"));
   const tarball = await packPackage();
   writeFileSync(join(folder, "package.json"), '{"type": "module"}');
   writeFileSync(join(folder, "probe.js"), PROBE);
-  run("npm", [
-    "install",
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    tarball,
-  ]);
+  const flags = ["--ignore-scripts", "--no-audit", "--no-fund"];
+  const prefix = ["--prefix", join(folder, "prefix")];
+  run("npm", ["install", "--global", ...prefix, ...flags, tarball]);
+  mkdirSync(join(folder, "node_modules/.bin"), { recursive: true });
+  symlinkSync(command(), join(folder, "node_modules/.bin/mxfp4-edge"));
+  symlinkSync(
+    join(folder, "prefix/lib/node_modules/mxfp4-edge"),
+    join(folder, "node_modules/mxfp4-edge"),
+  );
   edge = await startEdge({ stateFolder: join(folder, "state"), quiet: true });
 });
 
@@ -68,24 +80,28 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Programs as a user's shell finds them: without this repository's own. */
-function run(program: string, args: string[], input = ""): string {
+/** A user's shell: it finds none of this repository's programs. */
+function environment(): NodeJS.ProcessEnv {
   const path = (process.env.PATH ?? "")
     .split(delimiter)
     .filter((each) => !each.includes("node_modules"))
     .join(delimiter);
+  const { npm_lifecycle_script: _, ...env } = process.env;
+  return { ...env, PATH: path, MXFP4_EDGE_URL: edge?.url, NO_COLOR: "1" };
+}
+
+function run(program: string, args: string[], input = ""): string {
   return execFileSync(program, args, {
     cwd: folder,
     encoding: "utf8",
     input,
-    env: {
-      ...process.env,
-      PATH: path,
-      MXFP4_EDGE_URL: edge?.url,
-      NO_COLOR: "1",
-    },
+    env: environment(),
     stdio: ["pipe", "pipe", "pipe"],
   });
+}
+
+function command(): string {
+  return join(folder, "prefix/bin/mxfp4-edge");
 }
 
 /** As it lies in the installed package. */
@@ -98,17 +114,24 @@ function runModule(source: string): unknown {
   return JSON.parse(run("node", args));
 }
 
-test("it has no dependencies, no install scripts and nothing of the objects", () => {
+test("the library has no dependencies, nothing has install scripts, and the command's runtimes are pinned", () => {
   const installed = join(folder, "node_modules");
   const manifest = JSON.parse(
     readFileSync(join(installed, "mxfp4-edge/package.json"), "utf8"),
   ) as Record<string, unknown>;
   for (const key of Object.keys(manifest))
-    expect(key).not.toMatch(/dependencies|scripts|private/i);
+    expect(key).not.toMatch(/scripts|private/i);
+  const { dependencies, optionalDependencies } = manifest;
+  expect(Object.keys(dependencies!)).toEqual(["miniflare"]);
+  for (const version of Object.values({
+    ...dependencies!,
+    ...optionalDependencies!,
+  }))
+    expect(version).toMatch(/^\d[\w.]*$/);
   expect(manifest.engines).toEqual({ node: ">=20.11" });
   const main = readFileSync(join(installed, "mxfp4-edge/dist/main.js"), "utf8");
-  expect(main).not.toContain("cloudflare:");
-  expect(main).not.toContain("node:");
+  for (const elsewhere of ["cloudflare:", "node:", "miniflare"])
+    expect(main).not.toContain(elsewhere);
   expect(main).not.toContain(ROOT);
 });
 
@@ -281,23 +304,21 @@ test("the command tells its version, which is the package's", () => {
   const { version } = JSON.parse(
     readFileSync(join(ROOT, "package.json"), "utf8"),
   ) as { version: string };
-  const command = join(folder, "node_modules/.bin/mxfp4-edge");
-  expect(run(command, ["--version"])).toBe(`${version}\n`);
+  expect(run(command(), ["--version"])).toBe(`${version}\n`);
 });
 
 test("the command runs where the package is installed", () => {
   writeFileSync(join(folder, "x.raw"), new Uint8Array(4096));
-  const command = join(folder, "node_modules/.bin/mxfp4-edge");
   const raw = ["--dtype", "f32", "--shape", "32,32"];
-  run(command, ["quantize", "x.raw", ...raw, "-o", "x.safetensors"]);
-  const table = run(command, ["analyze", "x.raw", ...raw]);
+  run(command(), ["quantize", "x.raw", ...raw, "-o", "x.safetensors"]);
+  const table = run(command(), ["analyze", "x.raw", ...raw]);
   expect(table).toContain("x [32, 32]");
-  run(command, ["dequantize", "x.safetensors", "-o", "back.safetensors"]);
+  run(command(), ["dequantize", "x.safetensors", "-o", "back.safetensors"]);
   const back = readFileSync(join(folder, "back.safetensors"));
   expect(back.subarray(-4096)).toEqual(Buffer.alloc(4096));
 });
 
-test("the command joins a run where the package is installed, on a Node that has relaxed SIMD", async () => {
+test("the command joins a run where the package is installed, by the Node that came along where the system's is too old", async () => {
   const client = new Client({ baseUrl: edge.url });
   await client.putDataset("corpus", new Blob(["to and fro ".repeat(400)]));
   const { run: id } = await client.createRun({
@@ -306,12 +327,94 @@ test("the command joins a run where the package is installed, on a Node that has
     steps: 1,
     sequences: 1,
   });
-  const command = join(folder, "node_modules/mxfp4-edge/dist/cli/main.js");
-  const args = [command, "join", edge.url, "--run", id, "--threads", "1"];
-  if (Number.parseInt(run("node", ["-p", "process.versions.node"])) < 22)
-    expect(() => run("node", args)).toThrow("Expected Node 22 or later");
-  run(process.execPath, args);
+  run(command(), ["join", edge.url, "--run", id, "--threads", "1"]);
   expect((await client.run(id).status()).state).toBe("finished");
+});
+
+test("it trains by a config's file, and generates, exports and compares", () => {
+  writeFileSync(
+    join(folder, "run.toml"),
+    'preset = "nano"\ntokenizer = "byte"\nsteps = 9\nbatch = 2\nmicrobatches = 1\nname = "by-config"\n',
+  );
+  writeFileSync(join(folder, "text.txt"), "to and fro ".repeat(800));
+  const more = [
+    "--text",
+    "text.txt",
+    "--steps",
+    "2",
+    "--trainers",
+    "1",
+    "--sample-every",
+    "0",
+  ];
+  const told = run(command(), [
+    "train",
+    "--config",
+    "run.toml",
+    "--json",
+    ...more,
+  ]);
+  const events = told
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { type: string });
+  const kept = join(folder, ".mxfp4-edge/runs/by-config");
+  expect(events.at(-1)).toMatchObject({
+    type: "end",
+    state: "finished",
+    step: 2,
+    checkpoint: join(
+      realpathSync(folder),
+      ".mxfp4-edge/runs/by-config/checkpoint.safetensors",
+    ),
+  });
+  const text = ["--prompt", "Call", "--max-tokens", "8"];
+  expect(
+    run(command(), ["generate", join(kept, "checkpoint.safetensors"), ...text]),
+  ).toMatch(/^Call/);
+  expect(run(command(), ["runs", "export", kept]).split("\n").length).toBe(5);
+  const own =
+    "--recipes bf16,mxfp4 --preset nano --steps 2 --batch 2 --microbatches 1 --seeds 1 --jobs 1 --text-bytes 4096 --json";
+  const [setting] = JSON.parse(
+    run(command(), ["ablation", ...own.split(" ")]),
+  ) as [{ arms: { name: string; runs: { valLoss: number }[] }[] }];
+  expect(setting.arms.map(({ runs }) => runs[0]!.valLoss)).toEqual([
+    expect.any(Number),
+    expect.any(Number),
+  ]);
+});
+
+test("it serves the API and its pages, and ends with the process that was called", async () => {
+  const child = spawn(command(), ["serve", "--port", "0", "--json"], {
+    cwd: folder,
+    env: environment(),
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  try {
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const { url } = JSON.parse(line.toString()) as { url: string };
+    for (const path of [
+      "/",
+      "/play",
+      "/docs",
+      "/pages/dashboard.js",
+      "/healthz",
+    ])
+      expect((await fetch(url + path)).status, path).toBe(200);
+    child.kill("SIGKILL");
+    await expect
+      .poll(
+        () =>
+          fetch(url).then(
+            () => true,
+            () => false,
+          ),
+        { timeout: 60_000 },
+      )
+      .toBe(false);
+  } finally {
+    child.kill("SIGTERM");
+  }
 });
 
 test("the curl example runs", () => {

@@ -57,7 +57,7 @@ function start(args: string[], token?: string) {
     stdout,
     stderr,
   }));
-  return { url, ended, errors: () => stderr };
+  return { url, ended, errors: () => stderr, output: () => stdout };
 }
 
 async function status(url: string, token?: string): Promise<number> {
@@ -99,8 +99,15 @@ test("every option of --help is taken: served there, from there, to who has the 
     (m) => m[1],
   );
   expect(named.toSorted()).toEqual(
-    [...Object.keys(options), "help", "version"].toSorted(),
+    [...Object.keys(options), "json", "help", "version"].toSorted(),
   );
+});
+
+test("--json tells where it serves as JSON, and nothing else", async () => {
+  const edge = start(["--port", "0", "--state", state, "--json"]);
+  await expect.poll(edge.output, { timeout: PATIENCE_MS }).toMatch(/\n$/);
+  const { url } = JSON.parse(edge.output()) as { url: string };
+  expect(await status(url)).toBe(200);
 });
 
 test("the token may come from the environment, which no process list shows", async () => {
@@ -119,11 +126,11 @@ test.each([
   ],
   [
     ["--prot", "1"],
-    "Expected one of --host --port --state --token --help --version, got --prot",
+    "Expected one of --host --port --state --token --json --help --version, got --prot",
   ],
   [
     ["8787"],
-    "Expected one of --host --port --state --token --help --version, got 8787",
+    "Expected one of --host --port --state --token --json --help --version, got 8787",
   ],
   [
     ["--token", "a b"],

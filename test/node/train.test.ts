@@ -30,8 +30,8 @@ import {
 import { startEdge } from "../../src/local/edge.ts";
 import { Progress } from "../../src/cli/progress.ts";
 import { timeSpent } from "../../src/cli/time-spent.ts";
-import { mobyDick } from "../../src/scripts/moby-dick.ts";
-import { linkFree } from "../../src/scripts/save-checkpoint.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
+import { linkFree } from "../../src/cli/train/save-checkpoint.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 
 const SCRIPTS = resolve(import.meta.dirname, "../../src/scripts");
@@ -446,6 +446,7 @@ test("every option of --help is taken, and does what it says", async () => {
   const others = ["out", "force", "help", "version"];
   others.push("url", "token", "threads", "detach");
   others.push("from", "resume", "full");
+  others.push("config", "json"); // package.test.ts, command-line.test.ts
   expect(named.toSorted()).toEqual(
     [...Object.keys(options), ...others].toSorted(),
   );

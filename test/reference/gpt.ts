@@ -57,6 +57,7 @@ export function lossSum(
       sequences: B,
       length: T,
       heads,
+      groups: heads,
       headWidth: C / heads,
     });
     x = plus(linear(out, `${name}.attn.c_proj`));

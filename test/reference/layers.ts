@@ -81,18 +81,102 @@ export function layerNormBackward(
   return { dX, dWeight, dBias };
 }
 
-/** Sizes of an attention: B, T, heads, hd. */
+/** x / √(mean(x²) + epsilon) of each row, and the factors. */
+function rmsNormalize(
+  x: Numbers,
+  rows: number,
+  width: number,
+  epsilon: number,
+) {
+  const rstd = Float64Array.from({ length: rows }, (_, row) => {
+    let squares = 0;
+    for (let j = 0; j < width; j++) squares += x[row * width + j] ** 2;
+    return 1 / Math.sqrt(squares / width + epsilon);
+  });
+  const normalized = Float64Array.from(
+    { length: rows * width },
+    (_, at) => x[at] * rstd[Math.floor(at / width)],
+  );
+  return { normalized, rstd };
+}
+
+export function rmsNormForward(
+  x: Numbers,
+  weight: Numbers,
+  rows: number,
+  width: number,
+  epsilon: number,
+): Float64Array {
+  return rmsNormalize(x, rows, width, epsilon).normalized.map(
+    (n, at) => n * weight[at % width],
+  );
+}
+
+/** With n_j = x_j · r and r = (mean(x²) + ε)^−½:  ∂n_j / ∂x_i = r · (δ_ij − n_i · n_j / width). */
+export function rmsNormBackward(
+  dOut: Numbers,
+  x: Numbers,
+  weight: Numbers,
+  rows: number,
+  width: number,
+  epsilon: number,
+): { dX: Float64Array; dWeight: Float64Array } {
+  const { normalized, rstd } = rmsNormalize(x, rows, width, epsilon);
+  const dX = new Float64Array(rows * width);
+  const dWeight = new Float64Array(width);
+  for (let at = 0; at < dX.length; at++) {
+    const row = Math.floor(at / width);
+    dWeight[at % width] += dOut[at] * normalized[at];
+    for (let j = 0; j < width; j++) {
+      const other = row * width + j;
+      const same = other === at ? 1 : 0;
+      const slope = same - (normalized[at] * normalized[other]) / width;
+      dX[at] += dOut[other] * weight[j] * rstd[row] * slope;
+    }
+  }
+  return { dX, dWeight };
+}
+
+/** gate · σ(gate) · up */
+export function swiglu(gate: number, up: number): number {
+  return (gate / (1 + Math.exp(-gate))) * up;
+}
+
+/** d/dx of x · σ(x) */
+export function siluSlope(x: number): number {
+  const s = 1 / (1 + Math.exp(-x));
+  return s + x * s * (1 / (1 + Math.exp(x)));
+}
+
+/** A head's channels at a position, turned: i and i + length / 2 are a pair. */
+export function turned(
+  x: Numbers,
+  position: number,
+  base: number,
+): Float64Array {
+  const half = x.length / 2;
+  const angle = (i: number) => position * base ** -(i / half);
+  return Float64Array.from({ length: x.length }, (_, i) =>
+    i < half
+      ? x[i] * Math.cos(angle(i)) - x[i + half] * Math.sin(angle(i))
+      : x[i] * Math.cos(angle(i - half)) +
+        x[i - half] * Math.sin(angle(i - half)),
+  );
+}
+
+/** Sizes of an attention: B, T, heads, groups of them that share keys and values, hd. */
 export type AttentionShape = {
   sequences: number;
   length: number;
   heads: number;
+  groups: number;
   headWidth: number;
 };
 
 /** Calls `body` for each query row of each head with its causal probabilities. */
 function eachQuery(
   qkv: Numbers,
-  { sequences, length, heads, headWidth }: AttentionShape,
+  { sequences, length, heads, groups, headWidth }: AttentionShape,
   body: (query: {
     probabilities: number[];
     logSumExp: number;
@@ -106,10 +190,14 @@ function eachQuery(
   }) => void,
 ): void {
   const width = heads * headWidth;
+  const stride = (heads + 2 * groups) * headWidth;
   for (let b = 0; b < sequences; b++) {
     for (let h = 0; h < heads; h++) {
+      const group = Math.floor((h * groups) / heads);
+      // In heads: queries, then keys, then values.
+      const places = [h, heads + group, heads + groups + group];
       const at = (part: number, t: number, c: number) =>
-        (b * length + t) * 3 * width + part * width + h * headWidth + c;
+        (b * length + t) * stride + places[part] * headWidth + c;
       for (let time = 0; time < length; time++) {
         const scores = Array.from({ length: time + 1 }, (_, key) => {
           let dot = 0;

@@ -1,7 +1,10 @@
 import { expect, test } from "vitest";
-import type { PinnedDataset } from "../../src/api/types.ts";
+import type { LlamaShape, PinnedDataset } from "../../src/api/types.ts";
 import { completeConfig } from "../../src/training/config.ts";
-import { runRequestSchema } from "../../src/training/run-request.ts";
+import {
+  runRequestSchema,
+  storedModelSchema,
+} from "../../src/training/run-request.ts";
 
 const TEXT: PinnedDataset = {
   name: "text",
@@ -89,4 +92,38 @@ test("every rule that is broken is named", () => {
       { tokens: 10 },
     ),
   ).toThrow(/multiple of 64.*at most 16384 tokens.*at least 129 tokens/);
+});
+
+test("a Llama's config says all that it is; a GPT-2's is what it was before there were others", () => {
+  const sizes = { layers: 1, width: 64, heads: 2, context: 64 };
+  const { model } = configOf({ model: { ...sizes, arch: "llama" } });
+  expect(model).toEqual({
+    arch: "llama",
+    ...sizes,
+    groups: 1,
+    headWidth: 32,
+    hidden: 192,
+    vocabulary: 256,
+    ropeBase: 10_000,
+    epsilon: 1e-5,
+    tied: true,
+    headNorm: false,
+  });
+  const gpt2 = { ...sizes, vocabulary: 256 };
+  for (const asked of [sizes, { ...sizes, arch: "gpt2" }]) {
+    const written = JSON.stringify(configOf({ model: asked }).model);
+    expect(written).toBe(JSON.stringify(gpt2));
+  }
+  for (const whole of [model, gpt2])
+    expect(storedModelSchema(whole).parse(whole)).toEqual(whole);
+  const { hidden: _hidden, ...part } = model as LlamaShape;
+  expect(storedModelSchema(part).safeParse(part).success).toBe(false);
+});
+
+test.each([
+  [{ groups: 2 }, /Expected `groups` with `arch` llama alone, got 2 with gpt2/],
+  [{ arch: "llama", groups: 3 }, /`heads` to be a multiple of `groups` \(3\)/],
+  [{ arch: "llama", hidden: 100 }, /`hidden` to be a multiple of 64, got 100/],
+])("sizes that no such model has are refused: %j", (model, message) => {
+  expect(() => configOf({ model })).toThrow(message);
 });

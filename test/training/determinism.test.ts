@@ -7,6 +7,7 @@ import {
   finish,
   outcomeOf,
   startRun,
+  TINY,
   worker,
 } from "../support/run.ts";
 
@@ -22,6 +23,22 @@ test("one trainer and one shard, two trainers and three shards end in the same b
   await finish(shared.run, ["one", "two"]);
   expect(await outcomeOf(shared.run)).toEqual(expected);
 });
+
+test.each(["mxfp4-rht-eden", "mxfp4-rht-sr-dy"] as const)(
+  "so does a Llama, however it is cut: %s",
+  async (recipe) => {
+    const model = { ...TINY.model, arch: "llama", headNorm: true } as const;
+    const alone = await startRun({ model, recipe, shards: 1 });
+    await finish(alone.run);
+    const expected = await outcomeOf(alone.run);
+    const [first, last] = [expected.losses.at(0)!, expected.losses.at(-1)!];
+    expect(last).toBeLessThan(first);
+
+    const shared = await startRun({ model, recipe, shards: 5 });
+    await finish(shared.run, ["one", "two"]);
+    expect(await outcomeOf(shared.run)).toEqual(expected);
+  },
+);
 
 test("the order in which pushes arrive changes no byte", async () => {
   const { run } = await startRun({ microbatches: 5 });

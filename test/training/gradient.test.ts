@@ -23,6 +23,8 @@ const TENSOR = {
   initial: { value: 0 },
   group: "vector",
   sideBySide: 1,
+  layout: "in-out",
+  isJoined: false,
 } as const;
 
 function encode(

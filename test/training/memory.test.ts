@@ -37,7 +37,7 @@ import {
   updateArenaBytes,
 } from "../../src/training/shard-update.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
-import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../../src/cli/train/presets.ts";
 import { arena } from "../support/kernels.ts";
 
 const TEXT = {

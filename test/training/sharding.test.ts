@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { modelOf } from "../../src/model/architectures.ts";
 import { CHUNK_LENGTH, layOut } from "../../src/model/parameters.ts";
-import { MODEL_PRESETS } from "../../src/scripts/presets.ts";
+import { MODEL_PRESETS } from "../../src/cli/train/presets.ts";
 import {
   defaultShards,
   largestShard,
@@ -72,6 +72,8 @@ test("no cut is more even: the largest shard is the least that there is", () => 
       name: `${index}`,
       group: "matrix" as const,
       sideBySide: 1,
+      layout: "in-out",
+      isJoined: false,
       shape: [chunks, CHUNK_LENGTH],
       initial,
     })),

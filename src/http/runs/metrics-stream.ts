@@ -1,31 +1,8 @@
 /** A run's metrics as lines: JSON, or CSV with a header line. */
-import type { StepMetrics, StepPhases } from "../../api/types.ts";
+import { CSV_HEADER, csvLine } from "../../api/metrics-csv.ts";
+import type { StepMetrics } from "../../api/types.ts";
 
 const PAGE = 500;
-const CSV_COLUMNS = [
-  "step",
-  "trainLoss",
-  "gradNorm",
-  "learningRate",
-  "tokens",
-  "valLoss",
-  "committedMs",
-  "trainNatsPerByte",
-  "valNatsPerByte",
-  "results",
-  "chain",
-] as const satisfies readonly (keyof StepMetrics)[];
-/** Behind those. */
-const PHASE_COLUMNS = [
-  "leaseMs",
-  "pullMs",
-  "computeMs",
-  "pushMs",
-  "commitMs",
-  "pulledBytes",
-  "pushedBytes",
-] as const satisfies readonly (keyof StepPhases)[];
-
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */
 export async function metricsStream(
   isCsv: boolean,
@@ -35,10 +12,7 @@ export async function metricsStream(
   const encoder = new TextEncoder();
   return new ReadableStream({
     start(controller) {
-      if (isCsv)
-        controller.enqueue(
-          encoder.encode(`${[...CSV_COLUMNS, ...PHASE_COLUMNS].join(",")}\n`),
-        );
+      if (isCsv) controller.enqueue(encoder.encode(`${CSV_HEADER}\n`));
     },
     async pull(controller) {
       const { value, done } = await pages.next();
@@ -52,13 +26,6 @@ export async function metricsStream(
       controller.enqueue(encoder.encode(`${lines.join("\n")}\n`));
     },
   });
-}
-
-function csvLine(metrics: StepMetrics): string {
-  return [
-    ...CSV_COLUMNS.map((column) => metrics[column] ?? ""),
-    ...PHASE_COLUMNS.map((column) => metrics.phases?.[column] ?? ""),
-  ].join(",");
 }
 
 async function* pagesFrom(

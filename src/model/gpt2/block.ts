@@ -4,32 +4,88 @@
  *   middle = input + attentionOut(attention(qkv(norm1(input))))
  *   output = middle + down(gelu(up(norm2(middle))))
  */
-import type { ModelShape } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import {
   attentionBackward,
   attentionForward,
   geluBackward,
   geluForward,
+  type Heads,
   layerNormBackward,
   layerNormForward,
   type LayerNormParameters,
+  type RowMoments,
 } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { add } from "../../kernels/vector.ts";
-import type { ParameterSource } from "../flat-vector.ts";
-import { type Linear, linearBackward, linearForward } from "../linear.ts";
+import type { BatchShape, Ends, Room } from "../activations.ts";
+import {
+  backwardLinear,
+  type BlockLinear,
+  forwardLinear,
+} from "../block-linear.ts";
+import { type ParameterSource, withGradients } from "../flat-vector.ts";
 import type { BackwardPass, Pass } from "../model.ts";
-import type { BatchShape, BlockActivations } from "./activations.ts";
 import { widths } from "./config.ts";
 import type { BlockTensors, TensorPair } from "./parameters.ts";
 
+/** What products take, and elementwise work makes of what is kept. */
+export type BlockBetween = {
+  norm1: Pointer; // [N, C]
+  norm2: Pointer; // [N, C]
+  gelu: Pointer; // [N, 4C]
+};
+
+export type BlockInside = BlockBetween & {
+  moments1: RowMoments; // [N], [N]
+  qkv: Pointer; // [N, 3C]
+  logSumExp: Pointer; // [B, NH, T]
+  attention: Pointer; // [N, C], heads side by side
+  middle: Pointer; // [N, C], the residual stream after attention
+  moments2: RowMoments; // [N], [N]
+  up: Pointer; // [N, 4C]
+};
+
+type BlockActivations = BlockInside & Ends;
+
 /** Which block, of which model, on how many tokens. */
 export type BlockPlace = {
-  shape: ModelShape;
+  shape: ModelSizes;
   batch: BatchShape;
   layer: number;
 };
+
+export function blockRoom(
+  shape: ModelSizes,
+  { B, T, N }: BatchShape,
+): Room<BlockBetween, BlockInside, RowMoments> {
+  const { width: C, heads: NH } = shape;
+  const { qkv, hidden } = widths(shape);
+  const { arena } = kernels();
+  const moments = (): RowMoments => ({
+    mean: arena.allocF32(N),
+    rstd: arena.allocF32(N),
+  });
+  return {
+    between: () => ({
+      norm1: arena.allocF32(N * C),
+      norm2: arena.allocF32(N * C),
+      gelu: arena.allocF32(N * hidden),
+    }),
+    inside: (between) => ({
+      ...between,
+      moments1: moments(),
+      qkv: arena.allocF32(N * qkv),
+      logSumExp: arena.allocF32(B * NH * T),
+      attention: arena.allocF32(N * C),
+      middle: arena.allocF32(N * C),
+      moments2: moments(),
+      up: arena.allocF32(N * hidden),
+    }),
+    final: moments,
+  };
+}
 
 export function blockForward(
   activations: BlockActivations,
@@ -40,7 +96,7 @@ export function blockForward(
   const a = activations;
   const { N } = place.batch;
   blockInside(a, tensors, place, pass);
-  forwardLinear("down", a.output, a.gelu, tensors, place, pass);
+  forwardLinear(a.output, a.gelu, linearOf("down", tensors, place), N, pass);
   add(a.output, a.output, a.middle, N * place.shape.width);
 }
 
@@ -53,18 +109,24 @@ export function blockInside(
 ): void {
   const { shape, batch } = place;
   const { B, T, N } = batch;
-  const { width: C, heads } = shape;
+  const { width: C } = shape;
   const a = activations;
   const { arena } = kernels();
   const forward = (name: LinearName, output: Pointer, input: Pointer): void =>
-    forwardLinear(name, output, input, tensors, place, pass);
+    forwardLinear(output, input, linearOf(name, tensors, place), N, pass);
 
   arena.scope(() => {
     const norm1 = readPair(pass.parameters, tensors.norm1);
     layerNormForward(a.norm1, a.moments1, a.input, norm1, N, C);
     forward("qkv", a.qkv, a.norm1);
-    const sequences = { sequences: B, length: T, width: C };
-    attentionForward(a.attention, a.logSumExp, a.qkv, sequences, heads);
+    const sequences = { sequences: B, length: T };
+    attentionForward(
+      a.attention,
+      a.logSumExp,
+      a.qkv,
+      sequences,
+      headsOf(shape),
+    );
     forward("attentionOut", a.middle, a.attention);
     add(a.middle, a.middle, a.input, N * C);
 
@@ -108,7 +170,7 @@ export function blockBackward(
 ): void {
   const { shape, batch } = place;
   const { B, T, N } = batch;
-  const { width: C, heads } = shape;
+  const { width: C } = shape;
   const { hidden } = widths(shape);
   const a = activations;
   const backward = (
@@ -116,41 +178,47 @@ export function blockBackward(
     dInput: Pointer,
     dOutput: Pointer,
     input: Pointer,
-  ): void => backwardLinear(name, dInput, dOutput, input, tensors, place, pass);
+  ): void => {
+    const linear = linearOf(name, tensors, place);
+    backwardLinear(dInput, dOutput, input, linear, N, pass);
+  };
 
   const dHidden = a.gelu; // of gelu, then of up
   backward("down", dHidden, dResidual, a.gelu);
   geluBackward(dHidden, dHidden, a.up, N * hidden);
   backward("up", a.norm2, dHidden, a.norm2);
-  withGradients(pass, tensors.norm2, (gradients) =>
-    layerNormBackward(
-      dResidual,
-      gradients,
-      a.norm2,
-      a.middle,
-      a.moments2,
-      pass.parameters.read(tensors.norm2.weight),
-      N,
-      C,
-    ),
+  normBackward(
+    dResidual,
+    a.norm2,
+    a.middle,
+    a.moments2,
+    tensors.norm2,
+    N,
+    C,
+    pass,
   );
 
   backward("attentionOut", a.attention, dResidual, a.attention);
-  const sequences = { sequences: B, length: T, width: C };
+  const sequences = { sequences: B, length: T };
   const dQkv = dHidden; // [N, 3C] in the room of [N, 4C]
-  attentionBackward(dQkv, a.attention, a.qkv, a.logSumExp, sequences, heads);
+  attentionBackward(
+    dQkv,
+    a.attention,
+    a.qkv,
+    a.logSumExp,
+    sequences,
+    headsOf(shape),
+  );
   backward("qkv", a.norm1, dQkv, a.norm1);
-  withGradients(pass, tensors.norm1, (gradients) =>
-    layerNormBackward(
-      dResidual,
-      gradients,
-      a.norm1,
-      a.input,
-      a.moments1,
-      pass.parameters.read(tensors.norm1.weight),
-      N,
-      C,
-    ),
+  normBackward(
+    dResidual,
+    a.norm1,
+    a.input,
+    a.moments1,
+    tensors.norm1,
+    N,
+    C,
+    pass,
   );
 }
 
@@ -162,95 +230,49 @@ export function readPair(
   return { weight: parameters.read(weight), bias: parameters.read(bias) };
 }
 
-/** `body` adds to the gradients of a weight and a bias, which then are complete. */
-export function withGradients(
-  { gradient }: Pick<BackwardPass, "gradient">,
+/** Adds to `dX`. dX, dOut, x f32 [N, C]. */
+export function normBackward(
+  dX: Pointer,
+  dOut: Pointer,
+  x: Pointer,
+  moments: RowMoments,
   { weight, bias }: TensorPair,
-  body: (gradients: LayerNormParameters) => void,
+  N: number,
+  C: number,
+  { gradient, parameters }: BackwardPass,
 ): void {
-  kernels().arena.scope(() => {
-    const gradients = {
-      weight: gradient.open(weight),
-      bias: gradient.open(bias),
-    };
-    body(gradients);
-    gradient.close(weight, gradients.weight);
-    gradient.close(bias, gradients.bias);
-  });
-}
-
-type LinearName = "qkv" | "attentionOut" | "up" | "down";
-
-function forwardLinear(
-  name: LinearName,
-  output: Pointer,
-  input: Pointer,
-  tensors: BlockTensors,
-  place: BlockPlace,
-  { parameters, recipe, packedWeights }: Pass,
-): void {
-  kernels().arena.scope(() => {
-    const bias = parameters.read(tensors[name].bias);
-    const linear = linearOf(name, tensors, place, parameters);
-    linearForward(
-      output,
-      input,
-      bias,
-      linear,
-      place.batch.N,
-      recipe,
-      packedWeights,
-    );
-  });
-}
-
-function backwardLinear(
-  name: LinearName,
-  dInput: Pointer,
-  dOutput: Pointer,
-  input: Pointer,
-  tensors: BlockTensors,
-  place: BlockPlace,
-  pass: BackwardPass,
-): void {
-  const { parameters, recipe, noise, packedWeights } = pass;
-  const linear = linearOf(name, tensors, place, parameters);
-  pass.observe?.(linear, dOutput, input, place.batch.N);
-  withGradients(pass, tensors[name], ({ weight: dWeight, bias: dBias }) =>
-    linearBackward(
-      { dInput, dWeight, dBias },
-      dOutput,
-      input,
-      linear,
-      place.batch.N,
-      recipe,
-      noise,
-      packedWeights,
+  withGradients(gradient, [weight, bias], ([dWeight, dBias]) =>
+    layerNormBackward(
+      dX,
+      { weight: dWeight!, bias: dBias! },
+      dOut,
+      x,
+      moments,
+      parameters.read(weight),
+      N,
+      C,
     ),
   );
 }
 
-/** The indices of linear layers are coordinates of noise and do not change. */
-const INDICES: Record<LinearName, number> = {
-  qkv: 0,
-  attentionOut: 1,
-  up: 2,
-  down: 3,
+type LinearName = "qkv" | "attentionOut" | "up" | "down";
+
+/** Their indices are coordinates of noise and do not change. */
+const LINEARS: Record<LinearName, { index: number; name: string }> = {
+  qkv: { index: 0, name: "QKV" },
+  attentionOut: { index: 1, name: "attention out" },
+  up: { index: 2, name: "MLP up" },
+  down: { index: 3, name: "MLP down" },
 };
 
 function linearOf(
   name: LinearName,
   tensors: BlockTensors,
   { layer }: BlockPlace,
-  parameters: ParameterSource,
-): Linear {
-  const { weight } = tensors[name];
-  const [inFeatures, outFeatures] = weight.shape as [number, number];
-  return {
-    readWeight: () => parameters.read(weight),
-    inFeatures,
-    outFeatures,
-    layer,
-    index: INDICES[name],
-  };
+): BlockLinear {
+  return { ...tensors[name], ...LINEARS[name], layer };
+}
+
+function headsOf({ width, heads }: ModelSizes): Heads {
+  return { heads, groups: heads, headWidth: width / heads };
 }

@@ -1,41 +1,41 @@
-/** What a model's shape must satisfy: to exist at all, and to be trained in any recipe. */
-import { AppError } from "../../api/errors.ts";
-import type { ModelShape } from "../../api/types.ts";
-
-/** RHT segments (64) and MXFP4 blocks (32) run along features and tokens, so training wants both whole. */
-const TRAINING_MULTIPLE = 64;
+/** What a GPT-2's shape must satisfy: to exist at all, and to be trained in any recipe. */
+import type { Gpt2Shape, ModelRequest, ModelSizes } from "../../api/types.ts";
+import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
 
 /** Features of a block's wide tensors: three projections side by side, and the MLP's hidden layer. */
-export function widths({ width }: Pick<ModelShape, "width">): {
+export function widths({ width }: Pick<ModelSizes, "width">): {
   qkv: number;
   hidden: number;
 } {
   return { qkv: 3 * width, hidden: 4 * width };
 }
 
-/** Every size a whole number from 1, and `heads` a divisor of `width`. */
-export function checkShape(shape: ModelShape): void {
-  for (const name of [
-    "layers",
-    "width",
-    "heads",
-    "context",
-    "vocabulary",
-  ] as const) {
-    const value = shape[name];
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new AppError(
-        "invalid_config",
-        `Expected \`${name}\` to be a whole number from 1, got ${value}`,
-      );
-    }
-  }
-  if (shape.width % shape.heads !== 0) {
-    throw new AppError(
-      "invalid_config",
-      `Expected \`width\` to be a multiple of \`heads\` (${shape.heads}), got ${shape.width}`,
+/** A GPT-2 has sizes alone. Its `arch` is not written down: configs are older than others are. */
+export function completeShape({
+  arch: _arch,
+  ...asked
+}: ModelRequest & ModelSizes): Gpt2Shape {
+  const { layers, width, heads, context, vocabulary, ...others } = asked;
+  const [other] = Object.entries(others).filter(
+    ([, value]) => value !== undefined,
+  );
+  if (other)
+    throw invalid(
+      `\`${other[0]}\` with \`arch\` llama alone`,
+      `${String(other[1])} with gpt2`,
     );
-  }
+  return { layers, width, heads, context, vocabulary };
+}
+
+/** Every size a whole number from 1, and `heads` a divisor of `width`. */
+export function checkShape(shape: ModelSizes): void {
+  checkSizes(shape, ["layers", "width", "heads", "context", "vocabulary"]);
+  const { width, heads } = shape;
+  if (width % heads !== 0)
+    throw invalid(
+      `\`width\` to be a multiple of \`heads\` (${heads})`,
+      String(width),
+    );
 }
 
 /**
@@ -43,29 +43,11 @@ export function checkShape(shape: ModelShape): void {
  * segments that the recipe rotates.
  */
 export function checkTrainingShape(
-  shape: ModelShape,
+  shape: ModelSizes,
   sequences: number,
-  segmentLength = 0,
+  segmentLength?: number,
 ): void {
   checkShape(shape);
-  const multiple = Math.max(TRAINING_MULTIPLE, segmentLength);
-  if (!Number.isSafeInteger(sequences) || sequences < 1) {
-    throw new AppError(
-      "invalid_config",
-      `Expected \`sequences\` to be a whole number from 1, got ${sequences}`,
-    );
-  }
-  if (shape.width % multiple !== 0) {
-    throw new AppError(
-      "invalid_config",
-      `Expected \`width\` to be a multiple of ${multiple}, got ${shape.width}`,
-    );
-  }
-  const tokens = sequences * shape.context;
-  if (tokens % multiple !== 0) {
-    throw new AppError(
-      "invalid_config",
-      `Expected the tokens of a microbatch to be a multiple of ${multiple}, got ${sequences} sequences of ${shape.context} = ${tokens}`,
-    );
-  }
+  const features = { "`width`": shape.width };
+  checkTrainingSizes(features, shape, sequences, segmentLength);
 }

@@ -1,5 +1,5 @@
 /** GPT-2, token by token: of a sequence's past only keys and values are kept. */
-import type { ModelShape } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/types.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import { attend, geluTanh, layerNorm, sum } from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -15,11 +15,13 @@ import { widths } from "./config.ts";
 import {
   type BlockTensors,
   gpt2Tensors,
+  NOT_READ,
   parameterTable,
+  PREFIX,
   type TensorPair,
 } from "./parameters.ts";
 
-export function gpt2Decoder(shape: ModelShape): Decoder {
+export function gpt2Decoder(shape: ModelSizes): Decoder {
   const table = parameterTable(shape);
   const { tokenEmbedding, positionEmbedding, blocks, finalNorm } = gpt2Tensors(
     shape,
@@ -32,9 +34,8 @@ export function gpt2Decoder(shape: ModelShape): Decoder {
     layers,
     cacheWidth: C,
     tensors: table.tensors.map((tensor) => weightTensor(tensor)),
-    prefix: "transformer.",
-    // Masks of older files, the head, which is the table of tokens, and what an optimizer remembers.
-    notRead: /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$|^optimizer\./,
+    prefix: PREFIX,
+    notRead: NOT_READ,
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();
@@ -75,7 +76,7 @@ function block(
   N: number,
   tensors: BlockTensors,
   layer: number,
-  shape: ModelShape,
+  shape: ModelSizes,
   weights: DecoderWeights,
   cache: KeyValueCache,
 ): void {

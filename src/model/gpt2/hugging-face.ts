@@ -1,7 +1,7 @@
 /** A shape as transformers' config.json of a GPT-2 has it, and back. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
-import type { ModelShape } from "../../api/types.ts";
+import type { Gpt2Shape, ModelSizes } from "../../api/types.ts";
 import { checkShape } from "./config.ts";
 
 /** As the kernels' LayerNorm has it. */
@@ -24,9 +24,9 @@ const SIZES = {
   n_head: "heads",
   n_positions: "context",
   vocab_size: "vocabulary",
-} as const satisfies Record<string, keyof ModelShape>;
+} as const satisfies Record<string, keyof ModelSizes>;
 
-export function configOf(shape: ModelShape): Record<string, unknown> {
+export function configOf(shape: Gpt2Shape): Record<string, unknown> {
   const sizes = Object.entries(SIZES).map(([key, size]) => [key, shape[size]]);
   return {
     architectures: ["GPT2LMHeadModel"],
@@ -41,7 +41,7 @@ export function configOf(shape: ModelShape): Record<string, unknown> {
 }
 
 /** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
-export function shapeOf(config: Readonly<Record<string, unknown>>): ModelShape {
+export function shapeOf(config: Readonly<Record<string, unknown>>): Gpt2Shape {
   for (const [key, value] of Object.entries(FIXED)) {
     const told = config[key];
     if (told === value || (told === undefined && key !== "model_type"))
@@ -56,7 +56,7 @@ export function shapeOf(config: Readonly<Record<string, unknown>>): ModelShape {
     if (typeof value === "number") return [size, value];
     throw unlike(`a number \`${key}\``, shown(value));
   });
-  const shape = Object.fromEntries(sizes) as ModelShape;
+  const shape = Object.fromEntries(sizes) as Gpt2Shape;
   checkShape(shape);
   return shape;
 }

@@ -2,7 +2,7 @@
  * GPT-2's tensors. They carry their Hugging Face names and layouts (linear weights are [in, out]), so a
  * checkpoint is a straight copy.
  */
-import type { ModelShape } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/types.ts";
 import {
   layOut,
   type ParameterGroup,
@@ -13,6 +13,10 @@ import {
 import { checkShape, widths } from "./config.ts";
 
 const DEVIATION = 0.02;
+/** With which names begin, but in the file of a body alone. */
+export const PREFIX = "transformer.";
+/** What a file may hold besides: masks of older files, and the head, which is the table of tokens. */
+export const NOT_READ = /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/;
 
 export type TensorPair = { weight: ParameterTensor; bias: ParameterTensor };
 
@@ -33,7 +37,7 @@ export type Gpt2Tensors = {
 };
 
 /** Where each tensor lies. */
-export function parameterTable(shape: ModelShape): ParameterTable {
+export function parameterTable(shape: ModelSizes): ParameterTable {
   checkShape(shape);
   const { layers, width: C, context: T, vocabulary: V } = shape;
   const { qkv, hidden } = widths(shape);
@@ -47,10 +51,12 @@ export function parameterTable(shape: ModelShape): ParameterTable {
     sideBySide = 1,
   ): void => {
     specs.push({
-      name: `transformer.${name}`,
+      name: PREFIX + name,
       group,
       shape: tensorShape,
+      layout: "in-out",
       sideBySide,
+      isJoined: false,
       initial,
     });
   };
@@ -88,12 +94,12 @@ export function parameterTable(shape: ModelShape): ParameterTable {
 
 /** The table's tensors by what they are. */
 export function gpt2Tensors(
-  { layers }: ModelShape,
+  { layers }: ModelSizes,
   { tensors }: ParameterTable,
 ): Gpt2Tensors {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const tensor = (name: string): ParameterTensor => {
-    const found = byName.get(`transformer.${name}`);
+    const found = byName.get(PREFIX + name);
     if (!found) throw new Error(`Expected a tensor \`${name}\``);
     return found;
   };

@@ -1,102 +1,90 @@
-/** What a decoder is told of a Llama, a Mistral or a Qwen3 by transformers' config.json. */
-import { AppError } from "../../api/errors.ts";
-import { shown } from "../../api/option-kinds.ts";
+/** What a Llama's shape is where it is not told, and must satisfy: to exist at all, and to be trained in any recipe. */
+import type { LlamaShape, ModelRequest, ModelSizes } from "../../api/types.ts";
+import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
 
-export type LlamaShape = {
-  layers: number;
-  width: number;
-  heads: number;
-  /** Of heads that share keys and values. */
-  groups: number;
-  headWidth: number;
-  hidden: number;
-  context: number;
-  vocabulary: number;
-  epsilon: number;
-  ropeBase: number;
-  /** Whether the head is the table of tokens. */
-  isTied: boolean;
-  /** Whether queries and keys are normed, head by head. */
-  normsHeads: boolean;
-};
+/** Features of a block's linear layers, of which two or three are multiplied as one. */
+export function widths({ heads, groups, headWidth, hidden }: LlamaShape): {
+  queries: number;
+  keys: number;
+  qkv: number;
+  gateUp: number;
+} {
+  const queries = heads * headWidth;
+  const keys = groups * headWidth;
+  return { queries, keys, qkv: queries + 2 * keys, gateUp: 2 * hidden };
+}
 
-type Config = Readonly<Record<string, unknown>>;
-
-const SIZES = {
-  layers: "num_hidden_layers",
-  width: "hidden_size",
-  heads: "num_attention_heads",
-  hidden: "intermediate_size",
-  context: "max_position_embeddings",
-  vocabulary: "vocab_size",
-} as const satisfies Partial<Record<keyof LlamaShape, string>>;
-
-/** What must be so where it is told, since it is computed so here. */
-const FIXED: Record<string, readonly unknown[]> = {
-  hidden_act: ["silu"],
-  attention_bias: [false],
-  mlp_bias: [false],
-  sliding_window: [null],
-  rope_scaling: [null],
-};
-
-/** Errors: `invalid_config` for a model that is computed otherwise */
-export function llamaShape(config: Config): LlamaShape {
-  const { use_sliding_window: slides } = config;
-  for (const [key, values] of Object.entries(FIXED)) {
-    const told = config[key];
-    // Qwen tells a window that it does not use.
-    if (key === "sliding_window" && slides === false) continue;
-    if (told === undefined || values.includes(told)) continue;
-    throw unlike(`\`${key}\` ${values.map(shown).join(" or ")}`, told);
-  }
-  const size = (key: string, fallback?: number): number => {
-    const value = config[key] ?? fallback;
-    if (typeof value === "number" && Number.isSafeInteger(value) && value > 0)
-      return value;
-    throw unlike(`a whole number \`${key}\` from 1`, value);
+/**
+ * Two heads a group where that comes out even, and three hidden channels for each: a block then has as many weights as
+ * one of GPT-2.
+ */
+export function completeShape(asked: ModelRequest & ModelSizes): LlamaShape {
+  const { layers, width, heads, context, vocabulary } = asked;
+  return {
+    arch: "llama",
+    layers,
+    width,
+    heads,
+    groups: asked.groups ?? (heads % 2 === 0 ? heads / 2 : heads),
+    headWidth: asked.headWidth ?? width / heads,
+    hidden: asked.hidden ?? 3 * width,
+    context,
+    vocabulary,
+    ropeBase: asked.ropeBase ?? 10_000,
+    epsilon: asked.epsilon ?? 1e-5,
+    tied: asked.tied ?? true,
+    headNorm: asked.headNorm ?? false,
   };
-  const sizes = Object.fromEntries(
-    Object.entries(SIZES).map(([name, key]) => [name, size(key)]),
-  ) as Record<keyof typeof SIZES, number>;
-  const { heads, width } = sizes;
-  const shape: LlamaShape = {
-    ...sizes,
-    groups: size("num_key_value_heads", heads),
-    headWidth: size("head_dim", width / heads),
-    epsilon: positive(config, "rms_norm_eps", 1e-6),
-    ropeBase: ropeBase(config),
-    isTied: config.tie_word_embeddings === true,
-    normsHeads: config.model_type === "qwen3",
-  };
-  if (heads % shape.groups !== 0)
-    throw unlike(
-      "`num_attention_heads` a multiple of `num_key_value_heads`",
-      heads,
+}
+
+/** Every size a whole number from 1, `heads` a multiple of `groups`, and heads of pairs. */
+export function checkShape(shape: LlamaShape): void {
+  const { width, heads, groups, headWidth } = shape;
+  checkSizes(shape, [
+    "layers",
+    "width",
+    "heads",
+    "groups",
+    "hidden",
+    "context",
+    "vocabulary",
+  ]);
+  if (!Number.isSafeInteger(headWidth) && headWidth === width / heads)
+    throw invalid(
+      `\`width\` to be a multiple of \`heads\` (${heads}), or a \`headWidth\``,
+      String(width),
     );
-  if (shape.headWidth % 2 !== 0)
-    throw unlike("an even `head_dim`", shape.headWidth);
-  return shape;
+  checkSizes(shape, ["headWidth"]);
+  if (heads % groups !== 0)
+    throw invalid(
+      `\`heads\` to be a multiple of \`groups\` (${groups})`,
+      String(heads),
+    );
+  if (headWidth % 2 !== 0)
+    throw invalid("an even `headWidth`, of pairs that turn", String(headWidth));
+  for (const name of ["ropeBase", "epsilon"] as const) {
+    const value = shape[name];
+    if (!(value > 0 && value < Infinity))
+      throw invalid(`\`${name}\` above 0`, String(value));
+  }
 }
 
-/** In `rope_parameters`, or beside it as older files have it. Errors: `invalid_config` for other turns than the plain ones */
-function ropeBase(config: Config): number {
-  const parameters = (config.rope_parameters ?? {}) as Config;
-  const { rope_type: type = "default" } = parameters;
-  if (type !== "default") throw unlike("`rope_type` default", type);
-  const told = "rope_theta" in parameters ? parameters : config;
-  return positive(told, "rope_theta", 10_000);
-}
-
-function positive(config: Config, key: string, fallback: number): number {
-  const value = config[key] ?? fallback;
-  if (typeof value === "number" && value > 0 && value < Infinity) return value;
-  throw unlike(`\`${key}\` above 0`, value);
-}
-
-function unlike(expected: string, got: unknown): AppError {
-  return new AppError(
-    "invalid_config",
-    `Expected config.json of a Llama with ${expected}, got ${shown(got)}`,
-  );
+/**
+ * `checkShape`, and what training adds: the features of linear layers and the tokens of a microbatch are multiples of 64, or
+ * of the segments that the recipe rotates.
+ */
+export function checkTrainingShape(
+  shape: LlamaShape,
+  sequences: number,
+  segmentLength?: number,
+): void {
+  checkShape(shape);
+  const { queries, qkv } = widths(shape);
+  const features = {
+    "`width`": shape.width,
+    "`hidden`": shape.hidden,
+    "`heads` · `headWidth`": queries,
+    "(`heads` + 2 · `groups`) · `headWidth`": qkv,
+  };
+  checkTrainingSizes(features, shape, sequences, segmentLength);
 }

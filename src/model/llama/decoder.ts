@@ -6,13 +6,7 @@
  *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
  */
 import type { Pointer } from "../../kernels/arena.ts";
-import {
-  attend,
-  rmsNorm,
-  rotary,
-  siluProduct,
-  sum,
-} from "../../kernels/decode.ts";
+import { attend, rmsNorm, rotary, sum, swiglu } from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   checkToken,
@@ -20,31 +14,39 @@ import {
   type DecoderWeights,
   type WeightTensor,
 } from "../decoder.ts";
+import type { LlamaShape } from "../../api/types.ts";
 import type { KeyValueCache } from "../key-value-cache.ts";
-import { type LlamaShape, llamaShape } from "./config.ts";
+import type { ParameterTensor } from "../parameters.ts";
+import { widths } from "./config.ts";
+import { shapeOf } from "./hugging-face.ts";
+import {
+  FINAL_NORM,
+  HEAD,
+  inLayer,
+  notRead,
+  parameterTable,
+  PREFIX,
+  TABLE,
+} from "./parameters.ts";
 import { frequencies, rotaryAngles } from "./rotary-angles.ts";
-
-const TABLE = "model.embed_tokens.weight";
-const FINAL_NORM = "model.norm.weight";
-const HEAD = "lm_head.weight";
 
 /** Errors: `invalid_config` for a model that is computed otherwise */
 export function llamaDecoder(
   config: Readonly<Record<string, unknown>>,
 ): Decoder {
-  const shape = llamaShape(config);
-  const { width: C, context, vocabulary, layers, groups, headWidth } = shape;
+  const shape = shapeOf(config);
+  const { width: C, context, vocabulary, layers, headWidth } = shape;
   const turns = frequencies(shape.ropeBase, headWidth / 2);
   return {
     context,
     vocabulary,
     layers,
-    cacheWidth: groups * headWidth,
-    tensors: tensorsOf(shape),
-    prefix: "model.",
-    notRead: shape.isTied
-      ? /rotary_emb\.inv_freq$|^lm_head\.weight$/
-      : /rotary_emb\.inv_freq$/,
+    cacheWidth: widths(shape).keys,
+    tensors: parameterTable(shape).tensors.map((tensor) =>
+      weightTensor(tensor),
+    ),
+    prefix: PREFIX,
+    notRead: notRead(shape),
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();
@@ -61,7 +63,7 @@ export function llamaDecoder(
         const last = x + 4 * (N - 1) * C;
         rmsNorm(last, last, weights.values(FINAL_NORM), 1, C, shape.epsilon);
         const logits = arena.allocF32(vocabulary);
-        weights.multiply(logits, shape.isTied ? TABLE : HEAD, last, 1);
+        weights.multiply(logits, shape.tied ? TABLE : HEAD, last, 1);
         return arena.f32(logits, vocabulary).slice();
       });
     },
@@ -80,7 +82,7 @@ function block(
 ): void {
   const { width: C, heads, groups, headWidth, hidden, epsilon } = shape;
   const { arena } = kernels();
-  const own = (name: string): string => `model.layers.${layer}.${name}.weight`;
+  const own = (name: string): string => inLayer(layer, name);
   arena.scope(() => {
     const linear = (name: string, from: Pointer, outFeatures: number) => {
       const out = arena.allocF32(N * outFeatures);
@@ -98,7 +100,7 @@ function block(
       ["q", q, heads],
       ["k", k, groups],
     ] as const) {
-      if (shape.normsHeads) {
+      if (shape.headNorm) {
         const weight = weights.values(own(`self_attn.${name}_norm`));
         rmsNorm(at, at, weight, N * count, headWidth, epsilon);
       }
@@ -115,42 +117,12 @@ function block(
     rmsNorm(normed, x, norm2, N, C, epsilon);
     const gate = linear("mlp.gate_proj", normed, hidden);
     const up = linear("mlp.up_proj", normed, hidden);
-    siluProduct(gate, gate, up, N * hidden);
+    swiglu(gate, gate, up, N * hidden);
     sum(x, x, linear("mlp.down_proj", gate, C), N * C);
   });
 }
 
-function tensorsOf(shape: LlamaShape): WeightTensor[] {
-  const { width: C, heads, groups, headWidth, hidden, vocabulary } = shape;
-  const matrix = (name: string, out: number, inFeatures: number) =>
-    ({ name, shape: [out, inFeatures], kind: "rows" }) as const;
-  const vector = (name: string, length: number) =>
-    ({ name, shape: [length], kind: "values" }) as const;
-  const layers = Array.from({ length: shape.layers }, (_, layer) => {
-    const own = (name: string): string =>
-      `model.layers.${layer}.${name}.weight`;
-    return [
-      vector(own("input_layernorm"), C),
-      matrix(own("self_attn.q_proj"), heads * headWidth, C),
-      matrix(own("self_attn.k_proj"), groups * headWidth, C),
-      matrix(own("self_attn.v_proj"), groups * headWidth, C),
-      matrix(own("self_attn.o_proj"), C, heads * headWidth),
-      ...(shape.normsHeads
-        ? [
-            vector(own("self_attn.q_norm"), headWidth),
-            vector(own("self_attn.k_norm"), headWidth),
-          ]
-        : []),
-      vector(own("post_attention_layernorm"), C),
-      matrix(own("mlp.gate_proj"), hidden, C),
-      matrix(own("mlp.up_proj"), hidden, C),
-      matrix(own("mlp.down_proj"), C, hidden),
-    ];
-  });
-  return [
-    matrix(TABLE, vocabulary, C),
-    ...layers.flat(),
-    vector(FINAL_NORM, C),
-    ...(shape.isTied ? [] : [matrix(HEAD, vocabulary, C)]),
-  ];
+/** What has two dimensions is multiplied, and lies by rows. */
+function weightTensor({ name, shape, group }: ParameterTensor): WeightTensor {
+  return { name, shape, kind: group === "vector" ? "values" : "rows" };
 }

@@ -2,7 +2,7 @@
  * Cosines and sines of rotary positions, from operations that languages fix to the last bit: text must not depend on
  * whose `Math.cos` it is.
  */
-import type { Pointer } from "../../kernels/arena.ts";
+import type { Angles } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";
 
 /** π/2 in two parts; the first has so few bits that its multiples are exact. */
@@ -25,7 +25,7 @@ export function rotaryAngles(
   turns: Float64Array,
   first: number,
   tokens: number,
-): { cosines: Pointer; sines: Pointer } {
+): Angles {
   const { arena } = kernels();
   const { length: half } = turns;
   const cosines = arena.allocF32(tokens * half);

@@ -98,4 +98,10 @@ export const RUN_SCHEMA = new Schema("run", [
       `ALTER TABLE ballots ADD COLUMN phases TEXT;
        ALTER TABLE commits ADD COLUMN phases TEXT`,
     ),
+
+  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  () => {},
+
+  // What trainers compute in, as they tell.
+  (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
 ]);

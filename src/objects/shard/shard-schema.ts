@@ -74,4 +74,7 @@ export const SHARD_SCHEMA = new Schema("shard", [
          PRIMARY KEY (step, part, row)
        )`,
     ),
+
+  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  () => {},
 ]);

@@ -1,6 +1,6 @@
 /** docs/gradients.md and its charts, of what was measured. */
 import type { Recipe } from "../../api/recipe.ts";
-import { lineChart } from "../chart/line-chart.ts";
+import { lineChart } from "../../cli/chart/line-chart.ts";
 import type { DotVariance } from "./dot-variance.ts";
 import {
   type GradientErrors,

@@ -1,0 +1,15 @@
+import { checkArguments } from "../file-arguments.ts";
+import { ablationArgs } from "./options.ts";
+
+export const ablationCommand = {
+  meta: {
+    name: "ablation",
+    description: "Train with every recipe and several seeds, and compare",
+  },
+  args: ablationArgs,
+  async run(context: Parameters<typeof checkArguments>[0]): Promise<void> {
+    checkArguments(context, ablationArgs);
+    const { ablation } = await import("./ablation.ts");
+    process.exitCode = await ablation(context.rawArgs);
+  },
+};

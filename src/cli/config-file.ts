@@ -1,0 +1,105 @@
+/**
+ * Options from a file, TOML or JSON, by the names that they have on the command line. What is typed wins over
+ * it, and from here on nothing tells one from the other: what is refused of an option is refused of both.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { extname } from "node:path";
+import type { ArgsDef } from "citty";
+import { parse } from "smol-toml";
+import { UsageError } from "./file-arguments.ts";
+
+export const configArgument = {
+  config: {
+    type: "string",
+    valueHint: "FILE",
+    description:
+      "Options from a .toml or .json file, by these names; those that are typed win",
+  },
+} as const satisfies ArgsDef;
+
+const READERS: Record<string, (text: string) => unknown> = {
+  ".toml": parse,
+  ".json": JSON.parse,
+};
+
+/**
+ * What was typed, with what the file of --config says before it.
+ * Errors: `UsageError` for a file that is none, or says what no option does
+ */
+export function withConfig(
+  typed: readonly string[],
+  known: ArgsDef,
+): readonly string[] {
+  const file = configOf(typed);
+  if (file === undefined) return typed;
+  const fromFile = Object.entries(readConfig(file)).flatMap(([name, value]) => {
+    const definition = known[name];
+    if (definition === undefined || name in configArgument) {
+      throw new UsageError(
+        `Expected ${file} to say what options do (${Object.keys(known).join(", ")}), got "${name}"`,
+      );
+    }
+    if (isTyped(typed, name)) return [];
+    return asTyped(file, name, value, definition.type === "boolean");
+  });
+  return [...fromFile, ...typed];
+}
+
+/** Whether an option was typed, with its value behind it or after an equals sign. */
+export function isTyped(typed: readonly string[], name: string): boolean {
+  return typed.some(
+    (arg) => arg === `--${name}` || arg.startsWith(`--${name}=`),
+  );
+}
+
+function configOf(typed: readonly string[]): string | undefined {
+  const index = typed.findIndex((arg) => /^--config(=|$)/.test(arg));
+  if (index < 0) return undefined;
+  const [, file] = /^--config=(.+)$/.exec(typed[index]!) ?? [];
+  return file ?? typed[index + 1] ?? "";
+}
+
+function readConfig(file: string): object {
+  const read = READERS[extname(file)];
+  if (!read || !statSync(file, { throwIfNoEntry: false })?.isFile()) {
+    throw new UsageError(
+      `Expected --config to be a .toml or .json file, got "${file}"`,
+    );
+  }
+  let config: unknown;
+  try {
+    config = read(readFileSync(file, "utf8"));
+  } catch (error) {
+    const [why] = (error as Error).message.split("\n");
+    throw new UsageError(
+      `Expected ${file} to be ${extname(file).slice(1).toUpperCase()}: ${why}`,
+    );
+  }
+  if (typeof config === "object" && config !== null && !Array.isArray(config))
+    return config;
+  throw new UsageError(
+    `Expected ${file} to have names and values, got ${JSON.stringify(config)}`,
+  );
+}
+
+/** An entry as it would have been typed. */
+function asTyped(
+  file: string,
+  name: string,
+  value: unknown,
+  isSwitch: boolean,
+): string[] {
+  const parts = Array.isArray(value) ? value : [value];
+  const kinds = isSwitch ? ["boolean"] : ["string", "number"];
+  if (
+    parts.length === 0 ||
+    (isSwitch && Array.isArray(value)) ||
+    !parts.every((part) => kinds.includes(typeof part))
+  ) {
+    throw new UsageError(
+      `Expected "${name}" of ${file} to be ${isSwitch ? "true or false" : "a text, a number or a list of such"}, got ${JSON.stringify(value)}`,
+    );
+  }
+  if (!isSwitch) return [`--${name}=${parts.join(",")}`];
+  return value === true ? [`--${name}`] : [];
+}

@@ -1,0 +1,28 @@
+/** What a person may do about an error that is none of the call: a line, or nothing where nobody knows. */
+import { AppError, type ErrorCode } from "../api/errors.ts";
+import { called } from "./called.ts";
+
+const STEPS: Partial<Record<ErrorCode, () => string>> = {
+  unauthorized: () =>
+    "Give the edge's API_TOKEN, or a run's join token, as --token or in $MXFP4_EDGE_TOKEN",
+  forbidden: () =>
+    "This token may not do that: the edge's own API_TOKEN may, as --token or in $MXFP4_EDGE_TOKEN",
+  run_not_found: () => `\`${called("runs")}\` lists the runs of an edge`,
+  token_not_found: () => `\`${called("tokens", "RUN")}\` lists a run's tokens`,
+  body_too_large: () =>
+    `\`${called("upload", "FILE")}\` puts it into the edge's files, in parts`,
+  nothing_to_convert: () =>
+    `\`${called("inspect", "FILE")}\` tells what the file holds`,
+  nonfinite_value: () =>
+    "--nonfinite keep lets such values be; a line tells of each tensor that has some",
+  unavailable: () =>
+    `Nothing answers there: \`${called("serve")}\` serves on this machine, --url or $MXFP4_EDGE_URL names another edge`,
+  overloaded: () => "The edge's memory is in use: try again in a while",
+  state_version: () =>
+    "The state is of another release: use that one, or another --state",
+};
+
+export function nextStep(error: unknown): string | undefined {
+  if (error instanceof AppError) return STEPS[error.code]?.();
+  return undefined;
+}

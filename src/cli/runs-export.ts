@@ -1,0 +1,132 @@
+/** A run's history for other programs: a table, lines, or what TensorBoard shows. */
+import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { type ArgsDef, defineCommand } from "citty";
+import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
+import type { StepMetrics } from "../api/types.ts";
+import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
+import {
+  type Arguments,
+  checkArguments,
+  outputArguments,
+  UsageError,
+} from "./file-arguments.ts";
+import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
+import { tell } from "./tell.ts";
+import { eventFile, eventFileName } from "./tensorboard/event-file.ts";
+
+const FORMATS = ["csv", "jsonl", "tensorboard"] as const;
+type Format = (typeof FORMATS)[number];
+
+/** As `train` keeps them beside a checkpoint. */
+const KEPT = "metrics.jsonl";
+
+const args = {
+  run: {
+    ...runArgument.run,
+    description:
+      "Id of a run of the edge; or the folder of one that `train` has kept, or its metrics.jsonl",
+  },
+  format: {
+    type: "enum",
+    options: [...FORMATS],
+    default: "csv",
+    description:
+      "A header line and a line a step, JSON lines, or an event file",
+  },
+  output: {
+    ...outputArguments.output,
+    required: false,
+    description:
+      "File to write (default: stdout); of tensorboard the folder that it is told as --logdir, where the run gets one of its own",
+  },
+  force: outputArguments.force,
+  json: outputArguments.json,
+  url: edgeArguments.url,
+  token: edgeArguments.token,
+} satisfies ArgsDef;
+
+export const runsExportCommand = defineCommand({
+  meta: {
+    name: "runs export",
+    description:
+      "The history of a run, step by step: CSV, JSON lines, or for TensorBoard",
+  },
+  args,
+  async run(context) {
+    const given = checkArguments(context, args);
+    const format = given.format as Format;
+    const output = given.output as string | undefined;
+    if (format === "tensorboard" && (output ?? STANDARD) === STANDARD) {
+      throw new UsageError(
+        "Expected --output with --format tensorboard, a folder, got none",
+      );
+    }
+    const { name, metrics } = await historyOf(given);
+    const isForced = given.force === true;
+    const path =
+      format === "tensorboard"
+        ? join(output!, name, eventFileName(metrics))
+        : (output ?? STANDARD);
+    if (format === "tensorboard") mkdirSync(dirname(path), { recursive: true });
+    checkOutputOrStdout(path, isForced);
+    const bytes = await writeOutput(path, chunksOf(format, metrics));
+    if (path === STANDARD) return;
+    tell(given.json === true, `${path}: ${metrics.length} steps of ${name}`, {
+      run: name,
+      steps: metrics.length,
+      output: path,
+      bytesWritten: bytes,
+    });
+  },
+});
+
+/** Of a run that was kept here, or of one of the edge. */
+async function historyOf(
+  given: Arguments,
+): Promise<{ name: string; metrics: readonly StepMetrics[] }> {
+  const run = given.run as string;
+  const found = statSync(run, { throwIfNoEntry: false });
+  if (!found) return { name: run, metrics: await runOf(given).metrics() };
+  const file = resolve(found.isDirectory() ? join(run, KEPT) : run);
+  if (!statSync(file, { throwIfNoEntry: false })) {
+    throw new UsageError(
+      `Expected a run's id, or a folder with ${KEPT}, got ${run}`,
+    );
+  }
+  return { name: basename(dirname(file)), metrics: linesOf(file) };
+}
+
+function linesOf(file: string): readonly StepMetrics[] {
+  const lines = readFileSync(file, "utf8").split("\n").filter(Boolean);
+  return lines.map((line, index) => {
+    try {
+      const metrics = JSON.parse(line) as StepMetrics;
+      if (Number.isInteger(metrics.step)) return metrics;
+    } catch {
+      // It is told below, as what is no step.
+    }
+    throw new UsageError(
+      `Expected ${file} to have a step's metrics on each line, got "${line.slice(0, 40)}" on line ${index + 1}`,
+    );
+  });
+}
+
+function chunksOf(
+  format: Format,
+  metrics: readonly StepMetrics[],
+): AsyncIterable<Uint8Array> {
+  if (format === "tensorboard") return inTurn(eventFile(metrics));
+  const lines =
+    format === "csv"
+      ? [CSV_HEADER, ...metrics.map(csvLine)]
+      : metrics.map((each) => JSON.stringify(each));
+  const encoder = new TextEncoder();
+  return inTurn(lines.map((line) => encoder.encode(`${line}\n`)));
+}
+
+async function* inTurn(
+  chunks: Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  yield* chunks;
+}

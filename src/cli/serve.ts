@@ -1,0 +1,105 @@
+/** The API and its pages on this machine, until Ctrl-C: `npm start`, `mxfp4-edge serve`. */
+import { resolve } from "node:path";
+import { type ArgsDef, parseArgs } from "citty";
+import {
+  type Arguments,
+  checkArguments,
+  UsageError,
+} from "./file-arguments.ts";
+
+export const serveArgs = {
+  host: {
+    type: "string",
+    valueHint: "ADDRESS",
+    default: "127.0.0.1",
+    description:
+      "Address to serve on; 0.0.0.0 is every one of this machine. Beyond 127.0.0.1, localhost and ::1 it needs a token",
+  },
+  port: {
+    type: "string",
+    valueHint: "N",
+    default: "8787",
+    description: "Port to serve on; 0 takes a free one",
+  },
+  state: {
+    type: "string",
+    valueHint: "FOLDER",
+    description:
+      "Where runs, corpora and files are kept (default: .mxfp4-edge)",
+  },
+  token: {
+    type: "string",
+    valueHint: "TOKEN",
+    description:
+      "What callers must send, as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which no process list shows; else this machine may call, without one)",
+  },
+  json: {
+    type: "boolean",
+    description: "Tell where it serves as a line of JSON",
+  },
+} as const satisfies ArgsDef;
+
+export const serveCommand = {
+  meta: {
+    name: "serve",
+    description: "Serve the API and its pages, on this machine or beyond it",
+  },
+  args: serveArgs,
+  async run(context: { args: Arguments; rawArgs: string[] }): Promise<void> {
+    checkArguments(context, serveArgs);
+    await serve(context.rawArgs);
+  },
+};
+
+/**
+ * Serves until the process is ended; `prepare` is called once folder and port are known to be free.
+ * Errors: what keeps it from serving, or ended it
+ */
+export async function serve(
+  rawArgs: readonly string[],
+  prepare?: () => Promise<void>,
+): Promise<never> {
+  const args = parseArgs<typeof serveArgs>([...rawArgs], serveArgs);
+  const port = portOf(args.port);
+  const token = tokenOf(args.token ?? process.env.API_TOKEN);
+  const [{ startEdge }, { onEndSignal }] = await Promise.all([
+    import("../local/edge.ts"),
+    import("../local/signals.ts"),
+  ]);
+  // Exiting ends the runtime.
+  onEndSignal(() => process.exit(0));
+  const { url, lost } = await startEdge({
+    host: args.host,
+    port,
+    ...(args.state && { stateFolder: resolve(args.state) }),
+    token,
+    pages: true,
+    ...(prepare && { prepare }),
+  });
+  // Miniflare's own listeners came with the runtime.
+  onEndSignal(() => process.exit(0));
+  console.log(
+    args.json
+      ? JSON.stringify({ url })
+      : `mxfp4-edge serves on ${url}, for browsers too, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+  );
+  return lost;
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port > 65535) {
+    throw new UsageError(
+      `Expected --port to be a number from 0 to 65535, got "${text}"`,
+    );
+  }
+  return port;
+}
+
+/** As a header can carry it. */
+function tokenOf(text: string | undefined): string | undefined {
+  if (text === undefined || /^[\x21-\x7e]+$/.test(text)) return text;
+  throw new UsageError(
+    "Expected --token to be of visible ASCII characters without blanks, got others",
+  );
+}

@@ -1,0 +1,43 @@
+/** Numbers that a person typed after an option. */
+import { UsageError } from "../file-arguments.ts";
+
+export function wholeNumber(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+    throw new UsageError(
+      `Expected --${name} to be a whole number from ${least}, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+export function finite(name: string, text: string, least: number): number {
+  const value = Number(text);
+  if (!text.trim() || !Number.isFinite(value) || value < least) {
+    throw new UsageError(
+      `Expected --${name} to be a number from ${least}, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+export function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!text.trim() || !Number.isFinite(value) || value <= 0) {
+    throw new UsageError(
+      `Expected --${name} to be a number above 0, got "${text}"`,
+    );
+  }
+  return value;
+}
+
+/** A whole number, or `fallback` where nothing was typed. */
+export function count(
+  name: string,
+  text: string | undefined,
+  fallback: number | undefined,
+  least = 1,
+): number {
+  if (text === undefined && fallback !== undefined) return fallback;
+  return wholeNumber(name, text ?? "", least);
+}

@@ -1,0 +1,11 @@
+import type { ModelSizes } from "../../api/types.ts";
+
+/** Sizes of a model by name, whatever its architecture; the vocabulary comes from the corpus. */
+export const MODEL_PRESETS = {
+  nano: { layers: 2, width: 64, heads: 2, context: 64 },
+  tiny: { layers: 4, width: 128, heads: 4, context: 128 },
+  small: { layers: 4, width: 256, heads: 4, context: 256 },
+  medium: { layers: 6, width: 384, heads: 6, context: 256 },
+} as const satisfies Record<string, Omit<ModelSizes, "vocabulary">>;
+
+export type ModelPreset = keyof typeof MODEL_PRESETS;

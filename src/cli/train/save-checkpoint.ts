@@ -1,0 +1,65 @@
+/** A run's parameters, or all of its state, as a file: it appears whole or not at all, and takes no other file's place. */
+import { constants, createWriteStream, rmSync } from "node:fs";
+import { copyFile, link, rename } from "node:fs/promises";
+import { join, parse } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { RunClient } from "../../client/run-client.ts";
+
+/**
+ * Returns where it is: in `file`, or beside it under the first free number where `file` was made while the
+ * run went on, unless that `force`s it.
+ */
+export async function saveCheckpoint(
+  run: RunClient,
+  file: string,
+  force: boolean,
+  isFull: boolean,
+): Promise<string> {
+  const { body } = await run.checkpoint(
+    "safetensors",
+    isFull ? "full" : "parameters",
+  );
+  if (!body) throw new Error("Expected a checkpoint with a body, got none");
+  const partial = `${file}.${run.run}.partial`;
+  const removePartial = () => rmSync(partial, { force: true });
+  process.once("exit", removePartial); // a second Ctrl-C waits for nothing
+  try {
+    const output = createWriteStream(partial, { flags: "wx" });
+    await pipeline(Readable.fromWeb(body as never), output);
+    if (!force) return await linkFree(partial, file);
+    await rename(partial, file);
+    return file;
+  } finally {
+    removePartial();
+    process.off("exit", removePartial);
+  }
+}
+
+/** Under the first name that is free: `x.y`, `x-2.y`, … A rename would overwrite. */
+export async function linkFree(from: string, to: string): Promise<string> {
+  const { dir, name, ext } = parse(to);
+  for (let count = 1; ; count++) {
+    const free = count === 1 ? to : join(dir, `${name}-${count}${ext}`);
+    try {
+      await linkNew(from, free);
+      return free;
+    } catch (error) {
+      if (!isTaken(error)) throw error;
+    }
+  }
+}
+
+async function linkNew(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    if (isTaken(error)) throw error;
+    // A file system without hard links, or one that is full: then this says so.
+    await copyFile(from, to, constants.COPYFILE_EXCL);
+  }
+}
+
+function isTaken(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "EEXIST";
+}

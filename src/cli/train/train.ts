@@ -1,0 +1,338 @@
+/**
+ * A GPT, trained on this machine by the edge itself: `npm run train`, `mxfp4-edge train`.
+ *
+ * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
+ * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
+ */
+import { openAsBlob, readFileSync } from "node:fs";
+import { relative } from "node:path";
+import { parseArgs } from "citty";
+import pc from "picocolors";
+import type { RunState, RunStatus } from "../../api/types.ts";
+import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
+import type { RunClient } from "../../client/run-client.ts";
+import { onEndSignal } from "../../local/signals.ts";
+import { architectureOf } from "../../model/architectures.ts";
+import { STATE_FOLDER } from "../../local/places.ts";
+import { cancelOnce, INTERRUPTED } from "./cancel.ts";
+import { called } from "../called.ts";
+import { textOf } from "../local-text.ts";
+import {
+  existing,
+  keptFilesIn,
+  growthNotice,
+  type KeptFiles,
+  makeRunFolder,
+} from "./kept-runs.ts";
+import {
+  clearLastRun,
+  findUnfinished,
+  noteFinished,
+  noteUnfinished,
+  type Unfinished,
+} from "./last-run.ts";
+import { follow, type Listener } from "../follow.ts";
+import { MetricsFile } from "./metrics-file.ts";
+import { loss, Progress } from "../progress.ts";
+import { timeSpent } from "../time-spent.ts";
+import { RunningSamples } from "./running-samples.ts";
+import { saveCheckpoint } from "./save-checkpoint.ts";
+import { localEdge, remoteEdge } from "./training-edge.ts";
+import { parseTrainOptions, type TrainOptions } from "./options.ts";
+import { withConfig } from "../config-file.ts";
+import { openOrigin, withOrigin } from "./origin.ts";
+import {
+  type ToldArgs,
+  toldArgs,
+  type TrainArgs,
+  trainArgs,
+} from "./arguments.ts";
+import type { KeptPlace } from "./kept-place.ts";
+
+const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
+
+/**
+ * Do what was typed, which `trainArgs` has; `prepare` is called before the edge is started here. Returns the
+ * exit code. Sockets to runtimes may linger afterwards.
+ */
+export async function train(
+  typed: readonly string[],
+  prepare?: () => Promise<void>,
+): Promise<number> {
+  onEndSignal(() => process.exit(INTERRUPTED));
+  const rawArgs = [...withConfig(typed, trainArgs)];
+  const args = parseArgs<typeof trainArgs>(rawArgs, trainArgs);
+  return trainAs(args, toldArgs(args, rawArgs), prepare);
+}
+
+async function trainAs(
+  args: TrainArgs,
+  told: ToldArgs,
+  prepare?: () => Promise<void>,
+): Promise<number> {
+  const origin = args.from ? await openOrigin(args.from) : undefined;
+  const isLeft = args.resume === true && !origin;
+  const options = parseTrainOptions(args, told, STATE_FOLDER, origin);
+  const { stateFolder, runs } = options;
+  const isLocal = options.remote === undefined;
+  if (isLeft && !isLocal)
+    throw new Error(
+      `Expected --resume with --from, got it with --url alone: runs there go on by themselves, \`${called("join")}\` trains one`,
+    );
+  const left = isLocal ? leftRun(options, isLeft) : undefined;
+  const isJson = args.json === true;
+  const shown = isJson ? process.stderr : process.stdout;
+  const progress = new Progress(shown, options.steps);
+  const report = (line: string) => progress.warn(line);
+  const edge = options.remote
+    ? remoteEdge({ ...options.remote, trainers: options.trainers, report })
+    : await localEdge({
+        stateFolder,
+        trainers: options.trainers,
+        report,
+        prepare: async () => {
+          const unfinished = left ? undefined : clearLastRun(stateFolder, runs);
+          if (unfinished) report(unfinishedNotice(unfinished));
+          await prepare?.();
+        },
+      });
+  const untilEnd = async (): Promise<number> => {
+    const { run, status } = left
+      ? await findRun(edge.client, left, progress)
+      : await createRun(edge.client, options, progress);
+    const sampling = new AbortController();
+    onEndSignal(
+      cancelOnce(progress, () => {
+        sampling.abort();
+        edge.announceEnd();
+        return run.setState("cancelled");
+      }),
+    );
+    describe(progress, options, status);
+    progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
+    const started = Date.now();
+    await edge.addTrainers(run);
+    if (options.remote?.detach) {
+      progress.line(
+        `run ${run.run} goes on by itself: \`${called("watch", `${run.run} --url ${options.remote.address.baseUrl}`)}\` shows it`,
+      );
+      return 0;
+    }
+    const kept = left?.kept ?? keepFiles(options.kept, progress);
+    const { force } = options.kept;
+    const metrics = new MetricsFile(kept.metrics, force || left !== undefined);
+    if (left) metrics.complete(await run.metrics());
+    const samples = new RunningSamples(run, options.sampleEvery, progress);
+    const note: Listener = {
+      event(event) {
+        if (isJson) console.log(JSON.stringify(event));
+        if (isLocal && event.type === "step")
+          noteUnfinished(stateFolder, {
+            run: run.run,
+            kept,
+            made: madeBy(options),
+          });
+      },
+    };
+    const state = await follow(run, [note, progress, metrics, samples]);
+    samples.stop();
+    const seconds = (Date.now() - started) / 1000;
+    const history = await run.metrics();
+    metrics.complete(history);
+    const isFull = options.isFull || state === "cancelled";
+    const checkpoint = await saveCheckpoint(
+      run,
+      kept.checkpoint,
+      force,
+      isFull,
+    );
+    if (isLocal) noteFinished(stateFolder);
+    if (state === "finished" && options.sampleEvery > 0) {
+      const file = readFileSync(checkpoint);
+      const text = await textOf(file, {
+        ...SAMPLE,
+        signal: sampling.signal,
+      });
+      progress.line(`\n${pc.dim("a sample:")}\n${text}\n`);
+    }
+    const spent = timeSpent(history);
+    if (spent) progress.line(spent);
+    let code = await outcome(run, state, seconds, checkpoint, progress);
+    if (isJson) {
+      const { step, valLoss, valNatsPerByte } = await run.status();
+      const ended = { state, step, valLoss, valNatsPerByte };
+      console.log(
+        JSON.stringify({ type: "end", ...ended, seconds, checkpoint }),
+      );
+    }
+    if (checkpoint !== kept.checkpoint) {
+      progress.warn(
+        pc.red(
+          `Expected ${kept.checkpoint} to be new, but it was made while the run went on: the checkpoint is in ${checkpoint}`,
+        ),
+      );
+      code ||= 1;
+    }
+    const notice = growthNotice(runs);
+    if (notice) progress.warn(pc.dim(notice));
+    return code;
+  };
+  try {
+    return await Promise.race([untilEnd(), edge.lost]);
+  } finally {
+    await edge.close();
+  }
+}
+
+async function createRun(
+  client: Mxfp4Edge,
+  { textFile, tokenizer, request, origin, textDigest }: TrainOptions,
+  progress: Progress,
+): Promise<{ run: RunClient; status: RunStatus }> {
+  const { dataset } = request;
+  const create = async (from?: string) => {
+    const isGiven = origin?.tokenizer !== undefined;
+    await client.putDataset(
+      dataset,
+      await openAsBlob(textFile),
+      isGiven ? { tokenizer: "bpe", from } : tokenizer,
+    );
+    const { digest } = await client.readyDataset(dataset, (each) =>
+      progress.dataset(each),
+    );
+    if (textDigest !== undefined && digest !== textDigest)
+      throw new Error(
+        `Expected --text, since the run that is resumed had another than ${textFile}`,
+      );
+    return client.createRun({ ...request, from });
+  };
+  const status = await (origin ? withOrigin(client, origin, create) : create());
+  return { run: client.run(status.run), status };
+}
+
+/** What tells one run from another, wherever it works and whoever trains it. */
+function madeBy({
+  textFile,
+  tokenizer,
+  request,
+  origin,
+}: TrainOptions): string {
+  const { shards: _shards, ...rest } = request;
+  return JSON.stringify({ textFile, tokenizer, from: origin?.path, ...rest });
+}
+
+/** The run that was killed here, if it is asked for, or is the one that is asked for. */
+function leftRun(
+  options: TrainOptions,
+  isAsked: boolean,
+): Unfinished | undefined {
+  const left = findUnfinished(options.stateFolder);
+  if (isAsked && !left)
+    throw new Error(
+      `Expected --resume where a run was killed in ${options.stateFolder}, or with --from, got neither`,
+    );
+  return isAsked || left?.made === madeBy(options) ? left : undefined;
+}
+
+async function findRun(
+  client: Mxfp4Edge,
+  { run }: Unfinished,
+  progress: Progress,
+): Promise<{ run: RunClient; status: RunStatus }> {
+  const status = await client.run(run).status();
+  progress.line(`goes on at step ${status.step} with the run that was killed`);
+  return { run: client.run(run), status };
+}
+
+function describe(
+  progress: Progress,
+  options: TrainOptions,
+  status: RunStatus,
+): void {
+  const { config, parameters, shards } = status;
+  const {
+    model,
+    dataset,
+    microbatches,
+    sequences,
+    steps,
+    recipe,
+    gradientDtype,
+  } = config;
+  progress.line(
+    `${architectureOf(model).name} of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
+  );
+  const { name, tokens, tokenizer, vocabulary } = dataset;
+  const kind =
+    tokenizer === "byte"
+      ? "byte tokens"
+      : `${tokenizer} tokens of ${vocabulary} ids`;
+  progress.line(
+    `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
+  );
+  progress.line(
+    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${trainersOf(options)}, ${shards.length} shards`,
+  );
+}
+
+function trainersOf({ trainers, remote }: TrainOptions): string {
+  if (!remote) return `${trainers} trainers`;
+  return `${trainers} trainers of the edge, ${remote.threads} of this machine`;
+}
+
+/** A place of their own for the checkpoint and the metrics of a run that has begun. */
+function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
+  const kept =
+    "files" in place
+      ? place.files
+      : keptFilesIn(makeRunFolder(place.runs, place.name, place.isExact));
+  for (const file of existing(kept)) {
+    if (!place.force) {
+      throw new Error(
+        `Expected ${file} to be new, but it was made since the start; --force overwrites it`,
+      );
+    }
+    progress.warn(pc.yellow(`overwrites ${file}`));
+  }
+  return kept;
+}
+
+/** Say how the run ended. Returns the exit code. */
+async function outcome(
+  run: RunClient,
+  state: RunState,
+  seconds: number,
+  checkpoint: string,
+  progress: Progress,
+): Promise<number> {
+  const { step, valLoss, valNatsPerByte, config } = await run.status();
+  const shown = relative(process.cwd(), checkpoint);
+  if (state !== "finished") {
+    progress.line(
+      pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
+    );
+    if (state === "cancelled")
+      progress.line(
+        `\`${called("train", `--from ${shown} --resume`)}\` goes on from there`,
+      );
+    return state === "cancelled" ? INTERRUPTED : 1;
+  }
+  const tokens =
+    step * config.microbatches * config.sequences * config.model.context;
+  // Of bytes, a loss by the token is one by the byte.
+  const perByte =
+    config.dataset.tokenizer === "byte"
+      ? ""
+      : ` val_nats_per_byte=${loss(valNatsPerByte)}`;
+  progress.line(
+    `done val_loss=${loss(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
+  );
+  return 0;
+}
+
+function unfinishedNotice(folder: string): string {
+  const shown = relative(process.cwd(), folder);
+  return pc.yellow(
+    `the run before ended without a checkpoint: what it had is kept in ${shown}, and \`${called("serve", `--state ${shown}`)}\` serves it`,
+  );
+}

@@ -1,0 +1,124 @@
+/** Where a run is trained: on an edge of its own on this machine, or on one elsewhere. */
+import { hostname } from "node:os";
+import pc from "picocolors";
+import { type EdgeAddress } from "../edge-arguments.ts";
+import {
+  type JoinedThreads,
+  joinThreads,
+  trainerNames,
+  trainersName,
+} from "../joined-threads.ts";
+import { Client } from "../../client/client.ts";
+import { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
+import type { RunClient } from "../../client/run-client.ts";
+import { type Running, startEdge, startTrainerHost } from "../../local/edge.ts";
+
+export type TrainingEdge = {
+  client: Mxfp4Edge;
+  /** Where its pages are. */
+  url: string;
+  /** Start the trainers of a run. */
+  addTrainers(run: RunClient): Promise<void>;
+  /** Rejects when nobody trains any more. */
+  lost: Promise<never>;
+  /** Say that it is about to be closed. */
+  announceEnd(): void;
+  /** What runs on this machine ends. */
+  close(): Promise<void>;
+};
+
+type LocalEdgeOptions = {
+  stateFolder: string;
+  trainers: number;
+  report: (line: string) => void;
+  prepare: () => Promise<void>;
+};
+
+/** The API and the shards in one process, each trainer in another. */
+export async function localEdge({
+  trainers,
+  ...options
+}: LocalEdgeOptions): Promise<TrainingEdge> {
+  const { stateFolder, report } = options;
+  const edge = await startEdge({ ...options, quiet: true, pages: true });
+  const hosts: Running[] = [];
+  let lose: (error: unknown) => void;
+  const allLost = new Promise<never>((_, reject) => (lose = reject));
+  return {
+    client: new Mxfp4Edge({ baseUrl: edge.url }),
+    url: edge.url,
+    lost: Promise.race([edge.lost, allLost]),
+    announceEnd: () => edge.announceEnd(),
+    async addTrainers({ run }) {
+      await Promise.all(
+        Array.from({ length: trainers }, async () => {
+          const host = await startTrainerHost({
+            apiUrl: edge.url,
+            stateFolder,
+            report,
+          });
+          hosts.push(host);
+          // The host's own API creates the trainer; the trainer finds the run through the edge's.
+          await new Client({ baseUrl: host.url }).run(run).addTrainers(1);
+        }),
+      );
+      // One that does not come back leaves its work to the others.
+      const losses = hosts.map((host) =>
+        host.lost.catch((reason: unknown) => reason),
+      );
+      void Promise.all(losses).then(([error]) => lose(error));
+    },
+    async close() {
+      await Promise.all([edge, ...hosts].map((each) => each.close()));
+    },
+  };
+}
+
+type RemoteEdgeOptions = {
+  address: EdgeAddress;
+  /** That the edge hosts. */
+  trainers: number;
+  /** Of this machine. */
+  threads: number;
+  report: (line: string) => void;
+};
+
+/** An edge that is there already; trainers of its own, and threads of this machine that join them. */
+export function remoteEdge({
+  address,
+  trainers,
+  threads,
+  report,
+}: RemoteEdgeOptions): TrainingEdge {
+  let joined: JoinedThreads | undefined;
+  let lose: (error: unknown) => void;
+  const lost = new Promise<never>((_, reject) => (lose = reject));
+  return {
+    client: new Mxfp4Edge(address),
+    url: address.baseUrl,
+    lost,
+    announceEnd: () => {},
+    async addTrainers(run) {
+      if (trainers > 0) await run.addTrainers(trainers);
+      if (threads === 0) return;
+      const name = trainersName(hostname());
+      joined = joinThreads(
+        { ...address, run: run.run },
+        trainerNames(name, threads),
+        () => {},
+        report,
+      );
+      joined.ended.catch((error: unknown) => {
+        if (trainers === 0) lose(error);
+        else
+          report(
+            pc.red(error instanceof Error ? error.message : String(error)),
+          );
+      });
+    },
+    async close() {
+      joined?.leave();
+      await joined?.ended.catch(() => {});
+    },
+  };
+}

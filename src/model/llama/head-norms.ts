@@ -1,0 +1,95 @@
+/** The norms of queries and keys, head by head, as Qwen3 has them. Nothing is done where a model has none. */
+import type { Pointer } from "../../kernels/arena.ts";
+import { rmsNormBackward, rmsNormForward } from "../../kernels/layers.ts";
+import { kernels } from "../../kernels/runtime.ts";
+import { withGradients } from "../flat-vector.ts";
+import type { BackwardPass, Pass } from "../model.ts";
+import type { ParameterTensor } from "../parameters.ts";
+import type { BlockActivations, BlockPlace } from "./activations.ts";
+import { widths } from "./config.ts";
+import type { BlockTensors } from "./parameters.ts";
+
+/** What attention reads of `qkv`: its queries and keys normed, its values as they are. */
+export function headsForward(
+  { qkv, headNorms: own }: BlockActivations,
+  { headNorms }: BlockTensors,
+  { shape, batch: { N } }: BlockPlace,
+  { parameters }: Pass,
+): void {
+  if (!own || !headNorms) return;
+  const { headWidth, epsilon } = shape;
+  const { qkv: wide } = widths(shape);
+  const { arena } = kernels();
+  arena.f32(own.qkv, N * wide).set(arena.f32(qkv, N * wide));
+  arena.scope(() => {
+    for (const { weight, heads } of normedHeads(headNorms, shape)) {
+      const values = parameters.read(weight);
+      for (const head of heads) {
+        const at = own.qkv + 4 * head * headWidth;
+        const rstd = own.rstd + 4 * head * N;
+        rmsNormForward(at, rstd, at, values, N, headWidth, epsilon, wide);
+      }
+    }
+  });
+}
+
+/** `dQkv` of what `headsForward` gave becomes that of the product's `qkv`. */
+export function headsBackward(
+  dQkv: Pointer,
+  { qkv, headNorms: own }: BlockActivations,
+  { headNorms }: BlockTensors,
+  { shape, batch: { N } }: BlockPlace,
+  { gradient, parameters }: BackwardPass,
+): void {
+  if (!own || !headNorms) return;
+  const { headWidth } = shape;
+  const { qkv: wide } = widths(shape);
+  const { arena } = kernels();
+  // Nobody reads what was normed any more: its room takes the gradient that comes in.
+  const dNormed = own.qkv;
+  arena.f32(dNormed, N * wide).set(arena.f32(dQkv, N * wide));
+  for (const { weight, heads } of normedHeads(headNorms, shape)) {
+    withGradients(gradient, [weight], ([dWeight]) => {
+      const values = parameters.read(weight);
+      for (const head of heads) {
+        const at = 4 * head * headWidth;
+        clearHead(dQkv + at, N, headWidth, wide);
+        rmsNormBackward(
+          dQkv + at,
+          dWeight!,
+          dNormed + at,
+          qkv + at,
+          own.rstd + 4 * head * N,
+          values,
+          N,
+          headWidth,
+          wide,
+        );
+      }
+    });
+  }
+}
+
+/** Heads of queries have one weight, those of keys, which stand behind them, another. */
+function normedHeads(
+  { q, k }: { q: ParameterTensor; k: ParameterTensor },
+  { heads, groups }: BlockPlace["shape"],
+) {
+  const from = (first: number, count: number) =>
+    Array.from({ length: count }, (_, index) => first + index);
+  return [
+    { weight: q, heads: from(0, heads) },
+    { weight: k, heads: from(heads, groups) },
+  ];
+}
+
+function clearHead(
+  x: Pointer,
+  N: number,
+  headWidth: number,
+  stride: number,
+): void {
+  const { arena } = kernels();
+  for (let row = 0; row < N; row++)
+    arena.f32(x + 4 * row * stride, headWidth).fill(0);
+}

@@ -1,0 +1,129 @@
+/**
+ * A Llama's tensors. They carry their Hugging Face names and layouts (linear weights are [out, in]), so a
+ * checkpoint is a straight copy. What reads the same input lies without a gap: q, k and v, gate and up are
+ * multiplied as one matrix each, and orthogonalized apart.
+ */
+import type { LlamaShape } from "../../api/types.ts";
+import {
+  joined,
+  layOut,
+  type ParameterGroup,
+  type ParameterTable,
+  type ParameterTensor,
+  type TensorSpec,
+} from "../parameters.ts";
+import { checkShape, widths } from "./config.ts";
+
+const DEVIATION = 0.02;
+/** With which names begin, but that of the head. */
+export const PREFIX = "model.";
+
+export function notRead({ tied }: LlamaShape): RegExp {
+  return tied
+    ? /rotary_emb\.inv_freq$|^lm_head\.weight$/
+    : /rotary_emb\.inv_freq$/;
+}
+
+export type BlockTensors = {
+  norm1: ParameterTensor; // [C]
+  qkv: ParameterTensor; // [(NH + 2 · groups) · D, C]
+  /** [D] each, where heads are normed. */
+  headNorms: { q: ParameterTensor; k: ParameterTensor } | undefined;
+  attentionOut: ParameterTensor; // [C, NH · D]
+  norm2: ParameterTensor; // [C]
+  gateUp: ParameterTensor; // [2 · hidden, C]
+  down: ParameterTensor; // [C, hidden]
+};
+
+export type LlamaTensors = {
+  tokenEmbedding: ParameterTensor; // [V, C]
+  head: ParameterTensor; // [V, C]
+  blocks: BlockTensors[];
+  finalNorm: ParameterTensor; // [C]
+};
+
+export const TABLE = "model.embed_tokens.weight";
+export const HEAD = "lm_head.weight";
+export const FINAL_NORM = "model.norm.weight";
+/** Of one layer, by their names in it. */
+export const inLayer = (layer: number, name: string): string =>
+  `model.layers.${layer}.${name}.weight`;
+
+/** Where each tensor lies. */
+export function parameterTable(shape: LlamaShape): ParameterTable {
+  checkShape(shape);
+  const { layers, width: C, headWidth: D, hidden, vocabulary: V } = shape;
+  const { queries, keys } = widths(shape);
+  const specs: TensorSpec[] = [];
+  const add = (
+    group: ParameterGroup,
+    name: string,
+    tensorShape: number[],
+    initial: TensorSpec["initial"],
+    isJoined = false,
+  ): void => {
+    const layout = "out-in";
+    const rest = { layout, sideBySide: 1, isJoined, initial } as const;
+    specs.push({ name, group, shape: tensorShape, ...rest });
+  };
+  // As of GPT-2: what adds to the residual stream keeps its variance independent of depth.
+  const residual = { deviation: DEVIATION / Math.sqrt(2 * layers) };
+  const plain = { deviation: DEVIATION };
+
+  add("embedding", TABLE, [V, C], plain);
+  if (!shape.tied) add("embedding", HEAD, [V, C], plain);
+  for (let layer = 0; layer < layers; layer++) {
+    const own = (name: string): string => inLayer(layer, name);
+    const norm = (name: string, length: number): void =>
+      add("vector", own(name), [length], { value: 1 });
+    norm("input_layernorm", C);
+    add("matrix", own("self_attn.q_proj"), [queries, C], plain);
+    add("matrix", own("self_attn.k_proj"), [keys, C], plain, true);
+    add("matrix", own("self_attn.v_proj"), [keys, C], plain, true);
+    if (shape.headNorm) {
+      norm("self_attn.q_norm", D);
+      norm("self_attn.k_norm", D);
+    }
+    add("matrix", own("self_attn.o_proj"), [C, queries], residual);
+    norm("post_attention_layernorm", C);
+    add("matrix", own("mlp.gate_proj"), [hidden, C], plain);
+    add("matrix", own("mlp.up_proj"), [hidden, C], plain, true);
+    add("matrix", own("mlp.down_proj"), [C, hidden], residual);
+  }
+  add("vector", FINAL_NORM, [C], { value: 1 });
+  return layOut(specs);
+}
+
+/** The table's tensors by what they are. */
+export function llamaTensors(
+  { layers, tied, headNorm }: LlamaShape,
+  { tensors }: ParameterTable,
+): LlamaTensors {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const tensor = (name: string): ParameterTensor => {
+    const found = byName.get(name);
+    if (!found) throw new Error(`Expected a tensor \`${name}\``);
+    return found;
+  };
+  const tokenEmbedding = tensor(TABLE);
+  return {
+    tokenEmbedding,
+    head: tied ? tokenEmbedding : tensor(HEAD),
+    blocks: Array.from({ length: layers }, (_, layer) => {
+      const own = (name: string) => tensor(inLayer(layer, name));
+      const asOne = (...names: string[]) => joined(names.map(own));
+      return {
+        norm1: own("input_layernorm"),
+        qkv: asOne("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        headNorms: headNorm
+          ? { q: own("self_attn.q_norm"), k: own("self_attn.k_norm") }
+          : undefined,
+        attentionOut: own("self_attn.o_proj"),
+        norm2: own("post_attention_layernorm"),
+        gateUp: asOne("mlp.gate_proj", "mlp.up_proj"),
+        down: own("mlp.down_proj"),
+      };
+    }),
+    finalNorm: tensor(FINAL_NORM),
+  };
+}

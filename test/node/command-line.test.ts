@@ -1,0 +1,212 @@
+/** What all commands have in common: help, exit codes, options from a file, completion by a shell. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AppError } from "../../src/api/errors.ts";
+import { argsOf, type CommandName, COMMANDS } from "../../src/cli/commands.ts";
+import { completion, SHELLS } from "../../src/cli/completion.ts";
+import { withConfig } from "../../src/cli/config-file.ts";
+import { isNewEnough } from "../../src/cli/newer-node.ts";
+import { nextStep } from "../../src/cli/next-step.ts";
+import { trainArgs } from "../../src/cli/train/arguments.ts";
+import { usage } from "../../src/cli/usage.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+const NAMES = Object.keys(COMMANDS) as CommandName[];
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-command-test-"));
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function command(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [MAIN, ...args],
+    { cwd: folder, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  return { status, stdout, stderr };
+}
+
+test("the help has every command and every exit code, in 80 columns", () => {
+  const { status, stdout } = command("--help");
+  expect(status).toBe(0);
+  for (const name of [...NAMES, "completion"])
+    expect(stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+  expect(stdout.replaceAll("\n", " ")).toMatch(
+    /Exit codes: 0 .*; 1 .*; 2 .*; 130 /,
+  );
+  expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+});
+
+test.each(NAMES)(
+  "%s has a help of its own in 80 columns, and --json",
+  (name) => {
+    const args = argsOf(name);
+    const lines = usage({ name, description: "What it does", args }).split(
+      "\n",
+    );
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
+    expect(args.json).toMatchObject({ type: "boolean" });
+  },
+);
+
+test.each([
+  [["no-such"], 2, 'got "no-such"\nmxfp4-edge --help tells what there is\n'],
+  [["runs", "exprt"], 2, "Expected options alone, got exprt\nmxfp4-edge runs"],
+  [
+    ["runs", "export"],
+    2,
+    "mxfp4-edge runs export --help tells what there is\n",
+  ],
+  [["train", "--stepz", "3"], 2, "got --stepz\nmxfp4-edge train --help"],
+  [["train", "--steps", "x"], 2, 'whole number from 1, got "x"\nmxfp4-edge'],
+  [["serve", "--port", "x"], 2, 'from 0 to 65535, got "x"\nmxfp4-edge serve'],
+  [["ablation", "--seeds", "0"], 2, 'from 1, got "0"\nmxfp4-edge ablation'],
+  [["completion", "csh"], 2, 'got "csh"'],
+  [["runs", "--url", "http://127.0.0.1:1"], 1, "`npm start` serves"],
+] as const)(
+  "%j ends with exit code %d, and says what to do",
+  (args, code, told) => {
+    const { status, stdout, stderr } = command(...args);
+    expect(stderr).toContain(told);
+    expect(stdout).toBe("");
+    expect(status).toBe(code);
+  },
+);
+
+test("what an edge refuses is told with what to do about it", () => {
+  const refusal = new AppError("unauthorized", "Expected a token");
+  expect(nextStep(refusal)).toContain("$MXFP4_EDGE_TOKEN");
+  expect(nextStep(new AppError("run_not_found", "none"))).toContain("runs");
+  expect(nextStep(new Error("a bug"))).toBeUndefined();
+});
+
+test("runtimes start on a Node that has what they need", () => {
+  for (const [version, isEnough] of [
+    ["20.20.2", false],
+    ["22.12.0", false],
+    ["22.13.0", true],
+    ["24.0.0", true],
+  ] as const)
+    expect(isNewEnough(version), version).toBe(isEnough);
+});
+
+describe("--config", () => {
+  const written = (name: string, text: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  const TOML =
+    'preset = "nano"\nsteps = 20\nfull = true\nresume = false\n"learning-rate" = 0.5\n';
+  const JSON_TEXT =
+    '{"preset": "nano", "steps": 20, "full": true, "resume": false, "learning-rate": 0.5}';
+  const EXPECTED = [
+    "--preset=nano",
+    "--steps=20",
+    "--full",
+    "--learning-rate=0.5",
+  ];
+
+  test.each([
+    ["run.toml", TOML],
+    ["run.json", JSON_TEXT],
+  ])("%s says what options say", (name, text) => {
+    const typed = ["--config", written(name, text)];
+    expect(withConfig(typed, trainArgs)).toEqual([...EXPECTED, ...typed]);
+    const joined = [`--config=${join(folder, name)}`];
+    expect(withConfig(joined, trainArgs)).toEqual([...EXPECTED, ...joined]);
+  });
+
+  test("what is typed wins, and a list is joined", () => {
+    const path = written(
+      "list.toml",
+      'steps = 20\nseed = 1\ntext = ["a", 2]\n',
+    );
+    const typed = ["--steps", "3", "--config", path, "--seed=7"];
+    expect(withConfig(typed, trainArgs)).toEqual(["--text=a,2", ...typed]);
+  });
+
+  test.each([
+    ["typo.toml", "stepz = 3", 'got "stepz"'],
+    ["self.toml", 'config = "a"', 'got "config"'],
+    ["table.toml", "[optimizer]\nname = 1", '"optimizer"'],
+    ["switch.toml", "full = 1", "to be true or false, got 1"],
+    [
+      "text.toml",
+      "text = true",
+      "a text, a number or a list of such, got true",
+    ],
+    ["nested.json", '{"text": {"a": 1}}', 'got {"a":1}'],
+    ["array.json", "[1]", "names and values, got [1]"],
+    ["broken.toml", "steps =", "to be TOML: "],
+    ["broken.json", "{", "to be JSON: "],
+    ["run.yaml", "steps: 3", "a .toml or .json file"],
+  ])("%s is refused", (name, text, message) => {
+    const typed = ["--config", written(name, text)];
+    expect(() => withConfig(typed, trainArgs)).toThrow(message);
+  });
+
+  test("one that is not there is refused, by the command too", () => {
+    const { status, stderr } = command("train", "--config", "none.toml");
+    expect(stderr).toContain('a .toml or .json file, got "none.toml"');
+    expect(status).toBe(2);
+  });
+});
+
+describe("completion", () => {
+  /** What bash offers where the last word is being typed. */
+  function offered(...words: string[]): string[] {
+    const script = `${completion("mxfp4-edge", ["bash"])}
+      COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mxfp4_edge; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout, stderr } = spawnSync(
+      "bash",
+      ["-c", script, "bash", "mxfp4-edge", ...words],
+      { cwd: folder, encoding: "utf8" },
+    );
+    expect(stderr).toBe("");
+    return stdout.split("\n").filter(Boolean);
+  }
+
+  test("bash completes commands, options, values and files", () => {
+    writeFileSync(join(folder, "model.safetensors"), "");
+    expect(offered("qu")).toEqual(["quantize"]);
+    expect(offered("").toSorted()).toEqual(
+      [...NAMES.filter((name) => !name.includes(" ")), "completion"].toSorted(),
+    );
+    expect(offered("train", "--pre")).toEqual(["--preset"]);
+    const presets = ["nano", "tiny", "small", "medium"];
+    expect(offered("train", "--preset", "")).toEqual(presets);
+    expect(offered("train", "--preset", "=", "na")).toEqual(["nano"]);
+    expect(offered("train", "--preset", "=")).toEqual(presets);
+    expect(offered("quantize", "mod")).toEqual(["model.safetensors"]);
+    expect(offered("runs", "ex")).toEqual(["export"]);
+    expect(offered("runs", "export", "a-run", "--for")).toEqual([
+      "--format",
+      "--force",
+    ]);
+    expect(offered("runs", "--for")).toEqual([]);
+    expect(offered("completion", "")).toEqual(SHELLS);
+  });
+
+  test.each(SHELLS)(
+    "%s's script has each command, option and value",
+    (shell) => {
+      const script = completion("mxfp4-edge", [shell]);
+      const bare = shell === "fish" ? "-l " : "--";
+      for (const name of NAMES)
+        for (const [option, definition] of Object.entries(argsOf(name))) {
+          if (definition.type === "positional") continue;
+          expect(script).toContain(`${bare}${option}`);
+          if (definition.type === "enum")
+            expect(script).toContain(definition.options!.join(" "));
+        }
+    },
+  );
+});
