@@ -102,6 +102,9 @@ export const RUN_SCHEMA = new Schema("run", [
   // A config's model may name its architecture: an earlier release would take it for a GPT-2.
   () => {},
 
+  // What trainers compute in, as they tell.
+  (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
+
   // How often the run has gone back, and to which step it is about to.
   (sql) =>
     sql.exec(
