@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { befall } from "../../bench/chaos/befall.ts";
+import { befall, type Befallen } from "../../bench/chaos/befall.ts";
+import { LIES, type Schedule } from "../../bench/chaos/schedule.ts";
 import {
   type ChaosEdge,
   runSchedules,
@@ -35,6 +36,58 @@ test("runs under faults of every kind end in the bytes of those left alone", asy
   const answer = await fetch(`${edge.url}/chaos`);
   const { come } = (await answer.json()) as { come: number };
   expect(come).toBeGreaterThan(3);
+});
+
+/** One run a schedule, all at once, of a variant that is left alone but for what is told. */
+async function outcomesOf(
+  variant: number,
+  changes: readonly Partial<Schedule>[],
+): Promise<Befallen[]> {
+  const alone = { ...UNDISTURBED, seed: 1, variant };
+  const request = VARIANTS[variant]!;
+  const { outcome } = await befall(edge, alone, request);
+  const all = await Promise.all(
+    changes.map((change) => befall(edge, { ...alone, ...change }, request)),
+  );
+  for (const befallen of all) expect(befallen.outcome).toEqual(outcome);
+  return all;
+}
+
+test("a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine", async () => {
+  // That those are under quarantine, `befall` looks.
+  const all = await outcomesOf(
+    1,
+    LIES.map((lie) => ({ trainers: 2, liar: { lies: [lie], share: 1 } })),
+  );
+  const taken = all.map(({ told }, index) => [
+    LIES[index],
+    told.lies.size > 0,
+    told.accepted > 0,
+  ]);
+  expect(taken).toEqual(
+    LIES.map((lie) => [lie, true, !/another|truncated|oversized/.test(lie)]),
+  );
+});
+
+test("a run that is killed at any moment at which it goes back is before it or behind it", async () => {
+  const faults = [
+    ...[0, 2, 4, 6, 8, 10, 12, 14].map((uses) => ["", uses] as const),
+    ...[0, 2, 4, 6].map((uses) => ["/1", uses] as const),
+  ];
+  const all = await outcomesOf(
+    2,
+    faults.map(([object, uses], index) => ({
+      trainers: 2,
+      rewind: {
+        request: 30,
+        steps: 2,
+        objects: [
+          { object, uses, kind: index % 2 === 0 ? "abort" : "storage" },
+        ],
+      },
+    })),
+  );
+  expect(all.filter(({ rewinds }) => rewinds > 0).length).toBeGreaterThan(8);
 });
 
 test("and when the edge is killed amid them", async () => {
