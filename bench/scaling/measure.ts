@@ -62,7 +62,7 @@ const TOGETHER: readonly Point[] = [
   point("small", 2, 16),
   point("medium", 4, 16),
   point("tiny", 1, 2, SLOW),
-  point("small", 2, 2, SLOW),
+  point("small", 1, 2, SLOW),
 ];
 
 export type Scaling = {
@@ -89,7 +89,11 @@ export async function measureScaling(
     }
     const alone = ALONE.map((each) => ({ ...each, ...samples.get(each)! }));
     const models = modelsOf(alone);
-    const constants = constantsOf(alone, models);
+    const slow = [...samples].filter(([{ link }]) => link === SLOW);
+    const constants = {
+      ...constantsOf(alone, models),
+      difference: median(slow.map(([, { share }]) => share)),
+    };
     const points = [...samples].map(([each, { step }]) => ({
       ...each,
       measured: step,
@@ -110,8 +114,10 @@ type Sample = {
   compute: number;
   push: number;
   commit: number;
-  costs: Omit<ModelCosts, "compute" | "reduce" | "update">;
-  kernels: () => Pick<ModelCosts, "reduce" | "update">;
+  /** Bytes that a trainer pulled ÷ those of whole frames. */
+  share: number;
+  costs: Pick<ModelCosts, "parameters" | "pulledBytes" | "pushedBytes">;
+  kernels: () => Pick<ModelCosts, "reduce" | "update" | "difference">;
 };
 
 async function sampleOf(
@@ -138,7 +144,10 @@ async function sampleOf(
   try {
     const stretch = await site.time(steps);
     const { config, parameters } = await site.status();
+    const pulledBytes = frameBytes(parameterDtype(config), parameters);
+    const pulled = median(stretch.phases.map((each) => each.pulledBytes));
     return {
+      share: pulled / pulledBytes / Math.min(trainers, microbatches),
       step: median(stretch.stepSeconds),
       lease: phase(stretch, "leaseMs"),
       pull: phase(stretch, "pullMs"),
@@ -147,7 +156,7 @@ async function sampleOf(
       commit: phase(stretch, "commitMs"),
       costs: {
         parameters,
-        pulledBytes: frameBytes(parameterDtype(config), parameters),
+        pulledBytes,
         pushedBytes: frameBytes(config.gradientDtype, parameters),
       },
       kernels: () => commitKernels(config),
@@ -180,7 +189,7 @@ function modelsOf(alone: readonly Alone[]): Record<string, ModelCosts> {
 function constantsOf(
   alone: readonly Alone[],
   models: Record<string, ModelCosts>,
-): Constants {
+): Omit<Constants, "difference"> {
   const push = fitCost(
     alone.map(({ shards, costs, push: seconds }) => ({
       requests: MICROBATCHES * shards,

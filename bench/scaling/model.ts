@@ -7,7 +7,8 @@
  *
  * n of the trainers have something to do: no more than the step's M microbatches. What a request costs the edge is
  * a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a lease with its completion,
- * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate.
+ * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate; a slow one is
+ * pulled over as differences to the step before.
  *
  * On machines of their own (`farStep`) nobody shares a core, a shard does its part of each push, pull and commit, and the
  * run's object takes so many requests a second.
@@ -24,6 +25,8 @@ export type Constants = {
   ask: number;
   /** Besides the kernels. */
   commit: { once: number; shard: number };
+  /** Bytes of a difference ÷ those of a whole frame. */
+  difference: number;
 };
 
 export type ModelCosts = {
@@ -36,6 +39,8 @@ export type ModelCosts = {
   /** Of a commit: for each microbatch, and once. */
   reduce: number;
   update: number;
+  /** Making the difference to the step before, and taking it. */
+  difference: number;
 };
 
 export type Link = { bytesPerSecond: number; roundTrip: number };
@@ -62,7 +67,7 @@ export function nearStep(
   const sent = travel(link, costs.pushedBytes) + link.roundTrip;
   const path =
     n * pull +
-    travel(link, costs.pulledBytes) +
+    pulledOver(link, costs, constants) +
     Math.ceil(microbatches / n) * (each + sent);
   const work = n * pull + microbatches * each;
   const { once, shard } = constants.commit;
@@ -93,14 +98,15 @@ export type FarStep = {
 
 export function farStep(
   costs: ModelCosts,
-  { push, pull, ask, commit }: Constants,
+  constants: Constants,
   { trainers, shards, microbatches, link }: Setting,
 ): FarStep {
+  const { push, pull, ask, commit } = constants;
   const n = Math.min(trainers, microbatches);
   const rounds = Math.ceil(microbatches / n);
   const sent = travel(link, costs.pushedBytes) + link.roundTrip;
   const trainer =
-    travel(link, costs.pulledBytes) + rounds * (costs.compute + ask + sent);
+    pulledOver(link, costs, constants) + rounds * (costs.compute + ask + sent);
   const shard =
     n * costOf(pull, costs.pulledBytes / shards, 1) +
     microbatches * costOf(push, costs.pushedBytes / shards, 1);
@@ -122,6 +128,19 @@ export function farStep(
 
 function costOf({ each, byte }: Cost, bytes: number, requests: number): number {
   return requests * each + bytes * byte;
+}
+
+/** As trainers decide (training/link-pace.ts). */
+const SLOW_BYTES_PER_SECOND = 10e6;
+
+function pulledOver(
+  link: Link,
+  costs: ModelCosts,
+  { difference }: Constants,
+): number {
+  if (link.bytesPerSecond >= SLOW_BYTES_PER_SECOND)
+    return travel(link, costs.pulledBytes);
+  return costs.difference + travel(link, difference * costs.pulledBytes);
 }
 
 function travel({ bytesPerSecond, roundTrip }: Link, bytes: number): number {

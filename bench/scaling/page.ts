@@ -43,18 +43,18 @@ export async function writePage(sections: Sections): Promise<void> {
 }
 
 function constants({
-  constants: { push, pull, ask, commit },
+  constants: { push, pull, ask, commit, difference },
   models,
-}: Scaling) {
+}: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard.`,
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
-    "| model | parameters | computing a microbatch | reducing one | the update | pulled | pushed a microbatch |",
-    "| --- | --: | --: | --: | --: | --: | --: |",
+    "| model | parameters | computing a microbatch | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
+    "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
-        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
     ),
   ].join("\n");
 }
