@@ -203,6 +203,11 @@ export class RunClient {
     return lines.map((line) => JSON.parse(line) as StepMetrics);
   }
 
+  /** The same as a file: JSON lines, or CSV with a header. */
+  metricsFile(format: "csv" | "jsonl"): Promise<Response> {
+    return this.#http.request("GET", `${this.#path}/metrics?format=${format}`);
+  }
+
   /** What was told of a step, and by whom. Errors: `future_step` */
   step(step: number): Promise<StepRecord> {
     return this.#http.json("GET", `${this.#path}/steps/${step}`);

@@ -6,6 +6,7 @@ import type { Context } from "hono";
 import * as z from "zod";
 import { AppError, fromResult } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
+import { HOST_KINDS } from "../../api/types.ts";
 import { runStub } from "../../objects/run/run.ts";
 import {
   pullFrame,
@@ -33,7 +34,15 @@ const name = z.string().regex(NAME_PATTERN);
 const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
 
 const leaseSchema = z
-  .strictObject({ trainer: name, bootId: name, fingerprint: printable })
+  .strictObject({
+    trainer: name,
+    bootId: name,
+    fingerprint: printable,
+    host: z
+      .enum(HOST_KINDS)
+      .optional()
+      .describe("What it computes in, for the roster alone"),
+  })
   .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
 
 /** Hexadecimal SHA-256 digests. */
