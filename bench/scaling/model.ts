@@ -10,8 +10,7 @@
  * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate; a slow one is
  * pulled over as differences to the step before.
  *
- * On machines of their own (`farStep`) nobody shares a core, a shard does its part of each push, pull and commit, and the
- * run's object takes so many requests a second.
+ * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
  */
 
 /** Seconds; of `bytes`, a byte. */
@@ -83,47 +82,54 @@ export function nearStep(
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
 const OBJECT_REQUESTS = 1000;
 
-/** The parts of a step where every trainer and every shard has a machine of its own. */
+/** The parts of a step where every trainer and every shard has a machine of its own, one after the other. */
 export type FarStep = {
-  /** A trainer's own: its link, and what it computes. */
-  trainer: number;
-  /** What a shard takes in and gives out while trainers wait for it. */
-  shard: number;
-  /** What the run's object answers. */
-  run: number;
+  /** All have pulled: by their own links, or one after another from a shard. */
+  pull: number;
+  compute: number;
+  /** The last pushes are taken: all come at once, and a shard, or an object before it, takes one after another. */
+  push: number;
   commit: number;
-  /** What has to end before the step does: the longest of the first three, then the commit. */
+  /** And no more microbatches a second than the run's object answers for. */
   seconds: number;
 };
 
+/**
+ * `fanIn`: so many neighbours of the fixed tree are added up in an object of their own, which gives the shard their sum in
+ * f32. 1 is what there is: shards take all pushes.
+ */
 export function farStep(
   costs: ModelCosts,
   constants: Constants,
   { trainers, shards, microbatches, link }: Setting,
+  fanIn = 1,
 ): FarStep {
-  const { push, pull, ask, commit } = constants;
   const n = Math.min(trainers, microbatches);
   const rounds = Math.ceil(microbatches / n);
-  const sent = travel(link, costs.pushedBytes) + link.roundTrip;
-  const trainer =
-    pulledOver(link, costs, constants) + rounds * (costs.compute + ask + sent);
-  const shard =
-    n * costOf(pull, costs.pulledBytes / shards, 1) +
-    microbatches * costOf(push, costs.pushedBytes / shards, 1);
-  // A lease comes with the completion before it.
-  const run = microbatches / OBJECT_REQUESTS;
-  const own =
-    (costs.update + microbatches * costs.reduce) / shards +
-    commit.once +
-    commit.shard +
+  const reduce = costs.reduce / shards;
+  const given = costOf(constants.pull, costs.pulledBytes / shards, 1);
+  const taken = costOf(constants.push, costs.pushedBytes / shards, 1);
+  const sums = Math.ceil(n / fanIn);
+  const summed = costOf(constants.push, (4 * costs.parameters) / shards, 1);
+  const gathered =
+    fanIn === 1 ? n * taken : fanIn * (taken + reduce) + sums * summed;
+  const { once, shard } = constants.commit;
+  const pull = Math.max(pulledOver(link, costs, constants), n * given);
+  const compute =
+    rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
+    (rounds - 1) * travel(link, costs.pushedBytes);
+  const push = Math.max(travel(link, costs.pushedBytes), gathered);
+  const commit =
+    costs.update / shards +
+    (fanIn === 1 ? microbatches : sums * rounds) * reduce +
+    once +
+    shard +
     link.roundTrip;
-  return {
-    trainer,
-    shard,
-    run,
-    commit: own,
-    seconds: Math.max(trainer, shard, run) + own,
-  };
+  const seconds = Math.max(
+    pull + compute + push + commit,
+    microbatches / OBJECT_REQUESTS,
+  );
+  return { pull, compute, push, commit, seconds };
 }
 
 function costOf({ each, byte }: Cost, bytes: number, requests: number): number {

@@ -20,6 +20,8 @@ const TRAINERS = [10, 100, 1000];
 /** No step has more (training/run-request.ts). */
 const MOST_MICROBATCHES = 256;
 const FAR_SHARDS = 16;
+/** Of an object that adds up a part of the tree. */
+const FAN_IN = 16;
 
 export function rendered(scaling: Scaling): Sections {
   return {
@@ -81,20 +83,17 @@ function far({ constants: fitted, models }: Scaling): string {
     LINKS.flatMap((link) =>
       TRAINERS.map((trainers) => {
         const microbatches = Math.min(trainers, MOST_MICROBATCHES);
-        const step = farStep(costs, fitted, {
-          trainers,
-          shards: FAR_SHARDS,
-          microbatches,
-          link,
-        });
+        const setting = { trainers, shards: FAR_SHARDS, microbatches, link };
+        const step = farStep(costs, fitted, setting);
+        const trees = farStep(costs, fitted, setting, FAN_IN);
         const useful = (microbatches * costs.compute) / trainers / step.seconds;
-        const parts = [step.trainer, step.shard, step.run, step.commit];
-        return `| ${name} | ${describeLink(link)} | ${trainers} | ${microbatches} | ${parts.map((part) => `${ms(part)} ms`).join(" | ")} | ${ms(step.seconds)} ms | ${percent(useful)} |`;
+        const parts = [step.pull, step.compute, step.push, step.commit];
+        return `| ${name} | ${describeLink(link)} | ${trainers} | ${[...parts, step.seconds, trees.seconds].map((part) => `${ms(part)} ms`).join(" | ")} | ${percent(useful)} |`;
       }),
     ),
   );
   return [
-    `| model | link | trainers | microbatches | a trainer | a shard | the run | the commit | step | of all trainers' time computing |`,
+    `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | of all trainers' time computing |`,
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows,
   ].join("\n");
