@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
-import { CORES, describeLink, type Scaling } from "./measure.ts";
+import { CORES, type Scaling } from "./fit.ts";
+import { describeLink } from "./measure.ts";
 import { median } from "./median.ts";
 import { farStep, type Link, type ModelCosts } from "./model.ts";
 
@@ -63,7 +64,7 @@ function constants({
 
 function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
-    point.predicted / point.measured - 1;
+    point.predicted / point.step - 1;
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
@@ -73,7 +74,7 @@ function checked({ points }: Scaling): string {
     "| --- | --: | --: | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
-        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${describeLink(point.link)} | ${ms(point.measured)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
     ),
   ].join("\n");
 }
