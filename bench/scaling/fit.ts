@@ -18,7 +18,7 @@ export type Scaling = {
   points: (Sample & { predicted: number })[];
 };
 
-export function foretold(samples: readonly Sample[]): Scaling {
+export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
   const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
   const slow = samples.filter(({ link }) => link);
   const models = modelsOf(alone);
@@ -29,7 +29,7 @@ export function foretold(samples: readonly Sample[]): Scaling {
   const points = samples.map((sample) => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
     const costs = models[sample.preset]!;
-    return { ...sample, predicted: nearStep(costs, constants, setting, CORES) };
+    return { ...sample, predicted: nearStep(costs, constants, setting, cores) };
   });
   return { constants, models, points };
 }
