@@ -153,12 +153,15 @@ function travel({ bytesPerSecond, roundTrip }: Link, bytes: number): number {
   return roundTrip + bytes / bytesPerSecond;
 }
 
-/** The line each · x + byte · y through points, by least squares; neither is below zero. */
+/** The line each · x + byte · y through points, by least squares of what it is off in shares; neither is below zero. */
 export function fitCost(
   points: readonly { requests: number; bytes: number; seconds: number }[],
 ): Cost {
   const sum = (of: (point: (typeof points)[number]) => number) =>
-    points.reduce((total, point) => total + of(point), 0);
+    points.reduce(
+      (total, point) => total + of(point) / Math.max(1e-6, point.seconds ** 2),
+      0,
+    );
   const xx = sum(({ requests }) => requests * requests);
   const yy = sum(({ bytes }) => bytes * bytes);
   const xy = sum(({ requests, bytes }) => requests * bytes);
