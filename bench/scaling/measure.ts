@@ -1,5 +1,5 @@
 /** Steps of real runs, one setting after another: each trainer a process, the edge one more. */
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { mkdtempSync, openAsBlob, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
@@ -31,6 +31,8 @@ export type Point = Omit<Setting, "link"> & {
 
 /** Of one step, in seconds: medians. */
 export type Sample = Point & {
+  /** Of the machine, in the minute before all of them. */
+  load: number;
   step: number;
   lease: number;
   pull: number;
@@ -75,6 +77,7 @@ export async function measureScaling(
     await client.putDataset(DATASET, await openAsBlob(mobyDick()));
     await client.readyDataset(DATASET, () => {});
     const kernels = new Map<ModelPreset, Kernels>();
+    const [load] = loadavg() as [number, number, number];
     const samples: Sample[] = [];
     for (const each of POINTS) {
       const sample = await sampleOf(
@@ -85,7 +88,7 @@ export async function measureScaling(
         steps,
         kernels,
       );
-      samples.push(sample);
+      samples.push({ ...sample, load });
       report(`${describe(each)}: ${(1000 * sample.step).toFixed(0)} ms`);
     }
     return samples;
@@ -104,7 +107,7 @@ async function sampleOf(
   point: Point,
   steps: number,
   known: Map<ModelPreset, Kernels>,
-): Promise<Sample> {
+): Promise<Omit<Sample, "load">> {
   const { preset, trainers, shards, microbatches, link } = point;
   const linked = link ? await openLink(edgeUrl, link) : undefined;
   const site = await TrainingSite.start(client, {

@@ -65,10 +65,11 @@ function constants({
 function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
     point.predicted / point.step - 1;
+  const { load } = points[0]!;
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
-    `On ${CORES} cores, steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
     "",
     "| model | trainers | shards | link | measured | foretold | off |",
     "| --- | --: | --: | --- | --: | --: | --: |",

@@ -95,6 +95,7 @@ test("runs that go as the model says are foretold from those with one trainer", 
     return {
       ...setting,
       link: point.link,
+      load: 0,
       step: nearStep(costs, CONSTANTS, setting, 2),
       lease: 8 + commit,
       pull: 0.25 * point.shards + 0.001 * costs.pulledBytes,
