@@ -24,7 +24,7 @@ const WIRE = "mxfp4-eden";
 const SLOW: Link = { bytesPerSecond: 5e6, roundTrip: 0.02 };
 
 /** `link` is null on this machine. */
-export type Point = Omit<Setting, "link"> & {
+type Point = Omit<Setting, "link"> & {
   preset: ModelPreset;
   link: Link | null;
 };
