@@ -6,46 +6,52 @@
  *   train/edge-cpu, train/trainer-cpu  ms of CPU that a step takes in the edge's process, and in the trainer's
  *
  * So overhead ÷ step is the share that is not computing, and edge-cpu ÷ trainer-cpu what an edge has to do beside
- * a trainer. A step is four microbatches of 8 × 256 tokens, a run of `npm run train`'s recipe and optimizer.
+ * a trainer. L4-d256 is `small` with microbatches of 8 × 256 tokens; L4-d128 is what `npm run train` trains unless it is told
+ * otherwise, 2 × 128 tokens of byte pairs. A step has four of them.
  */
-import { type ChildProcess, fork } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, openAsBlob, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { Client } from "../src/client/client.ts";
-import type { RunClient } from "../src/client/run-client.ts";
+import { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import { startEdge } from "../src/local/edge.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
+import { mobyDick } from "../src/cli/train/moby-dick.ts";
 import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
-import type { Computed } from "./trainer-process.ts";
 
-const MODEL = "L4-d256";
+import { edgePids, type Stretch, TrainingSite } from "./training-site.ts";
+
 const MICROBATCHES = 4;
-const SEQUENCES = 8;
-const TOKENS = MICROBATCHES * SEQUENCES * MODEL_PRESETS.small.context;
-/** Of /proc: USER_HZ, which Linux has had at 100 for as long as it has told. */
-const TICK_MS = 10;
-const TEXT = "It was the best of times, it was the worst of times. ";
+/** A sample has so many steps at least: a clock of CPU time ticks every 10 ms. */
+const LEAST_STEPS = 4;
+const MODELS = {
+  "L4-d256": { preset: "small", sequences: 8, dataset: "bytes" },
+  "L4-d128": { preset: "tiny", sequences: 2, dataset: "pairs" },
+} as const;
+const TOKENIZERS = {
+  bytes: { tokenizer: "byte" },
+  pairs: { tokenizer: "bpe", vocabulary: 2048 },
+} as const;
 
+type ModelName = keyof typeof MODELS;
 type Figure = "tokens" | "step" | "overhead" | "edge-cpu" | "trainer-cpu";
 export type TrainingBenchmark = Benchmark & {
+  model: ModelName;
   trainers: number;
   figure: Figure;
 };
 
 export const TRAINING_GROUP: Group<TrainingBenchmark> = {
   name: "train",
-  benchmarks: [
-    speed("train/1-trainer", 1, []),
-    speed("train/2-trainers", 2, [`train/1-trainer/${MODEL}`]),
-    milliseconds("step", []),
-    milliseconds("overhead", ["step"]),
-    milliseconds("trainer-cpu", []),
-    milliseconds("edge-cpu", ["trainer-cpu"]),
-  ],
+  benchmarks: (Object.keys(MODELS) as ModelName[]).flatMap((model) => [
+    speed("train/1-trainer", model, 1, []),
+    speed("train/2-trainers", model, 2, [`train/1-trainer/${model}`]),
+    milliseconds("step", model, []),
+    milliseconds("overhead", model, ["step"]),
+    milliseconds("trainer-cpu", model, []),
+    milliseconds("edge-cpu", model, ["trainer-cpu"]),
+  ]),
 };
 
 /** Runs for the benchmarks, paused but for the one that is timed. */
@@ -55,28 +61,43 @@ export async function startTraining(
   await ensureBuilt(BUILD_TARGETS.worker);
   const stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-bench-train-"));
   const edge = await startEdge({ stateFolder, quiet: true });
-  const client = new Client({ baseUrl: edge.url });
-  await client.putDataset("bench", new Blob([TEXT.repeat(4000)]));
-  const sites: Site[] = [];
+  const sites = new Map<string, SampledSite>();
   const close = async () => {
-    for (const site of sites) site.end();
+    for (const { site } of sites.values()) await site.end();
     await edge.close();
     rmSync(stateFolder, { recursive: true, force: true });
   };
   try {
-    const pids = readdirSync(join(stateFolder, "pids")).map(Number);
-    const counts = new Set(benchmarks.map(({ trainers }) => trainers));
-    const byCount = new Map<number, Site>();
-    for (const count of counts) {
-      const site = await Site.start(client, edge.url, count, pids);
-      sites.push(site);
-      byCount.set(count, site);
+    const client = new Mxfp4Edge({ baseUrl: edge.url });
+    for (const { dataset } of benchmarks.map(({ model }) => MODELS[model])) {
+      const text = await openAsBlob(mobyDick());
+      await client.putDataset(dataset, text, TOKENIZERS[dataset]);
+      await client.readyDataset(dataset, () => {});
     }
-    const timed = benchmarks.map((benchmark) => ({
-      ...benchmark,
-      time: async (steps: number) =>
-        (await byCount.get(benchmark.trainers)!.time(steps))[benchmark.figure],
-    }));
+    const timed: Timed[] = [];
+    for (const benchmark of benchmarks) {
+      const { model, trainers, figure } = benchmark;
+      const key = `${model} ${trainers}`;
+      const { preset, sequences, dataset } = MODELS[model];
+      const sampled =
+        sites.get(key) ??
+        new SampledSite(
+          await TrainingSite.start(client, {
+            request: {
+              dataset,
+              model: MODEL_PRESETS[preset],
+              gradientDtype: "mxfp4-eden",
+              microbatches: MICROBATCHES,
+              sequences,
+            },
+            trainers,
+            url: edge.url,
+            edgePids: edgePids(stateFolder),
+          }),
+        );
+      sites.set(key, sampled);
+      timed.push({ ...benchmark, time: (n) => sampled.time(figure, n) });
+    }
     return { timed, close };
   } catch (error) {
     await close();
@@ -84,115 +105,49 @@ export async function startTraining(
   }
 }
 
-/** A run and the processes that train it. */
-class Site {
-  readonly #run: RunClient;
-  readonly #trainers: ChildProcess[];
-  readonly #edgePids: readonly number[];
-  readonly #computed = new Map<number, number>();
+/** One sample of a site is all figures' that ask for it, each once: so their ratios are of the same steps. */
+class SampledSite {
+  readonly site: TrainingSite;
+  readonly #given = new Set<Figure>();
+  #latest: Stretch | undefined;
 
-  private constructor(
-    run: RunClient,
-    trainers: ChildProcess[],
-    edgePids: readonly number[],
-  ) {
-    this.#run = run;
-    this.#trainers = trainers;
-    this.#edgePids = edgePids;
-    for (const trainer of trainers)
-      trainer.on("message", ({ step, computeMs }: Computed) => {
-        const so = this.#computed.get(step) ?? 0;
-        this.#computed.set(step, so + computeMs);
-      });
+  constructor(site: TrainingSite) {
+    this.site = site;
   }
 
-  static async start(
-    client: Client,
-    url: string,
-    count: number,
-    edgePids: readonly number[],
-  ): Promise<Site> {
-    const { run: name } = await client.createRun({
-      dataset: "bench",
-      model: MODEL_PRESETS.small,
-      steps: 1_000_000,
-      microbatches: MICROBATCHES,
-      sequences: SEQUENCES,
-      evaluation: { interval: 1_000_000, microbatches: 1 },
-    });
-    const run = client.run(name);
-    await run.setState("paused");
-    const file = join(import.meta.dirname, "trainer-process.ts");
-    const trainers = Array.from({ length: count }, (_, index) =>
-      fork(file, [url, name, `trainer-${index}`]),
-    );
-    return new Site(run, trainers, edgePids);
-  }
-
-  /** Seconds of so many steps, by figure. */
-  async time(steps: number): Promise<Record<Figure, number>> {
-    await this.#run.setState("running");
-    const first = await this.#after((await this.#run.status()).step);
-    const [edgeBefore, trainersBefore] = this.#cpu();
-    const last = await this.#after(first.step + steps - 1);
-    const [edge, trainers] = this.#cpu();
-    await this.#run.setState("paused");
-    const whole = (last.committedMs - first.committedMs) / 1000;
-    const taken = last.step - first.step;
-    let computed = 0;
-    for (let step = first.step + 1; step <= last.step; step++)
-      computed += (this.#computed.get(step) ?? 0) / 1000;
-    const each = (seconds: number) => (seconds * steps) / taken;
-    return {
-      tokens: each(whole),
-      step: each(whole),
-      overhead: each(whole - computed),
-      "edge-cpu": each(edge - edgeBefore),
-      "trainer-cpu": each(trainers - trainersBefore),
-    };
-  }
-
-  end(): void {
-    for (const trainer of this.#trainers) trainer.kill("SIGKILL");
-  }
-
-  /** The last commit, once there is one of a step behind `step`. */
-  async #after(step: number) {
-    for (;;) {
-      const last = (await this.#run.metrics()).at(-1);
-      if (last && last.step > step) return last;
-      await sleep(10);
+  /** Seconds of so many steps. */
+  async time(figure: Figure, steps: number): Promise<number> {
+    if (!this.#latest || this.#given.has(figure)) {
+      this.#latest = await this.site.time(Math.max(steps, LEAST_STEPS));
+      this.#given.clear();
     }
-  }
-
-  #cpu(): [edge: number, trainers: number] {
-    const trainers = this.#trainers.map(({ pid }) => pid!);
-    return [cpuSeconds(this.#edgePids), cpuSeconds(trainers)];
+    this.#given.add(figure);
+    return (FIGURES[figure](this.#latest) * steps) / this.#latest.steps;
   }
 }
 
-/** User and system time of processes and of those that they have started and waited for (proc(5)). */
-function cpuSeconds(pids: readonly number[]): number {
-  const ticks = pids.flatMap((pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // Behind the name, which may have spaces: state is field 3, utime 14 and stime 15.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return [Number(fields[11]), Number(fields[12])];
-  });
-  return (ticks.reduce((sum, each) => sum + each, 0) * TICK_MS) / 1000;
-}
+const FIGURES: Record<Figure, (stretch: Stretch) => number> = {
+  tokens: ({ seconds }) => seconds,
+  step: ({ seconds }) => seconds,
+  overhead: ({ seconds, phases }) =>
+    seconds - phases.reduce((sum, { computeMs }) => sum + computeMs, 0) / 1000,
+  "edge-cpu": ({ edge }) => edge,
+  "trainer-cpu": ({ trainers }) => trainers,
+};
 
 function speed(
   name: string,
+  model: ModelName,
   trainers: number,
   baselines: string[],
 ): TrainingBenchmark {
-  const full = `${name}/${MODEL}`;
+  const { preset, sequences } = MODELS[model];
   return {
-    name: full,
+    name: `${name}/${model}`,
     unit: "tokens/s",
-    work: TOKENS,
+    work: MICROBATCHES * sequences * MODEL_PRESETS[preset].context,
     baselines,
+    model,
     trainers,
     figure: "tokens",
   };
@@ -200,13 +155,15 @@ function speed(
 
 function milliseconds(
   figure: Exclude<Figure, "tokens">,
+  model: ModelName,
   baselines: string[],
 ): TrainingBenchmark {
   return {
-    name: `train/${figure}/${MODEL}`,
+    name: `train/${figure}/${model}`,
     unit: "ms",
     work: 1,
-    baselines: baselines.map((name) => `train/${name}/${MODEL}`),
+    baselines: baselines.map((name) => `train/${name}/${model}`),
+    model,
     trainers: 1,
     figure,
   };

@@ -201,9 +201,15 @@ export type TrainerStatus = {
   name: string;
   /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
   author: string;
+  /** What it computes in, as it tells; null of one that does not. Nobody is believed: nothing depends on it. */
+  host: HostKind | null;
   lastSeenMs: number;
   completions: number;
 };
+
+/** What a trainer computes in: a Durable Object, a process of Node, a tab. */
+export const HOST_KINDS = ["edge", "node", "browser"] as const;
+export type HostKind = (typeof HOST_KINDS)[number];
 
 export type RunStatus = {
   run: string;
@@ -279,6 +285,7 @@ export type LeaseRequest = {
   bootId: string;
   /** What the trainer's arithmetic depends on; a run takes one kind only. */
   fingerprint: string;
+  host?: HostKind | undefined;
 };
 
 /** `lease` is null when there was none within the wait; `state` says whether to ask again. */

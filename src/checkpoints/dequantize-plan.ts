@@ -19,7 +19,7 @@ import { PLAIN } from "../formats/blocks/quantization-record.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
-import { elementCount } from "../formats/tensor.ts";
+import { elementCount, hasElements } from "../formats/tensor.ts";
 import {
   type Checkpoint,
   type CheckpointTensor,
@@ -52,7 +52,9 @@ export function planDequantizedDirectory(
 ): DequantizedPlan {
   const { config } = checkpoint;
   const { packed, float8, others } = storedBlocks(checkpoint);
-  if (packed.length + float8.size === 0) throw nothingPacked(checkpoint);
+  const weights = Array.from(float8.values(), ({ weight }) => weight);
+  if (![...packed, ...weights].some(hasElements))
+    throw nothingPacked(checkpoint);
   const parts = [
     ...packed.map((tensor) => decodedPart(tensor, dtype, config, watch)),
     ...Array.from(float8.values(), (tensor) =>

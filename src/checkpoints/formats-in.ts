@@ -4,7 +4,7 @@ import {
   recognizeFormats,
 } from "../formats/blocks/foreign-formats.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { TensorHead } from "../formats/tensor.ts";
+import { hasElements, type TensorHead } from "../formats/tensor.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 
 /** The formats of a checkpoint by its tensors; by config.json alone where they tell nothing. */
@@ -24,12 +24,12 @@ export function whatIsIn(
   tensors: readonly TensorHead[],
   config: ModelConfig | undefined,
 ): string {
-  const formats = formatsIn(tensors, config).map(({ format }) => format);
+  const some = tensors.filter(hasElements);
+  if (some.length === 0) return "no tensors with elements";
+  const formats = formatsIn(some, config).map(({ format }) => format);
   const told =
-    formats.length > 0
-      ? formats
-      : [...new Set(tensors.map(({ dtype }) => dtype))];
-  return told.join(", ") || "no tensors";
+    formats.length > 0 ? formats : [...new Set(some.map(({ dtype }) => dtype))];
+  return told.join(", ");
 }
 
 /** What config.json calls the quantization. */

@@ -25,7 +25,7 @@ import { scaleBytes } from "../formats/blocks/quantized-sections.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import { copied, kept } from "../formats/stream/tensor-sections.ts";
-import type { TensorHead } from "../formats/tensor.ts";
+import { hasElements, type TensorHead } from "../formats/tensor.ts";
 import {
   type Checkpoint,
   type CheckpointTensor,
@@ -68,8 +68,8 @@ export function planRepackedDirectory(
   checkFormats(packed, float8);
   const target = layoutOf("safetensors", "mxfp4", to);
   const moving = packed.map((tensor) => movingPart(tensor, target, watch));
-  if (moving.every((part) => part === undefined))
-    throw nothingToMove(checkpoint, to, packed.length);
+  if (!packed.some((tensor, i) => moving[i] && hasElements(tensor)))
+    throw nothingToMove(checkpoint, to, packed.filter(hasElements).length);
   const parts = [
     ...packed.flatMap((tensor, i) => moving[i] ?? stayingPart(tensor)),
     ...Array.from(float8.values(), (tensor) =>

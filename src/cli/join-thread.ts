@@ -45,6 +45,7 @@ async function train(): Promise<void> {
     trainer,
     bootId: crypto.randomUUID(),
     fingerprint: fingerprint(),
+    host: "node" as const,
   };
   const outcome = await joinRun(
     serviceOf(new Client({ baseUrl, token, signal }).run(run)),

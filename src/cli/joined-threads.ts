@@ -39,7 +39,9 @@ export function joinThreads(
     );
   }
   const client = new Client(run).run(run.run);
-  const pulls = new SharedPulls((shard, step) => client.pull(shard, step));
+  const pulls = new SharedPulls((shard, step, base) =>
+    client.pull(shard, step, base),
+  );
   const workers = trainers.map((trainer) => {
     const workerData: ThreadTask = { ...run, trainer };
     return new Worker(THREAD, { workerData });

@@ -5,10 +5,11 @@
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Frame } from "../api/frame.ts";
 import { free } from "../memory/free.ts";
+import { LinkPace } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 
-type Pull<T> = (shard: number, step: number) => Promise<T>;
+type Pull<T> = (shard: number, step: number, base?: Frame) => Promise<T>;
 
 /** What a thread asks for; `answer` gets a `PullAnswer`. */
 export type PullRequest = { shard: number; step: number; answer: MessagePort };
@@ -16,14 +17,18 @@ type PullAnswer =
   { frame: ParameterFrame } | { code: ErrorCode | undefined; message: string };
 
 export class SharedPulls {
-  readonly #pull: Pull<Frame>;
+  readonly #pull: Pull<Frame & { travelled?: number }>;
+  readonly #link = new LinkPace();
+  #underway = 0;
+  /** By shard, where the link is slow: the latest frame as it came. */
+  readonly #bases = new Map<number, Frame>();
   /** By shard: the step that was asked for last. */
   readonly #latest = new Map<
     number,
     { step: number; frame: Promise<ParameterFrame> }
   >();
 
-  constructor(pull: Pull<Frame>) {
+  constructor(pull: Pull<Frame & { travelled?: number }>) {
     this.#pull = pull;
   }
 
@@ -42,7 +47,7 @@ export class SharedPulls {
   #frame(shard: number, step: number): Promise<ParameterFrame> {
     const latest = this.#latest.get(shard);
     if (latest?.step === step) return latest.frame;
-    const frame = this.#pull(shard, step).then(inSharedMemory);
+    const frame = this.#pullFrame(shard, step);
     const own = { step, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
@@ -50,6 +55,26 @@ export class SharedPulls {
       if (this.#latest.get(shard) === own) this.#latest.delete(shard);
     });
     return frame;
+  }
+
+  async #pullFrame(shard: number, step: number): Promise<ParameterFrame> {
+    const kept = this.#bases.get(shard);
+    const base = kept?.step === step - 1 ? kept : undefined;
+    this.#bases.delete(shard);
+    const startMs = performance.now();
+    const beside = ++this.#underway;
+    const frame = await this.#pull(shard, step, base).finally(
+      () => this.#underway--,
+    );
+    if (!base) {
+      // Shards are pulled side by side, and share the link.
+      const bytes = beside * frame.payload.length;
+      this.#link.measured(bytes, performance.now() - startMs);
+    }
+    const shared = inSharedMemory(frame);
+    if (this.#link.isSlow) this.#bases.set(shard, frame);
+    else free(frame.payload);
+    return shared;
   }
 }
 
@@ -82,9 +107,15 @@ function inSharedMemory({
   start,
   length,
   payload,
-}: Frame): ParameterFrame {
+  travelled,
+}: Frame & { travelled?: number }): ParameterFrame {
   const shared = new Uint8Array(new SharedArrayBuffer(payload.length));
   shared.set(payload);
-  free(payload);
-  return { dtype, start, length, payload: shared };
+  return {
+    dtype,
+    start,
+    length,
+    payload: shared,
+    ...(travelled !== undefined && { travelled }),
+  };
 }

@@ -1,5 +1,6 @@
 /** One run over HTTP: what a trainer needs of it, and what its owner does with it. */
 import { decodeFrame, type Frame } from "../api/frame.ts";
+import { FRAME_BASE, frameOnto } from "../api/frame-delta.ts";
 import type {
   Completion,
   CompletionResponse,
@@ -66,12 +67,28 @@ export class RunClient {
     );
   }
 
-  pull(shard: number, step: number): Promise<Frame> {
-    return this.#http.read(
-      "GET",
-      `${this.#path}/shards/${shard}/parameters?step=${step}`,
-      {},
-      async (answer) => decodeFrame(new Uint8Array(await answer.arrayBuffer())),
+  /** `base` is the frame of the step before, where the difference to it is wanted; it is the answer's afterwards. */
+  async pull(
+    shard: number,
+    step: number,
+    base?: Frame,
+  ): Promise<Frame & { travelled?: number }> {
+    const path = `${this.#path}/shards/${shard}/parameters?step=${step}`;
+    const read = (headers: Record<string, string>) =>
+      this.#http.read("GET", path, { headers }, async (answer) => {
+        const bytes = new Uint8Array(await answer.arrayBuffer());
+        const isDelta = answer.headers.get(FRAME_BASE) !== null;
+        return isDelta ? bytes : decodeFrame(bytes);
+      });
+    const whole = async () => (await read({})) as Frame;
+    if (!base) return whole();
+    const answer = await read({ [FRAME_BASE]: base.digest });
+    if (!(answer instanceof Uint8Array)) return answer;
+    // One that came damaged is asked for again, whole: the base is gone.
+    const made = frameOnto(base, answer);
+    return made.then(
+      (frame) => ({ ...frame, travelled: answer.length }),
+      whole,
     );
   }
 
@@ -184,6 +201,11 @@ export class RunClient {
     );
     const lines = text.split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line) as StepMetrics);
+  }
+
+  /** The same as a file: JSON lines, or CSV with a header. */
+  metricsFile(format: "csv" | "jsonl"): Promise<Response> {
+    return this.#http.request("GET", `${this.#path}/metrics?format=${format}`);
   }
 
   /** What was told of a step, and by whom. Errors: `future_step` */

@@ -21,6 +21,11 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((count, size) => count * size, 1);
 }
 
+/** One without is stored, and there is nothing to do for it. */
+export function hasElements({ shape }: Pick<TensorHead, "shape">): boolean {
+  return elementCount(shape) > 0;
+}
+
 /** Code-unit order: the same everywhere, unlike a locale's. */
 export function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

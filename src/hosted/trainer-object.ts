@@ -95,7 +95,12 @@ export class Trainer extends DurableObject<TrainerBindings> {
   #newTrainer({ run, trainer }: Assignment): RunTrainer {
     return new RunTrainer(
       this.#client(this.#stopping.signal).run(run),
-      { trainer, bootId: this.#bootId, fingerprint: fingerprint() },
+      {
+        trainer,
+        bootId: this.#bootId,
+        fingerprint: fingerprint(),
+        host: "edge",
+      },
       accountOf(isolateMemory, this.#key),
     );
   }

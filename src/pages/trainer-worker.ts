@@ -19,6 +19,7 @@ async function train({ baseUrl, token, run, trainer }: TabTask): Promise<void> {
     trainer,
     bootId: crypto.randomUUID(),
     fingerprint: fingerprint(),
+    host: "browser" as const,
   };
   const service = new Client({ baseUrl, token, signal }).run(run);
   const outcome = await joinRun(service, identity, {

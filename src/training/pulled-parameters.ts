@@ -12,6 +12,8 @@ import { overlap, type ParameterTensor } from "../model/parameters.ts";
 /** What of a frame is read. */
 export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
   payload: Uint8Array;
+  /** Bytes that came for it; those of a whole frame unless told. */
+  travelled?: number;
 };
 
 /** How parameters travel: as they are, or as bf16 copies. */

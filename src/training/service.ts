@@ -7,6 +7,7 @@ import type {
   PinnedDataset,
   RunStatus,
 } from "../api/types.ts";
+import type { Frame } from "../api/frame.ts";
 import type { Tokens } from "./data.ts";
 import type { ParameterFrame } from "./pulled-parameters.ts";
 
@@ -19,8 +20,11 @@ export type TrainingService = {
   /** The next lease; waits a bounded time for one. */
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
-  /** A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it */
-  pull(shard: number, step: number): Promise<ParameterFrame>;
+  /**
+   * A shard's parameters at exactly `step`. `base`, its frame of the step before, asks for the difference where that is
+   * smaller, and is the answer's afterwards. Errors: `step_gone`, once the shard is past it
+   */
+  pull(shard: number, step: number, base?: Frame): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,

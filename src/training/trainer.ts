@@ -4,7 +4,12 @@
  * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
  */
 import { AppError } from "../api/errors.ts";
-import { frameBytes, frameDigest, sealFrame } from "../api/frame.ts";
+import {
+  type Frame,
+  frameBytes,
+  frameDigest,
+  sealFrame,
+} from "../api/frame.ts";
 import {
   type Completion,
   hasEnded,
@@ -23,6 +28,7 @@ import {
   type RunPlan,
   type StepParameters,
 } from "./microbatch.ts";
+import { LinkPace } from "./link-pace.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import type { TrainingService } from "./service.ts";
 import { TokenCache } from "./token-cache.ts";
@@ -93,6 +99,7 @@ export class RunTrainer {
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
   readonly #clock = new PhaseClock();
+  readonly #link = new LinkPace();
 
   constructor(
     service: TrainingService,
@@ -210,16 +217,38 @@ export class RunTrainer {
 
   async #pull({ plan, memory }: Work, step: number): Promise<StepParameters> {
     if (this.#pulled?.step === step) return this.#pulled;
-    // First, so that two steps never are in memory.
+    // First, so that two steps never are in memory: a base becomes what is pulled.
+    const bases = this.#link.isSlow ? this.#takeFrames(step - 1) : [];
     this.letGo();
+    const startMs = performance.now();
     const frames = await Promise.all(
-      plan.shards.map((shard) => this.#service.pull(shard.index, step)),
+      plan.shards.map(({ index }) =>
+        this.#service.pull(index, step, bases[index]),
+      ),
     );
-    for (const { dtype, length } of frames)
-      this.#clock.pulled(frameBytes(dtype, length));
+    const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));
+    for (const [index, { travelled }] of frames.entries())
+      this.#clock.pulled(travelled ?? sizes[index]!);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    // A trainer in an edge's isolate is near the shards, and has no room for differences.
+    if (bases.length === 0 && !this.#account)
+      this.#link.measured(bytes, performance.now() - startMs);
     const packedWeights = new PackedWeights(memory.panelBytes);
     this.#pulled = { step, frames, packedWeights };
     return this.#pulled;
+  }
+
+  /** The frames of `step`, if those are at hand and whole; nobody else has them then. */
+  #takeFrames(step: number): Frame[] {
+    const pulled = this.#pulled;
+    if (pulled?.step !== step) return [];
+    const frames = pulled.frames.filter(
+      (frame): frame is Frame => "digest" in frame,
+    );
+    if (frames.length < pulled.frames.length) return [];
+    pulled.packedWeights.free();
+    this.#pulled = undefined;
+    return frames;
   }
 
   /** `bytes` have room for the header, and are the frame's afterwards. Returns its digest. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { encodeFrame } from "../../src/api/frame.ts";
+import { decodeFrame, encodeFrame } from "../../src/api/frame.ts";
+import { encodeFrameDelta } from "../../src/api/frame-delta.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Fetcher } from "../../src/client/http.ts";
 import { isRetryableStatus, pauseMs } from "../../src/client/retry.ts";
@@ -298,4 +299,32 @@ test("only 408, 425, 429 and 5xx are worth another try", () => {
     200, 400, 401, 404, 408, 409, 410, 413, 422, 425, 429, 500, 503,
   ];
   expect(statuses.filter(isRetryableStatus)).toEqual([408, 425, 429, 500, 503]);
+});
+
+test("a difference that came damaged is asked for again, whole", async () => {
+  const frame = (step: number, byte: number) =>
+    encodeFrame(
+      { kind: "parameters", dtype: "bf16", step, microbatch: 0, start: 0, length: 64 }, // prettier-ignore
+      new Uint8Array(128).fill(byte),
+    );
+  const [before, after] = [await frame(0, 16), await frame(1, 17)];
+  const { digest } = await decodeFrame(before.slice());
+  const delta = encodeFrameDelta(before, after)!;
+  const answer = (bytes: Uint8Array<ArrayBuffer>, isDelta: boolean) =>
+    new Response(bytes, { headers: isDelta ? { "Frame-Base": digest } : {} });
+  const damaged = delta.slice();
+  damaged[damaged.length - 1]! ^= 1;
+  const pull = async (...answers: Response[]) => {
+    const { client, requests } = clientOf(answers);
+    const base = await decodeFrame(before.slice());
+    const { payload } = await client.run("x").pull(0, 1, base);
+    expect(payload).toEqual((await decodeFrame(after.slice())).payload);
+    return requests.map(({ init }) => new Headers(init.headers).get("Frame-Base")); // prettier-ignore
+  };
+  expect(await pull(answer(delta, true))).toEqual([digest]);
+  expect(await pull(answer(after, false))).toEqual([digest]);
+  expect(await pull(answer(damaged, true), answer(after, false))).toEqual([
+    digest,
+    null,
+  ]);
 });

@@ -1,9 +1,15 @@
 /** Nothing succeeds by doing nothing: what is refused, and what the refusal says. */
+import "../support/kernels.ts";
 import { expect, test } from "vitest";
 import type { FileOperation } from "../../src/api/tensors.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { closestNames } from "../../src/formats/operations/closest-names.ts";
-import { planFile } from "../../src/formats/operations/file-operation.ts";
+import {
+  analysisOf,
+  planFile,
+} from "../../src/formats/operations/file-operation.ts";
+import { run } from "../../src/formats/stream/conversion.ts";
+import { sourceOf } from "../../src/formats/stream/source.ts";
 import { f32, fileOf, type Input, u8 } from "../http/tensor-support.ts";
 
 const LAYERS = [
@@ -29,6 +35,66 @@ async function planned(
 
 const matrices = (names: readonly string[]) =>
   names.map((name) => f32(name, [2, 32], Array(64).fill(1)));
+
+/** One of floats, or of each way that others are stored, and no element. */
+const EMPTY: Record<string, Input[]> = {
+  rows: [f32("a.weight", [0, 32], [])],
+  columns: [f32("model.layers.0.mlp.up_proj.weight", [4, 0], [])],
+  experts: [f32("model.layers.0.mlp.experts.up_proj", [0, 4, 32], [])],
+  pair: [u8("x_blocks", [0, 1, 16], []), u8("x_scales", [0, 1], [])],
+  packed: [
+    u8("x.weight_packed", [0, 16], []),
+    u8("x.weight_scale", [0, 1], []),
+  ],
+  fp8: [
+    {
+      name: "x.weight",
+      dtype: "F8_E4M3",
+      shape: [0, 64],
+      bytes: u8("", [0], []).bytes,
+    },
+    f32("x.weight_scale", [1], [1]),
+  ],
+};
+
+test.each(Object.entries(EMPTY))(
+  "tensors without elements, %s, are nothing to any operation",
+  async (_, tensors) => {
+    for (const request of [
+      { operation: "quantize" },
+      { operation: "quantize", options: { include: ["*"] } },
+      { operation: "dequantize" },
+      { operation: "repack", options: { to: "quark" } },
+      { operation: "hadamard" },
+    ] as const)
+      await expect(
+        planned(tensors, request),
+        JSON.stringify(request),
+      ).rejects.toMatchObject({
+        code: "nothing_to_convert",
+        message: expect.stringMatching(/without elements|U8, not floats/),
+      });
+    const file = fileOf(tensors);
+    const read = await readTensorFile(sourceOf(file), file.length);
+    expect(() => analysisOf({})(read)).toThrow("Expected tensors to analyze");
+  },
+);
+
+test("beside others they have figures without a value", async () => {
+  const file = fileOf([
+    ...EMPTY.rows!,
+    f32("b.weight", [1, 32], Array(32).fill(1)),
+  ]);
+  const source = sourceOf(file);
+  const { conversion, report } = analysisOf({ compare: ["ocp"] })(
+    await readTensorFile(source, file.length),
+  );
+  for await (const _ of run(conversion, source)); // the report again
+  expect(report().tensors).toMatchObject([
+    { name: "a.weight", elements: 0, schemes: [{ mse: null }] },
+    { name: "b.weight", elements: 32, schemes: [{ mse: 0 }] },
+  ]);
+});
 
 test.each([
   ["*.up_porj.weight", "model.layers.0.mlp.up_proj.weight"],

@@ -283,3 +283,48 @@ test("recipe f32 pulls f32 parameters, every other recipe bf16", async () => {
   const rounded = await startScripted({ recipe: "bf16" });
   expect((await rounded.run.pull(0, 0)).dtype).toBe("bf16");
 });
+
+test("a pull with the frame of the step before is the difference to it, once somebody has asked", async () => {
+  const trainer = await startScripted({ steps: 6, recipe: "bf16" });
+  const path = `/v1/runs/${trainer.run.run}/shards/0/parameters`;
+  const ask = async (step: number, base?: string) => {
+    const headers: Record<string, string> =
+      base === undefined ? {} : { "Frame-Base": base };
+    const answer = await call("GET", `${path}?step=${step}`, undefined, headers); // prettier-ignore
+    expect(answer.status).toBe(200);
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    return { base: answer.headers.get("Frame-Base"), bytes };
+  };
+  const frames = [await trainer.run.pull(0, 0)];
+  await trainer.reach(1);
+  // Nobody had asked while step 0 was there.
+  const first = await ask(1, frames[0]!.digest);
+  expect(first.base).toBeNull();
+  frames.push(await decodeFrame(first.bytes));
+
+  await trainer.reach(2);
+  const whole = await decodeFrame((await ask(2)).bytes);
+  for (const _again of [1, 2]) {
+    const { base, bytes } = await ask(2, frames[1]!.digest);
+    expect(base).toBe(frames[1]!.digest);
+    expect(bytes.length).toBeLessThan(whole.payload.length);
+  }
+  // Of another frame, and of none, it is whole.
+  for (const other of [frames[0]!.digest, whole.digest, "0".repeat(64), "x"])
+    expect(await ask(2, other)).toMatchObject({ base: null });
+  const made = await trainer.run.pull(0, 2, frames[1]);
+  expect(made).toMatchObject({ step: 2, digest: whole.digest });
+  expect(made.payload).toEqual(whole.payload);
+  expect(made.travelled).toBeLessThan(whole.payload.length);
+});
+
+test("parameters that travel as f32 have no differences", async () => {
+  const trainer = await startScripted({ steps: 4, recipe: "f32" });
+  let frame = await trainer.run.pull(0, 0);
+  for (const step of [1, 2]) {
+    await trainer.reach(step);
+    frame = await trainer.run.pull(0, step, frame);
+    expect(frame).toMatchObject({ step, dtype: "f32" });
+    expect("travelled" in frame).toBe(false);
+  }
+});

@@ -1,6 +1,6 @@
 /**
- * A model's folder in, another out, by jobs: the very files that the command makes of the directory,
- * whatever is killed on the way; and nothing is left of one that fails, is cancelled or is over.
+ * A model's folder in, another out, by jobs: the very files that the command makes of the directory, and nothing is
+ * left of one that fails, is cancelled or is over. What is killed on the way: folder-jobs-killed.test.ts.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -17,16 +17,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobOperation, JobStatus } from "../../src/api/tensors.ts";
-import {
-  readSafetensors,
-  writeSafetensors,
-} from "../../src/formats/containers/safetensors.ts";
-import { readFolder } from "../../src/checkpoints/read-heads.ts";
-import { convertDirectory } from "../../src/cli/convert-directory.ts";
-import { localFolder } from "../../src/cli/ranged-files.ts";
-import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
+import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
+import { analyzeCommand, command } from "../support/directory-commands.ts";
 import { writeFloat8 } from "../support/float8-checkpoint.ts";
 import { writeModel } from "../support/model-directories.ts";
 
@@ -85,45 +79,6 @@ function filesOf(name: string): string[] {
 async function stored(prefix: string): Promise<string[]> {
   const { files } = await client.files({ prefix, limit: 1000 });
   return files.map(({ name }) => name);
-}
-
-/** What the command makes of a directory beside it. */
-async function command(
-  from: string,
-  to: string,
-  request: JobOperation,
-): Promise<void> {
-  const paths = {
-    from: join(folder, from),
-    to: join(folder, to),
-    force: false,
-  };
-  if (request.operation === "quantize") {
-    const options = request.options ?? {};
-    const how = { asJson: false, withFigures: false, options };
-    await quantizeDirectory({ ...paths, ...how });
-  } else if (request.operation === "analyze") {
-    const { for: loader, compare, rotate, seed } = request.options ?? {};
-    const args = [
-      ...(loader ? ["--for", loader] : []),
-      ...(compare ? ["--compare", compare.join(",")] : []),
-      ...(rotate ? ["--rotate", rotate, "--seed", `${seed}`] : []),
-    ];
-    const report = analyzeCommand(paths.from, "--json", ...args);
-    writeFileSync(paths.to, report);
-  } else if (request.operation !== "hadamard") {
-    const checkpoint = await readFolder(localFolder(paths.from));
-    await convertDirectory({ ...paths, checkpoint, request });
-  }
-}
-
-function analyzeCommand(...args: string[]): string {
-  const main = join(import.meta.dirname, "../../src/cli/main.ts");
-  const call = [main, "analyze", ...args];
-  return execFileSync(process.execPath, call, {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
 }
 
 async function job(
@@ -236,7 +191,7 @@ test.each<[from: string, to: string, JobOperation]>([
 ])(
   "%s to %s: the files of the command, to the byte",
   async (from, to, request) => {
-    await command(from, to, request);
+    await command(join(folder, from), join(folder, to), request);
     const status = await job(from, to, request);
     expect(status).toMatchObject({
       error: null,
@@ -271,129 +226,12 @@ test("a file alone and in a folder has the same noise, whatever else is packed",
   expect(await packed("one")).toEqual(within);
 });
 
-function kill(): void {
-  for (const pid of readdirSync(join(folder, "state/pids"))) {
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // The note of one that was killed before stays for a moment.
-    }
-  }
-}
-
-test("killed after every step, the files are the same", async () => {
-  // What takes several steps beside the weights.
-  const large = new Uint8Array(80 * 2 ** 20).fill(1);
-  writeFileSync(join(folder, "llama/zz.model"), large);
-  await client.putFile("llama/zz.model", new Blob([large]));
-  const options = {
-    for: "vllm",
-    rounding: "stochastic",
-    maxShardSize: 66_000,
-  } as const;
-  await command("llama", "llama-stormy", { ...FP4, options });
-  const seen = new Set<number>();
-  const status = await job(
-    "llama",
-    "llama-stormy",
-    { ...FP4, options },
-    ({ state, outputBytes }) => {
-      if (state !== "running" || seen.has(outputBytes)) return;
-      seen.add(outputBytes);
-      kill();
-    },
-  );
-  expect(status).toMatchObject({ error: null, state: "finished" });
-  expect(seen.size).toBeGreaterThan(2);
-  await expectFolder("llama-stormy");
-});
-
-test("a GGUF of a folder, killed in the middle, is the same file", async () => {
-  mkdirSync(join(folder, "wide"));
-  const config = JSON.parse(
-    readFileSync(join(folder, "golden/config.json"), "utf8"),
-  ) as { vocab_size: number; hidden_size: number };
-  const rows = 300_000;
-  const { tensors } = readSafetensors(
-    new Uint8Array(readFileSync(join(folder, "golden/model.safetensors"))),
-  );
-  // Tables of tokens that take several steps.
-  const isTable = (name: string) => /embed_tokens|lm_head/.test(name);
-  const wide = tensors.map(({ name, dtype, shape, bytes }) => {
-    if (!isTable(name)) return { name, dtype, shape, chunks: [bytes] };
-    const values = new Uint8Array(2 * rows * config.hidden_size).fill(0x3d);
-    const own = [rows, config.hidden_size];
-    return { name, dtype: "BF16" as const, shape: own, chunks: [values] };
-  });
-  const { chunks } = writeSafetensors(wide, new Map());
-  writeFileSync(
-    join(folder, "wide/model.safetensors"),
-    Buffer.concat([...chunks].map((chunk) => chunk.slice())),
-  );
-  writeFileSync(
-    join(folder, "wide/config.json"),
-    JSON.stringify({ ...config, vocab_size: rows }),
-  );
-  await upload("wide");
-  const options = { for: "llama.cpp", rounding: "stochastic" } as const;
-  await command("wide", "wide.gguf", { ...FP4, options });
-  const seen = new Set<number>();
-  const status = await job(
-    "wide",
-    "wide.gguf",
-    { ...FP4, options },
-    ({ state, outputBytes }) => {
-      if (state !== "running" || seen.has(outputBytes)) return;
-      seen.add(outputBytes);
-      kill();
-    },
-  );
-  expect(status).toMatchObject({ error: null, state: "finished" });
-  expect(seen.size).toBeGreaterThan(1);
-  await expectFolder("wide.gguf");
-});
-
-test("an analysis, killed in the middle, tells the same; the command asks an edge for it", async () => {
-  mkdirSync(join(folder, "deep"));
-  const shape = [4096, 4096];
-  const bytes = new Uint8Array(2 * 4096 * 4096).map((_, i) =>
-    i % 2 === 0 ? (i * 31) >> 3 : 0x3c + (i % 3),
-  );
-  const tensors = [0, 1].map((layer) => ({
-    name: `model.layers.${layer}.mlp.up_proj.weight`,
-    dtype: "BF16" as const,
-    shape,
-    chunks: [bytes],
-  }));
-  writeFileSync(
-    join(folder, "deep/model.safetensors"),
-    Buffer.concat([...writeSafetensors(tensors, new Map()).chunks]),
-  );
-  await upload("deep");
-  const request = {
-    operation: "analyze",
-    options: { for: "vllm", compare: ["ocp"] },
-  } as const;
-  await command("deep", "deep.json", request);
-  const seen = new Set<number>();
-  const status = await job(
-    "deep",
-    "deep.json",
-    request,
-    ({ state, inputBytes }) => {
-      if (state !== "running" || seen.has(inputBytes)) return;
-      seen.add(inputBytes);
-      kill();
-    },
-  );
-  expect(status).toMatchObject({ error: null, state: "finished" });
-  expect(seen.size).toBeGreaterThan(1);
-  await expectFolder("deep.json");
+test("the command asks an edge for an analysis of a directory", () => {
   const golden = join(folder, "golden");
   const here = analyzeCommand(golden, "--json");
   const there = analyzeCommand(golden, "--json", "--url", edge.url);
   expect(there).toBe(here);
-}, 120_000);
+});
 
 test("the tar of a result is what tar takes apart", async () => {
   const tar = new Uint8Array(
@@ -429,7 +267,9 @@ test("a folder goes with its job; one that is told to stay stays", async () => {
 });
 
 test("a job that is cancelled behind its first files leaves none of them", async () => {
-  // Most of its work, a large file, comes behind the weights.
+  // Most of its work comes behind the weights.
+  const large = new Blob([new Uint8Array(80 * 2 ** 20)]);
+  await client.putFile("llama/zz.model", large);
   const { job: id } = await client.createJob({
     ...FP4,
     source: "llama",

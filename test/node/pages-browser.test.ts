@@ -208,6 +208,26 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(await faultsOf(page)).toEqual([]);
   });
 
+  test("what its parameters write is shown when asked, and as it goes on", async () => {
+    await page.getByLabel("Begin with").fill("All the");
+    await page.getByLabel("As it goes on").selectOption("10");
+    const steps = page.locator("#samples .quiet");
+    await expect.poll(() => steps.count(), { timeout: 60_000 }).toBe(2);
+    const [second, first] = (await steps.allInnerTexts()).map((text) =>
+      Number(text.replace("step ", "")),
+    );
+    expect(second! - first!).toBeGreaterThanOrEqual(10);
+    await page.getByLabel("As it goes on").selectOption("0");
+    const phases = await page.locator("#phases tbody tr").allInnerTexts();
+    const shares = phases.map((row) => Number.parseFloat(row.split("\t")[2]!));
+    expect(shares).toHaveLength(4);
+    const sum = shares.reduce((total, each) => total + each, 0);
+    expect(sum).toBeGreaterThan(98);
+    expect(sum).toBeLessThan(102);
+    const row = page.locator("#trainers tr", { hasText: "edge-" });
+    expect(await row.innerText()).toContain("Durable Object");
+  });
+
   test("it is paused, goes on, is cancelled and exported", async () => {
     await page.getByText("Pause").click();
     await stateOf(page, "paused");
@@ -219,7 +239,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await expect.poll(() => stepOf(page)).toBe(step);
     for (const format of ["safetensors", "gguf-mxfp4"] as const) {
       const download = page.waitForEvent("download");
-      await page.getByLabel("Checkpoint as").selectOption(format);
+      await page.getByLabel("Export as").selectOption(format);
       await page.getByRole("button", { name: "Export" }).click();
       const saved = readFileSync(await (await download).path());
       const told = await (await run().checkpoint(format)).arrayBuffer();
@@ -227,6 +247,24 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       if (format === "safetensors")
         expect(readCheckpoint(saved).step).toBe(step);
     }
+    for (const format of ["csv", "jsonl"] as const) {
+      await page.getByLabel("Export as").selectOption(format);
+      const saved = await savedBy(page, "Export");
+      expect(saved.toString()).toBe(
+        await (await run().metricsFile(format)).text(),
+      );
+    }
+    await page.getByLabel("Begin with").fill("All the");
+    await page.getByRole("button", { name: "Write" }).click();
+    const asked = page.locator("#samples li").first();
+    await expect.poll(() => asked.innerText()).toContain(`step ${step}`);
+    const write = page.getByRole("button", { name: "Write" });
+    await expect.poll(() => write.isEnabled()).toBe(true);
+    let text = "All the";
+    const sampling = { maxTokens: 60, temperature: 0.8, topK: 40 };
+    const told = run().generate({ ...sampling, prompt: text, seed: step });
+    for await (const piece of told) if ("text" in piece) text += piece.text;
+    expect(await asked.locator("q").textContent()).toBe(text);
   });
 
   test("a second tab trains another run alone, to the same bytes, and leaves", async () => {

@@ -1,6 +1,6 @@
 /** The parameters that threads of one process have in common. */
 import { MessageChannel } from "node:worker_threads";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
 import type { Frame } from "../../src/api/frame.ts";
 import { pullThrough, SharedPulls } from "../../src/cli/shared-pulls.ts";
@@ -21,12 +21,15 @@ function frameOf(shard: number, step: number): Frame {
 /** Threads that ask one process, and what it has asked of the edge. */
 function threads(count: number, fail: (asked: string[]) => Error | undefined) {
   const asked: string[] = [];
-  const pulls = new SharedPulls(async (shard, step) => {
+  const bases: (number | undefined)[] = [];
+  const pulls = new SharedPulls(async (shard, step, base) => {
     asked.push(`${shard} ${step}`);
+    bases.push(base?.step);
     await new Promise((resolve) => setTimeout(resolve));
     const error = fail(asked);
     if (error) throw error;
-    return frameOf(shard, step);
+    base?.payload.set(frameOf(shard, step).payload);
+    return { ...frameOf(shard, step), ...(base && { payload: base.payload }) };
   });
   const leaving = new AbortController();
   const pull = Array.from({ length: count }, () => {
@@ -38,7 +41,7 @@ function threads(count: number, fail: (asked: string[]) => Error | undefined) {
       leaving.signal,
     );
   });
-  return { pull, asked, leaving };
+  return { pull, asked, bases, leaving };
 }
 
 test("a shard's frame of a step travels once, and lies in memory that all read", async () => {
@@ -73,6 +76,21 @@ test("a refusal reaches who asked with its code, and whoever asks next tries aga
   await expect(pull[1]!(0, 7)).rejects.toThrow("broken");
   expect((await pull[1]!(0, 7)).start).toBe(0);
   expect(asked).toHaveLength(3);
+});
+
+test("over a slow link a step is pulled as the difference to the one before, of which threads still have their own", async () => {
+  let nowMs = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => (nowMs += 1000));
+  try {
+    const { pull, bases } = threads(1, () => undefined);
+    const kept = [];
+    for (const step of [1, 2, 4, 5]) kept.push(await pull[0]!(0, step));
+    expect(bases).toEqual([undefined, 1, undefined, 4]);
+    // A base becomes what is pulled, in the process's own memory alone.
+    expect(kept.map(({ payload }) => payload[0])).toEqual([16, 32, 64, 80]);
+  } finally {
+    vi.restoreAllMocks();
+  }
 });
 
 test("a thread that leaves waits for no answer", async () => {

@@ -57,7 +57,7 @@ test("an alarm goes on with a commit that a crash interrupted", async () => {
   const update = { step: 0, clipCoefficient: 0.25, learningRates };
   await runInDurableObject(stub, (_object, state) => {
     state.storage.sql.exec(
-      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1, NULL, NULL)",
+      "INSERT INTO commits VALUES (0, 0.25, 0.01, 4, 1, 64, 0, ?, 1, NULL, NULL, NULL)",
       JSON.stringify(learningRates),
     );
   });
@@ -155,7 +155,7 @@ test("a lease that lapsed costs its trainer the next, for longer each time, unti
       body(new TrainerRoster(store, new EventLog(storage.sql)));
     });
   await roster((trainers) => {
-    trainers.checkIn(holder("one"), 0);
+    trainers.checkIn(holder("one"), null, 0);
     const penalties = [0, 1, 2, 9].map(() => {
       trainers.lapsed("one", 0);
       return trainers.penaltyEndMs("one");
@@ -210,10 +210,10 @@ test("thousands of names drive out no trainer that has completed something", asy
       new TrainerStore(storage.sql),
       new EventLog(storage.sql),
     );
-    trainers.checkIn(holder("honest"), 0);
+    trainers.checkIn(holder("honest"), "node", 0);
     trainers.completed("honest", "train", 10, 0);
     for (let name = 0; name < 2700; name++) {
-      trainers.checkIn(holder(`name-${name}`), name + 1);
+      trainers.checkIn(holder(`name-${name}`), null, name + 1);
     }
     expect(trainers.statuses()).toHaveLength(256);
     expect(trainers.isCurrentBoot("honest", "a")).toBe(true);

@@ -1,6 +1,6 @@
 /** A server of one directory on 127.0.0.1, by ranges, with the troubles that a network has. */
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import {
   createServer,
   type IncomingMessage,
@@ -36,6 +36,16 @@ export async function startRangeServer(
   troubles: Record<string, Trouble> = {},
 ): Promise<RangeServer> {
   const requests: RangeServer["requests"] = [];
+  /** Files as they were read, by path, size and time: large ones are asked for piece by piece. */
+  const known = new Map<string, Whole>();
+  const wholeOf = (path: string): Whole | undefined => {
+    const status = statSync(path, { throwIfNoEntry: false });
+    if (!status) return undefined;
+    const key = JSON.stringify([path, status.size, status.mtimeMs]);
+    const found = known.get(key) ?? readWhole(path);
+    known.set(key, found);
+    return found;
+  };
   const server = createServer((request, response) => {
     const [, first = "", ...rest] = request.url!.split("?")[0]!.split("/");
     const { authorization } = request.headers;
@@ -44,8 +54,7 @@ export async function startRangeServer(
       ? troubles[first]
       : undefined;
     const path = join(folder, ...(trouble ? rest : [first, ...rest]));
-    const whole = existsSync(path) ? readFileSync(path) : undefined;
-    const answer = answerTo(request, whole);
+    const answer = answerTo(request, wholeOf(path));
     if (trouble?.(request, response, answer)) return;
     response.writeHead(answer.status, {
       "Content-Length": answer.bytes.length,
@@ -65,9 +74,17 @@ export async function startRangeServer(
   };
 }
 
-function answerTo(request: IncomingMessage, whole: Buffer | undefined): Answer {
-  if (!whole) return { status: 404, headers: {}, bytes: Buffer.alloc(0) };
-  const etag = `"${createHash("sha256").update(whole).digest("hex")}"`;
+type Whole = { bytes: Buffer; etag: string };
+
+function readWhole(path: string): Whole {
+  const bytes = readFileSync(path);
+  const etag = `"${createHash("sha256").update(bytes).digest("hex")}"`;
+  return { bytes, etag };
+}
+
+function answerTo(request: IncomingMessage, found: Whole | undefined): Answer {
+  if (!found) return { status: 404, headers: {}, bytes: Buffer.alloc(0) };
+  const { bytes: whole, etag } = found;
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
   if (!range) return { status: 200, headers: { ETag: etag }, bytes: whole };
   const start = Number(range[1]);

@@ -1,7 +1,12 @@
 /** The loop against a service in memory. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
-import { decodeFrame, encodeFrame, frameBytes } from "../../src/api/frame.ts";
+import {
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  frameBytes,
+} from "../../src/api/frame.ts";
 import type {
   Lease,
   LeaseResponse,
@@ -16,7 +21,7 @@ import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
-import { RunTrainer } from "../../src/training/trainer.ts";
+import { RunTrainer, type TrainerAccount } from "../../src/training/trainer.ts";
 import { arena } from "../support/kernels.ts";
 import { corpus, TINY } from "../support/run.ts";
 
@@ -37,6 +42,7 @@ const config = completeConfig(
 );
 const table = parameterTable(config.model);
 const shards = shardRanges(table, 2);
+const ACCOUNT: TrainerAccount = { begin: () => Promise.resolve(), end() {} };
 const identity = { trainer: "one", bootId: "a", fingerprint: "test" };
 
 const train = (step: number, index: number): Lease => ({
@@ -174,6 +180,35 @@ test("tells of each microbatch how long its phases took, and the bytes of its fr
   const computed = phases.reduce((sum, { computeMs }) => sum + computeMs, 0);
   expect(computed).toBeGreaterThan(0);
 });
+
+test.each([
+  ["slow", 20_000, undefined, [[], ["0 0", "1 0"], [], ["0 3", "1 3"]]],
+  ["fast", 1, undefined, [[], [], [], []]],
+  ["slow, in an edge's isolate", 20_000, ACCOUNT, [[], [], [], []]],
+] as const)(
+  "differences are asked for where the link is %s",
+  async (_what, tickMs, account, expected) => {
+    // Of the steps 0, 1, 3 and 4: one that was not pulled is nobody's base.
+    const { service } = serviceOf([0, 1, 3, 4].map((step) => train(step, 0)));
+    let nowMs = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (nowMs += tickMs));
+    const asked = new Map<number, string[]>();
+    const pulls = {
+      ...service,
+      async pull(shard: number, step: number, base?: Frame) {
+        const has = asked.get(step) ?? [];
+        asked.set(step, base ? [...has, `${shard} ${base.step}`] : has);
+        return service.pull(shard, step);
+      },
+    };
+    try {
+      await new RunTrainer(pulls, identity, account).train();
+    } finally {
+      vi.restoreAllMocks();
+    }
+    expect([...asked.values()]).toEqual(expected);
+  },
+);
 
 test.each([
   ["pull 1 0", "step_gone"],

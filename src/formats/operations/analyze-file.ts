@@ -19,7 +19,7 @@ import {
   droppedTensor,
   type Written,
 } from "../stream/tensor-sections.ts";
-import type { TensorHead, TensorRange } from "../tensor.ts";
+import { hasElements, type TensorHead, type TensorRange } from "../tensor.ts";
 import {
   type Advise,
   type Analyzing,
@@ -34,6 +34,7 @@ import {
   type TensorChoice,
   decide,
   rolesOf,
+  whyIdle,
 } from "./selection-rules.ts";
 
 /** Of a tensor that is asked for: whether it is judged, along which axis, and why. */
@@ -62,14 +63,17 @@ export function planAnalysis(
   const chosen = view.file.tensors.flatMap((tensor, i) =>
     found[i]?.judged ? [{ tensor, isTurned: found[i].isTurned }] : [],
   );
-  if (chosen.length === 0) {
+  if (!chosen.some(({ tensor }) => hasElements(tensor))) {
     // Of a GGUF the dtype says it.
     const isGguf = file.target.name === "gguf";
     const formatOf = isGguf ? () => undefined : formatsOf(file.tensors);
     throw nothingTo(
       "analyze",
       view.file.tensors.map(view.stored),
-      (head, i) => formatOf(head) ?? found[i]?.reason ?? "not asked for",
+      (head, i) =>
+        formatOf(head) ??
+        (found[i]?.judged ? whyIdle(head) : found[i]?.reason) ??
+        "not asked for",
     );
   }
   const passedOver = view.file.tensors.flatMap((tensor, i): PassedOver[] => {

@@ -12,7 +12,7 @@ import type { DecodedDtype } from "../dtype.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
-import { elementCount, type TensorRange } from "../tensor.ts";
+import { elementCount, hasElements, type TensorRange } from "../tensor.ts";
 import { mostOf } from "./most-of.ts";
 import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
@@ -32,11 +32,10 @@ export function planDequantize(
   const view = floatView(file);
   const { tensors } = view.file;
   const { scheme, packed } = findPacked(view.file);
-  if (packed.length === 0 && !tensors.some(view.isScaled))
-    throw nothingTo(
-      "dequantize",
-      file.tensors,
-      () => "not in blocks that are read",
+  const scaled = tensors.filter(view.isScaled);
+  if (![...packed, ...scaled].some(hasElements))
+    throw nothingTo("dequantize", file.tensors, (tensor) =>
+      hasElements(tensor) ? "not in blocks that are read" : "without elements",
     );
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
@@ -53,10 +52,10 @@ export function planDequantize(
       },
     }),
   );
-  const scaled = (tensor: TensorRange): Written | undefined =>
+  const asFloats = (tensor: TensorRange): Written | undefined =>
     view.isScaled(tensor) ? floatsOf(tensor, dtype, watch) : undefined;
   const woven = view.weave(
-    tensors.map((tensor) => written.get(tensor) ?? scaled(tensor)),
+    tensors.map((tensor) => written.get(tensor) ?? asFloats(tensor)),
     pool,
   );
   return file.target.write(file, {

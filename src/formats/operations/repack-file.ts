@@ -25,7 +25,7 @@ import {
   copiedTensor,
   type Written,
 } from "../stream/tensor-sections.ts";
-import type { TensorHead, TensorRange } from "../tensor.ts";
+import { hasElements, type TensorHead, type TensorRange } from "../tensor.ts";
 import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
@@ -45,7 +45,8 @@ export function planRepack(
   const target = (tensor: PackedTensor): BlockLayout =>
     layoutOf(file.target.name, tensor.layout.format, name);
   const moving = packed.filter((tensor) => !isInLayout(tensor, target(tensor)));
-  if (moving.length === 0) throw nothingToMove(file, name, packed.length);
+  if (!moving.some(hasElements))
+    throw nothingToMove(file, name, packed.filter(hasElements).length);
   const joined = (tensor: PackedTensor) => target(tensor).parts.length === 1;
   const pool = new HoldPool();
   const { written, heldBytes } = writeBlocks(
@@ -116,6 +117,7 @@ function nothingToMove(
     const formatOf = formatsOf(tensors);
     return nothingTo("repack", tensors, (tensor) => {
       const format = formatOf(tensor);
+      if (!hasElements(tensor)) return "without elements";
       return format ? `${format}, no MX blocks` : "not in blocks that are read";
     });
   }

@@ -14,7 +14,7 @@ import { ggufRole, whyNotInBlocks } from "../roles/gguf-rules.ts";
 import type { RoleDecision } from "../roles/role.ts";
 import { decideRoles } from "../roles/roles.ts";
 import { takeApart } from "../roles/tensor-name.ts";
-import type { TensorHead, TensorRange } from "../tensor.ts";
+import { hasElements, type TensorHead, type TensorRange } from "../tensor.ts";
 import { isNamed, type Selection } from "./name-patterns.ts";
 import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import { checkTypes, toldType, type TypeRule } from "./tensor-types.ts";
@@ -176,7 +176,7 @@ export function chooseAll(
     const stays = found?.becomes === "blocks" && whyNot(tensor) !== undefined;
     return stays ? undefined : found;
   });
-  if (chosen.some((each) => each !== undefined)) return chosen;
+  if (chosen.some((each) => each && hasElements(each.tensor))) return chosen;
   const decisions = tensors.map((tensor) => decide(file, tensor, choice));
   const byRole = tensors.some(
     ({ dtype }, i) => isFloat(dtype) && decisions[i]?.becomes === "keep",
@@ -188,12 +188,18 @@ export function chooseAll(
       const decision = decisions[i];
       if (decision === undefined) return "not asked for";
       const { becomes, reason } = decision;
-      return (becomes === "keep" ? undefined : whyNot(tensors[i]!)) ?? reason;
+      if (becomes === "keep") return reason;
+      return whyNot(tensors[i]!) ?? whyIdle(tensors[i]!) ?? reason;
     },
     byRole && choice.include.length === 0
       ? "; `include` takes what stays by default"
       : "",
   );
+}
+
+/** Of one that is converted, and is nothing before and behind. */
+export function whyIdle(tensor: TensorHead): string | undefined {
+  return hasElements(tensor) ? undefined : "without elements";
 }
 
 /** Undefined where the tensor stays. Errors: `unsupported_dtype` */

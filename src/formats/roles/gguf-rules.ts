@@ -5,6 +5,7 @@
  * used in) and tools/mtmd/clip-impl.h.
  */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { elementCount } from "../tensor.ts";
 
 export type GgufRole = {
   /**
@@ -102,6 +103,7 @@ export function whyNotInBlocks(
   dimensions: readonly number[],
 ): string | undefined {
   const k = dimensions[0] ?? 1;
-  if (k > 0 && k % BLOCK_SIZE === 0) return undefined;
+  if (elementCount(dimensions) === 0) return "without elements";
+  if (k % BLOCK_SIZE === 0) return undefined;
   return `rows that are not whole blocks of ${BLOCK_SIZE}, which GGUF cannot pad, but of ${k}`;
 }

@@ -4,6 +4,7 @@
  * norm, a router or an output head costs more in quality than it saves in bytes.
  */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
+import { elementCount } from "../tensor.ts";
 
 /**
  * `linear`: [out, in], experts [E, out, in]: the last axis is contracted.
@@ -45,7 +46,7 @@ export function linear(
 ): RoleDecision {
   const k = contractedLength(role, shape);
   const left =
-    k === 0
+    elementCount(shape) === 0
       ? "without elements"
       : k < BLOCK_SIZE
         ? `rows of ${k} are shorter than a block of ${BLOCK_SIZE}`

@@ -8,6 +8,7 @@ import {
   DATASET_STATES,
   type Dataset,
   type DatasetPage,
+  HOST_KINDS,
   type JoinToken,
   type LeaseResponse,
   type RunConfig,
@@ -147,6 +148,10 @@ export const runStatusSchema = z
         author: z
           .string()
           .describe("A join token's id, or `owner.` and a trainer's name"),
+        host: z
+          .enum(HOST_KINDS)
+          .nullable()
+          .describe("What it computes in, as it tells"),
         lastSeenMs: time,
         completions: whole,
       }),

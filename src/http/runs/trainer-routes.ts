@@ -5,6 +5,8 @@
 import type { Context } from "hono";
 import * as z from "zod";
 import { AppError, fromResult } from "../../api/errors.ts";
+import { FRAME_BASE } from "../../api/frame-delta.ts";
+import { HOST_KINDS } from "../../api/types.ts";
 import { runStub } from "../../objects/run/run.ts";
 import {
   pullFrame,
@@ -32,7 +34,15 @@ const name = z.string().regex(NAME_PATTERN);
 const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
 
 const leaseSchema = z
-  .strictObject({ trainer: name, bootId: name, fingerprint: printable })
+  .strictObject({
+    trainer: name,
+    bootId: name,
+    fingerprint: printable,
+    host: z
+      .enum(HOST_KINDS)
+      .optional()
+      .describe("What it computes in, for the roster alone"),
+  })
   .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
 
 /** Hexadecimal SHA-256 digests. */
@@ -197,11 +207,19 @@ export const TRAINER_ROUTES = [
     tag: "trainers",
     access: "trainer",
     summary: "A shard's parameters at one step",
+    description:
+      "With `Frame-Base`, the answer may be the difference to that frame, where it is the one of the step before and the difference is smaller; it bears the same header then.",
     query: { step: PATH_PARAMETERS.step },
+    headers: {
+      [FRAME_BASE]: text(
+        "SHA-256 of the frame of this shard that the caller has, as in its header",
+        /^[0-9a-f]{64}$/,
+      ),
+    },
     answers: {
       200: {
         description:
-          "A frame (src/api/frame.ts), bf16 [length], or f32 for recipe `f32`",
+          "A frame (src/api/frame.ts), bf16 [length], or f32 for recipe `f32`; or a difference (src/api/frame-delta.ts)",
         type: "application/octet-stream",
       },
     },
@@ -213,9 +231,17 @@ export const TRAINER_ROUTES = [
       "invalid_option",
       "step_not_reached",
     ],
-    async handle(c, { run, shard, step }) {
-      const frame = await pullFrame(stub(c, run, shard), c.get("caller"), step);
-      return c.body(frame, 200, { "Content-Type": "application/octet-stream" });
+    async handle(c, { run, shard, step, [FRAME_BASE]: has }) {
+      const { body, base } = await pullFrame(
+        stub(c, run, shard),
+        c.get("caller"),
+        step,
+        has !== undefined && /^[0-9a-f]{64}$/.test(has) ? has : undefined,
+      );
+      return c.body(body, 200, {
+        "Content-Type": "application/octet-stream",
+        ...(base !== null && { [FRAME_BASE]: base }),
+      });
     },
   }),
 

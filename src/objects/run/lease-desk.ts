@@ -4,6 +4,7 @@ import {
   type Completion,
   type CompletionResponse,
   hasEnded,
+  type HostKind,
   type LeaseKind,
   type LeaseRequest,
   type LeaseResponse,
@@ -52,7 +53,7 @@ export class LeaseDesk {
     const endMs = Date.now() + MAX_WAIT_MS;
     const holder = this.#admission.holderOf(caller, request);
     await this.#admission.checkFingerprint(caller, request.fingerprint);
-    this.#checkIn(holder);
+    this.#checkIn(holder, request.host ?? null);
     await this.#progress.watch();
     const wait = this.#waiting.enter(holder.trainer);
     try {
@@ -159,9 +160,9 @@ export class LeaseDesk {
     await this.#progress.advance();
   }
 
-  #checkIn(holder: Holder): void {
+  #checkIn(holder: Holder, host: HostKind | null): void {
     if (hasEnded(this.#progress.record().state)) return;
-    if (this.#roster.checkIn(holder, Date.now())) {
+    if (this.#roster.checkIn(holder, host, Date.now())) {
       this.#progress.leases().releaseOtherBoots(holder);
       this.#waiting.wakeAll();
     }

@@ -101,4 +101,7 @@ export const RUN_SCHEMA = new Schema("run", [
 
   // A config's model may name its architecture: an earlier release would take it for a GPT-2.
   () => {},
+
+  // What trainers compute in, as they tell.
+  (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
 ]);

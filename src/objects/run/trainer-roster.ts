@@ -1,6 +1,11 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
-import type { LeaseKind, RunEvent, TrainerStatus } from "../../api/types.ts";
+import type {
+  HostKind,
+  LeaseKind,
+  RunEvent,
+  TrainerStatus,
+} from "../../api/types.ts";
 import { OWNER } from "../platform/author.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";
@@ -35,7 +40,11 @@ export class TrainerRoster {
   }
 
   /** A trainer asks for a lease. Returns whether it is a new boot of one that was here. */
-  checkIn({ trainer, bootId, author }: Holder, nowMs: number): boolean {
+  checkIn(
+    { trainer, bootId, author }: Holder,
+    host: HostKind | null,
+    nowMs: number,
+  ): boolean {
     const known = this.#known().get(trainer);
     if (known?.bootId === bootId) {
       known.lastSeenMs = nowMs;
@@ -47,6 +56,7 @@ export class TrainerRoster {
       name: trainer,
       author,
       bootId,
+      host,
       lastSeenMs: nowMs,
       completions: known?.completions ?? 0,
       usual: known?.usual ?? {},
@@ -143,9 +153,10 @@ export class TrainerRoster {
   statuses(): TrainerStatus[] {
     return Array.from(
       this.#known().values(),
-      ({ name, author, lastSeenMs, completions }) => ({
+      ({ name, author, host, lastSeenMs, completions }) => ({
         name: ownName(name),
         author,
+        host,
         lastSeenMs,
         completions,
       }),

@@ -1,5 +1,5 @@
 /** A run's trainers on disk. */
-import type { TrainerStatus } from "../../api/types.ts";
+import type { HostKind, TrainerStatus } from "../../api/types.ts";
 import type { Usual } from "./pace.ts";
 
 export type TrainerRecord = TrainerStatus & {
@@ -25,6 +25,7 @@ export class TrainerStore {
       usual: string;
       lapses: number;
       author: string;
+      host: HostKind | null;
     }>("SELECT * FROM trainers ORDER BY name");
     return Array.from(rows, (row) => ({
       name: row.name,
@@ -34,12 +35,13 @@ export class TrainerStore {
       usual: JSON.parse(row.usual) as Usual,
       lapses: row.lapses,
       author: row.author,
+      host: row.host,
     }));
   }
 
   put(trainer: TrainerRecord): void {
     this.#sql.exec(
-      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO trainers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       trainer.name,
       trainer.bootId,
       trainer.lastSeenMs,
@@ -47,6 +49,7 @@ export class TrainerStore {
       JSON.stringify(trainer.usual),
       trainer.lapses,
       trainer.author,
+      trainer.host,
     );
   }
 

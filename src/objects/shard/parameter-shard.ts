@@ -17,6 +17,8 @@ import {
 } from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
 import { checkCreation, type RunKeys } from "../platform/author.ts";
+import { parameterDtype } from "../../training/pulled-parameters.ts";
+import { FRAME_BASE } from "../../api/frame-delta.ts";
 import { discard } from "./frame-body.ts";
 import { importedState } from "./imported-state.ts";
 import { type Loaded, loadShard } from "./loaded-shard.ts";
@@ -60,7 +62,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     const [, , step, microbatch] = new URL(request.url).pathname.split("/");
     const caller = request.headers.get("Caller")!;
     if (request.method === "GET") {
-      const result = await toResult(() => this.#pull(caller, Number(step)));
+      const base = request.headers.get(FRAME_BASE) ?? undefined;
+      const result = await toResult(() =>
+        this.#pull(caller, Number(step), base),
+      );
       return result.ok ? result.value : Response.json(result, { status: 409 });
     }
     const declared = request.headers.get("Frame-Bytes") || undefined;
@@ -138,15 +143,23 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   }
 
   /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16. */
-  async #pull(caller: string, step: number): Promise<Response> {
+  async #pull(
+    caller: string,
+    step: number,
+    base: string | undefined,
+  ): Promise<Response> {
     const { geometry, step: current, keys, excluded } = this.#load();
     checkCreation(keys, caller);
     checkExcluded(excluded, caller);
     checkStep(current, step, "step_not_reached");
-    const frame =
-      this.#resident.frame(step) ??
-      this.#resident.encode(geometry, this.#state(), step);
-    return new Response(await frame);
+    const frame = await (this.#resident.frame(step) ??
+      this.#resident.encode(geometry, this.#state(), step));
+    const delta =
+      base && parameterDtype(geometry.config) === "bf16"
+        ? await this.#resident.delta(base, step, frame)
+        : undefined;
+    if (delta) return new Response(delta, { headers: { [FRAME_BASE]: base! } });
+    return new Response(frame);
   }
 
   /** Squared norms of the mean of these pushes by chunk: their digests, by microbatch. Changes nothing. */

@@ -20,11 +20,10 @@ import {
   vectorsOf,
 } from "../../training/shard-state.ts";
 import { applyUpdate } from "../../training/shard-update.ts";
+import { FrameDeltas, type SealedFrame } from "./frame-deltas.ts";
 import type { PushLog, Variants } from "./push-log.ts";
 import { encodeParameters } from "./shard-frames.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
-
-type Frame = { step: number; sealed: Promise<Uint8Array<ArrayBuffer>> };
 
 export class ResidentShard {
   readonly #log: PushLog;
@@ -32,8 +31,9 @@ export class ResidentShard {
   readonly #stateKey: string;
   readonly #frameKey: string;
   readonly #gradientKey: string;
+  readonly #deltas: FrameDeltas;
   #state: ShardState | undefined;
-  #frame: Frame | undefined;
+  #frame: SealedFrame | undefined;
   /** The mean of a step's pushes, between its norms and its update. */
   #gradient:
     | { step: number; variants: string; values: Float32Array<ArrayBuffer> }
@@ -46,6 +46,7 @@ export class ResidentShard {
     this.#stateKey = `${key}/state`;
     this.#frameKey = `${key}/frame`;
     this.#gradientKey = `${key}/gradient`;
+    this.#deltas = new FrameDeltas(key);
   }
 
   /**
@@ -121,7 +122,7 @@ export class ResidentShard {
   }
 
   /** The frame of `step`, if it is there. */
-  frame(step: number): Frame["sealed"] | undefined {
+  frame(step: number): SealedFrame["sealed"] | undefined {
     if (this.#frame?.step !== step) return undefined;
     isolateMemory.touch(this.#frameKey);
     return this.#frame.sealed;
@@ -132,16 +133,30 @@ export class ResidentShard {
     geometry: ShardGeometry,
     state: ShardState,
     step: number,
-  ): Frame["sealed"] {
-    this.#dropFrame();
+  ): SealedFrame["sealed"] {
+    const before = this.#frame;
+    if (before?.step === step - 1 && this.#deltas.areWanted) {
+      isolateMemory.letGo(this.#frameKey);
+      this.#deltas.keepBefore(before);
+    } else this.#dropFrame();
     const { bytes, seal } = encodeParameters(geometry, state.parameters, step);
     isolateMemory.keep(this.#frameKey, bytes.length, () => this.#dropFrame());
     this.#frame = { step, sealed: seal() };
     return this.#frame.sealed;
   }
 
+  /** What makes of the frame of digest `base` the `frame` of `step`; undefined where it is not at hand, or no smaller. */
+  delta(
+    base: string,
+    step: number,
+    frame: Uint8Array<ArrayBuffer>,
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return this.#deltas.of(base, step, frame);
+  }
+
   /** Memory is a cache: read all anew. */
   drop(): void {
+    this.#deltas.drop();
     this.#dropState();
     this.#dropFrame();
     this.#dropGradient();

@@ -1,5 +1,6 @@
 /** A shard from outside: small calls by RPC, frames as bodies, which nobody copies on their way. */
 import { fromResult, type Result } from "../../api/errors.ts";
+import { FRAME_BASE } from "../../api/frame-delta.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
@@ -28,16 +29,21 @@ export function shardStub(
   ) as unknown as ShardStub;
 }
 
-/** The frame of the parameters at exactly `step`, as a body. Errors: those of `ParameterShard.pull` */
+/**
+ * The frame of the parameters at exactly `step`, as a body; or, where it is smaller, its difference to the frame whose
+ * digest `base` is, which the answer then bears. Errors: those of `ParameterShard.pull`
+ */
 export async function pullFrame(
   shard: ShardStub,
   caller: string,
   step: number,
-): Promise<ReadableStream<Uint8Array>> {
+  base: string | undefined,
+): Promise<{ body: ReadableStream<Uint8Array>; base: string | null }> {
   const response = await shard.fetch(`${ORIGIN}/parameters/${step}`, {
-    headers: { Caller: caller },
+    headers: { Caller: caller, ...(base && { [FRAME_BASE]: base }) },
   });
-  if (response.ok) return response.body!;
+  if (response.ok)
+    return { body: response.body!, base: response.headers.get(FRAME_BASE) };
   return fromResult(await response.json<Result<never>>());
 }
 

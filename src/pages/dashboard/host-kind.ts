@@ -1,11 +1,12 @@
-/** Where a trainer computes, by the names that this project's own hosts give their trainers. */
-const KINDS: readonly (readonly [prefix: string, kind: string])[] = [
-  ["edge-", "Durable Object"],
-  ["tab-", "browser"],
-];
+/** What trainers compute in, as people call it. */
+import type { HostKind } from "../../api/types.ts";
 
-/** Names of those with join tokens stand behind the token's id and a slash. */
-export function hostKind(trainer: string): string {
-  const name = trainer.slice(trainer.lastIndexOf("/") + 1);
-  return KINDS.find(([prefix]) => name.startsWith(prefix))?.[1] ?? "Node";
+const KINDS: Record<HostKind, string> = {
+  edge: "Durable Object",
+  node: "Node",
+  browser: "browser",
+};
+
+export function hostKind(host: HostKind | null): string {
+  return host === null ? "not told" : KINDS[host];
 }

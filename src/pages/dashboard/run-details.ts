@@ -2,21 +2,58 @@
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/types.ts";
+import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
 import { ago, figure } from "../shell/format.ts";
 import { save } from "../shell/save.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun, News } from "./followed-run.ts";
 import { hostKind } from "./host-kind.ts";
+import { Phases } from "./phases.ts";
 import { refreshRuns } from "./runs.ts";
+import { Samples } from "./samples.ts";
 
-const FORMATS = [
-  ["safetensors", "safetensors, f32", "safetensors"],
-  ["hf", "Hugging Face directory (tar)", "tar"],
-  ["gguf", "GGUF, f32", "gguf"],
-  ["gguf-mxfp4", "GGUF, MXFP4", "mxfp4.gguf"],
-] as const;
-type Format = (typeof FORMATS)[number][0];
+type Exported = {
+  text: string;
+  ending: string;
+  file: (run: RunClient) => Promise<Response>;
+};
+
+const PARAMETERS: Record<string, Exported> = {
+  safetensors: {
+    text: "safetensors, f32",
+    ending: "safetensors",
+    file: (run) => run.checkpoint("safetensors"),
+  },
+  hf: {
+    text: "Hugging Face directory (tar)",
+    ending: "tar",
+    file: (run) => run.checkpoint("hf"),
+  },
+  gguf: {
+    text: "GGUF, f32",
+    ending: "gguf",
+    file: (run) => run.checkpoint("gguf"),
+  },
+  "gguf-mxfp4": {
+    text: "GGUF, MXFP4",
+    ending: "mxfp4.gguf",
+    file: (run) => run.checkpoint("gguf-mxfp4"),
+  },
+};
+const HISTORY: Record<string, Exported> = {
+  csv: {
+    text: "CSV, a line a step",
+    ending: "csv",
+    file: (run) => run.metricsFile("csv"),
+  },
+  jsonl: {
+    text: "JSON lines",
+    ending: "jsonl",
+    file: (run) => run.metricsFile("jsonl"),
+  },
+};
+const EXPORTED = { ...PARAMETERS, ...HISTORY };
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
   const { run, status, trouble } = followed;
@@ -30,8 +67,10 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
         : html`
             <${Summary} ...${now} />
             <${Actions} followed=${followed} status=${now} />
+            <${Phases} metrics=${followed.metrics.value} />
             <${Trainers} status=${now} />
             <${Shards} status=${now} />
+            <${Samples} followed=${followed} />
             <${Happened} news=${followed.news.value} />
           `
     }
@@ -87,7 +126,7 @@ function Actions({
   const { state } = status;
   const said = useSignal("");
   const isBusy = useSignal(false);
-  const format = useSignal<Format>("safetensors");
+  const format = useSignal("safetensors");
   const act = (words: string, body: () => Promise<unknown>) => async () => {
     isBusy.value = true;
     said.value = `${words}…`;
@@ -111,9 +150,8 @@ function Actions({
     </button>`;
   const api = () => client().run(run);
   const download = async () => {
-    const ending = FORMATS.find(([name]) => name === format.value)![2];
-    const answer = await api().checkpoint(format.value);
-    const bytes = await save(answer, `${run}.${ending}`);
+    const { ending, file } = EXPORTED[format.value]!;
+    const bytes = await save(await file(api()), `${run}.${ending}`);
     return `saved ${run}.${ending}, ${bytes.toLocaleString("en")} bytes`;
   };
   const invite = async () => {
@@ -161,22 +199,26 @@ function Actions({
     </div>
     <div class="row">
       <label>
-        Checkpoint as
+        Export as
         <select
           value=${format.value}
           onChange=${(event: Event) =>
-            (format.value = (event.currentTarget as HTMLSelectElement)
-              .value as Format)}
+            (format.value = (event.currentTarget as HTMLSelectElement).value)}
         >
-          ${FORMATS.map(
-            ([name, text]) => html`<option value=${name}>${text}</option>`,
-          )}
+          <optgroup label="Its parameters">${optionsOf(PARAMETERS)}</optgroup>
+          <optgroup label="Its history">${optionsOf(HISTORY)}</optgroup>
         </select>
       </label>
       ${button("Export", "making the file", download)}
     </div>
     <p role="status" id="done">${said.value}</p>
   `;
+}
+
+function optionsOf(all: Record<string, Exported>) {
+  return Object.entries(all).map(
+    ([name, { text }]) => html`<option value=${name}>${text}</option>`,
+  );
 }
 
 function Trainers({ status }: { status: RunStatus }) {
@@ -203,10 +245,10 @@ function Trainers({ status }: { status: RunStatus }) {
               </thead>
               <tbody>
                 ${status.trainers.map(
-                  ({ name, completions, lastSeenMs }) =>
+                  ({ name, host, completions, lastSeenMs }) =>
                     html`<tr key=${name}>
                       <th scope="row">${name}</th>
-                      <td>${hostKind(name)}</td>
+                      <td>${hostKind(host)}</td>
                       <td>${completions}</td>
                       <td>${ago(lastSeenMs, nowMs)}</td>
                     </tr>`,

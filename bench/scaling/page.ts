@@ -1,0 +1,122 @@
+/** docs/scaling.md: what `npm run scaling` measured and foretells, between its marks. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { format } from "prettier";
+import { ROOT } from "../../src/scripts/build/target.ts";
+import { CORES, describeLink, type Scaling } from "./measure.ts";
+import { median } from "./median.ts";
+import { farStep, type Link, type ModelCosts } from "./model.ts";
+
+const PAGE = join(ROOT, "docs/scaling.md");
+const SECTIONS = ["constants", "checked", "far"] as const;
+export type Sections = Record<(typeof SECTIONS)[number], string>;
+
+/** An office's uplink, and a data centre's. */
+const LINKS: readonly Link[] = [
+  { bytesPerSecond: 12.5e6, roundTrip: 0.04 },
+  { bytesPerSecond: 125e6, roundTrip: 0.002 },
+];
+const TRAINERS = [10, 100, 1000];
+/** No step has more (training/run-request.ts). */
+const MOST_MICROBATCHES = 256;
+const FAR_SHARDS = 16;
+
+export function rendered(scaling: Scaling): Sections {
+  return {
+    constants: constants(scaling),
+    checked: checked(scaling),
+    far: far(scaling),
+  };
+}
+
+export async function writePage(sections: Sections): Promise<void> {
+  let page = readFileSync(PAGE, "utf8");
+  for (const section of SECTIONS) {
+    const [begin, end] = [`<!-- ${section} -->`, `<!-- ${section} end -->`];
+    const [before, rest] = page.split(begin);
+    const [, after] = (rest ?? "").split(end);
+    if (after === undefined)
+      throw new Error(`Expected ${PAGE} with ${begin} and ${end}, got none`);
+    page = [before! + begin, sections[section], end + after].join("\n\n");
+  }
+  writeFileSync(PAGE, await format(page, { parser: "markdown" }));
+}
+
+function constants({
+  constants: { push, pull, ask, commit },
+  models,
+}: Scaling) {
+  const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
+  return [
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard.`,
+    "",
+    "| model | parameters | computing a microbatch | reducing one | the update | pulled | pushed a microbatch |",
+    "| --- | --: | --: | --: | --: | --: | --: |",
+    ...Object.entries(models).map(
+      ([name, costs]) =>
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+    ),
+  ].join("\n");
+}
+
+function checked({ points }: Scaling): string {
+  const off = (point: (typeof points)[number]) =>
+    point.predicted / point.measured - 1;
+  const errors = points.map((point) => Math.abs(off(point)));
+  const within = errors.filter((error) => error <= 0.15).length;
+  return [
+    `On ${CORES} cores, steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    "",
+    "| model | trainers | shards | link | measured | foretold | off |",
+    "| --- | --: | --: | --- | --: | --: | --: |",
+    ...points.map(
+      (point) =>
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${describeLink(point.link)} | ${ms(point.measured)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+    ),
+  ].join("\n");
+}
+
+function far({ constants: fitted, models }: Scaling): string {
+  const rows = Object.entries(models).flatMap(([name, costs]) =>
+    LINKS.flatMap((link) =>
+      TRAINERS.map((trainers) => {
+        const microbatches = Math.min(trainers, MOST_MICROBATCHES);
+        const step = farStep(costs, fitted, {
+          trainers,
+          shards: FAR_SHARDS,
+          microbatches,
+          link,
+        });
+        const useful = (microbatches * costs.compute) / trainers / step.seconds;
+        const parts = [step.trainer, step.shard, step.run, step.commit];
+        return `| ${name} | ${describeLink(link)} | ${trainers} | ${microbatches} | ${parts.map((part) => `${ms(part)} ms`).join(" | ")} | ${ms(step.seconds)} ms | ${percent(useful)} |`;
+      }),
+    ),
+  );
+  return [
+    `| model | link | trainers | microbatches | a trainer | a shard | the run | the commit | step | of all trainers' time computing |`,
+    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ...rows,
+  ].join("\n");
+}
+
+function ms(seconds: number): string {
+  const value = 1000 * seconds;
+  return value < 10 ? value.toFixed(1) : value.toFixed(0);
+}
+
+function millions({ parameters }: ModelCosts): string {
+  return `${(parameters / 1e6).toFixed(1)} M`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(0)} %`;
+}
+
+function signed(share: number): string {
+  return `${share < 0 ? "−" : "+"}${percent(Math.abs(share))}`;
+}

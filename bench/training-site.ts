@@ -1,0 +1,138 @@
+/** A run on an edge of this machine, and the processes that train it; paused but for what is timed. */
+import { type ChildProcess, fork } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { RunRequest, RunStatus, StepMetrics } from "../src/api/types.ts";
+import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
+import type { RunClient } from "../src/client/run-client.ts";
+
+/** Of /proc: USER_HZ, which Linux has had at 100 for as long as it has told. */
+const TICK_MS = 10;
+
+/** So many steps in a row. */
+export type Stretch = {
+  steps: number;
+  /** From the commit before the first to the last's. */
+  seconds: number;
+  /** Of each. */
+  stepSeconds: number[];
+  /** Of CPU. */
+  edge: number;
+  trainers: number;
+  /** What the trainers told of each. */
+  phases: NonNullable<StepMetrics["phases"]>[];
+};
+
+export type SiteSetting = {
+  request: Omit<RunRequest, "steps" | "evaluation">;
+  trainers: number;
+  /** As the trainers reach the edge. */
+  url: string;
+  edgePids: readonly number[];
+};
+
+export class TrainingSite {
+  readonly #run: RunClient;
+  readonly #trainers: ChildProcess[];
+  readonly #edgePids: readonly number[];
+  readonly #metrics: StepMetrics[] = [];
+  #wake = (): void => {};
+
+  private constructor(
+    run: RunClient,
+    trainers: ChildProcess[],
+    edgePids: readonly number[],
+  ) {
+    this.#run = run;
+    this.#trainers = trainers;
+    this.#edgePids = edgePids;
+    // Told, not asked for: whoever asks is work of the edge.
+    this.#follow().catch((error: unknown) => console.error(error));
+  }
+
+  static async start(
+    client: Mxfp4Edge,
+    { request, trainers, url, edgePids }: SiteSetting,
+  ): Promise<TrainingSite> {
+    const { run: name } = await client.createRun({
+      ...request,
+      steps: 1_000_000,
+      evaluation: { interval: 1_000_000, microbatches: 1 },
+    });
+    const run = client.run(name);
+    await run.setState("paused");
+    const file = join(import.meta.dirname, "trainer-process.ts");
+    const processes = Array.from({ length: trainers }, (_, index) =>
+      fork(file, [url, name, `trainer-${index}`]),
+    );
+    return new TrainingSite(run, processes, edgePids);
+  }
+
+  /** At least so many steps, of which none had anything to wait for. */
+  async time(steps: number): Promise<Stretch> {
+    const before = this.#metrics.length;
+    await this.#run.setState("running");
+    // The one that is under way may have been paused amid it.
+    await this.#reach(before + 1);
+    const first = this.#metrics.length;
+    const [edgeBefore, trainersBefore] = this.#cpu();
+    await this.#reach(first + steps);
+    const [edge, trainers] = this.#cpu();
+    await this.#run.setState("paused");
+    const taken = this.#metrics.slice(first - 1);
+    const [start, end] = [taken[0]!, taken.at(-1)!];
+    return {
+      steps: taken.length - 1,
+      seconds: (end.committedMs - start.committedMs) / 1000,
+      stepSeconds: taken
+        .slice(1)
+        .map((each, i) => (each.committedMs - taken[i]!.committedMs) / 1000),
+      edge: edge - edgeBefore,
+      trainers: trainers - trainersBefore,
+      phases: taken.slice(1).flatMap(({ phases }) => phases ?? []),
+    };
+  }
+
+  status(): Promise<RunStatus> {
+    return this.#run.status();
+  }
+
+  async end(): Promise<void> {
+    for (const trainer of this.#trainers) trainer.kill("SIGKILL");
+    await this.#run.setState("cancelled");
+  }
+
+  async #follow(): Promise<void> {
+    for await (const event of this.#run.events()) {
+      if (event.type !== "step") continue;
+      this.#metrics.push(event.metrics);
+      this.#wake();
+    }
+  }
+
+  async #reach(steps: number): Promise<void> {
+    while (this.#metrics.length < steps)
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  #cpu(): [edge: number, trainers: number] {
+    const trainers = this.#trainers.map(({ pid }) => pid!);
+    return [cpuSeconds(this.#edgePids), cpuSeconds(trainers)];
+  }
+}
+
+/** The runtimes of an edge, which notes them in its folder. */
+export function edgePids(stateFolder: string): number[] {
+  return readdirSync(join(stateFolder, "pids")).map(Number);
+}
+
+/** User and system time of processes and of those that they have started and waited for (proc(5)). */
+function cpuSeconds(pids: readonly number[]): number {
+  const ticks = pids.flatMap((pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // Behind the name, which may have spaces: state is field 3, utime 14 and stime 15.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return [Number(fields[11]), Number(fields[12])];
+  });
+  return (ticks.reduce((sum, each) => sum + each, 0) * TICK_MS) / 1000;
+}

@@ -1,0 +1,109 @@
+/** What the run's parameters of the moment write: when asked, and where wished every so many steps as it goes on. */
+import { useSignal } from "@preact/signals";
+import { html } from "htm/preact";
+import { useEffect } from "preact/hooks";
+import { hasEnded } from "../../api/types.ts";
+import { client, messageOf } from "../shell/access.ts";
+import type { FollowedRun } from "./followed-run.ts";
+
+/** Latest first. */
+const MOST = 12;
+const LENGTHS = { maxTokens: 60, temperature: 0.8, topK: 40 };
+/** In steps. */
+const INTERVALS = [10, 50, 100, 200];
+
+type Sample = { step: number; text: string };
+
+export function Samples({ followed }: { followed: FollowedRun }) {
+  const { run, status, metrics } = followed;
+  const samples = useSignal<readonly Sample[]>([]);
+  const prompt = useSignal("The ");
+  const every = useSignal(0);
+  const said = useSignal("");
+  /** Ends what is being written. */
+  const writing = useSignal<AbortController | undefined>(undefined);
+  const step = metrics.value.findLast((each) => each.results !== null)?.step;
+  const updates = Math.max(status.value?.step ?? 0, (step ?? -1) + 1);
+
+  const write = async () => {
+    const stopping = new AbortController();
+    writing.value = stopping;
+    said.value = "";
+    const before = samples.value
+      .filter((each) => each.step !== updates)
+      .slice(0, MOST - 1);
+    let text = prompt.value;
+    try {
+      const request = { ...LENGTHS, prompt: text, seed: updates };
+      const pieces = client(stopping.signal).run(run).generate(request);
+      for await (const piece of pieces) {
+        if ("text" in piece) text += piece.text;
+        samples.value = [{ step: updates, text }, ...before];
+      }
+    } catch (error) {
+      if (!stopping.signal.aborted) said.value = messageOf(error);
+    } finally {
+      if (writing.value === stopping) writing.value = undefined;
+    }
+  };
+
+  // One at a time: a step that comes before the end of a sample has none.
+  useEffect(() => {
+    const { value: now } = status;
+    const last = samples.value[0]?.step ?? -Infinity;
+    if (every.value === 0 || writing.value || !now || hasEnded(now.state))
+      return;
+    if (!document.hidden && updates - last >= every.value) void write();
+  }, [updates, every.value]);
+  useEffect(() => () => writing.value?.abort(), []);
+
+  return html`
+    <h3>Samples</h3>
+    <form
+      class="row"
+      onSubmit=${(event: Event) => {
+        event.preventDefault();
+        void write();
+      }}
+    >
+      <label>
+        Begin with
+        <input
+          name="prompt"
+          required
+          maxlength="200"
+          value=${prompt.value}
+          onInput=${(event: Event) =>
+            (prompt.value = (event.currentTarget as HTMLInputElement).value)}
+        />
+      </label>
+      <label>
+        As it goes on
+        <select
+          value=${every.value}
+          onChange=${(event: Event) =>
+            (every.value = Number(
+              (event.currentTarget as HTMLSelectElement).value,
+            ))}
+        >
+          <option value="0">when asked</option>
+          ${INTERVALS.map(
+            (steps) =>
+              html`<option value=${steps}>every ${steps} steps</option>`,
+          )}
+        </select>
+      </label>
+      <button disabled=${writing.value !== undefined}>Write</button>
+    </form>
+    <p role="alert" class="alarm">${said.value}</p>
+    <ol class="samples" id="samples">
+      ${samples.value.map(
+        ({ step: at, text }) =>
+          html`<li key=${at}>
+            <span class="quiet">step ${at}</span>
+            <q>${text}</q>
+          </li>`,
+      )}
+    </ol>
+  `;
+}
