@@ -36,7 +36,8 @@ export type OpenedModel = {
 
 /** Errors: `invalid_config` for what is no model; of loading, `file_not_found`, `malformed_body` where no tokenizer is read here */
 export async function openTextModel(folder: Folder): Promise<OpenedModel> {
-  const { tensors, config } = await readFolder(folder);
+  const checkpoint = await readFolder(folder);
+  const { config } = checkpoint;
   if (config === undefined)
     throw new AppError("invalid_config", `Expected ${CONFIG_FILE}, got none`);
   const decoder = decoderOf(config);
@@ -53,7 +54,7 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
       const endings = endingsOf(config.eos_token_id);
       const weights = await loadWeights(
         folder,
-        tensors,
+        checkpoint,
         decoder,
         format,
         onWindow,
