@@ -24,7 +24,7 @@ const SENTENCE_PIECE = {
 const METASPACE = { type: "Metaspace", replacement: "▁" };
 
 function fileOf(name: string, decoder?: object): string {
-  const file = TOKENIZERS[name]!.files["tokenizer.json"]!;
+  const file = TOKENIZERS[name]!.files["tokenizer.json"] as object;
   return JSON.stringify({ ...file, ...(decoder && { decoder }) });
 }
 

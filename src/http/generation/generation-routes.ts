@@ -191,16 +191,13 @@ async function answer(
 }
 
 /** With a cache for prompt and text. Errors: `invalid_option`; then nobody uses the model any more */
-function writerOf(
-  { model, release }: InUse,
-  prompt: string,
-  maxTokens: number,
-): Writer {
+function writerOf(used: InUse, prompt: string, maxTokens: number): Writer {
   try {
+    const { model } = used;
     const tokens = model.tokenizer.encode(prompt).length + maxTokens;
     return new Writer(model, positionsOf(model.decoder, tokens));
   } catch (error) {
-    release();
+    used.release();
     throw error;
   }
 }
