@@ -3,7 +3,7 @@
  * of 64 k, and without a header.
  *
  *   a          strips of 4 rows; in a strip the groups follow each other, 288 bytes each:
- *                256  16 units: 4 rows × 4 k of signed integers
+ *                256  16 units: 4 rows × 4 k of signed integers; unit 4c + j has k = 16c + j + {0, 8, 4, 12}
  *                 16  i16 [4, 2]: −31 · Σ of bytes 0 and 1, and of 2 and 3, of the row's units
  *                 16  f32 [4]: scales
  *   b          pairs of strips, 8 rows (columns of the product), 544 bytes a group:
@@ -27,3 +27,11 @@
 @inline export const B_GROUP_BYTES: usize = 544;
 // @ts-ignore: decorator
 @inline export const B_SCALE: usize = 512;
+
+/** Where a strip begins in its column of groups; of b's pairs the second strip stands 16 bytes behind the first. */
+// @ts-ignore: decorator
+@inline
+export function placeOf(row: i32, side: i32, lineBytes: usize): usize {
+  if (side == 0) return <usize>(row >> 2) * lineBytes;
+  return <usize>(row >> 3) * lineBytes + (<usize>(row & 4) << 2);
+}

@@ -10,7 +10,7 @@
  * Source: Vargaftik et al., EDEN, arXiv 2108.08842; for gradients of 4 bits Quartet II, arXiv 2601.22813
  */
 import {
-  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
+  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT, placeOf,
 } from "./int6-panel";
 import { E8M0_NAN } from "../mx/block";
 import { E2M1_EMAX } from "../mxfp4/constants";
@@ -49,31 +49,29 @@ export function packEden(
       const normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
       for (let strip = 0; strip < strips; strip++) {
         const first = row + strip * STRIP_ROWS;
-        const out = column + <usize>(first / together) * lineBytes;
+        const out = column + placeOf(first, side, lineBytes);
         const values = scratch + <usize>strip * STRIP_BYTES;
         const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
-        if (side == 0) packGroupA(out, values, tops, normExponent);
-        else packGroupB(out + (<usize>(first & 4) << 2), values, tops, normExponent);
+        packGroup(out, values, tops, normExponent, side);
       }
     }
   }
 }
 
-/** One group of a strip of a: 16 units, where its sums start, and its scales. */
-function packGroupA(out: usize, values: usize, tops: usize, normExponent: i32): void {
-  const scale = quantizeGroup(out, UNIT_BYTES, 0, values, tops, normExponent);
-  let sums = i16x8.splat(0);
-  for (let unit: usize = 0; unit < 2 * <usize>BLOCK_UNITS * UNIT_BYTES; unit += UNIT_BYTES) {
-    sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(v128.load(out + unit)));
+/** One group of a strip: 16 units, of a where their sums start, and its scales. */
+function packGroup(out: usize, values: usize, tops: usize, normExponent: i32, side: i32): void {
+  const stride = side == 0 ? UNIT_BYTES : 2 * UNIT_BYTES;
+  const scale = quantizeGroup(out, stride, side == 0 ? 0 : LIMIT, values, tops, normExponent);
+  if (side == 0) {
+    let sums = i16x8.splat(0);
+    for (let unit: usize = 0; unit < 2 * <usize>BLOCK_UNITS * UNIT_BYTES; unit += UNIT_BYTES) {
+      sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(v128.load(out + unit)));
+    }
+    v128.store(out, i16x8.mul(sums, i16x8.splat(<i16>-LIMIT)), A_START);
+    v128.store(out, scale, A_SCALE);
+  } else {
+    v128.store(out, scale, B_SCALE);
   }
-  v128.store(out, i16x8.mul(sums, i16x8.splat(<i16>-LIMIT)), A_START);
-  v128.store(out, scale, A_SCALE);
-}
-
-/** One group of a strip of b. */
-function packGroupB(out: usize, values: usize, tops: usize, normExponent: i32): void {
-  const scale = quantizeGroup(out, 2 * UNIT_BYTES, LIMIT, values, tops, normExponent);
-  v128.store(out, scale, B_SCALE);
 }
 
 /** 16 units, `stride` bytes apart, plus `offset`; gives back the scale of each of the four rows. */

@@ -1,10 +1,19 @@
 /** Quantize one operand of an int6 GEMM straight into its panel (int6-panel.ts), or both of a product with itself. */
 import {
-  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
+  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT, placeOf,
 } from "./int6-panel";
-import { gather, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "../mxfp4/mxfp4-gather";
+import {
+  gather, MAGNITUDE, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES, wholeStrips,
+} from "../mxfp4/mxfp4-gather";
 import { GROUP, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { integerUnit } from "../mxfp4/mxfp4-unit";
+
+/** Of 64 k of a row. */
+// @ts-ignore: decorator
+@inline const LINE_BYTES: usize = 256;
+/** Of a quarter of a strip's group in the scratch, 16 vectors, behind its first four. */
+// @ts-ignore: decorator
+@inline const QUARTER_BYTES: usize = 192;
 
 /**
  * Quantize `source` into `panel`, for `gemmInt6`: each group of 64 k of a row to the nearest integers
@@ -31,44 +40,117 @@ export function packInt6(
   const lineBytes = <usize>(k / GROUP) * groupBytes;
   for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
     const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
+    // Rows whose k are adjacent are read where they lie.
+    const direct = rowStride == 1 ? 0 : wholeStrips(row, rows, strips);
+    const behind = row + direct * STRIP_ROWS;
     let column = panel;
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
-      gather(scratch, source, row, rows, strips, k0, GROUP, rowStride, kStride);
-      for (let strip = 0; strip < strips; strip++) {
+      for (let first = row; first < behind; first += STRIP_ROWS) {
+        const line = source + ((<usize>first * <usize>rowStride + <usize>k0) << 2);
+        packLines(column + placeOf(first, side, lineBytes), line, <usize>rowStride << 2, side);
+      }
+      if (direct == strips) continue;
+      gather(scratch, source, behind, rows, strips - direct, k0, GROUP, rowStride, kStride);
+      for (let strip = direct; strip < strips; strip++) {
         const first = row + strip * STRIP_ROWS;
-        const out = column + <usize>(first / together) * lineBytes;
-        const values = scratch + <usize>strip * STRIP_BYTES;
-        const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
-        packGroup(out, values, tops, side, <usize>(first & 4));
+        const values = scratch + <usize>(strip - direct) * STRIP_BYTES;
+        const tops = scratch + TOPS + <usize>(strip - direct) * TOPS_BYTES;
+        packGroup(column + placeOf(first, side, lineBytes), values, tops, side);
       }
     }
   }
 }
 
-/** One group of a strip; of b's, `half` is 0 for the first of its pair, 4 for the second. */
-function packGroup(out: usize, values: usize, tops: usize, side: i32, half: usize): void {
-  const limit = f32x4.splat(<f32>LIMIT);
+/** One group of a strip. */
+function packGroup(out: usize, values: usize, tops: usize, side: i32): void {
   const top = i32x4.max_s(v128.load(tops), v128.load(tops, 16));
-  const scale = f32x4.div(top, limit);
-  const factor = f32x4.div(limit, top);
-  const end = values + STRIP_BYTES;
-  if (side == 0) {
-    let sums = i16x8.splat(0);
-    for (let to = out; values < end; values += 64, to += UNIT_BYTES) {
-      const integers = integerUnit(values, factor);
-      v128.store(to, integers);
+  const factor = f32x4.div(f32x4.splat(<f32>LIMIT), top);
+  const stride = side == 0 ? UNIT_BYTES : 2 * UNIT_BYTES;
+  const offset = i8x16.splat(side == 0 ? 0 : <i8>LIMIT);
+  let to = out;
+  let sums = i16x8.splat(0);
+  for (const end = values + STRIP_BYTES; values < end; values += QUARTER_BYTES) {
+    for (const next = values + 64; values < next; values += 16, to += stride) {
+      const integers = integerUnit(values, 64, factor);
+      v128.store(to, i8x16.add(integers, offset));
       sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(integers));
     }
+  }
+  endGroup(out, sums, top, side);
+}
+
+/** The same of four rows `rowBytes` apart whose k are adjacent: what is turned to lanes are bytes, not f32. */
+function packLines(out: usize, from: usize, rowBytes: usize, side: i32): void {
+  const top = lineTops(from, from + rowBytes, from + 2 * rowBytes, from + 3 * rowBytes);
+  const factors = f32x4.div(f32x4.splat(<f32>LIMIT), top);
+  const factor0 = i32x4.shuffle(factors, factors, 0, 0, 0, 0);
+  const factor1 = i32x4.shuffle(factors, factors, 1, 1, 1, 1);
+  const factor2 = i32x4.shuffle(factors, factors, 2, 2, 2, 2);
+  const factor3 = i32x4.shuffle(factors, factors, 3, 3, 3, 3);
+  const stride = side == 0 ? UNIT_BYTES : 2 * UNIT_BYTES;
+  const offset = i8x16.splat(side == 0 ? 0 : <i8>LIMIT);
+  let to = out;
+  let sums = i16x8.splat(0);
+  for (const end = from + LINE_BYTES; from < end; from += 64, to += 4 * stride) {
+    const row0 = integerUnit(from, 16, factor0);
+    const row1 = integerUnit(from + rowBytes, 16, factor1);
+    const row2 = integerUnit(from + 2 * rowBytes, 16, factor2);
+    const row3 = integerUnit(from + 3 * rowBytes, 16, factor3);
+    const low01 = i32x4.shuffle(row0, row1, 0, 4, 1, 5);
+    const high01 = i32x4.shuffle(row0, row1, 2, 6, 3, 7);
+    const low23 = i32x4.shuffle(row2, row3, 0, 4, 1, 5);
+    const high23 = i32x4.shuffle(row2, row3, 2, 6, 3, 7);
+    const unit0 = i64x2.shuffle(low01, low23, 0, 2);
+    const unit1 = i64x2.shuffle(low01, low23, 1, 3);
+    const unit2 = i64x2.shuffle(high01, high23, 0, 2);
+    const unit3 = i64x2.shuffle(high01, high23, 1, 3);
+    v128.store(to, i8x16.add(unit0, offset));
+    v128.store(to + stride, i8x16.add(unit1, offset));
+    v128.store(to + 2 * stride, i8x16.add(unit2, offset));
+    v128.store(to + 3 * stride, i8x16.add(unit3, offset));
+    // Four integers of at most 31 do not leave a byte.
+    const four = i8x16.add(i8x16.add(unit0, unit1), i8x16.add(unit2, unit3));
+    sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(four));
+  }
+  endGroup(out, sums, top, side);
+}
+
+/** Where the sums of a group of a start, and the scales of one of either side. */
+// @ts-ignore: decorator
+@inline
+function endGroup(out: usize, sums: v128, top: v128, side: i32): void {
+  const scale = f32x4.div(top, f32x4.splat(<f32>LIMIT));
+  if (side == 0) {
     v128.store(out, i16x8.mul(sums, i16x8.splat(<i16>-LIMIT)), A_START);
     v128.store(out, scale, A_SCALE);
   } else {
-    const offset = i8x16.splat(<i8>LIMIT);
-    out += half << 2;
-    for (let to = out; values < end; values += 64, to += 2 * UNIT_BYTES) {
-      v128.store(to, i8x16.add(integerUnit(values, factor), offset));
-    }
     v128.store(out, scale, B_SCALE);
   }
+}
+
+/** Largest magnitude bits of each of four lines of 64 k. */
+// @ts-ignore: decorator
+@inline
+function lineTops(line0: usize, line1: usize, line2: usize, line3: usize): v128 {
+  const top0 = lineTop(line0);
+  const top1 = lineTop(line1);
+  const top2 = lineTop(line2);
+  const top3 = lineTop(line3);
+  const tops01 = i32x4.max_s(i32x4.shuffle(top0, top1, 0, 4, 1, 5), i32x4.shuffle(top0, top1, 2, 6, 3, 7));
+  const tops23 = i32x4.max_s(i32x4.shuffle(top2, top3, 0, 4, 1, 5), i32x4.shuffle(top2, top3, 2, 6, 3, 7));
+  return i32x4.max_s(i64x2.shuffle(tops01, tops23, 0, 2), i64x2.shuffle(tops01, tops23, 1, 3));
+}
+
+/** Of one line, by lane. NaN sorts above infinity. */
+function lineTop(line: usize): v128 {
+  const magnitude = v128.load(MAGNITUDE);
+  let even = i32x4.splat(0);
+  let odd = even;
+  for (const end = line + LINE_BYTES; line < end; line += 32) {
+    even = i32x4.max_s(even, v128.and(v128.load(line), magnitude));
+    odd = i32x4.max_s(odd, v128.and(v128.load(line, 16), magnitude));
+  }
+  return i32x4.max_s(even, odd);
 }
 
 /**

@@ -34,7 +34,7 @@ import { transposeTile } from "../simd/transpose";
 @inline const LEAST_EXACT: i32 = 21 << 23;
 
 // @ts-ignore: decorator
-@inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
+@inline export const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 
 /** `length` k of up to four strips to the scratch; rows past the last are zero. */
 export function gather(
@@ -91,7 +91,7 @@ function blockTop(from: usize): v128 {
 /** How many of the strips from `row` have all their four rows. */
 // @ts-ignore: decorator
 @inline
-function wholeStrips(row: i32, rows: i32, strips: i32): i32 {
+export function wholeStrips(row: i32, rows: i32, strips: i32): i32 {
   return min(strips, max(0, (rows - row) >> 2));
 }
 

@@ -113,13 +113,16 @@ function lowHalves(a: v128, b: v128): v128 {
   return i16x8.shuffle(a, i32x4.shl(b, 16), 0, 9, 2, 11, 4, 13, 6, 15);
 }
 
-/** Four vectors along k, times `factor`, to the nearest integers, ties to even. */
+/**
+ * Four vectors, `stride` bytes apart, times `factor`, to the nearest integers, ties to even: the bytes of a 32-bit lane
+ * are those of vectors 0, 2, 1, 3.
+ */
 // @ts-ignore: decorator
 @inline
-export function integerUnit(from: usize, factor: v128): v128 {
+export function integerUnit(from: usize, stride: usize, factor: v128): v128 {
   const round = v128.load(INTEGER_ROUND);
-  const integers01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
-  const integers23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
+  const integers01 = roundPair(v128.load(from), v128.load(from + stride), factor, round);
+  const integers23 = roundPair(v128.load(from + 2 * stride), v128.load(from + 3 * stride), factor, round);
   return interleaveBytes(integers01, i16x8.shl(integers23, 8));
 }
 

@@ -4,7 +4,7 @@
  */
 
 // @ts-ignore: decorator
-@inline const TILE: usize = memory.data(128, 16);
+@inline const TILE: usize = memory.data(128, 64);
 // @ts-ignore: decorator
 @inline const ORIGIN: usize = memory.data<u32>([0]);
 // @ts-ignore: decorator
@@ -38,8 +38,6 @@ export function startTile(tile: usize, start0: v128, start1: v128): void {
 }
 
 /** The tile times the factor to row i, column j of out [m, n], as far as it lies inside. */
-// @ts-ignore: decorator
-@inline
 export function storeTile(tile: usize, out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
   const to = out + ((<usize>i * <usize>n + <usize>j) << 2);
   if (i + 4 <= m && j + 8 <= n) storeRows(tile, to, <usize>n << 2, factor);

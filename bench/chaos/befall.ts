@@ -6,8 +6,14 @@ import { Client } from "../../src/client/client.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { fingerprint } from "../../src/kernels/matmul.ts";
 import { isFinalRefusal, RunTrainer } from "../../src/training/trainer.ts";
+import { lying, type Told } from "./liar.ts";
 import { faultyNetwork, Killed } from "./network.ts";
-import { randomOf, type Schedule } from "./schedule.ts";
+import {
+  type ObjectFault,
+  randomOf,
+  type Rewind,
+  type Schedule,
+} from "./schedule.ts";
 
 /** Long enough that only what hangs does not end. */
 const PATIENCE_MS = 120_000;
@@ -21,6 +27,10 @@ export type Befallen = {
   outcome: Outcome;
   /** Microbatches that a trainer computed and the run took, duplicates too. */
   computed: number;
+  /** What the trainer that lies has told. */
+  told: Told;
+  /** How often the run has gone back. */
+  rewinds: number;
   ms: number;
 };
 
@@ -39,17 +49,25 @@ export async function befall(
   request: RunRequest,
 ): Promise<Befallen> {
   const started = performance.now();
-  const { run: name } = await edge.client.createRun(request);
+  const { liar } = schedule;
+  const { run: name } = await edge.client.createRun({
+    ...request,
+    ...(liar && { redundancy: 2 }),
+  });
   const run = edge.client.run(name);
-  const objects = schedule.objects.map((fault) => ({
-    ...fault,
-    object: name + fault.object,
-  }));
-  if (objects.length > 0) await setFaults(edge.url, objects);
+  const faultsOf = (objects: readonly ObjectFault[]) =>
+    setFaults(
+      edge.url,
+      objects.map((fault) => ({ ...fault, object: name + fault.object })),
+    );
+  await faultsOf(schedule.objects);
+  const issued = liar ? await run.joinToken() : undefined;
 
   const over = new AbortController();
   let requests = 0;
   let computed = 0;
+  let rewinding: Promise<number> = Promise.resolve(0);
+  const told: Told = { lies: new Map(), accepted: 0 };
   const host = async (index: number): Promise<void> => {
     const random = randomOf(schedule.seed * 31 + index + 1);
     const faults = schedule.trainerFaults.filter(
@@ -58,6 +76,11 @@ export async function befall(
     let own = 0;
     const onRequest = async () => {
       if (++requests === schedule.edgeKill) edge.kill();
+      if (requests === schedule.rewind?.request) {
+        rewinding = goBack(run, schedule.rewind, faultsOf);
+        // It is awaited when the run has ended.
+        rewinding.catch(() => {});
+      }
       own++;
       for (const { request: at, kind, stopMs } of faults) {
         if (at !== own) continue;
@@ -66,15 +89,18 @@ export async function befall(
       }
     };
     const fetcher = faultyNetwork(schedule.network, random, onRequest);
+    const isLiar = index === schedule.trainers;
     while (!over.signal.aborted) {
-      const service = new Client({
+      const own = new Client({
         baseUrl: edge.url,
         fetcher,
         signal: over.signal,
+        token: isLiar ? issued!.token : undefined,
       }).run(name);
+      const service = isLiar ? lying(own, liar!, random, told) : own;
       try {
         await new RunTrainer(service, {
-          trainer: `trainer-${index}`,
+          trainer: isLiar ? "liar" : `trainer-${index}`,
           bootId: crypto.randomUUID(),
           fingerprint: fingerprint(),
         }).train({ signal: over.signal, onCompleted: () => computed++ });
@@ -82,24 +108,53 @@ export async function befall(
       } catch (error) {
         if (over.signal.aborted) return;
         if (error instanceof AppError && isFinalRefusal(error)) {
-          if (error.code === "run_ended") return;
+          if (error.code === "run_ended" || isLiar) return;
           throw error;
         }
         await sleep(RESTART_MS);
       }
     }
   };
-  const hosts = Array.from({ length: schedule.trainers }, (_, i) => host(i));
+  const count = schedule.trainers + (liar ? 1 : 0);
+  const hosts = Array.from({ length: count }, (_, index) => host(index));
   try {
     await Promise.race([Promise.all(hosts).then(() => ended(run)), ended(run)]);
   } finally {
     over.abort();
   }
   await Promise.all(hosts);
+  const rewinds = await rewinding;
   const outcome = await outcomeOf(run);
   const ms = performance.now() - started;
+  if (issued && told.accepted > 0) await checkFound(run, issued.id);
   await run.remove();
-  return { outcome, computed, ms };
+  return { outcome, computed, told, rewinds, ms };
+}
+
+/** Returns how often it has: not at all, where the run has ended before. */
+async function goBack(
+  run: RunClient,
+  { steps, objects }: Rewind,
+  setAll: (objects: readonly ObjectFault[]) => Promise<void>,
+): Promise<number> {
+  const { step } = await run.status();
+  await setAll(objects);
+  try {
+    await run.rewind(Math.max(0, step - steps));
+    return 1;
+  } catch (error) {
+    if (error instanceof AppError && error.code === "wrong_state") return 0;
+    throw error;
+  }
+}
+
+/** Each result had to be told by two. */
+async function checkFound(run: RunClient, id: string): Promise<void> {
+  const token = (await run.joinTokens()).find((each) => each.id === id);
+  if (token?.state === "quarantined") return;
+  throw new Error(
+    `Expected a token that lied to be under quarantine, got it ${token?.state}`,
+  );
 }
 
 async function ended(run: RunClient): Promise<void> {
@@ -142,6 +197,7 @@ async function checkpointOf(run: RunClient): Promise<Buffer> {
 
 /** Once: the edge may be away, but a fault that is set twice would come twice. */
 async function setFaults(url: string, faults: object[]): Promise<void> {
+  if (faults.length === 0) return;
   const body = JSON.stringify(faults);
   const response = await fetch(`${url}/chaos`, { method: "PUT", body }).catch(
     () => undefined,

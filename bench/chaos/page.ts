@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
 import type { Recovery } from "./recovery.ts";
+import { LIES } from "./schedule.ts";
 import type { Result } from "./schedules.ts";
 
 const PAGE = join(ROOT, "docs/reliability.md");
@@ -56,6 +57,16 @@ export function summary({ results, seconds, first }: Found): string {
       has(({ schedule }) => schedule.edgeKill !== null),
     ],
   ];
+  const lied = results.map(({ befallen }) => befallen?.told.lies);
+  for (const lie of LIES)
+    rows.push([
+      `a trainer that lied: ${lie}`,
+      lied.filter((lies) => lies?.has(lie)).length,
+    ]);
+  rows.push([
+    "taken back to an earlier step by its owner",
+    has(({ befallen }) => (befallen?.rewinds ?? 0) > 0),
+  ]);
   const problems = has(({ problem }) => problem !== undefined);
   return [
     `${results.length} schedules, seeds from ${first}, in ${Math.round(seconds)} s: **${problems} ended in other bytes, or did not end.**`,

@@ -29,6 +29,24 @@ type TrainerFault = {
   stopMs: number;
 };
 
+/** What a trainer tells that is not so. */
+export const LIES = [
+  "gradient",
+  "loss",
+  "nan",
+  "nothing pushed",
+  "another's lease",
+  "truncated",
+  "oversized",
+] as const;
+export type Lie = (typeof LIES)[number];
+
+/** A trainer with a join token that lies so in a share of its microbatches. */
+export type Liar = { lies: readonly Lie[]; share: number };
+
+/** At the so many-th request, the owner has the run go so many steps back, amid faults of its objects. */
+export type Rewind = { request: number; steps: number; objects: ObjectFault[] };
+
 export type Schedule = {
   seed: number;
   /** Which of the runs it befalls. */
@@ -40,6 +58,9 @@ export type Schedule = {
   trainerFaults: TrainerFault[];
   /** The process of the edge is killed at the so many-th request; never, null. */
   edgeKill: number | null;
+  /** With one, results need two authors. */
+  liar: Liar | null;
+  rewind: Rewind | null;
 };
 
 /** Which of these kinds a schedule may have. */
@@ -76,14 +97,33 @@ export function scheduleOf(
     stopMs: 100 + whole(400),
   }));
   const edgeKill = chance(0.08) ? 5 + whole(60) : null;
+  const liar = chance(0.3)
+    ? {
+        lies: LIES.filter(() => chance(0.5)),
+        share: chance(0.5) ? 1 : 0.1 + 0.9 * random(),
+      }
+    : null;
+  const rewind = chance(0.2)
+    ? {
+        request: 5 + whole(60),
+        steps: whole(4),
+        objects: Array.from({ length: whole(3) }, () => ({
+          object: chance(0.5) ? "" : `/${whole(shards)}`,
+          kind: chance(0.7) ? ("abort" as const) : ("storage" as const),
+          uses: whole(40),
+        })),
+      }
+    : null;
   return {
     seed,
     variant,
-    trainers,
+    trainers: liar ? Math.max(2, trainers) : trainers,
     network,
     objects,
     trainerFaults,
     edgeKill: edgeKills ? edgeKill : null,
+    liar,
+    rewind,
   };
 }
 

@@ -41,6 +41,8 @@ export const UNDISTURBED: Omit<Schedule, "seed" | "variant"> = {
   objects: [],
   trainerFaults: [],
   edgeKill: null,
+  liar: null,
+  rewind: null,
 };
 
 /** What came of a schedule; `problem` is what should not have. */

@@ -157,6 +157,8 @@ export type Resumed = {
    * run before, since it ends in the same bytes; else the checkpoint.
    */
   origin: string | null;
+  /** What the steps before came to, where its config is that of the run before: its own follow them. */
+  results?: string | undefined;
 };
 
 /** What `POST /v1/runs` takes; everything but the dataset's name has a default. */
@@ -277,6 +279,8 @@ export type Lease = {
   deadlineMs: number;
   /** Its author's alone; sent as `Lease-Key` with all that comes of the lease. */
   key: string;
+  /** How often the run has gone back, if ever: parameters of the step that were pulled before are others. */
+  rewinds?: number | undefined;
 };
 
 export type LeaseRequest = {
@@ -407,6 +411,8 @@ export type RunEvent = {
       author: string;
     }
   | { type: "fingerprint"; fingerprint: string | null }
+  /** The run has gone back: what was told of this step and those after it is void. */
+  | { type: "rewind"; step: number }
   | { type: "author"; author: string; state: AuthorState }
   /** The step needs a result of one more author, and none is there that could tell one. */
   | {

@@ -15,6 +15,7 @@ import {
   cancelCommand,
   pauseCommand,
   resumeCommand,
+  rewindCommand,
   runsCommand,
 } from "./runs.ts";
 import { runsExportCommand } from "./runs-export.ts";
@@ -51,6 +52,7 @@ export const COMMANDS = {
   resume: resumeCommand,
   cancel: cancelCommand,
   audit: auditCommand,
+  rewind: rewindCommand,
   tokens: tokensCommand,
   revoke: revokeCommand,
   reinstate: reinstateCommand,
@@ -65,6 +67,7 @@ export const NEWER_NODE: readonly string[] = [
   "train",
   "ablation",
   "join",
+  "audit",
 ] satisfies CommandName[];
 
 export function descriptionOf(name: CommandName): string {

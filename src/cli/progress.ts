@@ -38,6 +38,9 @@ export class Progress {
       );
     } else if (event.type === "fingerprint") {
       this.line(pc.yellow(fingerprintText(event.fingerprint)));
+    } else if (event.type === "rewind") {
+      this.#recent.length = 0;
+      this.line(pc.yellow(`the run goes back to step ${event.step}`));
     } else if (event.type === "author") {
       this.line(pc.yellow(`${event.author} is ${event.state}`));
     } else if (event.type === "waiting") {

@@ -7,6 +7,7 @@ import {
   edgeArguments,
   runArgument,
   runOf,
+  whole,
 } from "./edge-arguments.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { losses } from "./progress.ts";
@@ -71,6 +72,35 @@ export const cancelCommand = stateCommand(
   "End a run for good; its parameters and history stay",
   "cancelled",
 );
+
+const rewindArgs = {
+  ...runArgument,
+  step: {
+    type: "string",
+    required: true,
+    valueHint: "S",
+    description: "At this step or at the last before it whose state is kept",
+  },
+  ...edgeArguments,
+} satisfies ArgsDef;
+
+export const rewindCommand = defineCommand({
+  meta: {
+    name: "rewind",
+    description:
+      "Take back what a run came to from a step on; it goes on from there",
+  },
+  args: rewindArgs,
+  async run(context) {
+    const given = checkArguments(context, rewindArgs);
+    const status = await runOf(given).rewind(whole("step", given.step, 0));
+    console.log(
+      given.json
+        ? JSON.stringify(status, null, 2)
+        : `run ${status.run} is ${status.state}, at ${status.step} of ${status.config.steps} steps`,
+    );
+  },
+});
 
 function stateCommand(
   name: string,

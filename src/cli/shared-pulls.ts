@@ -9,10 +9,20 @@ import { LinkPace } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 
-type Pull<T> = (shard: number, step: number, base?: Frame) => Promise<T>;
+type Pull<T> = (
+  shard: number,
+  step: number,
+  base?: Frame,
+  rewinds?: number,
+) => Promise<T>;
 
-/** What a thread asks for; `answer` gets a `PullAnswer`. */
-export type PullRequest = { shard: number; step: number; answer: MessagePort };
+/** What a thread asks for, after so many rewinds of the run; `answer` gets a `PullAnswer`. */
+export type PullRequest = {
+  shard: number;
+  step: number;
+  rewinds: number;
+  answer: MessagePort;
+};
 type PullAnswer =
   { frame: ParameterFrame } | { code: ErrorCode | undefined; message: string };
 
@@ -25,15 +35,15 @@ export class SharedPulls {
   /** By shard: the step that was asked for last. */
   readonly #latest = new Map<
     number,
-    { step: number; frame: Promise<ParameterFrame> }
+    { step: number; rewinds: number; frame: Promise<ParameterFrame> }
   >();
 
   constructor(pull: Pull<Frame & { travelled?: number }>) {
     this.#pull = pull;
   }
 
-  async answer({ shard, step, answer }: PullRequest): Promise<void> {
-    const told: PullAnswer = await this.#frame(shard, step).then(
+  async answer({ answer, ...asked }: PullRequest): Promise<void> {
+    const told: PullAnswer = await this.#frame(asked).then(
       (frame) => ({ frame }),
       (error: Error) => ({
         code: error instanceof AppError ? error.code : undefined,
@@ -44,11 +54,16 @@ export class SharedPulls {
     answer.close();
   }
 
-  #frame(shard: number, step: number): Promise<ParameterFrame> {
+  #frame({
+    shard,
+    step,
+    rewinds,
+  }: Omit<PullRequest, "answer">): Promise<ParameterFrame> {
     const latest = this.#latest.get(shard);
-    if (latest?.step === step) return latest.frame;
+    if (latest?.step === step && latest.rewinds === rewinds)
+      return latest.frame;
     const frame = this.#pullFrame(shard, step);
-    const own = { step, frame };
+    const own = { step, rewinds, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
     frame.catch(() => {
@@ -83,7 +98,7 @@ export function pullThrough(
   ask: (request: PullRequest) => void,
   signal: AbortSignal,
 ): Pull<ParameterFrame> {
-  return (shard, step) =>
+  return (shard, step, _base, rewinds = 0) =>
     new Promise((resolve, reject) => {
       const { port1, port2 } = new MessageChannel();
       const leave = () => {
@@ -98,7 +113,7 @@ export function pullThrough(
         else if (told.code) reject(new AppError(told.code, told.message));
         else reject(new Error(told.message));
       });
-      ask({ shard, step, answer: port2 });
+      ask({ shard, step, rewinds, answer: port2 });
     });
 }
 

@@ -40,6 +40,10 @@ class Losses implements Listener {
   readonly points: { step: number; loss: number }[] = [];
 
   event(event: RunEvent): void {
+    if (event.type === "rewind") {
+      const later = this.points.findIndex(({ step }) => step >= event.step);
+      if (later >= 0) this.points.length = later;
+    }
     if (event.type !== "step" || event.metrics.trainLoss === null) return;
     const { step, trainLoss } = event.metrics;
     this.points.push({ step, loss: trainLoss });

@@ -155,6 +155,20 @@ export class RunClient {
     return this.#http.json("PATCH", this.#path, { fingerprint });
   }
 
+  /** The steps of which all of the state is there, in order; the last is the present one. */
+  async states(): Promise<number[]> {
+    const { steps } = await this.#http.json<{ steps: number[] }>(
+      "GET",
+      `${this.#path}/states`,
+    );
+    return steps;
+  }
+
+  /** Go back to the last step up to `step` of which the state is kept. */
+  rewind(step: number): Promise<RunStatus> {
+    return this.#http.json("POST", `${this.#path}/rewind`, { step });
+  }
+
   /** Start trainers that the server hosts; returns their names. */
   async addTrainers(count: number): Promise<string[]> {
     const { trainers } = await this.#http.json<{ trainers: string[] }>(
@@ -221,13 +235,15 @@ export class RunClient {
   /**
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
    * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
-   * that a run is resumed from.
+   * that a run is resumed from. Of one of `states`, where it is told, and else of the present step.
    */
   checkpoint(
     format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4",
     state?: "parameters" | "full",
+    step?: number,
   ): Promise<Response> {
     const query = new URLSearchParams();
+    if (step !== undefined) query.set("step", `${step}`);
     if (format !== undefined) query.set("format", format);
     if (state !== undefined) query.set("state", state);
     const told = query.size > 0 ? `?${query.toString()}` : "";

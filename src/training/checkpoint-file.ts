@@ -51,11 +51,11 @@ export async function exportedFile(
 ): Promise<CheckpointFolder> {
   const folder = await checkpointFile(file);
   const { metadata } = await readSafetensorsHead(file);
-  const { step, config, tokenizer } = writtenRun(metadata)!;
+  const { step, config, tokenizer, results } = writtenRun(metadata)!;
   const model = await openModel(folder);
   return checkpointFolder(
     readCheckpointConfig(config),
-    { step: step! },
+    { step: step!, results },
     tokenizer ?? null,
     async function* ({ start, length }) {
       const values = await model.read(start, start + length);

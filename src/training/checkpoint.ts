@@ -23,6 +23,9 @@ export const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
 /** Its tokenizer.json, where tokens are no bytes. */
 export const TOKENIZER = "mxfp4-edge.tokenizer";
+/** What its steps have come to (results-digest.ts), and with who told so. */
+const RESULTS = "mxfp4-edge.results";
+const CHAIN = "mxfp4-edge.chain";
 /** Of one with all state: the tokens trained on. */
 const TOKENS = "mxfp4-edge.tokens";
 
@@ -34,6 +37,10 @@ export type CheckpointState = {
   step: number;
   /** Trained on so far, of a checkpoint with all state. */
   tokens?: number | undefined;
+  /** SHA-256 of what its steps have come to. */
+  results?: string | undefined;
+  /** The same with who told so, which differs by who trained: of a checkpoint for which it is asked. */
+  chain?: string | undefined;
 };
 
 export type CheckpointPlan = {
@@ -51,7 +58,7 @@ export type CheckpointPlan = {
  */
 export function checkpointPlan(
   config: RunConfig | CheckpointConfig,
-  { step, tokens }: CheckpointState,
+  { step, tokens, results, chain }: CheckpointState,
   tokenizer: string | null,
 ): CheckpointPlan {
   const { tensors } = modelOf(config.model).table;
@@ -81,6 +88,8 @@ export function checkpointPlan(
       ["format", "pt"],
       [CONFIG, JSON.stringify(essentialConfig(config))],
       [STEP, String(step)],
+      ...(results === undefined ? [] : [[RESULTS, results] as const]),
+      ...(chain === undefined ? [] : [[CHAIN, chain] as const]),
       ...(tokens === undefined ? [] : [[TOKENS, String(tokens)] as const]),
       ...(tokenizer === null ? [] : [[TOKENIZER, tokenizer] as const]),
     ]),
@@ -133,6 +142,7 @@ export function writtenRun(metadata: ReadonlyMap<string, string>) {
     config,
     step: number(STEP),
     tokens: number(TOKENS),
+    results: metadata.get(RESULTS),
     tokenizer: metadata.get(TOKENIZER),
   };
 }

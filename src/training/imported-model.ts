@@ -20,6 +20,7 @@ import {
 import type { ParameterTensor } from "../model/parameters.ts";
 import { type CheckpointConfig, momentName, writtenRun } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
+import type { StateReader } from "./shard-state.ts";
 import { readCheckpointConfig, type RunState } from "./resumed.ts";
 
 /** Of a tensor that is read at a time. */
@@ -34,12 +35,8 @@ export type ImportedRun = {
 };
 
 export type ImportedModel = ImportedRun & {
-  /** f32 [end − start] of the flat vector, padding 0: of the parameters, or of a moment. Inside of no scope. */
-  read: (
-    start: number,
-    end: number,
-    moment?: string,
-  ) => Promise<Float32Array<ArrayBuffer>>;
+  /** Padding 0. Called inside of no scope. */
+  read: StateReader;
 };
 
 /**
@@ -118,10 +115,12 @@ function stateIn(
     config,
     step,
     tokens,
+    results,
   }: {
     config: CheckpointConfig;
     step?: number | undefined;
     tokens?: number | undefined;
+    results?: string | undefined;
   },
   tensors: readonly ParameterTensor[],
   moments: ReadonlyMap<string, CheckpointTensor>,
@@ -140,7 +139,12 @@ function stateIn(
       `Expected \`mxfp4-edge.${key}\` in the checkpoint's metadata to be a whole number, got ${count}`,
     );
   }
-  return { config, step: step!, tokens };
+  if (results !== undefined && !/^[0-9a-f]{64}$/.test(results))
+    throw new AppError(
+      "malformed_body",
+      `Expected \`mxfp4-edge.results\` in the checkpoint's metadata to be a SHA-256 in hexadecimal, got "${results}"`,
+    );
+  return { config, step: step!, tokens, results };
 }
 
 /** As a model's head has it: its body alone is stored without the name in front. */

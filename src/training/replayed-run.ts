@@ -1,9 +1,9 @@
 /**
- * A run computed again from its config alone, in this process: the same microbatches, reduction and updates as
+ * A run computed again in this process, from its config or from the state of one of its steps: the same microbatches, reduction and updates as
  * trainers and shards make, so the same bytes. Its norms and losses are those that the run tells, to the last bit.
  */
 import { AppError } from "../api/errors.ts";
-import { payloadBytes } from "../api/frame.ts";
+import { encodeFrame, frameDigest, payloadBytes } from "../api/frame.ts";
 import type { LeaseKind, RunConfig, ShardRange } from "../api/types.ts";
 import { modelOf } from "../model/architectures.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
@@ -22,18 +22,26 @@ import { parameterDtype, storeParameters } from "./pulled-parameters.ts";
 import type { TrainingService } from "./service.ts";
 import {
   initialState,
+  readState,
   type ShardGeometry,
   type ShardState,
+  type StateReader,
 } from "./shard-state.ts";
+import type { Update } from "./optimizer.ts";
 import { applyUpdate } from "./shard-update.ts";
-import { type LossSum, meanLoss, updateOf } from "./step-end.ts";
+import { type Loss, type LossSum, meanLoss, updateOf } from "./step-end.ts";
 import { TokenCache } from "./token-cache.ts";
 import { readTokenLengths } from "./token-lengths.ts";
 
+/** What a microbatch came to, and the SHA-256 of the frame that each shard would be pushed. */
+type ReplayedMicrobatch = LossSum & { digests: string[] };
+
 export type ReplayedStep = {
   step: number;
+  microbatches: ReplayedMicrobatch[];
+  update: Update;
   trainLoss: number | null;
-  gradNorm: number | null;
+  gradNorm: number;
   /** Of a step that evaluates. */
   valLoss: number | null;
 };
@@ -49,26 +57,31 @@ export class ReplayedRun {
   readonly #tokenLengths: Uint8Array;
   readonly #state: ShardState;
   /** Updates so far. */
-  step = 0;
+  step: number;
 
   private constructor(
-    config: RunConfig,
+    geometry: ShardGeometry,
+    state: ShardState,
+    step: number,
     tokens: TokenCache,
     tokenLengths: Uint8Array,
   ) {
-    const { table } = modelOf(config.model);
-    this.#config = config;
-    // One shard: where the vector is cut changes no byte.
-    this.#range = { index: 0, start: 0, length: table.length };
-    this.#geometry = { config, table, range: this.#range };
+    this.#config = geometry.config;
+    this.#range = geometry.range;
+    this.#geometry = geometry;
     this.#tokens = tokens;
     this.#tokenLengths = tokenLengths;
-    this.#state = initialState(this.#geometry);
+    this.#state = state;
+    this.step = step;
   }
 
-  /** At its first step. Errors: `invalid_config` for a run whose first parameters are not drawn */
-  static async open(config: RunConfig, corpus: Corpus): Promise<ReplayedRun> {
-    if (config.from)
+  /** At its first step, or where `from` is. Errors: `invalid_config` for a run whose first parameters are not drawn */
+  static async open(
+    config: RunConfig,
+    corpus: Corpus,
+    from?: { step: number; read: StateReader },
+  ): Promise<ReplayedRun> {
+    if (config.from && !from)
       throw new AppError(
         "invalid_config",
         `Expected a run whose first parameters follow from its seed, got one that goes on from "${config.from.folder}"`,
@@ -77,47 +90,78 @@ export class ReplayedRun {
     const tokens = new TokenCache(dataset, (start, length) =>
       corpus.tokens(dataset, start, length),
     );
+    const { table } = modelOf(config.model);
+    // One shard: where the vector is cut changes no byte.
+    const range = { index: 0, start: 0, length: table.length };
+    const geometry = { config, table, range };
     return new ReplayedRun(
-      config,
+      geometry,
+      from ? await readState(geometry, from.read) : initialState(geometry),
+      from?.step ?? 0,
       tokens,
       await readTokenLengths(corpus, dataset),
     );
   }
 
-  /** The step that is due, whole. Errors: `run_ended` after the last, or where it diverged */
-  async next(): Promise<ReplayedStep> {
+  /**
+   * The step that is due, whole; digests are those of frames of these shards. Errors: `run_ended` after the last, or
+   * where it diverged
+   */
+  async next(shards: readonly ShardRange[] = []): Promise<ReplayedStep> {
     const { step } = this;
     const config = this.#config;
     if (step >= config.steps)
       throw new AppError("run_ended", `Expected a step below ${config.steps}`);
-    const dtype = parameterDtype(config);
-    const payload = new Uint8Array(payloadBytes(dtype, this.#range.length));
-    storeParameters(payload, dtype, this.#state.parameters);
-    const { panelBytes } = trainerMemory(config);
-    const packedWeights = new PackedWeights(panelBytes);
-    const parameters: StepParameters = {
-      step,
-      frames: [{ ...this.#range, dtype, payload }],
-      packedWeights,
-    };
-    try {
-      const evaluated = await this.#compute(
-        "eval",
-        evaluationMicrobatches(config, step),
-        parameters,
-      );
+    return this.#withParameters(async (parameters) => {
+      const evaluated = await this.#evaluate(parameters);
       const trained = await this.#compute(
         "train",
         config.microbatches,
         parameters,
       );
-      const gradNorm = this.#update(step, trained.gradients);
+      const { losses, gradients } = trained;
+      const microbatches = await Promise.all(
+        losses.map(async (loss, index) => ({
+          ...loss,
+          digests: await this.#digests(shards, index, gradients[index]!),
+        })),
+      );
+      const { update, gradNorm } = this.#update(step, gradients);
       return {
         step,
-        trainLoss: meanLoss(trained.losses).perToken,
+        microbatches,
+        update,
+        trainLoss: meanLoss(losses).perToken,
         gradNorm,
-        valLoss: meanLoss(evaluated.losses).perToken,
+        valLoss: evaluated.perToken,
       };
+    });
+  }
+
+  /** The evaluation of the step that is due, also of the last, behind which there is none. */
+  evaluation(): Promise<Loss> {
+    return this.#withParameters((parameters) => this.#evaluate(parameters));
+  }
+
+  async #evaluate(parameters: StepParameters): Promise<Loss> {
+    const count = evaluationMicrobatches(this.#config, this.step);
+    const { losses } = await this.#compute("eval", count, parameters);
+    return meanLoss(losses);
+  }
+
+  /** Calls `body` with what trainers pull at the step that is due. */
+  async #withParameters<T>(
+    body: (parameters: StepParameters) => Promise<T>,
+  ): Promise<T> {
+    const { step } = this;
+    const dtype = parameterDtype(this.#config);
+    const payload = new Uint8Array(payloadBytes(dtype, this.#range.length));
+    storeParameters(payload, dtype, this.#state.parameters);
+    const { panelBytes } = trainerMemory(this.#config);
+    const packedWeights = new PackedWeights(panelBytes);
+    const frames = [{ ...this.#range, dtype, payload }];
+    try {
+      return await body({ step, frames, packedWeights });
     } finally {
       packedWeights.free();
     }
@@ -178,8 +222,30 @@ export class ReplayedRun {
     return { losses, gradients };
   }
 
-  /** Returns the gradient's norm. */
-  #update(step: number, gradients: readonly Uint8Array[]): number {
+  /** Of the frames of one microbatch, as a trainer pushes them. */
+  #digests(
+    shards: readonly ShardRange[],
+    microbatch: number,
+    payload: Uint8Array,
+  ): Promise<string[]> {
+    const { gradientDtype: dtype } = this.#config;
+    const { step } = this;
+    return Promise.all(
+      shards.map(async ({ start, length }) => {
+        const header = { kind: "gradient", dtype, step, microbatch } as const;
+        const frame = await encodeFrame(
+          { ...header, start, length },
+          slicePayload(dtype, payload, this.#range.length, start, length),
+        );
+        return frameDigest(frame);
+      }),
+    );
+  }
+
+  #update(
+    step: number,
+    gradients: readonly Uint8Array[],
+  ): { update: Update; gradNorm: number } {
     const { length } = this.#range;
     const { gradientDtype } = this.#config;
     const mean = reducedGradient(this.#geometry, step, (microbatch, slice) => {
@@ -203,6 +269,6 @@ export class ReplayedRun {
       );
     applyUpdate(this.#geometry, this.#state, ended.update, keptGradient(kept));
     this.step++;
-    return ended.gradNorm;
+    return ended;
   }
 }

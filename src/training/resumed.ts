@@ -16,6 +16,8 @@ export type RunState = {
   step: number;
   /** Trained on so far. */
   tokens: number;
+  /** SHA-256 of what its steps have come to; an earlier release told none. */
+  results?: string | undefined;
 };
 
 /** Errors: `invalid_config` where there is none to resume */
@@ -52,14 +54,19 @@ export function resumeProblems(
 
 /** Where the run begins, and what its own checkpoints will say that it began from. */
 export function resumedAt(
-  { step, tokens, config: before }: RunState,
+  { step, tokens, results, config: before }: RunState,
   config: RunConfig,
 ): Resumed {
   const bare = ({ from: _from, ...rest }: CheckpointConfig) =>
     JSON.stringify(rest);
   const isSame = bare(essentialConfig(config)) === bare(before);
   const origin = isSame ? before.from?.digest : config.from?.digest;
-  return { step, tokens, origin: origin ?? null };
+  return {
+    step,
+    tokens,
+    origin: origin ?? null,
+    ...(isSame && results !== undefined && { results }),
+  };
 }
 
 /**

@@ -21,10 +21,16 @@ export type TrainingService = {
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
   /**
-   * A shard's parameters at exactly `step`. `base`, its frame of the step before, asks for the difference where that is
-   * smaller, and is the answer's afterwards. Errors: `step_gone`, once the shard is past it
+   * A shard's parameters at exactly `step`, after so many `rewinds` of the run as the lease says: those of before may be
+   * others. `base`, its frame of the step before, asks for the difference where that is smaller, and is the answer's
+   * afterwards. Errors: `step_gone`, once the shard is past it
    */
-  pull(shard: number, step: number, base?: Frame): Promise<ParameterFrame>;
+  pull(
+    shard: number,
+    step: number,
+    base?: Frame,
+    rewinds?: number,
+  ): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(
     shard: number,

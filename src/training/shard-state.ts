@@ -63,6 +63,26 @@ export function stateOf(
   return { parameters: parameters!, groups };
 }
 
+/** f32 [end − start] of the flat vector: of the parameters, or of a moment. */
+export type StateReader = (
+  start: number,
+  end: number,
+  moment?: string,
+) => Promise<Float32Array<ArrayBuffer>>;
+
+/** What `read` has of the shard, vector by vector. */
+export async function readState(
+  geometry: ShardGeometry,
+  read: StateReader,
+): Promise<ShardState> {
+  const vectors: Float32Array<ArrayBuffer>[] = [];
+  for (const { start, length, moment } of stateParts(geometry)) {
+    const first = geometry.range.start + start;
+    vectors.push(await read(first, first + length, moment));
+  }
+  return stateOf(geometry, vectors);
+}
+
 /** At the run's first step, its parameters drawn. */
 export function initialState(geometry: ShardGeometry): ShardState {
   const { config, table, range } = geometry;

@@ -94,7 +94,7 @@ export class RunTrainer {
   readonly #identity: LeaseRequest;
   readonly #account: TrainerAccount | undefined;
   #work: Work | undefined;
-  #pulled: StepParameters | undefined;
+  #pulled: (StepParameters & Pick<Lease, "rewinds">) | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
@@ -172,7 +172,7 @@ export class RunTrainer {
     const { config } = plan;
     this.#clock.lap("lease");
     const [parameters, batch] = await Promise.all([
-      this.#pull(work, lease.step),
+      this.#pull(work, lease),
       readBatch(config, lease, (start, length) => tokens.read(start, length)),
     ]);
     this.#clock.lap("pull");
@@ -215,15 +215,19 @@ export class RunTrainer {
     };
   }
 
-  async #pull({ plan, memory }: Work, step: number): Promise<StepParameters> {
-    if (this.#pulled?.step === step) return this.#pulled;
+  async #pull(
+    { plan, memory }: Work,
+    { step, rewinds }: Lease,
+  ): Promise<StepParameters> {
+    const known = this.#pulled;
+    if (known?.step === step && known.rewinds === rewinds) return known;
     // First, so that two steps never are in memory: a base becomes what is pulled.
     const bases = this.#link.isSlow ? this.#takeFrames(step - 1) : [];
     this.letGo();
     const startMs = performance.now();
     const frames = await Promise.all(
       plan.shards.map(({ index }) =>
-        this.#service.pull(index, step, bases[index]),
+        this.#service.pull(index, step, bases[index], rewinds),
       ),
     );
     const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));
@@ -234,7 +238,7 @@ export class RunTrainer {
     if (bases.length === 0 && !this.#account)
       this.#link.measured(bytes, performance.now() - startMs);
     const packedWeights = new PackedWeights(memory.panelBytes);
-    this.#pulled = { step, frames, packedWeights };
+    this.#pulled = { step, rewinds, frames, packedWeights };
     return this.#pulled;
   }
 

@@ -40,6 +40,10 @@ function output(path: string): Buffer {
   return readFileSync(join(folder, path));
 }
 
+test.each(["kernels", "kernels-decode"])("%s has at most 64 KiB", (name) => {
+  expect(output(`build/${name}.wasm`).length).toBeLessThanOrEqual(64 * 1024);
+});
+
 describe("what is built again", () => {
   test("nothing, though every file looks new", () => {
     const now = new Date();

@@ -348,7 +348,7 @@ test.each([
     "nothing",
     [],
     2,
-    'Expected one of quantize, dequantize, repack, analyze, inspect, upload, download, serve, train, ablation, generate, export, join, runs, runs export, watch, pause, resume, cancel, audit, tokens, revoke, reinstate, fingerprint, completion, got ""',
+    'Expected one of quantize, dequantize, repack, analyze, inspect, upload, download, serve, train, ablation, generate, export, join, runs, runs export, watch, pause, resume, cancel, audit, rewind, tokens, revoke, reinstate, fingerprint, completion, got ""',
   ],
   ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
   [

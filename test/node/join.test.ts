@@ -255,7 +255,7 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   );
 });
 
-test("tokens, revoke, reinstate, fingerprint and audit say and do what they are called", async () => {
+test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what they are called", async () => {
   const { run, token } = await newRun({ steps: 2 });
   const id = run.run;
   const issued = (await call("tokens", id, "--issue", "--days", "1")).stdout;
@@ -284,8 +284,42 @@ test("tokens, revoke, reinstate, fingerprint and audit say and do what they are 
   expect((await begin(["join", edge.url, "--threads", "1"], token).ended).code).toBe(0); // prettier-ignore
   expect(await call("audit", id, "--against", id)).toMatchObject({
     code: 0,
-    stdout: "steps 0 to 1 came to the same in both runs\n",
+    stdout: "nothing false up to step 1\n",
   });
+  // Of both steps and the last evaluation, and of one step from a checkpoint.
+  expect(await call("audit", id, "--all")).toMatchObject({
+    code: 0,
+    stdout: "nothing false up to step 2, 3 computed here\n",
+  });
+  const state = join(folder, "state.safetensors");
+  const answer = await run.checkpoint("safetensors", "full", 0);
+  writeFileSync(state, Buffer.from(await answer.arrayBuffer()));
+  const own = await call("audit", id, "--state", state, "--json");
+  expect(JSON.parse(own.stdout)).toEqual({ last: 0, first: null, computed: 1 });
+  for (const [args, message] of [
+    [["--step", "3"], "Expected a step up to 2, the last that is committed"],
+    [["--step", "1", "--all"], "Expected --step or --all"],
+    [["--against", id, "--all"], "Expected --all without --against"],
+    [["--state", join(folder, "none")], "none"],
+  ] as const) {
+    const refusal = await call("audit", id, ...args);
+    expect(refusal.stderr).toContain(message);
+    expect(refusal.code).toBeGreaterThan(0);
+  }
+  const other = (await newRun()).run.run;
+  expect((await call("audit", other, "--state", state)).stderr).toContain(
+    "Expected a run that has committed a step, got one that has not",
+  );
+  expect((await call("rewind", other, "--step", "0")).stdout).toBe(
+    `run ${other} is running, at 0 of 6 steps\n`,
+  );
+  expect((await call("rewind", other, "--step", "1")).stderr).toContain(
+    "Expected a step up to 0, where the run is, got 1",
+  );
+  expect((await call("rewind", id, "--step", "1")).stderr).toContain(
+    "Expected a run that has not ended, got one that is finished",
+  );
+  expect((await call("rewind", id)).code).toBe(2);
 });
 
 /** `npm run train` on the edge that is there already. */

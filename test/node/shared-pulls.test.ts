@@ -60,6 +60,12 @@ test("a shard's frame of a step travels once, and lies in memory that all read",
   await pull[2]!(0, 7);
   expect((await pull[0]!(1, 8)).payload[0]).toBe(16 * 8 + 1);
   expect(asked).toEqual(["1 7", "0 7", "1 8"]);
+  // When the run has gone back, so is the same step.
+  await Promise.all([
+    pull[0]!(1, 8, undefined, 1),
+    pull[1]!(1, 8, undefined, 1),
+  ]);
+  expect(asked.slice(3)).toEqual(["1 8"]);
 });
 
 test("a refusal reaches who asked with its code, and whoever asks next tries again", async () => {

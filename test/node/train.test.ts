@@ -157,7 +157,7 @@ describe("a run to its end", () => {
       trainIn(home, "--text", textIn(home), ...options, ...layout).ended;
     first = await run();
     before = [checkpoint(), metrics()].map((file) => readFileSync(file));
-    const layout = ["--trainers", "3", "--shards", "4"];
+    const layout = ["--trainers", "3", "--shards", "4", "--verify", "1"];
     second = await run(...layout, ...UNSAMPLED);
   });
 
@@ -384,8 +384,10 @@ test("every option of --help is taken, and does what it says", async () => {
     "weight-decay": "0",
     seed: "7",
     "gradient-dtype": "bf16",
-    trainers: "1",
+    trainers: "2",
     shards: "3",
+    verify: "0.5",
+    redundancy: "2",
   };
   const args = Object.entries(options).flatMap(([k, v]) => [`--${k}`, v]);
   const { code, stdout, stderr } = await train(...args).ended;
@@ -393,7 +395,7 @@ test("every option of --help is taken, and does what it says", async () => {
   expect(code).toBe(0);
   for (const part of [
     "parameters: 1 layers, width 64, 1 heads, context 64",
-    "recipe bf16, gradients in bf16; 1 trainers, 3 shards",
+    "recipe bf16, gradients in bf16; 2 trainers, each microbatch by 2, 3 shards",
   ])
     expect(stdout).toContain(part);
   const mine = join(options.state, "runs/mine/checkpoint.safetensors");
@@ -686,6 +688,15 @@ describe("refusals say what was expected and what came", () => {
       /Expected --out to be in a folder that exists, got no-such-folder\/x/,
     ],
     [["--width", "65"], /65/],
+    [["--verify", "1.5"], /Expected --verify to be at most 1, got 1.5/],
+    [
+      ["--verify", "0.1", "--trainers", "1"],
+      /Expected --trainers of 2 at least, which --verify 0.1 asks of, got 1/,
+    ],
+    [
+      ["--redundancy", "3"],
+      /Expected --trainers of 3 at least, which --redundancy 3 asks of, got 2/,
+    ],
     [
       ["--tokenizer", "byte", "--vocabulary", "512"],
       /Expected --vocabulary with --tokenizer bpe alone, got 512 with byte/,

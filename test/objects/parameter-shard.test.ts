@@ -78,7 +78,13 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
     sql.exec(
       "CREATE TABLE parts AS SELECT step, microbatch, slice, payload FROM slices",
     );
-    for (const table of ["pushes", "slices", "push_authors", "excluded"])
+    for (const table of [
+      "pushes",
+      "slices",
+      "push_authors",
+      "excluded",
+      "states",
+    ])
       sql.exec(`DROP TABLE ${table}`);
     sql.exec("ALTER TABLE plain RENAME TO pushes");
     sql.exec("ALTER TABLE parts RENAME TO slices");
@@ -98,7 +104,7 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
   await trainer.reach(4);
   const { digest } = await trainer.run.pull(0, 4);
   expect(digest).toBe(expected.digest);
-  expect(await query(trainer, "SELECT version FROM schema")).toBe(5);
+  expect(await query(trainer, "SELECT version FROM schema")).toBe(6);
 });
 
 test("a state that others pushed out of memory comes back with the same bytes", async () => {
@@ -166,16 +172,20 @@ test("an update reads the pushes again only where their mean did not stay", asyn
   expect(digests[1]).toBe(digests[0]);
 });
 
-test("a snapshot replaces the one before, and ends the log up to it; digests stay", async () => {
+test("a snapshot stands beside those that are kept, and ends the log up to it; digests stay", async () => {
   const trainer = await startScripted({ steps: 9, snapshotSteps: 2 });
   await trainer.reach(5);
   // Each less than a row: parameters, Muon's momentum, m and v of embeddings and of vectors.
   const rows = 1 + 1 + 2 * 2;
-  expect(await query(trainer, "SELECT COUNT(*) FROM snapshots")).toBe(rows);
+  // Of steps 2 and 4.
+  expect(await query(trainer, "SELECT COUNT(*) FROM snapshots")).toBe(2 * rows);
   expect(await query(trainer, "SELECT step FROM snapshot_pointer")).toBe(4);
   expect(await query(trainer, "SELECT MIN(step) FROM slices")).toBe(4);
   expect(await query(trainer, "SELECT COUNT(*) FROM updates")).toBe(1);
   expect(await query(trainer, "SELECT COUNT(*) FROM pushes")).toBe(5 * 4);
+  // The one of 2 is wanted no longer: of 4 and 6 there are copies.
+  await trainer.reach(6);
+  expect(await query(trainer, "SELECT COUNT(*) FROM snapshots")).toBe(2 * rows);
 });
 
 test("a large log brings the snapshot forward: it stays below 16 MiB and one step", async () => {

@@ -2,7 +2,7 @@
 import { evictDurableObject, reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { Lease, RunEvent } from "../../src/api/types.ts";
-import { audit } from "../../src/cli/audit.ts";
+import { compareRuns } from "../../src/cli/compared-runs.ts";
 import { requiredAuthors } from "../../src/objects/run/verification.ts";
 import { verdictOf } from "../../src/objects/run/verdict.ts";
 import type { TrainingService } from "../../src/training/service.ts";
@@ -477,7 +477,7 @@ test("an audit finds the first false step of many, and whose it is", async () =>
   const liar = await audited.stranger("liar");
   await trusted.reach(steps);
   await audited.reach(5);
-  expect(await audit(audited.run, trusted.run)).toEqual({ last: 4, first: null }); // prettier-ignore
+  expect(await compareRuns(audited.run, trusted.run)).toEqual({ last: 4, first: null }); // prettier-ignore
   const { lease } = await liar.run.lease(liar.identity);
   await liar.pushFor(lease!, FALSE);
   await liar.complete(lease!, FALSE);
@@ -487,12 +487,18 @@ test("an audit finds the first false step of many, and whose it is", async () =>
     step: 5,
     microbatches: [{ index: lease!.index, authors: [idOf(liar)] }],
   };
-  expect(await audit(audited.run, trusted.run)).toEqual({ last: 8, first });
-  expect(await audit(audited.run, trusted.run, 5)).toEqual({ last: 5, first });
-  expect(await audit(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
+  expect(await compareRuns(audited.run, trusted.run)).toEqual({
+    last: 8,
+    first,
+  });
+  expect(await compareRuns(audited.run, trusted.run, 5)).toEqual({
+    last: 5,
+    first,
+  });
+  expect(await compareRuns(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
   const foreign = await startScripted({ steps, dataset, seed: 2 });
   await foreign.reach(1);
-  await expect(audit(audited.run, foreign.run)).rejects.toThrow("of one config"); // prettier-ignore
+  await expect(compareRuns(audited.run, foreign.run)).rejects.toThrow("of one config"); // prettier-ignore
 });
 
 test.each([

@@ -156,6 +156,18 @@ test("a lease is pulled, pushed to every shard, then completed, which brings the
   ]);
 });
 
+test("a step is pulled again when the run has gone back meanwhile", async () => {
+  const again = { ...train(0, 1), rewinds: 1 };
+  const { service, calls } = serviceOf([train(0, 0), again, again]);
+  await new RunTrainer(service, identity).train();
+  expect(calls.filter((call) => call.startsWith("pull"))).toEqual([
+    "pull 0 0",
+    "pull 1 0",
+    "pull 0 0",
+    "pull 1 0",
+  ]);
+});
+
 test("tells of each microbatch how long its phases took, and the bytes of its frames", async () => {
   const { service, phases } = serviceOf([
     train(0, 0),

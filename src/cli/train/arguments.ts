@@ -204,6 +204,17 @@ export const trainArgs = {
     description:
       "Objects that hold the parameters; never changes the result (default: 2, or more where the parameters need them)",
   },
+  verify: {
+    type: "string",
+    valueHint: "P",
+    description:
+      "Have a share of the microbatches, from 0 to 1, computed by a second trainer before they count; never changes the result",
+  },
+  redundancy: {
+    type: "string",
+    valueHint: "K",
+    description: "Have each microbatch computed by so many trainers",
+  },
   url: {
     type: "string",
     valueHint: "URL",

@@ -2,7 +2,7 @@
  * A run's metrics as JSON lines, the same as `GET /v1/runs/:run/metrics`. Each is written when its step is
  * committed, so a run that is cancelled or killed leaves all that it had.
  */
-import { appendFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import type { RunEvent, StepMetrics } from "../../api/types.ts";
 
 export class MetricsFile {
@@ -16,18 +16,25 @@ export class MetricsFile {
   }
 
   event(event: RunEvent): void {
-    if (event.type === "step") this.#append([event.metrics]);
+    if (event.type === "rewind") this.#takeBack(event.step);
+    if (event.type !== "step" || event.metrics.step < this.#nextStep) return;
+    appendFileSync(this.#file, lineOf(event.metrics));
+    this.#nextStep = event.metrics.step + 1;
   }
 
-  /** What no event told: steps that are long past, the evaluation after the last step. */
+  /** All that there is, also what no event told: steps that are long past, the evaluation after the last step. */
   complete(metrics: readonly StepMetrics[]): void {
-    this.#append(metrics);
+    writeFileSync(this.#file, metrics.map(lineOf).join(""));
+    this.#nextStep = (metrics.at(-1)?.step ?? -1) + 1;
   }
 
-  #append(all: readonly StepMetrics[]): void {
-    const metrics = all.filter(({ step }) => step >= this.#nextStep);
-    const lines = metrics.map((each) => `${JSON.stringify(each)}\n`);
-    appendFileSync(this.#file, lines.join(""));
-    this.#nextStep = (metrics.at(-1)?.step ?? this.#nextStep - 1) + 1;
+  #takeBack(step: number): void {
+    const lines = readFileSync(this.#file, "utf8").split("\n").filter(Boolean);
+    const all = lines.map((line) => JSON.parse(line) as StepMetrics);
+    this.complete(all.filter((each) => each.step < step));
   }
+}
+
+function lineOf(metrics: StepMetrics): string {
+  return `${JSON.stringify(metrics)}\n`;
 }

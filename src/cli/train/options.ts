@@ -151,8 +151,29 @@ export function parseTrainOptions(
       ...split,
       optimizer: optimizerOf(asked),
       shards: args.shards === undefined ? undefined : number("shards"),
+      ...trustOf(args),
     },
   };
+}
+
+/** By how many trainers microbatches are computed. Those of a machine's own edge must be there. */
+function trustOf({
+  verify: share,
+  redundancy: authors,
+  trainers,
+  url,
+}: TrainArgs): Pick<RunRequest, "verify" | "redundancy"> {
+  const verify = share === undefined ? undefined : finite("verify", share, 0);
+  if (verify !== undefined && verify > 1)
+    throw new Error(`Expected --verify to be at most 1, got ${share}`);
+  const redundancy =
+    authors === undefined ? undefined : count("redundancy", authors, undefined);
+  const needed = Math.max(redundancy ?? 1, verify ? 2 : 1);
+  if (url === undefined && needed > Number(trainers))
+    throw new Error(
+      `Expected --trainers of ${needed} at least, which ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} asks of, got ${trainers}: the run would wait for more`,
+    );
+  return { verify, redundancy };
 }
 
 function stateOf(

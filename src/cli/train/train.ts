@@ -275,9 +275,16 @@ function describe(
   );
 }
 
-function trainersOf({ trainers, remote }: TrainOptions): string {
-  if (!remote) return `${trainers} trainers`;
-  return `${trainers} trainers of the edge, ${remote.threads} of this machine`;
+function trainersOf({ trainers, remote, request }: TrainOptions): string {
+  const { verify, redundancy = 1 } = request;
+  const checked =
+    redundancy > 1
+      ? `, each microbatch by ${redundancy}`
+      : verify
+        ? `, ${+(100 * verify).toFixed(2)} % of microbatches by two`
+        : "";
+  if (!remote) return `${trainers} trainers${checked}`;
+  return `${trainers} trainers of the edge, ${remote.threads} of this machine${checked}`;
 }
 
 /** A place of their own for the checkpoint and the metrics of a run that has begun. */

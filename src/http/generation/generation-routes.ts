@@ -140,8 +140,10 @@ export const GENERATION_ROUTES = [
       },
     },
     async handle(c, { run, body, format }) {
-      const { step, folder } = await openCheckpoint(c.env, run, false);
-      return answer(c, `run ${run}/${step}`, folder, body, format);
+      const { results, folder } = await openCheckpoint(c.env, run, {
+        isFull: false,
+      });
+      return answer(c, `run ${run}/${results}`, folder, body, format);
     },
   }),
 ];

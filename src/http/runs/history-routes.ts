@@ -1,17 +1,23 @@
 /** What becomes of a run: its metrics, its events, its parameters. */
+import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { optional } from "../declaration/parameter.ts";
-import { route } from "../declaration/route.ts";
+import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
-import { stepRecordSchema } from "./run-schemas.ts";
+import {
+  runStatusSchema,
+  statesSchema,
+  stepRecordSchema,
+} from "./run-schemas.ts";
 import { json } from "../json.ts";
 import { metricsStream } from "./metrics-stream.ts";
 
 /** What a checkpoint has of a run. */
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
+const CHAINS = ["results", "authors"] as const;
 
 const AFTER = {
   kind: "whole",
@@ -20,6 +26,17 @@ const AFTER = {
   default: 0,
   text: "Go on after this event",
 } as const;
+
+const STATE_STEP = {
+  kind: "whole",
+  least: 0,
+  most: 2 ** 32 - 1,
+  text: "A step of which `GET …/states` says that the state is there (default: the present one)",
+} as const;
+
+const rewindSchema = z
+  .strictObject({ step: z.int().min(0).describe("At this step or before it") })
+  .register(REQUEST_SCHEMAS, { id: "RewindRequest" });
 
 export const HISTORY_ROUTES = [
   route({
@@ -76,6 +93,46 @@ export const HISTORY_ROUTES = [
   }),
 
   route({
+    id: "listStates",
+    method: "get",
+    path: "/v1/runs/{run}/states",
+    tag: "runs",
+    access: "owner",
+    summary: "The steps of which all of the state is there",
+    description:
+      "The run goes back to them, checkpoints are made of them, and an audit computes from them. The last is the present one. Kept are the first, and of each `snapshotSteps` the last two, and one in each 2, 4, 8 … before them.",
+    answers: { 200: { description: "In order", json: statesSchema } },
+    errors: ["run_not_found"],
+    handle: async (c, { run }) =>
+      json({ steps: await runStub(c.env, run).stateSteps() }),
+  }),
+
+  route({
+    id: "rewindRun",
+    method: "post",
+    path: "/v1/runs/{run}/rewind",
+    tag: "runs",
+    access: "owner",
+    summary: "Go back to the last step up to this of which the state is kept",
+    description:
+      "What was told of that step and of those after it is taken back: parameters, metrics, events, leases. The run goes on from there. One that has ended stays as it is: begin another from its checkpoint of that step, with `resume`.",
+    body: { description: "How far", json: rewindSchema },
+    answers: { 200: { description: "The run", json: runStatusSchema } },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "wrong_state",
+      "future_step",
+      "step_gone",
+      "body_too_large",
+      "invalid_config",
+    ],
+    examples: { start: { summary: "To the start", body: { step: 0 } } },
+    handle: async (c, { run, body: { step } }) =>
+      json(await runStub(c.env, run).rewind(step)),
+  }),
+
+  route({
     id: "getEvents",
     method: "get",
     path: "/v1/runs/{run}/events",
@@ -117,7 +174,7 @@ export const HISTORY_ROUTES = [
     access: "owner",
     summary: "The parameters as they are now, all of one step",
     description:
-      "In any state of the run. `state=full` adds what the optimizer remembers, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` resumes the run: it ends in the bytes of one that was never interrupted.  Metadata holds config and step. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
+      "In any state of the run. `state=full` adds what the optimizer remembers, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` resumes the run: it ends in the bytes of one that was never interrupted. Metadata holds config, step and the digest of what the steps before came to. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
     query: {
       format: optional(
         choice(
@@ -133,6 +190,14 @@ export const HISTORY_ROUTES = [
           "parameters",
         ),
       ),
+      step: optional(STATE_STEP, "invalid_number"),
+      chain: optional(
+        choice(
+          CHAINS,
+          "What else the metadata binds: what the steps came to; or who told so too, which differs by who trained",
+          "results",
+        ),
+      ),
     },
     answers: {
       200: {
@@ -145,8 +210,14 @@ export const HISTORY_ROUTES = [
         },
       },
     },
-    errors: ["run_not_found", "invalid_option"],
-    async handle(c, { run, format, state }) {
+    errors: [
+      "run_not_found",
+      "invalid_option",
+      "invalid_number",
+      "future_step",
+      "step_gone",
+    ],
+    async handle(c, { run, format, state, step: asked, chain }) {
       if (state === "full" && format !== "safetensors") {
         throw new AppError(
           "invalid_option",
@@ -154,7 +225,11 @@ export const HISTORY_ROUTES = [
         );
       }
       const isFull = state === "full";
-      const { step, folder } = await openCheckpoint(c.env, run, isFull);
+      const { step, folder } = await openCheckpoint(c.env, run, {
+        isFull,
+        step: asked,
+        hasChain: chain === "authors",
+      });
       const { bytes, ending, type, chunks } = await exportCheckpoint(
         folder,
         format,

@@ -93,6 +93,7 @@ const configSchema = z
             step: whole,
             tokens: whole,
             origin: digest.nullable(),
+            results: digest.optional(),
           })
           .optional()
           .describe("Where its run was, whose optimizer it goes on with too"),
@@ -177,6 +178,9 @@ const lease = z.strictObject({
   index: whole,
   deadlineMs: time,
   key: z.string().describe("Sent as Lease-Key with what comes of it"),
+  rewinds: whole
+    .optional()
+    .describe("How often the run has gone back to an earlier step, if ever"),
 });
 
 export const leaseResponseSchema = z
@@ -250,6 +254,10 @@ export const stepRecordSchema = z
       .nullable(),
   })
   .register(ANSWER_SCHEMAS, { id: "StepRecord" });
+
+export const statesSchema = z
+  .strictObject({ steps: z.array(whole) })
+  .register(ANSWER_SCHEMAS, { id: "States" });
 
 export const trainersResponseSchema = z
   .union([

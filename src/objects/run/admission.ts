@@ -49,8 +49,9 @@ export class Admission {
   }
 
   async withKey({ author }: Holder, given: Given): Promise<Lease> {
-    const { keys } = this.#progress.record();
-    return { ...given, key: await leaseKey(keys, author, given) };
+    const { keys, rewinds } = this.#progress.record();
+    const key = await leaseKey(keys, author, given);
+    return { ...given, key, ...(rewinds > 0 && { rewinds }) };
   }
 
   /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */

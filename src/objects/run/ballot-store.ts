@@ -115,6 +115,11 @@ export class BallotStore {
     );
   }
 
+  /** What all have told of this step and those after it is void. Called inside a transaction. */
+  takeBack(step: number): void {
+    this.#sql.exec("DELETE FROM ballots WHERE step >= ?", step);
+  }
+
   /** What all have told of steps that are not committed is void. */
   discardAll(): void {
     this.#sql.exec(

@@ -1,37 +1,36 @@
 /**
- * What binds a run's steps: each commit has a SHA-256 of the one before and of itself, so that no step can be
- * changed afterwards without all that follow. There are two. `results` is of what the step came to, and is the same
- * whoever trained and however many shards there were: a run that is computed again has it again, up to the
- * first step that was false. `chain` is of that and of who told it: each shard's digests, and the authors.
+ * What binds a run's steps. `results` is of what they came to, whoever trained (results-digest.ts); `chain` is of that
+ * and of who told it: each shard's digests, and the authors.
  */
 import type { AgreedResult, RunConfig } from "../../api/types.ts";
-import { essentialConfig } from "../../training/checkpoint.ts";
 import type { Update } from "../../training/optimizer.ts";
+import {
+  digestOf,
+  firstResults,
+  nextResults,
+} from "../../training/results-digest.ts";
 import { says, type StoredBallot } from "./ballot-store.ts";
 
 export type Link = { results: string; chain: string };
 
 /** Before the first step. */
 export async function firstLink(config: RunConfig): Promise<Link> {
-  const results = await digestOf(essentialConfig(config));
+  const results = await firstResults(config);
   return { results, chain: await digestOf([results, config.shards]) };
 }
 
 export async function nextLink(
   before: Link,
   microbatches: readonly AgreedResult[],
-  { step, clipCoefficient, learningRates }: Update,
+  update: Update,
   gradNorm: number,
 ): Promise<Link> {
-  const { matrix, embedding, vector } = learningRates;
-  const results = await digestOf([
+  const results = await nextResults(
     before.results,
-    step,
-    microbatches.map(({ lossSum, tokens, bytes }) => [lossSum, tokens, bytes]),
+    microbatches,
+    update,
     gradNorm,
-    clipCoefficient,
-    [matrix, embedding, vector],
-  ]);
+  );
   const told = microbatches.map(({ digests, authors }) => [digests, authors]);
   return { results, chain: await digestOf([before.chain, results, told]) };
 }
@@ -48,12 +47,4 @@ export function resultsOf(
       return { index, lossSum, tokens, bytes, digests, authors };
     });
   });
-}
-
-async function digestOf(value: unknown): Promise<string> {
-  const text = new TextEncoder().encode(JSON.stringify(value));
-  const digest = await crypto.subtle.digest("SHA-256", text);
-  return Array.from(new Uint8Array(digest), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
 }

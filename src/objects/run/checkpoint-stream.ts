@@ -22,14 +22,25 @@ type ReadRow = (
   row: number,
 ) => Promise<Uint8Array<ArrayBufferLike>>;
 
-/** The parameters, or all of the state. Errors: `run_not_found` */
+/** What of a run a checkpoint has. */
+export type CheckpointContents = {
+  /** All of the state, not the parameters alone. */
+  isFull: boolean;
+  /** The present one unless told. */
+  step?: number | undefined;
+  /** The digest of who told what, which differs by who trained. */
+  hasChain?: boolean;
+};
+
+/** Errors: `run_not_found`; `future_step`; `step_gone`, its state is not kept */
 export async function openCheckpoint(
   bindings: ObjectBindings,
   run: string,
-  isFull: boolean,
-): Promise<{ step: number; folder: CheckpointFolder }> {
-  const pinned = await runStub(bindings, run).pinCheckpoint(isFull);
-  const { step, config, tokenizer, tokens } = pinned;
+  { isFull, step: asked, hasChain = false }: CheckpointContents,
+): Promise<{ step: number; results: string; folder: CheckpointFolder }> {
+  const stub = runStub(bindings, run);
+  const pinned = await stub.pinCheckpoint(isFull, asked ?? null);
+  const { step, link, config, tokenizer, tokens } = pinned;
   const { table } = modelOf(config.model);
   // Where each vector of each shard lies in the flat vector.
   const parts = runRanges(config).shards.flatMap((range) =>
@@ -62,9 +73,15 @@ export async function openCheckpoint(
   }
   return {
     step,
+    results: link.results,
     folder: checkpointFolder(
       config,
-      { step, tokens: isFull ? tokens : undefined },
+      {
+        step,
+        tokens: isFull ? tokens : undefined,
+        results: link.results,
+        chain: hasChain ? link.chain : undefined,
+      },
       tokenizer,
       state,
     ),

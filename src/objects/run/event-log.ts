@@ -10,6 +10,7 @@ const MAX_EVENTS: Record<RunEvent["type"], number> = {
   conflict: 200,
   author: 500,
   fingerprint: 100,
+  rewind: 100,
   waiting: 200,
 };
 
@@ -48,6 +49,16 @@ export class EventLog {
       MAX_EVENTS[event.type],
     );
     for (const wake of this.#waiting) wake();
+  }
+
+  /** What was told of this step and those after it goes; who lied stays known. */
+  takeBack(step: number): void {
+    this.#sql.exec(
+      `DELETE FROM events
+        WHERE (type = 'step' AND json_extract(event, '$.metrics.step') >= ?1)
+           OR (type IN ('evaluation', 'waiting') AND json_extract(event, '$.step') >= ?1)`,
+      step,
+    );
   }
 
   /** Events with a greater id, the oldest first. */

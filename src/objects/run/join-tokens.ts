@@ -10,7 +10,6 @@ export class JoinTokens {
   readonly #waiting: RunParts["waiting"];
   readonly #progress: RunParts["progress"];
   readonly #agreement: RunParts["agreement"];
-  readonly #storage: RunParts["storage"];
 
   constructor(parts: RunParts) {
     this.#authors = parts.authors;
@@ -18,7 +17,6 @@ export class JoinTokens {
     this.#waiting = parts.waiting;
     this.#progress = parts.progress;
     this.#agreement = parts.agreement;
-    this.#storage = parts.storage;
   }
 
   /** A token with which trainers elsewhere join this run, for `expiresInMs`. */
@@ -51,7 +49,7 @@ export class JoinTokens {
     }
     const find = () => this.#authors.all().find((token) => token.id === id)!;
     if (find().state !== state) {
-      this.#storage.transactionSync(() => {
+      this.#progress.transaction(() => {
         if (state === "active") {
           this.#authors.setState(id, state);
           this.#events.append({ type: "author", author: id, state });

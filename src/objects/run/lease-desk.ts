@@ -35,7 +35,6 @@ export class LeaseDesk {
   readonly #waiting: RunParts["waiting"];
   readonly #progress: RunParts["progress"];
   readonly #agreement: RunParts["agreement"];
-  readonly #storage: RunParts["storage"];
 
   constructor(parts: RunParts, admission: Admission) {
     this.#store = parts.store;
@@ -44,7 +43,6 @@ export class LeaseDesk {
     this.#waiting = parts.waiting;
     this.#progress = parts.progress;
     this.#agreement = parts.agreement;
-    this.#storage = parts.storage;
     this.#admission = admission;
   }
 
@@ -94,6 +92,12 @@ export class LeaseDesk {
     ]);
     // After the last wait: what is decided from here on is decided at once.
     const record = this.#progress.record();
+    if (record.keys.secret !== keys.secret) {
+      throw new AppError(
+        "no_lease",
+        "Expected the key of a lease, got one that has become void meanwhile",
+      );
+    }
     const told = readTold(record.config, kind, completion);
     const holder = this.#admission.holderOf(caller, completion);
     if (holder.author !== author) {
@@ -111,7 +115,7 @@ export class LeaseDesk {
     const nowMs = Date.now();
     if (own) {
       if (says(own) !== says(told)) {
-        this.#storage.transactionSync(() =>
+        this.#progress.transaction(() =>
           this.#agreement.contradicted(leased, step, author, nowMs),
         );
         throw differentCompletion(own, told);
@@ -120,7 +124,7 @@ export class LeaseDesk {
       checkOpen(record, step);
       checkCounts(record.config, kind, index, completion);
       const tookMs = this.#progress.leases().tookMs(leased, holder, nowMs);
-      this.#storage.transactionSync(() => {
+      this.#progress.transaction(() => {
         this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
         this.#agreement.cast(leased, { ...told, author, required }, nowMs);
       });
@@ -154,7 +158,7 @@ export class LeaseDesk {
   ): Promise<void> {
     const leased = { kind: "train", step, index: microbatch } as const;
     const author = await this.#admission.authorOfKey(caller, leased, key);
-    this.#storage.transactionSync(() =>
+    this.#progress.transaction(() =>
       this.#agreement.contradicted(leased, step, author, Date.now()),
     );
     await this.#progress.advance();
@@ -189,7 +193,7 @@ export class LeaseDesk {
     const lapsed = leases.lapse(nowMs);
     for (const { trainer } of lapsed) this.#roster.lapsed(trainer, nowMs);
     if (lapsed.length > 0)
-      this.#storage.transactionSync(() => this.#agreement.decideOpen(nowMs));
+      this.#progress.transaction(() => this.#agreement.decideOpen(nowMs));
     if (!this.#authors.isActive(holder.author)) return null;
     if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
     return leases.take(holder, nowMs, this.#roster.pace);

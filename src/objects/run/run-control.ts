@@ -18,9 +18,15 @@ import { newRunKeys, OWNER } from "../platform/author.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { Admission } from "./admission.ts";
-import { resultsOf } from "./chain.ts";
+import { type Link, resultsOf } from "./chain.ts";
 import { allOf, runRanges } from "./commit.ts";
 import type { EventLog } from "./event-log.ts";
+import {
+  checkReached,
+  checkStateStep,
+  rewind,
+  stateSteps,
+} from "./past-steps.ts";
 import { JoinTokens } from "./join-tokens.ts";
 import { LeaseDesk } from "./lease-desk.ts";
 import { isBusy, type RunParts, runParts } from "./run-parts.ts";
@@ -123,13 +129,7 @@ export class RunControl {
 
   /** What was told of a step, so far or until it was committed. Errors: `future_step` */
   async stepRecord(step: number): Promise<StepRecord> {
-    const { step: current } = this.#parts.progress.record();
-    if (step > current) {
-      throw new AppError(
-        "future_step",
-        `Expected a step up to ${current}, where the run is, got ${step}`,
-      );
-    }
+    checkReached(this.#parts.progress.record(), step);
     const told = this.#parts.store.ballots.ofStep("train", step);
     const commit = this.#parts.store.history.commit(step);
     return {
@@ -157,22 +157,43 @@ export class RunControl {
     return readTokenizer(this.#parts.bindings.BUCKET, stored);
   }
 
-  /** Every shard's parameters of one step, or all of its state, set aside to be read. */
-  async pinCheckpoint(isFull: boolean): Promise<{
+  /** The steps of which all of the state is there, in order; the last is the present one. */
+  stateSteps(): Promise<number[]> {
+    return this.#parts.progress.exclusive(() => stateSteps(this.#parts));
+  }
+
+  /** Go back to the last step up to `step` of which the state is kept. Errors: as `rewind` */
+  async rewind(step: number): Promise<RunStatus> {
+    await rewind(this.#parts, step);
+    return this.status();
+  }
+
+  /**
+   * Every shard's parameters of one step, the present one unless told, or all of its state, set aside to be read.
+   * Errors: `future_step`, `step_gone`
+   */
+  async pinCheckpoint(
+    isFull: boolean,
+    asked: number | null,
+  ): Promise<{
     step: number;
+    /** SHA-256 of what the steps before came to, and of who told so. */
+    link: Link;
     /** Trained on so far. */
     tokens: number;
     config: RunConfig;
     tokenizer: string | null;
   }> {
     return this.#parts.progress.exclusive(async () => {
-      const record = this.#parts.progress.record();
-      const { step, config } = record;
-      await allOf(this.#parts.progress.shards(record), (shard) =>
-        shard.pin(step, isFull),
-      );
-      const tokens = this.#parts.store.history.tokensBefore(record);
-      return { step, tokens, config, tokenizer: this.#parts.store.tokenizer() };
+      const { progress, store } = this.#parts;
+      const record = progress.record();
+      const { config } = record;
+      const step = asked ?? record.step;
+      await checkStateStep(this.#parts, step);
+      await allOf(progress.shards(record), (shard) => shard.pin(step, isFull));
+      const tokens = store.history.tokensBefore({ config, step });
+      const link = await progress.linkBefore(step);
+      return { step, link, tokens, config, tokenizer: store.tokenizer() };
     });
   }
 
@@ -219,7 +240,7 @@ export class RunControl {
     this.#parts.roster.markLost(nowMs, (trainer) =>
       isBusy(this.#parts, trainer, nowMs),
     );
-    this.#parts.storage.transactionSync(() =>
+    this.#parts.progress.transaction(() =>
       this.#parts.agreement.decideOpen(nowMs),
     );
     await this.#parts.progress.advance();

@@ -183,6 +183,12 @@ export class RunHistory {
     }));
   }
 
+  /** Nothing is known of this step and those after it. Called inside a transaction. */
+  takeBack(step: number): void {
+    this.#sql.exec("DELETE FROM commits WHERE step >= ?", step);
+    this.#sql.exec("DELETE FROM evaluations WHERE step >= ?", step);
+  }
+
   /** Tokens trained on in all steps below `step`. */
   tokensBefore({ config, step }: { config: RunConfig; step: number }): number {
     return this.commit(step - 1)?.tokens ?? config.from?.resumed?.tokens ?? 0;

@@ -151,7 +151,7 @@ export class RunProgress {
         this.#store.update({ fingerprintBy: by });
         return Promise.resolve();
       }
-      this.#storage.transactionSync(() => {
+      this.transaction(() => {
         const { secret } = newRunKeys();
         this.#store.update({
           fingerprint,
@@ -166,6 +166,17 @@ export class RunProgress {
       return Promise.resolve();
     });
     await this.advance();
+  }
+
+  /** What is in memory of what `body` has changed goes with it when it fails. */
+  transaction<T>(body: () => T): T {
+    try {
+      return this.#storage.transactionSync(body);
+    } catch (error) {
+      this.#store.forget();
+      this.forget();
+      throw error;
+    }
   }
 
   /** The alarm that was set has come. */
@@ -209,8 +220,10 @@ export class RunProgress {
     const shards = this.shards(record);
     const commit = this.#store.history.commit(step);
     if (!record.initialized) {
-      await initializeShards(config, keys, shards);
-      this.#store.update({ initialized: true });
+      const { rewindTo } = record;
+      if (rewindTo === null) await initializeShards(config, keys, shards);
+      else await allOf(shards, (shard) => shard.goBack(rewindTo, keys));
+      this.#store.update({ initialized: true, rewindTo: null });
     } else if (commit) {
       // Also when the run has ended meanwhile: all shards must be at one step.
       await applyStep(
@@ -238,7 +251,7 @@ export class RunProgress {
     if (this.#store.history.hasEvaluation(step)) return;
     const parts = this.#store.ballots.results("eval", step);
     const loss = meanLoss(parts);
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       this.#store.history.addEvaluation(step, loss, Date.now());
       this.#events.append({
         type: "evaluation",
@@ -304,7 +317,7 @@ export class RunProgress {
   /** A shard has no such gradient as was told of: whoever told so, with a join token, tells no more. */
   #takeBack(microbatch: Microbatch, step: number): void {
     const { kind, index } = microbatch;
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       for (const { author } of this.#store.ballots.of(microbatch, step)) {
         this.#events.append({
           type: "conflict",
@@ -325,7 +338,7 @@ export class RunProgress {
   /** Every shard has applied the commit. */
   #endStep(commit: CommitRecord): void {
     const began = this.#commitBegan;
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       if (began?.step === commit.step)
         this.#store.history.commitTook(commit.step, Date.now() - began.ms);
       this.#store.update({ step: commit.step + 1 });
@@ -339,7 +352,7 @@ export class RunProgress {
   }
 
   changeState(state: RunState): void {
-    this.#storage.transactionSync(() => {
+    this.transaction(() => {
       this.#store.update({ state });
       this.#events.append({ type: "state", state });
     });

@@ -104,4 +104,11 @@ export const RUN_SCHEMA = new Schema("run", [
 
   // What trainers compute in, as they tell.
   (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
+
+  // How often the run has gone back, and to which step it is about to.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE run ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0;
+       ALTER TABLE run ADD COLUMN rewind_to INTEGER`,
+    ),
 ]);

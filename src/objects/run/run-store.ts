@@ -19,6 +19,10 @@ export type RunRecord = {
   keys: RunKeys;
   /** Every shard has been initialized, and has these keys. */
   initialized: boolean;
+  /** How often the run has gone back to an earlier step. */
+  rewinds: number;
+  /** The step that its shards are about to go back to. */
+  rewindTo: number | null;
   /** The run has ended, and shards and directory know. */
   settled: boolean;
   /** An earlier release began it, whose parameters mean something else: nobody goes on with it. */
@@ -38,6 +42,8 @@ type RecordRow = {
   initialized: number;
   settled: number;
   outdated: number;
+  rewinds: number;
+  rewind_to: number | null;
 };
 
 export class RunStore {
@@ -66,7 +72,7 @@ export class RunStore {
     if (tokenizer !== null)
       this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', ?, NULL, ?, 0, 0, 0, ?, ?, NULL)",
+      "INSERT INTO run VALUES (?, ?, 'running', ?, NULL, ?, 0, 0, 0, ?, ?, NULL, 0, NULL)",
       run,
       JSON.stringify(config),
       config.from?.resumed?.step ?? 0,
@@ -93,6 +99,8 @@ export class RunStore {
       initialized: row.initialized === 1,
       settled: row.settled === 1,
       outdated: row.outdated === 1,
+      rewinds: row.rewinds,
+      rewindTo: row.rewind_to,
     };
     return this.#record;
   }
@@ -105,7 +113,7 @@ export class RunStore {
   ): void {
     const record = { ...this.find()!, ...change };
     this.#sql.exec(
-      "UPDATE run SET state = ?, step = ?, fingerprint = ?, fingerprint_by = ?, secret = ?, initialized = ?, settled = ?",
+      "UPDATE run SET state = ?, step = ?, fingerprint = ?, fingerprint_by = ?, secret = ?, initialized = ?, settled = ?, rewinds = ?, rewind_to = ?",
       record.state,
       record.step,
       record.fingerprint,
@@ -113,6 +121,8 @@ export class RunStore {
       record.keys.secret,
       Number(record.initialized),
       Number(record.settled),
+      record.rewinds,
+      record.rewindTo,
     );
     this.#record = record;
   }

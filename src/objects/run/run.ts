@@ -124,7 +124,10 @@ function runMethods(run: RunControl) {
       microbatch: number,
       key: string,
     ) => run.desk.reportConflict(caller, step, microbatch, key),
-    pinCheckpoint: (isFull: boolean) => run.pinCheckpoint(isFull),
+    stateSteps: () => run.stateSteps(),
+    rewind: (step: number) => run.rewind(step),
+    pinCheckpoint: (isFull: boolean, step: number | null) =>
+      run.pinCheckpoint(isFull, step),
     remove: () => run.remove(),
   };
 }

@@ -1,11 +1,10 @@
 /** What a shard begins with where its run goes on from a checkpoint. */
 import { isolateMemory } from "../../memory/ledger.ts";
 import {
+  readState,
   type ShardGeometry,
   type ShardState,
   stateFrom,
-  stateOf,
-  stateParts,
 } from "../../training/shard-state.ts";
 import { openPinned } from "../platform/stored-model.ts";
 
@@ -23,12 +22,7 @@ export async function importedState(
     const model = await openPinned(bucket, from);
     if (!from.resumed)
       return stateFrom(geometry, await model.read(start, start + length));
-    const vectors: Float32Array<ArrayBuffer>[] = [];
-    for (const { start: first, length: own, moment } of stateParts(geometry))
-      vectors.push(
-        await model.read(start + first, start + first + own, moment),
-      );
-    return stateOf(geometry, vectors);
+    return await readState(geometry, (...part) => model.read(...part));
   } finally {
     reservation.release();
   }

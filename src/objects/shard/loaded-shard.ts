@@ -15,7 +15,6 @@ export type Loaded = {
   /** The step of the parameters; updates so far. */
   step: number;
   ended: boolean;
-  snapshotStep: number;
 };
 
 /** Errors: `shard_not_found`, `state_version` */
@@ -44,6 +43,5 @@ export function loadShard(
     ),
     step: step + snapshots.updates().length,
     ended: row.ended === 1,
-    snapshotStep: step,
   };
 }

@@ -23,6 +23,7 @@ import { discard } from "./frame-body.ts";
 import { importedState } from "./imported-state.ts";
 import { type Loaded, loadShard } from "./loaded-shard.ts";
 import { geometryOf } from "./moments-by-group.ts";
+import { pastRow, pastSteps } from "./past-states.ts";
 import { PinnedState } from "./pinned-state.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
@@ -118,14 +119,50 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     const { keys, step } = this.#load();
     if (keys.creation === creation && keys.secret === secret) return;
     this.ctx.storage.transactionSync(() => {
-      this.#sql.exec(
-        "UPDATE shard SET creation = ?, secret = ?",
-        creation,
-        secret,
-      );
+      this.#writeKeys({ creation, secret });
       this.#log.discard(step);
     });
     this.#loaded = undefined;
+  }
+
+  /** Called inside a transaction. */
+  #writeKeys({ creation, secret }: RunKeys): void {
+    this.#sql.exec(
+      "UPDATE shard SET creation = ?, secret = ?",
+      creation,
+      secret,
+    );
+  }
+
+  /** The steps before the present one of which all of the state is kept, in order. */
+  states(): Promise<Result<number[]>> {
+    return toResult(() => {
+      const { geometry, step } = this.#load();
+      return pastSteps(geometry, this.#snapshots).filter((past) => past < step);
+    });
+  }
+
+  /**
+   * Go back to `step`, which is the present one or among `states`: what came of it and of those after it is void.
+   * Repeating it changes nothing: the keys are new each time that a run goes back.
+   */
+  goBack(step: number, keys: RunKeys): Promise<Result<void>> {
+    return toResult(() => {
+      const { step: current, keys: before } = this.#load();
+      if (before.secret === keys.secret) return;
+      if (step !== current && !this.#isPast(step))
+        throw new Error(`Expected a step whose state is kept, got ${step}`);
+      this.ctx.storage.transactionSync(() => {
+        if (step < current) {
+          this.#snapshots.goBack(step);
+          this.#pins.dropAfter(step);
+        }
+        this.#log.discard(step);
+        this.#writeKeys(keys);
+      });
+      this.#resident.drop();
+      this.#loaded = undefined;
+    });
   }
 
   /** Take nothing of these authors, and void what they have pushed that is not committed. Repeating it changes nothing. */
@@ -233,6 +270,8 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   pin(step: number, isFull: boolean): Promise<Result<void>> {
     return toResult(() => {
       const { step: current, geometry } = this.#load();
+      // One of the present step may go while it is read.
+      if (step < current && this.#isPast(step)) return;
       const parts = stateParts(geometry);
       const wanted = isFull ? parts : parts.slice(0, 1);
       if (wanted.every(({ name }) => this.#pins.has(step, name))) return;
@@ -245,11 +284,13 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     });
   }
 
-  /** f32 `[row · 256 Ki, …)` of a part of the shard's state at a pinned step. */
+  /** f32 `[row · 256 Ki, …)` of a part of the shard's state at a step that is pinned or kept. */
   pinned(step: number, part: string, row: number): Promise<Result<Uint8Array>> {
     return toResult(() => {
-      this.#load();
-      const bytes = this.#pins.row(step, part, row);
+      const { geometry } = this.#load();
+      const bytes =
+        this.#pins.row(step, part, row) ??
+        pastRow(geometry, this.#snapshots, { step, part, row });
       if (bytes) return bytes;
       throw new AppError(
         "step_gone",
@@ -281,6 +322,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     await this.ctx.storage.deleteAll();
   }
 
+  #isPast(step: number): boolean {
+    return pastSteps(this.#load().geometry, this.#snapshots).includes(step);
+  }
+
   #load(): Loaded {
     this.#loaded ??= loadShard(this.ctx.storage, this.#snapshots);
     return this.#loaded;
@@ -297,9 +342,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     });
   }
 
-  #isSnapshotDue({ geometry, step, snapshotStep }: Loaded): boolean {
+  /** All shards of a run have one at the same steps, and each has others where its log is long. */
+  #isSnapshotDue({ geometry, step }: Loaded): boolean {
     return (
-      step - snapshotStep >= geometry.config.snapshotSteps ||
+      step % geometry.config.snapshotSteps === 0 ||
       this.#log.bytes() >= MAX_LOG_BYTES
     );
   }
@@ -308,6 +354,5 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   #writeSnapshot(loaded: Loaded, state: ShardState): void {
     this.#snapshots.write(loaded.geometry, state, loaded.step);
     this.#log.dropBelow(loaded.step);
-    loaded.snapshotStep = loaded.step;
   }
 }

@@ -33,6 +33,11 @@ export class PinnedState {
     );
   }
 
+  /** The run has gone back to `step`. Called inside a transaction. */
+  dropAfter(step: number): void {
+    this.#sql.exec("DELETE FROM pins WHERE step > ?", step);
+  }
+
   /** One row of at most 1 MiB; undefined past the end, or when the step is not pinned. */
   row(step: number, part: string, row: number): Uint8Array | undefined {
     const [found] = this.#sql.exec<{ value: ArrayBuffer }>(

@@ -77,4 +77,11 @@ export const SHARD_SCHEMA = new Schema("shard", [
 
   // A config's model may name its architecture: an earlier release would take it for a GPT-2.
   () => {},
+
+  // Snapshots that the latest has replaced stay, some of them: of which steps they are.
+  (sql) =>
+    sql.exec(
+      `CREATE TABLE states (step INTEGER PRIMARY KEY, version INTEGER NOT NULL);
+       INSERT INTO states SELECT step, version FROM snapshot_pointer WHERE version > 0`,
+    ),
 ]);

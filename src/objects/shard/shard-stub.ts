@@ -15,6 +15,8 @@ export type ShardStub = Pick<
   | "apply"
   | "pin"
   | "pinned"
+  | "states"
+  | "goBack"
   | "end"
   | "destroy"
 > & { fetch(url: string, init?: RequestInit): Promise<Response> };

@@ -1,4 +1,4 @@
-/** A shard's state on disk: the latest snapshot, and the updates applied since. */
+/** A shard's state on disk: the latest snapshot, the updates applied since, and earlier snapshots that are kept. */
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import {
   type ShardGeometry,
@@ -7,6 +7,7 @@ import {
   stateParts,
   vectorsOf,
 } from "../../training/shard-state.ts";
+import { isKept } from "./kept-states.ts";
 import { fromRows, toRows } from "./vector-rows.ts";
 
 /** `step` is the step that the snapshot's parameters belong to; version 0 is the initial state. */
@@ -14,7 +15,7 @@ export type SnapshotPointer = { version: number; step: number };
 
 /**
  * Rows of a new version are written beside those of the old one; the pointer's move, and the removal
- * of what it no longer needs, belong to the same transaction.
+ * of what nobody needs any longer, belong to the same transaction.
  */
 export class SnapshotStore {
   readonly #sql: SqlStorage;
@@ -46,7 +47,7 @@ export class SnapshotStore {
     return stateOf(geometry, vectors);
   }
 
-  /** A new version, and the end of the old one and of the updates it contains. In a transaction. */
+  /** A new version, and the end of what it replaces and of the updates it contains. In a transaction. */
   write(geometry: ShardGeometry, state: ShardState, step: number): void {
     const version = this.pointer().version + 1;
     const vectors = vectorsOf(state);
@@ -61,13 +62,67 @@ export class SnapshotStore {
         );
       }
     }
+    this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
+    this.#sql.exec(
+      "INSERT OR REPLACE INTO states VALUES (?, ?)",
+      step,
+      version,
+    );
+    this.#point({ version, step });
+    for (const each of this.steps())
+      if (!isKept(geometry, each, step)) this.#forget(each);
+    this.#sweep();
+  }
+
+  /** The steps of the snapshots that are there, in order. */
+  steps(): number[] {
+    return Array.from(
+      this.#sql.exec<{ step: number }>("SELECT step FROM states ORDER BY step"),
+      ({ step }) => step,
+    );
+  }
+
+  /** One row of a snapshot that is there. */
+  row(step: number, part: string, row: number): Uint8Array | undefined {
+    const [found] = this.#sql.exec<{ value: ArrayBuffer }>(
+      `SELECT value FROM snapshots
+        WHERE version = (SELECT version FROM states WHERE step = ?) AND part = ? AND row = ?`,
+      step,
+      part,
+      row,
+    );
+    return found && new Uint8Array(found.value);
+  }
+
+  /** The snapshot of `step` is the latest again, or the initial state where there is none. In a transaction. */
+  goBack(step: number): void {
+    const [found] = this.#sql.exec<{ version: number }>(
+      "SELECT version FROM states WHERE step = ?",
+      step,
+    );
+    for (const each of this.steps()) if (each > step) this.#forget(each);
+    this.#sql.exec("DELETE FROM updates");
+    this.#point({ version: found?.version ?? 0, step });
+    this.#sweep();
+  }
+
+  #point({ version, step }: SnapshotPointer): void {
     this.#sql.exec(
       "UPDATE snapshot_pointer SET version = ?, step = ?",
       version,
       step,
     );
-    this.#sql.exec("DELETE FROM snapshots WHERE version < ?", version);
-    this.#sql.exec("DELETE FROM updates WHERE step < ?", step);
+  }
+
+  #forget(step: number): void {
+    this.#sql.exec("DELETE FROM states WHERE step = ?", step);
+  }
+
+  /** What no step has any longer. */
+  #sweep(): void {
+    this.#sql.exec(
+      "DELETE FROM snapshots WHERE version NOT IN (SELECT version FROM states)",
+    );
   }
 
   record({ step, clipCoefficient, learningRates }: Update): void {

@@ -96,6 +96,9 @@ export class FollowedRun {
       this.#steps.set(metrics.step, metrics);
     } else {
       this.#heard.push(event);
+      if (event.type === "rewind")
+        for (const step of this.#steps.keys())
+          if (step >= event.step) this.#steps.delete(step);
       if (event.type === "state") void this.refresh();
     }
     this.#show();

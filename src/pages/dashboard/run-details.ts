@@ -306,6 +306,8 @@ function toldOf(event: News): string {
       return event.fingerprint === null
         ? "the next trainer says what the others compute like"
         : `trainers must compute like ${event.fingerprint} now`;
+    case "rewind":
+      return `the run goes back to step ${event.step}`;
     case "author":
       return `${event.author} is ${event.state}`;
     case "waiting":

@@ -1,0 +1,78 @@
+/**
+ * The first step at which two runs of one config differ, by halving: each commit's `results` holds all before it, so
+ * from the first false step on all differ.
+ */
+import type { RunStatus, StepRecord } from "../api/types.ts";
+import type { RunClient } from "../client/run-client.ts";
+import { UsageError } from "./file-arguments.ts";
+import type { FalseStep } from "./recomputed-steps.ts";
+
+/** `first` is null where they agree up to the last one that was looked at. */
+export type Compared = {
+  /** Steps up to this one were looked at. */
+  last: number;
+  /** With who told of its microbatches in the run that is audited. */
+  first: FalseStep | null;
+};
+
+/** Errors: `UsageError`, the runs cannot be compared */
+export async function compareRuns(
+  audited: RunClient,
+  trusted: RunClient,
+  asked = Infinity,
+): Promise<Compared> {
+  const [one, other] = await Promise.all([audited.status(), trusted.status()]);
+  const last = Math.min(one.step, other.step, asked + 1) - 1;
+  const start = Math.max(firstOf(one), firstOf(other));
+  if (last < start) {
+    throw new UsageError(
+      "Expected two runs that have committed a step, got one that has not",
+    );
+  }
+  const both = async (step: number) => {
+    const records = await Promise.all([audited.step(step), trusted.step(step)]);
+    return { records, isSame: resultsOf(records[0]) === resultsOf(records[1]) };
+  };
+  const { records: first } = await both(start);
+  if (first[0].commit!.before.results !== first[1].commit!.before.results) {
+    throw new UsageError(
+      "Expected two runs of one config, got runs of which no step could be the same",
+    );
+  }
+  if ((await both(last)).isSame) return { last, first: null };
+  // Steps below `low` are the same, `high` is not.
+  let [low, high] = [start, last];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if ((await both(middle)).isSame) low = middle + 1;
+    else high = middle;
+  }
+  const { records } = await both(high);
+  return { last, first: { step: high, microbatches: differing(...records) } };
+}
+
+function resultsOf({ step, commit }: StepRecord): string {
+  if (commit?.results) return commit.results;
+  throw new UsageError(
+    `Expected steps whose commits have digests, got step ${step} of an earlier release`,
+  );
+}
+
+/** By their sums; and by their gradients, where both runs have as many shards. */
+function differing(
+  audited: StepRecord,
+  trusted: StepRecord,
+): { index: number; authors: string[] }[] {
+  const text = (at: number, { microbatches }: StepRecord) => {
+    const { lossSum, tokens, bytes, digests } = microbatches[at]!;
+    return JSON.stringify([lossSum, tokens, bytes, digests]);
+  };
+  return audited.microbatches
+    .filter(({ index }) => text(index, audited) !== text(index, trusted))
+    .map(({ index, authors }) => ({ index, authors }));
+}
+
+/** Of a run that is resumed, the one that it goes on at. */
+function firstOf({ config }: RunStatus): number {
+  return config.from?.resumed?.step ?? 0;
+}
