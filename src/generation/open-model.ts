@@ -1,82 +1,95 @@
 /** A directory of transformers, or of this project, as a model that writes. */
 import { AppError } from "../api/errors.ts";
-import {
-  type CheckpointTensor,
-  CONFIG_FILE,
-} from "../checkpoints/checkpoint.ts";
+import { CONFIG_FILE } from "../checkpoints/checkpoint.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { decoderOf } from "../model/architectures.ts";
 import type { Decoder } from "../model/decoder.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
-import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
+import {
+  foreignBytes,
+  ForeignTokenizer,
+} from "../tokenizers/foreign-tokenizer.ts";
+import type { TextTokenizer } from "../tokenizers/text-tokenizer.ts";
+import {
+  isOwnTokenizer,
+  readTokenizerJson,
+} from "../tokenizers/tokenizer-json.ts";
 import { checkFormat, loadWeights } from "./load-weights.ts";
 import type { PanelWeights } from "./panel-weights.ts";
 import type { TextModel } from "./writer.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
+/** What others say beside it. */
+const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
 
-/** All but the weights. */
+/** A model whose weights and tokenizer are not read yet. */
 export type OpenedModel = {
   decoder: Decoder;
-  tokenizer: Bpe;
-  endings: readonly number[];
+  /** What a tokenizer of others takes once it is read, about. */
+  tokenizerBytes: () => Promise<number>;
   load: (
     format: WeightFormat,
     onWindow?: () => void,
   ) => Promise<TextModel & { weights: PanelWeights }>;
 };
 
-/** Errors: `invalid_config`, `file_not_found`, `malformed_body` for what is no model, or has no tokenizer that is read here */
+/** Errors: `invalid_config` for what is no model; of loading, `file_not_found`, `malformed_body` where no tokenizer is read here */
 export async function openTextModel(folder: Folder): Promise<OpenedModel> {
-  const { tensors, config } = await readFolder(folder);
+  const checkpoint = await readFolder(folder);
+  const { config } = checkpoint;
   if (config === undefined)
     throw new AppError("invalid_config", `Expected ${CONFIG_FILE}, got none`);
   const decoder = decoderOf(config);
-  const tokenizer = await tokenizerOf(folder, decoder.vocabulary);
-  const endings = endingsOf(config.eos_token_id);
   return {
     decoder,
-    tokenizer,
-    endings,
-    load: (format, onWindow) =>
-      loadAll(
+    tokenizerBytes: async () => {
+      const json = await folder.text(TOKENIZER_FILE);
+      const isForeign = json !== undefined && !isOwnTokenizer(json);
+      return isForeign ? foreignBytes(json) : 0;
+    },
+    load: async (format, onWindow) => {
+      checkFormat(decoder, format);
+      const tokenizer = await tokenizerOf(folder, decoder.vocabulary);
+      const endings = endingsOf(config.eos_token_id);
+      const weights = await loadWeights(
         folder,
-        tensors,
-        { decoder, tokenizer, endings },
+        checkpoint,
+        decoder,
         format,
         onWindow,
-      ),
+      );
+      return { decoder, tokenizer, endings, weights };
+    },
   };
 }
 
-async function loadAll(
-  folder: Folder,
-  tensors: readonly CheckpointTensor[],
-  model: Omit<TextModel, "weights">,
-  format: WeightFormat,
-  onWindow?: () => void,
-): Promise<TextModel & { weights: PanelWeights }> {
-  const { decoder } = model;
-  checkFormat(decoder, format);
-  const weights = await loadWeights(folder, tensors, decoder, format, onWindow);
-  return { ...model, weights };
-}
-
 /** One of no more ids than the model has; without a file, bytes are the tokens where there are as many. */
-async function tokenizerOf(folder: Folder, vocabulary: number): Promise<Bpe> {
+async function tokenizerOf(
+  folder: Folder,
+  vocabulary: number,
+): Promise<TextTokenizer> {
   const json = await folder.text(TOKENIZER_FILE);
   if (json === undefined && vocabulary !== 256)
     throw new AppError(
       "file_not_found",
       `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none`,
     );
-  const tokenizer = json === undefined ? new Bpe([]) : readTokenizerJson(json);
+  const tokenizer = await read(json, folder);
   if (tokenizer.vocabulary <= vocabulary) return tokenizer;
   throw new AppError(
     "invalid_config",
     `Expected a tokenizer of at most ${vocabulary} ids, got ${tokenizer.vocabulary}`,
   );
+}
+
+async function read(
+  json: string | undefined,
+  folder: Folder,
+): Promise<TextTokenizer> {
+  if (json === undefined) return new Bpe([]);
+  if (isOwnTokenizer(json)) return readTokenizerJson(json);
+  return new ForeignTokenizer(json, await folder.text(TOKENIZER_CONFIG_FILE));
 }
 
 function endingsOf(told: unknown): readonly number[] {

@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import type { TextEnding } from "../api/types.ts";
 import { KeyValueCache } from "../model/key-value-cache.ts";
 import type { Decoder, DecoderWeights } from "../model/decoder.ts";
-import type { Bpe } from "../tokenizers/bpe.ts";
+import type { TextTokenizer } from "../tokenizers/text-tokenizer.ts";
 import { type SamplingOptions, sampleToken, samplingOf } from "./sampler.ts";
 import { StopStrings } from "./stop-strings.ts";
 
@@ -14,7 +14,7 @@ const PROMPT_TOKENS = 16;
 export type TextModel = {
   decoder: Decoder;
   weights: DecoderWeights;
-  tokenizer: Bpe;
+  tokenizer: TextTokenizer;
   /** Tokens that end a text. */
   endings: readonly number[];
 };
@@ -40,7 +40,7 @@ export function firstSeen(length: number, window: number): number {
 export class Writer {
   readonly #model: TextModel;
   readonly #cache: KeyValueCache;
-  readonly #bytes: readonly Uint8Array[];
+  readonly #spelling: (id: number) => Uint8Array;
   /** Tokens in the cache. */
   #seen: number[] = [];
 
@@ -49,7 +49,7 @@ export class Writer {
     this.#model = model;
     const window = Math.min(positions, model.decoder.context);
     this.#cache = new KeyValueCache(model.decoder, window);
-    this.#bytes = model.tokenizer.tokens();
+    this.#spelling = model.tokenizer.spelling();
   }
 
   /**
@@ -89,7 +89,7 @@ export class Writer {
         return ending("stop");
       }
       text.push(token);
-      const piece = utf8.decode(this.#bytes[token], { stream: true });
+      const piece = utf8.decode(this.#spelling(token), { stream: true });
       const { text: out, isStopped } = stops.take(piece);
       if (out !== "") yield out;
       if (isStopped) return ending("stop");

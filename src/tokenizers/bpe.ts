@@ -5,6 +5,7 @@
  * Source: Sennrich, Haddow, Birch, arXiv 1508.07909; on bytes, as GPT-2
  */
 import { wordsOf } from "./byte-level.ts";
+import type { TextTokenizer } from "./text-tokenizer.ts";
 
 /** Two ids that become one. */
 export type Merge = readonly [left: number, right: number];
@@ -18,7 +19,7 @@ const MAX_REMEMBERED_BYTES = 64;
 
 const utf8 = new TextEncoder();
 
-export class Bpe {
+export class Bpe implements TextTokenizer {
   readonly merges: readonly Merge[];
   /** Merge index by `left · 65536 + right`. */
   readonly #ranks = new Map<number, number>();
@@ -56,6 +57,11 @@ export class Bpe {
       this.#remembered.set(word, ids);
     }
     return ids;
+  }
+
+  spelling(): (id: number) => Uint8Array {
+    const tokens = this.tokens();
+    return (id) => tokens[id]!;
   }
 
   /** The bytes of each id. */

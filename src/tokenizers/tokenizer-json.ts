@@ -43,6 +43,20 @@ export function writeTokenizerJson(bpe: Bpe): string {
   });
 }
 
+/** Whether `writeTokenizerJson` wrote it: others cut words otherwise, or have signs of their own. */
+export function isOwnTokenizer(json: string): boolean {
+  const own = (part: unknown) => JSON.stringify(part) ?? "null";
+  const { pre_tokenizer, decoder, ...told } = objectOf(json);
+  const { added_tokens = [], normalizer, post_processor, model } = told;
+  return (
+    own(pre_tokenizer) === own(BYTE_LEVEL) &&
+    own(decoder) === own(BYTE_LEVEL) &&
+    own(added_tokens) === "[]" &&
+    (normalizer ?? post_processor ?? null) === null &&
+    model?.vocab?.[BYTE_CHARACTERS[0]!] === 0
+  );
+}
+
 /** Reads what `writeTokenizerJson` wrote. Errors: `malformed_body`, another kind of tokenizer */
 export function readTokenizerJson(json: string): Bpe {
   const { vocab, merges } = modelOf(json);
@@ -65,16 +79,31 @@ export function readTokenizerJson(json: string): Bpe {
   return new Bpe(pairs);
 }
 
+type Json = {
+  added_tokens?: unknown[];
+  normalizer?: unknown;
+  pre_tokenizer?: unknown;
+  post_processor?: unknown;
+  decoder?: unknown;
+  model?: {
+    type?: string;
+    vocab?: Record<string, number>;
+    merges?: [string, string][];
+  };
+};
+
+function objectOf(json: string): Json {
+  try {
+    const value: unknown = JSON.parse(json);
+    if (typeof value === "object" && value !== null) return value;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw foreign("an object");
+}
+
 function modelOf(json: string) {
-  const model = (
-    JSON.parse(json) as {
-      model?: {
-        type?: string;
-        vocab?: Record<string, number>;
-        merges?: [string, string][];
-      };
-    }
-  ).model;
+  const { model } = objectOf(json);
   if (model?.type !== "BPE" || !model.vocab || !model.merges) {
     throw foreign("a byte-level BPE");
   }

@@ -148,10 +148,10 @@ describe("stop strings", () => {
 });
 
 describe("a directory is refused", () => {
-  const changed = (name: string, text: string) =>
-    openTextModel(
-      folderIn(new Map([...FILES, [name, new TextEncoder().encode(text)]])),
-    );
+  const changed = async (name: string, text: string) => {
+    const files = new Map([...FILES, [name, new TextEncoder().encode(text)]]);
+    return (await openTextModel(folderIn(files))).load("f32");
+  };
   it.each([
     [
       "config.json",
@@ -161,7 +161,7 @@ describe("a directory is refused", () => {
     [
       "tokenizer.json",
       '{"model":{"type":"WordPiece"}}',
-      "with a byte-level BPE",
+      'of a BPE or a Unigram, got "WordPiece"',
     ],
   ])("%s of another kind", async (name, text, detail) => {
     await expect(changed(name, text)).rejects.toThrow(detail);
@@ -175,7 +175,8 @@ describe("a directory is refused", () => {
       "Expected config.json, got none",
     );
     const wide = gpt2Directory({ ...SHAPE, vocabulary: 300 });
-    await expect(openTextModel(folderIn(wide))).rejects.toThrow(
+    const opened = await openTextModel(folderIn(wide));
+    await expect(opened.load("f32")).rejects.toThrow(
       "Expected tokenizer.json for a model of 300 tokens, got none",
     );
   });

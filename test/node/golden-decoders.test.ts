@@ -27,9 +27,9 @@ async function decoded(
   tokens: ArrayLike<number>,
 ): Promise<Float32Array[]> {
   const folder = folderIn(files);
-  const { tensors, config } = await readFolder(folder);
-  const decoder = decoderOf(config!);
-  const weights = await loadWeights(folder, tensors, decoder, "f32");
+  const checkpoint = await readFolder(folder);
+  const decoder = decoderOf(checkpoint.config!);
+  const weights = await loadWeights(folder, checkpoint, decoder, "f32");
   const cache = new KeyValueCache(decoder, tokens.length);
   const rows = Array.from(tokens, (token) =>
     decoder.forward(weights, cache, [token]),

@@ -21,7 +21,7 @@ import { checkpointFile } from "../../training/checkpoint-file.ts";
 import { optional } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv, Env } from "../env.ts";
-import { useModel } from "./loaded-models.ts";
+import { type InUse, useModel } from "./loaded-models.ts";
 import { TEXT_TYPES, type TextForm, textStream } from "./text-stream.ts";
 
 /** Of keys and values: 1,024 tokens of a model of 32 layers and 128 channels, 455 of GPT-2. */
@@ -173,11 +173,8 @@ async function answer(
   const wantsEvents = c.req.header("Accept")?.includes(TEXT_TYPES.sse) ?? false;
   const form = format ?? (wantsEvents ? "sse" : "text");
   const opened = await openTextModel(folder);
-  const { decoder, tokenizer } = opened;
-  const tokens = tokenizer.encode(prompt).length + maxTokens;
-  const positions = positionsOf(decoder, tokens);
   const used = await useModel(`${key} ${weights}`, opened, weights);
-  const writer = new Writer(used.model, positions);
+  const writer = writerOf(used, prompt, maxTokens);
   const turn = async (): Promise<void> => {
     used.touch();
     await new Promise((resolve) => setTimeout(resolve, 0));
@@ -191,6 +188,18 @@ async function answer(
     "Content-Type": TEXT_TYPES[form],
     "Cache-Control": "no-store",
   });
+}
+
+/** With a cache for prompt and text. Errors: `invalid_option`; then nobody uses the model any more */
+function writerOf(used: InUse, prompt: string, maxTokens: number): Writer {
+  try {
+    const { model } = used;
+    const tokens = model.tokenizer.encode(prompt).length + maxTokens;
+    return new Writer(model, positionsOf(model.decoder, tokens));
+  } catch (error) {
+    used.release();
+    throw error;
+  }
 }
 
 /** Of the cache: as many as the text has, or the model sees. Errors: `invalid_option`, more than fit */

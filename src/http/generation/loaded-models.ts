@@ -48,8 +48,6 @@ export async function useModel(
   opened: OpenedModel,
   format: WeightFormat,
 ): Promise<InUse> {
-  const bytes = weightBytes(opened.decoder, format);
-  if (bytes > MAX_WEIGHT_BYTES) throw tooLarge(bytes, opened, format);
   const user = Symbol();
   // A timer, not a promise of the request that loads it: requests may not wait for those.
   for (let entry = entries.get(key); entry; entry = entries.get(key)) {
@@ -58,6 +56,7 @@ export async function useModel(
     if (entry.users.size === 0) entries.delete(key);
     else await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
+  const bytes = await bytesOf(opened, format);
   const entry: Entry = {
     bytes,
     model: undefined,
@@ -116,22 +115,28 @@ function forgetStale({ users }: Entry): void {
     if (now - touched > STALE_MS) users.delete(user);
 }
 
-function tooLarge(
-  bytes: number,
-  { decoder }: OpenedModel,
+/** Of weights, and of a tokenizer that others made. Errors: `invalid_config`, they are more than fit */
+async function bytesOf(
+  { decoder, tokenizerBytes }: OpenedModel,
   format: WeightFormat,
-): AppError {
+): Promise<number> {
+  const weights = weightBytes(decoder, format);
+  // Weights alone may be too large: then no tokenizer is read.
+  const tokenizer = weights > MAX_WEIGHT_BYTES ? 0 : await tokenizerBytes();
+  if (weights + tokenizer <= MAX_WEIGHT_BYTES) return weights + tokenizer;
   const isPacked = format === "mxfp4";
-  const hint = !isPacked && fits(decoder) ? "; `weights` mxfp4 takes it" : "";
-  return new AppError(
+  const takesIt = !isPacked && fits(decoder, tokenizer);
+  const hint = takesIt ? "; `weights` mxfp4 takes it" : "";
+  const beside = tokenizer > 0 ? `, and ${tokenizer} for its tokenizer` : "";
+  throw new AppError(
     "invalid_config",
-    `Expected weights of at most ${MAX_WEIGHT_BYTES} bytes in one isolate, got ${bytes} in ${format}${hint}`,
+    `Expected weights of at most ${MAX_WEIGHT_BYTES} bytes in one isolate, got ${weights} in ${format}${beside}${hint}`,
   );
 }
 
-function fits(decoder: OpenedModel["decoder"]): boolean {
+function fits(decoder: OpenedModel["decoder"], tokenizer: number): boolean {
   try {
-    return weightBytes(decoder, "mxfp4") <= MAX_WEIGHT_BYTES;
+    return weightBytes(decoder, "mxfp4") + tokenizer <= MAX_WEIGHT_BYTES;
   } catch {
     return false; // its rows are no whole blocks
   }

@@ -42,7 +42,9 @@ export async function openPinned(
 }
 
 /** What tells which model it is and how its text is cut. */
-const TEXT_MODEL_FILE = new RegExp(`${MODEL_FILE.source}|^tokenizer\\.json$`);
+const TEXT_MODEL_FILE = new RegExp(
+  `${MODEL_FILE.source}|^tokenizer(_config)?\\.json$`,
+);
 
 /** A folder that writes text, as it is now; another digest is another. Errors: `file_not_found` */
 export async function openTextFolder(

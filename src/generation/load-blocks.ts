@@ -1,0 +1,71 @@
+/** A matrix that is in MXFP4 already, to panels: its codes and scales as they are, or what they stand for. */
+import { AppError } from "../api/errors.ts";
+import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
+import type { RangedFile } from "../checkpoints/read-heads.ts";
+import { dequantizeMxfp4 } from "../kernels/mxfp4.ts";
+import { BLOCK_SIZE } from "../kernels/mx.ts";
+import { kernels } from "../kernels/runtime.ts";
+import type { WeightTensor } from "../model/decoder.ts";
+import { BLOCK_BYTES, putBlocks, putF32 } from "./panels.ts";
+import { type PanelWeights, sizes } from "./panel-weights.ts";
+import { windows } from "./windows.ts";
+
+const NAN_SCALE = 255;
+
+/** Rows from `first` on. */
+type Window = { first: number; rows: number; codes: Uint8Array; scales: Uint8Array }; // prettier-ignore
+
+/** `onWindow` is told of every window. Errors: `invalid_number`, a block holds a NaN */
+export async function loadBlocks(
+  weights: PanelWeights,
+  tensor: WeightTensor,
+  {
+    elements,
+    scales,
+  }: { elements: CheckpointTensor; scales: CheckpointTensor },
+  open: (tensor: CheckpointTensor) => Promise<RangedFile>,
+  onWindow: () => void,
+): Promise<void> {
+  const { rows, columns } = sizes(tensor);
+  const blocks = columns / BLOCK_SIZE;
+  const files = [await open(elements), await open(scales)] as const;
+  const read = async (first: number, end: number): Promise<Window> => {
+    const part = ({ start }: CheckpointTensor, rowBytes: number) =>
+      [start + first * rowBytes, start + end * rowBytes] as const;
+    const [codes, itsScales] = await Promise.all([
+      files[0].read(...part(elements, blocks * BLOCK_BYTES)),
+      files[1].read(...part(scales, blocks)),
+    ]);
+    return { first, rows: end - first, codes, scales: itsScales };
+  };
+  for await (const window of windows(rows, blocks * (BLOCK_BYTES + 1), read)) {
+    onWindow();
+    put(weights, tensor, window, columns);
+  }
+}
+
+function put(
+  weights: PanelWeights,
+  { name }: WeightTensor,
+  { first, rows, codes, scales }: Window,
+  columns: number,
+): void {
+  if (scales.includes(NAN_SCALE))
+    throw new AppError(
+      "invalid_number",
+      `Expected finite values in "${name}", got a block of a NaN`,
+    );
+  const { arena } = kernels();
+  const panels = weights.matrix(name);
+  const place = { rows, columns, row: first, column: 0 };
+  arena.scope(() => {
+    const [elements, itsScales] = [arena.copyIn(codes), arena.copyIn(scales)];
+    if (weights.format === "mxfp4") {
+      putBlocks(panels, place, elements, itsScales);
+      return;
+    }
+    const x = arena.allocF32(rows * columns);
+    dequantizeMxfp4(x, elements, itsScales, rows * columns, 1);
+    putF32(panels, place, x, false);
+  });
+}

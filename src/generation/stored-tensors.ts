@@ -1,0 +1,106 @@
+/** Where each tensor of a decoder lies in a checkpoint: as floats, or in blocks of MXFP4. */
+import { AppError } from "../api/errors.ts";
+import {
+  type Checkpoint,
+  type CheckpointTensor,
+  isOptimizers,
+} from "../checkpoints/checkpoint.ts";
+import { storedBlocks } from "../checkpoints/stored-blocks.ts";
+import type { PackedTensor } from "../formats/blocks/packed-tensors.ts";
+import { isFloat } from "../formats/dtype.ts";
+import type { Decoder, WeightTensor } from "../model/decoder.ts";
+import { sizes } from "./panel-weights.ts";
+
+/** Of blocks, rows are those of the matrix that is multiplied, whichever way its floats would lie. */
+export type StoredTensor =
+  | { floats: CheckpointTensor }
+  | { elements: CheckpointTensor; scales: CheckpointTensor };
+
+/**
+ * By the decoder's names. Errors: `shape_mismatch`, `unsupported_dtype`, `invalid_config` for tensors that are not the
+ * decoder's; those of `storedBlocks`
+ */
+export function storedTensors(
+  decoder: Decoder,
+  checkpoint: Checkpoint,
+): ReadonlyMap<string, StoredTensor> {
+  const { prefix, notRead } = decoder;
+  const { packed, float8, others } = storedBlocks(checkpoint);
+  const [eightBits] = float8.keys();
+  if (eightBits !== undefined) throw notDecoded(eightBits, "FP8");
+  const blocks = new Map(packed.map((tensor) => [tensor.name, tensor]));
+  const floats = new Map(others.map((tensor) => [tensor.name, tensor]));
+  const found = new Map<string, StoredTensor>();
+  for (const tensor of decoder.tensors) {
+    const { name } = tensor;
+    const bare = name.startsWith(prefix) ? name.slice(prefix.length) : name;
+    const block = taken(blocks, name, bare);
+    found.set(
+      name,
+      block
+        ? blocksOf(tensor, block)
+        : floatsOf(tensor, taken(floats, name, bare)),
+    );
+  }
+  const [other] = [...floats.keys(), ...blocks.keys()].filter(
+    (name) => !notRead.test(name) && !isOptimizers(name),
+  );
+  if (other === undefined) return found;
+  throw new AppError(
+    "invalid_config",
+    `Expected the tensors that config.json tells of, got "${other}" too`,
+  );
+}
+
+function taken<T>(
+  tensors: Map<string, T>,
+  name: string,
+  bare: string,
+): T | undefined {
+  const own = tensors.has(name) ? name : bare;
+  const found = tensors.get(own);
+  tensors.delete(own);
+  return found;
+}
+
+function floatsOf(
+  { name, shape }: WeightTensor,
+  floats: CheckpointTensor | undefined,
+): StoredTensor {
+  if (floats?.shape.join() !== shape.join())
+    throw unlike(name, shape, floats?.shape);
+  if (!isFloat(floats.dtype)) throw notDecoded(name, floats.dtype);
+  return { floats };
+}
+
+function blocksOf(
+  tensor: WeightTensor,
+  { shape, layout, parts }: PackedTensor,
+): StoredTensor {
+  const { name, kind } = tensor;
+  const [elements, scales] = parts as readonly CheckpointTensor[];
+  if (kind === "values" || layout.format !== "mxfp4" || !scales)
+    throw notDecoded(name, `${layout.format} as ${layout.name}`);
+  const { rows, columns } = sizes(tensor);
+  if (shape.join() !== [rows, columns].join())
+    throw unlike(name, [rows, columns], shape);
+  return { elements: elements!, scales };
+}
+
+function unlike(
+  name: string,
+  expected: readonly number[],
+  got: readonly number[] | undefined,
+): AppError {
+  return new AppError(
+    "shape_mismatch",
+    `Expected "${name}" of [${expected.join(", ")}], got ${got ? `[${got.join(", ")}]` : "none"}`,
+  );
+}
+
+function notDecoded(name: string, got: string): AppError {
+  return new AppError(
+    "unsupported_dtype",
+    `Expected "${name}" of floats, or in MXFP4 with scales apart, got ${got}: it is dequantized first`,
+  );
+}
