@@ -139,6 +139,9 @@ export async function outcomeOf(run: RunClient): Promise<Outcome> {
   };
 }
 
+/** A run that waits for what never comes fails its test, and goes on no longer than that. */
+const REACH_MS = 90_000;
+
 /** A trainer whose gradients and losses the test chooses, for runs of gradient dtype f32. */
 export class ScriptedTrainer {
   readonly run: RunClient;
@@ -228,9 +231,14 @@ export class ScriptedTrainer {
 
   /** Leases, until the run is at `step` or has ended. */
   async reach(step: number): Promise<RunStatus> {
+    const endMs = Date.now() + REACH_MS;
     for (;;) {
       const status = await this.run.status();
       if (status.step >= step || status.state !== "running") return status;
+      if (Date.now() > endMs)
+        throw new Error(
+          `Expected the run to reach step ${step} within ${REACH_MS / 1000} s, got it at ${status.step}`,
+        );
       await this.doLease();
     }
   }
