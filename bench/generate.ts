@@ -11,28 +11,30 @@ import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
 
 /** Tokens that the cache has already. */
-const PAST = 64;
+export const PAST_TOKENS = 64;
 /** E8M0 of 2^−7; as a code it is 6 and −0. */
 const BYTE = 120;
 
 const GPT2 = { layers: 12, width: 768, heads: 12, context: 1024 };
 
-const MODELS: Record<string, ModelShape> = {
+export const GENERATE_MODELS: Record<string, ModelShape> = {
   "0.8M": { ...MODEL_PRESETS.tiny, vocabulary: 256 },
   "10M": { ...MODEL_PRESETS.medium, vocabulary: 256 },
   "124M": { ...GPT2, vocabulary: 50_257 },
 };
 
-export const GENERATE_GROUPS = Object.entries(MODELS).map(([name, shape]) => ({
-  name: `generate ${name}`,
-  benchmarks: (["f32", "mxfp4"] as const).map((format): KernelBenchmark => ({
-    name: `generate/${format}/${name}`,
-    unit: "tokens/s",
-    work: 1,
-    baselines: format === "f32" ? [] : [`generate/f32/${name}`],
-    setup: () => setup(shape, format),
-  })),
-}));
+export const GENERATE_GROUPS = Object.entries(GENERATE_MODELS).map(
+  ([name, shape]) => ({
+    name: `generate ${name}`,
+    benchmarks: (["f32", "mxfp4"] as const).map((format): KernelBenchmark => ({
+      name: `generate/${format}/${name}`,
+      unit: "tokens/s",
+      work: 1,
+      baselines: format === "f32" ? [] : [`generate/f32/${name}`],
+      setup: () => setup(shape, format),
+    })),
+  }),
+);
 
 /** The last one: a model of 124 M parameters is not to be made for each sample. */
 let made: { key: string; iterate: () => void; free: () => void } | undefined;
@@ -56,13 +58,13 @@ function make(
     if (kind === "values") weights.floats(name).fill(0.01);
     else if (format === "mxfp4") weights.matrix(name).bytes.fill(BYTE);
     else new Float32Array(weights.matrix(name).bytes.buffer).fill(0.01);
-  const cache = new KeyValueCache(decoder, PAST + 1);
-  for (let token = 0; token < PAST; token++)
+  const cache = new KeyValueCache(decoder, PAST_TOKENS + 1);
+  for (let token = 0; token < PAST_TOKENS; token++)
     decoder.forward(weights, cache, [token]);
   return {
     iterate() {
-      cache.length = PAST;
-      decoder.forward(weights, cache, [PAST]);
+      cache.length = PAST_TOKENS;
+      decoder.forward(weights, cache, [PAST_TOKENS]);
     },
     free() {
       weights.free();

@@ -1,8 +1,9 @@
 /**
- * What else multiplies matrices in WebAssembly, and PyTorch, which takes a whole training step natively. Named
- * without loading them: they may not be installed.
+ * What else multiplies matrices in WebAssembly, and PyTorch and llama.cpp, which take a whole training step, and
+ * write the next token, natively. Named without loading them: they may not be installed.
  */
 import type { Group, PeerBenchmark } from "../benchmark.ts";
+import { GENERATE_MODELS, PAST_TOKENS } from "../generate.ts";
 import { macs, nameOf, type Shape, SHAPES } from "../shapes.ts";
 import { type StepModel, STEP_MODELS, tokensOf } from "../step.ts";
 import { installPeers } from "./install.ts";
@@ -16,6 +17,21 @@ export const PEER_GROUPS: readonly Group<PeerBenchmark>[] = [
   ...STEP_MODELS.map((model) => ({
     name: model.name,
     benchmarks: [stepBenchmark(model)],
+  })),
+  ...Object.entries(GENERATE_MODELS).map(([name, shape]) => ({
+    name: `generate ${name}`,
+    benchmarks: (["f32", "mxfp4"] as const).map((format): PeerBenchmark => ({
+      name: `peer/llama.cpp/generate-${format}/${name}`,
+      unit: "tokens/s",
+      work: 1,
+      baselines: [`generate/${format}/${name}`],
+      prepare: async () =>
+        (await import("./llama-cpp.ts")).prepareNextToken(
+          shape,
+          format,
+          PAST_TOKENS,
+        ),
+    })),
   })),
 ];
 

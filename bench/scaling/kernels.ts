@@ -1,6 +1,10 @@
 /** What a commit computes, without its edge: seconds of the shards' kernels in this process. */
 import type { RunConfig } from "../../src/api/types.ts";
-import { payloadBytes } from "../../src/api/frame.ts";
+import { frameBytes, framePayload, payloadBytes } from "../../src/api/frame.ts";
+import {
+  applyFrameDelta,
+  encodeFrameDelta,
+} from "../../src/api/frame-delta.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import {
   keptGradient,
@@ -15,14 +19,14 @@ import {
 import { initialState } from "../../src/training/shard-state.ts";
 import { applyUpdate } from "../../src/training/shard-update.ts";
 import { median } from "./median.ts";
+import type { ModelCosts } from "./model.ts";
 
 const ROUNDS = 3;
 
-/** `reduce` is of one microbatch. */
-export function commitKernels(config: RunConfig): {
-  reduce: number;
-  update: number;
-} {
+/** `reduce` is of one microbatch, `difference` of parameters that have moved. */
+export function commitKernels(
+  config: RunConfig,
+): Pick<ModelCosts, "reduce" | "update" | "difference"> {
   const { table } = modelOf(config.model);
   const range = { index: 0, start: 0, length: table.length };
   const geometry = { config, table, range };
@@ -32,7 +36,10 @@ export function commitKernels(config: RunConfig): {
   );
   const values = new Float32Array(range.length);
   const dtype = parameterDtype(config);
-  const frame = new Uint8Array(payloadBytes(dtype, range.length));
+  const [before, after] = [0, 1].map(
+    () => new Uint8Array(frameBytes(dtype, range.length)),
+  ) as [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];
+  storeParameters(framePayload(before), dtype, state.parameters);
   const samples = Array.from({ length: ROUNDS }, () => {
     const start = performance.now();
     const mean = reducedGradient(geometry, 0, (_, index) => {
@@ -44,16 +51,25 @@ export function commitKernels(config: RunConfig): {
     });
     squaredNorms(geometry, mean, values);
     const reduced = performance.now();
-    const rates = { matrix: 0, embedding: 0, vector: 0 };
+    // What has no gradient still decays, by a percent or so.
+    const rates = { matrix: 0.1, embedding: 0.1, vector: 0 };
     const update = { step: 0, clipCoefficient: 1, learningRates: rates };
     applyUpdate(geometry, state, update, keptGradient(values));
-    storeParameters(frame, dtype, state.parameters);
-    return { reduce: reduced - start, update: performance.now() - reduced };
+    storeParameters(framePayload(after), dtype, state.parameters);
+    const updated = performance.now();
+    const delta = encodeFrameDelta(before, after);
+    if (delta) applyFrameDelta(before, delta);
+    return {
+      reduce: reduced - start,
+      update: updated - reduced,
+      difference: performance.now() - updated,
+    };
   });
-  const seconds = (of: "reduce" | "update") =>
+  const seconds = (of: keyof (typeof samples)[0]) =>
     median(samples.map((sample) => sample[of])) / 1000;
   return {
     reduce: seconds("reduce") / config.microbatches,
     update: seconds("update"),
+    difference: seconds("difference"),
   };
 }

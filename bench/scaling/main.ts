@@ -1,10 +1,12 @@
 /** `npm run scaling`: how long a step takes by trainers, shards, parameters and link, foretold and measured. */
+import { readFileSync, writeFileSync } from "node:fs";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { count } from "../../src/cli/train/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
-import { measureScaling } from "./measure.ts";
+import { foretold } from "./fit.ts";
+import { measureScaling, type Sample } from "./measure.ts";
 import { rendered, writePage } from "./page.ts";
 
 await runScript({
@@ -20,13 +22,27 @@ await runScript({
       default: "5",
       description: "Of each setting",
     },
+    json: {
+      type: "string",
+      valueHint: "FILE",
+      description: "Write what was measured to this file",
+    },
+    from: {
+      type: "string",
+      valueHint: "FILE",
+      description: "Measure nothing: take it from what --json wrote",
+    },
     write: { type: "boolean", description: "Write docs/scaling.md" },
   },
   async run({ args }) {
     const steps = count("steps", args.steps, undefined, 1);
     await ensureBuilt(BUILD_TARGETS.worker, BUILD_TARGETS.kernels);
     loadKernelsFile();
-    const sections = rendered(await measureScaling(steps, console.log));
+    const samples = args.from
+      ? (JSON.parse(readFileSync(args.from, "utf8")) as Sample[])
+      : await measureScaling(steps, console.log);
+    if (args.json) writeFileSync(args.json, JSON.stringify(samples));
+    const sections = rendered(foretold(samples));
     for (const text of Object.values(sections)) console.log(`\n${text}`);
     if (args.write) await writePage(sections);
     return 0;

@@ -7,10 +7,10 @@
  *
  * n of the trainers have something to do: no more than the step's M microbatches. What a request costs the edge is
  * a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a lease with its completion,
- * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate.
+ * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate; a slow one is
+ * pulled over as differences to the step before.
  *
- * On machines of their own (`farStep`) nobody shares a core, a shard does its part of each push, pull and commit, and the
- * run's object takes so many requests a second.
+ * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
  */
 
 /** Seconds; of `bytes`, a byte. */
@@ -24,6 +24,8 @@ export type Constants = {
   ask: number;
   /** Besides the kernels. */
   commit: { once: number; shard: number };
+  /** Bytes of a difference ÷ those of a whole frame. */
+  difference: number;
 };
 
 export type ModelCosts = {
@@ -36,6 +38,8 @@ export type ModelCosts = {
   /** Of a commit: for each microbatch, and once. */
   reduce: number;
   update: number;
+  /** Making the difference to the step before, and taking it. */
+  difference: number;
 };
 
 export type Link = { bytesPerSecond: number; roundTrip: number };
@@ -62,7 +66,7 @@ export function nearStep(
   const sent = travel(link, costs.pushedBytes) + link.roundTrip;
   const path =
     n * pull +
-    travel(link, costs.pulledBytes) +
+    pulledOver(link, costs, constants) +
     Math.ceil(microbatches / n) * (each + sent);
   const work = n * pull + microbatches * each;
   const { once, shard } = constants.commit;
@@ -78,62 +82,86 @@ export function nearStep(
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
 const OBJECT_REQUESTS = 1000;
 
-/** The parts of a step where every trainer and every shard has a machine of its own. */
+/** The parts of a step where every trainer and every shard has a machine of its own, one after the other. */
 export type FarStep = {
-  /** A trainer's own: its link, and what it computes. */
-  trainer: number;
-  /** What a shard takes in and gives out while trainers wait for it. */
-  shard: number;
-  /** What the run's object answers. */
-  run: number;
+  /** All have pulled: by their own links, or one after another from a shard. */
+  pull: number;
+  compute: number;
+  /** The last pushes are taken: all come at once, and a shard, or an object before it, takes one after another. */
+  push: number;
   commit: number;
-  /** What has to end before the step does: the longest of the first three, then the commit. */
+  /** And no more microbatches a second than the run's object answers for. */
   seconds: number;
 };
 
+/**
+ * `fanIn`: so many neighbours of the fixed tree are added up in an object of their own, which gives the shard their sum in
+ * f32. 1 is what there is: shards take all pushes.
+ */
 export function farStep(
   costs: ModelCosts,
-  { push, pull, ask, commit }: Constants,
+  constants: Constants,
   { trainers, shards, microbatches, link }: Setting,
+  fanIn = 1,
 ): FarStep {
   const n = Math.min(trainers, microbatches);
   const rounds = Math.ceil(microbatches / n);
-  const sent = travel(link, costs.pushedBytes) + link.roundTrip;
-  const trainer =
-    travel(link, costs.pulledBytes) + rounds * (costs.compute + ask + sent);
-  const shard =
-    n * costOf(pull, costs.pulledBytes / shards, 1) +
-    microbatches * costOf(push, costs.pushedBytes / shards, 1);
-  // A lease comes with the completion before it.
-  const run = microbatches / OBJECT_REQUESTS;
-  const own =
-    (costs.update + microbatches * costs.reduce) / shards +
-    commit.once +
-    commit.shard +
+  const reduce = costs.reduce / shards;
+  const given = costOf(constants.pull, costs.pulledBytes / shards, 1);
+  const taken = costOf(constants.push, costs.pushedBytes / shards, 1);
+  const sums = Math.ceil(n / fanIn);
+  const summed = costOf(constants.push, (4 * costs.parameters) / shards, 1);
+  const gathered =
+    fanIn === 1 ? n * taken : fanIn * (taken + reduce) + sums * summed;
+  const { once, shard } = constants.commit;
+  const pull = Math.max(pulledOver(link, costs, constants), n * given);
+  const compute =
+    rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
+    (rounds - 1) * travel(link, costs.pushedBytes);
+  const push = Math.max(travel(link, costs.pushedBytes), gathered);
+  const commit =
+    costs.update / shards +
+    (fanIn === 1 ? microbatches : sums * rounds) * reduce +
+    once +
+    shard +
     link.roundTrip;
-  return {
-    trainer,
-    shard,
-    run,
-    commit: own,
-    seconds: Math.max(trainer, shard, run) + own,
-  };
+  const seconds = Math.max(
+    pull + compute + push + commit,
+    microbatches / OBJECT_REQUESTS,
+  );
+  return { pull, compute, push, commit, seconds };
 }
 
 function costOf({ each, byte }: Cost, bytes: number, requests: number): number {
   return requests * each + bytes * byte;
 }
 
+/** As trainers decide (training/link-pace.ts). */
+const SLOW_BYTES_PER_SECOND = 10e6;
+
+function pulledOver(
+  link: Link,
+  costs: ModelCosts,
+  { difference }: Constants,
+): number {
+  if (link.bytesPerSecond >= SLOW_BYTES_PER_SECOND)
+    return travel(link, costs.pulledBytes);
+  return costs.difference + travel(link, difference * costs.pulledBytes);
+}
+
 function travel({ bytesPerSecond, roundTrip }: Link, bytes: number): number {
   return roundTrip + bytes / bytesPerSecond;
 }
 
-/** The line each · x + byte · y through points, by least squares; neither is below zero. */
+/** The line each · x + byte · y through points, by least squares of what it is off in shares; neither is below zero. */
 export function fitCost(
   points: readonly { requests: number; bytes: number; seconds: number }[],
 ): Cost {
   const sum = (of: (point: (typeof points)[number]) => number) =>
-    points.reduce((total, point) => total + of(point), 0);
+    points.reduce(
+      (total, point) => total + of(point) / Math.max(1e-6, point.seconds ** 2),
+      0,
+    );
   const xx = sum(({ requests }) => requests * requests);
   const yy = sum(({ bytes }) => bytes * bytes);
   const xy = sum(({ requests, bytes }) => requests * bytes);

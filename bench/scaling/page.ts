@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
-import { CORES, describeLink, type Scaling } from "./measure.ts";
+import { CORES, type Scaling } from "./fit.ts";
+import { describeLink } from "./measure.ts";
 import { median } from "./median.ts";
 import { farStep, type Link, type ModelCosts } from "./model.ts";
 
@@ -20,6 +21,8 @@ const TRAINERS = [10, 100, 1000];
 /** No step has more (training/run-request.ts). */
 const MOST_MICROBATCHES = 256;
 const FAR_SHARDS = 16;
+/** Of an object that adds up a part of the tree. */
+const FAN_IN = 16;
 
 export function rendered(scaling: Scaling): Sections {
   return {
@@ -43,35 +46,36 @@ export async function writePage(sections: Sections): Promise<void> {
 }
 
 function constants({
-  constants: { push, pull, ask, commit },
+  constants: { push, pull, ask, commit, difference },
   models,
-}: Scaling) {
+}: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard.`,
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
-    "| model | parameters | computing a microbatch | reducing one | the update | pulled | pushed a microbatch |",
-    "| --- | --: | --: | --: | --: | --: | --: |",
+    "| model | parameters | computing a microbatch | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
+    "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
-        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
     ),
   ].join("\n");
 }
 
 function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
-    point.predicted / point.measured - 1;
+    point.predicted / point.step - 1;
+  const { load } = points[0]!;
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
-    `On ${CORES} cores, steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
     "",
     "| model | trainers | shards | link | measured | foretold | off |",
     "| --- | --: | --: | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
-        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${describeLink(point.link)} | ${ms(point.measured)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
     ),
   ].join("\n");
 }
@@ -81,20 +85,17 @@ function far({ constants: fitted, models }: Scaling): string {
     LINKS.flatMap((link) =>
       TRAINERS.map((trainers) => {
         const microbatches = Math.min(trainers, MOST_MICROBATCHES);
-        const step = farStep(costs, fitted, {
-          trainers,
-          shards: FAR_SHARDS,
-          microbatches,
-          link,
-        });
+        const setting = { trainers, shards: FAR_SHARDS, microbatches, link };
+        const step = farStep(costs, fitted, setting);
+        const trees = farStep(costs, fitted, setting, FAN_IN);
         const useful = (microbatches * costs.compute) / trainers / step.seconds;
-        const parts = [step.trainer, step.shard, step.run, step.commit];
-        return `| ${name} | ${describeLink(link)} | ${trainers} | ${microbatches} | ${parts.map((part) => `${ms(part)} ms`).join(" | ")} | ${ms(step.seconds)} ms | ${percent(useful)} |`;
+        const parts = [step.pull, step.compute, step.push, step.commit];
+        return `| ${name} | ${describeLink(link)} | ${trainers} | ${[...parts, step.seconds, trees.seconds].map((part) => `${ms(part)} ms`).join(" | ")} | ${percent(useful)} |`;
       }),
     ),
   );
   return [
-    `| model | link | trainers | microbatches | a trainer | a shard | the run | the commit | step | of all trainers' time computing |`,
+    `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | of all trainers' time computing |`,
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows,
   ].join("\n");

@@ -25,7 +25,9 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
     const { kind, reason } = ggufRole(name, dimensions);
     const ragged = FLOATS.includes(dtype)
       ? whyNotInBlocks(dimensions)
-      : "quantized already, or not floats";
+      : /^([IT]?Q|MXFP|NVFP)/.test(dtype)
+        ? `${dtype} already`
+        : "not floats";
     const isMatrix = kind === "matrix";
     const packed = isMatrix && ragged === undefined;
     const isVocabulary = kind === "vocabulary" && ragged === undefined;

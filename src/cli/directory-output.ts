@@ -12,7 +12,9 @@ import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { Bar } from "./bar.ts";
 import { removeWhenEnded } from "./files.ts";
+import { UsageError } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
+import { STANDARD } from "./stdio.ts";
 
 type Files = ReadonlyMap<string, RangedFile>;
 
@@ -152,8 +154,12 @@ class Digests {
   }
 }
 
-/** Errors: `file_exists`, `file_not_found` without the folder above */
+/** Errors: `file_exists`, `file_not_found` without the folder above; `UsageError` for stdout */
 export function checkOutputFolder(path: string, force: boolean): void {
+  if (path === STANDARD)
+    throw new UsageError(
+      "Expected a directory to write, got -, which is stdout",
+    );
   const above = dirname(resolve(path));
   if (!lstatSync(above, { throwIfNoEntry: false })?.isDirectory())
     throw new AppError(

@@ -1,6 +1,6 @@
 import { defineCommand } from "citty";
+import { expected } from "../api/option-kinds.ts";
 import { REPACK_OPTIONS } from "../api/options.ts";
-import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
 import {
   convertDirectory,
@@ -11,6 +11,7 @@ import {
   checkArguments,
   fileArguments,
   outputArguments,
+  UsageError,
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
@@ -43,6 +44,10 @@ export const repackCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsFrom(REPACK_OPTIONS, given);
+    if (options.to === undefined)
+      throw new UsageError(
+        `Expected --to to be ${expected(REPACK_OPTIONS.to)}`,
+      );
     const { file, output } = given as unknown as Record<string, string>;
     if (!isDirectory(file!)) {
       checkNoShardSize(given);
@@ -66,7 +71,6 @@ export const repackCommand = defineCommand({
       );
       return;
     }
-    checkFolderRequest(request);
     await convertDirectory({
       from: file!,
       to: output!,

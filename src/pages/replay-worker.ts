@@ -1,5 +1,8 @@
 /** Computes a run again, step by step, and what the recipe does to one microbatch of the last. */
 import { Client } from "../client/client.ts";
+import type { RunClient } from "../client/run-client.ts";
+import { checkpointBytes } from "../training/checkpoint-file.ts";
+import { openModel } from "../training/imported-model.ts";
 import { layerErrors } from "../training/layer-errors.ts";
 import { ReplayedRun } from "../training/replayed-run.ts";
 import { codesOf } from "../training/zeroed-codes.ts";
@@ -20,7 +23,8 @@ async function replay(task: ReplayTask): Promise<void> {
   await loadKernelsHere();
   const api = new Client(task).run(task.run);
   const { config } = await api.status();
-  const run = await ReplayedRun.open(config, api);
+  const from = task.from === null ? undefined : await stateAt(api, task.from);
+  const run = await ReplayedRun.open(config, api, from);
   for (;;) {
     if (run.step === task.step) {
       const observed = await run.observe(task.microbatch);
@@ -30,6 +34,14 @@ async function replay(task: ReplayTask): Promise<void> {
     tell({ type: "step", step: await run.next() });
     if (run.step > task.step) return;
   }
+}
+
+/** All of the state of a step, as the run has it. */
+async function stateAt(api: RunClient, step: number) {
+  const answer = await api.checkpoint("safetensors", "full", step);
+  const file = new Uint8Array(await answer.arrayBuffer());
+  const { read } = await openModel(await checkpointBytes(file));
+  return { step, read };
 }
 
 function watched(

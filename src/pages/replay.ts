@@ -1,6 +1,6 @@
 /**
- * `/replay`: a run computed again in this browser, from its config alone. Beside each step stands whether its
- * losses and its gradient's norm are those that the run has told, to the last bit; and of one microbatch,
+ * `/replay`: a run computed again in this browser, from its config alone, or from a state that the run keeps. Beside
+ * each step stands whether its losses and its gradient's norm are those that the run has told, to the last bit; and of one microbatch,
  * what four bits make of its gradients.
  */
 import { computed, signal } from "@preact/signals";
@@ -50,6 +50,7 @@ async function begin(event: Event): Promise<void> {
   const task: ReplayTask = {
     ...credentials(),
     run: form.get("run") as string,
+    from: null,
     step: Number(form.get("step")),
     microbatch: Number(form.get("microbatch")),
   };
@@ -58,14 +59,23 @@ async function begin(event: Event): Promise<void> {
   layers.value = [];
   try {
     const api = client().run(task.run);
-    const [{ config }, metrics] = await Promise.all([
+    const [{ config }, metrics, states] = await Promise.all([
       api.status(),
       api.metrics(),
+      api.states(),
     ]);
     if (task.step >= config.steps || task.microbatch >= config.microbatches)
       throw new Error(
         `Expected a step below ${config.steps} and a microbatch below ${config.microbatches}, got ${task.step} and ${task.microbatch}`,
       );
+    if (form.get("from") === "state" || config.from) {
+      const from = states.findLast((each) => each <= task.step);
+      if (from === undefined)
+        throw new Error(
+          `Expected a step from ${states[0] ?? "none"} on, of which the run keeps states, got ${task.step}: ${states.join(", ")}`,
+        );
+      task.from = from;
+    }
     told.value = new Map(metrics.map((each) => [each.step, each]));
     start(task);
   } catch (error) {
@@ -108,8 +118,9 @@ function Replay() {
       <h1>Replay a run</h1>
       <p>
         Every byte of a run follows from its config. This browser computes it
-        again from the first step on, with the kernels of the edge, and compares
-        what it gets with what the run has told.
+        again, with the kernels of the edge, and compares what it gets with what
+        the run has told: from the first step on, which trusts nobody; or from
+        the last state before the step that the run keeps, which is sooner.
       </p>
       <form class="row" onSubmit=${begin}>
         <label>
@@ -124,6 +135,15 @@ function Replay() {
         <datalist id="runs">
           ${runs.value.map(({ run }) => html`<option value=${run}></option>`)}
         </datalist>
+        <label>
+          From${" "}
+          <select name="from">
+            <option value="start">the first step</option>
+            <option value="state" selected=${query.get("from") === "state"}>
+              the last state that is kept
+            </option>
+          </select>
+        </label>
         <label>
           Up to step${" "}
           <input

@@ -271,7 +271,8 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     const api = new Client({ baseUrl: edge.url });
     const { config } = await run().status();
     const { dataset, from: _, ...same } = config;
-    await api.createRun({ ...same, run: "theirs", dataset: dataset.name });
+    const own = { run: "theirs", dataset: dataset.name, snapshotSteps: 4 };
+    await api.createRun({ ...same, ...own });
     await page.getByRole("button", { name: "theirs" }).click();
     await page.getByLabel("Lay mine over the others").check();
     const opened = context.waitForEvent("page");
@@ -349,6 +350,29 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByRole("button", { name: "Replay" }).click();
     await page.getByText("1 of 4 steps differ").waitFor();
     await page.unroute("**/metrics");
+  });
+
+  test("steps behind a state that the run keeps are computed again from there", async () => {
+    const theirs = new Client({ baseUrl: edge.url }).run("theirs");
+    const { step } = await theirs.status();
+    const states = (await theirs.states()).filter((each) => each < step);
+    const from = states.at(-1)!;
+    expect(from).toBeGreaterThan(0);
+    await page.goto(`${edge.url}/replay?run=theirs&from=state`);
+    await page.getByLabel("Up to step").fill(String(step - 1));
+    await page.getByRole("button", { name: "Replay" }).click();
+    await page
+      .getByText(`${step - from} steps computed again; none differs`)
+      .waitFor();
+    const steps = await page.locator("#steps tbody th").allInnerTexts();
+    expect(steps.at(-1)).toBe(String(from));
+    await page.getByLabel("Up to step").fill("0");
+    await page.getByRole("button", { name: "Replay" }).click();
+    await expect
+      .poll(() => page.locator("#said").innerText())
+      .toMatch(
+        states[0] === 0 ? "1 steps computed again" : /^Expected a step from /,
+      );
   });
 
   test.each([

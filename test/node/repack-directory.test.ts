@@ -231,6 +231,32 @@ function decode(layout: "gpt-oss" | "ggml", all: Map<string, Tensor>) {
   });
 }
 
+test.each([
+  ["repack", ["--to", "mlx"]],
+  ["dequantize", []],
+  ["quantize", ["--for", "vllm"]],
+])("%s writes no directory to stdout", (command, options) => {
+  write(`to-stdout-${command}`, { "model-a.safetensors": [NORM] });
+  const from = at(`to-stdout-${command}`);
+  const { stderr, status } = spawnSync(
+    process.execPath,
+    [MAIN, command, from, "-o", "-", ...options],
+    { encoding: "utf8", cwd: folder },
+  );
+  expect(stderr).toContain("Expected a directory to write, got -,");
+  expect(status).toBe(2);
+  expect(readdirSync(folder)).not.toContain("-");
+});
+
+test("without a layout the command says which there are", () => {
+  const args = [MAIN, "repack", folder, "-o", at("nowhere")];
+  const { stderr, status } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+  });
+  expect(stderr).toContain("Expected --to to be one of gpt-oss, ggml,");
+  expect(status).toBe(2);
+});
+
 describe("refused, and nothing is left", () => {
   const up = (dtype: Dtype, shape: number[], scaleDtype: Dtype = "U8") => [
     tensor(`${UP}.weight`, dtype, shape, CODES),

@@ -17,6 +17,9 @@ type Llama = {
         ): Promise<
           ({ next: { probabilities?: Map<number, number> } } | undefined)[]
         >;
+        eraseContextTokenRanges(
+          ranges: { start: number; end: number }[],
+        ): Promise<void>;
       };
     }>;
     dispose(): Promise<void>;
@@ -53,6 +56,14 @@ export async function withLlamaCpp<T>(
   } finally {
     await model.dispose();
   }
+}
+
+/** A model with a context on one thread, for as long as it is used. */
+export async function openModel(path: string, contextSize: number) {
+  const llama = await (running ??= start());
+  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 });
+  const context = await model.createContext({ contextSize, threads: 1 });
+  return { sequence: context.getSequence(), close: () => model.dispose() };
 }
 
 export async function stopLlamaCpp(): Promise<void> {

@@ -191,7 +191,7 @@ export function partNames(
 }
 
 /**
- * The tensors that stand for one of `name` and `shape`.
+ * The tensors that stand for one of `name` and `shape`; `remedy` says what helps where there are none.
  * Errors: `invalid_option` where the layout has no names for it
  */
 export function packedHeads(
@@ -199,13 +199,14 @@ export function packedHeads(
   name: string,
   shape: readonly number[],
   { padded }: Rows,
+  remedy = "",
 ): TensorHead[] {
   const outer = shape.slice(0, -1);
   const names = partNames(layout, name);
   if (names === undefined) {
     throw invalid(
       `names that end in "${layout.base}" for layout ${layout.name}`,
-      `"${name}"; \`exclude\` lets it pass through`,
+      `"${name}"${remedy}`,
     );
   }
   return layout.parts.map(({ dtypes, inner }, i) => ({

@@ -122,7 +122,8 @@ export function planQuantize(
     }
     padsRows ||= rows.k !== rows.padded;
     records.push(writeTensorRecord(tensor, position, rows.padded));
-    const heads = packedHeads(layout, name, shape, rows);
+    const remedy = "; `exclude` lets it pass through";
+    const heads = packedHeads(layout, name, shape, rows, remedy);
     return { bytes, open, heads };
   });
   const woven = view.weave(parts, pool);

@@ -103,7 +103,7 @@ export function whyNotInBlocks(
   dimensions: readonly number[],
 ): string | undefined {
   const k = dimensions[0] ?? 1;
-  if (elementCount(dimensions) === 0) return "without elements";
-  if (k % BLOCK_SIZE === 0) return undefined;
-  return `rows that are not whole blocks of ${BLOCK_SIZE}, which GGUF cannot pad, but of ${k}`;
+  if (k === 0 || k % BLOCK_SIZE !== 0)
+    return `rows that are not whole blocks of ${BLOCK_SIZE}, which GGUF cannot pad, but of ${k}`;
+  return elementCount(dimensions) > 0 ? undefined : "without elements";
 }

@@ -114,10 +114,13 @@ export class PushLog {
     step: number,
     taken: readonly (string | null)[],
   ): { variants: Variants } | { missing: number[] } {
+    const here = this.#ofStep(step);
     const found = taken.map(
       (digest, microbatch) =>
-        this.#variants(step, microbatch).find(
-          (each) => digest === null || each.digest === digest,
+        here.find(
+          (each) =>
+            each.microbatch === microbatch &&
+            (digest === null || each.digest === digest),
         )?.variant,
     );
     const missing = [...found.keys()].filter(
@@ -128,10 +131,15 @@ export class PushLog {
 
   /** The commit takes these: what else the step has goes. Repeating it changes nothing. Called inside a transaction. */
   keep(step: number, variants: Variants): void {
-    for (const [microbatch, variant] of variants.entries()) {
+    const others = this.#ofStep(step).filter(
+      ({ microbatch, variant }) => variant !== variants[microbatch],
+    );
+    // There are none, unless somebody lied.
+    if (others.length === 0) return;
+    for (const { microbatch, variant } of others) {
       for (const table of ["slices", "pushes", "push_authors"])
         this.#sql.exec(
-          `DELETE FROM ${table} WHERE step = ? AND microbatch = ? AND variant != ?`,
+          `DELETE FROM ${table} WHERE step = ? AND microbatch = ? AND variant = ?`,
           step,
           microbatch,
           variant,
@@ -202,6 +210,17 @@ export class PushLog {
   /** Memory is a cache: read all anew. */
   forget(): void {
     this.#bytes = undefined;
+  }
+
+  #ofStep(
+    step: number,
+  ): { microbatch: number; variant: number; digest: string }[] {
+    return this.#sql
+      .exec<{ microbatch: number; variant: number; digest: string }>(
+        "SELECT microbatch, variant, digest FROM pushes WHERE step = ? ORDER BY microbatch, variant",
+        step,
+      )
+      .toArray();
   }
 
   #variants(

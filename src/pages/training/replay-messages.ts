@@ -5,6 +5,8 @@ export type ReplayTask = {
   baseUrl: string;
   token: string | undefined;
   run: string;
+  /** Whose state is taken from the edge; null to draw the first parameters here. */
+  from: number | null;
   /** The step whose microbatch is looked at, after all before it. */
   step: number;
   microbatch: number;

@@ -1,0 +1,81 @@
+/** The constants that fit runs with one trainer best, and what the model then foretells of all. */
+import { availableParallelism } from "node:os";
+import type { Sample } from "./measure.ts";
+import { median } from "./median.ts";
+import {
+  type Constants,
+  fitCost,
+  type ModelCosts,
+  nearStep,
+  NO_LINK,
+} from "./model.ts";
+
+export const CORES = availableParallelism();
+
+export type Scaling = {
+  constants: Constants;
+  models: Record<string, ModelCosts>;
+  points: (Sample & { predicted: number })[];
+};
+
+export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
+  const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
+  const slow = samples.filter(({ link }) => link);
+  const models = modelsOf(alone);
+  const constants = {
+    ...constantsOf(alone, models),
+    difference: median(slow.map(({ share }) => share)),
+  };
+  const points = samples.map((sample) => {
+    const setting = { ...sample, link: sample.link ?? NO_LINK };
+    const costs = models[sample.preset]!;
+    return { ...sample, predicted: nearStep(costs, constants, setting, cores) };
+  });
+  return { constants, models, points };
+}
+
+function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
+  const presets = [...new Set(alone.map(({ preset }) => preset))];
+  return Object.fromEntries(
+    presets.map((preset) => {
+      const runs = alone.filter((each) => each.preset === preset);
+      const compute = median(
+        runs.map((each) => each.compute / each.microbatches),
+      );
+      return [preset, { ...runs[0]!.costs, compute }];
+    }),
+  );
+}
+
+function constantsOf(
+  alone: readonly Sample[],
+  models: Record<string, ModelCosts>,
+): Omit<Constants, "difference"> {
+  const push = fitCost(
+    alone.map(({ shards, microbatches, costs, push: seconds }) => ({
+      requests: microbatches * shards,
+      bytes: microbatches * costs.pushedBytes,
+      seconds,
+    })),
+  );
+  const pull = fitCost(
+    alone.map(({ shards, costs, pull: seconds }) => ({
+      requests: shards,
+      bytes: costs.pulledBytes,
+      seconds,
+    })),
+  );
+  // The last of a step's leases waits for the commit.
+  const asks = alone.map(
+    ({ lease, commit, microbatches }) => (lease - commit) / microbatches,
+  );
+  // As of requests, with one "byte" a commit.
+  const { each: shard, byte: once } = fitCost(
+    alone.map(({ preset, shards, microbatches, commit }) => {
+      const { update, reduce } = models[preset]!;
+      const seconds = Math.max(0, commit - update - microbatches * reduce);
+      return { requests: shards, bytes: 1, seconds };
+    }),
+  );
+  return { push, pull, ask: median(asks), commit: { once, shard } };
+}
