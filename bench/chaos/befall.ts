@@ -144,6 +144,8 @@ async function goBack(
     return 1;
   } catch (error) {
     if (error instanceof AppError && error.code === "wrong_state") return 0;
+    // The answer was lost: it was asked for again, and is there already.
+    if (error instanceof AppError && error.code === "future_step") return 1;
     throw error;
   }
 }

@@ -32,7 +32,7 @@ export function lying(
     tokens: (dataset, start, length) => run.tokens(dataset, start, length),
     tokenizer: (dataset) => run.tokenizer(dataset),
     lease: (request) => run.lease(request),
-    pull: (shard, step) => run.pull(shard, step),
+    pull: (...asked) => run.pull(...asked),
     async push(shard, lease, frame) {
       if (shard === 0) {
         digests = [];

@@ -39,9 +39,7 @@ export function joinThreads(
     );
   }
   const client = new Client(run).run(run.run);
-  const pulls = new SharedPulls((shard, step, base) =>
-    client.pull(shard, step, base),
-  );
+  const pulls = new SharedPulls((...asked) => client.pull(...asked));
   const workers = trainers.map((trainer) => {
     const workerData: ThreadTask = { ...run, trainer };
     return new Worker(THREAD, { workerData });

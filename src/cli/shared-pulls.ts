@@ -62,7 +62,7 @@ export class SharedPulls {
     const latest = this.#latest.get(shard);
     if (latest?.step === step && latest.rewinds === rewinds)
       return latest.frame;
-    const frame = this.#pullFrame(shard, step);
+    const frame = this.#pullFrame(shard, step, rewinds);
     const own = { step, rewinds, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
@@ -72,13 +72,17 @@ export class SharedPulls {
     return frame;
   }
 
-  async #pullFrame(shard: number, step: number): Promise<ParameterFrame> {
+  async #pullFrame(
+    shard: number,
+    step: number,
+    rewinds: number,
+  ): Promise<ParameterFrame> {
     const kept = this.#bases.get(shard);
     const base = kept?.step === step - 1 ? kept : undefined;
     this.#bases.delete(shard);
     const startMs = performance.now();
     const beside = ++this.#underway;
-    const frame = await this.#pull(shard, step, base).finally(
+    const frame = await this.#pull(shard, step, base, rewinds).finally(
       () => this.#underway--,
     );
     if (!base) {

@@ -72,8 +72,10 @@ export class RunClient {
     shard: number,
     step: number,
     base?: Frame,
+    rewinds?: number,
   ): Promise<Frame & { travelled?: number }> {
-    const path = `${this.#path}/shards/${shard}/parameters?step=${step}`;
+    const since = rewinds === undefined ? "" : `&rewinds=${rewinds}`;
+    const path = `${this.#path}/shards/${shard}/parameters?step=${step}${since}`;
     const read = (headers: Record<string, string>) =>
       this.#http.read("GET", path, { headers }, async (answer) => {
         const bytes = new Uint8Array(await answer.arrayBuffer());

@@ -227,7 +227,7 @@ export class RunTrainer {
     const startMs = performance.now();
     const frames = await Promise.all(
       plan.shards.map(({ index }) =>
-        this.#service.pull(index, step, bases[index], rewinds),
+        this.#service.pull(index, step, bases[index], rewinds ?? 0),
       ),
     );
     const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { befall } from "../../bench/chaos/befall.ts";
+import { befall, type Befallen } from "../../bench/chaos/befall.ts";
+import { LIES, type Schedule } from "../../bench/chaos/schedule.ts";
 import {
   type ChaosEdge,
   runSchedules,
@@ -35,6 +36,65 @@ test("runs under faults of every kind end in the bytes of those left alone", asy
   const answer = await fetch(`${edge.url}/chaos`);
   const { come } = (await answer.json()) as { come: number };
   expect(come).toBeGreaterThan(3);
+});
+
+/** One run a schedule, all at once, of a variant that is left alone but for what is told. */
+async function outcomesOf(
+  variant: number,
+  changes: readonly Partial<Schedule>[],
+): Promise<Befallen[]> {
+  const alone = { ...UNDISTURBED, seed: 1, variant };
+  const request = VARIANTS[variant]!;
+  const { outcome } = await befall(edge, alone, request);
+  const all = await Promise.all(
+    changes.map((change) => befall(edge, { ...alone, ...change }, request)),
+  );
+  for (const befallen of all) expect(befallen.outcome).toEqual(outcome);
+  return all;
+}
+
+test("a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine", async () => {
+  // What is refused comes to no result, so it may come again and again.
+  const refused = ["another's lease", "truncated", "oversized"] as const;
+  const taken = LIES.filter((lie) => !refused.some((each) => each === lie));
+  const all = await outcomesOf(
+    1,
+    [...taken.map((lie) => [lie]), refused].map((lies) => ({
+      trainers: 2,
+      liar: { lies, share: 1 },
+    })),
+  );
+  // That who told one is under quarantine, `befall` looks.
+  expect(all.map(({ told }) => told.accepted > 0)).toEqual([
+    ...taken.map(() => true),
+    false,
+  ]);
+  const told = new Set(all.flatMap(({ told: { lies } }) => [...lies.keys()]));
+  expect(told).toEqual(new Set(LIES));
+});
+
+test("a run that is killed at any moment at which it goes back is before it or behind it", async () => {
+  const faults = [
+    ["", 4],
+    ["", 10],
+    ["", 13],
+    ["/1", 0],
+    ["/1", 4],
+  ] as const;
+  const all = await outcomesOf(
+    2,
+    faults.map(([object, uses], index) => ({
+      trainers: 2,
+      rewind: {
+        request: 30,
+        steps: 2,
+        objects: [
+          { object, uses, kind: index % 2 === 0 ? "abort" : "storage" },
+        ],
+      },
+    })),
+  );
+  expect(all.filter(({ rewinds }) => rewinds > 0).length).toBeGreaterThan(2);
 });
 
 test("and when the edge is killed amid them", async () => {

@@ -91,6 +91,7 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
     sql.exec("ALTER TABLE parts RENAME TO slices");
     sql.exec("ALTER TABLE shard DROP COLUMN creation");
     sql.exec("ALTER TABLE shard DROP COLUMN secret");
+    sql.exec("ALTER TABLE shard DROP COLUMN rewinds");
     sql.exec("UPDATE schema SET version = 2");
   });
   await evictDurableObject(stub);

@@ -19,7 +19,7 @@ import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { named, PATH_PARAMETERS } from "../declaration/path.ts";
-import { text } from "../declaration/parameter.ts";
+import { optional, text } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import {
@@ -84,6 +84,12 @@ const completionSchema = z
   .register(REQUEST_SCHEMAS, { id: "Completion" });
 
 /** One that lacks, and one that is no lease's, are refused by what they open. */
+const REWINDS = {
+  kind: "whole",
+  least: 0,
+  most: 2 ** 32 - 1,
+  text: "Of the lease (default: any); `step_gone` where the run has gone back since",
+} as const;
 const LEASE_KEY = text("`key` of the caller's lease", /^[\x21-\x7e]+$/);
 
 const exampleTrainer = { trainer: "example", bootId: "1" };
@@ -209,7 +215,7 @@ export const TRAINER_ROUTES = [
     summary: "A shard's parameters at one step",
     description:
       "With `Frame-Base`, the answer may be the difference to that frame, where it is the one of the step before and the difference is smaller; it bears the same header then.",
-    query: { step: PATH_PARAMETERS.step },
+    query: { step: PATH_PARAMETERS.step, rewinds: optional(REWINDS) },
     headers: {
       [FRAME_BASE]: text(
         "SHA-256 of the frame of this shard that the caller has, as in its header",
@@ -231,12 +237,13 @@ export const TRAINER_ROUTES = [
       "invalid_option",
       "step_not_reached",
     ],
-    async handle(c, { run, shard, step, [FRAME_BASE]: has }) {
+    async handle(c, { run, shard, step, rewinds, [FRAME_BASE]: has }) {
       const { body, base } = await pullFrame(
         stub(c, run, shard),
         c.get("caller"),
         step,
         has !== undefined && /^[0-9a-f]{64}$/.test(has) ? has : undefined,
+        rewinds,
       );
       return c.body(body, 200, {
         "Content-Type": "application/octet-stream",

@@ -220,9 +220,10 @@ export class RunProgress {
     const shards = this.shards(record);
     const commit = this.#store.history.commit(step);
     if (!record.initialized) {
-      const { rewindTo } = record;
+      const { rewindTo, rewinds } = record;
       if (rewindTo === null) await initializeShards(config, keys, shards);
-      else await allOf(shards, (shard) => shard.goBack(rewindTo, keys));
+      else
+        await allOf(shards, (shard) => shard.goBack(rewindTo, keys, rewinds));
       this.#store.update({ initialized: true, rewindTo: null });
     } else if (commit) {
       // Also when the run has ended meanwhile: all shards must be at one step.

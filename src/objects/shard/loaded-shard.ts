@@ -14,6 +14,8 @@ export type Loaded = {
   excluded: ReadonlySet<string>;
   /** The step of the parameters; updates so far. */
   step: number;
+  /** How often the run has gone back. */
+  rewinds: number;
   ended: boolean;
 };
 
@@ -42,6 +44,7 @@ export function loadShard(
       ),
     ),
     step: step + snapshots.updates().length,
+    rewinds: row.rewinds,
     ended: row.ended === 1,
   };
 }

@@ -14,6 +14,7 @@ export type ShardRow = {
   /** Of the run; null in what an earlier release left, until the run tells. */
   creation: string | null;
   secret: string | null;
+  rewinds: number;
 };
 
 export function geometryOf({

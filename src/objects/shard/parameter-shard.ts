@@ -28,7 +28,12 @@ import { PinnedState } from "./pinned-state.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
 import { ResidentShard } from "./resident-shard.ts";
-import { checkExcluded, checkStep } from "./shard-frames.ts";
+import {
+  checkExcluded,
+  checkRewinds,
+  checkStep,
+  REWINDS,
+} from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 
@@ -64,9 +69,11 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     const caller = request.headers.get("Caller")!;
     if (request.method === "GET") {
       const base = request.headers.get(FRAME_BASE) ?? undefined;
-      const result = await toResult(() =>
-        this.#pull(caller, Number(step), base),
-      );
+      const rewinds = request.headers.get(REWINDS);
+      const result = await toResult(() => {
+        if (rewinds !== null) checkRewinds(this.#load(), Number(rewinds));
+        return this.#pull(caller, Number(step), base);
+      });
       return result.ok ? result.value : Response.json(result, { status: 409 });
     }
     const declared = request.headers.get("Frame-Bytes") || undefined;
@@ -103,7 +110,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       this.ctx.storage.transactionSync(() => {
         SHARD_SCHEMA.create(this.#sql);
         this.#sql.exec(
-          "INSERT INTO shard VALUES (?, ?, 0, 0, ?, ?)",
+          "INSERT INTO shard VALUES (?, ?, 0, 0, ?, ?, 0)",
           index,
           row.config,
           keys.creation,
@@ -146,7 +153,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
    * Go back to `step`, which is the present one or among `states`: what came of it and of those after it is void.
    * Repeating it changes nothing: the keys are new each time that a run goes back.
    */
-  goBack(step: number, keys: RunKeys): Promise<Result<void>> {
+  goBack(step: number, keys: RunKeys, rewinds: number): Promise<Result<void>> {
     return toResult(() => {
       const { step: current, keys: before } = this.#load();
       if (before.secret === keys.secret) return;
@@ -159,6 +166,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
         }
         this.#log.discard(step);
         this.#writeKeys(keys);
+        this.#sql.exec("UPDATE shard SET rewinds = ?", rewinds);
       });
       this.#resident.drop();
       this.#loaded = undefined;

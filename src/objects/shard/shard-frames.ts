@@ -95,6 +95,21 @@ export function checkStep(
   }
 }
 
+/** Of a pull: how often the run had gone back when the lease was given. */
+export const REWINDS = "Rewinds";
+
+/** The lease for which it is pulled is of now. Errors: `step_gone` */
+export function checkRewinds(
+  { rewinds }: { rewinds: number },
+  asked: number,
+): void {
+  if (asked === rewinds) return;
+  throw new AppError(
+    "step_gone",
+    `Expected a lease that was given since the run has gone back ${rewinds} times, got one of after ${asked}`,
+  );
+}
+
 export function checkExcluded(
   excluded: ReadonlySet<string>,
   author: string,

@@ -84,4 +84,8 @@ export const SHARD_SCHEMA = new Schema("shard", [
       `CREATE TABLE states (step INTEGER PRIMARY KEY, version INTEGER NOT NULL);
        INSERT INTO states SELECT step, version FROM snapshot_pointer WHERE version > 0`,
     ),
+
+  // How often the run has gone back: who has a lease of before pulls nothing more.
+  (sql) =>
+    sql.exec("ALTER TABLE shard ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0"),
 ]);

@@ -4,6 +4,7 @@ import { FRAME_BASE } from "../../api/frame-delta.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
+import { REWINDS } from "./shard-frames.ts";
 
 const ORIGIN = "https://shard";
 
@@ -40,9 +41,14 @@ export async function pullFrame(
   caller: string,
   step: number,
   base: string | undefined,
+  rewinds: number | undefined,
 ): Promise<{ body: ReadableStream<Uint8Array>; base: string | null }> {
   const response = await shard.fetch(`${ORIGIN}/parameters/${step}`, {
-    headers: { Caller: caller, ...(base && { [FRAME_BASE]: base }) },
+    headers: {
+      Caller: caller,
+      ...(base && { [FRAME_BASE]: base }),
+      ...(rewinds !== undefined && { [REWINDS]: `${rewinds}` }),
+    },
   });
   if (response.ok)
     return { body: response.body!, base: response.headers.get(FRAME_BASE) };
