@@ -93,6 +93,33 @@ describe.each(["wide", "tall", "three"])("%s", (name) => {
     expect(error(weight, final, initial)).toBeLessThan(0.1);
   });
 
+  it("a matrix that lies transposed is updated to the transposed, to the bit", () => {
+    if (sideBySide > 1) return; // only a matrix alone has another layout
+    const [rows, columns] = shape;
+    const turned = (x: Float32Array, height: number, width: number) =>
+      x.map((_, at) => x[(at % height) * width + Math.floor(at / height)]!);
+    const updated = (
+      x: Float32Array,
+      by: Float32Array,
+      tensor: Parameters<typeof updateMatrix>[0],
+    ) =>
+      arena.scope(() => {
+        const parameters = arena.copyIn(x);
+        updateMatrix(tensor, parameters, arena.copyIn(by), 0.1, 0.5);
+        return arena.f32(parameters, length).slice();
+      });
+    const [x, by] = [initial, gradient(0)].map((each) =>
+      Float32Array.from(each),
+    ) as [Float32Array, Float32Array];
+    const plain = updated(x, by, { shape: [...shape], layout, sideBySide });
+    const other = updated(turned(x, rows, columns), turned(by, rows, columns), {
+      shape: [columns, rows],
+      layout: "out-in",
+      sideBySide,
+    });
+    expect(turned(other, columns, rows)).toEqual(plain);
+  });
+
   it("an update is near to orthogonal", () => {
     const [rows, columns] = shape;
     const update = arena.scope(() => {

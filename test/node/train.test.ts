@@ -192,7 +192,9 @@ describe("a run to its end", () => {
 
   test("a second one has the same bytes for other trainers and shards, under a name of its own", () => {
     expect(second).toMatchObject({ code: 0, stderr: "" });
-    expect(second.stdout).toContain("3 trainers, 4 shards");
+    expect(second.stdout).toContain(
+      "3 trainers, 100 % of microbatches by two, 4 shards",
+    );
     expect([checkpoint(), metrics()].map((file) => readFileSync(file))).toEqual(
       before,
     );
@@ -367,9 +369,12 @@ test("every option of --help is taken, and does what it says", async () => {
     "sample-every": "1",
     recipe: "bf16",
     preset: "small",
+    arch: "llama",
     layers: "1",
-    width: "64",
-    heads: "1",
+    width: "128",
+    heads: "2",
+    groups: "1",
+    hidden: "192",
     context: "64",
     steps: "2",
     batch: "6",
@@ -390,11 +395,11 @@ test("every option of --help is taken, and does what it says", async () => {
     redundancy: "2",
   };
   const args = Object.entries(options).flatMap(([k, v]) => [`--${k}`, v]);
-  const { code, stdout, stderr } = await train(...args).ended;
+  const { code, stdout, stderr } = await train(...args, "--head-norm").ended;
   expect(stderr).toBe("");
   expect(code).toBe(0);
   for (const part of [
-    "parameters: 1 layers, width 64, 1 heads, context 64",
+    "parameters: 1 layers, width 128, 2 heads, context 64",
     "recipe bf16, gradients in bf16; 2 trainers, each microbatch by 2, 3 shards",
   ])
     expect(stdout).toContain(part);
@@ -405,7 +410,13 @@ test("every option of --help is taken, and does what it says", async () => {
   expect(stdout).toContain(
     `my-text: ${tokens.length} bpe tokens of ${tokenizer.vocabulary} ids; 2 steps of 3 × 128 tokens`,
   );
-  expect(config.model.vocabulary).toBe(tokenizer.vocabulary);
+  expect(config.model).toMatchObject({
+    arch: "llama",
+    groups: 1,
+    hidden: 192,
+    headNorm: true,
+    vocabulary: tokenizer.vocabulary,
+  });
   const lengths = tokenizer.tokens().map(({ length }) => length);
   // Of the held-out tokens, all but the first are targets.
   const targets = tokens.slice(Math.floor(tokens.length * 0.95) + 1);
@@ -448,7 +459,7 @@ test("every option of --help is taken, and does what it says", async () => {
   const others = ["out", "force", "help", "version"];
   others.push("url", "token", "threads", "detach");
   others.push("from", "resume", "full");
-  others.push("config", "json"); // package.test.ts, command-line.test.ts
+  others.push("head-norm", "config", "json"); // package.test.ts, command-line.test.ts
   expect(named.toSorted()).toEqual(
     [...Object.keys(options), ...others].toSorted(),
   );

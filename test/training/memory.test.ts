@@ -72,6 +72,7 @@ function everyWay(config: RunConfig): TrainerMemory[] {
   }
 }
 
+const LLAMA = { arch: "llama", tied: false } as const;
 const SIZES = {
   one: { model: { layers: 1, width: 64, heads: 1, context: 64 }, sequences: 1 },
   wide: { model: { layers: 2, width: 192, heads: 3, context: 64 } },
@@ -80,6 +81,21 @@ const SIZES = {
     shards: 1,
   },
   long: { model: { layers: 3, width: 64, heads: 4, context: 256 } },
+  llama: {
+    model: { ...LLAMA, layers: 2, width: 64, heads: 4, context: 64 },
+  },
+  // In one shard: of a matrix that is cut, each part is decoded by itself, in less room.
+  qwen: {
+    model: {
+      arch: "llama",
+      layers: 1,
+      width: 128,
+      heads: 2,
+      context: 64,
+      headNorm: true,
+    },
+    shards: 1,
+  },
 } as const;
 
 test.each(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { modelOf } from "../../src/model/architectures.ts";
+import { completeShape, modelOf } from "../../src/model/architectures.ts";
 import { CHUNK_LENGTH, layOut } from "../../src/model/parameters.ts";
 import { MODEL_PRESETS } from "../../src/cli/train/presets.ts";
 import {
@@ -110,4 +110,16 @@ test("an embedding may be larger than a shard", () => {
   });
   expect(tooLarge(table)).toBe(undefined);
   expect(defaultShards(table)).toBe(3);
+});
+
+test("matrices that are multiplied as one are cut where whole chunks end, or not at all", () => {
+  const sizes = { layers: 2, width: 64, context: 64, vocabulary: 256 };
+  // Keys and values of 32 and of 64 channels: half a chunk each, or one.
+  for (const heads of [2, 4]) {
+    const asked = { ...sizes, arch: "llama", heads, headWidth: 32 } as const;
+    const { table } = modelOf(completeShape(asked));
+    for (let shards = 1; shards <= shardLimit(table); shards++)
+      for (const { start } of shardRanges(table, shards))
+        expect(start % CHUNK_LENGTH).toBe(0);
+  }
 });
