@@ -6,7 +6,7 @@ import { PanelWeights } from "../src/generation/panel-weights.ts";
 import type { WeightFormat } from "../src/kernels/decode.ts";
 import { architectureOf, decoderOf } from "../src/model/architectures.ts";
 import { KeyValueCache } from "../src/model/key-value-cache.ts";
-import type { ModelShape } from "../src/api/types.ts";
+import type { ModelShape } from "../src/api/run-config.ts";
 import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { KernelBenchmark } from "./benchmark.ts";
 

@@ -4,7 +4,7 @@
  * time, which a step of several microbatches does once.
  */
 import type { Recipe } from "../src/api/recipe.ts";
-import type { ModelShape } from "../src/api/types.ts";
+import type { ModelShape } from "../src/api/run-config.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { modelOf } from "../src/model/architectures.ts";
 import { flatGradient, flatParameters } from "../src/model/flat-vector.ts";

@@ -2,7 +2,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { RunRequest, RunStatus, StepMetrics } from "../src/api/types.ts";
+import type { RunRequest } from "../src/api/run-config.ts";
+import type { StepMetrics } from "../src/api/run-metrics.ts";
+import type { RunStatus } from "../src/api/run-status.ts";
 import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../src/client/run-client.ts";
 

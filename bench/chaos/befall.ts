@@ -1,7 +1,8 @@
 /** One run under one schedule, from its creation to its end. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "../../src/api/errors.ts";
-import { hasEnded, type RunRequest } from "../../src/api/types.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
+import { hasEnded } from "../../src/api/run-status.ts";
 import { Client } from "../../src/client/client.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { fingerprint } from "../../src/kernels/matmul.ts";

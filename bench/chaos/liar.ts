@@ -1,7 +1,7 @@
 /** A trainer that computes as it should, and then tells something else. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { decodeFrame, encodeFrame, frameDigest } from "../../src/api/frame.ts";
-import type { Completion, Lease } from "../../src/api/types.ts";
+import type { Completion, Lease } from "../../src/api/lease.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import type { Liar, Lie } from "./schedule.ts";

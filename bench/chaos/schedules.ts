@@ -1,7 +1,7 @@
 /** Many schedules on one edge, several at a time, each compared with its run left alone. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { RunRequest } from "../../src/api/types.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
 import { Client } from "../../src/client/client.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { builtWorker } from "../../src/local/built-worker.ts";

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SCHEME_PRESETS } from "../../src/api/presets.ts";
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
 import { readTensorFile } from "../../src/formats/containers/containers.ts";
 import { writeGgufHead } from "../../src/formats/containers/gguf-writer.ts";

@@ -1,5 +1,5 @@
 /** What a commit computes, without its edge: seconds of the shards' kernels in this process. */
-import type { RunConfig } from "../../src/api/types.ts";
+import type { RunConfig } from "../../src/api/run-config.ts";
 import { frameBytes, framePayload, payloadBytes } from "../../src/api/frame.ts";
 import {
   applyFrameDelta,

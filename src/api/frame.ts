@@ -12,7 +12,7 @@
  * low nibble), then length/32 of scales; mxfp4-eden the same, then length/64 of factors.
  */
 import { AppError } from "./errors.ts";
-import type { WireDtype } from "./types.ts";
+import type { WireDtype } from "./run-config.ts";
 
 export const FRAME_HEADER_BYTES = 64;
 const MAGIC = 0x3446584d; // "MXF4"

@@ -1,5 +1,6 @@
 /** A run's history as comma-separated values: a header line, and a line a step. */
-import type { StepMetrics, StepPhases } from "./types.ts";
+import type { StepPhases } from "./lease.ts";
+import type { StepMetrics } from "./run-metrics.ts";
 
 const COLUMNS = [
   "step",

@@ -2,7 +2,8 @@
  * The first step at which two runs of one config differ, by halving: each commit's `results` holds all before it, so
  * from the first false step on all differ.
  */
-import type { RunStatus, StepRecord } from "../api/types.ts";
+import type { StepRecord } from "../api/run-metrics.ts";
+import type { RunStatus } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { UsageError } from "./file-arguments.ts";
 import type { FalseStep } from "./recomputed-steps.ts";

@@ -1,5 +1,6 @@
 /** A run, as its events tell it. */
-import type { RunEvent, RunState } from "../api/types.ts";
+import type { RunEvent } from "../api/run-metrics.ts";
+import type { RunState } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
 
 export type Listener = { event(event: RunEvent): unknown };

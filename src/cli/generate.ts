@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import { type ArgsDef, defineCommand } from "citty";
 import { AppError } from "../api/errors.ts";
-import type { GenerateRequest, TextEnding } from "../api/types.ts";
+import type { GenerateRequest, TextEnding } from "../api/generation.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";

@@ -1,6 +1,6 @@
 /** One trainer of `mxfp4-edge join`, in a thread of its own. */
 import { parentPort, workerData } from "node:worker_threads";
-import type { Completion, Lease } from "../api/types.ts";
+import type { Completion, Lease } from "../api/lease.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { pause, pauseMs } from "../client/retry.ts";

@@ -1,7 +1,7 @@
 /** Text by the kernels in this process. */
 import { statSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
-import type { TextEnding } from "../api/types.ts";
+import type { TextEnding } from "../api/generation.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
 import { openTextModel } from "../generation/open-model.ts";
 import { Writer, type WritingOptions } from "../generation/writer.ts";

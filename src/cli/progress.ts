@@ -1,6 +1,7 @@
 /** A run's progress for a person: one line that changes on a terminal, a line now and then elsewhere. */
 import pc from "picocolors";
-import type { Dataset, RunEvent, StepMetrics } from "../api/types.ts";
+import type { Dataset } from "../api/dataset.ts";
+import type { RunEvent, StepMetrics } from "../api/run-metrics.ts";
 
 /** Where there is no terminal, this share of the steps gets a line. */
 const PLAIN_LINES = 40;

@@ -3,7 +3,8 @@
  * step is computed from the state before it: that of the last step before that the edge has kept, or the first, which
  * follows from the seed.
  */
-import type { RunStatus, StepRecord } from "../api/types.ts";
+import type { StepRecord } from "../api/run-metrics.ts";
+import type { RunStatus } from "../api/run-status.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { essentialConfig } from "../training/checkpoint.ts";

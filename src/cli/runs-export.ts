@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { type ArgsDef, defineCommand } from "citty";
 import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
-import type { StepMetrics } from "../api/types.ts";
+import type { StepMetrics } from "../api/run-metrics.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import {
   type Arguments,

@@ -1,5 +1,9 @@
 import { type ArgsDef, defineCommand } from "citty";
-import { hasEnded, type RunStatus, type StateRequest } from "../api/types.ts";
+import {
+  hasEnded,
+  type RunStatus,
+  type StateRequest,
+} from "../api/run-status.ts";
 import type { Client } from "../client/client.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import {

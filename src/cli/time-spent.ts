@@ -1,5 +1,6 @@
 /** Where the time of a run's steps went, and what they moved, in one line. */
-import type { StepMetrics, StepPhases } from "../api/types.ts";
+import type { StepPhases } from "../api/lease.ts";
+import type { StepMetrics } from "../api/run-metrics.ts";
 
 const PHASES = {
   computeMs: "computing",

@@ -1,6 +1,6 @@
 /** Who may train in a run: its join tokens, and what trainers must compute like. */
 import { type ArgsDef, defineCommand } from "citty";
-import type { JoinToken } from "../api/types.ts";
+import type { JoinToken } from "../api/run-status.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { edgeArguments, runArgument, runOf, whole } from "./edge-arguments.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";

@@ -1,5 +1,5 @@
 import { type ArgsDef, defineCommand } from "citty";
-import type { RunEvent } from "../api/types.ts";
+import type { RunEvent } from "../api/run-metrics.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { follow, type Listener } from "./follow.ts";

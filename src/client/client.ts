@@ -1,13 +1,8 @@
 /** The API's client: datasets and runs. `run` gives one run's. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import type {
-  Dataset,
-  DatasetOptions,
-  DatasetPage,
-  RunRequest,
-  RunStatus,
-  RunSummary,
-} from "../api/types.ts";
+import type { Dataset, DatasetOptions, DatasetPage } from "../api/dataset.ts";
+import type { RunRequest } from "../api/run-config.ts";
+import type { RunStatus, RunSummary } from "../api/run-status.ts";
 import { type ClientOptions, Http } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { RunClient } from "./run-client.ts";

@@ -1,7 +1,7 @@
 /** Reads server-sent events, over as many connections as it takes. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
-import type { RunEvent } from "../api/types.ts";
+import type { RunEvent } from "../api/run-metrics.ts";
 import type { Http } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 

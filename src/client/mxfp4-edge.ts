@@ -39,11 +39,8 @@ import type {
   TensorBody,
   UploadPart,
 } from "../api/tensors.ts";
-import type {
-  GenerateRequest,
-  ServiceVersion,
-  TextEvent,
-} from "../api/types.ts";
+import type { GenerateRequest, TextEvent } from "../api/generation.ts";
+import type { ServiceVersion } from "../api/service-version.ts";
 import { Client, queryOf } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
 import { readText } from "./text.ts";
@@ -55,7 +52,13 @@ import { sendBody } from "./tensor-body.ts";
 
 export { AppError, type ErrorCode } from "../api/errors.ts";
 export type * from "../api/tensors.ts";
-export type * from "../api/types.ts";
+export type * from "../api/dataset.ts";
+export type * from "../api/generation.ts";
+export type * from "../api/lease.ts";
+export type * from "../api/run-config.ts";
+export type * from "../api/run-metrics.ts";
+export type * from "../api/run-status.ts";
+export type * from "../api/service-version.ts";
 export type { ClientOptions };
 
 export class Mxfp4Edge extends Client {

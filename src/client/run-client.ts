@@ -1,22 +1,17 @@
 /** One run over HTTP: what a trainer needs of it, and what its owner does with it. */
 import { decodeFrame, type Frame } from "../api/frame.ts";
 import { FRAME_BASE, frameOnto } from "../api/frame-delta.ts";
+import type { PinnedDataset } from "../api/dataset.ts";
+import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import type {
   Completion,
   CompletionResponse,
-  JoinToken,
-  GenerateRequest,
   Lease,
   LeaseRequest,
   LeaseResponse,
-  PinnedDataset,
-  RunEvent,
-  RunStatus,
-  StateRequest,
-  StepMetrics,
-  StepRecord,
-  TextEvent,
-} from "../api/types.ts";
+} from "../api/lease.ts";
+import type { RunEvent, StepMetrics, StepRecord } from "../api/run-metrics.ts";
+import type { JoinToken, RunStatus, StateRequest } from "../api/run-status.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";

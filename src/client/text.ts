@@ -1,6 +1,6 @@
 /** A text as an edge writes it, from its stream of events. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import type { GenerateRequest, TextEvent } from "../api/types.ts";
+import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import { blocksOf } from "./events.ts";
 import type { Http } from "./http.ts";
 

@@ -1,6 +1,6 @@
 /** Text from a model, a token at a time. The same options give the same text on every machine. */
 import { AppError } from "../api/errors.ts";
-import type { TextEnding } from "../api/types.ts";
+import type { TextEnding } from "../api/generation.ts";
 import { KeyValueCache } from "../model/key-value-cache.ts";
 import type { Decoder, DecoderWeights } from "../model/decoder.ts";
 import type { TextTokenizer } from "../tokenizers/text-tokenizer.ts";

@@ -6,7 +6,7 @@ import type {
   ModelRequest,
   ModelShape,
   ModelSizes,
-} from "../api/types.ts";
+} from "../api/run-config.ts";
 import type { Decoder } from "./decoder.ts";
 import { gpt2Decoder } from "./gpt2/decoder.ts";
 import { GPT2 } from "./gpt2/gpt.ts";

@@ -1,6 +1,10 @@
 /** What training, sampling and checkpoints know of a model, whatever its architecture. */
 import type { Recipe } from "../api/recipe.ts";
-import type { ModelRequest, ModelShape, ModelSizes } from "../api/types.ts";
+import type {
+  ModelRequest,
+  ModelShape,
+  ModelSizes,
+} from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
 import type { Linear, NoiseCoordinates } from "./linear.ts";

@@ -2,7 +2,7 @@
  * What all architectures have in common: a table of tokens, blocks over a residual stream, a norm, a head and its loss. What
  * lies between is an architecture's `Layers`.
  */
-import type { ModelShape } from "../api/types.ts";
+import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import {
   embeddingBackward,

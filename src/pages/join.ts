@@ -5,7 +5,11 @@
 import { computed, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
-import { hasEnded, type RunStatus, type RunSummary } from "../api/types.ts";
+import {
+  hasEnded,
+  type RunStatus,
+  type RunSummary,
+} from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
 import { client, credentials, enter, messageOf } from "./shell/access.ts";
 import { figure } from "./shell/format.ts";

@@ -6,7 +6,7 @@ import { openModel } from "../training/imported-model.ts";
 import { layerErrors } from "../training/layer-errors.ts";
 import { ReplayedRun } from "../training/replayed-run.ts";
 import { codesOf } from "../training/zeroed-codes.ts";
-import type { RunConfig } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import type { ObservedLayer } from "../training/observed-layers.ts";
 import { loadKernelsHere } from "./training/kernels.ts";
 import type {

@@ -6,7 +6,8 @@
 import { computed, signal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
-import type { RunSummary, StepMetrics } from "../api/types.ts";
+import type { StepMetrics } from "../api/run-metrics.ts";
+import type { RunSummary } from "../api/run-status.ts";
 import type { ReplayedStep } from "../training/replayed-run.ts";
 import { BarChart } from "./charts/bars.ts";
 import { client, credentials, enter, messageOf } from "./shell/access.ts";

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Recipe, RECIPE_NAMES } from "../api/recipe.ts";
-import type { RunConfig } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
 import { ensureBuilt } from "./build/target.ts";

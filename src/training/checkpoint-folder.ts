@@ -2,7 +2,7 @@
  * A run's parameters as the directory of a model: that transformers loads, and of which a GGUF is made as of any
  * other. Its weights are the checkpoint, byte for byte.
  */
-import type { RunConfig } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
 import { concatenate } from "../formats/stream/bytes.ts";

@@ -2,7 +2,8 @@
  * A run's parameters as a safetensors file: Hugging Face names and layouts, f32. With all of its state, what the
  * optimizer remembers of a tensor stands beside it, `optimizer.<moment>.<name>` of the same shape.
  */
-import type { PinnedDataset, RunConfig } from "../api/types.ts";
+import type { PinnedDataset } from "../api/dataset.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { OPTIMIZER } from "../checkpoints/checkpoint.ts";
 import {
   readSafetensors,

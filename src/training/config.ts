@@ -7,12 +7,8 @@ import {
   optimizerProblems,
 } from "../api/optimizer.ts";
 import { segmentLength } from "../api/recipe.ts";
-import type {
-  ModelShape,
-  PinnedDataset,
-  PinnedModel,
-  RunConfig,
-} from "../api/types.ts";
+import type { PinnedDataset } from "../api/dataset.ts";
+import type { ModelShape, PinnedModel, RunConfig } from "../api/run-config.ts";
 import {
   architectureOf,
   completeShape,

@@ -2,7 +2,8 @@
  * Which tokens a microbatch holds: a pure function of the config and the lease. The first 95 % of
  * a corpus are trained on, the last 5 % are held out for evaluation.
  */
-import type { Lease, RunConfig } from "../api/types.ts";
+import type { Lease } from "../api/lease.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { type Batch, IGNORED_TARGET } from "../model/model.ts";

@@ -1,11 +1,8 @@
 /** Whether a hosted trainer can compute a run's microbatches, and what to change when it cannot. */
 import { AppError } from "../api/errors.ts";
 import { isDense, RECIPES } from "../api/recipe.ts";
-import {
-  BPE_VOCABULARY,
-  type ModelSizes,
-  type RunConfig,
-} from "../api/types.ts";
+import { BPE_VOCABULARY } from "../api/dataset.ts";
+import type { ModelSizes, RunConfig } from "../api/run-config.ts";
 import { microbatchProblems } from "./config.ts";
 import {
   MAX_HOSTED_BYTES,

@@ -16,7 +16,7 @@
  */
 import { PAYLOAD_SECTIONS, payloadBytes } from "../api/frame.ts";
 import { ALGORITHM_2 } from "../api/recipe.ts";
-import type { WireDtype } from "../api/types.ts";
+import type { WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import {
   dequantizeEdenMxfp4,

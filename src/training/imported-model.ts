@@ -3,7 +3,7 @@
  * the flat vector's order; and of a checkpoint with all state, what the optimizer remembers.
  */
 import { AppError } from "../api/errors.ts";
-import type { ModelShape } from "../api/types.ts";
+import type { ModelShape } from "../api/run-config.ts";
 import {
   type CheckpointTensor,
   CONFIG_FILE,

@@ -1,6 +1,6 @@
 /** A trainer that joins a run from outside of the edge, and goes on through whatever may pass. */
 import { AppError } from "../api/errors.ts";
-import type { LeaseRequest } from "../api/types.ts";
+import type { LeaseRequest } from "../api/lease.ts";
 import type { TrainingService } from "./service.ts";
 import { isFinalRefusal, RunTrainer, type TrainingBounds } from "./trainer.ts";
 

@@ -1,6 +1,7 @@
 /** What a trainer needs in memory: an isolate has 128 MiB, a Node process has more. */
 import { frameBytes } from "../api/frame.ts";
-import type { RunConfig, ShardRange } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
+import type { ShardRange } from "../api/run-status.ts";
 import { dryRun } from "../kernels/runtime.ts";
 import { KEPT_ACTIVATIONS, type KeptActivations } from "../model/model.ts";
 import { PackedWeights } from "../model/packed-weights.ts";

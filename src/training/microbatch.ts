@@ -1,6 +1,8 @@
 /** One lease's work: a pure function of the config, the parameters, the tokens and the lease. */
 import { frameBytes, framePayload } from "../api/frame.ts";
-import type { Lease, RunConfig, ShardRange } from "../api/types.ts";
+import type { Lease } from "../api/lease.ts";
+import type { RunConfig } from "../api/run-config.ts";
+import type { ShardRange } from "../api/run-status.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { modelOf } from "../model/architectures.ts";
 import type { Batch, BatchLoss, KeptActivations } from "../model/model.ts";

@@ -1,5 +1,6 @@
 /** What the linear layers of a checkpoint are given in the backward pass of one batch, in f32. */
-import type { Lease, RunConfig } from "../api/types.ts";
+import type { Lease } from "../api/lease.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { modelOf } from "../model/architectures.ts";
 import { flatGradient, flatParameters } from "../model/flat-vector.ts";

@@ -2,7 +2,7 @@
  * Where a trainer's time goes, phase by phase. On a deployed edge a clock stands still while code computes, until the
  * next request goes out: what a hosted trainer computes counts there as the phase that follows.
  */
-import type { Phases } from "../api/types.ts";
+import type { Phases } from "../api/lease.ts";
 
 type Phase = "lease" | "pull" | "compute" | "push";
 

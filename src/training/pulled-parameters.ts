@@ -2,7 +2,7 @@
 import type { FrameHeader } from "../api/frame.ts";
 import { payloadBytes } from "../api/frame.ts";
 import { RECIPES } from "../api/recipe.ts";
-import type { RunConfig, WireDtype } from "../api/types.ts";
+import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";

@@ -4,7 +4,9 @@
  */
 import { AppError } from "../api/errors.ts";
 import { encodeFrame, frameDigest, payloadBytes } from "../api/frame.ts";
-import type { LeaseKind, RunConfig, ShardRange } from "../api/types.ts";
+import type { LeaseKind } from "../api/lease.ts";
+import type { RunConfig } from "../api/run-config.ts";
+import type { ShardRange } from "../api/run-status.ts";
 import { modelOf } from "../model/architectures.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { countedBytes, evaluationMicrobatches, readBatch } from "./data.ts";

@@ -3,7 +3,7 @@
  * no step can be changed afterwards without all that follow. It is the same whoever trained and however many shards
  * there were: a run that is computed again has it again, up to the first step that was false.
  */
-import type { RunConfig } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import { essentialConfig } from "./checkpoint.ts";
 import type { Update } from "./optimizer.ts";
 import type { LossSum } from "./step-end.ts";

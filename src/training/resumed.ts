@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
 import type { OptimizerConfig } from "../api/optimizer.ts";
-import type { Resumed, RunConfig } from "../api/types.ts";
+import type { Resumed, RunConfig } from "../api/run-config.ts";
 import { type CheckpointConfig, essentialConfig } from "./checkpoint.ts";
 import {
   storedModelSchema,

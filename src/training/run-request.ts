@@ -12,7 +12,7 @@ import {
   type RunRequest,
   type WireDtype,
   WIRE_DTYPES,
-} from "../api/types.ts";
+} from "../api/run-config.ts";
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { MAX_SHARDS } from "./sharding.ts";
 

@@ -1,12 +1,12 @@
+import type { PinnedDataset } from "../api/dataset.ts";
 import type {
   Completion,
   CompletionResponse,
   Lease,
   LeaseRequest,
   LeaseResponse,
-  PinnedDataset,
-  RunStatus,
-} from "../api/types.ts";
+} from "../api/lease.ts";
+import type { RunStatus } from "../api/run-status.ts";
 import type { Frame } from "../api/frame.ts";
 import type { Tokens } from "./data.ts";
 import type { ParameterFrame } from "./pulled-parameters.ts";

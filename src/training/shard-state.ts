@@ -1,5 +1,6 @@
 /** A shard's state: parameters, and what the optimizer remembers of each group. */
-import type { RunConfig, ShardRange } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
+import type { ShardRange } from "../api/run-status.ts";
 import {
   groupParts,
   initialParameters,

@@ -3,7 +3,7 @@
  * optimizer finds every matrix whole; only embeddings may be cut, by rows, as they may be larger than a
  * shard. All boundaries are whole chunks.
  */
-import type { ShardRange } from "../api/types.ts";
+import type { ShardRange } from "../api/run-status.ts";
 import {
   CHUNK_LENGTH,
   type ParameterTable,

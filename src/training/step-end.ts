@@ -1,5 +1,5 @@
 /** What ends a step, whoever computes it: the losses' means, the gradient's norm, and the update that follows from it. */
-import type { RunConfig } from "../api/types.ts";
+import type { RunConfig } from "../api/run-config.ts";
 import type { Update } from "./optimizer.ts";
 import { learningRates } from "./schedule.ts";
 

@@ -1,5 +1,5 @@
 /** Pages of a corpus, so that a trainer's token windows cost few requests. */
-import type { PinnedDataset } from "../api/types.ts";
+import type { PinnedDataset } from "../api/dataset.ts";
 import type { ReadTokens, Tokens } from "./data.ts";
 
 const PAGE_BYTES = 64 * 1024;

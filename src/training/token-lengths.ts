@@ -1,5 +1,6 @@
 /** How many bytes of text each id stands for, so that losses can be told per byte. */
-import type { ModelShape, PinnedDataset } from "../api/types.ts";
+import type { PinnedDataset } from "../api/dataset.ts";
+import type { ModelShape } from "../api/run-config.ts";
 import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 import type { TrainingService } from "./service.ts";
 

@@ -10,15 +10,13 @@ import {
   frameDigest,
   sealFrame,
 } from "../api/frame.ts";
-import {
-  type Completion,
-  hasEnded,
-  type Lease,
-  type LeaseRequest,
-  type LeaseResponse,
-  type RunState,
-  type ShardRange,
-} from "../api/types.ts";
+import type {
+  Completion,
+  Lease,
+  LeaseRequest,
+  LeaseResponse,
+} from "../api/lease.ts";
+import { hasEnded, type RunState, type ShardRange } from "../api/run-status.ts";
 import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { countedBytes, readBatch } from "./data.ts";

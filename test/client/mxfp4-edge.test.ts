@@ -11,7 +11,7 @@ import {
   REPACK_OPTIONS,
 } from "../../src/api/options.ts";
 import type { TensorBody } from "../../src/api/tensors.ts";
-import type { PinnedDataset } from "../../src/api/types.ts";
+import type { PinnedDataset } from "../../src/api/dataset.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { Described } from "../../src/http/declaration/parameter.ts";
 import { queryParameters } from "../../src/http/declaration/route.ts";

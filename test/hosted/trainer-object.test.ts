@@ -1,6 +1,6 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunEvent } from "../../src/api/types.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { finish, outcomeOf, startRun } from "../support/run.ts";
 
 afterEach(reset);

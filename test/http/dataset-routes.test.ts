@@ -1,7 +1,7 @@
 import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test } from "vitest";
-import type { Dataset } from "../../src/api/types.ts";
+import type { Dataset } from "../../src/api/dataset.ts";
 import type { Env } from "../../src/http/env.ts";
 import { Buffer } from "node:buffer";
 import { Bpe } from "../../src/tokenizers/bpe.ts";

@@ -1,7 +1,7 @@
 /** `POST /v1/generate` and `/v1/runs/:run/generate`: text from the bucket and from runs. */
 import { env, reset } from "cloudflare:test";
 import { afterEach, describe, expect, test } from "vitest";
-import type { TextEvent } from "../../src/api/types.ts";
+import type { TextEvent } from "../../src/api/generation.ts";
 import { callJson, finish, startRun } from "../support/run.ts";
 import {
   gpt2Directory,

@@ -1,7 +1,7 @@
 /** `POST /v1/runs` with `from`: a run goes on from a model in a folder of the bucket. */
 import { env, reset } from "cloudflare:test";
 import { afterEach, describe, expect, test } from "vitest";
-import type { RunRequest } from "../../src/api/types.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
 import {
   readSafetensors,
   writeSafetensors,

@@ -1,6 +1,8 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { Lease, RunEvent, RunStatus } from "../../src/api/types.ts";
+import type { Lease } from "../../src/api/lease.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
+import type { RunStatus } from "../../src/api/run-status.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import {
   call,

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { DatasetPage, ServiceVersion } from "../../src/api/types.ts";
+import type { DatasetPage } from "../../src/api/dataset.ts";
+import type { ServiceVersion } from "../../src/api/service-version.ts";
 import type { FilePage } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
 import type { Env } from "../../src/http/env.ts";

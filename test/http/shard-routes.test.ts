@@ -7,7 +7,7 @@ import {
   type FrameHeader,
 } from "../../src/api/frame.ts";
 import { MAX_SHARD_LENGTH } from "../../src/training/sharding.ts";
-import type { RunEvent } from "../../src/api/types.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { call, keyOf, ScriptedTrainer, startScripted } from "../support/run.ts";
 import { problemOf } from "./support.ts";
 

@@ -1,7 +1,7 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
-import type { LlamaShape } from "../../src/api/types.ts";
+import type { LlamaShape } from "../../src/api/run-config.ts";
 import {
   architectureOf,
   completeShape,

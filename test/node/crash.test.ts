@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
-import type { RunRequest } from "../../src/api/types.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
 import {
   type Running,
   startEdge,

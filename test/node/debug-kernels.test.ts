@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
-import { ARCHITECTURES } from "../../src/api/types.ts";
+import { ARCHITECTURES } from "../../src/api/run-config.ts";
 import { completeShape } from "../../src/model/architectures.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { lossAndGradient } from "../support/model.ts";

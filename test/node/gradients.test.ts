@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from "vitest";
-import type { RunConfig } from "../../src/api/types.ts";
+import type { RunConfig } from "../../src/api/run-config.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { dotVariance } from "../../src/scripts/gradients/dot-variance.ts";

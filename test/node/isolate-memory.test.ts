@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { encodeFrame } from "../../src/api/frame.ts";
-import type { ModelShape, RunRequest } from "../../src/api/types.ts";
+import type { ModelShape, RunRequest } from "../../src/api/run-config.ts";
 import { Client } from "../../src/client/client.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../../src/client/run-client.ts";

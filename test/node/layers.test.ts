@@ -365,7 +365,7 @@ describe("each rule can fail:", () => {
     new Map(Object.entries(files));
 
   test.each([
-    ["src/api/types.ts", 'import { x } from "../kernels/arena.ts";'],
+    ["src/api/run-config.ts", 'import { x } from "../kernels/arena.ts";'],
     ["src/kernels/a.ts", 'import type { X } from "../formats/x.ts";'],
     ["src/model/a.ts", 'export { x } from "../training/x.ts";'],
     ["src/training/a.ts", 'export * from "../objects/x.ts";'],
@@ -384,14 +384,14 @@ describe("each rule can fail:", () => {
     ["src/cli/a.ts", 'import { x } from "../scripts/x.ts";'],
     ["src/training/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/training/a.ts", 'import { x } from "../../test/x.ts";'],
-    ["src/elsewhere/a.ts", 'import { x } from "../api/types.ts";'],
+    ["src/elsewhere/a.ts", 'import { x } from "../api/run-config.ts";'],
     ["src/kernels/a.ts", 'import { x } from "../../assembly/index.ts";'],
     ["src/api/a.ts", 'import { x } from "../worker.ts";'],
     ["src/index.ts", 'import { x } from "./objects/x.ts";'],
     ["src/library/a.ts", 'import { x } from "../client/x.ts";'],
     ["src/index.ts", 'export { x } from "./client/x.ts";'],
     ["src/cli/a.ts", 'import { x } from "../index.ts";'],
-    ["assembly/index.ts", 'import { x } from "../src/api/types";'],
+    ["assembly/index.ts", 'import { x } from "../src/api/run-config";'],
   ])("order, %s: %s", (path, source) => {
     expect(wrongDirections(tree({ [path]: source }))).toHaveLength(1);
   });

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SCHEME_PRESETS } from "../../src/api/presets.ts";
 import type { GgufOutput } from "../../src/api/scheme.ts";
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { planQuantize } from "../../src/formats/operations/quantize-file.ts";

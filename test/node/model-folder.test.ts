@@ -11,7 +11,7 @@ import type {
   ModelRequest,
   ModelShape,
   RunConfig,
-} from "../../src/api/types.ts";
+} from "../../src/api/run-config.ts";
 import { readInOrder } from "../../src/checkpoints/tensor-reads.ts";
 import { planFolderGguf } from "../../src/checkpoints/gguf/folder-gguf.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Lease } from "../../src/api/types.ts";
+import type { Lease } from "../../src/api/lease.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import {
   AnswerJudge,

@@ -11,7 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { StepMetrics } from "../../src/api/types.ts";
+import type { StepMetrics } from "../../src/api/run-metrics.ts";
 import { type Field, fields } from "../judges/protobuf.ts";
 
 const COMMAND = resolve(import.meta.dirname, "../../src/cli/main.ts");

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
+import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import { Client } from "../../src/client/client.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";

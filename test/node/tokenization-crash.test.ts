@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Dataset } from "../../src/api/types.ts";
+import type { Dataset } from "../../src/api/dataset.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Edge, startEdge } from "../../src/local/edge.ts";
 

@@ -21,7 +21,7 @@ import {
   expect,
   test,
 } from "vitest";
-import type { RunEvent, StepMetrics } from "../../src/api/types.ts";
+import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import { Client } from "../../src/client/client.ts";
 import {
   readSafetensors,

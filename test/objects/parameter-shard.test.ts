@@ -2,7 +2,7 @@ import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import { SHARD_SCHEMA } from "../../src/objects/shard/shard-schema.ts";
 import { FRAME_HEADER_BYTES } from "../../src/api/frame.ts";
-import type { RunStatus } from "../../src/api/types.ts";
+import type { RunStatus } from "../../src/api/run-status.ts";
 import { isolateMemory } from "../../src/memory/ledger.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import {

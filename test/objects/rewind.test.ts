@@ -1,7 +1,8 @@
 /** States of the past: which are kept, what a run goes back to, and what an audit computes from them. */
 import { evictDurableObject, reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunConfig, RunEvent } from "../../src/api/types.ts";
+import type { RunConfig } from "../../src/api/run-config.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { auditAll, auditStep, probe } from "../../src/cli/audit.ts";
 import { RecomputedRun } from "../../src/cli/recomputed-steps.ts";
 import type { RunClient } from "../../src/client/run-client.ts";

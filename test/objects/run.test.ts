@@ -5,7 +5,7 @@ import {
   runInDurableObject,
 } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunEvent } from "../../src/api/types.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { EventLog } from "../../src/objects/run/event-log.ts";
 import { TrainerRoster } from "../../src/objects/run/trainer-roster.ts";
 import { TrainerStore } from "../../src/objects/run/trainer-store.ts";

@@ -1,7 +1,8 @@
 /** Trainers that lie, by malice or by a fault, beside honest ones. */
 import { evictDurableObject, reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { Lease, RunEvent } from "../../src/api/types.ts";
+import type { Lease } from "../../src/api/lease.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { compareRuns } from "../../src/cli/compared-runs.ts";
 import { requiredAuthors } from "../../src/objects/run/verification.ts";
 import { verdictOf } from "../../src/objects/run/verdict.ts";

@@ -1,5 +1,5 @@
 /** A slow GPT-2 in f64, forward only: the judge of the model's loss, and by differences of its gradient. */
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import type { ParameterTable } from "../../src/model/parameters.ts";
 import {
   attentionForward,

@@ -2,7 +2,7 @@
  * A GPT-2 checkpoint as GGUF, as llama.cpp's own converter maps it: linear weights [in, out] become rows
  * of `out`, the tied head is the token embedding, and the vocabulary is the bytes.
  */
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import {
   GGML_TYPE,
   type GgufTensor,

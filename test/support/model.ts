@@ -1,6 +1,6 @@
 /** A model's passes over flat vectors that lie whole in the arena. Called inside `arena.scope`. */
 import type { Recipe } from "../../src/api/recipe.ts";
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import type { Pointer } from "../../src/kernels/arena.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { flatGradient, flatParameters } from "../../src/model/flat-vector.ts";

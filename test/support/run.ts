@@ -6,9 +6,9 @@ import type {
   CompletionResponse,
   Lease,
   LeaseResponse,
-  RunRequest,
-  RunStatus,
-} from "../../src/api/types.ts";
+} from "../../src/api/lease.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
+import type { RunStatus } from "../../src/api/run-status.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Fetcher } from "../../src/client/http.ts";
 import type { RunClient } from "../../src/client/run-client.ts";

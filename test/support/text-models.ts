@@ -1,5 +1,5 @@
 /** Models with random weights as directories in memory, and what they write. */
-import type { ModelShape } from "../../src/api/types.ts";
+import type { ModelShape } from "../../src/api/run-config.ts";
 import type { Folder } from "../../src/checkpoints/read-heads.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";

@@ -1,7 +1,8 @@
 /** Runs whose tokens are byte pairs: what they are told of losses, and what is refused. */
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunEvent, RunRequest } from "../../src/api/types.ts";
+import type { RunRequest } from "../../src/api/run-config.ts";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import { splitTokens } from "../../src/training/data.ts";
 import { readTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import type { LlamaShape, PinnedDataset } from "../../src/api/types.ts";
+import type { PinnedDataset } from "../../src/api/dataset.ts";
+import type { LlamaShape } from "../../src/api/run-config.ts";
 import { completeConfig } from "../../src/training/config.ts";
 import {
   runRequestSchema,

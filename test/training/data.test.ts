@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { RunConfig } from "../../src/api/types.ts";
+import type { RunConfig } from "../../src/api/run-config.ts";
 import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
 import {

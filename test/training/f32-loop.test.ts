@@ -1,7 +1,7 @@
 /** The distributed run against one loop in one process, written here, to the byte. */
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
-import type { RunConfig } from "../../src/api/types.ts";
+import type { RunConfig } from "../../src/api/run-config.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import type { Pointer } from "../../src/kernels/arena.ts";
 import { adamW, sumSquares } from "../../src/kernels/vector.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { payloadBytes } from "../../src/api/frame.ts";
-import { WIRE_DTYPES, type WireDtype } from "../../src/api/types.ts";
+import { WIRE_DTYPES, type WireDtype } from "../../src/api/run-config.ts";
 import {
   decodeGradient,
   EncodedGradient,

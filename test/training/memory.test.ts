@@ -4,11 +4,13 @@ import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
 import {
   BPE_VOCABULARY,
   type PinnedDataset,
+  TOKENIZERS,
+} from "../../src/api/dataset.ts";
+import {
   type RunConfig,
   type RunRequest,
-  TOKENIZERS,
   WIRE_DTYPES,
-} from "../../src/api/types.ts";
+} from "../../src/api/run-config.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";
 import { completeConfig } from "../../src/training/config.ts";

@@ -1,7 +1,7 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import { RECIPE_NAMES, segmentLength } from "../../src/api/recipe.ts";
-import { WIRE_DTYPES } from "../../src/api/types.ts";
+import { WIRE_DTYPES } from "../../src/api/run-config.ts";
 import { finish, startRun } from "../support/run.ts";
 
 afterEach(reset);

@@ -7,13 +7,9 @@ import {
   type Frame,
   frameBytes,
 } from "../../src/api/frame.ts";
-import type {
-  Lease,
-  LeaseResponse,
-  Phases,
-  RunStatus,
-  WireDtype,
-} from "../../src/api/types.ts";
+import type { Lease, LeaseResponse, Phases } from "../../src/api/lease.ts";
+import type { WireDtype } from "../../src/api/run-config.ts";
+import type { RunStatus } from "../../src/api/run-status.ts";
 import { encodeBf16 } from "../../src/kernels/vector.ts";
 import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";

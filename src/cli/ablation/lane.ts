@@ -11,7 +11,7 @@ import {
   startEdge,
   startTrainerHost,
 } from "../../local/edge.ts";
-import type { RunEvent, StepMetrics } from "../../api/types.ts";
+import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 import { follow } from "../follow.ts";
 import type { Trial } from "./setting.ts";
 

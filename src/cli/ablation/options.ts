@@ -8,7 +8,7 @@ import {
   optimizerProblems,
 } from "../../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../../api/recipe.ts";
-import { WIRE_DTYPES, type WireDtype } from "../../api/types.ts";
+import { WIRE_DTYPES, type WireDtype } from "../../api/run-config.ts";
 import { IS_CLONE, ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { configArgument } from "../config-file.ts";

@@ -7,7 +7,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { RunRequest, StepMetrics } from "../../api/types.ts";
+import type { RunRequest } from "../../api/run-config.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
 
 /** At a step, the held-out loss, and the mean of the training losses since the point before. */
 export type CurvePoint = {

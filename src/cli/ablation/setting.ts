@@ -9,7 +9,7 @@ import {
   OPTIMIZERS,
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
-import type { RunRequest, WireDtype } from "../../api/types.ts";
+import type { RunRequest, WireDtype } from "../../api/run-config.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 
 /** What one arm may change. */

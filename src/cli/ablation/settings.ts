@@ -1,6 +1,6 @@
 /** The settings of docs/ablation.md, and the quick one. */
 import type { Recipe } from "../../api/recipe.ts";
-import type { WireDtype } from "../../api/types.ts";
+import type { WireDtype } from "../../api/run-config.ts";
 import type { Arm, Base, Setting } from "./setting.ts";
 
 /** As Jordan et al. have it; the defaults may be better (setting `rates`). */

@@ -2,7 +2,7 @@
  * A run's history as TensorBoard reads it: records, each a protobuf `Event` of `event.proto`. The first says which
  * version the others have; each of them is a step, with a `Summary` of named floats.
  */
-import type { StepMetrics } from "../../api/types.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
 import { double, float, message, text, varint } from "./protobuf.ts";
 import { record } from "./records.ts";
 

@@ -2,12 +2,8 @@
 import type { ArgsDef, ParsedArgs } from "citty";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
-import {
-  ARCHITECTURES,
-  BPE_VOCABULARY,
-  TOKENIZERS,
-  WIRE_DTYPES,
-} from "../../api/types.ts";
+import { BPE_VOCABULARY, TOKENIZERS } from "../../api/dataset.ts";
+import { ARCHITECTURES, WIRE_DTYPES } from "../../api/run-config.ts";
 import { configArgument, isTyped } from "../config-file.ts";
 import { MODEL_PRESETS } from "./presets.ts";
 

@@ -3,7 +3,7 @@
  * committed, so a run that is cancelled or killed leaves all that it had.
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
-import type { RunEvent, StepMetrics } from "../../api/types.ts";
+import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 
 export class MetricsFile {
   readonly #file: string;

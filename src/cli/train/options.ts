@@ -8,14 +8,16 @@ import type {
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
 import {
-  type ArchitectureName,
   BPE_VOCABULARY,
   type DatasetOptions,
-  type ModelRequest,
-  type RunRequest,
   type TokenizerName,
-  type WireDtype,
-} from "../../api/types.ts";
+} from "../../api/dataset.ts";
+import type {
+  ArchitectureName,
+  ModelRequest,
+  RunRequest,
+  WireDtype,
+} from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import type { EdgeAddress } from "../edge-arguments.ts";

@@ -1,4 +1,4 @@
-import type { ModelSizes } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/run-config.ts";
 
 /** Sizes of a model by name, whatever its architecture; the vocabulary comes from the corpus. */
 export const MODEL_PRESETS = {

@@ -1,6 +1,6 @@
 /** Now and then, while a run goes on, what its parameters of the moment write. */
 import pc from "picocolors";
-import type { RunEvent } from "../../api/types.ts";
+import type { RunEvent } from "../../api/run-metrics.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { textOf } from "../local-text.ts";
 import { readCheckpoint } from "../../training/checkpoint.ts";

@@ -8,7 +8,7 @@ import { openAsBlob, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { parseArgs } from "citty";
 import pc from "picocolors";
-import type { RunState, RunStatus } from "../../api/types.ts";
+import type { RunState, RunStatus } from "../../api/run-status.ts";
 import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { onEndSignal } from "../../local/signals.ts";

@@ -6,7 +6,7 @@ import {
   type DatasetPage,
   type TokenizerName,
   TOKENIZERS,
-} from "../../api/types.ts";
+} from "../../api/dataset.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import {
   type StoredDataset,

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
-import type { GenerateRequest } from "../../api/types.ts";
+import type { GenerateRequest } from "../../api/generation.ts";
 import type { Folder } from "../../checkpoints/read-heads.ts";
 import { openTextModel } from "../../generation/open-model.ts";
 import { DEFAULT_SAMPLING } from "../../generation/sampler.ts";

@@ -1,6 +1,6 @@
 /** A text as it is written, to a client: as it is, or as server-sent events. */
 import { AppError } from "../../api/errors.ts";
-import type { TextEnding, TextEvent } from "../../api/types.ts";
+import type { TextEnding, TextEvent } from "../../api/generation.ts";
 
 export type TextForm = "text" | "sse";
 

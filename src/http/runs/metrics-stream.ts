@@ -1,6 +1,6 @@
 /** A run's metrics as lines: JSON, or CSV with a header line. */
 import { CSV_HEADER, csvLine } from "../../api/metrics-csv.ts";
-import type { StepMetrics } from "../../api/types.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
 
 const PAGE = 500;
 /** The lines of all pages; what refuses the first is thrown before the stream begins. */

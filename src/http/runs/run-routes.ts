@@ -1,11 +1,8 @@
 /** Runs, and who trains them. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
-import type {
-  PinnedDataset,
-  RunStatus,
-  TrainersResponse,
-} from "../../api/types.ts";
+import type { PinnedDataset } from "../../api/dataset.ts";
+import type { RunStatus, TrainersResponse } from "../../api/run-status.ts";
 import type { Env } from "../env.ts";
 import { pinModel } from "../../objects/platform/stored-model.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";

@@ -1,25 +1,24 @@
-/** The JSON that answers on runs bear, as schemas that are the types of api/types.ts to the compiler. */
+/** The JSON that answers on runs bear, as schemas that are the types of api/ to the compiler. */
 import * as z from "zod";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
-  AUTHOR_STATES,
-  type CompletionResponse,
   DATASET_STATES,
   type Dataset,
   type DatasetPage,
+  TOKENIZERS,
+} from "../../api/dataset.ts";
+import type { CompletionResponse, LeaseResponse } from "../../api/lease.ts";
+import { type RunConfig, WIRE_DTYPES } from "../../api/run-config.ts";
+import type { StepMetrics, StepRecord } from "../../api/run-metrics.ts";
+import {
+  AUTHOR_STATES,
   HOST_KINDS,
   type JoinToken,
-  type LeaseResponse,
-  type RunConfig,
   type RunStatus,
   type RunSummary,
-  type StepMetrics,
-  type StepRecord,
-  TOKENIZERS,
   type TrainersResponse,
-  WIRE_DTYPES,
-} from "../../api/types.ts";
+} from "../../api/run-status.ts";
 import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 
 /** Whole numbers that JSON bears exactly. */

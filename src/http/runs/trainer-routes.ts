@@ -6,7 +6,7 @@ import type { Context } from "hono";
 import * as z from "zod";
 import { AppError, fromResult } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
-import { HOST_KINDS } from "../../api/types.ts";
+import { HOST_KINDS } from "../../api/run-status.ts";
 import { runStub } from "../../objects/run/run.ts";
 import {
   pullFrame,

@@ -1,5 +1,5 @@
 /** The service's figures, in the text format of Prometheus. */
-import { hasEnded } from "../../api/types.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import { jobStub } from "../../objects/job/job.ts";

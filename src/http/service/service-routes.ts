@@ -1,7 +1,7 @@
 /** What the service says of itself. */
 import * as z from "zod";
 import { FRAME_VERSION } from "../../api/frame.ts";
-import type { ServiceVersion } from "../../api/types.ts";
+import type { ServiceVersion } from "../../api/service-version.ts";
 import { VERSION } from "../../api/version.ts";
 import { RECORD_VERSION } from "../../formats/blocks/quantization-record.ts";
 import {

@@ -4,7 +4,7 @@
  *   middle = input + attentionOut(attention(qkv(norm1(input))))
  *   output = middle + down(gelu(up(norm2(middle))))
  */
-import type { ModelSizes } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import {
   attentionBackward,

@@ -1,5 +1,9 @@
 /** What a GPT-2's shape must satisfy: to exist at all, and to be trained in any recipe. */
-import type { Gpt2Shape, ModelRequest, ModelSizes } from "../../api/types.ts";
+import type {
+  Gpt2Shape,
+  ModelRequest,
+  ModelSizes,
+} from "../../api/run-config.ts";
 import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
 
 /** Features of a block's wide tensors: three projections side by side, and the MLP's hidden layer. */

@@ -1,5 +1,5 @@
 /** GPT-2, token by token: of a sequence's past only keys and values are kept. */
-import type { ModelSizes } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import { attend, geluTanh, layerNorm, sum } from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";

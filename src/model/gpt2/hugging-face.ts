@@ -1,7 +1,7 @@
 /** A shape as transformers' config.json of a GPT-2 has it, and back. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
-import type { Gpt2Shape, ModelSizes } from "../../api/types.ts";
+import type { Gpt2Shape, ModelSizes } from "../../api/run-config.ts";
 import { checkShape } from "./config.ts";
 
 /** As the kernels' LayerNorm has it. */

@@ -2,7 +2,7 @@
  * GPT-2's tensors. They carry their Hugging Face names and layouts (linear weights are [in, out]), so a
  * checkpoint is a straight copy.
  */
-import type { ModelSizes } from "../../api/types.ts";
+import type { ModelSizes } from "../../api/run-config.ts";
 import {
   layOut,
   type ParameterGroup,

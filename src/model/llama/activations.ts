@@ -1,5 +1,5 @@
 /** What a block's forward pass leaves for its backward pass. */
-import type { LlamaShape } from "../../api/types.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import type { Angles } from "../../kernels/layers.ts";
 import { kernels } from "../../kernels/runtime.ts";

@@ -1,5 +1,9 @@
 /** What a Llama's shape is where it is not told, and must satisfy: to exist at all, and to be trained in any recipe. */
-import type { LlamaShape, ModelRequest, ModelSizes } from "../../api/types.ts";
+import type {
+  LlamaShape,
+  ModelRequest,
+  ModelSizes,
+} from "../../api/run-config.ts";
 import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
 
 /** Features of a block's linear layers, of which two or three are multiplied as one. */

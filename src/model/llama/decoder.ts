@@ -14,7 +14,7 @@ import {
   type DecoderWeights,
   type WeightTensor,
 } from "../decoder.ts";
-import type { LlamaShape } from "../../api/types.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
 import type { KeyValueCache } from "../key-value-cache.ts";
 import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";

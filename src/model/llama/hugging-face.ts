@@ -1,6 +1,6 @@
 /** A shape as transformers' config.json of a Llama, a Mistral or a Qwen3 has it, and back. */
 import { shown } from "../../api/option-kinds.ts";
-import type { LlamaShape } from "../../api/types.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
 import { invalid } from "../shape-checks.ts";
 
 type Config = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
 /** Llama, and with norms of heads Qwen3: RMSNorm, rotary positions, groups of heads, SwiGLU. */
-import type { LlamaShape } from "../../api/types.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import type { Architecture } from "../model.ts";
 import { type Layers, Transformer } from "../transformer.ts";

@@ -3,7 +3,7 @@
  * checkpoint is a straight copy. What reads the same input lies without a gap: q, k and v, gate and up are
  * multiplied as one matrix each, and orthogonalized apart.
  */
-import type { LlamaShape } from "../../api/types.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
 import {
   joined,
   layOut,

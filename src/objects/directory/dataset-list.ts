@@ -1,6 +1,6 @@
 /** Which datasets exist, and how far those are that get a tokenizer of their own. */
 import { AppError } from "../../api/errors.ts";
-import type { PinnedDataset } from "../../api/types.ts";
+import type { PinnedDataset } from "../../api/dataset.ts";
 import type { LooseKeys } from "./loose-keys.ts";
 import { keysOf, type StoredDataset } from "./stored-dataset.ts";
 import { LEASE_MS } from "./sweep-alarm.ts";

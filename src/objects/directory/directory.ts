@@ -4,7 +4,8 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, toResult } from "../../api/errors.ts";
-import type { PinnedDataset, RunSummary } from "../../api/types.ts";
+import type { PinnedDataset } from "../../api/dataset.ts";
+import type { RunSummary } from "../../api/run-status.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { DatasetList, type Tokenized } from "./dataset-list.ts";
 import { DIRECTORY_SCHEMA } from "./directory-schema.ts";

@@ -1,6 +1,6 @@
 /** What is written down of a dataset, and where its blobs are in the bucket. */
 import { AppError } from "../../api/errors.ts";
-import type { Dataset, PinnedDataset } from "../../api/types.ts";
+import type { Dataset, PinnedDataset } from "../../api/dataset.ts";
 import { Bpe } from "../../tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
 

@@ -4,7 +4,7 @@
  * completes shows it.
  */
 import { AppError } from "../../api/errors.ts";
-import type { LeaseKind } from "../../api/types.ts";
+import type { LeaseKind } from "../../api/lease.ts";
 import { isSigned, sign } from "./signature.ts";
 
 /** The caller who has the API_TOKEN, or is on this machine in local mode; others are called by their join token's id. */

@@ -1,6 +1,6 @@
 /** A folder of the bucket as a model: pinned by what its files hold, and read by ranges. */
 import { AppError } from "../../api/errors.ts";
-import type { PinnedModel } from "../../api/types.ts";
+import type { PinnedModel } from "../../api/run-config.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import {
   type ImportedModel,

@@ -1,6 +1,7 @@
 /** Who may speak to a run: callers by their tokens, trainers by what they compute like, results by the key of a lease. */
 import { AppError } from "../../api/errors.ts";
-import { hasEnded, type Lease, type LeaseRequest } from "../../api/types.ts";
+import type { Lease, LeaseRequest } from "../../api/lease.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import {
   authorOf,
   authorOfKey,

@@ -4,7 +4,8 @@
  * of the step is void, and its other microbatches are open again. So a wrong result costs a microbatch, and ends
  * nobody's part but the liar's.
  */
-import type { AuthorState, LeaseKind } from "../../api/types.ts";
+import type { LeaseKind } from "../../api/lease.ts";
+import type { AuthorState } from "../../api/run-status.ts";
 import type { AuthorStore } from "./author-store.ts";
 import {
   ballotsOf,

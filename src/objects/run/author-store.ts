@@ -1,6 +1,6 @@
 /** A run's join tokens, and which authors it takes nothing of, on disk. */
 import { AppError } from "../../api/errors.ts";
-import type { AuthorState, JoinToken } from "../../api/types.ts";
+import type { AuthorState, JoinToken } from "../../api/run-status.ts";
 import { OWNER } from "../platform/author.ts";
 
 type AuthorRow = {

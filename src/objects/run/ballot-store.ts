@@ -1,5 +1,6 @@
 /** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
-import type { LeaseKind, Phases, RunConfig } from "../../api/types.ts";
+import type { LeaseKind, Phases } from "../../api/lease.ts";
+import type { RunConfig } from "../../api/run-config.ts";
 import type { Ballot } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
 import { sumOfPhases } from "../../training/phase-clock.ts";

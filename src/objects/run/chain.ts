@@ -2,7 +2,8 @@
  * What binds a run's steps. `results` is of what they came to, whoever trained (results-digest.ts); `chain` is of that
  * and of who told it: each shard's digests, and the authors.
  */
-import type { AgreedResult, RunConfig } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import type { AgreedResult } from "../../api/run-metrics.ts";
 import type { Update } from "../../training/optimizer.ts";
 import {
   digestOf,

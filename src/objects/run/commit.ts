@@ -4,7 +4,7 @@
  * first phase repeats it, a crash in the second goes on with what was persisted.
  */
 import { fromResult, type Result } from "../../api/errors.ts";
-import type { RunConfig } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
 import { modelOf } from "../../model/architectures.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { shardRanges } from "../../training/sharding.ts";

@@ -1,11 +1,8 @@
 /** Which completions a run refuses. */
 import { AppError } from "../../api/errors.ts";
-import {
-  type Completion,
-  hasEnded,
-  type LeaseKind,
-  type RunConfig,
-} from "../../api/types.ts";
+import type { Completion, LeaseKind } from "../../api/lease.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import { countedTokens, evaluationMicrobatches } from "../../training/data.ts";
 import type { Told } from "./ballot-store.ts";
 import type { RunRecord } from "./run-store.ts";

@@ -1,5 +1,5 @@
 /** A run's events on disk, the latest of each kind, and a way to wait for the next. */
-import type { RunEvent } from "../../api/types.ts";
+import type { RunEvent } from "../../api/run-metrics.ts";
 
 /** So many of a kind stay: trainers that come and go, or push what they must not, drive out no step. */
 const MAX_EVENTS: Record<RunEvent["type"], number> = {

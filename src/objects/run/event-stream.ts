@@ -1,5 +1,5 @@
 /** Events as server-sent events: those after Last-Event-ID, then each as it comes. */
-import type { RunEvent } from "../../api/types.ts";
+import type { RunEvent } from "../../api/run-metrics.ts";
 import type { EventLog } from "./event-log.ts";
 
 const HEARTBEAT_MS = 15_000;

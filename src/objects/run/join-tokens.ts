@@ -1,6 +1,6 @@
 /** A run's join tokens, as its owner gives them out and takes them back. */
 import { AppError } from "../../api/errors.ts";
-import type { AuthorState, JoinToken } from "../../api/types.ts";
+import type { AuthorState, JoinToken } from "../../api/run-status.ts";
 import { tokenId } from "../platform/author.ts";
 import type { RunParts } from "./run-parts.ts";
 

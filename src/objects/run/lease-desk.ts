@@ -1,15 +1,17 @@
 /** Where trainers come: they take leases, tell what microbatches came to, and leave. */
 import { AppError } from "../../api/errors.ts";
+import type {
+  Completion,
+  CompletionResponse,
+  LeaseKind,
+  LeaseRequest,
+  LeaseResponse,
+} from "../../api/lease.ts";
 import {
-  type Completion,
-  type CompletionResponse,
   hasEnded,
   type HostKind,
-  type LeaseKind,
-  type LeaseRequest,
-  type LeaseResponse,
   type RunState,
-} from "../../api/types.ts";
+} from "../../api/run-status.ts";
 import type { Admission } from "./admission.ts";
 import { says } from "./ballot-store.ts";
 import {

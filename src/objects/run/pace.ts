@@ -3,7 +3,7 @@
  * finish, and from what is typical among them how long a lease lasts: one slow trainer stretches neither
  * for the others.
  */
-import type { LeaseKind } from "../../api/types.ts";
+import type { LeaseKind } from "../../api/lease.ts";
 
 /** Before anything is measured. */
 const FIRST_MS = 60_000;

@@ -1,6 +1,6 @@
 /** The steps of a run's past of which all of the state is there: checkpoints are made of them, and the run goes back to them. */
 import { AppError } from "../../api/errors.ts";
-import { hasEnded } from "../../api/types.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import { newRunKeys } from "../platform/author.ts";
 import { allOf } from "./commit.ts";
 import type { RunParts } from "./run-parts.ts";

@@ -3,15 +3,14 @@
  * parameters go between trainers and shards; only leases, completions and norms come here.
  */
 import { AppError } from "../../api/errors.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import type { StepMetrics, StepRecord } from "../../api/run-metrics.ts";
 import {
   hasEnded,
-  type RunConfig,
   type RunState,
   type RunStatus,
   type StateRequest,
-  type StepMetrics,
-  type StepRecord,
-} from "../../api/types.ts";
+} from "../../api/run-status.ts";
 import { directoryStub } from "../directory/directory.ts";
 import { readTokenizer } from "../directory/stored-dataset.ts";
 import { newRunKeys, OWNER } from "../platform/author.ts";

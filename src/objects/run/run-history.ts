@@ -1,11 +1,8 @@
 /** What has become of a run's steps, on disk: commits and evaluations. */
-import type {
-  Phases,
-  RunConfig,
-  RunStatus,
-  StepMetrics,
-  StepPhases,
-} from "../../api/types.ts";
+import type { Phases, StepPhases } from "../../api/lease.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
+import type { RunStatus } from "../../api/run-status.ts";
 import type { Link } from "./chain.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { Loss } from "../../training/step-end.ts";

@@ -3,7 +3,8 @@
  * due from storage and does it, so any call, or the alarm, goes on where a crash left off.
  */
 import { AppError } from "../../api/errors.ts";
-import { hasEnded, type RunConfig, type RunState } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import { hasEnded, type RunState } from "../../api/run-status.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { meanLoss } from "../../training/step-end.ts";

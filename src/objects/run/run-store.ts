@@ -1,5 +1,6 @@
 /** A run on disk: its record. What was told of its microbatches is in `ballots`, what came of its steps in `history`. */
-import type { RunConfig, RunState } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import type { RunState } from "../../api/run-status.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { BallotStore } from "./ballot-store.ts";
 import { RunHistory } from "./run-history.ts";

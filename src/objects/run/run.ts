@@ -1,14 +1,9 @@
 /** One training run. JSON calls come through itty-durable; events go out as a stream. */
 import { DurableObject } from "cloudflare:workers";
 import { fromResult, type Result, toResult } from "../../api/errors.ts";
-import {
-  type Completion,
-  hasEnded,
-  type LeaseKind,
-  type LeaseRequest,
-  type RunConfig,
-  type StateRequest,
-} from "../../api/types.ts";
+import type { Completion, LeaseKind, LeaseRequest } from "../../api/lease.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import { hasEnded, type StateRequest } from "../../api/run-status.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { RunControl } from "./run-control.ts";
 import { eventStream } from "./event-stream.ts";

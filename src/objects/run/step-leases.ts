@@ -4,7 +4,7 @@
  * is also why nobody waits for one that is slow or gone: whoever may be expected to finish first computes
  * what another holds.
  */
-import type { Lease, LeaseKind, LeaseRequest } from "../../api/types.ts";
+import type { Lease, LeaseKind, LeaseRequest } from "../../api/lease.ts";
 import type { Pace } from "./pace.ts";
 
 export type Microbatch = { kind: LeaseKind; index: number };

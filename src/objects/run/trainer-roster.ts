@@ -1,11 +1,8 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
-import type {
-  HostKind,
-  LeaseKind,
-  RunEvent,
-  TrainerStatus,
-} from "../../api/types.ts";
+import type { LeaseKind } from "../../api/lease.ts";
+import type { RunEvent } from "../../api/run-metrics.ts";
+import type { HostKind, TrainerStatus } from "../../api/run-status.ts";
 import { OWNER } from "../platform/author.ts";
 import type { EventLog } from "./event-log.ts";
 import { measured, Pace } from "./pace.ts";

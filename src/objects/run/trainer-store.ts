@@ -1,5 +1,5 @@
 /** A run's trainers on disk. */
-import type { HostKind, TrainerStatus } from "../../api/types.ts";
+import type { HostKind, TrainerStatus } from "../../api/run-status.ts";
 import type { Usual } from "./pace.ts";
 
 export type TrainerRecord = TrainerStatus & {

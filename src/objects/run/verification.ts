@@ -1,5 +1,6 @@
 /** How many authors must come to the same in a microbatch. */
-import type { LeaseKind, RunConfig } from "../../api/types.ts";
+import type { LeaseKind } from "../../api/lease.ts";
+import type { RunConfig } from "../../api/run-config.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { drawn } from "../platform/signature.ts";
 

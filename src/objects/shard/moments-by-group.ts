@@ -1,5 +1,5 @@
 /** Snapshots of schema version 2 have one vector `m` and one `v` for the whole shard; since then each group has its own. */
-import type { RunConfig } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
 import { modelOf } from "../../model/architectures.ts";
 import { type ShardGeometry, stateParts } from "../../training/shard-state.ts";
 import { shardRanges } from "../../training/sharding.ts";

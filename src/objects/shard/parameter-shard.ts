@@ -6,7 +6,7 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
-import type { RunConfig } from "../../api/types.ts";
+import type { RunConfig } from "../../api/run-config.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import type { Update } from "../../training/optimizer.ts";

@@ -1,5 +1,5 @@
 /** The lines of a run that can be drawn, and what they can be drawn over. */
-import type { StepMetrics } from "../../api/types.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
 import type { Values } from "./smooth.ts";
 
 export const FIGURES = {

@@ -1,5 +1,5 @@
 /** What trainers compute in, as people call it. */
-import type { HostKind } from "../../api/types.ts";
+import type { HostKind } from "../../api/run-status.ts";
 
 const KINDS: Record<HostKind, string> = {
   edge: "Durable Object",

@@ -2,7 +2,8 @@
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { DEFAULT_RECIPE, type Recipe, RECIPE_NAMES } from "../../api/recipe.ts";
-import type { Dataset, RunRequest, TokenizerName } from "../../api/types.ts";
+import type { Dataset, TokenizerName } from "../../api/dataset.ts";
+import type { RunRequest } from "../../api/run-config.ts";
 import { client, messageOf } from "../shell/access.ts";
 import { share } from "../shell/format.ts";
 import { show } from "./choice.ts";

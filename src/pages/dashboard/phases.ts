@@ -1,6 +1,7 @@
 /** Where the time of the last steps went, as their trainers tell it, and what it moved. */
 import { html } from "htm/preact";
-import type { StepMetrics, StepPhases } from "../../api/types.ts";
+import type { StepPhases } from "../../api/lease.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
 import { figure, share, size } from "../shell/format.ts";
 
 /** Means over so many. */

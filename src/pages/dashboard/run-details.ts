@@ -1,7 +1,7 @@
 /** The first of the chosen runs: where it is, what can be done with it, who trains it, where its parameters lie. */
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
-import { hasEnded, type RunStatus } from "../../api/types.ts";
+import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
 import { ago, figure } from "../shell/format.ts";

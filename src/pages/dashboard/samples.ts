@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { useEffect } from "preact/hooks";
-import { hasEnded } from "../../api/types.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import { client, messageOf } from "../shell/access.ts";
 import type { FollowedRun } from "./followed-run.ts";
 

@@ -1,6 +1,6 @@
 /** Who this page is to the edge. A token stays for this tab's session, and goes as a header only. */
 import { signal } from "@preact/signals";
-import type { ServiceVersion } from "../../api/types.ts";
+import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
 
 const KEY = "mxfp4-edge token";

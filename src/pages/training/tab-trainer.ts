@@ -1,6 +1,6 @@
 /** A trainer of this tab, as its page sees it: a Worker that trains until the run has ended or it is told to leave. */
 import { batch, signal } from "@preact/signals";
-import type { Completion, Lease } from "../../api/types.ts";
+import type { Completion, Lease } from "../../api/lease.ts";
 
 export type TabTask = {
   baseUrl: string;
