@@ -78,7 +78,11 @@ export async function befall(
     const onRequest = async () => {
       if (++requests === schedule.edgeKill) edge.kill();
       if (requests === schedule.rewind?.request) {
-        rewinding = goBack(run, schedule.rewind, faultsOf);
+        rewinding = goBack(run, schedule.rewind, faultsOf).then((count) => {
+          // What was told of the steps that it took back is void, lies too.
+          if (count > 0) told.accepted = 0;
+          return count;
+        });
         // It is awaited when the run has ended.
         rewinding.catch(() => {});
       }
@@ -128,7 +132,7 @@ export async function befall(
   const outcome = await outcomeOf(run);
   const ms = performance.now() - started;
   if (issued && told.accepted > 0) await checkFound(run, issued.id);
-  await run.remove();
+  await run.remove().catch(goneAlready);
   return { outcome, computed, told, rewinds, ms };
 }
 
@@ -145,10 +149,14 @@ async function goBack(
     return 1;
   } catch (error) {
     if (error instanceof AppError && error.code === "wrong_state") return 0;
-    // The answer was lost: it was asked for again, and is there already.
-    if (error instanceof AppError && error.code === "future_step") return 1;
     throw error;
   }
+}
+
+/** A removal whose answer was lost, since another schedule killed the edge, finds nothing when it is asked for again. */
+function goneAlready(error: unknown): void {
+  if (!(error instanceof AppError) || error.code !== "run_not_found")
+    throw error;
 }
 
 /** Each result had to be told by two. */

@@ -85,7 +85,8 @@ export type RunEvent = {
     }
   | { type: "fingerprint"; fingerprint: string | null }
   /** The run has gone back: what was told of this step and those after it is void. */
-  | { type: "rewind"; step: number }
+  /** Its owner asked for `asked`; the state kept before it is that of `step`. */
+  | { type: "rewind"; step: number; asked: number }
   | { type: "author"; author: string; state: AuthorState }
   /** The step needs a result of one more author, and none is there that could tell one. */
   | {

@@ -161,6 +161,11 @@ describe("the suite", () => {
       ),
       "peer/pytorch/step-f32",
     ].flatMap((name) => ["L4-d256", "L4-d128"].map((at) => `${name}/${at}`));
+    const ofTexts = ["f32", "mxfp4"].flatMap((weights) =>
+      ["0.8M", "10M", "124M"].map(
+        (size) => `peer/llama.cpp/generate-${weights}/${size}`,
+      ),
+    );
     const ofMatrices = [
       "128x128",
       "128x512",
@@ -170,7 +175,13 @@ describe("the suite", () => {
     ].map((size) => `muon/${size}`);
 
     expect(NAMES.toSorted()).toEqual(
-      [...ofShapes, ...ofBytes, ...ofModels, ...ofMatrices].toSorted(),
+      [
+        ...ofShapes,
+        ...ofBytes,
+        ...ofModels,
+        ...ofTexts,
+        ...ofMatrices,
+      ].toSorted(),
     );
   });
 

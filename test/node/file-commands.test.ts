@@ -85,7 +85,7 @@ test("here and by an edge, the bytes are the same", () => {
   mxfp4("repack", "here-ggml", "-o", "again", "--to", "compressed-tensors");
   expect(file("again").equals(file("here"))).toBe(true);
   expect(mxfp4("repack", "here", "-o", "none").stderr).toContain(
-    "Expected `to` to be one of gpt-oss, ggml",
+    "Expected --to to be one of gpt-oss, ggml",
   );
 
   const compare = [...RAW, "--compare", "ocp,paper,scale=even;hadamard=64"];

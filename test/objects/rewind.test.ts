@@ -79,6 +79,11 @@ test("a run that goes back ends in the bytes, the metrics and the digests of one
   });
   const back = await owner.run.rewind(5);
   expect(back).toMatchObject({ step: 4, state: "running" });
+  // The answer may be lost: asking again is no other rewind, asking for more is one that cannot be.
+  expect(await owner.run.rewind(5)).toEqual(back);
+  await expect(owner.run.rewind(6)).rejects.toMatchObject({
+    code: "future_step",
+  });
   expect(await owner.run.states()).toEqual([0, 4]);
   const metrics = await owner.run.metrics();
   expect(metrics.map(({ step }) => step)).toEqual([0, 1, 2, 3]);

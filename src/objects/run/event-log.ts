@@ -61,6 +61,16 @@ export class EventLog {
     );
   }
 
+  latest<T extends RunEvent["type"]>(
+    type: T,
+  ): Extract<NewEvent, { type: T }> | undefined {
+    const [row] = this.#sql.exec<{ event: string }>(
+      "SELECT event FROM events WHERE type = ? ORDER BY id DESC LIMIT 1",
+      type,
+    );
+    return row && (JSON.parse(row.event) as Extract<NewEvent, { type: T }>);
+  }
+
   /** Events with a greater id, the oldest first. */
   after(id: number, limit: number): RunEvent[] {
     const rows = this.#sql.exec<{

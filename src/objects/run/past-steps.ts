@@ -33,7 +33,7 @@ export async function checkStateStep(
 
 /**
  * Go back to the last step up to `asked` of which the state is kept: what was told of it and of those after it is
- * void, and so are the keys of all leases. Errors: `wrong_state`, the run has ended; `future_step`; `step_gone`, none so
+ * void, and so are the keys of all leases. Asking again before the run is there changes nothing. Errors: `wrong_state`, the run has ended; `future_step`; `step_gone`, none so
  * early is kept
  */
 export async function rewind(parts: Parts, asked: number): Promise<void> {
@@ -47,6 +47,8 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
         `Expected a run that has not ended, got one that is ${state}: begin another with \`resume\`, from its checkpoint of \`state=full\` at that step`,
       );
     }
+    // Asked for again, since the answer was lost: it is there already.
+    if (asked > record.step && events.latest("rewind")?.asked === asked) return;
     checkReached(record, asked);
     const steps = await stateSteps(parts);
     const step = steps.findLast((kept) => kept <= asked);
@@ -69,7 +71,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
       store.history.takeBack(step);
       store.ballots.takeBack(step);
       events.takeBack(step);
-      events.append({ type: "rewind", step });
+      events.append({ type: "rewind", step, asked });
     });
     progress.forget();
   });
