@@ -232,14 +232,17 @@ export class RunClient {
   /**
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
    * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
-   * that a run is resumed from. Of one of `states`, where it is told, and else of the present step.
+   * that a run is resumed from. Of one of `states`, where it is told, and else of the present step; with chain `authors`, who
+   * told what stands in its metadata too.
    */
   checkpoint(
     format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4",
     state?: "parameters" | "full",
     step?: number,
+    chain?: "authors",
   ): Promise<Response> {
     const query = new URLSearchParams();
+    if (chain !== undefined) query.set("chain", chain);
     if (step !== undefined) query.set("step", `${step}`);
     if (format !== undefined) query.set("format", format);
     if (state !== undefined) query.set("state", state);

@@ -1,6 +1,6 @@
 /** The client against the description: one method an operation, which sends what is described. */
 import { expect, test } from "vitest";
-import { encodeFrame } from "../../src/api/frame.ts";
+import { encodeFrame, type Frame } from "../../src/api/frame.ts";
 import type { Option, Options, ValuesOf } from "../../src/api/option-kinds.ts";
 import {
   ANALYZE_MODEL_OPTIONS,
@@ -109,7 +109,10 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
     edge
       .run("r")
       .complete(lease, { trainer: "t", bootId: "b", lossSum: 1, tokens: 64 }),
-  pullParameters: (edge) => edge.run("r").pull(0, 1),
+  pullParameters: (edge) =>
+    edge.run("r").pull(0, 1, { digest: "0" } as Frame, 2),
+  listStates: (edge) => edge.run("r").states(),
+  rewindRun: (edge) => edge.run("r").rewind(3),
   pushGradient: (edge) => edge.run("r").push(0, lease, BYTES),
   listTokens: (edge) => edge.run("r").joinTokens(),
   setTokenState: (edge) => edge.run("r").setTokenState("t-1", "revoked"),
@@ -118,7 +121,8 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   generateFromRun: (edge) => edge.run("r").generate({ prompt: "a" }).next(),
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
-  getCheckpoint: (edge) => edge.run("r").checkpoint("safetensors", "full"),
+  getCheckpoint: (edge) =>
+    edge.run("r").checkpoint("safetensors", "full", 3, "authors"),
 };
 
 /** Options that the client has no use for. */
