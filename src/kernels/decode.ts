@@ -5,7 +5,7 @@
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple } from "./check.ts";
 import { decodeKernels } from "./decode-runtime.ts";
-import type { Angles, Heads } from "./layers.ts";
+import type { Angles, Heads } from "./attention.ts";
 import { kernels } from "./runtime.ts";
 import { BLOCK_SIZE } from "./mx.ts";
 

@@ -15,7 +15,7 @@ import {
   packEdenInto,
   packInt6Into,
 } from "./int6-matmul.ts";
-import { biasForward } from "./layers.ts";
+import { biasForward } from "./elementwise.ts";
 import { byRows, type Operand, transpose } from "./matmul.ts";
 import {
   matmulMxfp4,

@@ -36,7 +36,7 @@ import {
 } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { drawSigns } from "../kernels/hadamard.ts";
-import { biasBackward, biasForward } from "../kernels/layers.ts";
+import { biasBackward, biasForward } from "../kernels/elementwise.ts";
 import { byColumns, byRows, matmul, type Operand } from "../kernels/matmul.ts";
 import { SEGMENT_LENGTH, type Side } from "../kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";

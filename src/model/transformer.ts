@@ -5,11 +5,10 @@
 import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import {
-  embeddingBackward,
-  embeddingForward,
   softmaxCrossEntropyBackward,
   softmaxCrossEntropyForward,
-} from "../kernels/layers.ts";
+} from "../kernels/cross-entropy.ts";
+import { embeddingBackward, embeddingForward } from "../kernels/embedding.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   type Activations,

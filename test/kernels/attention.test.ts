@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import {
   attentionBackward,
   attentionForward,
-} from "../../src/kernels/layers.ts";
+} from "../../src/kernels/attention.ts";
 import * as twin from "../reference/layers.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { normals } from "../support/random.ts";

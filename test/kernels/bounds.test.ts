@@ -10,7 +10,7 @@ import {
   packInt6,
 } from "../../src/kernels/int6-matmul.ts";
 import * as decode from "../../src/kernels/decode.ts";
-import * as layers from "../../src/kernels/layers.ts";
+import * as layers from "../support/layers.ts";
 import { byColumns, byRows } from "../../src/kernels/matmul.ts";
 import {
   matmulMxfp4,

@@ -1,6 +1,6 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { exp } from "../../src/kernels/layers.ts";
+import { exp } from "../../src/kernels/elementwise.ts";
 import { expectClose, ulp } from "../support/close.ts";
 
 function expOf(x: Float32Array): Float32Array {

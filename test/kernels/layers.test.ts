@@ -1,6 +1,6 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import * as layers from "../../src/kernels/layers.ts";
+import * as layers from "../support/layers.ts";
 import {
   frequencies,
   rotaryAngles,

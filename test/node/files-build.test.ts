@@ -36,7 +36,7 @@ async function load(path: string) {
     mxfp8: await import("../support/mxfp8.ts"),
     kernels4: await import("../../src/kernels/mxfp4.ts"),
     kernels8: await import("../../src/kernels/mxfp8.ts"),
-    layers: await import("../../src/kernels/layers.ts"),
+    layers: await import("../support/layers.ts"),
     matmul: await import("../../src/kernels/matmul.ts"),
     vector: await import("../../src/kernels/vector.ts"),
     statistics: await import("../../src/kernels/statistics.ts"),

@@ -1,6 +1,6 @@
 /** Values that llama.cpp has otherwise than transformers. */
 import type { Pointer } from "../../kernels/arena.ts";
-import { exp } from "../../kernels/layers.ts";
+import { exp } from "../../kernels/elementwise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { PieceWriter } from "../../formats/blocks/quantized-sections.ts";
 import type { Change } from "./names.ts";

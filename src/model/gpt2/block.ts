@@ -9,14 +9,15 @@ import type { Pointer } from "../../kernels/arena.ts";
 import {
   attentionBackward,
   attentionForward,
-  geluBackward,
-  geluForward,
   type Heads,
+} from "../../kernels/attention.ts";
+import { geluBackward, geluForward } from "../../kernels/elementwise.ts";
+import {
   layerNormBackward,
   layerNormForward,
   type LayerNormParameters,
   type RowMoments,
-} from "../../kernels/layers.ts";
+} from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { add } from "../../kernels/vector.ts";
 import type { BatchShape, Ends, Room } from "../activations.ts";

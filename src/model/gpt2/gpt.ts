@@ -1,6 +1,6 @@
 /** GPT-2: learned positions, LayerNorm, GELU, biases, and a head that is the table of tokens. */
 import type { Gpt2Shape } from "../../api/run-config.ts";
-import { layerNormForward, type RowMoments } from "../../kernels/layers.ts";
+import { layerNormForward, type RowMoments } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Architecture } from "../model.ts";
 import { type Layers, Transformer } from "../transformer.ts";

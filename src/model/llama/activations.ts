@@ -1,7 +1,7 @@
 /** What a block's forward pass leaves for its backward pass. */
 import type { LlamaShape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
-import type { Angles } from "../../kernels/layers.ts";
+import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { BatchShape, Ends, Room } from "../activations.ts";
 import { widths } from "./config.ts";

@@ -10,13 +10,11 @@ import type { Pointer } from "../../kernels/arena.ts";
 import {
   attentionBackward,
   attentionForward,
-  rmsNormBackward,
-  rmsNormForward,
   rotaryBackward,
   rotaryForward,
-  swigluBackward,
-  swigluForward,
-} from "../../kernels/layers.ts";
+} from "../../kernels/attention.ts";
+import { swigluBackward, swigluForward } from "../../kernels/elementwise.ts";
+import { rmsNormBackward, rmsNormForward } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { add } from "../../kernels/vector.ts";
 import {

@@ -1,6 +1,6 @@
 /** The norms of queries and keys, head by head, as Qwen3 has them. Nothing is done where a model has none. */
 import type { Pointer } from "../../kernels/arena.ts";
-import { rmsNormBackward, rmsNormForward } from "../../kernels/layers.ts";
+import { rmsNormBackward, rmsNormForward } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { withGradients } from "../flat-vector.ts";
 import type { BackwardPass, Pass } from "../model.ts";

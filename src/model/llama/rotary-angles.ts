@@ -2,7 +2,7 @@
  * Cosines and sines of rotary positions, from operations that languages fix to the last bit: text must not depend on
  * whose `Math.cos` it is.
  */
-import type { Angles } from "../../kernels/layers.ts";
+import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
 
 /** π/2 in two parts; the first has so few bits that its multiples are exact. */

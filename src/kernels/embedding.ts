@@ -1,0 +1,50 @@
+/** Tokens to vectors. Forward and backward stand side by side, as in every file of layers. */
+import type { Pointer } from "./arena.ts";
+import { kernels } from "./runtime.ts";
+import { type SequenceShape, checkSequences } from "./token-shape.ts";
+
+/** Where the kernels find nothing: below it lie their tables. */
+const NONE: Pointer = 0;
+
+/**
+ * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t], where positions have one. out f32 [B, T, C];
+ * tokens i32 [B, T].
+ */
+export function embeddingForward(
+  out: Pointer,
+  tokens: Pointer,
+  tokenEmbedding: Pointer,
+  positionEmbedding: Pointer | undefined,
+  shape: SequenceShape,
+): void {
+  const { sequences, length, width } = checkSequences(shape);
+  kernels().exports.embeddingForwardF32(
+    out,
+    tokens,
+    tokenEmbedding,
+    positionEmbedding ?? NONE,
+    sequences,
+    length,
+    width,
+  );
+}
+
+/** Adds to both gradients, or the one that there is. dOut f32 [B, T, C]. */
+export function embeddingBackward(
+  dTokenEmbedding: Pointer,
+  dPositionEmbedding: Pointer | undefined,
+  dOut: Pointer,
+  tokens: Pointer,
+  shape: SequenceShape,
+): void {
+  const { sequences, length, width } = checkSequences(shape);
+  kernels().exports.embeddingBackwardF32(
+    dTokenEmbedding,
+    dPositionEmbedding ?? NONE,
+    dOut,
+    tokens,
+    sequences,
+    length,
+    width,
+  );
+}
