@@ -35,11 +35,9 @@ import {
   RECIPES,
 } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import { drawSigns } from "../kernels/hadamard.ts";
 import { biasBackward, biasForward } from "../kernels/elementwise.ts";
 import { byColumns, byRows, matmul, type Operand } from "../kernels/matmul.ts";
 import { SEGMENT_LENGTH, type Side } from "../kernels/mxfp4-matmul.ts";
-import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
 import {
   multiplyPanels,
   type OperandNoise,
@@ -47,15 +45,15 @@ import {
   panelBytes,
 } from "../kernels/panel-product.ts";
 import { kernels } from "../kernels/runtime.ts";
+import {
+  D_INPUT,
+  D_WEIGHT,
+  type NoiseCoordinates,
+  noiseOf,
+  type NoisyGemm,
+} from "./linear-noise.ts";
 import type { PackedWeights } from "./packed-weights.ts";
 import type { MatrixLayout } from "./parameters.ts";
-
-/** What a backward pass's noise depends on, besides the place in the model. */
-export type NoiseCoordinates = {
-  seed: number;
-  step: number;
-  microbatch: number;
-};
 
 /** One linear layer: its weight, and its place in the model, which names its noise. */
 export type Linear = {
@@ -240,18 +238,8 @@ function dWeightDense(
   });
 }
 
-/** One of the two backward GEMMs, which names its noise. */
-type BackwardGemm = {
-  index: typeof D_INPUT | typeof D_WEIGHT;
-  linear: Linear;
-  product: PanelProduct;
-  noise: NoiseCoordinates;
-};
-
-/** The backward GEMMs and their operands, as they stand in noise keys. */
-const D_INPUT = 0;
-const D_WEIGHT = 1;
-const OPERANDS = { a: 0, b: 1 } as const;
+/** One of the two backward GEMMs of a layer. */
+type BackwardGemm = NoisyGemm & { linear: Linear };
 
 /** dInput [T, in] = dOutput [T, out] · weight [in, out]ᵀ */
 function dInputPanels(
@@ -334,63 +322,6 @@ function packer(
         packInto(panel, side, operand(), rows),
       );
     },
-  };
-}
-
-/** A layer's place in the model. */
-type Place = Pick<Linear, "layer" | "index">;
-
-/**
- * The key of a GEMM's sign vector, shared by its two operands. The weight of the dX GEMM must not
- * change within a step, or it could not be packed once for all microbatches; so neither do its signs.
- */
-export function signsKey(
-  { seed, step, microbatch }: NoiseCoordinates,
-  { layer, index }: Place,
-  gemm: number,
-): NoiseKey {
-  const last = gemm === D_INPUT ? 0 : microbatch + 1;
-  return noiseKey(seed, PURPOSE.gemmSigns, step, layer, index, gemm, last);
-}
-
-/** The key of one operand's stochastic rounding; the weight's is shared by all microbatches. */
-export function operandKey(
-  { seed, step, microbatch }: NoiseCoordinates,
-  { layer, index }: Place,
-  gemm: number,
-  operand: number,
-): NoiseKey {
-  const isWeight = gemm === D_INPUT && operand === OPERANDS.b;
-  const last = isWeight ? 0 : microbatch + 1;
-  return noiseKey(
-    seed,
-    PURPOSE.gemmRounding,
-    step,
-    layer,
-    index,
-    gemm,
-    operand,
-    last,
-  );
-}
-
-/** S of one GEMM, the same for both operands, and the rounding of each: what the recipe has of them. */
-function noiseOf(gemm: BackwardGemm): (side: Side) => OperandNoise {
-  const { index, linear, product, noise } = gemm;
-  const { arena } = kernels();
-  const rotation = "rotation" in product ? product.rotation : 0;
-  let signs: Pointer | undefined;
-  if (rotation !== 0) {
-    signs = arena.allocF32(rotation);
-    drawSigns(signs, rotation, signsKey(noise, linear, index));
-  }
-  return (side) => {
-    const isStochastic =
-      product.format === "mxfp4" && product[side].rounding === "stochastic";
-    const rounding = isStochastic
-      ? operandKey(noise, linear, index, OPERANDS[side])
-      : undefined;
-    return { signs, rounding };
   };
 }
 

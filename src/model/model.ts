@@ -7,7 +7,8 @@ import type {
 } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
-import type { Linear, NoiseCoordinates } from "./linear.ts";
+import type { Linear } from "./linear.ts";
+import type { NoiseCoordinates } from "./linear-noise.ts";
 import type { PackedWeights } from "./packed-weights.ts";
 import type { ParameterTable } from "./parameters.ts";
 

@@ -3,7 +3,8 @@ import type { Recipe } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { compare } from "../kernels/statistics.ts";
-import { linearBackward, type NoiseCoordinates } from "../model/linear.ts";
+import { linearBackward } from "../model/linear.ts";
+import type { NoiseCoordinates } from "../model/linear-noise.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import type { ObservedLayer } from "./observed-layers.ts";
 

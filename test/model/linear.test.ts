@@ -1,13 +1,12 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { type Recipe, RECIPE_NAMES } from "../../src/api/recipe.ts";
+import { linearBackward, linearForward } from "../../src/model/linear.ts";
 import {
-  linearBackward,
-  linearForward,
+  type NoiseCoordinates,
   operandKey,
   signsKey,
-  type NoiseCoordinates,
-} from "../../src/model/linear.ts";
+} from "../../src/model/linear-noise.ts";
 import { int6PanelBytes } from "../../src/kernels/int6-matmul.ts";
 import type { MatrixLayout } from "../../src/model/parameters.ts";
 import { PackedWeights } from "../../src/model/packed-weights.ts";

@@ -4,7 +4,7 @@ import type { ModelShape } from "../../src/api/run-config.ts";
 import type { Pointer } from "../../src/kernels/arena.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { flatGradient, flatParameters } from "../../src/model/flat-vector.ts";
-import type { NoiseCoordinates } from "../../src/model/linear.ts";
+import type { NoiseCoordinates } from "../../src/model/linear-noise.ts";
 import type {
   Batch,
   BatchLoss,
