@@ -65,6 +65,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, "probe.js"), PROBE);
   const flags = ["--ignore-scripts", "--no-audit", "--no-fund"];
   const prefix = ["--prefix", join(folder, "prefix")];
+  mkdirSync(join(folder, "prefix/lib"), { recursive: true });
   run("npm", ["install", "--global", ...prefix, ...flags, tarball]);
   mkdirSync(join(folder, "node_modules/.bin"), { recursive: true });
   symlinkSync(command(), join(folder, "node_modules/.bin/mxfp4-edge"));
