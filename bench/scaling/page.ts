@@ -46,18 +46,18 @@ export async function writePage(sections: Sections): Promise<void> {
 }
 
 function constants({
-  constants: { push, pull, ask, commit, difference },
+  constants: { push, pull, ask, shares, commit, difference },
   models,
 }: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
-    "| model | parameters | computing a microbatch | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
-    "| --- | --: | --: | --: | --: | --: | --: | --: |",
+    "| model | parameters | computing a microbatch | packing weights, once | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
+    "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
-        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.pack)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
     ),
   ].join("\n");
 }
@@ -69,13 +69,13 @@ function checked({ points }: Scaling): string {
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
-    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
     "",
-    "| model | trainers | shards | link | measured | foretold | off |",
-    "| --- | --: | --: | --- | --: | --: | --: |",
+    "| model | trainers | shards | microbatches | link | measured | foretold | off |",
+    "| --- | --: | --: | --: | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
-        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.microbatches} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
     ),
   ].join("\n");
 }
