@@ -52,6 +52,13 @@ function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
   );
 }
 
+/** Both at work at once count as one after the other: no more than all of the time. */
+function sharesOf(edge: number, trainer: number): Constants["shares"] {
+  const [atEdge, atTrainer] = [Math.max(0, edge), Math.max(0, trainer)];
+  const all = Math.max(1, atEdge + atTrainer);
+  return { edge: atEdge / all, trainer: atTrainer / all };
+}
+
 function constantsOf(
   alone: readonly Sample[],
   models: Record<string, ModelCosts>,
@@ -94,10 +101,7 @@ function constantsOf(
     push,
     pull,
     ask: median(asks.map((all, i) => all / alone[i]!.microbatches)),
-    shares: {
-      edge: Math.max(0, median(shares.edge)),
-      trainer: Math.max(0, median(shares.trainer)),
-    },
+    shares: sharesOf(median(shares.edge), median(shares.trainer)),
     commit: { once, shard },
   };
 }

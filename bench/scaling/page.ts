@@ -6,7 +6,12 @@ import { ROOT } from "../../src/scripts/build/target.ts";
 import { CORES, type Scaling } from "./fit.ts";
 import { describeLink } from "./measure.ts";
 import { median } from "./median.ts";
-import { farStep, type Link, type ModelCosts } from "./model.ts";
+import {
+  type Constants,
+  farStep,
+  type Link,
+  type ModelCosts,
+} from "./model.ts";
 
 const PAGE = join(ROOT, "docs/scaling.md");
 const SECTIONS = ["constants", "checked", "far"] as const;
@@ -23,6 +28,8 @@ const MOST_MICROBATCHES = 256;
 const FAR_SHARDS = 16;
 /** Of an object that adds up a part of the tree. */
 const FAN_IN = 16;
+/** Shares of a step. */
+const GAINS = [0.1, 0.25, 0.4];
 
 export function rendered(scaling: Scaling): Sections {
   return {
@@ -98,7 +105,38 @@ function far({ constants: fitted, models }: Scaling): string {
     `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | of all trainers' time computing |`,
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows,
+    "",
+    `So many trainers, each with a microbatch, must a step have for sums of ${FAN_IN} to shorten it:`,
+    "",
+    `| model | link | ${GAINS.map((gain) => `by ${percent(gain)}`).join(" | ")} | at ${MOST_MICROBATCHES} |`,
+    `| --- | --- | ${GAINS.map(() => "--:").join(" | ")} | --: |`,
+    ...Object.entries(models).flatMap(([name, costs]) =>
+      LINKS.map((link) => {
+        const gains = sumGains(costs, fitted, link);
+        const from = (least: number) => {
+          // From there on, not in between.
+          const last = gains.findLastIndex((gain) => gain < least);
+          return last === gains.length - 1 ? "never" : `from ${last + 2}`;
+        };
+        return `| ${name} | ${describeLink(link)} | ${GAINS.map(from).join(" | ")} | ${percent(gains.at(-1)!)} |`;
+      }),
+    ),
   ].join("\n");
+}
+
+/** By what share sums of `FAN_IN` shorten a step of 1, 2, … trainers; below zero where they lengthen it. */
+function sumGains(costs: ModelCosts, fitted: Constants, link: Link): number[] {
+  return Array.from({ length: MOST_MICROBATCHES }, (_, index) => {
+    const trainers = index + 1;
+    const setting = {
+      trainers,
+      shards: FAR_SHARDS,
+      microbatches: trainers,
+      link,
+    };
+    const { seconds } = farStep(costs, fitted, setting);
+    return 1 - farStep(costs, fitted, setting, FAN_IN).seconds / seconds;
+  });
 }
 
 function ms(seconds: number): string {

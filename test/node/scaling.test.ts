@@ -61,13 +61,13 @@ test("more trainers than cores come to what the cores can, and to what the edge'
   const commit = 4 + 256 * 0.5 + 2 + 2 * 0.5;
   // Of 13 s, 11.5 at a core; the rest waits, beside others.
   const atCores = step(256, { edge: 0.25, trainer: 0.25 });
-  expect(atCores).toBeGreaterThan(commit + (256 * 11.5) / 4);
+  expect(atCores).toBeGreaterThan(0.999 * (commit + (256 * 11.5) / 4));
   expect(atCores).toBeLessThan(1.01 * (commit + (256 * 11.5) / 4));
   // A trainer has a core of its own when it is one of few.
   expect(step(1, { edge: 0, trainer: 0 })).toBeCloseTo(commit + 256 * 13, 6);
   // The edge has 3 s of each, one after another, on more cores than are used.
   const atEdge = nearStep({ ...COSTS, compute: 0, pack: 0, pulledBytes: 0 }, { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares: { edge: 1, trainer: 0 } }, { ...setting, trainers: 64 }, 64); // prettier-ignore
-  expect(atEdge).toBeGreaterThan(commit + 256 * 3);
+  expect(atEdge).toBeGreaterThan(0.999 * (commit + 256 * 3));
   expect(atEdge).toBeLessThan(1.1 * (commit + 256 * 3));
 });
 
@@ -139,7 +139,13 @@ test("runs that go as the model says are foretold from those with one trainer", 
     expect(predicted / step).toBeCloseTo(1, 6);
   const { checked, far } = rendered(scaling);
   expect(checked).toContain("12 of 12 within 15 %");
-  expect(far.split("\n")).toHaveLength(2 + 2 * 2 * 3);
+  const lines = far.split("\n");
+  expect(lines).toHaveLength(2 + 2 * 2 * 3 + 5 + 2 * 2);
+  // With these constants a push is half a second by itself, and the link far faster: 17 to a shard are more than 16 to
+  // an object and two sums.
+  expect(lines.at(-1)).toMatch(
+    /^\| small \| 125 MB\/s, 2 ms \| from \d+ \| from \d+ \| .* \| \d+ % \|$/,
+  );
 });
 
 test("a link brings all bytes in order, both ways, and ends with either end", async () => {
