@@ -4,6 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import {
   decodeFrame,
   encodeFrame,
+  type Frame,
   type FrameHeader,
 } from "../../src/api/frame.ts";
 import { MAX_SHARD_LENGTH } from "../../src/training/sharding.ts";
@@ -295,7 +296,7 @@ test("a pull with the frame of the step before is the difference to it, once som
     const bytes = new Uint8Array(await answer.arrayBuffer());
     return { base: answer.headers.get("Frame-Base"), bytes };
   };
-  const frames = [await trainer.run.pull(0, 0)];
+  const frames: Frame[] = [await trainer.run.pull(0, 0)];
   await trainer.reach(1);
   // Nobody had asked while step 0 was there.
   const first = await ask(1, frames[0]!.digest);
