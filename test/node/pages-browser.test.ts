@@ -106,6 +106,21 @@ async function settled(shown: Page): Promise<void> {
     .toBe("done");
 }
 
+/** Names of the layers under the microscope, whose gradients are near the exact ones, and are not them. */
+async function layersSeen(shown: Page): Promise<string[]> {
+  const layers = await shown.locator("#layers tbody tr").allInnerTexts();
+  return layers.map((layer) => {
+    const [name, ...told] = layer.split("\t");
+    const [, , , , cosX, slopeX, cosW, slopeW] = told.map(Number.parseFloat);
+    for (const each of [cosX, slopeX, cosW, slopeW]) {
+      expect(each).toBeGreaterThan(0.9);
+      expect(each).toBeLessThan(1.1);
+    }
+    expect(cosX).toBeLessThan(1);
+    return name!;
+  });
+}
+
 async function savedBy(shown: Page, button: string): Promise<Buffer> {
   const download = shown.waitForEvent("download");
   await shown.getByRole("button", { name: button }).click();
@@ -323,18 +338,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
           [step, trainLoss, gradNorm, valLoss ?? "–", "verified"].join("\t"),
         ),
     );
-    const layers = await page.locator("#layers tbody tr").allInnerTexts();
-    expect(layers).toHaveLength(4);
-    for (const layer of layers) {
-      const [, , , , , cosX, slopeX, cosW, slopeW] = layer
-        .split("\t")
-        .map(Number.parseFloat);
-      for (const each of [cosX, slopeX, cosW, slopeW]) {
-        expect(each).toBeGreaterThan(0.9);
-        expect(each).toBeLessThan(1.1);
-      }
-      expect(cosX).toBeLessThan(1);
-    }
+    expect(await layersSeen(page)).toHaveLength(4);
     await keep(page, "replay");
     expect(await faultsOf(page)).toEqual([]);
     // What the run tells of step 2, changed in its last bit on the way to the page.
@@ -350,6 +354,29 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByRole("button", { name: "Replay" }).click();
     await page.getByText("1 of 4 steps differ").waitFor();
     await page.unroute("**/metrics");
+  });
+
+  test("a Llama is trained, and replayed under the microscope, as a GPT-2 is", async () => {
+    await page.goto(edge.url);
+    await page.getByText("Start a run").click();
+    await page.getByLabel("Name", { exact: true }).fill("llama");
+    await page.getByRole("combobox", { name: /^Model/ }).selectOption("Llama");
+    for (const [name, value] of Object.entries({ Layers: "1", Steps: "3" }))
+      await page.getByLabel(name, { exact: true }).fill(value);
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await stateOf(page, "finished");
+    await page.getByText("Llama, 1 layers of 64").waitFor();
+    const llama = new Client({ baseUrl: edge.url }).run("llama");
+    expect((await llama.status()).config.model.arch).toBe("llama");
+    await page.getByText("Replay steps").click();
+    await page.getByLabel("Up to step").fill("2");
+    await page.getByRole("button", { name: "Replay" }).click();
+    await page.getByText("3 steps computed again; none differs").waitFor();
+    expect(await layersSeen(page)).toEqual(
+      ["QKV", "attention out", "MLP gate and up", "MLP down"].map(
+        (name) => `block 0, ${name}`,
+      ),
+    );
   });
 
   test("steps behind a state that the run keeps are computed again from there", async () => {

@@ -6,6 +6,7 @@ import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
 import { ago, figure } from "../shell/format.ts";
 import { save } from "../shell/save.ts";
+import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun, News } from "./followed-run.ts";
 import { hostKind } from "./host-kind.ts";
@@ -98,9 +99,9 @@ function Summary({
       <dd>${figure(trainLoss)}, validation ${figure(valLoss)}</dd>
       <dt>Model</dt>
       <dd>
-        ${model.layers} layers of ${model.width}, context ${model.context},
-        vocabulary ${model.vocabulary}:
-        ${` ${parameters.toLocaleString("en")} parameters`}
+        ${ARCHITECTURE_NAMES[model.arch ?? "gpt2"]}, ${model.layers} layers of
+        ${model.width}, context ${model.context}, vocabulary
+        ${model.vocabulary}: ${` ${parameters.toLocaleString("en")} parameters`}
       </dd>
       <dt>Recipe</dt>
       <dd>${recipe}, ${optimizer.name}, seed ${config.seed}</dd>
