@@ -14,6 +14,7 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Analysis } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
@@ -30,7 +31,7 @@ const TOKEN = "a-token-of-the-test";
 const LLAMA = resolve(ROOT, "test/fixtures/hf/llama/model.safetensors");
 const LLAMA_FOLDER = [LLAMA, resolve(LLAMA, "../config.json")];
 const Q_PROJ = "model.layers.1.self_attn.q_proj.weight";
-const TEXT = "All the world's a stage, and all the men and women players. ";
+const TEXT_BYTES = 30_000;
 /** Without the kernels. */
 const MOST_GZIP_BYTES = 90 * 1024;
 
@@ -179,10 +180,10 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   });
 
   test("a run is started with a text of one's own, by the keyboard too", async () => {
-    await page.getByText("Start a run").focus();
+    await page.locator("#new-run summary").focus();
     await page.keyboard.press("Enter");
-    const buffer = Buffer.from(TEXT.repeat(500));
-    const file = { name: "stage.txt", mimeType: "text/plain", buffer };
+    const buffer = readFileSync(mobyDick()).subarray(0, TEXT_BYTES);
+    const file = { name: "moby-dick.txt", mimeType: "text/plain", buffer };
     await page.setInputFiles("input[name=file]", file);
     await page.getByLabel("Name", { exact: true }).fill("mine");
     for (const [name, value] of Object.entries({
@@ -296,7 +297,6 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await tab.getByLabel("Trainers", { exact: true }).fill("1");
     await tab.getByRole("button", { name: "Join" }).click();
     await untilStep(page, 12);
-    await keep(page, "compare");
     await keep(tab, "join");
     expect(await faultsOf(tab)).toEqual([]);
     await tab.getByRole("button", { name: "Leave" }).click();
@@ -358,16 +358,19 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
 
   test("a Llama is trained, and replayed under the microscope, as a GPT-2 is", async () => {
     await page.goto(edge.url);
-    await page.getByText("Start a run").click();
+    await page.locator("#new-run summary").click();
     await page.getByLabel("Name", { exact: true }).fill("llama");
     await page.getByRole("combobox", { name: /^Model/ }).selectOption("Llama");
-    for (const [name, value] of Object.entries({ Layers: "1", Steps: "3" }))
+    for (const [name, value] of Object.entries({ Layers: "1", Steps: "20" }))
       await page.getByLabel(name, { exact: true }).fill(value);
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await stateOf(page, "finished");
-    await page.getByText("Llama, 1 layers of 64").waitFor();
+    await page.getByText("Llama, 1 layer of 64").waitFor();
     const llama = new Client({ baseUrl: edge.url }).run("llama");
     expect((await llama.status()).config.model.arch).toBe("llama");
+    await page.getByLabel("Lay mine over the others").check();
+    await page.getByRole("group", { name: /^Training .* mine \d/ }).waitFor();
+    await keep(page, "compare");
     await page.getByText("Replay steps").click();
     await page.getByLabel("Up to step").fill("2");
     await page.getByRole("button", { name: "Replay" }).click();
@@ -398,7 +401,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await expect
       .poll(() => page.locator("#said").innerText())
       .toMatch(
-        states[0] === 0 ? "1 steps computed again" : /^Expected a step from /,
+        states[0] === 0 ? "1 step computed again" : /^Expected a step from /,
       );
   });
 

@@ -4,7 +4,7 @@ import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
-import { ago, figure } from "../shell/format.ts";
+import { ago, counted, figure } from "../shell/format.ts";
 import { save } from "../shell/save.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
@@ -99,16 +99,18 @@ function Summary({
       <dd>${figure(trainLoss)}, validation ${figure(valLoss)}</dd>
       <dt>Model</dt>
       <dd>
-        ${ARCHITECTURE_NAMES[model.arch ?? "gpt2"]}, ${model.layers} layers of
-        ${model.width}, context ${model.context}, vocabulary
-        ${model.vocabulary}: ${` ${parameters.toLocaleString("en")} parameters`}
+        ${ARCHITECTURE_NAMES[model.arch ?? "gpt2"]},${" "}
+        ${counted(model.layers, "layer")} of ${model.width}, context${" "}
+        ${model.context}, vocabulary ${model.vocabulary}:${" "}
+        ${counted(parameters, "parameter")}
       </dd>
       <dt>Recipe</dt>
       <dd>${recipe}, ${optimizer.name}, seed ${config.seed}</dd>
       <dt>Step</dt>
       <dd>
-        ${config.microbatches} microbatches of ${config.sequences} sequences,
-        gradients as ${config.gradientDtype}
+        ${counted(config.microbatches, "microbatch", "microbatches")} of${" "}
+        ${counted(config.sequences, "sequence")}, gradients as${" "}
+        ${config.gradientDtype}
       </dd>
       <dt>Text</dt>
       <dd>${dataset.name}, ${dataset.tokens.toLocaleString("en")} tokens</dd>
