@@ -122,6 +122,18 @@ async function layersSeen(shown: Page): Promise<string[]> {
   });
 }
 
+/** What the clipboard has after a button. */
+async function copiedBy(
+  shown: Page,
+  button: string,
+  what: string,
+): Promise<string> {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await shown.getByRole("button", { name: button }).click();
+  await shown.getByText(`${what}: in the clipboard`).waitFor();
+  return shown.evaluate<string>("navigator.clipboard.readText()");
+}
+
 async function savedBy(shown: Page, button: string): Promise<Buffer> {
   const download = shown.waitForEvent("download");
   await shown.getByRole("button", { name: button }).click();
@@ -291,6 +303,10 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await api.createRun({ ...same, ...own });
     await page.getByRole("button", { name: "theirs" }).click();
     await page.getByLabel("Lay mine over the others").check();
+    const invitation = "a link with which others join this run";
+    expect(await copiedBy(page, "Copy an invitation", invitation)).toContain(
+      `${edge.url}/join?run=theirs#join.`,
+    );
     const opened = context.waitForEvent("page");
     await page.getByText("Join from this browser").click();
     const tab = listened(await opened, edge.url);
@@ -474,6 +490,9 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(new URL(link).search).toBe(
       "?hadamard=128&distribution=heavy&block=3",
     );
+    expect(await copiedBy(page, "Copy the link", "the link")).toBe(link);
+    const command = await page.locator("#curl-analyze").textContent();
+    expect(await copiedBy(page, "Copy as curl", "the command")).toBe(command);
     await page.goto("about:blank");
     await page.goto(link);
     await settled(page);
@@ -556,6 +575,16 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       await door.getByLabel("Its API token").fill("another");
       await door.getByText("Enter").click();
       await door.getByText("Expected the API_TOKEN").waitFor();
+      // A page that is neither on https nor of this machine.
+      await door.addInitScript(
+        "Object.defineProperty(window, 'isSecureContext', { value: false })",
+      );
+      await door.goto(`${closed.url}/play`);
+      await door.getByText("Copy the link").click();
+      await door.getByText(`the link, to be copied: ${door.url()}`).waitFor();
+      await door.goto(`${closed.url}/join?run=any#join.any`);
+      await door.getByRole("button", { name: "Join" }).click();
+      await door.getByText("Expected an edge on https").waitFor();
     } finally {
       await own.close();
       await closed.close();

@@ -4,6 +4,7 @@ import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
+import { copy } from "../shell/copy.ts";
 import { ago, counted, figure } from "../shell/format.ts";
 import { save } from "../shell/save.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
@@ -160,8 +161,7 @@ function Actions({
   const invite = async () => {
     const { token } = await api().joinToken();
     const link = `${location.origin}/join?run=${run}#${token}`;
-    await navigator.clipboard.writeText(link);
-    return "a link with which others join this run is in the clipboard";
+    return copy(link, "a link with which others join this run");
   };
   return html`
     <div class="row">
