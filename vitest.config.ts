@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
 
@@ -6,6 +7,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     globalSetup: "test/support/build.ts",
+    // Half the time of a test's file goes by waiting for processes that it has started: no core is left for vitest alone.
+    maxWorkers: availableParallelism(),
     reporters: process.env.TEST_RESULTS ? ["default", "json"] : ["default"],
     outputFile: { json: process.env.TEST_RESULTS ?? "" },
     projects: [

@@ -1,65 +1,43 @@
 /** What `mxfp4-edge` can be told to do, in the order in which its help has it. */
-import type { ArgsDef } from "citty";
-import { ablationCommand } from "./ablation/command.ts";
-import { analyzeCommand } from "./analyze.ts";
-import { auditCommand } from "./audit.ts";
-import { dequantizeCommand } from "./dequantize.ts";
-import { downloadCommand } from "./download.ts";
-import { exportCommand } from "./export.ts";
-import { generateCommand } from "./generate.ts";
-import { inspectCommand } from "./inspect.ts";
-import { joinCommand } from "./join.ts";
-import { quantizeCommand } from "./quantize.ts";
-import { repackCommand } from "./repack.ts";
-import {
-  cancelCommand,
-  pauseCommand,
-  resumeCommand,
-  rewindCommand,
-  runsCommand,
-} from "./runs.ts";
-import { runsExportCommand } from "./runs-export.ts";
-import { serveCommand } from "./serve.ts";
-import { trainCommand } from "./train/command.ts";
-import {
-  fingerprintCommand,
-  reinstateCommand,
-  revokeCommand,
-  tokensCommand,
-} from "./trust.ts";
-import { uploadCommand } from "./upload.ts";
-import { watchCommand } from "./watch.ts";
+import type { ArgsDef, CommandDef } from "citty";
 
 /** A name of two words is a command of its own. */
 export const COMMANDS = {
-  quantize: quantizeCommand,
-  dequantize: dequantizeCommand,
-  repack: repackCommand,
-  analyze: analyzeCommand,
-  inspect: inspectCommand,
-  upload: uploadCommand,
-  download: downloadCommand,
-  serve: serveCommand,
-  train: trainCommand,
-  ablation: ablationCommand,
-  generate: generateCommand,
-  export: exportCommand,
-  join: joinCommand,
-  runs: runsCommand,
-  "runs export": runsExportCommand,
-  watch: watchCommand,
-  pause: pauseCommand,
-  resume: resumeCommand,
-  cancel: cancelCommand,
-  audit: auditCommand,
-  rewind: rewindCommand,
-  tokens: tokensCommand,
-  revoke: revokeCommand,
-  reinstate: reinstateCommand,
-  fingerprint: fingerprintCommand,
+  quantize: async () => (await import("./quantize.ts")).quantizeCommand,
+  dequantize: async () => (await import("./dequantize.ts")).dequantizeCommand,
+  repack: async () => (await import("./repack.ts")).repackCommand,
+  analyze: async () => (await import("./analyze.ts")).analyzeCommand,
+  inspect: async () => (await import("./inspect.ts")).inspectCommand,
+  upload: async () => (await import("./upload.ts")).uploadCommand,
+  download: async () => (await import("./download.ts")).downloadCommand,
+  serve: async () => (await import("./serve.ts")).serveCommand,
+  train: async () => (await import("./train/command.ts")).trainCommand,
+  ablation: async () => (await import("./ablation/command.ts")).ablationCommand,
+  generate: async () => (await import("./generate.ts")).generateCommand,
+  export: async () => (await import("./export.ts")).exportCommand,
+  join: async () => (await import("./join.ts")).joinCommand,
+  runs: async () => (await import("./runs.ts")).runsCommand,
+  "runs export": async () =>
+    (await import("./runs-export.ts")).runsExportCommand,
+  watch: async () => (await import("./watch.ts")).watchCommand,
+  pause: async () => (await import("./runs.ts")).pauseCommand,
+  resume: async () => (await import("./runs.ts")).resumeCommand,
+  cancel: async () => (await import("./runs.ts")).cancelCommand,
+  audit: async () => (await import("./audit.ts")).auditCommand,
+  rewind: async () => (await import("./runs.ts")).rewindCommand,
+  tokens: async () => (await import("./trust.ts")).tokensCommand,
+  revoke: async () => (await import("./trust.ts")).revokeCommand,
+  reinstate: async () => (await import("./trust.ts")).reinstateCommand,
+  fingerprint: async () => (await import("./trust.ts")).fingerprintCommand,
 };
 
 export type CommandName = keyof typeof COMMANDS;
+
+export type LoadedCommand = {
+  command: CommandDef;
+  description: string;
+  args: ArgsDef;
+};
 
 /** They start runtimes or train, for which Node 20 is too old; their sockets may outlast their work. */
 export const NEWER_NODE: readonly string[] = [
@@ -70,12 +48,21 @@ export const NEWER_NODE: readonly string[] = [
   "audit",
 ] satisfies CommandName[];
 
-export function descriptionOf(name: CommandName): string {
-  return (COMMANDS[name].meta as { description: string }).description;
+/** With what it can be told: for nothing but the command that was typed is its code loaded. */
+export async function load(name: CommandName): Promise<LoadedCommand> {
+  const command = (await COMMANDS[name]()) as CommandDef;
+  const { description } = command.meta as { description: string };
+  return { command, description, args: command.args as ArgsDef };
 }
 
-export function argsOf(name: CommandName): ArgsDef {
-  return COMMANDS[name].args as ArgsDef;
+/** All of them, for what tells of all. */
+export async function loadAll(): Promise<
+  (LoadedCommand & { name: CommandName })[]
+> {
+  const names = Object.keys(COMMANDS) as CommandName[];
+  return Promise.all(
+    names.map(async (name) => ({ name, ...(await load(name)) })),
+  );
 }
 
 /** The command that was typed, and what was typed behind it; undefined for none that there is. */

@@ -2,12 +2,7 @@
  * Scripts by which shells complete the command, its options and their values, written from the same tables as the
  * help. They ask nothing of the command again, so a completion takes no time.
  */
-import {
-  argsOf,
-  type CommandName,
-  COMMANDS,
-  descriptionOf,
-} from "./commands.ts";
+import type { ArgsDef } from "citty";
 import { UsageError } from "./file-arguments.ts";
 
 type Option = {
@@ -21,6 +16,8 @@ type Option = {
 
 type Described = { name: string; description: string; options: Option[] };
 
+type Command = { name: string; description: string; args: ArgsDef };
+
 const WRITERS = { bash, zsh, fish };
 
 export const SHELLS = Object.keys(WRITERS);
@@ -28,6 +25,7 @@ export const SHELLS = Object.keys(WRITERS);
 /** Errors: `UsageError` for another shell */
 export function completion(
   program: string,
+  commands: readonly Command[],
   [shell, ...rest]: readonly string[],
 ): string {
   if (
@@ -39,12 +37,14 @@ export function completion(
       `Expected one shell of ${SHELLS.join(", ")}, as in \`source <(${program} completion bash)\`, got "${[shell, ...rest].join(" ")}"`,
     );
   }
-  const names = Object.keys(COMMANDS) as CommandName[];
-  return WRITERS[shell as keyof typeof WRITERS](program, names.map(described));
+  return WRITERS[shell as keyof typeof WRITERS](
+    program,
+    commands.map(described),
+  );
 }
 
-function described(name: CommandName): Described {
-  const options = Object.entries(argsOf(name))
+function described({ name, description, args }: Command): Described {
+  const options = Object.entries(args)
     .filter(([, { type }]) => type !== "positional")
     .map(([option, definition]): Option => ({
       name: `--${option}`,
@@ -52,7 +52,7 @@ function described(name: CommandName): Described {
       values: (definition.type === "enum" && definition.options) || [],
       isSwitch: definition.type === "boolean",
     }));
-  return { name, description: descriptionOf(name), options };
+  return { name, description, options };
 }
 
 /** As a shell's function may be named. */

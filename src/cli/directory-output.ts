@@ -1,5 +1,4 @@
 /** A directory that is written from another: it appears under its name when it is whole. */
-import { createHash, type Hash } from "node:crypto";
 import { copyFile, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { lstatSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -7,14 +6,16 @@ import { AppError } from "../api/errors.ts";
 import { type Norms, readNorms } from "../checkpoints/fold.ts";
 import type { FolderPlan } from "../checkpoints/folder-plan.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
-import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
+import type { PlannedShard } from "../checkpoints/shards.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { Bar } from "./bar.ts";
+import { Digests } from "./digests.ts";
 import { removeWhenEnded } from "./files.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
 import { STANDARD } from "./stdio.ts";
+import { writeBehind } from "./write-behind.ts";
 
 type Files = ReadonlyMap<string, RangedFile>;
 
@@ -42,20 +43,27 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
       const norms = await readNorms(plan, ({ file, start, end }) =>
         files.get(file)!.read(start, end),
       );
-      const digests = new Map<string, string>();
-      for (const shard of shards)
-        await writeShard(
-          join(part, shard.file),
-          shard,
-          norms,
-          files,
-          bar,
-          new Digests(shard, digested, digests),
-        );
+      const digests = new Digests(digested);
+      try {
+        for (const shard of shards)
+          await writeShard(
+            join(part, shard.file),
+            shard,
+            norms,
+            files,
+            bar,
+            digests,
+          );
+      } finally {
+        await digests.end();
+      }
       for (const name of copies)
         await copyFile(join(from, name), join(part, name));
       const [card, cardOf] = plan.card;
-      for (const [name, text] of [[card, cardOf(digests)], ...texts] as const)
+      for (const [name, text] of [
+        [card, cardOf(digests.all)],
+        ...texts,
+      ] as const)
         await writeFile(join(part, name), text);
     });
   } finally {
@@ -98,59 +106,14 @@ async function writeShard(
 ): Promise<void> {
   const conversion = shard.conversion(norms);
   const handle = await open(path, "wx");
-  digests.skip(conversion.head.length);
+  const look = digests.of(shard, conversion.head.length);
   try {
-    for await (const chunk of run(
-      conversion,
-      readInOrder(shard.reads, files, (bytes) => bar.add(bytes), {
-        readsAhead: true,
-      }),
-    )) {
-      await handle.writeFile(chunk);
-      digests.take(chunk);
-    }
+    const source = readInOrder(shard.reads, files, (bytes) => bar.add(bytes), {
+      readsAhead: true,
+    });
+    await writeBehind(handle, run(conversion, source), look);
   } finally {
     await handle.close();
-  }
-}
-
-/** SHA-256 of the bytes that stand for each tensor that is to have one, as they go by. */
-class Digests {
-  /** What goes by, in order; of a name those that are digested. */
-  readonly #stretches: { name?: string; bytes: number }[];
-  readonly #digests: Map<string, string>;
-  #hash: Hash = createHash("sha256");
-
-  constructor(
-    { groups }: PlannedShard,
-    digested: ReadonlySet<string>,
-    digests: Map<string, string>,
-  ) {
-    this.#digests = digests;
-    this.#stretches = groups.map(({ name, heads }) => ({
-      ...(digested.has(name) ? { name } : {}),
-      bytes: heads.reduce((sum, head) => sum + headBytes(head), 0),
-    }));
-  }
-
-  /** What stands before the first. */
-  skip(bytes: number): void {
-    this.#stretches.unshift({ bytes });
-  }
-
-  take(chunk: Uint8Array): void {
-    for (let rest = chunk; this.#stretches.length > 0;) {
-      const stretch = this.#stretches[0]!;
-      const own = rest.subarray(0, stretch.bytes);
-      if (stretch.name !== undefined) this.#hash.update(own);
-      stretch.bytes -= own.length;
-      rest = rest.subarray(own.length);
-      if (stretch.bytes > 0) return;
-      this.#stretches.shift();
-      if (stretch.name === undefined) continue;
-      this.#digests.set(stretch.name, this.#hash.digest("hex"));
-      this.#hash = createHash("sha256");
-    }
   }
 }
 

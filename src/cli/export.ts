@@ -20,6 +20,7 @@ import {
 import { localFile } from "./ranged-files.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
+import { writeBehind } from "./write-behind.ts";
 
 const FORMATS = ["hf", "gguf", "gguf-mxfp4"] as const;
 type Format = (typeof FORMATS)[number];
@@ -98,10 +99,8 @@ async function writeFiles(
     for (const { name, text, bytes } of files) {
       const handle = await open(join(part, name), "wx");
       try {
-        if (text !== undefined) await handle.writeFile(text);
-        else
-          for await (const chunk of weights(0, bytes))
-            await handle.writeFile(chunk);
+        if (text === undefined) await writeBehind(handle, weights(0, bytes));
+        else await handle.writeFile(text);
       } finally {
         await handle.close();
       }

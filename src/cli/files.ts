@@ -5,6 +5,7 @@ import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { FileSource } from "../formats/stream/file-source.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
+import { writeBehind } from "./write-behind.ts";
 
 /** A file that is read from its start to its end. */
 export class OpenFile implements ByteSource {
@@ -139,12 +140,8 @@ export async function writeWhole(
     throw notWritable(folder, cause);
   });
   const settled = removeWhenEnded(part);
-  let bytes = 0;
   try {
-    for await (const chunk of chunks) {
-      await handle.writeFile(chunk);
-      bytes += chunk.length;
-    }
+    const bytes = await writeBehind(handle, chunks);
     await handle.close();
     await rename(part, path);
     return bytes;

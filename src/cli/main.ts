@@ -3,15 +3,15 @@
  * done, 1 it could not be done, 2 the command was not called as it can be, 130 ended by Ctrl-C.
  */
 import { stripVTControlCharacters } from "node:util";
-import { type CommandDef, runCommand } from "citty";
+import { runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
 import {
-  argsOf,
   type CommandName,
   commandOf,
   COMMANDS,
-  descriptionOf,
+  load,
+  loadAll,
   NEWER_NODE,
 } from "./commands.ts";
 import { completion, SHELLS } from "./completion.ts";
@@ -27,19 +27,17 @@ const COMPLETION = "completion";
 const EXIT_CODES =
   "Exit codes: 0 it is done; 1 it could not be done, or an audit found a false step; 2 the command was not called as it can be; 130 it was ended by Ctrl-C.";
 
-function usageOf(name: CommandName): string {
-  return usage({
-    name: `${NAME} ${name}`,
-    description: descriptionOf(name),
-    args: argsOf(name),
-  });
+async function usageOf(name: CommandName): Promise<string> {
+  const { description, args } = await load(name);
+  return usage({ name: `${NAME} ${name}`, description, args });
 }
 
-function usageOfAll(): string {
-  const names = Object.keys(COMMANDS) as CommandName[];
-  const described = names.map((name) => [name, descriptionOf(name)]);
+async function usageOfAll(): Promise<string> {
+  const all = await loadAll();
   const commands = {
-    ...(Object.fromEntries(described) as Record<string, string>),
+    ...Object.fromEntries(
+      all.map(({ name, description }) => [name, description]),
+    ),
     [COMPLETION]: `A script that completes what is typed: ${SHELLS.join(", ")}`,
   };
   return usage({
@@ -53,7 +51,7 @@ function usageOfAll(): string {
 async function main(typed: string[]): Promise<number | void> {
   const called = commandOf(typed);
   if (typed.some((arg) => arg === "--help" || arg === "-h")) {
-    console.log(called ? usageOf(called.name) : usageOfAll());
+    console.log(await (called ? usageOf(called.name) : usageOfAll()));
     return;
   }
   if (typed.includes("--version")) {
@@ -62,7 +60,7 @@ async function main(typed: string[]): Promise<number | void> {
   }
   try {
     if (typed[0] === COMPLETION) {
-      process.stdout.write(completion(NAME, typed.slice(1)));
+      process.stdout.write(completion(NAME, await loadAll(), typed.slice(1)));
       return;
     }
     if (!called) {
@@ -73,7 +71,8 @@ async function main(typed: string[]): Promise<number | void> {
     if (NEWER_NODE.includes(name) && !isNewEnough())
       return await byNewerNode(typed);
     endWithCaller();
-    await runCommand(COMMANDS[name] as CommandDef, { rawArgs });
+    const { command } = await load(name);
+    await runCommand(command, { rawArgs });
     return;
   } catch (error) {
     const isUsage =

@@ -6,7 +6,7 @@
  *   dist/main.js     the library for Node and browsers, kernels embedded
  *   dist/worker.js   the library for Workers, which import build/kernels.wasm
  *   dist/client.js   the client
- *   dist/cli/        the command, and the thread of its trainers
+ *   dist/cli/        the command, and its threads
  *   build/worker/, public/, wrangler.toml
  *                    what `mxfp4-edge serve` serves
  *   data/            the text that is trained on unless another is named
@@ -120,7 +120,9 @@ async function bundle(
 async function bundleCommand(): Promise<void> {
   await build({
     ...COMMON,
-    entryPoints: ["src/cli/main.ts", "src/cli/join-thread.ts"],
+    entryPoints: ["main", "join-thread", "digest-thread"].map(
+      (name) => `src/cli/${name}.ts`,
+    ),
     outdir: join(OUT, "dist/cli"),
     splitting: true,
     platform: "node",

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
-import { argsOf, type CommandName, COMMANDS } from "../../src/cli/commands.ts";
+import { loadAll } from "../../src/cli/commands.ts";
 import { completion, SHELLS } from "../../src/cli/completion.ts";
 import { withConfig } from "../../src/cli/config-file.ts";
 import { isNewEnough } from "../../src/cli/newer-node.ts";
@@ -14,7 +14,8 @@ import { trainArgs } from "../../src/cli/train/arguments.ts";
 import { usage } from "../../src/cli/usage.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
-const NAMES = Object.keys(COMMANDS) as CommandName[];
+const ALL = await loadAll();
+const NAMES = ALL.map(({ name }) => name);
 
 let folder: string;
 
@@ -44,10 +45,9 @@ test("the help has every command and every exit code, in 80 columns", () => {
   expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
 });
 
-test.each(NAMES)(
-  "%s has a help of its own in 80 columns, and --json",
-  (name) => {
-    const args = argsOf(name);
+test.each(ALL)(
+  "$name has a help of its own in 80 columns, and --json",
+  ({ name, args }) => {
     const lines = usage({ name, description: "What it does", args }).split(
       "\n",
     );
@@ -163,7 +163,7 @@ describe("--config", () => {
 describe("completion", () => {
   /** What bash offers where the last word is being typed. */
   function offered(...words: string[]): string[] {
-    const script = `${completion("mxfp4-edge", ["bash"])}
+    const script = `${completion("mxfp4-edge", ALL, ["bash"])}
       COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mxfp4_edge; printf '%s\\n' "\${COMPREPLY[@]}"`;
     const { stdout, stderr } = spawnSync(
       "bash",
@@ -198,10 +198,10 @@ describe("completion", () => {
   test.each(SHELLS)(
     "%s's script has each command, option and value",
     (shell) => {
-      const script = completion("mxfp4-edge", [shell]);
+      const script = completion("mxfp4-edge", ALL, [shell]);
       const bare = shell === "fish" ? "-l " : "--";
-      for (const name of NAMES)
-        for (const [option, definition] of Object.entries(argsOf(name))) {
+      for (const { args } of ALL)
+        for (const [option, definition] of Object.entries(args)) {
           if (definition.type === "positional") continue;
           expect(script).toContain(`${bare}${option}`);
           if (definition.type === "enum")

@@ -7,12 +7,16 @@ import {
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { EventLog } from "../../src/objects/run/event-log.ts";
+import { StepLeases } from "../../src/objects/run/step-leases.ts";
 import { TrainerRoster } from "../../src/objects/run/trainer-roster.ts";
 import { TrainerStore } from "../../src/objects/run/trainer-store.ts";
 import { RUN_SCHEMA } from "../../src/objects/run/run-schema.ts";
+import { OWNER } from "../../src/objects/platform/author.ts";
+import { runStub } from "../../src/objects/run/run.ts";
 import {
   bindings,
   FINGERPRINT,
+  keyOf,
   startRun,
   startScripted,
 } from "../support/run.ts";
@@ -26,6 +30,11 @@ function stubOf(run: string) {
 function identity(trainer: string, bootId: string) {
   return { trainer, bootId, fingerprint: FINGERPRINT };
 }
+
+const EIGHT = Array.from(
+  { length: 8 },
+  (_, index) => ({ kind: "train", index }) as const,
+);
 
 function holder(trainer: string) {
   return { trainer, bootId: "a", author: `owner.${trainer}` };
@@ -170,6 +179,85 @@ test("a lease that lapsed costs its trainer the next, for longer each time, unti
     trainers.lapsed("one", 0);
     expect(trainers.penaltyEndMs("one")).toBe(1000);
   });
+});
+
+test.each([
+  ["have completed nothing cost an honest trainer no time", 0, [8, 8, 8, 8]],
+  // Twice what is usual, since what they held is given up all at once: half of a step, once for each.
+  ["have completed something cost it a wait, once", 1, [10, 10, 8, 8]],
+])(
+  "50 trainers that take a lease and vanish and %s",
+  async (_what, completions, seconds) => {
+    const { run } = await startRun();
+    await runInDurableObject(stubOf(run.run), (_object, { storage }) => {
+      const trainers = new TrainerRoster(
+        new TrainerStore(storage.sql),
+        new EventLog(storage.sql),
+      );
+      const crowd = Array.from({ length: 50 }, (_, name) => holder(`${name}`));
+      const honest = holder("honest");
+      for (const each of [honest, ...crowd]) trainers.checkIn(each, "node", 0);
+      trainers.completed("honest", "train", 1000, 0);
+      for (const { trainer } of crowd.slice(0, 16))
+        for (let done = 0; done < completions; done++)
+          trainers.completed(trainer, "train", 1000, 0);
+      let nowMs = 0;
+      const steps = seconds.map((_, step) => {
+        const beganMs = nowMs;
+        const leases = new StepLeases(step, EIGHT);
+        const take = (each: typeof honest) =>
+          leases.take(each, nowMs, trainers.pace);
+        // The first eight of them get something; those of the next step have it in the last again.
+        for (const each of [...crowd.slice(8 * (step % 2)), ...crowd])
+          take(each);
+        while (!leases.isDone) {
+          const lease = take(honest);
+          if (lease) {
+            nowMs += 1000;
+            leases.complete(lease);
+          } else nowMs = leases.nextMs(nowMs, trainers.pace);
+        }
+        return (nowMs - beganMs) / 1000;
+      });
+      expect(steps).toEqual(seconds);
+    });
+  },
+);
+
+test("more names than a run remembers, each gone with a lease, and conflicts in a row cost an honest trainer no place and no lease, and the log no step", async () => {
+  const honest = await startScripted();
+  await honest.reach(1);
+  const { run } = honest.run;
+  const stub = runStub(bindings, run);
+  const leased = { kind: "train", step: 0, index: 0 } as const;
+  const key = await keyOf(run, leased);
+  for (const step of [1, 2]) {
+    await Promise.all(
+      Array.from({ length: 150 }, (_, name) =>
+        stub.lease(OWNER, identity(`name-${step}-${name}`, "gone")),
+      ),
+    );
+    await Promise.all(
+      Array.from({ length: 110 }, () => stub.reportConflict(OWNER, 0, 0, key)),
+    );
+    // Not after a wait: that ends without one.
+    expect((await honest.run.lease(honest.identity)).lease).not.toBeNull();
+    await honest.reach(step + 1);
+  }
+  const { trainers } = await honest.run.status();
+  expect(trainers).toHaveLength(256);
+  expect(trainers).toContainEqual(
+    expect.objectContaining({ name: "scripted", completions: 3 * 4 + 2 * 2 }),
+  );
+  const kept = await runInDurableObject(stubOf(run), (_object, { storage }) =>
+    new EventLog(storage.sql).after(0, 5000),
+  );
+  const steps = kept.flatMap((each) =>
+    each.type === "step" ? [each.metrics.step] : [],
+  );
+  expect(steps).toEqual([0, 1, 2]);
+  expect(kept.filter(({ type }) => type === "conflict")).toHaveLength(200);
+  expect(kept.filter(({ type }) => type === "trainer")).toHaveLength(301);
 });
 
 test("what trainers usually take outlives an eviction", async () => {

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { measured, Pace, type Usual } from "../../src/objects/run/pace.ts";
 import {
   type Holder,
@@ -26,8 +26,11 @@ function paceOf(times: Record<string, number>): Pace {
   );
 }
 
-/** All alike, and known. */
-const KNOWN = paceOf({ one: 100, two: 100, three: 100 });
+/** All alike, and known; whom a test gives up, the next does not. */
+let known: Pace;
+beforeEach(() => {
+  known = paceOf({ one: 100, two: 100, three: 100 });
+});
 
 function workOf(...indexes: number[]): StepLeases {
   return new StepLeases(
@@ -38,13 +41,13 @@ function workOf(...indexes: number[]): StepLeases {
 
 test("each microbatch is leased once, in order, until all are completed", () => {
   const work = workOf(0, 1);
-  expect(work.take(one, 1000, KNOWN)).toEqual({
+  expect(work.take(one, 1000, known)).toEqual({
     kind: "train",
     step: 7,
     index: 0,
     deadlineMs: 6000,
   });
-  expect(work.take(two, 1000, KNOWN)).toMatchObject({ index: 1 });
+  expect(work.take(two, 1000, known)).toMatchObject({ index: 1 });
   expect(work.tookMs({ kind: "train", index: 0 }, one, 1500)).toBe(500);
   expect(work.tookMs({ kind: "train", index: 0 }, two, 1500)).toBeUndefined();
   expect(work.tookMs({ kind: "eval", index: 0 }, one, 1500)).toBeUndefined();
@@ -56,22 +59,22 @@ test("each microbatch is leased once, in order, until all are completed", () => 
 
 test("asking again, after an answer was lost, gives the same lease", () => {
   const work = workOf(0, 1);
-  const lease = work.take(one, 0, KNOWN);
-  expect(work.take(one, 10, KNOWN)).toEqual(lease);
+  const lease = work.take(one, 0, known);
+  expect(work.take(one, 10, known)).toEqual(lease);
 });
 
 test("what a trainer holds is computed by another as soon as that one may be expected to finish first", () => {
   const work = workOf(0);
-  work.take(one, 0, KNOWN);
-  expect(work.take(two, 0, KNOWN)).toBeNull();
+  work.take(one, 0, known);
+  expect(work.take(two, 0, known)).toBeNull();
   // Trainer one may be done at any moment from 100 ms on, and is given up after twice that.
-  expect(work.take(two, 199, KNOWN)).toBeNull();
-  expect(work.nextMs(199, KNOWN)).toBe(200);
-  expect(work.take(two, 200, KNOWN)).toMatchObject({ index: 0 });
+  expect(work.take(two, 199, known)).toBeNull();
+  expect(work.nextMs(199, known)).toBe(200);
+  expect(work.take(two, 200, known)).toMatchObject({ index: 0 });
   // Two is expected at 400: nobody else is needed until then.
-  expect(work.take(three, 201, KNOWN)).toBeNull();
-  expect(work.nextMs(201, KNOWN)).toBe(400);
-  expect(work.take(three, 400, KNOWN)).toMatchObject({ index: 0 });
+  expect(work.take(three, 201, known)).toBeNull();
+  expect(work.nextMs(201, known)).toBe(400);
+  expect(work.take(three, 400, known)).toMatchObject({ index: 0 });
 });
 
 test("a fast trainer takes from a slow one early", () => {
@@ -111,30 +114,47 @@ test("how long a trainer took does not stretch what the others wait beyond four 
 
 test("a lease past its deadline is open again, and who had it is told", () => {
   const work = workOf(0);
-  const { deadlineMs } = work.take(one, 0, KNOWN)!;
+  const { deadlineMs } = work.take(one, 0, known)!;
   expect(work.lapse(deadlineMs - 1)).toEqual([]);
   expect(work.lapse(deadlineMs)).toEqual([one]);
-  expect(work.take(two, deadlineMs, KNOWN)).toMatchObject({ index: 0 });
+  expect(work.take(two, deadlineMs, known)).toMatchObject({ index: 0 });
 });
 
 test("a new boot frees what the old one held, and nobody else's", () => {
   const work = workOf(0, 1);
-  work.take(one, 0, KNOWN);
-  work.take(two, 0, KNOWN);
+  work.take(one, 0, known);
+  work.take(two, 0, known);
   const reborn = { ...one, bootId: "b" };
   work.releaseOtherBoots(reborn);
   expect(work.isHolding("two", 0)).toBe(true);
   expect(work.isHolding("one", 0)).toBe(false);
-  expect(work.take(reborn, 0, KNOWN)).toMatchObject({ index: 0 });
-  expect(work.take(three, 0, KNOWN)).toBeNull();
+  expect(work.take(reborn, 0, known)).toMatchObject({ index: 0 });
+  expect(work.take(three, 0, known)).toBeNull();
+});
+
+test("who lets go of a microbatch and takes it again is waited for no longer", () => {
+  const work = workOf(0);
+  work.take(one, 0, known);
+  for (const [boot, nowMs] of [
+    ["b", 90],
+    ["c", 180],
+  ] as const) {
+    const reborn = { ...one, bootId: boot };
+    work.releaseOtherBoots(reborn);
+    work.release({ ...reborn, bootId: "a" });
+    expect(work.take(reborn, nowMs, known)).toMatchObject({ index: 0 });
+    expect(work.take(two, nowMs, known)).toBeNull();
+  }
+  expect(work.nextMs(199, known)).toBe(200);
+  expect(work.take(two, 200, known)).toMatchObject({ index: 0 });
 });
 
 test("a microbatch completed by another than its holder is done", () => {
   const work = workOf(0, 1);
-  work.take(one, 0, KNOWN);
+  work.take(one, 0, known);
   work.complete({ kind: "train", index: 0 });
-  expect(work.take(one, 0, KNOWN)).toMatchObject({ index: 1 });
-  expect(work.take(two, 0, KNOWN)).toBeNull();
+  expect(work.take(one, 0, known)).toMatchObject({ index: 1 });
+  expect(work.take(two, 0, known)).toBeNull();
 });
 
 test("a lease lasts four times what is typical: the lower median, of the kind or else of the other", () => {

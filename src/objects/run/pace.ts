@@ -30,6 +30,8 @@ export function measured(usual: Usual, kind: LeaseKind, tookMs: number): Usual {
 export class Pace {
   readonly #usualOf: (trainer: string) => Usual | undefined;
   readonly #all: () => Iterable<Usual>;
+  /** Those who kept others waiting in vain, and have completed nothing since. */
+  readonly #givenUp = new Set<string>();
 
   constructor(
     usualOf: (trainer: string) => Usual | undefined,
@@ -73,10 +75,29 @@ export class Pace {
     return usual === undefined ? -Infinity : startMs + PATIENCE * usual;
   }
 
+  /** Nobody waits again for one that is not expected any more. */
+  giveUpLate(
+    trainer: string,
+    kind: LeaseKind,
+    startMs: number,
+    nowMs: number,
+  ): void {
+    const endMs = this.patienceEndMs(trainer, kind, startMs);
+    if (Number.isFinite(endMs) && endMs <= nowMs) this.#givenUp.add(trainer);
+  }
+
+  /** Until it has completed something, or is forgotten. */
+  expectAgain(trainer: string): void {
+    this.#givenUp.delete(trainer);
+  }
+
   #believedMs(trainer: string, kind: LeaseKind): number | undefined {
+    if (this.#givenUp.has(trainer)) return undefined;
     const usual = own(this.#usualOf(trainer) ?? {}, kind);
+    // First: what is typical takes a look at all of them, and of a crowd nothing is known.
+    if (usual === undefined) return undefined;
     const typical = this.#typicalMs(kind);
-    if (usual === undefined || typical === undefined) return undefined;
+    if (typical === undefined) return undefined;
     return Math.min(usual, MOST_USUAL * typical);
   }
 

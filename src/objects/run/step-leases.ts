@@ -16,7 +16,8 @@ type Boot = Omit<Holder, "author">;
 /** What the key of a lease is made for. */
 export type Given = Omit<Lease, "key" | "rewinds">;
 
-type Held = { lease: Given; holder: Holder; startMs: number };
+/** `sinceMs` is when the trainer first had it, whatever boots it has had since. */
+type Held = { lease: Given; holder: Holder; startMs: number; sinceMs: number };
 
 /** In the order in which they are given, with who computes them. */
 type Open = {
@@ -27,6 +28,8 @@ type Open = {
   told: ReadonlySet<string>;
   /** Those who had a lease of it and let it lapse. */
   silent: Set<string>;
+  /** When each that is waited for first had it: who lets go and takes it again is waited for no longer. */
+  since: Map<string, number>;
 };
 
 export class StepLeases {
@@ -50,6 +53,8 @@ export class StepLeases {
   take(holder: Holder, nowMs: number, pace: Pace): Given | null {
     const own = this.#heldBy(holder);
     if (own) return own.lease;
+    for (const { lease, holder, sinceMs } of this.#all())
+      pace.giveUpLate(holder.trainer, lease.kind, sinceMs, nowMs);
     const untold = this.#open.filter(({ told }) => !told.has(holder.author));
     const open =
       untold.find(({ held }) => held.length === 0) ??
@@ -61,8 +66,8 @@ export class StepLeases {
         .filter(({ microbatch: { kind }, held }) => {
           const doneMs = nowMs + (pace.expectedMs(holder.trainer, kind) ?? 0);
           return held.every(
-            ({ holder: { trainer }, startMs }) =>
-              pace.finishMs(trainer, kind, startMs, nowMs) > doneMs,
+            ({ holder: { trainer }, sinceMs }) =>
+              pace.finishMs(trainer, kind, sinceMs, nowMs) > doneMs,
           );
         })
         .sort((a, b) => a.held.length - b.held.length)[0];
@@ -74,7 +79,10 @@ export class StepLeases {
       step: this.step,
       deadlineMs: nowMs + pace.leaseMs(kind),
     };
-    open.held.push({ lease, holder, startMs: nowMs });
+    const sinceMs = open.since.get(holder.trainer) ?? nowMs;
+    if (pace.patienceEndMs(holder.trainer, kind, sinceMs) > nowMs)
+      open.since.set(holder.trainer, sinceMs);
+    open.held.push({ lease, holder, startMs: nowMs, sinceMs });
     return lease;
   }
 
@@ -83,8 +91,8 @@ export class StepLeases {
     const times = this.#open.flatMap(({ microbatch: { kind }, held }) => [
       // It is given once nobody who has it is expected any more.
       ...held
-        .map(({ holder, startMs }) =>
-          pace.patienceEndMs(holder.trainer, kind, startMs),
+        .map(({ holder, sinceMs }) =>
+          pace.patienceEndMs(holder.trainer, kind, sinceMs),
         )
         .sort((a, b) => b - a)
         .slice(0, 1),
@@ -197,6 +205,7 @@ function newlyOpen(
     wanted,
     told: new Set(told),
     silent: new Set(),
+    since: new Map(),
   };
 }
 

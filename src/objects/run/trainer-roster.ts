@@ -82,6 +82,7 @@ export class TrainerRoster {
       );
     }
     this.#penaltyEndMs.delete(trainer);
+    this.pace.expectAgain(trainer);
     this.#put({
       ...known,
       lastSeenMs: nowMs,
@@ -190,6 +191,7 @@ export class TrainerRoster {
     known.delete(silent!.name);
     this.#lost.delete(silent!.name);
     this.#penaltyEndMs.delete(silent!.name);
+    this.pace.expectAgain(silent!.name);
     this.#store.remove(silent!.name);
   }
 

@@ -1,0 +1,48 @@
+/** A file written in order, from chunks that may be small, while the next of them are made. */
+import type { FileHandle } from "node:fs/promises";
+
+/** What is written at once: to ask for each small chunk would take longer than to write it. */
+const GATHERED_BYTES = 1024 * 1024;
+
+/** Sees what was written, in order, and gives its memory back when it is through. */
+export type Look = (
+  written: Uint8Array<ArrayBuffer>,
+) => Promise<Uint8Array<ArrayBuffer>>;
+
+/** All of `chunks`, each of which may be overwritten by the next; how many bytes that were. */
+export async function writeBehind(
+  handle: FileHandle,
+  chunks: AsyncIterable<Uint8Array>,
+  look: Look = (written) => Promise.resolve(written),
+): Promise<number> {
+  const put = async (full: Uint8Array<ArrayBuffer>) => {
+    await handle.writeFile(full);
+    return new Uint8Array((await look(full)).buffer);
+  };
+  let gathered = new Uint8Array(GATHERED_BYTES);
+  let spare = Promise.resolve(new Uint8Array(GATHERED_BYTES));
+  let length = 0;
+  let bytes = 0;
+  const turn = async (): Promise<void> => {
+    const free = await spare;
+    spare = put(gathered.subarray(0, length));
+    spare.catch(() => {
+      // It is awaited before the next, or at the end.
+    });
+    gathered = free;
+    length = 0;
+  };
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    for (let at = 0; at < chunk.length;) {
+      const part = chunk.subarray(at, at + GATHERED_BYTES - length);
+      gathered.set(part, length);
+      length += part.length;
+      at += part.length;
+      if (length === GATHERED_BYTES) await turn();
+    }
+  }
+  await turn();
+  await spare;
+  return bytes;
+}
