@@ -2,7 +2,7 @@
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { argsOf, type CommandName, commandOf } from "../../src/cli/commands.ts";
+import { type CommandName, commandOf, load } from "../../src/cli/commands.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const PAGES = ["README.md", ...globSync("docs/**/*.md", { cwd: ROOT })];
@@ -31,7 +31,7 @@ function pasted(page: string): string[] {
 }
 
 /** What is wrong with a line, if it calls a script or the command. */
-function faultOf(line: string): string | undefined {
+async function faultOf(line: string): Promise<string | undefined> {
   const script = /^npm run ([\w-]+)(?: -- (.*))?$/.exec(line);
   if (script && !(script[1]! in scripts)) return `no script ${script[1]}`;
   const typed =
@@ -43,14 +43,15 @@ function faultOf(line: string): string | undefined {
   if (!words || /^(--|completion$)/.test(words[0]!)) return undefined;
   const command = commandOf(words);
   if (!command) return `no command ${words[0]}`;
-  const known = [...Object.keys(argsOf(command.name)), ...OF_ALL];
+  const { args } = await load(command.name);
+  const known = [...Object.keys(args), ...OF_ALL];
   return command.rawArgs
     .flatMap((word) => /^--([\w-]+)/.exec(word)?.[1] ?? [])
     .filter((name) => !known.includes(name))
     .map((name) => `${command.name} has no --${name}`)[0];
 }
 
-test("what is wrong is seen", () => {
+test("what is wrong is seen", async () => {
   const lines = {
     "npm run trian": "no script trian",
     "npm run train -- --presets nano": "train has no --presets",
@@ -59,17 +60,18 @@ test("what is wrong is seen", () => {
     "mxfp4-edge runs export RUN --format csv": undefined,
   };
   for (const [line, fault] of Object.entries(lines))
-    expect(faultOf(line), line).toBe(fault);
+    expect(await faultOf(line), line).toBe(fault);
 });
 
 describe.each(PAGES)("%s", (path) => {
   const page = readFileSync(join(ROOT, path), "utf8");
 
-  test("names commands and options that there are, and files", () => {
-    const faults = pasted(page).flatMap((line) => {
-      const fault = faultOf(line);
-      return fault === undefined ? [] : [`${line}: ${fault}`];
-    });
+  test("names commands and options that there are, and files", async () => {
+    const faults: string[] = [];
+    for (const line of pasted(page)) {
+      const fault = await faultOf(line);
+      if (fault !== undefined) faults.push(`${line}: ${fault}`);
+    }
     const links = [...page.matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)];
     const missing = links
       .map(([, link]) => link!)

@@ -48,7 +48,8 @@ export function NewRun() {
         new FormData(form),
         (text) => (said.value = text),
       );
-      said.value = `${run} has begun`;
+      said.value = "";
+      form.closest("details")!.open = false;
       show(run);
       await refreshRuns();
     } catch (error) {

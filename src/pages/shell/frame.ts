@@ -59,7 +59,9 @@ function Served({
       </div>
       <div>
         <dt>Served</dt>
-        <dd id="mode">${mode === "local" ? "on this machine" : "as wrangler.toml says"}</dd>
+        <dd id="mode">
+          ${mode === "local" ? "on this machine" : "as wrangler.toml says"}
+        </dd>
       </div>
       <div>
         <dt>Access</dt>
