@@ -88,6 +88,11 @@ function Join({ open }: { open: readonly RunSummary[] }) {
 
 /** Start so many, and say of what; one a microbatch at most. */
 async function begin(run: string, wanted: number): Promise<string> {
+  // What digests frames is there for no other pages.
+  if (!isSecureContext)
+    throw new Error(
+      `Expected an edge on https or on this machine, since browsers train for no other, got ${location.origin}; mxfp4-edge join does`,
+    );
   const own = credentials();
   const task = { ...own, token: invitation ?? own.token, run };
   const status: RunStatus = await new Client(task).run(run).status();
