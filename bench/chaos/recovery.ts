@@ -140,7 +140,10 @@ export async function measureRecovery(
       }
     });
     // What a trainer was at when it was killed is lost: one microbatch at most.
-    const all = computed - computedBefore + KILLS;
+    const done = computed - computedBefore;
+    if (done === 0)
+      throw new Error("Expected trainers to tell what they did, got nothing");
+    const all = done + KILLS;
     const last = await speed(() => sleep(period / 2));
     const crowded = await speed(() => joinAndVanish(run));
     const { names } = CROWD;
