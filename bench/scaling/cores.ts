@@ -15,7 +15,7 @@ export async function coresAtWork(): Promise<number> {
     fork(file),
   );
   try {
-    await Promise.all(processes.map((each) => once(each, "message")));
+    await Promise.all(processes.map(answerOf));
     const ratios = [];
     for (let round = 0; round < ROUNDS; round++) {
       const one = await computedBy(processes.slice(0, 1));
@@ -29,10 +29,20 @@ export async function coresAtWork(): Promise<number> {
 
 async function computedBy(processes: ChildProcess[]): Promise<number> {
   const rates = processes.map(async (each) => {
-    const answer = once(each, "message");
+    const answer = answerOf(each);
     each.send(SECONDS);
-    const [rate] = (await answer) as [number];
-    return rate;
+    return (await answer) as number;
   });
   return (await Promise.all(rates)).reduce((sum, rate) => sum + rate, 0);
+}
+
+/** Errors: it ends instead */
+async function answerOf(child: ChildProcess): Promise<unknown> {
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`Expected an answer of a process, got its end, ${code}`);
+  });
+  const [answer] = (await Promise.race([once(child, "message"), ended])) as [
+    unknown,
+  ];
+  return answer;
 }
