@@ -23,7 +23,20 @@ export function biasBackwardF32(dBias: usize, dOut: usize, rows: i32, columns: i
 
   const rowBytes = <usize>columns << 2;
   const whole = columns & ~3;
-  for (let row = 0; row < rows; row++) {
+  let row = 0;
+  if (whole == columns) {
+    // Four rows for one load and one store of the sums.
+    for (; row + 4 <= rows; row += 4, dOut += 3 * rowBytes) {
+      for (const end = dOut + rowBytes; dOut < end; dOut += 16, dBias += 16) {
+        let sum = f32x4.add(v128.load(dBias), v128.load(dOut));
+        sum = f32x4.add(sum, v128.load(dOut + rowBytes));
+        sum = f32x4.add(sum, v128.load(dOut + 2 * rowBytes));
+        v128.store(dBias, f32x4.add(sum, v128.load(dOut + 3 * rowBytes)));
+      }
+      dBias -= rowBytes;
+    }
+  }
+  for (; row < rows; row++) {
     for (let j = 0; j < whole; j += 4) {
       const at = <usize>j << 2;
       v128.store(dBias + at, f32x4.add(v128.load(dBias + at), v128.load(dOut + at)));

@@ -142,18 +142,20 @@ function put(
   }
   const sum0 = v128.load(out);
   const sum1 = v128.load(out, 16);
-  const product0 = scaled(scales, dots0, scaleA, scaleB0);
-  const product1 = scaled(scales, dots1, scaleA, scaleB1);
-  v128.store(out, f32x4.add(sum0, product0));
-  v128.store(out, f32x4.add(sum1, product1), 16);
+  const next0 = added(scales, sum0, dots0, scaleA, scaleB0);
+  const next1 = added(scales, sum1, dots1, scaleA, scaleB1);
+  v128.store(out, next0);
+  v128.store(out, next1, 16);
 }
 
-/** dots · scale a · scale b */
+/** sum + dots · scale a · scale b */
 // @ts-ignore: decorator
 @inline
-function scaled(scales: i32, dots: v128, scaleA: v128, scaleB: v128): v128 {
-  const scale = scales == POWERS ? i32x4.add(scaleA, scaleB) : f32x4.mul(scaleA, scaleB);
-  return f32x4.mul(f32x4.convert_i32x4_s(dots), scale);
+function added(scales: i32, sum: v128, dots: v128, scaleA: v128, scaleB: v128): v128 {
+  const numbers = f32x4.convert_i32x4_s(dots);
+  // A product with a power of two is exact, fused or not.
+  if (scales == POWERS) return f32x4.relaxed_madd(numbers, i32x4.add(scaleA, scaleB), sum);
+  return f32x4.add(sum, f32x4.mul(numbers, f32x4.mul(scaleA, scaleB)));
 }
 
 // @ts-ignore: decorator

@@ -264,13 +264,11 @@ function rotateRest(x: usize, tops: usize): void {
 function settleNorm(scratch: usize, strips: i32): i32 {
   const tops = scratch + TOPS;
   const topsEnd = tops + <usize>strips * TOPS_BYTES;
-  let isExact = i32x4.splat(-1);
-  for (let at = tops; at < topsEnd; at += 16) {
-    const top = v128.load(at);
-    const isZero = i32x4.eq(top, i32x4.splat(0));
-    isExact = v128.and(isExact, v128.or(isZero, i32x4.ge_s(top, i32x4.splat(LEAST_EXACT))));
-  }
-  if (i32x4.all_true(isExact)) return NORM_EXPONENT;
+  // One less, unsigned, a zero lies above all others.
+  const one = i32x4.splat(1);
+  let least = i32x4.splat(-1);
+  for (let at = tops; at < topsEnd; at += 16) least = i32x4.min_u(least, i32x4.sub(v128.load(at), one));
+  if (i32x4.all_true(i32x4.ge_u(least, i32x4.splat(LEAST_EXACT - 1)))) return NORM_EXPONENT;
   const norm = f32x4.splat(0.125);
   for (let at = scratch; at < scratch + <usize>strips * STRIP_BYTES; at += 16) {
     v128.store(at, f32x4.mul(v128.load(at), norm));

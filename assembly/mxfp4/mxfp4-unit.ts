@@ -19,7 +19,7 @@ import { keyed, mixed } from "../random/noise";
 // @ts-ignore: decorator
 @inline const HALF_ROUND: usize = memory.data<f32>([6291456, 6291456, 6291456, 6291456], 16);
 // @ts-ignore: decorator
-@inline const ONES: usize = memory.data<u32>([1, 1, 1, 1], 16);
+@inline export const ONES: usize = memory.data<u32>([1, 1, 1, 1], 16);
 // @ts-ignore: decorator
 @inline const ONE_F32: usize = memory.data<f32>([1, 1, 1, 1], 16);
 // @ts-ignore: decorator

@@ -13,7 +13,7 @@ import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
   GROUP, PANEL_HEADER_BYTES, SPLIT, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
-import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-unit";
+import { drawNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from "./mxfp4-unit";
 
 /**
  * Constants of the inner loops, one v128 each. In memory, because V8 rebuilds a v128 constant from
@@ -21,6 +21,9 @@ import { drawNoise, nearestUnit, NOISE_BYTES, stochasticUnit } from "./mxfp4-uni
  */
 // @ts-ignore: decorator
 @inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
+
+// @ts-ignore: decorator
+@inline const INFINITY_BITS: i32 = 0x7f800000;
 
 /**
  * Quantize `source` into `panel`, for `gemmMxfp4`.
@@ -151,13 +154,19 @@ function scaleWords(own: v128, shared: v128, bias: i32): v128 {
 function chooseScales(tops: usize, normExponent: i32, header: usize): void {
   const top0 = v128.load(tops);
   const top1 = v128.load(tops, 16);
-  const zero = i32x4.splat(0);
-  const isZero0 = i32x4.eq(top0, zero);
-  const isZero1 = i32x4.eq(top1, zero);
-  const floor0 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top0, normExponent), isZero0);
-  const floor1 = v128.bitselect(i32x4.splat(E8M0_BIAS), floorScale(top1, normExponent), isZero1);
-  const scale0 = v128.bitselect(floor1, floor0, isZero0);
-  const scale1 = v128.bitselect(floor0, floor1, isZero1);
+  let scale0 = floorScale(top0, normExponent);
+  let scale1 = floorScale(top1, normExponent);
+  // One less, unsigned, a zero lies above all that is finite.
+  const one = v128.load(ONES);
+  const most = i32x4.max_u(i32x4.sub(top0, one), i32x4.sub(top1, one));
+  if (v128.any_true(i32x4.ge_u(most, i32x4.splat(INFINITY_BITS - 1)))) {
+    const isZero0 = i32x4.eq(top0, i32x4.splat(0));
+    const isZero1 = i32x4.eq(top1, i32x4.splat(0));
+    const own0 = unusualScale(top0, scale0, isZero0);
+    const own1 = unusualScale(top1, scale1, isZero1);
+    scale0 = v128.bitselect(own1, own0, isZero0);
+    scale1 = v128.bitselect(own0, own1, isZero1);
+  }
   v128.store(header, i32x4.min_s(v128.load(header), i32x4.min_s(scale0, scale1)));
   v128.store(header, i32x4.max_s(v128.load(header, 16), i32x4.max_s(scale0, scale1)), 16);
   v128.store(CHOSEN, scale0);
@@ -175,16 +184,21 @@ function sharedScales(): v128 {
   return isShared ? i32x4.min_s(scale0, scale1) : i32x4.splat(E8M0_NAN);
 }
 
-/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, times 2^−normExponent. */
+/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits and are finite, times 2^−normExponent. */
 // @ts-ignore: decorator
 @inline
 function floorScale(top: v128, normExponent: i32): v128 {
   const exponent = i32x4.shr_u(top, 23);
-  const finite = i32x4.max_s(
-    i32x4.sub(exponent, i32x4.splat(E2M1_EMAX + normExponent)),
-    i32x4.splat(0),
-  );
-  return v128.bitselect(exponent, finite, i32x4.eq(exponent, i32x4.splat(E8M0_NAN)));
+  return i32x4.max_s(i32x4.sub(exponent, i32x4.splat(E2M1_EMAX + normExponent)), i32x4.splat(0));
+}
+
+/** `scale`, or 127 of zeros, or 255 of what is not finite. */
+// @ts-ignore: decorator
+@inline
+function unusualScale(top: v128, scale: v128, isZero: v128): v128 {
+  const isFinite = i32x4.lt_s(top, i32x4.splat(INFINITY_BITS));
+  const known = v128.bitselect(scale, i32x4.splat(E8M0_NAN), isFinite);
+  return v128.bitselect(i32x4.splat(E8M0_BIAS), known, isZero);
 }
 
 /**
@@ -204,26 +218,29 @@ function quantizeBlock(
   const factor = prescaled
     ? v128.or(i32x4.shl(i32x4.sub(exponent, i32x4.splat(1)), 23), i32x4.splat(0x400000))
     : i32x4.shl(exponent, 23);
-  let sums = i16x8.splat(0);
+  // Eight integers of at most 12 do not leave a byte.
+  let sums = i8x16.splat(0);
   if (stochastic) {
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride, noise += 32) {
       const codes = stochasticUnit(from, factor, noise);
-      sums = storeUnit(out, codes, doubled, offset, sums);
+      storeUnit(out, codes, doubled, offset);
+      sums = i8x16.add(sums, codes);
     }
   } else {
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
-      sums = storeUnit(out, nearestUnit(from, factor), doubled, offset, sums);
+      const codes = nearestUnit(from, factor);
+      storeUnit(out, codes, doubled, offset);
+      sums = i8x16.add(sums, codes);
     }
   }
-  return sums;
+  const pairs = i16x8.extadd_pairwise_i8x16_s(sums);
+  return i16x8.add(pairs, v128.and(pairs, doubled));
 }
 
-/** One unit, some of its rows doubled, plus the offset, to `out`; gives back the sums so far. */
+/** One unit, some of its rows doubled, plus the offset, to `out`. */
 // @ts-ignore: decorator
 @inline
-function storeUnit(out: usize, codes: v128, doubled: v128, offset: i32, sums: v128): v128 {
+function storeUnit(out: usize, codes: v128, doubled: v128, offset: i32): void {
   const integers = i8x16.add(codes, v128.and(codes, doubled));
   v128.store(out, offset ? i8x16.add(integers, v128.load(OFFSETS)) : integers);
-  return i16x8.add(sums, i16x8.extadd_pairwise_i8x16_s(integers));
 }
-

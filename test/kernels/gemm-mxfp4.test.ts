@@ -228,6 +228,20 @@ describe("matmulMxfp4", () => {
     });
   });
 
+  it("a group beyond f32 is infinite, whatever the groups before it would take from it", () => {
+    const elements = new Uint8Array(64);
+    elements[0] = 9; // −0.5, then zeros
+    elements[32] = 2; // 1 in the second group, which one rounding at the end would leave at 2^127
+    const scales = new Uint8Array(4).fill(254);
+    const twos = {
+      elements: new Uint8Array(64).fill(0x44),
+      scales: new Uint8Array(4).fill(127),
+    };
+    expect(multiply({ elements, scales }, twos, 1, 1, 128, 1)[0]).toBe(
+      Infinity,
+    );
+  });
+
   it("exponent sums saturate where two blocks share the smaller scale, too", () => {
     for (const [first, second] of [
       [0, 1],
