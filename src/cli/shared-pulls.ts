@@ -16,6 +16,8 @@ type Pull<T> = (
   rewinds?: number,
 ) => Promise<T>;
 
+type PulledFrame = Frame & Pick<ParameterFrame, "travelled">;
+
 /** What a thread asks for, after so many rewinds of the run; `answer` gets a `PullAnswer`. */
 export type PullRequest = {
   shard: number;
@@ -27,7 +29,7 @@ type PullAnswer =
   { frame: ParameterFrame } | { code: ErrorCode | undefined; message: string };
 
 export class SharedPulls {
-  readonly #pull: Pull<Frame & { travelled?: number }>;
+  readonly #pull: Pull<PulledFrame>;
   readonly #link = new LinkPace();
   #underway = 0;
   /** By shard, where the link is slow: the latest frame as it came. */
@@ -38,7 +40,7 @@ export class SharedPulls {
     { step: number; rewinds: number; frame: Promise<ParameterFrame> }
   >();
 
-  constructor(pull: Pull<Frame & { travelled?: number }>) {
+  constructor(pull: Pull<PulledFrame>) {
     this.#pull = pull;
   }
 
@@ -80,16 +82,14 @@ export class SharedPulls {
     const kept = this.#bases.get(shard);
     const base = kept?.step === step - 1 ? kept : undefined;
     this.#bases.delete(shard);
-    const startMs = performance.now();
     const beside = ++this.#underway;
     const frame = await this.#pull(shard, step, base, rewinds).finally(
       () => this.#underway--,
     );
-    if (!base) {
-      // Shards are pulled side by side, and share the link.
-      const bytes = beside * frame.payload.length;
-      this.#link.measured(bytes, performance.now() - startMs);
-    }
+    const { travelled } = frame;
+    // Shards are pulled side by side, and share the link.
+    if (travelled)
+      this.#link.measured(Array.from({ length: beside }, () => travelled));
     const shared = inSharedMemory(frame);
     if (this.#link.isSlow) this.#bases.set(shard, frame);
     else free(frame.payload);
@@ -127,7 +127,7 @@ function inSharedMemory({
   length,
   payload,
   travelled,
-}: Frame & { travelled?: number }): ParameterFrame {
+}: PulledFrame): ParameterFrame {
   const shared = new Uint8Array(new SharedArrayBuffer(payload.length));
   shared.set(payload);
   return {

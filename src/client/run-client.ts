@@ -68,25 +68,29 @@ export class RunClient {
     step: number,
     base?: Frame,
     rewinds?: number,
-  ): Promise<Frame & { travelled?: number }> {
+  ): Promise<Frame & { travelled: { bytes: number; ms: number } }> {
     const since = rewinds === undefined ? "" : `&rewinds=${rewinds}`;
     const path = `${this.#path}/shards/${shard}/parameters?step=${step}${since}`;
     const read = (headers: Record<string, string>) =>
       this.#http.read("GET", path, { headers }, async (answer) => {
+        const startMs = performance.now();
         const bytes = new Uint8Array(await answer.arrayBuffer());
+        const ms = performance.now() - startMs;
+        const travelled = { bytes: bytes.length, ms };
         const isDelta = answer.headers.get(FRAME_BASE) !== null;
-        return isDelta ? bytes : decodeFrame(bytes);
+        return isDelta
+          ? { frame: undefined, delta: bytes, travelled }
+          : { frame: await decodeFrame(bytes), travelled };
       });
-    const whole = async () => (await read({})) as Frame;
-    if (!base) return whole();
-    const answer = await read({ [FRAME_BASE]: base.digest });
-    if (!(answer instanceof Uint8Array)) return answer;
-    // One that came damaged is asked for again, whole: the base is gone.
-    const made = frameOnto(base, answer);
-    return made.then(
-      (frame) => ({ ...frame, travelled: answer.length }),
-      whole,
-    );
+    const answer = await read(base ? { [FRAME_BASE]: base.digest } : {});
+    const { frame, travelled } = answer;
+    if (frame) return { ...frame, travelled };
+    try {
+      return { ...(await frameOnto(base!, answer.delta)), travelled };
+    } catch {
+      // One that came damaged is asked for again, whole: the base is gone.
+      return this.pull(shard, step, undefined, rewinds);
+    }
   }
 
   async push(

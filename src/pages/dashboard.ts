@@ -19,9 +19,30 @@ function Dashboard() {
         <${NewRun} />
         ${first && html`<${RunDetails} key=${first.run} followed=${first} />`}
       </div>
-      ${first && html`<${ChartsPanel} />`}
+      ${first ? html`<${ChartsPanel} />` : html`<${Welcome} />`}
     </div>
   `;
+}
+
+/** Where nothing runs yet. */
+function Welcome() {
+  return html`<section class="card" aria-label="What there is">
+    <h2>4-bit gradients, and 4-bit tensors</h2>
+    <p>
+      <b>Start a run</b> trains a small GPT-2 or Llama on a text of yours, with
+      backward passes in MXFP4; its curves come here as it goes.
+    </p>
+    <p>
+      <a href="/play">Playground</a>: what MXFP4 makes of a tensor, of your own
+      file too, which never leaves the page.
+    </p>
+    <p>
+      <a href="/join">Join</a>: this browser trains in a run.${" "}
+      <a href="/replay">Replay</a>: it computes a run again, and verifies it
+      step by step.
+    </p>
+    <p><a href="/docs">API</a>: all of it over HTTP.</p>
+  </section>`;
 }
 
 render(

@@ -19,6 +19,7 @@ import {
 import { ShownInspection } from "./play/shown-inspection.ts";
 import { ShownLook } from "./play/shown-look.ts";
 import { enter, messageOf } from "./shell/access.ts";
+import { copy } from "./shell/copy.ts";
 import { Frame } from "./shell/frame.ts";
 import { save } from "./shell/save.ts";
 
@@ -127,10 +128,6 @@ function Take() {
     await save(new Response(file.value), sentFile.value);
     return `saved ${sentFile.value}`;
   };
-  const copy = (text: string) => async () => {
-    await navigator.clipboard.writeText(text);
-    return "in the clipboard";
-  };
   return html`<section class="card" aria-label="Take it home">
     <div class="row">
       <button
@@ -151,12 +148,15 @@ function Take() {
           Download the draws
         </button>`
       }
-      <button type="button" onClick=${tried("copying", copy(location.href))}>
+      <button
+        type="button"
+        onClick=${tried("copying", () => copy(location.href, "the link"))}
+      >
         Copy the link
       </button>
       <button
         type="button"
-        onClick=${tried("copying", copy(commands.value.analyze))}
+        onClick=${tried("copying", () => copy(commands.value.analyze, "the command"))}
       >
         Copy as curl
       </button>

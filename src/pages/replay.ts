@@ -3,15 +3,21 @@
  * each step stands whether its losses and its gradient's norm are those that the run has told, to the last bit; and of one microbatch,
  * what four bits make of its gradients.
  */
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import type { StepMetrics } from "../api/run-metrics.ts";
 import type { RunSummary } from "../api/run-status.ts";
 import type { ReplayedStep } from "../training/replayed-run.ts";
 import { BarChart } from "./charts/bars.ts";
-import { client, credentials, enter, messageOf } from "./shell/access.ts";
-import { figure, share } from "./shell/format.ts";
+import {
+  client,
+  credentials,
+  enter,
+  isLetIn,
+  messageOf,
+} from "./shell/access.ts";
+import { counted, figure, share } from "./shell/format.ts";
 import { Door, Frame } from "./shell/frame.ts";
 import type {
   ReplayMessage,
@@ -102,9 +108,10 @@ function start(task: ReplayTask): void {
 
 function summary(): string {
   const count = steps.value.length;
+  const all = counted(count, "step");
   return differing.value === 0
-    ? `${count} steps computed again; none differs`
-    : `${differing.value} of ${count} steps differ`;
+    ? `${all} computed again; none differs`
+    : `${differing.value} of ${all} differ`;
 }
 
 function stop(why: string): void {
@@ -222,10 +229,13 @@ function Steps() {
   </div>`;
 }
 
-/** Layers over each other share the axis of scales. */
+/** The least scale: of a block of zeros. */
+const ZEROS = -127;
+
+/** Layers over each other share the axis of scales, on which blocks of zeros would be far away. */
 function Microscope() {
   const exponents = layers.value.flatMap(({ scales }) =>
-    scales.map(({ exponent }) => exponent),
+    scales.flatMap(({ exponent }) => (exponent === ZEROS ? [] : exponent)),
   );
   const [least, most] = [Math.min(...exponents), Math.max(...exponents)];
   const axis = Array.from({ length: most - least + 1 }, (_, i) => least + i);
@@ -277,10 +287,11 @@ function Microscope() {
           scales.map(({ exponent, count }) => [exponent, count]),
         );
         const common = scales.toSorted((a, b) => b.count - a.count)[0]!;
+        const zeros = counts.get(ZEROS);
         return html`<${BarChart}
           key=${name}
           title=${`Scales of dY, ${name}`}
-          text=${`powers of two; most blocks have 2^${common.exponent}`}
+          text=${`powers of two; most blocks have 2^${common.exponent}${zeros ? `, ${counted(zeros, "has", "have")} nothing but zeros` : ""}`}
           sets=${[axis.map((exponent) => counts.get(exponent) ?? 0)]}
           labels=${[String(least), String(most)]}
         />`;
@@ -293,7 +304,12 @@ render(
   html`<${Frame}><${Door}>${() => html`<div class="column"><${Replay} /></div>`}</${Door}></${Frame}>`,
   document.getElementById("page")!,
 );
+effect(() => {
+  if (isLetIn.value)
+    void client()
+      .runs()
+      .then((all) => (runs.value = all))
+      // Names can be typed all the same.
+      .catch(() => undefined);
+});
 await enter();
-runs.value = await client()
-  .runs()
-  .catch(() => []);

@@ -8,12 +8,13 @@ import { kernels } from "../kernels/runtime.ts";
 import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";
 import type { ParameterSource } from "../model/flat-vector.ts";
 import { overlap, type ParameterTensor } from "../model/parameters.ts";
+import type { Travelled } from "./link-pace.ts";
 
 /** What of a frame is read. */
 export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
   payload: Uint8Array;
-  /** Bytes that came for it; those of a whole frame unless told. */
-  travelled?: number;
+  /** Of one that came over a network; a whole frame's bytes unless told. */
+  travelled?: Travelled;
 };
 
 /** How parameters travel: as they are, or as bf16 copies. */

@@ -222,7 +222,6 @@ export class RunTrainer {
     // First, so that two steps never are in memory: a base becomes what is pulled.
     const bases = this.#link.isSlow ? this.#takeFrames(step - 1) : [];
     this.letGo();
-    const startMs = performance.now();
     const frames = await Promise.all(
       plan.shards.map(({ index }) =>
         this.#service.pull(index, step, bases[index], rewinds ?? 0),
@@ -230,11 +229,10 @@ export class RunTrainer {
     );
     const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));
     for (const [index, { travelled }] of frames.entries())
-      this.#clock.pulled(travelled ?? sizes[index]!);
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+      this.#clock.pulled(travelled?.bytes ?? sizes[index]!);
     // A trainer in an edge's isolate is near the shards, and has no room for differences.
-    if (bases.length === 0 && !this.#account)
-      this.#link.measured(bytes, performance.now() - startMs);
+    if (!this.#account)
+      this.#link.measured(frames.flatMap(({ travelled }) => travelled ?? []));
     const packedWeights = new PackedWeights(memory.panelBytes);
     this.#pulled = { step, rewinds, frames, packedWeights };
     return this.#pulled;

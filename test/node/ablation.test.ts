@@ -84,8 +84,10 @@ describe("settings", () => {
     const key = (seed: number, world: string, setting = QUICK) =>
       trialOf(setting, arm!, seed, world).key;
     const longer = { ...QUICK, base: { ...QUICK.base, steps: 9 } };
-    const all = [key(0, "a"), key(1, "a"), key(0, "b"), key(0, "a", longer)];
-    expect(new Set(all).size).toBe(4);
+    const llama = { ...QUICK, base: { ...QUICK.base, arch: "llama" as const } };
+    const others = [longer, llama].map((setting) => key(0, "a", setting));
+    const all = [key(0, "a"), key(1, "a"), key(0, "b"), ...others];
+    expect(new Set(all).size).toBe(5);
     expect(key(0, "a")).toBe(all[0]);
   });
 });
@@ -209,6 +211,8 @@ describe("npm run ablation", () => {
     [["--recipes", "bf16,mxfp5"], 'got "mxfp5"'],
     [["--batch", "7"], "multiple of --microbatches 4, got 7"],
     [["--jobs", "0"], "whole number from 1"],
+    [["--arch", "mamba"], "gpt2"],
+    [["--quick", "--arch", "llama"], "got --quick and --arch"],
   ])("%j is refused, and nothing is made", async (args, message) => {
     const untouched = join(state, "untouched");
     const { ended, output } = ablation(...args, "--state", untouched);

@@ -375,10 +375,16 @@ test("it trains by a config's file, and generates, exports and compares", () => 
   ).toMatch(/^Call/);
   expect(run(command(), ["runs", "export", kept]).split("\n").length).toBe(5);
   const own =
-    "--recipes bf16,mxfp4 --preset nano --steps 2 --batch 2 --microbatches 1 --seeds 1 --jobs 1 --text-bytes 4096 --json";
+    "--recipes bf16,mxfp4 --preset nano --arch llama --steps 2 --batch 2 --microbatches 1 --seeds 1 --jobs 1 --text-bytes 4096 --json";
   const [setting] = JSON.parse(
     run(command(), ["ablation", ...own.split(" ")]),
-  ) as [{ arms: { name: string; runs: { valLoss: number }[] }[] }];
+  ) as [
+    {
+      base: { arch?: string };
+      arms: { name: string; runs: { valLoss: number }[] }[];
+    },
+  ];
+  expect(setting.base.arch).toBe("llama");
   expect(setting.arms.map(({ runs }) => runs[0]!.valLoss)).toEqual([
     expect.any(Number),
     expect.any(Number),

@@ -14,6 +14,7 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Analysis } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
@@ -30,7 +31,7 @@ const TOKEN = "a-token-of-the-test";
 const LLAMA = resolve(ROOT, "test/fixtures/hf/llama/model.safetensors");
 const LLAMA_FOLDER = [LLAMA, resolve(LLAMA, "../config.json")];
 const Q_PROJ = "model.layers.1.self_attn.q_proj.weight";
-const TEXT = "All the world's a stage, and all the men and women players. ";
+const TEXT_BYTES = 30_000;
 /** Without the kernels. */
 const MOST_GZIP_BYTES = 90 * 1024;
 
@@ -106,6 +107,33 @@ async function settled(shown: Page): Promise<void> {
     .toBe("done");
 }
 
+/** Names of the layers under the microscope, whose gradients are near the exact ones, and are not them. */
+async function layersSeen(shown: Page): Promise<string[]> {
+  const layers = await shown.locator("#layers tbody tr").allInnerTexts();
+  return layers.map((layer) => {
+    const [name, ...told] = layer.split("\t");
+    const [, , , , cosX, slopeX, cosW, slopeW] = told.map(Number.parseFloat);
+    for (const each of [cosX, slopeX, cosW, slopeW]) {
+      expect(each).toBeGreaterThan(0.9);
+      expect(each).toBeLessThan(1.1);
+    }
+    expect(cosX).toBeLessThan(1);
+    return name!;
+  });
+}
+
+/** What the clipboard has after a button. */
+async function copiedBy(
+  shown: Page,
+  button: string,
+  what: string,
+): Promise<string> {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await shown.getByRole("button", { name: button }).click();
+  await shown.getByText(`${what}: in the clipboard`).waitFor();
+  return shown.evaluate<string>("navigator.clipboard.readText()");
+}
+
 async function savedBy(shown: Page, button: string): Promise<Buffer> {
   const download = shown.waitForEvent("download");
   await shown.getByRole("button", { name: button }).click();
@@ -164,10 +192,10 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   });
 
   test("a run is started with a text of one's own, by the keyboard too", async () => {
-    await page.getByText("Start a run").focus();
+    await page.locator("#new-run summary").focus();
     await page.keyboard.press("Enter");
-    const buffer = Buffer.from(TEXT.repeat(500));
-    const file = { name: "stage.txt", mimeType: "text/plain", buffer };
+    const buffer = readFileSync(mobyDick()).subarray(0, TEXT_BYTES);
+    const file = { name: "moby-dick.txt", mimeType: "text/plain", buffer };
     await page.setInputFiles("input[name=file]", file);
     await page.getByLabel("Name", { exact: true }).fill("mine");
     for (const [name, value] of Object.entries({
@@ -188,10 +216,17 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.reload();
     await untilStep(page, before + 5);
     await page.getByText("The latest values").click();
-    const [first] = await page.locator("details tbody tr").allInnerTexts();
-    const [step, trainLoss] = first!.split("\t");
+    const rows = await page
+      .getByRole("region", { name: "Latest values" })
+      .locator("tbody tr")
+      .allInnerTexts();
+    const values = rows.map((row) => row.split("\t").map(Number));
+    const [step, trainLoss] = values[0]!;
+    expect(values.map(([each]) => each)).toEqual(
+      Array.from({ length: 12 }, (_, i) => step! - i),
+    );
     const metrics = await run().metrics();
-    expect(metrics[Number(step)]!.trainLoss).toBe(Number(trainLoss));
+    expect(metrics[step!]!.trainLoss).toBe(trainLoss);
     const chart = page.getByRole("group", { name: /^Training loss/ });
     await chart.focus();
     expect(await chart.getAttribute("aria-label")).toMatch(
@@ -275,13 +310,16 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await api.createRun({ ...same, ...own });
     await page.getByRole("button", { name: "theirs" }).click();
     await page.getByLabel("Lay mine over the others").check();
+    const invitation = "a link with which others join this run";
+    expect(await copiedBy(page, "Copy an invitation", invitation)).toContain(
+      `${edge.url}/join?run=theirs#join.`,
+    );
     const opened = context.waitForEvent("page");
     await page.getByText("Join from this browser").click();
     const tab = listened(await opened, edge.url);
     await tab.getByLabel("Trainers", { exact: true }).fill("1");
     await tab.getByRole("button", { name: "Join" }).click();
     await untilStep(page, 12);
-    await keep(page, "compare");
     await keep(tab, "join");
     expect(await faultsOf(tab)).toEqual([]);
     await tab.getByRole("button", { name: "Leave" }).click();
@@ -323,18 +361,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
           [step, trainLoss, gradNorm, valLoss ?? "–", "verified"].join("\t"),
         ),
     );
-    const layers = await page.locator("#layers tbody tr").allInnerTexts();
-    expect(layers).toHaveLength(4);
-    for (const layer of layers) {
-      const [, , , , , cosX, slopeX, cosW, slopeW] = layer
-        .split("\t")
-        .map(Number.parseFloat);
-      for (const each of [cosX, slopeX, cosW, slopeW]) {
-        expect(each).toBeGreaterThan(0.9);
-        expect(each).toBeLessThan(1.1);
-      }
-      expect(cosX).toBeLessThan(1);
-    }
+    expect(await layersSeen(page)).toHaveLength(4);
     await keep(page, "replay");
     expect(await faultsOf(page)).toEqual([]);
     // What the run tells of step 2, changed in its last bit on the way to the page.
@@ -350,6 +377,32 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByRole("button", { name: "Replay" }).click();
     await page.getByText("1 of 4 steps differ").waitFor();
     await page.unroute("**/metrics");
+  });
+
+  test("a Llama is trained, and replayed under the microscope, as a GPT-2 is", async () => {
+    await page.goto(edge.url);
+    await page.locator("#new-run summary").click();
+    await page.getByLabel("Name", { exact: true }).fill("llama");
+    await page.getByRole("combobox", { name: /^Model/ }).selectOption("Llama");
+    for (const [name, value] of Object.entries({ Layers: "1", Steps: "20" }))
+      await page.getByLabel(name, { exact: true }).fill(value);
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await stateOf(page, "finished");
+    await page.getByText("Llama, 1 layer of 64").waitFor();
+    const llama = new Client({ baseUrl: edge.url }).run("llama");
+    expect((await llama.status()).config.model.arch).toBe("llama");
+    await page.getByLabel("Lay mine over the others").check();
+    await page.getByRole("group", { name: /^Training .* mine \d/ }).waitFor();
+    await keep(page, "compare");
+    await page.getByText("Replay steps").click();
+    await page.getByLabel("Up to step").fill("2");
+    await page.getByRole("button", { name: "Replay" }).click();
+    await page.getByText("3 steps computed again; none differs").waitFor();
+    expect(await layersSeen(page)).toEqual(
+      ["QKV", "attention out", "MLP gate and up", "MLP down"].map(
+        (name) => `block 0, ${name}`,
+      ),
+    );
   });
 
   test("steps behind a state that the run keeps are computed again from there", async () => {
@@ -371,7 +424,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await expect
       .poll(() => page.locator("#said").innerText())
       .toMatch(
-        states[0] === 0 ? "1 steps computed again" : /^Expected a step from /,
+        states[0] === 0 ? "1 step computed again" : /^Expected a step from /,
       );
   });
 
@@ -444,6 +497,9 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(new URL(link).search).toBe(
       "?hadamard=128&distribution=heavy&block=3",
     );
+    expect(await copiedBy(page, "Copy the link", "the link")).toBe(link);
+    const command = await page.locator("#curl-analyze").textContent();
+    expect(await copiedBy(page, "Copy as curl", "the command")).toBe(command);
     await page.goto("about:blank");
     await page.goto(link);
     await settled(page);
@@ -521,11 +577,25 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       expect(await own.cookies()).toEqual([]);
       await door.reload();
       await door.getByText("None yet").waitFor();
-      expect(said).toEqual([]);
       await door.getByText("Forget the token").click();
+      for (const path of ["/join", "/replay", "/"]) {
+        await door.goto(closed.url + path);
+        await door.getByLabel("Its API token").waitFor();
+      }
+      expect(said).toEqual([]);
       await door.getByLabel("Its API token").fill("another");
       await door.getByText("Enter").click();
       await door.getByText("Expected the API_TOKEN").waitFor();
+      // A page that is neither on https nor of this machine.
+      await door.addInitScript(
+        "Object.defineProperty(window, 'isSecureContext', { value: false })",
+      );
+      await door.goto(`${closed.url}/play`);
+      await door.getByText("Copy the link").click();
+      await door.getByText(`the link, to be copied: ${door.url()}`).waitFor();
+      await door.goto(`${closed.url}/join?run=any#join.any`);
+      await door.getByRole("button", { name: "Join" }).click();
+      await door.getByText("Expected an edge on https").waitFor();
     } finally {
       await own.close();
       await closed.close();

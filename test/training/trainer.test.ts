@@ -1,5 +1,5 @@
 /** The loop against a service in memory. */
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
 import {
   decodeFrame,
@@ -17,6 +17,7 @@ import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
+import { LinkPace } from "../../src/training/link-pace.ts";
 import { RunTrainer, type TrainerAccount } from "../../src/training/trainer.ts";
 import { arena } from "../support/kernels.ts";
 import { corpus, TINY } from "../support/run.ts";
@@ -190,33 +191,45 @@ test("tells of each microbatch how long its phases took, and the bytes of its fr
 });
 
 test.each([
-  ["slow", 20_000, undefined, [[], ["0 0", "1 0"], [], ["0 3", "1 3"]]],
-  ["fast", 1, undefined, [[], [], [], []]],
-  ["slow, in an edge's isolate", 20_000, ACCOUNT, [[], [], [], []]],
+  ["slow", 200, 1e6, undefined, [[], ["0 0", "1 0"], [], ["0 3", "1 3"]]],
+  ["fast", 199, 1e6, undefined, [[], [], [], []]],
+  ["one that told nothing", 200, 65_000, undefined, [[], [], [], []]],
+  ["slow, in an edge's isolate", 200, 1e6, ACCOUNT, [[], [], [], []]],
 ] as const)(
   "differences are asked for where the link is %s",
-  async (_what, tickMs, account, expected) => {
+  async (_what, ms, bytes, account, expected) => {
     // Of the steps 0, 1, 3 and 4: one that was not pulled is nobody's base.
     const { service } = serviceOf([0, 1, 3, 4].map((step) => train(step, 0)));
-    let nowMs = 0;
-    vi.spyOn(performance, "now").mockImplementation(() => (nowMs += tickMs));
     const asked = new Map<number, string[]>();
     const pulls = {
       ...service,
       async pull(shard: number, step: number, base?: Frame) {
         const has = asked.get(step) ?? [];
         asked.set(step, base ? [...has, `${shard} ${base.step}`] : has);
-        return service.pull(shard, step);
+        // Two shards' come side by side: 2 MB in 200 ms are 10 MB/s.
+        const travelled = { bytes, ms: ms + shard };
+        return { ...(await service.pull(shard, step)), travelled };
       },
     };
-    try {
-      await new RunTrainer(pulls, identity, account).train();
-    } finally {
-      vi.restoreAllMocks();
-    }
+    await new RunTrainer(pulls, identity, account).train();
     expect([...asked.values()]).toEqual(expected);
   },
 );
+
+test("a link is slow by what came last, and no longer once so little comes that it tells nothing", () => {
+  const link = new LinkPace();
+  const after = (bytes: number, ms: number) => {
+    link.measured([{ bytes, ms }]);
+    return link.isSlow;
+  };
+  expect([after(1e6, 101), after(1e6, 99), after(2e5, 21)]).toEqual([
+    true,
+    false,
+    true,
+  ]);
+  for (let each = 1; each < 16; each++) expect(after(1e5, 1)).toBe(true);
+  expect(after(1e5, 1)).toBe(false);
+});
 
 test.each([
   ["pull 1 0", "step_gone"],

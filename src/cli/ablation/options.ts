@@ -8,7 +8,11 @@ import {
   optimizerProblems,
 } from "../../api/optimizer.ts";
 import { RECIPE_NAMES, type Recipe } from "../../api/recipe.ts";
-import { WIRE_DTYPES, type WireDtype } from "../../api/run-config.ts";
+import {
+  ARCHITECTURES,
+  WIRE_DTYPES,
+  type WireDtype,
+} from "../../api/run-config.ts";
 import { IS_CLONE, ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { configArgument } from "../config-file.ts";
@@ -50,6 +54,11 @@ export const ablationArgs = {
     type: "enum",
     options: Object.keys(MODEL_PRESETS),
     description: "Sizes of the model (default: tiny)",
+  },
+  arch: {
+    type: "enum",
+    options: [...ARCHITECTURES],
+    description: "What the model is (default: gpt2)",
   },
   steps: {
     type: "string",
@@ -126,6 +135,7 @@ const OWN = [
   "gradient-dtypes",
   "optimizers",
   "preset",
+  "arch",
   "steps",
   "batch",
   "microbatches",
@@ -225,6 +235,9 @@ function ownSettings(args: AblationArgs): Setting[] {
   );
   const baseline = arms.find(({ change }) => change.recipe === "bf16");
   const steps = number("steps", 800);
+  const preset = (args.preset ?? "tiny") as ModelPreset;
+  const arch = args.arch === "llama" ? args.arch : undefined;
+  const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
   return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
     (name): Setting => {
       const optimizer = { name, ...rates };
@@ -233,9 +246,10 @@ function ownSettings(args: AblationArgs): Setting[] {
       return {
         name: `own-${name}`,
         title: `Optimizer ${name}`,
-        about: `${steps} steps of ${batch} sequences in ${microbatches} parts.`,
+        about: `${model}, ${steps} steps of ${batch} sequences in ${microbatches} parts.`,
         base: {
-          preset: (args.preset ?? "tiny") as ModelPreset,
+          preset,
+          arch,
           steps,
           microbatches,
           sequences: batch / microbatches,

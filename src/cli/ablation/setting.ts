@@ -24,6 +24,8 @@ export type Arm = { name: string; change: Change };
 /** What a setting's arms have in common. */
 export type Base = {
   preset: ModelPreset;
+  /** A GPT-2 unless told. */
+  arch?: "llama" | undefined;
   steps: number;
   /** Parts of a step, and sequences of a part. */
   microbatches: number;
@@ -66,9 +68,12 @@ export function trialOf(
   seed: number,
   world: string,
 ): Trial {
-  const { textBytes, preset, optimizer, ...rest } = { ...base, ...arm.change };
+  const { textBytes, preset, arch, optimizer, ...rest } = {
+    ...base,
+    ...arm.change,
+  };
   const { steps, microbatches, sequences } = base;
-  const model = MODEL_PRESETS[preset];
+  const model = { arch, ...MODEL_PRESETS[preset] };
   const request = {
     ...rest,
     dataset: textBytes === 0 ? "text" : `text-${textBytes}`,

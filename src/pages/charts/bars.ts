@@ -7,7 +7,7 @@ type Bars = {
   text: string;
   /** One or two, of equal lengths: the second as a line over the first. */
   sets: readonly (readonly number[])[];
-  /** Under the first, the middle and the last bar; or under each. */
+  /** From under the first bar to under the last; or under each. */
   labels: readonly string[];
 };
 
@@ -30,10 +30,10 @@ export function BarChart({ title, text, sets, labels }: Bars) {
     labels.length === bars.length
       ? (i + 0.5) * step
       : (i * WIDTH) / (labels.length - 1);
-  const anchor = (i: number) =>
-    labels.length === bars.length
-      ? "middle"
-      : (["start", "middle", "end"][i] ?? "middle");
+  const anchor = (i: number) => {
+    if (labels.length === bars.length) return "middle";
+    return i === 0 ? "start" : i === labels.length - 1 ? "end" : "middle";
+  };
   return html`<figure class="chart">
     <figcaption><b>${title}</b></figcaption>
     <svg

@@ -45,7 +45,7 @@ const SERIES = 4;
 export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const cursor = useSignal("");
+  const cursor = useSignal<number | undefined>(undefined);
   const range = view.value;
   const shown = lines.filter(({ values }) => values.some((v) => v !== null));
   const colors = shown.map(({ color }) => color).join();
@@ -55,8 +55,7 @@ export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
   // What uPlot holds for good, made anew.
   useEffect(() => {
     const element = place.current!;
-    const say = (x: number | undefined) =>
-      (cursor.value = x === undefined ? "" : told(drawn.current, x, axis));
+    const say = (x: number | undefined) => (cursor.value = x);
     const made = new uPlot(
       options({ element, lines: drawn.current, isLog, axis, view, say }),
       dataOf(drawn.current, range, element.clientWidth),
@@ -88,21 +87,30 @@ export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
     });
   }, [shown, range]);
 
-  const last = shown.map(
-    ({ name, trend }) => `${name} ${figure(lastOf(trend))}`,
-  );
+  const { value: x } = cursor;
+  const last = shown.map((line) => figure(lastOf(line.trend)));
+  const inWords = shown.map(({ name }, i) => `${name} ${last[i]}`).join(", ");
   return html`
     <figure class="chart">
       <figcaption>
         <b>${title}</b> <span class="quiet">${unit}</span>
-        <span class="reading">${cursor.value || last.join(", ")}</span>
+        <span class="reading">
+          ${shown.map(
+            (line, i) =>
+              html`<span key=${line.name} class=${`key line-${line.color}`}>
+                ${line.name}${" "}
+                <b>${x === undefined ? last[i] : told(line, x)}</b>
+              </span>`,
+          )}
+          ${x !== undefined && html`<span class="quiet">${axis} ${figure(x)}</span>`}
+        </span>
       </figcaption>
       <div
         class="plot"
         ref=${place}
         tabindex="0"
         role="group"
-        aria-label=${`${title}, ${unit}, over ${axis}: ${last.join(", ") || "nothing yet"}. Arrows move, plus and minus zoom, Escape shows all.`}
+        aria-label=${`${title}, ${unit}, over ${axis}: ${inWords || "nothing yet"}. Arrows move, plus and minus zoom, Escape shows all.`}
         onKeyDown=${(event: KeyboardEvent) => {
           const moved = steered(event.key, range ?? spanOf(shown));
           if (!moved) return;
@@ -146,14 +154,11 @@ function steered(
   return undefined;
 }
 
-/** Each line's values nearest before `x`. */
-function told(lines: readonly Line[], x: number, axis: string): string {
-  const values = lines.map((line) => {
-    let at = line.x.findLastIndex((each) => each <= x);
-    while (at > 0 && line.values[at] === null) at--;
-    return `${line.name} ${figure(line.values[at])} (${figure(line.trend[at])})`;
-  });
-  return `${axis} ${figure(x)}: ${values.join(", ")}`;
+/** The value nearest before `x`, and its trend. */
+function told(line: Line, x: number): string {
+  let at = line.x.findLastIndex((each) => each <= x);
+  while (at > 0 && line.values[at] === null) at--;
+  return `${figure(line.values[at])} (${figure(line.trend[at])})`;
 }
 
 function dataOf(
@@ -253,10 +258,16 @@ function options({
       y: { distr: isLog ? 3 : 1 },
     },
     axes: [
-      { ...axisStyle, label: axis, labelSize: 16, labelFont: axisStyle.font },
       {
         ...axisStyle,
-        size: 60,
+        size: 30,
+        label: axis,
+        labelSize: 18,
+        labelFont: axisStyle.font,
+      },
+      {
+        ...axisStyle,
+        size: 56,
         values: (_, all) => all.map((v) => (v === null ? "" : figure(v, 3))),
       },
     ],

@@ -24,7 +24,7 @@ export function ChartsPanel() {
   return html`
     <section aria-label="Curves">
       <${Controls} />
-      <div class="charts">
+      <div class="charts curves">
         ${NAMES.map(
           (name, i) =>
             html`<${LineChart}

@@ -3,9 +3,14 @@ import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { DEFAULT_RECIPE, type Recipe, RECIPE_NAMES } from "../../api/recipe.ts";
 import type { Dataset, TokenizerName } from "../../api/dataset.ts";
-import type { RunRequest } from "../../api/run-config.ts";
+import {
+  type ArchitectureName,
+  ARCHITECTURES,
+  type RunRequest,
+} from "../../api/run-config.ts";
 import { client, messageOf } from "../shell/access.ts";
 import { share } from "../shell/format.ts";
+import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";
 import { refreshRuns } from "./runs.ts";
 
@@ -43,7 +48,8 @@ export function NewRun() {
         new FormData(form),
         (text) => (said.value = text),
       );
-      said.value = `${run} has begun`;
+      said.value = "";
+      form.closest("details")!.open = false;
       show(run);
       await refreshRuns();
     } catch (error) {
@@ -77,6 +83,15 @@ export function NewRun() {
         <select name="tokenizer">
           <option value="byte">bytes</option>
           <option value="bpe">byte pairs, learned from it</option>
+        </select>
+      </label>
+      <label>
+        Model
+        <select name="arch">
+          ${ARCHITECTURES.map(
+            (name) =>
+              html`<option value=${name}>${ARCHITECTURE_NAMES[name]}</option>`,
+          )}
         </select>
       </label>
       <label>
@@ -136,6 +151,7 @@ async function start(
   const name = form.get("run") as string;
   const sizes: Partial<RunRequest> = {
     model: {
+      arch: form.get("arch") as ArchitectureName,
       layers: number("layers"),
       width: number("width"),
       heads: number("heads"),

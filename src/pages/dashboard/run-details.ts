@@ -4,8 +4,10 @@ import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { client, messageOf } from "../shell/access.ts";
-import { ago, figure } from "../shell/format.ts";
+import { copy } from "../shell/copy.ts";
+import { ago, counted, figure } from "../shell/format.ts";
 import { save } from "../shell/save.ts";
+import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun, News } from "./followed-run.ts";
 import { hostKind } from "./host-kind.ts";
@@ -98,16 +100,18 @@ function Summary({
       <dd>${figure(trainLoss)}, validation ${figure(valLoss)}</dd>
       <dt>Model</dt>
       <dd>
-        ${model.layers} layers of ${model.width}, context ${model.context},
-        vocabulary ${model.vocabulary}:
-        ${` ${parameters.toLocaleString("en")} parameters`}
+        ${ARCHITECTURE_NAMES[model.arch ?? "gpt2"]},${" "}
+        ${counted(model.layers, "layer")} of ${model.width}, context${" "}
+        ${model.context}, vocabulary ${model.vocabulary}:${" "}
+        ${counted(parameters, "parameter")}
       </dd>
       <dt>Recipe</dt>
       <dd>${recipe}, ${optimizer.name}, seed ${config.seed}</dd>
       <dt>Step</dt>
       <dd>
-        ${config.microbatches} microbatches of ${config.sequences} sequences,
-        gradients as ${config.gradientDtype}
+        ${counted(config.microbatches, "microbatch", "microbatches")} of${" "}
+        ${counted(config.sequences, "sequence")}, gradients as${" "}
+        ${config.gradientDtype}
       </dd>
       <dt>Text</dt>
       <dd>${dataset.name}, ${dataset.tokens.toLocaleString("en")} tokens</dd>
@@ -157,8 +161,7 @@ function Actions({
   const invite = async () => {
     const { token } = await api().joinToken();
     const link = `${location.origin}/join?run=${run}#${token}`;
-    await navigator.clipboard.writeText(link);
-    return "a link with which others join this run is in the clipboard";
+    return copy(link, "a link with which others join this run");
   };
   return html`
     <div class="row">

@@ -122,7 +122,7 @@ function Source({ tensors }: { tensors: readonly string[] }) {
     ${
       chosenFile.value === undefined &&
       html`<div class="grid">
-        <label>
+        <label class="long">
           Or draw
           <select
             value=${draws.value.distribution}

@@ -8,14 +8,15 @@ import type { Look, Walk } from "./look.ts";
 
 export function ShownLook(look: Look) {
   return html`
-    <${Figures} ...${look} />
     <${Spread} ...${look} />
+    <${Figures} ...${look} />
     <${Walks} walks=${look.walks} />
   `;
 }
 
 function Figures({ figures, rule }: Look) {
   const { schemes, recommended, kurtosis, elements } = figures;
+  const most = Math.max(...schemes.map(({ sqnrDb }) => sqnrDb ?? 0));
   return html`<section class="card" aria-label="Error figures">
     <h2>What each scheme loses</h2>
     <p>
@@ -47,8 +48,13 @@ function Figures({ figures, rule }: Look) {
         </thead>
         <tbody>
           ${schemes.map(
-            (each, i) =>
-              html`<${Row} key=${each.scheme} isFirst=${i === 0} ...${each} />`,
+            (each) =>
+              html`<${Row}
+                key=${each.scheme}
+                isBest=${each.scheme === recommended}
+                most=${most}
+                ...${each}
+              />`,
           )}
         </tbody>
       </table>
@@ -56,7 +62,10 @@ function Figures({ figures, rule }: Look) {
   </section>`;
 }
 
+/** `most` is the highest of SQNRs. */
 function Row({
+  isBest,
+  most,
   scheme,
   sqnrDb,
   mse,
@@ -64,10 +73,13 @@ function Row({
   maxError,
   clipped,
   zeroed,
-}: SchemeFigures) {
-  return html`<tr data-scheme=${scheme}>
+}: SchemeFigures & { isBest: boolean; most: number }) {
+  return html`<tr data-scheme=${scheme} class=${isBest ? "best" : ""}>
     <th scope="row">${named(scheme)}</th>
-    <td data-exact=${sqnrDb}>${figure(sqnrDb)}</td>
+    <td data-exact=${sqnrDb}>
+      <meter max=${most} value=${sqnrDb} aria-label="SQNR"></meter>
+      ${" "}${figure(sqnrDb)}
+    </td>
     <td data-exact=${mse}>${figure(mse)}</td>
     <td data-exact=${cosine}>${figure(cosine, 6)}</td>
     <td data-exact=${maxError}>${figure(maxError)}</td>
@@ -121,7 +133,7 @@ function Walks({ walks }: { walks: readonly Walk[] }) {
       column is rotated back.
     </p>
     <div
-      class="wide"
+      class="wide tall"
       tabindex="0"
       role="region"
       aria-label="Values step by step"
@@ -132,7 +144,11 @@ function Walks({ walks }: { walks: readonly Walk[] }) {
             <th scope="col" rowspan="2">x</th>
             ${walks.map(
               ({ name, scale }, i) =>
-                html`<th scope="colgroup" colspan=${i === 2 ? 4 : 3}>
+                html`<th
+                  scope="colgroup"
+                  class="first"
+                  colspan=${i === 2 ? 4 : 3}
+                >
                   ${name}, first scale ${figure(scale)}
                 </th>`,
             )}
@@ -144,7 +160,12 @@ function Walks({ walks }: { walks: readonly Walk[] }) {
                 "÷ scale",
                 "on the grid",
                 "decoded",
-              ].map((name) => html`<th scope="col">${name}</th>`),
+              ].map(
+                (name, column) =>
+                  html`<th scope="col" class=${column === 0 ? "first" : ""}>
+                    ${name}
+                  </th>`,
+              ),
             )}
           </tr>
         </thead>
@@ -156,8 +177,8 @@ function Walks({ walks }: { walks: readonly Walk[] }) {
                 ${walks.map(({ steps }, i) => {
                   const { rotated, scaled, element, decoded } = steps[row]!;
                   return html`
-                    ${i === 2 && html`<td>${figure(rotated)}</td>`}
-                    <td>${figure(scaled)}</td>
+                    ${i === 2 && html`<td class="first">${figure(rotated)}</td>`}
+                    <td class=${i === 2 ? "" : "first"}>${figure(scaled)}</td>
                     <td>${element}</td>
                     <td>${figure(decoded)}</td>
                   `;

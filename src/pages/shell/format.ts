@@ -16,6 +16,11 @@ export function share(value: number): string {
   return `${figure(100 * value, 3)} %`;
 }
 
+/** As in 1 layer, 2 layers. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
 /** As in 1.5 MiB. */
 export function size(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

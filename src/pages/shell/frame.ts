@@ -22,7 +22,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
   const here = location.pathname.replace(/(.)\/$/, "$1");
   return html`
     <header class="top">
-      <a class="name" href="/">mxfp4-edge</a>
+      <a class="name" href="/"><${Mark} />mxfp4-edge</a>
       <nav aria-label="Pages">
         ${PLACES.map(
           ([path, name]) =>
@@ -37,6 +37,14 @@ export function Frame({ children }: { children: ComponentChildren }) {
   `;
 }
 
+function Mark() {
+  return html`<svg class="mark" viewBox="0 0 42 18" aria-hidden="true">
+    ${[0, 11, 22, 33].map(
+      (x) => html`<rect key=${x} x=${x} width="9" height="18" rx="2" />`,
+    )}
+  </svg>`;
+}
+
 function Served({
   version,
   fingerprint,
@@ -45,21 +53,29 @@ function Served({
 }: NonNullable<typeof service.value>) {
   return html`
     <dl class="inline">
-      <dt>Version</dt>
-      <dd id="version">${version}, kernels ${fingerprint}</dd>
-      <dt>Served</dt>
-      <dd id="mode">${mode === "local" ? "on this machine" : "deployed"}</dd>
-      <dt>Access</dt>
-      <dd id="access">
-        ${ACCESS[access]}
-        ${
-          access === "token" &&
-          isLetIn.value &&
-          html` <button type="button" onClick=${leave}>
-            Forget the token
-          </button>`
-        }
-      </dd>
+      <div>
+        <dt>Version</dt>
+        <dd id="version">${version}, kernels ${fingerprint}</dd>
+      </div>
+      <div>
+        <dt>Served</dt>
+        <dd id="mode">
+          ${mode === "local" ? "on this machine" : "as wrangler.toml says"}
+        </dd>
+      </div>
+      <div>
+        <dt>Access</dt>
+        <dd id="access">
+          ${ACCESS[access]}
+          ${
+            access === "token" &&
+            isLetIn.value &&
+            html` <button type="button" onClick=${leave}>
+              Forget the token
+            </button>`
+          }
+        </dd>
+      </div>
     </dl>
   `;
 }
