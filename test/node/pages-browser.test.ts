@@ -245,6 +245,15 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
 
   test("what its parameters write is shown when asked, and as it goes on", async () => {
     await page.getByLabel("Begin with").fill("All the");
+    // Texts that cost nothing: there could be one a step.
+    const events = [
+      { text: " x" },
+      { reason: "length", promptTokens: 1, tokens: 1 },
+    ];
+    const body = events.map((each) => `data: ${JSON.stringify(each)}\n\n`);
+    await page.route("**/generate", (route) =>
+      route.fulfill({ body: body.join("") }),
+    );
     await page.getByLabel("As it goes on").selectOption("10");
     const steps = page.locator("#samples .quiet");
     await expect.poll(() => steps.count(), { timeout: 60_000 }).toBe(2);
@@ -253,6 +262,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     );
     expect(second! - first!).toBeGreaterThanOrEqual(10);
     await page.getByLabel("As it goes on").selectOption("0");
+    await page.unroute("**/generate");
     const phases = await page.locator("#phases tbody tr").allInnerTexts();
     const shares = phases.map((row) => Number.parseFloat(row.split("\t")[2]!));
     expect(shares).toHaveLength(4);
@@ -394,6 +404,11 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByLabel("Lay mine over the others").check();
     await page.getByRole("group", { name: /^Training .* mine \d/ }).waitFor();
     await keep(page, "compare");
+    await page.getByRole("button", { name: "mine", exact: true }).click();
+    await page
+      .getByRole("group", { name: /^Training .* mine \S+ llama \d/ })
+      .waitFor();
+    await page.getByRole("button", { name: "llama", exact: true }).click();
     await page.getByText("Replay steps").click();
     await page.getByLabel("Up to step").fill("2");
     await page.getByRole("button", { name: "Replay" }).click();
