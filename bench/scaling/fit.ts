@@ -1,5 +1,4 @@
 /** The constants that fit runs with one trainer best, and what the model then foretells of all. */
-import { availableParallelism } from "node:os";
 import type { Sample } from "./measure.ts";
 import { median } from "./median.ts";
 import {
@@ -10,15 +9,13 @@ import {
   NO_LINK,
 } from "./model.ts";
 
-export const CORES = availableParallelism();
-
 export type Scaling = {
   constants: Constants;
   models: Record<string, ModelCosts>;
   points: (Sample & { predicted: number })[];
 };
 
-export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
+export function foretold(samples: readonly Sample[]): Scaling {
   const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
   const slow = samples.filter(({ link }) => link);
   const models = modelsOf(alone);
@@ -29,7 +26,10 @@ export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
   const points = samples.map((sample) => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
     const costs = models[sample.preset]!;
-    return { ...sample, predicted: nearStep(costs, constants, setting, cores) };
+    return {
+      ...sample,
+      predicted: nearStep(costs, constants, setting, sample.cores),
+    };
   });
   return { constants, models, points };
 }
@@ -39,12 +39,24 @@ function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
   return Object.fromEntries(
     presets.map((preset) => {
       const runs = alone.filter((each) => each.preset === preset);
-      const compute = median(
-        runs.map((each) => each.compute / each.microbatches),
+      // As of requests: one "request" a step, and a "byte" a microbatch.
+      const { each: pack, byte: compute } = fitCost(
+        runs.map(({ microbatches, compute: seconds }) => ({
+          requests: 1,
+          bytes: microbatches,
+          seconds,
+        })),
       );
-      return [preset, { ...runs[0]!.costs, compute }];
+      return [preset, { ...runs[0]!.costs, compute, pack }];
     }),
   );
+}
+
+/** Both at work at once count as one after the other: no more than all of the time. */
+function sharesOf(edge: number, trainer: number): Constants["shares"] {
+  const [atEdge, atTrainer] = [Math.max(0, edge), Math.max(0, trainer)];
+  const all = Math.max(1, atEdge + atTrainer);
+  return { edge: atEdge / all, trainer: atTrainer / all };
 }
 
 function constantsOf(
@@ -66,9 +78,17 @@ function constantsOf(
     })),
   );
   // The last of a step's leases waits for the commit.
-  const asks = alone.map(
-    ({ lease, commit, microbatches }) => (lease - commit) / microbatches,
-  );
+  const asks = alone.map(({ lease, commit }) => lease - commit);
+  const requests = alone.map(({ push, pull }, i) => push + pull + asks[i]!);
+  const shares = {
+    edge: alone.map(({ preset, microbatches, edgeCpu }, i) => {
+      const { update, reduce } = models[preset]!;
+      return (edgeCpu - update - microbatches * reduce) / requests[i]!;
+    }),
+    trainer: alone.map(
+      ({ trainersCpu, compute }, i) => (trainersCpu - compute) / requests[i]!,
+    ),
+  };
   // As of requests, with one "byte" a commit.
   const { each: shard, byte: once } = fitCost(
     alone.map(({ preset, shards, microbatches, commit }) => {
@@ -77,5 +97,11 @@ function constantsOf(
       return { requests: shards, bytes: 1, seconds };
     }),
   );
-  return { push, pull, ask: median(asks), commit: { once, shard } };
+  return {
+    push,
+    pull,
+    ask: median(asks.map((all, i) => all / alone[i]!.microbatches)),
+    shares: sharesOf(median(shares.edge), median(shares.trainer)),
+    commit: { once, shard },
+  };
 }

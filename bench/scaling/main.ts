@@ -13,14 +13,15 @@ await runScript({
   meta: {
     name: "npm run scaling --",
     description:
-      "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: five minutes",
+      "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: six minutes",
   },
   args: {
     steps: {
       type: "string",
       valueHint: "N",
-      default: "5",
-      description: "Of each setting",
+      default: "8",
+      description:
+        "Of each setting of the smallest model; half as many of the next, a quarter of the last",
     },
     json: {
       type: "string",

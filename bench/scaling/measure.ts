@@ -12,6 +12,7 @@ import {
 } from "../../src/cli/train/presets.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
 import { edgePids, type Stretch, TrainingSite } from "../training-site.ts";
+import { coresAtWork } from "./cores.ts";
 import { commitKernels } from "./kernels.ts";
 import { openLink } from "./link.ts";
 import { median } from "./median.ts";
@@ -19,6 +20,10 @@ import type { Link, ModelCosts, Setting } from "./model.ts";
 
 const DATASET = "scaling";
 const MICROBATCHES = 8;
+/** Of those that tell what a trainer does once a step. */
+const FEW = 2;
+/** Of so many steps of the smallest model, those of each that are timed. */
+const STEPS: Record<string, number> = { tiny: 1, small: 1 / 2, medium: 1 / 4 };
 const SEQUENCES = 2;
 const WIRE = "mxfp4-eden";
 const SLOW: Link = { bytesPerSecond: 5e6, roundTrip: 0.02 };
@@ -33,15 +38,20 @@ type Point = Omit<Setting, "link"> & {
 export type Sample = Point & {
   /** Of the machine, in the minute before all of them. */
   load: number;
+  /** What all cores compute ÷ what one does. */
+  cores: number;
   step: number;
   lease: number;
   pull: number;
   compute: number;
   push: number;
   commit: number;
+  /** Of CPU, of the edge and of all trainers. */
+  edgeCpu: number;
+  trainersCpu: number;
   /** Bytes that a trainer pulled ÷ those of whole frames. */
   share: number;
-  costs: Omit<ModelCosts, "compute">;
+  costs: Omit<ModelCosts, "compute" | "pack">;
 };
 
 const point = (
@@ -49,13 +59,17 @@ const point = (
   trainers: number,
   shards: number,
   link: Link | null = null,
-): Point => ({ preset, trainers, shards, microbatches: MICROBATCHES, link });
+  microbatches = MICROBATCHES,
+): Point => ({ preset, trainers, shards, microbatches, link });
 
 /** Those with one trainer, on this machine, are what constants come from (fit.ts); the others are foretold. */
 const POINTS: readonly Point[] = [
   ...[1, 2, 4, 16].map((shards) => point("tiny", 1, shards)),
   ...[2, 8, 16].map((shards) => point("small", 1, shards)),
   ...[6, 16].map((shards) => point("medium", 1, shards)),
+  point("tiny", 1, 2, null, FEW),
+  point("small", 1, 2, null, FEW),
+  point("medium", 1, 6, null, FEW),
   ...[2, 4, 8].map((trainers) => point("tiny", trainers, 2)),
   ...[2, 4, 8].map((trainers) => point("small", trainers, 2)),
   ...[2, 4, 8].map((trainers) => point("medium", trainers, 6)),
@@ -69,6 +83,7 @@ const POINTS: readonly Point[] = [
 export async function measureScaling(
   steps: number,
   report: (line: string) => void,
+  points: readonly Point[] = POINTS,
 ): Promise<Sample[]> {
   const stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-scaling-"));
   const edge = await startEdge({ stateFolder, quiet: true });
@@ -78,17 +93,18 @@ export async function measureScaling(
     await client.readyDataset(DATASET, () => {});
     const kernels = new Map<ModelPreset, Kernels>();
     const [load] = loadavg() as [number, number, number];
+    const cores = await coresAtWork();
     const samples: Sample[] = [];
-    for (const each of POINTS) {
+    for (const each of points) {
       const sample = await sampleOf(
         client,
         edge.url,
         stateFolder,
         each,
-        steps,
+        Math.ceil(steps * STEPS[each.preset]!),
         kernels,
       );
-      samples.push({ ...sample, load });
+      samples.push({ ...sample, load, cores });
       report(`${describe(each)}: ${(1000 * sample.step).toFixed(0)} ms`);
     }
     return samples;
@@ -107,7 +123,7 @@ async function sampleOf(
   point: Point,
   steps: number,
   known: Map<ModelPreset, Kernels>,
-): Promise<Omit<Sample, "load">> {
+): Promise<Omit<Sample, "load" | "cores">> {
   const { preset, trainers, shards, microbatches, link } = point;
   const linked = link ? await openLink(edgeUrl, link) : undefined;
   const site = await TrainingSite.start(client, {
@@ -139,6 +155,8 @@ async function sampleOf(
       compute: phase(stretch, "computeMs"),
       push: phase(stretch, "pushMs"),
       commit: phase(stretch, "commitMs"),
+      edgeCpu: stretch.edge / stretch.steps,
+      trainersCpu: stretch.trainers / stretch.steps,
       costs: {
         parameters,
         pulledBytes,
@@ -156,9 +174,15 @@ function phase({ phases }: Stretch, key: keyof Stretch["phases"][0]): number {
   return median(phases.map((each) => each[key] ?? 0)) / 1000;
 }
 
-function describe({ preset, trainers, shards, link }: Point): string {
+function describe({
+  preset,
+  trainers,
+  shards,
+  microbatches,
+  link,
+}: Point): string {
   const over = link ? `, ${describeLink(link)}` : "";
-  return `${preset}, ${trainers} trainers, ${shards} shards${over}`;
+  return `${preset}, ${trainers} trainers, ${shards} shards, ${microbatches} microbatches${over}`;
 }
 
 export function describeLink({ bytesPerSecond, roundTrip }: Link): string {

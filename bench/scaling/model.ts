@@ -1,14 +1,24 @@
 /**
- * How long a step takes. On one machine the edge is one thread, and shares the cores with the trainers:
+ * How long a step takes. On one machine the edge is one thread, and shares the cores with the trainers. n of these have
+ * something to do: no more than the step's M microbatches. A microbatch needs, with its part of what its trainer does once
+ * a step,
  *
- *   step  = commit + max(path, work ÷ cores)
- *   path  = n · pull + link(pulled) + ⌈M ÷ n⌉ · (compute + push + ask + link(pushed) + round trip)
- *   work  = n · pull + M · (compute + push + ask)
+ *   trainer = compute + n/M · pack + the trainer's share of request        seconds of a core
+ *   edge    = the edge's share of request                                 seconds of a core, of its one thread
+ *   wait    = the rest of request, for the disk most of all, + link
+ *   request = push + ask + n/M · pull
  *
- * n of the trainers have something to do: no more than the step's M microbatches. What a request costs the edge is
- * a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a lease with its completion,
- * commit = its kernels + c + S · d. A link takes its round trip, and its bytes at its rate; a slow one is
- * pulled over as differences to the step before.
+ * One trainer alone has its microbatches one after another, each after trainer + edge + wait. Of n at once each waits for
+ * others that are at a core, or at the edge's thread, when it comes there. How many these are follows from how many there
+ * are with one trainer less (mean value analysis of a closed queueing network: Reiser and Lavenberg 1980; m cores as one that
+ * is m times as fast and a delay: Seidmann 1987):
+ *
+ *   R(n) = (trainer + edge) · (1 + queue(n − 1) / m) + edge · queue at the edge(n − 1) + wait
+ *   step = commit + M · R(n) / n
+ *
+ * What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a lease
+ * with its completion, commit = its kernels + c + S · d, while which trainers have nothing to do. A link takes its
+ * round trip, and its bytes at its rate; a slow one is pulled over as differences to the step before.
  *
  * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
  */
@@ -22,6 +32,8 @@ export type Constants = {
   pull: Cost;
   /** Of a lease and its completion. */
   ask: number;
+  /** Of a request's seconds those in which a core is at work, the edge's and the trainer's; else it waits. */
+  shares: { edge: number; trainer: number };
   /** Besides the kernels. */
   commit: { once: number; shard: number };
   /** Bytes of a difference ÷ those of a whole frame. */
@@ -35,6 +47,8 @@ export type ModelCosts = {
   pushedBytes: number;
   /** Of one microbatch. */
   compute: number;
+  /** Of a trainer's first microbatch of a step besides: its weights are packed. */
+  pack: number;
   /** Of a commit: for each microbatch, and once. */
   reduce: number;
   update: number;
@@ -60,23 +74,47 @@ export function nearStep(
   cores: number,
 ): number {
   const n = Math.min(trainers, microbatches);
-  const push = costOf(constants.push, costs.pushedBytes, shards);
-  const pull = costOf(constants.pull, costs.pulledBytes, shards);
-  const each = costs.compute + push + constants.ask;
-  const sent = travel(link, costs.pushedBytes) + link.roundTrip;
-  const path =
-    n * pull +
-    pulledOver(link, costs, constants) +
-    Math.ceil(microbatches / n) * (each + sent);
-  const work = n * pull + microbatches * each;
-  const { once, shard } = constants.commit;
+  const { push, pull, ask, shares, commit } = constants;
+  /** Of what a trainer does once a step, a microbatch's part. */
+  const part = n / microbatches;
+  const request =
+    costOf(push, costs.pushedBytes, shards) +
+    ask +
+    part * costOf(pull, costs.pulledBytes, shards);
+  const edge = shares.edge * request;
+  const trainer = costs.compute + part * costs.pack + shares.trainer * request;
+  const wait =
+    (1 - shares.edge - shares.trainer) * request +
+    travel(link, costs.pushedBytes) +
+    link.roundTrip +
+    part * pulledOver(link, costs, constants);
   return (
     costs.update +
     microbatches * costs.reduce +
-    once +
-    shards * shard +
-    Math.max(path, work / cores)
+    commit.once +
+    shards * commit.shard +
+    (microbatches * roundOf({ trainer, edge, wait }, n, cores)) / n
   );
+}
+
+/** R(n): of one of n trainers, from one microbatch to its next. */
+function roundOf(
+  { trainer, edge, wait }: Record<"trainer" | "edge" | "wait", number>,
+  n: number,
+  cores: number,
+): number {
+  const work = trainer + edge;
+  let [round, atCores, atEdge] = [0, 0, 0];
+  for (let count = 1; count <= n; count++) {
+    const [queued, served] = [
+      (work / cores) * (1 + atCores),
+      edge * (1 + atEdge),
+    ];
+    round = queued + work * (1 - 1 / cores) + edge * atEdge + wait;
+    atCores = (count * queued) / round;
+    atEdge = (count * served) / round;
+  }
+  return round;
 }
 
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
@@ -116,6 +154,7 @@ export function farStep(
   const { once, shard } = constants.commit;
   const pull = Math.max(pulledOver(link, costs, constants), n * given);
   const compute =
+    costs.pack +
     rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
     (rounds - 1) * travel(link, costs.pushedBytes);
   const push = Math.max(travel(link, costs.pushedBytes), gathered);

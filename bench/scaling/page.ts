@@ -1,12 +1,18 @@
 /** docs/scaling.md: what `npm run scaling` measured and foretells, between its marks. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
-import { CORES, type Scaling } from "./fit.ts";
+import type { Scaling } from "./fit.ts";
 import { describeLink } from "./measure.ts";
 import { median } from "./median.ts";
-import { farStep, type Link, type ModelCosts } from "./model.ts";
+import {
+  type Constants,
+  farStep,
+  type Link,
+  type ModelCosts,
+} from "./model.ts";
 
 const PAGE = join(ROOT, "docs/scaling.md");
 const SECTIONS = ["constants", "checked", "far"] as const;
@@ -23,6 +29,8 @@ const MOST_MICROBATCHES = 256;
 const FAR_SHARDS = 16;
 /** Of an object that adds up a part of the tree. */
 const FAN_IN = 16;
+/** Shares of a step. */
+const GAINS = [0.1, 0.25, 0.4];
 
 export function rendered(scaling: Scaling): Sections {
   return {
@@ -46,18 +54,18 @@ export async function writePage(sections: Sections): Promise<void> {
 }
 
 function constants({
-  constants: { push, pull, ask, commit, difference },
+  constants: { push, pull, ask, shares, commit, difference },
   models,
 }: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
-    "| model | parameters | computing a microbatch | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
-    "| --- | --: | --: | --: | --: | --: | --: | --: |",
+    "| model | parameters | computing a microbatch | packing weights, once | reducing one | the update | a difference, made and taken | pulled | pushed a microbatch |",
+    "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
-        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.pack)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
     ),
   ].join("\n");
 }
@@ -65,17 +73,17 @@ function constants({
 function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
     point.predicted / point.step - 1;
-  const { load } = points[0]!;
+  const { load, cores } = points[0]!;
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
-    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; steps of 8 microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${availableParallelism()} cores, which compute ${cores.toFixed(2)} times as much as one, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
     "",
-    "| model | trainers | shards | link | measured | foretold | off |",
-    "| --- | --: | --: | --- | --: | --: | --: |",
+    "| model | trainers | shards | microbatches | link | measured | foretold | off |",
+    "| --- | --: | --: | --: | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
-        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.microbatches} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
     ),
   ].join("\n");
 }
@@ -98,7 +106,38 @@ function far({ constants: fitted, models }: Scaling): string {
     `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | of all trainers' time computing |`,
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows,
+    "",
+    `So many trainers, each with a microbatch, must a step have for sums of ${FAN_IN} to shorten it:`,
+    "",
+    `| model | link | ${GAINS.map((gain) => `by ${percent(gain)}`).join(" | ")} | at ${MOST_MICROBATCHES} |`,
+    `| --- | --- | ${GAINS.map(() => "--:").join(" | ")} | --: |`,
+    ...Object.entries(models).flatMap(([name, costs]) =>
+      LINKS.map((link) => {
+        const gains = sumGains(costs, fitted, link);
+        const from = (least: number) => {
+          // From there on, not in between.
+          const last = gains.findLastIndex((gain) => gain < least);
+          return last === gains.length - 1 ? "never" : `from ${last + 2}`;
+        };
+        return `| ${name} | ${describeLink(link)} | ${GAINS.map(from).join(" | ")} | ${percent(gains.at(-1)!)} |`;
+      }),
+    ),
   ].join("\n");
+}
+
+/** By what share sums of `FAN_IN` shorten a step of 1, 2, … trainers; below zero where they lengthen it. */
+function sumGains(costs: ModelCosts, fitted: Constants, link: Link): number[] {
+  return Array.from({ length: MOST_MICROBATCHES }, (_, index) => {
+    const trainers = index + 1;
+    const setting = {
+      trainers,
+      shards: FAR_SHARDS,
+      microbatches: trainers,
+      link,
+    };
+    const { seconds } = farStep(costs, fitted, setting);
+    return 1 - farStep(costs, fitted, setting, FAN_IN).seconds / seconds;
+  });
 }
 
 function ms(seconds: number): string {

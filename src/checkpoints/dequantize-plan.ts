@@ -20,28 +20,13 @@ import type { DecodedDtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
 import { elementCount, hasElements } from "../formats/tensor.ts";
-import {
-  type Checkpoint,
-  type CheckpointTensor,
-  CONFIG_FILE,
-} from "./checkpoint.ts";
+import { type BlocksPlan, writtenBlocks } from "./blocks-plan.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { whatIsIn } from "./formats-in.ts";
+import { decodedCard } from "./model-card.ts";
 import { plainConfig } from "./quantization-config.ts";
-import type { PlannedShard } from "./shards.ts";
 import { storedBlocks } from "./stored-blocks.ts";
-import {
-  copiedPart,
-  float8Part,
-  type Part,
-  writtenFiles,
-} from "./written-parts.ts";
-
-export type DequantizedPlan = {
-  shards: readonly PlannedShard[];
-  texts: readonly (readonly [file: string, text: string])[];
-  /** Those that were decoded, by the names that they have now. */
-  decoded: readonly string[];
-};
+import type { Part } from "./written-parts.ts";
 
 /** Errors: `nothing_to_convert` where nothing is in blocks or FP8; those of `storedBlocks` and `writtenFiles` */
 export function planDequantizedDirectory(
@@ -49,30 +34,25 @@ export function planDequantizedDirectory(
   dtype: DecodedDtype,
   maxShardBytes: number,
   watch?: Watch,
-): DequantizedPlan {
+): BlocksPlan {
   const { config } = checkpoint;
-  const { packed, float8, others } = storedBlocks(checkpoint);
+  const stored = storedBlocks(checkpoint);
+  const { packed, float8 } = stored;
   const weights = Array.from(float8.values(), ({ weight }) => weight);
   if (![...packed, ...weights].some(hasElements))
     throw nothingPacked(checkpoint);
-  const parts = [
-    ...packed.map((tensor) => decodedPart(tensor, dtype, config, watch)),
-    ...Array.from(float8.values(), (tensor) =>
-      float8Part(tensor, dtype, watch),
-    ),
-    ...others.map(copiedPart),
-  ];
-  const { shards, index } = writtenFiles(parts, maxShardBytes);
-  const own = plainConfig(config);
+  const decoded = [...packed.map(({ name }) => name), ...float8.keys()];
   return {
-    shards,
-    texts: [
-      ...(config
-        ? [[CONFIG_FILE, `${JSON.stringify(own, null, 2)}\n`] as const]
-        : []),
-      ...(index ? [index] : []),
-    ],
-    decoded: [...packed.map(({ name }) => name), ...float8.keys()],
+    ...writtenBlocks(stored, {
+      parts: packed.map((tensor) => decodedPart(tensor, dtype, config, watch)),
+      dtype,
+      config: config && plainConfig(config),
+      maxShardBytes,
+      watch,
+    }),
+    card: (name) => decodedCard(name, dtype, decoded),
+    digested: new Set(),
+    done: `${decoded.length} tensors to ${dtype}`,
   };
 }
 

@@ -18,11 +18,12 @@ import {
 import { toldLayout } from "../formats/operations/file-operation.ts";
 import { schemeOf } from "../formats/blocks/scheme.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
+import type { BlocksPlan } from "./blocks-plan.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 import { planDequantizedDirectory } from "./dequantize-plan.ts";
 import type { NormsOf } from "./fold.ts";
-import { decodedCard, modelCard, repackedCard } from "./model-card.ts";
+import { modelCard } from "./model-card.ts";
 import { planDirectory } from "./quantize-plan.ts";
 import { planRepackedDirectory } from "./repack-plan.ts";
 import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
@@ -152,8 +153,8 @@ export function isTaken(file: string): boolean {
 }
 
 type Made = Omit<FolderPlan, "copies">;
-type Options<Operation extends FolderRequest["operation"]> = NonNullable<
-  Extract<FolderRequest, { operation: Operation }>["options"]
+type FolderQuantizeOptions = NonNullable<
+  Extract<FolderRequest, { operation: "quantize" }>["options"]
 >;
 
 function madeFolder(
@@ -162,20 +163,15 @@ function madeFolder(
   request: FolderRequest,
   watching: Watching,
 ): Made {
-  switch (request.operation) {
-    case "quantize":
-      return quantizedFolder(checkpoint, name, request.options ?? {}, watching);
-    case "dequantize":
-      return decodedFolder(checkpoint, name, request.options ?? {}, watching);
-    case "repack":
-      return repackedFolder(checkpoint, name, request.options ?? {}, watching);
-  }
+  return request.operation === "quantize"
+    ? quantizedFolder(checkpoint, name, request.options ?? {}, watching)
+    : blocksFolder(name, planBlocks(checkpoint, request, watching));
 }
 
 function quantizedFolder(
   checkpoint: Checkpoint,
   name: string,
-  given: Options<"quantize">,
+  given: FolderQuantizeOptions,
   { withFigures = false, kept }: Watching,
 ): Made {
   const { for: target, rotate } = withDefaults(DIRECTORY_OPTIONS, given);
@@ -225,59 +221,41 @@ function quantizedFolder(
   };
 }
 
-function decodedFolder(
-  checkpoint: Checkpoint,
+function blocksFolder(
   name: string,
-  given: Options<"dequantize">,
-  { kept }: Watching,
+  { shards, texts, card, digested, done }: BlocksPlan,
 ): Made {
-  const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, given);
-  const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
-  const type = dtype.toUpperCase() as DecodedDtype;
-  const { watch } = valuesOf(given.nonfinite, kept);
-  const plan = planDequantizedDirectory(checkpoint, type, maxShardSize, watch);
-  const { shards, texts, decoded } = plan;
+  const cardOf = (digests: Digests) =>
+    card(name, (tensor) => digestOf(digests, tensor));
   return {
     shards,
     texts: toLast(texts),
     norms: [],
     normOffset: 0,
-    card: [CARD_FILE, () => decodedCard(name, type, decoded)],
-    digested: new Set(),
-    done: `${decoded.length} tensors to ${type}`,
+    card: [CARD_FILE, cardOf],
+    digested,
+    done,
   };
 }
 
-function repackedFolder(
+function planBlocks(
   checkpoint: Checkpoint,
-  name: string,
-  given: Options<"repack">,
+  request: Exclude<FolderRequest, { operation: "quantize" }>,
   { kept }: Watching,
-): Made {
-  const to = toldLayout(given);
-  const { maxShardSize } = withDefaults(SHARD_OPTIONS, given);
-  const { watch } = valuesOf(given.nonfinite, kept);
-  const plan = planRepackedDirectory(checkpoint, to, maxShardSize, watch);
-  const { shards, texts, moved, loaders } = plan;
-  const card = (digests: Digests) =>
-    repackedCard({
-      name,
-      layout: to,
-      loaders,
-      tensors: moved.map((tensor) => ({
-        ...tensor,
-        digest: digestOf(digests, tensor.name),
-      })),
-    });
-  return {
-    shards,
-    texts: toLast(texts),
-    norms: [],
-    normOffset: 0,
-    card: [CARD_FILE, card],
-    digested: new Set(moved.map((tensor) => tensor.name)),
-    done: `${moved.length} tensors in layout ${to}, which ${loaders.join(" and ") || "no loader"} loads`,
-  };
+): BlocksPlan {
+  const { operation, options = {} } = request;
+  const { maxShardSize } = withDefaults(SHARD_OPTIONS, options);
+  const { watch } = valuesOf(options.nonfinite, kept);
+  if (operation === "repack")
+    return planRepackedDirectory(
+      checkpoint,
+      toldLayout(options),
+      maxShardSize,
+      watch,
+    );
+  const { dtype } = withDefaults(DEQUANTIZE_OPTIONS, request.options ?? {});
+  const type = dtype.toUpperCase() as DecodedDtype;
+  return planDequantizedDirectory(checkpoint, type, maxShardSize, watch);
 }
 
 /** The config comes last: a directory without one is loaded by nobody. */

@@ -26,31 +26,14 @@ import type { Dtype } from "../formats/dtype.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import { copied, kept } from "../formats/stream/tensor-sections.ts";
 import { hasElements, type TensorHead } from "../formats/tensor.ts";
-import {
-  type Checkpoint,
-  type CheckpointTensor,
-  CONFIG_FILE,
-} from "./checkpoint.ts";
+import { type BlocksPlan, writtenBlocks } from "./blocks-plan.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { whatIsIn } from "./formats-in.ts";
 import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
+import { repackedCard } from "./model-card.ts";
 import { layoutConfig } from "./quantization-config.ts";
-import type { PlannedShard } from "./shards.ts";
 import { storedBlocks } from "./stored-blocks.ts";
-import {
-  copiedPart,
-  float8Part,
-  type Part,
-  writtenFiles,
-} from "./written-parts.ts";
-
-export type RepackedPlan = {
-  shards: readonly PlannedShard[];
-  texts: readonly (readonly [file: string, text: string])[];
-  /** All that is in blocks, also what was in the layout already. */
-  moved: readonly PackedTensor[];
-  /** Those that load what comes of it. */
-  loaders: readonly string[];
-};
+import type { Part } from "./written-parts.ts";
 
 /**
  * FP8 beside blocks becomes BF16 where that has its values, since the layout's config does not speak of it.
@@ -62,22 +45,15 @@ export function planRepackedDirectory(
   to: Layout,
   maxShardBytes: number,
   watch?: Watch,
-): RepackedPlan {
+): BlocksPlan {
   const { config } = checkpoint;
-  const { packed, float8, others } = storedBlocks(checkpoint);
+  const stored = storedBlocks(checkpoint);
+  const { packed, float8, others } = stored;
   checkFormats(packed, float8);
   const target = layoutOf("safetensors", "mxfp4", to);
   const moving = packed.map((tensor) => movingPart(tensor, target, watch));
   if (!packed.some((tensor, i) => moving[i] && hasElements(tensor)))
     throw nothingToMove(checkpoint, to, packed.filter(hasElements).length);
-  const parts = [
-    ...packed.flatMap((tensor, i) => moving[i] ?? stayingPart(tensor)),
-    ...Array.from(float8.values(), (tensor) =>
-      float8Part(tensor, "BF16", watch),
-    ),
-    ...others.map(copiedPart),
-  ];
-  const { shards, index } = writtenFiles(parts, maxShardBytes);
   const heads: TensorHead<Dtype>[] = [
     ...[...packed, ...Array.from(float8.values(), ({ weight }) => weight)].map(
       ({ name, shape }) => ({ name, dtype: "BF16" as const, shape }),
@@ -94,16 +70,29 @@ export function planRepackedDirectory(
     decision: decisions[i]!,
     layout: i < packed.length ? to : null,
   }));
+  const loaders = TARGETS.filter(
+    (loader) => whyNotLoaded(loader, weights, ownConfig).length === 0,
+  );
   return {
-    shards,
-    texts: [
-      [CONFIG_FILE, `${JSON.stringify(ownConfig, null, 2)}\n`],
-      ...(index ? [index] : []),
-    ],
-    moved: packed,
-    loaders: TARGETS.filter(
-      (loader) => whyNotLoaded(loader, weights, ownConfig).length === 0,
-    ),
+    ...writtenBlocks(stored, {
+      parts: packed.map((tensor, i) => moving[i] ?? stayingPart(tensor)),
+      dtype: "BF16",
+      config: ownConfig,
+      maxShardBytes,
+      watch,
+    }),
+    card: (name, digestOf) =>
+      repackedCard({
+        name,
+        layout: to,
+        loaders,
+        tensors: packed.map((tensor) => ({
+          ...tensor,
+          digest: digestOf(tensor.name),
+        })),
+      }),
+    digested: new Set(packed.map(({ name }) => name)),
+    done: `${packed.length} tensors in layout ${to}, which ${loaders.join(" and ") || "no loader"} loads`,
   };
 }
 

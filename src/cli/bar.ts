@@ -10,6 +10,8 @@ export class Bar {
   readonly #started = Date.now();
   #total = 0;
   #done = 0;
+  /** Of those done, the ones that were there before. */
+  #there = 0;
   #drawn = 0;
 
   constructor(label: string, out: Output = process.stderr) {
@@ -34,6 +36,12 @@ export class Bar {
     );
   }
 
+  /** What is there already: it is done, and no sign of speed. */
+  skip(bytes: number): void {
+    this.#there += bytes;
+    this.add(bytes);
+  }
+
   /** Take the bar away. */
   end(): void {
     if (this.#out.isTTY) this.#out.write("\r\x1b[2K");
@@ -45,7 +53,7 @@ export class Bar {
 
   #speed(): string {
     const seconds = Math.max(this.seconds, 0.001);
-    return `${size(this.#done / seconds)}/s`;
+    return `${size((this.#done - this.#there) / seconds)}/s`;
   }
 }
 

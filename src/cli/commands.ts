@@ -4,8 +4,9 @@ import type { ArgsDef, CommandDef } from "citty";
 /** A name of two words is a command of its own. */
 export const COMMANDS = {
   quantize: async () => (await import("./quantize.ts")).quantizeCommand,
-  dequantize: async () => (await import("./dequantize.ts")).dequantizeCommand,
-  repack: async () => (await import("./repack.ts")).repackCommand,
+  dequantize: async () =>
+    (await import("./convert-blocks.ts")).dequantizeCommand,
+  repack: async () => (await import("./convert-blocks.ts")).repackCommand,
   analyze: async () => (await import("./analyze.ts")).analyzeCommand,
   inspect: async () => (await import("./inspect.ts")).inspectCommand,
   upload: async () => (await import("./upload.ts")).uploadCommand,

@@ -171,10 +171,14 @@ ${secondWords(commands)
   .join("\n")}
     esac
   fi
-  case "$command \${words[CURRENT-1]}" in
+  local option=\${words[CURRENT-1]}
+  if compset -P '--*='; then
+    option=\${words[CURRENT]%%=*}
+  fi
+  case "$command $option" in
 ${values.join("\n")}
   esac
-  if [[ \${words[CURRENT]} != -* ]]; then
+  if [[ $PREFIX != -* ]]; then
     _files
     return
   fi

@@ -43,7 +43,7 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
       const norms = await readNorms(plan, ({ file, start, end }) =>
         files.get(file)!.read(start, end),
       );
-      const digests = new Digests(digested);
+      const digests = digested.size > 0 ? new Digests(digested) : undefined;
       try {
         for (const shard of shards)
           await writeShard(
@@ -55,13 +55,13 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
             digests,
           );
       } finally {
-        await digests.end();
+        await digests?.end();
       }
       for (const name of copies)
         await copyFile(join(from, name), join(part, name));
       const [card, cardOf] = plan.card;
       for (const [name, text] of [
-        [card, cardOf(digests.all)],
+        [card, cardOf(digests?.all ?? new Map())],
         ...texts,
       ] as const)
         await writeFile(join(part, name), text);
@@ -102,11 +102,11 @@ async function writeShard(
   norms: Norms,
   files: Files,
   bar: Bar,
-  digests: Digests,
+  digests: Digests | undefined,
 ): Promise<void> {
   const conversion = shard.conversion(norms);
   const handle = await open(path, "wx");
-  const look = digests.of(shard, conversion.head.length);
+  const look = digests?.of(shard, conversion.head.length);
   try {
     const source = readInOrder(shard.reads, files, (bytes) => bar.add(bytes), {
       readsAhead: true,

@@ -56,7 +56,7 @@ export const downloadCommand = defineCommand({
     } else {
       throw new AppError(
         "file_not_found",
-        `Expected the name of a file or a folder, got "${name}"`,
+        `Expected a file or a folder of the edge, got "${name}"`,
       );
     }
     bar.end();

@@ -89,7 +89,7 @@ export async function fileBlob(path: string): Promise<Blob> {
   });
 }
 
-function notReadable(path: string, cause?: unknown): AppError {
+export function notReadable(path: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
     `Expected a file that can be read, got ${path}`,

@@ -71,7 +71,7 @@ export const joinCommand = defineCommand({
     const isJson = given.json === true;
     if (!isJson)
       console.error(
-        `run ${run} is ${state}; ${threads} trainers join as ${name}-1${threads > 1 ? ` to ${name}-${threads}` : ""}`,
+        `run ${run} is ${state}; ${threads === 1 ? `a trainer joins as ${name}-1` : `${threads} trainers join as ${name}-1 to ${name}-${threads}`}`,
       );
     await train({ ...address, run }, trainerNames(name, threads), isJson);
   },

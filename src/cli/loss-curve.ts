@@ -12,7 +12,10 @@ const DOTS = [
 
 type Point = { step: number; loss: number };
 
-/** `points` in order of their steps, two at least; each column of dots shows the mean of those that fall on it. */
+/**
+ * `points` in order of their steps, two at least. Each column of dots shows the mean of those that fall on it, and one
+ * on which none falls lies on the line between its neighbours.
+ */
 export function lossCurve(points: readonly Point[]): string {
   const [first, last] = [points[0]!.step, points.at(-1)!.step];
   const width = 2 * COLUMNS;
@@ -23,16 +26,22 @@ export function lossCurve(points: readonly Point[]): string {
     sums[column]!.sum += loss;
     sums[column]!.count++;
   }
-  const means = sums.map(({ sum, count }) =>
-    count > 0 ? sum / count : undefined,
+  const known = sums.flatMap(({ sum, count }, column) =>
+    count > 0 ? [{ column, mean: sum / count }] : [],
   );
-  const known = means.filter((mean) => mean !== undefined);
-  const [least, most] = [Math.min(...known), Math.max(...known)];
+  const means = known.flatMap(({ column, mean }, index) => {
+    const next = known[index + 1] ?? { column: column + 1, mean };
+    const run = next.column - column;
+    return Array.from(
+      { length: run },
+      (_, i) => mean + ((next.mean - mean) * i) / run,
+    );
+  });
+  const [least, most] = [Math.min(...means), Math.max(...means)];
   const cells = Array.from({ length: ROWS }, () =>
     Array.from({ length: COLUMNS }, () => 0),
   );
   for (const [column, mean] of means.entries()) {
-    if (mean === undefined) continue;
     const share = most === least ? 0 : (most - mean) / (most - least);
     const row = Math.round(share * (height - 1));
     cells[row >> 2]![column >> 1]! |= DOTS[row & 3]![(column & 1) as 0 | 1];

@@ -12,7 +12,7 @@ const STEPS: Partial<Record<ErrorCode, () => string>> = {
   body_too_large: () =>
     `\`${called("upload", "FILE")}\` puts it into the edge's files, in parts`,
   nothing_to_convert: () =>
-    `\`${called("inspect", "FILE")}\` tells what the file holds`,
+    `\`${called("inspect", "PATH")}\` tells what is in it, and which loaders take it`,
   nonfinite_value: () =>
     "--nonfinite keep lets such values be; a line tells of each tensor that has some",
   unavailable: () =>

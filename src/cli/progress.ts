@@ -7,6 +7,8 @@ import type { RunEvent, StepMetrics } from "../api/run-metrics.ts";
 const PLAIN_LINES = 40;
 /** Speed is that of so many steps past. */
 const WINDOW = 20;
+/** What is drawn above the line costs more than it. */
+const REDRAW_MS = 100;
 
 type Output = Pick<NodeJS.WriteStream, "write"> & {
   isTTY?: boolean;
@@ -17,12 +19,17 @@ export class Progress {
   readonly #out: Output;
   readonly #steps: number;
   readonly #recent: StepMetrics[] = [];
+  readonly #above: (() => string[]) | undefined;
   #valLoss = "-";
-  #hasLine = false;
+  /** Lines that change. */
+  #height = 0;
+  #drawnMs = -Infinity;
 
-  constructor(out: Output, steps: number) {
+  /** `above` are lines that change too, over the one, on a terminal. */
+  constructor(out: Output, steps: number, above?: () => string[]) {
     this.#out = out;
     this.#steps = steps;
+    this.#above = above;
   }
 
   /** Show what an event changes. */
@@ -60,7 +67,7 @@ export class Progress {
     if (state !== "training") return;
     const percent = Math.floor(100 * progress);
     this.#out.write(`${name}: making its tokenizer  ${percent} %`);
-    this.#hasLine = true;
+    this.#height = 1;
   }
 
   /** A line that stays. */
@@ -81,15 +88,23 @@ export class Progress {
     const done = metrics.step + 1;
     const text = this.#describe(metrics, done);
     if (this.#out.isTTY) {
-      this.#clear();
-      this.#out.write(text.slice(0, (this.#out.columns ?? 80) - 1));
-      this.#hasLine = true;
+      this.#draw(text.slice(0, (this.#out.columns ?? 80) - 1));
     } else if (
       done % Math.max(1, Math.round(this.#steps / PLAIN_LINES)) ===
       0
     ) {
       this.line(text);
     }
+  }
+
+  #draw(text: string): void {
+    const nowMs = performance.now();
+    if (this.#above && nowMs - this.#drawnMs < REDRAW_MS) return;
+    this.#drawnMs = nowMs;
+    const lines = [...(this.#above?.() ?? []), text];
+    this.#clear();
+    this.#out.write(lines.join("\n"));
+    this.#height = lines.length;
   }
 
   #evaluation(event: Extract<RunEvent, { type: "evaluation" }>): void {
@@ -128,8 +143,9 @@ export class Progress {
   }
 
   #clear(): void {
-    if (this.#hasLine) this.#out.write("\r\x1b[2K");
-    this.#hasLine = false;
+    if (this.#height > 0)
+      this.#out.write(`\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(this.#height - 1)}`);
+    this.#height = 0;
   }
 }
 

@@ -38,7 +38,7 @@ export async function receiveFile(
       from = 0;
     }
   }
-  bar.add(from);
+  bar.skip(from);
   const handle = await open(part, from > 0 ? "r+" : "w");
   try {
     let at = from;
@@ -70,7 +70,7 @@ export async function receiveFolder(
       const path = join(part, entry.name.slice(folder.length + 1));
       const there = await stat(path).catch(() => undefined);
       if (there?.size === entry.bytes && there.mtimeMs > entry.storedMs)
-        bar.add(entry.bytes);
+        bar.skip(entry.bytes);
       else await receiveFile(edge, entry.name, path, bar);
     }
   };

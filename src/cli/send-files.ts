@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { FileEntry } from "../api/tensors.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { Bar } from "./bar.ts";
-import { fileBlob } from "./files.ts";
+import { fileBlob, notReadable } from "./files.ts";
 import { localFolder } from "./ranged-files.ts";
 
 /** A local file, and the name that it gets. */
@@ -42,7 +42,11 @@ export async function sendFiles(
     (await listAll(edge, folder)).map((entry) => [entry.name, entry]),
   );
   const statuses = await Promise.all(
-    sendings.map(async ({ path }) => stat(path)),
+    sendings.map(({ path }) =>
+      stat(path).catch((cause: unknown) => {
+        throw notReadable(path, cause);
+      }),
+    ),
   );
   const bytes = statuses.reduce((sum, { size }) => sum + size, 0);
   bar.begin(bytes);
@@ -56,8 +60,12 @@ export async function sendFiles(
       told = sent;
     };
     // As rsync looks: of the same size, and from after the last change here.
-    if (there?.bytes === size && there.storedMs > mtimeMs) skipped++;
-    else await edge.putFile(name, await fileBlob(path), { onProgress: tell });
+    if (there?.bytes === size && there.storedMs > mtimeMs) {
+      skipped++;
+      bar.skip(size);
+      continue;
+    }
+    await edge.putFile(name, await fileBlob(path), { onProgress: tell });
     tell(size);
   }
   return { files: sendings.length, bytes, present: skipped };

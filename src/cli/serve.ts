@@ -78,10 +78,14 @@ export async function serve(
   });
   // Miniflare's own listeners came with the runtime.
   onEndSignal(() => process.exit(0));
+  const bearer =
+    token === undefined
+      ? ""
+      : ` -H "Authorization: Bearer ${args.token === undefined ? "$API_TOKEN" : "TOKEN"}"`;
   console.log(
     args.json
       ? JSON.stringify({ url })
-      : `mxfp4-edge serves on ${url}, for browsers too, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @- -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+      : `mxfp4-edge serves on ${url}, for browsers too, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @-${bearer} -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
   );
   return lost;
 }

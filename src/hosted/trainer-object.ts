@@ -19,6 +19,8 @@ import { accountOf } from "./trainer-account.ts";
 const BUDGET_MS = 5_000;
 /** After so long the runtime's loop gets to its sockets: work that always has a next step would keep it from them. */
 const TURN_MS = 250;
+/** Where trainers from outside reach the run by the same loop, each of their requests waits for a few turns. */
+const SHARED_TURN_MS = 25;
 const PAUSE_AFTER_FAILURE_MS = 1_000;
 /** Of what is stored; 1 is what has none. */
 const VERSION = 2;
@@ -78,9 +80,10 @@ export class Trainer extends DurableObject<TrainerBindings> {
     const { signal } = this.#stopping;
     const trainer = (this.#trainer ??= this.#newTrainer(assignment));
     const endMs = Date.now() + BUDGET_MS;
+    const budgetMs = this.env.API ? TURN_MS : SHARED_TURN_MS;
     try {
       for (;;) {
-        const outcome = await trainer.train({ signal, budgetMs: TURN_MS });
+        const outcome = await trainer.train({ signal, budgetMs });
         if (outcome !== "out-of-budget" || Date.now() >= endMs) return outcome;
         await scheduler.wait(1);
       }

@@ -2,7 +2,7 @@
  * `/join`: this browser trains in a run. The run stands in the query; a join token, where one was given,
  * behind the #, which no browser sends to a server.
  */
-import { computed, signal, useSignal } from "@preact/signals";
+import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import {
@@ -11,7 +11,13 @@ import {
   type RunSummary,
 } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
-import { client, credentials, enter, messageOf } from "./shell/access.ts";
+import {
+  client,
+  credentials,
+  enter,
+  isLetIn,
+  messageOf,
+} from "./shell/access.ts";
 import { figure } from "./shell/format.ts";
 import { Door, Frame } from "./shell/frame.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
@@ -155,10 +161,12 @@ render(
   </${Frame}>`,
   document.getElementById("page")!,
 );
-await enter();
-if (invitation === undefined)
-  open.value = (
-    await client()
+effect(() => {
+  if (invitation === undefined && isLetIn.value)
+    void client()
       .runs()
-      .catch(() => [])
-  ).filter(({ ended }) => !ended);
+      .then((all) => (open.value = all.filter(({ ended }) => !ended)))
+      // Names can be typed all the same.
+      .catch(() => undefined);
+});
+await enter();

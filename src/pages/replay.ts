@@ -3,14 +3,20 @@
  * each step stands whether its losses and its gradient's norm are those that the run has told, to the last bit; and of one microbatch,
  * what four bits make of its gradients.
  */
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import type { StepMetrics } from "../api/run-metrics.ts";
 import type { RunSummary } from "../api/run-status.ts";
 import type { ReplayedStep } from "../training/replayed-run.ts";
 import { BarChart } from "./charts/bars.ts";
-import { client, credentials, enter, messageOf } from "./shell/access.ts";
+import {
+  client,
+  credentials,
+  enter,
+  isLetIn,
+  messageOf,
+} from "./shell/access.ts";
 import { counted, figure, share } from "./shell/format.ts";
 import { Door, Frame } from "./shell/frame.ts";
 import type {
@@ -298,7 +304,12 @@ render(
   html`<${Frame}><${Door}>${() => html`<div class="column"><${Replay} /></div>`}</${Door}></${Frame}>`,
   document.getElementById("page")!,
 );
+effect(() => {
+  if (isLetIn.value)
+    void client()
+      .runs()
+      .then((all) => (runs.value = all))
+      // Names can be typed all the same.
+      .catch(() => undefined);
+});
 await enter();
-runs.value = await client()
-  .runs()
-  .catch(() => []);

@@ -6,6 +6,7 @@ import { parseArgs as tokensOf } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
 import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
+import { nextStep } from "../cli/next-step.ts";
 import { usage } from "../cli/usage.ts";
 
 /** A command of citty, and what citty does not know. */
@@ -44,6 +45,8 @@ export async function runScript<const T extends ArgsDef>(
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
+    const next = nextStep(error);
+    if (next !== undefined) console.error(next);
     process.exitCode = 1;
   }
 }

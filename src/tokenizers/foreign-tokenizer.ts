@@ -90,8 +90,8 @@ export class ForeignTokenizer implements TextTokenizer {
 
   #spelled(id: number): Uint8Array {
     const added = this.#added.get(id);
-    if (added) return added.special ? NONE : utf8.encode(added.content);
-    const name = this.#tokenizer.id_to_token(id);
+    if (added?.special) return NONE;
+    const name = added?.content ?? this.#tokenizer.id_to_token(id);
     return name === undefined ? NONE : this.#bytesOf(name);
   }
 }

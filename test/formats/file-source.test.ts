@@ -110,3 +110,17 @@ test("ahead of what is asked for, a window is read once, and a failure is told w
   expect(spans).toEqual(["0+100", "100+100", "200+100"]);
   await expect(source.take(50)).rejects.toThrow("Expected a disk");
 });
+
+test("ahead of pieces that no window is full of, none is read twice, and nothing behind the end", async () => {
+  const spans: string[] = [];
+  const zeros = (_: number, start: number, length: number) => {
+    spans.push(`${start}+${length}`);
+    return Promise.resolve(new Uint8Array(length));
+  };
+  const source = new FileSource(zeros, [{ file: 0, start: 0, end: 300 }], {
+    windowBytes: 100,
+    readsAhead: true,
+  });
+  for (let at = 0; at < 300; at += 30) await source.take(30);
+  expect(spans).toEqual(["0+100", "90+100", "180+100", "270+30"]);
+});

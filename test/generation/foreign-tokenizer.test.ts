@@ -79,6 +79,15 @@ describe("ids", () => {
     expect(tokenizer.vocabulary).toBe(252);
   });
 
+  it("of added spaces are spaces, where pieces have a letter for them, as in Gemma's", () => {
+    const name = "Llama 2's, by the rank of merges";
+    const file = JSON.parse(fileOf(name, SENTENCE_PIECE)) as object;
+    const added_tokens = [{ id: 400, content: "▁▁", special: false }];
+    const json = JSON.stringify({ ...file, added_tokens });
+    const spelling = new ForeignTokenizer(json, undefined).spelling();
+    expect(told.decode(spelling(400))).toBe("  ");
+  });
+
   it("of bytes that no piece has are those bytes", () => {
     const [, , [, json]] = CASES as [
       unknown,

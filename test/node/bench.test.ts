@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { cpuSeconds } from "../../bench/cost/cpu.ts";
 import { KERNEL_GROUPS } from "../../bench/kernel-benchmarks.ts";
 import type { Machine } from "../../bench/machine.ts";
 import { BEGIN, END, updatePage } from "../../bench/markdown-page.ts";
@@ -328,3 +329,19 @@ describe("before it measures, it refuses", () => {
     await expect(refused).rejects.toThrow(message);
   });
 });
+
+test.runIf(process.platform === "linux")(
+  "npm run cost counts the CPU time of a folder's runtimes, to some ticks of 10 ms",
+  async () => {
+    await mkdir(join(folder, "pids"));
+    await writeFile(join(folder, "pids", `${process.pid}`), "");
+    const own = () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    };
+    const before = { told: cpuSeconds(folder), own: own() };
+    while (own() - before.own < 0.3);
+    const told = cpuSeconds(folder) - before.told;
+    expect(Math.abs(told - (own() - before.own))).toBeLessThan(0.06);
+  },
+);

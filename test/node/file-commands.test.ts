@@ -499,12 +499,12 @@ test("a bar is drawn on a terminal, and nowhere else", () => {
     const out = { isTTY, write: (more: string) => ((text += more), true) };
     const bar = new Bar("quantize", out as never);
     bar.begin(100);
-    bar.add(50);
+    bar.skip(50);
     bar.end();
     return text;
   };
   expect(drawn(true)).toContain(
-    `quantize ${"█".repeat(15)}${"░".repeat(15)} 50 %`,
+    `quantize ${"█".repeat(15)}${"░".repeat(15)} 50 %  0 B/s`,
   );
   expect(drawn(false)).toBe("");
   expect([0, 1023, 1024, 1.5 * 2 ** 30].map(size)).toEqual([

@@ -141,10 +141,32 @@ test("a machine that joins with a join token, is killed, and joins again ends in
   ).toHaveLength(2);
 });
 
+test("a machine that joins has its part beside a trainer of the edge's own, whose loop it shares", async () => {
+  const { run, token } = await newRun({ steps: 60 });
+  await run.addTrainers(1);
+  const joined = ["join", edge.url, "--threads", "1", "--name", "far"];
+  expect((await begin(joined, token).ended).code).toBe(0);
+  const { trainers } = await run.status();
+  const far = trainers.find(({ name }) => name.startsWith("far"))!;
+  // Of 240 less what was done when it came; it had none where each of its requests took as long as steps.
+  expect(far.completions).toBeGreaterThan(5);
+});
+
 test("one that is told to end leaves at once, and what it held is open", async () => {
   const { run, token } = await newRun({ steps: 10_000 });
   const joined = begin(["join", edge.url, "--threads", "1", "--json"], token);
   await firstMicrobatch(joined.child);
+  const watched = begin(["watch", run.run]);
+  // Its second evaluation: three steps are told by then, none in a line of its own where there is no terminal.
+  for await (const [text] of onData(watched.child))
+    if (/^step 3 /m.test(text)) break;
+  watched.child.kill("SIGINT");
+  expect(await watched.ended).toMatchObject({
+    code: 130,
+    stdout: expect.stringMatching(
+      new RegExp(`\\d\\.\\d\\d [⠀-⣿]{60}\\n[^]*\\nrun ${run.run} goes on\\n$`),
+    ) as string,
+  });
   joined.child.kill("SIGINT");
   expect(await joined.ended).toMatchObject({
     code: 0,
@@ -382,7 +404,10 @@ test.each([
     ["--url", "URL", "--threads", "1", "--detach"],
     /Expected --detach with trainers of the edge alone/,
   ],
-  [["--url", "URL", "--token", "nobody"], /Expected the API_TOKEN/],
+  [
+    ["--url", "URL", "--token", "nobody"],
+    /Expected the API_TOKEN[^]*\nGive the edge's API_TOKEN/,
+  ],
   [["--url", "http://127.0.0.1:9"], /Expected an answer from/],
 ])("npm run train %j is refused", async (args, message) => {
   const { code, stderr } = await train(

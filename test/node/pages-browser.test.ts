@@ -216,10 +216,17 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.reload();
     await untilStep(page, before + 5);
     await page.getByText("The latest values").click();
-    const [first] = await page.locator("details tbody tr").allInnerTexts();
-    const [step, trainLoss] = first!.split("\t");
+    const rows = await page
+      .getByRole("region", { name: "Latest values" })
+      .locator("tbody tr")
+      .allInnerTexts();
+    const values = rows.map((row) => row.split("\t").map(Number));
+    const [step, trainLoss] = values[0]!;
+    expect(values.map(([each]) => each)).toEqual(
+      Array.from({ length: 12 }, (_, i) => step! - i),
+    );
     const metrics = await run().metrics();
-    expect(metrics[Number(step)]!.trainLoss).toBe(Number(trainLoss));
+    expect(metrics[step!]!.trainLoss).toBe(trainLoss);
     const chart = page.getByRole("group", { name: /^Training loss/ });
     await chart.focus();
     expect(await chart.getAttribute("aria-label")).toMatch(
@@ -238,6 +245,15 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
 
   test("what its parameters write is shown when asked, and as it goes on", async () => {
     await page.getByLabel("Begin with").fill("All the");
+    // Texts that cost nothing: there could be one a step.
+    const events = [
+      { text: " x" },
+      { reason: "length", promptTokens: 1, tokens: 1 },
+    ];
+    const body = events.map((each) => `data: ${JSON.stringify(each)}\n\n`);
+    await page.route("**/generate", (route) =>
+      route.fulfill({ body: body.join("") }),
+    );
     await page.getByLabel("As it goes on").selectOption("10");
     const steps = page.locator("#samples .quiet");
     await expect.poll(() => steps.count(), { timeout: 60_000 }).toBe(2);
@@ -246,6 +262,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     );
     expect(second! - first!).toBeGreaterThanOrEqual(10);
     await page.getByLabel("As it goes on").selectOption("0");
+    await page.unroute("**/generate");
     const phases = await page.locator("#phases tbody tr").allInnerTexts();
     const shares = phases.map((row) => Number.parseFloat(row.split("\t")[2]!));
     expect(shares).toHaveLength(4);
@@ -387,6 +404,11 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByLabel("Lay mine over the others").check();
     await page.getByRole("group", { name: /^Training .* mine \d/ }).waitFor();
     await keep(page, "compare");
+    await page.getByRole("button", { name: "mine", exact: true }).click();
+    await page
+      .getByRole("group", { name: /^Training .* mine \S+ llama \d/ })
+      .waitFor();
+    await page.getByRole("button", { name: "llama", exact: true }).click();
     await page.getByText("Replay steps").click();
     await page.getByLabel("Up to step").fill("2");
     await page.getByRole("button", { name: "Replay" }).click();
@@ -570,8 +592,12 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       expect(await own.cookies()).toEqual([]);
       await door.reload();
       await door.getByText("None yet").waitFor();
-      expect(said).toEqual([]);
       await door.getByText("Forget the token").click();
+      for (const path of ["/join", "/replay", "/"]) {
+        await door.goto(closed.url + path);
+        await door.getByLabel("Its API token").waitFor();
+      }
+      expect(said).toEqual([]);
       await door.getByLabel("Its API token").fill("another");
       await door.getByText("Enter").click();
       await door.getByText("Expected the API_TOKEN").waitFor();

@@ -195,6 +195,38 @@ describe("names that transformers does not write", () => {
     });
   });
 
+  test("heads: at the top, of a norm and a layer, told by the table of tokens", () => {
+    const keep = {
+      "emb.weight": [V, H],
+      "head.weight": [V, H],
+      "lm_head.ln.weight": [H],
+      "lm_head.linear.weight": [V, H],
+      // timm's, of classes.
+      "head.bias": [1000],
+    };
+    const packed = {
+      // RoBERTa's, before the head itself.
+      "lm_head.dense.weight": [H, H],
+      "blocks.0.head.weight": [H, H],
+      "blocks.0.att.output.weight": [H, H],
+      "blocks.0.ffn.key.weight": [4 * H, H],
+    };
+    const roles = rolesOf({ ...keep, ...packed });
+    for (const name of Object.keys(keep))
+      expect([name, roles[name]]).toEqual([name, "keep"]);
+    for (const name of Object.keys(packed))
+      expect([name, roles[name]]).toEqual([name, "linear"]);
+    expect(
+      rolesOf({
+        "head.weight": [1000, H],
+        "blocks.0.attn.qkv.weight": [3 * H, H],
+      }),
+    ).toEqual({
+      "head.weight": "keep",
+      "blocks.0.attn.qkv.weight": "linear",
+    });
+  });
+
   test("multi-token prediction: its own head and embedding stay, its projection does not", () => {
     expect(
       rolesOf({

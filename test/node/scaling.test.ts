@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { foretold } from "../../bench/scaling/fit.ts";
 import { openLink } from "../../bench/scaling/link.ts";
 import type { Sample } from "../../bench/scaling/measure.ts";
+import type { ModelPreset } from "../../src/cli/train/presets.ts";
 import {
   type Constants,
   farStep,
@@ -20,6 +21,7 @@ const COSTS: ModelCosts = {
   pulledBytes: 2000,
   pushedBytes: 500,
   compute: 10,
+  pack: 1,
   reduce: 0.5,
   update: 4,
   difference: 0.25,
@@ -28,19 +30,22 @@ const CONSTANTS: Constants = {
   push: { each: 0.5, byte: 0.002 },
   pull: { each: 0.25, byte: 0.001 },
   ask: 1,
+  shares: { edge: 0.25, trainer: 0.25 },
   commit: { once: 2, shard: 0.5 },
   difference: 0.5,
 };
 const LINK = { bytesPerSecond: 1000, roundTrip: 2 };
 
+// commit = 4 + 8 · 0.5 + 2 + 2 · 0.5 = 11; push = 2; pull = 2.5.
 test.each([
-  // commit = 4 + 8 · 0.5 + 2 + 2 · 0.5 = 11; push = 2; pull = 2.5; a microbatch 10 + 2 + 1 = 13.
-  ["one trainer takes all in turn", 1, 4, NO_LINK, 11 + 2.5 + 8 * 13],
-  ["two trainers, cores enough", 2, 4, NO_LINK, 11 + 2 * 2.5 + 4 * 13],
-  ["four trainers on two cores", 4, 2, NO_LINK, 11 + (4 * 2.5 + 8 * 13) / 2],
-  ["more trainers than microbatches", 9, 100, NO_LINK, 11 + 8 * 2.5 + 13],
+  // Packs and pulls once, and has eight microbatches of 10 + 2 + 1.
+  ["one trainer takes all in turn", 1, 4, NO_LINK, 11 + 1 + 2.5 + 8 * 13],
   // 0.25 for the difference, half of the bytes; 0.5 s of bytes and two round trips more a microbatch.
-  ["a slow link", 1, 4, LINK, 11 + 2.5 + 0.25 + 2 + 1 + 8 * (13 + 0.5 + 4)],
+  ["a slow link", 1, 4, LINK, 11 + 1 + 2.5 + 0.25 + 2 + 1 + 8 * (13 + 0.5 + 4)],
+  // Of a request's 3 + 2.5 / 4, the edge and the trainer have a quarter each: 0.90625. With that of its packing a
+  // trainer has 11.15625 of a core, both together 12.0625, and half as much waits. One alone takes 13.875: of it
+  // 6.03125 of two cores, 0.90625 of the edge. The other meets 0.4347 and 0.0653 of it there.
+  ["two trainers on two cores", 2, 2, NO_LINK, 11 + (8 / 2) * (13.875 + 6.03125 * (6.03125 / 13.875) + 0.90625 * (0.90625 / 13.875))], // prettier-ignore
 ] as const)(
   "a step on one machine: %s",
   (_what, trainers, cores, link, seconds) => {
@@ -49,16 +54,33 @@ test.each([
   },
 );
 
+test("more trainers than cores come to what the cores can, and to what the edge's one thread can", () => {
+  const setting = { shards: 2, microbatches: 256, link: NO_LINK };
+  const step = (trainers: number, shares: Constants["shares"]) =>
+    nearStep({ ...COSTS, pack: 0, pulledBytes: 0 }, { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares }, { ...setting, trainers }, 4); // prettier-ignore
+  const commit = 4 + 256 * 0.5 + 2 + 2 * 0.5;
+  // Of 13 s, 11.5 at a core; the rest waits, beside others.
+  const atCores = step(256, { edge: 0.25, trainer: 0.25 });
+  expect(atCores).toBeGreaterThan(0.999 * (commit + (256 * 11.5) / 4));
+  expect(atCores).toBeLessThan(1.01 * (commit + (256 * 11.5) / 4));
+  // A trainer has a core of its own when it is one of few.
+  expect(step(1, { edge: 0, trainer: 0 })).toBeCloseTo(commit + 256 * 13, 6);
+  // The edge has 3 s of each, one after another, on more cores than are used.
+  const atEdge = nearStep({ ...COSTS, compute: 0, pack: 0, pulledBytes: 0 }, { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares: { edge: 1, trainer: 0 } }, { ...setting, trainers: 64 }, 64); // prettier-ignore
+  expect(atEdge).toBeGreaterThan(0.999 * (commit + 256 * 3));
+  expect(atEdge).toBeLessThan(1.1 * (commit + 256 * 3));
+});
+
 test("a step of machines apart: shards give and take one after another, and sums of neighbours spare them pushes", () => {
   const link = { bytesPerSecond: 1e9, roundTrip: 0 };
   const setting = { trainers: 64, shards: 4, microbatches: 64, link };
   const step = farStep(COSTS, CONSTANTS, setting);
   // given = 0.25 + 500 · 0.001, taken = 0.5 + 125 · 0.002
   expect(step.pull).toBeCloseTo(64 * 0.75, 9);
-  expect(step.compute).toBeCloseTo(11, 9);
+  expect(step.compute).toBeCloseTo(12, 9);
   expect(step.push).toBeCloseTo(64 * 0.75, 9);
   expect(step.commit).toBeCloseTo(4 / 4 + (64 * 0.5) / 4 + 2 + 0.5, 9);
-  expect(step.seconds).toBeCloseTo(48 + 11 + 48 + 11.5, 9);
+  expect(step.seconds).toBeCloseTo(48 + 12 + 48 + 11.5, 9);
   // 16 to an object, then 4 sums of 1,000 bytes a shard.
   const sums = farStep(COSTS, CONSTANTS, setting, 16);
   expect(sums.push).toBeCloseTo(16 * (0.75 + 0.125) + 4 * (0.5 + 2), 9);
@@ -79,39 +101,52 @@ test("constants are those of the points, and never below zero", () => {
 
 test("runs that go as the model says are foretold from those with one trainer", () => {
   const points = [1, 4].flatMap((shards) => [
-    ...["tiny", "small"].map((preset) => ({ preset, trainers: 1, shards, link: null })), // prettier-ignore
-    { preset: "small", trainers: 2, shards, link: null },
-    { preset: "small", trainers: 1, shards, link: LINK },
+    ...["tiny", "small"].flatMap((preset) => [2, 8].map((microbatches) => ({ preset, trainers: 1, shards, microbatches, link: null }))), // prettier-ignore
+    { preset: "small", trainers: 2, shards, microbatches: 8, link: null },
+    { preset: "small", trainers: 1, shards, microbatches: 8, link: LINK },
   ]);
-  const samples = points.map((point) => {
+  const samples = points.map((point): Sample => {
+    const { shards, microbatches, link } = point;
     const size = point.preset === "tiny" ? 1 : 3;
     const costs = {
       ...COSTS,
       pulledBytes: 2000 * size,
       pushedBytes: 500 * size,
     };
-    const setting = { ...point, microbatches: 8, link: point.link ?? NO_LINK };
-    const commit = 4 + 8 * 0.5 + 2 + 0.5 * point.shards;
+    const pull = 0.25 * shards + 0.001 * costs.pulledBytes;
+    const push = microbatches * (0.5 * shards + 0.002 * costs.pushedBytes);
+    const commit = 4 + microbatches * 0.5 + 2 + 0.5 * shards;
+    const compute = 1 + 10 * microbatches;
+    const requests = pull + push + microbatches;
     return {
-      ...setting,
-      link: point.link,
+      ...point,
+      preset: point.preset as ModelPreset,
       load: 0,
-      step: nearStep(costs, CONSTANTS, setting, 2),
-      lease: 8 + commit,
-      pull: 0.25 * point.shards + 0.001 * costs.pulledBytes,
-      compute: 80,
-      push: 8 * (0.5 * point.shards + 0.002 * costs.pushedBytes),
+      cores: 2,
+      step: nearStep(costs, CONSTANTS, { ...point, link: link ?? NO_LINK }, 2),
+      lease: microbatches + commit,
+      pull,
+      compute,
+      push,
       commit,
-      share: point.link ? 0.5 : 1,
+      edgeCpu: 4 + microbatches * 0.5 + requests / 4,
+      trainersCpu: compute + requests / 4,
+      share: link ? 0.5 : 1,
       costs,
-    } as Sample;
+    };
   });
-  const scaling = foretold(samples, 2);
+  const scaling = foretold(samples);
   for (const { step, predicted } of scaling.points)
     expect(predicted / step).toBeCloseTo(1, 6);
   const { checked, far } = rendered(scaling);
-  expect(checked).toContain("8 of 8 within 15 %");
-  expect(far.split("\n")).toHaveLength(2 + 2 * 2 * 3);
+  expect(checked).toContain("12 of 12 within 15 %");
+  const lines = far.split("\n");
+  expect(lines).toHaveLength(2 + 2 * 2 * 3 + 5 + 2 * 2);
+  // With these constants a push is half a second by itself, and the link far faster: 17 to a shard are more than 16 to
+  // an object and two sums.
+  expect(lines.at(-1)).toMatch(
+    /^\| small \| 125 MB\/s, 2 ms \| from \d+ \| from \d+ \| .* \| \d+ % \|$/,
+  );
 });
 
 test("a link brings all bytes in order, both ways, and ends with either end", async () => {

@@ -91,6 +91,9 @@ test("every option of --help is taken: served there, from there, to who has the 
   const elsewhere = `http://127.0.0.1:${new URL(url).port}`;
   await expect(fetch(elsewhere)).rejects.toThrow();
   expect(existsSync(join(state, "objects"))).toBe(true);
+  // What it says to try has what it asks for, and never the token itself.
+  expect(edge.output()).toContain('-H "Authorization: Bearer TOKEN"');
+  expect(edge.output()).not.toContain(TOKEN);
   // Lines of requests, and no warning of Node's.
   expect(edge.errors()).not.toContain("Warning");
 

@@ -813,6 +813,18 @@ describe("progress", () => {
     expect(timeSpent(steps.slice(2))).toBeUndefined();
   });
 
+  test("has what it is given above that line, in place, until a line that stays", () => {
+    let output = "";
+    const out = { isTTY: true, columns: 20, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+    const progress = new Progress(out, 2, () => ["above", "below"]);
+    for (const event of events(2)) progress.event(event);
+    progress.line("over");
+    // The second comes too soon after the first to be drawn.
+    expect(output).toBe(
+      `above\nbelow\nstep 1/2  loss 3.25\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(2)}over\n`,
+    );
+  });
+
   test("is one line that changes on a terminal", () => {
     const output = written(true, 400);
     expect(output.split("\n").length).toBe(1);

@@ -142,6 +142,18 @@ test("an upload that is killed sends what is missing, and a third sends nothing"
   expect(passed.filter(({ method }) => method !== "GET")).toEqual([]);
 });
 
+test.each([
+  [["upload", "nothing"], "Expected a file that can be read, got nothing"],
+  [
+    ["download", "nothing", "-o", "got"],
+    'Expected a file or a folder of the edge, got "nothing"',
+  ],
+])("what is not there: %j", async (args, message) => {
+  const { status, stderr } = await run([...args, "--url", url]);
+  expect(stderr).toContain(message);
+  expect(status).toBe(1);
+});
+
 test("a download that is killed fetches what is missing, of the same version", async () => {
   const args = ["download", "sent", "-o", at("fetched"), "--url", url];
   const bytes = readFileSync(at("large")).length;

@@ -5,6 +5,7 @@ import type { RunConfig } from "../../src/api/run-config.ts";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { auditAll, auditStep, probe } from "../../src/cli/audit.ts";
 import { RecomputedRun } from "../../src/cli/recomputed-steps.ts";
+import type { StepRecord } from "../../src/api/run-metrics.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { isKept } from "../../src/objects/shard/kept-states.ts";
@@ -263,43 +264,56 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
   expect(await auditStep(await RecomputedRun.open(run), 2)).toMatchObject({
     first: null,
   });
-  // What the edge tells of the step is changed on its way.
-  const telling = (change: Partial<Record<keyof RunClient, unknown>>) =>
-    RecomputedRun.open(Object.assign(Object.create(run) as RunClient, change));
+  // What the edge tells of a step is changed on its way.
+  const telling = (change: Partial<RunClient>) => {
+    const passed = (name: keyof RunClient) => [name, (...given: unknown[]) => (run[name] as (...all: unknown[]) => unknown)(...given)] as const; // prettier-ignore
+    const all = (["states", "status", "metrics", "step", "checkpoint", "tokens"] as const).map(passed); // prettier-ignore
+    return RecomputedRun.open(Object.assign(Object.create(run) as RunClient, Object.fromEntries(all), change)); // prettier-ignore
+  };
   const metrics = await run.metrics();
   const better = metrics.map((each) => ({ ...each, valLoss: 0.1 }));
-  const lying = await telling({
-    states: () => run.states(),
-    status: () => run.status(),
-    metrics: () => Promise.resolve(better),
-    step: (step: number) => run.step(step),
-    checkpoint: (...given: Parameters<RunClient["checkpoint"]>) =>
-      run.checkpoint(...given),
-    tokens: (...given: Parameters<RunClient["tokens"]>) => run.tokens(...given),
-  });
+  const lying = await telling({ metrics: () => Promise.resolve(better) });
   expect((await auditStep(lying, 2)).first).toMatchObject({
     step: 0,
     evaluation: true,
   });
   const record = await run.step(1);
-  const sums = await telling({
-    states: () => run.states(),
-    status: () => run.status(),
-    metrics: () => run.metrics(),
-    step: (step: number) =>
-      step === 1
-        ? Promise.resolve({
-            ...record,
-            commit: { ...record.commit!, results: "0".repeat(64) },
-          })
-        : run.step(step),
-    checkpoint: (...given: Parameters<RunClient["checkpoint"]>) =>
-      run.checkpoint(...given),
-    tokens: (...given: Parameters<RunClient["tokens"]>) => run.tokens(...given),
-  });
-  expect((await auditAll(sums)).first).toEqual({
+  const tellingStep = (change: Partial<StepRecord>) =>
+    telling({
+      step: (step) =>
+        step === 1 ? Promise.resolve({ ...record, ...change }) : run.step(step),
+    });
+  const commit = { ...record.commit!, results: "0".repeat(64) };
+  expect((await auditAll(await tellingStep({ commit }))).first).toEqual({
     step: 1,
     microbatches: [],
     commit: true,
   });
+  // Each alone is enough: the gradient's digest, the loss sum, the counts.
+  for (const lie of [
+    { digests: ["0".repeat(64)] },
+    { lossSum: 1 },
+    { tokens: 63 },
+    { bytes: 63 },
+  ]) {
+    const microbatches = record.microbatches.map((each) =>
+      each.index === 2 ? { ...each, ...lie } : each,
+    );
+    const told = await tellingStep({ microbatches });
+    expect((await told.firstFalse(0, 1))?.microbatches).toEqual([
+      { index: 2, authors: ["owner.one"] },
+    ]);
+  }
+  // A state before which other things came to pass.
+  const answer = await run.checkpoint("safetensors", "full", 0);
+  const state = await checkpointBytes(new Uint8Array(await answer.arrayBuffer())); // prettier-ignore
+  const first = await run.step(0);
+  const before = { ...first.commit!.before, results: "0".repeat(64) };
+  const another = await telling({
+    step: () =>
+      Promise.resolve({ ...first, commit: { ...first.commit!, before } }),
+  });
+  await expect(another.firstFalse(0, 0, state)).rejects.toThrow(
+    "Expected a state before which all came to",
+  );
 });

@@ -298,7 +298,7 @@ export function ggufModel(config: ModelConfig | undefined): GgufModel {
   if (typeof type !== "string" || !Object.hasOwn(ARCHITECTURES, type))
     throw new AppError(
       "invalid_option",
-      `Expected a config.json with \`model_type\` ${Object.keys(ARCHITECTURES).join(", ")} for llama.cpp, got ${shown(type)}`,
+      `Expected a config.json with \`model_type\` ${Object.keys(ARCHITECTURES).join(", ")} for llama.cpp, got ${type === undefined ? "none" : shown(type)}`,
     );
   const architecture = ARCHITECTURES[type]!;
   const hyper = new Hyperparameters(config!);

@@ -77,7 +77,7 @@ async function trainAs(
   const isLocal = options.remote === undefined;
   if (isLeft && !isLocal)
     throw new Error(
-      `Expected --resume with --from, got it with --url alone: runs there go on by themselves, \`${called("join")}\` trains one`,
+      `Expected --resume with --from, got it with --url alone: runs there go on by themselves; \`${called("join")}\` trains one, \`${called("watch")}\` shows it`,
     );
   const left = isLocal ? leftRun(options, isLeft) : undefined;
   const isJson = args.json === true;
@@ -283,8 +283,9 @@ function trainersOf({ trainers, remote, request }: TrainOptions): string {
       : verify
         ? `, ${+(100 * verify).toFixed(2)} % of microbatches by two`
         : "";
-  if (!remote) return `${trainers} trainers${checked}`;
-  return `${trainers} trainers of the edge, ${remote.threads} of this machine${checked}`;
+  const counted = `${trainers} ${trainers === 1 ? "trainer" : "trainers"}`;
+  if (!remote) return counted + checked;
+  return `${counted} of the edge, ${remote.threads} of this machine${checked}`;
 }
 
 /** A place of their own for the checkpoint and the metrics of a run that has begun. */

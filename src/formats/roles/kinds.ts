@@ -79,7 +79,10 @@ export function isOutputHead({ name, head, around }: Candidate): boolean {
   const parent = path.at(-1) ?? "";
   if (module === "decoder" && /(^|_)head$|^predictions$/.test(parent))
     return true;
-  if (module === "head" && parent === "shared_head") return true;
+  // A model's last layer; `lm_head` may be a norm and a layer.
+  if (module === "head" && (path.length === 0 || parent === "shared_head"))
+    return true;
+  if (HEAD.test(parent) && around.isVocabulary(head.shape[0]!)) return true;
   if (layered || !MAYBE_HEAD.test(module)) return false;
   return around.isVocabulary(head.shape[0]!);
 }

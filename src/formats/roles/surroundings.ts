@@ -45,7 +45,7 @@ export class Surroundings {
 function tokenRows({ name, shape }: TensorHead): number[] {
   const { module, leaf } = takeApart(name);
   const tokens =
-    /^(embed_tokens|tok(en)?_embed(ding|ding)?s?|word_embeddings?|wte|embed_in|embeddings|shared)$/;
+    /^(embed_tokens|tok(en)?_embed(ding)?s?|word_embeddings?|wte|embed_in|emb|embed|embeddings?|shared)$/;
   return leaf === "weight" && shape.length === 2 && tokens.test(module)
     ? [shape[0]!]
     : [];

@@ -6,6 +6,7 @@ import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import { multiplyFile } from "../../formats/operations/gemm-file.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
+import { SharedBytes } from "../../memory/shared-bytes.ts";
 import { route } from "../declaration/route.ts";
 import { openTensors } from "./tensor-body.ts";
 import { exampleOperands, TENSOR_ERRORS } from "./tensor-descriptions.ts";
@@ -77,7 +78,6 @@ export const GEMM = route({
   },
 });
 
-/** A response has its own hold of its body, so what that was made of goes at once. */
 function answer(
   head: Uint8Array<ArrayBuffer>,
   data: Uint8Array<ArrayBuffer>,
@@ -86,13 +86,14 @@ function answer(
   bytes.set(head);
   bytes.set(data, head.length);
   free(data);
-  const response = new Response(bytes, {
+  const file = new SharedBytes(bytes);
+  const response = new Response(file.read(), {
     headers: {
       "Content-Type": "application/octet-stream",
       "Content-Length": `${bytes.length}`,
       "X-Content-Type-Options": "nosniff",
     },
   });
-  free(bytes);
+  file.drop();
   return response;
 }

@@ -4,18 +4,17 @@
  */
 import { frameDigest } from "../../api/frame.ts";
 import { encodeFrameDelta } from "../../api/frame-delta.ts";
-import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
+import { SharedBytes } from "../../memory/shared-bytes.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-export type SealedFrame = { step: number; sealed: Promise<Bytes> };
+export type SealedFrame = { step: number; sealed: Promise<SharedBytes> };
 
 export class FrameDeltas {
   readonly #beforeKey: string;
   readonly #deltaKey: string;
-  #before: Bytes | undefined;
-  /** From `#before` to the frame of `step`. */
-  #delta: { step: number; bytes: Promise<Bytes | undefined> } | undefined;
+  #before: SharedBytes | undefined;
+  /** From `#before` to the frame of `step`; undefined where it is no smaller. */
+  #delta: { step: number; made: SharedBytes | undefined } | undefined;
   /** Somebody has asked. */
   areWanted = false;
 
@@ -29,49 +28,47 @@ export class FrameDeltas {
   keepBefore({ sealed }: SealedFrame): void {
     this.drop();
     sealed.then(
-      (bytes) => {
+      (frame) => {
         this.drop();
-        this.#before = bytes;
-        isolateMemory.keep(this.#beforeKey, bytes.length, () => this.drop());
+        this.#before = frame;
+        const { length } = frame.bytes;
+        isolateMemory.keep(this.#beforeKey, length, () => this.drop());
       },
       () => {},
     );
   }
 
   /** What makes of the frame of digest `base` the `frame` of `step`; undefined where it is not at hand, or no smaller. */
-  of(base: string, step: number, frame: Bytes): Promise<Bytes | undefined> {
+  of(
+    base: string,
+    step: number,
+    frame: Uint8Array<ArrayBuffer>,
+  ): SharedBytes | undefined {
     this.areWanted = true;
     const before = this.#before;
-    if (!before || frameDigest(before) !== base)
-      return Promise.resolve(undefined);
+    if (!before || frameDigest(before.bytes) !== base) return undefined;
     isolateMemory.touch(this.#beforeKey);
-    if (this.#delta?.step === step) return this.#delta.bytes;
+    if (this.#delta?.step === step) return this.#delta.made;
     this.#dropDelta();
-    if (!isolateMemory.hasRoom(frame.length)) return Promise.resolve(undefined);
-    const made = encodeFrameDelta(before, frame);
-    const bytes = Promise.resolve(made);
-    this.#delta = { step, bytes };
-    if (made)
-      isolateMemory.keep(this.#deltaKey, made.length, () => this.#dropDelta());
-    return bytes;
+    if (!isolateMemory.hasRoom(frame.length)) return undefined;
+    const bytes = encodeFrameDelta(before.bytes, frame);
+    const made = bytes && new SharedBytes(bytes);
+    this.#delta = { step, made };
+    if (bytes)
+      isolateMemory.keep(this.#deltaKey, bytes.length, () => this.#dropDelta());
+    return made;
   }
 
   drop(): void {
     this.#dropDelta();
     isolateMemory.letGo(this.#beforeKey);
-    const before = this.#before;
+    this.#before?.drop();
     this.#before = undefined;
-    if (before) free(before);
   }
 
-  /** Whoever awaits it goes first: what a response has, it keeps. */
   #dropDelta(): void {
     isolateMemory.letGo(this.#deltaKey);
-    const delta = this.#delta;
+    this.#delta?.made?.drop();
     this.#delta = undefined;
-    delta?.bytes.then(
-      (bytes) => bytes && free(bytes),
-      () => {},
-    );
   }
 }

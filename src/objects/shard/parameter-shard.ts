@@ -222,10 +222,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       this.#resident.encode(geometry, this.#state(), step));
     const delta =
       base && parameterDtype(geometry.config) === "bf16"
-        ? await this.#resident.delta(base, step, frame)
+        ? this.#resident.delta(base, step, frame.bytes)
         : undefined;
-    if (delta) return new Response(delta, { headers: { [FRAME_BASE]: base! } });
-    return new Response(frame);
+    if (!delta) return new Response(frame.read());
+    return new Response(delta.read(), { headers: { [FRAME_BASE]: base! } });
   }
 
   /** Squared norms of the mean of these pushes by chunk: their digests, by microbatch. Changes nothing. */

@@ -5,6 +5,7 @@
  */
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
+import { SharedBytes } from "../../memory/shared-bytes.ts";
 import {
   keptGradient,
   type MeanGradient,
@@ -141,7 +142,8 @@ export class ResidentShard {
     } else this.#dropFrame();
     const { bytes, seal } = encodeParameters(geometry, state.parameters, step);
     isolateMemory.keep(this.#frameKey, bytes.length, () => this.#dropFrame());
-    this.#frame = { step, sealed: seal() };
+    const sealed = seal().then((frame) => new SharedBytes(frame));
+    this.#frame = { step, sealed };
     return this.#frame.sealed;
   }
 
@@ -150,7 +152,7 @@ export class ResidentShard {
     base: string,
     step: number,
     frame: Uint8Array<ArrayBuffer>,
-  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  ): SharedBytes | undefined {
     return this.#deltas.of(base, step, frame);
   }
 
@@ -177,11 +179,14 @@ export class ResidentShard {
     for (const vector of vectorsOf(state)) free(vector);
   }
 
-  /** Whoever awaits the frame goes first: what a response has, it keeps. */
+  /** Whoever awaits the frame goes first, and reads it to its end. */
   #dropFrame(): void {
     isolateMemory.letGo(this.#frameKey);
     const frame = this.#frame;
     this.#frame = undefined;
-    frame?.sealed.then(free, () => {});
+    frame?.sealed.then(
+      (shared) => shared.drop(),
+      () => {},
+    );
   }
 }

@@ -31,9 +31,11 @@ effect(() => {
   history.replaceState(null, "", text ? `?${text}` : location.pathname);
 });
 
-/** Show this one, and leave those that lie over it. */
+/** Show this one: before the others where it lies over them, and else for the one that was shown. */
 export function show(run: string): void {
-  chosen.value = [run, ...chosen.value.slice(1).filter((each) => each !== run)];
+  const { value: before } = chosen;
+  const others = before.includes(run) ? before : before.slice(1);
+  chosen.value = [run, ...others.filter((each) => each !== run)];
 }
 
 export function overlay(run: string, isOn: boolean): void {

@@ -1,0 +1,54 @@
+/** A directory that holds blocks, and becomes another: they are decoded, or moved to another layout. */
+import type { Watch } from "../formats/blocks/nonfinite.ts";
+import type { DecodedDtype } from "../formats/dtype.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
+import { CONFIG_FILE } from "./checkpoint.ts";
+import type { PlannedShard } from "./shards.ts";
+import type { StoredBlocks } from "./stored-blocks.ts";
+import {
+  copiedPart,
+  float8Part,
+  type Part,
+  writtenFiles,
+} from "./written-parts.ts";
+
+export type BlocksPlan = {
+  shards: readonly PlannedShard[];
+  /** The config, where there is one, and of several shards the index. */
+  texts: readonly (readonly [file: string, text: string])[];
+  /** README.md of a model of this name, with the SHA-256 of what stands for each tensor of `digested`. */
+  card: (name: string, digestOf: (tensor: string) => string) => string;
+  digested: ReadonlySet<string>;
+  /** In words, for people. */
+  done: string;
+};
+
+/** `parts` are the blocks'; FP8 becomes floats of `dtype`, and all else stays. Errors: those of `writtenFiles` */
+export function writtenBlocks(
+  { float8, others }: StoredBlocks,
+  becomes: {
+    parts: readonly Part[];
+    dtype: DecodedDtype;
+    config: ModelConfig | undefined;
+    maxShardBytes: number;
+    watch: Watch | undefined;
+  },
+): Pick<BlocksPlan, "shards" | "texts"> {
+  const { parts, dtype, config, maxShardBytes, watch } = becomes;
+  const floats = Array.from(float8.values(), (tensor) =>
+    float8Part(tensor, dtype, watch),
+  );
+  const { shards, index } = writtenFiles(
+    [...parts, ...floats, ...others.map(copiedPart)],
+    maxShardBytes,
+  );
+  return {
+    shards,
+    texts: [
+      ...(config
+        ? [[CONFIG_FILE, `${JSON.stringify(config, null, 2)}\n`] as const]
+        : []),
+      ...(index ? [index] : []),
+    ],
+  };
+}
