@@ -147,6 +147,15 @@ test("who lets go of a microbatch and takes it again is waited for no longer", (
   }
   expect(work.nextMs(199, known)).toBe(200);
   expect(work.take(two, 200, known)).toMatchObject({ index: 0 });
+  // Nor for the next, until it has completed something.
+  const later = (nowMs: number) => {
+    const next = workOf(0);
+    next.take(one, nowMs, known);
+    return next.take(two, nowMs, known);
+  };
+  expect(later(300)).toMatchObject({ index: 0 });
+  known.expectAgain("one");
+  expect(later(400)).toBeNull();
 });
 
 test("a microbatch completed by another than its holder is done", () => {
