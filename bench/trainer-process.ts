@@ -1,4 +1,4 @@
-/** A trainer in a process of its own, as one that joins from elsewhere. */
+/** A trainer in a process of its own, as one that joins from elsewhere; tells its parent of each microbatch that it has done. */
 import { Client } from "../src/client/client.ts";
 import { loadKernelsFile } from "../src/kernels/load-file.ts";
 import { fingerprint } from "../src/kernels/matmul.ts";
@@ -10,5 +10,7 @@ await new RunTrainer(new Client({ baseUrl: url! }).run(run!), {
   trainer: trainer!,
   bootId: crypto.randomUUID(),
   fingerprint: fingerprint(),
-}).train();
+}).train({
+  onCompleted: ({ step, kind, index }) => process.send?.({ step, kind, index }),
+});
 process.exit();

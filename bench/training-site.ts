@@ -129,7 +129,7 @@ export function edgePids(stateFolder: string): number[] {
 }
 
 /** User and system time of processes and of those that they have started and waited for (proc(5)). */
-function cpuSeconds(pids: readonly number[]): number {
+export function cpuSeconds(pids: readonly number[]): number {
   const ticks = pids.flatMap((pid) => {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     // Behind the name, which may have spaces: state is field 3, utime 14 and stime 15.

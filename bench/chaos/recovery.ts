@@ -8,6 +8,7 @@ import type { RunClient } from "../../src/client/run-client.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
+import { cpuSeconds, edgePids } from "../training-site.ts";
 
 /** Of 0.1 M parameters; a step is tens of milliseconds, so a commit's wait is that of who was killed. */
 const RUN = {
@@ -23,6 +24,8 @@ const TRAINERS = 4;
 const ROUNDS = 5;
 const KILL_EVERY_MS = 20_000;
 const KILLS = 3;
+/** Names of a crowd, each of which takes a lease and vanishes; so many at a time. */
+const CROWD = { names: 2_700, seconds: 20, atOnce: 50 };
 /** Between two kills, so that all are at work again. */
 const SETTLE_MS = 2_000;
 
@@ -51,6 +54,11 @@ export type Recovery = {
   disturbed: number;
   /** Of all microbatches that were computed, those that a step needed. */
   useful: number;
+  /**
+   * Steps a second while `names` trainers took leases and vanished within `seconds`, and what each took of the edge's CPU,
+   * in seconds.
+   */
+  crowd: { names: number; seconds: number; rate: number; cpu: number };
 };
 
 export async function measureRecovery(
@@ -110,10 +118,17 @@ export async function measureRecovery(
     const period = KILLS * KILL_EVERY_MS;
     const speed = async (body: () => Promise<void>) => {
       const before = (await run.status()).step;
-      const startMs = Date.now();
+      const pids = edgePids(stateFolder);
+      const [startMs, startCpu] = [Date.now(), cpuSeconds(pids)];
       await body();
       const steps = (await run.status()).step - before;
-      return { steps, rate: (1000 * steps) / (Date.now() - startMs) };
+      const seconds = (Date.now() - startMs) / 1000;
+      return {
+        steps,
+        seconds,
+        rate: steps / seconds,
+        cpu: cpuSeconds(pids) - startCpu,
+      };
     };
     const first = await speed(() => sleep(period / 2));
     const computedBefore = computed;
@@ -125,19 +140,44 @@ export async function measureRecovery(
       }
     });
     // What a trainer was at when it was killed is lost: one microbatch at most.
-    const all = computed - computedBefore + KILLS;
+    const done = computed - computedBefore;
+    if (done === 0)
+      throw new Error("Expected trainers to tell what they did, got nothing");
+    const all = done + KILLS;
     const last = await speed(() => sleep(period / 2));
+    const crowded = await speed(() => joinAndVanish(run));
+    const { names } = CROWD;
+    const { seconds, rate } = crowded;
+    // Less what its steps took.
+    const spent = crowded.cpu - (crowded.steps * last.cpu) / last.steps;
     return {
       waits,
       alone: (first.rate + last.rate) / 2,
       disturbed: disturbed.rate,
       useful: Math.min(1, (disturbed.steps * RUN.microbatches) / all),
+      crowd: { names, seconds, rate, cpu: spent / names },
     };
   } finally {
     isOver = true;
     for (const trainer of trainers) trainer.kill("SIGKILL");
     await edge.close();
   }
+}
+
+async function joinAndVanish(run: RunClient): Promise<void> {
+  const { fingerprint } = await run.status();
+  const { names, seconds, atOnce } = CROWD;
+  const each = names / atOnce;
+  const places = Array.from({ length: atOnce }, async (_, place) => {
+    for (let turn = 0; turn < each; turn++) {
+      const trainer = `gone-${place}-${turn}`;
+      const startMs = performance.now();
+      await run.lease({ trainer, bootId: "gone", fingerprint: fingerprint! });
+      const tookMs = performance.now() - startMs;
+      await sleep(Math.max(0, (1000 * seconds) / each - tookMs));
+    }
+  });
+  await Promise.all(places);
 }
 
 /** When the first step after `atMs` was committed, by the edge's clock, which is this machine's. */

@@ -1,5 +1,4 @@
 /** The constants that fit runs with one trainer best, and what the model then foretells of all. */
-import { availableParallelism } from "node:os";
 import type { Sample } from "./measure.ts";
 import { median } from "./median.ts";
 import {
@@ -10,15 +9,13 @@ import {
   NO_LINK,
 } from "./model.ts";
 
-export const CORES = availableParallelism();
-
 export type Scaling = {
   constants: Constants;
   models: Record<string, ModelCosts>;
   points: (Sample & { predicted: number })[];
 };
 
-export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
+export function foretold(samples: readonly Sample[]): Scaling {
   const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
   const slow = samples.filter(({ link }) => link);
   const models = modelsOf(alone);
@@ -29,7 +26,10 @@ export function foretold(samples: readonly Sample[], cores = CORES): Scaling {
   const points = samples.map((sample) => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
     const costs = models[sample.preset]!;
-    return { ...sample, predicted: nearStep(costs, constants, setting, cores) };
+    return {
+      ...sample,
+      predicted: nearStep(costs, constants, setting, sample.cores),
+    };
   });
   return { constants, models, points };
 }

@@ -12,6 +12,7 @@ import {
 } from "../../src/cli/train/presets.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
 import { edgePids, type Stretch, TrainingSite } from "../training-site.ts";
+import { coresAtWork } from "./cores.ts";
 import { commitKernels } from "./kernels.ts";
 import { openLink } from "./link.ts";
 import { median } from "./median.ts";
@@ -37,6 +38,8 @@ type Point = Omit<Setting, "link"> & {
 export type Sample = Point & {
   /** Of the machine, in the minute before all of them. */
   load: number;
+  /** What all cores compute ÷ what one does. */
+  cores: number;
   step: number;
   lease: number;
   pull: number;
@@ -90,6 +93,7 @@ export async function measureScaling(
     await client.readyDataset(DATASET, () => {});
     const kernels = new Map<ModelPreset, Kernels>();
     const [load] = loadavg() as [number, number, number];
+    const cores = await coresAtWork();
     const samples: Sample[] = [];
     for (const each of points) {
       const sample = await sampleOf(
@@ -100,7 +104,7 @@ export async function measureScaling(
         Math.ceil(steps * STEPS[each.preset]!),
         kernels,
       );
-      samples.push({ ...sample, load });
+      samples.push({ ...sample, load, cores });
       report(`${describe(each)}: ${(1000 * sample.step).toFixed(0)} ms`);
     }
     return samples;
@@ -119,7 +123,7 @@ async function sampleOf(
   point: Point,
   steps: number,
   known: Map<ModelPreset, Kernels>,
-): Promise<Omit<Sample, "load">> {
+): Promise<Omit<Sample, "load" | "cores">> {
   const { preset, trainers, shards, microbatches, link } = point;
   const linked = link ? await openLink(edgeUrl, link) : undefined;
   const site = await TrainingSite.start(client, {

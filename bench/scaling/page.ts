@@ -1,9 +1,10 @@
 /** docs/scaling.md: what `npm run scaling` measured and foretells, between its marks. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
-import { CORES, type Scaling } from "./fit.ts";
+import type { Scaling } from "./fit.ts";
 import { describeLink } from "./measure.ts";
 import { median } from "./median.ts";
 import {
@@ -72,11 +73,11 @@ function constants({
 function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
     point.predicted / point.step - 1;
-  const { load } = points[0]!;
+  const { load, cores } = points[0]!;
   const errors = points.map((point) => Math.abs(off(point)));
   const within = errors.filter((error) => error <= 0.15).length;
   return [
-    `On ${CORES} cores, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${availableParallelism()} cores, which compute ${cores.toFixed(2)} times as much as one, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
     "",
     "| model | trainers | shards | microbatches | link | measured | foretold | off |",
     "| --- | --: | --: | --: | --- | --: | --: | --: |",

@@ -22,7 +22,8 @@ export class Digests {
 
   constructor(digested: ReadonlySet<string>) {
     this.#digested = digested;
-    this.#thread = new Worker(THREAD);
+    // The command's own options of Node, such as --eval's, are nothing to a file.
+    this.#thread = new Worker(THREAD, { execArgv: [] });
   }
 
   /** Those of a shard's file, whose head has so many bytes. One file after the other. */

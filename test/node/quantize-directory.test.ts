@@ -2,7 +2,7 @@
  * `mxfp4-edge quantize DIRECTORY --for LOADER`, read as each loader reads it: its names, its bytes, its
  * orientation. The readers here are written from the loaders' sources (docs/compatibility.md).
  */
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   existsSync,
@@ -57,6 +57,22 @@ function quantize(model: string, out: string, ...args: string[]) {
 }
 
 const tensorsOf = (out: string) => directoryTensors(join(folder, out));
+
+test("by a process that has Node's options for itself, which the thread of digests has none of", () => {
+  const args = ["quantize", join(folder, "llama"), "--for", "mlx"];
+  const made = (name: string, ...options: string[]) => {
+    const to = ["-o", join(folder, name)];
+    execFileSync(process.execPath, [...options, ...args, ...to], {
+      stdio: "ignore",
+    });
+    return readFileSync(join(folder, name, "README.md"), "utf8");
+  };
+  const main = join(ROOT, "src/cli/main.ts");
+  const script = `process.argv.splice(1, 0, "main"); await import(${JSON.stringify(main)})`;
+  expect(made("typed", "--input-type=module", "--eval", script)).toBe(
+    made("run", main),
+  );
+});
 
 const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
 

@@ -122,6 +122,7 @@ test("runs that go as the model says are foretold from those with one trainer", 
       ...point,
       preset: point.preset as ModelPreset,
       load: 0,
+      cores: 2,
       step: nearStep(costs, CONSTANTS, { ...point, link: link ?? NO_LINK }, 2),
       lease: microbatches + commit,
       pull,
@@ -134,7 +135,7 @@ test("runs that go as the model says are foretold from those with one trainer", 
       costs,
     };
   });
-  const scaling = foretold(samples, 2);
+  const scaling = foretold(samples);
   for (const { step, predicted } of scaling.points)
     expect(predicted / step).toBeCloseTo(1, 6);
   const { checked, far } = rendered(scaling);

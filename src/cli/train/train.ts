@@ -77,7 +77,7 @@ async function trainAs(
   const isLocal = options.remote === undefined;
   if (isLeft && !isLocal)
     throw new Error(
-      `Expected --resume with --from, got it with --url alone: runs there go on by themselves, \`${called("join")}\` trains one`,
+      `Expected --resume with --from, got it with --url alone: runs there go on by themselves; \`${called("join")}\` trains one, \`${called("watch")}\` shows it`,
     );
   const left = isLocal ? leftRun(options, isLeft) : undefined;
   const isJson = args.json === true;

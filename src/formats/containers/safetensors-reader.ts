@@ -64,7 +64,7 @@ export function readHeader(
   for (const [name, entry] of Object.entries(parseHeader(json))) {
     checkText(name);
     if (name === METADATA) metadata = readMetadata(entry);
-    else tensors.push(readEntry(name, entry, dataBytes));
+    else tensors.push(readEntry(name, entry));
   }
 
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);
@@ -116,11 +116,7 @@ function checkText(text: string): void {
     );
 }
 
-function readEntry(
-  name: string,
-  entry: unknown,
-  dataBytes: number,
-): TensorRange<Dtype> {
+function readEntry(name: string, entry: unknown): TensorRange<Dtype> {
   if (!isObject(entry))
     throw malformed(`tensor ${quoted(name)} to be an object`, shownJson(entry));
   const { dtype, shape, data_offsets: offsets } = entry;
@@ -143,12 +139,6 @@ function readEntry(
     );
   }
   const [start, end] = offsets as [number, number];
-  if (end > dataBytes) {
-    throw malformed(
-      `the data_offsets of tensor ${quoted(name)} to be within ${dataBytes} bytes of data`,
-      shownJson(offsets),
-    );
-  }
   const bytes = dtypeBytes(dtype, elementCount(shape));
   if (end - start !== bytes) {
     throw malformed(

@@ -1,0 +1,48 @@
+/** How much more all cores compute than one: they share caches and memory with each other, and all with whatever else runs. */
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { median } from "./median.ts";
+
+const ROUNDS = 3;
+const SECONDS = 1.5;
+
+/** Microbatches a second of as many processes as there are cores ÷ those of one. */
+export async function coresAtWork(): Promise<number> {
+  const file = join(import.meta.dirname, "busy-process.ts");
+  const processes = Array.from({ length: availableParallelism() }, () =>
+    fork(file),
+  );
+  try {
+    await Promise.all(processes.map(answerOf));
+    const ratios = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const one = await computedBy(processes.slice(0, 1));
+      ratios.push((await computedBy(processes)) / one);
+    }
+    return median(ratios);
+  } finally {
+    for (const each of processes) each.kill("SIGKILL");
+  }
+}
+
+async function computedBy(processes: ChildProcess[]): Promise<number> {
+  const rates = processes.map(async (each) => {
+    const answer = answerOf(each);
+    each.send(SECONDS);
+    return (await answer) as number;
+  });
+  return (await Promise.all(rates)).reduce((sum, rate) => sum + rate, 0);
+}
+
+/** Errors: it ends instead */
+async function answerOf(child: ChildProcess): Promise<unknown> {
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`Expected an answer of a process, got its end, ${code}`);
+  });
+  const [answer] = (await Promise.race([once(child, "message"), ended])) as [
+    unknown,
+  ];
+  return answer;
+}
