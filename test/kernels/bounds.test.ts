@@ -332,7 +332,9 @@ describe("writing text", () => {
         for (const tokens of [1, 3]) {
           staysInside(() =>
             arena.scope(() => {
-              const panel = arena.alloc(decode.panelBytes(format, columns));
+              const panel = arena.alloc(
+                decode.decodePanelBytes(format, columns),
+              );
               if (format === "f32") {
                 const source = arena.copyIn(normals(rows * columns, 1));
                 decode.packPanelF32(panel, source, rows, columns, columns, 1);
@@ -357,7 +359,7 @@ describe("writing text", () => {
               const x = arena.copyIn(normals(tokens * columns, 2));
               const factor = decode.factorOf(format, x, tokens, columns);
               const out = arena.allocF32(tokens * rows);
-              decode.multiplyPanels(
+              decode.multiplyDecodePanels(
                 format,
                 out,
                 rows,
