@@ -14,6 +14,7 @@ type Pull<T> = (
   step: number,
   base?: Frame,
   rewinds?: number,
+  waitMs?: number,
 ) => Promise<T>;
 
 type PulledFrame = Frame & Pick<ParameterFrame, "travelled">;
@@ -23,6 +24,7 @@ export type PullRequest = {
   shard: number;
   step: number;
   rewinds: number;
+  waitMs: number | undefined;
   answer: MessagePort;
 };
 type PullAnswer =
@@ -60,11 +62,12 @@ export class SharedPulls {
     shard,
     step,
     rewinds,
+    waitMs,
   }: Omit<PullRequest, "answer">): Promise<ParameterFrame> {
     const latest = this.#latest.get(shard);
     if (latest?.step === step && latest.rewinds === rewinds)
       return latest.frame;
-    const frame = this.#pullFrame(shard, step, rewinds);
+    const frame = this.#pullFrame(shard, step, rewinds, waitMs);
     const own = { step, rewinds, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
@@ -78,12 +81,13 @@ export class SharedPulls {
     shard: number,
     step: number,
     rewinds: number,
+    waitMs: number | undefined,
   ): Promise<ParameterFrame> {
     const kept = this.#bases.get(shard);
     const base = kept?.step === step - 1 ? kept : undefined;
     this.#bases.delete(shard);
     const beside = ++this.#underway;
-    const frame = await this.#pull(shard, step, base, rewinds).finally(
+    const frame = await this.#pull(shard, step, base, rewinds, waitMs).finally(
       () => this.#underway--,
     );
     const { travelled } = frame;
@@ -102,7 +106,7 @@ export function pullThrough(
   ask: (request: PullRequest) => void,
   signal: AbortSignal,
 ): Pull<ParameterFrame> {
-  return (shard, step, _base, rewinds = 0) =>
+  return (shard, step, _base, rewinds = 0, waitMs) =>
     new Promise((resolve, reject) => {
       const { port1, port2 } = new MessageChannel();
       const leave = () => {
@@ -117,7 +121,7 @@ export function pullThrough(
         else if (told.code) reject(new AppError(told.code, told.message));
         else reject(new Error(told.message));
       });
-      ask({ shard, step, rewinds, answer: port2 });
+      ask({ shard, step, rewinds, waitMs, answer: port2 });
     });
 }
 

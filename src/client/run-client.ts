@@ -62,15 +62,20 @@ export class RunClient {
     );
   }
 
-  /** `base` is the frame of the step before, where the difference to it is wanted; it is the answer's afterwards. */
+  /**
+   * `base` is the frame of the step before, where the difference to it is wanted; it is the answer's afterwards. Each
+   * attempt waits `waitMs` for the shard to reach the step.
+   */
   async pull(
     shard: number,
     step: number,
     base?: Frame,
     rewinds?: number,
+    waitMs?: number,
   ): Promise<Frame & { travelled: { bytes: number; ms: number } }> {
     const since = rewinds === undefined ? "" : `&rewinds=${rewinds}`;
-    const path = `${this.#path}/shards/${shard}/parameters?step=${step}${since}`;
+    const wait = waitMs === undefined ? "" : `&waitMs=${waitMs}`;
+    const path = `${this.#path}/shards/${shard}/parameters?step=${step}${since}${wait}`;
     const read = (headers: Record<string, string>) =>
       this.#http.read("GET", path, { headers }, async (answer) => {
         const startMs = performance.now();

@@ -23,13 +23,15 @@ export type TrainingService = {
   /**
    * A shard's parameters at exactly `step`, after so many `rewinds` of the run as the lease says: those of before may be
    * others. `base`, its frame of the step before, asks for the difference where that is smaller, and is the answer's
-   * afterwards. Errors: `step_gone`, once the shard is past it
+   * afterwards. Waits `waitMs` at a time for a shard that has not reached the step.
+   * Errors: `step_gone`, once the shard is past it
    */
   pull(
     shard: number,
     step: number,
     base?: Frame,
     rewinds?: number,
+    waitMs?: number,
   ): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(

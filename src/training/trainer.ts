@@ -21,6 +21,7 @@ import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { countedBytes, readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
+import type { ParameterFrame } from "./pulled-parameters.ts";
 import {
   computeMicrobatch,
   type RunPlan,
@@ -50,6 +51,9 @@ export type TrainerAccount = {
   /** It is over. What the next may use stays, until `drop` is called. */
   end(memory: TrainerMemory, drop: () => void): void;
 };
+
+/** So long a shard waits at a time for a step that is to come. */
+const AHEAD_MS = 10_000;
 
 /** Refusals that say no more than that the lease is old: take another. */
 const OLD_LEASE = new Set([
@@ -93,6 +97,10 @@ export class RunTrainer {
   readonly #account: TrainerAccount | undefined;
   #work: Work | undefined;
   #pulled: (StepParameters & Pick<Lease, "rewinds">) | undefined;
+  /** The frames of the step to come, asked for before it is there. */
+  #ahead:
+    | (Pick<Lease, "step" | "rewinds"> & { frames: Promise<ParameterFrame[]> })
+    | undefined;
   #next: Lease | null = null;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
@@ -140,6 +148,7 @@ export class RunTrainer {
   letGo(): void {
     const pulled = this.#pulled;
     this.#pulled = undefined;
+    this.#ahead = undefined;
     if (!pulled) return;
     for (const { payload } of pulled.frames) free(payload);
     pulled.packedWeights.free();
@@ -195,8 +204,13 @@ export class RunTrainer {
       ...(lease.kind === "train" && { digests }),
       phases: this.#clock.take(),
     };
+    // Whoever has the last may end the step with it.
+    if (lease.kind === "train" && lease.index === config.microbatches - 1)
+      this.#pullAhead(plan, lease);
     const response = await this.#service.complete(lease, completion);
     this.#onCompleted?.(lease, completion);
+    if (!response.lease && response.state === "running")
+      this.#pullAhead(plan, lease);
     return this.#heard(response);
   }
 
@@ -219,14 +233,19 @@ export class RunTrainer {
   ): Promise<StepParameters> {
     const known = this.#pulled;
     if (known?.step === step && known.rewinds === rewinds) return known;
-    // First, so that two steps never are in memory: a base becomes what is pulled.
+    // A base becomes what is pulled.
     const bases = this.#link.isSlow ? this.#takeFrames(step - 1) : [];
+    const ahead = this.#ahead;
     this.letGo();
-    const frames = await Promise.all(
-      plan.shards.map(({ index }) =>
-        this.#service.pull(index, step, bases[index], rewinds ?? 0),
-      ),
-    );
+    const frames =
+      (ahead?.step === step && ahead.rewinds === rewinds
+        ? await ahead.frames.catch(() => undefined)
+        : undefined) ??
+      (await Promise.all(
+        plan.shards.map(({ index }) =>
+          this.#service.pull(index, step, bases[index], rewinds ?? 0),
+        ),
+      ));
     const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));
     for (const [index, { travelled }] of frames.entries())
       this.#clock.pulled(travelled?.bytes ?? sizes[index]!);
@@ -236,6 +255,24 @@ export class RunTrainer {
     const packedWeights = new PackedWeights(memory.panelBytes);
     this.#pulled = { step, rewinds, frames, packedWeights };
     return this.#pulled;
+  }
+
+  /**
+   * Nothing of the step is left to compute, or will be soon: ask for the next one's parameters, which come the moment that
+   * they are there. Not where a second step has no room beside the first, nor where it travels as the difference to it.
+   */
+  #pullAhead({ config, shards }: RunPlan, { step, rewinds }: Lease): void {
+    if (this.#account || this.#link.isSlow || step >= config.steps) return;
+    const ahead = this.#ahead;
+    if (ahead?.step === step + 1 && ahead.rewinds === rewinds) return;
+    const frames = Promise.all(
+      shards.map(({ index }) =>
+        this.#service.pull(index, step + 1, undefined, rewinds ?? 0, AHEAD_MS),
+      ),
+    );
+    // Where it is refused, it is asked for again when it is wanted.
+    frames.catch(() => {});
+    this.#ahead = { step: step + 1, rewinds, frames };
   }
 
   /** The frames of `step`, if those are at hand and whole; nobody else has them then. */

@@ -278,6 +278,39 @@ test("a pull names its step: 425 before it, 410 after it, its frame at it", asyn
   );
 });
 
+test("a pull may wait for a step to come: until it is there, the run has ended or gone back, or its time is over", async () => {
+  const { trainer, ask } = await waitingPulls();
+  await problemOf(await ask(1, 1), 425, "step_not_reached");
+  const coming = ask(1, 10_000);
+  const never = ask(2, 10_000);
+  await trainer.reach(1);
+  const { digest } = await trainer.run.pull(0, 1);
+  const came = new Uint8Array(await (await coming).arrayBuffer());
+  expect(await decodeFrame(came)).toMatchObject({ step: 1, digest });
+  // What is there already is not waited for.
+  expect((await ask(1, 10_000)).status).toBe(200);
+  await trainer.run.setState("cancelled");
+  await problemOf(await never, 410, "run_ended");
+  await problemOf(await ask(2, 10_000), 410, "run_ended");
+  await problemOf(await ask(1, 10_001), 422, "invalid_option");
+});
+
+test("a pull that waits is refused when the run has gone back meanwhile", async () => {
+  const { trainer, ask } = await waitingPulls();
+  await trainer.reach(1);
+  const waiting = ask(2, 10_000, "&rewinds=0");
+  await trainer.run.rewind(0);
+  await problemOf(await waiting, 410, "step_gone");
+});
+
+async function waitingPulls() {
+  const trainer = await startScripted({ steps: 3 });
+  const path = `/v1/runs/${trainer.run.run}/shards/0/parameters`;
+  const ask = (step: number, waitMs: number, more = "") =>
+    call("GET", `${path}?step=${step}&waitMs=${waitMs}${more}`);
+  return { trainer, ask };
+}
+
 test("recipe f32 pulls f32 parameters, every other recipe bf16", async () => {
   const plain = await startScripted({ recipe: "f32" });
   expect((await plain.run.pull(0, 0)).dtype).toBe("f32");

@@ -1,6 +1,13 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
-import { type Recipe, RECIPE_NAMES } from "../../src/api/recipe.ts";
+import {
+  ALGORITHM_2,
+  type Mxfp4Quantizer,
+  type Recipe,
+  RECIPE_NAMES,
+  type RecipeDescription,
+  RECIPES,
+} from "../../src/api/recipe.ts";
 import { linearBackward, linearForward } from "../../src/model/linear.ts";
 import {
   type NoiseCoordinates,
@@ -14,6 +21,21 @@ import * as twin from "../reference/matmul.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { multiply, quantize, rotate, signs } from "../support/mxfp4.ts";
 import { normals } from "../support/random.ts";
+
+const WHOLE: Mxfp4Quantizer = {
+  rounding: "nearest-even",
+  prescale: 1,
+  correction: 1,
+};
+/** What no recipe has: two operands that are prescaled otherwise. Which is whose shows nowhere else. */
+const UNLIKE = "unlike" as Recipe;
+const unlike = (a: Mxfp4Quantizer, b: Mxfp4Quantizer) =>
+  ({ format: "mxfp4", rotation: 64, a, b }) as const;
+(RECIPES as Record<string, RecipeDescription>)[UNLIKE] = {
+  ...RECIPES["mxfp4-rht-sr-dy"],
+  dInput: unlike(ALGORITHM_2, WHOLE),
+  dWeight: unlike(WHOLE, ALGORITHM_2),
+};
 
 const [T, IN, OUT] = [128, 64, 128];
 const PLACE = { layer: 1, index: 2 };
@@ -209,7 +231,7 @@ describe("int6", () => {
     ).toThrow("Expected `inFeatures` to be a multiple of 64");
   });
 
-  it.each(RECIPE_NAMES)(
+  it.each([...RECIPE_NAMES, UNLIKE])(
     "of a weight that lies transposed, and its gradient, is the same to the bit: %s",
     (recipe) => {
       const plain = run(recipe, NOISE);
@@ -319,6 +341,13 @@ describe("Algorithm 3", () => {
       dY: STOCHASTIC,
       other: ALIGNED,
       factor: (16 / 9) * SHRINKING,
+    },
+    {
+      recipe: UNLIKE,
+      segment: 64,
+      dY: STOCHASTIC,
+      other: NEAREST,
+      factor: 4 / 3,
     },
   ] as const)(
     "$recipe, written out, gives the same bytes",

@@ -7,7 +7,12 @@ import {
   type Frame,
   frameBytes,
 } from "../../src/api/frame.ts";
-import type { Lease, LeaseResponse, Phases } from "../../src/api/lease.ts";
+import type {
+  Completion,
+  Lease,
+  LeaseResponse,
+  Phases,
+} from "../../src/api/lease.ts";
 import type { WireDtype } from "../../src/api/run-config.ts";
 import type { RunStatus } from "../../src/api/run-status.ts";
 import { encodeBf16 } from "../../src/kernels/vector.ts";
@@ -151,6 +156,61 @@ test("a lease is pulled, pushed to every shard, then completed, which brings the
     "push 1 1 0",
     "complete train 1 0",
   ]);
+});
+
+test.each([
+  ["of the step's last microbatch", config.microbatches - 1, undefined, [1]],
+  ["of an earlier one, and gets no other", 0, null, [1]],
+  ["of an earlier one", 0, undefined, []],
+] as const)(
+  "who completes a lease %s asks ahead for the next step, once",
+  async (_what, index, lease, expected) => {
+    const { service, calls } = serviceOf([train(0, index), train(1, 0)]);
+    const ahead: number[] = [];
+    const bound = {
+      ...service,
+      async complete(of: Lease, completion: Completion) {
+        const answer = await service.complete(of, completion);
+        if (lease === undefined || of.step > 0) return answer;
+        const next = answer.lease!;
+        bound.lease = () => Promise.resolve({ state: "running", lease: next });
+        return { ...answer, lease };
+      },
+      pull(...asked: Parameters<TrainingService["pull"]>) {
+        const [shard, step, , , waitMs] = asked;
+        if (waitMs !== undefined && shard === 0) ahead.push(step);
+        return service.pull(...asked);
+      },
+    };
+    expect(await new RunTrainer(bound, identity).train()).toBe("ended");
+    expect(ahead).toEqual(expected);
+    const pulls = calls.filter((call) => call.startsWith("pull"));
+    expect(pulls).toEqual(["pull 0 0", "pull 1 0", "pull 0 1", "pull 1 1"]);
+  },
+);
+
+test("what was asked for ahead in vain is asked for again; a hosted trainer does not", async () => {
+  for (const [account, attempts] of [
+    [undefined, 2],
+    [ACCOUNT, 1],
+  ] as const) {
+    const last = train(0, config.microbatches - 1);
+    const { service } = serviceOf([last, train(1, 0)]);
+    const asked: number[] = [];
+    const bound = {
+      ...service,
+      async pull(
+        ...[shard, step, , , waitMs]: Parameters<TrainingService["pull"]>
+      ) {
+        asked.push(step);
+        if (waitMs !== undefined) throw new AppError("step_gone", "gone");
+        return service.pull(shard, step);
+      },
+    };
+    const trainer = new RunTrainer(bound, identity, account);
+    expect(await trainer.train()).toBe("ended");
+    expect(asked.filter((step) => step === 1)).toHaveLength(2 * attempts);
+  }
 });
 
 test("a step is pulled again when the run has gone back meanwhile", async () => {

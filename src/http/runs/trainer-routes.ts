@@ -90,6 +90,13 @@ const REWINDS = {
   most: 2 ** 32 - 1,
   text: "Of the lease (default: any); `step_gone` where the run has gone back since",
 } as const;
+const WAIT_MS = {
+  kind: "whole",
+  least: 0,
+  most: 10_000,
+  default: 0,
+  text: "Wait so long for the shard to reach the step",
+} as const;
 const LEASE_KEY = text("`key` of the caller's lease", /^[\x21-\x7e]+$/);
 
 const exampleTrainer = { trainer: "example", bootId: "1" };
@@ -215,7 +222,11 @@ export const TRAINER_ROUTES = [
     summary: "A shard's parameters at one step",
     description:
       "With `Frame-Base`, the answer may be the difference to that frame, where it is the one of the step before and the difference is smaller; it bears the same header then.",
-    query: { step: PATH_PARAMETERS.step, rewinds: optional(REWINDS) },
+    query: {
+      step: PATH_PARAMETERS.step,
+      rewinds: optional(REWINDS),
+      waitMs: optional(WAIT_MS),
+    },
     headers: {
       [FRAME_BASE]: text(
         "SHA-256 of the frame of this shard that the caller has, as in its header",
@@ -236,14 +247,16 @@ export const TRAINER_ROUTES = [
       "invalid_number",
       "invalid_option",
       "step_not_reached",
+      "run_ended",
     ],
-    async handle(c, { run, shard, step, rewinds, [FRAME_BASE]: has }) {
+    async handle(c, { run, shard, step, rewinds, waitMs, [FRAME_BASE]: has }) {
       const { body, base } = await pullFrame(
         stub(c, run, shard),
         c.get("caller"),
         step,
         has !== undefined && /^[0-9a-f]{64}$/.test(has) ? has : undefined,
         rewinds,
+        waitMs,
       );
       return c.body(body, 200, {
         "Content-Type": "application/octet-stream",

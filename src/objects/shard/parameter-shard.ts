@@ -31,11 +31,14 @@ import { ResidentShard } from "./resident-shard.ts";
 import {
   checkExcluded,
   checkRewinds,
+  checkRunning,
   checkStep,
   REWINDS,
+  WAIT_MS,
 } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
+import { StepWaiters } from "./step-waiters.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
@@ -59,6 +62,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #pushes = new PushDesk(this.ctx.storage, this.#log, () =>
     this.#load(),
   );
+  readonly #waiters = new StepWaiters();
   #loaded: Loaded | undefined;
   /** Of the arena, for an update. */
   #updateBytes: number | undefined;
@@ -70,7 +74,9 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     if (request.method === "GET") {
       const base = request.headers.get(FRAME_BASE) ?? undefined;
       const rewinds = request.headers.get(REWINDS);
-      const result = await toResult(() => {
+      const waitMs = Number(request.headers.get(WAIT_MS) ?? 0);
+      const result = await toResult(async () => {
+        await this.#reach(caller, Number(step), waitMs);
         if (rewinds !== null) checkRewinds(this.#load(), Number(rewinds));
         return this.#pull(caller, Number(step), base);
       });
@@ -170,6 +176,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       });
       this.#resident.drop();
       this.#loaded = undefined;
+      this.#waiters.wakeAll();
     });
   }
 
@@ -184,6 +191,19 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
         this.#log.discard(step, authors);
       });
       this.#loaded = undefined;
+      this.#waiters.wakeAll();
+    });
+  }
+
+  /** Wait so long for the shard to be at `step`, unless it never will be. */
+  async #reach(caller: string, step: number, waitMs: number): Promise<void> {
+    if (waitMs === 0) return;
+    const { rewinds: before } = this.#load();
+    await this.#waiters.wait(waitMs, () => {
+      const { step: current, keys, excluded, ended, rewinds } = this.#load();
+      checkCreation(keys, caller);
+      checkExcluded(excluded, caller);
+      return current >= step || ended || rewinds !== before;
     });
   }
 
@@ -193,9 +213,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     step: number,
     base: string | undefined,
   ): Promise<Response> {
-    const { geometry, step: current, keys, excluded } = this.#load();
+    const { geometry, step: current, keys, excluded, ended } = this.#load();
     checkCreation(keys, caller);
     checkExcluded(excluded, caller);
+    checkRunning(ended && step > current);
     checkStep(current, step, "step_not_reached");
     const frame = await (this.#resident.frame(step) ??
       this.#resident.encode(geometry, this.#state(), step));
@@ -269,6 +290,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     }
     // While the state is here: by the time it is pulled, others may have pushed it out.
     void this.#resident.encode(loaded.geometry, state, loaded.step);
+    this.#waiters.wakeAll();
   }
 
   /**
@@ -319,6 +341,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
         this.#sql.exec("UPDATE shard SET ended = 1");
       });
       loaded.ended = true;
+      this.#waiters.wakeAll();
     });
   }
 
@@ -328,6 +351,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     this.#log.forget();
     this.#loaded = undefined;
     await this.ctx.storage.deleteAll();
+    this.#waiters.wakeAll();
   }
 
   #isPast(step: number): boolean {

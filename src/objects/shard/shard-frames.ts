@@ -98,6 +98,9 @@ export function checkStep(
 /** Of a pull: how often the run had gone back when the lease was given. */
 export const REWINDS = "Rewinds";
 
+/** Of a pull: how long to wait for the shard to reach the step. */
+export const WAIT_MS = "Wait-Ms";
+
 /** The lease for which it is pulled is of now. Errors: `step_gone` */
 export function checkRewinds(
   { rewinds }: { rewinds: number },
@@ -125,6 +128,6 @@ export function checkRunning(ended: boolean): void {
   if (!ended) return;
   throw new AppError(
     "run_ended",
-    "Expected a run that takes gradients, got one that has ended",
+    "Expected a run that goes on, got one that has ended",
   );
 }

@@ -4,7 +4,7 @@ import { FRAME_BASE } from "../../api/frame-delta.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
-import { REWINDS } from "./shard-frames.ts";
+import { REWINDS, WAIT_MS } from "./shard-frames.ts";
 
 const ORIGIN = "https://shard";
 
@@ -34,7 +34,7 @@ export function shardStub(
 
 /**
  * The frame of the parameters at exactly `step`, as a body; or, where it is smaller, its difference to the frame whose
- * digest `base` is, which the answer then bears. Errors: those of `ParameterShard.pull`
+ * digest `base` is, which the answer then bears. Waits `waitMs` for the shard to reach the step. Errors: those of `ParameterShard.pull`
  */
 export async function pullFrame(
   shard: ShardStub,
@@ -42,12 +42,14 @@ export async function pullFrame(
   step: number,
   base: string | undefined,
   rewinds: number | undefined,
+  waitMs: number,
 ): Promise<{ body: ReadableStream<Uint8Array>; base: string | null }> {
   const response = await shard.fetch(`${ORIGIN}/parameters/${step}`, {
     headers: {
       Caller: caller,
       ...(base && { [FRAME_BASE]: base }),
       ...(rewinds !== undefined && { [REWINDS]: `${rewinds}` }),
+      ...(waitMs > 0 && { [WAIT_MS]: `${waitMs}` }),
     },
   });
   if (response.ok)
