@@ -33,7 +33,7 @@ import {
 } from "../formats/operations/analysis-report.ts";
 import {
   planAnalysis,
-  type Verdict,
+  type Judgement,
 } from "../formats/operations/analyze-file.ts";
 import { analysisOf } from "../formats/operations/file-operation.ts";
 import { Judge, type NamedScheme } from "../formats/operations/judge.ts";
@@ -50,7 +50,11 @@ import {
 } from "./checkpoint.ts";
 import { decideDirectory } from "./decide-directory.ts";
 import { foldCheckpoint, type Norms, type NormsOf } from "./fold.ts";
-import { type Candidate, ggufCandidates, targetCandidates } from "./judged.ts";
+import {
+  type AskedTensor,
+  ggufCandidates,
+  targetCandidates,
+} from "./judged.ts";
 import type { TensorRead } from "./tensor-reads.ts";
 
 export type FolderAnalysis = NormsOf & {
@@ -74,7 +78,7 @@ export function planFolderAnalysis(
   const selection = selectionOf(options);
   const decidedFor = (target: Target | undefined) =>
     decideDirectory(checkpoint, { target, rotate, selection });
-  const candidatesFor = (each: Loader): readonly Candidate[] => {
+  const candidatesFor = (each: Loader): readonly AskedTensor[] => {
     if (each === "llama.cpp") {
       checkNotRotated(rotate);
       return ggufCandidates(checkpoint, options);
@@ -133,8 +137,8 @@ type Taken = { loader: Loader; indices: number[]; refusal: string | null };
 /** Those of a directory's own tensors that a loader has in MXFP4, by whichever names. */
 function takenBy(
   loader: Loader,
-  judged: readonly Candidate[],
-  candidatesFor: (loader: Loader) => readonly Candidate[],
+  judged: readonly AskedTensor[],
+  candidatesFor: (loader: Loader) => readonly AskedTensor[],
 ): Taken {
   try {
     const names = new Set(
@@ -196,7 +200,7 @@ function verdictsFor(
   { tensors }: TensorFile,
   target: Target,
   selection: Selection,
-): (Verdict | undefined)[] {
+): (Judgement | undefined)[] {
   const own = tensors as readonly TensorRange[] as CheckpointTensor[];
   const one = checkpointOf(new Map([["", own]]), undefined, undefined);
   const choices = { target, rotate: "none", selection } as const;

@@ -30,7 +30,7 @@ import { quantizedConfig } from "./quantization-config.ts";
 import type { TensorRead } from "./tensor-reads.ts";
 
 /** A tensor that is asked for, of the dtype that the files have. */
-export type Candidate = TensorHead & {
+export type AskedTensor = TensorHead & {
   /** The names of the checkpoint's that it is made of. */
   sources: readonly string[];
   /** Among all names, which its noise goes by. */
@@ -59,10 +59,10 @@ export function targetCandidates(
   target: Target | undefined,
   selection: Selection,
   seed: number,
-): Candidate[] {
+): AskedTensor[] {
   const { tensors, decisions, float8, config, folded } = decided;
   if (target) quantizedConfig(target, tensors, decisions, config);
-  return tensors.flatMap((tensor, place): Candidate[] => {
+  return tensors.flatMap((tensor, place): AskedTensor[] => {
     const { name, shape } = tensor;
     const { packed, role, reason } = decisions[place]!;
     if (!isNamed(name, selection)) return [];
@@ -72,7 +72,7 @@ export function targetCandidates(
     if (!packed) return [own];
     const float = (fp8 ? "F32" : tensor.dtype) as FloatDtype;
     const isTurned = role === "linear-in-out";
-    const judged: Candidate["judged"] = {
+    const judged: AskedTensor["judged"] = {
       reads: fp8 ? float8Reads(fp8) : [tensor],
       heldBytes: fp8 ? float8Held(fp8) : 0,
       sections(writer, pool, index, norms) {
@@ -94,13 +94,13 @@ export function targetCandidates(
 export function ggufCandidates(
   checkpoint: Checkpoint,
   options: AnalyzeModelOptions,
-): Candidate[] {
+): AskedTensor[] {
   const { tensors } = decideGgufDirectory(checkpoint, {
     selection: withDefaults(SELECTION_OPTIONS, options),
     output: options.outputType ?? QUANTIZE_OPTIONS.outputType.default,
     types: [],
   });
-  return tensors.flatMap((tensor, place): Candidate[] => {
+  return tensors.flatMap((tensor, place): AskedTensor[] => {
     const { name, shape, sources, becomes } = tensor;
     const dtype = storedDtype(tensor);
     if (tensor.reason === "not asked for") return [];
@@ -108,7 +108,7 @@ export function ggufCandidates(
       becomes === "Q8_0" ? `${tensor.reason}, becomes Q8_0` : tensor.reason;
     const own = { name, dtype, shape, sources, place, reason };
     if (becomes !== "MXFP4" || dtype === "MXFP4") return [own];
-    const judged: Candidate["judged"] = {
+    const judged: AskedTensor["judged"] = {
       reads: tensor.reads.flat(),
       heldBytes: heldOf(tensor),
       sections: (writer, pool, index) =>

@@ -6,9 +6,9 @@
 import type { Pointer } from "../kernels/arena.ts";
 import {
   factorOf,
-  multiplyPanels,
+  multiplyDecodePanels,
   PANEL_ROWS,
-  panelBytes,
+  decodePanelBytes,
   panelRow,
   type WeightFormat,
 } from "../kernels/decode.ts";
@@ -59,7 +59,7 @@ export class PanelWeights implements DecoderWeights {
 
   multiply(out: Pointer, name: string, x: Pointer, tokens: number): void {
     const { bytes, rows, columns } = this.matrix(name);
-    const one = panelBytes(this.format, columns);
+    const one = decodePanelBytes(this.format, columns);
     const together = Math.max(1, Math.floor(WINDOW_BYTES / one));
     const { arena } = kernels();
     arena.scope(() => {
@@ -68,7 +68,7 @@ export class PanelWeights implements DecoderWeights {
       for (let row = 0, at = 0; row < rows; row += together * PANEL_ROWS) {
         const part = bytes.subarray(at, at + together * one);
         arena.u8(window, part.length).set(part);
-        multiplyPanels(
+        multiplyDecodePanels(
           this.format,
           out + 4 * row,
           rows,
@@ -85,7 +85,7 @@ export class PanelWeights implements DecoderWeights {
 
   row(out: Pointer, name: string, row: number): void {
     const { bytes, columns } = this.matrix(name);
-    const one = panelBytes(this.format, columns);
+    const one = decodePanelBytes(this.format, columns);
     const lane = row % PANEL_ROWS;
     const at = ((row - lane) / PANEL_ROWS) * one;
     const { arena } = kernels();
@@ -140,5 +140,5 @@ export function elements({ shape }: WeightTensor): number {
 
 function matrixBytes(tensor: WeightTensor, format: WeightFormat): number {
   const { rows, columns } = sizes(tensor);
-  return Math.ceil(rows / PANEL_ROWS) * panelBytes(format, columns);
+  return Math.ceil(rows / PANEL_ROWS) * decodePanelBytes(format, columns);
 }

@@ -5,7 +5,7 @@ import {
   packPanelF32,
   packPanelMxfp4,
   PANEL_ROWS,
-  panelBytes,
+  decodePanelBytes,
   type WeightFormat,
 } from "../kernels/decode.ts";
 import { transpose } from "../kernels/matmul.ts";
@@ -95,13 +95,13 @@ export function putBlocks(
   const { arena } = kernels();
   arena.scope(() => {
     const blocks = columns / BLOCK_SIZE;
-    const partBytes = panelBytes("mxfp4", columns);
+    const partBytes = decodePanelBytes("mxfp4", columns);
     const panel = arena.alloc(partBytes);
     for (let row = 0; row < rows; row += PANEL_ROWS) {
       const count = Math.min(PANEL_ROWS, rows - row);
       const [from, itsScales] = [row * blocks * BLOCK_BYTES, row * blocks];
       packPanelMxfp4(panel, 0, codes + from, scales + itsScales, count, blocks);
-      const before = column === 0 ? 0 : panelBytes("mxfp4", column);
+      const before = column === 0 ? 0 : decodePanelBytes("mxfp4", column);
       const at = placeOf(panels, "mxfp4", place, row) + before;
       panels.bytes.set(arena.u8(panel, partBytes), at);
     }
@@ -115,5 +115,5 @@ function placeOf(
   place: Place,
   row: number,
 ): number {
-  return ((place.row + row) / PANEL_ROWS) * panelBytes(format, columns);
+  return ((place.row + row) / PANEL_ROWS) * decodePanelBytes(format, columns);
 }

@@ -17,7 +17,10 @@ export const WEIGHT_FORMATS = ["f32", "mxfp4"] as const;
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
 /** Bytes of eight rows. */
-export function panelBytes(format: WeightFormat, columns: number): number {
+export function decodePanelBytes(
+  format: WeightFormat,
+  columns: number,
+): number {
   checkCount("columns", columns);
   if (format === "f32") return PANEL_ROWS * columns * 4;
   checkMultiple("columns", columns, BLOCK_SIZE);
@@ -44,7 +47,7 @@ export function factorOf(
 }
 
 /** out[t] = panels · x[t]. out f32 [tokens, rows], rows of `out` `stride` apart. */
-export function multiplyPanels(
+export function multiplyDecodePanels(
   format: WeightFormat,
   out: Pointer,
   stride: number,

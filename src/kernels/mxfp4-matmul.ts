@@ -41,7 +41,7 @@ export function fastestDotForm(): DotForm {
 }
 
 /** Bytes of one operand's panel. */
-export function panelBytes(side: Side, rows: number, k: number): number {
+export function mxfp4PanelBytes(side: Side, rows: number, k: number): number {
   const { rows: together, groupBytes } = SIDES[side];
   const groups = Math.ceil(k / GROUP_LENGTH);
   return HEADER_BYTES + Math.ceil(rows / together) * groups * groupBytes;
@@ -56,7 +56,7 @@ export function packMxfp4(
   packing: Mxfp4Packing,
 ): Pointer {
   checkOperand(operand, rows, k, packing);
-  const panel = kernels().arena.alloc(panelBytes(side, rows, k));
+  const panel = kernels().arena.alloc(mxfp4PanelBytes(side, rows, k));
   packMxfp4Into(panel, side, operand, rows, k, packing);
   return panel;
 }

@@ -20,7 +20,7 @@ import { byRows, type Operand, transpose } from "./matmul.ts";
 import {
   matmulMxfp4,
   packMxfp4Into,
-  panelBytes as mxfp4PanelBytes,
+  mxfp4PanelBytes,
   SEGMENT_LENGTH,
   type Side,
 } from "./mxfp4-matmul.ts";

@@ -9,15 +9,15 @@ import type {
 } from "../api/run-config.ts";
 import type { Decoder } from "./decoder.ts";
 import { gpt2Decoder } from "./gpt2/decoder.ts";
-import { GPT2 } from "./gpt2/gpt.ts";
+import { GPT2_ARCHITECTURE } from "./gpt2/gpt.ts";
 import { llamaDecoder } from "./llama/decoder.ts";
-import { LLAMA } from "./llama/llama.ts";
+import { LLAMA_ARCHITECTURE } from "./llama/llama.ts";
 import type { Architecture, Model } from "./model.ts";
 
-const BY_NAME = { gpt2: GPT2, llama: LLAMA } as const satisfies Record<
-  ArchitectureName,
-  unknown
->;
+const BY_NAME = {
+  gpt2: GPT2_ARCHITECTURE,
+  llama: LLAMA_ARCHITECTURE,
+} as const satisfies Record<ArchitectureName, unknown>;
 
 export function architectureOf({ arch }: ModelShape): Architecture {
   // Each takes the shapes that name it, and a shape names the one that it is of.
@@ -45,7 +45,7 @@ const BY_TYPE: Readonly<
 > = {
   gpt2: {
     arch: "gpt2",
-    decoder: (config) => gpt2Decoder(GPT2.importedShape(config)),
+    decoder: (config) => gpt2Decoder(GPT2_ARCHITECTURE.importedShape(config)),
   },
   llama: { arch: "llama", decoder: llamaDecoder },
   mistral: { arch: "llama", decoder: llamaDecoder },

@@ -18,7 +18,7 @@ import {
 } from "./checkpoint.ts";
 
 /** The f32 of a range, little-endian, in chunks. */
-export type StateReader = (range: StateRange) => AsyncIterable<Uint8Array>;
+export type StateChunks = (range: StateRange) => AsyncIterable<Uint8Array>;
 
 export type CheckpointFolder = Folder & {
   /** Its files in order: small ones by their text, and the weights. */
@@ -32,7 +32,7 @@ export function checkpointFolder(
   config: RunConfig | CheckpointConfig,
   state: CheckpointState,
   tokenizer: string | null,
-  read: StateReader,
+  read: StateChunks,
 ): CheckpointFolder {
   const plan = checkpointPlan(config, state, tokenizer);
   const texts = textsOf(config, tokenizer);
@@ -89,7 +89,7 @@ function textsOf(
 /** Of the head, then of each tensor's range. */
 async function* partOf(
   { head, ranges }: CheckpointPlan,
-  read: StateReader,
+  read: StateChunks,
   start: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {

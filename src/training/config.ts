@@ -17,7 +17,7 @@ import {
 import type { CheckpointConfig } from "./checkpoint.ts";
 import { splitTokens } from "./data.ts";
 import type { ImportedRun } from "./imported-model.ts";
-import { resumedAt, resumeProblems, stateOf } from "./resumed.ts";
+import { resumedAt, resumeProblems, checkpointedRun } from "./resumed.ts";
 import { DEFAULTS, type ParsedRunRequest } from "./run-request.ts";
 import {
   defaultShards,
@@ -44,7 +44,9 @@ export function completeConfig(
   dataset: PinnedDataset,
   imported?: ImportedRequest,
 ): RunConfig {
-  const before = request.resume ? stateOf(request, imported) : undefined;
+  const before = request.resume
+    ? checkpointedRun(request, imported)
+    : undefined;
   const { shards: askedShards, ...filled } = withBase(
     request,
     before?.config ?? DEFAULTS,

@@ -21,7 +21,7 @@ import type { ParameterTensor } from "../model/parameters.ts";
 import { type CheckpointConfig, momentName, writtenRun } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
 import type { StateReader } from "./shard-state.ts";
-import { readCheckpointConfig, type RunState } from "./resumed.ts";
+import { readCheckpointConfig, type CheckpointedRun } from "./resumed.ts";
 
 /** Of a tensor that is read at a time. */
 const WINDOW_ELEMENTS = 64 * 1024;
@@ -29,7 +29,7 @@ const WINDOW_ELEMENTS = 64 * 1024;
 export type ImportedRun = {
   shape: ModelShape;
   /** Of a checkpoint with all state. */
-  run: RunState | undefined;
+  run: CheckpointedRun | undefined;
   /** The tokenizer.json of a checkpoint whose tokens are no bytes. */
   tokenizer: string | undefined;
 };
@@ -124,7 +124,7 @@ function stateIn(
   },
   tensors: readonly ParameterTensor[],
   moments: ReadonlyMap<string, CheckpointTensor>,
-): RunState | undefined {
+): CheckpointedRun | undefined {
   if (tokens === undefined) return undefined;
   for (const { name, group, shape } of tensors) {
     for (const moment of momentsOf(config.optimizer, group)) {

@@ -11,7 +11,7 @@ import {
 } from "./run-request.ts";
 
 /** Where a checkpoint with all state has its run. */
-export type RunState = {
+export type CheckpointedRun = {
   config: CheckpointConfig;
   step: number;
   /** Trained on so far. */
@@ -21,10 +21,10 @@ export type RunState = {
 };
 
 /** Errors: `invalid_config` where there is none to resume */
-export function stateOf(
+export function checkpointedRun(
   { from }: ParsedRunRequest,
-  imported: { run?: RunState | undefined } | undefined,
-): RunState {
+  imported: { run?: CheckpointedRun | undefined } | undefined,
+): CheckpointedRun {
   if (imported?.run) return imported.run;
   throw new AppError(
     "invalid_config",
@@ -35,7 +35,7 @@ export function stateOf(
 /** A run goes on where its checkpoint is, with the optimizer whose state it has. */
 export function resumeProblems(
   { steps, optimizer }: { steps: number; optimizer: Partial<OptimizerConfig> },
-  { step, config }: RunState,
+  { step, config }: CheckpointedRun,
 ): string[] {
   const { name } = config.optimizer;
   return [
@@ -54,7 +54,7 @@ export function resumeProblems(
 
 /** Where the run begins, and what its own checkpoints will say that it began from. */
 export function resumedAt(
-  { step, tokens, results, config: before }: RunState,
+  { step, tokens, results, config: before }: CheckpointedRun,
   config: RunConfig,
 ): Resumed {
   const bare = ({ from: _from, ...rest }: CheckpointConfig) =>

@@ -15,7 +15,7 @@ import { byColumns, byRows } from "../../src/kernels/matmul.ts";
 import {
   matmulMxfp4,
   packMxfp4,
-  panelBytes,
+  mxfp4PanelBytes,
 } from "../../src/kernels/mxfp4-matmul.ts";
 import { NEAREST_MODES, SEGMENT_LENGTHS } from "../../src/api/scheme.ts";
 import {
@@ -269,7 +269,9 @@ describe.each(LAYOUTS)("products of operands by %s", (layout) => {
                 signs: rotates ? arena.copyIn(signs(64, KEY)) : undefined,
                 rounding: rounds ? KEY : undefined,
               });
-              const bytes = arena.u8(panel, panelBytes(side, rows, k)).slice();
+              const bytes = arena
+                .u8(panel, mxfp4PanelBytes(side, rows, k))
+                .slice();
               return bytes.fill(0, 32, 64); // the header's unused half
             }),
           );
@@ -330,7 +332,9 @@ describe("writing text", () => {
         for (const tokens of [1, 3]) {
           staysInside(() =>
             arena.scope(() => {
-              const panel = arena.alloc(decode.panelBytes(format, columns));
+              const panel = arena.alloc(
+                decode.decodePanelBytes(format, columns),
+              );
               if (format === "f32") {
                 const source = arena.copyIn(normals(rows * columns, 1));
                 decode.packPanelF32(panel, source, rows, columns, columns, 1);
@@ -355,7 +359,7 @@ describe("writing text", () => {
               const x = arena.copyIn(normals(tokens * columns, 2));
               const factor = decode.factorOf(format, x, tokens, columns);
               const out = arena.allocF32(tokens * rows);
-              decode.multiplyPanels(
+              decode.multiplyDecodePanels(
                 format,
                 out,
                 rows,

@@ -34,7 +34,7 @@ function mxfp4Panels(
   columns: number,
 ): number {
   const blocks = columns / 32;
-  const bytes = decode.panelBytes("mxfp4", columns);
+  const bytes = decode.decodePanelBytes("mxfp4", columns);
   const count = Math.ceil(rows / 8);
   const panels = arena.alloc(bytes * count);
   for (let panel = 0; panel < count; panel++) {
@@ -69,7 +69,7 @@ function f32Panels(
   columns: number,
   layout: "rows" | "columns",
 ): number {
-  const bytes = decode.panelBytes("f32", columns);
+  const bytes = decode.decodePanelBytes("f32", columns);
   const count = Math.ceil(rows / 8);
   const panels = arena.alloc(bytes * count);
   const lying =
@@ -113,7 +113,7 @@ describe("products of panels", () => {
               tokens,
               columns,
             );
-            decode.multiplyPanels(
+            decode.multiplyDecodePanels(
               "f32",
               out,
               rows,
@@ -169,7 +169,7 @@ describe("products of panels", () => {
           const panels = mxfp4Panels(weights, rows, columns);
           const at = arena.copyIn(x);
           const factor = decode.factorOf("mxfp4", at, tokens, columns);
-          decode.multiplyPanels(
+          decode.multiplyDecodePanels(
             "mxfp4",
             out,
             rows,

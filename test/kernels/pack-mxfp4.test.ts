@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { byColumns, byRows } from "../../src/kernels/matmul.ts";
 import {
   packMxfp4,
-  panelBytes,
+  mxfp4PanelBytes,
   type Side,
 } from "../../src/kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
@@ -38,7 +38,7 @@ function pack(
       rounding: isStochastic ? KEY : undefined,
     });
     return new DataView(
-      arena.u8(panel, panelBytes(side, rows, k)).slice().buffer,
+      arena.u8(panel, mxfp4PanelBytes(side, rows, k)).slice().buffer,
     );
   });
 }

@@ -81,7 +81,10 @@ export function loadPiece(
 export type Observe = (x: Pointer, decoded: Pointer, count: number) => void;
 
 /** Who is told of what becomes of a piece. */
-export type Told = { observe?: Observe | undefined; lost?: Lost | undefined };
+export type PieceListeners = {
+  observe?: Observe | undefined;
+  lost?: Lost | undefined;
+};
 
 /** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
 export function packBlocks(
@@ -89,7 +92,7 @@ export function packBlocks(
   { start, count }: Piece,
   scheme: Scheme,
   key: NoiseKey,
-  { observe, lost }: Told = {},
+  { observe, lost }: PieceListeners = {},
 ): Packed {
   const { arena } = kernels();
   const format = BLOCK_FORMATS[scheme.format];

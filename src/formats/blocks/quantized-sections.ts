@@ -16,7 +16,12 @@ import {
 } from "../dtype.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { loadPiece, packBlocks, type Told, toGgml } from "./block-pieces.ts";
+import {
+  loadPiece,
+  packBlocks,
+  type PieceListeners,
+  toGgml,
+} from "./block-pieces.ts";
 import {
   inputBytes,
   type Piece,
@@ -35,7 +40,7 @@ export function quantized(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  told?: Told,
+  told?: PieceListeners,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];

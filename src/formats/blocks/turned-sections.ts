@@ -6,7 +6,7 @@ import type { FloatDtype } from "../dtype.ts";
 import type { Section } from "../stream/conversion.ts";
 import type { HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { packBlocks, type Told } from "./block-pieces.ts";
+import { packBlocks, type PieceListeners } from "./block-pieces.ts";
 import type { Lost } from "./nonfinite.ts";
 import type { PieceWriter } from "./quantized-sections.ts";
 import { TurnedSlabs } from "./turned-slabs.ts";
@@ -22,7 +22,7 @@ export function quantizedTurned(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  told?: Told,
+  told?: PieceListeners,
 ): Section {
   const { arena } = kernels();
   const turned = new TurnedSlabs(shape, dtype);

@@ -9,7 +9,7 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
-import { packBlocks, type Told } from "../blocks/block-pieces.ts";
+import { packBlocks, type PieceListeners } from "../blocks/block-pieces.ts";
 import type { Lost } from "../blocks/nonfinite.ts";
 import type { PieceWriter } from "../blocks/quantized-sections.ts";
 import {
@@ -100,7 +100,7 @@ export function foldedBlocks(
   key: NoiseKey,
   pool: HoldPool,
   hold: number,
-  told?: Told,
+  told?: PieceListeners,
 ): Section {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[scheme.format];

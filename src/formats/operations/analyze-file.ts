@@ -38,10 +38,10 @@ import {
 } from "./selection-rules.ts";
 
 /** Of a tensor that is asked for: whether it is judged, along which axis, and why. */
-export type Verdict = { judged: boolean; isTurned: boolean; reason: string };
+export type Judgement = { judged: boolean; isTurned: boolean; reason: string };
 
 /** What is judged of a file's tensors; undefined for what nobody asks for. */
-export type Verdicts = (file: TensorFile) => readonly (Verdict | undefined)[];
+export type Verdicts = (file: TensorFile) => readonly (Judgement | undefined)[];
 
 /**
  * The tensors that quantizing would change, by each scheme; of a GGUF too, by schemes that its readers
@@ -122,7 +122,7 @@ export function planAnalysis(
 function verdictsOf(choice: TensorChoice): Verdicts {
   return (file) => {
     const byRole = { ...choice, roles: rolesOf(file) };
-    return file.tensors.map((tensor): Verdict | undefined => {
+    return file.tensors.map((tensor): Judgement | undefined => {
       const decision = decide(file, tensor, byRole);
       if (decision === undefined) return undefined;
       const { becomes, reason } = decision;

@@ -19,7 +19,7 @@ import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
 import { gpt2Tensors, NOT_READ, parameterTable, PREFIX } from "./parameters.ts";
 
-export const GPT2: Architecture<Gpt2Shape> = {
+export const GPT2_ARCHITECTURE: Architecture<Gpt2Shape> = {
   name: "GPT-2",
   complete: completeShape,
   check: checkShape,

@@ -20,7 +20,7 @@ import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
 import { llamaTensors, notRead, parameterTable, PREFIX } from "./parameters.ts";
 
-export const LLAMA: Architecture<LlamaShape> = {
+export const LLAMA_ARCHITECTURE: Architecture<LlamaShape> = {
   name: "Llama",
   complete: completeShape,
   check: checkShape,

@@ -2,7 +2,7 @@
 import { AppError } from "../../api/errors.ts";
 
 /** In hexadecimal. Errors: `file_changed` for another version */
-export async function digestOf(
+export async function fileDigest(
   bucket: R2Bucket,
   key: string,
   etag: string,

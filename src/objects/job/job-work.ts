@@ -21,7 +21,7 @@ import {
   isFolder,
   removeFiles,
 } from "../platform/stored-files.ts";
-import { digestOf } from "./digest.ts";
+import { fileDigest } from "./digest.ts";
 import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
 import { makesFolder, type StoredJob, totalInputBytes } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
@@ -288,7 +288,7 @@ export class JobWork {
       if (this.#isStopped()) return false;
       const { name: tensor, start, end } = digested[next]!;
       const range = { offset: dataStart + start, length: end - start };
-      const digest = await digestOf(this.#bucket, key, whole.etag, range);
+      const digest = await fileDigest(this.#bucket, key, whole.etag, range);
       this.#store.addDigest(tensor, digest);
       bytes += end - start;
     }

@@ -11,7 +11,7 @@ import type { RunRecord } from "./run-store.ts";
 const MOST_NATS = 3.4028234663852886e38;
 
 /** The run has such a microbatch. */
-export function checkMicrobatch(
+export function checkLeasedMicrobatch(
   config: RunConfig,
   kind: LeaseKind,
   step: number,

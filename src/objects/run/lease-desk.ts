@@ -16,7 +16,7 @@ import type { Admission } from "./admission.ts";
 import { says } from "./ballot-store.ts";
 import {
   checkCounts,
-  checkMicrobatch,
+  checkLeasedMicrobatch,
   checkOpen,
   differentCompletion,
   readTold,
@@ -86,7 +86,7 @@ export class LeaseDesk {
     key: string | undefined,
   ): Promise<CompletionResponse> {
     const { config, keys } = this.#progress.record();
-    checkMicrobatch(config, kind, step, index);
+    checkLeasedMicrobatch(config, kind, step, index);
     const leased = { kind, step, index };
     const [author, required] = await Promise.all([
       this.#admission.authorOfKey(caller, leased, key),
