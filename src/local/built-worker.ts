@@ -24,6 +24,7 @@ type WranglerToml = {
 const ELSEWHERE = [
   "$schema",
   "build",
+  "keep_names",
   "limits",
   "minify",
   "observability",

@@ -29,14 +29,15 @@ const tensors = signal<readonly string[]>([]);
 const look = signal<Look | undefined>(undefined);
 const inspection = signal<Inspection | undefined>(undefined);
 const trouble = signal("");
-const isBusy = signal(true);
+/** Answers that are waited for: one may make the next question, before it counts as come itself. */
+const underWay = signal(0);
 
 /** The last that was asked for is shown, whatever else comes late. */
 function latest<T>(show: (answer: T) => void) {
   let count = 0;
   return async (answer: Promise<T>): Promise<void> => {
     const own = ++count;
-    isBusy.value = true;
+    underWay.value = underWay.peek() + 1;
     try {
       const came = await answer;
       if (own !== count) return;
@@ -44,8 +45,9 @@ function latest<T>(show: (answer: T) => void) {
       show(came);
     } catch (error) {
       if (own === count) trouble.value = messageOf(error);
+    } finally {
+      underWay.value = underWay.peek() - 1;
     }
-    if (own === count) isBusy.value = false;
   };
 }
 
@@ -96,7 +98,7 @@ function Play() {
     <${Form} tensors=${tensors.value} />
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
     <p role="status" class="visually-hidden" id="busy">
-      ${isBusy.value ? "computing" : "done"}
+      ${underWay.value > 0 ? "computing" : "done"}
     </p>
     <${Take} />
     ${look.value && html`<${ShownLook} ...${look.value} />`}

@@ -142,14 +142,23 @@ test("a machine that joins with a join token, is killed, and joins again ends in
 });
 
 test("a machine that joins has its part beside a trainer of the edge's own, whose loop it shares", async () => {
-  const { run, token } = await newRun({ steps: 60 });
+  const { run, token } = await newRun({ steps: 100_000, sequences: 16 });
   await run.addTrainers(1);
-  const joined = ["join", edge.url, "--threads", "1", "--name", "far"];
-  expect((await begin(joined, token).ended).code).toBe(0);
-  const { trainers } = await run.status();
-  const far = trainers.find(({ name }) => name.startsWith("far"))!;
-  // Of 240 less what was done when it came; it had none where each of its requests took as long as steps.
-  expect(far.completions).toBeGreaterThan(5);
+  const far = ["join", edge.url, "--threads", "1", "--name", "far"];
+  const joined = begin(far, token);
+  const completed = async () => {
+    const { trainers } = await run.status();
+    const of = (isFar: boolean) =>
+      trainers.find(({ name }) => name.startsWith("far") === isFar);
+    return { far: of(true)?.completions ?? 0, own: of(false)!.completions };
+  };
+  let last = await completed();
+  while (last.far < 10 && last.own < 3000) last = await completed();
+  // In turns of a tenth of a second and more it has one in thousands, if any.
+  expect(last.far).toBeGreaterThanOrEqual(10);
+  joined.child.kill("SIGINT");
+  expect((await joined.ended).code).toBe(0);
+  await run.setState("cancelled");
 });
 
 test("one that is told to end leaves at once, and what it held is open", async () => {

@@ -15,9 +15,19 @@ import {
 export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
   const shape = Object.entries(table).map(([name, option]) => [
     name,
-    schemaOf(option).describe(option.text).optional(),
+    memberOf(option),
   ]);
   return z.strictObject(Object.fromEntries(shape)) as never;
+}
+
+/** Made once, however many operations have the option: schemas are most of what the Worker's start does. */
+const members = new Map<Option, z.ZodType>();
+
+function memberOf(option: Option): z.ZodType {
+  const member =
+    members.get(option) ?? schemaOf(option).describe(option.text).optional();
+  members.set(option, member);
+  return member;
 }
 
 function patternOf({ gives }: Patterns): z.ZodString {

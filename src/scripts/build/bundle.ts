@@ -9,7 +9,7 @@ import { ROOT, type Read, type BuildTarget } from "./target.ts";
 
 export type Bundle = {
   name: string;
-  /** The wrangler.toml that names the entry; from the root. */
+  /** The wrangler.toml that names the entry, and says how small it is made; from the root. */
   config: string;
   /** Where the module goes, named as the entry is; from the root. */
   folder: string;
@@ -36,8 +36,14 @@ async function makeBundle(
 ): Promise<Map<string, Uint8Array>> {
   read("node_modules/esbuild/package.json");
   read("tsconfig.json");
-  const { main } = parse(Buffer.from(read(config) ?? []).toString()) as {
+  const {
+    main,
+    minify = false,
+    keep_names: keepNames = true,
+  } = parse(Buffer.from(read(config) ?? []).toString()) as {
     main: string;
+    minify?: boolean;
+    keep_names?: boolean;
   };
   const { build, formatMessages } = await import("esbuild");
   const outputs = new Map<string, Uint8Array>();
@@ -53,7 +59,8 @@ async function makeBundle(
     target: "es2024",
     conditions: ["workerd", "worker", "browser"],
     external: ["cloudflare:*", "node:*"],
-    keepNames: true,
+    minify,
+    keepNames,
     sourcemap: "linked",
     logLevel: "silent", // an error says what it is
     plugins: [throughRead(read, wasm)],
