@@ -18,11 +18,12 @@ export type Scaling = {
 export function foretold(samples: readonly Sample[]): Scaling {
   const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
   const slow = samples.filter(({ link }) => link);
-  const models = modelsOf(alone);
+  const first = modelsOf(alone);
   const constants = {
-    ...constantsOf(alone, models),
+    ...constantsOf(alone, first),
     difference: median(slow.map(({ share }) => share)),
   };
+  const models = readAgain(alone, first, constants);
   const points = samples.map((sample) => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
     const costs = models[sample.preset]!;
@@ -40,16 +41,38 @@ function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
     presets.map((preset) => {
       const runs = alone.filter((each) => each.preset === preset);
       // As of requests: one "request" a step, and a "byte" a microbatch.
-      const { each: pack, byte: compute } = fitCost(
-        runs.map(({ microbatches, compute: seconds }) => ({
-          requests: 1,
-          bytes: microbatches,
-          seconds,
-        })),
-      );
-      return [preset, { ...runs[0]!.costs, compute, pack }];
+      const fit = (of: (run: Sample) => number) =>
+        fitCost(
+          runs.map((run) => ({
+            requests: 1,
+            bytes: run.microbatches,
+            seconds: of(run),
+          })),
+        );
+      const { byte: compute } = fit((run) => run.compute);
+      const { each: once } = fit((run) => run.trainersCpu);
+      return [preset, { ...runs[0]!.costs, compute, once, again: 0 }];
     }),
   );
+}
+
+/** What a trainer waits for the commit, beyond its kernels and constants. */
+function readAgain(
+  alone: readonly Sample[],
+  models: Record<string, ModelCosts>,
+  { ask, commit }: Constants,
+): Record<string, ModelCosts> {
+  const entries = Object.entries(models).map(([preset, costs]) => {
+    const waited = alone
+      .filter((each) => each.preset === preset)
+      .map(({ lease, microbatches, shards }) => {
+        const kernels = costs.update + microbatches * costs.reduce;
+        const known = kernels + commit.once + shards * commit.shard;
+        return lease - microbatches * ask - known;
+      });
+    return [preset, { ...costs, again: Math.max(0, median(waited)) }] as const;
+  });
+  return Object.fromEntries(entries);
 }
 
 /** Both at work at once count as one after the other: no more than all of the time. */
@@ -85,9 +108,10 @@ function constantsOf(
       const { update, reduce } = models[preset]!;
       return (edgeCpu - update - microbatches * reduce) / requests[i]!;
     }),
-    trainer: alone.map(
-      ({ trainersCpu, compute }, i) => (trainersCpu - compute) / requests[i]!,
-    ),
+    trainer: alone.map(({ preset, microbatches, trainersCpu }, i) => {
+      const { compute, once } = models[preset]!;
+      return (trainersCpu - microbatches * compute - once) / requests[i]!;
+    }),
   };
   // As of requests, with one "byte" a commit.
   const { each: shard, byte: once } = fitCost(

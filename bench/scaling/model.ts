@@ -3,7 +3,7 @@
  * something to do: no more than the step's M microbatches. A microbatch needs, with its part of what its trainer does once
  * a step,
  *
- *   trainer = compute + n/M · pack + the trainer's share of request        seconds of a core
+ *   trainer = compute + n/M · once + the trainer's share of request        seconds of a core
  *   edge    = the edge's share of request                                 seconds of a core, of its one thread
  *   wait    = the rest of request, for the disk most of all, + link
  *   request = push + ask + n/M · pull
@@ -14,11 +14,12 @@
  * is m times as fast and a delay: Seidmann 1987):
  *
  *   R(n) = (trainer + edge) · (1 + queue(n − 1) / m) + edge · queue at the edge(n − 1) + wait
- *   step = commit + M · R(n) / n
+ *   step = commit + (M + (n − 1) / 2) · R(n) / n
  *
- * What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a lease
- * with its completion, commit = its kernels + c + S · d, while which trainers have nothing to do. A link takes its
- * round trip, and its bytes at its rate; a slow one is pulled over as differences to the step before.
+ * Who finds no microbatch open computes what another holds, until the last is done: half of one each, as trainers come
+ * evenly. What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is
+ * a lease with its completion, commit = its kernels + again + c + S · d, while which trainers have nothing to do. A link
+ * takes its round trip, and its bytes at its rate; a slow one is pulled over as differences to the step before.
  *
  * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
  */
@@ -47,11 +48,13 @@ export type ModelCosts = {
   pushedBytes: number;
   /** Of one microbatch. */
   compute: number;
-  /** Of a trainer's first microbatch of a step besides: its weights are packed. */
-  pack: number;
+  /** Of a trainer once a step: it decodes the parameters, and packs its weights. */
+  once: number;
   /** Of a commit: for each microbatch, and once. */
   reduce: number;
   update: number;
+  /** Of a commit besides: shards for which the isolate has no room side by side are read again. */
+  again: number;
   /** Making the difference to the step before, and taking it. */
   difference: number;
 };
@@ -82,7 +85,7 @@ export function nearStep(
     ask +
     part * costOf(pull, costs.pulledBytes, shards);
   const edge = shares.edge * request;
-  const trainer = costs.compute + part * costs.pack + shares.trainer * request;
+  const trainer = costs.compute + part * costs.once + shares.trainer * request;
   const wait =
     (1 - shares.edge - shares.trainer) * request +
     travel(link, costs.pushedBytes) +
@@ -90,10 +93,13 @@ export function nearStep(
     part * pulledOver(link, costs, constants);
   return (
     costs.update +
+    costs.again +
     microbatches * costs.reduce +
     commit.once +
     shards * commit.shard +
-    (microbatches * roundOf({ trainer, edge, wait }, n, cores)) / n
+    ((microbatches + (n - 1) / 2) *
+      roundOf({ trainer, edge, wait }, n, cores)) /
+      n
   );
 }
 
@@ -154,7 +160,7 @@ export function farStep(
   const { once, shard } = constants.commit;
   const pull = Math.max(pulledOver(link, costs, constants), n * given);
   const compute =
-    costs.pack +
+    costs.once +
     rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
     (rounds - 1) * travel(link, costs.pushedBytes);
   const push = Math.max(travel(link, costs.pushedBytes), gathered);
