@@ -41,17 +41,14 @@ function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
     presets.map((preset) => {
       const runs = alone.filter((each) => each.preset === preset);
       // As of requests: one "request" a step, and a "byte" a microbatch.
-      const fit = (of: (run: Sample) => number) =>
-        fitCost(
-          runs.map((run) => ({
-            requests: 1,
-            bytes: run.microbatches,
-            seconds: of(run),
-          })),
-        );
-      const { byte: compute } = fit((run) => run.compute);
-      const { each: once } = fit((run) => run.trainersCpu);
-      return [preset, { ...runs[0]!.costs, compute, once, again: 0 }];
+      const { each: pack, byte: compute } = fitCost(
+        runs.map(({ microbatches, compute: seconds }) => ({
+          requests: 1,
+          bytes: microbatches,
+          seconds,
+        })),
+      );
+      return [preset, { ...runs[0]!.costs, compute, pack, again: 0 }];
     }),
   );
 }
@@ -108,10 +105,9 @@ function constantsOf(
       const { update, reduce } = models[preset]!;
       return (edgeCpu - update - microbatches * reduce) / requests[i]!;
     }),
-    trainer: alone.map(({ preset, microbatches, trainersCpu }, i) => {
-      const { compute, once } = models[preset]!;
-      return (trainersCpu - microbatches * compute - once) / requests[i]!;
-    }),
+    trainer: alone.map(
+      ({ trainersCpu, compute }, i) => (trainersCpu - compute) / requests[i]!,
+    ),
   };
   // As of requests, with one "byte" a commit.
   const { each: shard, byte: once } = fitCost(

@@ -51,7 +51,7 @@ export type Sample = Point & {
   trainersCpu: number;
   /** Bytes that a trainer pulled ÷ those of whole frames. */
   share: number;
-  costs: Omit<ModelCosts, "compute" | "once" | "again">;
+  costs: Omit<ModelCosts, "compute" | "pack" | "again">;
 };
 
 const point = (

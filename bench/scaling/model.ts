@@ -3,7 +3,7 @@
  * something to do: no more than the step's M microbatches. A microbatch needs, with its part of what its trainer does once
  * a step,
  *
- *   trainer = compute + n/M · once + the trainer's share of request        seconds of a core
+ *   trainer = compute + n/M · pack + the trainer's share of request        seconds of a core
  *   edge    = the edge's share of request                                 seconds of a core, of its one thread
  *   wait    = the rest of request, for the disk most of all, + link
  *   request = push + ask + n/M · pull
@@ -48,8 +48,8 @@ export type ModelCosts = {
   pushedBytes: number;
   /** Of one microbatch. */
   compute: number;
-  /** Of a trainer once a step: it decodes the parameters, and packs its weights. */
-  once: number;
+  /** Of a trainer's first microbatch of a step besides: its weights are packed. */
+  pack: number;
   /** Of a commit: for each microbatch, and once. */
   reduce: number;
   update: number;
@@ -85,7 +85,7 @@ export function nearStep(
     ask +
     part * costOf(pull, costs.pulledBytes, shards);
   const edge = shares.edge * request;
-  const trainer = costs.compute + part * costs.once + shares.trainer * request;
+  const trainer = costs.compute + part * costs.pack + shares.trainer * request;
   const wait =
     (1 - shares.edge - shares.trainer) * request +
     travel(link, costs.pushedBytes) +
@@ -160,7 +160,7 @@ export function farStep(
   const { once, shard } = constants.commit;
   const pull = Math.max(pulledOver(link, costs, constants), n * given);
   const compute =
-    costs.once +
+    costs.pack +
     rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
     (rounds - 1) * travel(link, costs.pushedBytes);
   const push = Math.max(travel(link, costs.pushedBytes), gathered);

@@ -61,11 +61,11 @@ function constants({
   return [
     `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
-    "| model | parameters | computing a microbatch | once a step | reducing one | the update | read again | a difference, made and taken | pulled | pushed a microbatch |",
+    "| model | parameters | computing a microbatch | packing weights, once | reducing one | the update | read again | a difference, made and taken | pulled | pushed a microbatch |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
-        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.once)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.again)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
+        `| ${name} | ${millions(costs)} | ${ms(costs.compute)} ms | ${ms(costs.pack)} ms | ${ms(costs.reduce)} ms | ${ms(costs.update)} ms | ${ms(costs.again)} ms | ${ms(costs.difference)} ms | ${megabytes(costs.pulledBytes)} | ${megabytes(costs.pushedBytes)} |`,
     ),
   ].join("\n");
 }
