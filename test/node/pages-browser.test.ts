@@ -17,6 +17,7 @@ import { VERSION } from "../../src/api/version.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
+import { counted } from "../../src/pages/shell/format.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
 import {
   browser,
@@ -430,7 +431,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByLabel("Up to step").fill(String(step - 1));
     await page.getByRole("button", { name: "Replay" }).click();
     await page
-      .getByText(`${step - from} steps computed again; none differs`)
+      .getByText(`${counted(step - from, "step")} computed again; none differs`)
       .waitFor();
     const steps = await page.locator("#steps tbody th").allInnerTexts();
     expect(steps.at(-1)).toBe(String(from));
