@@ -27,6 +27,7 @@ import {
   tooLarge,
   largestShard,
 } from "./sharding.ts";
+import { subtreeProblems } from "./subtrees.ts";
 
 /** Of one microbatch: its activations and logits must fit an isolate. */
 const MAX_MICROBATCH_TOKENS = 16_384;
@@ -67,6 +68,7 @@ export function completeConfig(
       ? importProblems(request, dataset, imported.shape)
       : vocabularyProblems(dataset, request.model?.vocabulary)),
     ...dataProblems(dataset, model),
+    ...subtreeProblems(filled),
     ...optimizerProblems(
       before
         ? { name: before.config.optimizer.name, ...request.optimizer }

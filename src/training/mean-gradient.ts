@@ -2,32 +2,49 @@
  * The mean of a step's gradients in a shard, and its squared norms. Both go through the range slice by slice,
  * so their memory depends on neither its length nor the number of microbatches.
  */
+import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { sumSquares } from "../kernels/vector.ts";
+import { scale, sumSquares } from "../kernels/vector.ts";
 import { CHUNK_LENGTH, paddingRanges } from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
-import { reduceGradients } from "./reduction.ts";
+import { sumGradients } from "./reduction.ts";
 import type { ShardGeometry } from "./shard-state.ts";
+import { type Neighbours, subtreesOf } from "./subtrees.ts";
 
 /** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
 export const SLICE_LENGTH = 32 * CHUNK_LENGTH;
 
-/** The stored payload of one slice of one microbatch's gradient. */
+/** The stored payload of one slice of one microbatch's gradient, or of one subtree's sum. */
 export type ReadSlice = (microbatch: number, slice: number) => Uint8Array;
 
-/** Writes the step's mean gradient of a slice to f32 `out` [length], `from` the shard's start. */
+/** Writes the step's mean gradient of a slice, or a sum of it, to f32 `out` [length], `from` the shard's start. */
 export type MeanGradient = (out: Pointer, from: number, length: number) => void;
 
 /** The mean of what was pushed, decoded and reduced. */
 export function reducedGradient(
+  geometry: ShardGeometry,
+  step: number,
+  read: ReadSlice,
+): MeanGradient {
+  const count = geometry.config.microbatches;
+  const sum = summedGradient(geometry, step, { first: 0, count }, read);
+  return (out, from, length) => {
+    sum(out, from, length);
+    scale(out, length, 1 / count);
+  };
+}
+
+/** The sum of what was pushed of neighbours, which make up a subtree or all of the tree. */
+export function summedGradient(
   { config, table, range }: ShardGeometry,
   step: number,
+  { first, count }: Neighbours,
   read: ReadSlice,
 ): MeanGradient {
   return (out, from, length) => {
     const padding = paddingRanges(table, range.start + from, length);
-    reduceGradients(out, length, config.microbatches, (part, microbatch) =>
+    sumGradients(out, length, first, count, (part, microbatch) =>
       decodeGradient(
         part,
         config.gradientDtype,
@@ -38,6 +55,31 @@ export function reducedGradient(
       ),
     );
   };
+}
+
+/** The mean of what a shard's log has of a step: of its microbatches, or of the sums of subtrees, f32. */
+export function loggedGradient(
+  geometry: ShardGeometry,
+  step: number,
+  read: ReadSlice,
+): MeanGradient {
+  const { config } = geometry;
+  if (!config.subtree) return reducedGradient(geometry, step, read);
+  const { length: count } = subtreesOf(config);
+  const dtype = loggedDtype(config);
+  return (out, from, length) => {
+    sumGradients(out, length, 0, count, (part, subtree) => {
+      const payload = read(subtree, from / SLICE_LENGTH);
+      const key = { seed: config.seed, step, microbatch: subtree };
+      decodeGradient(part, dtype, payload, length, key, []);
+    });
+    scale(out, length, 1 / config.microbatches);
+  };
+}
+
+/** How the log has them. */
+export function loggedDtype({ subtree, gradientDtype }: RunConfig): WireDtype {
+  return subtree ? "f32" : gradientDtype;
 }
 
 /** The mean that `squaredNorms` has left in `values`. */

@@ -1,6 +1,6 @@
 /**
  * The mean of a step's gradients, in one fixed order. The order follows the microbatch index, never
- * the arrival, so intermediate objects could reduce subtrees without changing a byte.
+ * the arrival, so intermediate objects reduce subtrees (subtrees.ts) without changing a byte.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -19,7 +19,7 @@ export function reduceGradients(
   count: number,
   read: ReadGradient,
 ): void {
-  sumRange(out, length, 0, count, read);
+  sumGradients(out, length, 0, count, read);
   scale(out, length, 1 / count);
 }
 
@@ -30,7 +30,8 @@ export function splitPoint(count: number): number {
   return split;
 }
 
-function sumRange(
+/** Their sum from `first` on, as `reduceGradients` has it before the mean. Called inside `arena.scope`. */
+export function sumGradients(
   out: Pointer,
   length: number,
   first: number,
@@ -42,11 +43,11 @@ function sumRange(
     return;
   }
   const split = splitPoint(count);
-  sumRange(out, length, first, split, read);
+  sumGradients(out, length, first, split, read);
   const { arena } = kernels();
   arena.scope(() => {
     const right = arena.allocF32(length);
-    sumRange(right, length, first + split, count - split, read);
+    sumGradients(right, length, first + split, count - split, read);
     add(out, out, right, length);
   });
 }

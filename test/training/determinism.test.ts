@@ -56,12 +56,14 @@ test("the order in which pushes arrive changes no byte", async () => {
       return worker.fetch(url, init);
     },
   };
-  const shuffled = await startRun(
-    { microbatches: 5, shards: 2 },
-    clientOf(shuffling),
-  );
-  await finish(shuffled.run, ["one", "two", "three"]);
-  expect(await outcomeOf(shuffled.run)).toEqual(expected);
+  for (const subtree of [undefined, 2, 4]) {
+    const shuffled = await startRun(
+      { microbatches: 5, shards: 2, subtree },
+      clientOf(shuffling),
+    );
+    await finish(shuffled.run, ["one", "two", "three"]);
+    expect(await outcomeOf(shuffled.run)).toEqual(expected);
+  }
 });
 
 test("evicting every object before each call changes no byte", async () => {
@@ -69,21 +71,23 @@ test("evicting every object before each call changes no byte", async () => {
   await finish(run);
   const expected = await outcomeOf(run);
 
-  let evictions = 0;
-  const evicting: Fetcher = {
-    async fetch(url, init) {
-      evictions++;
-      await evictAllDurableObjects();
-      return worker.fetch(url, init);
-    },
-  };
-  const evicted = await startRun(
-    { shards: 2, snapshotSteps: 100 },
-    clientOf(evicting),
-  );
-  await finish(evicted.run);
-  expect(evictions).toBeGreaterThan(40);
-  expect(await outcomeOf(evicted.run)).toEqual(expected);
+  for (const subtree of [undefined, 2]) {
+    let evictions = 0;
+    const evicting: Fetcher = {
+      async fetch(url, init) {
+        evictions++;
+        await evictAllDurableObjects();
+        return worker.fetch(url, init);
+      },
+    };
+    const evicted = await startRun(
+      { shards: 2, snapshotSteps: 100, subtree },
+      clientOf(evicting),
+    );
+    await finish(evicted.run);
+    expect(evictions).toBeGreaterThan(40);
+    expect(await outcomeOf(evicted.run)).toEqual(expected);
+  }
 });
 
 test("another seed ends in other bytes", async () => {

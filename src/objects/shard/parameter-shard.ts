@@ -17,9 +17,9 @@ import {
 } from "../../training/shard-state.ts";
 import { updateArenaBytes } from "../../training/shard-update.ts";
 import { checkCreation, type RunKeys } from "../platform/author.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { parameterDtype } from "../../training/pulled-parameters.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
-import { discard } from "./frame-body.ts";
 import { importedState } from "./imported-state.ts";
 import { type Loaded, loadShard } from "./loaded-shard.ts";
 import { geometryOf } from "./moments-by-group.ts";
@@ -39,6 +39,7 @@ import {
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 import { StepWaiters } from "./step-waiters.ts";
+import { loggedDigests, SubtreeSums } from "./subtree-sums.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
@@ -49,7 +50,9 @@ const MAX_REPLAYED_UPDATES = 4;
 export type Prepared =
   { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
 
-export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
+export class ParameterShard extends DurableObject<
+  Pick<ObjectBindings, "BUCKET" | "SUBTREE">
+> {
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
@@ -62,6 +65,9 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #pushes = new PushDesk(this.ctx.storage, this.#log, () =>
     this.#load(),
   );
+  readonly #sums = new SubtreeSums(this.ctx, this.env, this.#log, () =>
+    this.#load(),
+  );
   readonly #waiters = new StepWaiters();
   #loaded: Loaded | undefined;
   /** Of the arena, for an update. */
@@ -69,32 +75,19 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
   override async fetch(request: Request): Promise<Response> {
-    const [, , step, microbatch] = new URL(request.url).pathname.split("/");
+    if (request.method !== "GET")
+      return (await this.#pushes.answer(request)).response;
+    const [, , step] = new URL(request.url).pathname.split("/");
     const caller = request.headers.get("Caller")!;
-    if (request.method === "GET") {
-      const base = request.headers.get(FRAME_BASE) ?? undefined;
-      const rewinds = request.headers.get(REWINDS);
-      const waitMs = Number(request.headers.get(WAIT_MS) ?? 0);
-      const result = await toResult(async () => {
-        await this.#reach(caller, Number(step), waitMs);
-        if (rewinds !== null) checkRewinds(this.#load(), Number(rewinds));
-        return this.#pull(caller, Number(step), base);
-      });
-      return result.ok ? result.value : Response.json(result, { status: 409 });
-    }
-    const declared = request.headers.get("Frame-Bytes") || undefined;
-    const result = await toResult(() =>
-      this.#pushes.push(
-        caller,
-        request.headers.get("Lease-Key") ?? undefined,
-        Number(step),
-        Number(microbatch),
-        request.body,
-        declared === undefined ? undefined : Number(declared),
-      ),
-    );
-    if (!result.ok) await discard(request.body).catch(() => {});
-    return Response.json(result);
+    const base = request.headers.get(FRAME_BASE) ?? undefined;
+    const rewinds = request.headers.get(REWINDS);
+    const waitMs = Number(request.headers.get(WAIT_MS) ?? 0);
+    const result = await toResult(async () => {
+      await this.#reach(caller, Number(step), waitMs);
+      if (rewinds !== null) checkRewinds(this.#load(), Number(rewinds));
+      return this.#pull(caller, Number(step), base);
+    });
+    return result.ok ? result.value : Response.json(result, { status: 409 });
   }
 
   /**
@@ -107,24 +100,33 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     keys: RunKeys,
   ): Promise<Result<void>> {
     return toResult(async () => {
-      if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
-      const row = { shard: index, config: JSON.stringify(config) };
-      const geometry = geometryOf(row);
-      const state = await importedState(this.env.BUCKET, geometry);
-      // While they were read, another call may have been here.
-      if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
-      this.ctx.storage.transactionSync(() => {
-        SHARD_SCHEMA.create(this.#sql);
-        this.#sql.exec(
-          "INSERT INTO shard VALUES (?, ?, 0, 0, ?, ?, 0)",
-          index,
-          row.config,
-          keys.creation,
-          keys.secret,
-        );
-        const step = config.from?.resumed?.step ?? 0;
-        if (state) this.#snapshots.write(geometry, state, step);
-      });
+      await this.#initialize(config, index, keys);
+      await this.#sums.tell();
+    });
+  }
+
+  async #initialize(
+    config: RunConfig,
+    index: number,
+    keys: RunKeys,
+  ): Promise<void> {
+    if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
+    const row = { shard: index, config: JSON.stringify(config) };
+    const geometry = geometryOf(row);
+    const state = await importedState(this.env.BUCKET, geometry);
+    // While they were read, another call may have been here.
+    if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
+    this.ctx.storage.transactionSync(() => {
+      SHARD_SCHEMA.create(this.#sql);
+      this.#sql.exec(
+        "INSERT INTO shard VALUES (?, ?, 0, 0, ?, ?, 0)",
+        index,
+        row.config,
+        keys.creation,
+        keys.secret,
+      );
+      const step = config.from?.resumed?.step ?? 0;
+      if (state) this.#snapshots.write(geometry, state, step);
     });
   }
 
@@ -160,29 +162,34 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
    * Repeating it changes nothing: the keys are new each time that a run goes back.
    */
   goBack(step: number, keys: RunKeys, rewinds: number): Promise<Result<void>> {
-    return toResult(() => {
-      const { step: current, keys: before } = this.#load();
-      if (before.secret === keys.secret) return;
-      if (step !== current && !this.#isPast(step))
-        throw new Error(`Expected a step whose state is kept, got ${step}`);
-      this.ctx.storage.transactionSync(() => {
-        if (step < current) {
-          this.#snapshots.goBack(step);
-          this.#pins.dropAfter(step);
-        }
-        this.#log.discard(step);
-        this.#writeKeys(keys);
-        this.#sql.exec("UPDATE shard SET rewinds = ?", rewinds);
-      });
-      this.#resident.drop();
-      this.#loaded = undefined;
-      this.#waiters.wakeAll();
+    return toResult(async () => {
+      this.#goBack(step, keys, rewinds);
+      await this.#sums.tell();
     });
+  }
+
+  #goBack(step: number, keys: RunKeys, rewinds: number): void {
+    const { step: current, keys: before } = this.#load();
+    if (before.secret === keys.secret) return;
+    if (step !== current && !this.#isPast(step))
+      throw new Error(`Expected a step whose state is kept, got ${step}`);
+    this.ctx.storage.transactionSync(() => {
+      if (step < current) {
+        this.#snapshots.goBack(step);
+        this.#pins.dropAfter(step);
+      }
+      this.#log.discard(step);
+      this.#writeKeys(keys);
+      this.#sql.exec("UPDATE shard SET rewinds = ?", rewinds);
+    });
+    this.#resident.drop();
+    this.#loaded = undefined;
+    this.#waiters.wakeAll();
   }
 
   /** Take nothing of these authors, and void what they have pushed that is not committed. Repeating it changes nothing. */
   exclude(authors: string[]): Promise<Result<void>> {
-    return toResult(() => {
+    return toResult(async () => {
       const { step } = this.#load();
       this.ctx.storage.transactionSync(() => {
         this.#sql.exec("DELETE FROM excluded");
@@ -192,6 +199,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       });
       this.#loaded = undefined;
       this.#waiters.wakeAll();
+      await this.#sums.tell();
     });
   }
 
@@ -233,13 +241,24 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     step: number,
     taken: readonly (string | null)[],
   ): Promise<Result<Prepared>> {
-    return toResult(() => {
+    return toResult(async () => {
+      const missing = await this.#sums.gather(step, taken);
+      if (missing.length > 0) return { missing };
       const { geometry, step: current } = this.#load();
       checkStep(current, step, "future_step");
-      const found = this.#log.find(step, taken);
+      const found = this.#log.find(step, loggedDigests(geometry.config, taken));
       if ("missing" in found) return found;
       return { norms: this.#resident.norms(geometry, step, found.variants) };
     });
+  }
+
+  /** A subtree has all its pushes of a step: their sum may be had before the commit asks for it. */
+  gatherOne(
+    step: number,
+    subtree: number,
+    digests: readonly string[],
+  ): Promise<Result<number[]>> {
+    return toResult(() => this.#sums.gatherOne(step, subtree, digests));
   }
 
   /** Apply the update of `update.step`, of these pushes, so that the shard reaches the next. Idempotent by step. */
@@ -258,6 +277,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
       } finally {
         reservation.release();
       }
+      await this.#sums.tell({ step: update.step, taken });
     });
   }
 
@@ -265,7 +285,10 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     const loaded = this.#load();
     if (update.step < loaded.step) return;
     checkStep(loaded.step, update.step, "future_step");
-    const found = this.#log.find(update.step, taken);
+    const found = this.#log.find(
+      update.step,
+      loggedDigests(loaded.geometry.config, taken),
+    );
     if ("missing" in found) {
       throw new Error(
         `Expected the pushes that the commit of step ${update.step} takes, got none of microbatches ${found.missing.join()}`,
@@ -331,22 +354,28 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** The run has ended: take no more pushes, keep the parameters, let the log go. */
   end(): Promise<Result<void>> {
-    return toResult(() => {
-      const loaded = this.#load();
-      if (loaded.ended) return;
-      const state = this.#state();
-      this.ctx.storage.transactionSync(() => {
-        this.#writeSnapshot(loaded, state);
-        this.#log.clear();
-        this.#sql.exec("UPDATE shard SET ended = 1");
-      });
-      loaded.ended = true;
-      this.#waiters.wakeAll();
+    return toResult(async () => {
+      this.#end();
+      await this.#sums.tell();
     });
+  }
+
+  #end(): void {
+    const loaded = this.#load();
+    if (loaded.ended) return;
+    const state = this.#state();
+    this.ctx.storage.transactionSync(() => {
+      this.#writeSnapshot(loaded, state);
+      this.#log.clear();
+      this.#sql.exec("UPDATE shard SET ended = 1");
+    });
+    loaded.ended = true;
+    this.#waiters.wakeAll();
   }
 
   /** Forget everything. */
   async destroy(): Promise<void> {
+    await this.#sums.destroy();
     this.#resident.drop();
     this.#log.forget();
     this.#loaded = undefined;
