@@ -402,10 +402,10 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
   writeFileSync(join(folder, "text.txt"), TEXT);
   const kept = (name: string, file: string) =>
     join(folder, "home/runs", name, file);
-  const line = (name: string) => [
-    ...["--url", edge.url, "--trainers", "1", "--threads", "1"],
-    ...["--steps", "20", "--name", name],
-  ];
+  const line = (name: string) =>
+    `--url ${edge.url} --trainers 1 --threads 1 --steps 20 --name ${name}`.split(
+      " ",
+    );
   const whole = train(...line("whole"));
 
   const killed = beginTrain(...line("killed"));
