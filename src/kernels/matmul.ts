@@ -44,13 +44,13 @@ export function matmul(
   checkCount("rows", m);
   const { arena, exports } = kernels();
   arena.scope(() => {
-    const bPanels = pack("b", b, n, k, roundToBf16);
+    const bPanels = packF32("b", b, n, k, roundToBf16);
     for (let row = 0; row < m; row += ROWS_TOGETHER) {
       const rows = Math.min(ROWS_TOGETHER, m - row);
       const source = a.source + 4 * row * a.rowStride;
       const to = out + 4 * row * n;
       arena.scope(() => {
-        const aPanels = pack("a", { ...a, source }, rows, k, roundToBf16);
+        const aPanels = packF32("a", { ...a, source }, rows, k, roundToBf16);
         exports.gemmF32(
           to,
           n,
@@ -67,7 +67,7 @@ export function matmul(
 }
 
 /** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */
-export function pack(
+export function packF32(
   side: "a" | "b",
   operand: Operand,
   rows: number,
