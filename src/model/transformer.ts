@@ -4,10 +4,6 @@
  */
 import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import {
-  softmaxCrossEntropyBackward,
-  softmaxCrossEntropyForward,
-} from "../kernels/cross-entropy.ts";
 import { embeddingBackward, embeddingForward } from "../kernels/embedding.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
@@ -19,7 +15,7 @@ import {
 } from "./activations.ts";
 import { batchShape, checkTargets } from "./batch-checks.ts";
 import { withGradients } from "./flat-vector.ts";
-import { headBackward, headForward } from "./head.ts";
+import { forEachTile, type Head, headLoss } from "./head.ts";
 import {
   type BackwardPass,
   type Batch,
@@ -97,24 +93,14 @@ export class Transformer<Between, Inside, Final> implements Model {
   loss(pass: Pass, batch: Batch): BatchLoss {
     const sizes = batchShape(this.shape, batch.tokens, batch.sequences);
     checkTargets(this.shape, batch);
-    const { N } = sizes;
-    const { vocabulary: V } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
       const tokens = arena.copyIn(batch.tokens);
       const targets = arena.copyIn(batch.targets);
       const activations = this.#alloc(sizes, "nothing");
       this.#forward(activations, tokens, sizes, pass);
-      const logits = arena.allocF32(N * V);
-      const logSumExp = arena.allocF32(N);
-      this.#head(logits, activations.hidden, N, pass);
-      const lossSum = softmaxCrossEntropyForward(
-        logSumExp,
-        logits,
-        targets,
-        N,
-        V,
-      );
+      const head = this.#head(pass);
+      const lossSum = headLoss(activations.hidden, targets, sizes.N, head);
       return { lossSum, tokens: countedTokens(batch.targets) };
     });
   }
@@ -170,14 +156,17 @@ export class Transformer<Between, Inside, Final> implements Model {
   ): Float32Array<ArrayBuffer> {
     const sizes = batchShape(this.shape, tokens, sequences);
     const { N } = sizes;
-    const { vocabulary } = this.shape;
+    const { vocabulary: V } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
       const activations = this.#alloc(sizes, "nothing");
       this.#forward(activations, arena.copyIn(tokens), sizes, pass);
-      const out = arena.allocF32(N * vocabulary);
-      this.#head(out, activations.hidden, N, pass);
-      return arena.f32(out, N * vocabulary).slice();
+      const all = new Float32Array(N * V);
+      const head = this.#head(pass);
+      forEachTile(activations.hidden, N, head, (logits, row, rows) =>
+        all.set(arena.f32(logits, rows * V), row * V),
+      );
+      return all;
     });
   }
 
@@ -217,7 +206,7 @@ export class Transformer<Between, Inside, Final> implements Model {
 
   /**
    * The head, the loss, and their backward passes down to the blocks' output: overwrites `dResidual`
-   * f32 [N, C], and adds to the head's gradient, which is `dTied` or its own. Logits are in memory only here.
+   * f32 [N, C], and adds to the head's gradient, which is `dTied` or its own.
    */
   #headLoss(
     dResidual: Pointer,
@@ -228,46 +217,20 @@ export class Transformer<Between, Inside, Final> implements Model {
     pass: BackwardPass,
   ): number {
     const { N } = sizes;
-    const { width: C, vocabulary: V } = this.shape;
-    const { head } = this.#layers;
-    const { parameters, recipe } = pass;
     const { arena } = kernels();
     return arena.scope(() => {
-      const dHidden = arena.allocF32(N * C);
-      const logits = arena.allocF32(N * V);
-      const logSumExp = arena.allocF32(N);
-      this.#head(logits, hidden, N, pass);
-      const lossSum = softmaxCrossEntropyForward(
-        logSumExp,
-        logits,
-        targets,
-        N,
-        V,
-      );
-      // From here on `logits` hold their gradient.
-      softmaxCrossEntropyBackward(
-        logits,
-        logits,
-        logSumExp,
-        targets,
-        N,
-        V,
-        counted > 0 ? 1 / counted : 0,
-      );
-      const backward = (dHead: Pointer): void =>
-        headBackward(
-          dHidden,
-          dHead,
-          logits,
-          hidden,
-          parameters.read(head),
-          N,
-          C,
-          V,
-          recipe,
-        );
-      if (dTied !== undefined) backward(dTied);
-      else withGradients(pass.gradient, [head], ([dHead]) => backward(dHead!));
+      const dHidden = hidden; // Nobody reads it any more then.
+      const scale = counted > 0 ? 1 / counted : 0;
+      const loss = (dWeight: Pointer): number => {
+        const gradients = { dHidden, dWeight, scale };
+        return headLoss(hidden, targets, N, this.#head(pass), gradients);
+      };
+      const lossSum =
+        dTied !== undefined
+          ? loss(dTied)
+          : withGradients(pass.gradient, [this.#layers.head], ([dHead]) =>
+              loss(dHead!),
+            );
       const { output } = blocks.at(-1)!;
       this.#layers.finalBackward(
         dResidual,
@@ -320,18 +283,11 @@ export class Transformer<Between, Inside, Final> implements Model {
     );
   }
 
-  /** logits f32 [rows, V] of hidden f32 [rows, C] */
-  #head(
-    out: Pointer,
-    hidden: Pointer,
-    rows: number,
-    { parameters, recipe }: Pass,
-  ): void {
+  /** In the caller's scope. */
+  #head({ parameters, recipe }: Pass): Head {
     const { width, vocabulary } = this.shape;
-    kernels().arena.scope(() => {
-      const weight = parameters.read(this.#layers.head);
-      headForward(out, hidden, weight, rows, width, vocabulary, recipe);
-    });
+    const weight = parameters.read(this.#layers.head);
+    return { weight, vocabulary, width, recipe };
   }
 }
 
