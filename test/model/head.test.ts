@@ -4,7 +4,7 @@ import {
   softmaxCrossEntropyForward,
 } from "../../src/kernels/cross-entropy.ts";
 import { byColumns, byRows, matmul } from "../../src/kernels/matmul.ts";
-import { forEachTile, headLoss, tileRows } from "../../src/model/head.ts";
+import { forEachTile, headLoss, tileRows } from "../../src/model/head-loss.ts";
 import { arena } from "../support/kernels.ts";
 import { normals } from "../support/random.ts";
 
