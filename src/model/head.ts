@@ -9,9 +9,9 @@ import type { Pointer } from "../kernels/arena.ts";
 import {
   byColumns,
   byRows,
-  multiplyPacked,
+  multiplyF32,
   type Operand,
-  pack,
+  packF32,
 } from "../kernels/matmul.ts";
 import { kernels } from "../kernels/runtime.ts";
 
@@ -35,11 +35,11 @@ export function headForward(
 ): void {
   const roundToBf16 = RECIPES[recipe].head.format === "bf16";
   kernels().arena.scope(() => {
-    const a = pack("a", byRows(hidden, C), rows, C, roundToBf16);
+    const a = packF32("a", byRows(hidden, C), rows, C, roundToBf16);
     forEachBlock(V, (first, count) => {
       const words = byRows(weight + 4 * first * C, C);
-      const b = pack("b", words, count, C, roundToBf16);
-      multiplyPacked(logits + 4 * first, V, a, b, rows, count, C, false);
+      const b = packF32("b", words, count, C, roundToBf16);
+      multiplyF32(logits + 4 * first, V, a, b, rows, count, C, false);
     });
   });
 }
@@ -58,29 +58,20 @@ export function headBackward(
 ): void {
   const roundToBf16 = RECIPES[recipe].head.format === "bf16";
   const packed = (side: "a" | "b", operand: Operand, m: number, k: number) =>
-    pack(side, operand, m, k, roundToBf16);
+    packF32(side, operand, m, k, roundToBf16);
   kernels().arena.scope(() => {
     const x = packed("b", byColumns(hidden, C), C, rows);
     forEachBlock(V, (first, count) => {
       const dBlock = dLogits + 4 * first;
       const dWords = packed("a", byColumns(dBlock, V), count, rows);
-      multiplyPacked(
-        dWeight + 4 * first * C,
-        C,
-        dWords,
-        x,
-        count,
-        C,
-        rows,
-        true,
-      );
+      multiplyF32(dWeight + 4 * first * C, C, dWords, x, count, C, rows, true);
     });
     forEachBlock(V, (first, count) => {
       const dBlock = dLogits + 4 * first;
       const dY = packed("a", byRows(dBlock, V), rows, count);
       const words = byColumns(weight + 4 * first * C, C);
       const b = packed("b", words, C, count);
-      multiplyPacked(dHidden, C, dY, b, rows, C, count, first > 0);
+      multiplyF32(dHidden, C, dY, b, rows, C, count, first > 0);
     });
   });
 }

@@ -31,12 +31,12 @@ export type ModelTensors<Block, Norm> = {
 /** Of which model, on how many tokens. */
 export type Sizes<P extends Parts> = { shape: P["shape"]; batch: BatchShape };
 /** And which of its blocks. */
-export type Place<P extends Parts> = Sizes<P> & { layer: number };
+export type LayerPlace<P extends Parts> = Sizes<P> & { layer: number };
 
 type BlockPass<P extends Parts> = (
   activations: P["inside"] & Ends,
   tensors: P["block"],
-  place: Place<P>,
+  place: LayerPlace<P>,
   pass: Pass,
 ) => void;
 
@@ -57,7 +57,7 @@ export type Layers<P extends Parts> = {
       dResidual: Pointer,
       activations: P["inside"] & Ends,
       tensors: P["block"],
-      place: Place<P>,
+      place: LayerPlace<P>,
       pass: BackwardPass,
     ): void;
   };

@@ -4,7 +4,7 @@ import type { Pointer } from "../../kernels/arena.ts";
 import type { RowMoments } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Ends, Room } from "../activations.ts";
-import type { Place, Sizes } from "../layers.ts";
+import type { LayerPlace, Sizes } from "../layers.ts";
 import { widths } from "./config.ts";
 import type { BlockTensors, TensorPair } from "./parameters.ts";
 
@@ -35,7 +35,7 @@ export type Gpt2Parts = {
   inside: BlockInside;
   moments: RowMoments;
 };
-export type BlockPlace = Place<Gpt2Parts>;
+export type BlockPlace = LayerPlace<Gpt2Parts>;
 
 export function blockRoom({
   shape,

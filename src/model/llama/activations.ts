@@ -4,7 +4,7 @@ import type { Pointer } from "../../kernels/arena.ts";
 import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Ends, Room } from "../activations.ts";
-import type { Place, Sizes } from "../layers.ts";
+import type { LayerPlace, Sizes } from "../layers.ts";
 import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
 import type { BlockTensors } from "./parameters.ts";
@@ -42,7 +42,7 @@ export type LlamaParts = {
   /** Of a norm's rows, their rstd. */
   moments: Pointer; // [N]
 };
-export type BlockPlace = Place<LlamaParts>;
+export type BlockPlace = LayerPlace<LlamaParts>;
 
 export function blockRoom({
   shape,
