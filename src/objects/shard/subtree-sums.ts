@@ -11,6 +11,7 @@ import { loggedDtype } from "../../training/mean-gradient.ts";
 import { subtreesOf } from "../../training/subtrees.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { Lock } from "../platform/lock.ts";
+import type { Taken } from "./current-state.ts";
 import { readFrame } from "./frame-body.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import type { PushLog } from "./push-log.ts";
@@ -18,19 +19,8 @@ import { checkRunning, checkStep } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { pullSum, type SubtreeStub, subtreeStub } from "./subtree-stub.ts";
 
-/** By microbatch, of what a commit takes. */
-type Taken = readonly (string | null)[];
-
 /** Who has pushed a sum: it is here as long as its step lasts, whoever else is excluded. */
 const AUTHOR = "subtree";
-
-/** What the log has these under: each as it is, or the digests of each subtree's in one. */
-export function loggedDigests(config: RunConfig, taken: Taken): Taken {
-  if (!config.subtree) return taken;
-  return subtreesOf(config).map(({ first, count }) =>
-    taken.slice(first, first + count).join(" "),
-  );
-}
 
 export class SubtreeSums {
   readonly #context: DurableObjectState;
@@ -51,6 +41,15 @@ export class SubtreeSums {
     this.#bindings = bindings;
     this.#log = log;
     this.#loaded = loaded;
+  }
+
+  /** What the log has these under: each as it is, or in one the digests of each subtree's. */
+  logged(taken: Taken): Taken {
+    const { config } = this.#loaded().geometry;
+    if (!config.subtree) return taken;
+    return subtreesOf(config).map(({ first, count }) =>
+      taken.slice(first, first + count).join(" "),
+    );
   }
 
   /** Have all sums of what a commit takes on disk. Returns the microbatches of which a subtree has no such push. */

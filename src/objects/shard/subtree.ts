@@ -19,6 +19,7 @@ import {
 import { subtreesOf } from "../../training/subtrees.ts";
 import type { RunKeys } from "../platform/author.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
+import type { Taken } from "./current-state.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import { geometryOf } from "./moments-by-group.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
@@ -42,9 +43,6 @@ export type SubtreeFacts = {
   rewinds: number;
   ended: boolean;
 };
-
-/** By microbatch of the subtree. */
-type Taken = readonly (string | null)[];
 
 export class Subtree extends DurableObject<
   Pick<ObjectBindings, "PARAMETER_SHARD">
