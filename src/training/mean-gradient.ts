@@ -5,10 +5,14 @@
 import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
-import { scale, sumSquares } from "../kernels/vector.ts";
+import { sumSquares } from "../kernels/vector.ts";
 import { CHUNK_LENGTH, paddingRanges } from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
-import { sumGradients } from "./reduction.ts";
+import {
+  type ReadGradient,
+  reduceGradients,
+  sumGradients,
+} from "./reduction.ts";
 import type { ShardGeometry } from "./shard-state.ts";
 import { type Neighbours, subtreesOf } from "./subtrees.ts";
 
@@ -27,34 +31,23 @@ export function reducedGradient(
   step: number,
   read: ReadSlice,
 ): MeanGradient {
-  const count = geometry.config.microbatches;
-  const sum = summedGradient(geometry, step, { first: 0, count }, read);
-  return (out, from, length) => {
-    sum(out, from, length);
-    scale(out, length, 1 / count);
-  };
+  const { microbatches, gradientDtype } = geometry.config;
+  const decoded = decoding(geometry, step, gradientDtype, read);
+  return (out, from, length) =>
+    reduceGradients(out, length, microbatches, decoded(from, length));
 }
 
-/** The sum of what was pushed of neighbours, which make up a subtree or all of the tree. */
+/** The sum of what was pushed of neighbours, which make up a subtree. */
 export function summedGradient(
-  { config, table, range }: ShardGeometry,
+  geometry: ShardGeometry,
   step: number,
   { first, count }: Neighbours,
   read: ReadSlice,
 ): MeanGradient {
-  return (out, from, length) => {
-    const padding = paddingRanges(table, range.start + from, length);
-    sumGradients(out, length, first, count, (part, microbatch) =>
-      decodeGradient(
-        part,
-        config.gradientDtype,
-        read(microbatch, from / SLICE_LENGTH),
-        length,
-        { seed: config.seed, step, microbatch },
-        padding,
-      ),
-    );
-  };
+  const { gradientDtype } = geometry.config;
+  const decoded = decoding(geometry, step, gradientDtype, read);
+  return (out, from, length) =>
+    sumGradients(out, length, first, count, decoded(from, length));
 }
 
 /** The mean of what a shard's log has of a step: of its microbatches, or of the sums of subtrees, f32. */
@@ -66,20 +59,37 @@ export function loggedGradient(
   const { config } = geometry;
   if (!config.subtree) return reducedGradient(geometry, step, read);
   const { length: count } = subtreesOf(config);
-  const dtype = loggedDtype(config);
-  return (out, from, length) => {
-    sumGradients(out, length, 0, count, (part, subtree) => {
-      const payload = read(subtree, from / SLICE_LENGTH);
-      const key = { seed: config.seed, step, microbatch: subtree };
-      decodeGradient(part, dtype, payload, length, key, []);
-    });
-    scale(out, length, 1 / config.microbatches);
-  };
+  const decoded = decoding(geometry, step, loggedDtype(config), read);
+  return (out, from, length) =>
+    reduceGradients(
+      out,
+      length,
+      count,
+      decoded(from, length),
+      config.microbatches,
+    );
 }
 
 /** How the log has them. */
 export function loggedDtype({ subtree, gradientDtype }: RunConfig): WireDtype {
   return subtree ? "f32" : gradientDtype;
+}
+
+/** Of `read`, what writes a slice of it in f32, its padding zero. */
+function decoding(
+  { config: { seed }, table, range }: ShardGeometry,
+  step: number,
+  dtype: WireDtype,
+  read: ReadSlice,
+): (from: number, length: number) => ReadGradient {
+  return (from, length) => {
+    const padding = paddingRanges(table, range.start + from, length);
+    return (part, microbatch) => {
+      const payload = read(microbatch, from / SLICE_LENGTH);
+      const key = { seed, step, microbatch };
+      decodeGradient(part, dtype, payload, length, key, padding);
+    };
+  };
 }
 
 /** The mean that `squaredNorms` has left in `values`. */

@@ -10,17 +10,18 @@ import { add, scale } from "../kernels/vector.ts";
 export type ReadGradient = (out: Pointer, microbatch: number) => void;
 
 /**
- * Mean over `count` microbatches to f32 `out` [length]: a binary tree of sums in f32, then × 1/count
- * once. Holds ⌈log2 count⌉ buffers besides `out`. Called inside `arena.scope`.
+ * Mean over `count` microbatches, or over the `of` that so many subtrees have, to f32 `out` [length]: a binary tree of
+ * sums in f32, then × 1/of once. Holds ⌈log2 count⌉ buffers besides `out`. Called inside `arena.scope`.
  */
 export function reduceGradients(
   out: Pointer,
   length: number,
   count: number,
   read: ReadGradient,
+  of = count,
 ): void {
   sumGradients(out, length, 0, count, read);
-  scale(out, length, 1 / count);
+  scale(out, length, 1 / of);
 }
 
 /** Microbatches below the split go left: the largest power of two below `count`. */

@@ -24,11 +24,13 @@ import { checkStep, REWINDS, WAIT_MS } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 import { StepWaiters } from "./step-waiters.ts";
+import type { Gathering } from "./subtree.ts";
 import { SubtreeSums } from "./subtree-sums.ts";
 
-export class ParameterShard extends DurableObject<
-  Pick<ObjectBindings, "BUCKET" | "SUBTREE">
-> {
+export class ParameterShard
+  extends DurableObject<Pick<ObjectBindings, "BUCKET" | "SUBTREE">>
+  implements Gathering
+{
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);

@@ -22,7 +22,6 @@ import type { ObjectBindings } from "../platform/bindings.ts";
 import type { Taken } from "./current-state.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import { geometryOf } from "./moments-by-group.ts";
-import type { ParameterShard } from "./parameter-shard.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
 import { checkStep } from "./shard-frames.ts";
@@ -42,6 +41,15 @@ export type SubtreeFacts = {
   step: number;
   rewinds: number;
   ended: boolean;
+};
+
+/** Of a shard, what a subtree calls. */
+export type Gathering = {
+  gatherOne(
+    step: number,
+    subtree: number,
+    digests: Taken,
+  ): Promise<Result<number[]>>;
 };
 
 export class Subtree extends DurableObject<
@@ -134,7 +142,7 @@ export class Subtree extends DurableObject<
       const { PARAMETER_SHARD } = this.env;
       const shard = PARAMETER_SHARD.get(
         PARAMETER_SHARD.idFromString(facts.shard),
-      ) as unknown as Pick<ParameterShard, "gatherOne">;
+      ) as unknown as Gathering;
       await shard.gatherOne(step, facts.index, digests);
     } catch {
       // Gone on the way, one or the other: nothing is lost by it.
