@@ -5,7 +5,15 @@
  *
  *   SCREENSHOTS=docs/pages npm test -- test/node/pages-browser.test.ts    keeps what it sees
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -338,6 +346,32 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     });
   });
 
+  test.each([
+    ["play", "SIMD, as Chromium", undefined],
+    ["join", "relaxed SIMD", "Join"],
+    ["replay", "relaxed SIMD", "Replay"],
+  ])(
+    "/%s in a browser that cannot run the kernels says what it lacks",
+    async (name, lacks, button) => {
+      const old = listened(await context.newPage(), edge.url);
+      await old.route("**/*-worker.js", async (route) => {
+        const answer = await route.fetch();
+        const body = `WebAssembly.validate = () => false;${await answer.text()}`;
+        await route.fulfill({ response: answer, body });
+      });
+      await old.goto(`${edge.url}/${name}?run=mine`);
+      if (button) await old.getByRole("button", { name: button }).click();
+      await old
+        .getByText(`Expected a browser with WebAssembly`)
+        .filter({ hasText: lacks })
+        .first()
+        .waitFor();
+      await old.close();
+      const { trainers } = await run().status();
+      expect(trainers.map((each) => each.host)).not.toContain("browser");
+    },
+  );
+
   test("what its parameters write is shown when asked, and as it goes on", async () => {
     await page.getByLabel("Begin with").fill("All the");
     // Texts that cost nothing: there could be one a step.
@@ -660,6 +694,57 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       .waitFor();
     await page.getByText("Back to a distribution").click();
     await settled(page);
+  });
+
+  describe("a directory with a folder in it", () => {
+    let model: string;
+
+    beforeAll(() => {
+      model = join(folder, "model");
+      cpSync(dirname(LLAMA), model, { recursive: true });
+      mkdirSync(join(model, "original"));
+      for (const name of ["config.json", "params.json"])
+        writeFileSync(join(model, "original", name), "{}");
+    });
+
+    /** What the file manager lets go of over the page's heading, outside of the place for it. */
+    async function drop(...files: string[]): Promise<void> {
+      const session = await context.newCDPSession(page);
+      const { x, y } = (await page.locator("h1").boundingBox())!;
+      const data = { items: [], files, dragOperationsMask: 1 };
+      for (const type of ["dragEnter", "dragOver", "drop"] as const)
+        await session.send("Input.dispatchDragEvent", { type, x, y, data });
+      await session.detach();
+    }
+
+    test.each([
+      ["dropped", () => drop(model)],
+      ["picked", () => page.setInputFiles("#directory", model)],
+    ])("is looked at without that when %s", async (_, give) => {
+      const asked: string[] = [];
+      page.on("request", (request) => asked.push(request.url()));
+      await page.goto(`${edge.url}/play`);
+      await settled(page);
+      await give();
+      await page.locator("#inspection").waitFor();
+      await settled(page);
+      const names = page.getByRole("combobox", { name: /^File/ });
+      expect((await names.locator("option").allInnerTexts()).sort()).toEqual(
+        readdirSync(dirname(LLAMA)).sort(),
+      );
+      expect(await page.locator("#inspection").innerText()).toContain(
+        "a linear layer, [out, in]",
+      );
+      // Without relaxed SIMD, which not every browser has.
+      expect(asked.filter((url) => url.endsWith(".wasm"))).toEqual([
+        `${edge.url}/pages/kernels-files.wasm`,
+      ]);
+    });
+
+    test("is not taken with others", async () => {
+      await drop(model, LLAMA);
+      await page.getByText("Expected files, or one directory alone").waitFor();
+    });
   });
 
   test("no page said anything that it should not", () => {
