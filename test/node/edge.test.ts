@@ -145,9 +145,7 @@ test("a trainer host finds the edge's runs through its API, and restarts do not 
     await call(`${host.url}/v1/runs/r2/trainers`, "POST", start),
   ).toMatchObject({ status: 404 });
   await expect
-    .poll(async () => (await call(`${edge.url}/v1/runs/r1`, "GET")).text, {
-      timeout: 60_000,
-    })
+    .poll(async () => (await call(`${edge.url}/v1/runs/r1`, "GET")).text)
     .toContain('"state":"finished"');
   await host.close();
   await edge.close();

@@ -20,7 +20,6 @@ const REQUEST = {
 } as const satisfies JobRequest;
 
 /** For alarms, which come by themselves. */
-const PATIENCE = { timeout: 60_000 };
 
 let folder: string;
 let edge: Running;
@@ -143,7 +142,7 @@ test("jobs whose time comes go with their results, whatever is killed on the way
     await listed();
   }
   await restart();
-  await expect.poll(listed, PATIENCE).toEqual([]);
+  await expect.poll(listed).toEqual([]);
   for (const { job, result } of jobs) {
     const isGone = (call: Promise<unknown>) =>
       call.then(

@@ -410,13 +410,11 @@ test("it serves the API and its pages, and ends with the process that was called
       expect((await fetch(url + path)).status, path).toBe(200);
     child.kill("SIGKILL");
     await expect
-      .poll(
-        () =>
-          fetch(url).then(
-            () => true,
-            () => false,
-          ),
-        { timeout: 60_000 },
+      .poll(() =>
+        fetch(url).then(
+          () => true,
+          () => false,
+        ),
       )
       .toBe(false);
   } finally {

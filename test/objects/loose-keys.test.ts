@@ -34,7 +34,6 @@ const ENTRY = {
 } as const;
 
 /** For what comes by itself. */
-const PATIENCE = { timeout: 60_000 };
 
 /** A new one each time: `reset` leaves a stub that is of no more use. */
 const directory = () => directoryStub(bindings);
@@ -243,13 +242,13 @@ test("a stalled PUT of a corpus renews its key", async () => {
   const answer = call("PUT", "/v1/datasets/text", body, {
     "Content-Length": "2000",
   });
-  await expect.poll(looseKeys, PATIENCE).toHaveLength(1);
+  await expect.poll(looseKeys).toHaveLength(1);
   await pass(LEASE_MS - 1000);
   const [before] = await looseKeys();
   await vi.advanceTimersByTimeAsync(LEASE_MS / 2);
   const renewedMs = async () =>
     (await looseKeys())[0]!.until_ms - before!.until_ms;
-  await expect.poll(renewedMs, PATIENCE).toBeGreaterThan(LEASE_MS / 2);
+  await expect.poll(renewedMs).toBeGreaterThan(LEASE_MS / 2);
   feed!.enqueue(text.slice(1000));
   feed!.close();
   expect((await answer).status).toBe(201);
