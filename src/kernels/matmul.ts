@@ -42,7 +42,7 @@ export function matmul(
   { accumulate = false, roundToBf16 = false }: MatmulOptions = {},
 ): void {
   checkCount("rows", m);
-  const { arena, exports } = kernels();
+  const { arena } = kernels();
   arena.scope(() => {
     const bPanels = packF32("b", b, n, k, roundToBf16);
     for (let row = 0; row < m; row += ROWS_TOGETHER) {
@@ -51,19 +51,36 @@ export function matmul(
       const to = out + 4 * row * n;
       arena.scope(() => {
         const aPanels = packF32("a", { ...a, source }, rows, k, roundToBf16);
-        exports.gemmF32(
-          to,
-          n,
-          aPanels,
-          bPanels,
-          rows,
-          n,
-          k,
-          Number(accumulate),
-        );
+        multiplyF32(to, n, aPanels, bPanels, rows, n, k, accumulate);
       });
     }
   });
+}
+
+/**
+ * `matmul` of operands that `packF32` made. Rows of `out` lie `outStride` elements apart; with `accumulate` each sum goes on
+ * from what `out` holds.
+ */
+export function multiplyF32(
+  out: Pointer,
+  outStride: number,
+  aPanels: Pointer,
+  bPanels: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  accumulate: boolean,
+): void {
+  kernels().exports.gemmF32(
+    out,
+    outStride,
+    aPanels,
+    bPanels,
+    m,
+    n,
+    k,
+    Number(accumulate),
+  );
 }
 
 /** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */

@@ -12,8 +12,8 @@ import {
 } from "./activations.ts";
 import { batchShape, checkTargets } from "./batch-checks.ts";
 import { withGradients } from "./flat-vector.ts";
-import { headForward } from "./head.ts";
-import { type HeadInputs, headLoss, headLossAndGradient } from "./head-loss.ts";
+import type { Head } from "./head.ts";
+import { forEachTile, headLoss } from "./head-loss.ts";
 import type { Layers, ModelTensors, Parts, Sizes } from "./layers.ts";
 import {
   type BackwardPass,
@@ -61,7 +61,8 @@ export class Transformer<P extends Parts> implements Model {
       const tokens = arena.copyIn(batch.tokens);
       const targets = arena.copyIn(batch.targets);
       const { hidden } = this.#forward(tokens, sizes, "nothing", pass);
-      const lossSum = headLoss(this.#headInputs(hidden, targets, sizes, pass));
+      const head = this.#head(pass);
+      const lossSum = headLoss(hidden, targets, sizes.batch.N, head);
       return { lossSum, tokens: countedTokens(batch.targets) };
     });
   }
@@ -113,15 +114,16 @@ export class Transformer<P extends Parts> implements Model {
   ): Float32Array<ArrayBuffer> {
     const sizes = this.#sizesOf(tokens, sequences);
     const { N } = sizes.batch;
-    const { width, vocabulary } = this.shape;
+    const { vocabulary: V } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
       const at = arena.copyIn(tokens);
       const { hidden } = this.#forward(at, sizes, "nothing", pass);
-      const out = arena.allocF32(N * vocabulary);
-      const weight = pass.parameters.read(this.#tensors.head);
-      headForward(out, hidden, weight, N, width, vocabulary, pass.recipe);
-      return arena.f32(out, N * vocabulary).slice();
+      const all = new Float32Array(N * V);
+      forEachTile(hidden, N, this.#head(pass), (logits, row, rows) =>
+        all.set(arena.f32(logits, rows * V), row * V),
+      );
+      return all;
     });
   }
 
@@ -160,16 +162,10 @@ export class Transformer<P extends Parts> implements Model {
   }
 
   /** In the caller's scope. */
-  #headInputs(
-    hidden: Pointer,
-    targets: Pointer,
-    { batch }: Sizes<P>,
-    { parameters, recipe }: Pass,
-  ): HeadInputs {
+  #head({ parameters, recipe }: Pass): Head {
     const { width, vocabulary } = this.shape;
     const weight = parameters.read(this.#tensors.head);
-    const sizes = { tokens: batch.N, width, vocabulary };
-    return { hidden, targets, weight, ...sizes, recipe };
+    return { weight, vocabulary, width, recipe };
   }
 
   /**
@@ -187,14 +183,18 @@ export class Transformer<P extends Parts> implements Model {
     const { head, finalNorm } = this.#tensors;
     const { arena } = kernels();
     return arena.scope(() => {
-      const dHidden = arena.allocF32(sizes.batch.N * this.shape.width);
-      let lossSum = 0;
-      const backward = (dHead: Pointer): void => {
-        const inputs = this.#headInputs(hidden, targets, sizes, pass);
-        lossSum = headLossAndGradient(dHidden, dHead, inputs, counted);
-      };
-      if (dTied !== undefined) arena.scope(() => backward(dTied));
-      else withGradients(pass.gradient, [head], ([dHead]) => backward(dHead!));
+      const dHidden = hidden; // Nobody reads it any more then.
+      const scale = counted > 0 ? 1 / counted : 0;
+      const loss = (dWeight: Pointer): number =>
+        headLoss(hidden, targets, sizes.batch.N, this.#head(pass), {
+          dHidden,
+          dWeight,
+          scale,
+        });
+      const lossSum =
+        dTied === undefined
+          ? withGradients(pass.gradient, [head], ([dHead]) => loss(dHead!))
+          : arena.scope(() => loss(dTied));
       const { output } = blocks.at(-1)!;
       this.#layers.norm.backward(
         dResidual,
