@@ -12,10 +12,10 @@ import {
   byColumns,
   byRows,
   type Operand,
-  pack,
+  packF32,
 } from "../src/kernels/matmul.ts";
 import { packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
-import { drawSigns, hadamard } from "../src/kernels/hadamard.ts";
+import { drawSigns, hadamardTransform } from "../src/kernels/hadamard.ts";
 import {
   dequantizeMxfp4,
   type Quantizer,
@@ -151,7 +151,7 @@ function setupRotateAndQuantize(): () => void {
   return () => {
     for (let start = 0; start < LENGTH; start += CHUNK_LENGTH) {
       const chunk = x + start * 4;
-      hadamard(chunk, CHUNK_LENGTH, 64, signs);
+      hadamardTransform(chunk, CHUNK_LENGTH, 64, signs);
       quantizeMxfp4(
         elements + start / 2,
         scales + start / 32,
@@ -191,7 +191,7 @@ function setupPackF32(operandOf: (source: Pointer) => Operand): () => void {
   const operand = operandOf(allocNormals(0, LENGTH));
   return () =>
     kernels().arena.scope(() => {
-      pack("a", operand, PACK_ROWS, PACK_K, false);
+      packF32("a", operand, PACK_ROWS, PACK_K, false);
     });
 }
 

@@ -5,7 +5,7 @@
  *   matmul/f32/…     the same from plain matrices: packing both operands is inside the clock
  */
 import { GEMM_RECIPES, productFactor } from "../src/api/recipe.ts";
-import { byColumns, byRows, matmul, pack } from "../src/kernels/matmul.ts";
+import { byColumns, byRows, matmul, packF32 } from "../src/kernels/matmul.ts";
 import { matmulMxfp4, packMxfp4 } from "../src/kernels/mxfp4-matmul.ts";
 import { drawSigns } from "../src/kernels/hadamard.ts";
 import { noiseKey, PURPOSE } from "../src/kernels/noise.ts";
@@ -45,8 +45,8 @@ export function gemmBenchmarks(shape: Shape): KernelBenchmark[] {
 function setupGemmF32({ inFeatures, outFeatures }: Shape): () => void {
   const { arena, exports } = kernels();
   const { input, weight } = operands(inFeatures, outFeatures);
-  const a = pack("a", input, TOKENS, inFeatures, false);
-  const b = pack("b", weight, outFeatures, inFeatures, false);
+  const a = packF32("a", input, TOKENS, inFeatures, false);
+  const b = packF32("b", weight, outFeatures, inFeatures, false);
   const out = arena.allocF32(TOKENS * outFeatures);
   return () =>
     exports.gemmF32(out, outFeatures, a, b, TOKENS, outFeatures, inFeatures, 0);

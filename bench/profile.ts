@@ -2,7 +2,7 @@
  * Where the time of a training step goes, kernel by kernel, each beside the bound that docs/performance.md states.
  *
  * Every kernel's clock runs around its call. What no kernel accounts for is JavaScript: allocating, choosing, filling
- * with zeros. The first kernel of the loss divides forward from backward.
+ * with zeros. The first kernel of the loss divides forward from backward, to which the head's later tiles count.
  */
 import type { Kernels } from "../src/kernels/runtime.ts";
 import type { KernelBenchmark } from "./benchmark.ts";

@@ -21,7 +21,7 @@ import type {
 } from "./api/tensors.ts";
 import { loadImported } from "./kernels/load-imported.ts";
 import { analyzeWhole, convert } from "./library/convert.ts";
-import { pack, unpack } from "./library/floats.ts";
+import { packFloats, unpack } from "./library/floats.ts";
 
 export { AppError, type ErrorCode } from "./api/errors.ts";
 export { readHead } from "./library/head.ts";
@@ -80,7 +80,7 @@ export function quantizeFloats(
   values: Float32Array,
   options: FloatsOptions = {},
 ): Promise<QuantizedFloats> {
-  return pack(values, options, load);
+  return packFloats(values, options, load);
 }
 
 /** And back. */

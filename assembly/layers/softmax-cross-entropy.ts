@@ -6,7 +6,7 @@ import { exp4 } from "../simd/exp";
 import { loadPartial, maxLanes, storePartial, sumLanes } from "../simd/lanes";
 
 /**
- * Σ over rows of logSumExp(logits) − logits[target], in nats, in f64 and in order of rows.
+ * lossSum + Σ over rows of logSumExp(logits) − logits[target], in nats, in f64 and in order of rows.
  *
  * Shapes:   logSumExp f32 [rows], kept for the backward pass; logits f32 [rows, V];
  *           targets i32 [rows], each −1 or 0 … V − 1 (the model checks it)
@@ -18,11 +18,11 @@ export function softmaxCrossEntropyForwardF32(
   targets: usize,
   rows: i32,
   vocabulary: i32,
+  lossSum: f64,
 ): f64 {
   assert(rows >= 0 && vocabulary > 0, "sizes must be positive");
 
   const rowBytes = <usize>vocabulary << 2;
-  let lossSum: f64 = 0;
   for (let row = 0; row < rows; row++) {
     const target = load<i32>(targets);
     if (target >= 0) {

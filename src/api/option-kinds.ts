@@ -138,7 +138,7 @@ export function checkOptions<T extends Options>(
 ): ValuesOf<T> {
   if (!isRecord(given)) {
     const what = place === "" ? "options" : `\`${place}\``;
-    throw invalid(`${what} to be an object`, shown(given));
+    throw invalidOption(`${what} to be an object`, shown(given));
   }
   const checked: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(given)) {
@@ -147,7 +147,7 @@ export function checkOptions<T extends Options>(
     if (!Object.hasOwn(table, name)) {
       const names = Object.keys(table).map((each) => `\`${each}\``);
       const kind = place === "" ? "options" : `\`${place}\` of`;
-      throw invalid(`${kind} ${names.join(", ")}`, `\`${name}\``);
+      throw invalidOption(`${kind} ${names.join(", ")}`, `\`${name}\``);
     }
     checked[name] = checkValue(table[name]!, value, full);
   }
@@ -176,12 +176,15 @@ function checkValue(option: Option, value: unknown, name: string): unknown {
       const values = checkOptions(option.options, value, name);
       for (const [part, each] of Object.entries(option.options)) {
         if (Object.hasOwn(values, part)) continue;
-        throw invalid(`\`${name}.${part}\` to be ${expected(each)}`, "nothing");
+        throw invalidOption(
+          `\`${name}.${part}\` to be ${expected(each)}`,
+          "nothing",
+        );
       }
       return values;
     }
   }
-  throw invalid(`\`${name}\` to be ${expected(option)}`, shown(value));
+  throw invalidOption(`\`${name}\` to be ${expected(option)}`, shown(value));
 }
 
 /** What a value of the option is, after "to be". */
@@ -210,13 +213,13 @@ export function checkPatterns(
 ): readonly string[] {
   const { length } = patterns;
   if (length > MAX_PATTERNS)
-    throw invalid(
+    throw invalidOption(
       `${shownName} at most ${MAX_PATTERNS} times`,
       `it ${length} times`,
     );
   const split = patterns.find((each) => each.includes(","));
   if (split !== undefined)
-    throw invalid(
+    throw invalidOption(
       `${shownName} to be patterns without commas, in place of which ? stands`,
       shown(split),
     );
@@ -224,13 +227,13 @@ export function checkPatterns(
     (each) => each.length < 1 || each.length > MAX_PATTERN_LENGTH,
   );
   if (wrong !== undefined)
-    throw invalid(
+    throw invalidOption(
       `${shownName} to be a pattern of 1 to ${MAX_PATTERN_LENGTH} characters`,
       `${wrong.length}`,
     );
   const without = gives && patterns.find((each) => !isGiven(each, gives));
   if (without === undefined) return patterns;
-  throw invalid(
+  throw invalidOption(
     `${shownName} to be a pattern, = and one of ${gives!.join(", ")}`,
     shown(without),
   );
@@ -241,7 +244,7 @@ function isGiven(text: string, values: readonly string[]): boolean {
   return at > 0 && values.includes(text.slice(at + 1));
 }
 
-export function invalid(expectation: string, got: string): AppError {
+export function invalidOption(expectation: string, got: string): AppError {
   return new AppError("invalid_option", `Expected ${expectation}, got ${got}`);
 }
 

@@ -5,7 +5,7 @@
 import {
   checkPatterns,
   expected,
-  invalid,
+  invalidOption,
   MAX_SIZES,
   type Option,
   type Options,
@@ -57,7 +57,7 @@ export function readOptions<T extends Options>(
       const told = Object.keys(group).length;
       if (told === 0) continue;
       if (told < parts.length)
-        throw invalid(
+        throw invalidOption(
           `both ${parts.map(textName).map(shown).join(" and ")} for a raw body, or neither for a file`,
           "one",
         );
@@ -81,13 +81,16 @@ function readValue(
     const each = texts.flatMap((text) => text.split(","));
     return checkPatterns(option, each, shownName);
   }
-  const value = readText(option, texts[0]!);
+  const value = readOptionText(option, texts[0]!);
   if (value !== undefined) return value;
-  throw invalid(`${shownName} to be ${expected(option)}`, `"${texts[0]}"`);
+  throw invalidOption(
+    `${shownName} to be ${expected(option)}`,
+    `"${texts[0]}"`,
+  );
 }
 
 /** The value that a text gives; undefined where it is none. */
-export function readText(
+export function readOptionText(
   option: Exclude<TextOption["option"], { kind: "patterns" }>,
   text: string,
 ): unknown {

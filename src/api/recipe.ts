@@ -54,7 +54,7 @@ export type Mxfp4Product = {
 export type EdenProduct = { format: "eden"; rotation: 64 };
 /** Products on panels of integers. */
 export type PanelProduct = Int6Product | Mxfp4Product | EdenProduct;
-type Product = DenseProduct | PanelProduct;
+export type Product = DenseProduct | PanelProduct;
 
 type Rotation = 0 | 32 | 64 | 128;
 

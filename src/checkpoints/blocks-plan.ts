@@ -8,7 +8,7 @@ import type { StoredBlocks } from "./stored-blocks.ts";
 import {
   copiedPart,
   float8Part,
-  type Part,
+  type WrittenPart,
   writtenFiles,
 } from "./written-parts.ts";
 
@@ -27,7 +27,7 @@ export type BlocksPlan = {
 export function writtenBlocks(
   { float8, others }: StoredBlocks,
   becomes: {
-    parts: readonly Part[];
+    parts: readonly WrittenPart[];
     dtype: DecodedDtype;
     config: ModelConfig | undefined;
     maxShardBytes: number;

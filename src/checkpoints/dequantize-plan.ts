@@ -26,7 +26,7 @@ import { whatIsIn } from "./formats-in.ts";
 import { decodedCard } from "./model-card.ts";
 import { plainConfig } from "./quantization-config.ts";
 import { storedBlocks } from "./stored-blocks.ts";
-import type { Part } from "./written-parts.ts";
+import type { WrittenPart } from "./written-parts.ts";
 
 /** Errors: `nothing_to_convert` where nothing is in blocks or FP8; those of `storedBlocks` and `writtenFiles` */
 export function planDequantizedDirectory(
@@ -61,7 +61,7 @@ function decodedPart(
   dtype: DecodedDtype,
   config: ModelConfig | undefined,
   watch: Watch | undefined,
-): Part {
+): WrittenPart {
   const { name, shape, rows, parts } = tensor;
   checkSize(name, rows);
   const [elements, scales] = parts as readonly CheckpointTensor[];

@@ -2,7 +2,7 @@
  * A model's directory to another, wherever the two lie: which files come out, and what each is made of.
  * A command and a job run the same plan, so their bytes are the same.
  */
-import { expected, invalid, withDefaults } from "../api/option-kinds.ts";
+import { expected, invalidOption, withDefaults } from "../api/option-kinds.ts";
 import {
   DEQUANTIZE_OPTIONS,
   DIRECTORY_OPTIONS,
@@ -88,7 +88,7 @@ function notOfFolder(request: JobOperation): readonly string[] {
 export function checkFolderRequest(request: JobOperation): void {
   const { operation } = request;
   if (operation === "hadamard")
-    throw invalid(
+    throw invalidOption(
       "a file to hadamard, or quantize, dequantize, repack or analyze",
       "a folder",
     );
@@ -99,10 +99,10 @@ export function checkFolderRequest(request: JobOperation): void {
   const of =
     options.for === "llama.cpp" ? "a folder for llama.cpp" : "a folder";
   if (taken !== undefined)
-    throw invalid(`no \`${taken}\` for ${of}`, `\`${taken}\``);
+    throw invalidOption(`no \`${taken}\` for ${of}`, `\`${taken}\``);
   if (operation === "repack") toldLayout(options);
   if (operation === "quantize" && options.for === undefined)
-    throw invalid(
+    throw invalidOption(
       `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
       "nothing",
     );
@@ -117,7 +117,8 @@ export function checkFileRequest({
   const taken = Object.keys(folderOptions).find(
     (name) => name in options && !(operation === "analyze" && name === "for"),
   );
-  if (taken !== undefined) throw invalid(`a folder for \`${taken}\``, "a file");
+  if (taken !== undefined)
+    throw invalidOption(`a folder for \`${taken}\``, "a file");
 }
 
 /** Beside what is asked for; nothing that is written depends on it but for the figures. */

@@ -1,7 +1,10 @@
 /** What a GGUF holds, and what llama.cpp would make of it. */
 import { TARGETS } from "../api/scheme.ts";
 import type { GgufHead } from "../formats/containers/gguf-reader.ts";
-import { TENSOR_TYPES, tensorBytes } from "../formats/containers/gguf-types.ts";
+import {
+  TENSOR_TYPES,
+  ggufTensorBytes,
+} from "../formats/containers/gguf-types.ts";
 import { ggufRole, whyNotInBlocks } from "../formats/roles/gguf-rules.ts";
 import { elementCount } from "../formats/tensor.ts";
 import {
@@ -21,7 +24,7 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
     const { name, dimensions, type } = tensor;
     const [dtype] = TENSOR_TYPES[type]!;
     const shape = dimensions.toReversed();
-    const bytes = tensorBytes(tensor);
+    const bytes = ggufTensorBytes(tensor);
     const { kind, reason } = ggufRole(name, dimensions);
     const ragged = FLOATS.includes(dtype)
       ? whyNotInBlocks(dimensions)

@@ -39,7 +39,7 @@ import {
 import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
-import { packedHeads, type TargetDecision, turned } from "./targets.ts";
+import { targetHeads, type TargetDecision, turned } from "./targets.ts";
 
 export type DirectoryChoices = TensorChoices & {
   target: Target;
@@ -89,7 +89,7 @@ export function planDirectory(
   const written = tensors.map((tensor, place): Part => {
     const decision = decisions[place]!;
     const heads = decision.layout
-      ? packedHeads(tensor, decision, decision.layout)
+      ? targetHeads(tensor, decision, decision.layout)
       : [headOf(tensor)];
     return { tensor, place, decision, heads };
   });

@@ -33,7 +33,7 @@ import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
 import { repackedCard } from "./model-card.ts";
 import { layoutConfig } from "./quantization-config.ts";
 import { storedBlocks } from "./stored-blocks.ts";
-import type { Part } from "./written-parts.ts";
+import type { WrittenPart } from "./written-parts.ts";
 
 /**
  * FP8 beside blocks becomes BF16 where that has its values, since the layout's config does not speak of it.
@@ -101,7 +101,7 @@ function movingPart(
   tensor: PackedTensor,
   target: BlockLayout,
   watch: Watch | undefined,
-): Part | undefined {
+): WrittenPart | undefined {
   const { name, shape, rows } = tensor;
   checkSize(name, rows);
   if (isInLayout(tensor, target)) return undefined;
@@ -146,7 +146,7 @@ function movingPart(
 }
 
 /** As its layout has it already. */
-function stayingPart({ name, parts }: PackedTensor): Part {
+function stayingPart({ name, parts }: PackedTensor): WrittenPart {
   const own = parts as readonly CheckpointTensor[];
   return {
     name,

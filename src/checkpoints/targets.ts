@@ -98,7 +98,7 @@ export function turned(
 }
 
 /** The tensors that stand for a packed one. */
-export function packedHeads(
+export function targetHeads(
   { name, shape }: TensorHead,
   decision: RoleDecision,
   layout: TargetLayout,

@@ -18,7 +18,7 @@ import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
 import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
 
 /** A tensor of the model, as it is written. */
-export type Part = {
+export type WrittenPart = {
   name: string;
   /** What stands for it. */
   heads: readonly TensorHead<Dtype>[];
@@ -30,7 +30,7 @@ export type Part = {
 };
 
 /** As it is. */
-export function copiedPart(tensor: CheckpointTensor): Part {
+export function copiedPart(tensor: CheckpointTensor): WrittenPart {
   const { name, dtype, shape, start, end } = tensor;
   return {
     name,
@@ -46,7 +46,7 @@ export function float8Part(
   tensor: Float8Tensor,
   dtype: DecodedDtype,
   watch: Watch | undefined,
-): Part {
+): WrittenPart {
   const { name, shape } = tensor.weight;
   const head = { name, dtype, shape };
   const count = elementCount(shape);
@@ -66,7 +66,7 @@ export function float8Part(
 
 /** The files, by the parts' names, and the index that names them. Errors: `name_collision`; as `shardsOf` */
 export function writtenFiles(
-  parts: readonly Part[],
+  parts: readonly WrittenPart[],
   maxShardBytes: number,
 ): {
   shards: readonly PlannedShard[];
@@ -88,7 +88,7 @@ export function writtenFiles(
   return { shards, index: indexOf(cut) };
 }
 
-function shardOf(file: string, unsorted: readonly Part[]): PlannedShard {
+function shardOf(file: string, unsorted: readonly WrittenPart[]): PlannedShard {
   const parts = unsorted.toSorted((a, b) => rank(a) - rank(b));
   const heads = parts.flatMap((part) => part.heads);
   return {
@@ -109,11 +109,11 @@ function shardOf(file: string, unsorted: readonly Part[]): PlannedShard {
 }
 
 /** Wide ones come first, so that each starts at a multiple of its width, and pairs last. */
-function rank({ heads }: Part): number {
+function rank({ heads }: WrittenPart): number {
   return heads.length > 1 ? 0 : -DTYPE_BITS[heads[0]!.dtype];
 }
 
-function checkNames(parts: readonly Part[]): void {
+function checkNames(parts: readonly WrittenPart[]): void {
   const names = new Set<string>();
   for (const { name } of parts.flatMap(({ heads }) => heads)) {
     if (names.has(name))

@@ -1,4 +1,6 @@
 /** A progress bar on a terminal; elsewhere nothing. */
+import { byteSize } from "../api/byte-size.ts";
+
 const WIDTH = 30;
 const REDRAW_MS = 100;
 
@@ -53,14 +55,6 @@ export class Bar {
 
   #speed(): string {
     const seconds = Math.max(this.seconds, 0.001);
-    return `${size((this.#done - this.#there) / seconds)}/s`;
+    return `${byteSize((this.#done - this.#there) / seconds)}/s`;
   }
-}
-
-/** As in 1.5 GiB. */
-export function size(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let [value, unit] = [bytes, 0];
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }

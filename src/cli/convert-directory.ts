@@ -11,7 +11,7 @@ import { dataBytes } from "../checkpoints/shards.ts";
 import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
-import { size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
 import { checkOutput } from "./files.ts";
@@ -49,7 +49,7 @@ export async function convertDirectory({
   const bytesWritten = dataBytes(plan.shards);
   tell(
     asJson,
-    `${pc.bold(to)}: ${plan.done}, ${size(bytesWritten)} in ${seconds.toFixed(1)} s`,
+    `${pc.bold(to)}: ${plan.done}, ${byteSize(bytesWritten)} in ${seconds.toFixed(1)} s`,
     { output: to, bytesWritten, seconds, done: plan.done },
   );
 }
@@ -70,7 +70,7 @@ export async function convertDirectoryThere(
   const seconds = (Date.now() - started) / 1000;
   tell(
     asJson,
-    `${pc.bold(to)}: ${size(before)} → ${size(after)} in ${seconds.toFixed(1)} s`,
+    `${pc.bold(to)}: ${byteSize(before)} → ${byteSize(after)} in ${seconds.toFixed(1)} s`,
     { output: to, bytesRead: before, bytesWritten: after, seconds },
   );
 }

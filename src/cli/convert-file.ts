@@ -12,7 +12,8 @@ import {
 } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { WHOLE_BYTES } from "../client/parts-upload.ts";
-import { Bar, size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
+import { Bar } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
@@ -47,7 +48,7 @@ export async function convertFile(
   const { seconds } = bar;
   tell(
     args.json === true,
-    `${pc.bold(output!)}: ${size(from)} → ${size(to)}${ratio} in ${seconds.toFixed(1)} s`,
+    `${pc.bold(output!)}: ${byteSize(from)} → ${byteSize(to)}${ratio} in ${seconds.toFixed(1)} s`,
     { output, bytesRead: from, bytesWritten: to, seconds },
   );
 }

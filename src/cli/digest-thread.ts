@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { parentPort } from "node:worker_threads";
 
 /** Of a name those that are digested. */
-export type Stretch = { name?: string | undefined; bytes: number };
+export type NamedStretch = { name?: string | undefined; bytes: number };
 
 /** What a chunk comes back with: the digests of what ended in it. */
 export type Digested = {
@@ -12,10 +12,10 @@ export type Digested = {
 };
 
 /** What goes by from now on. */
-let stretches: Stretch[] = [];
+let stretches: NamedStretch[] = [];
 let hash = createHash("sha256");
 
-parentPort!.on("message", (told: Stretch[] | Uint8Array<ArrayBuffer>) => {
+parentPort!.on("message", (told: NamedStretch[] | Uint8Array<ArrayBuffer>) => {
   if (Array.isArray(told)) {
     stretches = told;
     return;

@@ -6,8 +6,8 @@ import { once } from "node:events";
 import { extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
-import type { Digested, Stretch } from "./digest-thread.ts";
-import type { Look } from "./write-behind.ts";
+import type { Digested, NamedStretch } from "./digest-thread.ts";
+import type { OnWritten } from "./write-behind.ts";
 
 /** Beside this file, and built so too. */
 const THREAD = join(
@@ -27,8 +27,8 @@ export class Digests {
   }
 
   /** Those of a shard's file, whose head has so many bytes. One file after the other. */
-  of({ groups }: PlannedShard, fileHeadBytes: number): Look {
-    const stretches = groups.map(({ name, heads }): Stretch => ({
+  of({ groups }: PlannedShard, fileHeadBytes: number): OnWritten {
+    const stretches = groups.map(({ name, heads }): NamedStretch => ({
       name: this.#digested.has(name) ? name : undefined,
       bytes: heads.reduce((sum, head) => sum + headBytes(head), 0),
     }));

@@ -2,7 +2,8 @@ import { defineCommand } from "citty";
 import pc from "picocolors";
 import { AppError } from "../api/errors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
-import { Bar, size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
+import { Bar } from "./bar.ts";
 import { checkOutputFolder } from "./directory-output.ts";
 import { addressOf, edgeArguments } from "./edge-arguments.ts";
 import {
@@ -63,7 +64,7 @@ export const downloadCommand = defineCommand({
     const { seconds } = bar;
     tell(
       given.json === true,
-      `${pc.bold(to)}: ${size(bytes)} in ${seconds.toFixed(1)} s`,
+      `${pc.bold(to)}: ${byteSize(bytes)} in ${seconds.toFixed(1)} s`,
       { output: to, files: entries.length, bytesWritten: bytes, seconds },
     );
   },

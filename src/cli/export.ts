@@ -8,7 +8,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import { exportedFile } from "../training/checkpoint-file.ts";
 import type { CheckpointFolder } from "../training/checkpoint-folder.ts";
 import { planCheckpointGguf } from "../training/checkpoint-gguf.ts";
-import { size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
 import { checkOutputFolder, writeFolder } from "./directory-output.ts";
 import { clientOf, edgeArguments } from "./edge-arguments.ts";
 import {
@@ -63,7 +63,7 @@ export const exportCommand = defineCommand({
         ? await exportFile(given.model as string, to, force, format)
         : await exportRun(given, to, force, format);
     if (to === "-") return;
-    tell(given.json === true, `${to}: ${size(bytes)}`, {
+    tell(given.json === true, `${to}: ${byteSize(bytes)}`, {
       output: to,
       bytesWritten: bytes,
     });

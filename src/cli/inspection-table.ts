@@ -5,7 +5,7 @@ import {
   type InspectedGroup,
   inspectedGroups,
 } from "../checkpoints/inspection-groups.ts";
-import { size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
 import { alignedRows } from "./aligned-rows.ts";
 
 const HEAD = ["tensor", "dtype", "shape", "role", "bytes", "in MXFP4", "why"];
@@ -15,7 +15,7 @@ export function renderInspection(inspection: Inspection): string {
   const rows = inspectedGroups(tensors).map(rowOf);
   const model = inspection.modelType ?? "a model without config.json";
   return [
-    `${pc.bold(model)}: ${tensors.length} tensors, ${size(bytes)}, in MXFP4 ${size(mxfp4Bytes)}`,
+    `${pc.bold(model)}: ${tensors.length} tensors, ${byteSize(bytes)}, in MXFP4 ${byteSize(mxfp4Bytes)}`,
     "",
     alignedRows([HEAD, ...rows], [0, 1, 2, 3, 6]),
     ...(formats.length > 0 ? [""] : []),
@@ -25,7 +25,7 @@ export function renderInspection(inspection: Inspection): string {
     ),
     "",
     ...loaders.flatMap(({ loader, packedTensors, bytes: own, refusals }) => [
-      `${pc.bold(loader)}: ${packedTensors} packed, ${size(own)}`,
+      `${pc.bold(loader)}: ${packedTensors} packed, ${byteSize(own)}`,
       ...refusals.map((refusal) => `  ${refusal}`),
     ]),
   ].join("\n");
@@ -39,8 +39,8 @@ function rowOf(group: InspectedGroup): string[] {
     dtype,
     shape.join(" × "),
     role,
-    size(bytes),
-    size(mxfp4Bytes),
+    byteSize(bytes),
+    byteSize(mxfp4Bytes),
     reason,
   ];
 }

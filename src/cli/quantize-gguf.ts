@@ -17,7 +17,8 @@ import {
 import { runBytes } from "../formats/stream/file-source.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
-import { Bar, size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
+import { Bar } from "./bar.ts";
 import { tellKept } from "./convert-file.ts";
 import { localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
@@ -65,7 +66,7 @@ export async function quantizeGguf(request: {
   const { seconds } = bar;
   tell(
     request.asJson,
-    `${pc.bold(to)}: ${done}, ${size(bytes)} in ${seconds.toFixed(1)} s${without ? "; the directory has no tokenizer, so tokens are called by their ids" : ""}`,
+    `${pc.bold(to)}: ${done}, ${byteSize(bytes)} in ${seconds.toFixed(1)} s${without ? "; the directory has no tokenizer, so tokens are called by their ids" : ""}`,
     { output: to, bytesWritten: bytes, seconds, done, hasTokenizer: !without },
   );
 }

@@ -5,7 +5,7 @@
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Frame } from "../api/frame.ts";
 import { free } from "../memory/free.ts";
-import { LinkPace } from "../training/link-pace.ts";
+import { LinkPace, NOTHING_TRAVELLED } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 
@@ -66,7 +66,10 @@ export class SharedPulls {
   }: Omit<PullRequest, "answer">): Promise<ParameterFrame> {
     const latest = this.#latest.get(shard);
     if (latest?.step === step && latest.rewinds === rewinds)
-      return latest.frame;
+      return latest.frame.then((frame) => ({
+        ...frame,
+        travelled: NOTHING_TRAVELLED,
+      }));
     const frame = this.#pullFrame(shard, step, rewinds, waitMs);
     const own = { step, rewinds, frame };
     this.#latest.set(shard, own);

@@ -8,7 +8,7 @@ import {
 import { storedDtype } from "../checkpoints/gguf/made-tensors.ts";
 import { packedBytes } from "../checkpoints/inspect.ts";
 import { alignedRows } from "./aligned-rows.ts";
-import { size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
 
 const HEAD = ["tensor", "dtype", "shape", "becomes", "bytes", "why"];
 
@@ -29,7 +29,7 @@ export function showDirectory(
     dtype,
     shape.join(" × "),
     becomes === null ? "stays" : `MXFP4, ${becomes}`,
-    size(bytes),
+    byteSize(bytes),
     reason,
   ]);
   return alignedRows([HEAD, ...rows], [0, 1, 2, 3, 5]);
@@ -56,7 +56,7 @@ export function showGguf({ tensors }: DecidedGguf, asJson: boolean): string {
       from,
       shape.join(" × "),
       becomes === dtype ? `stays ${dtype}` : becomes,
-      size(bytes),
+      byteSize(bytes),
       reason,
     ];
   });

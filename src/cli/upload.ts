@@ -2,7 +2,8 @@ import { basename, resolve } from "node:path";
 import { defineCommand } from "citty";
 import pc from "picocolors";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
-import { Bar, size } from "./bar.ts";
+import { byteSize } from "../api/byte-size.ts";
+import { Bar } from "./bar.ts";
 import { addressOf, edgeArguments } from "./edge-arguments.ts";
 import {
   checkArguments,
@@ -53,7 +54,7 @@ export const uploadCommand = defineCommand({
     const { seconds } = bar;
     tell(
       given.json === true,
-      `${pc.bold(name)}: ${files}${there}, ${size(sent.bytes)} in ${seconds.toFixed(1)} s`,
+      `${pc.bold(name)}: ${files}${there}, ${byteSize(sent.bytes)} in ${seconds.toFixed(1)} s`,
       { name, ...sent, seconds },
     );
   },

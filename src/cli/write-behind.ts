@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 const GATHERED_BYTES = 1024 * 1024;
 
 /** Sees what was written, in order, and gives its memory back when it is through. */
-export type Look = (
+export type OnWritten = (
   written: Uint8Array<ArrayBuffer>,
 ) => Promise<Uint8Array<ArrayBuffer>>;
 
@@ -13,7 +13,7 @@ export type Look = (
 export async function writeBehind(
   handle: FileHandle,
   chunks: AsyncIterable<Uint8Array>,
-  look: Look = (written) => Promise.resolve(written),
+  look: OnWritten = (written) => Promise.resolve(written),
 ): Promise<number> {
   const put = async (full: Uint8Array<ArrayBuffer>) => {
     await handle.writeFile(full);

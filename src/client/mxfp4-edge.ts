@@ -43,7 +43,7 @@ import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import type { ServiceVersion } from "../api/service-version.ts";
 import { Client, queryOf } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
-import { readText } from "./text.ts";
+import { readTextEvents } from "./text.ts";
 import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
 import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
@@ -231,7 +231,7 @@ export class Mxfp4Edge extends Client {
 
   /** What a model among the files writes, a folder or a checkpoint, piece by piece, and at last how it ended. */
   generate(model: string, request: GenerateRequest): AsyncGenerator<TextEvent> {
-    return readText(this.http, "/v1/generate", { ...request, model });
+    return readTextEvents(this.http, "/v1/generate", { ...request, model });
   }
 
   health(): Promise<{ status: "ok" }> {

@@ -15,7 +15,7 @@ import type { JoinToken, RunStatus, StateRequest } from "../api/run-status.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";
-import { readText } from "./text.ts";
+import { readTextEvents } from "./text.ts";
 
 const BINARY = { "Content-Type": "application/octet-stream" };
 
@@ -261,7 +261,7 @@ export class RunClient {
 
   /** What its parameters of the moment write, piece by piece, and at last how it ended. */
   generate(request: GenerateRequest): AsyncGenerator<TextEvent> {
-    return readText(this.#http, `${this.#path}/generate`, request);
+    return readTextEvents(this.#http, `${this.#path}/generate`, request);
   }
 
   /** Remove a run that has ended. */

@@ -5,7 +5,7 @@ import { blocksOf } from "./events.ts";
 import type { Http } from "./http.ts";
 
 /** Pieces, and at last how it ended. Errors: those of the edge; `unavailable` where the stream breaks off */
-export async function* readText(
+export async function* readTextEvents(
   http: Http,
   path: string,
   request: GenerateRequest & { model?: string },

@@ -25,7 +25,7 @@ const PACKING: Quantizer = {
 };
 
 /** A part [rows, columns] of a matrix, from (row, column) on. */
-export type Place = {
+export type PanelPlace = {
   rows: number;
   columns: number;
   row: number;
@@ -35,7 +35,7 @@ export type Place = {
 /** x f32 [rows, columns], or turned. */
 export function putF32(
   panels: Panels,
-  place: Place,
+  place: PanelPlace,
   x: Pointer,
   isTurned: boolean,
 ): void {
@@ -58,7 +58,7 @@ export function putF32(
 /** x as in `putF32`, packed. Errors: `invalid_number` for values of `name` that MXFP4 has not */
 export function putMxfp4(
   panels: Panels,
-  place: Place,
+  place: PanelPlace,
   x: Pointer,
   isTurned: boolean,
   name: string,
@@ -87,7 +87,7 @@ export function putMxfp4(
 /** codes u8 [rows, columns / 32, 16]; scales u8 [rows, columns / 32] */
 export function putBlocks(
   panels: Panels,
-  place: Place,
+  place: PanelPlace,
   codes: Pointer,
   scales: Pointer,
 ): void {
@@ -112,7 +112,7 @@ export function putBlocks(
 function placeOf(
   { columns }: Panels,
   format: WeightFormat,
-  place: Place,
+  place: PanelPlace,
   row: number,
 ): number {
   return ((place.row + row) / PANEL_ROWS) * decodePanelBytes(format, columns);

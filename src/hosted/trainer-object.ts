@@ -13,6 +13,7 @@ import {
   RunTrainer,
   type TrainingOutcome,
 } from "../training/trainer.ts";
+import { isolatePulls } from "./isolate-pulls.ts";
 import { accountOf } from "./trainer-account.ts";
 
 /** Of one alarm: its requests stay below what one invocation may make, and stopping is soon. */
@@ -97,7 +98,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
 
   #newTrainer({ run, trainer }: Assignment): RunTrainer {
     return new RunTrainer(
-      this.#client(this.#stopping.signal).run(run),
+      isolatePulls.sharedBy(this.#client(this.#stopping.signal).run(run)),
       {
         trainer,
         bootId: this.#bootId,

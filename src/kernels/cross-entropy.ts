@@ -4,7 +4,7 @@ import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";
 
 /**
- * The sum of cross-entropies in nats, in f64, over rows whose target is not −1.
+ * `before`, plus the sum of cross-entropies in nats, in f64, over rows whose target is not −1.
  * logSumExp f32 [rows], kept; logits f32 [rows, vocabulary]; targets i32 [rows].
  */
 export function softmaxCrossEntropyForward(
@@ -13,6 +13,7 @@ export function softmaxCrossEntropyForward(
   targets: Pointer,
   rows: number,
   vocabulary: number,
+  before = 0,
 ): number {
   checkCount("rows", rows);
   checkCount("vocabulary", vocabulary);
@@ -22,6 +23,7 @@ export function softmaxCrossEntropyForward(
     targets,
     rows,
     vocabulary,
+    before,
   );
 }
 

@@ -21,7 +21,7 @@ export function drawSigns(
  * Shapes:   x f32 [length], length a multiple of segmentLength; signs f32 [segmentLength]
  * Source:   Algorithm 3 of arXiv 2502.20586: signs before H
  */
-export function hadamard(
+export function hadamardTransform(
   x: Pointer,
   length: number,
   segmentLength: SegmentLength,

@@ -42,32 +42,49 @@ export function matmul(
   { accumulate = false, roundToBf16 = false }: MatmulOptions = {},
 ): void {
   checkCount("rows", m);
-  const { arena, exports } = kernels();
+  const { arena } = kernels();
   arena.scope(() => {
-    const bPanels = pack("b", b, n, k, roundToBf16);
+    const bPanels = packF32("b", b, n, k, roundToBf16);
     for (let row = 0; row < m; row += ROWS_TOGETHER) {
       const rows = Math.min(ROWS_TOGETHER, m - row);
       const source = a.source + 4 * row * a.rowStride;
       const to = out + 4 * row * n;
       arena.scope(() => {
-        const aPanels = pack("a", { ...a, source }, rows, k, roundToBf16);
-        exports.gemmF32(
-          to,
-          n,
-          aPanels,
-          bPanels,
-          rows,
-          n,
-          k,
-          Number(accumulate),
-        );
+        const aPanels = packF32("a", { ...a, source }, rows, k, roundToBf16);
+        multiplyF32(to, n, aPanels, bPanels, rows, n, k, accumulate);
       });
     }
   });
 }
 
+/**
+ * `matmul` of operands that `packF32` made. Rows of `out` lie `outStride` elements apart; with `accumulate` each sum goes on
+ * from what `out` holds.
+ */
+export function multiplyF32(
+  out: Pointer,
+  outStride: number,
+  aPanels: Pointer,
+  bPanels: Pointer,
+  m: number,
+  n: number,
+  k: number,
+  accumulate: boolean,
+): void {
+  kernels().exports.gemmF32(
+    out,
+    outStride,
+    aPanels,
+    bPanels,
+    m,
+    n,
+    k,
+    Number(accumulate),
+  );
+}
+
 /** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */
-export function pack(
+export function packF32(
   side: "a" | "b",
   operand: Operand,
   rows: number,

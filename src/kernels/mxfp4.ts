@@ -13,7 +13,7 @@ import {
   type StochasticRounding,
 } from "./mx.ts";
 import { kernels } from "./runtime.ts";
-import { type Counts, counted } from "./statistics.ts";
+import { type Counts, countsOf } from "./statistics.ts";
 
 export type Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;
@@ -97,7 +97,7 @@ export function countMxfp4(
   prescale: Prescale,
 ): Counts {
   const { exports } = kernels();
-  return counted((out) =>
+  return countsOf((out) =>
     exports.countMxfp4(out, x, elements, scales, length, prescale),
   );
 }

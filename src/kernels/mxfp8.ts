@@ -8,7 +8,7 @@ import {
   type StochasticRounding,
 } from "./mx.ts";
 import { kernels } from "./runtime.ts";
-import { type Counts, counted } from "./statistics.ts";
+import { type Counts, countsOf } from "./statistics.ts";
 
 /** The elements' types, in the kernels' order. */
 export const FLOAT8_TYPES = ["e4m3", "e5m2"] as const;
@@ -105,7 +105,7 @@ export function countMxfp8(
 ): Counts {
   const { exports } = kernels();
   const element = FLOAT8_TYPES.indexOf(type);
-  return counted((out) =>
+  return countsOf((out) =>
     exports.countMxfp8(out, x, elements, scales, length, element),
   );
 }

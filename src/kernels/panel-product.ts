@@ -8,7 +8,7 @@ import {
   productFactor,
 } from "../api/recipe.ts";
 import type { Pointer } from "./arena.ts";
-import { hadamard } from "./hadamard.ts";
+import { hadamardTransform } from "./hadamard.ts";
 import {
   int6PanelBytes,
   matmulInt6,
@@ -130,6 +130,6 @@ function rotated(
   const copy = arena.allocF32(rows * k);
   if (kStride !== 1) transpose(copy, source, k, rows);
   else arena.f32(copy, rows * k).set(arena.f32(source, rows * k));
-  hadamard(copy, rows * k, segmentLength, signs);
+  hadamardTransform(copy, rows * k, segmentLength, signs);
   return byRows(copy, k);
 }

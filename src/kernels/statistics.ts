@@ -76,7 +76,7 @@ export function compare(x: Pointer, y: Pointer, length: number): Differences {
 }
 
 /** What a kernel adds to three sums from zero. */
-export function counted(count: (out: Pointer) => void): Counts {
+export function countsOf(count: (out: Pointer) => void): Counts {
   const { arena } = kernels();
   const out = arena.alloc(3 * 8);
   arena.f64(out, 3).fill(0);

@@ -1,6 +1,6 @@
 /** Floats in memory to blocks and scales, and back: what a raw file of one tensor becomes. */
 import { AppError } from "../api/errors.ts";
-import { checkOptions, invalid, shown } from "../api/option-kinds.ts";
+import { checkOptions, invalidOption, shown } from "../api/option-kinds.ts";
 import { FLOATS_OPTIONS } from "../api/options.ts";
 import type { FloatsOptions, QuantizedFloats } from "../api/tensors.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
@@ -20,13 +20,13 @@ import { readHead } from "./head.ts";
 type Load = () => Promise<unknown>;
 
 /** Errors: `invalid_option`, `shape_mismatch` */
-export async function pack(
+export async function packFloats(
   values: Float32Array,
   options: FloatsOptions,
   load: Load,
 ): Promise<QuantizedFloats> {
   if (!(values instanceof Float32Array))
-    throw invalid("a Float32Array", shown(values));
+    throw invalidOption("a Float32Array", shown(values));
   const {
     shape = [values.length],
     nonfinite,
@@ -53,7 +53,7 @@ export async function unpack(
   const { blocks, scales } = packed;
   for (const [name, part] of Object.entries({ blocks, scales })) {
     if (part instanceof Uint8Array) continue;
-    throw invalid(`\`${name}\` to be a Uint8Array`, shown(part));
+    throw invalidOption(`\`${name}\` to be a Uint8Array`, shown(part));
   }
   const { shape = [BLOCK_SIZE * scales.length] } = checkOptions(
     { shape: FLOATS_OPTIONS.shape },

@@ -10,13 +10,13 @@ import { join } from "node:path";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
-import { ROOT, STATE_FOLDER } from "./places.ts";
+import { PACKAGE_ROOT, STATE_FOLDER } from "./places.ts";
 import { type Running, startRuntime, tellsPort } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
 export type { Running };
 
-const WORKER_FOLDER = join(ROOT, "build/worker");
+const WORKER_FOLDER = join(PACKAGE_ROOT, "build/worker");
 /** The Hosts that a Worker in local mode answers to. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
 /** Of this process, to tell their logs apart. */
@@ -164,7 +164,10 @@ function workerSettings(
   quiet: boolean,
   access: Record<string, string>,
 ): WorkerSettings {
-  const settings = builtWorker(join(ROOT, "wrangler.toml"), WORKER_FOLDER);
+  const settings = builtWorker(
+    join(PACKAGE_ROOT, "wrangler.toml"),
+    WORKER_FOLDER,
+  );
   if (!pages) delete settings.assets;
   const log = quiet ? { REQUEST_LOG: "" } : undefined;
   const bindings = { ...settings.bindings, ...log, ...access, EDGE: "local" };

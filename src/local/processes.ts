@@ -37,8 +37,7 @@ export function guardRuntimes(stateFolder: string): {
 
 /** A folder for this process's temporary files, which `endStale` removes once the process is gone. */
 export function temporaryFolder(stateFolder: string): string {
-  const name = `${process.pid} ${startOf(process.pid)}`.trim();
-  const folder = resolve(stateFolder, "tmp", name);
+  const folder = resolve(stateFolder, "tmp", ownMark());
   mkdirSync(folder, { recursive: true });
   return folder;
 }
@@ -67,14 +66,24 @@ export async function endStale(stateFolder: string): Promise<void> {
     rmSync(note, { force: true });
   }
   for (const name of namesIn(join(stateFolder, "tmp"))) {
-    const [pid, start = ""] = name.split(" ");
-    if (isRunning(Number(pid), start)) continue;
+    if (isMarked(name)) continue;
     const folder = join(stateFolder, "tmp", name);
     rmSync(folder, { recursive: true, force: true });
   }
   for (let waited = 0; waited < GONE_MS && ended.some(isAlive); waited += 20) {
     await sleep(20);
   }
+}
+
+/** What tells this process from all others of this machine, also from a later one with its pid. */
+export function ownMark(): string {
+  return `${process.pid} ${startOf(process.pid)}`.trim();
+}
+
+/** Whether the process of this mark still runs. */
+export function isMarked(mark: string): boolean {
+  const [pid, start = ""] = mark.split(" ");
+  return isRunning(Number(pid), start);
 }
 
 function namesIn(folder: string): string[] {

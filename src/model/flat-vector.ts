@@ -36,15 +36,16 @@ export function flatGradient(
 }
 
 /** `body` adds to the gradients of these tensors, in their order, which then are complete. */
-export function withGradients(
+export function withGradients<T>(
   sink: GradientSink,
   tensors: readonly ParameterTensor[],
-  body: (gradients: readonly Pointer[]) => void,
-): void {
-  kernels().arena.scope(() => {
+  body: (gradients: readonly Pointer[]) => T,
+): T {
+  return kernels().arena.scope(() => {
     const gradients = tensors.map((tensor) => sink.open(tensor));
-    body(gradients);
+    const result = body(gradients);
     for (const [index, tensor] of tensors.entries())
       sink.close(tensor, gradients[index]!);
+    return result;
   });
 }

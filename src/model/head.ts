@@ -1,59 +1,88 @@
-/** The output head, by rows of its vocabulary, as a table of tokens. It never goes below bf16, as in the paper. */
+/**
+ * The output head, by rows of its vocabulary, as a table of tokens. It never goes below bf16, as in the paper.
+ *
+ * A vocabulary may be large, so its weight is packed a block of words at a time. All sums are in order of k, across blocks
+ * too, so they do not change a bit.
+ */
 import { type Recipe, RECIPES } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import { byColumns, byRows, matmul } from "../kernels/matmul.ts";
+import {
+  byColumns,
+  byRows,
+  multiplyF32,
+  type Operand,
+  packF32,
+} from "../kernels/matmul.ts";
+import { kernels } from "../kernels/runtime.ts";
 
-/** logits = hidden · weightᵀ. logits f32 [T, V]; hidden f32 [T, C]; weight f32 [V, C]. */
+/** Words packed at a time: panels that lie in the second-level cache. */
+const BLOCK = 512;
+
+export type Head = {
+  /** f32 [V, C] */
+  weight: Pointer;
+  vocabulary: number;
+  width: number;
+  recipe: Recipe;
+};
+
+/** logits [rows, V] = hidden [rows, C] · weightᵀ [C, V] */
 export function headForward(
   logits: Pointer,
   hidden: Pointer,
-  weight: Pointer,
-  tokens: number,
-  width: number,
-  vocabulary: number,
-  recipe: Recipe,
+  rows: number,
+  { weight, vocabulary: V, width: C, recipe }: Head,
 ): void {
   const roundToBf16 = RECIPES[recipe].head.format === "bf16";
-  matmul(
-    logits,
-    byRows(hidden, width),
-    byRows(weight, width),
-    tokens,
-    vocabulary,
-    width,
-    { roundToBf16 },
-  );
+  kernels().arena.scope(() => {
+    const a = packF32("a", byRows(hidden, C), rows, C, roundToBf16);
+    forEachBlock(V, (first, count) => {
+      const words = byRows(weight + 4 * first * C, C);
+      const b = packF32("b", words, count, C, roundToBf16);
+      multiplyF32(logits + 4 * first, V, a, b, rows, count, C, false);
+    });
+  });
 }
 
-/** Overwrites dHidden f32 [T, C], adds to dWeight f32 [V, C]. */
+/**
+ * dHidden [rows, C] = dLogits [rows, V] · weight [V, C], and dWeight [V, C] += dLogitsᵀ [V, rows] · hidden [rows, C].
+ * `dHidden` may be `hidden`.
+ */
 export function headBackward(
   dHidden: Pointer,
   dWeight: Pointer,
   dLogits: Pointer,
   hidden: Pointer,
-  weight: Pointer,
-  tokens: number,
-  width: number,
-  vocabulary: number,
-  recipe: Recipe,
+  rows: number,
+  { weight, vocabulary: V, width: C, recipe }: Head,
 ): void {
   const roundToBf16 = RECIPES[recipe].head.format === "bf16";
-  matmul(
-    dHidden,
-    byRows(dLogits, vocabulary), // [T, V]
-    byColumns(weight, width), // [C, V]
-    tokens,
-    width,
-    vocabulary,
-    { roundToBf16 },
-  );
-  matmul(
-    dWeight,
-    byColumns(dLogits, vocabulary), // [V, T]
-    byColumns(hidden, width), // [C, T]
-    vocabulary,
-    width,
-    tokens,
-    { accumulate: true, roundToBf16 },
-  );
+  const packed = (side: "a" | "b", operand: Operand, m: number, k: number) =>
+    packF32(side, operand, m, k, roundToBf16);
+  kernels().arena.scope(() => {
+    const x = packed("b", byColumns(hidden, C), C, rows);
+    forEachBlock(V, (first, count) => {
+      const dBlock = dLogits + 4 * first;
+      const dWords = packed("a", byColumns(dBlock, V), count, rows);
+      multiplyF32(dWeight + 4 * first * C, C, dWords, x, count, C, rows, true);
+    });
+    forEachBlock(V, (first, count) => {
+      const dBlock = dLogits + 4 * first;
+      const dY = packed("a", byRows(dBlock, V), rows, count);
+      const words = byColumns(weight + 4 * first * C, C);
+      const b = packed("b", words, C, count);
+      multiplyF32(dHidden, C, dY, b, rows, C, count, first > 0);
+    });
+  });
+}
+
+/** What `body` allocates, it has for itself. */
+function forEachBlock(
+  vocabulary: number,
+  body: (first: number, count: number) => void,
+): void {
+  for (let first = 0; first < vocabulary; first += BLOCK) {
+    const count = Math.min(BLOCK, vocabulary - first);
+    kernels().arena.scope(() => body(first, count));
+  }
 }

@@ -15,12 +15,8 @@ export type NoiseCoordinates = {
 };
 
 /** One of the two backward GEMMs, by what names its noise. */
-export type NoisyGemm = {
-  index: typeof D_INPUT | typeof D_WEIGHT;
-  linear: Place;
-  product: PanelProduct;
-  noise: NoiseCoordinates;
-};
+export type NoisyGemm = NoiseCoordinates &
+  Place & { gemm: typeof D_INPUT | typeof D_WEIGHT };
 
 /** The backward GEMMs and their operands, as they stand in noise keys. */
 export const D_INPUT = 0;
@@ -65,20 +61,23 @@ export function operandKey(
 }
 
 /** S of one GEMM, the same for both operands, and the rounding of each: what the recipe has of them. */
-export function noiseOf(gemm: NoisyGemm): (side: Side) => OperandNoise {
-  const { index, linear, product, noise } = gemm;
+export function noiseOf(
+  noisy: NoisyGemm,
+  product: PanelProduct,
+): (role: Side) => OperandNoise {
+  const { gemm } = noisy;
   const { arena } = kernels();
   const rotation = "rotation" in product ? product.rotation : 0;
   let signs: Pointer | undefined;
   if (rotation !== 0) {
     signs = arena.allocF32(rotation);
-    drawSigns(signs, rotation, signsKey(noise, linear, index));
+    drawSigns(signs, rotation, signsKey(noisy, noisy, gemm));
   }
-  return (side) => {
+  return (role) => {
     const isStochastic =
-      product.format === "mxfp4" && product[side].rounding === "stochastic";
+      product.format === "mxfp4" && product[role].rounding === "stochastic";
     const rounding = isStochastic
-      ? operandKey(noise, linear, index, OPERANDS[side])
+      ? operandKey(noisy, noisy, gemm, OPERANDS[role])
       : undefined;
     return { signs, rounding };
   };

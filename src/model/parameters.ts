@@ -71,8 +71,22 @@ export function layOut(specs: readonly TensorSpec[]): ParameterTable {
   return { tensors, length: roundUp(end, PADDING) };
 }
 
+/** The table's tensors by their names. */
+export function tensorsByName({
+  tensors,
+}: ParameterTable): (name: string) => ParameterTensor {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  return (name) => {
+    const found = byName.get(name);
+    if (!found) throw new Error(`Expected a tensor \`${name}\``);
+    return found;
+  };
+}
+
 /** Matrices [out, in] that lie without a gap, as one. */
-export function joined(matrices: readonly ParameterTensor[]): ParameterTensor {
+export function joinedMatrices(
+  matrices: readonly ParameterTensor[],
+): ParameterTensor {
   const [first, ...others] = matrices;
   return others.reduce((whole, { name, shape, offset, length }) => {
     if (offset !== whole.offset + whole.length)

@@ -12,7 +12,10 @@ export function checkSizes<Name extends string>(
   for (const name of names) {
     const value = shape[name];
     if (!Number.isSafeInteger(value) || (value as number) < 1)
-      throw invalid(`\`${name}\` to be a whole number from 1`, String(value));
+      throw invalidConfig(
+        `\`${name}\` to be a whole number from 1`,
+        String(value),
+      );
   }
 }
 
@@ -28,19 +31,25 @@ export function checkTrainingSizes(
 ): void {
   const multiple = Math.max(TRAINING_MULTIPLE, segmentLength);
   if (!Number.isSafeInteger(sequences) || sequences < 1)
-    throw invalid("`sequences` to be a whole number from 1", String(sequences));
+    throw invalidConfig(
+      "`sequences` to be a whole number from 1",
+      String(sequences),
+    );
   for (const [name, value] of Object.entries(features)) {
     if (value % multiple !== 0)
-      throw invalid(`${name} to be a multiple of ${multiple}`, String(value));
+      throw invalidConfig(
+        `${name} to be a multiple of ${multiple}`,
+        String(value),
+      );
   }
   const tokens = sequences * context;
   if (tokens % multiple !== 0)
-    throw invalid(
+    throw invalidConfig(
       `the tokens of a microbatch to be a multiple of ${multiple}`,
       `${sequences} sequences of ${context} = ${tokens}`,
     );
 }
 
-export function invalid(expected: string, got: string): AppError {
+export function invalidConfig(expected: string, got: string): AppError {
   return new AppError("invalid_config", `Expected ${expected}, got ${got}`);
 }

@@ -2,24 +2,19 @@
  * What all architectures have in common: a table of tokens, blocks over a residual stream, a norm, a head and its loss. What
  * lies between is an architecture's `Layers`.
  */
-import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import {
-  softmaxCrossEntropyBackward,
-  softmaxCrossEntropyForward,
-} from "../kernels/cross-entropy.ts";
 import { embeddingBackward, embeddingForward } from "../kernels/embedding.ts";
 import { kernels } from "../kernels/runtime.ts";
 import {
   type Activations,
   allocActivations,
   type BatchShape,
-  type Ends,
-  type Room,
 } from "./activations.ts";
 import { batchShape, checkTargets } from "./batch-checks.ts";
 import { withGradients } from "./flat-vector.ts";
-import { headBackward, headForward } from "./head.ts";
+import type { Head } from "./head.ts";
+import { forEachTile, headLoss } from "./head-loss.ts";
+import type { Layers, ModelTensors, Parts, Sizes } from "./layers.ts";
 import {
   type BackwardPass,
   type Batch,
@@ -29,104 +24,55 @@ import {
   type Model,
   type Pass,
 } from "./model.ts";
-import type { ParameterTable, ParameterTensor } from "./parameters.ts";
+import type { ParameterTable } from "./parameters.ts";
 
-/** The parts of one model. `sizes` are those of the batch; activations are those that `room` gave. */
-export interface Layers<Between, Inside, Final> {
-  readonly table: ParameterTable;
-  /** [V, C] */
-  readonly tokenEmbedding: ParameterTensor;
-  /** [T, C], where positions have one. */
-  readonly positionEmbedding: ParameterTensor | undefined;
-  /** [V, C]; the table of tokens where it is tied to it. */
-  readonly head: ParameterTensor;
-
-  room(sizes: BatchShape): Room<Between, Inside, Final>;
-
-  blockForward(
-    block: Inside & Ends,
-    layer: number,
-    sizes: BatchShape,
-    pass: Pass,
-  ): void;
-  /** What the backward pass reads and the forward pass has not left. */
-  recompute: Record<
-    KeptActivations,
-    (block: Inside & Ends, layer: number, sizes: BatchShape, pass: Pass) => void
-  >;
-  /** `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. */
-  blockBackward(
-    dResidual: Pointer,
-    block: Inside & Ends,
-    layer: number,
-    sizes: BatchShape,
-    pass: BackwardPass,
-  ): void;
-
-  /** hidden = norm(x). f32 [N, C] */
-  finalForward(
-    hidden: Pointer,
-    final: Final,
-    x: Pointer,
-    sizes: BatchShape,
-    pass: Pass,
-  ): void;
-  /** Adds to `dX`. */
-  finalBackward(
-    dX: Pointer,
-    dHidden: Pointer,
-    final: Final,
-    x: Pointer,
-    sizes: BatchShape,
-    pass: BackwardPass,
-  ): void;
-}
+/** What a block's backward pass reads and its forward pass has not left. */
+const RECOMPUTED = {
+  all: undefined,
+  products: "between",
+  inputs: "inside",
+} as const satisfies Record<KeptActivations, unknown>;
 
 /** Each of its passes is called inside `arena.scope`. */
-export class Transformer<Between, Inside, Final> implements Model {
-  readonly shape: ModelShape;
-  readonly table: ParameterTable;
-  readonly #layers: Layers<Between, Inside, Final>;
+export class Transformer<P extends Parts> implements Model {
+  readonly shape: P["shape"];
+  readonly #tensors: ModelTensors<P["block"], P["norm"]>;
+  readonly #layers: Layers<P>;
 
-  constructor(shape: ModelShape, layers: Layers<Between, Inside, Final>) {
+  constructor(
+    shape: P["shape"],
+    tensors: ModelTensors<P["block"], P["norm"]>,
+    layers: Layers<P>,
+  ) {
     this.shape = shape;
-    this.table = layers.table;
+    this.#tensors = tensors;
     this.#layers = layers;
   }
 
+  get table(): ParameterTable {
+    return this.#tensors.table;
+  }
+
   loss(pass: Pass, batch: Batch): BatchLoss {
-    const sizes = batchShape(this.shape, batch.tokens, batch.sequences);
+    const sizes = this.#sizesOf(batch.tokens, batch.sequences);
     checkTargets(this.shape, batch);
-    const { N } = sizes;
-    const { vocabulary: V } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
       const tokens = arena.copyIn(batch.tokens);
       const targets = arena.copyIn(batch.targets);
-      const activations = this.#alloc(sizes, "nothing");
-      this.#forward(activations, tokens, sizes, pass);
-      const logits = arena.allocF32(N * V);
-      const logSumExp = arena.allocF32(N);
-      this.#head(logits, activations.hidden, N, pass);
-      const lossSum = softmaxCrossEntropyForward(
-        logSumExp,
-        logits,
-        targets,
-        N,
-        V,
-      );
+      const { hidden } = this.#forward(tokens, sizes, "nothing", pass);
+      const head = this.#head(pass);
+      const lossSum = headLoss(hidden, targets, sizes.batch.N, head);
       return { lossSum, tokens: countedTokens(batch.targets) };
     });
   }
 
   lossAndGradient(pass: BackwardPass, batch: Batch): BatchLoss {
-    const sizes = batchShape(this.shape, batch.tokens, batch.sequences);
+    const sizes = this.#sizesOf(batch.tokens, batch.sequences);
     checkTargets(this.shape, batch);
     const { arena } = kernels();
     return arena.scope(() => {
-      const { N } = sizes;
-      const { width: C } = this.shape;
-      const { tokenEmbedding, head } = this.#layers;
+      const { tokenEmbedding, head } = this.#tensors;
       const { gradient } = pass;
       const counted = countedTokens(batch.targets);
       const tokens = arena.copyIn(batch.tokens);
@@ -134,11 +80,9 @@ export class Transformer<Between, Inside, Final> implements Model {
       // Tied, the head begins the token embedding's gradient, and the model's input ends it.
       const isTied = head === tokenEmbedding;
       const dTied = isTied ? gradient.open(tokenEmbedding) : undefined;
-      const dResidual = arena.allocZeroedF32(N * C);
-      const activations = this.#alloc(sizes, pass.keeps);
-
-      this.#forward(activations, tokens, sizes, pass);
-      const lossSum = this.#headLoss(
+      const dResidual = arena.allocZeroedF32(sizes.batch.N * this.shape.width);
+      const activations = this.#forward(tokens, sizes, pass.keeps, pass);
+      const lossSum = this.#headBackward(
         dResidual,
         dTied,
         activations,
@@ -153,7 +97,7 @@ export class Transformer<Between, Inside, Final> implements Model {
           dTokenEmbedding,
           dResidual,
           tokens,
-          sizes,
+          sizes.batch,
           pass,
         );
         if (!isTied) gradient.close(tokenEmbedding, dTokenEmbedding);
@@ -168,112 +112,96 @@ export class Transformer<Between, Inside, Final> implements Model {
     tokens: Int32Array,
     sequences: number,
   ): Float32Array<ArrayBuffer> {
-    const sizes = batchShape(this.shape, tokens, sequences);
-    const { N } = sizes;
-    const { vocabulary } = this.shape;
+    const sizes = this.#sizesOf(tokens, sequences);
+    const { N } = sizes.batch;
+    const { vocabulary: V } = this.shape;
     const { arena } = kernels();
     return arena.scope(() => {
-      const activations = this.#alloc(sizes, "nothing");
-      this.#forward(activations, arena.copyIn(tokens), sizes, pass);
-      const out = arena.allocF32(N * vocabulary);
-      this.#head(out, activations.hidden, N, pass);
-      return arena.f32(out, N * vocabulary).slice();
+      const at = arena.copyIn(tokens);
+      const { hidden } = this.#forward(at, sizes, "nothing", pass);
+      const all = new Float32Array(N * V);
+      forEachTile(hidden, N, this.#head(pass), (logits, row, rows) =>
+        all.set(arena.f32(logits, rows * V), row * V),
+      );
+      return all;
     });
   }
 
-  #alloc(
-    sizes: BatchShape,
-    keeps: KeptActivations | "nothing",
-  ): Activations<Inside, Final> {
-    const room = this.#layers.room(sizes);
-    return allocActivations(room, this.shape, sizes, keeps);
+  #sizesOf(tokens: Int32Array, sequences: number): Sizes<P> {
+    const { shape } = this;
+    return { shape, batch: batchShape(shape, tokens, sequences) };
   }
 
-  /** From tokens i32 [B, T] to the head's input. */
+  /** From tokens i32 [B, T] to the head's input; in the caller's scope. */
   #forward(
-    { blocks, final, hidden }: Activations<Inside, Final>,
     tokens: Pointer,
-    sizes: BatchShape,
+    sizes: Sizes<P>,
+    keeps: KeptActivations | "nothing",
     pass: Pass,
-  ): void {
-    const { B, T } = sizes;
-    const { width: C } = this.shape;
-    const layers = this.#layers;
-    const { tokenEmbedding, positionEmbedding } = layers;
+  ): Activations<P["inside"], P["moments"]> {
+    const { shape, batch } = sizes;
+    const { room, block, norm } = this.#layers;
+    const { tokenEmbedding, positionEmbedding, ...tensors } = this.#tensors;
     const { parameters } = pass;
+    const activations = allocActivations(room(sizes), shape, batch, keeps);
+    const { blocks, final, hidden } = activations;
     kernels().arena.scope(() =>
       embeddingForward(
         blocks[0]!.input,
         tokens,
         parameters.read(tokenEmbedding),
         positionEmbedding && parameters.read(positionEmbedding),
-        { sequences: B, length: T, width: C },
+        { sequences: batch.B, length: batch.T, width: shape.width },
       ),
     );
-    for (const [layer, block] of blocks.entries())
-      layers.blockForward(block, layer, sizes, pass);
-    layers.finalForward(hidden, final, blocks.at(-1)!.output, sizes, pass);
+    for (const [layer, own] of blocks.entries())
+      block.forward(own, tensors.blocks[layer], { ...sizes, layer }, pass);
+    const { output } = blocks.at(-1)!;
+    norm.forward(hidden, final, output, tensors.finalNorm, sizes, pass);
+    return activations;
+  }
+
+  /** In the caller's scope. */
+  #head({ parameters, recipe }: Pass): Head {
+    const { width, vocabulary } = this.shape;
+    const weight = parameters.read(this.#tensors.head);
+    return { weight, vocabulary, width, recipe };
   }
 
   /**
    * The head, the loss, and their backward passes down to the blocks' output: overwrites `dResidual`
-   * f32 [N, C], and adds to the head's gradient, which is `dTied` or its own. Logits are in memory only here.
+   * f32 [N, C], and adds to the head's gradient, which is `dTied` or its own.
    */
-  #headLoss(
+  #headBackward(
     dResidual: Pointer,
     dTied: Pointer | undefined,
-    { blocks, hidden, final }: Activations<Inside, Final>,
+    { blocks, hidden, final }: Activations<P["inside"], P["moments"]>,
     { targets, counted }: { targets: Pointer; counted: number },
-    sizes: BatchShape,
+    sizes: Sizes<P>,
     pass: BackwardPass,
   ): number {
-    const { N } = sizes;
-    const { width: C, vocabulary: V } = this.shape;
-    const { head } = this.#layers;
-    const { parameters, recipe } = pass;
+    const { head, finalNorm } = this.#tensors;
     const { arena } = kernels();
     return arena.scope(() => {
-      const dHidden = arena.allocF32(N * C);
-      const logits = arena.allocF32(N * V);
-      const logSumExp = arena.allocF32(N);
-      this.#head(logits, hidden, N, pass);
-      const lossSum = softmaxCrossEntropyForward(
-        logSumExp,
-        logits,
-        targets,
-        N,
-        V,
-      );
-      // From here on `logits` hold their gradient.
-      softmaxCrossEntropyBackward(
-        logits,
-        logits,
-        logSumExp,
-        targets,
-        N,
-        V,
-        counted > 0 ? 1 / counted : 0,
-      );
-      const backward = (dHead: Pointer): void =>
-        headBackward(
+      const dHidden = hidden; // Nobody reads it any more then.
+      const scale = counted > 0 ? 1 / counted : 0;
+      const loss = (dWeight: Pointer): number =>
+        headLoss(hidden, targets, sizes.batch.N, this.#head(pass), {
           dHidden,
-          dHead,
-          logits,
-          hidden,
-          parameters.read(head),
-          N,
-          C,
-          V,
-          recipe,
-        );
-      if (dTied !== undefined) backward(dTied);
-      else withGradients(pass.gradient, [head], ([dHead]) => backward(dHead!));
+          dWeight,
+          scale,
+        });
+      const lossSum =
+        dTied === undefined
+          ? withGradients(pass.gradient, [head], ([dHead]) => loss(dHead!))
+          : arena.scope(() => loss(dTied));
       const { output } = blocks.at(-1)!;
-      this.#layers.finalBackward(
+      this.#layers.norm.backward(
         dResidual,
         dHidden,
-        final,
         output,
+        final,
+        finalNorm,
         sizes,
         pass,
       );
@@ -283,17 +211,21 @@ export class Transformer<Between, Inside, Final> implements Model {
 
   #blocksBackward(
     dResidual: Pointer,
-    { blocks }: Activations<Inside, Final>,
-    sizes: BatchShape,
+    { blocks }: Activations<P["inside"], P["moments"]>,
+    sizes: Sizes<P>,
     pass: BackwardPass,
   ): void {
-    const layers = this.#layers;
+    const { block } = this.#layers;
+    const recomputed = RECOMPUTED[pass.keeps];
     const last = blocks.length - 1;
     for (let layer = last; layer >= 0; layer--) {
-      const block = blocks[layer]!;
+      const own = blocks[layer]!;
+      const tensors = this.#tensors.blocks[layer];
+      const place = { ...sizes, layer };
       // All of the last block is still there: no other has come after it.
-      if (layer < last) layers.recompute[pass.keeps](block, layer, sizes, pass);
-      layers.blockBackward(dResidual, block, layer, sizes, pass);
+      if (recomputed && layer < last)
+        block[recomputed](own, tensors, place, pass);
+      block.backward(dResidual, own, tensors, place, pass);
     }
   }
 
@@ -304,7 +236,7 @@ export class Transformer<Between, Inside, Final> implements Model {
     { B, T }: BatchShape,
     { gradient }: BackwardPass,
   ): void {
-    const { positionEmbedding } = this.#layers;
+    const { positionEmbedding } = this.#tensors;
     const shape = { sequences: B, length: T, width: this.shape.width };
     withGradients(
       gradient,
@@ -318,20 +250,6 @@ export class Transformer<Between, Inside, Final> implements Model {
           shape,
         ),
     );
-  }
-
-  /** logits f32 [rows, V] of hidden f32 [rows, C] */
-  #head(
-    out: Pointer,
-    hidden: Pointer,
-    rows: number,
-    { parameters, recipe }: Pass,
-  ): void {
-    const { width, vocabulary } = this.shape;
-    kernels().arena.scope(() => {
-      const weight = parameters.read(this.#layers.head);
-      headForward(out, hidden, weight, rows, width, vocabulary, recipe);
-    });
   }
 }
 

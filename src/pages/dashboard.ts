@@ -7,7 +7,7 @@ import { RunDetails } from "./dashboard/run-details.ts";
 import { RunList } from "./dashboard/run-list.ts";
 import { followed, watchRuns } from "./dashboard/runs.ts";
 import { enter } from "./shell/access.ts";
-import { Door, Frame } from "./shell/frame.ts";
+import { Door, PageFrame } from "./shell/frame.ts";
 
 function Dashboard() {
   const [first] = followed.value;
@@ -46,7 +46,7 @@ function Welcome() {
 }
 
 render(
-  html`<${Frame}><${Door}>${() => html`<${Dashboard} />`}</${Door}></${Frame}>`,
+  html`<${PageFrame}><${Door}>${() => html`<${Dashboard} />`}</${Door}></${PageFrame}>`,
   document.getElementById("page")!,
 );
 watchRuns();

@@ -19,7 +19,7 @@ import {
   messageOf,
 } from "./shell/access.ts";
 import { figure } from "./shell/format.ts";
-import { Door, Frame } from "./shell/frame.ts";
+import { Door, PageFrame } from "./shell/frame.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
 
 const query = new URLSearchParams(location.search);
@@ -152,13 +152,13 @@ addEventListener("pagehide", () =>
 );
 const open = signal<readonly RunSummary[]>([]);
 render(
-  html`<${Frame}>
+  html`<${PageFrame}>
     ${
       invitation === undefined
         ? html`<${Door}>${() => html`<${Join} open=${open.value} />`}</${Door}>`
         : html`<${Join} open=${[]} />`
     }
-  </${Frame}>`,
+  </${PageFrame}>`,
   document.getElementById("page")!,
 );
 effect(() => {

@@ -8,13 +8,18 @@ import { convert } from "../library/convert.ts";
 import { drawnFile } from "./play/distributions.ts";
 import { folderOf, headOf, rangedFile } from "./play/local-files.ts";
 import { lookAt } from "./play/look.ts";
-import type { Answer, Kind, Question, Questions } from "./play/requests.ts";
+import type {
+  WorkerAnswer,
+  QuestionKind,
+  Question,
+  Questions,
+} from "./play/requests.ts";
 import { loadKernelsHere } from "./training/kernels.ts";
 
 const loaded = loadKernelsHere();
 
 const ANSWERS: {
-  [K in Kind]: (
+  [K in QuestionKind]: (
     question: Questions[K]["question"],
   ) => Promise<Questions[K]["answer"]> | Questions[K]["answer"];
 } = {
@@ -46,7 +51,11 @@ async function inspected(
   return "pairs" in read ? inspectGguf(name, read) : inspect(read);
 }
 
-async function answered({ id, kind, question }: Question): Promise<Answer> {
+async function answered({
+  id,
+  kind,
+  question,
+}: Question): Promise<WorkerAnswer> {
   try {
     await loaded;
     const answer: (question: never) => unknown = ANSWERS[kind];

@@ -20,7 +20,7 @@ import { ShownInspection } from "./play/shown-inspection.ts";
 import { ShownLook } from "./play/shown-look.ts";
 import { enter, messageOf } from "./shell/access.ts";
 import { copy } from "./shell/copy.ts";
-import { Frame } from "./shell/frame.ts";
+import { PageFrame } from "./shell/frame.ts";
 import { save } from "./shell/save.ts";
 
 /** The file that is looked at: the reader's, or draws. */
@@ -173,7 +173,7 @@ function Take() {
 }
 
 render(
-  html`<${Frame}><div class="column"><${Play} /></div></${Frame}>`,
+  html`<${PageFrame}><div class="column"><${Play} /></div></${PageFrame}>`,
   document.getElementById("page")!,
 );
 await enter();

@@ -18,7 +18,7 @@ import {
   messageOf,
 } from "./shell/access.ts";
 import { counted, figure, share } from "./shell/format.ts";
-import { Door, Frame } from "./shell/frame.ts";
+import { Door, PageFrame } from "./shell/frame.ts";
 import type {
   ReplayMessage,
   ReplayTask,
@@ -301,7 +301,7 @@ function Microscope() {
 }
 
 render(
-  html`<${Frame}><${Door}>${() => html`<div class="column"><${Replay} /></div>`}</${Door}></${Frame}>`,
+  html`<${PageFrame}><${Door}>${() => html`<div class="column"><${Replay} /></div>`}</${Door}></${PageFrame}>`,
   document.getElementById("page")!,
 );
 effect(() => {

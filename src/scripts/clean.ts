@@ -9,9 +9,9 @@ import { LOCK_FILE, lockFolder } from "../local/lock.ts";
 import { endStale } from "../local/processes.ts";
 import { STATE_FOLDER } from "../local/places.ts";
 import { bytesIn, megabytes, runsFolder } from "../cli/train/kept-runs.ts";
+import { ROOT } from "./build/target.ts";
 import { runScript } from "./script.ts";
 
-const ROOT = join(import.meta.dirname, "../..");
 /** What an edge keeps in its state folder. Anything else there is a person's, and stays. */
 const STATE = /^(objects|buckets|pids|tmp|unfinished|edge\.pid|.*\.log)$/;
 

@@ -8,25 +8,24 @@ import { type Recipe, RECIPE_NAMES } from "../api/recipe.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { readCheckpoint } from "../training/checkpoint.ts";
-import { ensureBuilt } from "./build/target.ts";
+import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
 import { layerErrors } from "../training/layer-errors.ts";
 import { observeLayers } from "../training/observed-layers.ts";
 import {
-  charts,
+  gradientsCharts,
   type DotPoint,
   type Measured,
   type MeasuredLayer,
-  page,
+  gradientsPage,
 } from "./gradients/page.ts";
 import { zeroedShares } from "../training/zeroed-codes.ts";
 import { mobyDick } from "../cli/train/moby-dick.ts";
 import { wholeNumber } from "../cli/train/numbers.ts";
 import { runScript } from "./script.ts";
 
-const ROOT = resolve(import.meta.dirname, "../..");
 /** Their backward passes are f32's, or another's. */
 const SAME: readonly Recipe[] = [
   "f32",
@@ -118,10 +117,12 @@ async function measure(
 async function write(measured: Measured, out: string): Promise<void> {
   const folder = join(out, "gradients");
   mkdirSync(folder, { recursive: true });
-  for (const [name, chart] of Object.entries(charts(measured)))
+  for (const [name, chart] of Object.entries(gradientsCharts(measured)))
     writeFileSync(join(folder, `${name}.svg`), chart);
   const { format } = await import("prettier");
-  const formatted = await format(page(measured), { parser: "markdown" });
+  const formatted = await format(gradientsPage(measured), {
+    parser: "markdown",
+  });
   writeFileSync(join(out, "gradients.md"), formatted);
   console.log(`written to ${relative(process.cwd(), out) || "."}`);
 }

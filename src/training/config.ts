@@ -28,9 +28,8 @@ import {
   largestShard,
 } from "./sharding.ts";
 
-/** Of one microbatch: its activations and logits must fit an isolate. */
+/** Of one microbatch, whose activations must be somewhere. */
 const MAX_MICROBATCH_TOKENS = 16_384;
-const MAX_LOGITS = 8 * 1024 * 1024;
 
 /** What a run goes on from, and where that is kept. */
 export type ImportedRequest = ImportedRun & { from: PinnedModel };
@@ -165,18 +164,11 @@ function shapeProblems({ model, sequences, recipe }: MicrobatchShape): {
   );
 
   const tokens = sequences * model.context;
-  const fitting = (limit: number): string => {
-    const most = Math.floor(limit / model.context);
-    return most > 0 ? `; at most ${most} sequences fit` : "";
-  };
   if (tokens > MAX_MICROBATCH_TOKENS) {
+    const most = Math.floor(MAX_MICROBATCH_TOKENS / model.context);
+    const fitting = most > 0 ? `; at most ${most} sequences fit` : "";
     problems.push(
-      `Expected at most ${MAX_MICROBATCH_TOKENS} tokens in a microbatch, got ${sequences} sequences of ${model.context} = ${tokens}${fitting(MAX_MICROBATCH_TOKENS)}`,
-    );
-  }
-  if (tokens * model.vocabulary > MAX_LOGITS) {
-    problems.push(
-      `Expected at most ${MAX_LOGITS} logits in a microbatch, got ${tokens} tokens of ${model.vocabulary}${fitting(MAX_LOGITS / model.vocabulary)}`,
+      `Expected at most ${MAX_MICROBATCH_TOKENS} tokens in a microbatch, got ${sequences} sequences of ${model.context} = ${tokens}${fitting}`,
     );
   }
   return { canBe, problems };

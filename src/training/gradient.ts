@@ -23,7 +23,11 @@ import {
   type EdenParts,
   quantizeEdenMxfp4,
 } from "../kernels/eden.ts";
-import { drawSigns, hadamard, hadamardInverse } from "../kernels/hadamard.ts";
+import {
+  drawSigns,
+  hadamardTransform,
+  hadamardInverse,
+} from "../kernels/hadamard.ts";
 import { dequantizeMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import {
   type NoiseKey,
@@ -198,7 +202,7 @@ function encodePart(
     encodeBf16Stochastic(payload, gradient, length, rounding, start);
     return payload;
   }
-  hadamard(gradient, length, SEGMENT_LENGTH, wireSigns(key));
+  hadamardTransform(gradient, length, SEGMENT_LENGTH, wireSigns(key));
   const parts = partsOf(payload, length);
   if (dtype === "mxfp4-eden") {
     const factors = noise(PURPOSE.wireFactors);

@@ -6,6 +6,9 @@
 /** What came for a frame: so many bytes, and how long after the answer began the last of them did. */
 export type Travelled = { bytes: number; ms: number };
 
+/** For one that another has pulled. */
+export const NOTHING_TRAVELLED: Travelled = { bytes: 0, ms: 0 };
+
 /** Above 10 MB/s a whole frame is there as soon. */
 const SLOW_BYTES_PER_MS = 10_000;
 /** Fewer come with the answer's beginning, and tell nothing. */

@@ -4,6 +4,7 @@ import { payloadBytes } from "../api/frame.ts";
 import { RECIPES } from "../api/recipe.ts";
 import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
+import { free } from "../memory/free.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { decodeBf16, encodeBf16 } from "../kernels/vector.ts";
 import type { ParameterSource } from "../model/flat-vector.ts";
@@ -15,7 +16,15 @@ export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
   payload: Uint8Array;
   /** Of one that came over a network; a whole frame's bytes unless told. */
   travelled?: Travelled;
+  /** Of one that others use too: who has it needs it no longer. */
+  release?: () => void;
 };
+
+/** Whoever has pulled it needs it no longer. */
+export function letGoOf({ payload, release }: ParameterFrame): void {
+  if (release) release();
+  else free(payload);
+}
 
 /** How parameters travel: as they are, or as bf16 copies. */
 export function parameterDtype({

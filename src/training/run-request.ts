@@ -26,6 +26,12 @@ const MAX_REDUNDANCY = 9;
 export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
 
+/** An id that no other run has. */
+export function newRunName(): string {
+  const words = crypto.getRandomValues(new Uint32Array(2));
+  return `run-${Array.from(words, (word) => word.toString(36)).join("")}`;
+}
+
 const count = (max: number) => z.int().min(1).max(max);
 const positiveUpTo = (max: number) => z.number().gt(0).max(max);
 const positive = positiveUpTo(1e6);

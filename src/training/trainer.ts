@@ -21,7 +21,7 @@ import { free } from "../memory/free.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { countedBytes, readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
-import type { ParameterFrame } from "./pulled-parameters.ts";
+import { letGoOf, type ParameterFrame } from "./pulled-parameters.ts";
 import {
   computeMicrobatch,
   type RunPlan,
@@ -150,7 +150,7 @@ export class RunTrainer {
     this.#pulled = undefined;
     this.#ahead = undefined;
     if (!pulled) return;
-    for (const { payload } of pulled.frames) free(payload);
+    for (const frame of pulled.frames) letGoOf(frame);
     pulled.packedWeights.free();
   }
 
@@ -241,7 +241,7 @@ export class RunTrainer {
       (ahead?.step === step && ahead.rewinds === rewinds
         ? await ahead.frames.catch(() => undefined)
         : undefined) ??
-      (await Promise.all(
+      (await allFrames(
         plan.shards.map(({ index }) =>
           this.#service.pull(index, step, bases[index], rewinds ?? 0),
         ),
@@ -318,4 +318,18 @@ export class RunTrainer {
     this.#state = state;
     return lease;
   }
+}
+
+/** Of a step that is only half there, nobody keeps the other half. */
+async function allFrames(
+  pulls: readonly Promise<ParameterFrame>[],
+): Promise<ParameterFrame[]> {
+  const outcomes = await Promise.allSettled(pulls);
+  const frames = outcomes.flatMap((each) =>
+    each.status === "fulfilled" ? each.value : [],
+  );
+  const failed = outcomes.find((each) => each.status === "rejected");
+  if (!failed) return frames;
+  for (const frame of frames) letGoOf(frame);
+  throw failed.reason;
 }

@@ -1,5 +1,5 @@
 /** What becomes of a layer's dY in four bits: how much of it zero, though it was none. */
-import { drawSigns, hadamard } from "../kernels/hadamard.ts";
+import { drawSigns, hadamardTransform } from "../kernels/hadamard.ts";
 import { countMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -40,7 +40,7 @@ export function codesOf(
     if (isRotated) {
       const signs = arena.allocF32(64);
       drawSigns(signs, 64, noiseKey(0, PURPOSE.gemmSigns, 0, 0, 0, 0, 1));
-      hadamard(x, length, 64, signs);
+      hadamardTransform(x, length, 64, signs);
     }
     const [elements, scales] = [
       arena.alloc(length / 2),

@@ -10,7 +10,7 @@ import {
 import {
   type GgufTensor,
   paddingAfter,
-  tensorBytes,
+  ggufTensorBytes,
 } from "../../src/formats/containers/gguf-types.ts";
 import { readGgufHead } from "../../src/formats/containers/gguf-reader.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
@@ -103,7 +103,7 @@ async function tensorsOf(file: Uint8Array): Promise<Map<string, Tensor>> {
   let at = headBytes;
   return new Map(
     gguf.tensors.map((each) => {
-      const bytes = file.subarray(at, at + tensorBytes(each));
+      const bytes = file.subarray(at, at + ggufTensorBytes(each));
       at += bytes.length + paddingAfter(bytes.length, gguf.alignment);
       return [each.name, { ...each, bytes }];
     }),

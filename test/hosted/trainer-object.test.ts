@@ -1,13 +1,23 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
 import { finish, outcomeOf, startRun } from "../support/run.ts";
 
 afterEach(reset);
 
+async function pulledBytes(run: RunClient): Promise<number> {
+  const metrics = await run.metrics();
+  return metrics.reduce(
+    (sum, { phases }) => sum + (phases?.pulledBytes ?? 0),
+    0,
+  );
+}
+
 test("hosted trainers train a run to its end, to the same bytes as any other", async () => {
   const { run } = await startRun();
   await finish(run);
+  const pulled = await pulledBytes(run);
   const expected = await outcomeOf(run);
 
   const hosted = await startRun({ shards: 2 });
@@ -17,6 +27,8 @@ test("hosted trainers train a run to its end, to the same bytes as any other", a
   for await (const event of hosted.run.events()) events.push(event);
   expect(events.at(-1)).toMatchObject({ type: "state", state: "finished" });
   expect(await outcomeOf(hosted.run)).toEqual(expected);
+  // Both are of one isolate: what one of them pulls, the other has.
+  expect((await pulledBytes(hosted.run)) / pulled).toBeLessThan(1.9);
   const { trainers } = await hosted.run.status();
   expect(trainers.map(({ name }) => name).sort()).toEqual(names.toSorted());
 });

@@ -15,7 +15,7 @@ import { quantizedConfig } from "../../src/checkpoints/quantization-config.ts";
 import { recognizeFormats } from "../../src/formats/blocks/foreign-formats.ts";
 import { indexOf, shardsOf } from "../../src/checkpoints/shards.ts";
 import type { Target } from "../../src/api/scheme.ts";
-import { decideFor, packedHeads } from "../../src/checkpoints/targets.ts";
+import { decideFor, targetHeads } from "../../src/checkpoints/targets.ts";
 import { dtypeBytes, type Dtype } from "../../src/formats/dtype.ts";
 import { decideRoles } from "../../src/formats/roles/roles.ts";
 import type { TensorRange } from "../../src/formats/tensor.ts";
@@ -65,7 +65,7 @@ function made(target: Target, { tensors, config }: Checkpoint) {
   );
   const packed = tensors.flatMap((head, i) => {
     const decision = decisions[i]!;
-    return decision.layout ? packedHeads(head, decision, decision.layout) : [];
+    return decision.layout ? targetHeads(head, decision, decision.layout) : [];
   });
   const heads = Object.fromEntries(
     packed.map(({ name, dtype, shape }) => [

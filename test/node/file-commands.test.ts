@@ -15,7 +15,8 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Bar, size } from "../../src/cli/bar.ts";
+import { byteSize } from "../../src/api/byte-size.ts";
+import { Bar } from "../../src/cli/bar.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { GGML_TYPE } from "../../src/formats/containers/gguf-types.ts";
 import {
@@ -507,7 +508,7 @@ test("a bar is drawn on a terminal, and nowhere else", () => {
     `quantize ${"█".repeat(15)}${"░".repeat(15)} 50 %  0 B/s`,
   );
   expect(drawn(false)).toBe("");
-  expect([0, 1023, 1024, 1.5 * 2 ** 30].map(size)).toEqual([
+  expect([0, 1023, 1024, 1.5 * 2 ** 30].map(byteSize)).toEqual([
     "0 B",
     "1023 B",
     "1.0 KiB",

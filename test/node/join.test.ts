@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -19,6 +20,8 @@ const SOURCE = resolve(import.meta.dirname, "../../src");
 const COMMAND = join(SOURCE, "cli/main.ts");
 const TRAIN = join(SOURCE, "scripts/train.ts");
 const TOKEN = "owner";
+/** For what takes a second on an idle machine. */
+const PATIENCE = { timeout: 60_000 };
 const TEXT = "It was the best of times, it was the worst of times. ".repeat(80);
 const RUN = {
   dataset: "corpus",
@@ -354,7 +357,7 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
 });
 
 /** `npm run train` on the edge that is there already. */
-function train(...args: string[]): Promise<Ended> {
+function beginTrain(...args: string[]): ReturnType<typeof begin> {
   const sizes =
     "--layers 1 --width 64 --heads 2 --context 32 --steps 4 --batch 8 --sample-every 0";
   const all = [
@@ -365,7 +368,11 @@ function train(...args: string[]): Promise<Ended> {
     ...sizes.split(" "),
     ...args,
   ];
-  return begin(all, TOKEN, TRAIN).ended;
+  return begin(all, TOKEN, TRAIN);
+}
+
+function train(...args: string[]): Promise<Ended> {
+  return beginTrain(...args).ended;
 }
 
 test("npm run train --url trains on an edge elsewhere: its trainers and this machine's give the same bytes", async () => {
@@ -391,16 +398,63 @@ test("npm run train --url trains on an edge elsewhere: its trainers and this mac
   expect(existsSync(join(folder, "home/train"))).toBe(false);
 });
 
+test("npm run train --url, killed and typed again, goes on with its run to the bytes of one that was not killed", async () => {
+  writeFileSync(join(folder, "text.txt"), TEXT);
+  const kept = (name: string, file: string) =>
+    join(folder, "home/runs", name, file);
+  const line = (name: string) =>
+    `--url ${edge.url} --trainers 1 --threads 1 --steps 20 --name ${name}`.split(
+      " ",
+    );
+  const whole = train(...line("whole"));
+
+  const killed = beginTrain(...line("killed"));
+  const noteFile = kept("killed", "unfinished.json");
+  await expect.poll(() => existsSync(noteFile), PATIENCE).toBe(true);
+  const { run } = JSON.parse(readFileSync(noteFile, "utf8")) as { run: string };
+  const pause = () => client.run(run).setState("paused");
+  const isPaused = () => pause().then(() => true, () => false); // prettier-ignore
+  await expect.poll(isPaused, PATIENCE).toBe(true);
+  const hosted = async () => {
+    const { trainers } = await client.run(run).status();
+    return trainers.filter(({ host }) => host === "edge").length;
+  };
+  await expect.poll(hosted, PATIENCE).toBe(1);
+  killed.child.kill("SIGKILL");
+  await killed.ended;
+  const note = readFileSync(noteFile, "utf8");
+
+  const again = beginTrain(...line("killed"));
+  for await (const [text] of onData(again.child))
+    if (/^goes on at step \d+ with the run that was killed, which is paused: .*resume/m.test(text)) break; // prettier-ignore
+  await client.run(run).setState("running");
+  expect(await again.ended).toMatchObject({ code: 0, stderr: "" });
+  expect(await whole).toMatchObject({ code: 0, stderr: "" });
+  expect(await hosted()).toBe(1);
+  const bytes = (name: string) =>
+    readFileSync(kept(name, "checkpoint.safetensors"));
+  expect(bytes("killed").equals(bytes("whole"))).toBe(true);
+  const metrics = readFileSync(kept("killed", "metrics.jsonl"), "utf8");
+  expect(metrics.split("\n").length).toBe(22);
+  expect(existsSync(noteFile)).toBe(false);
+
+  // As a command leaves it that is killed before its run is there.
+  rmSync(kept("killed", ""), { recursive: true });
+  mkdirSync(kept("killed", ""));
+  writeFileSync(noteFile, note.replace(run, "not-yet"));
+  const begun = await train(...line("killed"));
+  expect(begun).toMatchObject({ code: 0, stderr: "" });
+  expect(begun.stdout).not.toContain("goes on");
+  expect((await client.run("not-yet").status()).state).toBe("finished");
+  expect(bytes("killed").equals(bytes("whole"))).toBe(true);
+});
+
 test("--detach leaves the run, which goes on to its end", async () => {
-  const { code, stdout } = await train(
-    "--url",
-    edge.url,
-    "--trainers",
-    "1",
-    "--detach",
-  );
+  const detached = ["--url", edge.url, "--trainers", "1", "--detach"];
+  const { code, stdout } = await train(...detached, "--name", "detached");
   expect(code).toBe(0);
   const [, run] = /run (\S+) goes on by itself/.exec(stdout)!;
+  expect(existsSync(join(folder, "home/runs/detached"))).toBe(false);
   for await (const _ of client.run(run!).events());
   expect((await client.run(run!).status()).state).toBe("finished");
 });

@@ -61,6 +61,8 @@ test("a shard's frame of a step travels once, and lies in memory that all read",
     length: 4,
     payload: new Uint8Array(8).fill(16 * 7 + 1),
   });
+  // It has travelled for one of them.
+  expect(second.travelled).toEqual({ bytes: 0, ms: 0 });
   first.payload[0] = 1;
   expect(second.payload[0]).toBe(1);
   // One that is late has the same; another shard, and the next step, are others.

@@ -1,7 +1,7 @@
 /** Files that are written while the next of their bytes are made. */
 import type { FileHandle } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { type Look, writeBehind } from "../../src/cli/write-behind.ts";
+import { type OnWritten, writeBehind } from "../../src/cli/write-behind.ts";
 
 const MIB = 1024 * 1024;
 
@@ -43,7 +43,7 @@ test.each([
   const { written, handle } = file();
   const looked: Uint8Array[] = [];
   // As a thread does: what is looked at comes back in memory of another name.
-  const look: Look = async (bytes) => {
+  const look: OnWritten = async (bytes) => {
     looked.push(bytes.slice());
     await new Promise(setImmediate);
     return structuredClone(bytes, { transfer: [bytes.buffer] });

@@ -10,7 +10,7 @@ import {
 } from "../../src/kernels/mxfp4-matmul.ts";
 import {
   drawSigns,
-  hadamard,
+  hadamardTransform,
   hadamardInverse,
 } from "../../src/kernels/hadamard.ts";
 import {
@@ -113,7 +113,8 @@ export function rotate(
   return arena.scope(() => {
     const source = arena.copyIn(x);
     const vector = arena.copyIn(signVector);
-    const transform = direction === "forward" ? hadamard : hadamardInverse;
+    const transform =
+      direction === "forward" ? hadamardTransform : hadamardInverse;
     transform(source, x.length, segmentLength, vector);
     return arena.f32(source, x.length).slice();
   });

@@ -182,6 +182,23 @@ test("a hosted trainer has room for 3.3 million parameters and 8 × 256 tokens, 
   expect(half).toMatchObject({ keeps: "products" });
 });
 
+test("tokens take the same room at every vocabulary: their logits are never all there", () => {
+  const vocabularies = [2048, 4096, BPE_VOCABULARY.most];
+  const arenas = vocabularies.map((vocabulary) =>
+    [4, 8, 16].map((sequences) => {
+      const config = configOf({ sequences }, { ...PAIRS, vocabulary });
+      return trainerMemory(config, Infinity).arena;
+    }),
+  );
+  const grown = arenas.map(([four, eight, sixteen]) => [
+    eight! - four!,
+    sixteen! - eight!,
+  ]);
+  for (const each of grown) expect(each).toEqual(grown[0]);
+  // 2,048 tokens of 16,384 words: their logits alone would take 128 MiB.
+  expect(arenas.at(-1)!.at(-1)).toBeLessThan(100 * 1024 * 1024);
+});
+
 test("a step that has no room is cut into more microbatches", () => {
   const step = configOf({ sequences: 64, microbatches: 2 });
   expect(fits(step)).toBe(false);
@@ -211,10 +228,10 @@ test.each([
 });
 
 test("a larger vocabulary asks for more microbatches, and every preset finds its own", () => {
-  const sizes = { sequences: 16, microbatches: 2 };
-  const step = configOf(sizes);
+  const sizes = { sequences: 32, microbatches: 2 };
+  const step = configOf(sizes, PAIRS);
   expect(fits(step)).toBe(true);
-  const vocabulary = 4096;
+  const vocabulary = 8192;
   const larger = configOf(sizes, { ...PAIRS, vocabulary });
   expect(fits(larger)).toBe(false);
   // The largest of the preset that fits whole.
@@ -222,7 +239,7 @@ test("a larger vocabulary asks for more microbatches, and every preset finds its
     ["nano", 16_384],
     ["tiny", 16_384],
     ["small", 8192],
-    ["medium", 2048],
+    ["medium", 4096],
   ] as const) {
     const model = MODEL_PRESETS[preset];
     const asked = { ...PAIRS, vocabulary };

@@ -2,7 +2,7 @@
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput } from "../../api/scheme.ts";
 import { ggufTensor } from "../../formats/containers/gguf-file.ts";
-import { tensorBytes } from "../../formats/containers/gguf-types.ts";
+import { ggufTensorBytes } from "../../formats/containers/gguf-types.ts";
 import { isFloat, type StoredType } from "../../formats/dtype.ts";
 import {
   matches,
@@ -95,7 +95,7 @@ export function tensorOf(
 
 /** Of a tensor in the GGUF, without what pads it. */
 export function decidedBytes({ name, shape, becomes }: DecidedTensor): number {
-  return tensorBytes(ggufTensor({ name, shape, dtype: becomes }));
+  return ggufTensorBytes(ggufTensor({ name, shape, dtype: becomes }));
 }
 
 function isAsked(

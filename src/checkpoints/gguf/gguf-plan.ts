@@ -32,7 +32,7 @@ import { checkScheme } from "../../formats/blocks/block-formats.ts";
 import { ggufTensor, typePairs } from "../../formats/containers/gguf-file.ts";
 import {
   paddingAfter,
-  tensorBytes,
+  ggufTensorBytes,
   DEFAULT_ALIGNMENT,
 } from "../../formats/containers/gguf-types.ts";
 import {
@@ -237,7 +237,7 @@ export function heldOf(tensor: DecidedTensor): number {
   const { name, shape, becomes, turned, reads } = tensor;
   const matrix = { name, shape: shape.slice(-2), dtype: becomes };
   const scales = reads.length > 1 ? bytesOf(reads[0]!) : 0;
-  return scales + (turned ? tensorBytes(ggufTensor(matrix)) : 0);
+  return scales + (turned ? ggufTensorBytes(ggufTensor(matrix)) : 0);
 }
 
 function bytesOf(reads: readonly TensorRead[]): number {
@@ -259,7 +259,7 @@ function oneRow(count: number): Rows {
 }
 
 function paddingOf(head: TensorHead): number {
-  return paddingAfter(tensorBytes(ggufTensor(head)), DEFAULT_ALIGNMENT);
+  return paddingAfter(ggufTensorBytes(ggufTensor(head)), DEFAULT_ALIGNMENT);
 }
 
 function padded(

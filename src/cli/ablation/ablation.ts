@@ -14,7 +14,7 @@ import { withConfig } from "../config-file.ts";
 import { makeRuns } from "./make-runs.ts";
 import { keptOutcome, type Outcome } from "./outcome.ts";
 import { Overview } from "./overview.ts";
-import { charts, page, plainTable } from "./page.ts";
+import { ablationCharts, ablationPage, plainTable } from "./page.ts";
 import { trialsOf } from "./setting.ts";
 import { rawData, summarize } from "./summary.ts";
 import { INTERRUPTED } from "../train/cancel.ts";
@@ -65,7 +65,7 @@ async function compare(asked: Ablation, format: PageFormat): Promise<number> {
 
 async function write(
   { settings, seeds, out, command }: Ablation,
-  summaries: Parameters<typeof page>[0]["summaries"],
+  summaries: Parameters<typeof ablationPage>[0]["summaries"],
   world: string,
   outcomeOf: (key: string) => Outcome | undefined,
   format: PageFormat,
@@ -73,7 +73,7 @@ async function write(
   const folder = join(out, "ablation");
   mkdirSync(folder, { recursive: true });
   for (const summary of summaries) {
-    const { loss, gap } = charts(summary);
+    const { loss, gap } = ablationCharts(summary);
     const { name } = summary.setting;
     writeFileSync(join(folder, `${name}-loss.svg`), loss);
     writeFileSync(join(folder, `${name}-gap.svg`), gap);
@@ -92,7 +92,7 @@ async function write(
     ...new Set(outcomes.map(({ machine }) => machine.fingerprint)),
   ];
   const made = `There are ${outcomes.length} of its ${trials.length} runs, of fingerprint ${fingerprints.join(" and ")} (versions.md), made on ${machines.join("; and ")}; seconds are of such runs.`;
-  const text = page({ summaries, made, command });
+  const text = ablationPage({ summaries, made, command });
   writeFileSync(join(out, "ablation.md"), await format(text));
   const data = rawData(settings, seeds, world, outcomeOf);
   const machine = outcomes[0]!.machine;

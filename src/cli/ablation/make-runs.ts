@@ -6,7 +6,7 @@ import type { Trial } from "./setting.ts";
 import { Lane } from "./lane.ts";
 import type { Overview } from "./overview.ts";
 
-export type Place = {
+export type LanePlace = {
   /** Where lanes work. */
   lanes: string;
   /** Where outcomes are kept. */
@@ -19,7 +19,7 @@ export async function makeRuns(
   text: Uint8Array<ArrayBuffer>,
   jobs: number,
   fingerprint: string,
-  { lanes, outcomes }: Place,
+  { lanes, outcomes }: LanePlace,
   overview: Overview,
 ): Promise<number> {
   const missing = trials.filter(({ key }) => !keptOutcome(outcomes, key));

@@ -13,13 +13,13 @@ import {
   WIRE_DTYPES,
   type WireDtype,
 } from "../../api/run-config.ts";
-import { IS_CLONE, ROOT, STATE_FOLDER } from "../../local/places.ts";
+import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { configArgument } from "../config-file.ts";
 import { runsFolder } from "../train/kept-runs.ts";
 import { positive, wholeNumber } from "../train/numbers.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
-import type { Place } from "./make-runs.ts";
+import type { LanePlace } from "./make-runs.ts";
 import type { Arm, Setting } from "./setting.ts";
 import { QUICK, QUICK_SEEDS, SETTINGS } from "./settings.ts";
 
@@ -121,7 +121,7 @@ export type Ablation = {
   settings: readonly Setting[];
   seeds: number;
   jobs: number;
-  place: Place;
+  place: LanePlace;
   /** Of page, charts and data. */
   out: string;
   /** Data, not tables, to stdout. */
@@ -172,7 +172,7 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
       outcomes: join(runsFolder(state), "ablation"),
     },
     out: resolve(
-      args.out ?? (isPage && IS_CLONE ? join(ROOT, "docs") : folder),
+      args.out ?? (isPage && IS_CLONE ? join(PACKAGE_ROOT, "docs") : folder),
     ),
     isJson: args.json ?? false,
     command: called(

@@ -11,7 +11,7 @@ type PageData = {
   command: string;
 };
 
-export function page({ summaries, made, command }: PageData): string {
+export function ablationPage({ summaries, made, command }: PageData): string {
   return `# Ablation
 
 Which recipe costs what, in training itself: every run is one of \`npm run train\`, by the real trainers and shards. Runs of one seed
@@ -82,7 +82,7 @@ function error({ standardError }: Estimate): string {
 }
 
 /** The charts of a setting: held-out loss, and what it is above the baseline's. */
-export function charts({ setting, steps, rows }: Summary): {
+export function ablationCharts({ setting, steps, rows }: Summary): {
   loss: string;
   gap: string;
 } {

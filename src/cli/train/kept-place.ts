@@ -1,18 +1,21 @@
 /** Where the files of a run go that a person begins, by what was typed. */
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import pc from "picocolors";
 import {
   existing,
   filesBeside,
   keptFilesIn,
   type KeptFiles,
+  makeRunFolder,
+  noteBeside,
 } from "./kept-runs.ts";
 import type { TrainArgs } from "./arguments.ts";
 
-/** Where a run's files go: one place, or the first free folder of a name in `runs`. */
+/** Where a run's files go: the place that an option names, or the first free folder of a name in `runs`. */
 export type KeptPlace =
-  | { files: KeptFiles; force: boolean }
-  | { runs: string; name: string; isExact: boolean; force: boolean };
+  | { told: `--${"name" | "out"} ${string}`; files: KeptFiles; force: boolean }
+  | { runs: string; name: string; force: boolean };
 
 export function keptPlace(
   args: TrainArgs,
@@ -32,8 +35,7 @@ export function keptPlace(
         `Expected --out to be in a folder that exists, got ${out}`,
       );
     }
-    checkFree("--out", out, files, force);
-    return { files, force };
+    return { told: `--out ${out}`, files, force };
   }
   if (name !== undefined) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
@@ -41,8 +43,8 @@ export function keptPlace(
         `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", no sign first, got "${name}"`,
       );
     }
-    checkFree("--name", name, keptFilesIn(join(runs, name)), force);
-    return { runs, name, isExact: true, force };
+    const files = keptFilesIn(join(runs, name));
+    return { told: `--name ${name}`, files, force };
   }
   const isPreset = [
     args.from,
@@ -57,18 +59,43 @@ export function keptPlace(
   const sizes = isPreset ? args.preset : `${layers}x${width}`;
   const kind = args.arch === "gpt2" ? "" : `${args.arch}-`;
   const described = `${kind}${sizes}-${args.recipe}-seed${args.seed}`;
-  return { runs, name: described, isExact: false, force };
+  return { runs, name: described, force };
 }
 
-function checkFree(
-  option: string,
-  value: string,
-  files: KeptFiles,
-  force: boolean,
-): void {
-  const [taken] = force ? [] : existing(files);
+/** Errors: what is there is another run's, and nobody said that it may go */
+export function checkFree(place: KeptPlace): void {
+  if (place.force || !("files" in place)) return;
+  const [taken] = existing(place.files);
   if (taken === undefined) return;
   throw new Error(
-    `Expected ${option} ${value} to be new, but ${taken} is there; --force overwrites it`,
+    `Expected ${place.told} to be new, but ${taken} is there; --force overwrites it`,
   );
+}
+
+/** Makes room for what is kept of a run that begins; `report` gets a line for each file that is overwritten. */
+export function keepFiles(
+  place: KeptPlace,
+  report: (line: string) => void,
+): KeptFiles {
+  if (!("files" in place))
+    return keptFilesIn(makeRunFolder(place.runs, place.name));
+  const { files, force } = place;
+  for (const file of existing(files)) {
+    if (!force) {
+      throw new Error(
+        `Expected ${file} to be new, but it was made since the start; --force overwrites it`,
+      );
+    }
+    report(pc.yellow(`overwrites ${file}`));
+  }
+  mkdirSync(dirname(files.checkpoint), { recursive: true });
+  return files;
+}
+
+/** Takes that back, of a run that did not begin or is left to others: the folder made for it goes while it is empty. */
+export function keepNothing(place: KeptPlace, kept: KeptFiles): void {
+  rmSync(noteBeside(kept), { force: true });
+  const folder = dirname(kept.checkpoint);
+  const isOwn = !("files" in place) || place.told.startsWith("--name ");
+  if (isOwn && readdirSync(folder).length === 0) rmdirSync(folder);
 }

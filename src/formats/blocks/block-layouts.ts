@@ -15,7 +15,7 @@
  *
  * A layout is an entry of the table; nothing else knows of it.
  */
-import { AppError } from "../../api/errors.ts";
+import { invalidOption } from "../../api/option-kinds.ts";
 import type { FormatName, Layout } from "../../api/scheme.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
@@ -168,16 +168,15 @@ export function layoutOf(
   const what = target === "gguf" ? "GGUF" : format;
   if (own.length === 0) {
     const formats = [...new Set(written.map((each) => each.format))];
-    throw invalid(`format ${formats.join(" or ")} for ${what}`, `"${format}"`);
+    throw invalidOption(
+      `format ${formats.join(" or ")} for ${what}`,
+      `"${format}"`,
+    );
   }
   const layout = own.find((each) => name === undefined || each.name === name);
   if (layout) return layout;
   const names = own.map((each) => each.name);
-  throw invalid(`layout ${names.join(" or ")} for ${what}`, `"${name}"`);
-}
-
-function invalid(expected: string, got: string): AppError {
-  return new AppError("invalid_option", `Expected ${expected}, got ${got}`);
+  throw invalidOption(`layout ${names.join(" or ")} for ${what}`, `"${name}"`);
 }
 
 /** The names of the parts of `name`; undefined where the layout has none for it. */
@@ -204,7 +203,7 @@ export function packedHeads(
   const outer = shape.slice(0, -1);
   const names = partNames(layout, name);
   if (names === undefined) {
-    throw invalid(
+    throw invalidOption(
       `names that end in "${layout.base}" for layout ${layout.name}`,
       `"${name}"${remedy}`,
     );

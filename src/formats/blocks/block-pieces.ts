@@ -11,7 +11,7 @@ import type { Pointer } from "../../kernels/arena.ts";
 import type { Scheme, SegmentLength } from "../../api/scheme.ts";
 import {
   drawSigns,
-  hadamard,
+  hadamardTransform,
   hadamardInverse,
 } from "../../kernels/hadamard.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
@@ -204,7 +204,7 @@ export function rotate(
   { hadamard: segmentLength, seed }: DecodingScheme,
 ): void {
   if (segmentLength === 0) return;
-  hadamard(x, count, segmentLength, signs(segmentLength, seed));
+  hadamardTransform(x, count, segmentLength, signs(segmentLength, seed));
 }
 
 export function rotateBack(

@@ -19,7 +19,7 @@
  */
 import { AppError } from "../../api/errors.ts";
 import { type AllOf, expected } from "../../api/option-kinds.ts";
-import { readText } from "../../api/option-text.ts";
+import { readOptionText } from "../../api/option-text.ts";
 import type { SELECTION_OPTIONS } from "../../api/options.ts";
 import {
   type GgufOutput,
@@ -150,7 +150,7 @@ function readOption(metadata: Metadata, name: keyof Scheme): unknown {
   const key = recordName(name);
   const text = metadata.get(PREFIX + key);
   if (text === undefined && !ALWAYS.has(name)) return option.default;
-  const value = readText(option, text ?? "");
+  const value = readOptionText(option, text ?? "");
   if (value === undefined) throw malformed(key, expected(option), text);
   return value;
 }

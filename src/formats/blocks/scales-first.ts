@@ -9,7 +9,7 @@ import { findFloat8 } from "./fp8-scales.ts";
 import { findPacked } from "./packed-tensors.ts";
 
 /** A stretch of the reordered data, and where it is in the file's. */
-export type Stretch = { start: number; end: number; from: number };
+export type MovedStretch = { start: number; end: number; from: number };
 
 /** Of which pairs is told. Errors: those of `findPacked` for blocks, of `findFloat8` for FP8 */
 export function scalesFirst(
@@ -17,7 +17,7 @@ export function scalesFirst(
   pairs: { blocks: boolean; float8: boolean },
 ): {
   file: TensorFile;
-  stretches: Stretch[];
+  stretches: MovedStretch[];
 } {
   const packed = pairs.blocks ? findPacked(file).packed : [];
   const float8 = pairs.float8 ? findFloat8(file.tensors) : [];
@@ -32,7 +32,7 @@ export function scalesFirst(
     if (scales) ordered.add(scales);
     ordered.add(tensor);
   }
-  const stretches: Stretch[] = [];
+  const stretches: MovedStretch[] = [];
   let position = 0;
   const tensors = Array.from(ordered, (tensor) => {
     const start = position;

@@ -9,7 +9,7 @@ import {
   type GgufTensor,
   paddingAfter,
   TENSOR_TYPES,
-  tensorBytes,
+  ggufTensorBytes,
 } from "./gguf-types.ts";
 import { encodePair, writeGgufHead } from "./gguf-writer.ts";
 
@@ -65,7 +65,7 @@ export const GGUF: Container & FileTarget = {
     );
     let start = 0;
     const tensors = gguf.tensors.map((tensor) => {
-      const end = start + tensorBytes(tensor);
+      const end = start + ggufTensorBytes(tensor);
       const [dtype] = TENSOR_TYPES[tensor.type]!;
       const shape = tensor.dimensions.toReversed();
       const range = { name: tensor.name, dtype, shape, start, end };
@@ -94,7 +94,7 @@ export const GGUF: Container & FileTarget = {
     for (const [i, { open, heads: written }] of tensors.entries()) {
       const head = ggufTensor(written[0]!);
       heads.push(head);
-      const padding = paddingAfter(tensorBytes(head), file.alignment);
+      const padding = paddingAfter(ggufTensorBytes(head), file.alignment);
       sections.push(
         padding === 0 ? open : () => before(new Uint8Array(padding), open()),
       );

@@ -10,7 +10,7 @@ import {
   MAGIC,
   paddingAfter,
   TENSOR_TYPES,
-  tensorBytes,
+  ggufTensorBytes,
 } from "./gguf-types.ts";
 import { malformedFile, quoted } from "./malformed.ts";
 import type { ByteSource } from "../stream/source.ts";
@@ -80,7 +80,7 @@ export async function readGgufHead(
         `${offset}`,
       );
     }
-    end = expected + tensorBytes(tensor);
+    end = expected + ggufTensorBytes(tensor);
     if (end > fileBytes) {
       throw malformed(
         `tensor ${name} to end within the file's ${fileBytes} bytes`,

@@ -96,7 +96,7 @@ export type GgufTensor = {
 };
 
 /** Bytes of a tensor of a known type, its padding apart. */
-export function tensorBytes({ type, dimensions }: GgufTensor): number {
+export function ggufTensorBytes({ type, dimensions }: GgufTensor): number {
   const [, elements, bytes] = TENSOR_TYPES[type]!;
   return (elementCount(dimensions) / elements) * bytes;
 }

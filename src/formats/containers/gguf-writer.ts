@@ -5,7 +5,7 @@ import {
   type GgufTensor,
   MAGIC,
   paddingAfter,
-  tensorBytes,
+  ggufTensorBytes,
   VALUE_TYPE,
 } from "./gguf-types.ts";
 
@@ -38,7 +38,7 @@ export function writeGgufHead(
     const { name, dimensions, type } = tensor;
     fields.push(encodeString(name), words32(dimensions.length));
     fields.push(...dimensions.map(word64), words32(type), word64(offset));
-    const bytes = tensorBytes(tensor);
+    const bytes = ggufTensorBytes(tensor);
     offset += bytes + paddingAfter(bytes, alignment);
   }
   const bytes = lengthOf(fields);

@@ -2,7 +2,7 @@
 import type { Pointer } from "../../kernels/arena.ts";
 import { transpose } from "../../kernels/matmul.ts";
 import type { SegmentLength } from "../../api/scheme.ts";
-import { drawSigns, hadamard } from "../../kernels/hadamard.ts";
+import { drawSigns, hadamardTransform } from "../../kernels/hadamard.ts";
 import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Fold } from "./fold-plan.ts";
@@ -53,6 +53,6 @@ function rotate(
   arena.scope(() => {
     const signs = arena.allocF32(segmentLength);
     drawSigns(signs, segmentLength, noiseKey(seed, PURPOSE.fileSigns));
-    hadamard(x, length, segmentLength, signs);
+    hadamardTransform(x, length, segmentLength, signs);
   });
 }

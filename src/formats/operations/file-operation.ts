@@ -1,5 +1,9 @@
 /** What a request's options make of a file: one place for every caller. */
-import { expected, invalid, withDefaults } from "../../api/option-kinds.ts";
+import {
+  expected,
+  invalidOption,
+  withDefaults,
+} from "../../api/option-kinds.ts";
 import {
   ANALYZE_OPTIONS,
   DEQUANTIZE_OPTIONS,
@@ -59,7 +63,7 @@ export function planFile(
 /** Errors: `invalid_option` where none is told */
 export function toldLayout({ to }: RepackOptions = {}): Layout {
   if (to !== undefined) return to;
-  throw invalid(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
+  throw invalidOption(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
 }
 
 function planQuantized(

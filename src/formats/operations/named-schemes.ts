@@ -3,9 +3,9 @@
  *
  *   ocp, gpt-oss, rounding=stochastic;hadamard=64
  */
-import { AppError } from "../../api/errors.ts";
-import { expected } from "../../api/option-kinds.ts";
-import { readText, textName } from "../../api/option-text.ts";
+import type { AppError } from "../../api/errors.ts";
+import { expected, invalidOption } from "../../api/option-kinds.ts";
+import { readOptionText, textName } from "../../api/option-text.ts";
 import { PRESET_NAMES, type PresetName } from "../../api/presets.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 import { defaultScale, schemeOf } from "../blocks/scheme.ts";
@@ -30,7 +30,7 @@ export function namedSchemes(
     item === "all" ? PRESET_NAMES : [item],
   );
   if (items.length > MAX_SCHEMES) {
-    throw invalid(`at most ${MAX_SCHEMES} schemes`, `${items.length}`);
+    throw invalidCompare(`at most ${MAX_SCHEMES} schemes`, `${items.length}`);
   }
   return items.map((name) => ({
     name,
@@ -51,15 +51,15 @@ function changed(base: Scheme, list: string): Scheme {
     const [name = "", value] = each.split("=");
     const field = CHOICES.get(name);
     if (field === undefined || value === undefined) {
-      throw invalid(
+      throw invalidCompare(
         `\`all\`, ${PRESET_NAMES.join(", ")}, or ${[...CHOICES.keys()].join(", ")} with a value`,
         `"${each}"`,
       );
     }
     const option = SCHEME_OPTIONS[field];
-    told[field] = readText(option, value);
+    told[field] = readOptionText(option, value);
     if (told[field] === undefined)
-      throw invalid(`${name} as ${expected(option)}`, `"${value}"`);
+      throw invalidCompare(`${name} as ${expected(option)}`, `"${value}"`);
   }
   const scheme = { ...base, ...told } as Scheme;
   return "rounding" in told && !("scale" in told)
@@ -67,9 +67,6 @@ function changed(base: Scheme, list: string): Scheme {
     : scheme;
 }
 
-function invalid(expected: string, got: string): AppError {
-  return new AppError(
-    "invalid_option",
-    `Expected \`compare\` to have ${expected}, got ${got}`,
-  );
+function invalidCompare(expected: string, got: string): AppError {
+  return invalidOption(`\`compare\` to have ${expected}`, got);
 }

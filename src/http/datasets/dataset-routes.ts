@@ -18,7 +18,7 @@ import { tokenizationStub } from "../../objects/tokenization/tokenization.ts";
 import { type Bpe, BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import { readTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
 import { limit, NAME_CURSOR } from "../declaration/page.ts";
-import { optional, text } from "../declaration/parameter.ts";
+import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import type { Env } from "../env.ts";
 import { GONE, UPLOAD_ERRORS } from "../files/stored-bytes.ts";
@@ -40,7 +40,7 @@ const VOCABULARY = optional({
   most: BPE_VOCABULARY.most,
   text: `Ids of \`bpe\`; ${BPE_VOCABULARY.default} unless told`,
 });
-const FROM = text(
+const FROM = textParameter(
   "A folder of /v1/files with the checkpoint of a run, whose `bpe` it is: nothing is learned",
   NAME_PATTERN,
 );

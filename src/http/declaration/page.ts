@@ -1,7 +1,7 @@
 /** Lists in pages: as long as asked for, each beginning behind the last entry of the one before. */
 import { NAME_PATTERN } from "../../training/run-request.ts";
 import { AppError } from "../../api/errors.ts";
-import { optional, type Parameter, text } from "./parameter.ts";
+import { optional, type Parameter, textParameter } from "./parameter.ts";
 
 /** `limit` of a list, at most `most`. */
 export function limit(most: number, fallback: number): Parameter<number> {
@@ -20,7 +20,7 @@ export const NAME_CURSOR = cursorOf(NAME_PATTERN);
 /** `cursor` of a list by names that match `pattern`. */
 export function cursorOf(pattern: RegExp): Parameter<string | undefined> {
   return {
-    ...text("The `next` of the page before", pattern),
+    ...textParameter("The `next` of the page before", pattern),
     read(value) {
       if (value === undefined || pattern.test(value)) return value;
       throw wrongCursor(value);

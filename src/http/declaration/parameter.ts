@@ -7,7 +7,7 @@ import {
   type ValueOf,
 } from "../../api/option-kinds.ts";
 import {
-  readText,
+  readOptionText,
   repeats,
   SIZES_PATTERN,
   type TextOption,
@@ -74,7 +74,7 @@ export function required<O extends Single>(
 }
 
 /** Any text, or none; the pattern only describes it. */
-export function text(
+export function textParameter(
   description: string,
   pattern?: RegExp,
 ): Parameter<string | undefined> {
@@ -91,7 +91,7 @@ function valueOf(
   name: string,
   code: ErrorCode = "invalid_option",
 ): unknown {
-  const value = readText(option, given);
+  const value = readOptionText(option, given);
   if (value !== undefined) return value;
   throw new AppError(
     code,

@@ -6,7 +6,7 @@ import type { Context } from "hono";
 import * as z from "zod";
 import type { ErrorCode } from "../../api/errors.ts";
 import {
-  invalid,
+  invalidOption,
   type Options,
   type ValuesOf,
 } from "../../api/option-kinds.ts";
@@ -179,13 +179,13 @@ function textsOfQuery(
     const parameter = Object.hasOwn(known, name) ? known[name] : undefined;
     if (!parameter) {
       const all = Object.keys(known).map((each) => `\`${each}\``);
-      throw invalid(
+      throw invalidOption(
         `query parameters ${all.join(", ") || "none"}`,
         `\`${name}\``,
       );
     }
     if (texts.length > 1 && !parameter.repeats)
-      throw invalid(`\`${name}\` once`, `it ${texts.length} times`);
+      throw invalidOption(`\`${name}\` once`, `it ${texts.length} times`);
   }
   return (name) => came.get(name) ?? [];
 }

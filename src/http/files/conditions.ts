@@ -1,20 +1,27 @@
 /** What a request says must hold of the version that is stored (RFC 9110 §13). */
 import { AppError } from "../../api/errors.ts";
-import { text, type ParameterValues } from "../declaration/parameter.ts";
+import {
+  textParameter,
+  type ParameterValues,
+} from "../declaration/parameter.ts";
 
 const TAGS = 'ETags, as in `"a", "b"`; or `*`, any version';
 
 /** Of requests that change what is stored. */
 export const WRITE_CONDITIONS = {
-  "If-Match": text(`The stored version must be of these ${TAGS}`),
-  "If-None-Match": text(`The stored version must be none of these ${TAGS}`),
-  "If-Unmodified-Since": text("When the stored version may be from at most"),
+  "If-Match": textParameter(`The stored version must be of these ${TAGS}`),
+  "If-None-Match": textParameter(
+    `The stored version must be none of these ${TAGS}`,
+  ),
+  "If-Unmodified-Since": textParameter(
+    "When the stored version may be from at most",
+  ),
 };
 
 /** Of requests that read it. */
 export const READ_CONDITIONS = {
   ...WRITE_CONDITIONS,
-  "If-Modified-Since": text("Send it only if it is from later"),
+  "If-Modified-Since": textParameter("Send it only if it is from later"),
 };
 
 type WriteConditions = Partial<ParameterValues<typeof WRITE_CONDITIONS>>;

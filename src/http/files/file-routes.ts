@@ -9,7 +9,7 @@ import {
   nameOfKey,
 } from "../../objects/platform/stored-files.ts";
 import { cursorOf, limit } from "../declaration/page.ts";
-import { text } from "../declaration/parameter.ts";
+import { textParameter } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
 import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
@@ -52,7 +52,9 @@ export const FILE_ROUTES = [
     access: "owner",
     summary: "The stored files, by name",
     query: {
-      prefix: text("What their names begin with: `name/` of those in a folder"),
+      prefix: textParameter(
+        "What their names begin with: `name/` of those in a folder",
+      ),
       limit: limit(1000, 100),
       cursor: cursorOf(FILE_PATTERN),
     },

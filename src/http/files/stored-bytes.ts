@@ -1,7 +1,10 @@
 /** What routes of stored bytes share: corpora and files come, are read by range, and go alike. */
 import type { Context } from "hono";
 import type { ErrorCode } from "../../api/errors.ts";
-import { text, type ParameterValues } from "../declaration/parameter.ts";
+import {
+  textParameter,
+  type ParameterValues,
+} from "../declaration/parameter.ts";
 import type { Answer } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import { type ByteRange, readRange } from "./byte-range.ts";
@@ -30,11 +33,11 @@ export const READ_ERRORS: readonly ErrorCode[] = [
 export const GONE: Record<number, Answer> = { 204: { description: "Gone" } };
 
 export const READ_HEADERS = {
-  Range: text(
+  Range: textParameter(
     "One range of bytes, as in `bytes=0-4095`; other units say nothing",
     /^bytes=\d*-\d*$/,
   ),
-  "If-Range": text("The ETag without which Range says nothing"),
+  "If-Range": textParameter("The ETag without which Range says nothing"),
   ...READ_CONDITIONS,
 };
 

@@ -4,7 +4,7 @@ import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
 import { jobStub } from "../../objects/job/job.ts";
 import { limit, wrongCursor } from "../declaration/page.ts";
-import { text } from "../declaration/parameter.ts";
+import { textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { jobRequestSchema } from "./job-request.ts";
@@ -76,7 +76,7 @@ export const JOB_ROUTES = [
     summary: "The jobs that exist, the newest first",
     query: {
       limit: limit(MAX_PAGE, 20),
-      cursor: text("The `next` of the page before"),
+      cursor: textParameter("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: jobPageSchema } },
     errors: ["invalid_option"],

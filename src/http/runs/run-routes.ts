@@ -12,7 +12,7 @@ import {
 } from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { completeConfig } from "../../training/config.ts";
-import { runRequestSchema } from "../../training/run-request.ts";
+import { newRunName, runRequestSchema } from "../../training/run-request.ts";
 import { joinToken } from "../auth.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
@@ -317,9 +317,4 @@ async function checkTokenizer(
     "invalid_config",
     `Expected a dataset of the model's own byte pairs, got "${name}" of others: \`PUT /v1/datasets/${name}?tokenizer=bpe&from=FOLDER\` makes one`,
   );
-}
-
-function newRunName(): string {
-  const words = crypto.getRandomValues(new Uint32Array(2));
-  return `run-${Array.from(words, (word) => word.toString(36)).join("")}`;
 }

@@ -19,7 +19,7 @@ import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { named, PATH_PARAMETERS } from "../declaration/path.ts";
-import { optional, text } from "../declaration/parameter.ts";
+import { optional, textParameter } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv } from "../env.ts";
 import {
@@ -97,7 +97,10 @@ const WAIT_MS = {
   default: 0,
   text: "Wait so long for the shard to reach the step",
 } as const;
-const LEASE_KEY = text("`key` of the caller's lease", /^[\x21-\x7e]+$/);
+const LEASE_KEY = textParameter(
+  "`key` of the caller's lease",
+  /^[\x21-\x7e]+$/,
+);
 
 const exampleTrainer = { trainer: "example", bootId: "1" };
 
@@ -228,7 +231,7 @@ export const TRAINER_ROUTES = [
       waitMs: optional(WAIT_MS),
     },
     headers: {
-      [FRAME_BASE]: text(
+      [FRAME_BASE]: textParameter(
         "SHA-256 of the frame of this shard that the caller has, as in its header",
         /^[0-9a-f]{64}$/,
       ),

@@ -15,80 +15,39 @@ import { geluBackward, geluForward } from "../../kernels/elementwise.ts";
 import {
   layerNormBackward,
   layerNormForward,
-  type LayerNormParameters,
   type RowMoments,
 } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { add } from "../../kernels/vector.ts";
-import type { BatchShape, Ends, Room } from "../activations.ts";
 import {
   backwardLinear,
   type BlockLinear,
   forwardLinear,
 } from "../block-linear.ts";
-import { type ParameterSource, withGradients } from "../flat-vector.ts";
+import { withGradients } from "../flat-vector.ts";
+import type { Layers, Sizes } from "../layers.ts";
 import type { BackwardPass, Pass } from "../model.ts";
+import {
+  type BlockActivations,
+  type BlockPlace,
+  blockRoom,
+  type Gpt2Parts,
+} from "./activations.ts";
 import { widths } from "./config.ts";
 import type { BlockTensors, TensorPair } from "./parameters.ts";
 
-/** What products take, and elementwise work makes of what is kept. */
-export type BlockBetween = {
-  norm1: Pointer; // [N, C]
-  norm2: Pointer; // [N, C]
-  gelu: Pointer; // [N, 4C]
+export const GPT2_LAYERS: Layers<Gpt2Parts> = {
+  room: blockRoom,
+  block: {
+    forward: blockForward,
+    inside: blockInside,
+    between: blockBetween,
+    backward: blockBackward,
+  },
+  norm: { forward: normForward, backward: normBackward },
 };
 
-export type BlockInside = BlockBetween & {
-  moments1: RowMoments; // [N], [N]
-  qkv: Pointer; // [N, 3C]
-  logSumExp: Pointer; // [B, NH, T]
-  attention: Pointer; // [N, C], heads side by side
-  middle: Pointer; // [N, C], the residual stream after attention
-  moments2: RowMoments; // [N], [N]
-  up: Pointer; // [N, 4C]
-};
-
-type BlockActivations = BlockInside & Ends;
-
-/** Which block, of which model, on how many tokens. */
-export type BlockPlace = {
-  shape: ModelSizes;
-  batch: BatchShape;
-  layer: number;
-};
-
-export function blockRoom(
-  shape: ModelSizes,
-  { B, T, N }: BatchShape,
-): Room<BlockBetween, BlockInside, RowMoments> {
-  const { width: C, heads: NH } = shape;
-  const { qkv, hidden } = widths(shape);
-  const { arena } = kernels();
-  const moments = (): RowMoments => ({
-    mean: arena.allocF32(N),
-    rstd: arena.allocF32(N),
-  });
-  return {
-    between: () => ({
-      norm1: arena.allocF32(N * C),
-      norm2: arena.allocF32(N * C),
-      gelu: arena.allocF32(N * hidden),
-    }),
-    inside: (between) => ({
-      ...between,
-      moments1: moments(),
-      qkv: arena.allocF32(N * qkv),
-      logSumExp: arena.allocF32(B * NH * T),
-      attention: arena.allocF32(N * C),
-      middle: arena.allocF32(N * C),
-      moments2: moments(),
-      up: arena.allocF32(N * hidden),
-    }),
-    final: moments,
-  };
-}
-
-export function blockForward(
+function blockForward(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
@@ -101,8 +60,7 @@ export function blockForward(
   add(a.output, a.output, a.middle, N * place.shape.width);
 }
 
-/** Everything between the block's input and its last linear layer: what its backward pass reads. */
-export function blockInside(
+function blockInside(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
@@ -112,57 +70,35 @@ export function blockInside(
   const { B, T, N } = batch;
   const { width: C } = shape;
   const a = activations;
-  const { arena } = kernels();
   const forward = (name: LinearName, output: Pointer, input: Pointer): void =>
     forwardLinear(output, input, linearOf(name, tensors, place), N, pass);
 
-  arena.scope(() => {
-    const norm1 = readPair(pass.parameters, tensors.norm1);
-    layerNormForward(a.norm1, a.moments1, a.input, norm1, N, C);
-    forward("qkv", a.qkv, a.norm1);
-    const sequences = { sequences: B, length: T };
-    attentionForward(
-      a.attention,
-      a.logSumExp,
-      a.qkv,
-      sequences,
-      headsOf(shape),
-    );
-    forward("attentionOut", a.middle, a.attention);
-    add(a.middle, a.middle, a.input, N * C);
+  normForward(a.norm1, a.moments1, a.input, tensors.norm1, place, pass);
+  forward("qkv", a.qkv, a.norm1);
+  const sequences = { sequences: B, length: T };
+  attentionForward(a.attention, a.logSumExp, a.qkv, sequences, headsOf(shape));
+  forward("attentionOut", a.middle, a.attention);
+  add(a.middle, a.middle, a.input, N * C);
 
-    const norm2 = readPair(pass.parameters, tensors.norm2);
-    layerNormForward(a.norm2, a.moments2, a.middle, norm2, N, C);
-    forward("up", a.up, a.norm2);
-    geluForward(a.gelu, a.up, N * widths(shape).hidden);
-  });
+  normForward(a.norm2, a.moments2, a.middle, tensors.norm2, place, pass);
+  forward("up", a.up, a.norm2);
+  geluForward(a.gelu, a.up, N * widths(shape).hidden);
 }
 
-/** What lies between the block's products, of those. */
-export function blockBetween(
+function blockBetween(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
   pass: Pass,
 ): void {
-  const { shape, batch } = place;
-  const { N } = batch;
-  const { width: C } = shape;
   const a = activations;
-  kernels().arena.scope(() => {
-    const norm1 = readPair(pass.parameters, tensors.norm1);
-    layerNormForward(a.norm1, a.moments1, a.input, norm1, N, C);
-    const norm2 = readPair(pass.parameters, tensors.norm2);
-    layerNormForward(a.norm2, a.moments2, a.middle, norm2, N, C);
-    geluForward(a.gelu, a.up, N * widths(shape).hidden);
-  });
+  const { shape, batch } = place;
+  normForward(a.norm1, a.moments1, a.input, tensors.norm1, place, pass);
+  normForward(a.norm2, a.moments2, a.middle, tensors.norm2, place, pass);
+  geluForward(a.gelu, a.up, batch.N * widths(shape).hidden);
 }
 
-/**
- * `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. The gradient of what a linear
- * layer read takes its place, so the block's activations are gone afterwards.
- */
-export function blockBackward(
+function blockBackward(
   dResidual: Pointer,
   activations: BlockActivations,
   tensors: BlockTensors,
@@ -171,7 +107,6 @@ export function blockBackward(
 ): void {
   const { shape, batch } = place;
   const { B, T, N } = batch;
-  const { width: C } = shape;
   const { hidden } = widths(shape);
   const a = activations;
   const backward = (
@@ -194,8 +129,7 @@ export function blockBackward(
     a.middle,
     a.moments2,
     tensors.norm2,
-    N,
-    C,
+    place,
     pass,
   );
 
@@ -217,29 +151,38 @@ export function blockBackward(
     a.input,
     a.moments1,
     tensors.norm1,
-    N,
-    C,
+    place,
     pass,
   );
 }
 
-/** Weight and bias, in the caller's scope. */
-export function readPair(
-  parameters: ParameterSource,
+function normForward(
+  out: Pointer,
+  moments: RowMoments,
+  x: Pointer,
   { weight, bias }: TensorPair,
-): LayerNormParameters {
-  return { weight: parameters.read(weight), bias: parameters.read(bias) };
+  { shape, batch }: Sizes<Gpt2Parts>,
+  { parameters }: Pass,
+): void {
+  kernels().arena.scope(() =>
+    layerNormForward(
+      out,
+      moments,
+      x,
+      { weight: parameters.read(weight), bias: parameters.read(bias) },
+      batch.N,
+      shape.width,
+    ),
+  );
 }
 
-/** Adds to `dX`. dX, dOut, x f32 [N, C]. */
-export function normBackward(
+function normBackward(
   dX: Pointer,
   dOut: Pointer,
   x: Pointer,
   moments: RowMoments,
   { weight, bias }: TensorPair,
-  N: number,
-  C: number,
+  { shape, batch }: Sizes<Gpt2Parts>,
   { gradient, parameters }: BackwardPass,
 ): void {
   withGradients(gradient, [weight, bias], ([dWeight, dBias]) =>
@@ -250,8 +193,8 @@ export function normBackward(
       x,
       moments,
       parameters.read(weight),
-      N,
-      C,
+      batch.N,
+      shape.width,
     ),
   );
 }

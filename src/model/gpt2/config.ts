@@ -4,7 +4,11 @@ import type {
   ModelRequest,
   ModelSizes,
 } from "../../api/run-config.ts";
-import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
+import {
+  checkSizes,
+  checkTrainingSizes,
+  invalidConfig,
+} from "../shape-checks.ts";
 
 /** Features of a block's wide tensors: three projections side by side, and the MLP's hidden layer. */
 export function widths({ width }: Pick<ModelSizes, "width">): {
@@ -24,7 +28,7 @@ export function completeShape({
     ([, value]) => value !== undefined,
   );
   if (other)
-    throw invalid(
+    throw invalidConfig(
       `\`${other[0]}\` with \`arch\` llama alone`,
       `${String(other[1])} with gpt2`,
     );
@@ -36,7 +40,7 @@ export function checkShape(shape: ModelSizes): void {
   checkSizes(shape, ["layers", "width", "heads", "context", "vocabulary"]);
   const { width, heads } = shape;
   if (width % heads !== 0)
-    throw invalid(
+    throw invalidConfig(
       `\`width\` to be a multiple of \`heads\` (${heads})`,
       String(width),
     );

@@ -16,17 +16,13 @@ import {
   type BlockTensors,
   gpt2Tensors,
   NOT_READ,
-  parameterTable,
   PREFIX,
   type TensorPair,
 } from "./parameters.ts";
 
 export function gpt2Decoder(shape: ModelSizes): Decoder {
-  const table = parameterTable(shape);
-  const { tokenEmbedding, positionEmbedding, blocks, finalNorm } = gpt2Tensors(
-    shape,
-    table,
-  );
+  const { table, tokenEmbedding, positionEmbedding, blocks, finalNorm } =
+    gpt2Tensors(shape);
   const { width: C, context, vocabulary, layers } = shape;
   return {
     context,

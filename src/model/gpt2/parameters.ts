@@ -3,11 +3,13 @@
  * checkpoint is a straight copy.
  */
 import type { ModelSizes } from "../../api/run-config.ts";
+import type { ModelTensors } from "../layers.ts";
 import {
   layOut,
   type ParameterGroup,
   type ParameterTable,
   type ParameterTensor,
+  tensorsByName,
   type TensorSpec,
 } from "../parameters.ts";
 import { checkShape, widths } from "./config.ts";
@@ -27,13 +29,6 @@ export type BlockTensors = {
   norm2: TensorPair; // [C], [C]
   up: TensorPair; // [C, 4C], [4C]
   down: TensorPair; // [4C, C], [C]
-};
-
-export type Gpt2Tensors = {
-  tokenEmbedding: ParameterTensor; // [V, C], also the output head
-  positionEmbedding: ParameterTensor; // [T, C]
-  blocks: BlockTensors[];
-  finalNorm: TensorPair; // [C], [C]
 };
 
 /** Where each tensor lies. */
@@ -94,23 +89,22 @@ export function parameterTable(shape: ModelSizes): ParameterTable {
 
 /** The table's tensors by what they are. */
 export function gpt2Tensors(
-  { layers }: ModelSizes,
-  { tensors }: ParameterTable,
-): Gpt2Tensors {
-  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const tensor = (name: string): ParameterTensor => {
-    const found = byName.get(PREFIX + name);
-    if (!found) throw new Error(`Expected a tensor \`${name}\``);
-    return found;
-  };
+  shape: ModelSizes,
+): Required<ModelTensors<BlockTensors, TensorPair>> {
+  const table = parameterTable(shape);
+  const byName = tensorsByName(table);
+  const tensor = (name: string) => byName(PREFIX + name);
   const pair = (name: string): TensorPair => ({
     weight: tensor(`${name}.weight`),
     bias: tensor(`${name}.bias`),
   });
+  const tokenEmbedding = tensor("wte.weight");
   return {
-    tokenEmbedding: tensor("wte.weight"),
+    table,
+    tokenEmbedding,
     positionEmbedding: tensor("wpe.weight"),
-    blocks: Array.from({ length: layers }, (_, layer) => ({
+    head: tokenEmbedding,
+    blocks: Array.from({ length: shape.layers }, (_, layer) => ({
       norm1: pair(`h.${layer}.ln_1`),
       qkv: pair(`h.${layer}.attn.c_attn`),
       attentionOut: pair(`h.${layer}.attn.c_proj`),

@@ -3,8 +3,11 @@ import type { LlamaShape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import type { BatchShape, Ends, Room } from "../activations.ts";
+import type { Ends, Room } from "../activations.ts";
+import type { LayerPlace, Sizes } from "../layers.ts";
+import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
+import type { BlockTensors } from "./parameters.ts";
 import { frequencies, rotaryAngles } from "./rotary-angles.ts";
 
 /** What products take, and elementwise work makes of what is kept. */
@@ -30,17 +33,21 @@ export type BlockInside = BlockBetween & {
 
 export type BlockActivations = BlockInside & Ends;
 
-/** Which block, of which model, on how many tokens. */
-export type BlockPlace = {
+export type LlamaParts = {
   shape: LlamaShape;
-  batch: BatchShape;
-  layer: number;
+  block: BlockTensors;
+  norm: ParameterTensor;
+  between: BlockBetween;
+  inside: BlockInside;
+  /** Of a norm's rows, their rstd. */
+  moments: Pointer; // [N]
 };
+export type BlockPlace = LayerPlace<LlamaParts>;
 
-export function blockRoom(
-  shape: LlamaShape,
-  { B, T, N }: BatchShape,
-): Room<BlockBetween, BlockInside, Pointer> {
+export function blockRoom({
+  shape,
+  batch: { B, T, N },
+}: Sizes<LlamaParts>): Room<BlockBetween, BlockInside, Pointer> {
   const { width: C, heads: NH, groups, hidden, headWidth } = shape;
   const { queries, qkv, gateUp } = widths(shape);
   const { arena } = kernels();

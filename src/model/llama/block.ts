@@ -23,14 +23,31 @@ import {
   forwardLinear,
 } from "../block-linear.ts";
 import { withGradients } from "../flat-vector.ts";
+import type { Layers, Sizes } from "../layers.ts";
 import type { BackwardPass, Pass } from "../model.ts";
 import type { ParameterTensor } from "../parameters.ts";
-import type { BlockActivations, BlockPlace } from "./activations.ts";
+import {
+  type BlockActivations,
+  type BlockPlace,
+  blockRoom,
+  type LlamaParts,
+} from "./activations.ts";
 import { widths } from "./config.ts";
 import { headsBackward, headsForward } from "./head-norms.ts";
 import type { BlockTensors } from "./parameters.ts";
 
-export function blockForward(
+export const LLAMA_LAYERS: Layers<LlamaParts> = {
+  room: blockRoom,
+  block: {
+    forward: blockForward,
+    inside: blockInside,
+    between: blockBetween,
+    backward: blockBackward,
+  },
+  norm: { forward: normForward, backward: normBackward },
+};
+
+function blockForward(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
@@ -43,8 +60,7 @@ export function blockForward(
   add(a.output, a.output, a.middle, N * place.shape.width);
 }
 
-/** Everything between the block's input and its last linear layer: what its backward pass reads. */
-export function blockInside(
+function blockInside(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
@@ -81,8 +97,7 @@ export function blockInside(
   gateForward(a, N, hidden);
 }
 
-/** What lies between the block's products, of those. */
-export function blockBetween(
+function blockBetween(
   activations: BlockActivations,
   tensors: BlockTensors,
   place: BlockPlace,
@@ -94,11 +109,7 @@ export function blockBetween(
   gateForward(a, place.batch.N, place.shape.hidden);
 }
 
-/**
- * `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. The gradient of what a linear
- * layer read takes its place, so the block's activations are gone afterwards.
- */
-export function blockBackward(
+function blockBackward(
   dResidual: Pointer,
   activations: BlockActivations,
   tensors: BlockTensors,
@@ -157,13 +168,12 @@ export function blockBackward(
   );
 }
 
-/** out, x f32 [N, C] */
-export function normForward(
+function normForward(
   out: Pointer,
   rstd: Pointer,
   x: Pointer,
   weight: ParameterTensor,
-  { shape, batch }: Pick<BlockPlace, "shape" | "batch">,
+  { shape, batch }: Sizes<LlamaParts>,
   { parameters }: Pass,
 ): void {
   kernels().arena.scope(() =>
@@ -179,14 +189,13 @@ export function normForward(
   );
 }
 
-/** Adds to `dX`. dX, dOut, x f32 [N, C]. */
-export function normBackward(
+function normBackward(
   dX: Pointer,
   dOut: Pointer,
   x: Pointer,
   rstd: Pointer,
   weight: ParameterTensor,
-  { shape, batch }: Pick<BlockPlace, "shape" | "batch">,
+  { shape, batch }: Sizes<LlamaParts>,
   { gradient, parameters }: BackwardPass,
 ): void {
   withGradients(gradient, [weight], ([dWeight]) =>

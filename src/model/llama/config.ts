@@ -4,7 +4,11 @@ import type {
   ModelRequest,
   ModelSizes,
 } from "../../api/run-config.ts";
-import { checkSizes, checkTrainingSizes, invalid } from "../shape-checks.ts";
+import {
+  checkSizes,
+  checkTrainingSizes,
+  invalidConfig,
+} from "../shape-checks.ts";
 
 /** Features of a block's linear layers, of which two or three are multiplied as one. */
 export function widths({ heads, groups, headWidth, hidden }: LlamaShape): {
@@ -54,22 +58,25 @@ export function checkShape(shape: LlamaShape): void {
     "vocabulary",
   ]);
   if (!Number.isSafeInteger(headWidth) && headWidth === width / heads)
-    throw invalid(
+    throw invalidConfig(
       `\`width\` to be a multiple of \`heads\` (${heads}), or a \`headWidth\``,
       String(width),
     );
   checkSizes(shape, ["headWidth"]);
   if (heads % groups !== 0)
-    throw invalid(
+    throw invalidConfig(
       `\`heads\` to be a multiple of \`groups\` (${groups})`,
       String(heads),
     );
   if (headWidth % 2 !== 0)
-    throw invalid("an even `headWidth`, of pairs that turn", String(headWidth));
+    throw invalidConfig(
+      "an even `headWidth`, of pairs that turn",
+      String(headWidth),
+    );
   for (const name of ["ropeBase", "epsilon"] as const) {
     const value = shape[name];
     if (!(value > 0 && value < Infinity))
-      throw invalid(`\`${name}\` above 0`, String(value));
+      throw invalidConfig(`\`${name}\` above 0`, String(value));
   }
 }
 

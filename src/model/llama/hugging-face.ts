@@ -1,7 +1,7 @@
 /** A shape as transformers' config.json of a Llama, a Mistral or a Qwen3 has it, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
-import { invalid } from "../shape-checks.ts";
+import { invalidConfig } from "../shape-checks.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -110,5 +110,5 @@ function positive(config: Config, key: string, fallback: number): number {
 }
 
 function unlike(expected: string, got: unknown) {
-  return invalid(`config.json of a Llama with ${expected}`, shown(got));
+  return invalidConfig(`config.json of a Llama with ${expected}`, shown(got));
 }

@@ -4,12 +4,14 @@
  * multiplied as one matrix each, and orthogonalized apart.
  */
 import type { LlamaShape } from "../../api/run-config.ts";
+import type { ModelTensors } from "../layers.ts";
 import {
-  joined,
+  joinedMatrices,
   layOut,
   type ParameterGroup,
   type ParameterTable,
   type ParameterTensor,
+  tensorsByName,
   type TensorSpec,
 } from "../parameters.ts";
 import { checkShape, widths } from "./config.ts";
@@ -33,13 +35,6 @@ export type BlockTensors = {
   norm2: ParameterTensor; // [C]
   gateUp: ParameterTensor; // [2 · hidden, C]
   down: ParameterTensor; // [C, hidden]
-};
-
-export type LlamaTensors = {
-  tokenEmbedding: ParameterTensor; // [V, C]
-  head: ParameterTensor; // [V, C]
-  blocks: BlockTensors[];
-  finalNorm: ParameterTensor; // [C]
 };
 
 export const TABLE = "model.embed_tokens.weight";
@@ -96,22 +91,19 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
 
 /** The table's tensors by what they are. */
 export function llamaTensors(
-  { layers, tied, headNorm }: LlamaShape,
-  { tensors }: ParameterTable,
-): LlamaTensors {
-  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const tensor = (name: string): ParameterTensor => {
-    const found = byName.get(name);
-    if (!found) throw new Error(`Expected a tensor \`${name}\``);
-    return found;
-  };
+  shape: LlamaShape,
+): ModelTensors<BlockTensors, ParameterTensor> {
+  const { layers, tied, headNorm } = shape;
+  const table = parameterTable(shape);
+  const tensor = tensorsByName(table);
   const tokenEmbedding = tensor(TABLE);
   return {
+    table,
     tokenEmbedding,
     head: tied ? tokenEmbedding : tensor(HEAD),
     blocks: Array.from({ length: layers }, (_, layer) => {
       const own = (name: string) => tensor(inLayer(layer, name));
-      const asOne = (...names: string[]) => joined(names.map(own));
+      const asOne = (...names: string[]) => joinedMatrices(names.map(own));
       return {
         norm1: own("input_layernorm"),
         qkv: asOne("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),

@@ -1,6 +1,6 @@
 /** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
 import { AppError } from "../../api/errors.ts";
-import { invalid, shown } from "../../api/option-kinds.ts";
+import { invalidOption, shown } from "../../api/option-kinds.ts";
 import type { JobRequest } from "../../api/tensors.ts";
 import {
   checkFileRequest,
@@ -166,5 +166,5 @@ export class JobSteps {
 /** Errors: `invalid_option` for a folder in a folder */
 function checkFolderName(result: string | undefined): void {
   if (result !== undefined && !FOLDER_PATTERN.test(result))
-    throw invalid("`result` to be the name of a folder", shown(result));
+    throw invalidOption("`result` to be the name of a folder", shown(result));
 }

@@ -3,7 +3,7 @@
  * the spelling: `URL` writes every form of an IPv4 address as four decimals. On this machine, in local mode,
  * a loopback address that is listed may be read, by http too.
  */
-import { invalid, shown } from "../../api/option-kinds.ts";
+import { invalidOption, shown } from "../../api/option-kinds.ts";
 
 export type UrlBindings = {
   /** Hosts with commas between, `*.` before those that stand for all below them. */
@@ -16,10 +16,11 @@ export function checkSourceUrl(
   text: string,
   { SOURCE_HOSTS = "", LOCAL_MODE }: UrlBindings,
 ): URL {
-  if (!URL.canParse(text)) throw invalid("`url` to be a URL", shown(text));
+  if (!URL.canParse(text))
+    throw invalidOption("`url` to be a URL", shown(text));
   const url = new URL(text);
   if (url.username || url.password)
-    throw invalid(
+    throw invalidOption(
       "`url` without a name and a password, in place of which `token` stands",
       "one with them",
     );
@@ -29,11 +30,11 @@ export function checkSourceUrl(
   if (isLoopback && listed.includes(host) && /^https?:$/.test(url.protocol))
     return url;
   if (url.protocol !== "https:")
-    throw invalid("`url` to be of https", shown(url.protocol));
+    throw invalidOption("`url` to be of https", shown(url.protocol));
   if (isAddress(host) || isLocalName(host))
-    throw invalid("`url` of a public host by its name", shown(host));
+    throw invalidOption("`url` of a public host by its name", shown(host));
   if (!listed.some((each) => isOf(host, each)))
-    throw invalid(
+    throw invalidOption(
       `\`url\` of a host that SOURCE_HOSTS has: ${listed.join(", ") || "none"}`,
       shown(host),
     );

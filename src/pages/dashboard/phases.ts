@@ -2,7 +2,8 @@
 import { html } from "htm/preact";
 import type { StepPhases } from "../../api/lease.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
-import { figure, share, size } from "../shell/format.ts";
+import { byteSize } from "../../api/byte-size.ts";
+import { figure, share } from "../shell/format.ts";
 
 /** Means over so many. */
 const STEPS = 32;
@@ -14,7 +15,7 @@ const PHASES = [
   ["pushMs", "Pushing gradients"],
 ] as const satisfies readonly (readonly [keyof StepPhases, string])[];
 
-export function Phases({ metrics }: { metrics: readonly StepMetrics[] }) {
+export function PhasesPanel({ metrics }: { metrics: readonly StepMetrics[] }) {
   const told = metrics.flatMap(({ phases }) => phases ?? []).slice(-STEPS);
   const mean = (key: keyof StepPhases): number => {
     const values = told.flatMap((each) => each[key] ?? []);
@@ -54,8 +55,8 @@ export function Phases({ metrics }: { metrics: readonly StepMetrics[] }) {
             </div>
             <p class="quiet">
               Then ${figure(mean("commitMs"), 3)} ms to commit;${" "}
-              ${size(Math.round(mean("pulledBytes")))} pulled,${" "}
-              ${size(Math.round(mean("pushedBytes")))} pushed.
+              ${byteSize(Math.round(mean("pulledBytes")))} pulled,${" "}
+              ${byteSize(Math.round(mean("pushedBytes")))} pushed.
             </p>`
     }
   `;

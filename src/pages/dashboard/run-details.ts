@@ -11,7 +11,7 @@ import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun, News } from "./followed-run.ts";
 import { hostKind } from "./host-kind.ts";
-import { Phases } from "./phases.ts";
+import { PhasesPanel } from "./phases.ts";
 import { refreshRuns } from "./runs.ts";
 import { Samples } from "./samples.ts";
 
@@ -69,7 +69,7 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
         : html`
             <${Summary} ...${now} />
             <${Actions} followed=${followed} status=${now} />
-            <${Phases} metrics=${followed.metrics.value} />
+            <${PhasesPanel} metrics=${followed.metrics.value} />
             <${Trainers} status=${now} />
             <${Shards} status=${now} />
             <${Samples} followed=${followed} />

@@ -80,7 +80,7 @@ export function dataAround(
 }
 
 /** A part of a tensor's bytes. */
-export function tensorBytes(
+export function readTensorBytes(
   file: Blob,
   { headBytes }: TensorFile,
   { start }: TensorRange,

@@ -3,7 +3,7 @@
  * step by step. All of it is what the kernels and the operations on files say.
  */
 import { AppError } from "../../api/errors.ts";
-import { invalid } from "../../api/option-kinds.ts";
+import { invalidOption } from "../../api/option-kinds.ts";
 import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { Scheme } from "../../api/scheme.ts";
 import type { Analysis, SchemeOptions } from "../../api/tensors.ts";
@@ -34,7 +34,7 @@ import type { TensorRange } from "../../formats/tensor.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { comparedSchemes } from "./compared-schemes.ts";
-import { dataAround, headOf, tensorBytes } from "./local-files.ts";
+import { dataAround, headOf, readTensorBytes } from "./local-files.ts";
 
 type Histogram = { from: number; to: number; counts: number[] };
 
@@ -94,7 +94,7 @@ export async function lookAt(
   const head = await headOf(file);
   const tensor = head.tensors.find((each) => each.name === name);
   if (!tensor || !isFloat(tensor.dtype) || tensor.shape.length === 0)
-    throw invalid(
+    throw invalidOption(
       `a tensor of floats with a dimension, named "${name}"`,
       tensor ? `${tensor.dtype} [${tensor.shape.join(", ")}]` : "none",
     );
@@ -162,7 +162,7 @@ async function piecesOf(
   let at = 0;
   for (let index = 0; index < count; index++) {
     const length = inputBytes(rows, index, tensor.dtype);
-    const bytes = await tensorBytes(file, head, tensor, at, length);
+    const bytes = await readTensorBytes(file, head, tensor, at, length);
     loaded.push({ piece: pieceOf(rows, index), bytes });
     at += length;
   }

@@ -28,12 +28,18 @@ export type Questions = {
     answer: Blob;
   };
 };
-export type Kind = keyof Questions;
+export type QuestionKind = keyof Questions;
 
 export type Question = {
-  [K in Kind]: { id: number; kind: K; question: Questions[K]["question"] };
-}[Kind];
-export type Answer = { id: number } & ({ answer: unknown } | { error: string });
+  [K in QuestionKind]: {
+    id: number;
+    kind: K;
+    question: Questions[K]["question"];
+  };
+}[QuestionKind];
+export type WorkerAnswer = { id: number } & (
+  { answer: unknown } | { error: string }
+);
 
 let asked = 0;
 let worker: Worker | undefined;
@@ -43,7 +49,7 @@ const waiting = new Map<
 >();
 
 /** Errors: what the Worker's code throws, its message alone */
-export function ask<K extends Kind>(
+export function ask<K extends QuestionKind>(
   kind: K,
   question: Questions[K]["question"],
 ): Promise<Questions[K]["answer"]> {
@@ -58,7 +64,7 @@ export function ask<K extends Kind>(
 
 function started(): Worker {
   const made = new Worker("/pages/play-worker.js", { type: "module" });
-  made.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
+  made.addEventListener("message", ({ data }: MessageEvent<WorkerAnswer>) => {
     const { resolve, reject } = waiting.get(data.id)!;
     waiting.delete(data.id);
     if ("error" in data) reject(new Error(data.error));

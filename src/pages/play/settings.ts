@@ -1,6 +1,6 @@
 /** What the playground looks at, and how. All but the reader's own files stands in the address, so a link shows the same. */
 import { computed, effect, signal } from "@preact/signals";
-import { readText, textName, writeQuery } from "../../api/option-text.ts";
+import { readOptionText, textName, writeQuery } from "../../api/option-text.ts";
 import { ANALYZE_OPTIONS, QUANTIZE_OPTIONS } from "../../api/options.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 import type { SchemeOptions } from "../../api/tensors.ts";
@@ -16,7 +16,7 @@ export const scheme = signal<SchemeOptions>(
     NAMES.flatMap((name) => {
       const text = query.get(textName(name));
       const value =
-        text === null ? undefined : readText(SCHEME_OPTIONS[name], text);
+        text === null ? undefined : readOptionText(SCHEME_OPTIONS[name], text);
       return value === undefined ? [] : [[name, value]];
     }),
   ),

@@ -2,7 +2,7 @@
 import { html } from "htm/preact";
 import type { Inspection } from "../../checkpoints/inspect.ts";
 import { inspectedGroups } from "../../checkpoints/inspection-groups.ts";
-import { size } from "../shell/format.ts";
+import { byteSize } from "../../api/byte-size.ts";
 
 export function ShownInspection(inspection: Inspection) {
   const { modelType, tensors, bytes, mxfp4Bytes, loaders, formats } =
@@ -11,7 +11,7 @@ export function ShownInspection(inspection: Inspection) {
     <h2>What is in it</h2>
     <p>
       ${modelType ?? "A model without config.json"}: ${tensors.length} tensors,
-      ${" "}${size(bytes)}, in MXFP4 ${size(mxfp4Bytes)}
+      ${" "}${byteSize(bytes)}, in MXFP4 ${byteSize(mxfp4Bytes)}
     </p>
     <div class="wide" tabindex="0" role="region" aria-label="Tensors">
       <table id="inspection">
@@ -38,8 +38,8 @@ export function ShownInspection(inspection: Inspection) {
                 <td>${each.dtype}</td>
                 <td>${each.shape.join(" × ")}</td>
                 <td>${each.role}</td>
-                <td>${size(each.bytes)}</td>
-                <td>${size(each.mxfp4Bytes)}</td>
+                <td>${byteSize(each.bytes)}</td>
+                <td>${byteSize(each.mxfp4Bytes)}</td>
                 <td>${each.reason}</td>
               </tr>`,
           )}
@@ -54,7 +54,7 @@ export function ShownInspection(inspection: Inspection) {
       ${loaders.map(
         ({ loader, packedTensors, bytes: own, refusals }) =>
           html`<li>
-            <b>${loader}</b>: ${packedTensors} packed, ${size(own)}
+            <b>${loader}</b>: ${packedTensors} packed, ${byteSize(own)}
             ${refusals.map((text) => html`<span class="quiet"> ${text}</span>`)}
           </li>`,
       )}

@@ -18,7 +18,7 @@ const ACCESS = {
   nobody: "closed: the secret API_TOKEN is not set, so nobody is let in",
 };
 
-export function Frame({ children }: { children: ComponentChildren }) {
+export function PageFrame({ children }: { children: ComponentChildren }) {
   const here = location.pathname.replace(/(.)\/$/, "$1");
   return html`
     <header class="top">

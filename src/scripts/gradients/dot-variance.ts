@@ -8,7 +8,7 @@
  * with f and c the neighbours of |μ| on E2M1's grid and X the block's scale. The estimate has the right mean
  * whatever the signs, so over signs the variance is the mean of it.
  */
-import { drawSigns, hadamard } from "../../kernels/hadamard.ts";
+import { drawSigns, hadamardTransform } from "../../kernels/hadamard.ts";
 import { byRows } from "../../kernels/matmul.ts";
 import { matmulMxfp4, packMxfp4 } from "../../kernels/mxfp4-matmul.ts";
 import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
@@ -150,7 +150,7 @@ function rotate(
   const { arena } = kernels();
   return arena.scope(() => {
     const pointer = arena.copyIn(x);
-    hadamard(pointer, x.length, 64, signsOf(draw));
+    hadamardTransform(pointer, x.length, 64, signsOf(draw));
     return arena.f32(pointer, x.length).slice();
   });
 }

@@ -34,7 +34,7 @@ export type Measured = {
 /** Of which every layer is shown. */
 const SHOWN: readonly Recipe[] = ["mxfp4", "mxfp4-rht-sr", "mxfp4-rht-eden"];
 
-export function page(measured: Measured): string {
+export function gradientsPage(measured: Measured): string {
   const { subject, draws, layers, dots } = measured;
   return `# Gradients
 
@@ -169,7 +169,7 @@ function monitor({ oneDraw }: GradientErrors): number {
   return 1 / Math.sqrt(3 * oneDraw);
 }
 
-export function charts(measured: Measured): Record<string, string> {
+export function gradientsCharts(measured: Measured): Record<string, string> {
   const { recipes, layers, dots } = measured;
   const meanChart = (gradient: GradientName) =>
     lineChart({

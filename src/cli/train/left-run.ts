@@ -1,0 +1,78 @@
+/**
+ * The run that a command goes on with: one that the same command began here, and that was killed before it had come to
+ * its end. One rule for the edge of this machine and for those elsewhere.
+ */
+import { isMarked } from "../../local/processes.ts";
+import { checkFree } from "./kept-place.ts";
+import {
+  folders,
+  type KeptFiles,
+  keptFilesIn,
+  noteBeside,
+} from "./kept-runs.ts";
+import { lastRunNote } from "./last-run.ts";
+import type { TrainOptions } from "./options.ts";
+import {
+  differences,
+  madeBy,
+  readNote,
+  type Unfinished,
+} from "./unfinished.ts";
+
+/**
+ * Undefined where another begins. `isAsked` means whichever it is that was killed on this machine's edge.
+ * Errors: there is none, or what is kept where this one's shall be is another run's
+ */
+export function leftRun(
+  options: TrainOptions,
+  isAsked: boolean,
+): Unfinished | undefined {
+  const { kept: place, stateFolder } = options;
+  const files = "files" in place ? place.files : undefined;
+  const all = options.remote
+    ? elsewhere(options.runs, files)
+    : [readNote(lastRunNote(stateFolder))].filter((note) => note !== undefined);
+  if (isAsked) {
+    if (all[0]) return all[0];
+    throw new Error(
+      `Expected --resume where a run was killed in ${stateFolder}, or with --from, got neither`,
+    );
+  }
+  const made = madeBy(options);
+  const isThere = ({ kept }: Unfinished) =>
+    kept.checkpoint === files?.checkpoint;
+  const there = all.find(isThere);
+  if (there?.process !== undefined && isMarked(there.process)) {
+    throw new Error(
+      `Expected ${told(options)} to be free, but process ${there.process.split(" ")[0]} trains it`,
+    );
+  }
+  const left = all.find(
+    (each) =>
+      each.made === made &&
+      (files === undefined || isThere(each)) &&
+      !(each.process !== undefined && isMarked(each.process)),
+  );
+  if (left) return left;
+  if (there && !place.force) {
+    throw new Error(
+      `Expected ${told(options)} to be new, or with what its run was begun with, which goes on by it: ${differences(there.made, made)}; --force begins another`,
+    );
+  }
+  checkFree(place);
+  return undefined;
+}
+
+function told({ kept }: TrainOptions): string {
+  return "told" in kept ? kept.told : kept.name;
+}
+
+/** Those under way on edges elsewhere: of one place, or of all that have a folder in `runs`. */
+function elsewhere(runs: string, files: KeptFiles | undefined): Unfinished[] {
+  const places = files
+    ? [files]
+    : folders(runs).map((folder) => keptFilesIn(folder));
+  return places
+    .map((kept) => readNote(noteBeside(kept)))
+    .filter((note) => note !== undefined);
+}

@@ -1,0 +1,73 @@
+/**
+ * Notes of runs that a command has begun and not seen the end of: whoever types the same again after a kill goes on
+ * with the run.
+ */
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import type { KeptFiles } from "./kept-runs.ts";
+import type { TrainOptions } from "./options.ts";
+
+/** A run that is under way. */
+export type Unfinished = {
+  run: string;
+  kept: KeptFiles;
+  /** What it was made by: the same again is the same run. */
+  made: string;
+  /** So many trainers its edge was asked to host; of one elsewhere. */
+  hosted?: number;
+  /** Which process follows it; of a run elsewhere, since an edge of this machine has one process at a time. */
+  process?: string;
+};
+
+/** What tells one run from another, wherever it works and whoever trains it. */
+export function madeBy({
+  textFile,
+  tokenizer,
+  request,
+  origin,
+  remote,
+}: TrainOptions): string {
+  const { shards: _shards, ...rest } = request;
+  const url = remote?.address.baseUrl.replace(/\/+$/, "");
+  return JSON.stringify({
+    textFile,
+    tokenizer,
+    from: origin?.path,
+    url,
+    ...rest,
+  });
+}
+
+/** What `made` says otherwise than `before`. */
+export function differences(before: string, made: string): string {
+  const [was, is] = [before, made].map(
+    (text) => new Map(leaves(JSON.parse(text) as object)),
+  );
+  const names = [...new Set([...was!.keys(), ...is!.keys()])];
+  return names
+    .filter((name) => was!.get(name) !== is!.get(name))
+    .map(
+      (name) =>
+        `${name} ${was!.get(name) ?? "untold"}, got ${is!.get(name) ?? "none"}`,
+    )
+    .join("; ");
+}
+
+function leaves(value: object, prefix = ""): [name: string, text: string][] {
+  return Object.entries(value).flatMap(([key, each]) =>
+    typeof each === "object" && each !== null
+      ? leaves(each as object, `${prefix}${key}.`)
+      : [[prefix + key, String(each)]],
+  );
+}
+
+/** It appears whole. */
+export function writeNote(file: string, run: Unfinished): void {
+  writeFileSync(`${file}.partial`, JSON.stringify(run));
+  renameSync(`${file}.partial`, file);
+}
+
+export function readNote(file: string): Unfinished | undefined {
+  // An earlier release noted no more than that there is one.
+  const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+  return text === "" ? undefined : (JSON.parse(text) as Unfinished);
+}

@@ -1,0 +1,154 @@
+/**
+ * A shard at its present step: what it knows of itself, its vectors, and the commit that brings it to the next.
+ * Storage is the truth: all of it is read anew once it was forgotten.
+ */
+import { kernels } from "../../kernels/runtime.ts";
+import { isolateMemory } from "../../memory/ledger.ts";
+import type { Update } from "../../training/optimizer.ts";
+import type { ShardState } from "../../training/shard-state.ts";
+import { updateArenaBytes } from "../../training/shard-update.ts";
+import { type Loaded, loadShard } from "./loaded-shard.ts";
+import type { PushLog } from "./push-log.ts";
+import { ResidentShard } from "./resident-shard.ts";
+import { checkStep } from "./shard-frames.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
+
+/** A snapshot is due when this much of the log would have to be replayed. */
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+/** A state that was dropped and took longer than this to replay is snapshotted, not replayed again. */
+const MAX_REPLAYED_UPDATES = 4;
+
+/** The digests of the pushes that a commit takes, by microbatch. */
+export type Taken = readonly (string | null)[];
+
+/** The commit's first phase: the norms, or the microbatches of which no such push is here. */
+export type Prepared =
+  { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
+
+export class CurrentState {
+  readonly resident: ResidentShard;
+  readonly #storage: DurableObjectStorage;
+  readonly #log: PushLog;
+  readonly #snapshots: SnapshotStore;
+  #loaded: Loaded | undefined;
+  /** Of the arena, for an update. */
+  #updateBytes: number | undefined;
+
+  /** `key` tells the shard from all others of the isolate. */
+  constructor(
+    key: string,
+    storage: DurableObjectStorage,
+    log: PushLog,
+    snapshots: SnapshotStore,
+  ) {
+    this.#storage = storage;
+    this.#log = log;
+    this.#snapshots = snapshots;
+    this.resident = new ResidentShard(key, log, snapshots);
+  }
+
+  /** Errors: `shard_not_found`, `state_version` */
+  load(): Loaded {
+    this.#loaded ??= loadShard(this.#storage, this.#snapshots);
+    return this.#loaded;
+  }
+
+  /** What `load` gives has changed on disk. */
+  reload(): void {
+    this.#loaded = undefined;
+  }
+
+  /** So have the vectors. */
+  forget(): void {
+    this.resident.drop();
+    this.reload();
+  }
+
+  /** The vectors at the current step, until the next `await`. */
+  state(): ShardState {
+    const loaded = this.load();
+    return this.resident.state(loaded.geometry, (state, updates) => {
+      if (updates <= MAX_REPLAYED_UPDATES) return;
+      this.#storage.transactionSync(() => this.#writeSnapshot(loaded, state));
+    });
+  }
+
+  /** Squared norms of the mean of these pushes by chunk. Changes nothing. */
+  prepare(step: number, taken: Taken): Prepared {
+    const { geometry, step: current } = this.load();
+    checkStep(current, step, "future_step");
+    const found = this.#log.find(step, taken);
+    if ("missing" in found) return found;
+    return { norms: this.resident.norms(geometry, step, found.variants) };
+  }
+
+  /** Apply the update of `update.step`, of these pushes, so that the shard reaches the next. Idempotent by step. */
+  async apply(update: Update, taken: Taken): Promise<void> {
+    const { geometry } = this.load();
+    this.#updateBytes ??= updateArenaBytes(geometry);
+    const { memory } = kernels().arena;
+    const growth = this.#updateBytes - memory.buffer.byteLength;
+    const reservation = await isolateMemory.reserve(Math.max(0, growth));
+    try {
+      this.#apply(update, taken);
+    } finally {
+      reservation.release();
+    }
+  }
+
+  #apply(update: Update, taken: Taken): void {
+    const loaded = this.load();
+    if (update.step < loaded.step) return;
+    checkStep(loaded.step, update.step, "future_step");
+    const found = this.#log.find(update.step, taken);
+    if ("missing" in found) {
+      throw new Error(
+        `Expected the pushes that the commit of step ${update.step} takes, got none of microbatches ${found.missing.join()}`,
+      );
+    }
+    this.#storage.transactionSync(() =>
+      this.#log.keep(update.step, found.variants),
+    );
+    const state = this.state();
+    try {
+      this.resident.replay(loaded.geometry, state, update);
+      this.#storage.transactionSync(() => {
+        this.#snapshots.record(update);
+        this.#log.forgetAuthors(update.step);
+        loaded.step++;
+        if (this.#isSnapshotDue(loaded)) this.#writeSnapshot(loaded, state);
+      });
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
+    // While the state is here: by the time it is pulled, others may have pushed it out.
+    void this.resident.encode(loaded.geometry, state, loaded.step);
+  }
+
+  /** All shards of a run have one at the same steps, and each has others where its log is long. */
+  #isSnapshotDue({ geometry, step }: Loaded): boolean {
+    return (
+      step % geometry.config.snapshotSteps === 0 ||
+      this.#log.bytes() >= MAX_LOG_BYTES
+    );
+  }
+
+  /** No update comes any more: keep the parameters, let the log go. */
+  end(): void {
+    const loaded = this.load();
+    const state = this.state();
+    this.#storage.transactionSync(() => {
+      this.#writeSnapshot(loaded, state);
+      this.#log.clear();
+      this.#storage.sql.exec("UPDATE shard SET ended = 1");
+    });
+    loaded.ended = true;
+  }
+
+  /** Called inside a transaction. */
+  #writeSnapshot(loaded: Loaded, state: ShardState): void {
+    this.#snapshots.write(loaded.geometry, state, loaded.step);
+    this.#log.dropBelow(loaded.step);
+  }
+}

@@ -1,0 +1,70 @@
+/** Where trainers get parameters: those of a step that the shard is at, or will be at soon. */
+import { FRAME_BASE } from "../../api/frame-delta.ts";
+import { parameterDtype } from "../../training/pulled-parameters.ts";
+import { checkCreation } from "../platform/author.ts";
+import type { CurrentState } from "./current-state.ts";
+import {
+  checkExcluded,
+  checkRewinds,
+  checkRunning,
+  checkStep,
+} from "./shard-frames.ts";
+import type { StepWaiters } from "./step-waiters.ts";
+
+/** What a trainer asks for. */
+export type Pull = {
+  caller: string;
+  step: number;
+  /** The digest of the frame that it has. */
+  base: string | undefined;
+  /** How often the run had gone back when its lease was given. */
+  rewinds: number | undefined;
+  /** How long to wait for the shard to be at the step. */
+  waitMs: number;
+};
+
+export class PullDesk {
+  readonly #current: CurrentState;
+  readonly #waiters: StepWaiters;
+
+  constructor(current: CurrentState, waiters: StepWaiters) {
+    this.#current = current;
+    this.#waiters = waiters;
+  }
+
+  /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16; or its difference to `base`. */
+  async pull(pull: Pull): Promise<Response> {
+    await this.#reach(pull);
+    const { caller, step, base, rewinds } = pull;
+    if (rewinds !== undefined) checkRewinds(this.#current.load(), rewinds);
+    const { geometry, step: current, ended } = this.#admit(caller);
+    checkRunning(ended && step > current);
+    checkStep(current, step, "step_not_reached");
+    const { resident } = this.#current;
+    const frame = await (resident.frame(step) ??
+      resident.encode(geometry, this.#current.state(), step));
+    const delta =
+      base && parameterDtype(geometry.config) === "bf16"
+        ? resident.delta(base, step, frame.bytes)
+        : undefined;
+    if (!delta) return new Response(frame.read());
+    return new Response(delta.read(), { headers: { [FRAME_BASE]: base! } });
+  }
+
+  /** Wait for the shard to be at the step, unless it never will be. */
+  async #reach({ caller, step, waitMs }: Pull): Promise<void> {
+    if (waitMs === 0) return;
+    const { rewinds: before } = this.#current.load();
+    await this.#waiters.wait(waitMs, () => {
+      const { step: current, ended, rewinds } = this.#admit(caller);
+      return current >= step || ended || rewinds !== before;
+    });
+  }
+
+  #admit(caller: string) {
+    const loaded = this.#current.load();
+    checkCreation(loaded.keys, caller);
+    checkExcluded(loaded.excluded, caller);
+    return loaded;
+  }
+}
