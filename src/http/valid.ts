@@ -51,8 +51,13 @@ function wanted(issue: z.core.$ZodRawIssue): string | undefined {
       return Array.isArray(issue.options)
         ? `to be ${oneOf(issue.options)}`
         : undefined;
+    // Checks of our own, which have words of their own, and what no route's schema has.
+    case "custom":
+    case "invalid_element":
+    case "invalid_key":
+    case "not_multiple_of":
+      return undefined;
   }
-  return undefined;
 }
 
 function oneOf(values: readonly unknown[]): string {

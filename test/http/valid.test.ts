@@ -8,8 +8,21 @@ import { checkSchema } from "../../src/http/valid.ts";
 
 /** Of each kind that JSON has, and what lies beyond bounds. */
 const VALUES = [
-  ...[null, true, 7, -1, 1.5, 1e300, "", "x", "a b/é", "x".repeat(99)],
-  ...[[], ["x"], [7], {}, { x: 1 }],
+  null,
+  true,
+  7,
+  -1,
+  1.5,
+  1e300,
+  "",
+  "x",
+  "a b/é",
+  "x".repeat(99),
+  [],
+  ["x"],
+  [7],
+  {},
+  { x: 1 },
 ];
 type Json = Record<string, unknown>;
 

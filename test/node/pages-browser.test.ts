@@ -302,7 +302,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       await session.detach();
     };
 
-    test.each([
+    test.each<[string, () => unknown, () => unknown]>([
       ["its network was cut", () => proxy.cut(), () => proxy.mend()],
       ["its stream fell silent", () => proxy.hang("/events"), () => undefined],
       ["it was asleep", () => lifecycle("frozen"), () => lifecycle("active")],

@@ -13,7 +13,7 @@ const BUILDS = {
 
 /** Workers' types declare no `validate`. */
 const { validate } = WebAssembly as unknown as {
-  validate(bytes: Uint8Array): boolean;
+  validate: (this: void, bytes: Uint8Array) => boolean;
 };
 
 /** Errors: a browser that cannot run them, with what it lacks */
