@@ -31,8 +31,8 @@ export function checkSchema<S extends z.ZodType>(
 function wanted(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {
-      const { format } = issue.inst?._zod.def as { format?: string };
-      const kind = format === "safeint" ? "int" : issue.expected;
+      const def = issue.inst?._zod.def as { format?: string } | undefined;
+      const kind = def?.format === "safeint" ? "int" : issue.expected;
       return `to be ${KINDS[kind] ?? kind}`;
     }
     case "invalid_value":
