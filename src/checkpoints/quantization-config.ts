@@ -97,11 +97,12 @@ function unpackedLinears(
   heads: readonly TensorHead[],
   decisions: readonly RoleDecision[],
 ): string[] {
-  return heads.flatMap(({ name }, i) => {
+  const names = heads.flatMap(({ name }, i) => {
     const { kind, packed } = decisions[i]!;
     if (packed || !["linear", "router", "head"].includes(kind)) return [];
-    return [name.replace(/\.?(in_proj_)?weight$/, "")];
+    return [name.replace(/\.?(\w+_proj_)?weight$/, "")];
   });
+  return [...new Set(names)];
 }
 
 function compressedTensors(ignore: readonly string[]): ModelConfig {

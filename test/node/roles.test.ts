@@ -86,7 +86,7 @@ describe("514 more classes of transformers, by the class of each module", () => 
   /** Linear layers that are no layers to quantize, and experts, which have classes of their own. */
   const EXPECTED: [RegExp, Role][] = [
     [/(^|\.)(modality_)?router(\.(classifier|gate|layer))?\.weight$/, "keep"],
-    [/shared_expert_gate\.weight$/, "keep"],
+    [/shared_expert_gate\.weight$|altup\.\w+_coefs\.weight$/, "keep"],
     [
       /(^|\.)(lm|audio_lm|codec|vision|bpe|char|wp)_head(\.decoder)?\.weight$/,
       "keep",
@@ -312,6 +312,183 @@ describe("names that transformers does not write", () => {
       "h.0.layer_scale.gamma": [1, 64],
     });
     expect(new Set(Object.values(kept))).toEqual(new Set(["keep"]));
+  });
+});
+
+describe("kinds of names, whoever's model has them", () => {
+  const H = 256;
+  const V = 4096;
+  type Expected = Record<string, readonly [Role, ...shape: number[]]>;
+  const KINDS: [kind: string, config: ModelConfig, tensors: Expected][] = [
+    [
+      "experts as rows of one matrix, and the way out of them turned",
+      {},
+      {
+        "blocks.0.ffn.experts.mlp.w1": ["linear", 8 * 512, H],
+        "blocks.0.ffn.experts.mlp.v1": ["linear", 8 * 512, H],
+        "blocks.0.ffn.experts.mlp.w2": ["linear-in-out", 8 * 512, H],
+        "blocks.0.ffn.experts.bias": ["keep", H],
+        "blocks.0.moe.gate": ["keep", 8, H],
+      },
+    ],
+    [
+      "stacks by other names, [in, out]",
+      { hidden_size: H },
+      {
+        "layers.5.mlp.experts.wi_gate": ["linear-in-out", 8, H, 512],
+        "layers.5.mlp.experts.wi_up": ["linear-in-out", 8, H, 512],
+        "layers.5.mlp.experts.wo": ["linear-in-out", 8, 512, H],
+        "layers.6.moe.experts.w_in": ["linear-in-out", 8, H, 512],
+        "layers.6.moe.experts.w_out": ["linear-in-out", 8, 512, H],
+        "layers.7.moe.experts.c_fc": ["linear-in-out", 8, H, 512],
+        "layers.7.moe.experts.c_proj": ["linear-in-out", 8, 512, H],
+      },
+    ],
+    [
+      "stacks by other names, [out, in]",
+      { hidden_size: H },
+      {
+        "layers.0.experts.batched_fc1_w": ["linear", 8, 512, H],
+        "layers.0.experts.batched_fc2_w": ["linear", 8, H, 512],
+        "layers.1.experts.gate": ["linear", 8, 512, H],
+        "layers.1.experts.up": ["linear", 8, 512, H],
+        "layers.1.experts.down": ["linear", 8, H, 512],
+        "layers.2.experts.dense_h_to_4h.weight": ["linear", 8, 4 * H, H],
+        "layers.2.experts.dense_4h_to_h.weight": ["linear", 8, H, 4 * H],
+        // A convolution that widens, and no expert.
+        "decoder.up.0.weight": ["keep", 512, H, 16],
+      },
+    ],
+    [
+      "routers by other names, beside what they choose",
+      {},
+      {
+        "layers.0.moe.gating.weight": ["keep", 4, H],
+        "layers.1.mlp.gates.0.wg.weight": ["keep", 4, H],
+        "layers.2.mlp.switch.weight": ["keep", 4, H],
+        "layers.2.mlp.experts.up_proj": ["linear", 4, 512, H],
+        "layers.3.mlp.expert_selector.weight": ["keep", 3, H],
+        "layers.3.mlp.experts.2.up_proj.weight": ["linear", 512, H],
+        // In Paddle's order.
+        "layers.3.mlp.picker.weight": ["keep", H, 3],
+        "layers.3.mlp.shared_gate.weight": ["keep", 1, H],
+        "layers.3.mlp.shared_expert.up_proj.weight": ["linear", 512, H],
+      },
+    ],
+    [
+      "a router alone, of as many as config.json says",
+      { moe_num_experts: [64, 32] },
+      {
+        "layers.1.mlp.gate.weight": ["keep", H, 64],
+        "layers.2.mlp.gate.weight": ["linear", H, 65],
+      },
+    ],
+    [
+      "heads of attention, as many as experts, beside those",
+      { num_experts: 128 },
+      {
+        "layers.0.experts.up_proj": ["linear", 128, 512, H],
+        "layers.0.k_proj.weight": ["linear", 128, H],
+        "layers.0.router.proj.weight": ["keep", 128, H],
+      },
+    ],
+    [
+      "coefficients of what is added",
+      {},
+      {
+        "layers.0.mlp.coefficient.weight": ["keep", 1, H],
+        "layers.0.altup.prediction_coefs.weight": ["keep", 64, H],
+        "layers.0.altup.correction_coefs.weight": ["keep", 64, H],
+      },
+    ],
+    [
+      "adapters beside the layers that they are added to",
+      {},
+      {
+        "layers.0.q_proj.base_layer.weight": ["linear", H, H],
+        "layers.0.q_proj.lora_A.weight": ["keep", 64, H],
+        "layers.0.q_proj.lora_B.default.weight": ["keep", H, 64],
+        "unet.to_q.lora.down.weight": ["keep", 64, H],
+        "lora_unet_to_q.lora_up.weight": ["keep", H, 64],
+        "layers.0.mlp.gate.base_layer.weight": ["keep", 8, H],
+        "layers.0.mlp.experts.0.up_proj.base_layer.weight": ["linear", 512, H],
+        // RWKV's, which is a layer of the model.
+        "layers.0.attn.w_lora.lora.0.weight": ["linear", 64, H],
+      },
+    ],
+    [
+      "heads and tables in wrappers",
+      {},
+      {
+        "lm_head.modules_to_save.default.weight": ["keep", V, H],
+        "lm_head.original_module.weight": ["keep", V, H],
+        "model.embed_tokens.base_layer.weight": ["keep", V, H],
+        "module.lm_head._fsdp_wrapped_module.weight": ["keep", V, H],
+        "score.modules_to_save.default.weight": ["keep", 2, H],
+        "_orig_mod.layers.0.up_proj.weight": ["linear", 512, H],
+        "_orig_mod.layers.1.mlp.switch.weight": ["keep", 3, H],
+        "_orig_mod.layers.1.mlp.experts.2.up_proj.weight": ["linear", 512, H],
+      },
+    ],
+    [
+      "heads by other names: at the top, a row for each token",
+      { vocab_size: V, hidden_size: H },
+      {
+        "lm_loss.weight": ["keep", V, H],
+        "llm_decoder.weight": ["keep", V, H],
+        "to_logits.weight": ["keep", V, H],
+        "vocab_projector.weight": ["keep", V, H],
+        "medusa_head.0.1.weight": ["keep", V, H],
+        "medusa_head.0.0.linear.weight": ["linear", H, H],
+        "generator.proj.weight": ["keep", V, H],
+        "pred_layer.proj.weight": ["keep", V, H],
+        "projector.weight": ["linear", V, V],
+        "audio_tower.proj.weight": ["linear", V, H],
+      },
+    ],
+    [
+      "heads of judges",
+      {},
+      {
+        "v_head.summary.weight": ["keep", 1, H],
+        "reward_head.weight": ["keep", 1, H],
+        "rm_head.weight": ["keep", 1, H],
+      },
+    ],
+    [
+      "tables by other names",
+      {},
+      {
+        "vte.weight": ["keep", V, H],
+        "transformer.w.weight": ["keep", V, H],
+        "layers.0.attn.w.weight": ["linear", H, H],
+      },
+    ],
+    [
+      "attention whose three projections are parameters of their own",
+      {},
+      {
+        "attn.q_proj_weight": ["linear", H, H],
+        "attn.k_proj_weight": ["linear", H, 128],
+        "attn.v_proj_weight": ["linear", H, 128],
+        "attn.bias_k": ["keep", 1, 1, H],
+      },
+    ],
+    [
+      "a modulation, which is no norm",
+      {},
+      { "final_layer.adaLN_modulation.1.weight": ["linear", 512, H] },
+    ],
+  ];
+
+  test.each(KINDS)("%s", (_, config, tensors) => {
+    const shapes = Object.entries(tensors).map(
+      ([name, [, ...shape]]) => [name, shape] as const,
+    );
+    const roles = Object.entries(tensors).map(([name, [role]]) => [name, role]);
+    expect(rolesOf(Object.fromEntries(shapes), config)).toEqual(
+      Object.fromEntries(roles),
+    );
   });
 });
 

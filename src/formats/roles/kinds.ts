@@ -14,7 +14,7 @@ export type Candidate = {
 
 /** Words of a module that makes a product of its weight, whatever else its name says. */
 const PRODUCT =
-  /^(proj|projs|projection|projections|projector|project|linear|lin|dense|fc|mlp|transform|transformation|mapping|ffn|qkv)$/;
+  /^(proj|projs|projection|projections|projector|project|linear|lin|dense|fc|mlp|transform|transformation|modulation|mapping|ffn|qkv)$/;
 
 /** Words of a table whose rows are looked up. */
 const TABLE =
@@ -22,19 +22,29 @@ const TABLE =
 
 /** Names of tables that no such word tells. */
 const NAMED_TABLE =
-  /^(shared|w|pe_k|query_feat|queries_features|bias_values|reference_points|relative_attention_bias|embedder_?\d*)$/i;
+  /^(shared|[wpv]te|pe_k|query_feat|queries_features|bias_values|reference_points|relative_attention_bias|embedder_?\d*)$/i;
 
 const NORM = /(norm|norms)\d*$|^(ln|bn|gn)\d*$/;
 
 /** Output heads, whatever their shape. `k_head` and its like are projections of attention. */
 const HEAD =
-  /^(lm|codec|audio|text|image|vision|codebooks|token|bpe|char|wp|class|ctc|mtp|value)(_\w+)?_heads?$|^\w+_lm_head$|^(embed_out|unembed|score|classifier|qa_outputs|seq_relationship)$/;
+  /^(lm|codec|audio|text|image|vision|codebooks|token|bpe|char|wp|class|ctc|mtp|value|reward|rm)(_\w+)?_heads?$|^\w+_lm_head$|^(embed_out|unembed|score|classifier|qa_outputs|seq_relationship)$/;
 
 /** Names that heads have, and other layers too: a vocabulary's rows tell. */
 const MAYBE_HEAD =
   /^(head|output|output_layer|output_projection|decoder|proj_out|ff_out|out|final|logits_dense|fc_out)$/;
 
-const ROUTER = /(^|_)routers?$/;
+/** Modules whose layer with a vocabulary's rows is a head. */
+const OF_A_HEAD = /^(generator|pred_layer)$/;
+
+const ROUTER = /(^|_)(routers?|gating)(_(proj|linear|layer|network|net))?$/;
+
+/** Of what is weighed before it is added: MiniMax's shared expert, Gemma 3n's streams. */
+const MIXTURE = /^(coefs?|coeffs?|coefficients?)$/;
+
+/** PEFT's and others' names of the two factors of a low rank. */
+const ADAPTER =
+  /^lora_(a|b|up|down|embedding_[ab]|magnitude_vector)$|^(up|down)$/i;
 
 const isProduct = (words: readonly string[]) =>
   words.some((word) => PRODUCT.test(word));
@@ -54,17 +64,36 @@ export function isTable({ name, around }: Candidate): boolean {
   if (place.includes("patch") && !words.some((word) => word.startsWith("pos")))
     return false;
   if (around.biasOf(name) !== undefined) return false;
+  // CTRL's table of tokens; within a layer it is a weight like another.
+  if (name.module === "w") return !name.layered;
   return (
     NAMED_TABLE.test(name.module) || words.some((word) => TABLE.test(word))
   );
 }
 
+/** What was trained beside a layer, and is stored beside it. */
+export function isAdapter({ name: { module, path } }: Candidate): boolean {
+  const parts = [...path, module];
+  return parts.some((part, i) => {
+    if (!ADAPTER.test(part)) return false;
+    return /^lora_/i.test(part) || parts[i - 1] === "lora";
+  });
+}
+
+/** A layer whose few outputs weigh what a model adds up. */
+export function isMixture({ name }: Candidate): boolean {
+  return partWords(name.module).some((word) => MIXTURE.test(word));
+}
+
 /** The layer that chooses experts. */
 export function isRouter({ name, head, around }: Candidate): boolean {
   const { module, path } = name;
-  if (ROUTER.test(module) || /^shared_experts?_gate$/.test(module)) return true;
+  if (ROUTER.test(module) || /^shared_(experts?_)?gate$/.test(module))
+    return true;
   if (path.slice(-2).some((part) => ROUTER.test(part))) return true;
-  if (module === "wg" && path.at(-1) === "gate") return true;
+  if (module === "wg" && /^gates?$/.test(path.at(-1) ?? "")) return true;
+  // What stands beside experts and has an output for each, whatever it is called.
+  if (around.isOfEachExpert(name, head.shape)) return true;
   // A gate with a row for each expert; a gate with a row for each channel is a layer like another.
   if (module !== "gate") return false;
   const [rows, columns] = head.shape as [number, number];
@@ -74,6 +103,7 @@ export function isRouter({ name, head, around }: Candidate): boolean {
 /** What turns the last hidden state into scores. */
 export function isOutputHead({ name, head, around }: Candidate): boolean {
   const { module, path, layered } = name;
+  const [rows, columns] = head.shape as [number, number];
   if (/^[qkvr]_head$/.test(module)) return false;
   if (HEAD.test(module)) return true;
   const parent = path.at(-1) ?? "";
@@ -82,7 +112,11 @@ export function isOutputHead({ name, head, around }: Candidate): boolean {
   // A model's last layer; `lm_head` may be a norm and a layer.
   if (module === "head" && (path.length === 0 || parent === "shared_head"))
     return true;
-  if (HEAD.test(parent) && around.isVocabulary(head.shape[0]!)) return true;
-  if (layered || !MAYBE_HEAD.test(module)) return false;
-  return around.isVocabulary(head.shape[0]!);
+  // A judge's one score, whatever the layer within is called.
+  if (rows === 1 && parent === "v_head") return true;
+  if (!around.isVocabulary(rows)) return false;
+  if (HEAD.test(parent) || OF_A_HEAD.test(parent)) return true;
+  if (layered) return false;
+  // At the top, a row for each token and no table of them: a head by any name.
+  return MAYBE_HEAD.test(module) || (path.length === 0 && rows > columns);
 }

@@ -15,7 +15,14 @@ export type Role = "linear" | "linear-in-out" | "keep";
 
 /** What a tensor is, more closely: of what stays, only routers and heads are linear layers to a loader. */
 export type Kind =
-  "linear" | "experts" | "router" | "head" | "embedding" | "norm" | "other";
+  | "linear"
+  | "experts"
+  | "router"
+  | "head"
+  | "embedding"
+  | "norm"
+  | "adapter"
+  | "other";
 
 export type RoleDecision = {
   role: Role;

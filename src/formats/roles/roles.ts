@@ -5,6 +5,8 @@
 import type { TensorHead } from "../tensor.ts";
 import {
   type Candidate,
+  isAdapter,
+  isMixture,
   isNorm,
   isOutputHead,
   isRouter,
@@ -43,9 +45,11 @@ function decide(
   if (name.leaf === "weight" && isNorm(candidate))
     return stays("norm", "a norm");
   if (shape.length < 2) return stays("other", oneDimension(name.leaf, shape));
-  if (isStack(name, shape))
+  if (isStack(head.name, name, shape))
     return linear(stackRole(head, name, around, config), shape, "experts");
-  if (name.leaf !== "weight" && name.leaf !== "in_proj_weight")
+  if (isAdapter(candidate))
+    return stays("adapter", "an adapter, which is added to a layer");
+  if (!/^((in|[qkv])_proj_)?weight$/.test(name.leaf))
     return stays(
       "other",
       "a parameter of its own, not the weight of a linear layer",
@@ -57,6 +61,8 @@ function decide(
     );
   if (isRouter(candidate))
     return stays("router", "a router, which chooses experts");
+  if (isMixture(candidate))
+    return stays("router", "coefficients, which weigh what is added");
   if (isOutputHead(candidate)) return stays("head", "an output head");
   if (isTable(candidate))
     return stays("embedding", "an embedding, whose rows are looked up");

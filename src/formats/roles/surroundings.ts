@@ -1,12 +1,21 @@
 /** What stands around a tensor in its checkpoint: biases, experts, the vocabulary. */
 import type { TensorHead } from "../tensor.ts";
-import { type ModelConfig, vocabularySizesOf } from "./model-config.ts";
-import { takeApart, type TensorName } from "./tensor-name.ts";
+import {
+  expertCountsOf,
+  type ModelConfig,
+  vocabularySizesOf,
+} from "./model-config.ts";
+import { takeApart, type TensorName, unwrapped } from "./tensor-name.ts";
+
+/** What holds experts, and which one of them: `mlp` and `.3` of `mlp.experts.3.w1`. */
+const EXPERTS = /^(?:(.*)\.)?experts((?:\.\w*\d+)?)(?:\.|$)/;
 
 export class Surroundings {
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
   readonly #vocabularies: ReadonlySet<number>;
-  readonly #withExperts = new Set<string>();
+  /** By what holds them, how many experts there are. */
+  readonly #experts = new Map<string, number>();
+  readonly #expertCounts: ReadonlySet<number>;
 
   constructor(heads: readonly TensorHead[], config: ModelConfig | undefined) {
     this.#shapes = new Map(heads.map(({ name, shape }) => [name, shape]));
@@ -14,10 +23,19 @@ export class Surroundings {
     // Without a config, the tables of tokens say how many there are.
     this.#vocabularies =
       named.size > 0 ? named : new Set(heads.flatMap(tokenRows));
-    for (const { name } of heads) {
-      const at = name.search(/(^|\.)experts(\.|$)/);
-      if (at >= 0) this.#withExperts.add(name.slice(0, at));
-    }
+    this.#expertCounts = expertCountsOf(config);
+    for (const head of heads) this.#countExperts(head);
+  }
+
+  #countExperts({ name, shape }: TensorHead): void {
+    const own = unwrapped(name.split(".")).join(".");
+    const [, parent = "", numbers] = EXPERTS.exec(own) ?? [];
+    if (numbers === undefined) return;
+    const number = /\d+/.exec(numbers)?.[0];
+    const stacked = shape.length === 3 ? shape[0]! : 0;
+    const count = number === undefined ? stacked : Number(number) + 1;
+    const known = this.#experts.get(parent) ?? 0;
+    this.#experts.set(parent, Math.max(known, count));
   }
 
   /** The length of the bias beside a module's weight: `bias`, `in_proj_bias`, `down_proj_bias`. */
@@ -33,8 +51,22 @@ export class Surroundings {
   }
 
   /** Whether experts stand beside a module: `mlp.gate` and `mlp.experts`. */
-  hasExperts({ owner }: TensorName): boolean {
-    return this.#withExperts.has(owner.slice(0, owner.lastIndexOf(".")));
+  hasExperts({ parent }: TensorName): boolean {
+    return this.#experts.has(parent);
+  }
+
+  /** Whether a matrix beside experts, or one called `gate`, has a row or a column for each of them. */
+  isOfEachExpert(
+    { parent, module }: TensorName,
+    shape: readonly number[],
+  ): boolean {
+    const known = this.#experts.get(parent);
+    const isToldOf = (n: number) =>
+      n > 1 && (n === known || this.#expertCounts.has(n));
+    if (module === "gate") return shape.some(isToldOf);
+    // Beside the attention of a layer that holds its experts itself, heads may be as many.
+    const isLayer = /(^|\.)\d+$/.test(parent);
+    return known !== undefined && !isLayer && shape.some(isToldOf);
   }
 
   shapeOf(name: string): readonly number[] | undefined {

@@ -11,18 +11,35 @@ export type TensorName = {
   path: readonly string[];
   /** The module's full name, numbers too: `model.layers.0.mlp.experts.3.w1`. */
   owner: string;
+  /** The full name of what holds the module: `model.layers.0.mlp.experts.3`. */
+  parent: string;
   /** Whether it is one of a numbered series of layers, not of the numbered parts of one module. */
   layered: boolean;
 };
 
 const isNumber = (part: string) => /^\d+$/.test(part);
 
+/** What stands around a module as it is trained, compiled or sharded, and is none of the model's. */
+const WRAPPER =
+  /^(base_layer|original_module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)$/;
+
+/** `lm_head.modules_to_save.default.weight` is what an adapter named `default` has of `lm_head.weight`. */
+export function unwrapped(parts: readonly string[]): string[] {
+  return parts.filter(
+    (part, i) =>
+      !WRAPPER.test(part) &&
+      part !== "modules_to_save" &&
+      parts[i - 1] !== "modules_to_save",
+  );
+}
+
 export function takeApart(name: string): TensorName {
-  const parts = name.split(".");
+  const own = name.split(".");
+  const parts = unwrapped(own);
   const words = parts.filter((part) => !isNumber(part));
   const leaf = words.at(-1) ?? "";
   const modules = words.slice(0, -1);
-  const owner = parts.slice(0, parts.lastIndexOf(leaf)).join(".");
+  const owner = own.slice(0, own.lastIndexOf(leaf)).join(".");
   const module = modules.at(-1) ?? "";
   // `layers.0.mlp.up_proj` is of a layer; `lm_heads.0` is one of several heads.
   const above = parts.slice(0, parts.lastIndexOf(module));
@@ -32,6 +49,7 @@ export function takeApart(name: string): TensorName {
     module,
     path: modules.slice(0, -1),
     owner,
+    parent: above.join("."),
     layered: above.some(isNumber),
   };
 }
