@@ -25,7 +25,8 @@ export function subtreesOf({ microbatches, subtree }: Cut): Neighbours[] {
 /** What speaks against it. */
 export function subtreeProblems({ microbatches, subtree }: Cut): string[] {
   if (subtree === undefined) return [];
-  const isPower = (subtree & (subtree - 1)) === 0;
+  const isPower =
+    Number.isInteger(subtree) && subtree > 1 && (subtree & (subtree - 1)) === 0;
   if (isPower && subtree < microbatches) return [];
   return [
     `Expected \`subtree\` to be a power of two below the ${microbatches} microbatches of a step, got ${subtree}; leave it out and shards take all pushes themselves`,

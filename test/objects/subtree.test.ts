@@ -128,7 +128,7 @@ test("a key that was changed to tell of other subtrees, or of none, opens none o
     const key = `${author}:${signature}${end}`;
     return trainer.pushFor({ ...leased, key, deadlineMs: 0 }, 0.5);
   };
-  for (const end of ["", ":4", ":3", ":0", ":x"])
+  for (const end of ["", ":4", ":3", ":2.5", ":0", ":x"])
     await expect(push(end), end).rejects.toMatchObject({ code: "no_lease" });
   await push(":2");
   const plain = await startScripted(SMALL);
