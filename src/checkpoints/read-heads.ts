@@ -12,6 +12,7 @@ import {
   readHeader,
   readHeaderLength,
 } from "../formats/containers/safetensors-reader.ts";
+import { refuseOtherFiles } from "../formats/containers/other-files.ts";
 import { isRecorded } from "../formats/blocks/quantization-record.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import { endedEarly } from "../formats/stream/source.ts";
@@ -38,6 +39,8 @@ export interface RangedFile {
 export interface Folder {
   /** The names of its files, or undefined where it cannot say. */
   list(): Promise<readonly string[] | undefined>;
+  /** The names of the folders in it, where it can say. */
+  folders?(): Promise<readonly string[]>;
   /** A small file whole; undefined where it is not there. */
   text(name: string): Promise<string | undefined>;
   /** Errors: `file_not_found` */
@@ -55,12 +58,16 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   const names =
     (await folder.list()) ??
     (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
-  const files = tensorFiles(names, index);
+  const files = tensorFiles(names, index, await folder.folders?.());
   const heads = new Map<string, readonly TensorRange<Dtype>[]>();
   let recorded: string | undefined;
   const metadata = new Map<string, string>();
   for (const file of files) {
-    const head = await readSafetensorsHead(await folder.open(file));
+    const head = await readSafetensorsHead(await folder.open(file)).catch(
+      (error: unknown) => {
+        throw inFile(error, file);
+      },
+    );
     heads.set(file, head.tensors);
     if (isRecorded(head.metadata)) recorded ??= file;
     for (const [key, value] of head.metadata) metadata.set(key, value);
@@ -69,10 +76,18 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   return { ...checkpointOf(heads, index, itsConfig), recorded, metadata };
 }
 
+/** Which of several it is that cannot be read. */
+function inFile(error: unknown, file: string): unknown {
+  if (!(error instanceof AppError)) return error;
+  const { code, message } = error;
+  return new AppError(code, `${message}, in ${file}`, { cause: error });
+}
+
 export async function readSafetensorsHead(
   file: RangedFile,
 ): Promise<{ tensors: TensorRange<Dtype>[]; metadata: Metadata }> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
+  if (first.length === LENGTH_BYTES) refuseOtherFiles(first);
   const headerBytes = readHeaderLength(first, file.bytes);
   const start = LENGTH_BYTES + headerBytes;
   const json = await file.read(LENGTH_BYTES, start);
