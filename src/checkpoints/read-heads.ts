@@ -63,11 +63,7 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   let recorded: string | undefined;
   const metadata = new Map<string, string>();
   for (const file of files) {
-    const head = await readSafetensorsHead(await folder.open(file)).catch(
-      (error: unknown) => {
-        throw inFile(error, file);
-      },
-    );
+    const head = await readHeadOf(file, await folder.open(file));
     heads.set(file, head.tensors);
     if (isRecorded(head.metadata)) recorded ??= file;
     for (const [key, value] of head.metadata) metadata.set(key, value);
@@ -76,18 +72,28 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   return { ...checkpointOf(heads, index, itsConfig), recorded, metadata };
 }
 
-/** Which of several it is that cannot be read. */
-function inFile(error: unknown, file: string): unknown {
-  if (!(error instanceof AppError)) return error;
-  const { code, message } = error;
-  return new AppError(code, `${message}, in ${file}`, { cause: error });
+/** One that cannot be read is told by what it is, and which of several. */
+async function readHeadOf(
+  name: string,
+  file: RangedFile,
+): ReturnType<typeof readSafetensorsHead> {
+  try {
+    return await readSafetensorsHead(file).catch(async (error: unknown) => {
+      if (file.bytes >= LENGTH_BYTES)
+        refuseOtherFiles(await file.read(0, LENGTH_BYTES));
+      throw error;
+    });
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const { code, message } = error;
+    throw new AppError(code, `${message}, in ${name}`, { cause: error });
+  }
 }
 
 export async function readSafetensorsHead(
   file: RangedFile,
 ): Promise<{ tensors: TensorRange<Dtype>[]; metadata: Metadata }> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
-  if (first.length === LENGTH_BYTES) refuseOtherFiles(first);
   const headerBytes = readHeaderLength(first, file.bytes);
   const start = LENGTH_BYTES + headerBytes;
   const json = await file.read(LENGTH_BYTES, start);
