@@ -1,11 +1,11 @@
 /** A trainer in a process of its own, as one that joins from elsewhere; tells its parent of each microbatch that it has done. */
 import { Client } from "../src/client/client.ts";
-import { loadKernelsFile } from "../src/kernels/load-file.ts";
+import { loadTrainingKernels } from "../src/kernels/load-file.ts";
 import { fingerprint } from "../src/kernels/matmul.ts";
 import { RunTrainer } from "../src/training/trainer.ts";
 
 const [url, run, trainer] = process.argv.slice(2);
-loadKernelsFile();
+loadTrainingKernels();
 await new RunTrainer(new Client({ baseUrl: url! }).run(run!), {
   trainer: trainer!,
   bootId: crypto.randomUUID(),

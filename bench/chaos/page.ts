@@ -83,6 +83,7 @@ export function recovered({
   disturbed,
   useful,
   crowd,
+  heard,
 }: Recovery): string {
   return [
     "| after | next commit, median | at most |",
@@ -91,6 +92,8 @@ export function recovered({
       ({ kind, median, longest }) =>
         `| ${kind} | ${median.toFixed(2)} s | ${longest.toFixed(2)} s |`,
     ),
+    "",
+    `A trainer that waits has its lease ${heard.median.toFixed(0)} ms (median; at most ${heard.longest.toFixed(0)}) after there is work.`,
     "",
     `Four trainers, one of them killed every 20 s: goodput ${useful.toFixed(3)} (microbatches that a step needed ÷ all that were computed), ${(disturbed / alone).toFixed(2)} of the steps a second of the same run left alone (${disturbed.toFixed(1)} and ${alone.toFixed(1)}).`,
     "",

@@ -26,6 +26,9 @@ const KILL_EVERY_MS = 20_000;
 const KILLS = 3;
 /** Names of a crowd, each of which takes a lease and vanishes; so many at a time. */
 const CROWD = { names: 2_700, seconds: 20, atOnce: 50 };
+/** So often a trainer waits for work, for so long. */
+const HEARINGS = 50;
+const HEARING_MS = 100;
 /** Between two kills, so that all are at work again. */
 const SETTLE_MS = 2_000;
 
@@ -59,6 +62,8 @@ export type Recovery = {
    * in seconds.
    */
   crowd: { names: number; seconds: number; rate: number; cpu: number };
+  /** Milliseconds from when there is work until a trainer that waits has its lease. */
+  heard: { median: number; longest: number };
 };
 
 export async function measureRecovery(
@@ -115,6 +120,10 @@ export async function measureRecovery(
       waits.push({ kind, median, longest });
       onWait(`${kind}: ${median.toFixed(2)} s, at most ${longest.toFixed(2)}`);
     }
+    await run.setState("paused");
+    const heard = await measureHearing(client);
+    onWait(`a trainer that waits has work after ${heard.median.toFixed(0)} ms`);
+    await run.setState("running");
     const period = KILLS * KILL_EVERY_MS;
     const speed = async (body: () => Promise<void>) => {
       const before = (await run.status()).step;
@@ -156,12 +165,34 @@ export async function measureRecovery(
       disturbed: disturbed.rate,
       useful: Math.min(1, (disturbed.steps * RUN.microbatches) / all),
       crowd: { names, seconds, rate, cpu: spent / names },
+      heard,
     };
   } finally {
     isOver = true;
     for (const trainer of trainers) trainer.kill("SIGKILL");
     await edge.close();
   }
+}
+
+/** A run of its own is paused, and told to go on while its one trainer waits. */
+async function measureHearing(client: Client): Promise<Recovery["heard"]> {
+  const run = client.run((await client.createRun(RUN)).run);
+  const trainer = { trainer: "idle", bootId: "1", fingerprint: "any" };
+  const times: number[] = [];
+  for (let count = 0; count < HEARINGS; count++) {
+    await run.setState("paused");
+    const waiting = run.lease(trainer);
+    await sleep(HEARING_MS);
+    const startMs = performance.now();
+    await run.setState("running");
+    if (!(await waiting).lease)
+      throw new Error("Expected a lease for the one that waits, got none");
+    times.push(performance.now() - startMs);
+    await run.leave(trainer);
+  }
+  await run.setState("cancelled");
+  times.sort((a, b) => a - b);
+  return { median: times[HEARINGS >> 1]!, longest: times.at(-1)! };
 }
 
 async function joinAndVanish(run: RunClient): Promise<void> {

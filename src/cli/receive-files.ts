@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { Bar } from "./bar.ts";
@@ -24,14 +25,17 @@ export async function receiveFile(
   // From its last byte, so that one that is whole asks for something too.
   const start = Math.max(0, (left?.bytes ?? 0) - 1);
   let from = start;
-  let response = await edge.file(
-    name,
-    start > 0 ? { start, end: END } : undefined,
-  );
+  let response = await edge
+    .file(name, start > 0 ? { start, end: END } : undefined)
+    .catch((error: unknown) => {
+      if (!isBeyondEnd(error)) throw error;
+      from = 0;
+      return edge.file(name);
+    });
   let part = partPath(to, response.headers.get("ETag") ?? "");
   if (left && left.path !== part) {
     await rm(left.path, { force: true });
-    if (start > 0) {
+    if (from > 0) {
       await response.body?.cancel();
       response = await edge.file(name);
       part = partPath(to, response.headers.get("ETag") ?? "");
@@ -77,6 +81,11 @@ export async function receiveFolder(
   await Promise.all(Array.from({ length: PARALLEL }, receiver));
   await rm(to, { recursive: true, force: true });
   await rename(part, to);
+}
+
+/** What is left is of another version, and longer than the one that is there. */
+function isBeyondEnd(error: unknown): boolean {
+  return error instanceof AppError && error.code === "range_not_satisfiable";
 }
 
 function partPath(to: string, etag: string): string {

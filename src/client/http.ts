@@ -132,7 +132,7 @@ export class Http {
       const timeoutMs = Math.max(1, endMs - Date.now());
       try {
         const response = await this.#fetch("GET", "/healthz", { timeoutMs });
-        await response.body?.cancel();
+        await response.arrayBuffer(); // cancelled, it would end the connection
         return undefined;
       } catch (error) {
         return this.#unanswered(error);

@@ -98,7 +98,8 @@ export class PartsUpload {
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
       });
-      await response.body?.cancel();
+      // Cancelled, it would end the connection, and the next part would make another.
+      await response.arrayBuffer();
     }
     this.#sentBytes += bytes.size;
     this.#onProgress(this.#sentBytes);

@@ -108,7 +108,8 @@ export class RunClient {
       `${this.#path}/shards/${shard}/gradients/${step}/${index}`,
       { body: frame, headers: { ...BINARY, "Lease-Key": key } },
     );
-    await response.body?.cancel();
+    // Cancelled, it would end the connection, and the next push would make another.
+    await response.arrayBuffer();
   }
 
   /** Errors: `dataset_differs`, when the corpus is no longer the one that the run pins */

@@ -6,6 +6,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
+import { pauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { isolateMemory } from "../memory/ledger.ts";
 import {
@@ -22,7 +23,6 @@ const BUDGET_MS = 5_000;
 const TURN_MS = 250;
 /** Where trainers from outside reach the run by the same loop, each of their requests waits for a few turns. */
 const SHARED_TURN_MS = 25;
-const PAUSE_AFTER_FAILURE_MS = 1_000;
 /** Of what is stored; 1 is what has none. */
 const VERSION = 2;
 type Assignment = { version?: number; run: string; trainer: string };
@@ -35,6 +35,8 @@ export class Trainer extends DurableObject<TrainerBindings> {
   readonly #key = this.ctx.id.toString();
   #trainer: RunTrainer | undefined;
   #stopping = new AbortController();
+  /** In a row. */
+  #failures = 0;
 
   /** Begin to train. Repeating it changes nothing. */
   async start(run: string, trainer: string): Promise<void> {
@@ -73,8 +75,8 @@ export class Trainer extends DurableObject<TrainerBindings> {
       return;
     }
     // An alarm that is set for now, from within an alarm, may never come: set it for later.
-    const pauseMs = outcome === "failed" ? PAUSE_AFTER_FAILURE_MS : 1;
-    await this.ctx.storage.setAlarm(Date.now() + pauseMs);
+    const waitMs = outcome === "failed" ? 10 * pauseMs(this.#failures++) : 1;
+    await this.ctx.storage.setAlarm(Date.now() + waitMs);
   }
 
   async #train(assignment: Assignment): Promise<TrainingOutcome | "failed"> {
@@ -85,6 +87,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
     try {
       for (;;) {
         const outcome = await trainer.train({ signal, budgetMs });
+        this.#failures = 0;
         if (outcome !== "out-of-budget" || Date.now() >= endMs) return outcome;
         await scheduler.wait(1);
       }

@@ -35,8 +35,16 @@ export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
   return kernels;
 }
 
+/**
+ * By how much a heap may outgrow what lives on it before V8 collects. A trainer frees its frames itself, but what the
+ * network makes of them on their way, three times their bytes, V8 counts until it collects; beside a heap of some 11 MB
+ * that is a collection a step, which takes half as long as the step's microbatches of a small model.
+ */
+const HEAP_GROWTH_PERCENT = 400;
+
 /** All kernels, where those above are of files alone: a package has both, since Node 20 lacks relaxed SIMD. */
 export function loadTrainingKernels(): Kernels {
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
   return loadKernelsFile(existsSync(TRAINING) ? TRAINING : BUILT);
 }
 

@@ -10,7 +10,7 @@ export type JoinHost = Required<
 > & {
   /** Told of what it goes on after. */
   onTrouble(text: string): void;
-  /** Before another try, the longer the more have failed. */
+  /** Before another try, the longer the more have failed in a row. */
   pause(failures: number): Promise<void>;
   /** Tell the run that it goes: what it holds is open again. */
   leave(): Promise<void>;
@@ -24,9 +24,17 @@ export async function joinRun(
 ): Promise<"ended" | "left"> {
   const { signal, onCompleted } = host;
   const loop = new RunTrainer(service, identity);
-  for (let failures = 0; !signal.aborted; failures++) {
+  let failures = 0;
+  const bounds: TrainingBounds = {
+    signal,
+    onCompleted(...completed) {
+      failures = 0;
+      onCompleted(...completed);
+    },
+  };
+  while (!signal.aborted) {
     try {
-      const outcome = await loop.train({ signal, onCompleted });
+      const outcome = await loop.train(bounds);
       if (outcome === "ended") return outcome;
     } catch (error) {
       if (signal.aborted) break;
@@ -36,7 +44,7 @@ export async function joinRun(
       }
       // An edge that is away for long comes back, or a person ends this.
       host.onTrouble(`${(error as Error).message}; goes on trying`);
-      await host.pause(failures);
+      await host.pause(failures++);
     }
   }
   // What is not told is found out: the lease lapses.

@@ -25,6 +25,27 @@ async function serving<T>(
 /** One that nobody listens on. */
 const freePort = () => serving(createServer(), (port) => Promise.resolve(port));
 
+test("pushes, one after the other, share connections", async () => {
+  const pushes = 4;
+  const server = createServer((asked, answer) => {
+    // As an edge answers: the body comes after the head.
+    asked.resume().once("end", () => {
+      answer.writeHead(201, { "Content-Length": 19 }).flushHeaders();
+      setTimeout(() => answer.end('{"duplicate":false}'), 20);
+    });
+  });
+  let connections = 0;
+  server.on("connection", () => connections++);
+  await serving(server, async (port) => {
+    const edge = new Mxfp4Edge({ baseUrl: `http://127.0.0.1:${port}` });
+    const of = { kind: "train", step: 0, index: 0 } as const;
+    const lease = { ...of, key: "key", deadlineMs: 0 };
+    for (let push = 0; push < pushes; push++)
+      await edge.run("r").push(0, lease, new Uint8Array(8));
+  });
+  expect(connections).toBeLessThan(pushes);
+});
+
 /** Why `use` failed, and after how long. */
 async function failure(
   use: (edge: Mxfp4Edge) => Promise<unknown>,

@@ -109,13 +109,16 @@ test("a new boot of a trainer gets at once what the old one held", async () => {
   ]);
 });
 
-test("a wait for a lease is bounded", async () => {
-  const { run } = await startRun();
-  await run.setState("paused");
-  expect(await run.lease(identity("one", "a"))).toEqual({
-    state: "paused",
-    lease: null,
+test("a wait for a lease is bounded, and one for which there is work ends before", async () => {
+  const runs = [(await startRun()).run, (await startRun()).run] as const;
+  for (const run of runs) await run.setState("paused");
+  const [bounded, woken] = runs.map((run) => run.lease(identity("one", "a")));
+  await runs[1].setState("running");
+  expect(await Promise.race([bounded, woken])).toMatchObject({
+    state: "running",
+    lease: { kind: "train", step: 0 },
   });
+  expect(await bounded).toEqual({ state: "paused", lease: null });
 }, 60_000);
 
 test("an idle trainer computes what one holds of whom nothing is known, and the step is counted once", async () => {

@@ -20,6 +20,7 @@ import { initialParameters } from "../../src/model/parameters.ts";
 import { parameterTable } from "../support/model.ts";
 import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
+import { joinRun } from "../../src/training/joined-trainer.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
 import { LinkPace } from "../../src/training/link-pace.ts";
@@ -338,4 +339,45 @@ test("a signal or a spent budget stops it between leases, and it goes on with th
   expect(await trainer.train()).toBe("ended");
   expect(calls.filter((call) => call === "lease")).toHaveLength(1);
   expect(calls).toContain("complete train 0 1");
+});
+
+test("a joined trainer waits the longer the more has failed in a row", async () => {
+  const { service } = serviceOf([train(0, 0), train(1, 0)]);
+  let leases = 0;
+  const pauses: number[] = [];
+  const troubled: TrainingService = {
+    ...service,
+    lease: (request) =>
+      ++leases <= 2
+        ? Promise.reject(new Error("Expected an answer"))
+        : service.lease(request),
+    pull: (shard, step) =>
+      step === 1
+        ? Promise.reject(new Error("Expected an answer"))
+        : service.pull(shard, step),
+  };
+  const outcome = await joinRun(troubled, identity, {
+    signal: new AbortController().signal,
+    onCompleted() {},
+    onTrouble() {},
+    pause: async (failures) => void pauses.push(failures),
+    leave: () => Promise.resolve(),
+  });
+  expect(outcome).toBe("ended");
+  expect(pauses).toEqual([0, 1, 0]);
+});
+
+test("of a step that one shard refuses, the frames of the others are let go", async () => {
+  const { service } = serviceOf([train(0, 0)]);
+  const released: number[] = [];
+  const half: TrainingService = {
+    ...service,
+    pull: async (shard, step) => {
+      if (shard === 0) throw new AppError("step_gone", "Expected a later step");
+      const frame = await service.pull(shard, step);
+      return { ...frame, release: () => released.push(shard) };
+    },
+  };
+  expect(await new RunTrainer(half, identity).train()).toBe("ended");
+  expect(released).toEqual([1]);
 });

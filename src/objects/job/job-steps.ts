@@ -69,7 +69,7 @@ export class JobSteps {
       checkFileRequest(request);
     }
     const job = newJob(id, { ...request, source }, pinned, token);
-    await this.#work.checkFree(job);
+    await this.#work.result.checkFree(job);
     return job;
   }
 
@@ -95,7 +95,7 @@ export class JobSteps {
     if (job.state === "running") return this.#convert(job);
     await this.#work.abort(job);
     // What a folder has of its files by then is no model.
-    if (job.state === "failed") await this.#work.removeResult(job);
+    if (job.state === "failed") await this.#work.result.remove(job);
     return job.expiresMs;
   }
 
@@ -156,7 +156,7 @@ export class JobSteps {
     await this.#work.abort(job);
     // A crash may have come between a result and the end that tells of it.
     if (removal === "job and result" || job.state !== "finished")
-      await this.#work.removeResult(job);
+      await this.#work.result.remove(job);
     await directoryStub(this.#bindings).removeJob(job.job);
     // The alarm with it.
     await this.#storage.deleteAll();

@@ -1,5 +1,4 @@
 /** What a job does between two alarms. */
-import { AppError } from "../../api/errors.ts";
 import type {
   Conversion,
   SavedConversion,
@@ -14,16 +13,11 @@ import {
   NOTHING,
   type Reservation,
 } from "../../memory/ledger.ts";
-import { takeBack } from "../directory/unfinished-uploads.ts";
-import {
-  fileKey,
-  filesIn,
-  isFolder,
-  removeFiles,
-} from "../platform/stored-files.ts";
+import { fileKey } from "../platform/stored-files.ts";
 import { fileDigest } from "./digest.ts";
 import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
-import { makesFolder, type StoredJob, totalInputBytes } from "./job-record.ts";
+import { type StoredJob, totalInputBytes } from "./job-record.ts";
+import { JobResult } from "./job-result.ts";
 import type { JobStore } from "./job-store.ts";
 import { PART_BYTES, PartWriter } from "./part-writer.ts";
 import { type PinnedFile, pinUrl, readPinned } from "./pinned-file.ts";
@@ -42,6 +36,7 @@ const STRETCH_MEMORY = 2 * WINDOW_BYTES + 2 * PART_BYTES;
 const MAX_WAIT_MS = 2_000;
 
 export class JobWork {
+  readonly result: JobResult;
   readonly #bucket: R2Bucket;
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
@@ -58,6 +53,7 @@ export class JobWork {
     store: JobStore,
     isStopped: () => boolean,
   ) {
+    this.result = new JobResult(BUCKET, store);
     this.#bucket = BUCKET;
     this.#rules = rules;
     this.#store = store;
@@ -79,7 +75,7 @@ export class JobWork {
       job.digests !== null
         ? await this.#digest(job, output, job.digests)
         : (job.isCompleting || (await this.#write(job, output))) &&
-          (await this.#complete(job, output));
+          (await this.result.complete(job, output));
     if (!isDone) return false;
     this.#next(job, plan);
     return job.output === plan.outputs.length;
@@ -158,7 +154,7 @@ export class JobWork {
       const position = this.#store.position();
       this.#resume(conversion, position?.saved);
       source.seek(conversion.inputBytes);
-      const upload = await this.#upload(job, output.name);
+      const upload = await this.result.upload(job, output.name);
       const writer = new PartWriter(upload, job.parts, position?.tail);
       try {
         if (!position) await writer.write(conversion.head);
@@ -223,56 +219,6 @@ export class JobWork {
     this.#isNew = false;
   }
 
-  async #upload(job: StoredJob, name: string): Promise<R2MultipartUpload> {
-    const key = fileKey(name);
-    if (job.uploadId !== null)
-      return this.#bucket.resumeMultipartUpload(key, job.uploadId);
-    // A crash before its id is written leaves an upload without parts, which R2 ends after a week.
-    const upload = await this.#bucket.createMultipartUpload(key, {
-      customMetadata: { job: job.job },
-    });
-    job.uploadId = upload.uploadId;
-    job.uploadName = name;
-    this.#store.save(job);
-    return upload;
-  }
-
-  /** Refuse a name that has a file, or is a folder's. Errors: `file_exists` */
-  async checkFree({ result }: StoredJob): Promise<void> {
-    const isTaken =
-      (await this.#bucket.head(fileKey(result))) !== null ||
-      (await isFolder(this.#bucket, result));
-    if (isTaken) throw fileExists(result);
-  }
-
-  /** Put the parts together, unless that was done before a crash; whether nothing else is to be done. */
-  async #complete(job: StoredJob, output: JobOutput): Promise<boolean> {
-    const { name, digested } = output;
-    const present = await this.#bucket.head(fileKey(name));
-    if (present && !isOwn(present, job)) throw fileExists(name);
-    if (!present) {
-      const upload = await this.#upload(job, name);
-      if (job.parts.length > 0) await upload.complete(job.parts);
-      else await this.#putEmpty(job, name, upload);
-    }
-    if (digested.length === 0) return true;
-    job.uploadId = null;
-    job.digests = 0;
-    this.#store.save(job, null);
-    return false;
-  }
-
-  /** An upload has one part at least. */
-  async #putEmpty(
-    { job }: StoredJob,
-    name: string,
-    upload: R2MultipartUpload,
-  ): Promise<void> {
-    await takeBack(upload);
-    const customMetadata = { job };
-    await this.#bucket.put(fileKey(name), "", { customMetadata });
-  }
-
   /** Some of the digests of a file that is whole, from number `from` on; whether they are all. */
   async #digest(
     job: StoredJob,
@@ -281,8 +227,7 @@ export class JobWork {
   ): Promise<boolean> {
     let [next, bytes] = [from, 0];
     const key = fileKey(name);
-    const whole = await this.#bucket.head(key);
-    if (!whole || !isOwn(whole, job)) throw fileExists(name);
+    const whole = await this.result.written(job, name);
     const dataStart = whole.size - digested[0]!.fileBytes;
     for (; next < digested.length && bytes < STRETCH_BYTES; next++) {
       if (this.#isStopped()) return false;
@@ -300,35 +245,6 @@ export class JobWork {
   /** Nothing of an unfinished upload stays. Repeating it does no harm. */
   async abort(job: StoredJob): Promise<void> {
     this.#forgetPlan(job);
-    if (job.uploadId === null) return;
-    const name = job.uploadName ?? job.result;
-    await takeBack(await this.#upload(job, name));
-    job.uploadId = null;
-    this.#store.save(job);
+    await this.result.abort(job);
   }
-
-  /** The result goes, but for what others have put in its place. Repeating it does no harm. */
-  async removeResult(job: StoredJob): Promise<void> {
-    const file = await this.#bucket.head(fileKey(job.result));
-    const found = makesFolder(job)
-      ? await filesIn(this.#bucket, job.result)
-      : file
-        ? [file]
-        : [];
-    await removeFiles(
-      this.#bucket,
-      found.filter((each) => isOwn(each, job)),
-    );
-  }
-}
-
-function isOwn(object: R2Object, { job }: StoredJob): boolean {
-  return object.customMetadata?.job === job;
-}
-
-function fileExists(result: string): AppError {
-  return new AppError(
-    "file_exists",
-    `Expected \`result\` to be the name of no file or folder yet, got "${result}"`,
-  );
 }

@@ -9,25 +9,22 @@ import {
   leaseKey,
   OWNER,
 } from "../platform/author.ts";
+import { changeFingerprint } from "./fingerprint-change.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { Given, Holder } from "./step-leases.ts";
 import { rosterName } from "./trainer-roster.ts";
 
 export class Admission {
-  readonly #store: RunParts["store"];
-  readonly #authors: RunParts["authors"];
-  readonly #progress: RunParts["progress"];
+  readonly #parts: RunParts;
 
   constructor(parts: RunParts) {
-    this.#store = parts.store;
-    this.#authors = parts.authors;
-    this.#progress = parts.progress;
+    this.#parts = parts;
   }
 
   /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
   admit(caller: string): void {
-    checkCreation(this.#progress.record().keys, caller);
-    this.#authors.check(caller);
+    checkCreation(this.#parts.present.record().keys, caller);
+    this.#parts.authors.check(caller);
   }
 
   /** Errors: as `admit` */
@@ -37,7 +34,7 @@ export class Admission {
   ): Holder {
     this.admit(caller);
     const author = authorOf(caller, trainer);
-    this.#authors.check(author);
+    this.#parts.authors.check(author);
     return { trainer: rosterName(caller, trainer), bootId, author };
   }
 
@@ -46,25 +43,25 @@ export class Admission {
     leased: Omit<Given, "deadlineMs">,
     key: string | undefined,
   ): Promise<string> {
-    return authorOfKey(this.#progress.record().keys, caller, leased, key);
+    return authorOfKey(this.#parts.present.record().keys, caller, leased, key);
   }
 
   async withKey({ author }: Holder, given: Given): Promise<Lease> {
-    const { keys, rewinds } = this.#progress.record();
+    const { keys, rewinds } = this.#parts.present.record();
     const key = await leaseKey(keys, author, given);
     return { ...given, key, ...(rewinds > 0 && { rewinds }) };
   }
 
   /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */
   async checkFingerprint(caller: string, offered: string): Promise<void> {
-    const { fingerprint, fingerprintBy, state } = this.#progress.record();
+    const { fingerprint, fingerprintBy, state } = this.#parts.present.record();
     if (hasEnded(state)) return;
     const by = caller === OWNER ? null : caller;
     if (fingerprint === null) {
-      this.#store.update({ fingerprint: offered, fingerprintBy: by });
+      this.#parts.store.update({ fingerprint: offered, fingerprintBy: by });
     } else if (fingerprint !== offered) {
       if (by === null && fingerprintBy !== null) {
-        await this.#progress.changeFingerprint(offered, by);
+        await changeFingerprint(this.#parts, offered, by);
         return;
       }
       throw new AppError(
@@ -72,7 +69,7 @@ export class Admission {
         `Expected a trainer that computes like the ${fingerprintBy === null ? "owner's" : "first"}, "${fingerprint}"; got "${offered}". The run's owner may set or reset it`,
       );
     } else if (by === null && fingerprintBy !== null) {
-      this.#store.update({ fingerprintBy: by });
+      this.#parts.store.update({ fingerprintBy: by });
     }
   }
 }

@@ -8,6 +8,7 @@ export class JoinTokens {
   readonly #authors: RunParts["authors"];
   readonly #events: RunParts["events"];
   readonly #waiting: RunParts["waiting"];
+  readonly #present: RunParts["present"];
   readonly #progress: RunParts["progress"];
   readonly #agreement: RunParts["agreement"];
 
@@ -15,13 +16,14 @@ export class JoinTokens {
     this.#authors = parts.authors;
     this.#events = parts.events;
     this.#waiting = parts.waiting;
+    this.#present = parts.present;
     this.#progress = parts.progress;
     this.#agreement = parts.agreement;
   }
 
   /** A token with which trainers elsewhere join this run, for `expiresInMs`. */
   issue(expiresInMs: number) {
-    const { keys } = this.#progress.record();
+    const { keys } = this.#present.record();
     return this.#authors.issue(
       (n) => tokenId(keys, n),
       Date.now(),
@@ -30,7 +32,7 @@ export class JoinTokens {
   }
 
   all(): JoinToken[] {
-    this.#progress.record();
+    this.#present.record();
     return this.#authors.all();
   }
 
@@ -39,7 +41,7 @@ export class JoinTokens {
     asked: string,
     state: Exclude<AuthorState, "quarantined">,
   ): Promise<JoinToken> {
-    const { keys } = this.#progress.record();
+    const { keys } = this.#present.record();
     const id = /^\d+$/.test(asked) ? tokenId(keys, Number(asked)) : asked;
     if (!this.#authors.has(id)) {
       throw new AppError(
@@ -49,7 +51,7 @@ export class JoinTokens {
     }
     const find = () => this.#authors.all().find((token) => token.id === id)!;
     if (find().state !== state) {
-      this.#progress.transaction(() => {
+      this.#present.transaction(() => {
         if (state === "active") {
           this.#authors.setState(id, state);
           this.#events.append({ type: "author", author: id, state });

@@ -35,6 +35,7 @@ export class LeaseDesk {
   readonly #authors: RunParts["authors"];
   readonly #roster: RunParts["roster"];
   readonly #waiting: RunParts["waiting"];
+  readonly #present: RunParts["present"];
   readonly #progress: RunParts["progress"];
   readonly #agreement: RunParts["agreement"];
 
@@ -43,6 +44,7 @@ export class LeaseDesk {
     this.#authors = parts.authors;
     this.#roster = parts.roster;
     this.#waiting = parts.waiting;
+    this.#present = parts.present;
     this.#progress = parts.progress;
     this.#agreement = parts.agreement;
     this.#admission = admission;
@@ -60,7 +62,7 @@ export class LeaseDesk {
       for (;;) {
         await this.#progress.advance();
         this.#authors.check(holder.author);
-        const { state } = this.#progress.record();
+        const { state } = this.#present.record();
         const nowMs = Date.now();
         if (hasEnded(state) || !wait.isCurrent()) {
           return { state, lease: null };
@@ -85,7 +87,7 @@ export class LeaseDesk {
     completion: Completion,
     key: string | undefined,
   ): Promise<CompletionResponse> {
-    const { config, keys } = this.#progress.record();
+    const { config, keys } = this.#present.record();
     checkLeasedMicrobatch(config, kind, step, index);
     const leased = { kind, step, index };
     const [author, required] = await Promise.all([
@@ -93,7 +95,7 @@ export class LeaseDesk {
       requiredAuthors(config, keys, leased),
     ]);
     // After the last wait: what is decided from here on is decided at once.
-    const record = this.#progress.record();
+    const record = this.#present.record();
     if (record.keys.secret !== keys.secret) {
       throw new AppError(
         "no_lease",
@@ -117,7 +119,7 @@ export class LeaseDesk {
     const nowMs = Date.now();
     if (own) {
       if (says(own) !== says(told)) {
-        this.#progress.transaction(() =>
+        this.#present.transaction(() =>
           this.#agreement.contradicted(leased, step, author, nowMs),
         );
         throw differentCompletion(own, told);
@@ -125,8 +127,8 @@ export class LeaseDesk {
     } else {
       checkOpen(record, step);
       checkCounts(record.config, kind, index, completion);
-      const tookMs = this.#progress.leases().tookMs(leased, holder, nowMs);
-      this.#progress.transaction(() => {
+      const tookMs = this.#present.leases().tookMs(leased, holder, nowMs);
+      this.#present.transaction(() => {
         this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
         this.#agreement.cast(leased, { ...told, author, required }, nowMs);
       });
@@ -134,7 +136,7 @@ export class LeaseDesk {
     await this.#progress.advance();
     const lease = this.#take(holder);
     return {
-      state: this.#progress.record().state,
+      state: this.#present.record().state,
       lease: lease && (await this.#admission.withKey(holder, lease)),
       duplicate: known.some((each) => says(each) === says(told)),
     };
@@ -148,7 +150,7 @@ export class LeaseDesk {
     const holder = this.#admission.holderOf(caller, request);
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return;
     this.#roster.left(holder.trainer);
-    if (this.#progress.leases().release(holder)) this.#waiting.wakeAll();
+    if (this.#present.leases().release(holder)) this.#waiting.wakeAll();
   }
 
   /** A shard has other bytes of this author, or has committed others. Errors: `no_lease` */
@@ -160,16 +162,16 @@ export class LeaseDesk {
   ): Promise<void> {
     const leased = { kind: "train", step, index: microbatch } as const;
     const author = await this.#admission.authorOfKey(caller, leased, key);
-    this.#progress.transaction(() =>
+    this.#present.transaction(() =>
       this.#agreement.contradicted(leased, step, author, Date.now()),
     );
     await this.#progress.advance();
   }
 
   #checkIn(holder: Holder, host: HostKind | null): void {
-    if (hasEnded(this.#progress.record().state)) return;
+    if (hasEnded(this.#present.record().state)) return;
     if (this.#roster.checkIn(holder, host, Date.now())) {
-      this.#progress.leases().releaseOtherBoots(holder);
+      this.#present.leases().releaseOtherBoots(holder);
       this.#waiting.wakeAll();
     }
   }
@@ -182,20 +184,20 @@ export class LeaseDesk {
     const freeMs =
       penaltyMs > 0
         ? penaltyMs
-        : this.#progress.leases().nextMs(nowMs, this.#roster.pace) - nowMs;
+        : this.#present.leases().nextMs(nowMs, this.#roster.pace) - nowMs;
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
   /** A lease for a trainer's present boot, if the run runs and has one. */
   #take(holder: Holder): Given | null {
-    if (this.#progress.record().state !== "running") return null;
+    if (this.#present.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
     const nowMs = Date.now();
-    const leases = this.#progress.leases();
+    const leases = this.#present.leases();
     const lapsed = leases.lapse(nowMs);
     for (const { trainer } of lapsed) this.#roster.lapsed(trainer, nowMs);
     if (lapsed.length > 0)
-      this.#progress.transaction(() => this.#agreement.decideOpen(nowMs));
+      this.#present.transaction(() => this.#agreement.decideOpen(nowMs));
     if (!this.#authors.isActive(holder.author)) return null;
     if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;
     return leases.take(holder, nowMs, this.#roster.pace);

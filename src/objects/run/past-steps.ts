@@ -1,16 +1,19 @@
 /** The steps of a run's past of which all of the state is there: checkpoints are made of them, and the run goes back to them. */
 import { AppError } from "../../api/errors.ts";
-import { hasEnded } from "../../api/run-status.ts";
 import { newRunKeys } from "../platform/author.ts";
 import { allOf } from "./commit.ts";
+import { checkNotEnded } from "./present-step.ts";
 import type { RunParts } from "./run-parts.ts";
 import type { RunRecord } from "./run-store.ts";
 
-type Parts = Pick<RunParts, "store" | "events" | "progress">;
+type Parts = Pick<RunParts, "store" | "events" | "present" | "progress">;
 
 /** In order; the last is the present one. Called between two commits. */
-export async function stateSteps({ progress }: Parts): Promise<number[]> {
-  const record = progress.record();
+export async function stateSteps({
+  present,
+  progress,
+}: Parts): Promise<number[]> {
+  const record = present.record();
   const kept = await allOf(progress.shards(record), (shard) => shard.states());
   const [first, ...others] = kept.map((steps) => new Set(steps));
   const shared = others.reduce((a, b) => a.intersection(b), first!);
@@ -22,7 +25,7 @@ export async function checkStateStep(
   parts: Parts,
   asked: number,
 ): Promise<void> {
-  checkReached(parts.progress.record(), asked);
+  checkReached(parts.present.record(), asked);
   const steps = await stateSteps(parts);
   if (steps.includes(asked)) return;
   throw new AppError(
@@ -37,16 +40,14 @@ export async function checkStateStep(
  * early is kept
  */
 export async function rewind(parts: Parts, asked: number): Promise<void> {
-  const { store, events, progress } = parts;
+  const { store, events, present, progress } = parts;
   await progress.exclusive(async () => {
-    const record = progress.record();
+    const record = present.record();
     const { state, keys, rewinds } = record;
-    if (hasEnded(state)) {
-      throw new AppError(
-        "wrong_state",
-        `Expected a run that has not ended, got one that is ${state}: begin another with \`resume\`, from its checkpoint of \`state=full\` at that step`,
-      );
-    }
+    checkNotEnded(
+      state,
+      ": begin another with `resume`, from its checkpoint of `state=full` at that step",
+    );
     // Asked for again, since the answer was lost: it is there already.
     if (asked > record.step && events.latest("rewind")?.asked === asked) return;
     checkReached(record, asked);
@@ -59,7 +60,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
       );
     }
     // One that crashes before this has changed nothing. After it, the shards are told, whoever comes next.
-    progress.transaction(() => {
+    present.transaction(() => {
       const { secret } = newRunKeys();
       store.update({
         step,
@@ -73,7 +74,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
       events.takeBack(step);
       events.append({ type: "rewind", step, asked });
     });
-    progress.forget();
+    present.forget();
   });
   await progress.advance();
 }

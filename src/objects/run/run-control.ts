@@ -20,6 +20,7 @@ import { Admission } from "./admission.ts";
 import { type Link, resultsOf } from "./chain.ts";
 import { allOf, runRanges } from "./commit.ts";
 import type { EventLog } from "./event-log.ts";
+import { changeFingerprint } from "./fingerprint-change.ts";
 import {
   checkReached,
   checkStateStep,
@@ -28,6 +29,7 @@ import {
 } from "./past-steps.ts";
 import { JoinTokens } from "./join-tokens.ts";
 import { LeaseDesk } from "./lease-desk.ts";
+import { checkNotEnded } from "./present-step.ts";
 import { isBusy, type RunParts, runParts } from "./run-parts.ts";
 
 export class RunControl {
@@ -79,7 +81,7 @@ export class RunControl {
   status(caller = OWNER): RunStatus {
     this.#admission.admit(caller);
     const { run, state, step, config, fingerprint, createdMs } =
-      this.#parts.progress.record();
+      this.#parts.present.record();
     return {
       run,
       state,
@@ -100,21 +102,16 @@ export class RunControl {
 
   /** What trainers must compute like; null for what the next one brings. Errors: `wrong_state` */
   async setFingerprint(fingerprint: string | null): Promise<RunStatus> {
-    await this.#parts.progress.changeFingerprint(fingerprint, null);
+    await changeFingerprint(this.#parts, fingerprint, null);
     return this.status();
   }
 
   /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
   async setState(state: StateRequest["state"]): Promise<RunStatus> {
-    const record = this.#parts.progress.record();
+    const record = this.#parts.present.record();
     if (record.state !== state) {
-      if (hasEnded(record.state)) {
-        throw new AppError(
-          "wrong_state",
-          `Expected a run that has not ended, got one that is ${record.state}`,
-        );
-      }
-      this.#parts.progress.changeState(state);
+      checkNotEnded(record.state);
+      this.#parts.present.changeState(state);
     }
     await this.#parts.progress.advance();
     return this.status();
@@ -122,13 +119,13 @@ export class RunControl {
 
   /** Of an outdated run too. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
-    const record = this.#parts.progress.anyRecord();
+    const record = this.#parts.present.anyRecord();
     return this.#parts.store.history.metrics(record, fromStep, limit);
   }
 
   /** What was told of a step, so far or until it was committed. Errors: `future_step` */
   async stepRecord(step: number): Promise<StepRecord> {
-    checkReached(this.#parts.progress.record(), step);
+    checkReached(this.#parts.present.record(), step);
     const told = this.#parts.store.ballots.ofStep("train", step);
     const commit = this.#parts.store.history.commit(step);
     return {
@@ -141,7 +138,7 @@ export class RunControl {
             learningRates: commit.learningRates,
             results: commit.link?.results ?? null,
             chain: commit.link?.chain ?? null,
-            before: await this.#parts.progress.linkBefore(step),
+            before: await this.#parts.stepEnd.linkBefore(step),
           }
         : null,
     };
@@ -184,21 +181,21 @@ export class RunControl {
     tokenizer: string | null;
   }> {
     return this.#parts.progress.exclusive(async () => {
-      const { progress, store } = this.#parts;
-      const record = progress.record();
+      const { present, progress, stepEnd, store } = this.#parts;
+      const record = present.record();
       const { config } = record;
       const step = asked ?? record.step;
       await checkStateStep(this.#parts, step);
       await allOf(progress.shards(record), (shard) => shard.pin(step, isFull));
       const tokens = store.history.tokensBefore({ config, step });
-      const link = await progress.linkBefore(step);
+      const link = await stepEnd.linkBefore(step);
       return { step, link, tokens, config, tokenizer: store.tokenizer() };
     });
   }
 
   /** Forget the run and its shards. Errors: `run_active` before it has ended */
   async remove(): Promise<void> {
-    const record = this.#parts.progress.anyRecord();
+    const record = this.#parts.present.anyRecord();
     const { state, run } = record;
     if (!hasEnded(state)) {
       throw new AppError(
@@ -215,7 +212,8 @@ export class RunControl {
       await this.#parts.storage.deleteAll();
       this.#parts.store.forget();
       this.#parts.roster.forget();
-      this.#parts.progress.forget();
+      this.#parts.present.forget();
+      this.#parts.progress.alarmGone();
     });
   }
 
@@ -226,7 +224,7 @@ export class RunControl {
 
   /** The backup of every call: goes on with what a crash interrupted, and notices who is gone. */
   async alarm(): Promise<void> {
-    this.#parts.progress.alarmCame();
+    this.#parts.progress.alarmGone();
     const record = this.#parts.store.find();
     if (!record || record.settled) return;
     if (record.outdated) {
@@ -239,7 +237,7 @@ export class RunControl {
     this.#parts.roster.markLost(nowMs, (trainer) =>
       isBusy(this.#parts, trainer, nowMs),
     );
-    this.#parts.progress.transaction(() =>
+    this.#parts.present.transaction(() =>
       this.#parts.agreement.decideOpen(nowMs),
     );
     await this.#parts.progress.advance();

@@ -3,8 +3,10 @@ import type { ObjectBindings } from "../platform/bindings.ts";
 import { Agreement } from "./agreement.ts";
 import { AuthorStore } from "./author-store.ts";
 import { EventLog } from "./event-log.ts";
+import { PresentStep } from "./present-step.ts";
 import { RunProgress } from "./run-progress.ts";
 import { RunStore } from "./run-store.ts";
+import { StepEnd } from "./step-end.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
 import { TrainerStore } from "./trainer-store.ts";
 import { WaitingRoom } from "./waiting-room.ts";
@@ -17,6 +19,8 @@ export type RunParts = {
   events: EventLog;
   roster: TrainerRoster;
   waiting: WaitingRoom;
+  present: PresentStep;
+  stepEnd: StepEnd;
   progress: RunProgress;
   agreement: Agreement;
 };
@@ -31,22 +35,25 @@ export function runParts(
   const roster = new TrainerRoster(new TrainerStore(storage.sql), events);
   const waiting = new WaitingRoom();
   const wakeAll = () => waiting.wakeAll();
+  const present = new PresentStep(storage, store, events, wakeAll);
+  const stepEnd = new StepEnd(store, authors, events, present);
   const progress = new RunProgress(
     storage,
     bindings,
     store,
     authors,
-    events,
+    present,
+    stepEnd,
     wakeAll,
   );
   const agreement = new Agreement(
     store,
     authors,
     events,
-    () => progress.leases(),
+    () => present.leases(),
     (nowMs) =>
       roster.authors(nowMs, (trainer) =>
-        isBusy({ waiting, progress }, trainer, nowMs),
+        isBusy({ waiting, present }, trainer, nowMs),
       ),
     wakeAll,
   );
@@ -58,6 +65,8 @@ export function runParts(
     events,
     roster,
     waiting,
+    present,
+    stepEnd,
     progress,
     agreement,
   };
@@ -65,9 +74,9 @@ export function runParts(
 
 /** A trainer that waits for a lease or holds one is there, however long it has said nothing. */
 export function isBusy(
-  { waiting, progress }: Pick<RunParts, "waiting" | "progress">,
+  { waiting, present }: Pick<RunParts, "waiting" | "present">,
   trainer: string,
   nowMs: number,
 ): boolean {
-  return waiting.has(trainer) || progress.leases().isHolding(trainer, nowMs);
+  return waiting.has(trainer) || present.leases().isHolding(trainer, nowMs);
 }

@@ -1,61 +1,14 @@
 /** The first of the chosen runs: where it is, what can be done with it, who trains it, where its parameters lie. */
-import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
-import { hasEnded, type RunStatus } from "../../api/run-status.ts";
-import type { RunClient } from "../../client/run-client.ts";
-import { client, messageOf } from "../shell/access.ts";
-import { copy } from "../shell/copy.ts";
+import type { RunStatus } from "../../api/run-status.ts";
 import { ago, counted, figure } from "../shell/format.ts";
-import { save } from "../shell/save.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
-import { forget } from "./choice.ts";
-import type { FollowedRun, News } from "./followed-run.ts";
+import type { FollowedRun } from "./followed-run.ts";
+import { Happened } from "./happened.ts";
 import { hostKind } from "./host-kind.ts";
 import { PhasesPanel } from "./phases.ts";
-import { refreshRuns } from "./runs.ts";
+import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
-
-type Exported = {
-  text: string;
-  ending: string;
-  file: (run: RunClient) => Promise<Response>;
-};
-
-const PARAMETERS: Record<string, Exported> = {
-  safetensors: {
-    text: "safetensors, f32",
-    ending: "safetensors",
-    file: (run) => run.checkpoint("safetensors"),
-  },
-  hf: {
-    text: "Hugging Face directory (tar)",
-    ending: "tar",
-    file: (run) => run.checkpoint("hf"),
-  },
-  gguf: {
-    text: "GGUF, f32",
-    ending: "gguf",
-    file: (run) => run.checkpoint("gguf"),
-  },
-  "gguf-mxfp4": {
-    text: "GGUF, MXFP4",
-    ending: "mxfp4.gguf",
-    file: (run) => run.checkpoint("gguf-mxfp4"),
-  },
-};
-const HISTORY: Record<string, Exported> = {
-  csv: {
-    text: "CSV, a line a step",
-    ending: "csv",
-    file: (run) => run.metricsFile("csv"),
-  },
-  jsonl: {
-    text: "JSON lines",
-    ending: "jsonl",
-    file: (run) => run.metricsFile("jsonl"),
-  },
-};
-const EXPORTED = { ...PARAMETERS, ...HISTORY };
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
   const { run, status, trouble } = followed;
@@ -119,111 +72,6 @@ function Summary({
   `;
 }
 
-function Actions({
-  followed,
-  status,
-}: {
-  followed: FollowedRun;
-  status: RunStatus;
-}) {
-  const { run } = followed;
-  const { state } = status;
-  const said = useSignal("");
-  const isBusy = useSignal(false);
-  const format = useSignal("safetensors");
-  const act = (words: string, body: () => Promise<unknown>) => async () => {
-    isBusy.value = true;
-    said.value = `${words}…`;
-    try {
-      const outcome = await body();
-      said.value = typeof outcome === "string" ? outcome : "";
-      await followed.refresh();
-    } catch (error) {
-      said.value = messageOf(error);
-    } finally {
-      isBusy.value = false;
-    }
-  };
-  const button = (name: string, words: string, body: () => Promise<unknown>) =>
-    html`<button
-      type="button"
-      disabled=${isBusy.value}
-      onClick=${act(words, body)}
-    >
-      ${name}
-    </button>`;
-  const api = () => client().run(run);
-  const download = async () => {
-    const { ending, file } = EXPORTED[format.value]!;
-    const bytes = await save(await file(api()), `${run}.${ending}`);
-    return `saved ${run}.${ending}, ${bytes.toLocaleString("en")} bytes`;
-  };
-  const invite = async () => {
-    const { token } = await api().joinToken();
-    const link = `${location.origin}/join?run=${run}#${token}`;
-    return copy(link, "a link with which others join this run");
-  };
-  return html`
-    <div class="row">
-      ${
-        state === "running" &&
-        button("Pause", "pausing", () => api().setState("paused"))
-      }
-      ${
-        state === "paused" &&
-        button("Resume", "resuming", () => api().setState("running"))
-      }
-      ${
-        !hasEnded(state) &&
-        html`${button("Cancel", "cancelling", () =>
-            api().setState("cancelled"),
-          )}
-          ${button("Add a trainer", "starting a trainer", () =>
-            api().addTrainers(1),
-          )}
-          <a
-            class="button"
-            href=${`/join?run=${run}`}
-            target="_blank"
-            rel="opener"
-            >Join from this browser</a
-          >
-          ${button("Copy an invitation", "asking for a token", invite)}`
-      }
-      ${
-        hasEnded(state) &&
-        button("Remove", "removing", async () => {
-          await api().remove();
-          forget(run);
-          await refreshRuns();
-        })
-      }
-      <a class="button" href=${`/replay?run=${run}`}>Replay steps</a>
-    </div>
-    <div class="row">
-      <label>
-        Export as
-        <select
-          value=${format.value}
-          onChange=${(event: Event) =>
-            (format.value = (event.currentTarget as HTMLSelectElement).value)}
-        >
-          <optgroup label="Its parameters">${optionsOf(PARAMETERS)}</optgroup>
-          <optgroup label="Its history">${optionsOf(HISTORY)}</optgroup>
-        </select>
-      </label>
-      ${button("Export", "making the file", download)}
-    </div>
-    <p role="status" id="done">${said.value}</p>
-  `;
-}
-
-function optionsOf(all: Record<string, Exported>) {
-  return Object.entries(all).map(
-    ([name, { text }]) => html`<option value=${name}>${text}</option>`,
-  );
-}
-
 function Trainers({ status }: { status: RunStatus }) {
   const nowMs = Date.now();
   return html`
@@ -278,42 +126,4 @@ function Shards({ status }: { status: RunStatus }) {
       )}
     </ul>
   `;
-}
-
-function Happened({ news }: { news: readonly News[] }) {
-  return html`<details>
-    <summary>What happened</summary>
-    <ul class="news">
-      ${news.map(
-        (event) =>
-          html`<li key=${event.id}>
-            <time>${new Date(event.timeMs).toLocaleTimeString("en-GB")}</time>
-            ${" "}${toldOf(event)}
-          </li>`,
-      )}
-    </ul>
-  </details>`;
-}
-
-function toldOf(event: News): string {
-  switch (event.type) {
-    case "evaluation":
-      return `validation loss ${figure(event.valLoss)} at step ${event.step}`;
-    case "state":
-      return `the run is ${event.state}`;
-    case "trainer":
-      return `${event.trainer} ${event.change}`;
-    case "conflict":
-      return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has another result`;
-    case "fingerprint":
-      return event.fingerprint === null
-        ? "the next trainer says what the others compute like"
-        : `trainers must compute like ${event.fingerprint} now`;
-    case "rewind":
-      return `the run goes back to step ${event.step}`;
-    case "author":
-      return `${event.author} is ${event.state}`;
-    case "waiting":
-      return `step ${event.step} waits for one more author: microbatch ${event.microbatch} is ${event.reason}`;
-  }
 }

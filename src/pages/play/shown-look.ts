@@ -4,7 +4,8 @@ import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
 import { figure, share } from "../shell/format.ts";
 import { BarChart } from "../charts/bars.ts";
-import type { Look, Walk } from "./look.ts";
+import type { Look } from "./look.ts";
+import type { Walk } from "./walk.ts";
 
 export function ShownLook(look: Look) {
   return html`

@@ -1,0 +1,194 @@
+/** A trainer's leases: taken, completed, let go. */
+import * as z from "zod";
+import { HOST_KINDS } from "../../api/run-status.ts";
+import { runStub } from "../../objects/run/run.ts";
+import { NAME_PATTERN } from "../../training/run-request.ts";
+import { MAX_SHARDS } from "../../training/sharding.ts";
+import { textParameter } from "../declaration/parameter.ts";
+import { named } from "../declaration/path.ts";
+import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { GONE } from "../files/stored-bytes.ts";
+import { json } from "../json.ts";
+import {
+  completionResponseSchema,
+  leaseResponseSchema,
+} from "./run-schemas.ts";
+
+const name = z.string().regex(NAME_PATTERN);
+/** Travels in a header between Worker and object. */
+const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
+
+const leaseSchema = z
+  .strictObject({
+    trainer: name,
+    bootId: name,
+    fingerprint: printable,
+    host: z
+      .enum(HOST_KINDS)
+      .optional()
+      .describe("What it computes in, for the roster alone"),
+  })
+  .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
+
+/** Hexadecimal SHA-256 digests. */
+const digests = z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(MAX_SHARDS);
+
+const ms = z.number().min(0).max(1e12);
+const frameBytes = z.int().min(0).max(1e12);
+
+const phasesSchema = z.strictObject({
+  leaseMs: ms.describe("Until the lease was there"),
+  pullMs: ms.describe("Until its parameters and tokens were there"),
+  computeMs: ms,
+  pushMs: ms.describe("Until every shard had acknowledged its gradient"),
+  pulledBytes: frameBytes,
+  pushedBytes: frameBytes,
+});
+
+const completionSchema = z
+  .strictObject({
+    trainer: name,
+    bootId: name,
+    lossSum: z.number().nullable(),
+    tokens: z.int().min(0).max(1e9),
+    bytes: z
+      .int()
+      .min(0)
+      .max(1e12)
+      .optional()
+      .describe("Of the tokens' text; needed where tokens are no bytes"),
+    digests: digests
+      .optional()
+      .describe(
+        "Of a training microbatch: the SHA-256 of each shard's frame, as in its header",
+      ),
+    phases: phasesSchema
+      .optional()
+      .describe("For the metrics alone: no result depends on it"),
+  })
+  .register(REQUEST_SCHEMAS, { id: "Completion" });
+
+export const LEASE_KEY = textParameter(
+  "`key` of the caller's lease",
+  /^[\x21-\x7e]+$/,
+);
+
+const exampleTrainer = { trainer: "example", bootId: "1" };
+
+export const LEASE_ROUTES = [
+  route({
+    id: "takeLease",
+    method: "post",
+    path: "/v1/runs/{run}/leases",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Take a lease: the right to compute one microbatch",
+    description:
+      "A trainer has one at a time; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
+    body: { description: "Who asks", json: leaseSchema },
+    answers: { 200: { description: "The lease", json: leaseResponseSchema } },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "fingerprint_differs",
+      "body_too_large",
+      "invalid_config",
+    ],
+    examples: {
+      first: {
+        summary: "The first lease of a trainer",
+        body: { ...exampleTrainer, fingerprint: "example" },
+      },
+    },
+    handle: async (c, { run, body }) =>
+      json(await runStub(c.env, run).lease(c.get("caller"), body)),
+  }),
+
+  route({
+    id: "completeLease",
+    method: "put",
+    path: "/v1/runs/{run}/leases/{kind}/{step}/{index}",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Complete a lease, once every shard has the gradient",
+    description:
+      "Repeating it changes nothing. The answer bears the next lease. What differs from what others have told is computed again; `different_completion`: from what the caller itself has told, or from what is committed.",
+    headers: { "Lease-Key": LEASE_KEY },
+    body: {
+      description:
+        "Sums over the microbatch; a loss in nats, null when it is not finite",
+      json: completionSchema,
+    },
+    answers: {
+      200: { description: "Taken", json: completionResponseSchema },
+    },
+    errors: [
+      "malformed_json",
+      "run_not_found",
+      "different_completion",
+      "no_lease",
+      "shape_mismatch",
+      "future_step",
+      "wrong_state",
+      "step_gone",
+      "run_ended",
+      "body_too_large",
+      "invalid_config",
+      "invalid_number",
+      "invalid_option",
+    ],
+    examples: {
+      trained: {
+        summary: "A microbatch of 64 tokens, of a run with two shards",
+        body: {
+          ...exampleTrainer,
+          lossSum: 355,
+          tokens: 64,
+          digests: Array.from({ length: 2 }, () => "0".repeat(64)),
+        },
+      },
+    },
+    handle: async (
+      c,
+      { run, kind, step, index, body, "Lease-Key": key = null },
+    ) =>
+      json(
+        await runStub(c.env, run).complete(
+          c.get("caller"),
+          kind,
+          step,
+          index,
+          body,
+          printableKey(key),
+        ),
+      ),
+  }),
+
+  route({
+    id: "leaveRun",
+    method: "delete",
+    path: "/v1/runs/{run}/leases",
+    tag: "trainers",
+    access: "trainer",
+    summary: "Go: what a trainer holds is open again at once",
+    description: "Repeating it changes nothing.",
+    query: {
+      trainer: named("Who goes", "trainer's name", "invalid_name"),
+      bootId: named("Its boot", "boot id", "invalid_name"),
+    },
+    answers: GONE,
+    errors: ["run_not_found", "invalid_name", "invalid_option"],
+    async handle(c, { run, trainer, bootId }) {
+      await runStub(c.env, run).leave(c.get("caller"), {
+        trainer,
+        bootId,
+      });
+      return c.body(null, 204);
+    },
+  }),
+];
+
+/** What no key can be travels no further. */
+export function printableKey(key: string | null): string | null {
+  return key !== null && /^[\x21-\x7e]{1,200}$/.test(key) ? key : null;
+}

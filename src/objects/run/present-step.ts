@@ -1,0 +1,120 @@
+/** Where a run is: its record, the leases of its present step, and how both change. Storage is the truth. */
+import { AppError } from "../../api/errors.ts";
+import type { RunConfig } from "../../api/run-config.ts";
+import { hasEnded, type RunState } from "../../api/run-status.ts";
+import { evaluationMicrobatches } from "../../training/data.ts";
+import { outdatedRun } from "../platform/schema.ts";
+import { ballotsOf, requiredOf } from "./ballot-store.ts";
+import type { EventLog } from "./event-log.ts";
+import type { RunRecord, RunStore } from "./run-store.ts";
+import { type Microbatch, StepLeases } from "./step-leases.ts";
+import { verdictOf } from "./verdict.ts";
+
+export class PresentStep {
+  readonly #storage: DurableObjectStorage;
+  readonly #store: RunStore;
+  readonly #events: EventLog;
+  readonly #onChange: () => void;
+  #leases: StepLeases | undefined;
+
+  /** `onChange` is called when there may be something for those who wait. */
+  constructor(
+    storage: DurableObjectStorage,
+    store: RunStore,
+    events: EventLog,
+    onChange: () => void,
+  ) {
+    this.#storage = storage;
+    this.#store = store;
+    this.#events = events;
+    this.#onChange = onChange;
+  }
+
+  /** Errors: `run_not_found`, `state_version` */
+  record(): RunRecord {
+    const record = this.anyRecord();
+    if (record.outdated) throw outdatedRun();
+    return record;
+  }
+
+  /** Also of a run that nobody goes on with. Errors: `run_not_found` */
+  anyRecord(): RunRecord {
+    const record = this.#store.find();
+    if (record) return record;
+    throw new AppError(
+      "run_not_found",
+      "Expected the id of a run, got one that does not exist",
+    );
+  }
+
+  leases(): StepLeases {
+    const { step, config } = this.record();
+    if (this.#leases?.step !== step)
+      this.#leases = this.#readLeases(step, config);
+    return this.#leases;
+  }
+
+  /** Those on which authors agreed are done; others go on to be asked for the rest. */
+  #readLeases(step: number, config: RunConfig): StepLeases {
+    const counts = {
+      train: step < config.steps ? config.microbatches : 0,
+      eval: evaluationMicrobatches(config, step),
+    };
+    const asked: { microbatch: Microbatch; wanted: number; told: string[] }[] =
+      [];
+    for (const kind of ["train", "eval"] as const) {
+      const ballots = this.#store.ballots.ofStep(kind, step);
+      for (let index = 0; index < counts[kind]; index++) {
+        const told = ballots.get(index) ?? [];
+        const verdict = verdictOf(
+          ballotsOf(told),
+          requiredOf(config, told),
+          Infinity,
+        );
+        if (verdict.kind === "settled") continue;
+        asked.push({
+          microbatch: { kind, index },
+          wanted: verdict.kind === "undecided" ? 1 : verdict.wanted,
+          told: told.map(({ author }) => author),
+        });
+      }
+    }
+    const leases = new StepLeases(step, []);
+    for (const { microbatch, wanted, told } of asked)
+      leases.ask(microbatch, wanted, told);
+    return leases;
+  }
+
+  /** What is in memory of what `body` has changed goes with it when it fails. */
+  transaction<T>(body: () => T): T {
+    try {
+      return this.#storage.transactionSync(body);
+    } catch (error) {
+      this.#store.forget();
+      this.forget();
+      throw error;
+    }
+  }
+
+  changeState(state: RunState): void {
+    this.transaction(() => {
+      this.#store.update({ state });
+      this.#events.append({ type: "state", state });
+    });
+    this.#onChange();
+  }
+
+  /** Leases in memory follow from storage no longer: read them anew. */
+  forget(): void {
+    this.#leases = undefined;
+  }
+}
+
+/** Errors: `wrong_state`; `remedy` says what to do then */
+export function checkNotEnded(state: RunState, remedy = ""): void {
+  if (!hasEnded(state)) return;
+  throw new AppError(
+    "wrong_state",
+    `Expected a run that has not ended, got one that is ${state}${remedy}`,
+  );
+}

@@ -1,0 +1,129 @@
+/** How a plot looks, and what the mouse does with it. */
+import type { Signal } from "@preact/signals";
+import type uPlot from "uplot";
+import { figure } from "../shell/format.ts";
+import { type Line, SERIES } from "./plot-data.ts";
+
+/** What is shown of the axis; all of it when undefined. */
+export type View = Signal<readonly [number, number] | undefined>;
+
+export const HEIGHT = 220;
+/** Evaluations, rather than steps. */
+const FEW = 30;
+
+export function plotOptions({
+  element,
+  lines,
+  isLog,
+  axis,
+  view,
+  say,
+}: {
+  element: HTMLElement;
+  lines: readonly Line[];
+  isLog: boolean;
+  axis: string;
+  view: View;
+  say: (x: number | undefined) => void;
+}): uPlot.Options {
+  const axisStyle = {
+    stroke: () => colorOf(element, "quiet"),
+    grid: { stroke: () => colorOf(element, "line"), width: 1 },
+    ticks: { stroke: () => colorOf(element, "line"), width: 1 },
+    font: "12px system-ui, sans-serif",
+  };
+  const series = lines.flatMap(({ color }): uPlot.Series[] => {
+    const stroke = () => colorOf(element, `line-${color}`);
+    const pale = () => colorOf(element, `line-${color}`, 0.35);
+    const line = { spanGaps: true, points: { show: false } };
+    return [
+      { ...line, stroke: pale, width: 1 },
+      { ...line, stroke: pale, width: 1 },
+      { ...line, stroke, width: 2, points: { show: areFew, size: 6 } },
+      {
+        stroke: () => colorOf(element, "alarm"),
+        paths: () => null,
+        points: {
+          show: true,
+          size: 8,
+          fill: () => colorOf(element, "alarm"),
+        },
+      },
+    ];
+  });
+  return {
+    width: element.clientWidth,
+    height: HEIGHT,
+    legend: { show: false },
+    cursor: { drag: { x: true, y: false, setScale: false } },
+    scales: {
+      x: { time: false, auto: false },
+      y: { distr: isLog ? 3 : 1 },
+    },
+    axes: [
+      {
+        ...axisStyle,
+        size: 30,
+        label: axis,
+        labelSize: 18,
+        labelFont: axisStyle.font,
+      },
+      {
+        ...axisStyle,
+        size: 56,
+        values: (_, all) => all.map((v) => (v === null ? "" : figure(v, 3))),
+      },
+    ],
+    series: [{}, ...series],
+    bands: lines.map((line, i) => ({
+      series: [SERIES * i + 2, SERIES * i + 1],
+      fill: () => colorOf(element, `line-${line.color}`, 0.2),
+    })),
+    hooks: {
+      setSelect: [
+        (plot) => {
+          const { left, width } = plot.select;
+          if (width < 4) return;
+          view.value = [
+            plot.posToVal(left, "x"),
+            plot.posToVal(left + width, "x"),
+          ];
+          plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        },
+      ],
+      setCursor: [
+        (plot) => {
+          const { left } = plot.cursor;
+          if (left !== undefined && left >= 0) say(plot.posToVal(left, "x"));
+          else say(undefined);
+        },
+      ],
+      ready: [
+        (plot) =>
+          plot.over.addEventListener(
+            "dblclick",
+            () => (view.value = undefined),
+          ),
+      ],
+    },
+  };
+}
+
+/** A line of one point would not be seen. */
+function areFew({ data }: uPlot, series: number): boolean {
+  return (
+    Array.from(data[series]!).filter((value) => value != null).length <= FEW
+  );
+}
+
+/** A colour of the style sheet as a canvas takes it, which knows no variables and no light-dark. */
+function colorOf(element: HTMLElement, name: string, alpha = 1): string {
+  const probe = document.createElement("i");
+  probe.style.color = `var(--${name})`;
+  element.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return alpha === 1
+    ? color
+    : color.replace(/\)$/, ` / ${alpha})`).replaceAll(",", "");
+}

@@ -1,0 +1,42 @@
+/** What has happened to a run, in words. */
+import { html } from "htm/preact";
+import { figure } from "../shell/format.ts";
+import type { News } from "./followed-run.ts";
+
+export function Happened({ news }: { news: readonly News[] }) {
+  return html`<details>
+    <summary>What happened</summary>
+    <ul class="news">
+      ${news.map(
+        (event) =>
+          html`<li key=${event.id}>
+            <time>${new Date(event.timeMs).toLocaleTimeString("en-GB")}</time>
+            ${" "}${toldOf(event)}
+          </li>`,
+      )}
+    </ul>
+  </details>`;
+}
+
+function toldOf(event: News): string {
+  switch (event.type) {
+    case "evaluation":
+      return `validation loss ${figure(event.valLoss)} at step ${event.step}`;
+    case "state":
+      return `the run is ${event.state}`;
+    case "trainer":
+      return `${event.trainer} ${event.change}`;
+    case "conflict":
+      return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has another result`;
+    case "fingerprint":
+      return event.fingerprint === null
+        ? "the next trainer says what the others compute like"
+        : `trainers must compute like ${event.fingerprint} now`;
+    case "rewind":
+      return `the run goes back to step ${event.step}`;
+    case "author":
+      return `${event.author} is ${event.state}`;
+    case "waiting":
+      return `step ${event.step} waits for one more author: microbatch ${event.microbatch} is ${event.reason}`;
+  }
+}
