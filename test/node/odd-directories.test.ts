@@ -119,9 +119,8 @@ describe("an output is beside what is read", () => {
     const config = { model_type: "llama", ...LLAMA };
     writeFileSync(at("model", "config.json"), JSON.stringify(config));
     const before = readFileSync(at("model", "model.safetensors"));
-    const { status, stderr } = mxfp4(
-      ...["quantize", at(from!), "-o", at(to!), "--force", ...rest],
-    );
+    const paths = [at(from!), "-o", at(to!), "--force"];
+    const { status, stderr } = mxfp4("quantize", ...paths, ...rest);
     expect(stderr).toContain("Expected an output beside what is read");
     expect(status).toBe(1);
     expect(readFileSync(at("model", "model.safetensors"))).toEqual(before);
