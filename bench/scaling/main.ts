@@ -48,7 +48,7 @@ await runScript({
     loadKernelsFile();
     if (args.subtrees) {
       const text = subtreesTable(
-        await onEdge((site) => measureSubtrees(site, console.log)),
+        await onEdge((site) => measureSubtrees(site, steps, console.log)),
       );
       console.log(`\n${text}`);
       if (args.write) await writePage({ subtrees: text });

@@ -70,7 +70,7 @@ export function subtreesTable(samples: readonly SubtreeSample[]): string {
   const off = ({ foretold, measured }: Judged) =>
     Math.abs(foretold / measured - 1);
   return [
-    `With a load of ${samples[0]!.load.toFixed(1)} by others before; CPU of the edge, two shards, of one of them and its subtrees. The model is ${rows.map((row) => `${(100 * off(row)).toFixed(0)} %`).join(", ")} off.`,
+    `Steps of each: ${samples[0]!.steps}, with a load of ${samples[0]!.load.toFixed(1)} by others before; CPU of the edge, two shards, of one of them and its subtrees. The model is ${rows.map((row) => `${(100 * off(row)).toFixed(0)} %`).join(", ")} off.`,
     "",
     "| model | microbatches | subtrees of | a push | a sum, handed over | at the shard a step, without | with | foretold | worth it from |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",

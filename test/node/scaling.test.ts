@@ -196,6 +196,7 @@ test("what a shard needs with subtrees and without, from the parts that were mea
     microbatches: 64,
     subtree: null,
     load: 0,
+    steps: 1,
     pushedBytes: 100,
     sumBytes: 800,
     reduce: 0.5,
