@@ -352,7 +352,7 @@ test.each([
 
 test("SHA-256 of many ranges of a file, by one read of it", async () => {
   const bytes = Uint8Array.from({ length: 5000 }, (_, i) => i % 251);
-  const { etag } = await BUCKET.put("digests", bytes);
+  const { etag } = (await BUCKET.put("digests", bytes))!;
   const reads: unknown[] = [];
   const bucket = {
     get: (key: string, options: R2GetOptions) => {
