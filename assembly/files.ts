@@ -1,6 +1,6 @@
 /**
- * The kernels that files need, for the package: without relaxed SIMD, which Node 20 does not have, and
- * a third of the size. Compiled so that none slips in.
+ * The kernels that files need, for the package and the playground: without relaxed SIMD, which Node 20 and Safari do
+ * not have, and a third of the size. Compiled so that none slips in.
  */
 export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";
@@ -15,6 +15,7 @@ export { decodeBf16, encodeBf16 } from "./floats/bf16";
 export { decodeF16, encodeF16 } from "./floats/f16";
 export { narrowF64 } from "./floats/f64";
 export { largestBitsF32, largestByte } from "./floats/largest";
+export { normalF32 } from "./random/normal";
 export { centralMomentsF32, compareF32 } from "./floats/statistics";
 export { canonicalizeNaNF32 } from "./floats/vector";
 export { expF32 } from "./simd/exp";

@@ -11,6 +11,8 @@ import type { ModelConfig } from "../formats/roles/model-config.ts";
 export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
+/** Other forms of weights. */
+export const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|onnx|h5|msgpack|ot)$/;
 /** With which names begin of what an optimizer remembers, in a checkpoint of a run with all of its state. */
 export const OPTIMIZER = "optimizer.";
 
@@ -39,12 +41,13 @@ export type Checkpoint = {
 export function tensorFiles(
   names: readonly string[],
   index: string | undefined,
+  folders: readonly string[] = [],
 ): string[] {
   if (index === undefined) {
     if (names.includes(SINGLE_FILE)) return [SINGLE_FILE];
     const alone = names.filter((name) => name.endsWith(".safetensors"));
     if (alone.length === 1) return alone;
-    const found = alone.length > 0 ? alone.join(", ") : "none";
+    const found = alone.length > 0 ? alone.join(", ") : none(names, folders);
     throw new AppError(
       "file_not_found",
       `Expected ${SINGLE_FILE}, ${INDEX_FILE} or one .safetensors file, got ${found}`,
@@ -57,6 +60,18 @@ export function tensorFiles(
     "file_not_found",
     `Expected the files that ${INDEX_FILE} names, got none of the name ${missing.join(", ")}`,
   );
+}
+
+/** What may have been meant, where no file is of safetensors. */
+function none(names: readonly string[], folders: readonly string[]): string {
+  const others = names.filter((name) => OTHER_WEIGHTS.test(name));
+  const hints = [
+    ...(others.length > 0
+      ? [`${others.join(", ")} is no safetensors, and not read`]
+      : []),
+    ...(folders.length > 0 ? [`a model may lie in ${folders.join(", ")}`] : []),
+  ];
+  return ["none", ...hints].join("; ");
 }
 
 /** `weight_map`: the file of each tensor. Errors: `malformed_body` */
@@ -134,7 +149,8 @@ export function readConfig(json: string): ModelConfig {
 
 function parseJson(json: string, file: string): unknown {
   try {
-    return JSON.parse(json);
+    // Some editors put a mark before it, which is no part of JSON.
+    return JSON.parse(json.replace(/^\uFEFF/, ""));
   } catch (cause) {
     throw new AppError(
       "malformed_body",

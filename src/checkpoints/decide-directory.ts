@@ -2,7 +2,10 @@
 import type { Rotation } from "../api/options.ts";
 import type { Target } from "../api/scheme.ts";
 import { AppError } from "../api/errors.ts";
-import { recognizeFormats } from "../formats/blocks/foreign-formats.ts";
+import {
+  recognizeFormats,
+  refuseUnread,
+} from "../formats/blocks/foreign-formats.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { isFloat } from "../formats/dtype.ts";
 import {
@@ -55,6 +58,7 @@ export function decideDirectory(
 
 /** Errors: `unsupported_dtype` for weights in blocks, which a loader would take for others */
 function checkFloats(tensors: readonly TensorHead[]): void {
+  refuseUnread(tensors);
   const [found] = recognizeFormats(tensors);
   if (found === undefined) return;
   throw new AppError(

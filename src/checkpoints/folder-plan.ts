@@ -20,7 +20,7 @@ import { schemeOf } from "../formats/blocks/scheme.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
 import type { BlocksPlan } from "./blocks-plan.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { CONFIG_FILE } from "./checkpoint.ts";
+import { CONFIG_FILE, INDEX_FILE, OTHER_WEIGHTS } from "./checkpoint.ts";
 import { planDequantizedDirectory } from "./dequantize-plan.ts";
 import type { NormsOf } from "./fold.ts";
 import { modelCard } from "./model-card.ts";
@@ -29,14 +29,15 @@ import { planRepackedDirectory } from "./repack-plan.ts";
 import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
 
 const CARD_FILE = "README.md";
-/** Other forms of the weights, which the output has its own of. */
-const WEIGHT_FILE =
-  /\.(safetensors|bin|pt|pth|gguf|onnx|h5|msgpack|ot)$|\.index\.json$/;
+const isWeightFile = (file: string): boolean =>
+  /\.safetensors$|\.index\.json$/.test(file) || OTHER_WEIGHTS.test(file);
 
 export type FolderPlan = NormsOf & {
   shards: readonly PlannedShard[];
   /** What comes along as it is, such as the tokenizer. */
   copies: readonly string[];
+  /** Files of weights that were not read: another form of them, or none of the model's. */
+  leftOut: readonly string[];
   /** The index, where there are several files, and the config. */
   texts: readonly (readonly [file: string, text: string])[];
   /** README.md, of the SHA-256 of what stands for each tensor of `digested`. */
@@ -143,17 +144,21 @@ export function planFolder(
   const made = madeFolder(checkpoint, name, request, watching);
   const written = new Set([CONFIG_FILE, CARD_FILE]);
   const copies = files.filter(
-    (file) => !WEIGHT_FILE.test(file) && !written.has(file),
+    (file) => !isWeightFile(file) && !written.has(file),
   );
-  return { ...made, copies };
+  const read = new Set(checkpoint.tensors.map(({ file }) => file));
+  const leftOut = files.filter(
+    (file) => isWeightFile(file) && !read.has(file) && file !== INDEX_FILE,
+  );
+  return { ...made, copies, leftOut };
 }
 
 /** Whether a plan may take a file of a directory. */
 export function isTaken(file: string): boolean {
-  return !WEIGHT_FILE.test(file) || /\.safetensors(\.index\.json)?$/.test(file);
+  return !isWeightFile(file) || /\.safetensors(\.index\.json)?$/.test(file);
 }
 
-type Made = Omit<FolderPlan, "copies">;
+type Made = Omit<FolderPlan, "copies" | "leftOut">;
 type FolderQuantizeOptions = NonNullable<
   Extract<FolderRequest, { operation: "quantize" }>["options"]
 >;

@@ -17,6 +17,7 @@ import {
   foldedFloats,
   type FoldedTensor,
 } from "../formats/folding/folded-sections.ts";
+import { foundInstead } from "../formats/operations/nothing-done.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
@@ -80,10 +81,10 @@ export function planDirectory(
   const { tensors, config, decisions, folded, float8 } = decided;
   const isPacked = decisions.some(({ packed }) => packed);
   if (!isPacked && !folded) {
-    const [first] = decisions.filter(({ role }) => role !== "keep");
+    const found = foundInstead(tensors, (_, i) => decisions[i]!.reason);
     throw new AppError(
       "nothing_to_convert",
-      `Expected a weight that ${target} takes in MXFP4, got none${first ? `, as in "${first.reason}"` : ""}`,
+      `Expected a weight that ${target} takes in MXFP4, got ${found}`,
     );
   }
   const written = tensors.map((tensor, place): Part => {

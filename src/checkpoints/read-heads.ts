@@ -12,6 +12,7 @@ import {
   readHeader,
   readHeaderLength,
 } from "../formats/containers/safetensors-reader.ts";
+import { refuseOtherFiles } from "../formats/containers/other-files.ts";
 import { isRecorded } from "../formats/blocks/quantization-record.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import { endedEarly } from "../formats/stream/source.ts";
@@ -38,6 +39,8 @@ export interface RangedFile {
 export interface Folder {
   /** The names of its files, or undefined where it cannot say. */
   list(): Promise<readonly string[] | undefined>;
+  /** The names of the folders in it, where it can say. */
+  folders?(): Promise<readonly string[]>;
   /** A small file whole; undefined where it is not there. */
   text(name: string): Promise<string | undefined>;
   /** Errors: `file_not_found` */
@@ -55,18 +58,36 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   const names =
     (await folder.list()) ??
     (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
-  const files = tensorFiles(names, index);
+  const files = tensorFiles(names, index, await folder.folders?.());
   const heads = new Map<string, readonly TensorRange<Dtype>[]>();
   let recorded: string | undefined;
   const metadata = new Map<string, string>();
   for (const file of files) {
-    const head = await readSafetensorsHead(await folder.open(file));
+    const head = await readHeadOf(file, await folder.open(file));
     heads.set(file, head.tensors);
     if (isRecorded(head.metadata)) recorded ??= file;
     for (const [key, value] of head.metadata) metadata.set(key, value);
   }
   const itsConfig = config === undefined ? undefined : readConfig(config);
   return { ...checkpointOf(heads, index, itsConfig), recorded, metadata };
+}
+
+/** One that cannot be read is told by what it is, and which of several. */
+async function readHeadOf(
+  name: string,
+  file: RangedFile,
+): ReturnType<typeof readSafetensorsHead> {
+  try {
+    return await readSafetensorsHead(file).catch(async (error: unknown) => {
+      if (file.bytes >= LENGTH_BYTES)
+        refuseOtherFiles(await file.read(0, LENGTH_BYTES));
+      throw error;
+    });
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const { code, message } = error;
+    throw new AppError(code, `${message}, in ${name}`, { cause: error });
+  }
 }
 
 export async function readSafetensorsHead(

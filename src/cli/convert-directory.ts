@@ -1,9 +1,10 @@
 /** A directory to another, by the kernels in this process. */
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import pc from "picocolors";
-import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import { type Checkpoint, CONFIG_FILE } from "../checkpoints/checkpoint.ts";
 import {
   type FolderRequest,
+  isTaken,
   makesGguf,
   planFolder,
 } from "../checkpoints/folder-plan.ts";
@@ -11,6 +12,7 @@ import { dataBytes } from "../checkpoints/shards.ts";
 import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { checkApart } from "./apart.ts";
 import { byteSize } from "../api/byte-size.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
@@ -37,8 +39,10 @@ export async function convertDirectory({
   withFigures?: boolean;
 }): Promise<void> {
   checkOutputFolder(to, force);
+  checkApart(from, to);
   loadKernelsFile();
-  const files = (await localFolder(from).list())!;
+  const folder = localFolder(from);
+  const files = (await folder.list())!;
   const name = basename(resolve(from));
   const kept = new KeptValues();
   const watching = { withFigures, kept };
@@ -46,11 +50,16 @@ export async function convertDirectory({
   const { operation } = request;
   const seconds = await writeDirectory({ operation, from, to, force, plan });
   tellKept(kept);
+  const folders = (await folder.folders!()).map((each) => `${each}/`);
+  const leftOut = [...plan.leftOut, ...folders];
+  if (leftOut.length > 0) console.error(`left out: ${leftOut.join(", ")}`);
+  if (checkpoint.config === undefined)
+    console.error(`missing: ${CONFIG_FILE}, which a loader asks for`);
   const bytesWritten = dataBytes(plan.shards);
   tell(
     asJson,
     `${pc.bold(to)}: ${plan.done}, ${byteSize(bytesWritten)} in ${seconds.toFixed(1)} s`,
-    { output: to, bytesWritten, seconds, done: plan.done },
+    { output: to, bytesWritten, seconds, done: plan.done, leftOut },
   );
 }
 
@@ -63,8 +72,14 @@ export async function convertDirectoryThere(
   request: FolderRequest,
   asJson: boolean,
 ): Promise<void> {
-  if (makesGguf(request)) checkOutput(to, force);
-  else checkOutputFolder(to, force);
+  if (makesGguf(request)) {
+    checkOutput(to, force);
+    const files = (await localFolder(from).list())!.filter(isTaken);
+    for (const file of files) checkApart(join(from, file), to);
+  } else {
+    checkOutputFolder(to, force);
+    checkApart(from, to);
+  }
   const started = Date.now();
   const [before, after] = await convertByJob(edge, from, to, request);
   const seconds = (Date.now() - started) / 1000;

@@ -13,6 +13,7 @@ import {
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { WHOLE_BYTES } from "../client/parts-upload.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
@@ -37,6 +38,7 @@ export async function convertFile(
 ): Promise<void> {
   const { file, output, url } = args as Record<string, string | undefined>;
   checkOutputOrStdout(output!, args.force === true);
+  if (file !== STANDARD && output !== STANDARD) checkApart(file!, output!);
   const bar = new Bar(request.operation);
   const [from, to] = await withInput(file!, (path) =>
     url === undefined

@@ -11,7 +11,7 @@ import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { Bar } from "./bar.ts";
 import { Digests } from "./digests.ts";
-import { removeWhenEnded } from "./files.ts";
+import { notWritable, removeWhenEnded } from "./files.ts";
 import { UsageError } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
 import { STANDARD } from "./stdio.ts";
@@ -32,6 +32,8 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
   const { operation, from, to, force, plan } = output;
   const { shards, texts, copies, digested } = plan;
   const bar = new Bar(operation);
+  // Before the hours that the rest may take.
+  for (const name of copies) await localFile(join(from, name));
   try {
     await writeFolder(to, force, async (part) => {
       const reads = shards.flatMap((shard) => shard.reads);
@@ -84,7 +86,9 @@ export async function writeFolder(
   );
   const settled = removeWhenEnded(part);
   try {
-    await mkdir(part);
+    await mkdir(part).catch((cause: unknown) => {
+      throw notWritable(dirname(part), cause);
+    });
     await fill(part);
     if (force) await rm(to, { recursive: true, force: true });
     await rename(part, to);
@@ -125,10 +129,7 @@ export function checkOutputFolder(path: string, force: boolean): void {
     );
   const above = dirname(resolve(path));
   if (!lstatSync(above, { throwIfNoEntry: false })?.isDirectory())
-    throw new AppError(
-      "file_not_found",
-      `Expected a folder that can be written to, got ${above}`,
-    );
+    throw notWritable(above);
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined || (force && there.isDirectory())) return;
   throw new AppError(

@@ -121,7 +121,8 @@ export function checkOutput(path: string, force: boolean): void {
   );
 }
 
-function notWritable(folder: string, cause?: unknown): AppError {
+/** What cannot be written is said as what it was to be in. */
+export function notWritable(folder: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
     `Expected a folder that can be written to, got ${folder}`,

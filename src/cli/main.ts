@@ -18,6 +18,7 @@ import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
 import { nextStep } from "./next-step.ts";
+import { messageOf } from "./system-errors.ts";
 import { usage } from "./usage.ts";
 
 const NAME = "mxfp4-edge";
@@ -78,8 +79,7 @@ async function main(typed: string[]): Promise<number | void> {
     const isUsage =
       error instanceof UsageError ||
       (error instanceof Error && error.name === "CLIError");
-    const message = error instanceof Error ? error.message : String(error);
-    const text = stripVTControlCharacters(message); // citty colours its own
+    const text = stripVTControlCharacters(messageOf(error)); // citty colours its own
     console.error(isUsage ? text : pc.red(text));
     const help = called ? `${NAME} ${called.name} --help` : `${NAME} --help`;
     const next = isUsage ? `${help} tells what there is` : nextStep(error);

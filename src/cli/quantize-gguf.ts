@@ -1,5 +1,5 @@
 /** A model's directory to one GGUF, which llama.cpp loads. */
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import pc from "picocolors";
 import type { QuantizeOptions } from "../api/tensors.ts";
 import { decideGgufDirectory } from "../checkpoints/gguf/decide-gguf.ts";
@@ -18,11 +18,12 @@ import { runBytes } from "../formats/stream/file-source.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
 import { tellKept } from "./convert-file.ts";
 import { localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
-import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
+import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
 
 export async function quantizeGguf(request: {
@@ -49,8 +50,11 @@ export async function quantizeGguf(request: {
   const plan = await planFolderGguf(folder, name, choices, values);
   const { reads, conversion, decided } = plan;
   const files = new Map<string, RangedFile>();
-  for (const { file } of reads)
-    if (!files.has(file)) files.set(file, await folder.open(file));
+  for (const { file } of reads) {
+    if (files.has(file)) continue;
+    if (to !== STANDARD) checkApart(join(from, file), to);
+    files.set(file, await folder.open(file));
+  }
   const bar = new Bar("quantize");
   bar.begin(reads.reduce((sum, read) => sum + runBytes(read), 0));
   const source = readInOrder(reads, files, (bytes) => bar.add(bytes), {

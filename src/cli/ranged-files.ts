@@ -15,10 +15,12 @@ const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 export function localFolder(path: string): Folder {
   return {
     async list() {
-      const entries = await readdir(path, { withFileTypes: true });
-      return entries
-        .filter((each) => !each.isDirectory())
-        .map(({ name }) => name);
+      const entries = await entriesOf(path);
+      return entries.filter(({ isFolder }) => !isFolder).map(nameOf);
+    },
+    async folders() {
+      const entries = await entriesOf(path);
+      return entries.filter(({ isFolder }) => isFolder).map(nameOf);
     },
     async text(name) {
       try {
@@ -31,6 +33,30 @@ export function localFolder(path: string): Folder {
     },
     open: (name) => localFile(join(path, name)),
   };
+}
+
+type Entry = { name: string; isFolder: boolean };
+
+const nameOf = ({ name }: Entry) => name;
+
+/** Links are what they lead to; one that leads nowhere is a file that is not there. */
+async function entriesOf(path: string): Promise<Entry[]> {
+  const entries = await readdir(path, { withFileTypes: true });
+  return Promise.all(
+    entries.map(async (entry) => ({
+      name: entry.name,
+      isFolder: entry.isSymbolicLink()
+        ? await leadsToFolder(join(path, entry.name))
+        : entry.isDirectory(),
+    })),
+  );
+}
+
+function leadsToFolder(link: string): Promise<boolean> {
+  return stat(link).then(
+    (status) => status.isDirectory(),
+    () => false,
+  );
 }
 
 /** Errors: `file_not_found` */

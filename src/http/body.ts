@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type * as z from "zod";
 import { AppError, type ErrorCode } from "../api/errors.ts";
+import { checkSchema } from "./valid.ts";
 
 const FIRST_BYTES = 64 * 1024;
 const MAX_JSON_BYTES = 64 * 1024;
@@ -76,22 +77,6 @@ export async function readValid<S extends z.ZodType>(
   return checkSchema(schema, await readJson(c), code);
 }
 
-/** `value` as the schema parses it, or an `AppError` that names every place where it differs. */
-function checkSchema<S extends z.ZodType>(
-  schema: S,
-  value: unknown,
-  code: ErrorCode,
-): z.output<S> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issues = result.error.issues.map((issue) => {
-    const path = issue.path.map(String).join(".") || "body";
-    const got = issue.path.at(-1) === "token" ? "another" : undefined;
-    return `\`${path}\`: ${issue.message}, got ${got ?? shown(at(value, issue.path))}`;
-  });
-  throw new AppError(code, `Expected valid input: ${issues.join("; ")}`);
-}
-
 /** Content-Length, if the body has one. Errors: `malformed_body` when it is no number */
 export function declaredBytes(c: Context): number | undefined {
   const header = c.req.header("Content-Length");
@@ -110,22 +95,4 @@ function tooLarge(maxBytes: number, got: string): AppError {
     "body_too_large",
     `Expected a body of at most ${maxBytes} bytes, got ${got}`,
   );
-}
-
-function at(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (inner, key) =>
-      typeof inner === "object" && inner !== null
-        ? (inner as Record<PropertyKey, unknown>)[key]
-        : undefined,
-    value,
-  );
-}
-
-function shown(value: unknown): string {
-  const text =
-    JSON.stringify(value, (key, inner: unknown) =>
-      key === "token" ? "…" : inner,
-    ) ?? "nothing";
-  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
 }

@@ -20,7 +20,7 @@ function tell(message: ReplayMessage): void {
 }
 
 async function replay(task: ReplayTask): Promise<void> {
-  await loadKernelsHere();
+  await loadKernelsHere("kernels.wasm");
   const api = new Client(task).run(task.run);
   const { config } = await api.status();
   const from = task.from === null ? undefined : await stateAt(api, task.from);

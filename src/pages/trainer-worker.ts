@@ -13,7 +13,7 @@ function tell(message: TabMessage): void {
 }
 
 async function train({ baseUrl, token, run, trainer }: TabTask): Promise<void> {
-  await loadKernelsHere();
+  await loadKernelsHere("kernels.wasm");
   const { signal } = leaving;
   const identity = {
     trainer,

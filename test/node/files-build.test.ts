@@ -114,6 +114,7 @@ it("no kernel of files is left out here", () => {
     "largestBitsF32",
     "largestByte",
     "narrowF64",
+    "normalF32",
     "packGgmlMxfp4",
     "quantizeNearestMxfp4",
     "quantizeNearestMxfp8",
@@ -243,6 +244,16 @@ it("f16, bf16 and f64, to lengths that fill no vector", () => {
       ];
     });
   }
+});
+
+it("draws", () => {
+  same(({ kernels: { arena }, vector }) =>
+    arena.scope(() => {
+      const out = arena.allocF32(1003);
+      vector.drawNormal(out, 1003, 0.5, KEY, 12);
+      return arena.f32(out, 1003).slice();
+    }),
+  );
 });
 
 it("exponentials, and turned matrices", () => {

@@ -5,13 +5,22 @@
  *
  *   SCREENSHOTS=docs/pages npm test -- test/node/pages-browser.test.ts    keeps what it sees
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { source as axe } from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { RunEvent } from "../../src/api/run-metrics.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
@@ -19,6 +28,10 @@ import { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { counted } from "../../src/pages/shell/format.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
+import {
+  type BreakableProxy,
+  startBreakableProxy,
+} from "../support/breakable-proxy.ts";
 import {
   browser,
   isBrowserExpected,
@@ -204,7 +217,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     await page.getByLabel("Name", { exact: true }).fill("mine");
     for (const [name, value] of Object.entries({
       Layers: "1",
-      Steps: "4000",
+      Steps: "20000",
       "Trainers here": "1",
     }))
       await page.getByLabel(name, { exact: true }).fill(value);
@@ -247,6 +260,121 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(await faultsOf(page)).toEqual([]);
   });
 
+  describe("of a run that went on while a page heard nothing, all is there again", () => {
+    let proxy: BreakableProxy;
+    let far: Page;
+
+    beforeAll(async () => {
+      proxy = await startBreakableProxy(edge.url);
+      // Its console tells of each request that got no answer.
+      far = await context.newPage();
+      far.on("pageerror", ({ message }) => said.push(message));
+      await far.goto(`${proxy.url}/?runs=mine`);
+      await far.getByText("The latest values").click();
+    });
+
+    afterAll(async () => {
+      await run().setState("running");
+      await far.close();
+      await proxy.close();
+    });
+
+    /** Events as they are told long after: the last alone is kept. */
+    async function onlyLastEvent(): Promise<void> {
+      const { step } = await run().status();
+      let last: RunEvent | undefined;
+      for await (const event of run().events()) {
+        last = event;
+        if (event.type === "step" && event.metrics.step >= step - 1) break;
+      }
+      const body = `id: ${last!.id}\ndata: ${JSON.stringify(last)}\n\n`;
+      const contentType = "text/event-stream";
+      await far.route(
+        "**/events",
+        (route) => route.fulfill({ body, contentType }),
+        { times: 1 },
+      );
+    }
+
+    const lifecycle = async (state: "active" | "frozen") => {
+      const session = await context.newCDPSession(far);
+      await session.send("Page.setWebLifecycleState", { state });
+      await session.detach();
+    };
+
+    test.each<[string, () => unknown, () => unknown]>([
+      ["its network was cut", () => proxy.cut(), () => proxy.mend()],
+      ["its stream fell silent", () => proxy.hang("/events"), () => undefined],
+      ["it was asleep", () => lifecycle("frozen"), () => lifecycle("active")],
+      [
+        "it was cut off for longer than events are kept",
+        () => proxy.cut(),
+        async () => {
+          await onlyLastEvent();
+          proxy.mend();
+        },
+      ],
+    ])("%s", async (_, breaks, mends) => {
+      const { step: before } = await run().setState("running");
+      await breaks();
+      await expect
+        .poll(async () => (await run().status()).step, { timeout: 60_000 })
+        .toBeGreaterThanOrEqual(before + 13);
+      await run().setState("paused");
+      await mends();
+      await stateOf(far, "paused");
+      const metrics = await run().metrics();
+      await far
+        .getByText(`The latest values of mine, of ${metrics.length}`, {
+          exact: true,
+        })
+        .waitFor();
+      const rows = far
+        .getByRole("region", { name: "Latest values" })
+        .locator("tbody tr");
+      const shown = (await rows.allInnerTexts()).map((row) =>
+        row.split("\t").slice(0, 2).map(Number),
+      );
+      expect(shown).toEqual(
+        metrics
+          .slice(-12)
+          .reverse()
+          .map(({ step, trainLoss }) => [step, trainLoss]),
+      );
+      expect(await stepOf(far)).toBe(metrics.length);
+      const alerts = far.locator("[role=alert]:not(:empty)");
+      await expect
+        .poll(() => alerts.allInnerTexts(), { timeout: 20_000 })
+        .toEqual([]);
+    });
+  });
+
+  test.each([
+    ["play", "SIMD, as Chromium", undefined],
+    ["join", "relaxed SIMD", "Join"],
+    ["replay", "relaxed SIMD", "Replay"],
+  ])(
+    "/%s in a browser that cannot run the kernels says what it lacks",
+    async (name, lacks, button) => {
+      const old = listened(await context.newPage(), edge.url);
+      await old.route("**/*-worker.js", async (route) => {
+        const answer = await route.fetch();
+        const body = `WebAssembly.validate = () => false;${await answer.text()}`;
+        await route.fulfill({ response: answer, body });
+      });
+      await old.goto(`${edge.url}/${name}?run=mine`);
+      if (button) await old.getByRole("button", { name: button }).click();
+      await old
+        .getByText(`Expected a browser with WebAssembly`)
+        .filter({ hasText: lacks })
+        .first()
+        .waitFor();
+      await old.close();
+      const { trainers } = await run().status();
+      expect(trainers.map((each) => each.host)).not.toContain("browser");
+    },
+  );
+
   test("what its parameters write is shown when asked, and as it goes on", async () => {
     await page.getByLabel("Begin with").fill("All the");
     // Texts that cost nothing: there could be one a step.
@@ -278,11 +406,11 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   });
 
   test("it is paused, goes on, is cancelled and exported", async () => {
-    await page.getByText("Pause").click();
+    await page.getByRole("button", { name: "Pause" }).click();
     await stateOf(page, "paused");
-    await page.getByText("Resume").click();
+    await page.getByRole("button", { name: "Resume" }).click();
     await stateOf(page, "running");
-    await page.getByText("Cancel").click();
+    await page.getByRole("button", { name: "Cancel" }).click();
     await stateOf(page, "cancelled");
     const { step } = await run().status();
     await expect.poll(() => stepOf(page)).toBe(step);
@@ -569,6 +697,57 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       .waitFor();
     await page.getByText("Back to a distribution").click();
     await settled(page);
+  });
+
+  describe("a directory with a folder in it", () => {
+    let model: string;
+
+    beforeAll(() => {
+      model = join(folder, "model");
+      cpSync(dirname(LLAMA), model, { recursive: true });
+      mkdirSync(join(model, "original"));
+      for (const name of ["config.json", "params.json"])
+        writeFileSync(join(model, "original", name), "{}");
+    });
+
+    /** What the file manager lets go of over the page's heading, outside of the place for it. */
+    async function drop(...files: string[]): Promise<void> {
+      const session = await context.newCDPSession(page);
+      const { x, y } = (await page.locator("h1").boundingBox())!;
+      const data = { items: [], files, dragOperationsMask: 1 };
+      for (const type of ["dragEnter", "dragOver", "drop"] as const)
+        await session.send("Input.dispatchDragEvent", { type, x, y, data });
+      await session.detach();
+    }
+
+    test.each([
+      ["dropped", () => drop(model)],
+      ["picked", () => page.setInputFiles("#directory", model)],
+    ])("is looked at without that when %s", async (_, give) => {
+      const asked: string[] = [];
+      page.on("request", (request) => asked.push(request.url()));
+      await page.goto(`${edge.url}/play`);
+      await settled(page);
+      await give();
+      await page.locator("#inspection").waitFor();
+      await settled(page);
+      const names = page.getByRole("combobox", { name: /^File/ });
+      expect((await names.locator("option").allInnerTexts()).sort()).toEqual(
+        readdirSync(dirname(LLAMA)).sort(),
+      );
+      expect(await page.locator("#inspection").innerText()).toContain(
+        "a linear layer, [out, in]",
+      );
+      // Without relaxed SIMD, which not every browser has.
+      expect(asked.filter((url) => url.endsWith(".wasm"))).toEqual([
+        `${edge.url}/pages/kernels-files.wasm`,
+      ]);
+    });
+
+    test("is not taken with others", async () => {
+      await drop(model, LLAMA);
+      await page.getByText("Expected files, or one directory alone").waitFor();
+    });
   });
 
   test("no page said anything that it should not", () => {

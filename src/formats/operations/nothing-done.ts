@@ -43,16 +43,28 @@ export function checkMatches(
   );
 }
 
-/**
- * The refusal of a file that has nothing for an operation; `reasonOf` says of each tensor why it stays, in
- * words that follow its name.
- */
+/** Says of each tensor why it stays, in words that follow its name. */
+type ReasonOf = (tensor: TensorHead, index: number) => string;
+
+/** The refusal of a file that has nothing for an operation. */
 export function nothingTo(
   verb: string,
   tensors: readonly TensorHead[],
-  reasonOf: (tensor: TensorHead, index: number) => string,
+  reasonOf: ReasonOf,
   remedy = "",
 ): AppError {
+  const found = foundInstead(tensors, reasonOf);
+  return new AppError(
+    "nothing_to_convert",
+    `Expected tensors to ${verb}, got ${found}${remedy}`,
+  );
+}
+
+/** What there is in the place of what was looked for: the tensors by the reasons that they stay for. */
+export function foundInstead(
+  tensors: readonly TensorHead[],
+  reasonOf: ReasonOf,
+): string {
   const byReason = new Map<string, string[]>();
   for (const [i, tensor] of tensors.entries()) {
     const reason = `${tensor.dtype}, ${reasonOf(tensor, i)}`;
@@ -66,12 +78,9 @@ export function nothingTo(
       return `${quoted(first!)}${more} (${reason})`;
     });
   if (byReason.size > MOST) groups.push("others");
-  const found =
-    groups.length > 0 ? `none but ${groups.join(", ")}` : "a file without any";
-  return new AppError(
-    "nothing_to_convert",
-    `Expected tensors to ${verb}, got ${found}${remedy}`,
-  );
+  return groups.length > 0
+    ? `none but ${groups.join(", ")}`
+    : "a file without any";
 }
 
 function others(count: number): string {

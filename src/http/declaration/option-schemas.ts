@@ -35,9 +35,9 @@ function patternOf({ gives }: Patterns): z.ZodString {
     .string()
     .min(1)
     .max(MAX_PATTERN_LENGTH)
-    .regex(/^[^,]*$/, "without commas, in place of which ? stands");
+    .regex(/^[^,]*$/, "to be without commas, in place of which ? stands");
   if (gives === undefined) return pattern;
-  const ending = `with = and one of ${gives.join(", ")} at its end`;
+  const ending = `to have = and one of ${gives.join(", ")} at its end`;
   return pattern.regex(new RegExp(`.=(${gives.join("|")})$`), ending);
 }
 

@@ -45,7 +45,7 @@ const uploadRequest = z
       .describe("Of each part but the last, which has the rest"),
   })
   .refine(({ bytes, partBytes }) => bytes <= MAX_PARTS * partBytes, {
-    message: `Expected at most ${MAX_PARTS} parts`,
+    message: `to ask for at most ${MAX_PARTS} parts`,
   })
   .register(REQUEST_SCHEMAS, { id: "FileUploadRequest" });
 

@@ -122,10 +122,11 @@ function Controls() {
 /** The first run's latest lines, for whoever reads rather than looks. */
 function Values() {
   const [first] = followed.value;
-  const latest = first?.metrics.value.slice(-12).reverse() ?? [];
+  const all = first?.metrics.value ?? [];
+  const latest = all.slice(-12).reverse();
   if (!first || latest.length === 0) return null;
   return html`<details>
-    <summary>The latest values of ${first.run}</summary>
+    <summary>The latest values of ${first.run}, of ${all.length}</summary>
     <div class="wide" tabindex="0" role="region" aria-label="Latest values">
       <table>
         <thead>

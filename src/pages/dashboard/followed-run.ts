@@ -24,7 +24,12 @@ export class FollowedRun {
   readonly #stopping = new AbortController();
   readonly #steps = new Map<number, StepMetrics>();
   readonly #heard: News[] = [];
+  /** Ends the stream that is heard now. */
+  #listening = new AbortController();
   #lastEvent = 0;
+  /** The step behind the last that is here. */
+  #heardStep = 0;
+  #lastEventThatWasBehind: number | undefined;
   #isToShow = false;
   #isGap = false;
 
@@ -52,16 +57,21 @@ export class FollowedRun {
     return this.#stopping.signal.aborted;
   }
 
-  #client() {
-    return client(this.#stopping.signal).run(this.run);
+  #client(signal = this.#stopping.signal) {
+    return client(signal).run(this.run);
   }
 
   /** The history, and events behind it; from where it was, after a break. */
   async #follow(): Promise<void> {
     while (!this.#isOver) {
+      this.#listening = new AbortController();
+      const { signal } = this.#listening;
+      const api = this.#client(
+        AbortSignal.any([this.#stopping.signal, signal]),
+      );
       try {
         await this.#readHistory();
-        for await (const event of this.#client().events(this.#lastEvent)) {
+        for await (const event of api.events(this.#lastEvent)) {
           this.#take(event);
           if (this.#isGap) await this.#readHistory();
         }
@@ -70,6 +80,7 @@ export class FollowedRun {
         return;
       } catch (error) {
         if (this.#isOver) return;
+        if (signal.aborted) continue;
         this.trouble.value = messageOf(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
@@ -78,9 +89,13 @@ export class FollowedRun {
 
   async #readHistory(): Promise<void> {
     this.#isGap = false;
-    for (const each of await this.#client().metrics())
-      this.#steps.set(each.step, each);
+    for (const each of await this.#client().metrics()) this.#add(each);
     this.#show();
+  }
+
+  #add(metrics: StepMetrics): void {
+    this.#steps.set(metrics.step, metrics);
+    this.#heardStep = Math.max(this.#heardStep, metrics.step + 1);
   }
 
   #take(event: RunEvent): void {
@@ -89,15 +104,31 @@ export class FollowedRun {
       const { metrics } = event;
       // Only the latest events are kept: after a long sleep some are missing.
       this.#isGap ||= metrics.step > 0 && !this.#steps.has(metrics.step - 1);
-      this.#steps.set(metrics.step, metrics);
+      this.#add(metrics);
     } else {
       this.#heard.push(event);
-      if (event.type === "rewind")
-        for (const step of this.#steps.keys())
-          if (step >= event.step) this.#steps.delete(step);
+      if (event.type === "rewind") this.#takeBack(event.step);
       if (event.type === "state") void this.refresh();
     }
     this.#show();
+  }
+
+  #takeBack(step: number): void {
+    for (const each of this.#steps.keys())
+      if (each >= step) this.#steps.delete(each);
+    this.#heardStep = Math.min(this.#heardStep, step);
+  }
+
+  /**
+   * A stream can die without a word, as in a laptop's sleep: where the run goes on, and from one look to the next nothing
+   * is heard of it, it is asked for anew.
+   */
+  #doubt({ step }: RunStatus): void {
+    const isBehind = step > this.#heardStep;
+    const last = isBehind ? this.#lastEvent : undefined;
+    if (isBehind && last === this.#lastEventThatWasBehind)
+      this.#listening.abort();
+    this.#lastEventThatWasBehind = last;
   }
 
   #show(): void {
@@ -115,6 +146,7 @@ export class FollowedRun {
     while (!this.#isOver) {
       if (!document.hidden) await this.refresh();
       const { value: status } = this.status;
+      if (status && !document.hidden) this.#doubt(status);
       if (status && hasEnded(status.state)) return;
       await new Promise((resolve) => setTimeout(resolve, STATUS_MS));
     }

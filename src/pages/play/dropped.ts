@@ -1,5 +1,14 @@
-/** What was dropped: a file, several, or all of one directory. */
+/** What was dropped or picked: a file, several, or all of one directory, but not what lies in folders of it. */
 
+/** Of an input, which for a directory has the files of its folders too. */
+export function pickedFiles(list: FileList | null): Map<string, File> {
+  const own = Array.from(list ?? []).filter(
+    ({ webkitRelativePath: path }) => path.split("/").length <= 2,
+  );
+  return new Map(own.map((file) => [file.name, file]));
+}
+
+/** Errors: neither, or a directory that is not alone */
 export async function filesOf({
   items,
 }: DataTransfer): Promise<Map<string, File>> {
@@ -8,6 +17,10 @@ export async function filesOf({
     entry: item.webkitGetAsEntry(),
     file: item.getAsFile(),
   }));
+  if (dropped.length > 1 && dropped.some(({ entry }) => entry?.isDirectory))
+    throw new Error(
+      `Expected files, or one directory alone, got a directory among ${dropped.length} things`,
+    );
   const found = new Map<string, File>();
   for (const { entry, file } of dropped) {
     if (entry?.isDirectory) {

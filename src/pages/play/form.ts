@@ -1,13 +1,14 @@
 /** What is looked at, and by which scheme. */
 import { type Signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
+import { useEffect } from "preact/hooks";
 import { SCHEME_PRESETS, PRESET_NAMES } from "../../api/presets.ts";
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 import { messageOf } from "../shell/access.ts";
 import { schemeOf } from "../../formats/blocks/scheme.ts";
 import { DISTRIBUTIONS, type DistributionName } from "./distributions.ts";
-import { filesOf } from "./dropped.ts";
+import { filesOf, pickedFiles } from "./dropped.ts";
 import {
   block,
   chosenFile,
@@ -47,19 +48,42 @@ function take(found: ReadonlyMap<string, File>): void {
 function Source({ tensors }: { tensors: readonly string[] }) {
   const isOver = useSignal(false);
   const said = useSignal("");
-  const drop = async (event: DragEvent) => {
-    event.preventDefault();
-    isOver.value = false;
-    try {
-      take(await filesOf(event.dataTransfer!));
-      said.value = "";
-    } catch (error) {
-      said.value = messageOf(error);
-    }
-  };
+  // All of the page takes it: what falls beside would be opened in the page's place.
+  useEffect(() => {
+    const hasFiles = ({ dataTransfer }: DragEvent) =>
+      dataTransfer!.types.includes("Files");
+    const over = (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      isOver.value = true;
+    };
+    const leave = ({ relatedTarget }: DragEvent) => {
+      if (relatedTarget === null) isOver.value = false;
+    };
+    const drop = async (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      isOver.value = false;
+      try {
+        take(await filesOf(event.dataTransfer!));
+        said.value = "";
+      } catch (error) {
+        said.value = messageOf(error);
+      }
+    };
+    const dropped = (event: DragEvent) => void drop(event);
+    addEventListener("dragover", over);
+    addEventListener("dragleave", leave);
+    addEventListener("drop", dropped);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("dragleave", leave);
+      removeEventListener("drop", dropped);
+    };
+  }, []);
   const picked = (event: Event) => {
-    const { files: list } = event.currentTarget as HTMLInputElement;
-    take(new Map(Array.from(list ?? [], (file) => [file.name, file])));
+    take(pickedFiles((event.currentTarget as HTMLInputElement).files));
+    said.value = "";
   };
   const number = (
     name: "rows" | "columns" | "seed",
@@ -77,15 +101,7 @@ function Source({ tensors }: { tensors: readonly string[] }) {
       />
     </label>`;
   return html`
-    <div
-      class=${`drop${isOver.value ? " over" : ""}`}
-      onDragOver=${(event: DragEvent) => {
-        event.preventDefault();
-        isOver.value = true;
-      }}
-      onDragLeave=${() => (isOver.value = false)}
-      onDrop=${drop}
-    >
+    <div class=${`drop${isOver.value ? " over" : ""}`}>
       <p>
         Drop a safetensors, .npy or GGUF file here, or a model's directory. It
         is read in parts, in this page; nothing of it is sent.

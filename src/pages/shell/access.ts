@@ -4,6 +4,8 @@ import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
 
 const KEY = "mxfp4-edge token";
+/** Somebody waits: what gets no answer for so long says so. */
+const PATIENCE_MS = 4_000;
 
 /** What answers; undefined until it has. */
 export const service = signal<ServiceVersion | undefined>(undefined);
@@ -22,7 +24,12 @@ export function client(signal?: AbortSignal): Client {
   const fetcher = {
     fetch: (url: string, init?: RequestInit) => fetch(url, init),
   };
-  return new Client({ ...credentials(), fetcher, signal });
+  return new Client({
+    ...credentials(),
+    fetcher,
+    signal,
+    patienceMs: PATIENCE_MS,
+  });
 }
 
 /** What a Worker needs to be a client too. */

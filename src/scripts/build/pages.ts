@@ -1,13 +1,13 @@
 /**
  * The pages' scripts and styles, by esbuild, each whole: a page loads its own and nothing else. The
- * kernels lie beside them, the same bytes that the Worker imports.
+ * kernels lie beside them: those of files, and all of them, the same bytes that the Worker imports.
  */
 import { basename } from "node:path";
 import { throughRead } from "./bundle.ts";
 import { ROOT, type Read, type BuildTarget } from "./target.ts";
 
 const FOLDER = "public/pages";
-const KERNELS = "build/kernels.wasm";
+const KERNELS = ["kernels.wasm", "kernels-files.wasm"];
 /** Pages, and the Workers that compute for them. */
 const ENTRIES = [
   "src/pages/dashboard.ts",
@@ -20,8 +20,8 @@ const ENTRIES = [
   "src/pages/style.css",
 ];
 
-export function pagesTarget(kernels: BuildTarget): BuildTarget {
-  return { name: "pages", needs: [kernels], make };
+export function pagesTarget(...kernels: BuildTarget[]): BuildTarget {
+  return { name: "pages", needs: kernels, make };
 }
 
 async function make(read: Read): Promise<Map<string, Uint8Array>> {
@@ -46,6 +46,9 @@ async function make(read: Read): Promise<Map<string, Uint8Array>> {
       `${FOLDER}/${basename(path)}`,
       contents,
     ]),
-    [`${FOLDER}/kernels.wasm`, read(KERNELS)!],
+    ...KERNELS.map((file): [string, Uint8Array] => [
+      `${FOLDER}/${file}`,
+      read(`build/${file}`)!,
+    ]),
   ]);
 }

@@ -8,6 +8,9 @@ import type { BuildTarget } from "./target.ts";
 /** All kernels, for Node and Workers. */
 const kernels = kernelTarget("kernels", "assembly/index.ts", "release");
 
+/** Those of files alone, without relaxed SIMD: what the package and the playground have. */
+const files = kernelTarget("kernels-files", "assembly/files.ts", "files");
+
 /** Those that write text, without relaxed SIMD. */
 const decode = kernelTarget("kernels-decode", "assembly/decode.ts", "decode");
 
@@ -24,10 +27,9 @@ export const BUILD_TARGETS = {
   "kernels-decode": decode,
   /** With assertions, and the text of the module. */
   "kernels-debug": kernelTarget("kernels-debug", "assembly/index.ts", "debug"),
-  /** Those of files alone, without relaxed SIMD: what the package has. */
-  "kernels-files": kernelTarget("kernels-files", "assembly/files.ts", "files"),
+  "kernels-files": files,
   docs,
   /** What stands at /: scripts, styles and the kernels that they load. */
-  pages: pagesTarget(kernels),
+  pages: pagesTarget(kernels, files),
   worker,
 } as const satisfies Record<string, BuildTarget>;

@@ -1,0 +1,112 @@
+/** Values held to a schema; what does not fit is refused as elsewhere: what was expected, and what came. */
+import type * as z from "zod";
+import { AppError, type ErrorCode } from "../api/errors.ts";
+
+const KINDS: Record<string, string> = {
+  int: "a whole number",
+  number: "a number",
+  string: "a string",
+  boolean: "true or false",
+  array: "an array",
+  object: "an object",
+};
+/** What there is some number of, by what has it; of a number it is the value. */
+const UNITS: Record<string, string> = { string: "characters", array: "items" };
+
+/** `value` as the schema parses it, or an `AppError` that names every place where it differs. */
+export function checkSchema<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  code: ErrorCode,
+): z.output<S> {
+  const result = schema.safeParse(value, { error: wanted });
+  if (result.success) return result.data;
+  const told = result.error.issues.map(
+    (issue) => `${wantedAt(issue, [])}, got ${came(value, issue)}`,
+  );
+  throw new AppError(code, `Expected ${told.join("; ")}`);
+}
+
+/** What an issue's place is to be; a schema's own words have the same form. */
+function wanted(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case "invalid_type": {
+      const def = issue.inst?._zod.def as { format?: string } | undefined;
+      const kind = def?.format === "safeint" ? "int" : issue.expected;
+      return `to be ${KINDS[kind] ?? kind}`;
+    }
+    case "invalid_value":
+      return `to be ${oneOf(issue.values)}`;
+    case "too_small":
+      return bounded(issue, issue.inclusive ? "at least" : "more than");
+    case "too_big":
+      return bounded(issue, issue.inclusive ? "at most" : "less than");
+    case "invalid_format":
+      return `to match ${issue.pattern ?? issue.format}`;
+    case "unrecognized_keys": {
+      const { shape } = issue.inst as unknown as z.ZodObject;
+      return `to have nothing but ${Object.keys(shape).join(", ")}`;
+    }
+    case "invalid_union":
+      return Array.isArray(issue.options)
+        ? `to be ${oneOf(issue.options)}`
+        : undefined;
+    // Checks of our own, which have words of their own, and what no route's schema has.
+    case "custom":
+    case "invalid_element":
+    case "invalid_key":
+    case "not_multiple_of":
+      return undefined;
+  }
+}
+
+function oneOf(values: readonly unknown[]): string {
+  return values.length === 1
+    ? String(values[0])
+    : `one of ${values.map(String).join(", ")}`;
+}
+
+function bounded(
+  issue: Extract<z.core.$ZodRawIssue, { code: "too_small" | "too_big" }>,
+  bound: string,
+): string {
+  const limit = String(
+    issue.code === "too_small" ? issue.minimum : issue.maximum,
+  );
+  const unit = UNITS[issue.origin];
+  return unit ? `to have ${bound} ${limit} ${unit}` : `to be ${bound} ${limit}`;
+}
+
+/** "`a.b` to be a string"; of several shapes that a value may have, what each would take. */
+function wantedAt(issue: z.core.$ZodIssue, above: PropertyKey[]): string {
+  const path = [...above, ...issue.path];
+  if (issue.code !== "invalid_union" || issue.errors.length === 0)
+    return `\`${path.map(String).join(".") || "body"}\` ${issue.message}`;
+  const shapes = issue.errors.map((inside) =>
+    inside.map((each) => wantedAt(each, path)).join(" and "),
+  );
+  return `either ${shapes.join(", or ")}`;
+}
+
+/** Never a token. */
+function came(value: unknown, issue: z.core.$ZodIssue): string {
+  const { path } = issue;
+  if (path.at(-1) === "token") return "another";
+  if (issue.code === "unrecognized_keys")
+    return issue.keys
+      .map((key) => `\`${key}\``)
+      .join(", ")
+      .slice(0, 80);
+  const inside = path.reduce<unknown>(
+    (outer, key) =>
+      typeof outer === "object" && outer !== null
+        ? (outer as Record<PropertyKey, unknown>)[key]
+        : undefined,
+    value,
+  );
+  const text =
+    JSON.stringify(inside, (key, each: unknown) =>
+      key === "token" ? "…" : each,
+    ) ?? "nothing";
+  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+}

@@ -1,0 +1,173 @@
+/** Directories and outputs as people have them: links, pipes, other weights, the input for an output, a full disk. */
+import { spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { tensorFiles } from "../../src/checkpoints/checkpoint.ts";
+import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { checkApart } from "../../src/cli/apart.ts";
+import { localFolder } from "../../src/cli/ranged-files.ts";
+import { messageOf } from "../../src/cli/system-errors.ts";
+import { writeModel } from "../support/model-directories.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+let folder: string;
+
+const at = (...names: string[]) => join(folder, ...names);
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-odd-"));
+  writeModel(at("model"), "llama", 1);
+  // Made up, which llama.cpp's vocabulary could not be.
+  rmSync(at("model", "tokenizer.json"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function mxfp4(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["src/cli/main.ts", ...args],
+    { cwd: ROOT, encoding: "utf8", timeout: 60_000 },
+  );
+  return { status, stdout, stderr };
+}
+
+describe("a folder's entries", () => {
+  test("a link is what it leads to, and one that leads nowhere is a file that is not there", async () => {
+    mkdirSync(at("links"));
+    symlinkSync(at("model"), at("links", "folder"));
+    symlinkSync(at("model", "config.json"), at("links", "config.json"));
+    symlinkSync(at("nowhere"), at("links", "lost.json"));
+    symlinkSync("loop.json", at("links", "loop.json"));
+    const links = localFolder(at("links"));
+    expect((await links.list())!.toSorted()).toEqual([
+      "config.json",
+      "loop.json",
+      "lost.json",
+    ]);
+    expect(await links.folders!()).toEqual(["folder"]);
+    await expect(links.open("lost.json")).rejects.toThrow(
+      `Expected a file that can be read, got ${at("links", "lost.json")}`,
+    );
+  });
+
+  test("without safetensors, what may have been meant", () => {
+    expect(() =>
+      tensorFiles(["config.json", "pytorch_model.bin"], undefined, ["vae"]),
+    ).toThrow(
+      "got none; pytorch_model.bin is no safetensors, and not read; a model may lie in vae",
+    );
+  });
+
+  test.each([
+    ["", "Expected safetensors with at least 8 bytes, got 0, in "],
+    ["version https://git-lfs.github.com/spec/v1\n", "`git lfs pull`, in "],
+  ])("a head that is none is told with its file: %j", async (text, message) => {
+    const odd = at(`head-${text.length}`);
+    mkdirSync(odd);
+    writeFileSync(join(odd, "weights.safetensors"), text);
+    await expect(readFolder(localFolder(odd))).rejects.toThrow(
+      `${message}weights.safetensors`,
+    );
+  });
+
+  test("a config.json with a byte order mark", async () => {
+    const marked = at("marked");
+    writeModel(marked, "llama", 1);
+    writeFileSync(join(marked, "config.json"), '\uFEFF{"model_type":"x"}');
+    const { config } = await readFolder(localFolder(marked));
+    expect(config).toEqual({ model_type: "x" });
+  });
+});
+
+describe("an output is beside what is read", () => {
+  test.each<[from: string[], to: string[], told: string | undefined]>([
+    [["model"], ["model"], "which is"],
+    [["model"], ["model", ""], "which is"],
+    [["linked"], ["model"], "which is"],
+    [["model"], ["."], "which holds"],
+    [["model", "config.json"], ["model"], "which holds"],
+    [["model", "config.json"], ["linked", "config.json"], "which is"],
+    [["model"], ["model", "out"], undefined],
+    [["model"], ["model-mxfp4"], undefined],
+    [["absent", "x"], ["model"], undefined],
+  ])("%j to %j", (from, to, told) => {
+    if (!existsSync(at("linked"))) symlinkSync(at("model"), at("linked"));
+    const check = () => checkApart(at(...from), at(...to));
+    if (told === undefined) expect(check).not.toThrow();
+    else expect(check).toThrow(`Expected an output beside what is read, got`);
+    if (told !== undefined) expect(check).toThrow(told);
+  });
+
+  test.each([
+    ["a directory", ["model", "-o", "model", "--for", "vllm"]],
+    ["a file", ["model/model.safetensors", "-o", "model/model.safetensors"]],
+    [
+      "a file of a directory",
+      ["model", "-o", "model/model.safetensors", "--for", "llama.cpp"],
+    ],
+  ])("%s, by command", (_, [from, , to, ...rest]) => {
+    const config = { model_type: "llama", ...LLAMA };
+    writeFileSync(at("model", "config.json"), JSON.stringify(config));
+    const before = readFileSync(at("model", "model.safetensors"));
+    const paths = [at(from!), "-o", at(to!), "--force"];
+    const { status, stderr } = mxfp4("quantize", ...paths, ...rest);
+    expect(stderr).toContain("Expected an output beside what is read");
+    expect(status).toBe(1);
+    expect(readFileSync(at("model", "model.safetensors"))).toEqual(before);
+  });
+});
+
+const LLAMA = {
+  hidden_act: "silu",
+  hidden_size: 64,
+  intermediate_size: 128,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 128,
+  rms_norm_eps: 1e-5,
+  vocab_size: 256,
+};
+
+test("what is not taken along is told, and what cannot be read before anything is written", () => {
+  const odd = at("odd");
+  writeModel(odd, "llama", 1);
+  writeFileSync(join(odd, "consolidated.safetensors"), "");
+  rmSync(join(odd, "config.json"));
+  const args = ["quantize", odd, "-o", at("taken"), "--for", "vllm", "--json"];
+  const taken = mxfp4(...args);
+  expect(taken.stderr).toContain("missing: config.json");
+  expect(taken.stderr).toContain("left out: ");
+  const { leftOut } = JSON.parse(taken.stdout) as { leftOut: string[] };
+  expect(leftOut.toSorted()).toEqual([
+    "consolidated.safetensors",
+    "original/",
+    "pytorch_model.bin",
+  ]);
+  spawnSync("mkfifo", [join(odd, "pipe")]);
+  const refused = mxfp4(...args, "--force");
+  expect(refused.stderr).toContain(
+    `Expected a file that can be read, got ${join(odd, "pipe")}`,
+  );
+  expect(refused.status).toBe(1);
+});
+
+test.each([
+  ["ENOSPC", "Expected room on the disk for what is written, got"],
+  ["EACCES", "Expected a file that may be read, or a place that may be"],
+  ["EROFS", "Expected a place that can be written to, got"],
+  ["ENONE", "ENONE: as it came"],
+])("%s of the machine", (code, told) => {
+  const error = Object.assign(new Error(`${code}: as it came`), { code });
+  expect(messageOf(error)).toContain(told);
+});
