@@ -1,27 +1,20 @@
 /** Room for what a forward pass leaves for the backward pass. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
+import type {
+  BlockActivations,
+  BlockBetween,
+  BlockInside,
+  Layers,
+  Parts,
+  Sizes,
+} from "./layers.ts";
 import type { KeptActivations } from "./model.ts";
 
-/** Sizes of one batch: N = B · T tokens. */
-export type BatchShape = { B: number; T: number; N: number };
-
-/** Where the residual stream comes into a block and goes out, f32 [N, C]; neighbours share them. */
-export type Ends = { input: Pointer; output: Pointer };
-
-/** What an architecture's parts take, in the caller's scope. */
-export type Room<Between, Inside, Final> = {
-  /** What products take, and elementwise work makes of what is kept. */
-  between: () => Between;
-  /** All of a block but its ends. */
-  inside: (between: Between) => Inside;
+export type Activations<P extends Parts> = {
+  blocks: BlockActivations<P>[];
   /** What the last norm keeps. */
-  final: () => Final;
-};
-
-export type Activations<Inside, Final> = {
-  blocks: (Inside & Ends)[];
-  final: Final;
+  final: P["moments"];
   /** [N, C], the head's input */
   hidden: Pointer;
 };
@@ -31,25 +24,47 @@ export type Activations<Inside, Final> = {
  * products when they are kept, by the whole insides of the blocks when only their inputs are, and by the
  * residual stream too, in place, when nothing is.
  */
-export function allocActivations<Between, Inside, Final>(
-  room: Room<Between, Inside, Final>,
-  { layers, width: C }: { layers: number; width: number },
-  { N }: BatchShape,
+export function allocActivations<P extends Parts>(
+  layers: Layers<P>,
+  sizes: Sizes<P>,
   keeps: KeptActivations | "nothing",
-): Activations<Inside, Final> {
+): Activations<P> {
   const { arena } = kernels();
-  const blocks: (Inside & Ends)[] = [];
-  let between = room.between();
+  const { shape, batch } = sizes;
+  const { B, T, N } = batch;
+  const { width: C, heads: NH } = shape;
+  const widths = layers.widths(shape);
+  const allocKept = layers.allocKept(sizes);
+  const allocBetween = (): BlockBetween => ({
+    norm1: arena.allocF32(N * C),
+    norm2: arena.allocF32(N * C),
+    gated: arena.allocF32(N * widths.gated),
+  });
+  const allocInside = (own: BlockBetween): BlockInside<P> => ({
+    ...own,
+    ...allocKept(),
+    moments1: layers.allocMoments(N),
+    qkv: arena.allocF32(N * widths.qkv),
+    logSumExp: arena.allocF32(B * NH * T),
+    attention: arena.allocF32(N * widths.attention),
+    middle: arena.allocF32(N * C),
+    moments2: layers.allocMoments(N),
+    up: arena.allocF32(N * widths.up),
+  });
+
+  const blocks: BlockActivations<P>[] = [];
+  let between = allocBetween();
   let input = arena.allocF32(N * C);
-  let inside = room.inside(between);
-  for (let layer = 0; layer < layers; layer++) {
-    if (keeps === "all" && layer > 0) between = room.between();
+  let inside = allocInside(between);
+  for (let layer = 0; layer < shape.layers; layer++) {
+    if (keeps === "all" && layer > 0) between = allocBetween();
     if ((keeps === "all" || keeps === "products") && layer > 0) {
-      inside = room.inside(between);
+      inside = allocInside(between);
     }
     const output = keeps === "nothing" ? input : arena.allocF32(N * C);
     blocks.push({ ...inside, input, output });
     input = output;
   }
-  return { blocks, final: room.final(), hidden: arena.allocF32(N * C) };
+  const hidden = arena.allocF32(N * C);
+  return { blocks, final: layers.allocMoments(N), hidden };
 }

@@ -1,7 +1,7 @@
 /** What a batch must be for a model's kernels, which read a table at each of its tokens. */
 import { AppError } from "../api/errors.ts";
 import type { ModelShape } from "../api/run-config.ts";
-import type { BatchShape } from "./activations.ts";
+import type { BatchShape } from "./layers.ts";
 import { type Batch, IGNORED_TARGET } from "./model.ts";
 
 /** B, T and N of `tokens`, which are checked. */

@@ -1,23 +1,25 @@
-/** What an architecture gives a transformer: its tensors, and the passes of its blocks and norms. */
+/** In what architectures differ: their tensors, and the parts of a block that are not the same in all. */
 import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import type { BatchShape, Ends, Room } from "./activations.ts";
+import type { BlockLinear } from "./block-linear.ts";
 import type { BackwardPass, Pass } from "./model.ts";
 import type { ParameterTable, ParameterTensor } from "./parameters.ts";
 
-/** The types in which architectures differ. */
+/** Of a block's tensors what all have; others are an architecture's own. */
+type BlockNorms = { norm1: unknown; norm2: unknown };
+
+/** The types that are an architecture's own. */
 export type Parts = {
   shape: ModelShape;
-  /** The tensors of a block, and those of a norm. */
-  block: unknown;
-  norm: unknown;
-  /** What a forward pass leaves of a block (`Room`), and of a norm. */
-  between: unknown;
-  inside: unknown;
+  block: BlockNorms;
+  /** What a norm keeps of its rows. */
   moments: unknown;
+  /** What a block keeps besides what all do. */
+  kept: object;
 };
+type NormTensors<Block extends BlockNorms> = Block["norm1" | "norm2"];
 
-export type ModelTensors<Block, Norm> = {
+export type ModelTensors<Block extends BlockNorms> = {
   table: ParameterTable;
   tokenEmbedding: ParameterTensor; // [V, C]
   /** Where positions have one. */
@@ -25,42 +27,68 @@ export type ModelTensors<Block, Norm> = {
   /** The table of tokens where it is tied to it. */
   head: ParameterTensor; // [V, C]
   blocks: Block[];
-  finalNorm: Norm;
+  finalNorm: NormTensors<Block>;
 };
+
+/** Sizes of one batch: N = B · T tokens. */
+export type BatchShape = { B: number; T: number; N: number };
 
 /** Of which model, on how many tokens. */
 export type Sizes<P extends Parts> = { shape: P["shape"]; batch: BatchShape };
-/** And which of its blocks. */
-export type LayerPlace<P extends Parts> = Sizes<P> & { layer: number };
+/** One of its blocks. */
+export type Block<P extends Parts> = Sizes<P> & {
+  layer: number;
+  tensors: P["block"];
+};
 
-type BlockPass<P extends Parts> = (
-  activations: P["inside"] & Ends,
-  tensors: P["block"],
-  place: LayerPlace<P>,
-  pass: Pass,
-) => void;
+/** Features of what lies in a block, by row. */
+type BlockWidths = {
+  qkv: number;
+  /** Of all heads side by side. */
+  attention: number;
+  up: number;
+  gated: number;
+};
+
+/** What products take, and elementwise work makes of what is kept. */
+export type BlockBetween = {
+  norm1: Pointer; // [N, C]
+  norm2: Pointer; // [N, C]
+  gated: Pointer; // [N, gated]
+};
+
+export type BlockInside<P extends Parts> = P["kept"] &
+  BlockBetween & {
+    moments1: P["moments"];
+    qkv: Pointer; // [N, qkv]
+    logSumExp: Pointer; // [B, NH, T]
+    attention: Pointer; // [N, attention], heads side by side
+    middle: Pointer; // [N, C], the residual stream after attention
+    moments2: P["moments"];
+    up: Pointer; // [N, up]
+  };
+
+/** With where the residual stream comes in and goes out, f32 [N, C]; neighbours share them. */
+export type BlockActivations<P extends Parts> = BlockInside<P> & {
+  input: Pointer;
+  output: Pointer;
+};
+
+/** In the order that is part of what noise means. */
+export const LINEARS = ["qkv", "attentionOut", "up", "down"] as const;
+export type LinearName = (typeof LINEARS)[number];
 
 export type Layers<P extends Parts> = {
-  room: (sizes: Sizes<P>) => Room<P["between"], P["inside"], P["moments"]>;
+  widths(shape: P["shape"]): BlockWidths;
+  /** Of so many rows. */
+  allocMoments(rows: number): P["moments"];
+  /** Once for a batch, then once for each block that is kept. */
+  allocKept(sizes: Sizes<P>): () => P["kept"];
 
-  block: {
-    forward: BlockPass<P>;
-    /** Everything between the block's input and its last linear layer: what its backward pass reads. */
-    inside: BlockPass<P>;
-    /** What lies between the block's products, of those. */
-    between: BlockPass<P>;
-    /**
-     * `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. The gradient of what a
-     * linear layer read takes its place, so the block's activations are gone afterwards.
-     */
-    backward(
-      dResidual: Pointer,
-      activations: P["inside"] & Ends,
-      tensors: P["block"],
-      place: LayerPlace<P>,
-      pass: BackwardPass,
-    ): void;
-  };
+  linear(
+    name: LinearName,
+    tensors: P["block"],
+  ): Omit<BlockLinear, "layer" | "index">;
 
   norm: {
     /** out, x f32 [N, C] */
@@ -68,7 +96,7 @@ export type Layers<P extends Parts> = {
       out: Pointer,
       moments: P["moments"],
       x: Pointer,
-      tensors: P["norm"],
+      tensors: NormTensors<P["block"]>,
       sizes: Sizes<P>,
       pass: Pass,
     ): void;
@@ -78,9 +106,27 @@ export type Layers<P extends Parts> = {
       dOut: Pointer,
       x: Pointer,
       moments: P["moments"],
-      tensors: P["norm"],
+      tensors: NormTensors<P["block"]>,
       sizes: Sizes<P>,
       pass: BackwardPass,
     ): void;
+  };
+
+  attention: {
+    /** `attention` of `qkv`. */
+    forward(a: BlockActivations<P>, block: Block<P>, pass: Pass): void;
+    /** Of the gradient that lies in `attention` that of `qkv`, in the caller's scope. */
+    backward(
+      a: BlockActivations<P>,
+      block: Block<P>,
+      pass: BackwardPass,
+    ): Pointer;
+  };
+
+  gate: {
+    /** `gated` of `up`. */
+    forward(a: BlockActivations<P>, block: Block<P>): void;
+    /** Of the gradient that lies in `gated` that of `up`. */
+    backward(a: BlockActivations<P>, block: Block<P>): Pointer;
   };
 };

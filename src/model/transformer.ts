@@ -5,16 +5,25 @@
 import type { Pointer } from "../kernels/arena.ts";
 import { embeddingBackward, embeddingForward } from "../kernels/embedding.ts";
 import { kernels } from "../kernels/runtime.ts";
-import {
-  type Activations,
-  allocActivations,
-  type BatchShape,
-} from "./activations.ts";
+import { type Activations, allocActivations } from "./activations.ts";
 import { batchShape, checkTargets } from "./batch-checks.ts";
+import {
+  blockBackward,
+  blockBetween,
+  blockForward,
+  blockInside,
+} from "./block.ts";
 import { withGradients } from "./flat-vector.ts";
 import type { Head } from "./head.ts";
 import { forEachTile, headLoss } from "./head-loss.ts";
-import type { Layers, ModelTensors, Parts, Sizes } from "./layers.ts";
+import type {
+  BatchShape,
+  Block,
+  Layers,
+  ModelTensors,
+  Parts,
+  Sizes,
+} from "./layers.ts";
 import {
   type BackwardPass,
   type Batch,
@@ -29,19 +38,19 @@ import type { ParameterTable } from "./parameters.ts";
 /** What a block's backward pass reads and its forward pass has not left. */
 const RECOMPUTED = {
   all: undefined,
-  products: "between",
-  inputs: "inside",
+  products: blockBetween,
+  inputs: blockInside,
 } as const satisfies Record<KeptActivations, unknown>;
 
 /** Each of its passes is called inside `arena.scope`. */
 export class Transformer<P extends Parts> implements Model {
   readonly shape: P["shape"];
-  readonly #tensors: ModelTensors<P["block"], P["norm"]>;
+  readonly #tensors: ModelTensors<P["block"]>;
   readonly #layers: Layers<P>;
 
   constructor(
     shape: P["shape"],
-    tensors: ModelTensors<P["block"], P["norm"]>,
+    tensors: ModelTensors<P["block"]>,
     layers: Layers<P>,
   ) {
     this.shape = shape;
@@ -132,18 +141,22 @@ export class Transformer<P extends Parts> implements Model {
     return { shape, batch: batchShape(shape, tokens, sequences) };
   }
 
+  #block(layer: number, sizes: Sizes<P>): Block<P> {
+    return { ...sizes, layer, tensors: this.#tensors.blocks[layer]! };
+  }
+
   /** From tokens i32 [B, T] to the head's input; in the caller's scope. */
   #forward(
     tokens: Pointer,
     sizes: Sizes<P>,
     keeps: KeptActivations | "nothing",
     pass: Pass,
-  ): Activations<P["inside"], P["moments"]> {
+  ): Activations<P> {
     const { shape, batch } = sizes;
-    const { room, block, norm } = this.#layers;
-    const { tokenEmbedding, positionEmbedding, ...tensors } = this.#tensors;
+    const layers = this.#layers;
+    const { tokenEmbedding, positionEmbedding, finalNorm } = this.#tensors;
     const { parameters } = pass;
-    const activations = allocActivations(room(sizes), shape, batch, keeps);
+    const activations = allocActivations(layers, sizes, keeps);
     const { blocks, final, hidden } = activations;
     kernels().arena.scope(() =>
       embeddingForward(
@@ -155,9 +168,9 @@ export class Transformer<P extends Parts> implements Model {
       ),
     );
     for (const [layer, own] of blocks.entries())
-      block.forward(own, tensors.blocks[layer], { ...sizes, layer }, pass);
+      blockForward(layers, own, this.#block(layer, sizes), pass);
     const { output } = blocks.at(-1)!;
-    norm.forward(hidden, final, output, tensors.finalNorm, sizes, pass);
+    layers.norm.forward(hidden, final, output, finalNorm, sizes, pass);
     return activations;
   }
 
@@ -175,7 +188,7 @@ export class Transformer<P extends Parts> implements Model {
   #headBackward(
     dResidual: Pointer,
     dTied: Pointer | undefined,
-    { blocks, hidden, final }: Activations<P["inside"], P["moments"]>,
+    { blocks, hidden, final }: Activations<P>,
     { targets, counted }: { targets: Pointer; counted: number },
     sizes: Sizes<P>,
     pass: BackwardPass,
@@ -211,21 +224,19 @@ export class Transformer<P extends Parts> implements Model {
 
   #blocksBackward(
     dResidual: Pointer,
-    { blocks }: Activations<P["inside"], P["moments"]>,
+    { blocks }: Activations<P>,
     sizes: Sizes<P>,
     pass: BackwardPass,
   ): void {
-    const { block } = this.#layers;
-    const recomputed = RECOMPUTED[pass.keeps];
+    const layers = this.#layers;
+    const recompute = RECOMPUTED[pass.keeps];
     const last = blocks.length - 1;
     for (let layer = last; layer >= 0; layer--) {
       const own = blocks[layer]!;
-      const tensors = this.#tensors.blocks[layer];
-      const place = { ...sizes, layer };
+      const block = this.#block(layer, sizes);
       // All of the last block is still there: no other has come after it.
-      if (recomputed && layer < last)
-        block[recomputed](own, tensors, place, pass);
-      block.backward(dResidual, own, tensors, place, pass);
+      if (layer < last) recompute?.(layers, own, block, pass);
+      blockBackward(layers, dResidual, own, block, pass);
     }
   }
 

@@ -2,7 +2,7 @@
 import type { Gpt2Shape } from "../../api/run-config.ts";
 import type { Architecture } from "../model.ts";
 import { Transformer } from "../transformer.ts";
-import { GPT2_LAYERS } from "./block.ts";
+import { GPT2_LAYERS } from "./layers.ts";
 import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
 import { gpt2Tensors, NOT_READ, PREFIX } from "./parameters.ts";

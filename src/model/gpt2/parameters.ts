@@ -90,7 +90,7 @@ export function parameterTable(shape: ModelSizes): ParameterTable {
 /** The table's tensors by what they are. */
 export function gpt2Tensors(
   shape: ModelSizes,
-): Required<ModelTensors<BlockTensors, TensorPair>> {
+): Required<ModelTensors<BlockTensors>> {
   const table = parameterTable(shape);
   const byName = tensorsByName(table);
   const tensor = (name: string) => byName(PREFIX + name);

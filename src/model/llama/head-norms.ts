@@ -3,17 +3,16 @@ import type { Pointer } from "../../kernels/arena.ts";
 import { rmsNormBackward, rmsNormForward } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { withGradients } from "../flat-vector.ts";
+import type { Block, BlockActivations } from "../layers.ts";
 import type { BackwardPass, Pass } from "../model.ts";
 import type { ParameterTensor } from "../parameters.ts";
-import type { BlockActivations, BlockPlace } from "./activations.ts";
+import type { LlamaParts } from "./parts.ts";
 import { widths } from "./config.ts";
-import type { BlockTensors } from "./parameters.ts";
 
 /** What attention reads of `qkv`: its queries and keys normed, its values as they are. */
 export function headsForward(
-  { qkv, headNorms: own }: BlockActivations,
-  { headNorms }: BlockTensors,
-  { shape, batch: { N } }: BlockPlace,
+  { qkv, headNorms: own }: BlockActivations<LlamaParts>,
+  { shape, batch: { N }, tensors: { headNorms } }: Block<LlamaParts>,
   { parameters }: Pass,
 ): void {
   if (!own || !headNorms) return;
@@ -36,9 +35,8 @@ export function headsForward(
 /** `dQkv` of what `headsForward` gave becomes that of the product's `qkv`. */
 export function headsBackward(
   dQkv: Pointer,
-  { qkv, headNorms: own }: BlockActivations,
-  { headNorms }: BlockTensors,
-  { shape, batch: { N } }: BlockPlace,
+  { qkv, headNorms: own }: BlockActivations<LlamaParts>,
+  { shape, batch: { N }, tensors: { headNorms } }: Block<LlamaParts>,
   { gradient, parameters }: BackwardPass,
 ): void {
   if (!own || !headNorms) return;
@@ -73,7 +71,7 @@ export function headsBackward(
 /** Heads of queries have one weight, those of keys, which stand behind them, another. */
 function normedHeads(
   { q, k }: { q: ParameterTensor; k: ParameterTensor },
-  { heads, groups }: BlockPlace["shape"],
+  { heads, groups }: LlamaParts["shape"],
 ) {
   const from = (first: number, count: number) =>
     Array.from({ length: count }, (_, index) => first + index);

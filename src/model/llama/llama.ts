@@ -2,7 +2,7 @@
 import type { LlamaShape } from "../../api/run-config.ts";
 import type { Architecture } from "../model.ts";
 import { Transformer } from "../transformer.ts";
-import { LLAMA_LAYERS } from "./block.ts";
+import { LLAMA_LAYERS } from "./layers.ts";
 import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
 import { llamaTensors, notRead, PREFIX } from "./parameters.ts";

@@ -90,9 +90,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
 }
 
 /** The table's tensors by what they are. */
-export function llamaTensors(
-  shape: LlamaShape,
-): ModelTensors<BlockTensors, ParameterTensor> {
+export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
   const { layers, tied, headNorm } = shape;
   const table = parameterTable(shape);
   const tensor = tensorsByName(table);
