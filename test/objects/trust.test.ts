@@ -100,12 +100,13 @@ async function present(...trainers: ScriptedTrainer[]): Promise<void> {
 }
 
 test.each([
-  ["a gradient", FALSE, 64],
-  ["a loss", TRUE, 65],
+  ["a gradient", FALSE, 64, undefined],
+  ["a loss", TRUE, 65, undefined],
+  ["a gradient in a subtree", FALSE, 64, 2],
 ])(
   "a lying first pusher, of %s, is outvoted: the run ends in the honest bytes, with honest trainers only",
-  async (_what, value, lossSum) => {
-    const owner = await startScripted({ steps: 2, shards: 2 });
+  async (_what, value, lossSum, subtree) => {
+    const owner = await startScripted({ steps: 2, shards: 2, subtree });
     const liar = await owner.stranger("liar");
     const honest = await owner.stranger("honest");
     await present(owner, liar, honest);
