@@ -1,4 +1,5 @@
 /** SHA-256 of bytes in the bucket, as they go by. */
+import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 
 /** In hexadecimal. Errors: `file_changed` for another version */
@@ -23,8 +24,5 @@ export async function fileDigest(
   } else {
     await stream.getWriter().close();
   }
-  const digest = new Uint8Array(await stream.digest);
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
+  return hex(await stream.digest);
 }
