@@ -11,6 +11,7 @@ isolateMemory.countFixed(() => arena.memory.buffer.byteLength);
 
 export { Run } from "./objects/run/run.ts";
 export { ParameterShard } from "./objects/shard/parameter-shard.ts";
+export { Subtree } from "./objects/shard/subtree.ts";
 export { Job } from "./objects/job/job.ts";
 export { Tokenization } from "./objects/tokenization/tokenization.ts";
 export { Directory } from "./objects/directory/directory.ts";

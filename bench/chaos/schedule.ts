@@ -53,7 +53,7 @@ export type Schedule = {
   variant: number;
   trainers: number;
   network: NetworkFaults;
-  /** `object` is the run's (`""`) or a shard's (`"/0"`), the run's name apart. */
+  /** `object` is the run's (`""`), a shard's (`"/0"`) or that of one of its subtrees (`"/0/1"`), the run's name apart. */
   objects: ObjectFault[];
   trainerFaults: TrainerFault[];
   /** The process of the edge is killed at the so many-th request; never, null. */
@@ -63,19 +63,27 @@ export type Schedule = {
   rewind: Rewind | null;
 };
 
+/** Into which objects a run is cut. */
+export type Cut = { shards: number; microbatches: number; subtree?: number };
+
 /** Which of these kinds a schedule may have. */
 export type Kinds = { edgeKills: boolean };
 
 export function scheduleOf(
   seed: number,
-  variants: readonly { shards: number }[],
+  variants: readonly Cut[],
   { edgeKills }: Kinds,
 ): Schedule {
   const random = randomOf(seed);
   const whole = (below: number) => Math.floor(random() * below);
   const chance = (share: number) => random() < share;
   const variant = whole(variants.length);
-  const { shards } = variants[variant]!;
+  const { shards, microbatches, subtree } = variants[variant]!;
+  const shard = (): string => {
+    const own = `/${whole(shards)}`;
+    if (subtree === undefined || chance(0.5)) return own;
+    return `${own}/${whole(Math.ceil(microbatches / subtree))}`;
+  };
   const trainers = 1 + whole(3);
   const rate = () => (chance(0.5) ? random() * 0.12 : 0);
   const network = {
@@ -86,7 +94,7 @@ export function scheduleOf(
     delayMs: chance(0.4) ? whole(25) : 0,
   };
   const objects = Array.from({ length: whole(5) }, () => ({
-    object: chance(0.5) ? "" : `/${whole(shards)}`,
+    object: chance(0.5) ? "" : shard(),
     kind: chance(0.6) ? ("abort" as const) : ("storage" as const),
     uses: whole(chance(0.5) ? 40 : 300),
   }));
@@ -108,7 +116,7 @@ export function scheduleOf(
         request: 5 + whole(60),
         steps: whole(4),
         objects: Array.from({ length: whole(3) }, () => ({
-          object: chance(0.5) ? "" : `/${whole(shards)}`,
+          object: chance(0.5) ? "" : shard(),
           kind: chance(0.7) ? ("abort" as const) : ("storage" as const),
           uses: whole(40),
         })),

@@ -10,7 +10,7 @@ import { bundleTarget } from "../../src/scripts/build/bundle.ts";
 import { ensureBuilt, ROOT } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { befall, type Befallen, type Edge, type Outcome } from "./befall.ts";
-import { type Kinds, type Schedule, scheduleOf } from "./schedule.ts";
+import { type Cut, type Kinds, type Schedule, scheduleOf } from "./schedule.ts";
 
 const FOLDER = "build/chaos";
 const CONFIG = "bench/chaos/wrangler.toml";
@@ -28,9 +28,9 @@ const TINY = {
 } satisfies RunRequest;
 
 /** The runs that schedules befall: every way in which gradients and moments lie. */
-export const VARIANTS: readonly (RunRequest & { shards: number })[] = [
+export const VARIANTS: readonly (RunRequest & Cut)[] = [
   { ...TINY, seed: 1, shards: 1 },
-  { ...TINY, seed: 2, shards: 3, gradientDtype: "mxfp4-eden" },
+  { ...TINY, seed: 2, shards: 3, gradientDtype: "mxfp4-eden", subtree: 2 },
   { ...TINY, seed: 3, shards: 2, optimizer: { name: "adamw", warmupSteps: 1 } },
   { ...TINY, seed: 4, shards: 2, recipe: "f32", gradientDtype: "bf16" },
 ];

@@ -1,5 +1,5 @@
 /**
- * The product's Worker. Its runs and shards do what they do, but a fault that `PUT /chaos` has set for one comes
+ * The product's Worker. Its runs, shards and subtrees do what they do, but a fault that `PUT /chaos` has set for one comes
  * when it has used its storage so many times. Never deployed.
  */
 import module from "../../build/kernels.wasm";
@@ -9,6 +9,7 @@ import { loadKernels } from "../../src/kernels/runtime.ts";
 import { isolateMemory } from "../../src/memory/ledger.ts";
 import { Run } from "../../src/objects/run/run.ts";
 import { ParameterShard } from "../../src/objects/shard/parameter-shard.ts";
+import { Subtree } from "../../src/objects/shard/subtree.ts";
 import type { ObjectFault } from "./schedule.ts";
 
 export { Directory } from "../../src/objects/directory/directory.ts";
@@ -33,6 +34,12 @@ export class FailingShard extends ParameterShard {
   }
 }
 
+export class FailingSubtree extends Subtree {
+  constructor(context: DurableObjectState, env: never) {
+    super(failing(context), env);
+  }
+}
+
 export default {
   async fetch(
     request: Request,
@@ -44,13 +51,20 @@ export default {
     if (request.method === "PUT") {
       const all = await request.json<ObjectFault[]>();
       for (const fault of all) {
-        const known = faults.get(fault.object) ?? [];
-        faults.set(fault.object, [...known, fault]);
+        const name = nameOf(env, fault);
+        faults.set(name, [...(faults.get(name) ?? []), fault]);
       }
     }
     return Response.json({ come });
   },
 };
+
+/** Subtrees have theirs by the id of their shard. */
+function nameOf(env: Env, { object }: ObjectFault): string {
+  const [run, shard, subtree] = object.split("/");
+  if (subtree === undefined) return object;
+  return `${env.PARAMETER_SHARD.idFromName(`${run}/${shard}`).toString()}/${subtree}`;
+}
 
 /** `context`, whose storage brings the faults of its object. */
 function failing(context: DurableObjectState): DurableObjectState {

@@ -63,7 +63,7 @@ export type EvaluationConfig = {
 };
 
 /**
- * Everything a run's losses and final parameters depend on; `shards` and `snapshotSteps` change
+ * Everything a run's losses and final parameters depend on; `shards`, `subtree` and `snapshotSteps` change
  * where and how often bytes are kept, `verify` and `redundancy` by how many they are computed, never which.
  */
 export type RunConfig = {
@@ -83,6 +83,8 @@ export type RunConfig = {
   evaluation: EvaluationConfig;
   shards: number;
   snapshotSteps: number;
+  /** So many neighbouring microbatches are added up in an object of their own before a shard; none unless told. */
+  subtree?: number | undefined;
   /** The share of microbatches, from 0 to 1, that a second author computes before the commit; 0 unless told. */
   verify?: number | undefined;
   /** So many authors compute each microbatch; 1 unless told. */

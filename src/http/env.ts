@@ -13,6 +13,7 @@ export type Env = {
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;
   PARAMETER_SHARD: DurableObjectNamespace;
+  SUBTREE: DurableObjectNamespace;
   DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;

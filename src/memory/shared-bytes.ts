@@ -44,16 +44,24 @@ export class SharedBytes {
   }
 
   async #write(writer: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
-    const piece = pieces.pop() ?? new Uint8Array(PIECE_BYTES);
-    try {
-      for (let from = 0; from < this.bytes.length; from += PIECE_BYTES) {
-        const part = this.bytes.subarray(from, from + PIECE_BYTES);
-        piece.set(part);
-        await writer.write(piece.subarray(0, part.length));
-      }
-      await writer.close();
-    } finally {
-      pieces.push(piece);
+    await writeInPieces(writer, this.bytes);
+    await writer.close();
+  }
+}
+
+/** All of `bytes`, which may be freed once this returns. */
+export async function writeInPieces(
+  writer: WritableStreamDefaultWriter<Uint8Array>,
+  bytes: Bytes,
+): Promise<void> {
+  const piece = pieces.pop() ?? new Uint8Array(PIECE_BYTES);
+  try {
+    for (let from = 0; from < bytes.length; from += PIECE_BYTES) {
+      const part = bytes.subarray(from, from + PIECE_BYTES);
+      piece.set(part);
+      await writer.write(piece.subarray(0, part.length));
     }
+  } finally {
+    pieces.push(piece);
   }
 }

@@ -106,7 +106,13 @@ export function checkpointPlan(
 /** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
 export type CheckpointConfig = Omit<
   RunConfig,
-  "shards" | "snapshotSteps" | "verify" | "redundancy" | "dataset" | "from"
+  | "shards"
+  | "snapshotSteps"
+  | "subtree"
+  | "verify"
+  | "redundancy"
+  | "dataset"
+  | "from"
 > & {
   dataset: Omit<PinnedDataset, "name">;
   from?: { digest: string } | undefined;
@@ -119,6 +125,7 @@ export function essentialConfig(
   const {
     shards: _shards,
     snapshotSteps: _snapshots,
+    subtree: _subtree,
     verify: _verify,
     redundancy: _redundancy,
     dataset: { name: _name, ...dataset },

@@ -27,6 +27,7 @@ import {
   tooLarge,
   largestShard,
 } from "./sharding.ts";
+import { subtreeProblems } from "./subtrees.ts";
 
 /** Of one microbatch, whose activations must be somewhere. */
 const MAX_MICROBATCH_TOKENS = 16_384;
@@ -66,6 +67,7 @@ export function completeConfig(
       ? importProblems(request, dataset, imported.shape)
       : vocabularyProblems(dataset, request.model?.vocabulary)),
     ...dataProblems(dataset, model),
+    ...subtreeProblems(filled),
     ...optimizerProblems(
       before
         ? { name: before.config.optimizer.name, ...request.optimizer }

@@ -2,41 +2,93 @@
  * The mean of a step's gradients in a shard, and its squared norms. Both go through the range slice by slice,
  * so their memory depends on neither its length nor the number of microbatches.
  */
+import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { sumSquares } from "../kernels/vector.ts";
 import { CHUNK_LENGTH, paddingRanges } from "../model/parameters.ts";
 import { decodeGradient } from "./gradient.ts";
-import { reduceGradients } from "./reduction.ts";
+import {
+  type ReadGradient,
+  reduceGradients,
+  sumGradients,
+} from "./reduction.ts";
 import type { ShardGeometry } from "./shard-state.ts";
+import { type Neighbours, subtreesOf } from "./subtrees.ts";
 
 /** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
 export const SLICE_LENGTH = 32 * CHUNK_LENGTH;
 
-/** The stored payload of one slice of one microbatch's gradient. */
+/** The stored payload of one slice of one microbatch's gradient, or of one subtree's sum. */
 export type ReadSlice = (microbatch: number, slice: number) => Uint8Array;
 
-/** Writes the step's mean gradient of a slice to f32 `out` [length], `from` the shard's start. */
+/** Writes the step's mean gradient of a slice, or a sum of it, to f32 `out` [length], `from` the shard's start. */
 export type MeanGradient = (out: Pointer, from: number, length: number) => void;
 
 /** The mean of what was pushed, decoded and reduced. */
 export function reducedGradient(
-  { config, table, range }: ShardGeometry,
+  geometry: ShardGeometry,
   step: number,
   read: ReadSlice,
 ): MeanGradient {
-  return (out, from, length) => {
-    const padding = paddingRanges(table, range.start + from, length);
-    reduceGradients(out, length, config.microbatches, (part, microbatch) =>
-      decodeGradient(
-        part,
-        config.gradientDtype,
-        read(microbatch, from / SLICE_LENGTH),
-        length,
-        { seed: config.seed, step, microbatch },
-        padding,
-      ),
+  const { microbatches, gradientDtype } = geometry.config;
+  const decoded = decoding(geometry, step, gradientDtype, read);
+  return (out, from, length) =>
+    reduceGradients(out, length, microbatches, decoded(from, length));
+}
+
+/** The sum of what was pushed of neighbours, which make up a subtree. */
+export function summedGradient(
+  geometry: ShardGeometry,
+  step: number,
+  { first, count }: Neighbours,
+  read: ReadSlice,
+): MeanGradient {
+  const { gradientDtype } = geometry.config;
+  const decoded = decoding(geometry, step, gradientDtype, read);
+  return (out, from, length) =>
+    sumGradients(out, length, first, count, decoded(from, length));
+}
+
+/** The mean of what a shard's log has of a step: of its microbatches, or of the sums of subtrees, f32. */
+export function loggedGradient(
+  geometry: ShardGeometry,
+  step: number,
+  read: ReadSlice,
+): MeanGradient {
+  const { config } = geometry;
+  if (!config.subtree) return reducedGradient(geometry, step, read);
+  const { length: count } = subtreesOf(config);
+  const decoded = decoding(geometry, step, loggedDtype(config), read);
+  return (out, from, length) =>
+    reduceGradients(
+      out,
+      length,
+      count,
+      decoded(from, length),
+      config.microbatches,
     );
+}
+
+/** How the log has them. */
+export function loggedDtype({ subtree, gradientDtype }: RunConfig): WireDtype {
+  return subtree ? "f32" : gradientDtype;
+}
+
+/** Of `read`, what writes a slice of it in f32, its padding zero. */
+function decoding(
+  { config: { seed }, table, range }: ShardGeometry,
+  step: number,
+  dtype: WireDtype,
+  read: ReadSlice,
+): (from: number, length: number) => ReadGradient {
+  return (from, length) => {
+    const padding = paddingRanges(table, range.start + from, length);
+    return (part, microbatch) => {
+      const payload = read(microbatch, from / SLICE_LENGTH);
+      const key = { seed, step, microbatch };
+      decodeGradient(part, dtype, payload, length, key, padding);
+    };
   };
 }
 

@@ -1,6 +1,6 @@
 /**
  * The mean of a step's gradients, in one fixed order. The order follows the microbatch index, never
- * the arrival, so intermediate objects could reduce subtrees without changing a byte.
+ * the arrival, so intermediate objects reduce subtrees (subtrees.ts) without changing a byte.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -10,17 +10,18 @@ import { add, scale } from "../kernels/vector.ts";
 export type ReadGradient = (out: Pointer, microbatch: number) => void;
 
 /**
- * Mean over `count` microbatches to f32 `out` [length]: a binary tree of sums in f32, then × 1/count
- * once. Holds ⌈log2 count⌉ buffers besides `out`. Called inside `arena.scope`.
+ * Mean over `count` microbatches, or over the `of` that so many subtrees have, to f32 `out` [length]: a binary tree of
+ * sums in f32, then × 1/of once. Holds ⌈log2 count⌉ buffers besides `out`. Called inside `arena.scope`.
  */
 export function reduceGradients(
   out: Pointer,
   length: number,
   count: number,
   read: ReadGradient,
+  of = count,
 ): void {
-  sumRange(out, length, 0, count, read);
-  scale(out, length, 1 / count);
+  sumGradients(out, length, 0, count, read);
+  scale(out, length, 1 / of);
 }
 
 /** Microbatches below the split go left: the largest power of two below `count`. */
@@ -30,7 +31,8 @@ export function splitPoint(count: number): number {
   return split;
 }
 
-function sumRange(
+/** Their sum from `first` on, as `reduceGradients` has it before the mean. Called inside `arena.scope`. */
+export function sumGradients(
   out: Pointer,
   length: number,
   first: number,
@@ -42,11 +44,11 @@ function sumRange(
     return;
   }
   const split = splitPoint(count);
-  sumRange(out, length, first, split, read);
+  sumGradients(out, length, first, split, read);
   const { arena } = kernels();
   arena.scope(() => {
     const right = arena.allocF32(length);
-    sumRange(right, length, first + split, count - split, read);
+    sumGradients(right, length, first + split, count - split, read);
     add(out, out, right, length);
   });
 }

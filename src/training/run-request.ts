@@ -141,6 +141,14 @@ export const runRequestSchema = z.strictObject({
   /** Without it, as many as the parameters need, and two at least. */
   shards: count(MAX_SHARDS).optional(),
   snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
+  subtree: z
+    .int()
+    .min(2)
+    .max(MAX_MICROBATCHES / 2)
+    .optional()
+    .describe(
+      "So many neighbouring microbatches, a power of two, are added up in an object of their own before a shard",
+    ),
   verify: fraction
     .optional()
     .describe(

@@ -6,7 +6,8 @@ import { overlap, type Range } from "../model/parameters.ts";
 import {
   eachSlice,
   type MeanGradient,
-  reducedGradient,
+  loggedDtype,
+  loggedGradient,
   SLICE_LENGTH,
 } from "./mean-gradient.ts";
 import { isOrthogonalized, type Update, updateElements } from "./optimizer.ts";
@@ -71,9 +72,10 @@ export function updateArenaBytes(geometry: ShardGeometry): number {
   const vectors = stateParts(geometry).map(
     ({ length }) => new LengthAlone(length) as unknown as Vector,
   );
-  const mean = reducedGradient(geometry, 0, (_, slice) => {
+  const dtype = loggedDtype(config);
+  const mean = loggedGradient(geometry, 0, (_, slice) => {
     const length = Math.min(SLICE_LENGTH, range.length - slice * SLICE_LENGTH);
-    return new Uint8Array(payloadBytes(config.gradientDtype, length));
+    return new Uint8Array(payloadBytes(dtype, length));
   });
   const update = {
     step: 0,

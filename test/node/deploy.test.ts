@@ -46,7 +46,7 @@ test.each([
   );
   expect(status, stdout + stderr).toBe(0);
   expect(stdout).toContain("built kernels, kernels-decode, docs");
-  for (const binding of ["RUN", "PARAMETER_SHARD", "JOB", "BUCKET"])
+  for (const binding of ["RUN", "PARAMETER_SHARD", "SUBTREE", "JOB", "BUCKET"])
     expect(stdout).toContain(`env.${binding} (`);
 
   // Small, with the way back to the sources, beside the kernels that were just compiled.

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
-  mkdirSync,
+  readdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -423,6 +423,9 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
   killed.child.kill("SIGKILL");
   await killed.ended;
   const note = readFileSync(noteFile, "utf8");
+  // As one leaves it that is killed amid its last moments.
+  const checkpoint = kept("killed", "checkpoint.safetensors");
+  writeFileSync(`${checkpoint}.${run}.partial`, "half");
 
   const again = beginTrain(...line("killed"));
   for await (const [text] of onData(again.child))
@@ -436,11 +439,12 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
   expect(bytes("killed").equals(bytes("whole"))).toBe(true);
   const metrics = readFileSync(kept("killed", "metrics.jsonl"), "utf8");
   expect(metrics.split("\n").length).toBe(22);
-  expect(existsSync(noteFile)).toBe(false);
+  expect(readdirSync(kept("killed", "")).toSorted()).toEqual([
+    "checkpoint.safetensors",
+    "metrics.jsonl",
+  ]);
 
-  // As a command leaves it that is killed before its run is there.
-  rmSync(kept("killed", ""), { recursive: true });
-  mkdirSync(kept("killed", ""));
+  // As one leaves it that is killed before its run is there, or as soon as all is saved.
   writeFileSync(noteFile, note.replace(run, "not-yet"));
   const begun = await train(...line("killed"));
   expect(begun).toMatchObject({ code: 0, stderr: "" });

@@ -146,9 +146,9 @@ test("it does not fail over and over, and removed it makes room for another", as
 test("state of a later release is refused until that one is back", async () => {
   const text = "It was the best of times, it was the worst of times. ";
   await client.putDataset("long", new Blob([text.repeat(200)]));
-  await client.createRun({ dataset: "long", run: "later" });
+  await client.createRun({ dataset: "long", run: "later", subtree: 2 });
   const versions = new Map<string, number>();
-  const classes = ["Directory", "Run", "ParameterShard", "Job"];
+  const classes = ["Directory", "Run", "ParameterShard", "Subtree", "Job"];
   const setVersions = async (
     versionOf: (name: string, now: number) => number,
   ) => {

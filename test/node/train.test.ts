@@ -391,6 +391,7 @@ test("every option of --help is taken, and does what it says", async () => {
     "gradient-dtype": "bf16",
     trainers: "2",
     shards: "3",
+    subtree: "2",
     verify: "0.5",
     redundancy: "2",
   };

@@ -62,7 +62,8 @@ test("a run that goes back ends in the bytes, the metrics and the digests of one
   const plain = await startScripted({ steps, shards: 2 });
   await plain.reach(steps);
   const dataset = plain.status.config.dataset.name;
-  const owner = await startScripted({ steps, shards: 2, dataset });
+  // Nor do subtrees change anything, whose objects go back with their shards.
+  const owner = await startScripted({ steps, shards: 2, dataset, subtree: 2 });
   const liar = await owner.stranger("liar");
   await owner.reach(4);
   const stale = (await owner.run.lease(owner.identity)).lease!;

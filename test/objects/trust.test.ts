@@ -1,9 +1,12 @@
 /** Trainers that lie, by malice or by a fault, beside honest ones. */
-import { evictDurableObject, reset } from "cloudflare:test";
-import { afterEach, expect, test } from "vitest";
+import { evictDurableObject, reset, runInDurableObject } from "cloudflare:test";
+import { afterEach, expect, test, vi } from "vitest";
 import type { Lease } from "../../src/api/lease.ts";
+import { joinToken } from "../../src/http/auth.ts";
+import type { Env } from "../../src/http/env.ts";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { compareRuns } from "../../src/cli/compared-runs.ts";
+import { RunControl } from "../../src/objects/run/run-control.ts";
 import { requiredAuthors } from "../../src/objects/run/verification.ts";
 import { verdictOf } from "../../src/objects/run/verdict.ts";
 import type { TrainingService } from "../../src/training/service.ts";
@@ -13,7 +16,7 @@ import {
   finish,
   keyOf,
   outcomeOf,
-  type ScriptedTrainer,
+  ScriptedTrainer,
   startRun,
   startScripted,
   worker,
@@ -97,12 +100,13 @@ async function present(...trainers: ScriptedTrainer[]): Promise<void> {
 }
 
 test.each([
-  ["a gradient", FALSE, 64],
-  ["a loss", TRUE, 65],
+  ["a gradient", FALSE, 64, undefined],
+  ["a loss", TRUE, 65, undefined],
+  ["a gradient in a subtree", FALSE, 64, 2],
 ])(
   "a lying first pusher, of %s, is outvoted: the run ends in the honest bytes, with honest trainers only",
-  async (_what, value, lossSum) => {
-    const owner = await startScripted({ steps: 2, shards: 2 });
+  async (_what, value, lossSum, subtree) => {
+    const owner = await startScripted({ steps: 2, shards: 2, subtree });
     const liar = await owner.stranger("liar");
     const honest = await owner.stranger("honest");
     await present(owner, liar, honest);
@@ -524,3 +528,86 @@ test.each([
   }));
   expect(verdictOf(cast, required, others)).toMatchObject(expected);
 }); // prettier-ignore
+
+test("one of the owner's trainers completes its own leases, not another's", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const other = new ScriptedTrainer(owner.run, owner.status, "other");
+  await present(other);
+  const { lease } = await owner.run.lease(owner.identity);
+  await owner.pushFor(lease!, TRUE);
+  await expect(other.complete(lease!, TRUE)).rejects.toMatchObject({
+    code: "no_lease",
+    message:
+      'Expected the key of a lease of "owner.other", got one of "owner.scripted"',
+  });
+  expect(await owner.complete(lease!, TRUE)).toMatchObject({
+    duplicate: false,
+  });
+});
+
+test("what is told under a key that becomes void in the meantime is not taken", async () => {
+  const owner = await startScripted();
+  const { lease } = await owner.run.lease(owner.identity);
+  const { kind, step, index, key } = lease!;
+  const { trainer, bootId } = owner.identity;
+  const digests = await owner.digests(lease!, TRUE);
+  const completion = { trainer, bootId, lossSum: 64, tokens: 64, digests };
+  const run = bindings.RUN.getByName(owner.run.run);
+  await runInDurableObject(run, async (_object, { storage }) => {
+    const control = new RunControl(storage, bindings);
+    const { desk } = control;
+    const told = desk.complete("owner", kind, step, index, completion, key);
+    const refused = expect(told).rejects.toMatchObject({ code: "no_lease" });
+    // Its key is looked at by now, and what follows from that is not.
+    await control.setFingerprint("newer");
+    await refused;
+    expect((await control.stepRecord(step)).microbatches).toEqual([]);
+  });
+});
+
+test("one who let a lease of it lapse is not waited for to decide what others tell otherwise", async () => {
+  const owner = await startScripted({ steps: 1, microbatches: 2 });
+  const [silent, one, other] = [
+    await owner.stranger("silent"),
+    await owner.stranger("one"),
+    await owner.stranger("other"),
+  ] as const;
+  vi.useFakeTimers({ toFake: ["Date"] });
+  try {
+    await present(silent, one, other);
+    await tell(one, 0, TRUE);
+    await tell(other, 0, FALSE);
+    const own = async () => (await silent.run.lease(silent.identity)).lease!;
+    for (let { kind, index } = await own(); kind !== "train" || index !== 0;) {
+      await silent.doLease(TRUE);
+      ({ kind, index } = await own());
+    }
+    const later = async (ms: number, body: () => Promise<unknown>) => {
+      vi.setSystemTime(Date.now() + ms);
+      await body();
+    };
+    // It is there all the time, and has told nothing when its lease ends.
+    await later(4_000, own);
+    await later(2_000, () => tell(one, 1, TRUE));
+    expect(await told(owner)).toContain("waiting train 0.0 undecided");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("a token that the run has not issued opens nothing, whoever signed it", async () => {
+  const owner = await startScripted();
+  const { token } = await owner.stranger("first");
+  const [, run, id] = token.split(".");
+  const unissued = id!.replace(/-1$/, "-2");
+  expect(unissued).not.toBe(id);
+  const expiresMs = Date.now() + 60_000;
+  const env = bindings as unknown as Env;
+  const signed = await joinToken(env, run!, { id: unissued, expiresMs });
+  const stranger = clientOf(worker, signed).run(run!);
+  for (const call of [
+    () => stranger.status(),
+    () => stranger.lease(owner.identity),
+  ])
+    await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
+});

@@ -7,7 +7,7 @@ import type {
   Lease,
   LeaseResponse,
 } from "../../src/api/lease.ts";
-import type { RunRequest } from "../../src/api/run-config.ts";
+import type { RunConfig, RunRequest } from "../../src/api/run-config.ts";
 import type { RunStatus } from "../../src/api/run-status.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Fetcher } from "../../src/client/http.ts";
@@ -61,12 +61,13 @@ export async function keyOf(
     bindings.RUN.getByName(run),
     (_object, { storage }) =>
       storage.sql
-        .exec<{ creation: string; secret: string }>(
-          "SELECT creation, secret FROM run",
+        .exec<{ creation: string; secret: string; config: string }>(
+          "SELECT creation, secret, config FROM run",
         )
         .one(),
   );
-  return leaseKey(keys, authorOf(caller, trainer), leased);
+  const { subtree } = JSON.parse(keys.config) as RunConfig;
+  return leaseKey(keys, authorOf(caller, trainer), leased, subtree);
 }
 
 /** Held out: its last 5 %, 205 tokens, so an evaluation has a window that is slid back. */

@@ -62,6 +62,14 @@ test.each([
     /shards of at most 2359296 parameters, got \d+: 25\d{6} parameters in 2 shards; `shards` of \d+ fit, or leave it out/,
   ],
   [
+    { microbatches: 8, subtree: 3 },
+    /`subtree` to be a power of two below the 8 microbatches of a step, got 3; leave it out/,
+  ],
+  [
+    { microbatches: 8, subtree: 8 },
+    /below the 8 microbatches of a step, got 8/,
+  ],
+  [
     { model: { context: 4096, width: 64 }, sequences: 8 },
     /at most 16384 tokens in a microbatch, got 8 sequences of 4096 = 32768; at most 4 sequences fit/,
   ],

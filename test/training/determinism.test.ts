@@ -56,12 +56,14 @@ test("the order in which pushes arrive changes no byte", async () => {
       return worker.fetch(url, init);
     },
   };
-  const shuffled = await startRun(
-    { microbatches: 5, shards: 2 },
-    clientOf(shuffling),
-  );
-  await finish(shuffled.run, ["one", "two", "three"]);
-  expect(await outcomeOf(shuffled.run)).toEqual(expected);
+  for (const subtree of [undefined, 2, 4]) {
+    const shuffled = await startRun(
+      { microbatches: 5, shards: 2, subtree },
+      clientOf(shuffling),
+    );
+    await finish(shuffled.run, ["one", "two", "three"]);
+    expect(await outcomeOf(shuffled.run)).toEqual(expected);
+  }
 });
 
 test("evicting every object before each call changes no byte", async () => {

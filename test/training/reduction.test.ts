@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { reduceGradients, splitPoint } from "../../src/training/reduction.ts";
+import {
+  reduceGradients,
+  splitPoint,
+  sumGradients,
+} from "../../src/training/reduction.ts";
+import { subtreesOf } from "../../src/training/subtrees.ts";
+import { normals } from "../support/random.ts";
 import { arena } from "../support/kernels.ts";
 
 /** The same tree as text: what was added to what. */
@@ -47,6 +53,36 @@ test("the mean of n equals the plain mean, for every n and element", () => {
     const mean = reduce(gradients);
     for (let j = 0; j < 192; j++) {
       expect(mean[j]).toBeCloseTo(((count - 1) / 2) * 64 + j, 3);
+    }
+  }
+});
+
+test("the mean of subtrees' sums has the bytes of the whole tree's, for every n and size of subtree", () => {
+  const length = 64;
+  for (let count = 3; count <= 20; count++) {
+    const gradients = Array.from({ length: count }, (_, i) =>
+      normals(length, i),
+    );
+    const whole = reduce(gradients);
+    for (let subtree = 2; subtree < count; subtree *= 2) {
+      const cut = subtreesOf({ microbatches: count, subtree });
+      const mean = arena.scope(() => {
+        const out = arena.allocF32(length);
+        reduceGradients(
+          out,
+          length,
+          cut.length,
+          (sum, index) => {
+            const { first, count: some } = cut[index]!;
+            sumGradients(sum, length, first, some, (at, microbatch) =>
+              arena.f32(at, length).set(gradients[microbatch]!),
+            );
+          },
+          count,
+        );
+        return arena.f32(out, length).slice();
+      });
+      expect(mean, `${count} in subtrees of ${subtree}`).toEqual(whole);
     }
   }
 });

@@ -200,6 +200,12 @@ export const trainArgs = {
     description:
       "Objects that hold the parameters; never changes the result (default: 2, or more where the parameters need them)",
   },
+  subtree: {
+    type: "string",
+    valueHint: "N",
+    description:
+      "Have so many neighbouring microbatches, a power of two, added up in an object of their own before a shard; never changes the result (docs/scaling.md)",
+  },
   verify: {
     type: "string",
     valueHint: "P",

@@ -153,6 +153,7 @@ export function parseTrainOptions(
       ...split,
       optimizer: optimizerOf(asked),
       shards: args.shards === undefined ? undefined : number("shards"),
+      subtree: args.subtree === undefined ? undefined : number("subtree"),
       ...trustOf(args),
     },
   };

@@ -1,5 +1,11 @@
 /** A run's parameters, or all of its state, as a file: it appears whole or not at all, and takes no other file's place. */
-import { constants, createWriteStream, rmSync } from "node:fs";
+import {
+  constants,
+  createWriteStream,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { copyFile, link, rename } from "node:fs/promises";
 import { join, parse } from "node:path";
 import { Readable } from "node:stream";
@@ -25,8 +31,9 @@ export async function saveCheckpoint(
   const removePartial = () => rmSync(partial, { force: true });
   process.once("exit", removePartial); // a second Ctrl-C waits for nothing
   try {
-    const output = createWriteStream(partial, { flags: "wx" });
-    await pipeline(Readable.fromWeb(body as never), output);
+    // Over what one has left that was killed amid this.
+    await pipeline(Readable.fromWeb(body as never), createWriteStream(partial));
+    if (areSame(partial, file)) return file;
     if (!force) return await linkFree(partial, file);
     await rename(partial, file);
     return file;
@@ -34,6 +41,15 @@ export async function saveCheckpoint(
     removePartial();
     process.off("exit", removePartial);
   }
+}
+
+/** As when it was saved before, by one that was killed before it could say so. */
+function areSame(one: string, other: string): boolean {
+  const size = (file: string) =>
+    statSync(file, { throwIfNoEntry: false })?.size;
+  return (
+    size(one) === size(other) && readFileSync(one).equals(readFileSync(other))
+  );
 }
 
 /** Under the first name that is free: `x.y`, `x-2.y`, … A rename would overwrite. */

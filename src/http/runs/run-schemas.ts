@@ -123,6 +123,7 @@ const configSchema = z
     evaluation: z.strictObject({ interval: whole, microbatches: whole }),
     shards: whole,
     snapshotSteps: whole,
+    subtree: whole.optional(),
     verify: z.number().optional(),
     redundancy: whole.optional(),
   })

@@ -2,14 +2,13 @@
  * What trainers call. Parameters and gradients never pass through the run's object: the path names the
  * shard, and the frame says which step and which range it belongs to.
  */
-import type { Context } from "hono";
 import { AppError, fromResult } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
 import { runStub } from "../../objects/run/run.ts";
 import {
   pullFrame,
   pushFrame,
-  type ShardStub,
+  pushTarget,
   shardStub,
 } from "../../objects/shard/shard-stub.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
@@ -17,7 +16,6 @@ import { declaredBytes } from "../body.ts";
 import { PATH_PARAMETERS } from "../declaration/path.ts";
 import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
-import type { AppEnv } from "../env.ts";
 import { json } from "../json.ts";
 import { LEASE_KEY, LEASE_ROUTES, printableKey } from "./lease-routes.ts";
 import { pushResponseSchema } from "./run-schemas.ts";
@@ -77,7 +75,7 @@ export const TRAINER_ROUTES = [
     ],
     async handle(c, { run, shard, step, rewinds, waitMs, [FRAME_BASE]: has }) {
       const { body, base } = await pullFrame(
-        stub(c, run, shard),
+        shardStub(c.env, run, checkShard(shard)),
         c.get("caller"),
         step,
         has !== undefined && /^[0-9a-f]{64}$/.test(has) ? has : undefined,
@@ -131,7 +129,7 @@ export const TRAINER_ROUTES = [
     async handle(c, { run, shard, step, microbatch, "Lease-Key": given }) {
       const key = printableKey(given ?? null);
       const result = await pushFrame(
-        stub(c, run, shard),
+        pushTarget(c.env, run, checkShard(shard), microbatch, key ?? undefined),
         c.get("caller"),
         key ?? undefined,
         step,
@@ -154,12 +152,10 @@ export const TRAINER_ROUTES = [
 ];
 
 /** Only names that can exist make an object. */
-function stub(c: Context<AppEnv>, run: string, shard: number): ShardStub {
-  if (shard >= MAX_SHARDS) {
-    throw new AppError(
-      "shard_not_found",
-      `Expected a shard from 0 to ${MAX_SHARDS - 1}, got ${shard}`,
-    );
-  }
-  return shardStub(c.env, run, shard);
+function checkShard(shard: number): number {
+  if (shard < MAX_SHARDS) return shard;
+  throw new AppError(
+    "shard_not_found",
+    `Expected a shard from 0 to ${MAX_SHARDS - 1}, got ${shard}`,
+  );
 }

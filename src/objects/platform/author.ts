@@ -47,12 +47,21 @@ export function checkCreation(keys: RunKeys, caller: string): void {
   );
 }
 
+/** `subtree`, where the run has one, tells where pushes go: whoever takes them knows whether it is so. */
 export async function leaseKey(
   { secret }: RunKeys,
   author: string,
   leased: Leased,
+  subtree?: number,
 ): Promise<string> {
-  return `${author}:${await sign(secret, claimOf(author, leased))}`;
+  const key = `${author}:${await sign(secret, claimOf(author, leased))}`;
+  return subtree === undefined ? key : `${key}:${subtree}`;
+}
+
+/** The run's `subtree`, as a key tells it. */
+export function subtreeOfKey(key: string): number | undefined {
+  const [, , subtree] = key.split(":");
+  return subtree === undefined ? undefined : Number(subtree);
 }
 
 /** The author of the lease that `key` is of. Errors: `no_lease` */

@@ -3,5 +3,6 @@ export type ObjectBindings = {
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;
   PARAMETER_SHARD: DurableObjectNamespace;
+  SUBTREE: DurableObjectNamespace;
   DIRECTORY: DurableObjectNamespace;
 };

@@ -47,8 +47,8 @@ export class Admission {
   }
 
   async withKey({ author }: Holder, given: Given): Promise<Lease> {
-    const { keys, rewinds } = this.#parts.present.record();
-    const key = await leaseKey(keys, author, given);
+    const { keys, rewinds, config } = this.#parts.present.record();
+    const key = await leaseKey(keys, author, given, config.subtree);
     return { ...given, key, ...(rewinds > 0 && { rewinds }) };
   }
 

@@ -1,6 +1,7 @@
 /** What a shard knows of itself without its vectors. */
 import { AppError } from "../../api/errors.ts";
 import type { ShardGeometry } from "../../training/shard-state.ts";
+import type { Neighbours } from "../../training/subtrees.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { outdatedRun } from "../platform/schema.ts";
 import { geometryOf, type ShardRow } from "./moments-by-group.ts";
@@ -17,6 +18,8 @@ export type Loaded = {
   /** How often the run has gone back. */
   rewinds: number;
   ended: boolean;
+  /** The microbatches whose pushes come here: all, or none where they go to subtrees. */
+  own: Neighbours;
 };
 
 /** Errors: `shard_not_found`, `state_version` */
@@ -34,8 +37,11 @@ export function loadShard(
   const row = sql.exec<ShardRow>("SELECT * FROM shard").one();
   if (row.outdated === 1) throw outdatedRun();
   const { step } = snapshots.pointer();
+  const geometry = geometryOf(row);
+  const { microbatches, subtree } = geometry.config;
   return {
-    geometry: geometryOf(row),
+    geometry,
+    own: { first: 0, count: subtree ? 0 : microbatches },
     keys: { creation: row.creation ?? "", secret: row.secret ?? "" },
     excluded: new Set(
       Array.from(

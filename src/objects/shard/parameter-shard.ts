@@ -11,8 +11,8 @@ import type { RunConfig } from "../../api/run-config.ts";
 import type { Update } from "../../training/optimizer.ts";
 import { stateParts, vectorsOf } from "../../training/shard-state.ts";
 import type { RunKeys } from "../platform/author.ts";
+import type { ObjectBindings } from "../platform/bindings.ts";
 import { CurrentState, type Prepared, type Taken } from "./current-state.ts";
-import { discard } from "./frame-body.ts";
 import { importedState } from "./imported-state.ts";
 import { geometryOf } from "./moments-by-group.ts";
 import { pastRow, pastSteps } from "./past-states.ts";
@@ -24,8 +24,13 @@ import { checkStep, REWINDS, WAIT_MS } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 import { StepWaiters } from "./step-waiters.ts";
+import type { Gathering } from "./subtree.ts";
+import { SubtreeSums } from "./subtree-sums.ts";
 
-export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
+export class ParameterShard
+  extends DurableObject<Pick<ObjectBindings, "BUCKET" | "SUBTREE">>
+  implements Gathering
+{
   readonly #sql = this.ctx.storage.sql;
   readonly #log = new PushLog(this.#sql);
   readonly #snapshots = new SnapshotStore(this.#sql);
@@ -40,39 +45,35 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
   readonly #pushes = new PushDesk(this.ctx.storage, this.#log, () =>
     this.#current.load(),
   );
+  readonly #sums = new SubtreeSums(this.ctx, this.env, this.#log, () =>
+    this.#current.load(),
+  );
   readonly #pulls = new PullDesk(this.#current, this.#waiters);
 
   /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
   override async fetch(request: Request): Promise<Response> {
-    const [, , step, microbatch] = new URL(request.url).pathname.split("/");
-    const { headers } = request;
-    const caller = headers.get("Caller")!;
-    if (request.method === "GET") {
-      const rewinds = headers.get(REWINDS);
-      const result = await toResult(() =>
-        this.#pulls.pull({
-          caller,
-          step: Number(step),
-          base: headers.get(FRAME_BASE) ?? undefined,
-          rewinds: rewinds === null ? undefined : Number(rewinds),
-          waitMs: Number(headers.get(WAIT_MS) ?? 0),
-        }),
-      );
-      return result.ok ? result.value : Response.json(result, { status: 409 });
-    }
-    const declared = headers.get("Frame-Bytes") || undefined;
+    const { headers, method, url } = request;
+    if (method !== "GET") return (await this.#pushes.answer(request)).response;
+    const [, , step] = new URL(url).pathname.split("/");
+    const rewinds = headers.get(REWINDS);
     const result = await toResult(() =>
-      this.#pushes.push(
-        caller,
-        headers.get("Lease-Key") ?? undefined,
-        Number(step),
-        Number(microbatch),
-        request.body,
-        declared === undefined ? undefined : Number(declared),
-      ),
+      this.#pulls.pull({
+        caller: headers.get("Caller")!,
+        step: Number(step),
+        base: headers.get(FRAME_BASE) ?? undefined,
+        rewinds: rewinds === null ? undefined : Number(rewinds),
+        waitMs: Number(headers.get(WAIT_MS) ?? 0),
+      }),
     );
-    if (!result.ok) await discard(request.body).catch(() => {});
-    return Response.json(result);
+    return result.ok ? result.value : Response.json(result, { status: 409 });
+  }
+
+  /** Do `body`, and have all subtrees know what has become of the shard. Repeating it repeats that. */
+  #told(body: () => void | Promise<void>): Promise<Result<void>> {
+    return toResult(async () => {
+      await body();
+      await this.#sums.tell();
+    });
   }
 
   /**
@@ -84,7 +85,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
     index: number,
     keys: RunKeys,
   ): Promise<Result<void>> {
-    return toResult(async () => {
+    return this.#told(async () => {
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       const row = { shard: index, config: JSON.stringify(config) };
       const geometry = geometryOf(row);
@@ -138,7 +139,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
    * Repeating it changes nothing: the keys are new each time that a run goes back.
    */
   goBack(step: number, keys: RunKeys, rewinds: number): Promise<Result<void>> {
-    return toResult(() => {
+    return this.#told(() => {
       const { step: current, keys: before } = this.#current.load();
       if (before.secret === keys.secret) return;
       if (step !== current && !this.#isPast(step))
@@ -159,7 +160,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** Take nothing of these authors, and void what they have pushed that is not committed. Repeating it changes nothing. */
   exclude(authors: string[]): Promise<Result<void>> {
-    return toResult(() => {
+    return this.#told(() => {
       const { step } = this.#current.load();
       this.ctx.storage.transactionSync(() => {
         this.#sql.exec("DELETE FROM excluded");
@@ -174,14 +175,28 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** The commit's first phase. Changes nothing. */
   prepare(step: number, taken: Taken): Promise<Result<Prepared>> {
-    return toResult(() => this.#current.prepare(step, taken));
+    return toResult(async () => {
+      const missing = await this.#sums.gather(step, taken);
+      if (missing.length > 0) return { missing };
+      return this.#current.prepare(step, this.#sums.logged(taken));
+    });
+  }
+
+  /** A subtree has all its pushes of a step: their sum may be had before a commit asks for it. */
+  gatherOne(
+    step: number,
+    subtree: number,
+    digests: Taken,
+  ): Promise<Result<number[]>> {
+    return toResult(() => this.#sums.gatherOne(step, subtree, digests));
   }
 
   /** Its second: the shard reaches the next step. Idempotent by step. */
   apply(update: Update, taken: Taken): Promise<Result<void>> {
     return toResult(async () => {
-      await this.#current.apply(update, taken);
+      await this.#current.apply(update, this.#sums.logged(taken));
       this.#waiters.wakeAll();
+      await this.#sums.tell({ step: update.step, taken });
     });
   }
 
@@ -223,7 +238,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** The run has ended: take no more pushes, keep the parameters, let the log go. */
   end(): Promise<Result<void>> {
-    return toResult(() => {
+    return this.#told(() => {
       if (this.#current.load().ended) return;
       this.#current.end();
       this.#waiters.wakeAll();
@@ -232,6 +247,7 @@ export class ParameterShard extends DurableObject<{ BUCKET: R2Bucket }> {
 
   /** Forget everything. */
   async destroy(): Promise<void> {
+    await this.#sums.destroy();
     this.#log.forget();
     this.#current.forget();
     await this.ctx.storage.deleteAll();

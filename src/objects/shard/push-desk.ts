@@ -1,16 +1,17 @@
 /** Where pushes come in: each is checked, then its body read, then it is on disk. */
-import { AppError } from "../../api/errors.ts";
+import { AppError, toResult } from "../../api/errors.ts";
 import { decodeFrame, type Frame } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { authorOfKey } from "../platform/author.ts";
-import { MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
+import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import type { PushLog } from "./push-log.ts";
 import {
   checkExcluded,
   checkFrame,
   checkMicrobatch,
+  checkOwn,
   checkRunning,
   checkStep,
 } from "./shard-frames.ts";
@@ -31,6 +32,27 @@ export class PushDesk {
     this.#loaded = loaded;
   }
 
+  /** The push that `pushFrame` made, answered as it reads it. */
+  async answer(
+    request: Request,
+  ): Promise<{ response: Response; isNew: boolean; step: number }> {
+    const [, , step, microbatch] = new URL(request.url).pathname.split("/");
+    const declared = request.headers.get("Frame-Bytes") || undefined;
+    const result = await toResult(() =>
+      this.push(
+        request.headers.get("Caller")!,
+        request.headers.get("Lease-Key") ?? undefined,
+        Number(step),
+        Number(microbatch),
+        request.body,
+        declared === undefined ? undefined : Number(declared),
+      ),
+    );
+    if (!result.ok) await discard(request.body).catch(() => {});
+    const isNew = result.ok && !result.value.duplicate;
+    return { response: Response.json(result), isNew, step: Number(step) };
+  }
+
   /**
    * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
    * were here before. The body is read when nothing else speaks against it.
@@ -43,9 +65,10 @@ export class PushDesk {
     body: ReadableStream<Uint8Array> | null,
     declaredBytes: number | undefined,
   ): Promise<{ duplicate: boolean }> {
-    const { keys, ended } = this.#loaded();
+    const { keys, ended, geometry, own } = this.#loaded();
     checkRunning(ended);
-    checkMicrobatch(this.#loaded().geometry, microbatch);
+    checkMicrobatch(geometry, microbatch);
+    checkOwn(own, microbatch);
     const leased = { kind: "train", step, index: microbatch } as const;
     const author = await authorOfKey(keys, caller, leased, key);
     this.#checkPush(author, step, microbatch);

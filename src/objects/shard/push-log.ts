@@ -4,6 +4,12 @@ import { free } from "../../memory/free.ts";
 import { slicePayload } from "../../training/gradient.ts";
 import { SLICE_LENGTH } from "../../training/mean-gradient.ts";
 
+/** What is stored of a frame, or of a subtree's sum in a shard. */
+export type Logged = Pick<
+  Frame,
+  "step" | "microbatch" | "digest" | "dtype" | "payload" | "length"
+>;
+
 /** By microbatch, which of its pushes a commit takes. */
 export type Variants = readonly number[];
 
@@ -34,13 +40,20 @@ export class PushLog {
     return row?.digest;
   }
 
+  /** Whether there is such a one, whoever pushed it. */
+  has(step: number, microbatch: number, digest: string): boolean {
+    return this.#variants(step, microbatch).some(
+      (each) => each.digest === digest,
+    );
+  }
+
   /** Of what the commit of a step that is past took. */
   keptDigest(step: number, microbatch: number): string | undefined {
     return this.#variants(step, microbatch)[0]?.digest;
   }
 
   /** Store an author's push; returns whether the same bytes were here before. Called inside a transaction. */
-  store(frame: Frame, author: string): boolean {
+  store(frame: Logged, author: string): boolean {
     const { step, microbatch, digest } = frame;
     const variants = this.#variants(step, microbatch);
     const same = variants.find((each) => each.digest === digest);
@@ -59,7 +72,7 @@ export class PushLog {
   }
 
   #storeVariant(
-    { step, microbatch, digest, dtype, payload, length }: Frame,
+    { step, microbatch, digest, dtype, payload, length }: Logged,
     variant: number,
   ): void {
     for (let slice = 0; slice * SLICE_LENGTH < length; slice++) {
@@ -109,30 +122,42 @@ export class PushLog {
     return this.#read;
   }
 
-  /** The variants of these digests, by microbatch, or those that are not here. */
+  /** The variants of these digests, by microbatch from `first` on, or those that are not here. */
   find(
     step: number,
     taken: readonly (string | null)[],
+    first = 0,
   ): { variants: Variants } | { missing: number[] } {
     const here = this.#ofStep(step);
     const found = taken.map(
-      (digest, microbatch) =>
+      (digest, index) =>
         here.find(
           (each) =>
-            each.microbatch === microbatch &&
+            each.microbatch === first + index &&
             (digest === null || each.digest === digest),
         )?.variant,
     );
-    const missing = [...found.keys()].filter(
-      (microbatch) => found[microbatch] === undefined,
-    );
+    const missing = [...found.keys()]
+      .filter((index) => found[index] === undefined)
+      .map((index) => first + index);
     return missing.length > 0 ? { missing } : { variants: found as number[] };
   }
 
+  /** Of the first push of each microbatch that has one. */
+  firstDigests(step: number): string[] {
+    return Array.from(
+      this.#sql.exec<{ digest: string }>(
+        "SELECT digest, MIN(variant) FROM pushes WHERE step = ? GROUP BY microbatch ORDER BY microbatch",
+        step,
+      ),
+      ({ digest }) => digest,
+    );
+  }
+
   /** The commit takes these: what else the step has goes. Repeating it changes nothing. Called inside a transaction. */
-  keep(step: number, variants: Variants): void {
+  keep(step: number, variants: Variants, first = 0): void {
     const others = this.#ofStep(step).filter(
-      ({ microbatch, variant }) => variant !== variants[microbatch],
+      ({ microbatch, variant }) => variant !== variants[microbatch - first],
     );
     // There are none, unless somebody lied.
     if (others.length === 0) return;

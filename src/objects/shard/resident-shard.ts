@@ -8,8 +8,8 @@ import { isolateMemory } from "../../memory/ledger.ts";
 import { SharedBytes } from "../../memory/shared-bytes.ts";
 import {
   keptGradient,
+  loggedGradient,
   type MeanGradient,
-  reducedGradient,
   squaredNorms,
 } from "../../training/mean-gradient.ts";
 import type { Update } from "../../training/optimizer.ts";
@@ -117,8 +117,8 @@ export class ResidentShard {
     step: number,
     variants: Variants,
   ): MeanGradient {
-    return reducedGradient(geometry, step, (microbatch, slice) =>
-      this.#log.read(step, microbatch, variants[microbatch]!, slice),
+    return loggedGradient(geometry, step, (part, slice) =>
+      this.#log.read(step, part, variants[part]!, slice),
     );
   }
 

@@ -11,6 +11,7 @@ import {
   storeParameters,
 } from "../../training/pulled-parameters.ts";
 import type { ShardGeometry } from "../../training/shard-state.ts";
+import type { Neighbours } from "../../training/subtrees.ts";
 
 /** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
 export function encodeParameters(
@@ -39,6 +40,15 @@ export function checkMicrobatch(
   throw new AppError(
     "invalid_number",
     `Expected a microbatch from 0 to ${config.microbatches - 1}, got ${index}`,
+  );
+}
+
+/** Its pushes come here: a lease's key says where they go. */
+export function checkOwn({ first, count }: Neighbours, index: number): void {
+  if (index >= first && index < first + count) return;
+  throw new AppError(
+    "no_lease",
+    `Expected \`Lease-Key\` as the run has given it, which says where the gradient of microbatch ${index} goes, got one that was changed`,
   );
 }
 

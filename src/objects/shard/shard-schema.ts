@@ -88,4 +88,7 @@ export const SHARD_SCHEMA = new Schema("shard", [
   // How often the run has gone back: who has a lease of before pulls nothing more.
   (sql) =>
     sql.exec("ALTER TABLE shard ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0"),
+
+  // A log may have sums of subtrees: an earlier release would take them for pushes.
+  () => {},
 ]);

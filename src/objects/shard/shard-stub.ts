@@ -1,10 +1,14 @@
 /** A shard from outside: small calls by RPC, frames as bodies, which nobody copies on their way. */
 import { fromResult, type Result } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
+import { MAX_MICROBATCHES } from "../../training/run-request.ts";
+import { subtreeProblems } from "../../training/subtrees.ts";
+import { subtreeOfKey } from "../platform/author.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { frameTooLarge, MAX_FRAME_BYTES } from "./frame-body.ts";
 import type { ParameterShard } from "./parameter-shard.ts";
 import { REWINDS, WAIT_MS } from "./shard-frames.ts";
+import { subtreeStub } from "./subtree-stub.ts";
 
 const ORIGIN = "https://shard";
 
@@ -30,6 +34,28 @@ export function shardStub(
   return bindings.PARAMETER_SHARD.getByName(
     `${run}/${shard}`,
   ) as unknown as ShardStub;
+}
+
+/**
+ * What takes a shard's pushes of a microbatch: the shard, or where the key of its lease tells of subtrees, that of which the
+ * microbatch is. Only names that can exist make an object.
+ */
+export function pushTarget(
+  bindings: Pick<ObjectBindings, "PARAMETER_SHARD" | "SUBTREE">,
+  run: string,
+  shard: number,
+  microbatch: number,
+  key: string | undefined,
+): Pick<ShardStub, "fetch"> {
+  const size = key === undefined ? undefined : subtreeOfKey(key);
+  const canBe =
+    size !== undefined &&
+    microbatch < MAX_MICROBATCHES &&
+    subtreeProblems({ microbatches: MAX_MICROBATCHES, subtree: size })
+      .length === 0;
+  if (!canBe) return shardStub(bindings, run, shard);
+  const id = bindings.PARAMETER_SHARD.idFromName(`${run}/${shard}`);
+  return subtreeStub(bindings, id.toString(), Math.floor(microbatch / size));
 }
 
 /**
@@ -63,7 +89,7 @@ export async function pullFrame(
  * whether the same bytes were there before. Errors: those of `ParameterShard.push`
  */
 export async function pushFrame(
-  shard: ShardStub,
+  target: Pick<ShardStub, "fetch">,
   caller: string,
   key: string | undefined,
   step: number,
@@ -73,7 +99,7 @@ export async function pushFrame(
 ): Promise<Result<{ duplicate: boolean }>> {
   if (declaredBytes !== undefined && declaredBytes > MAX_FRAME_BYTES)
     throw frameTooLarge(declaredBytes);
-  const response = await shard.fetch(
+  const response = await target.fetch(
     `${ORIGIN}/gradients/${step}/${microbatch}`,
     {
       method: "PUT",
