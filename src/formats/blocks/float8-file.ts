@@ -41,7 +41,7 @@ export type FloatView = {
 /** Errors: those of `findFloat8` */
 export function floatView(file: TensorFile): FloatView {
   // A GGUF has no such types.
-  const found = file.target.name === "gguf" ? [] : findFloat8(file.tensors);
+  const found = file.target.isPlain ? [] : findFloat8(file.tensors);
   const byWeight = new Map(found.map((each) => [each.weight, each]));
   const scales = new Set(
     found.flatMap(({ scale, inputScale }) => [scale?.tensor, inputScale]),

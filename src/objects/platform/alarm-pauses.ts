@@ -5,7 +5,7 @@ import { AppError } from "../../api/errors.ts";
 export const NEXT_MS = 1;
 /** Failures in a row that are no refusals, after which the work has failed. */
 export const MAX_FAILURES = 6;
-export const FIRST_PAUSE_MS = 250;
+const FIRST_PAUSE_MS = 250;
 
 export function pauseAfter(failures: number): number {
   return FIRST_PAUSE_MS * 2 ** failures;
