@@ -1,6 +1,40 @@
+// Swagger UI has dark colours for a page of this class.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colour = () =>
+  document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", colour);
+colour();
+
 // The API's description, from this very server and nowhere else.
 SwaggerUIBundle({
   dom_id: "#docs",
   url: "/openapi.json",
   validatorUrl: null,
+  onComplete() {
+    // Beneath the page's own heading, and parts of it like its operations.
+    const say = (part, attributes) => {
+      const element = document.querySelector(`#docs ${part}`);
+      for (const [name, value] of Object.entries(attributes))
+        element.setAttribute(name, value);
+    };
+    say(".info .title", { role: "heading", "aria-level": "2" });
+    say(".information-container", { role: "region", "aria-label": "About" });
+    say(".scheme-container", { role: "region", "aria-label": "Access" });
+  },
 });
+
+// Its forms name their fields, and its tables themselves, for the eye alone; and a keyboard would not scroll its texts.
+const docs = document.querySelector("#docs");
+new MutationObserver(() => {
+  for (const row of docs.querySelectorAll("tr[data-param-name]"))
+    for (const field of row.querySelectorAll(
+      ":is(input, select, textarea):not([aria-label])",
+    ))
+      field.setAttribute("aria-label", row.dataset.paramName);
+  for (const field of docs.querySelectorAll(".examples-select-element"))
+    field.setAttribute("aria-label", "Example");
+  for (const table of docs.querySelectorAll(".responses-table[id]"))
+    table.setAttribute("aria-label", table.id.replaceAll("_", " "));
+  for (const text of docs.querySelectorAll("pre.microlight"))
+    text.setAttribute("tabindex", "0");
+}).observe(docs, { childList: true, subtree: true });

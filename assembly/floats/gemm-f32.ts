@@ -3,7 +3,7 @@
  *
  * Each output element is one chain of multiply-adds in order of k, so blocking never changes a bit.
  */
-import { A_WIDTH, B_WIDTH, multiplyTallTile, multiplyTile } from "./tile-f32";
+import { A_WIDTH, B_WIDTH, multiplyTallTile, multiplyTile, ZEROS } from "./tile-f32";
 
 /** 1 where the engine takes two v128 side by side as one vector of 256 bits, which then has registers for taller tiles. */
 let wide: i32 = 0;
@@ -20,11 +20,10 @@ export function useWideVectors(isWide: i32): void {
 @inline const M_BLOCK: i32 = 128;
 
 /**
- * out (+)= a · bᵀ from packed panels.
+ * out = start + a · bᵀ from packed panels.
  *
  * Shapes:   out f32 [m, n], rows outStride elements apart; aPanels [ceil(m / 4), k, 4];
- *           bPanels [ceil(n / 8), k, 8]
- * Meaning:  with accumulate each sum starts from the value in out, else from 0
+ *           bPanels [ceil(n / 8), k, 8]; start is out itself, or f32 [n] for every row, or 0 for zeros
  */
 export function gemmF32(
   out: usize,
@@ -34,12 +33,12 @@ export function gemmF32(
   m: i32,
   n: i32,
   k: i32,
-  accumulate: i32,
+  start: usize,
 ): void {
   assert(m >= 0 && n >= 0 && k >= 0, "sizes must not be negative");
   assert(outStride >= n, "rows of out must not overlap");
 
-  gemmPanels(out, outStride, aPanels, k, bPanels, k, m, n, k, accumulate, n);
+  gemmPanels(out, outStride, aPanels, k, bPanels, k, m, n, k, start, n);
 }
 
 /**
@@ -56,7 +55,7 @@ export function gemmPanels(
   m: i32,
   n: i32,
   k: i32,
-  accumulate: i32,
+  start: usize,
   diagonal: i32,
 ): void {
   const rowBytes = <usize>outStride << 2;
@@ -68,7 +67,7 @@ export function gemmPanels(
     const kBlock = min(K_BLOCK, k - k0);
     const aBlock = aPanels + (<usize>(k0 * A_WIDTH) << 2);
     const bBlock = bPanels + (<usize>(k0 * B_WIDTH) << 2);
-    const add = accumulate | i32(k0 > 0);
+    const goesOn = start == out || k0 > 0;
     for (let m0 = 0; m0 < m; m0 += M_BLOCK) {
       const mEnd = min(m0 + M_BLOCK, m);
       let b = bBlock;
@@ -77,19 +76,23 @@ export function gemmPanels(
         let a = aBlock + <usize>(first / A_WIDTH) * aStripBytes;
         let to = out + <usize>first * rowBytes + (<usize>column << 2);
         const columns = min(B_WIDTH, n - column);
+        // Of the columns' first sums; those that go on are where they are.
+        const startsAt = start ? start + (<usize>column << 2) : ZEROS;
+        const fromBytes = goesOn ? rowBytes : 0;
         for (let row = first; row < mEnd; row += A_WIDTH) {
           const rows = min(A_WIDTH, mEnd - row);
+          const from = goesOn ? to : startsAt;
           if (wide && columns == B_WIDTH && mEnd - row >= 2 * A_WIDTH) {
-            multiplyTallTile(to, rowBytes, a, a + aStripBytes, b, kBlock, add);
+            multiplyTallTile(to, rowBytes, from, fromBytes, a, a + aStripBytes, b, kBlock);
             row += A_WIDTH;
             a += 2 * aStripBytes;
             to += <usize>(2 * A_WIDTH) * rowBytes;
             continue;
           }
           if (rows == A_WIDTH && columns == B_WIDTH) {
-            multiplyTile(to, rowBytes, a, b, kBlock, add);
+            multiplyTile(to, rowBytes, from, fromBytes, a, b, kBlock);
           } else {
-            multiplyEdge(to, rowBytes, a, b, kBlock, add, rows, columns);
+            multiplyEdge(to, rowBytes, from, fromBytes, a, b, kBlock, rows, columns);
           }
           a += aStripBytes;
           to += <usize>A_WIDTH * rowBytes;
@@ -105,30 +108,25 @@ export function gemmPanels(
 function multiplyEdge(
   out: usize,
   rowBytes: usize,
+  from: usize,
+  fromBytes: usize,
   a: usize,
   b: usize,
   k: i32,
-  accumulate: i32,
   rows: i32,
   columns: i32,
 ): void {
   const tile = memory.data(128, 16);
   const tileBytes: usize = <usize>B_WIDTH << 2;
-  if (accumulate) {
-    for (let row = 0; row < rows; row++) {
-      memory.copy(
-        tile + <usize>row * tileBytes,
-        out + <usize>row * rowBytes,
-        <usize>columns << 2,
-      );
-    }
-  }
-  multiplyTile(tile, tileBytes, a, b, k, accumulate);
-  for (let row = 0; row < rows; row++) {
-    memory.copy(
-      out + <usize>row * rowBytes,
-      tile + <usize>row * tileBytes,
-      <usize>columns << 2,
-    );
+  copyRows(tile, tileBytes, from, fromBytes, rows, columns);
+  multiplyTile(tile, tileBytes, tile, tileBytes, a, b, k);
+  copyRows(out, rowBytes, tile, tileBytes, rows, columns);
+}
+
+function copyRows(
+  to: usize, toBytes: usize, from: usize, fromBytes: usize, rows: i32, columns: i32,
+): void {
+  for (; rows > 0; rows--, to += toBytes, from += fromBytes) {
+    memory.copy(to, from, <usize>columns << 2);
   }
 }

@@ -8,21 +8,23 @@
 /** Rows of b, columns of out, in a tile. */
 // @ts-ignore: decorator
 @inline export const B_WIDTH: i32 = 8;
-/** What a tile starts from that does not accumulate. */
+/** What a tile starts from that has nothing to start from. */
 // @ts-ignore: decorator
-@inline const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
+@inline export const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
 
-/** out (+)= a strip · b stripᵀ: 4 × 8 sums in registers. `rowBytes` between rows of out. */
+/**
+ * out = from + a strip · b stripᵀ: 4 × 8 sums in registers. `rowBytes` between rows of out, `fromBytes` between those of
+ * `from`, which may be out, or one row for all.
+ */
 export function multiplyTile(
   out: usize,
   rowBytes: usize,
+  from: usize,
+  fromBytes: usize,
   a: usize,
   b: usize,
   k: i32,
-  accumulate: i32,
 ): void {
-  const from = accumulate ? out : ZEROS;
-  const fromBytes = accumulate ? rowBytes : 0;
   const out1 = out + rowBytes;
   const out2 = out1 + rowBytes;
   const out3 = out2 + rowBytes;
@@ -68,13 +70,12 @@ export function multiplyTile(
 export function multiplyTallTile(
   out: usize,
   rowBytes: usize,
+  from: usize,
+  fromBytes: usize,
   a: usize, secondA: usize,
   b: usize,
   k: i32,
-  accumulate: i32,
 ): void {
-  const from = accumulate ? out : ZEROS;
-  const fromBytes = accumulate ? rowBytes : 0;
   const out1 = out + rowBytes;
   const out2 = out1 + rowBytes;
   const out3 = out2 + rowBytes;

@@ -205,13 +205,13 @@ export function attentionBackwardF32(
 function multiplyFromDiagonal(
   out: usize, outStride: i32, a: usize, b: usize, first: i32, rows: i32, n: i32,
 ): void {
-  gemmPanels(out, outStride, a, rows, b, rows, first, n, rows, 1, n);
+  gemmPanels(out, outStride, a, rows, b, rows, first, n, rows, out, n);
   for (let row = 0; row < rows; row += GROUP) {
     const keys = min(GROUP, rows - row);
     const aGroup = a + bytes((first + row) * rows + row * A_WIDTH);
     const bGroup = b + bytes(row * B_WIDTH);
     const to = out + bytes((first + row) * outStride);
-    gemmPanels(to, outStride, aGroup, rows, bGroup, rows, keys, n, rows - row, 1, n);
+    gemmPanels(to, outStride, aGroup, rows, bGroup, rows, keys, n, rows - row, to, n);
   }
 }
 

@@ -1,4 +1,5 @@
 /** What a GGUF holds, and what llama.cpp would make of it. */
+import { grouped } from "./grouped.ts";
 import { TARGETS } from "../api/scheme.ts";
 import type { GgufHead } from "../formats/containers/gguf-reader.ts";
 import {
@@ -62,7 +63,7 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
   const packedTensors = inspected.filter(
     ({ packed, dtype }) => packed || dtype === "MXFP4",
   ).length;
-  const types = Map.groupBy(
+  const types = grouped(
     inspected.filter(({ dtype }) => !FLOATS.includes(dtype)),
     ({ dtype }) => dtype,
   );

@@ -1,4 +1,5 @@
 /** Tensors of an inspection as people read them: layers that differ in their number alone are one line. */
+import { grouped } from "./grouped.ts";
 import type { InspectedTensor } from "./inspect.ts";
 
 export type InspectedGroup = Pick<
@@ -12,7 +13,7 @@ export type InspectedGroup = Pick<
 export function inspectedGroups(
   tensors: readonly InspectedTensor[],
 ): InspectedGroup[] {
-  const groups = Map.groupBy(tensors, ({ name, dtype, shape, reason }) =>
+  const groups = grouped(tensors, ({ name, dtype, shape, reason }) =>
     [withoutNumbers(name), dtype, shape.join(), reason].join("\n"),
   );
   return Array.from(groups.values(), (group) => {

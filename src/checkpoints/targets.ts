@@ -32,6 +32,16 @@ function isGptOssExperts(
   );
 }
 
+function isOfConv1d(
+  { name }: TensorHead,
+  config: ModelConfig | undefined,
+): boolean {
+  return (
+    config?.model_type === "gpt2" &&
+    /(^|\.)c_(attn|proj|fc)\.weight$/.test(name)
+  );
+}
+
 /** Why the target leaves a tensor that could be packed; undefined where it takes it. */
 function whyLeft(
   target: Target,
@@ -51,8 +61,9 @@ function whyLeft(
     return "mlx stacks experts as it loads them, and not packed ones";
   if (!head.name.endsWith(".weight"))
     return `${target} has no packed form of a parameter of this name`;
-  // GPT-2's loaders turn whatever is called `weight`; compressed-tensors calls it `weight_packed`.
-  if (role === "linear-in-out" && target !== "vllm")
+  // GPT-2's loaders turn whatever is called `weight`; compressed-tensors calls it `weight_packed`. Blocks are turned already.
+  const isConv1d = role === "linear-in-out" || isOfConv1d(head, config);
+  if (isConv1d && target !== "vllm")
     return `${target}'s loader turns the weights of a Conv1D itself`;
   return undefined;
 }

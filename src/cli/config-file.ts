@@ -61,9 +61,12 @@ function configOf(typed: readonly string[]): string | undefined {
 
 function readConfig(file: string): object {
   const read = READERS[extname(file)];
-  if (!read || !statSync(file, { throwIfNoEntry: false })?.isFile()) {
+  const isThere = statSync(file, { throwIfNoEntry: false })?.isFile();
+  if (!read || !isThere) {
+    const isNone = extname(file) in READERS;
+    const got = isNone ? `"${file}", where there is none` : `"${file}"`;
     throw new UsageError(
-      `Expected --config to be a .toml or .json file, got "${file}"`,
+      `Expected --config to be a .toml or .json file, got ${got}`,
     );
   }
   let config: unknown;

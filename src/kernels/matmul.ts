@@ -23,12 +23,14 @@ export function byColumns(source: Pointer, rows: number): Operand {
 export type MatmulOptions = {
   /** Add to what `out` holds. */
   accumulate?: boolean;
+  /** f32 [n]: what every row starts from, where it does not accumulate. */
+  bias?: Pointer | undefined;
   /** Round both operands to the nearest bf16; products and sums stay f32. */
   roundToBf16?: boolean;
 };
 
 /**
- * out (+)= a · bᵀ, each sum in order of k.
+ * out (+)= a · bᵀ, or bias + a · bᵀ, each sum in order of k.
  *
  * Shapes:   out f32 [m, n]; a [m, k]; b [n, k]
  */
@@ -39,7 +41,7 @@ export function matmul(
   m: number,
   n: number,
   k: number,
-  { accumulate = false, roundToBf16 = false }: MatmulOptions = {},
+  { accumulate = false, bias = 0, roundToBf16 = false }: MatmulOptions = {},
 ): void {
   checkCount("rows", m);
   const { arena } = kernels();
@@ -51,15 +53,16 @@ export function matmul(
       const to = out + 4 * row * n;
       arena.scope(() => {
         const aPanels = packF32("a", { ...a, source }, rows, k, roundToBf16);
-        multiplyF32(to, n, aPanels, bPanels, rows, n, k, accumulate);
+        const start = accumulate ? to : bias;
+        multiplyF32(to, n, aPanels, bPanels, rows, n, k, start);
       });
     }
   });
 }
 
 /**
- * `matmul` of operands that `packF32` made. Rows of `out` lie `outStride` elements apart; with `accumulate` each sum goes on
- * from what `out` holds.
+ * `matmul` of operands that `packF32` made. Rows of `out` lie `outStride` elements apart; sums start from `start`: `out` itself,
+ * or f32 [n] for every row, or 0 for zeros.
  */
 export function multiplyF32(
   out: Pointer,
@@ -69,18 +72,10 @@ export function multiplyF32(
   m: number,
   n: number,
   k: number,
-  accumulate: boolean,
+  start: Pointer,
 ): void {
-  kernels().exports.gemmF32(
-    out,
-    outStride,
-    aPanels,
-    bPanels,
-    m,
-    n,
-    k,
-    Number(accumulate),
-  );
+  const { exports } = kernels();
+  exports.gemmF32(out, outStride, aPanels, bPanels, m, n, k, start);
 }
 
 /** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */

@@ -39,7 +39,7 @@ export function headForward(
     forEachBlock(V, (first, count) => {
       const words = byRows(weight + 4 * first * C, C);
       const b = packF32("b", words, count, C, roundToBf16);
-      multiplyF32(logits + 4 * first, V, a, b, rows, count, C, false);
+      multiplyF32(logits + 4 * first, V, a, b, rows, count, C, 0);
     });
   });
 }
@@ -64,14 +64,15 @@ export function headBackward(
     forEachBlock(V, (first, count) => {
       const dBlock = dLogits + 4 * first;
       const dWords = packed("a", byColumns(dBlock, V), count, rows);
-      multiplyF32(dWeight + 4 * first * C, C, dWords, x, count, C, rows, true);
+      const to = dWeight + 4 * first * C;
+      multiplyF32(to, C, dWords, x, count, C, rows, to);
     });
     forEachBlock(V, (first, count) => {
       const dBlock = dLogits + 4 * first;
       const dY = packed("a", byRows(dBlock, V), rows, count);
       const words = byColumns(weight + 4 * first * C, C);
       const b = packed("b", words, C, count);
-      multiplyF32(dHidden, C, dY, b, rows, C, count, first > 0);
+      multiplyF32(dHidden, C, dY, b, rows, C, count, first > 0 ? dHidden : 0);
     });
   });
 }

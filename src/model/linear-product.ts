@@ -2,7 +2,6 @@
 import { AppError } from "../api/errors.ts";
 import { isDense, type PanelProduct, type Product } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
-import { biasForward } from "../kernels/elementwise.ts";
 import { matmul, type Operand } from "../kernels/matmul.ts";
 import { SEGMENT_LENGTH, type Side } from "../kernels/mxfp4-matmul.ts";
 import {
@@ -38,11 +37,8 @@ export function multiply(
   const [m, n] = [a.rows, b.rows];
   arena.scope(() => {
     if (isDense(product)) {
-      if (bias !== undefined) biasForward(out, bias, m, n);
-      matmul(out, a.read(), b.read(), m, n, k, {
-        accumulate: bias !== undefined,
-        roundToBf16: product.format === "bf16",
-      });
+      const roundToBf16 = product.format === "bf16";
+      matmul(out, a.read(), b.read(), m, n, k, { bias, roundToBf16 });
       return;
     }
     const placed = inRoles(product, { a: a.role, b: b.role });

@@ -4,10 +4,15 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
-import { type Recipe, RECIPE_NAMES } from "../api/recipe.ts";
+import { AppError } from "../api/errors.ts";
+import { type Recipe, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
-import { readCheckpoint } from "../training/checkpoint.ts";
+import { architectureOf } from "../model/architectures.ts";
+import {
+  type CheckpointConfig,
+  readCheckpoint,
+} from "../training/checkpoint.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
@@ -88,7 +93,9 @@ async function measure(
   // Where it was kept plays no part.
   const whole = { ...config, dataset } as unknown as RunConfig;
   const observed = await observeLayers(whole, tensors, corpus);
-  const recipes = RECIPE_NAMES.filter((recipe) => !SAME.includes(recipe));
+  const recipes = RECIPE_NAMES.filter(
+    (recipe) => !SAME.includes(recipe) && isTaken(recipe, config),
+  );
   const layers = observed.map((layer): MeasuredLayer => {
     console.log(layer.name);
     const errors = recipes.map((recipe) => [
@@ -112,6 +119,22 @@ async function measure(
   const { model, optimizer, recipe, sequences } = config;
   const subject = `The model is a GPT of ${model.layers} layers of width ${model.width} after ${step} steps of ${optimizer.name} (recipe \`${recipe}\`), the batch ${sequences} sequences of ${model.context} tokens that it was trained on.`;
   return { subject, recipes, draws, layers, dots };
+}
+
+/** Whether a model of these sizes can be trained by the recipe; where not, says why. */
+function isTaken(recipe: Recipe, { model, sequences }: CheckpointConfig) {
+  try {
+    architectureOf(model).checkTraining(
+      model,
+      sequences,
+      segmentLength(recipe),
+    );
+    return true;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    console.log(`${recipe} is passed over: ${error.message}`);
+    return false;
+  }
 }
 
 async function write(measured: Measured, out: string): Promise<void> {

@@ -2,7 +2,7 @@
  * What every script of package.json does first: `--help` and `--version` only tell, and what it does not
  * know it refuses, in one line and before anything has changed.
  */
-import { parseArgs as tokensOf } from "node:util";
+import { parseArgs as tokensOf, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
 import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
@@ -44,8 +44,12 @@ export async function runScript<const T extends ArgsDef>(
     const code = await script.run({ args, rawArgs });
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    const next = nextStep(error);
+    const message = error instanceof Error ? error.message : String(error);
+    console.error(stripVTControlCharacters(message)); // citty colours its own
+    const isUsage = error instanceof Error && error.name === "CLIError";
+    const next = isUsage
+      ? `\`${script.meta.name} --help\` tells what there is`
+      : nextStep(error);
     if (next !== undefined) console.error(next);
     process.exitCode = 1;
   }

@@ -124,3 +124,27 @@ test("ahead of pieces that no window is full of, none is read twice, and nothing
   for (let at = 0; at < 300; at += 30) await source.take(30);
   expect(spans).toEqual(["0+100", "90+100", "180+100", "270+30"]);
 });
+
+test("small runs near one another come in one read, in whichever order they are taken", async () => {
+  const spans: string[] = [];
+  const read = async (file: number, start: number, length: number) => {
+    spans.push(`${file}: ${start}+${length}`);
+    return FILES[file]!.slice(start, start + length);
+  };
+  const runs = [
+    { file: 0, start: 300, end: 360 },
+    { file: 0, start: 100, end: 160 },
+    { file: 0, start: 200, end: 260 },
+    // Too far for a window.
+    { file: 0, start: 4000, end: 4060 },
+    // Between both lies more than is taken.
+    { file: 1, start: 10, end: 20 },
+    { file: 1, start: 900, end: 910 },
+  ];
+  const source = new FileSource(read, runs, { windowBytes: 1000 });
+  for (const { file, start, end } of runs)
+    expect(await source.take(end - start)).toEqual(
+      FILES[file]!.subarray(start, end),
+    );
+  expect(spans).toEqual(["0: 100+260", "0: 4000+60", "1: 10+10", "1: 900+10"]);
+});

@@ -88,6 +88,16 @@ describe("ids", () => {
     expect(told.decode(spelling(400))).toBe("  ");
   });
 
+  it("of added words are those words, with signs that stand for no byte", () => {
+    const file = JSON.parse(fileOf(GPT2)) as { added_tokens: object[] };
+    const word = { id: 252, content: "<｜à la｜>", special: false };
+    const added_tokens = [...file.added_tokens, word];
+    const json = JSON.stringify({ ...file, added_tokens });
+    const tokenizer = new ForeignTokenizer(json, undefined);
+    expect(told.decode(tokenizer.spelling()(252))).toBe(word.content);
+    expect(tokenizer.vocabulary).toBe(253);
+  });
+
   it("of bytes that no piece has are those bytes", () => {
     const [, , [, json]] = CASES as [
       unknown,

@@ -23,7 +23,8 @@ function multiply(
   m: number,
   n: number,
   k: number,
-  options: MatmulOptions & {
+  options: Omit<MatmulOptions, "bias"> & {
+    bias?: Float32Array;
     aLayout?: Layout;
     bLayout?: Layout;
     initial?: Float32Array;
@@ -38,7 +39,8 @@ function multiply(
     const out = arena.copyIn(initial ?? new Float32Array(m * n).fill(NaN));
     const left = place(a, m, aLayout);
     const right = place(b, n, bLayout);
-    matmul(out, left, right, m, n, k, options);
+    const bias = options.bias && arena.copyIn(options.bias);
+    matmul(out, left, right, m, n, k, { ...options, bias });
     return arena.f32(out, m * n).slice();
   });
 }
@@ -67,21 +69,32 @@ describe("f32 GEMM", () => {
     }
   });
 
-  it("gives the same bits by taller tiles, at every odd size", () => {
+  it("gives the same bits by taller tiles and from a bias, at every odd size", () => {
     for (const m of [...SIZES, 130, 135]) {
       for (const n of SIZES) {
         for (const k of [1, 33, 513]) {
           const a = normals(m * k, m + 100 * k);
           const b = normals(n * k, n + 77 * k);
-          for (const accumulate of [false, true]) {
-            const initial = normals(m * n, 3);
-            const options = { accumulate, initial };
+          const bias = normals(n, 4);
+          const rowsOfBias = Float32Array.from(
+            { length: m * n },
+            (_, at) => bias[at % n]!,
+          );
+          const results = [
+            {},
+            { accumulate: true, initial: normals(m * n, 3) },
+            { accumulate: true, initial: rowsOfBias },
+            { bias },
+          ].map((options) => {
             const byTiles = multiply(a, b, m, n, k, options);
             exports.useWideVectors(1);
             const byTallTiles = multiply(a, b, m, n, k, options);
             exports.useWideVectors(0);
             expect(byTallTiles).toEqual(byTiles);
-          }
+            return byTiles;
+          });
+          // Rows that start from a bias are what adds to rows of it.
+          expect(results[3]).toEqual(results[2]);
         }
       }
     }

@@ -16,6 +16,7 @@ import {
   isBrowserExpected,
   launchBrowser,
 } from "../support/browser.ts";
+import { faultsOf } from "../support/page-faults.ts";
 import { gradientFor, NEEDS_LEASE, ORDER } from "../support/openapi.ts";
 import { putExampleModel } from "../support/text-models.ts";
 
@@ -117,6 +118,31 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
   test("every operation is shown, and fits", async () => {
     expect(await page.locator(".opblock").count()).toBe(ORDER.length);
     await expectFit();
+  });
+
+  test("one comes back from it, and axe finds nothing where operations are open", async () => {
+    const pages = page.getByRole("navigation", { name: "Pages" });
+    expect(await pages.getByRole("link").allInnerTexts()).toEqual([
+      "Runs",
+      "Playground",
+      "Join",
+      "Replay",
+      "API",
+    ]);
+    const opened = ["quantize", "createJob"].map((id) =>
+      page.locator(`.opblock[id$="-${id}"] .opblock-summary-control`),
+    );
+    for (const each of opened) await each.click();
+    // The whole page takes axe a while.
+    const parts = [
+      "header",
+      ".information-container",
+      ".scheme-container",
+      ".opblock.is-open",
+      "#operations-service-health",
+    ];
+    expect(await faultsOf(page, parts)).toEqual([]);
+    for (const each of opened) await each.click();
   });
 
   test.each(ORDER)("%s is executed as its form stands", async (id) => {

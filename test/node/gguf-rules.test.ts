@@ -30,7 +30,7 @@ const ELEMENTWISE = list(`
   blk.0.time_mix_lerp_g blk.0.time_mix_lerp_fused blk.0.time_mix_first blk.0.time_mix_decay blk.0.time_mix_w0
   blk.0.time_mix_v0 blk.0.time_mix_a0 blk.0.time_mix_k_k blk.0.time_mix_k_a blk.0.time_mix_r_k blk.0.time_mix_ln
   blk.0.channel_mix_lerp_k blk.0.channel_mix_lerp_r
-  blk.0.ffn.act blk.0.hc_attn_scale blk.0.ffn_gate_tid2eid
+  blk.0.attn_compressor_ape blk.0.indexer_compressor_ape blk.0.ffn.act blk.0.hc_attn_scale blk.0.ffn_gate_tid2eid
   v.position_embd a.position_embd v.sam.pos_embd v.patch_embd v.sam.patch_embd v.sam.neck.0 v.sam.net_2
   v.sam.blk.0.attn.pos_h v.sam.blk.0.attn.pos_w v.blk.0.attn_rel_pos.rel_pos_h v.blk.0.ln1 v.blk.0.ln2 v.blk.0.ls1
   v.blk.0.out_scale v.pre_ln v.post_ln v.sam.blk.0.pre_ln v.blk.0.1.bn1 v.blk.0.1.pw_exp.bn v.blk.0.1.dw_mid.conv

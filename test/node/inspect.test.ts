@@ -13,6 +13,9 @@ import { join, resolve } from "node:path";
 import { spawn } from "node:child_process";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { localFolder } from "../../src/cli/ranged-files.ts";
+import { convertDirectory } from "../../src/cli/convert-directory.ts";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import type { Inspection } from "../../src/checkpoints/inspect.ts";
 import {
@@ -52,13 +55,23 @@ function fileOf(tensors: { name: string; shape: number[] }[]): Uint8Array {
 }
 
 /** The command; the edge and the machine are not asked. */
+/** What Node 20 lacks, which runs this command too. */
+const AS_NODE_20 =
+  "data:text/javascript,delete Map.groupBy; delete Object.groupBy; delete Promise.withResolvers";
+
 function run(
   ...args: string[]
 ): Promise<{ code: number; out: string; err: string }> {
   return new Promise((done) => {
     const child = spawn(
       process.execPath,
-      [join(ROOT, "src/cli/main.ts"), "inspect", ...args],
+      [
+        "--import",
+        AS_NODE_20,
+        join(ROOT, "src/cli/main.ts"),
+        "inspect",
+        ...args,
+      ],
       { env: { ...process.env, HF_TOKEN: "", NO_COLOR: "1" } },
     );
     let [out, err] = ["", ""];
@@ -284,6 +297,7 @@ describe("what was made for a loader", () => {
     ["llama", "quark", ["quark", "llama.cpp"]],
     ["llama", "llama.cpp", ["llama.cpp"]],
     ["gpt_oss", "transformers", ["vllm", "transformers", "mlx", "llama.cpp"]],
+    ["gpt2", "vllm", ["vllm", "llama.cpp"]],
   ] as const;
 
   const inspected = async (path: string): Promise<Inspection> =>
@@ -303,6 +317,29 @@ describe("what was made for a loader", () => {
     for (const { loads, refusals } of inspection.loaders)
       expect(refusals.length > 0).toBe(!loads);
   });
+
+  test.each(["quark", "mlx"] as const)(
+    "a Conv1D's blocks in layout %s, which that loader would turn",
+    async (to) => {
+      const from = join(folder, "gpt2-vllm");
+      const made = join(folder, `gpt2-in-${to}`);
+      const told = vi.spyOn(console, "error").mockImplementation(() => {});
+      await convertDirectory({
+        from,
+        to: made,
+        force: false,
+        checkpoint: await readFolder(localFolder(from)),
+        request: { operation: "repack", options: { to } },
+      });
+      expect(told.mock.calls.join("")).toContain("which no loader loads");
+      vi.restoreAllMocks();
+      const { loaders } = await inspected(`gpt2-in-${to}`);
+      const own = loaders.find(({ loader }) => loader === to)!;
+      expect(own.refusals).toEqual([
+        `${to}'s loader turns the weights of a Conv1D itself`,
+      ]);
+    },
+  );
 
   test("a directory with one GGUF", async () => {
     expect(able(await inspected("one-gguf"))).toEqual(["llama.cpp"]);

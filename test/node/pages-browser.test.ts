@@ -17,7 +17,6 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
-import { source as axe } from "axe-core";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
@@ -37,10 +36,9 @@ import {
   isBrowserExpected,
   launchBrowser,
 } from "../support/browser.ts";
+import { DESK, faultsOf } from "../support/page-faults.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const PHONE = { width: 320, height: 800 };
-const DESK = { width: 1280, height: 1000 };
 const TOKEN = "a-token-of-the-test";
 const LLAMA = resolve(ROOT, "test/fixtures/hf/llama/model.safetensors");
 const LLAMA_FOLDER = [LLAMA, resolve(LLAMA, "../config.json")];
@@ -68,27 +66,6 @@ function listened(made: Page, own: string): Page {
     if (!url.startsWith(own) && !/^(blob|data):/.test(url)) said.push(url);
   });
   return made;
-}
-
-/** What axe complains of, in light and dark; and what is wider than its page, on a desk and a phone. */
-async function faultsOf(shown: Page): Promise<string[]> {
-  const faults: string[] = [];
-  for (const colorScheme of ["light", "dark"] as const) {
-    await shown.emulateMedia({ colorScheme });
-    for (const size of [PHONE, DESK]) {
-      await shown.setViewportSize(size);
-      const wider = await shown.evaluate<number>(
-        "document.documentElement.scrollWidth - innerWidth",
-      );
-      if (wider > 0) faults.push(`${wider} px too wide at ${size.width}`);
-    }
-    await shown.evaluate(axe);
-    const found = await shown.evaluate<string[]>(
-      "axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html)))",
-    );
-    faults.push(...found.map((fault) => `${colorScheme} ${fault}`));
-  }
-  return faults;
 }
 
 /** Keeps what is seen, where it is asked for. */

@@ -7,6 +7,7 @@ import {
 } from "cloudflare:test";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { JobPage, JobRequest, JobStatus } from "../../src/api/tensors.ts";
+import { fileDigests } from "../../src/objects/job/digest.ts";
 import { JOB_SCHEMA } from "../../src/objects/job/job-schema.ts";
 import { Job } from "../../src/objects/job/job.ts";
 import { problemOf, send } from "../http/support.ts";
@@ -348,3 +349,39 @@ test.each([
     });
   },
 );
+
+test("SHA-256 of many ranges of a file, by one read of it", async () => {
+  const bytes = Uint8Array.from({ length: 5000 }, (_, i) => i % 251);
+  const { etag } = (await BUCKET.put("digests", bytes))!;
+  const reads: unknown[] = [];
+  const bucket = {
+    get: (key: string, options: R2GetOptions) => {
+      reads.push(options.range);
+      return BUCKET.get(key, options);
+    },
+  } as R2Bucket;
+  const ranges = [
+    [10, 20],
+    [20, 20],
+    [20, 3000],
+    [4000, 4001],
+  ].map(([start, end]) => ({ start: start!, end: end! }));
+  const digestsOf = async (etag: string) => {
+    const all: string[] = [];
+    for await (const each of fileDigests(bucket, "digests", etag, ranges))
+      all.push(each);
+    return all;
+  };
+  const expected = ranges.map(async ({ start, end }) => {
+    const own = bytes.subarray(start, end);
+    const digest = await crypto.subtle.digest("SHA-256", own);
+    return Array.from(new Uint8Array(digest), (byte) =>
+      byte.toString(16).padStart(2, "0"),
+    ).join("");
+  });
+  expect(await digestsOf(etag)).toEqual(await Promise.all(expected));
+  expect(reads).toEqual([{ offset: 10, length: 3991 }]);
+  await expect(digestsOf("another")).rejects.toThrow(
+    "Expected digests as it was written, got another",
+  );
+});

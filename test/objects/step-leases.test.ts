@@ -191,3 +191,12 @@ test("what is usual follows what was measured, and forgets", () => {
   expect(usual.train).toBeCloseTo(100, 0);
   expect(usual.eval).toBe(300);
 });
+
+test("a second author is wanted, not a second trainer of the same", () => {
+  const work = workOf(0);
+  work.ask({ kind: "train", index: 0 }, 2, []);
+  const sister = { ...two, author: one.author };
+  expect(work.take(one, 0, known)).toMatchObject({ index: 0 });
+  expect(work.take(sister, 0, known)).toBeNull();
+  expect(work.take(three, 0, known)).toMatchObject({ index: 0 });
+});

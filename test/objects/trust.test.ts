@@ -611,3 +611,59 @@ test("a token that the run has not issued opens nothing, whoever signed it", asy
   ])
     await expect(call()).rejects.toMatchObject({ code: "unauthorized" });
 });
+
+test("what comes after a push that is void has a place of its own beside those that stay", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const [first, honest, last] = [
+    await owner.stranger("first"),
+    await owner.stranger("honest"),
+    await owner.stranger("last"),
+  ] as const;
+  await present(first, honest, last);
+  await first.pushFor(await leaseOf(first, 0), FALSE);
+  await honest.pushFor(await leaseOf(honest, 0), TRUE);
+  await owner.run.setTokenState(idOf(first), "revoked");
+  await last.pushFor(await leaseOf(last, 0), FALSE + 1);
+  await tell(honest, 0, TRUE);
+  await owner.reach(1);
+  await expectTrue(owner);
+});
+
+test("a result that differs while the shards are asked for their norms keeps the step from its commit", async () => {
+  const owner = await startScripted({ steps: 1, microbatches: 1 });
+  const strangers = [await owner.stranger("a"), await owner.stranger("b")];
+  await present(...strangers);
+  const [one, other] = strangers as [(typeof strangers)[0], (typeof strangers)[0]]; // prettier-ignore
+  const { run } = owner.run;
+  for (const index of [0, 1]) {
+    const leased = { kind: "eval", step: 0, index } as const;
+    const key = await keyOf(run, leased, "a", idOf(one));
+    await one.complete({ ...leased, key, deadlineMs: 0 });
+  }
+  const tellings = await Promise.all(
+    [
+      { by: one, value: TRUE },
+      { by: other, value: FALSE },
+    ].map(async ({ by, value }) => {
+      const lease = await leaseOf(by, 0);
+      await by.pushFor(lease, value);
+      const { trainer, bootId } = by.identity;
+      const digests = await by.digests(lease, value);
+      const told = { trainer, bootId, lossSum: 64, tokens: 64, digests };
+      return { caller: idOf(by), told, key: lease.key };
+    }),
+  );
+  await runInDurableObject(
+    bindings.RUN.getByName(run),
+    async (_object, { storage }) => {
+      const control = new RunControl(storage, bindings);
+      await Promise.all(
+        tellings.map(({ caller, told, key }) =>
+          control.desk.complete(caller, "train", 0, 0, told, key),
+        ),
+      );
+      expect(await control.stepRecord(0)).toMatchObject({ commit: null });
+      expect(control.status().step).toBe(0);
+    },
+  );
+});

@@ -25,7 +25,7 @@ const RULES: readonly Rule[] = [
   [/^position_embd\./, "left", "positions"],
   [/norm|(^|[._])(ln|bn)\d?[._]|_ln\./, "floats", "a norm"],
   [
-    /(^|[._])(position|pos)_embd|pos_embed/,
+    /(^|[._])(position|pos)_embd|pos_embed|compressor_ape\./,
     "floats",
     "positions, which are added",
   ],

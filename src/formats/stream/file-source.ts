@@ -37,8 +37,10 @@ export type ReadFile<File> = (
   into?: ArrayBuffer,
 ) => Promise<Uint8Array>;
 
-/** A stretch of a run in a file, and where what comes of it begins in what comes of the run. */
-type Span = { run: number; start: number; end: number; at: number };
+/** Of a file. */
+type Stretch = { start: number; end: number };
+/** What is read for a run, and where what comes of it begins in what comes of the run: before it, where others are read with it. */
+type Span = Stretch & { run: number; at: number };
 
 export class FileSource<File> implements ByteSource {
   readonly #read: ReadFile<File>;
@@ -116,14 +118,26 @@ export class FileSource<File> implements ByteSource {
 
   /** Requires: as many are left of the run */
   async #within(bytes: number): Promise<Uint8Array> {
-    const isThere =
-      this.#run === this.#window.run &&
-      this.#position >= this.#window.at &&
-      this.#position + bytes <= this.#window.at + this.#window.bytes.length;
-    if (!isThere) await this.#fill(bytes);
-    const at = this.#position - this.#window.at;
+    if (!this.#holds(bytes)) await this.#fill(bytes);
+    const at = this.#position - this.#windowAt!;
     this.#position += bytes;
     return this.#window.bytes.subarray(at, at + bytes);
+  }
+
+  /** Whether the window has the next `bytes` of the run that is due. */
+  #holds(bytes: number): boolean {
+    const at = this.#windowAt;
+    if (at === undefined || this.#position < at) return false;
+    return this.#position + bytes <= at + this.#window.bytes.length;
+  }
+
+  /** Where in the run that is due the window begins; undefined where it has other bytes. */
+  get #windowAt(): number | undefined {
+    const { run, at } = this.#window;
+    if (run === this.#run) return at;
+    const [own, due] = [this.#runs[run], this.#runs[this.#run]!];
+    if (own?.file !== due.file || own.rows || due.rows) return undefined;
+    return own.start + at - due.start;
   }
 
   /** A window that has the next `wanted` bytes, and the one behind it on its way. */
@@ -145,14 +159,12 @@ export class FileSource<File> implements ByteSource {
     const run = this.#run;
     const { start, end, rows } = this.#runs[run]!;
     if (!rows) {
-      const length = Math.max(wanted, this.#windowBytes);
       const from = start + position;
-      return {
-        run,
-        start: from,
-        end: Math.min(end, from + length),
-        at: position,
-      };
+      const length = Math.max(wanted, this.#windowBytes);
+      if (from + length < end)
+        return { run, start: from, end: from + length, at: position };
+      const whole = this.#around({ start: from, end });
+      return { run, ...whole, at: whole.start - start };
     }
     const turn = rows.rowBytes * rows.of;
     const given = rows.rowBytes * rows.taken.length;
@@ -162,6 +174,27 @@ export class FileSource<File> implements ByteSource {
     const from = start + first * turn;
     const until = Math.min(end, from + turns * turn);
     return { run, start: from, end: until, at: first * given };
+  }
+
+  /**
+   * The rest of a run, and those behind it that lie near it in the file, in whichever order: what is small
+   * is not worth a read each. Of what is read, a quarter is taken at least.
+   */
+  #around(rest: Stretch): Stretch {
+    const { file } = this.#runs[this.#run]!;
+    let [found, all, taken] = [rest, rest, rest.end - rest.start];
+    for (let next = this.#run + 1; ; next++) {
+      const run = this.#runs[next];
+      if (run?.file !== file || run.rows) return found;
+      all = {
+        start: Math.min(all.start, run.start),
+        end: Math.max(all.end, run.end),
+      };
+      const bytes = all.end - all.start;
+      if (bytes > this.#windowBytes) return found;
+      taken += run.end - run.start;
+      if (bytes <= 4 * taken) found = all;
+    }
   }
 
   async #bytesOf(span: Span): Promise<Uint8Array> {

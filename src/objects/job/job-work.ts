@@ -14,7 +14,7 @@ import {
   type Reservation,
 } from "../../memory/ledger.ts";
 import { fileKey } from "../platform/stored-files.ts";
-import { fileDigest } from "./digest.ts";
+import { fileDigests } from "./digest.ts";
 import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
 import { type StoredJob, totalInputBytes } from "./job-record.ts";
 import { JobResult } from "./job-result.ts";
@@ -28,6 +28,8 @@ import type { UrlBindings } from "./url-rules.ts";
 const STRETCH_BYTES = 32 * 1024 * 1024;
 /** Others get their turn on the thread after so much. */
 const REST_BYTES = 1024 * 1024;
+/** Tensors whose digests are made in one turn, however small they are. */
+const MOST_DIGESTS = 512;
 /** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
 const STRETCH_HOLDS = 16;
 /** A window of the source, its rows in order, the part, and the tail that it begins with. */
@@ -225,17 +227,19 @@ export class JobWork {
     { name, digested }: JobOutput,
     from: number,
   ): Promise<boolean> {
-    let [next, bytes] = [from, 0];
     const key = fileKey(name);
     const whole = await this.result.written(job, name);
     const dataStart = whole.size - digested[0]!.fileBytes;
-    for (; next < digested.length && bytes < STRETCH_BYTES; next++) {
+    const some = atOnce(digested.slice(from, from + MOST_DIGESTS));
+    const ranges = some.map(({ start, end }) => ({
+      start: dataStart + start,
+      end: dataStart + end,
+    }));
+    let next = from;
+    const digests = fileDigests(this.#bucket, key, whole.etag, ranges);
+    for await (const digest of digests) {
       if (this.#isStopped()) return false;
-      const { name: tensor, start, end } = digested[next]!;
-      const range = { offset: dataStart + start, length: end - start };
-      const digest = await fileDigest(this.#bucket, key, whole.etag, range);
-      this.#store.addDigest(tensor, digest);
-      bytes += end - start;
+      this.#store.addDigest(digested[next++]!.name, digest);
     }
     job.digests = next;
     this.#store.save(job);
@@ -247,4 +251,13 @@ export class JobWork {
     this.#forgetPlan(job);
     await this.result.abort(job);
   }
+}
+
+/** The first of them, and those that one stretch of the file holds with it. */
+function atOnce<T extends { start: number; end: number }>(
+  stretches: readonly T[],
+): readonly T[] {
+  const end = stretches[0]!.start + STRETCH_BYTES;
+  const past = stretches.findIndex((each, i) => i > 0 && each.end > end);
+  return past < 0 ? stretches : stretches.slice(0, past);
 }
