@@ -98,6 +98,15 @@ test("a subtree has pushes until their step is committed, then their digests, an
     slices: 1,
   });
   expect(await rowsOf(trainer, 0)).toEqual({ subtree: 1 });
+  // What an author has pushed goes with its token.
+  const stranger = await trainer.stranger("gone");
+  const [{ id }] = (await trainer.run.joinTokens()) as [{ id: string }];
+  const leased = { kind: "train", step: 0, index: 0 } as const;
+  const key = await keyOf(trainer.run.run, leased, "gone", id);
+  await stranger.pushFor({ ...leased, key, deadlineMs: 0 }, 77);
+  expect(await rowsOf(trainer, 0)).toMatchObject({ pushes: 1, slices: 1 });
+  await trainer.run.setTokenState(id, "revoked");
+  await expect.poll(() => rowsOf(trainer, 0)).toEqual({ subtree: 1 });
   await step(trainer);
   expect(await rowsOf(trainer, 1)).toEqual({ subtree: 1, pushes: 2 });
   // As a shard answers: the same bytes are a duplicate for good, others are not those that were committed.
