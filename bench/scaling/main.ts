@@ -6,8 +6,10 @@ import { loadKernelsFile } from "../../src/kernels/load-file.ts";
 import { count } from "../../src/cli/train/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { foretold } from "./fit.ts";
-import { measureScaling, type Sample } from "./measure.ts";
+import { measureScaling, onEdge, type Sample } from "./measure.ts";
 import { rendered, writePage } from "./page.ts";
+import { subtreesTable } from "./subtrees-page.ts";
+import { measureSubtrees } from "./subtrees.ts";
 
 await runScript({
   meta: {
@@ -33,12 +35,25 @@ await runScript({
       valueHint: "FILE",
       description: "Measure nothing: take it from what --json wrote",
     },
+    subtrees: {
+      type: "boolean",
+      description:
+        "Measure instead what subtrees spare a shard, with played trainers: a minute",
+    },
     write: { type: "boolean", description: "Write docs/scaling.md" },
   },
   async run({ args }) {
     const steps = count("steps", args.steps, undefined, 1);
     await ensureBuilt(BUILD_TARGETS.worker, BUILD_TARGETS.kernels);
     loadKernelsFile();
+    if (args.subtrees) {
+      const text = subtreesTable(
+        await onEdge((site) => measureSubtrees(site, steps, console.log)),
+      );
+      console.log(`\n${text}`);
+      if (args.write) await writePage({ subtrees: text });
+      return 0;
+    }
     const samples = args.from
       ? (JSON.parse(readFileSync(args.from, "utf8")) as Sample[])
       : await measureScaling(steps, console.log);

@@ -80,17 +80,36 @@ const POINTS: readonly Point[] = [
   point("small", 1, 2, SLOW),
 ];
 
-export async function measureScaling(
-  steps: number,
-  report: (line: string) => void,
-  points: readonly Point[] = POINTS,
-): Promise<Sample[]> {
+/** An edge of this machine that has the text. */
+export type ScalingEdge = {
+  client: Mxfp4Edge;
+  url: string;
+  stateFolder: string;
+  dataset: string;
+};
+
+export async function onEdge<T>(
+  body: (edge: ScalingEdge) => Promise<T>,
+): Promise<T> {
   const stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-scaling-"));
   const edge = await startEdge({ stateFolder, quiet: true });
   try {
     const client = new Mxfp4Edge({ baseUrl: edge.url });
     await client.putDataset(DATASET, await openAsBlob(mobyDick()));
     await client.readyDataset(DATASET, () => {});
+    return await body({ client, url: edge.url, stateFolder, dataset: DATASET });
+  } finally {
+    await edge.close();
+    rmSync(stateFolder, { recursive: true, force: true });
+  }
+}
+
+export function measureScaling(
+  steps: number,
+  report: (line: string) => void,
+  points: readonly Point[] = POINTS,
+): Promise<Sample[]> {
+  return onEdge(async ({ client, url, stateFolder }) => {
     const kernels = new Map<ModelPreset, Kernels>();
     const [load] = loadavg() as [number, number, number];
     const cores = await coresAtWork();
@@ -98,7 +117,7 @@ export async function measureScaling(
     for (const each of points) {
       const sample = await sampleOf(
         client,
-        edge.url,
+        url,
         stateFolder,
         each,
         Math.ceil(steps * STEPS[each.preset]!),
@@ -108,10 +127,7 @@ export async function measureScaling(
       report(`${describe(each)}: ${(1000 * sample.step).toFixed(0)} ms`);
     }
     return samples;
-  } finally {
-    await edge.close();
-    rmSync(stateFolder, { recursive: true, force: true });
-  }
+  });
 }
 
 type Kernels = ReturnType<typeof commitKernels>;

@@ -15,8 +15,8 @@ import {
 } from "./model.ts";
 
 const PAGE = join(ROOT, "docs/scaling.md");
-const SECTIONS = ["constants", "checked", "far"] as const;
-export type Sections = Record<(typeof SECTIONS)[number], string>;
+/** By the marks between which they stand. */
+export type Sections = Record<"constants" | "checked" | "far", string>;
 
 /** An office's uplink, and a data centre's. */
 const LINKS: readonly Link[] = [
@@ -40,15 +40,17 @@ export function rendered(scaling: Scaling): Sections {
   };
 }
 
-export async function writePage(sections: Sections): Promise<void> {
+export async function writePage(
+  sections: Partial<Record<keyof Sections | "subtrees", string>>,
+): Promise<void> {
   let page = readFileSync(PAGE, "utf8");
-  for (const section of SECTIONS) {
+  for (const [section, text] of Object.entries(sections)) {
     const [begin, end] = [`<!-- ${section} -->`, `<!-- ${section} end -->`];
     const [before, rest] = page.split(begin);
     const [, after] = (rest ?? "").split(end);
     if (after === undefined)
       throw new Error(`Expected ${PAGE} with ${begin} and ${end}, got none`);
-    page = [before! + begin, sections[section], end + after].join("\n\n");
+    page = [before! + begin, text, end + after].join("\n\n");
   }
   writeFileSync(PAGE, await format(page, { parser: "markdown" }));
 }

@@ -11,6 +11,7 @@
  * Payloads: f32 4·length bytes; bf16 2·length; mxfp4 length/2 bytes of elements (even index in the
  * low nibble), then length/32 of scales; mxfp4-eden the same, then length/64 of factors.
  */
+import { hex } from "./digest.ts";
 import { AppError } from "./errors.ts";
 import type { WireDtype } from "./run-config.ts";
 
@@ -175,12 +176,6 @@ async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const digest = await crypto.subtle.digest("SHA-256", covered);
   bytes.set(field, DIGEST_OFFSET);
   return new Uint8Array(digest);
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
 }
 
 function malformed(expected: string, got: string | number): AppError {

@@ -2,6 +2,7 @@
  * The kinds of option that there are, as plain data: what a value may be, its default, and what is said
  * of it. A declaration says nothing of queries, JSON or command lines; each of those is derived from it.
  */
+import { isObject } from "./json.ts";
 import { AppError } from "./errors.ts";
 
 type About<T> = {
@@ -136,7 +137,7 @@ export function checkOptions<T extends Options>(
   given: unknown,
   place = "",
 ): ValuesOf<T> {
-  if (!isRecord(given)) {
+  if (!isObject(given)) {
     const what = place === "" ? "options" : `\`${place}\``;
     throw invalidOption(`${what} to be an object`, shown(given));
   }
@@ -269,10 +270,6 @@ function inJson(value: unknown): string {
   } catch {
     return kind; // it holds itself, or what JSON has no word for
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isStrings(value: unknown): value is string[] {

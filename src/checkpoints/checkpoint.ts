@@ -2,6 +2,7 @@
  * A model's directory as one ordered list of tensors, whichever of its files each lies in. Files are
  * named by `model.safetensors.index.json`, or there is the one `model.safetensors`.
  */
+import { isObject } from "../api/json.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import type { TensorRange } from "../formats/tensor.ts";
@@ -77,8 +78,8 @@ function none(names: readonly string[], folders: readonly string[]): string {
 /** `weight_map`: the file of each tensor. Errors: `malformed_body` */
 export function readIndex(index: string): Map<string, string> {
   const parsed = parseJson(index, INDEX_FILE);
-  const map = isRecord(parsed) ? parsed.weight_map : undefined;
-  if (!isRecord(map)) throw malformedIndex("a `weight_map`", "none");
+  const map = isObject(parsed) ? parsed.weight_map : undefined;
+  if (!isObject(map)) throw malformedIndex("a `weight_map`", "none");
   const files = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
     // A path would reach outside the directory.
@@ -140,7 +141,7 @@ function checkIndex(
 /** A config.json. Errors: `malformed_body` */
 export function readConfig(json: string): ModelConfig {
   const config = parseJson(json, CONFIG_FILE);
-  if (isRecord(config)) return config;
+  if (isObject(config)) return config;
   throw new AppError(
     "malformed_body",
     `Expected ${CONFIG_FILE} to hold an object, got ${json.slice(0, 40)}`,
@@ -158,10 +159,6 @@ function parseJson(json: string, file: string): unknown {
       { cause },
     );
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function malformedIndex(expected: string, got: string): AppError {

@@ -5,6 +5,7 @@
 import type { StepRecord } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
+import { isSameResult } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
 import type { FalseStep } from "./recomputed-steps.ts";
 
@@ -64,12 +65,8 @@ function differing(
   audited: StepRecord,
   trusted: StepRecord,
 ): { index: number; authors: string[] }[] {
-  const text = (at: number, { microbatches }: StepRecord) => {
-    const { lossSum, tokens, bytes, digests } = microbatches[at]!;
-    return JSON.stringify([lossSum, tokens, bytes, digests]);
-  };
   return audited.microbatches
-    .filter(({ index }) => text(index, audited) !== text(index, trusted))
+    .filter((own, index) => !isSameResult(own, trusted.microbatches[index]!))
     .map(({ index, authors }) => ({ index, authors }));
 }
 

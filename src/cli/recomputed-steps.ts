@@ -11,7 +11,7 @@ import { essentialConfig } from "../training/checkpoint.ts";
 import { checkpointBytes } from "../training/checkpoint-file.ts";
 import { openModel } from "../training/imported-model.ts";
 import { ReplayedRun, type ReplayedStep } from "../training/replayed-run.ts";
-import { nextResults } from "../training/results-digest.ts";
+import { isSameResult, nextResults } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
 
 /** What of a step is not what it comes to. */
@@ -175,9 +175,7 @@ function differing(
 ): FalseStep["microbatches"] {
   return computed.microbatches.flatMap((own, index) => {
     const told = microbatches.find((each) => each.index === index);
-    const text = ({ lossSum, tokens, bytes, digests }: typeof own) =>
-      JSON.stringify([lossSum, tokens, bytes, digests]);
-    if (told && text(told) === text(own)) return [];
+    if (told && isSameResult(told, own)) return [];
     return [{ index, authors: told?.authors ?? [] }];
   });
 }

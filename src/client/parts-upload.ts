@@ -1,4 +1,5 @@
 /** A file too large for one request, sent in parts: several at once, and after a kill those that are missing. */
+import { sha256 } from "../api/digest.ts";
 import { AppError } from "../api/errors.ts";
 import type { FileUpload, StoredFile, TensorBody } from "../api/tensors.ts";
 import type { Http } from "./http.ts";
@@ -92,7 +93,10 @@ export class PartsUpload {
   ): Promise<void> {
     const start = (part - 1) * this.#partBytes;
     const bytes = this.#file.slice(start, start + this.#partBytes);
-    if (present === undefined || present !== (await digestOf(bytes))) {
+    if (
+      present === undefined ||
+      present !== (await sha256(await bytes.arrayBuffer()))
+    ) {
       const response = await this.#http.request("PUT", `${path}/${part}`, {
         body: bytes,
         headers: { "Content-Type": "application/octet-stream" },
@@ -104,14 +108,4 @@ export class PartsUpload {
     this.#sentBytes += bytes.size;
     this.#onProgress(this.#sentBytes);
   }
-}
-
-async function digestOf(bytes: Blob): Promise<string> {
-  const digest = await crypto.subtle.digest(
-    "SHA-256",
-    await bytes.arrayBuffer(),
-  );
-  return Array.from(new Uint8Array(digest), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
 }

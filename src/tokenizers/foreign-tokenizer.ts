@@ -3,6 +3,7 @@
  * prompt is cut by Hugging Face's own reader, signs of the template included; what an id stands for follows from its name, byte
  * for byte, since a text may end inside of a character.
  */
+import { parsedObject } from "../api/json.ts";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
@@ -131,12 +132,8 @@ function pieces(name: string): Uint8Array {
 }
 
 function objectIn(file: string, json: string): object {
-  try {
-    const value: unknown = JSON.parse(json);
-    if (typeof value === "object" && value !== null) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
+  const value = parsedObject(json);
+  if (value) return value;
   throw new AppError(
     "malformed_body",
     `Expected an object in ${file}, got other text`,

@@ -2,6 +2,7 @@
  * A tokenizer as Hugging Face's `tokenizer.json`: byte-level BPE as GPT-2 has it, its vocabulary in order
  * of ids.
  */
+import { parsedObject } from "../api/json.ts";
 import { AppError } from "../api/errors.ts";
 import { Bpe, BYTE_VOCABULARY, type Merge } from "./bpe.ts";
 import { BYTE_CHARACTERS } from "./byte-level.ts";
@@ -93,12 +94,8 @@ type Json = {
 };
 
 function objectOf(json: string): Json {
-  try {
-    const value: unknown = JSON.parse(json);
-    if (typeof value === "object" && value !== null) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
+  const value = parsedObject(json);
+  if (value) return value;
   throw foreign("an object");
 }
 

@@ -3,16 +3,31 @@
  * no step can be changed afterwards without all that follow. It is the same whoever trained and however many shards
  * there were: a run that is computed again has it again, up to the first step that was false.
  */
+import { jsonDigest } from "../api/digest.ts";
+import type { AgreedResult } from "../api/run-metrics.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { essentialConfig } from "./checkpoint.ts";
 import type { Update } from "./optimizer.ts";
 import type { LossSum } from "./step-end.ts";
 
+type MicrobatchResult = Omit<AgreedResult, "index" | "authors">;
+
 /** Before the first step; of a run that is resumed, that of its checkpoint. */
 export async function firstResults(config: RunConfig): Promise<string> {
   return (
-    config.from?.resumed?.results ?? (await digestOf(essentialConfig(config)))
+    config.from?.resumed?.results ?? (await jsonDigest(essentialConfig(config)))
   );
+}
+
+/** By their sums and by the digests of their gradients. */
+export function isSameResult(
+  a: MicrobatchResult,
+  b: MicrobatchResult,
+): boolean {
+  const [first, second] = [a, b].map(({ lossSum, tokens, bytes, digests }) =>
+    JSON.stringify([lossSum, tokens, bytes, digests]),
+  );
+  return first === second;
 }
 
 export function nextResults(
@@ -22,7 +37,7 @@ export function nextResults(
   gradNorm: number,
 ): Promise<string> {
   const { matrix, embedding, vector } = learningRates;
-  return digestOf([
+  return jsonDigest([
     before,
     step,
     microbatches.map(({ lossSum, tokens, bytes }) => [lossSum, tokens, bytes]),
@@ -30,13 +45,4 @@ export function nextResults(
     clipCoefficient,
     [matrix, embedding, vector],
   ]);
-}
-
-/** SHA-256 of its JSON, in hexadecimal. */
-export async function digestOf(value: unknown): Promise<string> {
-  const text = new TextEncoder().encode(JSON.stringify(value));
-  const digest = await crypto.subtle.digest("SHA-256", text);
-  return Array.from(new Uint8Array(digest), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
 }

@@ -1,4 +1,5 @@
 /** A run that goes on where a checkpoint of `state=full` was: with its optimizer's state, at its step. */
+import { parsedObject } from "../api/json.ts";
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
 import type { OptimizerConfig } from "../api/optimizer.ts";
@@ -98,12 +99,8 @@ export function readCheckpointConfig(json: string): CheckpointConfig {
 }
 
 function parsed(json: string): object {
-  try {
-    const value: unknown = JSON.parse(json);
-    if (typeof value === "object" && value !== null) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
+  const value = parsedObject(json);
+  if (value) return value;
   throw new AppError(
     "malformed_body",
     "Expected the config of a run in the checkpoint's metadata, got other text",

@@ -15,6 +15,8 @@ import {
   NO_LINK,
 } from "../../bench/scaling/model.ts";
 import { rendered } from "../../bench/scaling/page.ts";
+import { judged, subtreesTable } from "../../bench/scaling/subtrees-page.ts";
+import type { SubtreeSample } from "../../bench/scaling/subtrees.ts";
 
 const COSTS: ModelCosts = {
   parameters: 1000,
@@ -185,4 +187,33 @@ test("a link brings all bytes in order, both ways, and ends with either end", as
     link.close();
     server.close();
   }
+});
+
+test("what a shard needs with subtrees and without, from the parts that were measured", () => {
+  // A push costs 1 and 0.01 a byte, a sum alike: 9 to hand over, so the model is right but for the commit.
+  const sample: SubtreeSample = {
+    preset: "tiny",
+    microbatches: 64,
+    subtree: null,
+    load: 0,
+    steps: 1,
+    pushedBytes: 100,
+    sumBytes: 800,
+    reduce: 0.5,
+    push: 2,
+    sum: 0,
+    commit: 40,
+  };
+  const larger = { ...sample, preset: "small" as const, pushedBytes: 300, push: 4 }; // prettier-ignore
+  const cut = { ...sample, subtree: 16, sum: 9 + 16 * 0.5, commit: 10 };
+  const [row, ...others] = judged([sample, larger, cut]);
+  expect(others).toEqual([]);
+  expect(row!.without).toBeCloseTo(64 * 2 + 40, 9);
+  expect(row!.measured).toBeCloseTo(16 * 2.5 + 4 * 9 + 10, 9);
+  expect(row!.foretold).toBeCloseTo(16 * 2.5 + 4 * 9 + 40 - 60 * 0.5, 9);
+  // 2.5 a microbatch without; with, 9.5 / 16 and once 16 * 2.5.
+  expect(row!.from).toBe(Math.ceil(40 / (2.5 - 9.5 / 16)));
+  expect(subtreesTable([sample, larger, cut])).toContain(
+    "| tiny | 64 | 16 | 2000.0 ms | 9000.0 ms | 168000.0 ms | 86000.0 ms | 86000.0 ms | 21 |",
+  );
 });

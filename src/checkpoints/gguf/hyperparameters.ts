@@ -2,7 +2,7 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { GgufValue } from "../../formats/containers/gguf-writer.ts";
-import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
 
 /** Key-values of a GGUF, without the architecture's name before them. */

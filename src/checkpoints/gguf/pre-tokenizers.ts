@@ -3,7 +3,7 @@
  * names are all that a GGUF tells of them (llama.cpp, src/llama-vocab.cpp).
  */
 import { AppError } from "../../api/errors.ts";
-import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 import type { TokenizerJson } from "./tokenizer-json.ts";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";

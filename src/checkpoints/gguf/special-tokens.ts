@@ -1,5 +1,5 @@
 /** Which tokens begin and end a text, and how a conversation is written: of the files beside a tokenizer. */
-import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 import type { Folder } from "../read-heads.ts";
 import { type Pairs, uint32 } from "./hyperparameters.ts";
 import { parsed, type TokenizerJson } from "./tokenizer-json.ts";

@@ -1,7 +1,7 @@
 /** A tokenizer.json of Hugging Face's tokenizers, as far as a GGUF's vocabulary is made of it. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
-import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 
 export const TOKENIZER_FILE = "tokenizer.json";
 

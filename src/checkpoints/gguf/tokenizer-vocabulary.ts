@@ -1,7 +1,7 @@
 /** The vocabulary of a tokenizer.json, by the kind of its model. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
-import { isObject } from "../../formats/containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 import { preTokenizerOf } from "./pre-tokenizers.ts";
 import {
   hasStep,

@@ -5,7 +5,7 @@
  */
 import type { TensorFile } from "../containers/container.ts";
 import type { Section } from "../stream/conversion.ts";
-import { checkHeld, type HoldPool } from "../stream/hold-pool.ts";
+import type { HoldPool } from "../stream/hold-pool.ts";
 import {
   copiedTensor,
   droppedTensor,
@@ -14,6 +14,7 @@ import {
 } from "../stream/tensor-sections.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 import { findFloat8, type Float8Tensor } from "./fp8-scales.ts";
+import { mostHeld } from "./paired-parts.ts";
 import { fromFloat8, loadScales, type Scaling } from "./float8-sections.ts";
 
 type Woven = {
@@ -40,7 +41,7 @@ export type FloatView = {
 /** Errors: those of `findFloat8` */
 export function floatView(file: TensorFile): FloatView {
   // A GGUF has no such types.
-  const found = file.target.name === "gguf" ? [] : findFloat8(file.tensors);
+  const found = file.target.isPlain ? [] : findFloat8(file.tensors);
   const byWeight = new Map(found.map((each) => [each.weight, each]));
   const scales = new Set(
     found.flatMap(({ scale, inputScale }) => [scale?.tensor, inputScale]),
@@ -73,7 +74,7 @@ export function floatView(file: TensorFile): FloatView {
         tensors: file.tensors.map(
           (tensor) => written.get(tensor) ?? stays(tensor),
         ),
-        heldBytes: mostHeld(file.tensors, holds),
+        heldBytes: mostHeld(file.tensors, heldOf(holds)),
       };
     },
   };
@@ -166,22 +167,9 @@ function atOnce(
   };
 }
 
-/** The most bytes held at once. Errors: `body_too_large` */
-function mostHeld(
-  tensors: readonly TensorRange[],
-  holds: readonly Hold[],
-): number {
-  const from = new Map(holds.map((hold) => [hold.from, hold]));
-  const until = new Map(holds.map((hold) => [hold.until, hold]));
-  let [now, most] = [0, 0];
-  for (const tensor of tensors) {
-    if (from.has(tensor)) {
-      now += bytesOf(tensor);
-      checkHeld(tensor.name, now);
-      most = Math.max(most, now);
-    }
-    const ended = until.get(tensor);
-    if (ended) now -= bytesOf(ended.from);
-  }
-  return most;
+/** What is held of which tensor, until which. */
+function heldOf(holds: readonly Hold[]) {
+  return new Map(
+    holds.map(({ from, until }) => [from, { bytes: bytesOf(from), until }]),
+  );
 }

@@ -250,7 +250,7 @@ export function refuseUnread(
 
 /** Of files of others, all of whose blocks are meant. Errors: `unsupported_dtype` */
 export function checkRead({ target, tensors, metadata }: TensorFile): void {
-  if (target.name === "safetensors" && isRecorded(metadata)) return;
+  if (!target.isPlain && isRecorded(metadata)) return;
   refuseUnread(tensors);
 }
 

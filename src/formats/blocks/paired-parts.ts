@@ -59,8 +59,8 @@ export function writeBlocks(
   return { written, heldBytes: mostHeld(tensors, held) };
 }
 
-/** The most bytes held at once, over all tensors. */
-function mostHeld(
+/** The most bytes held at once, over all tensors. Errors: `body_too_large` */
+export function mostHeld(
   tensors: readonly TensorRange[],
   held: ReadonlyMap<TensorRange, { bytes: number; until: TensorRange }>,
 ): number {

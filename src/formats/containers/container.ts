@@ -29,7 +29,10 @@ export type BeforeHead = (headerBytes: number) => Promise<void>;
 /** A kind of file that is written: of a GGUF a GGUF, of all others safetensors. */
 export type FileTarget = {
   name: "safetensors" | "gguf";
-  /** Its readers go by what each tensor says of itself: they undo nothing that a record tells of. */
+  /**
+   * Its readers go by what each tensor's type says, as those of a GGUF do: they undo nothing that a record tells of, and
+   * no name makes one tensor the scales of another.
+   */
   isPlain: boolean;
   /** Errors: `name_collision` */
   write(file: TensorFile, output: Output): Conversion;

@@ -1,4 +1,5 @@
 /** The JSON of a safetensors header, as strict as the reference implementation. */
+import { isObject } from "../../api/json.ts";
 import { AppError } from "../../api/errors.ts";
 import { malformedFile, shownJson } from "./malformed.ts";
 
@@ -42,10 +43,6 @@ export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     );
   }
   return header;
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Before it is parsed, which is what takes the memory: by a member that each tensor has. */

@@ -6,7 +6,8 @@
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
 import { malformedFile, quoted, shownJson } from "./malformed.ts";
-import { isObject, parseHeader } from "./safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
+import { parseHeader } from "./safetensors-json.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 
 const MAX_HEADER_BYTES = 8 * 1024 * 1024;

@@ -64,9 +64,10 @@ export function planAnalysis(
     found[i]?.judged ? [{ tensor, isTurned: found[i].isTurned }] : [],
   );
   if (!chosen.some(({ tensor }) => hasElements(tensor))) {
-    // Of a GGUF the dtype says it.
-    const isGguf = file.target.name === "gguf";
-    const formatOf = isGguf ? () => undefined : formatsOf(file.tensors);
+    // Of a plain file the dtype says it.
+    const formatOf = file.target.isPlain
+      ? () => undefined
+      : formatsOf(file.tensors);
     throw nothingTo(
       "analyze",
       view.file.tensors.map(view.stored),

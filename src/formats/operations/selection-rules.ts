@@ -36,7 +36,7 @@ export type Roles = ReadonlyMap<string, RoleDecision>;
  * whose floats are all meant.
  */
 export function rolesOf({ target, tensors }: TensorFile): Roles | undefined {
-  if (target.name === "gguf") return undefined;
+  if (target.isPlain) return undefined;
   const decisions = decideRoles(tensors);
   const isModel = tensors.some(
     ({ name }, i) => decisions[i]!.role !== "keep" && takeApart(name).layered,
@@ -137,10 +137,10 @@ export function checkSources(
   { target, tensors, metadata }: TensorFile,
   selection: Selection,
 ): void {
-  if (target.name === "safetensors" && isRecorded(metadata)) return;
+  if (!target.isPlain && isRecorded(metadata)) return;
   const named = tensors.filter(({ name }) => isNamed(name, selection));
   const passes =
-    target.name === "gguf" &&
+    target.isPlain &&
     named.some(({ dtype, shape }) => isFloat(dtype) && shape.length > 1);
   if (passes) return;
   refuseUnread(
@@ -214,7 +214,7 @@ function choose(
     const { becomes } = decision;
     return { tensor: tensor as TensorRange<FloatDtype>, becomes };
   }
-  if (decision.reason !== UNREAD_FLOATS || file.target.name === "gguf")
+  if (decision.reason !== UNREAD_FLOATS || file.target.isPlain)
     return undefined;
   const format = formatsOf(file.tensors)(tensor);
   if (format !== undefined)

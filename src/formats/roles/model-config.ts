@@ -1,5 +1,5 @@
 /** What a model's config.json says that tells its tensors apart. All of it may be missing. */
-import { isObject } from "../containers/safetensors-json.ts";
+import { isObject } from "../../api/json.ts";
 
 export type ModelConfig = Readonly<Record<string, unknown>>;
 

@@ -1,4 +1,5 @@
 /** Folders of the bucket as wholes; one by one, their files are under /v1/files. */
+import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import {
   filesIn,
@@ -17,7 +18,6 @@ import {
   storedAnswers,
 } from "./stored-bytes.ts";
 import { layOutTar, readTar } from "./tar.ts";
-import { toHex } from "./upload.ts";
 
 const TAR = "application/x-tar";
 
@@ -112,11 +112,7 @@ async function etagOf(files: readonly R2Object[]): Promise<string> {
     etag,
     Math.floor(uploaded.getTime() / 1000),
   ]);
-  const digest = await crypto.subtle.digest(
-    "SHA-256",
-    new TextEncoder().encode(JSON.stringify(told)),
-  );
-  return `"${toHex(digest)}"`;
+  return `"${await jsonDigest(told)}"`;
 }
 
 function notFound(folder: string): AppError {

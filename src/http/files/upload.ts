@@ -1,5 +1,6 @@
 /** A body on its way to R2: piece by piece, so its size does not matter. */
 import type { Context } from "hono";
+import { hex, sha256 } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import { free } from "../../memory/free.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
@@ -102,7 +103,7 @@ async function storeSmall(
   }
   await source.expectEnd();
   try {
-    const digest = toHex(await crypto.subtle.digest("SHA-256", whole));
+    const digest = await sha256(whole);
     let stored: R2Object | null = null;
     // None is stored where another version came behind the check, which the next one judges.
     while (!stored)
@@ -177,7 +178,7 @@ async function hashed<T>(
   try {
     const value = await body(digester);
     await digester.close();
-    return { value, digest: toHex(await hash.digest) };
+    return { value, digest: hex(await hash.digest) };
   } catch (error) {
     // Nobody waits for it any more.
     hash.digest.catch(() => {});
@@ -216,10 +217,4 @@ async function sendPart(
     await uploaded.catch(() => {});
     throw error;
   }
-}
-
-export function toHex(bytes: ArrayBuffer): string {
-  return Array.from(new Uint8Array(bytes), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
 }

@@ -1,6 +1,7 @@
 /** Bodies of tensors: declared, in a known encoding, and read piece by piece. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
+import { declaredBytes } from "../body.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
 import {
   type RawHead,
@@ -39,7 +40,7 @@ export async function openTensors(
 ): Promise<OpenedBody> {
   checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
   checkEncoding(c);
-  const bytes = declaredBytes(c);
+  const bytes = bytesOf(c);
   const source = new BodySource(c.req.raw.body);
   let reservation: Reservation | undefined;
   try {
@@ -195,19 +196,11 @@ function checkEncoding(c: Context): void {
   );
 }
 
-function declaredBytes(c: Context): number {
-  const header = c.req.header("Content-Length");
-  if (header === undefined) {
-    throw new AppError(
-      "length_required",
-      "Expected a Content-Length, which the answer's length follows from, got none",
-    );
-  }
-  if (!/^\d{1,15}$/.test(header)) {
-    throw new AppError(
-      "malformed_body",
-      `Expected Content-Length to be a number of bytes, got "${header}"`,
-    );
-  }
-  return Number(header);
+function bytesOf(c: Context): number {
+  const bytes = declaredBytes(c);
+  if (bytes !== undefined) return bytes;
+  throw new AppError(
+    "length_required",
+    "Expected a Content-Length, which the answer's length follows from, got none",
+  );
 }

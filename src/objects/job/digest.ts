@@ -1,4 +1,5 @@
 /** SHA-256 of bytes in the bucket, as they go by. */
+import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 
 /** From the file's first byte. */
@@ -35,7 +36,7 @@ export async function* fileDigests(
         at += part.length;
       }
       await writer.close();
-      yield inHexadecimal(new Uint8Array(await stream.digest));
+      yield hex(await stream.digest);
     }
   } finally {
     await reader?.cancel();
@@ -54,11 +55,5 @@ async function bodyOf(
   throw new AppError(
     "file_changed",
     `Expected ${key} as it was written, got another`,
-  );
-}
-
-function inHexadecimal(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
   );
 }

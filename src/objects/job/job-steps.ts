@@ -7,6 +7,12 @@ import {
   checkFolderRequest,
   isTaken,
 } from "../../checkpoints/folder-plan.ts";
+import {
+  isCrowded,
+  MAX_FAILURES,
+  NEXT_MS,
+  pauseAfter,
+} from "../platform/alarm-pauses.ts";
 import { directoryStub } from "../directory/directory.ts";
 import {
   end,
@@ -23,11 +29,6 @@ import { isFolderUrl, type PinnedSource, pinStored } from "./pinned-file.ts";
 import { NotNow } from "./url-file.ts";
 import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
 
-/** From within an alarm, one for this very moment would be lost. */
-export const NEXT_MS = 1;
-/** Failures in a row that are no refusals, after which a job fails; pauses between them double. */
-const MAX_FAILURES = 6;
-const FIRST_PAUSE_MS = 250;
 /** However long a server asks to be left alone. */
 const MAX_PAUSE_MS = 60 * 60_000;
 
@@ -105,13 +106,10 @@ export class JobSteps {
     try {
       if (await this.#work.stretch(job)) this.#end(job, null);
     } catch (error) {
-      pauseMs = FIRST_PAUSE_MS * 2 ** job.failures;
+      pauseMs = pauseAfter(job.failures);
       if (error instanceof NotNow)
         pauseMs = Math.max(pauseMs, Math.min(error.afterMs, MAX_PAUSE_MS));
-      // Others have the memory; that is no failure of the job's.
-      const isCrowded =
-        error instanceof AppError && error.code === "unavailable";
-      if (!isCrowded) this.#fail(job, error);
+      if (!isCrowded(error)) this.#fail(job, error);
     }
     // Those who wait look again sooner than this one does.
     if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);

@@ -16,7 +16,8 @@ import {
   totalInputBytes,
   withoutToken,
 } from "./job-record.ts";
-import { type JobBindings, JobSteps, NEXT_MS } from "./job-steps.ts";
+import { NEXT_MS } from "../platform/alarm-pauses.ts";
+import { type JobBindings, JobSteps } from "./job-steps.ts";
 import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { Lock } from "../platform/lock.ts";

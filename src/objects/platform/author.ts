@@ -3,6 +3,7 @@
  * one, since nobody else can name them. A lease bears a key that is its author's and only its: who pushes or
  * completes shows it.
  */
+import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { LeaseKind } from "../../api/lease.ts";
 import { isSigned, sign } from "./signature.ts";
@@ -88,7 +89,5 @@ function claimOf(author: string, { kind, step, index }: Leased): string {
 }
 
 function randomHex(bytes: number): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
+  return hex(crypto.getRandomValues(new Uint8Array(bytes)));
 }

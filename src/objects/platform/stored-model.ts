@@ -1,4 +1,5 @@
 /** A folder of the bucket as a model: pinned by what its files hold, and read by ranges. */
+import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
@@ -85,17 +86,13 @@ async function modelFiles(
   );
 }
 
-async function digestOf(files: ModelFiles): Promise<string> {
+function digestOf(files: ModelFiles): Promise<string> {
   const told = Array.from(files, ([name, { size, etag }]) => [
     name,
     size,
     etag,
   ]);
-  const text = new TextEncoder().encode(JSON.stringify(told));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
+  return jsonDigest(told);
 }
 
 function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {

@@ -2,14 +2,11 @@
  * What binds a run's steps. `results` is of what they came to, whoever trained (results-digest.ts); `chain` is of that
  * and of who told it: each shard's digests, and the authors.
  */
+import { jsonDigest } from "../../api/digest.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { AgreedResult } from "../../api/run-metrics.ts";
 import type { Update } from "../../training/optimizer.ts";
-import {
-  digestOf,
-  firstResults,
-  nextResults,
-} from "../../training/results-digest.ts";
+import { firstResults, nextResults } from "../../training/results-digest.ts";
 import { says, type StoredBallot } from "./ballot-store.ts";
 
 export type Link = { results: string; chain: string };
@@ -17,7 +14,7 @@ export type Link = { results: string; chain: string };
 /** Before the first step. */
 export async function firstLink(config: RunConfig): Promise<Link> {
   const results = await firstResults(config);
-  return { results, chain: await digestOf([results, config.shards]) };
+  return { results, chain: await jsonDigest([results, config.shards]) };
 }
 
 export async function nextLink(
@@ -33,7 +30,7 @@ export async function nextLink(
     gradNorm,
   );
   const told = microbatches.map(({ digests, authors }) => [digests, authors]);
-  return { results, chain: await digestOf([before.chain, results, told]) };
+  return { results, chain: await jsonDigest([before.chain, results, told]) };
 }
 
 /** By microbatch, what was told of it: one result of each that is committed. */

@@ -3,6 +3,7 @@
  * tokens become a blob. Each call takes one stretch and writes down where it stands, so a crash repeats
  * a stretch, to the same bytes.
  */
+import { hex } from "../../api/digest.ts";
 import { free } from "../../memory/free.ts";
 import {
   isolateMemory,
@@ -149,7 +150,7 @@ export class TokenizationWork {
     const hash = new crypto.DigestStream("SHA-256");
     await body.pipeTo(hash);
     const { tokens, vocabulary } = work;
-    return { digest: toHex(await hash.digest), tokens, vocabulary };
+    return { digest: hex(await hash.digest), tokens, vocabulary };
   }
 
   /** Nothing of what was made stays. Repeating it does no harm. */
@@ -195,10 +196,4 @@ async function withMemory(
   } finally {
     reservation.release();
   }
-}
-
-function toHex(bytes: ArrayBuffer): string {
-  return Array.from(new Uint8Array(bytes), (byte) =>
-    byte.toString(16).padStart(2, "0"),
-  ).join("");
 }

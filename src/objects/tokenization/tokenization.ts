@@ -8,16 +8,16 @@ import { AppError } from "../../api/errors.ts";
 import type { Tokenized } from "../directory/dataset-list.ts";
 import { directoryStub } from "../directory/directory.ts";
 import { tokenizerKey } from "../directory/stored-dataset.ts";
+import {
+  isCrowded,
+  MAX_FAILURES,
+  NEXT_MS,
+  pauseAfter,
+} from "../platform/alarm-pauses.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { Lock } from "../platform/lock.ts";
 import { TokenizationStore, type Work } from "./tokenization-store.ts";
 import { TokenizationWork } from "./tokenization-work.ts";
-
-/** From within an alarm, one for this very moment would be lost. */
-const NEXT_MS = 1;
-/** Failures in a row that are no refusals, after which a dataset has failed; pauses between them double. */
-const MAX_FAILURES = 6;
-const FIRST_PAUSE_MS = 250;
 
 type TokenizationBindings = {
   BUCKET: R2Bucket;
@@ -72,7 +72,7 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
 
   override async alarm(): Promise<void> {
     await this.#lock.run(async () => {
-      let pauseMs: number | null = FIRST_PAUSE_MS;
+      let pauseMs: number | null = pauseAfter(0);
       this.#isAtWork = true;
       try {
         pauseMs = await this.#next();
@@ -107,12 +107,8 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
       if (tokenized) await this.#end(work, tokenized);
       return NEXT_MS;
     } catch (error) {
-      const pauseMs = FIRST_PAUSE_MS * 2 ** work.failures;
-      // Others have the memory; that is no failure of this one.
-      const isCrowded =
-        error instanceof AppError && error.code === "unavailable";
-      if (!isCrowded) await this.#fail(work, error);
-      return pauseMs;
+      if (!isCrowded(error)) await this.#fail(work, error);
+      return pauseAfter(work.failures);
     }
   }
 
