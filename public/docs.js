@@ -25,7 +25,7 @@ SwaggerUIBundle({
 
 // Its forms name their fields, and its tables themselves, for the eye alone; and a keyboard would not scroll its texts.
 const docs = document.querySelector("#docs");
-new MutationObserver(() => {
+const nameFields = () => {
   for (const row of docs.querySelectorAll("tr[data-param-name]"))
     for (const field of row.querySelectorAll(
       ":is(input, select, textarea):not([aria-label])",
@@ -37,4 +37,12 @@ new MutationObserver(() => {
     table.setAttribute("aria-label", table.id.replaceAll("_", " "));
   for (const text of docs.querySelectorAll("pre.microlight"))
     text.setAttribute("tabindex", "0");
+};
+// Once a frame, however much of it changes.
+let frame;
+new MutationObserver(() => {
+  frame ??= requestAnimationFrame(() => {
+    frame = undefined;
+    nameFields();
+  });
 }).observe(docs, { childList: true, subtree: true });

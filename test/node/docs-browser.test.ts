@@ -120,7 +120,7 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
     await expectFit();
   });
 
-  test("one comes back from it, and axe finds nothing where operations are open", async () => {
+  test("one comes back from it, and axe finds nothing where an operation is open", async () => {
     const pages = page.getByRole("navigation", { name: "Pages" });
     expect(await pages.getByRole("link").allInnerTexts()).toEqual([
       "Runs",
@@ -129,10 +129,8 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
       "Replay",
       "API",
     ]);
-    const opened = ["quantize", "createJob"].map((id) =>
-      page.locator(`.opblock[id$="-${id}"] .opblock-summary-control`),
-    );
-    for (const each of opened) await each.click();
+    const block = page.locator('.opblock[id$="-quantize"]');
+    await block.locator(".opblock-summary-control").click();
     // The whole page takes axe a while.
     const parts = [
       "header",
@@ -142,7 +140,8 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
       "#operations-service-health",
     ];
     expect(await faultsOf(page, parts)).toEqual([]);
-    for (const each of opened) await each.click();
+    await page.emulateMedia({ colorScheme: null });
+    await block.locator(".opblock-summary-control").click();
   });
 
   test.each(ORDER)("%s is executed as its form stands", async (id) => {

@@ -34,14 +34,20 @@ function links(source: string): string[] {
 test("the page and what it loads come from this server", async () => {
   const page = await get("/docs");
   expect(page.headers.get("Content-Type")).toMatch(/^text\/html/);
-  const loaded = links(page.text).filter((link) => link !== "data:,");
+  // Ways to the other pages, which it does not load.
+  const anchors = page.text.match(/<a\b[^>]*>/g) ?? [];
+  const others = links(anchors.join(""));
+  expect(others).toEqual(["/", "/play", "/join", "/replay", "/docs"]);
+  const loaded = links(page.text.replaceAll(/<a\b[^>]*>/g, "")).filter(
+    (link) => link !== "data:,",
+  );
   expect(loaded).toEqual([
     "/docs/swagger-ui.css",
     "/docs.css",
     "/docs/swagger-ui-bundle.js",
     "/docs.js",
   ]);
-  for (const path of loaded) {
+  for (const path of [...loaded, ...others]) {
     expect((await get(path)).text.length).toBeGreaterThan(0);
   }
   expect(links((await get("/docs.js")).text)).toEqual(["/openapi.json"]);
