@@ -100,7 +100,8 @@ test("a subtree has pushes until their step is committed, then their digests, an
   expect(await rowsOf(trainer, 0)).toEqual({ subtree: 1 });
   // What an author has pushed goes with its token.
   const stranger = await trainer.stranger("gone");
-  const [{ id }] = (await trainer.run.joinTokens()) as [{ id: string }];
+  const [token] = await trainer.run.joinTokens();
+  const { id } = token!;
   const leased = { kind: "train", step: 0, index: 0 } as const;
   const key = await keyOf(trainer.run.run, leased, "gone", id);
   await stranger.pushFor({ ...leased, key, deadlineMs: 0 }, 77);
