@@ -318,7 +318,10 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
           .reverse()
           .map(({ step, trainLoss }) => [step, trainLoss]),
       );
-      expect(await stepOf(far)).toBe(metrics.length);
+      // The number comes with the next status, which is asked for apart.
+      await expect
+        .poll(() => stepOf(far), { timeout: 20_000 })
+        .toBe(metrics.length);
       const alerts = far.locator("[role=alert]:not(:empty)");
       await expect
         .poll(() => alerts.allInnerTexts(), { timeout: 20_000 })
