@@ -474,7 +474,7 @@ describe("presets", () => {
   test.each([
     ["tiny", [], "1071872 parameters", "2 shards"],
     // Twelve sequences a part do not fit a trainer: the parts are more.
-    ["small", ["--batch", "48"], "8 × 1536 tokens", "3749376 parameters"],
+    ["small", ["--batch", "48"], "6 × 2048 tokens", "3749376 parameters"],
   ] as const)("%s trains as it is, %j", async (preset, more, ...said) => {
     const args = ["--preset", preset, "--steps", "1", ...UNSAMPLED, ...more];
     const run = train("--text", text, "--out", out, ...args);
