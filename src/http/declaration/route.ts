@@ -180,7 +180,9 @@ function textsOfQuery(
     if (!parameter) {
       const all = Object.keys(known).map((each) => `\`${each}\``);
       throw invalidOption(
-        `query parameters ${all.join(", ") || "none"}`,
+        all.length > 0
+          ? `query parameters ${all.join(", ")}`
+          : "no query parameters",
         `\`${name}\``,
       );
     }
