@@ -1,6 +1,7 @@
 /** What the file commands can be told beside the operations' options, and how it was said. */
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
+import { closestHint } from "../formats/operations/closest-names.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
@@ -96,7 +97,7 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     const option = options[name];
     if (option === undefined)
       throw new UsageError(
-        `Expected an option of this command, got ${rawName}`,
+        `Expected an option of this command, got ${rawName}${closestHint(rawName, longNames(options))}`,
       );
     const value = token.value ?? "";
     if (option.type === "boolean" && inlineValue)
@@ -109,4 +110,9 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     given.set(name, [...(given.get(name) ?? []), value]);
   }
   return given;
+}
+
+/** As they are typed. */
+export function longNames(options: object): string[] {
+  return Object.keys(options).map((name) => `--${name}`);
 }

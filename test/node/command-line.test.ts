@@ -64,7 +64,17 @@ test.each([
     2,
     "mxfp4-edge runs export --help tells what there is\n",
   ],
-  [["train", "--stepz", "3"], 2, "got --stepz\nmxfp4-edge train --help"],
+  [
+    ["train", "--stepz", "3"],
+    2,
+    "got --stepz; the closest is --steps\nmxfp4-edge train --help",
+  ],
+  [
+    ["generate", "x", "--tokens", "9"],
+    2,
+    "the closest are --max-tokens, --token\n",
+  ],
+  [["quantise", "x"], 2, "the closest are quantize, dequantize\n"],
   [["train", "--steps", "x"], 2, 'whole number from 1, got "x"\nmxfp4-edge'],
   [["serve", "--port", "x"], 2, 'from 0 to 65535, got "x"\nmxfp4-edge serve'],
   [["ablation", "--seeds", "0"], 2, 'from 1, got "0"\nmxfp4-edge ablation'],
