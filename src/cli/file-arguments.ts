@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
 import { AppError } from "../api/errors.ts";
+import { closestHint } from "../formats/operations/closest-names.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
@@ -122,7 +123,7 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     const option = options[name];
     if (option === undefined)
       throw new UsageError(
-        `Expected an option of this command, got ${rawName}`,
+        `Expected an option of this command, got ${rawName}${closestHint(rawName, longNames(options))}`,
       );
     const value = token.value ?? "";
     if (option.type === "boolean" && inlineValue)
@@ -135,4 +136,9 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     given.set(name, [...(given.get(name) ?? []), value]);
   }
   return given;
+}
+
+/** As they are typed. */
+export function longNames(options: object): string[] {
+  return Object.keys(options).map((name) => `--${name}`);
 }

@@ -6,6 +6,7 @@ import { stripVTControlCharacters } from "node:util";
 import { runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
+import { closestHint } from "../formats/operations/closest-names.ts";
 import {
   type CommandName,
   commandOf,
@@ -66,8 +67,11 @@ async function main(typed: string[]): Promise<number | void> {
       return;
     }
     if (!called) {
-      const all = [...Object.keys(COMMANDS), COMPLETION].join(", ");
-      throw new UsageError(`Expected one of ${all}, got "${typed[0] ?? ""}"`);
+      const all = [...Object.keys(COMMANDS), COMPLETION];
+      const [name = ""] = typed;
+      throw new UsageError(
+        `Expected one of ${all.join(", ")}, got "${name}"${closestHint(name, all)}`,
+      );
     }
     const { name, rawArgs } = called;
     if (NEWER_NODE.includes(name) && !isNewEnough())

@@ -69,7 +69,17 @@ test.each([
     "Expected options alone, got exprt\n`npm run mxfp4-edge -- runs --help`",
   ],
   [["runs", "export"], 2, "`npm run mxfp4-edge -- runs export --help` tells"],
-  [["train", "--stepz", "3"], 2, "got --stepz\n`npm run train -- --help`"],
+  [
+    ["train", "--stepz", "3"],
+    2,
+    "got --stepz; the closest is --steps\n`npm run train -- --help`",
+  ],
+  [
+    ["generate", "x", "--tokens", "9"],
+    2,
+    "the closest are --max-tokens, --token\n",
+  ],
+  [["quantise", "x"], 2, "the closest are quantize, dequantize\n"],
   [["train", "--steps", "x"], 2, 'from 1, got "x"\n`npm run train -- --help`'],
   [["serve", "--port", "x"], 2, 'to 65535, got "x"\n`npm start -- --help` '],
   [["ablation", "--seeds", "0"], 2, 'got "0"\n`npm run ablation -- --help` '],
