@@ -180,7 +180,9 @@ function textsOfQuery(
     if (!parameter) {
       const all = Object.keys(known).map((each) => `\`${each}\``);
       throw invalidOption(
-        `query parameters ${all.join(", ") || "none"}`,
+        all.length === 0
+          ? "no query parameters"
+          : `query parameters ${all.join(", ")}`,
         `\`${name}\``,
       );
     }
