@@ -15,6 +15,7 @@ import {
   loadAll,
   NEWER_NODE,
 } from "./commands.ts";
+import { called as typeable } from "./called.ts";
 import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
@@ -85,8 +86,8 @@ async function main(typed: string[]): Promise<number | void> {
       (error instanceof Error && error.name === "CLIError");
     const text = stripVTControlCharacters(messageOf(error)); // citty colours its own
     console.error(isUsage ? text : pc.red(text));
-    const help = called ? `${NAME} ${called.name} --help` : `${NAME} --help`;
-    const next = isUsage ? `${help} tells what there is` : nextStep(error);
+    const help = typeable(called?.name ?? "", "--help");
+    const next = isUsage ? `\`${help}\` tells what there is` : nextStep(error);
     if (next !== undefined) console.error(next);
     return isUsage ? 2 : 1;
   }

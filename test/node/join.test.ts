@@ -272,6 +272,12 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   expect(stdout).toContain(`run ${id} is finished`);
   expect((await machine.ended).code).toBe(0);
 
+  const late = await begin(["join", edge.url], token).ended;
+  expect([late.code, late.stderr]).toEqual([
+    1,
+    "Expected a run that has not ended, got one that is finished\n",
+  ]);
+
   const events = (await call("watch", id, "--json")).stdout.trim().split("\n");
   expect(JSON.parse(events.at(-1)!)).toMatchObject({
     type: "state",
