@@ -426,9 +426,12 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
     return trainers.filter(({ host }) => host === "edge").length;
   };
   await expect.poll(hosted, PATIENCE).toBe(1);
+  // The trainer is there before the note tells of it.
+  const noted = () => readFileSync(noteFile, "utf8");
+  await expect.poll(noted, PATIENCE).toContain('"hosted":1');
   killed.child.kill("SIGKILL");
   await killed.ended;
-  const note = readFileSync(noteFile, "utf8");
+  const note = noted();
   // As one leaves it that is killed amid its last moments.
   const checkpoint = kept("killed", "checkpoint.safetensors");
   writeFileSync(`${checkpoint}.${run}.partial`, "half");
