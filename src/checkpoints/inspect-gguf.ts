@@ -4,6 +4,7 @@ import { TARGETS } from "../api/scheme.ts";
 import type { GgufHead } from "../formats/containers/gguf-reader.ts";
 import {
   TENSOR_TYPES,
+  VALUE_TYPE,
   ggufTensorBytes,
 } from "../formats/containers/gguf-types.ts";
 import { ggufRole, whyNotInBlocks } from "../formats/roles/gguf-rules.ts";
@@ -20,7 +21,10 @@ const FLOATS = ["F32", "F16", "BF16"];
 /** Bytes of a block of Q8_0. */
 const Q8_BLOCK = 34;
 
-export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
+export function inspectGguf(
+  file: string,
+  { tensors, pairs }: GgufHead,
+): Inspection {
   const inspected = tensors.map((tensor): InspectedTensor => {
     const { name, dimensions, type } = tensor;
     const [dtype] = TENSOR_TYPES[type]!;
@@ -70,7 +74,7 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
   const bytes = total(inspected, "bytes");
   const mxfp4Bytes = total(inspected, "mxfp4Bytes");
   return {
-    modelType: null,
+    modelType: textOf(pairs, "general.architecture"),
     tensors: inspected,
     dtypes: dtypesOf(inspected),
     formats: [...types].map(([type, [first, ...others]]) => ({
@@ -100,4 +104,15 @@ export function inspectGguf(file: string, { tensors }: GgufHead): Inspection {
       },
     ],
   };
+}
+
+/** The text of a pair, which is encoded as its key with a u64 before it, a u32 for the type, and the same of the text. */
+function textOf(pairs: GgufHead["pairs"], key: string): string | null {
+  const encoded = pairs.get(key);
+  if (!encoded) return null;
+  const { buffer, byteOffset, length } = encoded;
+  const typeAt = 8 + key.length;
+  const type = new DataView(buffer, byteOffset, length).getUint32(typeAt, true);
+  if (type !== VALUE_TYPE.STRING) return null;
+  return new TextDecoder().decode(encoded.subarray(typeAt + 4 + 8));
 }

@@ -8,6 +8,7 @@ import { type Compared, compareRuns } from "./compared-runs.ts";
 import { edgeArguments, runArgument, runOf, whole } from "./edge-arguments.ts";
 import {
   type Arguments,
+  asTyped,
   checkArguments,
   UsageError,
 } from "./file-arguments.ts";
@@ -98,10 +99,14 @@ function compare(given: Arguments): Promise<Compared> {
   const trusted =
     url === undefined
       ? runOf({ ...given, run: against })
-      : new Client({
-          baseUrl: url,
-          token: given["against-token"] as string | undefined,
-        }).run(against);
+      : asTyped(
+          () =>
+            new Client({
+              baseUrl: url,
+              token: given["against-token"] as string | undefined,
+            }),
+          { baseUrl: "--against-url", token: "--against-token" },
+        ).run(against);
   return compareRuns(runOf(given), trusted, stepOf(given));
 }
 

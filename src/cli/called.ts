@@ -4,15 +4,17 @@ import { IS_CLONE } from "../local/places.ts";
 /** Scripts of package.json that are commands too. */
 const SCRIPTS: Record<string, string> = {
   ablation: "npm run ablation",
+  gradients: "npm run gradients",
+  sample: "npm run sample",
   serve: "npm start",
   train: "npm run train",
 };
 
-/** `command` with `options` behind it, as it can be typed here. */
+/** `command` with `options` behind it, as it can be typed here; of no command, what all have in common. */
 export function called(command: string, options = ""): string {
-  if (!IS_CLONE) return `mxfp4-edge ${command} ${options}`.trimEnd();
-  const script = SCRIPTS[command];
-  if (script === undefined)
-    return `npm run mxfp4-edge -- ${command} ${options}`.trimEnd();
-  return options === "" ? script : `${script} -- ${options}`;
+  const script = IS_CLONE ? SCRIPTS[command] : undefined;
+  if (script !== undefined)
+    return options === "" ? script : `${script} -- ${options}`;
+  const name = IS_CLONE ? "npm run mxfp4-edge --" : "mxfp4-edge";
+  return [name, command, options].filter(Boolean).join(" ");
 }

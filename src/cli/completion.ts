@@ -18,6 +18,13 @@ type Described = { name: string; description: string; options: Option[] };
 
 type Command = { name: string; description: string; args: ArgsDef };
 
+const HELP: Option = {
+  name: "--help",
+  description: "Tell its options",
+  values: [],
+  isSwitch: true,
+};
+
 const WRITERS = { bash, zsh, fish };
 
 export const SHELLS = Object.keys(WRITERS);
@@ -52,7 +59,7 @@ function described({ name, description, args }: Command): Described {
       values: (definition.type === "enum" && definition.options) || [],
       isSwitch: definition.type === "boolean",
     }));
-  return { name, description, options };
+  return { name, description, options: [...options, HELP] };
 }
 
 /** As a shell's function may be named. */
@@ -112,7 +119,7 @@ ${values.join("\n")}
 ${commands
   .map(
     ({ name, options }) =>
-      `      '${name}') ${reply([...options.map((option) => option.name), "--help"])} ;;`,
+      `      '${name}') ${reply(options.map((option) => option.name))} ;;`,
   )
   .join("\n")}
     esac ;;

@@ -1,6 +1,5 @@
 /** One file to another: by the kernels in this process, or by an edge. */
 import pc from "picocolors";
-import { AppError } from "../api/errors.ts";
 import type { FileOperation, RawOptions } from "../api/tensors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
@@ -16,7 +15,8 @@ import { byteSize } from "../api/byte-size.ts";
 import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
-import { type Arguments, UsageError } from "./file-arguments.ts";
+import { addressOf } from "./edge-arguments.ts";
+import type { Arguments } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
 import {
   checkOutputOrStdout,
@@ -64,19 +64,7 @@ export function tellKept({ tensors }: KeptValues): void {
 }
 
 export function edgeOf(args: Arguments): Mxfp4Edge {
-  const token = args.token ?? process.env.MXFP4_EDGE_TOKEN;
-  try {
-    return new Mxfp4Edge({
-      baseUrl: String(args.url),
-      token: token as string | undefined,
-      patienceMs: 5_000,
-    });
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    throw new UsageError(
-      error.message.replace("`baseUrl`", "--url").replace("`token`", "--token"),
-    );
-  }
+  return new Mxfp4Edge({ ...addressOf(args), patienceMs: 5_000 });
 }
 
 async function convertHere(

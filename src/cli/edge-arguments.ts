@@ -2,7 +2,7 @@
 import type { ArgsDef } from "citty";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { type Arguments, UsageError } from "./file-arguments.ts";
+import { type Arguments, asTyped, UsageError } from "./file-arguments.ts";
 
 /** Where `npm start` serves. */
 const LOCAL_URL = "http://127.0.0.1:8787";
@@ -32,12 +32,22 @@ export const runArgument = {
 
 export type EdgeAddress = { baseUrl: string; token: string | undefined };
 
-export function addressOf({ url, token }: Arguments): EdgeAddress {
-  return {
-    baseUrl:
-      (url as string | undefined) ?? process.env.MXFP4_EDGE_URL ?? LOCAL_URL,
-    token: (token as string | undefined) ?? process.env.MXFP4_EDGE_TOKEN,
+/**
+ * `place` is where the URL was typed.
+ * Errors: `UsageError` for a URL or a token that no request can bear
+ */
+export function addressOf(given: Arguments, place = "--url"): EdgeAddress {
+  const { MXFP4_EDGE_URL, MXFP4_EDGE_TOKEN } = process.env;
+  const { url, token } = given as { url?: string; token?: string };
+  const address = {
+    baseUrl: url ?? MXFP4_EDGE_URL ?? LOCAL_URL,
+    token: token ?? MXFP4_EDGE_TOKEN,
   };
+  asTyped(() => new Client(address), {
+    baseUrl: url === undefined ? "$MXFP4_EDGE_URL" : place,
+    token: token === undefined ? "$MXFP4_EDGE_TOKEN" : "--token",
+  });
+  return address;
 }
 
 export function clientOf(given: Arguments): Client {

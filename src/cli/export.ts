@@ -17,6 +17,7 @@ import {
   outputArguments,
   UsageError,
 } from "./file-arguments.ts";
+import { namedModel } from "./named-model.ts";
 import { localFile } from "./ranged-files.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
@@ -29,7 +30,8 @@ const args = {
   model: {
     type: "positional",
     required: true,
-    description: "A run's checkpoint; with --url, the id of a run",
+    description:
+      "A run's checkpoint, or the folder in which `train` has kept it; with --url, the id of a run",
   },
   format: {
     type: "enum",
@@ -82,7 +84,9 @@ async function exportFile(
     throw new UsageError("Expected a folder to write, got - for stdout");
   else checkOutputFolder(to, force);
   loadKernelsFile();
-  const folder = await exportedFile(await localFile(from));
+  const folder = await exportedFile(
+    await localFile(namedModel(from, "export")),
+  );
   if (format === "hf") return writeFiles(folder, to, force);
   const plan = await planCheckpointGguf(folder, format);
   const files = new Map([[SINGLE_FILE, await folder.open(SINGLE_FILE)]]);

@@ -1,9 +1,33 @@
 /** What the file commands can be told beside the operations' options, and how it was said. */
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
+import { AppError } from "../api/errors.ts";
+import { closestHint } from "../formats/operations/closest-names.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
+
+/**
+ * What `body` refuses, told by the names that were typed: `topP` as --top-p unless `names` has another.
+ * Errors: `UsageError`
+ */
+export function asTyped<T>(
+  body: () => T,
+  names: Readonly<Record<string, string>> = {},
+): T {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const typed = error.message.replace(
+      /`(\w+)`/,
+      (_, name: string) =>
+        names[name] ??
+        `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+    );
+    throw new UsageError(typed);
+  }
+}
 
 /** As citty gives them: an option that was not there is undefined. */
 export type Arguments = Record<string, unknown> & { _: string[] };
@@ -48,9 +72,12 @@ export function checkArguments(
   known: ArgsDef,
 ): Arguments {
   const given = optionsOf(rawArgs, known);
-  const places = Object.values(known).filter(
-    ({ type }) => type === "positional",
+  const places = Object.entries(known).filter(
+    ([, { type }]) => type === "positional",
   );
+  for (const [name] of places)
+    if (args[name] === "")
+      throw new UsageError(`Expected <${name}>, got an empty text`);
   if (args._.length > places.length) {
     const expected = places.length === 0 ? "options alone" : "one file";
     throw new UsageError(`Expected ${expected}, got ${args._.join(" ")}`);
@@ -96,7 +123,7 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     const option = options[name];
     if (option === undefined)
       throw new UsageError(
-        `Expected an option of this command, got ${rawName}`,
+        `Expected an option of this command, got ${rawName}${closestHint(rawName, longNames(options))}`,
       );
     const value = token.value ?? "";
     if (option.type === "boolean" && inlineValue)
@@ -109,4 +136,9 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
     given.set(name, [...(given.get(name) ?? []), value]);
   }
   return given;
+}
+
+/** As they are typed. */
+export function longNames(options: object): string[] {
+  return Object.keys(options).map((name) => `--${name}`);
 }

@@ -3,6 +3,7 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
 import { dirname, join, basename } from "node:path";
 import { AppError } from "../api/errors.ts";
+import { reasonOf } from "../client/retry.ts";
 import { FileSource } from "../formats/stream/file-source.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
 import { writeBehind } from "./write-behind.ts";
@@ -89,10 +90,18 @@ export async function fileBlob(path: string): Promise<Blob> {
   });
 }
 
+/** `cause` is what the system said, or nothing of what is there and is no file. */
 export function notReadable(path: string, cause?: unknown): AppError {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException;
+  const why =
+    code === "ENOENT"
+      ? "which is not there"
+      : cause === undefined
+        ? "which is no file"
+        : reasonOf(cause);
   return new AppError(
     "file_not_found",
-    `Expected a file that can be read, got ${path}`,
+    `Expected a file that can be read, got ${path}: ${why}`,
     { cause },
   );
 }

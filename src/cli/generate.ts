@@ -1,6 +1,5 @@
 import { createInterface } from "node:readline/promises";
 import { type ArgsDef, defineCommand } from "citty";
-import { AppError } from "../api/errors.ts";
 import type { GenerateRequest, TextEnding } from "../api/generation.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
@@ -8,10 +7,12 @@ import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";
 import { addressOf, clientOf, edgeArguments, whole } from "./edge-arguments.ts";
 import {
   type Arguments,
+  asTyped,
   checkArguments,
   UsageError,
 } from "./file-arguments.ts";
 import { localModel, openWriter, writePieces } from "./local-text.ts";
+import { namedModel } from "./named-model.ts";
 
 const option = (
   valueHint: string,
@@ -29,7 +30,7 @@ const args = {
     type: "positional",
     required: true,
     description:
-      "A model's directory or a run's checkpoint; with --url, the id of a run, or with --folder what the edge's files hold",
+      "A model's directory, a run's checkpoint or the folder in which `train` has kept it; with --url, the id of a run, or with --folder what the edge's files hold",
   },
   prompt: {
     type: "string",
@@ -104,12 +105,19 @@ export const generateCommand = defineCommand({
     const prompt = given.prompt as string | undefined;
     if (prompt === undefined) return converse(write);
     let text = "";
+    // What is refused is refused before anything is written.
+    let isBegun = given.json === true;
+    const begin = (): void => {
+      if (!isBegun) process.stdout.write(prompt);
+      isBegun = true;
+    };
     const put = (piece: string): void => {
+      begin();
       text += piece;
       if (!given.json) process.stdout.write(piece);
     };
-    if (!given.json) process.stdout.write(prompt);
     const ending = await write(prompt, put);
+    begin();
     console.log(
       given.json ? JSON.stringify({ prompt, text, ...ending }, null, 2) : "",
     );
@@ -132,24 +140,22 @@ function optionsOf(given: Arguments): Options {
     repetition: number("repetition"),
     seed: number("seed"),
   };
-  try {
-    return {
-      ...samplingOf(told),
-      maxTokens: whole("max-tokens", given["max-tokens"], 1),
-      weights: given.weights as WeightFormat,
-      ...(stop === undefined ? {} : { stop: [stop] }),
-    };
-  } catch (error) {
-    if (error instanceof AppError) throw new UsageError(error.message);
-    throw error;
-  }
+  return {
+    ...asTyped(() => samplingOf(told)),
+    maxTokens: whole("max-tokens", given["max-tokens"], 1),
+    weights: given.weights as WeightFormat,
+    ...(stop === undefined ? {} : { stop: [stop] }),
+  };
 }
 
 async function writerOf(given: Arguments, options: Options): Promise<Write> {
   const model = given.model as string;
   const isRemote = given.url !== undefined || given.folder === true;
   if (!isRemote) {
-    const writer = await openWriter(await localModel(model), options.weights);
+    const writer = await openWriter(
+      await localModel(namedModel(model, "generate")),
+      options.weights,
+    );
     return async (prompt, put) => {
       const pieces = writePieces(writer, { ...options, prompt });
       for (;;) {

@@ -1,8 +1,10 @@
 import { availableParallelism, hostname } from "node:os";
 import { type ArgsDef, defineCommand } from "citty";
 import pc from "picocolors";
+import { AppError } from "../api/errors.ts";
+import { hasEnded } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
-import { onEndSignal } from "../local/signals.ts";
+import { askedTwice, onEndSignal } from "../local/signals.ts";
 import {
   addressOf,
   edgeArguments,
@@ -55,7 +57,7 @@ export const joinCommand = defineCommand({
   args,
   async run(context) {
     const given = checkArguments(context, args);
-    const address = { ...addressOf(given), baseUrl: given.edge as string };
+    const address = addressOf({ ...given, url: given.edge }, "the edge");
     const run = (given.run as string | undefined) ?? runOfToken(address.token);
     if (run === undefined) {
       throw new UsageError(
@@ -63,6 +65,12 @@ export const joinCommand = defineCommand({
       );
     }
     const { config, state } = await new Client(address).run(run).status();
+    if (hasEnded(state)) {
+      throw new AppError(
+        "run_ended",
+        `Expected a run that has not ended, got one that is ${state}`,
+      );
+    }
     const threads =
       given.threads === undefined
         ? Math.min(availableParallelism(), config.microbatches)
@@ -94,12 +102,16 @@ async function train(
     },
     (line) => console.error(pc.dim(line)),
   );
-  onEndSignal(() => {
-    if (isLeaving) process.exit(LEFT);
-    isLeaving = true;
-    console.error(pc.yellow("leaving; Ctrl-C again to leave at once"));
-    threads.leave();
-  });
+  onEndSignal(
+    askedTwice(
+      () => {
+        isLeaving = true;
+        console.error(pc.yellow("leaving; Ctrl-C again to leave at once"));
+        threads.leave();
+      },
+      () => process.exit(LEFT),
+    ),
+  );
   await threads.ended;
   console.error(
     `${isLeaving ? "left" : "the run has ended"}: ${done} microbatches by this machine`,

@@ -6,6 +6,7 @@ import { stripVTControlCharacters } from "node:util";
 import { runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
+import { closestHint } from "../formats/operations/closest-names.ts";
 import {
   type CommandName,
   commandOf,
@@ -14,6 +15,7 @@ import {
   loadAll,
   NEWER_NODE,
 } from "./commands.ts";
+import { called as typeable } from "./called.ts";
 import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
@@ -65,8 +67,11 @@ async function main(typed: string[]): Promise<number | void> {
       return;
     }
     if (!called) {
-      const all = [...Object.keys(COMMANDS), COMPLETION].join(", ");
-      throw new UsageError(`Expected one of ${all}, got "${typed[0] ?? ""}"`);
+      const all = [...Object.keys(COMMANDS), COMPLETION];
+      const [name = ""] = typed;
+      throw new UsageError(
+        `Expected one of ${all.join(", ")}, got "${name}"${closestHint(name, all)}`,
+      );
     }
     const { name, rawArgs } = called;
     if (NEWER_NODE.includes(name) && !isNewEnough())
@@ -81,8 +86,8 @@ async function main(typed: string[]): Promise<number | void> {
       (error instanceof Error && error.name === "CLIError");
     const text = stripVTControlCharacters(messageOf(error)); // citty colours its own
     console.error(isUsage ? text : pc.red(text));
-    const help = called ? `${NAME} ${called.name} --help` : `${NAME} --help`;
-    const next = isUsage ? `${help} tells what there is` : nextStep(error);
+    const help = typeable(called?.name ?? "", "--help");
+    const next = isUsage ? `\`${help}\` tells what there is` : nextStep(error);
     if (next !== undefined) console.error(next);
     return isUsage ? 2 : 1;
   }

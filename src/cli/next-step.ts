@@ -22,7 +22,18 @@ const STEPS: Partial<Record<ErrorCode, () => string>> = {
     "The state is of another release: use that one, or another --state",
 };
 
+/** One that brings what may be done about it. */
+export class Remedied extends AppError {
+  readonly remedy: string;
+
+  constructor(code: ErrorCode, message: string, remedy: string) {
+    super(code, message);
+    this.remedy = remedy;
+  }
+}
+
 export function nextStep(error: unknown): string | undefined {
+  if (error instanceof Remedied) return error.remedy;
   if (error instanceof AppError) return STEPS[error.code]?.();
   return undefined;
 }

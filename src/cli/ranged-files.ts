@@ -7,7 +7,7 @@ import {
   type Folder,
   type RangedFile,
 } from "../checkpoints/read-heads.ts";
-import { readHandle } from "./files.ts";
+import { notReadable, readHandle } from "./files.ts";
 
 /** Of an index or a config: more is no such file. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
@@ -62,15 +62,15 @@ function leadsToFolder(link: string): Promise<boolean> {
 /** Errors: `file_not_found` */
 export async function localFile(path: string): Promise<RangedFile> {
   const status = await stat(path).catch((cause: unknown) => {
-    throw notThere(path, cause);
+    throw notReadable(path, cause);
   });
-  if (!status.isFile()) throw notThere(path);
+  if (!status.isFile()) throw notReadable(path);
   const { size } = status;
   return {
     bytes: size,
     async read(start, end, into) {
       const handle = await open(path, "r").catch((cause: unknown) => {
-        throw notThere(path, cause);
+        throw notReadable(path, cause);
       });
       try {
         return await readHandle(handle, start, end - start, into);
@@ -141,7 +141,7 @@ function request(
   if (token !== undefined) headers.set("Authorization", `Bearer ${token}`);
   if (bytes !== undefined) headers.set("Range", bytes);
   return fetch(url, { headers }).catch((cause: unknown) => {
-    throw notThere(url, cause);
+    throw notReadable(url, cause);
   });
 }
 
@@ -150,13 +150,5 @@ async function refused(url: string, response: Response): Promise<AppError> {
   return new AppError(
     "file_not_found",
     `Expected a part of ${url} with status 206, got ${response.status}`,
-  );
-}
-
-function notThere(what: string, cause?: unknown): AppError {
-  return new AppError(
-    "file_not_found",
-    `Expected a file that can be read, got ${what}`,
-    { cause },
   );
 }

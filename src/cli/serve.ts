@@ -74,6 +74,8 @@ export async function serve(
     ...(args.state && { stateFolder: resolve(args.state) }),
     token,
     pages: true,
+    // A run alone has fifty a second, and a person's terminal would show nothing else.
+    logsRequests: !process.stderr.isTTY,
     ...(prepare && { prepare }),
   });
   // Miniflare's own listeners came with the runtime.

@@ -73,7 +73,7 @@ async function tokenizerOf(
   if (json === undefined && vocabulary !== 256)
     throw new AppError(
       "file_not_found",
-      `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none`,
+      `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none; its makers publish it beside the weights`,
     );
   const tokenizer = await read(json, folder);
   if (tokenizer.vocabulary <= vocabulary) return tokenizer;

@@ -41,8 +41,6 @@ function wanted(issue: z.core.$ZodRawIssue): string | undefined {
       return bounded(issue, issue.inclusive ? "at least" : "more than");
     case "too_big":
       return bounded(issue, issue.inclusive ? "at most" : "less than");
-    case "invalid_format":
-      return `to match ${issue.pattern ?? issue.format}`;
     case "unrecognized_keys": {
       const { shape } = issue.inst as unknown as z.ZodObject;
       return `to have nothing but ${Object.keys(shape).join(", ")}`;
@@ -53,6 +51,7 @@ function wanted(issue: z.core.$ZodRawIssue): string | undefined {
         : undefined;
     // Checks of our own, which have words of their own, and what no route's schema has.
     case "custom":
+    case "invalid_format":
     case "invalid_element":
     case "invalid_key":
     case "not_multiple_of":
@@ -74,7 +73,8 @@ function bounded(
     issue.code === "too_small" ? issue.minimum : issue.maximum,
   );
   const unit = UNITS[issue.origin];
-  return unit ? `to have ${bound} ${limit} ${unit}` : `to be ${bound} ${limit}`;
+  if (!unit) return `to be ${bound} ${limit}`;
+  return `to have ${bound} ${limit} ${limit === "1" ? unit.slice(0, -1) : unit}`;
 }
 
 /** "`a.b` to be a string"; of several shapes that a value may have, what each would take. */
@@ -85,7 +85,10 @@ function wantedAt(issue: z.core.$ZodIssue, above: PropertyKey[]): string {
   const shapes = issue.errors.map((inside) =>
     inside.map((each) => wantedAt(each, path)).join(" and "),
   );
-  return `either ${shapes.join(", or ")}`;
+  const [first, ...others] = new Set(shapes);
+  return others.length === 0
+    ? first!
+    : `either ${[first, ...others].join(", or ")}`;
 }
 
 /** Never a token. */

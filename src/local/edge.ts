@@ -11,7 +11,7 @@ import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
 import { PACKAGE_ROOT, STATE_FOLDER } from "./places.ts";
-import { type Running, startRuntime, tellsPort } from "./runtime.ts";
+import { type Running, startRuntime } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
 export type { Running };
@@ -32,6 +32,8 @@ export type EdgeOptions = {
   token?: string | undefined;
   /** What the Worker logs goes to `edge.log` in the state folder only, and requests get no lines. */
   quiet?: boolean;
+  /** Requests get lines, unless it is quiet. */
+  logsRequests?: boolean;
   /**
    * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker,
    * which costs each request half a millisecond.
@@ -61,6 +63,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     port = 0,
     token,
     quiet = false,
+    logsRequests = !quiet,
     pages = false,
     sourceHosts,
     prepare,
@@ -79,7 +82,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     await prepare?.();
     const running = await startRuntime(
       {
-        ...workerSettings(pages, quiet, {
+        ...workerSettings(pages, logsRequests, {
           ...(token ? { API_TOKEN: token } : { LOCAL_MODE: "1" }),
           ...(sourceHosts === undefined ? {} : { SOURCE_HOSTS: sourceHosts }),
         }),
@@ -125,7 +128,7 @@ export async function startTrainerHost(
   const { protocol, hostname, port } = new URL(apiUrl);
   if (protocol !== "http:")
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
-  const worker = workerSettings(false, quiet, { LOCAL_MODE: "1" });
+  const worker = workerSettings(false, !quiet, { LOCAL_MODE: "1" });
   const name = `trainers-${++trainerHosts}`;
   mkdirSync(stateFolder, { recursive: true });
   await endStale(stateFolder);
@@ -161,7 +164,7 @@ export async function startTrainerHost(
 /** The built Worker, with what wrangler.toml binds and who may call; its pages if asked for. */
 function workerSettings(
   pages: boolean,
-  quiet: boolean,
+  logsRequests: boolean,
   access: Record<string, string>,
 ): WorkerSettings {
   const settings = builtWorker(
@@ -169,17 +172,17 @@ function workerSettings(
     WORKER_FOLDER,
   );
   if (!pages) delete settings.assets;
-  const log = quiet ? { REQUEST_LOG: "" } : undefined;
+  const log = logsRequests ? undefined : { REQUEST_LOG: "" };
   const bindings = { ...settings.bindings, ...log, ...access, EDGE: "local" };
   return { ...settings, bindings };
 }
 
 /**
- * The port to serve on; 0 where the runtime takes one and tells. Refuses a port that something listens on:
- * the runtime would say it less clearly, and later.
+ * The port to serve on; 0 where the runtime takes one. Refuses a port that something listens on: the runtime would say it
+ * less clearly, and later.
  */
 async function freePort(host: string, port: number): Promise<number> {
-  if (port === 0 && tellsPort(host)) return 0;
+  if (port === 0) return 0;
   return new Promise((free, taken) => {
     const probe = createServer();
     probe.once("error", (error: NodeJS.ErrnoException) => {

@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 
 const HANGUP_BIT = 1n << 0n;
+/** One Ctrl-C may come twice: from the terminal, and from npm. */
+const ONE_SIGNAL_MS = 1_000;
 
 /**
  * Call `end` for each of them, and nothing else: whatever listened goes, such as Miniflare's listeners,
@@ -14,6 +16,22 @@ export function onEndSignal(end: (signal: NodeJS.Signals) => void): void {
     process.removeAllListeners(signal);
     process.on(signal, end);
   }
+}
+
+/** The first signal asks to end, another Ctrl-C ends at once. */
+export function askedTwice(
+  ask: () => void,
+  atOnce: () => void,
+): (signal: NodeJS.Signals) => void {
+  let askedMs: number | undefined;
+  return (signal) => {
+    if (askedMs === undefined) {
+      askedMs = Date.now();
+      ask();
+    } else if (signal === "SIGINT" && Date.now() - askedMs > ONE_SIGNAL_MS) {
+      atOnce();
+    }
+  };
 }
 
 /** Linux tells. Elsewhere a terminal does: `nohup` takes the output away from it. */

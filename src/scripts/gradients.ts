@@ -15,6 +15,7 @@ import {
 } from "../training/checkpoint.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
+import { namedModel } from "../cli/named-model.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
 import { layerErrors } from "../training/layer-errors.ts";
@@ -73,7 +74,7 @@ await runScript({
     const draws = wholeNumber("draws", args.draws, 1);
     if ((draws & (draws - 1)) !== 0)
       throw new Error(`Expected --draws to be a power of two, got ${draws}`);
-    const file = readFileSync(keptCheckpoint(args._));
+    const file = readFileSync(namedModel(keptCheckpoint(args._), "gradients"));
     await ensureBuilt(BUILD_TARGETS.kernels);
     const text = readFileSync(args.text ?? mobyDick());
     const measured = await measure(file, text, draws);

@@ -2,6 +2,7 @@
 import { localModel, openWriter, writePieces } from "../cli/local-text.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
+import { namedModel } from "../cli/named-model.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
 import { finite, wholeNumber } from "../cli/train/numbers.ts";
 import { runScript } from "./script.ts";
@@ -57,7 +58,7 @@ await runScript({
     };
     if (options.prompt === "")
       throw new Error("Expected --prompt to be at least one byte, got none");
-    const path = keptCheckpoint(args._);
+    const path = namedModel(keptCheckpoint(args._), "sample");
     await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
     const writer = await openWriter(await localModel(path));
     const pieces = writePieces(writer, options);

@@ -6,8 +6,10 @@ import { parseArgs as tokensOf, stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
 import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
+import { longNames } from "../cli/file-arguments.ts";
 import { nextStep } from "../cli/next-step.ts";
 import { usage } from "../cli/usage.ts";
+import { closestHint } from "../formats/operations/closest-names.ts";
 
 /** A command of citty, and what citty does not know. */
 export type Script<T extends ArgsDef> = {
@@ -70,8 +72,8 @@ function checkKnown(
     allowNegative: true,
     tokens: true,
   });
-  const names = [...Object.keys(known), "help", "version"];
-  const expected = names.map((name) => `--${name}`).join(" ");
+  const names = longNames({ ...known, help: 0, version: 0 });
+  const expected = names.join(" ");
   for (const token of tokens) {
     if (token.kind === "positional" && !operands)
       throw new Error(`Expected one of ${expected}, got ${token.value}`);
@@ -79,7 +81,9 @@ function checkKnown(
     const { name, rawName, value } = token;
     const option = known[name];
     if (!option || (rawName.startsWith("--no-") && option.type === "string"))
-      throw new Error(`Expected one of ${expected}, got ${rawName}`);
+      throw new Error(
+        `Expected one of ${expected}, got ${rawName}${closestHint(rawName, names)}`,
+      );
     if (option.type === "string" && !value)
       throw new Error(`Expected a value after ${rawName}, got none`);
     if (option.type === "boolean" && value !== undefined)

@@ -13,6 +13,7 @@ import {
   type WireDtype,
   WIRE_DTYPES,
 } from "../api/run-config.ts";
+import { NAME, RUN_ID, type TextRule } from "../api/text-rules.ts";
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { MAX_SHARDS } from "./sharding.ts";
 
@@ -22,9 +23,10 @@ export const MAX_MICROBATCHES = 256;
 /** A majority of more is no surer of who lies, and each costs a whole run's computing. */
 const MAX_REDUNDANCY = 9;
 
-/** Letters, digits, `.`, `_`, `-`: names travel in paths and in header values. */
-export const NAME_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
-export const RUN_PATTERN = /^[a-z0-9][a-z0-9-]{0,39}$/;
+/** Errors say the rule's words. */
+export function ruled({ pattern, words }: TextRule): z.ZodString {
+  return z.string().regex(pattern, `to be ${words}`);
+}
 
 /** An id that no other run has. */
 export function newRunName(): string {
@@ -125,10 +127,10 @@ const evaluationSchema = z.strictObject({
 
 /** Unknown keys are refused. */
 export const runRequestSchema = z.strictObject({
-  run: z.string().regex(RUN_PATTERN).optional(),
-  dataset: z.string().regex(NAME_PATTERN),
+  run: ruled(RUN_ID).optional(),
+  dataset: ruled(NAME),
   model: modelSchema.optional(),
-  from: z.string().regex(NAME_PATTERN).optional(),
+  from: ruled(NAME).optional(),
   resume: z.boolean().optional(),
   recipe: told(z.enum(RECIPE_NAMES), DEFAULTS.recipe),
   gradientDtype: told(z.enum(WIRE_DTYPES), DEFAULTS.gradientDtype),

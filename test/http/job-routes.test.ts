@@ -205,7 +205,12 @@ test("a cancelled job leaves nothing, and its key is free again", async () => {
   expect((await statusOf("cancelled")).state).toBe("running");
   const gone = await send("/v1/jobs/cancelled", { method: "DELETE" });
   expect(gone.status).toBe(204);
-  await problemOf(await send("/v1/jobs/cancelled"), 404, "job_not_found");
+  const none = await problemOf(
+    await send("/v1/jobs/cancelled"),
+    404,
+    "job_not_found",
+  );
+  expect(none.detail).toBe('Expected the id of a job, got "cancelled"');
   expect((await names()).toSorted()).toEqual(
     [...before, "cancelled-source"].toSorted(),
   );

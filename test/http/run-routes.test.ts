@@ -166,7 +166,8 @@ test("a run that does not exist is a 404 on every route", async () => {
       const response = body
         ? await callJson(method, url, body)
         : await call(method, url);
-      await problemOf(response, 404, "run_not_found");
+      const { detail } = await problemOf(response, 404, "run_not_found");
+      expect(detail).toContain(`got "${run}"`);
     }
   }
   await problemOf(await lease("nobody"), 404, "run_not_found");

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import * as z from "zod";
 import { AppError } from "../../src/api/errors.ts";
 import type { JsonSchema } from "../../src/http/declaration/parameter.ts";
+import { PATH_PARAMETERS } from "../../src/http/declaration/path.ts";
 import { ROUTES } from "../../src/http/routes.ts";
 import { checkSchema } from "../../src/http/valid.ts";
 
@@ -79,6 +80,10 @@ test.each(withBody)("%s", (_, schema, examples) => {
         const { message } = error as AppError;
         expect(message).toMatch(/^Expected .*, got \S/s);
         expect(message).not.toMatch(/Invalid|undefined|\[object|token":"[^…]/);
+        expect(message, "a pattern").not.toMatch(/\^|\$\//);
+        expect(message, "the same twice").not.toMatch(
+          /either (.*), or \1, got/,
+        );
         // Each place says what it is to be.
         for (const clause of message.matchAll(/`[\w.]+`(?= |,|;)(.{0,9})/g))
           expect(clause[1], message).toMatch(/^ (to|nothing)/);
@@ -86,6 +91,15 @@ test.each(withBody)("%s", (_, schema, examples) => {
     }
   expect(refused).toBeGreaterThan(10);
 });
+
+test.each(Object.entries(PATH_PARAMETERS))(
+  "{%s} that is none is told in words",
+  (name, { read }) => {
+    const told =
+      /^Expected (an? [a-z' ]+ of 1 to \d\d |`\w+` to be )[^^]*, got "a b"$/;
+    expect(() => read("a b", name)).toThrow(told);
+  },
+);
 
 test.each([
   [
@@ -98,6 +112,12 @@ test.each([
     { operation: "fold" },
     'Expected `operation` to be one of quantize, dequantize, repack, hadamard, analyze, got "fold"',
   ],
+  [
+    "createJob",
+    { operation: "analyze", source: "../x" },
+    'Expected `source` to be 1 to 64 letters, digits, dots, _ or -, and no . or ..; in a folder the folder\'s, a slash and as many, got "../x"',
+  ],
+  ["createRun", [], "Expected `body` to be an object, got []"],
   [
     "createJob",
     { operation: "analyze", source: 7 },

@@ -1,17 +1,18 @@
-/** What all commands have in common: help, exit codes, options from a file, completion by a shell. */
+/** What all commands have in common: help, exit codes, options from a file. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
 import { loadAll } from "../../src/cli/commands.ts";
-import { completion, SHELLS } from "../../src/cli/completion.ts";
 import { withConfig } from "../../src/cli/config-file.ts";
 import { isNewEnough } from "../../src/cli/newer-node.ts";
-import { nextStep } from "../../src/cli/next-step.ts";
+import { namedModel } from "../../src/cli/named-model.ts";
+import { nextStep, Remedied } from "../../src/cli/next-step.ts";
 import { trainArgs } from "../../src/cli/train/arguments.ts";
 import { usage } from "../../src/cli/usage.ts";
+import { askedTwice } from "../../src/local/signals.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
 const ALL = await loadAll();
@@ -57,19 +58,40 @@ test.each(ALL)(
 );
 
 test.each([
-  [["no-such"], 2, 'got "no-such"\nmxfp4-edge --help tells what there is\n'],
-  [["runs", "exprt"], 2, "Expected options alone, got exprt\nmxfp4-edge runs"],
   [
-    ["runs", "export"],
+    ["no-such"],
     2,
-    "mxfp4-edge runs export --help tells what there is\n",
+    'got "no-such"\n`npm run mxfp4-edge -- --help` tells what there is\n',
   ],
-  [["train", "--stepz", "3"], 2, "got --stepz\nmxfp4-edge train --help"],
-  [["train", "--steps", "x"], 2, 'whole number from 1, got "x"\nmxfp4-edge'],
-  [["serve", "--port", "x"], 2, 'from 0 to 65535, got "x"\nmxfp4-edge serve'],
-  [["ablation", "--seeds", "0"], 2, 'from 1, got "0"\nmxfp4-edge ablation'],
+  [
+    ["runs", "exprt"],
+    2,
+    "Expected options alone, got exprt\n`npm run mxfp4-edge -- runs --help`",
+  ],
+  [["runs", "export"], 2, "`npm run mxfp4-edge -- runs export --help` tells"],
+  [
+    ["train", "--stepz", "3"],
+    2,
+    "got --stepz; the closest is --steps\n`npm run train -- --help`",
+  ],
+  [
+    ["generate", "x", "--tokens", "9"],
+    2,
+    "the closest are --max-tokens, --token\n",
+  ],
+  [["quantise", "x"], 2, "the closest are quantize, dequantize\n"],
+  [["train", "--steps", "x"], 2, 'from 1, got "x"\n`npm run train -- --help`'],
+  [["serve", "--port", "x"], 2, 'to 65535, got "x"\n`npm start -- --help` '],
+  [["ablation", "--seeds", "0"], 2, 'got "0"\n`npm run ablation -- --help` '],
   [["completion", "csh"], 2, 'got "csh"'],
   [["runs", "--url", "http://127.0.0.1:1"], 1, "`npm start` serves"],
+  [["runs", "--url", "here"], 2, "Expected --url to be of http or https"],
+  [["runs", "--token", "a b"], 2, "Expected --token to be of printable"],
+  [["join", "here", "--run=a"], 2, "Expected the edge to be of http or https"],
+  [["train", "--url", "here"], 2, "Expected --url to be of http or https"],
+  [["watch", ""], 2, "Expected <run>, got an empty text"],
+  [["generate", "none"], 1, "got none: which is not there\n"],
+  [["inspect", "."], 1, "got none"],
 ] as const)(
   "%j ends with exit code %d, and says what to do",
   (args, code, told) => {
@@ -85,6 +107,71 @@ test("what an edge refuses is told with what to do about it", () => {
   expect(nextStep(refusal)).toContain("$MXFP4_EDGE_TOKEN");
   expect(nextStep(new AppError("run_not_found", "none"))).toContain("runs");
   expect(nextStep(new Error("a bug"))).toBeUndefined();
+});
+
+describe("a model that is named", () => {
+  const MISSING = /^Expected a file that can be read, got my-run: which is not/;
+
+  function refusalOf(state: string): Remedied {
+    try {
+      namedModel("my-run", "generate", state);
+    } catch (error) {
+      if (error instanceof Remedied) return error;
+    }
+    throw new Error("Expected a refusal with a remedy");
+  }
+
+  test("is a path, or the folder of a run that is kept", () => {
+    const run = join(folder, "state/runs/my-run");
+    mkdirSync(run, { recursive: true });
+    expect(namedModel(run, "generate")).toBe(run);
+    const checkpoint = join(run, "checkpoint.safetensors");
+    writeFileSync(checkpoint, "");
+    expect(namedModel(run, "generate")).toBe(checkpoint);
+    expect(namedModel(checkpoint, "generate")).toBe(checkpoint);
+    writeFileSync(join(run, "config.json"), "{}");
+    expect(namedModel(run, "generate")).toBe(run);
+  });
+
+  test("and is not there, is told with what is", () => {
+    const none = refusalOf(join(folder, "none"));
+    expect(none.message).toMatch(MISSING);
+    expect(nextStep(none)).toMatch(/^No run is kept here: .* --url, as /);
+    const state = join(folder, "kept");
+    const keep = (name: string) => {
+      mkdirSync(join(state, "runs", name), { recursive: true });
+      writeFileSync(join(state, "runs", name, "checkpoint.safetensors"), "");
+    };
+    keep("other");
+    expect(nextStep(refusalOf(state))).toMatch(
+      /^Kept here: \S+other; a run of/,
+    );
+    keep("my-run");
+    expect(nextStep(refusalOf(state))).toMatch(
+      /^`npm run mxfp4-edge -- generate \S+my-run` takes the run/,
+    );
+  });
+});
+
+test("a Ctrl-C that comes twice at once, as from npm, is one", () => {
+  vi.useFakeTimers();
+  try {
+    const said: string[] = [];
+    const listener = askedTwice(
+      () => said.push("asked"),
+      () => said.push("at once"),
+    );
+    listener("SIGINT");
+    listener("SIGINT");
+    expect(said).toEqual(["asked"]);
+    vi.advanceTimersByTime(1_001);
+    listener("SIGTERM");
+    expect(said).toEqual(["asked"]);
+    listener("SIGINT");
+    expect(said).toEqual(["asked", "at once"]);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("runtimes start on a Node that has what they need", () => {
@@ -158,55 +245,4 @@ describe("--config", () => {
     expect(stderr).toContain('a .toml or .json file, got "none.toml"');
     expect(status).toBe(2);
   });
-});
-
-describe("completion", () => {
-  /** What bash offers where the last word is being typed. */
-  function offered(...words: string[]): string[] {
-    const script = `${completion("mxfp4-edge", ALL, ["bash"])}
-      COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mxfp4_edge; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = spawnSync(
-      "bash",
-      ["-c", script, "bash", "mxfp4-edge", ...words],
-      { cwd: folder, encoding: "utf8" },
-    );
-    expect(stderr).toBe("");
-    return stdout.split("\n").filter(Boolean);
-  }
-
-  test("bash completes commands, options, values and files", () => {
-    writeFileSync(join(folder, "model.safetensors"), "");
-    expect(offered("qu")).toEqual(["quantize"]);
-    expect(offered("").toSorted()).toEqual(
-      [...NAMES.filter((name) => !name.includes(" ")), "completion"].toSorted(),
-    );
-    expect(offered("train", "--pre")).toEqual(["--preset"]);
-    const presets = ["nano", "tiny", "small", "medium"];
-    expect(offered("train", "--preset", "")).toEqual(presets);
-    expect(offered("train", "--preset", "=", "na")).toEqual(["nano"]);
-    expect(offered("train", "--preset", "=")).toEqual(presets);
-    expect(offered("quantize", "mod")).toEqual(["model.safetensors"]);
-    expect(offered("runs", "ex")).toEqual(["export"]);
-    expect(offered("runs", "export", "a-run", "--for")).toEqual([
-      "--format",
-      "--force",
-    ]);
-    expect(offered("runs", "--for")).toEqual([]);
-    expect(offered("completion", "")).toEqual(SHELLS);
-  });
-
-  test.each(SHELLS)(
-    "%s's script has each command, option and value",
-    (shell) => {
-      const script = completion("mxfp4-edge", ALL, [shell]);
-      const bare = shell === "fish" ? "-l " : "--";
-      for (const { args } of ALL)
-        for (const [option, definition] of Object.entries(args)) {
-          if (definition.type === "positional") continue;
-          expect(script).toContain(`${bare}${option}`);
-          if (definition.type === "enum")
-            expect(script).toContain(definition.options!.join(" "));
-        }
-    },
-  );
 });

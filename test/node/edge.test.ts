@@ -99,6 +99,9 @@ test("the edge serves the built Worker, and is gone after close", async () => {
   const edge = await startEdge({ stateFolder, quiet: true });
   expect(edge.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
   const health = await fetch(`${edge.url}/healthz`);
+  // As the Worker made it: no other one stands between.
+  expect(health.headers.get("Content-Encoding")).toBe(null);
+  expect(health.headers.get("Content-Length")).toBe("15");
   expect(await health.json()).toEqual({ status: "ok" });
 
   const answer = await fetch(`${edge.url}/v1/quantize?dtype=f32&shape=32`, {

@@ -195,7 +195,7 @@ test("help, and what is wrong with a call, is plain text where no terminal reads
   );
   const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
   expect(wrong).toContain("Expected one of: 0, 16,");
-  expect(wrong).toContain("mxfp4-edge quantize --help tells what there is");
+  expect(wrong).toContain("`npm run mxfp4-edge -- quantize --help` tells");
   expect(help + wrong).not.toContain("\u001B");
 });
 

@@ -60,7 +60,7 @@ test.each([
   [
     ["--top-p", "2"],
     2,
-    "Expected `topP` to be a number above 0, of at most 1, got 2",
+    "Expected --top-p to be a number above 0, of at most 1, got 2",
   ],
   [["--seed", "x"], 2, 'Expected --seed to be a number, got "x"'],
   [
@@ -82,4 +82,7 @@ test("what is no model is refused by what it is", () => {
       "Expected the checkpoint of a run, got a file of another kind",
     ),
   ]);
+  // Nothing was written before the edge had refused it.
+  const asked = generate(["any", "--prompt", "ab", "--url", "here"]);
+  expect([asked.status, asked.stdout]).toEqual([2, ""]);
 });

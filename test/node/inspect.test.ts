@@ -185,6 +185,7 @@ describe("a file", () => {
     file.set(head);
     writeFileSync(path, file);
     const got = await inspection(path);
+    expect(got.modelType).toBe("llama");
     expect(
       got.tensors.map(({ dtype, kind, packed, mxfp4Bytes }) => [
         dtype,

@@ -272,6 +272,12 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   expect(stdout).toContain(`run ${id} is finished`);
   expect((await machine.ended).code).toBe(0);
 
+  const late = await begin(["join", edge.url], token).ended;
+  expect([late.code, late.stderr]).toEqual([
+    1,
+    "Expected a run that has not ended, got one that is finished\n",
+  ]);
+
   const events = (await call("watch", id, "--json")).stdout.trim().split("\n");
   expect(JSON.parse(events.at(-1)!)).toMatchObject({
     type: "state",
@@ -420,9 +426,12 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
     return trainers.filter(({ host }) => host === "edge").length;
   };
   await expect.poll(hosted, PATIENCE).toBe(1);
+  // The trainer is there before the note tells of it.
+  const noted = () => readFileSync(noteFile, "utf8");
+  await expect.poll(noted, PATIENCE).toContain('"hosted":1');
   killed.child.kill("SIGKILL");
   await killed.ended;
-  const note = readFileSync(noteFile, "utf8");
+  const note = noted();
   // As one leaves it that is killed amid its last moments.
   const checkpoint = kept("killed", "checkpoint.safetensors");
   writeFileSync(`${checkpoint}.${run}.partial`, "half");

@@ -129,7 +129,7 @@ test.each([
   ],
   [
     ["--prot", "1"],
-    "Expected one of --host --port --state --token --json --help --version, got --prot",
+    "Expected one of --host --port --state --token --json --help --version, got --prot; the closest is --port",
   ],
   [
     ["8787"],

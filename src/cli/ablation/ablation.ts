@@ -29,7 +29,10 @@ export async function ablation(
   typed: readonly string[],
   format: PageFormat = (markdown) => Promise.resolve(markdown),
 ): Promise<number> {
-  onEndSignal(() => process.exit(INTERRUPTED));
+  onEndSignal(() => {
+    console.error("\nwhat is finished is kept: the same command goes on");
+    process.exit(INTERRUPTED);
+  });
   const rawArgs = [...withConfig(typed, ablationArgs)];
   const args = parseArgs<typeof ablationArgs>(rawArgs, ablationArgs);
   return compare(parseAblation(args, rawArgs), format);

@@ -1,11 +1,10 @@
 /** How a run on this machine is ended early. */
 import pc from "picocolors";
+import { askedTwice } from "../../local/signals.ts";
 import type { Progress } from "../progress.ts";
 
 /** As a shell reports an end by Ctrl-C. */
 export const INTERRUPTED = 130;
-/** One Ctrl-C may come twice: from the terminal, and from npm. */
-const ONE_SIGNAL_MS = 1_000;
 /** A run that was told to end and its checkpoint have so long, so that nothing is left after 5 s. */
 const END_MS = 4_000;
 
@@ -16,21 +15,16 @@ export function cancelOnce(
   progress: Progress,
   cancel: () => Promise<unknown>,
 ): (signal: NodeJS.Signals) => void {
-  let firstMs: number | undefined;
-  return (signal) => {
-    if (firstMs === undefined) {
-      firstMs = Date.now();
-      progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
-      // A run that has ended already goes on to its own end.
-      cancel().catch(() => undefined);
-      setTimeout(() => {
-        progress.warn(
-          pc.red(`not ended within ${END_MS / 1000} s: no checkpoint`),
-        );
-        process.exit(INTERRUPTED);
-      }, END_MS);
-    } else if (signal === "SIGINT" && Date.now() - firstMs > ONE_SIGNAL_MS) {
-      process.exit(INTERRUPTED);
-    }
-  };
+  const atOnce = (): never => process.exit(INTERRUPTED);
+  return askedTwice(() => {
+    progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
+    // A run that has ended already goes on to its own end.
+    cancel().catch(() => undefined);
+    setTimeout(() => {
+      progress.warn(
+        pc.red(`not ended within ${END_MS / 1000} s: no checkpoint`),
+      );
+      atOnce();
+    }, END_MS);
+  }, atOnce);
 }

@@ -20,7 +20,7 @@ import type {
 } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
-import type { EdgeAddress } from "../edge-arguments.ts";
+import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
@@ -243,7 +243,7 @@ function remoteOf(args: TrainArgs): RemoteOptions | undefined {
     );
   }
   return {
-    address: { baseUrl: url, token: token ?? process.env.MXFP4_EDGE_TOKEN },
+    address: addressOf({ _: [], url, token }),
     threads: own,
     detach,
   };

@@ -27,6 +27,15 @@ export function closestNames(
     .map(({ name }) => name);
 }
 
+/** What a message says of them after what came; nothing where there are none. */
+export function closestHint(typed: string, names: readonly string[]): string {
+  const closest = closestNames(typed, names);
+  const verb = closest.length > 1 ? "are" : "is";
+  return closest.length > 0
+    ? `; the closest ${verb} ${closest.join(", ")}`
+    : "";
+}
+
 function partsOf(name: string): string[] {
   return name
     .toLowerCase()

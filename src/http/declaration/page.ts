@@ -1,5 +1,5 @@
 /** Lists in pages: as long as asked for, each beginning behind the last entry of the one before. */
-import { NAME_PATTERN } from "../../training/run-request.ts";
+import { NAME } from "../../api/text-rules.ts";
 import { AppError } from "../../api/errors.ts";
 import { optional, type Parameter, textParameter } from "./parameter.ts";
 
@@ -15,7 +15,7 @@ export function limit(most: number, fallback: number): Parameter<number> {
 }
 
 /** `cursor` of a list by name. */
-export const NAME_CURSOR = cursorOf(NAME_PATTERN);
+export const NAME_CURSOR = cursorOf(NAME.pattern);
 
 /** `cursor` of a list by names that match `pattern`. */
 export function cursorOf(pattern: RegExp): Parameter<string | undefined> {

@@ -3,41 +3,44 @@ import type { Context } from "hono";
 import { AppError, type ErrorCode } from "../../api/errors.ts";
 import { choice, type Whole } from "../../api/option-kinds.ts";
 import {
-  FILE_PATTERN,
-  FOLDER_PATTERN,
-} from "../../objects/platform/stored-files.ts";
-import { NAME_PATTERN, RUN_PATTERN } from "../../training/run-request.ts";
+  FILE_NAME,
+  FOLDER_NAME,
+  NAME,
+  RUN_ID,
+  type TextRule,
+  TOKEN_ID,
+} from "../../api/text-rules.ts";
 import { type Parameter, required } from "./parameter.ts";
 
 /** What a frame's header holds. */
 const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
 
 export const PATH_PARAMETERS = {
-  name: named("Of a dataset", "dataset name", "invalid_name"),
+  name: named("Of a dataset", "a dataset's name", "invalid_name"),
   file: {
     ...named(
       "Its name, or that of its folder, a slash (%2F where a form encodes it) and its own",
-      "file name",
+      "a file's name",
       "invalid_name",
-      FILE_PATTERN,
+      FILE_NAME,
     ),
     example: "example/model.safetensors",
   },
-  folder: named("Its name", "folder name", "invalid_name", FOLDER_PATTERN),
+  folder: named("Its name", "a folder's name", "invalid_name", FOLDER_NAME),
   upload: {
-    ...named("Its id: the two sizes", "upload id", "upload_not_found"),
+    ...named("Its id: the two sizes", "an upload's id", "upload_not_found"),
     example: "1000-5242880",
   },
   part: { ...number("From 1"), example: 1 },
   // What cannot be the id of a job or a run is that of one which does not exist.
-  job: named("Its id", "job id", "job_not_found"),
-  run: named("Its id", "run id", "run_not_found", RUN_PATTERN),
+  job: named("Its id", "a job's id", "job_not_found"),
+  run: named("Its id", "a run's id", "run_not_found", RUN_ID),
   token: {
     ...named(
       "Its id, or its number in the order in which the run issued them, from 1",
-      "join token's id",
+      "a join token's id",
       "token_not_found",
-      /^[A-Za-z0-9._-]{1,80}$/,
+      TOKEN_ID,
     ),
     example: "1",
   },
@@ -73,7 +76,7 @@ export function named(
   description: string,
   what: string,
   code: ErrorCode,
-  pattern = NAME_PATTERN,
+  { pattern, words }: TextRule = NAME,
 ): Parameter<string> {
   return {
     description,
@@ -82,10 +85,7 @@ export function named(
     example: "example",
     read(value = "") {
       if (pattern.test(value)) return value;
-      throw new AppError(
-        code,
-        `Expected a ${what} that matches ${pattern.source}, got "${value}"`,
-      );
+      throw new AppError(code, `Expected ${what} of ${words}, got "${value}"`);
     },
   };
 }

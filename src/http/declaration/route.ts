@@ -180,9 +180,9 @@ function textsOfQuery(
     if (!parameter) {
       const all = Object.keys(known).map((each) => `\`${each}\``);
       throw invalidOption(
-        all.length > 0
-          ? `query parameters ${all.join(", ")}`
-          : "no query parameters",
+        all.length === 0
+          ? "no query parameters"
+          : `query parameters ${all.join(", ")}`,
         `\`${name}\``,
       );
     }

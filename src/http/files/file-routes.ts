@@ -1,9 +1,9 @@
 /** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
 import * as z from "zod";
+import { FILE_NAME } from "../../api/text-rules.ts";
 import { AppError } from "../../api/errors.ts";
 import type { FilePage, StoredFile } from "../../api/tensors.ts";
 import {
-  FILE_PATTERN,
   fileKey,
   isFolder,
   nameOfKey,
@@ -56,7 +56,7 @@ export const FILE_ROUTES = [
         "What their names begin with: `name/` of those in a folder",
       ),
       limit: limit(1000, 100),
-      cursor: cursorOf(FILE_PATTERN),
+      cursor: cursorOf(FILE_NAME.pattern),
     },
     answers: { 200: { description: "A page", json: filePage } },
     errors: ["invalid_option"],

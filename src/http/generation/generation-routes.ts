@@ -15,7 +15,8 @@ import {
   openStored,
   openTextFolder,
 } from "../../objects/platform/stored-model.ts";
-import { FILE_PATTERN } from "../../objects/platform/stored-files.ts";
+import { FILE_NAME } from "../../api/text-rules.ts";
+import { ruled } from "../../training/run-request.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { checkpointFile } from "../../training/checkpoint-file.ts";
 import { optional } from "../declaration/parameter.ts";
@@ -49,10 +50,9 @@ const generateSchema = z
 
 const fromModelSchema = generateSchema
   .extend({
-    model: z
-      .string()
-      .regex(FILE_PATTERN)
-      .describe("A folder of /v1/files, or a file there that is a checkpoint"),
+    model: ruled(FILE_NAME).describe(
+      "A folder of /v1/files, or a file there that is a checkpoint",
+    ),
   })
   .register(REQUEST_SCHEMAS, { id: "GenerateFromModelRequest" });
 

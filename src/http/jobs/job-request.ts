@@ -2,26 +2,27 @@
 import * as z from "zod";
 import { JOB_OPTIONS } from "../../api/options.ts";
 import { RETENTION_MS } from "../../objects/job/job-record.ts";
-import { FILE_PATTERN } from "../../objects/platform/stored-files.ts";
-import { NAME_PATTERN } from "../../training/run-request.ts";
+import { FILE_NAME, NAME } from "../../api/text-rules.ts";
+import { ruled } from "../../training/run-request.ts";
 import { objectOf } from "../declaration/option-schemas.ts";
 import { REQUEST_SCHEMAS } from "../declaration/route.ts";
 
-const name = z.string().regex(NAME_PATTERN);
-const file = z.string().regex(FILE_PATTERN);
+const name = ruled(NAME);
+const file = ruled(FILE_NAME);
+const PRINTABLE = "to be printable ASCII characters without spaces";
 /** Both travel in headers: to the job, and to the host. */
 const url = z
   .strictObject({
     url: z
       .string()
       .max(2048)
-      .regex(/^[\x21-\x7e]+$/)
+      .regex(/^[\x21-\x7e]+$/, PRINTABLE)
       .describe(
         "Of https and a host that the service allows; a directory's ends with a slash",
       ),
     token: z
       .string()
-      .regex(/^[\x21-\x7e]{1,1024}$/)
+      .regex(/^[\x21-\x7e]{1,1024}$/, `${PRINTABLE}, 1 to 1024 of them`)
       .describe("Sent to that host alone, and never shown")
       .optional(),
   })

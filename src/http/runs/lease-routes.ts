@@ -2,7 +2,8 @@
 import * as z from "zod";
 import { HOST_KINDS } from "../../api/run-status.ts";
 import { runStub } from "../../objects/run/run.ts";
-import { NAME_PATTERN } from "../../training/run-request.ts";
+import { DIGEST, FINGERPRINT, NAME } from "../../api/text-rules.ts";
+import { ruled } from "../../training/run-request.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
 import { textParameter } from "../declaration/parameter.ts";
 import { named } from "../declaration/path.ts";
@@ -14,15 +15,13 @@ import {
   leaseResponseSchema,
 } from "./run-schemas.ts";
 
-const name = z.string().regex(NAME_PATTERN);
-/** Travels in a header between Worker and object. */
-const printable = z.string().regex(/^[\x21-\x7e]{1,200}$/);
+const name = ruled(NAME);
 
 const leaseSchema = z
   .strictObject({
     trainer: name,
     bootId: name,
-    fingerprint: printable,
+    fingerprint: ruled(FINGERPRINT),
     host: z
       .enum(HOST_KINDS)
       .optional()
@@ -30,8 +29,7 @@ const leaseSchema = z
   })
   .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
 
-/** Hexadecimal SHA-256 digests. */
-const digests = z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(MAX_SHARDS);
+const digests = z.array(ruled(DIGEST)).max(MAX_SHARDS);
 
 const ms = z.number().min(0).max(1e12);
 const frameBytes = z.int().min(0).max(1e12);
@@ -173,8 +171,8 @@ export const LEASE_ROUTES = [
     summary: "Go: what a trainer holds is open again at once",
     description: "Repeating it changes nothing.",
     query: {
-      trainer: named("Who goes", "trainer's name", "invalid_name"),
-      bootId: named("Its boot", "boot id", "invalid_name"),
+      trainer: named("Who goes", "a trainer's name", "invalid_name"),
+      bootId: named("Its boot", "a boot id", "invalid_name"),
     },
     answers: GONE,
     errors: ["run_not_found", "invalid_name", "invalid_option"],

@@ -1,6 +1,7 @@
 /** Runs: made, found, paused, ended, removed. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
+import { FINGERPRINT } from "../../api/text-rules.ts";
 import type { PinnedDataset } from "../../api/dataset.ts";
 import type { Env } from "../env.ts";
 import { pinModel } from "../../objects/platform/stored-model.ts";
@@ -11,7 +12,11 @@ import {
 } from "../../objects/directory/stored-dataset.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { completeConfig } from "../../training/config.ts";
-import { newRunName, runRequestSchema } from "../../training/run-request.ts";
+import {
+  ruled,
+  newRunName,
+  runRequestSchema,
+} from "../../training/run-request.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
@@ -25,9 +30,7 @@ const stateSchema = z
   .union([
     z.strictObject({ state: z.enum(["paused", "running", "cancelled"]) }),
     z.strictObject({
-      fingerprint: z
-        .string()
-        .regex(/^[\x21-\x7e]{1,200}$/)
+      fingerprint: ruled(FINGERPRINT)
         .nullable()
         .describe(
           "What trainers must compute like, or null: like the next one that comes",

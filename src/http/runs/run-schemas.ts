@@ -1,6 +1,8 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/ to the compiler. */
 import * as z from "zod";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
+import { DIGEST } from "../../api/text-rules.ts";
+import { ruled } from "../../training/run-request.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import {
   DATASET_STATES,
@@ -39,7 +41,7 @@ const state = z.enum([
   "diverged",
 ]);
 
-const digest = z.string().regex(/^[0-9a-f]{64}$/);
+const digest = ruled(DIGEST);
 
 /** What a run holds of its dataset. */
 const pinnedDatasetSchema = z.strictObject({

@@ -24,7 +24,7 @@ import {
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
-import { FOLDER_PATTERN } from "../platform/stored-files.ts";
+import { FOLDER_NAME } from "../../api/text-rules.ts";
 import { isFolderUrl, type PinnedSource, pinStored } from "./pinned-file.ts";
 import { NotNow } from "./url-file.ts";
 import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
@@ -163,6 +163,6 @@ export class JobSteps {
 
 /** Errors: `invalid_option` for a folder in a folder */
 function checkFolderName(result: string | undefined): void {
-  if (result !== undefined && !FOLDER_PATTERN.test(result))
+  if (result !== undefined && !FOLDER_NAME.pattern.test(result))
     throw invalidOption("`result` to be the name of a folder", shown(result));
 }

@@ -83,7 +83,7 @@ export class Job extends DurableObject<JobBindings> {
     if (summary) return { ...summary, log: this.#store.lines() };
     throw new AppError(
       "job_not_found",
-      "Expected the id of a job, got another",
+      `Expected the id of a job, got "${this.ctx.id.name}"`,
     );
   }
 

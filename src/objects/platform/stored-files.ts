@@ -1,10 +1,5 @@
 /** Files and folders of the bucket, which callers put and jobs read and write. A folder is its files. */
 
-const NAME = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}";
-export const FOLDER_PATTERN = new RegExp(`^${NAME}$`);
-/** A name, or that of a folder and one in it. */
-export const FILE_PATTERN = new RegExp(`^${NAME}(?:/${NAME})?$`);
-
 /** How many keys one call to R2 may delete. */
 const MAX_KEYS = 1000;
 

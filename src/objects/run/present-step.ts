@@ -11,19 +11,22 @@ import { type Microbatch, StepLeases } from "./step-leases.ts";
 import { verdictOf } from "./verdict.ts";
 
 export class PresentStep {
+  readonly #run: string | undefined;
   readonly #storage: DurableObjectStorage;
   readonly #store: RunStore;
   readonly #events: EventLog;
   readonly #onChange: () => void;
   #leases: StepLeases | undefined;
 
-  /** `onChange` is called when there may be something for those who wait. */
+  /** `run` is the object's name. `onChange` is called when there may be something for those who wait. */
   constructor(
+    run: string | undefined,
     storage: DurableObjectStorage,
     store: RunStore,
     events: EventLog,
     onChange: () => void,
   ) {
+    this.#run = run;
     this.#storage = storage;
     this.#store = store;
     this.#events = events;
@@ -43,7 +46,7 @@ export class PresentStep {
     if (record) return record;
     throw new AppError(
       "run_not_found",
-      "Expected the id of a run, got one that does not exist",
+      `Expected the id of a run, got "${this.#run}"`,
     );
   }
 

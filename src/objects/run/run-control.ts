@@ -39,8 +39,13 @@ export class RunControl {
   readonly #parts: RunParts;
   readonly #admission: Admission;
 
-  constructor(storage: DurableObjectStorage, bindings: ObjectBindings) {
-    this.#parts = runParts(storage, bindings);
+  /** `name` is what a run that is not there is called by. */
+  constructor(
+    storage: DurableObjectStorage,
+    bindings: ObjectBindings,
+    name?: string,
+  ) {
+    this.#parts = runParts(storage, bindings, name);
     this.#admission = new Admission(this.#parts);
     this.desk = new LeaseDesk(this.#parts, this.#admission);
     this.tokens = new JoinTokens(this.#parts);

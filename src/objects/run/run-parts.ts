@@ -28,6 +28,7 @@ export type RunParts = {
 export function runParts(
   storage: DurableObjectStorage,
   bindings: ObjectBindings,
+  name?: string,
 ): RunParts {
   const store = new RunStore(storage);
   const authors = new AuthorStore(storage.sql);
@@ -35,7 +36,7 @@ export function runParts(
   const roster = new TrainerRoster(new TrainerStore(storage.sql), events);
   const waiting = new WaitingRoom();
   const wakeAll = () => waiting.wakeAll();
-  const present = new PresentStep(storage, store, events, wakeAll);
+  const present = new PresentStep(name, storage, store, events, wakeAll);
   const stepEnd = new StepEnd(store, authors, events, present);
   const progress = new RunProgress(
     storage,

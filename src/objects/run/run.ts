@@ -17,7 +17,11 @@ import {
 const EVENTS_URL = "https://run/events";
 
 export class Run extends DurableObject<ObjectBindings> {
-  readonly #control = new RunControl(this.ctx.storage, this.env);
+  readonly #control = new RunControl(
+    this.ctx.storage,
+    this.env,
+    this.ctx.id.name,
+  );
   readonly #calls = jsonCalls(this.ctx, runMethods(this.#control));
 
   override async fetch(request: Request): Promise<Response> {
