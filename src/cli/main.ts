@@ -20,7 +20,7 @@ import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
 import { nextStep } from "./next-step.ts";
-import { messageOf } from "./system-errors.ts";
+import { endWithReader, messageOf } from "./system-errors.ts";
 import { usage } from "./usage.ts";
 
 const NAME = "mxfp4-edge";
@@ -93,6 +93,7 @@ async function main(typed: string[]): Promise<number | void> {
   }
 }
 
+endWithReader();
 const typed = process.argv.slice(2);
 const code = await main(typed);
 // A command may have set one of its own.

@@ -9,6 +9,12 @@ const EXPECTED: Readonly<Record<string, string>> = {
   EPERM: "a file that may be read, or a place that may be written to",
   EMFILE: "fewer open files than the machine allows",
   EIO: "a disk that reads and writes",
+  EPIPE: "a reader that takes all that is written",
+  ENAMETOOLONG: "a name as short as the file system wants it",
+  ELOOP: "a link that leads to something",
+  ENOTEMPTY: "an empty folder, or none",
+  ENOTDIR: "a folder",
+  EISDIR: "a file",
 };
 
 export function messageOf(error: unknown): string {
@@ -17,4 +23,13 @@ export function messageOf(error: unknown): string {
   const expected = EXPECTED[code ?? ""];
   if (expected === undefined) return message;
   return `Expected ${expected}, got ${path ?? "none"} (${message})`;
+}
+
+/** Who reads what is printed may leave, as `| head` does: that ends the process, and is no fault of it. */
+export function endWithReader(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error) => {
+      if (stream === process.stdout) console.error(messageOf(error));
+      process.exit(1);
+    });
 }

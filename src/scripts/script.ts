@@ -8,6 +8,7 @@ import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
 import { longNames } from "../cli/file-arguments.ts";
 import { nextStep } from "../cli/next-step.ts";
+import { endWithReader, messageOf } from "../cli/system-errors.ts";
 import { usage } from "../cli/usage.ts";
 import { closestHint } from "../formats/operations/closest-names.ts";
 
@@ -30,6 +31,7 @@ export type Script<T extends ArgsDef> = {
 export async function runScript<const T extends ArgsDef>(
   script: Script<T>,
 ): Promise<void> {
+  endWithReader();
   const rawArgs = process.argv.slice(2);
   if (rawArgs.some((arg) => arg === "--help" || arg === "-h")) {
     console.log(usage({ ...script.meta, ...script }));
@@ -46,8 +48,7 @@ export async function runScript<const T extends ArgsDef>(
     const code = await script.run({ args, rawArgs });
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    console.error(stripVTControlCharacters(message)); // citty colours its own
+    console.error(stripVTControlCharacters(messageOf(error))); // citty colours its own
     const isUsage = error instanceof Error && error.name === "CLIError";
     const next = isUsage
       ? `\`${script.meta.name} --help\` tells what there is`

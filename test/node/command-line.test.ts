@@ -1,8 +1,10 @@
 /** What all commands have in common: help, exit codes, options from a file. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
 import { loadAll } from "../../src/cli/commands.ts";
@@ -45,6 +47,26 @@ test("the help has every command and every exit code, in 80 columns", () => {
   );
   expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
 });
+
+test.each([MAIN, resolve(MAIN, "../../scripts/clean.ts")])(
+  "%s says in one line that its reader has left",
+  async (script) => {
+    // It begins once nobody reads it any more.
+    const begin = `read -r _; exec "${process.execPath}" "${script}" --help`;
+    const child = spawn("sh", ["-c", begin], { stdio: "pipe" });
+    child.stdout.destroy();
+    await once(child.stdout, "close");
+    child.stdin.end("\n");
+    const [told, [status]] = await Promise.all([
+      text(child.stderr),
+      once(child, "exit"),
+    ]);
+    expect(told).toBe(
+      "Expected a reader that takes all that is written, got none (write EPIPE)\n",
+    );
+    expect(status).toBe(1);
+  },
+);
 
 test.each(ALL)(
   "$name has a help of its own in 80 columns, and --json",

@@ -166,6 +166,8 @@ test.each([
   ["ENOSPC", "Expected room on the disk for what is written, got"],
   ["EACCES", "Expected a file that may be read, or a place that may be"],
   ["EROFS", "Expected a place that can be written to, got"],
+  ["ELOOP", "Expected a link that leads to something, got"],
+  ["ENOTEMPTY", "Expected an empty folder, or none, got"],
   ["ENONE", "ENONE: as it came"],
 ])("%s of the machine", (code, told) => {
   const error = Object.assign(new Error(`${code}: as it came`), { code });
