@@ -2,6 +2,7 @@
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
+import { takeRest } from "./body.ts";
 import { patternsOf } from "./declaration/path.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
@@ -10,7 +11,10 @@ import { identify, observe } from "./service/observe.ts";
 
 export const app = new Hono<AppEnv>();
 
-app.onError(answerError);
+app.onError(async (error, c) => {
+  await takeRest(c.req.raw);
+  return answerError(error, c);
+});
 app.use(identify, observe);
 
 for (const { method, path, access, answer } of ROUTES) {

@@ -4,6 +4,7 @@ import { app } from "../../src/http/app.ts";
 import { patternsOf } from "../../src/http/declaration/path.ts";
 import { queryParameters } from "../../src/http/declaration/route.ts";
 import { ROUTES } from "../../src/http/routes.ts";
+import type { Document } from "../support/openapi.ts";
 import { problemOf, send } from "./support.ts";
 
 test("nothing but the declared routes is registered, and each of them is", () => {
@@ -47,6 +48,19 @@ test.each(withQuery)(
     expect(names.toSorted()).toEqual([...described, "other"].toSorted());
   },
 );
+
+test("each operation answers as described, and says so, where the query has another name", async () => {
+  const response = await send("/openapi.json");
+  const { paths } = await response.json<Document>();
+  for (const { id, method, path, ...declared } of ROUTES) {
+    const detail = await refusal({ method, path }, "__proto__=1");
+    const none = Object.keys(queryParameters(declared)).length === 0;
+    expect(detail, id).toMatch(
+      none ? /^Expected no query / : /^Expected query /,
+    );
+    expect(Object.keys(paths[path]![method]!.responses), id).toContain("422");
+  }
+});
 
 const choices = withQuery.flatMap((operation) =>
   Object.entries(operation.query)

@@ -50,12 +50,7 @@ export function describeOperation(route: Route): object {
     ...(body ? { requestBody: describeBody(body, examples) } : {}),
     responses: {
       ...describeAnswers(route.answers),
-      ...describeErrors([
-        ...(access === "open" ? [] : (["unauthorized"] as const)),
-        "forbidden",
-        ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
-        ...(route.errors ?? []),
-      ]),
+      ...describeErrors(errorsOf(route)),
       default: { $ref: "#/components/responses/Problem" },
     },
     ...(requests.length > 0
@@ -142,6 +137,17 @@ function describeHeaders(headers: Record<string, string>): object {
       { description, required: true, schema: { type: "string" } },
     ]),
   );
+}
+
+/** Its own, and those of every route like it: a query that it does not know, too. */
+function errorsOf({ access, tag, errors = [] }: Route): ErrorCode[] {
+  const general: ErrorCode[] = [
+    ...(access === "open" ? [] : (["unauthorized"] as const)),
+    "forbidden",
+    ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
+    "invalid_option",
+  ];
+  return [...new Set([...general, ...errors])];
 }
 
 /** One response a status, with the codes that it may bear. */

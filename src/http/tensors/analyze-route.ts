@@ -113,7 +113,7 @@ export const ANALYZE = route({
       await source.expectEnd();
       return json(report());
     } catch (error) {
-      await source.cancel();
+      source.leave();
       throw error;
     } finally {
       reservation?.release();

@@ -73,7 +73,7 @@ export const GEMM = route({
       return answer(file.head, product.bytes);
     } finally {
       reservation?.release();
-      await source.cancel();
+      source.leave();
     }
   },
 });

@@ -37,7 +37,7 @@ export async function answerOperation(
     return binary(answer, answer.length);
   } catch (error) {
     reservation?.release();
-    await source.cancel();
+    source.leave();
     throw error;
   }
 }

@@ -65,7 +65,7 @@ export async function openTensors(
     return { source, bytes, plan };
   } catch (error) {
     reservation?.release();
-    await source.cancel();
+    source.leave();
     throw error;
   }
 }
@@ -122,11 +122,21 @@ export class BodySource implements ByteSource {
     );
   }
 
-  /** No more is read. */
-  async cancel(reason?: unknown): Promise<void> {
-    this.#done = true;
+  /** No more is read here: what the body has left is whoever answers'. */
+  leave(): void {
+    this.#stop();
+    this.#reader?.releaseLock();
+  }
+
+  /** No more is read, and no more comes. */
+  async cancel(reason: unknown): Promise<void> {
+    this.#stop();
     // A body that failed cannot be cancelled, and need not be.
     await this.#reader?.cancel(reason).catch(() => {});
+  }
+
+  #stop(): void {
+    this.#done = true;
     // One that a read still has is not here.
     if (!this.#buffer.detached) free(new Uint8Array(this.#buffer));
   }
