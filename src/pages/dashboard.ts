@@ -11,6 +11,9 @@ import { Door, PageFrame } from "./shell/frame.ts";
 
 function Dashboard() {
   const [first] = followed.value;
+  const hasCurves = followed.value.some(
+    ({ isGone, metrics }) => !isGone.value || metrics.value.length > 0,
+  );
   return html`
     <h1 class="visually-hidden">Runs of this edge</h1>
     <div class="sides">
@@ -19,7 +22,7 @@ function Dashboard() {
         <${NewRun} />
         ${first && html`<${RunDetails} key=${first.run} followed=${first} />`}
       </div>
-      ${first ? html`<${ChartsPanel} />` : html`<${Welcome} />`}
+      ${hasCurves ? html`<${ChartsPanel} />` : html`<${Welcome} />`}
     </div>
   `;
 }

@@ -1,5 +1,5 @@
 /** `/play`: what MXFP4 makes of a tensor, computed in the page by what the edge computes with. */
-import { effect, signal, useSignal } from "@preact/signals";
+import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import type { Inspection } from "../checkpoints/inspect.ts";
@@ -28,41 +28,59 @@ const file = signal<Blob | undefined>(undefined);
 const tensors = signal<readonly string[]>([]);
 const look = signal<Look | undefined>(undefined);
 const inspection = signal<Inspection | undefined>(undefined);
-const trouble = signal("");
 /** Answers that are waited for: one may make the next question, before it counts as come itself. */
 const underWay = signal(0);
 
-/** The last that was asked for is shown, whatever else comes late. */
-function latest<T>(show: (answer: T) => void) {
-  let count = 0;
-  return async (answer: Promise<T>): Promise<void> => {
-    const own = ++count;
+/**
+ * The last that was asked for is shown, whatever else comes late; where there is none, nothing of what was before.
+ * What is wrong with it is told until another comes.
+ */
+class Latest<T> {
+  readonly trouble = signal("");
+  readonly #show: (answer: T | undefined) => void;
+  #count = 0;
+
+  constructor(show: (answer: T | undefined) => void) {
+    this.#show = show;
+  }
+
+  async take(answer: Promise<T>): Promise<void> {
+    const own = ++this.#count;
     underWay.value = underWay.peek() + 1;
     try {
       const came = await answer;
-      if (own !== count) return;
-      trouble.value = "";
-      show(came);
+      if (own === this.#count) this.#tell(came, "");
     } catch (error) {
-      if (own === count) trouble.value = messageOf(error);
+      if (own === this.#count) this.#tell(undefined, messageOf(error));
     } finally {
       underWay.value = underWay.peek() - 1;
     }
-  };
+  }
+
+  #tell(answer: T | undefined, trouble: string): void {
+    this.trouble.value = trouble;
+    this.#show(answer);
+  }
 }
 
-const showFile = latest<{ blob: Blob; names: string[] }>(({ blob, names }) => {
+const shownFile = new Latest<{ blob: Blob; names: string[] }>((came) => {
+  const names = came?.names ?? [];
   tensors.value = names;
   if (chosenFile.value !== undefined) chosenTensor.value = names[0];
-  file.value = blob;
-  if (names.length === 0) {
-    look.value = undefined;
-    trouble.value = "This file has no tensor of floats to look at";
-  }
+  file.value = came?.blob;
+  if (names.length === 0) look.value = undefined;
+  if (came && names.length === 0)
+    shownFile.trouble.value = "This file has no tensor of floats to look at";
 });
-const showLook = latest<Look>((came) => (look.value = came));
-const showInspection = latest<Inspection | undefined>(
+const shownLook = new Latest<Look>((came) => (look.value = came));
+const shownInspection = new Latest<Inspection | undefined>(
   (came) => (inspection.value = came),
+);
+const trouble = computed(
+  () =>
+    shownFile.trouble.value ||
+    shownLook.trouble.value ||
+    shownInspection.trouble.value,
 );
 
 effect(() => {
@@ -73,7 +91,7 @@ effect(() => {
     const blob = own ?? (await ask("draw", drawn));
     return { blob, names: await ask("tensors", blob) };
   };
-  void showFile(opened());
+  void shownFile.take(opened());
 });
 
 effect(() => {
@@ -85,12 +103,15 @@ effect(() => {
     options: scheme.value,
     block: block.value,
   };
-  void showLook(ask("look", question));
+  void shownLook.take(ask("look", question));
 });
 
 effect(() => {
   inspection.value = undefined;
-  if (files.value.size > 0) void showInspection(ask("inspect", files.value));
+  const { value: all } = files;
+  void shownInspection.take(
+    all.size > 0 ? ask("inspect", all) : Promise.resolve(undefined),
+  );
 });
 
 function Play() {
@@ -101,7 +122,7 @@ function Play() {
       ${underWay.value > 0 ? "computing" : "done"}
     </p>
     <${Take} />
-    ${look.value && html`<${ShownLook} ...${look.value} />`}
+    ${file.value && look.value && html`<${ShownLook} ...${look.value} />`}
     ${inspection.value && html`<${ShownInspection} ...${inspection.value} />`}
   `;
 }

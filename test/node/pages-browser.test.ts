@@ -675,6 +675,10 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       .getByText(/^Expected .*, got/)
       .first()
       .waitFor();
+    // Nothing of the file before stands for this one.
+    await page.locator("#figures").waitFor({ state: "detached" });
+    const download = page.getByText("Download the file quantized");
+    await expect.poll(() => download.isDisabled()).toBe(true);
     await page.getByText("Back to a distribution").click();
     await settled(page);
   });
@@ -732,6 +736,16 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
 
   test("no page said anything that it should not", () => {
     expect(said).toEqual([]);
+  });
+
+  test("a run that is not there is told, and left out when asked", async () => {
+    const lost = await context.newPage();
+    await lost.goto(`${edge.url}/?runs=none`);
+    await lost.getByText("There is no run none on this edge").waitFor();
+    await lost.getByText("Leave it out").click();
+    await lost.getByText("trains a small GPT-2 or Llama").waitFor();
+    expect(lost.url()).toBe(`${edge.url}/`);
+    await lost.close();
   });
 
   test("an edge that is closed asks for a token, and keeps it for the tab", async () => {

@@ -1,5 +1,6 @@
 /** One run as the page has it: its history, then each event as it comes, until it has ended or nobody looks. */
 import { signal } from "@preact/signals";
+import { AppError } from "../../api/errors.ts";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import { client, messageOf } from "../shell/access.ts";
@@ -21,6 +22,8 @@ export class FollowedRun {
   readonly metrics = signal<readonly StepMetrics[]>([]);
   readonly news = signal<readonly News[]>([]);
   readonly trouble = signal("");
+  /** There is no such run, or no more. */
+  readonly isGone = signal(false);
   readonly #stopping = new AbortController();
   readonly #steps = new Map<number, StepMetrics>();
   readonly #heard: News[] = [];
@@ -49,8 +52,19 @@ export class FollowedRun {
       this.status.value = await this.#client().status();
       this.trouble.value = "";
     } catch (error) {
-      if (!this.#isOver) this.trouble.value = messageOf(error);
+      this.#meet(error);
     }
+  }
+
+  /** Nothing more is asked about a run that is not there. */
+  #meet(error: unknown): void {
+    if (this.#isOver) return;
+    this.isGone.value =
+      error instanceof AppError && error.code === "run_not_found";
+    this.trouble.value = this.isGone.value
+      ? `There is no run ${this.run} on this edge`
+      : messageOf(error);
+    if (this.isGone.value) this.stop();
   }
 
   get #isOver(): boolean {
@@ -79,9 +93,9 @@ export class FollowedRun {
         await this.#readHistory();
         return;
       } catch (error) {
+        if (signal.aborted && !this.#isOver) continue;
+        this.#meet(error);
         if (this.#isOver) return;
-        if (signal.aborted) continue;
-        this.trouble.value = messageOf(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }

@@ -3,6 +3,7 @@ import { html } from "htm/preact";
 import type { RunStatus } from "../../api/run-status.ts";
 import { ago, counted, figure } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
+import { forget } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { Happened } from "./happened.ts";
 import { hostKind } from "./host-kind.ts";
@@ -11,14 +12,20 @@ import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
-  const { run, status, trouble } = followed;
+  const { run, status, trouble, isGone } = followed;
   const { value: now } = status;
   return html`<section class="card" aria-label=${`Run ${run}`}>
     <h2>${run}</h2>
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
     ${
+      isGone.value &&
+      html`<button type="button" onClick=${() => forget(run)}>
+        Leave it out
+      </button>`
+    }
+    ${
       now === undefined
-        ? html`<p class="quiet">Asking…</p>`
+        ? !trouble.value && html`<p class="quiet">Asking…</p>`
         : html`
             <${Summary} ...${now} />
             <${Actions} followed=${followed} status=${now} />

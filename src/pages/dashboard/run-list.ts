@@ -31,18 +31,20 @@ export function RunList() {
             onChange=${(event: Event) =>
               overlay(run, (event.currentTarget as HTMLInputElement).checked)}
           />
-          <button
-            type="button"
-            class="link"
-            aria-current=${place === 0 ? "true" : null}
-            onClick=${() => show(run)}
-          >
-            ${run}
-          </button>
-          <span class="quiet"
-            >${dataset}, ${ended ? "ended" : "under way"},${" "}
-            ${ago(createdMs, nowMs)}</span
-          >
+          <div>
+            <button
+              type="button"
+              class="link"
+              aria-current=${place === 0 ? "true" : null}
+              onClick=${() => show(run)}
+            >
+              ${run}</button
+            >${" "}
+            <span class="quiet"
+              >${dataset}, ${ended ? "ended" : "under way"},${" "}
+              ${ago(createdMs, nowMs)}</span
+            >
+          </div>
         </li>`;
       })}
     </ul>

@@ -120,7 +120,7 @@ function TokenForm() {
         It stays in this tab until that is closed, and is sent as a header to
         this server alone.
       </p>
-      <p id="said" role="alert">${refusal.value}</p>
+      <p id="said" role="alert" class="alarm">${refusal.value}</p>
       <button class="main">Enter</button>
     </form>
   </section>`;
