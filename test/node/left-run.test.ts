@@ -132,7 +132,13 @@ test("a run that was killed before its first step leaves no metrics in the way o
     type: "step" as const,
     metrics: { step: number } as StepMetrics,
   });
-  const rewind = { id: 9, timeMs: 0, type: "rewind" as const, step: 0 };
+  const rewind = {
+    id: 9,
+    timeMs: 0,
+    type: "rewind" as const,
+    step: 0,
+    asked: 0,
+  };
   const first = new MetricsFile(file, false);
   first.event(rewind);
   expect(existsSync(file)).toBe(false);
