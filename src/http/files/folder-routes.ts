@@ -56,8 +56,10 @@ export const FOLDER_ROUTES = [
         })),
       );
       const stored = new Date(storedMs);
+      const disposition = `attachment; filename="${folder}.tar"`;
       if (c.req.method === "HEAD") {
         const headers = headersOf(stored, tar.bytes, etag, TAR);
+        headers.set("Content-Disposition", disposition);
         return new Response(null, { headers });
       }
       const range = rangeOf(c, asked, tar.bytes, etag);
@@ -78,10 +80,7 @@ export const FOLDER_ROUTES = [
       // A reader that leaves is told of nothing; neither is one whose file was replaced.
       c.executionCtx.waitUntil(written.catch(() => {}));
       const answer = answerBytes(body, stored, tar.bytes, etag, range, TAR);
-      answer.headers.set(
-        "Content-Disposition",
-        `attachment; filename="${folder}.tar"`,
-      );
+      answer.headers.set("Content-Disposition", disposition);
       return answer;
     },
   }),
