@@ -85,11 +85,12 @@ const args = {
 
 type Options = Omit<GenerateRequest, "prompt"> & { maxTokens: number };
 
-/** Writes what follows a text; gives back how it ended. */
+/** Writes what follows a text; gives back how it ended, undefined where a signal ended it. */
 type Write = (
   prompt: string,
   put: (piece: string) => void,
-) => Promise<TextEnding>;
+  signal?: AbortSignal,
+) => Promise<TextEnding | undefined>;
 
 export const generateCommand = defineCommand({
   meta: {
@@ -156,29 +157,34 @@ async function writerOf(given: Arguments, options: Options): Promise<Write> {
       await localModel(namedModel(model, "generate")),
       options.weights,
     );
-    return async (prompt, put) => {
-      const pieces = writePieces(writer, { ...options, prompt });
+    return async (prompt, put, signal) => {
+      const told = { ...options, prompt, ...(signal && { signal }) };
+      const pieces = writePieces(writer, told);
       for (;;) {
         const { value, done } = await pieces.next();
-        if (done) return value!;
+        if (done) return value;
         put(value);
       }
     };
   }
-  return async (prompt, put) => {
+  return async (prompt, put, signal) => {
     const request = { ...options, prompt };
     const events = given.folder
       ? new Mxfp4Edge(addressOf(given)).generate(model, request)
       : clientOf(given).run(model).generate(request);
     for await (const event of events) {
       if (!("text" in event)) return event;
+      if (signal?.aborted) return undefined;
       put(event.text);
     }
     throw new Error("Expected the text to end, got a stream that broke off");
   };
 }
 
-/** A text that both write: a line of the person's, then what the model makes of all there is. */
+/**
+ * A text that both write: a line of the person's, then what the model makes of all there is. Ctrl-C ends what it writes,
+ * and at a prompt the command.
+ */
 async function converse(write: Write): Promise<void> {
   const lines = createInterface({
     input: process.stdin,
@@ -189,14 +195,22 @@ async function converse(write: Write): Promise<void> {
   // Lines that came before the end are still answered.
   let isOpen = true;
   lines.on("close", () => (isOpen = false));
+  let writing: AbortController | undefined;
+  lines.on("SIGINT", () => {
+    if (writing) writing.abort();
+    else lines.close();
+  });
   lines.prompt();
   for await (const line of lines) {
     text += line;
     if (text !== "") {
-      await write(text, (piece) => {
+      writing = new AbortController();
+      const put = (piece: string): void => {
         text += piece;
         process.stdout.write(piece);
-      });
+      };
+      await write(text, put, writing.signal);
+      writing = undefined;
       process.stdout.write("\n");
     }
     if (isOpen) lines.prompt();

@@ -189,7 +189,7 @@ async function freePort(host: string, port: number): Promise<number> {
       taken(
         error.code === "EADDRINUSE"
           ? new Error(
-              `Expected port ${port} of ${host} to be free, but something listens on it`,
+              `Expected port ${port} of ${host} to be free, but something listens on it; --port 0 takes one that is free`,
             )
           : new Error(`Cannot serve on ${host}:${port}: ${error.message}`),
       );

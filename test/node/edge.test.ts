@@ -276,7 +276,7 @@ test("a port that is taken is refused, and leaves nothing behind", async () => {
   await expect(
     startEdge({ stateFolder: other, port, quiet: true }),
   ).rejects.toThrow(
-    `Expected port ${port} of 127.0.0.1 to be free, but something listens on it`,
+    `Expected port ${port} of 127.0.0.1 to be free, but something listens on it; --port 0 takes one`,
   );
   await edge.close();
   const again = await startEdge({ stateFolder: other, port, quiet: true });

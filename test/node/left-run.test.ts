@@ -1,13 +1,22 @@
 /** Which run a command goes on with: the rule, without an edge. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseArgs } from "citty";
+import type { StepMetrics } from "../../src/api/run-metrics.ts";
 import { toldArgs, trainArgs } from "../../src/cli/train/arguments.ts";
 import { noteBeside } from "../../src/cli/train/kept-runs.ts";
 import { lastRunNote } from "../../src/cli/train/last-run.ts";
 import { leftRun } from "../../src/cli/train/left-run.ts";
+import { MetricsFile } from "../../src/cli/train/metrics-file.ts";
 import { parseTrainOptions } from "../../src/cli/train/options.ts";
 import { madeBy, writeNote } from "../../src/cli/train/unfinished.ts";
 import { ownMark } from "../../src/local/processes.ts";
@@ -113,4 +122,30 @@ test("an edge's is not another's, nor this machine's", () => {
   expect(left("--steps 4 --url http://127.0.0.1:10")).toBeUndefined();
   expect(left("--steps 4")).toBeUndefined();
   clear();
+});
+
+test("a run that was killed before its first step leaves no metrics in the way of the next", () => {
+  const file = join(home, "metrics.jsonl");
+  const step = (number: number) => ({
+    id: number,
+    timeMs: 0,
+    type: "step" as const,
+    metrics: { step: number } as StepMetrics,
+  });
+  const rewind = {
+    id: 9,
+    timeMs: 0,
+    type: "rewind" as const,
+    step: 0,
+    asked: 0,
+  };
+  const first = new MetricsFile(file, false);
+  first.event(rewind);
+  expect(existsSync(file)).toBe(false);
+  first.event(step(0));
+  first.event(step(1));
+  expect(readFileSync(file, "utf8")).toBe('{"step":0}\n{"step":1}\n');
+  expect(() => new MetricsFile(file, false).event(step(0))).toThrow("EEXIST");
+  new MetricsFile(file, true).event(step(7));
+  expect(readFileSync(file, "utf8")).toBe('{"step":7}\n');
 });

@@ -778,6 +778,16 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       await door.getByLabel("Its API token").fill("another");
       await door.getByText("Enter").click();
       await door.getByText("Expected the API_TOKEN").waitFor();
+      await door.getByLabel("Its API token").fill(TOKEN);
+      await door.getByText("Enter").click();
+      await door.getByText("None yet").waitFor();
+      // What has been let in is so again, once the edge answers.
+      await door.route("**/version", (asked) => asked.abort());
+      await door.reload();
+      await door.getByText("The edge does not answer").waitFor();
+      await door.unroute("**/version");
+      await door.getByText("Ask again").click();
+      await door.getByText("None yet").waitFor();
       // A page that is neither on https nor of this machine.
       await door.addInitScript(
         "Object.defineProperty(window, 'isSecureContext', { value: false })",

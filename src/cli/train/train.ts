@@ -250,6 +250,10 @@ async function outcome(
       progress.line(
         `\`${called("train", `--from ${shown} --resume`)}\` goes on from there`,
       );
+    if (state === "diverged")
+      progress.line(
+        "a gradient was not finite: a lower --learning-rate or --matrix-learning-rate, or a recipe that rounds less",
+      );
     return state === "cancelled" ? INTERRUPTED : 1;
   }
   const tokens =

@@ -1,5 +1,6 @@
 /** Who this page is to the edge. A token stays for this tab's session, and goes as a header only. */
 import { signal } from "@preact/signals";
+import type { AppError } from "../../api/errors.ts";
 import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
 
@@ -51,7 +52,10 @@ export async function enter(given?: string): Promise<void> {
       return;
     }
   } catch (error) {
-    sessionStorage.removeItem(KEY);
+    // Where nothing answers, the token may be right all the same.
+    const { code } = error as Partial<AppError>;
+    if (code === "unauthorized" || code === "forbidden")
+      sessionStorage.removeItem(KEY);
     refusal.value = messageOf(error);
   }
   isLetIn.value = false;

@@ -86,6 +86,14 @@ export function Door({ children }: { children: () => ComponentChildren }) {
     return html`<p class="quiet" role="status">Asking the edge…</p>`;
   if (isLetIn.value) return children();
   const access = service.value?.access;
+  if (access === undefined)
+    return html`<section class="card narrow">
+      <h1>The edge does not answer</h1>
+      <p role="alert" class="alarm">${refusal.value}</p>
+      <button type="button" class="main" onClick=${() => void enter()}>
+        Ask again
+      </button>
+    </section>`;
   if (access === "nobody")
     return html`<section class="card narrow">
       <h1>This edge lets nobody in</h1>
