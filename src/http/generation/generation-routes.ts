@@ -180,7 +180,7 @@ async function answer(
     await new Promise((resolve) => setTimeout(resolve, 0));
   };
   const writing = writer.write(prompt, { ...options, maxTokens }, turn);
-  const stream = await textStream(writing, form, () => {
+  const stream = await textStream(c.executionCtx, writing, form, () => {
     writer.free();
     used.release();
   });

@@ -1,0 +1,106 @@
+/** Texts that a Worker sends while they are written, to readers that stay, that leave, and that hear of a failure. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { build } from "esbuild";
+import { Miniflare } from "miniflare";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { guardRuntimes } from "../../src/local/processes.ts";
+
+const SOURCES = resolve(import.meta.dirname, "../../src");
+
+/** /text?form=…&pieces=… writes, and fails after so many pieces where `fails`; /released says how many are given back. */
+const WORKER = `
+import { AppError } from "./api/errors.ts";
+import { textStream } from "./http/generation/text-stream.ts";
+
+let released = 0;
+
+async function* text(pieces, fails) {
+  for (let i = 0; i < pieces; i++) {
+    await new Promise((wake) => setTimeout(wake, 0));
+    yield "x".repeat(1000);
+  }
+  if (fails) throw new AppError("unavailable", "Expected more, got none");
+  return { reason: "length", promptTokens: 1, tokens: pieces };
+}
+
+export default {
+  async fetch(request, env, context) {
+    const { pathname, searchParams: asked } = new URL(request.url);
+    if (pathname === "/released") return new Response(String(released));
+    const writing = text(Number(asked.get("pieces")), asked.has("fails"));
+    return new Response(
+      await textStream(context, writing, asked.get("form"), () => released++),
+    );
+  },
+};`;
+
+let folder: string;
+let miniflare: Miniflare;
+let url: URL;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "mxfp4-text-stream-"));
+  const { outputFiles } = await build({
+    stdin: { contents: WORKER, resolveDir: SOURCES },
+    bundle: true,
+    format: "esm",
+    write: false,
+  });
+  miniflare = new Miniflare({
+    ...guardRuntimes(folder),
+    modules: true,
+    script: outputFiles[0]!.text,
+    compatibilityDate: "2026-07-30",
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
+    cf: false, // it would be fetched
+    telemetry: { enabled: false },
+  });
+  await miniflare.ready;
+  url = await miniflare.unsafeGetDirectURL();
+});
+
+afterAll(async () => {
+  await miniflare?.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const get = (path: string, init?: RequestInit) =>
+  fetch(new URL(path, url), init);
+const released = async () => Number(await (await get("/released")).text());
+
+test.each([
+  ["text", "xxx"],
+  ["sse", 'data: {"text":"xxx"}\n\ndata: {"reason":"length"'],
+])("%s to its end", async (form, wanted) => {
+  const before = await released();
+  const answer = await get(`/text?form=${form}&pieces=1`);
+  const told = (await answer.text()).replace("x".repeat(1000), "xxx");
+  expect(told.slice(0, wanted.length)).toBe(wanted);
+  await expect.poll(released).toBe(before + 1);
+});
+
+test("what fails on the way is told as an event", async () => {
+  const before = await released();
+  const events = await get("/text?form=sse&pieces=1&fails");
+  expect(await events.text()).toContain(
+    'event: error\ndata: {"code":"unavailable","detail":"Expected more, got none"}',
+  );
+  await expect.poll(released).toBe(before + 1);
+});
+
+test.each(["text", "sse"])(
+  "a reader of %s that leaves gives back what it took",
+  async (form) => {
+    const before = await released();
+    for (let i = 0; i < 5; i++) {
+      const gone = new AbortController();
+      const { signal } = gone;
+      const answer = await get(`/text?form=${form}&pieces=1000000`, { signal });
+      await answer.body!.getReader().read();
+      gone.abort();
+    }
+    await expect.poll(released, { timeout: 20_000 }).toBe(before + 5);
+  },
+);
