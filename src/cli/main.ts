@@ -2,7 +2,6 @@
  * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
  * done, 1 it could not be done, 2 the command was not called as it can be, 130 ended by Ctrl-C.
  */
-import { stripVTControlCharacters } from "node:util";
 import { runCommand } from "citty";
 import pc from "picocolors";
 import { VERSION } from "../api/version.ts";
@@ -84,7 +83,7 @@ async function main(typed: string[]): Promise<number | void> {
     const isUsage =
       error instanceof UsageError ||
       (error instanceof Error && error.name === "CLIError");
-    const text = stripVTControlCharacters(messageOf(error)); // citty colours its own
+    const text = messageOf(error);
     console.error(isUsage ? text : pc.red(text));
     const help = typeable(called?.name ?? "", "--help");
     const next = isUsage ? `\`${help}\` tells what there is` : nextStep(error);

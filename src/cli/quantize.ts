@@ -123,7 +123,7 @@ export const quantizeCommand = defineCommand({
         `Expected no --output with --show, which writes nothing, got ${output}`,
       );
     if (!isShown && output === undefined)
-      throw new UsageError("Missing required argument: --output");
+      throw new UsageError("Expected --output, got none");
     if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
       await quantizeFolder(given, { ...options, ...directory });
       return;

@@ -1,4 +1,5 @@
 /** What the machine refuses, said as everything else is: what was expected, and what came. */
+import { stripVTControlCharacters } from "node:util";
 
 const EXPECTED: Readonly<Record<string, string>> = {
   ENOSPC: "room on the disk for what is written",
@@ -19,10 +20,38 @@ const EXPECTED: Readonly<Record<string, string>> = {
 
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if (error.name === "CLIError") return refusalOf(error.message);
   const { code, path, message } = error as NodeJS.ErrnoException;
   const expected = EXPECTED[code ?? ""];
   if (expected === undefined) return message;
   return `Expected ${expected}, got ${path ?? "none"} (${message})`;
+}
+
+/** What citty refuses of a call. */
+const REFUSALS: readonly [RegExp, (...parts: string[]) => string][] = [
+  [
+    /^Missing required positional argument: (.+)$/,
+    (name) => `Expected <${name!.toLowerCase()}>, got none`,
+  ],
+  [
+    /^Missing required argument: (.+)$/,
+    (option) => `Expected ${option}, got none`,
+  ],
+  [
+    /^Invalid value for argument: (\S+) \((.*)\)\. Expected one of: (.*)\.$/s,
+    (option, value, values) =>
+      `Expected ${option} to be one of ${values}, got "${value}"`,
+  ],
+];
+
+/** It colours its own words. */
+function refusalOf(coloured: string): string {
+  const message = stripVTControlCharacters(coloured);
+  for (const [pattern, words] of REFUSALS) {
+    const [whole, ...parts] = pattern.exec(message) ?? [];
+    if (whole !== undefined) return words(...parts);
+  }
+  return message;
 }
 
 /** Who reads what is printed may leave, as `| head` does: that ends the process, and is no fault of it. */

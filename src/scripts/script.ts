@@ -2,7 +2,7 @@
  * What every script of package.json does first: `--help` and `--version` only tell, and what it does not
  * know it refuses, in one line and before anything has changed.
  */
-import { parseArgs as tokensOf, stripVTControlCharacters } from "node:util";
+import { parseArgs as tokensOf } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
 import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
@@ -48,7 +48,7 @@ export async function runScript<const T extends ArgsDef>(
     const code = await script.run({ args, rawArgs });
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
-    console.error(stripVTControlCharacters(messageOf(error))); // citty colours its own
+    console.error(messageOf(error));
     const isUsage = error instanceof Error && error.name === "CLIError";
     const next = isUsage
       ? `\`${script.meta.name} --help\` tells what there is`

@@ -90,7 +90,12 @@ test.each([
     2,
     "Expected options alone, got exprt\n`npm run mxfp4-edge -- runs --help`",
   ],
-  [["runs", "export"], 2, "`npm run mxfp4-edge -- runs export --help` tells"],
+  [
+    ["runs", "export"],
+    2,
+    "Expected <run>, got none\n`npm run mxfp4-edge -- runs export --help` tells",
+  ],
+  [["rewind", "a"], 2, "Expected --step, got none\n"],
   [
     ["train", "--stepz", "3"],
     2,

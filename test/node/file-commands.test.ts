@@ -194,7 +194,7 @@ test("help, and what is wrong with a call, is plain text where no terminal reads
     /--layout=<LAYOUT> [^]*One of:\s+gpt-oss,\s+ggml,\s+compressed-tensors/,
   );
   const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
-  expect(wrong).toContain("Expected one of: 0, 16,");
+  expect(wrong).toContain("Expected --hadamard to be one of 0, 16,");
   expect(wrong).toContain("`npm run mxfp4-edge -- quantize --help` tells");
   expect(help + wrong).not.toContain("\u001B");
 });
@@ -351,7 +351,7 @@ test.each([
     2,
     'Expected one of quantize, dequantize, repack, analyze, inspect, upload, download, serve, train, ablation, generate, export, join, runs, runs export, watch, pause, resume, cancel, audit, rewind, tokens, revoke, reinstate, fingerprint, completion, got ""',
   ],
-  ["no output", ["quantize", "x.raw"], 2, "Missing required argument"],
+  ["no output", ["quantize", "x.raw"], 2, "Expected --output, got none"],
   [
     "an unknown option",
     ["quantize", "x.raw", "-o", "y", "--frob", "1"],
@@ -368,7 +368,7 @@ test.each([
     "an unknown value",
     ["quantize", "x.raw", "-o", "y", "--scale", "up"],
     2,
-    "Expected one of",
+    'Expected --scale to be one of floor, rceil, ceil, even, mse, got "up"',
   ],
   ["a bad seed", ["quantize", "x.raw", "-o", "y", "--seed", "-1"], 2, "--seed"],
   [

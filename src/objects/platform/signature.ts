@@ -3,6 +3,11 @@ import { decodeBase64Url, encodeBase64Url } from "hono/utils/encode";
 
 const encoder = new TextEncoder();
 
+/** By secret. Not their promises: a request may not wait for what another has begun. */
+const keys = new Map<string, CryptoKey>();
+/** Of an isolate's runs, few are trained at a time. */
+const MAX_KEYS = 64;
+
 /** base64url, without padding. */
 export async function sign(secret: string, text: string): Promise<string> {
   const signature = await crypto.subtle.sign(
@@ -42,12 +47,18 @@ export async function drawn(secret: string, text: string): Promise<number> {
   return new DataView(signature).getUint32(0) / 2 ** 32;
 }
 
-function keyOf(secret: string): Promise<CryptoKey> {
-  return crypto.subtle.importKey(
+/** To import one takes as long as to sign with it. */
+async function keyOf(secret: string): Promise<CryptoKey> {
+  const known = keys.get(secret);
+  if (known) return known;
+  const key = await crypto.subtle.importKey(
     "raw",
     encoder.encode(secret),
     { name: "HMAC", hash: "SHA-256" },
     false,
     ["sign", "verify"],
   );
+  if (keys.size >= MAX_KEYS) keys.clear();
+  keys.set(secret, key);
+  return key;
 }

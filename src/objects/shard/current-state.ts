@@ -15,6 +15,8 @@ import type { SnapshotStore } from "./snapshot-store.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
+/** Of two shards that may share a thread, one has its own early by so much: at another step, where steps are small. */
+const APART_BYTES = 512 * 1024;
 /** A state that was dropped and took longer than this to replay is snapshotted, not replayed again. */
 const MAX_REPLAYED_UPDATES = 4;
 
@@ -132,6 +134,24 @@ export class CurrentState {
       step % geometry.config.snapshotSteps === 0 ||
       this.#log.bytes() >= MAX_LOG_BYTES
     );
+  }
+
+  /** The next commit would have to write a snapshot for the log's sake. */
+  get isLogLong(): boolean {
+    const { geometry, step, ended } = this.load();
+    const bytes = this.#log.bytes();
+    const updates = step - this.#snapshots.pointer().step;
+    if (ended || updates === 0) return false;
+    const limit = MAX_LOG_BYTES - (geometry.range.index % 2) * APART_BYTES;
+    return bytes + bytes / updates >= limit;
+  }
+
+  /** Write it before that, if the state is at hand. */
+  shortenLog(): void {
+    const state = this.resident.present;
+    if (!state || !this.isLogLong) return;
+    const loaded = this.load();
+    this.#storage.transactionSync(() => this.#writeSnapshot(loaded, state));
   }
 
   /** No update comes any more: keep the parameters, let the log go. */

@@ -27,6 +27,9 @@ import { StepWaiters } from "./step-waiters.ts";
 import type { Gathering } from "./subtree.ts";
 import { SubtreeSums } from "./subtree-sums.ts";
 
+/** After a commit, trainers nearby have the parameters, and have not pushed yet. */
+const PULLED_AFTER_MS = 10;
+
 export class ParameterShard
   extends DurableObject<Pick<ObjectBindings, "BUCKET" | "SUBTREE">>
   implements Gathering
@@ -196,8 +199,16 @@ export class ParameterShard
     return toResult(async () => {
       await this.#current.apply(update, this.#sums.logged(taken));
       this.#waiters.wakeAll();
+      if (this.#current.isLogLong) this.ctx.waitUntil(this.#shortenLog());
       await this.#sums.tell({ step: update.step, taken });
     });
+  }
+
+  /** While trainers compute, who wait for each commit. */
+  async #shortenLog(): Promise<void> {
+    await scheduler.wait(PULLED_AFTER_MS);
+    // By now there may be no shard any more.
+    await toResult(() => this.#current.shortenLog());
   }
 
   /**

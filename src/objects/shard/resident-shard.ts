@@ -50,6 +50,11 @@ export class ResidentShard {
     this.#deltas = new FrameDeltas(key);
   }
 
+  /** The state, if it is in memory. Gone with the next `await`. */
+  get present(): ShardState | undefined {
+    return this.#state;
+  }
+
   /**
    * The state after all updates: from memory, or the snapshot with the log replayed, of which
    * `onReplay` is told. Gone with the next `await`.
