@@ -39,7 +39,7 @@ export function writtenBlocks(
     float8Part(tensor, dtype, watch),
   );
   const { shards, index } = writtenFiles(
-    [...parts, ...floats, ...others.map(copiedPart)],
+    [...parts, ...floats, ...others.map((tensor) => copiedPart(tensor, watch))],
     maxShardBytes,
   );
   return {

@@ -8,6 +8,7 @@ import type { Scheme, Target } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
+import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import { refloated } from "../formats/blocks/refloated-section.ts";
 import { quantized } from "../formats/blocks/quantized-sections.ts";
 import { notPlain } from "../formats/blocks/scheme.ts";
@@ -22,7 +23,6 @@ import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
-import { copied } from "../formats/stream/tensor-sections.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import {
@@ -170,7 +170,7 @@ function conversionOf(
     i: number,
     float = tensor.dtype as FloatDtype,
   ): OpenSection => {
-    const { shape, start, end } = tensor;
+    const { shape } = tensor;
     const folded = foldOf(tensor);
     if (!decision.packed) {
       if (float8.has(tensor.name)) {
@@ -182,7 +182,7 @@ function conversionOf(
             refloated(row, float, "BF16", lost),
           );
       }
-      if (!folded) return () => copied(end - start);
+      if (!folded) return () => watchedCopy(tensor, watch);
       const types = { reads: folded.dtype, writes: folded.dtype };
       return () =>
         watched(tensor, types, watch, (lost) => foldedFloats(folded, lost));

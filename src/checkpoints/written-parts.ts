@@ -1,13 +1,13 @@
 /** Files of tensors that are copied, decoded or moved to another layout: nothing is drawn or measured. */
 import { AppError } from "../api/errors.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
+import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
 import { refloated } from "../formats/blocks/refloated-section.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import { type DecodedDtype, type Dtype, DTYPE_BITS } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
-import { copied } from "../formats/stream/tensor-sections.ts";
 import {
   compareNames,
   elementCount,
@@ -30,14 +30,17 @@ export type WrittenPart = {
 };
 
 /** As it is. */
-export function copiedPart(tensor: CheckpointTensor): WrittenPart {
-  const { name, dtype, shape, start, end } = tensor;
+export function copiedPart(
+  tensor: CheckpointTensor,
+  watch: Watch | undefined,
+): WrittenPart {
+  const { name, dtype, shape } = tensor;
   return {
     name,
     heads: [{ name, dtype, shape }],
     reads: [tensor],
     heldBytes: 0,
-    open: () => [() => copied(end - start)],
+    open: () => [() => watchedCopy(tensor, watch)],
   };
 }
 

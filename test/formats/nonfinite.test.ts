@@ -175,7 +175,44 @@ describe("quantize", () => {
     );
   });
 
-  test("what stays as it is may hold anything", async () => {
+  test.each(["F64", "F32", "F16", "BF16"] as const)(
+    "%s that a model's file keeps, at any place and of any length",
+    async (dtype) => {
+      const layer = f32(
+        "model.layers.0.mlp.up_proj.weight",
+        [2, 32],
+        normals(64, 1),
+      );
+      const fileWith = (length: number, others: Record<number, number>) => {
+        const norm = floats(dtype, others, [length]);
+        return fileOf([layer, { ...norm, name: "model.norm.weight" }]);
+      };
+      const quantize = { operation: "quantize" } as const;
+      for (const [length, element] of [
+        [1, 0],
+        [7, 6],
+        [64, 0],
+        [64, 33],
+        [131_077, 131_072],
+        [131_077, 131_076],
+      ] as const) {
+        for (const value of [NaN, Infinity, -Infinity])
+          expect(
+            await heard(fileWith(length, { [element]: value }), quantize),
+          ).toContain(
+            `tensor "model.norm.weight", got ${value} at element ${element}, [${element}];`,
+          );
+        expect(
+          await keptOf(fileWith(length, { [element]: NaN }), quantize),
+        ).toEqual({ "model.norm.weight": { values: 1, first: element } });
+      }
+      const largest = { F64: 1.7e308, F32: 3.4e38, F16: 65504, BF16: 3.3e38 };
+      const finite = fileWith(9, { 4: largest[dtype], 5: -largest[dtype] });
+      expect(await heard(finite, quantize)).toBe(undefined);
+    },
+  );
+
+  test("what patterns leave out may hold anything", async () => {
     const mask = { ...floats("F32", { 3: -Infinity }, [1, 32]), name: "mask" };
     const file = fileOf([floats("F32", {}, [1, 32]), mask]);
     const options = { include: ["w"] };

@@ -450,16 +450,19 @@ describe("refused in a line, and nothing is left", () => {
   });
 
   test.each([
-    ["llama", "vllm", "model.layers.0.mlp.up_proj.weight"],
-    ["gpt2", "vllm", "transformer.h.0.mlp.c_fc.weight"],
-    ["gpt_oss", "transformers", "model.layers.0.mlp.experts.down_proj"],
+    ["llama", "vllm", "model.layers.0.mlp.up_proj.weight", "NaN"],
+    ["gpt2", "vllm", "transformer.h.0.mlp.c_fc.weight", "NaN"],
+    ["gpt_oss", "transformers", "model.layers.0.mlp.experts.down_proj", "NaN"],
+    ["llama", "vllm", "model.norm.weight", "-Infinity"],
+    ["llama", "mlx", "model.embed_tokens.weight", "-Infinity"],
+    ["gpt2", "vllm", "transformer.h.0.attn.c_attn.bias", "-Infinity"],
   ])(
     "a value of %s that is not finite, until it is to be kept",
-    (model, loader, name) => {
+    (model, loader, name, decoded) => {
       const { shape } = models[model]!.tensors.find(
         (each) => each.name === name,
       )!;
-      const bad = `${model}-bad`;
+      const bad = `${model}-bad-${name}`;
       writeModel(join(folder, bad), model, 1);
       const file = join(folder, bad, "model.safetensors");
       const bytes = readFileSync(file);
@@ -501,7 +504,9 @@ describe("refused in a line, and nothing is left", () => {
         cwd: ROOT,
         encoding: "utf8",
       });
-      expect(back.stderr).toContain(`tensor "${name}", got NaN at element `);
+      expect(back.stderr).toContain(
+        `tensor "${name}", got ${decoded} at element `,
+      );
       expect(
         readdirSync(folder).filter((each) => each.includes("none")),
       ).toEqual([]);

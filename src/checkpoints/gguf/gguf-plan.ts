@@ -11,6 +11,7 @@ import {
 } from "../../formats/blocks/block-rows.ts";
 import { layoutOf } from "../../formats/blocks/block-layouts.ts";
 import { type Watch, watched } from "../../formats/blocks/nonfinite.ts";
+import { watchedCopy } from "../../formats/blocks/watched-copy.ts";
 import {
   interleaved,
   pairSource,
@@ -185,7 +186,10 @@ function sectionsOf(
     ];
   }
   const isAsItIs = becomes === dtype && !turned && change === undefined;
-  if (isAsItIs && !float8) return [() => copied(bytes[0]!)];
+  if (isAsItIs && !float8) {
+    const whole = { name, shape, dtype, start: 0, end: bytes[0]! };
+    return [() => watchedCopy(whole, watch)];
+  }
   const writer = writerOf(becomes, scheme, roundingKey(scheme.seed, place));
   return writtenBy(tensor, writer, pool, 2 * place, watch);
 }

@@ -119,7 +119,7 @@ function tellInputs(
   tell: (i: number, what: string) => void,
 ): boolean {
   let isAny = false;
-  valuesOf(bytes, dtype).forEach((value, i) => {
+  floatValues(bytes, dtype).forEach((value, i) => {
     if (Number.isFinite(Math.fround(value))) return;
     isAny = true;
     tell(i, Number.isFinite(value) ? `${value}, beyond f32,` : `${value}`);
@@ -132,7 +132,7 @@ function tellOutputs(
   dtype: DecodedDtype,
   tell: (i: number, what: string) => void,
 ): void {
-  valuesOf(bytes, dtype).forEach((value, i) => {
+  floatValues(bytes, dtype).forEach((value, i) => {
     if (Number.isNaN(value)) tell(i, "NaN");
     else if (!Number.isFinite(value))
       tell(i, `a value beyond ${dtype.toLowerCase()}`);
@@ -143,14 +143,15 @@ function largestOf(
   bytes: Uint8Array,
   dtype: FloatDtype,
 ): [i: number, value: number] {
-  const values = valuesOf(bytes, dtype);
+  const values = floatValues(bytes, dtype);
   let most = 0;
   for (const [i, value] of values.entries())
     if (Math.abs(value) > Math.abs(values[most]!)) most = i;
   return [most, values[most]!];
 }
 
-function valuesOf(
+/** As f32; F64 as it is. */
+export function floatValues(
   bytes: Uint8Array,
   dtype: FloatDtype,
 ): Float32Array | Float64Array {

@@ -26,6 +26,7 @@ import {
 } from "../blocks/quantized-sections.ts";
 import { refloated } from "../blocks/refloated-section.ts";
 import { watched } from "../blocks/nonfinite.ts";
+import { watchedTensor } from "../blocks/watched-copy.ts";
 import { notPlain } from "../blocks/scheme.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { Conversion, Section } from "../stream/conversion.ts";
@@ -33,7 +34,7 @@ import { checkHeld, HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import { mostOf } from "./most-of.ts";
 import type { ValueWatch } from "./nonfinite-values.ts";
-import type { Selection } from "./name-patterns.ts";
+import { isNamed, type Selection } from "./name-patterns.ts";
 import { checkSources, chooseAll, rolesOf } from "./selection-rules.ts";
 import { STORED_TYPES, type TypeRule } from "./tensor-types.ts";
 
@@ -126,7 +127,10 @@ export function planQuantize(
     const heads = packedHeads(layout, name, shape, rows, remedy);
     return { bytes, open, heads };
   });
-  const woven = view.weave(parts, pool);
+  // What patterns leave out may be no weights: a mask holds infinities.
+  const woven = view.weave(parts, pool, (tensor) =>
+    watchedTensor(tensor, isNamed(tensor.name, selection) ? watch : undefined),
+  );
   return target.write(file, {
     tensors: woven.tensors,
     keeps: (key) => !isRecordKey(key),
