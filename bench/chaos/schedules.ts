@@ -71,6 +71,7 @@ export async function startChaosEdge(stateFolder: string): Promise<ChaosEdge> {
       stateFolder,
       host: "127.0.0.1",
       port: 0,
+      isDirect: true,
       quiet: true,
       report: () => {},
       name: "chaos",

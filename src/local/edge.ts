@@ -11,7 +11,7 @@ import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
 import { PACKAGE_ROOT, STATE_FOLDER } from "./places.ts";
-import { type Running, startRuntime } from "./runtime.ts";
+import { type Running, startRuntime, tellsPort } from "./runtime.ts";
 import { tidy } from "./tidy.ts";
 
 export type { Running };
@@ -90,7 +90,16 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
       },
-      { stateFolder, host, port: own, quiet, report, name: "edge" },
+      {
+        stateFolder,
+        host,
+        port: own,
+        // Without a token whoever is on this machine may do all.
+        isDirect: !token,
+        quiet,
+        report,
+        name: "edge",
+      },
     );
     return {
       ...running,
@@ -147,6 +156,7 @@ export async function startTrainerHost(
       stateFolder,
       host: "127.0.0.1",
       port: 0,
+      isDirect: true,
       quiet,
       report,
       name,
@@ -178,11 +188,11 @@ function workerSettings(
 }
 
 /**
- * The port to serve on; 0 where the runtime takes one. Refuses a port that something listens on: the runtime would say it
- * less clearly, and later.
+ * The port to serve on; 0 where the runtime takes one and tells. Refuses a port that something listens on:
+ * the runtime would say it less clearly, and later.
  */
 async function freePort(host: string, port: number): Promise<number> {
-  if (port === 0) return 0;
+  if (port === 0 && tellsPort(host)) return 0;
   return new Promise((free, taken) => {
     const probe = createServer();
     probe.once("error", (error: NodeJS.ErrnoException) => {

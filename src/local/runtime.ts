@@ -3,6 +3,7 @@
  * not one that dies again while it starts; this one comes back, at the same URL, as often as it takes.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -32,20 +33,33 @@ export type RuntimeOptions = {
   name: string;
   stateFolder: string;
   host: string;
-  /** 0 takes a free one. */
+  /** 0 takes a free one, on a host where `tellsPort`. */
   port: number;
+  /**
+   * Whether requests reach the Worker itself: Miniflare's own socket has a Worker before it, which costs each request some
+   * tenths of a millisecond and compresses answers. What the direct one speaks besides HTTP is for whoever may do all.
+   */
+  isDirect: boolean;
   /** What the Worker logs goes to a file only, not to stderr too. */
   quiet: boolean;
   /** Gets a line for each time that the runtime is started again. */
   report: (line: string) => void;
 };
 
+/** For any other host Miniflare serves itself on a socket apart, and tells the port of that. */
+const TOLD_HOSTS = ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"];
+
+/** Whether a runtime on this host tells which port it has taken. */
+export function tellsPort(host: string): boolean {
+  return TOLD_HOSTS.includes(host);
+}
+
 /** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
 type MiniflareSettings = Record<string, unknown>;
 
 export async function startRuntime(
   worker: MiniflareSettings,
-  { name, stateFolder, host, port, quiet, report }: RuntimeOptions,
+  { name, stateFolder, host, port, isDirect, quiet, report }: RuntimeOptions,
 ): Promise<Running> {
   const guard = guardRuntimes(stateFolder);
   // It takes a third of a second to load, which a command that only shows its help has no use for.
@@ -71,8 +85,9 @@ export async function startRuntime(
       () =>
         new Miniflare({
           ...settings,
-          // Its own socket has a Worker before this one: each request would cost a millisecond, and answers be compressed.
-          unsafeDirectSockets: [{ host, port: onPort }],
+          ...(isDirect
+            ? { unsafeDirectSockets: [{ host, port: onPort }] }
+            : { host, port: onPort }),
         }),
     );
     started.ready.catch(() => undefined); // asked for again, but not at once
@@ -83,7 +98,12 @@ export async function startRuntime(
   const close = (): Promise<void> =>
     (closing ??= end(miniflare).finally(() => log.close()));
   try {
-    const own = await miniflare.unsafeGetDirectURL();
+    const ready = await miniflare.ready;
+    const own = isDirect
+      ? await miniflare.unsafeGetDirectURL()
+      : tellsPort(host)
+        ? ready
+        : new URL(`http://${isIPv6(host) ? `[${host}]` : host}:${port}`);
     const lost = keepAlive(life, {
       isClosing: () => closing !== undefined,
       isReady: () => settles(miniflare.ready),

@@ -115,10 +115,7 @@ test.each([
   [["runs", "--url", "here"], 2, "Expected --url to be of http or https"],
   [["runs", "--token", "a b"], 2, "Expected --token to be of printable"],
   [["join", "here", "--run=a"], 2, "Expected the edge to be of http or https"],
-  [["train", "--url", "here"], 2, "Expected --url to be of http or https"],
   [["watch", ""], 2, "Expected <run>, got an empty text"],
-  [["generate", "none"], 1, "got none: which is not there\n"],
-  [["inspect", "."], 1, "got none"],
 ] as const)(
   "%j ends with exit code %d, and says what to do",
   (args, code, told) => {

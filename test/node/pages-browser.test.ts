@@ -223,15 +223,15 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(metrics[step!]!.trainLoss).toBe(trainLoss);
     const chart = page.getByRole("group", { name: /^Training loss/ });
     await chart.focus();
-    expect(await chart.getAttribute("aria-label")).toMatch(
-      /over step: mine \d/,
-    );
-    expect(await page.getByText("Show all").isDisabled()).toBe(true);
+    await expect
+      .poll(() => chart.getAttribute("aria-label"))
+      .toMatch(/over step: mine \d/);
+    await expect.poll(() => page.getByText("Show all").isDisabled()).toBe(true);
     await page.keyboard.press("+");
     await page.getByText("Show all").click();
     await page.getByRole("combobox", { name: /^Over/ }).selectOption("tokens");
     await page.getByLabel("Log scale").check();
-    expect(page.url()).toContain("?runs=mine&x=tokens&log=1");
+    await expect.poll(() => page.url()).toContain("?runs=mine&x=tokens&log=1");
     await page.getByRole("combobox", { name: /^Over/ }).selectOption("step");
     await keep(page, "dashboard");
     expect(await faultsOf(page)).toEqual([]);

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -119,6 +120,18 @@ test("the token may come from the environment, which no process list shows", asy
   expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
   expect(await status(url)).toBe(401);
   expect(await status(url, TOKEN)).toBe(200);
+  // Nor does the runtime speak what opens its Worker to whoever asks.
+  const path = "miniflare-unsafe-internal-capnp-connect";
+  const connect = request(url, { method: "CONNECT", path, agent: false }).end();
+  const answered = await new Promise<number | undefined>((tell) => {
+    connect.once("connect", (answer, socket) => {
+      socket.destroy();
+      tell(answer.statusCode);
+    });
+    connect.once("response", (answer) => tell(answer.statusCode));
+    connect.once("error", () => tell(undefined));
+  });
+  expect(answered).not.toBe(200);
 });
 
 test.each([
