@@ -439,6 +439,24 @@ test("the owner sets what trainers compute like, or resets it, and it outlives a
   });
 });
 
+test.each(["a lease", "the owner"])(
+  "%s confirms a stranger's fingerprint: it is the owner's from then on",
+  async (by) => {
+    const owner = await startScripted();
+    const { identity, run } = owner;
+    await present(await owner.stranger("first"));
+    if (by === "a lease") await present(owner);
+    else await run.setFingerprint(identity.fingerprint);
+    const other = { ...identity, trainer: "other", fingerprint: "another" };
+    await expect(run.lease(other)).rejects.toMatchObject({
+      code: "fingerprint_differs",
+      message: expect.stringContaining("computes like the owner's") as string,
+    });
+    const { fingerprint } = await run.status();
+    expect(fingerprint).toBe(identity.fingerprint);
+  },
+);
+
 test("results are the same whoever trains and however it is sharded; the chain says who told what, and follows from the step's record", async () => {
   const plain = await startRun({ steps: 2 });
   await finish(plain.run);
@@ -564,6 +582,91 @@ test("what is told under a key that becomes void in the meantime is not taken", 
     expect((await control.stepRecord(step)).microbatches).toEqual([]);
   });
 });
+
+/** The bindings, whose shards hold back their norms from when they are `asked` until they are `let` go. */
+function heldNorms() {
+  const asked = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const held = (shard: object) =>
+    new Proxy(shard, {
+      get: (stub, method: string) => {
+        const calls = stub as Record<string, (...args: unknown[]) => unknown>;
+        return async (...args: unknown[]) => {
+          const answer = await calls[method]!(...args);
+          if (method !== "prepare") return answer;
+          asked.resolve();
+          await released.promise;
+          return answer;
+        };
+      },
+    });
+  const getByName = (name: string) =>
+    held(bindings.PARAMETER_SHARD.getByName(name));
+  const env = { ...bindings, PARAMETER_SHARD: { getByName } } as unknown as Env;
+  return { env, asked: asked.promise, letGo: released.resolve };
+}
+
+test.each([
+  ["another result is told", "running"],
+  ["the run is cancelled", "cancelled"],
+] as const)(
+  "while the shards are asked for their norms %s: the step is not committed",
+  async (_what, state) => {
+    const owner = await startScripted({ steps: 1, microbatches: 1 });
+    const strangers = [await owner.stranger("a"), await owner.stranger("b")];
+    await present(owner, ...strangers);
+    const { run } = owner.run;
+    for (const index of [0, 1]) {
+      const evaluated = { kind: "eval", step: 0, index } as const;
+      const key = await keyOf(run, evaluated);
+      await owner.complete({ ...evaluated, key, deadlineMs: 0 });
+    }
+    // All but the training microbatch, so that it is what ends the step.
+    for (const index of [0, 1]) {
+      const leased = { kind: "eval", step: 0, index } as const;
+      const key = await keyOf(run, leased, "a", idOf(strangers[0]!));
+      await strangers[0]!.complete({ ...leased, key, deadlineMs: 0 });
+    }
+    const [one, other] = await Promise.all(
+      strangers.map(async (by, i) => {
+        const value = i === 0 ? TRUE : FALSE;
+        const lease = await leaseOf(by, 0);
+        await by.pushFor(lease, value);
+        const { trainer, bootId } = by.identity;
+        const digests = await by.digests(lease, value);
+        const told = { trainer, bootId, lossSum: 64, tokens: 64, digests };
+        return (control: RunControl) =>
+          control.desk.complete(idOf(by), "train", 0, 0, told, lease.key);
+      }),
+    );
+    await runInDurableObject(
+      bindings.RUN.getByName(run),
+      async (_object, { storage }) => {
+        const { env, asked, letGo } = heldNorms();
+        const control = new RunControl(storage, env);
+        const calls: Promise<unknown>[] = [one!(control)];
+        try {
+          // Never asked, the first call ends.
+          await Promise.race([asked, calls[0]]);
+          if (state === "cancelled") calls.push(control.setState(state));
+          else {
+            calls.push(other!(control));
+            await vi.waitUntil(
+              async () =>
+                (await control.stepRecord(0)).microbatches.length === 2,
+            );
+          }
+        } finally {
+          letGo();
+        }
+        await Promise.all(calls);
+        expect(await control.stepRecord(0)).toMatchObject({ commit: null });
+        expect(control.status()).toMatchObject({ state, step: 0 });
+        expect(control.metrics(0, 1)).toEqual([]);
+      },
+    );
+  },
+);
 
 test("one who let a lease of it lapse is not waited for to decide what others tell otherwise", async () => {
   const owner = await startScripted({ steps: 1, microbatches: 2 });
