@@ -155,6 +155,19 @@ test("what stays has its dtype, but for what llama.cpp wants in F32", async () =
   });
 });
 
+test("a NaN is heard in what stays as it is", async () => {
+  const config = DECODERS["qwen3"]!;
+  const values = randomValues(decoderShapes(config));
+  values.get("model.norm.weight")!.values[3] = NaN;
+  writeDirectory(at("dead"), config, values);
+  await expect(made(at("dead"))).rejects.toMatchObject({
+    code: "nonfinite_value",
+    message: expect.stringContaining(
+      'tensor "output_norm.weight", got NaN at element 3, [3];',
+    ) as string,
+  });
+});
+
 test("F64 is read, and what it would be in F32 comes of it", async () => {
   const wide = await made(write("f64", "llama", { dtype: "F64" }));
   const plain = await made(write("f32", "llama"));
