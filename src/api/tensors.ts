@@ -215,6 +215,10 @@ export type JobSummary = {
 
 /** What `GET /v1/jobs/:job` answers. */
 export type JobStatus = JobSummary & {
+  /** Files of a folder's weights that were not read: another form of them, or none of the model's. */
+  leftOut: string[];
+  /** What a loader asks for and the folder has not: config.json. */
+  missing: string[];
   /** The latest lines. */
   log: { timeMs: number; text: string }[];
 };

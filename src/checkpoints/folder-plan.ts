@@ -38,6 +38,8 @@ export type FolderPlan = NormsOf & {
   copies: readonly string[];
   /** Files of weights that were not read: another form of them, or none of the model's. */
   leftOut: readonly string[];
+  /** What a loader asks for beside the weights, and is not there. */
+  missing: readonly string[];
   /** The index, where there are several files, and the config. */
   texts: readonly (readonly [file: string, text: string])[];
   /** README.md, of the SHA-256 of what stands for each tensor of `digested`. */
@@ -150,7 +152,8 @@ export function planFolder(
   const leftOut = files.filter(
     (file) => isWeightFile(file) && !read.has(file) && file !== INDEX_FILE,
   );
-  return { ...made, copies, leftOut };
+  const missing = checkpoint.config === undefined ? [CONFIG_FILE] : [];
+  return { ...made, copies, leftOut, missing };
 }
 
 /** Whether a plan may take a file of a directory. */
@@ -158,7 +161,7 @@ export function isTaken(file: string): boolean {
   return !isWeightFile(file) || /\.safetensors(\.index\.json)?$/.test(file);
 }
 
-type Made = Omit<FolderPlan, "copies" | "leftOut">;
+type Made = Omit<FolderPlan, "copies" | "leftOut" | "missing">;
 type FolderQuantizeOptions = NonNullable<
   Extract<FolderRequest, { operation: "quantize" }>["options"]
 >;

@@ -13,13 +13,13 @@ import { Bar } from "./bar.ts";
 import { receiveFile, receiveFolder } from "./receive-files.ts";
 import { isDirectory, listAll, sendFiles, sendingsOf } from "./send-files.ts";
 
-/** Bytes of the source and of the result. */
+/** The job's end, of which no error is left. */
 export async function convertByJob(
   edge: Mxfp4Edge,
   from: string,
   to: string,
   request: JobOperation,
-): Promise<[from: number, to: number]> {
+): Promise<JobStatus> {
   const isFolder = isDirectory(from);
   const sendings = await sendingsOf(from, "", isFolder ? isTaken : undefined);
   const key = await keyOf(resolve(from), sendings, request);
@@ -45,7 +45,7 @@ export async function convertByJob(
   ]);
   if (end.error)
     throw new AppError(end.error.code as ErrorCode, end.error.detail);
-  return [end.totalInputBytes!, end.outputBytes];
+  return end;
 }
 
 /** A job that an earlier call began. */

@@ -1,7 +1,7 @@
 /** A directory to another, by the kernels in this process. */
 import { basename, join, resolve } from "node:path";
 import pc from "picocolors";
-import { type Checkpoint, CONFIG_FILE } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import {
   type FolderRequest,
   isTaken,
@@ -52,15 +52,22 @@ export async function convertDirectory({
   tellKept(kept);
   const folders = (await folder.folders!()).map((each) => `${each}/`);
   const leftOut = [...plan.leftOut, ...folders];
-  if (leftOut.length > 0) console.error(`left out: ${leftOut.join(", ")}`);
-  if (checkpoint.config === undefined)
-    console.error(`missing: ${CONFIG_FILE}, which a loader asks for`);
+  tellLeft(leftOut, plan.missing);
   const bytesWritten = dataBytes(plan.shards);
   tell(
     asJson,
     `${pc.bold(to)}: ${plan.done}, ${byteSize(bytesWritten)} in ${seconds.toFixed(1)} s`,
     { output: to, bytesWritten, seconds, done: plan.done, leftOut },
   );
+}
+
+function tellLeft(
+  leftOut: readonly string[],
+  missing: readonly string[],
+): void {
+  if (leftOut.length > 0) console.error(`left out: ${leftOut.join(", ")}`);
+  if (missing.length > 0)
+    console.error(`missing: ${missing.join(", ")}, which a loader asks for`);
 }
 
 /** The same by an edge. */
@@ -72,20 +79,32 @@ export async function convertDirectoryThere(
   request: FolderRequest,
   asJson: boolean,
 ): Promise<void> {
+  const folder = localFolder(from);
+  const files = (await folder.list())!;
   if (makesGguf(request)) {
     checkOutput(to, force);
-    const files = (await localFolder(from).list())!.filter(isTaken);
-    for (const file of files) checkApart(join(from, file), to);
+    for (const file of files.filter(isTaken)) checkApart(join(from, file), to);
   } else {
     checkOutputFolder(to, force);
     checkApart(from, to);
   }
   const started = Date.now();
-  const [before, after] = await convertByJob(edge, from, to, request);
+  const end = await convertByJob(edge, from, to, request);
   const seconds = (Date.now() - started) / 1000;
+  const [before, after] = [end.totalInputBytes!, end.outputBytes];
+  const report = {
+    output: to,
+    bytesRead: before,
+    bytesWritten: after,
+    seconds,
+  };
+  const untaken = files.filter((file) => !isTaken(file));
+  const folders = (await folder.folders!()).map((each) => `${each}/`);
+  const leftOut = [...end.leftOut, ...untaken, ...folders];
+  if (end.isFolder) tellLeft(leftOut, end.missing);
   tell(
     asJson,
     `${pc.bold(to)}: ${byteSize(before)} → ${byteSize(after)} in ${seconds.toFixed(1)} s`,
-    { output: to, bytesRead: before, bytesWritten: after, seconds },
+    end.isFolder ? { ...report, leftOut } : report,
   );
 }

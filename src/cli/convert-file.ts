@@ -100,8 +100,10 @@ async function convertThere(
 ): Promise<[from: number, to: number]> {
   const blob = await fileBlob(file);
   // A pipe takes no part that comes again.
-  if (blob.size > WHOLE_BYTES && output !== STANDARD)
-    return convertByJob(edge, file, output, request);
+  if (blob.size > WHOLE_BYTES && output !== STANDARD) {
+    const end = await convertByJob(edge, file, output, request);
+    return [end.totalInputBytes!, end.outputBytes];
+  }
   const response = await sendTo(edge, blob, request);
   bar.begin(Number(response.headers.get("Content-Length")));
   return [blob.size, await writeOutput(output, told(response.body!, bar))];

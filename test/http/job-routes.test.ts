@@ -351,7 +351,8 @@ test("lists have the newest first, in pages that others' comings and goings do n
   const page = async (query: string) =>
     (await send(`/v1/jobs?${query}`)).json<JobPage>();
   const newest = await page("limit=2");
-  const { log: _log, ...e } = await statusOf("e");
+  const { log: _log, leftOut, missing, ...e } = await statusOf("e");
+  expect({ leftOut, missing }).toEqual({ leftOut: [], missing: [] });
   expect(newest.jobs[0]).toEqual(e);
   expect(e).toMatchObject({ state: "finished", result: "e.safetensors" });
   expect(newest.jobs.map(({ job }) => job)).toEqual(["e", "d"]);

@@ -2,7 +2,7 @@
  * A model's folder in, another out, by jobs: the very files that the command makes of the directory, and nothing is
  * left of one that fails, is cancelled or is over. What is killed on the way: folder-jobs-killed.test.ts.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   copyFileSync,
   mkdirSync,
@@ -248,6 +248,37 @@ test("the tar of a result is what tar takes apart", async () => {
         readFileSync(join(folder, "llama-vllm", file)),
       ),
     ).toBe(0);
+});
+
+test("what is not taken along is told, by the job and by the command that has one do it", async () => {
+  const odd = join(folder, "odd");
+  writeModel(odd, "llama", 1);
+  writeFileSync(join(odd, "consolidated.safetensors"), "");
+  rmSync(join(odd, "config.json"));
+  await upload("odd");
+  const request = { ...FP4, options: { for: "vllm" } } as const;
+  const leftOut = ["consolidated.safetensors", "pytorch_model.bin"];
+  const told = await job("odd", "odd-vllm", request);
+  expect(told.leftOut.toSorted()).toEqual(leftOut);
+  expect(told.missing).toEqual(["config.json"]);
+  const whole = await job("gpt2", "whole-vllm", request);
+  expect(whole).toMatchObject({ leftOut: [leftOut[1]], missing: [] });
+  const main = join(import.meta.dirname, "../../src/cli/main.ts");
+  const to = join(folder, "odd-there");
+  const args = ["quantize", odd, "-o", to, "--for", "vllm", "--json"];
+  const there = spawnSync(
+    process.execPath,
+    [main, ...args, "--url", edge.url],
+    { encoding: "utf8" },
+  );
+  expect(there.stderr).toContain("missing: config.json, which");
+  expect(there.stderr).toContain("left out: ");
+  const report = JSON.parse(there.stdout) as JobStatus;
+  expect(report.leftOut.toSorted()).toEqual([
+    leftOut[0],
+    "original/",
+    leftOut[1],
+  ]);
 });
 
 test("a folder goes with its job; one that is told to stay stays", async () => {

@@ -34,6 +34,12 @@ const jobSummary = z.strictObject({
 
 export const jobStatusSchema = jobSummary
   .extend({
+    leftOut: z
+      .array(z.string())
+      .describe("Files of a folder's weights that were not read"),
+    missing: z
+      .array(z.string())
+      .describe("What a loader asks for and the folder has not"),
     log: z.array(z.strictObject({ timeMs: time, text: z.string() })),
   })
   .register(ANSWER_SCHEMAS, { id: "JobStatus" });

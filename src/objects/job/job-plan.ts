@@ -58,7 +58,13 @@ export type JobPlan = {
   bytes: number;
   /** Of all outputs; null where only opening one tells. */
   totalBytes: number | null;
+  /** Of the directory, where it becomes another. */
+  leftOut: readonly string[];
+  missing: readonly string[];
 };
+
+/** Of what is one file. */
+const NOTHING_LEFT = { leftOut: [], missing: [] } as const;
 
 type Planned = Pick<StoredJob, "request" | "result" | "isFolder"> & {
   files: readonly PinnedFile[];
@@ -79,7 +85,7 @@ export function planJob(
     open: () => openFile(job, read),
     digested: [],
   };
-  return { outputs: [output], bytes: 0, totalBytes: null };
+  return { outputs: [output], bytes: 0, totalBytes: null, ...NOTHING_LEFT };
 }
 
 async function openFile(
@@ -188,7 +194,8 @@ async function planFolderJob(
     sum(plan.shards.map((shard) => shard.conversion(norms).totalBytes)) +
     sum(plan.copies.map((name) => byName.get(name)!.bytes)) +
     sum(small.map((text) => new TextEncoder().encode(text).length));
-  return { outputs, bytes, totalBytes };
+  const { leftOut, missing } = plan;
+  return { outputs, bytes, totalBytes, leftOut, missing };
 }
 
 /** The GGUF that is made of a folder for llama.cpp. */
@@ -211,7 +218,7 @@ async function planGgufJob(
     digested: [],
   };
   const bytes = head.length + TENSOR_BYTES * decided.tensors.length;
-  return { outputs: [output], bytes, totalBytes };
+  return { outputs: [output], bytes, totalBytes, ...NOTHING_LEFT };
 }
 
 /** The report on a folder. */
@@ -234,7 +241,7 @@ async function planAnalysisJob(
     digested: [],
   };
   const bytes = TENSOR_BYTES * checkpoint.tensors.length;
-  return { outputs: [output], bytes, totalBytes: null };
+  return { outputs: [output], bytes, totalBytes: null, ...NOTHING_LEFT };
 }
 
 /** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */

@@ -22,6 +22,9 @@ export type StoredJob = {
   isFolder: boolean;
   /** What it reads; null until its URL has answered. */
   files: PinnedFile[] | null;
+  /** Of a folder, as `JobStatus` has them. */
+  leftOut?: string[];
+  missing?: string[];
   result: string;
   state: JobState;
   /** The directory has it. */

@@ -61,15 +61,20 @@ export class JobSteps {
   async prepare(id: string, request: JobRequest): Promise<StoredJob> {
     const { source, token } = withoutToken(request.source);
     const pinned = await this.#pin(source);
+    const { files } = pinned;
     if (pinned.isFolder) {
       checkFolderRequest(request);
-      pinned.files &&= pinned.files.filter(({ name }) => isTaken(name));
+      pinned.files = files && files.filter(({ name }) => isTaken(name));
       if (makesFolder({ request, isFolder: true }))
         checkFolderName(request.result);
     } else {
       checkFileRequest(request);
     }
     const job = newJob(id, { ...request, source }, pinned, token);
+    if (files && makesFolder(job))
+      job.leftOut = files
+        .map(({ name }) => name)
+        .filter((name) => !isTaken(name));
     await this.#work.result.checkFree(job);
     return job;
   }

@@ -113,6 +113,8 @@ export class JobWork {
       const plan = await planJob({ ...job, files }, this.#readOf(job), digests);
       this.#plan = plan;
       if (plan.totalBytes !== null) job.totalOutputBytes = plan.totalBytes;
+      job.leftOut = [...new Set([...(job.leftOut ?? []), ...plan.leftOut])];
+      job.missing = [...plan.missing];
       isolateMemory.keep(key, plan.bytes, () => (this.#plan = undefined));
       return plan;
     }

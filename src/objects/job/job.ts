@@ -79,8 +79,11 @@ export class Job extends DurableObject<JobBindings> {
 
   /** Errors: `job_not_found` */
   status(): JobStatus {
-    const summary = this.summary();
-    if (summary) return { ...summary, log: this.#store.lines() };
+    const job = this.#present();
+    if (job) {
+      const { leftOut = [], missing = [] } = job;
+      return { ...summaryOf(job), leftOut, missing, log: this.#store.lines() };
+    }
     throw new AppError(
       "job_not_found",
       `Expected the id of a job, got "${this.ctx.id.name}"`,
