@@ -285,6 +285,41 @@ describe("names that transformers does not write", () => {
     });
   });
 
+  test.each([
+    ["htoh4", "h4toh"],
+    ["h_to_4h", "4h_to_h"],
+    ["linear_1", "linear_2"],
+    ["input_linear", "output_linear"],
+    ["w_in", "w_out"],
+    ["fc1", "fc2"],
+    ["c_fc", "c_proj"],
+    ["wi", "wo"],
+    ["v1", "w2"],
+    ["up_gate_proj", "down_proj"],
+  ])("stacked experts of layers %s and %s", (into, outOf) => {
+    const of = (layer: string) => `layers.0.mlp.experts.${layer}.weight`;
+    const config = { hidden_size: H };
+    for (const [shapes, role] of [
+      [
+        [
+          [8, 512, H],
+          [8, H, 512],
+        ],
+        "linear",
+      ],
+      [
+        [
+          [8, H, 512],
+          [8, 512, H],
+        ],
+        "linear-in-out",
+      ],
+    ] as const)
+      expect(
+        rolesOf({ [of(into)]: shapes[0], [of(outOf)]: shapes[1] }, config),
+      ).toEqual({ [of(into)]: role, [of(outOf)]: role });
+  });
+
   test("experts without a gate need the model's width, from its config", () => {
     const tensors = {
       "layers.0.moe.up_proj.weight": [8, 512, H],

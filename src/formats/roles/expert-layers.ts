@@ -12,6 +12,7 @@ const PAIRS: readonly (readonly [into: string, outOf: string])[] = [
   ["in", "out"],
   ["c_fc", "c_proj"],
   ["h_to_4h", "4h_to_h"],
+  ["htoh4", "h4toh"],
 ];
 
 const BEFORE = "(?:shared_|batched_|w_|linear_|dense_)?";
