@@ -9,11 +9,11 @@
  * a trainer. L4-d256 is `small` with microbatches of 8 × 256 tokens; L4-d128 is what `npm run train` trains unless it is told
  * otherwise, 2 × 128 tokens of byte pairs. A step has four of them.
  */
-import { mkdtempSync, openAsBlob, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, openAsBlob, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
-import { startEdge } from "../src/local/edge.ts";
+import { type Edge, startEdge } from "../src/local/edge.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import { mobyDick } from "../src/cli/train/moby-dick.ts";
@@ -54,47 +54,49 @@ export const TRAINING_GROUP: Group<TrainingBenchmark> = {
   ]),
 };
 
-/** Runs for the benchmarks, paused but for the one that is timed. */
+/** Runs for the benchmarks, each on an edge of its own, as one that trains has; paused but for the one that is timed. */
 export async function startTraining(
   benchmarks: readonly TrainingBenchmark[],
 ): Promise<{ timed: Timed[]; close: () => Promise<void> }> {
   await ensureBuilt(BUILD_TARGETS.worker);
-  const stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-bench-train-"));
-  const edge = await startEdge({ stateFolder, quiet: true });
+  const folder = mkdtempSync(join(tmpdir(), "mxfp4-bench-train-"));
+  const edges: Edge[] = [];
   const sites = new Map<string, SampledSite>();
   const close = async () => {
     for (const { site } of sites.values()) await site.end();
-    await edge.close();
-    rmSync(stateFolder, { recursive: true, force: true });
+    for (const edge of edges) await edge.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  const start = async (key: string, model: ModelName, trainers: number) => {
+    const stateFolder = join(folder, key);
+    mkdirSync(stateFolder);
+    const edge = await startEdge({ stateFolder, quiet: true });
+    edges.push(edge);
+    const { preset, sequences, dataset } = MODELS[model];
+    const client = new Mxfp4Edge({ baseUrl: edge.url });
+    const text = await openAsBlob(mobyDick());
+    await client.putDataset(dataset, text, TOKENIZERS[dataset]);
+    await client.readyDataset(dataset, () => {});
+    const site = await TrainingSite.start(client, {
+      request: {
+        dataset,
+        model: MODEL_PRESETS[preset],
+        gradientDtype: "mxfp4-eden",
+        microbatches: MICROBATCHES,
+        sequences,
+      },
+      trainers,
+      url: edge.url,
+      edgePids: edgePids(stateFolder),
+    });
+    return new SampledSite(site);
   };
   try {
-    const client = new Mxfp4Edge({ baseUrl: edge.url });
-    for (const { dataset } of benchmarks.map(({ model }) => MODELS[model])) {
-      const text = await openAsBlob(mobyDick());
-      await client.putDataset(dataset, text, TOKENIZERS[dataset]);
-      await client.readyDataset(dataset, () => {});
-    }
     const timed: Timed[] = [];
     for (const benchmark of benchmarks) {
       const { model, trainers, figure } = benchmark;
-      const key = `${model} ${trainers}`;
-      const { preset, sequences, dataset } = MODELS[model];
-      const sampled =
-        sites.get(key) ??
-        new SampledSite(
-          await TrainingSite.start(client, {
-            request: {
-              dataset,
-              model: MODEL_PRESETS[preset],
-              gradientDtype: "mxfp4-eden",
-              microbatches: MICROBATCHES,
-              sequences,
-            },
-            trainers,
-            url: edge.url,
-            edgePids: edgePids(stateFolder),
-          }),
-        );
+      const key = `${model}-${trainers}`;
+      const sampled = sites.get(key) ?? (await start(key, model, trainers));
       sites.set(key, sampled);
       timed.push({ ...benchmark, time: (n) => sampled.time(figure, n) });
     }

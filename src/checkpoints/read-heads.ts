@@ -31,7 +31,10 @@ import {
 /** A file that any part of can be read. */
 export interface RangedFile {
   readonly bytes: number;
-  /** In `into` if it has room for them, if it likes. Errors: `malformed_body` where fewer come */
+  /**
+   * In `into` if it has room for them, if it likes; otherwise in a buffer that is whoever asks' alone.
+   * Errors: `malformed_body` where fewer come
+   */
   read(start: number, end: number, into?: ArrayBuffer): Promise<Uint8Array>;
 }
 

@@ -5,6 +5,7 @@ import type { RangedFile } from "../checkpoints/read-heads.ts";
 import { dequantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { free } from "../memory/free.ts";
 import type { WeightTensor } from "../model/decoder.ts";
 import { BLOCK_BYTES, putBlocks, putF32 } from "./panels.ts";
 import { type PanelWeights, sizes } from "./panel-weights.ts";
@@ -41,6 +42,8 @@ export async function loadBlocks(
   for await (const window of windows(rows, blocks * (BLOCK_BYTES + 1), read)) {
     onWindow();
     put(weights, tensor, window, columns);
+    free(window.codes);
+    free(window.scales);
   }
 }
 

@@ -9,6 +9,7 @@ import { dtypeBytes, type FloatDtype, loadFloats } from "../formats/dtype.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { free } from "../memory/free.ts";
 import type { Decoder, WeightTensor } from "../model/decoder.ts";
 import { loadBlocks } from "./load-blocks.ts";
 import { elements, PanelWeights, sizes } from "./panel-weights.ts";
@@ -75,6 +76,7 @@ async function loadTensor(
   for await (const window of windows(rows, rowBytes, read)) {
     onWindow();
     put(weights, tensor, dtype, window);
+    free(window.bytes);
   }
 }
 

@@ -12,6 +12,7 @@ import {
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { free } from "../memory/free.ts";
 import {
   architectureOf,
   importedShape,
@@ -184,6 +185,7 @@ async function floats(
   return arena.scope(() => {
     const x = arena.allocF32(to - from);
     loadFloats(x, dtype as FloatDtype, bytes);
+    free(bytes);
     return arena.f32(x, to - from).slice();
   });
 }

@@ -3,6 +3,7 @@ import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
+import { free } from "../../memory/free.ts";
 import {
   type ImportedModel,
   type ImportedRun,
@@ -116,7 +117,11 @@ function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {
     list: () => Promise.resolve([...files.keys()]),
     async text(name) {
       const file = files.get(name);
-      return file && new TextDecoder().decode(await read(file, 0, file.size));
+      if (!file) return undefined;
+      const bytes = await read(file, 0, file.size);
+      const text = new TextDecoder().decode(bytes);
+      free(bytes);
+      return text;
     },
     open(name) {
       const file = files.get(name)!;
