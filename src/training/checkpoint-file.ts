@@ -68,7 +68,9 @@ export async function exportedFile(
 export function checkpointBytes(bytes: Uint8Array): Promise<Folder> {
   return checkpointFile({
     bytes: bytes.length,
-    read: (start, end) => Promise.resolve(bytes.slice(start, end)),
+    // A copy, of Node's buffers too, whose `slice` is a view.
+    read: (start, end) =>
+      Promise.resolve(new Uint8Array(bytes.subarray(start, end))),
   });
 }
 
