@@ -6,7 +6,8 @@ import { hasEnded } from "../../src/api/run-status.ts";
 import { Client } from "../../src/client/client.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import { fingerprint } from "../../src/kernels/matmul.ts";
-import { isFinalRefusal, RunTrainer } from "../../src/training/trainer.ts";
+import { isFinalRefusal } from "../../src/training/refusals.ts";
+import { RunTrainer } from "../../src/training/trainer.ts";
 import { lying, type Told } from "./liar.ts";
 import { faultyNetwork, Killed } from "./network.ts";
 import {

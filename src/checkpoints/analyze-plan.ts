@@ -40,7 +40,7 @@ import { Judge, type NamedScheme } from "../formats/operations/judge.ts";
 import { isNamed } from "../formats/operations/name-patterns.ts";
 import { namedSchemes } from "../formats/operations/named-schemes.ts";
 import { nothingTo } from "../formats/operations/nothing-done.ts";
-import { runBytes } from "../formats/stream/file-source.ts";
+import { runBytes } from "../formats/stream/file-range.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import type { TensorHead, TensorRange } from "../formats/tensor.ts";
 import {

@@ -1,5 +1,6 @@
 /** Bytes of a checkpoint's files in the order that a conversion takes them. */
-import { FileSource, type FileRange } from "../formats/stream/file-source.ts";
+import type { FileRange } from "../formats/stream/file-range.ts";
+import { FileSource } from "../formats/stream/file-source.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import type { RangedFile } from "./read-heads.ts";
 

@@ -14,7 +14,7 @@ import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { rawOf } from "../formats/operations/file-operation.ts";
-import { runBytes } from "../formats/stream/file-source.ts";
+import { runBytes } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { renderAnalysis } from "./analysis-table.ts";

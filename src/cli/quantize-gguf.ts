@@ -14,7 +14,7 @@ import {
   KeptValues,
   valuesOf,
 } from "../formats/operations/nonfinite-values.ts";
-import { runBytes } from "../formats/stream/file-source.ts";
+import { runBytes } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { byteSize } from "../api/byte-size.ts";

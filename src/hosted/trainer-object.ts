@@ -9,11 +9,8 @@ import { Client } from "../client/client.ts";
 import { pauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { isolateMemory } from "../memory/ledger.ts";
-import {
-  isFinalRefusal,
-  RunTrainer,
-  type TrainingOutcome,
-} from "../training/trainer.ts";
+import { isFinalRefusal } from "../training/refusals.ts";
+import { RunTrainer, type TrainingOutcome } from "../training/trainer.ts";
 import { isolatePulls } from "./isolate-pulls.ts";
 import { accountOf } from "./trainer-account.ts";
 

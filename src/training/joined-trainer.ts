@@ -2,7 +2,8 @@
 import { AppError } from "../api/errors.ts";
 import type { LeaseRequest } from "../api/lease.ts";
 import type { TrainingService } from "./service.ts";
-import { isFinalRefusal, RunTrainer, type TrainingBounds } from "./trainer.ts";
+import { isFinalRefusal } from "./refusals.ts";
+import { RunTrainer, type TrainingBounds } from "./trainer.ts";
 
 /** What a trainer needs of whatever it runs in. */
 export type JoinHost = Required<

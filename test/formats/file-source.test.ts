@@ -1,9 +1,7 @@
 /** Runs of files as one source: whatever is taken at once, from wherever, the bytes are those of a slow copy. */
 import { expect, test } from "vitest";
-import {
-  FileSource,
-  type FileRange,
-} from "../../src/formats/stream/file-source.ts";
+import type { FileRange } from "../../src/formats/stream/file-range.ts";
+import { FileSource } from "../../src/formats/stream/file-source.ts";
 
 const FILES = [0, 1].map((file) =>
   Uint8Array.from(

@@ -66,6 +66,7 @@ const ROOMS: Record<string, readonly string[]> = {
     "training", // kernels, and what computes on them in Workers
     "dashboard",
     "play",
+    "replay",
     ".", // a file a page, and one a Worker
   ],
   assembly: [

@@ -52,7 +52,7 @@ import {
   type OpenSection,
   type Section,
 } from "../../formats/stream/conversion.ts";
-import { runBytes } from "../../formats/stream/file-source.ts";
+import { runBytes } from "../../formats/stream/file-range.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
 import {
   after,

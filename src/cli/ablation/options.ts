@@ -17,7 +17,8 @@ import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { configArgument } from "../config-file.ts";
 import { runsFolder } from "../train/kept-runs.ts";
-import { positive, wholeNumber } from "../train/numbers.ts";
+import { wholeNumber } from "../train/numbers.ts";
+import { rateArguments, ratesOf } from "../train/optimizer-arguments.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 import type { LanePlace } from "./make-runs.ts";
 import type { Arm, Setting } from "./setting.ts";
@@ -75,16 +76,7 @@ export const ablationArgs = {
     valueHint: "N",
     description: "Parts of a step (default: 4)",
   },
-  "learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of AdamW (default: the optimizer's)",
-  },
-  "matrix-learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of what updates matrices",
-  },
+  ...rateArguments,
   "text-bytes": {
     type: "string",
     valueHint: "N",
@@ -212,14 +204,6 @@ function ownSettings(args: AblationArgs): Setting[] {
     const text = args[name];
     return text === undefined ? fallback : wholeNumber(name, text, least);
   };
-  const rate = (name: "learning-rate" | "matrix-learning-rate") => {
-    const text = args[name];
-    return text === undefined ? undefined : positive(name, text);
-  };
-  const rates = {
-    learningRate: rate("learning-rate"),
-    matrixLearningRate: rate("matrix-learning-rate"),
-  };
   const microbatches = number("microbatches", 4);
   const batch = number("batch", 2 * microbatches);
   if (batch % microbatches !== 0) {
@@ -240,7 +224,7 @@ function ownSettings(args: AblationArgs): Setting[] {
   const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
   return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
     (name): Setting => {
-      const optimizer = { name, ...rates };
+      const optimizer = { name, ...ratesOf(args) };
       const [problem] = optimizerProblems(optimizer, steps);
       if (problem) throw new Error(problem);
       return {

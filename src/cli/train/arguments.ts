@@ -1,10 +1,10 @@
 /** What training can be told. */
 import type { ArgsDef, ParsedArgs } from "citty";
-import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
 import { BPE_VOCABULARY, TOKENIZERS } from "../../api/dataset.ts";
 import { ARCHITECTURES, WIRE_DTYPES } from "../../api/run-config.ts";
 import { configArgument, isTyped } from "../config-file.ts";
+import { optimizerArguments } from "./optimizer-arguments.ts";
 import { MODEL_PRESETS } from "./presets.ts";
 
 export const trainArgs = {
@@ -138,43 +138,7 @@ export const trainArgs = {
     description:
       "Parts of a step, each computed by one trainer (default: 4, or more where a part would not fit a trainer's memory)",
   },
-  optimizer: {
-    type: "enum",
-    options: [...OPTIMIZER_NAMES],
-    default: "muon",
-    description: "What updates the parameters",
-  },
-  "learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of AdamW (default: the optimizer's)",
-  },
-  "matrix-learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of what updates matrices",
-  },
-  schedule: {
-    type: "enum",
-    options: [...SCHEDULES],
-    description: "How rates fall (default: the optimizer's)",
-  },
-  warmup: {
-    type: "string",
-    valueHint: "N",
-    description: "Steps to the peak",
-  },
-  cooldown: {
-    type: "string",
-    valueHint: "N",
-    description: "Last steps, in which a constant rate falls",
-  },
-  momentum: { type: "string", valueHint: "X", description: "Of Muon" },
-  "weight-decay": {
-    type: "string",
-    valueHint: "X",
-    description: "Of matrices and tables",
-  },
+  ...optimizerArguments,
   seed: {
     type: "string",
     valueHint: "N",

@@ -1,17 +1,8 @@
 /** The run that follows from what was typed. */
 import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
-import type {
-  OptimizerConfig,
-  OptimizerName,
-  Schedule,
-} from "../../api/optimizer.ts";
+import type { DatasetOptions } from "../../api/dataset.ts";
 import type { Recipe } from "../../api/recipe.ts";
-import {
-  BPE_VOCABULARY,
-  type DatasetOptions,
-  type TokenizerName,
-} from "../../api/dataset.ts";
 import type {
   ArchitectureName,
   ModelRequest,
@@ -19,23 +10,17 @@ import type {
   WireDtype,
 } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
-import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
-import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
-import { count, finite, positive, wholeNumber } from "./numbers.ts";
-import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
-import { splitBatch } from "./split-batch.ts";
+import { count, finite, wholeNumber } from "./numbers.ts";
+import { optimizerOf } from "./optimizer-arguments.ts";
 import type { Origin } from "./origin.ts";
+import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
+import { type RemoteOptions, remoteOf } from "./remote-options.ts";
+import { splitBatch } from "./split-batch.ts";
+import { tokenizerOf } from "./tokenizer-options.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
-
-type RemoteOptions = {
-  address: EdgeAddress;
-  /** Trainers of this machine. */
-  threads: number;
-  detach: boolean;
-};
 
 export type TrainOptions = {
   /** The edge's own: nothing but training works in it. */
@@ -189,105 +174,10 @@ function stateOf(
   );
 }
 
-/** A model that a run goes on from has its ids already. */
-function tokenizerOf(
-  args: TrainArgs,
-  told: ToldArgs,
-  origin: Origin | undefined,
-): { tokenizer: TokenizerName; vocabulary: number } {
-  const isGiven = origin?.tokenizer !== undefined;
-  if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
-    throw new Error(
-      `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
-    );
-  if (!origin || told.tokenizer || told.vocabulary) {
-    const tokenizer = args.tokenizer as TokenizerName;
-    return { tokenizer, vocabulary: vocabularyOf(tokenizer, args.vocabulary) };
-  }
-  const { vocabulary } = origin.shape;
-  const tokenizer = vocabulary === BYTE_VOCABULARY ? "byte" : "bpe";
-  return { tokenizer, vocabulary };
-}
-
 /** Sequences of a step. */
 function batchOf(asked: ToldArgs, before: Origin["run"]): number {
   const { microbatches = 1, sequences = 1 } = before?.config ?? {};
   return count("batch", asked.batch, before && microbatches * sequences);
-}
-
-function remoteOf(args: TrainArgs): RemoteOptions | undefined {
-  const { url, token, threads, detach = false } = args;
-  if (url === undefined) {
-    const [alone] = Object.entries({
-      token,
-      threads,
-      detach: detach || undefined,
-    })
-      .filter(([, value]) => value !== undefined)
-      .map(([name]) => name);
-    if (alone === undefined) return undefined;
-    throw new Error(
-      `Expected --${alone} with --url, which names the edge, got it alone`,
-    );
-  }
-  const own = count("threads", threads, 0, 0);
-  const hosted = wholeNumber("trainers", args.trainers, 0);
-  if (own + hosted === 0) {
-    throw new Error(
-      "Expected a trainer at least, got --trainers 0 and no --threads",
-    );
-  }
-  if (detach && (own > 0 || hosted === 0)) {
-    throw new Error(
-      `Expected --detach with trainers of the edge alone, got --trainers ${hosted} and --threads ${own}, which go with this command`,
-    );
-  }
-  return {
-    address: addressOf({ _: [], url, token }),
-    threads: own,
-    detach,
-  };
-}
-
-function vocabularyOf(
-  tokenizer: TokenizerName,
-  text: string | undefined,
-): number {
-  if (tokenizer === "byte") {
-    if (text === undefined) return BYTE_VOCABULARY;
-    throw new Error(
-      `Expected --vocabulary with --tokenizer bpe alone, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
-    );
-  }
-  const { least, most, default: fallback } = BPE_VOCABULARY;
-  const vocabulary = count("vocabulary", text, fallback, least);
-  if (vocabulary <= most) return vocabulary;
-  throw new Error(
-    `Expected --vocabulary to be at most ${most}, got ${vocabulary}`,
-  );
-}
-
-/** What was told of the optimizer; the rest is its name's. */
-function optimizerOf(args: ToldArgs): Partial<OptimizerConfig> {
-  const told = <T>(
-    name: keyof TrainArgs,
-    read: (name: string, text: string) => T,
-  ): T | undefined => {
-    const text = args[name] as string | undefined;
-    return text === undefined ? undefined : read(name, text);
-  };
-  const steps = (name: string, text: string) => wholeNumber(name, text, 0);
-  const fromZero = (name: string, text: string) => finite(name, text, 0);
-  return {
-    name: args.optimizer as OptimizerName,
-    schedule: args.schedule as Schedule | undefined,
-    learningRate: told("learning-rate", positive),
-    matrixLearningRate: told("matrix-learning-rate", positive),
-    warmupSteps: told("warmup", steps),
-    cooldownSteps: told("cooldown", steps),
-    momentum: told("momentum", fromZero),
-    weightDecay: told("weight-decay", fromZero),
-  };
 }
 
 /** A name for the corpus that the API takes: the file's. */

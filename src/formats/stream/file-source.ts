@@ -2,32 +2,11 @@
  * Runs of files' bytes as one source, from any position on, read in windows; where it reads ahead, the next window
  * comes in while this one is worked on.
  */
-import { free } from "../../memory/free.ts";
+import { type FileRange, inOrder, joined, runBytes } from "./file-range.ts";
+import { ReusedMemory } from "./reused-memory.ts";
 import { type ByteSource, endedEarly } from "./source.ts";
 
 export const WINDOW_BYTES = 4 * 1024 * 1024;
-
-/** Bytes of a file that are taken one behind the other. */
-export type FileRange<File> = {
-  file: File;
-  start: number;
-  end: number;
-  /** Which of its rows, and in which order; all as they lie unless told. */
-  rows?: RowOrder | undefined;
-};
-
-/** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
-type RowOrder = {
-  rowBytes: number;
-  of: number;
-  taken: readonly number[];
-};
-
-/** How many bytes come of it. */
-export function runBytes({ start, end, rows }: FileRange<unknown>): number {
-  const all = end - start;
-  return rows ? (all / rows.of) * rows.taken.length : all;
-}
 
 /** In `into` if it is given and has room for them. */
 export type ReadFile<File> = (
@@ -54,11 +33,11 @@ export class FileSource<File> implements ByteSource {
   /** What is read before it is asked for; it never rejects. */
   #ahead: { span: Span; read: Promise<() => Uint8Array> } | undefined;
   /** Each window in the same memory: as it was read, as the next is read, and its rows in their order. */
-  #readInto = new Room();
-  #readAheadInto = new Room();
-  readonly #ordered = new Room();
+  #readInto = new ReusedMemory();
+  #readAheadInto = new ReusedMemory();
+  readonly #ordered = new ReusedMemory();
   /** What lies in several runs. */
-  readonly #joint = new Room();
+  readonly #joint = new ReusedMemory();
 
   /** `readsAhead` takes a second window's memory, and the reads of a caller that ends early are in vain. */
   constructor(
@@ -221,7 +200,10 @@ export class FileSource<File> implements ByteSource {
     this.#ahead = { span, read };
   }
 
-  async #take({ run, start, end }: Span, room: Room): Promise<Uint8Array> {
+  async #take(
+    { run, start, end }: Span,
+    room: ReusedMemory,
+  ): Promise<Uint8Array> {
     const into = room.take(end - start, this.#windowBytes);
     const { file } = this.#runs[run]!;
     const read = await this.#read(file, start, end - start, into.buffer);
@@ -234,72 +216,4 @@ const NOTHING = { run: -1, at: 0, bytes: new Uint8Array(0) };
 
 function isSame(a: Span, b: Span): boolean {
   return a.run === b.run && a.start === b.start && a.end === b.end;
-}
-
-/** Memory that is taken again and again. */
-class Room {
-  #buffer = new ArrayBuffer(0);
-
-  /** Overwrites what was taken before; `least` is what a new one has. */
-  take(bytes: number, least: number): Uint8Array<ArrayBuffer> {
-    if (this.#buffer.byteLength < bytes) {
-      free(new Uint8Array(this.#buffer));
-      this.#buffer = new ArrayBuffer(Math.max(bytes, least));
-    }
-    return new Uint8Array(this.#buffer, 0, bytes);
-  }
-
-  /** A stream that reads into memory moves it to another buffer. */
-  putBack({ buffer }: Uint8Array): void {
-    if (this.#buffer.detached) this.#buffer = buffer as ArrayBuffer;
-  }
-
-  release(): void {
-    free(new Uint8Array(this.#buffer));
-    this.#buffer = new ArrayBuffer(0);
-  }
-}
-
-/** Runs that follow each other in a file are one, so that small tensors come together. */
-function joined<File>(runs: readonly FileRange<File>[]): FileRange<File>[] {
-  const whole: FileRange<File>[] = [];
-  for (const run of runs) {
-    const last = whole.at(-1);
-    const follows =
-      last?.file === run.file &&
-      last.end === run.start &&
-      !last.rows &&
-      !run.rows;
-    if (follows) whole[whole.length - 1] = { ...last, end: run.end };
-    else if (run.end > run.start) whole.push(run);
-  }
-  return whole;
-}
-
-/** The rows that are taken of whole turns, in memory of `room`. */
-function inOrder(
-  bytes: Uint8Array,
-  { rowBytes, of, taken }: RowOrder,
-  room: Room,
-): Uint8Array {
-  const turns = bytes.length / (rowBytes * of);
-  const out = room.take(turns * taken.length * rowBytes, 0);
-  const element = rowBytes % 4 === 0 ? 4 : rowBytes % 2 === 0 ? 2 : 1;
-  // Rows may be single values, which a copy for each would make slow.
-  const Words = { 4: Uint32Array, 2: Uint16Array, 1: Uint8Array }[element];
-  const aligned = bytes.byteOffset % element === 0 ? bytes : bytes.slice();
-  const from = new Words(
-    aligned.buffer as ArrayBuffer,
-    aligned.byteOffset,
-    bytes.length / element,
-  );
-  const to = new Words(out.buffer, 0, out.length / element);
-  const length = rowBytes / element;
-  let at = 0;
-  for (let turn = 0; turn < turns; turn++)
-    for (const row of taken) {
-      const start = (turn * of + row) * length;
-      for (let i = 0; i < length; i++) to[at++] = from[start + i]!;
-    }
-  return out;
 }

@@ -25,7 +25,7 @@ import { GONE, UPLOAD_ERRORS } from "../files/stored-bytes.ts";
 import { pinModel } from "../../objects/platform/stored-model.ts";
 import { NAME } from "../../api/text-rules.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
-import { datasetPageSchema, datasetSchema } from "../runs/run-schemas.ts";
+import { datasetPageSchema, datasetSchema } from "./dataset-schemas.ts";
 import { withHeartbeat } from "../files/heartbeat.ts";
 import { json } from "../json.ts";
 

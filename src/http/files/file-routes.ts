@@ -8,6 +8,7 @@ import {
   isFolder,
   nameOfKey,
 } from "../../objects/platform/stored-files.ts";
+import { next, time, whole } from "../declaration/json-values.ts";
 import { cursorOf, limit } from "../declaration/page.ts";
 import { textParameter } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
@@ -34,11 +35,11 @@ const filePage = z
     files: z.array(
       z.strictObject({
         name: z.string(),
-        bytes: z.int().min(0),
-        storedMs: z.int().min(0).describe("Milliseconds since the epoch"),
+        bytes: whole,
+        storedMs: time,
       }),
     ),
-    next: z.string().nullable().describe("The cursor of the page behind this"),
+    next,
   })
   .register(ANSWER_SCHEMAS, { id: "FilePage" });
 true satisfies Same<z.output<typeof filePage>, FilePage>;

@@ -1,12 +1,13 @@
 /** What is told of a file that was stored. */
 import * as z from "zod";
 import type { StoredFile } from "../../api/tensors.ts";
+import { whole } from "../declaration/json-values.ts";
 import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 
 export const storedFile = z
   .strictObject({
     name: z.string(),
-    bytes: z.int().min(0),
+    bytes: whole,
     digest: z
       .string()
       .nullable()

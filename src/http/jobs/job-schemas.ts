@@ -1,10 +1,8 @@
 /** The JSON that answers on jobs bear. */
 import * as z from "zod";
 import type { JobPage, JobStatus } from "../../api/tensors.ts";
+import { next, time, whole } from "../declaration/json-values.ts";
 import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
-
-const whole = z.int().min(0);
-const time = whole.describe("Milliseconds since the epoch");
 
 const jobSummary = z.strictObject({
   job: z.string(),
@@ -47,7 +45,7 @@ export const jobStatusSchema = jobSummary
 export const jobPageSchema = z
   .strictObject({
     jobs: z.array(jobSummary),
-    next: z.string().nullable().describe("The cursor of the page behind this"),
+    next,
   })
   .register(ANSWER_SCHEMAS, { id: "JobPage" });
 

@@ -7,11 +7,8 @@ import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { optional } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
-import {
-  runStatusSchema,
-  statesSchema,
-  stepRecordSchema,
-} from "./run-schemas.ts";
+import { runStatusSchema } from "./run-schemas.ts";
+import { statesSchema, stepRecordSchema } from "./step-schemas.ts";
 import { json } from "../json.ts";
 import { metricsStream } from "./metrics-stream.ts";
 

@@ -13,7 +13,7 @@ import { json } from "../json.ts";
 import {
   completionResponseSchema,
   leaseResponseSchema,
-} from "./run-schemas.ts";
+} from "./lease-schemas.ts";
 
 const name = ruled(NAME);
 

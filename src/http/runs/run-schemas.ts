@@ -1,18 +1,8 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/ to the compiler. */
 import * as z from "zod";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
-import { DIGEST } from "../../api/text-rules.ts";
-import { ruled } from "../../training/run-request.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
-import {
-  DATASET_STATES,
-  type Dataset,
-  type DatasetPage,
-  TOKENIZERS,
-} from "../../api/dataset.ts";
-import type { CompletionResponse, LeaseResponse } from "../../api/lease.ts";
 import { type RunConfig, WIRE_DTYPES } from "../../api/run-config.ts";
-import type { StepMetrics, StepRecord } from "../../api/run-metrics.ts";
 import {
   AUTHOR_STATES,
   HOST_KINDS,
@@ -21,59 +11,23 @@ import {
   type RunSummary,
   type TrainersResponse,
 } from "../../api/run-status.ts";
+import { pinnedDatasetSchema } from "../datasets/dataset-schemas.ts";
+import { digest, time, whole } from "../declaration/json-values.ts";
 import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 
-/** Whole numbers that JSON bears exactly. */
-const whole = z.int().min(0);
-const time = whole.describe("Milliseconds since the epoch");
-const milliseconds = z.number().min(0);
-const loss = z.number().nullable().describe("Nats per token");
-const natsPerByte = z
+export const loss = z.number().nullable().describe("Nats per token");
+export const natsPerByte = z
   .number()
   .nullable()
   .describe("The same in nats per byte of the text");
 
-const state = z.enum([
+export const state = z.enum([
   "running",
   "paused",
   "finished",
   "cancelled",
   "diverged",
 ]);
-
-const digest = ruled(DIGEST);
-
-/** What a run holds of its dataset. */
-const pinnedDatasetSchema = z.strictObject({
-  name: z.string(),
-  digest: digest.describe("SHA-256 of the tokens' bytes"),
-  tokens: whole,
-  tokenizer: z.enum(TOKENIZERS),
-  vocabulary: whole,
-});
-
-export const datasetSchema = z
-  .strictObject({
-    ...pinnedDatasetSchema.shape,
-    digest: pinnedDatasetSchema.shape.digest.nullable(),
-    tokens: whole.nullable(),
-    state: z.enum(DATASET_STATES).describe("Runs can use one that is ready"),
-    bytes: whole.describe("Of the text"),
-    textDigest: digest.describe("SHA-256 of the text"),
-    progress: z.number().min(0).max(1).describe("The share of the work done"),
-    error: z
-      .strictObject({ code: z.string(), detail: z.string() })
-      .nullable()
-      .describe("Why it has failed"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "Dataset" });
-
-export const datasetPageSchema = z
-  .strictObject({
-    datasets: z.array(datasetSchema),
-    next: z.string().nullable().describe("The cursor of the page behind this"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "DatasetPage" });
 
 const configSchema = z
   .strictObject({
@@ -174,93 +128,6 @@ const runSummary = z.strictObject({
   createdMs: time,
 });
 
-const lease = z.strictObject({
-  kind: z.enum(["train", "eval"]),
-  step: whole,
-  index: whole,
-  deadlineMs: time,
-  key: z.string().describe("Sent as Lease-Key with what comes of it"),
-  rewinds: whole
-    .optional()
-    .describe("How often the run has gone back to an earlier step, if ever"),
-});
-
-export const leaseResponseSchema = z
-  .strictObject({ state, lease: lease.nullable() })
-  .register(ANSWER_SCHEMAS, { id: "LeaseResponse" });
-
-const stepMetricsSchema = z
-  .strictObject({
-    step: whole,
-    trainLoss: loss,
-    gradNorm: z.number().nullable().describe("Global L2 norm before clipping"),
-    learningRate: z.number(),
-    tokens: whole,
-    valLoss: loss,
-    committedMs: time,
-    trainNatsPerByte: natsPerByte,
-    valNatsPerByte: natsPerByte,
-    results: digest
-      .nullable()
-      .describe("SHA-256 of what all steps so far came to, whoever computed"),
-    chain: digest
-      .nullable()
-      .describe("The same with each gradient's digests, and whose they are"),
-    phases: z
-      .strictObject({
-        leaseMs: milliseconds,
-        pullMs: milliseconds,
-        computeMs: milliseconds,
-        pushMs: milliseconds,
-        pulledBytes: whole.describe("Of parameters' frames"),
-        pushedBytes: whole.describe("Of gradients' frames"),
-        commitMs: milliseconds
-          .nullable()
-          .describe(
-            "From the last completion until every shard had the update, in which all wait",
-          ),
-      })
-      .nullable()
-      .describe("Where time went, summed over microbatches, as trainers tell"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "StepMetrics" });
-
-export const stepRecordSchema = z
-  .strictObject({
-    step: whole,
-    microbatches: z.array(
-      z.strictObject({
-        index: whole,
-        lossSum: z.number().nullable(),
-        tokens: whole,
-        bytes: whole,
-        digests: z
-          .array(digest)
-          .describe("Of the frame that each shard was pushed"),
-        authors: z.array(z.string()).describe("All who told so"),
-      }),
-    ),
-    commit: z
-      .strictObject({
-        gradNorm: z.number(),
-        clipCoefficient: z.number(),
-        learningRates: z.strictObject({
-          matrix: z.number(),
-          embedding: z.number(),
-          vector: z.number(),
-        }),
-        results: digest.nullable(),
-        chain: digest.nullable(),
-        before: z.strictObject({ results: digest, chain: digest }),
-      })
-      .nullable(),
-  })
-  .register(ANSWER_SCHEMAS, { id: "StepRecord" });
-
-export const statesSchema = z
-  .strictObject({ steps: z.array(whole) })
-  .register(ANSWER_SCHEMAS, { id: "States" });
-
 export const trainersResponseSchema = z
   .union([
     z.strictObject({ trainers: z.array(z.string()) }),
@@ -281,29 +148,12 @@ export const joinTokensSchema = z
   .strictObject({ tokens: z.array(joinTokenSchema) })
   .register(ANSWER_SCHEMAS, { id: "JoinTokens" });
 
-export const completionResponseSchema = leaseResponseSchema
-  .extend({ duplicate: z.boolean() })
-  .register(ANSWER_SCHEMAS, { id: "CompletionResponse" });
-
 export const runListSchema = z
   .strictObject({ runs: z.array(runSummary) })
   .register(ANSWER_SCHEMAS, { id: "RunList" });
 
-export const pushResponseSchema = z
-  .strictObject({ duplicate: z.boolean() })
-  .register(ANSWER_SCHEMAS, { id: "PushResponse" });
-
-true satisfies Same<z.output<typeof datasetSchema>, Dataset>;
-true satisfies Same<z.output<typeof datasetPageSchema>, DatasetPage>;
 true satisfies Same<z.output<typeof configSchema>, RunConfig>;
 true satisfies Same<z.output<typeof runStatusSchema>, RunStatus>;
 true satisfies Same<z.output<typeof runSummary>, RunSummary>;
-true satisfies Same<z.output<typeof leaseResponseSchema>, LeaseResponse>;
-true satisfies Same<
-  z.output<typeof completionResponseSchema>,
-  CompletionResponse
->;
-true satisfies Same<z.output<typeof stepMetricsSchema>, StepMetrics>;
 true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;
 true satisfies Same<z.output<typeof joinTokenSchema>, JoinToken>;
-true satisfies Same<z.output<typeof stepRecordSchema>, StepRecord>;

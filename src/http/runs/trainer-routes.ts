@@ -18,7 +18,7 @@ import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { json } from "../json.ts";
 import { LEASE_KEY, LEASE_ROUTES, printableKey } from "./lease-routes.ts";
-import { pushResponseSchema } from "./run-schemas.ts";
+import { pushResponseSchema } from "./lease-schemas.ts";
 
 /** One that lacks, and one that is no lease's, are refused by what they open. */
 const REWINDS = {

@@ -6,6 +6,7 @@ import { fileAnalysis } from "../../checkpoints/analyze-plan.ts";
 import { rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
+import { whole } from "../declaration/json-values.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { PIECES_BYTES } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
@@ -16,7 +17,6 @@ import {
 } from "./tensor-descriptions.ts";
 import { json } from "../json.ts";
 
-const whole = z.int().min(0);
 const figure = z.number().nullable();
 const share = z.number().min(0).max(1).describe("Of the elements");
 

@@ -7,7 +7,7 @@ import {
   isFolder,
   removeFiles,
 } from "../platform/stored-files.ts";
-import type { JobOutput } from "./job-plan.ts";
+import type { JobOutput } from "./job-output.ts";
 import { makesFolder, type StoredJob } from "./job-record.ts";
 import type { JobStore } from "./job-store.ts";
 

@@ -15,7 +15,8 @@ import {
 } from "../../memory/ledger.ts";
 import { fileKey } from "../platform/stored-files.ts";
 import { fileDigests } from "./digest.ts";
-import { type JobOutput, type JobPlan, planJob } from "./job-plan.ts";
+import type { JobOutput, JobPlan } from "./job-output.ts";
+import { planJob } from "./job-plan.ts";
 import { type StoredJob, totalInputBytes } from "./job-record.ts";
 import { JobResult } from "./job-result.ts";
 import type { JobStore } from "./job-store.ts";

@@ -1,0 +1,44 @@
+/** What tokens of a run are. */
+import { BPE_VOCABULARY, type TokenizerName } from "../../api/dataset.ts";
+import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
+import type { ToldArgs, TrainArgs } from "./arguments.ts";
+import { count } from "./numbers.ts";
+import type { Origin } from "./origin.ts";
+
+/** A model that a run goes on from has its ids already. */
+export function tokenizerOf(
+  args: TrainArgs,
+  told: ToldArgs,
+  origin: Origin | undefined,
+): { tokenizer: TokenizerName; vocabulary: number } {
+  const isGiven = origin?.tokenizer !== undefined;
+  if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
+    throw new Error(
+      `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
+    );
+  if (!origin || told.tokenizer || told.vocabulary) {
+    const tokenizer = args.tokenizer as TokenizerName;
+    return { tokenizer, vocabulary: vocabularyOf(tokenizer, args.vocabulary) };
+  }
+  const { vocabulary } = origin.shape;
+  const tokenizer = vocabulary === BYTE_VOCABULARY ? "byte" : "bpe";
+  return { tokenizer, vocabulary };
+}
+
+function vocabularyOf(
+  tokenizer: TokenizerName,
+  text: string | undefined,
+): number {
+  if (tokenizer === "byte") {
+    if (text === undefined) return BYTE_VOCABULARY;
+    throw new Error(
+      `Expected --vocabulary with --tokenizer bpe alone, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
+    );
+  }
+  const { least, most, default: fallback } = BPE_VOCABULARY;
+  const vocabulary = count("vocabulary", text, fallback, least);
+  if (vocabulary <= most) return vocabulary;
+  throw new Error(
+    `Expected --vocabulary to be at most ${most}, got ${vocabulary}`,
+  );
+}

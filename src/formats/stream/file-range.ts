@@ -1,0 +1,70 @@
+/** Runs of a file's bytes: how many they are, which are one, and their rows in another order. */
+import type { ReusedMemory } from "./reused-memory.ts";
+
+/** Bytes of a file that are taken one behind the other. */
+export type FileRange<File> = {
+  file: File;
+  start: number;
+  end: number;
+  /** Which of its rows, and in which order; all as they lie unless told. */
+  rows?: RowOrder | undefined;
+};
+
+/** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
+type RowOrder = {
+  rowBytes: number;
+  of: number;
+  taken: readonly number[];
+};
+
+/** How many bytes come of it. */
+export function runBytes({ start, end, rows }: FileRange<unknown>): number {
+  const all = end - start;
+  return rows ? (all / rows.of) * rows.taken.length : all;
+}
+
+/** Runs that follow each other in a file are one, so that small tensors come together. */
+export function joined<File>(
+  runs: readonly FileRange<File>[],
+): FileRange<File>[] {
+  const whole: FileRange<File>[] = [];
+  for (const run of runs) {
+    const last = whole.at(-1);
+    const follows =
+      last?.file === run.file &&
+      last.end === run.start &&
+      !last.rows &&
+      !run.rows;
+    if (follows) whole[whole.length - 1] = { ...last, end: run.end };
+    else if (run.end > run.start) whole.push(run);
+  }
+  return whole;
+}
+
+/** The rows that are taken of whole turns, in memory of `room`. */
+export function inOrder(
+  bytes: Uint8Array,
+  { rowBytes, of, taken }: RowOrder,
+  room: ReusedMemory,
+): Uint8Array {
+  const turns = bytes.length / (rowBytes * of);
+  const out = room.take(turns * taken.length * rowBytes, 0);
+  const element = rowBytes % 4 === 0 ? 4 : rowBytes % 2 === 0 ? 2 : 1;
+  // Rows may be single values, which a copy for each would make slow.
+  const Words = { 4: Uint32Array, 2: Uint16Array, 1: Uint8Array }[element];
+  const aligned = bytes.byteOffset % element === 0 ? bytes : bytes.slice();
+  const from = new Words(
+    aligned.buffer as ArrayBuffer,
+    aligned.byteOffset,
+    bytes.length / element,
+  );
+  const to = new Words(out.buffer, 0, out.length / element);
+  const length = rowBytes / element;
+  let at = 0;
+  for (let turn = 0; turn < turns; turn++)
+    for (const row of taken) {
+      const start = (turn * of + row) * length;
+      for (let i = 0; i < length; i++) to[at++] = from[start + i]!;
+    }
+  return out;
+}

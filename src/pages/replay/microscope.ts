@@ -1,0 +1,76 @@
+/** What four bits make of the gradients of one microbatch, layer by layer. */
+import { html } from "htm/preact";
+import { BarChart } from "../charts/bars.ts";
+import { counted, figure, share } from "../shell/format.ts";
+import { layers } from "./replayed.ts";
+
+/** The least scale: of a block of zeros. */
+const ZEROS = -127;
+
+/** Layers over each other share the axis of scales, on which blocks of zeros would be far away. */
+export function Microscope() {
+  const exponents = layers.value.flatMap(({ scales }) =>
+    scales.flatMap(({ exponent }) => (exponent === ZEROS ? [] : exponent)),
+  );
+  const [least, most] = [Math.min(...exponents), Math.max(...exponents)];
+  const axis = Array.from({ length: most - least + 1 }, (_, i) => least + i);
+  return html`<section class="card" aria-label="Microscope">
+    <h2>What four bits make of this microbatch</h2>
+    <p>
+      Of each linear layer, what comes in from behind (dY) and the two gradients
+      that it gives: with the recipe and the noise of the run against exact
+      ones. A slope of 1: nothing shrinks.
+    </p>
+    <div class="wide" tabindex="0" role="region" aria-label="Layers">
+      <table id="layers">
+        <thead>
+          <tr>
+            ${[
+              "Layer",
+              "Zeroed",
+              "to nearest",
+              "Clipped",
+              "to nearest",
+              "cos dX",
+              "slope dX",
+              "cos dW",
+              "slope dW",
+            ].map((name) => html`<th scope="col">${name}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${layers.value.map(
+            (each) =>
+              html`<tr key=${each.name}>
+                <th scope="row">${each.name}</th>
+                <td>${share(each.zeroed)}</td>
+                <td>${share(each.zeroedNearest)}</td>
+                <td>${share(each.clipped)}</td>
+                <td>${share(each.clippedNearest)}</td>
+                <td>${figure(each.dX.cosine)}</td>
+                <td>${figure(each.dX.slope)}</td>
+                <td>${figure(each.dW.cosine)}</td>
+                <td>${figure(each.dW.slope)}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+    <div class="charts">
+      ${layers.value.map(({ name, scales }) => {
+        const counts = new Map(
+          scales.map(({ exponent, count }) => [exponent, count]),
+        );
+        const common = scales.toSorted((a, b) => b.count - a.count)[0]!;
+        const zeros = counts.get(ZEROS);
+        return html`<${BarChart}
+          key=${name}
+          title=${`Scales of dY, ${name}`}
+          text=${`powers of two; most blocks have 2^${common.exponent}${zeros ? `, ${counted(zeros, "has", "have")} nothing but zeros` : ""}`}
+          sets=${[axis.map((exponent) => counts.get(exponent) ?? 0)]}
+          labels=${[String(least), String(most)]}
+        />`;
+      })}
+    </div>
+  </section>`;
+}
