@@ -1,4 +1,5 @@
 /** The files that `npm run bench` reads and writes. What is wrong with them is known before it measures. */
+import { messageOf } from "../src/api/errors.ts";
 import {
   accessSync,
   constants,
@@ -66,7 +67,7 @@ export async function withKept(use: () => Promise<void>): Promise<void> {
     await use();
   } catch (error) {
     const kept = relative(process.cwd(), KEPT);
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(
       `${reason}\nNothing is lost: \`npm run bench -- --from ${kept}\` has the results`,
       { cause: error },

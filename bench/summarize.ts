@@ -1,3 +1,4 @@
+import { median } from "./median.ts";
 import type { Benchmark } from "./benchmark.ts";
 import type { Result, Runtime } from "./result.ts";
 
@@ -31,14 +32,6 @@ export function summarize(
     }
     return result;
   });
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? sorted[middle]
-    : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** Four digits: more than the machine is good for. */

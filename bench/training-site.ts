@@ -1,15 +1,12 @@
 /** A run on an edge of this machine, and the processes that train it; paused but for what is timed. */
 import { type ChildProcess, fork } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RunRequest } from "../src/api/run-config.ts";
 import type { StepMetrics } from "../src/api/run-metrics.ts";
 import type { RunStatus } from "../src/api/run-status.ts";
 import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../src/client/run-client.ts";
-
-/** Of /proc: USER_HZ, which Linux has had at 100 for as long as it has told. */
-const TICK_MS = 10;
+import { cpuSeconds } from "./cpu-time.ts";
 
 /** So many steps in a row. */
 export type Stretch = {
@@ -121,20 +118,4 @@ export class TrainingSite {
     const trainers = this.#trainers.map(({ pid }) => pid!);
     return [cpuSeconds(this.#edgePids), cpuSeconds(trainers)];
   }
-}
-
-/** The runtimes of an edge, which notes them in its folder. */
-export function edgePids(stateFolder: string): number[] {
-  return readdirSync(join(stateFolder, "pids")).map(Number);
-}
-
-/** User and system time of processes and of those that they have started and waited for (proc(5)). */
-export function cpuSeconds(pids: readonly number[]): number {
-  const ticks = pids.flatMap((pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // Behind the name, which may have spaces: state is field 3, utime 14 and stime 15.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return [Number(fields[11]), Number(fields[12])];
-  });
-  return (ticks.reduce((sum, each) => sum + each, 0) * TICK_MS) / 1000;
 }

@@ -20,7 +20,8 @@ import { mobyDick } from "../src/cli/train/moby-dick.ts";
 import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
 
-import { edgePids, type Stretch, TrainingSite } from "./training-site.ts";
+import { edgePids } from "./cpu-time.ts";
+import { type Stretch, TrainingSite } from "./training-site.ts";
 
 const MICROBATCHES = 4;
 /** A sample has so many steps at least: a clock of CPU time ticks every 10 ms. */

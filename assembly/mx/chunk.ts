@@ -16,7 +16,7 @@ import { noise4 } from "../random/noise";
 /** The noise of `bytes` of f32 to NOISE, from the counters `pairs` on; those that follow. Keys are splat. */
 // @ts-ignore: decorator
 @inline
-export function drawNoise(keys0: v128, keys1: v128, pairs: v128, bytes: usize): v128 {
+export function drawChunkNoise(keys0: v128, keys1: v128, pairs: v128, bytes: usize): v128 {
   for (let noise = NOISE, end = NOISE + (bytes >> 1); noise < end; noise += 16) {
     v128.store(noise, noise4(keys0, keys1, pairs));
     pairs = i32x4.add(pairs, v128.load(FOUR));

@@ -46,7 +46,7 @@ import { keyed, mixed } from "../random/noise";
  */
 // @ts-ignore: decorator
 @inline
-export function drawNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs: v128): void {
+export function drawUnitNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs: v128): void {
   const one = v128.load(ONES);
   for (; blocks > 0; blocks--) {
     // The 16 pairs of a block differ in bits that the first of them has not set.

@@ -13,7 +13,7 @@ import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
   GROUP, PANEL_HEADER_BYTES, SPLIT, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
-import { drawNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from "./mxfp4-unit";
+import { drawUnitNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from "./mxfp4-unit";
 
 /**
  * Constants of the inner loops, one v128 each. In memory, because V8 rebuilds a v128 constant from
@@ -70,7 +70,7 @@ export function packMxfp4(
         const first = row + strip * STRIP_ROWS;
         if (stochastic) {
           const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
-          drawNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
+          drawUnitNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
         }
         if (side == 0) {
           const out = column + <usize>(first / 4) * lineBytes;

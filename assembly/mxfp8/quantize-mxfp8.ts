@@ -1,5 +1,5 @@
 import { BLOCK_F32_BYTES, BLOCK_SIZE, E8M0_NAN } from "../mx/block";
-import { CHUNK_BYTES, drawNoise, NOISE } from "../mx/chunk";
+import { CHUNK_BYTES, drawChunkNoise, NOISE } from "../mx/chunk";
 import { chooseScales, inverseScale, SCALE_MSE, scaleCarry } from "../mx/e8m0";
 import { halveScales } from "../mx/least-squares";
 import {
@@ -200,7 +200,7 @@ export function quantizeStochasticMxfp8(
   while (input < end) {
     const chunkEnd = min(input + CHUNK_BYTES, end);
     chooseScales(scales, input, chunkEnd, carry, emax(element), leastScale);
-    pairs = drawNoise(keys0, keys1, pairs, chunkEnd - input);
+    pairs = drawChunkNoise(keys0, keys1, pairs, chunkEnd - input);
     let noise = NOISE;
     for (; input < chunkEnd; input += BLOCK_F32_BYTES, elements += BLOCK_SIZE, scales++) {
       const scale: i32 = load<u8>(scales);

@@ -2,11 +2,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { count } from "../../src/cli/train/numbers.ts";
+import { count } from "../../src/cli/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { type Found, recovered, summary, writeSection } from "./page.ts";
 import { measureRecovery } from "./recovery.ts";
-import { type Result, runSchedules, startChaosEdge } from "./schedules.ts";
+import {
+  type ScheduleResult,
+  runSchedules,
+  startChaosEdge,
+} from "./schedules.ts";
 
 await runScript({
   meta: {
@@ -79,10 +83,10 @@ async function trySchedules(
   first: number,
   lanes: number,
 ): Promise<Found> {
-  const results: Result[] = [];
+  const results: ScheduleResult[] = [];
   const started = performance.now();
   const secondsSo = () => (performance.now() - started) / 1000;
-  const show = (result: Result) => {
+  const show = (result: ScheduleResult) => {
     results.push(result);
     const { schedule, problem } = result;
     if (problem !== undefined)

@@ -5,12 +5,12 @@ import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
 import type { Recovery } from "./recovery.ts";
 import { LIES } from "./schedule.ts";
-import type { Result } from "./schedules.ts";
+import type { ScheduleResult } from "./schedules.ts";
 
 const PAGE = join(ROOT, "docs/reliability.md");
 
 export type Found = {
-  results: readonly Result[];
+  results: readonly ScheduleResult[];
   seconds: number;
   first: number;
 };
@@ -31,7 +31,8 @@ export async function writeSection(
 }
 
 export function summary({ results, seconds, first }: Found): string {
-  const has = (is: (result: Result) => boolean) => results.filter(is).length;
+  const has = (is: (result: ScheduleResult) => boolean) =>
+    results.filter(is).length;
   const share = (kind: "drop" | "lose" | "repeat" | "truncate") =>
     has(({ schedule }) => schedule.network[kind] > 0);
   const faults = (kind: "abort" | "storage") =>

@@ -8,7 +8,7 @@ import type { RunClient } from "../../src/client/run-client.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
-import { cpuSeconds, edgePids } from "../training-site.ts";
+import { cpuSeconds, edgePids } from "../cpu-time.ts";
 
 /** Of 0.1 M parameters; a step is tens of milliseconds, so a commit's wait is that of who was killed. */
 const RUN = {

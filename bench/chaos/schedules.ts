@@ -1,4 +1,5 @@
 /** Many schedules on one edge, several at a time, each compared with its run left alone. */
+import { messageOf } from "../../src/api/errors.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { RunRequest } from "../../src/api/run-config.ts";
@@ -28,7 +29,7 @@ const TINY = {
 } satisfies RunRequest;
 
 /** The runs that schedules befall: every way in which gradients and moments lie. */
-export const VARIANTS: readonly (RunRequest & Cut)[] = [
+export const RUN_VARIANTS: readonly (RunRequest & Cut)[] = [
   { ...TINY, seed: 1, shards: 1 },
   { ...TINY, seed: 2, shards: 3, gradientDtype: "mxfp4-eden", subtree: 2 },
   { ...TINY, seed: 3, shards: 2, optimizer: { name: "adamw", warmupSteps: 1 } },
@@ -46,7 +47,7 @@ export const UNDISTURBED: Omit<Schedule, "seed" | "variant"> = {
 };
 
 /** What came of a schedule; `problem` is what should not have. */
-export type Result = {
+export type ScheduleResult = {
   schedule: Schedule;
   befallen: Befallen | undefined;
   problem: string | undefined;
@@ -99,19 +100,19 @@ export async function runSchedules(
   seeds: readonly number[],
   atOnce: number,
   kinds: Kinds,
-  onResult: (result: Result) => void,
+  onResult: (result: ScheduleResult) => void,
 ): Promise<Befallen[]> {
   const alone: Befallen[] = [];
-  for (const [variant, request] of VARIANTS.entries())
+  for (const [variant, request] of RUN_VARIANTS.entries())
     alone.push(
       await befall(edge, { ...UNDISTURBED, seed: 0, variant }, request),
     );
   const left = [...seeds];
   const lane = async () => {
     for (let seed = left.shift(); seed !== undefined; seed = left.shift()) {
-      const schedule = scheduleOf(seed, VARIANTS, kinds);
-      const request = VARIANTS[schedule.variant]!;
-      const result: Result = {
+      const schedule = scheduleOf(seed, RUN_VARIANTS, kinds);
+      const request = RUN_VARIANTS[schedule.variant]!;
+      const result: ScheduleResult = {
         schedule,
         befallen: undefined,
         problem: undefined,
@@ -121,7 +122,7 @@ export async function runSchedules(
         const expected = alone[schedule.variant]!.outcome;
         result.problem = difference(result.befallen.outcome, expected);
       } catch (error) {
-        result.problem = error instanceof Error ? error.message : String(error);
+        result.problem = messageOf(error);
       }
       onResult(result);
     }

@@ -18,7 +18,7 @@ import {
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { runScript } from "../../src/scripts/script.ts";
-import { cpuSeconds } from "./cpu.ts";
+import { cpuSeconds, edgePids } from "../cpu-time.ts";
 import { OBJECT_GIGABYTES, PRICES, PRICES_OF } from "./prices.ts";
 
 const MIB = 2 ** 20;
@@ -69,14 +69,14 @@ async function quantizing({ url }: Running, state: string): Promise<void> {
   const body = new Float32Array(BODY.bytes / 4);
   for (let i = 0; i < body.length; i++) body[i] = Math.sin(i);
   const shape = [BODY.rows, body.length / BODY.rows];
-  const before = cpuSeconds(state);
+  const before = cpuSeconds(edgePids(state));
   for (let time = 0; time < BODY.times; time++) {
     const raw = { dtype: "f32", shape } as const;
     const answer = await edge.quantize(new Blob([body]), { raw });
     for await (const _ of answer.body!); // as it comes
   }
   const gigabytes = (BODY.times * BODY.bytes) / 1e9;
-  const cpuMs = (1000 * (cpuSeconds(state) - before)) / gigabytes;
+  const cpuMs = (1000 * (cpuSeconds(edgePids(state)) - before)) / gigabytes;
   const requests = BODY.times / gigabytes;
   const dollars = cpuMs * PRICES.cpuMs + requests * PRICES.request;
   console.log(
@@ -104,8 +104,8 @@ async function training(
   const run = edge.run(status.run);
   const callsBefore = await calls(edge);
   const cpuBefore = {
-    edge: cpuSeconds(state.edge),
-    trainer: cpuSeconds(state.trainer),
+    edge: cpuSeconds(edgePids(state.edge)),
+    trainer: cpuSeconds(edgePids(state.trainer)),
   };
   const began = Date.now();
   await new Mxfp4Edge({ baseUrl: host.url }).run(status.run).addTrainers(1);
@@ -116,8 +116,8 @@ async function training(
     STEPS * config.microbatches * config.sequences * config.model.context;
   const millions = tokens / 1e6;
   const a = (value: number) => value / millions;
-  const trainer = a(cpuSeconds(state.trainer) - cpuBefore.trainer);
-  const own = a(cpuSeconds(state.edge) - cpuBefore.edge);
+  const trainer = a(cpuSeconds(edgePids(state.trainer)) - cpuBefore.trainer);
+  const own = a(cpuSeconds(edgePids(state.edge)) - cpuBefore.edge);
   const objectCalls = a((await calls(edge)) - callsBefore);
   // A trainer that waits lies in memory too; so do the run and its shards.
   const objects = 2 + shards.length;

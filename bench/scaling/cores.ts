@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 
 const ROUNDS = 3;
 const SECONDS = 1.5;

@@ -1,6 +1,6 @@
 /** The constants that fit runs with one trainer best, and what the model then foretells of all. */
 import type { Sample } from "./measure.ts";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 import {
   type Constants,
   fitCost,

@@ -18,7 +18,7 @@ import {
 } from "../../src/training/pulled-parameters.ts";
 import { initialState } from "../../src/training/shard-state.ts";
 import { applyUpdate } from "../../src/training/shard-update.ts";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 import type { ModelCosts } from "./model.ts";
 
 const ROUNDS = 3;

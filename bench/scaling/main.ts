@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
-import { count } from "../../src/cli/train/numbers.ts";
+import { count } from "../../src/cli/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { foretold } from "./fit.ts";
 import { measureScaling, onEdge, type Sample } from "./measure.ts";

@@ -11,11 +11,12 @@ import {
   type ModelPreset,
 } from "../../src/cli/train/presets.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
-import { edgePids, type Stretch, TrainingSite } from "../training-site.ts";
+import { edgePids } from "../cpu-time.ts";
+import { type Stretch, TrainingSite } from "../training-site.ts";
 import { coresAtWork } from "./cores.ts";
 import { commitKernels } from "./kernels.ts";
 import { openLink } from "./link.ts";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 import type { Link, ModelCosts, Setting } from "./model.ts";
 
 const DATASET = "scaling";

@@ -6,7 +6,7 @@ import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
 import type { Scaling } from "./fit.ts";
 import { describeLink } from "./measure.ts";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 import {
   type Constants,
   farStep,

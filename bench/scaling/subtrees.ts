@@ -15,10 +15,10 @@ import {
 } from "../../src/cli/train/presets.ts";
 import { countedTokens } from "../../src/training/data.ts";
 import { subtreesOf } from "../../src/training/subtrees.ts";
-import { cpuSeconds, edgePids } from "../training-site.ts";
+import { cpuSeconds, edgePids } from "../cpu-time.ts";
 import { commitKernels } from "./kernels.ts";
 import type { ScalingEdge } from "./measure.ts";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 
 const SHARDS = 2;
 const WIRE = "mxfp4-eden";

@@ -93,3 +93,8 @@ export function fromResult<T>(result: Result<T>): T {
   if (!result.ok) throw new AppError(result.code, result.message);
   return result.value;
 }
+
+/** What a caught value says. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

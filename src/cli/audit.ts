@@ -5,7 +5,8 @@ import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { checkpointFile } from "../training/checkpoint-file.ts";
 import { type Compared, compareRuns } from "./compared-runs.ts";
-import { edgeArguments, runArgument, runOf, whole } from "./edge-arguments.ts";
+import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
+import { wholeNumber } from "./numbers.ts";
 import {
   type Arguments,
   asTyped,
@@ -209,7 +210,7 @@ function checkTold({ last }: RecomputedRun, step: number): void {
 }
 
 function stepOf({ step }: Arguments): number | undefined {
-  return step === undefined ? undefined : whole("step", step, 0);
+  return step === undefined ? undefined : wholeNumber("step", step, 0);
 }
 
 function render({ last, first, computed }: Audit): string {

@@ -2,7 +2,7 @@
 import type { ArgsDef } from "citty";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { type Arguments, asTyped, UsageError } from "./file-arguments.ts";
+import { type Arguments, asTyped } from "./file-arguments.ts";
 
 /** Where `npm start` serves. */
 const LOCAL_URL = "http://127.0.0.1:8787";
@@ -61,18 +61,4 @@ export function runOf(given: Arguments): RunClient {
 /** The run that a join token opens; undefined for any other token. */
 export function runOfToken(token: string | undefined): string | undefined {
   return /^join\.(.+)\.[\w-]+\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
-}
-
-/** A whole number from `least` on, as it was typed. */
-export function whole(name: string, text: unknown, least: number): number {
-  const value = Number(text);
-  if (
-    Number.isSafeInteger(value) &&
-    value >= least &&
-    /^\d+$/.test(String(text))
-  )
-    return value;
-  throw new UsageError(
-    `Expected --${name} to be a whole number from ${least}, got "${String(text)}"`,
-  );
 }

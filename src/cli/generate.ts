@@ -4,7 +4,8 @@ import type { GenerateRequest, TextEnding } from "../api/generation.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";
-import { addressOf, clientOf, edgeArguments, whole } from "./edge-arguments.ts";
+import { addressOf, clientOf, edgeArguments } from "./edge-arguments.ts";
+import { wholeNumber } from "./numbers.ts";
 import {
   type Arguments,
   asTyped,
@@ -143,7 +144,7 @@ function optionsOf(given: Arguments): Options {
   };
   return {
     ...asTyped(() => samplingOf(told)),
-    maxTokens: whole("max-tokens", given["max-tokens"], 1),
+    maxTokens: wholeNumber("max-tokens", given["max-tokens"], 1),
     weights: given.weights as WeightFormat,
     ...(stop === undefined ? {} : { stop: [stop] }),
   };

@@ -1,4 +1,5 @@
 /** One trainer of `mxfp4-edge join`, in a thread of its own. */
+import { messageOf } from "../api/errors.ts";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Completion, Lease } from "../api/lease.ts";
 import { Client } from "../client/client.ts";
@@ -91,7 +92,7 @@ function serviceOf(client: RunClient): TrainingService {
 await train().catch((error: unknown) =>
   tell({
     type: "refused",
-    text: error instanceof Error ? error.message : String(error),
+    text: messageOf(error),
   }),
 );
 port.close();

@@ -5,12 +5,8 @@ import { AppError } from "../api/errors.ts";
 import { hasEnded } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
 import { askedTwice, onEndSignal } from "../local/signals.ts";
-import {
-  addressOf,
-  edgeArguments,
-  runOfToken,
-  whole,
-} from "./edge-arguments.ts";
+import { addressOf, edgeArguments, runOfToken } from "./edge-arguments.ts";
+import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
 import type { RunAddress } from "./join-thread.ts";
 import { joinThreads, trainerNames, trainersName } from "./joined-threads.ts";
@@ -74,7 +70,7 @@ export const joinCommand = defineCommand({
     const threads =
       given.threads === undefined
         ? Math.min(availableParallelism(), config.microbatches)
-        : whole("threads", given.threads, 1);
+        : wholeNumber("threads", given.threads, 1);
     const name = trainersName((given.name as string | undefined) ?? hostname());
     const isJson = given.json === true;
     if (!isJson)

@@ -19,7 +19,7 @@ import { completion, SHELLS } from "./completion.ts";
 import { UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
 import { nextStep } from "./next-step.ts";
-import { endWithReader, messageOf } from "./system-errors.ts";
+import { endWithReader, explained } from "./system-errors.ts";
 import { usage } from "./usage.ts";
 
 const NAME = "mxfp4-edge";
@@ -83,7 +83,7 @@ async function main(typed: string[]): Promise<number | void> {
     const isUsage =
       error instanceof UsageError ||
       (error instanceof Error && error.name === "CLIError");
-    const text = messageOf(error);
+    const text = explained(error);
     console.error(isUsage ? text : pc.red(text));
     const help = typeable(called?.name ?? "", "--help");
     const next = isUsage ? `\`${help}\` tells what there is` : nextStep(error);

@@ -149,7 +149,7 @@ export class Progress {
   }
 }
 
-export function loss(value: number | null): string {
+export function lossText(value: number | null): string {
   return value === null ? "-" : value.toFixed(4);
 }
 
@@ -162,8 +162,8 @@ export function losses(
   perByte: number | null | undefined,
   unit = "",
 ): string {
-  if (perToken === (perByte ?? perToken)) return loss(perToken);
-  return `${loss(perToken)} (${loss(perByte!)}${unit})`;
+  if (perToken === (perByte ?? perToken)) return lossText(perToken);
+  return `${lossText(perToken)} (${lossText(perByte!)}${unit})`;
 }
 
 function duration(seconds: number): string {

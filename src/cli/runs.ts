@@ -11,8 +11,8 @@ import {
   edgeArguments,
   runArgument,
   runOf,
-  whole,
 } from "./edge-arguments.ts";
+import { wholeNumber } from "./numbers.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { losses } from "./progress.ts";
 
@@ -97,7 +97,9 @@ export const rewindCommand = defineCommand({
   args: rewindArgs,
   async run(context) {
     const given = checkArguments(context, rewindArgs);
-    const status = await runOf(given).rewind(whole("step", given.step, 0));
+    const status = await runOf(given).rewind(
+      wholeNumber("step", given.step, 0),
+    );
     console.log(
       given.json
         ? JSON.stringify(status, null, 2)

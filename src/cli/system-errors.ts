@@ -18,7 +18,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   EISDIR: "a file",
 };
 
-export function messageOf(error: unknown): string {
+export function explained(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error.name === "CLIError") return refusalOf(error.message);
   const { code, path, message } = error as NodeJS.ErrnoException;
@@ -58,7 +58,7 @@ function refusalOf(coloured: string): string {
 export function endWithReader(): void {
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error) => {
-      if (stream === process.stdout) console.error(messageOf(error));
+      if (stream === process.stdout) console.error(explained(error));
       process.exit(1);
     });
 }

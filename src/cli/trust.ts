@@ -2,7 +2,8 @@
 import { type ArgsDef, defineCommand } from "citty";
 import type { JoinToken } from "../api/run-status.ts";
 import { alignedRows } from "./aligned-rows.ts";
-import { edgeArguments, runArgument, runOf, whole } from "./edge-arguments.ts";
+import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
+import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -34,7 +35,7 @@ export const tokensCommand = defineCommand({
       throw new UsageError("Expected --days with --issue, got it alone");
     }
     if (given.issue) {
-      const expiresInMs = DAY_MS * whole("days", given.days ?? "7", 1);
+      const expiresInMs = DAY_MS * wholeNumber("days", given.days ?? "7", 1);
       const issued = await runOf(given).joinToken({ expiresInMs });
       console.log(given.json ? JSON.stringify(issued, null, 2) : issued.token);
       return;

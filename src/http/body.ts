@@ -1,7 +1,7 @@
 /** Request bodies, read up to a bound. */
 import type { Context } from "hono";
 import type * as z from "zod";
-import { AppError, type ErrorCode } from "../api/errors.ts";
+import { AppError, type ErrorCode, messageOf } from "../api/errors.ts";
 import { checkSchema } from "./valid.ts";
 
 const FIRST_BYTES = 64 * 1024;
@@ -62,7 +62,7 @@ async function readJson(
   } catch (cause) {
     throw new AppError(
       "malformed_json",
-      `Expected a body of JSON in UTF-8, got ${bytes.length} bytes that are none: ${cause instanceof Error ? cause.message : String(cause)}`,
+      `Expected a body of JSON in UTF-8, got ${bytes.length} bytes that are none: ${messageOf(cause)}`,
       { cause },
     );
   }

@@ -109,7 +109,7 @@ export function groupParts(
   table: ParameterTable,
   start: number,
   length: number,
-): (Range & { group: ParameterGroup })[] {
+): (ElementRange & { group: ParameterGroup })[] {
   const starts = PARAMETER_GROUPS.flatMap((group) => {
     const first = table.tensors.find((tensor) => tensor.group === group);
     return first ? [{ group, offset: first.offset }] : [];
@@ -152,7 +152,7 @@ function roundUp(value: number, unit: number): number {
 }
 
 /** A range in elements. */
-export type Range = { start: number; length: number };
+export type ElementRange = { start: number; length: number };
 
 /**
  * Initial values of `[start, start + length)` of the flat vector: a pure function of (table, seed,
@@ -196,8 +196,8 @@ export function paddingRanges(
   table: ParameterTable,
   start: number,
   length: number,
-): Range[] {
-  const ranges: Range[] = [];
+): ElementRange[] {
+  const ranges: ElementRange[] = [];
   for (const [index, tensor] of table.tensors.entries()) {
     const paddingStart = tensor.offset + tensor.length;
     const next = table.tensors[index + 1]?.offset ?? table.length;
@@ -213,7 +213,10 @@ export function paddingRanges(
 }
 
 /** What two ranges share; length 0 when nothing. */
-export function overlap(first: Range, second: Range): Range {
+export function overlap(
+  first: ElementRange,
+  second: ElementRange,
+): ElementRange {
   const start = Math.max(first.start, second.start);
   const end = Math.min(
     first.start + first.length,

@@ -2,6 +2,7 @@
  * `/join`: this browser trains in a run. The run stands in the query; a join token, where one was given,
  * behind the #, which no browser sends to a server.
  */
+import { messageOf } from "../api/errors.ts";
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
@@ -11,13 +12,7 @@ import {
   type RunSummary,
 } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
-import {
-  client,
-  credentials,
-  enter,
-  isLetIn,
-  messageOf,
-} from "./shell/access.ts";
+import { client, credentials, enter, isLetIn } from "./shell/access.ts";
 import { figure } from "./shell/format.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";

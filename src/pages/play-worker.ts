@@ -1,4 +1,5 @@
 /** Computes for the playground: the library's code on the library's kernels, beside the page. */
+import { messageOf } from "../api/errors.ts";
 import { inspect } from "../checkpoints/inspect.ts";
 import { inspectGguf } from "../checkpoints/inspect-gguf.ts";
 import { readFolder, readOne } from "../checkpoints/read-heads.ts";
@@ -65,7 +66,7 @@ async function answered({
   } catch (error) {
     return {
       id,
-      error: error instanceof Error ? error.message : String(error),
+      error: messageOf(error),
     };
   }
 }

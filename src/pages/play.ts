@@ -1,4 +1,5 @@
 /** `/play`: what MXFP4 makes of a tensor, computed in the page by what the edge computes with. */
+import { messageOf } from "../api/errors.ts";
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
@@ -18,7 +19,7 @@ import {
 } from "./play/settings.ts";
 import { ShownInspection } from "./play/shown-inspection.ts";
 import { ShownLook } from "./play/shown-look.ts";
-import { enter, messageOf } from "./shell/access.ts";
+import { enter } from "./shell/access.ts";
 import { copy } from "./shell/copy.ts";
 import { PageFrame } from "./shell/frame.ts";
 import { save } from "./shell/save.ts";

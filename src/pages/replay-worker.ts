@@ -1,4 +1,5 @@
 /** Computes a run again, step by step, and what the recipe does to one microbatch of the last. */
+import { messageOf } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { checkpointBytes } from "../training/checkpoint-file.ts";
@@ -74,7 +75,7 @@ addEventListener("message", ({ data }: MessageEvent<ReplayTask>) => {
   replay(data).catch((error: unknown) =>
     tell({
       type: "failed",
-      text: error instanceof Error ? error.message : String(error),
+      text: messageOf(error),
     }),
   );
 });

@@ -1,4 +1,5 @@
 /** One trainer of a tab, in a Worker of its own: the loop and the kernels of every other. */
+import { messageOf } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
 import { pause, pauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
@@ -42,7 +43,7 @@ addEventListener("message", ({ data }: MessageEvent<TabTask | "leave">) => {
   train(data).catch((error: unknown) =>
     tell({
       type: "refused",
-      text: error instanceof Error ? error.message : String(error),
+      text: messageOf(error),
     }),
   );
 });

@@ -29,7 +29,7 @@ import {
 } from "./gradients/page.ts";
 import { zeroedShares } from "../training/zeroed-codes.ts";
 import { mobyDick } from "../cli/train/moby-dick.ts";
-import { wholeNumber } from "../cli/train/numbers.ts";
+import { wholeNumber } from "../cli/numbers.ts";
 import { runScript } from "./script.ts";
 
 /** Their backward passes are f32's, or another's. */

@@ -4,7 +4,7 @@ import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { namedModel } from "../cli/named-model.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
-import { finite, wholeNumber } from "../cli/train/numbers.ts";
+import { finite, wholeNumber } from "../cli/numbers.ts";
 import { runScript } from "./script.ts";
 
 await runScript({

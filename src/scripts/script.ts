@@ -8,7 +8,7 @@ import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
 import { longNames } from "../cli/file-arguments.ts";
 import { nextStep } from "../cli/next-step.ts";
-import { endWithReader, messageOf } from "../cli/system-errors.ts";
+import { endWithReader, explained } from "../cli/system-errors.ts";
 import { usage } from "../cli/usage.ts";
 import { closestHint } from "../formats/operations/closest-names.ts";
 
@@ -48,7 +48,7 @@ export async function runScript<const T extends ArgsDef>(
     const code = await script.run({ args, rawArgs });
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
-    console.error(messageOf(error));
+    console.error(explained(error));
     const isUsage = error instanceof Error && error.name === "CLIError";
     const next = isUsage
       ? `\`${script.meta.name} --help\` tells what there is`

@@ -11,7 +11,7 @@ import {
 } from "../formats/containers/safetensors.ts";
 import { compareNames } from "../formats/tensor.ts";
 import { modelOf } from "../model/architectures.ts";
-import type { Range } from "../model/parameters.ts";
+import type { ElementRange } from "../model/parameters.ts";
 import { momentsOf } from "./optimizer.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
 import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
@@ -31,7 +31,7 @@ const CHAIN = "mxfp4-edge.chain";
 const TOKENS = "mxfp4-edge.tokens";
 
 /** A range of the flat vector, of the parameters or of a moment that its group has. */
-export type StateRange = Range & { moment?: string | undefined };
+export type StateRange = ElementRange & { moment?: string | undefined };
 
 /** Where a run is. */
 export type CheckpointState = {

@@ -46,7 +46,7 @@ import {
   overlap,
   paddedLength,
   type ParameterTensor,
-  type Range,
+  type ElementRange,
 } from "../model/parameters.ts";
 
 const SEGMENT_LENGTH = 64;
@@ -99,7 +99,7 @@ export class EncodedGradient implements GradientSink {
 }
 
 /** A range of the flat vector, and room for its payload. */
-export type PayloadRange = Range & { payload: Uint8Array };
+export type PayloadRange = ElementRange & { payload: Uint8Array };
 
 /**
  * f32 `out` [length] of a payload that starts at `start` in the flat vector; its padding becomes
@@ -111,7 +111,7 @@ export function decodeGradient(
   payload: Uint8Array,
   length: number,
   key: GradientKey,
-  padding: readonly Range[],
+  padding: readonly ElementRange[],
 ): void {
   const { arena } = kernels();
   arena.scope(() => {

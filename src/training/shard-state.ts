@@ -6,7 +6,7 @@ import {
   initialParameters,
   type ParameterGroup,
   type ParameterTable,
-  type Range,
+  type ElementRange,
 } from "../model/parameters.ts";
 import { momentsOf } from "./optimizer.ts";
 
@@ -21,7 +21,7 @@ export type ShardState = {
   /** f32 [length of the shard] */
   parameters: Float32Array<ArrayBuffer>;
   /** By group: what there is of it in the shard, `start` relative to the shard's. */
-  groups: (Range & {
+  groups: (ElementRange & {
     group: ParameterGroup;
     /** f32 [length of the group here] each. */
     moments: Float32Array<ArrayBuffer>[];
@@ -29,7 +29,7 @@ export type ShardState = {
 };
 
 /** A vector of a state: of these elements of the shard, by a name that storage knows it by. */
-export type StatePart = Range & {
+export type StatePart = ElementRange & {
   name: string;
   /** Which of its group's moments it is; none, the parameters. */
   moment?: string;

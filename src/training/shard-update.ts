@@ -2,7 +2,7 @@
 import { payloadBytes } from "../api/frame.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { dryRun, kernels } from "../kernels/runtime.ts";
-import { overlap, type Range } from "../model/parameters.ts";
+import { overlap, type ElementRange } from "../model/parameters.ts";
 import {
   eachSlice,
   type MeanGradient,
@@ -124,6 +124,9 @@ function inArena(
   });
 }
 
-function within(vector: Float32Array, { start, length }: Range): Float32Array {
+function within(
+  vector: Float32Array,
+  { start, length }: ElementRange,
+): Float32Array {
   return vector.subarray(start, start + length);
 }

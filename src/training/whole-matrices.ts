@@ -8,7 +8,7 @@ import { nesterov } from "../kernels/vector.ts";
 import {
   overlap,
   type ParameterTensor,
-  type Range,
+  type ElementRange,
 } from "../model/parameters.ts";
 import { type Update, updateMatrix } from "./optimizer.ts";
 import type { ShardGeometry, ShardState } from "./shard-state.ts";
@@ -27,7 +27,7 @@ export class WholeMatrices {
   }
 
   /** The mean gradient of a part of the shard's matrices, f32 [part.length]. Parts come in order. */
-  take(gradient: Pointer, part: Range): void {
+  take(gradient: Pointer, part: ElementRange): void {
     const { table, range } = this.#geometry;
     for (const tensor of table.tensors) {
       const start = tensor.offset - range.start;

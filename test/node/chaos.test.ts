@@ -10,7 +10,7 @@ import {
   runSchedules,
   startChaosEdge,
   UNDISTURBED,
-  VARIANTS,
+  RUN_VARIANTS,
 } from "../../bench/chaos/schedules.ts";
 
 let folder: string;
@@ -44,7 +44,7 @@ async function outcomesOf(
   changes: readonly Partial<Schedule>[],
 ): Promise<Befallen[]> {
   const alone = { ...UNDISTURBED, seed: 1, variant };
-  const request = VARIANTS[variant]!;
+  const request = RUN_VARIANTS[variant]!;
   const { outcome } = await befall(edge, alone, request);
   const all = await Promise.all(
     changes.map((change) => befall(edge, { ...alone, ...change }, request)),
@@ -98,7 +98,7 @@ test("a run that is killed at any moment at which it goes back is before it or b
 });
 
 test("and when the edge is killed amid them", async () => {
-  const request = VARIANTS[1]!;
+  const request = RUN_VARIANTS[1]!;
   const alone = { ...UNDISTURBED, seed: 1, variant: 1 };
   const { outcome } = await befall(edge, alone, request);
   const killed = await befall(

@@ -273,6 +273,36 @@ function architectureIn(path: string): string | undefined {
   return /^src\/model\/([^/]+)\//.exec(path)?.[1];
 }
 
+/**
+ * Names that two files export. Of one kernel the compiled function and its wrapper have the same name, and the
+ * modules of architectures mirror one another, as those of the benchmarks' peers do: in `MIRRORED` folders a name is one thing.
+ */
+function namedTwice(files: Files): string[] {
+  const owners = new Map<string, Set<string>>();
+  for (const [path, source] of files) {
+    // What the host is given of the kernels, each module whole.
+    if (/^assembly\/[^/]+$/.test(path)) continue;
+    const tree = path.split("/")[0]!;
+    const mirrored = MIRRORED.find((folder) => folder.test(path));
+    for (const [, name] of withoutComments(source).matchAll(EXPORTED)) {
+      const key = `${tree}: ${name}`;
+      const all = owners.get(key) ?? new Set();
+      owners.set(key, all.add(mirrored ? String(mirrored) : path));
+    }
+  }
+  return [...owners]
+    .filter(([, all]) => all.size > 1)
+    .map(([key, all]) => `${key} of ${[...all].join(", ")}`);
+}
+
+const EXPORTED =
+  /^export (?:declare )?(?:abstract )?(?:async )?(?:const|let|function\*?|class|interface|type|enum)\s+(\w+)/gm;
+/** With the table that chooses among them. */
+const MIRRORED = [
+  /^src\/model\/([^/]+\/|architectures\.ts$)/,
+  /^bench\/peers\//,
+];
+
 function inexactMath(files: Files): string[] {
   return [...files].flatMap(([path, source]) => {
     if (!REPRODUCIBLE.includes(folderOf(path) ?? "")) return [];
@@ -329,6 +359,11 @@ describe("this tree", () => {
     ["imports of zod only what it uses", wholeZod],
   ])("%s", (_, rule) => {
     expect(rule(files)).toEqual([]);
+  });
+
+  test("exports no name twice", () => {
+    const all = readTree("src", "assembly", "bench");
+    expect(namedTwice(all)).toEqual([]);
   });
 
   test("pins every dependency exactly", () => {
@@ -453,6 +488,32 @@ describe("each rule can fail:", () => {
       "src/api/c.ts": 'import "./a.ts";',
     });
     expect(cycles(three)).toHaveLength(1);
+  });
+
+  test.each([
+    [2, "src/objects/a.ts", "src/model/b.ts"],
+    [2, "src/http/a.ts", "src/model/llama/b.ts"],
+    [2, "assembly/mx/a.ts", "assembly/mxfp4/b.ts"],
+    [1, "src/model/gpt2/a.ts", "src/model/llama/a.ts"],
+    [1, "src/model/architectures.ts", "src/model/llama/a.ts"],
+    [1, "bench/peers/a.ts", "bench/peers/b.ts"],
+    [1, "src/kernels/a.ts", "assembly/mx/a.ts"],
+    [1, "assembly/index.ts", "assembly/files.ts"],
+  ])("a name of %d things: %s, %s", (things, first, second) => {
+    for (const what of [
+      "export type x = 1;",
+      "export async function* x() {}",
+      "export abstract class x {}",
+      "export const x = 1;",
+    ]) {
+      const files = tree({ [first]: what, [second]: "export function x() {}" });
+      expect(namedTwice(files), what).toHaveLength(things - 1);
+    }
+    const inside = tree({
+      [first]: "const x = 1;",
+      [second]: "export type x = 1;",
+    });
+    expect(namedTwice(inside)).toEqual([]);
   });
 
   test("extensions, names, WebAssembly, Math, versions", () => {

@@ -16,7 +16,7 @@ import { tensorFiles } from "../../src/checkpoints/checkpoint.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { checkApart } from "../../src/cli/apart.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
-import { messageOf } from "../../src/cli/system-errors.ts";
+import { explained } from "../../src/cli/system-errors.ts";
 import { writeModel } from "../support/model-directories.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -171,5 +171,5 @@ test.each([
   ["ENONE", "ENONE: as it came"],
 ])("%s of the machine", (code, told) => {
   const error = Object.assign(new Error(`${code}: as it came`), { code });
-  expect(messageOf(error)).toContain(told);
+  expect(explained(error)).toContain(told);
 });

@@ -7,7 +7,7 @@ import {
 } from "./hyperparameters.ts";
 import type { Names } from "./names.ts";
 
-export type Architecture = {
+export type GgufArchitecture = {
   /** `general.architecture`, which stands before its keys. */
   name: string;
   names: (config: Hyperparameters) => Names;

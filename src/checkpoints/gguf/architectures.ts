@@ -5,7 +5,7 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
-import { type Architecture, checkLayerTypes } from "./architecture.ts";
+import { type GgufArchitecture, checkLayerTypes } from "./architecture.ts";
 import { GEMMA_MODELS } from "./gemma.ts";
 import {
   decoderPairs,
@@ -19,7 +19,7 @@ import { QWEN_MODELS } from "./qwen.ts";
 import { freqFactors, ropePairs } from "./rope.ts";
 import { MODELS_WITHOUT_ROPE } from "./without-rope.ts";
 
-const LLAMA: Architecture = {
+const LLAMA: GgufArchitecture = {
   name: "llama",
   names: llamaNames,
   pairs(config) {
@@ -37,7 +37,7 @@ const LLAMA: Architecture = {
 
 const { gpt2, mamba, t5 } = MODELS_WITHOUT_ROPE;
 
-const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
+const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
   gpt2,
   llama: LLAMA,
   mistral: LLAMA,

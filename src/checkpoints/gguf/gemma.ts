@@ -1,5 +1,5 @@
 /** Gemma, 2 and 3. */
-import { type Architecture, checkLayerTypes } from "./architecture.ts";
+import { type GgufArchitecture, checkLayerTypes } from "./architecture.ts";
 import {
   decoderPairs,
   headLength,
@@ -14,8 +14,8 @@ import { ropePairs, slidingBase } from "./rope.ts";
 function gemma(
   name: string,
   names: Names,
-  more: Architecture["pairs"],
-): Architecture {
+  more: GgufArchitecture["pairs"],
+): GgufArchitecture {
   return {
     name,
     names: () => names,
@@ -56,4 +56,4 @@ export const GEMMA_MODELS = {
         : ([["rope.freq_base_swa", real(sliding)]] as const)),
     ];
   }),
-} as const satisfies Record<string, Architecture>;
+} as const satisfies Record<string, GgufArchitecture>;

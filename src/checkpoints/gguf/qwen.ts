@@ -1,6 +1,6 @@
 /** Qwen2 and Qwen3, dense and of experts. */
 import { shown } from "../../api/option-kinds.ts";
-import type { Architecture } from "./architecture.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 import {
   decoderPairs,
   expertPairs,
@@ -10,7 +10,7 @@ import {
 import { type Names, QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE } from "./names.ts";
 import { ropePairs } from "./rope.ts";
 
-const QWEN: Architecture = {
+const QWEN: GgufArchitecture = {
   name: "qwen2",
   names: () => QWEN2,
   pairs(config) {
@@ -25,7 +25,7 @@ function qwenOfExperts(
   name: string,
   names: Names,
   normalizes: boolean,
-): Architecture {
+): GgufArchitecture {
   return {
     name,
     names: () => names,
@@ -56,4 +56,4 @@ export const QWEN_MODELS = {
   qwen3: { ...QWEN, name: "qwen3", names: () => QWEN3 },
   qwen2_moe: qwenOfExperts("qwen2moe", QWEN2_MOE, false),
   qwen3_moe: qwenOfExperts("qwen3moe", QWEN3_MOE, true),
-} as const satisfies Record<string, Architecture>;
+} as const satisfies Record<string, GgufArchitecture>;

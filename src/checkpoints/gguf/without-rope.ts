@@ -1,5 +1,5 @@
 /** Models that have no rotary positions: learned ones, relative ones, or none. */
-import type { Architecture } from "./architecture.ts";
+import type { GgufArchitecture } from "./architecture.ts";
 import { real, uint32 } from "./hyperparameters.ts";
 import { GPT2, MAMBA, T5 } from "./names.ts";
 
@@ -91,4 +91,4 @@ export const MODELS_WITHOUT_ROPE = {
       ];
     },
   },
-} as const satisfies Record<string, Architecture>;
+} as const satisfies Record<string, GgufArchitecture>;

@@ -17,7 +17,7 @@ import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { configArgument } from "../config-file.ts";
 import { runsFolder } from "../train/kept-runs.ts";
-import { wholeNumber } from "../train/numbers.ts";
+import { wholeNumber } from "../numbers.ts";
 import { rateArguments, ratesOf } from "../train/optimizer-arguments.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 import type { LanePlace } from "./make-runs.ts";

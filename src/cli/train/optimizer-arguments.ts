@@ -7,7 +7,7 @@ import {
   type Schedule,
   SCHEDULES,
 } from "../../api/optimizer.ts";
-import { finite, positive, wholeNumber } from "./numbers.ts";
+import { finite, positive, wholeNumber } from "../numbers.ts";
 
 export const rateArguments = {
   "learning-rate": {

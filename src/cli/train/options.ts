@@ -13,7 +13,7 @@ import { completeShape } from "../../model/architectures.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
-import { count, finite, wholeNumber } from "./numbers.ts";
+import { count, finite, wholeNumber } from "../numbers.ts";
 import { optimizerOf } from "./optimizer-arguments.ts";
 import type { Origin } from "./origin.ts";
 import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";

@@ -1,7 +1,7 @@
 /** A run on an edge elsewhere. */
 import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
 import type { TrainArgs } from "./arguments.ts";
-import { count, wholeNumber } from "./numbers.ts";
+import { count, wholeNumber } from "../numbers.ts";
 
 export type RemoteOptions = {
   address: EdgeAddress;

@@ -10,7 +10,7 @@ import {
 } from "../../training/fitting.ts";
 import { MAX_HOSTED_BYTES } from "../../training/memory.ts";
 import { called } from "../called.ts";
-import { count } from "./numbers.ts";
+import { count } from "../numbers.ts";
 import { type TrainArgs, trainArgs } from "./arguments.ts";
 
 const DEFAULT_MICROBATCHES = 4;

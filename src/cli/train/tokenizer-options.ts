@@ -2,7 +2,7 @@
 import { BPE_VOCABULARY, type TokenizerName } from "../../api/dataset.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
-import { count } from "./numbers.ts";
+import { count } from "../numbers.ts";
 import type { Origin } from "./origin.ts";
 
 /** A model that a run goes on from has its ids already. */

@@ -26,7 +26,7 @@ import { leftRun } from "./left-run.ts";
 import { writeNote } from "./unfinished.ts";
 import { follow, type Listener } from "../follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
-import { loss, Progress } from "../progress.ts";
+import { lossText, Progress } from "../progress.ts";
 import { timeSpent } from "../time-spent.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
@@ -262,9 +262,9 @@ async function outcome(
   const perByte =
     config.dataset.tokenizer === "byte"
       ? ""
-      : ` val_nats_per_byte=${loss(valNatsPerByte)}`;
+      : ` val_nats_per_byte=${lossText(valNatsPerByte)}`;
   progress.line(
-    `done val_loss=${loss(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
+    `done val_loss=${lossText(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
   );
   return 0;
 }

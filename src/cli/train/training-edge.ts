@@ -1,4 +1,5 @@
 /** Where a run is trained: on an edge of its own on this machine, or on one elsewhere. */
+import { messageOf } from "../../api/errors.ts";
 import { hostname } from "node:os";
 import pc from "picocolors";
 import { type EdgeAddress } from "../edge-arguments.ts";
@@ -110,10 +111,7 @@ export function remoteEdge({
       );
       joined.ended.catch((error: unknown) => {
         if (trainers === 0) lose(error);
-        else
-          report(
-            pc.red(error instanceof Error ? error.message : String(error)),
-          );
+        else report(pc.red(messageOf(error)));
       });
     },
     async close() {

@@ -24,7 +24,7 @@ export function runBytes({ start, end, rows }: FileRange<unknown>): number {
 }
 
 /** Runs that follow each other in a file are one, so that small tensors come together. */
-export function joined<File>(
+export function joinedRanges<File>(
   runs: readonly FileRange<File>[],
 ): FileRange<File>[] {
   const whole: FileRange<File>[] = [];

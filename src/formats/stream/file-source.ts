@@ -2,7 +2,12 @@
  * Runs of files' bytes as one source, from any position on, read in windows; where it reads ahead, the next window
  * comes in while this one is worked on.
  */
-import { type FileRange, inOrder, joined, runBytes } from "./file-range.ts";
+import {
+  type FileRange,
+  inOrder,
+  joinedRanges,
+  runBytes,
+} from "./file-range.ts";
 import { ReusedMemory } from "./reused-memory.ts";
 import { type ByteSource, endedEarly } from "./source.ts";
 
@@ -46,7 +51,7 @@ export class FileSource<File> implements ByteSource {
     { windowBytes = WINDOW_BYTES, readsAhead = false } = {},
   ) {
     this.#read = read;
-    this.#runs = joined(runs);
+    this.#runs = joinedRanges(runs);
     this.#windowBytes = windowBytes;
     this.#readsAhead = readsAhead;
   }

@@ -3,7 +3,7 @@ import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 
 /** From the file's first byte. */
-export type Range = { start: number; end: number };
+export type DigestedRange = { start: number; end: number };
 
 /**
  * In hexadecimal, of ranges that follow one another. One read brings all of them: a model has thousands of
@@ -14,7 +14,7 @@ export async function* fileDigests(
   bucket: R2Bucket,
   key: string,
   etag: string,
-  ranges: readonly Range[],
+  ranges: readonly DigestedRange[],
 ): AsyncGenerator<string> {
   let at = ranges[0]!.start;
   const length = ranges.at(-1)!.end - at;

@@ -1,5 +1,5 @@
 /** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
-import { AppError } from "../../api/errors.ts";
+import { AppError, messageOf } from "../../api/errors.ts";
 import { invalidOption, shown } from "../../api/option-kinds.ts";
 import type { JobRequest } from "../../api/tensors.ts";
 import {
@@ -124,7 +124,7 @@ export class JobSteps {
   /** A refusal ends the job; anything else may pass, a few times. */
   #fail(job: StoredJob, error: unknown): void {
     const isRefusal = error instanceof AppError;
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     // What servers elsewhere do is no error of this one.
     if (!isRefusal && !(error instanceof NotNow)) console.error(error);
     if (!isRefusal && ++job.failures < MAX_FAILURES) {

@@ -1,9 +1,9 @@
 /** One run as the page has it: its history, then each event as it comes, until it has ended or nobody looks. */
 import { signal } from "@preact/signals";
-import { AppError } from "../../api/errors.ts";
+import { AppError, messageOf } from "../../api/errors.ts";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
-import { client, messageOf } from "../shell/access.ts";
+import { client } from "../shell/access.ts";
 
 /** What is heard is shown so often at most. */
 const SHOW_MS = 100;

@@ -1,4 +1,5 @@
 /** Start a run: a text that is here or comes from this machine, a model, a recipe, and who trains. */
+import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { DEFAULT_RECIPE, type Recipe, RECIPE_NAMES } from "../../api/recipe.ts";
@@ -8,7 +9,7 @@ import {
   ARCHITECTURES,
   type RunRequest,
 } from "../../api/run-config.ts";
-import { client, messageOf } from "../shell/access.ts";
+import { client } from "../shell/access.ts";
 import { share } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";

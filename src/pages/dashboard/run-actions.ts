@@ -1,9 +1,10 @@
 /** What can be done with a run: paused, ended, joined, and its files taken. */
+import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
-import { client, messageOf } from "../shell/access.ts";
+import { client } from "../shell/access.ts";
 import { copy } from "../shell/copy.ts";
 import { save } from "../shell/save.ts";
 import { forget } from "./choice.ts";

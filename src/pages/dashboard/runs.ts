@@ -1,7 +1,8 @@
 /** The runs and jobs that there are, and those that are followed. */
+import { messageOf } from "../../api/errors.ts";
 import { batch, effect, signal } from "@preact/signals";
 import type { RunSummary } from "../../api/run-status.ts";
-import { client, isLetIn, messageOf } from "../shell/access.ts";
+import { client, isLetIn } from "../shell/access.ts";
 import { chosen, show } from "./choice.ts";
 import { FollowedRun } from "./followed-run.ts";
 

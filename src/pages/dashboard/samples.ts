@@ -1,9 +1,10 @@
 /** What the run's parameters of the moment write: when asked, and where wished every so many steps as it goes on. */
+import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { useEffect } from "preact/hooks";
 import { hasEnded } from "../../api/run-status.ts";
-import { client, messageOf } from "../shell/access.ts";
+import { client } from "../shell/access.ts";
 import type { FollowedRun } from "./followed-run.ts";
 
 /** Latest first. */

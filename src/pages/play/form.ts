@@ -1,11 +1,12 @@
 /** What is looked at, and by which scheme. */
+import { messageOf } from "../../api/errors.ts";
 import { type Signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { useEffect } from "preact/hooks";
 import { SCHEME_PRESETS, PRESET_NAMES } from "../../api/presets.ts";
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
-import { messageOf } from "../shell/access.ts";
+
 import { schemeOf } from "../../formats/blocks/scheme.ts";
 import { DISTRIBUTIONS, type DistributionName } from "./distributions.ts";
 import { filesOf, pickedFiles } from "./dropped.ts";

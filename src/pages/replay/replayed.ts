@@ -1,8 +1,9 @@
 /** What is computed again here, and what the run has told of it. */
+import { messageOf } from "../../api/errors.ts";
 import { computed, signal } from "@preact/signals";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import type { ReplayedStep } from "../../training/replayed-run.ts";
-import { client, credentials, messageOf } from "../shell/access.ts";
+import { client, credentials } from "../shell/access.ts";
 import { counted } from "../shell/format.ts";
 import type {
   ReplayMessage,
@@ -17,13 +18,13 @@ export const said = signal("");
 export const worker = signal<Worker | undefined>(undefined);
 
 const differing = computed(
-  () => steps.value.filter((step) => verdictOf(step) === "differs").length,
+  () => steps.value.filter((step) => agreement(step) === "differs").length,
 );
 
 type Verdict = "verified" | "differs" | "not told";
 
 /** The run tells of a step once it is committed. */
-export function verdictOf(step: ReplayedStep): Verdict {
+export function agreement(step: ReplayedStep): Verdict {
   const own = told.value.get(step.step);
   if (!own) return "not told";
   const isSame =

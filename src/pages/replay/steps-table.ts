@@ -1,6 +1,6 @@
 /** The steps computed last, each with its verdict. */
 import { html } from "htm/preact";
-import { steps, verdictOf } from "./replayed.ts";
+import { steps, agreement } from "./replayed.ts";
 
 export function StepsTable() {
   return html`<div class="wide" tabindex="0" role="region" aria-label="Steps">
@@ -23,7 +23,7 @@ export function StepsTable() {
           .slice(-20)
           .reverse()
           .map((each) => {
-            const verdict = verdictOf(each);
+            const verdict = agreement(each);
             return html`<tr key=${each.step}>
               <th scope="row">${each.step}</th>
               <td>${each.trainLoss ?? "–"}</td>

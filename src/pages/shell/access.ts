@@ -1,4 +1,5 @@
 /** Who this page is to the edge. A token stays for this tab's session, and goes as a header only. */
+import { messageOf } from "../../api/errors.ts";
 import { signal } from "@preact/signals";
 import type { AppError } from "../../api/errors.ts";
 import type { ServiceVersion } from "../../api/service-version.ts";
@@ -65,8 +66,4 @@ export async function enter(given?: string): Promise<void> {
 export function leave(): void {
   sessionStorage.removeItem(KEY);
   isLetIn.value = false;
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

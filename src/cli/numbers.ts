@@ -1,7 +1,13 @@
 /** Numbers that a person typed after an option. */
-import { UsageError } from "../file-arguments.ts";
+import { UsageError } from "./file-arguments.ts";
 
-export function wholeNumber(name: string, text: string, least: number): number {
+/** From `least` on. */
+export function wholeNumber(
+  name: string,
+  typed: unknown,
+  least: number,
+): number {
+  const text = String(typed);
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
     throw new UsageError(
