@@ -136,11 +136,21 @@ function* onDirectory({ only }: Asked): Generator<Group<Timed>> {
   yield* directoryGroup();
 }
 
+/** Of groups that are whole benchmarks each, those that are asked for. */
+function chosen<B extends Benchmark>(
+  groups: readonly Group<B>[],
+  { only }: Asked,
+): Group<B>[] {
+  return groups
+    .map(({ name, benchmarks }) => ({
+      name,
+      benchmarks: select(benchmarks, only),
+    }))
+    .filter(({ benchmarks }) => benchmarks.length > 0);
+}
+
 async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
-  const groups = KERNEL_GROUPS.map(({ name, benchmarks }) => ({
-    name,
-    benchmarks: select(benchmarks, asked.only),
-  })).filter(({ benchmarks }) => benchmarks.length > 0);
+  const groups = chosen(KERNEL_GROUPS, asked);
   if (groups.length === 0) return;
   const workerd = await startWorkerd(asked.variant);
   try {
@@ -167,10 +177,7 @@ async function* training({ only }: Asked): AsyncGenerator<Group<Timed>> {
 
 /** The product's routes, timed by requests. */
 async function* overHttp(asked: Asked): AsyncGenerator<Group<Timed>> {
-  const groups = HTTP_GROUPS.map(({ name, benchmarks }) => ({
-    name,
-    benchmarks: select(benchmarks, asked.only),
-  })).filter(({ benchmarks }) => benchmarks.length > 0);
+  const groups = chosen(HTTP_GROUPS, asked);
   if (groups.length === 0) return;
   const { origin, close } = await startWorker("http.wrangler.toml", {});
   try {

@@ -20,7 +20,7 @@ import {
 } from "../formats/folding/folded-sections.ts";
 import { foundInstead } from "../formats/operations/nothing-done.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
-import { type Dtype, DTYPE_BITS, type FloatDtype } from "../formats/dtype.ts";
+import type { Dtype, FloatDtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
@@ -39,7 +39,7 @@ import {
 } from "./float8-parts.ts";
 import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
-import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
+import { partsInFiles, type PlannedShard } from "./shards.ts";
 import { targetHeads, type TargetDecision, turned } from "./targets.ts";
 
 export type DirectoryChoices = TensorChoices & {
@@ -94,18 +94,13 @@ export function planDirectory(
       : [headOf(tensor)];
     return { tensor, place, decision, heads };
   });
-  const cut = shardsOf(
-    written.map(({ heads }) => heads),
+  const { files, index } = partsInFiles(
+    written,
     maxShardBytes,
+    ({ decision }) => decision.packed,
   );
-  const index = indexOf(cut);
-  const byName = new Map(written.map((part) => [part.heads[0]!.name, part]));
   const figures = withFigures ? new ErrorFigures() : undefined;
-  const shards = cut.map(({ file, tensors: own }): PlannedShard => {
-    const parts = own
-      .flatMap(({ name }) => byName.get(name) ?? [])
-      .toSorted((a, b) => rank(a) - rank(b));
-    const heads = parts.flatMap((part) => part.heads);
+  const shards = files.map(({ file, parts, heads }): PlannedShard => {
     return {
       file,
       heads,
@@ -149,11 +144,6 @@ const headOf = ({ name, dtype, shape }: TensorHead<Dtype>) => ({
   dtype,
   shape,
 });
-
-/** Wide tensors come first, so that each starts at a multiple of its width, and packed ones last. */
-function rank({ heads, decision }: Part): number {
-  return decision.packed ? 0 : -DTYPE_BITS[heads[0]!.dtype];
-}
 
 function conversionOf(
   parts: readonly Part[],

@@ -1,6 +1,6 @@
 /** The files that a directory's tensors are written to, and the index that names them. */
 import { AppError } from "../api/errors.ts";
-import { type Dtype, dtypeBytes } from "../formats/dtype.ts";
+import { type Dtype, DTYPE_BITS, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import type { Conversion } from "../formats/stream/conversion.ts";
 import {
@@ -64,6 +64,38 @@ export function shardsOf(
     file: `model-${number(i + 1)}-of-${number(parts.length)}.safetensors`,
     tensors,
   }));
+}
+
+/** Parts that are written as `heads`, each whole in one file. */
+export type PartsOfFile<P> = {
+  file: string;
+  parts: readonly P[];
+  heads: readonly TensorHead<Dtype>[];
+};
+
+/**
+ * In files as `shardsOf`; within one, wide tensors come first, so that each starts at a multiple of its width, and
+ * packed ones last.
+ */
+export function partsInFiles<P extends { heads: readonly TensorHead<Dtype>[] }>(
+  all: readonly P[],
+  most: number,
+  isPacked: (part: P) => boolean,
+): { files: PartsOfFile<P>[]; index: ReturnType<typeof indexOf> } {
+  const byName = new Map(all.map((part) => [part.heads[0]!.name, part]));
+  const rank = (part: P) =>
+    isPacked(part) ? 0 : -DTYPE_BITS[part.heads[0]!.dtype];
+  const cut = shardsOf(
+    all.map(({ heads }) => heads),
+    most,
+  );
+  const files = cut.map(({ file, tensors }) => {
+    const parts = tensors
+      .flatMap(({ name }) => byName.get(name) ?? [])
+      .toSorted((a, b) => rank(a) - rank(b));
+    return { file, parts, heads: parts.flatMap(({ heads }) => heads) };
+  });
+  return { files, index: indexOf(cut) };
 }
 
 /** `model.safetensors.index.json`; undefined for a single file, which needs none. */

@@ -5,7 +5,7 @@ import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
 import { refloated } from "../formats/blocks/refloated-section.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
-import { type DecodedDtype, type Dtype, DTYPE_BITS } from "../formats/dtype.ts";
+import type { DecodedDtype, Dtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import {
@@ -15,7 +15,12 @@ import {
 } from "../formats/tensor.ts";
 import type { CheckpointTensor } from "./checkpoint.ts";
 import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
-import { indexOf, type PlannedShard, shardsOf } from "./shards.ts";
+import {
+  type indexOf,
+  type PartsOfFile,
+  partsInFiles,
+  type PlannedShard,
+} from "./shards.ts";
 
 /** A tensor of the model, as it is written. */
 export type WrittenPart = {
@@ -77,23 +82,19 @@ export function writtenFiles(
 } {
   checkNames(parts);
   const sorted = parts.toSorted((a, b) => compareNames(a.name, b.name));
-  const byHead = new Map(sorted.map((part) => [part.heads[0]!.name, part]));
-  const cut = shardsOf(
-    sorted.map(({ heads }) => heads),
+  const { files, index } = partsInFiles(
+    sorted,
     maxShardBytes,
+    ({ heads }) => heads.length > 1,
   );
-  const shards = cut.map(({ file, tensors }) =>
-    shardOf(
-      file,
-      tensors.flatMap(({ name }) => byHead.get(name) ?? []),
-    ),
-  );
-  return { shards, index: indexOf(cut) };
+  return { shards: files.map(shardOf), index };
 }
 
-function shardOf(file: string, unsorted: readonly WrittenPart[]): PlannedShard {
-  const parts = unsorted.toSorted((a, b) => rank(a) - rank(b));
-  const heads = parts.flatMap((part) => part.heads);
+function shardOf({
+  file,
+  parts,
+  heads,
+}: PartsOfFile<WrittenPart>): PlannedShard {
   return {
     file,
     heads,
@@ -109,11 +110,6 @@ function shardOf(file: string, unsorted: readonly WrittenPart[]): PlannedShard {
       return new Conversion({ ...head, sections, pool, heldBytes });
     },
   };
-}
-
-/** Wide ones come first, so that each starts at a multiple of its width, and pairs last. */
-function rank({ heads }: WrittenPart): number {
-  return heads.length > 1 ? 0 : -DTYPE_BITS[heads[0]!.dtype];
 }
 
 function checkNames(parts: readonly WrittenPart[]): void {

@@ -32,6 +32,7 @@ import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
 import { isDirectory } from "./send-files.ts";
 import { withInput } from "./stdio.ts";
+import { printAnswer } from "./print-answer.ts";
 
 const args = {
   ...fileArguments,
@@ -56,9 +57,7 @@ export const analyzeCommand = defineCommand({
     const analysis = isDirectory(file)
       ? await analyzeDirectory(file, given, options)
       : await withInput(file, (path) => analyzeFile(path, given, options));
-    console.log(
-      json ? JSON.stringify(analysis, null, 2) : renderAnalysis(analysis),
-    );
+    printAnswer(json, analysis, renderAnalysis);
   },
 });
 

@@ -19,6 +19,7 @@ import {
   RecomputedRun,
   stepOfState,
 } from "./recomputed-steps.ts";
+import { printAnswer } from "./print-answer.ts";
 
 const args = {
   ...runArgument,
@@ -77,8 +78,7 @@ export const auditCommand = defineCommand({
       given.against === undefined
         ? await auditHere(given)
         : { ...(await compare(given)), computed: 0 };
-    if (given.json) console.log(JSON.stringify(found, null, 2));
-    else console.log(render(found));
+    printAnswer(given.json, found, render);
     if (found.first) process.exitCode = 1;
   },
 });

@@ -14,6 +14,7 @@ import {
 } from "./file-arguments.ts";
 import { localModel, openWriter, writePieces } from "./local-text.ts";
 import { namedModel } from "./named-model.ts";
+import { printAnswer } from "./print-answer.ts";
 
 const option = (
   valueHint: string,
@@ -120,9 +121,7 @@ export const generateCommand = defineCommand({
     };
     const ending = await write(prompt, put);
     begin();
-    console.log(
-      given.json ? JSON.stringify({ prompt, text, ...ending }, null, 2) : "",
-    );
+    printAnswer(given.json, { prompt, text, ...ending }, () => "");
   },
 });
 

@@ -16,6 +16,7 @@ import {
   remoteFile,
   remoteFolder,
 } from "./ranged-files.ts";
+import { printAnswer } from "./print-answer.ts";
 
 const args = {
   path: {
@@ -44,9 +45,7 @@ export const inspectCommand = defineCommand({
     const { path, json } = context.args as { path: string; json?: boolean };
     const token = (given.token as string | undefined) ?? process.env.HF_TOKEN;
     const inspection = await inspected(path, token);
-    console.log(
-      json ? JSON.stringify(inspection, null, 2) : renderInspection(inspection),
-    );
+    printAnswer(json, inspection, renderInspection);
   },
 });
 

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Completion, Lease } from "../api/lease.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { pause, pauseMs } from "../client/retry.ts";
+import { pause, trainerPauseMs } from "../client/retry.ts";
 import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
@@ -65,7 +65,7 @@ async function train(): Promise<void> {
         });
       },
       onTrouble: (text) => tell({ type: "trouble", text }),
-      pause: (failures) => pause(10 * pauseMs(failures), signal),
+      pause: (failures) => pause(trainerPauseMs(failures), signal),
       leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
     },
   );

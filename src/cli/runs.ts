@@ -15,6 +15,7 @@ import {
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { losses } from "./progress.ts";
+import { printAnswer } from "./print-answer.ts";
 
 export const runsCommand = defineCommand({
   meta: {
@@ -25,9 +26,7 @@ export const runsCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, edgeArguments);
     const statuses = await allRuns(clientOf(given));
-    console.log(
-      given.json ? JSON.stringify(statuses, null, 2) : renderRuns(statuses),
-    );
+    printAnswer(given.json, statuses, renderRuns);
   },
 });
 
@@ -100,10 +99,11 @@ export const rewindCommand = defineCommand({
     const status = await runOf(given).rewind(
       wholeNumber("step", given.step, 0),
     );
-    console.log(
-      given.json
-        ? JSON.stringify(status, null, 2)
-        : `run ${status.run} is ${status.state}, at ${status.step} of ${status.config.steps} steps`,
+    printAnswer(
+      given.json,
+      status,
+      ({ run, state, step, config }) =>
+        `run ${run} is ${state}, at ${step} of ${config.steps} steps`,
     );
   },
 });
@@ -120,11 +120,11 @@ function stateCommand(
     async run(context) {
       const given = checkArguments(context, args);
       const status = await runOf(given).setState(state);
-      const at = `${status.step} of ${status.config.steps} steps`;
-      console.log(
-        given.json
-          ? JSON.stringify(status, null, 2)
-          : `run ${status.run} is ${status.state}${hasEnded(status.state) ? "" : ","} at ${at}`,
+      printAnswer(
+        given.json,
+        status,
+        ({ run, state, step, config }) =>
+          `run ${run} is ${state}${hasEnded(state) ? "" : ","} at ${step} of ${config.steps} steps`,
       );
     },
   });

@@ -5,6 +5,7 @@ import { alignedRows } from "./aligned-rows.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
+import { printAnswer } from "./print-answer.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -37,13 +38,11 @@ export const tokensCommand = defineCommand({
     if (given.issue) {
       const expiresInMs = DAY_MS * wholeNumber("days", given.days ?? "7", 1);
       const issued = await runOf(given).joinToken({ expiresInMs });
-      console.log(given.json ? JSON.stringify(issued, null, 2) : issued.token);
+      printAnswer(given.json, issued, ({ token }) => token);
       return;
     }
     const tokens = await runOf(given).joinTokens();
-    console.log(
-      given.json ? JSON.stringify(tokens, null, 2) : renderTokens(tokens),
-    );
+    printAnswer(given.json, tokens, renderTokens);
   },
 });
 
@@ -93,11 +92,7 @@ function tokenCommand(
     async run(context) {
       const given = checkArguments(context, args);
       const token = await runOf(given).setTokenState(given.id as string, state);
-      console.log(
-        given.json
-          ? JSON.stringify(token, null, 2)
-          : `${token.id} is ${token.state}`,
-      );
+      printAnswer(given.json, token, ({ id, state }) => `${id} is ${state}`);
     },
   });
 }
@@ -133,10 +128,10 @@ export const fingerprintCommand = defineCommand({
       given.set === undefined && !given.reset
         ? await run.status()
         : await run.setFingerprint((given.set as string | undefined) ?? null);
-    console.log(
-      given.json
-        ? JSON.stringify({ fingerprint }, null, 2)
-        : (fingerprint ?? "none: the next trainer brings it"),
+    printAnswer(
+      given.json,
+      { fingerprint },
+      () => fingerprint ?? "none: the next trainer brings it",
     );
   },
 });

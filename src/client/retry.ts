@@ -50,6 +50,11 @@ export function pauseMs(attempt: number, random = Math.random()): number {
   return full * (0.5 + random / 2);
 }
 
+/** What a trainer waits that has failed so often in a row: others go on meanwhile. */
+export function trainerPauseMs(failures: number): number {
+  return 10 * pauseMs(failures);
+}
+
 /** Resolves after `ms`, or as soon as the signal comes. */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return;

@@ -6,7 +6,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
-import { pauseMs } from "../client/retry.ts";
+import { trainerPauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { isolateMemory } from "../memory/ledger.ts";
 import { isFinalRefusal } from "../training/refusals.ts";
@@ -72,7 +72,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
       return;
     }
     // An alarm that is set for now, from within an alarm, may never come: set it for later.
-    const waitMs = outcome === "failed" ? 10 * pauseMs(this.#failures++) : 1;
+    const waitMs = outcome === "failed" ? trainerPauseMs(this.#failures++) : 1;
     await this.ctx.storage.setAlarm(Date.now() + waitMs);
   }
 

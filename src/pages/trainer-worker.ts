@@ -1,7 +1,7 @@
 /** One trainer of a tab, in a Worker of its own: the loop and the kernels of every other. */
 import { messageOf } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
-import { pause, pauseMs } from "../client/retry.ts";
+import { pause, trainerPauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
 import { loadKernelsHere } from "./training/kernels.ts";
@@ -29,7 +29,7 @@ async function train({ baseUrl, token, run, trainer }: TabTask): Promise<void> {
       tell({ type: "microbatch", kind, step, lossSum, tokens });
     },
     onTrouble: (text) => tell({ type: "trouble", text }),
-    pause: (failures) => pause(10 * pauseMs(failures), signal),
+    pause: (failures) => pause(trainerPauseMs(failures), signal),
     leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
   });
   tell({ type: "ended", outcome });

@@ -32,7 +32,64 @@ import {
 import type { Lost } from "./nonfinite.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
-/** A tensor's elements as they come, and its scales, held back until then, behind them. */
+/** Elements as they come, and their scales, in `hold` until then, behind them. */
+export class ScalesBehind {
+  readonly #out = new OutputBuffer();
+  readonly #scheme: Scheme;
+  readonly #key: NoiseKey;
+  readonly #pool: HoldPool;
+  readonly #hold: number;
+  readonly #bytes: number;
+  readonly #told: PieceListeners | undefined;
+
+  /** `bytes` are those of all scales. */
+  constructor(
+    scheme: Scheme,
+    key: NoiseKey,
+    pool: HoldPool,
+    hold: number,
+    bytes: number,
+    told?: PieceListeners,
+  ) {
+    this.#scheme = scheme;
+    this.#key = key;
+    this.#pool = pool;
+    this.#hold = hold;
+    this.#bytes = bytes;
+    this.#told = told;
+  }
+
+  /** The elements of f32 [count] at `x`. Inside of `arena.scope`. */
+  pack(x: Pointer, piece: Piece): Uint8Array {
+    const { arena } = kernels();
+    const { elementBytes } = BLOCK_FORMATS[this.#scheme.format];
+    const blocks = piece.count / BLOCK_SIZE;
+    const { elements, scales } = packBlocks(
+      x,
+      piece,
+      this.#scheme,
+      this.#key,
+      this.#told,
+    );
+    this.#held.set(arena.u8(scales, blocks), piece.start / BLOCK_SIZE);
+    return this.#out.copy(arena.u8(elements, blocks * elementBytes));
+  }
+
+  /** Behind the last piece. */
+  *end(): Generator<Uint8Array> {
+    yield this.#held;
+    this.#pool.release(this.#hold);
+  }
+
+  release(): void {
+    this.#out.release();
+  }
+
+  get #held(): Uint8Array {
+    return this.#pool.bytes(this.#hold, this.#bytes);
+  }
+}
+
 export function quantized(
   rows: Rows,
   dtype: FloatDtype,
@@ -42,29 +99,19 @@ export function quantized(
   hold: number,
   told?: PieceListeners,
 ): Section {
-  const { arena } = kernels();
-  const { elementBytes } = BLOCK_FORMATS[scheme.format];
-  const out = new OutputBuffer();
+  const bytes = scaleBytes(rows);
+  const blocks = new ScalesBehind(scheme, key, pool, hold, bytes, told);
   const pieces = pieceCount(rows);
-  const held = () => pool.bytes(hold, scaleBytes(rows));
   return {
-    release: () => out.release(),
+    release: () => blocks.release(),
     pieces,
     pieceBytes: (index) => inputBytes(rows, index, dtype),
     *convert(index, bytes) {
       const piece = pieceOf(rows, index);
-      const { start, count } = piece;
-      yield arena.scope(() => {
-        const x = loadPiece(bytes, dtype, piece);
-        const { elements, scales } = packBlocks(x, piece, scheme, key, told);
-        held().set(arena.u8(scales, count / BLOCK_SIZE), start / BLOCK_SIZE);
-        return out.copy(
-          arena.u8(elements, (count / BLOCK_SIZE) * elementBytes),
-        );
-      });
-      if (index < pieces - 1) return;
-      yield held();
-      pool.release(hold);
+      yield kernels().arena.scope(() =>
+        blocks.pack(loadPiece(bytes, dtype, piece), piece),
+      );
+      if (index === pieces - 1) yield* blocks.end();
     },
   };
 }

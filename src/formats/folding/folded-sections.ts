@@ -8,10 +8,12 @@ import type { Pointer } from "../../kernels/arena.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import { BLOCK_FORMATS } from "../blocks/block-formats.ts";
-import { packBlocks, type PieceListeners } from "../blocks/block-pieces.ts";
+import type { PieceListeners } from "../blocks/block-pieces.ts";
 import type { Lost } from "../blocks/nonfinite.ts";
-import type { PieceWriter } from "../blocks/quantized-sections.ts";
+import {
+  type PieceWriter,
+  ScalesBehind,
+} from "../blocks/quantized-sections.ts";
 import {
   type DecodedDtype,
   dtypeBytes,
@@ -93,7 +95,7 @@ export function foldedWritten(
   );
 }
 
-/** Elements as they come, and the scales, in `hold` until then, behind them. Requires: columns % 32 == 0 */
+/** Requires: columns % 32 == 0 */
 export function foldedBlocks(
   tensor: FoldedTensor,
   scheme: Scheme,
@@ -102,25 +104,17 @@ export function foldedBlocks(
   hold: number,
   told?: PieceListeners,
 ): Section {
-  const { arena } = kernels();
-  const { elementBytes } = BLOCK_FORMATS[scheme.format];
-  const out = new OutputBuffer();
-  const held = () => pool.bytes(hold, elementCount(tensor.shape) / BLOCK_SIZE);
-  const section = folded(tensor, (x, { start, count }) => {
-    const blocks = count / BLOCK_SIZE;
-    const piece = { start, count, rows: 1, real: count };
-    const { elements, scales } = packBlocks(x, piece, scheme, key, told);
-    held().set(arena.u8(scales, blocks), start / BLOCK_SIZE);
-    return out.copy(arena.u8(elements, blocks * elementBytes));
-  });
+  const bytes = elementCount(tensor.shape) / BLOCK_SIZE;
+  const blocks = new ScalesBehind(scheme, key, pool, hold, bytes, told);
+  const section = folded(tensor, (x, { start, count }) =>
+    blocks.pack(x, { start, count, rows: 1, real: count }),
+  );
   return {
     ...section,
-    release: () => out.release(),
+    release: () => blocks.release(),
     *convert(index, bytes) {
       yield* section.convert(index, bytes);
-      if (index < section.pieces - 1) return;
-      yield held();
-      pool.release(hold);
+      if (index === section.pieces - 1) yield* blocks.end();
     },
   };
 }
