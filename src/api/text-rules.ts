@@ -1,10 +1,22 @@
 /** What short texts are held to, and how a caller is told of it, to whom a pattern says nothing. */
+import { AppError } from "./errors.ts";
+import { shown } from "./option-kinds.ts";
 
-export type TextRule = { pattern: RegExp; words: string };
+export type TextRule = {
+  pattern: RegExp;
+  words: string;
+  /** Of UTF-8, where what holds it counts those. */
+  maxBytes?: number;
+};
 
 const SIGNS = "letters, digits, dots, _ or -";
-/** One of a folder or a file is no `.` or `..`. */
-const IN_BUCKET = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}";
+/** What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. */
+const IN_FOLDER = "(?!\\.{1,2}(?:/|$))[^/\\p{Cc}\\p{Cs}]+";
+/** R2's, of a key. */
+const MAX_KEY_BYTES = 1024;
+
+/** Files of the bucket have keys that begin so. */
+export const FILES_PREFIX = "files/";
 
 /** Names travel in paths and in header values. */
 export const NAME = {
@@ -22,15 +34,11 @@ export const TOKEN_ID = {
   words: `1 to 80 ${SIGNS}`,
 } as const satisfies TextRule;
 
-export const FOLDER_NAME = {
-  pattern: new RegExp(`^${IN_BUCKET}$`),
-  words: `1 to 64 ${SIGNS}, and no . or ..`,
-} as const satisfies TextRule;
-
-/** A name, or that of a folder and one in it. */
+/** Of a file or a folder in the bucket: as file systems have them, in folders as deep as may be. */
 export const FILE_NAME = {
-  pattern: new RegExp(`^${IN_BUCKET}(?:/${IN_BUCKET})?$`),
-  words: `1 to 64 ${SIGNS}, and no . or ..; in a folder the folder's, a slash and as many`,
+  pattern: new RegExp(`^${IN_FOLDER}(?:/${IN_FOLDER})*$`, "u"),
+  words: `up to ${MAX_KEY_BYTES - FILES_PREFIX.length} bytes of UTF-8 without control characters; between slashes neither nothing nor . or ..`,
+  maxBytes: MAX_KEY_BYTES - FILES_PREFIX.length,
 } as const satisfies TextRule;
 
 /** Travels in a header between Worker and object. */
@@ -44,3 +52,21 @@ export const DIGEST = {
   pattern: /^[0-9a-f]{64}$/,
   words: "64 hexadecimal digits, in small letters",
 } as const satisfies TextRule;
+
+export function follows(
+  { pattern, maxBytes = Infinity }: TextRule,
+  text: string,
+): boolean {
+  return (
+    pattern.test(text) && new TextEncoder().encode(text).length <= maxBytes
+  );
+}
+
+/** Errors: `invalid_name` */
+export function checkFileName(name: string): void {
+  if (follows(FILE_NAME, name)) return;
+  throw new AppError(
+    "invalid_name",
+    `Expected a file's name of ${FILE_NAME.words}, got ${shown(name)}`,
+  );
+}

@@ -5,7 +5,7 @@ import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { byteSize } from "../api/byte-size.ts";
 import { Bar } from "./bar.ts";
 import { checkOutputFolder } from "./directory-output.ts";
-import { addressOf, edgeArguments } from "./edge-arguments.ts";
+import { addressOf, checkTypedName, edgeArguments } from "./edge-arguments.ts";
 import {
   checkArguments,
   fileArguments,
@@ -40,6 +40,7 @@ export const downloadCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const [name, to] = [String(given.name), String(given.output)];
+    checkTypedName("<name>", name);
     const edge = new Mxfp4Edge(addressOf(given));
     const found = await listAll(edge, name);
     const file = found.find((entry) => entry.name === name);

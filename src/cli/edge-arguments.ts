@@ -1,8 +1,10 @@
 /** What the commands on an edge's runs can be told: which edge, and who asks. */
 import type { ArgsDef } from "citty";
+import { shown } from "../api/option-kinds.ts";
+import { FILE_NAME, follows } from "../api/text-rules.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { type Arguments, asTyped } from "./file-arguments.ts";
+import { type Arguments, asTyped, UsageError } from "./file-arguments.ts";
 
 /** Where `npm start` serves. */
 const LOCAL_URL = "http://127.0.0.1:8787";
@@ -61,4 +63,12 @@ export function runOf(given: Arguments): RunClient {
 /** The run that a join token opens; undefined for any other token. */
 export function runOfToken(token: string | undefined): string | undefined {
   return /^join\.(.+)\.[\w-]+\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
+}
+
+/** Of a file or a folder of an edge, typed at `place`. Errors: `UsageError` */
+export function checkTypedName(place: string, name: string): void {
+  if (follows(FILE_NAME, name)) return;
+  throw new UsageError(
+    `Expected ${place} to be ${FILE_NAME.words}, got ${shown(name)}`,
+  );
 }

@@ -83,7 +83,8 @@ export async function localFile(path: string): Promise<RangedFile> {
 
 /** A folder at a URL, such as a model's `…/resolve/main/`; it cannot be listed. */
 export function remoteFolder(url: string, token: string | undefined): Folder {
-  const at = (name: string) => new URL(name, url).href;
+  // A name may have signs that say something else in a URL.
+  const at = (name: string) => new URL(encodeURIComponent(name), url).href;
   return {
     list: () => Promise.resolve(undefined),
     async text(name) {

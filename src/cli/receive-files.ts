@@ -7,6 +7,7 @@ import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
+import { checkFileName } from "../api/text-rules.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { Bar } from "./bar.ts";
 
@@ -71,7 +72,9 @@ export async function receiveFolder(
   const waiting = [...entries];
   const receiver = async (): Promise<void> => {
     for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
+      checkFileName(entry.name); // no edge may have it written elsewhere
       const path = join(part, entry.name.slice(folder.length + 1));
+      await mkdir(dirname(path), { recursive: true });
       const there = await stat(path).catch(() => undefined);
       if (there?.size === entry.bytes && there.mtimeMs > entry.storedMs)
         bar.skip(entry.bytes);

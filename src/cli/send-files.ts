@@ -1,8 +1,10 @@
 /** Files and directories to an edge; what is there already is not sent again. */
 import { statSync } from "node:fs";
-import { stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
+import { checkFileName } from "../api/text-rules.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { Bar } from "./bar.ts";
 import { fileBlob, notReadable } from "./files.ts";
@@ -29,6 +31,40 @@ export async function sendingsOf(
     path: join(path, file),
     name: `${name}/${file}`,
   }));
+}
+
+/** As `sendingsOf`, and what is in the folders of a directory. Errors: `invalid_name`, before any is sent */
+export async function allSendingsOf(
+  path: string,
+  name: string,
+): Promise<Sending[]> {
+  const all = await sendingsBelow(path, name, []);
+  for (const sending of all) checkFileName(sending.name);
+  return all;
+}
+
+async function sendingsBelow(
+  path: string,
+  name: string,
+  around: readonly string[],
+): Promise<Sending[]> {
+  const own = await sendingsOf(path, name);
+  if (!isDirectory(path)) return own;
+  const real = await realpath(path);
+  if (around.includes(real))
+    throw new AppError(
+      "file_not_found",
+      `Expected folders in a directory, got ${path}, which leads to one around it`,
+    );
+  const folders = (await localFolder(path).folders!()).toSorted();
+  for (const folder of folders)
+    own.push(
+      ...(await sendingsBelow(join(path, folder), `${name}/${folder}`, [
+        ...around,
+        real,
+      ])),
+    );
+  return own;
 }
 
 /** One after the other, each in parts at once. */

@@ -4,13 +4,13 @@ import pc from "picocolors";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { byteSize } from "../api/byte-size.ts";
 import { Bar } from "./bar.ts";
-import { addressOf, edgeArguments } from "./edge-arguments.ts";
+import { addressOf, checkTypedName, edgeArguments } from "./edge-arguments.ts";
 import {
   checkArguments,
   fileArguments,
   outputArguments,
 } from "./file-arguments.ts";
-import { sendFiles, sendingsOf } from "./send-files.ts";
+import { allSendingsOf, sendFiles } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
@@ -39,9 +39,11 @@ export const uploadCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const path = String(given.path);
-    const name = (given.name as string | undefined) ?? basename(resolve(path));
+    const told = given.name as string | undefined;
+    if (told !== undefined) checkTypedName("--name", told);
+    const name = told ?? basename(resolve(path));
     const bar = new Bar("upload");
-    const sendings = await sendingsOf(path, name);
+    const sendings = await allSendingsOf(path, name);
     const sent = await sendFiles(
       new Mxfp4Edge(addressOf(given)),
       sendings,

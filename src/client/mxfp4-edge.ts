@@ -39,6 +39,7 @@ import type {
   TensorBody,
   UploadPart,
 } from "../api/tensors.ts";
+import { checkFileName } from "../api/text-rules.ts";
 import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import type { ServiceVersion } from "../api/service-version.ts";
 import { Client, queryOf } from "./client.ts";
@@ -281,11 +282,17 @@ async function releasing(
 }
 
 function filePath(name: string): string {
-  return `/v1/files/${encodeURIComponent(name)}`;
+  return `/v1/files/${encodedName(name)}`;
 }
 
 function folderPath(name: string): string {
-  return `/v1/folders/${encodeURIComponent(name)}`;
+  return `/v1/folders/${encodedName(name)}`;
+}
+
+/** Errors: `invalid_name`; in a URL, some names that no edge takes would be another place */
+function encodedName(name: string): string {
+  checkFileName(name);
+  return encodeURIComponent(name);
 }
 
 function uploadPath(name: string, upload: string): string {

@@ -3,13 +3,13 @@ import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
 import { takeRest } from "./body.ts";
-import { patternsOf } from "./declaration/path.ts";
+import { patternOf, routedPath } from "./declaration/path.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
 import { ROUTES } from "./routes.ts";
 import { identify, observe } from "./service/observe.ts";
 
-export const app = new Hono<AppEnv>();
+export const app = new Hono<AppEnv>({ getPath: routedPath });
 
 app.onError(async (error, c) => {
   await takeRest(c.req.raw);
@@ -18,7 +18,7 @@ app.onError(async (error, c) => {
 app.use(identify, observe);
 
 for (const { method, path, access, answer } of ROUTES) {
-  app.on(method.toUpperCase(), patternsOf(path), async (c: Context<AppEnv>) => {
+  app.on(method.toUpperCase(), patternOf(path), async (c: Context<AppEnv>) => {
     c.set("route", path);
     await authorize(c, access);
     return answer(c);

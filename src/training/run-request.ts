@@ -13,7 +13,13 @@ import {
   type WireDtype,
   WIRE_DTYPES,
 } from "../api/run-config.ts";
-import { NAME, RUN_ID, type TextRule } from "../api/text-rules.ts";
+import {
+  FILE_NAME,
+  follows,
+  NAME,
+  RUN_ID,
+  type TextRule,
+} from "../api/text-rules.ts";
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { MAX_SHARDS } from "./sharding.ts";
 
@@ -24,8 +30,14 @@ export const MAX_MICROBATCHES = 256;
 const MAX_REDUNDANCY = 9;
 
 /** Errors say the rule's words. */
-export function ruled({ pattern, words }: TextRule): z.ZodString {
-  return z.string().regex(pattern, `to be ${words}`);
+export function ruled(rule: TextRule): z.ZodString {
+  const { pattern, words, maxBytes } = rule;
+  const text = z.string().regex(pattern, `to be ${words}`);
+  if (maxBytes === undefined) return text;
+  // What the pattern refuses is told of once.
+  return text.refine((value) => !pattern.test(value) || follows(rule, value), {
+    message: `to be ${words}`,
+  });
 }
 
 /** An id that no other run has. */
@@ -130,7 +142,7 @@ export const runRequestSchema = z.strictObject({
   run: ruled(RUN_ID).optional(),
   dataset: ruled(NAME),
   model: modelSchema.optional(),
-  from: ruled(NAME).optional(),
+  from: ruled(FILE_NAME).optional(),
   resume: z.boolean().optional(),
   recipe: told(z.enum(RECIPE_NAMES), DEFAULTS.recipe),
   gradientDtype: told(z.enum(WIRE_DTYPES), DEFAULTS.gradientDtype),

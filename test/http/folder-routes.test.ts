@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { FilePage } from "../../src/api/tensors.ts";
 import { layOutTar, readTar } from "../../src/http/files/tar.ts";
 import { names, putFile } from "../support/jobs.ts";
+import { entriesOf } from "../support/untarred.ts";
 import { problemOf, send } from "./support.ts";
 
 const FILES: Record<string, Uint8Array<ArrayBuffer>> = {
@@ -47,7 +48,7 @@ describe("a folder of four files", () => {
     expect(whole.headers.get("Content-Type")).toBe("application/x-tar");
     const tar = new Uint8Array(await whole.arrayBuffer());
     expect(whole.headers.get("Content-Length")).toBe(`${tar.length}`);
-    expect(entriesOf(tar)).toEqual(FILES);
+    expect(entriesOf(tar)).toEqual(new Map(Object.entries(FILES)));
     const etag = whole.headers.get("ETag")!;
     for (const [start, end] of [
       [0, 0],
@@ -106,22 +107,6 @@ describe("a folder of four files", () => {
   });
 });
 
-test.each([
-  "a/b/c",
-  "a/..",
-  "../a",
-  "a/%2E%2E%2Fb",
-  "./a",
-  "a/b c",
-  `a/${"x".repeat(65)}`,
-])("a file of the name %s is refused", async (name) => {
-  const path = `/v1/files/${encodeURIComponent(decodeURIComponent(name))}`;
-  const body = new Uint8Array(1);
-  const headers = { "Content-Length": "1" };
-  const response = await send(path, { method: "PUT", body, headers });
-  await problemOf(response, 422, "invalid_name");
-});
-
 test("a file larger than ustar can say has an extended header that does", async () => {
   const bytes = 2 ** 33 + 5;
   const long = `${"f".repeat(64)}/${"n".repeat(64)}`;
@@ -137,27 +122,3 @@ test("a file larger than ustar can say has an extended header that does", async 
   expect(text.slice(1024, 1024 + 65)).toBe(`${"n".repeat(64)}\0`);
   expect(text.slice(1024 + 345, 1024 + 345 + 65)).toBe(`${"f".repeat(64)}\0`);
 });
-
-/** The files of a tar by POSIX.1-2017, "ustar Interchange Format", its checksums looked at. */
-function entriesOf(tar: Uint8Array<ArrayBuffer>): typeof FILES {
-  const entries: typeof FILES = {};
-  const textAt = (at: number, length: number) =>
-    new TextDecoder()
-      .decode(tar.subarray(at, at + length))
-      .replace(/\0.*$/s, "");
-  let at = 0;
-  for (; tar[at] !== 0;) {
-    const header = tar.slice(at, at + 512);
-    const sum = parseInt(textAt(at + 148, 8), 8);
-    header.fill(32, 148, 156);
-    expect(header.reduce((total, byte) => total + byte, 0)).toBe(sum);
-    expect(textAt(at + 257, 6)).toBe("ustar");
-    expect(textAt(at + 156, 1)).toBe("0");
-    const bytes = parseInt(textAt(at + 124, 12), 8);
-    const name = `${textAt(at + 345, 155)}/${textAt(at, 100)}`;
-    entries[name] = tar.slice(at + 512, at + 512 + bytes);
-    at += 512 + Math.ceil(bytes / 512) * 512;
-  }
-  expect(tar.subarray(at)).toEqual(new Uint8Array(1024));
-  return entries;
-}

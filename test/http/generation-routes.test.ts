@@ -84,7 +84,7 @@ describe("a model of the bucket", () => {
     const ask = { model: "mine", prompt: "ab", maxTokens: 3 };
     for (const [change, status, code] of [
       [{ model: "none" }, 404, "file_not_found"],
-      [{ model: "a/b/c" }, 422, "invalid_config"],
+      [{ model: "a/../c" }, 422, "invalid_config"],
       [{ prompt: "" }, 422, "invalid_config"],
       [{ topP: 2 }, 422, "invalid_config"],
       [{ other: 1 }, 422, "invalid_config"],

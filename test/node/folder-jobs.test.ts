@@ -345,7 +345,7 @@ test.each<[string, object, string]>([
   ],
   [
     "llama",
-    { ...FP4, options: { for: "vllm" }, result: "a/b" },
+    { ...FP4, options: { for: "vllm" }, result: "a/../b" },
     "Expected `result`",
   ],
   [

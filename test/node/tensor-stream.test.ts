@@ -124,7 +124,7 @@ describe("where pages are served, by what hands requests on to the Worker,", () 
     ["operands that are none", "/v1/gemm", "application/octet-stream"],
     [
       "a name that is none",
-      "/v1/files/a%20b",
+      "/v1/files/a%0Ab",
       "application/octet-stream",
       "PUT",
     ],

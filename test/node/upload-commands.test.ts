@@ -204,6 +204,7 @@ test("a directory goes there and comes back; one that is changed goes anew", asy
   });
   const back = ["download", "llama", "-o", at("back"), "--url", url];
   expect(await run(back)).toMatchObject({ status: 0 });
+  // A folder is what lies in it.
   const files = readdirSync(at("llama")).filter((name) => name !== "original");
   expect(readdirSync(at("back")).toSorted()).toEqual(files.toSorted());
   for (const file of files)

@@ -47,7 +47,10 @@ export async function startRangeServer(
     return found;
   };
   const server = createServer((request, response) => {
-    const [, first = "", ...rest] = request.url!.split("?")[0]!.split("/");
+    const [, first = "", ...rest] = request
+      .url!.split("?")[0]!
+      .split("/")
+      .map(decodeURIComponent);
     const { authorization } = request.headers;
     requests.push({ path: request.url!, authorization });
     const trouble = Object.hasOwn(troubles, first)

@@ -23,7 +23,7 @@ import { route } from "../declaration/route.ts";
 import type { Env } from "../env.ts";
 import { GONE, UPLOAD_ERRORS } from "../files/stored-bytes.ts";
 import { pinModel } from "../../objects/platform/stored-model.ts";
-import { NAME } from "../../api/text-rules.ts";
+import { FILE_NAME } from "../../api/text-rules.ts";
 import { storeUpload, uploadBytes } from "../files/upload.ts";
 import { datasetPageSchema, datasetSchema } from "./dataset-schemas.ts";
 import { withHeartbeat } from "../files/heartbeat.ts";
@@ -42,7 +42,7 @@ const VOCABULARY = optional({
 });
 const FROM = textParameter(
   "A folder of /v1/files with the checkpoint of a run, whose `bpe` it is: nothing is learned",
-  NAME.pattern,
+  FILE_NAME.pattern,
 );
 /** Small enough that an example's run is over in a second. */
 const exampleText =

@@ -15,18 +15,13 @@ export function limit(most: number, fallback: number): Parameter<number> {
 }
 
 /** `cursor` of a list by name. */
-export const NAME_CURSOR = cursorOf(NAME.pattern);
-
-/** `cursor` of a list by names that match `pattern`. */
-export function cursorOf(pattern: RegExp): Parameter<string | undefined> {
-  return {
-    ...textParameter("The `next` of the page before", pattern),
-    read(value) {
-      if (value === undefined || pattern.test(value)) return value;
-      throw wrongCursor(value);
-    },
-  };
-}
+export const NAME_CURSOR: Parameter<string | undefined> = {
+  ...textParameter("The `next` of the page before", NAME.pattern),
+  read(value) {
+    if (value === undefined || NAME.pattern.test(value)) return value;
+    throw wrongCursor(value);
+  },
+};
 
 export function wrongCursor(got: string): AppError {
   return new AppError(

@@ -1,10 +1,11 @@
 /** What stands in the paths of routes, by the names that it has there. */
 import type { Context } from "hono";
+import { getPath } from "hono/utils/url";
 import { AppError, type ErrorCode } from "../../api/errors.ts";
-import { choice, type Whole } from "../../api/option-kinds.ts";
+import { choice, shown, type Whole } from "../../api/option-kinds.ts";
 import {
   FILE_NAME,
-  FOLDER_NAME,
+  follows,
   NAME,
   RUN_ID,
   type TextRule,
@@ -19,14 +20,14 @@ export const PATH_PARAMETERS = {
   name: named("Of a dataset", "a dataset's name", "invalid_name"),
   file: {
     ...named(
-      "Its name, or that of its folder, a slash (%2F where a form encodes it) and its own",
+      "Its name, with those of the folders that it lies in and slashes, which a form encodes as %2F",
       "a file's name",
       "invalid_name",
       FILE_NAME,
     ),
     example: "example/model.safetensors",
   },
-  folder: named("Its name", "a folder's name", "invalid_name", FOLDER_NAME),
+  folder: named("Its name", "a folder's name", "invalid_name", FILE_NAME),
   upload: {
     ...named("Its id: the two sizes", "an upload's id", "upload_not_found"),
     example: "1000-5242880",
@@ -53,39 +54,83 @@ export const PATH_PARAMETERS = {
 
 export type PathName = keyof typeof PATH_PARAMETERS;
 
-/** As the router has a declared path: a {file} that lies in a folder has two segments. */
-export function patternsOf(path: string): string[] {
-  const pattern = path.replace(/\{(\w+)\}/g, ":$1");
-  const inFolder = pattern.replace(":file", ":inFolder/:file");
-  return inFolder === pattern ? [pattern] : [pattern, inFolder];
+/** As the router has a declared path. */
+export function patternOf(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
 }
 
-/** What stands in a request's path in the place of {name}. */
+const FILES_PATH = "/v1/files/";
+const FOLDERS_PATH = "/v1/folders/";
+
+/**
+ * What the router matches: the path, in which slashes of a file's name count as encoded. Behind the last
+ * `/uploads/` stands an upload of a file, so that a name with this in it has its slashes encoded.
+ */
+export function routedPath(request: Request): string {
+  const { pathname } = new URL(request.url);
+  if (pathname.startsWith(FOLDERS_PATH))
+    return FOLDERS_PATH + joined(pathname.slice(FOLDERS_PATH.length));
+  if (!pathname.startsWith(FILES_PATH)) return getPath(request);
+  const rest = pathname.slice(FILES_PATH.length);
+  const [, file = rest, upload = ""] =
+    /^(.+)(\/uploads\/[^/]+(?:\/[^/]+)?)$/.exec(rest) ??
+    (request.method === "POST" ? /^(.+)(\/uploads)$/.exec(rest) : null) ??
+    [];
+  return FILES_PATH + joined(file) + upload;
+}
+
+function joined(name: string): string {
+  return name.replaceAll("/", "%2F");
+}
+
+/** What stands in a request's path in the place of {name}. Errors: `invalid_name` for bytes that are no UTF-8 */
 export function textInPath(c: Context, name: string): string | undefined {
   const text = c.req.param(name);
-  const folder = name === "file" ? c.req.param("inFolder") : undefined;
-  return folder === undefined ? text : `${folder}/${text}`;
+  if (name === "file" || name === "folder") checkEncoding(c.req.path);
+  return text;
+}
+
+/** The router leaves as it is what it cannot decode, which would be another name. */
+function checkEncoding(path: string): void {
+  try {
+    decodeURIComponent(path);
+  } catch (cause) {
+    throw new AppError(
+      "invalid_name",
+      `Expected a path of percent-encoded UTF-8, got ${path}`,
+      { cause },
+    );
+  }
 }
 
 function number(text: string): Parameter<number> {
   return required<Whole>({ ...U32, text }, 0, "invalid_number");
 }
 
-/** A name of a few signs; one that is no such name is refused as `code`. */
+/** A name by a rule; one that does not follow it is refused as `code`. */
 export function named(
   description: string,
   what: string,
   code: ErrorCode,
-  { pattern, words }: TextRule = NAME,
+  rule: TextRule = NAME,
 ): Parameter<string> {
+  const { pattern, words, maxBytes } = rule;
   return {
     description,
-    schema: { type: "string", pattern: pattern.source },
+    schema: {
+      type: "string",
+      pattern: pattern.source,
+      // Of characters there are no more than of bytes.
+      ...(maxBytes !== undefined && { maxLength: maxBytes }),
+    },
     required: true,
     example: "example",
     read(value = "") {
-      if (pattern.test(value)) return value;
-      throw new AppError(code, `Expected ${what} of ${words}, got "${value}"`);
+      if (follows(rule, value)) return value;
+      throw new AppError(
+        code,
+        `Expected ${what} of ${words}, got ${shown(value)}`,
+      );
     },
   };
 }

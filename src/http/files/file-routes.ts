@@ -1,15 +1,15 @@
 /** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
 import * as z from "zod";
-import { FILE_NAME } from "../../api/text-rules.ts";
 import { AppError } from "../../api/errors.ts";
 import type { FilePage, StoredFile } from "../../api/tensors.ts";
 import {
   fileKey,
   isFolder,
+  lastOf,
   nameOfKey,
 } from "../../objects/platform/stored-files.ts";
 import { next, time, whole } from "../declaration/json-values.ts";
-import { cursorOf, limit } from "../declaration/page.ts";
+import { limit } from "../declaration/page.ts";
 import { textParameter } from "../declaration/parameter.ts";
 import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
@@ -19,6 +19,7 @@ import {
   GONE,
   READ_ERRORS,
   READ_HEADERS,
+  saved,
   storedAnswers,
   UPLOAD_ERRORS,
 } from "./stored-bytes.ts";
@@ -57,7 +58,8 @@ export const FILE_ROUTES = [
         "What their names begin with: `name/` of those in a folder",
       ),
       limit: limit(1000, 100),
-      cursor: cursorOf(FILE_NAME.pattern),
+      // Who puts files by the S3 interface may call them what no route takes.
+      cursor: textParameter("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: filePage } },
     errors: ["invalid_option"],
@@ -145,7 +147,7 @@ export const FILE_ROUTES = [
         const { size: bytes, httpEtag: etag } = present;
         const stored = { key, bytes, etag, present };
         const response = await answerStored(c, stored, asked);
-        if (response) return response;
+        if (response) return saved(response, lastOf(name));
       }
     },
   }),

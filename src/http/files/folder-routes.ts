@@ -3,6 +3,7 @@ import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import {
   filesIn,
+  lastOf,
   nameOfKey,
   removeFiles,
 } from "../../objects/platform/stored-files.ts";
@@ -15,6 +16,7 @@ import {
   rangeOf,
   READ_ERRORS,
   READ_HEADERS,
+  saved,
   storedAnswers,
 } from "./stored-bytes.ts";
 import { layOutTar, readTar } from "./tar.ts";
@@ -30,7 +32,7 @@ export const FOLDER_ROUTES = [
     access: "owner",
     summary: "All files of a folder as one tar, or a range of it",
     description:
-      "A folder is the files `folder/name` of /v1/files, which lists them by prefix. A file that is replaced while the tar goes out breaks it off: a range under If-Range goes on where the folder is the same.",
+      "A folder is the files of /v1/files whose names begin with its own and a slash, in folders of it too. A file that is replaced while the tar goes out breaks it off: a range under If-Range goes on where the folder is the same.",
     headers: READ_HEADERS,
     answers: storedAnswers("Of names, contents and times", TAR),
     errors: ["file_not_found", ...READ_ERRORS],
@@ -56,11 +58,10 @@ export const FOLDER_ROUTES = [
         })),
       );
       const stored = new Date(storedMs);
-      const disposition = `attachment; filename="${folder}.tar"`;
+      const fileName = `${lastOf(folder)}.tar`;
       if (c.req.method === "HEAD") {
         const headers = headersOf(stored, tar.bytes, etag, TAR);
-        headers.set("Content-Disposition", disposition);
-        return new Response(null, { headers });
+        return saved(new Response(null, { headers }), fileName);
       }
       const range = rangeOf(c, asked, tar.bytes, etag);
       const all = { offset: 0, length: tar.bytes };
@@ -80,8 +81,7 @@ export const FOLDER_ROUTES = [
       // A reader that leaves is told of nothing; neither is one whose file was replaced.
       c.executionCtx.waitUntil(written.catch(() => {}));
       const answer = answerBytes(body, stored, tar.bytes, etag, range, TAR);
-      answer.headers.set("Content-Disposition", disposition);
-      return answer;
+      return saved(answer, fileName);
     },
   }),
 

@@ -160,3 +160,22 @@ export function headersOf(
     ETag: etag,
   });
 }
+
+/** With the name that a browser saves it under (RFC 6266; what is not ASCII as RFC 8187 has it). */
+export function saved(answer: Response, fileName: string): Response {
+  if (answer.status === 304) return answer;
+  const plain = fileName.replace(/[^\x20-\x7e]|["\\%]/gu, "_");
+  const whole =
+    plain === fileName ? "" : `; filename*=UTF-8''${extended(fileName)}`;
+  const disposition = `attachment; filename="${plain}"${whole}`;
+  answer.headers.set("Content-Disposition", disposition);
+  return answer;
+}
+
+/** `ext-value` has fewer signs as they are than a URL's part. */
+function extended(text: string): string {
+  return encodeURIComponent(text).replace(
+    /['()*]/g,
+    (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}

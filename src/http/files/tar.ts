@@ -1,15 +1,17 @@
 /**
- * Stored files as one tar (POSIX.1-2017, pax: ustar headers, and an extended one before a file whose size
- * they cannot say). Where each byte lies follows from names and sizes alone, so any range can be sent.
+ * Stored files as one tar (POSIX.1-2017, pax: ustar headers, and an extended one before a file whose size or
+ * name they cannot say). Where each byte lies follows from names and sizes alone, so any range can be sent.
  */
 import type { ByteRange } from "./byte-range.ts";
 
 const BLOCK_BYTES = 512;
 /** Eleven octal digits. */
 const MAX_USTAR_BYTES = 8 ** 11 - 1;
+const NAME_BYTES = 100;
+const FOLDER_BYTES = 155;
 const encoder = new TextEncoder();
 
-/** `name` is a folder, a slash and a name, each at most 100 bytes of ASCII. */
+/** `name` has the folders before it, with slashes. */
 export type TarEntry = { name: string; bytes: number; modifiedMs: number };
 
 /** A stretch of the tar from `start` on: bytes of its own, or those of an entry. */
@@ -86,32 +88,67 @@ export async function* tarChunks(
 }
 
 function headerOf(entry: TarEntry): Uint8Array {
-  if (entry.bytes <= MAX_USTAR_BYTES) return ustar(entry, entry.bytes, "0");
-  const record = sizeRecord(entry.bytes);
-  const [folder, name] = entry.name.split("/");
-  const extended = ustar(
-    { ...entry, name: `${folder}/pax.${name}` },
-    record.length,
-    "x",
-  );
-  const header = new Uint8Array(3 * BLOCK_BYTES);
-  header.set(extended);
-  header.set(record, BLOCK_BYTES);
+  const { name, bytes } = entry;
+  const place = placeOf(name);
+  const isLarge = bytes > MAX_USTAR_BYTES;
+  if (place && !isLarge) return ustar(entry, place, bytes, "0");
+  const records = [
+    ...(isLarge ? [record("size", `${bytes}`)] : []),
+    ...(place ? [] : [record("path", name)]),
+  ];
+  const extended = records.reduce((sum, { length }) => sum + length, 0);
+  const blocks = Math.ceil(extended / BLOCK_BYTES);
+  const header = new Uint8Array((2 + blocks) * BLOCK_BYTES);
+  // Whoever does not know extended headers gets files of these names.
+  const { folder, last } = place ?? { folder: "", last: plain(name) };
+  const own = { folder, last: `pax.${last}`.slice(0, NAME_BYTES) };
+  header.set(ustar(entry, own, extended, "x"));
+  let at = BLOCK_BYTES;
+  for (const each of records) {
+    header.set(each, at);
+    at += each.length;
+  }
   // What the extended header says stands above it.
-  header.set(ustar(entry, 0, "0"), 2 * BLOCK_BYTES);
+  const stated = isLarge ? 0 : bytes;
+  header.set(
+    ustar(entry, { folder, last }, stated, "0"),
+    (1 + blocks) * BLOCK_BYTES,
+  );
   return header;
 }
 
+type Place = { folder: string; last: string };
+
+/** The name in two fields, cut at the last slash; undefined where it is no ASCII, or longer than they are. */
+function placeOf(name: string): Place | undefined {
+  const slash = name.lastIndexOf("/");
+  const [folder, last] = [
+    name.slice(0, Math.max(slash, 0)),
+    name.slice(slash + 1),
+  ];
+  const isShort = folder.length <= FOLDER_BYTES && last.length <= NAME_BYTES;
+  return isShort && /^[\x20-\x7e]*$/.test(name) ? { folder, last } : undefined;
+}
+
+function plain(name: string): string {
+  const last = name.slice(name.lastIndexOf("/") + 1);
+  return last.replace(/[^\x20-\x7e]/gu, "_").slice(0, NAME_BYTES);
+}
+
 /** A record begins with its own length in decimal digits. */
-function sizeRecord(bytes: number): Uint8Array {
-  const text = ` size=${bytes}\n`;
-  let length = text.length + 1;
-  while (`${length}${text}`.length !== length) length++;
-  return encoder.encode(`${length}${text}`);
+function record(key: string, value: string): Uint8Array {
+  const told = encoder.encode(` ${key}=${value}\n`);
+  let length = told.length + 1;
+  while (`${length}`.length + told.length !== length) length++;
+  const bytes = new Uint8Array(length);
+  bytes.set(encoder.encode(`${length}`));
+  bytes.set(told, length - told.length);
+  return bytes;
 }
 
 function ustar(
-  { name, modifiedMs }: TarEntry,
+  { modifiedMs }: TarEntry,
+  { folder, last }: Place,
   bytes: number,
   type: "0" | "x",
 ): Uint8Array {
@@ -120,8 +157,7 @@ function ustar(
     header.set(encoder.encode(text), at);
   const octal = (at: number, digits: number, value: number) =>
     put(at, value.toString(8).padStart(digits, "0"));
-  const slash = name.indexOf("/");
-  put(0, name.slice(slash + 1));
+  put(0, last);
   octal(100, 7, 0o644);
   octal(108, 7, 0); // user
   octal(116, 7, 0); // group
@@ -132,7 +168,7 @@ function ustar(
   put(257, "ustar\u000000");
   octal(329, 7, 0);
   octal(337, 7, 0);
-  put(345, name.slice(0, slash));
+  put(345, folder);
   const sum = header.reduce((total, byte) => total + byte, 0);
   octal(148, 6, sum);
   header[154] = 0;

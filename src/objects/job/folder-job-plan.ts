@@ -19,6 +19,7 @@ import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
 import { Conversion } from "../../formats/stream/conversion.ts";
 import type { ReadFile } from "../../formats/stream/file-source.ts";
 import { copied } from "../../formats/stream/tensor-sections.ts";
+import { lastOf } from "../platform/stored-files.ts";
 import {
   type JobOutput,
   type JobPlan,
@@ -140,11 +141,20 @@ export async function planAnalysisJob(
 
 /** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */
 function nameOf(source: StoredJob["request"]["source"]): string {
-  if (typeof source === "string") return source;
+  if (typeof source === "string") return lastOf(source);
   const segments = new URL(source.url).pathname.split("/").filter(Boolean);
   const resolve = segments.indexOf("resolve");
-  const name = resolve > 0 ? segments[resolve - 1] : segments.at(-1);
-  return name === undefined ? "model" : decodeURIComponent(name);
+  const name = (resolve > 0 ? segments[resolve - 1] : segments.at(-1)) ?? "";
+  return decodedName(name) || "model";
+}
+
+/** As it stands where a host has it of no UTF-8. */
+function decodedName(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 function stretchesOf(

@@ -1,5 +1,6 @@
 /** What a job leaves in the bucket: an upload, then files, which are its own by their metadata. */
 import { AppError } from "../../api/errors.ts";
+import { checkFileName } from "../../api/text-rules.ts";
 import { takeBack } from "../directory/unfinished-uploads.ts";
 import {
   fileKey,
@@ -28,8 +29,12 @@ export class JobResult {
     if (isTaken) throw fileExists(result);
   }
 
-  /** The upload of the file that is being written; begun where there is none. */
+  /**
+   * The upload of the file that is being written; begun where there is none.
+   * Errors: `invalid_name` for one in a folder that makes of it more than a name may be
+   */
   async upload(job: StoredJob, name: string): Promise<R2MultipartUpload> {
+    checkFileName(name);
     const key = fileKey(name);
     if (job.uploadId !== null)
       return this.#bucket.resumeMultipartUpload(key, job.uploadId);

@@ -1,6 +1,5 @@
 /** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
 import { AppError, messageOf } from "../../api/errors.ts";
-import { invalidOption, shown } from "../../api/option-kinds.ts";
 import type { JobRequest } from "../../api/tensors.ts";
 import {
   checkFileRequest,
@@ -24,7 +23,6 @@ import {
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
-import { FOLDER_NAME } from "../../api/text-rules.ts";
 import { isFolderUrl, type PinnedSource, pinStored } from "./pinned-file.ts";
 import { NotNow } from "./url-file.ts";
 import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
@@ -65,16 +63,15 @@ export class JobSteps {
     if (pinned.isFolder) {
       checkFolderRequest(request);
       pinned.files = files && files.filter(({ name }) => isTaken(name));
-      if (makesFolder({ request, isFolder: true }))
-        checkFolderName(request.result);
     } else {
       checkFileRequest(request);
     }
     const job = newJob(id, { ...request, source }, pinned, token);
     if (files && makesFolder(job))
-      job.leftOut = files
-        .map(({ name }) => name)
-        .filter((name) => !isTaken(name));
+      job.leftOut = [
+        ...files.map(({ name }) => name).filter((name) => !isTaken(name)),
+        ...(pinned.folders ?? []).map((name) => `${name}/`),
+      ];
     await this.#work.result.checkFree(job);
     return job;
   }
@@ -164,10 +161,4 @@ export class JobSteps {
     // The alarm with it.
     await this.#storage.deleteAll();
   }
-}
-
-/** Errors: `invalid_option` for a folder in a folder */
-function checkFolderName(result: string | undefined): void {
-  if (result !== undefined && !FOLDER_NAME.pattern.test(result))
-    throw invalidOption("`result` to be the name of a folder", shown(result));
 }

@@ -1,7 +1,7 @@
 /** What a job reads, here or elsewhere: files that must stay as they were when it began, by ranges of their bytes. */
 import { AppError } from "../../api/errors.ts";
 import { endedEarly } from "../../formats/stream/source.ts";
-import { fileKey, filesIn, nameOfKey } from "../platform/stored-files.ts";
+import { fileKey, filesIn, inFolder } from "../platform/stored-files.ts";
 import { findUrl, shownUrl, type UrlFile, type UrlReader } from "./url-file.ts";
 import { pinUrlFolder } from "./url-folder.ts";
 
@@ -10,8 +10,15 @@ export type PinnedObject = { key: string; etag: string; bytes: number };
 /** In the bucket or elsewhere, known by a name: that in its folder, or its own. */
 export type PinnedFile = (PinnedObject | UrlFile) & { name: string };
 
-/** What a job reads, null until somebody else has told of it, and whether it is a folder. */
-export type PinnedSource = { isFolder: boolean; files: PinnedFile[] | null };
+/**
+ * What a job reads, null until somebody else has told of it, and whether it is a folder; `folders` are
+ * those in it, which are not read.
+ */
+export type PinnedSource = {
+  isFolder: boolean;
+  files: PinnedFile[] | null;
+  folders?: string[];
+};
 
 /** The file of this name, or where there is none the folder. Errors: `file_not_found` */
 export async function pinStored(
@@ -26,11 +33,9 @@ export async function pinStored(
       "file_not_found",
       `Expected \`source\` to be the name of a file or a folder, got "${source}"`,
     );
-  const prefix = `${source}/`;
-  const files = found.map((object) =>
-    pinned(object, nameOfKey(object.key).slice(prefix.length)),
-  );
-  return { isFolder: true, files };
+  const { files, folders } = inFolder(source, found);
+  const all = Array.from(files, ([name, object]) => pinned(object, name));
+  return { isFolder: true, files: all, folders };
 }
 
 function pinned({ key, etag, size }: R2Object, name: string): PinnedFile {

@@ -43,7 +43,9 @@ export async function pinUrlFolder(
   url: string,
 ): Promise<NamedFile[]> {
   const find = async (name: string): Promise<NamedFile | undefined> => {
-    const file = await findUrl(reader, new URL(name, url).href);
+    // A name may have signs that say something else in a URL.
+    const { href } = new URL(encodeURIComponent(name), url);
+    const file = await findUrl(reader, href);
     return file && { ...file, name };
   };
   const index = await find(INDEX_FILE);

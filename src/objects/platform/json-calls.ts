@@ -2,7 +2,7 @@
  * JSON calls between the Worker and an object, by itty-durable. The object holds what `jsonCalls`
  * returns and passes its requests on; the Worker calls methods on what `jsonStub` returns.
  *
- * Arguments travel as JSON in a request header: small and ASCII only. Tensors never come this way.
+ * Arguments travel as JSON in a request header, so they are small, and as a JSON text of ASCII alone. Tensors never come this way.
  * Expected failures cross as values (`Result`), since itty-durable makes a 500 of what is thrown.
  */
 import { createDurable, proxyDurable } from "itty-durable";
@@ -31,10 +31,10 @@ export function jsonCalls(
   class Calls extends createDurable() {}
   for (const [name, method] of Object.entries(methods)) {
     Object.defineProperty(Calls.prototype, name, {
-      value: (...args: never[]) =>
+      value: (args: string) =>
         toResult(() => {
           before();
-          return method(...args);
+          return method(...(JSON.parse(args) as never[]));
         }),
     });
   }
@@ -50,14 +50,22 @@ export function jsonStub<M extends Methods>(
   const id = namespace.idFromName(name);
   const calls = proxyDurable(namespace, { parse: true }).get(id) as Record<
     string,
-    (...args: unknown[]) => Promise<Result<unknown>>
+    (args: string) => Promise<Result<unknown>>
   >;
   return new Proxy({} as JsonStub<M>, {
     get(_target, method) {
       // Without this, an `await` would take the stub for a promise and call its `then`.
       if (typeof method !== "string" || method === "then") return undefined;
       return async (...args: unknown[]) =>
-        fromResult(await calls[method]!(...args));
+        fromResult(await calls[method]!(asciiJson(args)));
     },
   });
+}
+
+/** Headers bear one byte a character, and names of files have others. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }

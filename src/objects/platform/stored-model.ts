@@ -9,7 +9,7 @@ import {
   type ImportedRun,
   openModel,
 } from "../../training/imported-model.ts";
-import { fileKey, filesIn } from "./stored-files.ts";
+import { fileKey, filesIn, inFolder } from "./stored-files.ts";
 
 /** Of a folder's files, those that tell which model it is. */
 const MODEL_FILE = /\.safetensors$|^config\.json$|\.index\.json$/;
@@ -75,12 +75,9 @@ async function modelFiles(
   folder: string,
   wanted = MODEL_FILE,
 ): Promise<ModelFiles> {
-  const files = new Map<string, R2Object>();
-  for (const file of await filesIn(bucket, folder)) {
-    const name = file.key.slice(fileKey(`${folder}/`).length);
-    if (wanted.test(name)) files.set(name, file);
-  }
-  if (files.size > 0) return files;
+  const { files } = inFolder(folder, await filesIn(bucket, folder));
+  const found = new Map([...files].filter(([name]) => wanted.test(name)));
+  if (found.size > 0) return found;
   throw new AppError(
     "file_not_found",
     `Expected a folder with a model in it, got "${folder}"`,
