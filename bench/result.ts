@@ -1,4 +1,4 @@
-/** What `npm run bench -- --json FILE` writes (DESIGN, section 6). */
+/** What `npm run bench -- --json FILE` writes. */
 import type { Unit } from "./benchmark.ts";
 import type { Machine } from "./machine.ts";
 

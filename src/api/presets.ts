@@ -2,6 +2,7 @@
  * The choices that reproduce the bytes of others, and the paper's (docs/compatibility.md). The layout is
  * theirs too where they have one; a GGUF has its own.
  */
+import { ALGORITHM_2 } from "./recipe.ts";
 import type { Layout, Scheme } from "./scheme.ts";
 
 export type SchemePreset = Partial<Scheme> & { layout?: Layout };
@@ -17,7 +18,7 @@ export const SCHEME_PRESETS = {
   paper: {
     rounding: "stochastic",
     scale: "floor",
-    prescale: 0.75,
+    prescale: ALGORITHM_2.prescale,
     hadamard: 64,
   },
 } as const satisfies Record<string, SchemePreset>;

@@ -3,11 +3,14 @@
  * A product is described by its operands; all factors follow from how those are quantized.
  */
 
+/** Of Algorithm 2 of arXiv 2502.20586: nothing that it multiplies clips. */
+const PRESCALE = 0.75;
+
 /** How one operand of a product, or a gradient on the wire, becomes MXFP4 (floor scale). */
 export type Mxfp4Quantizer = {
   rounding: "nearest-even" | "stochastic";
   /** Multiplies the values before they are quantized. */
-  prescale: 1 | 0.75;
+  prescale: 1 | typeof PRESCALE;
   /** Multiplies what was quantized, so that it is as large as the values again. */
   correction: number;
 };
@@ -25,15 +28,15 @@ const ALGORITHM_1: Mxfp4Quantizer = {
  */
 const ALIGNED: Mxfp4Quantizer = {
   rounding: "nearest-even",
-  prescale: 0.75,
-  correction: (4 / 3) * 1.00904,
+  prescale: PRESCALE,
+  correction: (1 / PRESCALE) * 1.00904,
 };
 
 /** Algorithm 2: nothing clips, and the mean is the value. */
 export const ALGORITHM_2: Mxfp4Quantizer = {
   rounding: "stochastic",
-  prescale: 0.75,
-  correction: 4 / 3,
+  prescale: PRESCALE,
+  correction: 1 / PRESCALE,
 };
 
 /** f32 products of f32 operands, which may be rounded to bf16. */

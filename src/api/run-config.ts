@@ -11,10 +11,20 @@ export const WIRE_DTYPES = ["mxfp4", "mxfp4-eden", "bf16", "f32"] as const;
 
 export type WireDtype = (typeof WIRE_DTYPES)[number];
 
-/** What a model is computed like; GPT-2 unless told. */
+/** What a model is computed like. */
 export const ARCHITECTURES = ["gpt2", "llama"] as const;
 
 export type ArchitectureName = (typeof ARCHITECTURES)[number];
+
+/** Of a model that names none. */
+export const DEFAULT_ARCHITECTURE = "gpt2" satisfies ArchitectureName;
+
+/** As shapes and configs name it. */
+export function writtenArchitecture(
+  name: ArchitectureName | undefined,
+): ModelShape["arch"] {
+  return name === DEFAULT_ARCHITECTURE ? undefined : name;
+}
 
 /** What every model has. */
 export type ModelSizes = {

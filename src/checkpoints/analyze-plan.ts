@@ -56,6 +56,7 @@ import {
   targetCandidates,
 } from "./judged.ts";
 import type { TensorRead } from "./tensor-reads.ts";
+import { LOADED_FORMAT } from "./targets.ts";
 
 export type FolderAnalysis = NormsOf & {
   /** What the conversion takes, in order. */
@@ -238,7 +239,7 @@ function modelSchemes(options: AnalyzeModelOptions): {
   const all = namedSchemes(base, compare ?? (isOne ? undefined : rules));
   for (const { scheme } of all) checkScheme(scheme);
   const reasonOf = ({ scheme }: NamedScheme): string | undefined => {
-    if (scheme.format !== "mxfp4")
+    if (scheme.format !== LOADED_FORMAT)
       return `loaders take mxfp4 of a model, not ${scheme.format}`;
     return notPlain(scheme, false)[0];
   };

@@ -23,7 +23,7 @@ import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
 import { headBytes } from "./shards.ts";
-import { decideFor } from "./targets.ts";
+import { decideFor, LOADED_FORMAT } from "./targets.ts";
 
 export type InspectedTensor = {
   name: string;
@@ -168,7 +168,7 @@ function reportAsItIs(
     layout: i < packed.length ? packed[i]!.layout.name : null,
   }));
   const refusals = whyNotLoaded(loader, weights, config);
-  const format = packed.find(({ layout }) => layout.format !== "mxfp4");
+  const format = packed.find(({ layout }) => layout.format !== LOADED_FORMAT);
   if (format)
     refusals.push(`${format.name} is in ${format.layout.format}, no MXFP4`);
   const loads = refusals.length === 0;

@@ -40,7 +40,12 @@ import {
 import { ErrorFigures } from "./error-figures.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import { partsInFiles, type PlannedShard } from "./shards.ts";
-import { targetHeads, type TargetDecision, turned } from "./targets.ts";
+import {
+  targetHeads,
+  type TargetDecision,
+  turned,
+  LOADED_FORMAT,
+} from "./targets.ts";
 
 export type DirectoryChoices = TensorChoices & {
   target: Target;
@@ -217,7 +222,7 @@ function heldFor({ tensor: { shape }, decision }: Part): number {
 }
 
 function checkPlain(scheme: Scheme): void {
-  if (scheme.format !== "mxfp4")
+  if (scheme.format !== LOADED_FORMAT)
     throw new AppError(
       "invalid_option",
       `Expected format mxfp4 for a loader, got "${scheme.format}"`,

@@ -34,6 +34,7 @@ import { repackedCard } from "./model-card.ts";
 import { layoutConfig } from "./quantization-config.ts";
 import { storedBlocks } from "./stored-blocks.ts";
 import type { WrittenPart } from "./written-parts.ts";
+import { LOADED_FORMAT } from "./targets.ts";
 
 /**
  * FP8 beside blocks becomes BF16 where that has its values, since the layout's config does not speak of it.
@@ -50,7 +51,7 @@ export function planRepackedDirectory(
   const stored = storedBlocks(checkpoint);
   const { packed, float8, others } = stored;
   checkFormats(packed, float8);
-  const target = layoutOf("safetensors", "mxfp4", to);
+  const target = layoutOf("safetensors", LOADED_FORMAT, to);
   const moving = packed.map((tensor) => movingPart(tensor, target, watch));
   if (!packed.some((tensor, i) => moving[i] && hasElements(tensor)))
     throw nothingToMove(checkpoint, to, packed.filter(hasElements).length);
@@ -170,7 +171,7 @@ function checkFormats(
   packed: readonly PackedTensor[],
   float8: ReadonlyMap<string, Float8Tensor>,
 ): void {
-  const other = packed.find(({ layout }) => layout.format !== "mxfp4");
+  const other = packed.find(({ layout }) => layout.format !== LOADED_FORMAT);
   if (other)
     throw new AppError(
       "unsupported_dtype",

@@ -2,7 +2,7 @@
  * The loaders that a directory can be made for, and which of its tensors each takes in MXFP4. What a
  * loader cannot take packed stays as it is, with the reason; it still loads.
  */
-import type { Target } from "../api/scheme.ts";
+import type { FormatName, Target } from "../api/scheme.ts";
 import {
   layoutOf,
   packedHeads as partHeads,
@@ -12,6 +12,9 @@ import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
+
+/** What loaders take of a model's weights. */
+export const LOADED_FORMAT = "mxfp4" satisfies FormatName;
 
 /** How the tensors of a packed weight are named and arranged. */
 export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";
@@ -115,7 +118,7 @@ export function targetHeads(
   layout: TargetLayout,
 ): TensorHead<Dtype>[] {
   const own = turned(shape, decision);
-  const written = layoutOf("safetensors", "mxfp4", layout);
+  const written = layoutOf("safetensors", LOADED_FORMAT, layout);
   const heads = partHeads(written, name, own, rowsOf(own, 0));
   return heads as TensorHead<Dtype>[];
 }

@@ -2,6 +2,7 @@
  * Matrix products in MXFP4. An operand is rotated, quantized and laid out in one pass, from wherever
  * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4/mxfp4-panel.ts).
  */
+import { ALGORITHM_2, type Mxfp4Quantizer } from "../api/recipe.ts";
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple, checkStrides } from "./check.ts";
 import type { Operand } from "./matmul.ts";
@@ -28,8 +29,8 @@ export type Mxfp4Packing = {
   signs?: Pointer | undefined;
   /** Noise of stochastic rounding; without it, to nearest even. */
   rounding?: NoiseKey | undefined;
-  /** Stochastic rounding has 0.75, so that nothing clips, and nearest has 1 unless told. */
-  prescale?: 1 | 0.75 | undefined;
+  /** Stochastic rounding has that of Algorithm 2, so that nothing clips, and nearest has 1 unless told. */
+  prescale?: Mxfp4Quantizer["prescale"] | undefined;
 };
 
 /** A form of the dot product. The result is the same; which one is fast depends on the machine. */
@@ -72,7 +73,11 @@ export function packMxfp4Into(
 ): void {
   checkOperand(operand, rows, k, packing);
   const { source, rowStride, kStride } = operand;
-  const { signs, rounding, prescale = rounding ? 0.75 : 1 } = packing;
+  const {
+    signs,
+    rounding,
+    prescale = rounding ? ALGORITHM_2.prescale : 1,
+  } = packing;
   const { arena, exports } = kernels();
   arena.scope(() => {
     const scratch = arena.alloc(SCRATCH_BYTES);
@@ -85,7 +90,7 @@ export function packMxfp4Into(
       kStride,
       SIDES[side].index,
       signs ?? 0,
-      Number(prescale === 0.75),
+      Number(prescale !== 1),
       Number(rounding !== undefined),
       rounding?.[0] ?? 0,
       rounding?.[1] ?? 0,

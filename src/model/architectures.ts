@@ -1,11 +1,12 @@
 /** Which model a shape or a config.json describes. The one place that names the architectures. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
-import type {
-  ArchitectureName,
-  ModelRequest,
-  ModelShape,
-  ModelSizes,
+import {
+  type ArchitectureName,
+  type ModelRequest,
+  type ModelShape,
+  type ModelSizes,
+  DEFAULT_ARCHITECTURE,
 } from "../api/run-config.ts";
 import type { Decoder } from "./decoder.ts";
 import { gpt2Decoder } from "./gpt2/decoder.ts";
@@ -21,12 +22,12 @@ const BY_NAME = {
 
 export function architectureOf({ arch }: ModelShape): Architecture {
   // Each takes the shapes that name it, and a shape names the one that it is of.
-  return BY_NAME[arch ?? "gpt2"] as unknown as Architecture;
+  return BY_NAME[arch ?? DEFAULT_ARCHITECTURE] as unknown as Architecture;
 }
 
 /** Errors: `invalid_config`, what is told is no such model's */
 export function completeShape(asked: ModelRequest & ModelSizes): ModelShape {
-  return BY_NAME[asked.arch ?? "gpt2"].complete(asked);
+  return BY_NAME[asked.arch ?? DEFAULT_ARCHITECTURE].complete(asked);
 }
 
 /** Errors: `invalid_config`, no such model can be */

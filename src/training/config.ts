@@ -8,7 +8,12 @@ import {
 } from "../api/optimizer.ts";
 import { segmentLength } from "../api/recipe.ts";
 import type { PinnedDataset } from "../api/dataset.ts";
-import type { ModelShape, PinnedModel, RunConfig } from "../api/run-config.ts";
+import {
+  type ModelShape,
+  type PinnedModel,
+  type RunConfig,
+  DEFAULT_ARCHITECTURE,
+} from "../api/run-config.ts";
 import {
   architectureOf,
   completeShape,
@@ -236,7 +241,10 @@ function importProblems(
   { name, vocabulary }: PinnedDataset,
   shape: ModelShape,
 ): string[] {
-  const own: Record<string, unknown> = { arch: "gpt2", ...shape };
+  const own: Record<string, unknown> = {
+    arch: DEFAULT_ARCHITECTURE,
+    ...shape,
+  };
   const other = Object.entries(asked).find(
     ([size, value]) => value !== undefined && value !== own[size],
   );

@@ -12,6 +12,7 @@ import {
   type RunRequest,
   type WireDtype,
   WIRE_DTYPES,
+  DEFAULT_ARCHITECTURE,
 } from "../api/run-config.ts";
 import {
   FILE_NAME,
@@ -75,7 +76,7 @@ const modelSchema = z.strictObject({
   heads: told(count(64), DEFAULTS.model.heads),
   context: told(count(4096), DEFAULTS.model.context),
   vocabulary: count(MAX_VOCABULARY).optional(),
-  arch: told(z.enum(ARCHITECTURES), "gpt2"),
+  arch: told(z.enum(ARCHITECTURES), DEFAULT_ARCHITECTURE),
   groups: count(64)
     .optional()
     .describe(

@@ -1,4 +1,5 @@
 /** What becomes of a layer's dY in four bits: how much of it zero, though it was none. */
+import { GEMM_RECIPES } from "../api/recipe.ts";
 import { drawSigns, hadamardTransform } from "../kernels/hadamard.ts";
 import { countMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
@@ -47,7 +48,7 @@ export function codesOf(
       arena.alloc(length / 32),
     ];
     const key = noiseKey(0, PURPOSE.gemmRounding, 0, 0, 0, 0, 0, 1);
-    const prescale = isStochastic ? 0.75 : 1;
+    const { prescale } = GEMM_RECIPES[isStochastic ? "mxfp4-sr" : "mxfp4"].a;
     quantizeMxfp4(elements, scales, x, length, {
       rounding: isStochastic
         ? { mode: "stochastic", key, firstElement: 0 }

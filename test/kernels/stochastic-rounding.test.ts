@@ -1,4 +1,4 @@
-/** SR and the MXFP4 GEMM against the exact mean and the exact variance (PAPER.md 1.5). */
+/** SR and the MXFP4 GEMM against the exact mean and the exact variance (of a product as in src/scripts/gradients/dot-variance.ts). */
 import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import { noiseKey, PURPOSE } from "../../src/kernels/noise.ts";
@@ -156,7 +156,7 @@ describe("the random Hadamard transform before quantization", () => {
     expect(changed).toBeGreaterThan(32); // signs after H would change none
   });
 
-  it("lowers the variance of a GEMM with outliers, as PAPER.md 1.5 says", () => {
+  it("lowers the variance of a GEMM with outliers, as the exact formula says", () => {
     const length = 4096;
     const outliers = (seed: number) => {
       const x = normals(length, seed);

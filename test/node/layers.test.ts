@@ -1,5 +1,5 @@
 /**
- * What the tree promises about itself (DESIGN: "The parts"): who may import whom, and what stays out
+ * What the tree promises about itself (docs/architecture.md): who may import whom, and what stays out
  * of which folder. Each rule is a function of the files, so that each is also seen to fail.
  */
 import { readdirSync, readFileSync } from "node:fs";

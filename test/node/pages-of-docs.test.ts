@@ -1,11 +1,20 @@
-/** README and docs/ name commands, options and files that there are. */
+/** README, docs/ and comments name commands, options and files that there are. */
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type CommandName, commandOf, load } from "../../src/cli/commands.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const PAGES = ["README.md", ...globSync("docs/**/*.md", { cwd: ROOT })];
+const PAGES = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  ...globSync("docs/**/*.md", { cwd: ROOT }),
+];
+const SOURCES = globSync("{src,assembly,bench,test}/**/*.ts", {
+  cwd: ROOT,
+  exclude: ["**/node_modules"],
+});
 /** Scripts that are commands of the package by another name, and the options that they all have. */
 const AS_COMMANDS: Record<string, CommandName> = {
   ablation: "ablation",
@@ -51,6 +60,56 @@ async function faultOf(line: string): Promise<string | undefined> {
     .map((name) => `${command.name} has no --${name}`)[0];
 }
 
+/** All files that a page or a comment may name, by their paths with / in front. */
+const FILES = [...PAGES, "test/fixtures/README.md", ...SOURCES].map(
+  (path) => `/${path.replaceAll("\\", "/")}`,
+);
+
+/**
+ * Names in a text of sources and pages that there are not: a whole path, or its end, in which * stands for any
+ * letters. What is built is not there yet, and what begins with . is a link.
+ */
+function unknownFiles(text: string): string[] {
+  const named = text.matchAll(
+    /(?<![\w./:@*-])((?:[\w.*-]+\/)*[\w.*-]+\.(?:ts|md))(?![\w/])/g,
+  );
+  return [...named]
+    .map(([, name]) => name!)
+    .filter((name) => !/^(build|\.)/.test(name) && !FILES.some(endsIn(name)));
+}
+
+function endsIn(name: string): (file: string) => boolean {
+  const literal = `/${name}`.replace(/[.]/g, "\\.").replaceAll("*", "[^/]*");
+  const pattern = new RegExp(`${literal}$`);
+  return (file) => pattern.test(file);
+}
+
+test("files that there are not are seen", () => {
+  const text =
+    "`x.ts`, `linear.ts` and linear-*.ts; (src/api/gone.ts, api/frame.ts), `api/*-frame.ts`, ./a.md, build/kernels.d.ts, PAPER.md";
+  expect(unknownFiles(text)).toEqual([
+    "x.ts",
+    "src/api/gone.ts",
+    "api/*-frame.ts",
+    "PAPER.md",
+  ]);
+});
+
+test("comments name files that there are", () => {
+  const own = import.meta.filename;
+  const unknown = SOURCES.filter((path) => join(ROOT, path) !== own).flatMap(
+    (path) => {
+      const source = readFileSync(join(ROOT, path), "utf8");
+      const comments =
+        source.match(/\/\*\*[^]*?\*\/|(?<=^\s*)\/\/ .*$/gm) ?? [];
+      return unknownFiles(comments.join("\n")).map(
+        (name) => `${path}: ${name}`,
+      );
+    },
+  );
+  expect(unknown).toEqual([]);
+});
+
 test("what is wrong is seen", async () => {
   const lines = {
     "npm run trian": "no script trian",
@@ -76,6 +135,6 @@ describe.each(PAGES)("%s", (path) => {
     const missing = links
       .map(([, link]) => link!)
       .filter((link) => !existsSync(join(ROOT, dirname(path), link)));
-    expect([...faults, ...missing]).toEqual([]);
+    expect([...faults, ...missing, ...unknownFiles(page)]).toEqual([]);
   });
 });

@@ -30,6 +30,7 @@ import {
   madeTensors,
   type Source,
 } from "./made-tensors.ts";
+import { LOADED_FORMAT } from "../targets.ts";
 
 const HEAD = "output.weight";
 const TABLE = "token_embd.weight";
@@ -129,7 +130,7 @@ function sourcesOf(checkpoint: Checkpoint): Source[] {
   const { packed, float8, others } = storedBlocks({ ...checkpoint, tensors });
   return [
     ...packed.map(({ name, shape, parts, layout }): Source => {
-      if (layout.format !== "mxfp4")
+      if (layout.format !== LOADED_FORMAT)
         throw notComputed("blocks of MXFP4", `${layout.format} in "${name}"`);
       const own = parts as readonly CheckpointTensor[];
       return { name, shape, dtype: "MXFP4", parts: own.toReversed() };

@@ -66,6 +66,7 @@ import { changed } from "./changes.ts";
 import type { DecidedGguf, DecidedTensor, GgufChoices } from "./decide-gguf.ts";
 import { scaledSections } from "./float8-source.ts";
 import type { Pairs } from "./hyperparameters.ts";
+import { LOADED_FORMAT } from "../targets.ts";
 
 export type GgufPlan = {
   /** What `conversion` takes, in order. */
@@ -174,7 +175,7 @@ function sectionsOf(
     const [first, second] = bytes as [number, number?];
     if (second === undefined) return [() => copied(first)];
     const hold = { pool, index: 2 * place, bytes: first };
-    const layout = layoutOf("gguf", "mxfp4");
+    const layout = layoutOf("gguf", LOADED_FORMAT);
     return [
       () => kept(first, pool, 2 * place),
       () =>

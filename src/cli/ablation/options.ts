@@ -12,6 +12,8 @@ import {
   ARCHITECTURES,
   WIRE_DTYPES,
   type WireDtype,
+  writtenArchitecture,
+  type ArchitectureName,
 } from "../../api/run-config.ts";
 import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
@@ -220,7 +222,7 @@ function ownSettings(args: AblationArgs): Setting[] {
   const baseline = arms.find(({ change }) => change.recipe === "bf16");
   const steps = number("steps", 800);
   const preset = (args.preset ?? "tiny") as ModelPreset;
-  const arch = args.arch === "llama" ? args.arch : undefined;
+  const arch = writtenArchitecture(args.arch as ArchitectureName | undefined);
   const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
   return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
     (name): Setting => {

@@ -9,7 +9,11 @@ import {
   OPTIMIZERS,
 } from "../../api/optimizer.ts";
 import type { Recipe } from "../../api/recipe.ts";
-import type { RunRequest, WireDtype } from "../../api/run-config.ts";
+import type {
+  ModelShape,
+  RunRequest,
+  WireDtype,
+} from "../../api/run-config.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 
 /** What one arm may change. */
@@ -25,7 +29,7 @@ export type Arm = { name: string; change: Change };
 export type Base = {
   preset: ModelPreset;
   /** A GPT-2 unless told. */
-  arch?: "llama" | undefined;
+  arch?: ModelShape["arch"];
   steps: number;
   /** Parts of a step, and sequences of a part. */
   microbatches: number;

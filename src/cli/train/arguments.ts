@@ -2,7 +2,11 @@
 import type { ArgsDef, ParsedArgs } from "citty";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
 import { BPE_VOCABULARY, TOKENIZERS } from "../../api/dataset.ts";
-import { ARCHITECTURES, WIRE_DTYPES } from "../../api/run-config.ts";
+import {
+  ARCHITECTURES,
+  WIRE_DTYPES,
+  DEFAULT_ARCHITECTURE,
+} from "../../api/run-config.ts";
 import { configArgument, isTyped } from "../config-file.ts";
 import { optimizerArguments } from "./optimizer-arguments.ts";
 import { MODEL_PRESETS } from "./presets.ts";
@@ -84,7 +88,7 @@ export const trainArgs = {
   arch: {
     type: "enum",
     options: [...ARCHITECTURES],
-    default: "gpt2",
+    default: DEFAULT_ARCHITECTURE,
     description:
       "What the model is: a GPT-2, or a Llama (RMSNorm, rotary positions, SwiGLU, groups of heads)",
   },

@@ -11,6 +11,7 @@ import {
   noteBeside,
 } from "./kept-runs.ts";
 import type { TrainArgs } from "./arguments.ts";
+import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
 /** Where a run's files go: the place that an option names, or the first free folder of a name in `runs`. */
 export type KeptPlace =
@@ -57,7 +58,7 @@ export function keptPlace(
     args["head-norm"],
   ].every((size) => size === undefined);
   const sizes = isPreset ? args.preset : `${layers}x${width}`;
-  const kind = args.arch === "gpt2" ? "" : `${args.arch}-`;
+  const kind = args.arch === DEFAULT_ARCHITECTURE ? "" : `${args.arch}-`;
   const described = `${kind}${sizes}-${args.recipe}-seed${args.seed}`;
   return { runs, name: described, force };
 }

@@ -3,11 +3,12 @@ import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
 import type { Recipe } from "../../api/recipe.ts";
-import type {
-  ArchitectureName,
-  ModelRequest,
-  RunRequest,
-  WireDtype,
+import {
+  type ArchitectureName,
+  type ModelRequest,
+  type RunRequest,
+  type WireDtype,
+  writtenArchitecture,
 } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
@@ -79,8 +80,7 @@ export function parseTrainOptions(
     hidden: args.hidden === undefined ? undefined : number("hidden"),
     headNorm: args["head-norm"],
   };
-  // GPT-2 is what a model is that names nothing.
-  const arch = args.arch === "llama" ? args.arch : undefined;
+  const arch = writtenArchitecture(args.arch as ArchitectureName);
   const model: ModelRequest = origin
     ? {
         ...Object.fromEntries(

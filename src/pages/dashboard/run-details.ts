@@ -10,6 +10,7 @@ import { hostKind } from "./host-kind.ts";
 import { PhasesPanel } from "./phases.ts";
 import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
+import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
   const { run, status, trouble, isGone } = followed;
@@ -60,7 +61,7 @@ function Summary({
       <dd>${figure(trainLoss)}, validation ${figure(valLoss)}</dd>
       <dt>Model</dt>
       <dd>
-        ${ARCHITECTURE_NAMES[model.arch ?? "gpt2"]},${" "}
+        ${ARCHITECTURE_NAMES[model.arch ?? DEFAULT_ARCHITECTURE]},${" "}
         ${counted(model.layers, "layer")} of ${model.width}, context${" "}
         ${model.context}, vocabulary ${model.vocabulary}:${" "}
         ${counted(parameters, "parameter")}

@@ -8,6 +8,7 @@
  * with f and c the neighbours of |μ| on E2M1's grid and X the block's scale. The estimate has the right mean
  * whatever the signs, so over signs the variance is the mean of it.
  */
+import { ALGORITHM_2, GEMM_RECIPES, productFactor } from "../../api/recipe.ts";
 import { drawSigns, hadamardTransform } from "../../kernels/hadamard.ts";
 import { byRows } from "../../kernels/matmul.ts";
 import { matmulMxfp4, packMxfp4 } from "../../kernels/mxfp4-matmul.ts";
@@ -22,6 +23,7 @@ const DRAWS = 256;
 const FORMULA_DRAWS = 8;
 const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
 const BLOCK = 32;
+const FACTOR = productFactor(GEMM_RECIPES["mxfp4-sr"]);
 
 export type DotVariance = { measured: number; exact: number };
 
@@ -45,7 +47,7 @@ export function dotVariance(
         });
       const [left, right] = [side("a", a), side("b", b)];
       const out = arena.allocF32(ROWS * ROWS);
-      matmulMxfp4(out, left, right, ROWS, ROWS, length, 16 / 9);
+      matmulMxfp4(out, left, right, ROWS, ROWS, length, FACTOR);
       const values = arena.f32(out, ROWS * ROWS);
       for (const [i, product] of exactProducts.entries()) {
         squares += (values[i]! - product) ** 2;
@@ -76,7 +78,7 @@ function formula(a: Float32Array, b: Float32Array, length: number): number {
       }
     }
   }
-  return ((16 / 9) ** 2 * sum) / (ROWS * ROWS);
+  return (FACTOR ** 2 * sum) / (ROWS * ROWS);
 }
 
 /** Of each element, its scale in it: the mean of what it is rounded to, and the variance. */
@@ -90,7 +92,7 @@ function rounding(x: Float32Array): Rounding {
     const largest = block.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
     const scale = 2 ** (Math.floor(Math.log2(largest)) - 2);
     for (const [i, value] of block.entries()) {
-      const u = Math.abs((0.75 * value) / scale);
+      const u = Math.abs((ALGORITHM_2.prescale * value) / scale);
       const upper = E2M1.findIndex((grid) => grid > u);
       const [f, c] = [E2M1[upper - 1]!, E2M1[upper]!];
       mean[first + i] = scale * u * Math.sign(value);
