@@ -2,7 +2,6 @@
  * The kinds of option that there are, as plain data: what a value may be, its default, and what is said
  * of it. A declaration says nothing of queries, JSON or command lines; each of those is derived from it.
  */
-import { isObject } from "./json.ts";
 import { AppError } from "./errors.ts";
 
 type About<T> = {
@@ -128,66 +127,6 @@ export const MAX_PATTERN_LENGTH = 256;
 export const MAX_SIZES = 16;
 export const MAX_SIZE = 10 ** 15 - 1;
 
-/**
- * The options that were given, each checked; one that is undefined was not.
- * Errors: `invalid_option` for a name or a value that the table does not have
- */
-export function checkOptions<T extends Options>(
-  table: T,
-  given: unknown,
-  place = "",
-): ValuesOf<T> {
-  if (!isObject(given)) {
-    const what = place === "" ? "options" : `\`${place}\``;
-    throw invalidOption(`${what} to be an object`, shown(given));
-  }
-  const checked: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(given)) {
-    if (value === undefined) continue;
-    const full = place === "" ? name : `${place}.${name}`;
-    if (!Object.hasOwn(table, name)) {
-      const names = Object.keys(table).map((each) => `\`${each}\``);
-      const kind = place === "" ? "options" : `\`${place}\` of`;
-      throw invalidOption(`${kind} ${names.join(", ")}`, `\`${name}\``);
-    }
-    checked[name] = checkValue(table[name]!, value, full);
-  }
-  return checked as ValuesOf<T>;
-}
-
-function checkValue(option: Option, value: unknown, name: string): unknown {
-  switch (option.kind) {
-    case "choice":
-      if (option.values.includes(value as never)) return value;
-      break;
-    case "whole":
-      if (isWhole(value, option.least, option.most)) return value;
-      break;
-    case "patterns":
-      if (isStrings(value))
-        return [...checkPatterns(option, value, `\`${name}\``)];
-      break;
-    case "list":
-      if (isStrings(value) && value.length > 0) return [...value];
-      break;
-    case "sizes":
-      if (areSizes(value)) return [...value];
-      break;
-    case "group": {
-      const values = checkOptions(option.options, value, name);
-      for (const [part, each] of Object.entries(option.options)) {
-        if (Object.hasOwn(values, part)) continue;
-        throw invalidOption(
-          `\`${name}.${part}\` to be ${expected(each)}`,
-          "nothing",
-        );
-      }
-      return values;
-    }
-  }
-  throw invalidOption(`\`${name}\` to be ${expected(option)}`, shown(value));
-}
-
 /** What a value of the option is, after "to be". */
 export function expected(option: Option): string {
   switch (option.kind) {
@@ -204,45 +143,6 @@ export function expected(option: Option): string {
     case "group":
       return `an object of ${Object.keys(option.options).join(", ")}`;
   }
-}
-
-/** Errors: `invalid_option` for too many, for one that is empty or too long, or without its value */
-export function checkPatterns(
-  { gives }: Patterns,
-  patterns: readonly string[],
-  shownName: string,
-): readonly string[] {
-  const { length } = patterns;
-  if (length > MAX_PATTERNS)
-    throw invalidOption(
-      `${shownName} at most ${MAX_PATTERNS} times`,
-      `it ${length} times`,
-    );
-  const split = patterns.find((each) => each.includes(","));
-  if (split !== undefined)
-    throw invalidOption(
-      `${shownName} to be patterns without commas, in place of which ? stands`,
-      shown(split),
-    );
-  const wrong = patterns.find(
-    (each) => each.length < 1 || each.length > MAX_PATTERN_LENGTH,
-  );
-  if (wrong !== undefined)
-    throw invalidOption(
-      `${shownName} to be a pattern of 1 to ${MAX_PATTERN_LENGTH} characters`,
-      `${wrong.length}`,
-    );
-  const without = gives && patterns.find((each) => !isGiven(each, gives));
-  if (without === undefined) return patterns;
-  throw invalidOption(
-    `${shownName} to be a pattern, = and one of ${gives!.join(", ")}`,
-    shown(without),
-  );
-}
-
-function isGiven(text: string, values: readonly string[]): boolean {
-  const at = text.lastIndexOf("=");
-  return at > 0 && values.includes(text.slice(at + 1));
 }
 
 export function invalidOption(expectation: string, got: string): AppError {
@@ -270,27 +170,4 @@ function inJson(value: unknown): string {
   } catch {
     return kind; // it holds itself, or what JSON has no word for
   }
-}
-
-function isStrings(value: unknown): value is string[] {
-  return (
-    Array.isArray(value) && value.every((each) => typeof each === "string")
-  );
-}
-
-function areSizes(value: unknown): value is number[] {
-  return (
-    Array.isArray(value) &&
-    value.length >= 1 &&
-    value.length <= MAX_SIZES &&
-    value.every((size) => isWhole(size, 0, MAX_SIZE))
-  );
-}
-
-function isWhole(value: unknown, least: number, most: number): boolean {
-  return (
-    Number.isSafeInteger(value) &&
-    (value as number) >= least &&
-    (value as number) <= most
-  );
 }

@@ -3,7 +3,6 @@
  * the options of a group stand side by side; lists are separated by commas.
  */
 import {
-  checkPatterns,
   expected,
   invalidOption,
   MAX_SIZES,
@@ -11,6 +10,7 @@ import {
   type Options,
   type ValuesOf,
 } from "./option-kinds.ts";
+import { checkPatterns } from "./check-options.ts";
 
 export const SIZES_PATTERN = `^\\d{1,15}(,\\d{1,15}){0,${MAX_SIZES - 1}}$`;
 const SIZES = new RegExp(SIZES_PATTERN);

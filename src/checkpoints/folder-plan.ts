@@ -2,7 +2,7 @@
  * A model's directory to another, wherever the two lie: which files come out, and what each is made of.
  * A command and a job run the same plan, so their bytes are the same.
  */
-import { expected, invalidOption, withDefaults } from "../api/option-kinds.ts";
+import { withDefaults } from "../api/option-kinds.ts";
 import {
   DEQUANTIZE_OPTIONS,
   DIRECTORY_OPTIONS,
@@ -10,7 +10,7 @@ import {
   SELECTION_OPTIONS,
   SHARD_OPTIONS,
 } from "../api/options.ts";
-import type { JobOperation, QuantizeOptions } from "../api/tensors.ts";
+import type { QuantizeOptions } from "../api/tensors.ts";
 import {
   type KeptValues,
   valuesOf,
@@ -27,6 +27,7 @@ import { modelCard } from "./model-card.ts";
 import { planDirectory } from "./quantize-plan.ts";
 import { planRepackedDirectory } from "./repack-plan.ts";
 import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
+import { type FolderRequest } from "./folder-request.ts";
 
 const CARD_FILE = "README.md";
 const isWeightFile = (file: string): boolean =>
@@ -51,78 +52,6 @@ export type FolderPlan = NormsOf & {
 
 /** Of tensors, in hexadecimal. */
 type Digests = ReadonlyMap<string, string>;
-
-/** What a directory can be asked for. */
-export type FolderRequest = Extract<
-  JobOperation,
-  { operation: "quantize" | "dequantize" | "repack" }
->;
-
-/** Options of files that no directory has: its loader says them. */
-export const NOT_OF_FOLDER = [
-  "layout",
-  "raw",
-  "outputType",
-  "tensorType",
-] as const;
-/** One file is written, and its tensors stand in another order than a rotation knows. */
-export const NOT_OF_FOLDER_TO_GGUF = [
-  "layout",
-  "raw",
-  "maxShardSize",
-  "rotate",
-] as const;
-
-/** Whether one GGUF comes of a folder. */
-export function makesGguf({ operation, options }: JobOperation): boolean {
-  return operation === "quantize" && options?.for === "llama.cpp";
-}
-
-/** Options that a folder does not have in a request. */
-function notOfFolder(request: JobOperation): readonly string[] {
-  if (makesGguf(request)) return NOT_OF_FOLDER_TO_GGUF;
-  if (request.operation !== "analyze") return NOT_OF_FOLDER;
-  const { for: loader } = request.options ?? {};
-  if (loader === undefined) return ["raw"];
-  return loader === "llama.cpp" ? ["raw", "rotate"] : ["raw", "outputType"];
-}
-
-/** Before anything of the directory is read. Errors: `invalid_option` */
-export function checkFolderRequest(request: JobOperation): void {
-  const { operation } = request;
-  if (operation === "hadamard")
-    throw invalidOption(
-      "a file to hadamard, or quantize, dequantize, repack or analyze",
-      "a folder",
-    );
-  const options: Record<string, unknown> = request.options ?? {};
-  const taken = notOfFolder(request).find(
-    (name) => options[name] !== undefined,
-  );
-  const of =
-    options.for === "llama.cpp" ? "a folder for llama.cpp" : "a folder";
-  if (taken !== undefined)
-    throw invalidOption(`no \`${taken}\` for ${of}`, `\`${taken}\``);
-  if (operation === "repack") toldLayout(options);
-  if (operation === "quantize" && options.for === undefined)
-    throw invalidOption(
-      `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
-      "nothing",
-    );
-}
-
-/** Errors: `invalid_option` for what only folders take */
-export function checkFileRequest({
-  operation,
-  options = {},
-}: JobOperation): void {
-  const folderOptions = { ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS };
-  const taken = Object.keys(folderOptions).find(
-    (name) => name in options && !(operation === "analyze" && name === "for"),
-  );
-  if (taken !== undefined)
-    throw invalidOption(`a folder for \`${taken}\``, "a file");
-}
 
 /** Beside what is asked for; nothing that is written depends on it but for the figures. */
 type Watching = {

@@ -13,9 +13,9 @@ import {
   dtypesOf,
   type Inspection,
   type InspectedTensor,
-  packedBytes,
   total,
 } from "./inspect.ts";
+import { packedBytes } from "./shards.ts";
 
 const FLOATS = ["F32", "F16", "BF16"];
 /** Bytes of a block of Q8_0. */

@@ -3,12 +3,11 @@
  * formats its tensors are in, and for each loader what it would take packed and what not, and why.
  */
 import { AppError } from "../api/errors.ts";
-import { type Loader, type Target, TARGETS } from "../api/scheme.ts";
+import { TARGETS } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
-import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
-import { elementCount, type TensorHead } from "../formats/tensor.ts";
+import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { viewFloat8 } from "./float8-parts.ts";
 import {
@@ -18,12 +17,14 @@ import {
 import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
 import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
 import type { RecognizedFormat } from "../formats/blocks/foreign-formats.ts";
-import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
-import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
-import { quantizedConfig } from "./quantization-config.ts";
 import { formatsIn } from "./formats-in.ts";
-import { headBytes } from "./shards.ts";
-import { decideFor, LOADED_FORMAT } from "./targets.ts";
+import {
+  type LoaderReport,
+  reportAsItIs,
+  reportFor,
+  reportForGguf,
+} from "./loader-reports.ts";
+import { headBytes, packedBytes } from "./shards.ts";
 
 export type InspectedTensor = {
   name: string;
@@ -37,17 +38,6 @@ export type InspectedTensor = {
   bytes: number;
   /** Once packed; the same for what stays. */
   mxfp4Bytes: number;
-};
-
-type LoaderReport = {
-  loader: Loader;
-  /** Whether a directory for it has any packed weight. */
-  loads: boolean;
-  /** Why not, or what it cannot be. */
-  refusals: string[];
-  packedTensors: number;
-  /** Of the whole directory, were it made for this loader. */
-  bytes: number;
 };
 
 export type Inspection = {
@@ -144,121 +134,6 @@ function partsOf(
           mxfp4Bytes: 0,
         });
   return parts;
-}
-
-/** Of a directory that is in blocks: the loader takes it as it is, or not. */
-function reportAsItIs(
-  loader: Target,
-  packed: readonly PackedTensor[],
-  wholes: readonly TensorHead<Dtype>[],
-  { tensors, config }: Checkpoint,
-): LoaderReport {
-  const heads = [
-    ...packed.map(({ name, shape }) => ({
-      name,
-      dtype: "BF16" as const,
-      shape,
-    })),
-    ...wholes,
-  ];
-  const decisions = decideRoles(heads, config);
-  const weights = heads.map((head, i): StoredWeight => ({
-    head,
-    decision: decisions[i]!,
-    layout: i < packed.length ? packed[i]!.layout.name : null,
-  }));
-  const refusals = whyNotLoaded(loader, weights, config);
-  const format = packed.find(({ layout }) => layout.format !== LOADED_FORMAT);
-  if (format)
-    refusals.push(`${format.name} is in ${format.layout.format}, no MXFP4`);
-  const loads = refusals.length === 0;
-  return {
-    loader,
-    loads,
-    refusals,
-    packedTensors: loads ? packed.length : 0,
-    bytes: tensors.reduce((n, each) => n + headBytes(each), 0),
-  };
-}
-
-/** Of the one file that is made for llama.cpp. */
-function reportForGguf(checkpoint: Checkpoint): LoaderReport {
-  const loader = "llama.cpp";
-  const none = { include: [], exclude: [] };
-  try {
-    const { tensors } = decideGgufDirectory(checkpoint, {
-      selection: none,
-      output: "q8_0",
-      types: [],
-    });
-    const packedTensors = tensors.filter(
-      ({ becomes }) => becomes === "MXFP4",
-    ).length;
-    return {
-      loader,
-      loads: packedTensors > 0,
-      refusals:
-        packedTensors > 0 ? [] : ["no matrix of floats that can be packed"],
-      packedTensors,
-      bytes: tensors.reduce((sum, tensor) => sum + decidedBytes(tensor), 0),
-    };
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    const bytes = checkpoint.tensors.reduce(
-      (n, each) => n + headBytes(each),
-      0,
-    );
-    const refusals = [error.message];
-    return { loader, loads: false, refusals, packedTensors: 0, bytes };
-  }
-}
-
-function reportFor(
-  loader: Target,
-  heads: readonly TensorHead<Dtype>[],
-  config: Checkpoint["config"],
-): LoaderReport {
-  const decisions = decideRoles(heads, config);
-  const made = decideFor(loader, heads, decisions, config);
-  const packedTensors = made.filter(({ packed }) => packed).length;
-  const bytes = heads.reduce(
-    (sum, head, i) =>
-      sum + (made[i]!.packed ? packedBytes(head) : headBytes(head)),
-    0,
-  );
-  const refusals = new Map<string, string[]>();
-  heads.forEach(({ name }, i) => {
-    if (!decisions[i]!.packed || made[i]!.packed) return;
-    const reason = made[i]!.reason.slice(decisions[i]!.reason.length + 2);
-    refusals.set(reason, [...(refusals.get(reason) ?? []), name]);
-  });
-  const told = [...refusals].map(
-    ([reason, names]) => `${reason}: ${shortened(names)}`,
-  );
-  if (packedTensors === 0 && told.length === 0)
-    told.push("no weight of a linear layer that can be packed");
-  try {
-    quantizedConfig(loader, heads, made, config);
-  } catch (error) {
-    told.push((error as Error).message);
-  }
-  return {
-    loader,
-    loads: packedTensors > 0,
-    refusals: told,
-    packedTensors,
-    bytes,
-  };
-}
-
-function shortened(names: readonly string[]): string {
-  const [first] = names;
-  return names.length === 1 ? first! : `${first} and ${names.length - 1} more`;
-}
-
-/** 17 bytes a block: 16 of elements, one of scale. */
-export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
-  return (elementCount(shape) / BLOCK_SIZE) * 17;
 }
 
 export function total(

@@ -24,7 +24,7 @@ import type { DecidedDirectory } from "./decide-directory.ts";
 import type { Norms } from "./fold.ts";
 import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
 import { decideGgufDirectory } from "./gguf/decide-gguf.ts";
-import { heldOf, writtenBy } from "./gguf/gguf-plan.ts";
+import { heldOf, writtenBy } from "./gguf/gguf-sections.ts";
 import { storedDtype } from "./gguf/made-tensors.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import type { TensorRead } from "./tensor-reads.ts";

@@ -9,6 +9,7 @@ import {
   SINGLE_FILE,
 } from "./checkpoint.ts";
 import type { Norms } from "./fold.ts";
+import { BLOCK_SIZE } from "../kernels/mx.ts";
 
 export type Shard = { file: string; tensors: TensorHead<Dtype>[] };
 
@@ -32,6 +33,11 @@ export function dataBytes(shards: readonly PlannedShard[]): number {
 
 export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
   return dtypeBytes(dtype, elementCount(shape));
+}
+
+/** 17 bytes a block: 16 of elements, one of scale. */
+export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
+  return (elementCount(shape) / BLOCK_SIZE) * 17;
 }
 
 /**

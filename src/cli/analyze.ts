@@ -10,7 +10,7 @@ import {
   planFolderAnalysis,
 } from "../checkpoints/analyze-plan.ts";
 import { readNorms } from "../checkpoints/fold.ts";
-import { checkFolderRequest } from "../checkpoints/folder-plan.ts";
+import { checkFolderRequest } from "../checkpoints/folder-request.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { rawOf } from "../formats/operations/file-operation.ts";

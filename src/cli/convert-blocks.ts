@@ -3,7 +3,7 @@ import type { ArgsDef } from "citty";
 import { expected, type Options, type ValuesOf } from "../api/option-kinds.ts";
 import { DEQUANTIZE_OPTIONS, REPACK_OPTIONS } from "../api/options.ts";
 import type { FileOperation } from "../api/tensors.ts";
-import type { FolderRequest } from "../checkpoints/folder-plan.ts";
+import type { FolderRequest } from "../checkpoints/folder-request.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
 import {
   convertDirectory,

@@ -2,12 +2,11 @@
 import { basename, join, resolve } from "node:path";
 import pc from "picocolors";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import { isTaken, planFolder } from "../checkpoints/folder-plan.ts";
 import {
   type FolderRequest,
-  isTaken,
   makesGguf,
-  planFolder,
-} from "../checkpoints/folder-plan.ts";
+} from "../checkpoints/folder-request.ts";
 import { dataBytes } from "../checkpoints/shards.ts";
 import { KeptValues } from "../formats/operations/nonfinite-values.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";

@@ -6,7 +6,7 @@ import { DIRECTORY_OPTIONS, QUANTIZE_OPTIONS } from "../api/options.ts";
 import {
   NOT_OF_FOLDER,
   NOT_OF_FOLDER_TO_GGUF,
-} from "../checkpoints/folder-plan.ts";
+} from "../checkpoints/folder-request.ts";
 import { convertDirectoryThere } from "./convert-directory.ts";
 import { convertFile, edgeOf } from "./convert-file.ts";
 import {

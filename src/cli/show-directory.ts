@@ -6,7 +6,7 @@ import {
   type DecidedGguf,
 } from "../checkpoints/gguf/decide-gguf.ts";
 import { storedDtype } from "../checkpoints/gguf/made-tensors.ts";
-import { packedBytes } from "../checkpoints/inspect.ts";
+import { packedBytes } from "../checkpoints/shards.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { byteSize } from "../api/byte-size.ts";
 

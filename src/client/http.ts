@@ -1,6 +1,6 @@
 /** Requests to the API that are safe to repeat, repeated while that may help. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import { shown } from "../api/option-kinds.ts";
+import { checkApiToken, checkUrl } from "./checked-options.ts";
 import {
   isLasting,
   isOverloaded,
@@ -9,6 +9,7 @@ import {
   pauseMs,
   reasonOf,
 } from "./retry.ts";
+import { withTimeout } from "./with-timeout.ts";
 
 /** The network (`{ fetch }`), or a service binding. */
 export type Fetcher = {
@@ -64,7 +65,7 @@ export class Http {
   /** Errors: `invalid_option` for a URL or a token that no request can bear */
   constructor(options: ClientOptions) {
     const baseUrl = checkUrl(options.baseUrl);
-    checkToken(options.token);
+    checkApiToken(options.token);
     this.#options = { ...options, baseUrl };
     this.patienceMs = options.patienceMs ?? PATIENCE_MS;
   }
@@ -231,51 +232,6 @@ export class Http {
     if (timeoutMs === 0) return send(signal);
     return withTimeout(timeoutMs, signal, send);
   }
-}
-
-/**
- * Ends `send` after `timeoutMs`, or when the signal comes. Its timer goes as soon as the answer
- * begins; `AbortSignal.timeout` would leave one behind for each request.
- */
-async function withTimeout<T>(
-  timeoutMs: number,
-  signal: AbortSignal | undefined,
-  send: (ends: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const stop = new AbortController();
-  const abort = (): void => stop.abort(signal?.reason);
-  const timer = setTimeout(() => {
-    stop.abort(new Error(`nothing came within ${timeoutMs} ms`));
-  }, timeoutMs);
-  signal?.addEventListener("abort", abort);
-  if (signal?.aborted) abort();
-  try {
-    return await send(stop.signal);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
-  }
-}
-
-/** Without the slashes at its end. */
-function checkUrl(baseUrl: unknown): string {
-  const text = String(baseUrl);
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isPlain = url?.search === "" && url.hash === "" && url.username === "";
-  if (isPlain && /^https?:$/.test(url.protocol))
-    return text.replace(/\/+$/, "");
-  throw new AppError(
-    "invalid_option",
-    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${shown(text)}`,
-  );
-}
-
-function checkToken(token: string | undefined): void {
-  if (token === undefined || /^[\x21-\x7e]*$/.test(token)) return;
-  throw new AppError(
-    "invalid_option",
-    "Expected `token` to be of printable characters without spaces, got another one in it",
-  );
 }
 
 /** What a problem document says, as the error it was; else the status and the request. */

@@ -8,11 +8,8 @@
  * A refusal throws an `AppError`, with the code that the server gave. What fails for a reason that may
  * pass is tried again.
  */
-import {
-  checkOptions,
-  type Options,
-  type ValuesOf,
-} from "../api/option-kinds.ts";
+import { type Options, type ValuesOf } from "../api/option-kinds.ts";
+import { checkOptions } from "../api/check-options.ts";
 import { writeQuery } from "../api/option-text.ts";
 import {
   ANALYZE_MODEL_OPTIONS,
@@ -39,7 +36,6 @@ import type {
   TensorBody,
   UploadPart,
 } from "../api/tensors.ts";
-import { checkFileName } from "../api/text-rules.ts";
 import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import type { ServiceVersion } from "../api/service-version.ts";
 import { Client, queryOf } from "./client.ts";
@@ -50,6 +46,7 @@ import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
 import { sendBody } from "./tensor-body.ts";
+import { filePath, folderPath, jobPath, uploadPath } from "./paths.ts";
 
 export { AppError, type ErrorCode } from "../api/errors.ts";
 export type * from "../api/tensors.ts";
@@ -279,26 +276,4 @@ async function releasing(
     await releaseBody(body);
     throw error;
   }
-}
-
-function filePath(name: string): string {
-  return `/v1/files/${encodedName(name)}`;
-}
-
-function folderPath(name: string): string {
-  return `/v1/folders/${encodedName(name)}`;
-}
-
-/** Errors: `invalid_name`; in a URL, some names that no edge takes would be another place */
-function encodedName(name: string): string {
-  checkFileName(name);
-  return encodeURIComponent(name);
-}
-
-function uploadPath(name: string, upload: string): string {
-  return `${filePath(name)}/uploads/${encodeURIComponent(upload)}`;
-}
-
-function jobPath(job: string): string {
-  return `/v1/jobs/${encodeURIComponent(job)}`;
 }

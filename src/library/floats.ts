@@ -1,6 +1,7 @@
 /** Floats in memory to blocks and scales, and back: what a raw file of one tensor becomes. */
 import { AppError } from "../api/errors.ts";
-import { checkOptions, invalidOption, shown } from "../api/option-kinds.ts";
+import { invalidOption, shown } from "../api/option-kinds.ts";
+import { checkOptions } from "../api/check-options.ts";
 import { FLOATS_OPTIONS } from "../api/options.ts";
 import type { FloatsOptions, QuantizedFloats } from "../api/tensors.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";

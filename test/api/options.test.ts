@@ -1,11 +1,8 @@
 /** The declarations, and what is derived from them: text both ways, JSON, the preset among the options. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  checkOptions,
-  type Option,
-  type Options,
-} from "../../src/api/option-kinds.ts";
+import { type Option, type Options } from "../../src/api/option-kinds.ts";
+import { checkOptions } from "../../src/api/check-options.ts";
 import {
   readOptions,
   textOptions,

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Layout } from "../../src/api/scheme.ts";
 import type { Target } from "../../src/api/scheme.ts";
-import type { FolderRequest } from "../../src/checkpoints/folder-plan.ts";
+import type { FolderRequest } from "../../src/checkpoints/folder-request.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { convertDirectory } from "../../src/cli/convert-directory.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";

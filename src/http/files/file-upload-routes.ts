@@ -1,17 +1,9 @@
 /** Files that come in parts, since one request holds less: each part whole, in any order, at any time. */
-import type { Context } from "hono";
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { FileUpload, StoredFile, UploadPart } from "../../api/tensors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
-import type {
-  StoredPart,
-  StoredUpload,
-} from "../../objects/directory/file-uploads.ts";
-import {
-  isNoSuchUpload,
-  takeBack,
-} from "../../objects/directory/unfinished-uploads.ts";
+import { takeBack } from "../../objects/directory/unfinished-uploads.ts";
 import { fileKey } from "../../objects/platform/stored-files.ts";
 import {
   ANSWER_SCHEMAS,
@@ -19,10 +11,18 @@ import {
   route,
   type Same,
 } from "../declaration/route.ts";
-import type { AppEnv } from "../env.ts";
 import { json } from "../json.ts";
 import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
 import { storedFile } from "./file-schemas.ts";
+import {
+  findUpload,
+  type FoundUpload,
+  partLength,
+  partsMissing,
+  putTogether,
+  uploadNotFound,
+  uploadOf,
+} from "./found-upload.ts";
 import { GONE, UPLOAD_ERRORS } from "./stored-bytes.ts";
 import { storePart, uploadBytes } from "./upload.ts";
 
@@ -30,9 +30,6 @@ const MIB = 1024 * 1024;
 /** R2's, of all parts but the last; the platform's, of one request. */
 const PART_BYTES = { least: 5 * MIB, most: 95 * MIB };
 const MAX_PARTS = 10_000;
-/** R2's code for parts that are not those which it has. */
-const OTHER_PARTS = "(10025)";
-
 const EXAMPLE = { bytes: 1000, partBytes: PART_BYTES.least };
 
 const uploadRequest = z
@@ -92,7 +89,7 @@ export const FILE_UPLOAD_ROUTES = [
     examples: { file: { summary: "A small file", body: EXAMPLE } },
     async handle(c, { file, body: { bytes, partBytes } }) {
       const id = `${bytes}-${partBytes}`;
-      const present = await find(c, file, id);
+      const present = await findUpload(c, file, id);
       if (present) return json(toUpload(present), 200);
       const mark = crypto.randomUUID();
       const upload = await c.env.BUCKET.createMultipartUpload(fileKey(file), {
@@ -104,7 +101,7 @@ export const FILE_UPLOAD_ROUTES = [
       if (isEntered) return json(toUpload({ ...entry, parts: [] }), 201);
       // Another request was faster.
       await takeBack(upload);
-      return json(toUpload(await found(c, file, id)), 200);
+      return json(toUpload(await uploadOf(c, file, id)), 200);
     },
   }),
 
@@ -118,7 +115,7 @@ export const FILE_UPLOAD_ROUTES = [
     answers: { 200: { description: "The upload", json: fileUpload } },
     errors: ["upload_not_found", "invalid_name"],
     handle: async (c, { file, upload }) =>
-      json(toUpload(await found(c, file, upload))),
+      json(toUpload(await uploadOf(c, file, upload))),
   }),
 
   route({
@@ -138,7 +135,7 @@ export const FILE_UPLOAD_ROUTES = [
       },
     },
     async handle(c, { file, upload: id, part }) {
-      const upload = await found(c, file, id);
+      const upload = await uploadOf(c, file, id);
       const expected = partLength(upload, part);
       const bytes = uploadBytes(c, "part", PART_BYTES.most);
       if (bytes !== expected) {
@@ -176,10 +173,11 @@ export const FILE_UPLOAD_ROUTES = [
     ],
     async handle(c, { file, upload: id, ...conditions }) {
       const key = fileKey(file);
-      const upload = await find(c, file, id);
+      const upload = await findUpload(c, file, id);
       const present = await c.env.BUCKET.head(key);
       if (!upload) {
-        if (present?.customMetadata?.upload !== id) throw notFound(file, id);
+        if (present?.customMetadata?.upload !== id)
+          throw uploadNotFound(file, id);
         return stored(file, present.size);
       }
       const { bytes, partBytes, parts, uploadId } = upload;
@@ -208,7 +206,7 @@ export const FILE_UPLOAD_ROUTES = [
     answers: GONE,
     errors: ["upload_not_found", "invalid_name"],
     async handle(c, { file, upload: id }) {
-      const { uploadId } = await found(c, file, id);
+      const { uploadId } = await uploadOf(c, file, id);
       const key = fileKey(file);
       await takeBack(c.env.BUCKET.resumeMultipartUpload(key, uploadId));
       await directoryStub(c.env).endParts(uploadId);
@@ -217,83 +215,11 @@ export const FILE_UPLOAD_ROUTES = [
   }),
 ];
 
-type Found = StoredUpload & { parts: StoredPart[] };
-
-function find(
-  c: Context<AppEnv>,
-  file: string,
-  upload: string,
-): Promise<Found | null> {
-  return directoryStub(c.env).findFileUpload(file, upload);
-}
-
-/** Errors: `upload_not_found` */
-async function found(
-  c: Context<AppEnv>,
-  file: string,
-  id: string,
-): Promise<Found> {
-  const upload = await find(c, file, id);
-  if (!upload) throw notFound(file, id);
-  return upload;
-}
-
-/** Errors: `invalid_number` for one that the upload has not */
-function partLength({ bytes, partBytes }: StoredUpload, part: number): number {
-  const count = Math.ceil(bytes / partBytes);
-  if (part >= 1 && part <= count)
-    return Math.min(partBytes, bytes - (part - 1) * partBytes);
-  throw new AppError(
-    "invalid_number",
-    `Expected \`part\` to be from 1 to ${count}, got ${part}`,
-  );
-}
-
-/** Errors: `parts_missing`, all, where R2 has others by now than were noted: one was sent twice at once */
-async function putTogether(
-  c: Context<AppEnv>,
-  { uploadId, parts, mark }: Found,
-  key: string,
-  count: number,
-): Promise<void> {
-  const upload = c.env.BUCKET.resumeMultipartUpload(key, uploadId);
-  try {
-    await upload.complete(
-      parts.map(({ part: partNumber, etag }) => ({ partNumber, etag })),
-    );
-  } catch (error) {
-    if (String(error).includes(OTHER_PARTS)) {
-      await directoryStub(c.env).forgetFileParts(uploadId);
-      const all = Array.from({ length: count }, (_, i) => i + 1);
-      throw partsMissing(count, all);
-    }
-    // A crash may have come between the file and the end of the upload.
-    const present = isNoSuchUpload(error) ? await c.env.BUCKET.head(key) : null;
-    if (present?.customMetadata?.mark !== mark) throw error;
-  }
-}
-
 function stored(name: string, bytes: number): Response {
   return json({ name, bytes, digest: null } satisfies StoredFile, 201);
 }
 
-function toUpload(upload: Found): FileUpload {
+function toUpload(upload: FoundUpload): FileUpload {
   const { uploadId: _id, mark: _mark, parts, ...rest } = upload;
   return { ...rest, parts: parts.map(({ etag: _etag, ...part }) => part) };
-}
-
-function notFound(file: string, upload: string): AppError {
-  return new AppError(
-    "upload_not_found",
-    `Expected an upload of "${file}" that is under way, got "${upload}"`,
-  );
-}
-
-function partsMissing(count: number, missing: readonly number[]): AppError {
-  const some = missing.slice(0, 20).join(", ");
-  const more = missing.length > 20 ? ` and ${missing.length - 20} more` : "";
-  return new AppError(
-    "parts_missing",
-    `Expected parts 1 to ${count}, got none of ${some}${more}`,
-  );
 }

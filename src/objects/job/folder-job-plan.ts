@@ -4,11 +4,8 @@ import type {
   QuantizeOptions,
 } from "../../api/tensors.ts";
 import { planFolderAnalysis } from "../../checkpoints/analyze-plan.ts";
-import {
-  type FolderPlan,
-  type FolderRequest,
-  planFolder,
-} from "../../checkpoints/folder-plan.ts";
+import { type FolderPlan, planFolder } from "../../checkpoints/folder-plan.ts";
+import { type FolderRequest } from "../../checkpoints/folder-request.ts";
 import {
   ggufChoices,
   planFolderGguf,

@@ -3,7 +3,7 @@
  * request and the pinned files alone, so a job that was interrupted makes the same plan again.
  */
 import { fileAnalysis } from "../../checkpoints/analyze-plan.ts";
-import { makesGguf } from "../../checkpoints/folder-plan.ts";
+import { makesGguf } from "../../checkpoints/folder-request.ts";
 import { scalesFirst } from "../../formats/blocks/scales-first.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";
 import { planFile, rawOf } from "../../formats/operations/file-operation.ts";

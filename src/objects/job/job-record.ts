@@ -1,6 +1,6 @@
 /** What is written down of a job, and what callers see of it. */
 import type { JobRequest, JobState, JobSummary } from "../../api/tensors.ts";
-import { makesGguf } from "../../checkpoints/folder-plan.ts";
+import { makesGguf } from "../../checkpoints/folder-request.ts";
 import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
 import { shownUrl } from "./url-file.ts";
 

@@ -1,11 +1,11 @@
 /** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
 import { AppError, messageOf } from "../../api/errors.ts";
 import type { JobRequest } from "../../api/tensors.ts";
+import { isTaken } from "../../checkpoints/folder-plan.ts";
 import {
   checkFileRequest,
   checkFolderRequest,
-  isTaken,
-} from "../../checkpoints/folder-plan.ts";
+} from "../../checkpoints/folder-request.ts";
 import {
   isCrowded,
   MAX_FAILURES,

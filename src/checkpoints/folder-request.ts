@@ -1,0 +1,77 @@
+/** What can be asked of a model's directory, and what only of a file. */
+import { expected, invalidOption } from "../api/option-kinds.ts";
+import { DIRECTORY_OPTIONS, SHARD_OPTIONS } from "../api/options.ts";
+import type { JobOperation } from "../api/tensors.ts";
+import { toldLayout } from "../formats/operations/file-operation.ts";
+
+/** What a directory can be asked for. */
+export type FolderRequest = Extract<
+  JobOperation,
+  { operation: "quantize" | "dequantize" | "repack" }
+>;
+
+/** Options of files that no directory has: its loader says them. */
+export const NOT_OF_FOLDER = [
+  "layout",
+  "raw",
+  "outputType",
+  "tensorType",
+] as const;
+/** One file is written, and its tensors stand in another order than a rotation knows. */
+export const NOT_OF_FOLDER_TO_GGUF = [
+  "layout",
+  "raw",
+  "maxShardSize",
+  "rotate",
+] as const;
+
+/** Whether one GGUF comes of a folder. */
+export function makesGguf({ operation, options }: JobOperation): boolean {
+  return operation === "quantize" && options?.for === "llama.cpp";
+}
+
+/** Options that a folder does not have in a request. */
+function notOfFolder(request: JobOperation): readonly string[] {
+  if (makesGguf(request)) return NOT_OF_FOLDER_TO_GGUF;
+  if (request.operation !== "analyze") return NOT_OF_FOLDER;
+  const { for: loader } = request.options ?? {};
+  if (loader === undefined) return ["raw"];
+  return loader === "llama.cpp" ? ["raw", "rotate"] : ["raw", "outputType"];
+}
+
+/** Before anything of the directory is read. Errors: `invalid_option` */
+export function checkFolderRequest(request: JobOperation): void {
+  const { operation } = request;
+  if (operation === "hadamard")
+    throw invalidOption(
+      "a file to hadamard, or quantize, dequantize, repack or analyze",
+      "a folder",
+    );
+  const options: Record<string, unknown> = request.options ?? {};
+  const taken = notOfFolder(request).find(
+    (name) => options[name] !== undefined,
+  );
+  const of =
+    options.for === "llama.cpp" ? "a folder for llama.cpp" : "a folder";
+  if (taken !== undefined)
+    throw invalidOption(`no \`${taken}\` for ${of}`, `\`${taken}\``);
+  if (operation === "repack") toldLayout(options);
+  if (operation === "quantize" && options.for === undefined)
+    throw invalidOption(
+      `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
+      "nothing",
+    );
+}
+
+/** Errors: `invalid_option` for what only folders take */
+export function checkFileRequest({
+  operation,
+  options = {},
+}: JobOperation): void {
+  const folderOptions = { ...DIRECTORY_OPTIONS, ...SHARD_OPTIONS };
+  const taken = Object.keys(folderOptions).find(
+    (name) => name in options && !(operation === "analyze" && name === "for"),
+  );
+  if (taken !== undefined)
+    throw invalidOption(`a folder for \`${taken}\``, "a file");
+}

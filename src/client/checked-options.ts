@@ -1,0 +1,24 @@
+/** A URL and a token that requests can bear. */
+import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
+
+/** Without the slashes at its end. */
+export function checkUrl(baseUrl: unknown): string {
+  const text = String(baseUrl);
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain = url?.search === "" && url.hash === "" && url.username === "";
+  if (isPlain && /^https?:$/.test(url.protocol))
+    return text.replace(/\/+$/, "");
+  throw new AppError(
+    "invalid_option",
+    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${shown(text)}`,
+  );
+}
+
+export function checkApiToken(token: string | undefined): void {
+  if (token === undefined || /^[\x21-\x7e]*$/.test(token)) return;
+  throw new AppError(
+    "invalid_option",
+    "Expected `token` to be of printable characters without spaces, got another one in it",
+  );
+}
