@@ -27,7 +27,7 @@ import { modelCard } from "./model-card.ts";
 import { planDirectory } from "./quantize-plan.ts";
 import { planRepackedDirectory } from "./repack-plan.ts";
 import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
-import { type FolderRequest } from "./folder-request.ts";
+import type { FolderRequest } from "./folder-request.ts";
 
 const CARD_FILE = "README.md";
 const isWeightFile = (file: string): boolean =>

@@ -5,10 +5,8 @@ import { defineCommand } from "citty";
 import { ANALYZE_FOLDER_OPTIONS } from "../api/options.ts";
 import type { Analysis, AnalyzeFolderOptions } from "../api/tensors.ts";
 import { readTensorFile } from "../formats/containers/containers.ts";
-import {
-  fileAnalysis,
-  planFolderAnalysis,
-} from "../checkpoints/analyze-plan.ts";
+import { planFolderAnalysis } from "../checkpoints/analyze-plan.ts";
+import { fileAnalysis } from "../checkpoints/file-analysis.ts";
 import { readNorms } from "../checkpoints/fold.ts";
 import { checkFolderRequest } from "../checkpoints/folder-request.ts";
 import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";

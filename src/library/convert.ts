@@ -1,5 +1,5 @@
 /** Files of tensors from and to streams, in this process. */
-import { type Options } from "../api/option-kinds.ts";
+import type { Options } from "../api/option-kinds.ts";
 import { checkOptions } from "../api/check-options.ts";
 import { ANALYZE_OPTIONS, FILE_OPTIONS } from "../api/options.ts";
 import { openBody, releaseBody } from "../api/tensor-body.ts";

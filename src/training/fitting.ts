@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import { isDense, RECIPES } from "../api/recipe.ts";
 import { BPE_VOCABULARY } from "../api/dataset.ts";
 import type { ModelSizes, RunConfig } from "../api/run-config.ts";
-import { microbatchProblems } from "./config.ts";
+import { microbatchProblems } from "./config-problems.ts";
 import {
   MAX_HOSTED_BYTES,
   type MemoryConfig,

@@ -20,10 +20,8 @@ import type {
   AnalyzeFolderOptions,
   AnalyzeModelOptions,
 } from "../../src/api/tensors.ts";
-import {
-  fileAnalysis,
-  planFolderAnalysis,
-} from "../../src/checkpoints/analyze-plan.ts";
+import { planFolderAnalysis } from "../../src/checkpoints/analyze-plan.ts";
+import { fileAnalysis } from "../../src/checkpoints/file-analysis.ts";
 import type { Checkpoint } from "../../src/checkpoints/checkpoint.ts";
 import { type NormsOf, readNorms } from "../../src/checkpoints/fold.ts";
 import { decideGgufDirectory } from "../../src/checkpoints/gguf/decide-gguf.ts";

@@ -31,7 +31,7 @@ import {
 } from "../../formats/stream/conversion.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
 import { after, before } from "../../formats/stream/tensor-sections.ts";
-import { type TensorHead } from "../../formats/tensor.ts";
+import type { TensorHead } from "../../formats/tensor.ts";
 import type { TensorRead } from "../tensor-reads.ts";
 import type { DecidedGguf, GgufChoices } from "./decide-gguf.ts";
 import type { Pairs } from "./hyperparameters.ts";

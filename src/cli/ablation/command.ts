@@ -1,5 +1,5 @@
 import { checkArguments } from "../file-arguments.ts";
-import { ablationArgs } from "./options.ts";
+import { ablationArgs } from "./arguments.ts";
 
 export const ablationCommand = {
   meta: {

@@ -1,6 +1,6 @@
 /** How a step's sequences are shared out: as asked, or so that a trainer has room for each part. */
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
-import { microbatchProblems } from "../../training/config.ts";
+import { microbatchProblems } from "../../training/config-problems.ts";
 import {
   fits,
   fittingChange,

@@ -8,14 +8,8 @@ import { readFileSync, rmSync } from "node:fs";
 import { relative } from "node:path";
 import { parseArgs } from "citty";
 import pc from "picocolors";
-import {
-  hasEnded,
-  type RunState,
-  type RunStatus,
-} from "../../api/run-status.ts";
-import type { RunClient } from "../../client/run-client.ts";
+import { hasEnded } from "../../api/run-status.ts";
 import { onEndSignal } from "../../local/signals.ts";
-import { architectureOf } from "../../model/architectures.ts";
 import { STATE_FOLDER } from "../../local/places.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
@@ -26,12 +20,12 @@ import { leftRun } from "./left-run.ts";
 import { writeNote } from "./unfinished.ts";
 import { follow, type Listener } from "../follow.ts";
 import { MetricsFile } from "./metrics-file.ts";
-import { lossText, Progress } from "../progress.ts";
+import { Progress } from "../progress.ts";
 import { timeSpent } from "../time-spent.ts";
 import { RunningSamples } from "./running-samples.ts";
 import { saveCheckpoint } from "./save-checkpoint.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
-import { parseTrainOptions, type TrainOptions } from "./options.ts";
+import { parseTrainOptions } from "./options.ts";
 import { withConfig } from "../config-file.ts";
 import { openOrigin } from "./origin.ts";
 import {
@@ -42,6 +36,7 @@ import {
 } from "./arguments.ts";
 import { beginRun } from "./begin-run.ts";
 import { keepNothing } from "./kept-place.ts";
+import { tellOutcome, tellRun } from "./told-run.ts";
 
 const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
 
@@ -108,7 +103,7 @@ async function trainAs(
         return run.setState("cancelled");
       }),
     );
-    describe(progress, options, status);
+    tellRun(progress, options, status);
     progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
     const started = Date.now();
     const { hosted = 0 } = note;
@@ -161,7 +156,7 @@ async function trainAs(
     }
     const spent = timeSpent(history);
     if (spent) progress.line(spent);
-    let code = await outcome(run, state, seconds, checkpoint, progress);
+    let code = await tellOutcome(run, state, seconds, checkpoint, progress);
     if (isJson) {
       const { step, valLoss, valNatsPerByte } = await run.status();
       const ended = { state, step, valLoss, valNatsPerByte };
@@ -186,87 +181,6 @@ async function trainAs(
   } finally {
     await edge.close();
   }
-}
-
-function describe(
-  progress: Progress,
-  options: TrainOptions,
-  status: RunStatus,
-): void {
-  const { config, parameters, shards } = status;
-  const {
-    model,
-    dataset,
-    microbatches,
-    sequences,
-    steps,
-    recipe,
-    gradientDtype,
-  } = config;
-  progress.line(
-    `${architectureOf(model).name} of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
-  );
-  const { name, tokens, tokenizer, vocabulary } = dataset;
-  const kind =
-    tokenizer === "byte"
-      ? "byte tokens"
-      : `${tokenizer} tokens of ${vocabulary} ids`;
-  progress.line(
-    `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
-  );
-  progress.line(
-    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${trainersOf(options)}, ${shards.length} shards`,
-  );
-}
-
-function trainersOf({ trainers, remote, request }: TrainOptions): string {
-  const { verify, redundancy = 1 } = request;
-  const checked =
-    redundancy > 1
-      ? `, each microbatch by ${redundancy}`
-      : verify
-        ? `, ${+(100 * verify).toFixed(2)} % of microbatches by two`
-        : "";
-  const counted = `${trainers} ${trainers === 1 ? "trainer" : "trainers"}`;
-  if (!remote) return counted + checked;
-  return `${counted} of the edge, ${remote.threads} of this machine${checked}`;
-}
-
-/** Say how the run ended. Returns the exit code. */
-async function outcome(
-  run: RunClient,
-  state: RunState,
-  seconds: number,
-  checkpoint: string,
-  progress: Progress,
-): Promise<number> {
-  const { step, valLoss, valNatsPerByte, config } = await run.status();
-  const shown = relative(process.cwd(), checkpoint);
-  if (state !== "finished") {
-    progress.line(
-      pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
-    );
-    if (state === "cancelled")
-      progress.line(
-        `\`${called("train", `--from ${shown} --resume`)}\` goes on from there`,
-      );
-    if (state === "diverged")
-      progress.line(
-        "a gradient was not finite: a lower --learning-rate or --matrix-learning-rate, or a recipe that rounds less",
-      );
-    return state === "cancelled" ? INTERRUPTED : 1;
-  }
-  const tokens =
-    step * config.microbatches * config.sequences * config.model.context;
-  // Of bytes, a loss by the token is one by the byte.
-  const perByte =
-    config.dataset.tokenizer === "byte"
-      ? ""
-      : ` val_nats_per_byte=${lossText(valNatsPerByte)}`;
-  progress.line(
-    `done val_loss=${lossText(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
-  );
-  return 0;
 }
 
 function unfinishedNotice(folder: string): string {

@@ -2,7 +2,7 @@
 import { messageOf } from "../../api/errors.ts";
 import { hostname } from "node:os";
 import pc from "picocolors";
-import { type EdgeAddress } from "../edge-arguments.ts";
+import type { EdgeAddress } from "../edge-arguments.ts";
 import {
   type JoinedThreads,
   joinThreads,

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { ANALYZE_MODEL_OPTIONS } from "../../api/options.ts";
 import { LOADERS } from "../../api/scheme.ts";
 import type { Analysis } from "../../api/tensors.ts";
-import { fileAnalysis } from "../../checkpoints/analyze-plan.ts";
+import { fileAnalysis } from "../../checkpoints/file-analysis.ts";
 import { rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";

@@ -5,7 +5,7 @@ import type {
 } from "../../api/tensors.ts";
 import { planFolderAnalysis } from "../../checkpoints/analyze-plan.ts";
 import { type FolderPlan, planFolder } from "../../checkpoints/folder-plan.ts";
-import { type FolderRequest } from "../../checkpoints/folder-request.ts";
+import type { FolderRequest } from "../../checkpoints/folder-request.ts";
 import {
   ggufChoices,
   planFolderGguf,

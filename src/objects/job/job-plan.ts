@@ -2,7 +2,7 @@
  * What a job writes: one file of a file, or one after the other those of a folder. It follows from the
  * request and the pinned files alone, so a job that was interrupted makes the same plan again.
  */
-import { fileAnalysis } from "../../checkpoints/analyze-plan.ts";
+import { fileAnalysis } from "../../checkpoints/file-analysis.ts";
 import { makesGguf } from "../../checkpoints/folder-request.ts";
 import { scalesFirst } from "../../formats/blocks/scales-first.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";

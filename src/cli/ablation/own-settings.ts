@@ -1,0 +1,126 @@
+/** Settings that are asked for: of the page by name, or of one's own. */
+import {
+  OPTIMIZER_NAMES,
+  type OptimizerName,
+  optimizerProblems,
+} from "../../api/optimizer.ts";
+import { RECIPE_NAMES, type Recipe } from "../../api/recipe.ts";
+import {
+  WIRE_DTYPES,
+  type WireDtype,
+  writtenArchitecture,
+  type ArchitectureName,
+} from "../../api/run-config.ts";
+import { wholeNumber } from "../numbers.ts";
+import { ratesOf } from "../train/optimizer-arguments.ts";
+import type { ModelPreset } from "../train/presets.ts";
+import type { Arm, Setting } from "./setting.ts";
+import { SETTINGS } from "./settings.ts";
+import type { AblationArgs } from "./arguments.ts";
+
+export const OWN = [
+  "recipes",
+  "gradient-dtypes",
+  "optimizers",
+  "preset",
+  "arch",
+  "steps",
+  "batch",
+  "microbatches",
+  "learning-rate",
+  "matrix-learning-rate",
+  "text-bytes",
+] as const;
+
+export function askedSettings(
+  args: AblationArgs,
+  own: readonly string[],
+): Setting[] {
+  if (own.length > 0) return ownSettings(args);
+  const known = SETTINGS.map(({ name }) => name);
+  return list("settings", args.settings!, known).map((name) =>
+    SETTINGS.find((setting) => setting.name === name)!,
+  );
+}
+
+function ownSettings(args: AblationArgs): Setting[] {
+  const names = <T extends string>(
+    option: "recipes" | "gradient-dtypes" | "optimizers",
+    known: readonly T[],
+    fallback: readonly T[],
+  ): readonly T[] => {
+    const text = args[option];
+    return text === undefined ? fallback : list(option, text, known);
+  };
+  const paper: Recipe[] = ["bf16", "mxfp4", "mxfp4-sr", "mxfp4-rht-sr"];
+  const recipes = names<Recipe>("recipes", RECIPE_NAMES, paper);
+  const dtypes = names<WireDtype>("gradient-dtypes", WIRE_DTYPES, ["mxfp4"]);
+  const number = (
+    name: "steps" | "batch" | "microbatches" | "text-bytes",
+    fallback: number,
+    least = 1,
+  ) => {
+    const text = args[name];
+    return text === undefined ? fallback : wholeNumber(name, text, least);
+  };
+  const microbatches = number("microbatches", 4);
+  const batch = number("batch", 2 * microbatches);
+  if (batch % microbatches !== 0) {
+    throw new Error(
+      `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
+    );
+  }
+  const arms = recipes.flatMap((recipe) =>
+    dtypes.map((gradientDtype): Arm => {
+      const wire = dtypes.length > 1 ? `, ${gradientDtype} on the wire` : "";
+      return { name: `${recipe}${wire}`, change: { recipe, gradientDtype } };
+    }),
+  );
+  const baseline = arms.find(({ change }) => change.recipe === "bf16");
+  const steps = number("steps", 800);
+  const preset = (args.preset ?? "tiny") as ModelPreset;
+  const arch = writtenArchitecture(args.arch as ArchitectureName | undefined);
+  const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
+  return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
+    (name): Setting => {
+      const optimizer = { name, ...ratesOf(args) };
+      const [problem] = optimizerProblems(optimizer, steps);
+      if (problem) throw new Error(problem);
+      return {
+        name: `own-${name}`,
+        title: `Optimizer ${name}`,
+        about: `${model}, ${steps} steps of ${batch} sequences in ${microbatches} parts.`,
+        base: {
+          preset,
+          arch,
+          steps,
+          microbatches,
+          sequences: batch / microbatches,
+          recipe: "mxfp4-rht-sr",
+          gradientDtype: "mxfp4",
+          optimizer,
+          textBytes: number("text-bytes", 0, 0),
+        },
+        arms,
+        baseline: (baseline ?? arms[0]!).name,
+        incumbent: (baseline ?? arms[0]!).name,
+      };
+    },
+  );
+}
+
+function list<T extends string>(
+  option: string,
+  text: string,
+  known: readonly T[],
+): T[] {
+  return text.split(",").map((name) => {
+    const found = known.find((each) => each === name);
+    if (found === undefined) {
+      throw new Error(
+        `Expected --${option} to be some of ${known.join(", ")}, got "${name}"`,
+      );
+    }
+    return found;
+  });
+}

@@ -1,0 +1,92 @@
+/** What is said of a run as it begins and as it ends. */
+import { relative } from "node:path";
+import pc from "picocolors";
+import { type RunState, type RunStatus } from "../../api/run-status.ts";
+import type { RunClient } from "../../client/run-client.ts";
+import { architectureOf } from "../../model/architectures.ts";
+import { INTERRUPTED } from "./cancel.ts";
+import { called } from "../called.ts";
+import { lossText, Progress } from "../progress.ts";
+import type { TrainOptions } from "./options.ts";
+
+/** What is about to be trained. */
+export function tellRun(
+  progress: Progress,
+  options: TrainOptions,
+  status: RunStatus,
+): void {
+  const { config, parameters, shards } = status;
+  const {
+    model,
+    dataset,
+    microbatches,
+    sequences,
+    steps,
+    recipe,
+    gradientDtype,
+  } = config;
+  progress.line(
+    `${architectureOf(model).name} of ${parameters} parameters: ${model.layers} layers, width ${model.width}, ${model.heads} heads, context ${model.context}`,
+  );
+  const { name, tokens, tokenizer, vocabulary } = dataset;
+  const kind =
+    tokenizer === "byte"
+      ? "byte tokens"
+      : `${tokenizer} tokens of ${vocabulary} ids`;
+  progress.line(
+    `${name}: ${tokens} ${kind}; ${steps} steps of ${microbatches} × ${sequences * model.context} tokens`,
+  );
+  progress.line(
+    `recipe ${pc.bold(recipe)}, gradients in ${gradientDtype}; ${trainersOf(options)}, ${shards.length} shards`,
+  );
+}
+
+function trainersOf({ trainers, remote, request }: TrainOptions): string {
+  const { verify, redundancy = 1 } = request;
+  const checked =
+    redundancy > 1
+      ? `, each microbatch by ${redundancy}`
+      : verify
+        ? `, ${+(100 * verify).toFixed(2)} % of microbatches by two`
+        : "";
+  const counted = `${trainers} ${trainers === 1 ? "trainer" : "trainers"}`;
+  if (!remote) return counted + checked;
+  return `${counted} of the edge, ${remote.threads} of this machine${checked}`;
+}
+
+/** Say how the run ended. Returns the exit code. */
+export async function tellOutcome(
+  run: RunClient,
+  state: RunState,
+  seconds: number,
+  checkpoint: string,
+  progress: Progress,
+): Promise<number> {
+  const { step, valLoss, valNatsPerByte, config } = await run.status();
+  const shown = relative(process.cwd(), checkpoint);
+  if (state !== "finished") {
+    progress.line(
+      pc.red(`${state} at step ${step}; its parameters are in ${shown}`),
+    );
+    if (state === "cancelled")
+      progress.line(
+        `\`${called("train", `--from ${shown} --resume`)}\` goes on from there`,
+      );
+    if (state === "diverged")
+      progress.line(
+        "a gradient was not finite: a lower --learning-rate or --matrix-learning-rate, or a recipe that rounds less",
+      );
+    return state === "cancelled" ? INTERRUPTED : 1;
+  }
+  const tokens =
+    step * config.microbatches * config.sequences * config.model.context;
+  // Of bytes, a loss by the token is one by the byte.
+  const perByte =
+    config.dataset.tokenizer === "byte"
+      ? ""
+      : ` val_nats_per_byte=${lossText(valNatsPerByte)}`;
+  progress.line(
+    `done val_loss=${lossText(valLoss)}${perByte} steps=${step} tokens=${tokens} seconds=${seconds.toFixed(1)} checkpoint=${shown}`,
+  );
+  return 0;
+}
