@@ -177,7 +177,7 @@ test("a lease that lapsed costs its trainer the next, for longer each time, unti
   await roster((trainers) => {
     for (let lapse = 0; lapse < 9; lapse++) trainers.lapsed("one", 0);
     expect(trainers.penaltyEndMs("one")).toBe(60_000);
-    trainers.completed("one", "train", 10, 0);
+    trainers.completed(holder("one"), "train", 10, 0);
     expect(trainers.penaltyEndMs("one")).toBe(0);
     trainers.lapsed("one", 0);
     expect(trainers.penaltyEndMs("one")).toBe(1000);
@@ -200,10 +200,10 @@ test.each([
       const crowd = Array.from({ length: 50 }, (_, name) => holder(`${name}`));
       const honest = holder("honest");
       for (const each of [honest, ...crowd]) trainers.checkIn(each, "node", 0);
-      trainers.completed("honest", "train", 1000, 0);
-      for (const { trainer } of crowd.slice(0, 16))
+      trainers.completed(honest, "train", 1000, 0);
+      for (const each of crowd.slice(0, 16))
         for (let done = 0; done < completions; done++)
-          trainers.completed(trainer, "train", 1000, 0);
+          trainers.completed(each, "train", 1000, 0);
       let nowMs = 0;
       const steps = seconds.map((_, step) => {
         const beganMs = nowMs;
@@ -263,6 +263,39 @@ test("more names than a run remembers, each gone with a lease, and conflicts in 
   expect(kept.filter(({ type }) => type === "trainer")).toHaveLength(301);
 });
 
+test("a crowd that comes while a new trainer computes its first microbatch does not cost it that", async () => {
+  const newcomer = await startScripted();
+  const { lease } = await newcomer.run.lease(newcomer.identity);
+  await newcomer.pushFor(lease!, 0.5);
+  const stub = runStub(bindings, newcomer.run.run);
+  await Promise.all(
+    Array.from({ length: 300 }, (_, name) =>
+      stub.lease(OWNER, identity(`name-${name}`, "gone")),
+    ),
+  );
+  const named = async (): Promise<{ completions: number }[]> =>
+    (await newcomer.run.status()).trainers.filter(
+      ({ name }) => name === "scripted",
+    );
+  expect(await named()).toEqual([]);
+  expect(await newcomer.complete(lease!)).toMatchObject({ duplicate: false });
+  expect(await named()).toMatchObject([{ completions: 1 }]);
+});
+
+test("a new boot of one that is here drives out nobody", async () => {
+  const { run } = await startRun();
+  await runInDurableObject(stubOf(run.run), (_object, { storage }) => {
+    const trainers = new TrainerRoster(
+      new TrainerStore(storage.sql),
+      new EventLog(storage.sql),
+    );
+    for (let name = 0; name < 256; name++)
+      trainers.checkIn(holder(`name-${name}`), null, name);
+    trainers.checkIn({ ...holder("name-7"), bootId: "b" }, null, 256);
+    expect(trainers.statuses()).toHaveLength(256);
+  });
+});
+
 test("what trainers usually take outlives an eviction", async () => {
   const trainer = await startScripted();
   await trainer.reach(1);
@@ -302,7 +335,7 @@ test("thousands of names drive out no trainer that has completed something", asy
       new EventLog(storage.sql),
     );
     trainers.checkIn(holder("honest"), "node", 0);
-    trainers.completed("honest", "train", 10, 0);
+    trainers.completed(holder("honest"), "train", 10, 0);
     for (let name = 0; name < 2700; name++) {
       trainers.checkIn(holder(`name-${name}`), null, name + 1);
     }

@@ -129,7 +129,7 @@ export class LeaseDesk {
       checkCounts(record.config, kind, index, completion);
       const tookMs = this.#present.leases().tookMs(leased, holder, nowMs);
       this.#present.transaction(() => {
-        this.#roster.completed(holder.trainer, kind, tookMs, nowMs);
+        this.#roster.completed(holder, kind, tookMs, nowMs);
         this.#agreement.cast(leased, { ...told, author, required }, nowMs);
       });
     }

@@ -1,5 +1,4 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
-import { AppError } from "../../api/errors.ts";
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunEvent } from "../../api/run-metrics.ts";
 import type { HostKind, TrainerStatus } from "../../api/run-status.ts";
@@ -37,18 +36,15 @@ export class TrainerRoster {
   }
 
   /** A trainer asks for a lease. Returns whether it is a new boot of one that was here. */
-  checkIn(
-    { trainer, bootId, author }: Holder,
-    host: HostKind | null,
-    nowMs: number,
-  ): boolean {
+  checkIn(holder: Holder, host: HostKind | null, nowMs: number): boolean {
+    const { trainer, bootId, author } = holder;
     const known = this.#known().get(trainer);
     if (known?.bootId === bootId) {
       known.lastSeenMs = nowMs;
       if (this.#lost.delete(trainer)) this.#tell(trainer, "joined");
       return false;
     }
-    this.#makeRoom();
+    if (!known) this.#makeRoom();
     this.#put({
       name: trainer,
       author,
@@ -65,22 +61,18 @@ export class TrainerRoster {
   }
 
   /**
-   * A trainer completed a microbatch, in `tookMs` if it had a lease of it.
-   * Errors: `wrong_state`, it never took a lease
+   * A trainer completed a microbatch, in `tookMs` if it had a lease of it. One that a crowd has driven out since it
+   * took its lease, whose key it has shown, is here again.
    */
   completed(
-    trainer: string,
+    holder: Holder,
     kind: LeaseKind,
     tookMs: number | undefined,
     nowMs: number,
   ): void {
-    const known = this.#known().get(trainer);
-    if (!known) {
-      throw new AppError(
-        "wrong_state",
-        `Expected a trainer that has taken a lease, got "${trainer}"`,
-      );
-    }
+    const { trainer } = holder;
+    if (!this.#known().has(trainer)) this.checkIn(holder, null, nowMs);
+    const known = this.#known().get(trainer)!;
     this.#penaltyEndMs.delete(trainer);
     this.pace.expectAgain(trainer);
     this.#put({
