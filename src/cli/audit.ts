@@ -112,6 +112,7 @@ function compare(given: Arguments): Promise<Compared> {
 }
 
 async function auditHere(given: Arguments): Promise<Audit> {
+  const step = stepOf(given);
   const run = runOf(given);
   loadTrainingKernels();
   const { fingerprint: theirs } = await run.status();
@@ -124,7 +125,6 @@ async function auditHere(given: Arguments): Promise<Audit> {
     if (shows) process.stderr.write(`\rcomputed step ${step} `);
   });
   const { state } = given;
-  const step = stepOf(given);
   try {
     if (state !== undefined)
       return await auditFrom(recomputed, state as string, step);

@@ -79,7 +79,8 @@ export function checkArguments(
     if (args[name] === "")
       throw new UsageError(`Expected <${name}>, got an empty text`);
   if (args._.length > places.length) {
-    const expected = places.length === 0 ? "options alone" : "one file";
+    const named = places.map(([name]) => `<${name}>`).join(" ");
+    const expected = `${named || "options"} alone`;
     throw new UsageError(`Expected ${expected}, got ${args._.join(" ")}`);
   }
   if (args.json === true && args.output === "-")

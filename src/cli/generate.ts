@@ -104,8 +104,12 @@ export const generateCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const options = optionsOf(given);
-    const write = await writerOf(given, options);
     const prompt = given.prompt as string | undefined;
+    if (given.json && prompt === undefined)
+      throw new UsageError(
+        "Expected --prompt with --json, since what two write in turns is for a person, got none",
+      );
+    const write = await writerOf(given, options);
     if (prompt === undefined) return converse(write);
     let text = "";
     // What is refused is refused before anything is written.

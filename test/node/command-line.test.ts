@@ -116,6 +116,17 @@ test.each([
   [["runs", "--token", "a b"], 2, "Expected --token to be of printable"],
   [["join", "here", "--run=a"], 2, "Expected the edge to be of http or https"],
   [["watch", ""], 2, "Expected <run>, got an empty text"],
+  [["pause", "a", "b"], 2, "Expected <run> alone, got a b\n"],
+  [["revoke", "a", "b", "c"], 2, "Expected <run> <id> alone, got a b c\n"],
+  [["generate", "x", "--json"], 2, "Expected --prompt with --json"],
+  [["audit", "a", "--step", "1.5"], 2, 'from 0, got "1.5"\n'],
+  [["train", "--detach"], 2, "Expected --detach with --url"],
+  [["train", "--resume", "--url", "http://x"], 2, "with --from, got"],
+  [["train", "--verify", "2"], 2, "at most 1, got 2\n`npm run train"],
+  [["train", "--batch", "5", "--microbatches", "2"], 2, "a multiple of"],
+  [["train", "--vocabulary", "16385"], 2, "at most 16384, got 16385\n"],
+  [["train", "--name", "-x"], 2, 'no sign first, got "-x"\n'],
+  [["ablation", "--recipes", "no-such"], 2, 'got "no-such"\n'],
 ] as const)(
   "%j ends with exit code %d, and says what to do",
   (args, code, told) => {

@@ -362,7 +362,7 @@ test.each([
     "two files",
     ["quantize", "x.raw", "z", "-o", "y"],
     2,
-    "Expected one file, got x.raw z",
+    "Expected <file> alone, got x.raw z",
   ],
   [
     "an unknown value",

@@ -5,6 +5,7 @@ import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { runsFolder } from "../train/kept-runs.ts";
 import { wholeNumber } from "../numbers.ts";
+import { UsageError } from "../file-arguments.ts";
 import type { LanePlace } from "./make-runs.ts";
 import type { Setting } from "./setting.ts";
 import { QUICK, QUICK_SEEDS, SETTINGS } from "./settings.ts";
@@ -32,7 +33,7 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
     own.length > 0 ? `--${own[0]}` : undefined,
   ].filter((way) => way !== undefined);
   if (ways.length > 1) {
-    throw new Error(
+    throw new UsageError(
       `Expected --quick, --settings, or options of a setting of one's own, got ${ways.join(" and ")}`,
     );
   }

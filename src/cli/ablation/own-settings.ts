@@ -14,6 +14,7 @@ import {
 import { wholeNumber } from "../numbers.ts";
 import { ratesOf } from "../train/optimizer-arguments.ts";
 import type { ModelPreset } from "../train/presets.ts";
+import { UsageError } from "../file-arguments.ts";
 import type { Arm, Setting } from "./setting.ts";
 import { SETTINGS } from "./settings.ts";
 import type { AblationArgs } from "./arguments.ts";
@@ -66,7 +67,7 @@ function ownSettings(args: AblationArgs): Setting[] {
   const microbatches = number("microbatches", 4);
   const batch = number("batch", 2 * microbatches);
   if (batch % microbatches !== 0) {
-    throw new Error(
+    throw new UsageError(
       `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
     );
   }
@@ -85,7 +86,7 @@ function ownSettings(args: AblationArgs): Setting[] {
     (name): Setting => {
       const optimizer = { name, ...ratesOf(args) };
       const [problem] = optimizerProblems(optimizer, steps);
-      if (problem) throw new Error(problem);
+      if (problem) throw new UsageError(problem);
       return {
         name: `own-${name}`,
         title: `Optimizer ${name}`,
@@ -117,7 +118,7 @@ function list<T extends string>(
   return text.split(",").map((name) => {
     const found = known.find((each) => each === name);
     if (found === undefined) {
-      throw new Error(
+      throw new UsageError(
         `Expected --${option} to be some of ${known.join(", ")}, got "${name}"`,
       );
     }

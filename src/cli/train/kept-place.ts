@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import pc from "picocolors";
+import { UsageError } from "../file-arguments.ts";
 import {
   existing,
   filesBeside,
@@ -26,7 +27,7 @@ export function keptPlace(
   const { name, out, force = false } = args;
   if (out !== undefined) {
     if (name !== undefined) {
-      throw new Error(
+      throw new UsageError(
         "Expected --name, of a folder in runs/, or --out, which goes elsewhere, got both",
       );
     }
@@ -40,7 +41,7 @@ export function keptPlace(
   }
   if (name !== undefined) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
-      throw new Error(
+      throw new UsageError(
         `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", no sign first, got "${name}"`,
       );
     }

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { called } from "../called.ts";
 import { IS_CLONE, STATE_FOLDER } from "../../local/places.ts";
 import { basename, dirname, extname, join, resolve } from "node:path";
+import { UsageError } from "../file-arguments.ts";
 
 const CHECKPOINT = "checkpoint.safetensors";
 const METRICS = "metrics.jsonl";
@@ -63,7 +64,7 @@ export function keptFilesIn(folder: string): KeptFiles {
 /** The one that operands name, or the one that was written last. */
 export function keptCheckpoint(operands: string[]): string {
   if (operands.length > 1)
-    throw new Error(`Expected one checkpoint, got ${operands.length}`);
+    throw new UsageError(`Expected one checkpoint, got ${operands.length}`);
   const [asked] = operands;
   const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
   if (file === undefined) {

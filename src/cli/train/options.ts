@@ -11,6 +11,7 @@ import {
   writtenArchitecture,
 } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
+import { UsageError } from "../file-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
@@ -153,12 +154,12 @@ function trustOf({
 }: TrainArgs): Pick<RunRequest, "verify" | "redundancy"> {
   const verify = share === undefined ? undefined : finite("verify", share, 0);
   if (verify !== undefined && verify > 1)
-    throw new Error(`Expected --verify to be at most 1, got ${share}`);
+    throw new UsageError(`Expected --verify to be at most 1, got ${share}`);
   const redundancy =
     authors === undefined ? undefined : count("redundancy", authors, undefined);
   const needed = Math.max(redundancy ?? 1, verify ? 2 : 1);
   if (url === undefined && needed > Number(trainers))
-    throw new Error(
+    throw new UsageError(
       `Expected --trainers of ${needed} at least, which ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} asks of, got ${trainers}: the run would wait for more`,
     );
   return { verify, redundancy };

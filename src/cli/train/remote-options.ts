@@ -1,5 +1,6 @@
 /** A run on an edge elsewhere. */
 import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
+import { UsageError } from "../file-arguments.ts";
 import type { TrainArgs } from "./arguments.ts";
 import { count, wholeNumber } from "../numbers.ts";
 
@@ -22,19 +23,19 @@ export function remoteOf(args: TrainArgs): RemoteOptions | undefined {
       .filter(([, value]) => value !== undefined)
       .map(([name]) => name);
     if (alone === undefined) return undefined;
-    throw new Error(
+    throw new UsageError(
       `Expected --${alone} with --url, which names the edge, got it alone`,
     );
   }
   const own = count("threads", threads, 0, 0);
   const hosted = wholeNumber("trainers", args.trainers, 0);
   if (own + hosted === 0) {
-    throw new Error(
+    throw new UsageError(
       "Expected a trainer at least, got --trainers 0 and no --threads",
     );
   }
   if (detach && (own > 0 || hosted === 0)) {
-    throw new Error(
+    throw new UsageError(
       `Expected --detach with trainers of the edge alone, got --trainers ${hosted} and --threads ${own}, which go with this command`,
     );
   }

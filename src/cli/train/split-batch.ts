@@ -11,6 +11,7 @@ import {
 import { MAX_HOSTED_BYTES } from "../../training/memory.ts";
 import { called } from "../called.ts";
 import { count } from "../numbers.ts";
+import { UsageError } from "../file-arguments.ts";
 import { type TrainArgs, trainArgs } from "./arguments.ts";
 
 const DEFAULT_MICROBATCHES = 4;
@@ -23,7 +24,7 @@ export function splitBatch(
   const asked = args.microbatches;
   const microbatches = count("microbatches", asked, defaultParts(batch));
   if (batch % microbatches !== 0) {
-    throw new Error(
+    throw new UsageError(
       `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
     );
   }

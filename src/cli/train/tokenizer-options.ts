@@ -1,6 +1,7 @@
 /** What tokens of a run are. */
 import { BPE_VOCABULARY, type TokenizerName } from "../../api/dataset.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
+import { UsageError } from "../file-arguments.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
 import { count } from "../numbers.ts";
 import type { Origin } from "./origin.ts";
@@ -13,7 +14,7 @@ export function tokenizerOf(
 ): { tokenizer: TokenizerName; vocabulary: number } {
   const isGiven = origin?.tokenizer !== undefined;
   if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
-    throw new Error(
+    throw new UsageError(
       `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
     );
   if (!origin || told.tokenizer || told.vocabulary) {
@@ -31,14 +32,14 @@ function vocabularyOf(
 ): number {
   if (tokenizer === "byte") {
     if (text === undefined) return BYTE_VOCABULARY;
-    throw new Error(
+    throw new UsageError(
       `Expected --vocabulary with --tokenizer bpe alone, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
     );
   }
   const { least, most, default: fallback } = BPE_VOCABULARY;
   const vocabulary = count("vocabulary", text, fallback, least);
   if (vocabulary <= most) return vocabulary;
-  throw new Error(
+  throw new UsageError(
     `Expected --vocabulary to be at most ${most}, got ${vocabulary}`,
   );
 }

@@ -11,6 +11,7 @@ import pc from "picocolors";
 import { hasEnded } from "../../api/run-status.ts";
 import { onEndSignal } from "../../local/signals.ts";
 import { STATE_FOLDER } from "../../local/places.ts";
+import { UsageError } from "../file-arguments.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
 import { textOf } from "../local-text.ts";
@@ -65,7 +66,7 @@ async function trainAs(
   const { stateFolder, runs } = options;
   const isLocal = options.remote === undefined;
   if (isLeft && !isLocal)
-    throw new Error(
+    throw new UsageError(
       `Expected --resume with --from, got it with --url alone: the command that began a run there, typed again, goes on with it`,
     );
   const left = leftRun(options, isLeft);
