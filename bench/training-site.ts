@@ -1,12 +1,19 @@
 /** A run on an edge of this machine, and the processes that train it; paused but for what is timed. */
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { RunRequest } from "../src/api/run-config.ts";
 import type { StepMetrics } from "../src/api/run-metrics.ts";
 import type { RunStatus } from "../src/api/run-status.ts";
 import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../src/client/run-client.ts";
 import { cpuSeconds } from "./cpu-time.ts";
+
+/** The first may have been paused amid it, and the next waits for objects that were at rest for so long that the platform let them go. */
+const STEPS_BEFORE = 2;
+/** Who takes no tick in so many of such times is at rest. */
+const QUIET_TIMES = 3;
+const QUIET_MS = 50;
 
 /** So many steps in a row. */
 export type Stretch = {
@@ -71,13 +78,13 @@ export class TrainingSite {
   async time(steps: number): Promise<Stretch> {
     const before = this.#metrics.length;
     await this.#run.setState("running");
-    // The one that is under way may have been paused amid it.
-    await this.#reach(before + 1);
+    await this.#reach(before + STEPS_BEFORE);
     const first = this.#metrics.length;
     const [edgeBefore, trainersBefore] = this.#cpu();
     await this.#reach(first + steps);
     const [edge, trainers] = this.#cpu();
     await this.#run.setState("paused");
+    await this.#rest();
     const taken = this.#metrics.slice(first - 1);
     const [start, end] = [taken[0]!, taken.at(-1)!];
     return {
@@ -112,6 +119,17 @@ export class TrainingSite {
   async #reach(steps: number): Promise<void> {
     while (this.#metrics.length < steps)
       await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  /** Paused, trainers end the microbatch that they have, and the edge what it puts off: nobody else's samples shall have that beside them. */
+  async #rest(): Promise<void> {
+    let quiet = 0;
+    for (let before = this.#cpu(); quiet < QUIET_TIMES;) {
+      await delay(QUIET_MS);
+      const now = this.#cpu();
+      quiet = now.every((seconds, i) => seconds === before[i]) ? quiet + 1 : 0;
+      before = now;
+    }
   }
 
   #cpu(): [edge: number, trainers: number] {
