@@ -21,10 +21,15 @@ import {
 import { openModel } from "./imported-model.ts";
 import { readCheckpointConfig } from "./resumed.ts";
 
-/** Errors: `malformed_body`, it is none of a run */
-export async function checkpointFile(file: RangedFile): Promise<Folder> {
+/** Errors: `malformed_body`, with what it is, by its first bytes */
+export async function checkKind(file: RangedFile): Promise<void> {
   const kind = foreignKind(await file.read(0, Math.min(16, file.bytes)));
   if (kind) throw notOne(kind);
+}
+
+/** Errors: `malformed_body`, it is none of a run */
+export async function checkpointFile(file: RangedFile): Promise<Folder> {
+  await checkKind(file);
   const { metadata } = await readSafetensorsHead(file);
   const written = metadata.get(CONFIG);
   if (written === undefined)

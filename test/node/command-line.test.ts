@@ -125,6 +125,11 @@ test.each([
   [["train", "--verify", "2"], 2, "at most 1, got 2\n`npm run train"],
   [["train", "--batch", "5", "--microbatches", "2"], 2, "a multiple of"],
   [["train", "--vocabulary", "16385"], 2, "at most 16384, got 16385\n"],
+  [
+    ["train", "--from", import.meta.filename],
+    1,
+    "got a file of another kind\n",
+  ],
   [["train", "--name", "-x"], 2, 'no sign first, got "-x"\n'],
   [["ablation", "--recipes", "no-such"], 2, 'got "no-such"\n'],
 ] as const)(

@@ -466,13 +466,19 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
 });
 
 test("--detach leaves the run, which goes on to its end", async () => {
-  const detached = ["--url", edge.url, "--trainers", "1", "--detach"];
-  const { code, stdout } = await train(...detached, "--name", "detached");
+  const detached = ["--url", edge.url, "--trainers", "1", "--detach", "--json"];
+  const { code, stdout, stderr } = await train(
+    ...detached,
+    "--name",
+    "detached",
+  );
   expect(code).toBe(0);
-  const [, run] = /run (\S+) goes on by itself/.exec(stdout)!;
+  const { run, ...told } = JSON.parse(stdout) as { run: string };
+  expect(told).toMatchObject({ type: "left" });
+  expect(stderr).toContain(`run ${run} goes on by itself`);
   expect(existsSync(join(folder, "home/runs/detached"))).toBe(false);
-  for await (const _ of client.run(run!).events());
-  expect((await client.run(run!).status()).state).toBe("finished");
+  for await (const _ of client.run(run).events());
+  expect((await client.run(run).status()).state).toBe("finished");
 });
 
 test.each([

@@ -8,6 +8,7 @@ import { localFile, localFolder } from "../ranged-files.ts";
 import { isDirectory, type Sending, sendingsOf } from "../send-files.ts";
 import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
+import { checkKind } from "../../training/checkpoint-file.ts";
 import { type ImportedRun, openModel } from "../../training/imported-model.ts";
 
 export type Origin = ImportedRun & { path: string };
@@ -18,6 +19,7 @@ export async function openOrigin(path: string): Promise<Origin> {
     throw new Error(
       `Expected --from to be a checkpoint or a model's directory, got ${path}`,
     );
+  if (!isDirectory(path)) await checkKind(await localFile(path));
   loadTrainingKernels();
   const { shape, run, tokenizer } = await openModel(
     isDirectory(path) ? localFolder(path) : oneFile(path),

@@ -119,6 +119,12 @@ async function trainAs(
       progress.line(
         `run ${run.run} goes on by itself: \`${called("watch", `${run.run} --url ${options.remote.address.baseUrl}`)}\` shows it`,
       );
+      if (isJson) {
+        const { state, step } = await run.status();
+        console.log(
+          JSON.stringify({ type: "left", run: run.run, state, step }),
+        );
+      }
       return 0;
     }
     const { force } = options.kept;
