@@ -44,10 +44,18 @@ export function transposeTile(
   source: usize,
   sourceStride: usize,
 ): void {
-  const r0 = v128.load(source);
-  const r1 = v128.load(source + sourceStride);
-  const r2 = v128.load(source + 2 * sourceStride);
-  const r3 = v128.load(source + 3 * sourceStride);
+  storeTransposed(
+    out, outStride, v128.load(source), v128.load(source + sourceStride),
+    v128.load(source + 2 * sourceStride), v128.load(source + 3 * sourceStride),
+  );
+}
+
+/** The transpose of four rows of four f32; `outStride` in bytes. */
+// @ts-ignore: decorator
+@inline
+export function storeTransposed(
+  out: usize, outStride: usize, r0: v128, r1: v128, r2: v128, r3: v128,
+): void {
   // [a0 b0 a1 b1], [a2 b2 a3 b3] of rows a, b; then pairs of rows side by side.
   const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
   const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
