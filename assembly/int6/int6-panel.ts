@@ -27,11 +27,3 @@
 @inline export const B_GROUP_BYTES: usize = 544;
 // @ts-ignore: decorator
 @inline export const B_SCALE: usize = 512;
-
-/** Where a strip begins in its column of groups; of b's pairs the second strip stands 16 bytes behind the first. */
-// @ts-ignore: decorator
-@inline
-export function placeOf(row: i32, side: i32, lineBytes: usize): usize {
-  if (side == 0) return <usize>(row >> 2) * lineBytes;
-  return <usize>(row >> 3) * lineBytes + (<usize>(row & 4) << 2);
-}

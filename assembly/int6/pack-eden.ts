@@ -10,12 +10,12 @@
  * Source: Vargaftik et al., EDEN, arXiv 2108.08842; for gradients of 4 bits Quartet II, arXiv 2601.22813
  */
 import {
-  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT, placeOf,
+  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "./int6-panel";
 import { E8M0_NAN } from "../mx/block";
 import { E2M1_EMAX } from "../mxfp4/constants";
 import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "../mxfp4/mxfp4-gather";
-import { BLOCK_UNITS, GROUP, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
+import { BLOCK_UNITS, GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
 
 /**

@@ -1,11 +1,11 @@
 /** Quantize one operand of an int6 GEMM straight into its panel (int6-panel.ts), or both of a product with itself. */
 import {
-  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT, placeOf,
+  A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "./int6-panel";
 import {
   gather, MAGNITUDE, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES, wholeStrips,
 } from "../mxfp4/mxfp4-gather";
-import { GROUP, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
+import { GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { integerUnit } from "../mxfp4/mxfp4-unit";
 
 /** Of 64 k of a row. */

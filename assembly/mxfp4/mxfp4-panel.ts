@@ -57,3 +57,11 @@
 /** 127 + 2: a's scale byte keeps its bias, and both doublings divide by 4. */
 // @ts-ignore: decorator
 @inline export const B_SCALE_BIAS: i32 = 129;
+
+/** Where a strip begins in its column of groups; of b's pairs the second strip stands 16 bytes behind the first. */
+// @ts-ignore: decorator
+@inline
+export function placeOf(row: i32, side: i32, lineBytes: usize): usize {
+  if (side == 0) return <usize>(row >> 2) * lineBytes;
+  return <usize>(row >> 3) * lineBytes + (<usize>(row & 4) << 2);
+}

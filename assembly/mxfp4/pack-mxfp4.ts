@@ -11,7 +11,7 @@ import {
 } from "./mxfp4-gather";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
-  GROUP, PANEL_HEADER_BYTES, SPLIT, STRIP_ROWS, UNIT_BYTES,
+  GROUP, PANEL_HEADER_BYTES, placeOf, SPLIT, STRIP_ROWS, UNIT_BYTES,
 } from "./mxfp4-panel";
 import { drawUnitNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from "./mxfp4-unit";
 
@@ -21,6 +21,8 @@ import { drawUnitNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from ".
  */
 // @ts-ignore: decorator
 @inline const OFFSETS: usize = memory.data<u32>([0x18181818, 0x18181818, 0x18181818, 0x18181818], 16);
+// @ts-ignore: decorator
+@inline const NO_OFFSETS: usize = memory.data(16, 16);
 
 // @ts-ignore: decorator
 @inline const INFINITY_BITS: i32 = 0x7f800000;
@@ -72,13 +74,8 @@ export function packMxfp4(
           const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
           drawUnitNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
         }
-        if (side == 0) {
-          const out = column + <usize>(first / 4) * lineBytes;
-          packGroupA(out, values, normExponent, prescaled, stochastic, noise);
-        } else {
-          const out = column + <usize>(first / 8) * lineBytes;
-          packGroupB(out, <usize>(first & 4), values, normExponent, prescaled, stochastic, noise);
-        }
+        const out = column + placeOf(first, side, lineBytes);
+        packGroup(out, values, normExponent, side, prescaled, stochastic, noise);
       }
     }
   }
@@ -92,43 +89,29 @@ function rowCounters(first: i32, k: i32): v128 {
   return i32x4.add(i32x4.splat(first * half), i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(half)));
 }
 
-/** One group of a strip of a: 16 units, the starts and the scales of its two blocks. */
+/** One group of a strip: 16 units, of a where their sums start, and the scales of its two blocks. */
 // @ts-ignore: decorator
 @inline
-function packGroupA(
-  out: usize, values: usize, normExponent: i32, prescaled: i32, stochastic: i32, noise: usize,
+function packGroup(
+  out: usize, values: usize, normExponent: i32, side: i32, prescaled: i32, stochastic: i32, noise: usize,
 ): void {
   const shared = sharedScales();
-  for (let block: usize = 0; block < 2; block++) {
-    const at = block << 4;
-    const own = v128.load(CHOSEN + at);
-    const units = out + (block << 7);
-    const sums = quantizeBlock(
-      units, UNIT_BYTES, 0, values + block * BLOCK_BYTES, normExponent, own, shared,
-      prescaled, stochastic, noise + block * NOISE_BYTES,
-    );
-    v128.store(out + A_STARTS + at, i16x8.mul(sums, i16x8.splat(<i16>-B_OFFSET)));
-    v128.store(out + A_SCALES + at, scaleWords(own, shared, 0));
-  }
-}
-
-/** One group of a strip of b; `half` is 0 for the first of its pair, 4 for the second. */
-// @ts-ignore: decorator
-@inline
-function packGroupB(
-  out: usize, half: usize, values: usize, normExponent: i32, prescaled: i32, stochastic: i32,
-  noise: usize,
-): void {
-  const shared = sharedScales();
+  const stride = side == 0 ? UNIT_BYTES : 2 * UNIT_BYTES;
+  const offsets = v128.load(side == 0 ? NO_OFFSETS : OFFSETS);
+  let units = out;
   for (let block: usize = 0; block < 2; block++) {
     const own = v128.load(CHOSEN + (block << 4));
-    const units = out + (half << 2) + (block << 8);
-    quantizeBlock(
-      units, 2 * UNIT_BYTES, B_OFFSET, values + block * BLOCK_BYTES, normExponent, own, shared,
+    const sums = quantizeBlock(
+      units, stride, offsets, values + block * BLOCK_BYTES, normExponent, own, shared,
       prescaled, stochastic, noise + block * NOISE_BYTES,
     );
-    const words = scaleWords(own, shared, B_SCALE_BIAS);
-    v128.store(out + B_SCALES + (half << 2) + (block << 5), words);
+    units += <usize>BLOCK_UNITS * stride;
+    if (side == 0) {
+      v128.store(out + (block << 4), i16x8.mul(sums, i16x8.splat(<i16>-B_OFFSET)), A_STARTS);
+      v128.store(out + (block << 4), scaleWords(own, shared, 0), A_SCALES);
+    } else {
+      v128.store(out + (block << 5), scaleWords(own, shared, B_SCALE_BIAS), B_SCALES);
+    }
   }
 }
 
@@ -202,13 +185,13 @@ function unusualScale(top: v128, scale: v128, isZero: v128): v128 {
 }
 
 /**
- * The 8 units of one block, `stride` bytes apart, plus `offset`; gives back the sums of each row's
- * integers (before the offset), in two i16 lanes a row. Rows whose own scale is above the shared one are doubled.
+ * The 8 units of one block, `stride` bytes apart, plus `offsets`; gives back the sums of each row's
+ * integers (before the offsets), in two i16 lanes a row. Rows whose own scale is above the shared one are doubled.
  */
 // @ts-ignore: decorator
 @inline
 function quantizeBlock(
-  out: usize, stride: usize, offset: i32, from: usize, normExponent: i32, own: v128, shared: v128,
+  out: usize, stride: usize, offsets: v128, from: usize, normExponent: i32, own: v128, shared: v128,
   prescaled: i32, stochastic: i32, noise: usize,
 ): v128 {
   const doubled = i32x4.gt_s(own, shared);
@@ -223,13 +206,13 @@ function quantizeBlock(
   if (stochastic) {
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride, noise += 32) {
       const codes = stochasticUnit(from, factor, noise);
-      storeUnit(out, codes, doubled, offset);
+      storeUnit(out, codes, doubled, offsets);
       sums = i8x16.add(sums, codes);
     }
   } else {
     for (let unit = 0; unit < BLOCK_UNITS; unit++, from += 64, out += stride) {
       const codes = nearestUnit(from, factor);
-      storeUnit(out, codes, doubled, offset);
+      storeUnit(out, codes, doubled, offsets);
       sums = i8x16.add(sums, codes);
     }
   }
@@ -237,10 +220,9 @@ function quantizeBlock(
   return i16x8.add(pairs, v128.and(pairs, doubled));
 }
 
-/** One unit, some of its rows doubled, plus the offset, to `out`. */
+/** One unit, some of its rows doubled, plus the offsets, to `out`. */
 // @ts-ignore: decorator
 @inline
-function storeUnit(out: usize, codes: v128, doubled: v128, offset: i32): void {
-  const integers = i8x16.add(codes, v128.and(codes, doubled));
-  v128.store(out, offset ? i8x16.add(integers, v128.load(OFFSETS)) : integers);
+function storeUnit(out: usize, codes: v128, doubled: v128, offsets: v128): void {
+  v128.store(out, i8x16.add(i8x16.add(codes, v128.and(codes, doubled)), offsets));
 }
