@@ -6,7 +6,14 @@ import type { Env } from "../../src/http/env.ts";
 import { Buffer } from "node:buffer";
 import { Bpe } from "../../src/tokenizers/bpe.ts";
 import { readTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
-import { call, callJson, clientOf, corpus, TINY } from "../support/run.ts";
+import {
+  call,
+  callJson,
+  clientOf,
+  corpus,
+  startRun,
+  TINY,
+} from "../support/run.ts";
 import { bytesOf, problemOf } from "./support.ts";
 
 afterEach(reset);
@@ -254,6 +261,35 @@ describe("byte pairs", () => {
       );
       await problemOf(refused, 409, "dataset_differs");
     }
+  });
+
+  test("of a model are never taken for those learned from the text, nor those for them", async () => {
+    const own = await stored(600);
+    const { run } = await startRun({ dataset: own.name });
+    await BUCKET.put(
+      "files/mine/model.safetensors",
+      await (await run.checkpoint()).arrayBuffer(),
+    );
+    const put = (name: string, query: string, text = OTHER) =>
+      call("PUT", `/v1/datasets/${name}?tokenizer=bpe&${query}`, text);
+    const OTHER = Uint8Array.from(TEXT, (byte) =>
+      byte >= 0x61 && byte < 0x7a ? byte + 1 : byte,
+    );
+    const learned = `vocabulary=${own.vocabulary}`;
+    const [given, asked] = [newName(), newName()];
+    expect((await put(given, "from=mine")).status).toBe(201);
+    await problemOf(await put(given, learned), 409, "dataset_differs");
+    expect(await clientOf().readyDataset(given)).not.toHaveProperty("given");
+    await problemOf(await put(given, learned), 409, "dataset_differs");
+    expect((await put(given, "from=mine")).status).toBe(200);
+    expect((await put(asked, learned)).status).toBe(201);
+    await clientOf().readyDataset(asked);
+    const refused = await put(asked, "from=mine");
+    const { detail } = await problemOf(refused, 409, "dataset_differs");
+    expect(detail).toContain("learned from its text; got others, of `from`");
+    expect((await put(asked, learned)).status).toBe(200);
+    // The model's are those of this text.
+    expect((await put(own.name, "from=mine", TEXT)).status).toBe(200);
   });
 
   test("windows are counted in tokens, ranges in bytes", async () => {

@@ -11,6 +11,7 @@ import { directoryStub } from "../../objects/directory/directory.ts";
 import {
   type StoredDataset,
   toDataset,
+  readTokenizer,
   tokenizerKey,
 } from "../../objects/directory/stored-dataset.ts";
 import { LEASE_MS } from "../../objects/directory/sweep-alarm.ts";
@@ -99,7 +100,10 @@ export const DATASET_ROUTES = [
       // A new stub each time: one whose object restarted meanwhile is of no more use.
       const directory = () => directoryStub(c.env);
       const present = await directory().findDataset(name);
-      if (present) checkSame(present, { bytes, tokenizer, asked: vocabulary });
+      if (present) {
+        checkSame(present, { bytes, tokenizer, asked: vocabulary });
+        await checkBytePairs(c.env.BUCKET, present, given?.json);
+      }
       // The digest is known when all is stored, so each upload has a key of its own until then.
       const key = `datasets/${name}/${crypto.randomUUID()}`;
       await directory().beginUpload(key);
@@ -123,9 +127,11 @@ export const DATASET_ROUTES = [
         error: null,
         key,
         asked: vocabulary,
+        ...(given && { given: true }),
       });
       if (given && dataset.key !== key)
         await c.env.BUCKET.delete(tokenizerKey({ key }));
+      if (!created) await checkBytePairs(c.env.BUCKET, dataset, given?.json);
       await goOn(c.env, dataset);
       return json(toDataset(dataset), created ? 201 : 200);
     },
@@ -209,6 +215,30 @@ function checkSame(
   throw new AppError(
     "dataset_differs",
     `Expected what "${present.name}" already is, ${expected}; got ${got}`,
+  );
+}
+
+/**
+ * As many ids may be of other pairs: what a text is cut into depends on nothing that was there before.
+ * Errors: `dataset_differs`
+ */
+async function checkBytePairs(
+  bucket: R2Bucket,
+  present: StoredDataset,
+  sent: string | undefined,
+): Promise<void> {
+  if (present.tokenizer === "byte") return;
+  const has = present.given ? "a model's" : "learned from its text";
+  if (sent === undefined) {
+    if (!present.given) return;
+  } else {
+    // Until it is ready, those that are learned are nowhere; a run asks again.
+    if (!present.given && present.state !== "ready") return;
+    if ((await readTokenizer(bucket, present)) === sent) return;
+  }
+  throw new AppError(
+    "dataset_differs",
+    `Expected the byte pairs that "${present.name}" already has, ${has}; got ${sent === undefined ? "none, so that they be learned" : "others, of `from`"}: another name has room for them`,
   );
 }
 

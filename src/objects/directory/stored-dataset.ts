@@ -9,6 +9,8 @@ export type StoredDataset = Dataset & {
   key: string;
   /** The vocabulary that was asked for. */
   asked: number;
+  /** Its byte pairs are those of a model, not learned from its text. */
+  given?: true;
 };
 
 type Keyed = Pick<StoredDataset, "key" | "tokenizer">;
@@ -34,6 +36,7 @@ export function keysOf(dataset: StoredDataset): string[] {
 export function toDataset({
   key: _key,
   asked: _asked,
+  given: _given,
   ...dataset
 }: StoredDataset): Dataset {
   return dataset;
