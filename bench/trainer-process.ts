@@ -1,4 +1,5 @@
 /** A trainer in a process of its own, as one that joins from elsewhere; tells its parent of each microbatch that it has done. */
+import { NodeFetcher } from "../src/cli/node-fetcher.ts";
 import { Client } from "../src/client/client.ts";
 import { loadTrainingKernels } from "../src/kernels/load-file.ts";
 import { fingerprint } from "../src/kernels/matmul.ts";
@@ -6,11 +7,14 @@ import { RunTrainer } from "../src/training/trainer.ts";
 
 const [url, run, trainer] = process.argv.slice(2);
 loadTrainingKernels();
-await new RunTrainer(new Client({ baseUrl: url! }).run(run!), {
-  trainer: trainer!,
-  bootId: crypto.randomUUID(),
-  fingerprint: fingerprint(),
-}).train({
+await new RunTrainer(
+  new Client({ baseUrl: url!, fetcher: new NodeFetcher() }).run(run!),
+  {
+    trainer: trainer!,
+    bootId: crypto.randomUUID(),
+    fingerprint: fingerprint(),
+  },
+).train({
   onCompleted: ({ step, kind, index }) => process.send?.({ step, kind, index }),
 });
 process.exit();

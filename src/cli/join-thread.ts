@@ -9,6 +9,7 @@ import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
 import type { TrainingService } from "../training/service.ts";
+import { NodeFetcher } from "./node-fetcher.ts";
 import { type PullRequest, pullThrough } from "./shared-pulls.ts";
 
 /** Where a run is. */
@@ -32,6 +33,7 @@ export type ThreadMessage =
 
 const port = parentPort!;
 const { baseUrl, token, run, trainer } = workerData as ThreadTask;
+const fetcher = new NodeFetcher();
 const leaving = new AbortController();
 port.once("message", () => leaving.abort());
 
@@ -49,7 +51,7 @@ async function train(): Promise<void> {
     host: "node" as const,
   };
   const outcome = await joinRun(
-    serviceOf(new Client({ baseUrl, token, signal }).run(run)),
+    serviceOf(new Client({ baseUrl, token, signal, fetcher }).run(run)),
     identity,
     {
       signal,
@@ -66,7 +68,8 @@ async function train(): Promise<void> {
       },
       onTrouble: (text) => tell({ type: "trouble", text }),
       pause: (failures) => pause(trainerPauseMs(failures), signal),
-      leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
+      leave: () =>
+        new Client({ baseUrl, token, fetcher }).run(run).leave(identity),
     },
   );
   tell({ type: "ended", outcome });

@@ -3,6 +3,7 @@ import { extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { Client } from "../client/client.ts";
 import type { RunAddress, ThreadMessage, ThreadTask } from "./join-thread.ts";
+import { NodeFetcher } from "./node-fetcher.ts";
 import { SharedPulls } from "./shared-pulls.ts";
 
 /** Beside this file, and built so too. */
@@ -38,7 +39,8 @@ export function joinThreads(
       `Expected Node ${LEAST_NODE} or later, which has relaxed SIMD, got ${node}`,
     );
   }
-  const client = new Client(run).run(run.run);
+  const fetcher = new NodeFetcher();
+  const client = new Client({ ...run, fetcher }).run(run.run);
   const pulls = new SharedPulls((...asked) => client.pull(...asked));
   const workers = trainers.map((trainer) => {
     const workerData: ThreadTask = { ...run, trainer };

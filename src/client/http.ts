@@ -14,6 +14,8 @@ import { withTimeout } from "./with-timeout.ts";
 /** The network (`{ fetch }`), or a service binding. */
 export type Fetcher = {
   fetch(url: string, init?: RequestInit): Promise<Response>;
+  /** There may be nobody at the other end; a service binding is always there. */
+  isNetwork?: boolean;
 };
 
 export type ClientOptions = {
@@ -99,8 +101,8 @@ export class Http {
     options: RequestOptions,
     take: (response: Response) => Promise<T>,
   ): Promise<T> {
-    // A service binding is always there.
-    if (!this.#options.fetcher) await this.#reach();
+    const { fetcher } = this.#options;
+    if (!fetcher || fetcher.isNetwork) await this.#reach();
     return this.#repeat(this.patienceMs, options.isOnce ?? false, async () => {
       const response = await this.#attempt(method, path, options);
       if (response instanceof Failure) return response;
