@@ -2,6 +2,7 @@
  * `npm run gradients`: what each recipe makes of the gradients of a trained model, layer by layer, beside f32's; and
  * the paper's experiment on the variance of dot products beside its formula.
  */
+import { isUtf8 } from "node:buffer";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
@@ -13,6 +14,7 @@ import {
   type CheckpointConfig,
   readCheckpoint,
 } from "../training/checkpoint.ts";
+import { dataProblems } from "../training/config-problems.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { namedModel } from "../cli/named-model.ts";
@@ -41,6 +43,9 @@ const SAME: readonly Recipe[] = [
 ];
 const LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096];
 const OUTLIER_SHARES = [0, 0.01, 0.1];
+
+/** In the folder of the page. */
+const CHARTS = "gradients";
 
 await runScript({
   meta: {
@@ -77,8 +82,10 @@ await runScript({
     const file = readFileSync(namedModel(keptCheckpoint(args._), "gradients"));
     await ensureBuilt(BUILD_TARGETS.kernels);
     const text = readFileSync(args.text ?? mobyDick());
-    const measured = await measure(file, text, draws);
-    await write(measured, resolve(ROOT, args.out));
+    const out = resolve(ROOT, args.out);
+    // What cannot be written is told before all is measured.
+    mkdirSync(join(out, CHARTS), { recursive: true });
+    await write(await measure(file, text, draws), out);
   },
 });
 
@@ -89,8 +96,12 @@ async function measure(
 ): Promise<Measured> {
   loadKernelsFile();
   const { config, step, tokenizer, tensors } = readCheckpoint(file);
+  if (!isUtf8(text))
+    throw new Error("Expected --text in UTF-8, got bytes that are none");
   const corpus = tokenizer.encode(text.toString());
   const dataset = { tokens: corpus.length };
+  const [problem] = dataProblems(dataset, config.model);
+  if (problem) throw new Error(problem);
   // Where it was kept plays no part.
   const whole = { ...config, dataset } as unknown as RunConfig;
   const observed = await observeLayers(whole, tensors, corpus);
@@ -139,8 +150,7 @@ function isTaken(recipe: Recipe, { model, sequences }: CheckpointConfig) {
 }
 
 async function write(measured: Measured, out: string): Promise<void> {
-  const folder = join(out, "gradients");
-  mkdirSync(folder, { recursive: true });
+  const folder = join(out, CHARTS);
   for (const [name, chart] of Object.entries(gradientsCharts(measured)))
     writeFileSync(join(folder, `${name}.svg`), chart);
   const { format } = await import("prettier");

@@ -146,7 +146,7 @@ export function importProblems(
 }
 
 export function dataProblems(
-  dataset: PinnedDataset,
+  dataset: Pick<PinnedDataset, "tokens">,
   model: ModelShape,
 ): string[] {
   const { train, heldOut } = splitTokens(dataset.tokens);

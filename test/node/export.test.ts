@@ -110,3 +110,30 @@ test.each([
   expect(stderr).toContain(message);
   expect(readdirSync(folder)).not.toContain("x");
 });
+
+test.each([
+  [["--text", "empty.txt"], "Expected at least 65 tokens (context + 1)"],
+  [["--text", "odd.txt"], "Expected --text in UTF-8"],
+  [["--out", "run.safetensors"], "Expected a folder, got"],
+])(
+  "gradients of it say what is wrong with %j before they measure",
+  (args, message) => {
+    writeFileSync(join(folder, "empty.txt"), "");
+    writeFileSync(join(folder, "odd.txt"), Buffer.alloc(9000, 0xff));
+    const [option, name] = args as [string, string];
+    const told = { "--out": "page", [option]: name };
+    const { stdout, stderr, status } = spawnSync(
+      process.execPath,
+      [
+        resolve("src/scripts/gradients.ts"),
+        join(folder, "run.safetensors"),
+        "--draws=1",
+        ...Object.entries(told).map(([to, at]) => `${to}=${join(folder, at)}`),
+      ],
+      { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+    );
+    expect(stderr).toContain(message);
+    expect(stdout).not.toContain("block 0");
+    expect(status).toBe(1);
+  },
+);
