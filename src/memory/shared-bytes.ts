@@ -21,16 +21,24 @@ export class SharedBytes {
 
   /** All of them, as a body. */
   read(): ReadableStream<Uint8Array> {
+    return this.readWhole().body;
+  }
+
+  /** As `read`; `written` when all are, or the reader has left. Each piece that was taken is told. */
+  readWhole(onPiece?: () => void): {
+    body: ReadableStream<Uint8Array>;
+    written: Promise<void>;
+  } {
     const { readable, writable } = new FixedLengthStream(this.bytes.length);
     this.#readers++;
-    this.#write(writable.getWriter())
+    const written = this.#write(writable.getWriter(), onPiece)
       // Whoever reads it has left.
       .catch(() => {})
       .finally(() => {
         this.#readers--;
         this.#freeUnread();
       });
-    return readable;
+    return { body: readable, written };
   }
 
   /** The owner needs them no longer. */
@@ -43,8 +51,11 @@ export class SharedBytes {
     if (this.#isDropped && this.#readers === 0) free(this.bytes);
   }
 
-  async #write(writer: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
-    await writeInPieces(writer, this.bytes);
+  async #write(
+    writer: WritableStreamDefaultWriter<Uint8Array>,
+    onPiece?: () => void,
+  ): Promise<void> {
+    await writeInPieces(writer, this.bytes, onPiece);
     await writer.close();
   }
 }
@@ -53,6 +64,7 @@ export class SharedBytes {
 export async function writeInPieces(
   writer: WritableStreamDefaultWriter<Uint8Array>,
   bytes: Bytes,
+  onPiece: () => void = () => {},
 ): Promise<void> {
   const piece = pieces.pop() ?? new Uint8Array(PIECE_BYTES);
   try {
@@ -60,6 +72,7 @@ export async function writeInPieces(
       const part = bytes.subarray(from, from + PIECE_BYTES);
       piece.set(part);
       await writer.write(piece.subarray(0, part.length));
+      onPiece();
     }
   } finally {
     pieces.push(piece);

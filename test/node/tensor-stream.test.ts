@@ -209,6 +209,53 @@ test("a client that leaves ends the work", async () => {
   expect(length).toBeGreaterThan(body.length / 2); // f32 again, head included
 });
 
+/** Of the edge's ledger, which another reservation alone would have forget what counts as dead. */
+async function heldBytes(): Promise<number> {
+  const text = await (await fetch(`${edge.url}/metrics`)).text();
+  return Number(/^\S*memory_held_bytes (\S+)$/m.exec(text)![1]);
+}
+
+/** `a` and `b`, whose product of 8 MiB no socket's buffers hold. */
+function operands(): Uint8Array {
+  const columns = 128;
+  const heads = [
+    { name: "a", dtype: "F32" as const, shape: [2048, columns] },
+    { name: "b", dtype: "F32" as const, shape: [1024, columns] },
+  ];
+  const { head } = writeHead(heads, new Map());
+  const values = normals(3072 * columns, 9);
+  return Buffer.concat([head, new Uint8Array(values.buffer)]);
+}
+
+test.each([
+  ["/v1/quantize", () => file(32, 7)],
+  ["/v1/hadamard?direction=forward", () => file(32, 7)],
+  ["/v1/gemm", operands],
+])(
+  "what %s reserves for a client that leaves is given back, every time",
+  async (path, bodyOf) => {
+    const body = bodyOf();
+    const isWhole = path === "/v1/gemm";
+    // The kernels' memory grows as they are used first.
+    await whole(path, body);
+    await whole(path, body);
+    const before = await heldBytes();
+    for (let i = 0; i < 10; i++) {
+      const { call, response } = open(path, body.length);
+      call.on("error", () => {});
+      // Not all of it: the answer, too, waits for more.
+      if (isWhole) call.end(body);
+      else call.write(body.subarray(0, body.length / 4));
+      const answer = await response;
+      answer.on("error", () => {});
+      answer.pause();
+      expect(await heldBytes()).toBeGreaterThan(before);
+      call.destroy();
+      await expect.poll(heldBytes).toBe(before);
+    }
+  },
+);
+
 test("the answer begins before the body has ended", async () => {
   const body = file(8, 6);
   const { call, response } = open("/v1/quantize", body.length);

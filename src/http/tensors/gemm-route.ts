@@ -70,30 +70,37 @@ export const GEMM = route({
       }
       const head = { name: "c", dtype: "F32" as const, shape: product.shape };
       const file = writeHead([head], new Map([["mxfp4.recipe", recipe]]));
-      return answer(file.head, product.bytes);
-    } finally {
+      return answer(c.executionCtx, file.head, product.bytes, reservation);
+    } catch (error) {
       reservation?.release();
+      throw error;
+    } finally {
       source.leave();
     }
   },
 });
 
+/** What is reserved is given back when all is written, or the reader has left: until then the request lasts. */
 function answer(
+  until: Pick<ExecutionContext, "waitUntil">,
   head: Uint8Array<ArrayBuffer>,
   data: Uint8Array<ArrayBuffer>,
+  reservation: Reservation,
 ): Response {
   const bytes = new Uint8Array(head.length + data.length);
   bytes.set(head);
   bytes.set(data, head.length);
   free(data);
   const file = new SharedBytes(bytes);
-  const response = new Response(file.read(), {
+  const { length } = bytes;
+  const { body, written } = file.readWhole(() => reservation.touch());
+  until.waitUntil(written.finally(() => reservation.release()));
+  file.drop();
+  return new Response(body, {
     headers: {
       "Content-Type": "application/octet-stream",
-      "Content-Length": `${bytes.length}`,
+      "Content-Length": `${length}`,
       "X-Content-Type-Options": "nosniff",
     },
   });
-  file.drop();
-  return response;
 }

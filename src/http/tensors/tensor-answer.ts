@@ -17,8 +17,13 @@ const SMALL_BYTES = 256 * 1024;
 /** What a conversion works on: a piece of the body and one of the answer, of 64 Ki elements each. */
 export const PIECES_BYTES = 1024 * 1024;
 
-/** Errors: those of the plan; once the answer has begun, it breaks off instead */
+/**
+ * `until` has the request last until all is written, or its reader has left: else it would end with its reader, and what
+ * it has reserved would be held until it counts as dead.
+ * Errors: those of the plan; once the answer has begun, it breaks off instead
+ */
 export async function answerOperation(
+  until: Pick<ExecutionContext, "waitUntil">,
   body: OpenedBody,
   request: FileOperation,
 ): Promise<Response> {
@@ -31,7 +36,7 @@ export async function answerOperation(
     const { heldBytes } = conversion;
     const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
     reservation = await isolateMemory.reserve(bytes);
-    if (!isSmall) return stream(conversion, source, reservation);
+    if (!isSmall) return stream(until, conversion, source, reservation);
     const answer = await collect(conversion, source, headOf);
     reservation.release();
     return binary(answer, answer.length);
@@ -81,13 +86,15 @@ async function collect(
 }
 
 function stream(
+  until: Pick<ExecutionContext, "waitUntil">,
   conversion: Conversion,
   source: BodySource,
   reservation: Reservation,
 ): Response {
   const { totalBytes } = conversion;
   const { readable, writable } = new FixedLengthStream(totalBytes);
-  void pump(conversion, source, writable.getWriter(), reservation);
+  const writer = writable.getWriter();
+  until.waitUntil(pump(conversion, source, writer, reservation));
   return binary(readable, totalBytes);
 }
 

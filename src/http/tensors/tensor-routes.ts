@@ -73,7 +73,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "quantize", options } as const;
-      return answerOperation(body, request);
+      return answerOperation(c.executionCtx, body, request);
     },
   }),
 
@@ -102,7 +102,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "dequantize", options } as const;
-      return answerOperation(body, request);
+      return answerOperation(c.executionCtx, body, request);
     },
   }),
 
@@ -134,7 +134,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c);
       const request = { operation: "repack", options } as const;
-      return answerOperation(body, request);
+      return answerOperation(c.executionCtx, body, request);
     },
   }),
 
@@ -174,7 +174,7 @@ export const TENSOR_ROUTES = [
     async handle(c, { options }) {
       const body = await openTensors(c, rawOf(options));
       const request = { operation: "hadamard", options } as const;
-      return answerOperation(body, request);
+      return answerOperation(c.executionCtx, body, request);
     },
   }),
 
