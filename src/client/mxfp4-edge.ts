@@ -204,8 +204,14 @@ export class Mxfp4Edge extends Client {
     return this.http.json("GET", `/v1/jobs${queryOf(page)}`);
   }
 
-  job(job: string): Promise<JobStatus> {
-    return this.http.json("GET", jobPath(job));
+  async job(job: string): Promise<JobStatus> {
+    const status = await this.http.json<JobStatus>("GET", jobPath(job));
+    // Edges of earlier releases tell of neither.
+    return {
+      ...status,
+      leftOut: status.leftOut ?? [],
+      missing: status.missing ?? [],
+    };
   }
 
   /** The job once it no longer runs; `onProgress` is told of it on the way. */

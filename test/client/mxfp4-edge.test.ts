@@ -263,3 +263,19 @@ test("a stream is sent with its length, and never twice", async () => {
   await expect(edge.quantize({ stream, bytes: 3 })).rejects.toThrow("503");
   expect(sent).toBe(1);
 });
+
+test("a job of an edge that does not tell yet what it left out has left out nothing", async () => {
+  const older = new Mxfp4Edge({
+    baseUrl: "http://older.example",
+    fetcher: {
+      fetch: () =>
+        Promise.resolve(Response.json({ job: "j", state: "finished" })),
+    },
+  });
+  expect(await older.finishedJob("j")).toEqual({
+    job: "j",
+    state: "finished",
+    leftOut: [],
+    missing: [],
+  });
+});
