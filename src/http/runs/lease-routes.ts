@@ -127,6 +127,7 @@ export const LEASE_ROUTES = [
       "no_lease",
       "shape_mismatch",
       "future_step",
+      "wrong_state",
       "step_gone",
       "run_ended",
       "body_too_large",

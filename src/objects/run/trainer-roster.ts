@@ -1,4 +1,5 @@
 /** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
+import { AppError } from "../../api/errors.ts";
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunEvent } from "../../api/run-metrics.ts";
 import type { HostKind, TrainerStatus } from "../../api/run-status.ts";
@@ -62,7 +63,7 @@ export class TrainerRoster {
 
   /**
    * A trainer completed a microbatch, in `tookMs` if it had a lease of it. One that a crowd has driven out since it
-   * took its lease, whose key it has shown, is here again.
+   * took that is here again. Errors: `wrong_state`, it never took a lease
    */
   completed(
     holder: Holder,
@@ -71,7 +72,14 @@ export class TrainerRoster {
     nowMs: number,
   ): void {
     const { trainer } = holder;
-    if (!this.#known().has(trainer)) this.checkIn(holder, null, nowMs);
+    if (!this.#known().has(trainer)) {
+      if (tookMs === undefined)
+        throw new AppError(
+          "wrong_state",
+          `Expected a trainer that has taken a lease, got "${trainer}"`,
+        );
+      this.checkIn(holder, null, nowMs);
+    }
     const known = this.#known().get(trainer)!;
     this.#penaltyEndMs.delete(trainer);
     this.pace.expectAgain(trainer);
