@@ -629,6 +629,19 @@ describe("what is there already", () => {
 });
 
 describe("an early end", () => {
+  test("as a gradient is not finite keeps the parameters, and says what may help", async () => {
+    const rate = ["--optimizer", "adamw", "--learning-rate", "1e6"];
+    const run = train("--text", text, "--name", "far", ...SMALL, ...rate);
+    const { code, stdout } = await run.ended;
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /^diverged at step \d+; its parameters are in (\S+\.safetensors)\na gradient was not finite: a lower --learning-rate or --matrix-learning-rate, or a recipe that rounds less$/m,
+    );
+    const [, file] = /its parameters are in (\S+)/.exec(stdout)!;
+    expect(existsSync(file!)).toBe(true);
+    expect(runtimes()).toEqual([]);
+  });
+
   test("by SIGTERM, amid samples, cancels the run, and keeps its metrics and its parameters, overwriting nothing", async () => {
     const run = trainForHours("--sample-every", "3");
     const metrics = join(folder, "model.metrics.jsonl");
