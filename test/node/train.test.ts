@@ -271,7 +271,7 @@ describe("a run to its end", () => {
 
     const refused = [
       [["--from", checkpoint(), "--resume"], "parameters alone in"],
-      [["--from", other], "got a file that begins with the bytes"],
+      [["--from", other], "got a file of another kind"],
       [["--from", join(home, "none")], "Expected --from to be a checkpoint"],
       [[...from, "--tokenizer", "byte"], "Expected neither --tokenizer nor"],
       [[...from, "--resume"], "Expected --text, since the run that is resumed"],
