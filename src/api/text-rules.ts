@@ -10,8 +10,12 @@ export type TextRule = {
 };
 
 const SIGNS = "letters, digits, dots, _ or -";
-/** What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. */
-const IN_FOLDER = "(?!\\.{1,2}(?:/|$))[^/\\p{Cc}\\p{Cs}]+";
+/**
+ * What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. The API's description
+ * has the pattern, which some read with the flag `u`, and some without.
+ */
+const IN_FOLDER =
+  "(?!\\.{1,2}(?:\\/|$))(?:[^\\/\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff])+";
 /** R2's, of a key. */
 const MAX_KEY_BYTES = 1024;
 
@@ -36,7 +40,7 @@ export const TOKEN_ID = {
 
 /** Of a file or a folder in the bucket: as file systems have them, in folders as deep as may be. */
 export const FILE_NAME = {
-  pattern: new RegExp(`^${IN_FOLDER}(?:/${IN_FOLDER})*$`, "u"),
+  pattern: new RegExp(`^${IN_FOLDER}(?:\\/${IN_FOLDER})*$`),
   words: `up to ${MAX_KEY_BYTES - FILES_PREFIX.length} bytes of UTF-8 without control characters; between slashes neither nothing nor . or ..`,
   maxBytes: MAX_KEY_BYTES - FILES_PREFIX.length,
 } as const satisfies TextRule;
