@@ -21,6 +21,7 @@ import {
   startScripted,
   worker,
 } from "../support/run.ts";
+import { heldNorms } from "../support/held-norms.ts";
 import { uniform } from "../support/random.ts";
 
 afterEach(reset);
@@ -582,29 +583,6 @@ test("what is told under a key that becomes void in the meantime is not taken", 
     expect((await control.stepRecord(step)).microbatches).toEqual([]);
   });
 });
-
-/** The bindings, whose shards hold back their norms from when they are `asked` until they are let go. */
-function heldNorms() {
-  const asked = Promise.withResolvers<void>();
-  const released = Promise.withResolvers<void>();
-  const held = (shard: object) =>
-    new Proxy(shard, {
-      get: (stub, method: string) => {
-        const calls = stub as Record<string, (...args: unknown[]) => unknown>;
-        return async (...args: unknown[]) => {
-          const answer = await calls[method]!(...args);
-          if (method !== "prepare") return answer;
-          asked.resolve();
-          await released.promise;
-          return answer;
-        };
-      },
-    });
-  const getByName = (name: string) =>
-    held(bindings.PARAMETER_SHARD.getByName(name));
-  const env = { ...bindings, PARAMETER_SHARD: { getByName } } as unknown as Env;
-  return { env, asked: asked.promise, letGo: released.resolve };
-}
 
 test.each([
   ["another result is told", "running"],

@@ -64,7 +64,7 @@ export class BallotStore {
 
   /** What each microbatch of a step came to, in order, where all agree. */
   results(kind: LeaseKind, step: number): StoredBallot[] {
-    return Array.from(this.ofStep(kind, step).values(), ([first]) => first!);
+    return firstOf(this.ofStep(kind, step));
   }
 
   add(
@@ -106,13 +106,14 @@ export class BallotStore {
       .toArray();
   }
 
-  /** Nothing is known of one microbatch any more. */
-  remove({ kind, index }: Microbatch, step: number): void {
+  /** What an author has told of one microbatch is void. */
+  remove({ kind, index }: Microbatch, step: number, author: string): void {
     this.#sql.exec(
-      "DELETE FROM ballots WHERE kind = ? AND step = ? AND microbatch = ?",
+      "DELETE FROM ballots WHERE kind = ? AND step = ? AND microbatch = ? AND author = ?",
       kind,
       step,
       index,
+      author,
     );
   }
 
@@ -143,6 +144,13 @@ export function requiredOf(
   [first]: readonly StoredBallot[],
 ): number {
   return first?.required ?? redundancy;
+}
+
+/** Of each microbatch one, in order: where all agree, what it came to. */
+export function firstOf(
+  told: ReadonlyMap<number, readonly StoredBallot[]>,
+): StoredBallot[] {
+  return Array.from(told.values(), ([first]) => first!);
 }
 
 /** Equal for equal results. */

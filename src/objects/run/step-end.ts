@@ -1,5 +1,6 @@
 /** What the end of a step leaves in a run's records: its evaluation, its commit, or that it cannot be committed. */
 import type { RunConfig } from "../../api/run-config.ts";
+import type { AgreedResult } from "../../api/run-metrics.ts";
 import { hasEnded } from "../../api/run-status.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import { meanLoss } from "../../training/step-end.ts";
@@ -7,6 +8,7 @@ import { isOwners } from "../platform/author.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 import type { AuthorStore } from "./author-store.ts";
 import { firstLink, type Link, nextLink, resultsOf } from "./chain.ts";
+import { firstOf, says, type StoredBallot } from "./ballot-store.ts";
 import { prepareStep } from "./commit.ts";
 import type { EventLog } from "./event-log.ts";
 import type { PresentStep } from "./present-step.ts";
@@ -59,22 +61,26 @@ export class StepEnd {
   ): Promise<void> {
     this.#commitBegan = { step, ms: Date.now() };
     const { history, ballots } = this.#store;
-    const results = ballots.results("train", step);
-    const told = resultsOf(ballots.ofStep("train", step));
+    const told = ballots.ofStep("train", step);
+    const results = firstOf(told);
     const gradient = await prepareStep(config, step, shards, results);
-    const link =
-      gradient.kind === "update"
-        ? await nextLink(
-            await this.linkBefore(step),
-            told,
-            gradient.update,
-            gradient.gradNorm,
-          )
-        : null;
-    // Cancelled, or another result was told, while the shards were asked: nothing is persisted or applied.
+    const read = () => resultsOf(ballots.ofStep("train", step));
+    let link: Link | null = null;
+    if (gradient.kind === "update") {
+      const { update, gradNorm } = gradient;
+      const before = await this.linkBefore(step);
+      // With each author more that tells the same meanwhile: nothing is told between the last look and the commit.
+      let authors: AgreedResult[];
+      do {
+        authors = read();
+        link = await nextLink(before, authors, update, gradNorm);
+      } while (JSON.stringify(authors) !== JSON.stringify(read()));
+    }
+    // Cancelled, or something else was told, while the shards were asked: nothing is persisted or applied.
     if (
       hasEnded(this.#present.record().state) ||
-      !this.#present.leases().isDone
+      !this.#present.leases().isDone ||
+      !areSame(results, ballots.results("train", step))
     )
       return;
     if (gradient.kind !== "missing") this.evaluated(step, config);
@@ -82,7 +88,7 @@ export class StepEnd {
       this.#present.changeState("diverged");
     } else if (gradient.kind === "missing") {
       for (const index of gradient.microbatches)
-        this.#takeBack({ kind: "train", index }, step);
+        this.#takeBack({ kind: "train", index }, step, told.get(index)!);
       this.#present.forget();
     } else {
       const tokens = results.reduce((sum, each) => sum + each.tokens, 0);
@@ -108,11 +114,16 @@ export class StepEnd {
     );
   }
 
-  /** A shard has no such gradient as was told of: whoever told so, with a join token, tells no more. */
-  #takeBack(microbatch: Microbatch, step: number): void {
+  /** A shard has no such gradient as these told of: who did so with a join token tells no more. */
+  #takeBack(
+    microbatch: Microbatch,
+    step: number,
+    told: readonly StoredBallot[],
+  ): void {
     const { kind, index } = microbatch;
     this.#present.transaction(() => {
-      for (const { author } of this.#store.ballots.of(microbatch, step)) {
+      for (const { author } of told) {
+        this.#store.ballots.remove(microbatch, step, author);
         this.#events.append({
           type: "conflict",
           kind,
@@ -125,7 +136,6 @@ export class StepEnd {
         this.#store.ballots.discard(author);
         this.#events.append({ type: "author", author, state: "quarantined" });
       }
-      this.#store.ballots.remove(microbatch, step);
     });
   }
 
@@ -140,4 +150,13 @@ export class StepEnd {
       this.#events.append({ type: "step", metrics: metrics! });
     });
   }
+}
+
+/** Whether the same was told of each microbatch, by whomever. */
+function areSame(
+  one: readonly StoredBallot[],
+  other: readonly StoredBallot[],
+): boolean {
+  const [first, second] = [one, other].map((told) => told.map(says).join());
+  return first === second;
 }
