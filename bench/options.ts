@@ -2,26 +2,19 @@
 import type { ArgsDef, ParsedArgs } from "citty";
 import { type Runtime, RUNTIMES } from "./result.ts";
 import { type Variant, VARIANTS } from "./variant.ts";
+import { oneOf, valued } from "../src/cli/argument.ts";
 
 export const benchArgs = {
-  only: {
-    type: "string",
-    valueHint: "PATTERN",
-    default: "",
-    description:
-      "Only names with this in them, or with * of this form; baselines come along",
-  },
-  runtime: {
-    type: "enum",
-    options: [...RUNTIMES],
-    description: "Only in this runtime",
-  },
-  variant: {
-    type: "enum",
-    options: [...VARIANTS],
-    description:
-      "Force this form of the integer dot (default: what the probe chooses)",
-  },
+  only: valued(
+    "PATTERN",
+    "Only names with this in them, or with * of this form; baselines come along",
+    "",
+  ),
+  runtime: oneOf(RUNTIMES, "Only in this runtime"),
+  variant: oneOf(
+    VARIANTS,
+    "Force this form of the integer dot (default: what the probe chooses)",
+  ),
   peers: {
     type: "boolean",
     default: true,
@@ -34,27 +27,13 @@ export const benchArgs = {
     description:
       "Also take the steps apart: seconds by kernel, in node, beside its bound",
   },
-  rounds: {
-    type: "string",
-    valueHint: "N",
-    default: "21",
-    description: "Samples of each benchmark",
-  },
-  json: {
-    type: "string",
-    valueHint: "FILE",
-    description: "Write machine and results to this file",
-  },
-  markdown: {
-    type: "string",
-    valueHint: "FILE",
-    description: "Write tables between the bench marks of this page",
-  },
-  from: {
-    type: "string",
-    valueHint: "FILE",
-    description: "Measure nothing: take the results from what --json wrote",
-  },
+  rounds: valued("N", "Samples of each benchmark", "21"),
+  json: valued("FILE", "Write machine and results to this file"),
+  markdown: valued("FILE", "Write tables between the bench marks of this page"),
+  from: valued(
+    "FILE",
+    "Measure nothing: take the results from what --json wrote",
+  ),
 } as const satisfies ArgsDef;
 
 export type Asked = {

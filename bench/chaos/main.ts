@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { flag, valued } from "../../src/cli/argument.ts";
 import { count } from "../../src/cli/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { type Found, recovered, summary, writeSection } from "./page.ts";
@@ -19,33 +20,13 @@ await runScript({
       "Train under faults: each run must end in the bytes of one that was left alone",
   },
   args: {
-    schedules: {
-      type: "string",
-      valueHint: "N",
-      default: "200",
-      description: "How many; each follows from its seed",
-    },
-    seed: {
-      type: "string",
-      valueHint: "N",
-      default: "1",
-      description: "Of the first",
-    },
-    lanes: {
-      type: "string",
-      valueHint: "N",
-      default: "6",
-      description: "Schedules at a time",
-    },
-    recovery: {
-      type: "boolean",
-      description:
-        "Measure instead how soon runs go on after kills, and what kills cost: five minutes",
-    },
-    write: {
-      type: "boolean",
-      description: "Write docs/reliability.md",
-    },
+    schedules: valued("N", "How many; each follows from its seed", "200"),
+    seed: valued("N", "Of the first", "1"),
+    lanes: valued("N", "Schedules at a time", "6"),
+    recovery: flag(
+      "Measure instead how soon runs go on after kills, and what kills cost: five minutes",
+    ),
+    write: flag("Write docs/reliability.md"),
   },
   async run({ args }) {
     const folder = mkdtempSync(join(tmpdir(), "mxfp4-chaos-"));

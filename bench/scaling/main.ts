@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { loadKernelsFile } from "../../src/kernels/load-file.ts";
+import { flag, valued } from "../../src/cli/argument.ts";
 import { count } from "../../src/cli/numbers.ts";
 import { runScript } from "../../src/scripts/script.ts";
 import { foretold } from "./fit.ts";
@@ -18,29 +19,17 @@ await runScript({
       "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: six minutes",
   },
   args: {
-    steps: {
-      type: "string",
-      valueHint: "N",
-      default: "8",
-      description:
-        "Of each setting of the smallest model; half as many of the next, a quarter of the last",
-    },
-    json: {
-      type: "string",
-      valueHint: "FILE",
-      description: "Write what was measured to this file",
-    },
-    from: {
-      type: "string",
-      valueHint: "FILE",
-      description: "Measure nothing: take it from what --json wrote",
-    },
-    subtrees: {
-      type: "boolean",
-      description:
-        "Measure instead what subtrees spare a shard, with played trainers: a minute",
-    },
-    write: { type: "boolean", description: "Write docs/scaling.md" },
+    steps: valued(
+      "N",
+      "Of each setting of the smallest model; half as many of the next, a quarter of the last",
+      "8",
+    ),
+    json: valued("FILE", "Write what was measured to this file"),
+    from: valued("FILE", "Measure nothing: take it from what --json wrote"),
+    subtrees: flag(
+      "Measure instead what subtrees spare a shard, with played trainers: a minute",
+    ),
+    write: flag("Write docs/scaling.md"),
   },
   async run({ args }) {
     const steps = count("steps", args.steps, undefined, 1);

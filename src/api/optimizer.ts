@@ -5,7 +5,7 @@
 
 /** How a learning rate goes from its peak to its end, after warm-up. */
 export const SCHEDULES = ["linear", "cosine", "constant"] as const;
-export type Schedule = (typeof SCHEDULES)[number];
+type Schedule = (typeof SCHEDULES)[number];
 
 type OptimizerDefaults = {
   /** Peak of AdamW, reached after `warmupSteps`. */

@@ -15,6 +15,7 @@ import { rawOf } from "../formats/operations/file-operation.ts";
 import { runBytes } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
+import { flag } from "./argument.ts";
 import { renderAnalysis } from "./analysis-table.ts";
 import { Bar } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
@@ -39,7 +40,7 @@ const args = {
     description: `${fileArguments.file.description}; or a model's directory`,
   },
   ...argumentsOf(ANALYZE_FOLDER_OPTIONS),
-  json: { type: "boolean", description: "Figures as JSON, not as a table" },
+  json: flag("Figures as JSON, not as a table"),
 } as const;
 
 export const analyzeCommand = defineCommand({

@@ -4,6 +4,7 @@ import { Client } from "../client/client.ts";
 import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { checkpointFile } from "../training/checkpoint-file.ts";
+import { flag, valued } from "./argument.ts";
 import { type Compared, compareRuns } from "./compared-runs.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
@@ -23,38 +24,21 @@ import { printAnswer } from "./print-answer.ts";
 
 const args = {
   ...runArgument,
-  step: {
-    type: "string",
-    valueHint: "S",
-    description:
-      "Compute this step here; with --against: the last step to look at",
-  },
-  all: {
-    type: "boolean",
-    description: "Compute every step, from the first whose state is kept",
-  },
-  state: {
-    type: "string",
-    valueHint: "FILE",
-    description:
-      "Compute from this checkpoint of all state, not from one that the edge has",
-  },
-  against: {
-    type: "string",
-    valueHint: "RUN",
-    description:
-      "Compute nothing, but find the first step that differs from that of a run of the same config whose trainers you trust",
-  },
-  "against-url": {
-    type: "string",
-    valueHint: "URL",
-    description: "The edge that it is on (default: the same)",
-  },
-  "against-token": {
-    type: "string",
-    valueHint: "TOKEN",
-    description: "The API_TOKEN there",
-  },
+  step: valued(
+    "S",
+    "Compute this step here; with --against: the last step to look at",
+  ),
+  all: flag("Compute every step, from the first whose state is kept"),
+  state: valued(
+    "FILE",
+    "Compute from this checkpoint of all state, not from one that the edge has",
+  ),
+  against: valued(
+    "RUN",
+    "Compute nothing, but find the first step that differs from that of a run of the same config whose trainers you trust",
+  ),
+  "against-url": valued("URL", "The edge that it is on (default: the same)"),
+  "against-token": valued("TOKEN", "The API_TOKEN there"),
   ...edgeArguments,
 } satisfies ArgsDef;
 

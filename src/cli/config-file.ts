@@ -6,15 +6,14 @@ import { readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import type { ArgsDef } from "citty";
 import { parse } from "smol-toml";
+import { valued } from "./argument.ts";
 import { UsageError } from "./file-arguments.ts";
 
 export const configArgument = {
-  config: {
-    type: "string",
-    valueHint: "FILE",
-    description:
-      "Options from a .toml or .json file, by these names; those that are typed win",
-  },
+  config: valued(
+    "FILE",
+    "Options from a .toml or .json file, by these names; those that are typed win",
+  ),
 } as const satisfies ArgsDef;
 
 const READERS: Record<string, (text: string) => unknown> = {

@@ -3,6 +3,7 @@ import pc from "picocolors";
 import { AppError } from "../api/errors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { operand } from "./argument.ts";
 import { Bar } from "./bar.ts";
 import { checkOutputFolder } from "./directory-output.ts";
 import { addressOf, checkTypedName, edgeArguments } from "./edge-arguments.ts";
@@ -17,11 +18,7 @@ import { listAll } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
-  name: {
-    type: "positional",
-    required: true,
-    description: "Of a file of the edge, or of a folder",
-  },
+  name: operand("Of a file of the edge, or of a folder"),
   ...outputArguments,
   output: {
     ...outputArguments.output,

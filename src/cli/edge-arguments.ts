@@ -4,32 +4,23 @@ import { shown } from "../api/option-kinds.ts";
 import { FILE_NAME, follows } from "../api/text-rules.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
+import { flag, operand, valued } from "./argument.ts";
 import { type Arguments, asTyped, UsageError } from "./file-arguments.ts";
 
 /** Where `npm start` serves. */
 const LOCAL_URL = "http://127.0.0.1:8787";
 
 export const edgeArguments = {
-  url: {
-    type: "string",
-    valueHint: "URL",
-    description: `The edge (default: $MXFP4_EDGE_URL, or ${LOCAL_URL})`,
-  },
-  token: {
-    type: "string",
-    valueHint: "TOKEN",
-    description:
-      "Its API_TOKEN, or a run's join token (default: $MXFP4_EDGE_TOKEN)",
-  },
-  json: { type: "boolean", description: "As JSON, not for a person" },
+  url: valued("URL", `The edge (default: $MXFP4_EDGE_URL, or ${LOCAL_URL})`),
+  token: valued(
+    "TOKEN",
+    "Its API_TOKEN, or a run's join token (default: $MXFP4_EDGE_TOKEN)",
+  ),
+  json: flag("As JSON, not for a person"),
 } satisfies ArgsDef;
 
 export const runArgument = {
-  run: {
-    type: "positional",
-    required: true,
-    description: "Id of the run; `mxfp4-edge runs` lists them",
-  },
+  run: operand("Id of the run; `mxfp4-edge runs` lists them"),
 } satisfies ArgsDef;
 
 export type EdgeAddress = { baseUrl: string; token: string | undefined };

@@ -9,6 +9,7 @@ import { exportedFile } from "../training/checkpoint-file.ts";
 import type { CheckpointFolder } from "../training/checkpoint-folder.ts";
 import { planCheckpointGguf } from "../training/checkpoint-gguf.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { oneOf, operand } from "./argument.ts";
 import { checkOutputFolder, writeFolder } from "./directory-output.ts";
 import { clientOf, edgeArguments } from "./edge-arguments.ts";
 import {
@@ -27,19 +28,14 @@ const FORMATS = ["hf", "gguf", "gguf-mxfp4"] as const;
 type Format = (typeof FORMATS)[number];
 
 const args = {
-  model: {
-    type: "positional",
-    required: true,
-    description:
-      "A run's checkpoint, or the folder in which `train` has kept it; with --url, the id of a run",
-  },
-  format: {
-    type: "enum",
-    options: [...FORMATS],
-    default: "hf",
-    description:
-      "The directory that transformers loads (of a run of an edge in a tar), or what llama.cpp loads",
-  },
+  model: operand(
+    "A run's checkpoint, or the folder in which `train` has kept it; with --url, the id of a run",
+  ),
+  format: oneOf(
+    FORMATS,
+    "The directory that transformers loads (of a run of an edge in a tar), or what llama.cpp loads",
+    "hf",
+  ),
   ...outputArguments,
   output: {
     ...outputArguments.output,

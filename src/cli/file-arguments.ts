@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
 import { AppError } from "../api/errors.ts";
 import { closestHint } from "../formats/operations/closest-names.ts";
+import { flag, operand, valued } from "./argument.ts";
 
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
@@ -33,22 +34,11 @@ export function asTyped<T>(
 export type Arguments = Record<string, unknown> & { _: string[] };
 
 export const fileArguments = {
-  file: {
-    type: "positional",
-    required: true,
-    description:
-      "safetensors, .npy, GGUF, or raw with --dtype and --shape; - is stdin",
-  },
-  url: {
-    type: "string",
-    valueHint: "URL",
-    description: "Ask an edge instead of computing here",
-  },
-  token: {
-    type: "string",
-    valueHint: "TOKEN",
-    description: "The edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)",
-  },
+  file: operand(
+    "safetensors, .npy, GGUF, or raw with --dtype and --shape; - is stdin",
+  ),
+  url: valued("URL", "Ask an edge instead of computing here"),
+  token: valued("TOKEN", "The edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
 } satisfies ArgsDef;
 
 export const outputArguments = {
@@ -59,8 +49,8 @@ export const outputArguments = {
     required: true,
     description: "File to write; - is stdout",
   },
-  force: { type: "boolean", description: "Replace the output if it is there" },
-  json: { type: "boolean", description: "Tell what was written as JSON" },
+  force: flag("Replace the output if it is there"),
+  json: flag("Tell what was written as JSON"),
 } satisfies ArgsDef;
 
 /**

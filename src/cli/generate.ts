@@ -4,6 +4,7 @@ import type { GenerateRequest, TextEnding } from "../api/generation.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";
+import { flag, oneOf, operand, valued } from "./argument.ts";
 import { addressOf, clientOf, edgeArguments } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
 import {
@@ -16,71 +17,47 @@ import { localModel, openWriter, writePieces } from "./local-text.ts";
 import { namedModel } from "./named-model.ts";
 import { printAnswer } from "./print-answer.ts";
 
-const option = (
-  valueHint: string,
-  description: string,
-  fallback: string | number,
-) => ({
-  type: "string" as const,
-  valueHint,
-  description,
-  default: String(fallback),
-});
-
 const args = {
-  model: {
-    type: "positional",
-    required: true,
-    description:
-      "A model's directory, a run's checkpoint or the folder in which `train` has kept it; with --url, the id of a run, or with --folder what the edge's files hold",
-  },
-  prompt: {
-    type: "string",
-    valueHint: "TEXT",
-    description:
-      "What the text begins with (default: you and the model write in turns)",
-  },
-  "max-tokens": option("N", "Tokens to write", 200),
-  weights: {
-    type: "enum",
-    options: [...WEIGHT_FORMATS],
-    default: "f32",
-    description: "As they are, or packed and multiplied so",
-  },
-  temperature: option(
+  model: operand(
+    "A model's directory, a run's checkpoint or the folder in which `train` has kept it; with --url, the id of a run, or with --folder what the edge's files hold",
+  ),
+  prompt: valued(
+    "TEXT",
+    "What the text begins with (default: you and the model write in turns)",
+  ),
+  "max-tokens": valued("N", "Tokens to write", 200),
+  weights: oneOf(
+    WEIGHT_FORMATS,
+    "As they are, or packed and multiplied so",
+    "f32",
+  ),
+  temperature: valued(
     "X",
     "How daring: 0 takes the likeliest token",
     DEFAULT_SAMPLING.temperature,
   ),
-  "top-k": option(
+  "top-k": valued(
     "N",
     "Only so many of the likeliest stay in play",
     DEFAULT_SAMPLING.topK,
   ),
-  "top-p": option(
+  "top-p": valued(
     "X",
     "Of those, the likeliest of this probability together",
     DEFAULT_SAMPLING.topP,
   ),
-  repetition: option(
+  repetition: valued(
     "X",
     "What logits of tokens that were there are divided by",
     DEFAULT_SAMPLING.repetition,
   ),
-  stop: {
-    type: "string",
-    valueHint: "TEXT",
-    description: "End before this text",
-  },
-  seed: option(
+  stop: valued("TEXT", "End before this text"),
+  seed: valued(
     "N",
     "The same options give the same text on every machine",
     DEFAULT_SAMPLING.seed,
   ),
-  folder: {
-    type: "boolean",
-    description: "The model is a folder or a checkpoint in the edge's files",
-  },
+  folder: flag("The model is a folder or a checkpoint in the edge's files"),
   ...edgeArguments,
   url: { ...edgeArguments.url, description: "Ask this edge, of a run of its" },
 } satisfies ArgsDef;

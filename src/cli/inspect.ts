@@ -8,6 +8,7 @@ import {
   readFolder,
   readOne,
 } from "../checkpoints/read-heads.ts";
+import { flag, operand, valued } from "./argument.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
@@ -19,18 +20,11 @@ import {
 import { printAnswer } from "./print-answer.ts";
 
 const args = {
-  path: {
-    type: "positional",
-    required: true,
-    description:
-      "A model's directory, or a file of safetensors or GGUF; by http, a directory ends in /",
-  },
-  token: {
-    type: "string",
-    valueHint: "TOKEN",
-    description: "Bearer token for the URL (default: $HF_TOKEN)",
-  },
-  json: { type: "boolean", description: "As JSON, not as a table" },
+  path: operand(
+    "A model's directory, or a file of safetensors or GGUF; by http, a directory ends in /",
+  ),
+  token: valued("TOKEN", "Bearer token for the URL (default: $HF_TOKEN)"),
+  json: flag("As JSON, not as a table"),
 } as const;
 
 export const inspectCommand = defineCommand({

@@ -5,6 +5,7 @@ import { AppError } from "../api/errors.ts";
 import { hasEnded } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
 import { askedTwice, onEndSignal } from "../local/signals.ts";
+import { flag, operand, valued } from "./argument.ts";
 import { addressOf, edgeArguments, runOfToken } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
@@ -12,33 +13,18 @@ import type { RunAddress } from "./join-thread.ts";
 import { joinThreads, trainerNames, trainersName } from "./joined-threads.ts";
 
 const args = {
-  edge: {
-    type: "positional",
-    required: true,
-    description: "URL of the edge that serves the run",
-  },
-  run: {
-    type: "string",
-    valueHint: "ID",
-    description: "The run (default: the one that the join token opens)",
-  },
-  threads: {
-    type: "string",
-    valueHint: "N",
-    description:
-      "Trainers, each a thread (default: one a core, and no more than a step has microbatches)",
-  },
-  name: {
-    type: "string",
-    valueHint: "NAME",
-    description:
-      "What the run calls them, numbered (default: this machine's name)",
-  },
+  edge: operand("URL of the edge that serves the run"),
+  run: valued("ID", "The run (default: the one that the join token opens)"),
+  threads: valued(
+    "N",
+    "Trainers, each a thread (default: one a core, and no more than a step has microbatches)",
+  ),
+  name: valued(
+    "NAME",
+    "What the run calls them, numbered (default: this machine's name)",
+  ),
   token: edgeArguments.token,
-  json: {
-    type: "boolean",
-    description: "Tell of each microbatch, a line of JSON",
-  },
+  json: flag("Tell of each microbatch, a line of JSON"),
 } satisfies ArgsDef;
 
 /** As a shell reports an end by Ctrl-C. */

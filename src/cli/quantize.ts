@@ -7,6 +7,7 @@ import {
   NOT_OF_FOLDER,
   NOT_OF_FOLDER_TO_GGUF,
 } from "../checkpoints/folder-request.ts";
+import { flag } from "./argument.ts";
 import { convertDirectoryThere } from "./convert-directory.ts";
 import { convertFile, edgeOf } from "./convert-file.ts";
 import {
@@ -28,20 +29,13 @@ const args = {
     required: false,
     description: "File or directory to write; required but for --show",
   },
-  show: {
-    type: "boolean",
-    description:
-      "Of a directory: print what would become of each tensor, and why; write nothing",
-  },
-  json: {
-    type: "boolean",
-    description: "Tell what was written, or what --show prints, as JSON",
-  },
-  figures: {
-    type: "boolean",
-    description:
-      "Of a directory: README.md tells each tensor's errors, for as much work again",
-  },
+  show: flag(
+    "Of a directory: print what would become of each tensor, and why; write nothing",
+  ),
+  json: flag("Tell what was written, or what --show prints, as JSON"),
+  figures: flag(
+    "Of a directory: README.md tells each tensor's errors, for as much work again",
+  ),
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
   ...argumentsOf(QUANTIZE_OPTIONS),

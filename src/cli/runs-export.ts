@@ -4,6 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type ArgsDef, defineCommand } from "citty";
 import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
 import type { StepMetrics } from "../api/run-metrics.ts";
+import { oneOf } from "./argument.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import {
   type Arguments,
@@ -27,13 +28,11 @@ const args = {
     description:
       "Id of a run of the edge; or the folder of one that `train` has kept, or its metrics.jsonl",
   },
-  format: {
-    type: "enum",
-    options: [...FORMATS],
-    default: "csv",
-    description:
-      "A header line and a line a step, JSON lines, or an event file",
-  },
+  format: oneOf(
+    FORMATS,
+    "A header line and a line a step, JSON lines, or an event file",
+    "csv",
+  ),
   output: {
     ...outputArguments.output,
     required: false,

@@ -1,6 +1,7 @@
 /** The API and its pages on this machine, until Ctrl-C: `npm start`, `mxfp4-edge serve`. */
 import { resolve } from "node:path";
 import { type ArgsDef, parseArgs } from "citty";
+import { flag, valued } from "./argument.ts";
 import {
   type Arguments,
   checkArguments,
@@ -8,35 +9,21 @@ import {
 } from "./file-arguments.ts";
 
 export const serveArgs = {
-  host: {
-    type: "string",
-    valueHint: "ADDRESS",
-    default: "127.0.0.1",
-    description:
-      "Address to serve on; 0.0.0.0 is every one of this machine. Beyond 127.0.0.1, localhost and ::1 it needs a token",
-  },
-  port: {
-    type: "string",
-    valueHint: "N",
-    default: "8787",
-    description: "Port to serve on; 0 takes a free one",
-  },
-  state: {
-    type: "string",
-    valueHint: "FOLDER",
-    description:
-      "Where runs, corpora and files are kept (default: .mxfp4-edge)",
-  },
-  token: {
-    type: "string",
-    valueHint: "TOKEN",
-    description:
-      "What callers must send, as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which no process list shows; else this machine may call, without one)",
-  },
-  json: {
-    type: "boolean",
-    description: "Tell where it serves as a line of JSON",
-  },
+  host: valued(
+    "ADDRESS",
+    "Address to serve on; 0.0.0.0 is every one of this machine. Beyond 127.0.0.1, localhost and ::1 it needs a token",
+    "127.0.0.1",
+  ),
+  port: valued("N", "Port to serve on; 0 takes a free one", "8787"),
+  state: valued(
+    "FOLDER",
+    "Where runs, corpora and files are kept (default: .mxfp4-edge)",
+  ),
+  token: valued(
+    "TOKEN",
+    "What callers must send, as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which no process list shows; else this machine may call, without one)",
+  ),
+  json: flag("Tell where it serves as a line of JSON"),
 } as const satisfies ArgsDef;
 
 export const serveCommand = {

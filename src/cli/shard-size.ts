@@ -1,15 +1,15 @@
 /** How large the files of a directory may be. */
 import type { ArgsDef } from "citty";
+import { valued } from "./argument.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
 
 const DEFAULT_SHARD = "5GB";
 
 export const shardArguments = {
-  "max-shard-size": {
-    type: "string",
-    valueHint: "5GB",
-    description: `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
-  },
+  "max-shard-size": valued(
+    "5GB",
+    `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
+  ),
 } satisfies ArgsDef;
 
 /** Errors: `UsageError` */

@@ -1,6 +1,7 @@
 /** Who may train in a run: its join tokens, and what trainers must compute like. */
 import { type ArgsDef, defineCommand } from "citty";
 import type { JoinToken } from "../api/run-status.ts";
+import { flag, operand, valued } from "./argument.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
@@ -11,15 +12,11 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 const tokensArgs = {
   ...runArgument,
-  issue: {
-    type: "boolean",
-    description: "Issue one, which is told this once, and list none",
-  },
-  days: {
-    type: "string",
-    valueHint: "N",
-    description: "How long the one that is issued opens the run (default: 7)",
-  },
+  issue: flag("Issue one, which is told this once, and list none"),
+  days: valued(
+    "N",
+    "How long the one that is issued opens the run (default: 7)",
+  ),
   ...edgeArguments,
 } satisfies ArgsDef;
 
@@ -79,11 +76,7 @@ function tokenCommand(
 ) {
   const args = {
     ...runArgument,
-    id: {
-      type: "positional",
-      required: true,
-      description: "Id of the token; `mxfp4-edge tokens` lists them",
-    },
+    id: operand("Id of the token; `mxfp4-edge tokens` lists them"),
     ...edgeArguments,
   } satisfies ArgsDef;
   return defineCommand({
@@ -99,15 +92,11 @@ function tokenCommand(
 
 const fingerprintArgs = {
   ...runArgument,
-  set: {
-    type: "string",
-    valueHint: "TEXT",
-    description: "What trainers must compute like (`GET /version` tells one's)",
-  },
-  reset: {
-    type: "boolean",
-    description: "What the next trainer that comes brings",
-  },
+  set: valued(
+    "TEXT",
+    "What trainers must compute like (`GET /version` tells one's)",
+  ),
+  reset: flag("What the next trainer that comes brings"),
   ...edgeArguments,
 } satisfies ArgsDef;
 

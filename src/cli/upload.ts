@@ -3,6 +3,7 @@ import { defineCommand } from "citty";
 import pc from "picocolors";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { operand, valued } from "./argument.ts";
 import { Bar } from "./bar.ts";
 import { addressOf, checkTypedName, edgeArguments } from "./edge-arguments.ts";
 import {
@@ -14,18 +15,10 @@ import { allSendingsOf, sendFiles } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
-  path: {
-    type: "positional",
-    required: true,
-    description: "A file, or a directory, whose files lie in a folder then",
-  },
+  path: operand("A file, or a directory, whose files lie in a folder then"),
   url: edgeArguments.url,
   token: fileArguments.token,
-  name: {
-    type: "string",
-    valueHint: "NAME",
-    description: "What it is called there (default: as here)",
-  },
+  name: valued("NAME", "What it is called there (default: as here)"),
   json: outputArguments.json,
 } as const;
 

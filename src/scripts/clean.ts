@@ -11,6 +11,7 @@ import { STATE_FOLDER } from "../local/places.ts";
 import { bytesIn, megabytes, runsFolder } from "../cli/train/kept-runs.ts";
 import { ROOT } from "./build/target.ts";
 import { runScript } from "./script.ts";
+import { flag } from "../cli/argument.ts";
 
 /** What an edge keeps in its state folder. Anything else there is a person's, and stays. */
 const STATE = /^(objects|buckets|pids|tmp|unfinished|edge\.pid|.*\.log)$/;
@@ -22,11 +23,8 @@ await runScript({
       "Remove builds, and what local edges keep: runs, corpora, files. Checkpoints stay",
   },
   args: {
-    yes: { type: "boolean", description: "Do not ask" },
-    checkpoints: {
-      type: "boolean",
-      description: "Remove kept runs too: checkpoints and metrics",
-    },
+    yes: flag("Do not ask"),
+    checkpoints: flag("Remove kept runs too: checkpoints and metrics"),
   },
   async run({ args }) {
     const folders = servedFolders();

@@ -17,6 +17,7 @@ import {
 import { dataProblems } from "../training/config-problems.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
+import { valued } from "../cli/argument.ts";
 import { namedModel } from "../cli/named-model.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
 import { dotVariance } from "./gradients/dot-variance.ts";
@@ -53,23 +54,9 @@ await runScript({
     description: "Compare the gradients of every recipe with those of f32",
   },
   args: {
-    text: {
-      type: "string",
-      valueHint: "FILE",
-      description: "What the batch is drawn from (default: Moby Dick)",
-    },
-    draws: {
-      type: "string",
-      valueHint: "N",
-      default: "64",
-      description: "Of each recipe's noise, a power of two",
-    },
-    out: {
-      type: "string",
-      valueHint: "FOLDER",
-      default: "docs",
-      description: "Of the page and its charts",
-    },
+    text: valued("FILE", "What the batch is drawn from (default: Moby Dick)"),
+    draws: valued("N", "Of each recipe's noise, a power of two", "64"),
+    out: valued("FOLDER", "Of the page and its charts", "docs"),
   },
   operands: {
     name: "checkpoint",

@@ -1,4 +1,5 @@
 /** `npm run sample`: text from a checkpoint that `npm run train` has written. */
+import { valued } from "../cli/argument.ts";
 import { localModel, openWriter, writePieces } from "../cli/local-text.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
@@ -13,36 +14,23 @@ await runScript({
     description: "Write text with a model that `npm run train` has trained",
   },
   args: {
-    prompt: {
-      type: "string",
-      valueHint: "TEXT",
-      default: "The ",
-      description: "What the text begins with",
-    },
-    tokens: {
-      type: "string",
-      valueHint: "N",
-      default: "300",
-      description: "Tokens to write after the prompt",
-    },
-    temperature: {
-      type: "string",
-      valueHint: "X",
-      default: "0.8",
-      description: "How daring: 0 takes the likeliest token each time",
-    },
-    "top-k": {
-      type: "string",
-      valueHint: "N",
-      default: "40",
-      description: "Only so many of the likeliest tokens stay in play",
-    },
-    seed: {
-      type: "string",
-      valueHint: "N",
-      default: "0",
-      description: "Of all randomness: the same options give the same text",
-    },
+    prompt: valued("TEXT", "What the text begins with", "The "),
+    tokens: valued("N", "Tokens to write after the prompt", "300"),
+    temperature: valued(
+      "X",
+      "How daring: 0 takes the likeliest token each time",
+      "0.8",
+    ),
+    "top-k": valued(
+      "N",
+      "Only so many of the likeliest tokens stay in play",
+      "40",
+    ),
+    seed: valued(
+      "N",
+      "Of all randomness: the same options give the same text",
+      "0",
+    ),
   },
   operands: {
     name: "checkpoint",

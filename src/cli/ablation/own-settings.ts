@@ -9,11 +9,9 @@ import {
   WIRE_DTYPES,
   type WireDtype,
   writtenArchitecture,
-  type ArchitectureName,
 } from "../../api/run-config.ts";
 import { wholeNumber } from "../numbers.ts";
 import { ratesOf } from "../train/optimizer-arguments.ts";
-import type { ModelPreset } from "../train/presets.ts";
 import { UsageError } from "../file-arguments.ts";
 import type { Arm, Setting } from "./setting.ts";
 import { SETTINGS } from "./settings.ts";
@@ -79,8 +77,8 @@ function ownSettings(args: AblationArgs): Setting[] {
   );
   const baseline = arms.find(({ change }) => change.recipe === "bf16");
   const steps = number("steps", 800);
-  const preset = (args.preset ?? "tiny") as ModelPreset;
-  const arch = writtenArchitecture(args.arch as ArchitectureName | undefined);
+  const preset = args.preset ?? "tiny";
+  const arch = writtenArchitecture(args.arch);
   const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
   return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
     (name): Setting => {

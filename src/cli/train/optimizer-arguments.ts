@@ -3,54 +3,24 @@ import type { ArgsDef, ParsedArgs } from "citty";
 import {
   OPTIMIZER_NAMES,
   type OptimizerConfig,
-  type OptimizerName,
-  type Schedule,
   SCHEDULES,
 } from "../../api/optimizer.ts";
+import { oneOf, valued } from "../argument.ts";
 import { finite, positive, wholeNumber } from "../numbers.ts";
 
 export const rateArguments = {
-  "learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of AdamW (default: the optimizer's)",
-  },
-  "matrix-learning-rate": {
-    type: "string",
-    valueHint: "X",
-    description: "Peak of what updates matrices",
-  },
+  "learning-rate": valued("X", "Peak of AdamW (default: the optimizer's)"),
+  "matrix-learning-rate": valued("X", "Peak of what updates matrices"),
 } as const satisfies ArgsDef;
 
 export const optimizerArguments = {
-  optimizer: {
-    type: "enum",
-    options: [...OPTIMIZER_NAMES],
-    default: "muon",
-    description: "What updates the parameters",
-  },
+  optimizer: oneOf(OPTIMIZER_NAMES, "What updates the parameters", "muon"),
   ...rateArguments,
-  schedule: {
-    type: "enum",
-    options: [...SCHEDULES],
-    description: "How rates fall (default: the optimizer's)",
-  },
-  warmup: {
-    type: "string",
-    valueHint: "N",
-    description: "Steps to the peak",
-  },
-  cooldown: {
-    type: "string",
-    valueHint: "N",
-    description: "Last steps, in which a constant rate falls",
-  },
-  momentum: { type: "string", valueHint: "X", description: "Of Muon" },
-  "weight-decay": {
-    type: "string",
-    valueHint: "X",
-    description: "Of matrices and tables",
-  },
+  schedule: oneOf(SCHEDULES, "How rates fall (default: the optimizer's)"),
+  warmup: valued("N", "Steps to the peak"),
+  cooldown: valued("N", "Last steps, in which a constant rate falls"),
+  momentum: valued("X", "Of Muon"),
+  "weight-decay": valued("X", "Of matrices and tables"),
 } as const satisfies ArgsDef;
 
 type RateArgs = Partial<ParsedArgs<typeof rateArguments>>;
@@ -67,8 +37,8 @@ export function optimizerOf(args: OptimizerArgs): Partial<OptimizerConfig> {
   const steps = (name: string, text: string) => wholeNumber(name, text, 0);
   const fromZero = (name: string, text: string) => finite(name, text, 0);
   return {
-    name: args.optimizer as OptimizerName,
-    schedule: args.schedule as Schedule | undefined,
+    name: args.optimizer,
+    schedule: args.schedule,
     ...ratesOf(args),
     warmupSteps: told(args, "warmup", steps),
     cooldownSteps: told(args, "cooldown", steps),

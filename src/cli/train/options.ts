@@ -2,12 +2,9 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
-import type { Recipe } from "../../api/recipe.ts";
 import {
-  type ArchitectureName,
   type ModelRequest,
   type RunRequest,
-  type WireDtype,
   writtenArchitecture,
 } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
@@ -18,7 +15,7 @@ import { mobyDick } from "./moby-dick.ts";
 import { count, finite, wholeNumber } from "../numbers.ts";
 import { optimizerOf } from "./optimizer-arguments.ts";
 import type { Origin } from "./origin.ts";
-import { MODEL_PRESETS, type ModelPreset } from "./presets.ts";
+import { MODEL_PRESETS } from "./presets.ts";
 import { type RemoteOptions, remoteOf } from "./remote-options.ts";
 import { splitBatch } from "./split-batch.ts";
 import { tokenizerOf } from "./tokenizer-options.ts";
@@ -59,7 +56,7 @@ export function parseTrainOptions(
 ): TrainOptions {
   const state = resolve(args.state ?? home);
   const runs = runsFolder(state);
-  const preset = MODEL_PRESETS[args.preset as ModelPreset];
+  const preset = MODEL_PRESETS[args.preset];
   const number = (name: keyof TrainArgs, fallback?: number) =>
     count(name, args[name] as string | undefined, fallback);
 
@@ -81,21 +78,21 @@ export function parseTrainOptions(
     hidden: args.hidden === undefined ? undefined : number("hidden"),
     headNorm: args["head-norm"],
   };
-  const arch = writtenArchitecture(args.arch as ArchitectureName);
+  const arch = writtenArchitecture(args.arch);
   const model: ModelRequest = origin
     ? {
         ...Object.fromEntries(
           Object.entries(sizes).filter(([name]) => name in told),
         ),
         ...asLlama,
-        arch: told.arch as ArchitectureName | undefined,
+        arch: told.arch,
       }
     : { arch, ...sizes, ...asLlama };
   const before = args.resume && args.from ? stateOf(args, origin) : undefined;
   // Of a run that is resumed, what is told alone is other than it was.
   const asked = before ? told : args;
-  const recipe = asked.recipe as Recipe | undefined;
-  const gradientDtype = asked["gradient-dtype"] as WireDtype | undefined;
+  const recipe = asked.recipe;
+  const gradientDtype = asked["gradient-dtype"];
   const isSplitTold = !before || told.batch || told.microbatches;
   const split = isSplitTold
     ? splitBatch(args, batchOf(asked, before), {

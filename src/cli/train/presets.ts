@@ -9,3 +9,5 @@ export const MODEL_PRESETS = {
 } as const satisfies Record<string, Omit<ModelSizes, "vocabulary">>;
 
 export type ModelPreset = keyof typeof MODEL_PRESETS;
+
+export const MODEL_PRESET_NAMES = Object.keys(MODEL_PRESETS) as ModelPreset[];

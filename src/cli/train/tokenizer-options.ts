@@ -18,7 +18,7 @@ export function tokenizerOf(
       `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
     );
   if (!origin || told.tokenizer || told.vocabulary) {
-    const tokenizer = args.tokenizer as TokenizerName;
+    const tokenizer = args.tokenizer;
     return { tokenizer, vocabulary: vocabularyOf(tokenizer, args.vocabulary) };
   }
   const { vocabulary } = origin.shape;
