@@ -80,6 +80,27 @@ export async function readValid<S extends z.ZodType>(
   return checkSchema(schema, await readJson(c), code);
 }
 
+/**
+ * Whether a body is what it stands for: nobody here unpacks one, and one that is a part would take the place of the whole.
+ * Errors: `unsupported_media_type` for a Content-Encoding, `malformed_body` for a Content-Range
+ */
+export function checkAsSent(c: Context): void {
+  const encoding = c.req.header("Content-Encoding");
+  if (encoding !== undefined && encoding.trim().toLowerCase() !== "identity") {
+    throw new AppError(
+      "unsupported_media_type",
+      `Expected a body without Content-Encoding, got "${encoding}"`,
+    );
+  }
+  const range = c.req.header("Content-Range");
+  if (range !== undefined) {
+    throw new AppError(
+      "malformed_body",
+      `Expected a whole body, got one of Content-Range: ${range}`,
+    );
+  }
+}
+
 /** Content-Length, if the body has one. Errors: `malformed_body` when it is no number */
 export function declaredBytes(c: Context): number | undefined {
   const header = c.req.header("Content-Length");

@@ -140,12 +140,13 @@ function describeHeaders(headers: Record<string, string>): object {
 }
 
 /** Its own, and those of every route like it: a query that it does not know, too. */
-function errorsOf({ access, tag, errors = [] }: Route): ErrorCode[] {
+function errorsOf({ access, tag, body, errors = [] }: Route): ErrorCode[] {
   const general: ErrorCode[] = [
     ...(access === "open" ? [] : (["unauthorized"] as const)),
     "forbidden",
     ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
     "invalid_option",
+    ...(body ? (["unsupported_media_type", "malformed_body"] as const) : []),
   ];
   return [...new Set([...general, ...errors])];
 }

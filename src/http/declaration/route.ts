@@ -11,7 +11,7 @@ import {
   type ValuesOf,
 } from "../../api/option-kinds.ts";
 import { readOptions } from "../../api/option-text.ts";
-import { readValid } from "../body.ts";
+import { checkAsSent, readValid } from "../body.ts";
 import type { AppEnv } from "../env.ts";
 import {
   type Described,
@@ -125,6 +125,7 @@ export function route<
   return {
     ...description,
     async answer(c) {
+      if (body) checkAsSent(c);
       const textsOf = textsOfQuery(c, queryParameters(description));
       const input = {
         ...read(pathParameters(path), (name) => textInPath(c, name)),

@@ -1,4 +1,4 @@
-/** Bodies of tensors: declared, in a known encoding, and read piece by piece. */
+/** Bodies of tensors: declared, and read piece by piece. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { declaredBytes } from "../body.ts";
@@ -39,7 +39,6 @@ export async function openTensors(
   raw?: RawHead,
 ): Promise<OpenedBody> {
   checkContentType(c, raw ? [BINARY] : [BINARY, SAFETENSORS]);
-  checkEncoding(c);
   const bytes = bytesOf(c);
   const source = new BodySource(c.req.raw.body);
   let reservation: Reservation | undefined;
@@ -194,16 +193,6 @@ function checkContentType(c: Context, accepted: readonly string[]): void {
       `Expected Content-Type ${accepted.join(" or ")}, got "${header}"${remedy}`,
     );
   }
-}
-
-function checkEncoding(c: Context): void {
-  const encoding = c.req.header("Content-Encoding");
-  if (encoding === undefined || encoding.trim().toLowerCase() === "identity")
-    return;
-  throw new AppError(
-    "unsupported_media_type",
-    `Expected a body without Content-Encoding, got "${encoding}"`,
-  );
 }
 
 function bytesOf(c: Context): number {
