@@ -9,7 +9,7 @@ export type TextRule = {
   maxBytes?: number;
 };
 
-const SIGNS = "letters, digits, dots, _ or -";
+const SIGNS = "letters, digits, dots, _ or -, and neither . nor ..";
 /**
  * What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. The API's description
  * has the pattern, which some read with the flag `u`, and some without.
@@ -22,9 +22,9 @@ const MAX_KEY_BYTES = 1024;
 /** Files of the bucket have keys that begin so. */
 export const FILES_PREFIX = "files/";
 
-/** Names travel in paths and in header values. */
+/** Names travel in paths, which have no part `.` or `..`, and in header values. */
 export const NAME = {
-  pattern: /^[A-Za-z0-9._-]{1,64}$/,
+  pattern: /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/,
   words: `1 to 64 ${SIGNS}`,
 } as const satisfies TextRule;
 
@@ -34,7 +34,7 @@ export const RUN_ID = {
 } as const satisfies TextRule;
 
 export const TOKEN_ID = {
-  pattern: /^[A-Za-z0-9._-]{1,80}$/,
+  pattern: /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,80}$/,
   words: `1 to 80 ${SIGNS}`,
 } as const satisfies TextRule;
 

@@ -192,6 +192,26 @@ test("a repeated request is the same job; another with its key is refused", asyn
   await problemOf(other, 409, "job_differs");
 });
 
+test("a job has no key that no path can have", async () => {
+  await putFile("small", fileInOrder([f32("x", [32], Array(32).fill(1))]));
+  for (const clientKey of [".", ".."]) {
+    const refused = await createJob({
+      operation: "quantize",
+      source: "small",
+      clientKey,
+    });
+    const { detail } = await problemOf(refused, 422, "invalid_option");
+    expect(detail).toContain(`neither . nor .., got "${clientKey}"`);
+  }
+  const dotted: JobRequest = {
+    operation: "quantize",
+    source: "small",
+    clientKey: "...",
+  };
+  expect((await createJob(dotted)).status).toBe(201);
+  await finish("...");
+});
+
 test("a cancelled job leaves nothing, and its key is free again", async () => {
   const before = await names();
   await putFile("cancelled-source", checkpoint());

@@ -99,6 +99,8 @@ test.each(Object.entries(PATH_PARAMETERS))(
       /^Expected (an? [a-z' ]+ of (1 to \d\d |up to 1018 bytes )|`\w+` to be )[^^]*, got "a b\/\.\."$/;
     // Files may have spaces, and lie in folders, of which none is called so.
     expect(() => read("a b/..", name)).toThrow(told);
+    // No URL has such a part: what were called so, nobody could ask for.
+    for (const dots of [".", ".."]) expect(() => read(dots, name)).toThrow();
   },
 );
 
