@@ -238,6 +238,33 @@ test("a .npy in Fortran order is taken where that is C order", async () => {
   );
 });
 
+test.each([
+  `{"descr": "<f4", "fortran_order": False, "shape": (2, 32)}`,
+  `{'shape':(2,32),'fortran_order':False,'descr':'<f4'}`,
+  `  { 'descr' : '<f4' , 'fortran_order' : False , 'shape' : ( 2 , 32 , ) , } `,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 32L), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (64,), }`,
+])("a .npy's header is any literal of its dict: %s", async (header) => {
+  expect(await answered("/v1/quantize", npy(header, 256))).toBeUndefined();
+});
+
+test.each([
+  `{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (2, 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 32), 'more': 'x', }`,
+  `{'x': "'descr': '<f4'", 'fortran_order': False, 'shape': (2, 32), }`,
+  `{'descr': '<f4', 'fortran_order': '<f4', 'shape': (2, 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 32), } more`,
+  `{'descr': '<f4' 'fortran_order': False, 'shape': (2, 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (2,, 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (, 64), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (2 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': (02, 32), }`,
+  `{'descr': '<f4', 'fortran_order': False, 'shape': 64, }`,
+])("a .npy's header that is no such dict is refused: %s", async (header) => {
+  const problem = await answered("/v1/quantize", npy(header, 256));
+  expect(problem?.code).toBe("malformed_body");
+});
+
 test("bf16 in a .npy is refused with a remedy", async () => {
   for (const descr of ["<V2", "|V2"]) {
     const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (64,), }`;

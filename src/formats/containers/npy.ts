@@ -70,19 +70,28 @@ async function readHead(
   return oneTensorFile(tensor, headBytes);
 }
 
+/** Of the literal's dict, one after the other: a key and its value, a text, a truth or a tuple of sizes. */
+const MEMBER =
+  /\s*(['"])(\w+)\1\s*:\s*(?:(['"])([^'"\\]*)\3|(True|False)|\(([\d\s,L]*)\))\s*(,|(?=\}\s*$))/y;
+/** Python 2 wrote `L` behind a long. */
+const SIZE = /^(?:0|[1-9]\d*)L?$/;
+
 function readLiteral(text: string): TensorHead<Dtype> {
-  if (/'descr':\s*\[/.test(text)) {
+  if (/(['"])descr\1\s*:\s*[[(]/.test(text)) {
     throw new AppError(
       "unsupported_dtype",
       "Expected a .npy of one number for each element, got a structured dtype; save its fields apart",
     );
   }
-  const descr = /'descr':\s*'([^']{1,16})'/.exec(text)?.[1];
-  const order = /'fortran_order':\s*(True|False)/.exec(text)?.[1];
-  const sizes = /'shape':\s*\(([\d\s,L]{0,512})\)/.exec(text)?.[1];
-  if (descr === undefined || order === undefined || sizes === undefined) {
+  const members = readMembers(text);
+  const { descr, fortran_order: order, shape: sizes } = members ?? {};
+  if (
+    descr === undefined ||
+    sizes === undefined ||
+    !(order === "True" || order === "False")
+  ) {
     throw malformed(
-      "a header of descr, fortran_order and shape",
+      "a header of descr, fortran_order and shape, each once",
       `"${text.slice(0, 80)}"`,
     );
   }
@@ -91,7 +100,7 @@ function readLiteral(text: string): TensorHead<Dtype> {
     const remedy = remedyOf(descr);
     throw new AppError(
       "unsupported_dtype",
-      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr}${remedy}`,
+      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr.slice(0, 80)}${remedy}`,
     );
   }
   const shape = readSizes(sizes);
@@ -107,6 +116,24 @@ function readLiteral(text: string): TensorHead<Dtype> {
   return { name: "x", dtype, shape };
 }
 
+/** Each value's text by its key; undefined where it is no such dict, or has a key twice. */
+function readMembers(text: string): Record<string, string> | undefined {
+  const open = /^\s*\{/.exec(text);
+  if (!open) return undefined;
+  const members = new Map<string, string>();
+  let at = open[0].length;
+  while (!/^\s*\}\s*$/.test(text.slice(at))) {
+    MEMBER.lastIndex = at;
+    const found = MEMBER.exec(text);
+    if (!found) return undefined;
+    const [whole, , key, , name, truth, sizes] = found;
+    if (members.has(key!)) return undefined;
+    members.set(key!, (name ?? truth ?? sizes)!);
+    at += whole.length;
+  }
+  return members.size === 3 ? Object.fromEntries(members) : undefined;
+}
+
 /** NumPy has no bf16: ml_dtypes' is saved as two bytes of anything. */
 function remedyOf(descr: string): string {
   if (/^[<|>]V2$/.test(descr))
@@ -115,11 +142,11 @@ function remedyOf(descr: string): string {
 }
 
 function readSizes(sizes: string): number[] {
-  const shape = sizes
-    .split(",")
-    .map((size) => size.trim())
-    .filter((size) => size !== "")
-    .map(Number);
+  // `(3,)` and `()` are tuples too.
+  const texts = sizes.trim() === "" ? [] : sizes.replace(/,\s*$/, "").split(",");
+  const shape = texts.map((size) =>
+    SIZE.test(size.trim()) ? parseInt(size, 10) : NaN,
+  );
   if (!shape.every(Number.isSafeInteger)) {
     throw malformed("whole sizes", `(${sizes.slice(0, 80)})`);
   }
