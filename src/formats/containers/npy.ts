@@ -143,7 +143,8 @@ function remedyOf(descr: string): string {
 
 function readSizes(sizes: string): number[] {
   // `(3,)` and `()` are tuples too.
-  const texts = sizes.trim() === "" ? [] : sizes.replace(/,\s*$/, "").split(",");
+  const texts =
+    sizes.trim() === "" ? [] : sizes.replace(/,\s*$/, "").split(",");
   const shape = texts.map((size) =>
     SIZE.test(size.trim()) ? parseInt(size, 10) : NaN,
   );
