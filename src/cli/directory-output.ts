@@ -1,7 +1,7 @@
 /** A directory that is written from another: it appears under its name when it is whole. */
-import { copyFile, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
-import { lstatSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { copyFile, mkdir, open, rm, writeFile } from "node:fs/promises";
+import { existsSync, lstatSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { type Norms, readNorms } from "../checkpoints/fold.ts";
 import type { FolderPlan } from "../checkpoints/folder-plan.ts";
@@ -13,6 +13,7 @@ import { Bar } from "./bar.ts";
 import { Digests } from "./digests.ts";
 import { notWritable, removeWhenEnded } from "./files.ts";
 import { UsageError } from "./file-arguments.ts";
+import { beginPart, putInPlace } from "./parts.ts";
 import { localFile } from "./ranged-files.ts";
 import { STANDARD } from "./stdio.ts";
 import { writeBehind } from "./write-behind.ts";
@@ -80,23 +81,23 @@ export async function writeFolder(
   force: boolean,
   fill: (part: string) => Promise<void>,
 ): Promise<void> {
-  const part = join(
-    dirname(resolve(to)),
-    `.${basename(to)}.${process.pid}.part`,
-  );
+  const { part, done } = await beginPart(to);
   const settled = removeWhenEnded(part);
+  let begun = false;
   try {
     await mkdir(part).catch((cause: unknown) => {
       throw notWritable(dirname(part), cause);
     });
+    begun = true;
     await fill(part);
-    if (force) await rm(to, { recursive: true, force: true });
-    await rename(part, to);
+    await putInPlace(part, to, force);
   } catch (error) {
+    if (begun && !existsSync(part)) throw notWritable(dirname(part), error);
     await rm(part, { recursive: true, force: true });
     throw error;
   } finally {
     settled();
+    done();
   }
 }
 

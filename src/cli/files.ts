@@ -1,11 +1,12 @@
 /** Files as sources and targets: read and written piece by piece. */
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
-import { dirname, join, basename } from "node:path";
+import { dirname } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { reasonOf } from "../client/retry.ts";
 import { FileSource } from "../formats/stream/file-source.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
+import { beginPart, putInPlace } from "./parts.ts";
 import { writeBehind } from "./write-behind.ts";
 
 /** A file that is read from its start to its end. */
@@ -139,21 +140,23 @@ export function notWritable(folder: string, cause?: unknown): AppError {
   );
 }
 
-/** Write a file that appears under its name only when it is whole. */
+/** Write a file that appears under its name only when it is whole, in the place of one that was there as it began. */
 export async function writeWhole(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
 ): Promise<number> {
+  const replaces = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   const folder = dirname(path);
-  const part = join(folder, `.${basename(path)}.${process.pid}.part`);
+  const { part, done } = await beginPart(path);
   const handle = await open(part, "wx").catch((cause: unknown) => {
+    done();
     throw notWritable(folder, cause);
   });
   const settled = removeWhenEnded(part);
   try {
     const bytes = await writeBehind(handle, chunks);
     await handle.close();
-    await rename(part, path);
+    await putInPlace(part, path, replaces);
     return bytes;
   } catch (error) {
     await handle.close().catch(() => {
@@ -163,6 +166,7 @@ export async function writeWhole(
     throw error;
   } finally {
     settled();
+    done();
   }
 }
 

@@ -4,12 +4,13 @@
  */
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
 import { checkFileName } from "../api/text-rules.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import type { Bar } from "./bar.ts";
+import { putInPlace } from "./parts.ts";
 
 /** Files of a folder at once. */
 const PARALLEL = 3;
@@ -69,11 +70,12 @@ export async function receiveFolder(
 ): Promise<void> {
   const part = join(dirname(to), `.${basename(to)}.part`);
   await mkdir(part, { recursive: true });
+  const within = ({ name }: FileEntry): string => name.slice(folder.length + 1);
   const waiting = [...entries];
   const receiver = async (): Promise<void> => {
     for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
       checkFileName(entry.name); // no edge may have it written elsewhere
-      const path = join(part, entry.name.slice(folder.length + 1));
+      const path = join(part, within(entry));
       await mkdir(dirname(path), { recursive: true });
       const there = await stat(path).catch(() => undefined);
       if (there?.size === entry.bytes && there.mtimeMs > entry.storedMs)
@@ -82,8 +84,22 @@ export async function receiveFolder(
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, receiver));
-  await rm(to, { recursive: true, force: true });
-  await rename(part, to);
+  await removeOthers(part, new Set(entries.map(within)));
+  await putInPlace(part, to, true);
+}
+
+/** What a killed download has left in `part`, and the folder has no more. */
+async function removeOthers(
+  part: string,
+  names: ReadonlySet<string>,
+): Promise<void> {
+  const needed = [...names];
+  for (const name of await readdir(part, { recursive: true })) {
+    const own = name.split(sep).join("/");
+    if (names.has(own) || needed.some((each) => each.startsWith(`${own}/`)))
+      continue;
+    await rm(join(part, name), { recursive: true, force: true });
+  }
 }
 
 /** What is left is of another version, and longer than the one that is there. */

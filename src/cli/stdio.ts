@@ -4,8 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 import { checkOutput, removeWhenEnded, writeWhole } from "./files.ts";
+import { sweep } from "./parts.ts";
 
 export const STANDARD = "-";
+/** What stdin gave is called in the folder for temporary files, with the process's number. */
+const STDIN = "mxfp4-edge-stdin";
 
 /**
  * Give `use` the path of a file, which for `-` has what stdin gives: heads tell how long a file is, so it
@@ -16,7 +19,9 @@ export async function withInput<T>(
   use: (path: string) => Promise<T>,
 ): Promise<T> {
   if (path !== STANDARD) return use(path);
-  const kept = join(tmpdir(), `mxfp4-edge-stdin-${process.pid}`);
+  const kept = join(tmpdir(), `${STDIN}-${process.pid}`);
+  await sweep(tmpdir(), STDIN, /^-(\d{1,10})$/);
+  await sweep(tmpdir(), `.${STDIN}`, /^-(\d{1,10})\.\d+\.part$/);
   const settled = removeWhenEnded(kept);
   try {
     await writeWhole(kept, process.stdin);

@@ -4,6 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import {
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -195,6 +196,21 @@ test("a download that is killed fetches what is missing, of the same version", a
   await client.putFile("sent", new Uint8Array(100).fill(1));
   expect(await run(again)).toMatchObject({ status: 0 });
   expect(readFileSync(at("other")).equals(Buffer.alloc(100, 1))).toBe(true);
+  expect(partsKept()).toEqual([]);
+});
+
+test("a download of a folder has what the folder has now, whatever a killed one has left", async () => {
+  for (const name of ["now/config.json", "now/deep/a"])
+    await client.putFile(name, new Uint8Array(9));
+  const part = at(".now-here.part");
+  mkdirSync(join(part, "gone"), { recursive: true });
+  for (const name of ["before.bin", "gone/b", ".a.0123456789abcdef.part"])
+    writeFileSync(join(part, name), "of before");
+  const args = ["download", "now", "-o", at("now-here"), "--url", url];
+  expect(await run(args)).toMatchObject({ status: 0 });
+  expect(
+    readdirSync(at("now-here"), { recursive: true }).map(String).toSorted(),
+  ).toEqual(["config.json", "deep", "deep/a"]);
   expect(partsKept()).toEqual([]);
 });
 
