@@ -81,7 +81,7 @@ export async function writeFolder(
   force: boolean,
   fill: (part: string) => Promise<void>,
 ): Promise<void> {
-  const { part, done } = await beginPart(to);
+  const { part, ended } = await beginPart(to);
   const settled = removeWhenEnded(part);
   let begun = false;
   try {
@@ -97,7 +97,7 @@ export async function writeFolder(
     throw error;
   } finally {
     settled();
-    done();
+    ended();
   }
 }
 

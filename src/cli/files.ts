@@ -147,9 +147,9 @@ export async function writeWhole(
 ): Promise<number> {
   const replaces = lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   const folder = dirname(path);
-  const { part, done } = await beginPart(path);
+  const { part, ended } = await beginPart(path);
   const handle = await open(part, "wx").catch((cause: unknown) => {
-    done();
+    ended();
     throw notWritable(folder, cause);
   });
   const settled = removeWhenEnded(part);
@@ -166,7 +166,7 @@ export async function writeWhole(
     throw error;
   } finally {
     settled();
-    done();
+    ended();
   }
 }
 

@@ -14,16 +14,16 @@ const MAX_STEM_BYTES = MAX_NAME_BYTES - 24;
 /** Under way here: another thread's or call's is no dead process's. */
 const own = new Set<string>();
 
-/** A name for what becomes `to`, once what a killed process has left of it is gone; `done` when it is called so no more. */
+/** A name for what becomes `to`, once what a killed process has left of it is gone; `ended` when it is called so no more. */
 export async function beginPart(
   to: string,
-): Promise<{ part: string; done: () => void }> {
+): Promise<{ part: string; ended: () => void }> {
   const folder = dirname(resolve(to));
   const stem = stemOf(basename(resolve(to)));
   await sweep(folder, stem, /^\.(\d{1,10})\.(?:part|old)$/);
   const part = join(folder, `${stem}.${process.pid}.part`);
   own.add(part);
-  return { part, done: () => own.delete(part) };
+  return { part, ended: () => own.delete(part) };
 }
 
 /** Remove what is called `stem` and then as `pattern` says, with the number of a process that has ended. */
