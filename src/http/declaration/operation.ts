@@ -1,7 +1,6 @@
 /** What OpenAPI 3.1 makes of a route. */
 import { encodeBase64 } from "hono/utils/encode";
-import type { ErrorCode } from "../../api/errors.ts";
-import { PROBLEMS } from "../errors.ts";
+import { type ErrorCode, PROBLEMS } from "../../api/errors.ts";
 import type { Described, JsonSchema } from "./parameter.ts";
 import {
   type Access,
