@@ -70,7 +70,6 @@ export const DATASET_ROUTES = [
     errors: [
       ...UPLOAD_ERRORS,
       "dataset_differs",
-      "invalid_option",
       "file_not_found",
       "malformed_body",
       "shape_mismatch",
@@ -146,7 +145,6 @@ export const DATASET_ROUTES = [
     summary: "The corpora that exist, by name",
     query: { limit: limit(1000, 100), cursor: NAME_CURSOR },
     answers: { 200: { description: "A page", json: datasetPageSchema } },
-    errors: ["invalid_option"],
     async handle(c, { limit: most, cursor = "" }) {
       const found = await directoryStub(c.env).datasets(most + 1, cursor);
       const datasets = found.slice(0, most).map(toDataset);
@@ -163,7 +161,7 @@ export const DATASET_ROUTES = [
     access: "owner",
     summary: "What a corpus is",
     answers: { 200: { description: "The dataset", json: datasetSchema } },
-    errors: ["dataset_not_found", "invalid_name"],
+    errors: ["dataset_not_found"],
     async handle(c, { name }) {
       const dataset = await directoryStub(c.env).dataset(name);
       await goOn(c.env, dataset);
@@ -180,7 +178,7 @@ export const DATASET_ROUTES = [
     summary: "Remove a corpus that no unfinished run uses",
     description: "Not safe to repeat: the second time it is not there.",
     answers: GONE,
-    errors: ["dataset_not_found", "dataset_in_use", "invalid_name"],
+    errors: ["dataset_not_found", "dataset_in_use"],
     async handle(c, { name }) {
       const { key } = await directoryStub(c.env).removeDataset(name);
       // It finds out by itself too, a little later.

@@ -52,7 +52,6 @@ export const TOKEN_ROUTES = [
       "run_not_found",
       "dataset_not_found",
       "dataset_not_ready",
-      "invalid_option",
       ...READ_ERRORS,
     ],
     examples: {
@@ -103,12 +102,7 @@ export const TOKEN_ROUTES = [
         },
       },
     },
-    errors: [
-      "run_not_found",
-      "dataset_not_found",
-      "dataset_not_ready",
-      "invalid_name",
-    ],
+    errors: ["run_not_found", "dataset_not_found", "dataset_not_ready"],
     async handle(c, { name }) {
       await checkReader(c, name);
       const dataset = await directoryStub(c.env).dataset(name);

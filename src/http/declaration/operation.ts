@@ -138,14 +138,25 @@ function describeHeaders(headers: Record<string, string>): object {
   );
 }
 
-/** Its own, and those of every route like it: a query that it does not know, too. */
-function errorsOf({ access, tag, body, errors = [] }: Route): ErrorCode[] {
+/** Those of every route like it, of what stands in its path, and of JSON; then its own. */
+function errorsOf(route: Route): ErrorCode[] {
+  const { access, tag, path, body, errors = [] } = route;
   const general: ErrorCode[] = [
     ...(access === "open" ? [] : (["unauthorized"] as const)),
     "forbidden",
     ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
     "invalid_option",
     ...(body ? (["unsupported_media_type", "malformed_body"] as const) : []),
+    ...Object.values(pathParameters(path)).flatMap(
+      ({ refusal }) => refusal ?? [],
+    ),
+    ...(body?.json
+      ? ([
+          "malformed_json",
+          "body_too_large",
+          body.code ?? "invalid_config",
+        ] as const)
+      : []),
   ];
   return [...new Set([...general, ...errors])];
 }

@@ -28,6 +28,8 @@ export type Described = {
 };
 
 export type Parameter<T = unknown> = Described & {
+  /** What a value that is none is refused as, where every route with it tells so. */
+  refusal?: ErrorCode;
   /** The value that a text gives, or the lack of one. */
   read: (text: string | undefined, name: string) => T;
 };

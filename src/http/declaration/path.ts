@@ -104,7 +104,8 @@ function checkEncoding(path: string): void {
 }
 
 function number(text: string): Parameter<number> {
-  return required<Whole>({ ...U32, text }, 0, "invalid_number");
+  const refusal = "invalid_number";
+  return { ...required<Whole>({ ...U32, text }, 0, refusal), refusal };
 }
 
 /** A name by a rule; one that does not follow it is refused as `code`. */
@@ -125,6 +126,7 @@ export function named(
     },
     required: true,
     example: "example",
+    refusal: code,
     read(value = "") {
       if (follows(rule, value)) return value;
       throw new AppError(

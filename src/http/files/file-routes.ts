@@ -62,7 +62,6 @@ export const FILE_ROUTES = [
       cursor: textParameter("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: filePage } },
-    errors: ["invalid_option"],
     examples: {
       some: { summary: "Some of them", query: { prefix: "example" } },
     },
@@ -161,7 +160,7 @@ export const FILE_ROUTES = [
     summary: "Remove a stored file",
     headers: WRITE_CONDITIONS,
     answers: GONE,
-    errors: ["file_not_found", "precondition_failed", "invalid_name"],
+    errors: ["file_not_found", "precondition_failed"],
     async handle(c, { file: name, ...conditions }) {
       const present = await c.env.BUCKET.head(fileKey(name));
       if (!present) throw notFound(name);

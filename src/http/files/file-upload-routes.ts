@@ -85,7 +85,6 @@ export const FILE_UPLOAD_ROUTES = [
       200: { description: "It is under way", json: fileUpload },
       201: { description: "Begun", json: fileUpload },
     },
-    errors: ["malformed_json", "invalid_option", "invalid_name"],
     examples: { file: { summary: "A small file", body: EXAMPLE } },
     async handle(c, { file, body: { bytes, partBytes } }) {
       const id = `${bytes}-${partBytes}`;
@@ -113,7 +112,6 @@ export const FILE_UPLOAD_ROUTES = [
     access: "owner",
     summary: "What came of a file that is sent in parts",
     answers: { 200: { description: "The upload", json: fileUpload } },
-    errors: ["upload_not_found", "invalid_name"],
     handle: async (c, { file, upload }) =>
       json(toUpload(await uploadOf(c, file, upload))),
   }),
@@ -127,7 +125,7 @@ export const FILE_UPLOAD_ROUTES = [
     summary: "Send a part, in place of one that has the number",
     body: { description: "The part, with Content-Length" },
     answers: { 201: { description: "It is there", json: uploadPart } },
-    errors: [...UPLOAD_ERRORS, "upload_not_found", "invalid_number"],
+    errors: [...UPLOAD_ERRORS],
     examples: {
       file: {
         summary: "The only part of a small file",
@@ -165,12 +163,7 @@ export const FILE_UPLOAD_ROUTES = [
     description: "Repeating it changes nothing.",
     headers: WRITE_CONDITIONS,
     answers: { 201: { description: "Stored", json: storedFile } },
-    errors: [
-      "upload_not_found",
-      "parts_missing",
-      "precondition_failed",
-      "invalid_name",
-    ],
+    errors: ["parts_missing", "precondition_failed"],
     async handle(c, { file, upload: id, ...conditions }) {
       const key = fileKey(file);
       const upload = await findUpload(c, file, id);
@@ -204,7 +197,6 @@ export const FILE_UPLOAD_ROUTES = [
     access: "owner",
     summary: "Take back what came of a file that is sent in parts",
     answers: GONE,
-    errors: ["upload_not_found", "invalid_name"],
     async handle(c, { file, upload: id }) {
       const { uploadId } = await uploadOf(c, file, id);
       const key = fileKey(file);

@@ -93,7 +93,7 @@ export const FOLDER_ROUTES = [
     access: "owner",
     summary: "Remove all files of a folder",
     answers: GONE,
-    errors: ["file_not_found", "invalid_name"],
+    errors: ["file_not_found"],
     async handle(c, { folder }) {
       const files = await filesIn(c.env.BUCKET, folder);
       if (files.length === 0) throw notFound(folder);

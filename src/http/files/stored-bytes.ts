@@ -21,13 +21,11 @@ export const UPLOAD_ERRORS: readonly ErrorCode[] = [
   "malformed_body",
   "length_required",
   "body_too_large",
-  "invalid_name",
 ];
 
 export const READ_ERRORS: readonly ErrorCode[] = [
   "precondition_failed",
   "range_not_satisfiable",
-  "invalid_name",
 ];
 
 export const GONE: Record<number, Answer> = { 204: { description: "Gone" } };

@@ -132,7 +132,7 @@ export const GENERATION_ROUTES = [
       json: generateSchema,
     },
     answers: ANSWERS,
-    errors: ["run_not_found", ...ERRORS],
+    errors: [...ERRORS],
     examples: {
       sample: {
         summary: "A few tokens, packed in MXFP4",

@@ -33,15 +33,7 @@ export const JOB_ROUTES = [
       200: { description: "The same job was there", json: jobStatusSchema },
       201: { description: "Begun", json: jobStatusSchema },
     },
-    errors: [
-      "malformed_json",
-      "file_not_found",
-      "job_differs",
-      "file_exists",
-      "body_too_large",
-      "invalid_option",
-      "unavailable",
-    ],
+    errors: ["file_not_found", "job_differs", "file_exists", "unavailable"],
     examples: {
       quantize: {
         summary: "The paper's scheme",
@@ -79,7 +71,6 @@ export const JOB_ROUTES = [
       cursor: textParameter("The `next` of the page before"),
     },
     answers: { 200: { description: "A page", json: jobPageSchema } },
-    errors: ["invalid_option"],
     examples: { newest: { summary: "The newest", query: { limit: 10 } } },
     async handle(c, { limit: most, cursor }) {
       const after = cursor === undefined ? null : readCursor(cursor);
@@ -104,7 +95,6 @@ export const JOB_ROUTES = [
     access: "owner",
     summary: "Where a job is: state, progress, why it failed, its latest log",
     answers: { 200: { description: "The job", json: jobStatusSchema } },
-    errors: ["job_not_found"],
     handle: async (c, { job }) => json(await jobStub(c.env, job).status()),
   }),
 
@@ -118,7 +108,6 @@ export const JOB_ROUTES = [
     description:
       "The result of one that has finished stays, now for good; of another nothing does.",
     answers: GONE,
-    errors: ["job_not_found"],
     async handle(c, { job }) {
       await jobStub(c.env, job).remove();
       return c.body(null, 204);

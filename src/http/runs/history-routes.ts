@@ -56,7 +56,6 @@ export const HISTORY_ROUTES = [
     answers: {
       200: { description: "The lines", type: "application/jsonl" },
     },
-    errors: ["run_not_found", "invalid_option"],
     examples: {
       lines: { summary: "JSON lines", query: { format: "jsonl" } },
     },
@@ -84,7 +83,7 @@ export const HISTORY_ROUTES = [
     description:
       "Of one that is committed, all that its `results` and `chain` in the metrics are the SHA-256 of (docs/trust.md).",
     answers: { 200: { description: "The step", json: stepRecordSchema } },
-    errors: ["run_not_found", "invalid_number", "future_step"],
+    errors: ["future_step"],
     handle: async (c, { run, step }) =>
       json(await runStub(c.env, run).stepRecord(step)),
   }),
@@ -99,7 +98,6 @@ export const HISTORY_ROUTES = [
     description:
       "The run goes back to them, checkpoints are made of them, and an audit computes from them. The last is the present one. Kept are the first, and of each `snapshotSteps` the last two, and one in each 2, 4, 8 … before them.",
     answers: { 200: { description: "In order", json: statesSchema } },
-    errors: ["run_not_found"],
     handle: async (c, { run }) =>
       json({ steps: await runStub(c.env, run).stateSteps() }),
   }),
@@ -115,15 +113,7 @@ export const HISTORY_ROUTES = [
       "What was told of that step and of those after it is taken back: parameters, metrics, events, leases. The run goes on from there. One that has ended stays as it is: begin another from its checkpoint of that step, with `resume`.",
     body: { description: "How far", json: rewindSchema },
     answers: { 200: { description: "The run", json: runStatusSchema } },
-    errors: [
-      "malformed_json",
-      "run_not_found",
-      "wrong_state",
-      "future_step",
-      "step_gone",
-      "body_too_large",
-      "invalid_config",
-    ],
+    errors: ["wrong_state", "future_step", "step_gone"],
     examples: { start: { summary: "To the start", body: { step: 0 } } },
     handle: async (c, { run, body: { step } }) =>
       json(await runStub(c.env, run).rewind(step)),
@@ -147,7 +137,7 @@ export const HISTORY_ROUTES = [
       },
       204: { description: "The run has ended, and there are no more" },
     },
-    errors: ["run_not_found", "invalid_number"],
+    errors: ["invalid_number"],
     examples: {
       start: { summary: "From the start", headers: { "Last-Event-ID": "0" } },
     },
@@ -207,13 +197,7 @@ export const HISTORY_ROUTES = [
         },
       },
     },
-    errors: [
-      "run_not_found",
-      "invalid_option",
-      "invalid_number",
-      "future_step",
-      "step_gone",
-    ],
+    errors: ["invalid_number", "future_step", "step_gone"],
     async handle(c, { run, format, state, step: asked, chain }) {
       if (state === "full" && format !== "safetensors") {
         throw new AppError(

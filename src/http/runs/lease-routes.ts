@@ -85,13 +85,7 @@ export const LEASE_ROUTES = [
       "A trainer has one at a time; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
     body: { description: "Who asks", json: leaseSchema },
     answers: { 200: { description: "The lease", json: leaseResponseSchema } },
-    errors: [
-      "malformed_json",
-      "run_not_found",
-      "fingerprint_differs",
-      "body_too_large",
-      "invalid_config",
-    ],
+    errors: ["fingerprint_differs"],
     examples: {
       first: {
         summary: "The first lease of a trainer",
@@ -121,8 +115,6 @@ export const LEASE_ROUTES = [
       200: { description: "Taken", json: completionResponseSchema },
     },
     errors: [
-      "malformed_json",
-      "run_not_found",
       "different_completion",
       "no_lease",
       "shape_mismatch",
@@ -130,10 +122,6 @@ export const LEASE_ROUTES = [
       "wrong_state",
       "step_gone",
       "run_ended",
-      "body_too_large",
-      "invalid_config",
-      "invalid_number",
-      "invalid_option",
     ],
     examples: {
       trained: {
@@ -175,7 +163,7 @@ export const LEASE_ROUTES = [
       bootId: named("Its boot", "a boot id", "invalid_name"),
     },
     answers: GONE,
-    errors: ["run_not_found", "invalid_name", "invalid_option"],
+    errors: ["invalid_name"],
     async handle(c, { run, trainer, bootId }) {
       await runStub(c.env, run).leave(c.get("caller"), {
         trainer,

@@ -57,12 +57,6 @@ export const ROSTER_ROUTES = [
         json: trainersResponseSchema,
       },
     },
-    errors: [
-      "malformed_json",
-      "run_not_found",
-      "body_too_large",
-      "invalid_config",
-    ],
     examples: {
       join: { summary: "For a trainer elsewhere", body: { join: true } },
       hosted: { summary: "One of this Worker's own", body: { count: 1 } },
@@ -95,7 +89,6 @@ export const ROSTER_ROUTES = [
     description:
       "Without what makes them work. One that is `quarantined` told results that differ from those of others, or among themselves. The owner's trainers stand behind them when they are, without times.",
     answers: { 200: { description: "All", json: joinTokensSchema } },
-    errors: ["run_not_found"],
     handle: async (c, { run }) =>
       json({ tokens: await runStub(c.env, run).tokens() }),
   }),
@@ -111,13 +104,6 @@ export const ROSTER_ROUTES = [
       "Revoked, at once: what its trainers told of the present step is void. Repeating it changes nothing.",
     body: { description: "The state it shall have", json: tokenStateSchema },
     answers: { 200: { description: "The token", json: joinTokenSchema } },
-    errors: [
-      "malformed_json",
-      "run_not_found",
-      "token_not_found",
-      "body_too_large",
-      "invalid_config",
-    ],
     examples: {
       revoke: { summary: "Nothing more of it", body: { state: "revoked" } },
     },

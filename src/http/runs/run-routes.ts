@@ -58,12 +58,9 @@ export const RUN_ROUTES = [
       201: { description: "Begun", json: runStatusSchema },
     },
     errors: [
-      "malformed_json",
       "dataset_not_found",
       "dataset_not_ready",
       "wrong_state",
-      "body_too_large",
-      "invalid_config",
       "file_not_found",
       "file_changed",
       "malformed_body",
@@ -121,7 +118,6 @@ export const RUN_ROUTES = [
     access: "trainer",
     summary: "A run's config and where it is",
     answers: { 200: { description: "The run", json: runStatusSchema } },
-    errors: ["run_not_found"],
     handle: async (c, { run }) =>
       json(await runStub(c.env, run).status(c.get("caller"))),
   }),
@@ -141,13 +137,7 @@ export const RUN_ROUTES = [
       json: stateSchema,
     },
     answers: { 200: { description: "The run", json: runStatusSchema } },
-    errors: [
-      "malformed_json",
-      "run_not_found",
-      "wrong_state",
-      "body_too_large",
-      "invalid_config",
-    ],
+    errors: ["wrong_state"],
     examples: {
       pause: { summary: "No new leases", body: { state: "paused" } },
       resume: { summary: "On again", body: { state: "running" } },
@@ -169,7 +159,7 @@ export const RUN_ROUTES = [
     access: "owner",
     summary: "Remove a run that has ended, its parameters and its history",
     answers: GONE,
-    errors: ["run_not_found", "run_active"],
+    errors: ["run_active"],
     async handle(c, { run }) {
       try {
         await runStub(c.env, run).remove();

@@ -64,15 +64,7 @@ export const TRAINER_ROUTES = [
         type: "application/octet-stream",
       },
     },
-    errors: [
-      "run_not_found",
-      "shard_not_found",
-      "step_gone",
-      "invalid_number",
-      "invalid_option",
-      "step_not_reached",
-      "run_ended",
-    ],
+    errors: ["shard_not_found", "step_gone", "step_not_reached", "run_ended"],
     async handle(c, { run, shard, step, rewinds, waitMs, [FRAME_BASE]: has }) {
       const { body, base } = await pullFrame(
         shardStub(c.env, run, checkShard(shard)),
@@ -114,7 +106,6 @@ export const TRAINER_ROUTES = [
       "malformed_body",
       "malformed_frame",
       "digest_mismatch",
-      "run_not_found",
       "shard_not_found",
       "future_step",
       "different_bytes",
@@ -124,7 +115,6 @@ export const TRAINER_ROUTES = [
       "body_too_large",
       "shape_mismatch",
       "unsupported_dtype",
-      "invalid_number",
     ],
     async handle(c, { run, shard, step, microbatch, "Lease-Key": given }) {
       const key = printableKey(given ?? null);
