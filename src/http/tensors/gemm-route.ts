@@ -8,6 +8,7 @@ import { free } from "../../memory/free.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { SharedBytes } from "../../memory/shared-bytes.ts";
 import { route } from "../declaration/route.ts";
+import { binary } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import { exampleOperands, TENSOR_ERRORS } from "./tensor-descriptions.ts";
 
@@ -96,11 +97,5 @@ function answer(
   const { body, written } = file.readWhole(() => reservation.touch());
   until.waitUntil(written.finally(() => reservation.release()));
   file.drop();
-  return new Response(body, {
-    headers: {
-      "Content-Type": "application/octet-stream",
-      "Content-Length": `${length}`,
-      "X-Content-Type-Options": "nosniff",
-    },
-  });
+  return binary(body, length);
 }

@@ -1,4 +1,5 @@
 /** A conversion as an answer: streamed, with its length known from the start. */
+import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
 import type { FileOperation } from "../../api/tensors.ts";
@@ -9,8 +10,9 @@ import {
 } from "../../formats/operations/nonfinite-values.ts";
 import { type Conversion, run } from "../../formats/stream/conversion.ts";
 import type { TensorFile } from "../../formats/containers/container.ts";
+import type { RawHead } from "../../formats/containers/containers.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
-import type { BodySource, OpenedBody } from "./tensor-body.ts";
+import { type BodySource, openTensors } from "./tensor-body.ts";
 
 /** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
 const SMALL_BYTES = 256 * 1024;
@@ -18,15 +20,17 @@ const SMALL_BYTES = 256 * 1024;
 export const PIECES_BYTES = 1024 * 1024;
 
 /**
- * `until` has the request last until all is written, or its reader has left: else it would end with its reader, and what
- * it has reserved would be held until it counts as dead.
- * Errors: those of the plan; once the answer has begun, it breaks off instead
+ * What an operation makes of a request's body, which is raw where `raw` says of what. The request lasts until all is
+ * written, or its reader has left: else it would end with its reader, and what it has reserved would be held until it
+ * counts as dead.
+ * Errors: those of the body and of the plan; once the answer has begun, it breaks off instead
  */
 export async function answerOperation(
-  until: Pick<ExecutionContext, "waitUntil">,
-  body: OpenedBody,
+  c: Context,
   request: FileOperation,
+  raw?: RawHead,
 ): Promise<Response> {
+  const body = await openTensors(c, raw);
   const { source } = body;
   let reservation: Reservation | undefined;
   try {
@@ -36,7 +40,8 @@ export async function answerOperation(
     const { heldBytes } = conversion;
     const bytes = heldBytes + (isSmall ? 0 : PIECES_BYTES);
     reservation = await isolateMemory.reserve(bytes);
-    if (!isSmall) return stream(until, conversion, source, reservation);
+    if (!isSmall)
+      return stream(c.executionCtx, conversion, source, reservation);
     const answer = await collect(conversion, source, headOf);
     reservation.release();
     return binary(answer, answer.length);
@@ -123,7 +128,7 @@ async function pump(
   }
 }
 
-function binary(body: BodyInit, bytes: number): Response {
+export function binary(body: BodyInit, bytes: number): Response {
   return new Response(body, {
     headers: {
       "Content-Type": "application/octet-stream",

@@ -10,7 +10,6 @@ import { route } from "../declaration/route.ts";
 import { ANALYZE } from "./analyze-route.ts";
 import { GEMM } from "./gemm-route.ts";
 import { answerOperation } from "./tensor-answer.ts";
-import { openTensors } from "./tensor-body.ts";
 import {
   ANY_FILE,
   exampleBytes,
@@ -70,11 +69,8 @@ export const TENSOR_ROUTES = [
         body: exampleCheckpoint,
       },
     },
-    async handle(c, { options }) {
-      const body = await openTensors(c, rawOf(options));
-      const request = { operation: "quantize", options } as const;
-      return answerOperation(c.executionCtx, body, request);
-    },
+    handle: (c, { options }) =>
+      answerOperation(c, { operation: "quantize", options }, rawOf(options)),
   }),
 
   route({
@@ -99,11 +95,8 @@ export const TENSOR_ROUTES = [
       pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
     },
-    async handle(c, { options }) {
-      const body = await openTensors(c);
-      const request = { operation: "dequantize", options } as const;
-      return answerOperation(c.executionCtx, body, request);
-    },
+    handle: (c, { options }) =>
+      answerOperation(c, { operation: "dequantize", options }),
   }),
 
   route({
@@ -131,11 +124,8 @@ export const TENSOR_ROUTES = [
         body: examplePair,
       },
     },
-    async handle(c, { options }) {
-      const body = await openTensors(c);
-      const request = { operation: "repack", options } as const;
-      return answerOperation(c.executionCtx, body, request);
-    },
+    handle: (c, { options }) =>
+      answerOperation(c, { operation: "repack", options }),
   }),
 
   route({
@@ -171,11 +161,8 @@ export const TENSOR_ROUTES = [
         body: exampleBytes,
       },
     },
-    async handle(c, { options }) {
-      const body = await openTensors(c, rawOf(options));
-      const request = { operation: "hadamard", options } as const;
-      return answerOperation(c.executionCtx, body, request);
-    },
+    handle: (c, { options }) =>
+      answerOperation(c, { operation: "hadamard", options }, rawOf(options)),
   }),
 
   ANALYZE,
