@@ -15,29 +15,20 @@ export function readRange(header: string, size: number): ByteRange | undefined {
   const [only = "", ...others] = members.filter(Boolean);
   const [, first, last] = /^(\d*)-(\d*)$/.exec(only) ?? [];
   const isRange = first !== undefined && last !== undefined && only !== "-";
-  if (!isRange || others.length > 0) {
-    throw notSatisfiable(
-      "one range of bytes, as in `bytes=0-4095`",
-      `"${header}"`,
+  const refused = (expected: string) =>
+    new AppError(
+      "range_not_satisfiable",
+      `Expected ${expected}, got "${header}"`,
     );
-  }
+  if (!isRange || others.length > 0)
+    throw refused("one range of bytes, as in `bytes=0-4095`");
   if (first === "") {
     const length = Math.min(Number(last), size);
-    if (Number(last) === 0)
-      throw notSatisfiable("at least 1 byte", `"${header}"`);
+    if (Number(last) === 0) throw refused("at least 1 byte");
     return length === 0 ? undefined : { offset: size - length, length };
   }
   const offset = Number(first);
   const end = last === "" ? size : Math.min(size, Number(last) + 1);
-  if (offset >= end) {
-    throw notSatisfiable(`a range within ${size} bytes`, `"${header}"`);
-  }
+  if (offset >= end) throw refused(`a range within ${size} bytes`);
   return { offset, length: end - offset };
-}
-
-function notSatisfiable(expected: string, got: string): AppError {
-  return new AppError(
-    "range_not_satisfiable",
-    `Expected ${expected}, got ${got}`,
-  );
 }

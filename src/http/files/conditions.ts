@@ -61,14 +61,6 @@ export function isDated(conditions: ReadConditions): boolean {
   return dates.some((name) => dateMs(conditions[name]) !== undefined);
 }
 
-/**
- * Whether the version of If-Range is `etag`'s. A date never says so: two versions of one second have
- * the same (§13.1.5 asks for a strong validator).
- */
-export function isSameVersion(ifRange: string, etag: string): boolean {
-  return ifRange.trim() === etag;
-}
-
 function checkMatch(
   conditions: WriteConditions,
   present: Version | null,
