@@ -14,7 +14,7 @@ import {
 import { type Parameter, required } from "./parameter.ts";
 
 /** What a frame's header holds. */
-const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
+export const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
 
 export const PATH_PARAMETERS = {
   name: named("Of a dataset", "a dataset's name", "invalid_name"),

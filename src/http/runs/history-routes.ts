@@ -4,6 +4,7 @@ import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
+import { U32 } from "../declaration/path.ts";
 import { optional } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
@@ -15,21 +16,6 @@ import { metricsStream } from "./metrics-stream.ts";
 /** What a checkpoint has of a run. */
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
 const CHAINS = ["results", "authors"] as const;
-
-const AFTER = {
-  kind: "whole",
-  least: 0,
-  most: 2 ** 32 - 1,
-  default: 0,
-  text: "Go on after this event",
-} as const;
-
-const STATE_STEP = {
-  kind: "whole",
-  least: 0,
-  most: 2 ** 32 - 1,
-  text: "A step of which `GET …/states` says that the state is there (default: the present one)",
-} as const;
 
 const rewindSchema = z
   .strictObject({ step: z.int().min(0).describe("At this step or before it") })
@@ -128,7 +114,10 @@ export const HISTORY_ROUTES = [
     summary: "What happens in a run, as server-sent events",
     description: "Each event's data is a RunEvent; the last 1,000 are kept.",
     headers: {
-      "Last-Event-ID": optional(AFTER, "invalid_number"),
+      "Last-Event-ID": optional(
+        { ...U32, default: 0, text: "Go on after this event" },
+        "invalid_number",
+      ),
     },
     answers: {
       200: {
@@ -177,7 +166,13 @@ export const HISTORY_ROUTES = [
           "parameters",
         ),
       ),
-      step: optional(STATE_STEP, "invalid_number"),
+      step: optional(
+        {
+          ...U32,
+          text: "A step of which `GET …/states` says that the state is there (default: the present one)",
+        },
+        "invalid_number",
+      ),
       chain: optional(
         choice(
           CHAINS,

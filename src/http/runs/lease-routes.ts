@@ -5,7 +5,7 @@ import { runStub } from "../../objects/run/run.ts";
 import { DIGEST, FINGERPRINT, NAME } from "../../api/text-rules.ts";
 import { ruled } from "../../training/run-request.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
-import { textParameter } from "../declaration/parameter.ts";
+import { type Parameter, textParameter } from "../declaration/parameter.ts";
 import { named } from "../declaration/path.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
@@ -66,10 +66,11 @@ const completionSchema = z
   })
   .register(REQUEST_SCHEMAS, { id: "Completion" });
 
-export const LEASE_KEY = textParameter(
-  "`key` of the caller's lease",
-  /^[\x21-\x7e]+$/,
-);
+export const LEASE_KEY: Parameter<string | undefined> = {
+  ...textParameter("`key` of the caller's lease", /^[\x21-\x7e]+$/),
+  // What no key can be travels no further.
+  read: (text = "") => (/^[\x21-\x7e]{1,200}$/.test(text) ? text : undefined),
+};
 
 const exampleTrainer = { trainer: "example", bootId: "1" };
 
@@ -134,10 +135,7 @@ export const LEASE_ROUTES = [
         },
       },
     },
-    handle: async (
-      c,
-      { run, kind, step, index, body, "Lease-Key": key = null },
-    ) =>
+    handle: async (c, { run, kind, step, index, body, "Lease-Key": key }) =>
       json(
         await runStub(c.env, run).complete(
           c.get("caller"),
@@ -145,7 +143,7 @@ export const LEASE_ROUTES = [
           step,
           index,
           body,
-          printableKey(key),
+          key ?? null,
         ),
       ),
   }),
@@ -173,8 +171,3 @@ export const LEASE_ROUTES = [
     },
   }),
 ];
-
-/** What no key can be travels no further. */
-export function printableKey(key: string | null): string | null {
-  return key !== null && /^[\x21-\x7e]{1,200}$/.test(key) ? key : null;
-}

@@ -13,20 +13,18 @@ import {
 } from "../../objects/shard/shard-stub.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
 import { declaredBytes } from "../body.ts";
-import { PATH_PARAMETERS } from "../declaration/path.ts";
+import { PATH_PARAMETERS, U32 } from "../declaration/path.ts";
 import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { json } from "../json.ts";
-import { LEASE_KEY, LEASE_ROUTES, printableKey } from "./lease-routes.ts";
+import { LEASE_KEY, LEASE_ROUTES } from "./lease-routes.ts";
 import { pushResponseSchema } from "./lease-schemas.ts";
 
 /** One that lacks, and one that is no lease's, are refused by what they open. */
 const REWINDS = {
-  kind: "whole",
-  least: 0,
-  most: 2 ** 32 - 1,
+  ...U32,
   text: "Of the lease (default: any); `step_gone` where the run has gone back since",
-} as const;
+};
 const WAIT_MS = {
   kind: "whole",
   least: 0,
@@ -116,12 +114,11 @@ export const TRAINER_ROUTES = [
       "shape_mismatch",
       "unsupported_dtype",
     ],
-    async handle(c, { run, shard, step, microbatch, "Lease-Key": given }) {
-      const key = printableKey(given ?? null);
+    async handle(c, { run, shard, step, microbatch, "Lease-Key": key }) {
       const result = await pushFrame(
-        pushTarget(c.env, run, checkShard(shard), microbatch, key ?? undefined),
+        pushTarget(c.env, run, checkShard(shard), microbatch, key),
         c.get("caller"),
-        key ?? undefined,
+        key,
         step,
         microbatch,
         c.req.raw.body,
