@@ -50,11 +50,8 @@ async function readChunked(
 }
 
 /** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large` */
-async function readJson(
-  c: Context,
-  maxBytes = MAX_JSON_BYTES,
-): Promise<unknown> {
-  const bytes = await readBody(c, maxBytes);
+async function readJson(c: Context): Promise<unknown> {
+  const bytes = await readBody(c, MAX_JSON_BYTES);
   try {
     return JSON.parse(
       new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes),
