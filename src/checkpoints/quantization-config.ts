@@ -3,26 +3,12 @@
  * compressed-tensors' `QuantizationConfig`, transformers' `Mxfp4Config`, mlx-lm's `load_model`, vLLM's
  * `QuarkConfig`.
  */
-import { AppError } from "../api/errors.ts";
 import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { RoleDecision } from "../formats/roles/role.ts";
-import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
+import { checkRunAsOne, keptExperts } from "./run-as-one.ts";
 import type { TargetDecision, TargetLayout } from "./targets.ts";
-
-/**
- * Layers that vLLM and SGLang run as one, all packed or none: a matrix for all of them has one scheme.
- * The module's name, then those of its parts.
- */
-const FUSED = [
-  ["q_proj", "k_proj", "v_proj"],
-  ["gate_proj", "up_proj"],
-  ["w1", "w3"],
-  ["in_proj_qkv", "in_proj_z"],
-  ["in_proj_b", "in_proj_a"],
-  ["q_a_proj", "kv_a_proj_with_mqa"],
-] as const;
 
 /** The config of the directory that `decisions` make. Errors: those of `layoutConfig` */
 export function quantizedConfig(
@@ -55,7 +41,7 @@ export function plainConfig(config: ModelConfig | undefined): ModelConfig {
 
 /**
  * The config of a directory whose packed weights are in `layout`.
- * Errors: `invalid_option` for fused layers that differ
+ * Errors: those of `checkRunAsOne`
  */
 export function layoutConfig(
   layout: Layout,
@@ -63,7 +49,9 @@ export function layoutConfig(
   decisions: readonly RoleDecision[],
   config: ModelConfig | undefined,
 ): ModelConfig {
-  const left = unpackedLinears(heads, decisions);
+  const experts = keptExperts(heads, decisions);
+  const left = [...unpackedLinears(heads, decisions), ...experts];
+  const leftAndWithin = [...left, ...experts.map(within)];
   const own = plainConfig(config);
   switch (layout) {
     case "gpt-oss": {
@@ -74,11 +62,11 @@ export function layoutConfig(
       return { ...own, quantization_config };
     }
     case "compressed-tensors":
-      checkFused(heads, decisions);
-      return { ...own, quantization_config: compressedTensors(left) };
+      checkRunAsOne(heads, decisions);
+      return { ...own, quantization_config: compressedTensors(leftAndWithin) };
     case "quark":
-      checkFused(heads, decisions);
-      return { ...own, quantization_config: quark(left) };
+      checkRunAsOne(heads, decisions);
+      return { ...own, quantization_config: quark(leftAndWithin) };
     case "mlx": {
       const quantization = { group_size: 32, bits: 4, mode: "mxfp4" };
       return { ...own, quantization, quantization_config: quantization };
@@ -103,6 +91,11 @@ function unpackedLinears(
     return [name.replace(/\.?(\w+_proj_)?weight$/, "")];
   });
   return [...new Set(names)];
+}
+
+/** Whatever experts in it are called: vLLM asks for names of its own, `experts.0.gate_proj`. */
+function within(module: string): string {
+  return `re:${module.replace(/\W/g, "\\$&")}\\.\\d+\\..*`;
 }
 
 function compressedTensors(ignore: readonly string[]): ModelConfig {
@@ -153,29 +146,4 @@ function quark(exclude: readonly string[]): ModelConfig {
       kv_cache_group: [],
     },
   };
-}
-
-function checkFused(
-  heads: readonly TensorHead[],
-  decisions: readonly RoleDecision[],
-): void {
-  const packed = new Map<string, boolean>();
-  heads.forEach(({ name }, i) => {
-    const { owner, leaf } = takeApart(name);
-    if (leaf === "weight") packed.set(owner, decisions[i]!.packed);
-  });
-  for (const owner of packed.keys()) {
-    const at = owner.lastIndexOf(".") + 1;
-    const group = FUSED.find(([first]) => first === owner.slice(at));
-    if (!group) continue;
-    const parts = group.map((part) => owner.slice(0, at) + part);
-    const told = parts.filter((part) => packed.has(part));
-    const first = packed.get(owner);
-    const other = told.find((part) => packed.get(part) !== first);
-    if (other === undefined) continue;
-    throw new AppError(
-      "invalid_option",
-      `Expected ${told.join(", ")} to be packed together or not at all, since their loader runs them as one, got ${owner} ${first ? "packed" : "kept"} and ${other} ${first ? "kept" : "packed"}`,
-    );
-  }
 }

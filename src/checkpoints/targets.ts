@@ -12,6 +12,7 @@ import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
+import { withWholeExperts } from "./run-as-one.ts";
 
 /** What loaders take of a model's weights. */
 export const LOADED_FORMAT = "mxfp4" satisfies FormatName;
@@ -88,7 +89,7 @@ export function decideFor(
   decisions: readonly RoleDecision[],
   config: ModelConfig | undefined,
 ): TargetDecision[] {
-  return heads.map((head, i) => {
+  const decided = heads.map((head, i): TargetDecision => {
     const decision = decisions[i]!;
     if (!decision.packed) return decision;
     const left = whyLeft(target, head, decision, config);
@@ -100,6 +101,10 @@ export function decideFor(
       };
     return { ...decision, layout: layoutFor(target, head, decision, config) };
   });
+  if (target !== "vllm" && target !== "quark") return decided;
+  return withWholeExperts(heads, decided).map(({ layout, ...decision }) =>
+    decision.packed && layout ? { ...decision, layout } : decision,
+  );
 }
 
 /** The shape that loaders contract along the last axis: [in, out] is turned. */
