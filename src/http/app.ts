@@ -9,6 +9,11 @@ import { answerError } from "./errors.ts";
 import { ROUTES } from "./routes.ts";
 import { identify, observe } from "./service/observe.ts";
 
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+const OPEN_PATHS = new Set(
+  ROUTES.filter(({ access }) => access === "open").map(({ path }) => path),
+);
+
 export const app = new Hono<AppEnv>({ getPath: routedPath });
 
 app.onError(async (error, c) => {
@@ -27,10 +32,9 @@ for (const { method, path, access, answer } of ROUTES) {
 
 // A route, since what `notFound` throws would pass by what stands before the routes.
 app.all("*", async (c) => {
-  await authorize(c, "owner");
-  const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+  const methods = METHODS.filter((method) => isRoute(method, c.req.url));
+  await authorize(c, OPEN_PATHS.has(c.req.path) ? "open" : "known");
   const allowed = methods
-    .filter((method) => isRoute(method, c.req.path))
     // What is got is asked for without its body too.
     .flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   if (allowed.length === 0) {
@@ -46,8 +50,8 @@ app.all("*", async (c) => {
   );
 });
 
-/** Whether a handler, not only middleware, answers `method` at `path`. */
-function isRoute(method: string, path: string): boolean {
-  const [matches] = app.router.match(method, path);
+/** Whether a handler, not only middleware, answers `method` at `url`. */
+function isRoute(method: string, url: string): boolean {
+  const [matches] = app.router.match(method, routedPath({ method, url }));
   return matches.some(([[, registered]]) => registered.method === method);
 }

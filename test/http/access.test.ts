@@ -55,6 +55,81 @@ test.each(ROUTES)("$id with a join token: $access", async (declared) => {
   await problemOf(await call(declared, CLOSED, other), 403, "forbidden");
 });
 
+/** What tells who calls, and whether it is one whom a route may know. */
+const CALLERS: [
+  who: string,
+  isKnown: boolean,
+  () => Promise<string | undefined>,
+][] = [
+  ["nobody", false, () => Promise.resolve(undefined)],
+  ["another token", false, () => Promise.resolve("another")],
+  ["a forged join token", false, async () => `${await joinTokenOf("nobody")}x`],
+  ["an expired join token", false, () => joinTokenOf("nobody", -1)],
+  ["a join token", true, () => joinTokenOf("nobody")],
+  ["a join token of another run", true, () => joinTokenOf("another")],
+  ["the owner", true, () => Promise.resolve("secret")],
+];
+
+function joinTokenOf(run: string, leftMs = 60_000): Promise<string> {
+  const claim = { id: "c-1", expiresMs: Date.now() + leftMs };
+  return joinToken(envWith(CLOSED), run, claim);
+}
+
+/** What a path is too, for methods that it has not: a file of this name, a part of none. */
+const ALSO: Record<string, string> = {
+  "/v1/files/{file}/uploads": "/v1/files/{file}",
+  "/v1/files/{file}/uploads/{upload}/complete":
+    "/v1/files/{file}/uploads/{upload}/{part}",
+};
+
+const PATHS = [...new Set(ROUTES.map(({ path }) => path))];
+const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"];
+
+test.each(CALLERS)(
+  "what is no route, asked by %s, is told as that to who is known, by any method",
+  async (_, isKnown, tokenOf) => {
+    const token = await tokenOf();
+    for (const path of [...PATHS, "/", "/v1", "/v1/nothing", "/v1/runs/a/b/c"])
+      for (const method of METHODS) {
+        const at = ROUTES.filter(
+          (declared) =>
+            declared.path === (ALSO[path] ?? path) || declared.path === path,
+        );
+        const as = method === "head" ? "get" : method;
+        if (at.some((declared) => declared.method === as)) continue;
+        const asked = `${method} ${path}`;
+        const response = await call({ method, path }, CLOSED, token);
+        const isOpen = at.some(({ access }) => access === "open");
+        const expected =
+          !isKnown && !isOpen ? 401 : at.length === 0 ? 404 : 405;
+        expect(response.status, asked).toBe(expected);
+        const allowed = METHODS.filter((each) =>
+          at.some((route) => route.method === (each === "head" ? "get" : each)),
+        );
+        expect(response.headers.get("Allow"), asked).toBe(
+          expected === 405 ? allowed.join(", ").toUpperCase() : null,
+        );
+        await response.body?.cancel();
+      }
+  },
+);
+
+test.each(ROUTES.filter(({ method }) => method === "get"))(
+  "$id is asked for without its body by whoever may have it",
+  async (declared) => {
+    for (const [who, , tokenOf] of CALLERS) {
+      const token = await tokenOf();
+      const [got, head] = [
+        await call(declared, CLOSED, token),
+        await call({ ...declared, method: "head" }, CLOSED, token),
+      ];
+      expect(head.status, who).toBe(got.status);
+      expect(await head.text()).toBe("");
+      await got.body?.cancel();
+    }
+  },
+);
+
 test.each(ROUTES)("$id lets the owner in", async (declared) => {
   const response = await call(declared, CLOSED, "secret");
   expect([401, 403]).not.toContain(response.status);

@@ -66,11 +66,11 @@ const FOLDERS_PATH = "/v1/folders/";
  * What the router matches: the path, in which slashes of a file's name count as encoded. Behind the last
  * `/uploads/` stands an upload of a file, so that a name with this in it has its slashes encoded.
  */
-export function routedPath(request: Request): string {
+export function routedPath(request: Pick<Request, "url" | "method">): string {
   const { pathname } = new URL(request.url);
   if (pathname.startsWith(FOLDERS_PATH))
     return FOLDERS_PATH + joined(pathname.slice(FOLDERS_PATH.length));
-  if (!pathname.startsWith(FILES_PATH)) return getPath(request);
+  if (!pathname.startsWith(FILES_PATH)) return getPath(request as Request);
   const rest = pathname.slice(FILES_PATH.length);
   const [, file = rest, upload = ""] =
     /^(.+)(\/uploads\/[^/]+(?:\/[^/]+)?)$/.exec(rest) ??
