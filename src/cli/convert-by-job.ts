@@ -4,9 +4,10 @@
  */
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { JobOperation, JobRequest, JobStatus } from "../api/tensors.ts";
+import { cardName } from "./card-name.ts";
 import { isTaken } from "../checkpoints/folder-plan.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { Bar } from "./bar.ts";
@@ -23,11 +24,8 @@ export async function convertByJob(
   const isFolder = isDirectory(from);
   const sendings = await sendingsOf(from, "", isFolder ? isTaken : undefined);
   const key = await keyOf(resolve(from), sendings, request);
-  // What a card calls a folder begins with what it is called here.
-  const stem = basename(resolve(from))
-    .replace(/[^\w.-]/g, "_")
-    .slice(0, 40);
-  const source = `${stem}.${key}`;
+  // What a card calls a folder is the last of its name.
+  const source = `${key}/${cardName(from)}`;
   const result = `${key}.result`;
   const named = sendings.map(({ path, name }) => ({
     path,

@@ -1,5 +1,5 @@
 /** A directory to another, by the kernels in this process. */
-import { basename, join, resolve } from "node:path";
+import { join } from "node:path";
 import pc from "picocolors";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { isTaken, planFolder } from "../checkpoints/folder-plan.ts";
@@ -13,6 +13,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { checkApart } from "./apart.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { cardName } from "./card-name.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
 import { checkOutput } from "./files.ts";
@@ -42,7 +43,7 @@ export async function convertDirectory({
   loadKernelsFile();
   const folder = localFolder(from);
   const files = (await folder.list())!;
-  const name = basename(resolve(from));
+  const name = cardName(from);
   const kept = new KeptValues();
   const watching = { withFigures, kept };
   const plan = planFolder(checkpoint, files, name, request, watching);

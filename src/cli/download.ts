@@ -1,6 +1,5 @@
 import { defineCommand } from "citty";
 import pc from "picocolors";
-import { AppError } from "../api/errors.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { byteSize } from "../api/byte-size.ts";
 import { operand } from "./argument.ts";
@@ -14,7 +13,7 @@ import {
 } from "./file-arguments.ts";
 import { checkOutput } from "./files.ts";
 import { receiveFile, receiveFolder } from "./receive-files.ts";
-import { listAll } from "./send-files.ts";
+import { filesOf } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
@@ -39,24 +38,16 @@ export const downloadCommand = defineCommand({
     const [name, to] = [String(given.name), String(given.output)];
     checkTypedName("<name>", name);
     const edge = new Mxfp4Edge(addressOf(given));
-    const found = await listAll(edge, name);
-    const file = found.find((entry) => entry.name === name);
-    const inFolder = found.filter((entry) => entry.name.startsWith(`${name}/`));
+    const { isFolder, entries } = await filesOf(edge, name);
     const bar = new Bar("download");
-    const entries = file ? [file] : inFolder;
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
     bar.begin(bytes);
-    if (file) {
+    if (isFolder) {
+      checkOutputFolder(to, given.force === true);
+      await receiveFolder(edge, name, entries, to, bar);
+    } else {
       checkOutput(to, given.force === true);
       await receiveFile(edge, name, to, bar);
-    } else if (inFolder.length > 0) {
-      checkOutputFolder(to, given.force === true);
-      await receiveFolder(edge, name, inFolder, to, bar);
-    } else {
-      throw new AppError(
-        "file_not_found",
-        `Expected a file or a folder of the edge, got "${name}"`,
-      );
     }
     bar.end();
     const { seconds } = bar;

@@ -5,6 +5,7 @@ import { FILE_NAME, follows } from "../api/text-rules.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { flag, operand, valued } from "./argument.ts";
+import { variable } from "./environment.ts";
 import { type Arguments, asTyped, UsageError } from "./file-arguments.ts";
 
 /** Where `npm start` serves. */
@@ -30,11 +31,10 @@ export type EdgeAddress = { baseUrl: string; token: string | undefined };
  * Errors: `UsageError` for a URL or a token that no request can bear
  */
 export function addressOf(given: Arguments, place = "--url"): EdgeAddress {
-  const { MXFP4_EDGE_URL, MXFP4_EDGE_TOKEN } = process.env;
   const { url, token } = given as { url?: string; token?: string };
   const address = {
-    baseUrl: url ?? MXFP4_EDGE_URL ?? LOCAL_URL,
-    token: token ?? MXFP4_EDGE_TOKEN,
+    baseUrl: url ?? variable("MXFP4_EDGE_URL") ?? LOCAL_URL,
+    token: token ?? variable("MXFP4_EDGE_TOKEN"),
   };
   asTyped(() => new Client(address), {
     baseUrl: url === undefined ? "$MXFP4_EDGE_URL" : place,

@@ -1,12 +1,28 @@
 /** What the file commands can be told beside the operations' options, and how it was said. */
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
-import { AppError } from "../api/errors.ts";
+import { AppError, type ErrorCode } from "../api/errors.ts";
 import { closestHint } from "../formats/operations/closest-names.ts";
 import { flag, operand, valued } from "./argument.ts";
 
+/** Values of a request that cannot be: of options, of a run's config, of a step. */
+const REFUSED: readonly ErrorCode[] = [
+  "invalid_config",
+  "invalid_option",
+  "future_step",
+  "step_gone",
+];
+
 /** The command was not called as it can be. */
 export class UsageError extends Error {}
+
+/** By this command, or by what parses its arguments. */
+export function isUsageError(error: unknown): boolean {
+  return (
+    error instanceof UsageError ||
+    (error instanceof Error && error.name === "CLIError")
+  );
+}
 
 /**
  * What `body` refuses, told by the names that were typed: `topP` as --top-p unless `names` has another.
@@ -28,6 +44,25 @@ export function asTyped<T>(
     );
     throw new UsageError(typed);
   }
+}
+
+/** What an edge refuses of what was typed, as it would be refused here. Errors: `UsageError` */
+export async function refusedAsTyped<T>(
+  asked: Promise<T>,
+  codes = REFUSED,
+): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    throw isRefusedOption(error, codes) ? new UsageError(error.message) : error;
+  }
+}
+
+export function isRefusedOption(
+  error: unknown,
+  codes = REFUSED,
+): error is AppError {
+  return error instanceof AppError && codes.includes(error.code);
 }
 
 /** As citty gives them: an option that was not there is undefined. */

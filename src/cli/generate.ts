@@ -1,6 +1,5 @@
-import { createInterface } from "node:readline/promises";
 import { type ArgsDef, defineCommand } from "citty";
-import type { GenerateRequest, TextEnding } from "../api/generation.ts";
+import type { GenerateRequest } from "../api/generation.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { DEFAULT_SAMPLING, samplingOf } from "../generation/sampler.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../kernels/decode.ts";
@@ -11,11 +10,14 @@ import {
   type Arguments,
   asTyped,
   checkArguments,
+  refusedAsTyped,
   UsageError,
 } from "./file-arguments.ts";
 import { localModel, openWriter, writePieces } from "./local-text.ts";
 import { namedModel } from "./named-model.ts";
 import { printAnswer } from "./print-answer.ts";
+import { filesOf } from "./send-files.ts";
+import { converse, type Write } from "./talk.ts";
 
 const args = {
   model: operand(
@@ -64,13 +66,6 @@ const args = {
 
 type Options = Omit<GenerateRequest, "prompt"> & { maxTokens: number };
 
-/** Writes what follows a text; gives back how it ended, undefined where a signal ended it. */
-type Write = (
-  prompt: string,
-  put: (piece: string) => void,
-  signal?: AbortSignal,
-) => Promise<TextEnding | undefined>;
-
 export const generateCommand = defineCommand({
   meta: {
     name: "generate",
@@ -86,8 +81,13 @@ export const generateCommand = defineCommand({
       throw new UsageError(
         "Expected --prompt with --json, since what two write in turns is for a person, got none",
       );
-    const write = await writerOf(given, options);
-    if (prompt === undefined) return converse(write);
+    const writer = await writerOf(given, options);
+    const write: Write = (...told) =>
+      refusedAsTyped(writer(...told), ["invalid_option"]);
+    if (prompt === undefined) {
+      await checkModel(given);
+      return converse(write);
+    }
     let text = "";
     // What is refused is refused before anything is written.
     let isBegun = given.json === true;
@@ -162,38 +162,9 @@ async function writerOf(given: Arguments, options: Options): Promise<Write> {
   };
 }
 
-/**
- * A text that both write: a line of the person's, then what the model makes of all there is. Ctrl-C ends what it writes,
- * and at a prompt the command.
- */
-async function converse(write: Write): Promise<void> {
-  const lines = createInterface({
-    input: process.stdin,
-    output: process.stderr,
-    prompt: "> ",
-  });
-  let text = "";
-  // Lines that came before the end are still answered.
-  let isOpen = true;
-  lines.on("close", () => (isOpen = false));
-  let writing: AbortController | undefined;
-  lines.on("SIGINT", () => {
-    if (writing) writing.abort();
-    else lines.close();
-  });
-  lines.prompt();
-  for await (const line of lines) {
-    text += line;
-    if (text !== "") {
-      writing = new AbortController();
-      const put = (piece: string): void => {
-        text += piece;
-        process.stdout.write(piece);
-      };
-      await write(text, put, writing.signal);
-      writing = undefined;
-      process.stdout.write("\n");
-    }
-    if (isOpen) lines.prompt();
-  }
+/** Of an edge, before a person is asked to write to it. Errors: `run_not_found`, `file_not_found` */
+async function checkModel(given: Arguments): Promise<void> {
+  const model = given.model as string;
+  if (given.folder) await filesOf(new Mxfp4Edge(addressOf(given)), model);
+  else if (given.url !== undefined) await clientOf(given).run(model).status();
 }

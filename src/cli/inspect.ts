@@ -9,6 +9,7 @@ import {
   readOne,
 } from "../checkpoints/read-heads.ts";
 import { flag, operand, valued } from "./argument.ts";
+import { checkToken } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
@@ -37,11 +38,17 @@ export const inspectCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const { path, json } = context.args as { path: string; json?: boolean };
-    const token = (given.token as string | undefined) ?? process.env.HF_TOKEN;
-    const inspection = await inspected(path, token);
+    const inspection = await inspected(path, tokenOf(given.token));
     printAnswer(json, inspection, renderInspection);
   },
 });
+
+/** $HF_TOKEN as the hub's own programs read it: an empty one is none. */
+function tokenOf(typed: unknown): string | undefined {
+  if (typed !== undefined) return checkToken("--token", typed as string);
+  const told = process.env.HF_TOKEN?.trim();
+  return told ? checkToken("$HF_TOKEN", told) : undefined;
+}
 
 async function inspected(
   path: string,

@@ -16,7 +16,7 @@ import {
 } from "./commands.ts";
 import { called as typeable } from "./called.ts";
 import { completion, SHELLS } from "./completion.ts";
-import { UsageError } from "./file-arguments.ts";
+import { isUsageError, UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
 import { nextStep } from "./next-step.ts";
 import { endWithReader, explained } from "./system-errors.ts";
@@ -80,9 +80,7 @@ async function main(typed: string[]): Promise<number | void> {
     await runCommand(command, { rawArgs });
     return;
   } catch (error) {
-    const isUsage =
-      error instanceof UsageError ||
-      (error instanceof Error && error.name === "CLIError");
+    const isUsage = isUsageError(error);
     const text = explained(error);
     console.error(isUsage ? text : pc.red(text));
     const help = typeable(called?.name ?? "", "--help");

@@ -1,5 +1,5 @@
 /** A model's directory to one GGUF, which llama.cpp loads. */
-import { basename, join, resolve } from "node:path";
+import { join } from "node:path";
 import pc from "picocolors";
 import type { QuantizeOptions } from "../api/tensors.ts";
 import { decideGgufDirectory } from "../checkpoints/gguf/decide-gguf.ts";
@@ -20,6 +20,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import { byteSize } from "../api/byte-size.ts";
 import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
+import { cardName } from "./card-name.ts";
 import { tellKept } from "./convert-file.ts";
 import { localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
@@ -44,7 +45,7 @@ export async function quantizeGguf(request: {
   }
   checkOutputOrStdout(to, request.force);
   loadKernelsFile();
-  const name = basename(resolve(from));
+  const name = cardName(from);
   const kept = new KeptValues();
   const values = valuesOf(options.nonfinite, kept);
   const plan = await planFolderGguf(folder, name, choices, values);

@@ -3,14 +3,16 @@
  * it was of, whose ETag its name bears; what is whole gets its own name.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
 import { checkFileName } from "../api/text-rules.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { makeFolder } from "../local/make-folder.ts";
 import type { Bar } from "./bar.ts";
 import { putInPlace } from "./parts.ts";
+import { notWritable } from "./files.ts";
 
 /** Files of a folder at once. */
 const PARALLEL = 3;
@@ -45,7 +47,12 @@ export async function receiveFile(
     }
   }
   bar.skip(from);
-  const handle = await open(part, from > 0 ? "r+" : "w");
+  const handle = await open(part, from > 0 ? "r+" : "w").catch(
+    async (cause: unknown) => {
+      await response.body?.cancel();
+      throw notWritable(dirname(to), cause);
+    },
+  );
   try {
     let at = from;
     for await (const chunk of response.body ?? []) {
@@ -69,14 +76,14 @@ export async function receiveFolder(
   bar: Bar,
 ): Promise<void> {
   const part = join(dirname(to), `.${basename(to)}.part`);
-  await mkdir(part, { recursive: true });
+  makeFolder(part);
   const within = ({ name }: FileEntry): string => name.slice(folder.length + 1);
   const waiting = [...entries];
   const receiver = async (): Promise<void> => {
     for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
       checkFileName(entry.name); // no edge may have it written elsewhere
       const path = join(part, within(entry));
-      await mkdir(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       const there = await stat(path).catch(() => undefined);
       if (there?.size === entry.bytes && there.mtimeMs > entry.storedMs)
         bar.skip(entry.bytes);

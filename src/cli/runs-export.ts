@@ -1,10 +1,12 @@
 /** A run's history for other programs: a table, lines, or what TensorBoard shows. */
-import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { type ArgsDef, defineCommand } from "citty";
+import { AppError } from "../api/errors.ts";
 import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
 import type { StepMetrics } from "../api/run-metrics.ts";
 import { oneOf } from "./argument.ts";
+import { makeFolder } from "../local/make-folder.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import {
   type Arguments,
@@ -67,7 +69,7 @@ export const runsExportCommand = defineCommand({
       format === "tensorboard"
         ? join(output!, name, eventFileName(metrics))
         : (output ?? STANDARD);
-    if (format === "tensorboard") mkdirSync(dirname(path), { recursive: true });
+    if (format === "tensorboard") makeFolder(dirname(path));
     checkOutputOrStdout(path, isForced);
     const bytes = await writeOutput(path, chunksOf(format, metrics));
     if (path === STANDARD) return;
@@ -89,7 +91,8 @@ async function historyOf(
   if (!found) return { name: run, metrics: await runOf(given).metrics() };
   const file = resolve(found.isDirectory() ? join(run, KEPT) : run);
   if (!statSync(file, { throwIfNoEntry: false })) {
-    throw new UsageError(
+    throw new AppError(
+      "file_not_found",
       `Expected a run's id, or a folder with ${KEPT}, got ${run}`,
     );
   }
@@ -105,7 +108,8 @@ function linesOf(file: string): readonly StepMetrics[] {
     } catch {
       // It is told below, as what is no step.
     }
-    throw new UsageError(
+    throw new AppError(
+      "malformed_body",
       `Expected ${file} to have a step's metrics on each line, got "${line.slice(0, 40)}" on line ${index + 1}`,
     );
   });

@@ -13,7 +13,7 @@ import {
   runOf,
 } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
-import { checkArguments } from "./file-arguments.ts";
+import { checkArguments, refusedAsTyped } from "./file-arguments.ts";
 import { losses } from "./progress.ts";
 import { printAnswer } from "./print-answer.ts";
 
@@ -96,9 +96,8 @@ export const rewindCommand = defineCommand({
   args: rewindArgs,
   async run(context) {
     const given = checkArguments(context, rewindArgs);
-    const status = await runOf(given).rewind(
-      wholeNumber("step", given.step, 0),
-    );
+    const step = wholeNumber("step", given.step, 0);
+    const status = await refusedAsTyped(runOf(given).rewind(step));
     printAnswer(
       given.json,
       status,

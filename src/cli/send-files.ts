@@ -39,6 +39,11 @@ export async function allSendingsOf(
   name: string,
 ): Promise<Sending[]> {
   const all = await sendingsBelow(path, name, []);
+  if (all.length === 0)
+    throw new AppError(
+      "file_not_found",
+      `Expected a file, or a directory with one at least, got none in ${path}`,
+    );
   for (const sending of all) checkFileName(sending.name);
   return all;
 }
@@ -120,4 +125,23 @@ export async function listAll(
     if (page.next === null) return all;
     cursor = page.next;
   }
+}
+
+/**
+ * What an edge has under a name: the file itself, or what lies in the folder.
+ * Errors: `file_not_found`
+ */
+export async function filesOf(
+  edge: Mxfp4Edge,
+  name: string,
+): Promise<{ isFolder: boolean; entries: readonly FileEntry[] }> {
+  const found = await listAll(edge, name);
+  const file = found.find((entry) => entry.name === name);
+  if (file) return { isFolder: false, entries: [file] };
+  const entries = found.filter((entry) => entry.name.startsWith(`${name}/`));
+  if (entries.length > 0) return { isFolder: true, entries };
+  throw new AppError(
+    "file_not_found",
+    `Expected a file or a folder of the edge, got "${name}"`,
+  );
 }

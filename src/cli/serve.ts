@@ -2,9 +2,11 @@
 import { resolve } from "node:path";
 import { type ArgsDef, parseArgs } from "citty";
 import { flag, valued } from "./argument.ts";
+import { checkToken, variable } from "./environment.ts";
 import {
   type Arguments,
   checkArguments,
+  refusedAsTyped,
   UsageError,
 } from "./file-arguments.ts";
 
@@ -48,23 +50,25 @@ export async function serve(
 ): Promise<never> {
   const args = parseArgs<typeof serveArgs>([...rawArgs], serveArgs);
   const port = portOf(args.port);
-  const token = tokenOf(args.token ?? process.env.API_TOKEN);
+  const token = tokenOf(args.token);
   const [{ startEdge }, { onEndSignal }] = await Promise.all([
     import("../local/edge.ts"),
     import("../local/signals.ts"),
   ]);
   // Exiting ends the runtime.
   onEndSignal(() => process.exit(0));
-  const { url, lost } = await startEdge({
-    host: args.host,
-    port,
-    ...(args.state && { stateFolder: resolve(args.state) }),
-    token,
-    pages: true,
-    // A run alone has fifty a second, and a person's terminal would show nothing else.
-    logsRequests: !process.stderr.isTTY,
-    ...(prepare && { prepare }),
-  });
+  const { url, lost } = await refusedAsTyped(
+    startEdge({
+      host: args.host,
+      port,
+      ...(args.state && { stateFolder: resolve(args.state) }),
+      token,
+      pages: true,
+      // A run alone has fifty a second, and a person's terminal would show nothing else.
+      logsRequests: !process.stderr.isTTY,
+      ...(prepare && { prepare }),
+    }),
+  );
   // Miniflare's own listeners came with the runtime.
   onEndSignal(() => process.exit(0));
   const bearer =
@@ -89,10 +93,8 @@ function portOf(text: string): number {
   return port;
 }
 
-/** As a header can carry it. */
-function tokenOf(text: string | undefined): string | undefined {
-  if (text === undefined || /^[\x21-\x7e]+$/.test(text)) return text;
-  throw new UsageError(
-    "Expected --token to be of visible ASCII characters without blanks, got others",
-  );
+function tokenOf(typed: string | undefined): string | undefined {
+  if (typed !== undefined) return checkToken("--token", typed);
+  const told = variable("API_TOKEN");
+  return told === undefined ? undefined : checkToken("$API_TOKEN", told);
 }

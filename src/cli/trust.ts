@@ -5,7 +5,11 @@ import { flag, operand, valued } from "./argument.ts";
 import { alignedRows } from "./aligned-rows.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
-import { checkArguments, UsageError } from "./file-arguments.ts";
+import {
+  checkArguments,
+  refusedAsTyped,
+  UsageError,
+} from "./file-arguments.ts";
 import { printAnswer } from "./print-answer.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -34,7 +38,9 @@ export const tokensCommand = defineCommand({
     }
     if (given.issue) {
       const expiresInMs = DAY_MS * wholeNumber("days", given.days ?? "7", 1);
-      const issued = await runOf(given).joinToken({ expiresInMs });
+      const issued = await refusedAsTyped(
+        runOf(given).joinToken({ expiresInMs }),
+      );
       printAnswer(given.json, issued, ({ token }) => token);
       return;
     }
@@ -116,7 +122,9 @@ export const fingerprintCommand = defineCommand({
     const { fingerprint } =
       given.set === undefined && !given.reset
         ? await run.status()
-        : await run.setFingerprint((given.set as string | undefined) ?? null);
+        : await refusedAsTyped(
+            run.setFingerprint((given.set as string | undefined) ?? null),
+          );
     printAnswer(
       given.json,
       { fingerprint },

@@ -4,11 +4,13 @@
  *
  * wrangler.toml says what is bound; who may call is added here and nowhere else.
  */
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
+import { AppError } from "../api/errors.ts";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
+import { makeFolder } from "./make-folder.ts";
 import { endStale, temporaryFolder } from "./processes.ts";
 import { PACKAGE_ROOT, STATE_FOLDER } from "./places.ts";
 import { type Running, startRuntime, tellsPort } from "./runtime.ts";
@@ -70,7 +72,8 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     report = console.error,
   } = options;
   if (!token && !LOOPBACK.includes(host)) {
-    throw new Error(
+    throw new AppError(
+      "invalid_option",
       `Expected a token where the edge serves beyond this machine, on ${host}, got none`,
     );
   }
@@ -139,7 +142,7 @@ export async function startTrainerHost(
     throw new Error(`Expected an http: URL of a local edge, got ${apiUrl}`);
   const worker = workerSettings(false, !quiet, { LOCAL_MODE: "1" });
   const name = `trainers-${++trainerHosts}`;
-  mkdirSync(stateFolder, { recursive: true });
+  makeFolder(stateFolder);
   await endStale(stateFolder);
   // What its trainers do outlives the runtime; not the host, and not this process.
   const objects = join(temporaryFolder(stateFolder), name);

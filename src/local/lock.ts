@@ -9,10 +9,11 @@
  * lock file lets two processes lock two files of one name. Nothing else may open it in the process
  * that holds it: closing it would give the lock back.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeFolder } from "./make-folder.ts";
 import { openDatabase } from "./sqlite.ts";
 
 export const LOCK_FILE = "edge.lock";
@@ -32,7 +33,7 @@ export type FolderLock = {
 
 /** Make this process the only one that serves from the state folder. */
 export async function lockFolder(stateFolder: string): Promise<FolderLock> {
-  mkdirSync(stateFolder, { recursive: true });
+  makeFolder(stateFolder);
   const owner = join(stateFolder, OWNER_FILE);
   const began = Date.now();
   for (;;) {

@@ -1,15 +1,10 @@
 /** What keeps local runtimes from outliving the command that started them. */
 import { execFileSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeFolder } from "./make-folder.ts";
 
 const GUARD = join(import.meta.dirname, "guarded-workerd.sh");
 /** A process that was sent SIGKILL is gone in milliseconds, its ports with it. */
@@ -24,7 +19,7 @@ export function guardRuntimes(stateFolder: string): {
 } {
   if (process.platform === "win32") return {};
   const pids = resolve(stateFolder, "pids");
-  mkdirSync(pids, { recursive: true });
+  makeFolder(pids);
   const miniflare = createRequire(
     createRequire(import.meta.url).resolve("miniflare"),
   );
@@ -38,7 +33,7 @@ export function guardRuntimes(stateFolder: string): {
 /** A folder for this process's temporary files, which `endStale` removes once the process is gone. */
 export function temporaryFolder(stateFolder: string): string {
   const folder = resolve(stateFolder, "tmp", ownMark());
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   return folder;
 }
 

@@ -1,4 +1,5 @@
 /** `npm run build`: everything that is compiled or bundled, where it is not as its sources say. */
+import { UsageError } from "../cli/file-arguments.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
@@ -27,5 +28,5 @@ await runScript({
 function targetOf(name: string) {
   if (Object.hasOwn(BUILD_TARGETS, name))
     return BUILD_TARGETS[name as keyof typeof BUILD_TARGETS];
-  throw new Error(`Expected one of ${ALL}, got ${name}`);
+  throw new UsageError(`Expected one of ${ALL}, got ${name}`);
 }

@@ -3,12 +3,13 @@
  * the paper's experiment on the variance of dot products beside its formula.
  */
 import { isUtf8 } from "node:buffer";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { type Recipe, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
+import { makeFolder } from "../local/make-folder.ts";
 import { architectureOf } from "../model/architectures.ts";
 import {
   type CheckpointConfig,
@@ -32,6 +33,7 @@ import {
 } from "./gradients/page.ts";
 import { zeroedShares } from "../training/zeroed-codes.ts";
 import { mobyDick } from "../cli/train/moby-dick.ts";
+import { UsageError } from "../cli/file-arguments.ts";
 import { wholeNumber } from "../cli/numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -65,13 +67,15 @@ await runScript({
   async run({ args }) {
     const draws = wholeNumber("draws", args.draws, 1);
     if ((draws & (draws - 1)) !== 0)
-      throw new Error(`Expected --draws to be a power of two, got ${draws}`);
+      throw new UsageError(
+        `Expected --draws to be a power of two, got ${draws}`,
+      );
     const file = readFileSync(namedModel(keptCheckpoint(args._), "gradients"));
     await ensureBuilt(BUILD_TARGETS.kernels);
     const text = readFileSync(args.text ?? mobyDick());
     const out = resolve(ROOT, args.out);
     // What cannot be written is told before all is measured.
-    mkdirSync(join(out, CHARTS), { recursive: true });
+    makeFolder(join(out, CHARTS));
     await write(await measure(file, text, draws), out);
   },
 });

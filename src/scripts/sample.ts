@@ -5,6 +5,7 @@ import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { namedModel } from "../cli/named-model.ts";
 import { keptCheckpoint } from "../cli/train/kept-runs.ts";
+import { UsageError } from "../cli/file-arguments.ts";
 import { finite, wholeNumber } from "../cli/numbers.ts";
 import { runScript } from "./script.ts";
 
@@ -45,7 +46,9 @@ await runScript({
       seed: wholeNumber("seed", args.seed, 0),
     };
     if (options.prompt === "")
-      throw new Error("Expected --prompt to be at least one byte, got none");
+      throw new UsageError(
+        "Expected --prompt to be at least one byte, got none",
+      );
     const path = namedModel(keptCheckpoint(args._), "sample");
     await ensureBuilt(BUILD_TARGETS.kernels, BUILD_TARGETS["kernels-decode"]);
     const writer = await openWriter(await localModel(path));

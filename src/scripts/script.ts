@@ -6,7 +6,7 @@ import { parseArgs as tokensOf } from "node:util";
 import { type ArgsDef, type ParsedArgs, parseArgs } from "citty";
 import { endWithNpm } from "../local/npm-parent.ts";
 import { VERSION } from "../api/version.ts";
-import { longNames } from "../cli/file-arguments.ts";
+import { isUsageError, longNames, UsageError } from "../cli/file-arguments.ts";
 import { nextStep } from "../cli/next-step.ts";
 import { endWithReader, explained } from "../cli/system-errors.ts";
 import { usage } from "../cli/usage.ts";
@@ -49,12 +49,12 @@ export async function runScript<const T extends ArgsDef>(
     if (code !== undefined) process.exitCode = code;
   } catch (error) {
     console.error(explained(error));
-    const isUsage = error instanceof Error && error.name === "CLIError";
+    const isUsage = isUsageError(error);
     const next = isUsage
       ? `\`${script.meta.name} --help\` tells what there is`
       : nextStep(error);
     if (next !== undefined) console.error(next);
-    process.exitCode = 1;
+    process.exitCode = isUsage ? 2 : 1;
   }
 }
 
@@ -77,17 +77,17 @@ function checkKnown(
   const expected = names.join(" ");
   for (const token of tokens) {
     if (token.kind === "positional" && !operands)
-      throw new Error(`Expected one of ${expected}, got ${token.value}`);
+      throw new UsageError(`Expected one of ${expected}, got ${token.value}`);
     if (token.kind !== "option") continue;
     const { name, rawName, value } = token;
     const option = known[name];
     if (!option || (rawName.startsWith("--no-") && option.type === "string"))
-      throw new Error(
+      throw new UsageError(
         `Expected one of ${expected}, got ${rawName}${closestHint(rawName, names)}`,
       );
     if (option.type === "string" && !value)
-      throw new Error(`Expected a value after ${rawName}, got none`);
+      throw new UsageError(`Expected a value after ${rawName}, got none`);
     if (option.type === "boolean" && value !== undefined)
-      throw new Error(`Expected ${rawName} alone, got "${value}"`);
+      throw new UsageError(`Expected ${rawName} alone, got "${value}"`);
   }
 }

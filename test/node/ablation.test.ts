@@ -216,7 +216,7 @@ describe("npm run ablation", () => {
   ])("%j is refused, and nothing is made", async (args, message) => {
     const untouched = join(state, "untouched");
     const { ended, output } = ablation(...args, "--state", untouched);
-    expect(await ended).toBe(1);
+    expect(await ended).toBe(2);
     expect(output()).toContain(message);
     expect(existsSync(untouched)).toBe(false);
   });

@@ -1,24 +1,43 @@
 /** What all commands have in common: help, exit codes, options from a file. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  describe,
+  expect,
+  test,
+  vi,
+} from "vitest";
 import { AppError } from "../../src/api/errors.ts";
 import { loadAll } from "../../src/cli/commands.ts";
 import { withConfig } from "../../src/cli/config-file.ts";
+import { refusedAsTyped, UsageError } from "../../src/cli/file-arguments.ts";
 import { isNewEnough } from "../../src/cli/newer-node.ts";
 import { namedModel } from "../../src/cli/named-model.ts";
 import { nextStep, Remedied } from "../../src/cli/next-step.ts";
 import { trainArgs } from "../../src/cli/train/arguments.ts";
+import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import { usage } from "../../src/cli/usage.ts";
 import { askedTwice } from "../../src/local/signals.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
 const ALL = await loadAll();
 const NAMES = ALL.map(({ name }) => name);
+const MODEL = "model.safetensors";
 
 let folder: string;
 
@@ -26,15 +45,37 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "mxfp4-command-test-"));
 });
 
+afterEach(() => vi.unstubAllEnvs());
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function command(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [MAIN, ...args],
-    { cwd: folder, encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
+    {
+      cwd: folder,
+      encoding: "utf8",
+      env: { ...process.env, NO_COLOR: "1" },
+      timeout: 30_000,
+      killSignal: "SIGKILL",
+    },
   );
   return { status, stdout, stderr };
+}
+
+/** Of 2 × 32 zeros. */
+function oneTensor(): Buffer {
+  const { head, dataBytes } = writeHead(
+    [
+      {
+        name: "model.layers.0.mlp.up_proj.weight",
+        dtype: "F32",
+        shape: [2, 32],
+      },
+    ],
+    new Map(),
+  );
+  return Buffer.concat([head, Buffer.alloc(dataBytes)]);
 }
 
 test("the help has every command and every exit code, in 80 columns", () => {
@@ -131,6 +172,11 @@ test.each([
     "got a file of another kind\n",
   ],
   [["train", "--name", "-x"], 2, 'no sign first, got "-x"\n'],
+  [["train", "--text", "no-such"], 1, "to be a file, got no-such\n"],
+  [["train", "--context", "8192", "--batch", "1"], 2, "of a trainer, got 1"],
+  [["quantize", "no-such", "-o", "x"], 1, "got no-such: which is not there\n"],
+  [["generate", "no-such"], 1, "got no-such: which is not there\n"],
+  [["runs", "export", "."], 1, "or a folder with metrics.jsonl, got .\n"],
   [["ablation", "--recipes", "no-such"], 2, 'got "no-such"\n'],
 ] as const)(
   "%j ends with exit code %d, and says what to do",
@@ -141,6 +187,91 @@ test.each([
     expect(status).toBe(code);
   },
 );
+
+/** Where Node's own recursive `mkdir` asks for ever, and no signal ends it. */
+test
+  .runIf(existsSync("/proc/self"))
+  .each([
+    [["quantize", MODEL, "-o", "/proc/x.safetensors"]],
+    [["quantize", MODEL, "-o", "/proc/x/y.safetensors"]],
+    [["runs", "export", "kept", "-o", "/proc/x.csv"]],
+    [["runs", "export", "kept", "--format=tensorboard", "-o", "/proc/x"]],
+    [["train", "--out", "/proc/x.safetensors"]],
+    [["train", "--state", "/proc/x"]],
+    [["train", "--state", "/proc", "--name", "a"]],
+    [["serve", "--port=0", "--state", "/proc/x/y"]],
+    [["ablation", "--quick", "--out", "/proc/x/y"]],
+    [["ablation", "--quick", "--state", "/proc/x"]],
+  ] as const)("%j ends at once, since nothing can be written", (args) => {
+  mkdirSync(join(folder, "kept"), { recursive: true });
+  writeFileSync(join(folder, "kept/metrics.jsonl"), '{"step":0}\n');
+  writeFileSync(join(folder, MODEL), oneTensor());
+  const { status, stdout, stderr } = command(...args);
+  expect(stderr).toMatch(
+    /Expected a folder that can be written to, got \/proc/,
+  );
+  expect([stdout, status]).toEqual(["", 1]);
+});
+
+test("no file of src has folders made by Node's recursive mkdir", () => {
+  const src = resolve(import.meta.dirname, "../../src");
+  const files = readdirSync(src, { recursive: true, encoding: "utf8" });
+  const makers = files.filter(
+    (file) =>
+      /\.[jt]s$/.test(file) &&
+      !file.startsWith("scripts/build") && // of the clone itself
+      /mkdir(Sync)?\([^;]*recursive/.test(
+        readFileSync(join(src, file), "utf8"),
+      ),
+  );
+  expect(makers).toEqual([]);
+});
+
+describe("a variable that is empty", () => {
+  test.each([
+    ["API_TOKEN", ["serve", "--port", "0"]],
+    ["MXFP4_EDGE_URL", ["runs"]],
+    ["MXFP4_EDGE_TOKEN", ["runs"]],
+  ])("%s, is refused by its name", (name, args) => {
+    vi.stubEnv(name, "");
+    const { status, stdout, stderr } = command(...args);
+    expect(stderr).toContain(
+      `Expected $${name} to have a value, or not to be set, got an empty text\n`,
+    );
+    expect([stdout, status]).toEqual(["", 2]);
+  });
+
+  test("and one that no header can bear: both are told by where they stand", () => {
+    vi.stubEnv("API_TOKEN", "a b");
+    vi.stubEnv("HF_TOKEN", "ü");
+    for (const [args, place] of [
+      [["serve", "--port", "0"], "$API_TOKEN"],
+      [["serve", "--port", "0", "--token", "ü"], "--token"],
+      [["inspect", "http://127.0.0.1:1/x/"], "$HF_TOKEN"],
+      [["inspect", "http://127.0.0.1:1/x/", "--token", "ü"], "--token"],
+    ] as const) {
+      const { status, stderr } = command(...args);
+      expect(stderr).toContain(`Expected ${place} to be of visible ASCII`);
+      expect(status).toBe(2);
+    }
+  });
+
+  test("HF_TOKEN, is none, as for the hub's own programs", () => {
+    vi.stubEnv("HF_TOKEN", "");
+    const { status, stderr } = command("inspect", "http://127.0.0.1:1/x/");
+    expect(stderr).toContain("Expected a file that can be read, got http:");
+    expect(status).toBe(1);
+  });
+});
+
+test("what an edge refuses of typed values is a wrong call", async () => {
+  for (const code of ["invalid_config", "invalid_option"] as const)
+    await expect(
+      refusedAsTyped(Promise.reject(new AppError(code, "Expected it"))),
+    ).rejects.toThrow(UsageError);
+  const absent = new AppError("run_not_found", "Expected a run");
+  await expect(refusedAsTyped(Promise.reject(absent))).rejects.toBe(absent);
+});
 
 test("what an edge refuses is told with what to do about it", () => {
   const refusal = new AppError("unauthorized", "Expected a token");

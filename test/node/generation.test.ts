@@ -56,6 +56,15 @@ test("without a prompt, lines and the model's text follow one another", async ()
   expect(generate(args, "ab\ncd\n").stdout).toBe(`${first}\n${second}\n`);
 });
 
+test.each(["", "\n", "\n\n"])(
+  "without a prompt, from %j nothing is written, which is no success",
+  (input) => {
+    const { status, stdout, stderr } = generate([folder], input);
+    expect(stderr).toContain("Expected --prompt, or a line on stdin to go on");
+    expect([stdout, status]).toEqual(["", 2]);
+  },
+);
+
 test.each([
   [
     ["--top-p", "2"],

@@ -69,7 +69,7 @@ function command(
 ): Promise<{ status: number; stdout: string; stderr: string }> {
   const env = { ...process.env, NO_COLOR: "1", MXFP4_EDGE_URL: edge.url };
   return new Promise((ended) => {
-    execFile(
+    const child = execFile(
       process.execPath,
       [MAIN, ...args],
       { env },
@@ -78,6 +78,7 @@ function command(
         ended({ status, stdout, stderr });
       },
     );
+    child.stdin!.end();
   });
 }
 
@@ -143,8 +144,27 @@ test("a directory is converted by an edge as it is here", async () => {
   expect(there.stderr).toContain("left out:");
   expect(there.stderr).toContain("sub folder/");
   const [here, far] = [bytesIn(at("made here")), bytesIn(at("made there"))];
-  for (const files of [here, far]) expect(files.delete("README.md")).toBe(true);
   expect(far).toEqual(here);
+  expect(readFileSync(at("made there/README.md"), "utf8")).toContain(
+    `# ${MODEL} in MXFP4`,
+  );
+});
+
+test("what there is nothing of is refused, and not done", async () => {
+  mkdirSync(at("empty/in it"), { recursive: true });
+  const before = await client.files({ limit: 1000 });
+  for (const [args, told] of [
+    [["upload", at("empty")], "with one at least, got none in "],
+    [["download", "no such", "-o", at("none")], 'of the edge, got "no such"'],
+    // Standard input is empty here.
+    [["generate", "no-such", "--url", edge.url], 'got "no-such"'],
+    [["generate", "no such", "--folder"], 'of the edge, got "no such"'],
+  ] as const) {
+    const { status, stderr } = await command(...args);
+    expect(stderr).toContain(told);
+    expect(status).toBe(1);
+  }
+  expect(await client.files({ limit: 1000 })).toEqual(before);
 });
 
 test("a model elsewhere is inspected and converted, whatever its files are called", async () => {

@@ -71,9 +71,9 @@ test.each(["0.0.0.0", "127.0.0.2", "::"])(
   async (host) => {
     const args = ["--host", host, "--port", "0", "--state", state];
     expect(await start(args).ended).toEqual({
-      code: 1,
+      code: 2,
       stdout: "",
-      stderr: `Expected a token where the edge serves beyond this machine, on ${host}, got none\n`,
+      stderr: `Expected a token where the edge serves beyond this machine, on ${host}, got none\n\`npm start -- --help\` tells what there is\n`,
     });
     expect(existsSync(state)).toBe(false);
   },
@@ -152,10 +152,10 @@ test.each([
     ["--token", "a b"],
     "Expected --token to be of visible ASCII characters without blanks, got others",
   ],
-])("%j is refused in one line", async (args, message) => {
+])("%j is refused, as a wrong call", async (args, message) => {
   expect(await start(args).ended).toEqual({
-    code: 1,
+    code: 2,
     stdout: "",
-    stderr: `${message}\n`,
+    stderr: `${message}\n\`npm start -- --help\` tells what there is\n`,
   });
 });

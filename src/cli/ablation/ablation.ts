@@ -3,11 +3,12 @@
  * are kept, so that one that was killed goes on where it was, and a page is written of all there are.
  */
 import { hash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { parseArgs } from "citty";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { fingerprint } from "../../kernels/matmul.ts";
+import { checkWritable, makeFolder } from "../../local/make-folder.ts";
 import { onEndSignal } from "../../local/signals.ts";
 import { type Ablation, parseAblation } from "./options.ts";
 import { ablationArgs } from "./arguments.ts";
@@ -43,6 +44,8 @@ async function compare(asked: Ablation, format: PageFormat): Promise<number> {
   loadTrainingKernels();
   const { settings, seeds, jobs, place, out, isJson } = asked;
   const shown = isJson ? process.stderr : process.stdout;
+  // What cannot be written is told before all is measured.
+  for (const folder of [out, place.outcomes]) checkWritable(folder);
   const text = Uint8Array.from(readFileSync(mobyDick()));
   const machine = fingerprint();
   const world = `${hash("sha256", text)} ${machine}`;
@@ -75,7 +78,7 @@ async function write(
   format: PageFormat,
 ): Promise<void> {
   const folder = join(out, "ablation");
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   for (const summary of summaries) {
     const { loss, gap } = ablationCharts(summary);
     const { name } = summary.setting;

@@ -1,6 +1,7 @@
 /** Makes the runs that are missing, on so many lanes at once, and keeps each when it is finished. */
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { isRefusedOption, UsageError } from "../file-arguments.ts";
 import { curveOf, keepOutcome, keptOutcome } from "./outcome.ts";
 import type { Trial } from "./setting.ts";
 import { Lane } from "./lane.ts";
@@ -63,5 +64,10 @@ export async function makeRuns(
     if (end.status === "rejected") overview.line(`a lane ended: ${end.reason}`);
   }
   overview.end();
+  const reasons = ends.map((end) =>
+    end.status === "rejected" ? (end.reason as unknown) : undefined,
+  );
+  const refused = reasons.find((reason) => isRefusedOption(reason));
+  if (refused) throw new UsageError(refused.message);
   return missing.length - made;
 }

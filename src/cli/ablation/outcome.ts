@@ -1,12 +1,7 @@
 /** What a finished run leaves: a JSON file under its trial's key, so that no run is ever made twice. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../../local/make-folder.ts";
 import type { RunRequest } from "../../api/run-config.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 
@@ -29,7 +24,7 @@ export type Outcome = {
 
 /** Whole or not at all: a kill leaves no half of one. */
 export function keepOutcome(folder: string, outcome: Outcome): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const file = join(folder, `${outcome.key}.json`);
   writeFileSync(`${file}.tmp`, `${JSON.stringify(outcome)}\n`);
   renameSync(`${file}.tmp`, file);

@@ -1,7 +1,8 @@
 /** Where the files of a run go that a person begins, by what was typed. */
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import pc from "picocolors";
+import { checkWritable, makeFolder } from "../../local/make-folder.ts";
 import { UsageError } from "../file-arguments.ts";
 import {
   existing,
@@ -74,6 +75,13 @@ export function checkFree(place: KeptPlace): void {
   );
 }
 
+/** Before anything begins. Errors: nothing could be written there */
+export function checkPlace(place: KeptPlace): void {
+  checkWritable(
+    "files" in place ? dirname(place.files.checkpoint) : place.runs,
+  );
+}
+
 /** Makes room for what is kept of a run that begins; `report` gets a line for each file that is overwritten. */
 export function keepFiles(
   place: KeptPlace,
@@ -90,7 +98,7 @@ export function keepFiles(
     }
     report(pc.yellow(`overwrites ${file}`));
   }
-  mkdirSync(dirname(files.checkpoint), { recursive: true });
+  makeFolder(dirname(files.checkpoint));
   return files;
 }
 

@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { called } from "../called.ts";
+import { makeFolder } from "../../local/make-folder.ts";
 import { IS_CLONE, STATE_FOLDER } from "../../local/places.ts";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { UsageError } from "../file-arguments.ts";
@@ -24,7 +25,7 @@ export function runsFolder(stateFolder: string): string {
 
 /** Makes the folder of a run, of the first free name that begins so. */
 export function makeRunFolder(runs: string, name: string): string {
-  mkdirSync(runs, { recursive: true });
+  makeFolder(runs);
   for (let count = 1; ; count++) {
     const folder = join(runs, count === 1 ? name : `${name}-${count}`);
     try {

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
+import { AppError } from "../../api/errors.ts";
 import {
   type ModelRequest,
   type RunRequest,
@@ -62,7 +63,8 @@ export function parseTrainOptions(
 
   const textFile = args.text ? resolve(args.text) : mobyDick();
   if (!existsSync(textFile) || !statSync(textFile).isFile()) {
-    throw new Error(
+    throw new AppError(
+      "file_not_found",
       `Expected --text to be a file, got ${args.text ?? textFile}`,
     );
   }
@@ -167,7 +169,7 @@ function stateOf(
   origin: Origin | undefined,
 ): NonNullable<Origin["run"]> {
   if (origin?.run) return origin.run;
-  throw new Error(
+  throw new UsageError(
     `Expected --resume with --from and a checkpoint of --full, got parameters alone in ${from}`,
   );
 }

@@ -11,7 +11,7 @@ import pc from "picocolors";
 import { hasEnded } from "../../api/run-status.ts";
 import { onEndSignal } from "../../local/signals.ts";
 import { STATE_FOLDER } from "../../local/places.ts";
-import { UsageError } from "../file-arguments.ts";
+import { refusedAsTyped, UsageError } from "../file-arguments.ts";
 import { cancelOnce, INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
 import { textOf } from "../local-text.ts";
@@ -36,7 +36,7 @@ import {
   trainArgs,
 } from "./arguments.ts";
 import { beginRun } from "./begin-run.ts";
-import { keepNothing } from "./kept-place.ts";
+import { checkPlace, keepNothing } from "./kept-place.ts";
 import { tellOutcome, tellRun } from "./told-run.ts";
 
 const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
@@ -70,6 +70,7 @@ async function trainAs(
       `Expected --resume with --from, got it with --url alone: the command that began a run there, typed again, goes on with it`,
     );
   const left = leftRun(options, isLeft);
+  checkPlace(options.kept);
   const isJson = args.json === true;
   const shown = isJson ? process.stderr : process.stdout;
   const progress = new Progress(shown, options.steps);
@@ -87,11 +88,8 @@ async function trainAs(
         },
       });
   const untilEnd = async (): Promise<number> => {
-    const { note, status } = await beginRun(
-      edge.client,
-      options,
-      left,
-      progress,
+    const { note, status } = await refusedAsTyped(
+      beginRun(edge.client, options, left, progress),
     );
     const { kept } = note;
     const noteFile = isLocal ? lastRunNote(stateFolder) : noteBeside(kept);
