@@ -30,7 +30,7 @@ import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
 import { isDirectory } from "./send-files.ts";
-import { withInput } from "./stdio.ts";
+import { checkThere, withInput } from "./stdio.ts";
 import { printAnswer } from "./print-answer.ts";
 
 const args = {
@@ -65,10 +65,12 @@ async function analyzeFile(
   given: Arguments,
   options: AnalyzeFolderOptions,
 ): Promise<Analysis> {
-  if (options.rotate !== undefined)
+  if (options.rotate !== undefined) {
+    checkThere(file);
     throw new UsageError(
       "Expected a model's directory for --rotate, got a file",
     );
+  }
   if (given.url !== undefined)
     return edgeOf(given).analyze(await fileBlob(file), options);
   const planned = fileAnalysis(options);

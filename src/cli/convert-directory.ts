@@ -43,6 +43,7 @@ export async function convertDirectory({
   loadKernelsFile();
   const folder = localFolder(from);
   const files = (await folder.list())!;
+  const folders = await foldersIn(folder);
   const name = cardName(from);
   const kept = new KeptValues();
   const watching = { withFigures, kept };
@@ -50,7 +51,6 @@ export async function convertDirectory({
   const { operation } = request;
   const seconds = await writeDirectory({ operation, from, to, force, plan });
   tellKept(kept);
-  const folders = (await folder.folders!()).map((each) => `${each}/`);
   const leftOut = [...plan.leftOut, ...folders];
   tellLeft(leftOut, plan.missing);
   const bytesWritten = dataBytes(plan.shards);
@@ -59,6 +59,13 @@ export async function convertDirectory({
     `${pc.bold(to)}: ${plan.done}, ${byteSize(bytesWritten)} in ${seconds.toFixed(1)} s`,
     { output: to, bytesWritten, seconds, done: plan.done, leftOut },
   );
+}
+
+/** Before the output is one of them. */
+async function foldersIn(
+  folder: ReturnType<typeof localFolder>,
+): Promise<string[]> {
+  return (await folder.folders!()).map((each) => `${each}/`);
 }
 
 function tellLeft(
@@ -81,6 +88,7 @@ export async function convertDirectoryThere(
 ): Promise<void> {
   const folder = localFolder(from);
   const files = (await folder.list())!;
+  const folders = await foldersIn(folder);
   if (makesGguf(request)) {
     checkOutput(to, force);
     for (const file of files.filter(isTaken)) checkApart(join(from, file), to);
@@ -99,7 +107,6 @@ export async function convertDirectoryThere(
     seconds,
   };
   const untaken = files.filter((file) => !isTaken(file));
-  const folders = (await folder.folders!()).map((each) => `${each}/`);
   const leftOut = [...end.leftOut, ...untaken, ...folders];
   if (end.isFolder) tellLeft(leftOut, end.missing);
   tell(

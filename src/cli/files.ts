@@ -96,7 +96,9 @@ export function notReadable(path: string, cause?: unknown): AppError {
   const { code } = (cause ?? {}) as NodeJS.ErrnoException;
   const why =
     code === "ENOENT"
-      ? "which is not there"
+      ? /^https?:\/\//.test(path)
+        ? "no file of this machine; `inspect` reads what is elsewhere, and an edge makes a job of it"
+        : "which is not there"
       : cause === undefined
         ? "which is no file"
         : reasonOf(cause);

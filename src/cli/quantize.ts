@@ -20,6 +20,7 @@ import {
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { quantizeDirectory } from "./quantize-directory.ts";
 import { maxShardBytes, shardArguments } from "./shard-size.ts";
+import { checkThere } from "./stdio.ts";
 
 const args = {
   ...fileArguments,
@@ -126,10 +127,12 @@ export const quantizeCommand = defineCommand({
       isShown ||
       given.figures === true ||
       (given.for ?? given["max-shard-size"] ?? given.rotate) !== undefined
-    )
+    ) {
+      checkThere(file!);
       throw new UsageError(
         "Expected a model's directory for --for, --max-shard-size, --rotate, --figures and --show, got a file",
       );
+    }
     await convertFile(given, { operation: "quantize", options });
   },
 });

@@ -2,6 +2,7 @@
 import type { ArgsDef } from "citty";
 import { valued } from "./argument.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
+import { checkThere } from "./stdio.ts";
 
 const DEFAULT_SHARD = "5GB";
 
@@ -22,6 +23,7 @@ export function maxShardBytes(given: Arguments): number {
 /** Errors: `UsageError` where one is told of a file */
 export function checkNoShardSize(given: Arguments): void {
   if (given["max-shard-size"] === undefined) return;
+  checkThere(given.file as string);
   throw new UsageError("Expected a directory for --max-shard-size, got a file");
 }
 

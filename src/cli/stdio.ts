@@ -1,9 +1,15 @@
 /** `-` in the place of a file: stdin, and stdout. */
+import { statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
-import { checkOutput, removeWhenEnded, writeWhole } from "./files.ts";
+import {
+  checkOutput,
+  notReadable,
+  removeWhenEnded,
+  writeWhole,
+} from "./files.ts";
 import { sweep } from "./parts.ts";
 
 export const STANDARD = "-";
@@ -29,6 +35,16 @@ export async function withInput<T>(
   } finally {
     await rm(kept, { force: true });
     settled();
+  }
+}
+
+/** Before it is taken for a file or a directory, and refused as one that the other would have to be. Errors: `file_not_found` */
+export function checkThere(path: string): void {
+  if (path === STANDARD) return;
+  try {
+    statSync(path);
+  } catch (cause) {
+    throw notReadable(path, cause);
   }
 }
 

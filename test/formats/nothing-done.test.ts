@@ -155,6 +155,10 @@ test("a file without anything to convert is refused, and what it has is said", a
       ),
     },
   );
+  // What `include` could not take either.
+  await expect(
+    planned([f32("scale", [], [1])], { operation: "quantize" }),
+  ).rejects.toThrow(/got none but "scale" \(F32, no dimension\)$/);
   const integers = [u8("ids", [32], Array(32)), u8("more", [1], [1])];
   for (const operation of ["quantize", "dequantize", "hadamard"] as const) {
     await expect(planned(integers, { operation })).rejects.toMatchObject({

@@ -443,6 +443,33 @@ test.each([
     1,
     "Expected a file that can be read, got none",
   ],
+  ...[
+    ["quantize", "none", "-o", "y", "--for", "vllm"],
+    ["quantize", "none", "--for", "mlx", "--show"],
+    ["quantize", "none", "-o", "y", "--max-shard-size", "1GB"],
+    ["dequantize", "none", "-o", "y", "--max-shard-size", "1GB"],
+    ["repack", "none", "-o", "y", "--to", "mlx", "--max-shard-size", "1GB"],
+    ["analyze", "none", "--rotate", "fold"],
+  ].map((args): [string, string[], number, string] => [
+    `a directory that is not there, of ${args.join(" ")},`,
+    args,
+    1,
+    "Expected a file that can be read, got none: which is not there",
+  ]),
+  ...["quantize", "dequantize"].map(
+    (command): [string, string[], number, string] => [
+      `a URL that is to be read here, by ${command},`,
+      [command, "https://host.example/o/r/resolve/main/", "-o", "y"],
+      1,
+      "got https://host.example/o/r/resolve/main/: no file of this machine; `inspect` reads what is elsewhere, and an edge makes a job of it",
+    ],
+  ),
+  [
+    "a directory's options of stdin",
+    ["quantize", "-", "-o", "y", "--for", "vllm"],
+    2,
+    "Expected a model's directory for --for",
+  ],
   [
     "a folder for an edge",
     ["analyze", ".", "--url", "http://127.0.0.1:9"],

@@ -154,6 +154,11 @@ test("what is not taken along is told, and what cannot be read before anything i
     "original/",
     "pytorch_model.bin",
   ]);
+  // Its own output, in the directory that it reads, is none of that.
+  const inside = ["-o", join(odd, "made"), "--for", "vllm", "--json"];
+  const within = mxfp4("quantize", odd, ...inside);
+  expect(within.status).toBe(0);
+  expect(JSON.parse(within.stdout)).toMatchObject({ leftOut });
   spawnSync("mkfifo", [join(odd, "pipe")]);
   const refused = mxfp4(...args, "--force");
   expect(refused.stderr).toContain(

@@ -179,7 +179,8 @@ export function chooseAll(
   if (chosen.some((each) => each && hasElements(each.tensor))) return chosen;
   const decisions = tensors.map((tensor) => decide(file, tensor, choice));
   const byRole = tensors.some(
-    ({ dtype }, i) => isFloat(dtype) && decisions[i]?.becomes === "keep",
+    ({ dtype, shape }, i) =>
+      isFloat(dtype) && shape.length > 0 && decisions[i]?.becomes === "keep",
   );
   throw nothingTo(
     verb,
