@@ -61,84 +61,71 @@ function scales(suffix: string, dtypes: Part["dtypes"] = SCALE_TYPES): Part {
   return part(suffix, dtypes, (groups) => [groups]);
 }
 
+const USUAL = { target: "safetensors", format: "mxfp4", base: "" } as const;
+
 /** The first of a target and a format is what is written unless told. */
 export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
   {
+    ...USUAL,
     name: "gpt-oss",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part("_blocks", ["U8"], (g) => [g, 16]), scales("_scales", ["U8"])],
   },
   {
+    ...USUAL,
     name: "openai",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part(".blocks", ["U8"], (g) => [g, 16]), scales(".scales", ["U8"])],
   },
   {
+    ...USUAL,
     name: "compressed-tensors",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part("_packed", ["U8"], (g) => [16 * g]), scales("_scale")],
   },
   {
+    ...USUAL,
     name: "ggml",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part("_ggml", ["U8"], (g) => [g, GGML_BLOCK_BYTES])],
     wholeRows: true,
   },
   {
+    ...USUAL,
     name: "ggml",
     target: "gguf",
-    format: "mxfp4",
-    base: "",
     parts: [part("", ["MXFP4"], (g) => [32 * g])],
     wholeRows: true,
   },
   {
+    ...USUAL,
     name: "compressed-tensors",
-    target: "safetensors",
     format: "mxfp8-e4m3",
-    base: "",
     parts: [part("", ["F8_E4M3"], (g) => [32 * g]), scales("_scale")],
   },
   {
+    ...USUAL,
     name: "compressed-tensors",
-    target: "safetensors",
     format: "mxfp8-e5m2",
-    base: "",
     parts: [part("", ["F8_E5M2"], (g) => [32 * g]), scales("_scale")],
   },
   {
+    ...USUAL,
     name: "quark",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part("", ["U8"], (g) => [16 * g]), scales("_scale", ["U8"])],
   },
   {
+    ...USUAL,
     name: "mlx",
-    target: "safetensors",
-    format: "mxfp4",
     base: "weight",
     parts: [part("weight", ["U32"], (g) => [4 * g]), scales("scales", ["U8"])],
   },
   {
+    ...USUAL,
     name: "mlx",
-    target: "safetensors",
     format: "mxfp8-e4m3",
     base: "weight",
     parts: [part("weight", ["U32"], (g) => [8 * g]), scales("scales", ["U8"])],
   },
   {
+    ...USUAL,
     name: "deepseek",
-    target: "safetensors",
-    format: "mxfp4",
     base: "weight",
     parts: [
       part("weight", ["I8"], (g) => [16 * g]),
@@ -146,10 +133,8 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
     ],
   },
   {
+    ...USUAL,
     name: "f4",
-    target: "safetensors",
-    format: "mxfp4",
-    base: "",
     parts: [part("", ["F4"], (g) => [32 * g]), scales("_scale", ["F8_E8M0"])],
   },
 ];

@@ -7,172 +7,75 @@ export type HeadsByName = ReadonlyMap<string, TensorHead>;
 /** The weight that a tensor belongs to, or undefined where it is of none. */
 type Match = (head: TensorHead, heads: HeadsByName) => string | undefined;
 
+/** What two tensors have to be to each other. */
+type Fits = (scales: TensorHead, elements: TensorHead) => boolean;
+
 type KnownFormat = { format: string; match: Match; isRead: boolean };
+
+const WEIGHT = /weight$/;
+const AFTER_WEIGHT = /(?<=weight)$/;
+
+const READ: readonly [string, Match][] = [
+  [
+    "MXFP4, gpt-oss",
+    pair(
+      "U8",
+      /(?<=[._])blocks$/,
+      "scales",
+      (_, { shape }) => shape.at(-1) === 16,
+    ),
+  ],
+  ["MXFP4, compressed-tensors", pair("U8", /_packed$/, "_scale", groups(16))],
+  ["MXFP4, Quark", pair("U8", AFTER_WEIGHT, "_scale", groups(16))],
+  ["MXFP4, MLX", mlx(false, groups(4))],
+  ["MXFP4, DeepSeek", pair("I8", WEIGHT, "scale", hasExponents)],
+  ["MXFP4, F4 with E8M0 scales", pair("F4", /$/, "_scale", hasExponents)],
+  [
+    "MXFP8, compressed-tensors",
+    (head, heads) => {
+      const scales = heads.get(`${head.name}_scale`);
+      const isOwn =
+        FLOAT8_DTYPES[head.dtype] && scales && isMxfp8(head, scales);
+      return isOwn ? head.name : undefined;
+    },
+  ],
+  ["MXFP8, MLX", mlx(false, groups(8))],
+  ["FP8", ({ name, dtype }) => (FLOAT8_DTYPES[dtype] ? name : undefined)],
+  ["MXFP4, GGUF", ({ name, dtype }) => (dtype === "MXFP4" ? name : undefined)],
+];
+
+const UNREAD: readonly [string, Match][] = [
+  ["NVFP4, compressed-tensors", pair("U8", /_packed$/, "_scale", groups(8))],
+  [
+    "NVFP4, ModelOpt",
+    pair(
+      "U8",
+      AFTER_WEIGHT,
+      "_scale",
+      (scales, elements) =>
+        scales.dtype === "F8_E4M3" && groups(8)(scales, elements),
+    ),
+  ],
+  ["NVFP4, MLX", mlx(false, groups(2))],
+  ["INT4, compressed-tensors", pair("I32", /_packed$/, "_scale")],
+  [
+    "INT8, compressed-tensors",
+    pair("I8", AFTER_WEIGHT, "_scale", (scales) => !hasExponents(scales)),
+  ],
+  ["affine INT, MLX", mlx(true)],
+  ["INT4, AWQ", zeroed((packed, zeros) => packed === zeros)],
+  ["INT8, GPTQ", zeroed((packed, zeros) => packed === 4 * zeros)],
+  ["INT4, GPTQ", zeroed((packed, zeros) => packed === 8 * zeros)],
+  ["GPTQ", ({ name, dtype }) => stemOf(name, dtype === "I32", ".qweight")],
+  ["NF4 or FP4, bitsandbytes", pair("U8", /$/, ".absmax")],
+  ["INT8, bitsandbytes", pair("I8", WEIGHT, "SCB")],
+];
 
 /** The first that matches is meant. */
 export const KNOWN_FORMATS: readonly KnownFormat[] = [
-  ...read([
-    [
-      "MXFP4, gpt-oss",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U8" && shape.at(-1) === 16
-          ? pair(name, heads, [
-              /[._]blocks$/,
-              (m) => m.replace("blocks", "scales"),
-            ])
-          : undefined,
-    ],
-    [
-      "MXFP4, compressed-tensors",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U8"
-          ? pair(name, heads, [/_packed$/, () => "_scale"], groups(shape, 16))
-          : undefined,
-    ],
-    [
-      "MXFP4, Quark",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U8"
-          ? pair(
-              name,
-              heads,
-              [/(?<=weight)$/, () => "_scale"],
-              groups(shape, 16),
-            )
-          : undefined,
-    ],
-    [
-      "MXFP4, MLX",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U32" && !heads.has(name.replace(/weight$/, "biases"))
-          ? pair(name, heads, [/weight$/, () => "scales"], groups(shape, 4))
-          : undefined,
-    ],
-    [
-      "MXFP4, DeepSeek",
-      ({ name, dtype }, heads) =>
-        dtype === "I8"
-          ? pair(
-              name,
-              heads,
-              [/weight$/, () => "scale"],
-              (scale) => scale.dtype === "F8_E8M0",
-            )
-          : undefined,
-    ],
-    [
-      "MXFP4, F4 with E8M0 scales",
-      ({ name, dtype }, heads) =>
-        dtype === "F4"
-          ? pair(
-              name,
-              heads,
-              [/$/, () => "_scale"],
-              (scale) => scale.dtype === "F8_E8M0",
-            )
-          : undefined,
-    ],
-    [
-      "MXFP8, compressed-tensors",
-      (head, heads) => {
-        const scales = heads.get(`${head.name}_scale`);
-        const isOwn =
-          FLOAT8_DTYPES[head.dtype] && scales && isMxfp8(head, scales);
-        return isOwn ? head.name : undefined;
-      },
-    ],
-    [
-      "MXFP8, MLX",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U32" && !heads.has(name.replace(/weight$/, "biases"))
-          ? pair(name, heads, [/weight$/, () => "scales"], groups(shape, 8))
-          : undefined,
-    ],
-    ["FP8", ({ name, dtype }) => (FLOAT8_DTYPES[dtype] ? name : undefined)],
-    [
-      "MXFP4, GGUF",
-      ({ name, dtype }) => (dtype === "MXFP4" ? name : undefined),
-    ],
-  ]),
-  ...unread([
-    [
-      "NVFP4, compressed-tensors",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U8"
-          ? pair(name, heads, [/_packed$/, () => "_scale"], groups(shape, 8))
-          : undefined,
-    ],
-    [
-      "NVFP4, ModelOpt",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U8"
-          ? pair(
-              name,
-              heads,
-              [/(?<=weight)$/, () => "_scale"],
-              (scale) => scale.dtype === "F8_E4M3" && groups(shape, 8)(scale),
-            )
-          : undefined,
-    ],
-    [
-      "NVFP4, MLX",
-      ({ name, dtype, shape }, heads) =>
-        dtype === "U32" && !heads.has(name.replace(/weight$/, "biases"))
-          ? pair(name, heads, [/weight$/, () => "scales"], groups(shape, 2))
-          : undefined,
-    ],
-    [
-      "INT4, compressed-tensors",
-      ({ name, dtype }, heads) =>
-        dtype === "I32"
-          ? pair(name, heads, [/_packed$/, () => "_scale"])
-          : undefined,
-    ],
-    [
-      "INT8, compressed-tensors",
-      ({ name, dtype }, heads) =>
-        dtype === "I8"
-          ? pair(
-              name,
-              heads,
-              [/(?<=weight)$/, () => "_scale"],
-              (scale) => scale.dtype !== "F8_E8M0",
-            )
-          : undefined,
-    ],
-    [
-      "affine INT, MLX",
-      ({ name, dtype }, heads) =>
-        dtype === "U32" && heads.has(name.replace(/weight$/, "biases"))
-          ? pair(name, heads, [/weight$/, () => "scales"])
-          : undefined,
-    ],
-    ["INT4, AWQ", zeroed((packed, zeros) => packed === zeros)],
-    ["INT8, GPTQ", zeroed((packed, zeros) => packed === 4 * zeros)],
-    ["INT4, GPTQ", zeroed((packed, zeros) => packed === 8 * zeros)],
-    ["GPTQ", ({ name, dtype }) => stemOf(name, dtype === "I32", ".qweight")],
-    [
-      "NF4 or FP4, bitsandbytes",
-      ({ name, dtype }, heads) =>
-        dtype === "U8" ? pair(name, heads, [/$/, () => ".absmax"]) : undefined,
-    ],
-    [
-      "INT8, bitsandbytes",
-      ({ name, dtype }, heads) =>
-        dtype === "I8"
-          ? pair(name, heads, [/weight$/, () => "SCB"])
-          : undefined,
-    ],
-  ]),
+  ...READ.map(([format, match]) => ({ format, match, isRead: true })),
+  ...UNREAD.map(([format, match]) => ({ format, match, isRead: false })),
 ];
-
-function read(entries: readonly (readonly [string, Match])[]): KnownFormat[] {
-  return entries.map(([format, match]) => ({ format, match, isRead: true }));
-}
-
-function unread(entries: readonly (readonly [string, Match])[]): KnownFormat[] {
-  return entries.map(([format, match]) => ({ format, match, isRead: false }));
-}
 
 function stemOf(
   name: string,
@@ -193,24 +96,37 @@ function zeroed(fits: (packed: number, zeros: number) => boolean): Match {
   };
 }
 
-/** The weight's name where the other tensor of its pair is there, and as `fits` wants it. */
+/** A tensor of `dtype`, where the one that has `other` for its `suffix` is there, and as `fits` wants it. */
 function pair(
-  name: string,
-  heads: HeadsByName,
-  [suffix, other]: [RegExp, (matched: string) => string],
-  fits: (scales: TensorHead) => boolean = () => true,
-): string | undefined {
-  const matched = suffix.exec(name);
-  if (!matched) return undefined;
-  const stem = name.slice(0, matched.index);
-  const scales = heads.get(stem + other(matched[0]));
-  return scales && fits(scales) ? stem.replace(/[._]$/, "") : undefined;
+  dtype: string,
+  suffix: RegExp,
+  other: string,
+  fits: Fits = () => true,
+): Match {
+  return (head, heads) => {
+    const matched = suffix.exec(head.name);
+    if (head.dtype !== dtype || !matched) return undefined;
+    const stem = head.name.slice(0, matched.index);
+    const scales = heads.get(stem + other);
+    return scales && fits(scales, head) ? stem.replace(/[._]$/, "") : undefined;
+  };
+}
+
+/** MLX's pair: of integers it has biases, too. */
+function mlx(hasBiases: boolean, fits?: Fits): Match {
+  const match = pair("U32", WEIGHT, "scales", fits);
+  return (head, heads) =>
+    heads.has(head.name.replace(WEIGHT, "biases")) === hasBiases
+      ? match(head, heads)
+      : undefined;
 }
 
 /** Scales that are one for each `elements` of a row's stored ones. */
-function groups(
-  shape: readonly number[],
-  elements: number,
-): (scales: TensorHead) => boolean {
-  return (scales) => scales.shape.at(-1) === shape.at(-1)! / elements;
+function groups(elements: number): Fits {
+  return (scales, { shape }) =>
+    scales.shape.at(-1) === shape.at(-1)! / elements;
+}
+
+function hasExponents(scales: TensorHead): boolean {
+  return scales.dtype === "F8_E8M0";
 }
