@@ -41,7 +41,9 @@ const INFINITY_BITS = 0x7f800000;
 const SURELY_FINITE = 2 ** 119;
 
 /** What decoding needs of a scheme. */
-export type DecodingScheme = Pick<Scheme, "prescale" | "hadamard" | "seed">;
+export type DecodingScheme = Rotation & Pick<Scheme, "prescale">;
+
+type Rotation = Pick<Scheme, "hadamard" | "seed">;
 
 /** The noise of the tensor at `position` among the sorted names of all: which are quantized changes none of it. */
 export function roundingKey(seed: number, position: number): NoiseKey {
@@ -201,7 +203,7 @@ export function withoutPadding(
 export function rotate(
   x: Pointer,
   count: number,
-  { hadamard: segmentLength, seed }: DecodingScheme,
+  { hadamard: segmentLength, seed }: Rotation,
 ): void {
   if (segmentLength === 0) return;
   hadamardTransform(x, count, segmentLength, signs(segmentLength, seed));
@@ -210,7 +212,7 @@ export function rotate(
 export function rotateBack(
   x: Pointer,
   count: number,
-  { hadamard: segmentLength, seed }: DecodingScheme,
+  { hadamard: segmentLength, seed }: Rotation,
 ): void {
   if (segmentLength === 0) return;
   hadamardInverse(x, count, segmentLength, signs(segmentLength, seed));

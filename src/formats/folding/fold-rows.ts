@@ -1,10 +1,8 @@
 /** The folds of a tensor on rows that are in the kernels' memory. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { transpose } from "../../kernels/matmul.ts";
-import type { SegmentLength } from "../../api/scheme.ts";
-import { drawSigns, hadamardTransform } from "../../kernels/hadamard.ts";
-import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import { rotate } from "../blocks/block-pieces.ts";
 import type { Fold } from "./fold-plan.ts";
 
 /**
@@ -31,28 +29,16 @@ export function foldRows(
       for (let i = 0; i < columns; i++) values[at + i]! *= norm[i]!;
     }
   }
-  if (fold.columns) rotate(x, rows * columns, fold.columns, seed);
-  if (fold.rows) {
-    const segmentLength = fold.rows;
+  const { columns: hadamard, rows: ofRows } = fold;
+  if (hadamard) {
+    arena.scope(() => rotate(x, rows * columns, { hadamard, seed }));
+  }
+  if (ofRows) {
     arena.scope(() => {
       const turned = arena.allocF32(rows * columns);
       transpose(turned, x, rows, columns);
-      rotate(turned, rows * columns, segmentLength, seed);
+      rotate(turned, rows * columns, { hadamard: ofRows, seed });
       transpose(x, turned, columns, rows);
     });
   }
-}
-
-function rotate(
-  x: Pointer,
-  length: number,
-  segmentLength: SegmentLength,
-  seed: number,
-): void {
-  const { arena } = kernels();
-  arena.scope(() => {
-    const signs = arena.allocF32(segmentLength);
-    drawSigns(signs, segmentLength, noiseKey(seed, PURPOSE.fileSigns));
-    hadamardTransform(x, length, segmentLength, signs);
-  });
 }

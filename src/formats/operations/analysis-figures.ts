@@ -59,23 +59,14 @@ export function readTally(numbers: Float64Array, schemes: number): Tally {
 export function newTally(schemes: number): Tally {
   return {
     elements: 0,
-    moments: { count: 0, mean: 0, second: 0, third: 0, fourth: 0 },
-    schemes: Array.from({ length: schemes }, newSums),
+    moments: zeros(MOMENTS),
+    schemes: Array.from({ length: schemes }, () => zeros(SUMS)),
   };
 }
 
-function newSums(): Sums {
-  return {
-    signal: 0,
-    noise: 0,
-    product: 0,
-    power: 0,
-    skipped: 0,
-    most: 0,
-    clipped: 0,
-    zeroed: 0,
-    lost: 0,
-  };
+/** Nothing added up yet. */
+function zeros<Key extends string>(keys: readonly Key[]): Record<Key, number> {
+  return Object.fromEntries(keys.map((key) => [key, 0])) as Record<Key, number>;
 }
 
 /** Add `more` to `sums`. */
