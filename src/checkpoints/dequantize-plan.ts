@@ -11,13 +11,13 @@ import {
   decoded,
   decodedElements,
   GGML_SOURCE,
-  type Hold,
   pairSource,
 } from "../formats/blocks/packed-sections.ts";
 import type { PackedTensor } from "../formats/blocks/packed-tensors.ts";
 import { PLAIN } from "../formats/blocks/quantization-record.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
+import type { Hold } from "../formats/stream/hold-pool.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
 import { elementCount, hasElements } from "../formats/tensor.ts";
 import { type BlocksPlan, writtenBlocks } from "./blocks-plan.ts";

@@ -9,7 +9,7 @@ import { roundingKey } from "../formats/blocks/block-pieces.ts";
 import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import { watchedCopy } from "../formats/blocks/watched-copy.ts";
-import { refloated } from "../formats/blocks/refloated-section.ts";
+import { refloated } from "../formats/blocks/float-sections.ts";
 import { quantized } from "../formats/blocks/quantized-sections.ts";
 import { notPlain } from "../formats/blocks/scheme.ts";
 import { quantizedTurned } from "../formats/blocks/turned-sections.ts";

@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
-import { refloated } from "../formats/blocks/refloated-section.ts";
+import { refloated } from "../formats/blocks/float-sections.ts";
 import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import type { DecodedDtype, Dtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";

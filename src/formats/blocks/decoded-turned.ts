@@ -5,20 +5,14 @@
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { transpose } from "../../kernels/matmul.ts";
 import { kernels } from "../../kernels/runtime.ts";
-import {
-  type DecodedDtype,
-  dtypeBytes,
-  overflows,
-  storeFloats,
-} from "../dtype.ts";
+import type { DecodedDtype } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
-import { canonicalizeNaN } from "../../kernels/vector.ts";
+import { heldBytes, type Hold } from "../stream/hold-pool.ts";
 import { elementCount } from "../tensor.ts";
 import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import { fromGgml } from "./block-pieces.ts";
+import { fromGgml, storePiece } from "./block-pieces.ts";
 import type { Lost } from "./nonfinite.ts";
-import type { Hold } from "./packed-sections.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 
 /**
@@ -49,9 +43,7 @@ export function decodedTurned(
     pieces: matrices,
     pieceBytes: () => matrixBlocks * groupBytes,
     *convert(matrix, bytes) {
-      const scales = hold?.pool
-        .bytes(hold.index, hold.bytes)
-        .subarray(matrix * matrixBlocks);
+      const scales = hold && heldBytes(hold).subarray(matrix * matrixBlocks);
       for (let slab = 0; slab < slabs; slab++)
         yield decodeSlab(bytes, scales, slab);
       if (matrix === matrices - 1) hold?.pool.release(hold.index);
@@ -78,14 +70,8 @@ export function decodedTurned(
       format.dequantize(x, packed, length, 1);
       const turned = arena.allocF32(length);
       transpose(turned, x, outs, BLOCK_SIZE);
-      canonicalizeNaN(turned, length);
-      if (lost && overflows(dtype, turned, length)) lost();
-      return storeFloats(
-        dtype,
-        turned,
-        length,
-        out.take(dtypeBytes(dtype, length)),
-      );
+      const piece = { start: 0, count: length, rows: 1, real: length };
+      return storePiece(turned, piece, dtype, out, lost);
     });
   }
 

@@ -4,7 +4,7 @@ import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import { OutputBuffer, type Section } from "../stream/conversion.ts";
-import type { HoldPool } from "../stream/hold-pool.ts";
+import { heldBytes, type Hold, type HoldPool } from "../stream/hold-pool.ts";
 import type { Packed } from "./block-format.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 import {
@@ -17,7 +17,7 @@ import {
 import { type Lost, type Watch, watchScales } from "./nonfinite.ts";
 import { type Piece, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
-import { scaleBytes } from "./quantized-sections.ts";
+import { scaleBytes, withHeld } from "./quantized-sections.ts";
 
 /** How blocks come: pieces of `groupBytes` a block that carry all they need. */
 export type BlockSource = {
@@ -34,10 +34,7 @@ export const GGML_SOURCE: BlockSource = {
   load: fromGgml,
 };
 
-/** The part of a pair that came first, whole. */
-export type Hold = { pool: HoldPool; index: number; bytes: number };
-
-/** The second part of a pair, with the first in `hold`. */
+/** The second part of a pair, with the first in `hold`, whole. */
 export function pairSource(
   { layout }: Pick<PackedTensor, "layout">,
   hold: Hold,
@@ -45,7 +42,7 @@ export function pairSource(
 ): BlockSource {
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[layout.format];
-  const first = () => hold.pool.bytes(hold.index, hold.bytes);
+  const first = () => heldBytes(hold);
   const release = () => hold.pool.release(hold.index);
   if (scalesLast) {
     return {
@@ -137,28 +134,20 @@ export function interleaved(
 export function separated(
   tensor: PackedTensor,
   pool: HoldPool,
-  hold: number,
+  index: number,
   watch?: Watch,
 ): Section {
   const { rows, layout } = tensor;
   const { arena } = kernels();
   const { elementBytes } = BLOCK_FORMATS[layout.format];
   const out = new OutputBuffer();
-  const held = () => pool.bytes(hold, scaleBytes(rows));
+  const hold = { pool, index, bytes: scaleBytes(rows) };
   const section = piecewise(rows, GGML_SOURCE, (packed, { start, count }) => {
     const blocks = count / BLOCK_SIZE;
     const scales = arena.u8(packed.scales, blocks);
     watchScales(tensor, scales, start / BLOCK_SIZE, watch);
-    held().set(scales, start / BLOCK_SIZE);
+    heldBytes(hold).set(scales, start / BLOCK_SIZE);
     return out.copy(arena.u8(packed.elements, blocks * elementBytes));
   });
-  return {
-    ...section,
-    *convert(index, bytes) {
-      yield* section.convert(index, bytes);
-      if (index < section.pieces - 1) return;
-      yield held();
-      pool.release(hold);
-    },
-  };
+  return withHeld(section, hold);
 }

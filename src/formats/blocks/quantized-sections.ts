@@ -14,80 +14,45 @@ import {
   overflows,
   storeFloats,
 } from "../dtype.ts";
-import type { HoldPool } from "../stream/hold-pool.ts";
+import { heldBytes, type Hold, type HoldPool } from "../stream/hold-pool.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
-import {
-  loadPiece,
-  packBlocks,
-  type PieceListeners,
-  toGgml,
-} from "./block-pieces.ts";
-import {
-  inputBytes,
-  type Piece,
-  pieceCount,
-  pieceOf,
-  type Rows,
-} from "./block-rows.ts";
+import { packBlocks, type PieceListeners, toGgml } from "./block-pieces.ts";
+import type { Piece, Rows } from "./block-rows.ts";
 import type { Lost } from "./nonfinite.ts";
+import { floatPieces } from "./float-sections.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
-/** Elements as they come, and their scales, in `hold` until then, behind them. */
-export class ScalesBehind {
-  readonly #out = new OutputBuffer();
-  readonly #scheme: Scheme;
-  readonly #key: NoiseKey;
-  readonly #pool: HoldPool;
-  readonly #hold: number;
-  readonly #bytes: number;
-  readonly #told: PieceListeners | undefined;
-
-  /** `bytes` are those of all scales. */
-  constructor(
-    scheme: Scheme,
-    key: NoiseKey,
-    pool: HoldPool,
-    hold: number,
-    bytes: number,
-    told?: PieceListeners,
-  ) {
-    this.#scheme = scheme;
-    this.#key = key;
-    this.#pool = pool;
-    this.#hold = hold;
-    this.#bytes = bytes;
-    this.#told = told;
-  }
-
-  /** The elements of f32 [count] at `x`. Inside of `arena.scope`. */
-  pack(x: Pointer, piece: Piece): Uint8Array {
+/** Elements of the floats that `floats` loads, and behind them their scales, which are in `hold` until then. */
+export function quantizedFloats(
+  floats: (write: PieceWriter["write"]) => Section,
+  scheme: Scheme,
+  key: NoiseKey,
+  hold: Hold,
+  told?: PieceListeners,
+): Section {
+  const out = new OutputBuffer();
+  const { elementBytes } = BLOCK_FORMATS[scheme.format];
+  const section = floats((x, piece) => {
     const { arena } = kernels();
-    const { elementBytes } = BLOCK_FORMATS[this.#scheme.format];
     const blocks = piece.count / BLOCK_SIZE;
-    const { elements, scales } = packBlocks(
-      x,
-      piece,
-      this.#scheme,
-      this.#key,
-      this.#told,
-    );
-    this.#held.set(arena.u8(scales, blocks), piece.start / BLOCK_SIZE);
-    return this.#out.copy(arena.u8(elements, blocks * elementBytes));
-  }
+    const { elements, scales } = packBlocks(x, piece, scheme, key, told);
+    heldBytes(hold).set(arena.u8(scales, blocks), piece.start / BLOCK_SIZE);
+    return out.copy(arena.u8(elements, blocks * elementBytes));
+  });
+  return { ...withHeld(section, hold), release: () => out.release() };
+}
 
-  /** Behind the last piece. */
-  *end(): Generator<Uint8Array> {
-    yield this.#held;
-    this.#pool.release(this.#hold);
-  }
-
-  release(): void {
-    this.#out.release();
-  }
-
-  get #held(): Uint8Array {
-    return this.#pool.bytes(this.#hold, this.#bytes);
-  }
+/** `section`, and behind its last piece what is held. */
+export function withHeld(section: Section, hold: Hold): Section {
+  return {
+    ...section,
+    *convert(index, bytes) {
+      yield* section.convert(index, bytes);
+      if (index < section.pieces - 1) return;
+      yield heldBytes(hold);
+      hold.pool.release(hold.index);
+    },
+  };
 }
 
 export function quantized(
@@ -96,24 +61,16 @@ export function quantized(
   scheme: Scheme,
   key: NoiseKey,
   pool: HoldPool,
-  hold: number,
+  index: number,
   told?: PieceListeners,
 ): Section {
-  const bytes = scaleBytes(rows);
-  const blocks = new ScalesBehind(scheme, key, pool, hold, bytes, told);
-  const pieces = pieceCount(rows);
-  return {
-    release: () => blocks.release(),
-    pieces,
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    *convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      yield kernels().arena.scope(() =>
-        blocks.pack(loadPiece(bytes, dtype, piece), piece),
-      );
-      if (index === pieces - 1) yield* blocks.end();
-    },
-  };
+  return quantizedFloats(
+    (write) => floatPieces(rows, dtype, write),
+    scheme,
+    key,
+    { pool, index, bytes: scaleBytes(rows) },
+    told,
+  );
 }
 
 /** How a piece is written where all that belongs to a block lies in it, so that nothing is held back. */
@@ -171,19 +128,10 @@ export function converted(
   lost?: Lost,
 ): Section {
   const out = new OutputBuffer();
-  return {
-    release: () => out.release(),
-    pieces: pieceCount(rows),
-    pieceBytes: (index) => inputBytes(rows, index, dtype),
-    convert(index, bytes) {
-      const piece = pieceOf(rows, index);
-      return [
-        kernels().arena.scope(() =>
-          out.copy(write(loadPiece(bytes, dtype, piece), piece, lost)),
-        ),
-      ];
-    },
-  };
+  const section = floatPieces(rows, dtype, (x, piece) =>
+    out.copy(write(x, piece, lost)),
+  );
+  return { ...section, release: () => out.release() };
 }
 
 /** Of blocks of Q8_0, whose f16 scales are infinite where a value is beyond 127 times the largest. */

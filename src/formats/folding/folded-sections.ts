@@ -12,7 +12,7 @@ import type { PieceListeners } from "../blocks/block-pieces.ts";
 import type { Lost } from "../blocks/nonfinite.ts";
 import {
   type PieceWriter,
-  ScalesBehind,
+  quantizedFloats,
 } from "../blocks/quantized-sections.ts";
 import {
   type DecodedDtype,
@@ -88,7 +88,7 @@ export function foldedFloats(tensor: FoldedTensor, lost?: Lost): Section {
 /** What `writer` makes of it. Requires: columns % 32 == 0 */
 export function foldedWritten(
   tensor: FoldedTensor,
-  { write }: PieceWriter,
+  { write }: Pick<PieceWriter, "write">,
 ): Section {
   return folded(tensor, (x, { start, count }) =>
     write(x, { start, count, rows: 1, real: count }),
@@ -101,20 +101,14 @@ export function foldedBlocks(
   scheme: Scheme,
   key: NoiseKey,
   pool: HoldPool,
-  hold: number,
+  index: number,
   told?: PieceListeners,
 ): Section {
-  const bytes = elementCount(tensor.shape) / BLOCK_SIZE;
-  const blocks = new ScalesBehind(scheme, key, pool, hold, bytes, told);
-  const section = folded(tensor, (x, { start, count }) =>
-    blocks.pack(x, { start, count, rows: 1, real: count }),
+  return quantizedFloats(
+    (write) => foldedWritten(tensor, { write }),
+    scheme,
+    key,
+    { pool, index, bytes: elementCount(tensor.shape) / BLOCK_SIZE },
+    told,
   );
-  return {
-    ...section,
-    release: () => blocks.release(),
-    *convert(index, bytes) {
-      yield* section.convert(index, bytes);
-      if (index === section.pieces - 1) yield* blocks.end();
-    },
-  };
 }

@@ -6,7 +6,7 @@ import { decoded, decodedElements } from "../blocks/packed-sections.ts";
 import { findPacked } from "../blocks/packed-tensors.ts";
 import { writeBlocks } from "../blocks/paired-parts.ts";
 import { isRecordKey } from "../blocks/quantization-record.ts";
-import { refloated } from "../blocks/refloated-section.ts";
+import { refloated } from "../blocks/float-sections.ts";
 import type { TensorFile } from "../containers/container.ts";
 import type { DecodedDtype } from "../dtype.ts";
 import type { Conversion } from "../stream/conversion.ts";

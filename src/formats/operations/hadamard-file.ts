@@ -6,7 +6,7 @@ import { rowsOf } from "../blocks/block-rows.ts";
 import { floatView } from "../blocks/float8-file.ts";
 import { watched } from "../blocks/nonfinite.ts";
 import { type TensorFile, withoutGguf } from "../containers/container.ts";
-import { refloated } from "../blocks/refloated-section.ts";
+import { refloated } from "../blocks/float-sections.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Selection } from "./name-patterns.ts";

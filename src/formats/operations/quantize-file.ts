@@ -24,7 +24,7 @@ import {
   quantized,
   scaleBytes,
 } from "../blocks/quantized-sections.ts";
-import { refloated } from "../blocks/refloated-section.ts";
+import { refloated } from "../blocks/float-sections.ts";
 import { watched } from "../blocks/nonfinite.ts";
 import { watchedTensor } from "../blocks/watched-copy.ts";
 import { notPlain } from "../blocks/scheme.ts";

@@ -56,6 +56,13 @@ export class HoldPool {
   }
 }
 
+/** What one has in a pool: so many bytes, by their number. */
+export type Hold = { pool: HoldPool; index: number; bytes: number };
+
+export function heldBytes({ pool, index, bytes }: Hold): Uint8Array {
+  return pool.bytes(index, bytes);
+}
+
 /** Errors: `body_too_large` when more would be held at once than an isolate has room for */
 export function checkHeld(what: string, bytes: number): void {
   if (bytes <= MAX_HELD_BYTES) return;
