@@ -6,9 +6,22 @@
  * tokenizers has
  */
 
+import { CLASSES } from "./character-classes.ts";
+
+const { letters, digits, spaces } = CLASSES;
+
 /** A contraction's end; letters, digits or marks with the space before them; spaces that nothing follows. */
-const WORD =
-  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+export const WORD = new RegExp(
+  [
+    "'(?:[sdmt]|ll|ve|re)",
+    ` ?[${letters}]+`,
+    ` ?[${digits}]+`,
+    ` ?[^${spaces}${letters}${digits}]+`,
+    `[${spaces}]+(?![^${spaces}])`,
+    `[${spaces}]+`,
+  ].join("|"),
+  "gu",
+);
 
 /** As far as a match looks beyond its end: `'ll` is one word, `'l` is not. In UTF-16 units. */
 const LOOKAHEAD = 4;

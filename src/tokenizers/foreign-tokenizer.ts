@@ -4,10 +4,18 @@
  * for byte, since a text may end inside of a character.
  */
 import { parsedObject } from "../api/json.ts";
-import { Tokenizer } from "@huggingface/tokenizers";
+import { ByteLevelPreTokenizer, Tokenizer } from "@huggingface/tokenizers";
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
-import { BYTE_CHARACTERS } from "./byte-level.ts";
+import { BYTE_CHARACTERS, WORD } from "./byte-level.ts";
+import { CLASSES } from "./character-classes.ts";
+import {
+  type AddedToken,
+  exactParts,
+  inOrder,
+  type TokenizerFile,
+  unread,
+} from "./foreign-parts.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
 
 /** The reader keeps 7 to 11 for each byte of a file, and takes up to 16 while it reads. */
@@ -21,18 +29,6 @@ export function foreignBytes(json: string): number {
   return HELD_FOR_EACH_BYTE * json.length;
 }
 
-type AddedToken = { id: number; content: string; special?: boolean };
-type Part = {
-  type?: string;
-  decoders?: Part[];
-  pattern?: { String?: string };
-};
-type Json = {
-  added_tokens?: AddedToken[];
-  decoder?: Part | null;
-  model?: { type?: string };
-};
-
 export class ForeignTokenizer implements TextTokenizer {
   readonly vocabulary: number;
   readonly #tokenizer: Tokenizer;
@@ -44,23 +40,18 @@ export class ForeignTokenizer implements TextTokenizer {
    * text
    */
   constructor(json: string, config: string | undefined) {
-    const parsed = objectIn("tokenizer.json", json) as Json;
+    const parsed = exactParts(objectIn("tokenizer.json", json));
     this.#bytesOf = bytesOf(parsed);
     this.#added = new Map(
       (parsed.added_tokens ?? []).map((token) => [token.id, token]),
     );
-    const whole = {
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      ...parsed,
-    };
-    const told = config && objectIn("tokenizer_config.json", config);
+    if (config) objectIn("tokenizer_config.json", config);
     try {
-      this.#tokenizer = new Tokenizer(whole, told || {});
+      this.#tokenizer = new Tokenizer(parsed, {});
     } catch (error) {
       throw unread("that is read here", (error as Error).message);
     }
+    mendReader(this.#tokenizer);
     let last = -1;
     for (const id of this.#tokenizer.get_vocab(true).values())
       last = Math.max(last, id);
@@ -100,18 +91,17 @@ export class ForeignTokenizer implements TextTokenizer {
 const utf8 = new TextEncoder();
 
 /** By the decoder: characters that stand for bytes, or pieces of text with some for bytes among them. */
-function bytesOf({ decoder, model }: Json): (name: string) => Uint8Array {
-  const type = model?.type ?? null;
-  if (type !== "BPE" && type !== "Unigram")
-    throw unread("of a BPE or a Unigram", shown(type));
-  const parts = decoder ? [decoder, ...(decoder.decoders ?? [])] : [];
-  if (parts.some(({ type }) => type === "ByteLevel")) return byteLevel;
-  const isSpace = ({ type, pattern }: Part) =>
-    type === "Metaspace" || (type === "Replace" && pattern?.String === SPACE);
-  if (parts.some(isSpace)) return pieces;
+function bytesOf({
+  decoder,
+  model,
+}: TokenizerFile): (name: string) => Uint8Array {
+  const types = inOrder(decoder ?? null, "decoders").map(({ type }) => type);
+  if (types.includes("ByteLevel")) return byteLevel;
+  // A Replace is of SentencePiece's space.
+  if (types.includes("Metaspace") || types.includes("Replace")) return pieces;
   throw unread(
     "whose decoder has ByteLevel, or Metaspace as SentencePiece",
-    `${type} with ${shown(decoder?.type ?? null)}`,
+    `${String(model?.type)} with ${shown(decoder?.type ?? null)}`,
   );
 }
 
@@ -140,9 +130,51 @@ function objectIn(file: string, json: string): object {
   );
 }
 
-function unread(expected: string, got: string): AppError {
-  return new AppError(
-    "malformed_body",
-    `Expected a tokenizer.json ${expected}, got ${got}`,
+/** What the reader keeps for itself of the tokens that are found in a text before it is cut. */
+type Finder = { split: (text: string) => string[] };
+type Finders = {
+  splitter_unnormalized: Finder;
+  splitter_normalized: Finder;
+  added_tokens_map: Map<string, AddedToken>;
+};
+
+const SPACES_FIRST = new RegExp(`^[${CLASSES.spaces}]+`, "u");
+const SPACES_LAST = new RegExp(`[${CLASSES.spaces}]+$`, "u");
+
+/**
+ * What it does as Hugging Face's tokenizers do: letters are of one Unicode, what no piece has is one sign within a word and not
+ * across words, and what tokens strip is White_Space, of no other token.
+ */
+function mendReader(reader: Tokenizer): void {
+  const { pre_tokenizer: steps, model } = reader;
+  const { tokenizers = [] } = (steps ?? {}) as { tokenizers?: unknown[] };
+  for (const step of tokenizers)
+    if (step instanceof ByteLevelPreTokenizer) step.pattern = WORD;
+  if (model) {
+    const cut = model._call.bind(model);
+    model._call = (words) => words.flatMap((word) => cut([word]));
+  }
+  const own = reader as unknown as Finders;
+  const added = own.added_tokens_map;
+  const stripping = new Map(
+    Array.from(added, ([text, { lstrip, rstrip }]) => [
+      text,
+      { lstrip, rstrip },
+    ]),
   );
+  for (const token of added.values()) token.lstrip = token.rstrip = false;
+  for (const finder of [own.splitter_unnormalized, own.splitter_normalized]) {
+    const split = finder.split.bind(finder);
+    finder.split = (text) => {
+      const parts = split(text);
+      return parts.map((part, i) => {
+        if (stripping.has(part)) return part;
+        const [before, after] = [parts[i - 1], parts[i + 1]].map(
+          (near) => near !== undefined && stripping.get(near),
+        );
+        const rest = before && before.rstrip ? part.replace(SPACES_FIRST, "") : part; // prettier-ignore
+        return after && after.lstrip ? rest.replace(SPACES_LAST, "") : rest;
+      });
+    };
+  }
 }

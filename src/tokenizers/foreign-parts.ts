@@ -1,0 +1,232 @@
+/**
+ * A tokenizer.json of others as the reader cuts by it exactly. What the reader does otherwise than Hugging Face's tokenizers is
+ * said in other words where there are such, and refused by its name where there are none: a prompt that is cut otherwise is
+ * another prompt.
+ */
+import { AppError } from "../api/errors.ts";
+import { shown } from "../api/option-kinds.ts";
+import { CLASSES } from "./character-classes.ts";
+
+export type Part = Readonly<Record<string, unknown>>;
+
+export type AddedToken = {
+  id: number;
+  content: string;
+  special?: boolean;
+  normalized?: boolean;
+  single_word?: boolean;
+  lstrip?: boolean;
+  rstrip?: boolean;
+};
+
+export type TokenizerFile = {
+  added_tokens?: AddedToken[];
+  normalizer?: Part | null;
+  pre_tokenizer?: Part | null;
+  post_processor?: Part | null;
+  decoder?: Part | null;
+  model?: Part;
+};
+
+/** Errors: `malformed_body` for a part that is not computed here */
+export function exactParts(file: TokenizerFile): TokenizerFile {
+  const { added_tokens: added = [], model = {}, decoder = null } = file;
+  const steps = inOrder(file.pre_tokenizer ?? null, "pretokenizers");
+  const normalizer = exactNormalizer(file.normalizer ?? null);
+  const pretokenizers = steps.flatMap(exactStep);
+  checkModel(model, steps);
+  checkDecoder(decoder);
+  checkAdded(added);
+  checkFirst(steps, normalizer, added);
+  return {
+    ...file,
+    added_tokens: added,
+    normalizer,
+    pre_tokenizer: { type: "Sequence", pretokenizers },
+    post_processor: file.post_processor ?? null,
+    decoder,
+  };
+}
+
+function checkModel(model: Part, steps: readonly Part[]): void {
+  const { type, byte_fallback: fallsBack, unk_token: unknown } = model;
+  if (type !== "BPE" && type !== "Unigram")
+    throw unread("of a BPE or a Unigram", shown(type ?? null));
+  const unlike = [
+    "dropout",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    ...(type === "Unigram" ? ["byte_fallback"] : []),
+  ].find((key) => model[key]);
+  if (unlike)
+    throw notRead(`a ${type} with \`${unlike}\` ${shown(model[unlike])}`);
+  const isBytes = steps.some((step) => step.type === "ByteLevel");
+  if (type === "BPE" && !isBytes && !fallsBack && (unknown ?? null) === null)
+    throw notRead(
+      "a BPE without ByteLevel, `byte_fallback` or `unk_token` for what no piece has",
+    );
+}
+
+const DECODERS = ["ByteLevel", "ByteFallback", "Fuse", "Strip", "Metaspace"];
+
+function checkDecoder(decoder: Part | null): void {
+  for (const part of inOrder(decoder, "decoders")) {
+    const { type, content, pattern } = part;
+    const isSpace = (pattern as Part | undefined)?.String === "▁";
+    if (type === "Replace" ? isSpace && content === " " : isOf(DECODERS, type))
+      continue;
+    // Of a decoder that is another altogether, what it must have is told.
+    if (decoder!.type === "Sequence")
+      throw notRead(`a decoder's ${named(part)}`);
+  }
+}
+
+function checkAdded(added: readonly AddedToken[]): void {
+  const word = added.find(({ single_word: isWord }) => isWord);
+  if (word) throw notRead(`${shown(word.content)} of \`single_word\``);
+}
+
+const FORMS = ["NFC", "NFD", "NFKC", "NFKD", "Prepend"];
+
+function exactNormalizer(part: Part | null): Part | null {
+  if (part === null) return null;
+  const { type } = part;
+  if (isOf(FORMS, type)) return part;
+  switch (type) {
+    case "Sequence":
+      return {
+        type,
+        normalizers: inOrder(part, "normalizers").map(exactNormalizer),
+      };
+    case "Replace":
+      // The reader takes `$` for a sign of a pattern's match.
+      return { ...part, content: String(part.content).replaceAll("$", "$$$$") };
+    case "Strip": {
+      const ends = [
+        ...(part.strip_left ? ["\\A\\s+"] : []),
+        ...(part.strip_right ? ["\\s+\\z"] : []),
+      ];
+      const rest = { type: "Replace", content: "" };
+      return {
+        type: "Sequence",
+        normalizers: ends.map((Regex) => ({ ...rest, pattern: { Regex } })),
+      };
+    }
+    default:
+      throw notRead(`a normalizer's ${named(part)}`, [
+        ...FORMS,
+        "Replace",
+        "Strip",
+      ]);
+  }
+}
+
+/** Only the text's first word has a space put before it: the reader knows no more than before which signs it stands. */
+function checkFirst(
+  steps: readonly Part[],
+  normalizer: Part | null,
+  added: readonly AddedToken[],
+): void {
+  const isFirst = ({ type, prepend_scheme: scheme }: Part): boolean =>
+    type === "Metaspace" && scheme === "first";
+  const at = steps.findIndex(isFirst);
+  if (at < 0) return;
+  const what = 'Metaspace of `prepend_scheme` "first"';
+  if (at > 0) throw notRead(`${what} behind ${shown(steps[0]!.type)}`);
+  const inside = added.find(
+    ({ special, normalized = !special }) => normalized && normalizer !== null,
+  );
+  if (inside)
+    throw notRead(
+      `${what} beside ${shown(inside.content)}, which is normalized`,
+    );
+}
+
+/** One step, in steps that the reader takes as they are meant. */
+function exactStep(part: Part): Part[] {
+  switch (part.type) {
+    case "ByteLevel":
+      return [part];
+    case "WhitespaceSplit":
+      return [split("\\s+", "Removed")];
+    case "Digits":
+      return [split(part.individual_digits ? DIGIT : `${DIGIT}+`, "Isolated")];
+    case "Metaspace":
+      return metaspace(part);
+    case "Split": {
+      const { behavior, pattern } = part;
+      const pinned = { ...part, pattern: pinnedPattern(pattern as Part) };
+      if (behavior === "Isolated") return [{ ...pinned, invert: false }];
+      if (behavior === "Removed") return [pinned];
+      throw notRead(`a Split of \`behavior\` ${shown(behavior)}`, ["Isolated", "Removed"]); // prettier-ignore
+    }
+    default:
+      throw notRead(`a pre-tokenizer's ${named(part)}`, STEPS);
+  }
+}
+
+const STEPS = ["ByteLevel", "Digits", "Metaspace", "Split", "WhitespaceSplit"];
+const DIGIT = `[${CLASSES.digits}]`;
+
+/** The reader puts the sign where it belongs, and cuts at none. */
+function metaspace(part: Part): Part[] {
+  const {
+    replacement = "▁",
+    split: cuts = true,
+    prepend_scheme: scheme,
+  } = part;
+  if (part.add_prefix_space === false && scheme !== "never")
+    throw notRead("Metaspace of `add_prefix_space` without `prepend_scheme`");
+  if (!cuts) return [part];
+  const sign = `\\x{${String(replacement).codePointAt(0)!.toString(16)}}`;
+  return [part, split(`${sign}[^${sign}]*|[^${sign}]+`, "Isolated")];
+}
+
+function split(Regex: string, behavior: "Isolated" | "Removed"): Part {
+  return { type: "Split", pattern: { Regex }, behavior, invert: false };
+}
+
+/** Letters and digits of one Unicode, whatever the engine's: between brackets and outside of them. */
+function pinnedPattern(pattern: Part): Part {
+  if (typeof pattern.Regex !== "string") return pattern;
+  let depth = 0;
+  const Regex = pattern.Regex.replace(
+    /\\([pP])\{([LN])\}|\\[^]|[[\]]/g,
+    (sign, kind: string | undefined, name: string) => {
+      if (sign === "[") depth++;
+      if (sign === "]") depth = Math.max(depth - 1, 0);
+      if (kind === undefined) return sign;
+      const ranges = name === "L" ? CLASSES.letters : CLASSES.digits;
+      if (kind === "p") return depth > 0 ? ranges : `[${ranges}]`;
+      return `[^${ranges}]`;
+    },
+  );
+  return { Regex };
+}
+
+/** Itself, or all parts of a Sequence, whatever stands within. */
+export function inOrder(part: Part | null, key: string): Part[] {
+  if (part === null) return [];
+  if (part.type !== "Sequence") return [part];
+  return ((part[key] ?? []) as Part[]).flatMap((each) => inOrder(each, key));
+}
+
+function isOf(names: readonly string[], type: unknown): boolean {
+  return typeof type === "string" && names.includes(type);
+}
+
+function named({ type, pattern }: Part): string {
+  return pattern === undefined ? shown(type) : `${shown(type)} of ${shown(pattern)}`; // prettier-ignore
+}
+
+function notRead(got: string, read?: readonly string[]): AppError {
+  const known = read ? `; ${read.join(", ")} are read` : "";
+  return unread("that is read here", `${got}${known}`);
+}
+
+export function unread(expected: string, got: string): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected a tokenizer.json ${expected}, got ${got}`,
+  );
+}
