@@ -4,6 +4,7 @@ import type {
   Checkpoint,
   CheckpointTensor,
 } from "../checkpoints/checkpoint.ts";
+import { checkSame } from "../checkpoints/model-tensors.ts";
 import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
 import { dtypeBytes, type FloatDtype, loadFloats } from "../formats/dtype.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
@@ -28,7 +29,8 @@ export async function loadWeights(
   format: WeightFormat,
   onWindow: () => void = () => {},
 ): Promise<PanelWeights> {
-  const found = storedTensors(decoder, checkpoint);
+  const { found, twice } = storedTensors(decoder, checkpoint);
+  if (twice) await checkSame(folder, twice);
   const weights = new PanelWeights(decoder, format);
   const files = new Map<string, RangedFile>();
   const open = async ({

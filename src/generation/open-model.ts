@@ -1,5 +1,6 @@
 /** A directory of transformers, or of this project, as a model that writes. */
 import { AppError } from "../api/errors.ts";
+import { parsedObject } from "../api/json.ts";
 import { CONFIG_FILE } from "../checkpoints/checkpoint.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
@@ -19,6 +20,7 @@ import { checkFormat, loadWeights } from "./load-weights.ts";
 import type { PanelWeights } from "./panel-weights.ts";
 import type { TextModel } from "./writer.ts";
 
+const GENERATION_CONFIG_FILE = "generation_config.json";
 const TOKENIZER_FILE = "tokenizer.json";
 /** What others say beside it. */
 const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
@@ -51,7 +53,8 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
     load: async (format, onWindow) => {
       checkFormat(decoder, format);
       const tokenizer = await tokenizerOf(folder, decoder.vocabulary);
-      const endings = endingsOf(config.eos_token_id);
+      const generation = await folder.text(GENERATION_CONFIG_FILE);
+      const endings = endingsOf(config, generation);
       const weights = await loadWeights(
         folder,
         checkpoint,
@@ -92,8 +95,19 @@ async function read(
   return new ForeignTokenizer(json, await folder.text(TOKENIZER_CONFIG_FILE));
 }
 
-function endingsOf(told: unknown): readonly number[] {
-  return [told]
+/** What generation_config.json says goes before what config.json says. Errors: `malformed_body`, it is no object */
+function endingsOf(
+  config: Readonly<Record<string, unknown>>,
+  generation: string | undefined,
+): readonly number[] {
+  const own: { eos_token_id?: unknown } | undefined =
+    generation === undefined ? {} : parsedObject(generation);
+  if (!own)
+    throw new AppError(
+      "malformed_body",
+      `Expected an object in ${GENERATION_CONFIG_FILE}, got other text`,
+    );
+  return [own.eos_token_id ?? config.eos_token_id]
     .flat()
     .filter((each): each is number => typeof each === "number");
 }

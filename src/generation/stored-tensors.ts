@@ -6,6 +6,7 @@ import {
   isOptimizers,
 } from "../checkpoints/checkpoint.ts";
 import { storedBlocks } from "../checkpoints/stored-blocks.ts";
+import { byOwnName, takeTiedHead } from "../checkpoints/model-tensors.ts";
 import type { PackedTensor } from "../formats/blocks/packed-tensors.ts";
 import { isFloat } from "../formats/dtype.ts";
 import type { Decoder, WeightTensor } from "../model/decoder.ts";
@@ -17,49 +18,45 @@ export type StoredTensor =
   | { elements: CheckpointTensor; scales: CheckpointTensor };
 
 /**
- * By the decoder's names. Errors: `shape_mismatch`, `unsupported_dtype`, `invalid_config` for tensors that are not the
+ * By the decoder's names; `twice` is a table that is there as the head too, and must be the same. Errors: `shape_mismatch`, `unsupported_dtype`, `invalid_config` for tensors that are not the
  * decoder's; those of `storedBlocks`
  */
 export function storedTensors(
   decoder: Decoder,
   checkpoint: Checkpoint,
-): ReadonlyMap<string, StoredTensor> {
-  const { prefix, notRead } = decoder;
+): {
+  found: ReadonlyMap<string, StoredTensor>;
+  twice: { head: CheckpointTensor; table: CheckpointTensor } | undefined;
+} {
+  const { prefix, notRead, tiedHead } = decoder;
   const { packed, float8, others } = storedBlocks(checkpoint);
   const [eightBits] = float8.keys();
   if (eightBits !== undefined) throw notDecoded(eightBits, "FP8");
-  const blocks = new Map(packed.map((tensor) => [tensor.name, tensor]));
-  const floats = new Map(others.map((tensor) => [tensor.name, tensor]));
+  const blocks = byOwnName(packed, prefix);
+  const floats = byOwnName(others, prefix);
+  const twice = takeTiedHead(floats, tiedHead);
   const found = new Map<string, StoredTensor>();
   for (const tensor of decoder.tensors) {
     const { name } = tensor;
-    const bare = name.startsWith(prefix) ? name.slice(prefix.length) : name;
-    const block = taken(blocks, name, bare);
+    const block = taken(blocks, name);
     found.set(
       name,
-      block
-        ? blocksOf(tensor, block)
-        : floatsOf(tensor, taken(floats, name, bare)),
+      block ? blocksOf(tensor, block) : floatsOf(tensor, taken(floats, name)),
     );
   }
-  const [other] = [...floats.keys(), ...blocks.keys()].filter(
-    (name) => !notRead.test(name) && !isOptimizers(name),
-  );
-  if (other === undefined) return found;
+  const [other] = [...floats.values(), ...blocks.values()]
+    .map(({ name }) => name)
+    .filter((name) => !notRead.test(name) && !isOptimizers(name));
+  if (other === undefined) return { found, twice };
   throw new AppError(
     "invalid_config",
     `Expected the tensors that config.json tells of, got "${other}" too`,
   );
 }
 
-function taken<T>(
-  tensors: Map<string, T>,
-  name: string,
-  bare: string,
-): T | undefined {
-  const own = tensors.has(name) ? name : bare;
-  const found = tensors.get(own);
-  tensors.delete(own);
+function taken<T>(tensors: Map<string, T>, name: string): T | undefined {
+  const found = tensors.get(name);
+  tensors.delete(name);
   return found;
 }
 

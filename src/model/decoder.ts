@@ -1,5 +1,6 @@
 /** What writing text knows of a model, whatever its architecture: its weights by name, and one pass over new tokens. */
 import { AppError } from "../api/errors.ts";
+import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 
@@ -34,6 +35,7 @@ export interface Decoder {
   readonly prefix: string;
   /** What a file may hold besides. */
   readonly notRead: RegExp;
+  readonly tiedHead: TiedHead | undefined;
 
   /**
    * Takes `tokens` in, whose keys and values go behind those that `cache` has. Gives the logits after the last one,

@@ -5,6 +5,7 @@ import type {
   ModelShape,
   ModelSizes,
 } from "../api/run-config.ts";
+import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
 import type { Linear } from "./linear.ts";
@@ -74,7 +75,8 @@ export interface Architecture<Shape extends ModelShape = ModelShape> {
   /** With which names of tensors may begin in a file, or not. */
   readonly prefix: string;
   /** What a file may hold besides the model's tensors. */
-  notRead(shape: Shape): RegExp;
+  readonly notRead: RegExp;
+  tiedHead(shape: Shape): TiedHead | undefined;
   /** Errors: as `check` */
   model(shape: Shape): Model;
 }

@@ -9,6 +9,11 @@ import {
   CONFIG_FILE,
   isOptimizers,
 } from "../checkpoints/checkpoint.ts";
+import {
+  byOwnName,
+  checkSame,
+  takeTiedHead,
+} from "../checkpoints/model-tensors.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -61,14 +66,17 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
   const own = tensors.filter(({ name }) => !isOptimizers(name));
   const architecture = architectureOf(shape);
   const { prefix, name: kind } = architecture;
-  const byName = new Map(own.map((tensor) => [nameOf(tensor, prefix), tensor]));
+  const byName = byOwnName(own, prefix);
+  const twice = takeTiedHead(byName, architecture.tiedHead(shape));
+  if (twice) await checkSame(folder, twice);
   const others = new Set(byName.keys());
   for (const { name, shape: expected } of table.tensors) {
     check(name, expected, byName.get(name));
     others.delete(name);
   }
-  const notRead = architecture.notRead(shape);
-  const [other] = [...others].filter((name) => !notRead.test(name));
+  const [other] = [...others]
+    .map((name) => byName.get(name)!.name)
+    .filter((name) => !architecture.notRead.test(name));
   if (other !== undefined)
     throw new AppError(
       "invalid_config",
@@ -146,13 +154,6 @@ function stateIn(
       `Expected \`mxfp4-edge.results\` in the checkpoint's metadata to be a SHA-256 in hexadecimal, got "${results}"`,
     );
   return { config, step: step!, tokens, results };
-}
-
-/** As a model's head has it: its body alone is stored without the name in front. */
-function nameOf({ name }: CheckpointTensor, prefix: string): string {
-  return name.startsWith(prefix) || name.startsWith("lm_head.")
-    ? name
-    : prefix + name;
 }
 
 function check(

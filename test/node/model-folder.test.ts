@@ -56,16 +56,19 @@ afterAll(async () => {
 });
 
 /** What a run is told of its model; the rest follows. */
-type Asked = Pick<ModelRequest, "arch" | "tied" | "headNorm">;
+type Asked = Pick<
+  ModelRequest,
+  "arch" | "tied" | "headNorm" | "heads" | "headWidth"
+>;
 
 const shapeOf = (tokenizer: Bpe, asked: Asked) =>
   completeShape({
     layers: 2,
     width: 64,
-    heads: 4,
     context: 64,
     vocabulary: tokenizer.vocabulary,
     ...asked,
+    heads: asked.heads ?? 4,
   });
 
 /** Weights so large that predictions are far from even; ggml looks up GELU in f16, which larger ones would magnify. */
@@ -125,6 +128,11 @@ describe.each<[string, Bpe, Asked]>([
   ["bytes", new Bpe([]), {}],
   ["byte pairs", PAIRS, {}],
   ["bytes, of a Llama", new Bpe([]), { arch: "llama", tied: false }],
+  [
+    "bytes, of a Llama whose width is no multiple of its heads",
+    new Bpe([]),
+    { arch: "llama", heads: 6, headWidth: 16 },
+  ],
   ["byte pairs, of a Qwen3", PAIRS, { arch: "llama", headNorm: true }],
 ])("a run on %s", (name, tokenizer, asked) => {
   const model = shapeOf(tokenizer, asked);

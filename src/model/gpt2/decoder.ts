@@ -17,6 +17,7 @@ import {
   gpt2Tensors,
   NOT_READ,
   PREFIX,
+  TIED_HEAD,
   type TensorPair,
 } from "./parameters.ts";
 
@@ -32,6 +33,7 @@ export function gpt2Decoder(shape: ModelSizes): Decoder {
     tensors: table.tensors.map((tensor) => weightTensor(tensor)),
     prefix: PREFIX,
     notRead: NOT_READ,
+    tiedHead: TIED_HEAD,
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();

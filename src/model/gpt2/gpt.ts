@@ -5,7 +5,7 @@ import { Transformer } from "../transformer.ts";
 import { GPT2_LAYERS } from "./layers.ts";
 import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
-import { gpt2Tensors, NOT_READ, PREFIX } from "./parameters.ts";
+import { gpt2Tensors, NOT_READ, PREFIX, TIED_HEAD } from "./parameters.ts";
 
 export const GPT2_ARCHITECTURE: Architecture<Gpt2Shape> = {
   name: "GPT-2",
@@ -15,6 +15,7 @@ export const GPT2_ARCHITECTURE: Architecture<Gpt2Shape> = {
   huggingFaceConfig: configOf,
   importedShape: shapeOf,
   prefix: PREFIX,
-  notRead: () => NOT_READ,
+  notRead: NOT_READ,
+  tiedHead: () => TIED_HEAD,
   model: (shape) => new Transformer(shape, gpt2Tensors(shape), GPT2_LAYERS),
 };

@@ -18,6 +18,17 @@ const FIXED = {
   add_cross_attention: false,
 } as const;
 
+/** Must be so too where it is told; it is in no file that is written here. */
+const CAUSAL = { is_causal: true } as const;
+
+/** Other names that transformers has for sizes. */
+const ALIASES: Readonly<Record<string, string>> = {
+  n_layer: "num_hidden_layers",
+  n_embd: "hidden_size",
+  n_head: "num_attention_heads",
+  n_positions: "max_position_embeddings",
+};
+
 const SIZES = {
   n_layer: "layers",
   n_embd: "width",
@@ -42,23 +53,37 @@ export function configOf(shape: Gpt2Shape): Record<string, unknown> {
 
 /** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
 export function shapeOf(config: Readonly<Record<string, unknown>>): Gpt2Shape {
-  for (const [key, value] of Object.entries(FIXED)) {
+  for (const [key, value] of Object.entries({ ...FIXED, ...CAUSAL })) {
     const told = config[key];
     if (told === value || (told === undefined && key !== "model_type"))
       continue;
     throw unlike(`\`${key}\` ${shown(value)}`, shown(told));
   }
-  const { n_inner: inner, n_embd: width } = config;
+  const { n_inner: inner } = config;
+  const width = sizeOf(config, "n_embd");
   if (inner !== undefined && inner !== null && inner !== 4 * Number(width))
     throw unlike(`\`n_inner\` of four times \`n_embd\``, shown(inner));
-  const sizes = Object.entries(SIZES).map(([key, size]) => {
-    const value = config[key];
-    if (typeof value === "number") return [size, value];
-    throw unlike(`a number \`${key}\``, shown(value));
-  });
+  const sizes = Object.entries(SIZES).map(([key, size]) => [
+    size,
+    sizeOf(config, key),
+  ]);
   const shape = Object.fromEntries(sizes) as Gpt2Shape;
   checkShape(shape);
   return shape;
+}
+
+/** Under either of its names. */
+function sizeOf(
+  config: Readonly<Record<string, unknown>>,
+  key: string,
+): number {
+  const alias = ALIASES[key] ?? key;
+  const [own, other] = [config[key], config[alias]];
+  if (own !== undefined && other !== undefined && own !== other)
+    throw unlike(`\`${key}\` and \`${alias}\` the same`, `${shown(own)} and ${shown(other)}`); // prettier-ignore
+  const value = own ?? other;
+  if (typeof value === "number") return value;
+  throw unlike(`a number \`${key}\``, shown(value));
 }
 
 function unlike(expected: string, got: string): AppError {

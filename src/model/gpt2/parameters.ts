@@ -17,8 +17,12 @@ import { checkShape, widths } from "./config.ts";
 const DEVIATION = 0.02;
 /** With which names begin, but in the file of a body alone. */
 export const PREFIX = "transformer.";
-/** What a file may hold besides: masks of older files, and the head, which is the table of tokens. */
-export const NOT_READ = /(^|\.)attn\.(masked_)?bias$|^lm_head\.weight$/;
+/** What a file may hold besides: masks of older files. */
+export const NOT_READ = /(^|\.)attn\.(masked_)?bias$/;
+export const TIED_HEAD = {
+  head: "lm_head.weight",
+  table: "transformer.wte.weight",
+};
 
 export type TensorPair = { weight: ParameterTensor; bias: ParameterTensor };
 

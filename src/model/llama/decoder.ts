@@ -23,10 +23,11 @@ import {
   FINAL_NORM,
   HEAD,
   inLayer,
-  notRead,
+  NOT_READ,
   parameterTable,
   PREFIX,
   TABLE,
+  tiedHead,
 } from "./parameters.ts";
 import { frequencies, rotaryAngles } from "./rotary-angles.ts";
 
@@ -46,7 +47,8 @@ export function llamaDecoder(
       weightTensor(tensor),
     ),
     prefix: PREFIX,
-    notRead: notRead(shape),
+    notRead: NOT_READ,
+    tiedHead: tiedHead(shape),
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();

@@ -16,11 +16,17 @@ const SIZES = {
 
 /** What must be so where it is told, since it is computed so here. */
 const FIXED: Record<string, readonly unknown[]> = {
-  hidden_act: ["silu"],
+  hidden_act: ["silu", "swish"],
   attention_bias: [false],
   mlp_bias: [false],
-  sliding_window: [null],
-  rope_scaling: [null],
+  is_causal: [true],
+  partial_rotary_factor: [null, 1],
+};
+
+/** What is not told is so in transformers; nothing is a value of its own there. */
+const UNTOLD: Record<string, Record<string, number | undefined>> = {
+  mistral: { num_key_value_heads: 8, sliding_window: 4096 },
+  qwen3: { num_key_value_heads: 32, head_dim: 128 },
 };
 
 export function configOf(shape: LlamaShape): Record<string, unknown> {
@@ -28,9 +34,10 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     key,
     shape[size as keyof typeof SIZES],
   ]);
+  const kind = kindOf(shape);
   return {
-    architectures: [shape.headNorm ? "Qwen3ForCausalLM" : "LlamaForCausalLM"],
-    model_type: shape.headNorm ? "qwen3" : "llama",
+    architectures: [kind.architecture],
+    model_type: kind.type,
     ...(Object.fromEntries(sizes) as Record<string, number>),
     num_key_value_heads: shape.groups,
     head_dim: shape.headWidth,
@@ -39,8 +46,7 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     // As transformers has it from its version 5 on, and before.
     rope_parameters: { rope_theta: shape.ropeBase, rope_type: "default" },
     rope_theta: shape.ropeBase,
-    attention_bias: false,
-    ...(shape.headNorm ? { use_sliding_window: false } : { mlp_bias: false }),
+    ...kind.rest,
     tie_word_embeddings: shape.tied,
     dtype: "float32",
     // No token of a text of bytes or their pairs begins or ends it.
@@ -49,18 +55,32 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
   };
 }
 
+/** Llama's class takes no width but a multiple of its heads; Mistral's, which computes the same, takes any. */
+function kindOf({ headNorm, width, heads }: LlamaShape) {
+  if (headNorm)
+    return {
+      architecture: "Qwen3ForCausalLM",
+      type: "qwen3",
+      rest: { attention_bias: false, use_sliding_window: false },
+    };
+  if (width % heads === 0)
+    return {
+      architecture: "LlamaForCausalLM",
+      type: "llama",
+      rest: { attention_bias: false, mlp_bias: false },
+    };
+  const rest = { sliding_window: null };
+  return { architecture: "MistralForCausalLM", type: "mistral", rest };
+}
+
 /** Errors: `invalid_config` for a model that is computed otherwise */
 export function shapeOf(config: Config): LlamaShape {
-  const { use_sliding_window: slides } = config;
-  for (const [key, values] of Object.entries(FIXED)) {
-    const told = config[key];
-    // Qwen tells a window that it does not use.
-    if (key === "sliding_window" && slides === false) continue;
-    if (told === undefined || values.includes(told)) continue;
-    throw unlike(`\`${key}\` ${values.map(shown).join(" or ")}`, told);
-  }
+  for (const [key, values] of Object.entries(FIXED))
+    checkOneOf(config, key, values);
+  checkOneOf(config, "tie_word_embeddings", [true, false]);
+  checkLayerTypes(config);
   const size = (key: string, fallback?: number): number => {
-    const value = config[key] ?? fallback;
+    const value = orUntold(config, key) ?? fallback;
     if (typeof value === "number" && Number.isSafeInteger(value) && value > 0)
       return value;
     throw unlike(`a whole number \`${key}\` from 1`, value);
@@ -84,6 +104,7 @@ export function shapeOf(config: Config): LlamaShape {
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
   };
+  checkWindow(config, context);
   if (heads % shape.groups !== 0)
     throw unlike(
       "`num_attention_heads` a multiple of `num_key_value_heads`",
@@ -94,13 +115,60 @@ export function shapeOf(config: Config): LlamaShape {
   return shape;
 }
 
-/** In `rope_parameters`, or beside it as older files have it. Errors: `invalid_config` for other turns than the plain ones */
+function checkOneOf(
+  config: Config,
+  key: string,
+  values: readonly unknown[],
+): void {
+  const told = config[key];
+  if (told === undefined || values.includes(told)) return;
+  throw unlike(`\`${key}\` ${values.map(shown).join(" or ")}`, told);
+}
+
+function orUntold(config: Config, key: string): unknown {
+  const told = config[key];
+  return told === undefined ? UNTOLD[String(config.model_type)]?.[key] : told;
+}
+
+/** A window that holds the whole context hides nothing; Qwen3 has one only where it says so. */
+function checkWindow(config: Config, context: number): void {
+  const { model_type: type, use_sliding_window: slides = false } = config;
+  const window = orUntold(config, "sliding_window") ?? null;
+  if (window === null || (type === "qwen3" && slides === false)) return;
+  if (typeof window === "number" && window >= context) return;
+  const untold = config.sliding_window === undefined;
+  const unless = untold ? " told, since it is 4096 where it is not" : "";
+  throw unlike(`\`sliding_window\` null${unless}`, config.sliding_window);
+}
+
+function checkLayerTypes({ layer_types: types }: Config): void {
+  const list: unknown[] = Array.isArray(types) ? types : [types ?? null];
+  const other = list.find((type) => type !== null && type !== "full_attention");
+  if (other !== undefined)
+    throw unlike("`layer_types` of full_attention alone", other);
+}
+
+/**
+ * In `rope_parameters`, or as older files have it in `rope_scaling`, which goes before, and beside them. Errors: `invalid_config`
+ * for other turns than the plain ones
+ */
 function ropeBase(config: Config): number {
-  const parameters = (config.rope_parameters ?? {}) as Config;
-  const { rope_type: type = "default" } = parameters;
+  const { rope_scaling: scaling, rope_parameters: told } = config;
+  const key = scaling ? "rope_scaling" : "rope_parameters";
+  const parameters = (scaling || told) ?? {};
+  if (typeof parameters !== "object" || Array.isArray(parameters))
+    throw unlike(`an object \`${key}\``, parameters);
+  const own = parameters as Config;
+  const type = own.rope_type ?? own.type ?? "default";
   if (type !== "default") throw unlike("`rope_type` default", type);
-  const told = "rope_theta" in parameters ? parameters : config;
-  return positive(told, "rope_theta", 10_000);
+  checkOneOf(own, "partial_rotary_factor", [null, 1]);
+  const [nested] = Object.entries(own).filter(
+    ([, value]) => typeof value === "object" && value !== null,
+  );
+  if (nested)
+    throw unlike(`\`${key}\` that all layers share`, Object.fromEntries([nested])); // prettier-ignore
+  const base = own.rope_theta === undefined ? config : own;
+  return positive(base, "rope_theta", 10_000);
 }
 
 function positive(config: Config, key: string, fallback: number): number {

@@ -5,7 +5,7 @@ import { Transformer } from "../transformer.ts";
 import { LLAMA_LAYERS } from "./layers.ts";
 import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
 import { configOf, shapeOf } from "./hugging-face.ts";
-import { llamaTensors, notRead, PREFIX } from "./parameters.ts";
+import { llamaTensors, NOT_READ, PREFIX, tiedHead } from "./parameters.ts";
 
 export const LLAMA_ARCHITECTURE: Architecture<LlamaShape> = {
   name: "Llama",
@@ -15,6 +15,7 @@ export const LLAMA_ARCHITECTURE: Architecture<LlamaShape> = {
   huggingFaceConfig: configOf,
   importedShape: shapeOf,
   prefix: PREFIX,
-  notRead,
+  notRead: NOT_READ,
+  tiedHead,
   model: (shape) => new Transformer(shape, llamaTensors(shape), LLAMA_LAYERS),
 };

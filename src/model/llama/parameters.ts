@@ -4,6 +4,7 @@
  * multiplied as one matrix each, and orthogonalized apart.
  */
 import type { LlamaShape } from "../../api/run-config.ts";
+import type { TiedHead } from "../../checkpoints/model-tensors.ts";
 import type { ModelTensors } from "../layers.ts";
 import {
   joinedMatrices,
@@ -20,11 +21,8 @@ const DEVIATION = 0.02;
 /** With which names begin, but that of the head. */
 export const PREFIX = "model.";
 
-export function notRead({ tied }: LlamaShape): RegExp {
-  return tied
-    ? /rotary_emb\.inv_freq$|^lm_head\.weight$/
-    : /rotary_emb\.inv_freq$/;
-}
+/** What a file may hold besides: what positions turn by, of older files. */
+export const NOT_READ = /rotary_emb\.inv_freq$/;
 
 export type BlockTensors = {
   norm1: ParameterTensor; // [C]
@@ -39,6 +37,8 @@ export type BlockTensors = {
 
 export const TABLE = "model.embed_tokens.weight";
 export const HEAD = "lm_head.weight";
+export const tiedHead = ({ tied }: LlamaShape): TiedHead | undefined =>
+  tied ? { head: HEAD, table: TABLE } : undefined;
 export const FINAL_NORM = "model.norm.weight";
 /** Of one layer, by their names in it. */
 export const inLayer = (layer: number, name: string): string =>

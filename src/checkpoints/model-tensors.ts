@@ -1,0 +1,72 @@
+/** A model's tensors by the names that it has for them, however a file begins names, and an output head that is its table. */
+import { AppError } from "../api/errors.ts";
+import type { CheckpointTensor } from "./checkpoint.ts";
+import type { Folder } from "./read-heads.ts";
+
+/** An output head that is the table of tokens, and is no tensor of its own. */
+export type TiedHead = { head: string; table: string };
+
+/** Of what is compared at a time. */
+const WINDOW_BYTES = 256 * 1024;
+
+/** A body alone is stored without the prefix. Errors: `invalid_config`, a tensor is there under both names */
+export function byOwnName<T extends { name: string }>(
+  tensors: readonly T[],
+  prefix: string,
+): Map<string, T> {
+  const found = new Map<string, T>();
+  for (const tensor of tensors) {
+    const { name } = tensor;
+    const isWhole = name.startsWith(prefix) || name.startsWith("lm_head.");
+    const own = isWhole ? name : prefix + name;
+    const other = found.get(own);
+    if (other)
+      throw new AppError(
+        "invalid_config",
+        `Expected a tensor once, got "${other.name}" and "${name}"`,
+      );
+    found.set(own, tensor);
+  }
+  return found;
+}
+
+/** A file may hold the table as the head alone; the two where it holds both, of which the table stays in `tensors`. */
+export function takeTiedHead<T>(
+  tensors: Map<string, T>,
+  tied: TiedHead | undefined,
+): { head: T; table: T } | undefined {
+  const head = tied && tensors.get(tied.head);
+  if (!tied || !head) return undefined;
+  tensors.delete(tied.head);
+  const table = tensors.get(tied.table);
+  if (table) return { head, table };
+  tensors.set(tied.table, head);
+  return undefined;
+}
+
+/** Errors: `invalid_config`, the two are not the same */
+export async function checkSame(
+  folder: Folder,
+  { head, table }: { head: CheckpointTensor; table: CheckpointTensor },
+): Promise<void> {
+  const length = head.end - head.start;
+  const isAlike =
+    head.dtype === table.dtype && head.shape.join() === table.shape.join();
+  const [own, other] = [await folder.open(head.file), await folder.open(table.file)]; // prettier-ignore
+  for (let at = 0; isAlike && at < length; at += WINDOW_BYTES) {
+    const end = Math.min(at + WINDOW_BYTES, length);
+    const [a, b] = await Promise.all([
+      own.read(head.start + at, head.start + end),
+      other.read(table.start + at, table.start + end),
+    ]);
+    if (!a.every((byte, i) => byte === b[i])) throw unlike(head, table);
+  }
+  if (!isAlike) throw unlike(head, table);
+}
+
+function unlike(head: { name: string }, table: { name: string }): AppError {
+  return new AppError(
+    "invalid_config",
+    `Expected "${head.name}" to be "${table.name}", as \`tie_word_embeddings\` says, got another`,
+  );
+}

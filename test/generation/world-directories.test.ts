@@ -1,0 +1,238 @@
+/** Directories as others save them: what is computed here as there, and what is refused by its name. */
+import "../support/kernels.ts";
+import { describe, expect, test } from "vitest";
+import type { ModelShape } from "../../src/api/run-config.ts";
+import { openTextModel } from "../../src/generation/open-model.ts";
+import {
+  architectureOf,
+  completeShape,
+  decoderOf,
+} from "../../src/model/architectures.ts";
+import { openModel } from "../../src/training/imported-model.ts";
+import {
+  directoryOf,
+  type Files,
+  folderIn,
+  gpt2Tensors,
+  type RandomTensor,
+  written,
+} from "../support/text-models.ts";
+
+const SIZES = { layers: 1, width: 64, heads: 4, context: 32, vocabulary: 256 };
+const GPT2 = completeShape(SIZES);
+const LLAMA = completeShape({ ...SIZES, arch: "llama" });
+const CONFIG = architectureOf(LLAMA).huggingFaceConfig(LLAMA);
+
+const json = (value: unknown): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify(value));
+
+function directory(
+  shape: ModelShape,
+  change: (tensors: RandomTensor[]) => RandomTensor[],
+): Files {
+  const config = architectureOf(shape).huggingFaceConfig(shape);
+  return directoryOf(config, change(gpt2Tensors(shape)));
+}
+
+const renamed = (
+  tensors: readonly RandomTensor[],
+  from: string,
+  to: string,
+  change: (values: Float32Array) => void = () => {},
+): RandomTensor[] =>
+  tensors
+    .filter(({ name }) => name === from)
+    .map((tensor) => {
+      const values = tensor.values.slice();
+      change(values);
+      return { ...tensor, name: to, values };
+    });
+
+const text = async (files: Files): Promise<string> =>
+  (await written(files, "the", { maxTokens: 20, seed: 1 })).text;
+
+/** What trains on it reads the same. */
+async function parameters(files: Files, shape: ModelShape) {
+  const { read } = await openModel(folderIn(files));
+  return read(0, architectureOf(shape).model(shape).table.length);
+}
+
+describe.each([
+  ["GPT-2", GPT2, "transformer.wte.weight"],
+  ["Llama", LLAMA, "model.embed_tokens.weight"],
+] as const)("a %s whose head is its table of tokens", (_, shape, table) => {
+  const head = "lm_head.weight";
+  const plain = directory(shape, (tensors) => tensors);
+
+  test("may have it as the head, as both, or as the head alone", async () => {
+    const [expected, values] = [
+      await text(plain),
+      await parameters(plain, shape),
+    ];
+    for (const changed of [
+      directory(shape, (tensors) => [...tensors, ...renamed(tensors, table, head)]), // prettier-ignore
+      directory(shape, (tensors) => [
+        ...tensors.filter(({ name }) => name !== table),
+        ...renamed(tensors, table, head),
+      ]),
+    ]) {
+      expect(await text(changed)).toBe(expected);
+      expect(await parameters(changed, shape)).toEqual(values);
+    }
+  });
+
+  test("is refused with another head, which transformers would take", async () => {
+    const changed = directory(shape, (tensors) => [
+      ...tensors,
+      ...renamed(tensors, table, head, (values) => (values[4000]! += 1)),
+    ]);
+    const message = `Expected "${head}" to be "${table}", as \`tie_word_embeddings\` says, got another`;
+    await expect(text(changed)).rejects.toThrow(message);
+    await expect(parameters(changed, shape)).rejects.toThrow(message);
+  });
+
+  test("is refused with a tensor under two names", async () => {
+    const bare = table.replace(/^\w+\./, "");
+    const changed = directory(shape, (tensors) => [
+      ...tensors,
+      ...renamed(tensors, table, bare, (values) => (values[0]! += 1)),
+    ]);
+    const message = "Expected a tensor once, got ";
+    await expect(text(changed)).rejects.toThrow(message);
+    await expect(parameters(changed, shape)).rejects.toThrow(message);
+  });
+});
+
+test.each<[object | string, number[]]>([
+  [{ eos_token_id: [7, 9] }, [7, 9]],
+  [{ eos_token_id: 8 }, [8]],
+  [{ max_length: 32 }, [5]],
+])("generation_config.json %j tells what ends a text", async (told, ends) => {
+  const files = directory(GPT2, (tensors) => tensors);
+  const config = architectureOf(GPT2).huggingFaceConfig(GPT2);
+  files.set("config.json", json({ ...config, eos_token_id: 5 }));
+  files.set("generation_config.json", json(told));
+  const model = await openTextModel(folderIn(files));
+  expect((await model.load("f32")).endings).toEqual(ends);
+});
+
+test("a generation_config.json that is none is refused", async () => {
+  const files = directory(GPT2, (tensors) => tensors);
+  files.set("generation_config.json", new TextEncoder().encode("{"));
+  const model = await openTextModel(folderIn(files));
+  await expect(model.load("f32")).rejects.toThrow(
+    "Expected an object in generation_config.json, got other text",
+  );
+});
+
+/** Of Llama's config.json; as transformers 5.17 computes or ignores each. */
+const REFUSED: [change: object, message: string][] = [
+  [{ hidden_act: "gelu" }, '`hidden_act` "silu" or "swish", got "gelu"'],
+  [{ is_causal: false }, "`is_causal` true, got false"],
+  [{ mlp_bias: true }, "`mlp_bias` false, got true"],
+  [{ sliding_window: 31 }, "`sliding_window` null, got 31"],
+  [
+    { model_type: "mistral", max_position_embeddings: 4097 },
+    "`sliding_window` null told, since it is 4096 where it is not, got undefined",
+  ],
+  [
+    { model_type: "qwen3", use_sliding_window: true, sliding_window: 8 },
+    "`sliding_window` null, got 8",
+  ],
+  [
+    { layer_types: ["full_attention", "sliding_attention"] },
+    '`layer_types` of full_attention alone, got "sliding_attention"',
+  ],
+  [
+    { rope_scaling: { type: "linear", factor: 2 } },
+    '`rope_type` default, got "linear"',
+  ],
+  [
+    { rope_parameters: { type: "linear", factor: 2 } },
+    '`rope_type` default, got "linear"',
+  ],
+  [
+    { rope_parameters: { full_attention: { rope_theta: 5 } } },
+    "`rope_parameters` that all layers share",
+  ],
+  [
+    { rope_parameters: { partial_rotary_factor: 0.5 } },
+    "`partial_rotary_factor` null or 1, got 0.5",
+  ],
+  [
+    { partial_rotary_factor: 0.5 },
+    "`partial_rotary_factor` null or 1, got 0.5",
+  ],
+  [{ rope_scaling: "linear" }, 'an object `rope_scaling`, got "linear"'],
+  [{ tie_word_embeddings: "yes" }, '`tie_word_embeddings` true or false, got "yes"'], // prettier-ignore
+];
+
+describe("a GPT-2's config.json", () => {
+  const config = architectureOf(GPT2).huggingFaceConfig(GPT2);
+  const { n_layer, n_embd, ...rest } = config;
+  const aliased = { ...rest, num_hidden_layers: n_layer, hidden_size: n_embd };
+
+  test("may have other names for sizes, but no other sizes", () => {
+    const { importedShape } = architectureOf(GPT2);
+    expect(importedShape(aliased)).toEqual(GPT2);
+    expect(importedShape({ ...config, ...aliased })).toEqual(GPT2);
+    expect(() => importedShape({ ...config, num_hidden_layers: 2 })).toThrow(
+      "`n_layer` and `num_hidden_layers` the same, got 1 and 2",
+    );
+  });
+
+  test("of a model that sees what follows is refused", () => {
+    expect(() => decoderOf({ ...config, is_causal: false })).toThrow(
+      "`is_causal` true, got false",
+    );
+  });
+});
+
+test("a Llama whose width is no multiple of its heads leaves as a Mistral, as Llama's class takes none", () => {
+  const shape = completeShape({
+    ...SIZES,
+    arch: "llama",
+    heads: 6,
+    headWidth: 16,
+  });
+  const { huggingFaceConfig, importedShape } = architectureOf(shape);
+  const config = huggingFaceConfig(shape);
+  expect(config).toMatchObject({
+    architectures: ["MistralForCausalLM"],
+    model_type: "mistral",
+    sliding_window: null,
+  });
+  expect(importedShape(config)).toEqual(shape);
+});
+
+describe("a Llama's config.json", () => {
+  test.each(REFUSED)("%j is refused", (change, message) => {
+    expect(() => decoderOf({ ...CONFIG, ...change })).toThrow(message);
+  });
+
+  test.each<[change: object, shape: object]>([
+    [{ sliding_window: 32 }, {}],
+    [{ hidden_act: "swish" }, {}],
+    [{ layer_types: ["full_attention"] }, {}],
+    [{ rope_scaling: null, rope_parameters: null, rope_theta: 70 }, { ropeBase: 70 }], // prettier-ignore
+    [{ rope_scaling: { type: "default", rope_theta: 50 } }, { ropeBase: 50 }],
+    [{ rope_scaling: { rope_type: "default" }, rope_theta: 60 }, { ropeBase: 60 }], // prettier-ignore
+    [{ num_key_value_heads: null }, { groups: 4 }],
+    [{ head_dim: null }, { headWidth: 16 }],
+    [{ model_type: "mistral", sliding_window: null }, {}],
+    [
+      { model_type: "mistral", num_attention_heads: 16, num_key_value_heads: undefined }, // prettier-ignore
+      { heads: 16, groups: 8 },
+    ],
+    [
+      { model_type: "qwen3", head_dim: undefined, sliding_window: 8 },
+      { headWidth: 128, headNorm: true },
+    ],
+  ])("%j is computed as it says", (change, shape) => {
+    const config = { ...CONFIG, ...change };
+    expect(architectureOf(LLAMA).importedShape(config)).toEqual({
+      ...LLAMA,
+      ...shape,
+    });
+  });
+});
