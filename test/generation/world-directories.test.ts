@@ -173,10 +173,11 @@ describe("a GPT-2's config.json", () => {
   const aliased = { ...rest, num_hidden_layers: n_layer, hidden_size: n_embd };
 
   test("may have other names for sizes, but no other sizes", () => {
-    const { importedShape } = architectureOf(GPT2);
-    expect(importedShape(aliased)).toEqual(GPT2);
-    expect(importedShape({ ...config, ...aliased })).toEqual(GPT2);
-    expect(() => importedShape({ ...config, num_hidden_layers: 2 })).toThrow(
+    const gpt2 = architectureOf(GPT2);
+    expect(gpt2.importedShape(aliased)).toEqual(GPT2);
+    expect(gpt2.importedShape({ ...config, ...aliased })).toEqual(GPT2);
+    const other = { ...config, num_hidden_layers: 2 };
+    expect(() => gpt2.importedShape(other)).toThrow(
       "`n_layer` and `num_hidden_layers` the same, got 1 and 2",
     );
   });
@@ -195,14 +196,14 @@ test("a Llama whose width is no multiple of its heads leaves as a Mistral, as Ll
     heads: 6,
     headWidth: 16,
   });
-  const { huggingFaceConfig, importedShape } = architectureOf(shape);
-  const config = huggingFaceConfig(shape);
+  const llama = architectureOf(shape);
+  const config = llama.huggingFaceConfig(shape);
   expect(config).toMatchObject({
     architectures: ["MistralForCausalLM"],
     model_type: "mistral",
     sliding_window: null,
   });
-  expect(importedShape(config)).toEqual(shape);
+  expect(llama.importedShape(config)).toEqual(shape);
 });
 
 describe("a Llama's config.json", () => {
