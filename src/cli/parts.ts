@@ -7,6 +7,7 @@ import { lstatSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
+import { isAlive } from "../local/alive.ts";
 
 /** Of a name, in file systems; what is put around it here is shorter than the rest. */
 const MAX_NAME_BYTES = 255;
@@ -38,7 +39,7 @@ export async function sweep(
     if (!name.startsWith(stem)) continue;
     const [, pid] = pattern.exec(name.slice(stem.length)) ?? [];
     const path = join(folder, name);
-    if (pid === undefined || own.has(path) || isAlive(Number(pid))) continue;
+    if (pid === undefined || own.has(path) || isWriting(Number(pid))) continue;
     await rm(path, { recursive: true, force: true });
   }
 }
@@ -80,12 +81,6 @@ function stemOf(name: string): string {
 }
 
 /** A number that is this process's own is of one before it, as in containers, where each is the first. */
-function isAlive(pid: number): boolean {
-  if (pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
+function isWriting(pid: number): boolean {
+  return pid !== process.pid && isAlive(pid);
 }

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "./alive.ts";
 import { makeFolder } from "./make-folder.ts";
 
 const GUARD = join(import.meta.dirname, "guarded-workerd.sh");
@@ -98,15 +99,6 @@ function wordsIn(note: string): string[] {
 /** Whether it is that process which has the pid now: pids are given again. */
 function isRunning(pid: number, start: string): boolean {
   return isAlive(pid) && startOf(pid) === start;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM"; // alive, but another user's
-  }
 }
 
 /** When a process started, as the guard writes it; "" where there is no such process, or no shell. */
