@@ -5,6 +5,13 @@ import { loadTrainingKernels } from "../kernels/load-file.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { checkpointFile } from "../training/checkpoint-file.ts";
 import { flag, valued } from "./argument.ts";
+import {
+  type Audit,
+  auditAll,
+  auditStep,
+  checkTold,
+  probe,
+} from "./audited-steps.ts";
 import { type Compared, compareRuns } from "./compared-runs.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
@@ -15,11 +22,8 @@ import {
   UsageError,
 } from "./file-arguments.ts";
 import { localFile } from "./ranged-files.ts";
-import {
-  type FalseStep,
-  RecomputedRun,
-  stepOfState,
-} from "./recomputed-steps.ts";
+import { RecomputedRun, stepOfState } from "./recomputed-steps.ts";
+import type { FalseStep } from "./told-step.ts";
 import { printAnswer } from "./print-answer.ts";
 
 const args = {
@@ -41,12 +45,6 @@ const args = {
   "against-token": valued("TOKEN", "The API_TOKEN there"),
   ...edgeArguments,
 } satisfies ArgsDef;
-
-/** `first` is null where nothing false was found; `last` is the last step that was looked at. */
-export type Audit = Compared & {
-  /** Steps that were computed here. */
-  computed: number;
-};
 
 export const auditCommand = defineCommand({
   meta: {
@@ -119,56 +117,6 @@ async function auditHere(given: Arguments): Promise<Audit> {
   }
 }
 
-/** One step, from the state of the last one before it that is kept: those between are computed on the way. */
-export async function auditStep(
-  run: RecomputedRun,
-  step: number,
-): Promise<Audit> {
-  checkTold(run, step);
-  const start = run.states.findLast((each) => each <= step);
-  if (start === undefined)
-    throw new UsageError(
-      `Expected a step from ${run.states[0] ?? "none"} on, the first of which the state is kept, got ${step}`,
-    );
-  const first = await run.firstFalse(start, step);
-  return { last: step, first, computed: run.computed };
-}
-
-/** Each step, from the first of which there is the state. */
-export async function auditAll(run: RecomputedRun): Promise<Audit> {
-  const { last, states } = run;
-  const [start = 0] = states;
-  checkTold(run, start);
-  const first = await run.firstFalse(start, last);
-  return { last, first, computed: run.computed };
-}
-
-/**
- * Of a run that is false from some step on, that step, by halving: steps are computed of which the state is kept, and
- * then all between the last of them that is true and the first that is not.
- */
-export async function probe(run: RecomputedRun): Promise<Audit> {
-  const { states, last } = run;
-  checkTold(run, states[0] ?? 0);
-  const falseFrom = (from: number, to: number) => run.firstFalse(from, to);
-  // Those below `low` are true, and that of `high` is not, or is behind the last.
-  let [low, high] = [0, states.length];
-  const newest = states.at(-1)!;
-  if ((await falseFrom(newest, newest)) === null) low = high;
-  else high--;
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    const step = states[middle]!;
-    if (await falseFrom(step, step)) high = middle;
-    else low = middle + 1;
-  }
-  const first = await falseFrom(
-    states[Math.max(0, high - 1)]!,
-    states[high] ?? last,
-  );
-  return { last, first, computed: run.computed };
-}
-
 async function auditFrom(
   run: RecomputedRun,
   file: string,
@@ -178,19 +126,12 @@ async function auditFrom(
   const start = await stepOfState(folder);
   const last = step ?? start;
   checkTold(run, last);
+  if (last < start)
+    throw new UsageError(
+      `Expected a step from ${start} on, that of --state, got ${last}`,
+    );
   const first = await run.firstFalse(start, last, folder);
   return { last, first, computed: run.computed };
-}
-
-function checkTold({ last }: RecomputedRun, step: number): void {
-  if (last < 0)
-    throw new UsageError(
-      "Expected a run that has committed a step, got one that has not",
-    );
-  if (step > last)
-    throw new UsageError(
-      `Expected a step up to ${last}, the last that is committed, got ${step}`,
-    );
 }
 
 function stepOf({ step }: Arguments): number | undefined {
@@ -206,12 +147,18 @@ function render({ last, first, computed }: Audit): string {
   ].join("\n");
 }
 
-function linesOf({ microbatches, commit, evaluation }: FalseStep): string[] {
+function linesOf(found: FalseStep): string[] {
+  const { microbatches, commit, evaluation, chain } = found;
   return [
     ...microbatches.map(
       ({ index, authors }) => `  microbatch ${index} by ${authors.join(", ")}`,
     ),
     ...(commit ? ["  its commit does not follow from its microbatches"] : []),
     ...(evaluation ? ["  the loss of its evaluation"] : []),
+    ...(chain
+      ? [
+          "  its digests and metrics do not follow from what is told of it, and by whom, and from the step before",
+        ]
+      : []),
   ];
 }

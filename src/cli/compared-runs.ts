@@ -7,7 +7,7 @@ import type { RunStatus } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { isSameResult } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
-import type { FalseStep } from "./recomputed-steps.ts";
+import type { FalseStep } from "./told-step.ts";
 
 /** `first` is null where they agree up to the last one that was looked at. */
 export type Compared = {
@@ -21,14 +21,20 @@ export type Compared = {
 export async function compareRuns(
   audited: RunClient,
   trusted: RunClient,
-  asked = Infinity,
+  asked?: number,
 ): Promise<Compared> {
   const [one, other] = await Promise.all([audited.status(), trusted.status()]);
-  const last = Math.min(one.step, other.step, asked + 1) - 1;
+  const latest = Math.min(one.step, other.step) - 1;
   const start = Math.max(firstOf(one), firstOf(other));
-  if (last < start) {
+  if (latest < start) {
     throw new UsageError(
       "Expected two runs that have committed a step, got one that has not",
+    );
+  }
+  const last = asked ?? latest;
+  if (last < start || last > latest) {
+    throw new UsageError(
+      `Expected a step from ${start} to ${latest}, which both runs have committed, got ${last}`,
     );
   }
   const both = async (step: number) => {
@@ -66,7 +72,12 @@ function differing(
   trusted: StepRecord,
 ): { index: number; authors: string[] }[] {
   return audited.microbatches
-    .filter((own, index) => !isSameResult(own, trusted.microbatches[index]!))
+    .filter((own) => {
+      const other = trusted.microbatches.find(
+        ({ index }) => index === own.index,
+      );
+      return !other || !isSameResult(own, other);
+    })
     .map(({ index, authors }) => ({ index, authors }));
 }
 

@@ -3,34 +3,36 @@
  * step is computed from the state before it: that of the last step before that the edge has kept, or the first, which
  * follows from the seed.
  */
-import type { StepRecord } from "../api/run-metrics.ts";
+import type { StepMetrics } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { essentialConfig } from "../training/checkpoint.ts";
 import { checkpointBytes } from "../training/checkpoint-file.ts";
 import { openModel } from "../training/imported-model.ts";
-import { ReplayedRun, type ReplayedStep } from "../training/replayed-run.ts";
-import { isSameResult, nextResults } from "../training/results-digest.ts";
+import { ReplayedRun } from "../training/replayed-run.ts";
+import type { Loss } from "../training/step-end.ts";
+import { firstLink, type Link } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
+import {
+  differing,
+  type FalseStep,
+  hasNoDigests,
+  isCommitOf,
+  isLinked,
+} from "./told-step.ts";
 
-/** What of a step is not what it comes to. */
-export type FalseStep = {
-  step: number;
-  /** With all who told so. */
-  microbatches: { index: number; authors: string[] }[];
-  /** Norm, clip or rates of the commit do not follow from its microbatches: so does no trainer's lie. */
-  commit?: true;
-  /** The loss of its evaluation. */
-  evaluation?: true;
-};
+/** Steps that are asked for at once. */
+const AT_ONCE = 8;
 
 /** A run whose steps are computed here. */
 export class RecomputedRun {
   readonly #run: RunClient;
   readonly status: RunStatus;
-  readonly #valLosses: ReadonlyMap<number, number | null>;
-  /** Steps of which the state is there, in order; the last that is committed at most. */
+  readonly #metrics: ReadonlyMap<number, StepMetrics>;
+  /** Where it began. */
+  readonly first: number;
+  /** Steps of which the state is there, in order; the last of which something is told at most. */
   readonly states: readonly number[];
   readonly #onStep: (step: number) => void;
   /** Steps that were computed. */
@@ -40,13 +42,19 @@ export class RecomputedRun {
     run: RunClient,
     status: RunStatus,
     states: readonly number[],
-    valLosses: ReadonlyMap<number, number | null>,
+    metrics: readonly StepMetrics[],
     onStep: (step: number) => void,
   ) {
     this.#run = run;
     this.status = status;
-    this.states = states;
-    this.#valLosses = valLosses;
+    this.first = status.config.from?.resumed?.step ?? 0;
+    this.states = states.filter(
+      (step) =>
+        step < status.step ||
+        step === this.first ||
+        status.state === "diverged",
+    );
+    this.#metrics = byStep(metrics);
     this.#onStep = onStep;
   }
 
@@ -54,25 +62,18 @@ export class RecomputedRun {
     run: RunClient,
     onStep: (step: number) => void = () => {},
   ): Promise<RecomputedRun> {
+    // One after another: of a run that goes on, each is to have all that the one before tells of.
     const states = await run.states();
-    const [status, metrics] = await Promise.all([run.status(), run.metrics()]);
-    const valLosses = metrics.map(
-      ({ step, valLoss }) => [step, valLoss] as const,
-    );
-    return new RecomputedRun(
-      run,
-      status,
-      states.filter((step) => step < status.step || step === 0),
-      new Map(valLosses),
-      onStep,
-    );
+    const status = await run.status();
+    const metrics = await run.metrics();
+    return new RecomputedRun(run, status, states, metrics, onStep);
   }
 
-  /** The last step of which something is told: the one that is committed, or the evaluation behind it. */
+  /** The last step of which something is told: that is committed, or diverged, or the evaluation behind the last. */
   get last(): number {
-    const { step, config } = this.status;
-    const isEvaluated = step === config.steps && this.#valLosses.has(step);
-    return isEvaluated ? step : step - 1;
+    const { step, state, config } = this.status;
+    const isEvaluated = step === config.steps && this.#metrics.has(step);
+    return isEvaluated || state === "diverged" ? step : step - 1;
   }
 
   /**
@@ -90,8 +91,23 @@ export class RecomputedRun {
       const found = await this.#check(replay);
       this.computed++;
       this.#onStep(step);
-      if (found) return found;
-      if (step === this.status.config.steps) break;
+      if (found) return this.#confirmed(found);
+      if (step === this.status.config.steps || step === this.status.step) break;
+    }
+    return null;
+  }
+
+  /** The first step, up to the last, whose digests do not follow from what is told. Nothing is computed for it. */
+  async firstUnlinked(): Promise<FalseStep | null> {
+    const { step: end } = this.status;
+    for (let from = this.first; from < end; from += AT_ONCE) {
+      const count = Math.min(AT_ONCE, end - from);
+      const linked = await Promise.all(
+        Array.from({ length: count }, (_, i) => this.#isLinked(from + i)),
+      );
+      const at = linked.indexOf(false);
+      if (at >= 0)
+        return this.#confirmed({ step: from + at, microbatches: [], chain: true }); // prettier-ignore
     }
     return null;
   }
@@ -99,29 +115,73 @@ export class RecomputedRun {
   async #check(replay: ReplayedRun): Promise<FalseStep | null> {
     const { step } = replay;
     const { config, shards } = this.status;
+    const metrics = this.#metrics.get(step);
     if (step === config.steps) {
-      const { perToken } = await replay.evaluation();
-      return this.#isValLoss(step, perToken)
-        ? null
-        : { step, microbatches: [], evaluation: true };
+      const isEvaluation = isLoss(metrics, await replay.evaluation());
+      return isEvaluation ? null : { step, microbatches: [], evaluation: true };
     }
     const record = await this.#run.step(step);
+    if (step === this.status.step) {
+      const { microbatches: computed, diverges } = await replay.attempt(shards);
+      const microbatches = differing(record, { microbatches: computed });
+      const isEvaluation = isLoss(metrics, await replay.evaluation());
+      if (microbatches.length === 0 && diverges && isEvaluation) return null;
+      return {
+        step,
+        microbatches,
+        ...(microbatches.length === 0 && !diverges && { commit: true }),
+        ...(!isEvaluation && { evaluation: true }),
+      };
+    }
+    if (record.commit && hasNoDigests(record.commit))
+      throw new UsageError(
+        `Expected steps whose commits have digests, got step ${step} of an earlier release`,
+      );
     const computed = await replay.next(shards);
     const microbatches = differing(record, computed);
-    const isCommit =
-      microbatches.length > 0 || (await isCommitOf(record, computed));
-    const isEvaluation = this.#isValLoss(step, computed.valLoss);
-    if (microbatches.length === 0 && isCommit && isEvaluation) return null;
+    const isCommit = microbatches.length > 0 || isCommitOf(record, computed);
+    const { valLoss: perToken, valNatsPerByte: perByte } = computed;
+    const isEvaluation = isLoss(metrics, { perToken, perByte });
+    const isChain = await isLinked(record, metrics, await this.#before(step)); // prettier-ignore
+    if (microbatches.length === 0 && isCommit && isEvaluation && isChain)
+      return null;
     return {
       step,
       microbatches,
       ...(!isCommit && { commit: true }),
       ...(!isEvaluation && { evaluation: true }),
+      ...(!isChain && { chain: true }),
     };
   }
 
-  #isValLoss(step: number, valLoss: number | null): boolean {
-    return (this.#valLosses.get(step) ?? null) === valLoss;
+  async #isLinked(step: number): Promise<boolean> {
+    const record = await this.#run.step(step);
+    const before = await this.#before(step);
+    return isLinked(record, this.#metrics.get(step), before);
+  }
+
+  /** What a step builds on; where an earlier release left no digests, the config's. */
+  async #before(step: number): Promise<Link & { tokens: number }> {
+    const { config } = this.status;
+    const metrics = this.#metrics.get(step - 1);
+    const { results, chain } = metrics ?? {};
+    const link =
+      results && chain ? { results, chain } : await firstLink(config);
+    const tokens = metrics?.tokens ?? config.from?.resumed?.tokens ?? 0;
+    return { ...link, tokens };
+  }
+
+  /** What is false of a run that has stayed as it is. */
+  async #confirmed(found: FalseStep): Promise<FalseStep> {
+    const told = byStep(await this.#run.metrics());
+    for (let step = this.first; step <= found.step; step++) {
+      const [before, now] = [this.#metrics, told].map((each) => each.get(step));
+      if (before?.chain !== now?.chain)
+        throw new Error(
+          `Expected a run that stays as it is while it is audited, got one that has gone back to step ${step} or before: ask again`,
+        );
+    }
+    return found;
   }
 
   async #replayFrom(start: number, given?: Folder): Promise<ReplayedRun> {
@@ -138,13 +198,11 @@ export class RecomputedRun {
         `Expected all of the state of this run at step ${start}, got ${state ? `that of a run of another config, or of its step ${state.step}` : "parameters alone"}`,
       );
     }
-    if (start < this.status.step) {
-      const { commit } = await this.#run.step(start);
-      if (state.results !== commit?.before.results)
-        throw new UsageError(
-          `Expected a state before which all came to ${commit?.before.results}, as the run tells, got one of ${state.results ?? "an earlier release, which told nothing"}`,
-        );
-    }
+    const { results } = await this.#before(start);
+    if (state.results !== results)
+      throw new UsageError(
+        `Expected a state before which all came to ${results}, as the run tells, got one of ${state.results ?? "an earlier release, which told nothing"}`,
+      );
     return ReplayedRun.open(config, this.#run, { step: start, read });
   }
 
@@ -168,28 +226,16 @@ export async function stepOfState(folder: Folder): Promise<number> {
   );
 }
 
-/** By their sums and by the digests of their gradients. */
-function differing(
-  { microbatches }: StepRecord,
-  computed: ReplayedStep,
-): FalseStep["microbatches"] {
-  return computed.microbatches.flatMap((own, index) => {
-    const told = microbatches.find((each) => each.index === index);
-    if (told && isSameResult(told, own)) return [];
-    return [{ index, authors: told?.authors ?? [] }];
-  });
+function byStep(metrics: readonly StepMetrics[]): Map<number, StepMetrics> {
+  return new Map(metrics.map((each) => [each.step, each]));
 }
 
-async function isCommitOf(
-  { step, commit }: StepRecord,
-  { update, gradNorm, microbatches }: ReplayedStep,
-): Promise<boolean> {
-  if (!commit?.results) {
-    throw new UsageError(
-      `Expected steps whose commits have digests, got step ${step} of an earlier release, or one that is not committed`,
-    );
-  }
-  const before = commit.before.results;
-  const results = await nextResults(before, microbatches, update, gradNorm);
-  return results === commit.results;
+function isLoss(
+  metrics: StepMetrics | undefined,
+  { perToken, perByte }: Loss,
+): boolean {
+  return (
+    (metrics?.valLoss ?? null) === perToken &&
+    (metrics?.valNatsPerByte ?? null) === perByte
+  );
 }

@@ -46,6 +46,15 @@ export type ReplayedStep = {
   gradNorm: number;
   /** Of a step that evaluates. */
   valLoss: number | null;
+  valNatsPerByte: number | null;
+};
+
+/** What all microbatches of a step came to, and the update that follows; none where the gradient's norm is not finite. */
+type Trained = {
+  microbatches: ReplayedMicrobatch[];
+  /** The mean's, [length of the vector]. */
+  gradient: Float32Array<ArrayBuffer>;
+  ended: ReturnType<typeof updateOf>;
 };
 
 /** Where tokens come from. */
@@ -116,28 +125,37 @@ export class ReplayedRun {
       throw new AppError("run_ended", `Expected a step below ${config.steps}`);
     return this.#withParameters(async (parameters) => {
       const evaluated = await this.#evaluate(parameters);
-      const trained = await this.#compute(
-        "train",
-        config.microbatches,
+      const { microbatches, gradient, ended } = await this.#train(
         parameters,
+        shards,
       );
-      const { losses, gradients } = trained;
-      const microbatches = await Promise.all(
-        losses.map(async (loss, index) => ({
-          ...loss,
-          digests: await this.#digests(shards, index, gradients[index]!),
-        })),
-      );
-      const { update, gradNorm } = this.#update(step, gradients);
+      if (!ended)
+        throw new AppError(
+          "run_ended",
+          `Expected a finite gradient at step ${step}, got none: the run has diverged`,
+        );
+      const kept = keptGradient(gradient);
+      applyUpdate(this.#geometry, this.#state, ended.update, kept);
+      this.step++;
       return {
         step,
         microbatches,
-        update,
-        trainLoss: meanLoss(losses).perToken,
-        gradNorm,
+        ...ended,
+        trainLoss: meanLoss(microbatches).perToken,
         valLoss: evaluated.perToken,
+        valNatsPerByte: evaluated.perByte,
       };
     });
+  }
+
+  /** What microbatches of the step that is due come to, and whether a run diverges there; it stays due. */
+  async attempt(
+    shards: readonly ShardRange[],
+  ): Promise<{ microbatches: ReplayedMicrobatch[]; diverges: boolean }> {
+    const { microbatches, ended } = await this.#withParameters((parameters) =>
+      this.#train(parameters, shards),
+    );
+    return { microbatches, diverges: ended === undefined };
   }
 
   /** The evaluation of the step that is due, also of the last, behind which there is none. */
@@ -244,12 +262,24 @@ export class ReplayedRun {
     );
   }
 
-  #update(
-    step: number,
-    gradients: readonly Uint8Array[],
-  ): { update: Update; gradNorm: number } {
+  async #train(
+    parameters: StepParameters,
+    shards: readonly ShardRange[],
+  ): Promise<Trained> {
+    const { losses, gradients } = await this.#compute(
+      "train",
+      this.#config.microbatches,
+      parameters,
+    );
+    const microbatches = await Promise.all(
+      losses.map(async (loss, index) => ({
+        ...loss,
+        digests: await this.#digests(shards, index, gradients[index]!),
+      })),
+    );
     const { length } = this.#range;
     const { gradientDtype } = this.#config;
+    const { step } = this;
     const mean = reducedGradient(this.#geometry, step, (microbatch, slice) => {
       const from = slice * SLICE_LENGTH;
       const count = Math.min(SLICE_LENGTH, length - from);
@@ -261,16 +291,12 @@ export class ReplayedRun {
         count,
       );
     });
-    const kept = new Float32Array(length);
-    const norms = squaredNorms(this.#geometry, mean, kept);
-    const ended = updateOf(this.#config, step, norms);
-    if (!ended)
-      throw new AppError(
-        "run_ended",
-        `Expected a finite gradient at step ${step}, got none: the run has diverged`,
-      );
-    applyUpdate(this.#geometry, this.#state, ended.update, keptGradient(kept));
-    this.step++;
-    return ended;
+    const gradient = new Float32Array(length);
+    const norms = squaredNorms(this.#geometry, mean, gradient);
+    return {
+      microbatches,
+      gradient,
+      ended: updateOf(this.#config, step, norms),
+    };
   }
 }

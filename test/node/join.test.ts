@@ -339,7 +339,18 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   writeFileSync(state, Buffer.from(await answer.arrayBuffer()));
   const own = await call("audit", id, "--state", state, "--json");
   expect(JSON.parse(own.stdout)).toEqual({ last: 0, first: null, computed: 1 });
+  const last = join(folder, "last.safetensors");
+  const ending = await run.checkpoint("safetensors", "full");
+  writeFileSync(last, Buffer.from(await ending.arrayBuffer()));
   for (const [args, message] of [
+    [
+      ["--state", last, "--step", "1"],
+      "Expected a step from 2 on, that of --state, got 1",
+    ],
+    [
+      ["--against", id, "--step", "2"],
+      "Expected a step from 0 to 1, which both runs have committed, got 2",
+    ],
     [["--step", "3"], "Expected a step up to 2, the last that is committed"],
     [["--step", "1", "--all"], "Expected --step or --all"],
     [["--against", id, "--all"], "Expected --all without --against"],

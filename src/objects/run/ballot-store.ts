@@ -1,6 +1,7 @@
 /** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
 import type { LeaseKind, Phases } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
+import type { AgreedResult } from "../../api/run-metrics.ts";
 import type { Ballot } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
 import { sumOfPhases } from "../../training/phase-clock.ts";
@@ -151,6 +152,20 @@ export function firstOf(
   told: ReadonlyMap<number, readonly StoredBallot[]>,
 ): StoredBallot[] {
   return Array.from(told.values(), ([first]) => first!);
+}
+
+/** By microbatch, what was told of it: one result of each that is committed. */
+export function resultsOf(
+  ballots: ReadonlyMap<number, readonly StoredBallot[]>,
+): AgreedResult[] {
+  return [...ballots].flatMap(([index, told]) => {
+    const alike = Map.groupBy(told, (ballot) => says(ballot));
+    return Array.from(alike.values(), (same) => {
+      const { lossSum, tokens, bytes, digests } = same[0]!;
+      const authors = same.map(({ author }) => author);
+      return { index, lossSum, tokens, bytes, digests, authors };
+    });
+  });
 }
 
 /** Equal for equal results. */

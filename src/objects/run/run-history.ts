@@ -3,7 +3,7 @@ import type { Phases, StepPhases } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import type { RunStatus } from "../../api/run-status.ts";
-import type { Link } from "./chain.ts";
+import type { Link } from "../../training/results-digest.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { Loss } from "../../training/step-end.ts";
 

@@ -3,12 +3,16 @@ import type { RunConfig } from "../../api/run-config.ts";
 import type { AgreedResult } from "../../api/run-metrics.ts";
 import { hasEnded } from "../../api/run-status.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
+import {
+  firstLink,
+  type Link,
+  nextLink,
+} from "../../training/results-digest.ts";
 import { meanLoss } from "../../training/step-end.ts";
 import { isOwners } from "../platform/author.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 import type { AuthorStore } from "./author-store.ts";
-import { firstLink, type Link, nextLink, resultsOf } from "./chain.ts";
-import { firstOf, says, type StoredBallot } from "./ballot-store.ts";
+import { firstOf, resultsOf, says, type StoredBallot } from "./ballot-store.ts";
 import { prepareStep } from "./commit.ts";
 import type { EventLog } from "./event-log.ts";
 import type { PresentStep } from "./present-step.ts";
