@@ -16,6 +16,8 @@ export type Lease = {
   key: string;
   /** How often the run has gone back, if ever: parameters of the step that were pulled before are others. */
   rewinds?: number | undefined;
+  /** When the run was created: another that has its id later has another config. */
+  createdMs?: number | undefined;
 };
 
 export type LeaseRequest = {

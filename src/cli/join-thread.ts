@@ -77,14 +77,20 @@ async function train(): Promise<void> {
 
 /** As this thread reaches the run: parameters by the process, which pulls them for all threads. */
 function serviceOf(client: RunClient): TrainingService {
+  let createdMs: number | undefined;
   return {
-    status: () => client.status(),
+    status: async () => {
+      const status = await client.status();
+      createdMs = status.createdMs;
+      return status;
+    },
     lease: (request) => client.lease(request),
     complete: (lease, completion) => client.complete(lease, completion),
     pull: pullThrough(
       (request) =>
         port.postMessage({ type: "pull", ...request }, [request.answer]),
       leaving.signal,
+      () => createdMs,
     ),
     push: (shard, lease, frame) => client.push(shard, lease, frame),
     tokens: (dataset, start, length) => client.tokens(dataset, start, length),

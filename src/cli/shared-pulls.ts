@@ -19,8 +19,11 @@ type Pull<T> = (
 
 type PulledFrame = Frame & Pick<ParameterFrame, "travelled">;
 
-/** What a thread asks for, after so many rewinds of the run; `answer` gets a `PullAnswer`. */
+/**
+ * What a thread asks for, after so many rewinds of the run that was created at this time; `answer` gets a `PullAnswer`.
+ */
 export type PullRequest = {
+  createdMs: number | undefined;
   shard: number;
   step: number;
   rewinds: number;
@@ -39,7 +42,9 @@ export class SharedPulls {
   /** By shard: the step that was asked for last. */
   readonly #latest = new Map<
     number,
-    { step: number; rewinds: number; frame: Promise<ParameterFrame> }
+    Pick<PullRequest, "createdMs" | "step" | "rewinds"> & {
+      frame: Promise<ParameterFrame>;
+    }
   >();
 
   constructor(pull: Pull<PulledFrame>) {
@@ -59,19 +64,24 @@ export class SharedPulls {
   }
 
   #frame({
+    createdMs,
     shard,
     step,
     rewinds,
     waitMs,
   }: Omit<PullRequest, "answer">): Promise<ParameterFrame> {
     const latest = this.#latest.get(shard);
-    if (latest?.step === step && latest.rewinds === rewinds)
+    if (
+      latest?.step === step &&
+      latest.rewinds === rewinds &&
+      latest.createdMs === createdMs
+    )
       return latest.frame.then((frame) => ({
         ...frame,
         travelled: NOTHING_TRAVELLED,
       }));
     const frame = this.#pullFrame(shard, step, rewinds, waitMs);
-    const own = { step, rewinds, frame };
+    const own = { createdMs, step, rewinds, frame };
     this.#latest.set(shard, own);
     // Whoever asks next tries again.
     frame.catch(() => {
@@ -104,10 +114,14 @@ export class SharedPulls {
   }
 }
 
-/** The other end, in a thread: `ask` brings a request to its process. `signal` ends the wait for its answer. */
+/**
+ * The other end, in a thread: `ask` brings a request to its process. `signal` ends the wait for its answer; `createdMs`
+ * tells which run it is, as the thread knows it.
+ */
 export function pullThrough(
   ask: (request: PullRequest) => void,
   signal: AbortSignal,
+  createdMs: () => number | undefined,
 ): Pull<ParameterFrame> {
   return (shard, step, _base, rewinds = 0, waitMs) =>
     new Promise((resolve, reject) => {
@@ -124,7 +138,14 @@ export function pullThrough(
         else if (told.code) reject(new AppError(told.code, told.message));
         else reject(new Error(told.message));
       });
-      ask({ shard, step, rewinds, waitMs, answer: port2 });
+      ask({
+        createdMs: createdMs(),
+        shard,
+        step,
+        rewinds,
+        waitMs,
+        answer: port2,
+      });
     });
 }
 

@@ -44,6 +44,7 @@ export type TrainerAccount = {
 
 /** What a trainer has of its run as soon as it has a lease. */
 type Work = {
+  createdMs: number;
   plan: RunPlan;
   memory: TrainerMemory;
   tokens: TokenCache;
@@ -116,6 +117,11 @@ export class RunTrainer {
 
   /** One lease; returns the next. */
   async #compute(lease: Lease): Promise<Lease | null> {
+    if ((lease.createdMs ?? this.#work?.createdMs) !== this.#work?.createdMs) {
+      // Its run was removed, and another has its id.
+      this.#work = undefined;
+      this.letGo();
+    }
     const work = (this.#work ??= await this.#begin());
     await this.#account?.begin(work.memory);
     try {
@@ -166,9 +172,10 @@ export class RunTrainer {
   }
 
   async #begin(): Promise<Work> {
-    const { config, shards } = await this.#service.status();
+    const { config, shards, createdMs } = await this.#service.status();
     const memory = trainerMemory(config);
     return {
+      createdMs,
       plan: { config, shards },
       memory,
       tokens: new TokenCache(config.dataset, (start, length) =>

@@ -40,6 +40,7 @@ function threads(
     };
   });
   const leaving = new AbortController();
+  const known = { createdMs: 1 };
   const pull = Array.from({ length: count }, () => {
     const { port1, port2 } = new MessageChannel();
     port2.on("message", (request) => void pulls.answer(request as never));
@@ -47,9 +48,10 @@ function threads(
     return pullThrough(
       (request) => port1.postMessage(request, [request.answer]),
       leaving.signal,
+      () => known.createdMs,
     );
   });
-  return { pull, asked, bases, leaving };
+  return { known, pull, asked, bases, leaving };
 }
 
 test("a shard's frame of a step travels once, and lies in memory that all read", async () => {
@@ -109,4 +111,15 @@ test("a thread that leaves waits for no answer", async () => {
   const waiting = pull[0]!(0, 1);
   leaving.abort();
   await expect(waiting).rejects.toMatchObject({ name: "AbortError" });
+});
+
+test("of another run that has the id by now, the same step is asked for anew", async () => {
+  const { known, pull, asked } = threads(2, () => undefined);
+  await pull[0]!(0, 0);
+  await pull[1]!(0, 0);
+  expect(asked).toEqual(["0 0"]);
+  known.createdMs = 2;
+  await pull[0]!(0, 0);
+  await pull[1]!(0, 0);
+  expect(asked).toEqual(["0 0", "0 0"]);
 });

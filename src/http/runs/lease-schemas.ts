@@ -14,6 +14,9 @@ const lease = z.strictObject({
   rewinds: whole
     .optional()
     .describe("How often the run has gone back to an earlier step, if ever"),
+  createdMs: time
+    .optional()
+    .describe("Of the run: another that has its id later has another config"),
 });
 
 export const leaseResponseSchema = z

@@ -47,9 +47,9 @@ export class Admission {
   }
 
   async withKey({ author }: Holder, given: Given): Promise<Lease> {
-    const { keys, rewinds, config } = this.#parts.present.record();
+    const { keys, rewinds, config, createdMs } = this.#parts.present.record();
     const key = await leaseKey(keys, author, given, config.subtree);
-    return { ...given, key, ...(rewinds > 0 && { rewinds }) };
+    return { ...given, key, ...(rewinds > 0 && { rewinds }), createdMs };
   }
 
   /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */

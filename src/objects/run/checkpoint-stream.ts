@@ -40,7 +40,7 @@ export async function openCheckpoint(
 ): Promise<{ step: number; results: string; folder: CheckpointFolder }> {
   const stub = runStub(bindings, run);
   const pinned = await stub.pinCheckpoint(isFull, asked ?? null);
-  const { step, link, config, tokenizer, tokens } = pinned;
+  const { step, pinnedOf, link, config, tokenizer, tokens } = pinned;
   const { table } = modelOf(config.model);
   // Where each vector of each shard lies in the flat vector.
   const parts = runRanges(config).shards.flatMap((range) =>
@@ -51,7 +51,9 @@ export async function openCheckpoint(
     })),
   );
   const read = keepRows(async (shard, part, row) =>
-    fromResult(await shardStub(bindings, run, shard).pinned(step, part, row)),
+    fromResult(
+      await shardStub(bindings, run, shard).pinned(pinnedOf, step, part, row),
+    ),
   );
 
   async function* state(range: StateRange): AsyncGenerator<Uint8Array> {

@@ -16,6 +16,7 @@ import { readTokenizer } from "../directory/stored-dataset.ts";
 import { newRunKeys, OWNER } from "../platform/author.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { outdatedRun } from "../platform/schema.ts";
+import type { PinnedOf } from "../shard/pinned-state.ts";
 import { Admission } from "./admission.ts";
 import { resultsOf } from "./ballot-store.ts";
 import type { Link } from "../../training/results-digest.ts";
@@ -179,6 +180,7 @@ export class RunControl {
     asked: number | null,
   ): Promise<{
     step: number;
+    pinnedOf: PinnedOf;
     /** SHA-256 of what the steps before came to, and of who told so. */
     link: Link;
     /** Trained on so far. */
@@ -195,7 +197,16 @@ export class RunControl {
       await allOf(progress.shards(record), (shard) => shard.pin(step, isFull));
       const tokens = store.history.tokensBefore({ config, step });
       const link = await stepEnd.linkBefore(step);
-      return { step, link, tokens, config, tokenizer: store.tokenizer() };
+      const { keys, rewinds } = record;
+      const pinnedOf = { creation: keys.creation, rewinds };
+      return {
+        step,
+        pinnedOf,
+        link,
+        tokens,
+        config,
+        tokenizer: store.tokenizer(),
+      };
     });
   }
 

@@ -14,7 +14,7 @@ export type Holder = Pick<LeaseRequest, "trainer" | "bootId"> & {
 };
 type Boot = Omit<Holder, "author">;
 /** What the key of a lease is made for. */
-export type Given = Omit<Lease, "key" | "rewinds">;
+export type Given = Omit<Lease, "key" | "rewinds" | "createdMs">;
 
 /** `sinceMs` is when the trainer first had it, whatever boots it has had since. */
 type Held = { lease: Given; holder: Holder; startMs: number; sinceMs: number };

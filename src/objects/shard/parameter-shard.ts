@@ -16,7 +16,7 @@ import { CurrentState, type Prepared, type Taken } from "./current-state.ts";
 import { importedState } from "./imported-state.ts";
 import { geometryOf } from "./moments-by-group.ts";
 import { pastRow, pastSteps } from "./past-states.ts";
-import { PinnedState } from "./pinned-state.ts";
+import { type PinnedOf, PinnedState } from "./pinned-state.ts";
 import { PullDesk } from "./pull-desk.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
@@ -232,13 +232,23 @@ export class ParameterShard
     });
   }
 
-  /** f32 `[row · 256 Ki, …)` of a part of the shard's state at a step that is pinned or kept. */
-  pinned(step: number, part: string, row: number): Promise<Result<Uint8Array>> {
+  /**
+   * f32 `[row · 256 Ki, …)` of a part of the shard's state at a step that is pinned or kept: of this run, not of another
+   * that has its id by now, nor what it came to once it had gone back.
+   */
+  pinned(
+    { creation, rewinds }: PinnedOf,
+    step: number,
+    part: string,
+    row: number,
+  ): Promise<Result<Uint8Array>> {
     return toResult(() => {
-      const { geometry } = this.#current.load();
+      const { geometry, keys, rewinds: own } = this.#current.load();
       const bytes =
-        this.#pins.row(step, part, row) ??
-        pastRow(geometry, this.#snapshots, { step, part, row });
+        keys.creation === creation && own === rewinds
+          ? (this.#pins.row(step, part, row) ??
+            pastRow(geometry, this.#snapshots, { step, part, row }))
+          : undefined;
       if (bytes) return bytes;
       throw new AppError(
         "step_gone",

@@ -1,8 +1,12 @@
 /** Vectors of one step's state set aside, so that a checkpoint can be read while training goes on. */
+import type { RunKeys } from "../platform/author.ts";
 import { toRows } from "./vector-rows.ts";
 
 /** Two readers at different steps can go on side by side; a third ends the oldest. */
 const MAX_PINS = 2;
+
+/** Whose state is read: what a step came to before the run was removed or had gone back is another. */
+export type PinnedOf = Pick<RunKeys, "creation"> & { rewinds: number };
 
 export class PinnedState {
   readonly #sql: SqlStorage;
