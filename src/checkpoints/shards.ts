@@ -1,5 +1,6 @@
 /** The files that a directory's tensors are written to, and the index that names them. */
 import { AppError } from "../api/errors.ts";
+import { MAX_TENSORS } from "../formats/containers/safetensors-json.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes } from "../formats/dtype.ts";
 import { elementCount, type TensorHead } from "../formats/tensor.ts";
 import type { Conversion } from "../formats/stream/conversion.ts";
@@ -41,8 +42,8 @@ export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
 }
 
 /**
- * Tensors, in their order, in files of at most `most` bytes of them. Those of a group, the parts of one
- * weight, lie in one file. Errors: `invalid_option` where a group alone is larger
+ * Tensors, in their order, in files of at most `most` bytes of them, and of as many as are read again. Those of a
+ * group, the parts of one weight, lie in one file. Errors: `invalid_option` where a group alone is larger
  */
 export function shardsOf(
   groups: readonly (readonly TensorHead<Dtype>[])[],
@@ -57,7 +58,8 @@ export function shardsOf(
         "invalid_option",
         `Expected files that hold the ${own} bytes of "${group[0]!.name}", got at most ${most}`,
       );
-    if (bytes + own > most && bytes > 0) {
+    const isFull = parts.at(-1)!.length + group.length > MAX_TENSORS;
+    if ((bytes + own > most && bytes > 0) || isFull) {
       parts.push([]);
       bytes = 0;
     }

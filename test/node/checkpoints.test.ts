@@ -307,6 +307,19 @@ describe("output files", () => {
     [{ name: "c", dtype: "BF16" as const, shape: [5] }],
   ];
 
+  test("hold as many tensors as are read again, and no weight in two", () => {
+    const small = Array.from({ length: 10_000 }, (_, i) => [
+      { name: `${i}_packed`, dtype: "U8" as const, shape: [1] },
+      { name: `${i}_scale`, dtype: "U8" as const, shape: [1] },
+    ]);
+    const made = shardsOf(small, 1e9).map(({ tensors }) => tensors);
+    expect(made.map(({ length }) => length)).toEqual([16_384, 3_616]);
+    expect(made.flat()).toEqual(small.flat());
+    // One more, and its pair goes along.
+    const odd = shardsOf([[small[0]![0]!], ...small.slice(1)], 1e9);
+    expect(odd.map(({ tensors }) => tensors.length)).toEqual([16_383, 3_616]);
+  });
+
   test("hold at most what was said, and no weight in two", () => {
     const shards = shardsOf(groups, 100);
     expect(

@@ -4,7 +4,7 @@ import { AppError } from "../../api/errors.ts";
 import { malformedFile, shownJson } from "./malformed.ts";
 
 /** Of one file: what the header becomes in memory must leave room in an isolate. */
-const MAX_TENSORS = 16_384;
+export const MAX_TENSORS = 16_384;
 
 /**
  * The members of a header's outermost object, not checked further.
