@@ -7,7 +7,7 @@ import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { CLASSES } from "./character-classes.ts";
 
-export type Part = Readonly<Record<string, unknown>>;
+export type TokenizerPart = Readonly<Record<string, unknown>>;
 
 export type AddedToken = {
   id: number;
@@ -21,17 +21,17 @@ export type AddedToken = {
 
 export type TokenizerFile = {
   added_tokens?: AddedToken[];
-  normalizer?: Part | null;
-  pre_tokenizer?: Part | null;
-  post_processor?: Part | null;
-  decoder?: Part | null;
-  model?: Part;
+  normalizer?: TokenizerPart | null;
+  pre_tokenizer?: TokenizerPart | null;
+  post_processor?: TokenizerPart | null;
+  decoder?: TokenizerPart | null;
+  model?: TokenizerPart;
 };
 
 /** Errors: `malformed_body` for a part that is not computed here */
 export function exactParts(file: TokenizerFile): TokenizerFile {
   const { added_tokens: added = [], model = {}, decoder = null } = file;
-  const steps = inOrder(file.pre_tokenizer ?? null, "pretokenizers");
+  const steps = partsInOrder(file.pre_tokenizer ?? null, "pretokenizers");
   const normalizer = exactNormalizer(file.normalizer ?? null);
   const pretokenizers = steps.flatMap(exactStep);
   checkModel(model, steps);
@@ -48,7 +48,10 @@ export function exactParts(file: TokenizerFile): TokenizerFile {
   };
 }
 
-function checkModel(model: Part, steps: readonly Part[]): void {
+function checkModel(
+  model: TokenizerPart,
+  steps: readonly TokenizerPart[],
+): void {
   const { type, byte_fallback: fallsBack, unk_token: unknown } = model;
   if (type !== "BPE" && type !== "Unigram")
     throw unread("of a BPE or a Unigram", shown(type ?? null));
@@ -69,10 +72,10 @@ function checkModel(model: Part, steps: readonly Part[]): void {
 
 const DECODERS = ["ByteLevel", "ByteFallback", "Fuse", "Strip", "Metaspace"];
 
-function checkDecoder(decoder: Part | null): void {
-  for (const part of inOrder(decoder, "decoders")) {
+function checkDecoder(decoder: TokenizerPart | null): void {
+  for (const part of partsInOrder(decoder, "decoders")) {
     const { type, content, pattern } = part;
-    const isSpace = (pattern as Part | undefined)?.String === "▁";
+    const isSpace = (pattern as TokenizerPart | undefined)?.String === "▁";
     if (type === "Replace" ? isSpace && content === " " : isOf(DECODERS, type))
       continue;
     // Of a decoder that is another altogether, what it must have is told.
@@ -88,7 +91,7 @@ function checkAdded(added: readonly AddedToken[]): void {
 
 const FORMS = ["NFC", "NFD", "NFKC", "NFKD", "Prepend"];
 
-function exactNormalizer(part: Part | null): Part | null {
+function exactNormalizer(part: TokenizerPart | null): TokenizerPart | null {
   if (part === null) return null;
   const { type } = part;
   if (isOf(FORMS, type)) return part;
@@ -96,7 +99,7 @@ function exactNormalizer(part: Part | null): Part | null {
     case "Sequence":
       return {
         type,
-        normalizers: inOrder(part, "normalizers").map(exactNormalizer),
+        normalizers: partsInOrder(part, "normalizers").map(exactNormalizer),
       };
     case "Replace":
       // The reader takes `$` for a sign of a pattern's match.
@@ -123,11 +126,11 @@ function exactNormalizer(part: Part | null): Part | null {
 
 /** Only the text's first word has a space put before it: the reader knows no more than before which signs it stands. */
 function checkFirst(
-  steps: readonly Part[],
-  normalizer: Part | null,
+  steps: readonly TokenizerPart[],
+  normalizer: TokenizerPart | null,
   added: readonly AddedToken[],
 ): void {
-  const isFirst = ({ type, prepend_scheme: scheme }: Part): boolean =>
+  const isFirst = ({ type, prepend_scheme: scheme }: TokenizerPart): boolean =>
     type === "Metaspace" && scheme === "first";
   const at = steps.findIndex(isFirst);
   if (at < 0) return;
@@ -143,7 +146,7 @@ function checkFirst(
 }
 
 /** One step, in steps that the reader takes as they are meant. */
-function exactStep(part: Part): Part[] {
+function exactStep(part: TokenizerPart): TokenizerPart[] {
   switch (part.type) {
     case "ByteLevel":
       return [part];
@@ -155,7 +158,10 @@ function exactStep(part: Part): Part[] {
       return metaspace(part);
     case "Split": {
       const { behavior, pattern } = part;
-      const pinned = { ...part, pattern: pinnedPattern(pattern as Part) };
+      const pinned = {
+        ...part,
+        pattern: pinnedPattern(pattern as TokenizerPart),
+      };
       if (behavior === "Isolated") return [{ ...pinned, invert: false }];
       if (behavior === "Removed") return [pinned];
       throw notRead(`a Split of \`behavior\` ${shown(behavior)}`, ["Isolated", "Removed"]); // prettier-ignore
@@ -169,7 +175,7 @@ const STEPS = ["ByteLevel", "Digits", "Metaspace", "Split", "WhitespaceSplit"];
 const DIGIT = `[${CLASSES.digits}]`;
 
 /** The reader puts the sign where it belongs, and cuts at none. */
-function metaspace(part: Part): Part[] {
+function metaspace(part: TokenizerPart): TokenizerPart[] {
   const {
     replacement = "▁",
     split: cuts = true,
@@ -182,12 +188,12 @@ function metaspace(part: Part): Part[] {
   return [part, split(`${sign}[^${sign}]*|[^${sign}]+`, "Isolated")];
 }
 
-function split(Regex: string, behavior: "Isolated" | "Removed"): Part {
+function split(Regex: string, behavior: "Isolated" | "Removed"): TokenizerPart {
   return { type: "Split", pattern: { Regex }, behavior, invert: false };
 }
 
 /** Letters and digits of one Unicode, whatever the engine's: between brackets and outside of them. */
-function pinnedPattern(pattern: Part): Part {
+function pinnedPattern(pattern: TokenizerPart): TokenizerPart {
   if (typeof pattern.Regex !== "string") return pattern;
   let depth = 0;
   const Regex = pattern.Regex.replace(
@@ -205,17 +211,22 @@ function pinnedPattern(pattern: Part): Part {
 }
 
 /** Itself, or all parts of a Sequence, whatever stands within. */
-export function inOrder(part: Part | null, key: string): Part[] {
+export function partsInOrder(
+  part: TokenizerPart | null,
+  key: string,
+): TokenizerPart[] {
   if (part === null) return [];
   if (part.type !== "Sequence") return [part];
-  return ((part[key] ?? []) as Part[]).flatMap((each) => inOrder(each, key));
+  return ((part[key] ?? []) as TokenizerPart[]).flatMap((each) =>
+    partsInOrder(each, key),
+  );
 }
 
 function isOf(names: readonly string[], type: unknown): boolean {
   return typeof type === "string" && names.includes(type);
 }
 
-function named({ type, pattern }: Part): string {
+function named({ type, pattern }: TokenizerPart): string {
   return pattern === undefined ? shown(type) : `${shown(type)} of ${shown(pattern)}`; // prettier-ignore
 }
 

@@ -12,7 +12,7 @@ import { CLASSES } from "./character-classes.ts";
 import {
   type AddedToken,
   exactParts,
-  inOrder,
+  partsInOrder,
   type TokenizerFile,
   unread,
 } from "./foreign-parts.ts";
@@ -95,7 +95,9 @@ function bytesOf({
   decoder,
   model,
 }: TokenizerFile): (name: string) => Uint8Array {
-  const types = inOrder(decoder ?? null, "decoders").map(({ type }) => type);
+  const types = partsInOrder(decoder ?? null, "decoders").map(
+    ({ type }) => type,
+  );
   if (types.includes("ByteLevel")) return byteLevel;
   // A Replace is of SentencePiece's space.
   if (types.includes("Metaspace") || types.includes("Replace")) return pieces;

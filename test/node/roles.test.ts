@@ -395,6 +395,20 @@ describe("kinds of names, whoever's model has them", () => {
       },
     ],
     [
+      "convolutions of experts, and stacks of experts beside convolutions",
+      {},
+      {
+        "layers.0.moe_conv.up.weight": ["keep", 512, H, 3],
+        "layers.0.moe_conv.down.weight": ["keep", H, 512, 3],
+        "layers.1.experts.conv1d.gate_proj.weight": ["keep", 512, H, 3],
+        "layers.2.convs.up_proj.weight": ["keep", 512, H, 3],
+        "layers.3.convolution.w1.weight": ["keep", 512, 1, 4],
+        "conv_layers.3.moe.up": ["linear", 8, 512, H],
+        "conv_layers.3.moe.down": ["linear", 8, H, 512],
+        "layers.4.conv_block.experts.w1.weight": ["linear", 8, 512, H],
+      },
+    ],
+    [
       "routers by other names, beside what they choose",
       {},
       {

@@ -25,7 +25,11 @@ export function isStack(
 ): boolean {
   const { leaf, module, path } = name;
   if (expertLayer(fullName, name) === undefined) return false;
-  const isOfExperts = [...path, module].some(ofExperts);
+  const parts = [...path, module];
+  const experts = parts.findIndex(ofExperts);
+  const isOfExperts = experts >= 0;
+  // `moe_conv.up` has an axis of its kernel, where a stack has one of experts; `conv_layers.3.moe.up` has no kernel.
+  if (parts.slice(isOfExperts ? experts : -2).some(convolves)) return false;
   // A parameter of its own, of two dimensions: a module's `weight` is one layer, and a gate chooses.
   if (shape.length === 2)
     return isOfExperts && !/^(weight|gate(_weight)?)$/.test(leaf);
@@ -35,6 +39,12 @@ export function isStack(
 
 function ofExperts(part: string): boolean {
   return partWords(part).some((word) => /^(experts?|moe)$/.test(word));
+}
+
+function convolves(part: string): boolean {
+  return partWords(part).some((word) =>
+    /^conv(s|olutions?)?(\dd)?$/.test(word),
+  );
 }
 
 /** Which axis of a stack is contracted; `linear` where nothing tells, as most checkpoints have it. */
