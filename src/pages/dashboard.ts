@@ -1,4 +1,5 @@
 /** `/`: runs as they go. */
+import { effect } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import { ChartsPanel } from "./dashboard/charts-panel.ts";
@@ -53,4 +54,10 @@ render(
   document.getElementById("page")!,
 );
 watchRuns();
+effect(() => {
+  const [first] = followed.value;
+  const { state, step } = first?.status.value ?? {};
+  const told = state === undefined ? "" : `, ${state} at step ${step}`;
+  document.title = first ? `${first.run}${told}: mxfp4-edge` : "mxfp4-edge";
+});
 await enter();

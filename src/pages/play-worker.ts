@@ -24,6 +24,7 @@ loaded.catch(() => undefined);
 const ANSWERS: {
   [K in QuestionKind]: (
     question: Questions[K]["question"],
+    tell: (share: number) => void,
   ) => Promise<Questions[K]["answer"]> | Questions[K]["answer"];
 } = {
   draw: drawnFile,
@@ -33,14 +34,29 @@ const ANSWERS: {
       .filter(({ dtype, shape }) => isFloat(dtype) && shape.length > 0)
       .map(({ name }) => name);
   },
-  look: ({ file, tensor, options, block }) =>
-    lookAt(file, tensor, options, block),
+  look: ({ file, tensor, options, block }, tell) =>
+    lookAt(file, tensor, options, block, tell),
   inspect: inspected,
-  async quantize({ file, options }) {
+  async quantize({ file, options }, tell) {
     const answer = await convert("quantize", file, options, () => loaded);
-    return answer.blob();
+    const bytes = Number(answer.headers.get("Content-Length"));
+    return blobOf(answer.body!, (made) => tell(made / bytes));
   },
 };
+
+/** All of it, piece by piece kept by the browser. Errors: the stream's own, of which `Response.blob` tells nothing */
+async function blobOf(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  heard: (bytes: number) => void,
+): Promise<Blob> {
+  const parts: Blob[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    parts.push(new Blob([chunk]));
+    heard((bytes += chunk.length));
+  }
+  return new Blob(parts);
+}
 
 async function inspected(
   files: ReadonlyMap<string, Blob>,
@@ -54,6 +70,19 @@ async function inspected(
   return "pairs" in read ? inspectGguf(name, read) : inspect(read);
 }
 
+/** So often at most. */
+const TELL_MS = 200;
+
+function sharesOf(id: number): (share: number) => void {
+  let lastMs = performance.now();
+  return (share) => {
+    const nowMs = performance.now();
+    if (nowMs - lastMs < TELL_MS) return;
+    lastMs = nowMs;
+    postMessage({ id, share } satisfies WorkerAnswer);
+  };
+}
+
 async function answered({
   id,
   kind,
@@ -61,8 +90,9 @@ async function answered({
 }: Question): Promise<WorkerAnswer> {
   try {
     await loaded;
-    const answer: (question: never) => unknown = ANSWERS[kind];
-    return { id, answer: await answer(question as never) };
+    const answer: (question: never, tell: (share: number) => void) => unknown =
+      ANSWERS[kind];
+    return { id, answer: await answer(question as never, sharesOf(id)) };
   } catch (error) {
     return {
       id,

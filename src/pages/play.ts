@@ -6,21 +6,22 @@ import { render } from "preact";
 import type { Inspection } from "../checkpoints/inspect.ts";
 import { Form } from "./play/form.ts";
 import type { Look } from "./play/look.ts";
-import { ask } from "./play/requests.ts";
+import { ask, Overtaken, stopQuantizing } from "./play/requests.ts";
+import { commands, madeFile, sentFile } from "./play/commands.ts";
 import {
   block,
   chosenFile,
   chosenTensor,
-  commands,
   draws,
   files,
+  linkTroubles,
   scheme,
-  sentFile,
 } from "./play/settings.ts";
 import { ShownInspection } from "./play/shown-inspection.ts";
 import { ShownLook } from "./play/shown-look.ts";
 import { enter } from "./shell/access.ts";
 import { copy } from "./shell/copy.ts";
+import { share } from "./shell/format.ts";
 import { PageFrame } from "./shell/frame.ts";
 import { save } from "./shell/save.ts";
 
@@ -31,6 +32,17 @@ const look = signal<Look | undefined>(undefined);
 const inspection = signal<Inspection | undefined>(undefined);
 /** Answers that are waited for: one may make the next question, before it counts as come itself. */
 const underWay = signal(0);
+/** What takes so long shows that it is under way, and how far it is. */
+const SLOW_MS = 400;
+const isSlow = signal(false);
+const progress = signal(0);
+effect(() => {
+  isSlow.value = false;
+  progress.value = 0;
+  if (underWay.value === 0) return undefined;
+  const timer = setTimeout(() => (isSlow.value = true), SLOW_MS);
+  return () => clearTimeout(timer);
+});
 
 /**
  * The last that was asked for is shown, whatever else comes late; where there is none, nothing of what was before.
@@ -52,7 +64,8 @@ class Latest<T> {
       const came = await answer;
       if (own === this.#count) this.#tell(came, "");
     } catch (error) {
-      if (own === this.#count) this.#tell(undefined, messageOf(error));
+      if (own === this.#count && !(error instanceof Overtaken))
+        this.#tell(undefined, messageOf(error));
     } finally {
       underWay.value = underWay.peek() - 1;
     }
@@ -104,7 +117,9 @@ effect(() => {
     options: scheme.value,
     block: block.value,
   };
-  void shownLook.take(ask("look", question));
+  void shownLook.take(
+    ask("look", question, (share) => (progress.value = share)),
+  );
 });
 
 effect(() => {
@@ -118,12 +133,28 @@ effect(() => {
 function Play() {
   return html`
     <${Form} tensors=${tensors.value} />
+    ${linkTroubles.map(
+      (text) =>
+        html`<p key=${text} role="alert" class="alarm">
+          ${text}; the default is shown
+        </p>`,
+    )}
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
-    <p role="status" class="visually-hidden" id="busy">
+    <p role="status" class=${isSlow.value ? "" : "visually-hidden"} id="busy">
       ${underWay.value > 0 ? "computing" : "done"}
     </p>
+    ${
+      isSlow.value &&
+      html`<progress
+        max="1"
+        value=${progress.value || undefined}
+        aria-label="Of the tensor"
+      ></progress>`
+    }
     <${Take} />
-    ${file.value && look.value && html`<${ShownLook} ...${look.value} />`}
+    <div class=${`column${isSlow.value ? " stale" : ""}`}>
+      ${file.value && look.value && html`<${ShownLook} ...${look.value} />`}
+    </div>
     ${inspection.value && html`<${ShownInspection} ...${inspection.value} />`}
   `;
 }
@@ -131,6 +162,7 @@ function Play() {
 /** What can be taken home. */
 function Take() {
   const said = useSignal("");
+  const isQuantizing = useSignal(false);
   const tried = (words: string, body: () => Promise<string>) => async () => {
     said.value = `${words}…`;
     try {
@@ -140,11 +172,15 @@ function Take() {
     }
   };
   const download = async () => {
-    const made = await ask("quantize", {
-      file: file.value!,
-      options: scheme.value,
-    });
-    const name = `mxfp4-${sentFile.value.replace(/\.npy$/, ".safetensors")}`;
+    const name = madeFile.value;
+    const question = { file: file.value!, options: scheme.value };
+    isQuantizing.value = true;
+    const asked = ask(
+      "quantize",
+      question,
+      (done) => (said.value = `quantizing… ${share(done)}`),
+    );
+    const made = await asked.finally(() => (isQuantizing.value = false));
     const bytes = await save(new Response(made), name);
     return `saved ${name}, ${bytes.toLocaleString("en")} bytes`;
   };
@@ -157,11 +193,15 @@ function Take() {
       <button
         type="button"
         class="main"
-        disabled=${!file.value}
+        disabled=${!file.value || isQuantizing.value}
         onClick=${tried("quantizing", download)}
       >
         Download the file quantized
       </button>
+      ${
+        isQuantizing.value &&
+        html`<button type="button" onClick=${stopQuantizing}>Stop</button>`
+      }
       ${
         chosenFile.value === undefined &&
         html`<button

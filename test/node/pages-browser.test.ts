@@ -36,7 +36,7 @@ import {
   isBrowserExpected,
   launchBrowser,
 } from "../support/browser.ts";
-import { DESK, faultsOf } from "../support/page-faults.ts";
+import { DESK, faultsOf, listened } from "../support/page-faults.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const TOKEN = "a-token-of-the-test";
@@ -56,17 +56,6 @@ let context: BrowserContext;
 let page: Page;
 /** What the consoles said, what failed, and who else was asked. */
 let said: string[];
-
-/** A page that tells all that it should not say. */
-function listened(made: Page, own: string): Page {
-  made.on("console", (message) => said.push(message.text()));
-  made.on("pageerror", ({ message }) => said.push(message));
-  made.on("request", (request) => {
-    const url = request.url();
-    if (!url.startsWith(own) && !/^(blob|data):/.test(url)) said.push(url);
-  });
-  return made;
-}
 
 /** Keeps what is seen, where it is asked for. */
 async function keep(shown: Page, name: string): Promise<void> {
@@ -148,7 +137,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     said = [];
     context = await chromium.newContext({ viewport: DESK });
     context.setDefaultTimeout(PATIENCE_MS);
-    page = listened(await context.newPage(), edge.url);
+    page = listened(await context.newPage(), edge.url, said);
   });
 
   afterAll(async () => {
@@ -336,7 +325,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   ])(
     "/%s in a browser that cannot run the kernels says what it lacks",
     async (name, lacks, button) => {
-      const old = listened(await context.newPage(), edge.url);
+      const old = listened(await context.newPage(), edge.url, said);
       await old.route("**/*-worker.js", async (route) => {
         const answer = await route.fetch();
         const body = `WebAssembly.validate = () => false;${await answer.text()}`;
@@ -438,7 +427,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     );
     const opened = context.waitForEvent("page");
     await page.getByText("Join from this browser").click();
-    const tab = listened(await opened, edge.url);
+    const tab = listened(await opened, edge.url, said);
     await tab.getByLabel("Trainers", { exact: true }).fill("1");
     await tab.getByRole("button", { name: "Join" }).click();
     await untilStep(page, 12);
@@ -759,7 +748,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     });
     const own = await chromium.newContext();
     said = [];
-    const door = listened(await own.newPage(), closed.url);
+    const door = listened(await own.newPage(), closed.url, said);
     try {
       await door.goto(`${closed.url}/`);
       await door.getByLabel("Its API token").fill(TOKEN);

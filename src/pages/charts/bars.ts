@@ -7,33 +7,32 @@ type Bars = {
   text: string;
   /** One or two, of equal lengths: the second as a line over the first. */
   sets: readonly (readonly number[])[];
-  /** From under the first bar to under the last; or under each. */
+  /** From under the first bar to under the last; or under each, of which as many are written as have room. */
   labels: readonly string[];
+  /** What the labels are of, and what is counted. */
+  axes: readonly [string, string];
 };
 
 const WIDTH = 360;
-const HEIGHT = 140;
-const FOOT = 16;
+const HEIGHT = 172;
+/** For the name of what is counted, and how many the highest bar has. */
+const TOP = 18;
+/** For labels, and beneath them what they are of. */
+const FOOT = 34;
+const FLOOR = HEIGHT - FOOT;
+const MOST_LABELS = 16;
 
-export function BarChart({ title, text, sets, labels }: Bars) {
+export function BarChart({ title, text, sets, labels, axes }: Bars) {
   const most = Math.max(1, ...sets.flat());
   const [bars = [], line] = sets;
   const step = WIDTH / Math.max(1, bars.length);
-  const height = (count: number) => ((HEIGHT - FOOT) * count) / most;
+  const height = (count: number) => ((FLOOR - TOP) * count) / most;
   const points = line
     ?.flatMap((count, i) => {
-      const y = HEIGHT - FOOT - height(count);
+      const y = FLOOR - height(count);
       return [`${i * step},${y}`, `${(i + 1) * step},${y}`];
     })
     .join(" ");
-  const place = (i: number) =>
-    labels.length === bars.length
-      ? (i + 0.5) * step
-      : (i * WIDTH) / (labels.length - 1);
-  const anchor = (i: number) => {
-    if (labels.length === bars.length) return "middle";
-    return i === 0 ? "start" : i === labels.length - 1 ? "end" : "middle";
-  };
   return html`<figure class="chart">
     <figcaption><b>${title}</b></figcaption>
     <svg
@@ -41,30 +40,48 @@ export function BarChart({ title, text, sets, labels }: Bars) {
       role="img"
       aria-label=${`${title}: ${text}`}
     >
+      <text x="0" y="11">${axes[1]}: ${most.toLocaleString("en")} at most</text>
+      <path class="rule" d=${`M0 ${TOP}H${WIDTH}M0 ${FLOOR}H${WIDTH}`} />
       ${bars.map(
         (count, i) =>
           html`<rect
             key=${i}
             class="bar"
             x=${i * step}
-            y=${HEIGHT - FOOT - height(count)}
+            y=${FLOOR - height(count)}
             width=${Math.max(0.5, step - 1)}
             height=${height(count)}
           />`,
       )}
       ${points && html`<polyline class="over" points=${points} />`}
-      ${labels.map(
-        (label, i) =>
-          html`<text
-            key=${i}
-            x=${place(i)}
-            y=${HEIGHT - 3}
-            text-anchor=${anchor(i)}
-          >
+      ${placed(labels, bars.length).map(
+        ({ label, x, anchor }) =>
+          html`<text key=${x} x=${x} y=${FLOOR + 13} text-anchor=${anchor}>
             ${label}
           </text>`,
       )}
+      <text x=${WIDTH / 2} y=${HEIGHT - 4} text-anchor="middle">
+        ${axes[0]}
+      </text>
     </svg>
     <p class="quiet">${text}</p>
   </figure>`;
+}
+
+type Placed = { label: string; x: number; anchor: "start" | "middle" | "end" };
+
+function placed(labels: readonly string[], bars: number): Placed[] {
+  const last = labels.length - 1;
+  if (labels.length !== bars)
+    return labels.map((label, i) => ({
+      label,
+      x: (i * WIDTH) / last,
+      anchor: i === 0 ? "start" : i === last ? "end" : "middle",
+    }));
+  const every = Math.ceil(labels.length / MOST_LABELS);
+  return labels.flatMap((label, i) =>
+    i % every === 0
+      ? { label, x: ((i + 0.5) * WIDTH) / bars, anchor: "middle" }
+      : [],
+  );
 }

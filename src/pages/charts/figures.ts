@@ -2,16 +2,29 @@
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import type { Values } from "./smooth.ts";
 
-export const FIGURES = {
+export type FigureName =
+  "trainLoss" | "valLoss" | "gradNorm" | "learningRate" | "speed";
+
+type Figure = {
+  title: string;
+  unit: string;
+  of: (metrics: readonly StepMetrics[]) => Values;
+  /** A loss by the byte of text rather than by the token. */
+  perByte?: (metrics: readonly StepMetrics[]) => Values;
+};
+
+export const FIGURES: Record<FigureName, Figure> = {
   trainLoss: {
     title: "Training loss",
     unit: "nats per token",
     of: (metrics) => metrics.map((each) => each.trainLoss),
+    perByte: (metrics) => metrics.map((each) => each.trainNatsPerByte),
   },
   valLoss: {
     title: "Validation loss",
     unit: "nats per token",
     of: (metrics) => metrics.map((each) => each.valLoss),
+    perByte: (metrics) => metrics.map((each) => each.valNatsPerByte),
   },
   gradNorm: {
     title: "Gradient norm",
@@ -38,15 +51,18 @@ export const FIGURES = {
         return ms > 0 && tokens > 0 ? (1000 * tokens) / ms : null;
       }),
   },
-} as const satisfies Record<
-  string,
-  {
-    title: string;
-    unit: string;
-    of: (metrics: readonly StepMetrics[]) => Values;
-  }
->;
-export type FigureName = keyof typeof FIGURES;
+};
+
+/** What is drawn of a figure, and in which unit. */
+export function drawnFigure(
+  name: FigureName,
+  isPerByte: boolean,
+): Pick<Figure, "unit" | "of"> {
+  const { unit, of, perByte } = FIGURES[name];
+  return isPerByte && perByte
+    ? { unit: "nats per byte", of: perByte }
+    : { unit, of };
+}
 
 export const AXES = {
   step: { name: "step", of: ({ step }) => step },

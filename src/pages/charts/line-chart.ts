@@ -16,13 +16,15 @@ type Props = {
   title: string;
   unit: string;
   axis: string;
+  isWhole: boolean;
   lines: readonly Line[];
   isLog: boolean;
   view: View;
 };
 
 export const COLORS = 6;
-export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
+export function LineChart(props: Props) {
+  const { title, unit, axis, isWhole, lines, isLog, view } = props;
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const cursor = useSignal<number | undefined>(undefined);
@@ -37,7 +39,15 @@ export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
     const element = place.current!;
     const say = (x: number | undefined) => (cursor.value = x);
     const made = new uPlot(
-      plotOptions({ element, lines: drawn.current, isLog, axis, view, say }),
+      plotOptions({
+        element,
+        lines: drawn.current,
+        isLog,
+        axis,
+        isWhole,
+        view,
+        say,
+      }),
       dataOf(drawn.current, range, element.clientWidth),
       element,
     );
@@ -82,6 +92,7 @@ export function LineChart({ title, unit, axis, lines, isLog, view }: Props) {
                 <b>${x === undefined ? last[i] : told(line, x)}</b>
               </span>`,
           )}
+          ${shown.length === 0 && html`<span class="quiet">no values yet</span>`}
           ${x !== undefined && html`<span class="quiet">${axis} ${figure(x)}</span>`}
         </span>
       </figcaption>

@@ -8,6 +8,10 @@ import { type Line, SERIES } from "./plot-data.ts";
 export type View = Signal<readonly [number, number] | undefined>;
 
 export const HEIGHT = 220;
+/** Between ticks of what is counted. */
+const WHOLE = Array.from({ length: 12 }, (_, power) =>
+  [1, 2, 5].map((digit) => digit * 10 ** power),
+).flat();
 /** Evaluations, rather than steps. */
 const FEW = 30;
 
@@ -16,6 +20,7 @@ export function plotOptions({
   lines,
   isLog,
   axis,
+  isWhole,
   view,
   say,
 }: {
@@ -23,6 +28,8 @@ export function plotOptions({
   lines: readonly Line[];
   isLog: boolean;
   axis: string;
+  /** Whether the axis counts, and has nothing between. */
+  isWhole: boolean;
   view: View;
   say: (x: number | undefined) => void;
 }): uPlot.Options {
@@ -64,6 +71,7 @@ export function plotOptions({
       {
         ...axisStyle,
         size: 30,
+        ...(isWhole && { incrs: WHOLE }),
         label: axis,
         labelSize: 18,
         labelFont: axisStyle.font,
@@ -104,9 +112,40 @@ export function plotOptions({
             "dblclick",
             () => (view.value = undefined),
           ),
+        selectByTouch,
       ],
     },
   };
+}
+
+/** uPlot hears the mouse alone: a finger that drags along a chart selects as that does, and scrolls the page up and down. */
+function selectByTouch(plot: uPlot): void {
+  const { over } = plot;
+  let from: number | undefined;
+  const leftOf = ({ clientX }: PointerEvent): number => {
+    const { left, width } = over.getBoundingClientRect();
+    return Math.min(width, Math.max(0, clientX - left));
+  };
+  const select = (left: number, width: number, isDone: boolean) =>
+    plot.setSelect({ left, width, top: 0, height: over.clientHeight }, isDone);
+  over.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse") from = leftOf(event);
+  });
+  over.addEventListener("pointermove", (event) => {
+    if (from === undefined) return;
+    const to = leftOf(event);
+    select(Math.min(from, to), Math.abs(to - from), false);
+  });
+  over.addEventListener("pointerup", (event) => {
+    if (from === undefined) return;
+    const to = leftOf(event);
+    select(Math.min(from, to), Math.abs(to - from), true);
+    from = undefined;
+  });
+  over.addEventListener("pointercancel", () => {
+    from = undefined;
+    select(0, 0, false);
+  });
 }
 
 /** A line of one point would not be seen. */
@@ -119,6 +158,8 @@ function areFew({ data }: uPlot, series: number): boolean {
 /** A colour of the style sheet as a canvas takes it, which knows no variables and no light-dark. */
 function colorOf(element: HTMLElement, name: string, alpha = 1): string {
   const probe = document.createElement("i");
+  // Curves are told apart by colour, where the reader's system has colours of its own too.
+  probe.style.forcedColorAdjust = "none";
   probe.style.color = `var(--${name})`;
   element.append(probe);
   const { color } = getComputedStyle(probe);

@@ -1,12 +1,18 @@
 /** The curves of the chosen runs, and how they are looked at. */
 import { useComputed } from "@preact/signals";
 import { html } from "htm/preact";
-import { AXES, type AxisName, FIGURES } from "../charts/figures.ts";
-import { placesOf, type FigureName } from "../charts/figures.ts";
+import {
+  AXES,
+  type AxisName,
+  drawnFigure,
+  type FigureName,
+  FIGURES,
+  placesOf,
+} from "../charts/figures.ts";
 import { COLORS, LineChart } from "../charts/line-chart.ts";
 import type { Line } from "../charts/plot-data.ts";
 import { outliers, smoothed } from "../charts/smooth.ts";
-import { axis, halfLife, isLog, view } from "./choice.ts";
+import { axis, halfLife, isLog, isPerByte, view } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { followed } from "./runs.ts";
 
@@ -31,8 +37,9 @@ export function ChartsPanel() {
             html`<${LineChart}
               key=${name}
               title=${FIGURES[name].title}
-              unit=${FIGURES[name].unit}
+              unit=${drawnFigure(name, isPerByte.value).unit}
               axis=${AXES[axis.value].name}
+              isWhole=${axis.value !== "time"}
               lines=${lines.value[i]}
               isLog=${isLog.value}
               view=${view}
@@ -52,7 +59,7 @@ function lineOf(
   half: number,
 ): Line {
   const all = metrics.value;
-  const values = FIGURES[name].of(all);
+  const values = drawnFigure(name, isPerByte.value).of(all);
   const isSparse = SPARSE.includes(name);
   return {
     name: run,
@@ -82,6 +89,18 @@ function Controls() {
         ${(Object.keys(AXES) as AxisName[]).map(
           (name) => html`<option value=${name}>${AXES[name].name}</option>`,
         )}
+      </select>
+    </label>
+    <label>
+      Losses by the
+      <select
+        value=${isPerByte.value ? "byte" : "token"}
+        onChange=${(event: Event) =>
+          (isPerByte.value =
+            (event.currentTarget as HTMLSelectElement).value === "byte")}
+      >
+        <option>token</option>
+        <option>byte</option>
       </select>
     </label>
     <label>
@@ -133,8 +152,8 @@ function Values() {
           <tr>
             ${[
               "Step",
-              "Training loss",
-              "Validation loss",
+              "Training loss, nats per token",
+              "Validation loss, nats per token",
               "Gradient norm",
               "Learning rate",
               "Tokens",

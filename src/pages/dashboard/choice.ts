@@ -1,49 +1,83 @@
-/** Which runs are looked at, and how: it stands in the address, so that a link shows the same. */
-import { effect, signal } from "@preact/signals";
+/**
+ * Which runs are looked at, and how: it stands in the address, so that a link shows the same. Other runs are a step that
+ * "back" undoes; how they are looked at is none.
+ */
+import { batch, effect, signal } from "@preact/signals";
 import { AXES, type AxisName } from "../charts/figures.ts";
 
-const query = new URLSearchParams(location.search);
+type Range = readonly [number, number];
 
 /** The one whose details are shown, first, and those that are laid over it. */
-export const chosen = signal<readonly string[]>(
-  query.get("runs")?.split(",").filter(Boolean) ?? [],
-);
-const asked = query.get("x");
-export const axis = signal<AxisName>(
-  asked !== null && asked in AXES ? (asked as AxisName) : "step",
-);
-export const isLog = signal(query.get("log") === "1");
+export const chosen = signal<readonly string[]>([]);
+export const axis = signal<AxisName>("step");
+export const isLog = signal(false);
+/** Losses in nats per byte of text, by which runs of different tokenizers compare, in place of per token. */
+export const isPerByte = signal(false);
+const HALF_LIFE = 8;
 /** In steps; 0 for none. */
-export const halfLife = signal(wholeOr(query.get("smooth"), 8));
-export const view = signal<readonly [number, number] | undefined>(undefined);
+export const halfLife = signal(HALF_LIFE);
+/** What is shown of the axis; all of it when undefined. */
+export const view = signal<Range | undefined>(undefined);
+
+function readAddress(): void {
+  const query = new URLSearchParams(location.search);
+  const asked = query.get("x") ?? "";
+  batch(() => {
+    chosen.value = query.get("runs")?.split(",").filter(Boolean) ?? [];
+    axis.value = Object.hasOwn(AXES, asked) ? (asked as AxisName) : "step";
+    isLog.value = query.get("log") === "1";
+    isPerByte.value = query.get("loss") === "byte";
+    halfLife.value = wholeOr(query.get("smooth"), HALF_LIFE);
+    view.value = rangeIn(query.get("zoom"));
+  });
+}
 
 function wholeOr(text: string | null, fallback: number): number {
   return text !== null && /^\d{1,4}$/.test(text) ? Number(text) : fallback;
 }
 
+/** As in 10..50. */
+function rangeIn(text: string | null): Range | undefined {
+  const [from, to] = (text ?? "").split("..").map(Number.parseFloat);
+  const isRange = Number.isFinite(from) && Number.isFinite(to) && from! < to!;
+  return isRange ? [from!, to!] : undefined;
+}
+
+readAddress();
+addEventListener("popstate", readAddress);
 effect(() => {
   const told = new URLSearchParams();
   if (chosen.value.length > 0) told.set("runs", chosen.value.join(","));
   if (axis.value !== "step") told.set("x", axis.value);
   if (isLog.value) told.set("log", "1");
-  if (halfLife.value !== 8) told.set("smooth", String(halfLife.value));
+  if (isPerByte.value) told.set("loss", "byte");
+  if (halfLife.value !== HALF_LIFE) told.set("smooth", String(halfLife.value));
+  if (view.value)
+    told.set("zoom", view.value.map((x) => +x.toPrecision(6)).join(".."));
   const text = told.toString().replaceAll("%2C", ",");
   history.replaceState(null, "", text ? `?${text}` : location.pathname);
 });
 
+/** Others are looked at from now on. The effect writes them into the entry that is made here. */
+function choose(runs: readonly string[]): void {
+  if (chosen.peek().length > 0) history.pushState(null, "", location.href);
+  chosen.value = runs;
+}
+
 /** Show this one: before the others where it lies over them, and else for the one that was shown. */
 export function show(run: string): void {
   const { value: before } = chosen;
+  if (before[0] === run) return;
   const others = before.includes(run) ? before : before.slice(1);
-  chosen.value = [run, ...others.filter((each) => each !== run)];
+  choose([run, ...others.filter((each) => each !== run)]);
 }
 
 export function overlay(run: string, isOn: boolean): void {
   const others = chosen.value.filter((each) => each !== run);
-  chosen.value = isOn ? [...others, run] : others;
+  choose(isOn ? [...others, run] : others);
 }
 
-/** Of a run that is gone. */
+/** Of a run that is gone, to which no way leads back. */
 export function forget(run: string): void {
   chosen.value = chosen.value.filter((each) => each !== run);
 }

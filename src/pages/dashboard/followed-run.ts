@@ -42,6 +42,11 @@ export class FollowedRun {
     void this.#watch();
   }
 
+  get hasEnded(): boolean {
+    const { value: status } = this.status;
+    return status !== undefined && hasEnded(status.state);
+  }
+
   stop(): void {
     this.#stopping.abort();
   }
@@ -161,7 +166,7 @@ export class FollowedRun {
       if (!document.hidden) await this.refresh();
       const { value: status } = this.status;
       if (status && !document.hidden) this.#doubt(status);
-      if (status && hasEnded(status.state)) return;
+      if (this.hasEnded) return;
       await new Promise((resolve) => setTimeout(resolve, STATUS_MS));
     }
   }

@@ -32,7 +32,8 @@ export function PhasesPanel({ metrics }: { metrics: readonly StepMetrics[] }) {
         : html`<div class="wide" tabindex="0" role="region" aria-label="Phases">
               <table id="phases">
                 <caption>
-                  Means of the last ${told.length} steps, summed over trainers
+                  ${told.length === 1 ? "Of the last step" : `Means of the last ${told.length} steps`},
+                  summed over trainers
                 </caption>
                 <tbody>
                   ${PHASES.map(

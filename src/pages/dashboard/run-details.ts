@@ -10,6 +10,7 @@ import { hostKind } from "./host-kind.ts";
 import { PhasesPanel } from "./phases.ts";
 import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
+import { stateWords } from "./state-words.ts";
 import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
@@ -28,7 +29,7 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
       now === undefined
         ? !trouble.value && html`<p class="quiet">Asking…</p>`
         : html`
-            <${Summary} ...${now} />
+            <${Summary} status=${now} />
             <${Actions} followed=${followed} status=${now} />
             <${PhasesPanel} metrics=${followed.metrics.value} />
             <${Trainers} status=${now} />
@@ -40,15 +41,10 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
   </section>`;
 }
 
-function Summary({
-  state,
-  step,
-  config,
-  parameters,
-  trainLoss,
-  valLoss,
-}: RunStatus) {
+function Summary({ status }: { status: RunStatus }) {
+  const { state, step, config, parameters } = status;
   const { model, recipe, dataset, optimizer, steps } = config;
+  const words = stateWords(status, Date.now());
   return html`
     <p>
       <span class=${`state ${state}`} id="state">${state}</span>
@@ -56,9 +52,12 @@ function Summary({
       <span class="quiet"> of ${steps}</span>
     </p>
     <progress max=${steps} value=${step} aria-label="Steps done"></progress>
+    ${words && html`<p id="words">${words}</p>`}
     <dl>
       <dt>Loss</dt>
-      <dd>${figure(trainLoss)}, validation ${figure(valLoss)}</dd>
+      <dd>${lossWords("trainLoss", "trainNatsPerByte", status)}</dd>
+      <dt>Validation</dt>
+      <dd>${lossWords("valLoss", "valNatsPerByte", status)}</dd>
       <dt>Model</dt>
       <dd>
         ${ARCHITECTURE_NAMES[model.arch ?? DEFAULT_ARCHITECTURE]},${" "}
@@ -78,6 +77,21 @@ function Summary({
       <dd>${dataset.name}, ${dataset.tokens.toLocaleString("en")} tokens</dd>
     </dl>
   `;
+}
+
+/** By the token, and where tokens are no bytes by those too. */
+function lossWords(
+  perToken: "trainLoss" | "valLoss",
+  perByte: "trainNatsPerByte" | "valNatsPerByte",
+  status: RunStatus,
+): string {
+  const loss = status[perToken];
+  if (loss === null) return "none yet";
+  const bytes =
+    status.config.dataset.tokenizer === "byte"
+      ? ""
+      : `, ${figure(status[perByte])} per byte`;
+  return `${figure(loss)} nats per token${bytes}`;
 }
 
 function Trainers({ status }: { status: RunStatus }) {

@@ -1,13 +1,26 @@
-/** All runs: one to look at, others to lay over it. */
+/** All runs: one to look at, others to lay over it. Of many the latest, and those that a part of their name or text finds. */
+import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
+import type { RunSummary } from "../../api/run-status.ts";
 import { COLORS } from "../charts/line-chart.ts";
-import { ago } from "../shell/format.ts";
+import { ago, counted } from "../shell/format.ts";
 import { chosen, overlay, show } from "./choice.ts";
 import { runs, trouble } from "./runs.ts";
 
+/** So many are shown, and so many more each time. */
+const SOME = 12;
+
 export function RunList() {
   const { value: listed } = runs;
-  const nowMs = Date.now();
+  const most = useSignal(SOME);
+  const sought = useSignal("");
+  const found = (listed ?? []).filter(({ run, dataset }) =>
+    `${run} ${dataset}`.includes(sought.value.trim()),
+  );
+  const shown = found.filter(
+    ({ run }, i) => i < most.value || chosen.value.includes(run),
+  );
+  const rest = found.length - shown.length;
   return html`<section class="card" aria-label="Runs">
     <h2>Runs</h2>
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
@@ -17,36 +30,65 @@ export function RunList() {
         None yet. Start one here, or by <code>npm run train</code>.
       </p>`
     }
+    ${!listed && !trouble.value && html`<p class="quiet">Asking…</p>`}
+    ${
+      (listed?.length ?? 0) > SOME &&
+      html`<label>
+        Find
+        <input
+          type="search"
+          placeholder="a part of a name or text"
+          value=${sought.value}
+          onInput=${(event: Event) =>
+            (sought.value = (event.currentTarget as HTMLInputElement).value)}
+        />
+      </label>`
+    }
     <ul class="runs">
-      ${listed?.map(({ run, dataset, ended, createdMs }) => {
-        const place = chosen.value.indexOf(run);
-        return html`<li
-          key=${run}
-          class=${place >= 0 ? `line-${place % COLORS}` : ""}
-        >
-          <input
-            type="checkbox"
-            aria-label=${`Lay ${run} over the others`}
-            checked=${place >= 0}
-            onChange=${(event: Event) =>
-              overlay(run, (event.currentTarget as HTMLInputElement).checked)}
-          />
-          <div>
-            <button
-              type="button"
-              class="link"
-              aria-current=${place === 0 ? "true" : null}
-              onClick=${() => show(run)}
-            >
-              ${run}</button
-            >${" "}
-            <span class="quiet"
-              >${dataset}, ${ended ? "ended" : "under way"},${" "}
-              ${ago(createdMs, nowMs)}</span
-            >
-          </div>
-        </li>`;
-      })}
+      ${shown.map((each) => html`<${Item} key=${each.run} ...${each} />`)}
     </ul>
+    ${
+      sought.value &&
+      found.length === 0 &&
+      html`<p class="quiet" role="status">No run has that in it.</p>`
+    }
+    ${
+      rest > 0 &&
+      html`<p class="row">
+        <button type="button" onClick=${() => (most.value += 4 * SOME)}>
+          Show more
+        </button>
+        <span class="quiet"
+          >${counted(rest, "run is", "runs are")} not shown</span
+        >
+      </p>`
+    }
   </section>`;
+}
+
+function Item({ run, dataset, ended, createdMs }: RunSummary) {
+  const place = chosen.value.indexOf(run);
+  return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
+    <input
+      type="checkbox"
+      aria-label=${`Lay ${run} over the others`}
+      checked=${place >= 0}
+      onChange=${(event: Event) =>
+        overlay(run, (event.currentTarget as HTMLInputElement).checked)}
+    />
+    <div>
+      <button
+        type="button"
+        class="link"
+        aria-current=${place === 0 ? "true" : null}
+        onClick=${() => show(run)}
+      >
+        ${run}</button
+      >${" "}
+      <span class="quiet"
+        >${dataset}, ${ended ? "ended" : "under way"},${" "}
+        ${ago(createdMs, Date.now())}</span
+      >
+    </div>
+  </li>`;
 }

@@ -21,9 +21,30 @@ export async function refreshRuns(): Promise<void> {
       trouble.value = "";
       if (chosen.value.length === 0 && listed[0]) show(listed[0].run);
     });
+    await Promise.all(followed.peek().map((each) => lookAfter(each, listed)));
   } catch (error) {
     trouble.value = messageOf(error);
   }
+}
+
+/**
+ * A run that has ended is asked about no more. It may be removed all the same, and another begun under its name: the
+ * list tells.
+ */
+async function lookAfter(
+  each: FollowedRun,
+  listed: readonly RunSummary[],
+): Promise<void> {
+  const line = listed.find(({ run }) => run === each.run);
+  if (each.isGone.value ? !line : !each.hasEnded || line?.ended) return;
+  if (!each.isGone.value) {
+    await each.refresh();
+    if (each.hasEnded || each.isGone.value) return;
+  }
+  each.stop();
+  followed.value = followed
+    .peek()
+    .map((other) => (other === each ? new FollowedRun(each.run) : other));
 }
 
 /** As long as the page is there. */

@@ -1,10 +1,13 @@
 /** What was dropped or picked: a file, several, or all of one directory, but not what lies in folders of it. */
 
-/** Of an input, which for a directory has the files of its folders too. */
+const NEITHER = "Expected a file or a directory of files, got neither";
+
+/** Of an input, which for a directory has the files of its folders too. Errors: none, of an empty directory */
 export function pickedFiles(list: FileList | null): Map<string, File> {
   const own = Array.from(list ?? []).filter(
     ({ webkitRelativePath: path }) => path.split("/").length <= 2,
   );
+  if (own.length === 0) throw new Error(NEITHER);
   return new Map(own.map((file) => [file.name, file]));
 }
 
@@ -32,8 +35,7 @@ export async function filesOf({
       found.set(file.name, file);
     }
   }
-  if (found.size === 0)
-    throw new Error("Expected a file or a directory of files, got neither");
+  if (found.size === 0) throw new Error(NEITHER);
   return found;
 }
 

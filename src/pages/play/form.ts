@@ -3,6 +3,7 @@ import { messageOf } from "../../api/errors.ts";
 import { type Signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { useEffect } from "preact/hooks";
+import type { Whole } from "../../api/option-kinds.ts";
 import { SCHEME_PRESETS, PRESET_NAMES } from "../../api/presets.ts";
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
@@ -16,6 +17,7 @@ import {
   chosenTensor,
   draws,
   files,
+  PLACES,
   scheme,
 } from "./settings.ts";
 
@@ -83,20 +85,23 @@ function Source({ tensors }: { tensors: readonly string[] }) {
     };
   }, []);
   const picked = (event: Event) => {
-    take(pickedFiles((event.currentTarget as HTMLInputElement).files));
-    said.value = "";
+    try {
+      take(pickedFiles((event.currentTarget as HTMLInputElement).files));
+      said.value = "";
+    } catch (error) {
+      said.value = messageOf(error);
+    }
   };
   const number = (
     name: "rows" | "columns" | "seed",
-    text: string,
-    least: number,
+    { text, least, most }: Whole,
   ) =>
     html`<label>
       ${text}
       <input
         type="number"
         min=${least}
-        max="4096"
+        max=${most}
         value=${draws.value[name]}
         onInput=${whole((value) => (draws.value = { ...draws.value, [name]: value }))}
       />
@@ -156,8 +161,8 @@ function Source({ tensors }: { tensors: readonly string[] }) {
             )}
           </select>
         </label>
-        ${number("rows", "Rows", 1)} ${number("columns", "Columns", 1)}
-        ${number("seed", "Seed of the draws", 0)}
+        ${number("rows", PLACES.rows)} ${number("columns", PLACES.columns)}
+        ${number("seed", PLACES.draw)}
       </div>`
     }
   `;
@@ -247,11 +252,11 @@ function SchemeForm() {
       />
     </label>
     <label>
-      Walk through block
+      ${PLACES.block.text}
       <input
         type="number"
-        min="0"
-        max="999999"
+        min=${PLACES.block.least}
+        max=${PLACES.block.most}
         value=${block.value}
         onInput=${whole((value) => (block.value = value))}
       />

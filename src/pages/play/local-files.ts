@@ -57,12 +57,13 @@ export function headOf(file: Blob): Promise<TensorFile> {
 
 /**
  * The data of a file, of which the bytes of one tensor are read; all others are zeros, for whoever drops
- * them.
+ * them. `tell` hears which share of the tensor has been taken.
  */
 export function dataAround(
   file: Blob,
   { headBytes }: TensorFile,
   { start, end }: TensorRange,
+  tell: (share: number) => void,
 ): ByteSource {
   const source = sourceOf(file, headBytes);
   let position = 0;
@@ -70,6 +71,7 @@ export function dataAround(
     take(bytes) {
       const from = position;
       position += bytes;
+      tell(Math.min(1, Math.max(0, position - start) / (end - start)));
       const isOutside = position <= start || from >= end;
       if (isOutside && bytes <= ZEROS.length)
         return Promise.resolve(ZEROS.subarray(0, bytes));

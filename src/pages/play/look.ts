@@ -41,6 +41,7 @@ export async function lookAt(
   name: string,
   options: SchemeOptions,
   block: number,
+  tell: (share: number) => void,
 ): Promise<Look> {
   const head = await headOf(file);
   const tensor = head.tensors.find((each) => each.name === name);
@@ -49,7 +50,7 @@ export async function lookAt(
       `a tensor of floats with a dimension, named "${name}"`,
       tensor ? `${tensor.dtype} [${tensor.shape.join(", ")}]` : "none",
     );
-  const { tensors, rule } = await analyze(file, head, tensor, options);
+  const { tensors, rule } = await analyze(file, head, tensor, options, tell);
   const scheme = schemeOf(options);
   const position = sortedPositions(head.tensors).get(name)!;
   const floats = tensor as TensorRange<FloatDtype>;
@@ -88,6 +89,7 @@ async function analyze(
   head: TensorFile,
   tensor: TensorRange,
   options: SchemeOptions,
+  tell: (share: number) => void,
 ): Promise<Analysis> {
   const { conversion, report } = analysisOf({
     ...options,
@@ -95,6 +97,6 @@ async function analyze(
     include: [tensor.name],
   })(head);
   // It has no output: this only drives it.
-  for await (const _ of run(conversion, dataAround(file, head, tensor)));
+  for await (const _ of run(conversion, dataAround(file, head, tensor, tell)));
   return report();
 }

@@ -38,41 +38,98 @@ export type Question = {
   };
 }[QuestionKind];
 export type WorkerAnswer = { id: number } & (
-  { answer: unknown } | { error: string }
+  { answer: unknown } | { error: string } | { share: number }
 );
 
-let asked = 0;
-let worker: Worker | undefined;
-const waiting = new Map<
-  number,
-  { resolve: (answer: unknown) => void; reject: (error: Error) => void }
->();
+/** A look that takes longer than this gives way to what is asked next: its Worker ends, and another goes on. */
+const LONG_MS = 1_000;
 
-/** Errors: what the Worker's code throws, its message alone */
+/** Told to whoever waits for what gave way. */
+export class Overtaken extends Error {
+  constructor() {
+    super("Another was asked for");
+  }
+}
+
+type Waiting = {
+  asked: Question;
+  sinceMs: number;
+  resolve: (answer: unknown) => void;
+  reject: (error: Error) => void;
+  heard: (share: number) => void;
+};
+
+/** One Worker, and what it was asked and has not answered. */
+class Line {
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker | undefined;
+
+  ask(asked: Question, heard: (share: number) => void): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const sinceMs = performance.now();
+      this.#waiting.set(asked.id, { asked, sinceMs, resolve, reject, heard });
+      this.#send(asked);
+    });
+  }
+
+  /** Those that are meant are told `why`; what others asked goes to another Worker. */
+  end(why: Error, isMeant: (each: Waiting) => boolean = () => true): void {
+    for (const [id, each] of this.#waiting)
+      if (isMeant(each)) {
+        this.#waiting.delete(id);
+        each.reject(why);
+      }
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    for (const { asked } of this.#waiting.values()) this.#send(asked);
+  }
+
+  overtake(kind: QuestionKind): void {
+    const isOld = ({ asked, sinceMs }: Waiting) =>
+      asked.kind === kind && performance.now() - sinceMs > LONG_MS;
+    if ([...this.#waiting.values()].some(isOld))
+      this.end(new Overtaken(), ({ asked }) => asked.kind === kind);
+  }
+
+  #send(asked: Question): void {
+    this.#worker ??= this.#started();
+    this.#worker.postMessage(asked);
+  }
+
+  #started(): Worker {
+    const made = new Worker("/pages/play-worker.js", { type: "module" });
+    made.addEventListener("message", ({ data }: MessageEvent<WorkerAnswer>) => {
+      const { resolve, reject, heard } = this.#waiting.get(data.id)!;
+      if ("share" in data) return heard(data.share);
+      this.#waiting.delete(data.id);
+      if ("error" in data) reject(new Error(data.error));
+      else resolve(data.answer);
+    });
+    made.addEventListener("error", ({ message }) =>
+      this.end(new Error(message)),
+    );
+    return made;
+  }
+}
+
+let asked = 0;
+const looking = new Line();
+/** A file is quantized beside all else, which goes on meanwhile. */
+const quantizing = new Line();
+
+/** `heard` is told which share is done. Errors: what the Worker's code throws, its message alone */
 export function ask<K extends QuestionKind>(
   kind: K,
   question: Questions[K]["question"],
+  heard: (share: number) => void = () => undefined,
 ): Promise<Questions[K]["answer"]> {
-  worker ??= started();
-  const id = ++asked;
-  const answer = new Promise((resolve, reject) =>
-    waiting.set(id, { resolve, reject }),
-  );
-  worker.postMessage({ id, kind, question });
-  return answer as Promise<Questions[K]["answer"]>;
+  const line = kind === "quantize" ? quantizing : looking;
+  line.overtake("look");
+  const whole = { id: ++asked, kind, question } as Question;
+  return line.ask(whole, heard) as Promise<Questions[K]["answer"]>;
 }
 
-function started(): Worker {
-  const made = new Worker("/pages/play-worker.js", { type: "module" });
-  made.addEventListener("message", ({ data }: MessageEvent<WorkerAnswer>) => {
-    const { resolve, reject } = waiting.get(data.id)!;
-    waiting.delete(data.id);
-    if ("error" in data) reject(new Error(data.error));
-    else resolve(data.answer);
-  });
-  made.addEventListener("error", ({ message }) => {
-    for (const { reject } of waiting.values()) reject(new Error(message));
-    waiting.clear();
-  });
-  return made;
+/** Whoever waits for a quantized file gets none. */
+export function stopQuantizing(): void {
+  quantizing.end(new Error("stopped"));
 }

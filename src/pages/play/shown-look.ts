@@ -4,6 +4,7 @@ import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
 import { figure, share } from "../shell/format.ts";
 import { BarChart } from "../charts/bars.ts";
+import { rangeOf, ScalesChart } from "../charts/scales-chart.ts";
 import type { Look } from "./look.ts";
 import type { Walk } from "./walk.ts";
 
@@ -90,12 +91,13 @@ function Row({
 }
 
 function named(scheme: string): string {
-  return scheme in SCHEME_PRESETS || scheme === "none" ? scheme : "yours";
+  return Object.hasOwn(SCHEME_PRESETS, scheme) || scheme === "none"
+    ? scheme
+    : "yours";
 }
 
-function Spread({ before, after, grid, scales, elements, blocks }: Look) {
+function Spread({ before, after, grid, scales, elements }: Look) {
   const bounds = [before.from, 0, before.to].map((x) => figure(x, 3));
-  const common = scales.toSorted((a, b) => b.count - a.count)[0];
   const zero = grid.filter(({ value }) => value === 0);
   const zeros = zero.reduce((sum, { count }) => sum + count, 0);
   return html`<section class="charts" aria-label="Distributions">
@@ -104,6 +106,7 @@ function Spread({ before, after, grid, scales, elements, blocks }: Look) {
       text=${`${elements.toLocaleString("en")} of the tensor's front, between ${bounds[0]} and ${bounds[2]}`}
       sets=${[before.counts, after.counts]}
       labels=${bounds}
+      axes=${["value", "elements"]}
     />
     ${
       grid.length > 0 &&
@@ -111,14 +114,14 @@ function Spread({ before, after, grid, scales, elements, blocks }: Look) {
         title="The E2M1 grid: how often each value comes"
         text=${`${share(zeros / Math.max(1, elements))} are zero`}
         sets=${[grid.map(({ count }) => count)]}
-        labels=${grid.map(({ value }) => (Object.is(value, -0) ? "−0" : String(value)))}
+        labels=${grid.map(({ value }) => String(value))}
+        axes=${["value of the grid", "elements"]}
       />`
     }
-    <${BarChart}
-      title="Scales of blocks, powers of two"
-      text=${common ? `${blocks.toLocaleString("en")} blocks; most have 2^${common.exponent}` : "none"}
-      sets=${[scales.map(({ count }) => count)]}
-      labels=${scales.map(({ exponent }) => (exponent === 128 ? "NaN" : String(exponent)))}
+    <${ScalesChart}
+      title="Scales of blocks"
+      scales=${scales}
+      range=${rangeOf(scales)}
     />
   </section>`;
 }

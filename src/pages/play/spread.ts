@@ -15,7 +15,6 @@ export type Spread = {
   scales: { exponent: number; count: number }[];
   /** Of the histograms. */
   elements: number;
-  blocks: number;
 };
 
 const BINS = 61;
@@ -30,12 +29,11 @@ export function spreadOf(
   let largest = 0;
   const grid = new Map<number, number>();
   const exponents = new Map<number, number>();
-  let [length, blocks] = [0, 0];
+  let length = 0;
   const add = (map: Map<number, number>, value: number) =>
     map.set(value, (map.get(value) ?? 0) + 1);
   eachPiece(pieces, dtype, scheme, key, (x, _, elements, scales) => {
     length += x.length;
-    blocks += scales.length;
     for (const value of x)
       if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value));
     for (const value of elements) add(grid, value);
@@ -59,7 +57,6 @@ export function spreadOf(
         : [],
     scales: sorted(exponents).map(([exponent, count]) => ({ exponent, count })),
     elements: length,
-    blocks,
   };
 }
 

@@ -1,19 +1,12 @@
 /** What four bits make of the gradients of one microbatch, layer by layer. */
 import { html } from "htm/preact";
-import { BarChart } from "../charts/bars.ts";
-import { counted, figure, share } from "../shell/format.ts";
+import { rangeOf, ScalesChart } from "../charts/scales-chart.ts";
+import { figure, share } from "../shell/format.ts";
 import { layers } from "./replayed.ts";
 
-/** The least scale: of a block of zeros. */
-const ZEROS = -127;
-
-/** Layers over each other share the axis of scales, on which blocks of zeros would be far away. */
+/** Layers over each other share the axis of scales. */
 export function Microscope() {
-  const exponents = layers.value.flatMap(({ scales }) =>
-    scales.flatMap(({ exponent }) => (exponent === ZEROS ? [] : exponent)),
-  );
-  const [least, most] = [Math.min(...exponents), Math.max(...exponents)];
-  const axis = Array.from({ length: most - least + 1 }, (_, i) => least + i);
+  const range = rangeOf(layers.value.flatMap(({ scales }) => scales));
   return html`<section class="card" aria-label="Microscope">
     <h2>What four bits make of this microbatch</h2>
     <p>
@@ -57,20 +50,15 @@ export function Microscope() {
       </table>
     </div>
     <div class="charts">
-      ${layers.value.map(({ name, scales }) => {
-        const counts = new Map(
-          scales.map(({ exponent, count }) => [exponent, count]),
-        );
-        const common = scales.toSorted((a, b) => b.count - a.count)[0]!;
-        const zeros = counts.get(ZEROS);
-        return html`<${BarChart}
-          key=${name}
-          title=${`Scales of dY, ${name}`}
-          text=${`powers of two; most blocks have 2^${common.exponent}${zeros ? `, ${counted(zeros, "has", "have")} nothing but zeros` : ""}`}
-          sets=${[axis.map((exponent) => counts.get(exponent) ?? 0)]}
-          labels=${[String(least), String(most)]}
-        />`;
-      })}
+      ${layers.value.map(
+        ({ name, scales }) =>
+          html`<${ScalesChart}
+            key=${name}
+            title=${`Scales of dY, ${name}`}
+            scales=${scales}
+            range=${range}
+          />`,
+      )}
     </div>
   </section>`;
 }

@@ -24,7 +24,11 @@ function token(): string | undefined {
 /** The API on this very server, which has served this page: nobody need ask whether it is there. */
 export function client(signal?: AbortSignal): Client {
   const fetcher = {
-    fetch: (url: string, init?: RequestInit) => fetch(url, init),
+    async fetch(url: string, init?: RequestInit) {
+      const answer = await fetch(url, init);
+      if (answer.status === 401 && isLetIn.value) shutOut();
+      return answer;
+    },
   };
   return new Client({
     ...credentials(),
@@ -60,6 +64,13 @@ export async function enter(given?: string): Promise<void> {
     refusal.value = messageOf(error);
   }
   isLetIn.value = false;
+}
+
+/** A token that was good is so no more: the door says why. */
+function shutOut(): void {
+  leave();
+  refusal.value =
+    "Expected a token that the edge takes, got one that it takes no more";
 }
 
 /** Forget the token. */

@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { enter, isLetIn, leave, refusal, service } from "./access.ts";
 
 const PLACES = [
@@ -32,7 +33,7 @@ export function PageFrame({ children }: { children: ComponentChildren }) {
         )}
       </nav>
     </header>
-    <main>${children}</main>
+    <main tabindex="-1">${children}</main>
     <footer>${service.value && html`<${Served} ...${service.value} />`}</footer>
   `;
 }
@@ -107,9 +108,13 @@ export function Door({ children }: { children: () => ComponentChildren }) {
 
 function TokenForm() {
   const text = useSignal("");
-  const submit = (event: Event) => {
+  const input = useRef<HTMLInputElement>(null);
+  // What had the focus may be gone: what was behind the door, and then the door.
+  useEffect(() => input.current?.focus(), []);
+  const submit = async (event: Event) => {
     event.preventDefault();
-    void enter(text.value);
+    await enter(text.value);
+    if (isLetIn.value) document.querySelector("main")!.focus();
   };
   return html`<section class="card narrow">
     <h1>This edge is closed</h1>
@@ -117,6 +122,7 @@ function TokenForm() {
       <label for="token">Its API token</label>
       <input
         id="token"
+        ref=${input}
         type="password"
         autocomplete="off"
         required

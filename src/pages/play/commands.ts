@@ -1,0 +1,46 @@
+/** The commands that get of the API what the page shows, and the file that it saves. */
+import { computed } from "@preact/signals";
+import { writeQuery } from "../../api/option-text.ts";
+import { ANALYZE_OPTIONS, QUANTIZE_OPTIONS } from "../../api/options.ts";
+import { service } from "../shell/access.ts";
+import { comparedSchemes } from "./compared-schemes.ts";
+import { chosenFile, chosenTensor, scheme } from "./settings.ts";
+
+/** The name of what the API would be sent. */
+export const sentFile = computed(() => chosenFile.value ?? "drawn.safetensors");
+
+/** The name of what it makes of that. */
+export const madeFile = computed(
+  () => `mxfp4-${sentFile.value.replace(/\.npy$/, ".safetensors")}`,
+);
+
+export const commands = computed(() => {
+  const name = chosenTensor.value;
+  const figures = writeQuery(ANALYZE_OPTIONS, {
+    ...scheme.value,
+    compare: comparedSchemes(scheme.value),
+    // No pattern is the name of nothing.
+    ...(name && { include: [patternOf(name)] }),
+  });
+  const file = writeQuery(QUANTIZE_OPTIONS, scheme.value);
+  const token =
+    service.value?.access === "token"
+      ? ' -H "Authorization: Bearer $MXFP4_EDGE_TOKEN"'
+      : "";
+  const curl = `curl -sS --fail-with-body --data-binary ${quoted(`@${sentFile.value}`)} -H 'Content-Type: application/octet-stream'${token}`;
+  const { origin } = location;
+  return {
+    analyze: `${curl} ${quoted(`${origin}/v1/analyze${figures}`)}`,
+    quantize: `${curl} -o ${quoted(madeFile.value)} ${quoted(`${origin}/v1/quantize${file}`)}`,
+  };
+});
+
+/** Commas separate patterns, and a star is any signs: one sign stands for each. */
+function patternOf(name: string): string {
+  return name.replace(/[,*]/g, "?");
+}
+
+/** For a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

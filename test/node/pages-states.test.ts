@@ -1,0 +1,266 @@
+/**
+ * The dashboard in states that a first look does not show: runs that wait, were ended, or are gone, a token that is taken no
+ * more, many runs, long names, the way back, a finger, and a system's own colours.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import type { RunRequest } from "../../src/api/run-config.ts";
+import { hasEnded } from "../../src/api/run-status.ts";
+import { mobyDick } from "../../src/cli/train/moby-dick.ts";
+import { Client } from "../../src/client/client.ts";
+import { type Running, startEdge } from "../../src/local/edge.ts";
+import { isBrowserExpected, launchBrowser } from "../support/browser.ts";
+import { DESK, faultsOf, listened } from "../support/page-faults.ts";
+
+const TOKEN = "a-token-of-the-test";
+const LONG = "a-run-whose-name-has-forty-signs-nowhere".replaceAll("-", "x");
+const PATIENCE_MS = 120_000;
+/** More than the list shows at once. */
+const MANY = 20;
+
+let folder: string;
+let edge: Running;
+let api: Client;
+let chromium: Browser;
+let said: string[];
+
+async function pageOf(options: object = {}): Promise<Page> {
+  const context = await chromium.newContext({ viewport: DESK, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
+  await context.addInitScript(
+    `if (location.host) sessionStorage.setItem("mxfp4-edge token", "${TOKEN}")`,
+  );
+  return listened(await context.newPage(), edge.url, said);
+}
+
+async function begin(run: string, more: Partial<RunRequest> = {}) {
+  const model = { layers: 1, width: 64, heads: 1, context: 64 };
+  const sizes = { steps: 8, microbatches: 1, sequences: 1 };
+  await api.createRun({ run, dataset: "text", model, ...sizes, ...more });
+}
+
+async function train(run: string, more: Partial<RunRequest> = {}) {
+  await begin(run, more);
+  await api.run(run).addTrainers(1);
+  await vi.waitFor(
+    async () => {
+      const { state } = await api.run(run).status();
+      if (!hasEnded(state)) throw new Error(`Expected an end, got ${state}`);
+    },
+    { timeout: PATIENCE_MS, interval: 100 },
+  );
+}
+
+/** Clicks what is found by words. */
+async function press(page: Page, name: string): Promise<void> {
+  await page.getByRole("button", { name, exact: true }).click();
+}
+
+describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "mxfp4-states-test-"));
+    const stateFolder = join(folder, "state");
+    [edge, chromium] = await Promise.all([
+      startEdge({ stateFolder, quiet: true, pages: true, token: TOKEN }),
+      launchBrowser(),
+    ]);
+    said = [];
+    api = new Client({ baseUrl: edge.url, token: TOKEN });
+    await api.putDataset("text", readFileSync(mobyDick()).subarray(0, 20_000));
+    await train("one");
+    await train(LONG, { model: { arch: "llama", layers: 1, width: 64 } });
+  });
+
+  afterAll(async () => {
+    await chromium?.close();
+    await edge?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("a run that waits for trainers, is paused, cancelled or has diverged says so, and what may help", async () => {
+    await begin("waits");
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=waits`);
+    const words = page.locator("#words");
+    await words.filter({ hasText: "It waits for trainers: add one" }).waitFor();
+    expect(await page.getByText("no values yet").count()).toBe(5);
+    expect(await page.title()).toBe("waits, running at step 0: mxfp4-edge");
+    expect(await faultsOf(page)).toEqual([]);
+    await press(page, "Pause");
+    await words.filter({ hasText: "until it is resumed" }).waitFor();
+    await press(page, "Cancel");
+    await words.filter({ hasText: "ended early" }).waitFor();
+    const rates = { learningRate: 1e6, matrixLearningRate: 1e6, clip: 1e6 };
+    await train("far", {
+      recipe: "f32",
+      gradientDtype: "f32",
+      optimizer: { name: "adamw", ...rates },
+    });
+    await page.goto(`${edge.url}/?runs=far`);
+    await words.filter({ hasText: "a lower learning rate" }).waitFor();
+    await train("short", { steps: 1 });
+    await page.goto(`${edge.url}/?runs=short`);
+    await page.getByText("Of the last step, summed").waitFor();
+    await page.context().close();
+  });
+
+  test("what is chosen is a step that back undoes, and its link shows the same: units, zoom, scale", async () => {
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=one`);
+    await press(page, LONG);
+    await page.getByRole("heading", { name: LONG }).waitFor();
+    await page.getByLabel("Lay one over the others").check();
+    await expect.poll(() => page.url()).toContain(`?runs=${LONG},one`);
+    await page.getByLabel("Log scale").check();
+    await page.goBack();
+    await expect.poll(() => page.url()).toBe(`${edge.url}/?runs=${LONG}`);
+    await page.goBack();
+    await page.getByRole("heading", { name: "one", exact: true }).waitFor();
+    await page.goForward();
+    await page.goForward();
+    await page.getByRole("heading", { name: LONG }).waitFor();
+    expect(await page.getByLabel("Log scale").isChecked()).toBe(true);
+    await page.getByLabel("Losses by the").selectOption("byte");
+    const chart = page.getByRole("group", { name: /^Training loss/ });
+    await chart.focus();
+    await page.keyboard.press("+");
+    const link = page.url();
+    expect(new URL(link).search).toMatch(/&log=1&loss=byte&zoom=2\.\.6$/);
+    const told = page.getByRole("group", {
+      name: new RegExp(`^Training loss, nats per byte, over step: ${LONG} \\d`),
+    });
+    await told.waitFor();
+    const label = await chart.getAttribute("aria-label");
+    await page.goto("about:blank");
+    await page.goto(link);
+    await told.waitFor();
+    expect(await chart.getAttribute("aria-label")).toBe(label);
+    expect(page.url()).toBe(link);
+    expect(await faultsOf(page)).toEqual([]);
+    // Names that every object has are no axes.
+    await page.goto(`${edge.url}/?runs=one&x=toString`);
+    await page
+      .getByRole("group", { name: /over step: one \d/ })
+      .first()
+      .waitFor();
+    await page.context().close();
+  });
+
+  test("of a run that was removed while it was looked at the page says so; one of its name is followed anew", async () => {
+    const page = await pageOf();
+    await train("gone");
+    await page.goto(`${edge.url}/?runs=gone`);
+    await page.locator("#state", { hasText: "finished" }).waitFor();
+    await api.run("gone").remove();
+    await begin("gone");
+    await page.locator("#state", { hasText: "running" }).waitFor();
+    await api.run("gone").setState("cancelled");
+    await page.locator("#state", { hasText: "cancelled" }).waitFor();
+    await api.run("gone").remove();
+    await page.getByText("There is no run gone on this edge").waitFor();
+    await page.context().close();
+    // The browser tells of what was not found.
+    said = said.filter((line) => !line.includes("404"));
+  });
+
+  test("a token that is taken no more leads back to the door, whose field has the focus", async () => {
+    const context = await chromium.newContext({ viewport: DESK });
+    context.setDefaultTimeout(PATIENCE_MS);
+    const page = await context.newPage();
+    await page.goto(`${edge.url}/?runs=one`);
+    const field = page.getByLabel("Its API token");
+    await field.waitFor();
+    await page.keyboard.type(TOKEN);
+    await page.keyboard.press("Enter");
+    await page.locator("#state", { hasText: "finished" }).waitFor();
+    const focus = () => page.evaluate<string>("document.activeElement.tagName");
+    await expect.poll(focus).toBe("MAIN");
+    await page.evaluate('sessionStorage.setItem("mxfp4-edge token", "old")');
+    await page.getByText("got one that it takes no more").waitFor();
+    expect(await page.getByText("None yet").count()).toBe(0);
+    await expect.poll(focus).toBe("INPUT");
+    expect(await faultsOf(page)).toEqual([]);
+    await page.keyboard.type(TOKEN);
+    await page.keyboard.press("Enter");
+    await page.locator("#state", { hasText: "finished" }).waitFor();
+    await context.close();
+  });
+
+  test("of many runs the latest are shown, what is sought, and what is chosen", async () => {
+    for (let i = 0; i < MANY; i++) await begin(`many-${i}`);
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=one`);
+    const names = page.locator(".runs button");
+    await expect.poll(() => names.count()).toBe(13);
+    expect(await names.first().innerText()).toBe(`many-${MANY - 1}`);
+    expect(await names.last().innerText()).toBe("one");
+    await page.getByLabel("Find").fill("many-7");
+    await expect.poll(() => names.allInnerTexts()).toEqual(["many-7"]);
+    await page.getByLabel("Find").fill("elsewhere");
+    await page.getByText("No run has that in it").waitFor();
+    await page.getByLabel("Find").fill("");
+    await press(page, "Show more");
+    const { length } = await api.runs();
+    await expect.poll(() => names.count()).toBe(length);
+    expect(await faultsOf(page)).toEqual([]);
+    await page.context().close();
+  });
+
+  test("a finger that drags over a chart zooms it", async () => {
+    const page = await pageOf({ hasTouch: true });
+    await page.goto(`${edge.url}/?runs=one`);
+    await page
+      .getByRole("group", { name: /over step: one \d/ })
+      .first()
+      .waitFor();
+    const box = (await page.locator(".u-over").first().boundingBox())!;
+    const session = await page.context().newCDPSession(page);
+    const at = (share: number) => [
+      { x: box.x + share * box.width, y: box.y + box.height / 2 },
+    ];
+    const touch = (
+      type: "touchStart" | "touchMove" | "touchEnd",
+      touchPoints: { x: number; y: number }[],
+    ) => session.send("Input.dispatchTouchEvent", { type, touchPoints });
+    await touch("touchStart", at(0.25));
+    for (const share of [0.3, 0.5, 0.75]) await touch("touchMove", at(share));
+    await touch("touchEnd", []);
+    await expect
+      .poll(() => page.url())
+      .toMatch(/zoom=(1.9|2)\d*\.\.(5.9|6)\d*/);
+    await press(page, "Show all");
+    await expect.poll(() => page.url()).not.toContain("zoom");
+    await page.context().close();
+  });
+
+  test("curves are told apart where the system has colours of its own", async () => {
+    const page = await pageOf({ forcedColors: "active" });
+    await page.goto(`${edge.url}/?runs=one,${LONG}`);
+    const keys = page.locator(".chart").first().locator(".key");
+    await expect.poll(() => keys.count()).toBe(2);
+    const colors = await page.evaluate<string[]>(
+      `[...document.querySelectorAll(".chart")[0].querySelectorAll(".key")].map((key) => getComputedStyle(key, "::before").backgroundColor)`,
+    );
+    expect(new Set(colors).size).toBe(2);
+    // And they are drawn in these.
+    const drawn = await page.evaluate<string[]>(
+      `(() => {
+        const { width, height } = document.querySelector("canvas");
+        const { data } = document.querySelector("canvas").getContext("2d").getImageData(0, 0, width, height);
+        const all = new Set();
+        for (let i = 0; i < data.length; i += 4)
+          if (data[i + 3] === 255) all.add("rgb(" + [data[i], data[i + 1], data[i + 2]].join(", ") + ")");
+        return [...all];
+      })()`,
+    );
+    expect(drawn).toEqual(expect.arrayContaining(colors));
+    await page.context().close();
+  });
+
+  test("no page said anything that it should not", () => {
+    expect(said).toEqual([]);
+  });
+});
