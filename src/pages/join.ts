@@ -102,7 +102,12 @@ async function begin(run: string, wanted: number): Promise<string> {
   const tab = `tab-${crypto.randomUUID().slice(0, 8)}`;
   trainers.value = Array.from(
     { length: count },
-    (_, i) => new TabTrainer({ ...task, trainer: `${tab}-${i + 1}` }),
+    (_, i) =>
+      new TabTrainer({
+        ...task,
+        trainer: `${tab}-${i + 1}`,
+        bootId: crypto.randomUUID(),
+      }),
   );
   return `${run} is ${status.state} at step ${status.step} of ${status.config.steps}`;
 }
@@ -143,8 +148,10 @@ function Table() {
 }
 
 addEventListener("pagehide", () =>
-  trainers.value.forEach((each) => each.leave()),
+  trainers.value.forEach((each) => each.vanish()),
 );
+// Another invitation in the same tab is another page.
+addEventListener("hashchange", () => location.reload());
 const open = signal<readonly RunSummary[]>([]);
 render(
   html`<${PageFrame}>

@@ -6,6 +6,7 @@ import { checkpointBytes } from "../training/checkpoint-file.ts";
 import { openModel } from "../training/imported-model.ts";
 import { layerErrors } from "../training/layer-errors.ts";
 import { ReplayedRun } from "../training/replayed-run.ts";
+import { firstResults, nextResults } from "../training/results-digest.ts";
 import { codesOf } from "../training/zeroed-codes.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import type { ObservedLayer } from "../training/observed-layers.ts";
@@ -26,23 +27,32 @@ async function replay(task: ReplayTask): Promise<void> {
   const { config } = await api.status();
   const from = task.from === null ? undefined : await stateAt(api, task.from);
   const run = await ReplayedRun.open(config, api, from);
-  for (;;) {
+  // A state of an earlier release does not tell what all before it came to.
+  let results = from ? from.results : await firstResults(config);
+  while (run.step <= task.step) {
     if (run.step === task.step) {
       const observed = await run.observe(task.microbatch);
       const layers = observed.map((layer) => watched(layer, config, task));
       tell({ type: "layers", step: task.step, layers });
     }
-    tell({ type: "step", step: await run.next() });
-    if (run.step > task.step) return;
+    const { microbatches, update, ...step } = await run.next();
+    results &&= await nextResults(results, microbatches, update, step.gradNorm);
+    tell({ type: "step", step: { ...step, results: results ?? null } });
   }
+  if (run.step === config.steps) {
+    const { perToken: valLoss } = await run.evaluation();
+    const none = { trainLoss: null, gradNorm: null, results: null };
+    tell({ type: "step", step: { step: run.step, valLoss, ...none } });
+  }
+  tell({ type: "done" });
 }
 
 /** All of the state of a step, as the run has it. */
 async function stateAt(api: RunClient, step: number) {
   const answer = await api.checkpoint("safetensors", "full", step);
   const file = new Uint8Array(await answer.arrayBuffer());
-  const { read } = await openModel(await checkpointBytes(file));
-  return { step, read };
+  const { read, run: state } = await openModel(await checkpointBytes(file));
+  return { step, read, results: state?.results };
 }
 
 function watched(

@@ -13,12 +13,13 @@ function tell(message: TabMessage): void {
   postMessage(message);
 }
 
-async function train({ baseUrl, token, run, trainer }: TabTask): Promise<void> {
+async function train(task: TabTask): Promise<void> {
+  const { baseUrl, token, run, trainer, bootId } = task;
   await loadKernelsHere("kernels.wasm");
   const { signal } = leaving;
   const identity = {
     trainer,
-    bootId: crypto.randomUUID(),
+    bootId,
     fingerprint: fingerprint(),
     host: "browser" as const,
   };

@@ -19,7 +19,7 @@ import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { RunEvent } from "../../src/api/run-metrics.ts";
+import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
 import { VERSION } from "../../src/api/version.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
@@ -452,6 +452,17 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
           valLoss,
         ]);
     expect(await losses("theirs")).toEqual(await losses("mine"));
+    // One that is closed in the middle of a step leaves too.
+    await page.getByText("What happened").click();
+    const left = page.locator(".news li", { hasText: "left" });
+    expect(await left.count()).toBe(1);
+    const closing = listened(await context.newPage(), edge.url, said);
+    await closing.goto(`${edge.url}/join?run=theirs`);
+    await closing.getByLabel("Trainers", { exact: true }).fill("1");
+    await closing.getByRole("button", { name: "Join" }).click();
+    await closing.locator("#trainers .done", { hasText: /[1-9]/ }).waitFor();
+    await closing.close({ runBeforeUnload: true });
+    await expect.poll(() => left.count()).toBe(2);
     await page.getByText("Cancel").click();
     await stateOf(page, "cancelled");
   });
@@ -475,19 +486,35 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     expect(await layersSeen(page)).toHaveLength(4);
     await keep(page, "replay");
     expect(await faultsOf(page)).toEqual([]);
-    // What the run tells of step 2, changed in its last bit on the way to the page.
-    const changed = metrics
-      .toReversed()
-      .map((each) =>
-        each.step === 2
-          ? { ...each, gradNorm: each.gradNorm! * (1 + 2 ** -52) }
-          : each,
+    // What the run tells of one step, changed in its last bit on the way to the page.
+    const nudged = (value: number | null) => value! * (1 + 2 ** -52);
+    const lies: [number, (told: StepMetrics) => Partial<StepMetrics>][] = [
+      [2, ({ gradNorm }) => ({ gradNorm: nudged(gradNorm) })],
+      [1, ({ trainLoss }) => ({ trainLoss: nudged(trainLoss) })],
+      [0, ({ valLoss }) => ({ valLoss: nudged(valLoss) })],
+      // Over all else that a step comes to, such as the rates at which it learned.
+      [3, ({ results }) => ({ results: results!.replace(/.$/, "x") })],
+    ];
+    for (const [step, lie] of lies) {
+      const lines = metrics
+        .toReversed()
+        .map((each) =>
+          JSON.stringify(each.step === step ? { ...each, ...lie(each) } : each),
+        );
+      await page.route("**/metrics", (route) =>
+        route.fulfill({ body: lines.join("\n") }),
       );
-    const lines = changed.map((each) => JSON.stringify(each)).join("\n");
-    await page.route("**/metrics", (route) => route.fulfill({ body: lines }));
+      await page.getByRole("button", { name: "Replay" }).click();
+      await page.getByText("1 of 4 steps differ").waitFor();
+      const row = page.locator("#steps tr", { hasText: "differs" });
+      expect(await row.locator("th").innerText()).toBe(String(step));
+      await page.unroute("**/metrics");
+    }
+    // The link does it again.
+    expect(page.url()).toBe(`${edge.url}/replay?run=mine&step=3&microbatch=1`);
+    await page.reload();
     await page.getByRole("button", { name: "Replay" }).click();
-    await page.getByText("1 of 4 steps differ").waitFor();
-    await page.unroute("**/metrics");
+    await page.getByText("4 steps computed again; none differs").waitFor();
   });
 
   test("a Llama is trained, and replayed under the microscope, as a GPT-2 is", async () => {
@@ -511,9 +538,16 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       .waitFor();
     await page.getByRole("button", { name: "llama", exact: true }).click();
     await page.getByText("Replay steps").click();
-    await page.getByLabel("Up to step").fill("2");
+    await page.getByLabel("Up to step").fill("19");
     await page.getByRole("button", { name: "Replay" }).click();
-    await page.getByText("3 steps computed again; none differs").waitFor();
+    await page
+      .getByText(
+        "20 steps and the last evaluation computed again; none differs",
+      )
+      .waitFor();
+    const end = page.locator("#steps tbody tr").first();
+    const { valLoss } = await llama.status();
+    expect(await end.innerText()).toBe(`20\t–\t–\t${valLoss}\tverified`);
     expect(await layersSeen(page)).toEqual(
       ["QKV", "attention out", "MLP gate and up", "MLP down"].map(
         (name) => `block 0, ${name}`,

@@ -89,6 +89,13 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     expect(await page.getByText("no values yet").count()).toBe(5);
     expect(await page.title()).toBe("waits, running at step 0: mxfp4-edge");
     expect(await faultsOf(page)).toEqual([]);
+    // What the run has not told is not verified.
+    await page.goto(`${edge.url}/replay?run=waits&step=1`);
+    await press(page, "Replay");
+    await page
+      .getByText("the run has told of none of them, so none is verified")
+      .waitFor();
+    await page.goBack();
     await press(page, "Pause");
     await words.filter({ hasText: "until it is resumed" }).waitFor();
     await press(page, "Cancel");

@@ -10,11 +10,11 @@ export function stateWords(status: RunStatus, nowMs: number): string {
   switch (state) {
     case "running": {
       if (trainers.length === 0)
-        return "It waits for trainers: add one, join from this browser, or send an invitation.";
+        return "It waits for trainers: add one, join yourself, or send an invitation.";
       const silentMs =
         nowMs - Math.max(...trainers.map(({ lastSeenMs }) => lastSeenMs));
       if (silentMs > SILENT_MS)
-        return `No trainer has been heard of for ${counted(Math.floor(silentMs / SILENT_MS), "minute")}: add one, or join from this browser.`;
+        return `No trainer has been heard of for ${counted(Math.floor(silentMs / SILENT_MS), "minute")}: add one, or join yourself.`;
       return step === config.steps
         ? "All its updates are made; the last evaluation is under way."
         : "";

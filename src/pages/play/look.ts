@@ -67,7 +67,8 @@ export async function lookAt(
     name,
     dtype: tensor.dtype,
     shape: tensor.shape,
-    figures: tensors[0]!,
+    // A name may be a pattern that others match too, of which nothing is read.
+    figures: tensors.find((each) => each.name === name)!,
     rule,
     ...spread,
     walks: ALGORITHMS.map(([title, told]) =>

@@ -1,38 +1,42 @@
 /** What is computed again here, and what the run has told of it. */
 import { messageOf } from "../../api/errors.ts";
-import { computed, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import type { StepMetrics } from "../../api/run-metrics.ts";
-import type { ReplayedStep } from "../../training/replayed-run.ts";
 import { client, credentials } from "../shell/access.ts";
 import { counted } from "../shell/format.ts";
 import type {
+  ComputedStep,
   ReplayMessage,
   ReplayTask,
   WatchedLayer,
 } from "../training/replay-messages.ts";
 
 const told = signal<ReadonlyMap<number, StepMetrics>>(new Map());
-export const steps = signal<readonly ReplayedStep[]>([]);
+export const steps = signal<readonly ComputedStep[]>([]);
 export const layers = signal<readonly WatchedLayer[]>([]);
 export const said = signal("");
 export const worker = signal<Worker | undefined>(undefined);
 
-const differing = computed(
-  () => steps.value.filter((step) => agreement(step) === "differs").length,
-);
-
 type Verdict = "verified" | "differs" | "not told";
 
 /** The run tells of a step once it is committed. */
-export function agreement(step: ReplayedStep): Verdict {
+export function agreement(step: ComputedStep): Verdict {
   const own = told.value.get(step.step);
   if (!own) return "not told";
+  // The digest is over sums, rates and clipping too, and over all steps before; those of an earlier release have none.
+  const isSameChain =
+    own.results === null ||
+    step.results === null ||
+    own.results === step.results;
   const isSame =
     own.trainLoss === step.trainLoss &&
     own.gradNorm === step.gradNorm &&
     own.valLoss === step.valLoss;
-  return isSame ? "verified" : "differs";
+  return isSame && isSameChain ? "verified" : "differs";
 }
+
+/** The latest alone starts: answers to those before it may come late. */
+let begun = 0;
 
 /** What the form asks for. */
 export async function begin(event: Event): Promise<void> {
@@ -45,7 +49,15 @@ export async function begin(event: Event): Promise<void> {
     step: Number(form.get("step")),
     microbatch: Number(form.get("microbatch")),
   };
-  stop("");
+  const asked = new URLSearchParams({
+    run: task.run,
+    ...(form.get("from") === "state" && { from: "state" }),
+    step: String(task.step),
+    microbatch: String(task.microbatch),
+  });
+  history.replaceState(null, "", `?${asked}`);
+  stop("asking the run…");
+  const own = ++begun;
   steps.value = [];
   layers.value = [];
   try {
@@ -67,10 +79,11 @@ export async function begin(event: Event): Promise<void> {
         );
       task.from = from;
     }
-    told.value = new Map(metrics.map((each) => [each.step, each]));
+    if (own !== begun) return;
+    hear(metrics);
     start(task);
   } catch (error) {
-    said.value = messageOf(error);
+    if (own === begun) said.value = messageOf(error);
   }
 }
 
@@ -81,21 +94,44 @@ function start(task: ReplayTask): void {
   made.addEventListener("message", ({ data }: MessageEvent<ReplayMessage>) => {
     if (data.type === "failed") stop(data.text);
     else if (data.type === "layers") layers.value = data.layers;
-    else {
-      steps.value = [...steps.value, data.step];
-      if (data.step.step === task.step) stop(summary());
-    }
+    else if (data.type === "step") steps.value = [...steps.value, data.step];
+    else void finish(task, made);
   });
   made.addEventListener("error", ({ message }) => stop(message));
   made.postMessage(task);
 }
 
+/** What was committed meanwhile is told by now. */
+async function finish({ run }: ReplayTask, made: Worker): Promise<void> {
+  let ending: string;
+  try {
+    if (steps.value.some((step) => agreement(step) === "not told"))
+      hear(await client().run(run).metrics());
+    ending = summary();
+  } catch (error) {
+    ending = messageOf(error);
+  }
+  if (worker.value === made) stop(ending);
+}
+
+function hear(metrics: readonly StepMetrics[]): void {
+  told.value = new Map(metrics.map((each) => [each.step, each]));
+}
+
 function summary(): string {
-  const count = steps.value.length;
-  const all = counted(count, "step");
-  return differing.value === 0
-    ? `${all} computed again; none differs`
-    : `${differing.value} of ${all} differ`;
+  const { value: all } = steps;
+  const count = (verdict: Verdict) =>
+    all.filter((step) => agreement(step) === verdict).length;
+  const [differing, untold] = [count("differs"), count("not told")];
+  const updates = all.filter(({ gradNorm }) => gradNorm !== null).length;
+  const of =
+    counted(updates, "step") +
+    (updates < all.length ? " and the last evaluation" : "");
+  if (differing > 0) return `${differing} of ${of} differ`;
+  if (untold === 0) return `${of} computed again; none differs`;
+  return untold === all.length
+    ? `${of} computed again; the run has told of none of them, so none is verified`
+    : `${of} computed again; ${all.length - untold} verified, of ${untold} the run has not told`;
 }
 
 export function stop(why: string): void {

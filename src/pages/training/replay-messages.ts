@@ -1,5 +1,11 @@
 /** What the page of replays asks of its Worker, and hears. */
-import type { ReplayedStep } from "../../training/replayed-run.ts";
+import type { StepMetrics } from "../../api/run-metrics.ts";
+
+/** As the run tells of it: of the last, behind which there is no update, an evaluation alone. */
+export type ComputedStep = Pick<
+  StepMetrics,
+  "step" | "trainLoss" | "gradNorm" | "valLoss" | "results"
+>;
 
 export type ReplayTask = {
   baseUrl: string;
@@ -28,6 +34,8 @@ export type WatchedLayer = {
 };
 
 export type ReplayMessage =
-  | { type: "step"; step: ReplayedStep }
+  | { type: "step"; step: ComputedStep }
+  /** All that was asked for has been told. */
+  | { type: "done" }
   | { type: "layers"; step: number; layers: WatchedLayer[] }
   | { type: "failed"; text: string };

@@ -1,12 +1,15 @@
 /** A trainer of this tab, as its page sees it: a Worker that trains until the run has ended or it is told to leave. */
 import { batch, signal } from "@preact/signals";
 import type { Completion, Lease } from "../../api/lease.ts";
+import { Client } from "../../client/client.ts";
 
 export type TabTask = {
   baseUrl: string;
   token: string | undefined;
   run: string;
   trainer: string;
+  /** Of this Worker, and none after it under the same name. */
+  bootId: string;
 };
 
 export type TabMessage =
@@ -27,10 +30,12 @@ export class TabTrainer {
   /** In nats per token, of the microbatch that was last. */
   readonly loss = signal<number | null>(null);
   readonly trouble = signal("");
+  readonly #task: TabTask;
   readonly #worker: Worker;
 
   constructor(task: TabTask) {
     this.trainer = task.trainer;
+    this.#task = task;
     this.#worker = new Worker("/pages/trainer-worker.js", { type: "module" });
     this.#worker.addEventListener(
       "message",
@@ -45,6 +50,20 @@ export class TabTrainer {
   /** What it holds is open again. */
   leave(): void {
     if (this.state.value === "training") this.#worker.postMessage("leave");
+  }
+
+  /** The page goes, and its Worker with it: what that held is open again at once, rather than when the lease lapses. */
+  vanish(): void {
+    if (this.state.value !== "training") return;
+    const { run } = this.#task;
+    const fetcher = {
+      fetch: (url: string, init?: RequestInit) =>
+        fetch(url, { ...init, keepalive: true }),
+    };
+    this.#end("left", "");
+    const api = new Client({ ...this.#task, fetcher }).run(run);
+    // Nobody is there to be told; the lease lapses in the end.
+    api.leave(this.#task).catch(() => undefined);
   }
 
   #hear(message: TabMessage): void {
