@@ -56,6 +56,9 @@ export type RunSummary = {
   createdMs: number;
 };
 
+/** That one call may start. */
+export const MAX_HOSTED_TRAINERS = 16;
+
 /** Start hosted trainers, or issue a token with which others join. */
 export type TrainersRequest = { count: number } | { join: true };
 

@@ -13,6 +13,7 @@ import {
 } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
 import { client, credentials, enter, isLetIn } from "./shell/access.ts";
+import { Button } from "./shell/button.ts";
 import { figure } from "./shell/format.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
@@ -72,14 +73,13 @@ function Join({ open }: { open: readonly RunSummary[] }) {
             defaultValue=${Math.max(1, Math.floor(navigator.hardwareConcurrency / 2))}
           />
         </label>
-        <button class="main" disabled=${isTraining.value}>Join</button>
-        <button
-          type="button"
-          disabled=${!isTraining.value}
+        <${Button} class="main" isIdle=${isTraining.value}>Join</${Button}>
+        <${Button}
+          isIdle=${!isTraining.value}
           onClick=${() => trainers.value.forEach((each) => each.leave())}
         >
           Leave
-        </button>
+        </${Button}>
       </form>
       <p role="status" id="said">${said.value}</p>
       ${trainers.value.length > 0 && html`<${Table} />`}

@@ -20,6 +20,7 @@ import {
 import { ShownInspection } from "./play/shown-inspection.ts";
 import { ShownLook } from "./play/shown-look.ts";
 import { enter } from "./shell/access.ts";
+import { Button } from "./shell/button.ts";
 import { copy } from "./shell/copy.ts";
 import { share } from "./shell/format.ts";
 import { PageFrame } from "./shell/frame.ts";
@@ -190,27 +191,25 @@ function Take() {
   };
   return html`<section class="card" aria-label="Take it home">
     <div class="row">
-      <button
-        type="button"
+      <${Button}
         class="main"
-        disabled=${!file.value || isQuantizing.value}
+        isIdle=${!file.value || isQuantizing.value}
         onClick=${tried("quantizing", download)}
       >
         Download the file quantized
-      </button>
+      </${Button}>
       ${
         isQuantizing.value &&
         html`<button type="button" onClick=${stopQuantizing}>Stop</button>`
       }
       ${
         chosenFile.value === undefined &&
-        html`<button
-          type="button"
-          disabled=${!file.value}
+        html`<${Button}
+          isIdle=${!file.value}
           onClick=${tried("saving", original)}
         >
           Download the draws
-        </button>`
+        </${Button}>`
       }
       <button
         type="button"

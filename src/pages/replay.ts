@@ -11,6 +11,7 @@ import { Microscope } from "./replay/microscope.ts";
 import { begin, layers, said, steps, stop, worker } from "./replay/replayed.ts";
 import { StepsTable } from "./replay/steps-table.ts";
 import { client, enter, isLetIn } from "./shell/access.ts";
+import { Button } from "./shell/button.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 
 const query = new URLSearchParams(location.search);
@@ -68,16 +69,15 @@ function Replay() {
             defaultValue=${query.get("microbatch") ?? 0}
           />
         </label>
-        <button class="main" disabled=${worker.value !== undefined}>
+        <${Button} class="main" isIdle=${worker.value !== undefined}>
           Replay
-        </button>
-        <button
-          type="button"
-          disabled=${worker.value === undefined}
+        </${Button}>
+        <${Button}
+          isIdle=${worker.value === undefined}
           onClick=${() => stop("stopped")}
         >
           Stop
-        </button>
+        </${Button}>
       </form>
       <p role="status" id="said">${said.value}</p>
       ${steps.value.length > 0 && html`<${StepsTable} />`}

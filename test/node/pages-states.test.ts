@@ -96,8 +96,13 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
       .getByText("the run has told of none of them, so none is verified")
       .waitFor();
     await page.goBack();
-    await press(page, "Pause");
+    // By the keyboard, which stays where it is.
+    const focused = () =>
+      page.evaluate<string>("document.activeElement.innerText.trim()");
+    await page.getByRole("button", { name: "Pause" }).focus();
+    await page.keyboard.press("Enter");
     await words.filter({ hasText: "until it is resumed" }).waitFor();
+    await expect.poll(focused).toBe("Resume");
     await press(page, "Cancel");
     await words.filter({ hasText: "ended early" }).waitFor();
     const rates = { learningRate: 1e6, matrixLearningRate: 1e6, clip: 1e6 };
@@ -111,6 +116,33 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await train("short", { steps: 1 });
     await page.goto(`${edge.url}/?runs=short`);
     await page.getByText("Of the last step, summed").waitFor();
+    await page.context().close();
+  });
+
+  test("a form that cannot start a run says why, and leaves the focus where it was", async () => {
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=one`);
+    await page.locator("#new-run summary").click();
+    const empty = { name: "empty.txt", mimeType: "text/plain" };
+    const buffer = Buffer.alloc(0);
+    await page.setInputFiles("input[name=file]", { ...empty, buffer });
+    const start = page.getByRole("button", { name: "Start", exact: true });
+    await start.focus();
+    await page.keyboard.press("Enter");
+    await page
+      .getByText("Expected a text, got empty.txt, which is empty")
+      .waitFor();
+    expect(
+      await page.evaluate<string>("document.activeElement.innerText.trim()"),
+    ).toBe("Start");
+    const { length } = await api.runs();
+    await page.setInputFiles("input[name=file]", []);
+    await page.getByLabel("Trainers here").fill("17");
+    await start.click();
+    expect(
+      await page.evaluate("document.activeElement.validity.rangeOverflow"),
+    ).toBe(true);
+    expect(await api.runs()).toHaveLength(length);
     await page.context().close();
   });
 

@@ -2,9 +2,6 @@
 import { exports } from "cloudflare:workers";
 import type { Env } from "../env.ts";
 
-/** That one call may start. */
-export const MAX_HOSTED_TRAINERS = 16;
-
 /** A hosted trainer's object, over native RPC. */
 type TrainerStub = {
   start(run: string, trainer: string): Promise<void>;

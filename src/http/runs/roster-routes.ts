@@ -1,16 +1,16 @@
 /** Who trains a run: trainers of this Worker, and the tokens with which others join. */
 import * as z from "zod";
-import type { RunStatus, TrainersResponse } from "../../api/run-status.ts";
+import {
+  MAX_HOSTED_TRAINERS,
+  type RunStatus,
+  type TrainersResponse,
+} from "../../api/run-status.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { checkHostable } from "../../training/fitting.ts";
 import { joinToken } from "../auth.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { json } from "../json.ts";
-import {
-  fetchStatus,
-  MAX_HOSTED_TRAINERS,
-  startTrainer,
-} from "./hosted-trainers.ts";
+import { fetchStatus, startTrainer } from "./hosted-trainers.ts";
 import {
   joinTokenSchema,
   joinTokensSchema,

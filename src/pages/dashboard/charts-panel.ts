@@ -12,6 +12,7 @@ import {
 import { COLORS, LineChart } from "../charts/line-chart.ts";
 import type { Line } from "../charts/plot-data.ts";
 import { outliers, smoothed } from "../charts/smooth.ts";
+import { Button } from "../shell/button.ts";
 import { axis, halfLife, isLog, isPerByte, view } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { followed } from "./runs.ts";
@@ -127,13 +128,12 @@ function Controls() {
       />
       Log scale
     </label>
-    <button
-      type="button"
-      disabled=${view.value === undefined}
+    <${Button}
+      isIdle=${view.value === undefined}
       onClick=${() => (view.value = undefined)}
     >
       Show all
-    </button>
+    </${Button}>
     <span class="quiet">Drag over a chart to zoom.</span>
   </form>`;
 }

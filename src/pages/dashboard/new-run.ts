@@ -2,6 +2,7 @@
 import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
+import { MAX_HOSTED_TRAINERS } from "../../api/run-status.ts";
 import { DEFAULT_RECIPE, type Recipe, RECIPE_NAMES } from "../../api/recipe.ts";
 import type { Dataset, TokenizerName } from "../../api/dataset.ts";
 import {
@@ -10,12 +11,13 @@ import {
   type RunRequest,
 } from "../../api/run-config.ts";
 import { client } from "../shell/access.ts";
+import { Button } from "../shell/button.ts";
 import { share } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";
 import { refreshRuns } from "./runs.ts";
 
-/** Whole numbers of a run, with what they start as. */
+/** Whole numbers of a run, with what they start as, the least, and where the edge says no more than that the most. */
 const SIZES = [
   ["layers", "Layers", 2, 1],
   ["width", "Width", 64, 64],
@@ -25,7 +27,7 @@ const SIZES = [
   ["microbatches", "Microbatches a step", 2, 1],
   ["sequences", "Sequences a microbatch", 1, 1],
   ["seed", "Seed", 0, 0],
-  ["trainers", "Trainers here", 1, 0],
+  ["trainers", "Trainers here", 1, 0, MAX_HOSTED_TRAINERS],
 ] as const;
 
 export function NewRun() {
@@ -43,15 +45,18 @@ export function NewRun() {
   const submit = async (event: Event) => {
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
+    const told = new FormData(form);
+    const details = form.closest("details")!;
     isBusy.value = true;
     try {
-      const run = await start(
-        new FormData(form),
-        (text) => (said.value = text),
-      );
-      said.value = "";
-      form.closest("details")!.open = false;
+      const run = await start(told, (text) => (said.value = text));
       show(run);
+      // From here on the run is there, whatever becomes of its trainers.
+      const trainers = Number(told.get("trainers"));
+      if (trainers > 0) await client().run(run).addTrainers(trainers);
+      said.value = "";
+      details.open = false;
+      details.querySelector("summary")!.focus();
       await refreshRuns();
     } catch (error) {
       said.value = messageOf(error);
@@ -115,20 +120,21 @@ export function NewRun() {
         />
       </label>
       ${SIZES.map(
-        ([name, text, value, least]) =>
+        ([name, text, value, least, most]) =>
           html`<label key=${name}>
             ${text}
             <input
               type="number"
               name=${name}
               min=${least}
+              max=${most}
               defaultValue=${value}
               required
             />
           </label>`,
       )}
       <div class="row">
-        <button class="main" disabled=${isBusy.value}>Start</button>
+        <${Button} class="main" isIdle=${isBusy.value}>Start</${Button}>
         <span role="status">${said.value}</span>
       </div>
     </form>
@@ -143,6 +149,9 @@ async function start(
   const api = client();
   const number = (name: string) => Number(form.get(name));
   const file = form.get("file") as File;
+  // Without a choice browsers give a file without a name.
+  if (file.size === 0 && file.name !== "")
+    throw new Error(`Expected a text, got ${file.name}, which is empty`);
   const dataset =
     file.size > 0
       ? await upload(file, form.get("tokenizer") as TokenizerName, say)
@@ -170,8 +179,6 @@ async function start(
     recipe: form.get("recipe") as Recipe,
     ...sizes,
   });
-  const trainers = number("trainers");
-  if (trainers > 0) await api.run(run).addTrainers(trainers);
   return run;
 }
 

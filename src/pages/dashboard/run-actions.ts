@@ -5,6 +5,7 @@ import { html } from "htm/preact";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { client } from "../shell/access.ts";
+import { Button, focusPage } from "../shell/button.ts";
 import { copy } from "../shell/copy.ts";
 import { save } from "../shell/save.ts";
 import { forget } from "./choice.ts";
@@ -79,13 +80,9 @@ export function Actions({
     }
   };
   const button = (name: string, words: string, body: () => Promise<unknown>) =>
-    html`<button
-      type="button"
-      disabled=${isBusy.value}
-      onClick=${act(words, body)}
-    >
+    html`<${Button} isIdle=${isBusy.value} onClick=${act(words, body)}>
       ${name}
-    </button>`;
+    </${Button}>`;
   const api = () => client().run(run);
   const download = async () => {
     const { ending, file } = EXPORTED[format.value]!;
@@ -100,12 +97,11 @@ export function Actions({
   return html`
     <div class="row">
       ${
-        state === "running" &&
-        button("Pause", "pausing", () => api().setState("paused"))
-      }
-      ${
-        state === "paused" &&
-        button("Resume", "resuming", () => api().setState("running"))
+        // In one place: who has pressed it may press it again.
+        state === "running"
+          ? button("Pause", "pausing", () => api().setState("paused"))
+          : state === "paused" &&
+            button("Resume", "resuming", () => api().setState("running"))
       }
       ${
         !hasEnded(state) &&
@@ -129,6 +125,7 @@ export function Actions({
         button("Remove", "removing", async () => {
           await api().remove();
           forget(run);
+          focusPage();
           await refreshRuns();
         })
       }

@@ -1,6 +1,7 @@
 /** The first of the chosen runs: where it is, what can be done with it, who trains it, where its parameters lie. */
 import { html } from "htm/preact";
 import type { RunStatus } from "../../api/run-status.ts";
+import { focusPage } from "../shell/button.ts";
 import { ago, counted, figure } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
@@ -21,7 +22,13 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
     ${
       isGone.value &&
-      html`<button type="button" onClick=${() => forget(run)}>
+      html`<button
+        type="button"
+        onClick=${() => {
+          forget(run);
+          focusPage();
+        }}
+      >
         Leave it out
       </button>`
     }

@@ -5,6 +5,7 @@ import { html } from "htm/preact";
 import { useEffect } from "preact/hooks";
 import { hasEnded } from "../../api/run-status.ts";
 import { client } from "../shell/access.ts";
+import { Button } from "../shell/button.ts";
 import type { FollowedRun } from "./followed-run.ts";
 
 /** Latest first. */
@@ -94,7 +95,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
           )}
         </select>
       </label>
-      <button disabled=${writing.value !== undefined}>Write</button>
+      <${Button} isIdle=${writing.value !== undefined}>Write</${Button}>
     </form>
     <p role="alert" class="alarm">${said.value}</p>
     <ol class="samples" id="samples">

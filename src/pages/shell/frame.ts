@@ -4,6 +4,7 @@ import { html } from "htm/preact";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { enter, isLetIn, leave, refusal, service } from "./access.ts";
+import { focusPage } from "./button.ts";
 
 const PLACES = [
   ["/", "Runs"],
@@ -114,7 +115,7 @@ function TokenForm() {
   const submit = async (event: Event) => {
     event.preventDefault();
     await enter(text.value);
-    if (isLetIn.value) document.querySelector("main")!.focus();
+    if (isLetIn.value) focusPage();
   };
   return html`<section class="card narrow">
     <h1>This edge is closed</h1>
