@@ -16,7 +16,7 @@ export type Link = { results: string; chain: string };
 type MicrobatchResult = Omit<AgreedResult, "index" | "authors">;
 
 /** Before the first step; of a run that is resumed, that of its checkpoint. */
-async function firstResults(config: RunConfig): Promise<string> {
+export async function firstResults(config: RunConfig): Promise<string> {
   return (
     config.from?.resumed?.results ?? (await jsonDigest(essentialConfig(config)))
   );
@@ -55,7 +55,7 @@ export async function nextLink(
   return { results, chain: await jsonDigest([before.chain, results, told]) };
 }
 
-function nextResults(
+export function nextResults(
   before: string,
   microbatches: readonly LossSum[],
   { step, clipCoefficient, learningRates }: Update,
