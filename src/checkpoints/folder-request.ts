@@ -2,7 +2,11 @@
 import { expected, invalidOption } from "../api/option-kinds.ts";
 import { DIRECTORY_OPTIONS, SHARD_OPTIONS } from "../api/options.ts";
 import type { JobOperation } from "../api/tensors.ts";
+import { checkScheme } from "../formats/blocks/block-formats.ts";
+import { schemeOf } from "../formats/blocks/scheme.ts";
 import { toldLayout } from "../formats/operations/file-operation.ts";
+import { namedSchemes } from "../formats/operations/named-schemes.ts";
+import { typeRules } from "../formats/operations/tensor-types.ts";
 
 /** What a directory can be asked for. */
 export type FolderRequest = Extract<
@@ -61,6 +65,31 @@ export function checkFolderRequest(request: JobOperation): void {
       `\`for\` to be ${expected(DIRECTORY_OPTIONS.for)}, as a folder needs it`,
       "nothing",
     );
+}
+
+/** What no file and no folder could be asked for, before it is begun. Errors: `invalid_option` */
+export function checkOptionsAlone(request: JobOperation): void {
+  switch (request.operation) {
+    case "quantize": {
+      const { options = {} } = request;
+      checkScheme(schemeOf(options));
+      typeRules(options.tensorType ?? []);
+      return;
+    }
+    case "analyze": {
+      const { options = {} } = request;
+      const named = namedSchemes(schemeOf(options), options.compare);
+      // A loader's are judged as far as it has them.
+      if (options.for === undefined)
+        for (const { scheme } of named) checkScheme(scheme);
+      return;
+    }
+    case "repack":
+      toldLayout(request.options);
+      return;
+    case "dequantize":
+    case "hadamard":
+  }
 }
 
 /** Errors: `invalid_option` for what only folders take */

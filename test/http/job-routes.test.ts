@@ -192,6 +192,52 @@ test("a repeated request is the same job; another with its key is refused", asyn
   await problemOf(other, 409, "job_differs");
 });
 
+test("options that no file could have begin no job", async () => {
+  await putFile("small", fileInOrder([f32("x", [32], Array(32).fill(1))]));
+  const cases: [JobRequest, string][] = [
+    [
+      {
+        operation: "quantize",
+        source: "small",
+        options: { rounding: "stochastic", scale: "mse" },
+      },
+      "Expected scale=rceil or another for rounding=stochastic",
+    ],
+    [
+      {
+        operation: "quantize",
+        source: "small",
+        options: { format: "mxfp8-e4m3", prescale: 0.75 },
+      },
+      "Expected prescale=1 for mxfp8-e4m3",
+    ],
+    [
+      { operation: "analyze", source: "small", options: { compare: ["nope"] } },
+      "Expected `compare` to have `all`",
+    ],
+    [
+      {
+        operation: "analyze",
+        source: "small",
+        options: { compare: ["rounding=stochastic;scale=mse"] },
+      },
+      "Expected scale=rceil or another for rounding=stochastic",
+    ],
+    [
+      { operation: "repack", source: "small", options: {} },
+      "Expected `to` to be one of",
+    ],
+    [{ operation: "repack", source: "small" }, "Expected `to` to be one of"],
+  ];
+  for (const [request, message] of cases) {
+    const refused = await createJob({ ...request, clientKey: "none" });
+    const { detail } = await problemOf(refused, 422, "invalid_option");
+    expect(detail).toContain(message);
+    const asked = await send("/v1/jobs/none");
+    await problemOf(asked, 404, "job_not_found");
+  }
+});
+
 test("a job has no key that no path can have", async () => {
   await putFile("small", fileInOrder([f32("x", [32], Array(32).fill(1))]));
   for (const clientKey of [".", ".."]) {

@@ -5,6 +5,7 @@ import { isTaken } from "../../checkpoints/folder-plan.ts";
 import {
   checkFileRequest,
   checkFolderRequest,
+  checkOptionsAlone,
 } from "../../checkpoints/folder-request.ts";
 import {
   isCrowded,
@@ -57,6 +58,7 @@ export class JobSteps {
 
   /** What the request's job is to begin with. Errors: `file_not_found`, `file_exists`, `invalid_option` */
   async prepare(id: string, request: JobRequest): Promise<StoredJob> {
+    checkOptionsAlone(request);
     const { source, token } = withoutToken(request.source);
     const pinned = await this.#pin(source);
     const { files } = pinned;
