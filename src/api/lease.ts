@@ -27,10 +27,19 @@ export type LeaseRequest = {
   /** What the trainer's arithmetic depends on; a run takes one kind only. */
   fingerprint: string;
   host?: HostKind | undefined;
+  /** It has room to compute a microbatch while what came of the one before is on its way. */
+  ahead?: boolean | undefined;
 };
 
-/** `lease` is null when there was none within the wait; `state` says whether to ask again. */
-export type LeaseResponse = { state: RunState; lease: Lease | null };
+/**
+ * `lease` is null when there was none within the wait; `state` says whether to ask again. `ahead` is the one to
+ * compute next, for who asked for such, where nobody else would go without.
+ */
+export type LeaseResponse = {
+  state: RunState;
+  lease: Lease | null;
+  ahead?: Lease | undefined;
+};
 
 /** Sums over one microbatch: cross-entropy in nats, and the tokens it is summed over. */
 export type Completion = {
@@ -43,6 +52,8 @@ export type Completion = {
   /** Of a training microbatch: the SHA-256 of the frame that each shard was pushed, in order. */
   digests?: string[] | undefined;
   phases?: Phases | undefined;
+  /** As `LeaseRequest`'s. */
+  ahead?: boolean | undefined;
 };
 
 /**
@@ -55,7 +66,7 @@ export type Phases = {
   /** Until its parameters and tokens were there. */
   pullMs: number;
   computeMs: number;
-  /** Until every shard had acknowledged its gradient. */
+  /** Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile. */
   pushMs: number;
   pulledBytes: number;
   pushedBytes: number;

@@ -14,6 +14,7 @@ export function accountOf(ledger: Ledger, key: string): TrainerAccount {
       // What stayed is still there, unless it has to make room while this waits.
       const { memory } = kernels().arena;
       const growth = Math.max(0, arena - memory.buffer.byteLength);
+      reservation?.release();
       reservation = await ledger.reserve(kept + pushed + growth, "trainer");
       ledger.letGo(key);
     },

@@ -85,7 +85,11 @@ export class Trainer extends DurableObject<TrainerBindings> {
       for (;;) {
         const outcome = await trainer.train({ signal, budgetMs });
         this.#failures = 0;
-        if (outcome !== "out-of-budget" || Date.now() >= endMs) return outcome;
+        if (outcome !== "out-of-budget") return outcome;
+        if (Date.now() >= endMs) {
+          await trainer.rest();
+          return outcome;
+        }
         await scheduler.wait(1);
       }
     } catch (error) {

@@ -21,7 +21,9 @@ export type TrainerMemory = {
   panelBytes: number;
   /** From one microbatch of a step to the next, outside of the arena: frames, and pages of the corpus. */
   kept: number;
-  /** Gradients on their way. */
+  /** Whether a gradient may be on its way while the next is computed. */
+  overlaps: boolean;
+  /** Gradients made, and on their way. */
   pushed: number;
   /** Of the arena, which trainers of one isolate share: its panels, and a microbatch's passes. */
   arena: number;
@@ -40,7 +42,8 @@ export type MemoryConfig = Pick<
 
 /**
  * The fastest way to compute a run's microbatches in `limitBytes`; where none fits, the smallest.
- * Packing a weight again costs less than computing activations again, so of each kind panels go first.
+ * Packing a weight again costs less than computing activations again, so of each kind panels go first; and before
+ * them the room for a second gradient, without which the next microbatch waits for the pushes of the last.
  */
 export function trainerMemory(
   config: MemoryConfig,
@@ -51,13 +54,20 @@ export function trainerMemory(
     const { wanted } = measure(config, keeps, 0);
     for (const panelBytes of new Set([wanted, 0])) {
       const { memory } = measure(config, keeps, panelBytes);
-      if (trainerBytes(memory) <= limitBytes) return memory;
-      if (!smallest || trainerBytes(memory) < trainerBytes(smallest)) {
-        smallest = memory;
+      for (const each of [overlapping(memory), memory]) {
+        if (trainerBytes(each) <= limitBytes) return each;
+        if (!smallest || trainerBytes(each) < trainerBytes(smallest)) {
+          smallest = each;
+        }
       }
     }
   }
   return smallest!;
+}
+
+/** The same, with room for a second gradient. */
+function overlapping(memory: TrainerMemory): TrainerMemory {
+  return { ...memory, overlaps: true, pushed: 2 * memory.pushed };
 }
 
 /** With room for `panelBytes` of packed weights; `wanted` is the room in which all of them stay. */
@@ -95,5 +105,7 @@ function measure(
     cachedTokenBytes(dataset) +
     tokenLengthsBytes(dataset, model);
   const pushed = frameBytes(gradientDtype, length);
-  return { memory: { keeps, panelBytes, kept, pushed, arena }, wanted };
+  const overlaps = false;
+  const memory = { keeps, panelBytes, kept, overlaps, pushed, arena };
+  return { memory, wanted };
 }

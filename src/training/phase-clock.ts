@@ -19,10 +19,10 @@ export class PhaseClock {
   #sinceMs = performance.now();
   #phases = { ...NOTHING };
 
-  /** What has passed since the last call was this phase. */
-  lap(phase: Phase): void {
+  /** What has passed since the last call was this phase: of the present microbatch, or of that whose `phases` were taken. */
+  lap(phase: Phase, phases = this.#phases): void {
     const nowMs = performance.now();
-    this.#phases[`${phase}Ms`] += nowMs - this.#sinceMs;
+    phases[`${phase}Ms`] += nowMs - this.#sinceMs;
     this.#sinceMs = nowMs;
   }
 
@@ -30,11 +30,7 @@ export class PhaseClock {
     this.#phases.pulledBytes += bytes;
   }
 
-  pushed(bytes: number): void {
-    this.#phases.pushedBytes += bytes;
-  }
-
-  /** What one microbatch took; the next begins. */
+  /** What one microbatch took so far; the next begins. */
   take(): Phases {
     const phases = this.#phases;
     this.#phases = { ...NOTHING };

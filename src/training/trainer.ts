@@ -1,7 +1,8 @@
 /**
  * The loop of every trainer. A lease names a microbatch; parameters come from the shards at the
  * lease's step, the gradient goes back to them, and the completion, once every shard has
- * acknowledged, brings the next lease. A crash anywhere only loses a lease, which is given again.
+ * acknowledged, brings the next leases. Who has another at hand computes it while what came of the
+ * last is on its way. A crash anywhere only loses leases, which are given again.
  */
 import { AppError } from "../api/errors.ts";
 import { frameDigest, sealFrame } from "../api/frame.ts";
@@ -11,7 +12,7 @@ import type {
   LeaseRequest,
   LeaseResponse,
 } from "../api/lease.ts";
-import { hasEnded, type RunState, type ShardRange } from "../api/run-status.ts";
+import { hasEnded, type RunState } from "../api/run-status.ts";
 import { free } from "../memory/free.ts";
 import { countedBytes, readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
@@ -36,9 +37,12 @@ export type TrainingBounds = {
 
 /** The account of a trainer that shares its isolate with others. */
 export type TrainerAccount = {
-  /** A microbatch begins; resolves when there is room for it. Errors: `unavailable` */
+  /**
+   * A microbatch begins, and what it needs takes the place of what the one before did; resolves when there is room
+   * for it. Errors: `unavailable`
+   */
   begin(memory: TrainerMemory): Promise<void>;
-  /** It is over. What the next may use stays, until `drop` is called. */
+  /** It is over, and nothing on its way. What the next may use stays, until `drop` is called. */
   end(memory: TrainerMemory, drop: () => void): void;
 };
 
@@ -60,7 +64,16 @@ export class RunTrainer {
   #work: Work | undefined;
   readonly #clock = new PhaseClock();
   readonly #pulls: StepPulls;
-  #next: Lease | null = null;
+  /** At hand. */
+  #leases: Lease[] = [];
+  /** Being computed. */
+  #current: Lease | undefined;
+  /** What came of a lease, on its way to the shards and the run. One at most: the next waits for it. */
+  #delivery: Promise<void> | undefined;
+  /** By the account. */
+  #hasBegun = false;
+  /** Nothing is done but wait for the delivery. */
+  #isWaiting = false;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
 
@@ -80,7 +93,10 @@ export class RunTrainer {
     return this.#state;
   }
 
-  /** Compute leases until the run has ended, the signal comes or the budget is spent. */
+  /**
+   * Compute leases until the run has ended, the signal comes or the budget is spent. Out of budget, something may be on
+   * its way still: `train` goes on, or `rest` waits for it.
+   */
   async train({
     signal,
     budgetMs = Infinity,
@@ -88,18 +104,34 @@ export class RunTrainer {
   }: TrainingBounds = {}): Promise<TrainingOutcome> {
     const endMs = Date.now() + budgetMs;
     this.#onCompleted = onCompleted;
-    while (!signal?.aborted) {
-      if (Date.now() >= endMs) return "out-of-budget";
-      const lease =
-        this.#next ?? this.#heard(await this.#service.lease(this.#identity));
-      this.#next = null;
-      if (lease) await this.#computeUnlessOld(lease);
-      if (this.#state && hasEnded(this.#state)) {
-        this.letGo();
-        return "ended";
+    try {
+      while (!signal?.aborted) {
+        if (Date.now() >= endMs) return "out-of-budget";
+        const lease = this.#leases.shift();
+        if (lease) await this.#unlessOld(() => this.#compute(lease));
+        else await this.#ask();
+        if (this.#state && hasEnded(this.#state)) {
+          await this.rest();
+          this.letGo();
+          return "ended";
+        }
       }
+    } catch (error) {
+      await this.rest().catch(() => {});
+      this.#leases = [];
+      throw error;
     }
+    await this.rest().catch(() => {});
     return "stopped";
+  }
+
+  /** Nothing is on its way any more. Errors: those of the service */
+  async rest(): Promise<void> {
+    try {
+      await this.#delivered();
+    } finally {
+      this.#end();
+    }
   }
 
   /** Let go of what the next microbatch of the step would have used. */
@@ -107,37 +139,77 @@ export class RunTrainer {
     this.#pulls.letGo();
   }
 
-  async #computeUnlessOld(lease: Lease): Promise<void> {
+  /** No lease is at hand: what is on its way may bring one, or else the run does. */
+  async #ask(): Promise<void> {
+    if (this.#delivery) return this.#delivered();
+    this.#end();
+    const request = { ...this.#identity, ...this.#wish() };
+    this.#heard(await this.#service.lease(request));
+  }
+
+  /** Whether there is room for a lease ahead; unknown as long as there is none. */
+  #wish(): { ahead?: true } {
+    return this.#work?.memory.overlaps ? { ahead: true } : {};
+  }
+
+  #end(): void {
+    if (this.#hasBegun)
+      this.#account?.end(this.#work!.memory, () => this.letGo());
+    this.#hasBegun = false;
+  }
+
+  /** An old lease is let go, with those that came with it. */
+  async #unlessOld(act: () => Promise<void>): Promise<void> {
     try {
-      this.#next = await this.#compute(lease);
+      await act();
     } catch (error) {
       if (!(error instanceof AppError && isOldLease(error))) throw error;
+      this.#leases = [];
     }
   }
 
-  /** One lease; returns the next. */
-  async #compute(lease: Lease): Promise<Lease | null> {
-    if ((lease.createdMs ?? this.#work?.createdMs) !== this.#work?.createdMs) {
-      // Its run was removed, and another has its id.
-      this.#work = undefined;
-      this.letGo();
-    }
-    const work = (this.#work ??= await this.#begin());
-    await this.#account?.begin(work.memory);
+  /** Wait for what is on its way. Errors: those of the service, but for an old lease */
+  async #delivered(): Promise<void> {
+    const delivery = this.#delivery;
+    if (!delivery) return;
+    this.#isWaiting = true;
     try {
-      return await this.#computeWith(work, lease);
+      await this.#unlessOld(() => delivery);
     } finally {
-      this.#account?.end(work.memory, () => this.letGo());
+      this.#isWaiting = false;
+      this.#delivery = undefined;
     }
   }
 
-  async #computeWith(work: Work, lease: Lease): Promise<Lease | null> {
+  /** One lease, up to where what came of it is on its way. */
+  async #compute(lease: Lease): Promise<void> {
+    this.#current = lease;
+    try {
+      if (
+        (lease.createdMs ?? this.#work?.createdMs) !== this.#work?.createdMs
+      ) {
+        // Its run was removed, and another has its id.
+        await this.rest();
+        this.#work = undefined;
+        this.letGo();
+      }
+      const work = (this.#work ??= await this.#begin());
+      await this.#account?.begin(work.memory);
+      this.#hasBegun = true;
+      await this.#computeWith(work, lease);
+    } finally {
+      this.#current = undefined;
+    }
+  }
+
+  async #computeWith(work: Work, lease: Lease): Promise<void> {
     const { plan, memory, tokens, tokenLengths } = work;
-    const { config } = plan;
     this.#clock.lap("lease");
     const [parameters, batch] = await Promise.all([
       this.#pulls.pull(plan, lease, memory.panelBytes),
-      readBatch(config, lease, (start, length) => tokens.read(start, length)),
+      readBatch(plan.config, lease, (start, length) =>
+        tokens.read(start, length),
+      ),
     ]);
     this.#clock.lap("pull");
     const {
@@ -146,29 +218,25 @@ export class RunTrainer {
       frames,
     } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
     this.#clock.lap("compute");
-    const digests = await Promise.all(
-      frames.map((frame, index) =>
-        this.#push(plan, plan.shards[index]!, lease, frame),
-      ),
+    const sealed = await Promise.all(
+      frames.map((bytes, index) => seal(plan, index, lease, bytes)),
     );
+    await this.#delivered();
     this.#clock.lap("push");
-    const completion: Completion = {
+    const completion = {
       trainer: this.#identity.trainer,
       bootId: this.#identity.bootId,
       lossSum: Number.isFinite(lossSum) ? lossSum : null,
       tokens: counted,
       bytes: countedBytes(batch.targets, tokenLengths),
-      ...(lease.kind === "train" && { digests }),
-      phases: this.#clock.take(),
+      ...(lease.kind === "train" && { digests: sealed.map(frameDigest) }),
+      ...this.#wish(),
     };
-    // Whoever has the last may end the step with it.
-    if (lease.kind === "train" && lease.index === config.microbatches - 1)
-      this.#pulls.pullAhead(plan, lease);
-    const response = await this.#service.complete(lease, completion);
-    this.#onCompleted?.(lease, completion);
-    if (!response.lease && response.state === "running")
-      this.#pulls.pullAhead(plan, lease);
-    return this.#heard(response);
+    this.#delivery = this.#deliver(plan, lease, sealed, completion);
+    // Heard of where it is waited for.
+    this.#delivery.catch(() => {});
+    // Computing keeps a thread from its sockets: first what is on its way is written.
+    if (this.#leases.length > 0) await nextTurn();
   }
 
   async #begin(): Promise<Work> {
@@ -185,34 +253,73 @@ export class RunTrainer {
     };
   }
 
-  /** `bytes` have room for the header, and are the frame's afterwards. Returns its digest. */
-  async #push(
-    { config }: RunPlan,
-    { index, start, length }: ShardRange,
+  /** Every shard gets its frame, then the run is told; what it answers is heard. */
+  async #deliver(
+    plan: RunPlan,
     lease: Lease,
-    bytes: Uint8Array<ArrayBuffer>,
-  ): Promise<string> {
-    const { step, index: microbatch } = lease;
-    const frame = await sealFrame(
-      {
-        kind: "gradient",
-        dtype: config.gradientDtype,
-        step,
-        microbatch,
-        start,
-        length,
-      },
-      bytes,
+    frames: readonly Uint8Array<ArrayBuffer>[],
+    completion: Completion,
+  ): Promise<void> {
+    const phases = this.#clock.take();
+    await Promise.all(
+      frames.map(async (frame, index) => {
+        await this.#service.push(plan.shards[index]!.index, lease, frame);
+        phases.pushedBytes += frame.length;
+        free(frame);
+      }),
     );
-    const digest = frameDigest(frame);
-    await this.#service.push(index, lease, frame);
-    this.#clock.pushed(frame.length);
-    free(frame);
-    return digest;
+    if (this.#isWaiting) this.#clock.lap("push", phases);
+    // Whoever has the last may end the step with it.
+    if (lease.kind === "train" && lease.index === plan.config.microbatches - 1)
+      this.#pulls.pullAhead(plan, lease);
+    const told = { ...completion, phases };
+    const response = await this.#service.complete(lease, told);
+    this.#onCompleted?.(lease, told);
+    if (!response.lease && response.state === "running")
+      this.#pulls.pullAhead(plan, lease);
+    this.#heard(response);
   }
 
-  #heard({ state, lease }: LeaseResponse): Lease | null {
+  /** Leases that are new are at hand from now on. */
+  #heard({ state, lease, ahead }: LeaseResponse): void {
     this.#state = state;
-    return lease;
+    for (const each of [lease, ahead]) {
+      const isNew = ![this.#current, ...this.#leases].some((known) =>
+        isSame(known, each),
+      );
+      if (each && isNew) this.#leases.push(each);
+    }
   }
+}
+
+/** `bytes` have room for the header, and are the frame's afterwards. */
+function seal(
+  { config, shards }: RunPlan,
+  shard: number,
+  { step, index: microbatch }: Lease,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { start, length } = shards[shard]!;
+  const { gradientDtype: dtype } = config;
+  return sealFrame(
+    { kind: "gradient", dtype, step, microbatch, start, length },
+    bytes,
+  );
+}
+
+function isSame(
+  one: Lease | null | undefined,
+  other: Lease | null | undefined,
+): boolean {
+  return (
+    one?.kind === other?.kind &&
+    one?.step === other?.step &&
+    one?.index === other?.index &&
+    one?.key === other?.key
+  );
+}
+
+/** The event loop has had its turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }

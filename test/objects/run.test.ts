@@ -18,6 +18,7 @@ import {
   FINGERPRINT,
   keyOf,
   startRun,
+  ScriptedTrainer,
   startScripted,
 } from "../support/run.ts";
 
@@ -145,6 +146,64 @@ test("an idle trainer computes what one holds of whom nothing is known, and the 
   const metrics = await idle.run.metrics();
   expect(metrics[1]).toMatchObject({ tokens: 128, trainLoss: 1 });
 });
+
+test("who asks for a lease ahead has it with the next one", async () => {
+  const one = await startScripted();
+  const ahead = async (trainer = one) => {
+    const { lease, ahead } = await one.run.lease({
+      ...trainer.identity,
+      ahead: true,
+    });
+    return [lease?.index, ahead?.index];
+  };
+  // Nothing is known of it yet.
+  expect(await ahead()).toEqual([0, undefined]);
+  await one.reach(1);
+  expect(await ahead()).toEqual([0, 1]);
+  expect(await ahead()).toEqual([0, 1]);
+  expect((await one.run.lease(one.identity)).ahead).toBeUndefined();
+
+  const { lease } = await one.run.lease(one.identity);
+  await one.pushFor(lease!, 0.5);
+  const { trainer, bootId } = one.identity;
+  const completion = {
+    trainer,
+    bootId,
+    lossSum: 64,
+    tokens: 64,
+    digests: await one.digests(lease!, 0.5),
+    ahead: true,
+  };
+  const answer = await one.run.complete(lease!, completion);
+  expect(answer).toMatchObject({ lease: { index: 1 }, ahead: { index: 2 } });
+  // Each has a key of its own.
+  await one.pushFor(answer.ahead!, 0.5);
+  expect(await one.complete(answer.ahead!)).toMatchObject({ lease: answer.lease }); // prettier-ignore
+
+  const two = new ScriptedTrainer(one.run, one.status, "two");
+  expect(await ahead(two)).toEqual([3, undefined]);
+});
+
+test.each([
+  [2, 1],
+  [3, undefined],
+])(
+  "beside %i trainers that have nothing, the lease ahead of four is %j",
+  async (idle, index) => {
+    const one = await startScripted();
+    await runInDurableObject(stubOf(one.run.run), (_object, { storage }) => {
+      const store = new TrainerStore(storage.sql);
+      const roster = new TrainerRoster(store, new EventLog(storage.sql));
+      for (let name = 0; name < idle; name++)
+        roster.checkIn(holder(`${name}`), null, Date.now());
+    });
+    await evictDurableObject(stubOf(one.run.run));
+    await one.reach(1);
+    const asked = { ...one.identity, ahead: true };
+    const { lease, ahead } = await one.run.lease(asked);
+    expect([lease?.index, ahead?.index]).toEqual([0, index]);
+  },
+);
 
 test("trainers that take leases and never complete hold up nobody", async () => {
   const honest = await startScripted({ steps: 6 });

@@ -200,3 +200,80 @@ test("a second author is wanted, not a second trainer of the same", () => {
   expect(work.take(sister, 0, known)).toBeNull();
   expect(work.take(three, 0, known)).toMatchObject({ index: 0 });
 });
+
+test("a lease ahead is of what nobody has, and asking again gives the same", () => {
+  const work = workOf(0, 1, 2);
+  expect(work.takeAhead(one, 0, known, 0)).toBeNull();
+  const first = work.take(one, 0, known)!;
+  const ahead = work.takeAhead(one, 0, known, 0)!;
+  // As long again as the first, which comes before it.
+  expect(ahead).toMatchObject({ index: 1, deadlineMs: 2 * first.deadlineMs });
+  expect(work.takeAhead(one, 10, known, 0)).toEqual(ahead);
+  expect(work.take(one, 10, known)).toEqual(first);
+  expect(work.take(two, 10, known)).toMatchObject({ index: 2 });
+  expect(work.takeAhead(two, 10, known, 0)).toBeNull();
+  expect(work.holders()).toEqual(new Set(["one", "two"]));
+});
+
+test("others who have nothing come before a lease ahead", () => {
+  for (const [others, index] of [
+    [1, 1],
+    [2, undefined],
+  ] as const) {
+    const work = workOf(0, 1, 2);
+    work.take(one, 0, known);
+    expect(work.takeAhead(one, 0, known, others)?.index).toBe(index);
+  }
+});
+
+test("of whom nothing is expected, or nothing any more, gets no lease ahead", () => {
+  const work = workOf(0, 1);
+  const stranger = { ...one, trainer: "stranger" };
+  work.take(stranger, 0, known);
+  expect(work.takeAhead(stranger, 0, known, 0)).toBeNull();
+  work.release(stranger);
+  work.take(one, 0, known);
+  known.giveUpLate("one", "train", 0, 200);
+  expect(work.takeAhead(one, 200, known, 0)).toBeNull();
+  known.expectAgain("one");
+  expect(work.takeAhead(one, 200, known, 0)).toMatchObject({ index: 1 });
+});
+
+test("what its author has told is not ahead of it", () => {
+  const work = workOf(0, 1);
+  work.ask({ kind: "train", index: 1 }, 1, ["one"]);
+  work.take(one, 0, known);
+  expect(work.takeAhead(one, 0, known, 0)).toBeNull();
+});
+
+test("nobody waits for a lease that is ahead; once the one before it is over, its time begins", () => {
+  const begun = () => {
+    const work = workOf(0, 1);
+    work.take(one, 0, known);
+    work.takeAhead(one, 0, known, 0);
+    return work;
+  };
+  expect(begun().take(two, 0, known)).toMatchObject({ index: 1 });
+
+  const work = begun();
+  work.complete({ kind: "train", index: 0 });
+  expect(work.take(one, 90, known)).toMatchObject({ index: 1 });
+  expect(work.tookMs({ kind: "train", index: 1 }, one, 100)).toBe(10);
+  // Expected at 190, and given up at 290.
+  expect(work.take(two, 200, known)).toBeNull();
+  expect(work.nextMs(200, known)).toBe(290);
+  expect(work.take(two, 290, known)).toMatchObject({ index: 1 });
+});
+
+test("both leases of a trainer lapse, or are let go", () => {
+  const taken = () => {
+    const work = workOf(0, 1);
+    work.take(one, 0, known);
+    return { work, ahead: work.takeAhead(one, 0, known, 0)! };
+  };
+  const { work, ahead } = taken();
+  expect(work.lapse(ahead.deadlineMs)).toEqual([one, one]);
+  const other = taken().work;
+  other.release(one);
+  expect(other.holders()).toEqual(new Set());
+});

@@ -122,12 +122,13 @@ test.each(
     const tokens = new Int32Array(config.sequences * config.model.context);
     const outside =
       frameBytes(dtype, table.length) +
-      frameBytes(config.gradientDtype, table.length) +
       (tokenizer === "byte"
         ? TEXT.tokens
         : 2 * PAIRS.tokens + PAIRS.vocabulary);
     for (const memory of everyWay(config)) {
-      const { keeps, panelBytes } = memory;
+      const { keeps, panelBytes, overlaps } = memory;
+      const gradients =
+        (overlaps ? 2 : 1) * frameBytes(config.gradientDtype, table.length);
       const packedWeights = new PackedWeights(panelBytes);
       expect(arena.ownedBytes).toBe(panelBytes);
       const frames = shards.map((shard) => ({
@@ -150,24 +151,35 @@ test.each(
       );
       packedWeights.free();
       // The region lies at the bottom, where the scopes step over it.
-      expect(Math.max(...taken) + outside).toBe(trainerBytes(memory));
+      expect(Math.max(...taken) + outside + gradients).toBe(
+        trainerBytes(memory),
+      );
       expect(taken[0]).toBeGreaterThan(0);
     }
   },
 );
 
-test("where there is little room, panels go first, then activations", () => {
+test("where there is little room, the second gradient goes first, then panels, then activations", () => {
   const config = configOf({ sequences: 8 });
   const all = trainerMemory(config, Infinity);
-  expect(all).toMatchObject({ keeps: "all" });
+  expect(all).toMatchObject({ keeps: "all", overlaps: true });
   expect(all.panelBytes).toBeGreaterThan(0);
-  const fewer = trainerMemory(config, trainerBytes(all) - 1);
-  expect(fewer).toMatchObject({ keeps: "all", panelBytes: 0 });
-  const products = trainerMemory(config, trainerBytes(fewer) - 1);
-  expect(products).toMatchObject({ keeps: "products" });
+  const below = ({ ...memory }: typeof all) =>
+    trainerMemory(config, trainerBytes(memory) - 1);
+  const alone = below(all);
+  expect(alone).toEqual({ ...all, overlaps: false, pushed: all.pushed / 2 });
+  const fewer = below(alone);
+  expect(fewer).toMatchObject({ keeps: "all", panelBytes: 0, overlaps: true });
+  expect(below(fewer)).toMatchObject({ keeps: "all", overlaps: false });
+  const products = below(below(fewer));
+  expect(products).toMatchObject({ keeps: "products", overlaps: true });
   expect(products.panelBytes).toBeGreaterThan(0);
   const least = trainerMemory(config, 0);
-  expect(least).toMatchObject({ keeps: "inputs", panelBytes: 0 });
+  expect(least).toMatchObject({
+    keeps: "inputs",
+    panelBytes: 0,
+    overlaps: false,
+  });
   expect(trainerBytes(least)).toBeLessThan(trainerBytes(products));
 });
 

@@ -1,5 +1,5 @@
 /** The loop against a service in memory. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
 import {
   decodeFrame,
@@ -339,6 +339,141 @@ test("a signal or a spent budget stops it between leases, and it goes on with th
   expect(await trainer.train()).toBe("ended");
   expect(calls.filter((call) => call === "lease")).toHaveLength(1);
   expect(calls).toContain("complete train 0 1");
+});
+
+/** Gives the next of these leases, and the one after it ahead where that is asked for; pushes of microbatch 1 wait for `free`. */
+function aheadOf(leases: Lease[], ...refusals: ErrorCode[]) {
+  const { service, calls } = serviceOf([]);
+  const { promise, resolve: free } = Promise.withResolvers<void>();
+  const wishes: unknown[] = [];
+  const next = (wish: boolean | undefined): LeaseResponse => {
+    wishes.push(wish);
+    const [lease = null, ahead] = leases;
+    const state = lease ? "running" : "finished";
+    return { state, lease, ...(wish && ahead && { ahead }) };
+  };
+  const bound: TrainingService = {
+    ...service,
+    async lease({ ahead }) {
+      calls.push("lease");
+      return Promise.resolve(next(ahead));
+    },
+    async push(shard, { step, index }, frame) {
+      calls.push(`push ${shard} ${step} ${index}`);
+      expect(await decodeFrame(frame)).toMatchObject({ microbatch: index });
+      if (index !== 1) return;
+      await promise;
+      const refusal = shard === 0 && refusals.shift();
+      if (refusal) throw new AppError(refusal, "Expected otherwise");
+    },
+    complete(lease, { ahead, phases }) {
+      calls.push(`complete ${lease.index}`);
+      for (const ms of Object.values(phases!))
+        expect(ms).toBeGreaterThanOrEqual(0);
+      leases = leases.filter(({ index }) => index !== lease.index);
+      return Promise.resolve({ ...next(ahead), duplicate: false });
+    },
+  };
+  return { service: bound, calls, wishes, free };
+}
+
+/** Notes when a microbatch has room, and when nothing needs it any more. */
+function accountIn(calls: string[]): TrainerAccount {
+  return {
+    begin: () => Promise.resolve(void calls.push("begin")),
+    end: () => void calls.push("end"),
+  };
+}
+
+const FOUR = [0, 1, 2, 3].map((index) => train(0, index));
+
+test("who has a lease ahead computes it while what came of the last is on its way, and no third", async () => {
+  const { service, calls, wishes, free } = aheadOf(FOUR);
+  const done: number[] = [];
+  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  const trained = trainer.train({
+    onCompleted: ({ index }) => done.push(index),
+  });
+  const begun = () => calls.filter((call) => call === "begin").length;
+  await vi.waitFor(() => expect(begun()).toBe(3));
+  // Time in which more would come.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(calls.slice(calls.indexOf("complete 0"))).toEqual([
+    "complete 0",
+    "begin",
+    "push 0 0 1",
+    "push 1 0 1",
+    "begin",
+  ]);
+  free();
+  expect(await trained).toBe("ended");
+  expect(done).toEqual([0, 1, 2, 3]);
+  expect(calls.slice(calls.indexOf("complete 1"))).toEqual([
+    "complete 1",
+    "push 0 0 2",
+    "push 1 0 2",
+    "complete 2",
+    "begin",
+    "push 0 0 3",
+    "push 1 0 3",
+    "complete 3",
+    "end",
+  ]);
+  // What room a run's gradients take is known from its first microbatch on.
+  expect(wishes).toEqual([undefined, true, true, true, true]);
+});
+
+test("a gradient that is refused on its way is left, with the leases at hand", async () => {
+  const { service, calls, free } = aheadOf(FOUR, "no_lease");
+  free();
+  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  expect(await trainer.train()).toBe("ended");
+  const refused = calls.lastIndexOf("push 1 0 1", calls.indexOf("push 0 0 2"));
+  expect(calls.slice(refused + 1)).toEqual([
+    "begin",
+    "push 0 0 2",
+    "push 1 0 2",
+    "complete 2",
+    "begin",
+    "push 0 0 1",
+    "push 1 0 1",
+    "complete 1",
+    "begin",
+    "push 0 0 3",
+    "push 1 0 3",
+    "complete 3",
+    "end",
+  ]);
+});
+
+test("what fails for good on its way ends the loop; the next one asks anew, and computes it again", async () => {
+  const { service, calls, free } = aheadOf(FOUR, "unavailable", "unavailable");
+  free();
+  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
+  expect(calls.at(-1)).toBe("end");
+  expect(calls).not.toContain("push 0 0 2");
+  const before = calls.length;
+  await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
+  expect(calls.slice(before)).toContain("lease");
+  expect(calls.slice(before)).toContain("push 0 0 1");
+});
+
+test("out of budget something may be on its way; at rest it is not, and the lease at hand is kept", async () => {
+  const { service, calls, free } = aheadOf(FOUR);
+  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  while (!calls.includes("push 1 0 1")) await trainer.train({ budgetMs: 1 });
+  expect(calls).not.toContain("complete 1");
+  let isAtRest = false;
+  const rest = trainer.rest().then(() => (isAtRest = true));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(isAtRest).toBe(false);
+  free();
+  await rest;
+  expect(calls.at(-2)).toBe("complete 1");
+  expect(calls.at(-1)).toBe("end");
+  expect(await trainer.train()).toBe("ended");
+  expect(calls.filter((call) => call === "lease")).toHaveLength(1);
 });
 
 test("a joined trainer waits the longer the more has failed in a row", async () => {

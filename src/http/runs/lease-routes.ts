@@ -17,6 +17,13 @@ import {
 
 const name = ruled(NAME);
 
+const ahead = z
+  .boolean()
+  .optional()
+  .describe(
+    "Whether it takes a second lease too, to compute while what came of the first is on its way",
+  );
+
 const leaseSchema = z
   .strictObject({
     trainer: name,
@@ -26,6 +33,7 @@ const leaseSchema = z
       .enum(HOST_KINDS)
       .optional()
       .describe("What it computes in, for the roster alone"),
+    ahead,
   })
   .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
 
@@ -38,7 +46,9 @@ const phasesSchema = z.strictObject({
   leaseMs: ms.describe("Until the lease was there"),
   pullMs: ms.describe("Until its parameters and tokens were there"),
   computeMs: ms,
-  pushMs: ms.describe("Until every shard had acknowledged its gradient"),
+  pushMs: ms.describe(
+    "Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile",
+  ),
   pulledBytes: frameBytes,
   pushedBytes: frameBytes,
 });
@@ -63,6 +73,7 @@ const completionSchema = z
     phases: phasesSchema
       .optional()
       .describe("For the metrics alone: no result depends on it"),
+    ahead,
   })
   .register(REQUEST_SCHEMAS, { id: "Completion" });
 
@@ -83,7 +94,7 @@ export const LEASE_ROUTES = [
     access: "trainer",
     summary: "Take a lease: the right to compute one microbatch",
     description:
-      "A trainer has one at a time; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
+      "A trainer has one at a time, or one ahead besides; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
     body: { description: "Who asks", json: leaseSchema },
     answers: { 200: { description: "The lease", json: leaseResponseSchema } },
     errors: ["fingerprint_differs"],

@@ -20,7 +20,13 @@ const lease = z.strictObject({
 });
 
 export const leaseResponseSchema = z
-  .strictObject({ state, lease: lease.nullable() })
+  .strictObject({
+    state,
+    lease: lease.nullable(),
+    ahead: lease
+      .optional()
+      .describe("The one after it, for who asked for such"),
+  })
   .register(ANSWER_SCHEMAS, { id: "LeaseResponse" });
 
 export const completionResponseSchema = leaseResponseSchema

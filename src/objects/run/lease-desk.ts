@@ -21,7 +21,7 @@ import {
   differentCompletion,
   readTold,
 } from "./completion-checks.ts";
-import type { RunParts } from "./run-parts.ts";
+import { type RunParts, there } from "./run-parts.ts";
 import type { Given, Holder } from "./step-leases.ts";
 import { requiredAuthors } from "./verification.ts";
 
@@ -30,6 +30,7 @@ const MAX_WAIT_MS = 10_000;
 const MIN_SLEEP_MS = 20;
 
 export class LeaseDesk {
+  readonly #parts: RunParts;
   readonly #admission: Admission;
   readonly #store: RunParts["store"];
   readonly #authors: RunParts["authors"];
@@ -40,6 +41,7 @@ export class LeaseDesk {
   readonly #agreement: RunParts["agreement"];
 
   constructor(parts: RunParts, admission: Admission) {
+    this.#parts = parts;
     this.#store = parts.store;
     this.#authors = parts.authors;
     this.#roster = parts.roster;
@@ -67,10 +69,8 @@ export class LeaseDesk {
         if (hasEnded(state) || !wait.isCurrent()) {
           return { state, lease: null };
         }
-        const lease = this.#take(holder);
-        if (lease)
-          return { state, lease: await this.#admission.withKey(holder, lease) };
-        if (nowMs >= endMs) return { state, lease: null };
+        const given = await this.#give(holder, request.ahead);
+        if (given.lease || nowMs >= endMs) return { state, ...given };
         await wait.sleep(this.#sleepMs(holder, state, endMs - nowMs));
       }
     } finally {
@@ -134,10 +134,10 @@ export class LeaseDesk {
       });
     }
     await this.#progress.advance();
-    const lease = this.#take(holder);
+    const { state } = this.#present.record();
     return {
-      state: this.#present.record().state,
-      lease: lease && (await this.#admission.withKey(holder, lease)),
+      state,
+      ...(await this.#give(holder, completion.ahead)),
       duplicate: known.some((each) => says(each) === says(told)),
     };
   }
@@ -188,15 +188,41 @@ export class LeaseDesk {
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
+  /** What a trainer may compute: one, and another ahead where it wants that. */
+  async #give(
+    holder: Holder,
+    wantsAhead = false,
+  ): Promise<Pick<LeaseResponse, "lease" | "ahead">> {
+    const given = this.#take(holder);
+    if (!given) return { lease: null };
+    const next = wantsAhead ? this.#takeAhead(holder) : null;
+    const [lease, ahead] = await Promise.all(
+      [given, ...(next ? [next] : [])].map((each) =>
+        this.#admission.withKey(holder, each),
+      ),
+    );
+    return { lease: lease!, ...(ahead && { ahead }) };
+  }
+
+  #takeAhead(holder: Holder): Given | null {
+    const nowMs = Date.now();
+    const leases = this.#present.leases();
+    const holders = leases.holders();
+    const others = there(this.#parts, nowMs).filter(
+      ({ name }) => !holders.has(name),
+    );
+    return leases.takeAhead(holder, nowMs, this.#roster.pace, others.length);
+  }
+
   /** A lease for a trainer's present boot, if the run runs and has one. */
   #take(holder: Holder): Given | null {
     if (this.#present.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;
     const nowMs = Date.now();
     const leases = this.#present.leases();
-    const lapsed = leases.lapse(nowMs);
-    for (const { trainer } of lapsed) this.#roster.lapsed(trainer, nowMs);
-    if (lapsed.length > 0)
+    const lapsed = new Set(leases.lapse(nowMs).map(({ trainer }) => trainer));
+    for (const trainer of lapsed) this.#roster.lapsed(trainer, nowMs);
+    if (lapsed.size > 0)
       this.#present.transaction(() => this.#agreement.decideOpen(nowMs));
     if (!this.#authors.isActive(holder.author)) return null;
     if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;

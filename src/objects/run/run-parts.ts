@@ -53,8 +53,8 @@ export function runParts(
     events,
     () => present.leases(),
     (nowMs) =>
-      roster.authors(nowMs, (trainer) =>
-        isBusy({ waiting, present }, trainer, nowMs),
+      new Set(
+        there({ roster, waiting, present }, nowMs).map(({ author }) => author),
       ),
     wakeAll,
   );
@@ -71,6 +71,14 @@ export function runParts(
     progress,
     agreement,
   };
+}
+
+/** The trainers that are there. */
+export function there(
+  parts: Pick<RunParts, "roster" | "waiting" | "present">,
+  nowMs: number,
+): ReturnType<TrainerRoster["there"]> {
+  return parts.roster.there(nowMs, (trainer) => isBusy(parts, trainer, nowMs));
 }
 
 /** A trainer that waits for a lease or holds one is there, however long it has said nothing. */

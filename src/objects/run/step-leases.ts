@@ -16,8 +16,15 @@ type Boot = Omit<Holder, "author">;
 /** What the key of a lease is made for. */
 export type Given = Omit<Lease, "key" | "rewinds" | "createdMs">;
 
-/** `sinceMs` is when the trainer first had it, whatever boots it has had since. */
-type Held = { lease: Given; holder: Holder; startMs: number; sinceMs: number };
+type Held = {
+  lease: Given;
+  holder: Holder;
+  startMs: number;
+  /** When the trainer first had it, whatever boots it has had since. */
+  sinceMs: number;
+  /** The trainer has another, which it computes first: nobody waits for this one. */
+  isAhead: boolean;
+};
 
 /** In the order in which they are given, with who computes them. */
 type Open = {
@@ -47,13 +54,16 @@ export class StepLeases {
   }
 
   /**
-   * A lease, or null when there is nothing to give. A trainer has one at a time: asking again, after
+   * A lease, or null when there is nothing to give. A trainer computes one at a time: asking again, after
    * an answer was lost, gives it the same.
    */
   take(holder: Holder, nowMs: number, pace: Pace): Given | null {
-    const own = this.#heldBy(holder);
-    if (own) return own.lease;
-    for (const { lease, holder, sinceMs } of this.#all())
+    const [own] = this.#heldBy(holder);
+    if (own) {
+      if (own.isAhead) this.#begin(own, nowMs, pace);
+      return own.lease;
+    }
+    for (const { lease, holder, sinceMs } of this.#begun())
       pace.giveUpLate(holder.trainer, lease.kind, sinceMs, nowMs);
     const untold = this.#open.filter(({ told }) => !told.has(holder.author));
     const open =
@@ -66,24 +76,44 @@ export class StepLeases {
         .filter(({ microbatch: { kind }, held }) => {
           const doneMs = nowMs + (pace.expectedMs(holder.trainer, kind) ?? 0);
           return held.every(
-            ({ holder: { trainer }, sinceMs }) =>
-              pace.finishMs(trainer, kind, sinceMs, nowMs) > doneMs,
+            ({ holder: { trainer }, sinceMs, isAhead }) =>
+              isAhead || pace.finishMs(trainer, kind, sinceMs, nowMs) > doneMs,
           );
         })
         .sort((a, b) => a.held.length - b.held.length)[0];
     if (!open) return null;
-    const { kind, index } = open.microbatch;
-    const lease: Given = {
-      kind,
-      index,
-      step: this.step,
-      deadlineMs: nowMs + pace.leaseMs(kind),
-    };
-    const sinceMs = open.since.get(holder.trainer) ?? nowMs;
-    if (pace.patienceEndMs(holder.trainer, kind, sinceMs) > nowMs)
-      open.since.set(holder.trainer, sinceMs);
-    open.held.push({ lease, holder, startMs: nowMs, sinceMs });
-    return lease;
+    const { kind } = open.microbatch;
+    const held = this.#give(open, holder, nowMs, nowMs + pace.leaseMs(kind));
+    this.#begin(held, nowMs, pace);
+    return held.lease;
+  }
+
+  /**
+   * The lease that a trainer computes after the one that it has, or null. It is of a microbatch that nobody has, and that
+   * so many `others`, who have nothing, leave over; and goes only to one of whom something is expected.
+   */
+  takeAhead(
+    holder: Holder,
+    nowMs: number,
+    pace: Pace,
+    others: number,
+  ): Given | null {
+    const [own, ahead] = this.#heldBy(holder);
+    if (!own || ahead) return ahead?.lease ?? null;
+    const [open, ...rest] = this.#open.filter(
+      ({ told, held }) => held.length === 0 && !told.has(holder.author),
+    );
+    if (!open || rest.length < others) return null;
+    const { kind } = own.lease;
+    if (pace.finishMs(holder.trainer, kind, nowMs, nowMs) === Infinity)
+      return null;
+    const deadlineMs = own.lease.deadlineMs + pace.leaseMs(kind);
+    return this.#give(open, holder, nowMs, deadlineMs).lease;
+  }
+
+  /** Who holds something. */
+  holders(): Set<string> {
+    return new Set(this.#all().map(({ holder }) => holder.trainer));
   }
 
   /** When `take` may have something for one that got nothing at `nowMs`, if nobody completes; Infinity for never. */
@@ -91,6 +121,7 @@ export class StepLeases {
     const times = this.#open.flatMap(({ microbatch: { kind }, held }) => [
       // It is given once nobody who has it is expected any more.
       ...held
+        .filter(({ isAhead }) => !isAhead)
         .map(({ holder, sinceMs }) =>
           pace.patienceEndMs(holder.trainer, kind, sinceMs),
         )
@@ -136,9 +167,10 @@ export class StepLeases {
     by: Boot,
     nowMs: number,
   ): number | undefined {
-    const own = this.#heldBy(by);
-    const isOfIt = own?.lease.kind === kind && own.lease.index === index;
-    return isOfIt ? nowMs - own.startMs : undefined;
+    const own = this.#heldBy(by).find(
+      ({ lease }) => lease.kind === kind && lease.index === index,
+    );
+    return own && nowMs - own.startMs;
   }
 
   /** Ends the leases whose deadline has come; returns who had them. */
@@ -177,8 +209,37 @@ export class StepLeases {
     return this.#open.find((open) => isOf(open, microbatch));
   }
 
-  #heldBy(holder: Boot): Held | undefined {
-    return this.#all().find((held) => isSame(held.holder, holder));
+  /** Two at most, that which is ahead last. */
+  #heldBy(holder: Boot): Held[] {
+    return this.#all()
+      .filter((held) => isSame(held.holder, holder))
+      .sort((a, b) => Number(a.isAhead) - Number(b.isAhead));
+  }
+
+  #begun(): Held[] {
+    return this.#all().filter(({ isAhead }) => !isAhead);
+  }
+
+  /** One more trainer has it, and has not begun. */
+  #give(
+    { microbatch, held }: Open,
+    holder: Holder,
+    nowMs: number,
+    deadlineMs: number,
+  ): Held {
+    const lease = { ...microbatch, step: this.step, deadlineMs };
+    const given = { lease, holder, startMs: nowMs, sinceMs: nowMs, isAhead: true }; // prettier-ignore
+    held.push(given);
+    return given;
+  }
+
+  #begin(held: Held, nowMs: number, pace: Pace): void {
+    const { lease, holder } = held;
+    const { since } = this.#find(lease)!;
+    const sinceMs = since.get(holder.trainer) ?? nowMs;
+    if (pace.patienceEndMs(holder.trainer, lease.kind, sinceMs) > nowMs)
+      since.set(holder.trainer, sinceMs);
+    Object.assign(held, { startMs: nowMs, sinceMs, isAhead: false });
   }
 
   #all(): Held[] {

@@ -133,14 +133,16 @@ export class TrainerRoster {
     }
   }
 
-  /** Whose trainers are there: those that were heard of lately, and those that `isBusy` knows of. */
-  authors(nowMs: number, isBusy: (trainer: string) => boolean): Set<string> {
-    const there = [...this.#known().values()].filter(
+  /** Who is there: those that were heard of lately, and those that `isBusy` knows of. */
+  there(
+    nowMs: number,
+    isBusy: (trainer: string) => boolean,
+  ): Pick<TrainerRecord, "name" | "author">[] {
+    return [...this.#known().values()].filter(
       ({ name, lastSeenMs }) =>
         isBusy(name) ||
         (!this.#lost.has(name) && nowMs - lastSeenMs < LOST_AFTER_MS),
     );
-    return new Set(there.map(({ author }) => author));
   }
 
   /** Whether there is a trainer that is not lost. */
