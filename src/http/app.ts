@@ -2,10 +2,10 @@
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
-import { takeRest } from "./body.ts";
 import { patternOf, routedPath } from "./declaration/path.ts";
 import type { AppEnv } from "./env.ts";
 import { answerError } from "./errors.ts";
+import { answerRefused } from "./refused-body.ts";
 import { ROUTES } from "./routes.ts";
 import { identify, observe } from "./service/observe.ts";
 
@@ -16,10 +16,11 @@ const OPEN_PATHS = new Set(
 
 export const app = new Hono<AppEnv>({ getPath: routedPath });
 
-app.onError(async (error, c) => {
-  await takeRest(c.req.raw);
-  return answerError(error, c);
-});
+app.onError((error, c) =>
+  answerRefused(c.req.raw, answerError(error, c), (work) =>
+    c.executionCtx.waitUntil(work),
+  ),
+);
 app.use(identify, observe);
 
 for (const { method, path, access, answer } of ROUTES) {

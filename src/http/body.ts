@@ -6,9 +6,6 @@ import { checkSchema } from "./valid.ts";
 
 const FIRST_BYTES = 64 * 1024;
 const MAX_JSON_BYTES = 64 * 1024;
-/** Of a refused body, what is taken before the answer. */
-const REST_BYTES = 64 * 1024;
-const REST_MS = 500;
 
 /**
  * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused
@@ -109,32 +106,6 @@ export function declaredBytes(c: Context): number | undefined {
     );
   }
   return Number(header);
-}
-
-/**
- * Take what a refused request has left of its body, where that is little and comes at once. Behind a body that nobody
- * has read the runtime closes the connection, without telling so, and whoever keeps it open loses the next request.
- */
-export async function takeRest({ body }: Request): Promise<void> {
-  if (!body || body.locked) return;
-  const reader = body.getReader();
-  const late = new AbortController();
-  const isLate = scheduler
-    .wait(REST_MS, { signal: late.signal })
-    .then(() => undefined);
-  try {
-    for (let bytes = 0; bytes <= REST_BYTES;) {
-      const read = await Promise.race([reader.read(), isLate]);
-      if (!read || read.done) break;
-      bytes += read.value.length;
-    }
-  } catch {
-    // It broke off, which the refusal need not tell.
-  } finally {
-    late.abort();
-    isLate.catch(() => {});
-    await reader.cancel().catch(() => {});
-  }
 }
 
 function tooLarge(maxBytes: number, got: string): AppError {

@@ -11,6 +11,18 @@ import { normals } from "../support/random.ts";
 
 const MIB = 2 ** 20;
 
+const PATIENCE = { timeout: 10_000 };
+
+const REFUSED: [what: string, path: string, type: string, method?: string][] = [
+  ["no such route", "/v1/other", "application/octet-stream"],
+  ["no such option", "/v1/quantize?other=1", "application/octet-stream"],
+  ["another content type", "/v1/quantize", "text/plain"],
+  ["a head that is none", "/v1/quantize", "application/octet-stream"],
+  ["operands that are none", "/v1/gemm", "application/octet-stream"],
+  ["a name that is none", "/v1/files/a%0Ab", "application/octet-stream", "PUT"],
+  ["a config that is none", "/v1/runs", "application/json"],
+];
+
 let stateFolder: string;
 let edge: Running;
 
@@ -116,20 +128,57 @@ describe("where pages are served, by what hands requests on to the Worker,", () 
   });
   afterAll(() => served.close());
 
-  test.each([
-    ["no such route", "/v1/other", "application/octet-stream"],
-    ["no such option", "/v1/quantize?other=1", "application/octet-stream"],
-    ["another content type", "/v1/quantize", "text/plain"],
-    ["a head that is none", "/v1/quantize", "application/octet-stream"],
-    ["operands that are none", "/v1/gemm", "application/octet-stream"],
-    [
-      "a name that is none",
-      "/v1/files/a%0Ab",
-      "application/octet-stream",
-      "PUT",
-    ],
-    ["a config that is none", "/v1/runs", "application/json"],
-  ])(
+  test.each(REFUSED)(
+    "who is refused for %s amid 8 MiB is told so, and sends them to their end",
+    async (_what, path, type, method = "POST") => {
+      for (const { url } of [edge, served]) {
+        const { port } = new URL(url);
+        const socket = connect(Number(port), "127.0.0.1").setNoDelay();
+        let answer = "";
+        let failed: Error | undefined;
+        socket.on("error", (error) => (failed = error));
+        socket.setEncoding("latin1").on("data", (part) => (answer += part));
+        const more = (bytes: Uint8Array | string) =>
+          new Promise<void>((sent) => socket.write(bytes, () => sent()));
+        await more(
+          `${method} ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: ${type}\r\nContent-Length: ${8 * MIB}\r\n\r\n`,
+        );
+        await more(Buffer.alloc(MIB / 4, " "));
+        // It is there before the body is.
+        await expect
+          .poll(() => answer, PATIENCE)
+          .toMatch(/^HTTP\/1\.1 4[^]*\}$/);
+        for (let sent = MIB / 4; sent < 8 * MIB; sent += MIB / 4) {
+          await more(Buffer.alloc(MIB / 4, " "));
+          // A connection that was given up would say so by now.
+          if (sent === MIB) await new Promise((wake) => setTimeout(wake, 100));
+        }
+        expect(failed).toBeUndefined();
+        socket.destroy();
+      }
+    },
+  );
+
+  test("who goes on sending what is refused is not listened to for ever", async () => {
+    const { port } = new URL(served.url);
+    const socket = connect(Number(port), "127.0.0.1");
+    const closed = new Promise<string>((tell) => {
+      socket.on("close", () => tell("closed")).on("error", () => {});
+    });
+    socket.write(
+      `POST /v1/other HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${64 * 2 ** 30}\r\n\r\n`,
+    );
+    const piece = Buffer.alloc(MIB);
+    const feed = (): void => {
+      while (!socket.destroyed && socket.write(piece));
+      if (!socket.destroyed) socket.once("drain", feed);
+    };
+    feed();
+    expect(await closed).toBe("closed");
+    expect((await fetch(`${served.url}/healthz`)).status).toBe(200);
+  });
+
+  test.each(REFUSED)(
     "who is refused for %s sends the next request on the same connection",
     async (_what, path, type, method = "POST") => {
       const { port } = new URL(served.url);

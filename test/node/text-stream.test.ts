@@ -9,10 +9,11 @@ import { guardRuntimes } from "../../src/local/processes.ts";
 
 const SOURCES = resolve(import.meta.dirname, "../../src");
 
-/** /text?form=…&pieces=… writes, and fails after so many pieces where `fails`; /released says how many are given back. */
+/** /metrics has a page, and then fails where `fails`. /text?form=…&pieces=… writes, and fails after so many pieces where `fails`; /released says how many are given back. */
 const WORKER = `
 import { AppError } from "./api/errors.ts";
 import { textStream } from "./http/generation/text-stream.ts";
+import { metricsStream } from "./http/runs/metrics-stream.ts";
 
 let released = 0;
 
@@ -29,6 +30,13 @@ export default {
   async fetch(request, env, context) {
     const { pathname, searchParams: asked } = new URL(request.url);
     if (pathname === "/released") return new Response(String(released));
+    if (pathname === "/metrics") {
+      const page = async (step) => {
+        if (step > 0 && asked.has("fails")) throw new Error("gone");
+        return step > 0 ? [] : [{ step: 0, phases: {} }];
+      };
+      return new Response(await metricsStream(asked.has("csv"), page));
+    }
     const writing = text(Number(asked.get("pieces")), asked.has("fails"));
     return new Response(
       await textStream(context, writing, asked.get("form"), () => released++),
@@ -89,6 +97,17 @@ test("what fails on the way is told as an event", async () => {
   );
   await expect.poll(released).toBe(before + 1);
 });
+
+test.each(["/text?form=text&pieces=3", "/metrics?", "/metrics?csv"])(
+  "what fails on the way in %s has no end of its own, as docs/service.md says",
+  async (path) => {
+    const whole = await (await get(path)).text();
+    const broken = await get(`${path}&fails`);
+    expect(broken.status).toBe(200);
+    // A runtime that breaks it off by itself is welcome: then the page is to say so.
+    expect(await broken.text()).toBe(whole);
+  },
+);
 
 test.each(["text", "sse"])(
   "a reader of %s that leaves gives back what it took",
