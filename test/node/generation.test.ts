@@ -1,10 +1,12 @@
 /** Text in Node: what test/generation/decoder.test.ts writes in workerd, and the command. */
 import { arena } from "../support/kernels-node.ts";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { stripVTControlCharacters } from "node:util";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { PINNED_TEXTS } from "../support/pinned-texts.ts";
 import {
   gpt2Directory,
@@ -63,6 +65,81 @@ test.each(["", "\n", "\n\n"])(
     expect(stderr).toContain("Expected --prompt, or a line on stdin to go on");
     expect([stdout, status]).toEqual(["", 2]);
   },
+);
+
+const ASKS = "> ";
+const CTRL_C = "\x03";
+const CTRL_D = "\x04";
+
+/** Each key is typed once the talk waits for it; the terminal's settings before and after, and who is left. */
+test.runIf(process.platform === "linux").each([
+  ["Ctrl-D at once", 20, [[ASKS, CTRL_D]]],
+  ["Ctrl-C at once", 20, [[ASKS, CTRL_C]]],
+  [
+    "Ctrl-D after an answer",
+    20,
+    [
+      [ASKS, "ab\r"],
+      [/ab\r+\n[^]+\n> $/, CTRL_D],
+    ],
+  ],
+  [
+    "Ctrl-C amid an answer of hours, and again",
+    1e9,
+    [
+      [ASKS, "ab\r"],
+      [/ab\r+\n[^]{20}/, CTRL_C],
+      [/ab\r+\n[^]+\n> $/, CTRL_C],
+    ],
+  ],
+] as [string, number, [string | RegExp, string][]][])(
+  "a talk in a terminal ends by %s (%d tokens): with 0, as the terminal was, and no process stays",
+  async (_, tokens, typed) => {
+    const mark = join(folder, "pid");
+    const talk = `echo $$ > "$MARK"; exec "${process.execPath}" "${MAIN}" generate "${folder}" --max-tokens ${tokens} --temperature 0`;
+    const script = join(folder, "talk.sh");
+    writeFileSync(
+      script,
+      `stty -g; sh -c '${talk}'; echo "[ended $?]"; stty -g\n`,
+    );
+    const terminal = spawn(
+      "/usr/bin/script",
+      ["-qec", `sh ${script}`, "/dev/null"],
+      {
+        env: { ...process.env, MARK: mark, TERM: "xterm" },
+        stdio: ["pipe", "pipe", "inherit"],
+      },
+    );
+    let shown = "";
+    const keys = [...typed];
+    terminal.stdout.setEncoding("utf8").on("data", (part: string) => {
+      shown += part;
+      const [until, key] = keys[0] ?? [];
+      // What moves the cursor and cleans a line is no text.
+      const text = stripVTControlCharacters(shown);
+      if (until === undefined || text.search(until) < 0) return;
+      keys.shift();
+      terminal.stdin.write(key!);
+    });
+    onTestFinished(() => {
+      // One that did not end would write for hours.
+      try {
+        process.kill(Number(readFileSync(mark, "utf8")), "SIGKILL");
+      } catch {
+        // It is gone, as it should be.
+      }
+    });
+    await once(terminal, "close");
+    const text = stripVTControlCharacters(shown);
+    expect(keys, text).toEqual([]);
+    expect(text).toContain("[ended 0]");
+    const settings = text.match(/^[0-9a-f]+(:[0-9a-f]+){10,}/gm);
+    expect(settings).toHaveLength(2);
+    expect(settings![1]).toBe(settings![0]);
+    const pid = Number(readFileSync(mark, "utf8"));
+    expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+  },
+  30_000,
 );
 
 test.each([
