@@ -2,7 +2,8 @@
 import { env, reset } from "cloudflare:test";
 import { afterEach, describe, expect, test } from "vitest";
 import type { TextEvent } from "../../src/api/generation.ts";
-import { callJson, finish, startRun } from "../support/run.ts";
+import type { ModelRequest } from "../../src/api/run-config.ts";
+import { callJson, clientOf, corpus, finish, TINY } from "../support/run.ts";
 import {
   gpt2Directory,
   PINNED_SHAPE,
@@ -100,28 +101,65 @@ describe("a model of the bucket", () => {
 });
 
 describe("a run", () => {
-  test("writes with its parameters as they are, as its checkpoint and its directory do", async () => {
-    const { run } = await startRun({ steps: 2, shards: 2 });
-    const prompt = "It was";
-    const body = { prompt, ...OPTIONS };
-    const path = `/v1/runs/${run.run}/generate`;
-    const before = await (await callJson("POST", path, body)).text();
-    await finish(run, ["one"]);
-    const after = await (await callJson("POST", path, body)).text();
-    expect(after).not.toBe(before);
+  test.each<[string, ModelRequest, tokenizer: "byte" | "bpe"]>([
+    ["a GPT-2 on bytes", {}, "byte"],
+    ["a GPT-2 on byte pairs", {}, "bpe"],
+    ["a Llama", { arch: "llama", tied: false }, "bpe"],
+    ["a Qwen3", { arch: "llama", headNorm: true, groups: 1, headWidth: 64 }, "byte"], // prettier-ignore
+    ["a Llama that leaves as a Mistral", { arch: "llama", heads: 3, headWidth: 64 }, "byte"], // prettier-ignore
+  ])(
+    "of %s writes as its checkpoint, its directory and a run from that do",
+    async (_, asked, tokenizer) => {
+      const client = clientOf();
+      const dataset = `text-${crypto.randomUUID()}`;
+      const vocabulary = tokenizer === "bpe" ? { vocabulary: 512 } : {};
+      await client.putDataset(dataset, corpus(16_384), {
+        tokenizer,
+        ...vocabulary,
+      });
+      await client.readyDataset(dataset);
+      const model = { ...TINY.model, ...asked };
+      const created = await client.createRun({ ...TINY, model, dataset, steps: 2, shards: 2 }); // prettier-ignore
+      const run = client.run(created.run);
+      const body = { prompt: "the sea", ...OPTIONS };
+      const textOf = async (id: string, weights: string) => {
+        const path = `/v1/runs/${id}/generate`;
+        return (await callJson("POST", path, { ...body, weights })).text();
+      };
+      const before = await textOf(run.run, "f32");
+      await finish(run, ["one"]);
 
-    const tar = untarred(await (await run.checkpoint("hf")).bytes());
-    const files = new Map(
-      [...tar].map(([name, bytes]) => [name.slice(6), bytes]),
-    );
-    await putModel("exported", files as Awaited<ReturnType<typeof putModel>>);
-    await BUCKET.put(
-      "files/checkpoint",
-      await (await run.checkpoint()).bytes(),
-    );
-    for (const model of ["exported", "checkpoint"])
-      expect(await (await generate({ ...body, model })).text()).toBe(after);
-  });
+      const tar = untarred(await (await run.checkpoint("hf")).bytes());
+      const files = new Map(
+        [...tar].map(([name, bytes]) => [name.slice(name.indexOf("/") + 1), bytes]), // prettier-ignore
+      );
+      await putModel("exported", files);
+      const checkpoint = await (await run.checkpoint()).bytes();
+      await BUCKET.put("files/checkpoint", checkpoint);
+      const again = await client.createRun({
+        ...TINY,
+        model: undefined,
+        dataset,
+        from: "exported",
+      });
+      for (const weights of ["f32", "mxfp4"] as const) {
+        const after = await textOf(run.run, weights);
+        expect(after).not.toBe(before);
+        for (const from of ["exported", "checkpoint"])
+          expect(
+            await (await generate({ ...body, model: from, weights })).text(),
+          ).toBe(after);
+        expect((await written(files, body.prompt, OPTIONS, weights)).text).toBe(
+          after,
+        );
+        expect(await textOf(again.run, weights)).toBe(after);
+        let streamed = "";
+        for await (const event of run.generate({ ...body, weights }))
+          if ("text" in event) streamed += event.text;
+        expect(streamed).toBe(after);
+      }
+    },
+  );
 
   test("that does not exist is refused", async () => {
     const response = await callJson("POST", "/v1/runs/none/generate", {
