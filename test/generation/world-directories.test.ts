@@ -2,6 +2,8 @@
 import "../support/kernels.ts";
 import { describe, expect, test } from "vitest";
 import type { ModelShape } from "../../src/api/run-config.ts";
+import { writeSafetensors } from "../../src/formats/containers/safetensors.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { openTextModel } from "../../src/generation/open-model.ts";
 import {
   architectureOf,
@@ -101,6 +103,92 @@ describe.each([
     await expect(text(changed)).rejects.toThrow(message);
     await expect(parameters(changed, shape)).rejects.toThrow(message);
   });
+});
+
+/** In bytes of a dtype; all of them hold a bf16 of moderate size. */
+const ENCODED: Record<string, (value: number) => Uint8Array> = {
+  F64: (value) => new Uint8Array(Float64Array.of(value).buffer),
+  F32: (value) => new Uint8Array(Float32Array.of(value).buffer),
+  F16: (value) => {
+    const bits = new DataView(Float32Array.of(value).buffer).getUint32(0, true);
+    const exponent = ((bits >>> 23) & 0xff) - 112;
+    const half = ((bits >>> 16) & 0x8000) | (exponent << 10) | ((bits >>> 13) & 0x3ff); // prettier-ignore
+    return Uint8Array.of(half & 0xff, half >>> 8);
+  },
+  BF16: (value) => new Uint8Array(Float32Array.of(value).buffer).slice(2),
+};
+
+/** The sign, the exponent and three bits of each value, which every dtype has, and none too small for f16. */
+const coarse = (tensors: readonly RandomTensor[]): RandomTensor[] =>
+  tensors.map((tensor) => {
+    const values = tensor.values.map((x) => (Math.abs(x) < 1e-3 ? 1e-3 : x));
+    const bits = new Uint32Array(values.buffer);
+    for (let i = 0; i < bits.length; i++) bits[i]! &= 0xfff00000;
+    return { ...tensor, values };
+  });
+
+/** Tensors in turn in two files and an index, and what others leave in files besides. */
+function sharded(
+  shape: ModelShape,
+  dtype: "F64" | "F32" | "F16" | "BF16",
+  extra: string,
+): Files {
+  const buffer = { name: extra, shape: [4], values: new Float32Array(4) };
+  const tensors = [...coarse(gpt2Tensors(shape)), buffer];
+  const [first, second] = [0, 1].map((half) =>
+    tensors.filter((_, i) => i % 2 === half),
+  );
+  const files: Files = new Map();
+  const weight_map: Record<string, string> = {};
+  for (const [name, own] of Object.entries({
+    "a.safetensors": first!,
+    "b.safetensors": second!,
+  })) {
+    // prettier-ignore
+    const { bytes, chunks } = writeSafetensors(
+      own.map(({ name, shape, values }) => ({
+        name,
+        shape: [...shape],
+        dtype,
+        chunks: [concatenate(values.length * ENCODED[dtype]!(1).length, Array.from(values, ENCODED[dtype]!))], // prettier-ignore
+      })),
+      new Map(),
+    );
+    files.set(name, concatenate(bytes, [...chunks]));
+    for (const tensor of own) weight_map[tensor.name] = name;
+  }
+  files.set("model.safetensors.index.json", json({ weight_map }));
+  files.set(
+    "config.json",
+    json(architectureOf(shape).huggingFaceConfig(shape)),
+  );
+  return files;
+}
+
+test.each([
+  ["GPT-2", GPT2, "transformer.h.0.attn.bias"],
+  ["GPT-2", GPT2, "h.0.attn.masked_bias"],
+  ["Llama", LLAMA, "model.layers.0.self_attn.rotary_emb.inv_freq"],
+] as const)(
+  "a %s in shards of any dtype writes the same, whatever buffers lie beside: %s, %s",
+  async (_, shape, extra) => {
+    const plain = directory(shape, coarse);
+    const [expected, values] = [
+      await text(plain),
+      await parameters(plain, shape),
+    ];
+    for (const dtype of ["F64", "F32", "F16", "BF16"] as const) {
+      const files = sharded(shape, dtype, extra);
+      expect.soft(await text(files), dtype).toBe(expected);
+      expect.soft(await parameters(files, shape), dtype).toEqual(values);
+    }
+  },
+);
+
+test("a shard that the index names and that is not there is refused", async () => {
+  const files = sharded(GPT2, "F32", "h.0.attn.bias");
+  files.delete("b.safetensors");
+  await expect(text(files)).rejects.toThrow("b.safetensors");
 });
 
 test.each<[object | string, number[]]>([
