@@ -59,7 +59,10 @@ function leadsToFolder(link: string): Promise<boolean> {
   );
 }
 
-/** Errors: `file_not_found` */
+/**
+ * Each part is read as the file was found: of two versions nothing whole would come.
+ * Errors: `file_not_found`; as it is read, `file_changed`
+ */
 export async function localFile(path: string): Promise<RangedFile> {
   const status = await stat(path).catch((cause: unknown) => {
     throw notReadable(path, cause);
@@ -73,6 +76,16 @@ export async function localFile(path: string): Promise<RangedFile> {
         throw notReadable(path, cause);
       });
       try {
+        const now = await handle.stat();
+        if (
+          now.ino !== status.ino ||
+          now.size !== size ||
+          now.mtimeMs !== status.mtimeMs
+        )
+          throw new AppError(
+            "file_changed",
+            `Expected ${path} to stay as it was while it is read, got one that was written to, or put in its place`,
+          );
         return await readHandle(handle, start, end - start, into);
       } finally {
         await handle.close();

@@ -5,8 +5,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,6 +17,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tensorFiles } from "../../src/checkpoints/checkpoint.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { checkApart } from "../../src/cli/apart.ts";
+import { localFile } from "../../src/cli/ranged-files.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
 import { explained } from "../../src/cli/system-errors.ts";
 import { writeModel } from "../support/model-directories.ts";
@@ -178,3 +181,30 @@ test.each([
   const error = Object.assign(new Error(`${code}: as it came`), { code });
   expect(explained(error)).toContain(told);
 });
+
+test.each<[string, (path: string, other: Buffer) => void]>([
+  ["written to", (path, other) => writeFileSync(path, other)],
+  [
+    "put in its place",
+    (path, other) => {
+      writeFileSync(`${path}.new`, other);
+      renameSync(`${path}.new`, path);
+    },
+  ],
+  ["cut", (path) => truncateSync(path, 10)],
+])(
+  "a file that is %s while it is read is no part of what comes of it",
+  async (_, change) => {
+    const path = at("changing");
+    writeFileSync(path, Buffer.alloc(64, 1));
+    const file = await localFile(path);
+    expect(await file.read(0, 32)).toEqual(new Uint8Array(32).fill(1));
+    // Within the same tick of a clock nothing tells of it.
+    await new Promise((later) => setTimeout(later, 20));
+    change(path, Buffer.alloc(64, 2));
+    await expect(file.read(32, 64)).rejects.toMatchObject({
+      code: "file_changed",
+      message: `Expected ${path} to stay as it was while it is read, got one that was written to, or put in its place`,
+    });
+  },
+);
