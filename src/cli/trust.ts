@@ -56,7 +56,9 @@ function renderTokens(tokens: readonly JoinToken[]): string {
       ["token", "state", "expires"],
       ...tokens.map(({ id, state, expiresMs }) => [
         id,
-        state,
+        state === "active" && expiresMs !== null && expiresMs <= Date.now()
+          ? "expired"
+          : state,
         expiresMs === null ? "-" : new Date(expiresMs).toISOString(),
       ]),
     ],

@@ -18,7 +18,12 @@ import { lastRunNote } from "../../src/cli/train/last-run.ts";
 import { leftRun } from "../../src/cli/train/left-run.ts";
 import { MetricsFile } from "../../src/cli/train/metrics-file.ts";
 import { parseTrainOptions } from "../../src/cli/train/options.ts";
-import { madeBy, writeNote } from "../../src/cli/train/unfinished.ts";
+import {
+  claimNote,
+  madeBy,
+  readNote,
+  writeNote,
+} from "../../src/cli/train/unfinished.ts";
 import { ownMark } from "../../src/local/processes.ts";
 
 const SMALL = "--layers 1 --width 64 --heads 2 --context 32 --batch 8";
@@ -113,6 +118,24 @@ test("one that another process follows is that process's", () => {
       `Expected --name mine to be free, but process ${process.pid} trains it`,
     );
   clear();
+});
+
+test("a place that two have found free at once is the first one's, until it is gone", () => {
+  const file = join(home, "unfinished.json");
+  const note = { run: "r", made: "{}", kept: folderOf("mine") };
+  const [first, second] = [ownMark(), "2 of-another-boot"];
+  const claim = (run: string, process: string) =>
+    claimNote(file, { ...note, run, process }, "--name mine");
+  claim("r", first);
+  claim("r", first);
+  expect(() => claim("s", second)).toThrow(
+    `Expected --name mine to be free, but process ${process.pid} trains it`,
+  );
+  expect(readNote(file)?.run).toBe("r");
+  writeNote(file, { ...note, process: GONE });
+  claim("s", second);
+  expect(readNote(file)?.run).toBe("s");
+  rmSync(file);
 });
 
 test("an edge's is not another's, nor this machine's", () => {

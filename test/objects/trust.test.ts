@@ -335,6 +335,52 @@ test("what redundancy asks for waits for a second author, and says so; two that 
   expect(await told(one)).toContain("waiting train 0.0 unverified");
 });
 
+test.each([
+  ["redundancy 2", { redundancy: 2 }],
+  ["verify 1", { verify: 1 }],
+])("with %s two that lie alike are believed where nobody else tells in time, and named; one honest result in time has it decided by the most", async (_what, asked) => {
+  for (const isInTime of [false, true]) {
+    const owner = await startScripted({ steps: 1, microbatches: 1, ...asked });
+    const [one, two, ...honest] = await Promise.all(
+      ["one", "two", "three", "four", "five"].map((name) => owner.stranger(name)),
+    );
+    await present(one!, two!, ...honest);
+    await tell(one!, 0, FALSE);
+    if (isInTime) await tell(honest[0]!, 0, TRUE);
+    await tell(two!, 0, FALSE);
+    if (isInTime) for (const each of honest.slice(1)) await tell(each, 0, TRUE);
+    await Promise.all(honest.slice(0, 2).map((each) => each.reach(1)));
+    const { microbatches } = await owner.run.step(0);
+    const liars = [idOf(one!), idOf(two!)].toSorted();
+    if (isInTime) await expectTrue(owner);
+    else expect(microbatches[0]!.authors).toEqual(liars);
+    const state = isInTime ? "quarantined" : "active";
+    for (const token of await owner.run.joinTokens())
+      expect(token.state).toBe(liars.includes(token.id) ? state : "active");
+  }
+}); // prettier-ignore
+
+test("a token that was revoked stays so, whatever comes of it that was on its way; one that has expired is not taken back", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const revoked = await owner.stranger("revoked");
+  await present(revoked);
+  const { key } = await leaseOf(revoked, 0);
+  await owner.run.setTokenState(idOf(revoked), "revoked");
+  const stub = bindings.RUN.getByName(owner.run.run);
+  await runInDurableObject(stub, async (_object, { storage }) => {
+    const control = new RunControl(storage, bindings);
+    await control.desk.reportConflict(idOf(revoked), 0, 0, key);
+  });
+  expect((await owner.run.joinTokens())[0]!.state).toBe("revoked");
+
+  const { id } = await owner.run.joinToken({ expiresInMs: 1 });
+  await vi.waitUntil(async () => (await owner.run.joinTokens())[1]!.expiresMs! < Date.now()); // prettier-ignore
+  await expect(owner.run.setTokenState(id, "active")).rejects.toMatchObject({
+    code: "wrong_state",
+  });
+  expect((await owner.run.setTokenState(id, "revoked")).state).toBe("revoked");
+});
+
 test("verify has the run's secret choose its share, the same whenever it is asked", async () => {
   const keys = { creation: "c", secret: "s" };
   const required = (verify: number, index: number, secret = "s") =>

@@ -7,11 +7,11 @@ import { ownMark } from "../../local/processes.ts";
 import { newRunName } from "../../training/run-request.ts";
 import { called } from "../called.ts";
 import type { Progress } from "../progress.ts";
-import { keepFiles, keepNothing } from "./kept-place.ts";
+import { keepFiles, keepNothing, told } from "./kept-place.ts";
 import { noteBeside } from "./kept-runs.ts";
 import type { TrainOptions } from "./options.ts";
 import { withOrigin } from "./origin.ts";
-import { madeBy, type Unfinished, writeNote } from "./unfinished.ts";
+import { claimNote, madeBy, type Unfinished } from "./unfinished.ts";
 
 export async function beginRun(
   client: Mxfp4Edge,
@@ -21,6 +21,7 @@ export async function beginRun(
 ): Promise<{ note: Unfinished; status: RunStatus }> {
   if (!left) return create(client, options, undefined, progress);
   const own = options.remote ? { ...left, process: ownMark() } : left;
+  if (options.remote) claimNote(noteBeside(own.kept), own, told(options.kept));
   const status = await find(client, own, progress);
   return status
     ? { note: own, status }
@@ -57,7 +58,7 @@ async function create(
       ...(remote && { process: ownMark() }),
     };
     // Before the run is asked for: it may begin, and the answer be lost.
-    if (remote) writeNote(noteBeside(note.kept), note);
+    if (remote) claimNote(noteBeside(note.kept), note, told(options.kept));
     try {
       const asked = { ...request, run: note.run, from };
       return { note, status: await client.createRun(asked) };

@@ -65,6 +65,11 @@ export function keptPlace(
   return { runs, name: described, force };
 }
 
+/** What a person calls it. */
+export function told(place: KeptPlace): string {
+  return "told" in place ? place.told : place.name;
+}
+
 /** Errors: what is there is another run's, and nobody said that it may go */
 export function checkFree(place: KeptPlace): void {
   if (place.force || !("files" in place)) return;

@@ -3,7 +3,7 @@
  * its end. One rule for the edge of this machine and for those elsewhere.
  */
 import { isMarked } from "../../local/processes.ts";
-import { checkFree } from "./kept-place.ts";
+import { checkFree, told } from "./kept-place.ts";
 import {
   folders,
   type KeptFiles,
@@ -13,6 +13,7 @@ import {
 import { lastRunNote } from "./last-run.ts";
 import type { TrainOptions } from "./options.ts";
 import {
+  checkFollower,
   differences,
   madeBy,
   readNote,
@@ -42,11 +43,7 @@ export function leftRun(
   const isThere = ({ kept }: Unfinished) =>
     kept.checkpoint === files?.checkpoint;
   const there = all.find(isThere);
-  if (there?.process !== undefined && isMarked(there.process)) {
-    throw new Error(
-      `Expected ${told(options)} to be free, but process ${there.process.split(" ")[0]} trains it`,
-    );
-  }
+  checkFollower(there?.process, told(place));
   const left = all.find(
     (each) =>
       each.made === made &&
@@ -56,15 +53,11 @@ export function leftRun(
   if (left) return left;
   if (there && !place.force) {
     throw new Error(
-      `Expected ${told(options)} to be new, or with what its run was begun with, which goes on by it: ${differences(there.made, made)}; --force begins another`,
+      `Expected ${told(place)} to be new, or with what its run was begun with, which goes on by it: ${differences(there.made, made)}; --force begins another`,
     );
   }
   checkFree(place);
   return undefined;
-}
-
-function told({ kept }: TrainOptions): string {
-  return "told" in kept ? kept.told : kept.name;
 }
 
 /** Those under way on edges elsewhere: of one place, or of all that have a folder in `runs`. */

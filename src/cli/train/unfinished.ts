@@ -3,6 +3,7 @@
  * with the run.
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { isMarked } from "../../local/processes.ts";
 import type { KeptFiles } from "./kept-runs.ts";
 import type { TrainOptions } from "./options.ts";
 
@@ -62,8 +63,32 @@ function leaves(value: object, prefix = ""): [name: string, text: string][] {
 
 /** It appears whole. */
 export function writeNote(file: string, run: Unfinished): void {
-  writeFileSync(`${file}.partial`, JSON.stringify(run));
-  renameSync(`${file}.partial`, file);
+  const partial = `${file}.${process.pid}.partial`;
+  writeFileSync(partial, JSON.stringify(run));
+  renameSync(partial, file);
+}
+
+/**
+ * Note that this process follows a run elsewhere, unless another does or is first: both may have found the place free.
+ * `told` is what a person calls the place. Errors: another process trains it
+ */
+export function claimNote(file: string, run: Unfinished, told: string): void {
+  const before = readNote(file)?.process;
+  if (before !== run.process) checkFollower(before, told);
+  writeNote(file, run);
+  const now = readNote(file)?.process;
+  if (now !== run.process) checkFollower(now, told);
+}
+
+/** Errors: it is a process that runs */
+export function checkFollower(
+  follower: string | undefined,
+  told: string,
+): void {
+  if (follower === undefined || !isMarked(follower)) return;
+  throw new Error(
+    `Expected ${told} to be free, but process ${follower.split(" ")[0]} trains it`,
+  );
 }
 
 export function readNote(file: string): Unfinished | undefined {

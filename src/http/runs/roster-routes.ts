@@ -104,6 +104,7 @@ export const ROSTER_ROUTES = [
       "Revoked, at once: what its trainers told of the present step is void. Repeating it changes nothing.",
     body: { description: "The state it shall have", json: tokenStateSchema },
     answers: { 200: { description: "The token", json: joinTokenSchema } },
+    errors: ["wrong_state"],
     examples: {
       revoke: { summary: "Nothing more of it", body: { state: "revoked" } },
     },

@@ -76,6 +76,8 @@ export class Agreement {
     state: Exclude<AuthorState, "active">,
     nowMs: number,
   ): void {
+    // One that its owner has revoked stays so, whatever comes of it that was on its way.
+    if (state === "quarantined" && !this.#authors.isActive(author)) return;
     const { step } = this.#leases();
     const told = this.#isDecided(step)
       ? []

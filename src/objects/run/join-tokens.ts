@@ -36,7 +36,10 @@ export class JoinTokens {
     return this.#authors.all();
   }
 
-  /** Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found` */
+  /**
+   * Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found`;
+   * `wrong_state`, one that has expired is taken back
+   */
   async setState(
     asked: string,
     state: Exclude<AuthorState, "quarantined">,
@@ -50,6 +53,13 @@ export class JoinTokens {
       );
     }
     const find = () => this.#authors.all().find((token) => token.id === id)!;
+    const { expiresMs } = find();
+    if (state === "active" && expiresMs !== null && expiresMs <= Date.now()) {
+      throw new AppError(
+        "wrong_state",
+        `Expected a join token that has not expired, got "${id}", which did ${new Date(expiresMs).toISOString()}: issue another`,
+      );
+    }
     if (find().state !== state) {
       this.#present.transaction(() => {
         if (state === "active") {
