@@ -143,6 +143,26 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
       await page.evaluate("document.activeElement.validity.rangeOverflow"),
     ).toBe(true);
     expect(await api.runs()).toHaveLength(length);
+    // Texts are told apart whose names have no letter that a dataset's may have.
+    await page.getByLabel("Trainers here").fill("0");
+    const texts = ["one text. ", "another text. ", "one text. "];
+    for (const [i, text] of texts.entries()) {
+      const buffer = Buffer.from(text.repeat(400));
+      const book = { name: "📘.txt", mimeType: "text/plain", buffer };
+      await page.setInputFiles("input[name=file]", book);
+      await page.getByLabel("Name", { exact: true }).fill(`book-${i}`);
+      await start.click();
+      await page.getByRole("heading", { name: `book-${i}` }).waitFor();
+      await page.locator("#new-run:not([open])").waitFor();
+      await page.locator("#new-run summary").click();
+    }
+    const datasets = await Promise.all(
+      texts.map(async (_, i) => {
+        const { config } = await api.run(`book-${i}`).status();
+        return config.dataset.name;
+      }),
+    );
+    expect(datasets).toEqual(["text-2", "text-3", "text-2"]);
     await page.context().close();
   });
 
@@ -245,6 +265,18 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     const { length } = await api.runs();
     await expect.poll(() => names.count()).toBe(length);
     expect(await faultsOf(page)).toEqual([]);
+    // There are six colours.
+    const brief = Array.from({ length: 5 }, (_, i) => `brief-${i}`);
+    for (const name of brief) await train(name, { steps: 1 });
+    // A name that comes twice is one run.
+    const seven = ["one", "one", LONG, ...brief];
+    await page.goto(`${edge.url}/?runs=${seven.join(",")}`);
+    const keys = page.locator(".chart").first().locator(".key");
+    await expect.poll(() => keys.count()).toBe(7);
+    const dashed = await page.evaluate<number[]>(
+      `[...document.querySelectorAll(".chart")[0].querySelectorAll(".key")].flatMap((key, i) => key.classList.contains("dashed") ? i : [])`,
+    );
+    expect(dashed).toEqual([6]);
     await page.context().close();
   });
 

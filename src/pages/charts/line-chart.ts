@@ -30,7 +30,9 @@ export function LineChart(props: Props) {
   const cursor = useSignal<number | undefined>(undefined);
   const range = view.value;
   const shown = lines.filter(({ values }) => values.some((v) => v !== null));
-  const colors = shown.map(({ color }) => color).join();
+  const colors = shown
+    .map(({ color, isDashed }) => `${color}${isDashed ? "-" : ""}`)
+    .join();
   const drawn = useRef(shown);
   drawn.current = shown;
 
@@ -87,7 +89,10 @@ export function LineChart(props: Props) {
         <span class="reading">
           ${shown.map(
             (line, i) =>
-              html`<span key=${line.name} class=${`key line-${line.color}`}>
+              html`<span
+                key=${line.name}
+                class=${`key line-${line.color}${line.isDashed ? " dashed" : ""}`}
+              >
                 ${line.name}${" "}
                 <b>${x === undefined ? last[i] : told(line, x)}</b>
               </span>`,

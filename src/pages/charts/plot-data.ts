@@ -7,6 +7,8 @@ export type Line = {
   name: string;
   /** Which of the colours. */
   color: number;
+  /** Of more lines than colours, those that come round again. */
+  isDashed: boolean;
   x: readonly number[];
   values: Values;
   trend: Values;

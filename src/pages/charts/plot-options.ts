@@ -12,6 +12,8 @@ export const HEIGHT = 220;
 const WHOLE = Array.from({ length: 12 }, (_, power) =>
   [1, 2, 5].map((digit) => digit * 10 ** power),
 ).flat();
+/** In pixels: drawn, and left out. */
+const DASHES = [8, 5];
 /** Evaluations, rather than steps. */
 const FEW = 30;
 
@@ -39,10 +41,14 @@ export function plotOptions({
     ticks: { stroke: () => colorOf(element, "line"), width: 1 },
     font: "12px system-ui, sans-serif",
   };
-  const series = lines.flatMap(({ color }): uPlot.Series[] => {
+  const series = lines.flatMap(({ color, isDashed }): uPlot.Series[] => {
     const stroke = () => colorOf(element, `line-${color}`);
     const pale = () => colorOf(element, `line-${color}`, 0.35);
-    const line = { spanGaps: true, points: { show: false } };
+    const line = {
+      spanGaps: true,
+      points: { show: false },
+      ...(isDashed && { dash: DASHES }),
+    };
     return [
       { ...line, stroke: pale, width: 1 },
       { ...line, stroke: pale, width: 1 },

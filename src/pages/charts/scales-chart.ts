@@ -13,7 +13,7 @@ const NOT_A_NUMBER = 128;
 type Range = readonly [least: number, most: number];
 
 /** Of blocks that have a size: those of zeros would lie far from them. Undefined where there is none. */
-export function rangeOf(scales: readonly ScaleCount[]): Range | undefined {
+export function scaleRange(scales: readonly ScaleCount[]): Range | undefined {
   const sized = scales
     .map(({ exponent }) => exponent)
     .filter((exponent) => exponent !== ZEROS && exponent !== NOT_A_NUMBER);

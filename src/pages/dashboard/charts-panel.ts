@@ -24,8 +24,8 @@ const SPARSE: readonly FigureName[] = ["valLoss", "learningRate"];
 export function ChartsPanel() {
   const lines = useComputed(() =>
     NAMES.map((name) =>
-      followed.value.map((run, color) =>
-        lineOf(run, name, color, axis.value, halfLife.value),
+      followed.value.map((run, place) =>
+        lineOf(run, name, place, axis.value, halfLife.value),
       ),
     ),
   );
@@ -55,7 +55,7 @@ export function ChartsPanel() {
 function lineOf(
   { run, metrics }: FollowedRun,
   name: FigureName,
-  color: number,
+  place: number,
   over: AxisName,
   half: number,
 ): Line {
@@ -64,7 +64,8 @@ function lineOf(
   const isSparse = SPARSE.includes(name);
   return {
     name: run,
-    color: color % COLORS,
+    color: place % COLORS,
+    isDashed: Math.floor(place / COLORS) % 2 === 1,
     x: placesOf(all, over),
     values,
     trend: smoothed(values, isSparse ? 0 : half),

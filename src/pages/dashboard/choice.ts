@@ -23,7 +23,7 @@ function readAddress(): void {
   const query = new URLSearchParams(location.search);
   const asked = query.get("x") ?? "";
   batch(() => {
-    chosen.value = query.get("runs")?.split(",").filter(Boolean) ?? [];
+    chosen.value = [...new Set(query.get("runs")?.split(",").filter(Boolean))];
     axis.value = Object.hasOwn(AXES, asked) ? (asked as AxisName) : "step";
     isLog.value = query.get("log") === "1";
     isPerByte.value = query.get("loss") === "byte";

@@ -12,10 +12,10 @@ import {
 } from "../../api/run-config.ts";
 import { client } from "../shell/access.ts";
 import { Button } from "../shell/button.ts";
-import { share } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";
 import { refreshRuns } from "./runs.ts";
+import { sendText } from "./send-text.ts";
 
 /** Whole numbers of a run, with what they start as, the least, and where the edge says no more than that the most. */
 const SIZES = [
@@ -68,7 +68,7 @@ export function NewRun() {
   return html`<details class="card" id="new-run" onToggle=${load}>
     <summary>Start a run</summary>
     <form class="grid" onSubmit=${submit}>
-      <label>
+      <label class="long">
         Text that is here
         <select name="dataset">
           <option value="">none: a file</option>
@@ -80,7 +80,7 @@ export function NewRun() {
           )}
         </select>
       </label>
-      <label>
+      <label class="long">
         Or a text file of yours
         <input type="file" name="file" accept=".txt,.md,text/*" />
       </label>
@@ -154,7 +154,7 @@ async function start(
     throw new Error(`Expected a text, got ${file.name}, which is empty`);
   const dataset =
     file.size > 0
-      ? await upload(file, form.get("tokenizer") as TokenizerName, say)
+      ? await sendText(file, form.get("tokenizer") as TokenizerName, say)
       : (form.get("dataset") as string);
   if (dataset === "")
     throw new Error("Expected a text: choose one that is here, or a file");
@@ -180,20 +180,4 @@ async function start(
     ...sizes,
   });
   return run;
-}
-
-async function upload(
-  file: File,
-  tokenizer: TokenizerName,
-  say: (text: string) => void,
-): Promise<string> {
-  const api = client();
-  const letters = file.name.replace(/\.\w+$/, "").replace(/[^\w.-]+/g, "-");
-  const name = letters.slice(0, 64) || "text";
-  say(`sending ${file.name}…`);
-  await api.putDataset(name, file, { tokenizer });
-  await api.readyDataset(name, ({ progress }) =>
-    say(`making tokens of ${name}: ${share(progress)}`),
-  );
-  return name;
 }

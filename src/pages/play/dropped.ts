@@ -12,7 +12,7 @@ export function pickedFiles(list: FileList | null): Map<string, File> {
 }
 
 /** Errors: neither, or a directory that is not alone */
-export async function filesOf({
+export async function droppedFiles({
   items,
 }: DataTransfer): Promise<Map<string, File>> {
   // Both are gone after the first wait; what was not dropped from a folder has no entry.

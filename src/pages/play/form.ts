@@ -10,7 +10,7 @@ import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 
 import { schemeOf } from "../../formats/blocks/scheme.ts";
 import { DISTRIBUTIONS, type DistributionName } from "./distributions.ts";
-import { filesOf, pickedFiles } from "./dropped.ts";
+import { droppedFiles, pickedFiles } from "./dropped.ts";
 import {
   block,
   chosenFile,
@@ -68,7 +68,7 @@ function Source({ tensors }: { tensors: readonly string[] }) {
       event.preventDefault();
       isOver.value = false;
       try {
-        take(await filesOf(event.dataTransfer!));
+        take(await droppedFiles(event.dataTransfer!));
         said.value = "";
       } catch (error) {
         said.value = messageOf(error);

@@ -4,7 +4,7 @@ import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
 import { figure, share } from "../shell/format.ts";
 import { BarChart } from "../charts/bars.ts";
-import { rangeOf, ScalesChart } from "../charts/scales-chart.ts";
+import { scaleRange, ScalesChart } from "../charts/scales-chart.ts";
 import type { Look } from "./look.ts";
 import type { Walk } from "./walk.ts";
 
@@ -121,7 +121,7 @@ function Spread({ before, after, grid, scales, elements }: Look) {
     <${ScalesChart}
       title="Scales of blocks"
       scales=${scales}
-      range=${rangeOf(scales)}
+      range=${scaleRange(scales)}
     />
   </section>`;
 }

@@ -1,12 +1,12 @@
 /** What four bits make of the gradients of one microbatch, layer by layer. */
 import { html } from "htm/preact";
-import { rangeOf, ScalesChart } from "../charts/scales-chart.ts";
+import { scaleRange, ScalesChart } from "../charts/scales-chart.ts";
 import { figure, share } from "../shell/format.ts";
 import { layers } from "./replayed.ts";
 
 /** Layers over each other share the axis of scales. */
 export function Microscope() {
-  const range = rangeOf(layers.value.flatMap(({ scales }) => scales));
+  const range = scaleRange(layers.value.flatMap(({ scales }) => scales));
   return html`<section class="card" aria-label="Microscope">
     <h2>What four bits make of this microbatch</h2>
     <p>

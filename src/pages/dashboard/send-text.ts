@@ -1,0 +1,46 @@
+/** A text file of the reader's becomes a dataset of the edge, by the name that it has. */
+import { AppError } from "../../api/errors.ts";
+import type { TokenizerName } from "../../api/dataset.ts";
+import { client } from "../shell/access.ts";
+import { share } from "../shell/format.ts";
+
+/** Texts whose names come to the same, each other than those before. */
+const MOST_ALIKE = 9;
+
+/** Returns the dataset's name, once runs can use it. */
+export async function sendText(
+  file: File,
+  tokenizer: TokenizerName,
+  say: (text: string) => void,
+): Promise<string> {
+  say(`sending ${file.name}…`);
+  const name = await stored(file, tokenizer);
+  await client().readyDataset(name, ({ progress }) =>
+    say(`making tokens of ${name}: ${share(progress)}`),
+  );
+  return name;
+}
+
+/** Under the first name that is free, or has this text already. */
+async function stored(file: File, tokenizer: TokenizerName): Promise<string> {
+  for (let count = 1; ; count++) {
+    const name = datasetName(file.name) + (count > 1 ? `-${count}` : "");
+    try {
+      await client().putDataset(name, file, { tokenizer });
+      return name;
+    } catch (error) {
+      const isOther =
+        error instanceof AppError && error.code === "dataset_differs";
+      if (!isOther || count === MOST_ALIKE) throw error;
+    }
+  }
+}
+
+/** Of letters and digits that datasets' names may have. */
+function datasetName(fileName: string): string {
+  const letters = fileName
+    .replace(/\.\w+$/, "")
+    .replace(/[^\w.-]+/g, "-")
+    .replace(/^[-.]+|[-.]+$/g, "");
+  return letters.slice(0, 60) || "text";
+}
