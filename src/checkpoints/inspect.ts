@@ -9,6 +9,7 @@ import { decideRoles } from "../formats/roles/roles.ts";
 import type { Kind, Role } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { configProblems } from "./config-sizes.ts";
 import { viewFloat8 } from "./float8-parts.ts";
 import {
   findPacked,
@@ -86,8 +87,18 @@ export function inspect(checkpoint: Checkpoint): Inspection {
           : reportFor(target, wholes, config),
       ),
       reportForGguf(checkpoint),
-    ],
+    ].map((report) => refusedBy(configProblems(checkpoint), report)),
   };
+}
+
+/** No loader gets past a config.json of sizes that cannot be. */
+function refusedBy(
+  problems: readonly string[],
+  report: LoaderReport,
+): LoaderReport {
+  if (problems.length === 0) return report;
+  const refusals = [...new Set([...problems, ...report.refusals])];
+  return { ...report, loads: false, refusals };
 }
 
 type Held = {

@@ -3,6 +3,7 @@
  * from one to the other. A tensor's bytes depend on its values, the options and its place among the
  * checkpoint's names; never on how files are cut.
  */
+import { checkConfigSizes } from "./config-sizes.ts";
 import { AppError } from "../api/errors.ts";
 import type { Scheme, Target } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
@@ -82,6 +83,7 @@ export function planDirectory(
   const { target, rotate, selection } = choices;
   const { scheme, maxShardBytes, withFigures, watch } = choices;
   checkPlain(scheme);
+  checkConfigSizes(checkpoint);
   const decided = decideDirectory(checkpoint, { target, rotate, selection });
   const { tensors, config, decisions, folded, float8 } = decided;
   const isPacked = decisions.some(({ packed }) => packed);

@@ -1,4 +1,5 @@
 /** A model's directory to another, which a loader takes. */
+import { checkConfigSizes } from "../checkpoints/config-sizes.ts";
 import { DIRECTORY_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
 import { withDefaults } from "../api/option-kinds.ts";
 import type { JobOperation } from "../api/tensors.ts";
@@ -33,6 +34,7 @@ export async function quantizeDirectory(
     return;
   }
   const checkpoint = await readFolder(localFolder(from));
+  checkConfigSizes(checkpoint);
   if (target === undefined) {
     const able = inspect(checkpoint).loaders.filter(({ loads }) => loads);
     const names = able.map(({ loader }) => loader).join(", ") || "none";

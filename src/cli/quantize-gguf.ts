@@ -1,4 +1,5 @@
 /** A model's directory to one GGUF, which llama.cpp loads. */
+import { checkConfigSizes } from "../checkpoints/config-sizes.ts";
 import { join } from "node:path";
 import pc from "picocolors";
 import type { QuantizeOptions } from "../api/tensors.ts";
@@ -39,7 +40,9 @@ export async function quantizeGguf(request: {
   const folder = localFolder(from);
   const choices = ggufChoices(options);
   if (to === undefined) {
-    const decided = decideGgufDirectory(await readFolder(folder), choices);
+    const checkpoint = await readFolder(folder);
+    checkConfigSizes(checkpoint);
+    const decided = decideGgufDirectory(checkpoint, choices);
     console.log(showGguf(decided, request.asJson));
     return;
   }

@@ -14,13 +14,30 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tensorFiles } from "../../src/checkpoints/checkpoint.ts";
+import {
+  type Checkpoint,
+  tensorFiles,
+} from "../../src/checkpoints/checkpoint.ts";
+import { configProblems } from "../../src/checkpoints/config-sizes.ts";
+import { inspect } from "../../src/checkpoints/inspect.ts";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
 import { checkApart } from "../../src/cli/apart.ts";
 import { localFile } from "../../src/cli/ranged-files.ts";
 import { localFolder } from "../../src/cli/ranged-files.ts";
 import { explained } from "../../src/cli/system-errors.ts";
 import { writeModel } from "../support/model-directories.ts";
+
+const LLAMA = {
+  hidden_act: "silu",
+  hidden_size: 64,
+  intermediate_size: 128,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 128,
+  rms_norm_eps: 1e-5,
+  vocab_size: 256,
+};
 
 const ROOT = join(import.meta.dirname, "../..");
 let folder: string;
@@ -130,17 +147,68 @@ describe("an output is beside what is read", () => {
   });
 });
 
-const LLAMA = {
-  hidden_act: "silu",
-  hidden_size: 64,
-  intermediate_size: 128,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 128,
-  rms_norm_eps: 1e-5,
-  vocab_size: 256,
-};
+describe("sizes of config.json", () => {
+  const rows = 100;
+  const tensors = [
+    { name: "model.embed_tokens.weight", shape: [rows, 64], dtype: "F32" },
+  ] as unknown as Checkpoint["tensors"];
+  const whole = { model_type: "llama", ...LLAMA, vocab_size: rows };
+
+  test.each([
+    [{ hidden_size: -64 }, "whole `hidden_size` from 1 to 2147483647, got -64"],
+    [{ hidden_size: 0 }, "whole `hidden_size` from 1"],
+    [{ hidden_size: 64.5 }, "got 64.5"],
+    [{ vocab_size: 1e300 }, "got 1e+300"],
+    [{ num_hidden_layers: 0 }, "whole `num_hidden_layers` from 1"],
+    [{ num_attention_heads: -1 }, "whole `num_attention_heads` from 0"],
+    [{ intermediate_size: Infinity }, "got Infinity"],
+    [{ num_attention_heads: 3, num_key_value_heads: 3 }, "got 64 and 3 heads"],
+    [{ num_key_value_heads: 3 }, "got 4 heads and `num_key_value_heads` 3"],
+    [{ vocab_size: 99 }, 'of "model.embed_tokens.weight", 100, got 99'],
+  ])("%j are refused, as every loader would", (told, message) => {
+    const problems = configProblems({ config: { ...whole, ...told }, tensors });
+    expect(problems.join()).toContain(message);
+    const { loaders } = inspect({ config: { ...whole, ...told }, tensors });
+    for (const { loads, refusals } of loaders) {
+      expect(loads).toBe(false);
+      expect(refusals.join()).toContain(message);
+    }
+  });
+
+  test.each([
+    {},
+    // Nothing, and a size for each layer.
+    { num_key_value_heads: null, intermediate_size: [128, 256] },
+    { num_attention_heads: 3, num_key_value_heads: 1, head_dim: 32 },
+    { model_type: "mistral", num_attention_heads: 3, num_key_value_heads: 1 },
+    { model_type: "mamba", num_attention_heads: 0, intermediate_size: 0 },
+    { model_type: "made-up", vocab_size: 99, num_key_value_heads: 3 },
+    { max_position_embeddings: -1 },
+  ])("%j are somebody's", (told) => {
+    expect(configProblems({ config: { ...whole, ...told }, tensors })).toEqual(
+      [],
+    );
+  });
+
+  test("the command says so before it writes", () => {
+    writeModel(at("sizes"), "llama", 1);
+    const config = { model_type: "llama", ...LLAMA, hidden_size: -64 };
+    writeFileSync(at("sizes", "config.json"), JSON.stringify(config));
+    for (const loader of ["vllm", "llama.cpp"]) {
+      const to = at(`sizes-${loader}`);
+      const args = ["quantize", at("sizes"), "-o", to, "--for", loader];
+      const { status, stderr } = mxfp4(...args);
+      expect(stderr).toContain("whole `hidden_size` from 1");
+      expect(status).toBe(1);
+      expect(existsSync(to)).toBe(false);
+    }
+    const { stdout, status } = mxfp4("inspect", at("sizes"));
+    expect(stdout.match(/whole `hidden_size` from 1/g)!.length).toBeGreaterThan(
+      3,
+    );
+    expect(status).toBe(0);
+  });
+});
 
 test("what is not taken along is told, and what cannot be read before anything is written", () => {
   const odd = at("odd");

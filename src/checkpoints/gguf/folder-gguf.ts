@@ -1,4 +1,5 @@
 /** A folder as one GGUF: its tensors, its config and its tokenizer. */
+import { checkConfigSizes } from "../config-sizes.ts";
 import { withDefaults } from "../../api/option-kinds.ts";
 import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../../api/options.ts";
 import type { Scheme } from "../../api/scheme.ts";
@@ -35,6 +36,7 @@ export async function planFolderGguf(
   values?: ValueWatch,
 ): Promise<GgufPlan & { decided: DecidedGguf }> {
   const checkpoint = await readFolder(folder);
+  checkConfigSizes(checkpoint);
   const decided = decideGgufDirectory(checkpoint, choices);
   const table = tensorOf(decided, "token_embd.weight");
   const vocabulary = await vocabularyPairs(
