@@ -22,6 +22,16 @@ import type { TextModel } from "./writer.ts";
 
 const GENERATION_CONFIG_FILE = "generation_config.json";
 const TOKENIZER_FILE = "tokenizer.json";
+/** Of tokenizers that are not read here: GPT-2's in two files, SentencePiece's, BERT's, tiktoken's. */
+const OTHER_TOKENIZERS = [
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+  "spiece.model",
+  "vocab.txt",
+  "tekken.json",
+  "tiktoken.model",
+];
 /** What others say beside it. */
 const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
 
@@ -73,6 +83,7 @@ async function tokenizerOf(
   vocabulary: number,
 ): Promise<TextTokenizer> {
   const json = await folder.text(TOKENIZER_FILE);
+  if (json === undefined) await checkNoOther(folder);
   if (json === undefined && vocabulary !== 256)
     throw new AppError(
       "file_not_found",
@@ -83,6 +94,17 @@ async function tokenizerOf(
   throw new AppError(
     "invalid_config",
     `Expected a tokenizer of at most ${vocabulary} ids, got ${tokenizer.vocabulary}`,
+  );
+}
+
+/** Without any tokenizer, bytes may be the tokens; not where there is one of another kind. Errors: `file_not_found` */
+async function checkNoOther(folder: Folder): Promise<void> {
+  const names = (await folder.list()) ?? [];
+  const other = names.find((name) => OTHER_TOKENIZERS.includes(name));
+  if (other === undefined) return;
+  throw new AppError(
+    "file_not_found",
+    `Expected ${TOKENIZER_FILE}, got ${other} alone: AutoTokenizer of transformers, saved again, writes it`,
   );
 }
 

@@ -204,6 +204,18 @@ test.each<[object | string, number[]]>([
   expect((await model.load("f32")).endings).toEqual(ends);
 });
 
+test.each(["vocab.json", "tokenizer.model"])(
+  "a directory whose tokenizer is in %s alone is refused: its tokens are no bytes",
+  async (name) => {
+    const files = directory(GPT2, (tensors) => tensors);
+    expect((await text(files)).length).toBeGreaterThan(0);
+    files.set(name, json({}));
+    await expect(text(files)).rejects.toThrow(
+      `Expected tokenizer.json, got ${name} alone`,
+    );
+  },
+);
+
 test("a generation_config.json that is none is refused", async () => {
   const files = directory(GPT2, (tensors) => tensors);
   files.set("generation_config.json", new TextEncoder().encode("{"));
