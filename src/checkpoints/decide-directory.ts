@@ -14,7 +14,7 @@ import {
 } from "../formats/operations/name-patterns.ts";
 import { checkPatternsMatch } from "../formats/operations/nothing-done.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import { linear } from "../formats/roles/role.ts";
+import { linear, unpacked } from "../formats/roles/role.ts";
 import { decideRoles } from "../formats/roles/roles.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
@@ -80,17 +80,7 @@ function overridden(
         ? linear("linear", shape, "linear")
         : decision;
     if (!wanted.packed) return decision;
-    if (!isNamed(name, selection))
-      return {
-        ...decision,
-        packed: false,
-        reason: `${decision.reason}; not asked for`,
-      };
-    if (isFloat(dtype)) return wanted;
-    return {
-      ...decision,
-      packed: false,
-      reason: `${decision.reason}; ${dtype} is not read`,
-    };
+    if (!isNamed(name, selection)) return unpacked(decision, "not asked for");
+    return isFloat(dtype) ? wanted : unpacked(decision, `${dtype} is not read`);
   });
 }

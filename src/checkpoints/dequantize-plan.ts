@@ -19,7 +19,7 @@ import type { DecodedDtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Hold } from "../formats/stream/hold-pool.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
-import { elementCount, hasElements } from "../formats/tensor.ts";
+import { elementCount, hasElements, swapped } from "../formats/tensor.ts";
 import { type BlocksPlan, writtenBlocks } from "./blocks-plan.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { whatIsIn } from "./formats-in.ts";
@@ -111,10 +111,6 @@ function wasTurned(
     (CONV1D_MODELS.test(model) && CONV1D.test(name)) ||
     (model === "gpt_oss" && /(^|\.)experts\.(gate_up|down)_proj$/.test(name))
   );
-}
-
-function swapped(shape: readonly number[]): number[] {
-  return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
 }
 
 function nothingPacked({ tensors, config }: Checkpoint): AppError {

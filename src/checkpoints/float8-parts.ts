@@ -2,12 +2,21 @@
  * FP8 in a directory: a weight and its scales, which may lie in files apart. Scales are read first, and held
  * until the weight is through.
  */
-import { fromFloat8, loadScales } from "../formats/blocks/float8-sections.ts";
-import { findFloat8, type Float8Tensor } from "../formats/blocks/fp8-scales.ts";
+import {
+  fromFloat8,
+  loadScales,
+  type Scaling,
+} from "../formats/blocks/float8-sections.ts";
+import {
+  findFloat8,
+  type Float8Tensor,
+  type ScaleDtype,
+} from "../formats/blocks/fp8-scales.ts";
 import type { OpenSection, Section } from "../formats/stream/conversion.ts";
 import type { HoldPool } from "../formats/stream/hold-pool.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
 import { elementCount } from "../formats/tensor.ts";
+import type { Float8Type } from "../kernels/mxfp8.ts";
 import type { CheckpointTensor } from "./checkpoint.ts";
 
 export type Float8View = {
@@ -51,6 +60,12 @@ export function float8Held({ scale }: Float8Tensor): number {
   return scale ? scale.tensor.end - scale.tensor.start : 0;
 }
 
+/** FP8 as it comes, with all of its scales but their values. */
+type ScaledCodes = {
+  type: Float8Type;
+  scales?: (Omit<Scaling, "values"> & { dtype: ScaleDtype }) | undefined;
+};
+
 /** `inner` takes F32. */
 export function float8Sections(
   tensor: Float8Tensor,
@@ -59,20 +74,36 @@ export function float8Sections(
   inner: () => Section,
 ): OpenSection[] {
   const { weight, type, scale } = tensor;
-  if (!scale) return [() => fromFloat8(inner(), type)];
-  const bytes = float8Held(tensor);
-  const { grid } = scale;
+  const scales = scale && {
+    dtype: scale.tensor.dtype,
+    shape: weight.shape,
+    grid: scale.grid,
+  };
+  return scaledSections(
+    { type, scales },
+    float8Held(tensor),
+    pool,
+    hold,
+    inner,
+  );
+}
+
+/** `inner` takes F32. Scales, of `scaleBytes`, come first and are held as `hold`. */
+export function scaledSections(
+  { type, scales }: ScaledCodes,
+  scaleBytes: number,
+  pool: HoldPool,
+  hold: number,
+  inner: () => Section,
+): OpenSection[] {
+  if (!scales) return [() => fromFloat8(inner(), type)];
+  const { dtype, grid } = scales;
   const values = () =>
-    loadScales(
-      scale.tensor.dtype,
-      pool.bytes(hold, bytes),
-      elementCount(grid.counts),
-    );
+    loadScales(dtype, pool.bytes(hold, scaleBytes), elementCount(grid.counts));
   return [
-    () => kept(bytes, pool, hold),
+    () => kept(scaleBytes, pool, hold),
     () => {
-      const scaling = { shape: weight.shape, grid, values };
-      const section = fromFloat8(inner(), type, scaling);
+      const section = fromFloat8(inner(), type, { ...scales, values });
       return {
         ...section,
         release() {

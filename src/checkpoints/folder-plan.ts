@@ -26,7 +26,7 @@ import type { NormsOf } from "./fold.ts";
 import { modelCard } from "./model-card.ts";
 import { planDirectory } from "./quantize-plan.ts";
 import { planRepackedDirectory } from "./repack-plan.ts";
-import { dataBytes, headBytes, type PlannedShard } from "./shards.ts";
+import { bytesOfHeads, dataBytes, type PlannedShard } from "./shards.ts";
 import type { FolderRequest } from "./folder-request.ts";
 
 const CARD_FILE = "README.md";
@@ -142,10 +142,7 @@ function quantizedFolder(
         digest: digestOf(digests, tensor.name),
         errors: figures?.of(tensor.name),
       })),
-      bytesBefore: checkpoint.tensors.reduce(
-        (n, each) => n + headBytes(each),
-        0,
-      ),
+      bytesBefore: bytesOfHeads(checkpoint.tensors),
       bytesAfter: dataBytes(shards),
     });
   return {

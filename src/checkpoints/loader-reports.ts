@@ -9,7 +9,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { decidedBytes, decideGgufDirectory } from "./gguf/decide-gguf.ts";
 import { type StoredWeight, whyNotLoaded } from "./loaded-layouts.ts";
 import { quantizedConfig } from "./quantization-config.ts";
-import { headBytes, packedBytes } from "./shards.ts";
+import { bytesOfHeads, headBytes, packedBytes } from "./shards.ts";
 import { decideFor, LOADED_FORMAT } from "./targets.ts";
 
 export type LoaderReport = {
@@ -54,7 +54,7 @@ export function reportAsItIs(
     loads,
     refusals,
     packedTensors: loads ? packed.length : 0,
-    bytes: tensors.reduce((n, each) => n + headBytes(each), 0),
+    bytes: bytesOfHeads(tensors),
   };
 }
 
@@ -81,10 +81,7 @@ export function reportForGguf(checkpoint: Checkpoint): LoaderReport {
     };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    const bytes = checkpoint.tensors.reduce(
-      (n, each) => n + headBytes(each),
-      0,
-    );
+    const bytes = bytesOfHeads(checkpoint.tensors);
     const refusals = [error.message];
     return { loader, loads: false, refusals, packedTensors: 0, bytes };
   }

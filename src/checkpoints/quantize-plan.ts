@@ -7,7 +7,7 @@ import { checkConfigSizes } from "./config-sizes.ts";
 import { AppError } from "../api/errors.ts";
 import type { Scheme, Target } from "../api/scheme.ts";
 import { roundingKey } from "../formats/blocks/block-pieces.ts";
-import { checkSize, rowsOf } from "../formats/blocks/block-rows.ts";
+import { checkSize, oneRow, rowsOf } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import { refloated } from "../formats/blocks/float-sections.ts";
@@ -171,12 +171,10 @@ function conversionOf(
     const folded = foldOf(tensor);
     if (!decision.packed) {
       if (float8.has(tensor.name)) {
-        const count = elementCount(shape);
-        const row = { rows: 1, k: count, padded: count };
         const types = { reads: float, writes: "BF16" } as const;
         return () =>
           watched(tensor, types, watch, (lost) =>
-            refloated(row, float, "BF16", lost),
+            refloated(oneRow(shape), float, "BF16", lost),
           );
       }
       if (!folded) return () => watchedCopy(tensor, watch);

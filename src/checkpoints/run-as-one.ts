@@ -3,7 +3,7 @@
  * them has one scheme. So have all experts of a layer.
  */
 import { AppError } from "../api/errors.ts";
-import { linear, type RoleDecision } from "../formats/roles/role.ts";
+import { linear, type RoleDecision, unpacked } from "../formats/roles/role.ts";
 import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 
@@ -69,11 +69,10 @@ export function withWholeExperts<D extends RoleDecision>(
     for (const i of places) {
       const decision = decisions[i]!;
       if (!decision.packed) continue;
-      made[i] = {
-        ...decision,
-        packed: false,
-        reason: `${decision.reason}; all experts of a layer run as one, and ${heads[odd]!.name} has no whole blocks`,
-      };
+      made[i] = unpacked(
+        decision,
+        `all experts of a layer run as one, and ${heads[odd]!.name} has no whole blocks`,
+      );
     }
   }
   return made;

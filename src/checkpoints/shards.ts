@@ -27,9 +27,11 @@ export type PlannedShard = {
 
 /** Of all that is written, the heads of files apart. */
 export function dataBytes(shards: readonly PlannedShard[]): number {
-  return shards
-    .flatMap(({ heads }) => heads)
-    .reduce((sum, head) => sum + headBytes(head), 0);
+  return bytesOfHeads(shards.flatMap(({ heads }) => heads));
+}
+
+export function bytesOfHeads(heads: readonly TensorHead<Dtype>[]): number {
+  return heads.reduce((sum, head) => sum + headBytes(head), 0);
 }
 
 export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
@@ -52,7 +54,7 @@ export function shardsOf(
   const parts: TensorHead<Dtype>[][] = [[]];
   let bytes = 0;
   for (const group of groups) {
-    const own = group.reduce((sum, head) => sum + headBytes(head), 0);
+    const own = bytesOfHeads(group);
     if (own > most)
       throw new AppError(
         "invalid_option",
@@ -112,7 +114,7 @@ export function indexOf(
 ): [file: string, json: string] | undefined {
   if (shards.length === 1) return undefined;
   const heads = shards.flatMap(({ tensors }) => tensors);
-  const total_size = heads.reduce((sum, head) => sum + headBytes(head), 0);
+  const total_size = bytesOfHeads(heads);
   const weight_map = Object.fromEntries(
     shards.flatMap(({ file, tensors }) =>
       tensors.map(({ name }) => [name, file]),

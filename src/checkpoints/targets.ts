@@ -10,8 +10,8 @@ import {
 import { rowsOf } from "../formats/blocks/block-rows.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { RoleDecision } from "../formats/roles/role.ts";
-import type { TensorHead } from "../formats/tensor.ts";
+import { type RoleDecision, unpacked } from "../formats/roles/role.ts";
+import { swapped, type TensorHead } from "../formats/tensor.ts";
 import { withWholeExperts } from "./run-as-one.ts";
 
 /** What loaders take of a model's weights. */
@@ -93,12 +93,7 @@ export function decideFor(
     const decision = decisions[i]!;
     if (!decision.packed) return decision;
     const left = whyLeft(target, head, decision, config);
-    if (left !== undefined)
-      return {
-        ...decision,
-        packed: false,
-        reason: `${decision.reason}; ${left}`,
-      };
+    if (left !== undefined) return unpacked(decision, left);
     return { ...decision, layout: layoutFor(target, head, decision, config) };
   });
   if (target !== "vllm" && target !== "quark") return decided;
@@ -112,8 +107,7 @@ export function turned(
   shape: readonly number[],
   { role }: RoleDecision,
 ): readonly number[] {
-  if (role !== "linear-in-out") return shape;
-  return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+  return role === "linear-in-out" ? swapped(shape) : shape;
 }
 
 /** The tensors that stand for a packed one. */

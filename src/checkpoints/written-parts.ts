@@ -1,5 +1,6 @@
 /** Files of tensors that are copied, decoded or moved to another layout: nothing is drawn or measured. */
 import { AppError } from "../api/errors.ts";
+import { oneRow } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
 import { watchedCopy } from "../formats/blocks/watched-copy.ts";
 import type { Float8Tensor } from "../formats/blocks/fp8-scales.ts";
@@ -8,11 +9,7 @@ import { writeHead } from "../formats/containers/safetensors-writer.ts";
 import type { DecodedDtype, Dtype } from "../formats/dtype.ts";
 import { Conversion, type OpenSection } from "../formats/stream/conversion.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
-import {
-  compareNames,
-  elementCount,
-  type TensorHead,
-} from "../formats/tensor.ts";
+import { compareNames, type TensorHead } from "../formats/tensor.ts";
 import type { CheckpointTensor } from "./checkpoint.ts";
 import { float8Held, float8Reads, float8Sections } from "./float8-parts.ts";
 import {
@@ -57,11 +54,9 @@ export function float8Part(
 ): WrittenPart {
   const { name, shape } = tensor.weight;
   const head = { name, dtype, shape };
-  const count = elementCount(shape);
-  const row = { rows: 1, k: count, padded: count };
   const inner = () =>
     watched(head, { reads: "F32", writes: dtype }, watch, (lost) =>
-      refloated(row, "F32", dtype, lost),
+      refloated(oneRow(shape), "F32", dtype, lost),
     );
   return {
     name,

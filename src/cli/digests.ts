@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { headBytes, type PlannedShard } from "../checkpoints/shards.ts";
+import { bytesOfHeads, type PlannedShard } from "../checkpoints/shards.ts";
 import type { Digested, NamedStretch } from "./digest-thread.ts";
 import type { OnWritten } from "./write-behind.ts";
 
@@ -30,7 +30,7 @@ export class Digests {
   of({ groups }: PlannedShard, fileHeadBytes: number): OnWritten {
     const stretches = groups.map(({ name, heads }): NamedStretch => ({
       name: this.#digested.has(name) ? name : undefined,
-      bytes: heads.reduce((sum, head) => sum + headBytes(head), 0),
+      bytes: bytesOfHeads(heads),
     }));
     this.#thread.postMessage([{ bytes: fileHeadBytes }, ...stretches]);
     return async (written) => {

@@ -21,6 +21,11 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((count, size) => count * size, 1);
 }
 
+/** A shape whose last two axes stand the other way round. */
+export function swapped(shape: readonly number[]): number[] {
+  return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+}
+
 /** One without is stored, and there is nothing to do for it. */
 export function hasElements({ shape }: Pick<TensorHead, "shape">): boolean {
   return elementCount(shape) > 0;

@@ -2,18 +2,11 @@
  * FP8 in a tensor that is made for llama.cpp: its rows may stand in another order there, be some of those that
  * are stored, or be those of several tensors, and each code keeps the scale of the place where it lay.
  */
-import {
-  fromFloat8,
-  loadScales,
-} from "../../formats/blocks/float8-sections.ts";
 import type {
   Float8Tensor,
   ScaleDtype,
   ScaleGrid,
 } from "../../formats/blocks/fp8-scales.ts";
-import type { OpenSection, Section } from "../../formats/stream/conversion.ts";
-import type { HoldPool } from "../../formats/stream/hold-pool.ts";
-import { kept } from "../../formats/stream/tensor-sections.ts";
 import { elementCount } from "../../formats/tensor.ts";
 import type { Float8Type } from "../../kernels/mxfp8.ts";
 import type { RowSelection } from "./names.ts";
@@ -103,31 +96,4 @@ export function stackedFloat8(
 /** What two that are stacked have in common. */
 export function float8Kind({ type, scales }: Float8Source): string {
   return JSON.stringify([type, scales?.dtype, scales?.grid]);
-}
-
-/** `inner` takes F32. Scales, of `scaleBytes`, come first and are held as `hold`. */
-export function scaledSections(
-  { type, scales }: Float8Source,
-  scaleBytes: number,
-  pool: HoldPool,
-  hold: number,
-  inner: () => Section,
-): OpenSection[] {
-  if (!scales) return [() => fromFloat8(inner(), type)];
-  const { dtype, shape, grid, lie } = scales;
-  const values = () =>
-    loadScales(dtype, pool.bytes(hold, scaleBytes), elementCount(grid.counts));
-  return [
-    () => kept(scaleBytes, pool, hold),
-    () => {
-      const section = fromFloat8(inner(), type, { shape, grid, lie, values });
-      return {
-        ...section,
-        release() {
-          section.release?.();
-          pool.release(hold);
-        },
-      };
-    },
-  ];
 }

@@ -1,11 +1,7 @@
 /** How a tensor of a checkpoint becomes one of a GGUF. */
 import type { Scheme } from "../../api/scheme.ts";
 import { roundingKey } from "../../formats/blocks/block-pieces.ts";
-import {
-  checkSize,
-  type Rows,
-  rowsOf,
-} from "../../formats/blocks/block-rows.ts";
+import { checkSize, oneRow, rowsOf } from "../../formats/blocks/block-rows.ts";
 import { layoutOf } from "../../formats/blocks/block-layouts.ts";
 import { type Watch, watched } from "../../formats/blocks/nonfinite.ts";
 import { watchedCopy } from "../../formats/blocks/watched-copy.ts";
@@ -32,11 +28,11 @@ import {
 import { runBytes } from "../../formats/stream/file-range.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
 import { copied, kept } from "../../formats/stream/tensor-sections.ts";
-import { elementCount } from "../../formats/tensor.ts";
+import { swapped } from "../../formats/tensor.ts";
+import { scaledSections } from "../float8-parts.ts";
 import type { TensorRead } from "../tensor-reads.ts";
 import { changed } from "./changes.ts";
 import type { DecidedTensor } from "./decide-gguf.ts";
-import { scaledSections } from "./float8-source.ts";
 import { LOADED_FORMAT } from "../targets.ts";
 
 export function sectionsOf(
@@ -104,13 +100,12 @@ function floatsWritten(
     ? { reads: dtype }
     : { reads: dtype, writes: becomes as DecodedDtype };
   if (turned) {
-    const stored = [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
+    const stored = swapped(shape);
     return watched({ name, shape: stored }, types, watch, (lost) =>
       convertedTurned(stored, dtype, write, pool, hold, lost),
     );
   }
-  // Floats have no rows that matter: one, whose last piece is short, is never padded.
-  const cut = isBlocks ? rows : oneRow(elementCount(shape));
+  const cut = isBlocks ? rows : oneRow(shape);
   return watched({ name, shape }, types, watch, (lost) =>
     converted(cut, dtype, write, lost),
   );
@@ -136,8 +131,4 @@ function writerOf(
   if (becomes === "MXFP4") return ggmlBlocks(scheme, key);
   if (becomes === "Q8_0") return Q8_BLOCKS;
   return floatBlocks(becomes as DecodedDtype);
-}
-
-function oneRow(count: number): Rows {
-  return { rows: 1, k: count, padded: count };
 }

@@ -3,7 +3,7 @@ import { AppError } from "../../api/errors.ts";
 import type { Float8Tensor } from "../../formats/blocks/fp8-scales.ts";
 import { quoted } from "../../formats/containers/malformed.ts";
 import type { FloatDtype, StoredType } from "../../formats/dtype.ts";
-import { compareNames, elementCount } from "../../formats/tensor.ts";
+import { compareNames, elementCount, swapped } from "../../formats/tensor.ts";
 import type { CheckpointTensor } from "../checkpoint.ts";
 import type { TensorRead } from "../tensor-reads.ts";
 import {
@@ -108,9 +108,7 @@ function pieceOf(
   const selected = rows
     ? stored.with(axis, selectedRows(source.name, stored[axis]!, rows))
     : stored;
-  const shape = isTurned
-    ? [...selected.slice(0, -2), selected.at(-1)!, selected.at(-2)!]
-    : selected;
+  const shape = isTurned ? swapped(selected) : selected;
   const outer = elementCount(stored.slice(0, axis));
   return {
     source: source.name,

@@ -44,6 +44,12 @@ export function rowsOf(shape: readonly number[], segmentLength: number): Rows {
   };
 }
 
+/** Values that do not go by rows: one, whose last piece alone is short. */
+export function oneRow(shape: readonly number[]): Rows {
+  const count = elementCount(shape);
+  return { rows: 1, k: count, padded: count };
+}
+
 export function pieceCount({ rows, k, padded }: Rows): number {
   if (k === padded) return Math.ceil((rows * k) / PIECE_LENGTH);
   if (padded <= PIECE_LENGTH) return Math.ceil(rows / rowsAPiece(padded));

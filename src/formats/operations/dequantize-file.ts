@@ -1,4 +1,5 @@
 /** A file of blocks to floats, in one pass. */
+import { oneRow } from "../blocks/block-rows.ts";
 import { floatView } from "../blocks/float8-file.ts";
 import { checkRead } from "../blocks/foreign-formats.ts";
 import { type Watch, watched } from "../blocks/nonfinite.ts";
@@ -12,7 +13,7 @@ import type { DecodedDtype } from "../dtype.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
 import type { Written } from "../stream/tensor-sections.ts";
-import { elementCount, hasElements, type TensorRange } from "../tensor.ts";
+import { hasElements, type TensorRange } from "../tensor.ts";
 import { mostOf } from "./most-of.ts";
 import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
@@ -78,14 +79,11 @@ function floatsOf(
   watch: Watch | undefined,
 ): Written {
   const { name, shape, start, end } = tensor;
-  // One row, whose last piece alone is short: nothing here goes by rows.
-  const count = elementCount(shape);
-  const rows = { rows: 1, k: count, padded: count };
   return {
     bytes: end - start,
     open: () =>
       watched(tensor, { reads: "F32", writes: dtype }, watch, (lost) =>
-        refloated(rows, "F32", dtype, lost),
+        refloated(oneRow(shape), "F32", dtype, lost),
       ),
     heads: [{ name, dtype, shape }],
   };

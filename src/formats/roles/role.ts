@@ -37,6 +37,12 @@ export function stays(kind: Kind, reason: string): RoleDecision {
   return { role: "keep", kind, packed: false, reason };
 }
 
+/** One that would be packed, and for another reason is not. */
+export function unpacked<D extends RoleDecision>(decision: D, why: string): D {
+  const reason = `${decision.reason}; ${why}`;
+  return { ...decision, packed: false, reason };
+}
+
 /** How many elements a product sums over: the length of the rows that blocks cut. */
 function contractedLength(
   role: "linear" | "linear-in-out",

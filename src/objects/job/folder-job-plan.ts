@@ -11,7 +11,7 @@ import {
   planFolderGguf,
 } from "../../checkpoints/gguf/folder-gguf.ts";
 import { readFolder } from "../../checkpoints/read-heads.ts";
-import { headBytes, type PlannedShard } from "../../checkpoints/shards.ts";
+import { bytesOfHeads, type PlannedShard } from "../../checkpoints/shards.ts";
 import { valuesOf } from "../../formats/operations/nonfinite-values.ts";
 import { Conversion } from "../../formats/stream/conversion.ts";
 import type { ReadFile } from "../../formats/stream/file-source.ts";
@@ -161,7 +161,7 @@ function stretchesOf(
   let end = 0;
   const stretches = groups.map(({ name, heads }) => {
     const start = end;
-    end += sum(heads.map(headBytes));
+    end += bytesOfHeads(heads);
     return { name, start, end };
   });
   return stretches
