@@ -15,7 +15,7 @@ import {
 } from "../formats/operations/analysis-report.ts";
 import { Judge } from "../formats/operations/judge.ts";
 import { nothingTo } from "../formats/operations/nothing-done.ts";
-import { runBytes } from "../formats/stream/file-range.ts";
+import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { HoldPool } from "../formats/stream/hold-pool.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { decideDirectory } from "./decide-directory.ts";
@@ -90,7 +90,7 @@ export function planFolderAnalysis(
       );
       return reporting(judge, judged, passedOver, advice(taken, refused), {
         sections,
-        inputBytes: reads.reduce((sum, read) => sum + runBytes(read), 0),
+        inputBytes: bytesOfRuns(reads),
         pool,
         heldBytes: Math.max(0, ...judged.map((each) => each.judged!.heldBytes)),
       });

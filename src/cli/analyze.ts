@@ -9,10 +9,10 @@ import { planFolderAnalysis } from "../checkpoints/analyze-plan.ts";
 import { fileAnalysis } from "../checkpoints/file-analysis.ts";
 import { readNorms } from "../checkpoints/fold.ts";
 import { checkFolderRequest } from "../checkpoints/folder-request.ts";
-import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { rawOf } from "../formats/operations/file-operation.ts";
-import { runBytes } from "../formats/stream/file-range.ts";
+import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { flag } from "./argument.ts";
@@ -28,7 +28,7 @@ import {
 } from "./file-arguments.ts";
 import { fileBlob, OpenFile } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
-import { localFolder } from "./ranged-files.ts";
+import { openedFiles, localFolder } from "./ranged-files.ts";
 import { isDirectory } from "./send-files.ts";
 import { checkThere, withInput } from "./stdio.ts";
 import { printAnswer } from "./print-answer.ts";
@@ -110,15 +110,15 @@ async function analyzeDirectory(
   const folder = localFolder(path);
   const plan = planFolderAnalysis(await readFolder(folder), options);
   loadKernelsFile();
-  const files = new Map<string, RangedFile>();
-  for (const { file } of [...plan.norms, ...plan.reads])
-    if (!files.has(file)) files.set(file, await folder.open(file));
+  const files = await openedFiles([...plan.norms, ...plan.reads], (file) =>
+    folder.open(file),
+  );
   const norms = await readNorms(plan, ({ file, start, end }) =>
     files.get(file)!.read(start, end),
   );
   const { conversion, report } = plan.open(norms);
   const bar = new Bar("analyze");
-  bar.begin(plan.reads.reduce((sum, read) => sum + runBytes(read), 0));
+  bar.begin(bytesOfRuns(plan.reads));
   try {
     const source = readInOrder(plan.reads, files, (bytes) => bar.add(bytes), {
       readsAhead: true,

@@ -9,12 +9,13 @@ import type { RangedFile } from "../checkpoints/read-heads.ts";
 import type { PlannedShard } from "../checkpoints/shards.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { run } from "../formats/stream/conversion.ts";
+import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { Bar } from "./bar.ts";
 import { Digests } from "./digests.ts";
 import { notWritable, removeWhenEnded } from "./files.ts";
 import { UsageError } from "./file-arguments.ts";
 import { beginPart, putInPlace } from "./parts.ts";
-import { localFile } from "./ranged-files.ts";
+import { openedFiles, localFile } from "./ranged-files.ts";
 import { STANDARD } from "./stdio.ts";
 import { writeBehind } from "./write-behind.ts";
 
@@ -38,11 +39,10 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
   try {
     await writeFolder(to, force, async (part) => {
       const reads = shards.flatMap((shard) => shard.reads);
-      const files = new Map<string, RangedFile>();
-      for (const { file } of reads)
-        if (!files.has(file))
-          files.set(file, await localFile(join(from, file)));
-      bar.begin(reads.reduce((sum, { start, end }) => sum + end - start, 0));
+      const files = await openedFiles(reads, (file) =>
+        localFile(join(from, file)),
+      );
+      bar.begin(bytesOfRuns(reads));
       const norms = await readNorms(plan, ({ file, start, end }) =>
         files.get(file)!.read(start, end),
       );

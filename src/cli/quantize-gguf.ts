@@ -9,13 +9,13 @@ import {
   planFolderGguf,
 } from "../checkpoints/gguf/folder-gguf.ts";
 import { hasTokenizer } from "../checkpoints/gguf/vocabulary.ts";
-import { type RangedFile, readFolder } from "../checkpoints/read-heads.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import {
   KeptValues,
   valuesOf,
 } from "../formats/operations/nonfinite-values.ts";
-import { runBytes } from "../formats/stream/file-range.ts";
+import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
 import { byteSize } from "../api/byte-size.ts";
@@ -23,7 +23,7 @@ import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
 import { cardName } from "./card-name.ts";
 import { tellKept } from "./convert-file.ts";
-import { localFolder } from "./ranged-files.ts";
+import { openedFiles, localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
 import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
@@ -53,14 +53,12 @@ export async function quantizeGguf(request: {
   const values = valuesOf(options.nonfinite, kept);
   const plan = await planFolderGguf(folder, name, choices, values);
   const { reads, conversion, decided } = plan;
-  const files = new Map<string, RangedFile>();
-  for (const { file } of reads) {
-    if (files.has(file)) continue;
+  const files = await openedFiles(reads, (file) => {
     if (to !== STANDARD) checkApart(join(from, file), to);
-    files.set(file, await folder.open(file));
-  }
+    return folder.open(file);
+  });
   const bar = new Bar("quantize");
-  bar.begin(reads.reduce((sum, read) => sum + runBytes(read), 0));
+  bar.begin(bytesOfRuns(reads));
   const source = readInOrder(reads, files, (bytes) => bar.add(bytes), {
     readsAhead: true,
   });

@@ -35,6 +35,17 @@ export function localFolder(path: string): Folder {
   };
 }
 
+/** The files that are read of, each opened once. */
+export async function openedFiles(
+  reads: readonly { file: string }[],
+  open: Folder["open"],
+): Promise<ReadonlyMap<string, RangedFile>> {
+  const files = new Map<string, RangedFile>();
+  for (const { file } of reads)
+    if (!files.has(file)) files.set(file, await open(file));
+  return files;
+}
+
 type Entry = { name: string; isFolder: boolean };
 
 const nameOf = ({ name }: Entry) => name;

@@ -25,12 +25,11 @@ import {
   type OpenSection,
   type Section,
 } from "../../formats/stream/conversion.ts";
-import { runBytes } from "../../formats/stream/file-range.ts";
+import { bytesOfRuns } from "../../formats/stream/file-range.ts";
 import { HoldPool } from "../../formats/stream/hold-pool.ts";
 import { copied, kept } from "../../formats/stream/tensor-sections.ts";
 import { swapped } from "../../formats/tensor.ts";
 import { scaledSections } from "../float8-parts.ts";
-import type { TensorRead } from "../tensor-reads.ts";
 import { changed } from "./changes.ts";
 import type { DecidedTensor } from "./decide-gguf.ts";
 import { LOADED_FORMAT } from "../targets.ts";
@@ -43,7 +42,7 @@ export function sectionsOf(
   watch: Watch | undefined,
 ): OpenSection[] {
   const { name, shape, dtype, becomes, turned, change, float8 } = tensor;
-  const bytes = tensor.reads.map(bytesOf);
+  const bytes = tensor.reads.map(bytesOfRuns);
   const rows = rowsOf(shape, 0);
   checkSize(name, rows);
   if (dtype === "MXFP4") {
@@ -82,7 +81,7 @@ export function writtenBy(
   const dtype = float8 ? "F32" : (tensor.dtype as FloatDtype);
   const inner = () => floatsWritten(tensor, dtype, writer, pool, hold, watch);
   if (!float8) return [inner];
-  return scaledSections(float8, bytesOf(reads[0]!), pool, hold + 1, inner);
+  return scaledSections(float8, bytesOfRuns(reads[0]!), pool, hold + 1, inner);
 }
 
 function floatsWritten(
@@ -115,12 +114,8 @@ function floatsWritten(
 export function heldOf(tensor: DecidedTensor): number {
   const { name, shape, becomes, turned, reads } = tensor;
   const matrix = { name, shape: shape.slice(-2), dtype: becomes };
-  const scales = reads.length > 1 ? bytesOf(reads[0]!) : 0;
+  const scales = reads.length > 1 ? bytesOfRuns(reads[0]!) : 0;
   return scales + (turned ? ggufTensorBytes(ggufTensor(matrix)) : 0);
-}
-
-function bytesOf(reads: readonly TensorRead[]): number {
-  return reads.reduce((sum, read) => sum + runBytes(read), 0);
 }
 
 function writerOf(

@@ -4,12 +4,12 @@ import { join, resolve } from "node:path";
 import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
 import { called } from "../called.ts";
 import { runsFolder } from "../train/kept-runs.ts";
-import { wholeNumber } from "../numbers.ts";
+import { count } from "../numbers.ts";
 import { UsageError } from "../file-arguments.ts";
 import type { LanePlace } from "./make-runs.ts";
 import type { Setting } from "./setting.ts";
 import { QUICK, QUICK_SEEDS, SETTINGS } from "./settings.ts";
-import { DEFAULT_SEEDS, ablationArgs, type AblationArgs } from "./arguments.ts";
+import { DEFAULT_SEEDS, type AblationArgs } from "./arguments.ts";
 import { askedSettings, OWN } from "./own-settings.ts";
 
 export type Ablation = {
@@ -38,10 +38,6 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
     );
   }
   const isPage = ways.length === 0;
-  const count = (name: keyof typeof ablationArgs, fallback: number) => {
-    const text = args[name] as string | undefined;
-    return text === undefined ? fallback : wholeNumber(name, text, 1);
-  };
   const state = resolve(args.state ?? STATE_FOLDER);
   const folder = join(state, "ablation");
   return {
@@ -50,8 +46,8 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
       : isPage
         ? SETTINGS
         : askedSettings(args, own),
-    seeds: count("seeds", args.quick ? QUICK_SEEDS : DEFAULT_SEEDS),
-    jobs: count("jobs", availableParallelism()),
+    seeds: count("seeds", args.seeds, args.quick ? QUICK_SEEDS : DEFAULT_SEEDS),
+    jobs: count("jobs", args.jobs, availableParallelism()),
     place: {
       lanes: join(folder, "lanes"),
       outcomes: join(runsFolder(state), "ablation"),

@@ -10,7 +10,7 @@ import {
   type WireDtype,
   writtenArchitecture,
 } from "../../api/run-config.ts";
-import { wholeNumber } from "../numbers.ts";
+import { count } from "../numbers.ts";
 import { ratesOf } from "../train/optimizer-arguments.ts";
 import { UsageError } from "../file-arguments.ts";
 import type { Arm, Setting } from "./setting.ts";
@@ -54,16 +54,8 @@ function ownSettings(args: AblationArgs): Setting[] {
   const paper: Recipe[] = ["bf16", "mxfp4", "mxfp4-sr", "mxfp4-rht-sr"];
   const recipes = names<Recipe>("recipes", RECIPE_NAMES, paper);
   const dtypes = names<WireDtype>("gradient-dtypes", WIRE_DTYPES, ["mxfp4"]);
-  const number = (
-    name: "steps" | "batch" | "microbatches" | "text-bytes",
-    fallback: number,
-    least = 1,
-  ) => {
-    const text = args[name];
-    return text === undefined ? fallback : wholeNumber(name, text, least);
-  };
-  const microbatches = number("microbatches", 4);
-  const batch = number("batch", 2 * microbatches);
+  const microbatches = count("microbatches", args.microbatches, 4);
+  const batch = count("batch", args.batch, 2 * microbatches);
   if (batch % microbatches !== 0) {
     throw new UsageError(
       `Expected --batch to be a multiple of --microbatches ${microbatches}, got ${batch}`,
@@ -76,7 +68,7 @@ function ownSettings(args: AblationArgs): Setting[] {
     }),
   );
   const baseline = arms.find(({ change }) => change.recipe === "bf16");
-  const steps = number("steps", 800);
+  const steps = count("steps", args.steps, 800);
   const preset = args.preset ?? "tiny";
   const arch = writtenArchitecture(args.arch);
   const model = `${arch ? "A Llama of preset" : "Preset"} \`${preset}\``;
@@ -98,7 +90,7 @@ function ownSettings(args: AblationArgs): Setting[] {
           recipe: "mxfp4-rht-sr",
           gradientDtype: "mxfp4",
           optimizer,
-          textBytes: number("text-bytes", 0, 0),
+          textBytes: count("text-bytes", args["text-bytes"], 0, 0),
         },
         arms,
         baseline: (baseline ?? arms[0]!).name,

@@ -23,6 +23,10 @@ export function runBytes({ start, end, rows }: FileRange<unknown>): number {
   return rows ? (all / rows.of) * rows.taken.length : all;
 }
 
+export function bytesOfRuns(runs: readonly FileRange<unknown>[]): number {
+  return runs.reduce((sum, run) => sum + runBytes(run), 0);
+}
+
 /** Runs that follow each other in a file are one, so that small tensors come together. */
 export function joinedRanges<File>(
   runs: readonly FileRange<File>[],
