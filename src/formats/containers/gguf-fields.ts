@@ -6,6 +6,8 @@ import { concatenate } from "../stream/bytes.ts";
 import { malformedFile } from "./malformed.ts";
 import type { ByteSource } from "../stream/source.ts";
 
+const malformed = malformedFile("GGUF");
+
 /** Vocabularies are in the head, with all their tokens. */
 const MAX_HEAD_BYTES = 32 * 1024 * 1024;
 /** Of a head that is worth a word before it is taken. */
@@ -77,11 +79,7 @@ export class GgufFields {
   async name(): Promise<string> {
     const length = await this.count("bytes of a name", 1);
     if (length > MAX_NAME_BYTES) {
-      throw malformedFile(
-        "GGUF",
-        `names of at most ${MAX_NAME_BYTES} bytes`,
-        `${length}`,
-      );
+      throw malformed(`names of at most ${MAX_NAME_BYTES} bytes`, `${length}`);
     }
     const bytes = await this.#take(length);
     try {
@@ -89,11 +87,7 @@ export class GgufFields {
         bytes,
       );
     } catch {
-      throw malformedFile(
-        "GGUF",
-        "names in UTF-8",
-        `${length} bytes that are none`,
-      );
+      throw malformed("names in UTF-8", `${length} bytes that are none`);
     }
   }
 
@@ -130,8 +124,7 @@ export class GgufFields {
   async #take(bytes: number): Promise<Uint8Array> {
     const end = this.#position + bytes;
     if (end > this.#limit) {
-      throw malformedFile(
-        "GGUF",
+      throw malformed(
         `a head of at most ${this.#limit} bytes`,
         `a field that ends at ${end}`,
       );
@@ -167,8 +160,7 @@ export class GgufFields {
 function checkRoom(what: string, count: bigint, room: number): number {
   const most = Math.max(0, Math.floor(room));
   if (count <= most) return Number(count);
-  throw malformedFile(
-    "GGUF",
+  throw malformed(
     `at most ${most} ${what}, for which there is room`,
     `${count}`,
   );

@@ -1,8 +1,9 @@
 /** The key-values of a GGUF: kept as they are encoded, but for the alignment. */
-import type { AppError } from "../../api/errors.ts";
 import type { GgufFields } from "./gguf-fields.ts";
 import { DEFAULT_ALIGNMENT, SCALAR_BYTES, VALUE_TYPE } from "./gguf-types.ts";
 import { malformedFile, quoted } from "./malformed.ts";
+
+const malformed = malformedFile("GGUF");
 
 const ALIGNMENT_KEY = "general.alignment";
 const MIN_ALIGNMENT = 8;
@@ -74,8 +75,4 @@ function scalarBytes(type: number, key: string): number {
   if (bytes === undefined)
     throw malformed(`a known value type for ${quoted(key)}`, `${type}`);
   return bytes;
-}
-
-function malformed(expected: string, got: string): AppError {
-  return malformedFile("GGUF", expected, got);
 }

@@ -16,6 +16,8 @@ import { malformedFile, quoted } from "./malformed.ts";
 import type { ByteSource } from "../stream/source.ts";
 import { elementCount } from "../tensor.ts";
 
+const malformed = malformedFile("GGUF");
+
 /** The magic of a file whose writer took it for a number in big-endian order: "FUGG". */
 const SWAPPED_MAGIC = 0x47475546;
 const MAX_DIMENSIONS = 4;
@@ -162,8 +164,4 @@ async function readTensor(fields: GgufFields): Promise<GgufTensor> {
     );
   }
   return { name, dimensions, type };
-}
-
-function malformed(expected: string, got: string): AppError {
-  return malformedFile("GGUF", expected, got);
 }

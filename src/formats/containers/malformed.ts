@@ -3,13 +3,12 @@ import { AppError } from "../../api/errors.ts";
 
 export function malformedFile(
   format: "safetensors" | "GGUF" | ".npy",
-  expected: string,
-  got: string,
-): AppError {
-  return new AppError(
-    "malformed_body",
-    `Expected ${format} with ${expected}, got ${got}`,
-  );
+): (expected: string, got: string) => AppError {
+  return (expected, got) =>
+    new AppError(
+      "malformed_body",
+      `Expected ${format} with ${expected}, got ${got}`,
+    );
 }
 
 /** A value of JSON. */

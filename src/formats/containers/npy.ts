@@ -10,6 +10,8 @@ import type { Container, TensorFile } from "./container.ts";
 import { malformedFile } from "./malformed.ts";
 import { oneTensorFile } from "./safetensors-file.ts";
 
+const malformed = malformedFile(".npy");
+
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const MAX_HEADER_BYTES = 64 * 1024;
 
@@ -155,8 +157,4 @@ function readSizes(sizes: string): number[] {
     throw malformed("fewer than 2^53 elements", `(${sizes.slice(0, 80)})`);
   }
   return shape;
-}
-
-function malformed(expected: string, got: string): AppError {
-  return malformedFile(".npy", expected, got);
 }

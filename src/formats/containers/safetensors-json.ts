@@ -3,6 +3,8 @@ import { isObject } from "../../api/json.ts";
 import { AppError } from "../../api/errors.ts";
 import { malformedFile, shownJson } from "./malformed.ts";
 
+const malformed = malformedFile("safetensors");
+
 /** Of one file: what the header becomes in memory must leave room in an isolate. */
 export const MAX_TENSORS = 16_384;
 
@@ -29,18 +31,10 @@ export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
     );
   }
   if (!isObject(header))
-    throw malformedFile(
-      "safetensors",
-      "a header that is a JSON object",
-      shownJson(header),
-    );
+    throw malformed("a header that is a JSON object", shownJson(header));
   const duplicate = duplicateMember(text);
   if (duplicate !== undefined) {
-    throw malformedFile(
-      "safetensors",
-      "each name once in the header",
-      `${duplicate} twice`,
-    );
+    throw malformed("each name once in the header", `${duplicate} twice`);
   }
   return header;
 }

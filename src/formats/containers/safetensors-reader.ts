@@ -10,6 +10,8 @@ import { isObject } from "../../api/json.ts";
 import { parseHeader } from "./safetensors-json.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
 
+const malformed = malformedFile("safetensors");
+
 const MAX_HEADER_BYTES = 8 * 1024 * 1024;
 export const LENGTH_BYTES = 8;
 export const METADATA = "__metadata__";
@@ -155,8 +157,4 @@ function isCounts(value: unknown): value is number[] {
     Array.isArray(value) &&
     value.every((item) => Number.isSafeInteger(item) && item >= 0)
   );
-}
-
-function malformed(expected: string, got: string): AppError {
-  return malformedFile("safetensors", expected, got);
 }
