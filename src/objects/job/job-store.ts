@@ -1,11 +1,9 @@
 /** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
 import type { SavedConversion } from "../../formats/stream/conversion.ts";
-import { free } from "../../memory/free.ts";
+import { readBytes, writeBytes } from "../platform/stored-bytes.ts";
 import type { StoredJob } from "./job-record.ts";
 import { JOB_SCHEMA } from "./job-schema.ts";
 
-/** A row may not be larger than 2 MB. */
-const ROW_BYTES = 1024 * 1024;
 const MAX_LOG_LINES = 100;
 
 /** That the job goes, alone or with its result. */
@@ -68,8 +66,8 @@ export class JobStore {
       if (!position) return;
       const { held, ...rest } = position.saved;
       sql.exec("DELETE FROM bytes");
-      this.#writeBytes(TAIL, position.tail);
-      for (const { hold, bytes } of held) this.#writeBytes(hold, bytes);
+      writeBytes(sql, TAIL, position.tail);
+      for (const { hold, bytes } of held) writeBytes(sql, hold, bytes);
       const holds = held.map(({ hold }) => hold);
       sql.exec("UPDATE job SET position = ?", JSON.stringify({ rest, holds }));
     });
@@ -98,7 +96,8 @@ export class JobStore {
   }
 
   position(): Position | undefined {
-    const [row] = this.#storage.sql.exec<{ position: string | null }>(
+    const { sql } = this.#storage;
+    const [row] = sql.exec<{ position: string | null }>(
       "SELECT position FROM job",
     );
     if (!row?.position) return undefined;
@@ -106,8 +105,8 @@ export class JobStore {
       rest: Omit<SavedConversion, "held">;
       holds: number[];
     };
-    const held = holds.map((hold) => ({ hold, bytes: this.#readBytes(hold) }));
-    return { saved: { ...rest, held }, tail: this.#readBytes(TAIL) };
+    const held = holds.map((hold) => ({ hold, bytes: readBytes(sql, hold) }));
+    return { saved: { ...rest, held }, tail: readBytes(sql, TAIL) };
   }
 
   log(text: string): void {
@@ -125,37 +124,5 @@ export class JobStore {
       "SELECT time_ms, text FROM log ORDER BY id",
     );
     return Array.from(rows, ({ time_ms, text }) => ({ timeMs: time_ms, text }));
-  }
-
-  #writeBytes(owner: number, bytes: Uint8Array): void {
-    for (let row = 0; row * ROW_BYTES < bytes.length; row++) {
-      this.#storage.sql.exec(
-        "INSERT INTO bytes VALUES (?, ?, ?)",
-        owner,
-        row,
-        bytes.subarray(row * ROW_BYTES, (row + 1) * ROW_BYTES),
-      );
-    }
-  }
-
-  /** Row by row into one buffer, so that no more than it is in memory. */
-  #readBytes(owner: number): Uint8Array<ArrayBuffer> {
-    const { sql } = this.#storage;
-    const { length } = sql
-      .exec<{ length: number }>(
-        "SELECT COALESCE(SUM(LENGTH(value)), 0) AS length FROM bytes WHERE owner = ?",
-        owner,
-      )
-      .one();
-    const whole = new Uint8Array(length);
-    for (const { row, value } of sql.exec<{ row: number; value: ArrayBuffer }>(
-      "SELECT row, value FROM bytes WHERE owner = ?",
-      owner,
-    )) {
-      const bytes = new Uint8Array(value);
-      whole.set(bytes, row * ROW_BYTES);
-      free(bytes);
-    }
-    return whole;
   }
 }

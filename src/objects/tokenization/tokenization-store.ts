@@ -1,10 +1,7 @@
 /** What a tokenization keeps on disk: where it stands, and the bytes that are nowhere else. */
-import { free } from "../../memory/free.ts";
 import type { PinnedObject } from "../job/pinned-file.ts";
+import { readBytes, writeBytes } from "../platform/stored-bytes.ts";
 import { TOKENIZATION_SCHEMA } from "./tokenization-schema.ts";
-
-/** A row may not be larger than 2 MB. */
-const ROW_BYTES = 1024 * 1024;
 
 /** What is being done: its order. */
 type Phase = "count" | "merge" | "encode" | "complete";
@@ -63,38 +60,12 @@ export class TokenizationStore {
       );
       for (const [owner, bytes] of Object.entries(kept)) {
         sql.exec("DELETE FROM bytes WHERE owner = ?", owner);
-        for (let row = 0; row * ROW_BYTES < bytes.length; row++) {
-          sql.exec(
-            "INSERT INTO bytes VALUES (?, ?, ?)",
-            owner,
-            row,
-            bytes.subarray(row * ROW_BYTES, (row + 1) * ROW_BYTES),
-          );
-        }
+        writeBytes(sql, owner, bytes);
       }
     });
   }
 
-  /** Row by row into one buffer, so that no more than it is in memory. */
   kept(owner: Owner): Uint8Array<ArrayBuffer> {
-    const { sql } = this.#storage;
-    const { length } = sql
-      .exec<{ length: number }>(
-        "SELECT COALESCE(SUM(LENGTH(value)), 0) AS length FROM bytes WHERE owner = ?",
-        owner,
-      )
-      .one();
-    const bytes = new Uint8Array(length);
-    const rows = sql.exec<{ value: ArrayBuffer }>(
-      "SELECT value FROM bytes WHERE owner = ? ORDER BY row",
-      owner,
-    );
-    let at = 0;
-    for (const { value } of rows) {
-      bytes.set(new Uint8Array(value), at);
-      at += value.byteLength;
-      free(new Uint8Array(value));
-    }
-    return bytes;
+    return readBytes(this.#storage.sql, owner);
   }
 }
