@@ -1,5 +1,5 @@
 /** What is written down of a job, and what callers see of it. */
-import type { JobRequest, JobState, JobSummary } from "../../api/tensors.ts";
+import type { JobRequest, JobStatus, JobSummary } from "../../api/tensors.ts";
 import { makesGguf } from "../../checkpoints/folder-request.ts";
 import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
 import { shownUrl } from "./url-file.ts";
@@ -12,46 +12,36 @@ export const RETENTION_MS = {
   default: 7 * 24 * HOUR_MS,
 };
 
-export type StoredJob = {
-  job: string;
-  /** Without a token. */
-  request: JobRequest;
-  /** With which its URL is read; it is gone when the job has ended. */
-  token?: string | null;
-  /** Of the source. */
-  isFolder: boolean;
-  /** What it reads; null until its URL has answered. */
-  files: PinnedFile[] | null;
-  /** Of a folder, as `JobStatus` has them. */
-  leftOut?: string[];
-  missing?: string[];
-  result: string;
-  state: JobState;
-  /** The directory has it. */
-  isListed: boolean;
-  /** The file that is under way, among those that it writes. */
-  output: number;
-  /** Its upload, or one that is to be taken back, and the file's name. */
-  uploadId: string | null;
-  uploadName: string | null;
-  parts: R2UploadedPart[];
-  /** In a row, for reasons that may pass. */
-  failures: number;
-  /** All parts are uploaded, and are being put together. */
-  isCompleting: boolean;
-  /** The file is whole, and so many of its tensors have their digests; null before that. */
-  digests: number | null;
-  /** Of the files before it, read and written. */
-  earlier: { inputBytes: number; outputBytes: number };
-  inputBytes: number;
-  outputBytes: number;
-  totalOutputBytes: number | null;
-  createdMs: number;
-  endedMs: number | null;
-  /** Null while it runs. */
-  expiresMs: number | null;
-  error: { code: string; detail: string } | null;
-};
+export type StoredJob = Omit<
+  JobSummary,
+  "source" | "operation" | "isFolder" | "totalInputBytes"
+> &
+  Partial<Pick<JobStatus, "leftOut" | "missing">> & {
+    /** Without a token. */
+    request: JobRequest;
+    /** With which its URL is read; it is gone when the job has ended. */
+    token?: string | null;
+    /** Of the source. */
+    isFolder: boolean;
+    /** What it reads; null until its URL has answered. */
+    files: PinnedFile[] | null;
+    /** The directory has it. */
+    isListed: boolean;
+    /** The file that is under way, among those that it writes. */
+    output: number;
+    /** Its upload, or one that is to be taken back, and the file's name. */
+    uploadId: string | null;
+    uploadName: string | null;
+    parts: R2UploadedPart[];
+    /** In a row, for reasons that may pass. */
+    failures: number;
+    /** All parts are uploaded, and are being put together. */
+    isCompleting: boolean;
+    /** The file is whole, and so many of its tensors have their digests; null before that. */
+    digests: number | null;
+    /** Of the files before it, read and written. */
+    earlier: { inputBytes: number; outputBytes: number };
+  };
 
 export function newJob(
   job: string,
@@ -114,10 +104,7 @@ function shownSource(source: JobRequest["source"]): string {
 }
 
 /** Its end, and with it the time at which it goes. */
-export function end(
-  job: StoredJob,
-  error: { code: string; detail: string } | null,
-): void {
+export function end(job: StoredJob, error: StoredJob["error"]): void {
   const { retentionMs = RETENTION_MS.default } = job.request;
   job.state = error ? "failed" : "finished";
   job.error = error;
