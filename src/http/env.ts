@@ -1,8 +1,10 @@
+import type { ObjectBindings } from "../objects/platform/bindings.ts";
+
 /**
  * What wrangler.toml binds, and what it does not: `API_TOKEN` is a secret, `LOCAL_MODE` is "1" where
  * whoever is on this machine may call, and `EDGE` is "local" where the command line serves.
  */
-export type Env = {
+export type Env = ObjectBindings & {
   API_TOKEN?: string;
   LOCAL_MODE?: string;
   EDGE?: string;
@@ -10,11 +12,6 @@ export type Env = {
   REQUEST_LOG?: string;
   /** Hosts whose files jobs may read (objects/job/url-rules.ts). */
   SOURCE_HOSTS?: string;
-  BUCKET: R2Bucket;
-  RUN: DurableObjectNamespace;
-  PARAMETER_SHARD: DurableObjectNamespace;
-  SUBTREE: DurableObjectNamespace;
-  DIRECTORY: DurableObjectNamespace;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;
   TOKENIZATION: DurableObjectNamespace;

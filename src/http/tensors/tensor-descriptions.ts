@@ -10,11 +10,8 @@ export const ANY_FILE = {
 };
 
 export const TENSOR_ERRORS = [
-  "malformed_body",
   "length_required",
   "body_too_large",
-  "unsupported_media_type",
-  "invalid_option",
   "shape_mismatch",
   "unsupported_dtype",
 ] as const;

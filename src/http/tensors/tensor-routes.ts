@@ -19,6 +19,13 @@ import {
   TENSOR_ERRORS,
 } from "./tensor-descriptions.ts";
 
+const CONVERSION_ERRORS = [
+  ...TENSOR_ERRORS,
+  "name_collision",
+  "nothing_to_convert",
+  "nonfinite_value",
+] as const;
+
 export const TENSOR_ROUTES = [
   route({
     id: "quantize",
@@ -32,12 +39,7 @@ export const TENSOR_ROUTES = [
     options: QUANTIZE_OPTIONS,
     body: ANY_FILE,
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [
-      ...TENSOR_ERRORS,
-      "name_collision",
-      "nothing_to_convert",
-      "nonfinite_value",
-    ],
+    errors: CONVERSION_ERRORS,
     examples: {
       checkpoint: {
         summary: "A safetensors file, of which only weights are quantized",
@@ -85,12 +87,7 @@ export const TENSOR_ROUTES = [
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
-    errors: [
-      ...TENSOR_ERRORS,
-      "name_collision",
-      "nothing_to_convert",
-      "nonfinite_value",
-    ],
+    errors: CONVERSION_ERRORS,
     examples: {
       pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
@@ -111,12 +108,7 @@ export const TENSOR_ROUTES = [
     options: REPACK_OPTIONS,
     body: { description: "safetensors with tensors in blocks" },
     answers: { 200: fileAnswer("safetensors") },
-    errors: [
-      ...TENSOR_ERRORS,
-      "name_collision",
-      "nothing_to_convert",
-      "nonfinite_value",
-    ],
+    errors: CONVERSION_ERRORS,
     examples: {
       pair: {
         summary: "A pair as gpt-oss has it, to compressed-tensors",
