@@ -1,8 +1,13 @@
-/** The constants that fit runs with one trainer best, and what the model then foretells of all. */
-import type { Sample } from "./measure.ts";
+/**
+ * The constants that fit best, and what the model then foretells of all runs. Times are those of runs in which nothing goes
+ * on beside anything else: one trainer, one microbatch; of computing, which is a trainer's thread alone, those of two
+ * microbatches besides. CPU adds up whatever goes on at once: its shares are those of all runs of one trainer.
+ */
+import { FEW, type Sample } from "./measure.ts";
 import { median } from "../median.ts";
 import {
   type Constants,
+  costOf,
   fitCost,
   type ModelCosts,
   nearStep,
@@ -12,34 +17,48 @@ import {
 export type Scaling = {
   constants: Constants;
   models: Record<string, ModelCosts>;
-  points: (Sample & { predicted: number })[];
+  /** `fitted`: constants come from it. */
+  points: (Sample & { predicted: number; fitted: boolean })[];
 };
 
+type Times = Omit<Constants, "difference" | "shares">;
+
+/** Errors: of one of the models there is no run that tells its constants */
 export function foretold(samples: readonly Sample[]): Scaling {
-  const alone = samples.filter(({ trainers, link }) => trainers === 1 && !link);
+  const near = samples.filter(({ trainers, link }) => trainers === 1 && !link);
+  const few = near.filter(({ microbatches }) => microbatches <= FEW);
+  const alone = near.filter(({ microbatches }) => microbatches === 1);
   const slow = samples.filter(({ link }) => link);
-  const first = modelsOf(alone);
+  for (const { preset } of samples)
+    if (!alone.some((each) => each.preset === preset))
+      throw new Error(
+        `Expected a run of ${preset} with one trainer, one microbatch and no link, got none`,
+      );
+  const first = modelsOf(few);
+  const times = timesOf(alone, first);
+  const models = readAgain(alone, first, times);
   const constants = {
-    ...constantsOf(alone, first),
+    ...times,
+    shares: sharesOf(near, models, times),
     difference: median(slow.map(({ share }) => share)),
   };
-  const models = readAgain(alone, first, constants);
   const points = samples.map((sample) => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
     const costs = models[sample.preset]!;
     return {
       ...sample,
       predicted: nearStep(costs, constants, setting, sample.cores),
+      fitted: few.includes(sample),
     };
   });
   return { constants, models, points };
 }
 
-function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
-  const presets = [...new Set(alone.map(({ preset }) => preset))];
+function modelsOf(few: readonly Sample[]): Record<string, ModelCosts> {
+  const presets = [...new Set(few.map(({ preset }) => preset))];
   return Object.fromEntries(
     presets.map((preset) => {
-      const runs = alone.filter((each) => each.preset === preset);
+      const runs = few.filter((each) => each.preset === preset);
       // As of requests: one "request" a step, and a "byte" a microbatch.
       const { each: pack, byte: compute } = fitCost(
         runs.map(({ microbatches, compute: seconds }) => ({
@@ -53,40 +72,14 @@ function modelsOf(alone: readonly Sample[]): Record<string, ModelCosts> {
   );
 }
 
-/** What a trainer waits for the commit, beyond its kernels and constants. */
-function readAgain(
+function timesOf(
   alone: readonly Sample[],
   models: Record<string, ModelCosts>,
-  { ask, commit }: Constants,
-): Record<string, ModelCosts> {
-  const entries = Object.entries(models).map(([preset, costs]) => {
-    const waited = alone
-      .filter((each) => each.preset === preset)
-      .map(({ lease, microbatches, shards }) => {
-        const kernels = costs.update + microbatches * costs.reduce;
-        const known = kernels + commit.once + shards * commit.shard;
-        return lease - microbatches * ask - known;
-      });
-    return [preset, { ...costs, again: Math.max(0, median(waited)) }] as const;
-  });
-  return Object.fromEntries(entries);
-}
-
-/** Both at work at once count as one after the other: no more than all of the time. */
-function sharesOf(edge: number, trainer: number): Constants["shares"] {
-  const [atEdge, atTrainer] = [Math.max(0, edge), Math.max(0, trainer)];
-  const all = Math.max(1, atEdge + atTrainer);
-  return { edge: atEdge / all, trainer: atTrainer / all };
-}
-
-function constantsOf(
-  alone: readonly Sample[],
-  models: Record<string, ModelCosts>,
-): Omit<Constants, "difference"> {
+): Times {
   const push = fitCost(
-    alone.map(({ shards, microbatches, costs, push: seconds }) => ({
-      requests: microbatches * shards,
-      bytes: microbatches * costs.pushedBytes,
+    alone.map(({ shards, costs, push: seconds }) => ({
+      requests: shards,
+      bytes: costs.pushedBytes,
       seconds,
     })),
   );
@@ -97,31 +90,74 @@ function constantsOf(
       seconds,
     })),
   );
-  // The last of a step's leases waits for the commit.
-  const asks = alone.map(({ lease, commit }) => lease - commit);
-  const requests = alone.map(({ push, pull }, i) => push + pull + asks[i]!);
-  const shares = {
-    edge: alone.map(({ preset, microbatches, edgeCpu }, i) => {
-      const { update, reduce } = models[preset]!;
-      return (edgeCpu - update - microbatches * reduce) / requests[i]!;
-    }),
-    trainer: alone.map(
-      ({ trainersCpu, compute }, i) => (trainersCpu - compute) / requests[i]!,
-    ),
-  };
+  // Of the smallest nothing is read again. A completion, then the request for a lease, which waits for the commit.
+  const least = Math.min(...alone.map(({ costs }) => costs.parameters));
+  const asks = alone
+    .filter(({ costs }) => costs.parameters === least)
+    .map(({ lease, commit }) => Math.max(0, lease - commit) / 2);
   // As of requests, with one "byte" a commit.
   const { each: shard, byte: once } = fitCost(
-    alone.map(({ preset, shards, microbatches, commit }) => {
-      const { update, reduce } = models[preset]!;
-      const seconds = Math.max(0, commit - update - microbatches * reduce);
-      return { requests: shards, bytes: 1, seconds };
-    }),
+    alone.map((sample) => ({
+      requests: sample.shards,
+      bytes: 1,
+      seconds: Math.max(0, sample.commit - kernelsOf(sample, models)),
+    })),
   );
-  return {
-    push,
-    pull,
-    ask: median(asks.map((all, i) => all / alone[i]!.microbatches)),
-    shares: sharesOf(median(shares.edge), median(shares.trainer)),
-    commit: { once, shard },
-  };
+  return { push, pull, ask: median(asks), commit: { once, shard } };
+}
+
+/** Of one step's commit. */
+function kernelsOf(
+  { preset, microbatches }: Sample,
+  models: Record<string, ModelCosts>,
+): number {
+  const { update, reduce, again } = models[preset]!;
+  return update + again + microbatches * reduce;
+}
+
+/** What a trainer waits for the commit, beyond its kernels and constants. */
+function readAgain(
+  alone: readonly Sample[],
+  models: Record<string, ModelCosts>,
+  { ask, commit }: Times,
+): Record<string, ModelCosts> {
+  const entries = Object.entries(models).map(([preset, costs]) => {
+    const waited = alone
+      .filter((each) => each.preset === preset)
+      .map((sample) => {
+        const known = commit.once + sample.shards * commit.shard + 2 * ask;
+        return sample.lease - known - kernelsOf(sample, models);
+      });
+    return [preset, { ...costs, again: Math.max(0, median(waited)) }] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/**
+ * Of a commit's seconds besides its kernels the edge is at work in as large a part. Both at work at once count as one after
+ * the other: no more than all of the time.
+ */
+function sharesOf(
+  near: readonly Sample[],
+  models: Record<string, ModelCosts>,
+  { push, pull, ask, commit }: Times,
+): Constants["shares"] {
+  const shares = near.map((sample) => {
+    const { microbatches, shards, costs, trainersCpu, edgeCpu } = sample;
+    const { compute, pack } = models[sample.preset]!;
+    const requests =
+      microbatches * costOf(push, costs.pushedBytes, shards) +
+      (microbatches + 1) * ask +
+      costOf(pull, costs.pulledBytes, shards);
+    const committing = commit.once + shards * commit.shard;
+    const edge = edgeCpu - kernelsOf(sample, models);
+    return {
+      edge: edge / (requests + committing),
+      trainer: (trainersCpu - pack - microbatches * compute) / requests,
+    };
+  });
+  const edge = Math.max(0, median(shares.map((each) => each.edge)));
+  const trainer = Math.max(0, median(shares.map((each) => each.trainer)));
+  const all = Math.max(1, edge + trainer);
+  return { edge: edge / all, trainer: trainer / all };
 }

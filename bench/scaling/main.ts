@@ -16,12 +16,12 @@ await runScript({
   meta: {
     name: "npm run scaling --",
     description:
-      "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: six minutes",
+      "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: seven minutes",
   },
   args: {
     steps: valued(
       "N",
-      "Of each setting of the smallest model; half as many of the next, a quarter of the last",
+      "Of each setting of the smallest model; half as many of the next, a quarter of the last; twice that of few microbatches",
       "8",
     ),
     json: valued("FILE", "Write what was measured to this file"),

@@ -21,8 +21,8 @@ import type { Link, ModelCosts, Setting } from "./model.ts";
 
 const DATASET = "scaling";
 const MICROBATCHES = 8;
-/** Of those that tell what a trainer does once a step. */
-const FEW = 2;
+/** Of those that tell what a trainer does once a step, beside those of one. */
+export const FEW = 2;
 /** Of so many steps of the smallest model, those of each that are timed. */
 const STEPS: Record<string, number> = { tiny: 1, small: 1 / 2, medium: 1 / 4 };
 const SEQUENCES = 2;
@@ -63,14 +63,20 @@ const point = (
   microbatches = MICROBATCHES,
 ): Point => ({ preset, trainers, shards, microbatches, link });
 
-/** Those with one trainer, on this machine, are what constants come from (fit.ts); the others are foretold. */
+/**
+ * Those with one trainer and one microbatch, where nothing goes on beside anything else, and for computing those with two, are
+ * what constants come from (fit.ts); all others are foretold.
+ */
 const POINTS: readonly Point[] = [
-  ...[1, 2, 4, 16].map((shards) => point("tiny", 1, shards)),
-  ...[2, 8, 16].map((shards) => point("small", 1, shards)),
-  ...[6, 16].map((shards) => point("medium", 1, shards)),
+  ...[1, 4, 16].map((shards) => point("tiny", 1, shards, null, 1)),
+  ...[2, 8, 16].map((shards) => point("small", 1, shards, null, 1)),
+  ...[6, 16].map((shards) => point("medium", 1, shards, null, 1)),
   point("tiny", 1, 2, null, FEW),
   point("small", 1, 2, null, FEW),
   point("medium", 1, 6, null, FEW),
+  ...[1, 4, 16].map((shards) => point("tiny", 1, shards)),
+  ...[2, 16].map((shards) => point("small", 1, shards)),
+  ...[6, 16].map((shards) => point("medium", 1, shards)),
   ...[2, 4, 8].map((trainers) => point("tiny", trainers, 2)),
   ...[2, 4, 8].map((trainers) => point("small", trainers, 2)),
   ...[2, 4, 8].map((trainers) => point("medium", trainers, 6)),
@@ -121,7 +127,7 @@ export function measureScaling(
         url,
         stateFolder,
         each,
-        Math.ceil(steps * STEPS[each.preset]!),
+        stepsOf(each, steps),
         kernels,
       );
       samples.push({ ...sample, load, cores });
@@ -129,6 +135,11 @@ export function measureScaling(
     }
     return samples;
   });
+}
+
+/** Steps of few microbatches are short, and constants come from them: twice as many. */
+function stepsOf({ preset, microbatches }: Point, steps: number): number {
+  return Math.ceil(steps * STEPS[preset]! * (microbatches <= FEW ? 2 : 1));
 }
 
 type Kernels = ReturnType<typeof commitKernels>;

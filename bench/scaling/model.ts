@@ -1,25 +1,25 @@
 /**
  * How long a step takes. On one machine the edge is one thread, and shares the cores with the trainers. n of these have
- * something to do: no more than the step's M microbatches. A microbatch needs, with its part of what its trainer does once
- * a step,
+ * something to do: no more than the step's M microbatches. While a trainer computes one, the gradient of the one before is on
+ * its way; then it tells the run, which it waits for, and sends the next:
  *
- *   trainer = compute + n/M · pack + the trainer's share of request        seconds of a core
- *   edge    = the edge's share of request                                 seconds of a core, of its one thread
- *   wait    = the rest of request, for the disk most of all, + link
- *   request = push + ask + n/M · pull
+ *   own      = compute + the trainer's share of push            its thread
+ *   away     = the rest of push + link                          the edge's thread, the disk, the link
+ *   met      = ask + link + n/M · (pack + ask + pull + link)    with nothing beside it
+ *   cycle(1) = max(own, away) + n/M · min(own, away) + met
+ *   step     = commit + (M + (n − 1) / 2) · cycle(n) / n
  *
- * One trainer alone has its microbatches one after another, each after trainer + edge + wait. Of n at once each waits for
- * others that are at a core, or at the edge's thread, when it comes there. How many these are follows from how many there
- * are with one trainer less (mean value analysis of a closed queueing network: Reiser and Lavenberg 1980; m cores as one that
- * is m times as fast and a delay: Seidmann 1987):
+ * What is so once a step counts with n/M: a trainer packs weights, asks for its first lease, pulls, and has nothing to hide its
+ * last push behind. Who finds no microbatch open computes what another holds, until the last is done: half of one each, as
+ * trainers come evenly. Of n at once each waits for others that are at a core, or at the edge's thread, when it comes there:
+ * its work takes longer by as many as there are, in the mean, with one trainer less (mean value analysis of a closed queueing
+ * network: Reiser and Lavenberg 1980; m cores as one that is m times as fast and a delay: Seidmann 1987), and then the longer
+ * of own and away counts.
  *
- *   R(n) = (trainer + edge) · (1 + queue(n − 1) / m) + edge · queue at the edge(n − 1) + wait
- *   step = commit + (M + (n − 1) / 2) · R(n) / n
- *
- * Who finds no microbatch open computes what another holds, until the last is done: half of one each, as trainers come
- * evenly. What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is
- * a lease with its completion, commit = its kernels + again + c + S · d, while which trainers have nothing to do. A link
- * takes its round trip, and its bytes at its rate; a slow one is pulled over as differences to the step before.
+ * What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a
+ * completion, which brings the next lease, or the request for the first. commit = its kernels + again + c + S · d, while which
+ * trainers have nothing to do. A link takes its round trip, and its bytes at its rate; a slow one is pulled over as
+ * differences to the step before.
  *
  * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
  */
@@ -31,7 +31,7 @@ export type Cost = { each: number; byte: number };
 export type Constants = {
   push: Cost;
   pull: Cost;
-  /** Of a lease and its completion. */
+  /** Of a completion, which brings the next lease, or of the request for a step's first. */
   ask: number;
   /** Of a request's seconds those in which a core is at work, the edge's and the trainer's; else it waits. */
   shares: { edge: number; trainer: number };
@@ -77,50 +77,71 @@ export function nearStep(
   cores: number,
 ): number {
   const n = Math.min(trainers, microbatches);
-  const { push, pull, ask, shares, commit } = constants;
+  const { ask, shares, commit } = constants;
   /** Of what a trainer does once a step, a microbatch's part. */
   const part = n / microbatches;
-  const request =
-    costOf(push, costs.pushedBytes, shards) +
-    ask +
-    part * costOf(pull, costs.pulledBytes, shards);
-  const edge = shares.edge * request;
-  const trainer = costs.compute + part * costs.pack + shares.trainer * request;
-  const wait =
-    (1 - shares.edge - shares.trainer) * request +
-    travel(link, costs.pushedBytes) +
-    link.roundTrip +
-    part * pulledOver(link, costs, constants);
+  const push = costOf(constants.push, costs.pushedBytes, shards);
+  const met =
+    ask + part * (ask + costOf(constants.pull, costs.pulledBytes, shards));
+  const waits = 1 - shares.edge - shares.trainer;
+  const stages: Stages = {
+    own: { trainer: costs.compute + shares.trainer * push, edge: 0, wait: 0 },
+    away: {
+      trainer: 0,
+      edge: shares.edge * push,
+      wait: waits * push + travel(link, costs.pushedBytes),
+    },
+    met: {
+      trainer: part * costs.pack + shares.trainer * met,
+      edge: shares.edge * met,
+      wait:
+        waits * met +
+        link.roundTrip +
+        part * (link.roundTrip + pulledOver(link, costs, constants)),
+    },
+  };
   return (
     costs.update +
     costs.again +
     microbatches * costs.reduce +
     commit.once +
     shards * commit.shard +
-    ((microbatches + (n - 1) / 2) *
-      roundOf({ trainer, edge, wait }, n, cores)) /
-      n
+    ((microbatches + (n - 1) / 2) * cycleOf(stages, n, part, cores)) / n
   );
 }
 
-/** R(n): of one of n trainers, from one microbatch to its next. */
-function roundOf(
-  { trainer, edge, wait }: Record<"trainer" | "edge" | "wait", number>,
+/** Seconds of a core for the trainer and for the edge, and of neither. */
+type Stage = { trainer: number; edge: number; wait: number };
+type Stages = Record<"own" | "away" | "met", Stage>;
+
+/** Of one of n trainers, from one microbatch to its next, of which `part` hide no push. */
+function cycleOf(
+  { own, away, met }: Stages,
   n: number,
+  part: number,
   cores: number,
 ): number {
-  const work = trainer + edge;
-  let [round, atCores, atEdge] = [0, 0, 0];
+  let [cycle, atCores, atEdge] = [0, 0, 0];
   for (let count = 1; count <= n; count++) {
-    const [queued, served] = [
-      (work / cores) * (1 + atCores),
-      edge * (1 + atEdge),
-    ];
-    round = queued + work * (1 - 1 / cores) + edge * atEdge + wait;
-    atCores = (count * queued) / round;
-    atEdge = (count * served) / round;
+    const [computing, pushing, meeting] = [own, away, met].map(
+      ({ trainer, edge, wait }) =>
+        trainer +
+        edge +
+        wait +
+        ((trainer + edge) * atCores) / cores +
+        edge * atEdge,
+    ) as [number, number, number];
+    const longer = Math.max(computing, pushing);
+    cycle = longer + part * Math.min(computing, pushing) + meeting;
+    let [queued, served] = [0, 0];
+    for (const { trainer, edge } of [own, away, met]) {
+      queued += ((trainer + edge) / cores) * (1 + atCores);
+      served += edge * (1 + atEdge);
+    }
+    atCores = (count * queued) / cycle;
+    atEdge = (count * served) / cycle;
   }
-  return round;
+  return cycle;
 }
 
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
@@ -130,6 +151,7 @@ const OBJECT_REQUESTS = 1000;
 export type FarStep = {
   /** All have pulled: by their own links, or one after another from a shard. */
   pull: number;
+  /** With the leases, and what a push takes longer than computing the next. */
   compute: number;
   /** The last pushes are taken: all come at once, and a shard, or an object before it, takes one after another. */
   push: number;
@@ -159,11 +181,13 @@ export function farStep(
     fanIn === 1 ? n * taken : fanIn * (taken + reduce) + sums * summed;
   const { once, shard } = constants.commit;
   const pull = Math.max(pulledOver(link, costs, constants), n * given);
+  const push = Math.max(travel(link, costs.pushedBytes), gathered);
   const compute =
     costs.pack +
-    rounds * (costs.compute + constants.ask + 2 * link.roundTrip) +
-    (rounds - 1) * travel(link, costs.pushedBytes);
-  const push = Math.max(travel(link, costs.pushedBytes), gathered);
+    constants.ask +
+    link.roundTrip +
+    rounds * (costs.compute + constants.ask + link.roundTrip) +
+    (rounds - 1) * Math.max(0, push - costs.compute);
   const commit =
     costs.update / shards +
     (fanIn === 1 ? microbatches : sums * rounds) * reduce +
@@ -177,7 +201,11 @@ export function farStep(
   return { pull, compute, push, commit, seconds };
 }
 
-function costOf({ each, byte }: Cost, bytes: number, requests: number): number {
+export function costOf(
+  { each, byte }: Cost,
+  bytes: number,
+  requests: number,
+): number {
   return requests * each + bytes * byte;
 }
 

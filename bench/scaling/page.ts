@@ -61,7 +61,7 @@ function constants({
 }: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a lease with its completion ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
+    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a completion, or the request for a step's first lease, ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
     "",
     "| model | parameters | computing a microbatch | packing weights, once | reducing one | the update | read again | a difference, made and taken | pulled | pushed a microbatch |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
@@ -76,16 +76,21 @@ function checked({ points }: Scaling): string {
   const off = (point: (typeof points)[number]) =>
     point.predicted / point.step - 1;
   const { load, cores } = points[0]!;
-  const errors = points.map((point) => Math.abs(off(point)));
-  const within = errors.filter((error) => error <= 0.15).length;
+  const errorsOf = (are: boolean): number[] =>
+    points
+      .filter(({ fitted }) => fitted === are)
+      .map((point) => Math.abs(off(point)));
+  const within = (errors: readonly number[]): string =>
+    `${errors.filter((error) => error <= 0.15).length} of ${errors.length}`;
+  const [errors, fitted] = [errorsOf(false), errorsOf(true)];
   return [
-    `On ${availableParallelism()} cores, which compute ${cores.toFixed(2)} times as much as one, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. ${within} of ${points.length} within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}.`,
+    `On ${availableParallelism()} cores, which compute ${cores.toFixed(2)} times as much as one, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. Of the runs that were not fitted ${within(errors)} are within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}. Of those that were, ${within(fitted)}.`,
     "",
-    "| model | trainers | shards | microbatches | link | measured | foretold | off |",
-    "| --- | --: | --: | --: | --- | --: | --: | --: |",
+    "| model | trainers | shards | microbatches | link | fitted | measured | foretold | off |",
+    "| --- | --: | --: | --: | --- | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
-        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.microbatches} | ${point.link ? describeLink(point.link) : "none"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
+        `| ${point.preset} | ${point.trainers} | ${point.shards} | ${point.microbatches} | ${point.link ? describeLink(point.link) : "none"} | ${point.fitted ? "yes" : "no"} | ${ms(point.step)} ms | ${ms(point.predicted)} ms | ${signed(off(point))} |`,
     ),
   ].join("\n");
 }
