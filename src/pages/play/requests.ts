@@ -84,11 +84,14 @@ class Line {
     for (const { asked } of this.#waiting.values()) this.#send(asked);
   }
 
-  overtake(kind: QuestionKind): void {
-    const isOld = ({ asked, sinceMs }: Waiting) =>
-      asked.kind === kind && performance.now() - sinceMs > LONG_MS;
-    if ([...this.#waiting.values()].some(isOld))
-      this.end(new Overtaken(), ({ asked }) => asked.kind === kind);
+  /** Looks that were asked for before this, and have taken long, give way to it. */
+  overtake(id: number): void {
+    const isOvertaken = ({ asked, sinceMs }: Waiting) =>
+      asked.kind === "look" &&
+      asked.id < id &&
+      performance.now() - sinceMs >= LONG_MS;
+    if ([...this.#waiting.values()].some(isOvertaken))
+      this.end(new Overtaken(), isOvertaken);
   }
 
   #send(asked: Question): void {
@@ -124,8 +127,11 @@ export function ask<K extends QuestionKind>(
   heard: (share: number) => void = () => undefined,
 ): Promise<Questions[K]["answer"]> {
   const line = kind === "quantize" ? quantizing : looking;
-  line.overtake("look");
-  const whole = { id: ++asked, kind, question } as Question;
+  const id = ++asked;
+  line.overtake(id);
+  // What was young by now is not, if it still stands before this then.
+  setTimeout(() => line.overtake(id), LONG_MS);
+  const whole = { id, kind, question } as Question;
   return line.ask(whole, heard) as Promise<Questions[K]["answer"]>;
 }
 
