@@ -19,7 +19,7 @@ export function variable(
 }
 
 /** As a header can carry it; `place` is where it was told. Errors: `UsageError` */
-export function checkToken(place: string, token: string): string {
+export function checkBearer(place: string, token: string): string {
   if (TOKEN.test(token)) return token;
   throw new UsageError(
     `Expected ${place} to be of visible ASCII characters without blanks, got others`,

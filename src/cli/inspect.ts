@@ -9,7 +9,7 @@ import {
   readOne,
 } from "../checkpoints/read-heads.ts";
 import { flag, operand, valued } from "./argument.ts";
-import { checkToken } from "./environment.ts";
+import { checkBearer } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
@@ -45,9 +45,9 @@ export const inspectCommand = defineCommand({
 
 /** $HF_TOKEN as the hub's own programs read it: an empty one is none. */
 function tokenOf(typed: unknown): string | undefined {
-  if (typed !== undefined) return checkToken("--token", typed as string);
+  if (typed !== undefined) return checkBearer("--token", typed as string);
   const told = process.env.HF_TOKEN?.trim();
-  return told ? checkToken("$HF_TOKEN", told) : undefined;
+  return told ? checkBearer("$HF_TOKEN", told) : undefined;
 }
 
 async function inspected(

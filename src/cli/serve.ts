@@ -2,11 +2,10 @@
 import { resolve } from "node:path";
 import { type ArgsDef, parseArgs } from "citty";
 import { flag, valued } from "./argument.ts";
-import { checkToken, variable } from "./environment.ts";
+import { checkBearer, variable } from "./environment.ts";
 import {
   type Arguments,
   checkArguments,
-  refusedAsTyped,
   UsageError,
 } from "./file-arguments.ts";
 
@@ -51,24 +50,24 @@ export async function serve(
   const args = parseArgs<typeof serveArgs>([...rawArgs], serveArgs);
   const port = portOf(args.port);
   const token = tokenOf(args.token);
-  const [{ startEdge }, { onEndSignal }] = await Promise.all([
+  const [{ refusalOf, startEdge }, { onEndSignal }] = await Promise.all([
     import("../local/edge.ts"),
     import("../local/signals.ts"),
   ]);
+  const refusal = refusalOf(args.host, token);
+  if (refusal !== undefined) throw new UsageError(refusal);
   // Exiting ends the runtime.
   onEndSignal(() => process.exit(0));
-  const { url, lost } = await refusedAsTyped(
-    startEdge({
-      host: args.host,
-      port,
-      ...(args.state && { stateFolder: resolve(args.state) }),
-      token,
-      pages: true,
-      // A run alone has fifty a second, and a person's terminal would show nothing else.
-      logsRequests: !process.stderr.isTTY,
-      ...(prepare && { prepare }),
-    }),
-  );
+  const { url, lost } = await startEdge({
+    host: args.host,
+    port,
+    ...(args.state && { stateFolder: resolve(args.state) }),
+    token,
+    pages: true,
+    // A run alone has fifty a second, and a person's terminal would show nothing else.
+    logsRequests: !process.stderr.isTTY,
+    ...(prepare && { prepare }),
+  });
   // Miniflare's own listeners came with the runtime.
   onEndSignal(() => process.exit(0));
   const bearer =
@@ -94,7 +93,7 @@ function portOf(text: string): number {
 }
 
 function tokenOf(typed: string | undefined): string | undefined {
-  if (typed !== undefined) return checkToken("--token", typed);
+  if (typed !== undefined) return checkBearer("--token", typed);
   const told = variable("API_TOKEN");
-  return told === undefined ? undefined : checkToken("$API_TOKEN", told);
+  return told === undefined ? undefined : checkBearer("$API_TOKEN", told);
 }

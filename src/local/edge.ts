@@ -7,7 +7,6 @@
 import { rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { AppError } from "../api/errors.ts";
 import { builtWorker, type WorkerSettings } from "./built-worker.ts";
 import { lockFolder } from "./lock.ts";
 import { makeFolder } from "./make-folder.ts";
@@ -23,6 +22,15 @@ const WORKER_FOLDER = join(PACKAGE_ROOT, "build/worker");
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
 /** Of this process, to tell their logs apart. */
 let trainerHosts = 0;
+
+/** Why nobody may serve on `host` so; undefined where that may be. */
+export function refusalOf(
+  host: string,
+  token: string | undefined,
+): string | undefined {
+  if (token || LOOPBACK.includes(host)) return undefined;
+  return `Expected a token where the edge serves beyond this machine, on ${host}, got none`;
+}
 
 export type EdgeOptions = {
   stateFolder?: string;
@@ -71,12 +79,8 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     prepare,
     report = console.error,
   } = options;
-  if (!token && !LOOPBACK.includes(host)) {
-    throw new AppError(
-      "invalid_option",
-      `Expected a token where the edge serves beyond this machine, on ${host}, got none`,
-    );
-  }
+  const refusal = refusalOf(host, token);
+  if (refusal !== undefined) throw new Error(refusal);
   const lock = await lockFolder(stateFolder);
   try {
     await endStale(stateFolder);
