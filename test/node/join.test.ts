@@ -510,5 +510,5 @@ test.each([
     ...args.map((arg) => arg.replace("URL", edge.url)),
   );
   expect(stderr).toMatch(message);
-  expect(code).toBe(1);
+  expect(code).toBe(2);
 });
