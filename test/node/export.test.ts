@@ -114,7 +114,7 @@ test.each([
 test.each([
   [["--text", "empty.txt"], "Expected at least 65 tokens (context + 1)"],
   [["--text", "odd.txt"], "Expected --text in UTF-8"],
-  [["--out", "run.safetensors"], "Expected a folder, got"],
+  [["--out", "run.safetensors"], "Expected a folder, or none yet, got"],
 ])(
   "gradients of it say what is wrong with %j before they measure",
   (args, message) => {
