@@ -44,15 +44,33 @@ export async function answerRefused(
   return new Response(readable, answer);
 }
 
+/** Reads into the piece that it is given, where the stream can. */
+type PieceReader = {
+  read(
+    piece: Uint8Array<ArrayBuffer>,
+  ): Promise<{ value?: Uint8Array | undefined; done: boolean }>;
+  cancel(): Promise<void>;
+};
+
+/** What comes from a network is a stream of bytes; one of objects hands out pieces of its own. */
+function pieceReader(body: ReadableStream<Uint8Array>): PieceReader {
+  try {
+    return body.getReader({ mode: "byob" });
+  } catch {
+    const reader = body.getReader();
+    return { read: () => reader.read(), cancel: () => reader.cancel() };
+  }
+}
+
 class Rest {
-  readonly #reader: ReadableStreamBYOBReader;
+  readonly #reader: PieceReader;
   #piece = new Uint8Array(PIECE_BYTES);
   /** The one that nobody has waited for to its end; whether more may come behind it. */
   #reading: Promise<boolean> | undefined;
   #bytes = 0;
 
   constructor(body: ReadableStream<Uint8Array>) {
-    this.#reader = body.getReader({ mode: "byob" });
+    this.#reader = pieceReader(body);
   }
 
   /** Whether all of it has come, or it has broken off, within so many bytes and so long. */

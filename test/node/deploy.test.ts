@@ -93,10 +93,18 @@ test("what the Worker's code takes for bound is what wrangler.toml binds", () =>
     ).sort();
   };
   const bound = members(readFileSync(types, "utf8"), "__BaseEnv_Env {", /^\s*(\w+): /gm); // prettier-ignore
-  const env = readFileSync(join(folder, "src/http/env.ts"), "utf8");
+  const declared = (pattern: RegExp): string[] =>
+    (
+      [
+        ["src/http/env.ts", "type Env = ObjectBindings & {"],
+        ["src/objects/platform/bindings.ts", "type ObjectBindings = {"],
+      ] as const
+    ).flatMap(([file, head]) =>
+      members(readFileSync(join(folder, file), "utf8"), head, pattern),
+    );
   // What has a question mark is a secret, a variable that may be unset, or of a local edge.
-  const needed = members(env, "type Env = {", /^ {2}(\w+): /gm);
-  const known = members(env, "type Env = {", /^ {2}(\w+)\??: /gm);
+  const needed = declared(/^ {2}(\w+): /gm);
+  const known = declared(/^ {2}(\w+)\??: /gm);
   expect(needed.length).toBeGreaterThan(4);
   expect(bound).toEqual(expect.arrayContaining(needed));
   expect(known).toEqual(expect.arrayContaining(bound));

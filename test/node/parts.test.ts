@@ -74,13 +74,15 @@ test.each(["file", "folder"] as const)(
       writeFileSync(at(".another.999999999.part"), "");
       writeFileSync(at(".out.1234567890123456.part"), "a download's");
       await write(kind);
-      expect(there()).toEqual([
-        ".another.999999999.part",
-        ".out.1234567890123456.part",
-        `.out.${living.pid}.part`,
-        ".out.kept.1.part",
-        "out",
-      ]);
+      expect(there()).toEqual(
+        [
+          ".another.999999999.part",
+          ".out.1234567890123456.part",
+          `.out.${living.pid}.part`,
+          ".out.kept.1.part",
+          "out",
+        ].toSorted(),
+      );
     } finally {
       await kill(living);
     }

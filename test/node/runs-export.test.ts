@@ -218,8 +218,8 @@ test.each([
   [["a-run", "--format", "tensorboard"], 2, "Expected --output with"],
   [["a-run", "--format", "xml"], 2, "xml"],
   [["no/such/../../a-run", "--frmat", "csv"], 2, "got --frmat"],
-  [["empty"], 2, "a folder with metrics.jsonl, got empty"],
-  [["no-json.txt"], 2, 'got "to and fro" on line 1'],
+  [["empty"], 1, "a folder with metrics.jsonl, got empty"],
+  [["no-json.txt"], 1, 'got "to and fro" on line 1'],
   [["a-run", "-o", "no/such/out.csv"], 1, "Expected a folder"],
 ] as const)("%j is refused", (args, code, message) => {
   mkdirSync(join(folder, "empty"), { recursive: true });

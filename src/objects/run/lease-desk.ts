@@ -88,12 +88,13 @@ export class LeaseDesk {
     key: string | undefined,
   ): Promise<CompletionResponse> {
     const { config, keys } = this.#present.record();
-    checkLeasedMicrobatch(config, kind, step, index);
     const leased = { kind, step, index };
     const [author, required] = await Promise.all([
       this.#admission.authorOfKey(caller, leased, key),
       requiredAuthors(config, keys, leased),
     ]);
+    // After the key: of a run that had this id before it may be one that this run has not.
+    checkLeasedMicrobatch(config, kind, step, index);
     // After the last wait: what is decided from here on is decided at once.
     const record = this.#present.record();
     if (record.keys.secret !== keys.secret) {

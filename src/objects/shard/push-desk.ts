@@ -67,10 +67,11 @@ export class PushDesk {
   ): Promise<{ duplicate: boolean }> {
     const { keys, ended, geometry, own } = this.#loaded();
     checkRunning(ended);
+    const leased = { kind: "train", step, index: microbatch } as const;
+    // Before the microbatch: of a run that had this id before it may be one that this run has not.
+    const author = await authorOfKey(keys, caller, leased, key);
     checkMicrobatch(geometry, microbatch);
     checkOwn(own, microbatch);
-    const leased = { kind: "train", step, index: microbatch } as const;
-    const author = await authorOfKey(keys, caller, leased, key);
     this.#checkPush(author, step, microbatch);
     const reservation = await isolateMemory.reserve(
       declaredBytes ?? MAX_FRAME_BYTES,
