@@ -1,6 +1,7 @@
 /** One file to another: by the kernels in this process, or by an edge. */
 import pc from "picocolors";
 import type { FileOperation, RawOptions } from "../api/tensors.ts";
+import { bytesOf } from "../client/broken-off.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { readTensorFile } from "../formats/containers/containers.ts";
@@ -106,7 +107,7 @@ async function convertThere(
   }
   const response = await sendTo(edge, blob, request);
   bar.begin(Number(response.headers.get("Content-Length")));
-  return [blob.size, await writeOutput(output, told(response.body!, bar))];
+  return [blob.size, await writeOutput(output, told(response, bar))];
 }
 
 function sendTo(
@@ -124,11 +125,8 @@ function sendTo(
   }
 }
 
-async function* told(
-  body: ReadableStream<Uint8Array>,
-  bar: Bar,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of body) {
+async function* told(response: Response, bar: Bar): AsyncGenerator<Uint8Array> {
+  for await (const chunk of bytesOf(response)) {
     bar.add(chunk.length);
     yield chunk;
   }

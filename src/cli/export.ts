@@ -9,6 +9,7 @@ import { exportedFile } from "../training/checkpoint-file.ts";
 import type { CheckpointFolder } from "../training/checkpoint-folder.ts";
 import { planCheckpointGguf } from "../training/checkpoint-gguf.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { bytesOf } from "../client/broken-off.ts";
 import { oneOf, operand } from "./argument.ts";
 import { checkOutputFolder, writeFolder } from "./directory-output.ts";
 import { clientOf, edgeArguments } from "./edge-arguments.ts";
@@ -117,6 +118,5 @@ async function exportRun(
 ): Promise<number> {
   checkOutputOrStdout(to, force);
   const run = clientOf(given).run(given.model as string);
-  const { body } = await run.checkpoint(format);
-  return writeOutput(to, body!);
+  return writeOutput(to, bytesOf(await run.checkpoint(format)));
 }

@@ -1,5 +1,6 @@
 /** What a person may do about an error that is none of the call: a line, or nothing where nobody knows. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
+import { BrokenOff } from "../client/broken-off.ts";
 import { called } from "./called.ts";
 
 const STEPS: Partial<Record<ErrorCode, () => string>> = {
@@ -22,6 +23,9 @@ const STEPS: Partial<Record<ErrorCode, () => string>> = {
     "The state is of another release: use that one, or another --state",
 };
 
+const ASK_AGAIN =
+  "The edge, or the way to it, failed amid the answer: call it again";
+
 /** One that brings what may be done about it. */
 export class Remedied extends AppError {
   readonly remedy: string;
@@ -34,6 +38,7 @@ export class Remedied extends AppError {
 
 export function nextStep(error: unknown): string | undefined {
   if (error instanceof Remedied) return error.remedy;
+  if (error instanceof BrokenOff) return ASK_AGAIN;
   if (error instanceof AppError) return STEPS[error.code]?.();
   return undefined;
 }

@@ -6,6 +6,7 @@
 import type { StepMetrics } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
+import { wholeOf } from "../client/broken-off.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { essentialConfig } from "../training/checkpoint.ts";
 import { checkpointBytes } from "../training/checkpoint-file.ts";
@@ -208,12 +209,7 @@ export class RecomputedRun {
 
   async #stateOf(step: number): Promise<Folder> {
     const answer = await this.#run.checkpoint("safetensors", "full", step);
-    const bytes = new Uint8Array(await answer.arrayBuffer());
-    const expected = Number(answer.headers.get("Content-Length"));
-    if (bytes.length === expected) return checkpointBytes(bytes);
-    throw new Error(
-      `Expected ${expected} bytes of the state of step ${step}, got ${bytes.length}: ask again`,
-    );
+    return checkpointBytes(await wholeOf(answer));
   }
 }
 

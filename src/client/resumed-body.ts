@@ -1,5 +1,6 @@
 /** A download that goes on where its connection broke, in the version that it began with. */
 import { AppError } from "../api/errors.ts";
+import { BrokenOff } from "./broken-off.ts";
 import type { Http } from "./http.ts";
 import { pause, pauseMs } from "./retry.ts";
 
@@ -8,7 +9,7 @@ const PARTIAL = 206;
 /**
  * The answer to a GET of `path`, `range` of it or all. A body that breaks off is followed by a request
  * for the rest under If-Range. Reading it fails with `file_changed` when there is another version by then,
- * and with `unavailable` when connections bring nothing for as long as the client has patience.
+ * and with `BrokenOff` when connections bring nothing for as long as the client has patience.
  */
 export async function download(
   http: Http,
@@ -66,10 +67,10 @@ function resumed(
       http.signal?.throwIfAborted();
       silentMs ??= Date.now();
       if (Date.now() - silentMs > http.patienceMs) {
-        throw new AppError(
-          "unavailable",
-          `Expected ${bytes} bytes, got ${taken} and then connections that end without any`,
-          { cause },
+        throw new BrokenOff(
+          `${bytes} bytes`,
+          `${taken} and then connections that end without any`,
+          cause,
         );
       }
       await pause(pauseMs(failures++), http.signal);

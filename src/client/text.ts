@@ -1,10 +1,11 @@
 /** A text as an edge writes it, from its stream of events. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { GenerateRequest, TextEvent } from "../api/generation.ts";
+import { BrokenOff } from "./broken-off.ts";
 import { blocksOf } from "./events.ts";
 import type { Http } from "./http.ts";
 
-/** Pieces, and at last how it ended. Errors: those of the edge; `unavailable` where the stream breaks off */
+/** Pieces, and at last how it ended. Errors: those of the edge; `BrokenOff` */
 export async function* readTextEvents(
   http: Http,
   path: string,
@@ -33,8 +34,5 @@ export async function* readTextEvents(
     yield event;
     if (!("text" in event)) return;
   }
-  throw new AppError(
-    "unavailable",
-    "Expected the text to end, got a stream that broke off",
-  );
+  throw new BrokenOff("the text to end", "a stream that broke off");
 }

@@ -1,5 +1,6 @@
 /** Computes a run again, step by step, and what the recipe does to one microbatch of the last. */
 import { messageOf } from "../api/errors.ts";
+import { wholeOf } from "../client/broken-off.ts";
 import { Client } from "../client/client.ts";
 import type { RunClient } from "../client/run-client.ts";
 import { checkpointBytes } from "../training/checkpoint-file.ts";
@@ -50,8 +51,8 @@ async function replay(task: ReplayTask): Promise<void> {
 /** All of the state of a step, as the run has it. */
 async function stateAt(api: RunClient, step: number) {
   const answer = await api.checkpoint("safetensors", "full", step);
-  const file = new Uint8Array(await answer.arrayBuffer());
-  const { read, run: state } = await openModel(await checkpointBytes(file));
+  const file = await checkpointBytes(await wholeOf(answer));
+  const { read, run: state } = await openModel(file);
   return { step, read, results: state?.results };
 }
 

@@ -1,4 +1,4 @@
-/** Texts that a Worker sends while they are written, to readers that stay, that leave, and that hear of a failure. */
+/** Texts and lines that a Worker sends while they are written, to readers that stay, that leave, and that hear of a failure. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -9,11 +9,12 @@ import { guardRuntimes } from "../../src/local/processes.ts";
 
 const SOURCES = resolve(import.meta.dirname, "../../src");
 
-/** /metrics has a page, and then fails where `fails`. /text?form=…&pieces=… writes, and fails after so many pieces where `fails`; /released says how many are given back. */
+/** /metrics has 700 lines, and fails at its second page, read the second time, where `fails`; where `rewinds` they are fewer by then. /text?form=…&pieces=… writes, and fails after so many pieces where `fails`; /released says how many are given back. */
 const WORKER = `
 import { AppError } from "./api/errors.ts";
 import { textStream } from "./http/generation/text-stream.ts";
-import { metricsStream } from "./http/runs/metrics-stream.ts";
+import { declaredStream } from "./http/runs/declared-stream.ts";
+import { writtenMetrics } from "./http/runs/written-metrics.ts";
 
 let released = 0;
 
@@ -31,11 +32,16 @@ export default {
     const { pathname, searchParams: asked } = new URL(request.url);
     if (pathname === "/released") return new Response(String(released));
     if (pathname === "/metrics") {
-      const page = async (step) => {
-        if (step > 0 && asked.has("fails")) throw new Error("gone");
-        return step > 0 ? [] : [{ step: 0, phases: {} }];
+      let reads = 0;
+      const page = async (step, limit) => {
+        const isAgain = ++reads > 2;
+        if (isAgain && asked.has("fails")) throw new Error("gone");
+        const steps = isAgain && asked.has("rewinds") ? 600 : 700;
+        const length = Math.min(limit, steps - step);
+        return Array.from({ length }, (_, i) => ({ step: step + i, phases: {} }));
       };
-      return new Response(await metricsStream(asked.has("csv"), page));
+      const { bytes, chunks } = await writtenMetrics(asked.has("csv"), page);
+      return new Response(declaredStream(context, bytes, chunks));
     }
     const writing = text(Number(asked.get("pieces")), asked.has("fails"));
     return new Response(
@@ -98,14 +104,28 @@ test("what fails on the way is told as an event", async () => {
   await expect.poll(released).toBe(before + 1);
 });
 
-test.each(["/text?form=text&pieces=3", "/metrics?", "/metrics?csv"])(
-  "what fails on the way in %s has no end of its own, as docs/service.md says",
+test("what fails on the way in plain text has no end of its own, as docs/service.md says", async () => {
+  const whole = await (await get("/text?form=text&pieces=3")).text();
+  const broken = await get("/text?form=text&pieces=3&fails");
+  expect(broken.status).toBe(200);
+  // A runtime that breaks it off by itself is welcome: then the page is to say so.
+  expect(await broken.text()).toBe(whole);
+});
+
+test.each(["/metrics?", "/metrics?csv"])(
+  "%s declares its length, and breaks off where a page fails or has become shorter",
   async (path) => {
-    const whole = await (await get(path)).text();
-    const broken = await get(`${path}&fails`);
-    expect(broken.status).toBe(200);
-    // A runtime that breaks it off by itself is welcome: then the page is to say so.
-    expect(await broken.text()).toBe(whole);
+    const answer = await get(path);
+    const whole = await answer.text();
+    expect(whole.trimEnd().split("\n").length).toBe(
+      path.endsWith("csv") ? 701 : 700,
+    );
+    expect(answer.headers.get("Content-Length")).toBe(`${whole.length}`);
+    for (const fault of ["fails", "rewinds"]) {
+      const broken = await get(`${path}&${fault}`);
+      expect(broken.status).toBe(200);
+      await expect(broken.text()).rejects.toThrow("terminated");
+    }
   },
 );
 

@@ -8,8 +8,8 @@ import {
 } from "node:fs";
 import { copyFile, link, rename } from "node:fs/promises";
 import { join, parse } from "node:path";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { bytesOf } from "../../client/broken-off.ts";
 import type { RunClient } from "../../client/run-client.ts";
 
 /**
@@ -22,17 +22,16 @@ export async function saveCheckpoint(
   force: boolean,
   isFull: boolean,
 ): Promise<string> {
-  const { body } = await run.checkpoint(
+  const answer = await run.checkpoint(
     "safetensors",
     isFull ? "full" : "parameters",
   );
-  if (!body) throw new Error("Expected a checkpoint with a body, got none");
   const partial = `${file}.${run.run}.partial`;
   const removePartial = () => rmSync(partial, { force: true });
   process.once("exit", removePartial); // a second Ctrl-C waits for nothing
   try {
     // Over what one has left that was killed amid this.
-    await pipeline(Readable.fromWeb(body as never), createWriteStream(partial));
+    await pipeline(bytesOf(answer), createWriteStream(partial));
     if (areSame(partial, file)) return file;
     if (!force) return await linkFree(partial, file);
     await rename(partial, file);

@@ -8,10 +8,11 @@ import { U32 } from "../declaration/path.ts";
 import { optional } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
+import { declaredStream } from "./declared-stream.ts";
 import { runStatusSchema } from "./run-schemas.ts";
 import { statesSchema, stepRecordSchema } from "./step-schemas.ts";
 import { json } from "../json.ts";
-import { metricsStream } from "./metrics-stream.ts";
+import { writtenMetrics } from "./written-metrics.ts";
 
 /** What a checkpoint has of a run. */
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
@@ -40,7 +41,11 @@ export const HISTORY_ROUTES = [
       ),
     },
     answers: {
-      200: { description: "The lines", type: "application/jsonl" },
+      200: {
+        description: "The lines",
+        type: "application/jsonl",
+        headers: { "Content-Length": "Bytes of all lines" },
+      },
     },
     examples: {
       lines: { summary: "JSON lines", query: { format: "jsonl" } },
@@ -49,12 +54,14 @@ export const HISTORY_ROUTES = [
       const wantsCsv = c.req.header("Accept")?.includes("text/csv") ?? false;
       const isCsv = format === undefined ? wantsCsv : format === "csv";
       const stub = runStub(c.env, run);
-      const lines = await metricsStream(isCsv, (fromStep, limit) =>
+      const { bytes, chunks } = await writtenMetrics(isCsv, (fromStep, limit) =>
         stub.metrics(fromStep, limit),
       );
-      return c.body(lines, 200, {
+      return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
         "Content-Type": isCsv ? "text/csv; charset=utf-8" : "application/jsonl",
-        "Cache-Control": "no-store",
+
+        // What compresses on the way would take the length along.
+        "Cache-Control": "no-store, no-transform",
       });
     },
   }),
@@ -210,30 +217,12 @@ export const HISTORY_ROUTES = [
         folder,
         format,
       );
-      const { readable, writable } = new FixedLengthStream(bytes);
-      c.executionCtx.waitUntil(pump(chunks, writable));
-      return c.body(readable, 200, {
+      return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
         "Content-Type": type,
-        "Content-Length": String(bytes),
+
         "Content-Disposition": `attachment; filename="${run}-step-${step}.${ending}"`,
         "Cache-Control": "no-store",
       });
     },
   }),
 ];
-
-/** A reader that leaves, or a pin that is gone, breaks the stream off: Content-Length shows it. */
-async function pump(
-  chunks: AsyncGenerator<Uint8Array>,
-  writable: WritableStream<Uint8Array>,
-): Promise<void> {
-  const writer = writable.getWriter();
-  try {
-    for await (const chunk of chunks) await writer.write(chunk);
-    await writer.close();
-  } catch (error) {
-    await writer.abort(error).catch(() => {
-      // The reader has left, so there is nobody to tell.
-    });
-  }
-}
