@@ -18,7 +18,17 @@ export const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|onnx|h5|msgpack|ot)$/;
 export const OPTIMIZER = "optimizer.";
 
 /** A tensor, the file that holds it, and its bytes there, counted from the file's first. */
-export type CheckpointTensor = TensorRange<Dtype> & { file: string };
+export type CheckpointTensor = TensorRange<Dtype> & {
+  file: string;
+  /** Its bytes are of the matrix with its two axes swapped. */
+  turned?: true | undefined;
+  /** Of a head, whose rows lie interleaved: those of its two halves in turn. */
+  headRows?: number;
+};
+
+/** A matrix in ggml's blocks, by rows as it is multiplied. */
+export type GgmlTensor = TensorRange<"MXFP4" | "Q8_0"> &
+  Pick<CheckpointTensor, "file" | "headRows">;
 
 /** Whether a tensor is the optimizer's, and not the model's. */
 export function isOptimizers(name: string): boolean {
@@ -28,6 +38,8 @@ export function isOptimizers(name: string): boolean {
 export type Checkpoint = {
   /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */
   tensors: readonly CheckpointTensor[];
+  /** Those of a GGUF that are no floats. */
+  ggml?: readonly GgmlTensor[];
   config: ModelConfig | undefined;
   /** A file whose metadata tells how it was quantized, if there is one: by names alone it is misread. */
   recorded?: string | undefined;
@@ -66,10 +78,12 @@ export function tensorFiles(
 /** What may have been meant, where no file is of safetensors. */
 function none(names: readonly string[], folders: readonly string[]): string {
   const others = names.filter((name) => OTHER_WEIGHTS.test(name));
+  const isNamedItself = others.some((name) => name.endsWith(".gguf"));
   const hints = [
     ...(others.length > 0
       ? [`${others.join(", ")} is no safetensors, and not read`]
       : []),
+    ...(isNamedItself ? ["a GGUF is named itself"] : []),
     ...(folders.length > 0 ? [`a model may lie in ${folders.join(", ")}`] : []),
   ];
   return ["none", ...hints].join("; ");

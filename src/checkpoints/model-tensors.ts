@@ -1,10 +1,14 @@
 /** A model's tensors by the names that it has for them, however a file begins names, and an output head that is its table. */
 import { AppError } from "../api/errors.ts";
-import type { CheckpointTensor } from "./checkpoint.ts";
+import type { CheckpointTensor, GgmlTensor } from "./checkpoint.ts";
 import type { Folder } from "./read-heads.ts";
 
 /** An output head that is the table of tokens, and is no tensor of its own. */
 export type TiedHead = { head: string; table: string };
+
+type Stored = CheckpointTensor | GgmlTensor;
+/** A head and its table, which are both there. */
+export type TwiceTheSame = { head: Stored; table: Stored };
 
 /** Of what is compared at a time. */
 const WINDOW_BYTES = 256 * 1024;
@@ -47,7 +51,7 @@ export function takeTiedHead<T>(
 /** Errors: `invalid_config`, the two are not the same */
 export async function checkSame(
   folder: Folder,
-  { head, table }: { head: CheckpointTensor; table: CheckpointTensor },
+  { head, table }: TwiceTheSame,
 ): Promise<void> {
   const length = head.end - head.start;
   const isAlike =

@@ -48,6 +48,8 @@ export interface Folder {
   text(name: string): Promise<string | undefined>;
   /** Errors: `file_not_found` */
   open(name: string): Promise<RangedFile>;
+  /** Its tensors and config, where heads of safetensors do not tell them. */
+  checkpoint?(): Promise<Checkpoint>;
 }
 
 /** What is taken of a GGUF's head at a time: a vocabulary is megabytes. */
@@ -55,6 +57,7 @@ const WINDOW_BYTES = 1 << 20;
 
 /** A directory's tensors and config. Errors: as `tensorFiles` and `checkpointOf` */
 export async function readFolder(folder: Folder): Promise<Checkpoint> {
+  if (folder.checkpoint) return folder.checkpoint();
   const index = await folder.text(INDEX_FILE);
   const config = await folder.text(CONFIG_FILE);
   // What cannot be listed has the files that its index names, or the one that needs none.
@@ -114,13 +117,21 @@ export async function readOne(
   name: string,
   file: RangedFile,
 ): Promise<Checkpoint | GgufHead> {
-  const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
-  if (first.length === LENGTH_BYTES && isGguf(first)) {
-    const source = windowed(file, LENGTH_BYTES);
-    return (await readGgufHead(source, first, file.bytes)).gguf;
-  }
+  const gguf = await readGguf(file);
+  if (gguf) return gguf.gguf;
   const { tensors } = await readSafetensorsHead(file);
   return checkpointOf(new Map([[name, tensors]]), undefined, undefined);
+}
+
+/** The head of a GGUF; undefined of another file. Errors: as `readGgufHead` */
+export async function readGguf(
+  file: RangedFile,
+  beforeLongHead?: (most: number) => Promise<void>,
+): Promise<Awaited<ReturnType<typeof readGgufHead>> | undefined> {
+  const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
+  if (first.length < LENGTH_BYTES || !isGguf(first)) return undefined;
+  const source = windowed(file, LENGTH_BYTES);
+  return readGgufHead(source, first, file.bytes, beforeLongHead);
 }
 
 /** The file from `position` on, read in windows. */

@@ -21,7 +21,7 @@ import { converse, type Write } from "./talk.ts";
 
 const args = {
   model: operand(
-    "A model's directory, a run's checkpoint or the folder in which `train` has kept it; with --url, the id of a run, or with --folder what the edge's files hold",
+    "A model's directory, a GGUF, a run's checkpoint or the folder in which `train` has kept it; with --url, the id of a run, or with --folder what the edge's files hold",
   ),
   prompt: valued(
     "TEXT",
@@ -59,7 +59,9 @@ const args = {
     "The same options give the same text on every machine",
     DEFAULT_SAMPLING.seed,
   ),
-  folder: flag("The model is a folder or a checkpoint in the edge's files"),
+  folder: flag(
+    "The model is a folder, a checkpoint or a GGUF in the edge's files",
+  ),
   ...edgeArguments,
   url: { ...edgeArguments.url, description: "Ask this edge, of a run of its" },
 } satisfies ArgsDef;

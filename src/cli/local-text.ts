@@ -7,10 +7,7 @@ import { openTextModel } from "../generation/open-model.ts";
 import { Writer, type WritingOptions } from "../generation/writer.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
-import {
-  checkpointBytes,
-  checkpointFile,
-} from "../training/checkpoint-file.ts";
+import { checkpointBytes, modelFile } from "../training/checkpoint-file.ts";
 import { localFile, localFolder } from "./ranged-files.ts";
 
 /** What a person's text begins with, and how it goes on. */
@@ -19,12 +16,12 @@ export type TextOptions = WritingOptions & {
   signal?: AbortSignal;
 };
 
-/** The model of a directory or of a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
+/** The model of a directory, a GGUF or a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
 export async function localModel(path: string): Promise<Folder> {
   const found = statSync(path, { throwIfNoEntry: false });
   return found?.isDirectory()
     ? localFolder(path)
-    : checkpointFile(await localFile(path));
+    : modelFile(await localFile(path));
 }
 
 export async function openWriter(

@@ -2,6 +2,7 @@
 import { AppError } from "../api/errors.ts";
 import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
+import type { Pointer } from "../kernels/arena.ts";
 import { dequantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -41,34 +42,39 @@ export async function loadBlocks(
   };
   for await (const window of windows(rows, blocks * (BLOCK_BYTES + 1), read)) {
     onWindow();
-    put(weights, tensor, window, columns);
+    const { arena } = kernels();
+    arena.scope(() => {
+      const [codes, itsScales] = [window.codes, window.scales].map((bytes) =>
+        arena.copyIn(bytes),
+      ) as [Pointer, Pointer];
+      putCodes(weights, tensor.name, { ...window, columns }, codes, itsScales);
+    });
     free(window.codes);
     free(window.scales);
   }
 }
 
-function put(
+/** In the caller's scope. Errors: `invalid_number`, a block holds a NaN */
+export function putCodes(
   weights: PanelWeights,
-  { name }: WeightTensor,
-  { first, rows, codes, scales }: Window,
-  columns: number,
+  name: string,
+  { first, rows, columns }: { first: number; rows: number; columns: number },
+  elements: Pointer,
+  scales: Pointer,
 ): void {
-  if (scales.includes(NAN_SCALE))
+  const { arena } = kernels();
+  if (arena.u8(scales, (rows * columns) / BLOCK_SIZE).includes(NAN_SCALE))
     throw new AppError(
       "invalid_number",
       `Expected finite values in "${name}", got a block of a NaN`,
     );
-  const { arena } = kernels();
   const panels = weights.matrix(name);
   const place = { rows, columns, row: first, column: 0 };
-  arena.scope(() => {
-    const [elements, itsScales] = [arena.copyIn(codes), arena.copyIn(scales)];
-    if (weights.format === "mxfp4") {
-      putBlocks(panels, place, elements, itsScales);
-      return;
-    }
-    const x = arena.allocF32(rows * columns);
-    dequantizeMxfp4(x, elements, itsScales, rows * columns, 1);
-    putF32(panels, place, x, false);
-  });
+  if (weights.format === "mxfp4") {
+    putBlocks(panels, place, elements, scales);
+    return;
+  }
+  const x = arena.allocF32(rows * columns);
+  dequantizeMxfp4(x, elements, scales, rows * columns, 1);
+  putF32(panels, place, x, false);
 }

@@ -6,6 +6,7 @@ import type {
 } from "../checkpoints/checkpoint.ts";
 import { checkSame } from "../checkpoints/model-tensors.ts";
 import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
+import { readRows } from "../checkpoints/row-reads.ts";
 import { dtypeBytes, type FloatDtype, loadFloats } from "../formats/dtype.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
@@ -13,6 +14,7 @@ import { kernels } from "../kernels/runtime.ts";
 import { free } from "../memory/free.ts";
 import type { Decoder, WeightTensor } from "../model/decoder.ts";
 import { loadBlocks } from "./load-blocks.ts";
+import { loadGgml } from "./load-ggml.ts";
 import { elements, PanelWeights, sizes } from "./panel-weights.ts";
 import { putF32, putMxfp4 } from "./panels.ts";
 import { storedTensors } from "./stored-tensors.ts";
@@ -35,7 +37,7 @@ export async function loadWeights(
   const files = new Map<string, RangedFile>();
   const open = async ({
     file: name,
-  }: CheckpointTensor): Promise<RangedFile> => {
+  }: Pick<CheckpointTensor, "file">): Promise<RangedFile> => {
     const file = files.get(name) ?? (await folder.open(name));
     files.set(name, file);
     return file;
@@ -43,7 +45,10 @@ export async function loadWeights(
   try {
     for (const tensor of decoder.tensors) {
       const stored = found.get(tensor.name)!;
-      if ("floats" in stored)
+      if ("ggml" in stored) {
+        const file = await open(stored.ggml);
+        await loadGgml(weights, tensor, stored.ggml, file, onWindow);
+      } else if ("floats" in stored)
         await loadTensor(weights, tensor, stored.floats, open, onWindow);
       else await loadBlocks(weights, tensor, stored, open, onWindow);
     }
@@ -59,20 +64,20 @@ type Window = { first: number; rows: number; bytes: Uint8Array };
 
 async function loadTensor(
   weights: PanelWeights,
-  tensor: WeightTensor,
+  asked: WeightTensor,
   floats: CheckpointTensor,
   open: (tensor: CheckpointTensor) => Promise<RangedFile>,
   onWindow: () => void,
 ): Promise<void> {
-  const { start } = floats;
   const dtype = floats.dtype as FloatDtype;
   const file = await open(floats);
+  const tensor = floats.turned ? turned(asked) : asked;
   const length = tensor.kind === "values" ? 1 : tensor.shape[1]!;
   const rowBytes = dtypeBytes(dtype, length);
   const read = async (first: number, end: number): Promise<Window> => ({
     first,
     rows: end - first,
-    bytes: await file.read(start + rowBytes * first, start + rowBytes * end),
+    bytes: await readRows(file, floats, rowBytes, first, end),
   });
   const rows = elements(tensor) / length;
   for await (const window of windows(rows, rowBytes, read)) {
@@ -80,6 +85,12 @@ async function loadTensor(
     put(weights, tensor, dtype, window);
     free(window.bytes);
   }
+}
+
+/** Of a matrix whose file has its rows as columns. */
+function turned({ name, kind, shape }: WeightTensor): WeightTensor {
+  const other = kind === "rows" ? "columns" : "rows";
+  return { name, kind: other, shape: shape.toReversed() };
 }
 
 function put(

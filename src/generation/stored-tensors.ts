@@ -1,12 +1,17 @@
-/** Where each tensor of a decoder lies in a checkpoint: as floats, or in blocks of MXFP4. */
+/** Where each tensor of a decoder lies in a checkpoint: as floats, or in blocks of MXFP4, or ggml's. */
 import { AppError } from "../api/errors.ts";
 import {
   type Checkpoint,
   type CheckpointTensor,
+  type GgmlTensor,
   isOptimizers,
 } from "../checkpoints/checkpoint.ts";
 import { storedBlocks } from "../checkpoints/stored-blocks.ts";
-import { byOwnName, takeTiedHead } from "../checkpoints/model-tensors.ts";
+import {
+  byOwnName,
+  takeTiedHead,
+  type TwiceTheSame,
+} from "../checkpoints/model-tensors.ts";
 import type { PackedTensor } from "../formats/blocks/packed-tensors.ts";
 import { isFloat } from "../formats/dtype.ts";
 import type { Decoder, WeightTensor } from "../model/decoder.ts";
@@ -15,6 +20,7 @@ import { sizes } from "./panel-weights.ts";
 /** Of blocks, rows are those of the matrix that is multiplied, whichever way its floats would lie. */
 export type StoredTensor =
   | { floats: CheckpointTensor }
+  | { ggml: GgmlTensor }
   | { elements: CheckpointTensor; scales: CheckpointTensor };
 
 /**
@@ -26,7 +32,7 @@ export function storedTensors(
   checkpoint: Checkpoint,
 ): {
   found: ReadonlyMap<string, StoredTensor>;
-  twice: { head: CheckpointTensor; table: CheckpointTensor } | undefined;
+  twice: TwiceTheSame | undefined;
 } {
   const { prefix, notRead, tiedHead } = decoder;
   const { packed, float8, others } = storedBlocks(checkpoint);
@@ -34,17 +40,21 @@ export function storedTensors(
   if (eightBits !== undefined) throw notDecoded(eightBits, "FP8");
   const blocks = byOwnName(packed, prefix);
   const floats = byOwnName(others, prefix);
-  const twice = takeTiedHead(floats, tiedHead);
+  const ggml = byOwnName(checkpoint.ggml ?? [], prefix);
+  const twice = takeTiedHead<CheckpointTensor | GgmlTensor>(floats, tiedHead) ?? takeTiedHead(ggml, tiedHead); // prettier-ignore
   const found = new Map<string, StoredTensor>();
   for (const tensor of decoder.tensors) {
     const { name } = tensor;
     const block = taken(blocks, name);
-    found.set(
-      name,
-      block ? blocksOf(tensor, block) : floatsOf(tensor, taken(floats, name)),
-    );
+    const own = taken(ggml, name);
+    const stored = block
+      ? blocksOf(tensor, block)
+      : own
+        ? ggmlOf(tensor, own)
+        : floatsOf(tensor, taken(floats, name));
+    found.set(name, stored);
   }
-  const [other] = [...floats.values(), ...blocks.values()]
+  const [other] = [...floats.values(), ...blocks.values(), ...ggml.values()]
     .map(({ name }) => name)
     .filter((name) => !notRead.test(name) && !isOptimizers(name));
   if (other === undefined) return { found, twice };
@@ -68,6 +78,15 @@ function floatsOf(
     throw unlike(name, shape, floats?.shape);
   if (!isFloat(floats.dtype)) throw notDecoded(name, floats.dtype);
   return { floats };
+}
+
+function ggmlOf(tensor: WeightTensor, ggml: GgmlTensor): StoredTensor {
+  const { name, kind, shape } = tensor;
+  const { rows, columns } = sizes(tensor);
+  const expected = kind === "values" ? shape : [rows, columns];
+  if (ggml.shape.join() !== expected.join())
+    throw unlike(name, expected, ggml.shape);
+  return { ggml };
 }
 
 function blocksOf(

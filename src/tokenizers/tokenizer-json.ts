@@ -4,15 +4,9 @@
  */
 import { parsedObject } from "../api/json.ts";
 import { AppError } from "../api/errors.ts";
+import { BYTE_LEVEL } from "../checkpoints/byte-level-step.ts";
 import { Bpe, BYTE_VOCABULARY, type Merge } from "./bpe.ts";
 import { BYTE_CHARACTERS } from "./byte-level.ts";
-
-const BYTE_LEVEL = {
-  type: "ByteLevel",
-  add_prefix_space: false,
-  trim_offsets: true,
-  use_regex: true,
-} as const;
 
 export function writeTokenizerJson(bpe: Bpe): string {
   const names = bpe

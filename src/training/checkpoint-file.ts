@@ -1,6 +1,7 @@
 /** A run's checkpoint, one file that is read by ranges, as the directory of a model that writes text. */
 import { AppError } from "../api/errors.ts";
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
 import {
   type Folder,
   type RangedFile,
@@ -25,6 +26,14 @@ import { readCheckpointConfig } from "./resumed.ts";
 export async function checkKind(file: RangedFile): Promise<void> {
   const kind = foreignKind(await file.read(0, Math.min(16, file.bytes)));
   if (kind) throw notOne(kind);
+}
+
+/** One file that writes text: a run's checkpoint, or a GGUF. Errors: those of `ggufFolder` and `checkpointFile` */
+export async function modelFile(
+  file: RangedFile,
+  beforeLongHead?: (most: number) => Promise<void>,
+): Promise<Folder> {
+  return (await ggufFolder(file, beforeLongHead)) ?? checkpointFile(file);
 }
 
 /** Errors: `malformed_body`, it is none of a run */

@@ -4,7 +4,9 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { TextEvent } from "../../src/api/generation.ts";
 import type { ModelRequest } from "../../src/api/run-config.ts";
 import { callJson, clientOf, corpus, finish, TINY } from "../support/run.ts";
+import { ggufOfFolder } from "../support/gguf-of-folder.ts";
 import {
+  folderIn,
   gpt2Directory,
   PINNED_SHAPE,
   written,
@@ -60,6 +62,20 @@ describe("a model of the bucket", () => {
       (await written(other, "ab", OPTIONS)).text,
     );
   });
+
+  test.each(["f32", "mxfp4"] as const)(
+    "in a GGUF writes in %s what its directory does",
+    async (weights) => {
+      const files = gpt2Directory(SHAPE);
+      const choices = { types: ["*=f32"] };
+      await BUCKET.put("files/mine.gguf", await ggufOfFolder(folderIn(files), choices)); // prettier-ignore
+      const request = { model: "mine.gguf", prompt: "ab", weights, ...OPTIONS };
+      for (let i = 0; i < 2; i++)
+        expect(await (await generate(request)).text()).toBe(
+          (await written(files, "ab", OPTIONS, weights)).text,
+        );
+    },
+  );
 
   test("writes as events, whose last says how it ended", async () => {
     const files = await putModel("mine");

@@ -8,7 +8,9 @@ import { join, resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { PINNED_TEXTS } from "../support/pinned-texts.ts";
+import { ggufOfFolder } from "../support/gguf-of-folder.ts";
 import {
+  folderIn,
   gpt2Directory,
   PINNED_SHAPE,
   pinnedTexts,
@@ -48,6 +50,24 @@ test("the command writes the text, or all that is known of it", async () => {
     text: expected.text,
     ...expected.ending,
   });
+});
+
+test("a GGUF writes what its directory does, and one of another architecture is refused", async () => {
+  const path = join(folder, "model.gguf");
+  const bytes = await ggufOfFolder(folderIn(FILES), { types: ["*=f32"] });
+  writeFileSync(path, bytes);
+  const args = ["--prompt", "ab", "--max-tokens=12", "--seed=3"];
+  const whole = generate([folder, ...args]);
+  expect(whole.status).toBe(0);
+  expect(generate([path, ...args]).stdout).toBe(whole.stdout);
+  const at = Buffer.from(bytes).indexOf("gpt2");
+  bytes.set(new TextEncoder().encode("gptj"), at);
+  writeFileSync(path, bytes);
+  const refused = generate([path, ...args]);
+  expect([refused.status, refused.stdout]).toEqual([1, ""]);
+  expect(refused.stderr).toContain(
+    'Expected a GGUF of `general.architecture` gpt2, llama, qwen3, got "gptj"',
+  );
 });
 
 test("without a prompt, lines and the model's text follow one another", async () => {

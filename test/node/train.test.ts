@@ -269,9 +269,12 @@ describe("a run to its end", () => {
     const initial = metricsIn(kept("tuned", "metrics.jsonl"))[0]!;
     expect(initial.step).toBe(0);
 
+    const gguf = join(home, "model.gguf");
+    writeFileSync(gguf, "GGUF\x03\0\0\0");
     const refused = [
       [["--from", checkpoint(), "--resume"], 2, "parameters alone in"],
       [["--from", other], 1, "got a file of another kind"],
+      [["--from", gguf], 1, "got a GGUF file, which `generate` and llama.cpp"],
       [["--from", join(home, "none")], 1, "Expected --from to be a checkpoint"],
       [[...from, "--tokenizer", "byte"], 2, "Expected neither --tokenizer nor"],
       [[...from, "--resume"], 1, "Expected --text, since the run that is resu"],
@@ -344,7 +347,7 @@ test("npm run sample refuses what is no checkpoint by what it is", () => {
     new Map(),
   );
   for (const [file, message, remedy] of [
-    [fileOf("a", "GGUF\x03\0\0\0"), "got a GGUF file"],
+    [fileOf("a", "GGUF\x03\0\0\0"), "Expected GGUF with a head of at most 8 bytes"], // prettier-ignore
     [fileOf("b", ""), "got an empty file"],
     [fileOf("c", "just some text, long"), "got a file of another kind"],
     [

@@ -4,6 +4,8 @@
  */
 import { AppError } from "../../api/errors.ts";
 import { isObject } from "../../api/json.ts";
+import { shown } from "../../api/option-kinds.ts";
+import { BYTE_LEVEL } from "../byte-level-step.ts";
 import type { TokenizerJson } from "./tokenizer-json.ts";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -49,6 +51,25 @@ export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
     "invalid_option",
     `Expected a pre-tokenizer that llama.cpp has, one of ${known}, got the steps ${JSON.stringify(preTokenizers)}`,
   );
+}
+
+/** The steps of a name, as a tokenizer.json has them. Errors: `invalid_option` for one that is none of these */
+export function preTokenizerSteps(name: string): Record<string, unknown>[] {
+  const [text] = [...NAMES].find(([, each]) => each === name) ?? [];
+  if (text === undefined)
+    throw new AppError(
+      "invalid_option",
+      `Expected a GGUF with \`tokenizer.ggml.pre\` ${[...NAMES.values()].join(", ")}, got ${shown(name)}`,
+    );
+  const steps = text.split("\n").map((step) => {
+    if (step === GPT2) return BYTE_LEVEL;
+    if (step === "digit") return { type: "Digits", individual_digits: true };
+    const pattern = { Regex: step };
+    return { type: "Split", pattern, behavior: "Isolated", invert: false };
+  });
+  return text.endsWith(GPT2)
+    ? steps
+    : [...steps, { ...BYTE_LEVEL, use_regex: false }];
 }
 
 /** The expression that a step cuts by; undefined where it does not cut. */

@@ -2,9 +2,9 @@
 import type { StoredType } from "../dtype.ts";
 import { Conversion, type OpenSection } from "../stream/conversion.ts";
 import { before, dropped } from "../stream/tensor-sections.ts";
-import type { TensorHead } from "../tensor.ts";
+import type { TensorHead, TensorRange } from "../tensor.ts";
 import type { Container, FileTarget } from "./container.ts";
-import { isGguf, readGgufHead } from "./gguf-reader.ts";
+import { type GgufHead, isGguf, readGgufHead } from "./gguf-reader.ts";
 import {
   type GgufTensor,
   paddingAfter,
@@ -63,20 +63,11 @@ export const GGUF: Container & FileTarget = {
       fileBytes,
       beforeHead,
     );
-    let start = 0;
-    const tensors = gguf.tensors.map((tensor) => {
-      const end = start + ggufTensorBytes(tensor);
-      const [dtype] = TENSOR_TYPES[tensor.type]!;
-      const shape = tensor.dimensions.toReversed();
-      const range = { name: tensor.name, dtype, shape, start, end };
-      start = end + paddingAfter(end, gguf.alignment);
-      return range;
-    });
     return {
       target: GGUF,
       headBytes,
       dataBytes: fileBytes - headBytes,
-      tensors,
+      tensors: rangesOf(gguf),
       metadata: gguf.pairs,
       alignment: gguf.alignment,
     };
@@ -109,6 +100,19 @@ export const GGUF: Container & FileTarget = {
     return new Conversion({ ...written, sections, heldBytes });
   },
 };
+
+/** Where its tensors lie behind the head. */
+export function rangesOf({ tensors, alignment }: GgufHead): TensorRange[] {
+  let start = 0;
+  return tensors.map((tensor) => {
+    const end = start + ggufTensorBytes(tensor);
+    const [dtype] = TENSOR_TYPES[tensor.type]!;
+    const shape = tensor.dimensions.toReversed();
+    const range = { name: tensor.name, dtype, shape, start, end };
+    start = end + paddingAfter(end, alignment);
+    return range;
+  });
+}
 
 /** What a file says of the types in it. */
 export function typePairs(

@@ -1,21 +1,71 @@
-/** The value of a GGUF's key, for a reader: strings and scalars as text. */
-import { VALUE_TYPE } from "./gguf-types.ts";
+/** The value of a GGUF's key. */
+import { SCALAR_BYTES, VALUE_TYPE } from "./gguf-types.ts";
 
-const KEY_LENGTH_BYTES = 8;
+const LENGTH_BYTES = 8;
 const TYPE_BYTES = 4;
 
-/** A key-value as it stands in a file; undefined of an array. */
-export function ggufText(encoded: Uint8Array): string | undefined {
-  const { buffer, byteOffset, length } = encoded;
-  const view = new DataView(buffer, byteOffset, length);
-  const typeAt = KEY_LENGTH_BYTES + Number(view.getBigUint64(0, true));
-  const valueAt = typeAt + TYPE_BYTES;
-  const type = view.getUint32(typeAt, true);
-  if (type === VALUE_TYPE.STRING)
-    return new TextDecoder().decode(encoded.subarray(valueAt + 8));
-  const scalar = SCALARS[type]?.(view, valueAt);
-  return scalar === undefined ? undefined : String(scalar);
+export type GgufScalar = string | number | bigint | boolean;
+
+/** A key-value as it stands in a file, whose types were checked as its head was read. */
+export function ggufValue(encoded: Uint8Array): GgufScalar | GgufScalar[] {
+  const values = new Values(encoded);
+  values.text();
+  const type = values.uint32();
+  if (type !== VALUE_TYPE.ARRAY) return values.scalar(type);
+  const own = values.uint32();
+  const count = values.uint64();
+  return Array.from({ length: count }, () => values.scalar(own));
 }
+
+/** For a reader: strings and scalars as text; undefined of an array. */
+export function ggufText(encoded: Uint8Array): string | undefined {
+  const values = new Values(encoded);
+  values.text();
+  const type = values.uint32();
+  return type === VALUE_TYPE.ARRAY ? undefined : String(values.scalar(type));
+}
+
+class Values {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    const { buffer, byteOffset, length } = bytes;
+    this.#bytes = bytes;
+    this.#view = new DataView(buffer, byteOffset, length);
+  }
+
+  uint32(): number {
+    return this.#view.getUint32(this.#skip(TYPE_BYTES), true);
+  }
+
+  uint64(): number {
+    return Number(this.#view.getBigUint64(this.#skip(LENGTH_BYTES), true));
+  }
+
+  text(): string {
+    const length = this.uint64();
+    const at = this.#skip(length);
+    return UTF8.decode(this.#bytes.subarray(at, at + length));
+  }
+
+  scalar(type: number): GgufScalar {
+    if (type === VALUE_TYPE.STRING) return this.text();
+    return SCALARS[type]!(this.#view, this.#skip(SCALAR_BYTES[type]!));
+  }
+
+  /** Where it was. */
+  #skip(bytes: number): number {
+    this.#at += bytes;
+    return this.#at - bytes;
+  }
+}
+
+const UTF8 = new TextDecoder("utf-8", {
+  fatal: false,
+  ignoreBOM: true,
+});
 
 /** By the value's type number. */
 const SCALARS: Record<

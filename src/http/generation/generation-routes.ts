@@ -8,7 +8,12 @@ import type { Folder } from "../../checkpoints/read-heads.ts";
 import { openTextModel } from "../../generation/open-model.ts";
 import { DEFAULT_SAMPLING } from "../../generation/sampler.ts";
 import { Writer } from "../../generation/writer.ts";
-import { WEIGHT_FORMATS } from "../../kernels/decode.ts";
+import { WEIGHT_FORMATS, type WeightFormat } from "../../kernels/decode.ts";
+import {
+  isolateMemory,
+  NOTHING,
+  type Reservation,
+} from "../../memory/ledger.ts";
 import { cacheBytes } from "../../model/key-value-cache.ts";
 import type { Decoder } from "../../model/decoder.ts";
 import {
@@ -18,7 +23,7 @@ import {
 import { FILE_NAME } from "../../api/text-rules.ts";
 import { ruled } from "../../training/run-request.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
-import { checkpointFile } from "../../training/checkpoint-file.ts";
+import { modelFile } from "../../training/checkpoint-file.ts";
 import { optional } from "../declaration/parameter.ts";
 import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
 import type { AppEnv, Env } from "../env.ts";
@@ -51,7 +56,7 @@ const generateSchema = z
 const fromModelSchema = generateSchema
   .extend({
     model: ruled(FILE_NAME).describe(
-      "A folder of /v1/files, or a file there that is a checkpoint",
+      "A folder of /v1/files, or a file there that is a checkpoint or a GGUF",
     ),
   })
   .register(REQUEST_SCHEMAS, { id: "GenerateFromModelRequest" });
@@ -92,7 +97,7 @@ export const GENERATION_ROUTES = [
     access: "owner",
     summary: "Text from a model in the bucket",
     description:
-      "A folder with config.json, weights and tokenizer.json as transformers has them, or a run's checkpoint. The same request gives the same text on every host. While a text fits the model's context all of it is seen, then its last half until that fills it again.",
+      "A folder with config.json, weights and tokenizer.json as transformers has them, a GGUF of such a model, or a run's checkpoint. The same request gives the same text on every host. While a text fits the model's context all of it is seen, then its last half until that fills it again.",
     query: { format: FORMAT },
     body: {
       description: "The model, the prompt, and how to sample",
@@ -113,8 +118,7 @@ export const GENERATION_ROUTES = [
     },
     async handle(c, { body, format }) {
       const { model, ...request } = body;
-      const { key, folder } = await openInBucket(c.env, model);
-      return answer(c, key, folder, request, format);
+      return answer(c, await openInBucket(c.env, model), request, format);
     },
   }),
 
@@ -143,37 +147,62 @@ export const GENERATION_ROUTES = [
       const { results, folder } = await openCheckpoint(c.env, run, {
         isFull: false,
       });
-      return answer(c, `run ${run}/${results}`, folder, body, format);
+      const key = `run ${run}/${results}`;
+      return answer(c, { key, folder, head: NOTHING }, body, format);
     },
   }),
 ];
 
-/** Errors: `file_not_found`, `malformed_body` */
-async function openInBucket(
-  { BUCKET }: Env,
-  model: string,
-): Promise<{ key: string; folder: Folder }> {
+/** `head` is what a GGUF's long head takes until its tokenizer is made of it. */
+type Found = { key: string; folder: Folder; head: Reservation };
+
+/** Errors: `file_not_found`, and those of `modelFile` */
+async function openInBucket({ BUCKET }: Env, model: string): Promise<Found> {
   const stored = await openStored(BUCKET, model);
-  if (stored)
-    return {
-      key: `file ${stored.digest}`,
-      folder: await checkpointFile(stored.file),
+  if (!stored) {
+    const { digest, folder } = await openTextFolder(BUCKET, model);
+    return { key: `folder ${digest}`, folder, head: NOTHING };
+  }
+  let head = NOTHING;
+  try {
+    const folder = await modelFile(stored.file, async (most) => {
+      head = await isolateMemory.reserve(most);
+    });
+    return { key: `file ${stored.digest}`, folder, head };
+  } catch (error) {
+    head.release();
+    throw error;
+  }
+}
+
+/** Whoever waits for the head's room has it as soon as the tokenizer is there, before there is room for the weights. */
+async function useFound(
+  { key, folder, head }: Found,
+  weights: WeightFormat,
+): Promise<InUse> {
+  try {
+    const opened = await openTextModel(folder);
+    const tokenizerBytes = async (): Promise<number> => {
+      const bytes = await opened.tokenizerBytes();
+      head.release();
+      return bytes;
     };
-  const { digest, folder } = await openTextFolder(BUCKET, model);
-  return { key: `folder ${digest}`, folder };
+    const own = { ...opened, tokenizerBytes };
+    return await useModel(`${key} ${weights}`, own, weights);
+  } finally {
+    head.release();
+  }
 }
 
 async function answer(
   c: Context<AppEnv>,
-  key: string,
-  folder: Folder,
+  found: Found,
   { prompt, weights = "f32", maxTokens = 1, ...options }: GenerateRequest,
   format: TextForm | undefined,
 ): Promise<Response> {
   const wantsEvents = c.req.header("Accept")?.includes(TEXT_TYPES.sse) ?? false;
   const form = format ?? (wantsEvents ? "sse" : "text");
-  const opened = await openTextModel(folder);
-  const used = await useModel(`${key} ${weights}`, opened, weights);
+  const used = await useFound(found, weights);
   const writer = writerOf(used, prompt, maxTokens);
   const turn = async (): Promise<void> => {
     used.touch();

@@ -1,0 +1,178 @@
+/**
+ * The config.json of a model of which there is a GGUF: what llama.cpp reads of the file's keys, in transformers' words. A key
+ * that changes what is computed and is not known here is refused, not passed over.
+ */
+import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
+import type { ModelConfig } from "../../formats/roles/model-config.ts";
+import { GPT2, llamaNames, type Names, QWEN3 } from "../gguf/names.ts";
+import { Hyperparameters } from "../gguf/hyperparameters.ts";
+import type { GgufKeys } from "./keys.ts";
+
+/** A file's config, and what its tensors are called in it. */
+export type ToldModel = { config: ModelConfig; names: Names };
+
+/** What is known beside the keys: rows of the table of tokens, and whether there is a head. */
+export type GgufSizes = { vocabulary: number; hasHead: boolean };
+
+type Known = {
+  keys: readonly string[];
+  model(keys: Own, sizes: GgufSizes): ToldModel;
+};
+
+/** Of every architecture; they say nothing of what is computed. */
+const COMMON = ["vocab_size", "tensor_data_layout"];
+
+const GPT2_KEYS = [
+  "block_count",
+  "context_length",
+  "embedding_length",
+  "feed_forward_length",
+  "attention.head_count",
+  "attention.layer_norm_epsilon",
+];
+
+const DECODER_KEYS = [
+  "block_count",
+  "context_length",
+  "embedding_length",
+  "feed_forward_length",
+  "attention.head_count",
+  "attention.head_count_kv",
+  "attention.key_length",
+  "attention.value_length",
+  "attention.layer_norm_rms_epsilon",
+  "rope.dimension_count",
+  "rope.freq_base",
+  "rope.scaling.type",
+];
+
+const MODELS: Readonly<Record<string, Known>> = {
+  gpt2: {
+    keys: GPT2_KEYS,
+    model: (keys, { vocabulary }) => ({
+      names: GPT2,
+      config: {
+        model_type: "gpt2",
+        n_layer: keys.needed("block_count"),
+        n_positions: keys.needed("context_length"),
+        n_embd: keys.needed("embedding_length"),
+        n_inner: keys.needed("feed_forward_length"),
+        n_head: keys.needed("attention.head_count"),
+        layer_norm_epsilon: asWritten(
+          keys.needed("attention.layer_norm_epsilon"),
+        ),
+        vocab_size: vocabulary,
+      },
+    }),
+  },
+  llama: {
+    keys: DECODER_KEYS,
+    model(keys, sizes) {
+      const config = { model_type: "llama", ...decoderConfig(keys, sizes) };
+      return { config, names: llamaNames(new Hyperparameters(config)) };
+    },
+  },
+  qwen3: {
+    keys: DECODER_KEYS,
+    model: (keys, sizes) => ({
+      config: { model_type: "qwen3", ...decoderConfig(keys, sizes) },
+      names: QWEN3,
+    }),
+  },
+};
+
+/** Errors: `invalid_config` for a model that is not computed here; `malformed_body` */
+export function modelOfGguf(keys: GgufKeys, sizes: GgufSizes): ToldModel {
+  const name = keys.text("general.architecture");
+  if (name === undefined || !Object.hasOwn(MODELS, name))
+    throw new AppError(
+      "invalid_config",
+      `Expected a GGUF of \`general.architecture\` ${Object.keys(MODELS).join(", ")}, got ${name === undefined ? "none" : shown(name)}`,
+    );
+  const known = MODELS[name]!;
+  const [other] = keys
+    .behind(`${name}.`)
+    .filter((key) => ![...known.keys, ...COMMON].includes(key));
+  if (other !== undefined)
+    throw new AppError(
+      "invalid_config",
+      `Expected a GGUF of a ${name} with the keys ${known.keys.join(", ")} alone, which are computed here, got \`${name}.${other}\``,
+    );
+  return known.model(new Own(keys, name), sizes);
+}
+
+/** The keys of the architecture. */
+class Own {
+  readonly #keys: GgufKeys;
+  readonly name: string;
+
+  constructor(keys: GgufKeys, name: string) {
+    this.#keys = keys;
+    this.name = name;
+  }
+
+  text(key: string): string | undefined {
+    return this.#keys.text(`${this.name}.${key}`);
+  }
+
+  number(key: string): number | undefined {
+    return this.#keys.number(`${this.name}.${key}`);
+  }
+
+  needed(key: string): number {
+    return this.#keys.needed(`${this.name}.${key}`);
+  }
+}
+
+/** An f32 as it was written down: 1e-6, not 9.999999974752427e-7. */
+function asWritten(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const short = Number(value.toPrecision(digits));
+    if (Math.fround(short) === Math.fround(value)) return short;
+  }
+  return value;
+}
+
+/** Of RMS norms and rotary positions. Errors: `invalid_config` for positions or heads that are computed otherwise */
+function decoderConfig(
+  keys: Own,
+  { vocabulary, hasHead }: GgufSizes,
+): Record<string, unknown> {
+  const width = keys.needed("embedding_length");
+  const heads = keys.needed("attention.head_count");
+  const headLength = keys.number("attention.key_length") ?? width / heads;
+  const scaling = keys.text("rope.scaling.type") ?? "none";
+  if (scaling !== "none")
+    throw notComputed(keys, "`rope.scaling.type` none", shown(scaling));
+  for (const key of ["attention.value_length", "rope.dimension_count"]) {
+    const length = keys.number(key) ?? headLength;
+    if (length !== headLength)
+      throw notComputed(
+        keys,
+        `\`${key}\` ${headLength}, as of a head`,
+        `${length}`,
+      );
+  }
+  return {
+    num_hidden_layers: keys.needed("block_count"),
+    max_position_embeddings: keys.needed("context_length"),
+    hidden_size: width,
+    intermediate_size: keys.needed("feed_forward_length"),
+    num_attention_heads: heads,
+    num_key_value_heads: keys.number("attention.head_count_kv") ?? heads,
+    head_dim: headLength,
+    rms_norm_eps: asWritten(keys.needed("attention.layer_norm_rms_epsilon")),
+    rope_theta: asWritten(keys.number("rope.freq_base") ?? 10_000),
+    vocab_size: vocabulary,
+    tie_word_embeddings: !hasHead,
+    hidden_act: "silu",
+  };
+}
+
+function notComputed({ name }: Own, expected: string, got: string): AppError {
+  return new AppError(
+    "invalid_config",
+    `Expected a GGUF of a ${name} with ${expected}, which is computed here, got ${got}`,
+  );
+}

@@ -1,0 +1,83 @@
+/** A GGUF's tensors as a checkpoint's: by transformers' names, and how each lies in the file. */
+import { AppError } from "../../api/errors.ts";
+import { quoted } from "../../formats/containers/malformed.ts";
+import { FLOAT_DTYPES, isFloat, type StoredType } from "../../formats/dtype.ts";
+import {
+  compareNames,
+  swapped,
+  type TensorRange,
+} from "../../formats/tensor.ts";
+import type { CheckpointTensor, GgmlTensor } from "../checkpoint.ts";
+import type { Destination, Names } from "../gguf/names.ts";
+
+const GGML_TYPES = ["Q8_0", "MXFP4"] as const;
+
+/** What turns positions of Llama 3.1 and later by factors of their own. */
+const ROPE_FACTORS = "rope_freqs.weight";
+
+/**
+ * `tensors` with places in `file`. Errors: `unsupported_dtype` for types that are not read; `invalid_config` for tensors that
+ * such a model does not have here
+ */
+export function tensorsOfGguf(
+  tensors: readonly TensorRange[],
+  names: Names,
+  file: string,
+): { floats: CheckpointTensor[]; ggml: GgmlTensor[] } {
+  const floats: CheckpointTensor[] = [];
+  const ggml: GgmlTensor[] = [];
+  const modules = byModule(names);
+  for (const tensor of tensors) {
+    const { start, end, dtype, shape } = tensor;
+    const { name, turned, rows } = sourceOf(modules, tensor.name);
+    const place = { name, file, start, end };
+    const headRows = rows && "of" in rows ? { headRows: rows.of } : {};
+    if (isGgml(dtype)) ggml.push({ ...place, ...headRows, dtype, shape });
+    else if (!isFloat(dtype)) throw notRead(tensor.name, dtype);
+    else if (turned && shape.length > 1)
+      floats.push({ ...place, dtype, shape: swapped(shape), turned });
+    else floats.push({ ...place, ...headRows, dtype, shape });
+  }
+  return {
+    floats: floats.toSorted((a, b) => compareNames(a.name, b.name)),
+    ggml,
+  };
+}
+
+function isGgml(dtype: StoredType): dtype is GgmlTensor["dtype"] {
+  return (GGML_TYPES as readonly StoredType[]).includes(dtype);
+}
+
+function notRead(name: string, dtype: StoredType): AppError {
+  return new AppError(
+    "unsupported_dtype",
+    `Expected tensors of ${[...FLOAT_DTYPES, ...GGML_TYPES].join(", ")}, got ${dtype} in ${quoted(name)}`,
+  );
+}
+
+type Source = Omit<Destination, "to"> & { name: string };
+
+/** By llama.cpp's names, without what they end in. */
+function byModule(names: Names): ReadonlyMap<string, Source> {
+  const found = new Map<string, Source>();
+  for (const [name, entry] of Object.entries(names)) {
+    const { to, ...how } =
+      typeof entry === "string" ? { to: entry } : (entry as Destination);
+    found.set(to, { name, ...how });
+  }
+  return found;
+}
+
+/** Errors: `invalid_config` */
+function sourceOf(modules: ReadonlyMap<string, Source>, name: string): Source {
+  const [, layer, own, ending] =
+    /^(?:blk\.(\d+)\.)?(.*)(\.weight|\.bias)$/.exec(name) ?? [];
+  const module = layer === undefined ? own : `blk.#.${own}`;
+  const found = module === undefined ? undefined : modules.get(module);
+  if (found)
+    return { ...found, name: found.name.replace("#", `${layer}`) + ending };
+  throw new AppError(
+    "invalid_config",
+    `Expected the tensors of a model that is computed here, got ${quoted(name)}${name === ROPE_FACTORS ? ", which scales rotary positions" : ""}`,
+  );
+}

@@ -1,0 +1,317 @@
+/** GGUF files write what the directories write of which they were made: the same logits, ids and text. */
+import "../support/kernels.ts";
+import { describe, expect, it } from "vitest";
+import type { ModelShape } from "../../src/api/run-config.ts";
+import { ggufFolder } from "../../src/checkpoints/from-gguf/gguf-folder.ts";
+import { type Folder, readGguf } from "../../src/checkpoints/read-heads.ts";
+import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
+import { concatenate } from "../../src/formats/stream/bytes.ts";
+import {
+  type GgufTensor,
+  ggufTensorBytes,
+  paddingAfter,
+} from "../../src/formats/containers/gguf-types.ts";
+import {
+  encodePair,
+  type GgufValue,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
+import { openTextModel } from "../../src/generation/open-model.ts";
+import type { WeightFormat } from "../../src/kernels/decode.ts";
+import {
+  architectureOf,
+  completeShape,
+  modelOf,
+} from "../../src/model/architectures.ts";
+import { KeyValueCache } from "../../src/model/key-value-cache.ts";
+import { Bpe } from "../../src/tokenizers/bpe.ts";
+import { convert } from "../support/files.ts";
+import { gpt2Gguf, ggufValues } from "../support/gguf-checkpoint.ts";
+import { fileOf, ggufOfFolder } from "../support/gguf-of-folder.ts";
+import { normals } from "../support/random.ts";
+import {
+  directoryOf,
+  type Files,
+  folderIn,
+  type RandomTensor,
+} from "../support/text-models.ts";
+
+const sizes = { layers: 2, width: 64, heads: 4, context: 32, vocabulary: 260 };
+const llama = { ...sizes, arch: "llama" } as const;
+/** Heads of 16 rows, also such as are not the width's share, and of 32; tied, and with norms of heads. */
+const SHAPES: Record<string, ModelShape> = {
+  "GPT-2": completeShape(sizes),
+  Llama: completeShape({ ...llama, tied: false, groups: 2 }),
+  "Llama that is tied": completeShape({ ...llama, tied: true }),
+  "Llama of wide heads": completeShape({ ...llama, headWidth: 32, groups: 1 }),
+  Mistral: completeShape({ ...llama, heads: 6, headWidth: 16, groups: 3 }),
+  Qwen3: completeShape({ ...llama, headNorm: true, headWidth: 32, groups: 2 }),
+};
+const MERGES = [
+  [104, 101],
+  [116, 256],
+  [257, 32],
+  [110, 100],
+] as const;
+const TOKENS = [5, 77, 200, 3, 3, 91, 259];
+
+/** Values with three bits behind the first, none too small: F16 and BF16 hold them. */
+function coarse(values: Float32Array): Float32Array<ArrayBuffer> {
+  const own = values.map((x) => (Math.abs(x) < 1e-3 ? 1e-3 : x));
+  const bits = new Uint32Array(own.buffer);
+  for (let i = 0; i < bits.length; i++) bits[i]! &= 0xfff00000;
+  return own as Float32Array<ArrayBuffer>;
+}
+
+/** Multiples of 2^-9 with 127 of them in each block of 32, by rows and by columns: Q8_0 holds them. */
+function inSteps(
+  values: Float32Array,
+  { shape }: { shape: readonly number[] },
+): Float32Array<ArrayBuffer> {
+  const columns = shape.at(-1)!;
+  const steps = values.map((x, i) => {
+    const isLargest = (Math.floor(i / columns) - (i % columns)) % 32 === 0;
+    return isLargest ? 127 : Math.round(1000 * x) % 127;
+  });
+  return (shape.length < 2 ? values : steps.map((x) => x / 512)) as Float32Array<ArrayBuffer>; // prettier-ignore
+}
+
+function directory(shape: ModelShape, round: typeof inSteps = coarse): Files {
+  const tensors = modelOf(shape).table.tensors.map(
+    (tensor, i): RandomTensor => {
+      const isGain = tensor.group === "vector" && !tensor.name.endsWith("bias");
+      const values = normals(tensor.length, i + 1);
+      return { ...tensor, values: round(values.map((x) => (isGain ? 1 + 0.2 * x : 0.3 * x)), tensor) }; // prettier-ignore
+    },
+  );
+  const config = architectureOf(shape).huggingFaceConfig(shape);
+  return directoryOf(config, tensors, new Bpe(MERGES));
+}
+
+const read = async (bytes: Uint8Array): Promise<Folder> =>
+  (await ggufFolder(fileOf(bytes)))!;
+
+async function logits(folder: Folder, format: WeightFormat) {
+  const { decoder, weights } = await (await openTextModel(folder)).load(format);
+  const cache = new KeyValueCache(decoder, TOKENS.length);
+  try {
+    return decoder.forward(weights, cache, TOKENS);
+  } finally {
+    cache.free();
+    weights.free();
+  }
+}
+
+describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
+  const folder = folderIn(directory(shape));
+
+  it.each(["f32", "f16", "bf16"])(
+    "in %s has the directory's logits",
+    async (type) => {
+      const own = await read(
+        await ggufOfFolder(folder, { types: [`*=${type}`] }),
+      );
+      for (const format of ["f32", "mxfp4"] as const)
+        expect(await logits(own, format)).toEqual(await logits(folder, format));
+    },
+  );
+
+  it("in MXFP4 is multiplied as it is, and in f32 as what it stands for", async () => {
+    const bytes = await ggufOfFolder(folder);
+    const own = await read(bytes);
+    const floats = await read(await convert(bytes, (file) => planDequantize(file, "F32"))); // prettier-ignore
+    const packed = await logits(own, "mxfp4");
+    expect(packed).toEqual(await logits(folder, "mxfp4"));
+    const values = await logits(own, "f32");
+    expect(values).toEqual(await logits(floats, "f32"));
+    expect(values).not.toEqual(packed);
+    expect(values).not.toEqual(await logits(folder, "f32"));
+  });
+
+  it("in Q8_0 is what its blocks stand for, positions too", async () => {
+    const stepped = folderIn(directory(shape, inSteps));
+    const own = await read(await ggufOfFolder(stepped, { types: ["*=q8_0"] }));
+    const { ggml, tensors } = await own.checkpoint!();
+    expect(new Set(ggml!.map(({ dtype }) => dtype))).toEqual(new Set(["Q8_0"]));
+    expect(tensors.every(({ shape }) => shape.length === 1)).toBe(true);
+    for (const format of ["f32", "mxfp4"] as const)
+      expect(await logits(own, format)).toEqual(await logits(stepped, format));
+  });
+});
+
+/** A GPT-2 as llama.cpp's own converter maps it, written without our exporter; and the directory of the same values. */
+const PLAIN = completeShape(sizes);
+function converted(
+  change: Record<string, GgufValue | undefined> = {},
+  changeTensor: (tensor: GgufTensor) => GgufTensor[] = (tensor) => [tensor],
+): Uint8Array {
+  const { pairs, parameters } = gpt2Gguf(PLAIN);
+  for (const [key, value] of Object.entries(change)) {
+    pairs.delete(key);
+    if (value) pairs.set(key, encodePair(key, value));
+  }
+  const all = values();
+  const heads: GgufTensor[] = [];
+  const data: Uint8Array[] = [];
+  for (const parameter of parameters)
+    for (const tensor of changeTensor(parameter.tensor)) {
+      const bytes = ggufTensorBytes(tensor);
+      const own = new Uint8Array(ggufValues(parameter, all).buffer);
+      heads.push(tensor);
+      data.push(own.subarray(0, bytes), new Uint8Array(paddingAfter(bytes, 32))); // prettier-ignore
+    }
+  const { head, dataBytes } = writeGgufHead(pairs, heads);
+  return concatenate(head.length + dataBytes, [head, ...data]);
+}
+
+function values(): Float32Array<ArrayBuffer> {
+  const { table } = modelOf(PLAIN);
+  const all = new Float32Array(table.length);
+  for (const [i, { name, offset, length }] of table.tensors.entries()) {
+    const isGain = /ln_.*weight/.test(name);
+    const own = normals(length, i + 1).map((x) => (isGain ? 1 + 0.2 * x : 0.3 * x)); // prettier-ignore
+    all.set(own, offset);
+  }
+  return all;
+}
+
+it("a GPT-2 as llama.cpp's converter maps it has the logits of its directory", async () => {
+  const all = values();
+  const tensors = modelOf(PLAIN).table.tensors.map((tensor) => ({
+    ...tensor,
+    values: all.slice(tensor.offset, tensor.offset + tensor.length),
+  }));
+  const config = architectureOf(PLAIN).huggingFaceConfig(PLAIN);
+  const folder = folderIn(directoryOf(config, tensors, new Bpe(MERGES)));
+  const own = await read(converted());
+  // Older converters write the table as the head too.
+  const both = converted({}, (tensor) =>
+    tensor.name === "token_embd.weight"
+      ? [tensor, { ...tensor, name: "output.weight" }]
+      : [tensor],
+  );
+  for (const format of ["f32", "mxfp4"] as const) {
+    const expected = await logits(folder, format);
+    expect(await logits(own, format)).toEqual(expected);
+    expect(await logits(await read(both), format)).toEqual(expected);
+  }
+  // What ends a text is the file's, and so are its tokens.
+  const { endings, tokenizer } = await (await openTextModel(own)).load("f32");
+  expect(endings).toEqual([0]);
+  expect(Array.from(tokenizer.encode("ab<259>"))).toEqual([97, 98, 60, 50, 53, 57, 62]); // prettier-ignore
+});
+
+describe("it is refused by name", () => {
+  const only = (name: string, type: number) => (tensor: GgufTensor) =>
+    tensor.name === name ? [{ ...tensor, type }] : [tensor];
+  const string = (text: string) => ({ string: text });
+  it.each<[string, Parameters<typeof converted>, string]>([
+    [
+      "a tensor type that is not read",
+      [{}, only("blk.0.attn_output.bias", 15)],
+      "rows of whole blocks of 256",
+    ],
+    [
+      "a tensor type that is not read",
+      [{}, only("blk.1.ffn_down.weight", 12)],
+      'Expected tensors of F64, F32, F16, BF16, Q8_0, MXFP4, got Q4_K in "blk.1.ffn_down.weight"',
+    ],
+    [
+      "an architecture",
+      [{ "general.architecture": string("phi3") }],
+      'Expected a GGUF of `general.architecture` gpt2, llama, qwen3, got "phi3"',
+    ],
+    [
+      "a key that changes what is computed",
+      [{ "gpt2.attention.clamp_kqv": { float32: 8 } }],
+      "which are computed here, got `gpt2.attention.clamp_kqv`",
+    ],
+    [
+      "a key of another type",
+      [{ "gpt2.block_count": string("2") }],
+      'Expected a GGUF whose `gpt2.block_count` is a number, got "2"',
+    ],
+    [
+      "a key that is missing",
+      [{ "gpt2.attention.head_count": undefined }],
+      "Expected a GGUF whose `gpt2.attention.head_count` is a number, got none",
+    ],
+    [
+      "a part of a model",
+      [{ "split.count": { uint32: 3 } }],
+      "Expected a model in one GGUF, got one of 3 parts",
+    ],
+    [
+      "an adapter",
+      [{ "general.type": string("adapter") }],
+      'Expected a GGUF of a model, got one of `general.type` "adapter"',
+    ],
+    [
+      "a file of a tokenizer alone",
+      [{}, () => []],
+      "Expected a GGUF of a model that writes text, with token_embd.weight, got none",
+    ],
+    [
+      "a tensor of another model",
+      [{}, (tensor) => [tensor.name === "blk.0.ffn_up.bias" ? { ...tensor, name: "blk.0.ffn_gate.bias" } : tensor]], // prettier-ignore
+      'Expected the tensors of a model that is computed here, got "blk.0.ffn_gate.bias"',
+    ],
+    [
+      "a tensor that is missing",
+      [{}, (tensor) => (tensor.name === "output_norm.bias" ? [] : [tensor])],
+      'Expected "transformer.ln_f.bias" of [64], got none',
+    ],
+    [
+      "a pre-tokenizer",
+      [{ "tokenizer.ggml.pre": string("deepseek-v3") }],
+      'Expected a GGUF with `tokenizer.ggml.pre` gpt-2, llama-bpe, qwen2, gpt-4o, tekken, smollm, got "deepseek-v3"',
+    ],
+    [
+      "a tokenizer",
+      [{ "tokenizer.ggml.model": string("bert") }],
+      'Expected a GGUF with `tokenizer.ggml.model` gpt2 or llama, got "bert"',
+    ],
+    [
+      "pieces without scores",
+      [{ "tokenizer.ggml.model": string("llama") }],
+      "Expected a GGUF with `tokenizer.ggml.scores` of 260 tokens, got none",
+    ],
+    [
+      "tokens without texts",
+      [{ "tokenizer.ggml.tokens": { strings: Array.from({ length: 260 }, (_, i) => `<${i}>`) } }], // prettier-ignore
+      "Expected a GGUF with texts for its 260 tokens, got one that calls them by their ids",
+    ],
+  ])("%s: %#", async (_, [change, changeTensor], message) => {
+    const opening = async () => {
+      const folder = await read(converted(change, changeTensor));
+      await (await openTextModel(folder)).load("f32");
+    };
+    await expect(opening()).rejects.toThrow(message);
+  });
+
+  it("rotary positions that are scaled", async () => {
+    const folder = folderIn(directory(SHAPES.Llama!));
+    const bytes = await ggufOfFolder(folder, { types: ["*=f32"] });
+    const told = await withPair(bytes, "llama.rope.scaling.type", string("linear")); // prettier-ignore
+    await expect(read(told)).rejects.toThrow(
+      'Expected a GGUF of a llama with `rope.scaling.type` none, which is computed here, got "linear"',
+    );
+    const lengths = await withPair(bytes, "llama.rope.dimension_count", { uint32: 8 }); // prettier-ignore
+    await expect(read(lengths)).rejects.toThrow(
+      "`rope.dimension_count` 16, as of a head, which is computed here, got 8",
+    );
+  });
+});
+
+/** The same GGUF with another key. */
+async function withPair(
+  bytes: Uint8Array,
+  key: string,
+  value: GgufValue,
+): Promise<Uint8Array> {
+  const { gguf, headBytes } = (await readGguf(fileOf(bytes)))!;
+  const pairs = new Map([...gguf.pairs, [key, encodePair(key, value)]]);
+  const { head } = writeGgufHead(pairs, gguf.tensors);
+  const data = bytes.subarray(headBytes);
+  return concatenate(head.length + data.length, [head, data]);
+}

@@ -1,0 +1,133 @@
+/** A tokenizer that went into a GGUF and came back cuts text as Hugging Face's tokenizers cut by the first. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { GgufKeys } from "../../src/checkpoints/from-gguf/keys.ts";
+import { mergesByScore } from "../../src/checkpoints/from-gguf/merges-by-score.ts";
+import {
+  endingsOfGguf,
+  tokenizerOfGguf,
+} from "../../src/checkpoints/from-gguf/tokenizer.ts";
+import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
+import {
+  encodePair,
+  type GgufValue,
+} from "../../src/formats/containers/gguf-writer.ts";
+import { ForeignTokenizer } from "../../src/tokenizers/foreign-tokenizer.ts";
+import {
+  isOwnTokenizer,
+  readTokenizerJson,
+} from "../../src/tokenizers/tokenizer-json.ts";
+import { folderIn } from "../support/text-models.ts";
+import { TOKENIZERS } from "../support/tokenizers.ts";
+
+/** More than any of the tokenizers has. */
+const ROWS = 2000;
+
+type Case = { tokenizer: object; ids: number[][] };
+const { texts, cases } = JSON.parse(
+  gunzipSync(
+    readFileSync(join(import.meta.dirname, "../fixtures/tokenizers.json.gz")),
+  ).toString(),
+) as { texts: string[]; cases: Record<string, Case> };
+
+const keysOf = (pairs: Iterable<readonly [string, GgufValue]>): GgufKeys =>
+  new GgufKeys(
+    new Map(Array.from(pairs, ([key, value]) => [key, encodePair(key, value)])),
+  );
+
+async function back(files: Record<string, object | Uint8Array>) {
+  const bytes = Object.entries(files).map(([name, file]) => [
+    name,
+    file instanceof Uint8Array
+      ? file
+      : new TextEncoder().encode(JSON.stringify(file)),
+  ]) as [string, Uint8Array][];
+  const keys = keysOf(
+    await vocabularyPairs(folderIn(new Map(bytes)), ROWS, {}),
+  );
+  const json = tokenizerOfGguf(keys)!;
+  const isOwn = isOwnTokenizer(json);
+  const own = isOwn ? readTokenizerJson(json) : new ForeignTokenizer(json, undefined); // prettier-ignore
+  return { own, isOwn };
+}
+
+/** What a GGUF has room for: of the others, normalizers and rules of added tokens do not go into one. */
+const WHOLE = ["gpt2", "llama3", "qwen", "digits", "own_byte", "own_bpe"];
+
+test.each(WHOLE)("%s, in all texts", async (name) => {
+  const { tokenizer, ids } = cases[name]!;
+  const { own, isOwn } = await back({ "tokenizer.json": tokenizer });
+  expect(isOwn).toBe(name.startsWith("own_"));
+  expect(own.vocabulary).toBeLessThan(ROWS);
+  for (const [i, text] of texts.entries())
+    expect.soft([...own.encode(text)], JSON.stringify(text)).toEqual(ids[i]);
+});
+
+test("llama2, in texts without the token that is found in normalized text alone", async () => {
+  const { tokenizer, ids } = cases.llama2!;
+  const { own } = await back({ "tokenizer.json": tokenizer });
+  let looked = 0;
+  for (const [i, text] of texts.entries()) {
+    if (text.includes("<tool>")) continue;
+    looked++;
+    expect.soft([...own.encode(text)], JSON.stringify(text)).toEqual(ids[i]);
+  }
+  expect(looked).toBeGreaterThan(75);
+});
+
+test("SentencePiece's own file of byte pairs", async () => {
+  const { files, text, ids } = TOKENIZERS["SentencePiece's own file of byte pairs"]!; // prettier-ignore
+  const { own } = await back(files);
+  // As llama.cpp, and Llama's tokenizer: the sign that begins a text comes first unless told otherwise.
+  expect([...own.encode(text)]).toEqual([1, ...ids]);
+});
+
+test("merges of pieces go by score, then by the longer left part", () => {
+  const vocab = { a: 0, b: 1, ab: 2, ba: 3, aba: 4, "<s>": 5, "<": 6, "s>": 7 };
+  const scores = [-9, -9, -2, -1, -3, undefined, -9, -9];
+  expect(mergesByScore(vocab, (id) => scores[id])).toEqual([
+    ["b", "a"],
+    ["a", "b"],
+    ["ab", "a"],
+    ["a", "ba"],
+  ]);
+});
+
+describe("signs", () => {
+  const told = (more: Record<string, GgufValue>) =>
+    keysOf(
+      Object.entries({
+        "tokenizer.ggml.model": { string: "gpt2" },
+        "tokenizer.ggml.tokens": { strings: ["a", "b", "<s>", "</s>", "<x>", "<pad>"] }, // prettier-ignore
+        "tokenizer.ggml.token_type": { int32s: [1, 1, 3, 3, 4, 5] },
+        "tokenizer.ggml.bos_token_id": { uint32: 2 },
+        "tokenizer.ggml.eos_token_id": { uint32: 3 },
+        ...more,
+      }),
+    );
+  const idsOf = (more: Record<string, GgufValue>) =>
+    new ForeignTokenizer(tokenizerOfGguf(told(more))!, undefined).encode("a<x>b</s>"); // prettier-ignore
+
+  test.each<[Record<string, GgufValue>, number[]]>([
+    [{}, [0, 4, 1, 3]],
+    [{ "tokenizer.ggml.add_bos_token": { boolean: true } }, [2, 0, 4, 1, 3]],
+    [{ "tokenizer.ggml.add_eos_token": { boolean: true } }, [0, 4, 1, 3, 3]],
+    // As llama.cpp has it of this one.
+    [{ "tokenizer.ggml.pre": { string: "llama-bpe" } }, [2, 0, 4, 1, 3]],
+  ])("%j", (more, ids) => {
+    expect(Array.from(idsOf(more))).toEqual(ids);
+  });
+
+  test("of rows that no text uses there is none", () => {
+    const json = tokenizerOfGguf(told({}))!;
+    expect(new ForeignTokenizer(json, undefined).vocabulary).toBe(5);
+  });
+
+  test("that end a text are those of it, of a turn and of a message", () => {
+    expect(endingsOfGguf(told({}))).toEqual([3]);
+    const turn = { "tokenizer.ggml.eot_token_id": { uint32: 4 } };
+    expect(endingsOfGguf(told(turn))).toEqual([3, 4]);
+  });
+});
