@@ -12,8 +12,37 @@ const PATIENCE = {
   retry: process.env.CI ? 1 : 0,
 };
 
-// `workerd`: everything that runs in the Worker, kernels included, inside the real runtime.
-// `node`: the command line, the client and the checks of the tree itself.
+/** Tests of these only compute: nothing that one file leaves is seen by the next. */
+const COMPUTES = "{api,client,formats,generation,kernels,library,model}";
+
+/** Tests inside the real runtime. Starting one takes longer than most of what is tested in it. */
+function inWorkerd(
+  name: string,
+  test: { include: string[]; exclude?: string[]; isolate: boolean },
+) {
+  return {
+    plugins: [
+      cloudflareTest({
+        wrangler: { configPath: "./wrangler.toml" },
+        miniflare: { bindings: { LOCAL_MODE: "1", REQUEST_LOG: "" } },
+      }),
+    ],
+    test: {
+      name,
+      ...test,
+      testTimeout: 120_000,
+      hookTimeout: 120_000,
+      ...PATIENCE,
+      deps: {
+        // itty-durable's ES modules import each other without extensions.
+        optimizer: { ssr: { enabled: true, include: ["itty-durable"] } },
+      },
+    },
+  };
+}
+
+// `node`: the command line, the client and the checks of the tree itself. `workerd`: everything that runs in the Worker, a
+// runtime for each file; `kernels`: what computes there, in one for all files.
 export default defineConfig({
   test: {
     globalSetup: "test/support/build.ts",
@@ -22,26 +51,15 @@ export default defineConfig({
     reporters: process.env.TEST_RESULTS ? ["default", "json"] : ["default"],
     outputFile: { json: process.env.TEST_RESULTS ?? "" },
     projects: [
-      {
-        plugins: [
-          cloudflareTest({
-            wrangler: { configPath: "./wrangler.toml" },
-            miniflare: { bindings: { LOCAL_MODE: "1", REQUEST_LOG: "" } },
-          }),
-        ],
-        test: {
-          name: "workerd",
-          include: ["test/**/*.test.ts"],
-          exclude: ["test/node/**"],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          ...PATIENCE,
-          deps: {
-            // itty-durable's ES modules import each other without extensions.
-            optimizer: { ssr: { enabled: true, include: ["itty-durable"] } },
-          },
-        },
-      },
+      inWorkerd("kernels", {
+        include: [`test/${COMPUTES}/**/*.test.ts`],
+        isolate: false,
+      }),
+      inWorkerd("workerd", {
+        include: ["test/**/*.test.ts"],
+        exclude: ["test/node/**", `test/${COMPUTES}/**`],
+        isolate: true,
+      }),
       {
         test: {
           name: "node",

@@ -41,8 +41,9 @@ const statOf = (pid: number): string =>
 
 /** One that has ended, and whose parent goes on without asking. */
 async function zombie(): Promise<number> {
-  // What the shell becomes does not know of the child.
-  const parent = shell("sleep 0 & echo $!; exec sleep 60");
+  // What the shell becomes does not know of the child, which ends when it has become that.
+  const child = `until read -r name </proc/$$/comm && [ "$name" = sleep ]; do :; done`;
+  const parent = shell(`(${child}) & echo $!; exec sleep 60`);
   const [line] = (await once(parent.stdout!, "data")) as [Buffer];
   const pid = Number(line.toString());
   while (!statOf(pid).startsWith("Z")) await sleep(10);
