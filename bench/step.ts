@@ -5,6 +5,7 @@
  */
 import type { Recipe } from "../src/api/recipe.ts";
 import type { ModelShape } from "../src/api/run-config.ts";
+import { finish } from "../src/kernels/steps.ts";
 import { kernels } from "../src/kernels/runtime.ts";
 import { modelOf } from "../src/model/architectures.ts";
 import { flatGradient, flatParameters } from "../src/model/flat-vector.ts";
@@ -76,7 +77,7 @@ function setup({ shape, sequences }: StepModel, recipe: Recipe): () => void {
     const packedWeights = new PackedWeights(panelBytes);
     const gradient = flatGradient(gradientBase, model.table);
     const pass = { recipe, parameters, packedWeights, gradient, noise };
-    model.lossAndGradient({ ...pass, keeps: "all" }, batch);
+    finish(model.lossAndGradient({ ...pass, keeps: "all" }, batch));
     packedWeights.free();
   };
 }

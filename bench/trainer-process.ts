@@ -1,4 +1,5 @@
 /** A trainer in a process of its own, as one that joins from elsewhere; tells its parent of each microbatch that it has done. */
+import { setImmediate } from "node:timers/promises";
 import { NodeFetcher } from "../src/cli/node-fetcher.ts";
 import { Client } from "../src/client/client.ts";
 import { loadTrainingKernels } from "../src/kernels/load-file.ts";
@@ -14,6 +15,7 @@ await new RunTrainer(
     bootId: crypto.randomUUID(),
     fingerprint: fingerprint(),
   },
+  { turn: () => setImmediate() },
 ).train({
   onCompleted: ({ step, kind, index }) => process.send?.({ step, kind, index }),
 });

@@ -1,5 +1,6 @@
 /** One trainer of `mxfp4-edge join`, in a thread of its own. */
 import { messageOf } from "../api/errors.ts";
+import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import type { Completion, Lease } from "../api/lease.ts";
 import { Client } from "../client/client.ts";
@@ -67,6 +68,7 @@ async function train(): Promise<void> {
         });
       },
       onTrouble: (text) => tell({ type: "trouble", text }),
+      turn: () => setImmediate(),
       pause: (failures) => pause(trainerPauseMs(failures), signal),
       leave: () =>
         new Client({ baseUrl, token, fetcher }).run(run).leave(identity),

@@ -109,7 +109,11 @@ export class Trainer extends DurableObject<TrainerBindings> {
         fingerprint: fingerprint(),
         host: "edge",
       },
-      accountOf(isolateMemory, this.#key),
+      {
+        account: accountOf(isolateMemory, this.#key),
+        // Where it is an isolate of trainers alone: what others compute amid a microbatch counts on an arena of their own.
+        ...(this.env.API && { turn: () => scheduler.wait(0) }),
+      },
     );
   }
 

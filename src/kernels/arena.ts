@@ -1,3 +1,5 @@
+import type { Steps } from "./steps.ts";
+
 const ALIGNMENT = 64; // one cache line, and a multiple of a v128
 const PAGE_BYTES = 64 * 1024;
 
@@ -30,7 +32,7 @@ type Span = { start: Pointer; end: Pointer };
  *
  * Every kernel call takes its buffers inside `scope` and gives them all back at the end, so there
  * is nothing to free and nothing to leak. All objects of an isolate share the arena, so a scope is
- * synchronous: held across an `await`, another object would enter it.
+ * synchronous: held across an `await`, another object would enter it. The one exception is `scopeOf`.
  *
  * What outlives a scope is a region: owned by whoever asked for it, until it is freed. Scopes bump
  * upwards from the bottom and step over the regions in their way.
@@ -66,7 +68,26 @@ export class Arena {
           "Expected a synchronous scope, got one that returns a promise",
         );
       }
+      if (isGenerator(result))
+        throw new TypeError(
+          "Expected a synchronous scope, got one that yields",
+        );
       return result;
+    } finally {
+      this.#open--;
+      this.#top = mark;
+    }
+  }
+
+  /**
+   * A scope whose work yields. Whoever has the thread meanwhile opens and ends its own scopes above it; another that
+   * yields does not begin before this has ended (`takeTurns`).
+   */
+  *scopeOf<T>(body: () => Steps<T>): Steps<T> {
+    const mark = this.#top;
+    this.#open++;
+    try {
+      return yield* body();
     } finally {
       this.#open--;
       this.#top = mark;
@@ -181,6 +202,12 @@ export class Arena {
 
 function align(address: Pointer): Pointer {
   return Math.ceil(address / ALIGNMENT) * ALIGNMENT;
+}
+
+function isGenerator(value: unknown): boolean {
+  return (
+    value instanceof Object && Symbol.iterator in value && "throw" in value
+  );
 }
 
 function isThenable(value: unknown): boolean {

@@ -7,6 +7,7 @@ import type {
 } from "../api/run-config.ts";
 import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
+import type { Steps } from "../kernels/steps.ts";
 import type { GradientSink, ParameterSource } from "./flat-vector.ts";
 import type { Linear } from "./linear.ts";
 import type { NoiseCoordinates } from "./linear-noise.ts";
@@ -85,11 +86,11 @@ export interface Model {
   readonly shape: ModelShape;
   readonly table: ParameterTable;
 
-  /** The loss only. */
-  loss(pass: Pass, batch: Batch): BatchLoss;
+  /** The loss only. Yields between blocks. */
+  loss(pass: Pass, batch: Batch): Steps<BatchLoss>;
 
-  /** The loss, and the gradient of its mean over the counted tokens. */
-  lossAndGradient(pass: BackwardPass, batch: Batch): BatchLoss;
+  /** The loss, and the gradient of its mean over the counted tokens. Yields between blocks. */
+  lossAndGradient(pass: BackwardPass, batch: Batch): Steps<BatchLoss>;
 
   /** Logits of every position: f32 [B·T, V], copied out. `tokens` [B, T]. */
   logits(

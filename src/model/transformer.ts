@@ -5,6 +5,7 @@
 import type { Pointer } from "../kernels/arena.ts";
 import { embeddingBackward, embeddingForward } from "../kernels/embedding.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { finish, type Steps } from "../kernels/steps.ts";
 import { type Activations, allocActivations } from "./activations.ts";
 import { batchShape, checkTargets } from "./batch-checks.ts";
 import {
@@ -62,58 +63,18 @@ export class Transformer<P extends Parts> implements Model {
     return this.#tensors.table;
   }
 
-  loss(pass: Pass, batch: Batch): BatchLoss {
+  loss(pass: Pass, batch: Batch): Steps<BatchLoss> {
     const sizes = this.#sizesOf(batch.tokens, batch.sequences);
     checkTargets(this.shape, batch);
-    const { arena } = kernels();
-    return arena.scope(() => {
-      const tokens = arena.copyIn(batch.tokens);
-      const targets = arena.copyIn(batch.targets);
-      const { hidden } = this.#forward(tokens, sizes, "nothing", pass);
-      const head = this.#head(pass);
-      const lossSum = headLoss(hidden, targets, sizes.batch.N, head);
-      return { lossSum, tokens: countedTokens(batch.targets) };
-    });
+    return kernels().arena.scopeOf(() => this.#loss(pass, batch, sizes));
   }
 
-  lossAndGradient(pass: BackwardPass, batch: Batch): BatchLoss {
+  lossAndGradient(pass: BackwardPass, batch: Batch): Steps<BatchLoss> {
     const sizes = this.#sizesOf(batch.tokens, batch.sequences);
     checkTargets(this.shape, batch);
-    const { arena } = kernels();
-    return arena.scope(() => {
-      const { tokenEmbedding, head } = this.#tensors;
-      const { gradient } = pass;
-      const counted = countedTokens(batch.targets);
-      const tokens = arena.copyIn(batch.tokens);
-      const targets = arena.copyIn(batch.targets);
-      // Tied, the head begins the token embedding's gradient, and the model's input ends it.
-      const isTied = head === tokenEmbedding;
-      const dTied = isTied ? gradient.open(tokenEmbedding) : undefined;
-      const dResidual = arena.allocZeroedF32(sizes.batch.N * this.shape.width);
-      const activations = this.#forward(tokens, sizes, pass.keeps, pass);
-      const lossSum = this.#headBackward(
-        dResidual,
-        dTied,
-        activations,
-        { targets, counted },
-        sizes,
-        pass,
-      );
-      this.#blocksBackward(dResidual, activations, sizes, pass);
-      arena.scope(() => {
-        const dTokenEmbedding = dTied ?? gradient.open(tokenEmbedding);
-        this.#embeddingBackward(
-          dTokenEmbedding,
-          dResidual,
-          tokens,
-          sizes.batch,
-          pass,
-        );
-        if (!isTied) gradient.close(tokenEmbedding, dTokenEmbedding);
-      });
-      if (dTied !== undefined) gradient.close(tokenEmbedding, dTied);
-      return { lossSum, tokens: counted };
-    });
+    return kernels().arena.scopeOf(() =>
+      this.#lossAndGradient(pass, batch, sizes),
+    );
   }
 
   logits(
@@ -127,7 +88,7 @@ export class Transformer<P extends Parts> implements Model {
     const { arena } = kernels();
     return arena.scope(() => {
       const at = arena.copyIn(tokens);
-      const { hidden } = this.#forward(at, sizes, "nothing", pass);
+      const { hidden } = finish(this.#forward(at, sizes, "nothing", pass));
       const all = new Float32Array(N * V);
       forEachTile(hidden, N, this.#head(pass), (logits, row, rows) =>
         all.set(arena.f32(logits, rows * V), row * V),
@@ -145,13 +106,65 @@ export class Transformer<P extends Parts> implements Model {
     return { ...sizes, layer, tensors: this.#tensors.blocks[layer]! };
   }
 
+  /** In the caller's scope. */
+  *#loss(pass: Pass, batch: Batch, sizes: Sizes<P>): Steps<BatchLoss> {
+    const { arena } = kernels();
+    const tokens = arena.copyIn(batch.tokens);
+    const targets = arena.copyIn(batch.targets);
+    const { hidden } = yield* this.#forward(tokens, sizes, "nothing", pass);
+    const head = this.#head(pass);
+    const lossSum = headLoss(hidden, targets, sizes.batch.N, head);
+    return { lossSum, tokens: countedTokens(batch.targets) };
+  }
+
+  /** In the caller's scope. */
+  *#lossAndGradient(
+    pass: BackwardPass,
+    batch: Batch,
+    sizes: Sizes<P>,
+  ): Steps<BatchLoss> {
+    const { arena } = kernels();
+    const { tokenEmbedding, head } = this.#tensors;
+    const { gradient } = pass;
+    const counted = countedTokens(batch.targets);
+    const tokens = arena.copyIn(batch.tokens);
+    const targets = arena.copyIn(batch.targets);
+    // Tied, the head begins the token embedding's gradient, and the model's input ends it.
+    const isTied = head === tokenEmbedding;
+    const dTied = isTied ? gradient.open(tokenEmbedding) : undefined;
+    const dResidual = arena.allocZeroedF32(sizes.batch.N * this.shape.width);
+    const activations = yield* this.#forward(tokens, sizes, pass.keeps, pass);
+    const lossSum = this.#headBackward(
+      dResidual,
+      dTied,
+      activations,
+      { targets, counted },
+      sizes,
+      pass,
+    );
+    yield* this.#blocksBackward(dResidual, activations, sizes, pass);
+    arena.scope(() => {
+      const dTokenEmbedding = dTied ?? gradient.open(tokenEmbedding);
+      this.#embeddingBackward(
+        dTokenEmbedding,
+        dResidual,
+        tokens,
+        sizes.batch,
+        pass,
+      );
+      if (!isTied) gradient.close(tokenEmbedding, dTokenEmbedding);
+    });
+    if (dTied !== undefined) gradient.close(tokenEmbedding, dTied);
+    return { lossSum, tokens: counted };
+  }
+
   /** From tokens i32 [B, T] to the head's input; in the caller's scope. */
-  #forward(
+  *#forward(
     tokens: Pointer,
     sizes: Sizes<P>,
     keeps: KeptActivations | "nothing",
     pass: Pass,
-  ): Activations<P> {
+  ): Steps<Activations<P>> {
     const { shape, batch } = sizes;
     const layers = this.#layers;
     const { tokenEmbedding, positionEmbedding, finalNorm } = this.#tensors;
@@ -167,8 +180,11 @@ export class Transformer<P extends Parts> implements Model {
         { sequences: batch.B, length: batch.T, width: shape.width },
       ),
     );
-    for (const [layer, own] of blocks.entries())
+    for (const [layer, own] of blocks.entries()) {
+      yield;
       blockForward(layers, own, this.#block(layer, sizes), pass);
+    }
+    yield;
     const { output } = blocks.at(-1)!;
     layers.norm.forward(hidden, final, output, finalNorm, sizes, pass);
     return activations;
@@ -222,22 +238,24 @@ export class Transformer<P extends Parts> implements Model {
     });
   }
 
-  #blocksBackward(
+  *#blocksBackward(
     dResidual: Pointer,
     { blocks }: Activations<P>,
     sizes: Sizes<P>,
     pass: BackwardPass,
-  ): void {
+  ): Steps<void> {
     const layers = this.#layers;
     const recompute = RECOMPUTED[pass.keeps];
     const last = blocks.length - 1;
     for (let layer = last; layer >= 0; layer--) {
+      yield;
       const own = blocks[layer]!;
       const block = this.#block(layer, sizes);
       // All of the last block is still there: no other has come after it.
       if (layer < last) recompute?.(layers, own, block, pass);
       blockBackward(layers, dResidual, own, block, pass);
     }
+    yield;
   }
 
   #embeddingBackward(

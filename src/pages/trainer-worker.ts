@@ -13,6 +13,16 @@ function tell(message: TabMessage): void {
   postMessage(message);
 }
 
+const { port1, port2 } = new MessageChannel();
+
+/** A timer that is set again and again waits 4 ms at least; a message does not. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    port1.onmessage = () => resolve();
+    port2.postMessage(null);
+  });
+}
+
 async function train(task: TabTask): Promise<void> {
   const { baseUrl, token, run, trainer, bootId } = task;
   await loadKernelsHere("kernels.wasm");
@@ -30,6 +40,7 @@ async function train(task: TabTask): Promise<void> {
       tell({ type: "microbatch", kind, step, lossSum, tokens });
     },
     onTrouble: (text) => tell({ type: "trouble", text }),
+    turn,
     pause: (failures) => pause(trainerPauseMs(failures), signal),
     leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
   });

@@ -3,7 +3,7 @@ import { AppError } from "../api/errors.ts";
 import type { LeaseRequest } from "../api/lease.ts";
 import type { TrainingService } from "./service.ts";
 import { isFinalRefusal } from "./refusals.ts";
-import { RunTrainer, type TrainingBounds } from "./trainer.ts";
+import { RunTrainer, type TrainingBounds, type Turn } from "./trainer.ts";
 
 /** What a trainer needs of whatever it runs in. */
 export type JoinHost = Required<
@@ -11,6 +11,7 @@ export type JoinHost = Required<
 > & {
   /** Told of what it goes on after. */
   onTrouble(text: string): void;
+  turn: Turn;
   /** Before another try, the longer the more have failed in a row. */
   pause(failures: number): Promise<void>;
   /** Tell the run that it goes: what it holds is open again. */
@@ -23,8 +24,8 @@ export async function joinRun(
   identity: LeaseRequest,
   host: JoinHost,
 ): Promise<"ended" | "left"> {
-  const { signal, onCompleted } = host;
-  const loop = new RunTrainer(service, identity);
+  const { signal, onCompleted, turn } = host;
+  const loop = new RunTrainer(service, identity, { turn });
   let failures = 0;
   const bounds: TrainingBounds = {
     signal,

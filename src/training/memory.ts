@@ -3,6 +3,7 @@ import { frameBytes } from "../api/frame.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import type { ShardRange } from "../api/run-status.ts";
 import { dryRun } from "../kernels/runtime.ts";
+import { finish } from "../kernels/steps.ts";
 import { KEPT_ACTIVATIONS, type KeptActivations } from "../model/model.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { modelOf } from "../model/architectures.ts";
@@ -89,13 +90,15 @@ function measure(
     const parameters = { step: 0, frames, packedWeights };
     for (const kind of ["eval", "train"] as const) {
       const lease = { kind, step: 0, index: 0 };
-      runMicrobatch(
-        { ...config, seed: 0 },
-        parameters,
-        batch,
-        lease,
-        keeps,
-        [],
+      finish(
+        runMicrobatch(
+          { ...config, seed: 0 },
+          parameters,
+          batch,
+          lease,
+          keeps,
+          [],
+        ),
       );
     }
     wanted = packedWeights.wantedBytes;

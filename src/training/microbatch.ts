@@ -4,6 +4,7 @@ import type { Lease } from "../api/lease.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import type { ShardRange } from "../api/run-status.ts";
 import { kernels } from "../kernels/runtime.ts";
+import type { Steps } from "../kernels/steps.ts";
 import { modelOf } from "../model/architectures.ts";
 import type { Batch, BatchLoss, KeptActivations } from "../model/model.ts";
 import type { PackedWeights } from "../model/packed-weights.ts";
@@ -32,13 +33,13 @@ export type StepParameters = {
 export type MicrobatchLease = Pick<Lease, "kind" | "step" | "index">;
 
 /** `parameters` are those of the lease's step. */
-export function computeMicrobatch(
+export function* computeMicrobatch(
   { config, shards }: RunPlan,
   parameters: StepParameters,
   batch: Batch,
   lease: MicrobatchLease,
   keeps: KeptActivations,
-): MicrobatchResult {
+): Steps<MicrobatchResult> {
   const { gradientDtype } = config;
   const frames =
     lease.kind === "eval"
@@ -50,7 +51,14 @@ export function computeMicrobatch(
     ...shards[index]!,
     payload: framePayload(bytes),
   }));
-  const loss = runMicrobatch(config, parameters, batch, lease, keeps, parts);
+  const loss = yield* runMicrobatch(
+    config,
+    parameters,
+    batch,
+    lease,
+    keeps,
+    parts,
+  );
   return { ...loss, frames };
 }
 
@@ -68,7 +76,7 @@ export function runMicrobatch(
   lease: MicrobatchLease,
   keeps: KeptActivations,
   parts: readonly PayloadRange[],
-): BatchLoss {
+): Steps<BatchLoss> {
   const { seed, recipe, gradientDtype } = config;
   const model = modelOf(config.model);
   const pass = {
@@ -76,7 +84,7 @@ export function runMicrobatch(
     packedWeights,
     parameters: new PulledParameters(frames),
   };
-  return kernels().arena.scope(() => {
+  return kernels().arena.scopeOf(() => {
     if (lease.kind === "eval") return model.loss(pass, batch);
     const noise = { seed, step: lease.step, microbatch: lease.index };
     const gradient = new EncodedGradient(gradientDtype, noise, parts);

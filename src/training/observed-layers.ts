@@ -2,6 +2,7 @@
 import type { Lease } from "../api/lease.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { kernels } from "../kernels/runtime.ts";
+import { finish } from "../kernels/steps.ts";
 import { modelOf } from "../model/architectures.ts";
 import { flatGradient, flatParameters } from "../model/flat-vector.ts";
 import type { Linear } from "../model/linear.ts";
@@ -53,7 +54,7 @@ export function observeMicrobatch(
     const { table } = model;
     const parameters = arena.copyIn(flat);
     const gradient = arena.allocF32(table.length);
-    model.lossAndGradient(
+    const steps = model.lossAndGradient(
       {
         recipe: "f32",
         parameters: flatParameters(parameters),
@@ -80,6 +81,7 @@ export function observeMicrobatch(
       },
       batch,
     );
+    finish(steps);
   });
   return layers.sort((a, b) => a.layer - b.layer || a.index - b.index);
 }

@@ -7,6 +7,7 @@ import { encodeFrame, frameDigest, payloadBytes } from "../api/frame.ts";
 import type { LeaseKind } from "../api/lease.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import type { ShardRange } from "../api/run-status.ts";
+import { finish } from "../kernels/steps.ts";
 import { modelOf } from "../model/architectures.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { countedBytes, evaluationMicrobatches, readBatch } from "./data.ts";
@@ -224,13 +225,8 @@ export class ReplayedRun {
       const batch = await this.#batch(lease);
       const payload = new Uint8Array(kind === "train" ? bytes : 0);
       const parts = kind === "train" ? [{ ...this.#range, payload }] : [];
-      const { lossSum, tokens } = runMicrobatch(
-        config,
-        parameters,
-        batch,
-        lease,
-        keeps,
-        parts,
+      const { lossSum, tokens } = finish(
+        runMicrobatch(config, parameters, batch, lease, keeps, parts),
       );
       losses.push({
         lossSum: Number.isFinite(lossSum) ? lossSum : null,

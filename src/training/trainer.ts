@@ -2,7 +2,7 @@
  * The loop of every trainer. A lease names a microbatch; parameters come from the shards at the
  * lease's step, the gradient goes back to them, and the completion, once every shard has
  * acknowledged, brings the next leases. Who has another at hand computes it while what came of the
- * last is on its way. A crash anywhere only loses leases, which are given again.
+ * last is on its way, and lets that have its turns. A crash anywhere only loses leases, which are given again.
  */
 import { AppError } from "../api/errors.ts";
 import { frameDigest, sealFrame } from "../api/frame.ts";
@@ -13,6 +13,7 @@ import type {
   LeaseResponse,
 } from "../api/lease.ts";
 import { hasEnded, type RunState } from "../api/run-status.ts";
+import { takeTurns } from "../kernels/steps.ts";
 import { free } from "../memory/free.ts";
 import { countedBytes, readBatch } from "./data.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
@@ -34,6 +35,9 @@ export type TrainingBounds = {
   /** Told of each microbatch that the run has taken. */
   onCompleted?: (lease: Lease, completion: Completion) => void;
 };
+
+/** Resolves when what else a trainer's thread has to do, its sockets above all, has had a turn. */
+export type Turn = () => Promise<void>;
 
 /** The account of a trainer that shares its isolate with others. */
 export type TrainerAccount = {
@@ -61,6 +65,7 @@ export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
   readonly #account: TrainerAccount | undefined;
+  readonly #turn: Turn | undefined;
   #work: Work | undefined;
   readonly #clock = new PhaseClock();
   readonly #pulls: StepPulls;
@@ -70,6 +75,8 @@ export class RunTrainer {
   #current: Lease | undefined;
   /** What came of a lease, on its way to the shards and the run. One at most: the next waits for it. */
   #delivery: Promise<void> | undefined;
+  /** It is not there yet. */
+  #isUnderway = false;
   /** By the account. */
   #hasBegun = false;
   /** Nothing is done but wait for the delivery. */
@@ -77,14 +84,16 @@ export class RunTrainer {
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
 
+  /** Where it has a `turn`, a microbatch is interrupted for it as long as something is on its way. */
   constructor(
     service: TrainingService,
     identity: LeaseRequest,
-    account?: TrainerAccount,
+    { account, turn }: { account?: TrainerAccount; turn?: Turn } = {},
   ) {
     this.#service = service;
     this.#identity = identity;
     this.#account = account;
+    this.#turn = turn;
     this.#pulls = new StepPulls(service, this.#clock, account !== undefined);
   }
 
@@ -216,7 +225,10 @@ export class RunTrainer {
       lossSum,
       tokens: counted,
       frames,
-    } = computeMicrobatch(plan, parameters, batch, lease, memory.keeps);
+    } = await takeTurns(
+      computeMicrobatch(plan, parameters, batch, lease, memory.keeps),
+      () => (this.#isUnderway ? this.#turn?.() : undefined),
+    );
     this.#clock.lap("compute");
     const sealed = await Promise.all(
       frames.map((bytes, index) => seal(plan, index, lease, bytes)),
@@ -232,11 +244,14 @@ export class RunTrainer {
       ...(lease.kind === "train" && { digests: sealed.map(frameDigest) }),
       ...this.#wish(),
     };
-    this.#delivery = this.#deliver(plan, lease, sealed, completion);
+    this.#isUnderway = true;
+    this.#delivery = this.#deliver(plan, lease, sealed, completion).finally(
+      () => (this.#isUnderway = false),
+    );
     // Heard of where it is waited for.
     this.#delivery.catch(() => {});
     // Computing keeps a thread from its sockets: first what is on its way is written.
-    if (this.#leases.length > 0) await nextTurn();
+    if (this.#leases.length > 0) await (this.#turn ?? nextTurn)();
   }
 
   async #begin(): Promise<Work> {

@@ -2,6 +2,7 @@
 import type { Recipe } from "../../src/api/recipe.ts";
 import type { ModelShape } from "../../src/api/run-config.ts";
 import type { Pointer } from "../../src/kernels/arena.ts";
+import { finish } from "../../src/kernels/steps.ts";
 import { modelOf } from "../../src/model/architectures.ts";
 import { flatGradient, flatParameters } from "../../src/model/flat-vector.ts";
 import type { NoiseCoordinates } from "../../src/model/linear-noise.ts";
@@ -28,7 +29,7 @@ export function evaluateLoss(
   parameters: Pointer,
   batch: Batch,
 ): BatchLoss {
-  return modelOf(shape).loss(passOf(recipe, parameters), batch);
+  return finish(modelOf(shape).loss(passOf(recipe, parameters), batch));
 }
 
 /** `gradient` is overwritten, padding becomes 0. */
@@ -42,14 +43,16 @@ export function lossAndGradient(
   keeps: KeptActivations = "all",
 ): BatchLoss {
   const model = modelOf(shape);
-  return model.lossAndGradient(
-    {
-      ...passOf(recipe, parameters),
-      gradient: flatGradient(gradient, model.table),
-      noise,
-      keeps,
-    },
-    batch,
+  return finish(
+    model.lossAndGradient(
+      {
+        ...passOf(recipe, parameters),
+        gradient: flatGradient(gradient, model.table),
+        noise,
+        keeps,
+      },
+      batch,
+    ),
   );
 }
 

@@ -27,6 +27,7 @@ import {
   type TrainerMemory,
   trainerMemory,
 } from "../../src/training/memory.ts";
+import { finish } from "../../src/kernels/steps.ts";
 import { computeMicrobatch } from "../../src/training/microbatch.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
 import {
@@ -139,15 +140,16 @@ test.each(
       // Twice: the panels of the first are there for the second. An evaluation may be what takes most.
       const kinds = ["eval", "train", "train"] as const;
       const taken = kinds.map((kind, index) =>
-        arena.measure(() =>
-          computeMicrobatch(
+        arena.measure(() => {
+          const steps = computeMicrobatch(
             { config, shards },
             { step: 0, frames, packedWeights },
             { sequences: config.sequences, tokens, targets: tokens },
             { kind, step: 0, index },
             keeps,
-          ),
-        ),
+          );
+          finish(steps);
+        }),
       );
       packedWeights.free();
       // The region lies at the bottom, where the scopes step over it.

@@ -208,7 +208,7 @@ test("what was asked for ahead in vain is asked for again; a hosted trainer does
         return service.pull(shard, step);
       },
     };
-    const trainer = new RunTrainer(bound, identity, account);
+    const trainer = new RunTrainer(bound, identity, { account });
     expect(await trainer.train()).toBe("ended");
     expect(asked.filter((step) => step === 1)).toHaveLength(2 * attempts);
   }
@@ -272,7 +272,7 @@ test.each([
         return { ...(await service.pull(shard, step)), travelled };
       },
     };
-    await new RunTrainer(pulls, identity, account).train();
+    await new RunTrainer(pulls, identity, { account }).train();
     expect([...asked.values()]).toEqual(expected);
   },
 );
@@ -390,7 +390,9 @@ const FOUR = [0, 1, 2, 3].map((index) => train(0, index));
 test("who has a lease ahead computes it while what came of the last is on its way, and no third", async () => {
   const { service, calls, wishes, free } = aheadOf(FOUR);
   const done: number[] = [];
-  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  const trainer = new RunTrainer(service, identity, {
+    account: accountIn(calls),
+  });
   const trained = trainer.train({
     onCompleted: ({ index }) => done.push(index),
   });
@@ -423,10 +425,46 @@ test("who has a lease ahead computes it while what came of the last is on its wa
   expect(wishes).toEqual([undefined, true, true, true, true]);
 });
 
+test.each([
+  ["gets turns amid the next microbatch, until it is there", true],
+  ["gets none where others must not compute amid it", false],
+])("what is on its way %s", async (_what, takesTurns) => {
+  const { service, calls } = aheadOf(FOUR);
+  const turn = async (): Promise<void> => {
+    calls.push("turn");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  // As sockets are, it is served when the thread computes nothing: twice, besides the turn before.
+  const served = { ...service, push };
+  async function push(shard: number, { index }: Lease): Promise<void> {
+    calls.push(`push ${shard} ${index}`);
+    if (index !== 1) return;
+    for (let times = 0; times < 3; times++)
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    calls.push(`pushed ${shard}`);
+  }
+  const trainer = new RunTrainer(served, identity, {
+    account: accountIn(calls),
+    ...(takesTurns && { turn }),
+  });
+  expect(await trainer.train()).toBe("ended");
+  const begun = calls.indexOf("begin", calls.indexOf("push 1 1"));
+  expect(calls.slice(begun, calls.indexOf("push 0 2") + 1)).toEqual([
+    "begin",
+    ...(takesTurns ? ["turn", "turn"] : []),
+    "pushed 0",
+    "pushed 1",
+    "complete 1",
+    "push 0 2",
+  ]);
+});
+
 test("a gradient that is refused on its way is left, with the leases at hand", async () => {
   const { service, calls, free } = aheadOf(FOUR, "no_lease");
   free();
-  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  const trainer = new RunTrainer(service, identity, {
+    account: accountIn(calls),
+  });
   expect(await trainer.train()).toBe("ended");
   const refused = calls.lastIndexOf("push 1 0 1", calls.indexOf("push 0 0 2"));
   expect(calls.slice(refused + 1)).toEqual([
@@ -449,7 +487,9 @@ test("a gradient that is refused on its way is left, with the leases at hand", a
 test("what fails for good on its way ends the loop; the next one asks anew, and computes it again", async () => {
   const { service, calls, free } = aheadOf(FOUR, "unavailable", "unavailable");
   free();
-  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  const trainer = new RunTrainer(service, identity, {
+    account: accountIn(calls),
+  });
   await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
   expect(calls.at(-1)).toBe("end");
   expect(calls).not.toContain("push 0 0 2");
@@ -461,7 +501,9 @@ test("what fails for good on its way ends the loop; the next one asks anew, and 
 
 test("out of budget something may be on its way; at rest it is not, and the lease at hand is kept", async () => {
   const { service, calls, free } = aheadOf(FOUR);
-  const trainer = new RunTrainer(service, identity, accountIn(calls));
+  const trainer = new RunTrainer(service, identity, {
+    account: accountIn(calls),
+  });
   while (!calls.includes("push 1 0 1")) await trainer.train({ budgetMs: 1 });
   expect(calls).not.toContain("complete 1");
   let isAtRest = false;
@@ -497,6 +539,7 @@ test("a joined trainer waits the longer the more has failed in a row", async () 
     onTrouble() {},
     pause: async (failures) => void pauses.push(failures),
     leave: () => Promise.resolve(),
+    turn: () => Promise.resolve(),
   });
   expect(outcome).toBe("ended");
   expect(pauses).toEqual([0, 1, 0]);
