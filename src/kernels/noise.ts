@@ -60,7 +60,7 @@ export function noiseKey(
 }
 
 /** The finalizer of MurmurHash3 (Appleby, public domain): every input bit reaches every output bit. */
-function mix(word: number): number {
+export function mix(word: number): number {
   let x = word >>> 0;
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);

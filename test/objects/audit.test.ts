@@ -39,7 +39,7 @@ function flipped(column: string): string {
 const MICROBATCH = "step = 3 AND kind = 'train' AND microbatch = 1";
 const CHANGES: [what: string, statement: string][] = [
   ["an author", `UPDATE ballots SET author = 'owner.other' WHERE ${MICROBATCH}`],
-  ["an author more", `INSERT INTO ballots SELECT kind, step, microbatch, 'x-1', loss_sum, tokens, bytes, digests, required, phases FROM ballots WHERE ${MICROBATCH}`],
+  ["an author more", `INSERT INTO ballots SELECT kind, step, microbatch, 'x-1', loss_sum, tokens, bytes, digests, required, phases, counts, seed FROM ballots WHERE ${MICROBATCH}`],
   ["a gradient's digest", `UPDATE ballots SET ${flipped("digests")} WHERE ${MICROBATCH}`],
   ["a loss", `UPDATE ballots SET loss_sum = loss_sum * (1 + 1e-15) WHERE ${MICROBATCH}`],
   ["tokens", `UPDATE ballots SET tokens = tokens + 1 WHERE ${MICROBATCH}`],

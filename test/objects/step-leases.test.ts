@@ -5,6 +5,7 @@ import {
   type Microbatch,
   StepLeases,
 } from "../../src/objects/run/step-leases.ts";
+import { uniform } from "../support/random.ts";
 
 const [one, two, three] = ["one", "two", "three"].map((trainer) => ({
   trainer,
@@ -199,6 +200,71 @@ test("a second author is wanted, not a second trainer of the same", () => {
   expect(work.take(one, 0, known)).toMatchObject({ index: 0 });
   expect(work.take(sister, 0, known)).toBeNull();
   expect(work.take(three, 0, known)).toMatchObject({ index: 0 });
+});
+
+test("who is drawn for a second word computes it before all else, who holds it or has told does not, and who is late is joined by another", () => {
+  const work = workOf(0, 1, 2);
+  const there = [two, three].map(({ author }) => ({ name: author, author }));
+  const second = { kind: "train", index: 1 } as const;
+  const draw = (nowMs: number) => work.draw(second, there, nowMs, known);
+  work.take(two, 0, known);
+  work.take(three, 0, known);
+  work.ask(second, 1, [one.author], 0.4);
+  expect(work.anyDrawDue(0)).toBe(true);
+  const drawn = draw(0) === "two" ? two : three;
+  const other = drawn === two ? three : two;
+  expect(work.anyDrawDue(0)).toBe(false);
+  work.release(other);
+  expect(work.take(other, 0, known)!.index).not.toBe(1);
+  work.release(drawn);
+  work.release(other);
+  expect(work.take(one, 0, known)).toMatchObject({ index: 0 });
+  expect(work.take(drawn, 0, known)).toMatchObject({ index: 1 });
+  work.complete({ kind: "train", index: 0 });
+  work.complete({ kind: "train", index: 2 });
+  // Four times what it usually takes, since it may have been at another.
+  expect(work.nextMs(399, known)).toBe(400);
+  expect(draw(399)).toBeUndefined();
+  expect(work.take(other, 399, known)).toBeNull();
+  expect(draw(400)).toBe(other.author);
+  expect(work.take(other, 400, known)).toMatchObject({ index: 1 });
+  expect(known.isExpected(drawn.trainer, "train")).toBe(false);
+});
+
+test("drawn are those of whom something is expected, before others, in an order that only the seed tells", () => {
+  const orders: string[] = [];
+  const random = uniform(5);
+  for (let trial = 0; trial < 1200; trial++) {
+    const seed = random();
+    const pace = paceOf({ one: 100, three: 100 });
+    const work = workOf();
+    const there = ["a", "b", "three", "z"].map((name) => ({ name, author: name })); // prettier-ignore
+    const first = { kind: "train", index: 0 } as const;
+    const draw = (nowMs: number) => work.draw(first, there, nowMs, pace)!;
+    work.ask(first, 1, ["one"], seed);
+    expect(draw(0)).toBe("three");
+    const next = draw(400);
+    // Whoever is put out is not waited for.
+    expect(draw(401)).toBeUndefined();
+    work.releaseAuthor(next);
+    const order = [next, draw(402), draw(802)];
+    expect(order.toSorted()).toEqual(["a", "b", "z"]);
+    expect(draw(1202)).toBeUndefined();
+    expect(work.anyDrawDue(1202)).toBe(true);
+    // Another draw of it, of those who are there then: in the same order.
+    there.splice(0, 1);
+    work.ask(first, 1, ["one"]);
+    work.ask(first, 1, ["one"], seed);
+    pace.expectAgain("three");
+    const again = [draw(0), draw(400), draw(800)];
+    expect(again).toEqual(["three", ...order.filter((name) => name !== "a")]);
+    orders.push(order.join());
+  }
+  // Each of the six as often as another: 4 standard deviations of a binomial.
+  const counts = [...Map.groupBy(orders, (order) => order).values()];
+  expect(counts).toHaveLength(6);
+  for (const { length } of counts)
+    expect(Math.abs(length - 200)).toBeLessThan(4 * Math.sqrt(200 * (5 / 6)));
 });
 
 test("a lease ahead is of what nobody has, and asking again gives the same", () => {

@@ -11,10 +11,13 @@ import {
   ballotsOf,
   requiredOf,
   says,
+  seedOf,
   type StoredBallot,
 } from "./ballot-store.ts";
 import type { EventLog } from "./event-log.ts";
 import type { RunStore } from "./run-store.ts";
+import type { Pace } from "./pace.ts";
+import type { Present } from "./second-draw.ts";
 import type { Microbatch, StepLeases } from "./step-leases.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -23,36 +26,48 @@ export class Agreement {
   readonly #authors: AuthorStore;
   readonly #events: EventLog;
   readonly #leases: () => StepLeases;
-  readonly #present: (nowMs: number) => Iterable<string>;
+  readonly #there: (nowMs: number) => Present[];
+  readonly #pace: Pace;
   readonly #onAsk: () => void;
   /** What somebody has been told to be waited for, of one step. */
   #waiting: { step: number; told: Set<string> } = { step: 0, told: new Set() };
 
   /**
-   * `leases` are those of the present step, `present` the authors that have a trainer there; `onAsk` is called
-   * when a microbatch is open to others.
+   * `leases` are those of the present step, `there` the trainers that are; `onAsk` is called when a microbatch is open to
+   * others.
    */
   constructor(
     store: RunStore,
     authors: AuthorStore,
     events: EventLog,
     leases: () => StepLeases,
-    present: (nowMs: number) => Iterable<string>,
+    there: (nowMs: number) => Present[],
+    pace: Pace,
     onAsk: () => void,
   ) {
     this.#store = store;
     this.#authors = authors;
     this.#events = events;
     this.#leases = leases;
-    this.#present = present;
+    this.#there = there;
+    this.#pace = pace;
     this.#onAsk = onAsk;
   }
 
   /** An author tells what a microbatch of the present step came to. Called inside a transaction. */
-  cast(microbatch: Microbatch, ballot: StoredBallot, nowMs: number): void {
-    const { step } = this.#leases();
+  cast(
+    microbatch: Microbatch,
+    ballot: Omit<StoredBallot, "counts">,
+    nowMs: number,
+  ): void {
+    const leases = this.#leases();
+    const { step } = leases;
     const before = this.#store.ballots.of(microbatch, step);
-    this.#store.ballots.add(microbatch, step, ballot);
+    const counts =
+      before.length === 0 ||
+      ballot.seed === null ||
+      leases.isDrawn(microbatch, ballot.author);
+    this.#store.ballots.add(microbatch, step, { ...ballot, counts });
     if (before.some((each) => says(each) !== says(ballot)))
       this.#tellConflict(microbatch, step, ballot.author);
     this.#decide(microbatch, nowMs);
@@ -95,15 +110,23 @@ export class Agreement {
       this.#decide(microbatch, nowMs);
   }
 
+  /** Who was drawn for a second word and is late is not waited for alone any longer. Called inside a transaction. */
+  drawDue(nowMs: number): void {
+    for (const microbatch of this.#leases().told())
+      if (this.#draw(microbatch, nowMs)) this.#decide(microbatch, nowMs);
+  }
+
   #decide(microbatch: Microbatch, nowMs: number): void {
     const leases = this.#leases();
     const ballots = this.#store.ballots.of(microbatch, leases.step);
-    const told = ballots.map(({ author }) => author);
+    const told = authorsOf(ballots);
     const others = this.#others(microbatch, told, nowMs);
     const required = requiredOf(this.#store.find()!.config, ballots);
     const verdict = verdictOf(ballotsOf(ballots), required, others);
     if (verdict.kind === "settled") {
       if (verdict.liars.length === 0) leases.complete(microbatch);
+      // The most have told it, whoever was asked.
+      else this.#store.ballots.count(microbatch, leases.step, told);
       // Each takes its word back, and the last of them leaves those who agree.
       for (const liar of verdict.liars)
         if (this.#authors.isActive(liar))
@@ -111,7 +134,9 @@ export class Agreement {
       return;
     }
     const wanted = verdict.kind === "undecided" ? 1 : verdict.wanted;
-    leases.ask(microbatch, wanted, told);
+    leases.ask(microbatch, wanted, told, seedOf(verdict, ballots));
+    // One who has told already may be who is drawn.
+    if (this.#draw(microbatch, nowMs)) return this.#decide(microbatch, nowMs);
     this.#onAsk();
     if (told.length > 0 && others === 0)
       this.#tellWaiting(
@@ -120,19 +145,51 @@ export class Agreement {
       );
   }
 
+  /**
+   * Draw whom the run asks for another word, where that is due: of those who let a lease of it lapse only if nobody else is
+   * there. Returns whether somebody was drawn who has told it.
+   */
+  #draw(microbatch: Microbatch, nowMs: number): boolean {
+    const leases = this.#leases();
+    if (!leases.isDrawDue(microbatch, nowMs)) return false;
+    const { ballots } = this.#store;
+    const told = ballots.of(microbatch, leases.step);
+    const counted = authorsOf(told.filter(({ counts }) => counts));
+    const others = this.#activeBut(counted, nowMs);
+    const fresh = others.filter(
+      ({ author }) =>
+        !leases.isSilent(microbatch, author) &&
+        !leases.isDrawn(microbatch, author),
+    );
+    const there = fresh.length > 0 ? fresh : others;
+    const drawn = leases.draw(microbatch, there, nowMs, this.#pace);
+    if (drawn === undefined) return false;
+    this.#onAsk();
+    if (!authorsOf(told).includes(drawn)) return false;
+    ballots.count(microbatch, leases.step, [drawn]);
+    return true;
+  }
+
   /** Authors who are there, and could tell what the microbatch comes to. */
   #others(
     microbatch: Microbatch,
     told: readonly string[],
     nowMs: number,
   ): number {
+    const authors = this.#activeBut(told, nowMs).map(({ author }) => author);
     const leases = this.#leases();
-    return [...this.#present(nowMs)].filter(
-      (author) =>
-        !told.includes(author) &&
-        !leases.isSilent(microbatch, author) &&
-        this.#authors.isActive(author),
+    return [...new Set(authors)].filter(
+      (author) => !leases.isSilent(microbatch, author),
     ).length;
+  }
+
+  #activeBut(authors: readonly string[], nowMs: number): Present[] {
+    const byAuthor = Map.groupBy(this.#there(nowMs), ({ author }) => author);
+    return [...byAuthor].flatMap(([author, trainers]) =>
+      !authors.includes(author) && this.#authors.isActive(author)
+        ? trainers
+        : [],
+    );
   }
 
   #isDecided(step: number): boolean {
@@ -171,4 +228,8 @@ export class Agreement {
       reason,
     });
   }
+}
+
+function authorsOf(ballots: readonly StoredBallot[]): string[] {
+  return ballots.map(({ author }) => author);
 }

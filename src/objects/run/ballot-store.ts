@@ -2,7 +2,7 @@
 import type { LeaseKind, Phases } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { AgreedResult } from "../../api/run-metrics.ts";
-import type { Ballot } from "./verdict.ts";
+import type { Ballot, Verdict } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
 import { sumOfPhases } from "../../training/phase-clock.ts";
 import type { LossSum } from "../../training/step-end.ts";
@@ -14,8 +14,14 @@ export type Told = LossSum & {
   phases: Phases | null;
 };
 
-/** `required` authors must tell the same. */
-export type StoredBallot = Told & { author: string; required: number };
+/** `required` authors must tell the same, whose word counts: the first, and those whom the run has asked. */
+export type StoredBallot = Told & {
+  author: string;
+  required: number;
+  counts: boolean;
+  /** What draws whom the run asks; null where anyone may. */
+  seed: number | null;
+};
 
 type BallotRow = {
   microbatch: number;
@@ -26,6 +32,8 @@ type BallotRow = {
   digests: string;
   required: number;
   phases: string | null;
+  counts: number;
+  seed: number | null;
 };
 
 export class BallotStore {
@@ -68,23 +76,38 @@ export class BallotStore {
     return firstOf(this.ofStep(kind, step));
   }
 
-  add(
-    { kind, index }: Microbatch,
-    step: number,
-    { author, lossSum, tokens, bytes, digests, required, phases }: StoredBallot,
-  ): void {
+  add({ kind, index }: Microbatch, step: number, ballot: StoredBallot): void {
+    const { phases } = ballot;
     this.#sql.exec(
-      "INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       kind,
       step,
       index,
-      author,
-      lossSum,
-      tokens,
-      bytes,
-      digests.join(" "),
-      required,
+      ballot.author,
+      ballot.lossSum,
+      ballot.tokens,
+      ballot.bytes,
+      ballot.digests.join(" "),
+      ballot.required,
       phases && JSON.stringify(phases),
+      Number(ballot.counts),
+      ballot.seed,
+    );
+  }
+
+  /** From now on what these authors have told of one microbatch counts. */
+  count(
+    { kind, index }: Microbatch,
+    step: number,
+    authors: readonly string[],
+  ): void {
+    this.#sql.exec(
+      `UPDATE ballots SET counts = 1 WHERE kind = ? AND step = ? AND microbatch = ?
+          AND author IN (SELECT value FROM json_each(?))`,
+      kind,
+      step,
+      index,
+      JSON.stringify(authors),
     );
   }
 
@@ -147,6 +170,14 @@ export function requiredOf(
   return first?.required ?? redundancy;
 }
 
+/** What draws whom the run asks next; null where anyone may: nobody has told, or they differ, and all are asked. */
+export function seedOf(
+  { kind }: Verdict,
+  [first]: readonly StoredBallot[],
+): number | null {
+  return kind === "open" ? (first?.seed ?? null) : null;
+}
+
 /** Of each microbatch one, in order: where all agree, what it came to. */
 export function firstOf(
   told: ReadonlyMap<number, readonly StoredBallot[]>,
@@ -177,6 +208,7 @@ export function ballotsOf(stored: readonly StoredBallot[]): Ballot[] {
   return stored.map((ballot) => ({
     author: ballot.author,
     says: says(ballot),
+    counts: ballot.counts,
   }));
 }
 
@@ -189,5 +221,7 @@ function toBallot(row: BallotRow): StoredBallot {
     digests: row.digests === "" ? [] : row.digests.split(" "),
     required: row.required,
     phases: row.phases === null ? null : (JSON.parse(row.phases) as Phases),
+    counts: row.counts === 1,
+    seed: row.seed,
   };
 }

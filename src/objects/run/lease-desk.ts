@@ -23,7 +23,7 @@ import {
 } from "./completion-checks.ts";
 import { type RunParts, there } from "./run-parts.ts";
 import type { Given, Holder } from "./step-leases.ts";
-import { requiredAuthors } from "./verification.ts";
+import { verificationOf } from "./verification.ts";
 
 /** A long poll: short of the timeouts that lie between. */
 const MAX_WAIT_MS = 10_000;
@@ -62,7 +62,7 @@ export class LeaseDesk {
     const wait = this.#waiting.enter(holder.trainer);
     try {
       for (;;) {
-        await this.#progress.advance();
+        await this.#advance();
         this.#authors.check(holder.author);
         const { state } = this.#present.record();
         const nowMs = Date.now();
@@ -89,9 +89,9 @@ export class LeaseDesk {
   ): Promise<CompletionResponse> {
     const { config, keys } = this.#present.record();
     const leased = { kind, step, index };
-    const [author, required] = await Promise.all([
+    const [author, asked] = await Promise.all([
       this.#admission.authorOfKey(caller, leased, key),
-      requiredAuthors(config, keys, leased),
+      verificationOf(config, keys, leased),
     ]);
     // After the key: of a run that had this id before it may be one that this run has not.
     checkLeasedMicrobatch(config, kind, step, index);
@@ -131,10 +131,10 @@ export class LeaseDesk {
       const tookMs = this.#present.leases().tookMs(leased, holder, nowMs);
       this.#present.transaction(() => {
         this.#roster.completed(holder, kind, tookMs, nowMs);
-        this.#agreement.cast(leased, { ...told, author, required }, nowMs);
+        this.#agreement.cast(leased, { ...told, author, ...asked }, nowMs);
       });
     }
-    await this.#progress.advance();
+    await this.#advance();
     const { state } = this.#present.record();
     return {
       state,
@@ -166,6 +166,15 @@ export class LeaseDesk {
     this.#present.transaction(() =>
       this.#agreement.contradicted(leased, step, author, Date.now()),
     );
+    await this.#progress.advance();
+  }
+
+  /** Do what is due; a draw may end the step. */
+  async #advance(): Promise<void> {
+    await this.#progress.advance();
+    const nowMs = Date.now();
+    if (!this.#present.leases().anyDrawDue(nowMs)) return;
+    this.#present.transaction(() => this.#agreement.drawDue(nowMs));
     await this.#progress.advance();
   }
 

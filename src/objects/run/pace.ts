@@ -83,7 +83,25 @@ export class Pace {
     nowMs: number,
   ): void {
     const endMs = this.patienceEndMs(trainer, kind, startMs);
-    if (Number.isFinite(endMs) && endMs <= nowMs) this.#givenUp.add(trainer);
+    if (Number.isFinite(endMs) && endMs <= nowMs) this.giveUp(trainer);
+  }
+
+  giveUp(trainer: string): void {
+    this.#givenUp.add(trainer);
+  }
+
+  /** Whether it has completed something, and is not given up. */
+  isExpected(trainer: string, kind: LeaseKind): boolean {
+    if (this.#givenUp.has(trainer)) return false;
+    return own(this.#usualOf(trainer) ?? {}, kind) !== undefined;
+  }
+
+  /** How long a trainer, of whom nothing need be known, is waited for that has another microbatch to end first. */
+  twoMs(trainer: string, kind: LeaseKind): number {
+    const typical = this.#typicalMs(kind);
+    if (typical === undefined) return this.leaseMs(kind);
+    const usual = this.expectedMs(trainer, kind)!;
+    return 2 * PATIENCE * Math.min(usual, MOST_USUAL * typical);
   }
 
   /** Until it has completed something, or is forgotten. */

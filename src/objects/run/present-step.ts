@@ -4,10 +4,10 @@ import type { RunConfig } from "../../api/run-config.ts";
 import { hasEnded, type RunState } from "../../api/run-status.ts";
 import { evaluationMicrobatches } from "../../training/data.ts";
 import { outdatedRun } from "../platform/schema.ts";
-import { ballotsOf, requiredOf } from "./ballot-store.ts";
+import { ballotsOf, requiredOf, seedOf } from "./ballot-store.ts";
 import type { EventLog } from "./event-log.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
-import { type Microbatch, StepLeases } from "./step-leases.ts";
+import { StepLeases } from "./step-leases.ts";
 import { verdictOf } from "./verdict.ts";
 
 export class PresentStep {
@@ -63,8 +63,7 @@ export class PresentStep {
       train: step < config.steps ? config.microbatches : 0,
       eval: evaluationMicrobatches(config, step),
     };
-    const asked: { microbatch: Microbatch; wanted: number; told: string[] }[] =
-      [];
+    const leases = new StepLeases(step, []);
     for (const kind of ["train", "eval"] as const) {
       const ballots = this.#store.ballots.ofStep(kind, step);
       for (let index = 0; index < counts[kind]; index++) {
@@ -75,16 +74,14 @@ export class PresentStep {
           Infinity,
         );
         if (verdict.kind === "settled") continue;
-        asked.push({
-          microbatch: { kind, index },
-          wanted: verdict.kind === "undecided" ? 1 : verdict.wanted,
-          told: told.map(({ author }) => author),
-        });
+        leases.ask(
+          { kind, index },
+          verdict.kind === "undecided" ? 1 : verdict.wanted,
+          told.map(({ author }) => author),
+          seedOf(verdict, told),
+        );
       }
     }
-    const leases = new StepLeases(step, []);
-    for (const { microbatch, wanted, told } of asked)
-      leases.ask(microbatch, wanted, told);
     return leases;
   }
 

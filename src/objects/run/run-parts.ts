@@ -52,10 +52,8 @@ export function runParts(
     authors,
     events,
     () => present.leases(),
-    (nowMs) =>
-      new Set(
-        there({ roster, waiting, present }, nowMs).map(({ author }) => author),
-      ),
+    (nowMs) => there({ roster, waiting, present }, nowMs),
+    roster.pace,
     wakeAll,
   );
   return {

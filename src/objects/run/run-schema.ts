@@ -111,4 +111,11 @@ export const RUN_SCHEMA = new Schema("run", [
       `ALTER TABLE run ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0;
        ALTER TABLE run ADD COLUMN rewind_to INTEGER`,
     ),
+
+  // Whose word of a microbatch was asked for, and what draws that.
+  (sql) =>
+    sql.exec(
+      `ALTER TABLE ballots ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;
+       ALTER TABLE ballots ADD COLUMN seed REAL`,
+    ),
 ]);

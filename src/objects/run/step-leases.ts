@@ -6,6 +6,7 @@
  */
 import type { Lease, LeaseKind, LeaseRequest } from "../../api/lease.ts";
 import type { Pace } from "./pace.ts";
+import { type Present, SecondDraw } from "./second-draw.ts";
 
 export type Microbatch = { kind: LeaseKind; index: number };
 /** `trainer` is its name in the roster. */
@@ -33,6 +34,8 @@ type Open = {
   /** So many authors more shall compute it, and none of these, who have. */
   wanted: number;
   told: ReadonlySet<string>;
+  /** Only those who are drawn may; null for anyone. */
+  draw: SecondDraw | null;
   /** Those who had a lease of it and let it lapse. */
   silent: Set<string>;
   /** When each that is waited for first had it: who lets go and takes it again is waited for no longer. */
@@ -65,12 +68,14 @@ export class StepLeases {
     }
     for (const { lease, holder, sinceMs } of this.#begun())
       pace.giveUpLate(holder.trainer, lease.kind, sinceMs, nowMs);
-    const untold = this.#open.filter(({ told }) => !told.has(holder.author));
+    const { author } = holder;
+    const untold = this.#open.filter((open) => isFor(open, author));
     const open =
+      untold.find(({ draw, held }) => draw && !isHeldBy(held, author)) ??
       untold.find(({ held }) => held.length === 0) ??
       untold.find(({ held, wanted }) => {
         const authors = new Set(held.map((each) => each.holder.author));
-        return authors.size < wanted && !authors.has(holder.author);
+        return authors.size < wanted && !authors.has(author);
       }) ??
       untold
         .filter(({ microbatch: { kind }, held }) => {
@@ -101,7 +106,7 @@ export class StepLeases {
     const [own, ahead] = this.#heldBy(holder);
     if (!own || ahead) return ahead?.lease ?? null;
     const [open, ...rest] = this.#open.filter(
-      ({ told, held }) => held.length === 0 && !told.has(holder.author),
+      (each) => each.held.length === 0 && isFor(each, holder.author),
     );
     if (!open || rest.length < others) return null;
     const { kind } = own.lease;
@@ -118,7 +123,8 @@ export class StepLeases {
 
   /** When `take` may have something for one that got nothing at `nowMs`, if nobody completes; Infinity for never. */
   nextMs(nowMs: number, pace: Pace): number {
-    const times = this.#open.flatMap(({ microbatch: { kind }, held }) => [
+    const times = this.#open.flatMap(({ microbatch: { kind }, held, draw }) => [
+      ...(draw ? [draw.untilMs] : []),
       // It is given once nobody who has it is expected any more.
       ...held
         .filter(({ isAhead }) => !isAhead)
@@ -137,16 +143,50 @@ export class StepLeases {
     this.#open = this.#open.filter((open) => !isOf(open, microbatch));
   }
 
-  /** So many authors more shall compute it, and none of those who have told a result. */
-  ask(microbatch: Microbatch, wanted: number, told: readonly string[]): void {
-    const open = this.#find(microbatch);
-    if (!open) {
-      this.#open.push(newlyOpen(microbatch, wanted, told));
-      return;
-    }
+  /**
+   * So many authors more shall compute it, and none of those who have told a result; where there is a `seed`, those whom
+   * it draws (`draw`).
+   */
+  ask(
+    microbatch: Microbatch,
+    wanted: number,
+    told: readonly string[],
+    seed: number | null = null,
+  ): void {
+    const known = this.#find(microbatch);
+    const open = known ?? newlyOpen(microbatch, wanted, told);
+    if (!known) this.#open.push(open);
     open.wanted = wanted;
     open.told = new Set(told);
     open.held = open.held.filter(({ holder }) => !open.told.has(holder.author));
+    if (seed === null) open.draw = null;
+    else open.draw ??= new SecondDraw(microbatch.kind, seed);
+    for (const author of told) open.draw?.over(author);
+  }
+
+  /** Whether one more author is to be drawn for any. */
+  anyDrawDue(nowMs: number): boolean {
+    return this.#open.some(({ draw }) => draw && draw.untilMs <= nowMs);
+  }
+
+  isDrawDue(microbatch: Microbatch, nowMs: number): boolean {
+    const draw = this.#find(microbatch)?.draw;
+    return !!draw && draw.untilMs <= nowMs;
+  }
+
+  /** Who of those `there` is asked now, as `SecondDraw.draw`. */
+  draw(
+    microbatch: Microbatch,
+    there: readonly Present[],
+    nowMs: number,
+    pace: Pace,
+  ): string | undefined {
+    return this.#find(microbatch)?.draw?.draw(there, nowMs, pace);
+  }
+
+  /** Whether an author was drawn for it. */
+  isDrawn(microbatch: Microbatch, author: string): boolean {
+    return this.#find(microbatch)?.draw?.isDrawn(author) ?? false;
   }
 
   /** Those of which somebody has told, and not enough. */
@@ -183,6 +223,7 @@ export class StepLeases {
 
   /** What all of an author's trainers hold is open again. */
   releaseAuthor(author: string): void {
+    for (const { draw } of this.#open) draw?.over(author);
     this.#end(({ holder }) => holder.author === author);
   }
 
@@ -265,9 +306,19 @@ function newlyOpen(
     held: [],
     wanted,
     told: new Set(told),
+    draw: null,
     silent: new Set(),
     since: new Map(),
   };
+}
+
+/** Whether an author may compute it. */
+function isFor({ told, draw }: Open, author: string): boolean {
+  return !told.has(author) && (draw?.isDrawn(author) ?? true);
+}
+
+function isHeldBy(held: readonly Held[], author: string): boolean {
+  return held.some(({ holder }) => holder.author === author);
 }
 
 function isOf({ microbatch }: Open, { kind, index }: Microbatch): boolean {

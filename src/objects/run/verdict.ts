@@ -1,8 +1,8 @@
 /** What the results that were told of one microbatch come to: they are one author's word each. */
 import { isOwners } from "../platform/author.ts";
 
-/** Equal results are equal texts. */
-export type Ballot = { author: string; says: string };
+/** Equal results are equal texts. `counts` is false for a word that nobody has asked for: it speaks against others only. */
+export type Ballot = { author: string; says: string; counts: boolean };
 
 export type Verdict =
   /** So many authors more shall compute it: nothing was told yet, or too few have told the same. */
@@ -15,7 +15,7 @@ export type Verdict =
   | { kind: "settled"; says: string; liars: string[] };
 
 /**
- * `required` authors must say the same. Where they differ, the most have it, once the `others`, who are there and
+ * `required` authors whose word counts must say the same. Where they differ, the most have it, once the `others`, who are there and
  * have not told, could not turn it. Of as many on both sides, that with one of the owner's trainers has it.
  */
 export function verdictOf(
@@ -28,7 +28,7 @@ export function verdictOf(
   const [first, second] = sides;
   if (!first) return { kind: "open", wanted: required };
   if (!second) {
-    const missing = required - first.length;
+    const missing = required - first.filter(({ counts }) => counts).length;
     return missing > 0
       ? { kind: "open", wanted: missing }
       : { kind: "settled", says: first[0]!.says, liars: [] };

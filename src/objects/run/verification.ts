@@ -1,19 +1,25 @@
-/** How many authors must come to the same in a microbatch. */
+/** How many authors must come to the same in a microbatch, and what draws whom the run asks. */
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { drawn } from "../platform/signature.ts";
 
+/** Where there is a `seed`, from 0 to 1, others than the first are drawn by it (second-draw.ts). */
+export type Verification = { required: number; seed: number | null };
+
 /**
  * `redundancy`, or two at least where the run's secret has chosen the microbatch. It is asked when a first author
  * has told what the microbatch came to: until then nobody can see which it is.
  */
-export async function requiredAuthors(
+export async function verificationOf(
   { verify = 0, redundancy = 1 }: Pick<RunConfig, "verify" | "redundancy">,
   { secret }: RunKeys,
   { kind, step, index }: { kind: LeaseKind; step: number; index: number },
-): Promise<number> {
-  if (verify === 0 || redundancy > 1) return redundancy;
-  const chance = await drawn(secret, `verify/${kind}/${step}/${index}`);
-  return chance < verify ? 2 : 1;
+): Promise<Verification> {
+  if (verify === 0 || redundancy > 1)
+    return { required: redundancy, seed: null };
+  const of = `${kind}/${step}/${index}`;
+  const chance = await drawn(secret, `verify/${of}`);
+  if (chance >= verify) return { required: 1, seed: null };
+  return { required: 2, seed: await drawn(secret, `second/${of}`) };
 }
