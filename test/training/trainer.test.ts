@@ -499,6 +499,28 @@ test("what fails for good on its way ends the loop; the next one asks anew, and 
   expect(calls.slice(before)).toContain("push 0 0 1");
 });
 
+test("what fails while a lease ahead is at hand lets go of it too: the run is asked anew, and gives them in its order", async () => {
+  const { service, calls, free } = aheadOf(FOUR);
+  free();
+  let begun = 0;
+  const account: TrainerAccount = {
+    ...accountIn(calls),
+    begin() {
+      calls.push("begin");
+      // The second has a third at hand.
+      if (++begun !== 2) return Promise.resolve();
+      return Promise.reject(new AppError("unavailable", "Expected room"));
+    },
+  };
+  const trainer = new RunTrainer(service, identity, account);
+  await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
+  const before = calls.length;
+  expect(await trainer.train()).toBe("ended");
+  expect(calls.slice(before, before + 3)).toEqual(["lease", "begin", "push 0 0 1"]); // prettier-ignore
+  const completed = calls.filter((call) => call.startsWith("complete"));
+  expect(completed).toEqual(["complete 0", "complete 1", "complete 2", "complete 3"]); // prettier-ignore
+});
+
 test("out of budget something may be on its way; at rest it is not, and the lease at hand is kept", async () => {
   const { service, calls, free } = aheadOf(FOUR);
   const trainer = new RunTrainer(service, identity, {
