@@ -107,6 +107,8 @@ function came(value: unknown, issue: z.core.$ZodIssue): string {
         : undefined,
     value,
   );
+  // JSON has numbers beyond f64, which are read as infinite, and no way to write that.
+  if (typeof inside === "number") return String(inside);
   const text =
     JSON.stringify(inside, (key, each: unknown) =>
       key === "token" ? "…" : each,

@@ -131,6 +131,12 @@ test.each([
     { bytes: 1e15, partBytes: 2 ** 23 },
     'Expected `body` to ask for at most 10000 parts, got {"bytes":1000000000000000,"partBytes":8388608}',
   ],
+  [
+    // As JSON's 1e999 is read.
+    "completeLease",
+    { trainer: "a", bootId: "b", lossSum: Infinity, tokens: 64 },
+    "Expected `lossSum` to be a number, got Infinity",
+  ],
 ])("%s with %j", (wanted, body, words) => {
   const schema = withBody.find(([id]) => id === wanted)![1];
   expect(() => checkSchema(schema, body, "invalid_config")).toThrow(words);
