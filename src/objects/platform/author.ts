@@ -84,6 +84,15 @@ export async function authorOfKey(
   );
 }
 
+/** Of a key that was looked at before something was waited for. Errors: `no_lease` */
+export function checkUnchanged(before: RunKeys, now: RunKeys): void {
+  if (now.secret === before.secret) return;
+  throw new AppError(
+    "no_lease",
+    "Expected the key of a lease, got one that has become void meanwhile",
+  );
+}
+
 function claimOf(author: string, { kind, step, index }: Leased): string {
   return `${author}/${kind}/${step}/${index}`;
 }

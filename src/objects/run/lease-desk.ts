@@ -12,6 +12,7 @@ import {
   type HostKind,
   type RunState,
 } from "../../api/run-status.ts";
+import { checkUnchanged } from "../platform/author.ts";
 import type { Admission } from "./admission.ts";
 import { says } from "./ballot-store.ts";
 import {
@@ -97,12 +98,7 @@ export class LeaseDesk {
     checkLeasedMicrobatch(config, kind, step, index);
     // After the last wait: what is decided from here on is decided at once.
     const record = this.#present.record();
-    if (record.keys.secret !== keys.secret) {
-      throw new AppError(
-        "no_lease",
-        "Expected the key of a lease, got one that has become void meanwhile",
-      );
-    }
+    checkUnchanged(keys, record.keys);
     const told = readTold(record.config, kind, completion);
     const holder = this.#admission.holderOf(caller, completion);
     if (holder.author !== author) {

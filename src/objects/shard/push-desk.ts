@@ -3,7 +3,7 @@ import { AppError, toResult } from "../../api/errors.ts";
 import { decodeFrame, type Frame } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
-import { authorOfKey } from "../platform/author.ts";
+import { authorOfKey, checkUnchanged } from "../platform/author.ts";
 import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import type { PushLog } from "./push-log.ts";
@@ -81,7 +81,10 @@ export class PushDesk {
         reservation.touch(),
       );
       try {
-        return this.#store(author, step, microbatch, await decodeFrame(bytes));
+        const frame = await decodeFrame(bytes);
+        // It may have gone back since: what was computed before that is of other parameters.
+        checkUnchanged(keys, this.#loaded().keys);
+        return this.#store(author, step, microbatch, frame);
       } finally {
         free(bytes);
       }
