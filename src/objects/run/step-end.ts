@@ -135,7 +135,7 @@ export class StepEnd {
           microbatch: index,
           author,
         });
-        if (isOwners(author)) continue;
+        if (isOwners(author) || !this.#authors.isActive(author)) continue;
         this.#authors.setState(author, "quarantined");
         this.#store.ballots.discard(author);
         this.#events.append({ type: "author", author, state: "quarantined" });
