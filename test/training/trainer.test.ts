@@ -512,7 +512,7 @@ test("what fails while a lease ahead is at hand lets go of it too: the run is as
       return Promise.reject(new AppError("unavailable", "Expected room"));
     },
   };
-  const trainer = new RunTrainer(service, identity, account);
+  const trainer = new RunTrainer(service, identity, { account });
   await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
   const before = calls.length;
   expect(await trainer.train()).toBe("ended");
