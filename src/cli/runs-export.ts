@@ -64,6 +64,11 @@ export const runsExportCommand = defineCommand({
       );
     }
     const { name, metrics } = await historyOf(given);
+    if (metrics.length === 0)
+      throw new AppError(
+        "future_step",
+        `Expected a run that has committed a step, got ${name}, which has none to write yet`,
+      );
     const isForced = given.force === true;
     const path =
       format === "tensorboard"

@@ -214,6 +214,27 @@ function eventOf(data: Uint8Array) {
   };
 }
 
+test.each(["csv", "jsonl", "tensorboard"])(
+  "of a run without a step there is no %s, not even an empty one",
+  (format) => {
+    const own = join(folder, "young");
+    mkdirSync(own, { recursive: true });
+    writeFileSync(join(own, "metrics.jsonl"), "");
+    for (const output of [
+      ["-o", "young.out"],
+      ["-o", "-"],
+    ]) {
+      if (format === "tensorboard" && output[1] === "-") continue;
+      const { status, stdout, stderr } = exported("young", "--format", format, ...output); // prettier-ignore
+      expect(stderr).toBe(
+        "Expected a run that has committed a step, got young, which has none to write yet\n",
+      );
+      expect([status, stdout]).toEqual([1, ""]);
+    }
+    expect(readdirSync(folder)).not.toContain("young.out");
+  },
+);
+
 test.each([
   [["a-run", "--format", "tensorboard"], 2, "Expected --output with"],
   [["a-run", "--format", "xml"], 2, "xml"],
