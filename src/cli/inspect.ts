@@ -19,10 +19,11 @@ import {
   remoteFolder,
 } from "./ranged-files.ts";
 import { printAnswer } from "./print-answer.ts";
+import { STANDARD, withInput } from "./stdio.ts";
 
 const args = {
   path: operand(
-    "A model's directory, or a file of safetensors or GGUF; by http, a directory ends in /",
+    "A model's directory, or a file of safetensors or GGUF (- is stdin); by http, a directory ends in /",
   ),
   token: valued("TOKEN", "Bearer token for the URL (default: $HF_TOKEN)"),
   json: flag("As JSON, not as a table"),
@@ -60,6 +61,10 @@ async function inspected(
     const name = basename(new URL(path).pathname);
     return inspectOne(name, await remoteFile(path, token));
   }
+  if (path === STANDARD)
+    return withInput(path, async (kept) =>
+      inspectOne(path, await localFile(kept)),
+    );
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
     return inspectDirectory(path);
   return inspectOne(basename(path), await localFile(path));

@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
+import { AppError } from "../api/errors.ts";
 import {
   checkOutput,
   notReadable,
@@ -18,7 +19,7 @@ const STDIN = "mxfp4-edge-stdin";
 
 /**
  * Give `use` the path of a file, which for `-` has what stdin gives: heads tell how long a file is, so it
- * is kept in the folder for temporary files until then, and memory stays flat.
+ * is kept in the folder for temporary files until then, and memory stays flat. Errors: `file_not_found`, it is empty
  */
 export async function withInput<T>(
   path: string,
@@ -30,7 +31,11 @@ export async function withInput<T>(
   await sweep(tmpdir(), `.${STDIN}`, /^-(\d{1,10})\.\d+\.part$/);
   const settled = removeWhenEnded(kept);
   try {
-    await writeWhole(kept, process.stdin);
+    if ((await writeWhole(kept, process.stdin)) === 0)
+      throw new AppError(
+        "file_not_found",
+        "Expected a file on stdin, got nothing: what was to write it has failed, or nothing was to",
+      );
     return await use(kept);
   } finally {
     await rm(kept, { force: true });

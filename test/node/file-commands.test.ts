@@ -266,6 +266,30 @@ test("- is stdin, and stdout", () => {
     mxfp4("analyze", "x.raw", ...RAW).stdout,
   );
   expect(run(Buffer.from("short"), ...args)).toMatchObject({ status: 1 });
+  const packed = file("of-a-file");
+  const inspected = run(packed, "inspect", "-", "--json");
+  writeFileSync(join(folder, "-"), packed); // which is not meant
+  expect(JSON.parse(inspected.stdout.toString())).toEqual(
+    JSON.parse(mxfp4("inspect", "./-", "--json").stdout),
+  );
+  rmSync(join(folder, "-"));
+  const before = readdirSync(folder);
+  for (const [command, ...rest] of [
+    args,
+    ["quantize", "-", "-o", "of-nothing"],
+    ["quantize", "-", "-o", "of-nothing", "--url", edge.url],
+    ["dequantize", "-", "-o", "of-nothing"],
+    ["repack", "-", "-o", "of-nothing", "--to", "mlx"],
+    ["analyze", "-", "--json"],
+    ["inspect", "-"],
+  ]) {
+    const { status, stdout, stderr } = run(Buffer.of(), command!, ...rest);
+    expect(stderr.toString(), command).toMatch(
+      /^Expected a file on stdin, got nothing: /,
+    );
+    expect([status, stdout.length], command).toEqual([1, 0]);
+  }
+  expect(readdirSync(folder)).toEqual(before);
   expect(readdirSync(join(folder, "tmp"))).toEqual([]);
 }, 30_000);
 
