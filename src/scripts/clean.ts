@@ -12,6 +12,7 @@ import { bytesIn, megabytes, runsFolder } from "../cli/train/kept-runs.ts";
 import { ROOT } from "./build/target.ts";
 import { runScript } from "./script.ts";
 import { flag } from "../cli/argument.ts";
+import { UsageError } from "../cli/file-arguments.ts";
 
 /** What an edge keeps in its state folder. Anything else there is a person's, and stays. */
 const STATE = /^(objects|buckets|pids|tmp|unfinished|edge\.pid|.*\.log)$/;
@@ -63,10 +64,10 @@ await runScript({
   },
 });
 
-/** Answered in a terminal; elsewhere nobody can say yes. */
+/** Answered in a terminal; elsewhere nobody can say yes. Errors: `UsageError` */
 async function isWanted(): Promise<boolean> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
-    throw new Error(
+    throw new UsageError(
       "Expected --yes where there is no terminal to ask in; nothing was removed",
     );
   }

@@ -63,12 +63,12 @@ function clean(...args: string[]) {
 
 test("without a terminal it tells what would go, and removes nothing", () => {
   const { status, stdout, stderr } = clean();
-  expect(status).toBe(1);
+  expect(status).toBe(2);
   expect(stdout).toContain("  .mxfp4-edge/objects (0.0 MB)\n");
   expect(stdout).toContain("  .mxfp4-edge/train/objects (0.0 MB)\n");
   expect(stdout).toMatch(/keeps, without --checkpoints:\n[^]*runs\/tiny/);
   expect(stderr).toBe(
-    "Expected --yes where there is no terminal to ask in; nothing was removed\n",
+    "Expected --yes where there is no terminal to ask in; nothing was removed\n`npm run clean -- --help` tells what there is\n",
   );
   expect(there([...STATE, ...KEPT, ...FOREIGN])).toEqual([
     ...STATE,
@@ -78,7 +78,7 @@ test("without a terminal it tells what would go, and removes nothing", () => {
 });
 
 test("--yes removes state and builds; checkpoints go only where they are named", () => {
-  expect(clean("--checkpoints").status).toBe(1);
+  expect(clean("--checkpoints").status).toBe(2);
   expect(there(KEPT)).toEqual(KEPT);
   expect(clean("--yes")).toMatchObject({ status: 0, stderr: "" });
   expect(there(STATE)).toEqual(LOCKS);
@@ -111,7 +111,8 @@ test.runIf(process.platform === "linux").each([
       isAnswered = true;
       terminal.stdin!.write(`${answer}\r`);
     });
-    await once(terminal, "close");
+    const [code] = (await once(terminal, "close")) as [number];
+    expect(code).toBe(stays ? 1 : 0);
     expect(shown).toContain("Remove them? [y/N]");
     expect(there(STATE).length).toBe(stays ? STATE.length : LOCKS.length);
     expect(there(KEPT)).toEqual(KEPT);
