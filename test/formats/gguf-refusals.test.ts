@@ -318,17 +318,16 @@ describe("key-values", () => {
     }
   });
 
-  test("whose alignment is no power of two from 8 to 4096, or no u32", async () => {
-    const powers = [8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+  test("whose alignment is no multiple of 8 from 8 to a MiB, or no u32", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof(
           fc.nat(9000),
           fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-          fc.constantFrom(0, 1, 2, 4, 8192, 2 ** 31),
+          fc.constantFrom(0, 1, 2, 4, 2 ** 20 + 8, 2 ** 31),
         ),
         async (alignment) => {
-          fc.pre(!powers.includes(alignment));
+          fc.pre(alignment % 8 !== 0 || alignment === 0 || alignment > 2 ** 20);
           await expectRefused(
             withAlignment(4, [{ u32: alignment }]),
             "malformed_body",

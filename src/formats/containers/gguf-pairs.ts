@@ -6,13 +6,15 @@ import { malformedFile, quoted } from "./malformed.ts";
 const malformed = malformedFile("GGUF");
 
 const ALIGNMENT_KEY = "general.alignment";
+/** The format allows its multiples; llama.cpp takes those alone that are powers of two. */
 const MIN_ALIGNMENT = 8;
-const MAX_ALIGNMENT = 4096;
+/** So much may pad each tensor: more than pages have, and no more than a piece of a file that is worked on. */
+const MAX_ALIGNMENT = 2 ** 20;
 
 /**
  * The next `count` key-values, each key's encoding by key, and what they say of the alignment.
  * Errors: `malformed_body` for a key twice, a value type that GGUF does not have, or an alignment that is
- * no u32 or no power of two
+ * no u32 or none that is taken
  */
 export async function readPairs(
   fields: GgufFields,
@@ -47,11 +49,11 @@ async function readAlignment(
       `${type}`,
     );
   const alignment = await fields.uint32();
-  const isPowerOfTwo = (alignment & (alignment - 1)) === 0;
-  if (isPowerOfTwo && alignment >= MIN_ALIGNMENT && alignment <= MAX_ALIGNMENT)
+  const isMultiple = alignment % MIN_ALIGNMENT === 0;
+  if (isMultiple && alignment >= MIN_ALIGNMENT && alignment <= MAX_ALIGNMENT)
     return alignment;
   throw malformed(
-    `an alignment of ${MIN_ALIGNMENT} to ${MAX_ALIGNMENT}, a power of two`,
+    `an alignment of ${MIN_ALIGNMENT} to ${MAX_ALIGNMENT}, a multiple of ${MIN_ALIGNMENT}`,
     `${alignment}`,
   );
 }
