@@ -7,7 +7,7 @@
  * \p{L}: code points in ranges, each as how far it begins behind the last one's end and, where it has more than one, how many
  * follow the first, in base 36.
  */
-const LETTERS = `
+export const LETTERS = `
   1t,p 7,p 1c b 5 6,m 2,u 2,cp 5,b f,4 8 2 3m,4 2,1 3,3 2 7 2,2 2 2,j 2,2a
   2,3u 9,4l 2,11 3 7,14 20,q 5,3 1a,16 10,1 2,2q 2 g,1 8,1 b,2 3 h 2,t u,2g c
   p,w a,1 5 6,l 5 a 4 o,o 8,a 6,n 2,5 i,15 1n,1h 4 j 8,9 g,f 5,7 3,1 3,l 2,6 2
@@ -46,7 +46,7 @@ const LETTERS = `
   x,37d 7,65 3,4g1 f,5rk g,h9 1wj,f1 15v,3t6 6,38f`;
 
 /** \p{N}, likewise. */
-const DIGITS = `
+export const DIGITS = `
   1c,9 3d,1 6 3,2 142,9 3r,9 5j,9 bh,9 3b,9 5,5 31,9 3b,9 3b,9 3,5 33,c 38,9
   9,6 2w,9 2x,6 8,i 32,9 2p,9 3b,9 1z,j 7h,9 1z,9 k0,j oi,2 6o,9 7,9 n,9 8d,9
   3l,a 4m,9 7,9 53,9 2f,9 3r,9 7,9 t3 4,5 7,9 5j,1e 3,4 k7,1n 27,l hj,t 12i lm
@@ -60,24 +60,36 @@ const DIGITS = `
 
 /** For use between the brackets of a regular expression with the flag `u`. */
 export const CLASSES = {
-  letters: rangesOf(LETTERS),
-  digits: rangesOf(DIGITS),
+  letters: written(rangesIn(LETTERS)),
+  digits: written(rangesIn(DIGITS)),
   /** White_Space, of which `\s` of JavaScript lacks U+0085, and has U+FEFF besides. */
   spaces:
     "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000",
 } as const;
 
-function rangesOf(packed: string): string {
-  const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
+/** Code points from the first to the last. */
+export type Range = readonly [first: number, last: number];
+
+/** In order. */
+export function rangesIn(packed: string): Range[] {
   let end = 0;
-  let ranges = "";
-  for (const range of packed.trim().split(/\s+/)) {
-    const [gap, more = 0] = range
-      .split(",")
-      .map((digits) => parseInt(digits, 36));
-    const first = end + gap!;
-    end = first + more;
-    ranges += `${escaped(first)}-${escaped(end)}`;
-  }
-  return ranges;
+  return packed
+    .trim()
+    .split(/\s+/)
+    .map((range) => {
+      const [gap, more = 0] = range
+        .split(",")
+        .map((digits) => parseInt(digits, 36));
+      const first = end + gap!;
+      end = first + more;
+      return [first, end];
+    });
+}
+
+/** As between brackets. */
+export function written(ranges: readonly Range[]): string {
+  const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
+  return ranges
+    .map(([first, last]) => `${escaped(first)}-${escaped(last)}`)
+    .join("");
 }

@@ -6,6 +6,7 @@
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { CLASSES } from "./character-classes.ts";
+import { categoryClass } from "./general-categories.ts";
 
 export type TokenizerPart = Readonly<Record<string, unknown>>;
 
@@ -192,19 +193,21 @@ function split(Regex: string, behavior: "Isolated" | "Removed"): TokenizerPart {
   return { type: "Split", pattern: { Regex }, behavior, invert: false };
 }
 
-/** Letters and digits of one Unicode, whatever the engine's: between brackets and outside of them. */
+/** Letters, digits, marks and signs of one Unicode, whatever the engine's: between brackets and outside of them. */
 function pinnedPattern(pattern: TokenizerPart): TokenizerPart {
   if (typeof pattern.Regex !== "string") return pattern;
   let depth = 0;
   const Regex = pattern.Regex.replace(
-    /\\([pP])\{([LN])\}|\\[^]|[[\]]/g,
+    /\\([pP])\{(\w+)\}|\\[^]|[[\]]/g,
     (sign, kind: string | undefined, name: string) => {
       if (sign === "[") depth++;
       if (sign === "]") depth = Math.max(depth - 1, 0);
-      if (kind === undefined) return sign;
-      const ranges = name === "L" ? CLASSES.letters : CLASSES.digits;
-      if (kind === "p") return depth > 0 ? ranges : `[${ranges}]`;
-      return `[^${ranges}]`;
+      const isDigit = /^\\[dD]$/.test(sign);
+      if (kind === undefined && !isDigit) return sign;
+      const isNegated = kind === "P" || sign === "\\D";
+      const ranges = categoryClass(isDigit ? "Nd" : name, isNegated);
+      if (ranges === undefined) return sign;
+      return depth > 0 ? ranges : `[${ranges}]`;
     },
   );
   return { Regex };

