@@ -58,7 +58,7 @@ export type Schedule = {
   trainerFaults: TrainerFault[];
   /** The process of the edge is killed at the so many-th request; never, null. */
   edgeKill: number | null;
-  /** With one, results need two authors. */
+  /** With one, results need two authors: of an even seed by `verify`, else by `redundancy`. */
   liar: Liar | null;
   rewind: Rewind | null;
 };

@@ -205,6 +205,46 @@ describe("npm run ablation", () => {
     ]);
   });
 
+  test("with other options it makes runs of their own, and is not mixed with what is kept, which the first ones still find", async () => {
+    const files = () =>
+      readdirSync(kept()).filter((name) => name.endsWith(".json"));
+    const times = (names: string[]) =>
+      names.map((name) => statSync(join(kept(), name)).mtimeMs);
+    type Run = { valLoss: number; curve: [step: number][] };
+    const page = () => {
+      const json = readFileSync(join(state, "ablation/ablation.json"), "utf8");
+      const { settings } = JSON.parse(json) as {
+        settings: { arms: { runs: Run[] }[] }[];
+      };
+      return settings.flatMap(({ arms }) => arms.flatMap(({ runs }) => runs));
+    };
+    const before = files();
+    expect(before).toHaveLength(2);
+    const [mtimes, runs] = [times(before), page()];
+    for (const [option, value, steps] of [
+      ["--steps", "3", 3],
+      ["--batch", "4", 2],
+      ["--text-bytes", "8192", 2],
+    ] as const) {
+      const known = files().length;
+      const other = ablation(...OWN.with(OWN.indexOf(option) + 1, value));
+      expect(await other.ended, other.output()).toBe(0);
+      expect(other.output()).not.toMatch(/[12] of 2 runs are kept/);
+      expect(files()).toHaveLength(known + 2);
+      expect(times(before)).toEqual(mtimes);
+      const made = page();
+      expect(made).toHaveLength(2);
+      for (const [i, { valLoss, curve }] of made.entries()) {
+        expect(curve.at(-1)![0]).toBe(steps);
+        expect(valLoss).not.toBe(runs[i]!.valLoss);
+      }
+    }
+    const again = ablation(...OWN);
+    expect(await again.ended, again.output()).toBe(0);
+    expect(again.output()).toContain("2 of 2 runs are kept");
+    expect(page()).toEqual(runs);
+  });
+
   test.each([
     [["--quick", "--steps", "3"], "got --quick and --steps"],
     [["--settings", "muon,none"], 'got "none"'],

@@ -53,13 +53,17 @@ async function outcomesOf(
   return all;
 }
 
-test("a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine", async () => {
+test.each([
+  ["redundancy: 2", 1],
+  ["verify: 1", 2],
+])("with %s a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine", async (_what, seed) => {
   // What is refused comes to no result, so it may come again and again.
   const refused = ["another's lease", "truncated", "oversized"] as const;
   const taken = LIES.filter((lie) => !refused.some((each) => each === lie));
   const all = await outcomesOf(
     1,
     [...taken.map((lie) => [lie]), refused].map((lies) => ({
+      seed,
       trainers: 2,
       liar: { lies, share: 1 },
     })),
@@ -71,7 +75,7 @@ test("a trainer that lies, in any way, changes nothing, and each lie that was ta
   ]);
   const told = new Set(all.flatMap(({ told: { lies } }) => [...lies.keys()]));
   expect(told).toEqual(new Set(LIES));
-});
+}); // prettier-ignore
 
 test("a run that is killed at any moment at which it goes back is before it or behind it", async () => {
   const faults = [

@@ -11,9 +11,11 @@ import { readSafetensors } from "../../src/formats/containers/safetensors.ts";
 import { isKept } from "../../src/objects/shard/kept-states.ts";
 import { checkpointBytes } from "../../src/training/checkpoint-file.ts";
 import type { TrainingService } from "../../src/training/service.ts";
+import { RunTrainer } from "../../src/training/trainer.ts";
 import {
   bindings,
   clientOf,
+  FINGERPRINT,
   finish,
   outcomeOf,
   startRun,
@@ -257,6 +259,39 @@ test("an audit finds the first step of one who lies from some step on, and whose
   expect((await auditStep(await open(), 6)).first).toBeNull();
   // A step that builds on lies and tells none.
   expect((await auditStep(await open(), 8)).first).toMatchObject({ step: 8 });
+});
+
+test("what an audit finds is taken back and trained again, and then it finds nothing: while others train, and at the end", async () => {
+  const config = { steps: 6, shards: 2 };
+  const plain = await startRun(config);
+  await finish(plain.run);
+  const dataset = plain.status.config.dataset.name;
+  const second = await startRun({ ...config, dataset });
+  const joined = await second.run.joinToken();
+  const own = clientOf(worker, joined.token).run(second.run.run);
+  const stop = new AbortController();
+  const lying = new RunTrainer(faulty(own, (step) => step >= 4), { trainer: "liar", bootId: "a", fingerprint: FINGERPRINT }); // prettier-ignore
+  await lying.train({
+    signal: stop.signal,
+    onCompleted: ({ step }) => step === 5 && stop.abort(),
+  });
+  const found = await auditAll(await RecomputedRun.open(second.run));
+  expect(found.first).toMatchObject({
+    step: 4,
+    microbatches: [0, 1, 2, 3].map((index) => ({
+      index,
+      authors: [joined.id],
+    })),
+  });
+  await second.run.setTokenState(joined.id, "revoked");
+  expect((await second.run.rewind(4)).step).toBe(4);
+  const again = async () => auditAll(await RecomputedRun.open(second.run));
+  expect(await again()).toMatchObject({ last: 3, first: null });
+  const training = finish(second.run, ["honest"]);
+  expect((await again()).first).toBeNull();
+  await training;
+  expect(await again()).toEqual({ last: 6, first: null, computed: 7 });
+  expect(await outcomeOf(second.run)).toEqual(await outcomeOf(plain.run));
 });
 
 test("an audit sees a false loss of an evaluation, of the last one too, and what the edge's own sums do not give", async () => {

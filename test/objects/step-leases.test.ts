@@ -231,6 +231,20 @@ test("who is drawn for a second word computes it before all else, who holds it o
   expect(known.isExpected(drawn.trainer, "train")).toBe(false);
 });
 
+test("who is drawn gets it ahead of what it has, before what others leave over, whoever holds it", () => {
+  const work = workOf(0, 1, 2, 3);
+  const second = { kind: "train", index: 2 } as const;
+  for (const each of [one, two, three]) work.take(each, 0, known);
+  work.ask(second, 1, ["zero"], 0.4);
+  const there = [{ name: "two", author: "two" }];
+  expect(work.draw(second, there, 0, known)).toBe("two");
+  expect(work.takeAhead(one, 0, known, 1)).toBeNull();
+  // Its holder had it before.
+  expect(work.take(three, 0, known)).toMatchObject({ index: 2 });
+  expect(work.takeAhead(two, 0, known, 1)).toMatchObject({ index: 2 });
+  expect(work.takeAhead(one, 0, known, 0)).toMatchObject({ index: 3 });
+});
+
 test("drawn are those of whom something is expected, before others, in an order that only the seed tells", () => {
   const orders: string[] = [];
   const random = uniform(5);

@@ -71,7 +71,7 @@ export class StepLeases {
     const { author } = holder;
     const untold = this.#open.filter((open) => isFor(open, author));
     const open =
-      untold.find(({ draw, held }) => draw && !isHeldBy(held, author)) ??
+      untold.find(isDrawnFor(author)) ??
       untold.find(({ held }) => held.length === 0) ??
       untold.find(({ held, wanted }) => {
         const authors = new Set(held.map((each) => each.holder.author));
@@ -95,7 +95,8 @@ export class StepLeases {
 
   /**
    * The lease that a trainer computes after the one that it has, or null. It is of a microbatch that nobody has, and that
-   * so many `others`, who have nothing, leave over; and goes only to one of whom something is expected.
+   * so many `others`, who have nothing, leave over, or one that its author is drawn for; and goes only to one of whom
+   * something is expected.
    */
   takeAhead(
     holder: Holder,
@@ -105,10 +106,13 @@ export class StepLeases {
   ): Given | null {
     const [own, ahead] = this.#heldBy(holder);
     if (!own || ahead) return ahead?.lease ?? null;
-    const [open, ...rest] = this.#open.filter(
-      (each) => each.held.length === 0 && isFor(each, holder.author),
-    );
-    if (!open || rest.length < others) return null;
+    const { author } = holder;
+    const untold = this.#open.filter((each) => isFor(each, author));
+    const [free, ...rest] = untold.filter(({ held }) => held.length === 0);
+    const open =
+      untold.find(isDrawnFor(author)) ??
+      (rest.length < others ? undefined : free);
+    if (!open) return null;
     const { kind } = own.lease;
     if (pace.finishMs(holder.trainer, kind, nowMs, nowMs) === Infinity)
       return null;
@@ -317,8 +321,10 @@ function isFor({ told, draw }: Open, author: string): boolean {
   return !told.has(author) && (draw?.isDrawn(author) ?? true);
 }
 
-function isHeldBy(held: readonly Held[], author: string): boolean {
-  return held.some(({ holder }) => holder.author === author);
+/** Of those that an author may compute, whether it was drawn, and none of its trainers has it. */
+function isDrawnFor(author: string): (open: Open) => boolean {
+  return ({ draw, held }) =>
+    draw !== null && held.every(({ holder }) => holder.author !== author);
 }
 
 function isOf({ microbatch }: Open, { kind, index }: Microbatch): boolean {
