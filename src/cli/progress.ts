@@ -13,6 +13,7 @@ const REDRAW_MS = 100;
 type Output = Pick<NodeJS.WriteStream, "write"> & {
   isTTY?: boolean;
   columns?: number;
+  rows?: number;
 };
 
 export class Progress {
@@ -101,10 +102,19 @@ export class Progress {
     const nowMs = performance.now();
     if (this.#above && nowMs - this.#drawnMs < REDRAW_MS) return;
     this.#drawnMs = nowMs;
-    const lines = [...(this.#above?.() ?? []), text];
+    const lines = [...this.#fitting(), text];
     this.#clear();
     this.#out.write(lines.join("\n"));
     this.#height = lines.length;
+  }
+
+  /** What is above the line; nothing where the terminal has no room, since lines that wrap or have left are not cleared. */
+  #fitting(): string[] {
+    const above = this.#above?.() ?? [];
+    const { columns = 80, rows = 24 } = this.#out;
+    const fits =
+      above.length + 1 < rows && above.every(({ length }) => length < columns);
+    return fits ? above : [];
   }
 
   #evaluation(event: Extract<RunEvent, { type: "evaluation" }>): void {

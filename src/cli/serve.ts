@@ -77,7 +77,13 @@ export async function serve(
   console.log(
     args.json
       ? JSON.stringify({ url })
-      : `mxfp4-edge serves on ${url}, for browsers too, its docs on ${url}/docs (Ctrl-C ends it); try: head -c 128 /dev/zero | curl -sS --data-binary @-${bearer} -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+      : [
+          `mxfp4-edge serves on ${url}, until Ctrl-C`,
+          `  ${url}/      start a run, watch and compare curves`,
+          `  ${url}/play  what MXFP4 makes of a tensor`,
+          `  ${url}/docs  the API; try:`,
+          `head -c 128 /dev/zero | curl -sS --data-binary @-${bearer} -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
+        ].join("\n"),
   );
   return lost;
 }

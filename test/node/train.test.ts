@@ -136,6 +136,39 @@ function metricsIn(file: string): StepMetrics[] {
     .map((line) => JSON.parse(line) as StepMetrics);
 }
 
+test.runIf(process.platform === "linux")(
+  "a terminal sees the curve grow, and keeps it",
+  async () => {
+    const args = ["--state", join(folder, "state"), "--text", text, "--out", out]; // prettier-ignore
+    const words = [
+      join(SCRIPTS, "train.ts"),
+      ...args,
+      ...SMALL,
+      ...UNSAMPLED,
+      "--steps",
+      "6",
+    ];
+    const typed = [process.execPath, ...words].map((word) => `'${word}'`);
+    const terminal = spawn(
+      "/usr/bin/script",
+      ["-qec", `stty cols 90 rows 30; ${typed.join(" ")}`, "/dev/null"],
+      { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, TERM: "xterm" } }, // prettier-ignore
+    );
+    children.push(terminal);
+    let shown = "";
+    terminal.stdout.on("data", (part: Buffer) => (shown += part.toString()));
+    const [code] = (await once(terminal, "close")) as [number];
+    expect(code, shown).toBe(0);
+    const curve = /\d\.\d\d [⠀-⣿]{60}\r?\n/g;
+    // Ten rows, of which the first and the last have a number.
+    expect(shown.match(curve)!.length).toBeGreaterThan(2);
+    const kept = stripVTControlCharacters(shown.split("run is finished")[1]!);
+    expect(kept.match(curve)).toHaveLength(2);
+    expect(kept).toMatch(/step 0 +5\r?\n[^]*\ndone val_loss=/);
+  },
+  PATIENCE_MS,
+);
+
 describe("a run to its end", () => {
   const NAME = "nano-mxfp4-rht-eden-seed0";
   const options = ["--steps", "6", ...SMALL];
@@ -852,6 +885,22 @@ describe("progress", () => {
       `above\nbelow\nstep 1/2  loss 3.25\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(2)}over\n`,
     );
   });
+
+  test.each([
+    [{ columns: 5, rows: 4 }, true],
+    [{ columns: 5, rows: 3 }, false],
+    [{ columns: 4, rows: 4 }, false],
+  ])(
+    "on a terminal of %o has what is above that line only where it can be cleared again: %s",
+    (size, isShown) => {
+      let output = "";
+      const out = { isTTY: true, ...size, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const progress = new Progress(out, 1, () => ["wide", "low"]);
+      progress.event(events(1)[0]!);
+      expect(output.startsWith("wide\nlow\nste")).toBe(isShown);
+      expect(output.startsWith("ste")).toBe(!isShown);
+    },
+  );
 
   test("is one line that changes on a terminal", () => {
     const output = written(true, 400);

@@ -20,6 +20,7 @@ import { clearLastRun, lastRunNote } from "./last-run.ts";
 import { leftRun } from "./left-run.ts";
 import { writeNote } from "./unfinished.ts";
 import { follow, type Listener } from "../follow.ts";
+import { LiveCurve } from "../live-curve.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { Progress } from "../progress.ts";
 import { timeSpent } from "../time-spent.ts";
@@ -73,7 +74,8 @@ async function trainAs(
   checkPlace(options.kept);
   const isJson = args.json === true;
   const shown = isJson ? process.stderr : process.stdout;
-  const progress = new Progress(shown, options.steps);
+  const curve = new LiveCurve();
+  const progress = new Progress(shown, options.steps, () => curve.lines());
   const report = (line: string) => progress.warn(line);
   const edge = options.remote
     ? remoteEdge({ ...options.remote, trainers: options.trainers, report })
@@ -138,8 +140,9 @@ async function trainAs(
         isNoted = true;
       },
     };
-    const state = await follow(run, [notes, progress, metrics, samples]);
+    const state = await follow(run, [notes, curve, progress, metrics, samples]);
     samples.stop();
+    if (shown.isTTY) for (const line of curve.lines()) progress.line(line);
     const seconds = (Date.now() - started) / 1000;
     const history = await run.metrics();
     metrics.complete(history);

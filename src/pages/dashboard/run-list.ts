@@ -5,7 +5,7 @@ import type { RunSummary } from "../../api/run-status.ts";
 import { COLORS } from "../charts/line-chart.ts";
 import { ago, counted } from "../shell/format.ts";
 import { chosen, overlay, show } from "./choice.ts";
-import { runs, trouble } from "./runs.ts";
+import { followed, runs, trouble } from "./runs.ts";
 
 /** So many are shown, and so many more each time. */
 const SOME = 12;
@@ -27,7 +27,8 @@ export function RunList() {
     ${
       listed?.length === 0 &&
       html`<p class="quiet">
-        None yet. Start one here, or by <code>npm run train</code>.
+        None yet. Start one here with a text of yours, or one on Moby Dick by
+        <code>npm run train -- --url ${location.origin}</code>.
       </p>`
     }
     ${!listed && !trouble.value && html`<p class="quiet">Asking…</p>`}
@@ -68,6 +69,8 @@ export function RunList() {
 
 function Item({ run, dataset, ended, createdMs }: RunSummary) {
   const place = chosen.value.indexOf(run);
+  const { recipe } =
+    followed.value.find((each) => each.run === run)?.status.value?.config ?? {};
   return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
     <input
       type="checkbox"
@@ -86,7 +89,8 @@ function Item({ run, dataset, ended, createdMs }: RunSummary) {
         ${run}</button
       >${" "}
       <span class="quiet"
-        >${dataset}, ${ended ? "ended" : "under way"},${" "}
+        >${dataset},
+        ${recipe && `${recipe}, `}${ended ? "ended" : "under way"},${" "}
         ${ago(createdMs, Date.now())}</span
       >
     </div>
