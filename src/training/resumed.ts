@@ -79,7 +79,7 @@ export function readCheckpointConfig(json: string): CheckpointConfig {
   const { dataset, from, model, ...request } = config as CheckpointConfig;
   const result = z
     .strictObject({
-      request: runRequestSchema,
+      request: runRequestSchema(),
       model: storedModelSchema(model),
       dataset: z.looseObject({ digest: z.string() }),
       from: z.strictObject({ digest: z.string() }).optional(),

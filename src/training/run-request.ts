@@ -1,5 +1,6 @@
 /** What `POST /v1/runs` takes. */
 import * as z from "zod";
+import { once } from "../api/once.ts";
 import {
   OPTIMIZER_NAMES,
   type OptimizerConfig,
@@ -49,8 +50,8 @@ export function newRunName(): string {
 
 const count = (max: number) => z.int().min(1).max(max);
 const positiveUpTo = (max: number) => z.number().gt(0).max(max);
-const positive = positiveUpTo(1e6);
-const fraction = z.number().min(0).max(1);
+const positive = once(() => positiveUpTo(1e6));
+const fraction = once(() => z.number().min(0).max(1));
 
 /** The default run. */
 export const DEFAULTS = {
@@ -70,113 +71,127 @@ export const DEFAULTS = {
 const told = <S extends z.ZodType>(schema: S, fallback: z.output<S>) =>
   schema.optional().meta({ default: fallback });
 
-const modelSchema = z.strictObject({
-  layers: told(count(64), DEFAULTS.model.layers),
-  width: told(count(4096), DEFAULTS.model.width),
-  heads: told(count(64), DEFAULTS.model.heads),
-  context: told(count(4096), DEFAULTS.model.context),
-  vocabulary: count(MAX_VOCABULARY).optional(),
-  arch: told(z.enum(ARCHITECTURES), DEFAULT_ARCHITECTURE),
-  groups: count(64)
-    .optional()
-    .describe(
-      "Of a llama: how many groups of heads share keys and values; half as many as heads, where that comes out even",
-    ),
-  headWidth: count(1024)
-    .optional()
-    .describe("Of a llama: channels of a head; width / heads"),
-  hidden: count(16_384)
-    .optional()
-    .describe("Of a llama: channels of the gated layer; 3 · width"),
-  ropeBase: positiveUpTo(1e9)
-    .optional()
-    .describe("Of a llama: of rotary positions; 10000"),
-  epsilon: positiveUpTo(1)
-    .optional()
-    .describe("Of a llama: what norms add to the mean square; 0.00001"),
-  tied: z
-    .boolean()
-    .optional()
-    .describe("Of a llama: whether the head is the table of tokens; it is"),
-  headNorm: z
-    .boolean()
-    .optional()
-    .describe(
-      "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
-    ),
-});
+const modelSchema = once(() =>
+  z.strictObject({
+    layers: told(count(64), DEFAULTS.model.layers),
+    width: told(count(4096), DEFAULTS.model.width),
+    heads: told(count(64), DEFAULTS.model.heads),
+    context: told(count(4096), DEFAULTS.model.context),
+    vocabulary: count(MAX_VOCABULARY).optional(),
+    arch: told(z.enum(ARCHITECTURES), DEFAULT_ARCHITECTURE),
+    groups: count(64)
+      .optional()
+      .describe(
+        "Of a llama: how many groups of heads share keys and values; half as many as heads, where that comes out even",
+      ),
+    headWidth: count(1024)
+      .optional()
+      .describe("Of a llama: channels of a head; width / heads"),
+    hidden: count(16_384)
+      .optional()
+      .describe("Of a llama: channels of the gated layer; 3 · width"),
+    ropeBase: positiveUpTo(1e9)
+      .optional()
+      .describe("Of a llama: of rotary positions; 10000"),
+    epsilon: positiveUpTo(1)
+      .optional()
+      .describe("Of a llama: what norms add to the mean square; 0.00001"),
+    tied: z
+      .boolean()
+      .optional()
+      .describe("Of a llama: whether the head is the table of tokens; it is"),
+    headNorm: z
+      .boolean()
+      .optional()
+      .describe(
+        "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
+      ),
+  }),
+);
 
 /** A model that is told whole, as configs have it. */
 export function storedModelSchema(model: unknown) {
-  const { layers, width, heads, context, vocabulary } = modelSchema.shape;
+  const { layers, width, heads, context, vocabulary } = modelSchema().shape;
   const isLlama = (model as ModelRequest | undefined)?.arch === "llama";
   const whole = isLlama
-    ? modelSchema
+    ? modelSchema()
     : z.strictObject({ layers, width, heads, context, vocabulary });
   return whole.required();
 }
 
 /** What is not told follows from the optimizer's name. */
-const optimizerSchema = z.strictObject({
-  name: z.enum(OPTIMIZER_NAMES).optional(),
-  learningRate: positive.optional(),
-  matrixLearningRate: positive.optional(),
-  schedule: z.enum(SCHEDULES).optional(),
-  finalLearningRateRatio: fraction.optional(),
-  warmupSteps: z.int().min(0).max(MAX_STEPS).optional(),
-  cooldownSteps: z.int().min(0).max(MAX_STEPS).optional(),
-  momentum: z.number().min(0).lt(1).optional(),
-  beta1: z.number().min(0).lt(1).optional(),
-  beta2: z.number().min(0).lt(1).optional(),
-  epsilon: positive.optional(),
-  weightDecay: z.number().min(0).max(1e3).optional(),
-  clip: positive.optional(),
-});
+const optimizerSchema = once(() =>
+  z.strictObject({
+    name: z.enum(OPTIMIZER_NAMES).optional(),
+    learningRate: positive().optional(),
+    matrixLearningRate: positive().optional(),
+    schedule: z.enum(SCHEDULES).optional(),
+    finalLearningRateRatio: fraction().optional(),
+    warmupSteps: z.int().min(0).max(MAX_STEPS).optional(),
+    cooldownSteps: z.int().min(0).max(MAX_STEPS).optional(),
+    momentum: z.number().min(0).lt(1).optional(),
+    beta1: z.number().min(0).lt(1).optional(),
+    beta2: z.number().min(0).lt(1).optional(),
+    epsilon: positive().optional(),
+    weightDecay: z.number().min(0).max(1e3).optional(),
+    clip: positive().optional(),
+  }),
+);
 
-const evaluationSchema = z.strictObject({
-  interval: told(count(MAX_STEPS), DEFAULTS.evaluation.interval),
-  microbatches: told(count(1024), DEFAULTS.evaluation.microbatches),
-});
+const evaluationSchema = once(() =>
+  z.strictObject({
+    interval: told(count(MAX_STEPS), DEFAULTS.evaluation.interval),
+    microbatches: told(count(1024), DEFAULTS.evaluation.microbatches),
+  }),
+);
 
 /** Unknown keys are refused. */
-export const runRequestSchema = z.strictObject({
-  run: ruled(RUN_ID).optional(),
-  dataset: ruled(NAME),
-  model: modelSchema.optional(),
-  from: ruled(FILE_NAME).optional(),
-  resume: z.boolean().optional(),
-  recipe: told(z.enum(RECIPE_NAMES), DEFAULTS.recipe),
-  gradientDtype: told(z.enum(WIRE_DTYPES), DEFAULTS.gradientDtype),
-  seed: told(z.int().min(0).max(Number.MAX_SAFE_INTEGER), DEFAULTS.seed),
-  steps: told(count(MAX_STEPS), DEFAULTS.steps),
-  microbatches: told(count(MAX_MICROBATCHES), DEFAULTS.microbatches),
-  sequences: told(count(1024), DEFAULTS.sequences),
-  optimizer: optimizerSchema.optional(),
-  evaluation: evaluationSchema.optional(),
-  /** Without it, as many as the parameters need, and two at least. */
-  shards: count(MAX_SHARDS).optional(),
-  snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
-  subtree: z
-    .int()
-    .min(2)
-    .max(MAX_MICROBATCHES / 2)
-    .optional()
-    .describe(
-      "So many neighbouring microbatches, a power of two, are added up in an object of their own before a shard",
-    ),
-  verify: fraction
-    .optional()
-    .describe(
-      "The share of microbatches that a second author computes before the commit",
-    ),
-  redundancy: count(MAX_REDUNDANCY)
-    .optional()
-    .describe("So many authors compute each microbatch"),
-});
+export const runRequestSchema = once(() =>
+  z.strictObject({
+    run: ruled(RUN_ID).optional(),
+    dataset: ruled(NAME),
+    model: modelSchema().optional(),
+    from: ruled(FILE_NAME).optional(),
+    resume: z.boolean().optional(),
+    recipe: told(z.enum(RECIPE_NAMES), DEFAULTS.recipe),
+    gradientDtype: told(z.enum(WIRE_DTYPES), DEFAULTS.gradientDtype),
+    seed: told(z.int().min(0).max(Number.MAX_SAFE_INTEGER), DEFAULTS.seed),
+    steps: told(count(MAX_STEPS), DEFAULTS.steps),
+    microbatches: told(count(MAX_MICROBATCHES), DEFAULTS.microbatches),
+    sequences: told(count(1024), DEFAULTS.sequences),
+    optimizer: optimizerSchema().optional(),
+    evaluation: evaluationSchema().optional(),
+    /** Without it, as many as the parameters need, and two at least. */
+    shards: count(MAX_SHARDS).optional(),
+    snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
+    subtree: z
+      .int()
+      .min(2)
+      .max(MAX_MICROBATCHES / 2)
+      .optional()
+      .describe(
+        "So many neighbouring microbatches, a power of two, are added up in an object of their own before a shard",
+      ),
+    verify: fraction()
+      .optional()
+      .describe(
+        "The share of microbatches that a second author computes before the commit",
+      ),
+    redundancy: count(MAX_REDUNDANCY)
+      .optional()
+      .describe("So many authors compute each microbatch"),
+  }),
+);
 
-export type ParsedRunRequest = z.output<typeof runRequestSchema>;
+export type ParsedRunRequest = z.output<ReturnType<typeof runRequestSchema>>;
 
 // What clients send and what the schema takes are one type.
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
-true satisfies Same<keyof RunRequest, keyof z.input<typeof runRequestSchema>>;
-true satisfies Same<keyof ModelRequest, keyof z.input<typeof modelSchema>>;
+true satisfies Same<
+  keyof RunRequest,
+  keyof z.input<ReturnType<typeof runRequestSchema>>
+>;
+true satisfies Same<
+  keyof ModelRequest,
+  keyof z.input<ReturnType<typeof modelSchema>>
+>;

@@ -60,7 +60,7 @@ function* spoilt(
 }
 
 const withBody = ROUTES.flatMap(({ id, body, examples = {} }) =>
-  body?.json ? [[id, body.json, Object.values(examples)] as const] : [],
+  body?.json ? [[id, body.json(), Object.values(examples)] as const] : [],
 );
 
 test("there are routes with JSON", () => {

@@ -18,7 +18,7 @@ import { runRequestSchema } from "../../src/training/run-request.ts";
 
 const MAIN = resolve("src/cli/main.ts");
 const CONFIG = completeConfig(
-  runRequestSchema.parse({
+  runRequestSchema().parse({
     run: "any",
     dataset: "any",
     steps: 9,

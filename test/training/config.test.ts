@@ -17,7 +17,7 @@ const TEXT: PinnedDataset = {
 
 function configOf(request: object, dataset: Partial<PinnedDataset> = {}) {
   return completeConfig(
-    runRequestSchema.parse({ dataset: "text", ...request }),
+    runRequestSchema().parse({ dataset: "text", ...request }),
     { ...TEXT, ...dataset },
   );
 }

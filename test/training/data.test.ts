@@ -15,7 +15,7 @@ import "../support/kernels.ts";
 
 function configOf(tokens: number, changes: object = {}): RunConfig {
   return completeConfig(
-    runRequestSchema.parse({
+    runRequestSchema().parse({
       dataset: "text",
       model: { context: 64, width: 64, layers: 1 },
       steps: 1000,

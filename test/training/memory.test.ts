@@ -58,7 +58,7 @@ function configOf(
   dataset: PinnedDataset = TEXT,
 ): RunConfig {
   return completeConfig(
-    runRequestSchema.parse({ dataset: "text", ...request }),
+    runRequestSchema().parse({ dataset: "text", ...request }),
     dataset,
   );
 }

@@ -29,7 +29,7 @@ import { arena } from "../support/kernels.ts";
 import { corpus, TINY } from "../support/run.ts";
 
 const config = completeConfig(
-  runRequestSchema.parse({
+  runRequestSchema().parse({
     ...TINY,
     dataset: "text",
     recipe: "bf16",

@@ -1,19 +1,30 @@
 /** The API's description, OpenAPI 3.1, of what its routes declare. */
 import * as z from "zod";
 import { describeOperation, reference } from "./operation.ts";
-import { ANSWER_SCHEMAS, REQUEST_SCHEMAS, type Route } from "./route.ts";
+import type { Route } from "./route.ts";
+import {
+  ANSWER_SCHEMAS,
+  answerSchema,
+  type NamedSchema,
+  REQUEST_SCHEMAS,
+} from "./schema.ts";
 
-z.object({
-  type: z.string().describe("urn:mxfp4-edge:problem:<code>"),
-  title: z.string(),
-  status: z.int(),
-  detail: z.string().describe("What was expected and what came").optional(),
-  instance: z.string().describe("The path").optional(),
-  code: z.string().optional(),
-  requestId: z.string().describe("As `X-Request-Id` of the answer").optional(),
-})
-  .describe("RFC 9457")
-  .register(ANSWER_SCHEMAS, { id: "Problem" });
+answerSchema("Problem", () =>
+  z
+    .object({
+      type: z.string().describe("urn:mxfp4-edge:problem:<code>"),
+      title: z.string(),
+      status: z.int(),
+      detail: z.string().describe("What was expected and what came").optional(),
+      instance: z.string().describe("The path").optional(),
+      code: z.string().optional(),
+      requestId: z
+        .string()
+        .describe("As `X-Request-Id` of the answer")
+        .optional(),
+    })
+    .describe("RFC 9457"),
+);
 
 export function describe(routes: readonly Route[]): object {
   const paths: Record<string, Record<string, object>> = {};
@@ -67,11 +78,13 @@ export function describe(routes: readonly Route[]): object {
 
 /** Schemas that refer to each other by the names they have here. */
 function toJsonSchemas(
-  schemas: z.core.$ZodRegistry<{ id: string }>,
+  schemas: readonly NamedSchema[],
   io: "input" | "output",
 ): object {
+  const registry = z.registry<{ id: string }>();
+  for (const schema of schemas) registry.add(schema(), { id: schema.id });
   const uri = (id: string) => `#/components/schemas/${id}`;
-  const converted = z.toJSONSchema(schemas, { io, uri });
+  const converted = z.toJSONSchema(registry, { io, uri });
   const entries = Object.entries(converted.schemas).map(
     // The places of the schemas name them.
     ([id, { $id: _id, $schema: _schema, ...schema }]) => [id, schema],

@@ -5,12 +5,10 @@ import type { Described, JsonSchema } from "./parameter.ts";
 import {
   type Access,
   type Answer,
-  ANSWER_SCHEMAS,
   type Body,
   type Example,
   pathParameters,
   queryParameters,
-  REQUEST_SCHEMAS,
   type Route,
 } from "./route.ts";
 
@@ -103,7 +101,7 @@ function describeBody(
     content: {
       [json ? JSON_TYPE : BINARY]: {
         schema: json
-          ? reference(REQUEST_SCHEMAS.get(json)!.id)
+          ? reference(json.id)
           : { type: "string", format: "binary" },
         ...(values.length > 0 ? { examples: Object.fromEntries(values) } : {}),
       },
@@ -115,7 +113,7 @@ function describeAnswers(answers: Record<number, Answer>): object {
   const entries = Object.entries(answers).map(
     ([status, { description, json, type, headers }]) => {
       const media = json ? JSON_TYPE : type;
-      const schema = json ? reference(ANSWER_SCHEMAS.get(json)!.id) : {};
+      const schema = json ? reference(json.id) : {};
       return [
         status,
         {

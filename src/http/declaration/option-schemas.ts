@@ -20,7 +20,7 @@ export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
   return z.strictObject(Object.fromEntries(shape)) as never;
 }
 
-/** Made once, however many operations have the option: schemas are most of what the Worker's start does. */
+/** Made once, however many operations have the option. */
 const members = new Map<Option, z.ZodType>();
 
 function memberOf(option: Option): z.ZodType {

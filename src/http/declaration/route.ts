@@ -3,7 +3,7 @@
  * `app.ts` authorizes, checks and calls by it; `openapi.ts` describes it.
  */
 import type { Context } from "hono";
-import * as z from "zod";
+import type * as z from "zod";
 import type { ErrorCode } from "../../api/errors.ts";
 import {
   invalidOption,
@@ -20,6 +20,7 @@ import {
   type ParameterValues,
 } from "./parameter.ts";
 import { PATH_PARAMETERS, type PathName, textInPath } from "./path.ts";
+import type { NamedSchema } from "./schema.ts";
 
 /** All; who has the API_TOKEN; and who has a join token too, where the route is of its run or of none. */
 export type Access = "open" | "owner" | "trainer";
@@ -27,7 +28,7 @@ export type Access = "open" | "owner" | "trainer";
 /** JSON of a schema, or bytes of a media type, which the handler reads. */
 export type Body<S extends z.ZodType = z.ZodType> = {
   description: string;
-  json?: S;
+  json?: NamedSchema<S>;
   /** Of a refusal by the schema; `invalid_config` unless told. */
   code?: ErrorCode;
 };
@@ -35,7 +36,7 @@ export type Body<S extends z.ZodType = z.ZodType> = {
 /** A good answer: JSON of a schema, bytes of a media type, or nothing. */
 export type Answer = {
   description: string;
-  json?: z.ZodType;
+  json?: NamedSchema;
   type?: string;
   /** Those that it always has. */
   headers?: Record<string, string>;
@@ -79,17 +80,6 @@ export type Route = Description & {
   answer: (c: Context<AppEnv>) => Promise<Response>;
 };
 
-/** Names of schemas in the description, where they have one. */
-export const REQUEST_SCHEMAS = z.registry<{ id: string }>();
-export const ANSWER_SCHEMAS = z.registry<{ id: string }>();
-
-/** Holds what code answers and what is described to one type: `true satisfies Same<A, B>`. */
-export type Same<A, B> = [A] extends [B]
-  ? [B] extends [A]
-    ? true
-    : never
-  : never;
-
 type NamesIn<Path extends string> =
   Path extends `${string}{${infer Name}}${infer Rest}`
     ? Name | NamesIn<Rest>
@@ -132,7 +122,7 @@ export function route<
         ...(options && { options: readOptions(options, textsOf) }),
         ...read(query, (name) => textsOf(name)[0]),
         ...read(headers, (name) => c.req.header(name)),
-        ...(body?.json && { body: await readValid(c, body.json, body.code) }),
+        ...(body?.json && { body: await readValid(c, body.json(), body.code) }),
       };
       return handle(c, input as Parameters<typeof handle>[1]);
     },

@@ -11,7 +11,7 @@ import {
 import { next, time, whole } from "../declaration/json-values.ts";
 import { limit } from "../declaration/page.ts";
 import { textParameter } from "../declaration/parameter.ts";
-import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { exampleCheckpoint } from "../tensors/tensor-descriptions.ts";
 import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
 import {
@@ -26,24 +26,29 @@ import {
 import { storeUpload, uploadBytes } from "./upload.ts";
 import { storedFile } from "./file-schemas.ts";
 import { json } from "../json.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
 /** Of one put into a bucket. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
 const LARGER = "; put it into the bucket by the S3 interface, under files/";
 
-const filePage = z
-  .strictObject({
+const filePage = answerSchema("FilePage", () =>
+  z.strictObject({
     files: z.array(
       z.strictObject({
         name: z.string(),
-        bytes: whole,
-        storedMs: time,
+        bytes: whole(),
+        storedMs: time(),
       }),
     ),
-    next,
-  })
-  .register(ANSWER_SCHEMAS, { id: "FilePage" });
-true satisfies Same<z.output<typeof filePage>, FilePage>;
+    next: next(),
+  }),
+);
+true satisfies Same<OutputOf<typeof filePage>, FilePage>;
 
 export const FILE_ROUTES = [
   route({

@@ -2,16 +2,20 @@
 import * as z from "zod";
 import type { StoredFile } from "../../api/tensors.ts";
 import { whole } from "../declaration/json-values.ts";
-import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
-export const storedFile = z
-  .strictObject({
+export const storedFile = answerSchema("StoredFile", () =>
+  z.strictObject({
     name: z.string(),
-    bytes: whole,
+    bytes: whole(),
     digest: z
       .string()
       .nullable()
       .describe("SHA-256 in hexadecimal; null of one that came in parts"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "StoredFile" });
-true satisfies Same<z.output<typeof storedFile>, StoredFile>;
+  }),
+);
+true satisfies Same<OutputOf<typeof storedFile>, StoredFile>;

@@ -5,12 +5,7 @@ import type { FileUpload, StoredFile, UploadPart } from "../../api/tensors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import { takeBack } from "../../objects/directory/unfinished-uploads.ts";
 import { fileKey } from "../../objects/platform/stored-files.ts";
-import {
-  ANSWER_SCHEMAS,
-  REQUEST_SCHEMAS,
-  route,
-  type Same,
-} from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { json } from "../json.ts";
 import { checkWrite, versionOf, WRITE_CONDITIONS } from "./conditions.ts";
 import { storedFile } from "./file-schemas.ts";
@@ -25,6 +20,12 @@ import {
 } from "./found-upload.ts";
 import { GONE, UPLOAD_ERRORS } from "./stored-bytes.ts";
 import { storePart, uploadBytes } from "./upload.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  requestSchema,
+  type Same,
+} from "../declaration/schema.ts";
 
 const MIB = 1024 * 1024;
 /** R2's, of all parts but the last; the platform's, of one request. */
@@ -32,39 +33,40 @@ const PART_BYTES = { least: 5 * MIB, most: 95 * MIB };
 const MAX_PARTS = 10_000;
 const EXAMPLE = { bytes: 1000, partBytes: PART_BYTES.least };
 
-const uploadRequest = z
-  .strictObject({
-    bytes: z.int().min(1).describe("Of the file"),
-    partBytes: z
-      .int()
-      .min(PART_BYTES.least)
-      .max(PART_BYTES.most)
-      .describe("Of each part but the last, which has the rest"),
-  })
-  .refine(({ bytes, partBytes }) => bytes <= MAX_PARTS * partBytes, {
-    message: `to ask for at most ${MAX_PARTS} parts`,
-  })
-  .register(REQUEST_SCHEMAS, { id: "FileUploadRequest" });
+const uploadRequest = requestSchema("FileUploadRequest", () =>
+  z
+    .strictObject({
+      bytes: z.int().min(1).describe("Of the file"),
+      partBytes: z
+        .int()
+        .min(PART_BYTES.least)
+        .max(PART_BYTES.most)
+        .describe("Of each part but the last, which has the rest"),
+    })
+    .refine(({ bytes, partBytes }) => bytes <= MAX_PARTS * partBytes, {
+      message: `to ask for at most ${MAX_PARTS} parts`,
+    }),
+);
 
-const uploadPart = z
-  .strictObject({
+const uploadPart = answerSchema("UploadPart", () =>
+  z.strictObject({
     part: z.int().min(1).describe("From 1"),
     bytes: z.int().min(1),
     digest: z.string().describe("SHA-256 in hexadecimal"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "UploadPart" });
-true satisfies Same<z.output<typeof uploadPart>, UploadPart>;
+  }),
+);
+true satisfies Same<OutputOf<typeof uploadPart>, UploadPart>;
 
-const fileUpload = z
-  .strictObject({
+const fileUpload = answerSchema("FileUpload", () =>
+  z.strictObject({
     file: z.string(),
     upload: z.string().describe("Its id: the two sizes"),
     bytes: z.int().min(1),
     partBytes: z.int().min(1),
-    parts: z.array(uploadPart).describe("Those that came, by number"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "FileUpload" });
-true satisfies Same<z.output<typeof fileUpload>, FileUpload>;
+    parts: z.array(uploadPart()).describe("Those that came, by number"),
+  }),
+);
+true satisfies Same<OutputOf<typeof fileUpload>, FileUpload>;
 
 export const FILE_UPLOAD_ROUTES = [
   route({

@@ -25,10 +25,11 @@ import { ruled } from "../../training/run-request.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { modelFile } from "../../training/checkpoint-file.ts";
 import { optional } from "../declaration/parameter.ts";
-import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import type { AppEnv, Env } from "../env.ts";
 import { type InUse, useModel } from "./loaded-models.ts";
 import { TEXT_TYPES, type TextForm, textStream } from "./text-stream.ts";
+import { requestSchema } from "../declaration/schema.ts";
 
 /** Of keys and values: 1,024 tokens of a model of 32 layers and 128 channels, 455 of GPT-2. */
 const MAX_CACHE_BYTES = 32 * 2 ** 20;
@@ -36,8 +37,8 @@ const MAX_TOKENS = 8192;
 
 const { temperature, topK, topP, repetition, seed } = DEFAULT_SAMPLING;
 
-const generateSchema = z
-  .strictObject({
+const generateSchema = requestSchema("GenerateRequest", () =>
+  z.strictObject({
     prompt: z.string().min(1).describe("What the text goes on from"),
     maxTokens: z.int().min(1).max(MAX_TOKENS).default(200),
     weights: z
@@ -50,16 +51,16 @@ const generateSchema = z
     repetition: z.number().min(1).max(10).default(repetition),
     stop: z.array(z.string().min(1).max(100)).max(16).default([]),
     seed: z.int().min(0).default(seed),
-  })
-  .register(REQUEST_SCHEMAS, { id: "GenerateRequest" });
+  }),
+);
 
-const fromModelSchema = generateSchema
-  .extend({
+const fromModelSchema = requestSchema("GenerateFromModelRequest", () =>
+  generateSchema().extend({
     model: ruled(FILE_NAME).describe(
       "A folder of /v1/files, or a file there that is a checkpoint or a GGUF",
     ),
-  })
-  .register(REQUEST_SCHEMAS, { id: "GenerateFromModelRequest" });
+  }),
+);
 
 const FORMAT = optional(
   choice(

@@ -6,7 +6,8 @@ import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { U32 } from "../declaration/path.ts";
 import { optional } from "../declaration/parameter.ts";
-import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
+import { requestSchema } from "../declaration/schema.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
 import { declaredStream } from "./declared-stream.ts";
 import { runStatusSchema } from "./run-schemas.ts";
@@ -18,9 +19,11 @@ import { writtenMetrics } from "./written-metrics.ts";
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
 const CHAINS = ["results", "authors"] as const;
 
-const rewindSchema = z
-  .strictObject({ step: z.int().min(0).describe("At this step or before it") })
-  .register(REQUEST_SCHEMAS, { id: "RewindRequest" });
+const rewindSchema = requestSchema("RewindRequest", () =>
+  z.strictObject({
+    step: z.int().min(0).describe("At this step or before it"),
+  }),
+);
 
 export const HISTORY_ROUTES = [
   route({

@@ -1,5 +1,6 @@
 /** A trainer's leases: taken, completed, let go. */
 import * as z from "zod";
+import { once } from "../../api/once.ts";
 import { HOST_KINDS } from "../../api/run-status.ts";
 import { runStub } from "../../objects/run/run.ts";
 import { DIGEST, FINGERPRINT, NAME } from "../../api/text-rules.ts";
@@ -7,56 +8,61 @@ import { ruled } from "../../training/run-request.ts";
 import { MAX_SHARDS } from "../../training/sharding.ts";
 import { type Parameter, textParameter } from "../declaration/parameter.ts";
 import { named } from "../declaration/path.ts";
-import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { json } from "../json.ts";
 import {
   completionResponseSchema,
   leaseResponseSchema,
 } from "./lease-schemas.ts";
+import { requestSchema } from "../declaration/schema.ts";
 
-const name = ruled(NAME);
+const name = once(() => ruled(NAME));
 
-const ahead = z
-  .boolean()
-  .optional()
-  .describe(
-    "Whether it takes a second lease too, to compute while what came of the first is on its way",
-  );
+const ahead = once(() =>
+  z
+    .boolean()
+    .optional()
+    .describe(
+      "Whether it takes a second lease too, to compute while what came of the first is on its way",
+    ),
+);
 
-const leaseSchema = z
-  .strictObject({
-    trainer: name,
-    bootId: name,
+const leaseSchema = requestSchema("LeaseRequest", () =>
+  z.strictObject({
+    trainer: name(),
+    bootId: name(),
     fingerprint: ruled(FINGERPRINT),
     host: z
       .enum(HOST_KINDS)
       .optional()
       .describe("What it computes in, for the roster alone"),
-    ahead,
-  })
-  .register(REQUEST_SCHEMAS, { id: "LeaseRequest" });
+    ahead: ahead(),
+  }),
+);
 
-const digests = z.array(ruled(DIGEST)).max(MAX_SHARDS);
+const digests = once(() => z.array(ruled(DIGEST)).max(MAX_SHARDS));
 
-const ms = z.number().min(0).max(1e12);
-const frameBytes = z.int().min(0).max(1e12);
+const ms = once(() => z.number().min(0).max(1e12));
+const frameBytes = once(() => z.int().min(0).max(1e12));
 
-const phasesSchema = z.strictObject({
-  leaseMs: ms.describe("Until the lease was there"),
-  pullMs: ms.describe("Until its parameters and tokens were there"),
-  computeMs: ms,
-  pushMs: ms.describe(
-    "Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile",
-  ),
-  pulledBytes: frameBytes,
-  pushedBytes: frameBytes,
-});
+const phasesSchema = once(() =>
+  z.strictObject({
+    leaseMs: ms().describe("Until the lease was there"),
+    pullMs: ms().describe("Until its parameters and tokens were there"),
+    computeMs: ms(),
+    pushMs: ms().describe(
+      "Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile",
+    ),
+    pulledBytes: frameBytes(),
+    pushedBytes: frameBytes(),
+  }),
+);
 
-const completionSchema = z
-  .strictObject({
-    trainer: name,
-    bootId: name,
+const completionSchema = requestSchema("Completion", () =>
+  z.strictObject({
+    trainer: name(),
+    bootId: name(),
     lossSum: z.number().nullable(),
     tokens: z.int().min(0).max(1e9),
     bytes: z
@@ -65,17 +71,17 @@ const completionSchema = z
       .max(1e12)
       .optional()
       .describe("Of the tokens' text; needed where tokens are no bytes"),
-    digests: digests
+    digests: digests()
       .optional()
       .describe(
         "Of a training microbatch: the SHA-256 of each shard's frame, as in its header",
       ),
-    phases: phasesSchema
+    phases: phasesSchema()
       .optional()
       .describe("For the metrics alone: no result depends on it"),
-    ahead,
-  })
-  .register(REQUEST_SCHEMAS, { id: "Completion" });
+    ahead: ahead(),
+  }),
+);
 
 export const LEASE_KEY: Parameter<string | undefined> = {
   ...textParameter("`key` of the caller's lease", /^[\x21-\x7e]+$/),

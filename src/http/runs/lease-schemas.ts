@@ -1,44 +1,51 @@
 /** The JSON that a trainer is answered. */
 import * as z from "zod";
+import { once } from "../../api/once.ts";
 import type { CompletionResponse, LeaseResponse } from "../../api/lease.ts";
 import { time, whole } from "../declaration/json-values.ts";
-import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
 import { state } from "./run-schemas.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
-const lease = z.strictObject({
-  kind: z.enum(["train", "eval"]),
-  step: whole,
-  index: whole,
-  deadlineMs: time,
-  key: z.string().describe("Sent as Lease-Key with what comes of it"),
-  rewinds: whole
-    .optional()
-    .describe("How often the run has gone back to an earlier step, if ever"),
-  createdMs: time
-    .optional()
-    .describe("Of the run: another that has its id later has another config"),
-});
+const lease = once(() =>
+  z.strictObject({
+    kind: z.enum(["train", "eval"]),
+    step: whole(),
+    index: whole(),
+    deadlineMs: time(),
+    key: z.string().describe("Sent as Lease-Key with what comes of it"),
+    rewinds: whole()
+      .optional()
+      .describe("How often the run has gone back to an earlier step, if ever"),
+    createdMs: time()
+      .optional()
+      .describe("Of the run: another that has its id later has another config"),
+  }),
+);
 
-export const leaseResponseSchema = z
-  .strictObject({
-    state,
-    lease: lease.nullable(),
-    ahead: lease
+export const leaseResponseSchema = answerSchema("LeaseResponse", () =>
+  z.strictObject({
+    state: state(),
+    lease: lease().nullable(),
+    ahead: lease()
       .optional()
       .describe("The one after it, for who asked for such"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "LeaseResponse" });
+  }),
+);
 
-export const completionResponseSchema = leaseResponseSchema
-  .extend({ duplicate: z.boolean() })
-  .register(ANSWER_SCHEMAS, { id: "CompletionResponse" });
+export const completionResponseSchema = answerSchema("CompletionResponse", () =>
+  leaseResponseSchema().extend({ duplicate: z.boolean() }),
+);
 
-export const pushResponseSchema = z
-  .strictObject({ duplicate: z.boolean() })
-  .register(ANSWER_SCHEMAS, { id: "PushResponse" });
+export const pushResponseSchema = answerSchema("PushResponse", () =>
+  z.strictObject({ duplicate: z.boolean() }),
+);
 
-true satisfies Same<z.output<typeof leaseResponseSchema>, LeaseResponse>;
+true satisfies Same<OutputOf<typeof leaseResponseSchema>, LeaseResponse>;
 true satisfies Same<
-  z.output<typeof completionResponseSchema>,
+  OutputOf<typeof completionResponseSchema>,
   CompletionResponse
 >;

@@ -8,7 +8,7 @@ import {
 import { runStub } from "../../objects/run/run.ts";
 import { checkHostable } from "../../training/fitting.ts";
 import { joinToken } from "../auth.ts";
-import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { json } from "../json.ts";
 import { fetchStatus, startTrainer } from "./hosted-trainers.ts";
 import {
@@ -16,17 +16,18 @@ import {
   joinTokensSchema,
   trainersResponseSchema,
 } from "./run-schemas.ts";
+import { requestSchema } from "../declaration/schema.ts";
 
 /** A week, and a year. */
 const DEFAULT_TOKEN_MS = 7 * 24 * 60 * 60 * 1000;
 const MAX_TOKEN_MS = 366 * 24 * 60 * 60 * 1000;
 
-const tokenStateSchema = z
-  .strictObject({ state: z.enum(["active", "revoked"]) })
-  .register(REQUEST_SCHEMAS, { id: "TokenStateRequest" });
+const tokenStateSchema = requestSchema("TokenStateRequest", () =>
+  z.strictObject({ state: z.enum(["active", "revoked"]) }),
+);
 
-const trainersSchema = z
-  .union([
+const trainersSchema = requestSchema("TrainersRequest", () =>
+  z.union([
     z.strictObject({ count: z.int().min(1).max(MAX_HOSTED_TRAINERS) }),
     z.strictObject({
       join: z.literal(true),
@@ -37,8 +38,8 @@ const trainersSchema = z
         .default(DEFAULT_TOKEN_MS)
         .describe("How long the token opens the run"),
     }),
-  ])
-  .register(REQUEST_SCHEMAS, { id: "TrainersRequest" });
+  ]),
+);
 
 export const ROSTER_ROUTES = [
   route({

@@ -17,17 +17,18 @@ import {
   newRunName,
   runRequestSchema,
 } from "../../training/run-request.ts";
-import { REQUEST_SCHEMAS, route } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { GONE } from "../files/stored-bytes.ts";
 import { HISTORY_ROUTES } from "./history-routes.ts";
 import { json } from "../json.ts";
 import { ROSTER_ROUTES } from "./roster-routes.ts";
 import { runListSchema, runStatusSchema } from "./run-schemas.ts";
+import { requestSchema } from "../declaration/schema.ts";
 
-runRequestSchema.register(REQUEST_SCHEMAS, { id: "RunRequest" });
+const runRequest = requestSchema("RunRequest", runRequestSchema);
 
-const stateSchema = z
-  .union([
+const stateSchema = requestSchema("StateRequest", () =>
+  z.union([
     z.strictObject({ state: z.enum(["paused", "running", "cancelled"]) }),
     z.strictObject({
       fingerprint: ruled(FINGERPRINT)
@@ -36,8 +37,8 @@ const stateSchema = z
           "What trainers must compute like, or null: like the next one that comes",
         ),
     }),
-  ])
-  .register(REQUEST_SCHEMAS, { id: "StateRequest" });
+  ]),
+);
 
 export const RUN_ROUTES = [
   route({
@@ -51,7 +52,7 @@ export const RUN_ROUTES = [
       "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights, or the checkpoint of a run. With `resume`, the checkpoint has all state, and what is not told is as its run had it.",
     body: {
       description: "All but the dataset have defaults",
-      json: runRequestSchema,
+      json: runRequest,
     },
     answers: {
       200: { description: "It was there before", json: runStatusSchema },

@@ -1,5 +1,6 @@
 /** The JSON that answers on runs bear, as schemas that are the types of api/ to the compiler. */
 import * as z from "zod";
+import { once } from "../../api/once.ts";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
 import { type RunConfig, WIRE_DTYPES } from "../../api/run-config.ts";
@@ -13,42 +14,43 @@ import {
 } from "../../api/run-status.ts";
 import { pinnedDatasetSchema } from "../datasets/dataset-schemas.ts";
 import { digest, time, whole } from "../declaration/json-values.ts";
-import { ANSWER_SCHEMAS, type Same } from "../declaration/route.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
-export const loss = z.number().nullable().describe("Nats per token");
-export const natsPerByte = z
-  .number()
-  .nullable()
-  .describe("The same in nats per byte of the text");
+export const loss = once(() =>
+  z.number().nullable().describe("Nats per token"),
+);
+export const natsPerByte = once(() =>
+  z.number().nullable().describe("The same in nats per byte of the text"),
+);
 
-export const state = z.enum([
-  "running",
-  "paused",
-  "finished",
-  "cancelled",
-  "diverged",
-]);
+export const state = once(() =>
+  z.enum(["running", "paused", "finished", "cancelled", "diverged"]),
+);
 
-const configSchema = z
-  .strictObject({
-    dataset: pinnedDatasetSchema,
+const configSchema = answerSchema("RunConfig", () =>
+  z.strictObject({
+    dataset: pinnedDatasetSchema(),
     model: z.strictObject({
-      layers: whole,
-      width: whole,
-      heads: whole,
-      context: whole,
-      vocabulary: whole,
+      layers: whole(),
+      width: whole(),
+      heads: whole(),
+      context: whole(),
+      vocabulary: whole(),
     }),
     from: z
       .strictObject({
         folder: z.string(),
-        digest,
+        digest: digest(),
         resumed: z
           .strictObject({
-            step: whole,
-            tokens: whole,
-            origin: digest.nullable(),
-            results: digest.optional(),
+            step: whole(),
+            tokens: whole(),
+            origin: digest().nullable(),
+            results: digest().optional(),
           })
           .optional()
           .describe("Where its run was, whose optimizer it goes on with too"),
@@ -57,18 +59,18 @@ const configSchema = z
       .describe("Whose parameters it goes on from"),
     recipe: z.enum(RECIPE_NAMES),
     gradientDtype: z.enum(WIRE_DTYPES),
-    seed: whole,
-    steps: whole,
-    microbatches: whole,
-    sequences: whole,
+    seed: whole(),
+    steps: whole(),
+    microbatches: whole(),
+    sequences: whole(),
     optimizer: z.strictObject({
       name: z.enum(OPTIMIZER_NAMES),
       learningRate: z.number(),
       matrixLearningRate: z.number(),
       schedule: z.enum(SCHEDULES),
       finalLearningRateRatio: z.number(),
-      warmupSteps: whole,
-      cooldownSteps: whole,
+      warmupSteps: whole(),
+      cooldownSteps: whole(),
       momentum: z.number(),
       beta1: z.number(),
       beta2: z.number(),
@@ -76,28 +78,28 @@ const configSchema = z
       weightDecay: z.number(),
       clip: z.number(),
     }),
-    evaluation: z.strictObject({ interval: whole, microbatches: whole }),
-    shards: whole,
-    snapshotSteps: whole,
-    subtree: whole.optional(),
+    evaluation: z.strictObject({ interval: whole(), microbatches: whole() }),
+    shards: whole(),
+    snapshotSteps: whole(),
+    subtree: whole().optional(),
     verify: z.number().optional(),
-    redundancy: whole.optional(),
-  })
-  .register(ANSWER_SCHEMAS, { id: "RunConfig" });
+    redundancy: whole().optional(),
+  }),
+);
 
-export const runStatusSchema = z
-  .strictObject({
+export const runStatusSchema = answerSchema("RunStatus", () =>
+  z.strictObject({
     run: z.string(),
-    state,
-    step: whole.describe("Updates that the parameters have seen"),
-    config: configSchema,
+    state: state(),
+    step: whole().describe("Updates that the parameters have seen"),
+    config: configSchema(),
     fingerprint: z
       .string()
       .nullable()
       .describe("What its trainers compute like"),
-    parameters: whole,
+    parameters: whole(),
     shards: z.array(
-      z.strictObject({ index: whole, start: whole, length: whole }),
+      z.strictObject({ index: whole(), start: whole(), length: whole() }),
     ),
     trainers: z.array(
       z.strictObject({
@@ -109,51 +111,53 @@ export const runStatusSchema = z
           .enum(HOST_KINDS)
           .nullable()
           .describe("What it computes in, as it tells"),
-        lastSeenMs: time,
-        completions: whole,
+        lastSeenMs: time(),
+        completions: whole(),
       }),
     ),
-    trainLoss: loss,
-    trainNatsPerByte: natsPerByte,
-    valLoss: loss,
-    valNatsPerByte: natsPerByte,
-    createdMs: time,
-  })
-  .register(ANSWER_SCHEMAS, { id: "RunStatus" });
+    trainLoss: loss(),
+    trainNatsPerByte: natsPerByte(),
+    valLoss: loss(),
+    valNatsPerByte: natsPerByte(),
+    createdMs: time(),
+  }),
+);
 
-const runSummary = z.strictObject({
-  run: z.string(),
-  dataset: z.string(),
-  ended: z.boolean(),
-  createdMs: time,
-});
+const runSummary = once(() =>
+  z.strictObject({
+    run: z.string(),
+    dataset: z.string(),
+    ended: z.boolean(),
+    createdMs: time(),
+  }),
+);
 
-export const trainersResponseSchema = z
-  .union([
+export const trainersResponseSchema = answerSchema("TrainersResponse", () =>
+  z.union([
     z.strictObject({ trainers: z.array(z.string()) }),
-    z.strictObject({ token: z.string(), id: z.string(), expiresMs: time }),
-  ])
-  .register(ANSWER_SCHEMAS, { id: "TrainersResponse" });
+    z.strictObject({ token: z.string(), id: z.string(), expiresMs: time() }),
+  ]),
+);
 
-export const joinTokenSchema = z
-  .strictObject({
+export const joinTokenSchema = answerSchema("JoinToken", () =>
+  z.strictObject({
     id: z.string(),
-    issuedMs: time.nullable(),
-    expiresMs: time.nullable(),
+    issuedMs: time().nullable(),
+    expiresMs: time().nullable(),
     state: z.enum(AUTHOR_STATES),
-  })
-  .register(ANSWER_SCHEMAS, { id: "JoinToken" });
+  }),
+);
 
-export const joinTokensSchema = z
-  .strictObject({ tokens: z.array(joinTokenSchema) })
-  .register(ANSWER_SCHEMAS, { id: "JoinTokens" });
+export const joinTokensSchema = answerSchema("JoinTokens", () =>
+  z.strictObject({ tokens: z.array(joinTokenSchema()) }),
+);
 
-export const runListSchema = z
-  .strictObject({ runs: z.array(runSummary) })
-  .register(ANSWER_SCHEMAS, { id: "RunList" });
+export const runListSchema = answerSchema("RunList", () =>
+  z.strictObject({ runs: z.array(runSummary()) }),
+);
 
-true satisfies Same<z.output<typeof configSchema>, RunConfig>;
-true satisfies Same<z.output<typeof runStatusSchema>, RunStatus>;
-true satisfies Same<z.output<typeof runSummary>, RunSummary>;
-true satisfies Same<z.output<typeof trainersResponseSchema>, TrainersResponse>;
-true satisfies Same<z.output<typeof joinTokenSchema>, JoinToken>;
+true satisfies Same<OutputOf<typeof configSchema>, RunConfig>;
+true satisfies Same<OutputOf<typeof runStatusSchema>, RunStatus>;
+true satisfies Same<OutputOf<typeof runSummary>, RunSummary>;
+true satisfies Same<OutputOf<typeof trainersResponseSchema>, TrainersResponse>;
+true satisfies Same<OutputOf<typeof joinTokenSchema>, JoinToken>;

@@ -10,24 +10,24 @@ import {
   fusesMadd,
 } from "../../kernels/matmul.ts";
 import { describe } from "../declaration/openapi.ts";
-import {
-  ANSWER_SCHEMAS,
-  type Route,
-  route,
-  type Same,
-} from "../declaration/route.ts";
+import { type Route, route } from "../declaration/route.ts";
 import type { Env } from "../env.ts";
 import { json } from "../json.ts";
 import { serviceMetrics } from "./service-metrics.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
 const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-const health = z
-  .strictObject({ status: z.literal("ok") })
-  .register(ANSWER_SCHEMAS, { id: "Health" });
+const health = answerSchema("Health", () =>
+  z.strictObject({ status: z.literal("ok") }),
+);
 
-const version = z
-  .strictObject({
+const version = answerSchema("ServiceVersion", () =>
+  z.strictObject({
     version: z.string().describe("Of the package"),
     frame: z.int().describe("Of what trainers and shards exchange"),
     record: z.string().describe("Of the choices that quantized files record"),
@@ -42,9 +42,9 @@ const version = z
     access: z
       .enum(["all", "token", "nobody"])
       .describe("Who is let in; nobody where the secret API_TOKEN is not set"),
-  })
-  .register(ANSWER_SCHEMAS, { id: "ServiceVersion" });
-true satisfies Same<z.output<typeof version>, ServiceVersion>;
+  }),
+);
+true satisfies Same<OutputOf<typeof version>, ServiceVersion>;
 
 export const SERVICE_ROUTES = [
   route({

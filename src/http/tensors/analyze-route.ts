@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { once } from "../../api/once.ts";
 import { ANALYZE_MODEL_OPTIONS } from "../../api/options.ts";
 import { LOADERS } from "../../api/scheme.ts";
 import type { Analysis } from "../../api/tensors.ts";
@@ -7,7 +8,7 @@ import { rawOf } from "../../formats/operations/file-operation.ts";
 import { run } from "../../formats/stream/conversion.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { whole } from "../declaration/json-values.ts";
-import { ANSWER_SCHEMAS, route, type Same } from "../declaration/route.ts";
+import { route } from "../declaration/route.ts";
 import { PIECES_BYTES } from "./tensor-answer.ts";
 import { openTensors } from "./tensor-body.ts";
 import {
@@ -16,35 +17,44 @@ import {
   TENSOR_ERRORS,
 } from "./tensor-descriptions.ts";
 import { json } from "../json.ts";
+import {
+  answerSchema,
+  type OutputOf,
+  type Same,
+} from "../declaration/schema.ts";
 
-const figure = z.number().nullable();
-const share = z.number().min(0).max(1).describe("Of the elements");
+const figure = once(() => z.number().nullable());
+const share = once(() => z.number().min(0).max(1).describe("Of the elements"));
 
-const figures = z.strictObject({
-  elements: whole,
-  kurtosis: figure.describe("3 for normal values, large with outliers"),
-  schemes: z.array(
-    z.strictObject({
-      scheme: z.string(),
-      sqnrDb: figure.describe("Signal to quantization noise; null: no noise"),
-      mse: figure,
-      cosine: figure,
-      maxError: figure,
-      clipped: share,
-      zeroed: share,
-      nan: share,
-    }),
-  ),
-  recommended: z.string().nullable(),
-});
+const figures = once(() =>
+  z.strictObject({
+    elements: whole(),
+    kurtosis: figure().describe("3 for normal values, large with outliers"),
+    schemes: z.array(
+      z.strictObject({
+        scheme: z.string(),
+        sqnrDb: figure().describe(
+          "Signal to quantization noise; null: no noise",
+        ),
+        mse: figure(),
+        cosine: figure(),
+        maxError: figure(),
+        clipped: share(),
+        zeroed: share(),
+        nan: share(),
+      }),
+    ),
+    recommended: z.string().nullable(),
+  }),
+);
 
-const analysis = z
-  .strictObject({
+const analysis = answerSchema("Analysis", () =>
+  z.strictObject({
     tensors: z.array(
-      figures.extend({
+      figures().extend({
         name: z.string(),
         dtype: z.string(),
-        shape: z.array(whole).readonly(),
+        shape: z.array(whole()).readonly(),
       }),
     ),
     passedOver: z
@@ -52,18 +62,18 @@ const analysis = z
         z.strictObject({
           name: z.string(),
           dtype: z.string().describe("As the container calls it: I64, Q4_0"),
-          shape: z.array(whole).readonly(),
+          shape: z.array(whole()).readonly(),
           reason: z.string(),
         }),
       )
       .describe("What was asked for and quantizing would leave as it is"),
-    total: figures,
+    total: figures(),
     rule: z.string().describe("How a scheme is recommended"),
     loaders: z
       .array(
         z.strictObject({
           loader: z.enum(LOADERS),
-          tensors: whole.describe("Of those judged, what it takes in MXFP4"),
+          tensors: whole().describe("Of those judged, what it takes in MXFP4"),
           recommended: z.string().nullable(),
           refusal: z.string().nullable().describe("Why it takes none"),
         }),
@@ -74,9 +84,9 @@ const analysis = z
       .describe(
         "Schemes that no loader undoes, of which a model has no figures",
       ),
-  })
-  .register(ANSWER_SCHEMAS, { id: "Analysis" });
-true satisfies Same<z.output<typeof analysis>, Analysis>;
+  }),
+);
+true satisfies Same<OutputOf<typeof analysis>, Analysis>;
 
 export const ANALYZE = route({
   id: "analyze",
