@@ -2,7 +2,7 @@
  * A built Worker with what its wrangler.toml binds, as Miniflare takes it. Wrangler can tell that too, but
  * takes more than a second to load; a test compares both. A key without a meaning here is refused.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 
@@ -34,10 +34,9 @@ const ELSEWHERE = [
 
 export type WorkerSettings = {
   name: string;
-  modules: true;
+  /** The first is the entry. Told, so that nobody has to parse the script for what it imports. */
+  modules: { type: "ESModule" | "CompiledWasm"; path: string }[];
   modulesRoot: string;
-  scriptPath: string;
-  modulesRules: { type: "CompiledWasm"; include: string[] }[];
   compatibilityDate: string;
   compatibilityFlags: string[];
   bindings: Record<string, string>;
@@ -79,11 +78,13 @@ export function builtWorker(config: string, folder: string): WorkerSettings {
   }
   return {
     name,
-    modules: true,
+    modules: [
+      { type: "ESModule", path: scriptPath },
+      ...wasmIn(folder).map(
+        (path) => ({ type: "CompiledWasm", path }) as const,
+      ),
+    ],
     modulesRoot: folder,
-    scriptPath,
-    // What the module imports beside itself: the kernels.
-    modulesRules: [{ type: "CompiledWasm", include: ["**/*.wasm"] }],
     compatibilityDate: compatibility_date,
     compatibilityFlags: compatibility_flags,
     bindings: vars,
@@ -110,4 +111,11 @@ export function builtWorker(config: string, folder: string): WorkerSettings {
       },
     }),
   };
+}
+
+/** What the script imports beside itself: the kernels. */
+function wasmIn(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((file) => file.endsWith(".wasm"))
+    .map((file) => join(folder, file));
 }

@@ -179,16 +179,20 @@ describe("a wrangler.toml", () => {
     mkdirSync(at, { recursive: true });
     const script =
       config === "bench/http.wrangler.toml" ? "http-worker" : "worker";
-    writeFileSync(join(at, `${script}.js`), "");
-    const { name, modules, modulesRoot, scriptPath, modulesRules, ...bound } =
-      builtWorker(join(ROOT, config), at);
-    expect({ modules, modulesRoot, scriptPath }).toEqual({
-      modules: true,
-      modulesRoot: at,
-      scriptPath: join(at, `${script}.js`),
-    });
+    const files = [`${script}.js`, "kernels.wasm", `${script}.js.map`];
+    for (const file of files) writeFileSync(join(at, file), "");
+    const { name, modules, modulesRoot, ...bound } = builtWorker(
+      join(ROOT, config),
+      at,
+    );
+    expect(modulesRoot).toBe(at);
+    const [entry, ...others] = modules;
+    const path = (file: string): string => join(at, file);
+    expect(entry).toEqual({ type: "ESModule", path: path(files[0]!) });
+    const kernels = { type: "CompiledWasm", path: path("kernels.wasm") };
+    expect(others).toContainEqual(kernels);
+    expect(new Set(others.map(({ type }) => type)).size).toBe(1);
     expect(name).toMatch(/^mxfp4-edge/);
-    expect(modulesRules[0]!.type).toBe("CompiledWasm");
     const { workerOptions } = unstable_getMiniflareWorkerOptions(
       join(ROOT, config),
     );
