@@ -6,22 +6,25 @@
  * tokenizers has
  */
 
+import { once } from "../api/once.ts";
 import { CLASSES } from "./character-classes.ts";
 
-const { letters, digits, spaces } = CLASSES;
-
 /** A contraction's end; letters, digits or marks with the space before them; spaces that nothing follows. */
-export const WORD = new RegExp(
-  [
-    "'(?:[sdmt]|ll|ve|re)",
-    ` ?[${letters}]+`,
-    ` ?[${digits}]+`,
-    ` ?[^${spaces}${letters}${digits}]+`,
-    `[${spaces}]+(?![^${spaces}])`,
-    `[${spaces}]+`,
-  ].join("|"),
-  "gu",
-);
+export const word = once(() => {
+  const { spaces } = CLASSES;
+  const [letters, digits] = [CLASSES.letters(), CLASSES.digits()];
+  return new RegExp(
+    [
+      "'(?:[sdmt]|ll|ve|re)",
+      ` ?[${letters}]+`,
+      ` ?[${digits}]+`,
+      ` ?[^${spaces}${letters}${digits}]+`,
+      `[${spaces}]+(?![^${spaces}])`,
+      `[${spaces}]+`,
+    ].join("|"),
+    "gu",
+  );
+});
 
 /** As far as a match looks beyond its end: `'ll` is one word, `'l` is not. In UTF-16 units. */
 const LOOKAHEAD = 4;
@@ -31,7 +34,7 @@ const LOOKAHEAD = 4;
  * text could change is left out.
  */
 export function wordsOf(text: string, isWhole: boolean): string[] {
-  const words = text.match(WORD) ?? [];
+  const words = text.match(word()) ?? [];
   if (isWhole) return words;
   let uncertain = 0;
   while (words.length > 0 && uncertain < LOOKAHEAD) {

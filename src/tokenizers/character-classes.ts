@@ -2,6 +2,7 @@
  * Letters and digits as Unicode 16 has them, written down: engines know later versions or earlier ones, and a text's words must
  * not depend on whose they are. Hugging Face's tokenizers 0.23 cuts by the same.
  */
+import { once } from "../api/once.ts";
 
 /**
  * \p{L}: code points in ranges, each as how far it begins behind the last one's end and, where it has more than one, how many
@@ -60,8 +61,8 @@ export const DIGITS = `
 
 /** For use between the brackets of a regular expression with the flag `u`. */
 export const CLASSES = {
-  letters: written(rangesIn(LETTERS)),
-  digits: written(rangesIn(DIGITS)),
+  letters: once(() => written(rangesIn(LETTERS))),
+  digits: once(() => written(rangesIn(DIGITS))),
   /** White_Space, of which `\s` of JavaScript lacks U+0085, and has U+FEFF besides. */
   spaces:
     "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000",

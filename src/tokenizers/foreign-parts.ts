@@ -5,6 +5,7 @@
  */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
+import { once } from "../api/once.ts";
 import { CLASSES } from "./character-classes.ts";
 import { categoryClass } from "./general-categories.ts";
 
@@ -154,7 +155,9 @@ function exactStep(part: TokenizerPart): TokenizerPart[] {
     case "WhitespaceSplit":
       return [split("\\s+", "Removed")];
     case "Digits":
-      return [split(part.individual_digits ? DIGIT : `${DIGIT}+`, "Isolated")];
+      return [
+        split(part.individual_digits ? digit() : `${digit()}+`, "Isolated"),
+      ];
     case "Metaspace":
       return metaspace(part);
     case "Split": {
@@ -173,7 +176,7 @@ function exactStep(part: TokenizerPart): TokenizerPart[] {
 }
 
 const STEPS = ["ByteLevel", "Digits", "Metaspace", "Split", "WhitespaceSplit"];
-const DIGIT = `[${CLASSES.digits}]`;
+const digit = once(() => `[${CLASSES.digits()}]`);
 
 /** The reader puts the sign where it belongs, and cuts at none. */
 function metaspace(part: TokenizerPart): TokenizerPart[] {

@@ -7,7 +7,7 @@ import { parsedObject } from "../api/json.ts";
 import { ByteLevelPreTokenizer, Tokenizer } from "@huggingface/tokenizers";
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
-import { BYTE_CHARACTERS, WORD } from "./byte-level.ts";
+import { BYTE_CHARACTERS, word } from "./byte-level.ts";
 import { CLASSES } from "./character-classes.ts";
 import {
   type AddedToken,
@@ -151,7 +151,7 @@ function mendReader(reader: Tokenizer): void {
   const { pre_tokenizer: steps, model } = reader;
   const { tokenizers = [] } = (steps ?? {}) as { tokenizers?: unknown[] };
   for (const step of tokenizers)
-    if (step instanceof ByteLevelPreTokenizer) step.pattern = WORD;
+    if (step instanceof ByteLevelPreTokenizer) step.pattern = word();
   if (model) {
     const cut = model._call.bind(model);
     model._call = (words) => words.flatMap((word) => cut([word]));
