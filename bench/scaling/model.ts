@@ -1,11 +1,11 @@
 /**
  * How long a step takes. On one machine the edge is one thread, and shares the cores with the trainers. n of these have
  * something to do: no more than the step's M microbatches. While a trainer computes one, the gradient of the one before is on
- * its way; then it tells the run, which it waits for, and sends the next:
+ * its way, and after it what the run is told, which brings the next lease:
  *
- *   own      = compute + the trainer's share of push            its thread
- *   away     = the rest of push + link                          the edge's thread, the disk, the link
- *   met      = ask + link + n/M · (pack + ask + pull + link)    with nothing beside it
+ *   own      = compute + the trainer's share of push and ask    its thread
+ *   away     = the rest of push and ask + link                  the edge's thread, the disk, the link
+ *   met      = n/M · (pack + ask + pull + link)                 with nothing beside it
  *   cycle(1) = max(own, away) + n/M · min(own, away) + met
  *   step     = commit + (M + (n − 1) / 2) · cycle(n) / n
  *
@@ -81,22 +81,21 @@ export function nearStep(
   /** Of what a trainer does once a step, a microbatch's part. */
   const part = n / microbatches;
   const push = costOf(constants.push, costs.pushedBytes, shards);
-  const met =
-    ask + part * (ask + costOf(constants.pull, costs.pulledBytes, shards));
+  const told = push + ask;
+  const met = part * (ask + costOf(constants.pull, costs.pulledBytes, shards));
   const waits = 1 - shares.edge - shares.trainer;
   const stages: Stages = {
-    own: { trainer: costs.compute + shares.trainer * push, edge: 0, wait: 0 },
+    own: { trainer: costs.compute + shares.trainer * told, edge: 0, wait: 0 },
     away: {
       trainer: 0,
-      edge: shares.edge * push,
-      wait: waits * push + travel(link, costs.pushedBytes),
+      edge: shares.edge * told,
+      wait: waits * told + travel(link, costs.pushedBytes) + link.roundTrip,
     },
     met: {
       trainer: part * costs.pack + shares.trainer * met,
       edge: shares.edge * met,
       wait:
         waits * met +
-        link.roundTrip +
         part * (link.roundTrip + pulledOver(link, costs, constants)),
     },
   };
@@ -182,12 +181,13 @@ export function farStep(
   const { once, shard } = constants.commit;
   const pull = Math.max(pulledOver(link, costs, constants), n * given);
   const push = Math.max(travel(link, costs.pushedBytes), gathered);
+  const ask = constants.ask + link.roundTrip;
   const compute =
     costs.pack +
-    constants.ask +
-    link.roundTrip +
-    rounds * (costs.compute + constants.ask + link.roundTrip) +
-    (rounds - 1) * Math.max(0, push - costs.compute);
+    ask +
+    rounds * costs.compute +
+    (rounds - 1) * Math.max(0, push + ask - costs.compute) +
+    ask;
   const commit =
     costs.update / shards +
     (fanIn === 1 ? microbatches : sums * rounds) * reduce +

@@ -39,18 +39,18 @@ const CONSTANTS: Constants = {
 };
 const LINK = { bytesPerSecond: 1000, roundTrip: 2 };
 
-// commit = 4 + 1.5 + 8 · 0.5 + 2 + 2 · 0.5 = 12.5; push = 2, of which the trainer has 0.5; pull = 2.5.
+// commit = 4 + 1.5 + 8 · 0.5 + 2 + 2 · 0.5 = 12.5; push 2 and ask 1, of which the trainer has 0.75; pull = 2.5.
 test.each([
-  // Packs, asks and pulls once, and has eight microbatches of 10 + 0.5 + 1; nothing hides the last push's 1.5.
-  ["one trainer pushes while it computes", 1, NO_LINK, 12.5 + 1 + 1 + 2.5 + 8 * 11.5 + 1.5], // prettier-ignore
-  // 0.25 for the difference, half of the bytes; a round trip more a request, and 0.5 s of bytes of the last push only.
-  ["a link that computing hides", 1, LINK, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 1 + 8 * 13.5 + 1.5 + 2.5], // prettier-ignore
+  // Packs, asks and pulls once, and has eight microbatches of 10 + 0.75; nothing hides the last one's 2.25.
+  ["one trainer pushes while it computes", 1, NO_LINK, 12.5 + 1 + 1 + 2.5 + 8 * 10.75 + 2.25], // prettier-ignore
+  // 0.25 for the difference, half of the bytes; a round trip more a request, of the last push and completion only.
+  ["a link that computing hides", 1, LINK, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 1 + 8 * 10.75 + 2.25 + 2.5 + 2], // prettier-ignore
   // 25 s of a push's bytes and 50 of the difference's: a microbatch takes its way, and only one is computed beside nothing.
-  ["a link so slow that it bounds", 1, { bytesPerSecond: 20, roundTrip: 2 }, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 50 + 8 * (1.5 + 2 + 25 + 1 + 2) + 10.5], // prettier-ignore
-  // A quarter of what is so once a step: 1.875 of requests, and the push's 2. The edge has 0.96875 of them, and a trainer with
-  // its packing 11.21875 of a core; both 12.1875, and half as much waits. One alone takes 10.5 + 1.5 / 4 + 2.125; the other
-  // meets 6.09375 of that at two cores, 0.96875 at the edge. Half a microbatch is computed twice.
-  ["two trainers on two cores", 2, NO_LINK, 12.5 + (8.5 / 2) * (13 + (10.5 + 0.125 + 1.1875) * (6.09375 / 2 / 13) + (0.125 + 0.46875) * (0.96875 / 13))], // prettier-ignore
+  ["a link so slow that it bounds", 1, { bytesPerSecond: 20, roundTrip: 2 }, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 50 + 8 * (2.25 + 2 + 25 + 2) + 10.75], // prettier-ignore
+  // A quarter of what is so once a step: 0.875 of requests, and the 3 of push and ask. The edge has 0.96875 of them, and a trainer
+  // with its packing 11.21875 of a core; both 12.1875. One alone takes 10.75 + 2.25 / 4 + 1.125; the other meets 6.09375 of
+  // that at two cores, 0.96875 at the edge. Half a microbatch is computed twice.
+  ["two trainers on two cores", 2, NO_LINK, 12.5 + (8.5 / 2) * (12.4375 + (10.75 + 0.1875 + 0.6875) * (6.09375 / 2 / 12.4375) + (0.1875 + 0.21875) * (0.96875 / 12.4375))], // prettier-ignore
 ] as const)("a step on one machine: %s", (_what, trainers, link, seconds) => {
   const setting = { trainers, shards: 2, microbatches: 8, link };
   expect(nearStep(COSTS, CONSTANTS, setting, 2)).toBeCloseTo(seconds, 9);
@@ -73,7 +73,7 @@ test("more trainers than cores come to what the cores can, and to what the edge'
   expect(atCores).toBeLessThan(1.01 * (commit + ((256 + 127.5) * 12) / 4));
   // A trainer has a core of its own when it is one of few.
   expect(step(1, { edge: 0, trainer: 0 })).toBeCloseTo(
-    commit + 256 * 11 + 2 + 1,
+    commit + 256 * 10 + 3 + 1,
     6,
   );
   // The edge has 3 s of each, and a quarter of a first lease, one after another, on more cores than are used.
@@ -100,13 +100,13 @@ test("a step of machines apart: shards give and take one after another, and sums
 
 test("machines apart push while they compute, but for the last round", () => {
   const setting = { trainers: 64, shards: 4, microbatches: 192 };
-  // Three rounds, each with the completion's second; a shard has 64 pushes of 0.75 to take, 38 s longer than computing.
+  // Three rounds; a shard has 64 pushes of 0.75 to take, which with the completion's second is 39 s longer than computing.
   const near = farStep(COSTS, CONSTANTS, { ...setting, link: { bytesPerSecond: 1e9, roundTrip: 0 } }); // prettier-ignore
-  expect(near.compute).toBeCloseTo(1 + 1 + 3 * 11 + 2 * (48 - 10), 5);
-  // One trainer, whose link takes 5 s a push: computing hides it, but for round trips, and for the last.
+  expect(near.compute).toBeCloseTo(1 + 1 + 3 * 10 + 2 * (48 + 1 - 10) + 1, 5);
+  // One trainer, whose link takes 5 s a push: computing hides it and the completion, but for the last.
   const link = { bytesPerSecond: 125, roundTrip: 1 };
   const alone = farStep(COSTS, CONSTANTS, { ...setting, trainers: 1, microbatches: 3, link }); // prettier-ignore
-  expect(alone.compute).toBeCloseTo(1 + 1 + 1 + 3 * (10 + 1 + 1), 9);
+  expect(alone.compute).toBeCloseTo(1 + (1 + 1) + 3 * 10 + (1 + 1), 9);
   expect(alone.push).toBeCloseTo(1 + 4, 9);
 });
 
