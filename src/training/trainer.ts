@@ -5,7 +5,6 @@
  * last is on its way, and lets that have its turns. A crash anywhere only loses leases, which are given again.
  */
 import { AppError } from "../api/errors.ts";
-import { frameDigest, sealFrame } from "../api/frame.ts";
 import type {
   Completion,
   Lease,
@@ -14,8 +13,8 @@ import type {
 } from "../api/lease.ts";
 import { hasEnded, type RunState } from "../api/run-status.ts";
 import { takeTurns } from "../kernels/steps.ts";
-import { free } from "../memory/free.ts";
 import { countedBytes, readBatch } from "./data.ts";
+import { Delivery, digestsOf, sealGradient } from "./delivery.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import { computeMicrobatch, type RunPlan } from "./microbatch.ts";
 import { PhaseClock } from "./phase-clock.ts";
@@ -74,9 +73,7 @@ export class RunTrainer {
   /** Being computed. */
   #current: Lease | undefined;
   /** What came of a lease, on its way to the shards and the run. One at most: the next waits for it. */
-  #delivery: Promise<void> | undefined;
-  /** It is not there yet. */
-  #isUnderway = false;
+  #delivery: Delivery | undefined;
   /** By the account. */
   #hasBegun = false;
   /** Nothing is done but wait for the delivery. */
@@ -183,7 +180,7 @@ export class RunTrainer {
     if (!delivery) return;
     this.#isWaiting = true;
     try {
-      await this.#unlessOld(() => delivery);
+      await this.#unlessOld(() => this.#told(delivery));
     } finally {
       this.#isWaiting = false;
       this.#delivery = undefined;
@@ -227,29 +224,36 @@ export class RunTrainer {
       frames,
     } = await takeTurns(
       computeMicrobatch(plan, parameters, batch, lease, memory.keeps),
-      () => (this.#isUnderway ? this.#turn?.() : undefined),
+      () => (this.#delivery?.isUnderway ? this.#turn?.() : undefined),
     );
     this.#clock.lap("compute");
-    const sealed = await Promise.all(
-      frames.map((bytes, index) => seal(plan, index, lease, bytes)),
-    );
+    const gradient = await sealGradient(plan, lease, frames);
     await this.#delivered();
     this.#clock.lap("push");
-    const completion = {
+    const told = {
       trainer: this.#identity.trainer,
       bootId: this.#identity.bootId,
       lossSum: Number.isFinite(lossSum) ? lossSum : null,
       tokens: counted,
       bytes: countedBytes(batch.targets, tokenLengths),
-      ...(lease.kind === "train" && { digests: sealed.map(frameDigest) }),
+      ...(lease.kind === "train" && { digests: digestsOf(gradient) }),
       ...this.#wish(),
+      phases: this.#clock.take(),
     };
-    this.#isUnderway = true;
-    this.#delivery = this.#deliver(plan, lease, sealed, completion).finally(
-      () => (this.#isUnderway = false),
+    this.#delivery = new Delivery(
+      this.#service,
+      plan,
+      lease,
+      gradient,
+      told,
+      () => {
+        if (this.#isWaiting) this.#clock.lap("push", told.phases);
+        // Whoever has the last may end the step with it.
+        const { microbatches } = plan.config;
+        if (lease.kind === "train" && lease.index === microbatches - 1)
+          this.#pulls.pullAhead(plan, lease);
+      },
     );
-    // Heard of where it is waited for.
-    this.#delivery.catch(() => {});
     // Computing keeps a thread from its sockets: first what is on its way is written.
     if (this.#leases.length > 0) await (this.#turn ?? nextTurn)();
   }
@@ -268,30 +272,12 @@ export class RunTrainer {
     };
   }
 
-  /** Every shard gets its frame, then the run is told; what it answers is heard. */
-  async #deliver(
-    plan: RunPlan,
-    lease: Lease,
-    frames: readonly Uint8Array<ArrayBuffer>[],
-    completion: Completion,
-  ): Promise<void> {
-    const phases = this.#clock.take();
-    await Promise.all(
-      frames.map(async (frame, index) => {
-        await this.#service.push(plan.shards[index]!.index, lease, frame);
-        phases.pushedBytes += frame.length;
-        free(frame);
-      }),
-    );
-    if (this.#isWaiting) this.#clock.lap("push", phases);
-    // Whoever has the last may end the step with it.
-    if (lease.kind === "train" && lease.index === plan.config.microbatches - 1)
-      this.#pulls.pullAhead(plan, lease);
-    const told = { ...completion, phases };
-    const response = await this.#service.complete(lease, told);
+  /** What the run answers to a completion. Errors: those of the service */
+  async #told({ lease, told, answer }: Delivery): Promise<void> {
+    const response = await answer;
     this.#onCompleted?.(lease, told);
     if (!response.lease && response.state === "running")
-      this.#pulls.pullAhead(plan, lease);
+      this.#pulls.pullAhead(this.#work!.plan, lease);
     this.#heard(response);
   }
 
@@ -305,21 +291,6 @@ export class RunTrainer {
       if (each && isNew) this.#leases.push(each);
     }
   }
-}
-
-/** `bytes` have room for the header, and are the frame's afterwards. */
-function seal(
-  { config, shards }: RunPlan,
-  shard: number,
-  { step, index: microbatch }: Lease,
-  bytes: Uint8Array<ArrayBuffer>,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const { start, length } = shards[shard]!;
-  const { gradientDtype: dtype } = config;
-  return sealFrame(
-    { kind: "gradient", dtype, step, microbatch, start, length },
-    bytes,
-  );
 }
 
 function isSame(
