@@ -8,14 +8,12 @@ import { decoderOf } from "../model/architectures.ts";
 import type { Decoder } from "../model/decoder.ts";
 import { Bpe } from "../tokenizers/bpe.ts";
 import {
+  checkTokenizerConfig,
   foreignBytes,
   ForeignTokenizer,
 } from "../tokenizers/foreign-tokenizer.ts";
+import { renumberedBpe } from "../tokenizers/renumbered-bpe.ts";
 import type { TextTokenizer } from "../tokenizers/text-tokenizer.ts";
-import {
-  isOwnTokenizer,
-  readTokenizerJson,
-} from "../tokenizers/tokenizer-json.ts";
 import { checkFormat, loadWeights } from "./load-weights.ts";
 import type { PanelWeights } from "./panel-weights.ts";
 import type { TextModel } from "./writer.ts";
@@ -53,16 +51,13 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
   if (config === undefined)
     throw new AppError("invalid_config", `Expected ${CONFIG_FILE}, got none`);
   const decoder = decoderOf(config);
+  const files = new TokenizerFiles(folder);
   return {
     decoder,
-    tokenizerBytes: async () => {
-      const json = await folder.text(TOKENIZER_FILE);
-      const isForeign = json !== undefined && !isOwnTokenizer(json);
-      return isForeign ? foreignBytes(json) : 0;
-    },
+    tokenizerBytes: () => files.bytes(),
     load: async (format, onWindow) => {
       checkFormat(decoder, format);
-      const tokenizer = await tokenizerOf(folder, decoder.vocabulary);
+      const tokenizer = await files.tokenizer(decoder.vocabulary);
       const generation = await folder.text(GENERATION_CONFIG_FILE);
       const endings = endingsOf(config, generation);
       const weights = await loadWeights(
@@ -77,25 +72,50 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
   };
 }
 
-/** One of no more ids than the model has; without a file, bytes are the tokens where there are as many. */
-async function tokenizerOf(
-  folder: Folder,
-  vocabulary: number,
-): Promise<TextTokenizer> {
-  const json = await folder.text(TOKENIZER_FILE);
-  if (json === undefined) await checkNoOther(folder);
-  if (json === undefined && vocabulary !== 256)
+/** A model's tokenizer in its files; read once, since what JSON leaves behind is several times as large. */
+class TokenizerFiles {
+  readonly #folder: Folder;
+  #read: Promise<Read> | undefined;
+
+  constructor(folder: Folder) {
+    this.#folder = folder;
+  }
+
+  /** Of one that others' reader holds, about. */
+  async bytes(): Promise<number> {
+    const { json, own } = await this.#files();
+    return json === undefined || own ? 0 : foreignBytes(json);
+  }
+
+  /** One of no more ids than the model has; without a file, bytes are the tokens where there are as many. */
+  async tokenizer(vocabulary: number): Promise<TextTokenizer> {
+    const { json, own } = await this.#files();
+    if (json === undefined) await checkNoOther(this.#folder);
+    if (json === undefined && vocabulary !== 256)
+      throw new AppError(
+        "file_not_found",
+        `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none; its makers publish it beside the weights`,
+      );
+    checkTokenizerConfig(await this.#folder.text(TOKENIZER_CONFIG_FILE));
+    const tokenizer =
+      json === undefined ? new Bpe([]) : (own ?? new ForeignTokenizer(json));
+    if (tokenizer.vocabulary <= vocabulary) return tokenizer;
     throw new AppError(
-      "file_not_found",
-      `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none; its makers publish it beside the weights`,
+      "invalid_config",
+      `Expected a tokenizer of at most ${vocabulary} ids, got ${tokenizer.vocabulary}`,
     );
-  const tokenizer = await read(json, folder);
-  if (tokenizer.vocabulary <= vocabulary) return tokenizer;
-  throw new AppError(
-    "invalid_config",
-    `Expected a tokenizer of at most ${vocabulary} ids, got ${tokenizer.vocabulary}`,
-  );
+  }
+
+  #files(): Promise<Read> {
+    return (this.#read ??= this.#folder.text(TOKENIZER_FILE).then((json) => ({
+      json,
+      own: json === undefined ? undefined : renumberedBpe(json),
+    })));
+  }
 }
+
+/** `own`: where this project's merging does. */
+type Read = { json: string | undefined; own: TextTokenizer | undefined };
 
 /** Without any tokenizer, bytes may be the tokens; not where there is one of another kind. Errors: `file_not_found` */
 async function checkNoOther(folder: Folder): Promise<void> {
@@ -106,15 +126,6 @@ async function checkNoOther(folder: Folder): Promise<void> {
     "file_not_found",
     `Expected ${TOKENIZER_FILE}, got ${other} alone: AutoTokenizer of transformers, saved again, writes it`,
   );
-}
-
-async function read(
-  json: string | undefined,
-  folder: Folder,
-): Promise<TextTokenizer> {
-  if (json === undefined) return new Bpe([]);
-  if (isOwnTokenizer(json)) return readTokenizerJson(json);
-  return new ForeignTokenizer(json, await folder.text(TOKENIZER_CONFIG_FILE));
 }
 
 /** What generation_config.json says goes before what config.json says. Errors: `malformed_body`, it is no object */

@@ -55,3 +55,13 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 function isPrintable(byte: number): boolean {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
 }
+
+const BYTE_OF = new Map(BYTE_CHARACTERS.map((char, byte) => [char, byte]));
+
+/** The bytes of a token by its name, whose characters stand for them; of another name, its text. */
+export function nameBytes(name: string): Uint8Array {
+  const bytes = Array.from(name, (char) => BYTE_OF.get(char));
+  return bytes.includes(undefined)
+    ? new TextEncoder().encode(name)
+    : Uint8Array.from(bytes as number[]);
+}

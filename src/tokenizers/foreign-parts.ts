@@ -32,7 +32,8 @@ export type TokenizerFile = {
 
 /** Errors: `malformed_body` for a part that is not computed here */
 export function exactParts(file: TokenizerFile): TokenizerFile {
-  const { added_tokens: added = [], model = {}, decoder = null } = file;
+  const { added_tokens: added = [], decoder = null } = file;
+  const model = typedModel(file.model);
   const steps = partsInOrder(file.pre_tokenizer ?? null, "pretokenizers");
   const normalizer = exactNormalizer(file.normalizer ?? null);
   const pretokenizers = steps.flatMap(exactStep);
@@ -47,7 +48,15 @@ export function exactParts(file: TokenizerFile): TokenizerFile {
     pre_tokenizer: { type: "Sequence", pretokenizers },
     post_processor: file.post_processor ?? null,
     decoder,
+    model,
   };
+}
+
+/** Of old files, as GPT-2's own, what the model has says which it is. */
+export function typedModel(model: TokenizerPart = {}): TokenizerPart {
+  if ("type" in model) return model;
+  if ("merges" in model) return { type: "BPE", ...model };
+  return Array.isArray(model.vocab) ? { type: "Unigram", ...model } : model;
 }
 
 function checkModel(

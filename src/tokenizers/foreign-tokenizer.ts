@@ -7,7 +7,7 @@ import { parsedObject } from "../api/json.ts";
 import { ByteLevelPreTokenizer, Tokenizer } from "@huggingface/tokenizers";
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
-import { BYTE_CHARACTERS, word } from "./byte-level.ts";
+import { nameBytes, word } from "./byte-level.ts";
 import { CLASSES } from "./character-classes.ts";
 import {
   type AddedToken,
@@ -24,6 +24,11 @@ const NONE = new Uint8Array(0);
 /** SentencePiece's space. */
 const SPACE = "▁";
 
+/** Errors: `malformed_body`, it is there and no object */
+export function checkTokenizerConfig(config: string | undefined): void {
+  if (config) objectIn("tokenizer_config.json", config);
+}
+
 /** What one takes in memory, about. */
 export function foreignBytes(json: string): number {
   return HELD_FOR_EACH_BYTE * json.length;
@@ -35,17 +40,13 @@ export class ForeignTokenizer implements TextTokenizer {
   readonly #added: ReadonlyMap<number, AddedToken>;
   readonly #bytesOf: (name: string) => Uint8Array;
 
-  /**
-   * `config` is what tokenizer_config.json says. Errors: `malformed_body`, what neither reads, or whose tokens are no pieces of
-   * text
-   */
-  constructor(json: string, config: string | undefined) {
+  /** Errors: `malformed_body`, what is not read, or whose tokens are no pieces of text */
+  constructor(json: string) {
     const parsed = exactParts(objectIn("tokenizer.json", json));
     this.#bytesOf = bytesOf(parsed);
     this.#added = new Map(
       (parsed.added_tokens ?? []).map((token) => [token.id, token]),
     );
-    if (config) objectIn("tokenizer_config.json", config);
     try {
       this.#tokenizer = new Tokenizer(parsed, {});
     } catch (error) {
@@ -98,22 +99,13 @@ function bytesOf({
   const types = partsInOrder(decoder ?? null, "decoders").map(
     ({ type }) => type,
   );
-  if (types.includes("ByteLevel")) return byteLevel;
+  if (types.includes("ByteLevel")) return nameBytes;
   // A Replace is of SentencePiece's space.
   if (types.includes("Metaspace") || types.includes("Replace")) return pieces;
   throw unread(
     "whose decoder has ByteLevel, or Metaspace as SentencePiece",
     `${String(model?.type)} with ${shown(decoder?.type ?? null)}`,
   );
-}
-
-const BYTE_OF = new Map(BYTE_CHARACTERS.map((char, byte) => [char, byte]));
-
-function byteLevel(name: string): Uint8Array {
-  const bytes = Array.from(name, (char) => BYTE_OF.get(char));
-  return bytes.includes(undefined)
-    ? utf8.encode(name)
-    : Uint8Array.from(bytes as number[]);
 }
 
 function pieces(name: string): Uint8Array {

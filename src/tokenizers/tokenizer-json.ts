@@ -38,20 +38,6 @@ export function writeTokenizerJson(bpe: Bpe): string {
   });
 }
 
-/** Whether `writeTokenizerJson` wrote it: others cut words otherwise, or have signs of their own. */
-export function isOwnTokenizer(json: string): boolean {
-  const own = (part: unknown) => JSON.stringify(part) ?? "null";
-  const { pre_tokenizer, decoder, ...told } = objectOf(json);
-  const { added_tokens = [], normalizer, post_processor, model } = told;
-  return (
-    own(pre_tokenizer) === own(BYTE_LEVEL) &&
-    own(decoder) === own(BYTE_LEVEL) &&
-    own(added_tokens) === "[]" &&
-    (normalizer ?? post_processor ?? null) === null &&
-    model?.vocab?.[BYTE_CHARACTERS[0]!] === 0
-  );
-}
-
 /** Reads what `writeTokenizerJson` wrote. Errors: `malformed_body`, another kind of tokenizer */
 export function readTokenizerJson(json: string): Bpe {
   const { vocab, merges } = modelOf(json);
@@ -75,11 +61,6 @@ export function readTokenizerJson(json: string): Bpe {
 }
 
 type Json = {
-  added_tokens?: unknown[];
-  normalizer?: unknown;
-  pre_tokenizer?: unknown;
-  post_processor?: unknown;
-  decoder?: unknown;
   model?: {
     type?: string;
     vocab?: Record<string, number>;

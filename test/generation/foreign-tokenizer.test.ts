@@ -4,11 +4,6 @@ import { describe, expect, it } from "vitest";
 import { openTextModel } from "../../src/generation/open-model.ts";
 import { completeShape } from "../../src/model/architectures.ts";
 import { ForeignTokenizer } from "../../src/tokenizers/foreign-tokenizer.ts";
-import {
-  isOwnTokenizer,
-  writeTokenizerJson,
-} from "../../src/tokenizers/tokenizer-json.ts";
-import { Bpe } from "../../src/tokenizers/bpe.ts";
 import { folderIn, gpt2Directory, written } from "../support/text-models.ts";
 import { TOKENIZERS } from "../support/tokenizers.ts";
 
@@ -51,7 +46,7 @@ const CASES: [name: string, json: string, text: string][] = [
 const told = new TextDecoder();
 
 describe.each(CASES)("%s", (name, json, text) => {
-  const tokenizer = new ForeignTokenizer(json, undefined);
+  const tokenizer = new ForeignTokenizer(json);
 
   it("cuts a prompt as it does there, and spells it", () => {
     const { ids, text: own } = TOKENIZERS[name]!;
@@ -62,15 +57,11 @@ describe.each(CASES)("%s", (name, json, text) => {
     // A text of pieces begins with a space, which its decoder takes away.
     expect(spelled.trimStart()).toBe(text);
   });
-
-  it("is told from one of this project", () => {
-    expect(isOwnTokenizer(json)).toBe(false);
-  });
 });
 
 describe("ids", () => {
   it("of parts of a character are its bytes, and signs are nothing", () => {
-    const tokenizer = new ForeignTokenizer(fileOf(GPT2), undefined);
+    const tokenizer = new ForeignTokenizer(fileOf(GPT2));
     const spelling = tokenizer.spelling();
     const half = 0xc3; // of ü the first, and the id that the test's file gives it
     expect(Array.from(spelling(half))).toEqual([0xc3]);
@@ -84,7 +75,7 @@ describe("ids", () => {
     const file = JSON.parse(fileOf(name, SENTENCE_PIECE)) as object;
     const added_tokens = [{ id: 400, content: "▁▁", special: false }];
     const json = JSON.stringify({ ...file, added_tokens });
-    const spelling = new ForeignTokenizer(json, undefined).spelling();
+    const spelling = new ForeignTokenizer(json).spelling();
     expect(told.decode(spelling(400))).toBe("  ");
   });
 
@@ -93,7 +84,7 @@ describe("ids", () => {
     const word = { id: 252, content: "<｜à la｜>", special: false };
     const added_tokens = [...file.added_tokens, word];
     const json = JSON.stringify({ ...file, added_tokens });
-    const tokenizer = new ForeignTokenizer(json, undefined);
+    const tokenizer = new ForeignTokenizer(json);
     expect(told.decode(tokenizer.spelling()(252))).toBe(word.content);
     expect(tokenizer.vocabulary).toBe(253);
   });
@@ -104,7 +95,7 @@ describe("ids", () => {
       unknown,
       [string, string, string],
     ];
-    const spelling = new ForeignTokenizer(json, undefined).spelling();
+    const spelling = new ForeignTokenizer(json).spelling();
     expect(Array.from(spelling(3 + 0x21))).toEqual([0x21]);
   });
 });
@@ -127,7 +118,7 @@ describe("a tokenizer is refused", () => {
       "Expected a tokenizer.json that is read here, got",
     ],
   ])("%s", (json, message) => {
-    expect(() => new ForeignTokenizer(json, undefined)).toThrow(message);
+    expect(() => new ForeignTokenizer(json)).toThrow(message);
   });
 
   it("where it has ids that the model has not", async () => {
@@ -141,7 +132,7 @@ describe("a tokenizer is refused", () => {
   });
 });
 
-it("a directory with one writes text, the same every time; its own is told apart", async () => {
+it("a directory with one writes text, the same every time", async () => {
   const sizes = { layers: 1, width: 64, heads: 2, context: 32 };
   const files = gpt2Directory(completeShape({ ...sizes, vocabulary: 252 }));
   files.set("tokenizer.json", new TextEncoder().encode(fileOf(GPT2)));
@@ -153,5 +144,4 @@ it("a directory with one writes text, the same every time; its own is told apart
   const model = await openTextModel(folderIn(files));
   const bytes = fileOf(GPT2).length;
   expect(await model.tokenizerBytes()).toBe(16 * bytes);
-  expect(isOwnTokenizer(writeTokenizerJson(new Bpe([])))).toBe(true);
 });

@@ -16,7 +16,10 @@ import {
   mostBytes,
   startInspectedEdge,
 } from "../support/inspected-edge.ts";
+import { ggufOfFolder } from "../support/gguf-of-folder.ts";
 import { MIB } from "../support/large-files.ts";
+import { folderIn } from "../support/text-models.ts";
+import "../support/kernels-node.ts";
 import { uniform } from "../support/random.ts";
 
 const GPT2 = {
@@ -62,44 +65,76 @@ function weights(): Uint8Array<ArrayBuffer> {
   return file;
 }
 
-/** As many ids as GPT-2's, of pairs of bytes: the text is of letters. */
+/** As many ids as GPT-2's, of pairs of bytes and a sign; numbers are others than this project's, as they are there. */
 function tokenizer(): string {
   const pairs = Array.from(
-    { length: GPT2.vocabulary - 256 },
+    { length: GPT2.vocabulary - 257 },
     (_, i) => [i % 256, Math.floor(i / 256)] as const,
   );
-  return writeTokenizerJson(new Bpe(pairs));
+  const own = JSON.parse(writeTokenizerJson(new Bpe(pairs))) as {
+    model: { vocab: Record<string, number> };
+  };
+  const content = "<|endoftext|>";
+  const id = GPT2.vocabulary - 1;
+  const vocab = Object.fromEntries([
+    ...Object.entries(own.model.vocab).map(([name, at]) => [name, id - 1 - at] as const), // prettier-ignore
+    [content, id],
+  ]);
+  return JSON.stringify({
+    ...own,
+    added_tokens: [{ id, content, special: true, normalized: true }],
+    model: { ...own.model, vocab },
+  });
 }
 
-test("GPT-2's size writes in MXFP4 within an isolate", async () => {
-  const client = new Mxfp4Edge({ baseUrl: edge.url });
-  const config = JSON.stringify(architectureOf(GPT2).huggingFaceConfig(GPT2));
-  await client.putFile("gpt2/config.json", new TextEncoder().encode(config));
-  await client.putFile(
-    "gpt2/tokenizer.json",
-    new TextEncoder().encode(tokenizer()),
-  );
-  await client.putFile("gpt2/model.safetensors", weights());
-  const request = { prompt: "It was", weights: "mxfp4", maxTokens: 4 } as const;
-  const texts: string[] = [];
-  const write = async (times: number) => {
-    for (let i = 0; i < times; i++) {
-      let text = "";
-      for await (const event of client.generate("gpt2", request))
-        if ("text" in event) text += event.text;
-        else expect(event.tokens).toBe(4);
-      texts.push(text);
-    }
-  };
-  const most = await mostBytes(edge, "124 M parameters", () => write(2));
-  expect(texts[1]).toBe(texts[0]);
-  expect(most).toBeGreaterThan(60 * MIB); // the weights were there
-  expect(most).toBeLessThan(128 * MIB);
+const config = JSON.stringify(architectureOf(GPT2).huggingFaceConfig(GPT2));
+const files = new Map<string, Uint8Array>([
+  ["config.json", new TextEncoder().encode(config)],
+  ["tokenizer.json", new TextEncoder().encode(tokenizer())],
+  ["model.safetensors", weights()],
+]);
 
-  const tooWide = client.generate("gpt2", { ...request, weights: "f32" });
-  await expect(tooWide.next()).rejects.toThrow("`weights` mxfp4 takes it");
-  const tooLong = client.generate("gpt2", { ...request, maxTokens: 1000 });
-  await expect(tooLong.next()).rejects.toThrow(
-    "of at most 455 tokens together",
-  );
-});
+test.each(["a directory", "a GGUF"])(
+  "GPT-2's size writes in MXFP4 within an isolate, of %s",
+  async (kind) => {
+    const client = new Mxfp4Edge({ baseUrl: edge.url });
+    const name = kind === "a GGUF" ? "gpt2.gguf" : "gpt2";
+    if (kind === "a GGUF") {
+      const file = await ggufOfFolder(folderIn(files));
+      await client.putFile(name, new Blob([file as Uint8Array<ArrayBuffer>]));
+    } else
+      for (const [file, bytes] of files)
+        await client.putFile(
+          `${name}/${file}`,
+          new Blob([bytes as Uint8Array<ArrayBuffer>]),
+        );
+    const request = {
+      prompt: "It was",
+      weights: "mxfp4",
+      maxTokens: 4,
+    } as const;
+    const texts: string[] = [];
+    const write = async (times: number) => {
+      for (let i = 0; i < times; i++) {
+        let text = "";
+        for await (const event of client.generate(name, request))
+          if ("text" in event) text += event.text;
+          else expect(event.tokens).toBe(4);
+        texts.push(text);
+      }
+    };
+    const most = await mostBytes(edge, `124 M parameters, ${kind}`, () =>
+      write(2),
+    );
+    expect(texts[1]).toBe(texts[0]);
+    expect(most).toBeGreaterThan(60 * MIB); // the weights were there
+    expect(most).toBeLessThan(128 * MIB);
+
+    const tooWide = client.generate(name, { ...request, weights: "f32" });
+    await expect(tooWide.next()).rejects.toThrow("`weights` mxfp4 takes it");
+    const tooLong = client.generate(name, { ...request, maxTokens: 1000 });
+    await expect(tooLong.next()).rejects.toThrow(
+      "of at most 455 tokens together",
+    );
+  },
+);

@@ -6,11 +6,9 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { wordsOf } from "../../src/tokenizers/byte-level.ts";
 import { ForeignTokenizer } from "../../src/tokenizers/foreign-tokenizer.ts";
+import { renumberedBpe } from "../../src/tokenizers/renumbered-bpe.ts";
 import { categoryClass } from "../../src/tokenizers/general-categories.ts";
-import {
-  isOwnTokenizer,
-  readTokenizerJson,
-} from "../../src/tokenizers/tokenizer-json.ts";
+import { readTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
 
 type Case = { tokenizer: object; ids: number[][] };
 const { texts, cases } = JSON.parse(
@@ -21,13 +19,75 @@ const { texts, cases } = JSON.parse(
 
 test.each(Object.entries(cases))("%s", (name, { tokenizer, ids }) => {
   const json = JSON.stringify(tokenizer);
-  const isOwn = isOwnTokenizer(json);
-  expect(isOwn).toBe(name.startsWith("own_"));
-  const own = isOwn
-    ? readTokenizerJson(json)
-    : new ForeignTokenizer(json, undefined);
+  const isOwn = name.startsWith("own_");
+  const own = isOwn ? readTokenizerJson(json) : new ForeignTokenizer(json);
   for (const [i, text] of texts.entries())
-    expect.soft([...own.encode(text)], JSON.stringify(text)).toEqual(ids[i]);
+    expect
+      .soft(Array.from(own.encode(text)), JSON.stringify(text))
+      .toEqual(ids[i]);
+});
+
+describe("what cuts words as GPT-2 does is merged here", () => {
+  const plain = Object.entries(cases).filter(
+    ([, { tokenizer }]) =>
+      renumberedBpe(JSON.stringify(tokenizer)) !== undefined,
+  );
+
+  test("which is so of GPT-2's, and of no other kind", () => {
+    expect(plain.map(([name]) => name)).toEqual([
+      "gpt2",
+      "own_byte",
+      "own_bpe",
+    ]);
+  });
+
+  test.each(plain)(
+    "%s: to the ids of Hugging Face's tokenizers, and to the same bytes",
+    (_, { tokenizer, ids }) => {
+      const json = JSON.stringify(tokenizer);
+      const [own, theirs] = [renumberedBpe(json)!, new ForeignTokenizer(json)];
+      for (const [i, text] of texts.entries())
+        expect
+          .soft(Array.from(own.encode(text)), JSON.stringify(text))
+          .toEqual(ids[i]);
+      expect(own.vocabulary).toBe(theirs.vocabulary);
+      const [spelled, expected] = [own.spelling(), theirs.spelling()];
+      for (let id = 0; id < own.vocabulary + 3; id++)
+        expect(spelled(id), `${id}`).toEqual(expected(id));
+    },
+  );
+
+  test("also of a file as old as GPT-2's own, whose model tells no type", () => {
+    const { tokenizer, ids } = cases.gpt2! as { tokenizer: { model: { type?: string } }; ids: number[][] }; // prettier-ignore
+    const { type: _, ...model } = tokenizer.model;
+    const json = JSON.stringify({ ...tokenizer, model });
+    const readers = [renumberedBpe(json)!, new ForeignTokenizer(json)];
+    for (const own of readers)
+      for (const [i, text] of texts.entries())
+        expect(Array.from(own.encode(text))).toEqual(ids[i]);
+    const unigram = cases.uni_always_True! as { tokenizer: { model: { type?: string } } }; // prettier-ignore
+    const { type: __, ...pieces } = unigram.tokenizer.model;
+    const untold = new ForeignTokenizer(JSON.stringify({ ...unigram.tokenizer, model: pieces })); // prettier-ignore
+    const typed = new ForeignTokenizer(JSON.stringify(unigram.tokenizer));
+    expect(untold.encode("the cat")).toEqual(typed.encode("the cat"));
+  });
+
+  const { tokenizer } = cases.gpt2! as { tokenizer: { model: { vocab: Record<string, number>; merges: [string, string][] }; added_tokens: object[] } }; // prettier-ignore
+  const { model, added_tokens: added } = tokenizer;
+  test.each<[string, object]>([
+    ["a normalizer", { normalizer: { type: "NFC" } }],
+    ["a space in front", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }], // prettier-ignore
+    ["words that are not cut", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: false } }], // prettier-ignore
+    ["signs around a text", { post_processor: { type: "TemplateProcessing" } }],
+    ["a token that strips", { added_tokens: added.map((each) => ({ ...each, lstrip: true })) }], // prettier-ignore
+    ["words that are tokens", { model: { ...model, ignore_merges: true } }],
+    ["a byte without a token", { model: { ...model, vocab: { ...model.vocab, A: undefined } } }], // prettier-ignore
+    ["a merge of what comes later", { model: { ...model, merges: model.merges.toReversed() } }], // prettier-ignore
+    ["a merge that is there twice", { model: { ...model, merges: [...model.merges, model.merges[0]!] } }], // prettier-ignore
+  ])("not of one with %s", (_, change) => {
+    const json = JSON.stringify({ ...tokenizer, ...change });
+    expect(renumberedBpe(json)).toBeUndefined();
+  });
 });
 
 test("letters and spaces are those of Unicode 16, whichever the engine has", () => {
@@ -80,7 +140,7 @@ test("classes of a pattern are those of Unicode 16: between brackets, outside of
   const cut = (Regex: string, text: string) => {
     const split = { type: "Split", pattern: { Regex }, behavior: "Removed", invert: true }; // prettier-ignore
     const steps = { type: "Sequence", pretokenizers: [split, { type: "ByteLevel", use_regex: false, add_prefix_space: false }] }; // prettier-ignore
-    const own = new ForeignTokenizer(JSON.stringify({ ...tokenizer, pre_tokenizer: steps }), undefined); // prettier-ignore
+    const own = new ForeignTokenizer(JSON.stringify({ ...tokenizer, pre_tokenizer: steps })); // prettier-ignore
     const spelling = own.spelling();
     return Buffer.from(own.encode(text).flatMap((id) => [...spelling(id)])).toString(); // prettier-ignore
   };
@@ -123,7 +183,7 @@ describe("what is cut otherwise is refused by its name", () => {
     [{ ...pieces, pre_tokenizer: { type: "Metaspace", prepend_scheme: "first" } }, 'Metaspace of `prepend_scheme` "first" beside "<tool>", which is normalized'], // prettier-ignore
     [{ ...pieces, pre_tokenizer: { type: "Metaspace", add_prefix_space: false } }, "Metaspace of `add_prefix_space` without `prepend_scheme`"], // prettier-ignore
   ])("%#", (json, message) => {
-    const read = () => new ForeignTokenizer(JSON.stringify(json), undefined);
+    const read = () => new ForeignTokenizer(JSON.stringify(json));
     expect(read).toThrow("Expected a tokenizer.json that is read here, got ");
     expect(read).toThrow(message);
   });

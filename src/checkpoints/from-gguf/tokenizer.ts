@@ -56,11 +56,10 @@ class Vocabulary {
 
   /** Id by text; rows of the table that no text uses have none. */
   ids(): Record<string, number> {
-    const ids = new Map<string, number>();
+    const ids = Object.create(null) as Record<string, number>;
     for (const [id, text] of this.texts.entries())
-      if (!this.isOf(id, TOKEN_TYPE.unused) && !ids.has(text))
-        ids.set(text, id);
-    return Object.fromEntries(ids);
+      if (!this.isOf(id, TOKEN_TYPE.unused)) ids[text] ??= id;
+    return ids;
   }
 
   /** Those that are found in a text before it is cut. */
@@ -96,10 +95,10 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
   const pre = keys.text(`${PREFIX}pre`) ?? "gpt-2";
   const steps = preTokenizerSteps(pre);
   const vocab = vocabulary.ids();
-  const merges = (keys.texts(`${PREFIX}merges`) ?? [])
-    .map((merge) => merge.split(" "))
-    // llama.cpp wants one merge at least: that of a file without any makes no token.
-    .filter((pair) => Object.hasOwn(vocab, pair.join("")));
+  // llama.cpp wants one merge at least: that of a file without any makes no token.
+  const merges = (keys.texts(`${PREFIX}merges`) ?? []).filter(
+    (pair) => vocab[pair.replace(" ", "")] !== undefined,
+  );
   return {
     normalizer: NORMALIZER[pre] ?? null,
     pre_tokenizer:
