@@ -62,7 +62,7 @@ export const HISTORY_ROUTES = [
       );
       return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
         "Content-Type": isCsv ? "text/csv; charset=utf-8" : "application/jsonl",
-
+        "Content-Length": String(bytes),
         // What compresses on the way would take the length along.
         "Cache-Control": "no-store, no-transform",
       });
@@ -222,7 +222,7 @@ export const HISTORY_ROUTES = [
       );
       return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
         "Content-Type": type,
-
+        "Content-Length": String(bytes),
         "Content-Disposition": `attachment; filename="${run}-step-${step}.${ending}"`,
         "Cache-Control": "no-store",
       });
