@@ -66,6 +66,23 @@ export function checkConfigSizes(checkpoint: Checkpoint): void {
     throw new AppError("invalid_config", problems.join("; "));
 }
 
+/** Before a table is made of them: there is a tensor of each at least. Errors: `invalid_config` */
+export function checkLayers({
+  config,
+  tensors,
+  ggml = [],
+}: Pick<Checkpoint, "config" | "tensors" | "ggml">): void {
+  const stored = tensors.length + ggml.length;
+  for (const key of SOME_LAYERS) {
+    const layers = config?.[key];
+    if (typeof layers === "number" && layers > stored)
+      throw new AppError(
+        "invalid_config",
+        `Expected ${CONFIG_FILE} with a \`${key}\` of at most the ${stored} tensors that there are, got ${layers}`,
+      );
+  }
+}
+
 function sizeProblem(
   config: NonNullable<Checkpoint["config"]>,
   key: string,

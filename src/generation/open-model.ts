@@ -2,6 +2,7 @@
 import { AppError } from "../api/errors.ts";
 import { parsedObject } from "../api/json.ts";
 import { CONFIG_FILE } from "../checkpoints/checkpoint.ts";
+import { checkLayers } from "../checkpoints/config-sizes.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { decoderOf } from "../model/architectures.ts";
@@ -50,6 +51,7 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
   const { config } = checkpoint;
   if (config === undefined)
     throw new AppError("invalid_config", `Expected ${CONFIG_FILE}, got none`);
+  checkLayers(checkpoint);
   const decoder = decoderOf(config);
   const files = new TokenizerFiles(folder);
   return {

@@ -3,7 +3,7 @@
  * signs are found in a text before it is cut. It holds a tenth of what Hugging Face's reader does, so that a GPT-2 has room in an
  * isolate with its tokenizer.
  */
-import { parsedObject } from "../api/json.ts";
+import { isObject, parsedObject } from "../api/json.ts";
 import { Bpe, BYTE_VOCABULARY, MAX_VOCABULARY, type Merge } from "./bpe.ts";
 import { BYTE_CHARACTERS, nameBytes } from "./byte-level.ts";
 import {
@@ -14,6 +14,8 @@ import {
 } from "./foreign-parts.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
 
+/** More than any tokenizer has. */
+const MAX_IDS = 2 ** 20;
 const NONE = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -25,14 +27,14 @@ export function renumberedBpe(json: string): TextTokenizer | undefined {
   const internal = new Map<string, number>();
   const numbers: number[] = [];
   const add = (name: string): boolean => {
-    const number = vocab[name];
-    const isNew = number !== undefined && !internal.has(name);
-    if (isNew) internal.set(name, numbers.push(number) - 1);
+    const isNew = Object.hasOwn(vocab, name) && !internal.has(name);
+    if (isNew) internal.set(name, numbers.push(vocab[name]!) - 1);
     return isNew;
   };
   if (!BYTE_CHARACTERS.every(add)) return undefined;
   const pairs: Merge[] = [];
   for (const merge of merges) {
+    if (typeof merge !== "string" && !Array.isArray(merge)) return undefined;
     const [left, right, ...more] = typeof merge === "string" ? merge.split(" ") : merge; // prettier-ignore
     const [one, other] = [left, right].map((name) => internal.get(name!));
     // One of tokens that come later, or of a token that another merge makes too, would have no number of its own.
@@ -62,13 +64,18 @@ function isPlain(file: TokenizerFile): boolean {
   if ((signs ?? null) !== null && !isByteLevel(signs)) return false;
   const rules = ["single_word", "lstrip", "rstrip"] as const;
   if (added.some((token) => rules.some((rule) => token[rule]))) return false;
+  if (added.some(({ content }) => typeof content !== "string")) return false;
   const others = ["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"]; // prettier-ignore
-  return (
-    model.type === "BPE" &&
-    typeof model.vocab === "object" &&
-    Array.isArray(model.merges) &&
-    !others.some((key) => model[key])
-  );
+  if (model.type !== "BPE" || others.some((key) => model[key])) return false;
+  const { vocab, merges } = model;
+  if (!isObject(vocab) || !Array.isArray(merges)) return false;
+  const ids = [...Object.values(vocab), ...added.map(({ id }) => id)];
+  return ids.every((id) => Number.isSafeInteger(id) && isBelow(id as number));
+}
+
+/** There is an entry for each number up to the last. */
+function isBelow(id: number): boolean {
+  return id >= 0 && id < MAX_IDS;
 }
 
 class RenumberedBpe implements TextTokenizer {

@@ -14,6 +14,7 @@ import {
   checkSame,
   takeTiedHead,
 } from "../checkpoints/model-tensors.ts";
+import { checkLayers } from "../checkpoints/config-sizes.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -56,6 +57,7 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
   const run = isNeeded
     ? { ...written, config: readCheckpointConfig(written.config) }
     : undefined;
+  checkLayers({ config, tensors });
   const shape = config ? importedShape(config) : run?.config.model;
   if (shape === undefined)
     throw new AppError(

@@ -296,6 +296,10 @@ describe("it is refused by name", () => {
     await expect(read(told)).rejects.toThrow(
       'Expected a GGUF of a llama with `rope.scaling.type` none, which is computed here, got "linear"',
     );
+    const wide = await withPair(bytes, "llama.attention.key_length", { uint32: 2 ** 32 - 2 }); // prettier-ignore
+    await expect(read(wide)).rejects.toThrow(
+      "heads of an even number of channels, at most 4096, which is computed here, got 4294967294",
+    );
     const lengths = await withPair(bytes, "llama.rope.dimension_count", { uint32: 8 }); // prettier-ignore
     await expect(read(lengths)).rejects.toThrow(
       "`rope.dimension_count` 16, as of a head, which is computed here, got 8",

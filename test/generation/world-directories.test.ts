@@ -216,6 +216,21 @@ test.each(["vocab.json", "tokenizer.model"])(
   },
 );
 
+test.each([
+  ["GPT-2", GPT2, "n_layer"],
+  ["Llama", LLAMA, "num_hidden_layers"],
+] as const)(
+  "a %s of more layers than there are tensors is refused before any of them is thought of",
+  async (_, shape, key) => {
+    const files = directory(shape, (tensors) => tensors);
+    const config = architectureOf(shape).huggingFaceConfig(shape);
+    files.set("config.json", json({ ...config, [key]: 1e12 }));
+    const message = `Expected config.json with a \`${key}\` of at most the `;
+    await expect(text(files)).rejects.toThrow(message);
+    await expect(parameters(files, shape)).rejects.toThrow(message);
+  },
+);
+
 test("a generation_config.json that is none is refused", async () => {
   const files = directory(GPT2, (tensors) => tensors);
   files.set("generation_config.json", new TextEncoder().encode("{"));

@@ -83,6 +83,11 @@ describe("what cuts words as GPT-2 does is merged here", () => {
     ["words that are tokens", { model: { ...model, ignore_merges: true } }],
     ["a byte without a token", { model: { ...model, vocab: { ...model.vocab, A: undefined } } }], // prettier-ignore
     ["a merge of what comes later", { model: { ...model, merges: model.merges.toReversed() } }], // prettier-ignore
+    ["an id that no table has room for", { model: { ...model, vocab: { ...model.vocab, zzz: 4e9 } } }], // prettier-ignore
+    ["an id that is no number", { model: { ...model, vocab: { ...model.vocab, A: "65" } } }], // prettier-ignore
+    ["a merge to what is no token", { model: { ...model, merges: [...model.merges, "a constructor"] } }], // prettier-ignore
+    ["a merge that is none", { model: { ...model, merges: [...model.merges, 7] } }], // prettier-ignore
+    ["a token without a text", { added_tokens: [{ id: 3 }] }],
     ["a merge that is there twice", { model: { ...model, merges: [...model.merges, model.merges[0]!] } }], // prettier-ignore
   ])("not of one with %s", (_, change) => {
     const json = JSON.stringify({ ...tokenizer, ...change });

@@ -20,6 +20,8 @@ type Known = {
   model(keys: Own, sizes: GgufSizes): ToldModel;
 };
 
+/** Channels, of whose rows the order is written down. */
+const MAX_HEAD = 4096;
 /** Of every architecture; they say nothing of what is computed. */
 const COMMON = ["vocab_size", "tensor_data_layout"];
 
@@ -142,6 +144,12 @@ function decoderConfig(
   const width = keys.needed("embedding_length");
   const heads = keys.needed("attention.head_count");
   const headLength = keys.number("attention.key_length") ?? width / heads;
+  if (headLength > MAX_HEAD || headLength % 2 !== 0)
+    throw notComputed(
+      keys,
+      `heads of an even number of channels, at most ${MAX_HEAD}`,
+      `${headLength}`,
+    );
   const scaling = keys.text("rope.scaling.type") ?? "none";
   if (scaling !== "none")
     throw notComputed(keys, "`rope.scaling.type` none", shown(scaling));
