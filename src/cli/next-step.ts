@@ -1,6 +1,6 @@
 /** What a person may do about an error that is none of the call: a line, or nothing where nobody knows. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
-import { BrokenOff } from "../client/broken-off.ts";
+import { BrokenOff, Unanswered } from "../client/broken-off.ts";
 import { called } from "./called.ts";
 
 const STEPS: Partial<Record<ErrorCode, () => string>> = {
@@ -16,8 +16,7 @@ const STEPS: Partial<Record<ErrorCode, () => string>> = {
     `\`${called("inspect", "PATH")}\` tells what is in it, and which loaders take it`,
   nonfinite_value: () =>
     "--nonfinite keep lets such values be; a line tells of each tensor that has some",
-  unavailable: () =>
-    `Nothing answers there: \`${called("serve")}\` serves on this machine, --url or $MXFP4_EDGE_URL names another edge`,
+  unavailable: () => "The edge cannot do it at present: try again in a while",
   overloaded: () => "The edge's memory is in use: try again in a while",
   state_version: () =>
     "The state is of another release: use that one, or another --state",
@@ -39,6 +38,8 @@ export class Remedied extends AppError {
 export function nextStep(error: unknown): string | undefined {
   if (error instanceof Remedied) return error.remedy;
   if (error instanceof BrokenOff) return ASK_AGAIN;
+  if (error instanceof Unanswered)
+    return `Nothing answers there: \`${called("serve")}\` serves on this machine, --url or $MXFP4_EDGE_URL names another edge`;
   if (error instanceof AppError) return STEPS[error.code]?.();
   return undefined;
 }

@@ -1,12 +1,19 @@
-/** Answers that end before they are whole. */
+/** Answers that do not come, and that end before they are whole. */
 import { AppError } from "../api/errors.ts";
 import { reasonOf } from "./retry.ts";
+
+/** `unavailable`, where nothing answers at a URL. */
+export class Unanswered extends AppError {
+  constructor(baseUrl: string, cause: unknown) {
+    const why = `Expected an answer from ${baseUrl}, got none: ${reasonOf(cause)}`;
+    super("unavailable", why, { cause });
+  }
+}
 
 /** `unavailable`, amid an answer that had begun. */
 export class BrokenOff extends AppError {
   constructor(expected: string, got: string, cause?: unknown) {
     super("unavailable", `Expected ${expected}, got ${got}`, { cause });
-    this.name = "BrokenOff";
   }
 }
 

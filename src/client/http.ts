@@ -1,5 +1,6 @@
 /** Requests to the API that are safe to repeat, repeated while that may help. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
+import { Unanswered } from "./broken-off.ts";
 import { checkApiToken, checkUrl } from "./checked-options.ts";
 import {
   isLasting,
@@ -7,7 +8,6 @@ import {
   isRetryableStatus,
   pause,
   pauseMs,
-  reasonOf,
 } from "./retry.ts";
 import { withTimeout } from "./with-timeout.ts";
 
@@ -203,11 +203,7 @@ export class Http {
 
   /** The network, a server that went away, a timeout; or an address that is none. */
   #unanswered(cause: unknown): Failure {
-    const error = new AppError(
-      "unavailable",
-      `Expected an answer from ${this.#options.baseUrl}, got none: ${reasonOf(cause)}`,
-      { cause },
-    );
+    const error = new Unanswered(this.#options.baseUrl, cause);
     return new Failure(error, !isLasting(cause));
   }
 

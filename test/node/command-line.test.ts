@@ -24,6 +24,7 @@ import {
 } from "vitest";
 import { AppError } from "../../src/api/errors.ts";
 import { loadAll } from "../../src/cli/commands.ts";
+import { BrokenOff, Unanswered } from "../../src/client/broken-off.ts";
 import { withConfig } from "../../src/cli/config-file.ts";
 import { refusedAsTyped, UsageError } from "../../src/cli/file-arguments.ts";
 import { isNewEnough } from "../../src/cli/newer-node.ts";
@@ -278,6 +279,12 @@ test("what an edge refuses is told with what to do about it", () => {
   expect(nextStep(refusal)).toContain("$MXFP4_EDGE_TOKEN");
   expect(nextStep(new AppError("run_not_found", "none"))).toContain("runs");
   expect(nextStep(new Error("a bug"))).toBeUndefined();
+  // An edge that refuses for a while is there.
+  const busy = new AppError("unavailable", "The object restarted");
+  expect(nextStep(busy)).toMatch(/^The edge cannot do it at present/);
+  const gone = new Unanswered("http://edge", new Error("ECONNREFUSED"));
+  expect(nextStep(gone)).toMatch(/^Nothing answers there: /);
+  expect(nextStep(new BrokenOff("2 bytes", "1"))).toContain("call it again");
 });
 
 describe("a model that is named", () => {
