@@ -223,7 +223,6 @@ describe("npm run ablation", () => {
     const [mtimes, runs] = [times(before), page()];
     for (const [option, value, steps] of [
       ["--steps", "3", 3],
-      ["--batch", "4", 2],
       ["--text-bytes", "8192", 2],
     ] as const) {
       const known = files().length;
