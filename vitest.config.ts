@@ -46,8 +46,8 @@ function inWorkerd(
 export default defineConfig({
   test: {
     globalSetup: "test/support/build.ts",
-    // Half the time of a test's file goes by waiting for processes that it has started: no core is left for vitest alone.
-    maxWorkers: availableParallelism(),
+    // A fifth of a file's time goes by with nothing to do: one more than there are cores keeps them busy.
+    maxWorkers: availableParallelism() + 1,
     reporters: process.env.TEST_RESULTS ? ["default", "json"] : ["default"],
     outputFile: { json: process.env.TEST_RESULTS ?? "" },
     projects: [

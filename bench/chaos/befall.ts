@@ -8,7 +8,7 @@ import type { RunClient } from "../../src/client/run-client.ts";
 import { fingerprint } from "../../src/kernels/matmul.ts";
 import { isFinalRefusal } from "../../src/training/refusals.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
-import { lying, type Told } from "./liar.ts";
+import { isRefused, lying, type Told } from "./liar.ts";
 import { faultyNetwork, Killed } from "./network.ts";
 import {
   type ObjectFault,
@@ -75,6 +75,11 @@ export async function befall(
   let computed = 0;
   let rewinding: Promise<number> = Promise.resolve(0);
   const told: Told = { lies: new Map(), accepted: 0 };
+  let isLiarGone = false;
+  const hasLied = () =>
+    isLiarGone ||
+    (liar!.lies.every((lie) => told.lies.has(lie)) &&
+      (told.accepted > 0 || liar!.lies.every(isRefused)));
   const host = async (index: number): Promise<void> => {
     const random = randomOf(schedule.seed * 31 + index + 1);
     const faults = schedule.trainerFaults.filter(
@@ -101,6 +106,8 @@ export async function befall(
     };
     const fetcher = faultyNetwork(schedule.network, random, onRequest);
     const isLiar = index === schedule.trainers;
+    if (liar?.comesFirst && !isLiar)
+      while (!hasLied() && !over.signal.aborted) await sleep(RESTART_MS);
     while (!over.signal.aborted) {
       const own = new Client({
         baseUrl: edge.url,
@@ -119,6 +126,7 @@ export async function befall(
       } catch (error) {
         if (over.signal.aborted) return;
         if (error instanceof AppError && isFinalRefusal(error)) {
+          isLiarGone ||= isLiar;
           if (error.code === "run_ended" || isLiar) return;
           throw error;
         }

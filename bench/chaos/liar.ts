@@ -6,8 +6,9 @@ import type { RunClient } from "../../src/client/run-client.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import type { Liar, Lie } from "./schedule.ts";
 
-/** Lies that no result follows, since what was sent is refused. */
-const REFUSED = new Set<Lie>(["another's lease", "truncated", "oversized"]);
+/** What is sent so is refused, and no result follows: it may come again and again. */
+export const isRefused = (lie: Lie): boolean =>
+  ["another's lease", "truncated", "oversized"].includes(lie);
 /** So that one whose pushes are refused does not ask without a pause. */
 const PAUSE_MS = 30;
 
@@ -41,7 +42,7 @@ export function lying(
       const sent = lie ? await falsified(frame, lie) : frame;
       digests[shard] = frameDigest(sent);
       if (lie === "nothing pushed") return;
-      if (lie && REFUSED.has(lie)) await sleep(PAUSE_MS);
+      if (lie && isRefused(lie)) await sleep(PAUSE_MS);
       const key =
         lie === "another's lease" ? keyOfAnother(lease.key) : lease.key;
       await run.push(shard, { ...lease, key }, sent);

@@ -41,8 +41,15 @@ export const LIES = [
 ] as const;
 export type Lie = (typeof LIES)[number];
 
-/** A trainer with a join token that lies so in a share of its microbatches. */
-export type Liar = { lies: readonly Lie[]; share: number };
+/**
+ * A trainer with a join token that lies so in a share of its microbatches. `comesFirst`, the others begin when it has told
+ * each of its lies, and one was taken where one can be.
+ */
+export type Liar = {
+  lies: readonly Lie[];
+  share: number;
+  comesFirst?: boolean;
+};
 
 /** At the so many-th request, the owner has the run go so many steps back, amid faults of its objects. */
 export type Rewind = { request: number; steps: number; objects: ObjectFault[] };

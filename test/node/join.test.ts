@@ -43,6 +43,7 @@ beforeAll(async () => {
   edge = await startEdge({ stateFolder: folder, quiet: true, token: TOKEN });
   client = new Client({ baseUrl: edge.url, token: TOKEN });
   await client.putDataset("corpus", new Blob([TEXT]));
+  writeFileSync(join(folder, "text.txt"), TEXT);
 });
 
 afterAll(async () => {
@@ -309,9 +310,12 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   expect((await call("revoke", id, first!.id)).stdout).toBe(
     `${first!.id} is revoked\n`,
   );
+  const { id: brief } = await run.joinToken({ expiresInMs: 1 });
   const listed = (await call("tokens", id)).stdout.split("\n");
   expect(listed[0]).toMatch(/^token +state +expires$/);
   expect(listed[1]).toMatch(new RegExp(`^${first!.id} +revoked +2`));
+  expect(listed[2]).toMatch(new RegExp(`^${second!.id} +active +2`));
+  expect(listed[3]).toMatch(new RegExp(`^${brief} +expired +2`));
   const refused = await begin(["join", edge.url, "--threads", "1"], token).ended; // prettier-ignore
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain("has not revoked");
@@ -396,7 +400,6 @@ function train(...args: string[]): Promise<Ended> {
 }
 
 test("npm run train --url trains on an edge elsewhere: its trainers and this machine's give the same bytes", async () => {
-  writeFileSync(join(folder, "text.txt"), TEXT);
   const checkpoints = await Promise.all(
     [
       ["--trainers", "1"],
@@ -419,7 +422,6 @@ test("npm run train --url trains on an edge elsewhere: its trainers and this mac
 });
 
 test("npm run train --url, killed and typed again, goes on with its run to the bytes of one that was not killed", async () => {
-  writeFileSync(join(folder, "text.txt"), TEXT);
   const kept = (name: string, file: string) =>
     join(folder, "home/runs", name, file);
   const line = (name: string) =>

@@ -272,6 +272,14 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     for (const name of brief) await train(name, { steps: 1 });
     // A name that comes twice is one run.
     const seven = ["one", "one", LONG, ...brief];
+    await page.addInitScript(`{
+      window.dashes = 0;
+      const { setLineDash } = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.setLineDash = function (dash) {
+        if (dash.length > 0) window.dashes++;
+        return setLineDash.call(this, dash);
+      };
+    }`);
     await page.goto(`${edge.url}/?runs=${seven.join(",")}`);
     const keys = page.locator(".chart").first().locator(".key");
     await expect.poll(() => keys.count()).toBe(7);
@@ -279,6 +287,9 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
       `[...document.querySelectorAll(".chart")[0].querySelectorAll(".key")].flatMap((key, i) => key.classList.contains("dashed") ? i : [])`,
     );
     expect(dashed).toEqual([6]);
+    await expect
+      .poll(() => page.evaluate<number>("window.dashes"))
+      .toBeGreaterThan(0);
     await page.context().close();
   });
 

@@ -1,4 +1,4 @@
-/** Every script of package.json, as npm runs it: `--help` and `--version` tell, and do nothing else. */
+/** Every script of package.json, once as npm runs it, then as npm's shell does: `--help` and `--version` tell, and do nothing else. */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -29,32 +29,46 @@ function files(): string[] {
     .toSorted();
 }
 
-function npm(script: string, ...args: string[]) {
-  const call = ["run", "--silent", script, "--", ...args];
-  const { status, stdout, stderr } = spawnSync("npm", call, {
+function called(program: string, ...args: string[]) {
+  const bin = join(folder, "node_modules/.bin");
+  const { status, stdout, stderr } = spawnSync(program, args, {
     cwd: folder,
     encoding: "utf8",
-    env: { ...process.env, NO_COLOR: "1", NO_UPDATE_NOTIFIER: "1" },
+    env: {
+      ...process.env,
+      PATH: `${bin}:${process.env.PATH}`,
+      NO_COLOR: "1",
+      NO_UPDATE_NOTIFIER: "1",
+    },
   });
   return { status, stdout, stderr };
 }
 
+const npm = (script: string, ...args: string[]) =>
+  called("npm", "run", "--silent", script, "--", ...args);
+
+/** What npm does when it has started, which takes it as long as the script. */
+const shell = (script: string, ...args: string[]) =>
+  called("sh", "-c", `${MANIFEST.scripts[script]} "$@"`, "sh", ...args);
+
 describe.each(SCRIPTS)("npm run %s", (script) => {
-  test.each(["--help", "-h"])("-- %s shows help in 80 columns", (flag) => {
+  test("-- --help shows help in 80 columns, and -h the same", () => {
     const before = files();
-    const { status, stdout, stderr } = npm(script, flag);
+    const help = npm(script, "--help");
+    const { status, stdout, stderr } = help;
     expect(stderr).toBe("");
     expect(status).toBe(0);
     expect(stdout).toMatch(/^Usage: /m);
     expect(stdout).toContain("--help");
     const long = stdout.split("\n").filter((line) => line.length > 80);
     expect(long).toEqual([]);
+    expect(shell(script, "-h")).toEqual(help);
     expect(files()).toEqual(before);
   });
 
   test("-- --version shows the package's version", () => {
     const before = files();
-    expect(npm(script, "--version")).toEqual({
+    expect(shell(script, "--version")).toEqual({
       status: 0,
       stdout: `${MANIFEST.version}\n`,
       stderr: "",
@@ -66,7 +80,7 @@ describe.each(SCRIPTS)("npm run %s", (script) => {
     "-- --no-such-option is refused, and nothing is done",
     () => {
       const before = files();
-      const { status, stdout, stderr } = npm(script, "--no-such-option");
+      const { status, stdout, stderr } = shell(script, "--no-such-option");
       expect(status).not.toBe(0);
       expect(stdout).toBe("");
       expect(stderr).toContain("no-such-option");
@@ -79,7 +93,7 @@ describe.each(SCRIPTS)("npm run %s", (script) => {
 test.each(["quantize", "dequantize", "analyze"])(
   "mxfp4-edge %s --help fits into 80 columns",
   (command) => {
-    const { status, stdout } = npm("mxfp4-edge", command, "--help");
+    const { status, stdout } = shell("mxfp4-edge", command, "--help");
     expect(status).toBe(0);
     expect(stdout).toContain(`Usage: mxfp4-edge ${command} [options] <file>`);
     const long = stdout.split("\n").filter((line) => line.length > 80);

@@ -16,7 +16,7 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const;
@@ -48,7 +48,11 @@ function npm(...args: string[]): { npm: ChildProcess; said: Said } {
     detached: true,
     stdio: ["ignore", output, output],
     // What marks all that descends from it, wherever its parents have gone.
-    env: { ...process.env, NO_COLOR: "1", SIGNALS_TEST: folder },
+    env: {
+      ...process.env,
+      NO_COLOR: "1",
+      SIGNALS_TEST: `${folder}/${started.length}`,
+    },
   });
   started.push(child);
   return { npm: child, said: (part) => said(log, part) };
@@ -63,8 +67,9 @@ async function said(log: string, part: RegExp): Promise<string> {
   return part.exec(readFileSync(log, "utf8"))![1]!;
 }
 
-/** Processes with the mark, by pid. */
-function marked(): number[] {
+/** Processes with the mark of all, or of what was started as the so many-th, by pid. */
+function marked(index?: number): number[] {
+  const mark = `SIGNALS_TEST=${folder}/${index ?? ""}`;
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
@@ -73,7 +78,7 @@ function marked(): number[] {
         return (
           pid !== process.pid &&
           readFileSync(`/proc/${pid}/environ`, "utf8").includes(
-            `SIGNALS_TEST=${folder}\0`,
+            index === undefined ? mark : `${mark}\0`,
           )
         );
       } catch {
@@ -82,12 +87,12 @@ function marked(): number[] {
     });
 }
 
-async function gone(): Promise<number[]> {
+async function gone(index?: number): Promise<number[]> {
   const deadline = Date.now() + GONE_MS;
-  while (marked().length > 0 && Date.now() < deadline) {
+  while (marked(index).length > 0 && Date.now() < deadline) {
     await new Promise((wake) => setTimeout(wake, 50));
   }
-  return marked();
+  return marked(index);
 }
 
 async function freePort(): Promise<number> {
@@ -99,31 +104,42 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-describe.runIf(process.platform === "linux").each(SIGNALS)(
-  "%s to npm alone ends",
-  (signal) => {
-    test("npm start, and its restart serves on the same port", async () => {
-      const port = `${await freePort()}`;
-      const state = join(folder, "state");
-      const args = ["start", "--", "--port", port, "--state", state];
-      const first = npm(...args);
-      await first.said(/serves on (\S+?),/);
-      expect(marked().length).toBeGreaterThan(2);
-      first.npm.kill(signal);
-      await once(first.npm, "exit");
+const onLinux = test.runIf(process.platform === "linux");
 
-      const second = npm(...args);
-      const url = await second.said(/serves on (\S+?),/);
+onLinux(
+  "npm start ends by any signal to npm alone, and its restart at once serves on the same port",
+  async () => {
+    const port = `${await freePort()}`;
+    const state = join(folder, "state");
+    const args = ["start", "--", "--port", port, "--state", state];
+    const served = async () => {
+      const { npm: command, said: output } = npm(...args);
+      const url = await output(/serves on (\S+?),/);
       expect(url).toBe(`http://127.0.0.1:${port}`);
       expect((await fetch(`${url}/healthz`)).status).toBe(200);
-      second.npm.kill(signal);
-      expect(await gone()).toEqual([]);
-    });
+      return command;
+    };
+    let command = await served();
+    expect(marked().length).toBeGreaterThan(2);
+    for (const signal of SIGNALS) {
+      command.kill(signal);
+      await once(command, "exit");
+      const ended = started.length - 1;
+      command = await served();
+      expect(await gone(ended), signal).toEqual([]);
+    }
+    command.kill("SIGKILL");
+    expect(await gone()).toEqual([]);
+  },
+);
 
-    test("npm run train, which keeps its parameters, and its restart trains", async () => {
-      const text = join(folder, "text.txt");
-      writeFileSync(text, "The same line again and again.\n".repeat(400));
-      const args = (out: string) => [
+onLinux(
+  "npm run train ends by any signal to npm alone, keeps its parameters, and its restart at once trains",
+  async () => {
+    const text = join(folder, "text.txt");
+    writeFileSync(text, "The same line again and again.\n".repeat(400));
+    const training = async (out: string) => {
+      const { npm: command, said: output } = npm(
         ...TRAIN_FOR_HOURS,
         "--text",
         text,
@@ -131,55 +147,59 @@ describe.runIf(process.platform === "linux").each(SIGNALS)(
         join(folder, "state"),
         "--out",
         join(folder, out),
-      ];
-      const first = npm(...args("first"));
-      await first.said(/(step 0) /);
-      first.npm.kill(signal);
-      await once(first.npm, "exit");
-
-      const second = npm(...args("second"));
-      await second.said(/(step 0) /);
-      expect(existsSync(join(folder, "first"))).toBe(true);
-      second.npm.kill(signal);
-      expect(await gone()).toEqual([]);
-      expect(existsSync(join(folder, "second"))).toBe(true);
-    });
-
-    test("npm run mxfp4-edge", async () => {
-      // An edge that never answers: the command is in the middle of its work for as long as it takes.
-      const silent = createServer(() => undefined).listen(0, "127.0.0.1");
-      await once(silent, "listening");
-      const { port } = silent.address() as { port: number };
-      const file = join(folder, "x.safetensors");
-      const header =
-        '{"x":{"dtype":"F32","shape":[32],"data_offsets":[0,128]}}';
-      const length = Buffer.alloc(8);
-      length.writeBigUInt64LE(BigInt(header.length));
-      writeFileSync(
-        file,
-        Buffer.concat([length, Buffer.from(header), Buffer.alloc(128)]),
       );
-      const arrived = once(silent, "connection");
-      const { npm: command } = npm(
-        "run",
-        "mxfp4-edge",
-        "--",
-        "quantize",
-        file,
-        "--url",
-        `http://127.0.0.1:${port}`,
-        "-o",
-        join(folder, "y.safetensors"),
-      );
-      await arrived;
+      await output(/(step 0) /);
+      return command;
+    };
+    let command = await training("0");
+    for (const [index, signal] of SIGNALS.entries()) {
       command.kill(signal);
-      expect(await gone()).toEqual([]);
-      silent.close();
-    });
+      await once(command, "exit");
+      command = await training(`${index + 1}`);
+      expect(existsSync(join(folder, `${index}`)), signal).toBe(true);
+      expect(await gone(index), signal).toEqual([]);
+    }
+    command.kill("SIGHUP");
+    expect(await gone()).toEqual([]);
+    expect(existsSync(join(folder, `${SIGNALS.length}`))).toBe(true);
   },
 );
 
-test.runIf(process.platform === "linux")(
+onLinux.each(SIGNALS)(
+  "%s to npm alone ends npm run mxfp4-edge",
+  async (signal) => {
+    // An edge that never answers: the command is in the middle of its work for as long as it takes.
+    const silent = createServer(() => undefined).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as { port: number };
+    const file = join(folder, "x.safetensors");
+    const header = '{"x":{"dtype":"F32","shape":[32],"data_offsets":[0,128]}}';
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    writeFileSync(
+      file,
+      Buffer.concat([length, Buffer.from(header), Buffer.alloc(128)]),
+    );
+    const arrived = once(silent, "connection");
+    const { npm: command } = npm(
+      "run",
+      "mxfp4-edge",
+      "--",
+      "quantize",
+      file,
+      "--url",
+      `http://127.0.0.1:${port}`,
+      "-o",
+      join(folder, "y.safetensors"),
+    );
+    await arrived;
+    command.kill(signal);
+    expect(await gone()).toEqual([]);
+    silent.close();
+  },
+);
+
+onLinux(
   "Ctrl-C in a terminal, which npm passes on a second time, is one Ctrl-C",
   async () => {
     const text = join(folder, "text.txt");

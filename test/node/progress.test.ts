@@ -1,0 +1,121 @@
+/** What a command says of a run as it goes, on a terminal and elsewhere. */
+import { stripVTControlCharacters } from "node:util";
+import { describe, expect, test } from "vitest";
+import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
+import { Progress } from "../../src/cli/progress.ts";
+import { timeSpent } from "../../src/cli/time-spent.ts";
+
+describe("progress", () => {
+  const metrics = (step: number): StepMetrics => ({
+    step,
+    trainLoss: 3.25,
+    gradNorm: 1,
+    learningRate: 1e-3,
+    tokens: (step + 1) * 100,
+    valLoss: null,
+    committedMs: 1000 + step * 50,
+    trainNatsPerByte: 3.25,
+    valNatsPerByte: null,
+    results: null,
+    chain: null,
+    phases: {
+      leaseMs: 10,
+      pullMs: 20,
+      computeMs: 150,
+      pushMs: 20,
+      commitMs: step === 0 ? null : 8,
+      pulledBytes: 3_000_000,
+      pushedBytes: 1_250_000,
+    },
+  });
+  const events = (steps: number): RunEvent[] =>
+    Array.from({ length: steps }, (_, step) => ({
+      id: step,
+      timeMs: 0,
+      type: "step",
+      metrics: metrics(step),
+    }));
+
+  function written(isTTY: boolean, steps: number): string {
+    let output = "";
+    const progress = new Progress(
+      { isTTY, columns: 100, write: (part) => Boolean((output += part)) },
+      steps,
+    );
+    for (const event of events(steps)) progress.event(event);
+    return output;
+  }
+
+  test("is a line now and then where there is no terminal", () => {
+    const lines = written(false, 400).trimEnd().split("\n");
+    expect(lines.length).toBe(40);
+    // 100 tokens in 50 ms; 20 steps from the end, 2,000 tokens are left.
+    expect(lines.at(-3)).toBe(
+      "step 380/400  loss 3.2500  val loss -  2000 tokens/s  ETA 0:01",
+    );
+  });
+
+  test("tells losses by the byte too, where tokens are none", () => {
+    let output = "";
+    const out = { write: (part: string) => Boolean((output += part)) };
+    const progress = new Progress(out, 1);
+    const head = { id: 0, timeMs: 0 };
+    const evaluation = { step: 0, valLoss: 4, tokens: 10, bytes: 25 };
+    progress.event({
+      ...head,
+      type: "evaluation",
+      ...evaluation,
+      valNatsPerByte: 1.6,
+    });
+    const step = { ...metrics(0), trainLoss: 5, trainNatsPerByte: 2 };
+    progress.event({ ...head, type: "step", metrics: step });
+    expect(stripVTControlCharacters(output).split("\n")).toEqual([
+      "step 0  val loss 4.0000 (1.6000 nats per byte)  over 10 held-out tokens of 25 bytes",
+      "step 1/1  loss 5.0000 (2.0000)  val loss 4.0000 (1.6000)",
+      "",
+    ]);
+  });
+
+  test("ends with where the time went, which a run before phases does not tell", () => {
+    const steps = [metrics(0), metrics(1), { ...metrics(2), phases: null }];
+    expect(timeSpent(steps)).toBe(
+      "trainers' time: 75.0 % computing, 5.0 % waiting for leases, 10.0 % pulling, 10.0 % pushing; " +
+        "a step: 8 ms to commit, 3.0 MB pulled, 1.3 MB pushed",
+    );
+    expect(timeSpent(steps.slice(2))).toBeUndefined();
+  });
+
+  test("has what it is given above that line, in place, until a line that stays", () => {
+    let output = "";
+    const out = { isTTY: true, columns: 20, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+    const progress = new Progress(out, 2, () => ["above", "below"]);
+    for (const event of events(2)) progress.event(event);
+    progress.line("over");
+    // The second comes too soon after the first to be drawn.
+    expect(output).toBe(
+      `above\nbelow\nstep 1/2  loss 3.25\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(2)}over\n`,
+    );
+  });
+
+  test.each([
+    [{ columns: 5, rows: 4 }, true],
+    [{ columns: 5, rows: 3 }, false],
+    [{ columns: 4, rows: 4 }, false],
+  ])(
+    "on a terminal of %o has what is above that line only where it can be cleared again: %s",
+    (size, isShown) => {
+      let output = "";
+      const out = { isTTY: true, ...size, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const progress = new Progress(out, 1, () => ["wide", "low"]);
+      progress.event(events(1)[0]!);
+      expect(output.startsWith("wide\nlow\nste")).toBe(isShown);
+      expect(output.startsWith("ste")).toBe(!isShown);
+    },
+  );
+
+  test("is one line that changes on a terminal", () => {
+    const output = written(true, 400);
+    expect(output.split("\n").length).toBe(1);
+    expect(output.split("\r\u001b[2K").length).toBe(400);
+  });
+});
