@@ -37,6 +37,42 @@ const nameFields = () => {
     table.setAttribute("aria-label", table.id.replaceAll("_", " "));
   for (const text of docs.querySelectorAll("pre.microlight"))
     text.setAttribute("tabindex", "0");
+  // All of one name, whichever token they take.
+  const tokens = docs.querySelectorAll(".dialog-ux form");
+  for (const [i, form] of tokens.entries()) {
+    const field = form.querySelector("input");
+    const [scheme] = form.querySelector("h4").innerText.split(/\s/);
+    field?.setAttribute("aria-label", scheme);
+    field?.setAttribute("id", `token-${i}`);
+    form.querySelector("label")?.setAttribute("for", `token-${i}`);
+    form.querySelector(".modal-btn.auth")?.removeAttribute("aria-label");
+  }
+  docs
+    .querySelector(".dialog-ux .close-modal")
+    ?.setAttribute("aria-label", "Close");
+};
+// Its dialog begins at the last field; what has the focus there goes with a token that is taken, and nobody gives it back
+// to what opened the dialog.
+let opener;
+let wasOpen = false;
+docs.addEventListener(
+  "click",
+  ({ target }) => {
+    if (!docs.querySelector(".dialog-ux")) opener = target.closest("button");
+  },
+  true,
+);
+const keepFocus = () => {
+  const dialog = docs.querySelector(".dialog-ux");
+  const isLost = document.activeElement === document.body;
+  if (dialog && !wasOpen) dialog.querySelector("input")?.focus();
+  else if (dialog && isLost) dialog.querySelector(".btn-done")?.focus();
+  else if (wasOpen && isLost)
+    (opener?.isConnected
+      ? opener
+      : docs.querySelector(".btn.authorize")
+    ).focus();
+  wasOpen = dialog !== null;
 };
 // Once a frame, however much of it changes.
 let frame;
@@ -44,5 +80,6 @@ new MutationObserver(() => {
   frame ??= requestAnimationFrame(() => {
     frame = undefined;
     nameFields();
+    keepFocus();
   });
 }).observe(docs, { childList: true, subtree: true });
