@@ -13,6 +13,7 @@ import { checkBearer } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
+  aloneGguf,
   localFile,
   localFolder,
   remoteFile,
@@ -73,11 +74,9 @@ async function inspected(
 /** A model's files, or the GGUF that is alone in a directory. */
 async function inspectDirectory(path: string): Promise<Inspection> {
   const folder = localFolder(path);
-  const names = (await folder.list())!;
-  const ggufs = names.filter((name) => name.endsWith(".gguf"));
-  const isModel = names.some((name) => name.endsWith(".safetensors"));
-  if (isModel || ggufs.length !== 1) return inspect(await readFolder(folder));
-  return inspectOne(ggufs[0]!, await folder.open(ggufs[0]!));
+  const gguf = aloneGguf((await folder.list())!);
+  if (gguf === undefined) return inspect(await readFolder(folder));
+  return inspectOne(gguf, await folder.open(gguf));
 }
 
 async function inspectOne(name: string, file: RangedFile): Promise<Inspection> {

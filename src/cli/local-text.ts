@@ -8,7 +8,7 @@ import { Writer, type WritingOptions } from "../generation/writer.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
 import { checkpointBytes, modelFile } from "../training/checkpoint-file.ts";
-import { localFile, localFolder } from "./ranged-files.ts";
+import { aloneGguf, localFile, localFolder } from "./ranged-files.ts";
 
 /** What a person's text begins with, and how it goes on. */
 export type TextOptions = WritingOptions & {
@@ -16,12 +16,13 @@ export type TextOptions = WritingOptions & {
   signal?: AbortSignal;
 };
 
-/** The model of a directory, a GGUF or a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
+/** The model of a directory, a GGUF, also one that is alone in a directory, or a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
 export async function localModel(path: string): Promise<Folder> {
   const found = statSync(path, { throwIfNoEntry: false });
-  return found?.isDirectory()
-    ? localFolder(path)
-    : modelFile(await localFile(path));
+  if (!found?.isDirectory()) return modelFile(await localFile(path));
+  const folder = localFolder(path);
+  const gguf = aloneGguf((await folder.list())!);
+  return gguf === undefined ? folder : modelFile(await folder.open(gguf));
 }
 
 export async function openWriter(

@@ -2,7 +2,13 @@
 import { arena } from "../support/kernels-node.ts";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
@@ -60,6 +66,10 @@ test("a GGUF writes what its directory does, and one of another architecture is 
   const whole = generate([folder, ...args]);
   expect(whole.status).toBe(0);
   expect(generate([path, ...args]).stdout).toBe(whole.stdout);
+  const alone = join(folder, "alone");
+  mkdirSync(alone);
+  writeFileSync(join(alone, "any-name.gguf"), bytes);
+  expect(generate([alone, ...args]).stdout).toBe(whole.stdout);
   const at = Buffer.from(bytes).indexOf("gpt2");
   bytes.set(new TextEncoder().encode("gptj"), at);
   writeFileSync(path, bytes);
