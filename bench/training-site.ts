@@ -7,6 +7,7 @@ import type { StepMetrics } from "../src/api/run-metrics.ts";
 import type { RunStatus } from "../src/api/run-status.ts";
 import type { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import type { RunClient } from "../src/client/run-client.ts";
+import { trainerNames } from "../src/cli/joined-threads.ts";
 import { cpuSeconds } from "./cpu-time.ts";
 
 /** The first may have been paused amid it, and the next waits for objects that were at rest for so long that the platform let them go. */
@@ -31,7 +32,8 @@ export type Stretch = {
 
 export type SiteSetting = {
   request: Omit<RunRequest, "steps" | "evaluation">;
-  trainers: number;
+  /** Of each process how many: those of one share what they pull. */
+  trainers: readonly number[];
   /** As the trainers reach the edge. */
   url: string;
   edgePids: readonly number[];
@@ -68,8 +70,8 @@ export class TrainingSite {
     const run = client.run(name);
     await run.setState("paused");
     const file = join(import.meta.dirname, "trainer-process.ts");
-    const processes = Array.from({ length: trainers }, (_, index) =>
-      fork(file, [url, name, `trainer-${index}`]),
+    const processes = trainers.map((count, index) =>
+      fork(file, [url, name, ...trainerNames(`trainer-${index}`, count)]),
     );
     return new TrainingSite(run, processes, edgePids);
   }

@@ -1,5 +1,6 @@
 /**
- * `train/…`: whole steps of a run, the edge in one process and each trainer in another, on this machine's cores.
+ * `train/…`: whole steps of a run, the edge in one process and the trainers in another, as `mxfp4-edge join` has them, on this
+ * machine's cores.
  *
  *   train/1-trainer, train/2-trainers  tokens a second from one commit to a later one
  *   train/step, train/overhead         ms of a step with one trainer, and those of them in which it does not compute
@@ -86,7 +87,7 @@ export async function startTraining(
         microbatches: MICROBATCHES,
         sequences,
       },
-      trainers,
+      trainers: [trainers],
       url: edge.url,
       edgePids: edgePids(stateFolder),
     });

@@ -163,7 +163,7 @@ async function sampleOf(
       microbatches,
       shards,
     },
-    trainers,
+    trainers: Array.from({ length: trainers }, () => 1),
     url: linked?.url ?? edgeUrl,
     edgePids: edgePids(stateFolder),
   });
