@@ -13,7 +13,7 @@ import { AppError } from "../api/errors.ts";
 
 const MIB = 1024 * 1024;
 const PAUSE_MS = 20;
-const MAX_WAIT_MS = 30_000;
+export const MAX_WAIT_MS = 30_000;
 /**
  * A request whose client left is not told, it just never goes on; so who gives no sign of life for
  * this long holds nothing any more. A trainer's microbatch may take a minute, and one is cut off rarely.
