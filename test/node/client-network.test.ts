@@ -5,7 +5,7 @@ import {
   createServer as createTcpServer,
   type Socket,
 } from "node:net";
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 
 /** The port of a server that is there while `use` runs. */
@@ -22,8 +22,12 @@ async function serving<T>(
   }
 }
 
-/** One that nobody listens on. */
-const freePort = () => serving(createServer(), (port) => Promise.resolve(port));
+/** Nobody listens on its port. */
+let absent: string;
+beforeAll(async () => {
+  const port = await serving(createServer(), (own) => Promise.resolve(own));
+  absent = `http://127.0.0.1:${port}`;
+});
 
 test("pushes, one after the other, share connections", async () => {
   const pushes = 4;
@@ -70,15 +74,17 @@ const CALLS: [string, (edge: Mxfp4Edge) => Promise<unknown>][] = [
   ["events", (edge) => edge.run("r").events().next()],
 ];
 
-test.each(CALLS)(
+// Each waits for seconds.
+test.concurrent.each(CALLS)(
   "%s: nobody there is told within 5 s, by the URL",
   async (_, call) => {
-    const url = `http://127.0.0.1:${await freePort()}`;
-    const { error, ms } = await failure(call, url);
+    const { error, ms } = await failure(call, absent);
     expect(error).toMatchObject({
       code: "unavailable",
       message: expect.stringMatching(
-        new RegExp(`^Expected an answer from ${url}, got none: .*ECONNREFUSED`),
+        new RegExp(
+          `^Expected an answer from ${absent}, got none: .*ECONNREFUSED`,
+        ),
       ),
     });
     expect(ms).toBeLessThan(5_000);
