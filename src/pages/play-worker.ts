@@ -30,9 +30,11 @@ const ANSWERS: {
   draw: drawnFile,
   async tensors(file) {
     const { tensors } = await headOf(file);
-    return tensors
-      .filter(({ dtype, shape }) => isFloat(dtype) && shape.length > 0)
-      .map(({ name }) => name);
+    const floats = tensors.filter(
+      ({ dtype, shape }) => isFloat(dtype) && shape.length > 0,
+    );
+    const first = floats.find(({ shape }) => shape.length > 1) ?? floats.at(0);
+    return { names: floats.map(({ name }) => name), first: first?.name };
   },
   look: ({ file, tensor, options, block }, tell) =>
     lookAt(file, tensor, options, block, tell),

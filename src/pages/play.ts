@@ -6,7 +6,12 @@ import { render } from "preact";
 import type { Inspection } from "../checkpoints/inspect.ts";
 import { Form } from "./play/form.ts";
 import type { Look } from "./play/look.ts";
-import { ask, Overtaken, stopQuantizing } from "./play/requests.ts";
+import {
+  ask,
+  Overtaken,
+  stopQuantizing,
+  type Tensors,
+} from "./play/requests.ts";
 import { commands, madeFile, sentFile } from "./play/commands.ts";
 import {
   block,
@@ -78,10 +83,10 @@ class Latest<T> {
   }
 }
 
-const shownFile = new Latest<{ blob: Blob; names: string[] }>((came) => {
+const shownFile = new Latest<{ blob: Blob } & Tensors>((came) => {
   const names = came?.names ?? [];
   tensors.value = names;
-  if (chosenFile.value !== undefined) chosenTensor.value = names[0];
+  if (chosenFile.value !== undefined) chosenTensor.value = came?.first;
   file.value = came?.blob;
   if (names.length === 0) look.value = undefined;
   if (came && names.length === 0)
@@ -104,7 +109,7 @@ effect(() => {
   const drawn = draws.value;
   const opened = async () => {
     const blob = own ?? (await ask("draw", drawn));
-    return { blob, names: await ask("tensors", blob) };
+    return { blob, ...(await ask("tensors", blob)) };
   };
   void shownFile.take(opened());
 });

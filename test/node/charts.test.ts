@@ -1,5 +1,6 @@
 /** What is drawn of a series, without a browser. */
 import { expect, test } from "vitest";
+import { tickLabels } from "../../src/pages/shell/format.ts";
 import { extremes, outliers, smoothed } from "../../src/pages/charts/smooth.ts";
 
 const x = Array.from({ length: 1000 }, (_, i) => i);
@@ -27,6 +28,27 @@ test.each([10, 100, 5000])(
 test("of a part of the axis only that part is drawn, and its edges", () => {
   const drawn = extremes(x, values, values, [100, 110], 500);
   expect(drawn.x).toEqual(x.slice(99, 112));
+});
+
+test.each([
+  [
+    [5.8412, 5.8414, null, 5.8416],
+    ["5.8412", "5.8414", "", "5.8416"],
+  ],
+  [
+    [0, 0.5, 1],
+    ["0", "0.5", "1"],
+  ],
+  [
+    [1.0001e-5, 1.0002e-5],
+    ["1.0001e-5", "1.0002e-5"],
+  ],
+  [
+    [2, 2],
+    ["2", "2"],
+  ],
+])("ticks at %j are told apart", (values, labels) => {
+  expect(tickLabels(values)).toEqual(labels);
 });
 
 test("what lies far from those before it stands out, and only that", () => {

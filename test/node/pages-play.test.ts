@@ -226,6 +226,16 @@ describe.skipIf(!isBrowserExpected)("the playground with odd files", () => {
     await page.locator("#figures").waitFor({ state: "detached" });
   });
 
+  test("of a model's file the first matrix is looked at, not the bias before it", async () => {
+    const file = "../fixtures/hf/gpt2/model.safetensors";
+    await page.setInputFiles("#file", join(import.meta.dirname, file));
+    const tensor = page.getByRole("combobox", { name: /^Tensor/ });
+    await expect
+      .poll(() => tensor.inputValue())
+      .toBe("transformer.h.0.attn.c_attn.weight");
+    await page.getByText("12,288 elements", { exact: false }).first().waitFor();
+  });
+
   test("a directory without files of its own is said to be none", async () => {
     await page.setInputFiles("#directory", join(folder, "empty"));
     await page

@@ -293,6 +293,35 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.context().close();
   });
 
+  test("a mouse that drags over a chart zooms it, and reads whole steps; the list tells recipes apart", async () => {
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=one`);
+    await page
+      .locator(".runs li", { hasText: "text, mxfp4-rht-eden, ended" })
+      .waitFor();
+    await page
+      .getByRole("group", { name: /over step: one \d/ })
+      .first()
+      .waitFor();
+    const chart = page.locator(".chart").first();
+    const box = (await page.locator(".u-over").first().boundingBox())!;
+    const y = box.y + box.height / 2;
+    await page.mouse.move(box.x + 0.25 * box.width, y);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 0.75 * box.width, y, { steps: 4 });
+    await page.mouse.up();
+    await expect
+      .poll(() => page.url())
+      .toMatch(/zoom=(1.9|2)\d*\.\.(5.9|6)\d*/);
+    await page.mouse.move(box.x + 0.6 * box.width, y);
+    await expect
+      .poll(() => chart.locator(".reading .quiet").innerText())
+      .toBe("step 4");
+    await page.mouse.dblclick(box.x + 0.5 * box.width, y);
+    await expect.poll(() => page.url()).not.toContain("zoom");
+    await page.context().close();
+  });
+
   test("a finger that drags over a chart zooms it", async () => {
     const page = await pageOf({ hasTouch: true });
     await page.goto(`${edge.url}/?runs=one`);

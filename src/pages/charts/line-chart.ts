@@ -98,7 +98,7 @@ export function LineChart(props: Props) {
               </span>`,
           )}
           ${shown.length === 0 && html`<span class="quiet">no values yet</span>`}
-          ${x !== undefined && html`<span class="quiet">${axis} ${figure(x)}</span>`}
+          ${x !== undefined && html`<span class="quiet">${axis} ${isWhole ? Math.floor(x).toLocaleString("en") : figure(x)}</span>`}
         </span>
       </figcaption>
       <div

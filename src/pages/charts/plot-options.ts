@@ -1,7 +1,7 @@
 /** How a plot looks, and what the mouse does with it. */
 import type { Signal } from "@preact/signals";
 import type uPlot from "uplot";
-import { figure } from "../shell/format.ts";
+import { tickLabels } from "../shell/format.ts";
 import { type Line, SERIES } from "./plot-data.ts";
 
 /** What is shown of the axis; all of it when undefined. */
@@ -85,7 +85,7 @@ export function plotOptions({
       {
         ...axisStyle,
         size: 56,
-        values: (_, all) => all.map((v) => (v === null ? "" : figure(v, 3))),
+        values: (_, all) => tickLabels(all),
       },
     ],
     series: [{}, ...series],

@@ -71,6 +71,12 @@ function Item({ run, dataset, ended, createdMs }: RunSummary) {
   const place = chosen.value.indexOf(run);
   const { recipe } =
     followed.value.find((each) => each.run === run)?.status.value?.config ?? {};
+  const told = [
+    dataset,
+    recipe,
+    ended ? "ended" : "under way",
+    ago(createdMs, Date.now()),
+  ];
   return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
     <input
       type="checkbox"
@@ -88,11 +94,7 @@ function Item({ run, dataset, ended, createdMs }: RunSummary) {
       >
         ${run}</button
       >${" "}
-      <span class="quiet"
-        >${dataset},
-        ${recipe && `${recipe}, `}${ended ? "ended" : "under way"},${" "}
-        ${ago(createdMs, Date.now())}</span
-      >
+      <span class="quiet">${told.filter(Boolean).join(", ")}</span>
     </div>
   </li>`;
 }

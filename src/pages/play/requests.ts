@@ -4,11 +4,14 @@ import type { SchemeOptions } from "../../api/tensors.ts";
 import type { Draws } from "./distributions.ts";
 import type { Look } from "./look.ts";
 
+/** By name; `first` is looked at unless told: the first matrix, since biases and norms are not what is packed. */
+export type Tensors = { names: string[]; first: string | undefined };
+
 export type Questions = {
   /** A file of a distribution's draws. */
   draw: { question: Draws; answer: Blob };
-  /** Names of the tensors that can be looked at. */
-  tensors: { question: Blob; answer: string[] };
+  /** The tensors that can be looked at. */
+  tensors: { question: Blob; answer: Tensors };
   look: {
     question: {
       file: Blob;

@@ -1,5 +1,8 @@
 /** Figures as people read them. */
 
+/** Of what f32 holds. */
+const MOST_DIGITS = 8;
+
 /** Four significant digits, or a dash where there is none. */
 export function figure(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined || !Number.isFinite(value))
@@ -10,6 +13,16 @@ export function figure(value: number | null | undefined, digits = 4): string {
   return Number(value.toPrecision(digits)).toLocaleString("en", {
     maximumFractionDigits: 6,
   });
+}
+
+/** Ticks of an axis that lie near each other, with as many digits as tell them apart; "" where there is none. */
+export function tickLabels(values: readonly (number | null)[]): string[] {
+  for (let digits = 3; ; digits++) {
+    const labels = values.map((v) => (v === null ? "" : figure(v, digits)));
+    const told = labels.filter((label) => label !== "");
+    if (digits === MOST_DIGITS || new Set(told).size === told.length)
+      return labels;
+  }
 }
 
 export function share(value: number): string {
