@@ -22,6 +22,34 @@ test("operations have names of their own", () => {
   expect(new Set(ids).size).toBe(ids.length);
 });
 
+test("a refusal's schema has its status, which readers see in their example", async () => {
+  const response = await send("/openapi.json");
+  const { paths } = await response.json<{
+    paths: Record<
+      string,
+      Record<string, { responses: Record<string, Refusal> }>
+    >;
+  }>();
+  const told = Object.values(paths)
+    .flatMap((methods) => Object.values(methods))
+    .flatMap(({ responses }) => Object.entries(responses))
+    .filter(([status]) => status >= "400" && status < "600")
+    .map(([status, { content }]) => [
+      status,
+      content["application/problem+json"].schema.properties.status.const,
+    ]);
+  expect(told.length).toBeGreaterThan(100);
+  for (const [status, own] of told) expect(own).toBe(Number(status));
+});
+
+type Refusal = {
+  content: {
+    "application/problem+json": {
+      schema: { properties: { status: { const: number } } };
+    };
+  };
+};
+
 const withQuery = ROUTES.flatMap((declared) => {
   const query = queryParameters(declared);
   return Object.keys(query).length > 0 ? [{ ...declared, query }] : [];

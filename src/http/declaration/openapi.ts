@@ -14,7 +14,7 @@ answerSchema("Problem", () =>
     .object({
       type: z.string().describe("urn:mxfp4-edge:problem:<code>"),
       title: z.string(),
-      status: z.int(),
+      status: z.int().min(400).max(599),
       detail: z.string().describe("What was expected and what came").optional(),
       instance: z.string().describe("The path").optional(),
       code: z.string().optional(),

@@ -170,7 +170,10 @@ function describeErrors(codes: readonly ErrorCode[]): object {
         "application/problem+json": {
           schema: {
             allOf: [reference("Problem")],
-            properties: { code: { enum: group } },
+            properties: {
+              status: { const: Number(status) },
+              code: { enum: group },
+            },
           },
         },
       },
