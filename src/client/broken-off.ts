@@ -28,14 +28,21 @@ export async function* bytesOf(
   const expected =
     declared === null ? "an answer to its end" : `${declared} bytes`;
   let bytes = 0;
+  // Not every browser iterates over a stream.
+  const reader = body?.getReader();
   try {
-    for await (const chunk of body ?? []) {
-      bytes += chunk.length;
-      yield chunk;
+    while (reader) {
+      const { value, done } = await reader.read().catch((cause: unknown) => {
+        const got = `${bytes} and a connection that ended: ${reasonOf(cause)}`;
+        throw new BrokenOff(expected, got, cause);
+      });
+      if (done) break;
+      bytes += value.length;
+      yield value;
     }
-  } catch (cause) {
-    const got = `${bytes} and a connection that ended: ${reasonOf(cause)}`;
-    throw new BrokenOff(expected, got, cause);
+  } finally {
+    // One that failed cannot be cancelled, and need not be.
+    await reader?.cancel().catch(() => {});
   }
   if (declared !== null && bytes !== Number(declared))
     throw new BrokenOff(expected, `${bytes}`);
