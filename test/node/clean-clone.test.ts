@@ -75,7 +75,9 @@ test("what README's three minutes say is done as pasted: a model talks, is quant
     let said = "";
     edge.stdout.on("data", (part: Buffer) => (said += part.toString()));
     const place = /serves on (http:\S+),/;
-    await expect.poll(() => place.exec(said), { timeout: 180_000 }).toBeTruthy();
+    await expect
+      .poll(() => place.exec(said), { timeout: 180_000 })
+      .toBeTruthy();
     const url = place.exec(said)![1]!;
     const lines = walk(3);
     for (const line of lines) {
