@@ -12,7 +12,7 @@ import type {
   LeaseResponse,
 } from "../api/lease.ts";
 import { hasEnded, type RunState } from "../api/run-status.ts";
-import { takeTurns } from "../kernels/steps.ts";
+import { type Steps, takeTurns } from "../kernels/steps.ts";
 import { countedBytes, readBatch } from "./data.ts";
 import { Delivery, digestsOf, sealGradient } from "./delivery.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
@@ -76,6 +76,9 @@ export class RunTrainer {
   #delivery: Delivery | undefined;
   /** By the account. */
   #hasBegun = false;
+  /** It may be interrupted, and needs what it has. */
+  #isComputing = false;
+  #letsGoAfter = false;
   /** Nothing is done but wait for the delivery. */
   #isWaiting = false;
   #state: RunState | undefined;
@@ -140,9 +143,10 @@ export class RunTrainer {
     }
   }
 
-  /** Let go of what the next microbatch of the step would have used. */
+  /** Let go of what the next microbatch of the step would have used; after the one that is being computed, if any. */
   letGo(): void {
-    this.#pulls.letGo();
+    if (this.#isComputing) this.#letsGoAfter = true;
+    else this.#pulls.letGo();
   }
 
   /** No lease is at hand: what is on its way may bring one, or else the run does. */
@@ -222,9 +226,8 @@ export class RunTrainer {
       lossSum,
       tokens: counted,
       frames,
-    } = await takeTurns(
+    } = await this.#inTurns(
       computeMicrobatch(plan, parameters, batch, lease, memory.keeps),
-      () => (this.#delivery?.isUnderway ? this.#turn?.() : undefined),
     );
     this.#clock.lap("compute");
     const gradient = await sealGradient(plan, lease, frames);
@@ -256,6 +259,20 @@ export class RunTrainer {
     );
     // Computing keeps a thread from its sockets: first what is on its way is written.
     if (this.#leases.length > 0) await (this.#turn ?? nextTurn)();
+  }
+
+  /** What is on its way has its turns. */
+  async #inTurns<T>(steps: Steps<T>): Promise<T> {
+    this.#isComputing = true;
+    try {
+      return await takeTurns(steps, () =>
+        this.#delivery?.isUnderway ? this.#turn?.() : undefined,
+      );
+    } finally {
+      this.#isComputing = false;
+      if (this.#letsGoAfter) this.letGo();
+      this.#letsGoAfter = false;
+    }
   }
 
   async #begin(): Promise<Work> {

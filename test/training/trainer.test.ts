@@ -459,6 +459,34 @@ test.each([
   ]);
 });
 
+test("what is let go amid a microbatch goes when that is over", async () => {
+  const { service } = aheadOf(FOUR);
+  const released: string[] = [];
+  let turns = 0;
+  let amid: number | undefined;
+  const pulls: TrainingService = {
+    ...service,
+    push: () => new Promise((resolve) => setTimeout(resolve, 5)),
+    async pull(shard, step) {
+      const frame = await service.pull(shard, step);
+      return { ...frame, release: () => released.push(`${shard} ${step}`) };
+    },
+  };
+  const trainer: RunTrainer = new RunTrainer(pulls, identity, {
+    turn: () => Promise.resolve(letGoOnce()),
+  });
+  const letGoOnce = (): void => {
+    // The first comes before the microbatch.
+    if (++turns !== 2) return;
+    trainer.letGo();
+    amid = released.length;
+  };
+  expect(await trainer.train()).toBe("ended");
+  expect(amid).toBe(0);
+  // Pulled again for the next microbatch.
+  expect(released).toEqual(["0 0", "1 0", "0 0", "1 0"]);
+});
+
 test("a gradient that is refused on its way is left, with the leases at hand", async () => {
   const { service, calls, free } = aheadOf(FOUR, "no_lease");
   free();
