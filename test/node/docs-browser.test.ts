@@ -3,29 +3,22 @@
  * the reader's own where it takes one. No panel of errors, nothing in the console, nothing wider than
  * the page, neither on a desk nor on a phone.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
 import type { Dtype } from "../../src/formats/dtype.ts";
-import { type Running, startEdge } from "../../src/local/edge.ts";
-import {
-  browser,
-  isBrowserExpected,
-  launchBrowser,
-} from "../support/browser.ts";
+import type { Running } from "../../src/local/edge.ts";
+import { browser, isBrowserExpected } from "../support/browser.ts";
 import { faultsOf } from "../support/page-faults.ts";
+import { type PagesSite, startPages } from "../support/pages-site.ts";
 import { gradientFor, NEEDS_LEASE, ORDER } from "../support/openapi.ts";
 import { putExampleModel } from "../support/text-models.ts";
 
 const PHONE = 360;
 const DESK = 1280;
 
-let folder: string;
+let site: PagesSite;
 let edge: Running;
-let chromium: Browser;
 let page: Page;
 /** What the console said, and what failed. */
 const said: string[] = [];
@@ -96,11 +89,10 @@ async function cancelRun(): Promise<void> {
 describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
   beforeAll(async () => {
     expect(browser, "a browser").toBeDefined();
-    folder = mkdtempSync(join(tmpdir(), "mxfp4-docs-browser-"));
-    edge = await startEdge({ stateFolder: folder, quiet: true, pages: true });
+    site = await startPages();
+    ({ edge } = site);
     await putExampleModel(edge.url);
-    chromium = await launchBrowser();
-    page = await chromium.newPage();
+    page = await site.chromium.newPage();
     page.on("console", (message) => said.push(message.text()));
     page.on("pageerror", ({ message }) => said.push(message));
     page.on("requestfailed", (request) => said.push(request.url()));
@@ -110,9 +102,7 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
   });
 
   afterAll(async () => {
-    await chromium?.close();
-    await edge?.close();
-    rmSync(folder, { recursive: true, force: true });
+    await site?.close();
   });
 
   test("every operation is shown, and fits", async () => {

@@ -2,53 +2,35 @@
  * The pages by the keyboard alone, on a closed edge: Tab, Enter, letters and arrows, never the mouse. Each stop has a ring
  * that is seen, axe finds nothing where one arrives, in light and dark, and nothing is wider than a phone.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import { readFileSync } from "node:fs";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
-import { type Running, startEdge } from "../../src/local/edge.ts";
-import { isBrowserExpected, launchBrowser } from "../support/browser.ts";
+import type { Running } from "../../src/local/edge.ts";
+import { isBrowserExpected } from "../support/browser.ts";
 import { enterAt, tabTo, typeAt } from "../support/keyboard.ts";
-import { DESK, faultsOf, listened } from "../support/page-faults.ts";
+import { faultsOf } from "../support/page-faults.ts";
+import { type PagesSite, startPages } from "../support/pages-site.ts";
 
 const TOKEN = "a-token-of-the-test";
-const PATIENCE_MS = 120_000;
 
-let folder: string;
+let site: PagesSite;
 let edge: Running;
 let api: Client;
-let chromium: Browser;
 let said: string[];
 
 /** A page at `path`, nothing of which has the focus, of whoever has brought the token or not. */
 async function open(path: string, token?: string): Promise<Page> {
-  const context = await chromium.newContext({ viewport: DESK });
-  context.setDefaultTimeout(PATIENCE_MS);
-  if (token !== undefined)
-    await context.addInitScript(
-      `if (location.host) sessionStorage.setItem("mxfp4-edge token", "${token}")`,
-    );
-  const page = listened(await context.newPage(), edge.url, said);
+  const page = await site.open(token);
   await page.goto(edge.url + path);
   return page;
 }
 
 describe.skipIf(!isBrowserExpected)("by the keyboard alone", () => {
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), "mxfp4-keyboard-test-"));
-    [edge, chromium] = await Promise.all([
-      startEdge({
-        stateFolder: join(folder, "state"),
-        quiet: true,
-        pages: true,
-        token: TOKEN,
-      }),
-      launchBrowser(),
-    ]);
-    said = [];
+    site = await startPages(TOKEN);
+    ({ edge, said } = site);
     api = new Client({ baseUrl: edge.url, token: TOKEN });
     await api.putDataset("text", readFileSync(mobyDick()).subarray(0, 20_000));
     const headers = { Authorization: `Bearer ${TOKEN}` };
@@ -57,9 +39,7 @@ describe.skipIf(!isBrowserExpected)("by the keyboard alone", () => {
   });
 
   afterAll(async () => {
-    await chromium?.close();
-    await edge?.close();
-    rmSync(folder, { recursive: true, force: true });
+    await site?.close();
   });
 
   test("/docs: an operation is found, let in, filled, sent, and its answer read", async () => {

@@ -8,16 +8,13 @@
 import {
   cpSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import type { Analysis } from "../../src/api/tensors.ts";
@@ -31,12 +28,9 @@ import {
   type BreakableProxy,
   startBreakableProxy,
 } from "../support/breakable-proxy.ts";
-import {
-  browser,
-  isBrowserExpected,
-  launchBrowser,
-} from "../support/browser.ts";
+import { browser, isBrowserExpected } from "../support/browser.ts";
 import { DESK, faultsOf, listened } from "../support/page-faults.ts";
+import { type PagesSite, startPages } from "../support/pages-site.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const TOKEN = "a-token-of-the-test";
@@ -44,14 +38,12 @@ const LLAMA = resolve(ROOT, "test/fixtures/hf/llama/model.safetensors");
 const LLAMA_FOLDER = [LLAMA, resolve(LLAMA, "../config.json")];
 const Q_PROJ = "model.layers.1.self_attn.q_proj.weight";
 const TEXT_BYTES = 30_000;
-/** For what a page shows in the end, on a machine that does other things. */
-const PATIENCE_MS = 120_000;
 /** Without the kernels. */
 const MOST_GZIP_BYTES = 90 * 1024;
 
+let site: PagesSite;
 let folder: string;
 let edge: Running;
-let chromium: Browser;
 let context: BrowserContext;
 let page: Page;
 /** What the consoles said, what failed, and who else was asked. */
@@ -125,25 +117,14 @@ async function savedBy(shown: Page, button: string): Promise<Buffer> {
 describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   beforeAll(async () => {
     expect(browser, "a browser").toBeDefined();
-    folder = mkdtempSync(join(tmpdir(), "mxfp4-pages-test-"));
-    [edge, chromium] = await Promise.all([
-      startEdge({
-        stateFolder: join(folder, "state"),
-        quiet: true,
-        pages: true,
-      }),
-      launchBrowser(),
-    ]);
-    said = [];
-    context = await chromium.newContext({ viewport: DESK });
-    context.setDefaultTimeout(PATIENCE_MS);
-    page = listened(await context.newPage(), edge.url, said);
+    site = await startPages();
+    ({ folder, edge, said } = site);
+    page = await site.open();
+    context = page.context();
   });
 
   afterAll(async () => {
-    await chromium?.close();
-    await edge?.close();
-    rmSync(folder, { recursive: true, force: true });
+    await site?.close();
   });
 
   test.each([["/", ["dashboard.js", "style.css"]]])(
@@ -780,9 +761,9 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       pages: true,
       token,
     });
-    const own = await chromium.newContext();
-    said = [];
-    const door = listened(await own.newPage(), closed.url, said);
+    const own = await site.chromium.newContext();
+    const atDoor: string[] = [];
+    const door = listened(await own.newPage(), closed.url, atDoor);
     try {
       await door.goto(`${closed.url}/`);
       await door.getByLabel("Its API token").fill(TOKEN);
@@ -797,7 +778,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
         await door.goto(closed.url + path);
         await door.getByLabel("Its API token").waitFor();
       }
-      expect(said).toEqual([]);
+      expect(atDoor).toEqual([]);
       await door.getByLabel("Its API token").fill("another");
       await door.getByText("Enter").click();
       await door.getByText("Expected the API_TOKEN").waitFor();

@@ -3,33 +3,25 @@
  * larger than memory, directories without files. Its commands are run as they stand, on an edge that is closed.
  */
 import { execFileSync } from "node:child_process";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Analysis } from "../../src/api/tensors.ts";
-import { type Running, startEdge } from "../../src/local/edge.ts";
-import { isBrowserExpected, launchBrowser } from "../support/browser.ts";
-import { DESK, faultsOf, listened } from "../support/page-faults.ts";
+import type { Running } from "../../src/local/edge.ts";
+import { isBrowserExpected } from "../support/browser.ts";
+import { faultsOf } from "../support/page-faults.ts";
+import { type PagesSite, startPages } from "../support/pages-site.ts";
 
 const TOKEN = "a-token-of-the-test";
-const PATIENCE_MS = 120_000;
 const ODD = "it's odd 🦙.safetensors";
 const NAMES = ["a,b", "*", "x y", "模型, it's *weird* & <b>%", "plain"];
 /** Read in seconds. */
 const LARGE_BYTES = 2 ** 28;
 
+let site: PagesSite;
 let folder: string;
 let edge: Running;
-let chromium: Browser;
 let page: Page;
 let said: string[];
 
@@ -101,20 +93,9 @@ async function ran(command: string): Promise<Buffer> {
 
 describe.skipIf(!isBrowserExpected)("the playground with odd files", () => {
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), "mxfp4-play-test-"));
-    [edge, chromium] = await Promise.all([
-      startEdge({
-        stateFolder: join(folder, "state"),
-        quiet: true,
-        pages: true,
-        token: TOKEN,
-      }),
-      launchBrowser(),
-    ]);
-    said = [];
-    const context = await chromium.newContext({ viewport: DESK });
-    context.setDefaultTimeout(PATIENCE_MS);
-    page = listened(await context.newPage(), edge.url, said);
+    site = await startPages(TOKEN);
+    ({ folder, edge, said } = site);
+    page = await site.open();
     const odd = NAMES.map((name, i) => [
       name,
       { shape: [2, 64], values: wave(i) },
@@ -138,9 +119,7 @@ describe.skipIf(!isBrowserExpected)("the playground with odd files", () => {
   });
 
   afterAll(async () => {
-    await chromium?.close();
-    await edge?.close();
-    rmSync(folder, { recursive: true, force: true });
+    await site?.close();
   });
 
   test("its commands run as they stand, whatever a file and its tensors are called, and an npy becomes safetensors", async () => {

@@ -2,38 +2,41 @@
  * The dashboard in states that a first look does not show: runs that wait, were ended, or are gone, a token that is taken no
  * more, many runs, long names, the way back, a finger, and a system's own colours.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import { readFileSync } from "node:fs";
+import type { BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import { hasEnded } from "../../src/api/run-status.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
-import { type Running, startEdge } from "../../src/local/edge.ts";
-import { isBrowserExpected, launchBrowser } from "../support/browser.ts";
-import { DESK, faultsOf, listened } from "../support/page-faults.ts";
+import type { Running } from "../../src/local/edge.ts";
+import { isBrowserExpected } from "../support/browser.ts";
+import { DESK, faultsOf } from "../support/page-faults.ts";
+import {
+  PATIENCE_MS,
+  type PagesSite,
+  startPages,
+} from "../support/pages-site.ts";
 
 const TOKEN = "a-token-of-the-test";
 const LONG = "a-run-whose-name-has-forty-signs-nowhere".replaceAll("-", "x");
-const PATIENCE_MS = 120_000;
 /** More than the list shows at once. */
 const MANY = 20;
 
-let folder: string;
+let site: PagesSite;
 let edge: Running;
 let api: Client;
-let chromium: Browser;
 let said: string[];
 
-async function pageOf(options: object = {}): Promise<Page> {
-  const context = await chromium.newContext({ viewport: DESK, ...options });
-  context.setDefaultTimeout(PATIENCE_MS);
-  await context.addInitScript(
-    `if (location.host) sessionStorage.setItem("mxfp4-edge token", "${TOKEN}")`,
-  );
-  return listened(await context.newPage(), edge.url, said);
+/** Of a reader who is let in. */
+function pageOf(options: BrowserContextOptions = {}): Promise<Page> {
+  return site.open(TOKEN, options);
+}
+
+/** The browser tells of what was refused: that, by its status, is no fault. */
+function forgive(status: number): void {
+  const others = said.filter((line) => !line.includes(`${status}`));
+  said.splice(0, said.length, ...others);
 }
 
 async function begin(run: string, more: Partial<RunRequest> = {}) {
@@ -61,13 +64,8 @@ async function press(page: Page, name: string): Promise<void> {
 
 describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), "mxfp4-states-test-"));
-    const stateFolder = join(folder, "state");
-    [edge, chromium] = await Promise.all([
-      startEdge({ stateFolder, quiet: true, pages: true, token: TOKEN }),
-      launchBrowser(),
-    ]);
-    said = [];
+    site = await startPages(TOKEN);
+    ({ edge, said } = site);
     api = new Client({ baseUrl: edge.url, token: TOKEN });
     await api.putDataset("text", readFileSync(mobyDick()).subarray(0, 20_000));
     await train("one");
@@ -75,9 +73,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
   });
 
   afterAll(async () => {
-    await chromium?.close();
-    await edge?.close();
-    rmSync(folder, { recursive: true, force: true });
+    await site?.close();
   });
 
   test("a run that waits for trainers, is paused, cancelled or has diverged says so, and what may help", async () => {
@@ -165,7 +161,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     expect(datasets).toEqual(["text-2", "text-3", "text-2"]);
     await page.context().close();
     // The browser tells of names that were taken.
-    said = said.filter((line) => !line.includes("409"));
+    forgive(409);
   });
 
   test("what is chosen is a step that back undoes, and its link shows the same: units, zoom, scale", async () => {
@@ -224,11 +220,11 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.getByText("There is no run gone on this edge").waitFor();
     await page.context().close();
     // The browser tells of what was not found.
-    said = said.filter((line) => !line.includes("404"));
+    forgive(404);
   });
 
   test("a token that is taken no more leads back to the door, whose field has the focus", async () => {
-    const context = await chromium.newContext({ viewport: DESK });
+    const context = await site.chromium.newContext({ viewport: DESK });
     context.setDefaultTimeout(PATIENCE_MS);
     const page = await context.newPage();
     await page.goto(`${edge.url}/?runs=one`);
