@@ -1,14 +1,8 @@
 /** CPU time that processes have taken, as Linux counts it. */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 
 /** `getconf CLK_TCK` on every Linux that Node has a build for. */
 const TICKS_A_SECOND = 100;
-
-/** The runtimes of an edge, which notes them in its folder. */
-export function edgePids(stateFolder: string): number[] {
-  return readdirSync(join(stateFolder, "pids")).map(Number);
-}
 
 /** User and system time (proc(5)). */
 export function cpuSeconds(pids: readonly number[]): number {

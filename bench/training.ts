@@ -20,8 +20,7 @@ import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import { mobyDick } from "../src/cli/train/moby-dick.ts";
 import { MODEL_PRESETS } from "../src/cli/train/presets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
-
-import { edgePids } from "./cpu-time.ts";
+import { edgePids } from "./edge-processes.ts";
 import { type Stretch, TrainingSite } from "./training-site.ts";
 
 const MICROBATCHES = 4;
@@ -78,7 +77,7 @@ export async function startTraining(
     const client = new Mxfp4Edge({ baseUrl: edge.url });
     const text = await openAsBlob(mobyDick());
     await client.putDataset(dataset, text, TOKENIZERS[dataset]);
-    await client.readyDataset(dataset, () => {});
+    await client.readyDataset(dataset);
     const site = await TrainingSite.start(client, {
       request: {
         dataset,

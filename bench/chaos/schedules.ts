@@ -1,6 +1,5 @@
 /** Many schedules on one edge, several at a time, each compared with its run left alone. */
 import { messageOf } from "../../src/api/errors.ts";
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import { Client } from "../../src/client/client.ts";
@@ -10,6 +9,7 @@ import { startRuntime } from "../../src/local/runtime.ts";
 import { bundleTarget } from "../../src/scripts/build/bundle.ts";
 import { ensureBuilt, ROOT } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
+import { killEdge } from "../edge-processes.ts";
 import { befall, type Befallen, type Edge, type Outcome } from "./befall.ts";
 import { type Cut, type Kinds, type Schedule, scheduleOf } from "./schedule.ts";
 
@@ -81,16 +81,7 @@ export async function startChaosEdge(stateFolder: string): Promise<ChaosEdge> {
   const text = "It was the best of times, it was the worst of times. ";
   const client = new Client({ baseUrl: running.url });
   await client.putDataset("chaos", new Blob([text.repeat(90)]));
-  const kill = () => {
-    for (const pid of readdirSync(join(stateFolder, "pids"))) {
-      try {
-        process.kill(Number(pid), "SIGKILL");
-      } catch (error) {
-        // The note of one that was killed before may still be there.
-        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-      }
-    }
-  };
+  const kill = () => void killEdge(stateFolder);
   return { url: running.url, client, kill, close: () => running.close() };
 }
 

@@ -18,7 +18,8 @@ import {
 import { ensureBuilt } from "../../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../../src/scripts/build/targets.ts";
 import { runScript } from "../../src/scripts/script.ts";
-import { cpuSeconds, edgePids } from "../cpu-time.ts";
+import { cpuSeconds } from "../cpu-time.ts";
+import { edgePids } from "../edge-processes.ts";
 import { OBJECT_GIGABYTES, PRICES, PRICES_OF } from "./prices.ts";
 
 const MIB = 2 ** 20;

@@ -11,7 +11,7 @@ import {
   type ModelPreset,
 } from "../../src/cli/train/presets.ts";
 import { parameterDtype } from "../../src/training/pulled-parameters.ts";
-import { edgePids } from "../cpu-time.ts";
+import { edgePids } from "../edge-processes.ts";
 import { type Stretch, TrainingSite } from "../training-site.ts";
 import { coresAtWork } from "./cores.ts";
 import { commitKernels } from "./kernels.ts";
@@ -103,7 +103,7 @@ export async function onEdge<T>(
   try {
     const client = new Mxfp4Edge({ baseUrl: edge.url });
     await client.putDataset(DATASET, await openAsBlob(mobyDick()));
-    await client.readyDataset(DATASET, () => {});
+    await client.readyDataset(DATASET);
     return await body({ client, url: edge.url, stateFolder, dataset: DATASET });
   } finally {
     await edge.close();

@@ -15,7 +15,8 @@ import {
 } from "../../src/cli/train/presets.ts";
 import { countedTokens } from "../../src/training/data.ts";
 import { subtreesOf } from "../../src/training/subtrees.ts";
-import { cpuSeconds, edgePids } from "../cpu-time.ts";
+import { cpuSeconds } from "../cpu-time.ts";
+import { edgePids } from "../edge-processes.ts";
 import { commitKernels } from "./kernels.ts";
 import type { ScalingEdge } from "./measure.ts";
 import { median } from "../median.ts";

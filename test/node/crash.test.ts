@@ -2,10 +2,11 @@
  * Promises 1 and 2 under SIGKILL: what was acknowledged is still there, and a run whose processes were
  * killed ends in the bytes of one that was left alone. Killed by pid; Miniflare starts them again.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import { encodeFrame } from "../../src/api/frame.ts";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import {
@@ -64,17 +65,7 @@ function folder(name: string): string {
 
 /** Returns how many processes there were to kill. */
 function kill(name: string): number {
-  let killed = 0;
-  for (const pid of readdirSync(join(folder(name), "pids"))) {
-    try {
-      process.kill(Number(pid), "SIGKILL");
-      killed++;
-    } catch (error) {
-      // The note of one that was killed before may still be there.
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
-  }
-  return killed;
+  return killEdge(folder(name));
 }
 
 async function start(): Promise<RunClient> {

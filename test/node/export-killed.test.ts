@@ -11,6 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import { saveCheckpoint } from "../../src/cli/train/save-checkpoint.ts";
 import { Client } from "../../src/client/client.ts";
@@ -52,19 +53,6 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** Returns how many runtimes there were to kill. */
-function kill(): number {
-  let killed = 0;
-  for (const pid of readdirSync(join(root, "pids")).map(Number))
-    try {
-      process.kill(pid, "SIGKILL");
-      killed++;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
-  return killed;
-}
-
 /** Train until so many microbatches are done, or to the end. */
 async function train(run: RunClient, microbatches = Infinity): Promise<void> {
   const stop = new AbortController();
@@ -103,7 +91,7 @@ test("a state that is saved while its edge is killed is there whole or not at al
     const { body } = await run.checkpoint("safetensors", "full");
     const reader = body!.getReader();
     let bytes = (await reader.read()).value!.length;
-    expect(kill()).toBeGreaterThan(0);
+    expect(killEdge(root)).toBeGreaterThan(0);
     // What comes after is an error, not an end.
     const rest = (async () => {
       for (;;) {
@@ -119,7 +107,7 @@ test("a state that is saved while its edge is killed is there whole or not at al
     const saving = saveCheckpoint(run, file, false, true);
     while (!existsSync(`${file}.${name}.partial`))
       await Promise.race([new Promise((wake) => setTimeout(wake, 1)), saving]);
-    kill();
+    killEdge(root);
     await saving.catch(() => {});
     if (existsSync(file))
       expect(readFileSync(file).equals(readFileSync(calm))).toBe(true);

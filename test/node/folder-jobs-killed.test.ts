@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import type { JobOperation } from "../../src/api/tensors.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import {
@@ -44,13 +45,7 @@ const killed: Trouble = ({ url, headers }, response) => {
   const start = Number(/^bytes=(\d+)-/.exec(headers.range ?? "")?.[1] ?? 0);
   if (!next || !url!.endsWith(next.file) || start < next.from) return false;
   due = due.slice(1);
-  for (const pid of readdirSync(join(folder, "state/pids"))) {
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // The note of one that was killed before stays for a moment.
-    }
-  }
+  killEdge(join(folder, "state"));
   response.destroy();
   return true;
 };

@@ -18,6 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { writeHead } from "../../src/formats/containers/safetensors-writer.ts";
@@ -64,8 +65,7 @@ async function start(): Promise<void> {
 }
 
 async function killAndStart(): Promise<void> {
-  for (const pid of readdirSync(join(folder, "state/pids")))
-    process.kill(Number(pid), "SIGKILL");
+  killEdge(join(folder, "state"));
   await edge.close();
   await start();
 }

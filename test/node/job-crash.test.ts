@@ -1,9 +1,10 @@
 /** A job whose process is killed again and again ends in the bytes of one that was left alone, and goes. */
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
@@ -58,16 +59,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function kill(): void {
-  for (const pid of readdirSync(join(folder, "pids"))) {
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // The note of one that was killed before stays for a moment.
-    }
-  }
-}
-
 async function digestOf({ state, result, error }: JobStatus): Promise<string> {
   expect(error).toBeNull();
   expect(state).toBe("finished");
@@ -93,7 +84,7 @@ test("killed at every stretch, a job ends in the same bytes", async () => {
   const status = await client.finishedJob("stormy", ({ state, inputBytes }) => {
     if (state !== "running" || seen.has(inputBytes)) return;
     seen.add(inputBytes);
-    kill();
+    killEdge(folder);
   });
   expect(seen.size).toBeGreaterThan(2);
   expect(await digestOf(status)).toBe(expected);
@@ -109,7 +100,7 @@ test("a job that is cancelled while its process is killed leaves nothing of its 
   await expect
     .poll(async () => (await client.job(job)).inputBytes, { interval: 5 })
     .toBeGreaterThan(0);
-  kill();
+  killEdge(folder);
   await client.removeJob(job).catch((error: unknown) => {
     // The first try may have been answered by nobody, though it was done.
     expect(error).toMatchObject({ code: "job_not_found" });
@@ -138,7 +129,7 @@ test("jobs whose time comes go with their results, whatever is killed on the way
     return page.jobs.map(({ job }) => job).filter((job) => keys.includes(job));
   };
   for (let i = 0; i < 8; i++) {
-    kill();
+    killEdge(folder);
     await listed();
   }
   await restart();

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import type { Dataset } from "../../src/api/dataset.ts";
 import { Client } from "../../src/client/client.ts";
 import { type Edge, startEdge } from "../../src/local/edge.ts";
@@ -41,16 +42,6 @@ function corpus(): string {
   ).join("\n");
 }
 
-function kill(): void {
-  for (const pid of readdirSync(join(folder, "pids"))) {
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // The note of one that was killed before stays for a moment.
-    }
-  }
-}
-
 async function contentOf(name: string) {
   const response = await fetch(`${edge.url}/v1/datasets/${name}/tokens`);
   const bytes = await response.arrayBuffer();
@@ -72,7 +63,7 @@ test("killed at every stretch, it ends in the same bytes", async () => {
   for (; killed.state === "training"; killed = await client.dataset("killed")) {
     if (seen.has(killed.progress)) continue;
     seen.add(killed.progress);
-    kill();
+    killEdge(folder);
   }
   expect(seen.size).toBeGreaterThan(3);
   expect(killed).toEqual({ ...calm, name: "killed" } satisfies Dataset);

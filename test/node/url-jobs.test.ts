@@ -20,6 +20,7 @@ import {
   expect,
   test,
 } from "vitest";
+import { killEdge } from "../../bench/edge-processes.ts";
 import type { JobRequest, JobStatus } from "../../src/api/tensors.ts";
 import { quantizeDirectory } from "../../src/cli/quantize-directory.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
@@ -300,13 +301,7 @@ test("a directory, its network and its process broken again and again, has the c
     undefined,
     ({ state }) => {
       if (state !== "running" || ++kills > 2) return;
-      for (const pid of readdirSync(join(folder, "state/pids"))) {
-        try {
-          process.kill(Number(pid), "SIGKILL");
-        } catch {
-          // The note of one that was killed before stays for a moment.
-        }
-      }
+      killEdge(join(folder, "state"));
     },
   );
   expect(kills).toBeGreaterThan(0);
