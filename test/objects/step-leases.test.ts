@@ -231,6 +231,40 @@ test("who is drawn for a second word computes it before all else, who holds it o
   expect(known.isExpected(drawn.trainer, "train")).toBe(false);
 });
 
+test("so many are drawn as are wanted, and who is late, or put out, makes room for one more", () => {
+  const work = workOf(0);
+  const first = { kind: "train", index: 0 } as const;
+  const there = ["a", "b", "c", "d", "e"].map((name) => ({ name, author: name })); // prettier-ignore
+  const pace = paceOf({ a: 100, b: 100, c: 200, d: 100, e: 100 });
+  const all = (nowMs: number) => {
+    const drawn: string[] = [];
+    while (work.isDrawDue(first, nowMs)) {
+      const author = work.draw(first, there, nowMs, pace);
+      if (author === undefined) break;
+      drawn.push(author);
+    }
+    return drawn;
+  };
+  work.ask(first, 2, ["zero"], 0.4);
+  const asked = all(0);
+  expect(asked).toHaveLength(2);
+  expect(work.draw(first, there, 0, pace)).toBeUndefined();
+  work.releaseAuthor(asked[0]!);
+  const [next] = all(10);
+  expect(all(10)).toEqual([]);
+  // One has told: one is wanted, who is there.
+  work.ask(first, 1, ["zero", asked[1]!], 0.4);
+  expect(all(20)).toEqual([]);
+  const waits = next === "c" ? 800 : 400;
+  expect(work.nextMs(20, pace)).toBe(10 + waits);
+  expect(all(10 + waits - 1)).toEqual([]);
+  const [late] = all(10 + waits);
+  expect([...asked, next, late]).not.toContain(undefined);
+  expect(new Set([...asked, next, late]).size).toBe(4);
+  expect(pace.isExpected(next!, "train")).toBe(false);
+  expect(pace.isExpected(asked[1]!, "train")).toBe(true);
+});
+
 test("who is drawn gets it ahead of what it has, before what others leave over, whoever holds it", () => {
   const work = workOf(0, 1, 2, 3);
   const second = { kind: "train", index: 2 } as const;

@@ -338,31 +338,51 @@ test("what redundancy asks for waits for a second author, and says so; two that 
   expect(await told(one)).toContain("waiting train 0.0 unverified");
 });
 
-test("with redundancy 2 two that lie alike are believed where nobody else tells in time, and named; one honest result in time has it decided by the most", async () => {
-  for (const isInTime of [false, true]) {
-    const owner = await startScripted({
-      steps: 1,
-      microbatches: 1,
-      redundancy: 2,
-    });
-    const [one, two, ...honest] = await Promise.all(
-      ["one", "two", "three", "four", "five"].map((name) =>
-        owner.stranger(name),
-      ),
-    );
-    await present(one!, two!, ...honest);
-    await tell(one!, 0, FALSE);
-    if (isInTime) await tell(honest[0]!, 0, TRUE);
-    await tell(two!, 0, FALSE);
-    if (isInTime) for (const each of honest.slice(1)) await tell(each, 0, TRUE);
-    await Promise.all(honest.slice(0, 2).map((each) => each.reach(1)));
-    const { microbatches } = await owner.run.step(0);
-    const liars = [idOf(one!), idOf(two!)].toSorted();
-    if (isInTime) await expectTrue(owner);
-    else expect(microbatches[0]!.authors).toEqual(liars);
-    const state = isInTime ? "quarantined" : "active";
+test("with redundancy 2 two that lie alike are believed where the second of them is drawn, and named; where an honest one is, the most have it", async () => {
+  for (const isHonest of [false, true]) {
+    const { owner, first, drawn } = await startVerified({ redundancy: 2 });
+    const [asked, ...others] = drawn;
+    const accomplice = isHonest ? others.pop()! : asked!;
+    await tell(first, 0, FALSE);
+    await tell(accomplice, 0, FALSE);
+    const liars = [idOf(first), idOf(accomplice)].toSorted();
+    if (isHonest) {
+      expect((await owner.run.status()).step).toBe(0);
+      for (const each of [asked!, ...others]) await tell(each, 0, TRUE);
+      await expectTrue(owner);
+    }
+    const { microbatches, commit } = await owner.run.step(0);
+    expect(commit).not.toBeNull();
+    if (!isHonest) expect(microbatches[0]!.authors).toEqual(liars);
+    const state = isHonest ? "quarantined" : "active";
     for (const token of await owner.run.joinTokens())
       expect(token.state).toBe(liars.includes(token.id) ? state : "active");
+  }
+});
+
+test("with redundancy 3 two are drawn at once once the first has told, and nobody else gets it or is believed; who is late makes room for one more", async () => {
+  const { owner, first, drawn } = await startVerified({ redundancy: 3 });
+  const [one, two, third, last] = drawn;
+  vi.useFakeTimers({ toFake: ["Date"] });
+  try {
+    await tell(first, 0, TRUE);
+    for (const each of [third!, last!])
+      expect((await tellEvaluation(each)).lease).toBeNull();
+    for (const each of [one!, two!])
+      expect((await tellEvaluation(each)).lease).toMatchObject({ kind: "train", index: 0 }); // prettier-ignore
+    await tell(third!, 0, TRUE);
+    await tell(last!, 0, TRUE);
+    vi.setSystemTime(Date.now() + 2 * USUAL_MS);
+    await tell(two!, 0, TRUE);
+    expect((await owner.run.step(0)).commit).toBeNull();
+    vi.setSystemTime(Date.now() + 2 * USUAL_MS);
+    // What the third has told counts, now that the first of them is late.
+    await tellEvaluation(last!);
+    const { commit, microbatches } = await owner.run.step(0);
+    expect(commit).not.toBeNull();
+    expect(microbatches[0]!.authors).toHaveLength(4);
+  } finally {
+    vi.useRealTimers();
   }
 });
 
@@ -405,7 +425,25 @@ test("verify has the run's secret choose its share, the same whenever it is aske
   expect(await chosen(0.25, "t")).not.toEqual(quarter);
   expect(await chosen(0)).toEqual([]);
   expect(await chosen(1)).toHaveLength(2000);
-  expect(await verificationOf({ verify: 1, redundancy: 3 }, keys, { kind: "eval", step: 0, index: 0 })).toEqual({ required: 3, seed: null }); // prettier-ignore
+});
+
+test("whom the run asks is drawn by its secret and the microbatch, whatever asks for more words than one", async () => {
+  const asked = (config: { verify?: number; redundancy?: number }, index = 0, kind: "train" | "eval" = "train", secret = "s", step = 0) =>
+    verificationOf(config, { creation: "c", secret }, { kind, step, index }); // prettier-ignore
+  const { seed } = await asked({ verify: 1 });
+  expect(seed).toBeGreaterThanOrEqual(0);
+  expect(seed).toBeLessThan(1);
+  expect(await asked({ redundancy: 2 })).toEqual({ required: 2, seed });
+  expect(await asked({ verify: 1, redundancy: 3 })).toEqual({ required: 3, seed }); // prettier-ignore
+  expect(await asked({ verify: 0.0001, redundancy: 3 })).toEqual({ required: 3, seed }); // prettier-ignore
+  expect(await asked({ redundancy: 1 })).toEqual({ required: 1, seed: null });
+  const other = [
+    await asked({ redundancy: 2 }, 1),
+    await asked({ redundancy: 2 }, 0, "eval"),
+    await asked({ redundancy: 2 }, 0, "train", "t"),
+    await asked({ redundancy: 2 }, 0, "train", "s", 1),
+  ];
+  expect(new Set([seed, ...other.map((each) => each.seed)]).size).toBe(5);
 });
 
 /** Whether who lied is put out, once all have told. */
@@ -420,22 +458,22 @@ function isOutvoted(authors: readonly string[], liars: number): boolean {
  * them are quicker than anybody honest, tell alike, and have the keys of leases of it from before.
  */
 async function isFound(
-  verify: number,
+  config: { verify?: number; redundancy?: number },
   [liars, all]: readonly [number, number],
   secret: string,
   leased: { kind: "train"; step: number; index: number },
 ): Promise<boolean> {
   const keys = { creation: "c", secret };
-  const asked = await verificationOf({ verify }, keys, leased);
+  const asked = await verificationOf(config, keys, leased);
   const pace = new Pace(() => ({ train: 100 }), () => [{ train: 100 }]); // prettier-ignore
   const work = new StepLeases(leased.step, [leased]);
   const authors = Array.from({ length: all }, (_, n) => `c-${n}`);
   const told = [{ author: authors[0]!, says: "lie", counts: true }];
   const state = () => verdictOf(told, asked.required, all - told.length).kind;
   if (state() === "settled") return false;
-  work.ask(leased, 1, [authors[0]!], asked.seed);
+  work.ask(leased, asked.required - 1, [authors[0]!], asked.seed);
   const there = authors.slice(1).map((author) => ({ name: author, author }));
-  work.draw(leased, there, 0, pace);
+  while (work.isDrawDue(leased, 0)) work.draw(leased, there, 0, pace);
   for (const { author } of there) {
     const isLiar = authors.indexOf(author) < liars;
     const isAsked = work.take({ trainer: author, bootId: "b", author }, 0, pace) !== null; // prettier-ignore
@@ -449,16 +487,29 @@ async function isFound(
 }
 
 test.each([
-  [0.05, 1, 4, 20, [1, 5]],
-  [0.1, 0.5, 2, 20, [1, 4]],
-  [0.25, 0.1, 4, 10, [1, 9]],
-  [1, 0.1, 1, 5, [1, 3]],
-  [0.25, 0.5, 4, 4, [2, 5]],
-  [0.5, 0.2, 2, 10, [4, 9]],
-  [1, 0.5, 1, 3, [3, 7]],
+  [{ verify: 0.05 }, 1, 4, 20, [1, 5]],
+  [{ verify: 0.1 }, 0.5, 2, 20, [1, 4]],
+  [{ verify: 0.25 }, 0.1, 4, 10, [1, 9]],
+  [{ verify: 1 }, 0.1, 1, 5, [1, 3]],
+  [{ verify: 0.25 }, 0.5, 4, 4, [2, 5]],
+  [{ verify: 0.5 }, 0.2, 2, 10, [4, 9]],
+  [{ verify: 1 }, 0.5, 1, 3, [3, 7]],
+  [{ redundancy: 2 }, 0.1, 1, 5, [1, 3]],
+  [{ redundancy: 2 }, 0.5, 1, 3, [3, 7]],
+  [{ redundancy: 3 }, 0.1, 4, 4, [2, 5]],
+  [{ redundancy: 3 }, 0.2, 2, 4, [3, 7]],
+  [{ redundancy: 3, verify: 0.5 }, 0.7, 1, 1, [4, 9]],
+  [{ redundancy: 4 }, 0.8, 1, 1, [6, 13]],
 ] as const)(
-  "verify %f finds who lies in a share %f of %i microbatches a step, after %i steps, alone or with others of %j tokens that lie alike and are quickest, as often as docs/trust.md says",
-  async (verify, share, perStep, steps, tokens) => {
+  "%j finds who lies in a share %f of %i microbatches a step, after %i steps, alone or with others of %j tokens that lie alike and are quickest, as often as docs/trust.md says",
+  async (
+    config: { verify?: number; redundancy?: number },
+    share,
+    perStep,
+    steps,
+    tokens,
+  ) => {
+    const { verify = 0, redundancy = 1 } = config;
     const trials = 300;
     let found = 0;
     const random = uniform(7);
@@ -467,13 +518,17 @@ test.each([
       for (let lie = 0; lie < steps * perStep && !isOut; lie++) {
         if (random() >= share) continue;
         const leased = { kind: "train", step: Math.floor(lie / perStep), index: lie % perStep } as const; // prettier-ignore
-        isOut = await isFound(verify, tokens, `trial ${trial}`, leased);
+        isOut = await isFound(config, tokens, `trial ${trial}`, leased);
       }
       if (isOut) found++;
     }
     const [liars, all] = tokens;
-    const accomplices = (liars - 1) / (all - 1);
-    const each = verify * share * (1 - accomplices);
+    // That all who are drawn beside the first are of them.
+    let accomplices = 1;
+    for (let i = 1; i < Math.max(redundancy, 2); i++)
+      accomplices *= (liars - i) / (all - i);
+    const asked = redundancy > 1 ? 1 : verify;
+    const each = asked * share * (1 - accomplices);
     const expected = 1 - (1 - each) ** (perStep * steps);
     const deviation = Math.sqrt((expected * (1 - expected)) / trials);
     expect(Math.abs(found / trials - expected)).toBeLessThan(4 * deviation);
@@ -491,8 +546,10 @@ async function tellEvaluation(trainer: ScriptedTrainer & { token: string }) {
 const USUAL_MS = 5_000;
 
 /** A step of one training microbatch, which is verified, and strangers who are there; all else of the step is told. */
-async function startVerified() {
-  const owner = await startScripted({ steps: 1, verify: 1, microbatches: 1, evaluation: { interval: 2, microbatches: 1 } }); // prettier-ignore
+async function startVerified(
+  asked: { verify?: number; redundancy?: number } = { verify: 1 },
+) {
+  const owner = await startScripted({ steps: 1, ...asked, microbatches: 1, evaluation: { interval: 2, microbatches: 1 } }); // prettier-ignore
   const [first, ...others] = await Promise.all(
     ["one", "two", "three", "four", "five"].map((name) => owner.stranger(name)),
   );
@@ -504,7 +561,7 @@ async function startVerified() {
     return storage.sql.exec<{ secret: string }>("SELECT secret FROM run").one().secret; // prettier-ignore
   });
   await evictDurableObject(stub);
-  const { seed } = await verificationOf({ verify: 1 }, { creation: "", secret }, { kind: "train", step: 0, index: 0 }); // prettier-ignore
+  const { seed } = await verificationOf(asked, { creation: "", secret }, { kind: "train", step: 0, index: 0 }); // prettier-ignore
   /** Those who did not tell first, in the order in which they are drawn. */
   const drawn: typeof others = [];
   const draw = new SecondDraw("train", seed!);
@@ -514,7 +571,7 @@ async function startVerified() {
   }));
   const pace = new Pace(() => undefined, () => []); // prettier-ignore
   while (drawn.length < others.length) {
-    const author = draw.draw(there, 100_000 * drawn.length, pace)!;
+    const author = draw.draw(1, there, 100_000 * drawn.length, pace)!;
     drawn.push(others.find((each) => idOf(each) === author)!);
   }
   return { owner, first: first!, drawn };

@@ -63,11 +63,14 @@ export class Agreement {
     const leases = this.#leases();
     const { step } = leases;
     const before = this.#store.ballots.of(microbatch, step);
+    // As was asked when the first told: an earlier release may have asked otherwise.
+    const { required, seed } = before[0] ?? ballot;
     const counts =
       before.length === 0 ||
-      ballot.seed === null ||
+      seed === null ||
       leases.isDrawn(microbatch, ballot.author);
-    this.#store.ballots.add(microbatch, step, { ...ballot, counts });
+    const cast = { ...ballot, required, seed, counts };
+    this.#store.ballots.add(microbatch, step, cast);
     if (before.some((each) => says(each) !== says(ballot)))
       this.#tellConflict(microbatch, step, ballot.author);
     this.#decide(microbatch, nowMs);
@@ -110,7 +113,7 @@ export class Agreement {
       this.#decide(microbatch, nowMs);
   }
 
-  /** Who was drawn for a second word and is late is not waited for alone any longer. Called inside a transaction. */
+  /** Who was drawn for a further word and is late is not waited for alone any longer. Called inside a transaction. */
   drawDue(nowMs: number): void {
     for (const microbatch of this.#leases().told())
       if (this.#draw(microbatch, nowMs)) this.#decide(microbatch, nowMs);
@@ -146,7 +149,7 @@ export class Agreement {
   }
 
   /**
-   * Draw whom the run asks for another word, where that is due: of those who let a lease of it lapse only if nobody else is
+   * Draw whom the run asks for further words, where that is due: of those who let a lease of it lapse only if nobody else is
    * there. Returns whether somebody was drawn who has told it.
    */
   #draw(microbatch: Microbatch, nowMs: number): boolean {
@@ -156,18 +159,22 @@ export class Agreement {
     const told = ballots.of(microbatch, leases.step);
     const counted = authorsOf(told.filter(({ counts }) => counts));
     const others = this.#activeBut(counted, nowMs);
-    const fresh = others.filter(
-      ({ author }) =>
-        !leases.isSilent(microbatch, author) &&
-        !leases.isDrawn(microbatch, author),
-    );
-    const there = fresh.length > 0 ? fresh : others;
-    const drawn = leases.draw(microbatch, there, nowMs, this.#pace);
-    if (drawn === undefined) return false;
-    this.#onAsk();
-    if (!authorsOf(told).includes(drawn)) return false;
-    ballots.count(microbatch, leases.step, [drawn]);
-    return true;
+    do {
+      const fresh = others.filter(
+        ({ author }) =>
+          !leases.isSilent(microbatch, author) &&
+          !leases.isDrawn(microbatch, author),
+      );
+      const there = fresh.length > 0 ? fresh : others;
+      const drawn = leases.draw(microbatch, there, nowMs, this.#pace);
+      if (drawn === undefined) return false;
+      this.#onAsk();
+      if (authorsOf(told).includes(drawn)) {
+        ballots.count(microbatch, leases.step, [drawn]);
+        return true;
+      }
+    } while (leases.isDrawDue(microbatch, nowMs));
+    return false;
   }
 
   /** Authors who are there, and could tell what the microbatch comes to. */

@@ -1,6 +1,7 @@
 /**
- * Whom the run asks for the second word of a microbatch that is verified. Of those who lie together one tells first, and
- * another would ask first: so they are drawn, by a seed that only the run's secret gives, once the first has told.
+ * Whom the run asks for the words after the first of a microbatch that more than one shall tell of. Of those who lie together
+ * one tells first, and the others would ask first: so they are drawn, by a seed that only the run's secret gives, once the
+ * first has told.
  */
 import type { LeaseKind } from "../../api/lease.ts";
 import { mix } from "../../kernels/noise.ts";
@@ -14,7 +15,7 @@ export class SecondDraw {
   readonly #kind: LeaseKind;
   readonly #seed: number;
   readonly #drawn = new Set<string>();
-  /** Those who were drawn and have not told, with the names of their trainers, and until when nobody else is drawn. */
+  /** Those who were drawn and have not told, with the names of their trainers, and until when nobody is drawn beside each. */
   readonly #awaited = new Map<string, { names: string[]; untilMs: number }>();
 
   /** `seed` from 0 to 1. */
@@ -27,10 +28,14 @@ export class SecondDraw {
     return this.#drawn.has(author);
   }
 
-  /** When others are drawn beside those who were; -Infinity for at once. */
-  get untilMs(): number {
-    const times = Array.from(this.#awaited.values(), ({ untilMs }) => untilMs);
-    return Math.max(-Infinity, ...times);
+  /** Whether fewer than the `wanted` are waited for. */
+  isDue(wanted: number, nowMs: number): boolean {
+    return this.lateMs().filter((ms) => ms > nowMs).length < wanted;
+  }
+
+  /** When each of those who are waited for is late. */
+  lateMs(): number[] {
+    return Array.from(this.#awaited.values(), ({ untilMs }) => untilMs);
   }
 
   /** An author has told, or tells no more. */
@@ -39,19 +44,22 @@ export class SecondDraw {
   }
 
   /**
-   * Unless somebody is waited for, draw one of the authors of whom something is expected, or else of all `there`. Who has
+   * Unless the `wanted` are waited for, draw one of the authors of whom something is expected, or else of all `there`. Who has
    * not told after what two microbatches may take it, since it may have been at another, is given up. Who is drawn before
    * whom is the seed's: who comes, goes or is put out changes nothing about the others. Returns who was drawn.
    */
   draw(
+    wanted: number,
     there: readonly Present[],
     nowMs: number,
     pace: Pace,
   ): string | undefined {
-    if (this.untilMs > nowMs) return undefined;
-    for (const { names } of this.#awaited.values())
+    if (!this.isDue(wanted, nowMs)) return undefined;
+    for (const [author, { names, untilMs }] of this.#awaited) {
+      if (untilMs > nowMs) continue;
       for (const name of names) pace.giveUp(name);
-    this.#awaited.clear();
+      this.#awaited.delete(author);
+    }
     const others = there.filter(({ author }) => !this.#drawn.has(author));
     const expected = others.filter(({ name }) =>
       pace.isExpected(name, this.#kind),

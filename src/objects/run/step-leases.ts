@@ -128,7 +128,7 @@ export class StepLeases {
   /** When `take` may have something for one that got nothing at `nowMs`, if nobody completes; Infinity for never. */
   nextMs(nowMs: number, pace: Pace): number {
     const times = this.#open.flatMap(({ microbatch: { kind }, held, draw }) => [
-      ...(draw ? [draw.untilMs] : []),
+      ...(draw ? draw.lateMs() : []),
       // It is given once nobody who has it is expected any more.
       ...held
         .filter(({ isAhead }) => !isAhead)
@@ -170,12 +170,12 @@ export class StepLeases {
 
   /** Whether one more author is to be drawn for any. */
   anyDrawDue(nowMs: number): boolean {
-    return this.#open.some(({ draw }) => draw && draw.untilMs <= nowMs);
+    return this.#open.some((open) => isDrawDue(open, nowMs));
   }
 
   isDrawDue(microbatch: Microbatch, nowMs: number): boolean {
-    const draw = this.#find(microbatch)?.draw;
-    return !!draw && draw.untilMs <= nowMs;
+    const open = this.#find(microbatch);
+    return open !== undefined && isDrawDue(open, nowMs);
   }
 
   /** Who of those `there` is asked now, as `SecondDraw.draw`. */
@@ -185,7 +185,8 @@ export class StepLeases {
     nowMs: number,
     pace: Pace,
   ): string | undefined {
-    return this.#find(microbatch)?.draw?.draw(there, nowMs, pace);
+    const open = this.#find(microbatch);
+    return open?.draw?.draw(open.wanted, there, nowMs, pace);
   }
 
   /** Whether an author was drawn for it. */
@@ -319,6 +320,10 @@ function newlyOpen(
 /** Whether an author may compute it. */
 function isFor({ told, draw }: Open, author: string): boolean {
   return !told.has(author) && (draw?.isDrawn(author) ?? true);
+}
+
+function isDrawDue({ draw, wanted }: Open, nowMs: number): boolean {
+  return draw !== null && draw.isDue(wanted, nowMs);
 }
 
 /** Of those that an author may compute, whether it was drawn, and none of its trainers has it. */

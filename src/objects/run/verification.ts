@@ -9,17 +9,17 @@ export type Verification = { required: number; seed: number | null };
 
 /**
  * `redundancy`, or two at least where the run's secret has chosen the microbatch. It is asked when a first author
- * has told what the microbatch came to: until then nobody can see which it is.
+ * has told what the microbatch came to: until then nobody can see which it is, nor who else is asked.
  */
 export async function verificationOf(
   { verify = 0, redundancy = 1 }: Pick<RunConfig, "verify" | "redundancy">,
   { secret }: RunKeys,
   { kind, step, index }: { kind: LeaseKind; step: number; index: number },
 ): Promise<Verification> {
-  if (verify === 0 || redundancy > 1)
-    return { required: redundancy, seed: null };
   const of = `${kind}/${step}/${index}`;
-  const chance = await drawn(secret, `verify/${of}`);
-  if (chance >= verify) return { required: 1, seed: null };
-  return { required: 2, seed: await drawn(secret, `second/${of}`) };
+  const isChosen = async () =>
+    verify > 0 && (await drawn(secret, `verify/${of}`)) < verify;
+  const required = redundancy === 1 && (await isChosen()) ? 2 : redundancy;
+  const seed = required > 1 ? await drawn(secret, `second/${of}`) : null;
+  return { required, seed };
 }
