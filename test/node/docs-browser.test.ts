@@ -134,6 +134,53 @@ describe.skipIf(!isBrowserExpected)("/docs in a browser", () => {
     await block.locator(".opblock-summary-control").click();
   });
 
+  test("what is opened is resolved from a part of the description, to what the whole makes of it", async () => {
+    // Both are the page's own globals.
+    const faults = await page.evaluate<string[]>(`(async () => {
+      const url = location.origin + "/openapi.json";
+      const spec = await (await fetch(url)).json();
+      const domNode = document.createElement("div");
+      const { fn } = SwaggerUIBundle({ domNode, spec }).getSystem();
+      const resolved = async (part, path) => {
+        const { spec, errors } = await fn.resolveSubtree(part, path, { baseDoc: url });
+        return JSON.stringify([spec, errors]);
+      };
+      const { spec: whole } = await fn.resolveSubtree(spec, [], { baseDoc: url });
+      const operations = Object.entries(spec.paths).flatMap(([path, methods]) =>
+        Object.keys(methods).map((method) => ["paths", path, method]));
+      const opened = [...operations, ["components", "securitySchemes"], ["components", "schemas"]];
+      const faults = [];
+      for (const path of opened) {
+        const part = partOf(spec, path);
+        const expected = path.reduce((at, key) => at[key], whole);
+        if (await resolved(part, path) !== JSON.stringify([expected, []]))
+          faults.push("another: " + path.join(" "));
+        const share = JSON.stringify(part).length / JSON.stringify(spec).length;
+        if (share > (path[1] === "schemas" ? 0.4 : 0.2))
+          faults.push(path.join(" ") + ": " + share);
+      }
+      return operations.length === ${ORDER.length} ? faults : ["operations: " + operations.length];
+    })()`);
+    expect(faults).toEqual([]);
+    // And it is this that the page resolves.
+    await page.evaluate(`{
+      window.asked = [];
+      const own = partOf;
+      partOf = (spec, path) => {
+        window.asked.push(path.join(" "));
+        return own(spec, path);
+      };
+    }`);
+    const summary = page.locator(
+      '.opblock[id$="-serviceMetrics"] .opblock-summary-control',
+    );
+    await summary.click();
+    await expect
+      .poll(() => page.evaluate<string[]>("window.asked"))
+      .toEqual(["paths /metrics get"]);
+    await summary.click();
+  });
+
   test.each(ORDER)("%s is executed as its form stands", async (id) => {
     if (id === "abortUpload") await beginUpload();
     // `deleteFile` took what it had.
