@@ -9,21 +9,27 @@ import { RunList } from "./dashboard/run-list.ts";
 import { followed, watchRuns } from "./dashboard/runs.ts";
 import { enter } from "./shell/access.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
+import { isNarrow } from "./shell/narrow.ts";
 
 function Dashboard() {
   const [first] = followed.value;
   const hasCurves = followed.value.some(
     ({ isGone, metrics }) => !isGone.value || metrics.value.length > 0,
   );
+  const side = html`<div key="side" class="side">
+    <${RunList} />
+    <${NewRun} />
+    ${first && html`<${RunDetails} key=${first.run} followed=${first} />`}
+  </div>`;
+  const shown = hasCurves
+    ? html`<${ChartsPanel} key="curves" />`
+    : html`<${Welcome} key="welcome" />`;
+  // In one column curves are not to be looked for below all that is told of a run.
+  const isStacked = isNarrow.value;
   return html`
     <h1 class="visually-hidden">Runs of this edge</h1>
-    <div class="sides">
-      <div class="side">
-        <${RunList} />
-        <${NewRun} />
-        ${first && html`<${RunDetails} key=${first.run} followed=${first} />`}
-      </div>
-      ${hasCurves ? html`<${ChartsPanel} />` : html`<${Welcome} />`}
+    <div class=${isStacked ? "sides stacked" : "sides"}>
+      ${isStacked && hasCurves ? [shown, side] : [side, shown]}
     </div>
   `;
 }

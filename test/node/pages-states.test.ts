@@ -206,6 +206,53 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.context().close();
   });
 
+  test("where there is one column curves come first, to the keyboard too, and what is filled in stays", async () => {
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=one`);
+    await page
+      .getByRole("group", { name: /over step: one \d/ })
+      .first()
+      .waitFor();
+    await page.locator("#new-run summary").click();
+    const name = page.getByLabel("Name", { exact: true });
+    await name.fill("kept");
+    /** In the order in which a keyboard comes by them, and by which they are seen. */
+    const order = () =>
+      page.evaluate<string[]>(
+        `[...document.querySelectorAll(".plot, .runs, #state")].map(({ className, id }) => id || className).filter((each, i, all) => each !== all[i - 1])`,
+      );
+    const topOf = async (selector: string) =>
+      (await page.locator(selector).first().boundingBox())!.y;
+    expect(await order()).toEqual(["runs", "state", "plot"]);
+    const phone = { width: 360, height: 640 };
+    await page.setViewportSize(phone);
+    await expect.poll(order).toEqual(["plot", "runs", "state"]);
+    const [plot, list] = [await topOf(".plot"), await topOf(".runs")];
+    expect(plot).toBeLessThan(phone.height / 2);
+    expect(plot).toBeLessThan(list);
+    expect(await name.inputValue()).toBe("kept");
+    await page.getByText("Axis, units, smoothing").focus();
+    await page.keyboard.press("Enter");
+    await page.getByLabel("Losses by the").selectOption("byte");
+    await page
+      .getByRole("group", { name: /^Training loss, nats per byte/ })
+      .waitFor();
+    expect(await faultsOf(page)).toEqual([]);
+    expect(await order()).toEqual(["runs", "state", "plot"]);
+    expect(await name.inputValue()).toBe("kept");
+    // Where nothing runs yet there are no curves, and a run is what can be begun.
+    await page.setViewportSize(phone);
+    await page.route("**/v1/runs", (route) =>
+      route.fulfill({ json: { runs: [] } }),
+    );
+    await page.goto(`${edge.url}/`);
+    await page.getByText("None yet").waitFor();
+    expect(await topOf("#new-run")).toBeLessThan(
+      await topOf("[aria-label='What there is']"),
+    );
+    await page.context().close();
+  });
+
   test("of a run that was removed while it was looked at the page says so; one of its name is followed anew", async () => {
     const page = await pageOf();
     await train("gone");

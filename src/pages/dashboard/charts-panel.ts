@@ -13,6 +13,7 @@ import { COLORS, LineChart } from "../charts/line-chart.ts";
 import type { Line } from "../charts/plot-data.ts";
 import { outliers, smoothed } from "../charts/smooth.ts";
 import { Button } from "../shell/button.ts";
+import { isNarrow } from "../shell/narrow.ts";
 import { axis, halfLife, isLog, isPerByte, view } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { followed } from "./runs.ts";
@@ -31,7 +32,14 @@ export function ChartsPanel() {
   );
   return html`
     <section aria-label="Curves">
-      <${Controls} />
+      ${
+        isNarrow.value
+          ? html`<details class="card looks">
+              <summary>Axis, units, smoothing</summary>
+              <${Controls} />
+            </details>`
+          : html`<${Controls} />`
+      }
       <div class="charts curves">
         ${NAMES.map(
           (name, i) =>
