@@ -495,7 +495,6 @@ test("--detach leaves the run, which goes on to its end", async () => {
 });
 
 test.each([
-  [["--threads", "1"], /Expected --threads with --url/, 2],
   [["--detach"], /Expected --detach with --url/, 2],
   [["--url", "URL", "--trainers", "0"], /Expected a trainer at least/, 2],
   [

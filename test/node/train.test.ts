@@ -79,13 +79,14 @@ describe("a run to its end", () => {
   let first: Ended;
   let before: Buffer[];
   let second: Ended;
+  let third: Ended;
 
   const kept = (name: string, file: string) =>
     join(home.folder, "state/runs", name, file);
   const checkpoint = () => kept(NAME, "checkpoint.safetensors");
   const metrics = () => kept(NAME, "metrics.jsonl");
 
-  /** Twice the same run, by others: only where it is computed differs. */
+  /** The same run three times, by others: only where it is computed differs. */
   beforeAll(async () => {
     home = new TrainingPlace();
     const run = (...layout: string[]) =>
@@ -94,6 +95,7 @@ describe("a run to its end", () => {
     before = [checkpoint(), metrics()].map((file) => readFileSync(file));
     const layout = ["--trainers", "3", "--shards", "4", "--verify", "1"];
     second = await run(...layout, ...UNSAMPLED);
+    third = await run("--threads", "2", ...UNSAMPLED);
   });
 
   afterAll(() => home.end());
@@ -131,6 +133,18 @@ describe("a run to its end", () => {
       before,
     );
     const other = kept(`${NAME}-2`, "checkpoint.safetensors");
+    expect(readFileSync(other).equals(before[0]!)).toBe(true);
+  });
+
+  test("a third one has them of threads of the command, and of no process beside them", () => {
+    expect(third).toMatchObject({ code: 0, stderr: "" });
+    expect(third.stdout).toContain("; 2 trainers, 2 shards");
+    const joined = (text: string) =>
+      [...text.matchAll(/^trainer (\S+) joined$/gm)].map((match) => match[1]!);
+    expect(joined(first.stdout)[0]).toMatch(/^edge-/);
+    expect(joined(third.stdout).length).toBeGreaterThan(0);
+    for (const name of joined(third.stdout)) expect(name).toMatch(/-\d+-[12]$/);
+    const other = kept(`${NAME}-3`, "checkpoint.safetensors");
     expect(readFileSync(other).equals(before[0]!)).toBe(true);
   });
 
@@ -504,6 +518,15 @@ describe("refusals say what was expected and what came", () => {
     [
       ["--verify", "0.1", "--trainers", "1"],
       /Expected --trainers of 2 at least, which --verify 0.1 asks of, got 1/,
+    ],
+    [
+      ["--redundancy", "3", "--threads", "2"],
+      /Expected --threads of 3 at least, which --redundancy 3 asks of, got 2/,
+    ],
+    [["--trainers", "0"], /--trainers to be a whole number from 1, got "0"/],
+    [
+      ["--trainers", "0", "--threads", "0"],
+      /--trainers to be a whole number from 1, got "0"/,
     ],
     [
       ["--redundancy", "3"],

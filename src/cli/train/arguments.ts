@@ -103,7 +103,7 @@ export const trainArgs = {
   token: valued("TOKEN", "Its API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
   threads: valued(
     "N",
-    "With --url: trainers of this machine that join (default: 0)",
+    "Trainers that are threads of this command, which need less time than processes; with --url they join the edge's (default: 0)",
   ),
   detach: flag(
     "With --url: leave the run to the edge's trainers once it has begun",

@@ -30,7 +30,10 @@ export type TrainOptions = {
   textFile: string;
   tokenizer: DatasetOptions;
   kept: KeptPlace;
+  /** Of the edge: processes, where it is this machine's own. */
   trainers: number;
+  /** Trainers of this process. */
+  threads: number;
   /** The edge to train on, where that is not one of this machine's own. */
   remote: RemoteOptions | undefined;
   /** 0 for never. */
@@ -111,14 +114,15 @@ export function parseTrainOptions(
     : {};
   const steps =
     asked.steps === undefined ? before!.config.steps : number("steps");
+  const trainers = trainersOf(args, told);
   return {
     stateFolder: join(state, "train"),
     runs,
     textFile,
     tokenizer: tokenizer === "byte" ? { tokenizer } : { tokenizer, vocabulary },
     kept: keptPlace(args, sizes, runs),
-    trainers: wholeNumber("trainers", args.trainers, args.url ? 0 : 1),
-    remote: remoteOf(args),
+    ...trainers,
+    remote: remoteOf(args, trainers),
     sampleEvery: wholeNumber("sample-every", args["sample-every"], 0),
     origin,
     textDigest: told.text ? undefined : before?.config.dataset.digest,
@@ -139,27 +143,43 @@ export function parseTrainOptions(
       optimizer: optimizerOf(asked),
       shards: args.shards === undefined ? undefined : number("shards"),
       subtree: args.subtree === undefined ? undefined : number("subtree"),
-      ...trustOf(args),
+      ...trustOf(args, trainers),
     },
   };
 }
 
+/** Who computes: the edge's trainers, of which a machine's own has none unless told where threads are, and threads. */
+function trainersOf(
+  { url, trainers: asked, threads: own }: TrainArgs,
+  told: ToldArgs,
+): Pick<TrainOptions, "trainers" | "threads"> {
+  const threads = count("threads", own, 0, 0);
+  const isLeftToThreads = !url && threads > 0 && told.trainers === undefined;
+  const least = url || threads > 0 ? 0 : 1;
+  const trainers = isLeftToThreads ? 0 : wholeNumber("trainers", asked, least);
+  if (trainers + threads === 0) {
+    throw new UsageError(
+      "Expected a trainer at least, got --trainers 0 and no --threads",
+    );
+  }
+  return { trainers, threads };
+}
+
 /** By how many trainers microbatches are computed. Those of a machine's own edge must be there. */
-function trustOf({
-  verify: share,
-  redundancy: authors,
-  trainers,
-  url,
-}: TrainArgs): Pick<RunRequest, "verify" | "redundancy"> {
+function trustOf(
+  { verify: share, redundancy: authors, url }: TrainArgs,
+  { trainers, threads }: Pick<TrainOptions, "trainers" | "threads">,
+): Pick<RunRequest, "verify" | "redundancy"> {
   const verify = share === undefined ? undefined : finite("verify", share, 0);
   if (verify !== undefined && verify > 1)
     throw new UsageError(`Expected --verify to be at most 1, got ${share}`);
   const redundancy =
     authors === undefined ? undefined : count("redundancy", authors, undefined);
   const needed = Math.max(redundancy ?? 1, verify ? 2 : 1);
-  if (url === undefined && needed > Number(trainers))
+  const there = trainers + threads;
+  if (url === undefined && needed > there)
     throw new UsageError(
-      `Expected --trainers of ${needed} at least, which ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} asks of, got ${trainers}: the run would wait for more`,
+      `Expected --${trainers > 0 ? "trainers" : "threads"} of ${needed} at least, which ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} asks of, got ${there}: the run would wait for more`,
     );
   return { verify, redundancy };
 }

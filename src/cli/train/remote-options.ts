@@ -2,22 +2,20 @@
 import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
 import { UsageError } from "../file-arguments.ts";
 import type { TrainArgs } from "./arguments.ts";
-import { count, wholeNumber } from "../numbers.ts";
 
 export type RemoteOptions = {
   address: EdgeAddress;
-  /** Trainers of this machine. */
-  threads: number;
   detach: boolean;
 };
 
 /** Undefined where no edge is named: this machine then has its own. */
-export function remoteOf(args: TrainArgs): RemoteOptions | undefined {
-  const { url, token, threads, detach = false } = args;
+export function remoteOf(
+  { url, token, detach = false }: TrainArgs,
+  { trainers, threads }: { trainers: number; threads: number },
+): RemoteOptions | undefined {
   if (url === undefined) {
     const [alone] = Object.entries({
       token,
-      threads,
       detach: detach || undefined,
     })
       .filter(([, value]) => value !== undefined)
@@ -27,21 +25,10 @@ export function remoteOf(args: TrainArgs): RemoteOptions | undefined {
       `Expected --${alone} with --url, which names the edge, got it alone`,
     );
   }
-  const own = count("threads", threads, 0, 0);
-  const hosted = wholeNumber("trainers", args.trainers, 0);
-  if (own + hosted === 0) {
+  if (detach && (threads > 0 || trainers === 0)) {
     throw new UsageError(
-      "Expected a trainer at least, got --trainers 0 and no --threads",
+      `Expected --detach with trainers of the edge alone, got --trainers ${trainers} and --threads ${threads}, which go with this command`,
     );
   }
-  if (detach && (own > 0 || hosted === 0)) {
-    throw new UsageError(
-      `Expected --detach with trainers of the edge alone, got --trainers ${hosted} and --threads ${own}, which go with this command`,
-    );
-  }
-  return {
-    address: addressOf({ _: [], url, token }),
-    threads: own,
-    detach,
-  };
+  return { address: addressOf({ _: [], url, token }), detach };
 }

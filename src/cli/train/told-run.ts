@@ -41,7 +41,12 @@ export function tellRun(
   );
 }
 
-function trainersOf({ trainers, remote, request }: TrainOptions): string {
+function trainersOf({
+  trainers,
+  threads,
+  remote,
+  request,
+}: TrainOptions): string {
   const { verify, redundancy = 1 } = request;
   const checked =
     redundancy > 1
@@ -49,9 +54,11 @@ function trainersOf({ trainers, remote, request }: TrainOptions): string {
       : verify
         ? `, ${+(100 * verify).toFixed(2)} % of microbatches by two`
         : "";
-  const counted = `${trainers} ${trainers === 1 ? "trainer" : "trainers"}`;
-  if (!remote) return counted + checked;
-  return `${counted} of the edge, ${remote.threads} of this machine${checked}`;
+  const counted = (count: number) =>
+    `${count} ${count === 1 ? "trainer" : "trainers"}`;
+  if (remote)
+    return `${counted(trainers)} of the edge, ${threads} of this machine${checked}`;
+  return counted(trainers + threads) + checked;
 }
 
 /** Say how the run ended. Returns the exit code. */

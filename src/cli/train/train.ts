@@ -1,8 +1,8 @@
 /**
  * A GPT, trained on this machine by the edge itself: `npm run train`, `mxfp4-edge train`.
  *
- * One workerd serves the API and holds the shards, one more a trainer computes gradients; this process
- * only starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
+ * One workerd serves the API and holds the shards, one more a trainer computes gradients, or threads of this process
+ * do; it starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
  */
 import { readFileSync, rmSync } from "node:fs";
 import { relative } from "node:path";
@@ -64,7 +64,7 @@ async function trainAs(
   const origin = args.from ? await openOrigin(args.from) : undefined;
   const isLeft = args.resume === true && !origin;
   const options = parseTrainOptions(args, told, STATE_FOLDER, origin);
-  const { stateFolder, runs } = options;
+  const { stateFolder, runs, trainers, threads } = options;
   const isLocal = options.remote === undefined;
   if (isLeft && !isLocal)
     throw new UsageError(
@@ -78,10 +78,11 @@ async function trainAs(
   const progress = new Progress(shown, options.steps, () => curve.lines());
   const report = (line: string) => progress.warn(line);
   const edge = options.remote
-    ? remoteEdge({ ...options.remote, trainers: options.trainers, report })
+    ? remoteEdge({ ...options.remote, trainers, threads, report })
     : await localEdge({
         stateFolder,
-        trainers: options.trainers,
+        trainers,
+        threads,
         report,
         prepare: async () => {
           const unfinished = left ? undefined : clearLastRun(stateFolder, runs);
@@ -112,7 +113,7 @@ async function trainAs(
     if (!isLocal)
       writeNote(noteFile, {
         ...note,
-        hosted: Math.max(hosted, options.trainers),
+        hosted: Math.max(hosted, trainers),
       });
     if (options.remote?.detach) {
       keepNothing(options.kept, kept);

@@ -30,19 +30,24 @@ export type TrainingEdge = {
 
 type LocalEdgeOptions = {
   stateFolder: string;
+  /** Each a process. */
   trainers: number;
+  /** Of this process. */
+  threads: number;
   report: (line: string) => void;
   prepare: () => Promise<void>;
 };
 
-/** The API and the shards in one process, each trainer in another. */
+/** The API and the shards in one process, each trainer in another, or in a thread of this one. */
 export async function localEdge({
   trainers,
+  threads,
   ...options
 }: LocalEdgeOptions): Promise<TrainingEdge> {
   const { stateFolder, report } = options;
   const edge = await startEdge({ ...options, quiet: true, pages: true });
   const hosts: Running[] = [];
+  const own = ownThreads({ baseUrl: edge.url, token: undefined }, report);
   let lose: (error: unknown) => void;
   const allLost = new Promise<never>((_, reject) => (lose = reject));
   return {
@@ -63,13 +68,20 @@ export async function localEdge({
           await new Client({ baseUrl: host.url }).run(run).addTrainers(1);
         }),
       );
-      // One that does not come back leaves its work to the others.
       const losses = hosts.map((host) =>
         host.lost.catch((reason: unknown) => reason),
       );
+      if (threads > 0) {
+        const lost = own.join(run, threads);
+        if (trainers > 0)
+          void lost.then((error) => report(pc.red(messageOf(error))));
+        losses.push(lost);
+      }
+      // One that does not come back leaves its work to the others.
       void Promise.all(losses).then(([error]) => lose(error));
     },
     async close() {
+      await own.leave();
       await Promise.all([edge, ...hosts].map((each) => each.close()));
     },
   };
@@ -79,7 +91,7 @@ type RemoteEdgeOptions = {
   address: EdgeAddress;
   /** That the edge hosts. */
   trainers: number;
-  /** Of this machine. */
+  /** Of this process. */
   threads: number;
   report: (line: string) => void;
 };
@@ -91,7 +103,7 @@ export function remoteEdge({
   threads,
   report,
 }: RemoteEdgeOptions): TrainingEdge {
-  let joined: JoinedThreads | undefined;
+  const own = ownThreads(address, report);
   let lose: (error: unknown) => void;
   const lost = new Promise<never>((_, reject) => (lose = reject));
   return {
@@ -102,19 +114,37 @@ export function remoteEdge({
     async addTrainers(run, hosted) {
       if (trainers > hosted) await run.addTrainers(trainers - hosted);
       if (threads === 0) return;
-      const name = trainersName(hostname());
-      joined = joinThreads(
-        { ...address, run: run.run },
-        trainerNames(name, threads),
-        () => {},
-        report,
-      );
-      joined.ended.catch((error: unknown) => {
+      void own.join(run.run, threads).then((error) => {
         if (trainers === 0) lose(error);
         else report(pc.red(messageOf(error)));
       });
     },
-    async close() {
+    close: () => own.leave(),
+  };
+}
+
+/** Trainers that are threads of this process. */
+function ownThreads(
+  address: EdgeAddress,
+  report: (line: string) => void,
+): {
+  /** Resolves to what ended them, if that is not the end of the run. */
+  join(run: string, count: number): Promise<unknown>;
+  leave(): Promise<void>;
+} {
+  let joined: JoinedThreads | undefined;
+  return {
+    async join(run, count) {
+      const names = trainerNames(trainersName(hostname()), count);
+      joined = joinThreads({ ...address, run }, names, () => {}, report);
+      try {
+        await joined.ended;
+      } catch (error) {
+        return error;
+      }
+      return new Promise(() => {});
+    },
+    async leave() {
       joined?.leave();
       await joined?.ended.catch(() => {});
     },
