@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { ROOT } from "../src/scripts/build/target.ts";
-import { checkMarks } from "./markdown-page.ts";
+import { BENCH_MARKS, checkMarks } from "./markdown-page.ts";
 import type { Asked } from "./options.ts";
 import type { Report } from "./result.ts";
 
@@ -27,7 +27,7 @@ export function checkPaths({ from, json, markdown }: Asked): void {
       throw new Error(`Expected --markdown to be a page, got ${markdown}`);
     }
     checkWritable("markdown", markdown);
-    checkMarks(markdown, readFileSync(markdown, "utf8"));
+    checkMarks(markdown, readFileSync(markdown, "utf8"), BENCH_MARKS);
   }
 }
 

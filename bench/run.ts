@@ -14,7 +14,7 @@ import { GENERATE_GROUPS } from "./generate.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
-import { updatePage } from "./markdown-page.ts";
+import { BENCH_MARKS, updatePage } from "./markdown-page.ts";
 import { measure } from "./measure.ts";
 import { loadNodeKernels, timeInNode } from "./node-runtime.ts";
 import type { Asked } from "./options.ts";
@@ -41,7 +41,8 @@ export async function bench(asked: Asked): Promise<void> {
 async function write(report: Report, { json, markdown }: Asked): Promise<void> {
   console.log(renderText(report));
   if (json) writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
-  if (markdown) await updatePage(markdown, renderMarkdown(report));
+  if (markdown)
+    await updatePage(markdown, [[BENCH_MARKS, renderMarkdown(report)]]);
 }
 
 /** Throws where nothing would be measured. */

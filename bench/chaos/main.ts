@@ -34,7 +34,7 @@ await runScript({
       if (args.recovery) {
         const told = recovered(await measureRecovery(folder, console.log));
         console.log(told);
-        if (args.write) await writeSection("recovery", [told]);
+        if (args.write) await writeSection("recovery", told);
         return 0;
       }
       const found = await trySchedules(
@@ -44,7 +44,7 @@ await runScript({
         count("lanes", args.lanes, undefined, 1),
       );
       console.log(summary(found));
-      if (args.write) await writeSection("schedules", [summary(found)]);
+      if (args.write) await writeSection("schedules", summary(found));
       const { results, seconds } = found;
       const problems = results.filter(({ problem }) => problem !== undefined);
       console.log(

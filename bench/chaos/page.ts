@@ -1,8 +1,7 @@
 /** docs/reliability.md: what `npm run chaos` found, between its marks. */
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
+import { marksOf, updatePage } from "../markdown-page.ts";
 import type { Recovery } from "./recovery.ts";
 import { LIES } from "./schedule.ts";
 import type { ScheduleResult } from "./schedules.ts";
@@ -15,19 +14,12 @@ export type Found = {
   first: number;
 };
 
-/** Puts `lines` between the marks of a section of the page. */
-export async function writeSection(
+/** Puts `text` between the marks of a section of the page. */
+export function writeSection(
   section: "schedules" | "recovery",
-  lines: readonly string[],
+  text: string,
 ): Promise<void> {
-  const marks = [`<!-- ${section} -->`, `<!-- ${section} end -->`] as const;
-  const page = readFileSync(PAGE, "utf8");
-  const [before, rest] = page.split(marks[0]);
-  const [, after] = (rest ?? "").split(marks[1]);
-  if (after === undefined)
-    throw new Error(`Expected ${PAGE} with ${marks.join(" and ")}, got none`);
-  const text = [before + marks[0], ...lines, marks[1] + after].join("\n\n");
-  writeFileSync(PAGE, await format(text, { parser: "markdown" }));
+  return updatePage(PAGE, [[marksOf(section), text]]);
 }
 
 export function summary({ results, seconds, first }: Found): string {

@@ -1,10 +1,9 @@
 /** docs/scaling.md: what `npm run scaling` measured and foretells, between its marks. */
-import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { format } from "prettier";
 import { ROOT } from "../../src/scripts/build/target.ts";
 import type { Scaling } from "./fit.ts";
+import { marksOf, updatePage } from "../markdown-page.ts";
 import { describeLink } from "./measure.ts";
 import { median } from "../median.ts";
 import {
@@ -40,19 +39,13 @@ export function rendered(scaling: Scaling): Sections {
   };
 }
 
-export async function writePage(
+export function writePage(
   sections: Partial<Record<keyof Sections | "subtrees", string>>,
 ): Promise<void> {
-  let page = readFileSync(PAGE, "utf8");
-  for (const [section, text] of Object.entries(sections)) {
-    const [begin, end] = [`<!-- ${section} -->`, `<!-- ${section} end -->`];
-    const [before, rest] = page.split(begin);
-    const [, after] = (rest ?? "").split(end);
-    if (after === undefined)
-      throw new Error(`Expected ${PAGE} with ${begin} and ${end}, got none`);
-    page = [before! + begin, text, end + after].join("\n\n");
-  }
-  writeFileSync(PAGE, await format(page, { parser: "markdown" }));
+  const parts = Object.entries(sections).map(
+    ([section, text]) => [marksOf(section), text] as const,
+  );
+  return updatePage(PAGE, parts);
 }
 
 function constants({

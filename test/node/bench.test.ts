@@ -8,13 +8,14 @@ import { cpuSeconds } from "../../bench/cpu-time.ts";
 import { edgePids } from "../../bench/edge-processes.ts";
 import { KERNEL_GROUPS } from "../../bench/kernel-benchmarks.ts";
 import type { Machine } from "../../bench/machine.ts";
-import { BEGIN, END, updatePage } from "../../bench/markdown-page.ts";
+import { BENCH_MARKS, updatePage } from "../../bench/markdown-page.ts";
 import { PEER_GROUPS } from "../../bench/peers/peer-benchmarks.ts";
 import type { Report, Result } from "../../bench/result.ts";
 import { select } from "../../bench/select.ts";
 import { summarize } from "../../bench/summarize.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../bench/main.ts");
+const { begin: BEGIN, end: END } = BENCH_MARKS;
 const NAMES = [...KERNEL_GROUPS, ...PEER_GROUPS].flatMap(({ benchmarks }) =>
   benchmarks.map(({ name }) => name),
 );
@@ -284,7 +285,7 @@ describe("--markdown", () => {
   test("refuses a page without marks", async () => {
     const page = join(folder, "page.md");
     await writeFile(page, "no marks");
-    await expect(updatePage(page, "")).rejects.toThrow(
+    await expect(updatePage(page, [[BENCH_MARKS, ""]])).rejects.toThrow(
       `Expected the lines "${BEGIN}"`,
     );
   });
