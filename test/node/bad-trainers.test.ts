@@ -220,6 +220,7 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     ["a revoked token, asking", `${runPath}/leases`, { method: "POST", body: JSON.stringify(revoked.identity) }, 401, "unauthorized", /Expected a join token that the run's owner has not revoked, got/, revoked.token],
     ["no key", own, { body: frame! }, 409, "no_lease", /of train microbatch 0 of step 0.*got none/],
     ["another's key", own, { headers: key, body: frame! }, 409, "no_lease", /Expected `Lease-Key`.*got another/, honest.token],
+    ["another's key, in one's own name", own, { headers: { "Lease-Key": lease.key.replace(bad.id, honest.id) }, body: frame! }, 409, "no_lease", /Expected `Lease-Key`.*got another/, honest.token],
     ["a key of another microbatch", own.replace(/0$/, "1"), { headers: key, body: frame! }, 409, "no_lease", /of train microbatch 1 of step 0.*got another/],
     ["a future step", own.replace("0/0", "1/0"), { headers: key, body: frame! }, 409, "no_lease", /of train microbatch 0 of step 1.*got another/],
     ["a future step, completed", toComplete.replace("0/0", "1/0"), { headers: key, body: json({}) }, 409, "no_lease", /of step 1.*got another/],
@@ -227,6 +228,7 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     ["a shard that is none", own.replace("shards/0", "shards/9"), { headers: key, body: frame! }, 404, "shard_not_found", /Expected.*got/],
     ["another shard's frame", own, { headers: key, body: second! }, 422, "shape_mismatch", /Expected elements \[0, \d+\) of shard 0, got \[/],
     ["a shorter range", own, { headers: key, body: await framed({ length: 4096 }, values.slice(0, 4 * 4096)) }, 422, "shape_mismatch", /Expected elements .*got \[0, 4096\)/],
+    ["another range as long", own, { headers: key, body: await framed({ start: 64 }) }, 422, "shape_mismatch", /Expected elements \[0, \d+\) of shard 0, got \[64, /],
     ["another step's frame", own, { headers: key, body: await framed({ step: 1 }) }, 422, "shape_mismatch", /Expected a frame of step 0.*got step 1/],
     ["another microbatch's frame", own, { headers: key, body: await framed({ microbatch: 2 }) }, 422, "shape_mismatch", /microbatch 0.*got step 0, microbatch 2/],
     ["another recipe's frame", own, { headers: key, body: await framed({ dtype: "bf16" }, values.slice(0, 2 * header.length)) }, 422, "unsupported_dtype", /Expected the run's gradient dtype f32, got bf16/],
@@ -322,6 +324,10 @@ test("of a step that is past the same is a duplicate; what differs is refused, a
     code: "step_gone",
     message: expect.stringMatching(/Expected step 1.*got 0/) as string,
   });
+  const early = `/v1/runs/${status.run}/shards/0/parameters?step=2`;
+  const pull = await send(early, late.token, { method: "GET" });
+  expect(pull.status).toBe(425);
+  expect(pull.text).toMatch(/step_not_reached.*Expected step 1.*got 2/);
   await honest.finish();
   await expectTrue(run, status);
   const conflict = `conflict 0.${lease.index} ${late.id}`;

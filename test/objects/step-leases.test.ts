@@ -262,7 +262,40 @@ test("so many are drawn as are wanted, and who is late, or put out, makes room f
   expect([...asked, next, late]).not.toContain(undefined);
   expect(new Set([...asked, next, late]).size).toBe(4);
   expect(pace.isExpected(next!, "train")).toBe(false);
-  expect(pace.isExpected(asked[1]!, "train")).toBe(true);
+  for (const { name } of there)
+    expect(pace.isExpected(name, "train")).toBe(name !== next);
+  // It has completed something since: what follows does not give it up again.
+  pace.expectAgain(next!);
+  work.ask(first, 2, ["zero", asked[1]!], 0.4);
+  expect(all(10 + waits)).toHaveLength(1);
+  expect(pace.isExpected(next!, "train")).toBe(true);
+});
+
+test("who is drawn gets it before what nobody has", () => {
+  const work = workOf(0, 1);
+  const second = { kind: "train", index: 1 } as const;
+  work.ask(second, 1, ["zero"], 0.4);
+  work.draw(second, [{ name: "two", author: "two" }], 0, known);
+  expect(work.take(two, 0, known)).toMatchObject({ index: 1 });
+  expect(work.take(one, 0, known)).toMatchObject({ index: 0 });
+});
+
+test("of an author with several trainers the slowest is waited for, one computes it, and all are given up", () => {
+  const work = workOf(0);
+  const first = { kind: "train", index: 0 } as const;
+  const there = [one, two].map(({ trainer }) => ({ name: trainer, author: "both" })); // prettier-ignore
+  const pace = paceOf({ one: 100, two: 200, three: 200 });
+  work.ask(first, 1, ["zero"], 0.4);
+  expect(work.draw(first, there, 0, pace)).toBe("both");
+  const [own, sister] = [one, two].map((each) => ({ ...each, author: "both" }));
+  expect(work.take(own!, 0, pace)).toMatchObject({ index: 0 });
+  expect(work.take(sister!, 0, pace)).toBeNull();
+  expect(work.isDrawDue(first, 799)).toBe(false);
+  expect(work.isDrawDue(first, 800)).toBe(true);
+  expect(work.draw(first, there, 800, pace)).toBeUndefined();
+  expect(pace.isExpected("one", "train")).toBe(false);
+  expect(pace.isExpected("two", "train")).toBe(false);
+  expect(pace.isExpected("three", "train")).toBe(true);
 });
 
 test("who is drawn gets it ahead of what it has, before what others leave over, whoever holds it", () => {

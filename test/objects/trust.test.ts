@@ -583,12 +583,118 @@ async function given(trainer: ScriptedTrainer & { token: string }) {
   return (await tellEvaluation(trainer)).lease;
 }
 
-test("a second look is given to none but who is drawn by the run's secret, whoever asks first", async () => {
-  const { first, drawn } = await startVerified();
+test.each(["", ", after an eviction"])(
+  "a second look is given to none but who is drawn by the run's secret, whoever asks first%s",
+  async (after) => {
+    const { owner, first, drawn } = await startVerified();
+    await tell(first, 0, TRUE);
+    if (after !== "")
+      await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+    const [asked, ...others] = drawn;
+    for (const each of [first, ...others]) expect(await given(each)).toBeNull();
+    expect(await given(asked!)).toMatchObject({ kind: "train", index: 0 });
+  },
+);
+
+test("who is revoked, or under quarantine, is not drawn, and makes room at once where it was", async () => {
+  const { owner, first, drawn } = await startVerified();
+  const [one, two, three] = drawn;
+  await owner.run.setTokenState(idOf(one!), "revoked");
   await tell(first, 0, TRUE);
-  const [asked, ...others] = drawn;
-  for (const each of others) expect(await given(each)).toBeNull();
-  expect(await given(asked!)).toMatchObject({ kind: "train", index: 0 });
+  // It was drawn, and is put out by what it tells of an evaluation.
+  const evaluated = { kind: "eval", step: 0, index: 0 } as const;
+  const key = await keyOf(owner.run.run, evaluated, two!.identity.trainer, idOf(two!)); // prettier-ignore
+  await expect(
+    two!.complete({ ...evaluated, key, deadlineMs: 0 }, TRUE, 65),
+  ).rejects.toMatchObject({ code: "different_completion" });
+  expect((await owner.run.step(0)).commit).toBeNull();
+  await tellEvaluation(three!);
+  await tell(three!, 0, TRUE);
+  expect((await owner.run.step(0)).commit).not.toBeNull();
+});
+
+/** As if the run's clock had gone on so far. */
+async function later(ms: number, body: () => Promise<unknown>) {
+  vi.setSystemTime(Date.now() + ms);
+  await body();
+}
+
+test("who let a lease of it lapse is drawn behind all others, and before nobody", async () => {
+  const { owner, first, drawn } = await startVerified();
+  const [silent, other, ...gone] = drawn;
+  const isCommitted = async () => (await owner.run.step(0)).commit !== null;
+  vi.useFakeTimers({ toFake: ["Date"] });
+  try {
+    const { lease } = await tellEvaluation(silent!);
+    expect(lease).toMatchObject({ kind: "train", index: 0 });
+    for (const each of gone) await each.run.leave(each.identity);
+    // Its lease is over, and it is there; so is the other, all the time.
+    await later(4 * USUAL_MS, () => tellEvaluation(other!));
+    await tellEvaluation(silent!);
+    await tell(first, 0, TRUE);
+    await tell(silent!, 0, TRUE);
+    expect(await isCommitted()).toBe(false);
+    // The other is late: nobody else is there.
+    await later(4 * USUAL_MS - 100, () => tellEvaluation(silent!));
+    expect(await isCommitted()).toBe(false);
+    await later(100, () => tellEvaluation(silent!));
+    expect(await isCommitted()).toBe(true);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("a microbatch of which an earlier release has asked anybody goes on as it was asked", async () => {
+  const { owner, first, drawn } = await startVerified({ redundancy: 2 });
+  await tell(first, 0, TRUE);
+  const stub = bindings.RUN.getByName(owner.run.run);
+  await runInDurableObject(stub, (_object, { storage }) => {
+    storage.sql.exec("UPDATE ballots SET seed = NULL");
+  });
+  await evictDurableObject(stub);
+  await tell(drawn.at(-1)!, 0, TRUE);
+  expect((await owner.run.step(0)).commit).not.toBeNull();
+});
+
+test("the most have it, whoever was asked: who is drawn is not waited for once it could not turn it", async () => {
+  const { owner, first, drawn } = await startVerified();
+  const [, ...others] = drawn;
+  await tell(first, 0, FALSE);
+  for (const each of others) await tell(each, 0, TRUE);
+  await expectTrue(owner);
+  expect((await owner.run.step(0)).commit).not.toBeNull();
+});
+
+test("where one word suffices, that of who told otherwise stands once the first is revoked", async () => {
+  const owner = await startScripted({ steps: 1, microbatches: 1 });
+  const [first, other] = [
+    await owner.stranger("first"),
+    await owner.stranger("other"),
+  ] as const;
+  await present(owner, first, other);
+  await tell(first, 0, FALSE);
+  await tell(other, 0, TRUE);
+  await owner.run.setTokenState(idOf(first), "revoked");
+  const { microbatches } = await owner.run.step(0);
+  expect(microbatches.map(({ authors }) => authors)).toEqual([[idOf(other)]]);
+  // All else is evaluations.
+  await other.run.leave(other.identity);
+  expect((await other.run.lease(other.identity)).lease!.kind).toBe("eval");
+  await other.reach(1);
+  await expectTrue(owner);
+});
+
+test("a token that is there could turn a vote once, with however many trainers; who is outvoted by what it tells gets no lease for it", async () => {
+  const { owner, first, drawn } = await startVerified({ redundancy: 4 });
+  const [one, two, liar, idle] = drawn;
+  const sister = Object.assign(Object.create(Object.getPrototypeOf(idle!) as object) as typeof first, idle, { identity: { ...idle!.identity, trainer: "sister" } }); // prettier-ignore
+  await sister.run.lease(sister.identity);
+  for (const each of [first, one!, two!]) await tell(each, 0, TRUE);
+  expect((await owner.run.step(0)).commit).toBeNull();
+  const { lease } = await tell(liar!, 0, FALSE);
+  expect(lease).toBeNull();
+  const tokens = await owner.run.joinTokens();
+  expect(tokens.find(({ id }) => id === idOf(liar!))!.state).toBe("quarantined"); // prettier-ignore
 });
 
 test("a second word that nobody has asked for is not believed, how quick it ever comes, also after an eviction; who is drawn by the run's secret finds the lie", async () => {
