@@ -1,18 +1,18 @@
 /**
- * One place where runs are made, one after another: an edge and a process with a trainer, the same that `npm
- * run train` starts. A lane keeps about one core busy, since trainer and shards wait for each other.
+ * One place where runs are made, one after another: an edge, and a trainer in a thread, as `npm run train -- --threads 1`
+ * has them. A lane keeps about one core busy, since trainer and shards wait for each other.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Client } from "../../client/client.ts";
-import {
-  type Edge,
-  type Running,
-  startEdge,
-  startTrainerHost,
-} from "../../local/edge.ts";
+import { type Edge, startEdge } from "../../local/edge.ts";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 import { follow } from "../follow.ts";
+import {
+  type JoinedThreads,
+  joinThreads,
+  trainerNames,
+} from "../joined-threads.ts";
 import type { Trial } from "./setting.ts";
 
 /** Of the last step that was committed. */
@@ -20,11 +20,12 @@ export type NoteStep = (step: number) => void;
 
 export class Lane {
   readonly #edge: Edge;
-  readonly #host: Running;
+  readonly #report: (line: string) => void;
+  #trainer: JoinedThreads | undefined;
 
-  private constructor(edge: Edge, host: Running) {
+  private constructor(edge: Edge, report: (line: string) => void) {
     this.#edge = edge;
-    this.#host = host;
+    this.#report = report;
   }
 
   /** Nothing in `stateFolder` outlives a lane. */
@@ -42,16 +43,7 @@ export class Lane {
         }
       },
     });
-    try {
-      const apiUrl = edge.url;
-      return new Lane(
-        edge,
-        await startTrainerHost({ apiUrl, stateFolder, report }),
-      );
-    } catch (error) {
-      await edge.close();
-      throw error;
-    }
+    return new Lane(edge, report);
   }
 
   /** Make a run over `text`; its metrics, once it has finished or diverged. */
@@ -60,8 +52,7 @@ export class Lane {
     text: Uint8Array<ArrayBuffer>,
     note: NoteStep,
   ): Promise<{ metrics: StepMetrics[]; valLoss: number | null }> {
-    const { lost } = this.#edge;
-    return Promise.race([this.#make(trial, text, note), lost, this.#host.lost]);
+    return Promise.race([this.#make(trial, text, note), this.#edge.lost]);
   }
 
   async #make(
@@ -69,15 +60,24 @@ export class Lane {
     text: Uint8Array<ArrayBuffer>,
     note: NoteStep,
   ): Promise<{ metrics: StepMetrics[]; valLoss: number | null }> {
-    const client = new Client({ baseUrl: this.#edge.url });
+    const address = { baseUrl: this.#edge.url, token: undefined };
+    const client = new Client(address);
     await client.putDataset(request.dataset, new Blob([text]));
     const run = client.run((await client.createRun(request)).run);
-    await new Client({ baseUrl: this.#host.url }).run(run.run).addTrainers(1);
+    this.#trainer = joinThreads(
+      { ...address, run: run.run },
+      trainerNames("lane", 1),
+      () => {},
+      this.#report,
+    );
     const progress = {
       event: (event: RunEvent) =>
         event.type === "step" && note(event.metrics.step + 1),
     };
-    const state = await follow(run, [progress]);
+    const [state] = await Promise.all([
+      follow(run, [progress]),
+      this.#trainer.ended,
+    ]);
     const [metrics, { valLoss }] = await Promise.all([
       run.metrics(),
       run.status(),
@@ -87,6 +87,8 @@ export class Lane {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#host.close(), this.#edge.close()]);
+    this.#trainer?.leave();
+    await this.#trainer?.ended.catch(() => {});
+    await this.#edge.close();
   }
 }
