@@ -4,6 +4,7 @@ import type { Dataset, DatasetOptions, DatasetPage } from "../api/dataset.ts";
 import type { RunRequest } from "../api/run-config.ts";
 import type { RunStatus, RunSummary } from "../api/run-status.ts";
 import { type ClientOptions, Http } from "./http.ts";
+import { datasetPath, queryOf } from "./paths.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { RunClient } from "./run-client.ts";
 
@@ -94,19 +95,4 @@ export class Client {
   run(run: string): RunClient {
     return new RunClient(this.http, run);
   }
-}
-
-function datasetPath(name: string): string {
-  return `/v1/datasets/${encodeURIComponent(name)}`;
-}
-
-/** What is told of some values, as a query; empty without any. */
-export function queryOf(values: object): string {
-  const told = Object.entries(values).filter(
-    ([, value]) => value !== undefined,
-  );
-  const query = new URLSearchParams(
-    told.map(([name, value]) => [name, String(value)]),
-  );
-  return query.size > 0 ? `?${query.toString()}` : "";
 }

@@ -38,7 +38,7 @@ import type {
 } from "../api/tensors.ts";
 import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import type { ServiceVersion } from "../api/service-version.ts";
-import { Client, queryOf } from "./client.ts";
+import { Client } from "./client.ts";
 import type { ClientOptions } from "./http.ts";
 import { readTextEvents } from "./text.ts";
 import { manyPartsOf, PartsUpload } from "./parts-upload.ts";
@@ -46,7 +46,7 @@ import { download } from "./resumed-body.ts";
 import { pause, pauseMs } from "./retry.ts";
 import { releaseBody } from "../api/tensor-body.ts";
 import { sendBody } from "./tensor-body.ts";
-import { filePath, folderPath, jobPath, uploadPath } from "./paths.ts";
+import { filePath, folderPath, jobPath, queryOf, uploadPath } from "./paths.ts";
 
 export { AppError, type ErrorCode } from "../api/errors.ts";
 export type * from "../api/tensors.ts";

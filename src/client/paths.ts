@@ -22,3 +22,22 @@ export function uploadPath(name: string, upload: string): string {
 export function jobPath(job: string): string {
   return `/v1/jobs/${encodeURIComponent(job)}`;
 }
+
+export function datasetPath(name: string): string {
+  return `/v1/datasets/${encodeURIComponent(name)}`;
+}
+
+export function runPath(run: string): string {
+  return `/v1/runs/${encodeURIComponent(run)}`;
+}
+
+/** What is told of some values, as a query; empty without any. */
+export function queryOf(values: object): string {
+  const told = Object.entries(values).filter(
+    ([, value]) => value !== undefined,
+  );
+  const query = new URLSearchParams(
+    told.map(([name, value]) => [name, String(value)]),
+  );
+  return query.size > 0 ? `?${query.toString()}` : "";
+}

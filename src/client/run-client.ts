@@ -15,6 +15,7 @@ import type { JoinToken, RunStatus, StateRequest } from "../api/run-status.ts";
 import { AppError } from "../api/errors.ts";
 import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";
+import { datasetPath, queryOf, runPath } from "./paths.ts";
 import { readTextEvents } from "./text.ts";
 
 const BINARY = { "Content-Type": "application/octet-stream" };
@@ -27,7 +28,7 @@ export class RunClient {
   constructor(http: Http, run: string) {
     this.#http = http;
     this.run = run;
-    this.#path = `/v1/runs/${encodeURIComponent(run)}`;
+    this.#path = runPath(run);
   }
 
   status(): Promise<RunStatus> {
@@ -55,11 +56,8 @@ export class RunClient {
     trainer,
     bootId,
   }: Omit<LeaseRequest, "fingerprint">): Promise<void> {
-    const query = new URLSearchParams({ trainer, bootId });
-    await this.#http.request(
-      "DELETE",
-      `${this.#path}/leases?${query.toString()}`,
-    );
+    const query = queryOf({ trainer, bootId });
+    await this.#http.request("DELETE", `${this.#path}/leases${query}`);
   }
 
   /**
@@ -73,9 +71,8 @@ export class RunClient {
     rewinds?: number,
     waitMs?: number,
   ): Promise<Frame & { travelled: { bytes: number; ms: number } }> {
-    const since = rewinds === undefined ? "" : `&rewinds=${rewinds}`;
-    const wait = waitMs === undefined ? "" : `&waitMs=${waitMs}`;
-    const path = `${this.#path}/shards/${shard}/parameters?step=${step}${since}${wait}`;
+    const query = queryOf({ step, rewinds, waitMs });
+    const path = `${this.#path}/shards/${shard}/parameters${query}`;
     const read = (headers: Record<string, string>) =>
       this.#http.read("GET", path, { headers }, async (answer) => {
         const startMs = performance.now();
@@ -118,7 +115,7 @@ export class RunClient {
     start: number,
     length: number,
   ): Promise<Uint8Array | Uint16Array> {
-    const window = `?start=${start}&length=${length}`;
+    const window = queryOf({ start, length });
     const bytes = await this.#read(dataset, `tokens${window}`);
     return dataset.tokenizer === "byte"
       ? new Uint8Array(bytes)
@@ -137,7 +134,7 @@ export class RunClient {
   ): Promise<ArrayBuffer> {
     const { etag, bytes } = await this.#http.read(
       "GET",
-      `/v1/datasets/${encodeURIComponent(name)}/${path}`,
+      `${datasetPath(name)}/${path}`,
       {},
       async (answer) => ({
         etag: answer.headers.get("ETag"),
@@ -251,13 +248,8 @@ export class RunClient {
     step?: number,
     chain?: "authors",
   ): Promise<Response> {
-    const query = new URLSearchParams();
-    if (chain !== undefined) query.set("chain", chain);
-    if (step !== undefined) query.set("step", `${step}`);
-    if (format !== undefined) query.set("format", format);
-    if (state !== undefined) query.set("state", state);
-    const told = query.size > 0 ? `?${query.toString()}` : "";
-    return this.#http.request("GET", `${this.#path}/checkpoint${told}`);
+    const query = queryOf({ chain, step, format, state });
+    return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
   }
 
   /** What its parameters of the moment write, piece by piece, and at last how it ended. */

@@ -33,7 +33,7 @@ export function hadamardTransform(
   transform(x, length, segmentLength, signs, norm);
 }
 
-/** Undoes `hadamard`: diag(signs) · H · segment. */
+/** Undoes `hadamardTransform`: diag(signs) · H · segment. */
 export function hadamardInverse(
   x: Pointer,
   length: number,

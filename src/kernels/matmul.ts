@@ -78,7 +78,7 @@ export function multiplyF32(
   exports.gemmF32(out, outStride, aPanels, bPanels, m, n, k, start);
 }
 
-/** One side of a product as `gemmF32` reads it, in memory of the caller's scope. */
+/** One side of a product as `multiplyF32` reads it, in memory of the caller's scope. */
 export function packF32(
   side: "a" | "b",
   operand: Operand,

@@ -62,7 +62,7 @@ export function packMxfp4(
   return panel;
 }
 
-/** The same, to `panel`, which has `panelBytes`. */
+/** The same, to `panel`, which has `mxfp4PanelBytes`. */
 export function packMxfp4Into(
   panel: Pointer,
   side: Side,

@@ -61,8 +61,8 @@ function watched(
   { recipe, seed }: RunConfig,
   { step, microbatch }: ReplayTask,
 ): WatchedLayer {
-  const nearest = codesOf(layer.dOutput, false, false);
-  const stochastic = codesOf(layer.dOutput, true, true);
+  const nearest = codesOf(layer.dOutput, "mxfp4");
+  const stochastic = codesOf(layer.dOutput, "mxfp4-rht-sr");
   const { dX, dW } = layerErrors(layer, recipe, 1, () => ({
     seed,
     step,

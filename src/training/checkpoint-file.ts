@@ -1,5 +1,4 @@
 /** A run's checkpoint, one file that is read by ranges, as the directory of a model that writes text. */
-import { AppError } from "../api/errors.ts";
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
 import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
 import {
@@ -12,7 +11,9 @@ import {
   type CheckpointConfig,
   CONFIG,
   foreignKind,
+  noCheckpoint,
   TOKENIZER,
+  WITHOUT_CONFIG,
   writtenRun,
 } from "./checkpoint.ts";
 import {
@@ -25,7 +26,7 @@ import { readCheckpointConfig } from "./resumed.ts";
 /** Errors: `malformed_body`, with what it is, by its first bytes */
 export async function checkKind(file: RangedFile): Promise<void> {
   const kind = foreignKind(await file.read(0, Math.min(16, file.bytes)));
-  if (kind) throw notOne(kind);
+  if (kind) throw noCheckpoint(kind);
 }
 
 /** One file that writes text: a run's checkpoint, or a GGUF. Errors: those of `ggufFolder` and `checkpointFile` */
@@ -41,8 +42,7 @@ export async function checkpointFile(file: RangedFile): Promise<Folder> {
   await checkKind(file);
   const { metadata } = await readSafetensorsHead(file);
   const written = metadata.get(CONFIG);
-  if (written === undefined)
-    throw notOne(`a safetensors file without \`${CONFIG}\` in its metadata`);
+  if (written === undefined) throw noCheckpoint(WITHOUT_CONFIG);
   const { model } = JSON.parse(written) as CheckpointConfig;
   const config = architectureOf(model).huggingFaceConfig(model);
   const texts = new Map([
@@ -86,11 +86,4 @@ export function checkpointBytes(bytes: Uint8Array): Promise<Folder> {
     read: (start, end) =>
       Promise.resolve(new Uint8Array(bytes.subarray(start, end))),
   });
-}
-
-function notOne(got: string): AppError {
-  return new AppError(
-    "malformed_body",
-    `Expected the checkpoint of a run, got ${got}`,
-  );
 }

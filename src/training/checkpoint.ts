@@ -3,6 +3,7 @@
  * optimizer remembers of a tensor stands beside it, `optimizer.<moment>.<name>` of the same shape.
  */
 import type { PinnedDataset } from "../api/dataset.ts";
+import { AppError } from "../api/errors.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { OPTIMIZER } from "../checkpoints/checkpoint.ts";
 import {
@@ -160,8 +161,8 @@ export function momentName(moment: string, tensor: string): string {
 }
 
 /**
- * A checkpoint's run and its tensors' bytes, f32, all that the model's table names. Anything else is
- * refused by what it is.
+ * A checkpoint's run and its tensors' bytes, f32, all that the model's table names.
+ * Errors: `malformed_body`, with what it is instead
  */
 export function readCheckpoint(file: Uint8Array): {
   config: CheckpointConfig;
@@ -170,20 +171,17 @@ export function readCheckpoint(file: Uint8Array): {
   tensors: ReadonlyMap<string, Uint8Array>;
 } {
   const kind = foreignKind(file);
-  if (kind) throw new Error(`Expected the checkpoint of a run, got ${kind}`);
+  if (kind) throw noCheckpoint(kind);
   const { tensors, metadata } = readSafetensors(file);
   const written = metadata.get(CONFIG);
-  if (written === undefined) {
-    throw new Error(
-      `Expected the checkpoint of a run, got a safetensors file without \`${CONFIG}\` in its metadata`,
-    );
-  }
+  if (written === undefined) throw noCheckpoint(WITHOUT_CONFIG);
   const config = JSON.parse(written) as CheckpointConfig;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   for (const { name, shape } of modelOf(config.model).table.tensors) {
     const found = byName.get(name);
     if (found?.dtype === "F32" && found.shape.join() === shape.join()) continue;
-    throw new Error(
+    throw new AppError(
+      "malformed_body",
       `Expected \`${name}\` of a checkpoint to be F32 [${shape.join(", ")}], got ${found ? `${found.dtype} [${found.shape.join(", ")}]` : "no such tensor: a file that was quantized is dequantized first"}`,
     );
   }
@@ -202,8 +200,20 @@ function tokenizerOf(
 ): Bpe {
   const tokenizer = json === undefined ? new Bpe([]) : readTokenizerJson(json);
   if (tokenizer.vocabulary === vocabulary) return tokenizer;
-  throw new Error(
+  throw new AppError(
+    "malformed_body",
     `Expected a tokenizer of the checkpoint's ${vocabulary} ids, got one of ${tokenizer.vocabulary}`,
+  );
+}
+
+/** What a safetensors file is that no run has written. */
+export const WITHOUT_CONFIG = `a safetensors file without \`${CONFIG}\` in its metadata`;
+
+/** The refusal of a file that is something else. */
+export function noCheckpoint(got: string): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected the checkpoint of a run, got ${got}`,
   );
 }
 

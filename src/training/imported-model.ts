@@ -65,25 +65,11 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
       `Expected ${CONFIG_FILE}, or the checkpoint of a run, got neither`,
     );
   const { table } = modelOf(shape);
-  const own = tensors.filter(({ name }) => !isOptimizers(name));
-  const architecture = architectureOf(shape);
-  const { prefix, name: kind } = architecture;
-  const byName = byOwnName(own, prefix);
-  const twice = takeTiedHead(byName, architecture.tiedHead(shape));
-  if (twice) await checkSame(folder, twice);
-  const others = new Set(byName.keys());
-  for (const { name, shape: expected } of table.tensors) {
-    check(name, expected, byName.get(name));
-    others.delete(name);
-  }
-  const [other] = [...others]
-    .map((name) => byName.get(name)!.name)
-    .filter((name) => !architecture.notRead.test(name));
-  if (other !== undefined)
-    throw new AppError(
-      "invalid_config",
-      `Expected the tensors of a ${kind}, got "${other}" too`,
-    );
+  const parameters = await parametersOf(
+    folder,
+    tensors.filter(({ name }) => !isOptimizers(name)),
+    shape,
+  );
   const moments = new Map(
     tensors
       .filter(({ name }) => isOptimizers(name))
@@ -98,26 +84,45 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
       for (const { name, offset, length } of table.tensors) {
         const tensor =
           moment === undefined
-            ? byName.get(name)!
+            ? parameters.get(name)
             : moments.get(momentName(moment, name));
-        const [from, to] = [
-          Math.max(start, offset),
-          Math.min(end, offset + length),
-        ];
+        const from = Math.max(start, offset);
+        const to = Math.min(end, offset + length);
         for (let at = from; at < to; at += WINDOW_ELEMENTS) {
           const until = Math.min(at + WINDOW_ELEMENTS, to);
-          const values = await floats(
-            folder,
-            tensor!,
-            at - offset,
-            until - offset,
-          );
-          vector.set(values, at - start);
+          const window = [at - offset, until - offset] as const;
+          vector.set(await floats(folder, tensor!, ...window), at - start);
         }
       }
       return vector;
     },
   };
+}
+
+/** By the table's names, all that the model has and nothing else. Errors: as `openModel` */
+async function parametersOf(
+  folder: Folder,
+  tensors: readonly CheckpointTensor[],
+  shape: ModelShape,
+): Promise<ReadonlyMap<string, CheckpointTensor>> {
+  const architecture = architectureOf(shape);
+  const { prefix, name: kind } = architecture;
+  const byName = byOwnName(tensors, prefix);
+  const twice = takeTiedHead(byName, architecture.tiedHead(shape));
+  if (twice) await checkSame(folder, twice);
+  const others = new Map(byName);
+  for (const { name, shape: expected } of modelOf(shape).table.tensors) {
+    check(name, expected, byName.get(name));
+    others.delete(name);
+  }
+  const other = [...others.values()].find(
+    ({ name }) => !architecture.notRead.test(name),
+  );
+  if (other === undefined) return byName;
+  throw new AppError(
+    "invalid_config",
+    `Expected the tensors of a ${kind}, got "${other.name}" too`,
+  );
 }
 
 /** All that is needed to go on; undefined where there are parameters alone. */

@@ -13,7 +13,8 @@ import type { LossSum } from "./step-end.ts";
 
 export type Link = { results: string; chain: string };
 
-type MicrobatchResult = Omit<AgreedResult, "index" | "authors">;
+/** What a microbatch came to, whoever told it. */
+type Outcome = Omit<AgreedResult, "index" | "authors">;
 
 /** Before the first step; of a run that is resumed, that of its checkpoint. */
 export async function firstResults(config: RunConfig): Promise<string> {
@@ -29,10 +30,7 @@ export async function firstLink(config: RunConfig): Promise<Link> {
 }
 
 /** By their sums and by the digests of their gradients. */
-export function isSameResult(
-  a: MicrobatchResult,
-  b: MicrobatchResult,
-): boolean {
+export function isSameResult(a: Outcome, b: Outcome): boolean {
   const [first, second] = [a, b].map(({ lossSum, tokens, bytes, digests }) =>
     JSON.stringify([lossSum, tokens, bytes, digests]),
   );

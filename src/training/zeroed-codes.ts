@@ -1,11 +1,16 @@
 /** What becomes of a layer's dY in four bits: how much of it zero, though it was none. */
-import { GEMM_RECIPES } from "../api/recipe.ts";
+import {
+  GEMM_RECIPES,
+  type GemmRecipe,
+  type Mxfp4Product,
+} from "../api/recipe.ts";
 import { drawSigns, hadamardTransform } from "../kernels/hadamard.ts";
 import { countMxfp4, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { ObservedLayer } from "./observed-layers.ts";
 
+/** Of dY, which zeros that were none; by whether it was rotated, and how it was rounded. */
 export type ZeroedShares = {
   nearest: number;
   rotatedNearest: number;
@@ -14,9 +19,9 @@ export type ZeroedShares = {
 
 export function zeroedShares({ dOutput }: ObservedLayer): ZeroedShares {
   return {
-    nearest: codesOf(dOutput, false, false).zeroed,
-    rotatedNearest: codesOf(dOutput, true, false).zeroed,
-    rotatedStochastic: codesOf(dOutput, true, true).zeroed,
+    nearest: codesOf(dOutput, "mxfp4").zeroed,
+    rotatedNearest: codesOf(dOutput, "mxfp4-rht").zeroed,
+    rotatedStochastic: codesOf(dOutput, "mxfp4-rht-sr").zeroed,
   };
 }
 
@@ -29,34 +34,35 @@ export type Codes = {
   scales: Map<number, number>;
 };
 
+/** `values`, f32 of whole segments, as the first operand of a product of `recipe`. */
 export function codesOf(
   values: Float32Array<ArrayBuffer>,
-  isRotated: boolean,
-  isStochastic: boolean,
+  recipe: Extract<GemmRecipe, `mxfp4${string}`>,
 ): Codes {
+  const { rotation, a }: Mxfp4Product = GEMM_RECIPES[recipe];
   const { arena } = kernels();
   const { length } = values;
   return arena.scope(() => {
     const x = arena.copyIn(values);
-    if (isRotated) {
-      const signs = arena.allocF32(64);
-      drawSigns(signs, 64, noiseKey(0, PURPOSE.gemmSigns, 0, 0, 0, 0, 1));
-      hadamardTransform(x, length, 64, signs);
+    if (rotation !== 0) {
+      const signs = arena.allocF32(rotation);
+      drawSigns(signs, rotation, noiseKey(0, PURPOSE.gemmSigns, 0, 0, 0, 0, 1));
+      hadamardTransform(x, length, rotation, signs);
     }
     const [elements, scales] = [
       arena.alloc(length / 2),
       arena.alloc(length / 32),
     ];
     const key = noiseKey(0, PURPOSE.gemmRounding, 0, 0, 0, 0, 0, 1);
-    const { prescale } = GEMM_RECIPES[isStochastic ? "mxfp4-sr" : "mxfp4"].a;
     quantizeMxfp4(elements, scales, x, length, {
-      rounding: isStochastic
-        ? { mode: "stochastic", key, firstElement: 0 }
-        : { mode: "nearest-even" },
+      rounding:
+        a.rounding === "stochastic"
+          ? { mode: a.rounding, key, firstElement: 0 }
+          : { mode: a.rounding },
       scale: "floor",
-      prescale,
+      prescale: a.prescale,
     });
-    const counts = countMxfp4(x, elements, scales, length, prescale);
+    const counts = countMxfp4(x, elements, scales, length, a.prescale);
     const exponents = new Map<number, number>();
     for (const scale of arena.u8(scales, length / 32))
       exponents.set(scale - 127, (exponents.get(scale - 127) ?? 0) + 1);

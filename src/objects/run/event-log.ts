@@ -1,5 +1,6 @@
 /** A run's events on disk, the latest of each kind, and a way to wait for the next. */
 import type { RunEvent } from "../../api/run-metrics.ts";
+import { Wakes } from "../platform/wakes.ts";
 
 /** So many of a kind stay: trainers that come and go, or push what they must not, drive out no step. */
 const MAX_EVENTS: Record<RunEvent["type"], number> = {
@@ -23,7 +24,7 @@ export type NewEvent = RunEvent extends infer E
 
 export class EventLog {
   readonly #sql: SqlStorage;
-  readonly #waiting = new Set<() => void>();
+  readonly #appended = new Wakes();
 
   constructor(sql: SqlStorage) {
     this.#sql = sql;
@@ -48,7 +49,7 @@ export class EventLog {
       id,
       MAX_EVENTS[event.type],
     );
-    for (const wake of this.#waiting) wake();
+    this.#appended.wakeAll();
   }
 
   /** What was told of this step and those after it goes; who lied stays known. */
@@ -86,18 +87,7 @@ export class EventLog {
   }
 
   /** Resolves at the next event, or after `timeoutMs`. */
-  async next(timeoutMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let wake = (): void => {};
-    try {
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        this.#waiting.add(wake);
-        timer = setTimeout(resolve, timeoutMs);
-      });
-    } finally {
-      clearTimeout(timer);
-      this.#waiting.delete(wake);
-    }
+  next(timeoutMs: number): Promise<void> {
+    return this.#appended.next(timeoutMs);
   }
 }

@@ -60,7 +60,7 @@ export function pushTarget(
 
 /**
  * The frame of the parameters at exactly `step`, as a body; or, where it is smaller, its difference to the frame whose
- * digest `base` is, which the answer then bears. Waits `waitMs` for the shard to reach the step. Errors: those of `ParameterShard.pull`
+ * digest `base` is, which the answer then bears. Waits `waitMs` for the shard to reach the step. Errors: those of `PullDesk.pull`
  */
 export async function pullFrame(
   shard: ShardStub,
@@ -86,7 +86,7 @@ export async function pullFrame(
 /**
  * Push the frame that is `body`, of which nothing is read before the shard takes it: `key` is that of the
  * caller's lease. The value says
- * whether the same bytes were there before. Errors: those of `ParameterShard.push`
+ * whether the same bytes were there before. Errors: those of `PushDesk.push`
  */
 export async function pushFrame(
   target: Pick<ShardStub, "fetch">,

@@ -16,7 +16,7 @@ export function subtreeStub(
   return SUBTREE.getByName(`${shard}/${index}`) as unknown as SubtreeStub;
 }
 
-/** The sum of these pushes, as a body; or the microbatches of which no such push is there. Errors: those of `Subtree.sum` */
+/** The sum of these pushes, as a body; or the microbatches of which no such push is there. Errors: `shard_not_found`; `future_step`, `step_gone` */
 export async function pullSum(
   subtree: SubtreeStub,
   step: number,
