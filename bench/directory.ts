@@ -20,9 +20,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import type { Benchmark, Group, Timed } from "./benchmark.ts";
+import type { Benchmark } from "./benchmark.ts";
 import { normals } from "./data.ts";
-import type { Result } from "./result.ts";
+import type { TimedGroup } from "./measure.ts";
 
 const PACK = resolve(import.meta.dirname, "../src/scripts/pack.ts");
 const [HIDDEN, INNER, LAYERS, FILES] = [2048, 8192, 15, 4];
@@ -44,13 +44,11 @@ export const DIRECTORY_BENCHMARKS: readonly Benchmark[] = [
   { name: "directory/quantize", unit: "GB/s", work: BYTES, baselines: [COPY] },
 ];
 
-/** Rounds of seconds and gigabytes are few. */
-export const MOST_ROUNDS = 5;
-
-export type DirectoryGroup = Group<Timed> & { memory: () => Result };
+/** Of seconds and gigabytes each. */
+const MOST_ROUNDS = 5;
 
 /** With the directory on this disk for as long as the group is used. */
-export function* directoryGroup(): Generator<DirectoryGroup> {
+export function* directoryGroup(): Generator<TimedGroup> {
   const folder = mkdtempSync(join(tmpdir(), "mxfp4-edge-bench-directory-"));
   const model = join(folder, "model");
   const main = installed(folder);
@@ -95,7 +93,8 @@ export function* directoryGroup(): Generator<DirectoryGroup> {
         ...benchmark,
         time: clockOf(benchmark.name),
       })),
-      memory: () => ({
+      mostRounds: MOST_ROUNDS,
+      beside: () => ({
         name: "directory/quantize-memory",
         runtime: "node",
         value: Math.max(...samples),

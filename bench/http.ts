@@ -9,6 +9,7 @@
 import { Agent, request } from "node:http";
 import type { Benchmark, Group } from "./benchmark.ts";
 import { normals } from "./data.ts";
+import { median } from "./median.ts";
 
 /** 300 MB in whole rows. */
 const LARGE_BYTES = 73_243 * 4096;
@@ -54,10 +55,7 @@ export async function timeRequests(
     seconds.push(await timeRequest(agent, origin + path, bytes));
   }
   agent.destroy();
-  if (unit === "ms") {
-    const middle = seconds.toSorted((a, b) => a - b)[iterations >> 1]!;
-    return middle * iterations;
-  }
+  if (unit === "ms") return median(seconds) * iterations;
   return seconds.reduce((sum, each) => sum + each, 0);
 }
 

@@ -14,8 +14,16 @@ const SAMPLE_SECONDS = 0.05;
 /** V8 begins with code by Liftoff, which is three times as slow as what TurboFan makes meanwhile. */
 const WARM_UP_SECONDS = 0.4;
 
+/** A group whose clocks run here. */
+export type TimedGroup = Group<Timed> & {
+  /** Where rounds cost much. */
+  mostRounds?: number;
+  /** A figure that its rounds leave behind, besides their times. */
+  beside?: () => Result;
+};
+
 export async function measure(
-  { benchmarks }: Group<Timed>,
+  { benchmarks }: TimedGroup,
   runtime: Runtime,
   rounds: number,
   onRound: (round: number) => void,

@@ -4,18 +4,13 @@ import type { Kernels } from "../src/kernels/runtime.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import type { Benchmark, Group, Timed } from "./benchmark.ts";
-import {
-  DIRECTORY_BENCHMARKS,
-  type DirectoryGroup,
-  directoryGroup,
-  MOST_ROUNDS,
-} from "./directory.ts";
+import { DIRECTORY_BENCHMARKS, directoryGroup } from "./directory.ts";
 import { GENERATE_GROUPS } from "./generate.ts";
 import { HTTP_GROUPS, timeRequests } from "./http.ts";
 import { KERNEL_GROUPS } from "./kernel-benchmarks.ts";
 import { describeMachine } from "./machine.ts";
 import { BENCH_MARKS, updatePage } from "./markdown-page.ts";
-import { measure } from "./measure.ts";
+import { measure, type TimedGroup } from "./measure.ts";
 import { loadNodeKernels, timeInNode } from "./node-runtime.ts";
 import type { Asked } from "./options.ts";
 import { keepReport, readReport, withKept } from "./paths.ts";
@@ -73,18 +68,15 @@ async function run(asked: Asked): Promise<Report> {
   const progress = new Progress();
   for (const runtime of asked.runtimes) {
     for await (const group of GROUPS_OF[runtime](asked, kernels)) {
-      const isDirectory = "memory" in group;
-      const rounds = Math.min(
-        asked.rounds,
-        isDirectory ? MOST_ROUNDS : Infinity,
-      );
+      const { mostRounds = Infinity, beside } = group;
+      const rounds = Math.min(asked.rounds, mostRounds);
       progress.start(runtime, group, rounds);
       const measured = await measure(group, runtime, rounds, (round) =>
         progress.round(round),
       );
       for (const result of measured) progress.result(result);
       results.push(...measured);
-      if (isDirectory) results.push((group as DirectoryGroup).memory());
+      if (beside) results.push(beside());
       keepReport({ machine, results });
     }
   }
@@ -97,11 +89,11 @@ async function run(asked: Asked): Promise<Report> {
 
 /** The groups that are asked for, by runtime. */
 const GROUPS_OF = {
-  async *node(asked: Asked, kernels: Kernels): AsyncGenerator<Group<Timed>> {
+  async *node(asked: Asked, kernels: Kernels): AsyncGenerator<TimedGroup> {
     yield* inNode(asked, kernels);
     yield* onDirectory(asked);
   },
-  async *workerd(asked: Asked): AsyncGenerator<Group<Timed>> {
+  async *workerd(asked: Asked): AsyncGenerator<TimedGroup> {
     yield* inWorkerd(asked);
     yield* overHttp(asked);
     yield* training(asked);
@@ -112,7 +104,7 @@ const GROUPS_OF = {
 async function* inNode(
   asked: Asked,
   kernels: Kernels,
-): AsyncGenerator<Group<Timed>> {
+): AsyncGenerator<TimedGroup> {
   for (const { name, benchmarks } of [...KERNEL_GROUPS, ...GENERATE_GROUPS]) {
     const peers = asked.peers
       ? (PEER_GROUPS.find((group) => group.name === name)?.benchmarks ?? [])
@@ -132,7 +124,7 @@ async function* inNode(
 }
 
 /** All of it or nothing, and only by its name. */
-function* onDirectory({ only }: Asked): Generator<Group<Timed>> {
+function* onDirectory({ only }: Asked): Generator<TimedGroup> {
   if (only === "" || select(DIRECTORY_BENCHMARKS, only).length === 0) return;
   yield* directoryGroup();
 }
@@ -150,7 +142,7 @@ function chosen<B extends Benchmark>(
     .filter(({ benchmarks }) => benchmarks.length > 0);
 }
 
-async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
+async function* inWorkerd(asked: Asked): AsyncGenerator<TimedGroup> {
   const groups = chosen(KERNEL_GROUPS, asked);
   if (groups.length === 0) return;
   const workerd = await startWorkerd(asked.variant);
@@ -164,7 +156,7 @@ async function* inWorkerd(asked: Asked): AsyncGenerator<Group<Timed>> {
 }
 
 /** Whole steps: the edge in workerd, trainers beside it. */
-async function* training({ only }: Asked): AsyncGenerator<Group<Timed>> {
+async function* training({ only }: Asked): AsyncGenerator<TimedGroup> {
   const { name, benchmarks } = TRAINING_GROUP;
   const chosen = select(benchmarks, only);
   if (chosen.length === 0) return;
@@ -177,7 +169,7 @@ async function* training({ only }: Asked): AsyncGenerator<Group<Timed>> {
 }
 
 /** The product's routes, timed by requests. */
-async function* overHttp(asked: Asked): AsyncGenerator<Group<Timed>> {
+async function* overHttp(asked: Asked): AsyncGenerator<TimedGroup> {
   const groups = chosen(HTTP_GROUPS, asked);
   if (groups.length === 0) return;
   const { origin, close } = await startWorker("http.wrangler.toml", {});
