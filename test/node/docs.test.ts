@@ -1,5 +1,5 @@
 /** The docs page: its own assets, and a policy under which a browser asks nobody else. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -112,4 +112,80 @@ test("docs/service.md names the open routes", async () => {
   const page = readFileSync(join(root, "docs/service.md"), "utf8");
   const [row] = page.match(/^\| open .*$/m) ?? [];
   expect(row?.match(/`[^`]+`/g)).toEqual(open);
+});
+
+/** A route as pages have it: method, if they tell it, path with … for a beginning that is known, and names in its query. */
+const ROUTE =
+  /`(?:(GET|HEAD|PUT|POST|PATCH|DELETE)\s+)?((?:\/v1|…|\/metrics|\/version|\/healthz)\/?[^\s`?]*)(?:\?([^\s`]*))?`/g;
+
+type Parameter = { name: string; in: string };
+type Paths = Record<string, Record<string, { parameters?: Parameter[] }>>;
+
+/** A path with `by` in the place of each parameter, as pages and the description write them. */
+function filled(path: string, by = "x"): string {
+  return path.replaceAll(/\{[^}]*\}|(?<=\/):\w+/g, by);
+}
+
+/** What is wrong with the routes that a text names. */
+function unknownRoutes(text: string, paths: Paths): string[] {
+  const prose = text.replaceAll(/^```[^]*?^```$/gm, "");
+  return [...prose.matchAll(ROUTE)]
+    .filter(([, method, path]) => method || path!.startsWith("/"))
+    .filter(([, method, path, query]) => {
+      const by = method === "HEAD" ? "get" : method?.toLowerCase();
+      const known = Object.entries(paths).filter(
+        ([each, methods]) =>
+          (path!.startsWith("…")
+            ? filled(each).endsWith(filled(path!.slice(1)))
+            : new RegExp(`^${filled(each, "[^/]+")}$`).test(filled(path!))) &&
+          (by === undefined || by in methods),
+      );
+      const names = known
+        .flatMap(([, methods]) => Object.values(methods))
+        .flatMap(({ parameters = [] }) => parameters.map(({ name }) => name));
+      const asked = [...new URLSearchParams(query ?? "").keys()];
+      return known.length === 0 || asked.some((name) => !names.includes(name));
+    })
+    .map(([code]) => code);
+}
+
+test("pages name routes and parameters that there are", async () => {
+  const { paths } = JSON.parse((await get("/openapi.json")).text) as {
+    paths: Paths;
+  };
+  const wrong =
+    "`GET /v1/rums`, `PUT …/tokens/{id}`, `/v1/analyze?compares=x`, `DELETE /v1/jobs/:job`, `GET …/tokens`";
+  expect(unknownRoutes(wrong, paths)).toEqual(wrong.split(", ").slice(0, 3));
+  const root = join(import.meta.dirname, "../..");
+  const pages = ["README.md", ...globSync("docs/**/*.md", { cwd: root })];
+  const faults = pages.flatMap((page) =>
+    unknownRoutes(readFileSync(join(root, page), "utf8"), paths).map(
+      (route) => `${page}: ${route}`,
+    ),
+  );
+  expect(faults).toEqual([]);
+});
+
+test("docs/service.md names the metrics, and their labels", async () => {
+  const root = join(import.meta.dirname, "../..");
+  const page = readFileSync(join(root, "docs/service.md"), "utf8");
+  const rows = [
+    ...page.matchAll(/^\| `(mxfp4_edge_\w+)` +\| ([^|]*) \|/gm),
+  ].map(
+    ([, name, by]) =>
+      [name!, by!.split(", ").map((each) => each.trim())] as const,
+  );
+  const begin = await fetch(`${edge.url}/v1/runs`);
+  expect(begin.status).toBe(200);
+  const { text } = await get("/metrics");
+  const told = [...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name!);
+  expect(rows.map(([name]) => name).toSorted()).toEqual(told.toSorted());
+  for (const [name, by] of rows) {
+    const [, labels] = new RegExp(`^${name}(?:_sum)?\\{([^}]*)\\}`, "m").exec(text) ?? []; // prettier-ignore
+    const names = [...(labels ?? "").matchAll(/(\w+)="/g)].map(
+      ([, label]) => label!,
+    );
+    // Of runs and jobs there are none here, and so no labels to be seen.
+    if (labels) expect(names, name).toEqual(by);
+  }
 });

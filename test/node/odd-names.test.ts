@@ -195,7 +195,6 @@ test("curl puts and gets as docs/jobs.md says, and saves a file under its name",
   expect(lines.length).toBeGreaterThanOrEqual(2);
   mkdirSync(at("curl"));
   writeFileSync(at("curl/my model.safetensors"), "some bytes");
-  mkdirSync(at("curl/saved"));
   for (const line of lines)
     execFileSync("sh", ["-ec", line], {
       cwd: at("curl"),

@@ -28,15 +28,20 @@ const { scripts } = JSON.parse(
   readFileSync(join(ROOT, "package.json"), "utf8"),
 ) as { scripts: Record<string, string> };
 
-/** What a reader would paste: the lines of `sh` blocks, without what stands behind #. */
+/** What a reader would paste: the lines of `sh` blocks, without what stands behind #; and what text has in `…`. */
 function pasted(page: string): string[] {
   const blocks = page.matchAll(/^```sh\n([^]*?)^```$/gm);
-  return [...blocks].flatMap(([, block]) =>
+  const lines = [...blocks].flatMap(([, block]) =>
     block!
       .replaceAll("\\\n", " ")
       .split("\n")
       .map((line) => line.replace(/\s#.*$/, "").trim()),
   );
+  const text = page.replaceAll(/^```[^]*?^```$/gm, "");
+  const named = [...text.matchAll(/`([^`]+)`/g)].map(([, code]) =>
+    code!.replaceAll(/\s+/g, " "),
+  );
+  return [...lines, ...named];
 }
 
 /** What is wrong with a line, if it calls a script or the command. */
@@ -49,7 +54,7 @@ async function faultOf(line: string): Promise<string | undefined> {
       : /^(?:npx )?mxfp4-edge (.*)$/.exec(line)?.[1];
   const own = script && AS_COMMANDS[script[1]!];
   const words = (own ? `${own} ${script[2] ?? ""}` : typed)?.split(/\s+/);
-  if (!words || /^(--|completion$)/.test(words[0]!)) return undefined;
+  if (!words || /^(--|completion$|…$)/.test(words[0]!)) return undefined;
   const command = commandOf(words);
   if (!command) return `no command ${words[0]}`;
   const { args } = await load(command.name);
@@ -118,6 +123,7 @@ test("what is wrong is seen", async () => {
     "mxfp4-edge runs export RUN --fromat csv": "runs export has no --fromat",
     "mxfp4-edge runs export RUN --format csv": undefined,
   };
+  expect(pasted("as `npm run\ntrian` does")).toEqual(["npm run trian"]);
   for (const [line, fault] of Object.entries(lines))
     expect(await faultOf(line), line).toBe(fault);
 });
