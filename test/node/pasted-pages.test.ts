@@ -7,7 +7,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { JobStatus } from "../../src/api/tensors.ts";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
