@@ -330,6 +330,9 @@ test("of a step that is past the same is a duplicate; what differs is refused, a
   expect(pull.text).toMatch(/step_not_reached.*Expected step 1.*got 2/);
   await honest.finish();
   await expectTrue(run, status);
+  const over = await send(own, late.token, { headers, body: frames[0]! });
+  expect(over.status).toBe(410);
+  expect(over.text).toMatch(/run_ended.*Expected a run that goes on, got/);
   const conflict = `conflict 0.${lease.index} ${late.id}`;
   expect(await toldOf(run)).toEqual(["running", conflict, conflict, "finished"]); // prettier-ignore
 }, 60_000);
