@@ -80,6 +80,10 @@ export class Clone {
       },
       timeout: PATIENCE_MS,
     });
+    // Most lines read nothing of it, and may have ended before it is written.
+    child.stdin.on("error", ({ code }: NodeJS.ErrnoException) => {
+      if (code !== "EPIPE") child.kill();
+    });
     child.stdin.end(typed);
     const [stdout, stderr] = await Promise.all([
       text(child.stdout),
