@@ -46,7 +46,8 @@ export function decideDirectory(
 ): DecidedDirectory {
   const folded = rotate === "fold" ? foldCheckpoint(checkpoint) : undefined;
   const { config } = folded ?? checkpoint;
-  const { tensors, float8 } = viewFloat8((folded ?? checkpoint).tensors);
+  const own = (folded ?? checkpoint).tensors;
+  const { tensors, float8 } = viewFloat8(own, config);
   checkFloats(tensors);
   checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);

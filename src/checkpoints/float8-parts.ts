@@ -8,6 +8,7 @@ import {
   type Scaling,
 } from "../formats/blocks/float8-sections.ts";
 import {
+  checkScales,
   findFloat8,
   type Float8Tensor,
   type ScaleDtype,
@@ -17,7 +18,9 @@ import type { HoldPool } from "../formats/stream/hold-pool.ts";
 import { kept } from "../formats/stream/tensor-sections.ts";
 import { elementCount } from "../formats/tensor.ts";
 import type { Float8Type } from "../kernels/mxfp8.ts";
+import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { CheckpointTensor } from "./checkpoint.ts";
+import { isQuantized } from "./quantization-config.ts";
 
 export type Float8View = {
   /** FP8 weights as floats of BF16, which those that stay become; their scales are gone. */
@@ -26,9 +29,13 @@ export type Float8View = {
   float8: ReadonlyMap<string, Float8Tensor>;
 };
 
-/** Errors: those of `findFloat8` */
-export function viewFloat8(tensors: readonly CheckpointTensor[]): Float8View {
+/** `config` may tell that all have scales. Errors: those of `findFloat8` and `checkScales` */
+export function viewFloat8(
+  tensors: readonly CheckpointTensor[],
+  config: ModelConfig | undefined,
+): Float8View {
   const found = findFloat8(tensors);
+  checkScales(found, undefined, isQuantized(config));
   const float8 = new Map(found.map((each) => [each.weight.name, each]));
   const scales = new Set(
     found.flatMap(({ scale, inputScale }) => [

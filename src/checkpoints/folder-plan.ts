@@ -32,12 +32,18 @@ import type { FolderRequest } from "./folder-request.ts";
 const CARD_FILE = "README.md";
 const isWeightFile = (file: string): boolean =>
   /\.safetensors$|\.index\.json$/.test(file) || OTHER_WEIGHTS.test(file);
+/** What ModelOpt, GPTQ and AWQ say of their weights beside config.json, which loaders go by where that says nothing. */
+const FORMER_CONFIGS = [
+  "hf_quant_config.json",
+  "quantize_config.json",
+  "quant_config.json",
+];
 
 export type FolderPlan = NormsOf & {
   shards: readonly PlannedShard[];
   /** What comes along as it is, such as the tokenizer. */
   copies: readonly string[];
-  /** Files of weights that were not read: another form of them, or none of the model's. */
+  /** Files of weights that were not read, another form of them or none of the model's; and what is no longer so. */
   leftOut: readonly string[];
   /** What a loader asks for beside the weights, and is not there. */
   missing: readonly string[];
@@ -73,13 +79,15 @@ export function planFolder(
   watching: Watching = {},
 ): FolderPlan {
   const made = madeFolder(checkpoint, name, request, watching);
-  const written = new Set([CONFIG_FILE, CARD_FILE]);
+  const written = new Set([CONFIG_FILE, CARD_FILE, ...FORMER_CONFIGS]);
   const copies = files.filter(
     (file) => !isWeightFile(file) && !written.has(file),
   );
   const read = new Set(checkpoint.tensors.map(({ file }) => file));
   const leftOut = files.filter(
-    (file) => isWeightFile(file) && !read.has(file) && file !== INDEX_FILE,
+    (file) =>
+      FORMER_CONFIGS.includes(file) ||
+      (isWeightFile(file) && !read.has(file) && file !== INDEX_FILE),
   );
   const missing = checkpoint.config === undefined ? [CONFIG_FILE] : [];
   return { ...made, copies, leftOut, missing };

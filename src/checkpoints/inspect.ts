@@ -109,14 +109,14 @@ type Held = {
 };
 
 /** What is in blocks or FP8, as far as its parts fit together. */
-function held({ tensors, recorded }: Checkpoint): Held {
+function held({ tensors, recorded, config }: Checkpoint): Held {
   try {
     const metadata = new Map<string, string>();
     const file = { target: SAFETENSORS, tensors, metadata };
     const { packed } = recorded === undefined ? findPacked(file) : NONE;
     const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
     const left = tensors.filter((tensor) => !taken.has(tensor));
-    const { tensors: wholes, float8 } = viewFloat8(left);
+    const { tensors: wholes, float8 } = viewFloat8(left, config);
     return { packed, float8: [...float8.values()], wholes };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;

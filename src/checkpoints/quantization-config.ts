@@ -3,6 +3,7 @@
  * compressed-tensors' `QuantizationConfig`, transformers' `Mxfp4Config`, mlx-lm's `load_model`, vLLM's
  * `QuarkConfig`.
  */
+import { isObject } from "../api/json.ts";
 import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { RoleDecision } from "../formats/roles/role.ts";
@@ -31,12 +32,37 @@ const LAYOUT_OF: Record<Target, TargetLayout | undefined> = {
   quark: "quark",
 };
 
-/** What a former quantizer said is no longer so. */
-export function plainConfig(config: ModelConfig | undefined): ModelConfig {
-  const own = { ...config };
-  delete own.quantization;
-  delete own.quantization_config;
-  return own;
+/** What quantizers tell of themselves in: compressed-tensors' first releases had the second, MLX has the third. */
+const OWN_KEYS = ["quantization_config", "compression_config", "quantization"];
+/** The models within, text and vision, may have something else of the last name. */
+const KEYS_WITHIN = OWN_KEYS.slice(0, 2);
+
+/** What a former quantizer said is no longer so, of the models within neither. */
+export function plainConfig(
+  config: ModelConfig | undefined,
+  keys = OWN_KEYS,
+): ModelConfig {
+  const kept = Object.entries(config ?? {}).filter(
+    ([key]) => !keys.includes(key),
+  );
+  return Object.fromEntries(
+    kept.map(([key, value]) => [
+      key,
+      isObject(value) ? plainConfig(value, KEYS_WITHIN) : value,
+    ]),
+  );
+}
+
+/** Whether the config tells of a quantizer, its own or that of a model within. */
+export function isQuantized(
+  config: ModelConfig | undefined,
+  keys = OWN_KEYS,
+): boolean {
+  return Object.entries(config ?? {}).some(
+    ([key, value]) =>
+      isObject(value) &&
+      (keys.includes(key) || isQuantized(value, KEYS_WITHIN)),
+  );
 }
 
 /**

@@ -26,7 +26,11 @@ export type StoredBlocks = {
  * Errors: `invalid_option` for files that do not decode plainly, `unsupported_dtype` for formats that are not
  * read; those of `findPacked` and `findFloat8`
  */
-export function storedBlocks({ tensors, recorded }: Checkpoint): StoredBlocks {
+export function storedBlocks({
+  tensors,
+  recorded,
+  config,
+}: Checkpoint): StoredBlocks {
   if (recorded !== undefined)
     throw new AppError(
       "invalid_option",
@@ -40,7 +44,7 @@ export function storedBlocks({ tensors, recorded }: Checkpoint): StoredBlocks {
   });
   const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
   const left = tensors.filter((tensor) => !taken.has(tensor));
-  const { tensors: seen, float8 } = viewFloat8(left);
+  const { tensors: seen, float8 } = viewFloat8(left, config);
   const others = seen.filter(({ name }) => !float8.has(name));
   const [unread] = recognizeFormats(others);
   if (unread === undefined) return { packed, float8, others };

@@ -134,6 +134,22 @@ const CASES: Record<string, Case> = {
     dtype: "BF16",
     at: () => 0,
   },
+  "ComfyUI, fp8_scaled": {
+    weight: "model.layers.0.self_attn.q_proj.weight",
+    shape: [33, 64],
+    scale: "model.layers.0.self_attn.q_proj.scale_weight",
+    scaleShape: [],
+    dtype: "F32",
+    at: () => 0,
+  },
+  "Mistral, consolidated": {
+    weight: "layers.0.attention.wq.weight",
+    shape: [33, 64],
+    scale: "layers.0.attention.wq.qscale_weight",
+    scaleShape: [],
+    dtype: "BF16",
+    at: () => 0,
+  },
   "experts in one tensor, by blocks": {
     weight: "model.layers.0.mlp.experts.down_proj",
     shape: [3, 160, 256],
@@ -262,26 +278,29 @@ test("a rotation reads it too", async () => {
   expect(digests(file.tensors)).toEqual(digests(expected.tensors));
 });
 
-test("a pair that stays, stays as it was; an activation's scale goes with the weight", async () => {
-  const { parts } = made(CASES["Llama FP8, float-quantized by tensor"]!);
-  const input = f32("model.layers.0.self_attn.q_proj.input_scale", [1], [2]);
-  const other = parts.map((part) => ({
-    ...part,
-    name: part.name.replace("q_proj", "k_proj"),
-  }));
-  const file = fileInOrder([...parts, input, ...other]);
-  const choices: QuantizeChoices = {
-    scheme: DEFAULT_SCHEME,
-    selection: { ...SELECTION, exclude: ["*k_proj*"] },
-  };
-  const out = readSafetensors(
-    await convert(file, (tensors) => planQuantize(tensors, choices)),
-  );
-  for (const part of other) expect(named(out, part.name)).toEqual(part);
-  const names = out.tensors.map(({ name }) => name);
-  expect(names).not.toContain(parts[1].name);
-  expect(names).not.toContain(input.name);
-});
+test.each(["input_scale", "scale_input", "qscale_act"])(
+  "a pair that stays, stays as it was; an activation's %s goes with the weight",
+  async (suffix) => {
+    const { parts } = made(CASES["Llama FP8, float-quantized by tensor"]!);
+    const input = f32(`model.layers.0.self_attn.q_proj.${suffix}`, [1], [2]);
+    const other = parts.map((part) => ({
+      ...part,
+      name: part.name.replace("q_proj", "k_proj"),
+    }));
+    const file = fileInOrder([...parts, input, ...other]);
+    const choices: QuantizeChoices = {
+      scheme: DEFAULT_SCHEME,
+      selection: { ...SELECTION, exclude: ["*k_proj*"] },
+    };
+    const out = readSafetensors(
+      await convert(file, (tensors) => planQuantize(tensors, choices)),
+    );
+    for (const part of other) expect(named(out, part.name)).toEqual(part);
+    const names = out.tensors.map(({ name }) => name);
+    expect(names).not.toContain(parts[1].name);
+    expect(names).not.toContain(input.name);
+  },
+);
 
 test("a reader that may start anywhere takes scales first, and holds them alone", async () => {
   const { parts } = made(CASES["DeepSeek-V3"]!);
@@ -307,6 +326,46 @@ test("FP8 without a scale are floats of their own", async () => {
     {},
   );
   expect(digests(file.tensors)).toEqual(digests(expected.file.tensors));
+});
+
+describe("a weight without the scale that others have", () => {
+  const { parts } = made(CASES["Llama FP8, float-quantized by tensor"]!);
+  const bare = {
+    ...parts[0],
+    name: parts[0].name.replace("q_proj", "down_proj"),
+  };
+  // ComfyUI marks files by one like the last.
+  const mark: Part = {
+    name: "scaled_fp8",
+    dtype: "F8_E4M3",
+    shape: [2],
+    bytes: new Uint8Array(2),
+  };
+  const file = fileInOrder([...parts, bare, mark]);
+  const message =
+    'Expected a scale beside "model.layers.0.self_attn.down_proj.weight", F8_E4M3, as "model.layers.0.self_attn.q_proj.weight" has one in "model.layers.0.self_attn.q_proj.weight_scale", got none';
+
+  test("is refused by what would take its codes for values", async () => {
+    await expect(quantizeFile(file, {})).rejects.toThrow(message);
+    await expect(report(file)).rejects.toThrow(message);
+    await expect(rotated(file)).rejects.toThrow(message);
+  });
+
+  test("passes as it is where nobody asks for it", async () => {
+    const kept = [
+      await convert(file, (tensors) =>
+        planQuantize(tensors, {
+          scheme: DEFAULT_SCHEME,
+          selection: { ...SELECTION, exclude: [bare.name] },
+        }),
+      ),
+      (await dequantizeFile(file)).bytes,
+    ];
+    for (const bytes of kept) {
+      const { tensors } = readSafetensors(bytes);
+      expect(digests(tensors)).toMatchObject(digests([bare, mark]));
+    }
+  });
 });
 
 test.each([

@@ -266,14 +266,23 @@ describe("for each loader", () => {
       checkpoint("llama", {
         quantization: { bits: 8 },
         quantization_config: { quant_method: "fp8" },
+        compression_config: { quant_method: "compressed-tensors" },
+        text_config: {
+          quantization_config: { quant_method: "fp8" },
+          dtype: "bfloat16",
+        },
+        audio_config: { quantization: { codebooks: 8 } },
         rope_theta: 1,
       }),
     );
     expect(config).toMatchObject({
       rope_theta: 1,
       quantization_config: { quant_method: "quark" },
+      audio_config: { quantization: { codebooks: 8 } },
     });
+    expect(config.text_config).toEqual({ dtype: "bfloat16" });
     expect(config).not.toHaveProperty("quantization");
+    expect(config).not.toHaveProperty("compression_config");
   });
 
   test("layers that the loader runs as one are packed together or not at all", () => {

@@ -216,6 +216,72 @@ describe("a value of FP8 that is not finite, or becomes so", () => {
   );
 });
 
+describe("a weight without its scale", () => {
+  const bare: Tensor = {
+    name: `${LAYER}.mlp.down_proj.weight`,
+    dtype: "F8_E4M3",
+    shape: [64, 64],
+    bytes: new Uint8Array(64 * 64).fill(0x38),
+  };
+  const PLAIN = { model_type: "llama" };
+  const config = {
+    ...PLAIN,
+    text_config: { quantization_config: { quant_method: "fp8" } },
+  };
+
+  test.each<[string, Tensor[], object, string]>([
+    [
+      "beside-others",
+      [UP.codes, UP.scales],
+      PLAIN,
+      `"${UP.codes.name}" has one`,
+    ],
+    ["told-by-config", [], config, "config.json tells of a quantizer"],
+  ])("%s is refused before anything is written", (name, others, told, as) => {
+    const path = join(folder, name);
+    mkdirSync(path);
+    const file = fileOf([...others, bare]);
+    writeFileSync(join(path, "model.safetensors"), file);
+    writeFileSync(join(path, "config.json"), JSON.stringify(told));
+    for (const [command, ...options] of [
+      ["quantize", "--for", "vllm"],
+      ["dequantize"],
+    ]) {
+      const to = `${name}-${command}`;
+      const refused = mxfp4(command!, name, to, ...options);
+      expect(refused.stderr).toContain(
+        `Expected a scale beside "${bare.name}", F8_E4M3, as ${as}`,
+      );
+      expect(refused.status).toBe(1);
+      expect(existsSync(join(folder, to))).toBe(false);
+    }
+  });
+});
+
+test("what quantizers said beside config.json is left out, and told", () => {
+  const path = join(folder, "modelopt");
+  mkdirSync(path);
+  writeFileSync(join(path, "model.safetensors"), fileOf([UP.codes, UP.scales]));
+  writeFileSync(join(path, "config.json"), '{"model_type":"llama"}');
+  const former = [
+    "hf_quant_config.json",
+    "quant_config.json",
+    "quantize_config.json",
+  ];
+  for (const name of former) writeFileSync(join(path, name), "{}");
+  for (const [command, ...options] of [
+    ["quantize", "--for", "vllm"],
+    ["dequantize"],
+  ]) {
+    const to = `modelopt-${command}`;
+    const made = mxfp4(command!, "modelopt", to, ...options, "--json");
+    expect(made.status).toBe(0);
+    expect(JSON.parse(made.stdout)).toMatchObject({ leftOut: former });
+    for (const name of former)
+      expect(existsSync(join(folder, to, name))).toBe(false);
+  }
+});
+
 test("a file alone in MXFP8 is refused by its name", () => {
   const weight = `${LAYER}.mlp.up_proj.weight`;
   const codes: Tensor = {

@@ -13,7 +13,7 @@ import {
   type Written,
 } from "../stream/tensor-sections.ts";
 import { elementCount, type TensorRange } from "../tensor.ts";
-import { findFloat8, type Float8Tensor } from "./fp8-scales.ts";
+import { checkScales, findFloat8, type Float8Tensor } from "./fp8-scales.ts";
 import { mostHeld } from "./paired-parts.ts";
 import { fromFloat8, loadScales, type Scaling } from "./float8-sections.ts";
 
@@ -38,10 +38,14 @@ export type FloatView = {
   ) => Woven;
 };
 
-/** Errors: those of `findFloat8` */
-export function floatView(file: TensorFile): FloatView {
+/** `meant` are those whose floats are asked for. Errors: those of `findFloat8` and `checkScales` */
+export function floatView(
+  file: TensorFile,
+  meant: (name: string) => boolean,
+): FloatView {
   // A GGUF has no such types.
   const found = file.target.isPlain ? [] : findFloat8(file.tensors);
+  checkScales(found, meant);
   const byWeight = new Map(found.map((each) => [each.weight, each]));
   const scales = new Set(
     found.flatMap(({ scale, inputScale }) => [scale?.tensor, inputScale]),

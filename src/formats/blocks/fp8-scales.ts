@@ -20,10 +20,17 @@ const SCALE_NAMES: readonly { base: string; suffix: string }[] = [
   { base: "", suffix: "_scale" },
   { base: "weight", suffix: "scale_inv" },
   { base: "weight", suffix: "scale" },
+  // ComfyUI's, and Mistral's own.
+  { base: "weight", suffix: "scale_weight" },
+  { base: "weight", suffix: "qscale_weight" },
 ];
 
 /** Of activations, which have no meaning once the weight is of another type. */
-const INPUT_SCALE = { base: "weight", suffix: "input_scale" };
+const INPUT_SCALES: typeof SCALE_NAMES = [
+  { base: "weight", suffix: "input_scale" },
+  { base: "weight", suffix: "scale_input" },
+  { base: "weight", suffix: "qscale_act" },
+];
 
 const SCALE_DTYPES = ["F32", "BF16", "F16", "F8_E8M0"] as const;
 export type ScaleDtype = (typeof SCALE_DTYPES)[number];
@@ -57,23 +64,55 @@ export function findFloat8(tensors: readonly TensorRange[]): Float8Tensor[] {
   return tensors.flatMap((weight) => {
     const type = FLOAT8_DTYPES[weight.dtype];
     if (type === undefined) return [];
-    const scale = SCALE_NAMES.map((rule) => beside(weight, rule, byName)).find(
-      Boolean,
-    );
+    const scale = beside(weight, SCALE_NAMES, byName);
     if (scale === undefined) return [{ weight, type }];
     if (isMxfp8(weight, scale)) return [];
-    const inputScale = beside(weight, INPUT_SCALE, byName);
+    const inputScale = beside(weight, INPUT_SCALES, byName);
     return [{ weight, type, scale: checked(weight, scale), inputScale }];
   });
 }
 
+/**
+ * FP8 whose scale is lost, or lies in another file, would be taken for other values: where one matrix of those that
+ * are `meant` has a scale, or `isScaled` says that all have, each must.
+ * Errors: `malformed_body`
+ */
+export function checkScales(
+  found: readonly Float8Tensor[],
+  meant: (name: string) => boolean = () => true,
+  isScaled = false,
+): void {
+  const scaled = found.find(({ scale }) => scale !== undefined);
+  if (!scaled && !isScaled) return;
+  const bare = found.find(
+    ({ weight: { name, shape }, scale }) =>
+      scale === undefined &&
+      shape.length > 1 &&
+      elementCount(shape) > 0 &&
+      meant(name),
+  );
+  if (!bare) return;
+  const as = scaled
+    ? `"${scaled.weight.name}" has one in "${scaled.scale!.tensor.name}"`
+    : "config.json tells of a quantizer";
+  throw new AppError(
+    "malformed_body",
+    `Expected a scale beside "${bare.weight.name}", ${bare.weight.dtype}, as ${as}, got none`,
+  );
+}
+
 function beside(
   { name }: TensorRange,
-  { base, suffix }: (typeof SCALE_NAMES)[number],
+  rules: typeof SCALE_NAMES,
   byName: ReadonlyMap<string, TensorRange>,
 ): TensorRange | undefined {
-  if (!name.endsWith(base)) return undefined;
-  return byName.get(name.slice(0, name.length - base.length) + suffix);
+  for (const { base, suffix } of rules) {
+    if (!name.endsWith(base)) continue;
+    const stem = name.slice(0, name.length - base.length);
+    const found = byName.get(stem + suffix);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 /** A scale for every 32 of a row. */

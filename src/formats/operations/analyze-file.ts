@@ -28,6 +28,7 @@ import {
   reporting,
 } from "./analysis-report.ts";
 import { Judge, type NamedScheme } from "./judge.ts";
+import { isNamed } from "./name-patterns.ts";
 import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import {
   checkSources,
@@ -58,7 +59,7 @@ export function planAnalysis(
   for (const { scheme } of schemes) checkScheme(scheme);
   checkPatternsMatch(file.tensors, choice);
   checkSources(file, choice);
-  const view = floatView(file);
+  const view = floatView(file, (name) => isNamed(name, choice));
   const found = verdicts(view.file);
   const chosen = view.file.tensors.flatMap((tensor, i) =>
     found[i]?.judged ? [{ tensor, isTurned: found[i].isTurned }] : [],

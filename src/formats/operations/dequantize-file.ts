@@ -30,7 +30,8 @@ export function planDequantize(
   { watch, record }: ValueWatch = {},
 ): Conversion {
   checkRead(file);
-  const view = floatView(file);
+  // What has no scale passes through.
+  const view = floatView(file, () => false);
   const { tensors } = view.file;
   const { scheme, packed } = findPacked(view.file);
   const scaled = tensors.filter(view.isScaled);

@@ -9,7 +9,7 @@ import { type TensorFile, withoutGguf } from "../containers/container.ts";
 import { refloated } from "../blocks/float-sections.ts";
 import type { Conversion } from "../stream/conversion.ts";
 import { HoldPool } from "../stream/hold-pool.ts";
-import type { Selection } from "./name-patterns.ts";
+import { isNamed, type Selection } from "./name-patterns.ts";
 import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { checkSources, chooseAll } from "./selection-rules.ts";
 
@@ -38,7 +38,7 @@ export function planHadamard(
   const turn = direction === "forward" ? rotate : rotateBack;
   const scheme = { prescale: 1, hadamard: segmentLength, seed } as const;
   checkSources(file, selection);
-  const view = floatView(file);
+  const view = floatView(file, (name) => isNamed(name, selection));
   const all = chooseAll(view.file, selection, "rotate");
   const parts = view.file.tensors.map((_, i) => {
     const chosen = all[i];

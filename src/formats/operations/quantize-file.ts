@@ -64,7 +64,7 @@ export function planQuantize(
   const { scheme, layout: name, selection } = choices;
   const { output = "q8_0", types = [] } = choices;
   checkSources(file, selection);
-  const view = floatView(file);
+  const view = floatView(file, (each) => isNamed(each, selection));
   const { target, tensors, metadata } = view.file;
   checkScheme(scheme);
   const layout = layoutOf(target.name, scheme.format, name);
