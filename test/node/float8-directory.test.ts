@@ -223,9 +223,8 @@ describe("a weight without its scale", () => {
     shape: [64, 64],
     bytes: new Uint8Array(64 * 64).fill(0x38),
   };
-  const PLAIN = { model_type: "llama" };
   const config = {
-    ...PLAIN,
+    model_type: "llama",
     text_config: { quantization_config: { quant_method: "fp8" } },
   };
 
@@ -233,7 +232,7 @@ describe("a weight without its scale", () => {
     [
       "beside-others",
       [UP.codes, UP.scales],
-      PLAIN,
+      config,
       `"${UP.codes.name}" has one`,
     ],
     ["told-by-config", [], config, "config.json tells of a quantizer"],

@@ -79,7 +79,7 @@ export function findFloat8(tensors: readonly TensorRange[]): Float8Tensor[] {
  */
 export function checkScales(
   found: readonly Float8Tensor[],
-  meant: (name: string) => boolean = () => true,
+  meant: (name: string) => boolean,
   isScaled = false,
 ): void {
   const scaled = found.find(({ scale }) => scale !== undefined);
