@@ -25,6 +25,23 @@ test.each([10, 100, 5000])(
   },
 );
 
+test("where values are few among many steps, each has its own place", () => {
+  const few = x.map((i) => (i % 100 === 30 ? i : null));
+  const drawn = extremes(x, few, few, [0, 999], 20);
+  expect(drawn.x).toEqual(few.filter((value) => value !== null));
+  expect(drawn.trend).toEqual(drawn.x);
+});
+
+test("values of one place are drawn as one, with the extremes of all", () => {
+  const drawn = extremes([0, 1, 1, 1, 2], [5, 9, 1, 4, 5], [5, 7, 6, 5, 5], [0, 2], 50); // prettier-ignore
+  expect(drawn).toEqual({
+    x: [0, 1, 2],
+    least: [5, 1, 5],
+    most: [5, 9, 5],
+    trend: [5, 5, 5],
+  });
+});
+
 test("of a part of the axis only that part is drawn, and its edges", () => {
   const drawn = extremes(x, values, values, [100, 110], 500);
   expect(drawn.x).toEqual(x.slice(99, 112));

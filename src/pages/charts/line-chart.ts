@@ -39,7 +39,8 @@ export function LineChart(props: Props) {
   // What uPlot holds for good, made anew.
   useEffect(() => {
     const element = place.current!;
-    const say = (x: number | undefined) => (cursor.value = x);
+    const say = (x: number | undefined) =>
+      (cursor.value = x !== undefined && isWhole ? Math.floor(x) : x);
     const made = new uPlot(
       plotOptions({
         element,
@@ -98,7 +99,7 @@ export function LineChart(props: Props) {
               </span>`,
           )}
           ${shown.length === 0 && html`<span class="quiet">no values yet</span>`}
-          ${x !== undefined && html`<span class="quiet">${axis} ${isWhole ? Math.floor(x).toLocaleString("en") : figure(x)}</span>`}
+          ${x !== undefined && html`<span class="quiet">${axis} ${isWhole ? x.toLocaleString("en") : figure(x)}</span>`}
         </span>
       </figcaption>
       <div
@@ -144,9 +145,11 @@ function steered(
   return undefined;
 }
 
-/** The value nearest before `x`, and its trend. */
+/** The value nearest before `x`, and its trend; a dash where the line has not begun or has ended. */
 function told(line: Line, x: number): string {
-  let at = line.x.findLastIndex((each) => each <= x);
-  while (at > 0 && line.values[at] === null) at--;
+  const at = line.x.findLastIndex(
+    (each, i) => each <= x && line.values[i] !== null,
+  );
+  if (at < 0 || x > line.x.at(-1)!) return figure(null);
   return `${figure(line.values[at])} (${figure(line.trend[at])})`;
 }

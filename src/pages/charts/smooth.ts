@@ -57,8 +57,8 @@ export type Drawn = {
 };
 
 /**
- * At most `most` points of a line within [from, to]: stretches of equal numbers of values, each by its
- * least and its most, and by its last trend. Of few values each is one.
+ * At most `points` points of a line within [from, to]: stretches of equal numbers of values, each by its least and its
+ * most, and by the place and the trend of its last value. Of few values each is one.
  */
 export function extremes(
   x: readonly number[],
@@ -73,19 +73,27 @@ export function extremes(
   const drawn: Drawn = { x: [], least: [], most: [], trend: [] };
   // Stretches begin at multiples of their length, so that they stay the same as values come.
   for (let at = first - (first % stride); at < end; at += stride) {
-    let [least, most, last]: (number | null)[] = [null, null, null];
+    let [least, most]: (number | null)[] = [null, null];
+    let last = -1;
     for (let i = at; i < Math.min(at + stride, x.length); i++) {
       const value = values[i] ?? null;
       if (value === null) continue;
       least = Math.min(least ?? value, value);
       most = Math.max(most ?? value, value);
-      last = trend[i] ?? null;
+      last = i;
     }
-    if (least === null) continue;
-    drawn.x.push(x[Math.min(at + stride, x.length) - 1]!);
+    if (last < 0) continue;
+    // Where clocks went back, many values have one place, which a plot has once.
+    if (drawn.x.at(-1) === x[last]) {
+      drawn.x.pop();
+      drawn.trend.pop();
+      least = Math.min(least!, drawn.least.pop()!);
+      most = Math.max(most!, drawn.most.pop()!);
+    }
+    drawn.x.push(x[last]!);
     drawn.least.push(least);
-    drawn.most.push(most!);
-    drawn.trend.push(last!);
+    drawn.most.push(most);
+    drawn.trend.push(trend[last] ?? null);
   }
   return drawn;
 }
