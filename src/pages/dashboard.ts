@@ -25,11 +25,10 @@ function Dashboard() {
     ? html`<${ChartsPanel} key="curves" />`
     : html`<${Welcome} key="welcome" />`;
   // In one column curves are not to be looked for below all that is told of a run.
-  const isStacked = isNarrow.value;
   return html`
     <h1 class="visually-hidden">Runs of this edge</h1>
-    <div class=${isStacked ? "sides stacked" : "sides"}>
-      ${isStacked && hasCurves ? [shown, side] : [side, shown]}
+    <div class="sides">
+      ${isNarrow.value && hasCurves ? [shown, side] : [side, shown]}
     </div>
   `;
 }

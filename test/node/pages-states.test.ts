@@ -99,8 +99,16 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.keyboard.press("Enter");
     await words.filter({ hasText: "until it is resumed" }).waitFor();
     await expect.poll(focused).toBe("Resume");
+    // At once, whatever was listed before.
+    const answer = await page.evaluate<string>(
+      `fetch("/v1/runs", { headers: { Authorization: "Bearer ${TOKEN}" } }).then((told) => told.text())`,
+    );
+    await page.route("**/v1/runs", (route) => route.fulfill({ body: answer }));
     await press(page, "Cancel");
     await words.filter({ hasText: "ended early" }).waitFor();
+    const line = page.locator(".runs li", { hasText: "waits" });
+    await expect.poll(() => line.innerText()).toContain(", ended, ");
+    await page.unroute("**/v1/runs");
     const rates = { learningRate: 1e6, matrixLearningRate: 1e6, clip: 1e6 };
     await train("far", {
       recipe: "f32",

@@ -14,6 +14,10 @@ const WHOLE = Array.from({ length: 12 }, (_, power) =>
 ).flat();
 /** In pixels: drawn, and left out. */
 const DASHES = [8, 5];
+/** Of a digit, and of what stands between labels and the plot, in pixels. */
+const [DIGIT, BESIDE] = [7.2, 18];
+const widthOf = (labels: readonly string[]) =>
+  Math.max(56, BESIDE + DIGIT * Math.max(...labels.map((each) => each.length)));
 /** Evaluations, rather than steps. */
 const FEW = 30;
 
@@ -84,7 +88,8 @@ export function plotOptions({
       },
       {
         ...axisStyle,
-        size: 56,
+        // Before there is a value there is no label.
+        size: (_, labels) => widthOf(labels ?? []),
         values: (_, all) => tickLabels(all),
       },
     ],

@@ -69,12 +69,13 @@ export function RunList() {
 
 function Item({ run, dataset, ended, createdMs }: RunSummary) {
   const place = chosen.value.indexOf(run);
-  const { recipe } =
-    followed.value.find((each) => each.run === run)?.status.value?.config ?? {};
+  // What is followed is heard of before the list is asked for again.
+  const looked = followed.value.find((each) => each.run === run);
+  const recipe = looked?.status.value?.config.recipe;
   const told = [
     dataset,
     recipe,
-    ended ? "ended" : "under way",
+    ended || looked?.hasEnded ? "ended" : "under way",
     ago(createdMs, Date.now()),
   ];
   return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
