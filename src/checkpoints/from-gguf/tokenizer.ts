@@ -5,14 +5,12 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { BYTE_LEVEL } from "../byte-level-step.ts";
-import { preTokenizerSteps } from "../gguf/pre-tokenizers.ts";
+import { IGNORES_MERGES, preTokenizerSteps } from "../gguf/pre-tokenizers.ts";
 import { TOKEN_TYPE } from "../gguf/tokens.ts";
 import type { GgufKeys } from "./keys.ts";
 import { mergesByScore } from "./merges-by-score.ts";
 
 const PREFIX = "tokenizer.ggml.";
-/** Pre-tokenizers whose words are tokens without any merge, where they are in the vocabulary. */
-const WHOLE_WORDS = ["llama-bpe", "tekken"];
 /** SentencePiece's signs, where keys tell no others. */
 const PIECES_BOS = 1;
 const PIECES_EOS = 2;
@@ -106,7 +104,7 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
         ? steps[0]
         : { type: "Sequence", pretokenizers: steps },
     post_processor: template(keys, vocabulary, {
-      bos: WHOLE_WORDS.includes(pre),
+      bos: IGNORES_MERGES.includes(pre),
     }),
     decoder: BYTE_LEVEL,
     model: {
@@ -114,7 +112,7 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
       unk_token: null,
       fuse_unk: false,
       byte_fallback: false,
-      ignore_merges: WHOLE_WORDS.includes(pre),
+      ignore_merges: IGNORES_MERGES.includes(pre),
       vocab,
       merges,
     },

@@ -6,6 +6,7 @@ import { AppError } from "../../api/errors.ts";
 import { isObject } from "../../api/json.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { BYTE_LEVEL } from "../byte-level-step.ts";
+import { notCarried } from "./not-carried.ts";
 import type { TokenizerJson } from "./tokenizer-json.ts";
 
 const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -41,8 +42,17 @@ const NAMES: ReadonlyMap<string, string> = new Map([
   [`digit\n${GPT2}`, "smollm"],
 ]);
 
+/** Those whose words are tokens without any merge, where they are in the vocabulary. */
+export const IGNORES_MERGES: readonly string[] = ["llama-bpe", "tekken"];
+
 /** Errors: `invalid_option` for steps that llama.cpp has no name for */
 export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
+  const isBytes = ({ type }: { type?: unknown }) => type === "ByteLevel";
+  const last = preTokenizers.length - 1;
+  if (preTokenizers.findIndex(isBytes) !== last || last < 0)
+    throw notCarried(`the pre-tokenizers ${shown(preTokenizers.map(({ type }) => type))}`, "llama.cpp writes a text's bytes once, when it has cut it (a last step ByteLevel)"); // prettier-ignore
+  if (preTokenizers[last]!.add_prefix_space === true)
+    throw notCarried("`add_prefix_space` of ByteLevel", "llama.cpp puts no space before byte pairs"); // prettier-ignore
   const steps = preTokenizers.flatMap((step) => stepText(step) ?? []);
   const name = NAMES.get(steps.join("\n"));
   if (name !== undefined) return name;
@@ -74,13 +84,15 @@ export function preTokenizerSteps(name: string): Record<string, unknown>[] {
 
 /** The expression that a step cuts by; undefined where it does not cut. */
 function stepText(step: Readonly<Record<string, unknown>>): string | undefined {
-  const { type, pattern, use_regex: usesRegex } = step;
+  const { type, pattern, use_regex: usesRegex, behavior, invert } = step;
   if (type === "ByteLevel") return usesRegex === false ? undefined : GPT2;
   if (type === "Digits" && step.individual_digits === true) return "digit";
   if (
     type === "Split" &&
     isObject(pattern) &&
-    typeof pattern.Regex === "string"
+    typeof pattern.Regex === "string" &&
+    // These patterns leave nothing of a text between two matches.
+    (behavior === "Isolated" || (behavior === "Removed" && invert === true))
   )
     return pattern.Regex;
   return JSON.stringify(step);

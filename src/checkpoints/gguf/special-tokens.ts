@@ -1,7 +1,10 @@
 /** Which tokens begin and end a text, and how a conversation is written: of the files beside a tokenizer. */
+import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
 import type { Folder } from "../read-heads.ts";
 import { type Pairs, uint32 } from "./hyperparameters.ts";
+import { type Signs, signsAround } from "./carried-signs.ts";
+import { notCarried } from "./not-carried.ts";
 import { parsed, type TokenizerJson } from "./tokenizer-json.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -13,7 +16,7 @@ const KEYS = {
   pad: "padding_token_id",
 } as const;
 
-/** Errors: `malformed_body` */
+/** Errors: `malformed_body`; `invalid_option` for a text that other signs are put around than these */
 export async function specialPairs(
   folder: Folder,
   tokens: readonly { text: string }[],
@@ -22,14 +25,20 @@ export async function specialPairs(
 ): Promise<Pairs> {
   const own = await jsonOf(folder, "tokenizer_config.json");
   const ids = new Map(tokens.map(({ text }, id) => [text, id]));
+  const around: Signs = tokenizer ? signsAround(tokenizer) : {};
   const special = Object.entries(KEYS).flatMap(([name, key]) => {
+    const put = around[name as keyof Signs];
     const id =
       ids.get(textOf(own[`${name}_token`])) ??
-      numberOf(config[`${name}_token_id`]);
+      numberOf(config[`${name}_token_id`]) ??
+      (put === undefined ? undefined : ids.get(put));
+    const isPut = put !== undefined && own[`add_${name}_token`] !== false;
+    if (isPut && (id === undefined || tokens[id]?.text !== put))
+      throw notCarried(`a post-processor that puts ${shown(put)} ${name === "bos" ? "before" : "behind"} a text`, `llama.cpp puts the ${name} token there, which is ${shown(id === undefined ? null : (tokens[id]?.text ?? id))}`); // prettier-ignore
     if (id === undefined || id >= tokens.length) return [];
     return [[`tokenizer.ggml.${key}`, uint32(id)] as const];
   });
-  const adds = addedBy(tokenizer, own);
+  const adds = addedBy(tokenizer && around, own);
   const template =
     own.chat_template ?? (await folder.text("chat_template.jinja"));
   return [
@@ -61,22 +70,16 @@ function numberOf(id: unknown): number | undefined {
   return typeof first === "number" && first >= 0 ? first : undefined;
 }
 
-/** Whether a text gets a first token and a last one: as told, or as the tokenizer's template has it. */
+/** Whether a text gets a first token and a last one: as told, or as the tokenizer puts them around it. */
 function addedBy(
-  tokenizer: TokenizerJson | undefined,
+  around: Signs | undefined,
   { add_bos_token: bos, add_eos_token: eos }: Json,
 ): Record<string, boolean> {
-  const template = tokenizer?.postProcessors.find(
-    ({ type }) => type === "TemplateProcessing",
-  )?.single;
-  const items: unknown[] = Array.isArray(template) ? template : [];
-  const isSpecial = (item: unknown) => isObject(item) && "SpecialToken" in item;
-  const byTemplate = tokenizer && {
-    bos: isSpecial(items[0]),
-    eos: items.length > 1 && isSpecial(items.at(-1)),
-  };
   return {
-    ...byTemplate,
+    ...(around && {
+      bos: around.bos !== undefined,
+      eos: around.eos !== undefined,
+    }),
     ...(typeof bos === "boolean" ? { bos } : {}),
     ...(typeof eos === "boolean" ? { eos } : {}),
   };

@@ -7,7 +7,15 @@ export const TOKENIZER_FILE = "tokenizer.json";
 
 type Json = Readonly<Record<string, unknown>>;
 
-type AddedToken = { id: number; content: string; special: boolean };
+type AddedToken = {
+  id: number;
+  content: string;
+  special?: boolean;
+  single_word?: boolean;
+  lstrip?: boolean;
+  rstrip?: boolean;
+  normalized?: boolean;
+};
 
 export type TokenizerJson = {
   model: Json;

@@ -2,6 +2,9 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
+import { checkByteLevel } from "./carried-models.ts";
+import { bytePairSpaces, unigramSpaces } from "./carried-pieces.ts";
+import { checkFoundBefore } from "./carried-signs.ts";
 import { preTokenizerOf } from "./pre-tokenizers.ts";
 import {
   hasStep,
@@ -10,9 +13,10 @@ import {
 } from "./tokenizer-json.ts";
 import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 
-/** Errors: `malformed_body`; `invalid_option` for a tokenizer that llama.cpp does not have */
+/** Errors: `malformed_body`; `invalid_option` for a tokenizer that llama.cpp does not have, or has without a part of it */
 export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
   const { model, preTokenizers, decoders } = tokenizer;
+  checkFoundBefore(tokenizer);
   const type = model.type ?? ("merges" in model ? "BPE" : undefined);
   if (type === "Unigram") return unigram(tokenizer);
   if (type !== "BPE")
@@ -32,7 +36,10 @@ export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
 /** Byte pairs whose tokens are bytes, as GPT-2's. */
 function byteLevel(tokenizer: TokenizerJson): Vocabulary {
   const tokens = tokensOf(tokenizer);
-  const merges = mergesOf(tokenizer).map((pair) => pair.join(" "));
+  const pairs = mergesOf(tokenizer);
+  const pre = preTokenizerOf(tokenizer);
+  checkByteLevel(tokenizer, pre, pairs);
+  const merges = pairs.map((pair) => pair.join(" "));
   // llama.cpp wants one at least; no two of its parts make a token.
   const some =
     merges.length > 0 ? merges : [`${tokens[0]!.text} ${tokens[0]!.text}`];
@@ -40,7 +47,7 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
     tokens,
     pairs: [
       ["tokenizer.ggml.model", { string: "gpt2" }],
-      ["tokenizer.ggml.pre", { string: preTokenizerOf(tokenizer) }],
+      ["tokenizer.ggml.pre", { string: pre }],
       ["tokenizer.ggml.merges", { strings: some }],
     ],
     hasScores: false,
@@ -52,6 +59,7 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
  * of the merge that makes it.
  */
 function byteFallback(tokenizer: TokenizerJson): Vocabulary {
+  const { prefix } = bytePairSpaces(tokenizer);
   const ranks = new Map<string, number>();
   for (const [i, [a, b]] of mergesOf(tokenizer).entries())
     if (!ranks.has(a + b)) ranks.set(a + b, i);
@@ -72,7 +80,7 @@ function byteFallback(tokenizer: TokenizerJson): Vocabulary {
     pairs: [
       ["tokenizer.ggml.model", { string: "llama" }],
       ["tokenizer.ggml.pre", { string: "default" }],
-      ["tokenizer.ggml.add_space_prefix", { boolean: addsSpace(tokenizer) }],
+      ["tokenizer.ggml.add_space_prefix", { boolean: prefix }],
     ],
     hasScores: true,
   };
@@ -80,21 +88,14 @@ function byteFallback(tokenizer: TokenizerJson): Vocabulary {
 
 /** The likeliest pieces, as T5's. */
 function unigram(tokenizer: TokenizerJson): Vocabulary {
-  const { model, normalizers, preTokenizers } = tokenizer;
-  const { vocab, unk_id: unknown } = model;
+  const { vocab, unk_id: unknown } = tokenizer.model;
   const isPiece = (each: unknown): each is [string, number] =>
     Array.isArray(each) &&
     typeof each[0] === "string" &&
     typeof each[1] === "number";
   if (!Array.isArray(vocab) || !vocab.every(isPiece))
     throw malformedTokenizer("a `vocab` of pieces and scores", "another");
-  const charsmap = normalizers.find(({ type }) => type === "Precompiled");
-  const collapses =
-    hasStep(preTokenizers, "WhitespaceSplit") ||
-    normalizers.some(
-      ({ type, pattern }) =>
-        type === "Replace" && isObject(pattern) && pattern.Regex === " {2,}",
-    );
+  const { prefix, collapses, charsmap } = unigramSpaces(tokenizer);
   return {
     tokens: vocab.map(([text, score], id) => ({
       text,
@@ -104,29 +105,19 @@ function unigram(tokenizer: TokenizerJson): Vocabulary {
     pairs: [
       ["tokenizer.ggml.model", { string: "t5" }],
       ["tokenizer.ggml.pre", { string: "default" }],
-      ["tokenizer.ggml.add_space_prefix", { boolean: addsSpace(tokenizer) }],
+      ["tokenizer.ggml.add_space_prefix", { boolean: prefix }],
       ["tokenizer.ggml.remove_extra_whitespaces", { boolean: collapses }],
-      ...(typeof charsmap?.precompiled_charsmap === "string"
+      ...(charsmap !== undefined
         ? ([
             [
               "tokenizer.ggml.precompiled_charsmap",
-              { uint8s: fromBase64(charsmap.precompiled_charsmap) },
+              { uint8s: fromBase64(charsmap) },
             ],
           ] as const)
         : []),
     ],
     hasScores: true,
   };
-}
-
-/** Whether a text gets a space in front. */
-function addsSpace({ normalizers, preTokenizers }: TokenizerJson): boolean {
-  if (hasStep(normalizers, "Prepend")) return true;
-  return preTokenizers.some(
-    ({ type, add_prefix_space: adds, prepend_scheme: scheme }) =>
-      type === "Metaspace" &&
-      (scheme === undefined ? adds !== false : scheme !== "never"),
-  );
 }
 
 function tokensOf({ model }: TokenizerJson): (Token | undefined)[] {

@@ -5,6 +5,7 @@
 import { AppError } from "../../api/errors.ts";
 import type { Folder } from "../read-heads.ts";
 import type { Pairs } from "./hyperparameters.ts";
+import { checkAdded } from "./carried-signs.ts";
 import { readSentencePieces } from "./sentence-pieces.ts";
 import { specialPairs } from "./special-tokens.ts";
 import {
@@ -29,6 +30,7 @@ export async function vocabularyPairs(
 ): Promise<Pairs> {
   const json = await folder.text(TOKENIZER_FILE);
   const tokenizer = json === undefined ? undefined : parseTokenizerJson(json);
+  if (tokenizer) checkAdded(tokenizer);
   const vocabulary =
     (await sentencePieces(folder)) ?? (tokenizer && vocabularyOf(tokenizer));
   if (vocabulary === undefined) return nameless(rows);

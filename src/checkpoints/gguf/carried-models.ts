@@ -1,0 +1,102 @@
+/** What a tokenizer.json's model may be told beside its vocabulary, and what is written of its tokens, where llama.cpp does the same. */
+import { isObject } from "../../api/json.ts";
+import { shown } from "../../api/option-kinds.ts";
+import { IGNORES_MERGES } from "./pre-tokenizers.ts";
+import { notCarried } from "./not-carried.ts";
+import type { TokenizerJson } from "./tokenizer-json.ts";
+
+type Model = TokenizerJson["model"];
+
+/**
+ * `pre`: llama.cpp's name of what cuts. NFC is what that name says of Qwen's tokenizer, though llama.cpp composes nothing.
+ * Errors: `invalid_option` for a part that is not carried
+ */
+export function checkByteLevel(
+  tokenizer: TokenizerJson,
+  pre: string,
+  merges: readonly (readonly [string, string])[],
+): void {
+  const { model, normalizers } = tokenizer;
+  for (const step of normalizers)
+    if (!(step.type === "NFC" && pre === "qwen2"))
+      throw notCarried(`a normalizer ${shown(step)}`, "llama.cpp normalizes no text of byte pairs"); // prettier-ignore
+  checkDecoders(tokenizer, ["ByteLevel", "Fuse"]);
+  checkJoins(model);
+  checkUnknown(model);
+  const spaced = merges.find((pair) => pair.some((part) => part.includes(" ")));
+  if (spaced)
+    throw notCarried(`the merge ${shown(spaced)}`, "a space parts the two tokens of a GGUF's merges"); // prettier-ignore
+  const ignores = model.ignore_merges === true;
+  if (ignores !== IGNORES_MERGES.includes(pre))
+    checkReached(tokenizer, merges, ignores, pre);
+}
+
+/** Errors: `invalid_option` for what llama.cpp does not join by */
+export function checkJoins(model: Model): void {
+  const untaken = [
+    "dropout",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+  ].find((key) => model[key]);
+  if (untaken)
+    throw notCarried(`\`${untaken}\` ${shown(model[untaken])} of the model`, "llama.cpp has none"); // prettier-ignore
+}
+
+/** Errors: `invalid_option` for a decoder that does otherwise than llama.cpp, which makes text of such tokens by these */
+export function checkDecoders(
+  { decoders }: TokenizerJson,
+  known: readonly string[],
+): void {
+  for (const step of decoders) {
+    const { type, pattern, content, start, stop } = step;
+    const isSame =
+      type === "Replace"
+        ? isObject(pattern) && pattern.String === "▁" && content === " "
+        : type !== "Strip" || (content === " " && Number(start) <= 1 && stop === 0); // prettier-ignore
+    if (!known.includes(String(type)) || !isSame)
+      throw notCarried(`a decoder ${shown(step)}`, "llama.cpp does not write text so"); // prettier-ignore
+  }
+}
+
+/** What no token has is left out by llama.cpp. */
+function checkUnknown({
+  vocab,
+  unk_token: unknown,
+  byte_fallback: fallsBack,
+}: Model): void {
+  const isMade = (unknown ?? "") !== "" || fallsBack === true;
+  if (!isMade || !isObject(vocab)) return;
+  const bytes = Object.keys(vocab).filter((text) => text.length === 1).length;
+  if (bytes < 256)
+    throw notCarried(`${fallsBack === true ? "`byte_fallback`" : `\`unk_token\` ${shown(unknown)}`} beside ${bytes} of 256 bytes`, "llama.cpp leaves out bytes that no token has"); // prettier-ignore
+}
+
+/** Whether words that are tokens are taken whole makes no difference where merges make every token of its own text. */
+function checkReached(
+  { model, added }: TokenizerJson,
+  merges: readonly (readonly [string, string])[],
+  ignores: boolean,
+  pre: string,
+): void {
+  const ranks = new Map(merges.map((pair, i) => [pair.join(" "), i]));
+  const signs = new Set(added.map(({ content }) => content));
+  const vocab = isObject(model.vocab) ? Object.keys(model.vocab) : [];
+  const missed = vocab.find(
+    (text) => !signs.has(text) && joined(text, ranks).length > 1,
+  );
+  if (missed !== undefined)
+    throw notCarried(`\`ignore_merges\` ${ignores} beside the token ${shown(missed)}, which no merges make of its text`, `llama.cpp ${ignores ? "goes by merges" : "takes words whole that are tokens"} where its pre-tokenizer is ${pre}`); // prettier-ignore
+}
+
+function joined(text: string, ranks: ReadonlyMap<string, number>): string[] {
+  const parts = Array.from(text);
+  for (;;) {
+    let [best, at] = [Infinity, -1];
+    for (let i = 0; i + 1 < parts.length; i++) {
+      const rank = ranks.get(`${parts[i]} ${parts[i + 1]}`) ?? Infinity;
+      if (rank < best) [best, at] = [rank, i];
+    }
+    if (at < 0) return parts;
+    parts.splice(at, 2, parts[at]! + parts[at + 1]!);
+  }
+}

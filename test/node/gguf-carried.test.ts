@@ -1,0 +1,220 @@
+/** Each part of a tokenizer.json is carried into a GGUF as it is, or harmless there, or refused by its name. */
+import { describe, expect, test } from "vitest";
+import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
+import type { GgufValue } from "../../src/formats/containers/gguf-writer.ts";
+import { folderIn } from "../support/text-models.ts";
+import { TOKENIZERS } from "../support/tokenizers.ts";
+
+type File = Record<string, unknown> & { model: Record<string, unknown> };
+
+const fileOf = (name: string) =>
+  TOKENIZERS[name]!.files["tokenizer.json"] as File;
+const BYTES = fileOf("GPT-2's byte pairs");
+const LLAMA3 = fileOf("Llama 3's, whose digits go by three");
+const PIECES = fileOf("Llama 2's, by the rank of merges");
+const LIKELY = fileOf("T5's, the likeliest pieces, not the longest");
+
+async function keysOf(
+  file: object,
+  config: object = {},
+): Promise<Map<string, GgufValue>> {
+  const files = { "tokenizer.json": file, "tokenizer_config.json": config };
+  const bytes = Object.entries(files).map(
+    ([name, json]) =>
+      [name, new TextEncoder().encode(JSON.stringify(json))] as const,
+  );
+  return new Map(await vocabularyPairs(folderIn(new Map(bytes)), 300, {}));
+}
+
+const withModel = (file: File, more: object): File => ({
+  ...file,
+  model: { ...file.model, ...more },
+});
+const added = (more: object) => ({
+  added_tokens: [{ id: 280, content: "<word>", special: false, ...more }],
+});
+const sequence = (...normalizers: object[]) => ({
+  normalizer: { type: "Sequence", normalizers },
+});
+const prepend = { type: "Prepend", prepend: "▁" };
+const replace = { type: "Replace", pattern: { String: " " }, content: "▁" };
+const repeated = { type: "Replace", pattern: { Regex: " {2,}" }, content: " " };
+const metaspace = (prepend_scheme: string, split = true) => ({
+  type: "Metaspace",
+  replacement: "▁",
+  prepend_scheme,
+  split,
+});
+const steps = (...pretokenizers: object[]) => ({
+  pre_tokenizer: { type: "Sequence", pretokenizers },
+});
+const split = (more: object) =>
+  steps(
+    {
+      ...(LLAMA3.pre_tokenizer as { pretokenizers: object[] }).pretokenizers[0],
+      ...more,
+    },
+    { type: "ByteLevel", use_regex: false },
+  );
+const template = (...signs: string[]) => ({
+  post_processor: {
+    type: "TemplateProcessing",
+    single: signs.map((id) =>
+      id === "A" ? { Sequence: { id } } : { SpecialToken: { id } },
+    ),
+  },
+});
+
+const NORMALIZERS = [
+  { type: "NFC" },
+  { type: "NFD" },
+  { type: "NFKC" },
+  { type: "NFKD" },
+  { type: "Nmt" },
+  { type: "Lowercase" },
+  { type: "StripAccents" },
+  { type: "Strip", strip_left: true, strip_right: true },
+  { type: "BertNormalizer", lowercase: true },
+  { type: "ByteLevel" },
+  { type: "Prepend", prepend: "_" },
+  { type: "Replace", pattern: { String: "a" }, content: "b" },
+];
+
+describe("a normalizer is refused by its name", () => {
+  const plain = { ...BYTES, added_tokens: [] };
+  test.each([...NORMALIZERS, replace, prepend])(
+    "of bytes: %j",
+    async (step) => {
+      const file = { ...plain, normalizer: step };
+      await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+    },
+  );
+  test.each([...NORMALIZERS, prepend])("of pieces: %j", async (step) => {
+    const file = { ...PIECES, ...sequence(prepend, replace, step) };
+    await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+  });
+  const unlike = NORMALIZERS.filter(({ type }) => type !== "Strip");
+  test.each([...unlike, prepend])("of likely ones: %j", async (step) => {
+    const file = { ...LIKELY, normalizer: step };
+    await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+  });
+});
+
+const PRE = ["BertPreTokenizer", "CharDelimiterSplit", "Punctuation", "UnicodeScripts", "Whitespace", "FixedLength"]; // prettier-ignore
+const DECODERS = ["WordPiece", "BPEDecoder", "CTC"];
+
+test.each<[string, object, string]>([
+  ["a space before bytes", { ...BYTES, pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }, "`add_prefix_space` of ByteLevel"], // prettier-ignore
+  ["bytes before cuts", { ...LLAMA3, ...steps({ type: "ByteLevel", use_regex: false }, { type: "Digits", individual_digits: true }) }, "the pre-tokenizers"], // prettier-ignore
+  ["a Split that removes", { ...LLAMA3, ...split({ behavior: "Removed" }) }, "got the steps"], // prettier-ignore
+  ["a Split that joins", { ...LLAMA3, ...split({ behavior: "MergedWithNext" }) }, "got the steps"], // prettier-ignore
+  ["digits together", { ...BYTES, ...steps({ type: "Digits", individual_digits: false }, { type: "ByteLevel" }) }, "got the steps"], // prettier-ignore
+  ...PRE.flatMap((type): [string, object, string][] => [
+    [`${type} before bytes`, { ...BYTES, ...steps({ type }, { type: "ByteLevel" }) }, "got the steps"], // prettier-ignore
+    [`${type} of pieces`, { ...PIECES, pre_tokenizer: { type } }, `a pre-tokenizer {"type":"${type}"`], // prettier-ignore
+    [`${type} of likely ones`, { ...LIKELY, pre_tokenizer: { type } }, `a pre-tokenizer {"type":"${type}"`], // prettier-ignore
+  ]),
+  ["Metaspace that prepends", { ...PIECES, normalizer: null, pre_tokenizer: metaspace("first", false) }, "a Metaspace that puts"], // prettier-ignore
+  ["no spaces written", { ...PIECES, normalizer: null }, "no step that writes spaces"], // prettier-ignore
+  ["likely ones without Metaspace", { ...LIKELY, pre_tokenizer: null }, "no Metaspace"], // prettier-ignore
+  ["Metaspace alone", { ...LIKELY, pre_tokenizer: metaspace("always") }, '`prepend_scheme` "always" beside'], // prettier-ignore
+  ["Metaspace of the first word", { ...LIKELY, ...steps({ type: "WhitespaceSplit" }, metaspace("first")) }, '`prepend_scheme` "first" behind'], // prettier-ignore
+  ["spaces at the end", { ...LIKELY, normalizer: repeated, pre_tokenizer: metaspace("always") }, '`prepend_scheme` "always" beside'], // prettier-ignore
+  ["another sign of a space", { ...LIKELY, pre_tokenizer: { ...metaspace("always"), replacement: "_" } }, '`replacement` "_"'], // prettier-ignore
+  ["a piece across words", { ...withModel(LIKELY, { vocab: [["<unk>", 0], ["a▁b", -1]], unk_id: 0 }), added_tokens: [] }, 'beside the piece "a▁b"'], // prettier-ignore
+  ...DECODERS.flatMap((type) => [BYTES, PIECES, LIKELY].map((file, i): [string, object, string] => [`the decoder ${type}, ${i}`, { ...file, decoder: { type } }, `a decoder {"type":"${type}"`])), // prettier-ignore
+  ["a Strip of two", { ...PIECES, decoder: { type: "Strip", content: " ", start: 2, stop: 0 } }, "a decoder"], // prettier-ignore
+  ...["dropout", "continuing_subword_prefix", "end_of_word_suffix"].flatMap((key) => [BYTES, PIECES].map((file, i): [string, object, string] => [`${key}, ${i}`, withModel(file, { [key]: key === "dropout" ? 0.1 : "##" }), `\`${key}\``])), // prettier-ignore
+  ["unk_token for bytes", withModel(BYTES, { unk_token: "<unk>" }), "`unk_token` \"<unk>\" beside 240 of 256"], // prettier-ignore
+  ["byte_fallback of bytes", withModel(BYTES, { byte_fallback: true }), "`byte_fallback` beside 240 of 256"], // prettier-ignore
+  ["byte_fallback of likely ones", withModel(LIKELY, { byte_fallback: true }), "`byte_fallback` of a Unigram"], // prettier-ignore
+  ["ignore_merges of pieces", withModel(PIECES, { ignore_merges: true }), "`ignore_merges` true"], // prettier-ignore
+  ["words taken whole", withModel(BYTES, { ignore_merges: true, merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"] }), '`ignore_merges` true beside the token "hell"'], // prettier-ignore
+  ["words not taken whole", withModel(LLAMA3, { merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"] }), '`ignore_merges` false beside the token "hell"'], // prettier-ignore
+  ["a merge with a space", withModel(BYTES, { merges: [["a b", "c"]] }), "the merge"], // prettier-ignore
+  ...["single_word", "lstrip", "rstrip"].map((key): [string, object, string] => [`${key} of an added token`, { ...BYTES, ...added({ [key]: true }) }, `\`${key}\` of the added token "<word>"`]), // prettier-ignore
+  ["an added token found in normalized text", { ...PIECES, ...added({}) }, 'the added token "<word>", which is `normalized`'], // prettier-ignore
+  ["two signs in front", { ...BYTES, ...template("<|end|>", "<|end|>", "A") }, "the post-processor"], // prettier-ignore
+  ["two post-processors", { ...BYTES, post_processor: { type: "Sequence", processors: [template("<|end|>", "A").post_processor, template("A", "<|end|>").post_processor] } }, "the post-processor"], // prettier-ignore
+  ["another post-processor", { ...BYTES, post_processor: { type: "Else" } }, "the post-processor"], // prettier-ignore
+])("refused: %s", async (_, file, message) => {
+  await expect(keysOf(file)).rejects.toThrow(message);
+});
+
+test("a sign that is not the model's first is refused, with what to do", async () => {
+  const file = { ...BYTES, ...template("<tool>", "A") };
+  await expect(keysOf(file, { bos_token: "<|end|>" })).rejects.toThrow(
+    'a post-processor that puts "<tool>" before a text: llama.cpp puts the bos token there, which is "<|end|>". Keep the model in Hugging Face\'s format (format=hf)',
+  );
+});
+
+const boolean = (keys: Map<string, GgufValue>, key: string) =>
+  (keys.get(`tokenizer.ggml.${key}`) as { boolean: boolean } | undefined)
+    ?.boolean;
+
+describe("carried", () => {
+  test.each<[string, object, boolean]>([
+    ["Prepend and Replace", PIECES, true],
+    ["Replace, then Prepend", { ...PIECES, ...sequence(replace, prepend) }, true], // prettier-ignore
+    ["Replace alone", { ...PIECES, ...sequence(replace) }, false],
+    ["Gemma's Split at spaces that are none", { ...PIECES, ...sequence(replace), pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious" } }, false], // prettier-ignore
+    ["Metaspace that prepends nothing", { ...PIECES, normalizer: null, pre_tokenizer: metaspace("never") }, false], // prettier-ignore
+    ["WhitespaceSplit and Metaspace", LIKELY, true],
+    ["Metaspace of likely ones that prepends nothing", { ...LIKELY, pre_tokenizer: metaspace("never") }, false], // prettier-ignore
+  ])("a space in front: %s", async (_, file, prefix) => {
+    expect(boolean(await keysOf(file), "add_space_prefix")).toBe(prefix);
+  });
+
+  test("spaces that repeat and those at the end go", async () => {
+    const strip = { type: "Strip", strip_left: false, strip_right: true };
+    const file = { ...LIKELY, ...sequence(repeated, strip), pre_tokenizer: metaspace("always") }; // prettier-ignore
+    const keys = await keysOf(file);
+    expect(boolean(keys, "remove_extra_whitespaces")).toBe(true);
+    const plain = await keysOf({
+      ...LIKELY,
+      pre_tokenizer: metaspace("never"),
+    });
+    expect(boolean(plain, "remove_extra_whitespaces")).toBe(false);
+  });
+
+  test("a charsmap is the file's", async () => {
+    const normalizer = { type: "Precompiled", precompiled_charsmap: btoa("map") }; // prettier-ignore
+    const keys = await keysOf({ ...LIKELY, normalizer });
+    expect(keys.get("tokenizer.ggml.precompiled_charsmap")).toEqual({
+      uint8s: new TextEncoder().encode("map"),
+    });
+  });
+
+  test.each<[string, object]>([
+    ["a template", template("<|end|>", "A", "<tool>")],
+    ["RobertaProcessing", { post_processor: { type: "RobertaProcessing", cls: ["<|end|>", 250], sep: ["<tool>", 251] } }], // prettier-ignore
+    ["BertProcessing", { post_processor: { type: "BertProcessing", cls: ["<|end|>", 250], sep: ["<tool>", 251] } }], // prettier-ignore
+  ])("signs around a text: %s", async (_, post) => {
+    const keys = await keysOf({ ...BYTES, ...post });
+    expect(boolean(keys, "add_bos_token")).toBe(true);
+    expect(boolean(keys, "add_eos_token")).toBe(true);
+    expect(keys.get("tokenizer.ggml.bos_token_id")).toEqual({ uint32: 250 });
+    expect(keys.get("tokenizer.ggml.eos_token_id")).toEqual({ uint32: 251 });
+  });
+
+  test("what changes no token is taken", async () => {
+    const file = {
+      ...withModel(BYTES, {
+        dropout: 0,
+        continuing_subword_prefix: "",
+        end_of_word_suffix: "",
+        ignore_merges: true,
+        unk_token: null,
+      }),
+      post_processor: { type: "ByteLevel", add_prefix_space: true },
+      decoder: { type: "ByteLevel", add_prefix_space: true },
+    };
+    expect(boolean(await keysOf(file), "add_bos_token")).toBe(false);
+  });
+
+  test("a Split whose words are what is not removed cuts alike", async () => {
+    const file = { ...LLAMA3, ...split({ behavior: "Removed", invert: true }) };
+    const keys = await keysOf(file);
+    expect(keys.get("tokenizer.ggml.pre")).toEqual({ string: "llama-bpe" });
+  });
+});
