@@ -12,6 +12,7 @@ import {
   readHeader,
   readHeaderLength,
 } from "../formats/containers/safetensors-reader.ts";
+import { NPY, readNpyHead } from "../formats/containers/npy.ts";
 import { refuseOtherFiles } from "../formats/containers/other-files.ts";
 import { isRecorded } from "../formats/blocks/quantization-record.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
@@ -112,15 +113,27 @@ export async function readSafetensorsHead(
   return { tensors: placed, metadata };
 }
 
-/** One file: of safetensors as a checkpoint without a config, or a GGUF. */
+/** One file: of safetensors, or a .npy, as a checkpoint without a config, or a GGUF. */
 export async function readOne(
   name: string,
   file: RangedFile,
 ): Promise<Checkpoint | GgufHead> {
   const gguf = await readGguf(file);
   if (gguf) return gguf.gguf;
-  const { tensors } = await readSafetensorsHead(file);
+  const tensors =
+    (await readNpy(file)) ?? (await readHeadOf(name, file)).tensors;
   return checkpointOf(new Map([[name, tensors]]), undefined, undefined);
+}
+
+/** Its one tensor; undefined of another file. Errors: as `readNpyHead` */
+async function readNpy(
+  file: RangedFile,
+): Promise<TensorRange<Dtype>[] | undefined> {
+  const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
+  if (first.length < LENGTH_BYTES || !NPY.recognizes(first)) return undefined;
+  const source = windowed(file, LENGTH_BYTES);
+  const head = await readNpyHead(source, first, file.bytes);
+  return [{ ...head.tensor, start: head.headBytes, end: file.bytes }];
 }
 
 /** The head of a GGUF; undefined of another file. Errors: as `readGgufHead` */

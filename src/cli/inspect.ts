@@ -24,7 +24,7 @@ import { STANDARD, withInput } from "./stdio.ts";
 
 const args = {
   path: operand(
-    "A model's directory, or a file of safetensors or GGUF (- is stdin); by http, a directory ends in /",
+    "A model's directory, or a file of safetensors, GGUF or NumPy (- is stdin); by http, a directory ends in /",
   ),
   token: valued("TOKEN", "Bearer token for the URL (default: $HF_TOKEN)"),
   json: flag("As JSON, not as a table"),

@@ -109,7 +109,9 @@ async function begin(run: string, wanted: number): Promise<string> {
         bootId: crypto.randomUUID(),
       }),
   );
-  return `${run} is ${status.state} at step ${status.step} of ${status.config.steps}`;
+  const { state, step, config } = status;
+  const joined = `joined ${run} at step ${step} of ${config.steps}`;
+  return state === "paused" ? `${joined}, while it is paused` : joined;
 }
 
 function Table() {

@@ -145,7 +145,7 @@ describe("a directory", () => {
     [
       "something else",
       () => [join(ROOT, "package.json")],
-      "got a file that begins with",
+      "got JSON, as model.safetensors.index.json is",
     ],
   ])("%s is refused in a line", async (_, path, message) => {
     mkdirSync(join(folder, "empty"), { recursive: true });
@@ -162,6 +162,37 @@ describe("a file", () => {
     const got = await inspection(path);
     expect(got.modelType).toBeNull();
     expect(got.tensors).toHaveLength(20);
+  });
+
+  test("of NumPy: its one tensor", async () => {
+    const path = join(folder, "x.npy");
+    const head =
+      "{'descr': '<f2', 'fortran_order': False, 'shape': (3, 64), }".padEnd(117) + "\n"; // prettier-ignore
+    const bytes = Buffer.concat([
+      Buffer.from([0x93, ...Buffer.from("NUMPY"), 1, 0, head.length, 0]),
+      Buffer.from(head),
+      Buffer.alloc(3 * 64 * 2),
+    ]);
+    writeFileSync(path, bytes);
+    const { tensors } = await inspection(path);
+    expect(tensors).toMatchObject([
+      { name: "x", dtype: "F16", shape: [3, 64], bytes: 384 },
+    ]);
+    writeFileSync(path, bytes.subarray(0, -1));
+    const { code, err } = await run(path);
+    expect(err).toContain(
+      "Expected .npy with 384 bytes for F16 [3, 64], got 383",
+    );
+    expect(code).toBe(1);
+  });
+
+  test("of another kind is refused by what it is", async () => {
+    const path = join(folder, "pytorch_model.bin");
+    writeFileSync(path, "PK\x03\x04 and more");
+    const { code, err } = await run(path);
+    expect(err).toContain("got a zip archive, as .npz and PyTorch's");
+    expect(err).toContain("in pytorch_model.bin");
+    expect(code).toBe(1);
   });
 
   test("a GGUF, by llama.cpp's rules", async () => {

@@ -514,6 +514,10 @@ describe("refusals say what was expected and what came", () => {
       ["--learning-rate", "1e30"],
       /learningRate` to be at most 1000000, got 1e/,
     ],
+    [
+      ["--from", join(import.meta.dirname, "../fixtures/hf/gpt2")],
+      /Expected a tokenizer.json beside the model that --from names, .* of the 320 ids .*, got none/,
+    ],
     [["--verify", "1.5"], /Expected --verify to be at most 1, got 1.5/],
     [
       ["--verify", "0.1", "--trainers", "1"],

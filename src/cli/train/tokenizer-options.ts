@@ -22,8 +22,11 @@ export function tokenizerOf(
     return { tokenizer, vocabulary: vocabularyOf(tokenizer, args.vocabulary) };
   }
   const { vocabulary } = origin.shape;
-  const tokenizer = vocabulary === BYTE_VOCABULARY ? "byte" : "bpe";
-  return { tokenizer, vocabulary };
+  if (isGiven) return { tokenizer: "bpe", vocabulary };
+  if (vocabulary === BYTE_VOCABULARY) return { tokenizer: "byte", vocabulary };
+  throw new UsageError(
+    `Expected a tokenizer.json beside the model that --from names, since what it knows is of the ${vocabulary} ids of its tokenizer, got none; --tokenizer bpe --vocabulary ${vocabulary} learns others from the text`,
+  );
 }
 
 function vocabularyOf(

@@ -6,7 +6,7 @@ import { AppError } from "../../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../dtype.ts";
 import type { ByteSource } from "../stream/source.ts";
 import { elementCount, type TensorHead } from "../tensor.ts";
-import type { Container, TensorFile } from "./container.ts";
+import type { Container } from "./container.ts";
 import { malformedFile } from "./malformed.ts";
 import { oneTensorFile } from "./safetensors-file.ts";
 
@@ -37,14 +37,18 @@ const DTYPES: Record<string, Dtype> = {
  */
 export const NPY: Container = {
   recognizes: (first) => MAGIC.every((byte, i) => first[i] === byte),
-  readHead,
+  async readHead(source, first, fileBytes) {
+    const { tensor, headBytes } = await readNpyHead(source, first, fileBytes);
+    return oneTensorFile(tensor, headBytes);
+  },
 };
 
-async function readHead(
+/** The rest of a head, of which `first` was taken. Errors: as of `NPY` */
+export async function readNpyHead(
   source: ByteSource,
   first: Uint8Array,
   fileBytes: number,
-): Promise<TensorFile> {
+): Promise<{ tensor: TensorHead<Dtype>; headBytes: number }> {
   const version = first[6]!;
   if (version < 1 || version > 3)
     throw malformed("version 1, 2 or 3", `${version}`);
@@ -69,7 +73,7 @@ async function readHead(
       `${fileBytes - headBytes}`,
     );
   }
-  return oneTensorFile(tensor, headBytes);
+  return { tensor, headBytes };
 }
 
 /** Of the literal's dict, one after the other: a key and its value, a text, a truth or a tuple of sizes. */
