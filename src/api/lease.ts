@@ -1,4 +1,5 @@
 /** What a trainer and its run say to each other. Times are in milliseconds since the epoch. A loss that is not finite travels as `null`. */
+import type { Frame } from "./frame.ts";
 import type { HostKind, RunState } from "./run-status.ts";
 
 export type LeaseKind = "train" | "eval";
@@ -80,3 +81,13 @@ export type StepPhases = Phases & {
 
 /** The answer to a completion carries the next lease, which saves a round trip. */
 export type CompletionResponse = LeaseResponse & { duplicate: boolean };
+
+/** How parameters are asked for. */
+export type PullOptions = {
+  /** The shard's frame of the step before, for the difference where that is smaller; it is the answer's afterwards. */
+  base?: Frame | undefined;
+  /** Of the run, as the lease says: parameters of before may be others. */
+  rewinds?: number | undefined;
+  /** So long at a time a shard is waited for that has not reached the step. */
+  waitMs?: number | undefined;
+};

@@ -4,6 +4,7 @@
  */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Frame } from "../api/frame.ts";
+import type { PullOptions } from "../api/lease.ts";
 import { free } from "../memory/free.ts";
 import { LinkPace, NOTHING_TRAVELLED } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
@@ -12,9 +13,7 @@ import { MessageChannel, type MessagePort } from "node:worker_threads";
 type Pull<T> = (
   shard: number,
   step: number,
-  base?: Frame,
-  rewinds?: number,
-  waitMs?: number,
+  options?: PullOptions,
 ) => Promise<T>;
 
 type PulledFrame = Frame & Pick<ParameterFrame, "travelled">;
@@ -100,9 +99,8 @@ export class SharedPulls {
     const base = kept?.step === step - 1 ? kept : undefined;
     this.#bases.delete(shard);
     const beside = ++this.#underway;
-    const frame = await this.#pull(shard, step, base, rewinds, waitMs).finally(
-      () => this.#underway--,
-    );
+    const asked = this.#pull(shard, step, { base, rewinds, waitMs });
+    const frame = await asked.finally(() => this.#underway--);
     const { travelled } = frame;
     // Shards are pulled side by side, and share the link.
     if (travelled)
@@ -123,7 +121,7 @@ export function pullThrough(
   signal: AbortSignal,
   createdMs: () => number | undefined,
 ): Pull<ParameterFrame> {
-  return (shard, step, _base, rewinds = 0, waitMs) =>
+  return (shard, step, { rewinds = 0, waitMs } = {}) =>
     new Promise((resolve, reject) => {
       const { port1, port2 } = new MessageChannel();
       const leave = () => {

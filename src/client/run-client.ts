@@ -9,6 +9,7 @@ import type {
   Lease,
   LeaseRequest,
   LeaseResponse,
+  PullOptions,
 } from "../api/lease.ts";
 import type { RunEvent, StepMetrics, StepRecord } from "../api/run-metrics.ts";
 import type { JoinToken, RunStatus, StateRequest } from "../api/run-status.ts";
@@ -60,16 +61,11 @@ export class RunClient {
     await this.#http.request("DELETE", `${this.#path}/leases${query}`);
   }
 
-  /**
-   * `base` is the frame of the step before, where the difference to it is wanted; it is the answer's afterwards. Each
-   * attempt waits `waitMs` for the shard to reach the step.
-   */
+  /** A shard's parameters of a step. Errors: `step_gone`, once the shard is past it */
   async pull(
     shard: number,
     step: number,
-    base?: Frame,
-    rewinds?: number,
-    waitMs?: number,
+    { base, rewinds, waitMs }: PullOptions = {},
   ): Promise<Frame & { travelled: { bytes: number; ms: number } }> {
     const query = queryOf({ step, rewinds, waitMs });
     const path = `${this.#path}/shards/${shard}/parameters${query}`;
@@ -91,7 +87,7 @@ export class RunClient {
       return { ...(await frameOnto(base!, answer.delta)), travelled };
     } catch {
       // One that came damaged is asked for again, whole: the base is gone.
-      return this.pull(shard, step, undefined, rewinds);
+      return this.pull(shard, step, { rewinds, waitMs });
     }
   }
 

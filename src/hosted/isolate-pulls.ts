@@ -41,8 +41,8 @@ export class IsolatePulls {
       tokens: (dataset, start, length) =>
         service.tokens(dataset, start, length),
       tokenizer: (dataset) => service.tokenizer(dataset),
-      pull: (shard, step, base, rewinds = 0, waitMs) => {
-        const pull = () => service.pull(shard, step, base, rewinds, waitMs);
+      pull: (shard, step, { rewinds = 0, ...others } = {}) => {
+        const pull = () => service.pull(shard, step, { rewinds, ...others });
         return run === undefined
           ? pull()
           : this.#frame(`${run} ${shard}`, step, rewinds, pull);

@@ -5,9 +5,9 @@ import type {
   Lease,
   LeaseRequest,
   LeaseResponse,
+  PullOptions,
 } from "../api/lease.ts";
 import type { RunStatus } from "../api/run-status.ts";
-import type { Frame } from "../api/frame.ts";
 import type { Tokens } from "./data.ts";
 import type { ParameterFrame } from "./pulled-parameters.ts";
 
@@ -21,17 +21,12 @@ export type TrainingService = {
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
   /**
-   * A shard's parameters at exactly `step`, after so many `rewinds` of the run as the lease says: those of before may be
-   * others. `base`, its frame of the step before, asks for the difference where that is smaller, and is the answer's
-   * afterwards. Waits `waitMs` at a time for a shard that has not reached the step.
-   * Errors: `step_gone`, once the shard is past it
+   * A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it
    */
   pull(
     shard: number,
     step: number,
-    base?: Frame,
-    rewinds?: number,
-    waitMs?: number,
+    options?: PullOptions,
   ): Promise<ParameterFrame>;
   /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
   push(

@@ -50,7 +50,10 @@ export class StepPulls {
         : undefined) ??
       (await allFrames(
         shards.map(({ index }) =>
-          this.#service.pull(index, step, bases[index], rewinds ?? 0),
+          this.#service.pull(index, step, {
+            base: bases[index],
+            rewinds: rewinds ?? 0,
+          }),
         ),
       ));
     const sizes = frames.map(({ dtype, length }) => frameBytes(dtype, length));
@@ -73,7 +76,10 @@ export class StepPulls {
     if (this.#ahead && isSame(this.#ahead, next)) return;
     const frames = Promise.all(
       shards.map(({ index }) =>
-        this.#service.pull(index, next.step, undefined, rewinds ?? 0, AHEAD_MS),
+        this.#service.pull(index, next.step, {
+          rewinds: rewinds ?? 0,
+          waitMs: AHEAD_MS,
+        }),
       ),
     );
     // Where it is refused, it is asked for again when it is wanted.

@@ -317,8 +317,12 @@ test("a difference that came damaged is asked for again, whole", async () => {
   const pull = async (...answers: Response[]) => {
     const { client, requests } = clientOf(answers);
     const base = await decodeFrame(before.slice());
-    const { payload } = await client.run("x").pull(0, 1, base);
+    const options = { base, rewinds: 2, waitMs: 1000 };
+    const { payload } = await client.run("x").pull(0, 1, options);
     expect(payload).toEqual((await decodeFrame(after.slice())).payload);
+    // Each asks for the same, and waits as long for it.
+    for (const { url } of requests)
+      expect(url).toMatch(/\?step=1&rewinds=2&waitMs=1000$/);
     return requests.map(({ init }) => new Headers(init.headers).get("Frame-Base")); // prettier-ignore
   };
   expect(await pull(answer(delta, true))).toEqual([digest]);

@@ -110,7 +110,11 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
       .run("r")
       .complete(lease, { trainer: "t", bootId: "b", lossSum: 1, tokens: 64 }),
   pullParameters: (edge) =>
-    edge.run("r").pull(0, 1, { digest: "0" } as Frame, 2, 1000),
+    edge.run("r").pull(0, 1, {
+      base: { digest: "0" } as Frame,
+      rewinds: 2,
+      waitMs: 1000,
+    }),
   listStates: (edge) => edge.run("r").states(),
   rewindRun: (edge) => edge.run("r").rewind(3),
   pushGradient: (edge) => edge.run("r").push(0, lease, BYTES),

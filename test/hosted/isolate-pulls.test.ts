@@ -81,7 +81,7 @@ test("another step, shard, rewind or creation of the run has its own, and an old
   asked[0]!.answer();
   await vi.advanceTimersByTimeAsync(100);
   expect((await seven).payload[0]).toBe(7);
-  void other.pull(0, 7, undefined, 1);
+  void other.pull(0, 7, { rewinds: 1 });
   await vi.advanceTimersByTimeAsync(100);
   expect(asked.length).toBe(5);
 });

@@ -346,7 +346,7 @@ test("a pull with the frame of the step before is the difference to it, once som
   // Of another frame, and of none, it is whole.
   for (const other of [frames[0]!.digest, whole.digest, "0".repeat(64), "x"])
     expect(await ask(2, other)).toMatchObject({ base: null });
-  const made = await trainer.run.pull(0, 2, frames[1]);
+  const made = await trainer.run.pull(0, 2, { base: frames[1] });
   expect(made).toMatchObject({ step: 2, digest: whole.digest });
   expect(made.payload).toEqual(whole.payload);
   expect(made.travelled.bytes).toBeLessThan(whole.payload.length);
@@ -357,7 +357,7 @@ test("parameters that travel as f32 have no differences", async () => {
   let frame = await trainer.run.pull(0, 0);
   for (const step of [1, 2]) {
     await trainer.reach(step);
-    frame = await trainer.run.pull(0, step, frame);
+    frame = await trainer.run.pull(0, step, { base: frame });
     expect(frame).toMatchObject({ step, dtype: "f32" });
     expect(frame.travelled.bytes).toBe(64 + frame.payload.length);
   }

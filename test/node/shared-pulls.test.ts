@@ -26,7 +26,7 @@ function threads(
 ) {
   const asked: string[] = [];
   const bases: (number | undefined)[] = [];
-  const pulls = new SharedPulls(async (shard, step, base) => {
+  const pulls = new SharedPulls(async (shard, step, { base } = {}) => {
     asked.push(`${shard} ${step}`);
     bases.push(base?.step);
     await new Promise((resolve) => setTimeout(resolve));
@@ -74,8 +74,8 @@ test("a shard's frame of a step travels once, and lies in memory that all read",
   expect(asked).toEqual(["1 7", "0 7", "1 8"]);
   // When the run has gone back, so is the same step.
   await Promise.all([
-    pull[0]!(1, 8, undefined, 1),
-    pull[1]!(1, 8, undefined, 1),
+    pull[0]!(1, 8, { rewinds: 1 }),
+    pull[1]!(1, 8, { rewinds: 1 }),
   ]);
   expect(asked.slice(3)).toEqual(["1 8"]);
 });

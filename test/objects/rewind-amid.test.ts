@@ -112,7 +112,7 @@ test.each([0, 1])(
     await expect(owner.complete(before)).rejects.toMatchObject({ code: "no_lease" }); // prettier-ignore
     const { lease } = await owner.run.lease(owner.identity);
     expect(lease).toMatchObject({ step, rewinds: 1 });
-    expect((await owner.run.pull(deaf, step, undefined, 1)).step).toBe(step);
+    expect((await owner.run.pull(deaf, step, { rewinds: 1 })).step).toBe(step);
     await expect(owner.pushFor({ ...before, step }, 0.5)).rejects.toMatchObject({ code: "no_lease" }); // prettier-ignore
     await owner.reach(4);
     expect(await outcomeOf(owner.run)).toEqual(await calmOutcome(datasetOf(owner))); // prettier-ignore

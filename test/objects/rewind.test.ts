@@ -105,10 +105,10 @@ test("a run that goes back ends in the bytes, the metrics and the digests of one
   const again = await owner.run.lease(owner.identity);
   expect(again.lease).toMatchObject({ step: 4, rewinds: 1 });
   // Who has a lease of before asks in vain, and does not wait for the step to come again.
-  await expect(owner.run.pull(0, 5, undefined, 0)).rejects.toMatchObject({
+  await expect(owner.run.pull(0, 5, { rewinds: 0 })).rejects.toMatchObject({
     code: "step_gone",
   });
-  expect((await owner.run.pull(0, 4, undefined, 1)).step).toBe(4);
+  expect((await owner.run.pull(0, 4, { rewinds: 1 })).step).toBe(4);
   await owner.reach(steps);
   expect(await outcomeOf(owner.run)).toEqual(await outcomeOf(plain.run));
   const results = async (run: RunClient) =>

@@ -1,17 +1,13 @@
 /** The loop against a service in memory. */
 import { expect, test, vi } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
-import {
-  decodeFrame,
-  encodeFrame,
-  type Frame,
-  frameBytes,
-} from "../../src/api/frame.ts";
+import { decodeFrame, encodeFrame, frameBytes } from "../../src/api/frame.ts";
 import type {
   Completion,
   Lease,
   LeaseResponse,
   Phases,
+  PullOptions,
 } from "../../src/api/lease.ts";
 import type { WireDtype } from "../../src/api/run-config.ts";
 import type { RunStatus } from "../../src/api/run-status.ts";
@@ -178,7 +174,7 @@ test.each([
         return { ...answer, lease };
       },
       pull(...asked: Parameters<TrainingService["pull"]>) {
-        const [shard, step, , , waitMs] = asked;
+        const [shard, step, { waitMs } = {}] = asked;
         if (waitMs !== undefined && shard === 0) ahead.push(step);
         return service.pull(...asked);
       },
@@ -200,9 +196,7 @@ test("what was asked for ahead in vain is asked for again; a hosted trainer does
     const asked: number[] = [];
     const bound = {
       ...service,
-      async pull(
-        ...[shard, step, , , waitMs]: Parameters<TrainingService["pull"]>
-      ) {
+      async pull(shard: number, step: number, { waitMs }: PullOptions = {}) {
         asked.push(step);
         if (waitMs !== undefined) throw new AppError("step_gone", "gone");
         return service.pull(shard, step);
@@ -264,7 +258,7 @@ test.each([
     const asked = new Map<number, string[]>();
     const pulls = {
       ...service,
-      async pull(shard: number, step: number, base?: Frame) {
+      async pull(shard: number, step: number, { base }: PullOptions = {}) {
         const has = asked.get(step) ?? [];
         asked.set(step, base ? [...has, `${shard} ${base.step}`] : has);
         // Two shards' come side by side: 2 MB in 200 ms are 10 MB/s.
