@@ -18,7 +18,7 @@ import { runRequestSchema } from "../../src/training/run-request.ts";
 const STEPS = 5;
 const MOST_NATS = 3.4028234663852886e38;
 
-function configOf(tokenizer: string) {
+function configOf(tokenizer: "byte" | "bpe") {
   const vocabulary = tokenizer === "byte" ? 256 : 512;
   const dataset = { name: "text", digest: "0".repeat(64), tokens: 100_000, tokenizer, vocabulary }; // prettier-ignore
   const request = {
@@ -31,7 +31,7 @@ function configOf(tokenizer: string) {
 }
 
 const config = configOf("byte");
-const pieces = configOf("pairs");
+const pieces = configOf("bpe");
 const tokens = countedTokens(config, "train", 0);
 const whole = {
   lossSum: 64,
