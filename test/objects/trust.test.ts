@@ -644,6 +644,31 @@ test("who let a lease of it lapse is drawn behind all others, and before nobody"
   }
 });
 
+test("beside one who let a lease of it lapse, who is drawn and late is not waited for, though its lease goes on", async () => {
+  const { owner, first, drawn } = await startVerified();
+  const [silent, other, ...gone] = drawn;
+  const isCommitted = async () => (await owner.run.step(0)).commit !== null;
+  vi.useFakeTimers({ toFake: ["Date"] });
+  try {
+    expect((await tellEvaluation(silent!)).lease).toMatchObject({ kind: "train" }); // prettier-ignore
+    for (const each of gone) await each.run.leave(each.identity);
+    await later(4 * USUAL_MS, () => tellEvaluation(silent!));
+    await tell(first, 0, TRUE);
+    await tell(silent!, 0, TRUE);
+    // It asks for what it is drawn for when half of its time is over.
+    await later(2 * USUAL_MS, async () => {
+      const { lease } = await tellEvaluation(other!);
+      expect(lease).toMatchObject({ kind: "train", index: 0 });
+    });
+    await later(2 * USUAL_MS - 100, () => tellEvaluation(silent!));
+    expect(await isCommitted()).toBe(false);
+    await later(100, () => tellEvaluation(silent!));
+    expect(await isCommitted()).toBe(true);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test("a microbatch of which an earlier release has asked anybody goes on as it was asked", async () => {
   const { owner, first, drawn } = await startVerified({ redundancy: 2 });
   await tell(first, 0, TRUE);

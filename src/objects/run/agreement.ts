@@ -97,9 +97,8 @@ export class Agreement {
     // One that its owner has revoked stays so, whatever comes of it that was on its way.
     if (state === "quarantined" && !this.#authors.isActive(author)) return;
     const { step } = this.#leases();
-    const told = this.#isDecided(step)
-      ? []
-      : this.#store.ballots.microbatchesOf(author, step);
+    // Of a step that is decided all words stay, and say the same.
+    const told = this.#store.ballots.microbatchesOf(author, step);
     this.#authors.setState(author, state);
     this.#store.ballots.discard(author);
     this.#events.append({ type: "author", author, state });
