@@ -45,6 +45,7 @@ const PAGES = [
   "docs/guides/troubleshoot.md",
   "docs/jobs.md",
   "docs/llama.md",
+  "docs/service.md",
   "docs/trust.md",
 ];
 
