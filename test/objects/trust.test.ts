@@ -940,6 +940,7 @@ test.each([
   ["two to the owner's", ["a1", "owner.x2", "c1"], 1, 0, { kind: "settled", liars: ["owner.x"] }],
   ["two, one and one", ["a1", "b2", "c1", "d3"], 1, 0, { kind: "settled", liars: ["b", "d"] }],
   ["three to one, one could not turn it", ["a1", "b2", "c1", "d1"], 1, 1, { kind: "settled", liars: ["b"] }],
+  ["two to two, and the owner's alone", ["a1", "b2", "c1", "d2", "owner.x3"], 1, 0, { kind: "undecided" }],
   ["two to two with the owner's", ["a1", "b2", "c1", "owner.x2"], 1, 0, { kind: "settled", liars: ["a", "c"] }],
 ] as const)("verdict: %s", (_what, ballots, required, others, expected) => {
   const cast = ballots.map((text: string) => ({

@@ -84,8 +84,7 @@ export class Agreement {
     nowMs: number,
   ): void {
     this.#tellConflict(microbatch, step, author);
-    const isOpen = step === this.#leases().step && !this.#isDecided(step);
-    if (isOpen) this.exclude(author, "quarantined", nowMs);
+    if (!this.#isDecided(step)) this.exclude(author, "quarantined", nowMs);
   }
 
   /** Nothing more is taken of an author, nor what it has told of the step. Called inside a transaction. */
@@ -131,8 +130,7 @@ export class Agreement {
       else this.#store.ballots.count(microbatch, leases.step, told);
       // Each takes its word back, and the last of them leaves those who agree.
       for (const liar of verdict.liars)
-        if (this.#authors.isActive(liar))
-          this.exclude(liar, "quarantined", nowMs);
+        this.exclude(liar, "quarantined", nowMs);
       return;
     }
     const wanted = verdict.kind === "undecided" ? 1 : verdict.wanted;
