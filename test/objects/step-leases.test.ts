@@ -393,23 +393,35 @@ test("what its author has told is not ahead of it", () => {
   expect(work.takeAhead(one, 0, known, 0)).toBeNull();
 });
 
-test("nobody waits for a lease that is ahead; once the one before it is over, its time begins", () => {
+test("a lease ahead is expected after the one before it, whenever that is told", () => {
   const begun = () => {
     const work = workOf(0, 1);
     work.take(one, 0, known);
     work.takeAhead(one, 0, known, 0);
     return work;
   };
+  // One ends it at 200.
   expect(begun().take(two, 0, known)).toMatchObject({ index: 1 });
+  expect(begun().take(two, 150, known)).toBeNull();
+  // Its first is given up at 200.
+  expect(begun().nextMs(150, known)).toBe(200);
 
-  const work = begun();
-  work.complete({ kind: "train", index: 0 });
-  expect(work.take(one, 90, known)).toMatchObject({ index: 1 });
-  expect(work.tookMs({ kind: "train", index: 1 }, one, 100)).toBe(10);
-  // Expected at 190, and given up at 290.
-  expect(work.take(two, 200, known)).toBeNull();
-  expect(work.nextMs(200, known)).toBe(290);
-  expect(work.take(two, 290, known)).toMatchObject({ index: 1 });
+  for (const [toldMs, sinceMs] of [
+    [90, 90],
+    [150, 100],
+  ] as const) {
+    const work = begun();
+    work.complete({ kind: "train", index: 0 });
+    expect(work.nextMs(toldMs, known)).toBe(300);
+    expect(work.take(one, toldMs, known)).toMatchObject({ index: 1 });
+    expect(work.tookMs({ kind: "train", index: 1 }, one, 160)).toBe(
+      160 - toldMs,
+    );
+    expect(work.take(two, sinceMs + 110, known)).toBeNull();
+    expect(work.nextMs(sinceMs + 110, known)).toBe(sinceMs + 200);
+    expect(work.take(two, sinceMs + 200, known)).toMatchObject({ index: 1 });
+    known.expectAgain("one");
+  }
 });
 
 test("both leases of a trainer lapse, or are let go", () => {

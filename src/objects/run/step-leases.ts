@@ -21,9 +21,9 @@ type Held = {
   lease: Given;
   holder: Holder;
   startMs: number;
-  /** When the trainer first had it, whatever boots it has had since. */
+  /** When the trainer began it, or may be expected to; first, whatever boots it has had since. */
   sinceMs: number;
-  /** The trainer has another, which it computes first: nobody waits for this one. */
+  /** The trainer has another, which it computes first. */
   isAhead: boolean;
 };
 
@@ -81,8 +81,8 @@ export class StepLeases {
         .filter(({ microbatch: { kind }, held }) => {
           const doneMs = nowMs + (pace.expectedMs(holder.trainer, kind) ?? 0);
           return held.every(
-            ({ holder: { trainer }, sinceMs, isAhead }) =>
-              isAhead || pace.finishMs(trainer, kind, sinceMs, nowMs) > doneMs,
+            ({ holder: { trainer }, sinceMs }) =>
+              pace.finishMs(trainer, kind, sinceMs, nowMs) > doneMs,
           );
         })
         .sort((a, b) => a.held.length - b.held.length)[0];
@@ -117,7 +117,10 @@ export class StepLeases {
     if (pace.finishMs(holder.trainer, kind, nowMs, nowMs) === Infinity)
       return null;
     const deadlineMs = own.lease.deadlineMs + pace.leaseMs(kind);
-    return this.#give(open, holder, nowMs, deadlineMs).lease;
+    const given = this.#give(open, holder, nowMs, deadlineMs);
+    // Of what came of the first it tells while it computes this one.
+    given.sinceMs = own.sinceMs + pace.expectedMs(holder.trainer, kind)!;
+    return given.lease;
   }
 
   /** Who holds something. */
@@ -131,7 +134,6 @@ export class StepLeases {
       ...(draw ? draw.lateMs() : []),
       // It is given once nobody who has it is expected any more.
       ...held
-        .filter(({ isAhead }) => !isAhead)
         .map(({ holder, sinceMs }) =>
           pace.patienceEndMs(holder.trainer, kind, sinceMs),
         )
@@ -282,7 +284,7 @@ export class StepLeases {
   #begin(held: Held, nowMs: number, pace: Pace): void {
     const { lease, holder } = held;
     const { since } = this.#find(lease)!;
-    const sinceMs = since.get(holder.trainer) ?? nowMs;
+    const sinceMs = since.get(holder.trainer) ?? Math.min(nowMs, held.sinceMs);
     if (pace.patienceEndMs(holder.trainer, lease.kind, sinceMs) > nowMs)
       since.set(holder.trainer, sinceMs);
     Object.assign(held, { startMs: nowMs, sinceMs, isAhead: false });
