@@ -26,9 +26,9 @@ export type CheckpointTensor = TensorRange<Dtype> & {
   headRows?: number;
 };
 
-/** A matrix in ggml's blocks, by rows as it is multiplied. */
+/** A matrix in ggml's blocks, by rows as it is multiplied: its shape is that of the file, also where it is `turned`. */
 export type GgmlTensor = TensorRange<"MXFP4" | "Q8_0"> &
-  Pick<CheckpointTensor, "file" | "headRows">;
+  Pick<CheckpointTensor, "file" | "headRows" | "turned">;
 
 /** Whether a tensor is the optimizer's, and not the model's. */
 export function isOptimizers(name: string): boolean {
@@ -73,6 +73,13 @@ export function tensorFiles(
     "file_not_found",
     `Expected the files that ${INDEX_FILE} names, got none of the name ${missing.join(", ")}`,
   );
+}
+
+/** The GGUF that is alone in a directory without other weights, by these names of its files. */
+export function aloneGguf(names: readonly string[]): string | undefined {
+  const [gguf, ...others] = names.filter((name) => name.endsWith(".gguf"));
+  const isModel = names.some((name) => name.endsWith(".safetensors"));
+  return isModel || others.length > 0 ? undefined : gguf;
 }
 
 /** What may have been meant, where no file is of safetensors. */

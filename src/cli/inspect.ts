@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { defineCommand } from "citty";
 import { inspect, type Inspection } from "../checkpoints/inspect.ts";
 import { inspectGguf } from "../checkpoints/inspect-gguf.ts";
+import { aloneGguf } from "../checkpoints/checkpoint.ts";
 import {
   type RangedFile,
   readFolder,
@@ -13,7 +14,6 @@ import { checkBearer } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
-  aloneGguf,
   localFile,
   localFolder,
   remoteFile,

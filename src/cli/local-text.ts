@@ -2,13 +2,14 @@
 import { statSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import type { TextEnding } from "../api/generation.ts";
+import { aloneGguf } from "../checkpoints/checkpoint.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
 import { openTextModel } from "../generation/open-model.ts";
 import { Writer, type WritingOptions } from "../generation/writer.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
 import { checkpointBytes, modelFile } from "../training/checkpoint-file.ts";
-import { aloneGguf, localFile, localFolder } from "./ranged-files.ts";
+import { localFile, localFolder } from "./ranged-files.ts";
 
 /** What a person's text begins with, and how it goes on. */
 export type TextOptions = WritingOptions & {

@@ -35,13 +35,6 @@ export function localFolder(path: string): Folder {
   };
 }
 
-/** The GGUF that is alone in a directory without other weights, by these names of its files. */
-export function aloneGguf(names: readonly string[]): string | undefined {
-  const [gguf, ...others] = names.filter((name) => name.endsWith(".gguf"));
-  const isModel = names.some((name) => name.endsWith(".safetensors"));
-  return isModel || others.length > 0 ? undefined : gguf;
-}
-
 /** The files that are read of, each opened once. */
 export async function openedFiles(
   reads: readonly { file: string }[],

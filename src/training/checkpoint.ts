@@ -222,7 +222,7 @@ export function foreignKind(file: Uint8Array): string | undefined {
   const start = new TextDecoder("latin1").decode(file.subarray(0, 8));
   if (file.length === 0) return "an empty file";
   if (start.startsWith("GGUF"))
-    return "a GGUF file, which `generate` and llama.cpp write with; what it was made of is trained on, and exported";
+    return "a GGUF file, which `generate` and llama.cpp write with, and `train --from` begins with; what it was made of is exported";
   if (start.startsWith("\x93NUMPY")) return "a .npy file";
   if (start.startsWith("PK")) return "a zip archive, as PyTorch writes";
   if (start.startsWith("version ")) return "a pointer of Git LFS";

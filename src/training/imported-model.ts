@@ -16,9 +16,7 @@ import {
 } from "../checkpoints/model-tensors.ts";
 import { checkLayers } from "../checkpoints/config-sizes.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
-import { type FloatDtype, isFloat, loadFloats } from "../formats/dtype.ts";
-import { kernels } from "../kernels/runtime.ts";
-import { free } from "../memory/free.ts";
+import { isFloat } from "../formats/dtype.ts";
 import {
   architectureOf,
   importedShape,
@@ -29,9 +27,12 @@ import { type CheckpointConfig, momentName, writtenRun } from "./checkpoint.ts";
 import { momentsOf } from "./optimizer.ts";
 import type { StateReader } from "./shard-state.ts";
 import { readCheckpointConfig, type CheckpointedRun } from "./resumed.ts";
-
-/** Of a tensor that is read at a time. */
-const WINDOW_ELEMENTS = 64 * 1024;
+import {
+  isBlocks,
+  readElements,
+  shapeOf,
+  type StoredParameter,
+} from "./imported-tensor.ts";
 
 export type ImportedRun = {
   shape: ModelShape;
@@ -51,13 +52,14 @@ export type ImportedModel = ImportedRun & {
  * are none of it
  */
 export async function openModel(folder: Folder): Promise<ImportedModel> {
-  const { tensors, config, metadata } = await readFolder(folder);
+  const checkpoint = await readFolder(folder);
+  const { tensors, ggml = [], config, metadata } = checkpoint;
   const written = writtenRun(metadata ?? new Map());
   const isNeeded = written && (!config || written.tokens !== undefined);
   const run = isNeeded
     ? { ...written, config: readCheckpointConfig(written.config) }
     : undefined;
-  checkLayers({ config, tensors });
+  checkLayers(checkpoint);
   const shape = config ? importedShape(config) : run?.config.model;
   if (shape === undefined)
     throw new AppError(
@@ -67,7 +69,7 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
   const { table } = modelOf(shape);
   const parameters = await parametersOf(
     folder,
-    tensors.filter(({ name }) => !isOptimizers(name)),
+    [...tensors.filter(({ name }) => !isOptimizers(name)), ...ggml],
     shape,
   );
   const moments = new Map(
@@ -88,11 +90,11 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
             : moments.get(momentName(moment, name));
         const from = Math.max(start, offset);
         const to = Math.min(end, offset + length);
-        for (let at = from; at < to; at += WINDOW_ELEMENTS) {
-          const until = Math.min(at + WINDOW_ELEMENTS, to);
-          const window = [at - offset, until - offset] as const;
-          vector.set(await floats(folder, tensor!, ...window), at - start);
-        }
+        if (from >= to) continue;
+        const part = [from - offset, to - offset] as const;
+        const out = vector.subarray(from - start, to - start);
+        const file = await folder.open(tensor!.file);
+        await readElements(file, tensor!, part, out);
       }
       return vector;
     },
@@ -102,9 +104,9 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
 /** By the table's names, all that the model has and nothing else. Errors: as `openModel` */
 async function parametersOf(
   folder: Folder,
-  tensors: readonly CheckpointTensor[],
+  tensors: readonly StoredParameter[],
   shape: ModelShape,
-): Promise<ReadonlyMap<string, CheckpointTensor>> {
+): Promise<ReadonlyMap<string, StoredParameter>> {
   const architecture = architectureOf(shape);
   const { prefix, name: kind } = architecture;
   const byName = byOwnName(tensors, prefix);
@@ -166,34 +168,17 @@ function stateIn(
 function check(
   name: string,
   expected: readonly number[],
-  found: CheckpointTensor | undefined,
+  found: StoredParameter | undefined,
 ): void {
-  if (found === undefined || found.shape.join() !== expected.join())
+  const shape = found && shapeOf(found);
+  if (!found || shape?.join() !== expected.join())
     throw new AppError(
       "shape_mismatch",
-      `Expected "${name}" of [${expected.join(", ")}], got ${found ? `[${found.shape.join(", ")}]` : "none"}`,
+      `Expected "${name}" of [${expected.join(", ")}], got ${shape ? `[${shape.join(", ")}]` : "none"}`,
     );
-  if (!isFloat(found.dtype))
+  if (!isBlocks(found) && !isFloat(found.dtype))
     throw new AppError(
       "unsupported_dtype",
       `Expected "${name}" of floats, got ${found.dtype}`,
     );
-}
-
-async function floats(
-  folder: Folder,
-  { file, start, end, dtype, shape }: CheckpointTensor,
-  from: number,
-  to: number,
-): Promise<Float32Array> {
-  const width = (end - start) / shape.reduce((a, b) => a * b, 1);
-  const opened = await folder.open(file);
-  const bytes = await opened.read(start + width * from, start + width * to);
-  const { arena } = kernels();
-  return arena.scope(() => {
-    const x = arena.allocF32(to - from);
-    loadFloats(x, dtype as FloatDtype, bytes);
-    free(bytes);
-    return arena.f32(x, to - from).slice();
-  });
 }

@@ -24,6 +24,7 @@ import {
   modelOf,
 } from "../../src/model/architectures.ts";
 import { KeyValueCache } from "../../src/model/key-value-cache.ts";
+import { openModel } from "../../src/training/imported-model.ts";
 import { Bpe } from "../../src/tokenizers/bpe.ts";
 import { convert } from "../support/files.ts";
 import { gpt2Gguf, ggufValues } from "../support/gguf-checkpoint.ts";
@@ -91,6 +92,22 @@ function directory(shape: ModelShape, round: typeof inSteps = coarse): Files {
 const read = async (bytes: Uint8Array): Promise<Folder> =>
   (await ggufFolder(fileOf(bytes)))!;
 
+/** All of the flat vector, and the same in parts that begin and end anywhere. */
+async function parameters(folder: Folder): Promise<Float32Array> {
+  const model = await openModel(folder);
+  const { length } = modelOf(model.shape).table;
+  const all = await model.read(0, length);
+  expect(new Set(all).size).toBeGreaterThan(100);
+  for (const [start, end] of [
+    [0, 7],
+    [1001, 9003],
+    [length - 5005, length],
+  ])
+    // prettier-ignore
+    expect(await model.read(start!, end!)).toEqual(all.slice(start, end));
+  return all;
+}
+
 async function logits(folder: Folder, format: WeightFormat) {
   const { decoder, weights } = await (await openTextModel(folder)).load(format);
   const cache = new KeyValueCache(decoder, TOKENS.length);
@@ -126,6 +143,27 @@ describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
     expect(values).toEqual(await logits(floats, "f32"));
     expect(values).not.toEqual(packed);
     expect(values).not.toEqual(await logits(folder, "f32"));
+  });
+
+  it.each(["f32", "f16", "bf16"])(
+    "in %s begins a run with the directory's parameters",
+    async (type) => {
+      const bytes = await ggufOfFolder(folder, { types: [`*=${type}`] });
+      expect(await parameters(await read(bytes))).toEqual(await parameters(folder)); // prettier-ignore
+    },
+  );
+
+  it("in MXFP4 and in Q8_0 begins a run with what blocks stand for", async () => {
+    const packed = await ggufOfFolder(folder);
+    const floats = await convert(packed, (file) => planDequantize(file, "F32"));
+    const own = await parameters(await read(packed));
+    expect(own).toEqual(await parameters(await read(floats)));
+    expect(own).not.toEqual(await parameters(folder));
+    const stepped = folderIn(directory(shape, inSteps));
+    const eight = await ggufOfFolder(stepped, { types: ["*=q8_0"] });
+    // Integers have one zero.
+    const expected = (await parameters(stepped)).map((x) => x + 0);
+    expect(await parameters(await read(eight))).toEqual(expected);
   });
 
   it("in Q8_0 is what its blocks stand for, positions too", async () => {

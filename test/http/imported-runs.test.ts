@@ -73,6 +73,23 @@ test.each([
   },
 );
 
+test.each([
+  ["gpt2", TINY.model],
+  ["llama", LLAMA],
+])("begins with a GGUF that is alone in a folder: %s", async (_, model) => {
+  const { run, status } = await startRun({ model, steps: 2, shards: 2 });
+  await finish(run, ["one"]);
+  const gguf = await (await run.checkpoint("gguf")).bytes();
+  await BUCKET.put("files/packed/of any name.gguf", gguf);
+  const dataset = status.config.dataset.name;
+  const again = await startRun({ dataset, from: "packed", shards: 3, model: undefined }); // prettier-ignore
+  expect(again.status.config.model).toMatchObject({ ...model });
+  expect(await weightsOf(again.run)).toEqual(await weightsOf(run));
+  await BUCKET.put("files/cut/model.gguf", gguf.slice(0, 500));
+  const cut = await callJson("POST", "/v1/runs", { dataset, from: "cut" });
+  await problemOf(cut, 400, "malformed_body");
+});
+
 test("another model, or none, is refused", async () => {
   const { dataset } = await exported("mine");
   const create = (request: object) =>

@@ -220,7 +220,7 @@ describe("a run to its end", () => {
     const refused = [
       [["--from", checkpoint(), "--resume"], 2, "parameters alone in"],
       [["--from", other], 1, "got a file of another kind"],
-      [["--from", gguf], 1, "got a GGUF file, which `generate` and llama.cpp"],
+      [["--from", gguf], 1, "Expected GGUF with a head of at most 8 bytes"],
       [
         ["--from", join(home.folder, "none")],
         1,

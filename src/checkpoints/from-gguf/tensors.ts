@@ -32,9 +32,11 @@ export function tensorsOfGguf(
     const { name, turned, rows } = sourceOf(modules, tensor.name);
     const place = { name, file, start, end };
     const headRows = rows && "of" in rows ? { headRows: rows.of } : {};
-    if (isGgml(dtype)) ggml.push({ ...place, ...headRows, dtype, shape });
+    const isTurned = turned && shape.length > 1;
+    if (isGgml(dtype))
+      ggml.push({ ...place, ...headRows, ...(isTurned && { turned }), dtype, shape }); // prettier-ignore
     else if (!isFloat(dtype)) throw notRead(tensor.name, dtype);
-    else if (turned && shape.length > 1)
+    else if (isTurned)
       floats.push({ ...place, dtype, shape: swapped(shape), turned });
     else floats.push({ ...place, ...headRows, dtype, shape });
   }

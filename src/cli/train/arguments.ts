@@ -26,7 +26,7 @@ export const trainArgs = {
   ),
   from: valued(
     "PATH",
-    "Go on from the parameters of a checkpoint, or of a GPT-2, Llama or Qwen3 in a directory, whose sizes the model has",
+    "Go on from the parameters of a checkpoint, or of a GPT-2, Llama or Qwen3 in a directory or a GGUF, whose sizes the model has",
   ),
   resume: flag(
     "With --from, a checkpoint of --full: go on with its optimizer and at its step too, as its run would have, but for what is told; alone: go on with the run that was killed here",

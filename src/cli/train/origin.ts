@@ -1,8 +1,8 @@
-/** What a run goes on from, as `--from` names it: a checkpoint, or the directory of a model. */
+/** What a run goes on from, as `--from` names it: a checkpoint, a GGUF, or the directory of a model. */
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
-import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
-import type { Folder } from "../../checkpoints/read-heads.ts";
+import { join, resolve } from "node:path";
+import { aloneGguf, SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
+import { type Folder, readGguf } from "../../checkpoints/read-heads.ts";
 import { fileBlob } from "../files.ts";
 import { localFile, localFolder } from "../ranged-files.ts";
 import { isDirectory, type Sending, sendingsOf } from "../send-files.ts";
@@ -10,21 +10,45 @@ import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { checkKind } from "../../training/checkpoint-file.ts";
 import { type ImportedRun, openModel } from "../../training/imported-model.ts";
+import { trainedGguf, withTokenizer } from "../../training/model-folder.ts";
+
+/** What a GGUF is called on the edge, whatever its name here. */
+const GGUF_FILE = "model.gguf";
 
 export type Origin = ImportedRun & { path: string };
 
 /** Errors: what is there is no model, or one that is computed otherwise */
-export async function openOrigin(path: string): Promise<Origin> {
-  if (!statSync(path, { throwIfNoEntry: false }))
+export async function openOrigin(named: string): Promise<Origin> {
+  if (!statSync(named, { throwIfNoEntry: false }))
     throw new Error(
-      `Expected --from to be a checkpoint or a model's directory, got ${path}`,
+      `Expected --from to be a checkpoint, a GGUF or a model's directory, got ${named}`,
     );
-  if (!isDirectory(path)) await checkKind(await localFile(path));
+  const path = await pathOf(named);
   loadTrainingKernels();
-  const { shape, run, tokenizer } = await openModel(
-    isDirectory(path) ? localFolder(path) : oneFile(path),
-  );
+  const folder = isDirectory(path) ? localFolder(path) : await fileFolder(path);
+  const model = await withTokenizer(folder, await openModel(folder));
+  const { shape, run, tokenizer } = model;
   return { path: resolve(path), shape, run, tokenizer };
+}
+
+/** Of a directory with a GGUF alone, that. */
+async function pathOf(named: string): Promise<string> {
+  if (!isDirectory(named)) return named;
+  const gguf = aloneGguf((await localFolder(named).list())!);
+  return gguf === undefined ? named : join(named, gguf);
+}
+
+/** Errors: `malformed_body`, it is neither a GGUF nor a checkpoint; those of `trainedGguf` */
+async function fileFolder(path: string): Promise<Folder> {
+  const file = await localFile(path);
+  const gguf = await trainedGguf(file);
+  if (gguf) return gguf;
+  await checkKind(file);
+  return {
+    list: () => Promise.resolve([SINGLE_FILE]),
+    text: () => Promise.resolve(undefined),
+    open: () => Promise.resolve(file),
+  };
 }
 
 /**
@@ -37,11 +61,7 @@ export async function withOrigin<T>(
   body: (folder: string) => Promise<T>,
 ): Promise<T> {
   const folder = `from-${crypto.randomUUID()}`;
-  const sendings: Sending[] = isDirectory(path)
-    ? await sendingsOf(path, folder, (file) =>
-        /\.(safetensors|json)$/.test(file),
-      )
-    : [{ path, name: `${folder}/${SINGLE_FILE}` }];
+  const sendings = await sendingsTo(folder, path);
   try {
     for (const { path: file, name } of sendings)
       await edge.putFile(name, await fileBlob(file));
@@ -51,10 +71,12 @@ export async function withOrigin<T>(
   }
 }
 
-function oneFile(path: string): Folder {
-  return {
-    list: () => Promise.resolve([SINGLE_FILE]),
-    text: () => Promise.resolve(undefined),
-    open: () => localFile(path),
-  };
+/** What the edge reads of it. */
+async function sendingsTo(folder: string, path: string): Promise<Sending[]> {
+  if (isDirectory(path))
+    return sendingsOf(path, folder, (file) =>
+      /\.(safetensors|json)$/.test(file),
+    );
+  const isOfGguf = (await readGguf(await localFile(path))) !== undefined;
+  return [{ path, name: `${folder}/${isOfGguf ? GGUF_FILE : SINGLE_FILE}` }];
 }

@@ -15,7 +15,7 @@ export function tokenizerOf(
   const isGiven = origin?.tokenizer !== undefined;
   if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
     throw new UsageError(
-      `Expected neither --tokenizer nor --vocabulary with --from and a checkpoint that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
+      `Expected neither --tokenizer nor --vocabulary with --from and a model that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
     );
   if (!origin || told.tokenizer || told.vocabulary) {
     const tokenizer = args.tokenizer;
@@ -25,7 +25,7 @@ export function tokenizerOf(
   if (isGiven) return { tokenizer: "bpe", vocabulary };
   if (vocabulary === BYTE_VOCABULARY) return { tokenizer: "byte", vocabulary };
   throw new UsageError(
-    `Expected a tokenizer.json beside the model that --from names, since what it knows is of the ${vocabulary} ids of its tokenizer, got none; --tokenizer bpe --vocabulary ${vocabulary} learns others from the text`,
+    `Expected a tokenizer.json beside the model that --from names, or its like in a GGUF, of byte pairs that are cut as here (ids of the bytes in order, then one for each merge, without signs), since what it knows is of the ${vocabulary} ids of its tokenizer, got none of the kind; --tokenizer bpe --vocabulary ${vocabulary} learns others from the text`,
   );
 }
 

@@ -49,7 +49,7 @@ export const RUN_ROUTES = [
     access: "owner",
     summary: "Create a run and begin it",
     description:
-      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights, or the checkpoint of a run. With `resume`, the checkpoint has all state, and what is not told is as its run had it.",
+      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights, a GGUF alone, or the checkpoint of a run. With `resume`, the checkpoint has all state, and what is not told is as its run had it.",
     body: {
       description: "All but the dataset have defaults",
       json: runRequest,

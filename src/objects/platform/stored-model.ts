@@ -2,6 +2,7 @@
 import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
+import { aloneGguf } from "../../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import { free } from "../../memory/free.ts";
 import {
@@ -9,18 +10,23 @@ import {
   type ImportedRun,
   openModel,
 } from "../../training/imported-model.ts";
+import { trainedFolder, withTokenizer } from "../../training/model-folder.ts";
 import { fileKey, filesIn, inFolder } from "./stored-files.ts";
 
 /** Of a folder's files, those that tell which model it is. */
-const MODEL_FILE = /\.safetensors$|^config\.json$|\.index\.json$/;
+const MODEL_FILE = /\.safetensors$|^(config|tokenizer)\.json$|\.index\.json$/;
 
 /** Errors: `file_not_found`, and those of `openModel` */
 export async function pinModel(
   bucket: R2Bucket,
   folder: string,
 ): Promise<ImportedRun & { from: PinnedModel }> {
-  const files = await modelFiles(bucket, folder);
-  const { shape, run, tokenizer } = await openModel(folderOf(bucket, files));
+  const files = await trainedFiles(bucket, folder);
+  const model = await trainedFolder(folderOf(bucket, files));
+  const { shape, run, tokenizer } = await withTokenizer(
+    model,
+    await openModel(model),
+  );
   return {
     shape,
     run,
@@ -34,18 +40,30 @@ export async function openPinned(
   bucket: R2Bucket,
   { folder, digest }: PinnedModel,
 ): Promise<ImportedModel> {
-  const files = await modelFiles(bucket, folder);
+  const files = await trainedFiles(bucket, folder);
   if ((await digestOf(files)) === digest)
-    return openModel(folderOf(bucket, files));
+    return openModel(await trainedFolder(folderOf(bucket, files)));
   throw new AppError(
     "file_changed",
     `Expected the model in folder "${folder}" as it was when the run was made, got another`,
   );
 }
 
+/** A GGUF where it is alone, beside which no other file tells anything. Errors: `file_not_found` */
+async function trainedFiles(
+  bucket: R2Bucket,
+  folder: string,
+): Promise<ModelFiles> {
+  const { files } = inFolder(folder, await filesIn(bucket, folder));
+  const gguf = aloneGguf([...files.keys()]);
+  return gguf === undefined
+    ? modelFiles(bucket, folder)
+    : new Map([[gguf, files.get(gguf)!]]);
+}
+
 /** What tells which model it is and how its text is cut. */
 const TEXT_MODEL_FILE = new RegExp(
-  `${MODEL_FILE.source}|^tokenizer(_config)?\\.json$`,
+  `${MODEL_FILE.source}|^tokenizer_config\\.json$`,
 );
 
 /** A folder that writes text, as it is now; another digest is another. Errors: `file_not_found` */

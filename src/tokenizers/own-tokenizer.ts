@@ -1,0 +1,31 @@
+/** A tokenizer.json that others wrote of a tokenizer of this project, as transformers or a GGUF has it. */
+import { parsedObject } from "../api/json.ts";
+import { AppError } from "../api/errors.ts";
+import type { TokenizerFile } from "./foreign-parts.ts";
+import { renumberedBpe } from "./renumbered-bpe.ts";
+import { readTokenizerJson, writeTokenizerJson } from "./tokenizer-json.ts";
+
+type OwnModel = {
+  vocab: Readonly<Record<string, number>>;
+  merges: readonly (string | readonly string[])[];
+};
+
+/**
+ * As `writeTokenizerJson` writes it. Undefined of any other: it cuts text otherwise, has signs, or ids that are not the bytes
+ * and then one for each merge.
+ */
+export function ownTokenizer(json: string): string | undefined {
+  const { added_tokens: added = [], model } = (parsedObject(json) ?? {}) as TokenizerFile; // prettier-ignore
+  if (added.length > 0 || !renumberedBpe(json)) return undefined;
+  const { vocab, merges } = model as unknown as OwnModel;
+  const pairs = merges.map((pair) => typeof pair === "string" ? pair.split(" ") : pair); // prettier-ignore
+  const own = { model: { ...model, merges: pairs } };
+  try {
+    const bpe = readTokenizerJson(JSON.stringify(own));
+    const isWhole = Object.keys(vocab).length === bpe.vocabulary;
+    return isWhole ? writeTokenizerJson(bpe) : undefined;
+  } catch (error) {
+    if (error instanceof AppError) return undefined;
+    throw error;
+  }
+}
