@@ -30,7 +30,7 @@ import { readCheckpointConfig, type CheckpointedRun } from "./resumed.ts";
 import {
   isBlocks,
   readElements,
-  shapeOf,
+  shapeInModel,
   type StoredParameter,
 } from "./imported-tensor.ts";
 
@@ -170,7 +170,7 @@ function check(
   expected: readonly number[],
   found: StoredParameter | undefined,
 ): void {
-  const shape = found && shapeOf(found);
+  const shape = found && shapeInModel(found);
   if (!found || shape?.join() !== expected.join())
     throw new AppError(
       "shape_mismatch",

@@ -22,7 +22,7 @@ const WINDOW_ELEMENTS = 64 * 1024;
 export type StoredParameter = CheckpointTensor | GgmlTensor;
 
 /** As the model has it. */
-export function shapeOf(tensor: StoredParameter): readonly number[] {
+export function shapeInModel(tensor: StoredParameter): readonly number[] {
   return isBlocks(tensor) && tensor.turned
     ? swapped(tensor.shape)
     : tensor.shape;
@@ -42,7 +42,7 @@ export async function readElements(
   [from, to]: readonly [from: number, to: number],
   out: Float32Array,
 ): Promise<void> {
-  const shape = shapeOf(tensor);
+  const shape = shapeInModel(tensor);
   const elements = elementCount(shape);
   const columns = (tensor.turned ? shape[0] : shape.at(-1)) ?? 1;
   const rows = elements / columns;
