@@ -148,13 +148,18 @@ function render({ last, first, computed }: Audit): string {
 }
 
 function linesOf(found: FalseStep): string[] {
-  const { microbatches, commit, evaluation, chain } = found;
+  const { microbatches, commit, evaluation, gradient, chain } = found;
   return [
     ...microbatches.map(
       ({ index, authors }) => `  microbatch ${index} by ${authors.join(", ")}`,
     ),
     ...(commit ? ["  its commit does not follow from its microbatches"] : []),
     ...(evaluation ? ["  the loss of its evaluation"] : []),
+    ...(gradient
+      ? [
+          `  a gradient, or its commit; whose cannot be told from a run of other shards: audit --step ${found.step} does`,
+        ]
+      : []),
     ...(chain
       ? [
           "  its digests and metrics do not follow from what is told of it, and by whom, and from the step before",

@@ -5,9 +5,9 @@
 import type { StepRecord } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { isSameResult } from "../training/results-digest.ts";
+import { isSameSum } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
-import type { FalseStep } from "./told-step.ts";
+import { differing, type FalseStep } from "./told-step.ts";
 
 /** `first` is null where they agree up to the last one that was looked at. */
 export type Compared = {
@@ -56,7 +56,20 @@ export async function compareRuns(
     else high = middle;
   }
   const { records } = await both(high);
-  return { last, first: { step: high, microbatches: differing(...records) } };
+  const isCutAlike = one.config.shards === other.config.shards;
+  return { last, first: { step: high, ...falsehood(...records, isCutAlike) } };
+}
+
+/** Of two records of a step whose `results` differ. */
+function falsehood(
+  audited: StepRecord,
+  trusted: StepRecord,
+  isCutAlike: boolean,
+): Omit<FalseStep, "step"> {
+  const isSame = isCutAlike ? undefined : isSameSum;
+  const microbatches = differing(audited, trusted, isSame);
+  if (microbatches.length > 0) return { microbatches };
+  return { microbatches, ...(isCutAlike ? { commit: true } : { gradient: true }) }; // prettier-ignore
 }
 
 function resultsOf({ step, commit }: StepRecord): string {
@@ -64,21 +77,6 @@ function resultsOf({ step, commit }: StepRecord): string {
   throw new UsageError(
     `Expected steps whose commits have digests, got step ${step} of an earlier release`,
   );
-}
-
-/** By their sums; and by their gradients, where both runs have as many shards. */
-function differing(
-  audited: StepRecord,
-  trusted: StepRecord,
-): { index: number; authors: string[] }[] {
-  return audited.microbatches
-    .filter((own) => {
-      const other = trusted.microbatches.find(
-        ({ index }) => index === own.index,
-      );
-      return !other || !isSameResult(own, other);
-    })
-    .map(({ index, authors }) => ({ index, authors }));
 }
 
 /** Of a run that is resumed, the one that it goes on at. */

@@ -17,18 +17,21 @@ export type FalseStep = {
   commit?: true;
   /** The loss of its evaluation. */
   evaluation?: true;
+  /** A gradient, or the commit: it is compared with a run of other shards, whose gradients are cut otherwise. */
+  gradient?: true;
   /** Its digests and metrics do not follow from what is told of it, and by whom, or not from the step before. */
   chain?: true;
 };
 
-/** By their sums and by the digests of their gradients. */
+/** Those of which something else is told than `computed`, which is in order; `isSame` tells. */
 export function differing(
-  { microbatches }: StepRecord,
+  { microbatches }: Pick<StepRecord, "microbatches">,
   computed: Pick<ReplayedStep, "microbatches">,
+  isSame: typeof isSameResult = isSameResult,
 ): FalseStep["microbatches"] {
   return computed.microbatches.flatMap((own, index) => {
     const told = microbatches.find((each) => each.index === index);
-    if (told && isSameResult(told, own)) return [];
+    if (told && isSame(told, own)) return [];
     return [{ index, authors: told?.authors ?? [] }];
   });
 }
