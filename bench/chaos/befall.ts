@@ -213,7 +213,7 @@ async function outcomeOf(run: RunClient): Promise<Outcome> {
 /** Whole: the edge may be killed while it comes. */
 async function checkpointOf(run: RunClient): Promise<Buffer> {
   for (;;) {
-    const answer = await run.checkpoint("safetensors", "full");
+    const answer = await run.checkpoint({ state: "full" });
     const bytes = Number(answer.headers.get("Content-Length"));
     const body = await answer.arrayBuffer().catch(() => new ArrayBuffer(0));
     if (body.byteLength === bytes) return Buffer.from(body);

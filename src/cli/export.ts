@@ -118,5 +118,5 @@ async function exportRun(
 ): Promise<number> {
   checkOutputOrStdout(to, force);
   const run = clientOf(given).run(given.model as string);
-  return writeOutput(to, bytesOf(await run.checkpoint(format)));
+  return writeOutput(to, bytesOf(await run.checkpoint({ format })));
 }

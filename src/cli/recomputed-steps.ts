@@ -208,7 +208,7 @@ export class RecomputedRun {
   }
 
   async #stateOf(step: number): Promise<Folder> {
-    const answer = await this.#run.checkpoint("safetensors", "full", step);
+    const answer = await this.#run.checkpoint({ state: "full", step });
     return checkpointBytes(await wholeOf(answer));
   }
 }

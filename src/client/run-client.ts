@@ -239,12 +239,14 @@ export class RunClient {
    * told what stands in its metadata too.
    */
   checkpoint(
-    format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4",
-    state?: "parameters" | "full",
-    step?: number,
-    chain?: "authors",
+    options: {
+      format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4";
+      state?: "parameters" | "full";
+      step?: number;
+      chain?: "authors";
+    } = {},
   ): Promise<Response> {
-    const query = queryOf({ chain, step, format, state });
+    const query = queryOf(options);
     return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
   }
 

@@ -50,7 +50,7 @@ async function replay(task: ReplayTask): Promise<void> {
 
 /** All of the state of a step, as the run has it. */
 async function stateAt(api: RunClient, step: number) {
-  const answer = await api.checkpoint("safetensors", "full", step);
+  const answer = await api.checkpoint({ state: "full", step });
   const file = await checkpointBytes(await wholeOf(answer));
   const { read, run: state } = await openModel(file);
   return { step, read, results: state?.results };

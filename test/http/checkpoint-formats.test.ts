@@ -20,7 +20,7 @@ describe("a checkpoint as others load it", () => {
   test("as a directory of transformers in a tar, whose weights are the checkpoint", async () => {
     const { run } = await startScripted({ shards: 3 });
     const plain = await (await run.checkpoint()).bytes();
-    const response = await run.checkpoint("hf");
+    const response = await run.checkpoint({ format: "hf" });
     const tar = await response.bytes();
     expect(response.headers.get("Content-Type")).toBe("application/x-tar");
     expect(response.headers.get("Content-Length")).toBe(`${tar.length}`);
@@ -47,13 +47,15 @@ describe("a checkpoint as others load it", () => {
       activation_function: "gelu_new",
       tie_word_embeddings: true,
     });
-    expect(await (await run.checkpoint("hf")).bytes()).toEqual(tar);
+    expect(await (await run.checkpoint({ format: "hf" })).bytes()).toEqual(tar);
   });
 
   test("of a Llama, as transformers has one", async () => {
     const model = { ...TINY.model, arch: "llama", tied: false } as const;
     const { run } = await startScripted({ model });
-    const files = untarred(await (await run.checkpoint("hf")).bytes());
+    const files = untarred(
+      await (await run.checkpoint({ format: "hf" })).bytes(),
+    );
     const config: unknown = JSON.parse(
       new TextDecoder().decode(files.get("model/config.json")),
     );
@@ -91,7 +93,7 @@ describe("a checkpoint as others load it", () => {
     async (format, type, head, arch) => {
       const model = { ...TINY.model, arch };
       const { run } = await startScripted({ model, shards: 2 });
-      const response = await run.checkpoint(format);
+      const response = await run.checkpoint({ format });
       const file = await response.bytes();
       expect(response.headers.get("Content-Length")).toBe(`${file.length}`);
       const source = sourceOf(file);
@@ -101,7 +103,9 @@ describe("a checkpoint as others load it", () => {
       expect(types.get("blk.0.ffn_up.weight")).toBe(type);
       expect(types.get("token_embd.weight")).toBe(head);
       expect(types.get("blk.0.attn_norm.weight")).toBe(0);
-      const folder = untarred(await (await run.checkpoint("hf")).bytes());
+      const folder = untarred(
+        await (await run.checkpoint({ format: "hf" })).bytes(),
+      );
       expect(file).toEqual(await madeHere(folder, format === "gguf"));
     },
   );

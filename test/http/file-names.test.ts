@@ -247,7 +247,7 @@ describe("a folder", () => {
       steps: 1,
     });
     await finish(first, ["one"]);
-    const tar = await (await first.checkpoint("hf")).bytes();
+    const tar = await (await first.checkpoint({ format: "hf" })).bytes();
     const mine = "мой run/1";
     for (const [name, bytes] of untarred(tar))
       await bindings.BUCKET.put(`files/${name.replace(/^model/, mine)}`, bytes);

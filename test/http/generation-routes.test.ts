@@ -145,7 +145,9 @@ describe("a run", () => {
       const before = await textOf(run.run, "f32");
       await finish(run, ["one"]);
 
-      const tar = untarred(await (await run.checkpoint("hf")).bytes());
+      const tar = untarred(
+        await (await run.checkpoint({ format: "hf" })).bytes(),
+      );
       const files = new Map(
         [...tar].map(([name, bytes]) => [name.slice(name.indexOf("/") + 1), bytes]), // prettier-ignore
       );

@@ -30,7 +30,7 @@ const BUCKET = (env as { BUCKET: R2Bucket }).BUCKET;
 async function exported(folder: string, model = TINY.model) {
   const { run, status } = await startRun({ model, steps: 2, shards: 2 });
   await finish(run, ["one"]);
-  const tar = await (await run.checkpoint("hf")).bytes();
+  const tar = await (await run.checkpoint({ format: "hf" })).bytes();
   for (const [name, bytes] of untarred(tar))
     await BUCKET.put(`files/${name.replace(/^model/, folder)}`, bytes);
   return { dataset: status.config.dataset.name, weights: await weightsOf(run) };
@@ -135,7 +135,7 @@ describe("a checkpoint of state=full", () => {
       onCompleted: ({ step }) => step === 3 && controller.abort(),
     });
     expect(await run.setState("cancelled")).toMatchObject({ step: 3 });
-    const file = await (await run.checkpoint("safetensors", "full")).bytes();
+    const file = await (await run.checkpoint({ state: "full" })).bytes();
     await BUCKET.put("files/state/some.safetensors", file);
     return { dataset: status.config.dataset.name, file, run };
   }

@@ -386,7 +386,7 @@ test.each([
     }
     expect((await run.status()).state).toBe(state);
     expect(await toldOf(run)).toEqual(["running", state]);
-    const answer = await run.checkpoint("safetensors", "parameters");
+    const answer = await run.checkpoint({ state: "parameters" });
     const { tensors } = readSafetensors(new Uint8Array(await answer.arrayBuffer())); // prettier-ignore
     for (const { name, dtype, bytes } of tensors) {
       expect(dtype, name).toBe("F32");

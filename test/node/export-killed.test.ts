@@ -73,7 +73,7 @@ const sha256 = (bytes: Uint8Array) =>
 
 async function outcome(run: RunClient) {
   const { state } = await run.status();
-  const answer = await run.checkpoint("safetensors", "full");
+  const answer = await run.checkpoint({ state: "full" });
   return { state, bytes: sha256(await answer.bytes()) };
 }
 
@@ -88,7 +88,7 @@ test("a state that is saved while its edge is killed is there whole or not at al
   const file = join(root, "killed.safetensors");
   let broken = 0;
   for (let round = 0; round < KILLS; round++) {
-    const { body } = await run.checkpoint("safetensors", "full");
+    const { body } = await run.checkpoint({ state: "full" });
     const reader = body!.getReader();
     let bytes = (await reader.read()).value!.length;
     expect(killEdge(root)).toBeGreaterThan(0);

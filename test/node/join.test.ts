@@ -339,12 +339,12 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
     stdout: "nothing false up to step 2, 3 computed here\n",
   });
   const state = join(folder, "state.safetensors");
-  const answer = await run.checkpoint("safetensors", "full", 0);
+  const answer = await run.checkpoint({ state: "full", step: 0 });
   writeFileSync(state, Buffer.from(await answer.arrayBuffer()));
   const own = await call("audit", id, "--state", state, "--json");
   expect(JSON.parse(own.stdout)).toEqual({ last: 0, first: null, computed: 1 });
   const last = join(folder, "last.safetensors");
-  const ending = await run.checkpoint("safetensors", "full");
+  const ending = await run.checkpoint({ state: "full" });
   writeFileSync(last, Buffer.from(await ending.arrayBuffer()));
   for (const [args, message] of [
     [

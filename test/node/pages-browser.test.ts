@@ -369,7 +369,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
       await page.getByLabel("Export as").selectOption(format);
       await page.getByRole("button", { name: "Export" }).click();
       const saved = readFileSync(await (await download).path());
-      const told = await (await run().checkpoint(format)).arrayBuffer();
+      const told = await (await run().checkpoint({ format })).arrayBuffer();
       expect(saved.equals(Buffer.from(told))).toBe(true);
       if (format === "safetensors")
         expect(readCheckpoint(saved).step).toBe(step);

@@ -218,7 +218,7 @@ async function pausedRun(): Promise<string> {
     .toBeGreaterThan(2);
   await told.setState("paused");
   const [, next] = await told.states();
-  const state = await told.checkpoint("safetensors", "full", next);
+  const state = await told.checkpoint({ state: "full", step: next });
   writeFileSync(
     clone.at("state.safetensors"),
     Buffer.from(await state.arrayBuffer()),

@@ -226,7 +226,7 @@ test("a run that goes on from another is audited from where it began, of all its
   const dataset = status.config.dataset.name;
   await finish(run);
   const goOn = async (state: "full" | "parameters", more: object) => {
-    const answer = await run.checkpoint("safetensors", state, 2);
+    const answer = await run.checkpoint({ state, step: 2 });
     const folder = `state-${crypto.randomUUID()}`;
     const file = new Uint8Array(await answer.arrayBuffer());
     expect((await call("PUT", `/v1/files/${folder}/model.safetensors`, file)).ok).toBe(true); // prettier-ignore

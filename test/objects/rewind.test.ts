@@ -159,7 +159,7 @@ test("a checkpoint says what its steps came to, the same whoever trained; who to
   const { results, chain } = (await other.run.metrics())[3]!;
   for (const { run } of [plain, other])
     for (const state of ["parameters", "full"] as const) {
-      const own = await metadataOf(await run.checkpoint("safetensors", state));
+      const own = await metadataOf(await run.checkpoint({ state }));
       expect(own.get("mxfp4-edge.results")).toBe(results);
       expect(own.has("mxfp4-edge.chain")).toBe(false);
     }
@@ -170,7 +170,7 @@ test("a checkpoint says what its steps came to, the same whoever trained; who to
 
   // Of a step of the past, as it was then: in any of the shards' cuts.
   const past = async ({ run }: typeof plain, step: number) => {
-    const answer = await run.checkpoint("safetensors", "full", step);
+    const answer = await run.checkpoint({ state: "full", step });
     return new Uint8Array(await answer.arrayBuffer());
   };
   for (const step of [0, 2])
@@ -231,7 +231,7 @@ test("an audit computes any step of a run, and says which are true", async () =>
   expect(await probe(await open())).toEqual({ last: 8, first: null, computed: 4 }); // prettier-ignore
   await expect(auditStep(await open(), 9)).rejects.toThrow("up to 8");
   // From a state that somebody has, which must be the run's.
-  const answer = await run.checkpoint("safetensors", "full", 4);
+  const answer = await run.checkpoint({ state: "full", step: 4 });
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const state = await checkpointBytes(bytes);
   expect(await (await open()).firstFalse(4, 5, state)).toBeNull();
@@ -341,7 +341,7 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
     ]);
   }
   // A state before which other things came to pass.
-  const answer = await run.checkpoint("safetensors", "full", 0);
+  const answer = await run.checkpoint({ state: "full", step: 0 });
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const text = Buffer.from(bytes).toString("latin1");
   const { results } = (await run.step(0)).commit!.before;

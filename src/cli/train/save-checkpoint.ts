@@ -22,10 +22,9 @@ export async function saveCheckpoint(
   force: boolean,
   isFull: boolean,
 ): Promise<string> {
-  const answer = await run.checkpoint(
-    "safetensors",
-    isFull ? "full" : "parameters",
-  );
+  const answer = await run.checkpoint({
+    state: isFull ? "full" : "parameters",
+  });
   const partial = `${file}.${run.run}.partial`;
   const removePartial = () => rmSync(partial, { force: true });
   process.once("exit", removePartial); // a second Ctrl-C waits for nothing

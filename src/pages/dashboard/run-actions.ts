@@ -22,22 +22,22 @@ const PARAMETERS: Record<string, Exported> = {
   safetensors: {
     text: "safetensors, f32",
     ending: "safetensors",
-    file: (run) => run.checkpoint("safetensors"),
+    file: (run) => run.checkpoint({ format: "safetensors" }),
   },
   hf: {
     text: "Hugging Face directory (tar)",
     ending: "tar",
-    file: (run) => run.checkpoint("hf"),
+    file: (run) => run.checkpoint({ format: "hf" }),
   },
   gguf: {
     text: "GGUF, f32",
     ending: "gguf",
-    file: (run) => run.checkpoint("gguf"),
+    file: (run) => run.checkpoint({ format: "gguf" }),
   },
   "gguf-mxfp4": {
     text: "GGUF, MXFP4",
     ending: "mxfp4.gguf",
-    file: (run) => run.checkpoint("gguf-mxfp4"),
+    file: (run) => run.checkpoint({ format: "gguf-mxfp4" }),
   },
 };
 const HISTORY: Record<string, Exported> = {
