@@ -126,14 +126,12 @@ const CALLS: Record<string, (edge: Mxfp4Edge) => Promise<unknown>> = {
   getMetrics: (edge) => edge.run("r").metrics(),
   getEvents: (edge) => edge.run("r").events(5).next(),
   getCheckpoint: (edge) =>
-    edge
-      .run("r")
-      .checkpoint({
-        format: "safetensors",
-        state: "full",
-        step: 3,
-        chain: "authors",
-      }),
+    edge.run("r").checkpoint({
+      format: "safetensors",
+      state: "full",
+      step: 3,
+      chain: "authors",
+    }),
 };
 
 /** Options that the client has no use for. */
