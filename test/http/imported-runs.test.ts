@@ -79,7 +79,7 @@ test.each([
 ])("begins with a GGUF that is alone in a folder: %s", async (_, model) => {
   const { run, status } = await startRun({ model, steps: 2, shards: 2 });
   await finish(run, ["one"]);
-  const gguf = await (await run.checkpoint("gguf")).bytes();
+  const gguf = await (await run.checkpoint({ format: "gguf" })).bytes();
   await BUCKET.put("files/packed/of any name.gguf", gguf);
   const dataset = status.config.dataset.name;
   const again = await startRun({ dataset, from: "packed", shards: 3, model: undefined }); // prettier-ignore
