@@ -127,7 +127,9 @@ export type Resumed = {
 export type RunRequest = {
   /** An id of the caller's choice, so that repeating the request creates one run. */
   run?: string | undefined;
-  /** Its name. */
+  /** What people call it. No result depends on it. */
+  name?: string | undefined;
+  /** The dataset's name. */
   dataset: string;
   /** Its `vocabulary` is the dataset's, and refused if it is another. */
   model?: ModelRequest | undefined;

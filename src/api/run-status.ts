@@ -30,6 +30,8 @@ export type HostKind = (typeof HOST_KINDS)[number];
 
 export type RunStatus = {
   run: string;
+  /** What people call it; null of one that nobody has named. Several may have one name. */
+  name: string | null;
   state: RunState;
   /** Parameters have seen this many updates. */
   step: number;
@@ -49,6 +51,8 @@ export type RunStatus = {
 /** One line of `GET /v1/runs`. */
 export type RunSummary = {
   run: string;
+  /** As in its status. */
+  name: string | null;
   /** Name of its dataset. */
   dataset: string;
   /** Whether it has reached a state that it does not leave. */

@@ -33,6 +33,19 @@ export const RUN_ID = {
   words: "1 to 40 small letters, digits or -, the first no -",
 } as const satisfies TextRule;
 
+/** What nobody sees, or what lets a text be read as another: halves of pairs, control, direction, joiners, fillers. */
+const UNSEEN =
+  "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u115f\\u1160\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\ud800-\\udfff";
+
+/** What people call a run, in any script; nothing is found by it. */
+export const RUN_NAME = {
+  pattern: new RegExp(
+    `^(?!\\s)(?![^]*\\s$)(?:[^${UNSEEN}]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,80}$`,
+  ),
+  words:
+    "1 to 80 characters that are seen (no control or bidi characters), no space first or last",
+} as const satisfies TextRule;
+
 export const TOKEN_ID = {
   pattern: /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,80}$/,
   words: `1 to 80 ${SIGNS}`,

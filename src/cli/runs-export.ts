@@ -7,7 +7,12 @@ import { CSV_HEADER, csvLine } from "../api/metrics-csv.ts";
 import type { StepMetrics } from "../api/run-metrics.ts";
 import { oneOf } from "./argument.ts";
 import { makeFolder } from "../local/make-folder.ts";
-import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
+import {
+  clientOf,
+  edgeArguments,
+  runArgument,
+  runOf,
+} from "./edge-arguments.ts";
 import {
   type Arguments,
   checkArguments,
@@ -72,7 +77,7 @@ export const runsExportCommand = defineCommand({
     const isForced = given.force === true;
     const path =
       format === "tensorboard"
-        ? join(output!, name, eventFileName(metrics))
+        ? join(output!, await folderOf(given, name), eventFileName(metrics))
         : (output ?? STANDARD);
     if (format === "tensorboard") makeFolder(dirname(path));
     checkOutputOrStdout(path, isForced);
@@ -102,6 +107,15 @@ async function historyOf(
     );
   }
   return { name: basename(dirname(file)), metrics: linesOf(file) };
+}
+
+/** TensorBoard calls a run by its folder: by name and id, of one that has a name on the edge. */
+async function folderOf(given: Arguments, run: string): Promise<string> {
+  if (statSync(given.run as string, { throwIfNoEntry: false })) return run;
+  const runs = await clientOf(given).runs();
+  const name = runs.find((each) => each.run === run)?.name ?? null;
+  // What no file system, or not every one, takes in a folder's name.
+  return name === null ? run : `${name.replace(/[\\/:*?"<>|]/g, "_")} (${run})`;
 }
 
 function linesOf(file: string): readonly StepMetrics[] {

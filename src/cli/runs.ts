@@ -45,9 +45,19 @@ function renderRuns(statuses: readonly RunStatus[]): string {
   if (statuses.length === 0) return "no runs";
   return alignedRows(
     [
-      ["run", "state", "step", "loss", "val loss", "recipe", "trainers"],
+      [
+        "run",
+        "name",
+        "state",
+        "step",
+        "loss",
+        "val loss",
+        "recipe",
+        "trainers",
+      ],
       ...statuses.map((status) => [
         status.run,
+        status.name ?? "",
         status.state,
         `${status.step}/${status.config.steps}`,
         losses(status.trainLoss, status.trainNatsPerByte, " per byte"),
@@ -56,7 +66,7 @@ function renderRuns(statuses: readonly RunStatus[]): string {
         String(status.trainers.length),
       ]),
     ],
-    [0, 1, 5],
+    [0, 1, 2, 6],
   );
 }
 

@@ -21,7 +21,7 @@ export const watchCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, args);
     const run = runOf(given);
-    const { config } = await run.status();
+    const { config, name } = await run.status();
     if (given.json) {
       await follow(run, [
         { event: (event) => console.log(JSON.stringify(event)) },
@@ -34,7 +34,9 @@ export const watchCommand = defineCommand({
     );
     const end = (state: string): void => {
       for (const line of curve.lines()) progress.line(line);
-      progress.line(`run ${run.run} ${state}`);
+      progress.line(
+        `run ${run.run}${name === null ? "" : `, "${name}",`} ${state}`,
+      );
     };
     onEndSignal(() => {
       end("goes on");

@@ -6,6 +6,7 @@ import { ChartsPanel } from "./dashboard/charts-panel.ts";
 import { NewRun } from "./dashboard/new-run.ts";
 import { RunDetails } from "./dashboard/run-details.ts";
 import { RunList } from "./dashboard/run-list.ts";
+import { runLabel } from "./dashboard/run-label.ts";
 import { followed, watchRuns } from "./dashboard/runs.ts";
 import { enter } from "./shell/access.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
@@ -63,6 +64,8 @@ effect(() => {
   const [first] = followed.value;
   const { state, step } = first?.status.value ?? {};
   const told = state === undefined ? "" : `, ${state} at step ${step}`;
-  document.title = first ? `${first.run}${told}: mxfp4-edge` : "mxfp4-edge";
+  document.title = first
+    ? `${runLabel(first.run)}${told}: mxfp4-edge`
+    : "mxfp4-edge";
 });
 await enter();

@@ -60,7 +60,10 @@ function Join({ open }: { open: readonly RunSummary[] }) {
           />
         </label>
         <datalist id="runs">
-          ${open.map(({ run }) => html`<option value=${run}></option>`)}
+          ${open.map(
+            ({ run, name }) =>
+              html`<option value=${run} label=${name ?? run}></option>`,
+          )}
         </datalist>
         <label>
           Trainers

@@ -38,7 +38,10 @@ function Replay() {
           />
         </label>
         <datalist id="runs">
-          ${runs.value.map(({ run }) => html`<option value=${run}></option>`)}
+          ${runs.value.map(
+            ({ run, name }) =>
+              html`<option value=${run} label=${name ?? run}></option>`,
+          )}
         </datalist>
         <label>
           From${" "}

@@ -96,6 +96,7 @@ type Base = Omit<
 function withBase(request: ParsedRunRequest, base: Base) {
   const {
     run: _run,
+    name: _name,
     dataset: _dataset,
     from: _from,
     resume: _resume,

@@ -20,6 +20,7 @@ import {
   follows,
   NAME,
   RUN_ID,
+  RUN_NAME,
   type TextRule,
 } from "../api/text-rules.ts";
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
@@ -149,6 +150,11 @@ const evaluationSchema = once(() =>
 export const runRequestSchema = once(() =>
   z.strictObject({
     run: ruled(RUN_ID).optional(),
+    name: ruled(RUN_NAME)
+      .optional()
+      .describe(
+        "What people call it, in lists and charts; no result depends on it",
+      ),
     dataset: ruled(NAME),
     model: modelSchema().optional(),
     from: ruled(FILE_NAME).optional(),

@@ -76,6 +76,11 @@ function clear(): void {
 
 const NAMED = "--steps 4 --name mine";
 
+test("the run's request has the name that was typed, and none where none was", () => {
+  expect(optionsOf(NAMED).request.name).toBe("mine");
+  expect(optionsOf("--steps 4").request.name).toBeUndefined();
+});
+
 test.each([
   ["here", ""],
   ["elsewhere", ` --url ${URL}`],

@@ -161,7 +161,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
     const buffer = readFileSync(mobyDick()).subarray(0, TEXT_BYTES);
     const file = { name: "moby-dick.txt", mimeType: "text/plain", buffer };
     await page.setInputFiles("input[name=file]", file);
-    await page.getByLabel("Name", { exact: true }).fill("mine");
+    await page.getByLabel("Id", { exact: true }).fill("mine");
     for (const [name, value] of Object.entries({
       Layers: "1",
       Steps: "20000",
@@ -501,7 +501,7 @@ describe.skipIf(!isBrowserExpected)("the pages in a browser", () => {
   test("a Llama is trained, and replayed under the microscope, as a GPT-2 is", async () => {
     await page.goto(edge.url);
     await page.locator("#new-run summary").click();
-    await page.getByLabel("Name", { exact: true }).fill("llama");
+    await page.getByLabel("Id", { exact: true }).fill("llama");
     await page.getByRole("combobox", { name: /^Model/ }).selectOption("Llama");
     for (const [name, value] of Object.entries({ Layers: "1", Steps: "20" }))
       await page.getByLabel(name, { exact: true }).fill(value);

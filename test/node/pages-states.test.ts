@@ -154,7 +154,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
       const buffer = Buffer.from(text.repeat(400));
       const book = { name: "📘.txt", mimeType: "text/plain", buffer };
       await page.setInputFiles("input[name=file]", book);
-      await page.getByLabel("Name", { exact: true }).fill(`book-${i}`);
+      await page.getByLabel("Id", { exact: true }).fill(`book-${i}`);
       await start.click();
       await page.getByRole("heading", { name: `book-${i}` }).waitFor();
       await page.locator("#new-run:not([open])").waitFor();

@@ -115,6 +115,12 @@ test("a run that was under way has ended, and says why nobody goes on with it", 
   }
 });
 
+test("it is in the list, without a name, which runs of its release did not have", async () => {
+  expect(await client.runs()).toEqual([
+    expect.objectContaining({ run: "going", name: null }),
+  ]);
+});
+
 test("its history stays, and ends in an event", async () => {
   const steps = (await get("/v1/runs/going/metrics")).text.trim().split("\n");
   expect(steps.length).toBeGreaterThan(1);

@@ -36,7 +36,7 @@ export const trainArgs = {
   ),
   name: valued(
     "NAME",
-    "Of the run, whose checkpoint and metrics are kept in .mxfp4-edge/runs/NAME (default: preset, recipe and seed, numbered from the second)",
+    "Of the run, as its edge tells it too; checkpoint and metrics are kept in .mxfp4-edge/runs/NAME (default: preset, recipe and seed, numbered from the second)",
   ),
   out: valued("FILE", "Checkpoint to write instead, the metrics beside it"),
   force: flag("Overwrite what --name or --out names"),

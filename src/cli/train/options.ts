@@ -129,6 +129,7 @@ export function parseTrainOptions(
     isFull: args.full ?? false,
     steps,
     request: {
+      name: args.name,
       dataset: datasetName(textFile),
       model,
       resume: before ? true : undefined,

@@ -19,7 +19,7 @@ export type Unfinished = {
   process?: string;
 };
 
-/** What tells one run from another, wherever it works and whoever trains it. */
+/** What tells one run from another, wherever it works, whoever trains it, and whatever it is called. */
 export function madeBy({
   textFile,
   tokenizer,
@@ -27,7 +27,7 @@ export function madeBy({
   origin,
   remote,
 }: TrainOptions): string {
-  const { shards: _shards, ...rest } = request;
+  const { shards: _shards, name: _name, ...rest } = request;
   const url = remote?.address.baseUrl.replace(/\/+$/, "");
   return JSON.stringify({
     textFile,

@@ -73,6 +73,7 @@ export const RUN_ROUTES = [
         summary: "A model of one layer",
         body: {
           run: "example",
+          name: "One layer",
           dataset: "example",
           model: { layers: 1, width: 64, heads: 1, context: 64 },
           steps: 100,
@@ -94,8 +95,13 @@ export const RUN_ROUTES = [
       const config = completeConfig(request, dataset, imported);
       const run = request.run ?? newRunName();
 
-      await directory.addRun(run, dataset, Date.now());
-      const { created, status } = await runStub(c.env, run).create(run, config);
+      const { name = null } = request;
+      await directory.addRun(run, name, dataset, Date.now());
+      const { created, status } = await runStub(c.env, run).create(
+        run,
+        name,
+        config,
+      );
       return json(status, created ? 201 : 200);
     },
   }),

@@ -87,9 +87,14 @@ const configSchema = answerSchema("RunConfig", () =>
   }),
 );
 
+const name = once(() =>
+  z.string().nullable().describe("What people call it, if anybody named it"),
+);
+
 export const runStatusSchema = answerSchema("RunStatus", () =>
   z.strictObject({
     run: z.string(),
+    name: name(),
     state: state(),
     step: whole().describe("Updates that the parameters have seen"),
     config: configSchema(),
@@ -126,6 +131,7 @@ export const runStatusSchema = answerSchema("RunStatus", () =>
 const runSummary = once(() =>
   z.strictObject({
     run: z.string(),
+    name: name(),
     dataset: z.string(),
     ended: z.boolean(),
     createdMs: time(),

@@ -38,4 +38,7 @@ export const DIRECTORY_SCHEMA = new Schema("datasets", [
          '$.textDigest', json_extract(dataset, '$.digest'), '$.progress', 1, '$.error', NULL,
          '$.asked', json_extract(dataset, '$.vocabulary'))`,
     ),
+
+  // Runs have names.
+  (sql) => sql.exec("ALTER TABLE runs ADD COLUMN name TEXT"),
 ]);

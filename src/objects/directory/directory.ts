@@ -5,6 +5,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { AppError, toResult } from "../../api/errors.ts";
 import type { PinnedDataset } from "../../api/dataset.ts";
+import { shown } from "../../api/option-kinds.ts";
 import type { RunSummary } from "../../api/run-status.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { DatasetList, type Tokenized } from "./dataset-list.ts";
@@ -117,8 +118,16 @@ function directoryMethods(
     endTraining: (name: string, key: string, outcome: Tokenized) =>
       datasets.endTraining(name, key, outcome),
 
-    /** Enter a run and pin its dataset. Repeating it changes nothing. */
-    addRun(run: string, pinned: PinnedDataset, createdMs: number): void {
+    /**
+     * Enter a run and pin its dataset. Repeating it changes nothing; a name is for good, so that the run, which is
+     * told it too, has the same. Errors: `dataset_differs`; `wrong_state`, a run of this id has another name
+     */
+    addRun(
+      run: string,
+      name: string | null,
+      pinned: PinnedDataset,
+      createdMs: number,
+    ): void {
       const present = datasets.get(pinned.name);
       if (present.digest !== pinned.digest) {
         throw new AppError(
@@ -126,11 +135,22 @@ function directoryMethods(
           `Expected "${pinned.name}" with SHA-256 ${pinned.digest}, got ${present.digest}`,
         );
       }
+      const [entered] = sql.exec<{ name: string | null }>(
+        "SELECT name FROM runs WHERE run = ?",
+        run,
+      );
+      if (entered && entered.name !== name) {
+        throw new AppError(
+          "wrong_state",
+          `Expected a new run id, or the name that run "${run}" already has, ${shown(entered.name)}; got ${shown(name)}`,
+        );
+      }
       sql.exec(
-        "INSERT INTO runs VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO runs (run, dataset, ended, created_ms, name) VALUES (?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
         run,
         pinned.name,
         createdMs,
+        name,
       );
     },
 
@@ -147,12 +167,14 @@ function directoryMethods(
     runs(): RunSummary[] {
       const rows = sql.exec<{
         run: string;
+        name: string | null;
         dataset: string;
         ended: number;
         created_ms: number;
       }>("SELECT * FROM runs ORDER BY created_ms DESC, run LIMIT 1000");
       return Array.from(rows, (row) => ({
         run: row.run,
+        name: row.name,
         dataset: row.dataset,
         ended: row.ended === 1,
         createdMs: row.created_ms,

@@ -57,6 +57,7 @@ export class RunControl {
   /** Begin. The same run again changes nothing. Errors: `wrong_state`, another run has this id */
   async create(
     run: string,
+    name: string | null,
     config: RunConfig,
   ): Promise<{ created: boolean; status: RunStatus }> {
     const tokenizer = await this.#readTokenizer(config);
@@ -65,6 +66,7 @@ export class RunControl {
       this.#parts.storage.transactionSync(() => {
         this.#parts.store.create(
           run,
+          name,
           config,
           tokenizer,
           newRunKeys(),
@@ -87,10 +89,11 @@ export class RunControl {
   /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
   status(caller = OWNER): RunStatus {
     this.#admission.admit(caller);
-    const { run, state, step, config, fingerprint, createdMs } =
+    const { run, name, state, step, config, fingerprint, createdMs } =
       this.#parts.present.record();
     return {
       run,
+      name,
       state,
       step,
       config,

@@ -118,4 +118,7 @@ export const RUN_SCHEMA = new Schema("run", [
       `ALTER TABLE ballots ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;
        ALTER TABLE ballots ADD COLUMN seed REAL`,
     ),
+
+  // What people call it.
+  (sql) => sql.exec("ALTER TABLE run ADD COLUMN name TEXT"),
 ]);

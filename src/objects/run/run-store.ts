@@ -8,6 +8,8 @@ import { RUN_SCHEMA } from "./run-schema.ts";
 
 export type RunRecord = {
   run: string;
+  /** What people call it; null where nobody does. */
+  name: string | null;
   config: RunConfig;
   state: RunState;
   /** The step of the parameters; updates so far. */
@@ -32,6 +34,7 @@ export type RunRecord = {
 
 type RecordRow = {
   run: string;
+  name: string | null;
   config: string;
   state: RunState;
   step: number;
@@ -64,6 +67,7 @@ export class RunStore {
   /** `tokenizer` is null where tokens are bytes. */
   create(
     run: string,
+    name: string | null,
     config: RunConfig,
     tokenizer: string | null,
     keys: RunKeys,
@@ -73,13 +77,14 @@ export class RunStore {
     if (tokenizer !== null)
       this.#sql.exec("INSERT INTO tokenizer VALUES (?)", tokenizer);
     this.#sql.exec(
-      "INSERT INTO run VALUES (?, ?, 'running', ?, NULL, ?, 0, 0, 0, ?, ?, NULL, 0, NULL)",
+      "INSERT INTO run VALUES (?, ?, 'running', ?, NULL, ?, 0, 0, 0, ?, ?, NULL, 0, NULL, ?)",
       run,
       JSON.stringify(config),
       config.from?.resumed?.step ?? 0,
       createdMs,
       keys.creation,
       keys.secret,
+      name,
     );
   }
 
@@ -90,6 +95,7 @@ export class RunStore {
     const row = this.#sql.exec<RecordRow>("SELECT * FROM run").one();
     this.#record = {
       run: row.run,
+      name: row.name,
       config: JSON.parse(row.config) as RunConfig,
       state: row.state,
       step: row.step,
@@ -109,7 +115,7 @@ export class RunStore {
   /** Change the record, on disk and in memory. */
   update(
     change: Partial<
-      Omit<RunRecord, "run" | "config" | "createdMs" | "outdated">
+      Omit<RunRecord, "run" | "name" | "config" | "createdMs" | "outdated">
     >,
   ): void {
     const record = { ...this.find()!, ...change };

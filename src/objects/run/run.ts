@@ -82,7 +82,8 @@ export async function fetchEvents(
 
 function runMethods(run: RunControl) {
   return {
-    create: (id: string, config: RunConfig) => run.create(id, config),
+    create: (id: string, name: string | null, config: RunConfig) =>
+      run.create(id, name, config),
     status: (caller: string) => run.status(caller),
     lease: (caller: string, request: LeaseRequest) =>
       run.desk.lease(caller, request),

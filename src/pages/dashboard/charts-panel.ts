@@ -16,6 +16,7 @@ import { Button } from "../shell/button.ts";
 import { isNarrow } from "../shell/narrow.ts";
 import { axis, halfLife, isLog, isPerByte, view } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
+import { runLabel } from "./run-label.ts";
 import { followed } from "./runs.ts";
 
 const NAMES = Object.keys(FIGURES) as FigureName[];
@@ -71,7 +72,7 @@ function lineOf(
   const values = drawnFigure(name, isPerByte.value).of(all);
   const isSparse = SPARSE.includes(name);
   return {
-    name: run,
+    name: runLabel(run),
     color: place % COLORS,
     isDashed: Math.floor(place / COLORS) % 2 === 1,
     x: placesOf(all, over),
@@ -154,7 +155,9 @@ function Values() {
   const latest = all.slice(-12).reverse();
   if (!first || latest.length === 0) return null;
   return html`<details>
-    <summary>The latest values of ${first.run}, of ${all.length}</summary>
+    <summary>
+      The latest values of ${runLabel(first.run)}, of ${all.length}
+    </summary>
     <div class="wide" tabindex="0" role="region" aria-label="Latest values">
       <table>
         <thead>

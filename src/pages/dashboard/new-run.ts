@@ -113,6 +113,10 @@ export function NewRun() {
       </label>
       <label>
         Name
+        <input name="name" maxlength="80" placeholder="for people" />
+      </label>
+      <label>
+        Id
         <input
           name="run"
           pattern="[a-z0-9][a-z0-9\\-]{0,39}"
@@ -141,7 +145,7 @@ export function NewRun() {
   </details>`;
 }
 
-/** Returns the run's name. */
+/** Returns the run's id. */
 async function start(
   form: FormData,
   say: (text: string) => void,
@@ -158,7 +162,8 @@ async function start(
       : (form.get("dataset") as string);
   if (dataset === "")
     throw new Error("Expected a text: choose one that is here, or a file");
-  const name = form.get("run") as string;
+  const run = form.get("run") as string;
+  const name = (form.get("name") as string).trim();
   const sizes: Partial<RunRequest> = {
     model: {
       arch: form.get("arch") as ArchitectureName,
@@ -173,11 +178,12 @@ async function start(
     seed: number("seed"),
   };
   say("starting…");
-  const { run } = await api.createRun({
-    ...(name && { run: name }),
+  const begun = await api.createRun({
+    ...(run && { run }),
+    ...(name && { name }),
     dataset,
     recipe: form.get("recipe") as Recipe,
     ...sizes,
   });
-  return run;
+  return begun.run;
 }

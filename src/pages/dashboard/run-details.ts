@@ -11,14 +11,16 @@ import { hostKind } from "./host-kind.ts";
 import { PhasesPanel } from "./phases.ts";
 import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
+import { runLabel } from "./run-label.ts";
 import { stateWords } from "./state-words.ts";
 import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
   const { run, status, trouble, isGone } = followed;
   const { value: now } = status;
-  return html`<section class="card" aria-label=${`Run ${run}`}>
-    <h2>${run}</h2>
+  const label = runLabel(run);
+  return html`<section class="card" aria-label=${`Run ${label}`}>
+    <h2>${label}</h2>
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
     ${
       isGone.value &&
@@ -61,6 +63,11 @@ function Summary({ status }: { status: RunStatus }) {
     <progress max=${steps} value=${step} aria-label="Steps done"></progress>
     ${words && html`<p id="words">${words}</p>`}
     <dl>
+      ${
+        status.name !== null &&
+        html`<dt>Id</dt>
+          <dd>${status.run}</dd>`
+      }
       <dt>Loss</dt>
       <dd>${lossWords("trainLoss", "trainNatsPerByte", status)}</dd>
       <dt>Validation</dt>

@@ -5,6 +5,7 @@ import type { RunSummary } from "../../api/run-status.ts";
 import { COLORS } from "../charts/line-chart.ts";
 import { ago, counted } from "../shell/format.ts";
 import { chosen, overlay, show } from "./choice.ts";
+import { runLabel } from "./run-label.ts";
 import { followed, runs, trouble } from "./runs.ts";
 
 /** So many are shown, and so many more each time. */
@@ -14,8 +15,8 @@ export function RunList() {
   const { value: listed } = runs;
   const most = useSignal(SOME);
   const sought = useSignal("");
-  const found = (listed ?? []).filter(({ run, dataset }) =>
-    `${run} ${dataset}`.includes(sought.value.trim()),
+  const found = (listed ?? []).filter(({ run, name, dataset }) =>
+    `${name ?? ""} ${run} ${dataset}`.includes(sought.value.trim()),
   );
   const shown = found.filter(
     ({ run }, i) => i < most.value || chosen.value.includes(run),
@@ -67,12 +68,14 @@ export function RunList() {
   </section>`;
 }
 
-function Item({ run, dataset, ended, createdMs }: RunSummary) {
+function Item({ run, name, dataset, ended, createdMs }: RunSummary) {
   const place = chosen.value.indexOf(run);
+  const label = runLabel(run);
   // What is followed is heard of before the list is asked for again.
   const looked = followed.value.find((each) => each.run === run);
   const recipe = looked?.status.value?.config.recipe;
   const told = [
+    label === name && run,
     dataset,
     recipe,
     ended || looked?.hasEnded ? "ended" : "under way",
@@ -81,7 +84,7 @@ function Item({ run, dataset, ended, createdMs }: RunSummary) {
   return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
     <input
       type="checkbox"
-      aria-label=${`Lay ${run} over the others`}
+      aria-label=${`Lay ${label} over the others`}
       checked=${place >= 0}
       onChange=${(event: Event) =>
         overlay(run, (event.currentTarget as HTMLInputElement).checked)}
@@ -93,7 +96,7 @@ function Item({ run, dataset, ended, createdMs }: RunSummary) {
         aria-current=${place === 0 ? "true" : null}
         onClick=${() => show(run)}
       >
-        ${run}</button
+        ${label}</button
       >${" "}
       <span class="quiet">${told.filter(Boolean).join(", ")}</span>
     </div>

@@ -1,0 +1,22 @@
+/** What a run is called on the page. */
+import { followed, runs } from "./runs.ts";
+
+/** Its name, with the id where others have that name too; or the id. */
+export function runLabel(run: string): string {
+  const name = nameOf(run);
+  if (name === null) return run;
+  const isShared = [...(runs.value ?? []), ...statuses()].some(
+    (other) => other.run !== run && other.name === name,
+  );
+  return isShared ? `${name} (${run})` : name;
+}
+
+function nameOf(run: string): string | null {
+  const told = [...statuses(), ...(runs.value ?? [])];
+  return told.find((each) => each.run === run)?.name ?? null;
+}
+
+/** The list has the latest alone. */
+function statuses() {
+  return followed.value.flatMap(({ status }) => status.value ?? []);
+}
