@@ -249,7 +249,7 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   const id = run.run;
   const listed = (await call("runs")).stdout.split("\n");
   expect(listed[0]).toMatch(
-    /^run +state +step +loss +val loss +recipe +trainers$/,
+    /^run +name +state +step +loss +val loss +recipe +trainers$/,
   );
   expect(listed.find((line) => line.startsWith(id))).toMatch(
     / running +0\/5 +- +- +mxfp4/,

@@ -38,7 +38,9 @@ describe.skipIf(!isBrowserExpected)("runs that have names", () => {
       });
     await api.run("html").addTrainers(1);
     // They end with the run.
-    await Array.fromAsync(api.run("html").events());
+    let last: unknown;
+    for await (const event of api.run("html").events()) last = event;
+    expect(last).toMatchObject({ type: "state", state: "finished" });
     page = await site.open();
   });
 
