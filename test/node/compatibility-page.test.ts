@@ -9,6 +9,13 @@ import {
   SCHEME_PRESETS,
   type SchemePreset,
 } from "../../src/api/presets.ts";
+import {
+  LAYOUTS,
+  NEAREST_MODES,
+  SCALE_RULES,
+  TARGETS,
+} from "../../src/api/scheme.ts";
+import { BLOCK_LAYOUTS } from "../../src/formats/blocks/block-layouts.ts";
 import { schemeOf } from "../../src/formats/blocks/scheme.ts";
 
 const page = readFileSync(
@@ -39,4 +46,40 @@ test.each(ROWS)("$preset: $query", ({ preset, query, layout }) => {
   const chosen: SchemePreset = SCHEME_PRESETS[preset!];
   if (told.layout !== undefined) expect(chosen.layout).toBe(told.layout);
   if (layout === `\`${preset}\``) expect(chosen.layout).toBe(preset);
+});
+
+/** The first column of the table whose head begins with `name`. */
+function column(name: string): string[] {
+  const [, rows = ""] =
+    new RegExp(`^\\| \`${name}\` .*\\n\\|[- |]*\\n((?:\\|.*\\n)+)`, "m").exec(
+      page,
+    ) ?? [];
+  return [...rows.matchAll(/^\| `([^`]+)`/gm)].map(([, value]) => value!);
+}
+
+test("every scale rule, rounding to nearest, layout and loader of directories is in it", () => {
+  expect(column("scale")).toEqual([...SCALE_RULES]);
+  expect(column("rounding")).toEqual([...NEAREST_MODES]);
+  expect(column("layout").toSorted()).toEqual([...LAYOUTS].toSorted());
+  expect(column("--for")).toEqual([...TARGETS]);
+});
+
+test("the layout that a preset sets is the one that it says", () => {
+  const [sentence] = /^`preset` sets[^]*?the default/m.exec(page)!;
+  const [own, compressed] = sentence.split(";");
+  const named = (text: string) =>
+    [...text.matchAll(/`([\w-]+)`/g)].map(([, name]) => name!);
+  const setting = (layout: (name: string) => string) =>
+    PRESET_NAMES.filter((name) => {
+      const preset: SchemePreset = SCHEME_PRESETS[name];
+      return preset.layout === layout(name);
+    }).toSorted();
+  const [, ...owners] = named(own!);
+  expect(owners.toSorted()).toEqual(
+    setting((name) => name).filter((name) => name !== "compressed-tensors"),
+  );
+  expect(named(compressed!).toSorted()).toEqual(
+    setting(() => "compressed-tensors"),
+  );
+  expect(BLOCK_LAYOUTS[0]!.name).toBe("gpt-oss");
 });

@@ -36,6 +36,7 @@ const ELSEWHERE = {
 const PAGES = [
   "docs/analyze.md",
   "docs/command.md",
+  "docs/compatibility.md",
   "docs/datasets.md",
   "docs/generate.md",
   "docs/guides/compare-recipes.md",
