@@ -2,6 +2,7 @@
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { CONFIG_FILE, type Checkpoint } from "./checkpoint.ts";
+import { unlikeTensors } from "./config-shapes.ts";
 
 /** A model has some; of the others there may be none, as of heads in a state-space model. */
 const SOME = ["hidden_size", "n_embd", "d_model", "vocab_size"];
@@ -56,7 +57,9 @@ export function configProblems({ config, tensors }: Checkpoint): string[] {
     problems.push(
       `Expected ${CONFIG_FILE} with the \`vocab_size\` of "${embedding!.name}", ${rows}, got ${vocabulary}`,
     );
-  return problems;
+  return EMBEDDED.has(type)
+    ? [...problems, ...unlikeTensors(config, tensors)]
+    : problems;
 }
 
 /** Errors: `invalid_config`, with all that is wrong */

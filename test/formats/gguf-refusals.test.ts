@@ -406,3 +406,16 @@ test("any bytes behind the magic are refused, or read", async () => {
     }),
   );
 });
+
+test("the first file of a split, which has no tensors, is told as that", async () => {
+  const split = (count: number) => ({
+    ...EXAMPLE,
+    pairs: [{ key: "split.count", type: 2, value: [new Uint8Array([count, 0])] }], // prettier-ignore
+    pairCount: 1,
+    tensors: [],
+    tensorCount: 0,
+    data: new Uint8Array(0),
+  });
+  await expectRefused(split(3), "nothing_to_convert", "got a file without any of a split of 3, whose tensors are in the others"); // prettier-ignore
+  expect(await refusal(ggufOf(split(1)))).toBeUndefined();
+});

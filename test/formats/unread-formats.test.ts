@@ -19,6 +19,8 @@ const BYTES: Partial<Record<Dtype, number>> = {
   U32: 4,
   F16: 2,
   BF16: 2,
+  F4: 1 / 2,
+  F6_E2M3: 3 / 4,
 };
 
 type Head = [name: string, dtype: Dtype, shape: number[]];
@@ -43,6 +45,13 @@ const FILES: Record<string, [Head, ...Head[]]> = {
     [`${M}.weight_scale`, "F8_E4M3", [64, 8]],
     [`${M}.weight_global_scale`, "F32", [1]],
   ],
+  "NVFP4, F4 with E4M3 scales": [
+    [`${M}.weight`, "F4", [64, 128]],
+    [`${M}.weight_scale`, "F8_E4M3", [64, 8]],
+    [`${M}.weight_scale_2`, "F32", []],
+  ],
+  "FP4 without scales that are known": [[`${M}.weight`, "F4", [64, 128]]],
+  FP6: [[`${M}.weight`, "F6_E2M3", [64, 128]]],
   "NVFP4, MLX": [
     [`${M}.weight`, "U32", [64, 16]],
     [`${M}.scales`, "U8", [64, 8]],
@@ -148,4 +157,13 @@ test("beside matrices of floats, k-quants stay", async () => {
   const bytes = new Uint8Array(normals(512, 3).buffer);
   const matrix = { ...KEPT, name: "blk.0.attn_k.weight", type: F32, bytes };
   await expect(quantize(ggufFile([KEPT, matrix]))).resolves.toBeDefined();
+});
+
+test("FP4 with exponents is told of its shape where rows are no whole blocks", async () => {
+  const file = fileInOrder([
+    tensor([`${M}.weight`, "F4", [64, 48]]),
+    tensor([`${M}.weight_scale`, "F8_E8M0", [64, 2]]),
+  ]);
+  const message = `Expected tensor "${M}.weight" to be [64, 64], because "${M}.weight_scale" is [64, 2], got [64, 48]`;
+  await expect(dequantizeFile(file)).rejects.toMatchObject({ code: "shape_mismatch", message }); // prettier-ignore
 });

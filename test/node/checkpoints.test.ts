@@ -393,6 +393,20 @@ describe("formats of others are told by their tensors", () => {
         { name: "m.weight_scale", dtype: "F8_E4M3", shape: [64, 4] },
       ],
     ],
+    ...[
+      "m.weight_packed m.weight_scale",
+      "m.weight m.weight_scale",
+      "m.weight m.scale",
+    ].map((names): (typeof cases)[number] => {
+      const [name, scale] = names.split(" ") as [string, string];
+      return [
+        "NVFP4, F4 with E4M3 scales",
+        [
+          { name, dtype: "F4", shape: [64, 64] },
+          { name: scale, dtype: "F8_E4M3", shape: [64, 4] },
+        ],
+      ];
+    }),
     [
       "INT4, compressed-tensors",
       [

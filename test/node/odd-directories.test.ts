@@ -175,6 +175,37 @@ describe("sizes of config.json", () => {
     }
   });
 
+  const matrix = (name: string, ...shape: number[]) => ({ name, dtype: "F32", shape }); // prettier-ignore
+  const LAYER = "model.layers.0";
+  const GPT2 = { model_type: "gpt2", n_embd: 64, n_layer: 1, n_head: 4, n_positions: 32, vocab_size: rows }; // prettier-ignore
+  const WRITES = { architectures: ["LlamaForCausalLM"], tie_word_embeddings: false }; // prettier-ignore
+  test.each([
+    [{}, matrix("model.embed_tokens.weight", rows, 96), "`hidden_size` of \"model.embed_tokens.weight\" [100, 96], 96, got 64"], // prettier-ignore
+    [{ num_hidden_layers: 1 }, matrix(`${LAYER}.mlp.up_proj.weight`, 160, 64), "`intermediate_size` of"], // prettier-ignore
+    [{ num_hidden_layers: 1 }, matrix(`${LAYER}.mlp.down_proj.weight`, 64, 160), "`intermediate_size` of"], // prettier-ignore
+    [{ num_hidden_layers: 1 }, matrix(`${LAYER}.self_attn.q_proj.weight`, 96, 64), "96, got 64"], // prettier-ignore
+    [{ num_hidden_layers: 1, head_dim: 32 }, matrix(`${LAYER}.self_attn.k_proj.weight`, 32, 64), "32, got 64"], // prettier-ignore
+    [{}, matrix(`${LAYER}.mlp.up_proj.weight`, 128, 64), "`num_hidden_layers` of the 1 layers that have tensors, got 2"], // prettier-ignore
+    [WRITES, matrix("model.embed_tokens.weight", rows, 64), 'Expected "lm_head.weight", since config.json of a "LlamaForCausalLM"'], // prettier-ignore
+    [{ ...GPT2, n_inner: 128 }, matrix("h.0.mlp.c_fc.weight", 64, 256), "`n_inner` of \"h.0.mlp.c_fc.weight\" [64, 256], 256, got 128"], // prettier-ignore
+    [GPT2, matrix("transformer.wpe.weight", 64, 64), "`n_positions` of"],
+  ])("%j are unlike %j", (told, tensor, message) => {
+    const own = "n_embd" in told ? told : { ...whole, ...told };
+    const one = [tensor] as unknown as Checkpoint["tensors"];
+    const problems = configProblems({ config: own, tensors: one });
+    expect(problems).toEqual([expect.stringContaining(message)]);
+  });
+
+  test("what says the same of both is somebody's", () => {
+    const problems = (told: object, ...names: string[]) => configProblems({ config: { ...whole, ...told }, tensors: names.map((name) => matrix(name, rows, 64)) as unknown as Checkpoint["tensors"] }); // prettier-ignore
+    const table = "model.embed_tokens.weight";
+    expect(problems(WRITES, table, "lm_head.weight")).toEqual([]);
+    expect(problems({ ...WRITES, tie_word_embeddings: true }, table)).toEqual([]); // prettier-ignore
+    expect(problems({ tie_word_embeddings: false, architectures: ["LlamaForSequenceClassification"] }, table, "score.weight")).toEqual([]); // prettier-ignore
+    const packed = { name: `${LAYER}.mlp.down_proj.weight`, dtype: "U8", shape: [64, 64] }; // prettier-ignore
+    expect(configProblems({ config: { ...whole, num_hidden_layers: 1 }, tensors: [packed] as unknown as Checkpoint["tensors"] })).toEqual([]); // prettier-ignore
+  });
+
   test.each([
     {},
     // Nothing, and a size for each layer.

@@ -57,6 +57,10 @@ const UNREAD: readonly [string, Match][] = [
     ),
   ],
   ["NVFP4, MLX", mlx(false, groups(2))],
+  // As frameworks that have a dtype of pairs of codes write it; the scales' says which format it is.
+  ["NVFP4, F4 with E4M3 scales", pair("F4", /$/, "_scale", hasE4m3)],
+  ["NVFP4, F4 with E4M3 scales", pair("F4", /_packed$/, "_scale", hasE4m3)],
+  ["NVFP4, F4 with E4M3 scales", pair("F4", WEIGHT, "scale", hasE4m3)],
   ["INT4, compressed-tensors", pair("I32", /_packed$/, "_scale")],
   [
     "INT8, compressed-tensors",
@@ -69,6 +73,8 @@ const UNREAD: readonly [string, Match][] = [
   ["GPTQ", ({ name, dtype }) => stemOf(name, dtype === "I32", ".qweight")],
   ["NF4 or FP4, bitsandbytes", pair("U8", /$/, ".absmax")],
   ["INT8, bitsandbytes", pair("I8", WEIGHT, "SCB")],
+  ["FP4 without scales that are known", ({ name, dtype }) => dtype === "F4" ? name : undefined], // prettier-ignore
+  ["FP6", ({ name, dtype }) => dtype.startsWith("F6_") ? name : undefined], // prettier-ignore
 ];
 
 /** The first that matches is meant. */
@@ -125,6 +131,10 @@ function mlx(hasBiases: boolean, fits?: Fits): Match {
 function groups(elements: number): Fits {
   return (scales, { shape }) =>
     scales.shape.at(-1) === shape.at(-1)! / elements;
+}
+
+function hasE4m3(scales: TensorHead): boolean {
+  return scales.dtype === "F8_E4M3";
 }
 
 function hasExponents(scales: TensorHead): boolean {

@@ -107,11 +107,22 @@ function recognized(
       (part) => byName.get(part) ?? [],
     );
     if (parts.length < rules.length) continue;
-    // A name of its own says what it is; others say nothing unless all is as it should be.
-    const isNamed = suffix !== base && rules.length > 1;
+    // A name of its own says what it is, or scales that can be nothing else; others say nothing unless all is as it should be.
+    const isNamed = (suffix !== base && rules.length > 1) || hasOwnTypes(layout, parts); // prettier-ignore
     if (isNamed || fits(layout, parts)) return [{ name, layout, parts }];
   }
   return [];
+}
+
+/** FP4 whose scales are exponents by their type. */
+function hasOwnTypes(
+  { parts: rules }: BlockLayout,
+  parts: readonly TensorRange[],
+): boolean {
+  return parts.every(({ dtype }, i) => {
+    const [own, ...others] = rules[i]!.dtypes;
+    return dtype === own && others.length === 0 && /^F(4|8_E8M0)$/.test(dtype);
+  });
 }
 
 function fits({ parts: rules }: BlockLayout, parts: readonly TensorRange[]) {
