@@ -14,7 +14,9 @@ import {
 } from "./int6-panel";
 import { E8M0_NAN } from "../mx/block";
 import { E2M1_EMAX } from "../mxfp4/constants";
-import { BLOCK_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES } from "../mxfp4/mxfp4-gather";
+import {
+  BLOCK_BYTES, rotateGroup, rowsTogether, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
+} from "../mxfp4/mxfp4-gather";
 import { BLOCK_UNITS, GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
 
@@ -42,17 +44,21 @@ export function packEden(
   const paddedRows = (rows + together - 1) & -together;
   const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
   const lineBytes = <usize>(k / GROUP) * groupBytes;
-  for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
-    const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
+  const rowsAtOnce = rowsTogether(rowStride);
+  for (let row0 = 0; row0 < paddedRows; row0 += rowsAtOnce) {
+    const end = min(row0 + rowsAtOnce, paddedRows);
     let column = panel;
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
-      const normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
-      for (let strip = 0; strip < strips; strip++) {
-        const first = row + strip * STRIP_ROWS;
-        const out = column + placeOf(first, side, lineBytes);
-        const values = scratch + <usize>strip * STRIP_BYTES;
-        const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
-        packGroup(out, values, tops, normExponent, side);
+      for (let row = row0; row < end; row += STRIPS * STRIP_ROWS) {
+        const strips = min(STRIPS, (end - row) / STRIP_ROWS);
+        const normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
+        for (let strip = 0; strip < strips; strip++) {
+          const first = row + strip * STRIP_ROWS;
+          const out = column + placeOf(first, side, lineBytes);
+          const values = scratch + <usize>strip * STRIP_BYTES;
+          const tops = scratch + TOPS + <usize>strip * TOPS_BYTES;
+          packGroup(out, values, tops, normExponent, side);
+        }
       }
     }
   }

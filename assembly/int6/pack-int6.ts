@@ -3,7 +3,7 @@ import {
   A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "./int6-panel";
 import {
-  gather, MAGNITUDE, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES, wholeStrips,
+  gather, MAGNITUDE, rowsTogether, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES, wholeStrips,
 } from "../mxfp4/mxfp4-gather";
 import { GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { integerUnit } from "../mxfp4/mxfp4-unit";
@@ -38,24 +38,28 @@ export function packInt6(
   const paddedRows = (rows + together - 1) & -together;
   const groupBytes = side == 0 ? A_GROUP_BYTES : B_GROUP_BYTES;
   const lineBytes = <usize>(k / GROUP) * groupBytes;
-  for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
-    const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
-    // Rows whose k are adjacent are read where they lie.
-    const direct = rowStride == 1 ? 0 : wholeStrips(row, rows, strips);
-    const behind = row + direct * STRIP_ROWS;
+  const rowsAtOnce = rowsTogether(rowStride);
+  for (let row0 = 0; row0 < paddedRows; row0 += rowsAtOnce) {
+    const end = min(row0 + rowsAtOnce, paddedRows);
     let column = panel;
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
-      for (let first = row; first < behind; first += STRIP_ROWS) {
-        const line = source + ((<usize>first * <usize>rowStride + <usize>k0) << 2);
-        packLines(column + placeOf(first, side, lineBytes), line, <usize>rowStride << 2, side);
-      }
-      if (direct == strips) continue;
-      gather(scratch, source, behind, rows, strips - direct, k0, GROUP, rowStride, kStride);
-      for (let strip = direct; strip < strips; strip++) {
-        const first = row + strip * STRIP_ROWS;
-        const values = scratch + <usize>(strip - direct) * STRIP_BYTES;
-        const tops = scratch + TOPS + <usize>(strip - direct) * TOPS_BYTES;
-        packGroup(column + placeOf(first, side, lineBytes), values, tops, side);
+      for (let row = row0; row < end; row += STRIPS * STRIP_ROWS) {
+        const strips = min(STRIPS, (end - row) / STRIP_ROWS);
+        // Rows whose k are adjacent are read where they lie.
+        const direct = rowStride == 1 ? 0 : wholeStrips(row, rows, strips);
+        const behind = row + direct * STRIP_ROWS;
+        for (let first = row; first < behind; first += STRIP_ROWS) {
+          const line = source + ((<usize>first * <usize>rowStride + <usize>k0) << 2);
+          packLines(column + placeOf(first, side, lineBytes), line, <usize>rowStride << 2, side);
+        }
+        if (direct == strips) continue;
+        gather(scratch, source, behind, rows, strips - direct, k0, GROUP, rowStride, kStride);
+        for (let strip = direct; strip < strips; strip++) {
+          const first = row + strip * STRIP_ROWS;
+          const values = scratch + <usize>(strip - direct) * STRIP_BYTES;
+          const tops = scratch + TOPS + <usize>(strip - direct) * TOPS_BYTES;
+          packGroup(column + placeOf(first, side, lineBytes), values, tops, side);
+        }
       }
     }
   }

@@ -88,6 +88,16 @@ function blockTop(from: usize): v128 {
   return i32x4.max_s(top, top2);
 }
 
+/**
+ * Rows that are packed before the next 64 k. Where rows are adjacent, 1 KiB of each line of memory: lines lie
+ * further apart than a processor fetches ahead, and often in the same sets of a cache, which would lose the rest.
+ */
+// @ts-ignore: decorator
+@inline
+export function rowsTogether(rowStride: i32): i32 {
+  return rowStride == 1 ? 256 : STRIPS * STRIP_ROWS;
+}
+
 /** How many of the strips from `row` have all their four rows. */
 // @ts-ignore: decorator
 @inline

@@ -7,7 +7,8 @@
 import { E8M0_BIAS, E8M0_NAN } from "../mx/block";
 import { E2M1_EMAX } from "./constants";
 import {
-  BLOCK_BYTES, gather, GATHERED_BYTES, rotateGroup, STRIP_BYTES, STRIPS, TOPS, TOPS_BYTES,
+  BLOCK_BYTES, gather, GATHERED_BYTES, rotateGroup, rowsTogether, STRIP_BYTES, STRIPS, TOPS,
+  TOPS_BYTES,
 } from "./mxfp4-gather";
 import {
   A_GROUP_BYTES, A_SCALES, A_STARTS, B_GROUP_BYTES, B_OFFSET, B_SCALES, B_SCALE_BIAS, BLOCK_UNITS,
@@ -58,24 +59,28 @@ export function packMxfp4(
   const lineBytes = <usize>((k + GROUP - 1) / GROUP) * groupBytes; // of a strip of a, of a pair of b
   const body = panel + PANEL_HEADER_BYTES;
   const noise = scratch + GATHERED_BYTES;
+  const rowsAtOnce = rowsTogether(rowStride);
 
-  for (let row = 0; row < paddedRows; row += STRIPS * STRIP_ROWS) {
-    const strips = min(STRIPS, (paddedRows - row) / STRIP_ROWS);
+  for (let row0 = 0; row0 < paddedRows; row0 += rowsAtOnce) {
+    const end = min(row0 + rowsAtOnce, paddedRows);
     let column = body;
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
-      let normExponent = 0;
-      if (signs) normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
-      else gather(scratch, source, row, rows, strips, k0, min(GROUP, k - k0), rowStride, kStride);
-      for (let strip = 0; strip < strips; strip++) {
-        const values = scratch + <usize>strip * STRIP_BYTES;
-        chooseScales(scratch + TOPS + <usize>strip * TOPS_BYTES, normExponent, panel);
-        const first = row + strip * STRIP_ROWS;
-        if (stochastic) {
-          const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
-          drawUnitNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
+      for (let row = row0; row < end; row += STRIPS * STRIP_ROWS) {
+        const strips = min(STRIPS, (end - row) / STRIP_ROWS);
+        let normExponent = 0;
+        if (signs) normExponent = rotateGroup(scratch, source, row, rows, strips, k0, rowStride, kStride, signs);
+        else gather(scratch, source, row, rows, strips, k0, min(GROUP, k - k0), rowStride, kStride);
+        for (let strip = 0; strip < strips; strip++) {
+          const values = scratch + <usize>strip * STRIP_BYTES;
+          chooseScales(scratch + TOPS + <usize>strip * TOPS_BYTES, normExponent, panel);
+          const first = row + strip * STRIP_ROWS;
+          if (stochastic) {
+            const pairs = i32x4.add(rowCounters(first, k), i32x4.splat(k0 >> 1));
+            drawUnitNoise(noise, 2, i32x4.splat(key0), i32x4.splat(key1), pairs);
+          }
+          const out = column + placeOf(first, side, lineBytes);
+          packGroup(out, values, normExponent, side, prescaled, stochastic, noise);
         }
-        const out = column + placeOf(first, side, lineBytes);
-        packGroup(out, values, normExponent, side, prescaled, stochastic, noise);
       }
     }
   }

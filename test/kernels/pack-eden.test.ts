@@ -140,6 +140,7 @@ describe("packEden", () => {
       [4, 64],
       [13, 192],
       [24, 128],
+      [264, 128], // more than go through all k together
     ] as const) {
       const x = segments((rows * k) / 64);
       const rotated = rotate(x, SIGNS);
