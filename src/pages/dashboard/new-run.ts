@@ -14,8 +14,9 @@ import { client } from "../shell/access.ts";
 import { Button } from "../shell/button.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";
-import { refreshRuns } from "./runs.ts";
+import { refreshRuns, trouble } from "./runs.ts";
 import { sendText } from "./send-text.ts";
+import { useSaid } from "./use-said.ts";
 
 /** Whole numbers of a run, with what they start as, the least, and where the edge says no more than that the most. */
 const SIZES = [
@@ -32,14 +33,14 @@ const SIZES = [
 
 export function NewRun() {
   const datasets = useSignal<readonly Dataset[]>([]);
-  const said = useSignal("");
+  const { said, say, fail } = useSaid(trouble);
   const isBusy = useSignal(false);
   const load = async (event: Event) => {
     if (!(event.currentTarget as HTMLDetailsElement).open) return;
     try {
       datasets.value = (await client().datasets()).datasets;
     } catch (error) {
-      said.value = messageOf(error);
+      fail(messageOf(error));
     }
   };
   const submit = async (event: Event) => {
@@ -49,17 +50,17 @@ export function NewRun() {
     const details = form.closest("details")!;
     isBusy.value = true;
     try {
-      const run = await start(told, (text) => (said.value = text));
+      const run = await start(told, say);
       show(run);
       // From here on the run is there, whatever becomes of its trainers.
       const trainers = Number(told.get("trainers"));
       if (trainers > 0) await client().run(run).addTrainers(trainers);
-      said.value = "";
+      say("");
       details.open = false;
       details.querySelector("summary")!.focus();
       await refreshRuns();
     } catch (error) {
-      said.value = messageOf(error);
+      fail(messageOf(error));
     } finally {
       isBusy.value = false;
     }

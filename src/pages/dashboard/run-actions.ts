@@ -11,6 +11,7 @@ import { save } from "../shell/save.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { refreshRuns } from "./runs.ts";
+import { useSaid } from "./use-said.ts";
 
 type Exported = {
   text: string;
@@ -63,18 +64,18 @@ export function Actions({
 }) {
   const { run } = followed;
   const { state } = status;
-  const said = useSignal("");
+  const { said, say, fail } = useSaid(followed.trouble);
   const isBusy = useSignal(false);
   const format = useSignal("safetensors");
   const act = (words: string, body: () => Promise<unknown>) => async () => {
     isBusy.value = true;
-    said.value = `${words}…`;
+    say(`${words}…`);
     try {
       const outcome = await body();
-      said.value = typeof outcome === "string" ? outcome : "";
+      say(typeof outcome === "string" ? outcome : "");
       await followed.refresh();
     } catch (error) {
-      said.value = messageOf(error);
+      fail(messageOf(error));
     } finally {
       isBusy.value = false;
     }

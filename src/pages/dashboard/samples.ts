@@ -7,6 +7,7 @@ import { hasEnded } from "../../api/run-status.ts";
 import { client } from "../shell/access.ts";
 import { Button } from "../shell/button.ts";
 import type { FollowedRun } from "./followed-run.ts";
+import { useSaid } from "./use-said.ts";
 
 /** Latest first. */
 const MOST = 12;
@@ -21,7 +22,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
   const samples = useSignal<readonly Sample[]>([]);
   const prompt = useSignal("The ");
   const every = useSignal(0);
-  const said = useSignal("");
+  const { said, say, fail } = useSaid(followed.trouble);
   /** Ends what is being written. */
   const writing = useSignal<AbortController | undefined>(undefined);
   const step = metrics.value.findLast((each) => each.results !== null)?.step;
@@ -30,7 +31,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
   const write = async () => {
     const stopping = new AbortController();
     writing.value = stopping;
-    said.value = "";
+    say("");
     const before = samples.value
       .filter((each) => each.step !== updates)
       .slice(0, MOST - 1);
@@ -43,7 +44,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
         samples.value = [{ step: updates, text }, ...before];
       }
     } catch (error) {
-      if (!stopping.signal.aborted) said.value = messageOf(error);
+      if (!stopping.signal.aborted) fail(messageOf(error));
     } finally {
       if (writing.value === stopping) writing.value = undefined;
     }
