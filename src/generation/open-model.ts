@@ -98,7 +98,8 @@ class TokenizerFiles {
         "file_not_found",
         `Expected ${TOKENIZER_FILE} for a model of ${vocabulary} tokens, got none; its makers publish it beside the weights`,
       );
-    checkTokenizerConfig(await this.#folder.text(TOKENIZER_CONFIG_FILE));
+    const config = await this.#folder.text(TOKENIZER_CONFIG_FILE);
+    checkTokenizerConfig(config, json);
     const tokenizer =
       json === undefined ? new Bpe([]) : (own ?? new ForeignTokenizer(json));
     if (tokenizer.vocabulary <= vocabulary) return tokenizer;

@@ -14,6 +14,7 @@ import {
   exactParts,
   partsInOrder,
   type TokenizerFile,
+  type TokenizerPart,
   unread,
 } from "./foreign-parts.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
@@ -24,9 +25,26 @@ const NONE = new Uint8Array(0);
 /** SentencePiece's space. */
 const SPACE = "▁";
 
-/** Errors: `malformed_body`, it is there and no object */
-export function checkTokenizerConfig(config: string | undefined): void {
-  if (config) objectIn("tokenizer_config.json", config);
+/**
+ * transformers goes by `add_prefix_space` of tokenizer_config.json, the reader by the step ByteLevel of `json`. Errors:
+ * `malformed_body`, the first is there and no object; `invalid_config`, the two say other things
+ */
+export function checkTokenizerConfig(
+  config: string | undefined,
+  json: string | undefined,
+): void {
+  if (!config) return;
+  const { add_prefix_space: told } = objectIn("tokenizer_config.json", config) as TokenizerPart; // prettier-ignore
+  if (typeof told !== "boolean" || json === undefined) return;
+  const { pre_tokenizer: step } = objectIn("tokenizer.json", json) as TokenizerFile; // prettier-ignore
+  const other = partsInOrder(step ?? null, "pretokenizers").find(
+    ({ type, add_prefix_space: own }) => type === "ByteLevel" && own !== told && typeof own === "boolean", // prettier-ignore
+  );
+  if (other)
+    throw new AppError(
+      "invalid_config",
+      `Expected tokenizer_config.json with the \`add_prefix_space\` of tokenizer.json, ${shown(other.add_prefix_space)}, got ${told}: a prompt would be cut otherwise`,
+    );
 }
 
 /** What one takes in memory, about. */

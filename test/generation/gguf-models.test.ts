@@ -357,3 +357,15 @@ async function withPair(
   const data = bytes.subarray(headBytes);
   return concatenate(head.length + data.length, [head, data]);
 }
+
+it.each([[false], [true]])(
+  "add_prefix_space %s of tokenizer_config.json is that of tokenizer.json, or refused",
+  async (told) => {
+    const files = directory(SHAPES["GPT-2"]!);
+    files.set("tokenizer_config.json", new TextEncoder().encode(JSON.stringify({ add_prefix_space: told }))); // prettier-ignore
+    const loading = openTextModel(folderIn(files)).then((model) => model.load("f32")); // prettier-ignore
+    if (told)
+      await expect(loading).rejects.toMatchObject({ code: "invalid_config", message: expect.stringContaining("of tokenizer.json, false, got true") }); // prettier-ignore
+    else (await loading).weights.free();
+  },
+);
