@@ -241,6 +241,11 @@ test("a run that goes on from another is audited from where it began, of all its
     const open = () => RecomputedRun.open(on);
     for (const audit of [probe, auditAll])
       await expect(audit(await open())).rejects.toThrow("Expected a run that has committed a step, got one that has not"); // prettier-ignore
+    if (first === 2)
+      await expect(on.rewind(1)).rejects.toMatchObject({
+        code: "step_gone",
+        message: expect.stringContaining("Expected a step from 2 on") as string,
+      });
     await finish(on);
     for (const audit of [probe, auditAll])
       expect(await audit(await open())).toMatchObject({ last: 4, first: null });
