@@ -87,7 +87,7 @@ describe.skipIf(!isBrowserExpected)("by the keyboard alone", () => {
     await page.locator("option", { hasText: "text, " }).waitFor({ state: "attached" }); // prettier-ignore
     await tabTo(page, /^Recipe/);
     await page.keyboard.type("bf16");
-    await typeAt(page, /^Name/, "typed");
+    await typeAt(page, /^Id/, "typed");
     await typeAt(page, /^Layers/, "1");
     await typeAt(page, /^Steps/, "20000");
     await enterAt(page, /^Start$/);

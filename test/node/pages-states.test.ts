@@ -278,6 +278,36 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     forgive(404);
   });
 
+  test("a status that was asked for before another, and comes after it, is not shown", async () => {
+    const page = await pageOf();
+    await begin("late");
+    await page.goto(`${edge.url}/?runs=late`);
+    await page.locator("#state", { hasText: "running" }).waitFor();
+    const asked = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    let isFirst = true;
+    await page.route("**/v1/runs/late", async (route) => {
+      if (!isFirst) return route.continue();
+      isFirst = false;
+      const response = await route.fetch();
+      expect(await response.json()).toMatchObject({ state: "running" });
+      asked.resolve();
+      await released.promise;
+      await route.fulfill({ response });
+      answered.resolve();
+    });
+    await asked.promise;
+    await api.run("late").setState("cancelled");
+    await page.locator("#state", { hasText: "cancelled" }).waitFor();
+    released.resolve();
+    await answered.promise;
+    // Time in which it would be shown, until it is asked for again.
+    await page.waitForTimeout(500);
+    expect(await page.locator("#state").innerText()).toBe("cancelled");
+    await page.context().close();
+  });
+
   test("a token that is taken no more leads back to the door, whose field has the focus", async () => {
     const context = await site.chromium.newContext({ viewport: DESK });
     context.setDefaultTimeout(PATIENCE_MS);

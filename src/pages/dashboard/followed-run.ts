@@ -29,6 +29,9 @@ export class FollowedRun {
   readonly #heard: News[] = [];
   /** Ends the stream that is heard now. */
   #listening = new AbortController();
+  /** Questions for the status, in order, and the latest of them that is answered. */
+  #asked = 0;
+  #answered = 0;
   #lastEvent = 0;
   /** The step behind the last that is here. */
   #heardStep = 0;
@@ -51,14 +54,23 @@ export class FollowedRun {
     this.#stopping.abort();
   }
 
-  /** As it is now. */
+  /** As it is now. Answers may overtake each other: one to an earlier question says nothing any more. */
   async refresh(): Promise<void> {
-    try {
-      this.status.value = await this.#client().status();
-      this.trouble.value = "";
-    } catch (error) {
-      this.#meet(error);
+    const asked = ++this.#asked;
+    const outcome = await this.#client()
+      .status()
+      .then(
+        (status) => ({ status }),
+        (error: unknown) => ({ error }),
+      );
+    if (asked < this.#answered) return;
+    this.#answered = asked;
+    if ("error" in outcome) {
+      this.#meet(outcome.error);
+      return;
     }
+    this.status.value = outcome.status;
+    this.trouble.value = "";
   }
 
   /** Nothing more is asked about a run that is not there. */
