@@ -308,6 +308,31 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.context().close();
   });
 
+  test("one that was begun under the name of an ended run is followed, however late the end of that is heard", async () => {
+    const page = await pageOf();
+    await train("again");
+    const released = Promise.withResolvers<void>();
+    let isFirst = true;
+    await page.route("**/v1/runs/again/events*", async (route) => {
+      if (!isFirst) return route.continue();
+      isFirst = false;
+      const response = await route.fetch();
+      await released.promise;
+      await route.fulfill({ response });
+    });
+    await page.goto(`${edge.url}/?runs=again`);
+    await page.locator("#state", { hasText: "finished" }).waitFor();
+    await api.run("again").remove();
+    await begin("again");
+    released.resolve();
+    await page.locator("#state", { hasText: "running" }).waitFor();
+    await page.getByText("no values yet").first().waitFor();
+    await api.run("again").setState("cancelled");
+    await page.locator("#state", { hasText: "cancelled" }).waitFor();
+    await page.context().close();
+    expect(said).toEqual([]);
+  });
+
   test("a token that is taken no more leads back to the door, whose field has the focus", async () => {
     const context = await site.chromium.newContext({ viewport: DESK });
     context.setDefaultTimeout(PATIENCE_MS);

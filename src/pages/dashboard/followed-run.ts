@@ -1,4 +1,7 @@
-/** One run as the page has it: its history, then each event as it comes, until it has ended or nobody looks. */
+/**
+ * One run as the page has it: its history, then each event as it comes, until it has ended or nobody looks. Another that
+ * is begun under its name is not this one.
+ */
 import { signal } from "@preact/signals";
 import { AppError, messageOf } from "../../api/errors.ts";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
@@ -24,6 +27,8 @@ export class FollowedRun {
   readonly trouble = signal("");
   /** There is no such run, or no more. */
   readonly isGone = signal(false);
+  /** What has its name now was created later: nothing of that is shown here. */
+  readonly isReplaced = signal(false);
   readonly #stopping = new AbortController();
   readonly #steps = new Map<number, StepMetrics>();
   readonly #heard: News[] = [];
@@ -69,7 +74,14 @@ export class FollowedRun {
       this.#meet(outcome.error);
       return;
     }
-    this.status.value = outcome.status;
+    const { status } = outcome;
+    const known = this.status.peek();
+    if (known && known.createdMs !== status.createdMs) {
+      this.isReplaced.value = true;
+      this.stop();
+      return;
+    }
+    this.status.value = status;
     this.trouble.value = "";
   }
 

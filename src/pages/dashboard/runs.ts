@@ -16,32 +16,41 @@ export const followed = signal<readonly FollowedRun[]>([]);
 export async function refreshRuns(): Promise<void> {
   try {
     const listed = await client().runs();
+    const before = runs.peek();
     batch(() => {
       runs.value = listed;
       trouble.value = "";
       if (chosen.value.length === 0 && listed[0]) show(listed[0].run);
     });
-    await Promise.all(followed.peek().map((each) => lookAfter(each, listed)));
+    await Promise.all(
+      followed.peek().map((each) => {
+        const isLine = ({ run }: RunSummary) => run === each.run;
+        return lookAfter(each, before?.find(isLine), listed.find(isLine));
+      }),
+    );
   } catch (error) {
     trouble.value = messageOf(error);
   }
 }
 
 /**
- * A run that has ended is asked about no more. It may be removed all the same, and another begun under its name: the
- * list tells.
+ * A run that has ended is asked about no more. It may be removed all the same, and another begun under its name: then
+ * its line is not what it was.
  */
 async function lookAfter(
   each: FollowedRun,
-  listed: readonly RunSummary[],
+  before: RunSummary | undefined,
+  now: RunSummary | undefined,
 ): Promise<void> {
-  const line = listed.find(({ run }) => run === each.run);
-  if (each.isGone.value ? !line : !each.hasEnded || line?.ended) return;
-  if (!each.isGone.value) {
-    await each.refresh();
-    if (each.hasEnded || each.isGone.value) return;
+  if (each.isGone.value) {
+    if (now) followAnew(each);
+    return;
   }
-  each.stop();
+  const isAsBefore = now?.ended && now.createdMs === before?.createdMs;
+  if (each.hasEnded && !isAsBefore) await each.refresh();
+}
+
+function followAnew(each: FollowedRun): void {
   followed.value = followed
     .peek()
     .map((other) => (other === each ? new FollowedRun(each.run) : other));
@@ -66,5 +75,9 @@ export function watchRuns(): void {
     followed.value = wanted.map(
       (run) => byName.get(run) ?? new FollowedRun(run),
     );
+  });
+  effect(() => {
+    for (const each of followed.value)
+      if (each.isReplaced.value) followAnew(each);
   });
 }
