@@ -18,6 +18,10 @@ import {
   readSafetensors,
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
+import { BPE_VOCABULARY } from "../../src/api/dataset.ts";
+import type { TrainArgs } from "../../src/cli/train/arguments.ts";
+import type { Origin } from "../../src/cli/train/origin.ts";
+import { tokenizerOf } from "../../src/cli/train/tokenizer-options.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { isAlive } from "../../src/local/alive.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
@@ -516,7 +520,7 @@ describe("refusals say what was expected and what came", () => {
     ],
     [
       ["--from", join(import.meta.dirname, "../fixtures/hf/gpt2")],
-      /Expected a tokenizer.json beside the model that --from names, .* of the 320 ids .*, got none/,
+      /Expected a tokenizer.json beside the model that --from names, .* of the 320 ids .*, got none of the kind; others cannot be learned .* for 512 to 16384$/m,
     ],
     [["--verify", "1.5"], /Expected --verify to be at most 1, got 1.5/],
     [
@@ -565,5 +569,16 @@ describe("refusals say what was expected and what came", () => {
     const isAbsent = args.some((arg) => arg.startsWith("no-such-"));
     expect(code).toBe(isAbsent ? 1 : 2);
     expect(place.runtimes()).toEqual([]);
+  });
+
+  test("ids are learned for a model of as many as can be, and a larger one is told so", () => {
+    const refusal = (vocabulary: number) => {
+      const origin = { shape: { vocabulary }, tokenizer: undefined };
+      return () =>
+        tokenizerOf({} as TrainArgs, {}, origin as unknown as Origin);
+    };
+    const { most } = BPE_VOCABULARY;
+    expect(refusal(most)).toThrow(`--tokenizer bpe --vocabulary ${most} learns`); // prettier-ignore
+    expect(refusal(most + 1)).toThrow(`cannot be learned from the text, which is for 512 to ${most}`); // prettier-ignore
   });
 });

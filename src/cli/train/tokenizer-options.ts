@@ -24,8 +24,13 @@ export function tokenizerOf(
   const { vocabulary } = origin.shape;
   if (isGiven) return { tokenizer: "bpe", vocabulary };
   if (vocabulary === BYTE_VOCABULARY) return { tokenizer: "byte", vocabulary };
+  const { least, most } = BPE_VOCABULARY;
+  const others =
+    vocabulary >= least && vocabulary <= most
+      ? `--tokenizer bpe --vocabulary ${vocabulary} learns others from the text`
+      : `others cannot be learned from the text, which is for ${least} to ${most}`;
   throw new UsageError(
-    `Expected a tokenizer.json beside the model that --from names, or its like in a GGUF, of byte pairs that are cut as here (ids of the bytes in order, then one for each merge, without signs), since what it knows is of the ${vocabulary} ids of its tokenizer, got none of the kind; --tokenizer bpe --vocabulary ${vocabulary} learns others from the text`,
+    `Expected a tokenizer.json beside the model that --from names, or its like in a GGUF, of byte pairs that are cut as here (ids of the bytes in order, then one for each merge, without signs), since what it knows is of the ${vocabulary} ids of its tokenizer, got none of the kind; ${others}`,
   );
 }
 
