@@ -231,7 +231,7 @@ async function begin(run: string): Promise<void> {
 /** The first column of the page's table. */
 const rows = readFileSync(join(ROOT, PAGE), "utf8")
   .split("\n")
-  .filter((line) => line.startsWith("| ") && !/^\| (what is|-)/.test(line))
+  .filter((line) => line.startsWith("| ") && !/^\| (message|-)/.test(line))
   .map((line) => line.split(" | ")[0]!.slice(2).trim());
 
 test("every row is brought about, and nothing else", () => {
