@@ -3,6 +3,7 @@ import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import {
   type GgufHead,
+  type HeadReading,
   isGguf,
   readGgufHead,
 } from "../formats/containers/gguf-reader.ts";
@@ -139,12 +140,12 @@ async function readNpy(
 /** The head of a GGUF; undefined of another file. Errors: as `readGgufHead` */
 export async function readGguf(
   file: RangedFile,
-  beforeLongHead?: (most: number) => Promise<void>,
+  reading?: HeadReading,
 ): Promise<Awaited<ReturnType<typeof readGgufHead>> | undefined> {
   const first = await file.read(0, Math.min(LENGTH_BYTES, file.bytes));
   if (first.length < LENGTH_BYTES || !isGguf(first)) return undefined;
   const source = windowed(file, LENGTH_BYTES);
-  return readGgufHead(source, first, file.bytes, beforeLongHead);
+  return readGgufHead(source, first, file.bytes, reading);
 }
 
 /** The file from `position` on, read in windows. */

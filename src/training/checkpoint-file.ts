@@ -1,5 +1,6 @@
 /** A run's checkpoint, one file that is read by ranges, as the directory of a model that writes text. */
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
+import type { HeadReading } from "../formats/containers/gguf-reader.ts";
 import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
 import {
   type Folder,
@@ -32,9 +33,9 @@ export async function checkKind(file: RangedFile): Promise<void> {
 /** One file that writes text: a run's checkpoint, or a GGUF. Errors: those of `ggufFolder` and `checkpointFile` */
 export async function modelFile(
   file: RangedFile,
-  beforeLongHead?: (most: number) => Promise<void>,
+  reading?: HeadReading,
 ): Promise<Folder> {
-  return (await ggufFolder(file, beforeLongHead)) ?? checkpointFile(file);
+  return (await ggufFolder(file, reading)) ?? checkpointFile(file);
 }
 
 /** Errors: `malformed_body`, it is none of a run */

@@ -3,38 +3,38 @@ import { AppError } from "../api/errors.ts";
 import { BYTE_VOCABULARY, MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
 import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
-import type { Folder, RangedFile } from "../checkpoints/read-heads.ts";
+import type { Folder } from "../checkpoints/read-heads.ts";
+import type { HeadReading } from "../formats/containers/gguf-reader.ts";
 import { ownTokenizer } from "../tokenizers/own-tokenizer.ts";
 import type { ImportedRun } from "./imported-model.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 
-/** The folder itself, or that of its GGUF. Errors: those of `trainedGguf` */
-export async function trainedFolder(folder: Folder): Promise<Folder> {
+/** The folder itself, or that of its GGUF. Errors: those of `ggufFolder` */
+export async function trainedFolder(
+  folder: Folder,
+  reading?: HeadReading,
+): Promise<Folder> {
   const gguf = aloneGguf((await folder.list()) ?? []);
   if (gguf === undefined) return folder;
-  return (await trainedGguf(await folder.open(gguf))) ?? folder;
+  return (await ggufFolder(await folder.open(gguf), reading)) ?? folder;
 }
 
-/** Undefined of a file that is none. Errors: `invalid_config`, its vocabulary is no run's; those of `ggufFolder` */
-export function trainedGguf(file: RangedFile): Promise<Folder | undefined> {
-  return ggufFolder(file, () => {
-    throw new AppError(
-      "invalid_config",
-      `Expected a GGUF with less than a MiB before its tensors, as those of at most ${MAX_VOCABULARY} ids have, to go on training from, got more`,
-    );
-  });
-}
-
-/** With the folder's tokenizer, where no metadata has told one, and a run's text can be cut by it. */
+/**
+ * With the folder's tokenizer, where no metadata has told one, and a run's text can be cut by it. Errors: `invalid_config`, its
+ * ids are more than a run's tokens can be
+ */
 export async function withTokenizer(
   folder: Folder,
   run: ImportedRun,
 ): Promise<ImportedRun> {
   const { vocabulary } = run.shape;
-  const isBytes = vocabulary === BYTE_VOCABULARY;
-  if (isBytes || run.tokenizer !== undefined || vocabulary > MAX_VOCABULARY)
-    return run;
+  if (vocabulary > MAX_VOCABULARY)
+    throw new AppError(
+      "invalid_config",
+      `Expected a model of at most ${MAX_VOCABULARY} ids to go on training from, since a run's tokens have 16 bits, got one of ${vocabulary}`,
+    );
+  if (vocabulary === BYTE_VOCABULARY || run.tokenizer !== undefined) return run;
   const json = await folder.text(TOKENIZER_FILE);
   const tokenizer = json === undefined ? undefined : ownTokenizer(json);
   return { ...run, tokenizer };

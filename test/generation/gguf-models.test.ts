@@ -3,7 +3,7 @@ import "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import type { ModelShape } from "../../src/api/run-config.ts";
 import { ggufFolder } from "../../src/checkpoints/from-gguf/gguf-folder.ts";
-import { type Folder, readGguf } from "../../src/checkpoints/read-heads.ts";
+import type { Folder } from "../../src/checkpoints/read-heads.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import {
@@ -28,7 +28,7 @@ import { openModel } from "../../src/training/imported-model.ts";
 import { Bpe } from "../../src/tokenizers/bpe.ts";
 import { convert } from "../support/files.ts";
 import { gpt2Gguf, ggufValues } from "../support/gguf-checkpoint.ts";
-import { fileOf, ggufOfFolder } from "../support/gguf-of-folder.ts";
+import { fileOf, ggufOfFolder, withPair } from "../support/gguf-of-folder.ts";
 import { normals } from "../support/random.ts";
 import {
   directoryOf,
@@ -344,19 +344,6 @@ describe("it is refused by name", () => {
     );
   });
 });
-
-/** The same GGUF with another key. */
-async function withPair(
-  bytes: Uint8Array,
-  key: string,
-  value: GgufValue,
-): Promise<Uint8Array> {
-  const { gguf, headBytes } = (await readGguf(fileOf(bytes)))!;
-  const pairs = new Map([...gguf.pairs, [key, encodePair(key, value)]]);
-  const { head } = writeGgufHead(pairs, gguf.tensors);
-  const data = bytes.subarray(headBytes);
-  return concatenate(head.length + data.length, [head, data]);
-}
 
 it.each([[false], [true]])(
   "add_prefix_space %s of tokenizer_config.json is that of tokenizer.json, or refused",

@@ -7,6 +7,7 @@ import {
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
+import { withPair } from "../support/gguf-of-folder.ts";
 import { untarred } from "../support/untarred.ts";
 import {
   call,
@@ -81,10 +82,14 @@ test.each([
   await finish(run, ["one"]);
   const gguf = await (await run.checkpoint({ format: "gguf" })).bytes();
   await BUCKET.put("files/packed/of any name.gguf", gguf);
+  const long = await withPair(gguf, "tokenizer.chat_template", { string: "x".repeat(3 << 20) }); // prettier-ignore
+  await BUCKET.put("files/long/model.gguf", long);
   const dataset = status.config.dataset.name;
-  const again = await startRun({ dataset, from: "packed", shards: 3, model: undefined }); // prettier-ignore
-  expect(again.status.config.model).toMatchObject({ ...model });
-  expect(await weightsOf(again.run)).toEqual(await weightsOf(run));
+  for (const from of ["packed", "long"]) {
+    const again = await startRun({ dataset, from, shards: 3, model: undefined }); // prettier-ignore
+    expect(again.status.config.model).toMatchObject({ ...model });
+    expect(await weightsOf(again.run)).toEqual(await weightsOf(run));
+  }
   await BUCKET.put("files/cut/model.gguf", gguf.slice(0, 500));
   const cut = await callJson("POST", "/v1/runs", { dataset, from: "cut" });
   await problemOf(cut, 400, "malformed_body");

@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readSafetensors, writeSafetensors } from "../../src/formats/containers/safetensors.ts"; // prettier-ignore
+import { withPair } from "../support/gguf-of-folder.ts";
 import { BATCH, metricsIn, SCRIPTS, SMALL, TrainingPlace, UNSAMPLED } from "../support/train-command.ts"; // prettier-ignore
 
 const TOLD = ["--steps", "2", ...BATCH, ...UNSAMPLED];
@@ -50,6 +51,10 @@ test("a GGUF, alone in a directory too, begins and ends as the directory of its 
   mkdirSync(at("alone"));
   copyFileSync(at("f32.gguf"), at("alone", "a model, its name.gguf"));
   expect(await tuned("alone", at("alone"))).toEqual(own);
+  // As of a large vocabulary, or a long template.
+  const long = await withPair(readFileSync(at("f32.gguf")), "tokenizer.chat_template", { string: "x".repeat(3 << 20) }); // prettier-ignore
+  writeFileSync(at("long.gguf"), long);
+  expect(await tuned("long", at("long.gguf"))).toEqual(own);
   const packed = await tuned("packed", at("packed.gguf"));
   expect(packed.losses).toHaveLength(own.losses.length);
   expect(packed.losses[0]).not.toEqual(own.losses[0]);

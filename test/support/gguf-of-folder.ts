@@ -1,9 +1,10 @@
 /** The GGUF of a directory in memory, as `quantize --for llama.cpp` writes it. */
 import type { GgufChoices } from "../../src/checkpoints/gguf/decide-gguf.ts";
 import { planFolderGguf } from "../../src/checkpoints/gguf/folder-gguf.ts";
-import type { Folder, RangedFile } from "../../src/checkpoints/read-heads.ts";
+import { type Folder, type RangedFile, readGguf } from "../../src/checkpoints/read-heads.ts"; // prettier-ignore
 import { readInOrder } from "../../src/checkpoints/tensor-reads.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
+import { encodePair, type GgufValue, writeGgufHead } from "../../src/formats/containers/gguf-writer.ts"; // prettier-ignore
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { run } from "../../src/formats/stream/conversion.ts";
 
@@ -32,4 +33,17 @@ export async function ggufOfFolder(
   for await (const chunk of run(plan.conversion(), source))
     chunks.push(chunk.slice());
   return concatenate(plan.totalBytes, chunks);
+}
+
+/** The same GGUF with another key. */
+export async function withPair(
+  bytes: Uint8Array,
+  key: string,
+  value: GgufValue,
+): Promise<Uint8Array> {
+  const { gguf, headBytes } = (await readGguf(fileOf(bytes)))!;
+  const pairs = new Map([...gguf.pairs, [key, encodePair(key, value)]]);
+  const { head } = writeGgufHead(pairs, gguf.tensors);
+  const data = bytes.subarray(headBytes);
+  return concatenate(head.length + data.length, [head, data]);
 }

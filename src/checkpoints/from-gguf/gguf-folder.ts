@@ -1,6 +1,7 @@
 /** A GGUF that llama.cpp runs, one file that is read by ranges, as the directory of the model in it. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
+import type { HeadReading } from "../../formats/containers/gguf-reader.ts";
 import { rangesOf } from "../../formats/containers/gguf-file.ts";
 import { CONFIG_FILE } from "../checkpoint.ts";
 import { TOKENIZER_FILE } from "../gguf/tokenizer-json.ts";
@@ -18,15 +19,14 @@ const TABLE = "token_embd.weight";
 const HEAD = "output.weight";
 
 /**
- * Undefined of a file that is no GGUF. `beforeLongHead` is awaited before more than a MiB of a head is taken, with the most
- * that it may be; it is kept until the tokenizer.json is asked for. Errors: `invalid_config` for a model that is not computed here, `unsupported_dtype` for
+ * Undefined of a file that is no GGUF. Its head is kept until the tokenizer.json is asked for. Errors: `invalid_config` for a model that is not computed here, `unsupported_dtype` for
  * types that are not read, `invalid_option` for a tokenizer that is not; `malformed_body`
  */
 export async function ggufFolder(
   file: RangedFile,
-  beforeLongHead?: (most: number) => Promise<void>,
+  reading?: HeadReading,
 ): Promise<Folder | undefined> {
-  const found = await readGguf(file, beforeLongHead);
+  const found = await readGguf(file, reading);
   if (!found) return undefined;
   const { gguf, headBytes } = found;
   const keys = new GgufKeys(gguf.pairs);

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { aloneGguf, SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
+import { ggufFolder } from "../../checkpoints/from-gguf/gguf-folder.ts";
 import { type Folder, readGguf } from "../../checkpoints/read-heads.ts";
 import { fileBlob } from "../files.ts";
 import { localFile, localFolder } from "../ranged-files.ts";
@@ -10,7 +11,7 @@ import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { checkKind } from "../../training/checkpoint-file.ts";
 import { type ImportedRun, openModel } from "../../training/imported-model.ts";
-import { trainedGguf, withTokenizer } from "../../training/model-folder.ts";
+import { withTokenizer } from "../../training/model-folder.ts";
 
 /** What a GGUF is called on the edge, whatever its name here. */
 const GGUF_FILE = "model.gguf";
@@ -38,10 +39,10 @@ async function pathOf(named: string): Promise<string> {
   return gguf === undefined ? named : join(named, gguf);
 }
 
-/** Errors: `malformed_body`, it is neither a GGUF nor a checkpoint; those of `trainedGguf` */
+/** Errors: `malformed_body`, it is neither a GGUF nor a checkpoint; those of `ggufFolder` */
 async function fileFolder(path: string): Promise<Folder> {
   const file = await localFile(path);
-  const gguf = await trainedGguf(file);
+  const gguf = await ggufFolder(file);
   if (gguf) return gguf;
   await checkKind(file);
   return {

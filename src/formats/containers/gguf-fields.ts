@@ -45,15 +45,21 @@ export class GgufFields {
     return this.#position;
   }
 
-  /** The bytes of all fields that `body` takes. */
+  /** The bytes of all fields that `body` takes; none where it calls `forget`. */
   async record(body: () => Promise<void>): Promise<Uint8Array> {
-    const blocks = (this.#blocks = []);
+    const blocks: Uint8Array[] = (this.#blocks = []);
     this.#blockBytes = 0;
     await body();
+    if (!this.#blocks) return new Uint8Array(0);
     this.#blocks = undefined;
     const bytes = blocks.length * BLOCK_BYTES + this.#blockBytes;
     const last = this.#block.subarray(0, this.#blockBytes);
     return concatenate(bytes, [...blocks, last]);
+  }
+
+  /** What is recorded, and all that follows of it, takes no memory. */
+  forget(): void {
+    this.#blocks = undefined;
   }
 
   async uint32(): Promise<number> {

@@ -57,12 +57,9 @@ export const GGUF: Container & FileTarget = {
   isPlain: true,
   recognizes: isGguf,
   async readHead(source, first, fileBytes, beforeHead) {
-    const { gguf, headBytes } = await readGgufHead(
-      source,
-      first,
-      fileBytes,
-      beforeHead,
-    );
+    const { gguf, headBytes } = await readGgufHead(source, first, fileBytes, {
+      beforeLongHead: beforeHead,
+    });
     return {
       target: GGUF,
       headBytes,

@@ -12,29 +12,33 @@ const MIN_ALIGNMENT = 8;
 const MAX_ALIGNMENT = 2 ** 20;
 
 /**
- * The next `count` key-values, each key's encoding by key, and what they say of the alignment.
+ * The next `count` key-values, each key's encoding by key where it is kept, and what they say of the alignment.
  * Errors: `malformed_body` for a key twice, a value type that GGUF does not have, or an alignment that is
  * no u32 or none that is taken
  */
 export async function readPairs(
   fields: GgufFields,
   count: number,
+  keeps: (key: string) => boolean,
 ): Promise<{ pairs: Map<string, Uint8Array>; alignment: number }> {
   const pairs = new Map<string, Uint8Array>();
+  const keys = new Set<string>();
   let alignment = DEFAULT_ALIGNMENT;
   for (let i = 0; i < count; i++) {
     let key = "";
     const encoded = await fields.record(async () => {
       key = await fields.name();
-      if (pairs.has(key))
+      if (keys.has(key))
         throw malformed("each key once", `${quoted(key)} twice`);
+      keys.add(key);
+      if (!keeps(key)) fields.forget();
       const type = await fields.uint32();
       if (key === ALIGNMENT_KEY) alignment = await readAlignment(fields, type);
       else if (type === VALUE_TYPE.ARRAY) await skipArray(fields, key);
       else if (type === VALUE_TYPE.STRING) await fields.skipStrings(1);
       else await fields.skip(scalarBytes(type, key));
     });
-    pairs.set(key, encoded);
+    if (keeps(key)) pairs.set(key, encoded);
   }
   return { pairs, alignment };
 }

@@ -37,6 +37,14 @@ export type GgufHead = {
   tensors: readonly GgufTensor[];
 };
 
+/** How a head is read that may be long. */
+export type HeadReading = {
+  /** Awaited before more than a MiB of it is taken, with the most bytes that it may have. */
+  beforeLongHead?: ((most: number) => Promise<void>) | undefined;
+  /** Of which key-values the encoding is kept; all are read. */
+  keeps?: (key: string) => boolean;
+};
+
 /** Whether these 8 bytes begin a GGUF, in either byte order. */
 export function isGguf(first: Uint8Array): boolean {
   const magic = new DataView(first.buffer, first.byteOffset).getUint32(0, true);
@@ -44,8 +52,7 @@ export function isGguf(first: Uint8Array): boolean {
 }
 
 /**
- * Take a head, whose first 8 bytes were taken before. `beforeLongHead` is awaited before more than a MiB
- * of it is taken, with the most bytes that it may have.
+ * Take a head, whose first 8 bytes were taken before.
  * Errors: `malformed_body`, `unsupported_dtype` for a tensor type that ggml does not have,
  * `body_too_large` for more tensors or key-values than an isolate has room for
  */
@@ -53,7 +60,7 @@ export async function readGgufHead(
   source: ByteSource,
   first: Uint8Array,
   fileBytes: number,
-  beforeLongHead?: (most: number) => Promise<void>,
+  { beforeLongHead, keeps = () => true }: HeadReading = {},
 ): Promise<{ gguf: GgufHead; headBytes: number }> {
   checkVersion(new DataView(first.buffer, first.byteOffset));
   const fields = new GgufFields(
@@ -67,7 +74,7 @@ export async function readGgufHead(
   checkEntries("tensors", tensorCount);
   checkEntries("key-values", pairCount);
 
-  const { pairs, alignment } = await readPairs(fields, pairCount);
+  const { pairs, alignment } = await readPairs(fields, pairCount, keeps);
   const tensors: GgufTensor[] = [];
   const names = new Set<string>();
   let expected = 0;

@@ -166,8 +166,10 @@ async function openInBucket({ BUCKET }: Env, model: string): Promise<Found> {
   }
   let head = NOTHING;
   try {
-    const folder = await modelFile(stored.file, async (most) => {
-      head = await isolateMemory.reserve(most);
+    const folder = await modelFile(stored.file, {
+      async beforeLongHead(most) {
+        head = await isolateMemory.reserve(most);
+      },
     });
     return { key: `file ${stored.digest}`, folder, head };
   } catch (error) {

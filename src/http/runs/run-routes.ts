@@ -67,6 +67,7 @@ export const RUN_ROUTES = [
       "malformed_body",
       "shape_mismatch",
       "unsupported_dtype",
+      "unavailable",
     ],
     examples: {
       small: {

@@ -4,7 +4,9 @@ import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
 import { aloneGguf } from "../../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
+import type { HeadReading } from "../../formats/containers/gguf-reader.ts";
 import { free } from "../../memory/free.ts";
+import { isolateMemory, NOTHING } from "../../memory/ledger.ts";
 import {
   type ImportedModel,
   type ImportedRun,
@@ -16,24 +18,34 @@ import { fileKey, filesIn, inFolder } from "./stored-files.ts";
 /** Of a folder's files, those that tell which model it is. */
 const MODEL_FILE = /\.safetensors$|^(config|tokenizer)\.json$|\.index\.json$/;
 
-/** Errors: `file_not_found`, and those of `openModel` */
+/** Errors: `file_not_found`, `unavailable`, and those of `openModel` and `withTokenizer` */
 export async function pinModel(
   bucket: R2Bucket,
   folder: string,
 ): Promise<ImportedRun & { from: PinnedModel }> {
   const files = await trainedFiles(bucket, folder);
-  const model = await trainedFolder(folderOf(bucket, files));
-  const { shape, run, tokenizer } = await withTokenizer(
-    model,
-    await openModel(model),
-  );
-  return {
-    shape,
-    run,
-    tokenizer,
-    from: { folder, digest: await digestOf(files) },
-  };
+  let head = NOTHING;
+  try {
+    const model = await trainedFolder(folderOf(bucket, files), {
+      async beforeLongHead(most) {
+        head = await isolateMemory.reserve(most);
+      },
+    });
+    const { shape, run, tokenizer } = await withTokenizer(
+      model,
+      await openModel(model),
+    );
+    const from = { folder, digest: await digestOf(files) };
+    return { shape, run, tokenizer, from };
+  } finally {
+    head.release();
+  }
 }
+
+/** What shards read of a GGUF: no vocabulary, which is the most of its head. */
+const PARAMETERS_ALONE: HeadReading = {
+  keeps: (key) => !key.startsWith("tokenizer."),
+};
 
 /** The pinned model. Errors: `file_changed` where the folder holds another now */
 export async function openPinned(
@@ -42,7 +54,9 @@ export async function openPinned(
 ): Promise<ImportedModel> {
   const files = await trainedFiles(bucket, folder);
   if ((await digestOf(files)) === digest)
-    return openModel(await trainedFolder(folderOf(bucket, files)));
+    return openModel(
+      await trainedFolder(folderOf(bucket, files), PARAMETERS_ALONE),
+    );
   throw new AppError(
     "file_changed",
     `Expected the model in folder "${folder}" as it was when the run was made, got another`,
