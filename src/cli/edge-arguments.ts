@@ -13,10 +13,7 @@ const LOCAL_URL = "http://127.0.0.1:8787";
 
 export const edgeArguments = {
   url: valued("URL", `The edge (default: $MXFP4_EDGE_URL, or ${LOCAL_URL})`),
-  token: valued(
-    "TOKEN",
-    "Its API_TOKEN, or a run's join token (default: $MXFP4_EDGE_TOKEN)",
-  ),
+  token: valued("TOKEN", "Its API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
   json: flag("As JSON, not for a person"),
 } satisfies ArgsDef;
 

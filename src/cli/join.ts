@@ -6,7 +6,7 @@ import { hasEnded } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
 import { askedTwice, onEndSignal } from "../local/signals.ts";
 import { flag, operand, valued } from "./argument.ts";
-import { addressOf, edgeArguments, runOfToken } from "./edge-arguments.ts";
+import { addressOf, runOfToken } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
 import type { RunAddress } from "./join-thread.ts";
@@ -23,7 +23,10 @@ const args = {
     "NAME",
     "What the run calls them, numbered (default: this machine's name)",
   ),
-  token: edgeArguments.token,
+  token: valued(
+    "TOKEN",
+    "A run's join token, or the edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)",
+  ),
   json: flag("Tell of each microbatch, a line of JSON"),
 } satisfies ArgsDef;
 
