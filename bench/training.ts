@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Mxfp4Edge } from "../src/client/mxfp4-edge.ts";
 import { type Edge, startEdge } from "../src/local/edge.ts";
+import { isolateMib } from "../src/local/isolate-mib.ts";
 import { ensureBuilt } from "../src/scripts/build/target.ts";
 import { BUILD_TARGETS } from "../src/scripts/build/targets.ts";
 import { mobyDick } from "../src/cli/train/moby-dick.ts";
@@ -71,7 +72,11 @@ export async function startTraining(
   const start = async (key: string, model: ModelName, trainers: number) => {
     const stateFolder = join(folder, key);
     mkdirSync(stateFolder);
-    const edge = await startEdge({ stateFolder, quiet: true });
+    const edge = await startEdge({
+      stateFolder,
+      quiet: true,
+      isolateMib: isolateMib(),
+    });
     edges.push(edge);
     const { preset, sequences, dataset } = MODELS[model];
     const client = new Mxfp4Edge({ baseUrl: edge.url });

@@ -1,12 +1,17 @@
+import { env } from "cloudflare:workers";
 import decodeModule from "../build/kernels-decode.wasm";
 import kernelModule from "../build/kernels.wasm";
 import { app } from "./http/app.ts";
+import type { Env } from "./http/env.ts";
 import { loadDecodeKernels } from "./kernels/decode-runtime.ts";
 import { loadKernels } from "./kernels/runtime.ts";
-import { isolateMemory } from "./memory/ledger.ts";
+import { isolateMemory, limitsOf } from "./memory/ledger.ts";
 
 const { arena } = loadKernels(kernelModule);
 loadDecodeKernels(decodeModule);
+const { ISOLATE_MIB } = env as Env;
+if (ISOLATE_MIB !== undefined)
+  isolateMemory.limit(limitsOf(Number(ISOLATE_MIB)));
 isolateMemory.countFixed(() => arena.memory.buffer.byteLength);
 
 export { Run } from "./objects/run/run.ts";

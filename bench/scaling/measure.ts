@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
 import { frameBytes } from "../../src/api/frame.ts";
 import { startEdge } from "../../src/local/edge.ts";
+import { isolateMib } from "../../src/local/isolate-mib.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import {
   MODEL_PRESETS,
@@ -99,7 +100,11 @@ export async function onEdge<T>(
   body: (edge: ScalingEdge) => Promise<T>,
 ): Promise<T> {
   const stateFolder = mkdtempSync(join(tmpdir(), "mxfp4-scaling-"));
-  const edge = await startEdge({ stateFolder, quiet: true });
+  const edge = await startEdge({
+    stateFolder,
+    quiet: true,
+    isolateMib: isolateMib(),
+  });
   try {
     const client = new Mxfp4Edge({ baseUrl: edge.url });
     await client.putDataset(DATASET, await openAsBlob(mobyDick()));

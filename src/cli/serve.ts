@@ -50,10 +50,12 @@ export async function serve(
   const args = parseArgs<typeof serveArgs>([...rawArgs], serveArgs);
   const port = portOf(args.port);
   const token = tokenOf(args.token);
-  const [{ refusalOf, startEdge }, { onEndSignal }] = await Promise.all([
-    import("../local/edge.ts"),
-    import("../local/signals.ts"),
-  ]);
+  const [{ refusalOf, startEdge }, { isolateMib }, { onEndSignal }] =
+    await Promise.all([
+      import("../local/edge.ts"),
+      import("../local/isolate-mib.ts"),
+      import("../local/signals.ts"),
+    ]);
   const refusal = refusalOf(args.host, token);
   if (refusal !== undefined) throw new UsageError(refusal);
   // Exiting ends the runtime.
@@ -64,6 +66,7 @@ export async function serve(
     ...(args.state && { stateFolder: resolve(args.state) }),
     token,
     pages: true,
+    isolateMib: isolateMib(),
     // A run alone has fifty a second, and a person's terminal would show nothing else.
     logsRequests: !process.stderr.isTTY,
     ...(prepare && { prepare }),

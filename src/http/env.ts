@@ -2,7 +2,7 @@ import type { ObjectBindings } from "../objects/platform/bindings.ts";
 
 /**
  * What wrangler.toml binds, and what it does not: `API_TOKEN` is a secret, `LOCAL_MODE` is "1" where
- * whoever is on this machine may call, and `EDGE` is "local" where the command line serves.
+ * whoever is on this machine may call; `EDGE` is "local" where the command line serves, and `ISOLATE_MIB` is set there alone.
  */
 export type Env = ObjectBindings & {
   API_TOKEN?: string;
@@ -10,6 +10,8 @@ export type Env = ObjectBindings & {
   EDGE?: string;
   /** "1" where each request gets a line in the log. */
   REQUEST_LOG?: string;
+  /** What one isolate may hold, where that is more than the platform's 128 (memory/ledger.ts). */
+  ISOLATE_MIB?: string;
   /** Hosts whose files jobs may read (objects/job/url-rules.ts). */
   SOURCE_HOSTS?: string;
   TRAINER: DurableObjectNamespace;

@@ -49,6 +49,8 @@ export type EdgeOptions = {
    * which costs each request half a millisecond.
    */
   pages?: boolean;
+  /** What the edge may hold in memory; the platform's 128 unless told. */
+  isolateMib?: number;
   /** Whose files jobs may read by URL, in place of those in wrangler.toml. */
   sourceHosts?: string | undefined;
   /** What is to be done before the Worker is read, once folder and port are known to be free. */
@@ -75,6 +77,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
     quiet = false,
     logsRequests = !quiet,
     pages = false,
+    isolateMib,
     sourceHosts,
     prepare,
     report = console.error,
@@ -92,6 +95,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
         ...workerSettings(pages, logsRequests, {
           ...(token ? { API_TOKEN: token } : { LOCAL_MODE: "1" }),
           ...(sourceHosts === undefined ? {} : { SOURCE_HOSTS: sourceHosts }),
+          ...(isolateMib !== undefined && { ISOLATE_MIB: `${isolateMib}` }),
         }),
         // Objects and buckets outlive this process.
         durableObjectsPersist: join(stateFolder, "objects"),

@@ -47,7 +47,7 @@ type Entry = { bytes: number; rank: Rank; touched: number };
 export const NOTHING: Reservation = { touch() {}, release() {} };
 
 export class Ledger {
-  readonly #limits: LedgerLimits;
+  #limits: LedgerLimits;
   /** In order of use, the latest last. */
   readonly #kept = new Map<string, Kept>();
   readonly #reserved = new Set<Entry>();
@@ -56,6 +56,11 @@ export class Ledger {
   #fixedBytes: () => number = () => 0;
 
   constructor(limits: LedgerLimits) {
+    this.#limits = limits;
+  }
+
+  /** From now on; before anything is held. */
+  limit(limits: LedgerLimits): void {
     this.#limits = limits;
   }
 
@@ -183,12 +188,23 @@ function forgetStale(entries: Set<Entry>): void {
     if (now - entry.touched > STALE_MS[entry.rank]) entries.delete(entry);
 }
 
+/** What the platform gives one. */
+const ISOLATE_MIB = 128;
+
 /**
- * An isolate has 128 MiB; a quarter is for code, small things, and pieces on their way. The largest
- * shard's state and frame take 36 MiB, the largest push 9.
+ * Of an isolate with so many MiB. A quarter is for code, small things, and pieces on their way. The largest shard's
+ * state and frame take 36 MiB, the largest push 9. Errors: what is no isolate's memory
  */
-export const isolateMemory = new Ledger({
-  totalBytes: 96 * MIB,
-  keptBytes: 36 * MIB,
-  requestBytes: 9 * MIB,
-});
+export function limitsOf(isolateMib: number): LedgerLimits {
+  if (!Number.isInteger(isolateMib) || isolateMib < ISOLATE_MIB)
+    throw new RangeError(
+      `Expected the isolate's memory as whole MiB, ${ISOLATE_MIB} or more, got ${isolateMib}`,
+    );
+  return {
+    totalBytes: 0.75 * isolateMib * MIB,
+    keptBytes: 36 * MIB,
+    requestBytes: 9 * MIB,
+  };
+}
+
+export const isolateMemory = new Ledger(limitsOf(ISOLATE_MIB));

@@ -13,6 +13,7 @@ import { Client } from "../../client/client.ts";
 import { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { type Running, startEdge, startTrainerHost } from "../../local/edge.ts";
+import { isolateMib } from "../../local/isolate-mib.ts";
 
 export type TrainingEdge = {
   client: Mxfp4Edge;
@@ -45,7 +46,12 @@ export async function localEdge({
   ...options
 }: LocalEdgeOptions): Promise<TrainingEdge> {
   const { stateFolder, report } = options;
-  const edge = await startEdge({ ...options, quiet: true, pages: true });
+  const edge = await startEdge({
+    ...options,
+    quiet: true,
+    pages: true,
+    isolateMib: isolateMib(),
+  });
   const hosts: Running[] = [];
   const own = ownThreads({ baseUrl: edge.url, token: undefined }, report);
   let lose: (error: unknown) => void;
