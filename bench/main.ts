@@ -18,7 +18,8 @@ import { checkPaths } from "./paths.ts";
 await runScript({
   meta: {
     name: "npm run bench --",
-    description: "Time the kernels in node and workerd, beside their peers",
+    description:
+      "Measure the kernels in Node and workerd, and other libraries beside them",
   },
   args: benchArgs,
   async run({ args }) {

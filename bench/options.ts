@@ -7,32 +7,36 @@ import { oneOf, valued } from "../src/cli/argument.ts";
 export const benchArgs = {
   only: valued(
     "PATTERN",
-    "Only names with this in them, or with * of this form; baselines come along",
+    "Only benchmarks whose name contains this, or matches it with *; their baselines are included",
     "",
   ),
-  runtime: oneOf(RUNTIMES, "Only in this runtime"),
+  runtime: oneOf(RUNTIMES, "Only this runtime"),
   variant: oneOf(
     VARIANTS,
-    "Force this form of the integer dot (default: what the probe chooses)",
+    "Force this variant of the integer dot product (default: chosen by a probe)",
   ),
   peers: {
     type: "boolean",
     default: true,
     description: "Measure the peers too",
-    negativeDescription: "Leave the peers out, and what is taken to them",
+    negativeDescription:
+      "Skip the other libraries, and what is measured for comparison with them",
   },
   profile: {
     type: "boolean",
     default: false,
     description:
-      "Also take the steps apart: seconds by kernel, in node, beside its bound",
+      "Also profile the training steps: seconds by kernel, in Node, beside their lower bounds",
   },
-  rounds: valued("N", "Samples of each benchmark", "21"),
-  json: valued("FILE", "Write machine and results to this file"),
-  markdown: valued("FILE", "Write tables between the bench marks of this page"),
+  rounds: valued("N", "Samples per benchmark", "21"),
+  json: valued("FILE", "Write the machine and the results to this file"),
+  markdown: valued(
+    "FILE",
+    "Write the tables into this page, between its bench markers",
+  ),
   from: valued(
     "FILE",
-    "Measure nothing: take the results from what --json wrote",
+    "Measure nothing; read the results from a file that --json wrote",
   ),
 } as const satisfies ArgsDef;
 

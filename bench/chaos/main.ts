@@ -17,14 +17,18 @@ await runScript({
   meta: {
     name: "npm run chaos --",
     description:
-      "Train under faults: each run must end in the bytes of one that was left alone",
+      "Train under faults; each run must end in the same bytes as an undisturbed run",
   },
   args: {
-    schedules: valued("N", "How many; each follows from its seed", "200"),
-    seed: valued("N", "Of the first", "1"),
-    lanes: valued("N", "Schedules at a time", "6"),
+    schedules: valued(
+      "N",
+      "Number of fault schedules; each follows from its seed",
+      "200",
+    ),
+    seed: valued("N", "Seed of the first schedule", "1"),
+    lanes: valued("N", "Number of schedules in parallel", "6"),
     recovery: flag(
-      "Measure instead how soon runs go on after kills, and what kills cost: five minutes",
+      "Measure instead how soon runs continue after kills, and what kills cost; takes five minutes",
     ),
     write: flag("Write docs/reliability.md"),
   },

@@ -30,7 +30,7 @@ await runScript({
   meta: {
     name: "npm run cost --",
     description:
-      "Tell what a gigabyte quantized and a million tokens trained cost on a deployed edge",
+      "Compute the cost on a deployed edge of a gigabyte quantized and of a million tokens trained",
   },
   args: {},
   async run() {

@@ -16,18 +16,21 @@ await runScript({
   meta: {
     name: "npm run scaling --",
     description:
-      "Measure steps of runs by trainers, shards, parameters and link, and what a model foretells of them: seven minutes",
+      "Measure training steps by trainers, shards, parameters and network, and compare with a model's prediction; takes seven minutes",
   },
   args: {
     steps: valued(
       "N",
-      "Of each setting of the smallest model; half as many of the next, a quarter of the last; twice that of few microbatches",
+      "Steps per setting of the smallest model (the next has half, the last a quarter; settings of few microbatches have twice as many)",
       "8",
     ),
-    json: valued("FILE", "Write what was measured to this file"),
-    from: valued("FILE", "Measure nothing: take it from what --json wrote"),
+    json: valued("FILE", "Write the measurements to this file"),
+    from: valued(
+      "FILE",
+      "Measure nothing; read the measurements from a file that --json wrote",
+    ),
     subtrees: flag(
-      "Measure instead what subtrees spare a shard, with played trainers: a minute",
+      "Measure instead the load that subtrees take off a shard, with simulated trainers; takes a minute",
     ),
     write: flag("Write docs/scaling.md"),
   },

@@ -28,28 +28,28 @@ import {
 
 const preset = choice(
   PRESET_NAMES,
-  "Choices that others make, names of tensors included; options told beside it win",
+  "Options that reproduce another quantizer, its tensor names included; options given explicitly take precedence",
 );
 
 const layout = choice(
   LAYOUTS,
-  "How quantized tensors are named and arranged: gpt-oss unless told; compressed-tensors for MXFP8, ggml for GGUF",
+  "Names and arrangement of quantized tensors (default: gpt-oss; compressed-tensors for MXFP8, ggml for GGUF)",
 );
 
 const outputType = choice(
   GGUF_OUTPUTS,
-  "What a GGUF's output head and its table of tokens become; q8_0 as llama.cpp's MXFP4_MOE",
+  "Type of a GGUF's output head and token embedding; q8_0 as in llama.cpp's MXFP4_MOE",
   "q8_0",
 );
 
 const tensorType = patterns(
-  `Types of a GGUF's tensors by their names, with * and ?, as in blk.?.ffn_down*=q8_0: ${GGUF_TYPES.join(", ")}; of patterns that match a name the last`,
+  `Types of a GGUF's tensors by name, with * and ?, as in blk.?.ffn_down*=q8_0; one of ${GGUF_TYPES.join(", ")}; the last pattern that matches a name applies`,
   GGUF_TYPES,
 );
 
 const nonfinite = choice(
   ["stop", "keep"],
-  "What comes of a value that is NaN or infinite, or that what it becomes cannot hold: stop, or keep what it decodes to. An answer over HTTP that has begun breaks off",
+  "On a value that is NaN or infinite, or that overflows: stop with an error (a response over HTTP that has begun breaks off), or keep what it decodes to",
   "stop",
 );
 export type NonfiniteChoice = ValueOf<typeof nonfinite>;
@@ -57,16 +57,16 @@ export type NonfiniteChoice = ValueOf<typeof nonfinite>;
 /** Which tensors of a file. */
 export const SELECTION_OPTIONS = {
   include: patterns(
-    "Names of tensors to work on, with * and ?; when there is none, all, or of a model's file to quantize the weights of its linear layers",
+    "Names of tensors to convert, with * and ? (default: all; when quantizing a model, the weights of its linear layers)",
   ),
-  exclude: patterns("Names of tensors to leave as they are, with * and ?"),
+  exclude: patterns("Names of tensors not to convert, with * and ?"),
 };
 
 /** What a raw body holds, which does not say it itself. */
 export const RAW_OPTIONS = {
-  raw: group("What a raw body is: its one tensor is `x`", {
-    dtype: choice(["f32", "f16", "bf16", "f64"], "Of a raw body's values"),
-    shape: { kind: "sizes", text: "Of a raw body, as in 4,64" } as const,
+  raw: group("Describes a raw body, which has one tensor, `x`", {
+    dtype: choice(["f32", "f16", "bf16", "f64"], "Data type of raw input"),
+    shape: { kind: "sizes", text: "Shape of raw input, as in 4,64" } as const,
   }),
 };
 
@@ -85,11 +85,11 @@ export const QUANTIZE_OPTIONS = {
 export const DIRECTORY_OPTIONS = {
   for: choice(
     LOADERS,
-    "Of a model's directory: the loader that takes the output; of llama.cpp that is one GGUF",
+    "For a model directory: the program that will load the output; for llama.cpp, one GGUF is written",
   ),
   rotate: choice(
     ["none", "fold"],
-    "A rotation of 32 folded into the weights of a model like Llama: it computes the same, and loses less",
+    "Fold a rotation by blocks of 32 into the weights of a Llama-like model: same function, less quantization error",
     "none",
   ),
 };
@@ -101,7 +101,7 @@ export const SHARD_OPTIONS = {
     least: 1,
     most: Number.MAX_SAFE_INTEGER,
     mostText: "2^53 − 1",
-    text: "Of a directory: tensors' bytes in one file, at most",
+    text: "For a directory: largest number of tensor bytes per file",
     default: 5_000_000_000,
   } satisfies Whole,
 };
@@ -114,17 +114,17 @@ export const FLOATS_OPTIONS = {
   nonfinite,
   shape: {
     kind: "sizes",
-    text: "Of the floats; one row unless told",
+    text: "Shape of the floats (default: one row)",
   } as const,
 };
 
 export const REPACK_OPTIONS = {
-  to: choice(LAYOUTS, "The layout that tensors in blocks get"),
+  to: choice(LAYOUTS, "New layout of the quantized tensors"),
   nonfinite,
 };
 
 export const DEQUANTIZE_OPTIONS = {
-  dtype: choice(["f32", "bf16", "f16"], "Of decoded tensors", "f32"),
+  dtype: choice(["f32", "bf16", "f16"], "Data type of decoded tensors", "f32"),
   nonfinite,
 };
 
@@ -133,7 +133,7 @@ export const ANALYZE_OPTIONS = {
   ...SCHEME_OPTIONS,
   compare: {
     kind: "list",
-    text: `Up to 16 schemes: all, ${PRESET_NAMES.join(", ")}, or options that differ from the others here, as in scale=even;hadamard=64`,
+    text: `Up to 16 schemes: all, ${PRESET_NAMES.join(", ")}, or changes to the other options, as in scale=even;hadamard=64`,
   } as const,
   outputType,
   ...SELECTION_OPTIONS,
@@ -148,7 +148,7 @@ export const HADAMARD_OPTIONS = {
   ),
   hadamard: choice(
     SEGMENT_LENGTHS,
-    "Length of a segment along the last dimension",
+    "Segment length along the last dimension",
     64,
   ),
   seed: SEED,
@@ -158,7 +158,11 @@ export const HADAMARD_OPTIONS = {
 };
 
 export const GEMM_OPTIONS = {
-  recipe: choice(GEMM_RECIPE_NAMES, "How operands are rounded", "mxfp4-rht-sr"),
+  recipe: choice(
+    GEMM_RECIPE_NAMES,
+    "Recipe that rounds and rotates the operands",
+    "mxfp4-rht-sr",
+  ),
   seed: SEED,
 };
 

@@ -65,7 +65,7 @@ export const SEED = {
   least: 0,
   most: Number.MAX_SAFE_INTEGER,
   mostText: "2^53 − 1",
-  text: "Of signs and stochastic rounding: the same seed, the same bytes",
+  text: "Seed of the rotation's signs and of stochastic rounding; the same seed gives the same bytes",
   default: 0,
 } satisfies Whole;
 
@@ -73,28 +73,28 @@ export const SEED = {
 export const SCHEME_OPTIONS = {
   format: choice(
     FORMATS,
-    "What elements are: E2M1 of 4 bits, E4M3 or E5M2 of 8",
+    "Element format: 4-bit E2M1, 8-bit E4M3 or 8-bit E5M2",
     "mxfp4",
   ),
   rounding: choice(
     ROUNDING_MODES,
-    "Of elements; nearest-zero is ggml's",
+    "Rounding of elements; nearest-zero is ggml's",
     "nearest-even",
   ),
   scale: choice(
     SCALE_RULES,
-    "How a block's shared exponent is found; rceil unless told when rounding is stochastic; mse, which is for nearest alone, takes of two the one that loses less",
+    "Rule for a block's shared exponent; mse tries two and takes the one with less error (nearest rounding only); with stochastic rounding the default is rceil",
     "even",
   ),
-  minScale: choice([0, 1], "The least scale byte", 0),
+  minScale: choice([0, 1], "Smallest scale byte", 0),
   prescale: choice(
     [1, 0.75],
-    "Multiply before rounding; 0.75 with floor and stochastic is Algorithm 2",
+    "Factor applied before rounding; 0.75 with floor and stochastic is Algorithm 2 of the paper",
     1,
   ),
   hadamard: choice(
     [0, ...SEGMENT_LENGTHS],
-    "Length of a random Hadamard transform's segment; 0: none",
+    "Segment length of the random Hadamard transform; 0 for none",
     0,
   ),
   seed: SEED,

@@ -40,13 +40,14 @@ const args = {
     description: `${fileArguments.file.description}; or a model's directory`,
   },
   ...argumentsOf(ANALYZE_FOLDER_OPTIONS),
-  json: flag("Figures as JSON, not as a table"),
+  json: flag("Print JSON instead of a table"),
 } as const;
 
 export const analyzeCommand = defineCommand({
   meta: {
     name: "analyze",
-    description: "What quantizing would do to each tensor, by several schemes",
+    description:
+      "Report the quantization error of each tensor, for one or more schemes",
   },
   args,
   async run(context) {

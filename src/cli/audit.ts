@@ -30,19 +30,22 @@ const args = {
   ...runArgument,
   step: valued(
     "S",
-    "Compute this step here; with --against: the last step to look at",
+    "Recompute this step; with --against, the last step to compare",
   ),
-  all: flag("Compute every step, from the first whose state is kept"),
+  all: flag("Recompute all steps, from the first kept state"),
   state: valued(
     "FILE",
-    "Compute from this checkpoint of all state, not from one that the edge has",
+    "Recompute from this state=full checkpoint, not from a state on the edge",
   ),
   against: valued(
     "RUN",
-    "Compute nothing, but find the first step that differs from that of a run of the same config whose trainers you trust",
+    "Recompute nothing; find the first step that differs from this run, of the same config and with trainers that you trust",
   ),
-  "against-url": valued("URL", "The edge that it is on (default: the same)"),
-  "against-token": valued("TOKEN", "The API_TOKEN there"),
+  "against-url": valued(
+    "URL",
+    "Edge of the --against run (default: the same edge)",
+  ),
+  "against-token": valued("TOKEN", "API_TOKEN of --against-url"),
   ...edgeArguments,
 } satisfies ArgsDef;
 
@@ -50,7 +53,7 @@ export const auditCommand = defineCommand({
   meta: {
     name: "audit",
     description:
-      "Find the first step of a run that is false, and whose: compute one (--step), some, or all of them here, or hold another run against it",
+      "Find the first false step of a run and its author: recompute steps on this machine (by default, search for it), or compare with another run",
   },
   args,
   async run(context) {

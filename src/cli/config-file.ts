@@ -12,7 +12,7 @@ import { UsageError } from "./file-arguments.ts";
 export const configArgument = {
   config: valued(
     "FILE",
-    "Options from a .toml or .json file, by these names; those that are typed win",
+    "Read options from a .toml or .json file; the command line takes precedence",
   ),
 } as const satisfies ArgsDef;
 

@@ -89,8 +89,9 @@ async function convertFolder(
 
 export const dequantizeCommand = blocksCommand({
   name: "dequantize",
-  description: "MXFP4 tensors of a file, or of a directory, to floats",
-  file: "safetensors or GGUF with MXFP4 tensors, or a directory",
+  description:
+    "Decode the quantized tensors of a file or a model directory to floats",
+  file: "safetensors or GGUF with quantized tensors, or a model directory",
   table: DEQUANTIZE_OPTIONS,
   requestOf: (options) => ({ operation: "dequantize", options }),
 });
@@ -98,8 +99,8 @@ export const dequantizeCommand = blocksCommand({
 export const repackCommand = blocksCommand({
   name: "repack",
   description:
-    "Blocks of a file, or of a model's directory, in another layout: the same codes and scales",
-  file: "safetensors with tensors in MXFP4 or MXFP8, or a directory in MXFP4",
+    "Change the layout of quantized tensors; their codes and scales stay the same",
+  file: "safetensors with MXFP4 or MXFP8 tensors, or a model directory in MXFP4",
   table: REPACK_OPTIONS,
   requestOf(options) {
     if (options.to === undefined)

@@ -17,7 +17,7 @@ import { filesOf } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
-  name: operand("Of a file of the edge, or of a folder"),
+  name: operand("Name of a file or a folder of the edge"),
   ...outputArguments,
   output: {
     ...outputArguments.output,
@@ -30,7 +30,8 @@ const args = {
 export const downloadCommand = defineCommand({
   meta: {
     name: "download",
-    description: "A file or a folder of an edge; after a kill, what is missing",
+    description:
+      "Download a file or a folder from an edge; repeating the command continues an interrupted download",
   },
   args,
   async run(context) {

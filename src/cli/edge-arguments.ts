@@ -13,8 +13,8 @@ const LOCAL_URL = "http://127.0.0.1:8787";
 
 export const edgeArguments = {
   url: valued("URL", `The edge (default: $MXFP4_EDGE_URL, or ${LOCAL_URL})`),
-  token: valued("TOKEN", "Its API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
-  json: flag("As JSON, not for a person"),
+  token: valued("TOKEN", "The edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
+  json: flag("Print JSON"),
 } satisfies ArgsDef;
 
 export const runArgument = {

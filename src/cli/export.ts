@@ -34,22 +34,22 @@ const args = {
   ),
   format: oneOf(
     FORMATS,
-    "The directory that transformers loads (of a run of an edge in a tar), or what llama.cpp loads",
+    "hf: a directory for transformers (with --url, a tar); gguf, gguf-mxfp4: a file for llama.cpp",
     "hf",
   ),
   ...outputArguments,
   output: {
     ...outputArguments.output,
-    description: "Directory or file to write; of a file, - is stdout",
+    description: "Directory or file to write; for a file, - is stdout",
   },
-  url: { ...edgeArguments.url, description: "Take a run of this edge" },
+  url: { ...edgeArguments.url, description: "Export a run of this edge" },
   token: edgeArguments.token,
 } satisfies ArgsDef;
 
 export const exportCommand = defineCommand({
   meta: {
     name: "export",
-    description: "A trained model as transformers or llama.cpp loads it",
+    description: "Export a trained model for transformers or llama.cpp",
   },
   args,
   async run(context) {

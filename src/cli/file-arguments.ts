@@ -13,7 +13,7 @@ const REFUSED: readonly ErrorCode[] = [
   "step_gone",
 ];
 
-/** The command was not called as it can be. */
+/** A usage error: exit code 2. */
 export class UsageError extends Error {}
 
 /** By this command, or by what parses its arguments. */
@@ -70,9 +70,9 @@ export type Arguments = Record<string, unknown> & { _: string[] };
 
 export const fileArguments = {
   file: operand(
-    "safetensors, .npy, GGUF, or raw with --dtype and --shape; - is stdin",
+    "safetensors, .npy, GGUF, or raw values with --dtype and --shape; - is stdin",
   ),
-  url: valued("URL", "Ask an edge instead of computing here"),
+  url: valued("URL", "Use this edge instead of computing locally"),
   token: valued("TOKEN", "The edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
 } satisfies ArgsDef;
 
@@ -82,10 +82,10 @@ export const outputArguments = {
     alias: "o",
     valueHint: "FILE",
     required: true,
-    description: "File to write; - is stdout",
+    description: "File or directory to write; - is stdout",
   },
-  force: flag("Replace the output if it is there"),
-  json: flag("Tell what was written as JSON"),
+  force: flag("Overwrite existing output"),
+  json: flag("Print what was written as JSON"),
 } satisfies ArgsDef;
 
 /**

@@ -25,45 +25,45 @@ const args = {
   ),
   prompt: valued(
     "TEXT",
-    "What the text begins with (default: you and the model write in turns)",
+    "Start of the text (default: an interactive session, in which you and the model write in turns)",
   ),
   "max-tokens": valued("N", "Tokens to write", 200),
   weights: oneOf(
     WEIGHT_FORMATS,
-    "As they are, or packed and multiplied so",
+    "Compute with f32 weights, or pack them to MXFP4 first",
     "f32",
   ),
   temperature: valued(
     "X",
-    "How daring: 0 takes the likeliest token",
+    "Sampling temperature; 0 always takes the likeliest token",
     DEFAULT_SAMPLING.temperature,
   ),
   "top-k": valued(
     "N",
-    "Only so many of the likeliest stay in play",
+    "Sample from the N likeliest tokens only",
     DEFAULT_SAMPLING.topK,
   ),
   "top-p": valued(
     "X",
-    "Of those, the likeliest of this probability together",
+    "Of those, sample from the likeliest that together have this probability",
     DEFAULT_SAMPLING.topP,
   ),
   repetition: valued(
     "X",
-    "What logits of tokens that were there are divided by",
+    "Repetition penalty: divides the logits of earlier tokens",
     DEFAULT_SAMPLING.repetition,
   ),
-  stop: valued("TEXT", "End before this text"),
+  stop: valued("TEXT", "Stop before this text"),
   seed: valued(
     "N",
-    "The same options give the same text on every machine",
+    "Seed of sampling; the same options give the same text on every machine",
     DEFAULT_SAMPLING.seed,
   ),
   folder: flag(
-    "The model is a folder, a checkpoint or a GGUF in the edge's files",
+    "With --url: the model is a folder, a checkpoint or a GGUF in the edge's files",
   ),
   ...edgeArguments,
-  url: { ...edgeArguments.url, description: "Ask this edge, of a run of its" },
+  url: { ...edgeArguments.url, description: "Generate on this edge" },
 } satisfies ArgsDef;
 
 type Options = Omit<GenerateRequest, "prompt"> & { maxTokens: number };
@@ -72,7 +72,7 @@ export const generateCommand = defineCommand({
   meta: {
     name: "generate",
     description:
-      "Write text with a model: a directory, a run's checkpoint, or a run of an edge",
+      "Generate text with a model directory, a GGUF, a checkpoint, or a run on an edge",
   },
   args,
   async run(context) {

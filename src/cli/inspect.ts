@@ -27,14 +27,14 @@ const args = {
     "A model's directory, or a file of safetensors, GGUF or NumPy (- is stdin); by http, a directory ends in /",
   ),
   token: valued("TOKEN", "Bearer token for the URL (default: $HF_TOKEN)"),
-  json: flag("As JSON, not as a table"),
+  json: flag("Print JSON instead of a table"),
 } as const;
 
 export const inspectCommand = defineCommand({
   meta: {
     name: "inspect",
     description:
-      "What a model's files hold, by their headers, and what each loader takes of it",
+      "List the tensors of a model, and what each loader can use; reads headers only",
   },
   args,
   async run(context) {

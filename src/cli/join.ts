@@ -14,20 +14,20 @@ import { joinThreads, trainerNames, trainersName } from "./joined-threads.ts";
 
 const args = {
   edge: operand("URL of the edge that serves the run"),
-  run: valued("ID", "The run (default: the one that the join token opens)"),
+  run: valued("ID", "Id of the run (default: the join token's run)"),
   threads: valued(
     "N",
-    "Trainers, each a thread (default: one a core, and no more than a step has microbatches)",
+    "Number of trainers, each a thread (default: one per core, at most one per microbatch of a step)",
   ),
   name: valued(
     "NAME",
-    "What the run calls them, numbered (default: this machine's name)",
+    "Name of the trainers, followed by a number (default: this machine's name)",
   ),
   token: valued(
     "TOKEN",
     "A run's join token, or the edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)",
   ),
-  json: flag("Tell of each microbatch, a line of JSON"),
+  json: flag("Print a line of JSON per microbatch"),
 } satisfies ArgsDef;
 
 /** As a shell reports an end by Ctrl-C. */
@@ -37,7 +37,7 @@ export const joinCommand = defineCommand({
   meta: {
     name: "join",
     description:
-      "Train in a run on an edge with this machine, until the run has ended; it may leave at any time",
+      "Train in a run of an edge with this machine until the run ends; Ctrl-C leaves it at any time",
   },
   args,
   async run(context) {

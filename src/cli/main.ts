@@ -1,6 +1,6 @@
 /**
  * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
- * done, 1 it could not be done, 2 the command was not called as it can be, 130 ended by Ctrl-C.
+ * success, 1 failure, 2 usage error, 130 interrupted by Ctrl-C.
  */
 import { runCommand } from "citty";
 import pc from "picocolors";
@@ -24,10 +24,10 @@ import { usage } from "./usage.ts";
 
 const NAME = "mxfp4-edge";
 const DESCRIPTION =
-  "MXFP4 files, here or on an edge (--url), and training runs, here or there";
+  "Quantize models to MXFP4 and train small GPTs, locally or on an edge (--url)";
 const COMPLETION = "completion";
 const EXIT_CODES =
-  "Exit codes: 0 it is done; 1 it could not be done, or an audit found a false step; 2 the command was not called as it can be; 130 it was ended by Ctrl-C.";
+  "Exit codes: 0 success; 1 failure, or an audit found a false step; 2 usage error; 130 interrupted by Ctrl-C.";
 
 async function usageOf(name: CommandName): Promise<string> {
   const { description, args } = await load(name);
@@ -40,13 +40,16 @@ async function usageOfAll(): Promise<string> {
     ...Object.fromEntries(
       all.map(({ name, description }) => [name, description]),
     ),
-    [COMPLETION]: `A script that completes what is typed: ${SHELLS.join(", ")}`,
+    [COMPLETION]: `Print a completion script for ${SHELLS.join(", ")}`,
   };
   return usage({
     name: NAME,
     description: DESCRIPTION,
     commands,
-    notes: [`\`${NAME} <command> --help\` tells its options.`, EXIT_CODES],
+    notes: [
+      `\`${NAME} <command> --help\` shows the options of a command.`,
+      EXIT_CODES,
+    ],
   });
 }
 
@@ -84,7 +87,7 @@ async function main(typed: string[]): Promise<number | void> {
     const text = explained(error);
     console.error(isUsage ? text : pc.red(text));
     const help = typeable(called?.name ?? "", "--help");
-    const next = isUsage ? `\`${help}\` tells what there is` : nextStep(error);
+    const next = isUsage ? `See \`${help}\`` : nextStep(error);
     if (next !== undefined) console.error(next);
     return isUsage ? 2 : 1;
   }

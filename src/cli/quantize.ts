@@ -28,14 +28,14 @@ const args = {
   output: {
     ...outputArguments.output,
     required: false,
-    description: "File or directory to write; required but for --show",
+    description: "File or directory to write; required unless --show",
   },
   show: flag(
-    "Of a directory: print what would become of each tensor, and why; write nothing",
+    "For a directory: print what would happen to each tensor, and why; write nothing",
   ),
-  json: flag("Tell what was written, or what --show prints, as JSON"),
+  json: flag("Print what was written, or the output of --show, as JSON"),
   figures: flag(
-    "Of a directory: README.md tells each tensor's errors, for as much work again",
+    "For a directory: list each tensor's errors in README.md; takes twice as long",
   ),
   ...shardArguments,
   ...argumentsOf(DIRECTORY_OPTIONS),
@@ -104,7 +104,7 @@ async function quantizeFolder(
 export const quantizeCommand = defineCommand({
   meta: {
     name: "quantize",
-    description: "Tensors of a file, or of a model's directory, to MXFP4",
+    description: "Quantize a file or a model directory to MXFP4 or MXFP8",
   },
   args,
   async run(context) {

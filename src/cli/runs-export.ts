@@ -37,14 +37,14 @@ const args = {
   },
   format: oneOf(
     FORMATS,
-    "A header line and a line a step, JSON lines, or an event file",
+    "Output format; csv has a header line, tensorboard writes an event file",
     "csv",
   ),
   output: {
     ...outputArguments.output,
     required: false,
     description:
-      "File to write (default: stdout); of tensorboard the folder that it is told as --logdir, where the run gets one of its own",
+      "File to write (default: stdout); for tensorboard, the folder to pass to it as --logdir, in which the run gets a folder",
   },
   force: outputArguments.force,
   json: outputArguments.json,
@@ -56,7 +56,7 @@ export const runsExportCommand = defineCommand({
   meta: {
     name: "runs export",
     description:
-      "The history of a run, step by step: CSV, JSON lines, or for TensorBoard",
+      "Export the metrics of a run's steps as CSV, JSON lines, or for TensorBoard",
   },
   args,
   async run(context) {

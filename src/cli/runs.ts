@@ -20,7 +20,7 @@ import { printAnswer } from "./print-answer.ts";
 export const runsCommand = defineCommand({
   meta: {
     name: "runs",
-    description: "The runs of an edge, and where they are",
+    description: "List the runs of an edge and their progress",
   },
   args: edgeArguments,
   async run(context) {
@@ -72,17 +72,17 @@ function renderRuns(statuses: readonly RunStatus[]): string {
 
 export const pauseCommand = stateCommand(
   "pause",
-  "Give no more leases; what is under way is still taken",
+  "Pause a run; microbatches under way are still accepted",
   "paused",
 );
 export const resumeCommand = stateCommand(
   "resume",
-  "Let a paused run go on",
+  "Resume a paused run",
   "running",
 );
 export const cancelCommand = stateCommand(
   "cancel",
-  "End a run for good; its parameters and history stay",
+  "End a run for good; its parameters and history are kept",
   "cancelled",
 );
 
@@ -92,7 +92,8 @@ const rewindArgs = {
     type: "string",
     required: true,
     valueHint: "S",
-    description: "At this step or at the last before it whose state is kept",
+    description:
+      "First step to discard; training continues from the last kept state at or before it",
   },
   ...edgeArguments,
 } satisfies ArgsDef;
@@ -101,7 +102,7 @@ export const rewindCommand = defineCommand({
   meta: {
     name: "rewind",
     description:
-      "Take back what a run came to from a step on; it goes on from there",
+      "Discard a step of a run and all later ones; training continues from there",
   },
   args: rewindArgs,
   async run(context) {

@@ -12,25 +12,25 @@ import {
 export const serveArgs = {
   host: valued(
     "ADDRESS",
-    "Address to serve on; 0.0.0.0 is every one of this machine. Beyond 127.0.0.1, localhost and ::1 it needs a token",
+    "Address to listen on; 0.0.0.0 for all interfaces. A token is required for any but 127.0.0.1, localhost and ::1",
     "127.0.0.1",
   ),
-  port: valued("N", "Port to serve on; 0 takes a free one", "8787"),
+  port: valued("N", "Port to listen on; 0 for any free port", "8787"),
   state: valued(
     "FOLDER",
-    "Where runs, corpora and files are kept (default: .mxfp4-edge)",
+    "Folder for runs, datasets and files (default: .mxfp4-edge)",
   ),
   token: valued(
     "TOKEN",
-    "What callers must send, as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which no process list shows; else this machine may call, without one)",
+    "Token that clients must send as `Authorization: Bearer TOKEN` (default: $API_TOKEN, which unlike an option is not visible in process lists; without either, only this machine has access, with no token)",
   ),
-  json: flag("Tell where it serves as a line of JSON"),
+  json: flag("Print the address as a line of JSON"),
 } as const satisfies ArgsDef;
 
 export const serveCommand = {
   meta: {
     name: "serve",
-    description: "Serve the API and its pages, on this machine or beyond it",
+    description: "Serve the API and the pages",
   },
   args: serveArgs,
   async run(context: { args: Arguments; rawArgs: string[] }): Promise<void> {

@@ -9,7 +9,7 @@ const DEFAULT_SHARD = "5GB";
 export const shardArguments = {
   "max-shard-size": valued(
     "5GB",
-    `Of a directory: tensors' bytes in one file, at most (default: ${DEFAULT_SHARD})`,
+    `For a directory: largest number of tensor bytes per file (default: ${DEFAULT_SHARD})`,
   ),
 } satisfies ArgsDef;
 

@@ -16,19 +16,15 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 const tokensArgs = {
   ...runArgument,
-  issue: flag("Issue one, which is told this once, and list none"),
-  days: valued(
-    "N",
-    "How long the one that is issued opens the run (default: 7)",
-  ),
+  issue: flag("Issue a token and print it; it cannot be shown again"),
+  days: valued("N", "With --issue: days until the token expires (default: 7)"),
   ...edgeArguments,
 } satisfies ArgsDef;
 
 export const tokensCommand = defineCommand({
   meta: {
     name: "tokens",
-    description:
-      "The join tokens of a run, and who is under quarantine; or a new one",
+    description: "List the join tokens of a run and their states, or issue one",
   },
   args: tokensArgs,
   async run(context) {
@@ -68,12 +64,12 @@ function renderTokens(tokens: readonly JoinToken[]): string {
 
 export const revokeCommand = tokenCommand(
   "revoke",
-  "End a join token at once; what its trainers told of the present step is void",
+  "Revoke a join token at once; the results of its trainers for the current step are discarded",
   "revoked",
 );
 export const reinstateCommand = tokenCommand(
   "reinstate",
-  "Take a join token back, from quarantine or after it was revoked",
+  "Reinstate a revoked or quarantined join token",
   "active",
 );
 
@@ -100,11 +96,8 @@ function tokenCommand(
 
 const fingerprintArgs = {
   ...runArgument,
-  set: valued(
-    "TEXT",
-    "What trainers must compute like (`GET /version` tells one's)",
-  ),
-  reset: flag("What the next trainer that comes brings"),
+  set: valued("TEXT", "Require this fingerprint (`GET /version` shows one)"),
+  reset: flag("Require the fingerprint of the next trainer that joins"),
   ...edgeArguments,
 } satisfies ArgsDef;
 
@@ -112,7 +105,7 @@ export const fingerprintCommand = defineCommand({
   meta: {
     name: "fingerprint",
     description:
-      "What a run's trainers must compute like; with another, its present step is computed again",
+      "Show or change the arithmetic fingerprint that a run requires of its trainers; a change restarts the current step",
   },
   args: fingerprintArgs,
   async run(context) {

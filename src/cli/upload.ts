@@ -15,10 +15,10 @@ import { allSendingsOf, sendFiles } from "./send-files.ts";
 import { tell } from "./tell.ts";
 
 const args = {
-  path: operand("A file, or a directory, whose files lie in a folder then"),
+  path: operand("A file, or a directory, which becomes a folder"),
   url: edgeArguments.url,
   token: fileArguments.token,
-  name: valued("NAME", "What it is called there (default: as here)"),
+  name: valued("NAME", "Name on the edge (default: the same name)"),
   json: outputArguments.json,
 } as const;
 
@@ -26,7 +26,7 @@ export const uploadCommand = defineCommand({
   meta: {
     name: "upload",
     description:
-      "A file or a directory to an edge; after a kill, what is missing",
+      "Upload a file or a directory to an edge; repeating the command continues an interrupted upload",
   },
   args,
   async run(context) {

@@ -56,14 +56,14 @@ export function usage(described: Described): string {
     ]),
     ...section("Options", [
       ...shown,
-      ["-h, --help", "Show this, and do nothing else"],
-      ["--version", "Show the version, and do nothing else"],
+      ["-h, --help", "Show this help and exit"],
+      ["--version", "Show the version and exit"],
     ]),
     ...(passedTo
       ? [
           "",
           ...wrap(
-            `All else goes to \`${passedTo}\`; see \`npx ${passedTo} --help\`.`,
+            `Other arguments are passed to \`${passedTo}\`; see \`npx ${passedTo} --help\`.`,
             0,
           ),
         ]

@@ -15,7 +15,7 @@ export const watchCommand = defineCommand({
   meta: {
     name: "watch",
     description:
-      "Show a run as it goes, from its first step that is kept to its end; Ctrl-C leaves it running",
+      "Follow a run from its first kept event to its end; Ctrl-C leaves it running",
   },
   args,
   async run(context) {

@@ -9,7 +9,7 @@ const ALL = Object.keys(BUILD_TARGETS).join(", ");
 await runScript({
   meta: {
     name: "npm run build --",
-    description: "Build what is not as its sources say",
+    description: "Build everything that is out of date",
   },
   args: {},
   operands: {
@@ -20,7 +20,9 @@ await runScript({
     const chosen = names.length > 0 ? names : Object.keys(BUILD_TARGETS);
     const built = await ensureBuilt(...chosen.map(targetOf));
     console.log(
-      built.length > 0 ? `built ${built.join(", ")}` : "all is built already",
+      built.length > 0
+        ? `built ${built.join(", ")}`
+        : "everything is up to date",
     );
   },
 });

@@ -17,7 +17,7 @@ const TOOLS = [
 await runScript({
   meta: {
     name: "npm run check --",
-    description: "Check types, lint, what nobody uses, and format",
+    description: "Check types, lint, unused code and format",
   },
   args: {},
   async run() {

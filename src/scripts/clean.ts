@@ -21,11 +21,11 @@ await runScript({
   meta: {
     name: "npm run clean --",
     description:
-      "Remove builds, and what local edges keep: runs, corpora, files. Checkpoints stay",
+      "Remove builds and the state of local edges: runs, datasets, files. Checkpoints are kept",
   },
   args: {
-    yes: flag("Do not ask"),
-    checkpoints: flag("Remove kept runs too: checkpoints and metrics"),
+    yes: flag("Do not ask for confirmation"),
+    checkpoints: flag("Remove checkpoints and metrics of kept runs too"),
   },
   async run({ args }) {
     const folders = servedFolders();

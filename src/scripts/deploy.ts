@@ -5,7 +5,8 @@ import { runTool } from "./tool.ts";
 await runScript({
   meta: {
     name: "npm run deploy --",
-    description: "Deploy the edge to Cloudflare, as wrangler.toml says",
+    description:
+      "Deploy the edge to Cloudflare, as configured in wrangler.toml",
   },
   args: {},
   passedTo: "wrangler deploy",

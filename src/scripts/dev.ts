@@ -5,8 +5,7 @@ import { runTool } from "./tool.ts";
 await runScript({
   meta: {
     name: "npm run dev --",
-    description:
-      "Serve the edge by wrangler, and build it anew at every change",
+    description: "Serve the edge with wrangler, and rebuild it at every change",
   },
   args: {},
   passedTo: "wrangler dev",

@@ -53,16 +53,20 @@ const CHARTS = "gradients";
 await runScript({
   meta: {
     name: "npm run gradients --",
-    description: "Compare the gradients of every recipe with those of f32",
+    description:
+      "Compare the gradients of every recipe with those of f32; writes docs/gradients.md",
   },
   args: {
-    text: valued("FILE", "What the batch is drawn from (default: Moby Dick)"),
-    draws: valued("N", "Of each recipe's noise, a power of two", "64"),
-    out: valued("FOLDER", "Of the page and its charts", "docs"),
+    text: valued(
+      "FILE",
+      "Text that the batch is drawn from (default: Moby Dick)",
+    ),
+    draws: valued("N", "Noise draws per recipe, a power of two", "64"),
+    out: valued("FOLDER", "Folder for the page and its charts", "docs"),
   },
   operands: {
     name: "checkpoint",
-    description: "File to read (default: the run's that was trained last)",
+    description: "Checkpoint to read (default: that of the latest run)",
   },
   async run({ args }) {
     const draws = wholeNumber("draws", args.draws, 1);

@@ -5,7 +5,7 @@ await runScript({
   meta: {
     name: "npm run pack --",
     description:
-      "Make the package that users install; prints its tarball's path",
+      "Make the package that users install, and print the path of its tarball",
   },
   args: {},
   async run() {

@@ -12,30 +12,26 @@ import { runScript } from "./script.ts";
 await runScript({
   meta: {
     name: "npm run sample --",
-    description: "Write text with a model that `npm run train` has trained",
+    description: "Generate text with a model trained by `npm run train`",
   },
   args: {
-    prompt: valued("TEXT", "What the text begins with", "The "),
+    prompt: valued("TEXT", "Start of the text", "The "),
     tokens: valued("N", "Tokens to write after the prompt", "300"),
     temperature: valued(
       "X",
-      "How daring: 0 takes the likeliest token each time",
+      "Sampling temperature; 0 always takes the likeliest token",
       "0.8",
     ),
-    "top-k": valued(
-      "N",
-      "Only so many of the likeliest tokens stay in play",
-      "40",
-    ),
+    "top-k": valued("N", "Sample from the N likeliest tokens only", "40"),
     seed: valued(
       "N",
-      "Of all randomness: the same options give the same text",
+      "Seed of sampling; the same options give the same text",
       "0",
     ),
   },
   operands: {
     name: "checkpoint",
-    description: "File to read (default: the run's that was trained last)",
+    description: "Checkpoint to read (default: that of the latest run)",
   },
   async run({ args }) {
     const options = {

@@ -51,7 +51,7 @@ export async function runScript<const T extends ArgsDef>(
     console.error(explained(error));
     const isUsage = isUsageError(error);
     const next = isUsage
-      ? `\`${script.meta.name} --help\` tells what there is`
+      ? `See \`${script.meta.name} --help\``
       : nextStep(error);
     if (next !== undefined) console.error(next);
     process.exitCode = isUsage ? 2 : 1;

@@ -68,7 +68,7 @@ test("without a terminal it tells what would go, and removes nothing", () => {
   expect(stdout).toContain("  .mxfp4-edge/train/objects (0.0 MB)\n");
   expect(stdout).toMatch(/keeps, without --checkpoints:\n[^]*runs\/tiny/);
   expect(stderr).toBe(
-    "Expected --yes where there is no terminal to ask in; nothing was removed\n`npm run clean -- --help` tells what there is\n",
+    "Expected --yes where there is no terminal to ask in; nothing was removed\nSee `npm run clean -- --help`\n",
   );
   expect(there([...STATE, ...KEPT, ...FOREIGN])).toEqual([
     ...STATE,

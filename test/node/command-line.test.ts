@@ -122,26 +122,22 @@ test.each(ALL)(
 );
 
 test.each([
-  [
-    ["no-such"],
-    2,
-    'got "no-such"\n`npm run mxfp4-edge -- --help` tells what there is\n',
-  ],
+  [["no-such"], 2, 'got "no-such"\nSee `npm run mxfp4-edge -- --help`\n'],
   [
     ["runs", "exprt"],
     2,
-    "Expected options alone, got exprt\n`npm run mxfp4-edge -- runs --help`",
+    "Expected options alone, got exprt\nSee `npm run mxfp4-edge -- runs --help`",
   ],
   [
     ["runs", "export"],
     2,
-    "Expected <run>, got none\n`npm run mxfp4-edge -- runs export --help` tells",
+    "Expected <run>, got none\nSee `npm run mxfp4-edge -- runs export --help`\n",
   ],
   [["rewind", "a"], 2, "Expected --step, got none\n"],
   [
     ["train", "--stepz", "3"],
     2,
-    "got --stepz; the closest is --steps\n`npm run train -- --help`",
+    "got --stepz; the closest is --steps\nSee `npm run train -- --help`",
   ],
   [
     ["generate", "x", "--tokens", "9"],
@@ -149,9 +145,17 @@ test.each([
     "the closest are --max-tokens, --token\n",
   ],
   [["quantise", "x"], 2, "the closest are quantize, dequantize\n"],
-  [["train", "--steps", "x"], 2, 'from 1, got "x"\n`npm run train -- --help`'],
-  [["serve", "--port", "x"], 2, 'to 65535, got "x"\n`npm start -- --help` '],
-  [["ablation", "--seeds", "0"], 2, 'got "0"\n`npm run ablation -- --help` '],
+  [
+    ["train", "--steps", "x"],
+    2,
+    'from 1, got "x"\nSee `npm run train -- --help`',
+  ],
+  [["serve", "--port", "x"], 2, 'to 65535, got "x"\nSee `npm start -- --help`'],
+  [
+    ["ablation", "--seeds", "0"],
+    2,
+    'got "0"\nSee `npm run ablation -- --help`',
+  ],
   [["completion", "csh"], 2, 'got "csh"'],
   [["runs", "--url", "http://127.0.0.1:1"], 1, "`npm start` serves"],
   [["runs", "--url", "here"], 2, "Expected --url to be of http or https"],
@@ -164,7 +168,7 @@ test.each([
   [["audit", "a", "--step", "1.5"], 2, 'from 0, got "1.5"\n'],
   [["train", "--detach"], 2, "Expected --detach with --url"],
   [["train", "--resume", "--url", "http://x"], 2, "with --from, got"],
-  [["train", "--verify", "2"], 2, "at most 1, got 2\n`npm run train"],
+  [["train", "--verify", "2"], 2, "at most 1, got 2\nSee `npm run train"],
   [["train", "--batch", "5", "--microbatches", "2"], 2, "a multiple of"],
   [["train", "--vocabulary", "16385"], 2, "at most 16384, got 16385\n"],
   [

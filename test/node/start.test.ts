@@ -73,7 +73,7 @@ test.each(["0.0.0.0", "127.0.0.2", "::"])(
     expect(await start(args).ended).toEqual({
       code: 2,
       stdout: "",
-      stderr: `Expected a token where the edge serves beyond this machine, on ${host}, got none\n\`npm start -- --help\` tells what there is\n`,
+      stderr: `Expected a token where the edge serves beyond this machine, on ${host}, got none\nSee \`npm start -- --help\`\n`,
     });
     expect(existsSync(state)).toBe(false);
   },
@@ -156,6 +156,6 @@ test.each([
   expect(await start(args).ended).toEqual({
     code: 2,
     stdout: "",
-    stderr: `${message}\n\`npm start -- --help\` tells what there is\n`,
+    stderr: `${message}\nSee \`npm start -- --help\`\n`,
   });
 });

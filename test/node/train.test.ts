@@ -255,7 +255,7 @@ describe("a run to its end", () => {
     expect(sample("--temperature", "-1", checkpoint())).toMatchObject({
       status: 2,
       error:
-        'Expected --temperature to be a number from 0, got "-1"\n`npm run sample -- --help` tells what there is\n',
+        'Expected --temperature to be a number from 0, got "-1"\nSee `npm run sample -- --help`\n',
     });
   });
 

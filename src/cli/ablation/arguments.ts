@@ -10,35 +10,35 @@ import { SETTINGS } from "./settings.ts";
 export const DEFAULT_SEEDS = 4;
 
 export const ablationArgs = {
-  quick: flag("The four recipes of the paper on a small model, in minutes"),
+  quick: flag("Compare the paper's four recipes on a small model, in minutes"),
   settings: valued(
     "NAME,…",
-    `Of the page: ${SETTINGS.map(({ name }) => name).join(", ")} (default: all)`,
+    `Settings of docs/ablation.md: ${SETTINGS.map(({ name }) => name).join(", ")} (default: all)`,
   ),
-  recipes: valued("NAME,…", "A setting of one's own: its recipes"),
-  "gradient-dtypes": valued("NAME,…", "How gradients travel"),
-  optimizers: valued("NAME,…", "What updates the parameters, each a setting"),
-  preset: oneOf(MODEL_PRESET_NAMES, "Sizes of the model (default: tiny)"),
-  arch: oneOf(ARCHITECTURES, "What the model is (default: gpt2)"),
-  steps: valued("N", "Optimizer steps (default: 800)"),
-  batch: valued("N", "Sequences of a step (default: 8)"),
-  microbatches: valued("N", "Parts of a step (default: 4)"),
+  recipes: valued("NAME,…", "Recipes to compare, as a setting of your own"),
+  "gradient-dtypes": valued("NAME,…", "Formats in which gradients are sent"),
+  optimizers: valued("NAME,…", "Optimizers; each becomes a setting"),
+  preset: oneOf(MODEL_PRESET_NAMES, "Model size (default: tiny)"),
+  arch: oneOf(ARCHITECTURES, "Architecture (default: gpt2)"),
+  steps: valued("N", "Number of optimizer steps (default: 800)"),
+  batch: valued("N", "Sequences per step (default: 8)"),
+  microbatches: valued("N", "Microbatches per step (default: 4)"),
   ...rateArguments,
   "text-bytes": valued(
     "N",
-    "Of the text, from its start; 0, the default, for all",
+    "Use only the first N bytes of the text (default: 0, for all)",
   ),
-  seeds: valued("N", `Runs of each arm (default: ${DEFAULT_SEEDS})`),
-  jobs: valued("N", "Runs at a time (default: one a core)"),
-  state: valued(
-    "FOLDER",
-    "Where finished runs are kept (default: .mxfp4-edge)",
+  seeds: valued(
+    "N",
+    `Runs per recipe or variant, one per seed (default: ${DEFAULT_SEEDS})`,
   ),
+  jobs: valued("N", "Number of parallel runs (default: one per core)"),
+  state: valued("FOLDER", "Folder for finished runs (default: .mxfp4-edge)"),
   out: valued(
     "FOLDER",
-    "Of page, charts and data (default: docs of a clone for all settings; else in the state folder)",
+    "Folder for the page, charts and data (default: for all settings in a clone, docs; else in the state folder)",
   ),
-  json: flag("Data as JSON, not tables"),
+  json: flag("Print JSON instead of tables"),
   ...configArgument,
 } as const satisfies ArgsDef;
 

@@ -4,7 +4,8 @@ import { ablationArgs } from "./arguments.ts";
 export const ablationCommand = {
   meta: {
     name: "ablation",
-    description: "Train with every recipe and several seeds, and compare",
+    description:
+      "Train with several recipes and seeds, and compare the results",
   },
   args: ablationArgs,
   async run(context: Parameters<typeof checkArguments>[0]): Promise<void> {

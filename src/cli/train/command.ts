@@ -5,7 +5,7 @@ export const trainCommand = {
   meta: {
     name: "train",
     description:
-      "Train a small GPT on an edge of this machine, or on another by --url, data-parallel, in MXFP4",
+      "Train a small GPT or Llama in MXFP4, data-parallel, on a local edge or on the edge at --url",
   },
   args: trainArgs,
   async run(context: Parameters<typeof checkArguments>[0]): Promise<void> {

@@ -9,18 +9,30 @@ import { oneOf, valued } from "../argument.ts";
 import { finite, positive, wholeNumber } from "../numbers.ts";
 
 export const rateArguments = {
-  "learning-rate": valued("X", "Peak of AdamW (default: the optimizer's)"),
-  "matrix-learning-rate": valued("X", "Peak of what updates matrices"),
+  "learning-rate": valued(
+    "X",
+    "Peak learning rate of AdamW (default: the optimizer's)",
+  ),
+  "matrix-learning-rate": valued(
+    "X",
+    "Peak learning rate of the matrices' optimizer",
+  ),
 } as const satisfies ArgsDef;
 
 export const optimizerArguments = {
-  optimizer: oneOf(OPTIMIZER_NAMES, "What updates the parameters", "muon"),
+  optimizer: oneOf(OPTIMIZER_NAMES, "Optimizer", "muon"),
   ...rateArguments,
-  schedule: oneOf(SCHEDULES, "How rates fall (default: the optimizer's)"),
-  warmup: valued("N", "Steps to the peak"),
-  cooldown: valued("N", "Last steps, in which a constant rate falls"),
-  momentum: valued("X", "Of Muon"),
-  "weight-decay": valued("X", "Of matrices and tables"),
+  schedule: oneOf(
+    SCHEDULES,
+    "Learning rate schedule (default: the optimizer's)",
+  ),
+  warmup: valued("N", "Warm-up steps"),
+  cooldown: valued(
+    "N",
+    "Steps at the end in which a constant rate decays to 0",
+  ),
+  momentum: valued("X", "Momentum of Muon"),
+  "weight-decay": valued("X", "Weight decay of matrices and embeddings"),
 } as const satisfies ArgsDef;
 
 type RateArgs = Partial<ParsedArgs<typeof rateArguments>>;

@@ -94,7 +94,8 @@ export const ANALYZE = route({
   path: "/v1/analyze",
   tag: "tensors",
   access: "owner",
-  summary: "What quantizing would do to each tensor, by several schemes",
+  summary:
+    "Report the quantization error of each tensor, for one or more schemes",
   description:
     "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type. With `for` the tensors are those that the loader takes in MXFP4, the schemes those that it undoes (each scale rule unless told), and `loaders` has what is best for it; a job does the same of a folder.",
   options: ANALYZE_MODEL_OPTIONS,
