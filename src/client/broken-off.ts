@@ -17,11 +17,14 @@ export class BrokenOff extends AppError {
   }
 }
 
-/** The bytes of an answer. Errors: `BrokenOff`, the connection ended, or brought fewer than were declared */
-export async function* bytesOf(
-  response: Response,
-): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const { headers, body } = response;
+/** The bytes of an answer, a piece at a time. */
+type Pieces = {
+  /** Undefined past the last. Errors: `BrokenOff`, the connection ended, or brought fewer than were declared */
+  next(): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  cancel(reason?: unknown): Promise<void>;
+};
+
+export function answerPieces({ headers, body }: Response): Pieces {
   // What came compressed is longer than it was declared.
   const isPlain = !headers.has("Content-Encoding");
   const declared = isPlain ? headers.get("Content-Length") : null;
@@ -30,22 +33,39 @@ export async function* bytesOf(
   let bytes = 0;
   // Not every browser iterates over a stream.
   const reader = body?.getReader();
-  try {
-    while (reader) {
-      const { value, done } = await reader.read().catch((cause: unknown) => {
+  return {
+    async next() {
+      const piece = await reader?.read().catch((cause: unknown) => {
+        // What knows why says it.
+        if (cause instanceof AppError) throw cause;
         const got = `${bytes} and a connection that ended: ${reasonOf(cause)}`;
         throw new BrokenOff(expected, got, cause);
       });
-      if (done) break;
-      bytes += value.length;
-      yield value;
+      bytes += piece?.value?.length ?? 0;
+      const isOver = piece === undefined || piece.done;
+      if (isOver && declared !== null && bytes !== Number(declared))
+        throw new BrokenOff(expected, `${bytes}`);
+      return piece?.value;
+    },
+    cancel: async (reason) => reader?.cancel(reason),
+  };
+}
+
+/** All pieces. Errors: as `Pieces.next` */
+export async function* bytesOf(
+  response: Response,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const pieces = answerPieces(response);
+  try {
+    for (;;) {
+      const piece = await pieces.next();
+      if (piece === undefined) break;
+      yield piece;
     }
   } finally {
     // One that failed cannot be cancelled, and need not be.
-    await reader?.cancel().catch(() => {});
+    await pieces.cancel().catch(() => {});
   }
-  if (declared !== null && bytes !== Number(declared))
-    throw new BrokenOff(expected, `${bytes}`);
 }
 
 /** All of them. Errors: as `bytesOf` */

@@ -38,7 +38,7 @@ export type RequestOptions = {
   headers?: Record<string, string>;
   /** Of one attempt, until the answer begins; none when 0. */
   timeoutMs?: number;
-  /** The body is a stream, which cannot be sent again. */
+  /** Sent once, whatever comes of it: a body that is a stream cannot be sent again. */
   isOnce?: boolean;
 };
 

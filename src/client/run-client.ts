@@ -18,6 +18,7 @@ import { readEvents } from "./events.ts";
 import type { Http } from "./http.ts";
 import { datasetPath, queryOf, runPath } from "./paths.ts";
 import { readTextEvents } from "./text.ts";
+import { withReason } from "./with-reason.ts";
 
 const BINARY = { "Content-Type": "application/octet-stream" };
 
@@ -236,9 +237,9 @@ export class RunClient {
    * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
    * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
    * that a run is resumed from. Of one of `states`, where it is told, and else of the present step; with chain `authors`, who
-   * told what stands in its metadata too.
+   * told what stands in its metadata too. A body that breaks off says why, as where the run was rewound meanwhile.
    */
-  checkpoint(
+  async checkpoint(
     options: {
       format?: "safetensors" | "hf" | "gguf" | "gguf-mxfp4";
       state?: "parameters" | "full";
@@ -246,8 +247,10 @@ export class RunClient {
       chain?: "authors";
     } = {},
   ): Promise<Response> {
+    const path = `${this.#path}/checkpoint`;
     const query = queryOf(options);
-    return this.#http.request("GET", `${this.#path}/checkpoint${query}`);
+    const answer = await this.#http.request("GET", path + query);
+    return withReason(this.#http, path, answer);
   }
 
   /** What its parameters of the moment write, piece by piece, and at last how it ended. */

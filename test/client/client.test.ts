@@ -113,6 +113,33 @@ test("an answer that breaks off, or comes damaged, is asked for again", async ()
   expect(pulled.requests.length).toBe(4);
 });
 
+test("a checkpoint that breaks off asks once what has become of it, and says that or that it broke off", async () => {
+  const brokenOff = (headers: Record<string, string>) =>
+    new Response("abc", { headers: { "Content-Length": "4", ...headers } });
+  const location = "/v1/runs/x/checkpoint?format=gguf&step=3&timeline=a-1";
+  const told = { "Content-Location": location };
+  const read = async (headers: Record<string, string>, again: Response[]) => {
+    const { client, requests } = clientOf([brokenOff(headers), ...again]);
+    const answer = await client.run("x").checkpoint({ format: "gguf" });
+    await expect(answer.text()).rejects.toMatchObject({
+      name: "AppError",
+      ...(again[0]?.status === 410
+        ? { code: "step_gone", message: "Expected x, got y" }
+        : { code: "unavailable", message: "Expected 4 bytes, got 3" }),
+    });
+    return requests.map(({ url }) => url.replace("http://test", ""));
+  };
+  const path = "/v1/runs/x/checkpoint?format=gguf";
+  expect(await read({}, [])).toEqual([path]);
+  for (const again of [
+    problem(410, "step_gone"),
+    problem(503, "overloaded"),
+    problem(503, "unavailable"),
+    new Response("abcd", { headers: told }),
+  ])
+    expect(await read(told, [again])).toEqual([path, location]);
+});
+
 test("patience ends", async () => {
   const { client, requests } = clientOf(
     Array.from({ length: 100 }, () => problem(503, "unavailable")),

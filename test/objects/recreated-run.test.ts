@@ -2,8 +2,10 @@
 import { reset } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import { openCheckpoint } from "../../src/objects/run/checkpoint-stream.ts";
+import type { ShardStub } from "../../src/objects/shard/shard-stub.ts";
 import type { CheckpointFolder } from "../../src/training/checkpoint-folder.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
+import { problemOf, send } from "../http/support.ts";
 import {
   bindings,
   finish,
@@ -75,5 +77,85 @@ test("a checkpoint that is being read breaks off when its run is removed or goes
   expect(await read(await open("again"))).toBeGreaterThan(0);
   await expect(read(removed)).rejects.toMatchObject({
     code: "step_gone",
+  });
+});
+
+const REWOUND = /: the run was rewound; ask again$/;
+
+test.each(["safetensors", "hf", "gguf", "gguf-mxfp4"])(
+  "an export as %s whose run is rewound before its first byte is refused, and says so",
+  async (format) => {
+    const { run } = await startScripted({ steps: 5 });
+    const getByName = (name: string) => {
+      const shard = bindings.PARAMETER_SHARD.getByName(name) as unknown as ShardStub; // prettier-ignore
+      return {
+        pinned: async (...args: Parameters<ShardStub["pinned"]>) => {
+          await run.rewind(0);
+          return shard.pinned(...args);
+        },
+      };
+    };
+    const PARAMETER_SHARD = { getByName } as unknown as DurableObjectNamespace;
+    const path = `/v1/runs/${run.run}/checkpoint?format=${format}`;
+    const refused = await send(path, {}, { PARAMETER_SHARD });
+    const { detail } = await problemOf(refused, 410, "step_gone");
+    expect(detail).toMatch(REWOUND);
+  },
+);
+
+test("amid the bytes, reading an export fails with what its run says: it was rewound, removed, or another has its id", async () => {
+  const owner = await startScripted({ run: "again", steps: 9, shards: 3 });
+  const { run } = owner;
+  await owner.reach(3);
+  type Options = Parameters<typeof run.checkpoint>[0];
+  const begin = async (options?: Options) => {
+    const response = await run.checkpoint(options);
+    const reader = response.body!.getReader();
+    let read = (await reader.read()).value!.length;
+    const readRest = async () => {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        read += value.length;
+      }
+      expect(`${read}`).toBe(response.headers.get("Content-Length"));
+    };
+    return readRest;
+  };
+  // What its run only goes on under comes whole.
+  const whole = await begin();
+  await owner.reach(4);
+  await whole();
+
+  const readings = await Promise.all([begin({ state: "full" }), begin({ format: "hf" })]); // prettier-ignore
+  // Step 4 comes again, and is another.
+  expect((await run.rewind(3)).step).toBe(2);
+  while ((await run.status()).step < 4) await owner.doLease(77);
+  for (const readRest of readings)
+    await expect(readRest()).rejects.toMatchObject({
+      code: "step_gone",
+      message: expect.stringMatching(REWOUND) as string,
+    });
+
+  const ofRemoved = await begin();
+  await run.setState("cancelled");
+  const ofAnother = await begin();
+  await run.remove();
+  await expect(ofRemoved()).rejects.toMatchObject({ code: "run_not_found" });
+  await startRun({ run: "again", dataset: owner.status.config.dataset.name, seed: 9 }); // prettier-ignore
+  await expect(ofAnother()).rejects.toThrow("another has its id; ask again");
+});
+
+test("an export whose state gave way to later ones says which", async () => {
+  const owner = await startScripted({ steps: 9, shards: 3, snapshotSteps: 9 });
+  await owner.reach(1);
+  const first = await owner.run.checkpoint();
+  for (const step of [2, 3]) {
+    await owner.reach(step);
+    await (await owner.run.checkpoint()).arrayBuffer();
+  }
+  await expect(first.arrayBuffer()).rejects.toMatchObject({
+    code: "step_gone",
+    message: expect.stringContaining("one of 0, 3; got 1") as string,
   });
 });

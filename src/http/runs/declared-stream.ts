@@ -14,6 +14,30 @@ export function declaredStream(
   return readable;
 }
 
+/**
+ * `chunks`, the first of which are taken before anything is answered, until `isBegun`: what fails by then is refused in
+ * its own words.
+ */
+export async function begun(
+  chunks: AsyncGenerator<Uint8Array>,
+  isBegun: () => boolean,
+): Promise<AsyncGenerator<Uint8Array>> {
+  const taken: Uint8Array[] = [];
+  while (!isBegun()) {
+    const { value, done } = await chunks.next();
+    if (done) break;
+    taken.push(value);
+  }
+  return (async function* () {
+    try {
+      yield* taken;
+      yield* chunks;
+    } finally {
+      await chunks.return(undefined);
+    }
+  })();
+}
+
 async function pump(
   chunks: AsyncGenerator<Uint8Array>,
   writer: WritableStreamDefaultWriter<Uint8Array>,

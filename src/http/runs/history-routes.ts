@@ -5,11 +5,11 @@ import { choice } from "../../api/option-kinds.ts";
 import { openCheckpoint } from "../../objects/run/checkpoint-stream.ts";
 import { fetchEvents, runStub } from "../../objects/run/run.ts";
 import { U32 } from "../declaration/path.ts";
-import { optional } from "../declaration/parameter.ts";
+import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { requestSchema } from "../declaration/schema.ts";
 import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
-import { declaredStream } from "./declared-stream.ts";
+import { begun, declaredStream } from "./declared-stream.ts";
 import { runStatusSchema } from "./run-schemas.ts";
 import { statesSchema, stepRecordSchema } from "./step-schemas.ts";
 import { json } from "../json.ts";
@@ -183,6 +183,9 @@ export const HISTORY_ROUTES = [
         },
         "invalid_number",
       ),
+      timeline: textParameter(
+        "As in Content-Location: `step_gone` once the run was rewound, or another has its id",
+      ),
       chain: optional(
         choice(
           CHAINS,
@@ -199,11 +202,13 @@ export const HISTORY_ROUTES = [
         headers: {
           "Content-Length": "Bytes of the file",
           "Content-Disposition": "A name for it",
+          "Content-Location":
+            "Of what it is, whatever becomes of the run: asked for when a body has broken off, it says why",
         },
       },
     },
     errors: ["invalid_number", "future_step", "step_gone"],
-    async handle(c, { run, format, state, step: asked, chain }) {
+    async handle(c, { run, format, state, step: asked, timeline, chain }) {
       if (state === "full" && format !== "safetensors") {
         throw new AppError(
           "invalid_option",
@@ -211,17 +216,24 @@ export const HISTORY_ROUTES = [
         );
       }
       const isFull = state === "full";
-      const { step, folder } = await openCheckpoint(c.env, run, {
+      const opened = await openCheckpoint(c.env, run, {
         isFull,
         step: asked,
+        timeline,
         hasChain: chain === "authors",
       });
+      const { step, folder, hasRead } = opened;
       const { bytes, ending, type, chunks } = await exportCheckpoint(
         folder,
         format,
       );
-      return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
+      const body = await begun(chunks, hasRead);
+      const location = new URL(c.req.url);
+      location.searchParams.set("step", String(step));
+      location.searchParams.set("timeline", opened.timeline);
+      return c.body(declaredStream(c.executionCtx, bytes, body), 200, {
         "Content-Type": type,
+        "Content-Location": location.pathname + location.search,
         "Content-Length": String(bytes),
         "Content-Disposition": `attachment; filename="${run}-step-${step}.${ending}"`,
         "Cache-Control": "no-store",

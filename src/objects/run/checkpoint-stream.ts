@@ -28,19 +28,34 @@ export type CheckpointContents = {
   isFull: boolean;
   /** The present one unless told. */
   step?: number | undefined;
+  /** Whose, as an earlier answer told it; refused where that is over. */
+  timeline?: string | undefined;
   /** The digest of who told what, which differs by who trained. */
   hasChain?: boolean;
 };
 
-/** Errors: `run_not_found`; `future_step`; `step_gone`, its state is not kept */
+/**
+ * `timeline` is whose state it is; `hasRead`, whether some of the state has been read.
+ * Errors: `run_not_found`; `future_step`; `step_gone`, its state is not kept
+ */
 export async function openCheckpoint(
   bindings: ObjectBindings,
   run: string,
-  { isFull, step: asked, hasChain = false }: CheckpointContents,
-): Promise<{ step: number; results: string; folder: CheckpointFolder }> {
+  { isFull, step: asked, timeline: wanted, hasChain }: CheckpointContents,
+): Promise<{
+  step: number;
+  timeline: string;
+  results: string;
+  folder: CheckpointFolder;
+  hasRead: () => boolean;
+}> {
   const stub = runStub(bindings, run);
-  const pinned = await stub.pinCheckpoint(isFull, asked ?? null);
-  const { step, pinnedOf, link, config, tokenizer, tokens } = pinned;
+  const pinned = await stub.pinCheckpoint(
+    isFull,
+    asked ?? null,
+    wanted ?? null,
+  );
+  const { step, timeline, link, config, tokenizer, tokens } = pinned;
   const { table } = modelOf(config.model);
   // Where each vector of each shard lies in the flat vector.
   const parts = runRanges(config).shards.flatMap((range) =>
@@ -50,11 +65,13 @@ export async function openCheckpoint(
       shard: range.index,
     })),
   );
-  const read = keepRows(async (shard, part, row) =>
-    fromResult(
-      await shardStub(bindings, run, shard).pinned(pinnedOf, step, part, row),
-    ),
-  );
+  let hasRead = false;
+  const read = keepRows(async (shard, part, row) => {
+    const stub = shardStub(bindings, run, shard);
+    const bytes = fromResult(await stub.pinned(timeline, step, part, row));
+    hasRead = true;
+    return bytes;
+  });
 
   async function* state(range: StateRange): AsyncGenerator<Uint8Array> {
     const own = parts.filter(({ moment }) => moment === range.moment);
@@ -75,6 +92,8 @@ export async function openCheckpoint(
   }
   return {
     step,
+    timeline,
+    hasRead: () => hasRead,
     results: link.results,
     folder: checkpointFolder(
       config,

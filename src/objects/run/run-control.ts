@@ -16,7 +16,7 @@ import { readTokenizer } from "../directory/stored-dataset.ts";
 import { newRunKeys, OWNER } from "../platform/author.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { outdatedRun } from "../platform/schema.ts";
-import type { PinnedOf } from "../shard/pinned-state.ts";
+import { checkTimeline, timelineOf } from "../shard/pinned-state.ts";
 import { Admission } from "./admission.ts";
 import { resultsOf } from "./ballot-store.ts";
 import type { Link } from "../../training/results-digest.ts";
@@ -176,14 +176,16 @@ export class RunControl {
 
   /**
    * Every shard's parameters of one step, the present one unless told, or all of its state, set aside to be read.
-   * Errors: `future_step`, `step_gone`
+   * Errors: `future_step`, `step_gone`, also where the state was to be of a timeline that is over
    */
   async pinCheckpoint(
     isFull: boolean,
     asked: number | null,
+    wanted: string | null,
   ): Promise<{
     step: number;
-    pinnedOf: PinnedOf;
+    /** As `timelineOf` has it. */
+    timeline: string;
     /** SHA-256 of what the steps before came to, and of who told so. */
     link: Link;
     /** Trained on so far. */
@@ -195,16 +197,16 @@ export class RunControl {
       const { present, progress, stepEnd, store } = this.#parts;
       const record = present.record();
       const { config } = record;
+      const timeline = timelineOf(record.keys, record.rewinds);
+      if (wanted !== null) checkTimeline(timeline, wanted);
       const step = asked ?? record.step;
       await checkStateStep(this.#parts, step);
       await allOf(progress.shards(record), (shard) => shard.pin(step, isFull));
       const tokens = store.history.tokensBefore({ config, step });
       const link = await stepEnd.linkBefore(step);
-      const { keys, rewinds } = record;
-      const pinnedOf = { creation: keys.creation, rewinds };
       return {
         step,
-        pinnedOf,
+        timeline,
         link,
         tokens,
         config,

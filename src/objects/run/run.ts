@@ -126,8 +126,11 @@ function runMethods(run: RunControl) {
     ) => run.desk.reportConflict(caller, step, microbatch, key),
     stateSteps: () => run.stateSteps(),
     rewind: (step: number) => run.rewind(step),
-    pinCheckpoint: (isFull: boolean, step: number | null) =>
-      run.pinCheckpoint(isFull, step),
+    pinCheckpoint: (
+      isFull: boolean,
+      step: number | null,
+      timeline: string | null,
+    ) => run.pinCheckpoint(isFull, step, timeline),
     remove: () => run.remove(),
   };
 }

@@ -5,7 +5,7 @@
  * snapshot with the logged updates replayed, bit for bit, and may be dropped at any time.
  */
 import { DurableObject } from "cloudflare:workers";
-import { AppError, type Result, toResult } from "../../api/errors.ts";
+import { type Result, toResult } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { Update } from "../../training/optimizer.ts";
@@ -16,7 +16,12 @@ import { CurrentState, type Prepared, type Taken } from "./current-state.ts";
 import { importedState } from "./imported-state.ts";
 import { geometryOf } from "./moments-by-group.ts";
 import { pastRow, pastSteps } from "./past-states.ts";
-import { type PinnedOf, PinnedState } from "./pinned-state.ts";
+import {
+  checkTimeline,
+  PinnedState,
+  stateGone,
+  timelineOf,
+} from "./pinned-state.ts";
 import { PullDesk } from "./pull-desk.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
@@ -234,26 +239,22 @@ export class ParameterShard
 
   /**
    * f32 `[row · 256 Ki, …)` of a part of the shard's state at a step that is pinned or kept: of this run, not of another
-   * that has its id by now, nor what it came to once it had gone back.
+   * that has its id by now, nor what it came to once it had gone back. Errors: `step_gone`
    */
   pinned(
-    { creation, rewinds }: PinnedOf,
+    timeline: string,
     step: number,
     part: string,
     row: number,
   ): Promise<Result<Uint8Array>> {
     return toResult(() => {
-      const { geometry, keys, rewinds: own } = this.#current.load();
+      const { geometry, keys, rewinds } = this.#current.load();
+      checkTimeline(timelineOf(keys, rewinds), timeline);
       const bytes =
-        keys.creation === creation && own === rewinds
-          ? (this.#pins.row(step, part, row) ??
-            pastRow(geometry, this.#snapshots, { step, part, row }))
-          : undefined;
+        this.#pins.row(step, part, row) ??
+        pastRow(geometry, this.#snapshots, { step, part, row });
       if (bytes) return bytes;
-      throw new AppError(
-        "step_gone",
-        `Expected step ${step} to be pinned; ask for the checkpoint again`,
-      );
+      throw stateGone(`that of step ${step} gave way to others of later steps`);
     });
   }
 

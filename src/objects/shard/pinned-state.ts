@@ -1,12 +1,37 @@
 /** Vectors of one step's state set aside, so that a checkpoint can be read while training goes on. */
+import { AppError } from "../../api/errors.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { toRows } from "./vector-rows.ts";
 
 /** Two readers at different steps can go on side by side; a third ends the oldest. */
 const MAX_PINS = 2;
 
-/** Whose state is read: what a step came to before the run was removed or had gone back is another. */
-export type PinnedOf = Pick<RunKeys, "creation"> & { rewinds: number };
+/** Whose state is read, as a text: what a step came to before the run was removed or had gone back is another. */
+export function timelineOf(
+  { creation }: Pick<RunKeys, "creation">,
+  rewinds: number,
+): string {
+  return `${creation}-${rewinds}`;
+}
+
+/** The state of `asked` may still be there. Errors: `step_gone` */
+export function checkTimeline(own: string, asked: string): void {
+  if (own === asked) return;
+  const creationOf = (timeline: string) =>
+    timeline.slice(0, timeline.lastIndexOf("-"));
+  throw stateGone(
+    creationOf(own) === creationOf(asked)
+      ? "the run was rewound"
+      : "the run was removed, and another has its id",
+  );
+}
+
+export function stateGone(why: string): AppError {
+  return new AppError(
+    "step_gone",
+    `Expected the state that the checkpoint is of, got none: ${why}; ask again`,
+  );
+}
 
 export class PinnedState {
   readonly #sql: SqlStorage;
