@@ -3,6 +3,7 @@
  * named by `model.safetensors.index.json`, or there is the one `model.safetensors`.
  */
 import { isObject } from "../api/json.ts";
+import { firstOfSplit } from "../formats/containers/gguf-split.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import type { TensorRange } from "../formats/tensor.ts";
@@ -12,6 +13,7 @@ import type { ModelConfig } from "../formats/roles/model-config.ts";
 export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
+const GGUF_ENDING = ".gguf";
 /** Other forms of weights. */
 export const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|onnx|h5|msgpack|ot)$/;
 /** With which names begin of what an optimizer remembers, in a checkpoint of a run with all of its state. */
@@ -75,17 +77,22 @@ export function tensorFiles(
   );
 }
 
-/** The GGUF that is alone in a directory without other weights, by these names of its files. */
+/** The GGUF that is alone in a directory without other weights, by these names of its files; of one that was split, the first. */
 export function aloneGguf(names: readonly string[]): string | undefined {
-  const [gguf, ...others] = names.filter((name) => name.endsWith(".gguf"));
+  const found = names.filter(isGgufFile);
   const isModel = names.some((name) => name.endsWith(".safetensors"));
-  return isModel || others.length > 0 ? undefined : gguf;
+  if (isModel) return undefined;
+  return found.length > 1 ? firstOfSplit(found) : found[0];
+}
+
+export function isGgufFile(name: string): boolean {
+  return name.endsWith(GGUF_ENDING);
 }
 
 /** What may have been meant, where no file is of safetensors. */
 function none(names: readonly string[], folders: readonly string[]): string {
   const others = names.filter((name) => OTHER_WEIGHTS.test(name));
-  const isNamedItself = others.some((name) => name.endsWith(".gguf"));
+  const isNamedItself = others.some(isGgufFile);
   const hints = [
     ...(others.length > 0
       ? [`${others.join(", ")} is no safetensors, and not read`]

@@ -1,4 +1,5 @@
 /** What a GGUF holds, and what llama.cpp would make of it. */
+import type { GgufParts } from "./gguf-parts.ts";
 import { grouped } from "./grouped.ts";
 import { TARGETS } from "../api/scheme.ts";
 import type { GgufHead } from "../formats/containers/gguf-reader.ts";
@@ -21,12 +22,12 @@ const FLOATS = ["F32", "F16", "BF16"];
 /** Bytes of a block of Q8_0. */
 const Q8_BLOCK = 34;
 
-export function inspectGguf(
-  file: string,
-  { tensors, pairs }: GgufHead,
-): Inspection {
+export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
+  const tensors = parts.flatMap(({ name: file, gguf }) =>
+    gguf.tensors.map((tensor) => ({ ...tensor, file })),
+  );
   const inspected = tensors.map((tensor): InspectedTensor => {
-    const { name, dimensions, type } = tensor;
+    const { name, file, dimensions, type } = tensor;
     const [dtype] = TENSOR_TYPES[type]!;
     const shape = dimensions.toReversed();
     const bytes = ggufTensorBytes(tensor);

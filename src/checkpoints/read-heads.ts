@@ -2,7 +2,6 @@
 import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import {
-  type GgufHead,
   type HeadReading,
   isGguf,
   readGgufHead,
@@ -114,13 +113,11 @@ export async function readSafetensorsHead(
   return { tensors: placed, metadata };
 }
 
-/** One file: of safetensors, or a .npy, as a checkpoint without a config, or a GGUF. */
+/** One file, of safetensors or a .npy, as a checkpoint without a config. */
 export async function readOne(
   name: string,
   file: RangedFile,
-): Promise<Checkpoint | GgufHead> {
-  const gguf = await readGguf(file);
-  if (gguf) return gguf.gguf;
+): Promise<Checkpoint> {
   const tensors =
     (await readNpy(file)) ?? (await readHeadOf(name, file)).tensors;
   return checkpointOf(new Map([[name, tensors]]), undefined, undefined);

@@ -4,14 +4,12 @@ import { join } from "node:path";
 import { defineCommand } from "citty";
 import { ANALYZE_FOLDER_OPTIONS } from "../api/options.ts";
 import type { Analysis, AnalyzeFolderOptions } from "../api/tensors.ts";
-import { readTensorFile } from "../formats/containers/containers.ts";
 import { planFolderAnalysis } from "../checkpoints/analyze-plan.ts";
 import { fileAnalysis } from "../checkpoints/file-analysis.ts";
 import { readNorms } from "../checkpoints/fold.ts";
 import { checkFolderRequest } from "../checkpoints/folder-request.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
 import { readInOrder } from "../checkpoints/tensor-reads.ts";
-import { rawOf } from "../formats/operations/file-operation.ts";
 import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
@@ -26,12 +24,13 @@ import {
   fileArguments,
   UsageError,
 } from "./file-arguments.ts";
-import { fileBlob, OpenFile } from "./files.ts";
+import { fileBlob } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { openedFiles, localFolder } from "./ranged-files.ts";
 import { isDirectory } from "./send-files.ts";
 import { checkThere, withInput } from "./stdio.ts";
 import { printAnswer } from "./print-answer.ts";
+import { openTensorFile } from "./open-tensor-file.ts";
 
 const args = {
   ...fileArguments,
@@ -77,10 +76,13 @@ async function analyzeFile(
   const planned = fileAnalysis(options);
   loadKernelsFile();
   const bar = new Bar("analyze");
-  const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
+  const { input, source } = await openTensorFile(
+    file,
+    options,
+    (bytes) => bar.begin(bytes),
+    (bytes) => bar.add(bytes),
+  );
   try {
-    bar.begin(source.bytes);
-    const input = await readTensorFile(source, source.bytes, rawOf(options));
     const { conversion, report } = planned(input);
     for await (const _ of run(conversion, source)); // the report again
     return report();

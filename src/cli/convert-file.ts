@@ -4,8 +4,7 @@ import type { FileOperation, RawOptions } from "../api/tensors.ts";
 import { bytesOf } from "../client/broken-off.ts";
 import { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { run } from "../formats/stream/conversion.ts";
-import { readTensorFile } from "../formats/containers/containers.ts";
-import { planFile, rawOf } from "../formats/operations/file-operation.ts";
+import { planFile } from "../formats/operations/file-operation.ts";
 import {
   KeptValues,
   valuesOf,
@@ -18,7 +17,7 @@ import { Bar } from "./bar.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { addressOf } from "./edge-arguments.ts";
 import type { Arguments } from "./file-arguments.ts";
-import { fileBlob, OpenFile } from "./files.ts";
+import { fileBlob } from "./files.ts";
 import {
   checkOutputOrStdout,
   STANDARD,
@@ -26,6 +25,7 @@ import {
   writeOutput,
 } from "./stdio.ts";
 import { tell } from "./tell.ts";
+import { openTensorFile } from "./open-tensor-file.ts";
 
 type Request = Extract<
   FileOperation,
@@ -75,11 +75,14 @@ async function convertHere(
   bar: Bar,
 ): Promise<[from: number, to: number]> {
   loadKernelsFile();
-  const source = await OpenFile.open(file, (bytes) => bar.add(bytes));
+  const { input, source, paths } = await openTensorFile(
+    file,
+    (request.options ?? {}) as RawOptions,
+    (bytes) => bar.begin(bytes),
+    (bytes) => bar.add(bytes),
+  );
   try {
-    bar.begin(source.bytes);
-    const raw = rawOf((request.options ?? {}) as RawOptions);
-    const input = await readTensorFile(source, source.bytes, raw);
+    if (output !== STANDARD) for (const path of paths) checkApart(path, output);
     const kept = new KeptValues();
     const values = valuesOf(request.options?.nonfinite, kept);
     const conversion = planFile(input, request, values);

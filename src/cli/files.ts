@@ -4,45 +4,52 @@ import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { reasonOf } from "../client/retry.ts";
+import { bytesOfRuns, type FileRange } from "../formats/stream/file-range.ts";
 import { FileSource } from "../formats/stream/file-source.ts";
 import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
 import { beginPart, putInPlace } from "./parts.ts";
 import { writeBehind } from "./write-behind.ts";
 
-/** A file that is read from its start to its end. */
+/** Files that are read one behind the other, each from a place on to its end. */
 export class OpenFile implements ByteSource {
+  /** Of all that is read. */
   readonly bytes: number;
-  readonly #handle: FileHandle;
+  readonly #handles: readonly FileHandle[];
   readonly #source: FileSource<FileHandle>;
   readonly #onRead: (bytes: number) => void;
 
   private constructor(
-    handle: FileHandle,
-    bytes: number,
+    runs: readonly FileRange<FileHandle>[],
     onRead: (bytes: number) => void,
   ) {
-    this.#handle = handle;
-    this.bytes = bytes;
+    this.#handles = runs.map(({ file }) => file);
+    this.bytes = bytesOfRuns(runs);
     this.#onRead = onRead;
-    const whole = [{ file: handle, start: 0, end: bytes }];
-    this.#source = new FileSource(readHandle, whole, { readsAhead: true });
+    this.#source = new FileSource(readHandle, runs, { readsAhead: true });
   }
 
   /** `onRead` is told of bytes as they are taken. */
   static async open(
-    path: string,
+    files: readonly { path: string; start: number }[],
     onRead: (bytes: number) => void = () => {},
   ): Promise<OpenFile> {
-    const handle = await open(path, "r").catch((cause: unknown) => {
-      throw notReadable(path, cause);
-    });
-    const status = await handle.stat();
-    if (!status.isFile()) {
-      await handle.close();
-      throw notReadable(path);
+    const runs: FileRange<FileHandle>[] = [];
+    try {
+      for (const { path, start } of files) {
+        const file = await open(path, "r").catch((cause: unknown) => {
+          throw notReadable(path, cause);
+        });
+        const run = { file, start, end: start };
+        runs.push(run);
+        const status = await file.stat();
+        if (!status.isFile()) throw notReadable(path);
+        run.end = status.size;
+      }
+      return new OpenFile(runs, onRead);
+    } catch (error) {
+      for (const { file } of runs) await file.close();
+      throw error;
     }
-    const { size } = status;
-    return new OpenFile(handle, size, onRead);
   }
 
   async take(bytes: number): Promise<Uint8Array> {
@@ -51,8 +58,8 @@ export class OpenFile implements ByteSource {
     return taken;
   }
 
-  close(): Promise<void> {
-    return this.#handle.close();
+  async close(): Promise<void> {
+    for (const handle of this.#handles) await handle.close();
   }
 }
 

@@ -2,18 +2,16 @@ import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { defineCommand } from "citty";
 import { inspect, type Inspection } from "../checkpoints/inspect.ts";
-import { inspectGguf } from "../checkpoints/inspect-gguf.ts";
+import { inspectFile } from "../checkpoints/inspect-file.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
-import {
-  type RangedFile,
-  readFolder,
-  readOne,
-} from "../checkpoints/read-heads.ts";
+import type { OpenBeside } from "../checkpoints/gguf-parts.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
 import { flag, operand, valued } from "./argument.ts";
 import { checkBearer } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { renderInspection } from "./inspection-table.ts";
 import {
+  localBeside,
   localFile,
   localFolder,
   remoteFile,
@@ -59,16 +57,17 @@ async function inspected(
   if (/^https?:\/\//.test(path)) {
     if (path.endsWith("/"))
       return inspect(await readFolder(remoteFolder(path, token)));
-    const name = basename(new URL(path).pathname);
-    return inspectOne(name, await remoteFile(path, token));
+    return inspectNamed(basename(new URL(path).pathname), (name) =>
+      remoteFile(beside(path, name), token),
+    );
   }
   if (path === STANDARD)
     return withInput(path, async (kept) =>
-      inspectOne(path, await localFile(kept)),
+      inspectFile(path, await localFile(kept)),
     );
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
     return inspectDirectory(path);
-  return inspectOne(basename(path), await localFile(path));
+  return inspectNamed(basename(path), localBeside(path));
 }
 
 /** A model's files, or the GGUF that is alone in a directory. */
@@ -76,10 +75,19 @@ async function inspectDirectory(path: string): Promise<Inspection> {
   const folder = localFolder(path);
   const gguf = aloneGguf((await folder.list())!);
   if (gguf === undefined) return inspect(await readFolder(folder));
-  return inspectOne(gguf, await folder.open(gguf));
+  return inspectNamed(gguf, (part) => folder.open(part));
 }
 
-async function inspectOne(name: string, file: RangedFile): Promise<Inspection> {
-  const read = await readOne(name, file);
-  return "pairs" in read ? inspectGguf(name, read) : inspect(read);
+async function inspectNamed(
+  name: string,
+  open: OpenBeside,
+): Promise<Inspection> {
+  return inspectFile(name, await open(name), open);
+}
+
+/** The URL of a file beside the one at `url`, with what else that says: a query may sign all of them. */
+function beside(url: string, name: string): string {
+  const other = new URL(url);
+  other.pathname = other.pathname.replace(/[^/]*$/, name);
+  return other.href;
 }

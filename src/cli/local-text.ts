@@ -1,5 +1,6 @@
 /** Text by the kernels in this process. */
 import { statSync } from "node:fs";
+import { basename } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import type { TextEnding } from "../api/generation.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
@@ -9,7 +10,7 @@ import { Writer, type WritingOptions } from "../generation/writer.ts";
 import type { WeightFormat } from "../kernels/decode.ts";
 import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
 import { checkpointBytes, modelFile } from "../training/checkpoint-file.ts";
-import { localFile, localFolder } from "./ranged-files.ts";
+import { localBeside, localFolder } from "./ranged-files.ts";
 
 /** What a person's text begins with, and how it goes on. */
 export type TextOptions = WritingOptions & {
@@ -20,10 +21,13 @@ export type TextOptions = WritingOptions & {
 /** The model of a directory, a GGUF, also one that is alone in a directory, or a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
 export async function localModel(path: string): Promise<Folder> {
   const found = statSync(path, { throwIfNoEntry: false });
-  if (!found?.isDirectory()) return modelFile(await localFile(path));
+  if (!found?.isDirectory())
+    return modelFile(basename(path), localBeside(path));
   const folder = localFolder(path);
   const gguf = aloneGguf((await folder.list())!);
-  return gguf === undefined ? folder : modelFile(await folder.open(gguf));
+  return gguf === undefined
+    ? folder
+    : modelFile(gguf, (part) => folder.open(part));
 }
 
 export async function openWriter(

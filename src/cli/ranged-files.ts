@@ -1,6 +1,6 @@
 /** Files and folders, here and by http, of which parts are read. */
 import { open, readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { AppError } from "../api/errors.ts";
 import {
   checkRange,
@@ -103,6 +103,12 @@ export async function localFile(path: string): Promise<RangedFile> {
       }
     },
   };
+}
+
+/** The files that lie where `path` does, itself among them. */
+export function localBeside(path: string): Folder["open"] {
+  const [folder, own] = [dirname(path), basename(path)];
+  return (name) => localFile(name === own ? path : join(folder, name));
 }
 
 /** A folder at a URL, such as a model's `…/resolve/main/`; it cannot be listed. */

@@ -1,13 +1,14 @@
 /** Computes for the playground: the library's code on the library's kernels, beside the page. */
 import { messageOf } from "../api/errors.ts";
 import { inspect } from "../checkpoints/inspect.ts";
-import { inspectGguf } from "../checkpoints/inspect-gguf.ts";
-import { readFolder, readOne } from "../checkpoints/read-heads.ts";
+import { aloneGguf } from "../checkpoints/checkpoint.ts";
+import { inspectFile } from "../checkpoints/inspect-file.ts";
+import { readFolder } from "../checkpoints/read-heads.ts";
 import type { Inspection } from "../checkpoints/inspect.ts";
 import { isFloat } from "../formats/dtype.ts";
 import { convert } from "../library/convert.ts";
 import { drawnFile } from "./play/distributions.ts";
-import { folderOf, headOf, rangedFile } from "./play/local-files.ts";
+import { folderOf, headOf } from "./play/local-files.ts";
 import { lookAt } from "./play/look.ts";
 import type {
   WorkerAnswer,
@@ -63,13 +64,14 @@ async function blobOf(
 async function inspected(
   files: ReadonlyMap<string, Blob>,
 ): Promise<Inspection | undefined> {
-  const [only] = files;
-  if (files.size !== 1 || !only)
-    return inspect(await readFolder(folderOf(files)));
-  const [name, file] = only;
-  if (name.endsWith(".npy")) return undefined;
-  const read = await readOne(name, rangedFile(file));
-  return "pairs" in read ? inspectGguf(name, read) : inspect(read);
+  const names = [...files.keys()];
+  const only = names.length === 1 ? names[0] : aloneGguf(names);
+  const folder = folderOf(files);
+  if (only === undefined) return inspect(await readFolder(folder));
+  if (only.endsWith(".npy")) return undefined;
+  return inspectFile(only, await folder.open(only), (part) =>
+    folder.open(part),
+  );
 }
 
 /** So often at most. */

@@ -2,6 +2,7 @@
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
 import type { HeadReading } from "../formats/containers/gguf-reader.ts";
 import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
+import type { OpenBeside } from "../checkpoints/gguf-parts.ts";
 import {
   type Folder,
   type RangedFile,
@@ -30,12 +31,15 @@ export async function checkKind(file: RangedFile): Promise<void> {
   if (kind) throw noCheckpoint(kind);
 }
 
-/** One file that writes text: a run's checkpoint, or a GGUF. Errors: those of `ggufFolder` and `checkpointFile` */
+/** One file that writes text: a run's checkpoint, or a GGUF, the first where there are several. Errors: those of `ggufFolder` and `checkpointFile` */
 export async function modelFile(
-  file: RangedFile,
+  name: string,
+  open: OpenBeside,
   reading?: HeadReading,
 ): Promise<Folder> {
-  return (await ggufFolder(file, reading)) ?? checkpointFile(file);
+  const file = await open(name);
+  const gguf = await ggufFolder(name, file, open, reading);
+  return gguf ?? checkpointFile(file);
 }
 
 /** Errors: `malformed_body`, it is none of a run */

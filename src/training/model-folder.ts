@@ -17,7 +17,8 @@ export async function trainedFolder(
 ): Promise<Folder> {
   const gguf = aloneGguf((await folder.list()) ?? []);
   if (gguf === undefined) return folder;
-  return (await ggufFolder(await folder.open(gguf), reading)) ?? folder;
+  const open = (name: string) => folder.open(name);
+  return (await ggufFolder(gguf, await open(gguf), open, reading)) ?? folder;
 }
 
 /**

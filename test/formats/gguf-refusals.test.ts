@@ -407,15 +407,20 @@ test("any bytes behind the magic are refused, or read", async () => {
   );
 });
 
-test("the first file of a split, which has no tensors, is told as that", async () => {
-  const split = (count: number) => ({
+test("a part of a split, with tensors or without, is told as that", async () => {
+  const u16 = (key: string, value: number) => ({ key, type: 2, value: [new Uint8Array([value, 0])] }); // prettier-ignore
+  const split = (part: number, parts: number): RawGguf => ({
     ...EXAMPLE,
-    pairs: [{ key: "split.count", type: 2, value: [new Uint8Array([count, 0])] }], // prettier-ignore
-    pairCount: 1,
-    tensors: [],
-    tensorCount: 0,
-    data: new Uint8Array(0),
+    pairs: [...EXAMPLE.pairs, u16("split.no", part), u16("split.count", parts)],
+    pairCount: EXAMPLE.pairs.length + 2,
   });
-  await expectRefused(split(3), "nothing_to_convert", "got a file without any of a split of 3, whose tensors are in the others"); // prettier-ignore
-  expect(await refusal(ggufOf(split(1)))).toBeUndefined();
+  const empty = { tensors: [], tensorCount: 0, data: new Uint8Array(0) };
+  const merge = "; `llama-gguf-split --merge` makes one file of them";
+  await expectRefused({ ...split(0, 3), ...empty }, "malformed_body", `Expected a whole GGUF, got part 1 of 3${merge}`); // prettier-ignore
+  await expectRefused(split(1, 2), "malformed_body", `Expected a whole GGUF, got part 2 of 2${merge}`); // prettier-ignore
+  await expectRefused(split(3, 3), "malformed_body", "split.no below split.count, 3, got 3"); // prettier-ignore
+  expect(await refusal(ggufOf(split(0, 1)))).toBeUndefined();
+  const told = { key: "split.count", type: STRING, value: text("3") };
+  const odd = { ...EXAMPLE, pairs: [...EXAMPLE.pairs, told], pairCount: EXAMPLE.pairs.length + 1 }; // prettier-ignore
+  await expectRefused(odd, "malformed_body", "split.count to be a whole number, got another value"); // prettier-ignore
 });

@@ -90,7 +90,7 @@ function directory(shape: ModelShape, round: typeof inSteps = coarse): Files {
 }
 
 const read = async (bytes: Uint8Array): Promise<Folder> =>
-  (await ggufFolder(fileOf(bytes)))!;
+  (await ggufFolder("model.gguf", fileOf(bytes)))!;
 
 /** All of the flat vector, and the same in parts that begin and end anywhere. */
 async function parameters(folder: Folder): Promise<Float32Array> {
@@ -277,7 +277,7 @@ describe("it is refused by name", () => {
     [
       "a part of a model",
       [{ "split.count": { uint32: 3 } }],
-      "Expected a model in one GGUF, got one of 3 parts",
+      "Expected a whole GGUF, got part 1 of 3; `llama-gguf-split --merge` makes one file of them",
     ],
     [
       "an adapter",

@@ -5,7 +5,9 @@ import type { TextEvent } from "../../src/api/generation.ts";
 import type { ModelRequest } from "../../src/api/run-config.ts";
 import { callJson, clientOf, corpus, finish, TINY } from "../support/run.ts";
 import { ggufOfFolder } from "../support/gguf-of-folder.ts";
+import { splitGguf } from "../support/split-gguf.ts";
 import {
+  type Files,
   folderIn,
   gpt2Directory,
   PINNED_SHAPE,
@@ -76,6 +78,29 @@ describe("a model of the bucket", () => {
         );
     },
   );
+
+  test("in a GGUF in parts writes what the whole does, and what the parts are now", async () => {
+    const put = async (files: Files, counts: number[]) => {
+      const whole = await ggufOfFolder(folderIn(files), { types: ["*=f32"] });
+      for (const [name, part] of await splitGguf(whole, counts))
+        await BUCKET.put(`files/in/${name}`, part);
+    };
+    const files = gpt2Directory(SHAPE);
+    const model = "in/model-00001-of-00003.gguf";
+    const request = { model, prompt: "ab", ...OPTIONS };
+    const own = (await written(files, "ab", OPTIONS)).text;
+    for (const first of [0, 3]) {
+      await put(files, [first, 6 - first, 100]);
+      expect(await (await generate(request)).text()).toBe(own);
+    }
+    const last = "files/in/model-00003-of-00003.gguf";
+    const bytes = await (await BUCKET.get(last))!.bytes();
+    await BUCKET.put(last, bytes.map((byte, i) => (i > bytes.length - 2048 ? 0 : byte))); // prettier-ignore
+    expect(await (await generate(request)).text()).not.toBe(own);
+    await BUCKET.delete(last);
+    await problemOf(await generate(request), 404, "file_not_found");
+    await problemOf(await generate({ ...request, model: "in/model-00002-of-00003.gguf" }), 400, "malformed_body"); // prettier-ignore
+  });
 
   test("writes as events, whose last says how it ended", async () => {
     const files = await putModel("mine");

@@ -40,6 +40,15 @@ describe.each(ROUTES)("POST /v1/%s refuses a GGUF", (route) => {
       refused(WHOLE.subarray(0, length), "malformed_body"),
     ));
 
+  test("that is a part of one, by what to do", async () => {
+    const count = { key: "split.count", type: 2, value: [new Uint8Array([2, 0])] }; // prettier-ignore
+    const pairs = [...EXAMPLE.pairs, count];
+    const part = { ...EXAMPLE, pairs, pairCount: pairs.length };
+    await refused(part, "malformed_body");
+    const { detail } = (await (await post(path, ggufOf(part))).json()) as { detail: string }; // prettier-ignore
+    expect(detail).toContain("got part 1 of 2; `llama-gguf-split --merge`");
+  });
+
   test("with more behind it than padding", () =>
     check(fc.integer({ min: 21, max: 200 }), (more) => {
       const longer = new Uint8Array(WHOLE.length + more);

@@ -23,6 +23,7 @@ import {
   encodePair,
   writeGgufHead,
 } from "../../src/formats/containers/gguf-writer.ts";
+import { splitGguf } from "../support/split-gguf.ts";
 import { normals } from "../support/random.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
@@ -176,6 +177,64 @@ test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
       '"blk.0.ffn_up.weight" (MXFP4, quantized already)',
     ) as string,
   });
+});
+
+test("of the first part of a split GGUF, all are read: what comes is the whole's, byte for byte", async () => {
+  const types = { 0: 1024 * 4, 8: (1024 / 32) * 34 } as const;
+  const heads = ([["blk.0.ffn_up.weight", 0, 96], ["blk.0.ffn_norm.weight", 0, 1], ["blk.1.ffn_up.weight", 8, 32], ["blk.1.ffn_down.weight", 0, 64], ["blk.2.ffn_down.weight", 0, 3]] as const) // prettier-ignore
+    .map(([name, type, rows]) => ({ name, type, dimensions: [1024, rows], bytes: types[type] * rows })); // prettier-ignore
+  const pairs = new Map([["general.architecture", encodePair("general.architecture", { string: "llama" })]]); // prettier-ignore
+  const { head } = writeGgufHead(pairs, heads);
+  const data = heads.map(({ bytes, type }, i) => type === 8 ? Buffer.alloc(bytes, 1) : Buffer.from(normals(bytes / 4, i).buffer)); // prettier-ignore
+  const whole = Buffer.concat([head, ...data]);
+  writeFileSync(join(folder, "whole.gguf"), whole);
+  for (const [name, part] of await splitGguf(whole, [0, 2, 3], "cut"))
+    writeFileSync(join(folder, name), part);
+  const first = "cut-00001-of-00003.gguf";
+  for (const told of [
+    ["quantize", "--rounding", "stochastic", "--seed", "4"],
+    ["dequantize"],
+  ]) {
+    // prettier-ignore
+    const [operation, ...options] = told;
+    // What is in no block is refused alike: the packed file is taken apart again.
+    const names = operation === "quantize" ? ["whole.gguf", first] : ["packed-whole.gguf", "packed-parts-00001-of-00002.gguf"]; // prettier-ignore
+    if (operation === "dequantize") {
+      for (const [name, part] of await splitGguf(
+        file("packed-whole.gguf"),
+        [2, 3],
+        "packed-parts",
+      ))
+        // prettier-ignore
+        writeFileSync(join(folder, name), part);
+    }
+    const outputs = names.map((name, i) => {
+      const output = operation === "quantize" ? ["packed-whole.gguf", "packed-of-parts.gguf"][i]! : `floats-${i}.gguf`; // prettier-ignore
+      expect(mxfp4(operation!, name, "-o", output, ...options)).toMatchObject({ status: 0, stdout: "" }); // prettier-ignore
+      return file(output);
+    });
+    expect(outputs[1]!.equals(outputs[0]!)).toBe(true);
+  }
+  expect(mxfp4("analyze", first)).toEqual(mxfp4("analyze", "whole.gguf"));
+  const shown = (name: string) => JSON.parse(mxfp4("inspect", name, "--json").stdout) as { tensors: { file: string }[] }; // prettier-ignore
+  const [own, inParts] = [shown("whole.gguf"), shown(first)];
+  expect(inParts.tensors.map((tensor) => tensor.file)).toEqual([2, 2, 3, 3, 3].map((n) => `cut-0000${n}-of-00003.gguf`)); // prettier-ignore
+  const placed = inParts.tensors.map((tensor) => ({ ...tensor, file: "whole.gguf" })); // prettier-ignore
+  expect({ ...inParts, tensors: placed }).toEqual(own);
+
+  const refused = (...args: string[]) => {
+    const { status, stdout, stderr } = mxfp4(...args);
+    expect([status, stdout]).toEqual([1, ""]);
+    return stderr;
+  };
+  const third = "cut-00003-of-00003.gguf";
+  expect(refused("quantize", first, "-o", third, "--force")).toContain(`got ${third}, which is`); // prettier-ignore
+  expect(refused("inspect", third)).toContain(`the first of its 3 parts named, ${first}, beside the others, got part 3`); // prettier-ignore
+  expect(refused("quantize", first, "-o", "there.gguf", "--url", edge.url)).toContain("got part 1 of 3; `llama-gguf-split --merge`"); // prettier-ignore
+  writeFileSync(join(folder, third), file("packed-parts-00002-of-00002.gguf"));
+  expect(refused("analyze", first)).toContain(`part 3 of the 3 in ${third}, got part 2 of 2`); // prettier-ignore
+  rmSync(join(folder, third));
+  expect(refused("dequantize", first, "-o", "none.gguf")).toContain(`${third}: which is not there`); // prettier-ignore
 });
 
 test("help, and what is wrong with a call, is plain text where no terminal reads it", () => {

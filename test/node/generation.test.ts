@@ -15,6 +15,7 @@ import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { PINNED_TEXTS } from "../support/pinned-texts.ts";
 import { ggufOfFolder } from "../support/gguf-of-folder.ts";
+import { splitGguf } from "../support/split-gguf.ts";
 import {
   folderIn,
   gpt2Directory,
@@ -70,6 +71,17 @@ test("a GGUF writes what its directory does, and one of another architecture is 
   mkdirSync(alone);
   writeFileSync(join(alone, "any-name.gguf"), bytes);
   expect(generate([alone, ...args]).stdout).toBe(whole.stdout);
+  const cut = join(folder, "parts");
+  mkdirSync(cut);
+  for (const [name, part] of await splitGguf(bytes, [0, 5, 100], "my"))
+    writeFileSync(join(cut, name), part);
+  const first = join(cut, "my-00001-of-00003.gguf");
+  for (const named of [cut, first])
+    expect(generate([named, ...args]).stdout).toBe(whole.stdout);
+  rmSync(join(cut, "my-00002-of-00003.gguf"));
+  const missing = generate([first, ...args]);
+  expect([missing.status, missing.stdout]).toEqual([1, ""]);
+  expect(missing.stderr).toMatch(/my-00002-of-00003\.gguf: which is not there/);
   const at = Buffer.from(bytes).indexOf("gpt2");
   bytes.set(new TextEncoder().encode("gptj"), at);
   writeFileSync(path, bytes);

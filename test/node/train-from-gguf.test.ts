@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readSafetensors, writeSafetensors } from "../../src/formats/containers/safetensors.ts"; // prettier-ignore
 import { withPair } from "../support/gguf-of-folder.ts";
+import { splitGguf } from "../support/split-gguf.ts";
 import { BATCH, metricsIn, SCRIPTS, SMALL, TrainingPlace, UNSAMPLED } from "../support/train-command.ts"; // prettier-ignore
 
 const TOLD = ["--steps", "2", ...BATCH, ...UNSAMPLED];
@@ -51,6 +52,14 @@ test("a GGUF, alone in a directory too, begins and ends as the directory of its 
   mkdirSync(at("alone"));
   copyFileSync(at("f32.gguf"), at("alone", "a model, its name.gguf"));
   expect(await tuned("alone", at("alone"))).toEqual(own);
+  mkdirSync(at("parts"));
+  for (const [name, part] of await splitGguf(
+    readFileSync(at("f32.gguf")),
+    [0, 7, 100],
+  ))
+    // prettier-ignore
+    writeFileSync(at("parts", name), part);
+  expect(await tuned("parts", at("parts"))).toEqual(own);
   // As of a large vocabulary, or a long template.
   const long = await withPair(readFileSync(at("f32.gguf")), "tokenizer.chat_template", { string: "x".repeat(3 << 20) }); // prettier-ignore
   writeFileSync(at("long.gguf"), long);

@@ -59,7 +59,9 @@ test("a vocabulary that nobody asks for is read past, not kept; a key twice is r
   expect([...some.gguf.pairs]).toEqual(kept);
   expect(kept.length).toBeLessThan(all.gguf.pairs.size);
   expect([some.headBytes, some.gguf.tensors]).toEqual([all.headBytes, all.gguf.tensors]); // prettier-ignore
-  const folder = (await ggufFolder(fileOf(long), { keeps }))!;
+  const folder = (await ggufFolder("a.gguf", fileOf(long), undefined, {
+    keeps,
+  }))!;
   expect((await openModel(folder)).shape.vocabulary).toBe(300);
   const other = await withPair(long, "tokenizer.ggml.pr2", { boolean: true });
   const twice = Buffer.from(other);

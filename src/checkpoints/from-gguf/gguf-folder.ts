@@ -2,16 +2,15 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { HeadReading } from "../../formats/containers/gguf-reader.ts";
-import { rangesOf } from "../../formats/containers/gguf-file.ts";
 import { CONFIG_FILE } from "../checkpoint.ts";
 import { TOKENIZER_FILE } from "../gguf/tokenizer-json.ts";
-import { type Folder, type RangedFile, readGguf } from "../read-heads.ts";
+import { type OpenBeside, placesIn, readGgufParts } from "../gguf-parts.ts";
+import type { Folder, RangedFile } from "../read-heads.ts";
 import { modelOfGguf } from "./config.ts";
 import { GgufKeys } from "./keys.ts";
 import { tensorsOfGguf } from "./tensors.ts";
 import { endingsOfGguf, tokenizerOfGguf } from "./tokenizer.ts";
 
-const FILE = "model.gguf";
 const GENERATION_FILE = "generation_config.json";
 /** Where there are as many tokens, they may be bytes without any texts. */
 const BYTES = 256;
@@ -19,23 +18,21 @@ const TABLE = "token_embd.weight";
 const HEAD = "output.weight";
 
 /**
- * Undefined of a file that is no GGUF. Its head is kept until the tokenizer.json is asked for. Errors: `invalid_config` for a model that is not computed here, `unsupported_dtype` for
- * types that are not read, `invalid_option` for a tokenizer that is not; `malformed_body`
+ * Undefined of a file that is no GGUF; `open` has the other parts of one that was split. Its head is kept until the
+ * tokenizer.json is asked for. Errors: `invalid_config` for a model that is not computed here, `unsupported_dtype` for types that
+ * are not read, `invalid_option` for a tokenizer that is not; those of `readGgufParts`
  */
 export async function ggufFolder(
+  name: string,
   file: RangedFile,
+  open?: OpenBeside,
   reading?: HeadReading,
 ): Promise<Folder | undefined> {
-  const found = await readGguf(file, reading);
+  const found = await readGgufParts(name, file, open, reading);
   if (!found) return undefined;
-  const { gguf, headBytes } = found;
-  const keys = new GgufKeys(gguf.pairs);
-  checkWhole(keys);
-  const ranges = rangesOf(gguf).map((range) => ({
-    ...range,
-    start: headBytes + range.start,
-    end: headBytes + range.end,
-  }));
+  const keys = new GgufKeys(found.pairs);
+  checkKind(keys);
+  const ranges = placesIn(found.parts);
   const table = ranges.find(({ name }) => name === TABLE);
   if (!table)
     throw new AppError(
@@ -47,7 +44,8 @@ export async function ggufFolder(
     vocabulary,
     hasHead: ranges.some(({ name }) => name === HEAD),
   });
-  const { floats, ggml } = tensorsOfGguf(ranges, names, FILE);
+  const files = new Map(found.parts.map((part) => [part.name, part.file]));
+  const { floats, ggml } = tensorsOfGguf(ranges, names);
   const endings = endingsOfGguf(keys);
   let unread: GgufKeys | undefined = keys;
   let tokenizer: string | undefined;
@@ -63,9 +61,9 @@ export async function ggufFolder(
     },
   };
   return {
-    list: () => Promise.resolve([FILE]),
+    list: () => Promise.resolve([...files.keys()]),
     text: (name) => Promise.resolve(texts[name]?.()),
-    open: () => Promise.resolve(file),
+    open: (part) => Promise.resolve(files.get(part)!),
     checkpoint: () => Promise.resolve({ tensors: floats, ggml, config }),
   };
 }
@@ -77,14 +75,8 @@ function nameless(vocabulary: number): AppError {
   );
 }
 
-/** Errors: `invalid_config`, it is a part of a model, or none */
-function checkWhole(keys: GgufKeys): void {
-  const parts = keys.number("split.count") ?? 1;
-  if (parts > 1)
-    throw new AppError(
-      "invalid_config",
-      `Expected a model in one GGUF, got one of ${parts} parts; llama-gguf-split --merge joins them`,
-    );
+/** Errors: `invalid_config`, of no model */
+function checkKind(keys: GgufKeys): void {
   const kind = keys.text("general.type") ?? "model";
   if (kind !== "model")
     throw new AppError(

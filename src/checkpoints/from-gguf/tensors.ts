@@ -16,19 +16,18 @@ const GGML_TYPES = ["Q8_0", "MXFP4"] as const;
 const ROPE_FACTORS = "rope_freqs.weight";
 
 /**
- * `tensors` with places in `file`. Errors: `unsupported_dtype` for types that are not read; `invalid_config` for tensors that
+ * Errors: `unsupported_dtype` for types that are not read; `invalid_config` for tensors that
  * such a model does not have here
  */
 export function tensorsOfGguf(
-  tensors: readonly TensorRange[],
+  tensors: readonly (TensorRange & { file: string })[],
   names: Names,
-  file: string,
 ): { floats: CheckpointTensor[]; ggml: GgmlTensor[] } {
   const floats: CheckpointTensor[] = [];
   const ggml: GgmlTensor[] = [];
   const modules = byModule(names);
   for (const tensor of tensors) {
-    const { start, end, dtype, shape } = tensor;
+    const { file, start, end, dtype, shape } = tensor;
     const { name, turned, rows } = sourceOf(modules, tensor.name);
     const place = { name, file, start, end };
     const headRows = rows && "of" in rows ? { headRows: rows.of } : {};

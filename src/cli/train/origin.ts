@@ -1,11 +1,12 @@
 /** What a run goes on from, as `--from` names it: a checkpoint, a GGUF, or the directory of a model. */
 import { statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { aloneGguf, SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { ggufFolder } from "../../checkpoints/from-gguf/gguf-folder.ts";
-import { type Folder, readGguf } from "../../checkpoints/read-heads.ts";
+import { readGgufParts } from "../../checkpoints/gguf-parts.ts";
+import type { Folder } from "../../checkpoints/read-heads.ts";
 import { fileBlob } from "../files.ts";
-import { localFile, localFolder } from "../ranged-files.ts";
+import { localBeside, localFolder } from "../ranged-files.ts";
 import { isDirectory, type Sending, sendingsOf } from "../send-files.ts";
 import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
@@ -13,7 +14,7 @@ import { checkKind } from "../../training/checkpoint-file.ts";
 import { type ImportedRun, openModel } from "../../training/imported-model.ts";
 import { withTokenizer } from "../../training/model-folder.ts";
 
-/** What a GGUF is called on the edge, whatever its name here. */
+/** What a GGUF is called on the edge, whatever its name here; of parts, each with its number. */
 const GGUF_FILE = "model.gguf";
 
 export type Origin = ImportedRun & { path: string };
@@ -41,8 +42,9 @@ async function pathOf(named: string): Promise<string> {
 
 /** Errors: `malformed_body`, it is neither a GGUF nor a checkpoint; those of `ggufFolder` */
 async function fileFolder(path: string): Promise<Folder> {
-  const file = await localFile(path);
-  const gguf = await ggufFolder(file);
+  const open = localBeside(path);
+  const file = await open(basename(path));
+  const gguf = await ggufFolder(basename(path), file, open);
   if (gguf) return gguf;
   await checkKind(file);
   return {
@@ -78,6 +80,14 @@ async function sendingsTo(folder: string, path: string): Promise<Sending[]> {
     return sendingsOf(path, folder, (file) =>
       /\.(safetensors|json)$/.test(file),
     );
-  const isOfGguf = (await readGguf(await localFile(path))) !== undefined;
-  return [{ path, name: `${folder}/${isOfGguf ? GGUF_FILE : SINGLE_FILE}` }];
+  const open = localBeside(path);
+  const name = basename(path);
+  const gguf = await readGgufParts(name, await open(name), open);
+  const parts = gguf?.parts ?? [];
+  if (parts.length > 1)
+    return parts.map((part) => ({
+      path: join(dirname(path), part.name),
+      name: `${folder}/${part.name.replace(/^[^]*(?=-\d{5}-of-)/, "model")}`,
+    }));
+  return [{ path, name: `${folder}/${gguf ? GGUF_FILE : SINGLE_FILE}` }];
 }

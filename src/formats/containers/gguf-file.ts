@@ -5,6 +5,7 @@ import { before, dropped } from "../stream/tensor-sections.ts";
 import type { TensorHead, TensorRange } from "../tensor.ts";
 import type { Container, FileTarget } from "./container.ts";
 import { type GgufHead, isGguf, readGgufHead } from "./gguf-reader.ts";
+import { checkWhole } from "./gguf-split.ts";
 import {
   type GgufTensor,
   paddingAfter,
@@ -60,6 +61,7 @@ export const GGUF: Container & FileTarget = {
     const { gguf, headBytes } = await readGgufHead(source, first, fileBytes, {
       beforeLongHead: beforeHead,
     });
+    checkWhole(gguf.pairs);
     return {
       target: GGUF,
       headBytes,

@@ -27,9 +27,6 @@ const MAX_ENTRIES = 16_384;
 const LEAST_TENSOR_BYTES = 24;
 const LEAST_PAIR_BYTES = 13;
 
-/** Of how many files a model is a part. */
-const SPLIT_COUNT = "split.count";
-
 export type GgufHead = {
   /** Each key's encoding, by key, in order. */
   pairs: ReadonlyMap<string, Uint8Array>;
@@ -116,20 +113,7 @@ export async function readGgufHead(
   if (dataBytes < end) {
     throw malformed(`${end} to ${expected} bytes of data`, `${dataBytes}`);
   }
-  if (tensors.length === 0) checkNotSplit(pairs);
   return { gguf: { pairs, alignment, tensors }, headBytes };
-}
-
-/** `split.count` u16, u32 or i32, encoded as its key with a u64 before it, a u32 for the type, and the number. */
-function checkNotSplit(pairs: GgufHead["pairs"]): void {
-  const encoded = pairs.get(SPLIT_COUNT);
-  const at = 8 + SPLIT_COUNT.length + 4;
-  const parts = encoded?.subarray(at).reduceRight((sum, byte) => 256 * sum + byte, 0); // prettier-ignore
-  if (parts === undefined || parts <= 1) return;
-  throw new AppError(
-    "nothing_to_convert",
-    `Expected a GGUF with tensors, got a file without any of a split of ${parts}, whose tensors are in the others; \`llama-gguf-split --merge\` makes one file of them`,
-  );
 }
 
 function checkVersion(first: DataView): void {

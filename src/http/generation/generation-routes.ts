@@ -17,6 +17,7 @@ import {
 import { cacheBytes } from "../../model/key-value-cache.ts";
 import type { Decoder } from "../../model/decoder.ts";
 import {
+  hasStored,
   openStored,
   openTextFolder,
 } from "../../objects/platform/stored-model.ts";
@@ -159,19 +160,25 @@ type Found = { key: string; folder: Folder; head: Reservation };
 
 /** Errors: `file_not_found`, and those of `modelFile` */
 async function openInBucket({ BUCKET }: Env, model: string): Promise<Found> {
-  const stored = await openStored(BUCKET, model);
-  if (!stored) {
+  if (!(await hasStored(BUCKET, model))) {
     const { digest, folder } = await openTextFolder(BUCKET, model);
     return { key: `folder ${digest}`, folder, head: NOTHING };
   }
+  const [, around = "", name = ""] = /^(.*\/)?([^/]*)$/.exec(model)!;
+  const digests: string[] = [];
+  const open = async (beside: string) => {
+    const { digest, file } = await openStored(BUCKET, around + beside);
+    digests.push(digest);
+    return file;
+  };
   let head = NOTHING;
   try {
-    const folder = await modelFile(stored.file, {
+    const folder = await modelFile(name, open, {
       async beforeLongHead(most) {
         head = await isolateMemory.reserve(most);
       },
     });
-    return { key: `file ${stored.digest}`, folder, head };
+    return { key: `file ${digests.join()}`, folder, head };
   } catch (error) {
     head.release();
     throw error;

@@ -2,7 +2,7 @@
 import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
-import { aloneGguf } from "../../checkpoints/checkpoint.ts";
+import { aloneGguf, isGgufFile } from "../../checkpoints/checkpoint.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import type { HeadReading } from "../../formats/containers/gguf-reader.ts";
 import { free } from "../../memory/free.ts";
@@ -72,7 +72,7 @@ async function trainedFiles(
   const gguf = aloneGguf([...files.keys()]);
   return gguf === undefined
     ? modelFiles(bucket, folder)
-    : new Map([[gguf, files.get(gguf)!]]);
+    : new Map([...files].filter(([name]) => isGgufFile(name)));
 }
 
 /** What tells which model it is and how its text is cut. */
@@ -89,15 +89,24 @@ export async function openTextFolder(
   return { digest: await digestOf(files), folder: folderOf(bucket, files) };
 }
 
-/** A file as it is now, of which parts are read; undefined where there is none. */
+export async function hasStored(
+  bucket: R2Bucket,
+  name: string,
+): Promise<boolean> {
+  return (await bucket.head(fileKey(name))) !== null;
+}
+
+/** A file as it is now, of which parts are read. Errors: `file_not_found` */
 export async function openStored(
   bucket: R2Bucket,
   name: string,
-): Promise<{ digest: string; file: RangedFile } | undefined> {
+): Promise<{ digest: string; file: RangedFile }> {
   const object = await bucket.head(fileKey(name));
-  if (!object) return undefined;
-  const file = await folderOf(bucket, new Map([[name, object]])).open(name);
-  return { digest: await digestOf(new Map([[name, object]])), file };
+  if (!object)
+    throw new AppError("file_not_found", `Expected a file "${name}", got none`);
+  const files = new Map([[name, object]]);
+  const file = await folderOf(bucket, files).open(name);
+  return { digest: await digestOf(files), file };
 }
 
 type ModelFiles = ReadonlyMap<string, R2Object>;
@@ -153,7 +162,9 @@ function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {
       return text;
     },
     open(name) {
-      const file = files.get(name)!;
+      const file = files.get(name);
+      if (!file)
+        throw new AppError("file_not_found", `Expected ${name} in the folder, got none`); // prettier-ignore
       return Promise.resolve({
         bytes: file.size,
         read: (start: number, end: number) => read(file, start, end - start),

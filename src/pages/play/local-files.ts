@@ -27,7 +27,7 @@ function sourceOf(file: Blob, start: number, windowBytes = WINDOW_BYTES) {
   );
 }
 
-export function rangedFile(file: Blob): RangedFile {
+function rangedFile(file: Blob): RangedFile {
   return {
     bytes: file.size,
     read: (start, end) => bytesOf(file, start, end),

@@ -1,0 +1,49 @@
+/** A file of tensors that is read here from its start to its end, or a GGUF in several files. */
+import { basename, dirname, join } from "node:path";
+import type { RawOptions } from "../api/tensors.ts";
+import { joinedFile, readGgufParts } from "../checkpoints/gguf-parts.ts";
+import type { TensorFile } from "../formats/containers/container.ts";
+import { readTensorFile } from "../formats/containers/containers.ts";
+import { rawOf } from "../formats/operations/file-operation.ts";
+import { OpenFile } from "./files.ts";
+import { localBeside } from "./ranged-files.ts";
+
+export type OpenTensorFile = {
+  /** Its head is read; `source` gives its data. */
+  input: TensorFile;
+  source: OpenFile;
+  /** Where it lies. */
+  paths: readonly string[];
+};
+
+/** `onRead` is told of bytes as they are taken, `begin` before of how many there are. Errors: those of `readTensorFile` */
+export async function openTensorFile(
+  path: string,
+  options: RawOptions,
+  begin: (bytes: number) => void,
+  onRead: (bytes: number) => void,
+): Promise<OpenTensorFile> {
+  const raw = rawOf(options);
+  const open = localBeside(path);
+  const name = basename(path);
+  const gguf = raw ? undefined : await readGgufParts(name, await open(name), open); // prettier-ignore
+  const isSplit = gguf !== undefined && gguf.parts.length > 1;
+  const paths = isSplit
+    ? gguf.parts.map((part) => join(dirname(path), part.name))
+    : [path];
+  const starts = isSplit ? gguf.parts.map(({ headBytes }) => headBytes) : [0];
+  const source = await OpenFile.open(
+    paths.map((each, i) => ({ path: each, start: starts[i]! })),
+    onRead,
+  );
+  try {
+    begin(source.bytes);
+    const input = isSplit
+      ? joinedFile(gguf)
+      : await readTensorFile(source, source.bytes, raw);
+    return { input, source, paths };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
