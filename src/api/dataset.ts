@@ -43,7 +43,7 @@ export type DatasetOptions = {
   tokenizer?: TokenizerName | undefined;
   /** Ids of `bpe`: fewer, where no pair is left in the text that occurs twice. */
   vocabulary?: number | undefined;
-  /** A folder with the checkpoint of a run, whose `bpe` it is. */
+  /** A folder with a model of byte pairs, whose tokenizer is used. */
   from?: string | undefined;
 };
 

@@ -42,7 +42,7 @@ const VOCABULARY = optional({
   text: `Ids of \`bpe\`; ${BPE_VOCABULARY.default} unless told`,
 });
 const FROM = textParameter(
-  "A folder of /v1/files with the checkpoint of a run, whose `bpe` it is: nothing is learned",
+  "A folder of /v1/files with a model of byte pairs, whose tokenizer is used; none is trained",
   FILE_NAME.pattern,
 );
 /** Small enough that an example's run is over in a second. */
@@ -258,7 +258,7 @@ async function tokenizerIn(
     return { bpe: readTokenizerJson(tokenizer), json: tokenizer };
   throw new AppError(
     "invalid_option",
-    `Expected a checkpoint with byte pairs in folder "${folder}", got one without`,
+    `Expected a model with byte pairs in folder "${folder}", got one without`,
   );
 }
 
