@@ -19,6 +19,7 @@ import { decideRoles } from "../formats/roles/roles.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { type Float8View, viewFloat8 } from "./float8-parts.ts";
+import { checkNoLoneParts } from "./lone-parts.ts";
 import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
 import { decideFor, type TargetDecision } from "./targets.ts";
 
@@ -49,6 +50,7 @@ export function decideDirectory(
   const own = (folded ?? checkpoint).tensors;
   const { tensors, float8 } = viewFloat8(own, config);
   checkFloats(tensors);
+  checkNoLoneParts(own, []);
   checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);
   const wanted = overridden(tensors, roles, selection);

@@ -29,13 +29,13 @@ export type Float8View = {
   float8: ReadonlyMap<string, Float8Tensor>;
 };
 
-/** Where `config` tells of a quantizer, all have scales. Errors: those of `findFloat8` and `checkScales` */
+/** Where one has a scale, or `config` tells of a quantizer, all have. Errors: those of `findFloat8` and `checkScales` */
 export function viewFloat8(
   tensors: readonly CheckpointTensor[],
   config: ModelConfig | undefined,
 ): Float8View {
   const found = findFloat8(tensors);
-  if (isQuantized(config)) checkScales(found, () => true, true);
+  checkScales(found, () => true, isQuantized(config));
   const float8 = new Map(found.map((each) => [each.weight.name, each]));
   const scales = new Set(
     found.flatMap(({ scale, inputScale }) => [

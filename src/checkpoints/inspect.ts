@@ -10,6 +10,7 @@ import type { Kind, Role } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { configProblems } from "./config-sizes.ts";
+import { type LonePart, loneParts } from "./lone-parts.ts";
 import { viewFloat8 } from "./float8-parts.ts";
 import {
   findPacked,
@@ -53,10 +54,11 @@ export type Inspection = {
 
 export function inspect(checkpoint: Checkpoint): Inspection {
   const { tensors, config } = checkpoint;
-  const { packed, float8, wholes } = held(checkpoint);
+  const { packed, float8, wholes, problem } = held(checkpoint);
+  const lone = loneParts(tensors, packed);
   const decisions = decideRoles(wholes, config);
   const byName = new Map(wholes.map(({ name }, i) => [name, decisions[i]!]));
-  const parts = partsOf(packed, float8);
+  const parts = partsOf(packed, float8, lone);
   const inspected = tensors.map((tensor): InspectedTensor => {
     const { name, file, dtype, shape } = tensor;
     const bytes = headBytes(tensor);
@@ -73,6 +75,11 @@ export function inspect(checkpoint: Checkpoint): Inspection {
     return { ...own, reason, bytes, mxfp4Bytes };
   });
   const modelType = config?.model_type;
+  const problems = [
+    ...configProblems(checkpoint),
+    ...lone.slice(0, 1).map((each) => each.problem),
+    ...(problem === undefined ? [] : [problem]),
+  ];
   return {
     modelType: typeof modelType === "string" ? modelType : null,
     tensors: inspected,
@@ -87,11 +94,11 @@ export function inspect(checkpoint: Checkpoint): Inspection {
           : reportFor(target, wholes, config),
       ),
       reportForGguf(checkpoint),
-    ].map((report) => refusedBy(configProblems(checkpoint), report)),
+    ].map((report) => refusedBy(problems, report)),
   };
 }
 
-/** No loader gets past a config.json of sizes that cannot be. */
+/** No loader gets past a config.json of sizes that cannot be, or weights of which a part is missing. */
 function refusedBy(
   problems: readonly string[],
   report: LoaderReport,
@@ -106,6 +113,8 @@ type Held = {
   float8: readonly Float8Tensor[];
   /** The tensors of files that are no parts of others, FP8 as the floats that it becomes. */
   wholes: readonly TensorHead<Dtype>[];
+  /** Why parts do not fit together. */
+  problem?: string;
 };
 
 /** What is in blocks or FP8, as far as its parts fit together. */
@@ -120,7 +129,7 @@ function held({ tensors, recorded, config }: Checkpoint): Held {
     return { packed, float8: [...float8.values()], wholes };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    return { packed: [], float8: [], wholes: tensors };
+    return { packed: [], float8: [], wholes: tensors, problem: error.message };
   }
 }
 const NONE = { packed: [] as PackedTensor[] };
@@ -129,6 +138,7 @@ const NONE = { packed: [] as PackedTensor[] };
 function partsOf(
   packed: readonly PackedTensor[],
   float8: readonly Float8Tensor[],
+  lone: readonly LonePart[],
 ): Map<string, { reason: string; mxfp4Bytes?: number }> {
   const parts = new Map<string, { reason: string; mxfp4Bytes?: number }>();
   for (const { layout, parts: own } of packed)
@@ -144,6 +154,8 @@ function partsOf(
           reason: "a scale of FP8, which goes with its weight",
           mxfp4Bytes: 0,
         });
+  for (const { name } of lone)
+    parts.set(name, { reason: "a part of a weight, whose other is not there" });
   return parts;
 }
 

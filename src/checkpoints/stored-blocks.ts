@@ -13,6 +13,7 @@ import { SAFETENSORS } from "../formats/containers/safetensors-file.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { viewFloat8 } from "./float8-parts.ts";
+import { checkNoLoneParts } from "./lone-parts.ts";
 
 export type StoredBlocks = {
   packed: readonly PackedTensor[];
@@ -24,7 +25,7 @@ export type StoredBlocks = {
 
 /**
  * Errors: `invalid_option` for files that do not decode plainly, `unsupported_dtype` for formats that are not
- * read; those of `findPacked` and `findFloat8`
+ * read; those of `checkNoLoneParts`, `findPacked` and `findFloat8`
  */
 export function storedBlocks({
   tensors,
@@ -42,6 +43,7 @@ export function storedBlocks({
     tensors,
     metadata: new Map(),
   });
+  checkNoLoneParts(tensors, packed);
   const taken = new Set<TensorHead>(packed.flatMap(({ parts }) => parts));
   const left = tensors.filter((tensor) => !taken.has(tensor));
   const { tensors: seen, float8 } = viewFloat8(left, config);

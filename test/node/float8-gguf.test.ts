@@ -25,8 +25,8 @@ import {
 import { writeFloat8 } from "../support/float8-checkpoint.ts";
 
 const FIXTURES = join(import.meta.dirname, "../fixtures/hf");
-/** Rows put beside each other; turned; turned, and gates between ups; experts apart; in one, a half above the other. */
-const MODELS = ["llama", "gpt2", "gpt_oss", "mixtral", "stacked"];
+/** Rows put beside each other; turned; turned, and gates between ups; experts apart; in one, a half above the other; without scales. */
+const MODELS = ["llama", "gpt2", "gpt_oss", "mixtral", "stacked", "llama-raw"];
 
 let folder: string;
 const at = (name: string) => join(folder, name);
@@ -45,8 +45,9 @@ beforeAll(() => {
   writeDirectory(at("stacked"), config, randomValues([...apart, ...stacked]));
   for (const model of MODELS) {
     const isMade = model === "mixtral" || model === "stacked";
-    const from = isMade ? at(model) : join(FIXTURES, model);
-    writeFloat8(from, at(`${model}-fp8`), at(`${model}-floats`));
+    const isRaw = model.endsWith("-raw");
+    const from = isMade ? at(model) : join(FIXTURES, model.replace("-raw", ""));
+    writeFloat8(from, at(`${model}-fp8`), at(`${model}-floats`), !isRaw);
   }
 });
 afterAll(() => {

@@ -15,7 +15,7 @@ const KINDS = [
   { rows: 1, columns: Infinity, suffix: "_scale", dtype: "F32" },
   { rows: 8, columns: 16, suffix: "_scale", dtype: "F8_E8M0" },
   { rows: Infinity, columns: Infinity, suffix: "_scale_inv", dtype: "F32" },
-  undefined,
+  { rows: 4, columns: Infinity, suffix: "_scale", dtype: "F32" },
 ] as const;
 
 function kindOf(name: string): (typeof KINDS)[number] {
@@ -24,11 +24,15 @@ function kindOf(name: string): (typeof KINDS)[number] {
   // Of experts that are stacked one.
   const letters = name.replaceAll(/\d+/g, "");
   const sum = Buffer.from(letters).reduce((n, byte) => (n * 31 + byte) % 97, 7);
-  return KINDS[sum % KINDS.length];
+  return KINDS[sum % KINDS.length]!;
 }
 
 /** Codes, scales, and the values by the reference's decoder. */
-function weightOf(tensor: Tensor, seed: number): [Tensor[], Float32Array] {
+function weightOf(
+  tensor: Tensor,
+  seed: number,
+  isScaled: boolean,
+): [Tensor[], Float32Array] {
   const { name, shape } = tensor;
   const [out, inner] = shape.slice(-2) as [number, number];
   const matrices = shape.slice(0, -2).reduce((a, b) => a * b, 1);
@@ -38,12 +42,12 @@ function weightOf(tensor: Tensor, seed: number): [Tensor[], Float32Array] {
     () => Math.floor(next() * 0x7e) + (next() < 0.5 ? 0x80 : 0),
   );
   const codes: Tensor = { name, dtype: "F8_E4M3", shape, bytes };
-  const kind = kindOf(name);
-  if (kind === undefined)
+  if (!isScaled)
     return [
       [codes],
       Float32Array.from(bytes, (code) => decodeFloat8(code, "e4m3")),
     ];
+  const kind = kindOf(name);
   const [rows, columns] = [
     Math.min(kind.rows, out),
     Math.min(kind.columns, inner),
@@ -75,11 +79,12 @@ function weightOf(tensor: Tensor, seed: number): [Tensor[], Float32Array] {
 const isWeight = ({ name, shape }: Tensor) =>
   shape.length > 1 && !/embed|wte|wpe|norm|router|bias/.test(name);
 
-/** Of the model in `from`: its names and shapes, other values. */
+/** Of the model in `from`: its names and shapes, other values; codes are values unless they are scaled. */
 export function writeFloat8(
   from: string,
   float8: string,
   floats: string,
+  isScaled = true,
 ): void {
   const { tensors } = readSafetensors(
     new Uint8Array(readFileSync(join(from, "model.safetensors"))),
@@ -90,7 +95,7 @@ export function writeFloat8(
       stored.push(tensor);
       return tensor;
     }
-    const [parts, values] = weightOf(tensor, i + 1);
+    const [parts, values] = weightOf(tensor, i + 1, isScaled);
     stored.push(...parts);
     return { ...tensor, dtype: "F32", bytes: new Uint8Array(values.buffer) };
   });

@@ -115,6 +115,20 @@ function beside(
   return undefined;
 }
 
+/** The weights that a tensor of this name may be the scale of. */
+export function scaledNames(name: string): string[] {
+  return SCALE_NAMES.flatMap(({ base, suffix }) =>
+    name.endsWith(suffix)
+      ? [name.slice(0, name.length - suffix.length) + base]
+      : [],
+  );
+}
+
+/** Whether nothing but a weight's scale has such a name: others end in `scale` too. */
+export function namedScale(name: string): boolean {
+  return /(weight_scale|[._]scale_inv|\.q?scale_weight)$/.test(name);
+}
+
 /** A scale for every 32 of a row. */
 export function isMxfp8(
   { shape }: Pick<TensorRange, "shape">,
