@@ -22,4 +22,7 @@ export { Tokenization } from "./objects/tokenization/tokenization.ts";
 export { Directory } from "./objects/directory/directory.ts";
 export { Trainer } from "./hosted/trainer-object.ts";
 
+/** The same where no pages are looked for first: trainers of a local edge, which send much, ask here. */
+export const api = { fetch: app.fetch };
+
 export default app;

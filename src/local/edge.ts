@@ -18,6 +18,8 @@ import { tidy } from "./tidy.ts";
 export type { Running };
 
 const WORKER_FOLDER = join(PACKAGE_ROOT, "build/worker");
+/** Of the Worker (worker.ts). */
+const API_ENTRYPOINT = "api";
 /** The Hosts that a Worker in local mode answers to. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
 /** Of this process, to tell their logs apart. */
@@ -45,8 +47,8 @@ export type EdgeOptions = {
   /** Requests get lines, unless it is quiet. */
   logsRequests?: boolean;
   /**
-   * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker,
-   * which costs each request half a millisecond.
+   * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker, which costs each
+   * request half a millisecond; `apiUrl` goes without it, where the edge has no token.
    */
   pages?: boolean;
   /** What the edge may hold in memory; the platform's 128 unless told. */
@@ -107,6 +109,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
         port: own,
         // Without a token whoever is on this machine may do all.
         isDirect: !token,
+        apiEntrypoint: pages ? API_ENTRYPOINT : undefined,
         quiet,
         report,
         name: "edge",

@@ -23,6 +23,8 @@ const START_MS = 3_000;
 export type Running = {
   /** Without a slash at the end. */
   url: string;
+  /** The same without what stands before the Worker, where there is such a way. */
+  apiUrl: string;
   /** Rejects when the runtime has died and does not come back. */
   lost: Promise<never>;
   close(): Promise<void>;
@@ -40,6 +42,11 @@ export type RuntimeOptions = {
    * tenths of a millisecond and compresses answers. What the direct one speaks besides HTTP is for whoever may do all.
    */
   isDirect: boolean;
+  /**
+   * An entrypoint of the Worker that is served besides, on a port of its own: with pages, requests by `url` pass the router
+   * that looks for those, and one more Worker. Only where requests are direct.
+   */
+  apiEntrypoint?: string | undefined;
   /** What the Worker logs goes to a file only, not to stderr too. */
   quiet: boolean;
   /** Gets a line for each time that the runtime is started again. */
@@ -59,8 +66,10 @@ type MiniflareSettings = Record<string, unknown>;
 
 export async function startRuntime(
   worker: MiniflareSettings,
-  { name, stateFolder, host, port, isDirect, quiet, report }: RuntimeOptions,
+  options: RuntimeOptions,
 ): Promise<Running> {
+  const { name, stateFolder, host, isDirect, quiet, report } = options;
+  const entrypoint = isDirect ? options.apiEntrypoint : undefined;
   const guard = guardRuntimes(stateFolder);
   // It takes a third of a second to load, which a command that only shows its help has no use for.
   const { Log, LogLevel, Miniflare } = await import("miniflare");
@@ -79,21 +88,26 @@ export async function startRuntime(
       if (life.count > 1) report(`${name}: its runtime ended; started again`);
     },
   };
-  const start = (onPort: number): Miniflare => {
+  const start = (port: number, apiPort = 0): Miniflare => {
     const started = withTemporaryFolder(
       temporaryFolder(stateFolder),
       () =>
         new Miniflare({
           ...settings,
           ...(isDirect
-            ? { unsafeDirectSockets: [{ host, port: onPort }] }
-            : { host, port: onPort }),
+            ? {
+                unsafeDirectSockets: [
+                  { host, port },
+                  ...(entrypoint ? [{ host, port: apiPort, entrypoint }] : []),
+                ],
+              }
+            : { host, port }),
         }),
     );
     started.ready.catch(() => undefined); // asked for again, but not at once
     return started;
   };
-  let miniflare = start(port);
+  let miniflare = start(options.port);
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
     (closing ??= end(miniflare).finally(() => log.close()));
@@ -103,18 +117,23 @@ export async function startRuntime(
       ? await miniflare.unsafeGetDirectURL()
       : tellsPort(host)
         ? ready
-        : new URL(`http://${isIPv6(host) ? `[${host}]` : host}:${port}`);
+        : new URL(
+            `http://${isIPv6(host) ? `[${host}]` : host}:${options.port}`,
+          );
+    const api = entrypoint
+      ? await miniflare.unsafeGetDirectURL(undefined, entrypoint)
+      : own;
     const lost = keepAlive(life, {
       isClosing: () => closing !== undefined,
       isReady: () => settles(miniflare.ready),
       replace: async () => {
         await end(miniflare);
-        miniflare = start(Number(own.port));
+        miniflare = start(Number(own.port), Number(api.port));
       },
     });
     // Whoever does not ask is not told.
     lost.catch(() => undefined);
-    return { url: own.origin, lost, close };
+    return { url: own.origin, apiUrl: api.origin, lost, close };
   } catch (error) {
     await close();
     throw error;

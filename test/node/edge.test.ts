@@ -120,6 +120,21 @@ test("the edge serves the built Worker, and is gone after close", async () => {
   await expect(fetch(`${edge.url}/healthz`)).rejects.toThrow();
 });
 
+test("with pages the API has a way of its own besides; with a token it has none", async () => {
+  const options = { stateFolder, quiet: true, pages: true };
+  const edge = await startEdge(options);
+  const statusOf = async (url: string) => (await fetch(url)).status;
+  expect(await statusOf(`${edge.url}/play`)).toBe(200);
+  expect(await statusOf(`${edge.apiUrl}/healthz`)).toBe(200);
+  expect(await statusOf(`${edge.apiUrl}/play`)).toBe(404);
+  await edge.close();
+  for (const other of [{ token: "secret" }, { pages: false }]) {
+    const alone = await startEdge({ ...options, ...other });
+    expect(alone.apiUrl).toBe(alone.url);
+    await alone.close();
+  }
+});
+
 test("a trainer host finds the edge's runs through its API, and restarts do not lose them", async () => {
   const edge = await startEdge({ stateFolder, quiet: true });
   const host = await startTrainerHost({ apiUrl: edge.url, stateFolder });
@@ -338,6 +353,7 @@ describe("a runtime that dies comes back at the same URL, under a guard of its o
     const edge = await startEdge({
       stateFolder,
       quiet: true,
+      pages: true,
       report: () => {},
     });
     const host = await startTrainerHost({
@@ -358,6 +374,7 @@ describe("a runtime that dies comes back at the same URL, under a guard of its o
     }
     expect(killed.size).toBeGreaterThanOrEqual(12);
     await answers(edge.url);
+    await answers(edge.apiUrl);
     await answers(host.url);
     await host.close();
     await edge.close();

@@ -53,7 +53,7 @@ export async function localEdge({
     isolateMib: isolateMib(),
   });
   const hosts: Running[] = [];
-  const own = ownThreads({ baseUrl: edge.url, token: undefined }, report);
+  const own = ownThreads({ baseUrl: edge.apiUrl, token: undefined }, report);
   let lose: (error: unknown) => void;
   const allLost = new Promise<never>((_, reject) => (lose = reject));
   return {
@@ -65,7 +65,7 @@ export async function localEdge({
       await Promise.all(
         Array.from({ length: trainers }, async () => {
           const host = await startTrainerHost({
-            apiUrl: edge.url,
+            apiUrl: edge.apiUrl,
             stateFolder,
             report,
           });
