@@ -99,7 +99,7 @@ test("every option of --help is taken: served there, from there, to who has the 
   expect(edge.errors()).not.toContain("Warning");
 
   const help = spawnSync(process.execPath, [START, "--help"]).stdout.toString();
-  const named = [...help.matchAll(/^ +(?:-\w, )?--([\w-]+)/gm)].map(
+  const named = [...help.matchAll(/^ {2,6}(?:-\w, )?--([\w-]+)/gm)].map(
     (m) => m[1],
   );
   expect(named.toSorted()).toEqual(

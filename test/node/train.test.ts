@@ -421,7 +421,7 @@ test("every option of --help is taken, and does what it says", async () => {
     join(SCRIPTS, "train.ts"),
     "--help",
   ]).stdout.toString();
-  const named = [...help.matchAll(/^ +(?:-\w, )?--([\w-]+)/gm)].map(
+  const named = [...help.matchAll(/^ {2,6}(?:-\w, )?--([\w-]+)/gm)].map(
     (m) => m[1]!,
   );
   // --out goes elsewhere than --name; those two, and --force, are told apart below.
