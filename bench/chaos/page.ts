@@ -37,34 +37,34 @@ export function summary({ results, seconds, first }: Found): string {
     );
   const rows: [string, number][] = [
     ["requests dropped", share("drop")],
-    ["answers lost", share("lose")],
+    ["responses lost", share("lose")],
     ["requests repeated, later and out of order", share("repeat")],
     ["bodies broken off", share("truncate")],
     ["requests delayed", has(({ schedule }) => schedule.network.delayMs > 0)],
-    ["a run's or shard's object gone, anywhere in its work", faults("abort")],
-    ["its storage failed", faults("storage")],
+    ["an object of the run aborted, at any point", faults("abort")],
+    ["storage of an object failed", faults("storage")],
     ["trainers killed", trainers("kill")],
-    ["trainers stopped for a while", trainers("stop")],
+    ["trainers paused", trainers("stop")],
     [
-      "the edge's process killed by SIGKILL",
+      "the edge's process killed (SIGKILL)",
       has(({ schedule }) => schedule.edgeKill !== null),
     ],
   ];
   const lied = results.map(({ befallen }) => befallen?.told.lies);
   for (const lie of LIES)
     rows.push([
-      `a trainer that lied: ${lie}`,
+      `a lying trainer: ${lie}`,
       lied.filter((lies) => lies?.has(lie)).length,
     ]);
   rows.push([
-    "taken back to an earlier step by its owner",
+    "rewound by the owner",
     has(({ befallen }) => (befallen?.rewinds ?? 0) > 0),
   ]);
   const problems = has(({ problem }) => problem !== undefined);
   return [
-    `${results.length} schedules, seeds from ${first}, in ${Math.round(seconds)} s: **${problems} ended in other bytes, or did not end.**`,
+    `${results.length} schedules, seeds from ${first}, in ${Math.round(seconds)} s: **${problems} ended in other bytes or did not end.**`,
     "",
-    "| of them with | schedules |",
+    "| with | schedules |",
     "| --- | --: |",
     ...rows.map(([what, count]) => `| ${what} | ${count} |`),
   ].join("\n");
@@ -86,10 +86,10 @@ export function recovered({
         `| ${kind} | ${median.toFixed(2)} s | ${longest.toFixed(2)} s |`,
     ),
     "",
-    `A trainer that waits has its lease ${heard.median.toFixed(0)} ms (median; at most ${heard.longest.toFixed(0)}) after there is work.`,
+    `A waiting trainer gets its lease ${heard.median.toFixed(0)} ms (median; at most ${heard.longest.toFixed(0)}) after work becomes available.`,
     "",
-    `Four trainers, one of them killed every 20 s: goodput ${useful.toFixed(3)} (microbatches that a step needed ÷ all that were computed), ${(disturbed / alone).toFixed(2)} of the steps a second of the same run left alone (${disturbed.toFixed(1)} and ${alone.toFixed(1)}).`,
+    `Four trainers, one of them killed every 20 s: goodput ${useful.toFixed(3)} (microbatches needed ÷ microbatches computed), and ${(disturbed / alone).toFixed(2)} times the steps per second of the same run undisturbed (${disturbed.toFixed(1)} and ${alone.toFixed(1)}).`,
     "",
-    `${crowd.names} names that each took a lease and vanished, within ${crowd.seconds.toFixed(0)} s, 50 at a time and from this machine too: ${(crowd.rate / alone).toFixed(2)} of the steps a second of the run left alone; each took ${(1000 * crowd.cpu).toFixed(1)} ms of the edge's CPU.`,
+    `${crowd.names} trainers that each took a lease and vanished, within ${crowd.seconds.toFixed(0)} s, 50 at a time and on the same machine: ${(crowd.rate / alone).toFixed(2)} times the steps per second of the undisturbed run; each cost ${(1000 * crowd.cpu).toFixed(1)} ms of the edge's CPU.`,
   ].join("\n");
 }

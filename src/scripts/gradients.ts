@@ -92,7 +92,7 @@ async function measure(
   loadKernelsFile();
   const { config, step, tokenizer, tensors } = readCheckpoint(file);
   if (!isUtf8(text))
-    throw new Error("Expected --text in UTF-8, got bytes that are none");
+    throw new Error("Expected --text to be UTF-8, got bytes that are not");
   const corpus = tokenizer.encode(text.toString());
   const dataset = { tokens: corpus.length };
   const [problem] = dataProblems(dataset, config.model);
@@ -124,7 +124,7 @@ async function measure(
     ),
   );
   const { model, optimizer, recipe, sequences } = config;
-  const subject = `The model is a GPT of ${model.layers} layers of width ${model.width} after ${step} steps of ${optimizer.name} (recipe \`${recipe}\`), the batch ${sequences} sequences of ${model.context} tokens that it was trained on.`;
+  const subject = `The model is a GPT of ${model.layers} layers of width ${model.width} after ${step} steps with ${optimizer.name} (recipe \`${recipe}\`); the batch is ${sequences} sequences of ${model.context} tokens of its training text.`;
   return { subject, recipes, draws, layers, dots };
 }
 
@@ -139,7 +139,7 @@ function isTaken(recipe: Recipe, { model, sequences }: CheckpointConfig) {
     return true;
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    console.log(`${recipe} is passed over: ${error.message}`);
+    console.log(`${recipe} is skipped: ${error.message}`);
     return false;
   }
 }

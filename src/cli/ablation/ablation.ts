@@ -32,7 +32,7 @@ export async function ablation(
   format: PageFormat = (markdown) => Promise.resolve(markdown),
 ): Promise<number> {
   onEndSignal(() => {
-    console.error("\nwhat is finished is kept: the same command goes on");
+    console.error("\nfinished runs are kept; repeat the command to continue");
     process.exit(INTERRUPTED);
   });
   const rawArgs = [...withConfig(typed, ablationArgs)];
@@ -65,7 +65,7 @@ async function compare(asked: Ablation, format: PageFormat): Promise<number> {
   }
   if (missing === 0) return 0;
   console.error(
-    `Expected ${trials.length} runs, got ${trials.length - missing}; the same command makes the others`,
+    `Expected ${trials.length} runs, got ${trials.length - missing}; repeat the command to train the others`,
   );
   return 1;
 }
@@ -98,7 +98,7 @@ async function write(
   const fingerprints = [
     ...new Set(outcomes.map(({ machine }) => machine.fingerprint)),
   ];
-  const made = `There are ${outcomes.length} of its ${trials.length} runs, of fingerprint ${fingerprints.join(" and ")} (versions.md), made on ${machines.join("; and ")}; seconds are of such runs.`;
+  const made = `It has ${outcomes.length} of ${trials.length} runs, with fingerprint ${fingerprints.join(" and ")} ([versions.md](versions.md)), trained on: ${machines.join("; ")}. The last column is the mean time of a run there.`;
   const text = ablationPage({ summaries, made, command });
   writeFileSync(join(out, "ablation.md"), await format(text));
   const data = rawData(settings, seeds, world, outcomeOf);

@@ -14,11 +14,11 @@ type PageData = {
 export function ablationPage({ summaries, made, command }: PageData): string {
   return `# Ablation
 
-Which recipe costs what, in training itself: every run is one of \`npm run train\`, by the real trainers and shards. Runs of one seed
-begin with the same parameters and see the same tokens, so a gap is the mean over seeds of what a run's loss is above that of
-the baseline's run of the same seed, ± the standard error of that mean. Losses are nats per byte over the whole held-out text.
+What each recipe costs in the final loss, measured by whole training runs (those of \`npm run train\`, with its trainers and shards). Runs of the same seed
+begin with the same parameters and see the same tokens. A **gap** is the loss of a run minus that of the baseline's run of the same seed: its mean over
+the seeds ± the standard error of that mean. Losses are in nats per byte over the whole held-out text. Rows are sorted by loss.
 
-\`${command}\` makes the runs that are missing and writes this page, its charts, and
+\`${command}\` trains the missing runs and writes this page, its charts and
 [the raw data](ablation.json). ${made}
 
 ${summaries.map(section).join("\n")}`;
@@ -33,7 +33,7 @@ function section({ setting, rows }: Summary): string {
     `gap to ${baseline}`,
     ...(judged ? [`to ${incumbent}`] : []),
     "seeds",
-    "s a run",
+    "s per run",
   ];
   const table = [
     head,

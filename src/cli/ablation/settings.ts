@@ -42,7 +42,7 @@ export const SETTINGS: readonly Setting[] = [
     name: "muon",
     title: "Recipes under Muon",
     about:
-      "Preset `tiny`, 800 steps of 4 × 2 × 128 tokens of Moby Dick, gradients in `mxfp4` on the wire; rate 0.02, momentum 0.95.",
+      "Preset `tiny` on Moby Dick, 800 steps of 1,024 tokens (4 microbatches of 2 sequences of 128), gradients sent in `mxfp4`; learning rate 0.02, momentum 0.95.",
     base: TINY,
     arms: recipes(
       "bf16",
@@ -66,7 +66,7 @@ export const SETTINGS: readonly Setting[] = [
     name: "adamw",
     title: "Recipes under AdamW",
     about:
-      "The same with `--optimizer adamw`: rate 0.008 after 50 steps of warm-up, linearly to 0. Seeds differ by more than recipes do.",
+      "The same with `--optimizer adamw`: 50 steps of warm-up to a learning rate of 0.008, then linearly to 0. Here seeds differ so much that only `mxfp4` stands out.",
     base: { ...TINY, optimizer: { name: "adamw" } },
     arms: recipes("bf16", "mxfp4", "mxfp4-sr", PAPER),
     baseline: "bf16",
@@ -76,7 +76,7 @@ export const SETTINGS: readonly Setting[] = [
     name: "epochs",
     title: "Several epochs",
     about:
-      "The first 204,800 bytes of the text instead of 1,204,997: 4.2 epochs of them, under Muon.",
+      "Only the first 204,800 bytes of the text instead of 1,204,997, so 4.2 epochs; with Muon.",
     base: { ...TINY, textBytes: 204_800 },
     arms: recipes("bf16", "mxfp4", PAPER, "mxfp4-rht-eden"),
     baseline: "bf16",
@@ -86,7 +86,7 @@ export const SETTINGS: readonly Setting[] = [
     name: "wire",
     title: "Gradients on the wire",
     about:
-      "How gradients travel, each step's the mean of 4 microbatches, where the backward pass is bf16 and where it is in MXFP4.",
+      "The format in which gradients are sent, with the backward pass in bf16 and in MXFP4. A step averages 4 microbatches.",
     base: TINY,
     arms: [
       ...wire("bf16", "f32", "mxfp4", "mxfp4-eden"),
@@ -98,7 +98,8 @@ export const SETTINGS: readonly Setting[] = [
   {
     name: "rates",
     title: "Muon's rate and momentum",
-    about: "The paper's recipe, `--matrix-learning-rate` and `--momentum`.",
+    about:
+      "The paper's recipe (`mxfp4-rht-sr`) with other values of `--matrix-learning-rate` and `--momentum`.",
     base: TINY,
     arms: rates([0.02, 0.95], [0.03, 0.95], [0.02, 0.9], [0.03, 0.9]),
     baseline: "rate 0.02, momentum 0.95",
@@ -114,9 +115,9 @@ export const SETTINGS: readonly Setting[] = [
  */
 export const QUICK: Setting = {
   name: "quick",
-  title: "The four ways of the paper, quickly",
+  title: "The paper's four recipes, quickly",
   about:
-    "Preset `nano`, 160 steps of 48 sequences in one microbatch, gradients in bf16 on the wire; Muon's rate 0.03, momentum 0.9.",
+    "Preset `nano`, 160 steps of one microbatch of 48 sequences, gradients sent in bf16; Muon with learning rate 0.03, momentum 0.9.",
   base: {
     ...TINY,
     preset: "nano",

@@ -38,13 +38,13 @@ export function gradientsPage(measured: Measured): string {
   const { subject, draws, layers, dots } = measured;
   return `# Gradients
 
-How near the gradients of linear layers come to those of f32, by recipe. ${subject} Each layer gets the x, dY and W that f32 gives it,
-so errors of other layers do not come in. \`npm run gradients\` measures this again and writes this page.
+How close the gradients of each recipe's linear layers are to those of f32. ${subject} Each layer gets the x, dY and W of an f32 pass,
+so it has no errors of other layers. \`npm run gradients\` measures this again and writes this page. A draw is one gradient, with one choice of signs and rounding noise.
 
-- **cosine** of one draw and f32's gradient; **slope** of the mean of ${draws} draws, ⟨mean, f32⟩ / ⟨f32, f32⟩: below 1, a recipe shrinks.
-- **error**: ‖draw − f32‖² / ‖f32‖². Of a mean of n draws, each with signs and noise of its own, it falls as 1/n where there is no bias, so
-  **n · error of the mean / error** is 1; what it is above 1, at n = ${draws}, is a plateau: bias.
-- **norm to noise**: ‖f32‖ / (√3 · ‖draw − f32‖). Where noise alone makes a step, below about 1, training stalls (_FP4 All the Way_, arXiv
+- **cosine**: between one draw and the f32 gradient. **slope**: ⟨mean, f32⟩ / ⟨f32, f32⟩ for the mean of ${draws} draws; below 1, the recipe shrinks gradients.
+- **error**: ‖draw − f32‖² / ‖f32‖². Without bias, the error of a mean of n independent draws falls as 1/n, so
+  **n · error of the mean / error** is 1. Above 1, at n = ${draws}, there is a bias that averaging does not remove.
+- **norm to noise**: ‖f32‖ / (√3 · ‖draw − f32‖). Below about 1, steps consist of noise and training stalls (_FP4 All the Way_, arXiv
   2505.19115).
 
 ${GRADIENTS.map((name) => byRecipe(measured, name)).join("\n")}
@@ -58,7 +58,7 @@ ${byLayer(layers)}
 
 ## Codes that become zero
 
-Of dY, along out-features, what share becomes zero though it was none.
+The share of non-zero elements of dY (in blocks along the output features) that round to zero.
 
 ${table(
   ["", "nearest", "RHT, nearest", "RHT, stochastic"],
@@ -72,8 +72,8 @@ ${table(
 
 ## Variance of a dot product
 
-Figure 2 of _Training LLMs with MXFP4_: the variance of Q(A)ᵀ · Q(B) under Algorithm 2, A and B of b draws of N(0, 1), to each of which
-is added, with probability p, one of N(0, 5). Measured by the kernels over 256 draws of 256 pairs; the formula is exact
+Figure 2 of _Training LLMs with MXFP4_: the variance of Q(A)ᵀ · Q(B) under Algorithm 2. A and B are vectors of b values of N(0, 1), to each of which a value of
+N(0, 5) is added with probability p. Measured with the kernels, over 256 draws for each of 256 pairs; the formula is exact
 ([dot-variance.ts](../src/scripts/gradients/dot-variance.ts)).
 
 ${table(
@@ -133,7 +133,7 @@ function byLayer(layers: readonly MeasuredLayer[]): string {
   const head = SHOWN.flatMap((recipe) =>
     GRADIENTS.map((gradient) => `${recipe}, ${gradient}`),
   );
-  return `Cosine / slope of each.
+  return `Cosine / slope.
 
 ${table(
   ["", ...head],
