@@ -89,7 +89,7 @@ export function checkPatterns(
   const split = patterns.find((each) => each.includes(","));
   if (split !== undefined)
     throw invalidOption(
-      `${shownName} to be patterns without commas, in place of which ? stands`,
+      `${shownName} to be patterns without commas (? matches any character)`,
       shown(split),
     );
   const wrong = patterns.find(

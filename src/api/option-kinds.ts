@@ -137,7 +137,7 @@ export function expected(option: Option): string {
     case "patterns":
       return `an array of patterns${option.gives ? ", each with = and a value" : ""}`;
     case "list":
-      return "an array of strings, one at least";
+      return "an array of at least one string";
     case "sizes":
       return `1 to ${MAX_SIZES} sizes as in 4,64`;
     case "group":

@@ -9,7 +9,7 @@ export type TextRule = {
   maxBytes?: number;
 };
 
-const SIGNS = "letters, digits, dots, _ or -, and neither . nor ..";
+const SIGNS = "letters, digits, dots, _ or -, except . and ..";
 /**
  * What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. The API's description
  * has the pattern, which some read with the flag `u`, and some without.
@@ -30,7 +30,7 @@ export const NAME = {
 
 export const RUN_ID = {
   pattern: /^[a-z0-9][a-z0-9-]{0,39}$/,
-  words: "1 to 40 small letters, digits or -, the first no -",
+  words: "1 to 40 lowercase letters, digits or -, not starting with -",
 } as const satisfies TextRule;
 
 /** What nobody sees, or what lets a text be read as another: halves of pairs, control, direction, joiners, fillers. */
@@ -43,7 +43,7 @@ export const RUN_NAME = {
     `^(?!\\s)(?![^]*\\s$)(?:[^${UNSEEN}]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,80}$`,
   ),
   words:
-    "1 to 80 characters that are seen (no control or bidi characters), no space first or last",
+    "1 to 80 visible characters (no control or bidi characters), without spaces at the ends",
 } as const satisfies TextRule;
 
 export const TOKEN_ID = {
@@ -54,7 +54,7 @@ export const TOKEN_ID = {
 /** Of a file or a folder in the bucket: as file systems have them, in folders as deep as may be. */
 export const FILE_NAME = {
   pattern: new RegExp(`^${IN_FOLDER}(?:\\/${IN_FOLDER})*$`),
-  words: `up to ${MAX_KEY_BYTES - FILES_PREFIX.length} bytes of UTF-8 without control characters; between slashes neither nothing nor . or ..`,
+  words: `up to ${MAX_KEY_BYTES - FILES_PREFIX.length} bytes of UTF-8 without control characters; parts between slashes are not empty, . or ..`,
   maxBytes: MAX_KEY_BYTES - FILES_PREFIX.length,
 } as const satisfies TextRule;
 
@@ -67,7 +67,7 @@ export const FINGERPRINT = {
 /** SHA-256. */
 export const DIGEST = {
   pattern: /^[0-9a-f]{64}$/,
-  words: "64 hexadecimal digits, in small letters",
+  words: "64 lowercase hexadecimal digits",
 } as const satisfies TextRule;
 
 export function follows(

@@ -68,7 +68,7 @@ async function analyzeFile(
   if (options.rotate !== undefined) {
     checkThere(file);
     throw new UsageError(
-      "Expected a model's directory for --rotate, got a file",
+      "Expected a model directory with --rotate, got a file",
     );
   }
   if (given.url !== undefined)

@@ -10,7 +10,7 @@ export function checkApart(from: string, to: string): void {
   if (!isSame && !source.startsWith(target + sep)) return;
   throw new AppError(
     "file_exists",
-    `Expected an output beside what is read, got ${to}, which ${isSame ? "is" : "holds"} ${from}`,
+    `Expected an output outside the input, got ${to}, which ${isSame ? "is" : "contains"} ${from}`,
   );
 }
 

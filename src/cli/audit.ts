@@ -73,7 +73,7 @@ function checkTogether({ step, all, state, against }: Arguments): void {
   for (const [name, value] of Object.entries(computing))
     if (against !== undefined && value !== undefined)
       throw new UsageError(
-        `Expected --${name} without --against, which computes nothing, got both`,
+        `Expected --${name} without --against, which recomputes nothing, got both`,
       );
   if (all && step !== undefined)
     throw new UsageError("Expected --step or --all, got both");
@@ -103,11 +103,11 @@ async function auditHere(given: Arguments): Promise<Audit> {
   const { fingerprint: theirs } = await run.status();
   if (theirs !== null && theirs !== fingerprint())
     throw new UsageError(
-      `Expected a machine that computes like the run's trainers, ${theirs}, got one like ${fingerprint()}`,
+      `Expected a machine with the run's fingerprint, ${theirs}, got one with ${fingerprint()}`,
     );
   const shows = process.stderr.isTTY && !given.json;
   const recomputed = await RecomputedRun.open(run, (step) => {
-    if (shows) process.stderr.write(`\rcomputed step ${step} `);
+    if (shows) process.stderr.write(`\rrecomputed step ${step} `);
   });
   const { state } = given;
   try {
@@ -142,10 +142,10 @@ function stepOf({ step }: Arguments): number | undefined {
 }
 
 function render({ last, first, computed }: Audit): string {
-  const looked = computed === 0 ? "" : `, ${computed} computed here`;
-  if (!first) return `nothing false up to step ${last}${looked}`;
+  const looked = computed === 0 ? "" : `, ${computed} recomputed here`;
+  if (!first) return `no false step up to step ${last}${looked}`;
   return [
-    `step ${first.step} is the first that should have come to something else${looked}`,
+    `step ${first.step} is the first false step${looked}`,
     ...linesOf(first),
   ].join("\n");
 }
@@ -157,15 +157,17 @@ function linesOf(found: FalseStep): string[] {
       ({ index, authors }) => `  microbatch ${index} by ${authors.join(", ")}`,
     ),
     ...(commit ? ["  its commit does not follow from its microbatches"] : []),
-    ...(evaluation ? ["  the loss of its evaluation"] : []),
+    ...(evaluation
+      ? ["  its validation loss is not that of its parameters"]
+      : []),
     ...(gradient
       ? [
-          `  a gradient, or its commit; whose cannot be told from a run of other shards: audit --step ${found.step} does`,
+          `  a gradient or its commit differs; runs with different numbers of shards do not show whose it is, audit --step ${found.step} does`,
         ]
       : []),
     ...(chain
       ? [
-          "  its digests and metrics do not follow from what is told of it, and by whom, and from the step before",
+          "  its digests and metrics do not follow from its record and the step before",
         ]
       : []),
   ];

@@ -19,7 +19,7 @@ export async function auditStep(
   const start = run.states.findLast((each) => each <= step);
   if (start === undefined)
     throw new UsageError(
-      `Expected a step from ${run.states[0] ?? "none"} on, the first of which the state is kept, got ${step}`,
+      `Expected a step from ${run.states[0] ?? "none"} on, the first kept state, got ${step}`,
     );
   const first = await run.firstFalse(start, step);
   return { last: step, first, computed: run.computed };
@@ -66,7 +66,7 @@ async function halve(run: RecomputedRun): Promise<FalseStep | null> {
   const first = await run.firstFalse(start, states[high] ?? last);
   if (first || !found) return first;
   throw new Error(
-    `Expected the state that is kept of step ${found.step} to be what the steps from ${start} on come to, got another, from which that step comes to something else`,
+    `Expected the kept state of step ${found.step} to follow from the steps from ${start} on, got another state: the fault is in a shard or its storage`,
   );
 }
 
@@ -74,10 +74,10 @@ async function halve(run: RecomputedRun): Promise<FalseStep | null> {
 export function checkTold({ first, last }: RecomputedRun, step = last): void {
   if (last < first)
     throw new UsageError(
-      "Expected a run that has committed a step, got one that has not",
+      "Expected a run with a committed step, got one without",
     );
   if (step > last)
     throw new UsageError(
-      `Expected a step up to ${last}, the last that is committed, got ${step}`,
+      `Expected a step up to ${last}, the last committed one, got ${step}`,
     );
 }

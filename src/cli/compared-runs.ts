@@ -28,7 +28,7 @@ export async function compareRuns(
   const start = Math.max(firstOf(one), firstOf(other));
   if (latest < start) {
     throw new UsageError(
-      "Expected two runs that have committed a step, got one that has not",
+      "Expected two runs with a committed step each, got one without",
     );
   }
   const last = asked ?? latest;
@@ -44,7 +44,7 @@ export async function compareRuns(
   const { records: first } = await both(start);
   if (first[0].commit!.before.results !== first[1].commit!.before.results) {
     throw new UsageError(
-      "Expected two runs of one config, got runs of which no step could be the same",
+      "Expected two runs of the same config, got runs that differ before their first common step",
     );
   }
   if ((await both(last)).isSame) return { last, first: null };
@@ -75,7 +75,7 @@ function falsehood(
 function resultsOf({ step, commit }: StepRecord): string {
   if (commit?.results) return commit.results;
   throw new UsageError(
-    `Expected steps whose commits have digests, got step ${step} of an earlier release`,
+    `Expected steps with digests, got step ${step}, which an earlier release committed without`,
   );
 }
 

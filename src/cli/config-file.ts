@@ -35,7 +35,7 @@ export function withConfig(
     const definition = known[name];
     if (definition === undefined || name in configArgument) {
       throw new UsageError(
-        `Expected ${file} to say what options do (${Object.keys(known).join(", ")}), got "${name}"`,
+        `Expected the names in ${file} to be options (${Object.keys(known).join(", ")}), got "${name}"`,
       );
     }
     if (isTyped(typed, name)) return [];
@@ -80,7 +80,7 @@ function readConfig(file: string): object {
   if (typeof config === "object" && config !== null && !Array.isArray(config))
     return config;
   throw new UsageError(
-    `Expected ${file} to have names and values, got ${JSON.stringify(config)}`,
+    `Expected ${file} to contain option names with values, got ${JSON.stringify(config)}`,
   );
 }
 
@@ -99,7 +99,7 @@ function asTyped(
     !parts.every((part) => kinds.includes(typeof part))
   ) {
     throw new UsageError(
-      `Expected "${name}" of ${file} to be ${isSwitch ? "true or false" : "a text, a number or a list of such"}, got ${JSON.stringify(value)}`,
+      `Expected "${name}" of ${file} to be ${isSwitch ? "true or false" : "a string, a number or a list of these"}, got ${JSON.stringify(value)}`,
     );
   }
   if (!isSwitch) return [`--${name}=${parts.join(",")}`];

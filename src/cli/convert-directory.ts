@@ -74,7 +74,7 @@ function tellLeft(
 ): void {
   if (leftOut.length > 0) console.error(`left out: ${leftOut.join(", ")}`);
   if (missing.length > 0)
-    console.error(`missing: ${missing.join(", ")}, which a loader asks for`);
+    console.error(`missing: ${missing.join(", ")}, which loaders need`);
 }
 
 /** The same by an edge. */

@@ -60,7 +60,7 @@ export async function convertFile(
 export function tellKept({ tensors }: KeptValues): void {
   for (const [tensor, { values, first }] of tensors)
     console.error(
-      `kept: ${values} values of "${tensor}" that are not finite, or become so; the first is element ${first}`,
+      `kept: ${values} values of "${tensor}" that are not finite, or overflow; the first is element ${first}`,
     );
 }
 

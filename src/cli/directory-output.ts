@@ -135,6 +135,6 @@ export function checkOutputFolder(path: string, force: boolean): void {
   if (there === undefined || (force && there.isDirectory())) return;
   throw new AppError(
     "file_exists",
-    `Expected no ${path}, got one${there.isDirectory() ? "; --force replaces it" : ""}`,
+    `Expected a new output, got ${path}, which exists${there.isDirectory() ? "; --force overwrites it" : " and is not a directory"}`,
   );
 }

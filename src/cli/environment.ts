@@ -14,7 +14,7 @@ export function variable(
   const value = process.env[name];
   if (value !== "") return value;
   throw new UsageError(
-    `Expected $${name} to have a value, or not to be set, got an empty text`,
+    `Expected $${name} to have a value or to be unset, got an empty string`,
   );
 }
 
@@ -22,6 +22,6 @@ export function variable(
 export function checkBearer(place: string, token: string): string {
   if (TOKEN.test(token)) return token;
   throw new UsageError(
-    `Expected ${place} to be of visible ASCII characters without blanks, got others`,
+    `Expected ${place} to be printable ASCII characters without spaces, got others`,
   );
 }

@@ -102,7 +102,7 @@ export function checkArguments(
   );
   for (const [name] of places)
     if (args[name] === "")
-      throw new UsageError(`Expected <${name}>, got an empty text`);
+      throw new UsageError(`Expected <${name}>, got an empty string`);
   if (args._.length > places.length) {
     const named = places.map(([name]) => `<${name}>`).join(" ");
     const expected = `${named || "options"} alone`;
@@ -110,7 +110,7 @@ export function checkArguments(
   }
   if (args.json === true && args.output === "-")
     throw new UsageError(
-      "Expected --output to be a file with --json, which takes stdout, got -",
+      "Expected --output to be a file with --json, which prints to stdout, got -",
     );
   const checked = { ...args };
   for (const [name, values] of given) {
@@ -153,12 +153,16 @@ function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
       );
     const value = token.value ?? "";
     if (option.type === "boolean" && inlineValue)
-      throw new UsageError(`Expected --${name} alone, got "${value}"`);
+      throw new UsageError(
+        `Expected --${name} without a value, got "${value}"`,
+      );
     if (
       option.type === "string" &&
       (!value || (!inlineValue && value.startsWith("--")))
     )
-      throw new UsageError(`Expected a value after ${rawName}, got "${value}"`);
+      throw new UsageError(
+        `Expected a value after ${rawName}, got ${value === "" ? "none" : `"${value}"`}`,
+      );
     given.set(name, [...(given.get(name) ?? []), value]);
   }
   return given;

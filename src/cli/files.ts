@@ -104,14 +104,14 @@ export function notReadable(path: string, cause?: unknown): AppError {
   const why =
     code === "ENOENT"
       ? /^https?:\/\//.test(path)
-        ? "no file of this machine; `inspect` reads what is elsewhere, and an edge makes a job of it"
-        : "which is not there"
+        ? "it is not on this machine; `inspect` reads URLs, and an edge converts them in jobs"
+        : "it does not exist"
       : cause === undefined
-        ? "which is no file"
+        ? "it is not a file"
         : reasonOf(cause);
   return new AppError(
     "file_not_found",
-    `Expected a file that can be read, got ${path}: ${why}`,
+    `Expected a readable file, got ${path}: ${why}`,
     { cause },
   );
 }
@@ -130,13 +130,13 @@ export function checkOutput(path: string, force: boolean): void {
   if (!there.isFile()) {
     throw new AppError(
       "file_exists",
-      `Expected no ${path}, or a plain file, got a directory, link or device`,
+      `Expected a new output or a plain file, got ${path}, which is a directory, link or device`,
     );
   }
   if (force) return;
   throw new AppError(
     "file_exists",
-    `Expected no file ${path}, got one; --force replaces it`,
+    `Expected a new output, got ${path}, which exists; --force overwrites it`,
   );
 }
 
@@ -144,7 +144,7 @@ export function checkOutput(path: string, force: boolean): void {
 export function notWritable(folder: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
-    `Expected a folder that can be written to, got ${folder}`,
+    `Expected a writable folder, got ${folder}`,
     { cause },
   );
 }

@@ -81,7 +81,7 @@ export const generateCommand = defineCommand({
     const prompt = given.prompt as string | undefined;
     if (given.json && prompt === undefined)
       throw new UsageError(
-        "Expected --prompt with --json, since what two write in turns is for a person, got none",
+        "Expected --prompt with --json, since an interactive session has no JSON output, got none",
       );
     const writer = await writerOf(given, options);
     const write: Write = (...told) =>
@@ -160,7 +160,7 @@ async function writerOf(given: Arguments, options: Options): Promise<Write> {
       if (signal?.aborted) return undefined;
       put(event.text);
     }
-    throw new Error("Expected the text to end, got a stream that broke off");
+    throw new Error("Expected a complete text, got a stream that broke off");
   };
 }
 

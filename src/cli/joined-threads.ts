@@ -61,7 +61,7 @@ export function joinThreads(
         worker.on("exit", () =>
           reject(
             new Error(
-              "Expected a trainer that ends by itself, got one that is gone",
+              "Expected the trainer's thread to report its end, got an exit without a report",
             ),
           ),
         );

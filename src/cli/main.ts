@@ -72,7 +72,7 @@ async function main(typed: string[]): Promise<number | void> {
       const all = [...Object.keys(COMMANDS), COMPLETION];
       const [name = ""] = typed;
       throw new UsageError(
-        `Expected one of ${all.join(", ")}, got "${name}"${closestHint(name, all)}`,
+        `Expected a command (${all.join(", ")}), got ${name === "" ? "none" : `"${name}"${closestHint(name, all)}`}`,
       );
     }
     const { name, rawArgs } = called;

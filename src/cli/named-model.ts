@@ -41,11 +41,11 @@ function remedy(named: string, command: string, stateFolder: string): string {
     relative(process.cwd(), folder) || ".";
   const own = kept.find((folder) => basename(folder) === named);
   if (own)
-    return `\`${called(command, shown(own))}\` takes the run of this name`;
+    return `\`${called(command, shown(own))}\` uses the run of this name`;
   const runs = kept.slice(-TOLD_RUNS).map(shown).join(", ");
   const here =
     kept.length === 0
-      ? `No run is kept here: \`${called("train")}\` makes one`
+      ? `No run is kept here; \`${called("train")}\` trains one`
       : `Kept here: ${runs}${kept.length > TOLD_RUNS ? `, and ${kept.length - TOLD_RUNS} others` : ""}`;
-  return `${here}; a run of an edge is named with --url, as \`${called("runs")}\` lists them`;
+  return `${here}. For a run of an edge, add --url; \`${called("runs")}\` lists them`;
 }

@@ -59,7 +59,7 @@ export async function putInPlace(
   if (!force)
     throw new AppError(
       "file_exists",
-      `Expected no ${to} still, got one that came meanwhile`,
+      `Expected no ${to}, got one that was created in the meantime`,
     );
   if (!there.isDirectory()) return rename(part, target);
   const stem = stemOf(basename(target));

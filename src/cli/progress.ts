@@ -42,14 +42,14 @@ export class Progress {
     else if (event.type === "conflict") {
       this.line(
         pc.red(
-          `step ${event.step}: ${event.author} has another result of ${event.kind} microbatch ${event.microbatch}`,
+          `step ${event.step}: ${event.author} has a different result for ${event.kind} microbatch ${event.microbatch}`,
         ),
       );
     } else if (event.type === "fingerprint") {
       this.line(pc.yellow(fingerprintText(event.fingerprint)));
     } else if (event.type === "rewind") {
       this.#recent.length = 0;
-      this.line(pc.yellow(`the run goes back to step ${event.step}`));
+      this.line(pc.yellow(`the run was rewound to step ${event.step}`));
     } else if (event.type === "author") {
       this.line(pc.yellow(`${event.author} is ${event.state}`));
     } else if (event.type === "waiting") {
@@ -67,7 +67,7 @@ export class Progress {
     this.#clear();
     if (state !== "training") return;
     const percent = Math.floor(100 * progress);
-    this.#out.write(`${name}: making its tokenizer  ${percent} %`);
+    this.#out.write(`${name}: training its tokenizer  ${percent} %`);
     this.#height = 1;
   }
 
@@ -183,6 +183,6 @@ function duration(seconds: number): string {
 
 function fingerprintText(fingerprint: string | null): string {
   return fingerprint === null
-    ? "the next trainer says what the others compute like"
-    : `trainers must compute like ${fingerprint} now`;
+    ? "the next trainer that joins sets the required fingerprint"
+    : `the required fingerprint is now ${fingerprint}`;
 }

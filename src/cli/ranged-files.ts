@@ -95,7 +95,7 @@ export async function localFile(path: string): Promise<RangedFile> {
         )
           throw new AppError(
             "file_changed",
-            `Expected ${path} to stay as it was while it is read, got one that was written to, or put in its place`,
+            `Expected ${path} not to change while it is read, but it was modified or replaced`,
           );
         return await readHandle(handle, start, end - start, into);
       } finally {

@@ -136,7 +136,7 @@ export class RecomputedRun {
     }
     if (record.commit && hasNoDigests(record.commit))
       throw new UsageError(
-        `Expected steps whose commits have digests, got step ${step} of an earlier release`,
+        `Expected steps with digests, got step ${step}, which an earlier release committed without`,
       );
     const computed = await replay.next(shards);
     const microbatches = differing(record, computed);
@@ -179,7 +179,7 @@ export class RecomputedRun {
       const [before, now] = [this.#metrics, told].map((each) => each.get(step));
       if (before?.chain !== now?.chain)
         throw new Error(
-          `Expected a run that stays as it is while it is audited, got one that has gone back to step ${step} or before: ask again`,
+          `Expected the run not to change during the audit, but it was rewound to step ${step} or before: repeat the audit`,
         );
     }
     return found;
@@ -196,13 +196,13 @@ export class RecomputedRun {
       JSON.stringify(state.config) === JSON.stringify(essentialConfig(config));
     if (!isOfIt) {
       throw new UsageError(
-        `Expected all of the state of this run at step ${start}, got ${state ? `that of a run of another config, or of its step ${state.step}` : "parameters alone"}`,
+        `Expected the full state of this run at step ${start}, got ${state ? `that of a run of another config, or of step ${state.step}` : "parameters only"}`,
       );
     }
     const { results } = await this.#before(start);
     if (state.results !== results)
       throw new UsageError(
-        `Expected a state before which all came to ${results}, as the run tells, got one of ${state.results ?? "an earlier release, which told nothing"}`,
+        `Expected a state with the run's \`results\` before it, ${results}, got ${state.results ?? "one of an earlier release, which has none"}`,
       );
     return ReplayedRun.open(config, this.#run, { step: start, read });
   }
@@ -218,7 +218,7 @@ export async function stepOfState(folder: Folder): Promise<number> {
   const { run } = await openModel(folder);
   if (run) return run.step;
   throw new UsageError(
-    "Expected --state to be a checkpoint of all state, got parameters alone",
+    "Expected --state to be a checkpoint with state=full, got one with parameters only",
   );
 }
 

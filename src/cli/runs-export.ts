@@ -65,14 +65,14 @@ export const runsExportCommand = defineCommand({
     const output = given.output as string | undefined;
     if (format === "tensorboard" && (output ?? STANDARD) === STANDARD) {
       throw new UsageError(
-        "Expected --output with --format tensorboard, a folder, got none",
+        "Expected --output to name a folder with --format tensorboard, got none",
       );
     }
     const { name, metrics } = await historyOf(given);
     if (metrics.length === 0)
       throw new AppError(
         "future_step",
-        `Expected a run that has committed a step, got ${name}, which has none to write yet`,
+        `Expected a run with a committed step, got ${name}, which has none yet`,
       );
     const isForced = given.force === true;
     const path =

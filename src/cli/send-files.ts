@@ -42,7 +42,7 @@ export async function allSendingsOf(
   if (all.length === 0)
     throw new AppError(
       "file_not_found",
-      `Expected a file, or a directory with one at least, got none in ${path}`,
+      `Expected a file, or a directory with at least one file, got none in ${path}`,
     );
   for (const sending of all) checkFileName(sending.name);
   return all;
@@ -59,7 +59,7 @@ async function sendingsBelow(
   if (around.includes(real))
     throw new AppError(
       "file_not_found",
-      `Expected folders in a directory, got ${path}, which leads to one around it`,
+      `Expected no link from a directory to one that contains it, got ${path}`,
     );
   const folders = (await localFolder(path).folders!()).toSorted();
   for (const folder of folders)

@@ -83,7 +83,7 @@ export async function serve(
       : [
           `mxfp4-edge serves on ${url}, until Ctrl-C`,
           `  ${url}/      start a run, watch and compare curves`,
-          `  ${url}/play  what MXFP4 makes of a tensor`,
+          `  ${url}/play  quantize a tensor interactively`,
           `  ${url}/docs  the API; try:`,
           `head -c 128 /dev/zero | curl -sS --data-binary @-${bearer} -H "Content-Type: application/octet-stream" -o x.safetensors "${url}/v1/quantize?dtype=f32&shape=32"`,
         ].join("\n"),

@@ -34,7 +34,7 @@ export async function withInput<T>(
     if ((await writeWhole(kept, process.stdin)) === 0)
       throw new AppError(
         "file_not_found",
-        "Expected a file on stdin, got nothing: what was to write it has failed, or nothing was to",
+        "Expected a file on stdin, got nothing: the command that writes it may have failed",
       );
     return await use(kept);
   } finally {

@@ -49,6 +49,6 @@ export async function converse(write: Write): Promise<void> {
   }
   if (!isWritten && !process.stdin.isTTY)
     throw new UsageError(
-      "Expected --prompt, or a line on stdin to go on from, got neither",
+      "Expected --prompt, or a line on stdin to continue, got neither",
     );
 }

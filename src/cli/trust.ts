@@ -30,7 +30,7 @@ export const tokensCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, tokensArgs);
     if (given.days !== undefined && !given.issue) {
-      throw new UsageError("Expected --days with --issue, got it alone");
+      throw new UsageError("Expected --days with --issue, got --days alone");
     }
     if (given.issue) {
       const expiresInMs = DAY_MS * wholeNumber("days", given.days ?? "7", 1);
@@ -123,7 +123,7 @@ export const fingerprintCommand = defineCommand({
     printAnswer(
       given.json,
       { fingerprint },
-      () => fingerprint ?? "none: the next trainer brings it",
+      () => fingerprint ?? "none: the next trainer that joins sets it",
     );
   },
 });

@@ -11,7 +11,7 @@ export function checkUrl(baseUrl: unknown): string {
     return text.replace(/\/+$/, "");
   throw new AppError(
     "invalid_option",
-    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${shown(text)}`,
+    `Expected \`baseUrl\` to be an http or https URL, as in http://127.0.0.1:8787, got ${shown(text)}`,
   );
 }
 
@@ -19,6 +19,6 @@ export function checkApiToken(token: string | undefined): void {
   if (token === undefined || /^[\x21-\x7e]*$/.test(token)) return;
   throw new AppError(
     "invalid_option",
-    "Expected `token` to be of printable characters without spaces, got another one in it",
+    "Expected `token` to be printable characters without spaces, got others",
   );
 }

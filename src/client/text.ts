@@ -34,5 +34,5 @@ export async function* readTextEvents(
     yield event;
     if (!("text" in event)) return;
   }
-  throw new BrokenOff("the text to end", "a stream that broke off");
+  throw new BrokenOff("a complete text", "a stream that broke off");
 }

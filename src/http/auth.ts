@@ -69,13 +69,13 @@ async function checkToken(
     }
     throw new AppError(
       "unauthorized",
-      "Expected the secret API_TOKEN to be set, so nobody is let in: run `npx wrangler secret put API_TOKEN`, then send `Authorization: Bearer <API_TOKEN>`",
+      "Expected the secret API_TOKEN to be set; without it nobody has access: run `npx wrangler secret put API_TOKEN`, then send `Authorization: Bearer <API_TOKEN>`",
     );
   }
   if (!token) {
     throw new AppError(
       "unauthorized",
-      "Expected a header `Authorization: Bearer <API_TOKEN>`, got none of that form",
+      "Expected a header `Authorization: Bearer <API_TOKEN>`, got none",
     );
   }
   if (await isEqual(token, c.env.API_TOKEN)) return;
@@ -100,7 +100,7 @@ async function checkJoinToken(
   if (access !== "trainer" || asked !== run) {
     throw new AppError(
       "forbidden",
-      `Expected a route for trainers of run "${run}", which is all that its join token opens, got ${c.req.method} ${c.req.path}`,
+      `Expected a route for trainers of run "${run}", the only routes that its join token allows, got ${c.req.method} ${c.req.path}`,
     );
   }
   c.set("caller", id);

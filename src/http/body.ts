@@ -56,7 +56,7 @@ async function readJson(c: Context): Promise<unknown> {
   } catch (cause) {
     throw new AppError(
       "malformed_json",
-      `Expected a body of JSON in UTF-8, got ${bytes.length} bytes that are none: ${messageOf(cause)}`,
+      `Expected a body of JSON in UTF-8, got ${bytes.length} bytes that are not: ${messageOf(cause)}`,
       { cause },
     );
   }
@@ -90,7 +90,7 @@ export function checkAsSent(c: Context): void {
   if (range !== undefined) {
     throw new AppError(
       "malformed_body",
-      `Expected a whole body, got one of Content-Range: ${range}`,
+      `Expected a complete body, got a part, with Content-Range: ${range}`,
     );
   }
 }

@@ -24,7 +24,7 @@ export function answerError(error: unknown, c: Context): Response {
     return problem(
       c,
       "overloaded",
-      "Expected fewer requests to the object behind this route than came; send this one later",
+      "Expected fewer requests to the object behind this route; repeat this one later",
     );
   }
   if (isMarked(error, "retryable")) {

@@ -43,7 +43,7 @@ function wanted(issue: z.core.$ZodRawIssue): string | undefined {
       return bounded(issue, issue.inclusive ? "at most" : "less than");
     case "unrecognized_keys": {
       const { shape } = issue.inst as unknown as z.ZodObject;
-      return `to have nothing but ${Object.keys(shape).join(", ")}`;
+      return `to have only ${Object.keys(shape).join(", ")}`;
     }
     case "invalid_union":
       return Array.isArray(issue.options)

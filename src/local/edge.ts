@@ -31,7 +31,7 @@ export function refusalOf(
   token: string | undefined,
 ): string | undefined {
   if (token || LOOPBACK.includes(host)) return undefined;
-  return `Expected a token where the edge serves beyond this machine, on ${host}, got none`;
+  return `Expected a token for serving other machines, on ${host}, got none`;
 }
 
 export type EdgeOptions = {

@@ -50,7 +50,7 @@ function refusal(path: string, error: unknown): unknown {
       cause: error,
     });
   if (code !== "ENOENT") return error;
-  return new Error(`Expected a folder that can be written to, got ${path}`, {
+  return new Error(`Expected a writable folder, got ${path}`, {
     cause: error,
   });
 }

@@ -88,6 +88,8 @@ function checkKnown(
     if (option.type === "string" && !value)
       throw new UsageError(`Expected a value after ${rawName}, got none`);
     if (option.type === "boolean" && value !== undefined)
-      throw new UsageError(`Expected ${rawName} alone, got "${value}"`);
+      throw new UsageError(
+        `Expected ${rawName} without a value, got "${value}"`,
+      );
   }
 }

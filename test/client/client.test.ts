@@ -292,7 +292,7 @@ test.each([
   undefined,
 ])("no client of %o", (baseUrl) => {
   expect(() => new Client({ baseUrl: baseUrl as string })).toThrow(
-    `Expected \`baseUrl\` to be of http or https, as in http://127.0.0.1:8787, got ${JSON.stringify(String(baseUrl))}`,
+    `Expected \`baseUrl\` to be an http or https URL, as in http://127.0.0.1:8787, got ${JSON.stringify(String(baseUrl))}`,
   );
 });
 

@@ -65,7 +65,7 @@ test("parts in any order become a file when they are complete, and not before", 
   ]);
   expect((await putPart(1, bytesOfPart(1, 9))).status).toBe(201);
   const early = await problemOf(await complete(), 409, "parts_missing");
-  expect(early.detail).toBe("Expected parts 1 to 3, got none of 2");
+  expect(early.detail).toBe("Expected parts 1 to 3, but these are missing: 2");
   await expectFile(null);
 
   const again = await begin();
@@ -124,7 +124,7 @@ test("a part whose successor breaks off is missing, and the others stay", async 
   });
   await problemOf(broken, 400, "malformed_body");
   const early = await problemOf(await complete(), 409, "parts_missing");
-  expect(early.detail).toBe("Expected parts 1 to 3, got none of 2");
+  expect(early.detail).toBe("Expected parts 1 to 3, but these are missing: 2");
   await putPart(2);
   expect((await complete()).status).toBe(201);
   await expectFile([1, 2, 3].map((part) => bytesOfPart(part)));

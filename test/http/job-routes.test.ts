@@ -247,7 +247,7 @@ test("a job has no key that no path can have", async () => {
       clientKey,
     });
     const { detail } = await problemOf(refused, 422, "invalid_option");
-    expect(detail).toContain(`neither . nor .., got "${clientKey}"`);
+    expect(detail).toContain(`except . and .., got "${clientKey}"`);
   }
   const dotted: JobRequest = {
     operation: "quantize",

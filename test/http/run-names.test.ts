@@ -76,7 +76,7 @@ test.each([
   );
   expect(problem.detail).toMatch(
     typeof name === "string"
-      ? /^Expected `name` to be 1 to 80 characters that are seen/
+      ? /^Expected `name` to be 1 to 80 visible characters/
       : /^Expected `name` to be a string/,
   );
   expect(problem.detail).toContain(`got ${came}`);

@@ -108,7 +108,7 @@ test.each([
   [
     "addTrainers",
     { nonsense: 1 },
-    'Expected either `count` to be a whole number and `body` to have nothing but count, or `join` to be true and `body` to have nothing but join, expiresInMs, got {"nonsense":1}',
+    'Expected either `count` to be a whole number and `body` to have only count, or `join` to be true and `body` to have only join, expiresInMs, got {"nonsense":1}',
   ],
   [
     "createJob",
@@ -118,7 +118,7 @@ test.each([
   [
     "createJob",
     { operation: "analyze", source: "../x" },
-    'Expected `source` to be up to 1018 bytes of UTF-8 without control characters; between slashes neither nothing nor . or .., got "../x"',
+    'Expected `source` to be up to 1018 bytes of UTF-8 without control characters; parts between slashes are not empty, . or .., got "../x"',
   ],
   ["createRun", [], "Expected `body` to be an object, got []"],
   [

@@ -259,7 +259,7 @@ describe("streams are given back", () => {
 
   test.each([
     ["it breaks off", [BYTES.slice(0, 100)], /more bytes/],
-    ["it goes on", [BYTES, BYTES], /to end where its length says/],
+    ["it goes on", [BYTES, BYTES], /to end at its declared length/],
     ["it has text", ["text"], /a stream of Uint8Array, got "text" in it/],
   ])("when %s", async (_, chunks, message) => {
     const ends = [

@@ -85,7 +85,7 @@ test.each([
     expect(ended.stderr).toContain(
       "Expected 100 bytes, got 60 and a connection that ended: terminated",
     );
-    expect(ended.stderr).toContain("call it again");
+    expect(ended.stderr).toContain("repeat the command");
     expect(ended.code).toBe(1);
     expect(readdirSync(folder)).toEqual(["in.safetensors"]);
     expect((await run(...args, "-o", "out")).code).toBe(0);
@@ -99,7 +99,7 @@ test("a text without its last event is none", async () => {
   const ended = await run(...args);
   expect(ended).toMatchObject({ code: 1, stdout: "" });
   expect(ended.stderr).toContain(
-    "Expected the text to end, got a stream that broke off",
+    "Expected a complete text, got a stream that broke off",
   );
   expect(await run(...args)).toMatchObject({ code: 0 });
 });

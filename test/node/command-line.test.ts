@@ -104,7 +104,7 @@ test.each([MAIN, resolve(MAIN, "../../scripts/clean.ts")])(
       once(child, "exit"),
     ]);
     expect(told).toBe(
-      "Expected a reader that takes all that is written, got none (write EPIPE)\n",
+      "Expected a reader of the whole output, got none (write EPIPE)\n",
     );
     expect(status).toBe(1);
   },
@@ -157,16 +157,24 @@ test.each([
     'got "0"\nSee `npm run ablation -- --help`',
   ],
   [["completion", "csh"], 2, 'got "csh"'],
-  [["runs", "--url", "http://127.0.0.1:1"], 1, "`npm start` serves"],
-  [["runs", "--url", "here"], 2, "Expected --url to be of http or https"],
-  [["runs", "--token", "a b"], 2, "Expected --token to be of printable"],
-  [["join", "here", "--run=a"], 2, "Expected the edge to be of http or https"],
-  [["watch", ""], 2, "Expected <run>, got an empty text"],
+  [
+    ["runs", "--url", "http://127.0.0.1:1"],
+    1,
+    "on this machine with `npm start`",
+  ],
+  [["runs", "--url", "here"], 2, "Expected --url to be an http or https URL"],
+  [["runs", "--token", "a b"], 2, "Expected --token to be printable"],
+  [
+    ["join", "here", "--run=a"],
+    2,
+    "Expected the edge to be an http or https URL",
+  ],
+  [["watch", ""], 2, "Expected <run>, got an empty string"],
   [["pause", "a", "b"], 2, "Expected <run> alone, got a b\n"],
   [["revoke", "a", "b", "c"], 2, "Expected <run> <id> alone, got a b c\n"],
   [["generate", "x", "--json"], 2, "Expected --prompt with --json"],
   [["audit", "a", "--step", "1.5"], 2, 'from 0, got "1.5"\n'],
-  [["train", "--detach"], 2, "Expected --detach with --url"],
+  [["train", "--detach"], 2, "Expected --detach only with --url"],
   [["train", "--resume", "--url", "http://x"], 2, "with --from, got"],
   [["train", "--verify", "2"], 2, "at most 1, got 2\nSee `npm run train"],
   [["train", "--batch", "5", "--microbatches", "2"], 2, "a multiple of"],
@@ -176,11 +184,11 @@ test.each([
     1,
     "got a file of another kind\n",
   ],
-  [["train", "--name", "-x"], 2, 'no sign first, got "-x"\n'],
+  [["train", "--name", "-x"], 2, 'the first a letter or digit, got "-x"\n'],
   [["train", "--text", "no-such"], 1, "to be a file, got no-such\n"],
   [["train", "--context", "8192", "--batch", "1"], 2, "of a trainer, got 1"],
-  [["quantize", "no-such", "-o", "x"], 1, "got no-such: which is not there\n"],
-  [["generate", "no-such"], 1, "got no-such: which is not there\n"],
+  [["quantize", "no-such", "-o", "x"], 1, "got no-such: it does not exist\n"],
+  [["generate", "no-such"], 1, "got no-such: it does not exist\n"],
   [["runs", "export", "."], 1, "or a folder with metrics.jsonl, got .\n"],
   [["ablation", "--recipes", "no-such"], 2, 'got "no-such"\n'],
 ] as const)(
@@ -212,9 +220,7 @@ test
   writeFileSync(join(folder, "kept/metrics.jsonl"), '{"step":0}\n');
   writeFileSync(join(folder, MODEL), oneTensor());
   const { status, stdout, stderr } = command(...args);
-  expect(stderr).toMatch(
-    /Expected a folder that can be written to, got \/proc/,
-  );
+  expect(stderr).toMatch(/Expected a writable folder, got \/proc/);
   expect([stdout, status]).toEqual(["", 1]);
 });
 
@@ -241,7 +247,7 @@ describe("a variable that is empty", () => {
     vi.stubEnv(name, "");
     const { status, stdout, stderr } = command(...args);
     expect(stderr).toContain(
-      `Expected $${name} to have a value, or not to be set, got an empty text\n`,
+      `Expected $${name} to have a value or to be unset, got an empty string\n`,
     );
     expect([stdout, status]).toEqual(["", 2]);
   });
@@ -256,7 +262,7 @@ describe("a variable that is empty", () => {
       [["inspect", "http://127.0.0.1:1/x/", "--token", "ü"], "--token"],
     ] as const) {
       const { status, stderr } = command(...args);
-      expect(stderr).toContain(`Expected ${place} to be of visible ASCII`);
+      expect(stderr).toContain(`Expected ${place} to be printable ASCII`);
       expect(status).toBe(2);
     }
   });
@@ -264,7 +270,7 @@ describe("a variable that is empty", () => {
   test("HF_TOKEN, is none, as for the hub's own programs", () => {
     vi.stubEnv("HF_TOKEN", "");
     const { status, stderr } = command("inspect", "http://127.0.0.1:1/x/");
-    expect(stderr).toContain("Expected a file that can be read, got http:");
+    expect(stderr).toContain("Expected a readable file, got http:");
     expect(status).toBe(1);
   });
 });
@@ -285,14 +291,16 @@ test("what an edge refuses is told with what to do about it", () => {
   expect(nextStep(new Error("a bug"))).toBeUndefined();
   // An edge that refuses for a while is there.
   const busy = new AppError("unavailable", "The object restarted");
-  expect(nextStep(busy)).toMatch(/^The edge cannot do it at present/);
+  expect(nextStep(busy)).toMatch(/^The edge cannot do this at the moment/);
   const gone = new Unanswered("http://edge", new Error("ECONNREFUSED"));
-  expect(nextStep(gone)).toMatch(/^Nothing answers there: /);
-  expect(nextStep(new BrokenOff("2 bytes", "1"))).toContain("call it again");
+  expect(nextStep(gone)).toMatch(/^No edge answers there: /);
+  expect(nextStep(new BrokenOff("2 bytes", "1"))).toContain(
+    "repeat the command",
+  );
 });
 
 describe("a model that is named", () => {
-  const MISSING = /^Expected a file that can be read, got my-run: which is not/;
+  const MISSING = /^Expected a readable file, got my-run: it does not exist/;
 
   function refusalOf(state: string): Remedied {
     try {
@@ -318,7 +326,7 @@ describe("a model that is named", () => {
   test("and is not there, is told with what is", () => {
     const none = refusalOf(join(folder, "none"));
     expect(none.message).toMatch(MISSING);
-    expect(nextStep(none)).toMatch(/^No run is kept here: .* --url, as /);
+    expect(nextStep(none)).toMatch(/^No run is kept here; .* add --url; /);
     const state = join(folder, "kept");
     const keep = (name: string) => {
       mkdirSync(join(state, "runs", name), { recursive: true });
@@ -326,11 +334,11 @@ describe("a model that is named", () => {
     };
     keep("other");
     expect(nextStep(refusalOf(state))).toMatch(
-      /^Kept here: \S+other; a run of/,
+      /^Kept here: \S+other\. For a run of/,
     );
     keep("my-run");
     expect(nextStep(refusalOf(state))).toMatch(
-      /^`npm run mxfp4-edge -- generate \S+my-run` takes the run/,
+      /^`npm run mxfp4-edge -- generate \S+my-run` uses the run/,
     );
   });
 });
@@ -410,10 +418,10 @@ describe("--config", () => {
     [
       "text.toml",
       "text = true",
-      "a text, a number or a list of such, got true",
+      "a string, a number or a list of these, got true",
     ],
     ["nested.json", '{"text": {"a": 1}}', 'got {"a":1}'],
-    ["array.json", "[1]", "names and values, got [1]"],
+    ["array.json", "[1]", "option names with values, got [1]"],
     ["broken.toml", "steps =", "to be TOML: "],
     ["broken.json", "{", "to be JSON: "],
     ["run.yaml", "steps: 3", "a .toml or .json file"],

@@ -98,11 +98,11 @@ test.each(["run", "full"])("%s: a directory, and the same GGUF", (name) => {
 });
 
 test.each([
-  [["run.safetensors", "-o", "run"], "Expected no run, got one"],
+  [["run.safetensors", "-o", "run"], "Expected a new output, got run"],
   [["run.safetensors", "-o", "-"], "Expected a folder to write, got - for"],
   [["run.gguf", "-o", "x"], "Expected the checkpoint of a run, got a GGUF"],
-  [["empty", "-o", "x"], "Expected a file that can be read, got empty"],
-  [["none", "-o", "x"], "Expected a file that can be read, got none"],
+  [["empty", "-o", "x"], "Expected a readable file, got empty"],
+  [["none", "-o", "x"], "Expected a readable file, got none"],
   [["run.safetensors", "-o", "x", "--format", "onnx"], "onnx"],
 ])("%j is refused", (args, message) => {
   const { status, stderr } = exported(...args);
@@ -113,7 +113,7 @@ test.each([
 
 test.each([
   [["--text", "empty.txt"], "Expected at least 65 tokens (context + 1)"],
-  [["--text", "odd.txt"], "Expected --text in UTF-8"],
+  [["--text", "odd.txt"], "Expected --text to be UTF-8"],
   [["--out", "run.safetensors"], "Expected a folder, or none yet, got"],
 ])(
   "gradients of it say what is wrong with %j before they measure",

@@ -254,7 +254,7 @@ test("help, and what is wrong with a call, is plain text where no terminal reads
   );
   const wrong = plain("quantize", "x", "-o", "y", "--hadamard", "48");
   expect(wrong).toContain("Expected --hadamard to be one of 0, 16,");
-  expect(wrong).toContain("`npm run mxfp4-edge -- quantize --help` tells");
+  expect(wrong).toContain("See `npm run mxfp4-edge -- quantize --help`");
   expect(help + wrong).not.toContain("\u001B");
 });
 
@@ -263,7 +263,8 @@ test("a file that is there stays, unless it may be replaced", () => {
   const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", "kept");
   expect(refused).toMatchObject({
     status: 1,
-    stderr: "Expected no file kept, got one; --force replaces it\n",
+    stderr:
+      "Expected a new output, got kept, which exists; --force overwrites it\n",
   });
   expect(file("kept").toString()).toBe("kept");
   expect(
@@ -281,7 +282,7 @@ test("only a plain file is ever replaced", () => {
     const refused = mxfp4("quantize", "x.raw", ...RAW, "-o", name, "--force");
     expect(refused).toMatchObject({
       status: 1,
-      stderr: `Expected no ${name}, or a plain file, got a directory, link or device\n`,
+      stderr: `Expected a new output or a plain file, got ${name}, which is a directory, link or device\n`,
     });
     expect(lstatSync(join(folder, name)).ino).toBe(before.ino);
   }
@@ -432,7 +433,7 @@ test.each([
     "nothing",
     [],
     2,
-    'Expected one of quantize, dequantize, repack, analyze, inspect, upload, download, serve, train, ablation, generate, export, join, runs, runs export, watch, pause, resume, cancel, audit, rewind, tokens, revoke, reinstate, fingerprint, completion, got ""',
+    "Expected a command (quantize, dequantize, repack, analyze, inspect, upload, download, serve, train, ablation, generate, export, join, runs, runs export, watch, pause, resume, cancel, audit, rewind, tokens, revoke, reinstate, fingerprint, completion), got none",
   ],
   ["no output", ["quantize", "x.raw"], 2, "Expected --output, got none"],
   [
@@ -470,7 +471,7 @@ test.each([
     "an option without a value",
     ["quantize", "x.raw", "-o", "y", "--include"],
     2,
-    'Expected a value after --include, got ""',
+    "Expected a value after --include, got none",
   ],
   [
     "an option in a value's place",
@@ -482,19 +483,19 @@ test.each([
     "a value that none takes",
     ["quantize", "x.raw", "-o", "y", "--force=no"],
     2,
-    'Expected --force alone, got "no"',
+    'Expected --force without a value, got "no"',
   ],
   [
     "no such folder, before the input is looked at,",
     ["quantize", "none-such", "-o", "nowhere/y"],
     1,
-    "Expected a folder that can be written to, got nowhere",
+    "Expected a writable folder, got nowhere",
   ],
   [
     "no such file",
     ["quantize", "none", "-o", "y"],
     1,
-    "Expected a file that can be read, got none",
+    "Expected a readable file, got none",
   ],
   [
     "no file of tensors",
@@ -518,13 +519,13 @@ test.each([
     "a URL that is none",
     ["dequantize", "x.raw", "-o", "y", "--url", "localhost:8787"],
     2,
-    'Expected --url to be of http or https, as in http://127.0.0.1:8787, got "localhost:8787"',
+    'Expected --url to be an http or https URL, as in http://127.0.0.1:8787, got "localhost:8787"',
   ],
   [
     "no file for an edge",
     ["quantize", "none", "-o", "y", "--url", "http://127.0.0.1:9"],
     1,
-    "Expected a file that can be read, got none",
+    "Expected a readable file, got none",
   ],
   ...[
     ["quantize", "none", "-o", "y", "--for", "vllm"],
@@ -537,14 +538,14 @@ test.each([
     `a directory that is not there, of ${args.join(" ")},`,
     args,
     1,
-    "Expected a file that can be read, got none: which is not there",
+    "Expected a readable file, got none: it does not exist",
   ]),
   ...["quantize", "dequantize"].map(
     (command): [string, string[], number, string] => [
       `a URL that is to be read here, by ${command},`,
       [command, "https://host.example/o/r/resolve/main/", "-o", "y"],
       1,
-      "got https://host.example/o/r/resolve/main/: no file of this machine; `inspect` reads what is elsewhere, and an edge makes a job of it",
+      "got https://host.example/o/r/resolve/main/: it is not on this machine; `inspect` reads URLs, and an edge converts them in jobs",
     ],
   ),
   [

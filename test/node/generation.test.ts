@@ -104,7 +104,9 @@ test.each(["", "\n", "\n\n"])(
   "without a prompt, from %j nothing is written, which is no success",
   (input) => {
     const { status, stdout, stderr } = generate([folder], input);
-    expect(stderr).toContain("Expected --prompt, or a line on stdin to go on");
+    expect(stderr).toContain(
+      "Expected --prompt, or a line on stdin to continue",
+    );
     expect([stdout, status]).toEqual(["", 2]);
   },
 );

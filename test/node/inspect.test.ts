@@ -137,11 +137,7 @@ describe("a directory", () => {
 
   test.each([
     ["an empty one", () => [join(folder, "empty")], "got none"],
-    [
-      "no path",
-      () => [join(folder, "nothing")],
-      "Expected a file that can be read",
-    ],
+    ["no path", () => [join(folder, "nothing")], "Expected a readable file"],
     [
       "something else",
       () => [join(ROOT, "package.json")],

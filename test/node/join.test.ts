@@ -323,7 +323,7 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
     `${first!.id} is active\n`,
   );
   expect((await call("fingerprint", id)).stdout).toBe(
-    "none: the next trainer brings it\n",
+    "none: the next trainer that joins sets it\n",
   );
   expect((await call("fingerprint", id, "--set", "mine")).stdout).toBe("mine\n"); // prettier-ignore
   expect((await call("fingerprint", id, "--set", "a", "--reset")).code).toBe(2);
@@ -331,12 +331,12 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   expect((await begin(["join", edge.url, "--threads", "1"], token).ended).code).toBe(0); // prettier-ignore
   expect(await call("audit", id, "--against", id)).toMatchObject({
     code: 0,
-    stdout: "nothing false up to step 1\n",
+    stdout: "no false step up to step 1\n",
   });
   // Of both steps and the last evaluation, and of one step from a checkpoint.
   expect(await call("audit", id, "--all")).toMatchObject({
     code: 0,
-    stdout: "nothing false up to step 2, 3 computed here\n",
+    stdout: "no false step up to step 2, 3 recomputed here\n",
   });
   const state = join(folder, "state.safetensors");
   const answer = await run.checkpoint({ state: "full", step: 0 });
@@ -355,7 +355,7 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
       ["--against", id, "--step", "2"],
       "Expected a step from 0 to 1, which both runs have committed, got 2",
     ],
-    [["--step", "3"], "Expected a step up to 2, the last that is committed"],
+    [["--step", "3"], "Expected a step up to 2, the last committed one"],
     [["--step", "1", "--all"], "Expected --step or --all"],
     [["--against", id, "--all"], "Expected --all without --against"],
     [["--state", join(folder, "none")], "none"],
@@ -366,7 +366,7 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   }
   const other = (await newRun()).run.run;
   expect((await call("audit", other, "--state", state)).stderr).toContain(
-    "Expected a run that has committed a step, got one that has not",
+    "Expected a run with a committed step, got one without",
   );
   expect((await call("rewind", other, "--step", "0")).stdout).toBe(
     `run ${other} is running, at 0 of 6 steps\n`,
@@ -454,7 +454,7 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
 
   const again = beginTrain(...line("killed"));
   for await (const [text] of onData(again.child))
-    if (/^goes on at step \d+ with the run that was killed, which is paused: .*resume/m.test(text)) break; // prettier-ignore
+    if (/^continues the interrupted run at step \d+, which is paused: .*resume/m.test(text)) break; // prettier-ignore
   await client.run(run).setState("running");
   expect(await again.ended).toMatchObject({ code: 0, stderr: "" });
   expect(await whole).toMatchObject({ code: 0, stderr: "" });
@@ -488,23 +488,23 @@ test("--detach leaves the run, which goes on to its end", async () => {
   expect(code).toBe(0);
   const { run, ...told } = JSON.parse(stdout) as { run: string };
   expect(told).toMatchObject({ type: "left" });
-  expect(stderr).toContain(`run ${run} goes on by itself`);
+  expect(stderr).toContain(`run ${run} continues on the edge`);
   expect(existsSync(join(folder, "home/runs/detached"))).toBe(false);
   for await (const _ of client.run(run).events());
   expect((await client.run(run).status()).state).toBe("finished");
 });
 
 test.each([
-  [["--detach"], /Expected --detach with --url/, 2],
-  [["--url", "URL", "--trainers", "0"], /Expected a trainer at least/, 2],
+  [["--detach"], /Expected --detach only with --url/, 2],
+  [["--url", "URL", "--trainers", "0"], /Expected at least one trainer/, 2],
   [
     ["--url", "URL", "--threads", "1", "--detach"],
-    /Expected --detach with trainers of the edge alone/,
+    /Expected --detach with --trainers of at least 1/,
     2,
   ],
   [
     ["--url", "URL", "--token", "nobody"],
-    /Expected the API_TOKEN[^]*\nGive the edge's API_TOKEN/,
+    /Expected the API_TOKEN[^]*\nPass the edge's API_TOKEN/,
     1,
   ],
   [["--url", "http://127.0.0.1:9"], /Expected an answer from/, 1],

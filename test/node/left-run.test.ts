@@ -99,7 +99,7 @@ test.each([
   expect(() =>
     left("--steps 5 --name mine --seed 3 --weight-decay 0.5"),
   ).toThrow(
-    "Expected --name mine to be new, or with what its run was begun with, which goes on by it: seed 0, got 3; steps 4, got 5; optimizer.weightDecay untold, got 0.5; --force begins another",
+    "Expected --name mine to be new, or the options of its interrupted run, to continue that: seed 0, got 3; steps 4, got 5; optimizer.weightDecay not given, got 0.5; --force starts another run",
   );
   clear();
 
@@ -108,7 +108,7 @@ test.each([
   const note = url ? noteBeside(folderOf("mine")) : lastRunNote(join(home, "train")); // prettier-ignore
   rmSync(note);
   expect(() => left(NAMED)).toThrow(
-    `Expected --name mine to be new, but ${folderOf("mine").metrics} is there; --force overwrites it`,
+    `Expected --name mine to be new, but ${folderOf("mine").metrics} exists; --force overwrites it`,
   );
   expect(left("--steps 4")).toBeUndefined();
   clear();
@@ -120,7 +120,7 @@ test("one that another process follows is that process's", () => {
   expect(left(`--steps 4 --url ${URL}`)).toBeUndefined();
   for (const force of ["", " --force"])
     expect(() => left(`${NAMED} --url ${URL}${force}`)).toThrow(
-      `Expected --name mine to be free, but process ${process.pid} trains it`,
+      `Expected --name mine to be free, but process ${process.pid} is training it`,
     );
   clear();
 });
@@ -134,7 +134,7 @@ test("a place that two have found free at once is the first one's, until it is g
   claim("r", first);
   claim("r", first);
   expect(() => claim("s", second)).toThrow(
-    `Expected --name mine to be free, but process ${process.pid} trains it`,
+    `Expected --name mine to be free, but process ${process.pid} is training it`,
   );
   expect(readNote(file)?.run).toBe("r");
   writeNote(file, { ...note, process: GONE });

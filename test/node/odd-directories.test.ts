@@ -76,7 +76,7 @@ describe("a folder's entries", () => {
     ]);
     expect(await links.folders!()).toEqual(["folder"]);
     await expect(links.open("lost.json")).rejects.toThrow(
-      `Expected a file that can be read, got ${at("links", "lost.json")}`,
+      `Expected a readable file, got ${at("links", "lost.json")}`,
     );
   });
 
@@ -114,8 +114,8 @@ describe("an output is beside what is read", () => {
     [["model"], ["model"], "which is"],
     [["model"], ["model", ""], "which is"],
     [["linked"], ["model"], "which is"],
-    [["model"], ["."], "which holds"],
-    [["model", "config.json"], ["model"], "which holds"],
+    [["model"], ["."], "which contains"],
+    [["model", "config.json"], ["model"], "which contains"],
     [["model", "config.json"], ["linked", "config.json"], "which is"],
     [["model"], ["model", "out"], undefined],
     [["model"], ["model-mxfp4"], undefined],
@@ -124,7 +124,7 @@ describe("an output is beside what is read", () => {
     if (!existsSync(at("linked"))) symlinkSync(at("model"), at("linked"));
     const check = () => checkApart(at(...from), at(...to));
     if (told === undefined) expect(check).not.toThrow();
-    else expect(check).toThrow(`Expected an output beside what is read, got`);
+    else expect(check).toThrow(`Expected an output outside the input, got`);
     if (told !== undefined) expect(check).toThrow(told);
   });
 
@@ -141,7 +141,7 @@ describe("an output is beside what is read", () => {
     const before = readFileSync(at("model", "model.safetensors"));
     const paths = [at(from!), "-o", at(to!), "--force"];
     const { status, stderr } = mxfp4("quantize", ...paths, ...rest);
-    expect(stderr).toContain("Expected an output beside what is read");
+    expect(stderr).toContain("Expected an output outside the input");
     expect(status).toBe(1);
     expect(readFileSync(at("model", "model.safetensors"))).toEqual(before);
   });
@@ -264,16 +264,16 @@ test("what is not taken along is told, and what cannot be read before anything i
   spawnSync("mkfifo", [join(odd, "pipe")]);
   const refused = mxfp4(...args, "--force");
   expect(refused.stderr).toContain(
-    `Expected a file that can be read, got ${join(odd, "pipe")}`,
+    `Expected a readable file, got ${join(odd, "pipe")}`,
   );
   expect(refused.status).toBe(1);
 });
 
 test.each([
-  ["ENOSPC", "Expected room on the disk for what is written, got"],
-  ["EACCES", "Expected a file that may be read, or a place that may be"],
-  ["EROFS", "Expected a place that can be written to, got"],
-  ["ELOOP", "Expected a link that leads to something, got"],
+  ["ENOSPC", "Expected free disk space for the output, got"],
+  ["EACCES", "Expected permission to read or write"],
+  ["EROFS", "Expected a writable file system, got"],
+  ["ELOOP", "Expected links that do not form a loop, got"],
   ["ENOTEMPTY", "Expected an empty folder, or none, got"],
   ["ENONE", "ENONE: as it came"],
 ])("%s of the machine", (code, told) => {
@@ -303,7 +303,7 @@ test.each<[string, (path: string, other: Buffer) => void]>([
     change(path, Buffer.alloc(64, 2));
     await expect(file.read(32, 64)).rejects.toMatchObject({
       code: "file_changed",
-      message: `Expected ${path} to stay as it was while it is read, got one that was written to, or put in its place`,
+      message: `Expected ${path} not to change while it is read, but it was modified or replaced`,
     });
   },
 );

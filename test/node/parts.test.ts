@@ -116,7 +116,7 @@ test("what has come to the place meanwhile is kept", async () => {
     writeFileSync(at("out"), "theirs");
   };
   await expect(writeWhole(at("out"), late())).rejects.toThrow(
-    /Expected no .*out still, got one/,
+    /Expected no .*out, got one that was created/,
   );
   expect(readFileSync(at("out"), "utf8")).toBe("theirs");
   await expect(
@@ -124,7 +124,7 @@ test("what has come to the place meanwhile is kept", async () => {
       await fill(part);
       mkdirSync(at("dir"));
     }),
-  ).rejects.toThrow(/Expected no .*dir still, got one/);
+  ).rejects.toThrow(/Expected no .*dir, got one that was created/);
   expect(there()).toEqual(["dir", "out"]);
   // What was there as it began is replaced.
   await write("file");
@@ -153,7 +153,7 @@ test("a folder that is removed underneath is said by its name", async () => {
     await fill(part);
   });
   await expect(told).rejects.toThrow(
-    `Expected a folder that can be written to, got ${inner}`,
+    `Expected a writable folder, got ${inner}`,
   );
 });
 

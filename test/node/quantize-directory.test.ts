@@ -518,7 +518,7 @@ describe("refused in a line, and nothing is left", () => {
     mkdirSync(there);
     writeFileSync(join(there, "mine"), "");
     const refused = quantize("llama", "there", "--for", "vllm");
-    expect(refused.stderr).toContain("--force replaces it");
+    expect(refused.stderr).toContain("--force overwrites it");
     expect(existsSync(join(there, "mine"))).toBe(true);
     expect(
       quantize("llama", "there", "--for", "vllm", "--force"),

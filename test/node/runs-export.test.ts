@@ -227,7 +227,7 @@ test.each(["csv", "jsonl", "tensorboard"])(
       if (format === "tensorboard" && output[1] === "-") continue;
       const { status, stdout, stderr } = exported("young", "--format", format, ...output); // prettier-ignore
       expect(stderr).toBe(
-        "Expected a run that has committed a step, got young, which has none to write yet\n",
+        "Expected a run with a committed step, got young, which has none yet\n",
       );
       expect([status, stdout]).toEqual([1, ""]);
     }
@@ -236,12 +236,16 @@ test.each(["csv", "jsonl", "tensorboard"])(
 );
 
 test.each([
-  [["a-run", "--format", "tensorboard"], 2, "Expected --output with"],
+  [
+    ["a-run", "--format", "tensorboard"],
+    2,
+    "Expected --output to name a folder",
+  ],
   [["a-run", "--format", "xml"], 2, "xml"],
   [["no/such/../../a-run", "--frmat", "csv"], 2, "got --frmat"],
   [["empty"], 1, "a folder with metrics.jsonl, got empty"],
   [["no-json.txt"], 1, 'got "to and fro" on line 1'],
-  [["a-run", "-o", "no/such/out.csv"], 1, "Expected a folder"],
+  [["a-run", "-o", "no/such/out.csv"], 1, "Expected a writable folder"],
 ] as const)("%j is refused", (args, code, message) => {
   mkdirSync(join(folder, "empty"), { recursive: true });
   writeFileSync(join(folder, "no-json.txt"), "to and fro\n");

@@ -73,7 +73,7 @@ test.each(["0.0.0.0", "127.0.0.2", "::"])(
     expect(await start(args).ended).toEqual({
       code: 2,
       stdout: "",
-      stderr: `Expected a token where the edge serves beyond this machine, on ${host}, got none\nSee \`npm start -- --help\`\n`,
+      stderr: `Expected a token for serving other machines, on ${host}, got none\nSee \`npm start -- --help\`\n`,
     });
     expect(existsSync(state)).toBe(false);
   },
@@ -150,7 +150,7 @@ test.each([
   ],
   [
     ["--token", "a b"],
-    "Expected --token to be of visible ASCII characters without blanks, got others",
+    "Expected --token to be printable ASCII characters without spaces, got others",
   ],
 ])("%j is refused, as a wrong call", async (args, message) => {
   expect(await start(args).ended).toEqual({

@@ -38,7 +38,7 @@ describe("what is there already", () => {
     const refused = await place.train(...args).ended;
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain(
-      `Expected --out ${place.out} to be new, but ${place.out} is there; --force overwrites it`,
+      `Expected --out ${place.out} to be new, but ${place.out} exists; --force overwrites it`,
     );
     expect(readFileSync(place.out, "utf8")).toBe("a checkpoint of days");
     expect(readFileSync(metrics, "utf8")).toBe("its metrics");
@@ -96,12 +96,12 @@ describe("what is there already", () => {
       "1",
       "--force",
     );
-    await again.said("goes on at step");
+    await again.said("continues the interrupted run at step");
     await killed(again);
     const { code, stdout, stderr } = await place.train("--resume", ...UNSAMPLED)
       .ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toContain("goes on at step");
+    expect(stdout).toContain("continues the interrupted run at step");
     const file = "checkpoint.safetensors";
     expect(kept("killed", file).equals(kept("whole", file))).toBe(true);
     const lines = (name: string) =>
@@ -111,7 +111,7 @@ describe("what is there already", () => {
       );
     expect(lines("killed")).toEqual(lines("whole"));
     expect((await place.train("--resume").ended).stderr).toContain(
-      "Expected --resume where a run was killed",
+      "Expected --resume with an interrupted run",
     );
   });
 
@@ -141,7 +141,7 @@ describe("what is there already", () => {
     const { code, stderr } = await place.train(...next).ended;
     expect(code).toBe(0);
     expect(stderr).toMatch(
-      /^the run before ended without a checkpoint: what it had is kept in \S+\/unfinished, and `npm start -- --state \S+` serves it\n$/,
+      /^the previous run ended without a checkpoint: its state is kept in \S+\/unfinished, and `npm start -- --state \S+` serves it\n$/,
     );
     const stateFolder = join(place.folder, "state/runs/unfinished");
     const edge = await startEdge({ stateFolder, quiet: true });
@@ -199,7 +199,7 @@ describe("an early end", () => {
         stdout,
       )!;
     expect(stderr).toContain(
-      `Expected ${place.out} to be new, but it was made`,
+      `Expected ${place.out} to be new, but it was created`,
     );
     expect(readFileSync(place.out, "utf8")).toBe("came while it trained");
     const saved = readFileSync(join(place.folder, "model-2.safetensors"));

@@ -93,9 +93,9 @@ test("what is no such GGUF is refused by what it is", async () => {
     Buffer.from(head.toString("latin1").replace(from, to), "latin1");
   expect(await refused(head.subarray(0, 1000))).toEqual([1, expect.stringMatching(/^Expected .*, got /)]); // prettier-ignore
   expect(await refused(changed("gpt2", "bert"))).toEqual([1, expect.stringContaining('`general.architecture` gpt2, llama, qwen3, got "bert"')]); // prettier-ignore
-  expect(await refused(head, "--resume")).toEqual([2, expect.stringContaining("got parameters alone in")]); // prettier-ignore
-  expect(await refused(head, "--tokenizer", "byte")).toEqual([2, expect.stringContaining("Expected neither --tokenizer nor")]); // prettier-ignore
+  expect(await refused(head, "--resume")).toEqual([2, expect.stringContaining("got parameters only in")]); // prettier-ignore
+  expect(await refused(head, "--tokenizer", "byte")).toEqual([2, expect.stringContaining("Expected no --tokenizer or")]); // prettier-ignore
   // Another pair is the first: no merges of these ids.
   const merged = await refused(changed("tokenizer.ggml.merges", "tokenizer.ggml.others")); // prettier-ignore
-  expect(merged).toEqual([2, expect.stringContaining("Expected a tokenizer.json beside the model")]); // prettier-ignore
+  expect(merged).toEqual([2, expect.stringContaining("Expected the model of --from to have a tokenizer.json")]); // prettier-ignore
 });

@@ -170,7 +170,7 @@ describe("a run to its end", () => {
     const refused = await home.train(...named).ended;
     expect(refused.code).toBe(1);
     expect(refused.stderr).toBe(
-      `Expected --name ${NAME} to be new, but ${checkpoint()} is there; --force overwrites it\n`,
+      `Expected --name ${NAME} to be new, but ${checkpoint()} exists; --force overwrites it\n`,
     );
     expect(readFileSync(checkpoint()).equals(before[0]!)).toBe(true);
   });
@@ -222,7 +222,7 @@ describe("a run to its end", () => {
     const gguf = join(home.folder, "model.gguf");
     writeFileSync(gguf, "GGUF\x03\0\0\0");
     const refused = [
-      [["--from", checkpoint(), "--resume"], 2, "parameters alone in"],
+      [["--from", checkpoint(), "--resume"], 2, "parameters only in"],
       [["--from", other], 1, "got a file of another kind"],
       [["--from", gguf], 1, "Expected GGUF with a head of at most 8 bytes"],
       [
@@ -230,10 +230,10 @@ describe("a run to its end", () => {
         1,
         "Expected --from to be a checkpoint",
       ],
-      [[...from, "--tokenizer", "byte"], 2, "Expected neither --tokenizer nor"],
-      [[...from, "--resume"], 1, "Expected --text, since the run that is resu"],
+      [[...from, "--tokenizer", "byte"], 2, "Expected no --tokenizer or"],
+      [[...from, "--resume"], 1, "Expected --text to be the text of the resu"],
       [[...same, ...from, "--resume"], 2, "Expected more `steps` than the 6"],
-      [["--resume"], 1, "Expected --resume where a run was killed in"],
+      [["--resume"], 1, "Expected --resume with an interrupted run in"],
     ] as const;
     for (const [more, expected, said] of refused) {
       const { code, stderr } = await args("refused", ...more);
@@ -316,8 +316,8 @@ test("npm run sample refuses what is no checkpoint by what it is", () => {
     ],
     [
       join(place.folder, "none"),
-      `got ${join(place.folder, "none")}: which is not there`,
-      /\n(Kept here: |No run is kept here: ).*--url.*\n$/,
+      `got ${join(place.folder, "none")}: it does not exist`,
+      /\n(Kept here: |No run is kept here; ).*--url.*\n$/,
     ],
   ] as const) {
     const { status, error } = sample(file);
@@ -511,7 +511,7 @@ describe("refusals say what was expected and what came", () => {
     ],
     [
       ["--out", "no-such-folder/x"],
-      /Expected --out to be in a folder that exists, got no-such-folder\/x/,
+      /Expected --out to be in an existing folder, got no-such-folder\/x/,
     ],
     [["--width", "65"], /65/],
     [
@@ -520,16 +520,16 @@ describe("refusals say what was expected and what came", () => {
     ],
     [
       ["--from", join(import.meta.dirname, "../fixtures/hf/gpt2")],
-      /Expected a tokenizer.json beside the model that --from names, .* of the 320 ids .*, got none of the kind; others cannot be learned .* for 512 to 16384$/m,
+      /Expected the model of --from to have a tokenizer.json, .* the 320 ids .*, got none; a new one cannot be learned .* be 512 to 16384$/m,
     ],
     [["--verify", "1.5"], /Expected --verify to be at most 1, got 1.5/],
     [
       ["--verify", "0.1", "--trainers", "1"],
-      /Expected --trainers of 2 at least, which --verify 0.1 asks of, got 1/,
+      /Expected --trainers to be at least 2, as --verify 0.1 requires, got 1/,
     ],
     [
       ["--redundancy", "3", "--threads", "2"],
-      /Expected --threads of 3 at least, which --redundancy 3 asks of, got 2/,
+      /Expected --threads to be at least 3, as --redundancy 3 requires, got 2/,
     ],
     [["--trainers", "0"], /--trainers to be a whole number from 1, got "0"/],
     [
@@ -538,11 +538,11 @@ describe("refusals say what was expected and what came", () => {
     ],
     [
       ["--redundancy", "3"],
-      /Expected --trainers of 3 at least, which --redundancy 3 asks of, got 2/,
+      /Expected --trainers to be at least 3, as --redundancy 3 requires, got 2/,
     ],
     [
       ["--tokenizer", "byte", "--vocabulary", "512"],
-      /Expected --vocabulary with --tokenizer bpe alone, got 512 with byte/,
+      /Expected --vocabulary only with --tokenizer bpe, got 512 with byte/,
     ],
     [
       ["--vocabulary", "511"],
@@ -579,6 +579,6 @@ describe("refusals say what was expected and what came", () => {
     };
     const { most } = BPE_VOCABULARY;
     expect(refusal(most)).toThrow(`--tokenizer bpe --vocabulary ${most} learns`); // prettier-ignore
-    expect(refusal(most + 1)).toThrow(`cannot be learned from the text, which is for 512 to ${most}`); // prettier-ignore
+    expect(refusal(most + 1)).toThrow(`cannot be learned from the text, since its vocabulary would have to be 512 to ${most}`); // prettier-ignore
   });
 });

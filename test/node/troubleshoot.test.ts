@@ -132,7 +132,7 @@ const SAID: Record<string, () => string | Promise<string>> = {
     );
     return said("mxfp4-edge.ts", "quantize", model, "-o", "q", "--for", "vllm");
   },
-  "can be written to": () =>
+  "writable folder": () =>
     said("start.ts", "--port", "0", "--state", "/proc/x"),
   "--out to be": () => said("train.ts", "--out", join(folder, "no/x")),
   "Expected port": () => {

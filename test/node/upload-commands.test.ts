@@ -160,7 +160,7 @@ test("an upload that is killed sends what is missing, and a third sends nothing"
 });
 
 test.each([
-  [["upload", "nothing"], "Expected a file that can be read, got nothing"],
+  [["upload", "nothing"], "Expected a readable file, got nothing"],
   [
     ["download", "nothing", "-o", "got"],
     'Expected a file or a folder of the edge, got "nothing"',

@@ -124,7 +124,7 @@ test("a state that is kept and not what the steps before come to is told as such
     storage.sql.exec(`UPDATE snapshots SET value = ? ${of4}`, value);
   });
   await expect(probe(await RecomputedRun.open(run))).rejects.toThrow(
-    "Expected the state that is kept of step 4 to be what the steps from 0 on come to",
+    "Expected the kept state of step 4 to follow from the steps from 0 on",
   );
   expect((await auditAll(await RecomputedRun.open(run))).first).toBeNull();
 });
@@ -168,7 +168,7 @@ test("a run that goes on is not called false for what it came to meanwhile; one 
   const before = await RecomputedRun.open(run);
   expect((await run.rewind(3)).step).toBe(2);
   await reach(4, "two");
-  await expect(auditAll(before)).rejects.toThrow("one that has gone back to step 2 or before: ask again"); // prettier-ignore
+  await expect(auditAll(before)).rejects.toThrow("it was rewound to step 2 or before: repeat the audit"); // prettier-ignore
   expect(await probe(await RecomputedRun.open(run))).toMatchObject({ last: 3, first: null }); // prettier-ignore
 });
 
@@ -240,7 +240,7 @@ test("a run that goes on from another is audited from where it began, of all its
   ] as const) {
     const open = () => RecomputedRun.open(on);
     for (const audit of [probe, auditAll])
-      await expect(audit(await open())).rejects.toThrow("Expected a run that has committed a step, got one that has not"); // prettier-ignore
+      await expect(audit(await open())).rejects.toThrow("Expected a run with a committed step, got one without"); // prettier-ignore
     if (first === 2)
       await expect(on.rewind(1)).rejects.toMatchObject({
         code: "step_gone",

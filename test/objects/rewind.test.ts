@@ -235,7 +235,7 @@ test("an audit computes any step of a run, and says which are true", async () =>
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const state = await checkpointBytes(bytes);
   expect(await (await open()).firstFalse(4, 5, state)).toBeNull();
-  await expect((await open()).firstFalse(5, 5, state)).rejects.toThrow("of its step 4"); // prettier-ignore
+  await expect((await open()).firstFalse(5, 5, state)).rejects.toThrow("or of step 4"); // prettier-ignore
   const other = await startRun({ steps: 8, seed: 2 });
   const foreign = await RecomputedRun.open(other.run);
   await expect(foreign.firstFalse(4, 4, state)).rejects.toThrow("of another config"); // prettier-ignore
@@ -349,6 +349,6 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
   const state = await checkpointBytes(new Uint8Array(another));
   const open = await RecomputedRun.open(run);
   await expect(open.firstFalse(0, 0, state)).rejects.toThrow(
-    "Expected a state before which all came to",
+    "Expected a state with the run's `results` before it",
   );
 });

@@ -34,7 +34,7 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
   ].filter((way) => way !== undefined);
   if (ways.length > 1) {
     throw new UsageError(
-      `Expected --quick, --settings, or options of a setting of one's own, got ${ways.join(" and ")}`,
+      `Expected one of --quick, --settings, or the options of a setting of your own, got ${ways.join(" and ")}`,
     );
   }
   const isPage = ways.length === 0;

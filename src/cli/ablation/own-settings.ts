@@ -109,7 +109,7 @@ function list<T extends string>(
     const found = known.find((each) => each === name);
     if (found === undefined) {
       throw new UsageError(
-        `Expected --${option} to be some of ${known.join(", ")}, got "${name}"`,
+        `Expected --${option} to be a list of ${known.join(", ")}, got "${name}"`,
       );
     }
     return found;

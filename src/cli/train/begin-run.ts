@@ -49,7 +49,7 @@ async function create(
     );
     if (textDigest !== undefined && digest !== textDigest)
       throw new Error(
-        `Expected --text, since the run that is resumed had another than ${textFile}`,
+        `Expected --text to be the text of the resumed run, got ${textFile}, which is another`,
       );
     const note = left ?? {
       run: newRunName(),
@@ -83,8 +83,8 @@ async function find(
     const as =
       state === "running"
         ? ""
-        : `, which is ${state}${state === "paused" ? `: \`${called("resume", run)}\` lets it go on` : ""}`;
-    progress.line(`goes on at step ${step} with the run that was killed${as}`);
+        : `, which is ${state}${state === "paused" ? `: \`${called("resume", run)}\` resumes it` : ""}`;
+    progress.line(`continues the interrupted run at step ${step}${as}`);
     return status;
   } catch (error) {
     if (error instanceof AppError && error.code === "run_not_found")

@@ -22,7 +22,7 @@ export function cancelOnce(
     cancel().catch(() => undefined);
     setTimeout(() => {
       progress.warn(
-        pc.red(`not ended within ${END_MS / 1000} s: no checkpoint`),
+        pc.red(`the run did not end within ${END_MS / 1000} s: no checkpoint`),
       );
       atOnce();
     }, END_MS);

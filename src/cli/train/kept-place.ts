@@ -28,22 +28,18 @@ export function keptPlace(
   const { name, out, force = false } = args;
   if (out !== undefined) {
     if (name !== undefined) {
-      throw new UsageError(
-        "Expected --name, of a folder in runs/, or --out, which goes elsewhere, got both",
-      );
+      throw new UsageError("Expected --name or --out, got both");
     }
     const files = filesBeside(resolve(out));
     if (!existsSync(dirname(files.checkpoint))) {
-      throw new Error(
-        `Expected --out to be in a folder that exists, got ${out}`,
-      );
+      throw new Error(`Expected --out to be in an existing folder, got ${out}`);
     }
     return { told: `--out ${out}`, files, force };
   }
   if (name !== undefined) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
       throw new UsageError(
-        `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", no sign first, got "${name}"`,
+        `Expected --name to be 1 to 64 letters, digits, ".", "_" or "-", the first a letter or digit, got "${name}"`,
       );
     }
     const files = keptFilesIn(join(runs, name));
@@ -76,7 +72,7 @@ export function checkFree(place: KeptPlace): void {
   const [taken] = existing(place.files);
   if (taken === undefined) return;
   throw new Error(
-    `Expected ${place.told} to be new, but ${taken} is there; --force overwrites it`,
+    `Expected ${place.told} to be new, but ${taken} exists; --force overwrites it`,
   );
 }
 
@@ -98,7 +94,7 @@ export function keepFiles(
   for (const file of existing(files)) {
     if (!force) {
       throw new Error(
-        `Expected ${file} to be new, but it was made since the start; --force overwrites it`,
+        `Expected ${file} to be new, but it was created since the start; --force overwrites it`,
       );
     }
     report(pc.yellow(`overwrites ${file}`));

@@ -70,7 +70,7 @@ export function keptCheckpoint(operands: string[]): string {
   const file = asked ?? latestCheckpoint(runsFolder(STATE_FOLDER));
   if (file === undefined) {
     throw new Error(
-      `Expected a checkpoint, and none is kept yet: \`${called("train")}\` makes one`,
+      `Expected a checkpoint, got none, and none is kept yet: \`${called("train")}\` writes one`,
     );
   }
   return resolve(file);

@@ -36,7 +36,7 @@ export function leftRun(
   if (isAsked) {
     if (all[0]) return all[0];
     throw new Error(
-      `Expected --resume where a run was killed in ${stateFolder}, or with --from, got neither`,
+      `Expected --resume with an interrupted run in ${stateFolder}, or with --from, got neither`,
     );
   }
   const made = madeBy(options);
@@ -53,7 +53,7 @@ export function leftRun(
   if (left) return left;
   if (there && !place.force) {
     throw new Error(
-      `Expected ${told(place)} to be new, or with what its run was begun with, which goes on by it: ${differences(there.made, made)}; --force begins another`,
+      `Expected ${told(place)} to be new, or the options of its interrupted run, to continue that: ${differences(there.made, made)}; --force starts another run`,
     );
   }
   checkFree(place);

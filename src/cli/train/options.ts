@@ -160,7 +160,7 @@ function trainersOf(
   const trainers = isLeftToThreads ? 0 : wholeNumber("trainers", asked, least);
   if (trainers + threads === 0) {
     throw new UsageError(
-      "Expected a trainer at least, got --trainers 0 and no --threads",
+      "Expected at least one trainer, got --trainers 0 and no --threads",
     );
   }
   return { trainers, threads };
@@ -180,7 +180,7 @@ function trustOf(
   const there = trainers + threads;
   if (url === undefined && needed > there)
     throw new UsageError(
-      `Expected --${trainers > 0 ? "trainers" : "threads"} of ${needed} at least, which ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} asks of, got ${there}: the run would wait for more`,
+      `Expected --${trainers > 0 ? "trainers" : "threads"} to be at least ${needed}, as ${redundancy === needed ? `--redundancy ${authors}` : `--verify ${share}`} requires, got ${there}: the run would wait for more`,
     );
   return { verify, redundancy };
 }
@@ -191,7 +191,7 @@ function stateOf(
 ): NonNullable<Origin["run"]> {
   if (origin?.run) return origin.run;
   throw new UsageError(
-    `Expected --resume with --from and a checkpoint of --full, got parameters alone in ${from}`,
+    `Expected a checkpoint saved with --full for --from with --resume, got parameters only in ${from}`,
   );
 }
 

@@ -22,12 +22,12 @@ export function remoteOf(
       .map(([name]) => name);
     if (alone === undefined) return undefined;
     throw new UsageError(
-      `Expected --${alone} with --url, which names the edge, got it alone`,
+      `Expected --${alone} only with --url, got --${alone} without`,
     );
   }
   if (detach && (threads > 0 || trainers === 0)) {
     throw new UsageError(
-      `Expected --detach with trainers of the edge alone, got --trainers ${trainers} and --threads ${threads}, which go with this command`,
+      `Expected --detach with --trainers of at least 1 and no --threads, which end with this command, got --trainers ${trainers} and --threads ${threads}`,
     );
   }
   return { address: addressOf({ _: [], url, token }), detach };

@@ -38,7 +38,7 @@ export function splitBatch(
   if (microbatchProblems({ ...step, ...split }).length > 0) return split;
   const change = fittingChange(whole);
   throw new UsageError(
-    `Expected parts of a step that fit the ${MAX_HOSTED_BYTES} bytes of a trainer, got ${microbatches} of ${split.sequences} × ${step.model.context} tokens, which do not${change ? `; this fits: ${commandLine(args, change)}` : ""}`,
+    `Expected microbatches that fit the ${MAX_HOSTED_BYTES} bytes of a trainer, got ${microbatches} of ${split.sequences} × ${step.model.context} tokens, which do not fit${change ? `; this fits: ${commandLine(args, change)}` : ""}`,
   );
 }
 

@@ -15,7 +15,7 @@ export function tokenizerOf(
   const isGiven = origin?.tokenizer !== undefined;
   if (isGiven && (told.tokenizer ?? told.vocabulary) !== undefined)
     throw new UsageError(
-      `Expected neither --tokenizer nor --vocabulary with --from and a model that has byte pairs, got ${told.tokenizer ?? told.vocabulary}`,
+      `Expected no --tokenizer or --vocabulary with --from and a model that has a tokenizer, got ${told.tokenizer ?? told.vocabulary}`,
     );
   if (!origin || told.tokenizer || told.vocabulary) {
     const tokenizer = args.tokenizer;
@@ -27,10 +27,10 @@ export function tokenizerOf(
   const { least, most } = BPE_VOCABULARY;
   const others =
     vocabulary >= least && vocabulary <= most
-      ? `--tokenizer bpe --vocabulary ${vocabulary} learns others from the text`
-      : `others cannot be learned from the text, which is for ${least} to ${most}`;
+      ? `--tokenizer bpe --vocabulary ${vocabulary} learns a new one from the text`
+      : `a new one cannot be learned from the text, since its vocabulary would have to be ${least} to ${most}`;
   throw new UsageError(
-    `Expected a tokenizer.json beside the model that --from names, or its like in a GGUF, of byte pairs that are cut as here (ids of the bytes in order, then one for each merge, without signs), since what it knows is of the ${vocabulary} ids of its tokenizer, got none of the kind; ${others}`,
+    `Expected the model of --from to have a tokenizer.json, or its equivalent in a GGUF, with byte-level BPE as used here (ids of the 256 bytes in order, then one per merge, no special tokens), since its weights belong to the ${vocabulary} ids of its tokenizer, got none; ${others}`,
   );
 }
 
@@ -41,7 +41,7 @@ function vocabularyOf(
   if (tokenizer === "byte") {
     if (text === undefined) return BYTE_VOCABULARY;
     throw new UsageError(
-      `Expected --vocabulary with --tokenizer bpe alone, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
+      `Expected --vocabulary only with --tokenizer bpe, got ${text} with byte, which has ${BYTE_VOCABULARY}`,
     );
   }
   const { least, most, default: fallback } = BPE_VOCABULARY;

@@ -77,7 +77,7 @@ export async function tellOutcome(
     );
     if (state === "cancelled")
       progress.line(
-        `\`${called("train", `--from ${shown} --resume`)}\` goes on from there`,
+        `\`${called("train", `--from ${shown} --resume`)}\` continues from there`,
       );
     if (state === "diverged")
       progress.line(

@@ -54,7 +54,7 @@ async function trainAs(
   const { stateFolder, runs, trainers, threads, remote } = options;
   if (isLeft && remote)
     throw new UsageError(
-      `Expected --resume with --from, got it with --url alone: the command that began a run there, typed again, goes on with it`,
+      "Expected --resume with --from, got it with --url only: to continue a run on an edge, repeat the command that started it",
     );
   const left = leftRun(options, isLeft);
   checkPlace(options.kept);
@@ -90,6 +90,6 @@ async function trainAs(
 function unfinishedNotice(folder: string): string {
   const shown = relative(process.cwd(), folder);
   return pc.yellow(
-    `the run before ended without a checkpoint: what it had is kept in ${shown}, and \`${called("serve", `--state ${shown}`)}\` serves it`,
+    `the previous run ended without a checkpoint: its state is kept in ${shown}, and \`${called("serve", `--state ${shown}`)}\` serves it`,
   );
 }

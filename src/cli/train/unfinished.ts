@@ -48,7 +48,7 @@ export function differences(before: string, made: string): string {
     .filter((name) => was!.get(name) !== is!.get(name))
     .map(
       (name) =>
-        `${name} ${was!.get(name) ?? "untold"}, got ${is!.get(name) ?? "none"}`,
+        `${name} ${was!.get(name) ?? "not given"}, got ${is!.get(name) ?? "none"}`,
     )
     .join("; ");
 }
@@ -87,7 +87,7 @@ export function checkFollower(
 ): void {
   if (follower === undefined || !isMarked(follower)) return;
   throw new Error(
-    `Expected ${told} to be free, but process ${follower.split(" ")[0]} trains it`,
+    `Expected ${told} to be free, but process ${follower.split(" ")[0]} is training it`,
   );
 }
 

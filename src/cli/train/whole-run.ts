@@ -56,7 +56,7 @@ export async function wholeRun(
     }),
   );
   tellRun(progress, options, status);
-  progress.line(`its curves: ${edge.url}/?runs=${run.run}`);
+  progress.line(`dashboard: ${edge.url}/?runs=${run.run}`);
   const startedMs = Date.now();
   const { hosted = 0 } = note;
   if (!hasEnded(status.state)) await edge.addTrainers(run, hosted);
@@ -86,7 +86,7 @@ export async function wholeRun(
   if (isElsewhere)
     progress.warn(
       pc.red(
-        `Expected ${note.kept.checkpoint} to be new, but it was made while the run went on: the checkpoint is in ${checkpoint}`,
+        `Expected ${note.kept.checkpoint} to be new, but it was created during the run: the checkpoint is in ${checkpoint}`,
       ),
     );
   const notice = growthNotice(options.runs);
@@ -111,7 +111,7 @@ async function leaveToEdge(
 ): Promise<number> {
   keepNothing(kept, note.kept);
   progress.line(
-    `run ${run.run} goes on by itself: \`${called("watch", `${run.run} --url ${remote!.address.baseUrl}`)}\` shows it`,
+    `run ${run.run} continues on the edge: follow it with \`${called("watch", `${run.run} --url ${remote!.address.baseUrl}`)}\``,
   );
   if (isJson) {
     const { state, step } = await run.status();

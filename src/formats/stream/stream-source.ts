@@ -42,7 +42,7 @@ export class StreamSource implements ByteSource {
     }
     throw new AppError(
       "malformed_body",
-      "Expected the body to end where its length says, got more",
+      "Expected the body to end at its declared length, got more",
     );
   }
 

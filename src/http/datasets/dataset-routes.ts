@@ -197,7 +197,7 @@ function vocabularyOf(
   if (told === undefined) return BYTE_VOCABULARY;
   throw new AppError(
     "invalid_option",
-    `Expected \`vocabulary\` with tokenizer=bpe alone, got ${told} with byte, which has ${BYTE_VOCABULARY}`,
+    `Expected \`vocabulary\` only with tokenizer=bpe, got ${told} with byte, which has ${BYTE_VOCABULARY}`,
   );
 }
 
@@ -212,7 +212,7 @@ function checkSame(
   if (expected === got) return;
   throw new AppError(
     "dataset_differs",
-    `Expected what "${present.name}" already is, ${expected}; got ${got}`,
+    `Expected the content of the existing dataset "${present.name}", ${expected}; got ${got}`,
   );
 }
 
@@ -236,7 +236,7 @@ async function checkBytePairs(
   }
   throw new AppError(
     "dataset_differs",
-    `Expected the byte pairs that "${present.name}" already has, ${has}; got ${sent === undefined ? "none, so that they be learned" : "others, of `from`"}: another name has room for them`,
+    `Expected the tokenizer of the existing dataset "${present.name}", ${has}; got ${sent === undefined ? "none, so that one would be learned" : "another, of `from`"}: use another dataset name`,
   );
 }
 
@@ -258,7 +258,7 @@ async function tokenizerIn(
     return { bpe: readTokenizerJson(tokenizer), json: tokenizer };
   throw new AppError(
     "invalid_option",
-    `Expected a model with byte pairs in folder "${folder}", got one without`,
+    `Expected a model with a BPE tokenizer in folder "${folder}", got one without`,
   );
 }
 

@@ -80,7 +80,7 @@ export const TOKEN_ROUTES = [
       if (response) return response;
       throw new AppError(
         "dataset_not_found",
-        `Expected the tokens of "${name}", which are no longer there`,
+        `Expected the tokens of "${name}", which no longer exist`,
       );
     },
   }),
@@ -141,6 +141,6 @@ async function checkReader(c: Context<AppEnv>, name: string): Promise<void> {
   if (name === own) return;
   throw new AppError(
     "forbidden",
-    `Expected the dataset of run "${run}", which is all that its join token reads, got "${name}"`,
+    `Expected the dataset of run "${run}", the only one that its join token may read, got "${name}"`,
   );
 }

@@ -110,6 +110,6 @@ function failed(
 ): AppError {
   return new AppError(
     "precondition_failed",
-    `Expected what is stored to fulfil ${name}: ${field}, got ${present ? `version ${present.etag}` : "nothing stored"}`,
+    `Expected the stored version to satisfy ${name}: ${field}, got ${present ? `version ${present.etag}` : "nothing stored"}`,
   );
 }

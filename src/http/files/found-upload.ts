@@ -74,7 +74,7 @@ export async function putTogether(
 export function uploadNotFound(file: string, upload: string): AppError {
   return new AppError(
     "upload_not_found",
-    `Expected an upload of "${file}" that is under way, got "${upload}"`,
+    `Expected an unfinished upload of "${file}", got "${upload}"`,
   );
 }
 
@@ -86,6 +86,6 @@ export function partsMissing(
   const more = missing.length > 20 ? ` and ${missing.length - 20} more` : "";
   return new AppError(
     "parts_missing",
-    `Expected parts 1 to ${count}, got none of ${some}${more}`,
+    `Expected parts 1 to ${count}, but these are missing: ${some}${more}`,
   );
 }

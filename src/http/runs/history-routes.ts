@@ -212,7 +212,7 @@ export const HISTORY_ROUTES = [
       if (state === "full" && format !== "safetensors") {
         throw new AppError(
           "invalid_option",
-          `Expected \`state=full\` with \`format=safetensors\`, got ${format}, which has parameters alone`,
+          `Expected \`state=full\` with \`format=safetensors\`, got ${format}, which has parameters only`,
         );
       }
       const isFull = state === "full";

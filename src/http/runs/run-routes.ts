@@ -197,6 +197,6 @@ async function checkTokenizer(
   if (own === tokenizer) return;
   throw new AppError(
     "invalid_config",
-    `Expected a dataset of the model's own byte pairs, got "${name}" of others: \`PUT /v1/datasets/NAME?tokenizer=bpe&from=FOLDER\` makes one`,
+    `Expected a dataset tokenized by the model's own tokenizer, got "${name}", tokenized by another: \`PUT /v1/datasets/NAME?tokenizer=bpe&from=FOLDER\` creates one`,
   );
 }

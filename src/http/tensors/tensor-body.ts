@@ -117,7 +117,7 @@ export class BodySource implements ByteSource {
     }
     throw new AppError(
       "malformed_body",
-      "Expected the body to end where its length says, got more",
+      "Expected the body to end at its declared length, got more",
     );
   }
 
@@ -200,6 +200,6 @@ function bytesOf(c: Context): number {
   if (bytes !== undefined) return bytes;
   throw new AppError(
     "length_required",
-    "Expected a Content-Length, which the answer's length follows from, got none",
+    "Expected a Content-Length, from which the response's length follows, got none",
   );
 }

@@ -27,13 +27,13 @@ function toldOf(event: News): string {
     case "trainer":
       return `${event.trainer} ${event.change}`;
     case "conflict":
-      return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has another result`;
+      return `step ${event.step}, microbatch ${event.microbatch}: ${event.author} has a different result`;
     case "fingerprint":
       return event.fingerprint === null
-        ? "the next trainer says what the others compute like"
-        : `trainers must compute like ${event.fingerprint} now`;
+        ? "the next trainer that joins sets the required fingerprint"
+        : `the required fingerprint is now ${event.fingerprint}`;
     case "rewind":
-      return `the run goes back to step ${event.step}`;
+      return `the run was rewound to step ${event.step}`;
     case "author":
       return `${event.author} is ${event.state}`;
     case "waiting":
