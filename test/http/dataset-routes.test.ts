@@ -286,7 +286,7 @@ describe("byte pairs", () => {
     await clientOf().readyDataset(asked);
     const refused = await put(asked, "from=mine");
     const { detail } = await problemOf(refused, 409, "dataset_differs");
-    expect(detail).toContain("learned from its text; got others, of `from`");
+    expect(detail).toContain("learned from its text; got another, of `from`");
     expect((await put(asked, learned)).status).toBe(200);
     // The model's are those of this text.
     expect((await put(own.name, "from=mine", TEXT)).status).toBe(200);
@@ -373,7 +373,7 @@ describe("byte pairs", () => {
     ["tokenizer=word", "`tokenizer`"],
     ["tokenizer=bpe&vocabulary=511", "`vocabulary`"],
     ["tokenizer=bpe&vocabulary=16385", "`vocabulary`"],
-    ["vocabulary=512", "with tokenizer=bpe alone"],
+    ["vocabulary=512", "only with tokenizer=bpe"],
     ["from=model", "Expected `from` with tokenizer=bpe"],
     ["tokenizer=bpe&vocabulary=512&from=model", "got bpe of 512"],
   ])("%s is refused", async (query, message) => {

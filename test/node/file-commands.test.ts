@@ -234,7 +234,7 @@ test("of the first part of a split GGUF, all are read: what comes is the whole's
   writeFileSync(join(folder, third), file("packed-parts-00002-of-00002.gguf"));
   expect(refused("analyze", first)).toContain(`part 3 of the 3 in ${third}, got part 2 of 2`); // prettier-ignore
   rmSync(join(folder, third));
-  expect(refused("dequantize", first, "-o", "none.gguf")).toContain(`${third}: which is not there`); // prettier-ignore
+  expect(refused("dequantize", first, "-o", "none.gguf")).toContain(`${third}: it does not exist`); // prettier-ignore
 });
 
 test("help, and what is wrong with a call, is plain text where no terminal reads it", () => {

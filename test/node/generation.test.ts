@@ -81,7 +81,7 @@ test("a GGUF writes what its directory does, and one of another architecture is 
   rmSync(join(cut, "my-00002-of-00003.gguf"));
   const missing = generate([first, ...args]);
   expect([missing.status, missing.stdout]).toEqual([1, ""]);
-  expect(missing.stderr).toMatch(/my-00002-of-00003\.gguf: which is not there/);
+  expect(missing.stderr).toMatch(/my-00002-of-00003\.gguf: it does not exist/);
   const at = Buffer.from(bytes).indexOf("gpt2");
   bytes.set(new TextEncoder().encode("gptj"), at);
   writeFileSync(path, bytes);

@@ -923,7 +923,7 @@ test("an audit finds the first false step of many, and whose it is", async () =>
   expect(await compareRuns(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
   const foreign = await startScripted({ steps, dataset, seed: 2 });
   await foreign.reach(1);
-  await expect(compareRuns(audited.run, foreign.run)).rejects.toThrow("of one config"); // prettier-ignore
+  await expect(compareRuns(audited.run, foreign.run)).rejects.toThrow("of the same config"); // prettier-ignore
 });
 
 test.each([
