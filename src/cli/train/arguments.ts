@@ -29,7 +29,7 @@ export const trainArgs = {
     "Start from the weights and sizes of a checkpoint, or of a GPT-2, Llama or Qwen3 directory or GGUF",
   ),
   resume: flag(
-    "Alone: continue the run that was interrupted here. With --from and a checkpoint saved with --full: restore its optimizer, step and options as well, except options given explicitly",
+    "Continue the interrupted run; or with --from and a checkpoint saved with --full, restore its optimizer, step and options as well, except options given explicitly",
   ),
   full: flag(
     "Save the optimizer state in the checkpoint too; checkpoints of interrupted runs always have it",
