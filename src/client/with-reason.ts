@@ -16,19 +16,16 @@ export function withReason(
 ): Response {
   const { status, statusText, headers } = answer;
   const pieces = answerPieces(answer);
-  const body = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const piece = await pieces.next().catch(async (error: unknown) => {
-          throw (await refusal(http, path, headers)) ?? error;
-        });
-        if (piece) controller.enqueue(piece);
-        else controller.close();
-      },
-      cancel: (reason) => pieces.cancel(reason),
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const piece = await pieces.next().catch(async (error: unknown) => {
+        throw (await refusal(http, path, headers)) ?? error;
+      });
+      if (piece) controller.enqueue(piece);
+      else controller.close();
     },
-    { highWaterMark: 0 },
-  );
+    cancel: (reason) => pieces.cancel(reason),
+  });
   return new Response(body, { status, statusText, headers });
 }
 
