@@ -5,7 +5,7 @@
 import type { StepRecord } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
-import { isSameSum } from "../training/results-digest.ts";
+import { saysOfSum } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
 import { differing, type FalseStep } from "./told-step.ts";
 
@@ -66,8 +66,8 @@ function falsehood(
   trusted: StepRecord,
   isCutAlike: boolean,
 ): Omit<FalseStep, "step"> {
-  const isSame = isCutAlike ? undefined : isSameSum;
-  const microbatches = differing(audited, trusted, isSame);
+  const say = isCutAlike ? undefined : saysOfSum;
+  const microbatches = differing(audited, trusted, say);
   if (microbatches.length > 0) return { microbatches };
   return { microbatches, ...(isCutAlike ? { commit: true } : { gradient: true }) }; // prettier-ignore
 }

@@ -1,11 +1,7 @@
 /** A step as a run tells it, held against what it comes to, and against the step before. */
 import type { StepMetrics, StepRecord } from "../api/run-metrics.ts";
 import type { ReplayedStep } from "../training/replayed-run.ts";
-import {
-  isSameResult,
-  type Link,
-  nextLink,
-} from "../training/results-digest.ts";
+import { type Link, nextLink, says } from "../training/results-digest.ts";
 import { meanLoss } from "../training/step-end.ts";
 
 /** What of a step is not what it comes to. */
@@ -23,15 +19,15 @@ export type FalseStep = {
   chain?: true;
 };
 
-/** Those of which something else is told than `computed`, which is in order; `isSame` tells. */
+/** Those of which something else is told than `computed`, which is in order; equal by what `say` makes of it. */
 export function differing(
   { microbatches }: Pick<StepRecord, "microbatches">,
   computed: Pick<ReplayedStep, "microbatches">,
-  isSame: typeof isSameResult = isSameResult,
+  say: typeof says = says,
 ): FalseStep["microbatches"] {
   return computed.microbatches.flatMap((own, index) => {
     const told = microbatches.find((each) => each.index === index);
-    if (told && isSame(told, own)) return [];
+    if (told && say(told) === say(own)) return [];
     return [{ index, authors: told?.authors ?? [] }];
   });
 }

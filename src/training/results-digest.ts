@@ -29,17 +29,14 @@ export async function firstLink(config: RunConfig): Promise<Link> {
   return { results, chain: await jsonDigest([results, config.shards]) };
 }
 
-/** By their sums and by the digests of their gradients. */
-export function isSameResult(a: Outcome, b: Outcome): boolean {
-  return isSameSum(a, b) && a.digests.join() === b.digests.join();
+/** Equal for equal results: their sums, and the digests of their gradients. */
+export function says({ lossSum, tokens, bytes, digests }: Outcome): string {
+  return JSON.stringify([lossSum, tokens, bytes, digests]);
 }
 
-/** By their sums alone: gradients that are cut otherwise have other digests. */
-export function isSameSum(a: LossSum, b: LossSum): boolean {
-  const [first, second] = [a, b].map(({ lossSum, tokens, bytes }) =>
-    JSON.stringify([lossSum, tokens, bytes]),
-  );
-  return first === second;
+/** Equal for equal sums: gradients that are cut otherwise have other digests. */
+export function saysOfSum(sum: LossSum): string {
+  return says({ ...sum, digests: [] });
 }
 
 export async function nextLink(

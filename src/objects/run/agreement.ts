@@ -6,11 +6,11 @@
  */
 import type { LeaseKind } from "../../api/lease.ts";
 import type { AuthorState } from "../../api/run-status.ts";
+import { says } from "../../training/results-digest.ts";
 import type { AuthorStore } from "./author-store.ts";
 import {
   ballotsOf,
   requiredOf,
-  says,
   seedOf,
   type StoredBallot,
 } from "./ballot-store.ts";

@@ -5,6 +5,7 @@ import type { AgreedResult } from "../../api/run-metrics.ts";
 import type { Ballot, Verdict } from "./verdict.ts";
 import type { Microbatch } from "./step-leases.ts";
 import { sumOfPhases } from "../../training/phase-clock.ts";
+import { says } from "../../training/results-digest.ts";
 import type { LossSum } from "../../training/step-end.ts";
 
 /** What a microbatch came to: its loss, and the SHA-256 of each shard's frame of its gradient. */
@@ -197,11 +198,6 @@ export function resultsOf(
       return { index, lossSum, tokens, bytes, digests, authors };
     });
   });
-}
-
-/** Equal for equal results. */
-export function says({ lossSum, tokens, bytes, digests }: Told): string {
-  return JSON.stringify([lossSum, tokens, bytes, digests]);
 }
 
 export function ballotsOf(stored: readonly StoredBallot[]): Ballot[] {

@@ -12,9 +12,9 @@ import {
   type HostKind,
   type RunState,
 } from "../../api/run-status.ts";
+import { says } from "../../training/results-digest.ts";
 import { checkUnchanged } from "../platform/author.ts";
 import type { Admission } from "./admission.ts";
-import { says } from "./ballot-store.ts";
 import {
   checkCounts,
   checkLeasedMicrobatch,

@@ -7,12 +7,13 @@ import {
   firstLink,
   type Link,
   nextLink,
+  says,
 } from "../../training/results-digest.ts";
 import { meanLoss } from "../../training/step-end.ts";
 import { isOwners } from "../platform/author.ts";
 import type { ShardStub } from "../shard/shard-stub.ts";
 import type { AuthorStore } from "./author-store.ts";
-import { firstOf, resultsOf, says, type StoredBallot } from "./ballot-store.ts";
+import { firstOf, resultsOf, type StoredBallot } from "./ballot-store.ts";
 import { prepareStep } from "./commit.ts";
 import type { EventLog } from "./event-log.ts";
 import type { PresentStep } from "./present-step.ts";
