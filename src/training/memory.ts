@@ -1,7 +1,6 @@
 /** What a trainer needs in memory: an isolate has 128 MiB, a Node process has more. */
 import { frameBytes } from "../api/frame.ts";
 import type { RunConfig } from "../api/run-config.ts";
-import type { ShardRange } from "../api/run-status.ts";
 import { dryRun } from "../kernels/runtime.ts";
 import { finish } from "../kernels/steps.ts";
 import { KEPT_ACTIVATIONS, type KeptActivations } from "../model/model.ts";
@@ -9,6 +8,7 @@ import { PackedWeights } from "../model/packed-weights.ts";
 import { modelOf } from "../model/architectures.ts";
 import { runMicrobatch } from "./microbatch.ts";
 import { parameterDtype } from "./pulled-parameters.ts";
+import { wholeVector } from "./sharding.ts";
 import { cachedTokenBytes } from "./token-cache.ts";
 import { tokenLengthsBytes } from "./token-lengths.ts";
 
@@ -78,15 +78,17 @@ function measure(
   panelBytes: number,
 ): { memory: TrainerMemory; wanted: number } {
   const { model, sequences, gradientDtype, dataset } = config;
-  const { length } = modelOf(model).table;
-  const whole: ShardRange = { index: 0, start: 0, length };
+  const { table } = modelOf(model);
+  const { length } = table;
   const dtype = parameterDtype(config);
   const tokens = new Int32Array(sequences * model.context);
   const batch = { sequences, tokens, targets: tokens };
   let wanted = 0;
   const arena = dryRun(() => {
     const packedWeights = new PackedWeights(panelBytes);
-    const frames = [{ ...whole, dtype, payload: new Uint8Array(0) }];
+    const frames = [
+      { ...wholeVector(table), dtype, payload: new Uint8Array(0) },
+    ];
     const parameters = { step: 0, frames, packedWeights };
     for (const kind of ["eval", "train"] as const) {
       const lease = { kind, step: 0, index: 0 };

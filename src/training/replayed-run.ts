@@ -30,6 +30,7 @@ import {
   type ShardState,
   type StateReader,
 } from "./shard-state.ts";
+import { wholeVector } from "./sharding.ts";
 import type { Update } from "./optimizer.ts";
 import { applyUpdate } from "./shard-update.ts";
 import { type Loss, type LossSum, meanLoss, updateOf } from "./step-end.ts";
@@ -103,9 +104,7 @@ export class ReplayedRun {
       corpus.tokens(dataset, start, length),
     );
     const { table } = modelOf(config.model);
-    // One shard: where the vector is cut changes no byte.
-    const range = { index: 0, start: 0, length: table.length };
-    const geometry = { config, table, range };
+    const geometry = { config, table, range: wholeVector(table) };
     return new ReplayedRun(
       geometry,
       from ? await readState(geometry, from.read) : initialState(geometry),

@@ -43,6 +43,13 @@ export function shardRanges(
   return ranges;
 }
 
+/** All of the vector as one shard: where it is cut changes no byte. */
+export function wholeVector({
+  length,
+}: Pick<ParameterTable, "length">): ShardRange {
+  return { index: 0, start: 0, length };
+}
+
 /** The most shards that a vector can be cut into. */
 export function shardLimit(table: ParameterTable): number {
   return Math.min(MAX_SHARDS, piecesOf(table).length);
