@@ -7,6 +7,7 @@ import type { RunConfig } from "../api/run-config.ts";
 import { type NoiseKey, noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { type Batch, IGNORED_TARGET } from "../model/model.ts";
+import type { LossSum } from "./step-end.ts";
 
 const TRAIN_PERCENT = 95;
 
@@ -126,15 +127,16 @@ export async function readBatch(
   return { sequences: windows.length, tokens, targets };
 }
 
-/** Bytes of text that the counted targets have; `lengths` has those of each id. */
-export function countedBytes(
-  targets: Int32Array,
+/** What a microbatch's loss is told as; `lengths` has the bytes of text that each id has. */
+export function toldLoss(
+  { lossSum, tokens }: { lossSum: number; tokens: number },
+  { targets }: Batch,
   lengths: ArrayLike<number>,
-): number {
+): LossSum {
   let bytes = 0;
   for (const target of targets)
     if (target !== IGNORED_TARGET) bytes += lengths[target]!;
-  return bytes;
+  return { lossSum: Number.isFinite(lossSum) ? lossSum : null, tokens, bytes };
 }
 
 /** Windows that cover every held-out target; a split of n tokens has n − 1 targets. */

@@ -10,7 +10,7 @@ import type { ShardRange } from "../api/run-status.ts";
 import { finish } from "../kernels/steps.ts";
 import { modelOf } from "../model/architectures.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
-import { countedBytes, evaluationMicrobatches, readBatch } from "./data.ts";
+import { evaluationMicrobatches, readBatch, toldLoss } from "./data.ts";
 import { slicePayload } from "./gradient.ts";
 import {
   keptGradient,
@@ -224,14 +224,10 @@ export class ReplayedRun {
       const batch = await this.#batch(lease);
       const payload = new Uint8Array(kind === "train" ? bytes : 0);
       const parts = kind === "train" ? [{ ...this.#range, payload }] : [];
-      const { lossSum, tokens } = finish(
+      const loss = finish(
         runMicrobatch(config, parameters, batch, lease, keeps, parts),
       );
-      losses.push({
-        lossSum: Number.isFinite(lossSum) ? lossSum : null,
-        tokens,
-        bytes: countedBytes(batch.targets, this.#tokenLengths),
-      });
+      losses.push(toldLoss(loss, batch, this.#tokenLengths));
       gradients.push(payload);
     }
     return { losses, gradients };

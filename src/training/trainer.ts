@@ -13,7 +13,7 @@ import type {
 } from "../api/lease.ts";
 import { hasEnded, type RunState } from "../api/run-status.ts";
 import { type Steps, takeTurns } from "../kernels/steps.ts";
-import { countedBytes, readBatch } from "./data.ts";
+import { readBatch, toldLoss } from "./data.ts";
 import { Delivery, digestsOf, sealGradient } from "./delivery.ts";
 import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import { computeMicrobatch, type RunPlan } from "./microbatch.ts";
@@ -224,11 +224,7 @@ export class RunTrainer {
     this.#clock.lap("pull");
     // Others may have the same, and the step may end before this one.
     if (this.#leases.length === 0) this.#pulls.pullAhead(plan, lease);
-    const {
-      lossSum,
-      tokens: counted,
-      frames,
-    } = await this.#inTurns(
+    const { frames, ...loss } = await this.#inTurns(
       lease,
       computeMicrobatch(plan, parameters, batch, lease, memory.keeps),
     );
@@ -239,9 +235,7 @@ export class RunTrainer {
     const told = {
       trainer: this.#identity.trainer,
       bootId: this.#identity.bootId,
-      lossSum: Number.isFinite(lossSum) ? lossSum : null,
-      tokens: counted,
-      bytes: countedBytes(batch.targets, tokenLengths),
+      ...toldLoss(loss, batch, tokenLengths),
       ...(lease.kind === "train" && { digests: digestsOf(gradient) }),
       ...this.#wish(),
       phases: this.#clock.take(),
