@@ -4,7 +4,6 @@
  * of the step is void, and its other microbatches are open again. So a wrong result costs a microbatch, and ends
  * nobody's part but the liar's.
  */
-import type { LeaseKind } from "../../api/lease.ts";
 import type { AuthorState } from "../../api/run-status.ts";
 import { says } from "../../training/results-digest.ts";
 import type { AuthorStore } from "./author-store.ts";
@@ -72,7 +71,7 @@ export class Agreement {
     const cast = { ...ballot, required, seed, counts };
     this.#store.ballots.add(microbatch, step, cast);
     if (before.some((each) => says(each) !== says(ballot)))
-      this.#tellConflict(microbatch, step, ballot.author);
+      this.#events.conflict(microbatch, step, ballot.author);
     this.#decide(microbatch, nowMs);
   }
 
@@ -83,7 +82,7 @@ export class Agreement {
     author: string,
     nowMs: number,
   ): void {
-    this.#tellConflict(microbatch, step, author);
+    this.#events.conflict(microbatch, step, author);
     if (!this.#isDecided(step)) this.exclude(author, "quarantined", nowMs);
   }
 
@@ -198,20 +197,6 @@ export class Agreement {
 
   #isDecided(step: number): boolean {
     return this.#store.history.commit(step) !== undefined;
-  }
-
-  #tellConflict(
-    { kind, index }: { kind: LeaseKind; index: number },
-    step: number,
-    author: string,
-  ): void {
-    this.#events.append({
-      type: "conflict",
-      kind,
-      step,
-      microbatch: index,
-      author,
-    });
   }
 
   /** Once a microbatch, or again after an eviction. */

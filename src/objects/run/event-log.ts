@@ -1,4 +1,5 @@
 /** A run's events on disk, the latest of each kind, and a way to wait for the next. */
+import type { LeaseKind } from "../../api/lease.ts";
 import type { RunEvent } from "../../api/run-metrics.ts";
 import { Wakes } from "../platform/wakes.ts";
 
@@ -50,6 +51,15 @@ export class EventLog {
       MAX_EVENTS[event.type],
     );
     this.#appended.wakeAll();
+  }
+
+  /** What an author told of a microbatch differs from what others did, or from its own pushes. */
+  conflict(
+    { kind, index }: { kind: LeaseKind; index: number },
+    step: number,
+    author: string,
+  ): void {
+    this.append({ type: "conflict", kind, step, microbatch: index, author });
   }
 
   /** What was told of this step and those after it goes; who lied stays known. */

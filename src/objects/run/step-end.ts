@@ -125,17 +125,10 @@ export class StepEnd {
     step: number,
     told: readonly StoredBallot[],
   ): void {
-    const { kind, index } = microbatch;
     this.#present.transaction(() => {
       for (const { author } of told) {
         this.#store.ballots.remove(microbatch, step, author);
-        this.#events.append({
-          type: "conflict",
-          kind,
-          step,
-          microbatch: index,
-          author,
-        });
+        this.#events.conflict(microbatch, step, author);
         if (isOwners(author) || !this.#authors.isActive(author)) continue;
         this.#authors.setState(author, "quarantined");
         this.#store.ballots.discard(author);
