@@ -119,10 +119,7 @@ export class Mxfp4Edge extends Client {
         large,
         onProgress,
       ).send();
-    const response = await releasing(body, () =>
-      this.http.request("PUT", filePath(name), sendBody(body)),
-    );
-    return response.json<StoredFile>();
+    return this.#put(filePath(name), body);
   }
 
   /**
@@ -163,11 +160,7 @@ export class Mxfp4Edge extends Client {
     part: number,
     body: TensorBody,
   ): Promise<UploadPart> {
-    const path = `${uploadPath(name, upload)}/${part}`;
-    const response = await releasing(body, () =>
-      this.http.request("PUT", path, sendBody(body)),
-    );
-    return response.json<UploadPart>();
+    return this.#put(`${uploadPath(name, upload)}/${part}`, body);
   }
 
   /** Put the parts together. */
@@ -255,6 +248,13 @@ export class Mxfp4Edge extends Client {
   /** The API's OpenAPI document. */
   description(): Promise<Record<string, unknown>> {
     return this.http.json("GET", "/openapi.json");
+  }
+
+  async #put<T>(path: string, body: TensorBody): Promise<T> {
+    const response = await releasing(body, () =>
+      this.http.request("PUT", path, sendBody(body)),
+    );
+    return response.json<T>();
   }
 
   /** Options are checked before they are sent. */
