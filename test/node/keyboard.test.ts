@@ -12,6 +12,7 @@ import { isBrowserExpected } from "../support/browser.ts";
 import { enterAt, tabTo, typeAt } from "../support/keyboard.ts";
 import { faultsOf } from "../support/page-faults.ts";
 import { type PagesSite, startPages } from "../support/pages-site.ts";
+import { tinyRun } from "../support/tiny-run.ts";
 
 const TOKEN = "a-token-of-the-test";
 
@@ -126,14 +127,7 @@ describe.skipIf(!isBrowserExpected)("by the keyboard alone", () => {
   });
 
   test("/join: a run is named, trained in and left", async () => {
-    await api.createRun({
-      run: "joined",
-      dataset: "text",
-      model: { layers: 1, width: 64, heads: 1, context: 64 },
-      steps: 20_000,
-      microbatches: 1,
-      sequences: 1,
-    });
+    await api.createRun(tinyRun("joined", { steps: 20_000 }));
     const page = await open("/join", TOKEN);
     await page.getByRole("button", { name: "Join" }).waitFor();
     await typeAt(page, /^Run$/, "joined");

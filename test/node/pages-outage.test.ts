@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Client } from "../../src/client/client.ts";
 import { isBrowserExpected } from "../support/browser.ts";
 import { type PagesSite, startPages } from "../support/pages-site.ts";
+import { tinyRun } from "../support/tiny-run.ts";
 
 describe.skipIf(!isBrowserExpected)("after an outage", () => {
   let site: PagesSite;
@@ -11,14 +12,7 @@ describe.skipIf(!isBrowserExpected)("after an outage", () => {
     site = await startPages();
     const api = new Client({ baseUrl: site.edge.url });
     await api.putDataset("text", new Blob(["Call me Ishmael. ".repeat(400)]));
-    await api.createRun({
-      run: "one",
-      dataset: "text",
-      model: { layers: 1, width: 64, heads: 1, context: 64 },
-      steps: 9,
-      sequences: 1,
-      microbatches: 1,
-    });
+    await api.createRun(tinyRun("one"));
   });
 
   afterAll(async () => {

@@ -17,6 +17,7 @@ import {
   type PagesSite,
   startPages,
 } from "../support/pages-site.ts";
+import { tinyRun } from "../support/tiny-run.ts";
 
 const TOKEN = "a-token-of-the-test";
 const LONG = "a-run-whose-name-has-forty-signs-nowhere".replaceAll("-", "x");
@@ -40,9 +41,7 @@ function forgive(status: number): void {
 }
 
 async function begin(run: string, more: Partial<RunRequest> = {}) {
-  const model = { layers: 1, width: 64, heads: 1, context: 64 };
-  const sizes = { steps: 8, microbatches: 1, sequences: 1 };
-  await api.createRun({ run, dataset: "text", model, ...sizes, ...more });
+  await api.createRun(tinyRun(run, more));
 }
 
 async function train(run: string, more: Partial<RunRequest> = {}) {

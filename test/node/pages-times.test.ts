@@ -14,6 +14,7 @@ import { type Running, startEdge } from "../../src/local/edge.ts";
 import { figure } from "../../src/pages/shell/format.ts";
 import { isBrowserExpected, launchBrowser } from "../support/browser.ts";
 import { DESK } from "../support/page-faults.ts";
+import { tinyRun } from "../support/tiny-run.ts";
 
 const PATIENCE_MS = 120_000;
 const PAUSE_MS = 3_000;
@@ -88,15 +89,8 @@ describe.skipIf(!isBrowserExpected)("over what curves are drawn", () => {
     api = new Client({ baseUrl: edge.url });
     await api.putDataset("text", readFileSync(mobyDick()).subarray(0, 20_000));
     const paused = api.run("paused");
-    await api.createRun({
-      run: "paused",
-      dataset: "text",
-      model: { layers: 1, width: 64, heads: 1, context: 64 },
-      steps: STEPS,
-      microbatches: 1,
-      sequences: 1,
-      evaluation: { interval: 5, microbatches: 1 },
-    });
+    const evaluation = { interval: 5, microbatches: 1 };
+    await api.createRun(tinyRun("paused", { steps: STEPS, evaluation }));
     await paused.addTrainers(1);
     await until("paused", PAUSED_AT);
     await paused.setState("paused");

@@ -9,6 +9,7 @@ import { Client } from "../../src/client/client.ts";
 import { isBrowserExpected } from "../support/browser.ts";
 import { faultsOf } from "../support/page-faults.ts";
 import { type PagesSite, startPages } from "../support/pages-site.ts";
+import { tinyRun } from "../support/tiny-run.ts";
 
 const COMMAND = resolve(import.meta.dirname, "../../src/cli/main.ts");
 const HTML = `<b id="bold">R/D</b>`;
@@ -27,15 +28,7 @@ describe.skipIf(!isBrowserExpected)("runs that have names", () => {
       ["two", SHARED],
       ["html", HTML],
     ] as const)
-      await api.createRun({
-        run,
-        name,
-        dataset: "text",
-        model: { layers: 1, width: 64, heads: 1, context: 64 },
-        steps: 2,
-        sequences: 1,
-        microbatches: 1,
-      });
+      await api.createRun(tinyRun(run, { name, steps: 2 }));
     await api.run("html").addTrainers(1);
     // They end with the run.
     let last: unknown;

@@ -59,6 +59,8 @@ function lineOf(event: RunEvent): string {
   return "";
 }
 
+type Stranger = ScriptedTrainer & { token: string };
+
 /** A lease of training microbatch `index`, whoever else has one. */
 async function leaseOf(
   trainer: ScriptedTrainer & { token?: string },
@@ -535,7 +537,7 @@ test.each([
   },
 );
 
-async function tellEvaluation(trainer: ScriptedTrainer & { token: string }) {
+async function tellEvaluation(trainer: Stranger) {
   const { run, identity } = trainer;
   const evaluated = { kind: "eval", step: 0, index: 0 } as const;
   const key = await keyOf(run.run, evaluated, identity.trainer, idOf(trainer));
@@ -578,7 +580,7 @@ async function startVerified(
 }
 
 /** The lease that it gets at once, if any, as one that held none. */
-async function given(trainer: ScriptedTrainer & { token: string }) {
+async function given(trainer: Stranger) {
   await trainer.run.leave(trainer.identity);
   return (await tellEvaluation(trainer)).lease;
 }
@@ -619,7 +621,15 @@ async function later(ms: number, body: () => Promise<unknown>) {
   await body();
 }
 
-test("who let a lease of it lapse is drawn behind all others, and before nobody", async () => {
+/** `body` sets the time, and has the two of a draw that are there: the first that is drawn holds a lease of the microbatch. */
+async function amidDraw(
+  body: (those: {
+    first: Stranger;
+    silent: Stranger;
+    other: Stranger;
+    isCommitted: () => Promise<boolean>;
+  }) => Promise<void>,
+): Promise<void> {
   const { owner, first, drawn } = await startVerified();
   const [silent, other, ...gone] = drawn;
   const isCommitted = async () => (await owner.run.step(0)).commit !== null;
@@ -628,46 +638,42 @@ test("who let a lease of it lapse is drawn behind all others, and before nobody"
     const { lease } = await tellEvaluation(silent!);
     expect(lease).toMatchObject({ kind: "train", index: 0 });
     for (const each of gone) await each.run.leave(each.identity);
+    await body({ first, silent: silent!, other: other!, isCommitted });
+  } finally {
+    vi.useRealTimers();
+  }
+}
+
+test("who let a lease of it lapse is drawn behind all others, and before nobody", () =>
+  amidDraw(async ({ first, silent, other, isCommitted }) => {
     // Its lease is over, and it is there; so is the other, all the time.
-    await later(4 * USUAL_MS, () => tellEvaluation(other!));
-    await tellEvaluation(silent!);
+    await later(4 * USUAL_MS, () => tellEvaluation(other));
+    await tellEvaluation(silent);
     await tell(first, 0, TRUE);
-    await tell(silent!, 0, TRUE);
+    await tell(silent, 0, TRUE);
     expect(await isCommitted()).toBe(false);
     // The other is late: nobody else is there.
-    await later(4 * USUAL_MS - 100, () => tellEvaluation(silent!));
+    await later(4 * USUAL_MS - 100, () => tellEvaluation(silent));
     expect(await isCommitted()).toBe(false);
-    await later(100, () => tellEvaluation(silent!));
+    await later(100, () => tellEvaluation(silent));
     expect(await isCommitted()).toBe(true);
-  } finally {
-    vi.useRealTimers();
-  }
-});
+  }));
 
-test("beside one who let a lease of it lapse, who is drawn and late is not waited for, though its lease goes on", async () => {
-  const { owner, first, drawn } = await startVerified();
-  const [silent, other, ...gone] = drawn;
-  const isCommitted = async () => (await owner.run.step(0)).commit !== null;
-  vi.useFakeTimers({ toFake: ["Date"] });
-  try {
-    expect((await tellEvaluation(silent!)).lease).toMatchObject({ kind: "train" }); // prettier-ignore
-    for (const each of gone) await each.run.leave(each.identity);
-    await later(4 * USUAL_MS, () => tellEvaluation(silent!));
+test("beside one who let a lease of it lapse, who is drawn and late is not waited for, though its lease goes on", () =>
+  amidDraw(async ({ first, silent, other, isCommitted }) => {
+    await later(4 * USUAL_MS, () => tellEvaluation(silent));
     await tell(first, 0, TRUE);
-    await tell(silent!, 0, TRUE);
+    await tell(silent, 0, TRUE);
     // It asks for what it is drawn for when half of its time is over.
     await later(2 * USUAL_MS, async () => {
-      const { lease } = await tellEvaluation(other!);
+      const { lease } = await tellEvaluation(other);
       expect(lease).toMatchObject({ kind: "train", index: 0 });
     });
-    await later(2 * USUAL_MS - 100, () => tellEvaluation(silent!));
+    await later(2 * USUAL_MS - 100, () => tellEvaluation(silent));
     expect(await isCommitted()).toBe(false);
-    await later(100, () => tellEvaluation(silent!));
+    await later(100, () => tellEvaluation(silent));
     expect(await isCommitted()).toBe(true);
-  } finally {
-    vi.useRealTimers();
-  }
-});
+  }));
 
 test("a microbatch of which an earlier release has asked anybody goes on as it was asked", async () => {
   const { owner, first, drawn } = await startVerified({ redundancy: 2 });
