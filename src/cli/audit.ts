@@ -14,7 +14,7 @@ import {
 } from "./audited-steps.ts";
 import { type Compared, compareRuns } from "./compared-runs.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
-import { wholeNumber } from "./numbers.ts";
+import { optionalCount } from "./numbers.ts";
 import {
   type Arguments,
   asTyped,
@@ -138,7 +138,7 @@ async function auditFrom(
 }
 
 function stepOf({ step }: Arguments): number | undefined {
-  return step === undefined ? undefined : wholeNumber("step", step, 0);
+  return optionalCount("step", step, 0);
 }
 
 function render({ last, first, computed }: Audit): string {

@@ -37,6 +37,15 @@ export function positive(name: string, text: string): number {
   return value;
 }
 
+/** A whole number, where one was typed. */
+export function optionalCount(
+  name: string,
+  text: unknown,
+  least = 1,
+): number | undefined {
+  return text === undefined ? undefined : wholeNumber(name, text, least);
+}
+
 /** A whole number, or `fallback` where nothing was typed. */
 export function count(
   name: string,

@@ -3,20 +3,16 @@ import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
 import { AppError } from "../../api/errors.ts";
-import {
-  type ModelRequest,
-  type RunRequest,
-  writtenArchitecture,
-} from "../../api/run-config.ts";
+import type { RunRequest } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { UsageError } from "../file-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
-import { count, finite, wholeNumber } from "../numbers.ts";
+import { count, finite, optionalCount, wholeNumber } from "../numbers.ts";
+import { askedModel, sizesOf } from "./model-options.ts";
 import { optimizerOf } from "./optimizer-arguments.ts";
 import type { Origin } from "./origin.ts";
-import { MODEL_PRESETS } from "./presets.ts";
 import { type RemoteOptions, remoteOf } from "./remote-options.ts";
 import { splitBatch } from "./split-batch.ts";
 import { tokenizerOf } from "./tokenizer-options.ts";
@@ -60,44 +56,14 @@ export function parseTrainOptions(
 ): TrainOptions {
   const state = resolve(args.state ?? home);
   const runs = runsFolder(state);
-  const preset = MODEL_PRESETS[args.preset];
-  const number = (name: keyof TrainArgs, fallback?: number) =>
-    count(name, args[name] as string | undefined, fallback);
-
-  const textFile = args.text ? resolve(args.text) : mobyDick();
-  if (!existsSync(textFile) || !statSync(textFile).isFile()) {
-    throw new AppError(
-      "file_not_found",
-      `Expected --text to be a file, got ${args.text ?? textFile}`,
-    );
-  }
-  const sizes = {
-    layers: number("layers", origin?.shape.layers ?? preset.layers),
-    width: number("width", origin?.shape.width ?? preset.width),
-    heads: number("heads", origin?.shape.heads ?? preset.heads),
-    context: number("context", origin?.shape.context ?? preset.context),
-  };
+  const textFile = textOf(args);
+  const sizes = sizesOf(args, origin);
   const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
-  const asLlama = {
-    groups: args.groups === undefined ? undefined : number("groups"),
-    hidden: args.hidden === undefined ? undefined : number("hidden"),
-    headNorm: args["head-norm"],
-  };
-  const arch = writtenArchitecture(args.arch);
-  const model: ModelRequest = origin
-    ? {
-        ...Object.fromEntries(
-          Object.entries(sizes).filter(([name]) => name in told),
-        ),
-        ...asLlama,
-        arch: told.arch,
-      }
-    : { arch, ...sizes, ...asLlama };
+  const model = askedModel(args, told, sizes, origin);
   const before = args.resume && args.from ? stateOf(args, origin) : undefined;
   // Of a run that is resumed, what is told alone is other than it was.
   const asked = before ? told : args;
-  const recipe = asked.recipe;
-  const gradientDtype = asked["gradient-dtype"];
+  const { recipe, "gradient-dtype": gradientDtype } = asked;
   const isSplitTold = !before || told.batch || told.microbatches;
   const split = isSplitTold
     ? splitBatch(args, batchOf(asked, before), {
@@ -112,8 +78,7 @@ export function parseTrainOptions(
         dataset: { tokens: statSync(textFile).size, tokenizer },
       })
     : {};
-  const steps =
-    asked.steps === undefined ? before!.config.steps : number("steps");
+  const steps = optionalCount("steps", asked.steps) ?? before!.config.steps;
   const trainers = trainersOf(args, told);
   return {
     stateFolder: join(state, "train"),
@@ -135,18 +100,25 @@ export function parseTrainOptions(
       resume: before ? true : undefined,
       recipe,
       gradientDtype,
-      seed:
-        asked.seed === undefined
-          ? undefined
-          : count("seed", asked.seed, undefined, 0),
+      seed: optionalCount("seed", asked.seed, 0),
       steps,
       ...split,
       optimizer: optimizerOf(asked),
-      shards: args.shards === undefined ? undefined : number("shards"),
-      subtree: args.subtree === undefined ? undefined : number("subtree"),
+      shards: optionalCount("shards", args.shards),
+      subtree: optionalCount("subtree", args.subtree),
       ...trustOf(args, trainers),
     },
   };
+}
+
+/** Errors: `file_not_found` */
+function textOf({ text }: TrainArgs): string {
+  const file = text ? resolve(text) : mobyDick();
+  if (existsSync(file) && statSync(file).isFile()) return file;
+  throw new AppError(
+    "file_not_found",
+    `Expected --text to be a file, got ${text ?? file}`,
+  );
 }
 
 /** Who computes: the edge's trainers, of which a machine's own has none unless told where threads are, and threads. */
@@ -174,8 +146,7 @@ function trustOf(
   const verify = share === undefined ? undefined : finite("verify", share, 0);
   if (verify !== undefined && verify > 1)
     throw new UsageError(`Expected --verify to be at most 1, got ${share}`);
-  const redundancy =
-    authors === undefined ? undefined : count("redundancy", authors, undefined);
+  const redundancy = optionalCount("redundancy", authors);
   const needed = Math.max(redundancy ?? 1, verify ? 2 : 1);
   const there = trainers + threads;
   if (url === undefined && needed > there)
