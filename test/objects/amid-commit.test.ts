@@ -1,10 +1,10 @@
-/** What is told while the shards of a step that is due are asked for their norms. */
+/** What is told while the shards of a step that is due are asked for their norms, and while they apply its update. */
 import { reset, runInDurableObject } from "cloudflare:test";
 import { afterEach, expect, test } from "vitest";
 import { jsonDigest } from "../../src/api/digest.ts";
 import type { StepRecord } from "../../src/api/run-metrics.ts";
 import { RunControl } from "../../src/objects/run/run-control.ts";
-import { heldNorms } from "../support/held-norms.ts";
+import { heldShards } from "../support/held-shards.ts";
 import {
   bindings,
   keyOf,
@@ -45,7 +45,7 @@ async function expectChain({ microbatches, commit }: StepRecord) {
 
 /**
  * A run of one step of one microbatch, of which a first author tells, which has pushed `first` if that is told; `amid`
- * happens while its norms are asked for.
+ * happens while its norms are asked for, or where `held` is its update, while that is applied.
  */
 async function committing(
   first: number | undefined,
@@ -53,6 +53,7 @@ async function committing(
     control: RunControl,
     told: Awaited<ReturnType<typeof telling>>[],
   ) => Promise<unknown>,
+  held: "prepare" | "apply" = "prepare",
 ): Promise<{ owner: ScriptedTrainer; ids: string[] }> {
   const owner = await startScripted({ steps: 1, microbatches: 1 });
   const [one, other] = [await owner.stranger("a"), await owner.stranger("b")];
@@ -69,11 +70,11 @@ async function committing(
   await runInDurableObject(
     bindings.RUN.getByName(owner.run.run),
     async (_object, { storage }) => {
-      const { env, asked, letGo } = heldNorms();
+      const { env, asked, letGo } = heldShards(held);
       const control = new RunControl(storage, env);
       const ended = told[0]!.tell(control);
       await Promise.race([asked, ended]);
-      await told[1]!.push();
+      if (held === "prepare") await told[1]!.push();
       const happened = amid(control, told);
       // It has done what it does at once; the rest waits for the commit.
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -120,4 +121,26 @@ test("who tells of a push that it made after the shards were asked is not blamed
   const record = await owner.run.step(0);
   expect(record.microbatches.map(({ authors }) => authors)).toEqual([[ids[1]]]);
   await expectChain(record);
+});
+
+test("who tells otherwise once the commit is written, and not applied by all, is refused and reported, and keeps its place", async () => {
+  const { owner, ids } = await committing(
+    FALSE,
+    async (control, [, other]) => {
+      expect(control.status().step).toBe(0);
+      const told = other!.tell(control);
+      await expect(told).rejects.toMatchObject({ code: "different_completion" }); // prettier-ignore
+    },
+    "apply",
+  );
+  const { microbatches, commit } = await owner.run.step(0);
+  expect(commit).not.toBeNull();
+  expect(microbatches.map(({ authors }) => authors)).toEqual([[ids[0]]]);
+  for (const { state } of await owner.run.joinTokens())
+    expect(state).toBe("active");
+  await owner.run.setState("cancelled");
+  const blamed: string[] = [];
+  for await (const event of owner.run.events())
+    if (event.type === "conflict") blamed.push(event.author);
+  expect(blamed).toEqual([ids[1]]);
 });

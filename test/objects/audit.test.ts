@@ -77,15 +77,22 @@ test("what was changed of a run afterwards is found where it was: each field of 
   expect((await probe(await open())).first).toMatchObject({ step: 3, chain: true }); // prettier-ignore
   expect((await auditStep(await open(), 2)).first).toBeNull();
   await restore();
-  // Digests that are of what was changed: then it does not follow from what is computed.
-  await change(run, "UPDATE commits SET clip_coefficient = 0.5 WHERE step = 3");
-  expect((await auditStep(await open(), 3)).first).toEqual({
-    step: 3,
-    microbatches: [],
-    commit: true,
-    chain: true,
-  });
-  await restore();
+  // Nor does it follow from what is computed.
+  for (const column of [
+    "clip_coefficient = 0.5",
+    "grad_norm = grad_norm * (1 + 1e-15)",
+    ...["matrix", "embedding", "vector"].map((each) => `learning_rates = json_set(learning_rates, '$.${each}', 0.5)`), // prettier-ignore
+  ]) {
+    await change(run, `UPDATE commits SET ${column} WHERE step = 3`);
+    expect({ column, ...(await auditStep(await open(), 3)).first }).toEqual({
+      column,
+      step: 3,
+      microbatches: [],
+      commit: true,
+      chain: true,
+    });
+    await restore();
+  }
   for (const [path, value] of [
     ["seed", 9],
     ["optimizer.learningRate", 0.5],

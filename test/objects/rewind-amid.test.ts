@@ -5,7 +5,7 @@ import type { RunRequest } from "../../src/api/run-config.ts";
 import type { RunClient } from "../../src/client/run-client.ts";
 import type { ObjectBindings } from "../../src/objects/platform/bindings.ts";
 import { RunControl } from "../../src/objects/run/run-control.ts";
-import { heldNorms } from "../support/held-norms.ts";
+import { heldShards } from "../support/held-shards.ts";
 import { problemOf } from "../http/support.ts";
 import { uniform } from "../support/random.ts";
 import {
@@ -61,7 +61,7 @@ test.each([0, 2])(
     const digests = await owner.digests(lease!, 0.5);
     const { trainer, bootId } = owner.identity;
     const told = { trainer, bootId, lossSum: 64, tokens: 64, digests };
-    const { env, asked, letGo } = heldNorms();
+    const { env, asked, letGo } = heldShards("prepare");
     await withControl(owner.run, env, async (control) => {
       const { kind, index, key } = lease!;
       const completing = control.desk.complete("owner", kind, 2, index, told, key); // prettier-ignore

@@ -6,6 +6,7 @@ import { joinToken } from "../../src/http/auth.ts";
 import type { Env } from "../../src/http/env.ts";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { compareRuns } from "../../src/cli/compared-runs.ts";
+import { authorOfKey } from "../../src/objects/platform/author.ts";
 import { RunControl } from "../../src/objects/run/run-control.ts";
 import { verificationOf } from "../../src/objects/run/verification.ts";
 import { Pace } from "../../src/objects/run/pace.ts";
@@ -24,7 +25,7 @@ import {
   startScripted,
   worker,
 } from "../support/run.ts";
-import { heldNorms } from "../support/held-norms.ts";
+import { heldShards } from "../support/held-shards.ts";
 import { uniform } from "../support/random.ts";
 
 afterEach(reset);
@@ -427,6 +428,36 @@ test("verify has the run's secret choose its share, the same whenever it is aske
   expect(await chosen(0.25, "t")).not.toEqual(quarter);
   expect(await chosen(0)).toEqual([]);
   expect(await chosen(1)).toHaveLength(2000);
+  // Kind, step and index each choose, and whom the run asks is drawn by something else.
+  type Of = Parameters<typeof verificationOf>[2];
+  const ways: ((i: number) => Of)[] = [
+    (index) => ({ kind: "train", step: 0, index }),
+    (step) => ({ kind: "train", step, index: 0 }),
+    (index) => ({ kind: "eval", step: 0, index }),
+  ];
+  const seeds: number[] = [];
+  const rows = new Set<string>();
+  for (const way of ways) {
+    const row: number[] = [];
+    for (let i = 0; i < 64; i++) {
+      const { required, seed } = await verificationOf({ verify: 0.25 }, keys, way(i)); // prettier-ignore
+      row.push(required);
+      if (seed !== null) seeds.push(seed);
+    }
+    expect(new Set(row)).toEqual(new Set([1, 2]));
+    rows.add(row.join(""));
+  }
+  expect(rows.size).toBe(3);
+  expect(Math.max(...seeds)).toBeGreaterThan(0.25);
+});
+
+test("where there is no secret yet, no key opens anything, also one that is signed with none", async () => {
+  const leased = { kind: "train", step: 0, index: 0 } as const;
+  const keys = { creation: "c", secret: "" };
+  for (const signature of ["", "A".repeat(43)])
+    await expect(
+      authorOfKey(keys, "owner", leased, `owner.x:${signature}`),
+    ).rejects.toMatchObject({ code: "no_lease" });
 });
 
 test("whom the run asks is drawn by its secret and the microbatch, whatever asks for more words than one", async () => {
@@ -1024,7 +1055,7 @@ test.each([
     await runInDurableObject(
       bindings.RUN.getByName(run),
       async (_object, { storage }) => {
-        const { env, asked, letGo } = heldNorms();
+        const { env, asked, letGo } = heldShards("prepare");
         const control = new RunControl(storage, env);
         const calls: Promise<unknown>[] = [one!(control)];
         try {

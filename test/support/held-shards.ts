@@ -1,22 +1,22 @@
-/** Shards whose norms come when a test lets them: what passes amid a commit. */
+/** Shards whose answers come when a test lets them: what passes amid a commit. */
 import type { ObjectBindings } from "../../src/objects/platform/bindings.ts";
 import { bindings } from "./run.ts";
 
-/** The bindings, whose shards hold back their norms from when they are `asked` until they are let go. */
-export function heldNorms(): {
+/** The bindings, whose shards hold back what `held` gives, its work done, from when it is `asked` for until it is let go. */
+export function heldShards(held: "prepare" | "apply"): {
   env: ObjectBindings;
   asked: Promise<void>;
   letGo: () => void;
 } {
   const asked = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
-  const held = (shard: object) =>
+  const holding = (shard: object) =>
     new Proxy(shard, {
       get: (stub, method: string) => {
         const calls = stub as Record<string, (...args: unknown[]) => unknown>;
         return async (...args: unknown[]) => {
           const answer = await calls[method]!(...args);
-          if (method !== "prepare") return answer;
+          if (method !== held) return answer;
           asked.resolve();
           await released.promise;
           return answer;
@@ -24,7 +24,7 @@ export function heldNorms(): {
       },
     });
   const getByName = (name: string) =>
-    held(bindings.PARAMETER_SHARD.getByName(name));
+    holding(bindings.PARAMETER_SHARD.getByName(name));
   const env = {
     ...bindings,
     PARAMETER_SHARD: { getByName },
