@@ -302,7 +302,12 @@ describe("it is refused by name", () => {
     [
       "a pre-tokenizer",
       [{ "tokenizer.ggml.pre": string("deepseek-v3") }],
-      'Expected a GGUF with `tokenizer.ggml.pre` gpt-2, llama-bpe, qwen2, gpt-4o, tekken, smollm, got "deepseek-v3"',
+      'Expected a GGUF with `tokenizer.ggml.pre` gpt-2, llama-bpe, qwen2, gpt-4o, tekken, smollm, deepseek-r1-qwen, got "deepseek-v3"',
+    ],
+    [
+      "no pre-tokenizer, which llama.cpp has otherwise than GPT-2",
+      [{ "tokenizer.ggml.pre": undefined }],
+      "smollm, deepseek-r1-qwen, got none",
     ],
     [
       "a tokenizer",

@@ -1,7 +1,9 @@
 /** Each part of a tokenizer.json is carried into a GGUF as it is, or harmless there, or refused by its name. */
 import { describe, expect, test } from "vitest";
+import { GgufKeys } from "../../src/checkpoints/from-gguf/keys.ts";
+import { tokenizerOfGguf } from "../../src/checkpoints/from-gguf/tokenizer.ts";
 import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
-import type { GgufValue } from "../../src/formats/containers/gguf-writer.ts";
+import { encodePair, type GgufValue } from "../../src/formats/containers/gguf-writer.ts"; // prettier-ignore
 import { folderIn } from "../support/text-models.ts";
 import { TOKENIZERS } from "../support/tokenizers.ts";
 
@@ -217,4 +219,93 @@ describe("carried", () => {
     const keys = await keysOf(file);
     expect(keys.get("tokenizer.ggml.pre")).toEqual({ string: "llama-bpe" });
   });
+
+  test.each([
+    ["composed", { type: "NFC" }, "qwen2"],
+    ["as it is", null, "deepseek-r1-qwen"],
+  ])(
+    "Qwen's text %s, by the name of what cuts it, and back",
+    async (_, normalizer, pre) => {
+      const file = { ...fileOf("Qwen 2's, whose digits stand apart"), normalizer }; // prettier-ignore
+      const keys = await keysOf(file);
+      expect(keys.get("tokenizer.ggml.pre")).toEqual({ string: pre });
+      const back = read(keys);
+      expect(back.normalizer).toEqual(normalizer);
+      expect(back.pre_tokenizer).toEqual(read(await keysOf({ ...file, normalizer: null })).pre_tokenizer); // prettier-ignore
+    },
+  );
+
+  test.each([
+    ["Prepend", sequence(prepend, replace), true],
+    ["none", sequence(replace), false],
+  ])(
+    // prettier-ignore
+    "a space in front, and back: %s",
+    async (_, normalizer, prefix) => {
+      const keys = await keysOf({ ...PIECES, ...normalizer });
+      expect(boolean(keys, "add_space_prefix")).toBe(prefix);
+      const back = read(keys);
+      expect(back.normalizer).toEqual(normalizer.normalizer);
+      const strips = (back.decoder as { decoders: { type: string }[] }).decoders.some(({ type }) => type === "Strip"); // prettier-ignore
+      expect(strips).toBe(prefix);
+    },
+  );
+
+  test.each([
+    ["llama3", "llama-bpe"],
+    ["llama-v3", "llama-bpe"],
+    ["llama4", "gpt-4o"],
+    ["phi-2", "gpt-2"],
+  ])(
+    // prettier-ignore
+    "%s is read as %s",
+    async (alias, name) => {
+      const keys = await keysOf(LLAMA3);
+      const named = (string: string) => read(new Map([...keys, ["tokenizer.ggml.pre", { string }]])); // prettier-ignore
+      expect(named(alias)).toEqual(named(name));
+    },
+  );
+
+  const bytesOf = (file: File, keeps: (byte: number) => boolean): File => {
+    const vocab = Object.entries(file.model.vocab as Record<string, number>);
+    const kept = vocab.filter(([text]) => !/^<0x..>$/.test(text) || keeps(parseInt(text.slice(3, 5), 16))); // prettier-ignore
+    return withModel(file, { vocab: Object.fromEntries(kept) });
+  };
+
+  test("bytes that no text needs may be missing", async () => {
+    const space = 0x20;
+    const needed = (byte: number) => byte < 0xf5 && byte !== 0xc0 && byte !== 0xc1 && byte !== space; // prettier-ignore
+    await keysOf(bytesOf(PIECES, needed));
+    // One that is a piece itself.
+    const file = bytesOf(PIECES, (byte) => byte !== 0x7e);
+    const vocab = { ...(file.model.vocab as object), "~": 290 };
+    await keysOf(withModel(file, { vocab }));
+  });
+
+  test.each([
+    [0x0a, "<0x0A>"],
+    [0x7e, "<0x7E>"],
+    [0x80, "<0x80>"],
+    [0xf4, "<0xF4>"],
+  ])(
+    // prettier-ignore
+    "a byte %i that a text may need and no token is, is refused",
+    async (missing, token) => {
+      const some = keysOf(bytesOf(PIECES, (byte) => byte !== missing));
+      await expect(some).rejects.toThrow(`without the byte ${token}: llama.cpp takes no text`); // prettier-ignore
+      const none = keysOf(bytesOf(PIECES, () => false));
+      await expect(none).rejects.toThrow("without the byte <0x00> and");
+    },
+  );
+
+  test("a text of two tokens is refused", async () => {
+    const file = { ...BYTES, added_tokens: [{ id: 280, content: "hell", special: false }] }; // prettier-ignore
+    await expect(keysOf(file)).rejects.toThrow(`the token "hell" as 242 and as 280: llama.cpp loads no vocabulary with a text twice`); // prettier-ignore
+  });
 });
+
+/** What a GGUF of these keys is read as. */
+function read(keys: ReadonlyMap<string, GgufValue>): Record<string, unknown> {
+  const pairs = new Map(Array.from(keys, ([key, value]) => [key, encodePair(key, value)])); // prettier-ignore
+  return JSON.parse(tokenizerOfGguf(new GgufKeys(pairs))!) as Record<string, unknown>; // prettier-ignore
+}

@@ -105,6 +105,7 @@ describe("signs", () => {
     keysOf(
       Object.entries({
         "tokenizer.ggml.model": { string: "gpt2" },
+        "tokenizer.ggml.pre": { string: "gpt-2" },
         "tokenizer.ggml.tokens": { strings: ["a", "b", "<s>", "</s>", "<x>", "<pad>"] }, // prettier-ignore
         "tokenizer.ggml.token_type": { int32s: [1, 1, 3, 3, 4, 5] },
         "tokenizer.ggml.bos_token_id": { uint32: 2 },

@@ -53,7 +53,7 @@ const FALLBACK = [
   "<s>",
   "</s>",
   ...Array.from(
-    { length: 200 },
+    { length: 256 },
     (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`,
   ),
 ];
@@ -98,6 +98,24 @@ export const TOKENIZERS: Record<string, Case> = {
     },
     text: "hello world1234",
     ids: [...HELLO, 245, byte("4")],
+  },
+  // Without NFC it has another name in llama.cpp than Qwen's own.
+  "Qwen 2's, whose digits stand apart": {
+    files: {
+      "tokenizer.json": byteLevel({
+        type: "Sequence",
+        pretokenizers: [
+          {
+            type: "Split",
+            pattern: { Regex: LLAMA3.replace("{1,3}", "") },
+            behavior: "Isolated",
+          },
+          { type: "ByteLevel", use_regex: false },
+        ],
+      }),
+    },
+    text: "hello world12",
+    ids: [...HELLO, byte("1"), byte("2")],
   },
   "Llama 2's, by the rank of merges": {
     files: {

@@ -5,7 +5,12 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { BYTE_LEVEL } from "../byte-level-step.ts";
-import { IGNORES_MERGES, preTokenizerSteps } from "../gguf/pre-tokenizers.ts";
+import {
+  IGNORES_MERGES,
+  knownName,
+  normalizerOf,
+  preTokenizerSteps,
+} from "../gguf/pre-tokenizers.ts";
 import { TOKEN_TYPE } from "../gguf/tokens.ts";
 import type { GgufKeys } from "./keys.ts";
 import { mergesByScore } from "./merges-by-score.ts";
@@ -14,8 +19,6 @@ const PREFIX = "tokenizer.ggml.";
 /** SentencePiece's signs, where keys tell no others. */
 const PIECES_BOS = 1;
 const PIECES_EOS = 2;
-/** As Qwen's tokenizers have it, which is no key of a GGUF. */
-const NORMALIZER: Readonly<Record<string, object>> = { qwen2: { type: "NFC" } };
 
 /** Undefined where tokens have no texts. Errors: `invalid_option` for a tokenizer that is not read; `malformed_body` */
 export function tokenizerOfGguf(keys: GgufKeys): string | undefined {
@@ -90,7 +93,7 @@ const MODEL = {
 
 /** Byte pairs whose tokens are bytes, as GPT-2's. */
 function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
-  const pre = keys.text(`${PREFIX}pre`) ?? "gpt-2";
+  const pre = knownName(keys.text(`${PREFIX}pre`));
   const steps = preTokenizerSteps(pre);
   const vocab = vocabulary.ids();
   // llama.cpp wants one merge at least: that of a file without any makes no token.
@@ -98,7 +101,7 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
     (pair) => vocab[pair.replace(" ", "")] !== undefined,
   );
   return {
-    normalizer: NORMALIZER[pre] ?? null,
+    normalizer: normalizerOf(pre),
     pre_tokenizer:
       steps.length === 1
         ? steps[0]

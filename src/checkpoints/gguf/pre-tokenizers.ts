@@ -42,6 +42,42 @@ const NAMES: ReadonlyMap<string, string> = new Map([
   [`digit\n${GPT2}`, "smollm"],
 ]);
 
+/** Cuts as Qwen 2's and composes nothing; llama.cpp does both alike. */
+const QWEN2 = "qwen2";
+const UNCOMPOSED_QWEN2 = "deepseek-r1-qwen";
+
+/** Other names that llama.cpp has for what cuts, joins and puts signs alike. */
+const ALIASES: Readonly<Record<string, string>> = {
+  llama3: "llama-bpe",
+  "llama-v3": "llama-bpe",
+  llama4: "gpt-4o",
+  "phi-2": "gpt-2",
+};
+
+/** The name that tells whether text is composed, too, where there are two. */
+export function carriedName(name: string, isComposed: boolean): string {
+  return name === QWEN2 && !isComposed ? UNCOMPOSED_QWEN2 : name;
+}
+
+/** As Qwen's tokenizers have it, which only their name tells. */
+export function normalizerOf(name: string): object | null {
+  return name === QWEN2 ? { type: "NFC" } : null;
+}
+
+/** The first of the names that mean the same. Errors: `invalid_option` for none, since llama.cpp cuts otherwise then */
+export function knownName(name: string | undefined): string {
+  if (name === undefined) throw unknownName(name);
+  return Object.hasOwn(ALIASES, name) ? ALIASES[name]! : name;
+}
+
+function unknownName(name: string | undefined): AppError {
+  const known = [...NAMES.values(), UNCOMPOSED_QWEN2].join(", ");
+  return new AppError(
+    "invalid_option",
+    `Expected a GGUF with \`tokenizer.ggml.pre\` ${known}, got ${name === undefined ? "none" : shown(name)}`,
+  );
+}
+
 /** Those whose words are tokens without any merge, where they are in the vocabulary. */
 export const IGNORES_MERGES: readonly string[] = ["llama-bpe", "tekken"];
 
@@ -65,12 +101,9 @@ export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
 
 /** The steps of a name, as a tokenizer.json has them. Errors: `invalid_option` for one that is none of these */
 export function preTokenizerSteps(name: string): Record<string, unknown>[] {
-  const [text] = [...NAMES].find(([, each]) => each === name) ?? [];
-  if (text === undefined)
-    throw new AppError(
-      "invalid_option",
-      `Expected a GGUF with \`tokenizer.ggml.pre\` ${[...NAMES.values()].join(", ")}, got ${shown(name)}`,
-    );
+  const cut = name === UNCOMPOSED_QWEN2 ? QWEN2 : name;
+  const [text] = [...NAMES].find(([, each]) => each === cut) ?? [];
+  if (text === undefined) throw unknownName(name);
   const steps = text.split("\n").map((step) => {
     if (step === GPT2) return BYTE_LEVEL;
     if (step === "digit") return { type: "Digits", individual_digits: true };

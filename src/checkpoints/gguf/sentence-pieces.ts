@@ -57,6 +57,7 @@ export function readSentencePieces(
         : []),
     ],
     hasScores: true,
+    fallsBack: model === BPE,
   };
 }
 

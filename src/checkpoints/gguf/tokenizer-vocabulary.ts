@@ -5,7 +5,7 @@ import { isObject } from "../../api/json.ts";
 import { checkByteLevel } from "./carried-models.ts";
 import { bytePairSpaces, unigramSpaces } from "./carried-pieces.ts";
 import { checkFoundBefore } from "./carried-signs.ts";
-import { preTokenizerOf } from "./pre-tokenizers.ts";
+import { carriedName, preTokenizerOf } from "./pre-tokenizers.ts";
 import {
   hasStep,
   malformedTokenizer,
@@ -35,9 +35,10 @@ export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
 
 /** Byte pairs whose tokens are bytes, as GPT-2's. */
 function byteLevel(tokenizer: TokenizerJson): Vocabulary {
+  const { normalizers } = tokenizer;
   const tokens = tokensOf(tokenizer);
   const pairs = mergesOf(tokenizer);
-  const pre = preTokenizerOf(tokenizer);
+  const pre = carriedName(preTokenizerOf(tokenizer), hasStep(normalizers, "NFC")); // prettier-ignore
   checkByteLevel(tokenizer, pre, pairs);
   const merges = pairs.map((pair) => pair.join(" "));
   // llama.cpp wants one at least; no two of its parts make a token.
@@ -83,6 +84,7 @@ function byteFallback(tokenizer: TokenizerJson): Vocabulary {
       ["tokenizer.ggml.add_space_prefix", { boolean: prefix }],
     ],
     hasScores: true,
+    fallsBack: true,
   };
 }
 

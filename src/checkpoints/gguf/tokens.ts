@@ -19,4 +19,6 @@ export type Vocabulary = {
   /** `tokenizer.ggml.model`, and what it needs beside its tokens. */
   pairs: Pairs;
   hasScores: boolean;
+  /** What no piece has is bytes. */
+  fallsBack?: boolean;
 };

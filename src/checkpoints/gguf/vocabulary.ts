@@ -3,9 +3,12 @@
  * are as many as the table has rows.
  */
 import { AppError } from "../../api/errors.ts";
+import { shown } from "../../api/option-kinds.ts";
 import type { Folder } from "../read-heads.ts";
 import type { Pairs } from "./hyperparameters.ts";
+import { checkBytes } from "./carried-bytes.ts";
 import { checkAdded } from "./carried-signs.ts";
+import { notCarried } from "./not-carried.ts";
 import { readSentencePieces } from "./sentence-pieces.ts";
 import { specialPairs } from "./special-tokens.ts";
 import {
@@ -35,6 +38,8 @@ export async function vocabularyPairs(
     (await sentencePieces(folder)) ?? (tokenizer && vocabularyOf(tokenizer));
   if (vocabulary === undefined) return nameless(rows);
   const tokens = filled(withAdded(vocabulary, tokenizer), rows);
+  checkDistinct(tokens);
+  if (vocabulary.fallsBack) checkBytes(new Set(tokens.map(({ text }) => text)));
   return [
     ...vocabulary.pairs,
     ["tokenizer.ggml.tokens", { strings: tokens.map(({ text }) => text) }],
@@ -93,6 +98,17 @@ function withAdded(
     all[id] = { text: content, score, type: isUnknown ? own : type };
   }
   return all;
+}
+
+/** Errors: `invalid_option` for two of one text */
+function checkDistinct(tokens: readonly Token[]): void {
+  const ids = new Map<string, number>();
+  for (const [id, { text }] of tokens.entries()) {
+    const other = ids.get(text);
+    if (other !== undefined)
+      throw notCarried(`the token ${shown(text)} as ${other} and as ${id}`, "llama.cpp loads no vocabulary with a text twice"); // prettier-ignore
+    ids.set(text, id);
+  }
 }
 
 /** One for each row; those that the tokenizer does not have are never used. */
