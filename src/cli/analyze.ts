@@ -43,11 +43,6 @@ const args = {
 } as const;
 
 export const analyzeCommand = defineCommand({
-  meta: {
-    name: "analyze",
-    description:
-      "Report the quantization error of each tensor, for one or more schemes",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

@@ -50,11 +50,6 @@ const args = {
 } satisfies ArgsDef;
 
 export const auditCommand = defineCommand({
-  meta: {
-    name: "audit",
-    description:
-      "Find the first false step of a run and its author: recompute steps on this machine (by default, search for it), or compare with another run",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

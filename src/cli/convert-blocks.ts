@@ -32,14 +32,10 @@ type Request = Extract<
 >;
 
 function blocksCommand<T extends Options>({
-  name,
-  description,
   file,
   table,
   requestOf,
 }: {
-  name: Request["operation"];
-  description: string;
   /** What it takes, in words. */
   file: string;
   table: T;
@@ -53,7 +49,6 @@ function blocksCommand<T extends Options>({
     ...argumentsOf(table),
   } satisfies ArgsDef;
   return {
-    meta: { name, description },
     args,
     async run(context: Parameters<typeof checkArguments>[0]): Promise<void> {
       const given = checkArguments(context, args);
@@ -88,18 +83,12 @@ async function convertFolder(
 }
 
 export const dequantizeCommand = blocksCommand({
-  name: "dequantize",
-  description:
-    "Decode the quantized tensors of a file or a model directory to floats",
   file: "safetensors or GGUF with quantized tensors, or a model directory",
   table: DEQUANTIZE_OPTIONS,
   requestOf: (options) => ({ operation: "dequantize", options }),
 });
 
 export const repackCommand = blocksCommand({
-  name: "repack",
-  description:
-    "Change the layout of quantized tensors; their codes and scales stay the same",
   file: "safetensors with MXFP4 or MXFP8 tensors, or a model directory in MXFP4",
   table: REPACK_OPTIONS,
   requestOf(options) {

@@ -28,11 +28,6 @@ const args = {
 } as const;
 
 export const downloadCommand = defineCommand({
-  meta: {
-    name: "download",
-    description:
-      "Download a file or a folder from an edge; repeating the command continues an interrupted download",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

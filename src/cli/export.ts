@@ -47,10 +47,6 @@ const args = {
 } satisfies ArgsDef;
 
 export const exportCommand = defineCommand({
-  meta: {
-    name: "export",
-    description: "Export a trained model for transformers or llama.cpp",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

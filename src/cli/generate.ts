@@ -69,11 +69,6 @@ const args = {
 type Options = Omit<GenerateRequest, "prompt"> & { maxTokens: number };
 
 export const generateCommand = defineCommand({
-  meta: {
-    name: "generate",
-    description:
-      "Generate text with a model directory, a GGUF, a checkpoint, or a run on an edge",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

@@ -29,11 +29,6 @@ const args = {
 } as const;
 
 export const inspectCommand = defineCommand({
-  meta: {
-    name: "inspect",
-    description:
-      "List the tensors of a model, and what each loader can use; reads headers only",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

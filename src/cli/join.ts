@@ -34,11 +34,6 @@ const args = {
 const LEFT = 130;
 
 export const joinCommand = defineCommand({
-  meta: {
-    name: "join",
-    description:
-      "Train in a run of an edge with this machine until the run ends; Ctrl-C leaves it at any time",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

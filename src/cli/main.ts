@@ -34,11 +34,13 @@ async function usageOf(name: CommandName): Promise<string> {
   return usage({ name: `${NAME} ${name}`, description, args });
 }
 
-async function usageOfAll(): Promise<string> {
-  const all = await loadAll();
+function usageOfAll(): string {
   const commands = {
     ...Object.fromEntries(
-      all.map(({ name, description }) => [name, description]),
+      Object.entries(COMMANDS).map(([name, { description }]) => [
+        name,
+        description,
+      ]),
     ),
     [COMPLETION]: `Print a completion script for ${SHELLS.join(", ")}`,
   };

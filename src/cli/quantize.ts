@@ -102,10 +102,6 @@ async function quantizeFolder(
 }
 
 export const quantizeCommand = defineCommand({
-  meta: {
-    name: "quantize",
-    description: "Quantize a file or a model directory to MXFP4 or MXFP8",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

@@ -53,11 +53,6 @@ const args = {
 } satisfies ArgsDef;
 
 export const runsExportCommand = defineCommand({
-  meta: {
-    name: "runs export",
-    description:
-      "Export the metrics of a run's steps as CSV, JSON lines, or for TensorBoard",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

@@ -18,10 +18,6 @@ import { losses } from "./progress.ts";
 import { printAnswer } from "./print-answer.ts";
 
 export const runsCommand = defineCommand({
-  meta: {
-    name: "runs",
-    description: "List the runs of an edge and their progress",
-  },
   args: edgeArguments,
   async run(context) {
     const given = checkArguments(context, edgeArguments);
@@ -70,21 +66,9 @@ function renderRuns(statuses: readonly RunStatus[]): string {
   );
 }
 
-export const pauseCommand = stateCommand(
-  "pause",
-  "Pause a run; microbatches under way are still accepted",
-  "paused",
-);
-export const resumeCommand = stateCommand(
-  "resume",
-  "Resume a paused run",
-  "running",
-);
-export const cancelCommand = stateCommand(
-  "cancel",
-  "End a run for good; its parameters and history are kept",
-  "cancelled",
-);
+export const pauseCommand = stateCommand("paused");
+export const resumeCommand = stateCommand("running");
+export const cancelCommand = stateCommand("cancelled");
 
 const rewindArgs = {
   ...runArgument,
@@ -99,11 +83,6 @@ const rewindArgs = {
 } satisfies ArgsDef;
 
 export const rewindCommand = defineCommand({
-  meta: {
-    name: "rewind",
-    description:
-      "Discard a step of a run and all later ones; training continues from there",
-  },
   args: rewindArgs,
   async run(context) {
     const given = checkArguments(context, rewindArgs);
@@ -118,14 +97,9 @@ export const rewindCommand = defineCommand({
   },
 });
 
-function stateCommand(
-  name: string,
-  description: string,
-  state: StateRequest["state"],
-) {
+function stateCommand(state: StateRequest["state"]) {
   const args = { ...runArgument, ...edgeArguments } satisfies ArgsDef;
   return defineCommand({
-    meta: { name, description },
     args,
     async run(context) {
       const given = checkArguments(context, args);

@@ -28,10 +28,6 @@ export const serveArgs = {
 } as const satisfies ArgsDef;
 
 export const serveCommand = {
-  meta: {
-    name: "serve",
-    description: "Serve the API and the pages",
-  },
   args: serveArgs,
   async run(context: { args: Arguments; rawArgs: string[] }): Promise<void> {
     checkArguments(context, serveArgs);

@@ -22,10 +22,6 @@ const tokensArgs = {
 } satisfies ArgsDef;
 
 export const tokensCommand = defineCommand({
-  meta: {
-    name: "tokens",
-    description: "List the join tokens of a run and their states, or issue one",
-  },
   args: tokensArgs,
   async run(context) {
     const given = checkArguments(context, tokensArgs);
@@ -62,29 +58,16 @@ function renderTokens(tokens: readonly JoinToken[]): string {
   );
 }
 
-export const revokeCommand = tokenCommand(
-  "revoke",
-  "Revoke a join token at once; the results of its trainers for the current step are discarded",
-  "revoked",
-);
-export const reinstateCommand = tokenCommand(
-  "reinstate",
-  "Reinstate a revoked or quarantined join token",
-  "active",
-);
+export const revokeCommand = tokenCommand("revoked");
+export const reinstateCommand = tokenCommand("active");
 
-function tokenCommand(
-  name: string,
-  description: string,
-  state: "active" | "revoked",
-) {
+function tokenCommand(state: "active" | "revoked") {
   const args = {
     ...runArgument,
     id: operand("Id of the token; `mxfp4-edge tokens` lists them"),
     ...edgeArguments,
   } satisfies ArgsDef;
   return defineCommand({
-    meta: { name, description },
     args,
     async run(context) {
       const given = checkArguments(context, args);
@@ -102,11 +85,6 @@ const fingerprintArgs = {
 } satisfies ArgsDef;
 
 export const fingerprintCommand = defineCommand({
-  meta: {
-    name: "fingerprint",
-    description:
-      "Show or change the arithmetic fingerprint that a run requires of its trainers; a change restarts the current step",
-  },
   args: fingerprintArgs,
   async run(context) {
     const given = checkArguments(context, fingerprintArgs);

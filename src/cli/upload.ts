@@ -23,11 +23,6 @@ const args = {
 } as const;
 
 export const uploadCommand = defineCommand({
-  meta: {
-    name: "upload",
-    description:
-      "Upload a file or a directory to an edge; repeating the command continues an interrupted upload",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

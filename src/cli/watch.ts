@@ -12,11 +12,6 @@ const LEFT = 130;
 const args = { ...runArgument, ...edgeArguments } satisfies ArgsDef;
 
 export const watchCommand = defineCommand({
-  meta: {
-    name: "watch",
-    description:
-      "Follow a run from its first kept event to its end; Ctrl-C leaves it running",
-  },
   args,
   async run(context) {
     const given = checkArguments(context, args);

@@ -1,4 +1,5 @@
 /** `npm run ablation`: the command of that name, on kernels and a Worker that are as their sources say. */
+import { COMMANDS } from "../cli/commands.ts";
 import { ablationCommand } from "../cli/ablation/command.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
@@ -7,7 +8,7 @@ import { runScript } from "./script.ts";
 await runScript({
   meta: {
     name: "npm run ablation --",
-    description: ablationCommand.meta.description,
+    description: COMMANDS.ablation.description,
   },
   args: ablationCommand.args,
   async run({ rawArgs }) {

@@ -1,6 +1,6 @@
 /** `npm run train`: the command of that name, on kernels and a Worker that are as their sources say. */
+import { COMMANDS } from "../cli/commands.ts";
 import { trainArgs } from "../cli/train/arguments.ts";
-import { trainCommand } from "../cli/train/command.ts";
 import { ensureBuilt } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { runScript } from "./script.ts";
@@ -8,7 +8,7 @@ import { runScript } from "./script.ts";
 await runScript({
   meta: {
     name: "npm run train --",
-    description: trainCommand.meta.description,
+    description: COMMANDS.train.description,
   },
   args: trainArgs,
   async run({ rawArgs }) {

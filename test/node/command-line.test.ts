@@ -110,6 +110,26 @@ test.each([MAIN, resolve(MAIN, "../../scripts/clean.ts")])(
   },
 );
 
+test("the list of commands is shown without loading any of them", () => {
+  const hook = `import { registerHooks } from "node:module";
+    registerHooks({ load(url, context, next) { console.error(url); return next(url, context); } });`;
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      "--import",
+      `data:text/javascript,${encodeURIComponent(hook)}`,
+      MAIN,
+      "--help",
+    ],
+    { cwd: folder, encoding: "utf8" },
+  );
+  expect(status).toBe(0);
+  expect(stderr).toContain("/src/cli/usage.ts");
+  expect(stderr).not.toMatch(
+    /src\/(cli\/(quantize|train|runs)|checkpoints|kernels|model|training)|\/zod\//,
+  );
+});
+
 test.each(ALL)(
   "$name has a help of its own in 80 columns, and --json",
   ({ name, args }) => {

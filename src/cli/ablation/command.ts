@@ -2,11 +2,6 @@ import { checkArguments } from "../file-arguments.ts";
 import { ablationArgs } from "./arguments.ts";
 
 export const ablationCommand = {
-  meta: {
-    name: "ablation",
-    description:
-      "Train with several recipes and seeds, and compare the results",
-  },
   args: ablationArgs,
   async run(context: Parameters<typeof checkArguments>[0]): Promise<void> {
     checkArguments(context, ablationArgs);
