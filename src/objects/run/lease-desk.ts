@@ -107,8 +107,7 @@ export class LeaseDesk {
         `Expected the key of a lease of "${holder.author}", got one of "${author}"`,
       );
     }
-    const isOver =
-      step < record.step || this.#store.history.commit(step) !== undefined;
+    const isOver = this.#store.history.commit(step) !== undefined;
     const known = this.#store.ballots.of(leased, step);
     const own =
       known.find((each) => each.author === author) ??
