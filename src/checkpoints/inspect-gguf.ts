@@ -9,6 +9,7 @@ import {
   ggufTensorBytes,
 } from "../formats/containers/gguf-types.ts";
 import { ggufRole, whyNotInBlocks } from "../formats/roles/gguf-rules.ts";
+import { isFloat } from "../formats/dtype.ts";
 import { elementCount } from "../formats/tensor.ts";
 import {
   dtypesOf,
@@ -18,7 +19,9 @@ import {
 } from "./inspect.ts";
 import { packedBytes } from "./shards.ts";
 
+/** Those that quantizing a GGUF reads. */
 const FLOATS = ["F32", "F16", "BF16"];
+const QUANTIZED = /^([IT]?Q|MXFP|NVFP)/;
 /** Bytes of a block of Q8_0. */
 const Q8_BLOCK = 34;
 
@@ -34,9 +37,11 @@ export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
     const { kind, reason } = ggufRole(name, dimensions);
     const ragged = FLOATS.includes(dtype)
       ? whyNotInBlocks(dimensions)
-      : /^([IT]?Q|MXFP|NVFP)/.test(dtype)
+      : QUANTIZED.test(dtype)
         ? `${dtype} already`
-        : "not floats";
+        : isFloat(dtype)
+          ? `${dtype} is not packed`
+          : "not floats";
     const isMatrix = kind === "matrix";
     const packed = isMatrix && ragged === undefined;
     const isVocabulary = kind === "vocabulary" && ragged === undefined;
@@ -69,7 +74,7 @@ export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
     ({ packed, dtype }) => packed || dtype === "MXFP4",
   ).length;
   const types = grouped(
-    inspected.filter(({ dtype }) => !FLOATS.includes(dtype)),
+    inspected.filter(({ dtype }) => QUANTIZED.test(dtype)),
     ({ dtype }) => dtype,
   );
   const bytes = total(inspected, "bytes");

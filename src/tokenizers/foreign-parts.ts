@@ -3,6 +3,7 @@
  * said in other words where there are such, and refused by its name where there are none: a prompt that is cut otherwise is
  * another prompt.
  */
+import { missingBytes } from "../checkpoints/gguf/carried-bytes.ts";
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { once } from "../api/once.ts";
@@ -78,6 +79,13 @@ function checkModel(
   if (type === "BPE" && !isBytes && !fallsBack && (unknown ?? null) === null)
     throw notRead(
       "a BPE without ByteLevel, `byte_fallback` or `unk_token` for what no piece has",
+    );
+  if (type !== "BPE" || isBytes || !fallsBack || (unknown ?? null) !== null)
+    return;
+  const [missing] = missingBytes(new Set(Object.keys(model.vocab ?? {})));
+  if (missing !== undefined)
+    throw notRead(
+      `a BPE with \`byte_fallback\` without ${missing}, nor \`unk_token\` for what no piece has`,
     );
 }
 

@@ -172,6 +172,22 @@ describe("what is cut otherwise is refused by its name", () => {
   const pieces = cases.llama2!.tokenizer as Record<string, object>;
   const unigram = cases.uni_always_True!.tokenizer as Record<string, object>;
   const token = { id: 9, content: "<x>", special: true };
+  const { vocab } = pieces.model as { vocab: Record<string, number> };
+  const without = (text: string) =>
+    Object.fromEntries(Object.entries(vocab).filter(([each]) => each !== text));
+  test("bytes that no text needs, or that one sign stands for, may be missing", () => {
+    for (const [text, unknown] of [
+      ["<0xC0>", null],
+      ["<0xC3>", "<unk>"],
+    ]) {
+      const model = {
+        ...pieces.model,
+        unk_token: unknown,
+        vocab: without(text!),
+      };
+      new ForeignTokenizer(JSON.stringify({ ...pieces, model }));
+    }
+  });
   test.each<[object, string]>([
     [{ ...plain, normalizer: { type: "Lowercase" } }, `a normalizer's "Lowercase"; NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip are read`], // prettier-ignore
     [{ ...plain, normalizer: { type: "Sequence", normalizers: [{ type: "Precompiled" }] } }, `a normalizer's "Precompiled"`], // prettier-ignore
@@ -180,6 +196,7 @@ describe("what is cut otherwise is refused by its name", () => {
     [{ ...plain, pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Whitespace" }] } }, `a pre-tokenizer's "Whitespace"`], // prettier-ignore
     [{ ...plain, pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithNext" } }, 'a Split of `behavior` "MergedWithNext"; Isolated, Removed are read'], // prettier-ignore
     [{ ...plain, pre_tokenizer: null }, "a BPE without ByteLevel, `byte_fallback` or `unk_token`"], // prettier-ignore
+    [{ ...pieces, model: { ...pieces.model, unk_token: null, vocab: without("<0xC3>") } }, "a BPE with `byte_fallback` without <0xC3>, nor `unk_token`"], // prettier-ignore
     [{ ...plain, model: { ...plain.model, dropout: 0.1 } }, "a BPE with `dropout` 0.1"], // prettier-ignore
     [{ ...plain, model: { ...plain.model, end_of_word_suffix: "</w>" } }, 'a BPE with `end_of_word_suffix` "</w>"'], // prettier-ignore
     [{ ...unigram, model: { ...unigram.model, byte_fallback: true } }, "a Unigram with `byte_fallback` true"], // prettier-ignore

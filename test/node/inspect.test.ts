@@ -197,6 +197,7 @@ describe("a file", () => {
       { name: "blk.0.attn_norm.weight", dimensions: [64], type: 0 },
       { name: "blk.0.ffn_up_exps.weight", dimensions: [64, 4, 2], type: 0 },
       { name: "blk.0.ffn_down.weight", dimensions: [32, 2], type: 8 },
+      { name: "blk.1.ffn_down.weight", dimensions: [64, 2], type: 28 },
     ];
     const { head, dataBytes } = writeGgufHead(
       new Map([
@@ -225,7 +226,9 @@ describe("a file", () => {
       ["F32", "other", false, 256],
       ["F32", "experts", true, 16 * 17],
       ["Q8_0", "linear", false, 68],
+      ["F64", "linear", false, 1024],
     ]);
+    expect(got.tensors[4]!.reason).toMatch(/; F64 is not packed$/);
     expect(got.formats).toEqual([
       { format: "Q8_0, ggml", weights: 1, example: "blk.0.ffn_down.weight" },
     ]);

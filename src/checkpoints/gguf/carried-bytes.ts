@@ -8,11 +8,8 @@ const ASCII_END = 0x80;
 const NEVER = [0xc0, 0xc1];
 const UTF8_END = 0xf5;
 
-/**
- * `texts` are those of all tokens. Errors: `invalid_option` where a character that no piece has would have a byte without a
- * token, which is the unknown token to others
- */
-export function checkBytes(texts: ReadonlySet<string>): void {
+/** The tokens of bytes that a text may need and that are not among `texts`, those of all tokens. */
+export function missingBytes(texts: ReadonlySet<string>): string[] {
   const missing: string[] = [];
   for (let byte = 0; byte < UTF8_END; byte++) {
     const isPiece = byte < ASCII_END && texts.has(String.fromCharCode(byte));
@@ -20,7 +17,13 @@ export function checkBytes(texts: ReadonlySet<string>): void {
     const token = `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
     if (!texts.has(token)) missing.push(token);
   }
-  if (missing.length === 0) return;
-  const more = missing.length > 1 ? ` and ${missing.length - 1} others` : "";
-  throw notCarried(`a tokenizer of pieces without the byte ${missing[0]}${more}`, "llama.cpp takes no text with a character that is no piece and has such a byte"); // prettier-ignore
+  return missing;
+}
+
+/** Errors: `invalid_option` where a character that no piece has would have a byte without a token, which is the unknown token to others */
+export function checkBytes(texts: ReadonlySet<string>): void {
+  const [first, ...others] = missingBytes(texts);
+  if (first === undefined) return;
+  const more = others.length > 0 ? ` and ${others.length} others` : "";
+  throw notCarried(`a tokenizer of pieces without the byte ${first}${more}`, "llama.cpp takes no text with a character that is no piece and has such a byte"); // prettier-ignore
 }
