@@ -926,6 +926,11 @@ test("results are the same whoever trains and however it is sharded; the chain s
   const told = microbatches.map(({ digests, authors }) => [digests, authors]);
   expect(two[1]!.chain).toBe(await sha256([before.chain, expected, told]));
   expect(before).toEqual({ results: two[0]!.results, chain: two[0]!.chain });
+  // Both begin with the config, and the chain with how gradients are cut too.
+  const [began, cut] = await Promise.all([plain.run.step(0), other.run.step(0)].map(async (each) => (await each).commit!.before)); // prettier-ignore
+  expect(cut!.results).toBe(began!.results);
+  expect(began!.chain).toBe(await sha256([began!.results, 1]));
+  expect(cut!.chain).toBe(await sha256([cut!.results, 3]));
   await expect(other.run.step(3)).rejects.toMatchObject({
     code: "future_step",
   });
