@@ -325,6 +325,13 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
     microbatches: [],
     chain: true,
   });
+  // Nor may it tell another beginning of the step, or other digests in its metrics.
+  const before = { ...record.commit!.before, results: "0".repeat(64) };
+  const begun = await tellingStep({ commit: { ...record.commit!, before } });
+  expect((await begun.firstUnlinked())?.step).toBe(1);
+  const unlike = metrics.map((each) => each.step === 1 ? { ...each, chain: "0".repeat(64) } : each); // prettier-ignore
+  const measured = await telling({ metrics: () => Promise.resolve(unlike) });
+  expect((await measured.firstUnlinked())?.step).toBe(1);
   // Each alone is enough: the gradient's digest, the loss sum, the counts.
   for (const lie of [
     { digests: ["0".repeat(64)] },
