@@ -154,3 +154,16 @@ describe("a body of more than a small answer that breaks off", () => {
     await expect(response.arrayBuffer()).rejects.toThrow();
   });
 });
+
+/** Of ggml, behind the others. */
+const F64 = 28;
+
+test("a matrix of F64, which no pattern makes one that is read, is refused without one being advised", async () => {
+  const matrix = { name: "w.weight", dimensions: [32, 2], type: F64, offset: 0 }; // prettier-ignore
+  const data = new Uint8Array(8 * 64);
+  const alone = { ...EXAMPLE, tensorCount: 1, tensors: [matrix], data };
+  const { detail } = (await (await post("/v1/quantize", ggufOf(alone))).json()) as { detail: string }; // prettier-ignore
+  expect(detail).toBe(
+    'Expected tensors to quantize, got none but "w.weight" (F64, floats that are not read)',
+  );
+});

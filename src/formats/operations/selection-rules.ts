@@ -178,10 +178,11 @@ export function chooseAll(
   });
   if (chosen.some((each) => each && hasElements(each.tensor))) return chosen;
   const decisions = tensors.map((tensor) => decide(file, tensor, choice));
-  const byRole = tensors.some(
-    ({ dtype, shape }, i) =>
-      isFloat(dtype) && shape.length > 0 && decisions[i]?.becomes === "keep",
-  );
+  const byRole = tensors.some(({ dtype, shape }, i) => {
+    const { becomes, reason } = decisions[i] ?? {};
+    const isRead = isFloat(dtype) && reason !== UNREAD_FLOATS;
+    return isRead && shape.length > 0 && becomes === "keep";
+  });
   throw nothingTo(
     verb,
     tensors,
