@@ -16,19 +16,13 @@ const AHEAD_MS = 10_000;
 
 type Step = Pick<Lease, "step" | "rewinds">;
 
-type Ahead = Step & {
-  frames: Promise<ParameterFrame[]>;
-  /** A shard is there. */
-  isReached: boolean;
-};
-
 export class StepPulls {
   readonly #service: TrainingService;
   readonly #clock: PhaseClock;
   readonly #isNear: boolean;
   #pulled: (StepParameters & Step) | undefined;
   /** The frames of the step to come, asked for before it is there. */
-  #ahead: Ahead | undefined;
+  #ahead: (Step & { frames: Promise<ParameterFrame[]> }) | undefined;
   readonly #link = new LinkPace();
 
   /** `isNear`: in an edge's isolate, which is near the shards, and has no room for differences or a second step. */
@@ -73,37 +67,24 @@ export class StepPulls {
   }
 
   /**
-   * Nothing of the step will be left to compute: ask for the next one's parameters, which come the moment that
+   * Nothing of the step is left to compute, or will be soon: ask for the next one's parameters, which come the moment that
    * they are there. Not where a second step has no room beside the first, nor where it travels as the difference to it.
    */
   pullAhead({ config, shards }: RunPlan, { step, rewinds }: Step): void {
     if (this.#isNear || this.#link.isSlow || step >= config.steps) return;
     const next = { step: step + 1, rewinds };
     if (this.#ahead && isSame(this.#ahead, next)) return;
-    const pulls = shards.map(({ index }) =>
-      this.#service.pull(index, next.step, {
-        rewinds: rewinds ?? 0,
-        waitMs: AHEAD_MS,
-      }),
+    const frames = Promise.all(
+      shards.map(({ index }) =>
+        this.#service.pull(index, next.step, {
+          rewinds: rewinds ?? 0,
+          waitMs: AHEAD_MS,
+        }),
+      ),
     );
-    const ahead = { ...next, frames: Promise.all(pulls), isReached: false };
-    for (const pull of pulls)
-      pull.then(
-        () => (ahead.isReached = true),
-        () => {},
-      );
-    // Where it is refused, it is asked for again: ahead, or when it is wanted.
-    ahead.frames.catch(() => {
-      if (this.#ahead === ahead) this.#ahead = undefined;
-    });
-    this.#ahead = ahead;
-  }
-
-  /** Whether the step after this one has begun, as far as was asked for its parameters; undefined where they were not. */
-  isOver({ step, rewinds }: Step): boolean | undefined {
-    const ahead = this.#ahead;
-    if (!ahead || !isSame(ahead, { step: step + 1, rewinds })) return undefined;
-    return ahead.isReached;
+    // Where it is refused, it is asked for again when it is wanted.
+    frames.catch(() => {});
+    this.#ahead = { ...next, frames };
   }
 
   /** Let go of what the next microbatch of the step would have used. */

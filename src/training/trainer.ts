@@ -222,10 +222,7 @@ export class RunTrainer {
       ),
     ]);
     this.#clock.lap("pull");
-    // Others may have the same, and the step may end before this one.
-    if (this.#leases.length === 0) this.#pulls.pullAhead(plan, lease);
     const { frames, ...loss } = await this.#inTurns(
-      lease,
       computeMicrobatch(plan, parameters, batch, lease, memory.keeps),
     );
     this.#clock.lap("compute");
@@ -248,35 +245,28 @@ export class RunTrainer {
       told,
       () => {
         if (this.#isWaiting) this.#clock.lap("push", told.phases);
+        // Whoever has the last may end the step with it.
+        const { microbatches } = plan.config;
+        if (lease.kind === "train" && lease.index === microbatches - 1)
+          this.#pulls.pullAhead(plan, lease);
       },
     );
     // Computing keeps a thread from its sockets: first what is on its way is written.
     if (this.#leases.length > 0) await (this.#turn ?? nextTurn)();
   }
 
-  /** What is on its way has its turns. Errors: `step_gone` */
-  async #inTurns<T>(lease: Lease, steps: Steps<T>): Promise<T> {
+  /** What is on its way has its turns. */
+  async #inTurns<T>(steps: Steps<T>): Promise<T> {
     this.#isComputing = true;
     try {
-      return await takeTurns(steps, () => this.#turnAmid(lease));
+      return await takeTurns(steps, () =>
+        this.#delivery?.isUnderway ? this.#turn?.() : undefined,
+      );
     } finally {
       this.#isComputing = false;
       if (this.#letsGoAfter) this.letGo();
       this.#letsGoAfter = false;
     }
-  }
-
-  /** Errors: `step_gone`, where others have ended the step meanwhile: what is computed is of no use any more */
-  #turnAmid(lease: Lease): Promise<void> | undefined {
-    const isOver = () => this.#pulls.isOver(lease);
-    if (!this.#delivery?.isUnderway && isOver() === undefined) return undefined;
-    return this.#turn?.().then(() => {
-      if (!isOver()) return;
-      throw new AppError(
-        "step_gone",
-        `Expected step ${lease.step} to go on, got the parameters of the next`,
-      );
-    });
   }
 
   async #begin(): Promise<Work> {

@@ -19,7 +19,7 @@ import { cleanClone } from "../support/clone.ts";
 const ROOT = resolve(import.meta.dirname, "../..");
 /** Those that a change of a file can concern here; the others are the same twice and thrice. */
 const NAMES = ["kernels", "docs", "worker"];
-const NOTHING = "all is built already\n";
+const NOTHING = "everything is up to date\n";
 
 let folder: string;
 

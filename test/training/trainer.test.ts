@@ -3,6 +3,7 @@ import { expect, test, vi } from "vitest";
 import { AppError, type ErrorCode } from "../../src/api/errors.ts";
 import { decodeFrame, encodeFrame, frameBytes } from "../../src/api/frame.ts";
 import type {
+  Completion,
   Lease,
   LeaseResponse,
   Phases,
@@ -51,24 +52,14 @@ const train = (step: number, index: number): Lease => ({
   key: "a:key",
 });
 
-/**
- * Gives these leases one after the other, then says that the run has finished. Parameters that are asked for ahead are there
- * once a lease of their step is given.
- */
+/** Gives these leases one after the other, then says that the run has finished. */
 function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
   const calls: string[] = [];
   const pushed: string[] = [];
   const phases: Phases[] = [];
   const next = (): LeaseResponse => {
     const lease = leases.shift() ?? null;
-    if (lease) reach(lease.step);
     return { state: lease ? "running" : "finished", lease };
-  };
-  let reached = 0;
-  const waiting: { step: number; wake: () => void }[] = [];
-  const reach = (step: number): void => {
-    reached = Math.max(reached, step);
-    for (const { step, wake } of waiting) if (step <= reached) wake();
   };
   const note = (call: string): void => {
     calls.push(call);
@@ -96,12 +87,7 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
       expect(lossSum! / tokens).toBeCloseTo(Math.log(256), 0);
       return Promise.resolve({ ...next(), duplicate: false });
     },
-    async pull(shard, step, { waitMs } = {}) {
-      if (waitMs !== undefined) {
-        if (step > reached)
-          await new Promise<void>((wake) => waiting.push({ step, wake }));
-        if (step < reached) throw new AppError("step_gone", "gone");
-      }
+    async pull(shard, step) {
       note(`pull ${shard} ${step}`);
       const { start, length } = shards[shard]!;
       const bits = arena.scope(() => {
@@ -141,7 +127,7 @@ function serviceOf(leases: Lease[], refusals: Record<string, ErrorCode> = {}) {
       Promise.resolve(corpus().subarray(start, start + length)),
     tokenizer: () => Promise.reject(new Error("tokens are bytes")),
   };
-  return { service, calls, phases, reach };
+  return { service, calls, phases };
 }
 
 test("a lease is pulled, pushed to every shard, then completed, which brings the next; a step is pulled once", async () => {
@@ -169,104 +155,36 @@ test("a lease is pulled, pushed to every shard, then completed, which brings the
   ]);
 });
 
-test("who computes the last lease at hand asks ahead for the next step, once", async () => {
-  const { service, calls } = serviceOf([train(0, 0), train(0, 1), train(1, 0)]);
-  const ahead: number[] = [];
-  const bound = {
-    ...service,
-    pull(...asked: Parameters<TrainingService["pull"]>) {
-      const [shard, step, { waitMs } = {}] = asked;
-      if (waitMs !== undefined && shard === 0) ahead.push(step);
-      return service.pull(...asked);
-    },
-  };
-  expect(await new RunTrainer(bound, identity).train()).toBe("ended");
-  expect(ahead).toEqual([1, 2]);
-  const pulls = calls.filter((call) => call.startsWith("pull"));
-  expect(pulls).toEqual(["pull 0 0", "pull 1 0", "pull 0 1", "pull 1 1"]);
-});
-
-test("who has another lease at hand does not ask ahead, for all that comes of this one", async () => {
-  const { service, calls } = serviceOf([]);
-  const bound: TrainingService = {
-    ...service,
-    lease: () =>
-      Promise.resolve({
-        state: "running",
-        lease: train(0, 0),
-        ahead: train(0, 1),
-      }),
-    complete: (lease) =>
-      Promise.resolve({
-        state: lease.index === 0 ? "running" : "finished",
-        lease: lease.index === 0 ? train(0, 1) : null,
-        duplicate: false,
-      }),
-    pull(...asked) {
-      calls.push(asked[2]?.waitMs === undefined ? "pull" : "ahead");
-      return service.pull(...asked);
-    },
-  };
-  expect(await new RunTrainer(bound, identity).train()).toBe("ended");
-  const place = calls.indexOf("ahead");
-  expect(place).toBeGreaterThan(calls.indexOf("push 0 0 0"));
-  expect(place).toBeLessThan(calls.indexOf("push 0 0 1"));
-});
-
-test("who has waited ahead in vain, and gets no lease, asks ahead again", async () => {
-  const { service } = serviceOf([train(0, 0), train(1, 0)]);
-  const ahead: number[] = [];
-  const bound: TrainingService = {
-    ...service,
-    complete: (lease) =>
-      Promise.resolve({
-        state: lease.step === 0 ? "running" : "finished",
-        lease: null,
-        duplicate: false,
-      }),
-    async pull(...asked) {
-      const [shard, step, { waitMs } = {}] = asked;
-      if (waitMs !== undefined && shard === 0 && step === 1) ahead.push(step);
-      if (waitMs !== undefined && ahead.length === 1)
-        throw new AppError("step_not_reached", "Expected more time");
-      return service.pull(...asked);
-    },
-  };
-  expect(await new RunTrainer(bound, identity).train()).toBe("ended");
-  expect(ahead).toEqual([1, 1]);
-});
-
-/** A microbatch takes so many turns and more. */
-const TURNS = 2;
-
-test("a microbatch whose step others end meanwhile is given up for the next step", async () => {
-  const { service, calls, reach } = serviceOf([
-    train(0, 0),
-    train(0, 1),
-    train(1, 0),
-  ]);
-  let turns = 0;
-  const turn = async (): Promise<void> => {
-    // Of the second: the first has its push written before.
-    if (calls.includes("complete train 0 0") && ++turns === TURNS) reach(1);
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  };
-  const trainer = new RunTrainer(service, identity, { turn });
-  expect(await trainer.train()).toBe("ended");
-  expect(turns).toBeGreaterThanOrEqual(TURNS);
-  expect(calls.filter((call) => !call.startsWith("pull"))).toEqual([
-    "lease",
-    "push 0 0 0",
-    "push 1 0 0",
-    "complete train 0 0",
-    "lease",
-    "push 0 1 0",
-    "push 1 1 0",
-    "complete train 1 0",
-  ]);
-  const pulls = calls.filter((call) => call.startsWith("pull"));
-  expect(pulls).toEqual(["pull 0 0", "pull 1 0", "pull 0 1", "pull 1 1"]);
-});
+test.each([
+  ["of the step's last microbatch", config.microbatches - 1, undefined, [1]],
+  ["of an earlier one, and gets no other", 0, null, [1]],
+  ["of an earlier one", 0, undefined, []],
+] as const)(
+  "who completes a lease %s asks ahead for the next step, once",
+  async (_what, index, lease, expected) => {
+    const { service, calls } = serviceOf([train(0, index), train(1, 0)]);
+    const ahead: number[] = [];
+    const bound = {
+      ...service,
+      async complete(of: Lease, completion: Completion) {
+        const answer = await service.complete(of, completion);
+        if (lease === undefined || of.step > 0) return answer;
+        const next = answer.lease!;
+        bound.lease = () => Promise.resolve({ state: "running", lease: next });
+        return { ...answer, lease };
+      },
+      pull(...asked: Parameters<TrainingService["pull"]>) {
+        const [shard, step, { waitMs } = {}] = asked;
+        if (waitMs !== undefined && shard === 0) ahead.push(step);
+        return service.pull(...asked);
+      },
+    };
+    expect(await new RunTrainer(bound, identity).train()).toBe("ended");
+    expect(ahead).toEqual(expected);
+    const pulls = calls.filter((call) => call.startsWith("pull"));
+    expect(pulls).toEqual(["pull 0 0", "pull 1 0", "pull 0 1", "pull 1 1"]);
+  },
+);
 
 test("what was asked for ahead in vain is asked for again; a hosted trainer does not", async () => {
   for (const [account, attempts] of [
@@ -278,11 +196,10 @@ test("what was asked for ahead in vain is asked for again; a hosted trainer does
     const asked: number[] = [];
     const bound = {
       ...service,
-      async pull(shard: number, step: number, options: PullOptions = {}) {
+      async pull(shard: number, step: number, { waitMs }: PullOptions = {}) {
         asked.push(step);
-        if (options.waitMs !== undefined)
-          throw new AppError("step_gone", "gone");
-        return service.pull(shard, step, options);
+        if (waitMs !== undefined) throw new AppError("step_gone", "gone");
+        return service.pull(shard, step);
       },
     };
     const trainer = new RunTrainer(bound, identity, { account });
@@ -341,14 +258,12 @@ test.each([
     const asked = new Map<number, string[]>();
     const pulls = {
       ...service,
-      async pull(shard: number, step: number, options: PullOptions = {}) {
-        const { base } = options;
-        const frame = await service.pull(shard, step, options);
+      async pull(shard: number, step: number, { base }: PullOptions = {}) {
         const has = asked.get(step) ?? [];
         asked.set(step, base ? [...has, `${shard} ${base.step}`] : has);
         // Two shards' come side by side: 2 MB in 200 ms are 10 MB/s.
         const travelled = { bytes, ms: ms + shard };
-        return { ...frame, travelled };
+        return { ...(await service.pull(shard, step)), travelled };
       },
     };
     await new RunTrainer(pulls, identity, { account }).train();
@@ -546,8 +461,8 @@ test("what is let go amid a microbatch goes when that is over", async () => {
   const pulls: TrainingService = {
     ...service,
     push: () => new Promise((resolve) => setTimeout(resolve, 5)),
-    async pull(shard, step, options) {
-      const frame = await service.pull(shard, step, options);
+    async pull(shard, step) {
+      const frame = await service.pull(shard, step);
       return { ...frame, release: () => released.push(`${shard} ${step}`) };
     },
   };
@@ -657,10 +572,10 @@ test("a joined trainer waits the longer the more has failed in a row", async () 
       ++leases <= 2
         ? Promise.reject(new Error("Expected an answer"))
         : service.lease(request),
-    pull: (shard, step, options) =>
+    pull: (shard, step) =>
       step === 1
         ? Promise.reject(new Error("Expected an answer"))
-        : service.pull(shard, step, options),
+        : service.pull(shard, step),
   };
   const outcome = await joinRun(troubled, identity, {
     signal: new AbortController().signal,
@@ -679,9 +594,9 @@ test("of a step that one shard refuses, the frames of the others are let go", as
   const released: number[] = [];
   const half: TrainingService = {
     ...service,
-    pull: async (shard, step, options) => {
+    pull: async (shard, step) => {
       if (shard === 0) throw new AppError("step_gone", "Expected a later step");
-      const frame = await service.pull(shard, step, options);
+      const frame = await service.pull(shard, step);
       return { ...frame, release: () => released.push(shard) };
     },
   };
