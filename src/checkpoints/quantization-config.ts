@@ -6,7 +6,7 @@
 import { isObject } from "../api/json.ts";
 import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
-import type { RoleDecision } from "../formats/roles/role.ts";
+import type { Kind, RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import { checkRunAsOne, keptExperts } from "./run-as-one.ts";
 import type { TargetDecision, TargetLayout } from "./targets.ts";
@@ -76,7 +76,11 @@ export function layoutConfig(
   config: ModelConfig | undefined,
 ): ModelConfig {
   const experts = keptExperts(heads, decisions);
-  const left = [...unpackedLinears(heads, decisions), ...experts];
+  const left = [
+    ...unpackedLinears(heads, decisions),
+    ...tiedHead(decisions, config),
+    ...experts,
+  ];
   const leftAndWithin = [...left, ...experts.map(within)];
   const own = plainConfig(config);
   switch (layout) {
@@ -117,6 +121,27 @@ function unpackedLinears(
     return [name.replace(/\.?(\w+_proj_)?weight$/, "")];
   });
   return [...new Set(names)];
+}
+
+/**
+ * The output head that is the token embeddings: it has no tensor of its own, but transformers builds a linear layer
+ * for it, which compressed-tensors and Quark would take for a packed one unless it is listed.
+ */
+function tiedHead(
+  decisions: readonly RoleDecision[],
+  config: ModelConfig | undefined,
+): string[] {
+  const has = (wanted: Kind) => decisions.some(({ kind }) => kind === wanted);
+  const { tie_word_embeddings: tied, architectures } = config ?? {};
+  const isTied = has("embedding") && !has("head") && tied !== false;
+  return isTied && generatesText(architectures) ? ["lm_head"] : [];
+}
+
+/** Unless its class is named otherwise: `LlamaForCausalLM`, `GPT2LMHeadModel`, `Gemma3ForConditionalGeneration`. */
+function generatesText(architectures: unknown): boolean {
+  if (!Array.isArray(architectures)) return true;
+  const heads = /(ForCausalLM|LMHeadModel|ForConditionalGeneration)$/;
+  return architectures.some((name) => heads.test(String(name)));
 }
 
 /** Whatever experts in it are called: vLLM asks for names of its own, `experts.0.gate_proj`. */

@@ -193,6 +193,32 @@ describe("for each loader", () => {
     });
   });
 
+  test.each([
+    ["vllm", "ignore"],
+    ["quark", "exclude"],
+  ] as const)(
+    "%s: a head that is the token embeddings is listed, though it has no tensor",
+    (target, key) => {
+      const left = (model: string, config: object): string[] => {
+        const { quantization_config: told } = made(
+          target,
+          checkpoint(model, config),
+        ).config;
+        return (told as Record<string, string[]>)[key]!;
+      };
+      for (const model of ["gemma", "smollm3", "starcoder2"])
+        for (const config of [{}, { tie_word_embeddings: true }])
+          expect(left(model, config), model).toEqual(["lm_head"]);
+      // Once, where it has a tensor.
+      expect(left("llama", { tie_word_embeddings: false })).toEqual([
+        "lm_head",
+      ]);
+      // Not where the model is said to have none.
+      expect(left("gemma", { architectures: ["GemmaModel"] })).toEqual([]);
+      expect(left("gemma", { tie_word_embeddings: false })).toEqual([]);
+    },
+  );
+
   test("vLLM: a Conv1D is turned to [out, in]", () => {
     const { heads } = made("vllm", checkpoint("gpt2"));
     expect(heads["transformer.h.0.attn.c_attn.weight_packed"]).toBe(
