@@ -10,6 +10,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { format } from "prettier";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   estimate,
@@ -17,6 +18,9 @@ import {
 } from "../../src/cli/ablation/statistics.ts";
 import { trialOf, trialsOf } from "../../src/cli/ablation/setting.ts";
 import { QUICK, SETTINGS } from "../../src/cli/ablation/settings.ts";
+import type { CurvePoint, Outcome } from "../../src/cli/ablation/outcome.ts";
+import { ablationCharts, ablationPage } from "../../src/cli/ablation/page.ts";
+import { rawData, summarize } from "../../src/cli/ablation/summary.ts";
 import { lineChart } from "../../src/cli/chart/line-chart.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -89,6 +93,60 @@ describe("settings", () => {
     const all = [key(0, "a"), key(1, "a"), key(0, "b"), ...others];
     expect(new Set(all).size).toBe(5);
     expect(key(0, "a")).toBe(all[0]);
+  });
+});
+
+describe("docs/ablation.md", () => {
+  type Run = { seed: number; curve: [number, number | null, number | null][] };
+  type Raw = { settings: { name: string; arms: { name: string; runs: (Run & Outcome)[] }[] }[] }; // prettier-ignore
+  const committed = (name: string) =>
+    readFileSync(join(ROOT, "docs", name), "utf8");
+  const json = committed("ablation.json");
+  const { settings, ...machines } = JSON.parse(json) as Raw;
+  const outcomes = new Map(
+    settings.flatMap(({ name, arms }, i) =>
+      arms.flatMap(({ runs }, j) =>
+        runs.map(({ seed, curve, ...run }) => {
+          const setting = SETTINGS[i]!;
+          expect(setting.name).toBe(name);
+          const { key } = trialOf(setting, setting.arms[j]!, seed, "");
+          const points = curve.map(
+            ([step, trainLoss, valLoss]): CurvePoint => ({ step, trainLoss, valLoss }), // prettier-ignore
+          );
+          return [key, { ...run, curve: points }] as const;
+        }),
+      ),
+    ),
+  );
+  const seeds = settings[0]!.arms[0]!.runs.length;
+  const summaries = SETTINGS.map((setting) =>
+    summarize(setting, seeds, "", (key) => outcomes.get(key)),
+  );
+
+  test("is what its raw data say, of the settings as they stand", async () => {
+    const data = rawData(SETTINGS, seeds, "", (key) => outcomes.get(key));
+    expect(`${JSON.stringify({ ...machines, settings: data })}\n`).toBe(json);
+    const page = committed("ablation.md");
+    const [, command] = /`(npm run ablation[^`]*)`/.exec(page)!;
+    const [made] = /It has \d+ of \d+ runs, .*/.exec(page)!;
+    const text = ablationPage({ summaries, made, command: command! });
+    expect(await format(text, { parser: "markdown" })).toBe(page);
+  });
+
+  test("has charts of the same data, which the page has with more digits", () => {
+    const number = /-?\d+(\.\d+)?/g;
+    for (const summary of summaries) {
+      for (const [kind, chart] of Object.entries(ablationCharts(summary))) {
+        const file = `ablation/${summary.setting.name}-${kind}.svg`;
+        const there = committed(file);
+        expect(chart.replace(number, "#"), file).toBe(
+          there.replace(number, "#"),
+        );
+        const drawn = chart.match(number)!.map(Number);
+        for (const [i, place] of there.match(number)!.entries())
+          expect(Math.abs(Number(place) - drawn[i]!), file).toBeLessThan(0.15);
+      }
+    }
   });
 });
 
