@@ -2,7 +2,7 @@
  * Folders that are made, one by one: where a file system says of a new folder that it is not there, as /proc does,
  * Node's recursive `mkdir` asks for ever, and no signal ends it.
  */
-import { mkdirSync, rmdirSync, statSync } from "node:fs";
+import { lstatSync, mkdirSync, rmdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 
 /** Makes `path` and what is missing above it. Errors: that cannot be, or something else is there */
@@ -20,6 +20,8 @@ export function makeFolder(path: string): void {
 export function checkWritable(path: string): void {
   const whole = resolve(path);
   const [first] = missing(whole);
+  if (first !== undefined && lstatSync(first, { throwIfNoEntry: false }))
+    throw occupied(first);
   const probe = join(
     first === undefined ? whole : dirname(first),
     `.mxfp4-edge-${process.pid}`,
@@ -45,12 +47,15 @@ function isFolder(path: string): boolean {
 /** What the machine says by itself is kept; of these codes it says what cannot be. */
 function refusal(path: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "EEXIST")
-    return new Error(`Expected a folder, or none yet, got the file ${path}`, {
-      cause: error,
-    });
+  if (code === "EEXIST") return occupied(path, error);
   if (code !== "ENOENT") return error;
   return new Error(`Expected a writable folder, got ${path}`, {
     cause: error,
+  });
+}
+
+function occupied(path: string, cause?: unknown): Error {
+  return new Error(`Expected a folder, or none yet, got the file ${path}`, {
+    cause,
   });
 }

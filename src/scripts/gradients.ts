@@ -3,19 +3,21 @@
  * the paper's experiment on the variance of dot products beside its formula.
  */
 import { isUtf8 } from "node:buffer";
+import { hash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { type Recipe, RECIPE_NAMES, segmentLength } from "../api/recipe.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
-import { makeFolder } from "../local/make-folder.ts";
+import { checkWritable, makeFolder } from "../local/make-folder.ts";
 import { architectureOf } from "../model/architectures.ts";
 import {
   type CheckpointConfig,
   readCheckpoint,
 } from "../training/checkpoint.ts";
 import { dataProblems } from "../training/config-problems.ts";
+import type { Tokens } from "../training/data.ts";
 import { ensureBuilt, ROOT } from "./build/target.ts";
 import { BUILD_TARGETS } from "./build/targets.ts";
 import { valued } from "../cli/argument.ts";
@@ -26,6 +28,7 @@ import { layerErrors } from "../training/layer-errors.ts";
 import { observeLayers } from "../training/observed-layers.ts";
 import {
   gradientsCharts,
+  measuredOn,
   type DotPoint,
   type Measured,
   type MeasuredLayer,
@@ -79,7 +82,7 @@ await runScript({
     const text = readFileSync(args.text ?? mobyDick());
     const out = resolve(ROOT, args.out);
     // What cannot be written is told before all is measured.
-    makeFolder(join(out, CHARTS));
+    for (const folder of [out, join(out, CHARTS)]) checkWritable(folder);
     await write(await measure(file, text, draws), out);
   },
 });
@@ -91,9 +94,10 @@ async function measure(
 ): Promise<Measured> {
   loadKernelsFile();
   const { config, step, tokenizer, tensors } = readCheckpoint(file);
-  if (!isUtf8(text))
+  const isOfBytes = tokenizer.merges.length === 0;
+  if (!isOfBytes && !isUtf8(text))
     throw new Error("Expected --text to be UTF-8, got bytes that are not");
-  const corpus = tokenizer.encode(text.toString());
+  const corpus = isOfBytes ? text : tokenizer.encode(text.toString());
   const dataset = { tokens: corpus.length };
   const [problem] = dataProblems(dataset, config.model);
   if (problem) throw new Error(problem);
@@ -123,9 +127,13 @@ async function measure(
       }),
     ),
   );
-  const { model, optimizer, recipe, sequences } = config;
-  const subject = `The model is a GPT of ${model.layers} layers of width ${model.width} after ${step} steps with ${optimizer.name} (recipe \`${recipe}\`); the batch is ${sequences} sequences of ${model.context} tokens of its training text.`;
+  const isOwnText = tokensDigest(corpus) === config.dataset.digest;
+  const subject = measuredOn(config, step, isOwnText);
   return { subject, recipes, draws, layers, dots };
+}
+
+function tokensDigest({ buffer, byteOffset, byteLength }: Tokens): string {
+  return hash("sha256", new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 /** Whether a model of these sizes can be trained by the recipe; where not, says why. */
@@ -146,6 +154,7 @@ function isTaken(recipe: Recipe, { model, sequences }: CheckpointConfig) {
 
 async function write(measured: Measured, out: string): Promise<void> {
   const folder = join(out, CHARTS);
+  makeFolder(folder);
   for (const [name, chart] of Object.entries(gradientsCharts(measured)))
     writeFileSync(join(folder, `${name}.svg`), chart);
   const { format } = await import("prettier");

@@ -1,23 +1,29 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { format } from "prettier";
+import { parseArgs } from "citty";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ablationArgs } from "../../src/cli/ablation/arguments.ts";
 import {
   estimate,
   pairedDifference,
 } from "../../src/cli/ablation/statistics.ts";
 import { trialOf, trialsOf } from "../../src/cli/ablation/setting.ts";
 import { QUICK, SETTINGS } from "../../src/cli/ablation/settings.ts";
+import { parseAblation } from "../../src/cli/ablation/options.ts";
 import type { CurvePoint, Outcome } from "../../src/cli/ablation/outcome.ts";
 import { ablationCharts, ablationPage } from "../../src/cli/ablation/page.ts";
 import { rawData, summarize } from "../../src/cli/ablation/summary.ts";
@@ -94,6 +100,13 @@ describe("settings", () => {
     expect(new Set(all).size).toBe(5);
     expect(key(0, "a")).toBe(all[0]);
   });
+});
+
+test("the command that a page tells is what was compared, wherever its files are", () => {
+  const typed = ["--out", "my pages", "--recipes=bf16", "--jobs", "3", "--seeds", "2", "--state=a b", "--json"]; // prettier-ignore
+  const args = parseArgs<typeof ablationArgs>(typed, ablationArgs);
+  const { command } = parseAblation(args, typed);
+  expect(command).toBe("npm run ablation -- --recipes=bf16 --seeds 2");
 });
 
 describe("docs/ablation.md", () => {
@@ -303,9 +316,36 @@ describe("npm run ablation", () => {
   });
 
   test.each([
+    ["taken", "taken"],
+    ["taken/deeper", "taken"],
+    ["holds", "holds/ablation"],
+    ["points", "points/ablation"],
+  ])(
+    "--out %s, where a file or nothing that takes one is in the way, is refused before a run is made",
+    async (name, inTheWay) => {
+      const at = (path: string) => join(state, "out", path);
+      rmSync(at(""), { recursive: true, force: true });
+      for (const folder of ["holds", "points"])
+        mkdirSync(at(folder), { recursive: true });
+      for (const file of ["taken", "holds/ablation"])
+        writeFileSync(at(file), "");
+      symlinkSync("/proc/self", at("points/ablation"));
+      const other = ["--state", at("state")];
+      const { ended, output } = ablation(...OWN, ...other, "--out", at(name));
+      expect(await ended).toBe(1);
+      expect(output()).toMatch(/Expected a (folder, or none yet|writable folder), got /); // prettier-ignore
+      expect(output()).toContain(at(inTheWay));
+      expect(existsSync(at("state"))).toBe(false);
+    },
+  );
+
+  test.each([
     [["--quick", "--steps", "3"], "got --quick and --steps"],
     [["--settings", "muon,none"], 'got "none"'],
     [["--recipes", "bf16,mxfp5"], 'got "mxfp5"'],
+    [["--recipes", "bf16,mxfp4,bf16"], 'got "bf16" twice'],
+    [["--optimizers", "muon,muon"], 'got "muon" twice'],
+    [["--settings", "muon,wire,muon"], 'got "muon" twice'],
     [["--batch", "7"], "multiple of --microbatches 4, got 7"],
     [["--jobs", "0"], "whole number from 1"],
     [["--arch", "mamba"], "gpt2"],

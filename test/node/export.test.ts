@@ -1,44 +1,57 @@
 /** A run's checkpoint as others load it: the directory has its weights byte for byte, and no optimizer's state. */
 import { spawnSync } from "node:child_process";
+import { hash } from "node:crypto";
 import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { TokenizerName } from "../../src/api/dataset.ts";
+import { Bpe } from "../../src/tokenizers/bpe.ts";
+import { writeTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
 import type { CheckpointState } from "../../src/training/checkpoint.ts";
 import { checkpointFolder } from "../../src/training/checkpoint-folder.ts";
 import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
 
 const MAIN = resolve("src/cli/main.ts");
-const CONFIG = completeConfig(
-  runRequestSchema().parse({
-    run: "any",
-    dataset: "any",
-    steps: 9,
-    model: { layers: 1, width: 64, heads: 1, context: 64 },
-  }),
-  {
-    name: "any",
-    digest: "0".repeat(64),
-    tokens: 5000,
-    tokenizer: "byte",
-    vocabulary: 256,
-  },
-);
+/** No UTF-8: a run whose tokens are bytes takes any. */
+const TEXT = Buffer.alloc(9000, "\xffabc", "latin1");
+const configOf = (tokenizer: TokenizerName, vocabulary: number) =>
+  completeConfig(
+    runRequestSchema().parse({
+      run: "any",
+      dataset: "any",
+      steps: 9,
+      model: { layers: 1, width: 64, heads: 1, context: 64 },
+    }),
+    {
+      name: "any",
+      digest: hash("sha256", TEXT),
+      tokens: 5000,
+      tokenizer,
+      vocabulary,
+    },
+  );
+const CONFIG = configOf("byte", 256);
 
 /** As a run gives it: each value tells which one it is, and of what. */
-async function checkpoint(state: CheckpointState): Promise<Buffer> {
+async function checkpoint(
+  state: CheckpointState,
+  config = CONFIG,
+  tokenizer: string | null = null,
+): Promise<Buffer> {
   const { weights, bytes } = checkpointFolder(
-    CONFIG,
+    config,
     state,
-    null,
+    tokenizer,
     async function* ({ start, length, moment }) {
       const values = Float32Array.from(
         { length },
@@ -111,29 +124,56 @@ test.each([
   expect(readdirSync(folder)).not.toContain("x");
 });
 
-test.each([
-  [["--text", "empty.txt"], "Expected at least 65 tokens (context + 1)"],
-  [["--text", "odd.txt"], "Expected --text to be UTF-8"],
-  [["--out", "run.safetensors"], "Expected a folder, or none yet, got"],
-])(
-  "gradients of it say what is wrong with %j before they measure",
-  (args, message) => {
+describe("gradients of it", () => {
+  beforeAll(async () => {
     writeFileSync(join(folder, "empty.txt"), "");
-    writeFileSync(join(folder, "odd.txt"), Buffer.alloc(9000, 0xff));
-    const [option, name] = args as [string, string];
-    const told = { "--out": "page", [option]: name };
-    const { stdout, stderr, status } = spawnSync(
+    writeFileSync(join(folder, "own.txt"), TEXT);
+    writeFileSync(join(folder, "other.txt"), TEXT.subarray(1));
+    mkdirSync(join(folder, "kept"));
+    symlinkSync("/proc/self", join(folder, "kept/gradients"));
+    const pairs = writeTokenizerJson(new Bpe([[97, 98]]));
+    const bpe = await checkpoint({ step: 3 }, configOf("bpe", 257), pairs);
+    writeFileSync(join(folder, "bpe.safetensors"), bpe);
+  });
+
+  const gradients = (run: string, told: Record<string, string>) =>
+    spawnSync(
       process.execPath,
       [
         resolve("src/scripts/gradients.ts"),
-        join(folder, "run.safetensors"),
+        join(folder, run),
         "--draws=1",
-        ...Object.entries(told).map(([to, at]) => `${to}=${join(folder, at)}`),
+        ...Object.entries({ "--out": "page", ...told }).map(
+          ([to, at]) => `${to}=${join(folder, at)}`,
+        ),
       ],
       { encoding: "utf8", env: { ...process.env, NO_COLOR: "1" } },
     );
-    expect(stderr).toContain(message);
-    expect(stdout).not.toContain("block 0");
-    expect(status).toBe(1);
-  },
-);
+
+  test.each([
+    ["run.safetensors", { "--text": "empty.txt" }, "Expected at least 65 tokens (context + 1)"], // prettier-ignore
+    ["bpe.safetensors", { "--text": "own.txt" }, "Expected --text to be UTF-8"],
+    ["run.safetensors", { "--out": "run.safetensors" }, "Expected a folder, or none yet, got"], // prettier-ignore
+    ["run.safetensors", { "--out": "kept" }, "Expected a writable folder, got"],
+  ])(
+    "of %s say what is wrong with %j before they measure",
+    (run, told, message) => {
+      const { stdout, stderr, status } = gradients(run, told);
+      expect(stderr).toContain(message);
+      expect(stdout).not.toContain("block 0");
+      expect(status).toBe(1);
+    },
+  );
+
+  test.each([
+    ["own.txt", "its training text"],
+    ["other.txt", "another text than it was trained on"],
+  ])("are of bytes that are no UTF-8, and of %s say so", (text, told) => {
+    const { stderr, status } = gradients("run.safetensors", { "--text": text });
+    expect(status, stderr).toBe(0);
+    const page = readFileSync(join(folder, "page/gradients.md"), "utf8");
+    expect(page).toContain(
+      `The model is a GPT of 1 layers of width 64 after 3 steps with muon (recipe \`mxfp4-rht-eden\`); the batch is 2 sequences of 64 tokens of ${told}.`,
+    );
+  });
+});

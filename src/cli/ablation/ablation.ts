@@ -22,6 +22,9 @@ import { rawData, summarize } from "./summary.ts";
 import { INTERRUPTED } from "../train/cancel.ts";
 import { mobyDick } from "../train/moby-dick.ts";
 
+/** In the folder of the page. */
+const CHARTS = "ablation";
+
 export type PageFormat = (markdown: string) => Promise<string>;
 
 /**
@@ -45,7 +48,8 @@ async function compare(asked: Ablation, format: PageFormat): Promise<number> {
   const { settings, seeds, jobs, place, out, isJson } = asked;
   const shown = isJson ? process.stderr : process.stdout;
   // What cannot be written is told before all is measured.
-  for (const folder of [out, place.outcomes]) checkWritable(folder);
+  for (const folder of [out, join(out, CHARTS), place.outcomes])
+    checkWritable(folder);
   const text = Uint8Array.from(readFileSync(mobyDick()));
   const machine = fingerprint();
   const world = `${hash("sha256", text)} ${machine}`;
@@ -77,7 +81,7 @@ async function write(
   outcomeOf: (key: string) => Outcome | undefined,
   format: PageFormat,
 ): Promise<void> {
-  const folder = join(out, "ablation");
+  const folder = join(out, CHARTS);
   makeFolder(folder);
   for (const summary of summaries) {
     const { loss, gap } = ablationCharts(summary);

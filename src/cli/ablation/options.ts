@@ -56,11 +56,16 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
       args.out ?? (isPage && IS_CLONE ? join(PACKAGE_ROOT, "docs") : folder),
     ),
     isJson: args.json ?? false,
-    command: called(
-      "ablation",
-      ` ${rawArgs.join(" ")}`
-        .replace(/ --(jobs|state|out|config)[ =]\S+| --json/g, "")
-        .trimStart(),
-    ),
+    command: called("ablation", whatIsCompared(rawArgs).join(" ")),
   };
+}
+
+/** What was typed, but for where and how runs are made. */
+function whatIsCompared(rawArgs: readonly string[]): string[] {
+  const isPlace = (arg = "") => /^--(jobs|state|out|config)$/.test(arg);
+  return rawArgs.filter(
+    (arg, i) =>
+      !/^--(jobs|state|out|config|json)(=|$)/.test(arg) &&
+      !isPlace(rawArgs[i - 1]),
+  );
 }

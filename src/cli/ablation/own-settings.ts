@@ -105,7 +105,13 @@ function list<T extends string>(
   text: string,
   known: readonly T[],
 ): T[] {
-  return text.split(",").map((name) => {
+  const names = text.split(",");
+  return names.map((name, i) => {
+    if (names.indexOf(name) < i) {
+      throw new UsageError(
+        `Expected --${option} to name each once, got "${name}" twice`,
+      );
+    }
     const found = known.find((each) => each === name);
     if (found === undefined) {
       throw new UsageError(

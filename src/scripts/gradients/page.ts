@@ -2,6 +2,7 @@
 import type { Recipe } from "../../api/recipe.ts";
 import { lineChart } from "../../cli/chart/line-chart.ts";
 import type { DotVariance } from "./dot-variance.ts";
+import type { CheckpointConfig } from "../../training/checkpoint.ts";
 import {
   type GradientErrors,
   type GradientName,
@@ -33,6 +34,17 @@ export type Measured = {
 
 /** Of which every layer is shown. */
 const SHOWN: readonly Recipe[] = ["mxfp4", "mxfp4-rht-sr", "mxfp4-rht-eden"];
+
+/** The sentence that tells the model and the batch. */
+export function measuredOn(
+  { model, optimizer, recipe, sequences }: CheckpointConfig,
+  step: number,
+  isOwnText: boolean,
+): string {
+  const kind = model.arch === "llama" ? "Llama" : "GPT";
+  const text = isOwnText ? "its training text" : "another text than it was trained on"; // prettier-ignore
+  return `The model is a ${kind} of ${model.layers} layers of width ${model.width} after ${step} steps with ${optimizer.name} (recipe \`${recipe}\`); the batch is ${sequences} sequences of ${model.context} tokens of ${text}.`;
+}
 
 export function gradientsPage(measured: Measured): string {
   const { subject, draws, layers, dots } = measured;
