@@ -1,4 +1,7 @@
-/** A run's checkpoint, one file that is read by ranges, as the directory of a model that writes text. */
+/**
+ * A run's checkpoint (one safetensors file, read by byte ranges) presented as a model directory, to generate text
+ * from or to export.
+ */
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
 import type { HeadReading } from "../formats/containers/gguf-reader.ts";
 import { ggufFolder } from "../checkpoints/from-gguf/gguf-folder.ts";
@@ -25,13 +28,16 @@ import {
 import { openModel } from "./imported-model.ts";
 import { readCheckpointConfig } from "./resumed.ts";
 
-/** Errors: `malformed_body`, with what it is, by its first bytes */
+/** Checks by its first bytes that a file may be safetensors. Errors: `malformed_body`, naming what it is instead */
 export async function checkKind(file: RangedFile): Promise<void> {
   const kind = foreignKind(await file.read(0, Math.min(16, file.bytes)));
   if (kind) throw noCheckpoint(kind);
 }
 
-/** One file that writes text: a run's checkpoint, or a GGUF, the first where there are several. Errors: those of `ggufFolder` and `checkpointFile` */
+/**
+ * Opens a single file to generate text from: a run's checkpoint, or a GGUF (of one in parts, the first). Errors:
+ * those of `ggufFolder` and `checkpointFile`
+ */
 export async function modelFile(
   name: string,
   open: OpenBeside,
@@ -42,7 +48,7 @@ export async function modelFile(
   return gguf ?? checkpointFile(file);
 }
 
-/** Errors: `malformed_body`, it is none of a run */
+/** Opens a run's checkpoint as a model directory. Errors: `malformed_body` if the file is not one */
 export async function checkpointFile(file: RangedFile): Promise<Folder> {
   await checkKind(file);
   const { metadata } = await readSafetensorsHead(file);
@@ -62,8 +68,8 @@ export async function checkpointFile(file: RangedFile): Promise<Folder> {
 }
 
 /**
- * The same as the directory that others load: what the optimizer remembers stays behind. Inside of no scope.
- * Errors: as `openModel`
+ * A checkpoint as the directory that other programs load, without the optimizer state. Not to be called inside an
+ * arena scope. Errors: as `openModel`
  */
 export async function exportedFile(
   file: RangedFile,
@@ -83,11 +89,11 @@ export async function exportedFile(
   );
 }
 
-/** A checkpoint's bytes that are in memory. */
+/** Opens a checkpoint that is in memory. */
 export function checkpointBytes(bytes: Uint8Array): Promise<Folder> {
   return checkpointFile({
     bytes: bytes.length,
-    // A copy, of Node's buffers too, whose `slice` is a view.
+    // `new Uint8Array` copies; `slice` of a Node Buffer would be a view.
     read: (start, end) =>
       Promise.resolve(new Uint8Array(bytes.subarray(start, end))),
   });

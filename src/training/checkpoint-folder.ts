@@ -1,6 +1,6 @@
 /**
- * A run's parameters as the directory of a model: that transformers loads, and of which a GGUF is made as of any
- * other. Its weights are the checkpoint, byte for byte.
+ * A run's parameters as a model directory, which transformers loads, and from which a GGUF is made like from any
+ * other. Its weights file is the checkpoint, byte for byte.
  */
 import type { RunConfig } from "../api/run-config.ts";
 import { CONFIG_FILE, SINGLE_FILE } from "../checkpoints/checkpoint.ts";
@@ -17,13 +17,13 @@ import {
   type StateRange,
 } from "./checkpoint.ts";
 
-/** The f32 of a range, little-endian, in chunks. */
+/** Reads the f32 values of a range, little-endian, in chunks. */
 export type StateChunks = (range: StateRange) => AsyncIterable<Uint8Array>;
 
 export type CheckpointFolder = Folder & {
-  /** Its files in order: small ones by their text, and the weights. */
+  /** The files in order: small ones with their `text`, and the weights without. */
   files: readonly { name: string; text: string | undefined; bytes: number }[];
-  /** Bytes of the weights' file. */
+  /** Bytes `[start, end)` of the weights file. */
   weights: (start: number, end: number) => AsyncGenerator<Uint8Array>;
   bytes: number;
 };
@@ -42,7 +42,7 @@ export function checkpointFolder(
     bytes: plan.bytes,
     read: async (start, end) => {
       const chunks: Uint8Array[] = [];
-      // A chunk may be a view of what the next overwrites.
+      // Copied, since a chunk may be a view of memory that the next chunk overwrites.
       for await (const chunk of weights(start, end)) chunks.push(chunk.slice());
       return concatenate(end - start, chunks);
     },
@@ -86,7 +86,7 @@ function textsOf(
   ]);
 }
 
-/** Of the head, then of each tensor's range. */
+/** Bytes `[start, end)` of the weights file: its head, then each tensor's range. */
 async function* partOf(
   { head, ranges }: CheckpointPlan,
   read: StateChunks,

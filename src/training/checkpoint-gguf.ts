@@ -1,13 +1,16 @@
-/** A checkpoint as the one file that llama.cpp loads. */
+/** A checkpoint as a GGUF file for llama.cpp. */
 import { SCHEME_PRESETS } from "../api/presets.ts";
 import { planFolderGguf } from "../checkpoints/gguf/folder-gguf.ts";
 import type { Folder } from "../checkpoints/read-heads.ts";
 import { DEFAULT_SCHEME } from "../formats/blocks/scheme.ts";
 
-/** Of the model in it: equal configs give equal bytes. */
+/** The model's name in the file. Constant, so that equal configs give equal bytes. */
 const MODEL_NAME = "model";
 
-/** f32, or MXFP4 as llama.cpp's own quantizer rounds and chooses. */
+/**
+ * `gguf`: every tensor f32. `gguf-mxfp4`: MXFP4, with the rounding and the choice of tensors of llama.cpp's
+ * quantizer.
+ */
 export function planCheckpointGguf(
   folder: Folder,
   format: "gguf" | "gguf-mxfp4",

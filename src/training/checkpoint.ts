@@ -1,6 +1,6 @@
 /**
- * A run's parameters as a safetensors file: Hugging Face names and layouts, f32. With all of its state, what the
- * optimizer remembers of a tensor stands beside it, `optimizer.<moment>.<name>` of the same shape.
+ * A run's parameters as a safetensors file: Hugging Face names and layouts, f32. With `state=full`, each of a
+ * tensor's optimizer moments is stored as `optimizer.<moment>.<name>`, of the tensor's shape.
  */
 import type { PinnedDataset } from "../api/dataset.ts";
 import { AppError } from "../api/errors.ts";
@@ -20,43 +20,43 @@ import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 /** A safetensors file begins with its header's length, and the header with a brace. */
 const LENGTH_BYTES = 8;
 const JSON_BEGINS = 0x7b;
-/** The key of the metadata by which a checkpoint of a run is known. */
+/** The metadata key that marks a file as a run's checkpoint. */
 export const CONFIG = "mxfp4-edge.config";
 const STEP = "mxfp4-edge.step";
-/** Its tokenizer.json, where tokens are no bytes. */
+/** The run's tokenizer.json, unless tokens are bytes. */
 export const TOKENIZER = "mxfp4-edge.tokenizer";
-/** What its steps have come to (results-digest.ts), and with who told so. */
+/** The two digests of the preceding steps (results-digest.ts). */
 const RESULTS = "mxfp4-edge.results";
 const CHAIN = "mxfp4-edge.chain";
-/** Of one with all state: the tokens trained on. */
+/** With `state=full`: how many tokens the run has trained on. */
 const TOKENS = "mxfp4-edge.tokens";
 
-/** A range of the flat vector, of the parameters or of a moment that its group has. */
+/** A range of the flat vector: of the parameters, or of the named optimizer moment. */
 export type StateRange = ElementRange & { moment?: string | undefined };
 
-/** Where a run is. */
+/** How far a run has come. */
 export type CheckpointState = {
   step: number;
-  /** Trained on so far, of a checkpoint with all state. */
+  /** Tokens trained on so far; only with `state=full`. */
   tokens?: number | undefined;
-  /** SHA-256 of what its steps have come to. */
+  /** SHA-256 over the results of the preceding steps (results-digest.ts). */
   results?: string | undefined;
-  /** The same with who told so, which differs by who trained: of a checkpoint for which it is asked. */
+  /** The same with the authors of the results, which depends on who trained; only if asked for. */
   chain?: string | undefined;
 };
 
 export type CheckpointPlan = {
-  /** Of the whole file. */
+  /** Size of the whole file. */
   bytes: number;
-  /** All that stands before the tensors. */
+  /** Everything before the tensors' data: length and JSON header. */
   head: Uint8Array;
-  /** Ranges of the flat vector, in the order in which they follow as f32. */
+  /** Ranges of the flat vector whose f32 values follow the head, in this order. */
   ranges: StateRange[];
 };
 
 /**
- * With `tokens`, all of the state. The metadata holds what the parameters depend on and nothing else: how a run was sharded and verified leaves
- * no trace, so two runs of one config end in the same bytes.
+ * With `tokens`, the file includes the optimizer state (`state=full`). The metadata holds only what the parameters
+ * depend on: how a run was sharded and verified leaves no trace, so two runs of one config end in the same bytes.
  */
 export function checkpointPlan(
   config: RunConfig | CheckpointConfig,
@@ -86,7 +86,7 @@ export function checkpointPlan(
       chunks: [],
     })),
     new Map([
-      // Readers in Python ask for it.
+      // transformers requires it.
       ["format", "pt"],
       [CONFIG, JSON.stringify(essentialConfig(config))],
       [STEP, String(step)],
@@ -104,7 +104,7 @@ export function checkpointPlan(
   };
 }
 
-/** What a checkpoint's metadata tells of its run: where it was kept leaves no trace. */
+/** The part of a run's config that checkpoints contain: without how its state was sharded, stored and verified. */
 export type CheckpointConfig = Omit<
   RunConfig,
   | "shards"
@@ -119,7 +119,10 @@ export type CheckpointConfig = Omit<
   from?: { digest: string } | undefined;
 };
 
-/** Of such a one it is itself. A run that is resumed tells of what the run before began from: it ends in the same bytes. */
+/**
+ * Idempotent. For a resumed run, `from` is replaced by what the first run started from, so both end in the same
+ * bytes.
+ */
 export function essentialConfig(
   config: RunConfig | CheckpointConfig,
 ): CheckpointConfig {
@@ -141,7 +144,7 @@ export function essentialConfig(
   };
 }
 
-/** What metadata tells of the run that wrote it, unread; undefined where none did. */
+/** The metadata of the run that wrote the file, unparsed and unchecked; undefined if no run did. */
 export function writtenRun(metadata: ReadonlyMap<string, string>) {
   const config = metadata.get(CONFIG);
   if (config === undefined) return undefined;
@@ -161,8 +164,8 @@ export function momentName(moment: string, tensor: string): string {
 }
 
 /**
- * A checkpoint's run and its tensors' bytes, f32, all that the model's table names.
- * Errors: `malformed_body`, with what it is instead
+ * Reads a checkpoint: its run's config, and the f32 bytes of each tensor in the model's table. Errors:
+ * `malformed_body`, naming what the file is instead
  */
 export function readCheckpoint(file: Uint8Array): {
   config: CheckpointConfig;
@@ -182,7 +185,7 @@ export function readCheckpoint(file: Uint8Array): {
     if (found?.dtype === "F32" && found.shape.join() === shape.join()) continue;
     throw new AppError(
       "malformed_body",
-      `Expected \`${name}\` of a checkpoint to be F32 [${shape.join(", ")}], got ${found ? `${found.dtype} [${found.shape.join(", ")}]` : "no such tensor: a file that was quantized is dequantized first"}`,
+      `Expected \`${name}\` of a checkpoint to be F32 [${shape.join(", ")}], got ${found ? `${found.dtype} [${found.shape.join(", ")}]` : "no such tensor (dequantize a quantized file first)"}`,
     );
   }
   return {
@@ -193,7 +196,7 @@ export function readCheckpoint(file: Uint8Array): {
   };
 }
 
-/** Errors: `malformed_body`, it is none of this project; and where it has other ids than the model */
+/** Errors: `malformed_body` if this project did not write it, or if its vocabulary is not the model's */
 function tokenizerOf(
   json: string | undefined,
   { model: { vocabulary } }: CheckpointConfig,
@@ -202,14 +205,14 @@ function tokenizerOf(
   if (tokenizer.vocabulary === vocabulary) return tokenizer;
   throw new AppError(
     "malformed_body",
-    `Expected a tokenizer of the checkpoint's ${vocabulary} ids, got one of ${tokenizer.vocabulary}`,
+    `Expected the checkpoint's tokenizer to have the model's ${vocabulary} ids, got ${tokenizer.vocabulary}`,
   );
 }
 
-/** What a safetensors file is that no run has written. */
+/** How errors describe a safetensors file that no run wrote. */
 export const WITHOUT_CONFIG = `a safetensors file without \`${CONFIG}\` in its metadata`;
 
-/** The refusal of a file that is something else. */
+/** The error for a file that is no checkpoint; `got` says what it is. */
 export function noCheckpoint(got: string): AppError {
   return new AppError(
     "malformed_body",
@@ -217,12 +220,12 @@ export function noCheckpoint(got: string): AppError {
   );
 }
 
-/** What a file is that is certainly no safetensors file, by its first bytes. */
+/** What a file is, judged by its first bytes; undefined if it may be safetensors. */
 export function foreignKind(file: Uint8Array): string | undefined {
   const start = new TextDecoder("latin1").decode(file.subarray(0, 8));
   if (file.length === 0) return "an empty file";
   if (start.startsWith("GGUF"))
-    return "a GGUF file, which `generate` and llama.cpp write with, and `train --from` begins with; what it was made of is exported";
+    return "a GGUF file, which `generate`, `train --from` and llama.cpp take; to export, name the checkpoint that it was made from";
   if (start.startsWith("\x93NUMPY")) return "a .npy file";
   if (start.startsWith("PK")) return "a zip archive, as PyTorch writes";
   if (start.startsWith("version ")) return "a pointer of Git LFS";

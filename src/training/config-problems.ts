@@ -1,4 +1,4 @@
-/** What can be wrong with a run's config that spans several of its fields. */
+/** Rules of a run's config that involve several fields. Each function returns the violations as messages. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { segmentLength } from "../api/recipe.ts";
@@ -20,17 +20,17 @@ import {
   largestShard,
 } from "./sharding.ts";
 
-/** Of one microbatch, whose activations must be somewhere. */
+/** Bounds the activations of a microbatch. */
 const MAX_MICROBATCH_TOKENS = 16_384;
 
 type MicrobatchShape = Pick<RunConfig, "model" | "sequences" | "recipe">;
 
-/** What is wrong with a microbatch, for any trainer. */
+/** Rules that hold for every trainer, whatever its memory. */
 export function microbatchProblems(microbatch: MicrobatchShape): string[] {
   return shapeProblems(microbatch).problems;
 }
 
-/** `canBe`: there is such a model, whether it can be trained or not. */
+/** `canBe`: the architecture accepts the model's sizes, so that its parameter table can be computed. */
 export function shapeProblems({ model, sequences, recipe }: MicrobatchShape): {
   canBe: boolean;
   problems: string[];
@@ -63,7 +63,7 @@ export function shapeProblems({ model, sequences, recipe }: MicrobatchShape): {
   return { canBe, problems };
 }
 
-/** How many shards, and what is wrong with as many as were asked for. */
+/** The number of shards: `asked`, or as many as the model needs; and what is wrong with `asked`. */
 export function shardingOf(
   model: ModelShape,
   asked: number | undefined,
@@ -74,7 +74,7 @@ export function shardingOf(
     return {
       shards: MAX_SHARDS,
       problems: [
-        `Expected matrices of at most ${MAX_SHARD_LENGTH} parameters, since a shard has them whole, got ${large.length} in ${large.name}`,
+        `Expected matrices of at most ${MAX_SHARD_LENGTH} parameters, since a matrix is never split between shards, got ${large.length} in ${large.name}`,
       ],
     };
   }
@@ -113,11 +113,11 @@ export function vocabularyProblems(
 ): string[] {
   if (asked === undefined || asked === vocabulary) return [];
   return [
-    `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or not to be told, got ${asked}`,
+    `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or left out, got ${asked}`,
   ];
 }
 
-/** Sizes are the folder's; those that are told beside it must be so. */
+/** A run that starts from a model takes its sizes; sizes in the request must be equal to them. */
 export function importProblems(
   { model: asked = {} }: ParsedRunRequest,
   { name, vocabulary }: PinnedDataset,
@@ -135,12 +135,12 @@ export function importProblems(
     ...(other === undefined
       ? []
       : [
-          `Expected \`${other[0]}\` of the model that the run goes on from, ${told(own[other[0]])}, or not to be told, got ${told(other[1])}`,
+          `Expected \`${other[0]}\` to be that of the model in \`from\`, ${told(own[other[0]])}, or left out, got ${told(other[1])}`,
         ]),
     ...(shape.vocabulary === vocabulary
       ? []
       : [
-          `Expected a dataset of the ${shape.vocabulary} ids that the model has, got "${name}" of ${vocabulary}`,
+          `Expected a dataset with the model's vocabulary of ${shape.vocabulary} ids, got "${name}" with ${vocabulary}`,
         ]),
   ];
 }
@@ -154,6 +154,6 @@ export function dataProblems(
   const shorter = Math.min(train.length, heldOut.length);
   if (shorter >= needed) return [];
   return [
-    `Expected at least ${needed} tokens (context + 1) in both splits, got ${train.length} to train on and ${heldOut.length} held out of ${dataset.tokens}; a longer text or a shorter context has them`,
+    `Expected at least ${needed} tokens (context + 1) in both splits, got ${train.length} to train on and ${heldOut.length} held out of ${dataset.tokens}; use a longer text or a shorter context`,
   ];
 }

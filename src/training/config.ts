@@ -1,4 +1,4 @@
-/** What makes of a request a whole `RunConfig`. */
+/** Completes a request to a `RunConfig`. */
 import { AppError } from "../api/errors.ts";
 import {
   completeOptimizer,
@@ -21,12 +21,12 @@ import {
   dataProblems,
 } from "./config-problems.ts";
 
-/** What a run goes on from, and where that is kept. */
+/** The model that a run starts from, and where it is stored. */
 export type ImportedRequest = ImportedRun & { from: PinnedModel };
 
 /**
- * The configuration of a run over `dataset`, every rule that spans several fields checked.
- * Errors: `invalid_config`, with all that is wrong
+ * The configuration of a run over `dataset`. Checks every rule that involves several fields. Errors:
+ * `invalid_config`, listing all problems
  */
 export function completeConfig(
   request: ParsedRunRequest,
@@ -92,7 +92,7 @@ type Base = Omit<
   snapshotSteps?: number;
 };
 
-/** What is told, over what is not. */
+/** The request's values, and those of `base` for what it leaves out. */
 function withBase(request: ParsedRunRequest, base: Base) {
   const {
     run: _run,

@@ -17,7 +17,7 @@ export type TokenRange = { start: number; length: number };
 /** `context` inputs from `start`, each position's target the next token. */
 export type Window = {
   start: number;
-  /** So many targets at the window's front are not counted. */
+  /** Number of targets at the front that are not counted, since the window before has them. */
   skipped: number;
 };
 
@@ -52,7 +52,7 @@ export function trainWindows(
   }));
 }
 
-/** Microbatches that an evaluation of the whole held-out split has. */
+/** Microbatches needed to evaluate the whole held-out split. */
 export function heldOutMicrobatches(config: RunConfig): number {
   return Math.ceil(heldOutWindows(config) / config.sequences);
 }
@@ -127,7 +127,7 @@ export async function readBatch(
   return { sequences: windows.length, tokens, targets };
 }
 
-/** What a microbatch's loss is told as; `lengths` has the bytes of text that each id has. */
+/** A microbatch's loss as reported to the run; `lengths` has the number of text bytes of each id. */
 export function toldLoss(
   { lossSum, tokens }: { lossSum: number; tokens: number },
   { targets }: Batch,

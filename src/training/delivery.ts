@@ -1,4 +1,4 @@
-/** What came of a lease, on its way: every shard gets its frame, then the run is told. */
+/** Sends the result of a lease: each shard gets its frame, then the run gets the completion. */
 import { frameDigest, sealFrame } from "../api/frame.ts";
 import type {
   Completion,
@@ -10,10 +10,10 @@ import { free } from "../memory/free.ts";
 import type { RunPlan } from "./microbatch.ts";
 import type { TrainingService } from "./service.ts";
 
-/** A microbatch's gradient as it travels: a frame for each shard, in order. Of an evaluation, none. */
+/** A microbatch's gradient as it is sent: one frame per shard, in order. Empty for an evaluation. */
 export type SealedGradient = readonly Uint8Array<ArrayBuffer>[];
 
-/** `frames` have room for their headers, and are the sealed ones afterwards. */
+/** Writes the headers, for which `frames` have room, in place. */
 export function sealGradient(
   { config: { gradientDtype: dtype }, shards }: RunPlan,
   { step, index: microbatch }: Lease,
@@ -32,17 +32,17 @@ export function digestsOf(gradient: SealedGradient): string[] {
   return gradient.map(frameDigest);
 }
 
-/** Told how long its microbatch took; what is pushed is added on the way. */
+/** The completion, with the time its microbatch took; pushed bytes are added as they are acknowledged. */
 type Told = Completion & { phases: Phases };
 
 export class Delivery {
   readonly lease: Lease;
   readonly told: Told;
-  /** Of the run. Errors: those of the service */
+  /** The run's answer to the completion. Errors: those of the service */
   readonly answer: Promise<CompletionResponse>;
   #isUnderway = true;
 
-  /** `onPushed`: every shard has acknowledged, and the run is told next. */
+  /** `onPushed` is called when every shard has acknowledged, just before the completion is sent. */
   constructor(
     service: Pick<TrainingService, "push" | "complete">,
     { shards }: RunPlan,
@@ -65,7 +65,7 @@ export class Delivery {
       return service.complete(lease, told);
     };
     this.answer = send().finally(() => (this.#isUnderway = false));
-    // Heard of where it is waited for.
+    // Whoever awaits `answer` gets the error; this only prevents an unhandled rejection.
     this.answer.catch(() => {});
   }
 

@@ -12,10 +12,10 @@ import {
 } from "./memory.ts";
 import { MAX_MICROBATCHES } from "./run-request.ts";
 
-/** A step, as far as memory goes: `microbatches` of `sequences` each. */
+/** The part of a config that determines memory; a step has `microbatches` of `sequences` each. */
 export type StepConfig = MemoryConfig & Pick<RunConfig, "microbatches">;
 
-/** What differs from the step that was asked for. */
+/** A change to a step. */
 export type StepChange = Partial<
   Pick<StepConfig, "recipe" | "gradientDtype" | "microbatches" | "sequences">
 > & { model?: Partial<ModelSizes> };
@@ -32,7 +32,10 @@ export function fits(step: StepConfig): boolean {
   );
 }
 
-/** The step cut into the fewest microbatches, no fewer than it has, that a hosted trainer has room for. */
+/**
+ * The smallest number of microbatches, at least the step's own, with which a hosted trainer has room; the batch stays
+ * the same.
+ */
 export function fittingSplit(step: StepConfig): StepChange | undefined {
   const batch = step.microbatches * step.sequences;
   for (let count = step.microbatches; count <= MAX_MICROBATCHES; count++) {
@@ -44,8 +47,8 @@ export function fittingSplit(step: StepConfig): StepChange | undefined {
 }
 
 /**
- * A small change with which a hosted trainer has room for the step: more microbatches, else gradients or
- * products in MXFP4, else a smaller vocabulary, fewer layers, a shorter context, fewer channels.
+ * The smallest change with which a hosted trainer has room for the step. Tried in this order: more microbatches;
+ * gradients or products in MXFP4; a smaller vocabulary; fewer layers; a shorter context; a smaller width.
  */
 export function fittingChange(step: StepConfig): StepChange | undefined {
   for (const change of changes(step)) {
@@ -58,7 +61,7 @@ export function fittingChange(step: StepConfig): StepChange | undefined {
   return undefined;
 }
 
-/** Errors: `invalid_config`, with a change that fits */
+/** Errors: `invalid_config`, suggesting a change that fits */
 export function checkHostable(step: StepConfig): void {
   const bytes = trainerBytes(trainerMemory(step));
   if (bytes <= MAX_HOSTED_BYTES) return;
@@ -68,7 +71,7 @@ export function checkHostable(step: StepConfig): void {
     : "; take a smaller model";
   throw new AppError(
     "invalid_config",
-    `Expected a run whose trainers need at most ${MAX_HOSTED_BYTES} bytes, which an isolate has; got ${bytes}${advice}. A trainer in a process of its own may join it as it is`,
+    `Expected a run whose edge trainers need at most ${MAX_HOSTED_BYTES} bytes, got ${bytes}${advice}. Trainers in processes of their own can compute it as it is`,
   );
 }
 
@@ -82,7 +85,7 @@ function* changes(step: StepConfig): Generator<StepChange> {
     isDense(dInput) || isDense(dWeight) ? { recipe: "mxfp4-rht-sr" } : {};
   const lightest = { ...gradients, ...products };
   yield* [{}, gradients, products, lightest];
-  // Of byte pairs, a dataset can have fewer.
+  // Only a vocabulary of byte pairs can be made smaller.
   const least = dataset.tokenizer === "byte" ? Infinity : BPE_VOCABULARY.least;
   for (let ids = half(model.vocabulary); ids >= least; ids = half(ids)) {
     yield { ...lightest, model: { vocabulary: ids } };

@@ -1,16 +1,16 @@
 /**
- * A gradient on the wire. The bytes of an element depend on its place in the flat vector, never on how that is
- * cut into parts.
+ * Encoding of gradients on the wire. An element's bytes depend on its position in the flat vector, not on how the
+ * vector is cut into parts.
  *
  *   mxfp4        RHT of 64-segments, Algorithm 2 (floor scale, × 3/4, stochastic); decoding multiplies by
- *                4/3 and undoes the RHT
- *   mxfp4-eden   RHT of 64-segments, Algorithm 1, and a factor of 8 bits for each that takes back what
- *                rounding shrank; decoding multiplies by it and undoes the RHT
+ *                4/3 and inverts the RHT
+ *   mxfp4-eden   RHT of 64-segments, Algorithm 1 (nearest), and an 8-bit factor per segment that undoes the
+ *                shrinkage of rounding; decoding multiplies by it and inverts the RHT
  *   bf16         stochastic rounding
- *   f32          as it is, every NaN the same one
+ *   f32          unchanged, except that every NaN becomes the same one
  *
- * mxfp4 and bf16 are unbiased. mxfp4-eden is so over all rotations; those that signs and a Hadamard matrix make
- * leave a bias of some thousandths of the error of one draw (test/training/gradient.test.ts).
+ * mxfp4 and bf16 are unbiased. mxfp4-eden is unbiased on average over all rotations; over those of random signs and a
+ * Hadamard matrix, a bias of some thousandths of one draw's error remains (test/training/gradient.test.ts).
  *
  * Source: Algorithms 1 to 3 of arXiv 2502.20586; EDEN, arXiv 2108.08842
  */
@@ -54,13 +54,13 @@ const SEGMENT_LENGTH = 64;
 /** What the noise of one microbatch's gradient depends on. */
 export type GradientKey = { seed: number; step: number; microbatch: number };
 
-/** Takes the gradient of one microbatch tensor by tensor, and has the payload of each of `ranges`. */
+/** Encodes one microbatch's gradient tensor by tensor into the payloads of `parts`. */
 export class EncodedGradient implements GradientSink {
   readonly #dtype: WireDtype;
   readonly #key: GradientKey;
   readonly #parts: readonly PayloadRange[];
 
-  /** The payloads lie where the caller has room for them; what no tensor fills stays zero there. */
+  /** The caller allocates the payloads, zeroed: positions that no tensor covers are not written. */
   constructor(
     dtype: WireDtype,
     key: GradientKey,
@@ -98,12 +98,12 @@ export class EncodedGradient implements GradientSink {
   }
 }
 
-/** A range of the flat vector, and room for its payload. */
+/** A range of the flat vector, and the buffer for its payload. */
 export type PayloadRange = ElementRange & { payload: Uint8Array };
 
 /**
- * f32 `out` [length] of a payload that starts at `start` in the flat vector; its padding becomes
- * zero. `start` and `length` are multiples of 64; `padding` is relative to `start`.
+ * Decodes a payload to f32 `out` [length], and sets its padding to zero. The payload begins at `start` in the flat
+ * vector, where `padding` is relative to `start`; `start` and `length` are multiples of 64.
  */
 export function decodeGradient(
   out: Pointer,
@@ -140,7 +140,7 @@ export function decodeGradient(
   });
 }
 
-/** The part of a payload that holds elements `[from, from + count)`, copied. Multiples of 64. */
+/** A copy of the part of a payload that holds elements `[from, from + count)`; both are multiples of 64. */
 export function slicePayload(
   dtype: WireDtype,
   payload: Uint8Array,
@@ -161,7 +161,7 @@ export function slicePayload(
 /** A payload of `length` elements, from the element `from` on. */
 type PayloadPart = { payload: Uint8Array; length: number; from: number };
 
-/** `count` elements of one payload to another, section by section. Multiples of 64. */
+/** Copies `count` elements of one payload to another, section by section. Positions and `count` are multiples of 64. */
 function copyPayload(
   dtype: WireDtype,
   to: PayloadPart,
@@ -181,7 +181,7 @@ function copyPayload(
   }
 }
 
-/** The payload of a part, allocated in the caller's scope, or the part itself. */
+/** The payload of `length` elements, allocated in the caller's arena scope; for f32, `gradient` itself. */
 function encodePart(
   dtype: WireDtype,
   gradient: Pointer,
@@ -217,7 +217,7 @@ function encodePart(
   return payload;
 }
 
-/** Where the sections of a payload in MXFP4 lie; only mxfp4-eden has factors. */
+/** Pointers to the sections of an MXFP4 payload; only mxfp4-eden has factors. */
 function partsOf(payload: Pointer, length: number): EdenParts {
   const scales = payload + length / 2;
   return { elements: payload, scales, factors: scales + length / 32 };

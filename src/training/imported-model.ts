@@ -1,6 +1,6 @@
 /**
- * A directory of transformers, or a checkpoint of a run, as a model of this project: its shape, and its parameters in
- * the flat vector's order; and of a checkpoint with all state, what the optimizer remembers.
+ * Reads a transformers directory or a run's checkpoint: the model's shape, its parameters in the order of the flat
+ * vector, and, of a `state=full` checkpoint, the optimizer state.
  */
 import { AppError } from "../api/errors.ts";
 import type { ModelShape } from "../api/run-config.ts";
@@ -36,20 +36,20 @@ import {
 
 export type ImportedRun = {
   shape: ModelShape;
-  /** Of a checkpoint with all state. */
+  /** Only of a `state=full` checkpoint. */
   run: CheckpointedRun | undefined;
-  /** The tokenizer.json of a checkpoint whose tokens are no bytes. */
+  /** The checkpoint's tokenizer.json, unless its tokens are bytes. */
   tokenizer: string | undefined;
 };
 
 export type ImportedModel = ImportedRun & {
-  /** Padding 0. Called inside of no scope. */
+  /** Padding is 0. Not to be called inside an arena scope. */
   read: StateReader;
 };
 
 /**
- * Errors: `invalid_config` for a model that is computed otherwise; `shape_mismatch`, `unsupported_dtype` for tensors that
- * are none of it
+ * Errors: `invalid_config` for a model that this project computes differently or not at all; `shape_mismatch`,
+ * `unsupported_dtype` for tensors that do not belong to the model
  */
 export async function openModel(folder: Folder): Promise<ImportedModel> {
   const checkpoint = await readFolder(folder);
@@ -101,7 +101,7 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
   };
 }
 
-/** By the table's names, all that the model has and nothing else. Errors: as `openModel` */
+/** The model's parameters by their names in the table; none may be missing or left over. Errors: as `openModel` */
 async function parametersOf(
   folder: Folder,
   tensors: readonly StoredParameter[],
@@ -123,11 +123,11 @@ async function parametersOf(
   if (other === undefined) return byName;
   throw new AppError(
     "invalid_config",
-    `Expected the tensors of a ${kind}, got "${other.name}" too`,
+    `Expected only tensors of a ${kind}, got "${other.name}" too`,
   );
 }
 
-/** All that is needed to go on; undefined where there are parameters alone. */
+/** The state to resume from, checked; undefined for a checkpoint without optimizer state. */
 function stateIn(
   {
     config,

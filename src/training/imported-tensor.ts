@@ -1,4 +1,7 @@
-/** A stored tensor in the order in which a model has it, whatever its file's is: turned, rows of heads interleaved, in blocks. */
+/**
+ * Reads a stored tensor in the model's element order, whatever the file's: transposed, with rows of heads
+ * interleaved, or in blocks.
+ */
 import type {
   CheckpointTensor,
   GgmlTensor,
@@ -16,12 +19,12 @@ import { elementCount, swapped } from "../formats/tensor.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { free } from "../memory/free.ts";
 
-/** Of a tensor that is read at a time. */
+/** Elements read at a time. */
 const WINDOW_ELEMENTS = 64 * 1024;
 
 export type StoredParameter = CheckpointTensor | GgmlTensor;
 
-/** As the model has it. */
+/** The tensor's shape in the model. */
 export function shapeInModel(tensor: StoredParameter): readonly number[] {
   return isBlocks(tensor) && tensor.turned
     ? swapped(tensor.shape)
@@ -33,8 +36,8 @@ export function isBlocks(tensor: StoredParameter): tensor is GgmlTensor {
 }
 
 /**
- * Elements [from, to), in `out` f32 [to − from]. Inside of no scope. Errors: `invalid_number`, a block holds a NaN or an
- * infinity
+ * Reads elements [from, to), in the model's order, to `out` f32 [to − from]. Not to be called inside an arena scope.
+ * Errors: `invalid_number` if a block holds a NaN or an infinity
  */
 export async function readElements(
   file: RangedFile,
@@ -49,7 +52,7 @@ export async function readElements(
   const rowBytes = isBlocks(tensor)
     ? ggmlRowBytes(tensor.dtype, columns)
     : dtypeBytes(tensor.dtype, columns);
-  // Of one that is turned, every row has some of the elements.
+  // If transposed, every row of the file has some of the elements.
   const first = tensor.turned ? 0 : Math.floor(from / columns);
   const end = tensor.turned ? rows : Math.ceil(to / columns);
   const together = Math.max(1, Math.floor(WINDOW_ELEMENTS / columns));
@@ -67,7 +70,7 @@ export async function readElements(
   }
 }
 
-/** In the caller's scope. */
+/** f32 [length], allocated in the caller's arena scope. */
 function floatsOf(tensor: StoredParameter, bytes: Uint8Array, length: number) {
   if (isBlocks(tensor)) return ggmlFloats(tensor.dtype, bytes, tensor.name);
   const x = kernels().arena.allocF32(length);
@@ -75,7 +78,7 @@ function floatsOf(tensor: StoredParameter, bytes: Uint8Array, length: number) {
   return x;
 }
 
-/** `x` begins with element `at`. */
+/** Copies the part of [from, to) that `x` has; `x` begins with element `at`. */
 function putRows(
   out: Float32Array,
   from: number,
@@ -88,7 +91,10 @@ function putRows(
   out.set(x.subarray(own - at, end - at), own - from);
 }
 
-/** `x` has rows of the file from `row` on, which are the model's columns: it has `rows` of them, and `columns` rows. */
+/**
+ * Copies the part of [from, to) that `x` has, transposed. `x` holds the file's rows from `row` on, [count, columns];
+ * a row of the file is a column of the model's tensor [columns, rows].
+ */
 function putTurned(
   out: Float32Array,
   from: number,

@@ -1,24 +1,26 @@
-/** A trainer that joins a run from outside of the edge, and goes on through whatever may pass. */
+/**
+ * A trainer outside the edge, in a process or a browser tab: joins a run and continues after any error that may pass.
+ */
 import { AppError } from "../api/errors.ts";
 import type { LeaseRequest } from "../api/lease.ts";
 import type { TrainingService } from "./service.ts";
 import { isFinalRefusal } from "./refusals.ts";
 import { RunTrainer, type TrainingBounds, type Turn } from "./trainer.ts";
 
-/** What a trainer needs of whatever it runs in. */
+/** What a trainer needs from its environment. */
 export type JoinHost = Required<
   Pick<TrainingBounds, "signal" | "onCompleted">
 > & {
-  /** Told of what it goes on after. */
+  /** Called with each error after which the trainer continues. */
   onTrouble(text: string): void;
   turn: Turn;
-  /** Before another try, the longer the more have failed in a row. */
+  /** Waits before the next attempt, longer the more have failed in a row. */
   pause(failures: number): Promise<void>;
-  /** Tell the run that it goes: what it holds is open again. */
+  /** Tells the run that this trainer leaves, so that its leases are free at once. */
   leave(): Promise<void>;
 };
 
-/** Train until the run has ended, or the signal comes. Errors: what the run refuses for good */
+/** Trains until the run has ended or `signal` is aborted. Errors: refusals that no further attempt can change */
 export async function joinRun(
   service: TrainingService,
   identity: LeaseRequest,
@@ -44,12 +46,12 @@ export async function joinRun(
         if (error.code === "run_ended") return "ended";
         throw error;
       }
-      // An edge that is away for long comes back, or a person ends this.
+      // An unreachable edge may come back at any time; only the user gives up.
       host.onTrouble(`${(error as Error).message}; goes on trying`);
       await host.pause(failures++);
     }
   }
-  // What is not told is found out: the lease lapses.
+  // If this fails, the leases lapse by themselves.
   await host.leave().catch(() => {});
   return "left";
 }

@@ -1,4 +1,4 @@
-/** How near the two gradients of a linear layer come to those of f32, by recipe and by number of draws. */
+/** How close a recipe's gradients of a linear layer (dX, dW) are to those in f32, by number of draws. */
 import type { Recipe } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -12,24 +12,24 @@ export const GRADIENTS = ["dX", "dW"] as const;
 export type GradientName = (typeof GRADIENTS)[number];
 
 export type GradientErrors = {
-  /** Between one draw and f32's, on the average over draws. */
+  /** Cosine between one draw and the f32 gradient, averaged over draws. */
   cosine: number;
-  /** ⟨mean, f32⟩ / ⟨f32, f32⟩: 1 where nothing shrinks or grows. */
+  /** ⟨mean of draws, f32⟩ / ⟨f32, f32⟩: 1 if nothing shrinks or grows. */
   slope: number;
-  /** ‖draw − f32‖² / ‖f32‖², on the average over draws. */
+  /** ‖draw − f32‖² / ‖f32‖², averaged over draws. */
   oneDraw: number;
-  /** ‖mean of n − f32‖² / ‖f32‖² for n = 1, 2, 4, …; of an unbiased estimate it falls as 1/n. */
+  /** ‖mean of n draws − f32‖² / ‖f32‖² for n = 1, 2, 4, …; falls as 1/n if the estimate is unbiased. */
   ofMean: number[];
 };
 
 export type LayerErrors = Record<GradientName, GradientErrors>;
 
-/** The noise of a draw; that of a microbatch, where there is but one. */
+/** The noise key of a draw. */
 type DrawNoise = (draw: number) => NoiseCoordinates;
 
 const OWN_NOISE: DrawNoise = (draw) => ({ seed: 0, step: draw, microbatch: 0 });
 
-/** `draws` is a power of two; each has noise of its own. */
+/** Measures `draws` draws, a power of two, each with its own noise. */
 export function layerErrors(
   layer: ObservedLayer,
   recipe: Recipe,

@@ -1,19 +1,22 @@
 /**
- * Whether the link to the shards is so slow that differences of parameters are worth the work of making and taking them,
- * some 15 ns a parameter each. It decides how bytes travel, never what they are.
+ * Decides whether the link to the shards is slow enough for parameter differences to pay off (encoding and decoding
+ * take some 15 ns per parameter). Affects only how bytes travel, never their values.
  */
 
-/** What came for a frame: so many bytes, and how long after the answer began the last of them did. */
+/**
+ * What was received for a frame: the number of bytes, and the time from the beginning of the response to its last
+ * byte.
+ */
 export type Travelled = { bytes: number; ms: number };
 
-/** For one that another has pulled. */
+/** For a frame that another trainer of this process pulled. */
 export const NOTHING_TRAVELLED: Travelled = { bytes: 0, ms: 0 };
 
-/** Above 10 MB/s a whole frame is there as soon. */
+/** Above 10 MB/s a whole frame arrives as soon as a difference would. */
 const SLOW_BYTES_PER_MS = 10_000;
-/** Fewer come with the answer's beginning, and tell nothing. */
+/** Fewer bytes arrive together with the beginning of the response, so their time says nothing. */
 const TELLING_BYTES = 128 * 1024;
-/** After so many that told nothing, whole frames are to tell again. */
+/** After so many measurements that were too small, whole frames are pulled again to measure. */
 const MOST_UNTOLD = 16;
 
 export class LinkPace {
@@ -21,8 +24,8 @@ export class LinkPace {
   #untold = 0;
 
   /**
-   * What came side by side, whole frames or differences. A machine that had no time to read makes any link seem slow for
-   * once, so each is judged anew.
+   * Judges the link by frames or differences received concurrently. Each measurement is judged by itself: a busy
+   * machine makes any link look slow once.
    */
   measured(all: readonly Travelled[]): void {
     const bytes = all.reduce((sum, each) => sum + each.bytes, 0);

@@ -1,6 +1,6 @@
 /**
- * The mean of a step's gradients in a shard, and its squared norms. Both go through the range slice by slice,
- * so their memory depends on neither its length nor the number of microbatches.
+ * The mean of a step's gradients in a shard, and its squared norms. Both are computed slice by slice, so their memory
+ * depends neither on the shard's length nor on the number of microbatches.
  */
 import type { RunConfig, WireDtype } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
@@ -16,16 +16,19 @@ import {
 import type { ShardGeometry } from "./shard-state.ts";
 import { type Neighbours, subtreesOf } from "./subtrees.ts";
 
-/** Elements of one slice: 512 KiB of f32. Whole chunks, and the unit in which pushes are stored. */
+/** Elements per slice: 512 KiB of f32, a whole number of chunks. Pushes are stored in these units. */
 export const SLICE_LENGTH = 32 * CHUNK_LENGTH;
 
-/** The stored payload of one slice of one microbatch's gradient, or of one subtree's sum. */
+/** Returns the stored payload of one slice: of a microbatch's gradient, or of a subtree's sum. */
 export type ReadSlice = (microbatch: number, slice: number) => Uint8Array;
 
-/** Writes the step's mean gradient of a slice, or a sum of it, to f32 `out` [length], `from` the shard's start. */
+/**
+ * Writes a slice of the step's mean gradient (or of a sum) to f32 `out` [length]; `from` is relative to the shard's
+ * start.
+ */
 export type MeanGradient = (out: Pointer, from: number, length: number) => void;
 
-/** The mean of what was pushed, decoded and reduced. */
+/** The mean over the step's pushed gradients. */
 export function reducedGradient(
   geometry: ShardGeometry,
   step: number,
@@ -37,7 +40,7 @@ export function reducedGradient(
     reduceGradients(out, length, microbatches, decoded(from, length));
 }
 
-/** The sum of what was pushed of neighbours, which make up a subtree. */
+/** The sum over the pushed gradients of a subtree's microbatches. */
 export function summedGradient(
   geometry: ShardGeometry,
   step: number,
@@ -50,7 +53,7 @@ export function summedGradient(
     sumGradients(out, length, first, count, decoded(from, length));
 }
 
-/** The mean of what a shard's log has of a step: of its microbatches, or of the sums of subtrees, f32. */
+/** The mean gradient from what a shard's log holds: the microbatches' gradients, or the f32 sums of subtrees. */
 export function loggedGradient(
   geometry: ShardGeometry,
   step: number,
@@ -70,12 +73,12 @@ export function loggedGradient(
     );
 }
 
-/** How the log has them. */
+/** The dtype of the gradients or sums in a shard's log. */
 export function loggedDtype({ subtree, gradientDtype }: RunConfig): WireDtype {
   return subtree ? "f32" : gradientDtype;
 }
 
-/** Of `read`, what writes a slice of it in f32, its padding zero. */
+/** Decodes what `read` returns: f32, padding zero. */
 function decoding(
   { config: { seed }, table, range }: ShardGeometry,
   step: number,
@@ -92,7 +95,7 @@ function decoding(
   };
 }
 
-/** The mean that `squaredNorms` has left in `values`. */
+/** The mean gradient that `squaredNorms` stored in `values`. */
 export function keptGradient(values: Float32Array): MeanGradient {
   return (out, from, length) =>
     kernels()
@@ -101,8 +104,8 @@ export function keptGradient(values: Float32Array): MeanGradient {
 }
 
 /**
- * Σ g² in f64 of each chunk of the mean gradient, in order. The gradient itself stays in `keep`, f32
- * [length of the shard], where there is room for it.
+ * Σ g² in f64 of each chunk of the mean gradient, in order. If `keep` f32 [length of the shard] is given, the
+ * gradient is stored there.
  */
 export function squaredNorms(
   geometry: ShardGeometry,

@@ -1,4 +1,4 @@
-/** What a trainer needs in memory: an isolate has 128 MiB, a Node process has more. */
+/** How much memory a trainer needs. An isolate has 128 MiB, a Node process more. */
 import { frameBytes } from "../api/frame.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { dryRun } from "../kernels/runtime.ts";
@@ -12,39 +12,41 @@ import { wholeVector } from "./sharding.ts";
 import { cachedTokenBytes } from "./token-cache.ts";
 import { tokenLengthsBytes } from "./token-lengths.ts";
 
-/** Half of an isolate: shards may live in the same one, with their own bound, and code and requests. */
+/**
+ * Half of an isolate. The rest is for shards in the same isolate, which have a bound of their own, code and requests.
+ */
 export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
 
-/** How a trainer computes; none of it changes a byte of what it computes. */
+/** How a trainer uses memory. None of it changes a byte of the results. Sizes in bytes. */
 export type TrainerMemory = {
   keeps: KeptActivations;
-  /** Of the arena, for the packed weights of a step. */
+  /** Arena memory for the packed weights of a step. */
   panelBytes: number;
-  /** From one microbatch of a step to the next, outside of the arena: frames, and pages of the corpus. */
+  /** Kept between the microbatches of a step, outside the arena: parameter frames, pages of the corpus. */
   kept: number;
-  /** Whether a gradient may be on its way while the next is computed. */
+  /** Whether a gradient may still be being sent while the next is computed. */
   overlaps: boolean;
-  /** Gradients made, and on their way. */
+  /** Gradient frames: the one being computed, and with `overlaps` the one being sent. */
   pushed: number;
-  /** Of the arena, which trainers of one isolate share: its panels, and a microbatch's passes. */
+  /** Arena memory, shared by the trainers of an isolate: packed weights, and the forward and backward pass. */
   arena: number;
 };
 
-/** All that a trainer holds at one time. */
+/** The most that a trainer holds at one time. */
 export function trainerBytes({ kept, pushed, arena }: TrainerMemory): number {
   return kept + pushed + arena;
 }
 
-/** What a shape of microbatch asks of memory; the rest of a config does not matter. */
+/** The fields of a config that determine a trainer's memory. */
 export type MemoryConfig = Pick<
   RunConfig,
   "model" | "recipe" | "gradientDtype" | "sequences"
 > & { dataset: Pick<RunConfig["dataset"], "tokens" | "tokenizer"> };
 
 /**
- * The fastest way to compute a run's microbatches in `limitBytes`; where none fits, the smallest.
- * Packing a weight again costs less than computing activations again, so of each kind panels go first; and before
- * them the room for a second gradient, without which the next microbatch waits for the pushes of the last.
+ * The fastest use of memory within `limitBytes`; if none fits, the smallest. What is given up first: room for a
+ * second gradient, which only overlaps pushes with computing; then the packed weights, since packing again costs less
+ * than recomputing activations.
  */
 export function trainerMemory(
   config: MemoryConfig,
@@ -71,7 +73,7 @@ function overlapping(memory: TrainerMemory): TrainerMemory {
   return { ...memory, overlaps: true, pushed: 2 * memory.pushed };
 }
 
-/** With room for `panelBytes` of packed weights; `wanted` is the room in which all of them stay. */
+/** Dry run with `panelBytes` for packed weights; `wanted` is how many bytes would hold all of them. */
 function measure(
   config: MemoryConfig,
   keeps: KeptActivations,

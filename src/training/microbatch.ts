@@ -1,4 +1,4 @@
-/** One lease's work: a pure function of the config, the parameters, the tokens and the lease. */
+/** The computation of one lease: a pure function of config, parameters, tokens and lease. */
 import { frameBytes, framePayload } from "../api/frame.ts";
 import type { Lease } from "../api/lease.ts";
 import type { RunConfig } from "../api/run-config.ts";
@@ -11,21 +11,21 @@ import type { PackedWeights } from "../model/packed-weights.ts";
 import { EncodedGradient, type PayloadRange } from "./gradient.ts";
 import { type ParameterFrame, PulledParameters } from "./pulled-parameters.ts";
 
-/** What a trainer knows of a run, and does not change. */
+/** The constant facts of a run that a trainer needs. */
 export type RunPlan = {
   config: RunConfig;
   shards: ShardRange[];
 };
 
 export type MicrobatchResult = BatchLoss & {
-  /** For a train lease: for each shard a frame without its header. For an eval lease: none. */
+  /** For a train lease, one frame per shard, its header not yet written; for an eval lease, none. */
   frames: Uint8Array<ArrayBuffer>[];
 };
 
-/** One step's parameters: what its microbatches have in common. */
+/** One step's parameters, shared by its microbatches. */
 export type StepParameters = {
   step: number;
-  /** One a shard, in order. */
+  /** One per shard, in order. */
   frames: readonly ParameterFrame[];
   packedWeights: PackedWeights;
 };
@@ -62,13 +62,13 @@ export function* computeMicrobatch(
   return { ...loss, frames };
 }
 
-/** What of a config a microbatch depends on, besides its data. */
+/** The fields of a config on which a microbatch's result depends, besides its data. */
 export type MicrobatchConfig = Pick<
   RunConfig,
   "model" | "recipe" | "gradientDtype" | "seed"
 >;
 
-/** The same, its gradient's payload written to `parts`; all its memory is the arena's. */
+/** The same, with the gradient's payload written to `parts`; allocates only in the arena. */
 export function runMicrobatch(
   config: MicrobatchConfig,
   { frames, packedWeights }: StepParameters,

@@ -1,4 +1,7 @@
-/** A model to go on from: a directory of transformers, a run's checkpoint, or a GGUF, alone or in a directory without other weights. */
+/**
+ * A model to start a run from: a transformers directory, a run's checkpoint, or a GGUF, alone or in a directory
+ * without other weights.
+ */
 import { AppError } from "../api/errors.ts";
 import { BYTE_VOCABULARY, MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
@@ -10,7 +13,7 @@ import type { ImportedRun } from "./imported-model.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 
-/** The folder itself, or that of its GGUF. Errors: those of `ggufFolder` */
+/** The folder itself, or, if a GGUF is its only model, that GGUF as a folder. Errors: those of `ggufFolder` */
 export async function trainedFolder(
   folder: Folder,
   reading?: HeadReading,
@@ -22,8 +25,8 @@ export async function trainedFolder(
 }
 
 /**
- * With the folder's tokenizer, where no metadata has told one, and a run's text can be cut by it. Errors: `invalid_config`, its
- * ids are more than a run's tokens can be
+ * Adds the folder's tokenizer, unless checkpoint metadata had one, if this project can tokenize a run's text with it.
+ * Errors: `invalid_config` if the vocabulary is larger than a run's tokens can be
  */
 export async function withTokenizer(
   folder: Folder,
@@ -33,7 +36,7 @@ export async function withTokenizer(
   if (vocabulary > MAX_VOCABULARY)
     throw new AppError(
       "invalid_config",
-      `Expected a model of at most ${MAX_VOCABULARY} ids to go on training from, since a run's tokens have 16 bits, got one of ${vocabulary}`,
+      `Expected a model with a vocabulary of at most ${MAX_VOCABULARY} ids, since a run's tokens have 16 bits, got ${vocabulary}`,
     );
   if (vocabulary === BYTE_VOCABULARY || run.tokenizer !== undefined) return run;
   const json = await folder.text(TOKENIZER_FILE);

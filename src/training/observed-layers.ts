@@ -1,4 +1,4 @@
-/** What the linear layers of a checkpoint are given in the backward pass of one batch, in f32. */
+/** The operands of a checkpoint's linear layers in the backward pass of one batch, in f32. */
 import type { Lease } from "../api/lease.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -10,11 +10,11 @@ import type { Batch } from "../model/model.ts";
 import { PackedWeights } from "../model/packed-weights.ts";
 import { readBatch } from "./data.ts";
 
-/** Its name is `block 2, MLP up`. */
+/** `name` is, for example, `block 2, MLP up`. */
 export type ObservedLayer = Omit<Linear, "readWeight"> & {
   name: string;
   tokens: number;
-  /** As its layout says. */
+  /** [in, out] or [out, in], as `layout` says. */
   weight: Float32Array<ArrayBuffer>;
   /** [tokens, in] */
   input: Float32Array<ArrayBuffer>;
@@ -22,7 +22,7 @@ export type ObservedLayer = Omit<Linear, "readWeight"> & {
   dOutput: Float32Array<ArrayBuffer>;
 };
 
-/** Of the first training microbatch of `config`, over `corpus`; the parameters are those of a checkpoint. */
+/** Observes the first training microbatch of `config` over `corpus`, with a checkpoint's parameters. */
 export async function observeLayers(
   config: RunConfig,
   tensors: ReadonlyMap<string, Uint8Array>,
@@ -40,7 +40,7 @@ export async function observeLayers(
   return observeMicrobatch(config, parameters, batch, lease);
 }
 
-/** Of one training microbatch, whose batch this is; f32 [all parameters]. */
+/** Observes one training microbatch; `flat` is f32 [all parameters], `batch` its tokens. */
 export function observeMicrobatch(
   { model: shape, seed }: Pick<RunConfig, "model" | "seed">,
   flat: Float32Array,

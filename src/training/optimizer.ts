@@ -1,4 +1,4 @@
-/** One update of what a group has: AdamW element by element, and of matrices, where the run's optimizer says so, Muon. */
+/** One optimizer update: AdamW element by element, or Muon for matrices if the run's optimizer uses it. */
 import { type OptimizerConfig, OPTIMIZERS } from "../api/optimizer.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { transpose } from "../kernels/matmul.ts";
@@ -12,7 +12,7 @@ import {
   type ParameterTensor,
 } from "../model/parameters.ts";
 
-/** What all shards of a step have in common; `Run` fixes it before any of them applies it. */
+/** What all shards apply in a step; fixed by `Run` before any of them applies it. */
 export type Update = {
   /** The step that this update ends. */
   step: number;
@@ -21,7 +21,7 @@ export type Update = {
   learningRates: LearningRates;
 };
 
-/** As each group's update applies it. */
+/** The learning rate of each parameter group. */
 export type LearningRates = Record<ParameterGroup, number>;
 
 const DECAYS: Record<ParameterGroup, boolean> = {
@@ -30,7 +30,7 @@ const DECAYS: Record<ParameterGroup, boolean> = {
   vector: false,
 };
 
-/** What a group's update remembers: names of f32 vectors, each as long as the group. */
+/** Names of the moments that a group's update keeps, each f32 [length of the group]. */
 export function momentsOf(
   { name }: OptimizerConfig,
   group: ParameterGroup,
@@ -39,7 +39,7 @@ export function momentsOf(
   return rule === "muon" ? ["momentum"] : ["m", "v"];
 }
 
-/** Whether a tensor's update needs all of it: `updateMatrix`, and not `updateElements`. */
+/** Whether the tensor is updated as a whole, by `updateMatrix`, and not by `updateElements`. */
 export function isOrthogonalized(
   { name }: OptimizerConfig,
   { group }: Pick<ParameterTensor, "group">,
@@ -48,8 +48,8 @@ export function isOrthogonalized(
 }
 
 /**
- * AdamW's update of elements of one group, in place. Matrices and embeddings decay; biases and LayerNorm do
- * not. Padding goes with its tensor: gradient and parameters are zero there, and stay so.
+ * AdamW update of elements of one group, in place. Matrices and embeddings decay, biases and LayerNorm do not.
+ * Padding is updated with its tensor: gradient and parameters are zero there, and stay so.
  *
  * Shapes:   parameters, gradient, each of `moments` f32 [length]
  */
@@ -75,12 +75,13 @@ export function updateElements(
 }
 
 /**
- * Muon's update of a whole matrix, in place: the direction, orthogonalized, as large for each output as for a
- * square matrix. Matrices that stand side by side are orthogonalized apart.
+ * Muon update of a whole matrix, in place: the orthogonalized direction, scaled so that its size per output is that
+ * of a square matrix. Matrices stored side by side (`sideBySide` in one tensor, such as Q, K, V) are orthogonalized
+ * separately.
  *
  *   W = (1 − rate · weightDecay) · W − rate · √max(1, out / in) · orthogonal(direction)
  *
- * Shapes:   parameters, direction f32 [in, out], or [out, in] as the layout says
+ * Shapes:   parameters, direction f32 [in, out] or [out, in], as `layout` says
  * Source:   Jordan et al., Muon (2024); the decay as in Liu et al., arXiv 2502.16982
  */
 export function updateMatrix(
@@ -114,13 +115,13 @@ export function updateMatrix(
   }
 }
 
-/** x f32 [rows, columns], in place, whichever is more. */
+/** Orthogonalizes x f32 [rows, columns] in place, tall or wide, of any size. */
 function orthogonalizeAny(x: Pointer, rows: number, columns: number): void {
   const { arena } = kernels();
   const tall = paddedLength({ length: rows });
   const wide = paddedLength({ length: columns });
   if (tall > rows || wide > columns) {
-    // Products want whole groups. Rows and columns of zeros change no other, and stay.
+    // GEMMs need padded sizes. Zero rows and columns do not affect the others, and stay zero.
     arena.scope(() => {
       const filled = arena.allocZeroedF32(tall * wide);
       blendColumns(filled, wide, x, rows, columns, 0, 1);

@@ -1,6 +1,6 @@
 /**
- * Where a trainer's time goes, phase by phase. On a deployed edge a clock stands still while code computes, until the
- * next request goes out: what a hosted trainer computes counts there as the phase that follows.
+ * Measures where a trainer's time goes. On a deployed edge, clocks only advance when a request is made, so a hosted
+ * trainer's computing time counts as the phase that follows it.
  */
 import type { Phases } from "../api/lease.ts";
 
@@ -19,7 +19,7 @@ export class PhaseClock {
   #sinceMs = performance.now();
   #phases = { ...NOTHING };
 
-  /** What has passed since the last call was this phase: of the present microbatch, or of that whose `phases` were taken. */
+  /** Adds the time since the last call to `phase`, by default of the current microbatch. */
   lap(phase: Phase, phases = this.#phases): void {
     const nowMs = performance.now();
     phases[`${phase}Ms`] += nowMs - this.#sinceMs;
@@ -30,7 +30,7 @@ export class PhaseClock {
     this.#phases.pulledBytes += bytes;
   }
 
-  /** What one microbatch took so far; the next begins. */
+  /** The times of the current microbatch; starts the next. */
   take(): Phases {
     const phases = this.#phases;
     this.#phases = { ...NOTHING };

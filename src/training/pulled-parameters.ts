@@ -1,4 +1,4 @@
-/** One step's parameters as they were pulled: a frame from each shard, decoded tensor by tensor. */
+/** One step's parameters as pulled: a frame from each shard, decoded tensor by tensor. */
 import type { FrameHeader } from "../api/frame.ts";
 import { payloadBytes } from "../api/frame.ts";
 import { RECIPES } from "../api/recipe.ts";
@@ -11,29 +11,29 @@ import type { ParameterSource } from "../model/flat-vector.ts";
 import { overlap, type ParameterTensor } from "../model/parameters.ts";
 import type { Travelled } from "./link-pace.ts";
 
-/** What of a frame is read. */
+/** The fields of a parameter frame that are read. */
 export type ParameterFrame = Pick<FrameHeader, "dtype" | "start" | "length"> & {
   payload: Uint8Array;
-  /** Of one that came over a network; a whole frame's bytes unless told. */
+  /** What was received over the network; if undefined, the whole frame. */
   travelled?: Travelled;
-  /** Of one that others use too: who has it needs it no longer. */
+  /** Set if the frame is shared with other trainers: gives up this trainer's use of it. */
   release?: () => void;
 };
 
-/** Whoever has pulled it needs it no longer. */
+/** Gives up a frame; its memory is freed unless others still use it. */
 export function letGoOf({ payload, release }: ParameterFrame): void {
   if (release) release();
   else free(payload);
 }
 
-/** How parameters travel: as they are, or as bf16 copies. */
+/** The dtype of parameters on the wire: f32, or bf16 copies of the f32 masters. */
 export function parameterDtype({
   recipe,
 }: Pick<RunConfig, "recipe">): WireDtype {
   return RECIPES[recipe].parameters;
 }
 
-/** What a frame of them holds: `parameters` as they are, or rounded to bf16. */
+/** Writes `parameters` to `payload`, unchanged or rounded to bf16. */
 export function storeParameters(
   payload: Uint8Array,
   dtype: WireDtype,
@@ -54,7 +54,7 @@ export function storeParameters(
 export class PulledParameters implements ParameterSource {
   readonly #frames: readonly ParameterFrame[];
 
-  /** The frames of all shards. */
+  /** `frames` are those of all shards. */
   constructor(frames: readonly ParameterFrame[]) {
     this.#frames = frames;
   }
@@ -70,7 +70,7 @@ export class PulledParameters implements ParameterSource {
   }
 }
 
-/** f32 `out` [length] of the elements from `start` of the flat vector on. */
+/** Decodes elements `[start, start + length)` of the flat vector to f32 `out` [length]. */
 function decode(
   out: Pointer,
   frame: ParameterFrame,

@@ -1,6 +1,6 @@
 /**
- * The mean of a step's gradients, in one fixed order. The order follows the microbatch index, never
- * the arrival, so intermediate objects reduce subtrees (subtrees.ts) without changing a byte.
+ * The mean of a step's gradients, summed in a fixed order. It follows the microbatch index, never the arrival, so
+ * other objects can sum subtrees (subtrees.ts) without changing a byte.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -10,8 +10,9 @@ import { add, scale } from "../kernels/vector.ts";
 export type ReadGradient = (out: Pointer, microbatch: number) => void;
 
 /**
- * Mean over `count` microbatches, or over the `of` that so many subtrees have, to f32 `out` [length]: a binary tree of
- * sums in f32, then × 1/of once. Holds ⌈log2 count⌉ buffers besides `out`. Called inside `arena.scope`.
+ * Writes the mean of `count` gradients to f32 `out` [length]: a binary tree of f32 sums, then × 1/of once. If the
+ * inputs are sums of subtrees, `of` is the number of microbatches in them. Holds ⌈log2 count⌉ buffers besides `out`.
+ * Called inside `arena.scope`.
  */
 export function reduceGradients(
   out: Pointer,
@@ -24,14 +25,17 @@ export function reduceGradients(
   scale(out, length, 1 / of);
 }
 
-/** Microbatches below the split go left: the largest power of two below `count`. */
+/** Where a node of the tree splits: the largest power of two below `count`. */
 export function splitPoint(count: number): number {
   let split = 1;
   while (split * 2 < count) split *= 2;
   return split;
 }
 
-/** Their sum from `first` on, as `reduceGradients` has it before the mean. Called inside `arena.scope`. */
+/**
+ * Writes the sum of gradients `[first, first + count)` to f32 `out` [length], in the tree order of `reduceGradients`.
+ * Called inside `arena.scope`.
+ */
 export function sumGradients(
   out: Pointer,
   length: number,

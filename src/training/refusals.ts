@@ -1,18 +1,18 @@
-/** What a trainer's refusals mean to it. */
+/** How a trainer reacts to error codes. */
 import type { AppError } from "../api/errors.ts";
 
-/** Refusals that say no more than that the lease is old: take another. */
+/** The lease is outdated: take another one. */
 const OLD_LEASE = new Set([
   "step_gone",
   "run_ended",
-  // The run's owner has begun the step anew.
+  // The step was restarted under new keys.
   "no_lease",
-  // Others, or others of the same token, came to something else: the run finds out who is wrong.
+  // Other authors, or other trainers with the same token, got another result: the run decides who is wrong.
   "different_bytes",
   "different_completion",
 ]);
 
-/** Refusals after which another try is the same refusal. */
+/** A further attempt would be refused again. */
 const FINAL = new Set([
   "run_not_found",
   "run_ended",
@@ -22,12 +22,12 @@ const FINAL = new Set([
   "forbidden",
 ]);
 
-/** Whether a trainer that met this error has nothing more to do. */
+/** Whether this error ends the trainer. */
 export function isFinalRefusal({ code }: AppError): boolean {
   return FINAL.has(code);
 }
 
-/** Whether the next lease may go well all the same. */
+/** Whether the trainer should go on with another lease. */
 export function isOldLease({ code }: AppError): boolean {
   return OLD_LEASE.has(code);
 }

@@ -1,6 +1,7 @@
 /**
- * A run computed again in this process, from its config or from the state of one of its steps: the same microbatches, reduction and updates as
- * trainers and shards make, so the same bytes. Its norms and losses are those that the run tells, to the last bit.
+ * Recomputes a run in this process, from its config or from the state at one of its steps: with the microbatches,
+ * reduction and updates of trainers and shards, hence the same bytes. Norms and losses equal the run's to the last
+ * bit.
  */
 import { AppError } from "../api/errors.ts";
 import { encodeFrame, frameDigest, payloadBytes } from "../api/frame.ts";
@@ -37,7 +38,7 @@ import { type Loss, type LossSum, meanLoss, updateOf } from "./step-end.ts";
 import { TokenCache } from "./token-cache.ts";
 import { readTokenLengths } from "./token-lengths.ts";
 
-/** What a microbatch came to, and the SHA-256 of the frame that each shard would be pushed. */
+/** A microbatch's loss, and the SHA-256 of the frame that would be pushed to each shard. */
 type ReplayedMicrobatch = LossSum & { digests: string[] };
 
 export type ReplayedStep = {
@@ -46,20 +47,23 @@ export type ReplayedStep = {
   update: Update;
   trainLoss: number | null;
   gradNorm: number;
-  /** Of a step that evaluates. */
+  /** null unless the step evaluates. */
   valLoss: number | null;
   valNatsPerByte: number | null;
 };
 
-/** What all microbatches of a step came to, and the update that follows; none where the gradient's norm is not finite. */
+/**
+ * The results of a step's microbatches, and the update that follows; `ended` is undefined if the gradient's norm is
+ * not finite.
+ */
 type Trained = {
   microbatches: ReplayedMicrobatch[];
-  /** The mean's, [length of the vector]. */
+  /** Mean gradient, f32 [length of the flat vector]. */
   gradient: Float32Array<ArrayBuffer>;
   ended: ReturnType<typeof updateOf>;
 };
 
-/** Where tokens come from. */
+/** Source of tokens and tokenizer. */
 type Corpus = Pick<TrainingService, "tokens" | "tokenizer">;
 
 export class ReplayedRun {
@@ -69,7 +73,7 @@ export class ReplayedRun {
   readonly #tokens: TokenCache;
   readonly #tokenLengths: Uint8Array;
   readonly #state: ShardState;
-  /** Updates so far. */
+  /** Number of updates so far. */
   step: number;
 
   private constructor(
@@ -88,7 +92,10 @@ export class ReplayedRun {
     this.step = step;
   }
 
-  /** At its first step, or where `from` is. Errors: `invalid_config` for a run whose first parameters are not drawn */
+  /**
+   * Opens the run at its first step, or at the state `from`. Errors: `invalid_config` for a run whose initial
+   * parameters are not drawn from its seed
+   */
   static async open(
     config: RunConfig,
     corpus: Corpus,
@@ -97,7 +104,7 @@ export class ReplayedRun {
     if (config.from && !from)
       throw new AppError(
         "invalid_config",
-        `Expected a run whose first parameters follow from its seed, got one that goes on from "${config.from.folder}"`,
+        `Expected a run whose initial parameters follow from its seed, got one that starts from "${config.from.folder}"`,
       );
     const { dataset } = config;
     const tokens = new TokenCache(dataset, (start, length) =>
@@ -115,14 +122,17 @@ export class ReplayedRun {
   }
 
   /**
-   * The step that is due, whole; digests are those of frames of these shards. Errors: `run_ended` after the last, or
-   * where it diverged
+   * Computes the next step; digests are of the frames for `shards`. Errors: `run_ended` after the last step, or if
+   * the run diverges there
    */
   async next(shards: readonly ShardRange[] = []): Promise<ReplayedStep> {
     const { step } = this;
     const config = this.#config;
     if (step >= config.steps)
-      throw new AppError("run_ended", `Expected a step below ${config.steps}`);
+      throw new AppError(
+        "run_ended",
+        `Expected a step below ${config.steps}, got ${step}`,
+      );
     return this.#withParameters(async (parameters) => {
       const evaluated = await this.#evaluate(parameters);
       const { microbatches, gradient, ended } = await this.#train(
@@ -148,7 +158,10 @@ export class ReplayedRun {
     });
   }
 
-  /** What microbatches of the step that is due come to, and whether a run diverges there; it stays due. */
+  /**
+   * Computes the microbatches of the next step without applying the update; `diverges` if their gradient's norm is
+   * not finite.
+   */
   async attempt(
     shards: readonly ShardRange[],
   ): Promise<{ microbatches: ReplayedMicrobatch[]; diverges: boolean }> {
@@ -158,7 +171,7 @@ export class ReplayedRun {
     return { microbatches, diverges: ended === undefined };
   }
 
-  /** The evaluation of the step that is due, also of the last, behind which there is none. */
+  /** The evaluation at the present step; possible after the last update too. */
   evaluation(): Promise<Loss> {
     return this.#withParameters((parameters) => this.#evaluate(parameters));
   }
@@ -169,7 +182,7 @@ export class ReplayedRun {
     return meanLoss(losses);
   }
 
-  /** Calls `body` with what trainers pull at the step that is due. */
+  /** Calls `body` with the parameters that trainers would pull at the present step. */
   async #withParameters<T>(
     body: (parameters: StepParameters) => Promise<T>,
   ): Promise<T> {
@@ -187,7 +200,7 @@ export class ReplayedRun {
     }
   }
 
-  /** What the linear layers are given in the backward pass of a microbatch of the step that is due, in f32. */
+  /** The operands of the linear layers in the backward pass of a microbatch of the next step, in f32. */
   async observe(microbatch: number): Promise<ObservedLayer[]> {
     const lease = {
       kind: "train",
@@ -233,7 +246,7 @@ export class ReplayedRun {
     return { losses, gradients };
   }
 
-  /** Of the frames of one microbatch, as a trainer pushes them. */
+  /** Digests of the frames of one microbatch that a trainer would push. */
   #digests(
     shards: readonly ShardRange[],
     microbatch: number,

@@ -1,8 +1,8 @@
 /**
- * What a run's steps have come to, as two digests: each commit has a SHA-256 of the one before and of itself, so that
- * no step can be changed afterwards without all that follow. `results` is the same whoever trained and however many
- * shards there were: a run that is computed again has it again, up to the first step that was false. `chain` is of that
- * and of who told it: each shard's digests, and the authors.
+ * Two hash chains over a run's commits: each digest is a SHA-256 over its predecessor and the commit, so no step can
+ * be changed afterwards without changing all that follow. `results` covers losses, norm and rates. It does not depend
+ * on who trained or on the number of shards, so recomputing a run gives the same `results` up to the first false
+ * step. `chain` also covers the gradient digests by shard and the authors.
  */
 import { jsonDigest } from "../api/digest.ts";
 import type { AgreedResult } from "../api/run-metrics.ts";
@@ -13,10 +13,10 @@ import type { LossSum } from "./step-end.ts";
 
 export type Link = { results: string; chain: string };
 
-/** What a microbatch came to, whoever told it. */
+/** A microbatch's result, without its authors. */
 type Outcome = Omit<AgreedResult, "index" | "authors">;
 
-/** Before the first step; of a run that is resumed, that of its checkpoint. */
+/** `results` before the first step; for a resumed run, that of its checkpoint. */
 export async function firstResults(config: RunConfig): Promise<string> {
   return (
     config.from?.resumed?.results ?? (await jsonDigest(essentialConfig(config)))
@@ -29,12 +29,12 @@ export async function firstLink(config: RunConfig): Promise<Link> {
   return { results, chain: await jsonDigest([results, config.shards]) };
 }
 
-/** Equal for equal results: their sums, and the digests of their gradients. */
+/** A string that is equal for equal results: loss sum, counts and gradient digests. */
 export function says({ lossSum, tokens, bytes, digests }: Outcome): string {
   return JSON.stringify([lossSum, tokens, bytes, digests]);
 }
 
-/** Equal for equal sums: gradients that are cut otherwise have other digests. */
+/** A string that is equal for equal losses. Ignores gradient digests, which depend on how the run is sharded. */
 export function saysOfSum(sum: LossSum): string {
   return says({ ...sum, digests: [] });
 }

@@ -1,4 +1,4 @@
-/** A run that goes on where a checkpoint of `state=full` was: with its optimizer's state, at its step. */
+/** Resuming a run from a `state=full` checkpoint: with its optimizer state, at its step. */
 import { parsedObject } from "../api/json.ts";
 import * as z from "zod";
 import { AppError } from "../api/errors.ts";
@@ -11,17 +11,17 @@ import {
   runRequestSchema,
 } from "./run-request.ts";
 
-/** Where a checkpoint with all state has its run. */
+/** The run in a `state=full` checkpoint. */
 export type CheckpointedRun = {
   config: CheckpointConfig;
   step: number;
-  /** Trained on so far. */
+  /** Tokens trained on so far. */
   tokens: number;
-  /** SHA-256 of what its steps have come to; an earlier release told none. */
+  /** SHA-256 over the results of its steps (results-digest.ts); earlier releases did not store it. */
   results?: string | undefined;
 };
 
-/** Errors: `invalid_config` where there is none to resume */
+/** The run to resume. Errors: `invalid_config` if `from` has no optimizer state */
 export function checkpointedRun(
   { from }: ParsedRunRequest,
   imported: { run?: CheckpointedRun | undefined } | undefined,
@@ -33,7 +33,7 @@ export function checkpointedRun(
   );
 }
 
-/** A run goes on where its checkpoint is, with the optimizer whose state it has. */
+/** A resumed run needs more steps than its checkpoint has, and the same optimizer. */
 export function resumeProblems(
   { steps, optimizer }: { steps: number; optimizer: Partial<OptimizerConfig> },
   { step, config }: CheckpointedRun,
@@ -48,12 +48,12 @@ export function resumeProblems(
     ...(optimizer.name === name
       ? []
       : [
-          `Expected \`optimizer.name\` to be that of the checkpoint, whose state it is, ${name}, got ${optimizer.name}`,
+          `Expected \`optimizer.name\` to be ${name}, whose state is in the checkpoint, got ${optimizer.name}`,
         ]),
   ];
 }
 
-/** Where the run begins, and what its own checkpoints will say that it began from. */
+/** Where the run starts, and the origin that its own checkpoints will record. */
 export function resumedAt(
   { step, tokens, results, config: before }: CheckpointedRun,
   config: RunConfig,
@@ -71,7 +71,7 @@ export function resumedAt(
 }
 
 /**
- * What the metadata of a checkpoint says of its run, as it stands there: the order of its keys tells runs apart.
+ * Parses a run's config from a checkpoint's metadata, and keeps the order of its keys, since digests depend on it.
  * Errors: `malformed_body`
  */
 export function readCheckpointConfig(json: string): CheckpointConfig {
@@ -94,7 +94,7 @@ export function readCheckpointConfig(json: string): CheckpointConfig {
   const [issue] = result.error.issues;
   throw new AppError(
     "malformed_body",
-    `Expected the config of a run in the checkpoint's metadata, got one with another \`${issue!.path.slice(1).map(String).join(".")}\`: ${issue!.message}`,
+    `Expected the config of a run in the checkpoint's metadata, got one with an invalid \`${issue!.path.slice(1).map(String).join(".")}\`: ${issue!.message}`,
   );
 }
 
@@ -103,6 +103,6 @@ function parsed(json: string): object {
   if (value) return value;
   throw new AppError(
     "malformed_body",
-    "Expected the config of a run in the checkpoint's metadata, got other text",
+    "Expected the config of a run in the checkpoint's metadata, got text that is not a JSON object",
   );
 }

@@ -1,4 +1,4 @@
-/** What `POST /v1/runs` takes. */
+/** The schema of the body of `POST /v1/runs`. */
 import * as z from "zod";
 import { once } from "../api/once.ts";
 import {
@@ -26,18 +26,18 @@ import {
 import { MAX_VOCABULARY } from "../tokenizers/bpe.ts";
 import { MAX_SHARDS } from "./sharding.ts";
 
-/** A frame's step is a u32, and a run keeps a few rows a step. */
+/** Bounds what a run stores per step. */
 const MAX_STEPS = 1_000_000;
 export const MAX_MICROBATCHES = 256;
-/** A majority of more is no surer of who lies, and each costs a whole run's computing. */
+/** More authors hardly make the majority more reliable, and each costs another computation of the whole run. */
 const MAX_REDUNDANCY = 9;
 
-/** Errors say the rule's words. */
+/** A string that follows `rule`; errors use the rule's `words`. */
 export function ruled(rule: TextRule): z.ZodString {
   const { pattern, words, maxBytes } = rule;
   const text = z.string().regex(pattern, `to be ${words}`);
   if (maxBytes === undefined) return text;
-  // What the pattern refuses is told of once.
+  // A value that the pattern refuses is reported only once.
   return text.refine((value) => !pattern.test(value) || follows(rule, value), {
     message: `to be ${words}`,
   });
@@ -68,7 +68,7 @@ export const DEFAULTS = {
   snapshotSteps: 100,
 };
 
-/** Described with its default, but left out where it is not told: a run that is resumed has its checkpoint's. */
+/** The default is only documented, not filled in: a resumed run takes its checkpoint's value. */
 const told = <S extends z.ZodType>(schema: S, fallback: z.output<S>) =>
   schema.optional().meta({ default: fallback });
 
@@ -110,7 +110,7 @@ const modelSchema = once(() =>
   }),
 );
 
-/** A model that is told whole, as configs have it. */
+/** The schema of a complete model, as stored in configs. */
 export function storedModelSchema(model: unknown) {
   const { layers, width, heads, context, vocabulary } = modelSchema().shape;
   const isLlama = (model as ModelRequest | undefined)?.arch === "llama";
@@ -120,7 +120,7 @@ export function storedModelSchema(model: unknown) {
   return whole.required();
 }
 
-/** What is not told follows from the optimizer's name. */
+/** Defaults depend on the optimizer's name. */
 const optimizerSchema = once(() =>
   z.strictObject({
     name: z.enum(OPTIMIZER_NAMES).optional(),
@@ -167,7 +167,7 @@ export const runRequestSchema = once(() =>
     sequences: told(count(1024), DEFAULTS.sequences),
     optimizer: optimizerSchema().optional(),
     evaluation: evaluationSchema().optional(),
-    /** Without it, as many as the parameters need, and two at least. */
+    /** Default: as many as the parameters need, at least two. */
     shards: count(MAX_SHARDS).optional(),
     snapshotSteps: told(count(MAX_STEPS), DEFAULTS.snapshotSteps),
     subtree: z
@@ -191,7 +191,7 @@ export const runRequestSchema = once(() =>
 
 export type ParsedRunRequest = z.output<ReturnType<typeof runRequestSchema>>;
 
-// What clients send and what the schema takes are one type.
+// Compile-time check: `RunRequest`, which clients send, has the same keys as this schema.
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never;
 true satisfies Same<
   keyof RunRequest,

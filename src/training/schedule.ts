@@ -1,9 +1,9 @@
-/** The learning rate: linear warm-up, then down by the run's schedule to a fraction of the peak. */
+/** The learning-rate schedule: linear warm-up, then a decay to a fraction of the peak. */
 import type { OptimizerConfig } from "../api/optimizer.ts";
 import { cosine } from "../kernels/vector.ts";
 import type { LearningRates } from "./optimizer.ts";
 
-/** The rates of that update by group. */
+/** The learning rate of each group at the update that ends `step`. */
 export function learningRates(
   optimizer: OptimizerConfig,
   steps: number,
@@ -16,14 +16,14 @@ export function learningRates(
 }
 
 /**
- * The fraction of the peak at the update that step `step` ends with. A pure function of its arguments,
- * through the kernels' own cosine, so it is the same on every machine.
+ * The fraction of the peak learning rate at the update that ends `step`. A pure function, using the kernels' cosine,
+ * so that it is the same on every machine.
  *
  *   step < warmup    (step + 1) / warmup
  *   then             r + (1 − r) · fall(p), p = (step − warmup) / (steps − warmup)
  *
- * with fall(p) = 1 − p (linear), (1 + cos πp) / 2 (cosine), or, constant, 1 and over the last `cooldownSteps`
- * linearly down to 0.
+ * where r is `finalLearningRateRatio`, and fall(p) = 1 − p (linear), (1 + cos πp) / 2 (cosine), or 1 and, over the
+ * last `cooldownSteps`, linearly down to 0 (constant).
  */
 export function heightAt(
   optimizer: OptimizerConfig,

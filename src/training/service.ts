@@ -12,23 +12,21 @@ import type { Tokens } from "./data.ts";
 import type { ParameterFrame } from "./pulled-parameters.ts";
 
 /**
- * What a trainer needs of a run, whoever provides it: `client` does over HTTP, a test in memory.
- * Calls that fail for good throw an `AppError`; those worth repeating are repeated inside.
+ * What a trainer needs from a run. Implemented by `client` over HTTP, and by tests in memory. Implementations retry
+ * what may pass; an `AppError` that they throw is final.
  */
 export type TrainingService = {
   status(): Promise<RunStatus>;
   /** The next lease; waits a bounded time for one. */
   lease(request: LeaseRequest): Promise<LeaseResponse>;
   complete(lease: Lease, completion: Completion): Promise<CompletionResponse>;
-  /**
-   * A shard's parameters at exactly `step`. Errors: `step_gone`, once the shard is past it
-   */
+  /** A shard's parameters at exactly `step`. Errors: `step_gone` if the shard is past it */
   pull(
     shard: number,
     step: number,
     options?: PullOptions,
   ): Promise<ParameterFrame>;
-  /** Store one microbatch's gradient of one shard; repeating it changes nothing. */
+  /** Stores a shard's part of one microbatch's gradient. Idempotent. */
   push(
     shard: number,
     lease: Lease,
@@ -40,6 +38,6 @@ export type TrainingService = {
     start: number,
     length: number,
   ): Promise<Tokens>;
-  /** Its tokenizer.json. */
+  /** The dataset's tokenizer.json. */
   tokenizer(dataset: PinnedDataset): Promise<string>;
 };

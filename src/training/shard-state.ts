@@ -1,4 +1,4 @@
-/** A shard's state: parameters, and what the optimizer remembers of each group. */
+/** A shard's state: parameters, and the optimizer moments of each group. */
 import type { RunConfig } from "../api/run-config.ts";
 import type { ShardRange } from "../api/run-status.ts";
 import {
@@ -16,22 +16,22 @@ export type ShardGeometry = {
   range: ShardRange;
 };
 
-/** What updates have made of a shard, and what the next one needs of those before it. */
+/** Parameters and optimizer state after the updates so far. */
 export type ShardState = {
   /** f32 [length of the shard] */
   parameters: Float32Array<ArrayBuffer>;
-  /** By group: what there is of it in the shard, `start` relative to the shard's. */
+  /** Each group's range in the shard; `start` is relative to the shard's. */
   groups: (ElementRange & {
     group: ParameterGroup;
-    /** f32 [length of the group here] each. */
+    /** Each f32 [`length` of this range]. */
     moments: Float32Array<ArrayBuffer>[];
   })[];
 };
 
-/** A vector of a state: of these elements of the shard, by a name that storage knows it by. */
+/** One vector of a state, over a range of the shard; `name` identifies it in storage. */
 export type StatePart = ElementRange & {
   name: string;
-  /** Which of its group's moments it is; none, the parameters. */
+  /** The moment of its group; undefined for the parameters. */
   moment?: string;
 };
 
@@ -51,7 +51,7 @@ export function stateParts(geometry: ShardGeometry): StatePart[] {
   ];
 }
 
-/** The state whose vectors, in the order of `stateParts`, are `vectors`. */
+/** The state made of `vectors`, in the order of `stateParts`. */
 export function stateOf(
   geometry: ShardGeometry,
   vectors: readonly Float32Array<ArrayBuffer>[],
@@ -64,14 +64,14 @@ export function stateOf(
   return { parameters: parameters!, groups };
 }
 
-/** f32 [end − start] of the flat vector: of the parameters, or of a moment. */
+/** Reads f32 [end − start] of the flat vector: parameters, or a moment. */
 export type StateReader = (
   start: number,
   end: number,
   moment?: string,
 ) => Promise<Float32Array<ArrayBuffer>>;
 
-/** What `read` has of the shard, vector by vector. */
+/** Reads a shard's state, vector by vector. */
 export async function readState(
   geometry: ShardGeometry,
   read: StateReader,
@@ -84,7 +84,7 @@ export async function readState(
   return stateOf(geometry, vectors);
 }
 
-/** At the run's first step, its parameters drawn. */
+/** The state at the first step, with parameters drawn from the seed. */
 export function initialState(geometry: ShardGeometry): ShardState {
   const { config, table, range } = geometry;
   const { start, length } = range;
@@ -94,7 +94,7 @@ export function initialState(geometry: ShardGeometry): ShardState {
   );
 }
 
-/** The same, with these parameters. */
+/** The state at the first step, with the given parameters; moments are zero. */
 export function stateFrom(
   geometry: ShardGeometry,
   parameters: Float32Array<ArrayBuffer>,
@@ -106,7 +106,7 @@ export function stateFrom(
   ]);
 }
 
-/** The other way: of `stateOf`. */
+/** The inverse of `stateOf`. */
 export function vectorsOf(state: ShardState): Float32Array<ArrayBuffer>[] {
   return [state.parameters, ...state.groups.flatMap(({ moments }) => moments)];
 }

@@ -1,4 +1,4 @@
-/** What a shard computes in a commit's second phase: the update, in one pass over the mean gradient. */
+/** A shard's computation in the second phase of a commit: the update, in one pass over the mean gradient. */
 import { payloadBytes } from "../api/frame.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { dryRun, kernels } from "../kernels/runtime.ts";
@@ -20,8 +20,8 @@ import {
 import { WholeMatrices } from "./whole-matrices.ts";
 
 /**
- * The optimizer's update of `state`, in place and in one pass over the gradient. A matrix that wants to be
- * whole is updated where the slice comes that ends it.
+ * Updates `state` in place, in one pass over the gradient. A matrix that is updated as a whole is updated with the
+ * slice that contains its end.
  */
 export function applyUpdate(
   geometry: ShardGeometry,
@@ -66,7 +66,7 @@ export function applyUpdate(
   }
 }
 
-/** Bytes of the arena that `applyUpdate` takes at most: counted by a dry run of it, gradients reduced on the way. */
+/** The most arena bytes that `applyUpdate` uses, with gradients reduced on the way. Computed by a dry run. */
 export function updateArenaBytes(geometry: ShardGeometry): number {
   const { config, range } = geometry;
   const vectors = stateParts(geometry).map(
@@ -88,7 +88,7 @@ export function updateArenaBytes(geometry: ShardGeometry): number {
 
 type Vector = Float32Array<ArrayBuffer>;
 
-/** What a dry run asks of a vector, whose values it does not touch. */
+/** Stands in for a vector in a dry run, which only needs its length. */
 class LengthAlone {
   readonly length: number;
 
@@ -105,11 +105,11 @@ class LengthAlone {
   }
 
   set(): void {
-    // There is nothing to set.
+    // A dry run computes no values.
   }
 }
 
-/** Calls `body` with copies of `vectors` in the arena, and copies back what it has made of them. */
+/** Calls `body` with copies of `vectors` in the arena, then copies the results back. */
 function inArena(
   vectors: readonly Float32Array[],
   body: (pointers: Pointer[]) => void,

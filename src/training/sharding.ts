@@ -1,7 +1,7 @@
 /**
- * How the flat parameter vector is cut into contiguous ranges. Boundaries lie between tensors, so that an
- * optimizer finds every matrix whole; only embeddings may be cut, by rows, as they may be larger than a
- * shard. All boundaries are whole chunks.
+ * Cuts the flat parameter vector into contiguous ranges, at multiples of the chunk length. Boundaries lie between
+ * tensors, so that the optimizer has every matrix whole. Only embeddings, which may be larger than a shard, are cut
+ * within, between rows.
  */
 import type { ShardRange } from "../api/run-status.ts";
 import {
@@ -11,15 +11,15 @@ import {
 } from "../model/parameters.ts";
 
 /**
- * A matrix of 768 × 3072 fits. A shard's state takes 27 MiB at most then, 18 MiB where all is Muon's, and
- * its largest frame 9 MiB.
+ * Fits a matrix of 768 × 3072. A shard's state is then at most 27 MiB, 18 MiB if every tensor uses Muon, and its
+ * largest frame 9 MiB.
  */
 export const MAX_SHARD_LENGTH = 768 * 3072;
 export const MAX_SHARDS = 64;
-/** So many shards a run has at least, unless it is told otherwise. */
+/** Minimum number of shards, unless the request says otherwise. */
 const DEFAULT_SHARDS = 2;
 
-/** `shards` ranges that make up the vector, the largest of them as small as it can be. */
+/** Cuts the vector into `shards` ranges so that the largest is as small as possible. */
 export function shardRanges(
   table: ParameterTable,
   shards: number,
@@ -30,7 +30,7 @@ export function shardRanges(
   let start = 0;
   let length = 0;
   for (const [at, piece] of pieces.entries()) {
-    // Each of the shards that are still to come gets a piece at least.
+    // Leave at least one piece for each remaining shard.
     const areMany = pieces.length - at > shards - 1 - ranges.length;
     if (length > 0 && (length + piece > most || !areMany)) {
       ranges.push({ index: ranges.length, start, length });
@@ -43,14 +43,14 @@ export function shardRanges(
   return ranges;
 }
 
-/** All of the vector as one shard: where it is cut changes no byte. */
+/** The whole vector as one shard; how it is cut changes no byte. */
 export function wholeVector({
   length,
 }: Pick<ParameterTable, "length">): ShardRange {
   return { index: 0, start: 0, length };
 }
 
-/** The most shards that a vector can be cut into. */
+/** The largest number of shards that the vector can be cut into. */
 export function shardLimit(table: ParameterTable): number {
   return Math.min(MAX_SHARDS, piecesOf(table).length);
 }
@@ -59,7 +59,7 @@ export function largestShard(table: ParameterTable, shards: number): number {
   return smallestCapacity(piecesOf(table), shards);
 }
 
-/** The fewest shards, from two on, that are none too large; undefined when there are none. */
+/** The smallest number of shards, at least two, that are all within the limit; undefined if there is none. */
 export function defaultShards(table: ParameterTable): number | undefined {
   const pieces = piecesOf(table);
   if (Math.max(...pieces) > MAX_SHARD_LENGTH) return undefined;
@@ -68,7 +68,7 @@ export function defaultShards(table: ParameterTable): number | undefined {
   return Math.max(needed, Math.min(DEFAULT_SHARDS, pieces.length));
 }
 
-/** The first tensor that no shard can hold whole. */
+/** The first matrix that is larger than a shard may be. */
 export function tooLarge({
   tensors,
 }: ParameterTable): ParameterTensor | undefined {
@@ -77,13 +77,13 @@ export function tooLarge({
   );
 }
 
-/** The lengths of what is not cut, in order; they make up the vector. */
+/** The lengths of the indivisible pieces, in order; they make up the vector. */
 function piecesOf({ tensors, length }: ParameterTable): number[] {
   const starts = new Set<number>();
   for (const tensor of tensors) {
     const { group, offset, shape } = tensor;
     if (group === "vector") {
-      starts.add(offset); // of the first; the others stay with it
+      starts.add(offset); // of consecutive vectors, the first
       break;
     }
     const rows = shape[1] ?? 1;
@@ -91,7 +91,7 @@ function piecesOf({ tensors, length }: ParameterTable): number[] {
       group === "embedding"
         ? leastCommonMultiple(rows, CHUNK_LENGTH)
         : Infinity;
-    // Of two that are multiplied as one, the second may begin anywhere.
+    // Of two matrices multiplied as one, the second need not start at a whole chunk.
     for (let at = 0; at < tensor.length; at += step)
       if ((offset + at) % CHUNK_LENGTH === 0) starts.add(offset + at);
   }
@@ -101,7 +101,7 @@ function piecesOf({ tensors, length }: ParameterTable): number[] {
     .map((boundary, index) => boundary - boundaries[index]!);
 }
 
-/** The least length at which `shards` ranges can make up the vector. */
+/** The smallest maximum length with which `shards` ranges make up the vector. */
 function smallestCapacity(pieces: readonly number[], shards: number): number {
   let low = Math.max(...pieces);
   let high = pieces.reduce((sum, piece) => sum + piece, 0);
@@ -113,7 +113,7 @@ function smallestCapacity(pieces: readonly number[], shards: number): number {
   return low;
 }
 
-/** How many ranges of at most `most` there are, each as long as it can be. */
+/** The number of ranges of at most `most` elements, each filled greedily. */
 function shardsOfAtMost(pieces: readonly number[], most: number): number {
   let shards = 1;
   let length = 0;

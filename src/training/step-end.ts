@@ -1,15 +1,18 @@
-/** What ends a step, whoever computes it: the losses' means, the gradient's norm, and the update that follows from it. */
+/**
+ * The end of a step: mean losses, gradient norm, and the update that follows from them. Used by the run and by
+ * replays.
+ */
 import type { RunConfig } from "../api/run-config.ts";
 import type { Update } from "./optimizer.ts";
 import { learningRates } from "./schedule.ts";
 
-/** In nats, over tokens, which have so many bytes of text; null where it is not finite. */
+/** `lossSum` in nats over `tokens`, whose text has `bytes`; null if not finite. */
 export type LossSum = { lossSum: number | null; tokens: number; bytes: number };
 
-/** A mean; null where the sum is not finite. */
+/** Mean loss in nats; null if the sum is not finite. */
 export type Loss = { perToken: number | null; perByte: number | null };
 
-/** Mean loss: sums in f64, in the given order. */
+/** Mean loss, summed in f64 in the given order. */
 export function meanLoss(parts: readonly LossSum[]): Loss {
   let [lossSum, tokens, bytes] = [0, 0, 0];
   for (const part of parts) {
@@ -22,7 +25,7 @@ export function meanLoss(parts: readonly LossSum[]): Loss {
   return { perToken: per(tokens), perByte: per(bytes) };
 }
 
-/** The update of `step`, of the squared norms of all chunks in order; undefined where their sum is not finite. */
+/** The update of `step`, from the squared norms of all chunks in order; undefined if their sum is not finite. */
 export function updateOf(
   { optimizer, steps }: Pick<RunConfig, "optimizer" | "steps">,
   step: number,

@@ -1,6 +1,6 @@
 /**
- * The parameters of the step that is due, as a trainer has them: kept while its microbatches last, asked for
- * ahead of the next step, and taken as differences where the link is slow.
+ * Pulls a step's parameters: keeps them for all its microbatches, requests those of the next step ahead of time, and
+ * pulls differences if the link is slow.
  */
 import { type Frame, frameBytes } from "../api/frame.ts";
 import type { Lease } from "../api/lease.ts";
@@ -11,7 +11,7 @@ import type { PhaseClock } from "./phase-clock.ts";
 import { letGoOf, type ParameterFrame } from "./pulled-parameters.ts";
 import type { TrainingService } from "./service.ts";
 
-/** So long a shard waits at a time for a step that is to come. */
+/** How long a shard holds a request for a step that it has not reached. */
 const AHEAD_MS = 10_000;
 
 type Step = Pick<Lease, "step" | "rewinds">;
@@ -21,18 +21,21 @@ export class StepPulls {
   readonly #clock: PhaseClock;
   readonly #isNear: boolean;
   #pulled: (StepParameters & Step) | undefined;
-  /** The frames of the step to come, asked for before it is there. */
+  /** The frames of the next step, requested before it exists. */
   #ahead: (Step & { frames: Promise<ParameterFrame[]> }) | undefined;
   readonly #link = new LinkPace();
 
-  /** `isNear`: in an edge's isolate, which is near the shards, and has no room for differences or a second step. */
+  /**
+   * `isNear`: the trainer runs in an edge's isolate, which is close to the shards and has no room for differences or
+   * a second step.
+   */
   constructor(service: TrainingService, clock: PhaseClock, isNear: boolean) {
     this.#service = service;
     this.#clock = clock;
     this.#isNear = isNear;
   }
 
-  /** Those of the step, whose weights are packed in `panelBytes` at most. */
+  /** The parameters of `step`, with at most `panelBytes` of packed weights. */
   async pull(
     { shards }: RunPlan,
     { step, rewinds }: Step,
@@ -40,7 +43,7 @@ export class StepPulls {
   ): Promise<StepParameters> {
     const known = this.#pulled;
     if (known && isSame(known, { step, rewinds })) return known;
-    // A base becomes what is pulled.
+    // The previous step's frames are overwritten with the new ones.
     const bases = this.#link.isSlow ? this.#takeFrames(step - 1) : [];
     const ahead = this.#ahead;
     this.letGo();
@@ -67,8 +70,9 @@ export class StepPulls {
   }
 
   /**
-   * Nothing of the step is left to compute, or will be soon: ask for the next one's parameters, which come the moment that
-   * they are there. Not where a second step has no room beside the first, nor where it travels as the difference to it.
+   * Requests the next step's parameters, which arrive as soon as they exist. Called when nothing of the step is left
+   * to compute, or will be soon. Does nothing if there is no room for a second step, or if the frames of this step
+   * are the base of a difference.
    */
   pullAhead({ config, shards }: RunPlan, { step, rewinds }: Step): void {
     if (this.#isNear || this.#link.isSlow || step >= config.steps) return;
@@ -82,12 +86,12 @@ export class StepPulls {
         }),
       ),
     );
-    // Where it is refused, it is asked for again when it is wanted.
+    // On an error, `pull` requests it again.
     frames.catch(() => {});
     this.#ahead = { ...next, frames };
   }
 
-  /** Let go of what the next microbatch of the step would have used. */
+  /** Frees the parameters and packed weights of the step. */
   letGo(): void {
     const pulled = this.#pulled;
     this.#pulled = undefined;
@@ -97,7 +101,7 @@ export class StepPulls {
     pulled.packedWeights.free();
   }
 
-  /** The frames of `step`, if those are at hand and whole; nobody else has them then. */
+  /** The frames of `step`, if all are kept and complete with digests. The caller owns them then. */
   #takeFrames(step: number): Frame[] {
     const pulled = this.#pulled;
     if (pulled?.step !== step) return [];
@@ -115,7 +119,7 @@ function isSame(one: Step, other: Step): boolean {
   return one.step === other.step && one.rewinds === other.rewinds;
 }
 
-/** Of a step that is only half there, nobody keeps the other half. */
+/** All frames of a step; if one fails, the others are given up. */
 async function allFrames(
   pulls: readonly Promise<ParameterFrame>[],
 ): Promise<ParameterFrame[]> {

@@ -1,7 +1,7 @@
 /**
- * The fixed tree of a step's microbatches, cut below its top: each subtree is of so many neighbours, a power of two,
- * the last of what is left. Their sums, added up in the same fixed tree, come to the bytes of the whole tree: it
- * splits at powers of two, and so at multiples of the subtrees' size as long as there is more than one of them.
+ * Subtrees of the reduction tree: each covers `subtree` neighbouring microbatches, a power of two, the last one the
+ * rest. Summing the subtrees' sums in the same fixed tree gives the bytes of the whole tree, since the tree splits at
+ * powers of two, and thus at multiples of the subtree's size while there is more than one.
  */
 import type { RunConfig } from "../api/run-config.ts";
 
@@ -10,7 +10,7 @@ export type Neighbours = { first: number; count: number };
 
 type Cut = Pick<RunConfig, "microbatches" | "subtree">;
 
-/** In order; none where shards take all pushes themselves. */
+/** The subtrees in order; empty if shards receive all pushes themselves. */
 export function subtreesOf({ microbatches, subtree }: Cut): Neighbours[] {
   if (!subtree) return [];
   return Array.from(
@@ -22,13 +22,13 @@ export function subtreesOf({ microbatches, subtree }: Cut): Neighbours[] {
   );
 }
 
-/** What speaks against it. */
+/** What is wrong with `subtree`, as messages. */
 export function subtreeProblems({ microbatches, subtree }: Cut): string[] {
   if (subtree === undefined) return [];
   const isPower =
     Number.isInteger(subtree) && subtree > 1 && (subtree & (subtree - 1)) === 0;
   if (isPower && subtree < microbatches) return [];
   return [
-    `Expected \`subtree\` to be a power of two below the ${microbatches} microbatches of a step, got ${subtree}; leave it out and shards take all pushes themselves`,
+    `Expected \`subtree\` to be a power of two below the ${microbatches} microbatches of a step, got ${subtree}; leave it out to send all pushes to the shards`,
   ];
 }

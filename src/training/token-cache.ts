@@ -1,4 +1,4 @@
-/** Pages of a corpus, so that a trainer's token windows cost few requests. */
+/** Caches pages of a corpus, so that reading a trainer's token windows takes few requests. */
 import type { PinnedDataset } from "../api/dataset.ts";
 import type { ReadTokens, Tokens } from "./data.ts";
 
@@ -7,7 +7,7 @@ const MAX_PAGES = 64;
 
 type CachedDataset = Pick<PinnedDataset, "tokens" | "tokenizer">;
 
-/** Bytes that a cache of a corpus holds at most. */
+/** The most bytes that the cache of a corpus holds. */
 export function cachedTokenBytes(dataset: CachedDataset): number {
   return Math.min(
     dataset.tokens * bytesPerToken(dataset),
@@ -24,8 +24,8 @@ export function bytesPerToken({
 }
 
 /**
- * Reads windows through pages of 64 KiB and keeps the 64 pages used last, 4 MiB. Windows that miss the same
- * page at the same time share one request.
+ * Reads windows through pages of 64 KiB, and keeps the 64 most recently used, 4 MiB. Concurrent reads of a missing
+ * page share one request.
  */
 export class TokenCache {
   readonly #read: ReadTokens;
@@ -35,7 +35,7 @@ export class TokenCache {
   /** In order of use, the latest last. */
   readonly #pages = new Map<number, Promise<Tokens>>();
 
-  /** `read` is never asked for more than the dataset has. */
+  /** `read` is only called with ranges within the dataset. */
   constructor(dataset: CachedDataset, read: ReadTokens) {
     this.#tokens = dataset.tokens;
     this.#pageTokens = PAGE_BYTES / bytesPerToken(dataset);

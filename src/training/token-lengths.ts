@@ -1,10 +1,10 @@
-/** How many bytes of text each id stands for, so that losses can be told per byte. */
+/** The number of text bytes of each token id, to report losses per byte. */
 import type { PinnedDataset } from "../api/dataset.ts";
 import type { ModelShape } from "../api/run-config.ts";
 import { readTokenizerJson } from "../tokenizers/tokenizer-json.ts";
 import type { TrainingService } from "./service.ts";
 
-/** One byte each, where tokens are bytes; else as the tokenizer says. */
+/** All 1 if tokens are bytes; otherwise from the dataset's tokenizer. */
 export async function readTokenLengths(
   service: Pick<TrainingService, "tokenizer">,
   dataset: PinnedDataset,

@@ -1,8 +1,8 @@
 /**
- * The loop of every trainer. A lease names a microbatch; parameters come from the shards at the
- * lease's step, the gradient goes back to them, and the completion, once every shard has
- * acknowledged, brings the next leases. Who has another at hand computes it while what came of the
- * last is on its way, and lets that have its turns. A crash anywhere only loses leases, which are given again.
+ * The loop of every trainer. A lease names a microbatch; the trainer pulls the parameters of the lease's step from
+ * the shards, pushes the gradient, and, when every shard has acknowledged, sends the completion, whose answer has the
+ * next leases. A trainer that holds a second lease computes it while the first result is still being sent, and pauses
+ * for its network connections meanwhile. A crash only loses leases, which are given out again.
  */
 import { AppError } from "../api/errors.ts";
 import type {
@@ -29,37 +29,37 @@ export type TrainingOutcome = "ended" | "stopped" | "out-of-budget";
 
 export type TrainingBounds = {
   signal?: AbortSignal;
-  /** Stop taking leases after so long. */
+  /** Take no more leases after this time. */
   budgetMs?: number;
-  /** Told of each microbatch that the run has taken. */
+  /** Called for each completion that the run accepted. */
   onCompleted?: (lease: Lease, completion: Completion) => void;
 };
 
-/** Resolves when what else a trainer's thread has to do, its sockets above all, has had a turn. */
+/** Resolves after the thread's other work, above all its sockets, has had a turn. */
 export type Turn = () => Promise<void>;
 
-/** The account of a trainer that shares its isolate with others. */
+/** Memory accounting of a trainer that shares its isolate with others. */
 export type TrainerAccount = {
   /**
-   * A microbatch begins, and what it needs takes the place of what the one before did; resolves when there is room
-   * for it. Errors: `unavailable`
+   * Called before a microbatch; resolves when its memory is reserved, in place of that of the previous one. Errors:
+   * `unavailable`
    */
   begin(memory: TrainerMemory): Promise<void>;
-  /** It is over, and nothing on its way. What the next may use stays, until `drop` is called. */
+  /** Called when nothing is being computed or sent. What the next microbatch may use is kept until `drop` is called. */
   end(memory: TrainerMemory, drop: () => void): void;
 };
 
-/** What a trainer has of its run as soon as it has a lease. */
+/** What a trainer knows about its run from its first lease on. */
 type Work = {
   createdMs: number;
   plan: RunPlan;
   memory: TrainerMemory;
   tokens: TokenCache;
-  /** Bytes of each id. */
+  /** Number of text bytes of each token id. */
   tokenLengths: Uint8Array;
 };
 
-/** One trainer of one run. `train` may be called again: it goes on where it stopped. */
+/** One trainer of one run. `train` may be called again, and continues where it stopped. */
 export class RunTrainer {
   readonly #service: TrainingService;
   readonly #identity: LeaseRequest;
@@ -68,23 +68,23 @@ export class RunTrainer {
   #work: Work | undefined;
   readonly #clock = new PhaseClock();
   readonly #pulls: StepPulls;
-  /** At hand. */
+  /** Leases to compute next. */
   #leases: Lease[] = [];
-  /** Being computed. */
+  /** The lease being computed. */
   #current: Lease | undefined;
-  /** What came of a lease, on its way to the shards and the run. One at most: the next waits for it. */
+  /** The result being sent to the shards and the run. Only one at a time: the next waits for it. */
   #delivery: Delivery | undefined;
-  /** By the account. */
+  /** Whether `account.begin` was called without `account.end`. */
   #hasBegun = false;
-  /** It may be interrupted, and needs what it has. */
+  /** While computing, which may be interrupted by turns, parameters must not be freed. */
   #isComputing = false;
   #letsGoAfter = false;
-  /** Nothing is done but wait for the delivery. */
+  /** Whether the trainer is idle until the delivery has ended. */
   #isWaiting = false;
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
 
-  /** Where it has a `turn`, a microbatch is interrupted for it as long as something is on its way. */
+  /** With `turn`, computing is interrupted regularly while a result is being sent. */
   constructor(
     service: TrainingService,
     identity: LeaseRequest,
@@ -97,14 +97,14 @@ export class RunTrainer {
     this.#pulls = new StepPulls(service, this.#clock, account !== undefined);
   }
 
-  /** The run's state as last heard. */
+  /** The run's state in its latest answer. */
   get state(): RunState | undefined {
     return this.#state;
   }
 
   /**
-   * Compute leases until the run has ended, the signal comes or the budget is spent. Out of budget, something may be on
-   * its way still: `train` goes on, or `rest` waits for it.
+   * Computes leases until the run has ended, `signal` is aborted or the budget is spent. In the last case a result
+   * may still be being sent: call `train` again, or `rest`.
    */
   async train({
     signal,
@@ -134,7 +134,7 @@ export class RunTrainer {
     return "stopped";
   }
 
-  /** Nothing is on its way any more. Errors: those of the service */
+  /** Waits until nothing is being sent. Errors: those of the service */
   async rest(): Promise<void> {
     try {
       await this.#delivered();
@@ -143,13 +143,13 @@ export class RunTrainer {
     }
   }
 
-  /** Let go of what the next microbatch of the step would have used; after the one that is being computed, if any. */
+  /** Frees the step's parameters and packed weights; if a microbatch is being computed, after it. */
   letGo(): void {
     if (this.#isComputing) this.#letsGoAfter = true;
     else this.#pulls.letGo();
   }
 
-  /** No lease is at hand: what is on its way may bring one, or else the run does. */
+  /** Gets a lease: from the answer to the completion being sent, otherwise by asking the run. */
   async #ask(): Promise<void> {
     if (this.#delivery) return this.#delivered();
     this.#end();
@@ -157,7 +157,7 @@ export class RunTrainer {
     this.#heard(await this.#service.lease(request));
   }
 
-  /** Whether there is room for a lease ahead; unknown as long as there is none. */
+  /** Asks for a second lease if there is memory for it; not known before the first lease. */
   #wish(): { ahead?: true } {
     return this.#work?.memory.overlaps ? { ahead: true } : {};
   }
@@ -168,7 +168,7 @@ export class RunTrainer {
     this.#hasBegun = false;
   }
 
-  /** An old lease is let go, with those that came with it. */
+  /** Runs `act`; if the lease is outdated, drops all leases instead of throwing. */
   async #unlessOld(act: () => Promise<void>): Promise<void> {
     try {
       await act();
@@ -178,7 +178,7 @@ export class RunTrainer {
     }
   }
 
-  /** Wait for what is on its way. Errors: those of the service, but for an old lease */
+  /** Waits for the result being sent. Errors: those of the service, except for an outdated lease */
   async #delivered(): Promise<void> {
     const delivery = this.#delivery;
     if (!delivery) return;
@@ -191,14 +191,14 @@ export class RunTrainer {
     }
   }
 
-  /** One lease, up to where what came of it is on its way. */
+  /** Computes one lease, and starts sending its result. */
   async #compute(lease: Lease): Promise<void> {
     this.#current = lease;
     try {
       if (
         (lease.createdMs ?? this.#work?.createdMs) !== this.#work?.createdMs
       ) {
-        // Its run was removed, and another has its id.
+        // The run was deleted, and another created with its id.
         await this.rest();
         this.#work = undefined;
         this.letGo();
@@ -245,17 +245,17 @@ export class RunTrainer {
       told,
       () => {
         if (this.#isWaiting) this.#clock.lap("push", told.phases);
-        // Whoever has the last may end the step with it.
+        // The last microbatch is likely to end the step.
         const { microbatches } = plan.config;
         if (lease.kind === "train" && lease.index === microbatches - 1)
           this.#pulls.pullAhead(plan, lease);
       },
     );
-    // Computing keeps a thread from its sockets: first what is on its way is written.
+    // Computing blocks the thread's sockets: let the requests be written first.
     if (this.#leases.length > 0) await (this.#turn ?? nextTurn)();
   }
 
-  /** What is on its way has its turns. */
+  /** Runs `steps`, with turns for the sockets while a result is being sent. */
   async #inTurns<T>(steps: Steps<T>): Promise<T> {
     this.#isComputing = true;
     try {
@@ -283,7 +283,7 @@ export class RunTrainer {
     };
   }
 
-  /** What the run answers to a completion. Errors: those of the service */
+  /** Takes the run's answer to a completion. Errors: those of the service */
   async #told({ lease, told, answer }: Delivery): Promise<void> {
     const response = await answer;
     this.#onCompleted?.(lease, told);
@@ -292,7 +292,7 @@ export class RunTrainer {
     this.#heard(response);
   }
 
-  /** Leases that are new are at hand from now on. */
+  /** Queues the answer's leases, except those already held. */
   #heard({ state, lease, ahead }: LeaseResponse): void {
     this.#state = state;
     for (const each of [lease, ahead]) {
@@ -316,7 +316,7 @@ function isSame(
   );
 }
 
-/** The event loop has had its turn. */
+/** Resolves in the next turn of the event loop. */
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -1,6 +1,6 @@
 /**
- * Muon in a shard. Gradients come slice by slice, and a matrix may lie across several: its momentum and
- * direction are made piece by piece, and where its last piece has come, the matrix is updated whole.
+ * Muon in a shard. Gradients arrive in slices, and a matrix may span several: its momentum and direction are computed
+ * piece by piece, and the matrix is updated as a whole after its last piece.
  */
 import type { Pointer, Region } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -17,7 +17,7 @@ export class WholeMatrices {
   readonly #geometry: ShardGeometry;
   readonly #state: ShardState;
   readonly #update: Update;
-  /** f32 [length of the matrix]: the direction, as far as it has come. It outlives a slice's scope. */
+  /** f32 [length of the matrix]: the direction, filled piece by piece. Outlives a slice's arena scope. */
   #direction: Region | undefined;
 
   constructor(geometry: ShardGeometry, state: ShardState, update: Update) {
@@ -26,7 +26,7 @@ export class WholeMatrices {
     this.#update = update;
   }
 
-  /** The mean gradient of a part of the shard's matrices, f32 [part.length]. Parts come in order. */
+  /** Takes the mean gradient of a part of the shard's matrices, f32 [part.length]. Parts must come in order. */
   take(gradient: Pointer, part: ElementRange): void {
     const { table, range } = this.#geometry;
     for (const tensor of table.tensors) {
@@ -41,13 +41,13 @@ export class WholeMatrices {
     }
   }
 
-  /** Gives the room of a matrix back that was broken off in. */
+  /** Frees the direction of a matrix that was left unfinished. */
   end(): void {
     this.#direction?.free();
     this.#direction = undefined;
   }
 
-  /** `[at, at + length)` of the tensor. */
+  /** Takes elements `[at, at + length)` of the tensor. */
   #takePiece(
     tensor: ParameterTensor,
     gradient: Pointer,
@@ -87,7 +87,7 @@ export class WholeMatrices {
     this.end();
   }
 
-  /** Of the whole tensor. */
+  /** The momentum of the whole tensor. */
   #momentum({ offset, length }: ParameterTensor): Float32Array {
     const { start, moments } = this.#state.groups.find(
       ({ group }) => group === "matrix",

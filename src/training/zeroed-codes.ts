@@ -1,4 +1,4 @@
-/** What becomes of a layer's dY in four bits: how much of it zero, though it was none. */
+/** How much of a layer's output gradient dY is rounded to zero in MXFP4. */
 import {
   GEMM_RECIPES,
   type GemmRecipe,
@@ -10,7 +10,7 @@ import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { ObservedLayer } from "./observed-layers.ts";
 
-/** Of dY, which zeros that were none; by whether it was rotated, and how it was rounded. */
+/** Share of nonzero elements of dY that become zero, by rotation and rounding. */
 export type ZeroedShares = {
   nearest: number;
   rotatedNearest: number;
@@ -25,16 +25,16 @@ export function zeroedShares({ dOutput }: ObservedLayer): ZeroedShares {
   };
 }
 
-/** What becomes of values in blocks. */
+/** Statistics of quantized values. */
 export type Codes = {
-  /** Shares of them. */
+  /** Shares of the elements. */
   zeroed: number;
   clipped: number;
-  /** How many blocks have each exponent of a scale. */
+  /** Number of blocks by the exponent of their scale. */
   scales: Map<number, number>;
 };
 
-/** `values`, f32 of whole segments, as the first operand of a product of `recipe`. */
+/** Quantizes `values`, f32 of whole segments, as the first operand of a product of `recipe`. */
 export function codesOf(
   values: Float32Array<ArrayBuffer>,
   recipe: Extract<GemmRecipe, `mxfp4${string}`>,

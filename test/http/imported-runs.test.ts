@@ -107,7 +107,7 @@ test("another model, or none, is refused", async () => {
     "invalid_config",
   );
   expect(detail).toContain(
-    "Expected `layers` of the model that the run goes on from, 1, or not to be told, got 3",
+    "Expected `layers` to be that of the model in `from`, 1, or left out, got 3",
   );
   const config = await (await BUCKET.get("files/mine/config.json"))!.text();
   await BUCKET.put(
@@ -215,12 +215,12 @@ describe("a checkpoint of state=full", () => {
     [
       "another optimizer",
       { optimizer: { name: "adamw" } },
-      "whose state it is, muon, got adamw",
+      "to be muon, whose state is in the checkpoint, got adamw",
     ],
     [
       "another size",
       { model: { layers: 2 } },
-      "Expected `layers` of the model that the run goes on from, 1",
+      "Expected `layers` to be that of the model in `from`, 1",
     ],
   ])("is refused with %s", async (_, changes, said) => {
     const { dataset } = await interrupted();

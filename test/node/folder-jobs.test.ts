@@ -367,7 +367,7 @@ test.each<[string, object, string]>([
   [
     "llama",
     { ...FP4, options: { for: "vllm" }, result: "gpt2" },
-    "no file or folder yet",
+    "a name that no file or folder has",
   ],
 ])("%s as %j is refused before it begins", async (source, request, detail) => {
   const created = client.createJob({ ...(request as JobOperation), source });

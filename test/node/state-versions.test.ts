@@ -110,7 +110,7 @@ test("a run that was under way has ended, and says why nobody goes on with it", 
   for (const { status, code, text } of refused) {
     expect([status, code]).toEqual([409, "state_version"]);
     expect(text).toContain(
-      "Expected a run that this release of mxfp4-edge can go on with, got one of an earlier release",
+      "Expected a run that this release of mxfp4-edge can continue, got one of an earlier release",
     );
   }
 });

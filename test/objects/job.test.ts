@@ -382,6 +382,6 @@ test("SHA-256 of many ranges of a file, by one read of it", async () => {
   expect(await digestsOf(etag)).toEqual(await Promise.all(expected));
   expect(reads).toEqual([{ offset: 10, length: 3991 }]);
   await expect(digestsOf("another")).rejects.toThrow(
-    "Expected digests as it was written, got another",
+    "Expected digests as the job wrote it, got another version",
   );
 });

@@ -76,7 +76,7 @@ test("what a later version left is refused, and stays", () =>
   withStorage((storage) => {
     SECOND.ensure(storage);
     expect(() => FIRST.open(storage)).toThrow(
-      "Expected state of at most version 1, got version 2, which a later release of mxfp4-edge wrote: deploy that one",
+      "Expected state of at most version 1, got version 2, which a later release of mxfp4-edge wrote: deploy that release",
     );
     expect(noted(storage)).toBe(2);
   }));

@@ -114,7 +114,7 @@ test("a run takes the vocabulary of its dataset, and no other", async () => {
     "invalid_config",
   );
   expect(detail).toBe(
-    `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or not to be told, got 256`,
+    `Expected \`vocabulary\` to be that of dataset "${name}", ${vocabulary}, or left out, got 256`,
   );
   expect((await create({ vocabulary })).status).toBe(201);
 });

@@ -79,7 +79,7 @@ test.each([
   ],
   [
     { model: { width: 1024 } },
-    /matrices of at most 2359296 parameters, since a shard has them whole, got 3145728 in transformer\.h\.0\.attn\.c_attn\.weight/,
+    /matrices of at most 2359296 parameters, since a matrix is never split between shards, got 3145728 in transformer\.h\.0\.attn\.c_attn\.weight/,
   ],
 ])("%j is refused with what was expected and what came", (request, message) => {
   expect(() => configOf(request)).toThrow(message);

@@ -47,7 +47,9 @@ test("more ids than a run's tokens can be are refused by their number", async ()
   expect(await headOf(gguf)).toBeGreaterThan(MIB);
   await expect(tokenizerIn(gguf)).rejects.toMatchObject({
     code: "invalid_config",
-    message: expect.stringMatching(/at most 65536 ids .*, got one of 65537$/),
+    message: expect.stringMatching(
+      /vocabulary of at most 65536 ids.*, got 65537$/,
+    ),
   });
 });
 

@@ -1,16 +1,19 @@
-/** Which datasets exist, and how far those are that get a tokenizer of their own. */
+/** The datasets that exist, and the progress of those whose tokenizer is being trained. */
 import { AppError } from "../../api/errors.ts";
 import type { PinnedDataset } from "../../api/dataset.ts";
 import type { LooseKeys } from "./loose-keys.ts";
 import { keysOf, type StoredDataset } from "./stored-dataset.ts";
 import { LEASE_MS } from "./sweep-alarm.ts";
 
-/** How a dataset's training ended. */
+/** The outcome of training a dataset's tokenizer. */
 export type Tokenized =
   | Pick<PinnedDataset, "digest" | "tokens" | "vocabulary">
   | { error: NonNullable<StoredDataset["error"]> };
 
-/** What whoever makes tokens shall do: go on, leave what it has made to the dataset, or take it back. */
+/**
+ * What the object that makes a dataset's tokens does next: continue, leave its results to the dataset, or delete
+ * them.
+ */
 export type TokenizingState = "under way" | "over" | "gone";
 
 export class DatasetList {
@@ -40,7 +43,7 @@ export class DatasetList {
     );
   }
 
-  /** By name, behind `after`. */
+  /** In order of name, those after `after`. */
   page(limit: number, after: string): StoredDataset[] {
     const rows = this.#sql.exec<{ dataset: string }>(
       "SELECT dataset FROM datasets WHERE name > ? ORDER BY name LIMIT ?",
@@ -51,8 +54,8 @@ export class DatasetList {
   }
 
   /**
-   * Enter a dataset whose text is stored. The same content again keeps the first entry; what gets
-   * no entry does not stay. Errors: `dataset_differs`, `unavailable`
+   * Adds a dataset whose text is stored. If the same content is already there, that entry stays; a text without an
+   * entry is deleted. Errors: `dataset_differs`, `unavailable`
    */
   async add(
     entry: StoredDataset,
@@ -70,7 +73,7 @@ export class DatasetList {
     if (!present) {
       throw new AppError(
         "unavailable",
-        `Expected an upload with a sign of life every ${LEASE_MS / 1000} seconds, got none for longer; repeat the request`,
+        `Expected an upload that goes on within ${LEASE_MS / 1000} seconds at any time, got a longer pause; repeat the request`,
       );
     }
     if (present.textDigest === entry.textDigest) {
@@ -82,7 +85,10 @@ export class DatasetList {
     );
   }
 
-  /** Returns what it was. Errors: `dataset_not_found`, `dataset_in_use` while a run that has not ended pins it */
+  /**
+   * Removes a dataset and returns it. Errors: `dataset_not_found`; `dataset_in_use` if a run that has not ended uses
+   * it
+   */
   async remove(name: string): Promise<StoredDataset> {
     const removed = this.get(name);
     const [user] = this.#sql.exec<{ run: string }>(
@@ -100,7 +106,7 @@ export class DatasetList {
     return removed;
   }
 
-  /** So much of the work on the upload under `key` is done. */
+  /** Stores the progress, from 0 to 1, of the work on the upload under `key`. */
   noteProgress(name: string, key: string, progress: number): TokenizingState {
     const dataset = this.find(name);
     if (dataset?.key !== key) return "gone";
@@ -109,7 +115,7 @@ export class DatasetList {
     return "under way";
   }
 
-  /** The tokens are there, or there will be none; the text goes. Repeating it changes nothing. */
+  /** Ends the training: the tokens are ready or it failed. Deletes the text. Idempotent. */
   async endTraining(
     name: string,
     key: string,

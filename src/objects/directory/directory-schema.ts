@@ -30,7 +30,7 @@ export const DIRECTORY_SCHEMA = new Schema("datasets", [
       );
     `),
 
-  // Datasets have states, and more tokenizers than bytes; those that are there are ready.
+  // Datasets have states and tokenizers; existing ones are ready, and their tokens are bytes.
   (sql) =>
     sql.exec(
       `UPDATE datasets SET dataset = json_set(dataset,

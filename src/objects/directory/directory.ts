@@ -1,6 +1,6 @@
 /**
- * Which datasets, runs and jobs exist. One object in all, so that "no run uses this dataset" and
- * "this dataset may go" are decided in one place. Its alarm sweeps blobs that no dataset has.
+ * Which datasets, runs and jobs exist. A single object, so that "no run uses this dataset" and "this dataset is
+ * removed" are decided in one place. Its alarm deletes blobs that belong to no dataset.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, toResult } from "../../api/errors.ts";
@@ -67,20 +67,20 @@ function directoryMethods(
     findDataset: (name: string): StoredDataset | null =>
       datasets.find(name) ?? null,
 
-    /** An upload in parts begins, which is taken back unless it goes on and ends. */
+    /** A multipart upload begins; it is aborted unless it is renewed and ends. */
     beginParts: (uploadId: string, key: string) => uploads.enter(uploadId, key),
 
-    /** It is still under way. */
+    /** The upload is still in progress. */
     renewParts: (uploadId: string) => uploads.renew(uploadId),
 
-    /** It is whole, or taken back. */
+    /** The upload is complete or aborted. */
     endParts: (uploadId: string) => uploads.leave(uploadId),
 
-    /** Enter an upload whose parts callers send; false where one of its name is under way. */
+    /** Adds an upload whose parts callers send; false if one with its name is in progress. */
     beginFileUpload: (entry: StoredUpload, key: string) =>
       fileUploads.enter(entry, key),
 
-    /** It, and the parts that came; null when there is none under way. */
+    /** The upload and the parts received; null if there is none in progress. */
     findFileUpload(
       file: string,
       upload: string,
@@ -89,23 +89,23 @@ function directoryMethods(
       return found && { ...found, parts: fileUploads.parts(found.uploadId) };
     },
 
-    /** Another part of this number is on its way. */
+    /** A part with this number is about to be replaced. */
     forgetFilePart: (uploadId: string, part: number) =>
       fileUploads.forgetPart(uploadId, part),
 
-    /** A part came. Errors: `upload_not_found` */
+    /** A part was received. Errors: `upload_not_found` */
     addFilePart: (uploadId: string, part: StoredPart) =>
       fileUploads.addPart(uploadId, part),
 
-    /** All of its parts must come again. */
+    /** All parts of the upload must be sent again. */
     forgetFileParts: (uploadId: string) => fileUploads.forgetParts(uploadId),
 
     datasets: (limit: number, after: string) => datasets.page(limit, after),
 
-    /** An upload begins, whose blob goes unless it ends in a dataset. */
+    /** An upload begins; its blob is deleted unless it becomes a dataset. */
     beginUpload: (key: string) => looseKeys.enter(key),
 
-    /** The upload is still under way. */
+    /** The upload is still in progress. */
     renewUpload: (key: string) => looseKeys.renew(key),
 
     addDataset: (entry: StoredDataset) => datasets.add(entry),
@@ -119,8 +119,8 @@ function directoryMethods(
       datasets.endTraining(name, key, outcome),
 
     /**
-     * Enter a run and pin its dataset. Repeating it changes nothing; a name is for good, so that the run, which is
-     * told it too, has the same. Errors: `dataset_differs`; `wrong_state`, a run of this id has another name
+     * Adds a run and pins its dataset. Idempotent; the name can never change, since the run's object stores it too.
+     * Errors: `dataset_differs`; `wrong_state` if a run with this id has another name
      */
     addRun(
       run: string,
@@ -163,7 +163,7 @@ function directoryMethods(
       sql.exec("DELETE FROM runs WHERE run = ?", run);
     },
 
-    /** The latest first. */
+    /** In order of creation, newest first. */
     runs(): RunSummary[] {
       const rows = sql.exec<{
         run: string;

@@ -1,18 +1,18 @@
 /**
- * Uploads of files that callers send in parts, over as many requests and for as long as it takes. The bucket
- * tells no parts of an upload that is under way, so they stand here; one that nobody sends to for a day goes.
+ * Uploads of files that callers send in parts, over any number of requests and any time. R2 cannot list the parts of
+ * an unfinished upload, so they are recorded here. An upload to which nothing is sent for a day is aborted.
  */
 import { AppError } from "../../api/errors.ts";
 import type { FileUpload, UploadPart } from "../../api/tensors.ts";
 import { PARTS_LEASE_MS } from "./sweep-alarm.ts";
 import type { UnfinishedUploads } from "./unfinished-uploads.ts";
 
-/** An upload, R2's id of it, and what marks the file that it becomes. */
+/** An upload with its R2 id; `mark` identifies the file that results from it. */
 export type StoredUpload = Omit<FileUpload, "parts"> & {
   uploadId: string;
   mark: string;
 };
-/** With the ETag by which R2 knows it. */
+/** A part with its R2 ETag. */
 export type StoredPart = UploadPart & { etag: string };
 
 export class FileUploads {
@@ -24,7 +24,7 @@ export class FileUploads {
     this.#unfinished = unfinished;
   }
 
-  /** Enter one that nobody sends to yet; false where one of its name is under way. */
+  /** Adds a new upload; false if one with its name is in progress. */
   async enter(entry: StoredUpload, key: string): Promise<boolean> {
     const { file, upload, bytes, partBytes, uploadId, mark } = entry;
     if (this.find(file, upload)) return false;
@@ -41,7 +41,7 @@ export class FileUploads {
     return true;
   }
 
-  /** One that is under way, or null. */
+  /** An upload in progress, or null. */
   find(file: string, upload: string): StoredUpload | null {
     const [row] = this.#sql.exec<StoredUpload>(
       `SELECT upload_id AS uploadId, file, upload, bytes, part_bytes AS partBytes, mark
@@ -52,7 +52,7 @@ export class FileUploads {
     return row ?? null;
   }
 
-  /** By number. */
+  /** In order of part number. */
   parts(uploadId: string): StoredPart[] {
     return this.#sql
       .exec<StoredPart>(
@@ -62,7 +62,7 @@ export class FileUploads {
       .toArray();
   }
 
-  /** In place of what came under its number. Errors: `upload_not_found`, it is over by now */
+  /** Adds a part, or replaces the one with its number. Errors: `upload_not_found` if the upload has ended */
   addPart(uploadId: string, { part, bytes, digest, etag }: StoredPart): void {
     const [upload] = this.#sql.exec(
       "SELECT 1 FROM file_uploads WHERE upload_id = ?",
@@ -71,7 +71,7 @@ export class FileUploads {
     if (!upload) {
       throw new AppError(
         "upload_not_found",
-        `Expected an upload that is under way, got one that ended while part ${part} came`,
+        `Expected an upload in progress, got one that ended while part ${part} was being received`,
       );
     }
     this.#sql.exec(
@@ -85,7 +85,7 @@ export class FileUploads {
     this.#unfinished.renew(uploadId, PARTS_LEASE_MS);
   }
 
-  /** It is about to be replaced, and what comes may break off. */
+  /** Called before a part is replaced, since the new one may be interrupted. */
   forgetPart(uploadId: string, part: number): void {
     this.#sql.exec(
       "DELETE FROM file_parts WHERE upload_id = ? AND part = ?",
@@ -94,7 +94,7 @@ export class FileUploads {
     );
   }
 
-  /** All must come again. */
+  /** All parts must be sent again. */
   forgetParts(uploadId: string): void {
     this.#sql.exec("DELETE FROM file_parts WHERE upload_id = ?", uploadId);
   }

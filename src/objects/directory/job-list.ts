@@ -1,4 +1,4 @@
-/** Which jobs exist, for lists of them. What a job is and where it stands, its own object knows. */
+/** The jobs that exist, for listing. Each job's own object knows its request and state. */
 export type JobEntry = { job: string; createdMs: number };
 
 export class JobList {
@@ -8,7 +8,7 @@ export class JobList {
     this.#sql = sql;
   }
 
-  /** Repeating it changes nothing. */
+  /** Idempotent. */
   add({ job, createdMs }: JobEntry): void {
     this.#sql.exec(
       "INSERT INTO jobs VALUES (?, ?) ON CONFLICT DO UPDATE SET created_ms = excluded.created_ms",
@@ -21,7 +21,10 @@ export class JobList {
     this.#sql.exec("DELETE FROM jobs WHERE job = ?", job);
   }
 
-  /** The newest first, behind `after` if it is told: a place, which is the same whatever comes and goes. */
+  /**
+   * Newest first, those after `after` if given. `after` is a position, so pages stay consistent when jobs come and
+   * go.
+   */
   page(limit: number, after: JobEntry | null): JobEntry[] {
     const { job, createdMs } = after ?? {
       job: "",

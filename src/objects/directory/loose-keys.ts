@@ -1,16 +1,16 @@
 /**
- * Keys of the bucket that no entry of the directory has: of uploads under way, and of what was removed.
- * A key is entered before its blob is put, and leaves in the transaction that enters what owns it; so
- * whatever dies in between, the blob goes once nobody has renewed its key for LEASE_MS.
+ * Keys in the bucket that belong to no directory entry: of uploads in progress, and of removed entries. A key is
+ * added before its blob is written, and leaves in the transaction that adds its owner. So whatever crashes in
+ * between, the blob is deleted once its key has not been renewed for LEASE_MS.
  */
 
 import { LEASE_MS, setSweepAlarm } from "./sweep-alarm.ts";
 
-/** Of a lease that is over for good: the blob may go, and the key cannot be renewed or claimed. */
+/** `until_ms` of a key that cannot be renewed or claimed any more, so that its blob may be deleted. */
 const OVER = 0;
-/** How many keys one call to R2 may delete. */
+/** The most keys that one call to R2 can delete. */
 const MAX_KEYS = 1000;
-/** After a sweep that the bucket did not allow. */
+/** Pause after a sweep in which R2 failed. */
 const RETRY_MS = 60_000;
 
 export class LooseKeys {
@@ -22,7 +22,7 @@ export class LooseKeys {
     this.#bucket = bucket;
   }
 
-  /** Enter the key of an upload, before it begins. */
+  /** Adds the key of an upload, before it begins. */
   async enter(key: string): Promise<void> {
     this.#storage.sql.exec(
       "INSERT INTO loose_keys (key, until_ms) VALUES (?, ?)",
@@ -32,7 +32,7 @@ export class LooseKeys {
     await setSweepAlarm(this.#storage);
   }
 
-  /** The upload goes on. */
+  /** The upload is still in progress. */
   renew(key: string): void {
     this.#storage.sql.exec(
       `UPDATE loose_keys SET until_ms = ? WHERE key = ? AND until_ms > ${OVER}`,
@@ -41,7 +41,7 @@ export class LooseKeys {
     );
   }
 
-  /** The blob is there, and gets an owner in this transaction; false when its lease was over. */
+  /** The blob is written, and gets an owner in this transaction; false if the key's lease had ended. */
   claim(key: string): boolean {
     const claimed = this.#storage.sql.exec(
       `DELETE FROM loose_keys WHERE key = ? AND until_ms > ${OVER} RETURNING key`,
@@ -50,7 +50,7 @@ export class LooseKeys {
     return claimed.toArray().length > 0;
   }
 
-  /** The blob has no owner any more, or shall have none: it goes, now or by an alarm. */
+  /** The blob has lost its owner, or gets none: it is deleted, now or by an alarm. */
   async release(key: string): Promise<void> {
     this.#storage.sql.exec(
       `INSERT OR REPLACE INTO loose_keys (key, until_ms) VALUES (?, ${OVER})`,
@@ -60,10 +60,10 @@ export class LooseKeys {
     await this.sweep();
   }
 
-  /** Delete the blobs whose leases are over. Repeating it, also half done, does no harm. */
+  /** Deletes the blobs whose leases have ended. Idempotent, also if interrupted. */
   async sweep(): Promise<void> {
     const { sql } = this.#storage;
-    // From here on nobody can claim them, so none of them gets an owner while it is deleted.
+    // From here on nobody can claim these keys, so none gets an owner while its blob is deleted.
     sql.exec(
       `UPDATE loose_keys SET until_ms = ${OVER} WHERE until_ms <= ?`,
       Date.now(),

@@ -1,38 +1,38 @@
-/** What is written down of a dataset, and where its blobs are in the bucket. */
+/** A dataset as stored, and the keys of its blobs in the bucket. */
 import { AppError } from "../../api/errors.ts";
 import type { Dataset, PinnedDataset } from "../../api/dataset.ts";
 import { Bpe } from "../../tokenizers/bpe.ts";
 import { writeTokenizerJson } from "../../tokenizers/tokenizer-json.ts";
 
 export type StoredDataset = Dataset & {
-  /** R2 key of its upload: the text. Others follow from it. */
+  /** R2 key of the uploaded text. The other keys are derived from it. */
   key: string;
-  /** The vocabulary that was asked for. */
+  /** The vocabulary size in the request. */
   asked: number;
-  /** Its byte pairs are those of a model, not learned from its text. */
+  /** The tokenizer is that of a model, not trained on this text. */
   given?: true;
 };
 
 type Keyed = Pick<StoredDataset, "key" | "tokenizer">;
 
-/** Of its tokens: the text's own where they are its bytes. */
+/** Key of the tokens; if tokens are bytes, the text itself. */
 export function tokensKey({ key, tokenizer }: Keyed): string {
   return tokenizer === "byte" ? key : `${key}.tokens`;
 }
 
-/** Of the tokenizer.json of one that is ready, and whose tokens are no bytes. */
+/** Key of the tokenizer.json; only of a ready dataset whose tokens are not bytes. */
 export function tokenizerKey({ key }: Pick<StoredDataset, "key">): string {
   return `${key}.tokenizer`;
 }
 
-/** All that a dataset has in the bucket: its text, until it is tokens. */
+/** All keys of a dataset: its text until it is ready, then its tokens and tokenizer. */
 export function keysOf(dataset: StoredDataset): string[] {
   const { key, tokenizer, state } = dataset;
   if (tokenizer === "byte" || state !== "ready") return [key];
   return [tokensKey(dataset), tokenizerKey(dataset)];
 }
 
-/** As callers see it. */
+/** A dataset as returned to callers. */
 export function toDataset({
   key: _key,
   asked: _asked,
@@ -42,7 +42,7 @@ export function toDataset({
   return dataset;
 }
 
-/** What a run holds of it. Errors: `dataset_not_ready` */
+/** What a run stores about its dataset. Errors: `dataset_not_ready` */
 export function pinned(dataset: StoredDataset): PinnedDataset {
   const { name, digest, tokens, tokenizer, vocabulary } = dataset;
   if (digest === null || tokens === null) {
@@ -58,7 +58,7 @@ export function pinned(dataset: StoredDataset): PinnedDataset {
   return { name, digest, tokens, tokenizer, vocabulary };
 }
 
-/** Its tokenizer.json. Errors: `dataset_not_found`, it is no longer there */
+/** The dataset's tokenizer.json. Errors: `dataset_not_found` if it was removed meanwhile */
 export async function readTokenizer(
   bucket: R2Bucket,
   dataset: StoredDataset,
@@ -68,6 +68,6 @@ export async function readTokenizer(
   if (object) return object.text();
   throw new AppError(
     "dataset_not_found",
-    `Expected the tokenizer of "${dataset.name}", which is no longer there`,
+    `Expected the tokenizer of dataset "${dataset.name}", got none: the dataset was removed`,
   );
 }

@@ -1,12 +1,12 @@
-/** When the directory looks for what nobody renews. */
+/** When the directory deletes what nobody has renewed. */
 
-/** Long against a heartbeat, of which several may be lost. */
+/** Several heartbeats long, so that some may be lost. */
 export const LEASE_MS = 5 * 60_000;
 
-/** Of an upload whose parts come in requests of their own, by callers who may have to begin again. */
+/** For an upload whose parts are separate requests, whose callers may have to start over. */
 export const PARTS_LEASE_MS = 24 * 60 * 60_000;
 
-/** For the lease that ends first, of a key or of an upload. */
+/** Sets the alarm to the time at which the first lease ends, of a key or of an upload. */
 export async function setSweepAlarm(
   storage: DurableObjectStorage,
 ): Promise<void> {
@@ -16,6 +16,6 @@ export async function setSweepAlarm(
     )
     .one();
   if (first === null) return storage.deleteAlarm();
-  // From within an alarm, one for this very moment would be lost.
+  // Inside an alarm handler, setting an alarm for the present moment has no effect.
   await storage.setAlarm(Math.max(first, Date.now() + 1));
 }

@@ -1,10 +1,10 @@
 /**
- * Uploads in parts that are under way. Their bytes are in no object yet, so no list of the bucket shows
- * them; whatever dies, an upload is taken back once nobody has renewed it for LEASE_MS.
+ * Multipart uploads in progress. Listing the bucket does not show them, since their bytes are in no object yet.
+ * Whatever crashes, an upload is aborted once it has not been renewed for LEASE_MS.
  */
 import { LEASE_MS, setSweepAlarm } from "./sweep-alarm.ts";
 
-/** R2's code for an upload that is whole, or gone: it has nothing left to take back. */
+/** R2's error code for an upload that is complete or aborted: there is nothing left to abort. */
 const NO_SUCH_UPLOAD = "(10024)";
 
 export class UnfinishedUploads {
@@ -30,7 +30,7 @@ export class UnfinishedUploads {
     await setSweepAlarm(this.#storage);
   }
 
-  /** It goes on. */
+  /** The upload is still in progress. */
   renew(uploadId: string, leaseMs = LEASE_MS): void {
     this.#storage.sql.exec(
       "UPDATE uploads SET until_ms = ? WHERE upload_id = ?",
@@ -39,7 +39,7 @@ export class UnfinishedUploads {
     );
   }
 
-  /** It is whole, or taken back. */
+  /** The upload is complete or aborted. */
   leave(uploadId: string): void {
     for (const table of ["uploads", "file_uploads", "file_parts"]) {
       this.#storage.sql.exec(
@@ -49,7 +49,7 @@ export class UnfinishedUploads {
     }
   }
 
-  /** Take back those that nobody renews. Repeating it, also half done, does no harm. */
+  /** Aborts the uploads whose leases have ended. Idempotent, also if interrupted. */
   async sweep(): Promise<void> {
     const over = this.#storage.sql
       .exec<{ upload_id: string; key: string }>(
@@ -64,7 +64,7 @@ export class UnfinishedUploads {
   }
 }
 
-/** End an upload whose parts shall not stay. Repeating it does no harm. */
+/** Aborts an upload and deletes its parts. Idempotent. */
 export async function takeBack(upload: R2MultipartUpload): Promise<void> {
   try {
     await upload.abort();
@@ -73,7 +73,7 @@ export async function takeBack(upload: R2MultipartUpload): Promise<void> {
   }
 }
 
-/** Whether R2 says so. */
+/** Whether this is R2's error for an upload that does not exist. */
 export function isNoSuchUpload(error: unknown): boolean {
   return String(error).includes(NO_SUCH_UPLOAD);
 }

@@ -1,14 +1,14 @@
-/** SHA-256 of bytes in the bucket, as they go by. */
+/** SHA-256 of ranges of a file in the bucket, computed as it is read. */
 import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 
-/** From the file's first byte. */
+/** Offsets from the start of the file. */
 export type DigestedRange = { start: number; end: number };
 
 /**
- * In hexadecimal, of ranges that follow one another. One read brings all of them: a model has thousands of
- * tensors, and an object is allowed fewer reads.
- * Errors: `file_changed` for another version
+ * The digest of each range in hexadecimal; ranges are in order and do not overlap. Uses a single read: a model has
+ * thousands of tensors, and an object may only make so many reads. Errors: `file_changed` if the file has another
+ * version
  */
 export async function* fileDigests(
   bucket: R2Bucket,
@@ -54,6 +54,6 @@ async function bodyOf(
   if (object && "body" in object) return object.body;
   throw new AppError(
     "file_changed",
-    `Expected ${key} as it was written, got another`,
+    `Expected ${key} as the job wrote it, got another version`,
   );
 }

@@ -1,4 +1,4 @@
-/** What a job makes of a directory: another for its loader, one GGUF, or a report. */
+/** Plans of jobs whose source is a directory: a directory for another loader, one GGUF, or a report. */
 import type {
   AnalyzeFolderOptions,
   QuantizeOptions,
@@ -28,9 +28,9 @@ import type { StoredJob } from "./job-record.ts";
 import type { PinnedFile } from "./pinned-file.ts";
 import { PinnedFolder } from "./pinned-folder.ts";
 
-/** What a tensor's part in the plan takes of memory: its heads, its decision, its reasons. */
+/** Memory of a tensor's entry in the plan: headers, decision, reasons. */
 const TENSOR_BYTES = 2048;
-/** As long as a digest. */
+/** Placeholder with the length of a digest. */
 const NO_DIGEST = "0".repeat(64);
 
 export async function planFolderJob(
@@ -92,7 +92,7 @@ export async function planFolderJob(
   return { outputs, bytes, totalBytes, leftOut, missing };
 }
 
-/** The GGUF that is made of a folder for llama.cpp. */
+/** Plans the conversion of a folder to a GGUF for llama.cpp. */
 export async function planGgufJob(
   { request, result, files }: PinnedJob,
   read: ReadFile<PinnedFile>,
@@ -115,7 +115,7 @@ export async function planGgufJob(
   return { outputs: [output], bytes, totalBytes, ...NOTHING_LEFT };
 }
 
-/** The report on a folder. */
+/** Plans the analysis of a folder. */
 export async function planAnalysisJob(
   { result, files }: PinnedJob,
   options: AnalyzeFolderOptions,
@@ -136,7 +136,7 @@ export async function planAnalysisJob(
   return { outputs: [output], bytes, totalBytes: null, ...NOTHING_LEFT };
 }
 
-/** What the card calls it: of `ORG/REPO/resolve/main/` that is REPO. */
+/** The model's name in the model card; for a URL with `ORG/REPO/resolve/main/`, REPO. */
 function nameOf(source: StoredJob["request"]["source"]): string {
   if (typeof source === "string") return lastOf(source);
   const segments = new URL(source.url).pathname.split("/").filter(Boolean);
@@ -145,7 +145,7 @@ function nameOf(source: StoredJob["request"]["source"]): string {
   return decodedName(name) || "model";
 }
 
-/** As it stands where a host has it of no UTF-8. */
+/** Unchanged if the percent-encoding is not UTF-8. */
 function decodedName(name: string): string {
   try {
     return decodeURIComponent(name);

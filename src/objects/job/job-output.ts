@@ -1,4 +1,4 @@
-/** What a job writes: files, one after the other, each with the bytes that it takes. */
+/** What a job writes: files one after the other, each with the input bytes that it needs. */
 import type { Conversion } from "../../formats/stream/conversion.ts";
 import type { FileRange } from "../../formats/stream/file-range.ts";
 import type { StoredJob } from "./job-record.ts";
@@ -7,16 +7,19 @@ import type { PinnedFile } from "./pinned-file.ts";
 /** A file that a job writes. */
 export type JobOutput = {
   name: string;
-  /** The conversion from its start, and the runs of bytes that it takes. */
+  /** The conversion from its start, and the ranges of the input that it reads. */
   open(): Promise<{
     conversion: Conversion;
     runs: readonly FileRange<PinnedFile>[];
   }>;
-  /** Of whose bytes in it the digests are to be known before the next is opened. */
+  /** Tensors in this file whose digests must be computed before the next file is opened. */
   digested: readonly Stretch[];
 };
 
-/** A tensor's bytes, counted from the first behind the file's head; `fileBytes` are all of those. */
+/**
+ * The range of a tensor's bytes, from the end of the file's header; `fileBytes` is the size of the file after the
+ * header.
+ */
 export type Stretch = {
   name: string;
   start: number;
@@ -26,19 +29,19 @@ export type Stretch = {
 
 export type JobPlan = {
   outputs: readonly JobOutput[];
-  /** Roughly, of memory, while it is kept. */
+  /** Approximate memory of the plan. */
   bytes: number;
-  /** Of all outputs; null where only opening one tells. */
+  /** Size of all outputs; null if it is only known once an output is opened. */
   totalBytes: number | null;
-  /** Of the directory, where it becomes another. */
+  /** Files of the source directory that are left out, and files that are missing. */
   leftOut: readonly string[];
   missing: readonly string[];
 };
 
-/** Of what is one file. */
+/** For a job that writes one file. */
 export const NOTHING_LEFT = { leftOut: [], missing: [] } as const;
 
-/** A job whose files are known. */
+/** A job whose input files are pinned. */
 export type PinnedJob = Pick<StoredJob, "request" | "result" | "isFolder"> & {
   files: readonly PinnedFile[];
 };

@@ -1,6 +1,6 @@
 /**
- * What a job writes: one file of a file, or one after the other those of a folder. It follows from the
- * request and the pinned files alone, so a job that was interrupted makes the same plan again.
+ * Plans what a job writes: one file, or the files of a folder one after the other. The plan depends only on the
+ * request and the pinned files, so an interrupted job makes the same plan again.
  */
 import { fileAnalysis } from "../../checkpoints/file-analysis.ts";
 import { makesGguf } from "../../checkpoints/folder-request.ts";
@@ -19,7 +19,7 @@ import { type JobPlan, NOTHING_LEFT, type PinnedJob } from "./job-output.ts";
 import type { StoredJob } from "./job-record.ts";
 import type { PinnedFile } from "./pinned-file.ts";
 
-/** `digests` are those known by the time that an output is opened. Errors: those of the plans */
+/** `digests` returns those known when an output is opened. Errors: those of the plans */
 export function planJob(
   job: PinnedJob,
   read: ReadFile<PinnedFile>,
@@ -67,7 +67,10 @@ async function openFile(
   }
 }
 
-/** Of which pairs a part is held until the other comes: fewer bytes of them when scales come first. */
+/**
+ * Which parts of a pair (blocks and scales) are held in memory until the other one arrives: fewer bytes if scales
+ * come first.
+ */
 function pairsOf({ operation, options }: StoredJob["request"]) {
   return {
     blocks:

@@ -1,11 +1,11 @@
-/** What is written down of a job, and what callers see of it. */
+/** A job as stored, and as callers see it. */
 import type { JobRequest, JobStatus, JobSummary } from "../../api/tensors.ts";
 import { makesGguf } from "../../checkpoints/folder-request.ts";
 import type { PinnedFile, PinnedSource } from "./pinned-file.ts";
 import { shownUrl } from "./url-file.ts";
 
 const HOUR_MS = 60 * 60_000;
-/** How long a job that has ended stays, its result with it. */
+/** How long an ended job and its result are kept. */
 export const RETENTION_MS = {
   least: 1000,
   most: 90 * 24 * HOUR_MS,
@@ -17,29 +17,29 @@ export type StoredJob = Omit<
   "source" | "operation" | "isFolder" | "totalInputBytes"
 > &
   Partial<Pick<JobStatus, "leftOut" | "missing">> & {
-    /** Without a token. */
+    /** Without its token. */
     request: JobRequest;
-    /** With which its URL is read; it is gone when the job has ended. */
+    /** The token for the source URL; deleted when the job has ended. */
     token?: string | null;
-    /** Of the source. */
+    /** Whether the source is a folder. */
     isFolder: boolean;
-    /** What it reads; null until its URL has answered. */
+    /** The input files; null until the source URL has been queried. */
     files: PinnedFile[] | null;
-    /** The directory has it. */
+    /** Whether the directory lists the job. */
     isListed: boolean;
-    /** The file that is under way, among those that it writes. */
+    /** Index of the output being written. */
     output: number;
-    /** Its upload, or one that is to be taken back, and the file's name. */
+    /** The output's multipart upload, or one still to be aborted, and its file name. */
     uploadId: string | null;
     uploadName: string | null;
     parts: R2UploadedPart[];
-    /** In a row, for reasons that may pass. */
+    /** Consecutive failures that may be temporary. */
     failures: number;
-    /** All parts are uploaded, and are being put together. */
+    /** All parts are uploaded, and the upload is being completed. */
     isCompleting: boolean;
-    /** The file is whole, and so many of its tensors have their digests; null before that. */
+    /** Number of tensors whose digests are computed, once the file is complete; null before. */
     digests: number | null;
-    /** Of the files before it, read and written. */
+    /** Bytes read and written for the earlier outputs. */
     earlier: { inputBytes: number; outputBytes: number };
   };
 
@@ -76,7 +76,7 @@ export function newJob(
   };
 }
 
-/** Whether the result is a folder, as that of a folder is but for what is one file by its nature. */
+/** Whether the result is a folder: yes for a folder, except for an analysis and a GGUF. */
 export function makesFolder({
   request,
   isFolder,
@@ -84,7 +84,7 @@ export function makesFolder({
   return isFolder && request.operation !== "analyze" && !makesGguf(request);
 }
 
-/** GGUF stays GGUF; every other file becomes safetensors. */
+/** The file extension of the result. */
 function ending(request: JobRequest, isFolder: boolean): string {
   const { source } = request;
   if (makesFolder({ request, isFolder })) return "";
@@ -93,7 +93,7 @@ function ending(request: JobRequest, isFolder: boolean): string {
   return shownSource(source).endsWith(".gguf") ? ".gguf" : ".safetensors";
 }
 
-/** Of all that it reads; null until that is known. */
+/** Size of all input files; null until it is known. */
 export function totalInputBytes({ files }: StoredJob): number | null {
   return files && files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -103,7 +103,7 @@ function shownSource(source: JobRequest["source"]): string {
   return typeof source === "string" ? source : shownUrl(source.url);
 }
 
-/** Its end, and with it the time at which it goes. */
+/** Marks the job as ended, and sets when it is deleted. */
 export function end(job: StoredJob, error: StoredJob["error"]): void {
   const { retentionMs = RETENTION_MS.default } = job.request;
   job.state = error ? "failed" : "finished";
@@ -112,7 +112,7 @@ export function end(job: StoredJob, error: StoredJob["error"]): void {
   job.expiresMs = job.endedMs + retentionMs;
   job.parts = [];
   job.token = null;
-  // What a failure leaves of an upload is to be taken back.
+  // After a failure, the upload still has to be aborted.
   if (!error) job.uploadId = null;
 }
 
@@ -136,7 +136,7 @@ export function summaryOf(job: StoredJob): JobSummary {
   };
 }
 
-/** A source as it is kept and shown, and what is not. */
+/** Separates a source from its token, which is never shown. */
 export function withoutToken(source: JobRequest["source"]): {
   source: JobRequest["source"];
   token: string | null;

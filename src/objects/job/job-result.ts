@@ -1,4 +1,4 @@
-/** What a job leaves in the bucket: an upload, then files, which are its own by their metadata. */
+/** A job's results in the bucket: a multipart upload, then files, whose metadata names the job. */
 import { AppError } from "../../api/errors.ts";
 import { checkFileName } from "../../api/text-rules.ts";
 import { takeBack } from "../directory/unfinished-uploads.ts";
@@ -21,7 +21,7 @@ export class JobResult {
     this.#store = store;
   }
 
-  /** Refuse a name that has a file, or is a folder's. Errors: `file_exists` */
+  /** Errors: `file_exists` if a file or folder has the name */
   async checkFree({ result }: StoredJob): Promise<void> {
     const isTaken =
       (await this.#bucket.head(fileKey(result))) !== null ||
@@ -30,15 +30,15 @@ export class JobResult {
   }
 
   /**
-   * The upload of the file that is being written; begun where there is none.
-   * Errors: `invalid_name` for one in a folder that makes of it more than a name may be
+   * The upload of the output being written; created if there is none. Errors: `invalid_name` for a file of a folder
+   * whose name, with the folder's, is not allowed
    */
   async upload(job: StoredJob, name: string): Promise<R2MultipartUpload> {
     checkFileName(name);
     const key = fileKey(name);
     if (job.uploadId !== null)
       return this.#bucket.resumeMultipartUpload(key, job.uploadId);
-    // A crash before its id is written leaves an upload without parts, which R2 ends after a week.
+    // A crash before the id is stored leaves an upload without parts, which R2 aborts after a week.
     const upload = await this.#bucket.createMultipartUpload(key, {
       customMetadata: { job: job.job },
     });
@@ -48,7 +48,7 @@ export class JobResult {
     return upload;
   }
 
-  /** Put the parts together, unless that was done before a crash; whether nothing else is to be done. */
+  /** Completes the upload, unless that was done before a crash. Returns whether the output needs nothing else. */
   async complete(job: StoredJob, output: JobOutput): Promise<boolean> {
     const { name, digested } = output;
     const present = await this.#bucket.head(fileKey(name));
@@ -65,7 +65,7 @@ export class JobResult {
     return false;
   }
 
-  /** An upload has one part at least. */
+  /** A multipart upload needs at least one part, so an empty file is written directly. */
   async #putEmpty(
     { job }: StoredJob,
     name: string,
@@ -76,14 +76,14 @@ export class JobResult {
     await this.#bucket.put(fileKey(name), "", { customMetadata });
   }
 
-  /** A file that is whole. Errors: `file_exists`, another is in its place */
+  /** A completed output. Errors: `file_exists` if another file is in its place */
   async written(job: StoredJob, name: string): Promise<R2Object> {
     const whole = await this.#bucket.head(fileKey(name));
     if (!whole || !isOwn(whole, job)) throw fileExists(name);
     return whole;
   }
 
-  /** Nothing of an unfinished upload stays. Repeating it does no harm. */
+  /** Aborts an unfinished upload. Idempotent. */
   async abort(job: StoredJob): Promise<void> {
     if (job.uploadId === null) return;
     const name = job.uploadName ?? job.result;
@@ -92,7 +92,7 @@ export class JobResult {
     this.#store.save(job);
   }
 
-  /** The result goes, but for what others have put in its place. Repeating it does no harm. */
+  /** Deletes the result, except for files that others have written in its place. Idempotent. */
   async remove(job: StoredJob): Promise<void> {
     const file = await this.#bucket.head(fileKey(job.result));
     const found = makesFolder(job)
@@ -114,6 +114,6 @@ function isOwn(object: R2Object, { job }: StoredJob): boolean {
 function fileExists(result: string): AppError {
   return new AppError(
     "file_exists",
-    `Expected \`result\` to be the name of no file or folder yet, got "${result}"`,
+    `Expected \`result\` to be a name that no file or folder has, got "${result}"`,
   );
 }

@@ -1,7 +1,7 @@
 /** The tables of a job, version by version. */
 import { Schema } from "../platform/schema.ts";
 
-/** A request, as far as steps know it: options are as they were when it was made. */
+/** The fields of a request that the migrations below use, with the options of that time. */
 type Stored = {
   state: string;
   request: { operation: string; options?: Record<string, unknown> };
@@ -15,7 +15,7 @@ export const JOB_SCHEMA = new Schema("job", [
       CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, text TEXT);
     `),
 
-  // The scale rule that is taken unless told became another: one that is under way keeps its own.
+  // The default scale rule changed: a job in progress keeps the earlier one.
   (sql) => {
     for (const { job } of sql.exec<{ job: string }>("SELECT job FROM job")) {
       const stored = JSON.parse(job) as Stored;
@@ -29,7 +29,7 @@ export const JOB_SCHEMA = new Schema("job", [
     }
   },
 
-  // What was one file is a list of them, and a file that is written one of several.
+  // A job reads a list of files instead of one, and writes one of several.
   (sql) => {
     sql.exec(
       "CREATE TABLE digests (name TEXT PRIMARY KEY, digest TEXT NOT NULL)",

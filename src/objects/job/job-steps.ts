@@ -1,4 +1,4 @@
-/** The steps of a job's life, in their order. A crash may repeat any of them, which does no harm. */
+/** The steps of a job, in order. A crash may repeat any of them, so each is idempotent. */
 import { AppError, messageOf } from "../../api/errors.ts";
 import type { JobRequest } from "../../api/tensors.ts";
 import { isTaken } from "../../checkpoints/folder-plan.ts";
@@ -28,7 +28,7 @@ import { isFolderUrl, type PinnedSource, pinStored } from "./pinned-file.ts";
 import { NotNow } from "./url-file.ts";
 import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
 
-/** However long a server asks to be left alone. */
+/** The longest pause, whatever a server's Retry-After says. */
 const MAX_PAUSE_MS = 60 * 60_000;
 
 export type JobBindings = UrlBindings & {
@@ -56,7 +56,7 @@ export class JobSteps {
     });
   }
 
-  /** What the request's job is to begin with. Errors: `file_not_found`, `file_exists`, `invalid_option` */
+  /** A new job for the request. Errors: `file_not_found`, `file_exists`, `invalid_option` */
   async prepare(id: string, request: JobRequest): Promise<StoredJob> {
     checkOptionsAlone(request);
     const { source, token } = withoutToken(request.source);
@@ -85,7 +85,7 @@ export class JobSteps {
     return { isFolder: isFolderUrl(href), files: null };
   }
 
-  /** Take the step that is due; returns when the next one is, or null behind the last. */
+  /** Runs the next step; returns when the one after is due, or null after the last. */
   async next(): Promise<number | null> {
     const job = this.#store.load();
     if (!job) return null;
@@ -99,7 +99,7 @@ export class JobSteps {
     await this.enlist(job);
     if (job.state === "running") return this.#convert(job);
     await this.#work.abort(job);
-    // What a folder has of its files by then is no model.
+    // An incomplete folder is not a model.
     if (job.state === "failed") await this.#work.result.remove(job);
     return job.expiresMs;
   }
@@ -115,16 +115,16 @@ export class JobSteps {
         pauseMs = Math.max(pauseMs, Math.min(error.afterMs, MAX_PAUSE_MS));
       if (!isCrowded(error)) this.#fail(job, error);
     }
-    // Those who wait look again sooner than this one does.
+    // Pause longer than the jobs that are waiting for a turn.
     if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);
     return Date.now() + pauseMs;
   }
 
-  /** A refusal ends the job; anything else may pass, a few times. */
+  /** An `AppError` ends the job; any other error is retried a few times. */
   #fail(job: StoredJob, error: unknown): void {
     const isRefusal = error instanceof AppError;
     const text = messageOf(error);
-    // What servers elsewhere do is no error of this one.
+    // Errors of other servers are not logged as errors of this one.
     if (!isRefusal && !(error instanceof NotNow)) console.error(error);
     if (!isRefusal && ++job.failures < MAX_FAILURES) {
       this.#store.save(job);
@@ -141,7 +141,7 @@ export class JobSteps {
     this.#store.log(error ? `failed: ${error.detail}` : "finished");
   }
 
-  /** The directory's lists have the job from here on. */
+  /** Adds the job to the directory's list. */
   async enlist(job: StoredJob): Promise<void> {
     if (job.isListed) return;
     const { job: id, createdMs } = job;
@@ -150,17 +150,17 @@ export class JobSteps {
     this.#store.save(job);
   }
 
-  /** All of a job that is marked so goes; last what the steps before need to be repeated. */
+  /** Deletes a job marked for removal; last, what repeating the earlier steps would need. */
   async clear(): Promise<void> {
     const { removal } = this.#store;
     const job = this.#store.load();
     if (!job || !removal) return;
     await this.#work.abort(job);
-    // A crash may have come between a result and the end that tells of it.
+    // A crash may have come between completing a result and storing the end.
     if (removal === "job and result" || job.state !== "finished")
       await this.#work.result.remove(job);
     await directoryStub(this.#bindings).removeJob(job.job);
-    // The alarm with it.
+    // Deletes the alarm too.
     await this.#storage.deleteAll();
   }
 }

@@ -1,4 +1,4 @@
-/** What a job keeps on disk: what it is, where it stands, and the bytes that are nowhere else. */
+/** A job's storage: the job, its position, and bytes that are nowhere else. */
 import type { SavedConversion } from "../../formats/stream/conversion.ts";
 import { readBytes, writeBytes } from "../platform/stored-bytes.ts";
 import type { StoredJob } from "./job-record.ts";
@@ -6,13 +6,13 @@ import { JOB_SCHEMA } from "./job-schema.ts";
 
 const MAX_LOG_LINES = 100;
 
-/** That the job goes, alone or with its result. */
+/** What is to be removed: the job alone, or its result too. */
 export type Removal = "job" | "job and result";
 
-/** The owner of bytes that no part has yet; holds are counted from 0. */
+/** Owner id of the bytes that are in no part yet; those held by the conversion have ids from 0. */
 const TAIL = -1;
 
-/** Where the work stands between two alarms. */
+/** The position of the work between two alarms. */
 export type Position = {
   saved: SavedConversion;
   tail: Uint8Array<ArrayBuffer>;
@@ -25,7 +25,7 @@ export class JobStore {
     this.#storage = storage;
   }
 
-  /** Asking for a job that is not there leaves nothing behind, so only this makes tables. */
+  /** Only this creates the tables, so that asking for an unknown job stores nothing. */
   create(): void {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => JOB_SCHEMA.create(sql));
@@ -36,7 +36,7 @@ export class JobStore {
     return row && (JSON.parse(row.job) as StoredJob);
   }
 
-  /** Beside what the job is, so that one at work, which holds that, cannot overwrite it. */
+  /** Stored separately, so that a step in progress, which writes the job, cannot overwrite it. */
   get removal(): Removal | null {
     return this.#row()?.removal ?? null;
   }
@@ -54,7 +54,7 @@ export class JobStore {
     return row;
   }
 
-  /** Write what the job is and, at once, where it stands if that is told; null forgets it. */
+  /** Stores the job and, in the same transaction, its position if given; null deletes the position. */
   save(job: StoredJob, position?: Position | null): void {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => {
@@ -78,7 +78,7 @@ export class JobStore {
     this.#storage.sql.exec("DELETE FROM bytes");
   }
 
-  /** Of tensors of the result, by name. */
+  /** Digests of the result's tensors, by name. */
   digests(): Map<string, string> {
     const rows = this.#storage.sql.exec<{ name: string; digest: string }>(
       "SELECT name, digest FROM digests",
@@ -86,7 +86,7 @@ export class JobStore {
     return new Map(Array.from(rows, ({ name, digest }) => [name, digest]));
   }
 
-  /** Repeating it changes nothing. */
+  /** Idempotent. */
   addDigest(name: string, digest: string): void {
     this.#storage.sql.exec(
       "INSERT OR REPLACE INTO digests VALUES (?, ?)",

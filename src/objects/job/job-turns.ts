@@ -1,14 +1,14 @@
 /**
- * Jobs that share an isolate take turns, so that their memory does not add up. A turn that is not taken
- * again ends by itself: the object that had it may be gone.
+ * Jobs in the same isolate take turns, so that their memory does not add up. A turn expires unless it is taken again,
+ * since its object may be gone.
  */
 const TURN_MS = 10_000;
-/** How long to wait before asking again. */
+/** Pause before asking again. */
 export const TURN_PAUSE_MS = 20;
 
 let turn: { owner: object; untilMs: number; isWanted: boolean } | undefined;
 
-/** Whether it is the owner's turn, which then goes on. */
+/** Takes or extends the owner's turn; false if another has it. */
 export function takeTurn(owner: object): boolean {
   if (turn && turn.owner !== owner && Date.now() < turn.untilMs) {
     turn.isWanted = true;
@@ -19,7 +19,7 @@ export function takeTurn(owner: object): boolean {
   return true;
 }
 
-/** Returns whether others wait. */
+/** Ends the owner's turn. Returns whether others are waiting. */
 export function endTurn(owner: object): boolean {
   if (turn?.owner !== owner) return false;
   const { isWanted } = turn;

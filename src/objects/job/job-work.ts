@@ -1,4 +1,4 @@
-/** What a job does between two alarms. */
+/** The work of a job in one alarm. */
 import type {
   Conversion,
   SavedConversion,
@@ -25,17 +25,20 @@ import { type PinnedFile, pinUrl, readPinned } from "./pinned-file.ts";
 import { readUrl, type UrlReader } from "./url-file.ts";
 import type { UrlBindings } from "./url-rules.ts";
 
-/** Of input and output in one alarm: a fraction of a second, and what a crash costs. */
+/** Bytes of input and output per alarm: a fraction of a second, which is what a crash repeats. */
 const STRETCH_BYTES = 32 * 1024 * 1024;
-/** Others get their turn on the thread after so much. */
+/** After this many bytes, the thread is yielded to others. */
 const REST_BYTES = 1024 * 1024;
-/** Tensors whose digests are made in one turn, however small they are. */
+/** The most tensors whose digests are computed per alarm, however small. */
 const MOST_DIGESTS = 512;
-/** Times what is held, which each alarm writes down, so that writing it is never most of the work. */
+/**
+ * Minimum work per alarm as a multiple of the held bytes, which each alarm stores, so that storing them is never most
+ * of the work.
+ */
 const STRETCH_HOLDS = 16;
-/** A window of the source, its rows in order, the part, and the tail that it begins with. */
+/** Memory of the work: two windows of the source (one with its rows reordered), and two parts (one with the tail). */
 const STRETCH_MEMORY = 2 * WINDOW_BYTES + 2 * PART_BYTES;
-/** For memory, within one alarm: whoever wants to remove the job waits as long. */
+/** The longest wait for memory within an alarm; removing the job waits as long. */
 const MAX_WAIT_MS = 2_000;
 
 export class JobWork {
@@ -44,13 +47,13 @@ export class JobWork {
   readonly #store: JobStore;
   readonly #isStopped: () => boolean;
   readonly #rules: UrlBindings;
-  /** This instance has not worked yet. */
+  /** Whether this instance has done no work yet. */
   #isNew = true;
-  /** Kept from alarm to alarm while there is room: a folder has many heads. */
+  /** Kept between alarms while there is memory, since a folder has many headers to read. */
   #plan: JobPlan | undefined;
   #reservation: Reservation = NOTHING;
 
-  /** `isStopped` is asked before each piece. */
+  /** `isStopped` is called before each piece. */
   constructor(
     { BUCKET, ...rules }: { BUCKET: R2Bucket } & UrlBindings,
     store: JobStore,
@@ -64,8 +67,8 @@ export class JobWork {
   }
 
   /**
-   * Take the next stretch of the work; true when all is written.
-   * Errors: `unavailable` while there is no memory for it
+   * Does the next stretch of the work; true when everything is written. Errors: `unavailable` if there is no memory
+   * for it
    */
   async stretch(job: StoredJob): Promise<boolean> {
     if (job.files === null) {
@@ -84,7 +87,7 @@ export class JobWork {
     return job.output === plan.outputs.length;
   }
 
-  /** What its URL has. */
+  /** Pins the files at the source URL. */
   async #pin(job: StoredJob): Promise<void> {
     const { source } = job.request;
     if (typeof source === "string")
@@ -123,13 +126,13 @@ export class JobWork {
     return this.#plan;
   }
 
-  /** The plan is not needed any more. */
+  /** Frees the plan. */
   #forgetPlan({ job }: StoredJob): void {
     this.#plan = undefined;
     isolateMemory.letGo(`plan of job ${job}`);
   }
 
-  /** Begin with the next file. */
+  /** Starts the next output. */
   #next(job: StoredJob, plan: JobPlan): void {
     const { inputBytes, outputBytes } = job;
     job.output++;
@@ -145,7 +148,7 @@ export class JobWork {
     this.#store.save(job, null);
   }
 
-  /** One stretch of a file; whether all its parts are there. */
+  /** Writes one stretch of an output. Returns whether all its parts are uploaded. */
   async #write(job: StoredJob, output: JobOutput): Promise<boolean> {
     const { conversion, runs } = await output.open();
     const source = new FileSource(this.#readOf(job), runs);
@@ -176,7 +179,7 @@ export class JobWork {
     return job.isCompleting;
   }
 
-  /** Write down where it stands. */
+  /** Stores the position. */
   #note(job: StoredJob, conversion: Conversion, writer: PartWriter): void {
     const { earlier } = job;
     job.parts = writer.parts;
@@ -191,7 +194,7 @@ export class JobWork {
     this.#store.save(job, { saved: conversion.save(), tail: writer.tail });
   }
 
-  /** One stretch; false when it was stopped. */
+  /** Converts one stretch; false if it was stopped. */
   async #convert(
     conversion: Conversion,
     source: FileSource<PinnedFile>,
@@ -204,7 +207,7 @@ export class JobWork {
     while (conversion.wanted > 0 && moved() < end) {
       if (this.#isStopped()) return false;
       this.#reservation.touch();
-      // What is in the window comes without a wait, and whoever asks for the job would have one.
+      // Reading from the window never waits, so requests about the job would not be answered.
       if (moved() >= rest) {
         await scheduler.wait(0);
         rest = moved() + REST_BYTES;
@@ -216,7 +219,7 @@ export class JobWork {
     return true;
   }
 
-  /** Go to where it stood, if it did. */
+  /** Resumes at the saved position, if there is one. */
   #resume(conversion: Conversion, saved: SavedConversion | undefined): void {
     if (saved) conversion.resume(saved);
     if (saved && this.#isNew)
@@ -224,7 +227,7 @@ export class JobWork {
     this.#isNew = false;
   }
 
-  /** Some of the digests of a file that is whole, from number `from` on; whether they are all. */
+  /** Computes some digests of a complete output, from tensor number `from` on. Returns whether these were the last. */
   async #digest(
     job: StoredJob,
     { name, digested }: JobOutput,
@@ -249,14 +252,14 @@ export class JobWork {
     return next === digested.length;
   }
 
-  /** Nothing of an unfinished upload stays. Repeating it does no harm. */
+  /** Frees the plan, and aborts an unfinished upload. Idempotent. */
   async abort(job: StoredJob): Promise<void> {
     this.#forgetPlan(job);
     await this.result.abort(job);
   }
 }
 
-/** The first of them, and those that one stretch of the file holds with it. */
+/** The first range, and those after it that end within one stretch of the file. */
 function atOnce<T extends { start: number; end: number }>(
   stretches: readonly T[],
 ): readonly T[] {

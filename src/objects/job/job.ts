@@ -1,11 +1,10 @@
 /**
- * A conversion of a file in the bucket to another, or of a folder, for files of any size. Alarms drive it: each takes a
- * stretch of the source, uploads whole parts of the result, and writes down where it stands, so a
- * restart goes on from there and ends in the same bytes. A file appears when it is whole, of a folder the
- * config last.
+ * Converts a file or folder of any size from the bucket, or a URL, to another in the bucket. Driven by alarms: each
+ * reads a stretch of the source, uploads whole parts of the result, and stores its position, so a restart continues
+ * from there and ends in the same bytes. A file appears when it is complete; of a folder, the config appears last.
  *
- * This object is the truth; the directory has the job's id, for lists. An alarm is always set: while the
- * job runs for its next stretch, then for the time at which it goes, and its result with it.
+ * This object is authoritative; the directory only has the job's id, for lists. An alarm is always set: for the next
+ * stretch while the job runs, then for the time at which the job and its result are deleted.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../../api/errors.ts";
@@ -22,7 +21,7 @@ import { JobStore } from "./job-store.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { Lock } from "../platform/lock.ts";
 
-/** Pauses between tries to clear away, which never end: they double up to an hour. */
+/** Pauses between attempts at removal, which never end: they double up to an hour. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60 * 60_000;
 
@@ -31,7 +30,7 @@ export class Job extends DurableObject<JobBindings> {
   readonly #lock = new Lock();
   readonly #calls = jsonCalls(this.ctx, jobMethods(this));
   readonly #steps = new JobSteps(this.ctx.storage, this.#store, this.env);
-  /** Alarms in a row that could not do their step. */
+  /** Consecutive alarms that failed. */
   #retries = 0;
   #isAtWork = false;
 
@@ -39,7 +38,7 @@ export class Job extends DurableObject<JobBindings> {
     return this.#calls.fetch(request);
   }
 
-  /** The job, if it has begun with this request. Errors: `job_differs` */
+  /** The job, if it was created with this request. Errors: `job_differs` */
   find(request: JobRequest): JobStatus | null {
     const present = this.#present();
     if (!present) return null;
@@ -48,11 +47,14 @@ export class Job extends DurableObject<JobBindings> {
     if (JSON.stringify(present.request) === asked) return this.status();
     throw new AppError(
       "job_differs",
-      `Expected the request with which job "${present.job}" began, got another`,
+      `Expected the request that created job "${present.job}", or another id, got another request`,
     );
   }
 
-  /** Begin, or find it begun. Errors: `job_differs`, `unavailable`, those of `JobSteps.prepare` */
+  /**
+   * Creates the job, unless this request already has. Errors: `job_differs`, `unavailable`, those of
+   * `JobSteps.prepare`
+   */
   begin(
     id: string,
     request: JobRequest,
@@ -67,7 +69,7 @@ export class Job extends DurableObject<JobBindings> {
       this.#store.log(
         `begun: ${request.operation} of ${totalInputBytes(job) ?? "unknown"} bytes`,
       );
-      // In one transaction with the job: whatever comes, an alarm goes on with it.
+      // In the same transaction as the job, so that an alarm continues it after any crash.
       await this.ctx.storage.setAlarm(Date.now());
       const status = this.status();
       await this.#steps
@@ -90,17 +92,17 @@ export class Job extends DurableObject<JobBindings> {
     );
   }
 
-  /** For lists; null when there is no such job. */
+  /** For lists; null if there is no such job. */
   summary(): JobSummary | null {
     const job = this.#present();
     return job ? summaryOf(job) : null;
   }
 
-  /** Stop, if it runs, and forget the job; a result that is whole stays. Errors: `job_not_found` */
+  /** Stops and deletes the job; a complete result stays. Errors: `job_not_found` */
   async remove(): Promise<void> {
     this.status();
     this.#store.markRemoval("job");
-    // In one transaction with the mark: what cannot be done now, an alarm does.
+    // In the same transaction as the mark: an alarm completes what fails now.
     await this.ctx.storage.setAlarm(Date.now() + FIRST_RETRY_MS);
     await this.#lock
       .run(() => this.#steps.clear())
@@ -119,27 +121,27 @@ export class Job extends DurableObject<JobBindings> {
         const pauseMs = FIRST_RETRY_MS * 2 ** this.#retries++;
         dueMs = Date.now() + Math.min(pauseMs, MAX_RETRY_MS);
       }
-      // From here on a call that finds no alarm sets one: this may fail, and nobody else would.
+      // From here on, a call that finds no alarm sets one, since setting it here may fail.
       this.#isAtWork = false;
       if (dueMs !== null) await this.ctx.storage.setAlarm(dueMs);
     });
   }
 
-  /** The platform drops an alarm whose process died too often; who asks for the job sets it again. */
+  /** The platform drops an alarm after repeated crashes; a request for the job sets it again. */
   async revive(): Promise<void> {
     if (this.#isAtWork || !this.#store.load()) return;
     const alarm = await this.ctx.storage.getAlarm();
     if (alarm === null) await this.ctx.storage.setAlarm(Date.now() + NEXT_MS);
   }
 
-  /** The id may have been another job's, which is still being removed. Errors: `unavailable` */
+  /** Waits until an earlier job with this id is removed. Errors: `unavailable` */
   async #clearFirst(id: string): Promise<void> {
     try {
       await this.#steps.clear();
     } catch (cause) {
       throw new AppError(
         "unavailable",
-        `Expected the job that was "${id}" to be removed, which goes on; repeat the request`,
+        `Expected no job "${id}", got one that is still being removed; repeat the request`,
         { cause },
       );
     }

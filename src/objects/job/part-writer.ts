@@ -1,17 +1,17 @@
-/** A multipart upload whose parts have one size, as R2 wants them, whatever chunks it is fed. */
+/** Writes chunks of any size to a multipart upload, in parts of equal size, as R2 requires. */
 import { free } from "../../memory/free.ts";
 
-/** Of every part but the last. */
+/** Size of every part except the last. */
 export const PART_BYTES = 8 * 1024 * 1024;
 
 export class PartWriter {
   readonly #upload: R2MultipartUpload;
-  /** Those that the bucket has. */
+  /** The uploaded parts. */
   readonly parts: R2UploadedPart[];
   readonly #part = new Uint8Array(PART_BYTES);
   #length = 0;
 
-  /** `tail` is what no part had yet, and is not needed any more. */
+  /** `tail` has the bytes that were in no part yet; it is freed. */
   constructor(
     upload: R2MultipartUpload,
     parts: readonly R2UploadedPart[],
@@ -24,17 +24,17 @@ export class PartWriter {
     free(tail);
   }
 
-  /** What no part has yet. */
+  /** The bytes that are in no part yet. */
   get tail(): Uint8Array<ArrayBuffer> {
     return this.#part.subarray(0, this.#length);
   }
 
-  /** Nothing more is written. */
+  /** Frees the buffer; nothing more may be written. */
   release(): void {
     free(this.#part);
   }
 
-  /** `chunk` may be overwritten once this has returned its promise. */
+  /** `chunk` may be overwritten as soon as this has returned its promise. */
   async write(chunk: Uint8Array): Promise<void> {
     const isSplit = chunk.length >= PART_BYTES - this.#length;
     const bytes = isSplit ? chunk.slice() : chunk;
@@ -47,7 +47,7 @@ export class PartWriter {
     }
   }
 
-  /** Upload the tail. Repeating a number replaces the part, so a crash behind this changes nothing. */
+  /** Uploads the tail. Uploading a part number again replaces the part, so a crash after this changes nothing. */
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const number = this.parts.length + 1;

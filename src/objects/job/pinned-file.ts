@@ -1,18 +1,18 @@
-/** What a job reads, here or elsewhere: files that must stay as they were when it began, by ranges of their bytes. */
+/** The files that a job reads, from the bucket or a URL, by byte ranges. They must not change while the job runs. */
 import { AppError } from "../../api/errors.ts";
 import { endedEarly } from "../../formats/stream/source.ts";
 import { fileKey, filesIn, inFolder } from "../platform/stored-files.ts";
 import { findUrl, shownUrl, type UrlFile, type UrlReader } from "./url-file.ts";
 import { pinUrlFolder } from "./url-folder.ts";
 
-/** An object that must stay as it was. */
+/** An object of the bucket in a fixed version. */
 export type PinnedObject = { key: string; etag: string; bytes: number };
-/** In the bucket or elsewhere, known by a name: that in its folder, or its own. */
+/** A file in the bucket or at a URL; `name` is its name in its folder, or its own. */
 export type PinnedFile = (PinnedObject | UrlFile) & { name: string };
 
 /**
- * What a job reads, null until somebody else has told of it, and whether it is a folder; `folders` are
- * those in it, which are not read.
+ * A job's source: its files (null until a URL has been queried), and whether it is a folder. `folders` are its
+ * subfolders, which are not read.
  */
 export type PinnedSource = {
   isFolder: boolean;
@@ -20,7 +20,7 @@ export type PinnedSource = {
   folders?: string[];
 };
 
-/** The file of this name, or where there is none the folder. Errors: `file_not_found` */
+/** Pins the file of this name, or, if there is none, the folder. Errors: `file_not_found` */
 export async function pinStored(
   bucket: R2Bucket,
   source: string,
@@ -42,7 +42,7 @@ function pinned({ key, etag, size }: R2Object, name: string): PinnedFile {
   return { name, key, etag, bytes: size };
 }
 
-/** What is at a URL: a file, or where it ends with a slash a folder. Errors: `file_not_found`; `NotNow` */
+/** Pins the file at a URL, or, if it ends with a slash, the folder. Errors: `file_not_found`; `NotNow` */
 export async function pinUrl(
   reader: UrlReader,
   url: string,
@@ -61,8 +61,7 @@ export function isFolderUrl(url: string): boolean {
 }
 
 /**
- * Bytes of a file, in `into` if it is given and has room for them.
- * Errors: `file_changed` for another version than was pinned
+ * Reads bytes of a file, to `into` if given and large enough. Errors: `file_changed` if the file has another version
  */
 export async function readPinned(
   bucket: R2Bucket,
@@ -79,13 +78,13 @@ export async function readPinned(
   if (!object || !("body" in object)) {
     throw new AppError(
       "file_changed",
-      `Expected the file of ${bytes} bytes that the job began with, got ${object ? "another" : "none"}`,
+      `Expected the file of ${bytes} bytes with which the job began, got ${object ? "another version" : "none"}`,
     );
   }
   return readInto(object.body, length, into);
 }
 
-/** The first `length` bytes of a body. Errors: `malformed_body` where there are fewer */
+/** Reads the first `length` bytes of a body. Errors: `malformed_body` if there are fewer */
 async function readInto(
   body: ReadableStream<Uint8Array>,
   length: number,

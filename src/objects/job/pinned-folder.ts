@@ -1,4 +1,4 @@
-/** A directory's files as they were pinned. */
+/** The pinned files of a directory. */
 import { type NormsOf, readNorms, type Norms } from "../../checkpoints/fold.ts";
 import type { Folder } from "../../checkpoints/read-heads.ts";
 import type { TensorRead } from "../../checkpoints/tensor-reads.ts";
@@ -15,7 +15,7 @@ export class PinnedFolder {
     this.#read = read;
   }
 
-  /** Requires: it has it */
+  /** Requires: the folder has the file */
   file(name: string): PinnedFile {
     return this.#files.get(name)!;
   }

@@ -1,6 +1,6 @@
 /**
- * A file at a URL, read by ranges in the version that was found first. What breaks off goes on where it
- * broke; what fails for a reason that may pass is tried again, here a few times, and by the job later on.
+ * Reads a file at a URL by ranges, always in the version found first. An interrupted read continues where it stopped;
+ * failures that may be temporary are retried a few times here, and later by the job.
  */
 import { AppError } from "../../api/errors.ts";
 import { free } from "../../memory/free.ts";
@@ -8,10 +8,10 @@ import { checkSourceUrl, type UrlBindings } from "./url-rules.ts";
 
 export type UrlFile = { url: string; etag: string; bytes: number };
 
-/** Who asks: a token is for the host of the URL that was told, and for no other. */
+/** The bindings, and the token, which is only sent to the host of the source URL. */
 export type UrlReader = { bindings: UrlBindings; token: string | null };
 
-/** It may be there later; `afterMs` is what the server said. */
+/** A temporary failure; `afterMs` is the server's Retry-After. */
 export class NotNow extends Error {
   readonly afterMs: number;
 
@@ -22,16 +22,16 @@ export class NotNow extends Error {
 }
 
 const MAX_REDIRECTS = 5;
-/** Of requests in a row that bring nothing. */
+/** The most consecutive requests that return nothing. */
 const MAX_TRIES = 4;
 const FIRST_PAUSE_MS = 100;
-/** A longer one than this the job waits, without its turn. */
+/** For a longer pause, the job gives up its turn. */
 const MAX_PAUSE_MS = 2_000;
-/** For an answer with all its bytes: a range is some megabytes. */
+/** For a whole response: a range has a few megabytes. */
 const TIMEOUT_MS = 60_000;
 const PIECE_BYTES = 64 * 1024;
 
-/** The version that is there; undefined where there is none. Errors: `file_not_found` where it is not to be read */
+/** Finds a file's present version; undefined if there is none. Errors: `file_not_found` if it cannot be read */
 export async function findUrl(
   reader: UrlReader,
   url: string,
@@ -48,7 +48,7 @@ export async function findUrl(
   });
 }
 
-/** Errors: `file_changed`, `file_not_found`; `NotNow` */
+/** Reads `length` bytes from `start`. Errors: `file_changed`, `file_not_found`; `NotNow` */
 export async function readUrl(
   reader: UrlReader,
   file: UrlFile,
@@ -84,13 +84,13 @@ export async function readUrl(
   return bytes;
 }
 
-/** What people are shown: a query may be a signature. */
+/** The URL for display, without its query, which may be a signature. */
 export function shownUrl(url: string): string {
   const { origin, pathname } = new URL(url);
   return origin + pathname;
 }
 
-/** How much of `into` a body filled before it ended or broke. */
+/** Reads a body to `into`; returns how many bytes came before it ended or broke. */
 async function fill(
   body: ReadableStream<Uint8Array>,
   into: Uint8Array,
@@ -102,7 +102,7 @@ async function fill(
     while (got < into.length) {
       const wanted = Math.min(PIECE_BYTES, into.length - got);
       const view = new Uint8Array(piece.buffer, 0, wanted);
-      // As they come: of a connection that breaks, all that it brought is kept.
+      // Copy chunk by chunk, so that what arrived before a break is kept.
       const { value } = await reader.read(view);
       if (!value || value.length === 0) break;
       into.set(value, got);
@@ -112,13 +112,16 @@ async function fill(
   } catch {
     // The next request asks for the rest.
   }
-  // More than was asked for is not read.
+  // Do not read more than was requested.
   await reader.cancel().catch(() => {});
   free(piece);
   return got;
 }
 
-/** Where an answer's part begins, and how much the whole has. Errors: `file_not_found`, `NotNow` */
+/**
+ * Checks that a response is the part from `from` on; returns the size of the whole file. Errors: `file_not_found`,
+ * `NotNow`
+ */
 function part(
   response: Response,
   url: string,
@@ -147,7 +150,7 @@ function rangeOf({ headers }: Response): string {
   return headers.get("Content-Range") ?? "";
 }
 
-/** Seconds, or a date (RFC 9110 §10.2.3). */
+/** Retry-After in ms; it is seconds or a date (RFC 9110 §10.2.3). */
 function retryAfterMs({ headers }: Response): number {
   const field = headers.get("Retry-After") ?? "";
   if (/^\d{1,6}$/.test(field)) return Number(field) * 1000;
@@ -155,7 +158,7 @@ function retryAfterMs({ headers }: Response): number {
   return ms > 0 ? ms : 0;
 }
 
-/** Follows redirects by itself: each is held to the rules, and only the first host gets the token. */
+/** Follows redirects itself, to check each against the rules, and to send the token only to the first host. */
 async function request(
   { bindings, token }: UrlReader,
   url: string,
@@ -167,7 +170,7 @@ async function request(
   for (let at = first, i = 0; i <= MAX_REDIRECTS; i++) {
     const headers = new Headers({
       Range: `bytes=${start}-${start + length - 1}`,
-      // What is packed on the way has other bytes.
+      // Compressed responses would have other byte ranges.
       "Accept-Encoding": "identity",
     });
     if (token !== null && at.origin === first.origin)

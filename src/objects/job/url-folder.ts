@@ -1,4 +1,4 @@
-/** A model's directory at a URL that ends with a slash, which cannot be listed: its index says what it has. */
+/** A model directory at a URL that ends with a slash. It cannot be listed, so its index file tells its contents. */
 import { AppError } from "../../api/errors.ts";
 import {
   CONFIG_FILE,
@@ -16,7 +16,7 @@ import {
 
 type NamedFile = UrlFile & { name: string };
 
-/** What stands beside the weights of a model of transformers. */
+/** Files beside the weights of a transformers model. */
 const SMALL_FILES = [
   CONFIG_FILE,
   "generation_config.json",
@@ -34,16 +34,16 @@ const SMALL_FILES = [
   "processor_config.json",
   "LICENSE",
 ];
-/** Requests at once. */
+/** Concurrent requests. */
 const PARALLEL = 4;
 
-/** Errors: `file_not_found` where there is no such model */
+/** Pins a model's files. Errors: `file_not_found` if there is no such model */
 export async function pinUrlFolder(
   reader: UrlReader,
   url: string,
 ): Promise<NamedFile[]> {
   const find = async (name: string): Promise<NamedFile | undefined> => {
-    // A name may have signs that say something else in a URL.
+    // A file name may contain characters that are special in a URL.
     const { href } = new URL(encodeURIComponent(name), url);
     const file = await findUrl(reader, href);
     return file && { ...file, name };

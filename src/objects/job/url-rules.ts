@@ -1,12 +1,11 @@
 /**
- * Which addresses a job may read: https, of hosts that are listed, and never of a private network, whatever
- * the spelling: `URL` writes every form of an IPv4 address as four decimals. On this machine, in local mode,
- * a loopback address that is listed may be read, by http too.
+ * Which URLs a job may read: https, on listed hosts, and never in a private network, however the address is written
+ * (`URL` normalizes every form of IPv4). In local mode, listed loopback addresses are allowed too, also by http.
  */
 import { invalidOption, shown } from "../../api/option-kinds.ts";
 
 export type UrlBindings = {
-  /** Hosts with commas between, `*.` before those that stand for all below them. */
+  /** Comma-separated hosts; `*.` before a host stands for all its subdomains. */
   SOURCE_HOSTS?: string;
   LOCAL_MODE?: string;
 };
@@ -21,7 +20,7 @@ export function checkSourceUrl(
   const url = new URL(text);
   if (url.username || url.password)
     throw invalidOption(
-      "`url` without a name and a password, in place of which `token` stands",
+      "`url` without user name and password (use `token` instead)",
       "one with them",
     );
   const host = url.hostname.replace(/\.$/, "");
@@ -30,23 +29,23 @@ export function checkSourceUrl(
   if (isLoopback && listed.includes(host) && /^https?:$/.test(url.protocol))
     return url;
   if (url.protocol !== "https:")
-    throw invalidOption("`url` to be of https", shown(url.protocol));
+    throw invalidOption("`url` to use https", shown(url.protocol));
   if (isAddress(host) || isLocalName(host))
-    throw invalidOption("`url` of a public host by its name", shown(host));
+    throw invalidOption("`url` with the name of a public host", shown(host));
   if (!listed.some((each) => isOf(host, each)))
     throw invalidOption(
-      `\`url\` of a host that SOURCE_HOSTS has: ${listed.join(", ") || "none"}`,
+      `\`url\` with a host listed in SOURCE_HOSTS (${listed.join(", ") || "none"})`,
       shown(host),
     );
   return url;
 }
 
-/** A number in the place of a name: its network says nothing of whose it is. */
+/** An IP address, which does not say whose host it is. */
 function isAddress(host: string): boolean {
   return host.startsWith("[") || /^[\d.]+$/.test(host);
 }
 
-/** What no name server of the internet answers for. */
+/** A name that public DNS does not resolve. */
 function isLocalName(host: string): boolean {
   return (
     !host.includes(".") ||

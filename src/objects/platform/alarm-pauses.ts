@@ -1,9 +1,9 @@
-/** How objects that alarms drive go on, and how long they wait after a failure. */
+/** Pauses of objects that are driven by alarms: between steps, and after failures. */
 import { AppError } from "../../api/errors.ts";
 
-/** From within an alarm, one for this very moment would be lost. */
+/** Inside an alarm handler, setting an alarm for the present moment has no effect. */
 export const NEXT_MS = 1;
-/** Failures in a row that are no refusals, after which the work has failed. */
+/** Consecutive failures other than an `AppError` after which the work has failed. */
 export const MAX_FAILURES = 6;
 const FIRST_PAUSE_MS = 250;
 
@@ -11,7 +11,7 @@ export function pauseAfter(failures: number): number {
   return FIRST_PAUSE_MS * 2 ** failures;
 }
 
-/** Others have the memory; that is no failure of the work's. */
+/** Whether memory is used by others at present, which does not count as a failure. */
 export function isCrowded(error: unknown): boolean {
   return error instanceof AppError && error.code === "unavailable";
 }

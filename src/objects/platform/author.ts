@@ -1,21 +1,24 @@
 /**
- * Whose a result is. A join token is one author, however many trainers it has; each of the owner's trainers is
- * one, since nobody else can name them. A lease bears a key that is its author's and only its: who pushes or
- * completes shows it.
+ * Authors of results. A join token is one author, however many trainers use it. Each of the owner's trainers is an
+ * author, since only the owner can name them. A lease has a key that only its author has, and that must be sent with
+ * the push and the completion.
  */
 import { hex } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { LeaseKind } from "../../api/lease.ts";
 import { isSigned, sign } from "./signature.ts";
 
-/** The caller who has the API_TOKEN, or is on this machine in local mode; others are called by their join token's id. */
+/**
+ * The caller with the API_TOKEN, or on this machine in local mode. Other callers are named by the id of their join
+ * token.
+ */
 export const OWNER = "owner";
 
-/** A run's own, made when it is created: another run of the same id has others. */
+/** Keys of a run, made when it is created, so another run with the same id has other keys. */
 export type RunKeys = {
-  /** Stands in the ids of its join tokens. */
+  /** Part of the ids of the run's join tokens. */
   creation: string;
-  /** Signs the keys of its leases. */
+  /** Signs the run's lease keys. */
   secret: string;
 };
 
@@ -38,7 +41,7 @@ export function tokenId({ creation }: RunKeys, n: number): string {
   return `${creation}-${n}`;
 }
 
-/** Errors: `unauthorized`, the join token is of a run that had this id before */
+/** Errors: `unauthorized` if the join token belongs to an earlier run with this id */
 export function checkCreation(keys: RunKeys, caller: string): void {
   if (caller === OWNER || caller.startsWith(`${keys.creation}-`)) return;
   throw new AppError(
@@ -47,7 +50,10 @@ export function checkCreation(keys: RunKeys, caller: string): void {
   );
 }
 
-/** `subtree`, where the run has one, tells where pushes go: whoever takes them knows whether it is so. */
+/**
+ * Makes a lease's key. It includes the run's `subtree`, which tells where pushes go; the object that receives them
+ * checks it.
+ */
 export async function leaseKey(
   { secret }: RunKeys,
   author: string,
@@ -58,13 +64,13 @@ export async function leaseKey(
   return subtree === undefined ? key : `${key}:${subtree}`;
 }
 
-/** The run's `subtree`, as a key tells it. */
+/** The run's `subtree` in a lease key. */
 export function subtreeOfKey(key: string): number | undefined {
   const [, , subtree] = key.split(":");
   return subtree === undefined ? undefined : Number(subtree);
 }
 
-/** The author of the lease that `key` is of. Errors: `no_lease` */
+/** The author to whom a lease key was issued. Errors: `no_lease` */
 export async function authorOfKey(
   { secret }: RunKeys,
   caller: string,
@@ -72,7 +78,7 @@ export async function authorOfKey(
   key: string | undefined,
 ): Promise<string> {
   const [author = "", signature = ""] = key?.split(":") ?? [];
-  // A shard of an earlier release has no secret until the run tells it.
+  // A shard of an earlier release has no secret until the run sends it.
   const isCallers =
     secret !== "" && (caller === OWNER ? isOwners(author) : author === caller);
   if (isCallers && (await isSigned(secret, claimOf(author, leased), signature)))
@@ -84,12 +90,12 @@ export async function authorOfKey(
   );
 }
 
-/** Of a key that was looked at before something was waited for. Errors: `no_lease` */
+/** Checks that keys verified before an `await` are still valid. Errors: `no_lease` */
 export function checkUnchanged(before: RunKeys, now: RunKeys): void {
   if (now.secret === before.secret) return;
   throw new AppError(
     "no_lease",
-    "Expected the key of a lease, got one that has become void meanwhile",
+    "Expected a valid lease key, got one that became void during the request",
   );
 }
 

@@ -1,4 +1,4 @@
-/** What the objects need of the Worker's bindings: each other, and the bucket. */
+/** The Worker's bindings that the objects need: each other, and the bucket. */
 export type ObjectBindings = {
   BUCKET: R2Bucket;
   RUN: DurableObjectNamespace;

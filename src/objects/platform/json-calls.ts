@@ -1,9 +1,9 @@
 /**
- * JSON calls between the Worker and an object, by itty-durable. The object holds what `jsonCalls`
- * returns and passes its requests on; the Worker calls methods on what `jsonStub` returns.
+ * JSON calls between the Worker and an object, by itty-durable. The object holds what `jsonCalls` returns and
+ * forwards requests to it; the Worker calls methods on what `jsonStub` returns.
  *
- * Arguments travel as JSON in a request header, so they are small, and as a JSON text of ASCII alone. Tensors never come this way.
- * Expected failures cross as values (`Result`), since itty-durable makes a 500 of what is thrown.
+ * Arguments are sent as ASCII JSON in a request header, so they must be small; tensors are never sent this way.
+ * Expected errors are returned as values (`Result`), since itty-durable turns anything thrown into a 500.
  */
 import { createDurable, proxyDurable } from "itty-durable";
 import { fromResult, type Result, toResult } from "../../api/errors.ts";
@@ -16,12 +16,12 @@ export type JsonStub<M extends Methods> = {
   ) => Promise<Awaited<ReturnType<M[Name]>>>;
 };
 
-/** Where itty-durable's requests go; an object's own ones use other paths. */
+/** Path prefix of itty-durable's requests; an object's own requests use other paths. */
 export const JSON_CALL_PATH = "/do/";
 
 /**
- * Answers the calls of `methods`, `before` each of which something may be done. Storage is the methods'
- * own business: nothing persists by itself.
+ * Answers calls of `methods`; `before` is called first each time. The methods manage storage themselves; nothing is
+ * persisted automatically.
  */
 export function jsonCalls(
   ctx: DurableObjectState,
@@ -41,12 +41,12 @@ export function jsonCalls(
   return new Calls({ storage: ctx.storage, id: ctx.id });
 }
 
-/** The object of this name; its methods throw the `AppError` that the object's did. */
+/** A stub for the object of this name. Its methods throw the `AppError` that the object's methods threw. */
 export function jsonStub<M extends Methods>(
   namespace: DurableObjectNamespace,
   name: string,
 ): JsonStub<M> {
-  // Not by name: itty-durable takes a name of 64 hexadecimal digits for an id.
+  // Pass the id: itty-durable would take a name of 64 hexadecimal digits for an id.
   const id = namespace.idFromName(name);
   const calls = proxyDurable(namespace, { parse: true }).get(id) as Record<
     string,
@@ -54,7 +54,7 @@ export function jsonStub<M extends Methods>(
   >;
   return new Proxy({} as JsonStub<M>, {
     get(_target, method) {
-      // Without this, an `await` would take the stub for a promise and call its `then`.
+      // Otherwise `await stub` would take the stub for a promise and call its `then`.
       if (typeof method !== "string" || method === "then") return undefined;
       return async (...args: unknown[]) =>
         fromResult(await calls[method]!(asciiJson(args)));
@@ -62,7 +62,7 @@ export function jsonStub<M extends Methods>(
   });
 }
 
-/** Headers bear one byte a character, and names of files have others. */
+/** Escapes all but ASCII: headers have one byte per character, and file names may have others. */
 function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

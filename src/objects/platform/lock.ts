@@ -1,9 +1,9 @@
-/** Runs one asynchronous body after the other, in the order in which they came. */
+/** Runs asynchronous bodies one after the other, in order of arrival. */
 export class Lock {
   #last: Promise<unknown> = Promise.resolve();
 
   run<T>(body: () => Promise<T>): Promise<T> {
-    // A body that failed has told its own caller; the next one runs all the same.
+    // A body's error goes to its own caller; the next one runs anyway.
     const next = this.#last.then(body, body);
     this.#last = next;
     return next;

@@ -1,11 +1,11 @@
 /**
- * What an object has on disk carries a version: its tables, and the configs and requests in them. What an
- * earlier version of this code left is brought up to date at first use, in one transaction; what a
- * later one left is refused, since nobody here knows what it means.
+ * Versions of an object's storage: of its tables, and of the configs and requests in them. Storage of an earlier
+ * version is migrated at first use, in one transaction; storage of a later version is refused, since this code cannot
+ * know its meaning.
  */
 import { AppError } from "../../api/errors.ts";
 
-/** Brings tables from one version to the next. */
+/** Migrates from one version to the next. */
 type Step = (sql: SqlStorage) => void;
 
 export class Schema {
@@ -13,20 +13,20 @@ export class Schema {
   readonly #steps: readonly Step[];
 
   /**
-   * `steps` in order: the first makes the tables of version 1. State was given a version with the
-   * second release; before, it is told by the table `marker`, and is of version 1.
+   * `steps` in order; the first creates the tables of version 1. The first release stored no version: its storage is
+   * recognized by the table `marker`, and is version 1.
    */
   constructor(marker: string, steps: readonly Step[]) {
     this.#marker = marker;
     this.#steps = steps;
   }
 
-  /** The version of what this code writes. */
+  /** The version that this code writes. */
   get version(): number {
     return this.#steps.length;
   }
 
-  /** Whether there is state; it is of this version then. Errors: `state_version`, it is of a later one */
+  /** Returns whether there is storage, migrated to this version. Errors: `state_version` if it has a later one */
   open(storage: DurableObjectStorage): boolean {
     const { sql } = storage;
     const { version, isNoted } = this.#versionOf(sql);
@@ -34,7 +34,7 @@ export class Schema {
     if (version > this.version) {
       throw new AppError(
         "state_version",
-        `Expected state of at most version ${this.version}, got version ${version}, which a later release of mxfp4-edge wrote: deploy that one`,
+        `Expected state of at most version ${this.version}, got version ${version}, which a later release of mxfp4-edge wrote: deploy that release`,
       );
     }
     if (version < this.version || !isNoted)
@@ -42,13 +42,13 @@ export class Schema {
     return true;
   }
 
-  /** `open`, and make the tables where there are none. Errors: `state_version` */
+  /** `open`, and create the tables if there are none. Errors: `state_version` */
   ensure(storage: DurableObjectStorage): void {
     if (!this.open(storage))
       storage.transactionSync(() => this.create(storage.sql));
   }
 
-  /** Make the tables. Called inside a transaction. */
+  /** Creates the tables. Called inside a transaction. */
   create(sql: SqlStorage): void {
     this.#climb(sql, 0);
   }
@@ -60,7 +60,7 @@ export class Schema {
     sql.exec("INSERT INTO schema VALUES (?)", this.version);
   }
 
-  /** 0 when there is nothing; the first release did not note it. */
+  /** 0 if there is no storage. `isNoted` is false for the first release, which stored no version. */
   #versionOf(sql: SqlStorage): { version: number; isNoted: boolean } {
     const names = sql.exec<{ name: string }>(
       "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('schema', ?)",
@@ -77,10 +77,10 @@ export class Schema {
   }
 }
 
-/** Of a run that an earlier release began, where that matters. */
+/** The error for a run of an earlier release that this one cannot continue. */
 export function outdatedRun(): AppError {
   return new AppError(
     "state_version",
-    "Expected a run that this release of mxfp4-edge can go on with, got one of an earlier release, whose parameters lie in another order: remove it, and begin it anew",
+    "Expected a run that this release of mxfp4-edge can continue, got one of an earlier release, whose parameters are in another order: remove it, and create it again",
   );
 }

@@ -1,11 +1,11 @@
-/** HMAC-SHA-256 of a text, by which it is known again where the same secret is. */
+/** HMAC-SHA-256 of texts, with a secret. */
 import { decodeBase64Url, encodeBase64Url } from "hono/utils/encode";
 
 const encoder = new TextEncoder();
 
-/** By secret. Not their promises: a request may not wait for what another has begun. */
+/** Imported keys by secret. Not promises: a request must not await what another request has started. */
 const keys = new Map<string, CryptoKey>();
-/** Of an isolate's runs, few are trained at a time. */
+/** Few of an isolate's runs are trained at a time. */
 const MAX_KEYS = 64;
 
 /** base64url, without padding. */
@@ -18,7 +18,7 @@ export async function sign(secret: string, text: string): Promise<string> {
   return encodeBase64Url(signature).replace("=", "");
 }
 
-/** In a time that does not depend on where a forged one differs. */
+/** Verifies a signature in constant time. */
 export async function isSigned(
   secret: string,
   text: string,
@@ -26,7 +26,7 @@ export async function isSigned(
 ): Promise<boolean> {
   if (!/^[\w-]{43}$/.test(signature)) return false;
   const bytes = new Uint8Array(decodeBase64Url(signature));
-  // The last digit has two bits that say nothing: only one writing counts.
+  // The last base64 digit has two unused bits; accept only one spelling.
   if (encodeBase64Url(bytes.buffer).replace("=", "") !== signature)
     return false;
   return crypto.subtle.verify(
@@ -37,7 +37,7 @@ export async function isSigned(
   );
 }
 
-/** A number from 0 to 1 that only the secret tells: 32 bits of the text's signature. */
+/** A pseudorandom number in [0, 1), from 32 bits of the text's signature. */
 export async function drawn(secret: string, text: string): Promise<number> {
   const signature = await crypto.subtle.sign(
     "HMAC",
@@ -47,7 +47,7 @@ export async function drawn(secret: string, text: string): Promise<number> {
   return new DataView(signature).getUint32(0) / 2 ** 32;
 }
 
-/** To import one takes as long as to sign with it. */
+/** Cached, since importing a key takes as long as signing. */
 async function keyOf(secret: string): Promise<CryptoKey> {
   const known = keys.get(secret);
   if (known) return known;

@@ -1,7 +1,7 @@
-/** Bytes on disk, by who they are of: rows of a table `bytes`. */
+/** Bytes in SQLite, by owner: rows of a table `bytes`. */
 import { free } from "../../memory/free.ts";
 
-/** A row may not be larger than 2 MB. */
+/** SQLite rows are limited to 2 MB. */
 const ROW_BYTES = 1024 * 1024;
 
 /** Called inside a transaction. */
@@ -20,7 +20,7 @@ export function writeBytes(
   }
 }
 
-/** Row by row into one buffer, so that no more than it is in memory. */
+/** Reads row by row into one buffer, so that nothing else is in memory. */
 export function readBytes(
   sql: SqlStorage,
   owner: number | string,

@@ -1,29 +1,26 @@
-/** Files and folders of the bucket, which callers put and jobs read and write. A folder is its files. */
+/** Files and folders in the bucket, which callers upload and jobs read and write. A folder consists of its files. */
 
 import { FILES_PREFIX } from "../../api/text-rules.ts";
 
-/** How many keys one call to R2 may delete. */
+/** The most keys that one call to R2 can delete. */
 const MAX_KEYS = 1000;
 
-/** Where files are in the bucket. */
+/** A file's key in the bucket. */
 export function fileKey(name: string): string {
   return `${FILES_PREFIX}${name}`;
 }
 
-/** The file's name that a key says. */
+/** The file name of a key. */
 export function nameOfKey(key: string): string {
   return key.slice(FILES_PREFIX.length);
 }
 
-/** The file's name without those of the folders that it lies in. */
+/** The file name without its folders. */
 export function lastOf(name: string): string {
   return name.slice(name.lastIndexOf("/") + 1);
 }
 
-/**
- * The files that lie in a folder itself, by their names in it; `folders` are those in it, whose files are
- * not among them.
- */
+/** The files directly in a folder, by their names in it; `folders` are its subfolders, whose files are not included. */
 export function inFolder(
   folder: string,
   found: readonly R2Object[],
@@ -34,13 +31,13 @@ export function inFolder(
     const name = object.key.slice(fileKey(`${folder}/`).length);
     const [first, ...deeper] = name.split("/");
     if (deeper.length > 0) folders.add(first!);
-    // Some put an empty file of no name into each folder.
+    // Some tools put an empty file without a name into each folder.
     else if (name !== "") files.set(name, object);
   }
   return { files, folders: [...folders] };
 }
 
-/** What is in a folder and those in it, by name; nothing where there is none. */
+/** All files in a folder and its subfolders, by name; empty if there is no such folder. */
 export async function filesIn(
   bucket: R2Bucket,
   folder: string,
@@ -58,7 +55,7 @@ export async function filesIn(
   }
 }
 
-/** Whether there is a folder of the name. */
+/** Whether a folder of this name exists. */
 export async function isFolder(
   bucket: R2Bucket,
   name: string,
@@ -67,7 +64,7 @@ export async function isFolder(
   return (await bucket.list({ prefix, limit: 1 })).objects.length > 0;
 }
 
-/** Repeating it, also half done, does no harm. */
+/** Idempotent, also if interrupted. */
 export async function removeFiles(
   bucket: R2Bucket,
   files: readonly R2Object[],

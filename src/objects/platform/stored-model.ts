@@ -1,4 +1,4 @@
-/** A folder of the bucket as a model: pinned by what its files hold, and read by ranges. */
+/** Models in folders of the bucket: pinned by a digest of their files' versions, and read by ranges. */
 import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import type { PinnedModel } from "../../api/run-config.ts";
@@ -15,10 +15,10 @@ import {
 import { trainedFolder, withTokenizer } from "../../training/model-folder.ts";
 import { fileKey, filesIn, inFolder } from "./stored-files.ts";
 
-/** Of a folder's files, those that tell which model it is. */
+/** The files of a folder that determine the model. */
 const MODEL_FILE = /\.safetensors$|^(config|tokenizer)\.json$|\.index\.json$/;
 
-/** Errors: `file_not_found`, `unavailable`, and those of `openModel` and `withTokenizer` */
+/** Pins the model in a folder. Errors: `file_not_found`, `unavailable`, and those of `openModel` and `withTokenizer` */
 export async function pinModel(
   bucket: R2Bucket,
   folder: string,
@@ -42,12 +42,12 @@ export async function pinModel(
   }
 }
 
-/** What shards read of a GGUF: no vocabulary, which is the most of its head. */
+/** Shards do not read a GGUF's vocabulary, which is most of its header. */
 const PARAMETERS_ALONE: HeadReading = {
   keeps: (key) => !key.startsWith("tokenizer."),
 };
 
-/** The pinned model. Errors: `file_changed` where the folder holds another now */
+/** Opens a pinned model. Errors: `file_changed` if the folder has another one now */
 export async function openPinned(
   bucket: R2Bucket,
   { folder, digest }: PinnedModel,
@@ -59,11 +59,11 @@ export async function openPinned(
     );
   throw new AppError(
     "file_changed",
-    `Expected the model in folder "${folder}" as it was when the run was made, got another`,
+    `Expected the model in folder "${folder}" as it was when the run was created, got another version`,
   );
 }
 
-/** A GGUF where it is alone, beside which no other file tells anything. Errors: `file_not_found` */
+/** The files of a folder's model: if a GGUF is the only model, that GGUF alone. Errors: `file_not_found` */
 async function trainedFiles(
   bucket: R2Bucket,
   folder: string,
@@ -75,12 +75,12 @@ async function trainedFiles(
     : new Map([...files].filter(([name]) => isGgufFile(name)));
 }
 
-/** What tells which model it is and how its text is cut. */
+/** The files that determine the model and its tokenization. */
 const TEXT_MODEL_FILE = new RegExp(
   `${MODEL_FILE.source}|^tokenizer_config\\.json$`,
 );
 
-/** A folder that writes text, as it is now; another digest is another. Errors: `file_not_found` */
+/** Opens a folder to generate text; `digest` identifies its present contents. Errors: `file_not_found` */
 export async function openTextFolder(
   bucket: R2Bucket,
   folder: string,
@@ -96,7 +96,7 @@ export async function hasStored(
   return (await bucket.head(fileKey(name))) !== null;
 }
 
-/** A file as it is now, of which parts are read. Errors: `file_not_found` */
+/** Opens a file to read parts of; `digest` identifies its present version. Errors: `file_not_found` */
 export async function openStored(
   bucket: R2Bucket,
   name: string,
@@ -148,7 +148,7 @@ function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {
       return new Uint8Array(await object.arrayBuffer());
     throw new AppError(
       "file_changed",
-      `Expected ${key} as it was listed, got another`,
+      `Expected ${key} as it was listed, got another version`,
     );
   };
   return {

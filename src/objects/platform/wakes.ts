@@ -1,8 +1,8 @@
-/** Those who wait for something to change, each for a bounded time. */
+/** Lets callers wait for a change, each for a bounded time. */
 export class Wakes {
   readonly #wakes = new Set<() => void>();
 
-  /** It has changed. */
+  /** Wakes everyone who waits. */
   wakeAll(): void {
     for (const wake of this.#wakes) wake();
   }
