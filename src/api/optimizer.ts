@@ -87,25 +87,43 @@ export type OptimizerConfig = OptimizerDefaults & { name: OptimizerName };
 export function completeOptimizer(
   given: Partial<OptimizerConfig>,
 ): OptimizerConfig {
-  const { name = "muon", ...told } = given;
+  const { name = "muon" } = given;
   const { matrices, defaults }: Optimizer = OPTIMIZERS[name];
-  const shared =
-    matrices === "adamw" && told.learningRate !== undefined
-      ? { matrixLearningRate: told.learningRate }
-      : {};
-  const entries = Object.entries(told).filter(
-    ([, value]) => value !== undefined,
-  );
-  return { name, ...defaults, ...shared, ...Object.fromEntries(entries) };
+  return overlaid({ name, ...defaults }, given, matrices === "adamw");
 }
 
-/** What makes no sense together. */
+/** That of a run before, with what is told anew. */
+export function changedOptimizer(
+  before: OptimizerConfig,
+  given: Partial<OptimizerConfig>,
+): OptimizerConfig {
+  const whole = completeOptimizer(before);
+  const hasOneRate =
+    OPTIMIZERS[whole.name].matrices === "adamw" &&
+    whole.matrixLearningRate === whole.learningRate;
+  return overlaid(whole, given, hasOneRate);
+}
+
+function overlaid(
+  base: OptimizerConfig,
+  given: Partial<OptimizerConfig>,
+  hasOneRate: boolean,
+): OptimizerConfig {
+  const { learningRate } = given;
+  const shared =
+    hasOneRate && learningRate !== undefined
+      ? { matrixLearningRate: learningRate }
+      : {};
+  const told = Object.entries(given).filter(([, value]) => value !== undefined);
+  return { ...base, ...shared, ...Object.fromEntries(told) };
+}
+
+/** What makes no sense together, of what is `given`, and of all that a run of `steps` then has. */
 export function optimizerProblems(
   given: Partial<OptimizerConfig>,
+  { name, schedule, warmupSteps, cooldownSteps }: OptimizerConfig,
   steps: number,
 ): string[] {
-  const { name, schedule, warmupSteps, cooldownSteps } =
-    completeOptimizer(given);
   const problems: string[] = [];
   if (given.momentum !== undefined && OPTIMIZERS[name].matrices !== "muon") {
     problems.push(
@@ -114,7 +132,7 @@ export function optimizerProblems(
   }
   if (cooldownSteps > 0 && schedule !== "constant") {
     problems.push(
-      `Expected \`optimizer.cooldownSteps\` with schedule constant only, got ${schedule}, which falls from the start`,
+      `Expected \`optimizer.cooldownSteps\` with schedule constant only, got ${cooldownSteps} with ${schedule}, which falls from the start`,
     );
   }
   if (cooldownSteps > 0 && warmupSteps + cooldownSteps > steps) {
@@ -125,6 +143,12 @@ export function optimizerProblems(
   if (given.warmupSteps !== undefined && warmupSteps > steps) {
     problems.push(
       `Expected \`optimizer.warmupSteps\` to be at most the run's ${steps} steps, got ${warmupSteps}`,
+    );
+  }
+  const neverFalls = schedule === "constant" && cooldownSteps === 0;
+  if (given.finalLearningRateRatio !== undefined && neverFalls) {
+    problems.push(
+      `Expected \`optimizer.finalLearningRateRatio\` with \`cooldownSteps\` where the schedule is constant, got ${given.finalLearningRateRatio} with none, so that the rate never falls`,
     );
   }
   return problems;

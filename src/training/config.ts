@@ -1,8 +1,8 @@
 /** Completes a request to a `RunConfig`. */
 import { AppError } from "../api/errors.ts";
 import {
+  changedOptimizer,
   completeOptimizer,
-  type OptimizerConfig,
   optimizerProblems,
 } from "../api/optimizer.ts";
 import type { PinnedDataset } from "../api/dataset.ts";
@@ -36,8 +36,12 @@ export function completeConfig(
   const before = request.resume
     ? checkpointedRun(request, imported)
     : undefined;
+  const told = request.optimizer ?? {};
+  const optimizer = before
+    ? changedOptimizer(before.config.optimizer, told)
+    : completeOptimizer(told);
   const { shards: askedShards, ...filled } = withBase(
-    request,
+    { ...request, optimizer },
     before?.config ?? DEFAULTS,
   );
   const model =
@@ -57,12 +61,7 @@ export function completeConfig(
       : vocabularyProblems(dataset, request.model?.vocabulary)),
     ...dataProblems(dataset, model),
     ...subtreeProblems(filled),
-    ...optimizerProblems(
-      before
-        ? { name: before.config.optimizer.name, ...request.optimizer }
-        : filled.optimizer,
-      filled.steps,
-    ),
+    ...optimizerProblems(told, optimizer, filled.steps),
     ...(before ? resumeProblems(filled, before) : []),
   ];
   if (!sharding || problems.length > 0) {
@@ -73,7 +72,6 @@ export function completeConfig(
     model,
     dataset,
     ...(imported && { from: imported.from }),
-    optimizer: completeOptimizer(filled.optimizer),
     shards: sharding.shards,
   };
   return before && imported
@@ -87,13 +85,13 @@ export function completeConfig(
 type Base = Omit<
   RunConfig,
   "dataset" | "from" | "model" | "shards" | "optimizer" | "snapshotSteps"
-> & {
-  optimizer: Partial<OptimizerConfig>;
-  snapshotSteps?: number;
-};
+> & { snapshotSteps?: number };
 
 /** The request's values, and those of `base` for what it leaves out. */
-function withBase(request: ParsedRunRequest, base: Base) {
+function withBase(
+  request: ParsedRunRequest & Pick<RunConfig, "optimizer">,
+  base: Base,
+) {
   const {
     run: _run,
     name: _name,
@@ -112,7 +110,7 @@ function withBase(request: ParsedRunRequest, base: Base) {
     ...own,
     snapshotSteps: DEFAULTS.snapshotSteps,
     ...definedOf(flat),
-    optimizer: { ...base.optimizer, ...definedOf(optimizer ?? {}) },
+    optimizer,
     evaluation: { ...base.evaluation, ...definedOf(evaluation ?? {}) },
   };
 }

@@ -1,7 +1,12 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { PinnedDataset } from "../../src/api/dataset.ts";
+import type { OptimizerConfig } from "../../src/api/optimizer.ts";
 import type { LlamaShape } from "../../src/api/run-config.ts";
-import { completeConfig } from "../../src/training/config.ts";
+import { essentialConfig } from "../../src/training/checkpoint.ts";
+import {
+  completeConfig,
+  type ImportedRequest,
+} from "../../src/training/config.ts";
 import {
   runRequestSchema,
   storedModelSchema,
@@ -15,10 +20,15 @@ const TEXT: PinnedDataset = {
   vocabulary: 256,
 };
 
-function configOf(request: object, dataset: Partial<PinnedDataset> = {}) {
+function configOf(
+  request: object,
+  dataset: Partial<PinnedDataset> = {},
+  imported?: ImportedRequest,
+) {
   return completeConfig(
     runRequestSchema().parse({ dataset: "text", ...request }),
     { ...TEXT, ...dataset },
+    imported,
   );
 }
 
@@ -135,4 +145,62 @@ test.each([
   [{ arch: "llama", hidden: 100 }, /`hidden` to be a multiple of 64, got 100/],
 ])("sizes that no such model has are refused: %j", (model, message) => {
   expect(() => configOf({ model })).toThrow(message);
+});
+
+describe("a run that goes on from step 60 of 100", () => {
+  type Told = Partial<OptimizerConfig>;
+  const resumed = (before: Told, told: Told, steps = 100) => {
+    const config = configOf({ steps: 100, optimizer: before });
+    const { optimizer } = configOf(
+      { from: "state", resume: true, steps, optimizer: told },
+      {},
+      {
+        from: { folder: "state", digest: "0".repeat(64) },
+        shape: config.model,
+        tokenizer: undefined,
+        run: { step: 60, tokens: 0, config: essentialConfig(config) },
+      },
+    );
+    return { before: config.optimizer, optimizer };
+  };
+
+  test("has the optimizer of its checkpoint, but for what is told anew", () => {
+    const { before, optimizer } = resumed(
+      { schedule: "constant", momentum: 0.8, warmupSteps: 10 },
+      { cooldownSteps: 30, weightDecay: 0 },
+      120,
+    );
+    expect(optimizer).toEqual({ ...before, cooldownSteps: 30, weightDecay: 0 });
+    const other = resumed({ name: "adamw" }, {});
+    expect(JSON.stringify(other.optimizer)).toBe(JSON.stringify(other.before));
+  });
+
+  test.each<[before: Told, told: Told, learningRate: number, matrix: number]>([
+    [{ name: "adamw" }, { learningRate: 0.001 }, 0.001, 0.001],
+    [{ name: "adamw", learningRate: 0.002 }, { learningRate: 0.001 }, 0.001, 0.001], // prettier-ignore
+    [{ name: "adamw", matrixLearningRate: 0.004 }, { learningRate: 0.001 }, 0.001, 0.004], // prettier-ignore
+    [{ name: "adamw" }, { matrixLearningRate: 0.001 }, 0.008, 0.001],
+    [{}, { learningRate: 0.001 }, 0.001, 0.03],
+    [{ matrixLearningRate: 0.008 }, { learningRate: 0.001 }, 0.001, 0.008],
+  ])(
+    "%j and told %j has rates %d, and %d of matrices: AdamW's one rate rules both",
+    (before, told, learningRate, matrixLearningRate) => {
+      const { optimizer } = resumed(before, told);
+      expect(optimizer).toMatchObject({ learningRate, matrixLearningRate });
+    },
+  );
+
+  test.each<[before: Told, told: Told, steps: number, problem: string]>([
+    [{ schedule: "constant", cooldownSteps: 30 }, { schedule: "linear" }, 100, "schedule constant only, got 30 with linear"], // prettier-ignore
+    [{ schedule: "constant", warmupSteps: 20, cooldownSteps: 60 }, {}, 70, "at most 70 steps of warm-up and cool-down, got 20 and 60"], // prettier-ignore
+    [{}, { cooldownSteps: 30 }, 100, "schedule constant only, got 30 with linear"], // prettier-ignore
+    [{ name: "adamw" }, { momentum: 0.9 }, 100, "`optimizer.momentum` with optimizer muon only"], // prettier-ignore
+    [{ schedule: "constant" }, { finalLearningRateRatio: 0.1 }, 100, "`optimizer.finalLearningRateRatio` with `cooldownSteps`"], // prettier-ignore
+    [{ name: "adamw" }, { name: "muon" }, 100, "`optimizer.name` to be that of the checkpoint"], // prettier-ignore
+  ])(
+    "%j is refused what makes no sense beside it, told %j and %d steps",
+    (before, told, steps, problem) => {
+      expect(() => resumed(before, told, steps)).toThrow(problem);
+    },
+  );
 });

@@ -70,6 +70,10 @@ test.each([
   ],
   [{ cooldownSteps: 5 }, "`optimizer.cooldownSteps` with schedule constant"],
   [
+    { schedule: "constant", finalLearningRateRatio: 0.1 },
+    "`optimizer.finalLearningRateRatio` with `cooldownSteps` where the schedule is constant, got 0.1 with none",
+  ],
+  [
     { schedule: "constant", warmupSteps: 60, cooldownSteps: 50 },
     "at most 100 steps of warm-up and cool-down, got 60 and 50",
   ],
@@ -78,6 +82,8 @@ test.each([
     "`optimizer.warmupSteps` to be at most the run's 100 steps, got 101",
   ],
 ] as const)("%j is refused", (given, message) => {
-  expect(optimizerProblems(given, 100).join()).toContain(message);
-  expect(optimizerProblems({}, 100)).toEqual([]);
+  const problems = (told: Partial<OptimizerConfig>) =>
+    optimizerProblems(told, completeOptimizer(told), 100);
+  expect(problems(given).join()).toContain(message);
+  expect(problems({})).toEqual([]);
 });

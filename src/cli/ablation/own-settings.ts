@@ -1,5 +1,6 @@
 /** Settings that are asked for: of the page by name, or of one's own. */
 import {
+  completeOptimizer,
   OPTIMIZER_NAMES,
   type OptimizerName,
   optimizerProblems,
@@ -75,7 +76,8 @@ function ownSettings(args: AblationArgs): Setting[] {
   return names<OptimizerName>("optimizers", OPTIMIZER_NAMES, ["muon"]).map(
     (name): Setting => {
       const optimizer = { name, ...ratesOf(args) };
-      const [problem] = optimizerProblems(optimizer, steps);
+      const whole = completeOptimizer(optimizer);
+      const [problem] = optimizerProblems(optimizer, whole, steps);
       if (problem) throw new UsageError(problem);
       return {
         name: `own-${name}`,
