@@ -853,6 +853,51 @@ test("a stranger's fingerprint shuts out nobody: the owner's trainer replaces it
   ]);
 });
 
+test("a trainer that waits as the owner changes what trainers compute like gets no lease of the changed run", async () => {
+  const owner = await startScripted({ steps: 1 });
+  const first = await owner.stranger("first");
+  await present(first);
+  const { identity } = await owner.stranger("waiting");
+  await owner.run.setState("paused");
+  const waiting = expect(first.run.lease(identity)).rejects.toMatchObject({
+    code: "fingerprint_differs",
+  });
+  await owner.run.setFingerprint("another");
+  await owner.run.setState("running");
+  await waiting;
+});
+
+test("a completion is answered without a lease where what trainers compute like has changed meanwhile", async () => {
+  const owner = await startScripted({ steps: 2, microbatches: 1 });
+  const { run, identity } = owner;
+  const { trainer, bootId } = identity;
+  // All but the training microbatch, so that it is what ends the step.
+  for (const index of [0, 1]) {
+    const evaluated = { kind: "eval", step: 0, index } as const;
+    const key = await keyOf(run.run, evaluated, trainer);
+    await run.lease(identity);
+    await owner.complete({ ...evaluated, key, deadlineMs: 0 });
+  }
+  const { lease } = await run.lease(identity);
+  await owner.pushFor(lease!, TRUE);
+  const digests = await owner.digests(lease!, TRUE);
+  await runInDurableObject(
+    bindings.RUN.getByName(run.run),
+    async (_object, { storage }) => {
+      const { env, asked, letGo } = heldShards("apply");
+      const control = new RunControl(storage, env);
+      const { kind, step, index, key } = lease!;
+      const told = { trainer, bootId, lossSum: 64, tokens: 64, digests };
+      const completed = control.desk.complete("owner", kind, step, index, told, key); // prettier-ignore
+      await asked;
+      const changed = control.setFingerprint("another");
+      letGo();
+      await changed;
+      expect(await completed).toMatchObject({ state: "running", lease: null });
+    },
+  );
+});
+
 test("the owner sets what trainers compute like, or resets it, and it outlives an eviction", async () => {
   const owner = await startScripted({ steps: 3 });
   await owner.reach(1);

@@ -64,6 +64,8 @@ export class LeaseDesk {
     try {
       for (;;) {
         await this.#advance();
+        // It may have changed while this one waited.
+        await this.#admission.checkFingerprint(caller, request.fingerprint);
         this.#authors.check(holder.author);
         const { state } = this.#present.record();
         const nowMs = Date.now();
@@ -130,10 +132,14 @@ export class LeaseDesk {
       });
     }
     await this.#advance();
-    const { state } = this.#present.record();
+    const { state, keys: present } = this.#present.record();
+    // With new keys trainers may have to compute like another: who asks for a lease tells what it computes like.
+    const isAsBefore = present.secret === keys.secret;
     return {
       state,
-      ...(await this.#give(holder, completion.ahead)),
+      ...(isAsBefore
+        ? await this.#give(holder, completion.ahead)
+        : { lease: null }),
       duplicate: known.some((each) => says(each) === says(told)),
     };
   }
