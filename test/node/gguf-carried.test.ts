@@ -1,7 +1,7 @@
 /** Each part of a tokenizer.json is carried into a GGUF as it is, or harmless there, or refused by its name. */
 import { describe, expect, test } from "vitest";
 import { GgufKeys } from "../../src/checkpoints/from-gguf/keys.ts";
-import { tokenizerOfGguf } from "../../src/checkpoints/from-gguf/tokenizer.ts";
+import { vocabularyOfGguf } from "../../src/checkpoints/from-gguf/tokenizer.ts";
 import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
 import { encodePair, type GgufValue } from "../../src/formats/containers/gguf-writer.ts"; // prettier-ignore
 import { folderIn } from "../support/text-models.ts";
@@ -307,5 +307,5 @@ describe("carried", () => {
 /** What a GGUF of these keys is read as. */
 function read(keys: ReadonlyMap<string, GgufValue>): Record<string, unknown> {
   const pairs = new Map(Array.from(keys, ([key, value]) => [key, encodePair(key, value)])); // prettier-ignore
-  return JSON.parse(tokenizerOfGguf(new GgufKeys(pairs))!) as Record<string, unknown>; // prettier-ignore
+  return JSON.parse(vocabularyOfGguf(new GgufKeys(pairs)).tokenizer!) as Record<string, unknown>; // prettier-ignore
 }

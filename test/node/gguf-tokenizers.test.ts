@@ -5,10 +5,7 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { GgufKeys } from "../../src/checkpoints/from-gguf/keys.ts";
 import { mergesByScore } from "../../src/checkpoints/from-gguf/merges-by-score.ts";
-import {
-  endingsOfGguf,
-  tokenizerOfGguf,
-} from "../../src/checkpoints/from-gguf/tokenizer.ts";
+import { vocabularyOfGguf } from "../../src/checkpoints/from-gguf/tokenizer.ts";
 import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
 import {
   encodePair,
@@ -44,7 +41,7 @@ async function back(files: Record<string, object | Uint8Array>) {
   const keys = keysOf(
     await vocabularyPairs(folderIn(new Map(bytes)), ROWS, {}),
   );
-  const json = tokenizerOfGguf(keys)!;
+  const json = vocabularyOfGguf(keys).tokenizer!;
   return renumberedBpe(json) ?? new ForeignTokenizer(json);
 }
 
@@ -114,7 +111,7 @@ describe("signs", () => {
       }),
     );
   const idsOf = (more: Record<string, GgufValue>) =>
-    new ForeignTokenizer(tokenizerOfGguf(told(more))!).encode("a<x>b</s>"); // prettier-ignore
+    new ForeignTokenizer(vocabularyOfGguf(told(more)).tokenizer!).encode("a<x>b</s>"); // prettier-ignore
 
   test.each<[Record<string, GgufValue>, number[]]>([
     [{}, [0, 4, 1, 3]],
@@ -126,14 +123,36 @@ describe("signs", () => {
     expect(Array.from(idsOf(more))).toEqual(ids);
   });
 
+  test("without ids are those that llama.cpp has of byte pairs, where there are as many tokens", () => {
+    const adds = { "tokenizer.ggml.add_bos_token": { boolean: true } };
+    const untold = { uint32: 2 ** 31 };
+    const of = (strings: string[]) => ({
+      ...adds,
+      "tokenizer.ggml.tokens": { strings },
+      "tokenizer.ggml.bos_token_id": untold,
+    });
+    const letters = Array.from("ab<x>cdefghijkl");
+    expect(Array.from(idsOf(of(letters)))).toEqual([11, 0, 2, 3, 4, 1, 2, 4]);
+    expect(() => idsOf(of(letters.slice(0, 9)))).toThrow(
+      "Expected a GGUF with the token of `tokenizer.ggml.bos_token_id`, which it puts around a text, got none",
+    );
+  });
+
+  test("of one text are no two tokens, as llama.cpp has it", () => {
+    const strings = ["a", "b", "a", "</s>", "<x>", "<pad>"];
+    expect(() => idsOf({ "tokenizer.ggml.tokens": { strings } })).toThrow(
+      'Expected a GGUF whose tokens have a text each, got "a" as 0 and as 2',
+    );
+  });
+
   test("of rows that no text uses there is none", () => {
-    const json = tokenizerOfGguf(told({}))!;
+    const json = vocabularyOfGguf(told({})).tokenizer!;
     expect(new ForeignTokenizer(json).vocabulary).toBe(5);
   });
 
   test("that end a text are those of it, of a turn and of a message", () => {
-    expect(endingsOfGguf(told({}))).toEqual([3]);
+    expect(vocabularyOfGguf(told({})).endings).toEqual([3]);
     const turn = { "tokenizer.ggml.eot_token_id": { uint32: 4 } };
-    expect(endingsOfGguf(told(turn))).toEqual([3, 4]);
+    expect(vocabularyOfGguf(told(turn)).endings).toEqual([3, 4]);
   });
 });

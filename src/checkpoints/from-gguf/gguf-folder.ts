@@ -9,7 +9,7 @@ import type { Folder, RangedFile } from "../read-heads.ts";
 import { modelOfGguf } from "./config.ts";
 import { GgufKeys } from "./keys.ts";
 import { tensorsOfGguf } from "./tensors.ts";
-import { endingsOfGguf, tokenizerOfGguf } from "./tokenizer.ts";
+import { type GgufVocabulary, vocabularyOfGguf } from "./tokenizer.ts";
 
 const GENERATION_FILE = "generation_config.json";
 /** Where there are as many tokens, they may be bytes without any texts. */
@@ -46,16 +46,19 @@ export async function ggufFolder(
   });
   const files = new Map(found.parts.map((part) => [part.name, part.file]));
   const { floats, ggml } = tensorsOfGguf(ranges, names);
-  const endings = endingsOfGguf(keys);
   let unread: GgufKeys | undefined = keys;
-  let tokenizer: string | undefined;
+  let read: GgufVocabulary | undefined;
+  // Megabytes of a large vocabulary, which not all ask for; then the head is not kept beside it.
+  const told = (): GgufVocabulary => {
+    if (unread) read = vocabularyOfGguf(unread);
+    unread = undefined;
+    return read!;
+  };
   const texts: Record<string, () => string | undefined> = {
     [CONFIG_FILE]: () => JSON.stringify(config),
-    [GENERATION_FILE]: () => JSON.stringify({ eos_token_id: endings }),
-    // Megabytes of a large vocabulary, which not all ask for; then the head is not kept beside it.
+    [GENERATION_FILE]: () => JSON.stringify({ eos_token_id: told().endings }),
     [TOKENIZER_FILE]() {
-      if (unread) tokenizer = tokenizerOfGguf(unread);
-      unread = undefined;
+      const { tokenizer } = told();
       if (tokenizer === undefined && vocabulary !== BYTES) throw nameless(vocabulary); // prettier-ignore
       return tokenizer;
     },

@@ -14,18 +14,32 @@ import {
 import { TOKEN_TYPE } from "../gguf/tokens.ts";
 import type { GgufKeys } from "./keys.ts";
 import { mergesByScore } from "./merges-by-score.ts";
+import { type GgufSigns, signsOfGguf } from "./signs.ts";
 
 const PREFIX = "tokenizer.ggml.";
-/** SentencePiece's signs, where keys tell no others. */
-const PIECES_BOS = 1;
-const PIECES_EOS = 2;
 
-/** Undefined where tokens have no texts. Errors: `invalid_option` for a tokenizer that is not read; `malformed_body` */
-export function tokenizerOfGguf(keys: GgufKeys): string | undefined {
-  const texts = keys.texts(`${PREFIX}tokens`);
-  const isNamed = texts?.some((text, id) => text !== `<${id}>`);
-  if (!texts || !isNamed) return undefined;
-  const vocabulary = new Vocabulary(keys, texts);
+export type GgufVocabulary = {
+  /** Undefined where tokens have no texts. */
+  tokenizer: string | undefined;
+  /** What ends a text. */
+  endings: readonly number[];
+};
+
+/** Errors: `invalid_option` for a tokenizer that is not read; `malformed_body` */
+export function vocabularyOfGguf(keys: GgufKeys): GgufVocabulary {
+  const texts = keys.texts(`${PREFIX}tokens`) ?? [];
+  const signs = signsOfGguf(keys, texts);
+  const isNamed = texts.some((text, id) => text !== `<${id}>`);
+  const tokenizer = isNamed ? tokenizerOf(keys, texts, signs) : undefined;
+  return { tokenizer, endings: signs.endings };
+}
+
+function tokenizerOf(
+  keys: GgufKeys,
+  texts: readonly string[],
+  signs: GgufSigns,
+): string {
+  const vocabulary = new Vocabulary(keys, texts, signs);
   const kind = keys.text(`${PREFIX}model`);
   if (kind !== "gpt2" && kind !== "llama")
     throw new AppError(
@@ -44,22 +58,32 @@ export function tokenizerOfGguf(keys: GgufKeys): string | undefined {
 
 class Vocabulary {
   readonly texts: readonly string[];
+  readonly signs: GgufSigns;
   readonly #types: readonly number[];
 
-  constructor(keys: GgufKeys, texts: readonly string[]) {
+  constructor(keys: GgufKeys, texts: readonly string[], signs: GgufSigns) {
     this.texts = texts;
+    this.signs = signs;
     this.#types = keys.numbers(`${PREFIX}token_type`) ?? [];
   }
 
   isOf(id: number, ...types: number[]): boolean {
-    return types.includes(this.#types[id] ?? TOKEN_TYPE.normal);
+    const type = this.signs.types.get(id) ?? this.#types[id];
+    return types.includes(type ?? TOKEN_TYPE.normal);
   }
 
-  /** Id by text; rows of the table that no text uses have none. */
+  /** Id by text; rows of the table that no text uses have none. Errors: `malformed_body` for two of one text */
   ids(): Record<string, number> {
     const ids = Object.create(null) as Record<string, number>;
-    for (const [id, text] of this.texts.entries())
-      if (!this.isOf(id, TOKEN_TYPE.unused)) ids[text] ??= id;
+    for (const [id, text] of this.texts.entries()) {
+      if (this.isOf(id, TOKEN_TYPE.unused)) continue;
+      if (ids[text] !== undefined)
+        throw new AppError(
+          "malformed_body",
+          `Expected a GGUF whose tokens have a text each, got ${shown(text)} as ${ids[text]} and as ${id}`,
+        );
+      ids[text] = id;
+    }
     return ids;
   }
 
@@ -106,9 +130,7 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
       steps.length === 1
         ? steps[0]
         : { type: "Sequence", pretokenizers: steps },
-    post_processor: template(keys, vocabulary, {
-      bos: IGNORES_MERGES.includes(pre),
-    }),
+    post_processor: template(keys, vocabulary, IGNORES_MERGES.includes(pre)),
     decoder: BYTE_LEVEL,
     model: {
       ...MODEL,
@@ -148,10 +170,7 @@ function pieces(keys: GgufKeys, vocabulary: Vocabulary): object {
       normalizers: hasPrefix ? [prepend, replace] : [replace],
     },
     pre_tokenizer: null,
-    post_processor: template(keys, vocabulary, {
-      bos: true,
-      ids: [PIECES_BOS, PIECES_EOS],
-    }),
+    post_processor: template(keys, vocabulary, true),
     decoder: {
       type: "Sequence",
       decoders: [
@@ -175,20 +194,23 @@ function pieces(keys: GgufKeys, vocabulary: Vocabulary): object {
   };
 }
 
-/** Signs before and behind a text, where it gets any; `bos` and `ids` are what is so without a key. */
+/** GgufSigns before and behind a text, where it gets any; `hasBos`: whether it gets the first without a key. */
 function template(
   keys: GgufKeys,
-  { texts }: Vocabulary,
-  untold: { bos: boolean; ids?: readonly [bos: number, eos: number] },
+  { texts, signs: { bos, eos } }: Vocabulary,
+  hasBos: boolean,
 ): object | null {
-  const sign = (name: "bos" | "eos", adds: boolean, own?: number) => {
-    const id = keys.number(`${PREFIX}${name}_token_id`) ?? own;
+  const sign = (name: "bos" | "eos", adds: boolean, id: number | undefined) => {
     const isAdded = keys.boolean(`${PREFIX}add_${name}_token`) ?? adds;
-    const text = id === undefined ? undefined : texts[id];
-    return isAdded && text !== undefined ? [{ id: id!, text }] : [];
+    if (!isAdded) return [];
+    if (id !== undefined) return [{ id, text: texts[id]! }];
+    throw new AppError(
+      "malformed_body",
+      `Expected a GGUF with the token of \`${PREFIX}${name}_token_id\`, which it puts around a text, got none`,
+    );
   };
-  const before = sign("bos", untold.bos, untold.ids?.[0]);
-  const behind = sign("eos", false, untold.ids?.[1]);
+  const before = sign("bos", hasBos, bos);
+  const behind = sign("eos", false, eos);
   const signs = [...before, ...behind];
   if (signs.length === 0) return null;
   const inText = ({ text }: { text: string }) => ({
@@ -210,14 +232,4 @@ function template(
       ]),
     ),
   };
-}
-
-/** What ends a text: its end, that of a turn, and of a message, as llama.cpp has them. */
-export function endingsOfGguf(keys: GgufKeys): number[] {
-  const isPieces = keys.text(`${PREFIX}model`) === "llama";
-  const eos = keys.number(`${PREFIX}eos_token_id`) ?? (isPieces ? PIECES_EOS : undefined); // prettier-ignore
-  const others = ["eot", "eom"].map((name) =>
-    keys.number(`${PREFIX}${name}_token_id`),
-  );
-  return [eos, ...others].filter((id) => id !== undefined);
 }
