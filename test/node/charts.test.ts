@@ -1,6 +1,6 @@
 /** What is drawn of a series, without a browser. */
 import { expect, test } from "vitest";
-import { tickLabels } from "../../src/pages/shell/format.ts";
+import { lossWords, tickLabels } from "../../src/pages/shell/format.ts";
 import { extremes, outliers, smoothed } from "../../src/pages/charts/smooth.ts";
 
 const x = Array.from({ length: 1000 }, (_, i) => i);
@@ -74,4 +74,14 @@ test("what lies far from those before it stands out, and only that", () => {
     500,
   ]);
   expect(outliers([1, 2, 100]).includes(true)).toBe(false);
+});
+
+test("a loss by the token is told by the byte too, where a token is more than one", () => {
+  expect(lossWords(4.7194, 1.5275)).toBe(
+    "4.719 nats per token, 1.528 per byte",
+  );
+  expect(lossWords(2.5, 2.5)).toBe("2.5 nats per token");
+  // An earlier release told no more.
+  expect(lossWords(2.5, undefined)).toBe("2.5 nats per token");
+  expect(lossWords(null, null)).toBe("– nats per token");
 });

@@ -197,6 +197,16 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
       name: new RegExp(`^Training loss, nats per byte, over step: ${LONG} \\d`),
     });
     await told.waitFor();
+    await page.getByText("The latest values").click();
+    const values = page.getByRole("region", { name: "Latest values" });
+    expect(await values.locator("thead").innerText()).toMatch(
+      /^Step\s+Training loss, nats per byte\s+Validation loss, nats per byte\s+/,
+    );
+    await page.getByText("What happened").click();
+    const evaluation = page.locator(".news li", { hasText: "validation" });
+    expect(await evaluation.first().innerText()).toMatch(
+      /validation loss [\d.]+ nats per token at step \d+$/,
+    );
     const label = await chart.getAttribute("aria-label");
     await page.goto("about:blank");
     await page.goto(link);

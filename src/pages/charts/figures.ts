@@ -53,11 +53,10 @@ export const FIGURES: Record<FigureName, Figure> = {
   },
 };
 
+export type DrawnFigure = Pick<Figure, "unit" | "of">;
+
 /** What is drawn of a figure, and in which unit. */
-export function drawnFigure(
-  name: FigureName,
-  isPerByte: boolean,
-): Pick<Figure, "unit" | "of"> {
+export function drawnFigure(name: FigureName, isPerByte: boolean): DrawnFigure {
   const { unit, of, perByte } = FIGURES[name];
   return isPerByte && perByte
     ? { unit: "nats per byte", of: perByte }

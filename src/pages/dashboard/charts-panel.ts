@@ -4,6 +4,7 @@ import { html } from "htm/preact";
 import {
   AXES,
   type AxisName,
+  type DrawnFigure,
   drawnFigure,
   type FigureName,
   FIGURES,
@@ -154,6 +155,9 @@ function Values() {
   const all = first?.metrics.value ?? [];
   const latest = all.slice(-12).reverse();
   if (!first || latest.length === 0) return null;
+  const [train, held] = (["trainLoss", "valLoss"] as const).map((name) =>
+    drawnFigure(name, isPerByte.value),
+  ) as [DrawnFigure, DrawnFigure];
   return html`<details>
     <summary>
       The latest values of ${runLabel(first.run)}, of ${all.length}
@@ -164,8 +168,8 @@ function Values() {
           <tr>
             ${[
               "Step",
-              "Training loss, nats per token",
-              "Validation loss, nats per token",
+              `Training loss, ${train.unit}`,
+              `Validation loss, ${held.unit}`,
               "Gradient norm",
               "Learning rate",
               "Tokens",
@@ -178,8 +182,8 @@ function Values() {
               html`<tr key=${each.step}>
                 <th scope="row">${each.step}</th>
                 ${[
-                  each.trainLoss,
-                  each.valLoss,
+                  train.of([each])[0],
+                  held.of([each])[0],
                   each.gradNorm,
                   each.learningRate,
                   each.tokens,

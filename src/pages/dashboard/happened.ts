@@ -1,6 +1,6 @@
 /** What has happened to a run, in words. */
 import { html } from "htm/preact";
-import { figure } from "../shell/format.ts";
+import { lossWords } from "../shell/format.ts";
 import type { News } from "./followed-run.ts";
 
 export function Happened({ news }: { news: readonly News[] }) {
@@ -21,7 +21,7 @@ export function Happened({ news }: { news: readonly News[] }) {
 function toldOf(event: News): string {
   switch (event.type) {
     case "evaluation":
-      return `validation loss ${figure(event.valLoss)} at step ${event.step}`;
+      return `validation loss ${lossWords(event.valLoss, event.valNatsPerByte)} at step ${event.step}`;
     case "state":
       return `the run is ${event.state}`;
     case "trainer":

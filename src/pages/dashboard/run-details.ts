@@ -2,7 +2,7 @@
 import { html } from "htm/preact";
 import type { RunStatus } from "../../api/run-status.ts";
 import { focusPage } from "../shell/button.ts";
-import { ago, counted, figure } from "../shell/format.ts";
+import { ago, counted, figure, lossWords } from "../shell/format.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
@@ -69,9 +69,9 @@ function Summary({ status }: { status: RunStatus }) {
           <dd>${status.run}</dd>`
       }
       <dt>Loss</dt>
-      <dd>${lossWords("trainLoss", "trainNatsPerByte", status)}</dd>
+      <dd>${lossSoFar(status.trainLoss, status.trainNatsPerByte)}</dd>
       <dt>Validation</dt>
-      <dd>${lossWords("valLoss", "valNatsPerByte", status)}</dd>
+      <dd>${lossSoFar(status.valLoss, status.valNatsPerByte)}</dd>
       <dt>Model</dt>
       <dd>
         ${ARCHITECTURE_NAMES[model.arch ?? DEFAULT_ARCHITECTURE]},${" "}
@@ -93,19 +93,8 @@ function Summary({ status }: { status: RunStatus }) {
   `;
 }
 
-/** By the token, and where tokens are no bytes by those too. */
-function lossWords(
-  perToken: "trainLoss" | "valLoss",
-  perByte: "trainNatsPerByte" | "valNatsPerByte",
-  status: RunStatus,
-): string {
-  const loss = status[perToken];
-  if (loss === null) return "none yet";
-  const bytes =
-    status.config.dataset.tokenizer === "byte"
-      ? ""
-      : `, ${figure(status[perByte])} per byte`;
-  return `${figure(loss)} nats per token${bytes}`;
+function lossSoFar(perToken: number | null, perByte: number | null): string {
+  return perToken === null ? "none yet" : lossWords(perToken, perByte);
 }
 
 function Trainers({ status }: { status: RunStatus }) {

@@ -15,6 +15,16 @@ export function figure(value: number | null | undefined, digits = 4): string {
   });
 }
 
+/** A loss by the token, and by the byte of text where a token is more than one. */
+export function lossWords(
+  perToken: number | null,
+  perByte: number | null | undefined,
+): string {
+  const byTheByte =
+    perToken === (perByte ?? perToken) ? "" : `, ${figure(perByte)} per byte`;
+  return `${figure(perToken)} nats per token${byTheByte}`;
+}
+
 /** Ticks of an axis that lie near each other, with as many digits as tell them apart; "" where there is none. */
 export function tickLabels(values: readonly (number | null)[]): string[] {
   for (let digits = 3; ; digits++) {
