@@ -222,6 +222,36 @@ describe("refused in a line", () => {
       'a rope of type default, linear, llama3 or yarn, which llama.cpp computes, got "dynamic"',
     ],
     [
+      "a rope that older files have beside",
+      { config: { rope_scaling: { type: "dynamic", factor: 2 } } },
+      'llama3 or yarn, which llama.cpp computes, got "dynamic"',
+    ],
+    [
+      "a rope by no factor",
+      rope({ rope_type: "linear", rope_theta: 1 }),
+      'got "linear" without `factor`',
+    ],
+    [
+      "a rope of a part of a head",
+      rope({ rope_type: "default", partial_rotary_factor: 0.5 }),
+      "Expected `partial_rotary_factor` 1, which llama.cpp computes, got 0.5",
+    ],
+    [
+      "the same, told beside",
+      { config: { partial_rotary_factor: 0.25 } },
+      "Expected `partial_rotary_factor` 1, which llama.cpp computes, got 0.25",
+    ],
+    [
+      "other bounds of yarn, which it reads of other models",
+      rope({ rope_type: "yarn", factor: 2, beta_fast: 16 }),
+      "Expected `beta_fast` 32 of yarn, which llama.cpp computes, got 16",
+    ],
+    [
+      "bounds of yarn that are not rounded",
+      rope({ rope_type: "yarn", factor: 2, truncate: false }),
+      "Expected `truncate` true of yarn, which llama.cpp computes, got false",
+    ],
+    [
       "an activation that its graph has not",
       { config: { hidden_act: "relu" } },
       'Expected `hidden_act` "silu", which llama.cpp computes, got "relu"',

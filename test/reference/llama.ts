@@ -27,6 +27,9 @@ type Rope = {
   low_freq_factor?: number;
   high_freq_factor?: number;
   original_max_position_embeddings?: number;
+  attention_factor?: number;
+  mscale?: number;
+  mscale_all_dim?: number;
 };
 
 /** A tensor by its name; of biases and the like those that there are. */
@@ -249,15 +252,39 @@ function softmax(scores: Float64Array): Float64Array {
 function turned(x: Float64Array, position: number, rope: Rope) {
   const half = x.length / 2;
   return x.map((value, i) => {
-    const angle = position * frequency(rope, (i % half) / half);
+    const angle = position * frequency(rope, i % half, half);
     const partner = i < half ? -x[i + half]! : x[i - half]!;
-    return value * Math.cos(angle) + partner * Math.sin(angle);
+    const turned = value * Math.cos(angle) + partner * Math.sin(angle);
+    return turned * (rope.rope_type === "yarn" ? yarnSize(rope) : 1);
   });
 }
 
-/** Of the pair at `place` of 1. Llama 3.1 slows those that turn less than once in the context it was trained on. */
-function frequency(rope: Rope, place: number): number {
-  const plain = rope.rope_theta ** -place;
+/** What yarn makes queries and keys longer by (Peng et al., arXiv 2309.00071, §3.4), or what is told instead. */
+function yarnSize({ factor, attention_factor: told, ...rope }: Rope): number {
+  const size = (by: number) => 0.1 * by * Math.log(factor!) + 1;
+  const { mscale: own, mscale_all_dim: all } = rope;
+  return told ?? (own && all ? size(own) / size(all) : size(1));
+}
+
+/** Yarn slows pairs by how often they turn in the original context: from 32 times on not at all, below once by the factor. */
+function yarnFrequency(rope: Rope, pair: number, half: number): number {
+  const bound = (turns: number) =>
+    (half *
+      Math.log(
+        rope.original_max_position_embeddings! / (turns * 2 * Math.PI),
+      )) /
+    Math.log(rope.rope_theta);
+  const low = Math.max(0, Math.floor(bound(32)));
+  const high = Math.min(2 * half - 1, Math.ceil(bound(1)));
+  const slowed = Math.min(1, Math.max(0, (pair - low) / (high - low)));
+  const plain = rope.rope_theta ** (-pair / half);
+  return plain * (1 - slowed + slowed / rope.factor!);
+}
+
+/** Of a pair. Llama 3.1 slows those that turn less than once in the context it was trained on. */
+function frequency(rope: Rope, pair: number, half: number): number {
+  if (rope.rope_type === "yarn") return yarnFrequency(rope, pair, half);
+  const plain = rope.rope_theta ** (-pair / half);
   if (rope.rope_type === "linear") return plain / rope.factor!;
   if (rope.rope_type !== "llama3") return plain;
   const turns =

@@ -53,6 +53,39 @@ export const DECODERS: Record<string, Config & LlamaConfig> = {
     ...BASE,
     rope_parameters: { rope_theta: 5_000, rope_type: "linear", factor: 2 },
   },
+  "qwen2 with a yarn rope": {
+    model_type: "qwen2",
+    ...BASE,
+    rope_parameters: {
+      rope_theta: 100,
+      rope_type: "yarn",
+      factor: 8,
+      original_max_position_embeddings: 8,
+    },
+  },
+  "llama with a yarn rope of a length of its own": {
+    model_type: "llama",
+    ...BASE,
+    rope_parameters: {
+      rope_theta: 100,
+      rope_type: "yarn",
+      factor: 8,
+      original_max_position_embeddings: 8,
+      attention_factor: 0.6,
+    },
+  },
+  "qwen3 with a yarn rope of two lengths": {
+    model_type: "qwen3",
+    ...BASE,
+    rope_parameters: {
+      rope_theta: 100,
+      rope_type: "yarn",
+      factor: 8,
+      original_max_position_embeddings: 8,
+      mscale: 2,
+      mscale_all_dim: 0.5,
+    },
+  },
   mixtral: {
     model_type: "mixtral",
     ...BASE,

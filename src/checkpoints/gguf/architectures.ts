@@ -55,7 +55,8 @@ const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
       checkLayerTypes(config, 2);
       return [
         ...decoderPairs(config),
-        ...ropePairs(config),
+        // Its bounds are not rounded in transformers (`truncate` false).
+        ...ropePairs(config, { isRounded: true }),
         ...expertPairs(config),
         ["attention.sliding_window", uint32(config.number("sliding_window"))],
         [

@@ -10,17 +10,24 @@ import {
 
 const DEFAULT_BASE = 10_000;
 
+/** Turns of a pair in the context that yarn begins with, between which it goes over to slower ones. */
+const YARN_TURNS = { beta_fast: 32, beta_slow: 1 } as const;
+
 type Rope = {
   base: number;
   /** default, linear, yarn, llama3, … */
   type: string;
+  get: (key: string) => unknown;
   number: (key: string) => number | undefined;
 };
 
-/** `of` names the kind of attention where there is a rope for each. */
+/**
+ * `of` names the kind of attention where there is a rope for each. `rope_scaling`, as older files have it, goes before
+ * `rope_parameters`, as in transformers.
+ */
 function ropeOf(config: Hyperparameters, of?: string): Rope {
   const all =
-    config.object("rope_parameters") ?? config.object("rope_scaling") ?? {};
+    config.object("rope_scaling") ?? config.object("rope_parameters") ?? {};
   const own = (of === undefined ? undefined : all[of]) ?? all;
   const told = own as Readonly<Record<string, unknown>>;
   const number = (key: string) => {
@@ -30,6 +37,7 @@ function ropeOf(config: Hyperparameters, of?: string): Rope {
   return {
     base: number("rope_theta") ?? config.maybe("rope_theta") ?? DEFAULT_BASE,
     type: textOf(told.rope_type ?? told.type),
+    get: (key) => told[key],
     number,
   };
 }
@@ -38,42 +46,67 @@ function textOf(type: unknown): string {
   return typeof type === "string" ? type : "default";
 }
 
-/** Errors: `invalid_option` for a scaling that llama.cpp does not have, or has by `freqFactors` alone */
+/**
+ * `isRounded`: whether llama.cpp's rounding of yarn's bounds is taken for what config.json says, whatever that is. Errors:
+ * `invalid_option` for a scaling that llama.cpp does not have, or has by `freqFactors` alone
+ */
 export function ropePairs(
   config: Hyperparameters,
-  { of, withFactors = false }: { of?: string; withFactors?: boolean } = {},
+  {
+    of,
+    withFactors = false,
+    isRounded = false,
+  }: { of?: string; withFactors?: boolean; isRounded?: boolean } = {},
 ): Pairs {
   const rope = ropeOf(config, of);
   const { type, number } = rope;
+  const share = number("partial_rotary_factor") ?? config.maybe("partial_rotary_factor") ?? 1; // prettier-ignore
+  if (share !== 1) throw notComputed("`partial_rotary_factor` 1", `${share}`);
   const base: Pairs = [["rope.freq_base", real(rope.base)]];
   if (type === "default" || (type === "llama3" && withFactors)) return base;
   const factor = number("factor");
   if (!["linear", "yarn"].includes(type) || factor === undefined)
     throw notComputed(
       `a rope of type default, linear${withFactors ? ", llama3" : ""} or yarn`,
-      `"${type}"`,
+      `"${type}"${factor === undefined ? " without `factor`" : ""}`,
     );
-  const scaling: Pairs = [
+  return [
     ...base,
     ["rope.scaling.type", { string: type }],
     ["rope.scaling.factor", real(factor)],
+    ...(type === "yarn" ? yarnPairs(config, rope, factor, isRounded) : []),
   ];
-  if (type === "linear") return scaling;
+}
+
+/** Errors: `invalid_option` for bounds that llama.cpp reads of no such model */
+function yarnPairs(
+  config: Hyperparameters,
+  { get, number }: Rope,
+  factor: number,
+  isRounded: boolean,
+): Pairs {
+  for (const [key, turns] of Object.entries(YARN_TURNS)) {
+    const told = number(key) ?? turns;
+    if (told !== turns)
+      throw notComputed(`\`${key}\` ${turns} of yarn`, `${told}`);
+  }
+  if (get("truncate") === false && !isRounded)
+    throw notComputed("`truncate` true of yarn", "false");
   const original =
     number("original_max_position_embeddings") ??
     config.number("max_position_embeddings");
-  const optional = [
-    ["rope.scaling.yarn_ext_factor", number("extrapolation_factor")],
-    ["rope.scaling.yarn_attn_factor", number("attention_factor")],
-    ["rope.scaling.yarn_beta_fast", number("beta_fast")],
-    ["rope.scaling.yarn_beta_slow", number("beta_slow")],
-  ] as const;
+  const growth = (by: number) =>
+    factor > 1 ? 0.1 * by * Math.log(factor) + 1 : 1;
+  const [own, all] = [number("mscale"), number("mscale_all_dim")];
+  // llama.cpp multiplies by `growth(1)` itself; transformers does where it is told nothing else.
+  const told =
+    number("attention_factor") ??
+    (own && all ? growth(own) / growth(all) : undefined);
   return [
-    ...scaling,
     ["rope.scaling.original_context_length", uint32(original)],
-    ...optional.flatMap(([key, value]) =>
-      value === undefined ? [] : [[key, real(value)] as const],
-    ),
+    ...(told === undefined
+      ? []
+      : ([["rope.scaling.attn_factor", real(told / growth(1))]] as const)),
   ];
 }
 
