@@ -498,7 +498,8 @@ async function isFound(
 ): Promise<boolean> {
   const keys = { creation: "c", secret };
   const asked = await verificationOf(config, keys, leased);
-  const pace = new Pace(() => ({ train: 100 }), () => [{ train: 100 }]); // prettier-ignore
+  const usual = { train: 100 };
+  const pace = new Pace(() => usual, () => [{ author: "", usual }]); // prettier-ignore
   const work = new StepLeases(leased.step, [leased]);
   const authors = Array.from({ length: all }, (_, n) => `c-${n}`);
   const told = [{ author: authors[0]!, says: "lie", counts: true }];

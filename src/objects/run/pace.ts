@@ -1,7 +1,7 @@
 /**
  * How long microbatches take. From what each trainer needed lately follows when it may be expected to
  * finish, and from what is typical among them how long a lease lasts: one slow trainer stretches neither
- * for the others.
+ * for the others, nor does one author what others wait, however many trainers it has.
  */
 import type { LeaseKind } from "../../api/lease.ts";
 
@@ -27,23 +27,25 @@ export function measured(usual: Usual, kind: LeaseKind, tookMs: number): Usual {
   return { ...usual, [kind]: before + FRESH * (tookMs - before) };
 }
 
+type Known = { author: string; usual: Usual };
+
 export class Pace {
   readonly #usualOf: (trainer: string) => Usual | undefined;
-  readonly #all: () => Iterable<Usual>;
+  readonly #all: () => Iterable<Known>;
   /** Those who kept others waiting in vain, and have completed nothing since. */
   readonly #givenUp = new Set<string>();
 
   constructor(
     usualOf: (trainer: string) => Usual | undefined,
-    all: () => Iterable<Usual>,
+    all: () => Iterable<Known>,
   ) {
     this.#usualOf = usualOf;
     this.#all = all;
   }
 
-  /** How long a lease lasts. */
+  /** How long a lease lasts: many slow trainers may share a token, and what they hold keeps nobody waiting. */
   leaseMs(kind: LeaseKind): number {
-    const typical = this.#typicalMs(kind);
+    const typical = lowerMedian(timesOf([...this.#all()], kind));
     if (typical === undefined) return FIRST_MS;
     return Math.min(MAX_MS, Math.max(MIN_MS, LEASE_FACTOR * typical));
   }
@@ -119,13 +121,24 @@ export class Pace {
     return Math.min(usual, MOST_USUAL * typical);
   }
 
-  /** The lower median over trainers. */
+  /** The lower median over authors, each of which counts once: as the lower median of its trainers. */
   #typicalMs(kind: LeaseKind): number | undefined {
-    const times = Array.from(this.#all(), (usual) => own(usual, kind))
-      .filter((ms) => ms !== undefined)
-      .sort((a, b) => a - b);
-    return times[Math.floor((times.length - 1) / 2)];
+    const byAuthor = Map.groupBy(this.#all(), ({ author }) => author);
+    const medians = Array.from(byAuthor.values(), (trainers) =>
+      lowerMedian(timesOf(trainers, kind)),
+    );
+    return lowerMedian(medians.filter((ms) => ms !== undefined));
   }
+}
+
+function timesOf(trainers: readonly Known[], kind: LeaseKind): number[] {
+  return trainers
+    .map(({ usual }) => own(usual, kind))
+    .filter((ms) => ms !== undefined);
+}
+
+function lowerMedian(times: readonly number[]): number | undefined {
+  return times.toSorted((a, b) => a - b)[Math.floor((times.length - 1) / 2)];
 }
 
 /** Of this kind, or else of the other: of one size they are. */

@@ -28,7 +28,7 @@ export class TrainerRoster {
   readonly #penaltyEndMs = new Map<string, number>();
   readonly pace = new Pace(
     (trainer) => this.#known().get(trainer)?.usual,
-    () => Array.from(this.#known().values(), ({ usual }) => usual),
+    () => this.#known().values(),
   );
 
   constructor(store: TrainerStore, events: EventLog) {
