@@ -55,7 +55,8 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
       title,
       status,
       detail,
-      instance: c.req.path,
+      // As the URL has it: a decoded path is no URI reference.
+      instance: new URL(c.req.url).pathname,
       code,
       ...idOf(c),
     },

@@ -38,6 +38,7 @@ export type Problem = {
   detail: string;
   instance: string;
   code: string;
+  requestId?: string;
 };
 
 /** The problem document of a refusal, after checking what all of them promise. */
@@ -58,6 +59,13 @@ export async function problemOf(
     code,
   });
   expect.soft(problem.title.length).toBeGreaterThan(0);
+  expect
+    .soft(problem.requestId ?? null)
+    .toBe(response.headers.get("X-Request-Id"));
+  // A URI reference (RFC 9457 §3.1.5).
+  expect
+    .soft(new URL(problem.instance, ORIGIN).pathname)
+    .toBe(problem.instance);
   expect.soft(problem.detail).toMatch(/^Expected /);
   expect.soft(text).not.toMatch(/\bat .*\.ts:/);
   return problem;

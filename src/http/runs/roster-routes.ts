@@ -2,7 +2,6 @@
 import * as z from "zod";
 import {
   MAX_HOSTED_TRAINERS,
-  type RunStatus,
   type TrainersResponse,
 } from "../../api/run-status.ts";
 import { runStub } from "../../objects/run/run.ts";
@@ -70,9 +69,8 @@ export const ROSTER_ROUTES = [
         const token = await joinToken(c.env, run, { id, expiresMs });
         return json({ token, id, expiresMs } satisfies TrainersResponse, 201);
       }
-      const status = await fetchStatus(c.env, run);
-      if (!status.ok) return new Response(status.body, status);
-      checkHostable((await status.json<RunStatus>()).config);
+      const { config } = await fetchStatus(c.env, run);
+      checkHostable(config);
       const trainers = await Promise.all(
         Array.from({ length: request.count }, () => startTrainer(c.env, run)),
       );
