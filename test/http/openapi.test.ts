@@ -86,7 +86,10 @@ test("each operation answers as described, and says so, where the query has anot
     expect(detail, id).toMatch(
       none ? /^Expected no query / : /^Expected query /,
     );
-    expect(Object.keys(paths[path]![method]!.responses), id).toContain("422");
+    const statuses = Object.keys(paths[path]![method]!.responses);
+    expect(statuses, id).toContain("422");
+    // What asks nothing else, and holds nothing, is never in want of either.
+    expect(statuses.includes("503"), id).toBe(declared.access !== "open");
   }
 });
 

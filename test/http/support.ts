@@ -2,8 +2,12 @@ import { createExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { expect } from "vitest";
 import kernelModule from "../../build/kernels.wasm";
+import type { ErrorCode } from "../../src/api/errors.ts";
 import { app } from "../../src/http/app.ts";
+import { errorsOf } from "../../src/http/declaration/operation.ts";
+import { routedPath } from "../../src/http/declaration/path.ts";
 import type { Env } from "../../src/http/env.ts";
+import { ROUTES } from "../../src/http/routes.ts";
 import { loadKernels } from "../../src/kernels/runtime.ts";
 
 loadKernels(kernelModule);
@@ -58,6 +62,8 @@ export async function problemOf(
     status,
     code,
   });
+  const described = describedAt(problem.instance);
+  if (described.length > 0) expect.soft(described).toContain(code);
   expect.soft(problem.title.length).toBeGreaterThan(0);
   expect
     .soft(problem.requestId ?? null)
@@ -69,4 +75,16 @@ export async function problemOf(
   expect.soft(problem.detail).toMatch(/^Expected /);
   expect.soft(text).not.toMatch(/\bat .*\.ts:/);
   return problem;
+}
+
+/** What the operations of a path say that they refuse; nothing where it is none's, or has no such method. */
+function describedAt(path: string): ErrorCode[] {
+  const url = ORIGIN + path;
+  const found = ROUTES.filter((route) => {
+    const pattern = route.path.replace(/\{\w+\}/g, "[^/]+");
+    const method = route.method.toUpperCase();
+    return new RegExp(`^${pattern}$`).test(routedPath({ url, method }));
+  });
+  if (found.length === 0) return [];
+  return ["method_not_allowed", ...found.flatMap(errorsOf)];
 }

@@ -75,7 +75,6 @@ export const DATASET_ROUTES = [
       "shape_mismatch",
       "unsupported_dtype",
       "invalid_config",
-      "unavailable",
     ],
     examples: {
       text: {

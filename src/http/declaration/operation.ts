@@ -22,8 +22,12 @@ const SECURITY: Record<Access, object[]> = {
   trainer: [{ token: [] }, { joinToken: [] }],
 };
 
-/** Routes that ask no object: nothing that another release has left can be in their way. */
-const WITHOUT_STATE: ReadonlySet<string> = new Set(["tensors", "service"]);
+/** What may be in the way of every route: of tensors memory, of the others the objects that they ask. */
+function hindrancesOf({ access, tag }: Route): readonly ErrorCode[] {
+  if (access === "open") return [];
+  if (tag === "tensors") return ["unavailable"];
+  return ["state_version", "unavailable", "overloaded"];
+}
 
 /** The operation object (OpenAPI 3.1.1 §4.8.10). */
 export function describeOperation(route: Route): object {
@@ -112,14 +116,18 @@ function describeBody(
 function describeAnswers(answers: Record<number, Answer>): object {
   const entries = Object.entries(answers).map(
     ([status, { description, json, type, headers }]) => {
-      const media = json ? JSON_TYPE : type;
+      const media = json ? [JSON_TYPE] : [type ?? []].flat();
       const schema = json ? reference(json.id) : {};
       return [
         status,
         {
           description,
           ...(headers ? { headers: describeHeaders(headers) } : {}),
-          ...(media === undefined ? {} : { content: { [media]: { schema } } }),
+          ...(media.length > 0 && {
+            content: Object.fromEntries(
+              media.map((each) => [each, { schema }]),
+            ),
+          }),
         },
       ];
     },
@@ -137,12 +145,12 @@ function describeHeaders(headers: Record<string, string>): object {
 }
 
 /** Those of every route like it, of what stands in its path, and of JSON; then its own. */
-function errorsOf(route: Route): ErrorCode[] {
-  const { access, tag, path, body, errors = [] } = route;
+export function errorsOf(route: Route): ErrorCode[] {
+  const { access, path, body, errors = [] } = route;
   const general: ErrorCode[] = [
     ...(access === "open" ? [] : (["unauthorized"] as const)),
     "forbidden",
-    ...(WITHOUT_STATE.has(tag) ? [] : (["state_version"] as const)),
+    ...hindrancesOf(route),
     "invalid_option",
     ...(body ? (["unsupported_media_type", "malformed_body"] as const) : []),
     ...Object.values(pathParameters(path)).flatMap(

@@ -33,11 +33,11 @@ export type Body<S extends z.ZodType = z.ZodType> = {
   code?: ErrorCode;
 };
 
-/** A good answer: JSON of a schema, bytes of a media type, or nothing. */
+/** A good answer: JSON of a schema, bytes of a media type or of one among some, or nothing. */
 export type Answer = {
   description: string;
   json?: NamedSchema;
-  type?: string;
+  type?: string | readonly string[];
   /** Those that it always has. */
   headers?: Record<string, string>;
 };

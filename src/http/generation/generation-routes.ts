@@ -73,7 +73,7 @@ const FORMAT = optional(
 const ANSWERS = {
   200: {
     description: "What follows the prompt, as it is written",
-    type: TEXT_TYPES.text,
+    type: Object.values(TEXT_TYPES),
   },
 };
 const ERRORS = [
@@ -87,7 +87,6 @@ const ERRORS = [
   "unsupported_dtype",
   "file_not_found",
   "file_changed",
-  "unavailable",
 ] as const;
 
 export const GENERATION_ROUTES = [
@@ -143,6 +142,11 @@ export const GENERATION_ROUTES = [
       sample: {
         summary: "A few tokens, packed in MXFP4",
         body: { prompt: "The ", maxTokens: 20, weights: "mxfp4", seed: 1 },
+      },
+      events: {
+        summary: "As server-sent events",
+        query: { format: "sse" },
+        body: { prompt: "The ", maxTokens: 20 },
       },
     },
     async handle(c, { run, body, format }) {

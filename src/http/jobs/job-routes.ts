@@ -33,7 +33,7 @@ export const JOB_ROUTES = [
       200: { description: "The same job was there", json: jobStatusSchema },
       201: { description: "Begun", json: jobStatusSchema },
     },
-    errors: ["file_not_found", "job_differs", "file_exists", "unavailable"],
+    errors: ["file_not_found", "job_differs", "file_exists"],
     examples: {
       quantize: {
         summary: "The paper's scheme",

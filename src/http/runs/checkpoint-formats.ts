@@ -25,6 +25,8 @@ export type Export = {
 };
 
 const BINARY = "application/octet-stream";
+const TAR = "application/x-tar";
+export const CHECKPOINT_TYPES = [BINARY, TAR] as const;
 /** The folder in the tar. */
 const MODEL_NAME = "model";
 /** What is read of a checkpoint at a time. */
@@ -60,7 +62,7 @@ function tarOf({ files, weights }: CheckpointFolder): Export {
   return {
     bytes: tar.bytes,
     ending: "tar",
-    type: "application/x-tar",
+    type: TAR,
     chunks: tarChunks(tar, open),
   };
 }

@@ -8,7 +8,11 @@ import { U32 } from "../declaration/path.ts";
 import { optional, textParameter } from "../declaration/parameter.ts";
 import { route } from "../declaration/route.ts";
 import { requestSchema } from "../declaration/schema.ts";
-import { CHECKPOINT_FORMATS, exportCheckpoint } from "./checkpoint-formats.ts";
+import {
+  CHECKPOINT_FORMATS,
+  CHECKPOINT_TYPES,
+  exportCheckpoint,
+} from "./checkpoint-formats.ts";
 import { begun, declaredStream } from "./declared-stream.ts";
 import { runStatusSchema } from "./run-schemas.ts";
 import { statesSchema, stepRecordSchema } from "./step-schemas.ts";
@@ -18,6 +22,10 @@ import { writtenMetrics } from "./written-metrics.ts";
 /** What a checkpoint has of a run. */
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
 const CHAINS = ["results", "authors"] as const;
+const METRICS_TYPES = {
+  jsonl: "application/jsonl",
+  csv: "text/csv; charset=utf-8",
+};
 
 const rewindSchema = requestSchema("RewindRequest", () =>
   z.strictObject({
@@ -46,12 +54,13 @@ export const HISTORY_ROUTES = [
     answers: {
       200: {
         description: "The lines",
-        type: "application/jsonl",
+        type: Object.values(METRICS_TYPES),
         headers: { "Content-Length": "Bytes of all lines" },
       },
     },
     examples: {
       lines: { summary: "JSON lines", query: { format: "jsonl" } },
+      csv: { summary: "CSV", query: { format: "csv" } },
     },
     async handle(c, { run, format }) {
       const wantsCsv = c.req.header("Accept")?.includes("text/csv") ?? false;
@@ -61,7 +70,7 @@ export const HISTORY_ROUTES = [
         stub.metrics(fromStep, limit),
       );
       return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
-        "Content-Type": isCsv ? "text/csv; charset=utf-8" : "application/jsonl",
+        "Content-Type": METRICS_TYPES[isCsv ? "csv" : "jsonl"],
         "Content-Length": String(bytes),
         // What compresses on the way would take the length along.
         "Cache-Control": "no-store, no-transform",
@@ -198,7 +207,7 @@ export const HISTORY_ROUTES = [
       200: {
         description:
           "safetensors, f32, Hugging Face GPT-2 names; or as asked for",
-        type: "application/octet-stream",
+        type: CHECKPOINT_TYPES,
         headers: {
           "Content-Length": "Bytes of the file",
           "Content-Disposition": "A name for it",
@@ -208,6 +217,10 @@ export const HISTORY_ROUTES = [
       },
     },
     errors: ["invalid_number", "future_step", "step_gone"],
+    examples: {
+      file: { summary: "safetensors" },
+      folder: { summary: "A directory in a tar", query: { format: "hf" } },
+    },
     async handle(c, { run, format, state, step: asked, timeline, chain }) {
       if (state === "full" && format !== "safetensors") {
         throw new AppError(

@@ -67,7 +67,6 @@ export const RUN_ROUTES = [
       "malformed_body",
       "shape_mismatch",
       "unsupported_dtype",
-      "unavailable",
     ],
     examples: {
       small: {

@@ -103,7 +103,7 @@ export const ANALYZE = route({
   answers: {
     200: { description: "Figures, and a recommendation", json: analysis },
   },
-  errors: TENSOR_ERRORS,
+  errors: [...TENSOR_ERRORS, "nothing_to_convert"],
   examples: {
     one: { summary: "The default scheme", body: exampleCheckpoint },
     compare: {
