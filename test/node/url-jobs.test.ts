@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import {
   afterAll,
   beforeAll,
@@ -102,6 +103,27 @@ const TROUBLES: Record<string, Trouble> = {
     return true;
   },
   untagged: header({ ETag: undefined }),
+  // A server that packs though it was asked not to: its ranges are those of the packed file.
+  packed(request, response, { headers, bytes }) {
+    const whole = gzipSync(bytes);
+    const [start = 0, end = 0] = (request.headers.range ?? "")
+      .match(/\d+/g)!
+      .map(Number);
+    const part = whole.subarray(start, end + 1);
+    response
+      .writeHead(206, {
+        ...headers,
+        "Content-Encoding": "gzip",
+        "Content-Range": `bytes ${start}-${start + part.length - 1}/${whole.length}`,
+      })
+      .end(part);
+    return true;
+  },
+  endless: header({ "Content-Range": "bytes 0-0/99999999999999999999" }),
+  lost(_request, response) {
+    response.writeHead(302, { Location: "http://" }).end();
+    return true;
+  },
   down(_request, response) {
     response.writeHead(500).end();
     return true;
@@ -209,6 +231,9 @@ test.each([
   ["grows/", "file_changed"],
   ["ignores/", "file_not_found"],
   ["untagged/", "file_not_found"],
+  ["packed/", "file_not_found"],
+  ["endless/", "file_not_found"],
+  ["lost/", "file_not_found"],
   ["private/", "file_not_found"],
   ["none/", "file_not_found"],
   ["inward/", "invalid_option"],

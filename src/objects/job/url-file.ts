@@ -134,15 +134,25 @@ function part(
       retryAfterMs(response),
     );
   const [, first, total] =
-    /^bytes (\d+)-\d+\/(\d+)$/.exec(rangeOf(response)) ?? [];
+    /^bytes (\d{1,15})-\d+\/(\d{1,15})$/.exec(rangeOf(response)) ?? [];
   if (status !== 206 || total === undefined)
     throw notReadable(
       url,
       `bytes from ${from} on, with status 206`,
-      status === 200 ? "200, the whole: ranges are not answered" : `${status}`,
+      status === 200
+        ? "200, the whole: ranges are not answered"
+        : `${status} with Content-Range "${rangeOf(response)}"`,
     );
   if (Number(first) !== from)
     throw notReadable(url, `bytes from ${from} on`, `from ${first}`);
+  // Its ranges are those of what is packed, and what comes here is unpacked.
+  const encoding = response.headers.get("Content-Encoding") ?? "identity";
+  if (encoding.toLowerCase() !== "identity")
+    throw notReadable(
+      url,
+      "bytes without Content-Encoding, as was asked for",
+      `"${encoding}"`,
+    );
   return { total: Number(total) };
 }
 
@@ -185,7 +195,9 @@ async function request(
     if (response.status < 300 || response.status > 399 || location === null)
       return response;
     await response.body?.cancel();
-    at = checkSourceUrl(new URL(location, at).href, bindings);
+    const next = URL.parse(location, at.href);
+    if (!next) throw notReadable(url, "a redirect to a URL", `"${location}"`);
+    at = checkSourceUrl(next.href, bindings);
   }
   throw notReadable(url, `at most ${MAX_REDIRECTS} redirects`, "more");
 }
