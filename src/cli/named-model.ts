@@ -7,6 +7,7 @@ import { called } from "./called.ts";
 import { notReadable } from "./files.ts";
 import { Remedied } from "./next-step.ts";
 import { isDirectory } from "./send-files.ts";
+import { shellWord } from "./shell-word.ts";
 import { folders, keptFilesIn, runsFolder } from "./train/kept-runs.ts";
 
 /** So many runs are told of one who named none that there is. */
@@ -41,7 +42,7 @@ function remedy(named: string, command: string, stateFolder: string): string {
     relative(process.cwd(), folder) || ".";
   const own = kept.find((folder) => basename(folder) === named);
   if (own)
-    return `\`${called(command, shown(own))}\` uses the run of this name`;
+    return `\`${called(command, shellWord(shown(own)))}\` uses the run of this name`;
   const runs = kept.slice(-TOLD_RUNS).map(shown).join(", ");
   const here =
     kept.length === 0

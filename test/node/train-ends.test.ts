@@ -1,4 +1,5 @@
 /** `npm run train` that meets what is there already, or ends before its run does: what stays, and what goes on. */
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -234,4 +235,30 @@ describe("an early end", () => {
       expect(place.runtimes()).toEqual([]);
     },
   );
+
+  test("by Ctrl-C, ends with a command that goes on from there, of a text whose name a shell would cut", async () => {
+    const run = place.trainForHours();
+    await run.said("step 0");
+    process.kill(-run.child.pid!, "SIGINT");
+    const { stdout } = await run.ended;
+    const [, step, typed] =
+      /cancelled at step (\d+);.*\n`npm run train -- (.+)` continues from there/.exec(
+        stdout,
+      )!;
+    const words = execFileSync("sh", ["-c", `printf '%s\\n' ${typed}`], {
+      encoding: "utf8",
+    });
+    const further = ["--steps", String(Number(step) + 1), "--name", "further"];
+    const gone = await place.train(
+      ...words.trimEnd().split("\n"),
+      ...further,
+      ...UNSAMPLED,
+    ).ended;
+    expect(gone).toMatchObject({ code: 0, stderr: "" });
+    const kept = join(
+      place.folder,
+      "state/runs/further/checkpoint.safetensors",
+    );
+    expect(readCheckpoint(readFileSync(kept)).step).toBe(Number(step) + 1);
+  });
 });

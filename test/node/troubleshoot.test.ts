@@ -212,7 +212,14 @@ const SAID: Record<string, () => string | Promise<string>> = {
     printed((progress) => {
       const status = { step: 4, valLoss: null, valNatsPerByte: null };
       const run = { status: async () => status } as unknown as RunClient;
-      return tellOutcome(run, "diverged", 1, "x.safetensors", progress);
+      return tellOutcome(
+        run,
+        "diverged",
+        1,
+        "x.safetensors",
+        { textFile: "x.txt", remote: undefined },
+        progress,
+      );
     }),
   // What pages say, pages-browser.test.ts has them say.
   "on https": () => inSource("pages/join.ts"),

@@ -7,6 +7,8 @@ import { architectureOf } from "../../model/architectures.ts";
 import { INTERRUPTED } from "./cancel.ts";
 import { called } from "../called.ts";
 import { lossText, Progress } from "../progress.ts";
+import { shellWord } from "../shell-word.ts";
+import { mobyDick } from "./moby-dick.ts";
 import type { TrainOptions } from "./options.ts";
 
 /** What is about to be trained. */
@@ -61,12 +63,30 @@ function trainersOf({
   return counted(trainers + threads) + checked;
 }
 
+/** The command that goes on from a checkpoint with all of its state: on the same text, where the run was. */
+export function resumption(
+  checkpoint: string,
+  { textFile, remote }: Pick<TrainOptions, "textFile" | "remote">,
+): string {
+  const named = (file: string): string =>
+    shellWord(relative(process.cwd(), file));
+  return called(
+    "train",
+    [
+      ...(textFile === mobyDick() ? [] : [`--text ${named(textFile)}`]),
+      `--from ${named(checkpoint)} --resume`,
+      ...(remote ? [`--url ${shellWord(remote.address.baseUrl)}`] : []),
+    ].join(" "),
+  );
+}
+
 /** Say how the run ended. Returns the exit code. */
 export async function tellOutcome(
   run: RunClient,
   state: RunState,
   seconds: number,
   checkpoint: string,
+  options: Pick<TrainOptions, "textFile" | "remote">,
   progress: Progress,
 ): Promise<number> {
   const { step, valLoss, valNatsPerByte, config } = await run.status();
@@ -77,7 +97,7 @@ export async function tellOutcome(
     );
     if (state === "cancelled")
       progress.line(
-        `\`${called("train", `--from ${shown} --resume`)}\` continues from there`,
+        `\`${resumption(checkpoint, options)}\` continues from there`,
       );
     if (state === "diverged")
       progress.line(

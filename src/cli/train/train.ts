@@ -14,6 +14,7 @@ import { withConfig } from "../config-file.ts";
 import { UsageError } from "../file-arguments.ts";
 import { LiveCurve } from "../live-curve.ts";
 import { Progress } from "../progress.ts";
+import { shellWord } from "../shell-word.ts";
 import {
   type ToldArgs,
   toldArgs,
@@ -90,6 +91,6 @@ async function trainAs(
 function unfinishedNotice(folder: string): string {
   const shown = relative(process.cwd(), folder);
   return pc.yellow(
-    `the previous run ended without a checkpoint: its state is kept in ${shown}, and \`${called("serve", `--state ${shown}`)}\` serves it`,
+    `the previous run ended without a checkpoint: its state is kept in ${shown}, and \`${called("serve", `--state ${shellWord(shown)}`)}\` serves it`,
   );
 }

@@ -76,7 +76,14 @@ export async function wholeRun(
   }
   const spent = timeSpent(history);
   if (spent) progress.line(spent);
-  const code = await tellOutcome(run, state, seconds, checkpoint, progress);
+  const code = await tellOutcome(
+    run,
+    state,
+    seconds,
+    checkpoint,
+    options,
+    progress,
+  );
   if (isJson) {
     const { step, valLoss, valNatsPerByte } = await run.status();
     const ended = { state, step, valLoss, valNatsPerByte };
