@@ -1,8 +1,8 @@
 /**
  * The same file by an edge and in this process, to the same bytes.
  *
- * Needs the package (`npm install mxfp4-edge`) and an edge: `npm start`, or its URL in MXFP4_EDGE_URL
- * (and MXFP4_EDGE_TOKEN where it asks for one).
+ * Needs the package (`npm run pack` prints its path; copy this file to a folder of its own, and `npm i PATH` there) and
+ * an edge: `npm start`, or its URL in MXFP4_EDGE_URL (and MXFP4_EDGE_TOKEN where it asks for one).
  */
 import { AppError, Mxfp4Edge } from "mxfp4-edge/client";
 import { quantize } from "mxfp4-edge";

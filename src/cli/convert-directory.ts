@@ -18,8 +18,12 @@ import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
 import { checkOutput } from "./files.ts";
 import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
+import { checkNamedFor } from "./output-kind.ts";
 import { localFolder } from "./ranged-files.ts";
 import { tell } from "./tell.ts";
+
+/** Of a directory, packed or not. */
+const TO_GGUF = "`quantize --for llama.cpp` writes a GGUF";
 
 export async function convertDirectory({
   from,
@@ -40,6 +44,7 @@ export async function convertDirectory({
 }): Promise<void> {
   checkOutputFolder(to, force);
   checkApart(from, to);
+  checkNamedFor(to, "a folder", { "a GGUF": TO_GGUF });
   loadKernelsFile();
   const folder = localFolder(from);
   const files = (await folder.list())!;
@@ -92,9 +97,11 @@ export async function convertDirectoryThere(
   if (makesGguf(request)) {
     checkOutput(to, force);
     for (const file of files.filter(isTaken)) checkApart(join(from, file), to);
+    checkNamedFor(to, "a GGUF");
   } else {
     checkOutputFolder(to, force);
     checkApart(from, to);
+    checkNamedFor(to, "a folder", { "a GGUF": TO_GGUF });
   }
   const started = Date.now();
   const end = await convertByJob(edge, from, to, request);

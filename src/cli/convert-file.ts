@@ -18,8 +18,10 @@ import { convertByJob } from "./convert-by-job.ts";
 import { addressOf } from "./edge-arguments.ts";
 import type { Arguments } from "./file-arguments.ts";
 import { fileBlob } from "./files.ts";
+import { checkNamedFor, type OutputKind } from "./output-kind.ts";
 import {
   checkOutputOrStdout,
+  checkThere,
   STANDARD,
   withInput,
   writeOutput,
@@ -41,11 +43,12 @@ export async function convertFile(
   checkOutputOrStdout(output!, args.force === true);
   if (file !== STANDARD && output !== STANDARD) checkApart(file!, output!);
   const bar = new Bar(request.operation);
-  const [from, to] = await withInput(file!, (path) =>
-    url === undefined
+  const [from, to] = await withInput(file!, async (path) => {
+    checkNamedFor(output!, await kindOf(path, request));
+    return url === undefined
       ? convertHere(path, output!, request, bar)
-      : convertThere(edgeOf(args), path, output!, request, bar),
-  );
+      : convertThere(edgeOf(args), path, output!, request, bar);
+  });
   bar.end();
   const ratio = from > 0 ? ` (${((100 * to) / from).toFixed(1)} %)` : "";
   const { seconds } = bar;
@@ -54,6 +57,14 @@ export async function convertFile(
     `${pc.bold(output!)}: ${byteSize(from)} → ${byteSize(to)}${ratio} in ${seconds.toFixed(1)} s`,
     { output, bytesRead: from, bytesWritten: to, seconds },
   );
+}
+
+/** What a file becomes: a GGUF one again, all else safetensors. */
+async function kindOf(path: string, { options }: Request): Promise<OutputKind> {
+  const isRaw = ((options ?? {}) as RawOptions).raw !== undefined;
+  checkThere(path);
+  const head = await (await fileBlob(path)).slice(0, 4).text();
+  return head === "GGUF" && !isRaw ? "a GGUF" : "safetensors";
 }
 
 /** Of values that are not finite, a line a tensor. */

@@ -20,6 +20,7 @@ import {
   UsageError,
 } from "./file-arguments.ts";
 import { namedModel } from "./named-model.ts";
+import { checkNamedFor, type OutputKind } from "./output-kind.ts";
 import { localFile } from "./ranged-files.ts";
 import { checkOutputOrStdout, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
@@ -53,6 +54,7 @@ export const exportCommand = defineCommand({
     const format = given.format as Format;
     const to = given.output as string;
     const force = given.force === true;
+    checkNamedFor(to, kindOf(format, given.url !== undefined), TO_GGUF);
     const bytes =
       given.url === undefined
         ? await exportFile(given.model as string, to, force, format)
@@ -64,6 +66,13 @@ export const exportCommand = defineCommand({
     });
   },
 });
+
+const TO_GGUF = { "a GGUF": "--format gguf writes a GGUF" } as const;
+
+function kindOf(format: Format, isThere: boolean): OutputKind {
+  if (format !== "hf") return "a GGUF";
+  return isThere ? "a tar" : "a folder";
+}
 
 /** Bytes that were written. */
 async function exportFile(

@@ -23,6 +23,7 @@ import { checkApart } from "./apart.ts";
 import { Bar } from "./bar.ts";
 import { cardName } from "./card-name.ts";
 import { tellKept } from "./convert-file.ts";
+import { checkNamedFor } from "./output-kind.ts";
 import { openedFiles, localFolder } from "./ranged-files.ts";
 import { showGguf } from "./show-directory.ts";
 import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
@@ -57,6 +58,7 @@ export async function quantizeGguf(request: {
     if (to !== STANDARD) checkApart(join(from, file), to);
     return folder.open(file);
   });
+  checkNamedFor(to, "a GGUF");
   const bar = new Bar("quantize");
   bar.begin(bytesOfRuns(reads));
   const source = readInOrder(reads, files, (bytes) => bar.add(bytes), {

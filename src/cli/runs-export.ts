@@ -19,12 +19,23 @@ import {
   outputArguments,
   UsageError,
 } from "./file-arguments.ts";
+import { checkNamedFor, type OutputKind } from "./output-kind.ts";
 import { checkOutputOrStdout, STANDARD, writeOutput } from "./stdio.ts";
 import { tell } from "./tell.ts";
 import { eventFile, eventFileName } from "./tensorboard/event-file.ts";
 
 const FORMATS = ["csv", "jsonl", "tensorboard"] as const;
 type Format = (typeof FORMATS)[number];
+
+const WRITTEN = {
+  csv: "CSV",
+  jsonl: "JSON lines",
+  tensorboard: "a folder",
+} as const satisfies Record<Format, OutputKind>;
+const FORMAT_OF = {
+  CSV: "--format csv writes CSV",
+  "JSON lines": "--format jsonl writes JSON lines",
+} as const;
 
 /** As `train` keeps them beside a checkpoint. */
 const KEPT = "metrics.jsonl";
@@ -63,6 +74,7 @@ export const runsExportCommand = defineCommand({
         "Expected --output to name a folder with --format tensorboard, got none",
       );
     }
+    if (output !== undefined) checkNamedFor(output, WRITTEN[format], FORMAT_OF);
     const { name, metrics } = await historyOf(given);
     if (metrics.length === 0)
       throw new AppError(

@@ -117,6 +117,8 @@ test.each([
   [["empty", "-o", "x"], "Expected a readable file, got empty"],
   [["none", "-o", "x"], "Expected a readable file, got none"],
   [["run.safetensors", "-o", "x", "--format", "onnx"], "onnx"],
+  [["run.safetensors", "-o", "x.gguf"], "got x.gguf; --format gguf writes a"],
+  [["run.safetensors", "-o", "x.tar"], "a name for a folder, which is what"],
 ])("%j is refused", (args, message) => {
   const { status, stderr } = exported(...args);
   expect(status).toBeGreaterThan(0);

@@ -147,6 +147,25 @@ describe("an output is beside what is read", () => {
   });
 });
 
+describe("an output by the name of another kind of thing is refused, and not written:", () => {
+  const TO_GGUF = "; `quantize --for llama.cpp` writes a GGUF";
+  test.each([
+    ["model", "x.gguf", ["--for", "vllm"], "a folder", TO_GGUF],
+    ["model", "x.SAFETENSORS", ["--for", "vllm"], "a folder", ""],
+    ["model", "x.safetensors", ["--for", "llama.cpp"], "a GGUF", ""],
+    ["model/model.safetensors", "x.gguf", [], "safetensors", ""],
+  ])("quantize %s to %s %j", (from, to, rest, written, remedy) => {
+    const config = { model_type: "llama", ...LLAMA };
+    writeFileSync(at("model", "config.json"), JSON.stringify(config));
+    const refused = mxfp4("quantize", at(from), "-o", at(to), ...rest);
+    expect(refused.stderr.split("\n")[0]).toBe(
+      `Expected --output to be a name for ${written}, which is what is written, got ${at(to)}${remedy}`,
+    );
+    expect(refused.status).toBe(2);
+    expect(existsSync(at(to))).toBe(false);
+  });
+});
+
 describe("sizes of config.json", () => {
   const rows = 100;
   const tensors = [

@@ -245,6 +245,7 @@ test.each([
   [["no/such/../../a-run", "--frmat", "csv"], 2, "got --frmat"],
   [["empty"], 1, "a folder with metrics.jsonl, got empty"],
   [["no-json.txt"], 1, 'got "to and fro" on line 1'],
+  [["a-run", "-o", "x.jsonl"], 2, "; --format jsonl writes JSON lines"],
   [["a-run", "-o", "no/such/out.csv"], 1, "Expected a writable folder"],
 ] as const)("%j is refused", (args, code, message) => {
   mkdirSync(join(folder, "empty"), { recursive: true });

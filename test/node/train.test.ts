@@ -513,6 +513,10 @@ describe("refusals say what was expected and what came", () => {
       ["--out", "no-such-folder/x"],
       /Expected --out to be in an existing folder, got no-such-folder\/x/,
     ],
+    [
+      ["--out", "x.gguf"],
+      /Expected --out to be a name for safetensors, .*, got x\.gguf/,
+    ],
     [["--width", "65"], /65/],
     [
       ["--learning-rate", "1e30"],

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import pc from "picocolors";
 import { checkWritable, makeFolder } from "../../local/make-folder.ts";
 import { UsageError } from "../file-arguments.ts";
+import { checkNamedFor } from "../output-kind.ts";
 import {
   existing,
   filesBeside,
@@ -30,6 +31,7 @@ export function keptPlace(
     if (name !== undefined) {
       throw new UsageError("Expected --name or --out, got both");
     }
+    checkNamedFor(out, "safetensors", {}, "--out");
     const files = filesBeside(resolve(out));
     if (!existsSync(dirname(files.checkpoint))) {
       throw new Error(`Expected --out to be in an existing folder, got ${out}`);

@@ -64,7 +64,7 @@ function trainersOf({
 }
 
 /** The command that goes on from a checkpoint with all of its state: on the same text, where the run was. */
-export function resumption(
+function resumption(
   checkpoint: string,
   { textFile, remote }: Pick<TrainOptions, "textFile" | "remote">,
 ): string {
