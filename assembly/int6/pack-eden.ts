@@ -29,7 +29,7 @@ import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
  *           f32, element (row, k) at row · rowStride + k · kStride; one stride is 1; signs f32 [64];
  *           scratch 4224 bytes, 16-byte aligned
  * Special:  a segment with a NaN or an infinity makes its row NaN; one whose largest magnitude is below
- *           2^−124 is zero
+ *           2^−124, and the other block's below 2^−123, is zero
  * Requires: k % 64 == 0
  */
 export function packEden(
@@ -124,9 +124,9 @@ function quantizeGroup(
     xx = f32x4.add(xx, f32x4.mul(blockXX, weight));
     xq = f32x4.add(xq, f32x4.mul(blockXQ, weight));
   }
-  // A group of zeros has scale 0, and 0 / 0 must not make it NaN; a NaN stays one.
+  // A group that becomes zero has scale 0, whatever it was divided by: x / 0 must not make it NaN. A NaN stays one.
   const ratio = f32x4.div(xx, xq);
-  const eden = v128.andnot(ratio, f32x4.eq(xx, f32x4.splat(0)));
+  const eden = v128.andnot(ratio, f32x4.eq(xq, f32x4.splat(0)));
   // 2^(shared − 127), and half of it, since the integers are twice E2M1.
   return f32x4.mul(f32x4.mul(eden, i32x4.shl(shared, 23)), f32x4.splat(0.5));
 }

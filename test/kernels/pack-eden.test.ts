@@ -101,7 +101,7 @@ function eden(x: Float32Array): Segment {
     sums.xq = fround(sums.xq + fround(weight * inOrder(v, q)));
     integers.push(...q.map((value) => value * (scale > shared ? 4 : 2) + 0));
   }
-  const factor = sums.xx === 0 ? 0 : fround(sums.xx / sums.xq);
+  const factor = sums.xq === 0 ? 0 : fround(sums.xx / sums.xq);
   return { integers, scale: fround(fround(factor * 2 ** (shared - 127)) / 2) };
 }
 
@@ -167,6 +167,47 @@ describe("packEden", () => {
     expect(scales[3]).toBeNaN();
     expect(scales.slice(4, 6)).toEqual([0, 0]);
     expect(scales[1]).toBeGreaterThan(0);
+  });
+});
+
+describe("segments too small for a scale", () => {
+  /** The least f32, what becomes zero in every code, and what does in some. */
+  const SIZES = [2 ** -149, 2 ** -140, 2 ** -133, 2 ** -130, 2 ** -128];
+
+  it.each([
+    ["a", "rows"],
+    ["a", "columns"],
+    ["b", "rows"],
+    ["b", "columns"],
+  ] as const)("are zero, side %s by %s", (side, layout) => {
+    for (const size of SIZES) {
+      const x = normals(8 * 128, 25).map((value) => fround(size * value));
+      // A row whose second segment is as others are.
+      x.set(normals(64, 26), 5 * 128 + 64);
+      const scales = pack(side, x, 8, 128, layout).map(({ scale }) => scale);
+      const ordinary = scales.splice(2 * 5 + 1, 1);
+      expect(scales, `${size}`).toEqual(scales.map(() => 0));
+      expect(ordinary[0]).toBeGreaterThan(0);
+    }
+  });
+
+  it("leave the rest of a product as it is", () => {
+    const [m, n, k] = [8, 8, 128];
+    const product = (size: number) => {
+      const a = normals(m * k, 27).map((value, i) => fround(value * (i % k < 64 ? size : 1))); // prettier-ignore
+      return arena.scope(() => {
+        const drawn = arena.copyIn(SIGNS);
+        const left = packEden("a", byRows(arena.copyIn(a), k), m, k, drawn);
+        const b = arena.copyIn(normals(n * k, 28));
+        const right = packEden("b", byRows(b, k), n, k, drawn);
+        const out = arena.allocF32(m * n);
+        matmulInt6(out, left, right, arena.allocZeroedF32(n), m, n, k);
+        return arena.f32(out, m * n).slice();
+      });
+    };
+    const without = product(0);
+    expect(without.every((value) => Number.isFinite(value))).toBe(true);
+    for (const size of SIZES) expect(product(size), `${size}`).toEqual(without);
   });
 });
 
