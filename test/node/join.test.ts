@@ -59,6 +59,7 @@ function begin(
   args: string[],
   token = TOKEN,
   script = COMMAND,
+  environment: NodeJS.ProcessEnv = {},
 ): { child: ChildProcess; ended: Promise<Ended> } {
   const child = spawn(process.execPath, [script, ...args], {
     env: {
@@ -66,6 +67,7 @@ function begin(
       MXFP4_EDGE_URL: edge.url,
       MXFP4_EDGE_TOKEN: token,
       NO_COLOR: "1",
+      ...environment,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -143,6 +145,74 @@ test("a machine that joins with a join token, is killed, and joins again ends in
   expect(
     trainers.filter(({ name }) => name.startsWith("my-laptop")),
   ).toHaveLength(2);
+});
+
+/** What threads of a process do beside their own work: `fault` is a module of Node's, loaded first. */
+function withFault(name: string, fault: string): NodeJS.ProcessEnv {
+  const path = join(folder, `${name}.mjs`);
+  writeFileSync(path, fault);
+  return { NODE_OPTIONS: `--import ${path}` };
+}
+
+test("a thread that dies amid the run has another take its place, which is told, and the bytes are the same", async () => {
+  const { run, token } = await newRun();
+  // Once, of two threads, at its first microbatch.
+  const env = withFault(
+    "once",
+    `import { parentPort } from "node:worker_threads";
+    import { writeFileSync } from "node:fs";
+    const post = parentPort?.postMessage;
+    if (post) parentPort.postMessage = function (message, ...rest) {
+      post.call(parentPort, message, ...rest);
+      if (message.type !== "microbatch") return;
+      try { writeFileSync(${JSON.stringify(join(folder, "died"))}, "", { flag: "wx" }); } catch { return; }
+      process.nextTick(() => { throw new Error("a fault"); });
+    };`,
+  );
+  const joining = begin(["join", edge.url, "--threads", "2"], token, COMMAND, env); // prettier-ignore
+  const { code, stderr } = await joining.ended;
+  expect(stderr).toMatch(/-[12]: its thread ended, a fault; starts another\n/);
+  expect(stderr).toMatch(
+    /the run has ended: \d+ microbatches by this machine\n$/,
+  );
+  expect(code).toBe(0);
+  const undisturbed = await newRun();
+  await call("join", edge.url, "--run", undisturbed.run.run);
+  expect(await outcomeOf(run)).toEqual(await outcomeOf(undisturbed.run));
+});
+
+test("a trainer whose threads die again and again is lost, which is told at once, and the others end the run", async () => {
+  const { run, token } = await newRun({ steps: 40 });
+  const env = withFault(
+    "always",
+    `import { workerData } from "node:worker_threads";
+    if (workerData?.trainer.endsWith("-1")) throw new Error("a fault");`,
+  );
+  const joining = begin(["join", edge.url, "--threads", "2"], token, COMMAND, env); // prettier-ignore
+  const { code, stderr } = await joining.ended;
+  const lines = stderr.split("\n");
+  const deaths = lines.filter((line) => line.endsWith("-1: its thread ended, a fault; starts another")); // prettier-ignore
+  expect(deaths).toHaveLength(4);
+  expect(stderr).toMatch(
+    /-1 trains no more: a fault\n(.*\n)*the run has ended: 1\d\d microbatches by this machine\n$/,
+  );
+  expect(code).toBe(0);
+  expect(await run.status()).toMatchObject({ state: "finished" });
+});
+
+test("where the threads of all trainers die, the command ends by what they died of", async () => {
+  const { run, token } = await newRun();
+  const env = withFault(
+    "all",
+    `import { isMainThread } from "node:worker_threads";
+    if (!isMainThread) throw new Error("a fault");`,
+  );
+  const joining = begin(["join", edge.url, "--threads", "1"], token, COMMAND, env); // prettier-ignore
+  const { code, stderr } = await joining.ended;
+  expect(code).toBe(1);
+  expect(stderr).not.toMatch(/trains no more|run has ended/);
+  expect(stderr).toMatch(/a fault\n$/);
+  await run.setState("cancelled");
 });
 
 test("a machine that joins has its part beside a trainer of the edge's own, whose loop it shares", async () => {
