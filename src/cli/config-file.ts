@@ -6,6 +6,7 @@ import { readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import type { ArgsDef } from "citty";
 import { parse } from "smol-toml";
+import { closestHint } from "../formats/operations/closest-names.ts";
 import { valued } from "./argument.ts";
 import { UsageError } from "./file-arguments.ts";
 
@@ -34,8 +35,11 @@ export function withConfig(
   const fromFile = Object.entries(readConfig(file)).flatMap(([name, value]) => {
     const definition = known[name];
     if (definition === undefined || name in configArgument) {
+      const names = Object.keys(known).filter(
+        (each) => !(each in configArgument),
+      );
       throw new UsageError(
-        `Expected the names in ${file} to be options (${Object.keys(known).join(", ")}), got "${name}"`,
+        `Expected the names in ${file} to be options (${names.join(", ")}), got "${name}"${closestHint(name, names)}`,
       );
     }
     if (isTyped(typed, name)) return [];
@@ -70,7 +74,8 @@ function readConfig(file: string): object {
   }
   let config: unknown;
   try {
-    config = read(readFileSync(file, "utf8"));
+    // Without the mark that editors of Windows begin UTF-8 with.
+    config = read(readFileSync(file, "utf8").replace(/^\ufeff/, ""));
   } catch (error) {
     const [why] = (error as Error).message.split("\n");
     throw new UsageError(

@@ -124,8 +124,14 @@ export function checkArguments(
   return checked;
 }
 
-/** The values of each option as they were typed: citty keeps the last alone, and any name. */
-function optionsOf(rawArgs: string[], known: ArgsDef): Map<string, string[]> {
+/**
+ * The values of each option as they were typed: citty keeps the last alone, and any name.
+ * Errors: `UsageError` for what `known` does not have, and for options without a value
+ */
+export function optionsOf(
+  rawArgs: string[],
+  known: ArgsDef,
+): Map<string, string[]> {
   const options: Record<
     string,
     { type: "boolean" | "string"; short?: string }

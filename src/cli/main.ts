@@ -16,7 +16,7 @@ import {
 } from "./commands.ts";
 import { called as typeable } from "./called.ts";
 import { completion, SHELLS } from "./completion.ts";
-import { isUsageError, UsageError } from "./file-arguments.ts";
+import { isUsageError, optionsOf, UsageError } from "./file-arguments.ts";
 import { byNewerNode, endWithCaller, isNewEnough } from "./newer-node.ts";
 import { nextStep } from "./next-step.ts";
 import { endWithReader, explained } from "./system-errors.ts";
@@ -81,7 +81,9 @@ async function main(typed: string[]): Promise<number | void> {
     if (NEWER_NODE.includes(name) && !isNewEnough())
       return await byNewerNode(typed);
     endWithCaller();
-    const { command } = await load(name);
+    const { command, args } = await load(name);
+    // citty would call for an operand first, and keep silent about what was typed in its place.
+    optionsOf(rawArgs, args);
     await runCommand(command, { rawArgs });
     return;
   } catch (error) {

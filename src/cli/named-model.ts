@@ -47,6 +47,6 @@ function remedy(named: string, command: string, stateFolder: string): string {
   const here =
     kept.length === 0
       ? `No run is kept here; \`${called("train")}\` trains one`
-      : `Kept here: ${runs}${kept.length > TOLD_RUNS ? `, and ${kept.length - TOLD_RUNS} others` : ""}`;
+      : `Kept here: ${runs}${kept.length > TOLD_RUNS ? `, and ${kept.length - TOLD_RUNS} more` : ""}`;
   return `${here}. For a run of an edge, add --url; \`${called("runs")}\` lists them`;
 }

@@ -16,6 +16,9 @@ type Output = Pick<NodeJS.WriteStream, "write"> & {
   rows?: number;
 };
 
+/** Of the line, in order; one that there is nothing of is empty. */
+type Parts = Record<"step" | "loss" | "valLoss" | "speed" | "eta", string>;
+
 export class Progress {
   readonly #out: Output;
   readonly #steps: number;
@@ -67,7 +70,8 @@ export class Progress {
     this.#clear();
     if (state !== "training") return;
     const percent = Math.floor(100 * progress);
-    this.#out.write(`${name}: training its tokenizer  ${percent} %`);
+    const text = `${name}: training its tokenizer  ${percent} %`;
+    this.#out.write(text.slice(0, this.#columns - 1));
     this.#height = 1;
   }
 
@@ -87,15 +91,31 @@ export class Progress {
     this.#recent.push(metrics);
     if (this.#recent.length > WINDOW) this.#recent.shift();
     const done = metrics.step + 1;
-    const text = this.#describe(metrics, done);
+    const parts = this.#describe(metrics, done);
     if (this.#out.isTTY) {
-      this.#draw(text.slice(0, (this.#out.columns ?? 80) - 1));
+      this.#draw(shortened(parts, this.#columns - 1));
     } else if (
       done % Math.max(1, Math.round(this.#steps / PLAIN_LINES)) ===
       0
     ) {
-      this.line(text);
+      this.line(joined(parts));
     }
+  }
+
+  /** Of a terminal that does not know its size, those of most. */
+  get #columns(): number {
+    return this.#out.columns || 80;
+  }
+
+  /** What is above the line stays, unless the terminal is too narrow for it: lines that wrap are no curve. */
+  keepAbove(): void {
+    const lines = this.#above?.() ?? [];
+    if (this.#out.isTTY && !this.#isWideFor(lines)) return;
+    for (const line of lines) this.line(line);
+  }
+
+  #isWideFor(lines: readonly string[]): boolean {
+    return lines.every(({ length }) => length < this.#columns);
   }
 
   #draw(text: string): void {
@@ -111,9 +131,8 @@ export class Progress {
   /** What is above the line; nothing where the terminal has no room, since lines that wrap or have left are not cleared. */
   #fitting(): string[] {
     const above = this.#above?.() ?? [];
-    const { columns = 80, rows = 24 } = this.#out;
-    const fits =
-      above.length + 1 < rows && above.every(({ length }) => length < columns);
+    const rows = this.#out.rows || 24;
+    const fits = above.length + 1 < rows && this.#isWideFor(above);
     return fits ? above : [];
   }
 
@@ -127,18 +146,16 @@ export class Progress {
     );
   }
 
-  #describe(metrics: StepMetrics, done: number): string {
+  #describe(metrics: StepMetrics, done: number): Parts {
     const speed = this.#tokensPerSecond();
     const tokensLeft = (metrics.tokens / done) * (this.#steps - done);
-    return [
-      `step ${done}/${this.#steps}`,
-      `loss ${losses(metrics.trainLoss, metrics.trainNatsPerByte)}`,
-      `val loss ${this.#valLoss}`,
-      speed ? `${Math.round(speed)} tokens/s` : "",
-      speed ? `ETA ${duration(tokensLeft / speed)}` : "",
-    ]
-      .filter(Boolean)
-      .join("  ");
+    return {
+      step: `step ${done}/${this.#steps}`,
+      loss: `loss ${losses(metrics.trainLoss, metrics.trainNatsPerByte)}`,
+      valLoss: `val loss ${this.#valLoss}`,
+      speed: speed ? `${Math.round(speed)} tokens/s` : "",
+      eta: speed ? `ETA ${duration(tokensLeft / speed)}` : "",
+    };
   }
 
   #tokensPerSecond(): number | undefined {
@@ -157,6 +174,18 @@ export class Progress {
       this.#out.write(`\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(this.#height - 1)}`);
     this.#height = 0;
   }
+}
+
+/** Without what matters least, of as many columns as there are. */
+function shortened(parts: Parts, columns: number): string {
+  const shown = { ...parts };
+  for (const name of ["speed", "valLoss", "eta"] as const)
+    if (joined(shown).length > columns) shown[name] = "";
+  return joined(shown).slice(0, columns);
+}
+
+function joined(parts: Parts): string {
+  return Object.values(parts).filter(Boolean).join("  ");
 }
 
 export function lossText(value: number | null): string {

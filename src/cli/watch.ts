@@ -28,7 +28,7 @@ export const watchCommand = defineCommand({
       curve.lines(),
     );
     const end = (state: string): void => {
-      for (const line of curve.lines()) progress.line(line);
+      progress.keepAbove();
       progress.line(
         `run ${run.run}${name === null ? "" : `, "${name}",`} ${state}`,
       );

@@ -154,6 +154,8 @@ test.each([
     "Expected <run>, got none\nSee `npm run mxfp4-edge -- runs export --help`\n",
   ],
   [["rewind", "a"], 2, "Expected --step, got none\n"],
+  [["inspect", "--jsn"], 2, "got --jsn; the closest is --json\n"],
+  [["inspect", "-model"], 2, "Expected an option of this command, got -m\n"],
   [
     ["train", "--stepz", "3"],
     2,
@@ -414,6 +416,8 @@ describe("--config", () => {
   test.each([
     ["run.toml", TOML],
     ["run.json", JSON_TEXT],
+    ["marked.toml", `\ufeff${TOML}`],
+    ["marked.json", `\ufeff${JSON_TEXT}`],
   ])("%s says what options say", (name, text) => {
     const typed = ["--config", written(name, text)];
     expect(withConfig(typed, trainArgs)).toEqual([...EXPECTED, ...typed]);
@@ -432,7 +436,8 @@ describe("--config", () => {
 
   test.each([
     ["typo.toml", "stepz = 3", 'got "stepz"'],
-    ["self.toml", 'config = "a"', 'got "config"'],
+    ["near.toml", "learning_rate = 3", "; the closest is learning-rate"],
+    ["self.toml", 'config = "a"', /options \(text, .*got "config"/],
     ["table.toml", "[optimizer]\nname = 1", '"optimizer"'],
     ["switch.toml", "full = 1", "to be true or false, got 1"],
     [

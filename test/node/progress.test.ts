@@ -113,6 +113,41 @@ describe("progress", () => {
     },
   );
 
+  test.each([
+    [
+      100,
+      "step 380/400  loss 3.2500  val loss 4.0000 (1.6000)  2000 tokens/s  ETA 0:01",
+    ],
+    [70, "step 380/400  loss 3.2500  val loss 4.0000 (1.6000)  ETA 0:01"],
+    [40, "step 380/400  loss 3.2500  ETA 0:01"],
+    [30, "step 380/400  loss 3.2500"],
+    [20, "step 380/400  loss "],
+    [0, "step 380/400  loss 3.2500  val loss 4.0000 (1.6000)  2000 tokens/s  ETA 0:01"], // prettier-ignore
+  ])(
+    "on a terminal of %i columns is without what matters least",
+    (columns, line) => {
+      let output = "";
+      const out = { isTTY: true, columns, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const progress = new Progress(out, 400);
+      const evaluation = { step: 0, valLoss: 4, tokens: 10, bytes: 25 };
+      progress.event({ id: 0, timeMs: 0, type: "evaluation", ...evaluation, valNatsPerByte: 1.6 }); // prettier-ignore
+      for (const event of events(380)) progress.event(event);
+      expect(output.split("\r\u001b[2K").at(-1)).toBe(line);
+    },
+  );
+
+  test("has what is above it stay, unless that would wrap", () => {
+    const kept = (size: { isTTY: boolean; columns: number }): string => {
+      let output = "";
+      const out = { ...size, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      new Progress(out, 1, () => ["wide", "low"]).keepAbove();
+      return output;
+    };
+    expect(kept({ isTTY: true, columns: 5 })).toBe("wide\nlow\n");
+    expect(kept({ isTTY: true, columns: 4 })).toBe("");
+    expect(kept({ isTTY: false, columns: 4 })).toBe("wide\nlow\n");
+  });
+
   test("is one line that changes on a terminal", () => {
     const output = written(true, 400);
     expect(output.split("\n").length).toBe(1);

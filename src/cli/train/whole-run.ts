@@ -150,7 +150,7 @@ async function followToEnd(
   };
   const state = await follow(run, [notes, curve, progress, metrics, samples]);
   samples.stop();
-  if (isTTY) for (const line of curve.lines()) progress.line(line);
+  if (isTTY) progress.keepAbove();
   return state;
 }
 
