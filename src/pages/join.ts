@@ -16,6 +16,7 @@ import { client, credentials, enter, isLetIn } from "./shell/access.ts";
 import { Button } from "./shell/button.ts";
 import { figure } from "./shell/format.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
+import { WAITING_LINES } from "./training/few-connections.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
 
 const query = new URLSearchParams(location.search);
@@ -110,6 +111,7 @@ async function begin(run: string, wanted: number): Promise<string> {
         ...task,
         trainer: `${tab}-${i + 1}`,
         bootId: crypto.randomUUID(),
+        line: i % WAITING_LINES,
       }),
   );
   const { state, step, config } = status;

@@ -4,6 +4,7 @@ import { Client } from "../client/client.ts";
 import { pause, trainerPauseMs } from "../client/retry.ts";
 import { fingerprint } from "../kernels/matmul.ts";
 import { joinRun } from "../training/joined-trainer.ts";
+import { waitingInLine } from "./training/few-connections.ts";
 import { loadKernelsHere } from "./training/kernels.ts";
 import type { TabMessage, TabTask } from "./training/tab-trainer.ts";
 
@@ -24,7 +25,7 @@ function turn(): Promise<void> {
 }
 
 async function train(task: TabTask): Promise<void> {
-  const { baseUrl, token, run, trainer, bootId } = task;
+  const { baseUrl, token, run, trainer, bootId, line } = task;
   await loadKernelsHere("kernels.wasm");
   const { signal } = leaving;
   const identity = {
@@ -33,9 +34,11 @@ async function train(task: TabTask): Promise<void> {
     fingerprint: fingerprint(),
     host: "browser" as const,
   };
-  const service = new Client({ baseUrl, token, signal }).run(run);
+  const api = new Client({ baseUrl, token, signal }).run(run);
+  const service = waitingInLine(api, run, line, signal);
   const outcome = await joinRun(service, identity, {
     signal,
+    waitsAhead: false,
     onCompleted({ kind, step }, { lossSum, tokens }) {
       tell({ type: "microbatch", kind, step, lossSum, tokens });
     },

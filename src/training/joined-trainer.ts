@@ -14,6 +14,8 @@ export type JoinHost = Required<
   /** Called with each error after which the trainer continues. */
   onTrouble(text: string): void;
   turn: Turn;
+  /** False if connections are few, so that no request should wait for the next step's parameters. */
+  waitsAhead?: boolean;
   /** Waits before the next attempt, longer the more have failed in a row. */
   pause(failures: number): Promise<void>;
   /** Tells the run that this trainer leaves, so that its leases are free at once. */
@@ -26,8 +28,8 @@ export async function joinRun(
   identity: LeaseRequest,
   host: JoinHost,
 ): Promise<"ended" | "left"> {
-  const { signal, onCompleted, turn } = host;
-  const loop = new RunTrainer(service, identity, { turn });
+  const { signal, onCompleted, turn, waitsAhead } = host;
+  const loop = new RunTrainer(service, identity, { turn, waitsAhead });
   let failures = 0;
   const bounds: TrainingBounds = {
     signal,

@@ -20,6 +20,7 @@ export class StepPulls {
   readonly #service: TrainingService;
   readonly #clock: PhaseClock;
   readonly #isNear: boolean;
+  readonly #waitsAhead: boolean;
   #pulled: (StepParameters & Step) | undefined;
   /** The frames of the next step, requested before it exists. */
   #ahead: (Step & { frames: Promise<ParameterFrame[]> }) | undefined;
@@ -27,12 +28,17 @@ export class StepPulls {
 
   /**
    * `isNear`: the trainer runs in an edge's isolate, which is close to the shards and has no room for differences or
-   * a second step.
+   * a second step. `waitsAhead`: there are enough connections for requests that wait.
    */
-  constructor(service: TrainingService, clock: PhaseClock, isNear: boolean) {
+  constructor(
+    service: TrainingService,
+    clock: PhaseClock,
+    { isNear, waitsAhead }: { isNear: boolean; waitsAhead: boolean },
+  ) {
     this.#service = service;
     this.#clock = clock;
     this.#isNear = isNear;
+    this.#waitsAhead = waitsAhead;
   }
 
   /** The parameters of `step`, with at most `panelBytes` of packed weights. */
@@ -71,11 +77,12 @@ export class StepPulls {
 
   /**
    * Requests the next step's parameters, which arrive as soon as they exist. Called when nothing of the step is left
-   * to compute, or will be soon. Does nothing if there is no room for a second step, or if the frames of this step
-   * are the base of a difference.
+   * to compute, or will be soon. Does nothing if there is no room for a second step, if the frames of this step
+   * are the base of a difference, or if a request that waits would take a connection that others need.
    */
   pullAhead({ config, shards }: RunPlan, { step, rewinds }: Step): void {
-    if (this.#isNear || this.#link.isSlow || step >= config.steps) return;
+    if (this.#isNear || !this.#waitsAhead || this.#link.isSlow) return;
+    if (step >= config.steps) return;
     const next = { step: step + 1, rewinds };
     if (this.#ahead && isSame(this.#ahead, next)) return;
     const frames = Promise.all(

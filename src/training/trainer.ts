@@ -84,17 +84,25 @@ export class RunTrainer {
   #state: RunState | undefined;
   #onCompleted: TrainingBounds["onCompleted"];
 
-  /** With `turn`, computing is interrupted regularly while a result is being sent. */
+  /**
+   * With `turn`, computing is interrupted regularly while a result is being sent. With `waitsAhead`, parameters are
+   * requested before they exist.
+   */
   constructor(
     service: TrainingService,
     identity: LeaseRequest,
-    { account, turn }: { account?: TrainerAccount; turn?: Turn } = {},
+    {
+      account,
+      turn,
+      waitsAhead = true,
+    }: { account?: TrainerAccount; turn?: Turn; waitsAhead?: boolean } = {},
   ) {
     this.#service = service;
     this.#identity = identity;
     this.#account = account;
     this.#turn = turn;
-    this.#pulls = new StepPulls(service, this.#clock, account !== undefined);
+    const isNear = account !== undefined;
+    this.#pulls = new StepPulls(service, this.#clock, { isNear, waitsAhead });
   }
 
   /** The run's state in its latest answer. */

@@ -1,6 +1,9 @@
 /**
- * One run as the page has it: its history, then each event as it comes, until it has ended or nobody looks. Another that
- * is begun under its name is not this one.
+ * One run as the page has it: its history, then its events, until it has ended or nobody looks. Another that is begun under
+ * its name is not this one.
+ *
+ * A browser has six connections to a server, for all its tabs, and a stream of events holds one: a run that is live hears
+ * each event as it comes, others ask once their status tells of steps that are not here.
  */
 import { signal } from "@preact/signals";
 import { AppError, messageOf } from "../../api/errors.ts";
@@ -12,6 +15,8 @@ import { client } from "../shell/access.ts";
 const SHOW_MS = 100;
 /** Heartbeats and counts of trainers are no events. */
 const STATUS_MS = 2_000;
+/** Of a page that nobody sees, whose title tells all the same, one look in so many. */
+const LOOKS_OUT_OF_SIGHT = 5;
 const RETRY_MS = 2_000;
 /** Latest first. */
 const MAX_NEWS = 40;
@@ -38,9 +43,14 @@ export class FollowedRun {
   #asked = 0;
   #answered = 0;
   #lastEvent = 0;
-  /** The step behind the last that is here. */
+  /** All updates before it are here. */
   #heardStep = 0;
-  #lastEventThatWasBehind: number | undefined;
+  #lastEventThatWasOff: number | undefined;
+  #isLive = false;
+  /** The history has been read, and nothing is known to be missing or wrong in it. */
+  #isWhole = false;
+  /** Ends a rest. */
+  #wake: () => void = () => undefined;
   #isToShow = false;
   #isGap = false;
 
@@ -57,6 +67,23 @@ export class FollowedRun {
 
   stop(): void {
     this.#stopping.abort();
+    this.#wake();
+  }
+
+  /** Whether its events are heard as they come. */
+  set isLive(isLive: boolean) {
+    this.#isLive = isLive;
+    if (!this.#mayRest) this.#wake();
+    else this.#listening.abort();
+  }
+
+  get #mayRest(): boolean {
+    if (this.#isLive || !this.#isWhole) return false;
+    const status = this.status.peek();
+    return (
+      status === undefined ||
+      (!hasEnded(status.state) && this.#heardStep >= status.step)
+    );
   }
 
   /** As it is now. Answers may overtake each other: one to an earlier question says nothing any more. */
@@ -109,20 +136,18 @@ export class FollowedRun {
     while (!this.#isOver) {
       this.#listening = new AbortController();
       const { signal } = this.#listening;
-      const api = this.#client(
-        AbortSignal.any([this.#stopping.signal, signal]),
-      );
       try {
-        await this.#readHistory();
-        for await (const event of api.events(this.#lastEvent)) {
-          this.#take(event);
-          if (this.#isGap) await this.#readHistory();
+        if (!this.#isWhole) await this.#readHistory();
+        if (this.#mayRest) {
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        } else if (await this.#hasHeardTheEnd(signal)) {
+          await this.refresh();
+          await this.#readHistory();
+          return;
         }
-        await this.refresh();
-        await this.#readHistory();
-        return;
       } catch (error) {
         if (signal.aborted && !this.#isOver) continue;
+        this.#isWhole = false;
         this.#meet(error);
         if (this.#isOver) return;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -130,9 +155,27 @@ export class FollowedRun {
     }
   }
 
+  /** False where there is nothing more for now, and it may rest. */
+  async #hasHeardTheEnd(signal: AbortSignal): Promise<boolean> {
+    const both = AbortSignal.any([this.#stopping.signal, signal]);
+    for await (const event of this.#client(both).events(this.#lastEvent)) {
+      this.#take(event);
+      if (this.#isGap) await this.#readHistory();
+      if (this.#mayRest) return false;
+    }
+    return true;
+  }
+
+  /** In place of what was here: a rewind that was not heard of took steps back. */
   async #readHistory(): Promise<void> {
     this.#isGap = false;
-    for (const each of await this.#client().metrics()) this.#add(each);
+    // One that goes on from another's state has no steps before that.
+    const step = this.status.peek()?.step ?? 0;
+    const history = await this.#client().metrics();
+    this.#steps.clear();
+    this.#heardStep = step;
+    for (const each of history) this.#add(each);
+    this.#isWhole = true;
     this.#show();
   }
 
@@ -163,15 +206,17 @@ export class FollowedRun {
   }
 
   /**
-   * A stream can die without a word, as in a laptop's sleep: where the run goes on, and from one look to the next nothing
-   * is heard of it, it is asked for anew.
+   * A stream can die without a word, as in a laptop's sleep: where the run goes on, or was rewound, and from one look to
+   * the next nothing is heard of it, all is asked for anew.
    */
   #doubt({ step }: RunStatus): void {
-    const isBehind = step > this.#heardStep;
-    const last = isBehind ? this.#lastEvent : undefined;
-    if (isBehind && last === this.#lastEventThatWasBehind)
+    const isOff = step !== this.#heardStep;
+    const last = isOff ? this.#lastEvent : undefined;
+    if (isOff && last === this.#lastEventThatWasOff) {
+      this.#isWhole = false;
       this.#listening.abort();
-    this.#lastEventThatWasBehind = last;
+    }
+    this.#lastEventThatWasOff = last;
   }
 
   #show(): void {
@@ -186,10 +231,13 @@ export class FollowedRun {
   }
 
   async #watch(): Promise<void> {
-    while (!this.#isOver) {
-      if (!document.hidden) await this.refresh();
-      const { value: status } = this.status;
-      if (status && !document.hidden) this.#doubt(status);
+    for (let look = 0; !this.#isOver; look++) {
+      if (!document.hidden || look % LOOKS_OUT_OF_SIGHT === 0) {
+        await this.refresh();
+        const status = this.status.peek();
+        if (status) this.#doubt(status);
+        if (!this.#mayRest) this.#wake();
+      }
       if (this.hasEnded) return;
       await new Promise((resolve) => setTimeout(resolve, STATUS_MS));
     }

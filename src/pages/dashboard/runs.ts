@@ -58,10 +58,12 @@ function followAnew(each: FollowedRun): void {
 
 /** As long as the page is there. */
 export function watchRuns(): void {
+  const isInSight = signal(!document.hidden);
   setInterval(() => {
     if (isLetIn.value && !document.hidden) void refreshRuns();
   }, REFRESH_MS);
   document.addEventListener("visibilitychange", () => {
+    isInSight.value = !document.hidden;
     if (isLetIn.value && !document.hidden) void refreshRuns();
   });
   effect(() => {
@@ -79,5 +81,9 @@ export function watchRuns(): void {
   effect(() => {
     for (const each of followed.value)
       if (each.isReplaced.value) followAnew(each);
+  });
+  effect(() => {
+    for (const [place, each] of followed.value.entries())
+      each.isLive = place === 0 && isInSight.value;
   });
 }

@@ -10,6 +10,8 @@ export type TabTask = {
   trainer: string;
   /** Of this Worker, and none after it under the same name. */
   bootId: string;
+  /** In which it waits for leases. */
+  line: number;
 };
 
 export type TabMessage =
