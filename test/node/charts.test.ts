@@ -85,3 +85,28 @@ test("a loss by the token is told by the byte too, where a token is more than on
   expect(lossWords(2.5, undefined)).toBe("2.5 nats per token");
   expect(lossWords(null, null)).toBe("– nats per token");
 });
+
+test("what stands out is told by medians, as they are defined", () => {
+  const median = (all: readonly number[]) => {
+    const sorted = [...all].sort((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    return sorted.length % 2 === 1
+      ? sorted[middle]!
+      : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  };
+  // Some are equal, some far, and levels change, so that the window's oldest matter.
+  const noisy = Array.from({ length: 3000 }, (_, i) => {
+    const x = Math.sin(i * i) + (i % 900 < 450 ? 0 : 3);
+    return i % 11 === 0 ? null : i % 5 === 0 ? Math.round(x) : x ** 5;
+  });
+  const expected = noisy.map((value, i) => {
+    const before = noisy.slice(0, i).filter((each) => each !== null);
+    const window = before.slice(-32);
+    if (value === null || window.length < 8) return false;
+    const middle = median(window);
+    const far = 6 * 1.4826 * median(window.map((x) => Math.abs(x - middle)));
+    return Math.abs(value - middle) > far;
+  });
+  expect(new Set(expected).size).toBe(2);
+  expect(outliers(noisy)).toEqual(expected);
+});

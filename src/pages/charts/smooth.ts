@@ -27,26 +27,43 @@ const FAR = 6;
 /** Which values lie far from the median of those before them, 32 at most; none without 8 before. */
 export function outliers(values: Values): boolean[] {
   const before: number[] = [];
+  // The same in order: of a long run each value is one of a hundred thousand.
+  const sorted: number[] = [];
   return values.map((value) => {
     if (value === null) return false;
-    const middle = median(before);
-    const deviation = 1.4826 * median(before.map((x) => Math.abs(x - middle)));
+    const middle = middleOf(sorted.length, (i) => sorted[i]!);
+    const deviation = 1.4826 * medianDistance(sorted, middle);
     const isFar =
       before.length >= 8 &&
       Math.abs(value - middle) > FAR * Math.max(deviation, 1e-12);
     before.push(value);
-    if (before.length > WINDOW) before.shift();
+    sorted.splice(lowerBound(sorted, value), 0, value);
+    if (before.length > WINDOW)
+      sorted.splice(lowerBound(sorted, before.shift()!), 1);
     return isFar;
   });
 }
 
-function median(values: readonly number[]): number {
-  if (values.length === 0) return 0;
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? sorted[middle]!
-    : (sorted[middle - 1]! + sorted[middle]!) / 2;
+/** The median of `length` values, of which `at` gives each by its place in order. */
+function middleOf(length: number, at: (place: number) => number): number {
+  if (length === 0) return 0;
+  const middle = length >> 1;
+  return length % 2 === 1 ? at(middle) : (at(middle - 1) + at(middle)) / 2;
+}
+
+/** The median of how far values, which are in order, lie from `center`. */
+function medianDistance(sorted: readonly number[], center: number): number {
+  const distances: number[] = [];
+  let right = lowerBound(sorted, center);
+  let left = right - 1;
+  while (distances.length <= sorted.length >> 1) {
+    const below = left < 0 ? Infinity : center - sorted[left]!;
+    const above = right === sorted.length ? Infinity : sorted[right]! - center;
+    if (below < above) left--;
+    else right++;
+    distances.push(Math.min(below, above));
+  }
+  return middleOf(sorted.length, (i) => distances[i]!);
 }
 
 export type Drawn = {
