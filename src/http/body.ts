@@ -6,6 +6,8 @@ import { checkSchema } from "./valid.ts";
 
 const FIRST_BYTES = 64 * 1024;
 const MAX_JSON_BYTES = 64 * 1024;
+/** zod takes no notice of it, not even in a strict object. */
+const UNSEEN_NAME = "__proto__";
 
 /**
  * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused
@@ -46,13 +48,20 @@ async function readChunked(
   return length === bytes.length ? bytes : bytes.slice(0, length);
 }
 
-/** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large` */
-async function readJson(c: Context): Promise<unknown> {
+/** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large`; `code` for a name that schemas pass over */
+async function readJson(c: Context, code: ErrorCode): Promise<unknown> {
   const bytes = await readBody(c, MAX_JSON_BYTES);
+  let hasUnseen = false;
   try {
-    return JSON.parse(
-      new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes),
-    );
+    const text = new TextDecoder("utf-8", {
+      fatal: true,
+      ignoreBOM: false,
+    }).decode(bytes);
+    const value: unknown = JSON.parse(text, (name, each: unknown) => {
+      hasUnseen ||= name === UNSEEN_NAME;
+      return each;
+    });
+    if (!hasUnseen) return value;
   } catch (cause) {
     throw new AppError(
       "malformed_json",
@@ -60,6 +69,10 @@ async function readJson(c: Context): Promise<unknown> {
       { cause },
     );
   }
+  throw new AppError(
+    code,
+    `Expected \`body\` to have names that are described, got \`${UNSEEN_NAME}\``,
+  );
 }
 
 /**
@@ -71,7 +84,7 @@ export async function readValid<S extends z.ZodType>(
   schema: S,
   code: ErrorCode = "invalid_config",
 ): Promise<z.output<S>> {
-  return checkSchema(schema, await readJson(c), code);
+  return checkSchema(schema, await readJson(c, code), code);
 }
 
 /**

@@ -21,10 +21,23 @@ export function checkSchema<S extends z.ZodType>(
 ): z.output<S> {
   const result = schema.safeParse(value, { error: wanted });
   if (result.success) return result.data;
-  const told = result.error.issues.map(
-    (issue) => `${wantedAt(issue, [])}, got ${came(value, issue)}`,
-  );
+  const told = result.error.issues
+    .filter((issue, i, all) => !isBoundedAgain(issue, all.slice(i + 1)))
+    .map((issue) => `${wantedAt(issue, [])}, got ${came(value, issue)}`);
   throw new AppError(code, `Expected ${told.join("; ")}`);
+}
+
+/** A whole number that no f64 holds exactly is beyond the bound of its kind, and then of its own. */
+function isBoundedAgain(
+  { code, path }: z.core.$ZodIssue,
+  later: readonly z.core.$ZodIssue[],
+): boolean {
+  const isBound = code === "too_big" || code === "too_small";
+  const at = path.join(".");
+  return (
+    isBound &&
+    later.some((each) => each.code === code && each.path.join(".") === at)
+  );
 }
 
 /** What an issue's place is to be; a schema's own words have the same form. */

@@ -193,6 +193,8 @@ test.each([
   ['{"a":{"b":0}}', "`a.b`", "got 0"],
   ['{"a":{}}', "`a.b`", "got nothing"],
   ['{"a":{"b":1},"c":1}', "`body`", "got"],
+  ['{"a":{"b":1},"__proto__":1}', "`body`", "got `__proto__`"],
+  ['{"a":{"b":1,"__proto__":{"b":2}}}', "`body`", "got `__proto__`"],
   ["7", "`body`", "got 7"],
 ])(
   "JSON of another shape is a 422 that names the path: %s",

@@ -210,6 +210,10 @@ describe.each([100, 700 * 1024])("a PUT of %d bytes", (length) => {
 
     await expectRefused({ "If-None-Match": "*" });
     await expectRefused({ "If-None-Match": etag });
+    await expectRefused({ "If-None-Match": `"a" , W/${etag},` });
+    // Without its quotes it is no ETag, and would be that of no version.
+    await expectRefused({ "If-None-Match": etag.slice(1, -1) });
+    await expectRefused({ "If-None-Match": `"a", ${etag.slice(1, -1)}` });
     await expectRefused({ "If-Match": '"other"' });
     await expectRefused({ "If-Match": `W/${etag}` });
     await expectRefused({ "If-Unmodified-Since": PAST });

@@ -147,6 +147,13 @@ test("half of a surrogate pair, and bytes that are no UTF-8, are refused", async
       "invalid_name",
     );
     expect(problem.detail).toContain("percent-encoded UTF-8");
+    const query = `/v1/files?prefix=${bytes}`;
+    const { detail } = await problemOf(
+      await send(query),
+      422,
+      "invalid_option",
+    );
+    expect(detail).toContain("percent-encoded UTF-8");
   }
   expect(await names()).toEqual([]);
 });

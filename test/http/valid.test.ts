@@ -132,6 +132,11 @@ test.each([
     'Expected `body` to ask for at most 10000 parts, got {"bytes":1000000000000000,"partBytes":8388608}',
   ],
   [
+    "createJob",
+    { operation: "analyze", source: "x", retentionMs: 2 ** 60 },
+    "Expected `retentionMs` to be at most 7776000000, got 1152921504606847000",
+  ],
+  [
     // As JSON's 1e999 is read.
     "completeLease",
     { trainer: "a", bootId: "b", lossSum: Infinity, tokens: 64 },

@@ -86,20 +86,24 @@ function joined(name: string): string {
 /** What stands in a request's path in the place of {name}. Errors: `invalid_name` for bytes that are no UTF-8 */
 export function textInPath(c: Context, name: string): string | undefined {
   const text = c.req.param(name);
-  if (name === "file" || name === "folder") checkEncoding(c.req.path);
-  return text;
-}
-
-/** The router leaves as it is what it cannot decode, which would be another name. */
-function checkEncoding(path: string): void {
-  try {
-    decodeURIComponent(path);
-  } catch (cause) {
+  const { path } = c.req;
+  // The router leaves as it is what it cannot decode, which would be another name.
+  if ((name === "file" || name === "folder") && !isEncoded(path)) {
     throw new AppError(
       "invalid_name",
       `Expected a path of percent-encoded UTF-8, got ${path}`,
-      { cause },
     );
+  }
+  return text;
+}
+
+/** Whether a part of a URL has nothing but percent-encoded UTF-8. */
+export function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 

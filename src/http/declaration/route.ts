@@ -8,6 +8,7 @@ import type { ErrorCode } from "../../api/errors.ts";
 import {
   invalidOption,
   type Options,
+  shown,
   type ValuesOf,
 } from "../../api/option-kinds.ts";
 import { readOptions } from "../../api/option-text.ts";
@@ -19,7 +20,12 @@ import {
   parametersOf,
   type ParameterValues,
 } from "./parameter.ts";
-import { PATH_PARAMETERS, type PathName, textInPath } from "./path.ts";
+import {
+  isEncoded,
+  PATH_PARAMETERS,
+  type PathName,
+  textInPath,
+} from "./path.ts";
 import type { NamedSchema } from "./schema.ts";
 
 /** All; who has the API_TOKEN; and who has a join token too, where the route is of its run or of none. */
@@ -158,13 +164,17 @@ function read(
 }
 
 /**
- * What came under each name. Errors: `invalid_option` for names that the route does not know, and for
- * those that came twice and may not
+ * What came under each name. Errors: `invalid_option` for names that the route does not know, for
+ * those that came twice and may not, and for bytes that are no UTF-8
  */
 function textsOfQuery(
   c: Context,
   known: Record<string, Described>,
 ): (name: string) => readonly string[] {
+  const { search } = new URL(c.req.url);
+  // Hono leaves as it is what it cannot decode, which would be another text.
+  if (!isEncoded(search))
+    throw invalidOption("a query of percent-encoded UTF-8", shown(search));
   const came = new Map(Object.entries(c.req.queries()));
   for (const [name, texts] of came) {
     const parameter = Object.hasOwn(known, name) ? known[name] : undefined;

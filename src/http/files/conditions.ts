@@ -35,14 +35,24 @@ export function versionOf({ httpEtag, uploaded }: R2Object): Version {
   return { etag: httpEtag, storedMs: uploaded.getTime() };
 }
 
-/** Refuse to change `present`, or to make what is not there. Errors: `precondition_failed` */
+/**
+ * Refuse to change `present`, or to make what is not there. Errors: `precondition_failed`, also for an
+ * If-None-Match that tells no ETags: no version would have one, and all would be written over
+ */
 export function checkWrite(
   conditions: WriteConditions,
   present: Version | null,
 ): void {
   checkMatch(conditions, present);
   const unlike = conditions["If-None-Match"];
-  if (unlike !== undefined && present && hasTag(unlike, present.etag, "weak"))
+  if (unlike === undefined) return;
+  if (!/^\s*(\*|((W\/)?"[^"]*"\s*(,\s*|$))+)\s*$/.test(unlike)) {
+    throw new AppError(
+      "precondition_failed",
+      `Expected If-None-Match to have ${TAGS}; got ${unlike}`,
+    );
+  }
+  if (present && hasTag(unlike, present.etag, "weak"))
     throw failed("If-None-Match", unlike, present);
 }
 
