@@ -232,7 +232,7 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     ["another step's frame", own, { headers: key, body: await framed({ step: 1 }) }, 422, "shape_mismatch", /Expected a frame of step 0.*got step 1/],
     ["another microbatch's frame", own, { headers: key, body: await framed({ microbatch: 2 }) }, 422, "shape_mismatch", /microbatch 0.*got step 0, microbatch 2/],
     ["another recipe's frame", own, { headers: key, body: await framed({ dtype: "bf16" }, values.slice(0, 2 * header.length)) }, 422, "unsupported_dtype", /Expected the run's gradient dtype f32, got bf16/],
-    ["parameters", own, { headers: key, body: await framed({ kind: "parameters" }) }, 400, "malformed_frame", /Expected a gradient's frame, got one of parameters/],
+    ["parameters", own, { headers: key, body: await framed({ kind: "parameters" }) }, 400, "malformed_frame", /Expected a frame of kind gradient, got one of kind parameters/],
     ["another version", own, { headers: key, body: changed(4, 9) }, 400, "malformed_frame", /Expected a frame with version 2, got 9/],
     ["another magic", own, { headers: key, body: changed(0, 0) }, 400, "malformed_frame", /the magic "MXF4", got 00/],
     ["of the right size, of other bytes than its digest", own, { headers: key, body: changed(1000, 1) }, 400, "digest_mismatch", /Expected a frame whose SHA-256 is.*its bytes have/],
@@ -250,7 +250,7 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     ["a completion that is gzip'd", toComplete, { headers: { ...key, "Content-Encoding": "gzip" }, body: gzipSync(json({})) }, 415, "unsupported_media_type", /got "gzip"/],
     ["a completion of NaN", toComplete, { headers: key, body: json({}).replace(/"lossSum":64/, '"lossSum":NaN') }, 400, "malformed_json", /Expected a body of JSON/],
     ["of an infinite loss", toComplete, { headers: key, body: json({}).replace(/"lossSum":64/, '"lossSum":1e999') }, 422, "invalid_config", /Expected `lossSum` to be a number, got Infinity/],
-    ["of a loss below zero", toComplete, { headers: key, body: json({ lossSum: -1e-6 }) }, 422, "invalid_number", /Expected a sum of cross-entropies, 0 or more.*got -0.000001/],
+    ["of a loss below zero", toComplete, { headers: key, body: json({ lossSum: -1e-6 }) }, 422, "invalid_number", /Expected `lossSum`, a sum of cross-entropies, to be from 0.*got -0.000001/],
     ["of a loss beyond f32", toComplete, { headers: key, body: json({ lossSum: 1e300 }) }, 422, "invalid_number", /got 1e\+300/],
     ["of a loss that is text", toComplete, { headers: key, body: json({ lossSum: "64" }) }, 422, "invalid_config", /Expected `lossSum` to be.*got/],
     ["of tokens below zero", toComplete, { headers: key, body: json({ tokens: -64 }) }, 422, "invalid_config", /Expected `tokens` to be.*got/],
@@ -258,7 +258,7 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     ["of more tokens than it has", toComplete, { headers: key, body: json({ tokens: 4e8, bytes: 4e8 }) }, 422, "invalid_number", /Expected the 64 tokens that train microbatch 0 counts, got 400000000/],
     ["of more tokens than any has", toComplete, { headers: key, body: json({ tokens: 4e10 }) }, 422, "invalid_config", /Expected `tokens` to be.*got/],
     ["of other bytes than its tokens", toComplete, { headers: key, body: json({ bytes: 65 }) }, 422, "invalid_number", /Expected `bytes` to be 64.*got 65/],
-    ["of a frame less", toComplete, { headers: key, body: json({ digests: told.digests!.slice(1) }) }, 422, "shape_mismatch", /Expected `digests` of the 2 frames.*got 1/],
+    ["of a frame less", toComplete, { headers: key, body: json({ digests: told.digests!.slice(1) }) }, 422, "shape_mismatch", /Expected 2 `digests`, one for each frame.*got 1/],
     ["of a digest that is none", toComplete, { headers: key, body: json({ digests: ["x", "y"] }) }, 422, "invalid_config", /Expected `digests.0` to be.*got "x"/],
     ["of what no completion has", toComplete, { headers: key, body: json({ author: "owner.x" }) }, 422, "invalid_config", /Expected.*author/],
     ["of an evaluation, with its key", toComplete.replace("train", "eval"), { headers: key, body: json({}) }, 409, "no_lease", /of eval microbatch 0 of step 0.*got another/],
@@ -332,7 +332,9 @@ test("of a step that is past the same is a duplicate; what differs is refused, a
   await expectTrue(run, status);
   const over = await send(own, late.token, { headers, body: frames[0]! });
   expect(over.status).toBe(410);
-  expect(over.text).toMatch(/run_ended.*Expected a run that goes on, got/);
+  expect(over.text).toMatch(
+    /run_ended.*Expected a run that has not ended, got/,
+  );
   const conflict = `conflict 0.${lease.index} ${late.id}`;
   expect(await toldOf(run)).toEqual(["running", conflict, conflict, "finished"]); // prettier-ignore
 }, 60_000);

@@ -130,7 +130,7 @@ test("a completion tells the bytes of its tokens, each of one at least", async (
     [63, "63"],
   ] as const) {
     await expect(run.complete(lease!, { ...sums, bytes })).rejects.toThrow(
-      `Expected \`bytes\` of 64 tokens, each of one at least, got ${got}`,
+      `Expected \`bytes\` to be at least 64, since each of the tokens has one or more, got ${got}`,
     );
   }
   await run.complete(lease!, { ...sums, bytes: 100 });

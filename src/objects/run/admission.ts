@@ -1,4 +1,4 @@
-/** Who may speak to a run: callers by their tokens, trainers by what they compute like, results by the key of a lease. */
+/** Checks who may talk to a run: a caller's token, a trainer's fingerprint, the lease key of a result. */
 import { AppError } from "../../api/errors.ts";
 import type { Lease, LeaseRequest } from "../../api/lease.ts";
 import { hasEnded } from "../../api/run-status.ts";
@@ -21,7 +21,7 @@ export class Admission {
     this.#parts = parts;
   }
 
-  /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
+  /** Errors: `unauthorized` if the caller's token is not of this run or is revoked; `forbidden` if it is quarantined */
   admit(caller: string): void {
     checkCreation(this.#parts.present.record().keys, caller);
     this.#parts.authors.check(caller);
@@ -52,7 +52,10 @@ export class Admission {
     return { ...given, key, ...(rewinds > 0 && { rewinds }), createdMs };
   }
 
-  /** The first trainer's counts; what a join token's has set, one of the owner's replaces. Errors: `fingerprint_differs` */
+  /**
+   * The first trainer's fingerprint becomes the run's. One set by a join token's trainer is replaced by that of the
+   * owner's first trainer. Errors: `fingerprint_differs`
+   */
   async checkFingerprint(caller: string, offered: string): Promise<void> {
     const { fingerprint, fingerprintBy, state } = this.#parts.present.record();
     if (hasEnded(state)) return;

@@ -1,8 +1,8 @@
 /**
- * Whose word is taken. One author's suffices, unless more are required or they differ: then others compute the
- * microbatch too, the most have it (verdict.ts), and who told otherwise is put under quarantine: what it has told
- * of the step is void, and its other microbatches are open again. So a wrong result costs a microbatch, and ends
- * nobody's part but the liar's.
+ * Decides which result of a microbatch is accepted. By default the first. If more authors are required, or results
+ * differ, others compute the microbatch too, and the majority wins (verdict.ts). Authors of other results are
+ * quarantined: their results of this step are void, and the microbatches are leased again. So a wrong result costs a
+ * recomputation, and only its author is excluded.
  */
 import type { AuthorState } from "../../api/run-status.ts";
 import { says } from "../../training/results-digest.ts";
@@ -28,12 +28,12 @@ export class Agreement {
   readonly #there: (nowMs: number) => Present[];
   readonly #pace: Pace;
   readonly #onAsk: () => void;
-  /** What somebody has been told to be waited for, of one step. */
+  /** The waits of one step that were already reported as events. */
   #waiting: { step: number; told: Set<string> } = { step: 0, told: new Set() };
 
   /**
-   * `leases` are those of the present step, `there` the trainers that are; `onAsk` is called when a microbatch is open to
-   * others.
+   * `leases` returns those of the present step, `there` the trainers that are present; `onAsk` is called when a
+   * microbatch becomes open to other authors.
    */
   constructor(
     store: RunStore,
@@ -53,7 +53,7 @@ export class Agreement {
     this.#onAsk = onAsk;
   }
 
-  /** An author tells what a microbatch of the present step came to. Called inside a transaction. */
+  /** Records an author's result for a microbatch of the present step. Called inside a transaction. */
   cast(
     microbatch: Microbatch,
     ballot: Omit<StoredBallot, "counts">,
@@ -62,7 +62,7 @@ export class Agreement {
     const leases = this.#leases();
     const { step } = leases;
     const before = this.#store.ballots.of(microbatch, step);
-    // As was asked when the first told: an earlier release may have asked otherwise.
+    // The requirement at the time of the first result: an earlier release may have had another.
     const { required, seed } = before[0] ?? ballot;
     const counts =
       before.length === 0 ||
@@ -75,7 +75,10 @@ export class Agreement {
     this.#decide(microbatch, nowMs);
   }
 
-  /** An author tells of a microbatch what it, or a step that is over, has told otherwise. Called inside a transaction. */
+  /**
+   * An author reported a result that differs from its own earlier one, or from what was committed. Called inside a
+   * transaction.
+   */
   contradicted(
     microbatch: Microbatch,
     step: number,
@@ -86,16 +89,16 @@ export class Agreement {
     if (!this.#isDecided(step)) this.exclude(author, "quarantined", nowMs);
   }
 
-  /** Nothing more is taken of an author, nor what it has told of the step. Called inside a transaction. */
+  /** Excludes an author: its results of this step are void, and later ones are refused. Called inside a transaction. */
   exclude(
     author: string,
     state: Exclude<AuthorState, "active">,
     nowMs: number,
   ): void {
-    // One that its owner has revoked stays so, whatever comes of it that was on its way.
+    // A revoked author stays revoked, even if its pending requests would quarantine it.
     if (state === "quarantined" && !this.#authors.isActive(author)) return;
     const { step } = this.#leases();
-    // Of a step that is decided all words stay, and say the same.
+    // Once a step is committed, its results stay; they all agree.
     const told = this.#store.ballots.microbatchesOf(author, step);
     this.#authors.setState(author, state);
     this.#store.ballots.discard(author);
@@ -104,13 +107,13 @@ export class Agreement {
     for (const microbatch of told) this.#decide(microbatch, nowMs);
   }
 
-  /** Who is there has changed: what could not be decided may be now. */
+  /** Called when trainers came or went: open disputes may be decidable now. */
   decideOpen(nowMs: number): void {
     for (const microbatch of this.#leases().told())
       this.#decide(microbatch, nowMs);
   }
 
-  /** Who was drawn for a further word and is late is not waited for alone any longer. Called inside a transaction. */
+  /** Draws further authors where the drawn ones are late. Called inside a transaction. */
   drawDue(nowMs: number): void {
     for (const microbatch of this.#leases().told())
       if (this.#draw(microbatch, nowMs)) this.#decide(microbatch, nowMs);
@@ -125,16 +128,16 @@ export class Agreement {
     const verdict = verdictOf(ballotsOf(ballots), required, others);
     if (verdict.kind === "settled") {
       if (verdict.liars.length === 0) leases.complete(microbatch);
-      // The most have told it, whoever was asked.
+      // The majority decides, including results that were not asked for.
       else this.#store.ballots.count(microbatch, leases.step, told);
-      // Each takes its word back, and the last of them leaves those who agree.
+      // Each exclusion removes a result and decides again; after the last, those that agree remain.
       for (const liar of verdict.liars)
         this.exclude(liar, "quarantined", nowMs);
       return;
     }
     const wanted = verdict.kind === "undecided" ? 1 : verdict.wanted;
     leases.ask(microbatch, wanted, told, seedOf(verdict, ballots));
-    // One who has told already may be who is drawn.
+    // The drawn author may already have reported a result.
     if (this.#draw(microbatch, nowMs)) return this.#decide(microbatch, nowMs);
     this.#onAsk();
     if (told.length > 0 && others === 0)
@@ -145,8 +148,9 @@ export class Agreement {
   }
 
   /**
-   * Draw whom the run asks for further words, where that is due: of those who let a lease of it lapse only if nobody else is
-   * there. Returns whether somebody was drawn who has told it.
+   * Draws the authors that the run asks for further results, if a draw is due. Authors that let a lease of the
+   * microbatch lapse are only drawn if there are no others. Returns whether a drawn author had already reported a
+   * result.
    */
   #draw(microbatch: Microbatch, nowMs: number): boolean {
     const leases = this.#leases();
@@ -173,7 +177,7 @@ export class Agreement {
     return false;
   }
 
-  /** Authors who are there, and could tell what the microbatch comes to. */
+  /** The number of present authors that could still report a result for the microbatch. */
   #others(
     microbatch: Microbatch,
     told: readonly string[],
@@ -199,7 +203,7 @@ export class Agreement {
     return this.#store.history.commit(step) !== undefined;
   }
 
-  /** Once a microbatch, or again after an eviction. */
+  /** Reported once per microbatch and reason, or again after an eviction. */
   #tellWaiting(
     { kind, index }: Microbatch,
     reason: "undecided" | "unverified",

@@ -1,4 +1,4 @@
-/** A run's join tokens, and which authors it takes nothing of, on disk. */
+/** A run's join tokens and excluded authors, in SQLite. */
 import { AppError } from "../../api/errors.ts";
 import type { AuthorState, JoinToken } from "../../api/run-status.ts";
 import { OWNER } from "../platform/author.ts";
@@ -17,7 +17,7 @@ export class AuthorStore {
     this.#sql = sql;
   }
 
-  /** Enter a join token. `idOf` makes an id of its number. */
+  /** Adds a join token; `idOf` makes its id from its number. */
   issue(
     idOf: (n: number) => string,
     issuedMs: number,
@@ -39,7 +39,7 @@ export class AuthorStore {
     return { id, issuedMs, expiresMs, state: "active" };
   }
 
-  /** In the order in which they were issued; those of the owner's trainers that were put under quarantine behind them. */
+  /** Tokens in order of issue, then those of the owner's trainers that were quarantined. */
   all(): JoinToken[] {
     const rows = this.#sql.exec<AuthorRow>(
       "SELECT * FROM authors ORDER BY issued_ms IS NULL, issued_ms, length(author), author",
@@ -52,14 +52,14 @@ export class AuthorStore {
     }));
   }
 
-  /** What a caller may do. Errors: `unauthorized`, the token is unknown or revoked; `forbidden`, under quarantine */
+  /** Errors: `unauthorized` if the token is unknown or revoked; `forbidden` if it is quarantined */
   check(author: string): void {
     const state = this.#state(author);
     if (state === "active") return;
     if (state === "quarantined") {
       throw new AppError(
         "forbidden",
-        `Expected an author whose results others confirm, got "${author}", which is under quarantine: results of its microbatches differ from those of others, or among themselves`,
+        `Expected an author that is not quarantined, got "${author}", whose results differ from those of other authors, or from each other`,
       );
     }
     throw new AppError(
@@ -72,7 +72,7 @@ export class AuthorStore {
     return this.#state(author) === "active";
   }
 
-  /** Called inside a transaction. The shards are told later. */
+  /** Called inside a transaction. The shards are informed later. */
   setState(author: string, state: AuthorState): void {
     this.#sql.exec(
       `INSERT INTO authors VALUES (?1, NULL, NULL, ?2, 0)
@@ -89,7 +89,7 @@ export class AuthorStore {
     );
   }
 
-  /** Whether shards know who is excluded. */
+  /** Whether the shards know all exclusions. */
   get isTold(): boolean {
     return (
       this.#sql
@@ -105,13 +105,13 @@ export class AuthorStore {
     return Array.from(rows, ({ author }) => author);
   }
 
-  /** Every shard has been told to exclude these. */
+  /** Every shard now excludes these. */
   markTold(excluded: readonly string[]): void {
     if (excluded.join() === this.excluded().join())
       this.#sql.exec("UPDATE authors SET is_told = 1");
   }
 
-  /** The owner's trainers are active unless it is told otherwise; join tokens must have been issued. */
+  /** Authors without an entry: the owner's trainers are active, and join tokens unknown. */
   #state(author: string): AuthorState | undefined {
     const [row] = this.#sql.exec<{ state: AuthorState }>(
       "SELECT state FROM authors WHERE author = ?",

@@ -1,4 +1,7 @@
-/** What was told of each microbatch, and by whom, on disk. Of steps that are committed all tell the same. */
+/**
+ * The results reported for each microbatch, with their authors, in SQLite ("ballots"). After a step's commit, those
+ * that remain agree.
+ */
 import type { LeaseKind, Phases } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { AgreedResult } from "../../api/run-metrics.ts";
@@ -8,19 +11,22 @@ import { sumOfPhases } from "../../training/phase-clock.ts";
 import { says } from "../../training/results-digest.ts";
 import type { LossSum } from "../../training/step-end.ts";
 
-/** What a microbatch came to: its loss, and the SHA-256 of each shard's frame of its gradient. */
+/** A microbatch's result: its loss, and the SHA-256 of each shard's frame of its gradient. */
 export type Told = LossSum & {
   digests: string[];
-  /** How it came to that, which nothing depends on. */
+  /** How long it took; informative only. */
   phases: Phases | null;
 };
 
-/** `required` authors must tell the same, whose word counts: the first, and those whom the run has asked. */
+/**
+ * One author's result. `required` authors must agree. `counts` is true for the first author and for those that the
+ * run asked.
+ */
 export type StoredBallot = Told & {
   author: string;
   required: number;
   counts: boolean;
-  /** What draws whom the run asks; null where anyone may. */
+  /** Seed of the draw of further authors; null if any author may report. */
   seed: number | null;
 };
 
@@ -44,7 +50,7 @@ export class BallotStore {
     this.#sql = sql;
   }
 
-  /** All of one microbatch. */
+  /** All results for one microbatch. */
   of({ kind, index }: Microbatch, step: number): StoredBallot[] {
     return Array.from(
       this.#sql.exec<BallotRow>(
@@ -57,7 +63,7 @@ export class BallotStore {
     );
   }
 
-  /** All of a step's, by microbatch. */
+  /** All results of a step, by microbatch. */
   ofStep(kind: LeaseKind, step: number): Map<number, StoredBallot[]> {
     const rows = this.#sql.exec<BallotRow>(
       "SELECT * FROM ballots WHERE kind = ? AND step = ? ORDER BY microbatch, author",
@@ -72,7 +78,7 @@ export class BallotStore {
     return found;
   }
 
-  /** What each microbatch of a step came to, in order, where all agree. */
+  /** One result for each microbatch, in order; requires that all agree. */
   results(kind: LeaseKind, step: number): StoredBallot[] {
     return firstOf(this.ofStep(kind, step));
   }
@@ -96,7 +102,7 @@ export class BallotStore {
     );
   }
 
-  /** From now on what these authors have told of one microbatch counts. */
+  /** Makes these authors' results for a microbatch count. */
   count(
     { kind, index }: Microbatch,
     step: number,
@@ -112,7 +118,7 @@ export class BallotStore {
     );
   }
 
-  /** What all who told of a step's microbatches took in all. */
+  /** The sum of all authors' times in a step. */
   phases(step: number): Phases {
     const told = (["train", "eval"] as const).flatMap((kind) =>
       [...this.ofStep(kind, step).values()].flat(),
@@ -120,7 +126,7 @@ export class BallotStore {
     return sumOfPhases(told.flatMap(({ phases }) => phases ?? []));
   }
 
-  /** Of which an author has told in a step. */
+  /** The microbatches of a step for which an author has reported a result. */
   microbatchesOf(author: string, step: number): Microbatch[] {
     return this.#sql
       .exec<Microbatch>(
@@ -131,7 +137,7 @@ export class BallotStore {
       .toArray();
   }
 
-  /** What an author has told of one microbatch is void. */
+  /** Removes an author's result for one microbatch. */
   remove({ kind, index }: Microbatch, step: number, author: string): void {
     this.#sql.exec(
       "DELETE FROM ballots WHERE kind = ? AND step = ? AND microbatch = ? AND author = ?",
@@ -142,19 +148,19 @@ export class BallotStore {
     );
   }
 
-  /** What all have told of this step and those after it is void. Called inside a transaction. */
+  /** Removes all results from this step on. Called inside a transaction. */
   takeBack(step: number): void {
     this.#sql.exec("DELETE FROM ballots WHERE step >= ?", step);
   }
 
-  /** What all have told of steps that are not committed is void. */
+  /** Removes all results of uncommitted steps. */
   discardAll(): void {
     this.#sql.exec(
       "DELETE FROM ballots WHERE step > COALESCE((SELECT MAX(step) FROM commits), -1)",
     );
   }
 
-  /** What an author has told of steps that are not committed is void. */
+  /** Removes an author's results of uncommitted steps. */
   discard(author: string): void {
     this.#sql.exec(
       "DELETE FROM ballots WHERE author = ? AND step NOT IN (SELECT step FROM commits)",
@@ -163,7 +169,7 @@ export class BallotStore {
   }
 }
 
-/** So many authors must tell the same: as was found when the first told, or as the config asks of all. */
+/** The number of authors that must agree: stored with the first result, or the config's `redundancy`. */
 export function requiredOf(
   { redundancy = 1 }: Pick<RunConfig, "redundancy">,
   [first]: readonly StoredBallot[],
@@ -171,7 +177,7 @@ export function requiredOf(
   return first?.required ?? redundancy;
 }
 
-/** What draws whom the run asks next; null where anyone may: nobody has told, or they differ, and all are asked. */
+/** Seed of the draw of further authors; null if any author may report: before the first result, and in a dispute. */
 export function seedOf(
   { kind }: Verdict,
   [first]: readonly StoredBallot[],
@@ -179,14 +185,14 @@ export function seedOf(
   return kind === "open" ? (first?.seed ?? null) : null;
 }
 
-/** Of each microbatch one, in order: where all agree, what it came to. */
+/** One result for each microbatch, in order; requires that all agree. */
 export function firstOf(
   told: ReadonlyMap<number, readonly StoredBallot[]>,
 ): StoredBallot[] {
   return Array.from(told.values(), ([first]) => first!);
 }
 
-/** By microbatch, what was told of it: one result of each that is committed. */
+/** The different results of each microbatch with their authors; after the commit there is one. */
 export function resultsOf(
   ballots: ReadonlyMap<number, readonly StoredBallot[]>,
 ): AgreedResult[] {

@@ -1,4 +1,4 @@
-/** A run's checkpoint, read out of what the shards have pinned, a MiB at a time. */
+/** A run's checkpoint, streamed from the state that the shards have pinned, 1 MiB at a time. */
 import { fromResult } from "../../api/errors.ts";
 import { modelOf } from "../../model/architectures.ts";
 import type { StateRange } from "../../training/checkpoint.ts";
@@ -13,7 +13,7 @@ import { runStub } from "./run.ts";
 import { shardStub } from "../shard/shard-stub.ts";
 import { ROW_LENGTH } from "../shard/vector-rows.ts";
 
-/** Tensors follow in order of their names, so rows are met again: these many are kept, 1 MiB each. */
+/** Tensors are in order of their names, so rows are read more than once: this many are cached, 1 MiB each. */
 const KEPT_ROWS = 8;
 
 type ReadRow = (
@@ -22,21 +22,21 @@ type ReadRow = (
   row: number,
 ) => Promise<Uint8Array<ArrayBufferLike>>;
 
-/** What of a run a checkpoint has. */
+/** What a checkpoint contains. */
 export type CheckpointContents = {
-  /** All of the state, not the parameters alone. */
+  /** Whether the optimizer state is included. */
   isFull: boolean;
-  /** The present one unless told. */
+  /** Default: the present step. */
   step?: number | undefined;
-  /** Whose, as an earlier answer told it; refused where that is over. */
+  /** The timeline of an earlier response; refused if it is over. */
   timeline?: string | undefined;
-  /** The digest of who told what, which differs by who trained. */
+  /** Whether the `chain` digest is included, which depends on who trained. */
   hasChain?: boolean;
 };
 
 /**
- * `timeline` is whose state it is; `hasRead`, whether some of the state has been read.
- * Errors: `run_not_found`; `future_step`; `step_gone`, its state is not kept
+ * `timeline` identifies the state; `hasRead` tells whether some of it has been read. Errors: `run_not_found`;
+ * `future_step`; `step_gone` if the step's state is not kept
  */
 export async function openCheckpoint(
   bindings: ObjectBindings,
@@ -57,7 +57,7 @@ export async function openCheckpoint(
   );
   const { step, timeline, link, config, tokenizer, tokens } = pinned;
   const { table } = modelOf(config.model);
-  // Where each vector of each shard lies in the flat vector.
+  // The position of each shard's vectors in the flat vector.
   const parts = runRanges(config).shards.flatMap((range) =>
     stateParts({ config, table, range }).map((part) => ({
       ...part,

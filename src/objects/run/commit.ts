@@ -1,7 +1,7 @@
 /**
- * The end of a step, in two phases. All shards report squared norms; the clip coefficient and the
- * learning rate follow from their sum and are persisted; then all shards apply them. A crash in the
- * first phase repeats it, a crash in the second goes on with what was persisted.
+ * The commit of a step, in two phases. First all shards report squared norms; the clip coefficient and the learning
+ * rates follow from their sum and are stored. Then all shards apply them. After a crash in the first phase it is
+ * repeated; after one in the second, it continues with what was stored.
  */
 import { fromResult, type Result } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/run-config.ts";
@@ -15,12 +15,12 @@ import type { ShardStub } from "../shard/shard-stub.ts";
 
 export type StepGradient =
   | { kind: "update"; update: Update; gradNorm: number }
-  /** The norm is no finite number. */
+  /** The norm is not finite. */
   | { kind: "diverged" }
-  /** Completed, but some shard has no push of them. */
+  /** These were completed, but some shard does not have their push. */
   | { kind: "missing"; microbatches: number[] };
 
-/** The first phase: what the update of `step` will be, whose microbatches came to `results`. Changes nothing. */
+/** The first phase: computes the update of `step` from the pushes named in `results`. Changes nothing. */
 export async function prepareStep(
   config: RunConfig,
   step: number,
@@ -43,7 +43,7 @@ export async function prepareStep(
   return ended ? { kind: "update", ...ended } : { kind: "diverged" };
 }
 
-/** The second phase, safe to repeat. */
+/** The second phase. Idempotent. */
 export async function applyStep(
   update: Update,
   shards: readonly ShardStub[],
@@ -58,12 +58,12 @@ export async function applyStep(
   );
 }
 
-/** The digests of what a shard takes, by microbatch; null where there is but one, of an earlier release. */
+/** The digests of the pushes that a shard takes, by microbatch; null if there is only one, from an earlier release. */
 function takenOf(results: readonly Told[], shard: number): (string | null)[] {
   return results.map(({ digests }) => digests[shard] ?? null);
 }
 
-/** Every shard of the run at its first step, and with these keys. Safe to repeat. */
+/** Initializes all shards of a run with these keys. Idempotent. */
 export async function initializeShards(
   config: RunConfig,
   keys: RunKeys,
@@ -72,7 +72,7 @@ export async function initializeShards(
   await allOf(shards, (shard, index) => shard.initialize(config, index, keys));
 }
 
-/** The ranges of a run's shards, and the length of the vector that they make up. */
+/** The ranges of a run's shards, and the length of the flat vector. */
 export function runRanges(config: RunConfig) {
   const { table } = modelOf(config.model);
   return {

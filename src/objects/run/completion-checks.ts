@@ -1,4 +1,4 @@
-/** Which completions a run refuses. */
+/** Checks of completions. */
 import { AppError } from "../../api/errors.ts";
 import type { Completion, LeaseKind } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
@@ -7,10 +7,10 @@ import { countedTokens, evaluationMicrobatches } from "../../training/data.ts";
 import type { Told } from "./ballot-store.ts";
 import type { RunRecord } from "./run-store.ts";
 
-/** No sum of cross-entropies in f32 is larger, a token. */
+/** The largest f32: bounds the cross-entropy per token. */
 const MOST_NATS = 3.4028234663852886e38;
 
-/** The run has such a microbatch. */
+/** Checks that the step has such a microbatch. */
 export function checkLeasedMicrobatch(
   config: RunConfig,
   kind: LeaseKind,
@@ -27,7 +27,7 @@ export function checkLeasedMicrobatch(
   );
 }
 
-/** What is told of a microbatch is possible: the tokens that it counts, and a cross-entropy. */
+/** Checks that token count and loss sum are possible. */
 export function checkCounts(
   config: RunConfig,
   kind: LeaseKind,
@@ -44,12 +44,12 @@ export function checkCounts(
   if (lossSum !== null && !(lossSum >= 0 && lossSum <= tokens * MOST_NATS)) {
     throw new AppError(
       "invalid_number",
-      `Expected a sum of cross-entropies, 0 or more and at most ${MOST_NATS} a token, got ${lossSum}`,
+      `Expected \`lossSum\`, a sum of cross-entropies, to be from 0 to ${MOST_NATS} per token, got ${lossSum}`,
     );
   }
 }
 
-/** What a completion says. Errors: `invalid_number`, of bytes that its tokens cannot have; `shape_mismatch` */
+/** The result in a completion. Errors: `invalid_number` if `bytes` is impossible for its tokens; `shape_mismatch` */
 export function readTold(
   { dataset, shards }: RunConfig,
   kind: LeaseKind,
@@ -60,7 +60,7 @@ export function readTold(
   if (digests.length !== count) {
     throw new AppError(
       "shape_mismatch",
-      `Expected \`digests\` of the ${count} frames that ${kind} microbatches have pushed, got ${digests.length}`,
+      `Expected ${count} \`digests\`, one for each frame that a ${kind} microbatch pushes, got ${digests.length}`,
     );
   }
   if (dataset.tokenizer !== "byte") {
@@ -68,7 +68,7 @@ export function readTold(
       return { lossSum, tokens, bytes, digests, phases };
     throw new AppError(
       "invalid_number",
-      `Expected \`bytes\` of ${tokens} tokens, each of one at least, got ${bytes ?? "none"}`,
+      `Expected \`bytes\` to be at least ${tokens}, since each of the tokens has one or more, got ${bytes ?? "none"}`,
     );
   }
   if (bytes === undefined || bytes === tokens)
@@ -79,7 +79,7 @@ export function readTold(
   );
 }
 
-/** What was told is not what is known. */
+/** The error for a completion that differs from the known result. */
 export function differentCompletion(known: Told, told: Told): AppError {
   const text = ({ lossSum, tokens, bytes, digests }: Told) =>
     `${lossSum} over ${tokens} tokens of ${bytes} bytes${digests.length > 0 ? `, SHA-256 ${digests.join(" ")}` : ""}`;
@@ -89,7 +89,7 @@ export function differentCompletion(known: Told, told: Told): AppError {
   );
 }
 
-/** The run is at this step, and takes completions. */
+/** Checks that the run is at this step and has not ended. */
 export function checkOpen(
   { state, step: current }: RunRecord,
   step: number,

@@ -1,9 +1,12 @@
-/** A run's events on disk, the latest of each kind, and a way to wait for the next. */
+/** A run's events in SQLite, the latest of each kind; readers can wait for the next. */
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunEvent } from "../../api/run-metrics.ts";
 import { Wakes } from "../platform/wakes.ts";
 
-/** So many of a kind stay: trainers that come and go, or push what they must not, drive out no step. */
+/**
+ * How many events of each kind are kept. Bounded by kind, so that trainers that come and go, or push what is refused,
+ * displace no steps.
+ */
 const MAX_EVENTS: Record<RunEvent["type"], number> = {
   step: 1000,
   evaluation: 1000,
@@ -16,7 +19,7 @@ const MAX_EVENTS: Record<RunEvent["type"], number> = {
   waiting: 200,
 };
 
-/** An event without what the log adds. */
+/** An event without the fields that the log adds. */
 export type NewEvent = RunEvent extends infer E
   ? E extends RunEvent
     ? Omit<E, "id" | "timeMs">
@@ -53,7 +56,7 @@ export class EventLog {
     this.#appended.wakeAll();
   }
 
-  /** What an author told of a microbatch differs from what others did, or from its own pushes. */
+  /** Adds a conflict: an author's result differs from those of others, or from its own push. */
   conflict(
     { kind, index }: { kind: LeaseKind; index: number },
     step: number,
@@ -62,7 +65,7 @@ export class EventLog {
     this.append({ type: "conflict", kind, step, microbatch: index, author });
   }
 
-  /** What was told of this step and those after it goes; who lied stays known. */
+  /** Removes the events of steps from `step` on, after a rewind; those about authors stay. */
   takeBack(step: number): void {
     this.#sql.exec(
       `DELETE FROM events
@@ -82,7 +85,7 @@ export class EventLog {
     return row && (JSON.parse(row.event) as Extract<NewEvent, { type: T }>);
   }
 
-  /** Events with a greater id, the oldest first. */
+  /** Events with a greater id, oldest first. */
   after(id: number, limit: number): RunEvent[] {
     const rows = this.#sql.exec<{
       id: number;

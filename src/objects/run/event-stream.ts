@@ -1,13 +1,13 @@
-/** Events as server-sent events: those after Last-Event-ID, then each as it comes. */
+/** Server-sent events: first those after Last-Event-ID, then each new one. */
 import type { RunEvent } from "../../api/run-metrics.ts";
 import type { EventLog } from "./event-log.ts";
 
 const HEARTBEAT_MS = 15_000;
-/** A reader that is gone can't be seen, so a stream ends; one that lives reconnects by itself. */
+/** The longest life of a stream, since a reader that is gone cannot be detected. EventSource reconnects by itself. */
 const MAX_STREAM_MS = 5 * 60_000;
 const PAGE_EVENTS = 100;
 
-/** The stream closes when the run has ended and its last event is out. */
+/** The stream closes when the run has ended and its last event was sent. */
 export function eventStream(
   log: EventLog,
   lastEventId: number,
@@ -20,7 +20,7 @@ export function eventStream(
     start(controller) {
       controller.enqueue(encoder.encode("retry: 500\n\n"));
     },
-    // Pulled only when the reader has room, so a slow one costs nothing.
+    // Only pulled when the reader has room, so a slow reader costs nothing.
     async pull(controller) {
       let events = log.after(last, PAGE_EVENTS);
       if (events.length === 0) {

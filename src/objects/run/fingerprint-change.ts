@@ -3,8 +3,8 @@ import { checkNotEnded } from "./present-step.ts";
 import type { RunParts } from "./run-parts.ts";
 
 /**
- * Trainers of another fingerprint take over: what others have told of the present step is void, and so are
- * the keys of its leases. `by` is the join token whose trainer set it. Errors: `wrong_state`, the run has ended
+ * Changes the run's fingerprint: results reported for the present step and the keys of its leases become void. `by`
+ * is the join token whose trainer set it. Errors: `wrong_state` if the run has ended
  */
 export async function changeFingerprint(
   { store, events, present, progress }: RunParts,

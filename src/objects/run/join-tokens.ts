@@ -1,4 +1,4 @@
-/** A run's join tokens, as its owner gives them out and takes them back. */
+/** Issues, revokes and reinstates a run's join tokens. */
 import { AppError } from "../../api/errors.ts";
 import type { AuthorState, JoinToken } from "../../api/run-status.ts";
 import { tokenId } from "../platform/author.ts";
@@ -21,7 +21,7 @@ export class JoinTokens {
     this.#agreement = parts.agreement;
   }
 
-  /** A token with which trainers elsewhere join this run, for `expiresInMs`. */
+  /** Issues a token with which others can train in this run, valid for `expiresInMs`. */
   issue(expiresInMs: number) {
     const { keys } = this.#present.record();
     return this.#authors.issue(
@@ -37,8 +37,8 @@ export class JoinTokens {
   }
 
   /**
-   * Revoke a token, told by its id or its number, or take it back from quarantine. Errors: `token_not_found`;
-   * `wrong_state`, one that has expired is taken back
+   * Revokes or reinstates a token, named by its id or number. Errors: `token_not_found`; `wrong_state` for
+   * reinstating an expired token
    */
   async setState(
     asked: string,

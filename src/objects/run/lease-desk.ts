@@ -1,4 +1,4 @@
-/** Where trainers come: they take leases, tell what microbatches came to, and leave. */
+/** The requests of trainers: take leases, report results, leave. */
 import { AppError } from "../../api/errors.ts";
 import type {
   Completion,
@@ -26,7 +26,7 @@ import { type RunParts, there } from "./run-parts.ts";
 import type { Given, Holder } from "./step-leases.ts";
 import { verificationOf } from "./verification.ts";
 
-/** A long poll: short of the timeouts that lie between. */
+/** The longest long poll, shorter than the timeouts of anything between. */
 const MAX_WAIT_MS = 10_000;
 const MIN_SLEEP_MS = 20;
 
@@ -81,7 +81,7 @@ export class LeaseDesk {
     }
   }
 
-  /** An author tells what a microbatch came to, once every shard has acknowledged its push. */
+  /** Records a result, after every shard has acknowledged its push. */
   async complete(
     caller: string,
     kind: LeaseKind,
@@ -96,9 +96,10 @@ export class LeaseDesk {
       this.#admission.authorOfKey(caller, leased, key),
       verificationOf(config, keys, leased),
     ]);
-    // After the key: of a run that had this id before it may be one that this run has not.
+    // Checked after the key, since a trainer of an earlier run with this id may name a microbatch that this run does
+    // not have.
     checkLeasedMicrobatch(config, kind, step, index);
-    // After the last wait: what is decided from here on is decided at once.
+    // From here on there is no `await`, so nothing can change before the result is recorded.
     const record = this.#present.record();
     checkUnchanged(keys, record.keys);
     const told = readTold(record.config, kind, completion);
@@ -144,7 +145,7 @@ export class LeaseDesk {
     };
   }
 
-  /** A trainer goes: what it holds is open again. Repeating it changes nothing. */
+  /** A trainer leaves: its leases are free at once. Idempotent. */
   leave(
     caller: string,
     request: Pick<LeaseRequest, "trainer" | "bootId">,
@@ -155,7 +156,7 @@ export class LeaseDesk {
     if (this.#present.leases().release(holder)) this.#waiting.wakeAll();
   }
 
-  /** A shard has other bytes of this author, or has committed others. Errors: `no_lease` */
+  /** A shard received other bytes than this author pushed before, or than were committed. Errors: `no_lease` */
   async reportConflict(
     caller: string,
     step: number,
@@ -170,7 +171,7 @@ export class LeaseDesk {
     await this.#progress.advance();
   }
 
-  /** Do what is due; a draw may end the step. */
+  /** Advances the run, and makes draws that are due; a draw may end the step. */
   async #advance(): Promise<void> {
     await this.#progress.advance();
     const nowMs = Date.now();
@@ -187,7 +188,7 @@ export class LeaseDesk {
     }
   }
 
-  /** Until a lease may come free by itself, but no longer than `maxMs`. */
+  /** The time until a lease may become free without any request, at most `maxMs`. */
   #sleepMs({ trainer }: Holder, state: RunState, maxMs: number): number {
     if (state !== "running") return maxMs;
     const nowMs = Date.now();
@@ -199,7 +200,7 @@ export class LeaseDesk {
     return Math.min(maxMs, Math.max(MIN_SLEEP_MS, freeMs));
   }
 
-  /** What a trainer may compute: one, and another ahead where it wants that. */
+  /** Gives a trainer a lease, and a second one if it asked for it. */
   async #give(
     holder: Holder,
     wantsAhead = false,
@@ -225,7 +226,7 @@ export class LeaseDesk {
     return leases.takeAhead(holder, nowMs, this.#roster.pace, others.length);
   }
 
-  /** A lease for a trainer's present boot, if the run runs and has one. */
+  /** A lease for a trainer's present boot, if the run is running and has one. */
   #take(holder: Holder): Given | null {
     if (this.#present.record().state !== "running") return null;
     if (!this.#roster.isCurrentBoot(holder.trainer, holder.bootId)) return null;

@@ -1,27 +1,27 @@
 /**
- * How long microbatches take. From what each trainer needed lately follows when it may be expected to
- * finish, and from what is typical among them how long a lease lasts: one slow trainer stretches neither
- * for the others, nor does one author what others wait, however many trainers it has.
+ * How long microbatches take. A trainer's recent times tell when it may be expected to finish. The median over
+ * trainers tells how long a lease lasts; the typical time, a median over authors, limits how long anybody is waited
+ * for. So one slow trainer extends neither for the others, and an author's many trainers count as one.
  */
 import type { LeaseKind } from "../../api/lease.ts";
 
-/** Before anything is measured. */
+/** Lease time before anything was measured. */
 const FIRST_MS = 60_000;
 const MIN_MS = 5_000;
 const MAX_MS = 10 * 60_000;
-/** A lease lasts so many times what is typical. */
+/** A lease lasts this multiple of the median over trainers. */
 const LEASE_FACTOR = 4;
-/** Whoever takes so many times what it usually takes is not expected any more. */
+/** A trainer that takes this multiple of its usual time is given up. */
 const PATIENCE = 2;
-/** And no more is believed of anybody than so many times what is typical. */
+/** A trainer's usual time counts as at most this multiple of the typical time. */
 const MOST_USUAL = 2;
-/** Weight of the latest in what is usual: one hiccup is soon forgotten. */
+/** Weight of the latest measurement in the usual time; one hiccup is soon forgotten. */
 const FRESH = 0.3;
 
-/** What a trainer usually takes, in ms, as far as it was seen. */
+/** A trainer's usual time in ms by kind, as far as measured. */
 export type Usual = Partial<Record<LeaseKind, number>>;
 
-/** What is usual once it took `tookMs`. */
+/** The usual time, updated with a measurement. */
 export function measured(usual: Usual, kind: LeaseKind, tookMs: number): Usual {
   const before = usual[kind] ?? tookMs;
   return { ...usual, [kind]: before + FRESH * (tookMs - before) };
@@ -32,7 +32,7 @@ type Known = { author: string; usual: Usual };
 export class Pace {
   readonly #usualOf: (trainer: string) => Usual | undefined;
   readonly #all: () => Iterable<Known>;
-  /** Those who kept others waiting in vain, and have completed nothing since. */
+  /** Trainers that were waited for in vain, and have completed nothing since. */
   readonly #givenUp = new Set<string>();
 
   constructor(
@@ -50,14 +50,14 @@ export class Pace {
     return Math.min(MAX_MS, Math.max(MIN_MS, LEASE_FACTOR * typical));
   }
 
-  /** What a trainer may be expected to take; what is typical for one of whom nothing is known. */
+  /** A trainer's usual time, or the typical one if nothing was measured. */
   expectedMs(trainer: string, kind: LeaseKind): number | undefined {
     return own(this.#usualOf(trainer) ?? {}, kind) ?? this.#typicalMs(kind);
   }
 
   /**
-   * When one that began at `startMs` may be expected to have finished: after what it usually takes; at any
-   * moment, once that is over; and not any more, Infinity, after twice that, or if nothing is known of it.
+   * When a trainer that began at `startMs` is expected to finish: after its usual time; once that is over, at any
+   * moment (`nowMs`); after twice that, or if nothing was measured, never (Infinity).
    */
   finishMs(
     trainer: string,
@@ -77,7 +77,7 @@ export class Pace {
     return usual === undefined ? -Infinity : startMs + PATIENCE * usual;
   }
 
-  /** Nobody waits again for one that is not expected any more. */
+  /** Gives up a trainer that is no longer expected to finish. */
   giveUpLate(
     trainer: string,
     kind: LeaseKind,
@@ -92,13 +92,13 @@ export class Pace {
     this.#givenUp.add(trainer);
   }
 
-  /** Whether it has completed something, and is not given up. */
+  /** Whether a trainer has completed something and is not given up. */
   isExpected(trainer: string, kind: LeaseKind): boolean {
     if (this.#givenUp.has(trainer)) return false;
     return own(this.#usualOf(trainer) ?? {}, kind) !== undefined;
   }
 
-  /** How long a trainer, of whom nothing need be known, is waited for that has another microbatch to end first. */
+  /** How long to wait for a trainer, measured or not, that may have to finish another microbatch first. */
   twoMs(trainer: string, kind: LeaseKind): number {
     const typical = this.#typicalMs(kind);
     if (typical === undefined) return this.leaseMs(kind);
@@ -106,7 +106,7 @@ export class Pace {
     return 2 * PATIENCE * Math.min(usual, MOST_USUAL * typical);
   }
 
-  /** Until it has completed something, or is forgotten. */
+  /** A trainer has completed something, or is forgotten: it is not given up any more. */
   expectAgain(trainer: string): void {
     this.#givenUp.delete(trainer);
   }
@@ -114,7 +114,7 @@ export class Pace {
   #believedMs(trainer: string, kind: LeaseKind): number | undefined {
     if (this.#givenUp.has(trainer)) return undefined;
     const usual = own(this.#usualOf(trainer) ?? {}, kind);
-    // First: what is typical takes a look at all of them, and of a crowd nothing is known.
+    // Checked first, since the typical time looks at all trainers, and of a crowd nothing is measured.
     if (usual === undefined) return undefined;
     const typical = this.#typicalMs(kind);
     if (typical === undefined) return undefined;
@@ -141,7 +141,7 @@ function lowerMedian(times: readonly number[]): number | undefined {
   return times.toSorted((a, b) => a - b)[Math.floor((times.length - 1) / 2)];
 }
 
-/** Of this kind, or else of the other: of one size they are. */
+/** The time for this kind, or else for the other: both have microbatches of one size. */
 function own(usual: Usual, kind: LeaseKind): number | undefined {
   return usual[kind] ?? usual.train ?? usual.eval;
 }

@@ -1,4 +1,4 @@
-/** The steps of a run's past of which all of the state is there: checkpoints are made of them, and the run goes back to them. */
+/** The earlier steps whose full state is kept: checkpoints can be made of them, and the run can be rewound to them. */
 import { AppError } from "../../api/errors.ts";
 import { newRunKeys } from "../platform/author.ts";
 import { allOf } from "./commit.ts";
@@ -8,7 +8,7 @@ import type { RunRecord } from "./run-store.ts";
 
 type Parts = Pick<RunParts, "store" | "events" | "present" | "progress">;
 
-/** In order; the last is the present one. Called between two commits. */
+/** These steps in order; the last is the present one. Called between two commits. */
 export async function stateSteps({
   present,
   progress,
@@ -20,7 +20,7 @@ export async function stateSteps({
   return [...shared, record.step];
 }
 
-/** Errors: `future_step`; `step_gone`, its state is not kept */
+/** Errors: `future_step`; `step_gone` if the step's state is not kept */
 export async function checkStateStep(
   parts: Parts,
   asked: number,
@@ -30,14 +30,14 @@ export async function checkStateStep(
   if (steps.includes(asked)) return;
   throw new AppError(
     "step_gone",
-    `Expected a step of which the state is kept, one of ${steps.join(", ")}; got ${asked}`,
+    `Expected a step whose state is kept, one of ${steps.join(", ")}; got ${asked}`,
   );
 }
 
 /**
- * Go back to the last step up to `asked` of which the state is kept: what was told of it and of those after it is
- * void, and so are the keys of all leases. Asking again before the run is there changes nothing. Errors: `wrong_state`, the run has ended; `future_step`; `step_gone`, none so
- * early is kept
+ * Rewinds to the last step up to `asked` whose state is kept. Results of that step and later ones are void, and so
+ * are all lease keys. Repeating the request before the run has reached `asked` again changes nothing. Errors:
+ * `wrong_state` if the run has ended; `future_step`; `step_gone` if no state so early is kept
  */
 export async function rewind(parts: Parts, asked: number): Promise<void> {
   const { store, events, present, progress } = parts;
@@ -48,7 +48,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
       state,
       ": begin another with `resume`, from its checkpoint of `state=full` at that step",
     );
-    // Asked for again, since the answer was lost: it is there already.
+    // A repeated request, whose response was lost: the run is there already.
     if (asked > record.step && events.latest("rewind")?.asked === asked) return;
     checkReached(record, asked);
     const steps = await stateSteps(parts);
@@ -56,10 +56,10 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
     if (step === undefined) {
       throw new AppError(
         "step_gone",
-        `Expected a step from ${steps[0]} on, the first of which the state is kept; got ${asked}`,
+        `Expected step ${steps[0]}, the first whose state is kept, or a later one; got ${asked}`,
       );
     }
-    // One that crashes before this has changed nothing. After it, the shards are told, whoever comes next.
+    // A crash before this leaves everything unchanged; after it, the next call informs the shards.
     present.transaction(() => {
       const { secret } = newRunKeys();
       store.update({

@@ -1,4 +1,4 @@
-/** Where a run is: its record, the leases of its present step, and how both change. Storage is the truth. */
+/** A run's record and the leases of its present step, and how both change. Storage is authoritative. */
 import { AppError } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import { hasEnded, type RunState } from "../../api/run-status.ts";
@@ -18,7 +18,7 @@ export class PresentStep {
   readonly #onChange: () => void;
   #leases: StepLeases | undefined;
 
-  /** `run` is the object's name. `onChange` is called when there may be something for those who wait. */
+  /** `run` is the object's name. `onChange` is called when waiting callers may have something to do. */
   constructor(
     run: string | undefined,
     storage: DurableObjectStorage,
@@ -40,7 +40,7 @@ export class PresentStep {
     return record;
   }
 
-  /** Also of a run that nobody goes on with. Errors: `run_not_found` */
+  /** The record, also of an outdated run. Errors: `run_not_found` */
   anyRecord(): RunRecord {
     const record = this.#store.find();
     if (record) return record;
@@ -57,7 +57,7 @@ export class PresentStep {
     return this.#leases;
   }
 
-  /** Those on which authors agreed are done; others go on to be asked for the rest. */
+  /** Leases from storage: microbatches on which authors agreed are done; for the others, further authors are asked. */
   #readLeases(step: number, config: RunConfig): StepLeases {
     const counts = {
       train: step < config.steps ? config.microbatches : 0,
@@ -85,7 +85,7 @@ export class PresentStep {
     return leases;
   }
 
-  /** What is in memory of what `body` has changed goes with it when it fails. */
+  /** Runs `body` in a transaction; if it fails, cached state is dropped too. */
   transaction<T>(body: () => T): T {
     try {
       return this.#storage.transactionSync(body);
@@ -104,13 +104,13 @@ export class PresentStep {
     this.#onChange();
   }
 
-  /** Leases in memory follow from storage no longer: read them anew. */
+  /** Storage has changed: leases are read again. */
   forget(): void {
     this.#leases = undefined;
   }
 }
 
-/** Errors: `wrong_state`; `remedy` says what to do then */
+/** Errors: `wrong_state` if the run has ended; `remedy` is appended to the message */
 export function checkNotEnded(state: RunState, remedy = ""): void {
   if (!hasEnded(state)) return;
   throw new AppError(

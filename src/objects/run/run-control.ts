@@ -1,6 +1,6 @@
 /**
- * What a run answers: where it is, and what its owner has done with it. Its trainers speak with `desk`. Gradients and
- * parameters go between trainers and shards; only leases, completions and norms come here.
+ * The requests of a run's owner: status, state, history, checkpoints. Trainers' requests go to `desk`. Gradients and
+ * parameters go directly between trainers and shards; only leases, completions and norms come here.
  */
 import { AppError } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/run-config.ts";
@@ -41,7 +41,7 @@ export class RunControl {
   readonly #parts: RunParts;
   readonly #admission: Admission;
 
-  /** `name` is what a run that is not there is called by. */
+  /** `name` is the object's name, used in the error if there is no such run. */
   constructor(
     storage: DurableObjectStorage,
     bindings: ObjectBindings,
@@ -54,7 +54,7 @@ export class RunControl {
     this.events = this.#parts.events;
   }
 
-  /** Begin. The same run again changes nothing. Errors: `wrong_state`, another run has this id */
+  /** Creates the run. Idempotent. Errors: `wrong_state` if another run has this id */
   async create(
     run: string,
     name: string | null,
@@ -79,14 +79,17 @@ export class RunControl {
     } else if (JSON.stringify(present.config) !== JSON.stringify(config)) {
       throw new AppError(
         "wrong_state",
-        `Expected a new run id, or the config that run "${run}" already has`,
+        `Expected a new run id, or the config that run "${run}" already has, got another config`,
       );
     }
     await this.#parts.progress.advance();
     return { created: present === undefined, status: this.status() };
   }
 
-  /** Errors: `unauthorized`, the caller's token is not of this run, or revoked; `forbidden`, under quarantine */
+  /**
+   * The run's status. Errors: `unauthorized` if the caller's token is not of this run or is revoked; `forbidden` if
+   * it is quarantined
+   */
   status(caller = OWNER): RunStatus {
     this.#admission.admit(caller);
     const { run, name, state, step, config, fingerprint, createdMs } =
@@ -105,18 +108,18 @@ export class RunControl {
     };
   }
 
-  /** The dataset that a join token reads. Errors: as `status` */
+  /** The dataset that a join token may read. Errors: as `status` */
   datasetName(caller: string): string {
     return this.status(caller).config.dataset.name;
   }
 
-  /** What trainers must compute like; null for what the next one brings. Errors: `wrong_state` */
+  /** Sets the fingerprint that trainers must have; null to take that of the next trainer. Errors: `wrong_state` */
   async setFingerprint(fingerprint: string | null): Promise<RunStatus> {
     await changeFingerprint(this.#parts, fingerprint, null);
     return this.status();
   }
 
-  /** Pause, go on, or cancel. The state that is already so changes nothing. Errors: `wrong_state` */
+  /** Pauses, resumes or cancels the run. Idempotent. Errors: `wrong_state` */
   async setState(state: StateRequest["state"]): Promise<RunStatus> {
     const record = this.#parts.present.record();
     if (record.state !== state) {
@@ -127,13 +130,13 @@ export class RunControl {
     return this.status();
   }
 
-  /** Of an outdated run too. */
+  /** Also works for an outdated run. */
   metrics(fromStep: number, limit: number): StepMetrics[] {
     const record = this.#parts.present.anyRecord();
     return this.#parts.store.history.metrics(record, fromStep, limit);
   }
 
-  /** What was told of a step, so far or until it was committed. Errors: `future_step` */
+  /** The results reported for a step, and its commit if there is one. Errors: `future_step` */
   async stepRecord(step: number): Promise<StepRecord> {
     checkReached(this.#parts.present.record(), step);
     const told = this.#parts.store.ballots.ofStep("train", step);
@@ -154,7 +157,7 @@ export class RunControl {
     };
   }
 
-  /** A copy of the dataset's, which may go before the run does; null where tokens are bytes. */
+  /** A copy of the dataset's tokenizer, since the dataset may be removed before the run; null if tokens are bytes. */
   async #readTokenizer({ dataset }: RunConfig): Promise<string | null> {
     if (dataset.tokenizer === "byte") return null;
     const stored = await directoryStub(this.#parts.bindings).dataset(
@@ -163,20 +166,20 @@ export class RunControl {
     return readTokenizer(this.#parts.bindings.BUCKET, stored);
   }
 
-  /** The steps of which all of the state is there, in order; the last is the present one. */
+  /** The steps whose full state is kept, in order; the last is the present one. */
   stateSteps(): Promise<number[]> {
     return this.#parts.progress.exclusive(() => stateSteps(this.#parts));
   }
 
-  /** Go back to the last step up to `step` of which the state is kept. Errors: as `rewind` */
+  /** Rewinds to the last step up to `step` whose state is kept. Errors: as `rewind` */
   async rewind(step: number): Promise<RunStatus> {
     await rewind(this.#parts, step);
     return this.status();
   }
 
   /**
-   * Every shard's parameters of one step, the present one unless told, or all of its state, set aside to be read.
-   * Errors: `future_step`, `step_gone`, also where the state was to be of a timeline that is over
+   * Pins every shard's parameters (or full state) of one step, by default the present one, to be read as a
+   * checkpoint. Errors: `future_step`; `step_gone`, also if the wanted timeline is over
    */
   async pinCheckpoint(
     isFull: boolean,
@@ -184,11 +187,11 @@ export class RunControl {
     wanted: string | null,
   ): Promise<{
     step: number;
-    /** As `timelineOf` has it. */
+    /** The result of `timelineOf`. */
     timeline: string;
-    /** SHA-256 of what the steps before came to, and of who told so. */
+    /** The digests over the preceding steps (results-digest.ts). */
     link: Link;
-    /** Trained on so far. */
+    /** Tokens trained on so far. */
     tokens: number;
     config: RunConfig;
     tokenizer: string | null;
@@ -215,7 +218,7 @@ export class RunControl {
     });
   }
 
-  /** Forget the run and its shards. Errors: `run_active` before it has ended */
+  /** Deletes the run and its shards. Errors: `run_active` if it has not ended */
   async remove(): Promise<void> {
     const record = this.#parts.present.anyRecord();
     const { state, run } = record;
@@ -239,12 +242,12 @@ export class RunControl {
     });
   }
 
-  /** The state, or undefined when there is no such run. */
+  /** The run's state; undefined if there is no such run. */
   get state(): RunState | undefined {
     return this.#parts.store.find()?.state;
   }
 
-  /** The backup of every call: goes on with what a crash interrupted, and notices who is gone. */
+  /** Called by the alarm: continues what a crash interrupted, and detects trainers that are gone. */
   async alarm(): Promise<void> {
     this.#parts.progress.alarmGone();
     const record = this.#parts.store.find();

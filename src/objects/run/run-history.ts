@@ -1,4 +1,4 @@
-/** What has become of a run's steps, on disk: commits and evaluations. */
+/** A run's commits and evaluations, in SQLite. */
 import type { Phases, StepPhases } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
@@ -7,14 +7,14 @@ import type { Link } from "../../training/results-digest.ts";
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import type { Loss } from "../../training/step-end.ts";
 
-/** An update with what is told of it; persisted before any shard applies it. */
+/** An update and its figures; stored before any shard applies it. */
 export type CommitRecord = Update & {
   gradNorm: number;
   trainLoss: Loss;
-  /** Trained on so far, this step included. */
+  /** Tokens trained on so far, including this step. */
   tokens: number;
   committedMs: number;
-  /** null of a step that an earlier release committed. */
+  /** null for a step that an earlier release committed. */
   link: Link | null;
 };
 
@@ -43,7 +43,7 @@ export class RunHistory {
     );
   }
 
-  /** How long the commit took until every shard had it. */
+  /** Stores how long the commit took until every shard had applied it. */
   commitTook(step: number, ms: number): void {
     this.#sql.exec(
       "UPDATE commits SET phases = json_set(phases, '$.commitMs', ?) WHERE step = ?",
@@ -102,7 +102,7 @@ export class RunHistory {
     );
   }
 
-  /** Of the last commit before `step`, and of the last evaluation. */
+  /** The losses of the last commit before `step` and of the last evaluation. */
   latestLosses(
     step: number,
   ): Pick<
@@ -131,8 +131,8 @@ export class RunHistory {
   }
 
   /**
-   * What has been from `fromStep` on, in order. The last evaluation, after the last update, has a line
-   * of its own: a learning rate of 0 and no training loss.
+   * The metrics from `fromStep` on, in order. The last evaluation, after the last update, has its own entry, with a
+   * learning rate of 0 and no training loss.
    */
   metrics(
     { step, config }: { step: number; config: RunConfig },
@@ -180,13 +180,13 @@ export class RunHistory {
     }));
   }
 
-  /** Nothing is known of this step and those after it. Called inside a transaction. */
+  /** Removes this step and later ones. Called inside a transaction. */
   takeBack(step: number): void {
     this.#sql.exec("DELETE FROM commits WHERE step >= ?", step);
     this.#sql.exec("DELETE FROM evaluations WHERE step >= ?", step);
   }
 
-  /** Tokens trained on in all steps below `step`. */
+  /** Tokens trained on before `step`. */
   tokensBefore({ config, step }: { config: RunConfig; step: number }): number {
     return this.commit(step - 1)?.tokens ?? config.from?.resumed?.tokens ?? 0;
   }

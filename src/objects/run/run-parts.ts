@@ -1,4 +1,4 @@
-/** What a run is made of, and who asks whom. */
+/** The parts of a run, and how they depend on each other. */
 import type { ObjectBindings } from "../platform/bindings.ts";
 import { Agreement } from "./agreement.ts";
 import { AuthorStore } from "./author-store.ts";
@@ -71,7 +71,7 @@ export function runParts(
   };
 }
 
-/** The trainers that are there. */
+/** The trainers that are present. */
 export function there(
   parts: Pick<RunParts, "roster" | "waiting" | "present">,
   nowMs: number,
@@ -79,7 +79,7 @@ export function there(
   return parts.roster.there(nowMs, (trainer) => isBusy(parts, trainer, nowMs));
 }
 
-/** A trainer that waits for a lease or holds one is there, however long it has said nothing. */
+/** A trainer that waits for a lease or holds one counts as present, however long it has sent nothing. */
 export function isBusy(
   { waiting, present }: Pick<RunParts, "waiting" | "present">,
   trainer: string,

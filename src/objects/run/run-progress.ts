@@ -1,6 +1,6 @@
 /**
- * Brings a run from step to step: evaluation, two-phase commit, end. Whoever calls finds out what is
- * due from storage and does it, so any call, or the alarm, goes on where a crash left off.
+ * Advances a run from step to step: evaluation, two-phase commit, end. What is due follows from storage, so any call,
+ * or the alarm, continues after a crash.
  */
 import { hasEnded } from "../../api/run-status.ts";
 import { directoryStub } from "../directory/directory.ts";
@@ -23,12 +23,12 @@ export class RunProgress {
   readonly #present: PresentStep;
   readonly #end: StepEnd;
   readonly #onChange: () => void;
-  /** Commits and checkpoints exclude each other: a checkpoint is of one step. */
+  /** Commits and checkpoints exclude each other, since a checkpoint is of one step. */
   readonly #lock = new Lock();
   #advancing: Promise<void> | undefined;
   #isAlarmSet = false;
 
-  /** `onChange` is called when there may be something for those who wait. */
+  /** `onChange` is called when waiting callers may have something to do. */
   constructor(
     storage: DurableObjectStorage,
     bindings: ObjectBindings,
@@ -47,7 +47,7 @@ export class RunProgress {
     this.#onChange = onChange;
   }
 
-  /** Do what is due: all callers wait for the same work. */
+  /** Does what is due; concurrent callers wait for the same work. */
   async advance(): Promise<void> {
     if (!this.#isAdvanceDue()) return;
     this.#advancing ??= this.#lock
@@ -58,7 +58,7 @@ export class RunProgress {
     await this.#advancing;
   }
 
-  /** Run `body` between two commits, everything due done. */
+  /** Runs `body` between two commits, after everything due. */
   exclusive<T>(body: () => Promise<T>): Promise<T> {
     return this.#lock.run(async () => {
       await this.#finishDue();
@@ -66,23 +66,23 @@ export class RunProgress {
     });
   }
 
-  /** The backup of every call: soon an alarm looks whether something is due. */
+  /** Sets an alarm that does what is due if no call does. */
   async watch(): Promise<void> {
     if (this.#isAlarmSet) return;
     this.#isAlarmSet = true;
     await this.#storage.setAlarm(Date.now() + ALARM_MS);
   }
 
-  /** The alarm that was set has come, or is no more. */
+  /** The alarm has fired or was deleted. */
   alarmGone(): void {
     this.#isAlarmSet = false;
   }
 
-  /** Called with the lock. */
+  /** Called with the lock held. */
   async #finishDue(): Promise<void> {
     if (!this.#isAdvanceDue()) return;
     try {
-      // Set first, so that a crash on the way is followed up even if nobody calls.
+      // Set first, so that work interrupted by a crash is continued even without calls.
       await this.watch();
       while (this.#isAdvanceDue())
         await this.#advanceOnce(this.#present.record());
@@ -116,7 +116,7 @@ export class RunProgress {
         await allOf(shards, (shard) => shard.goBack(rewindTo, keys, rewinds));
       this.#store.update({ initialized: true, rewindTo: null });
     } else if (commit) {
-      // Also when the run has ended meanwhile: all shards must be at one step.
+      // Also if the run has ended meanwhile, since all shards must be at one step.
       await applyStep(commit, shards, ballots.results("train", step));
       this.#end.committed(commit);
     } else if (hasEnded(state)) {

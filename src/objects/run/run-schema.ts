@@ -23,9 +23,9 @@ export const RUN_SCHEMA = new Schema("run", [
       CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER, event TEXT);
     `),
 
-  // Matrices come first in the flat vector: a run that is there has its parameters in another order,
-  // and ends. Its history stays, until it is removed. Updates have a rate for each group, as JSON; the
-  // one of history is that of matrices.
+  // Matrices come first in the flat vector. Existing runs have their parameters in another order: they are ended, and
+  // only their history is kept. Updates have a rate for each group, as JSON; the rate of earlier ones is that of
+  // matrices.
   (sql) => {
     sql.exec(
       `ALTER TABLE run ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0;
@@ -43,7 +43,7 @@ export const RUN_SCHEMA = new Schema("run", [
     );
   },
 
-  // Losses in nats per byte too, and the tokenizer of runs whose tokens are no bytes: there was none.
+  // Losses in nats per byte, and the tokenizer of runs whose tokens are not bytes, which did not exist before.
   (sql) =>
     sql.exec(
       `ALTER TABLE completions ADD COLUMN bytes INTEGER;
@@ -55,7 +55,7 @@ export const RUN_SCHEMA = new Schema("run", [
        CREATE TABLE tokenizer (json TEXT NOT NULL)`,
     ),
 
-  // What each trainer usually takes, and the bounds of the event log, which are by kind.
+  // Each trainer's usual times; the event log is bounded by kind.
   (sql) =>
     sql.exec(
       `ALTER TABLE trainers ADD COLUMN usual TEXT NOT NULL DEFAULT '{}';
@@ -65,8 +65,8 @@ export const RUN_SCHEMA = new Schema("run", [
        CREATE INDEX events_by_type ON events (type, id)`,
     ),
 
-  // Results have authors, several for a microbatch, and leases keys; shards get theirs anew. What is told of
-  // the present step names no digests: it is computed again.
+  // Results have authors, several per microbatch, and leases have keys, which shards receive again. Results of the
+  // present step have no digests, so it is computed again.
   (sql) =>
     sql.exec(
       `ALTER TABLE run ADD COLUMN creation TEXT NOT NULL DEFAULT '';
@@ -92,33 +92,33 @@ export const RUN_SCHEMA = new Schema("run", [
        )`,
     ),
 
-  // Where time went, as trainers tell it.
+  // Times reported by trainers.
   (sql) =>
     sql.exec(
       `ALTER TABLE ballots ADD COLUMN phases TEXT;
        ALTER TABLE commits ADD COLUMN phases TEXT`,
     ),
 
-  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  // A config's model may name its architecture; an earlier release would take it for a GPT-2.
   () => {},
 
-  // What trainers compute in, as they tell.
+  // The kind of host that trainers report.
   (sql) => sql.exec("ALTER TABLE trainers ADD COLUMN host TEXT"),
 
-  // How often the run has gone back, and to which step it is about to.
+  // How often the run was rewound, and the step to which it is being rewound.
   (sql) =>
     sql.exec(
       `ALTER TABLE run ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0;
        ALTER TABLE run ADD COLUMN rewind_to INTEGER`,
     ),
 
-  // Whose word of a microbatch was asked for, and what draws that.
+  // Which results were asked for, and the seed of that draw.
   (sql) =>
     sql.exec(
       `ALTER TABLE ballots ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;
        ALTER TABLE ballots ADD COLUMN seed REAL`,
     ),
 
-  // What people call it.
+  // The run's display name.
   (sql) => sql.exec("ALTER TABLE run ADD COLUMN name TEXT"),
 ]);

@@ -1,4 +1,4 @@
-/** A run on disk: its record. What was told of its microbatches is in `ballots`, what came of its steps in `history`. */
+/** A run's record in SQLite. Results of microbatches are in `ballots`, commits and evaluations in `history`. */
 import type { RunConfig } from "../../api/run-config.ts";
 import type { RunState } from "../../api/run-status.ts";
 import type { RunKeys } from "../platform/author.ts";
@@ -8,27 +8,30 @@ import { RUN_SCHEMA } from "./run-schema.ts";
 
 export type RunRecord = {
   run: string;
-  /** What people call it; null where nobody does. */
+  /** Display name, or null. */
   name: string | null;
   config: RunConfig;
   state: RunState;
-  /** The step of the parameters; updates so far. */
+  /** The number of updates so far: parameters are those of this step. */
   step: number;
-  /** Of the trainers that may join; null before the first. */
+  /** The fingerprint that trainers must have; null before the first. */
   fingerprint: string | null;
-  /** The join token whose trainer set it, to which the owner's trainers need not keep; null for the owner. */
+  /**
+   * The join token whose trainer set the fingerprint, so that the owner's trainers may replace it; null if the owner
+   * or its trainers did.
+   */
   fingerprintBy: string | null;
   createdMs: number;
   keys: RunKeys;
-  /** Every shard has been initialized, and has these keys. */
+  /** Whether every shard is initialized and has these keys. */
   initialized: boolean;
-  /** How often the run has gone back to an earlier step. */
+  /** How often the run was rewound. */
   rewinds: number;
-  /** The step that its shards are about to go back to. */
+  /** The step to which shards are being rewound. */
   rewindTo: number | null;
-  /** The run has ended, and shards and directory know. */
+  /** Whether the run has ended and shards and directory know it. */
   settled: boolean;
-  /** An earlier release began it, whose parameters mean something else: nobody goes on with it. */
+  /** Whether the run is of an earlier release with another parameter order, so that it cannot continue. */
   outdated: boolean;
 };
 
@@ -64,7 +67,7 @@ export class RunStore {
     this.ballots = new BallotStore(storage.sql);
   }
 
-  /** `tokenizer` is null where tokens are bytes. */
+  /** `tokenizer` is null if tokens are bytes. */
   create(
     run: string,
     name: string | null,
@@ -88,7 +91,7 @@ export class RunStore {
     );
   }
 
-  /** undefined when there is no such run. */
+  /** The record; undefined if there is no such run. */
   find(): RunRecord | undefined {
     if (this.#record) return this.#record;
     if (!RUN_SCHEMA.open(this.#storage)) return undefined;
@@ -112,7 +115,7 @@ export class RunStore {
     return this.#record;
   }
 
-  /** Change the record, on disk and in memory. */
+  /** Changes the record, in storage and in memory. */
   update(
     change: Partial<
       Omit<RunRecord, "run" | "name" | "config" | "createdMs" | "outdated">
@@ -134,12 +137,12 @@ export class RunStore {
     this.#record = record;
   }
 
-  /** Memory is a cache: read all anew. */
+  /** Drops the cache; everything is read again from storage. */
   forget(): void {
     this.#record = undefined;
   }
 
-  /** Its tokenizer.json; null where tokens are bytes. */
+  /** The run's tokenizer.json; null if tokens are bytes. */
   tokenizer(): string | null {
     const [row] = this.#sql.exec<{ json: string }>("SELECT * FROM tokenizer");
     return row?.json ?? null;

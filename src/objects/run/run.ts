@@ -1,4 +1,4 @@
-/** One training run. JSON calls come through itty-durable; events go out as a stream. */
+/** The object of one training run: JSON calls by itty-durable, and a stream of events. */
 import { DurableObject } from "cloudflare:workers";
 import { fromResult, type Result, toResult } from "../../api/errors.ts";
 import type { Completion, LeaseKind, LeaseRequest } from "../../api/lease.ts";
@@ -37,7 +37,7 @@ export class Run extends DurableObject<ObjectBindings> {
     if (!result.ok) console.warn(result.message);
   }
 
-  /** 204 tells a reader that there is no more to come: an EventSource stops then. */
+  /** 204 tells an EventSource to stop, since no more events will come. */
   #events(lastEventId: number): Response {
     const { events, state } = this.#control;
     if (state === undefined) return new Response(null, { status: 404 });
@@ -65,8 +65,7 @@ export function runStub(
 }
 
 /**
- * The run's event stream: 200, 204 when there are no more, 404 when there is no such run.
- * Errors: `state_version`
+ * The run's event stream: 200; 204 if no more events will come; 404 if there is no such run. Errors: `state_version`
  */
 export async function fetchEvents(
   bindings: Pick<ObjectBindings, "RUN">,
@@ -93,7 +92,7 @@ function runMethods(run: RunControl) {
       step: number,
       index: number,
       completion: Completion,
-      // Texts that are not told are null on the way.
+      // Optional strings are sent as null.
       key: string | null,
     ) =>
       run.desk.complete(

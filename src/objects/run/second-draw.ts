@@ -1,24 +1,24 @@
 /**
- * Whom the run asks for the words after the first of a microbatch that more than one shall tell of. Of those who lie together
- * one tells first, and the others would ask first: so they are drawn, by a seed that only the run's secret gives, once the
- * first has told.
+ * Draws the authors that the run asks for further results of a microbatch, after the first. If whoever asks first
+ * were chosen, accomplices could confirm each other's lies; so authors are drawn with a seed that only the run's
+ * secret gives, and only once the first result is in.
  */
 import type { LeaseKind } from "../../api/lease.ts";
 import { mix } from "../../kernels/noise.ts";
 import type { Pace } from "./pace.ts";
 import type { TrainerRecord } from "./trainer-store.ts";
 
-/** A trainer that is there. */
+/** A present trainer. */
 export type Present = Pick<TrainerRecord, "name" | "author">;
 
 export class SecondDraw {
   readonly #kind: LeaseKind;
   readonly #seed: number;
   readonly #drawn = new Set<string>();
-  /** Those who were drawn and have not told, with the names of their trainers, and until when nobody is drawn beside each. */
+  /** Drawn authors without a result yet: their trainers' names, and until when nobody is drawn in their place. */
   readonly #awaited = new Map<string, { names: string[]; untilMs: number }>();
 
-  /** `seed` from 0 to 1. */
+  /** `seed` is in [0, 1). */
   constructor(kind: LeaseKind, seed: number) {
     this.#kind = kind;
     this.#seed = Math.floor(seed * 2 ** 32);
@@ -28,25 +28,26 @@ export class SecondDraw {
     return this.#drawn.has(author);
   }
 
-  /** Whether fewer than the `wanted` are waited for. */
+  /** Whether fewer than `wanted` drawn authors are still in time. */
   isDue(wanted: number, nowMs: number): boolean {
     return this.lateMs().filter((ms) => ms > nowMs).length < wanted;
   }
 
-  /** When each of those who are waited for is late. */
+  /** The time at which each awaited author becomes late. */
   lateMs(): number[] {
     return Array.from(this.#awaited.values(), ({ untilMs }) => untilMs);
   }
 
-  /** An author has told, or tells no more. */
+  /** An author has reported a result, or is excluded. */
   over(author: string): void {
     this.#awaited.delete(author);
   }
 
   /**
-   * Unless the `wanted` are waited for, draw one of the authors of whom something is expected, or else of all `there`. Who has
-   * not told after what two microbatches may take it, since it may have been at another, is given up. Who is drawn before
-   * whom is the seed's: who comes, goes or is put out changes nothing about the others. Returns who was drawn.
+   * If fewer than `wanted` authors are awaited in time, draws one: among the authors that have completed something
+   * and are not given up, otherwise among all `there`. Authors that are late are given up; they had the time of two
+   * microbatches, since they may have been computing another. The seed fixes the order of authors, so those that
+   * join, leave or are excluded do not change the order of the rest. Returns the drawn author.
    */
   draw(
     wanted: number,

@@ -1,4 +1,4 @@
-/** What the end of a step leaves in a run's records: its evaluation, its commit, or that it cannot be committed. */
+/** Records the end of a step: its evaluation, its commit, or why it cannot be committed. */
 import type { RunConfig } from "../../api/run-config.ts";
 import type { AgreedResult } from "../../api/run-metrics.ts";
 import { hasEnded } from "../../api/run-status.ts";
@@ -26,7 +26,7 @@ export class StepEnd {
   readonly #authors: AuthorStore;
   readonly #events: EventLog;
   readonly #present: PresentStep;
-  /** When the commit began that is under way. */
+  /** When the commit in progress began. */
   #commitBegan: { step: number; ms: number } | undefined;
 
   constructor(
@@ -59,7 +59,7 @@ export class StepEnd {
     });
   }
 
-  /** The commit's first phase, to what is persisted. */
+  /** The first phase of the commit, up to storing its result. */
   async beginCommit(
     { config, step }: RunRecord,
     shards: readonly ShardStub[],
@@ -74,14 +74,14 @@ export class StepEnd {
     if (gradient.kind === "update") {
       const { update, gradNorm } = gradient;
       const before = await this.linkBefore(step);
-      // With each author more that tells the same meanwhile: nothing is told between the last look and the commit.
+      // Further authors may report the same results during an `await`: repeat until the digests cover all of them.
       let authors: AgreedResult[];
       do {
         authors = read();
         link = await nextLink(before, authors, update, gradNorm);
       } while (JSON.stringify(authors) !== JSON.stringify(read()));
     }
-    // Cancelled, or something else was told, while the shards were asked: nothing is persisted or applied.
+    // If the run was cancelled or results changed while the shards were asked, nothing is stored or applied.
     if (
       hasEnded(this.#present.record().state) ||
       !this.#present.leases().isDone ||
@@ -111,7 +111,7 @@ export class StepEnd {
     }
   }
 
-  /** What a step's digests build on; where an earlier release left none, the config's. */
+  /** The digests before a step; after a step of an earlier release, which stored none, those of the config. */
   async linkBefore(step: number): Promise<Link> {
     return (
       this.#store.history.commit(step - 1)?.link ??
@@ -119,7 +119,10 @@ export class StepEnd {
     );
   }
 
-  /** A shard has no such gradient as these told of: who did so with a join token tells no more. */
+  /**
+   * A shard does not have the gradients that these results name: they are removed, and join tokens among their
+   * authors are quarantined.
+   */
   #takeBack(
     microbatch: Microbatch,
     step: number,
@@ -137,7 +140,7 @@ export class StepEnd {
     });
   }
 
-  /** Every shard has applied the commit. */
+  /** Called when every shard has applied the commit. */
   committed({ step }: CommitRecord): void {
     const began = this.#commitBegan;
     const { history } = this.#store;
@@ -150,7 +153,7 @@ export class StepEnd {
   }
 }
 
-/** Whether the same was told of each microbatch, by whomever. */
+/** Whether each microbatch has the same result in both. */
 function areSame(
   one: readonly StoredBallot[],
   other: readonly StoredBallot[],

@@ -1,44 +1,44 @@
 /**
- * The leases of one step, in memory: all of its microbatches, training and evaluation, on whose results authors
- * have not agreed; where one suffices, that nobody has completed. Losing this loses nothing: a lease given twice is computed twice, to the same bytes. That
- * is also why nobody waits for one that is slow or gone: whoever may be expected to finish first computes
- * what another holds.
+ * The leases of one step, in memory: of its microbatches, training and evaluation, whose results are not yet agreed
+ * (by default, not yet completed). Losing them loses nothing: a microbatch leased twice is computed twice, to the
+ * same bytes. For the same reason nobody waits for a trainer that is slow or gone: its microbatch is also given to
+ * whoever is expected to finish earlier.
  */
 import type { Lease, LeaseKind, LeaseRequest } from "../../api/lease.ts";
 import type { Pace } from "./pace.ts";
 import { type Present, SecondDraw } from "./second-draw.ts";
 
 export type Microbatch = { kind: LeaseKind; index: number };
-/** `trainer` is its name in the roster. */
+/** The holder of a lease; `trainer` is its name in the roster. */
 export type Holder = Pick<LeaseRequest, "trainer" | "bootId"> & {
   author: string;
 };
 type Boot = Omit<Holder, "author">;
-/** What the key of a lease is made for. */
+/** A lease without its key. */
 export type Given = Omit<Lease, "key" | "rewinds" | "createdMs">;
 
 type Held = {
   lease: Given;
   holder: Holder;
   startMs: number;
-  /** When the trainer began it, or may be expected to; first, whatever boots it has had since. */
+  /** When the trainer first began it, or is expected to, even if it has restarted since. */
   sinceMs: number;
-  /** The trainer has another, which it computes first. */
+  /** Whether the trainer holds another lease that it computes first. */
   isAhead: boolean;
 };
 
-/** In the order in which they are given, with who computes them. */
+/** An open microbatch and its holders, in the order in which leases were given. */
 type Open = {
   microbatch: Microbatch;
   held: Held[];
-  /** So many authors more shall compute it, and none of these, who have. */
+  /** How many more authors are needed; those in `told` have reported a result. */
   wanted: number;
   told: ReadonlySet<string>;
-  /** Only those who are drawn may; null for anyone. */
+  /** If set, only drawn authors may compute it. */
   draw: SecondDraw | null;
-  /** Those who had a lease of it and let it lapse. */
+  /** Authors that let a lease of it lapse. */
   silent: Set<string>;
-  /** When each that is waited for first had it: who lets go and takes it again is waited for no longer. */
+  /** When each trainer first had it, so that releasing and taking it again does not extend the wait. */
   since: Map<string, number>;
 };
 
@@ -57,8 +57,8 @@ export class StepLeases {
   }
 
   /**
-   * A lease, or null when there is nothing to give. A trainer computes one at a time: asking again, after
-   * an answer was lost, gives it the same.
+   * A lease, or null if there is none to give. A trainer computes one at a time: if it asks again, after a lost
+   * response, it gets the same one.
    */
   take(holder: Holder, nowMs: number, pace: Pace): Given | null {
     const [own] = this.#heldBy(holder);
@@ -94,9 +94,8 @@ export class StepLeases {
   }
 
   /**
-   * The lease that a trainer computes after the one that it has, or null. It is of a microbatch that nobody has, and that
-   * so many `others`, who have nothing, leave over, or one that its author is drawn for; and goes only to one of whom
-   * something is expected.
+   * A lease to compute after the present one, or null. Only for a trainer that is expected to finish, and only of a
+   * microbatch that its author is drawn for, or that nobody holds and the `others` idle trainers leave over.
    */
   takeAhead(
     holder: Holder,
@@ -118,21 +117,24 @@ export class StepLeases {
       return null;
     const deadlineMs = own.lease.deadlineMs + pace.leaseMs(kind);
     const given = this.#give(open, holder, nowMs, deadlineMs);
-    // Of what came of the first it tells while it computes this one.
+    // The trainer begins this one when it has computed the first, whose result it sends meanwhile.
     given.sinceMs = own.sinceMs + pace.expectedMs(holder.trainer, kind)!;
     return given.lease;
   }
 
-  /** Who holds something. */
+  /** The trainers that hold a lease. */
   holders(): Set<string> {
     return new Set(this.#all().map(({ holder }) => holder.trainer));
   }
 
-  /** When `take` may have something for one that got nothing at `nowMs`, if nobody completes; Infinity for never. */
+  /**
+   * When `take` may return a lease to a trainer that got none at `nowMs`, if nothing is completed before; Infinity
+   * for never.
+   */
   nextMs(nowMs: number, pace: Pace): number {
     const times = this.#open.flatMap(({ microbatch: { kind }, held, draw }) => [
       ...(draw ? draw.lateMs() : []),
-      // It is given once nobody who has it is expected any more.
+      // A held microbatch is given again once none of its holders is expected to finish.
       ...held
         .map(({ holder, sinceMs }) =>
           pace.patienceEndMs(holder.trainer, kind, sinceMs),
@@ -144,14 +146,14 @@ export class StepLeases {
     return Math.min(Infinity, ...times.filter((ms) => ms > nowMs));
   }
 
-  /** It is completed, by whomever. */
+  /** Marks a microbatch as completed. */
   complete(microbatch: Microbatch): void {
     this.#open = this.#open.filter((open) => !isOf(open, microbatch));
   }
 
   /**
-   * So many authors more shall compute it, and none of those who have told a result; where there is a `seed`, those whom
-   * it draws (`draw`).
+   * Opens a microbatch to `wanted` more authors, other than those in `told`; with `seed`, only to drawn ones
+   * (`draw`).
    */
   ask(
     microbatch: Microbatch,
@@ -170,7 +172,7 @@ export class StepLeases {
     for (const author of told) open.draw?.over(author);
   }
 
-  /** Whether one more author is to be drawn for any. */
+  /** Whether a draw is due for any microbatch. */
   anyDrawDue(nowMs: number): boolean {
     return this.#open.some((open) => isDrawDue(open, nowMs));
   }
@@ -180,7 +182,7 @@ export class StepLeases {
     return open !== undefined && isDrawDue(open, nowMs);
   }
 
-  /** Who of those `there` is asked now, as `SecondDraw.draw`. */
+  /** Draws an author for the microbatch among `there`, as `SecondDraw.draw`. */
   draw(
     microbatch: Microbatch,
     there: readonly Present[],
@@ -191,24 +193,24 @@ export class StepLeases {
     return open?.draw?.draw(open.wanted, there, nowMs, pace);
   }
 
-  /** Whether an author was drawn for it. */
+  /** Whether an author was drawn for the microbatch. */
   isDrawn(microbatch: Microbatch, author: string): boolean {
     return this.#find(microbatch)?.draw?.isDrawn(author) ?? false;
   }
 
-  /** Those of which somebody has told, and not enough. */
+  /** Open microbatches with at least one result. */
   told(): Microbatch[] {
     return this.#open
       .filter(({ told }) => told.size > 0)
       .map(({ microbatch }) => microbatch);
   }
 
-  /** Whether an author had a lease of it and let it lapse. */
+  /** Whether an author let a lease of the microbatch lapse. */
   isSilent(microbatch: Microbatch, author: string): boolean {
     return this.#find(microbatch)?.silent.has(author) ?? false;
   }
 
-  /** How long a trainer has had its lease of a microbatch; undefined when it has none. */
+  /** How long a trainer has held its lease of a microbatch; undefined if it has none. */
   tookMs(
     { kind, index }: Microbatch,
     by: Boot,
@@ -220,7 +222,7 @@ export class StepLeases {
     return own && nowMs - own.startMs;
   }
 
-  /** Ends the leases whose deadline has come; returns who had them. */
+  /** Ends the leases whose deadline has passed; returns their holders. */
   lapse(nowMs: number): Holder[] {
     const isOver = ({ lease }: Held): boolean => lease.deadlineMs <= nowMs;
     for (const { held, silent } of this.#open)
@@ -228,20 +230,20 @@ export class StepLeases {
     return this.#end(isOver);
   }
 
-  /** What all of an author's trainers hold is open again. */
+  /** Releases the leases of all of an author's trainers. */
   releaseAuthor(author: string): void {
     for (const { draw } of this.#open) draw?.over(author);
     this.#end(({ holder }) => holder.author === author);
   }
 
-  /** What an earlier boot of the trainer holds is open again. */
+  /** Releases the leases of earlier boots of the trainer. */
   releaseOtherBoots({ trainer, bootId }: Boot): void {
     this.#end(
       ({ holder }) => holder.trainer === trainer && holder.bootId !== bootId,
     );
   }
 
-  /** What the trainer holds is open again. Returns whether it held something. */
+  /** Releases the trainer's leases. Returns whether it held any. */
   release(holder: Boot): boolean {
     return this.#end((held) => isSame(held.holder, holder)).length > 0;
   }
@@ -257,7 +259,7 @@ export class StepLeases {
     return this.#open.find((open) => isOf(open, microbatch));
   }
 
-  /** Two at most, that which is ahead last. */
+  /** The trainer's leases, at most two, the one ahead last. */
   #heldBy(holder: Boot): Held[] {
     return this.#all()
       .filter((held) => isSame(held.holder, holder))
@@ -268,7 +270,7 @@ export class StepLeases {
     return this.#all().filter(({ isAhead }) => !isAhead);
   }
 
-  /** One more trainer has it, and has not begun. */
+  /** Adds a holder to a microbatch, not begun yet. */
   #give(
     { microbatch, held }: Open,
     holder: Holder,
@@ -319,7 +321,7 @@ function newlyOpen(
   };
 }
 
-/** Whether an author may compute it. */
+/** Whether an author may compute the microbatch. */
 function isFor({ told, draw }: Open, author: string): boolean {
   return !told.has(author) && (draw?.isDrawn(author) ?? true);
 }
@@ -328,7 +330,7 @@ function isDrawDue({ draw, wanted }: Open, nowMs: number): boolean {
   return draw !== null && draw.isDue(wanted, nowMs);
 }
 
-/** Of those that an author may compute, whether it was drawn, and none of its trainers has it. */
+/** Whether an author that may compute a microbatch was drawn for it and holds no lease of it. */
 function isDrawnFor(author: string): (open: Open) => boolean {
   return ({ draw, held }) =>
     draw !== null && held.every(({ holder }) => holder.author !== author);

@@ -1,4 +1,4 @@
-/** Who trains a run: each trainer's boot, when it was last heard of, what it completed, and how fast. */
+/** The trainers of a run: each one's boot, when it was last heard of, what it completed, and how fast. */
 import { AppError } from "../../api/errors.ts";
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunEvent } from "../../api/run-metrics.ts";
@@ -9,11 +9,15 @@ import { measured, Pace } from "./pace.ts";
 import type { Holder } from "./step-leases.ts";
 import type { TrainerRecord, TrainerStore } from "./trainer-store.ts";
 
-/** Waits end earlier, so a trainer that waits is heard of more often. */
+/**
+ * A trainer that was silent for so long is lost. Long polls end earlier, so waiting trainers are heard of more often.
+ */
 const LOST_AFTER_MS = 30_000;
-/** One that completed nothing makes room before one that did, and of them the one that was silent longest. */
+/**
+ * Beyond this, trainers are dropped: first those that have completed nothing, and among them the one silent longest.
+ */
 const MAX_TRAINERS = 256;
-/** After a lease that lapsed a trainer gets none for so long; twice as long after the next in a row. */
+/** How long a trainer gets no lease after one lapsed; doubled for each further one in a row. */
 const FIRST_PENALTY_MS = 1_000;
 const MAX_PENALTY_MS = 60_000;
 
@@ -24,7 +28,7 @@ export class TrainerRoster {
   readonly #events: EventLog;
   #trainers: Map<string, TrainerRecord> | undefined;
   readonly #lost = new Set<string>();
-  /** Until when a trainer gets no lease, after one that lapsed. */
+  /** Until when each trainer gets no lease. */
   readonly #penaltyEndMs = new Map<string, number>();
   readonly pace = new Pace(
     (trainer) => this.#known().get(trainer)?.usual,
@@ -36,7 +40,7 @@ export class TrainerRoster {
     this.#events = events;
   }
 
-  /** A trainer asks for a lease. Returns whether it is a new boot of one that was here. */
+  /** A trainer asks for a lease. Returns whether it is a new boot of a known trainer. */
   checkIn(holder: Holder, host: HostKind | null, nowMs: number): boolean {
     const { trainer, bootId, author } = holder;
     const known = this.#known().get(trainer);
@@ -62,8 +66,8 @@ export class TrainerRoster {
   }
 
   /**
-   * A trainer completed a microbatch, in `tookMs` if it had a lease of it. One that a crowd has driven out since it
-   * took that is here again. Errors: `wrong_state`, it never took a lease
+   * A trainer completed a microbatch, in `tookMs` if it had a lease of it. If it was dropped since it took the lease,
+   * it is added again. Errors: `wrong_state` if it never took a lease
    */
   completed(
     holder: Holder,
@@ -95,7 +99,7 @@ export class TrainerRoster {
     });
   }
 
-  /** A trainer let a lease lapse: it gets the next one later. */
+  /** A trainer let a lease lapse: it gets the next one only after a penalty. */
   lapsed(trainer: string, nowMs: number): void {
     const known = this.#known().get(trainer);
     if (!known) return;
@@ -107,12 +111,12 @@ export class TrainerRoster {
     this.#put({ ...known, lapses: known.lapses + 1 });
   }
 
-  /** From when on a trainer gets leases; 0 for one that let none lapse lately. */
+  /** When a trainer's penalty ends; 0 if it has none. */
   penaltyEndMs(trainer: string): number {
     return this.#penaltyEndMs.get(trainer) ?? 0;
   }
 
-  /** A trainer has said that it goes. */
+  /** A trainer has announced that it leaves. */
   left(trainer: string): void {
     if (!this.#known().has(trainer) || this.#lost.has(trainer)) return;
     this.#lost.add(trainer);
@@ -123,7 +127,7 @@ export class TrainerRoster {
     return this.#known().get(trainer)?.bootId === bootId;
   }
 
-  /** Tell of those that were silent too long and that `isBusy` knows nothing of. */
+  /** Reports trainers as lost that were silent too long and are not busy. */
   markLost(nowMs: number, isBusy: (trainer: string) => boolean): void {
     for (const { name, lastSeenMs } of this.#known().values()) {
       if (this.#lost.has(name) || isBusy(name)) continue;
@@ -133,7 +137,7 @@ export class TrainerRoster {
     }
   }
 
-  /** Who is there: those that were heard of lately, and those that `isBusy` knows of. */
+  /** The present trainers: those heard of lately, and those that are busy. */
   there(
     nowMs: number,
     isBusy: (trainer: string) => boolean,
@@ -163,7 +167,7 @@ export class TrainerRoster {
     );
   }
 
-  /** Memory is a cache: read all anew. */
+  /** Drops the cache; everything is read again from storage. */
   forget(): void {
     this.#trainers = undefined;
     this.#lost.clear();
@@ -203,7 +207,10 @@ export class TrainerRoster {
   }
 }
 
-/** Names are a join token's own: here it stands before them, since another's trainer may have the same. */
+/**
+ * A trainer's name in the roster. The token's id is put before it, since trainers of different join tokens may have
+ * the same name.
+ */
 export function rosterName(caller: string, trainer: string): string {
   return caller === OWNER ? trainer : `${caller}/${trainer}`;
 }

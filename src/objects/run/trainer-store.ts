@@ -1,11 +1,11 @@
-/** A run's trainers on disk. */
+/** A run's trainers, in SQLite. */
 import type { HostKind, TrainerStatus } from "../../api/run-status.ts";
 import type { Usual } from "./pace.ts";
 
 export type TrainerRecord = TrainerStatus & {
   bootId: string;
   usual: Usual;
-  /** Leases in a row that it let lapse. */
+  /** Consecutive leases that it let lapse. */
   lapses: number;
 };
 

@@ -1,22 +1,25 @@
-/** What the results that were told of one microbatch come to: they are one author's word each. */
+/** Decides between the results that authors reported for one microbatch. */
 import { isOwners } from "../platform/author.ts";
 
-/** Equal results are equal texts. `counts` is false for a word that nobody has asked for: it speaks against others only. */
+/**
+ * One author's result as a text, equal for equal results. `counts` is false for a result that nobody asked for: it
+ * can contradict others, but not confirm them.
+ */
 export type Ballot = { author: string; says: string; counts: boolean };
 
 export type Verdict =
-  /** So many authors more shall compute it: nothing was told yet, or too few have told the same. */
+  /** Nothing was reported yet, or too few results agree: `wanted` more authors are needed. */
   | { kind: "open"; wanted: number }
-  /** They differ, and those who could still tell the outcome shall compute it. */
+  /** Results differ, and present authors could still decide: `wanted` of them are needed. */
   | { kind: "disputed"; wanted: number }
-  /** They differ, and nobody is there who could decide it. */
+  /** Results differ, and nobody present can decide. */
   | { kind: "undecided" }
-  /** They agree; `liars` told otherwise. */
+  /** `says` is accepted; `liars` reported something else. */
   | { kind: "settled"; says: string; liars: string[] };
 
 /**
- * `required` authors whose word counts must say the same. Where they differ, the most have it, once the `others`, who are there and
- * have not told, could not turn it. Of as many on both sides, that with one of the owner's trainers has it.
+ * `required` authors whose results count must agree. If results differ, the majority wins as soon as the `others`
+ * (present authors without a result) could not change that. In a tie, a result of one of the owner's trainers wins.
  */
 export function verdictOf(
   ballots: readonly Ballot[],

@@ -1,15 +1,15 @@
-/** How many authors must come to the same in a microbatch, and what draws whom the run asks. */
+/** How many authors must agree on a microbatch, and how further authors are drawn. */
 import type { LeaseKind } from "../../api/lease.ts";
 import type { RunConfig } from "../../api/run-config.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { drawn } from "../platform/signature.ts";
 
-/** Where there is a `seed`, from 0 to 1, others than the first are drawn by it (second-draw.ts). */
+/** With a `seed` in [0, 1), the authors after the first are drawn with it (second-draw.ts). */
 export type Verification = { required: number; seed: number | null };
 
 /**
- * `redundancy`, or two at least where the run's secret has chosen the microbatch. It is asked when a first author
- * has told what the microbatch came to: until then nobody can see which it is, nor who else is asked.
+ * `redundancy`, or 2 if the run's secret chooses the microbatch for verification. Called when the first result is in:
+ * before, nobody can know which microbatches are chosen, or who will be asked.
  */
 export async function verificationOf(
   { verify = 0, redundancy = 1 }: Pick<RunConfig, "verify" | "redundancy">,

@@ -1,11 +1,11 @@
-/** Trainers that wait for a lease, one place a trainer: asking again ends the earlier wait. */
+/** Trainers that wait for a lease. One wait per trainer: asking again ends the earlier one. */
 type Place = { wake: () => void; isLeft: boolean };
 
 /** One trainer's wait. */
 export type Wait = {
   /** False once the same trainer has asked again. */
   isCurrent(): boolean;
-  /** Resolves when there may be something, or after `timeoutMs`. */
+  /** Resolves when there may be a lease, or after `timeoutMs`. */
   sleep(timeoutMs: number): Promise<void>;
   leave(): void;
 };

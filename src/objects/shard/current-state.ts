@@ -1,6 +1,6 @@
 /**
- * A shard at its present step: what it knows of itself, its vectors, and the commit that brings it to the next.
- * Storage is the truth: all of it is read anew once it was forgotten.
+ * A shard at its present step: its metadata, its vectors, and the commit that leads to the next step. Storage is
+ * authoritative; after `forget`, everything is read again.
  */
 import { kernels } from "../../kernels/runtime.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
@@ -15,15 +15,18 @@ import type { SnapshotStore } from "./snapshot-store.ts";
 
 /** A snapshot is due when this much of the log would have to be replayed. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-/** Of two shards that may share a thread, one has its own early by so much: at another step, where steps are small. */
+/**
+ * Every second shard writes its snapshot this much earlier, so that two shards on one thread do so at different steps
+ * if steps are small.
+ */
 const APART_BYTES = 512 * 1024;
-/** A state that was dropped and took longer than this to replay is snapshotted, not replayed again. */
+/** If replaying more updates than this was necessary, a snapshot is written, so that they are not replayed again. */
 const MAX_REPLAYED_UPDATES = 4;
 
 /** The digests of the pushes that a commit takes, by microbatch. */
 export type Taken = readonly (string | null)[];
 
-/** The commit's first phase: the norms, or the microbatches of which no such push is here. */
+/** The result of the commit's first phase: the norms, or the microbatches whose push is missing. */
 export type Prepared =
   { norms: Float64Array<ArrayBuffer> } | { missing: number[] };
 
@@ -33,10 +36,10 @@ export class CurrentState {
   readonly #log: PushLog;
   readonly #snapshots: SnapshotStore;
   #loaded: Loaded | undefined;
-  /** Of the arena, for an update. */
+  /** Arena bytes of an update. */
   #updateBytes: number | undefined;
 
-  /** `key` tells the shard from all others of the isolate. */
+  /** `key` identifies the shard within the isolate. */
   constructor(
     key: string,
     storage: DurableObjectStorage,
@@ -55,18 +58,18 @@ export class CurrentState {
     return this.#loaded;
   }
 
-  /** What `load` gives has changed on disk. */
+  /** The metadata has changed in storage. */
   reload(): void {
     this.#loaded = undefined;
   }
 
-  /** So have the vectors. */
+  /** The vectors have changed in storage too. */
   forget(): void {
     this.resident.drop();
     this.reload();
   }
 
-  /** The vectors at the current step, until the next `await`. */
+  /** The vectors at the present step, valid until the next `await`. */
   state(): ShardState {
     const loaded = this.load();
     return this.resident.state(loaded.geometry, (state, updates) => {
@@ -75,7 +78,7 @@ export class CurrentState {
     });
   }
 
-  /** Squared norms of the mean of these pushes by chunk. Changes nothing. */
+  /** The squared norms by chunk of these pushes' mean. Changes nothing. */
   prepare(step: number, taken: Taken): Prepared {
     const { geometry, step: current } = this.load();
     checkStep(current, step, "future_step");
@@ -84,7 +87,7 @@ export class CurrentState {
     return { norms: this.resident.norms(geometry, step, found.variants) };
   }
 
-  /** Apply the update of `update.step`, of these pushes, so that the shard reaches the next. Idempotent by step. */
+  /** Applies the update of `update.step` with these pushes. Idempotent by step. */
   async apply(update: Update, taken: Taken): Promise<void> {
     const { geometry } = this.load();
     this.#updateBytes ??= updateArenaBytes(geometry);
@@ -124,11 +127,11 @@ export class CurrentState {
       this.forget();
       throw error;
     }
-    // While the state is here: by the time it is pulled, others may have pushed it out.
+    // Encode the frame while the state is in memory: by the time it is pulled, others may have displaced it.
     void this.resident.encode(loaded.geometry, state, loaded.step);
   }
 
-  /** All shards of a run have one at the same steps, and each has others where its log is long. */
+  /** Multiples of `snapshotSteps`, where all shards of a run have one; and whenever this shard's log is long. */
   #isSnapshotDue({ geometry, step }: Loaded): boolean {
     return (
       step % geometry.config.snapshotSteps === 0 ||
@@ -136,7 +139,7 @@ export class CurrentState {
     );
   }
 
-  /** The next commit would have to write a snapshot for the log's sake. */
+  /** Whether the log is so long that the next commit would have to write a snapshot. */
   get isLogLong(): boolean {
     const { geometry, step, ended } = this.load();
     const bytes = this.#log.bytes();
@@ -146,7 +149,7 @@ export class CurrentState {
     return bytes + bytes / updates >= limit;
   }
 
-  /** Write it before that, if the state is at hand. */
+  /** Writes the snapshot now, if the state is in memory. */
   shortenLog(): void {
     const state = this.resident.present;
     if (!state || !this.isLogLong) return;
@@ -154,7 +157,7 @@ export class CurrentState {
     this.#storage.transactionSync(() => this.#writeSnapshot(loaded, state));
   }
 
-  /** No update comes any more: keep the parameters, let the log go. */
+  /** The run has ended: keeps the parameters, drops the log. */
   end(): void {
     const loaded = this.load();
     const state = this.state();

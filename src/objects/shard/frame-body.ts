@@ -1,17 +1,17 @@
-/** The body of a push, read whole into one buffer, which whoever asked for it gives back. */
+/** Reads the body of a push into one buffer, which the caller frees. */
 import { AppError } from "../../api/errors.ts";
 import { FRAME_HEADER_BYTES, payloadBytes } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
 import { MAX_SHARD_LENGTH } from "../../training/sharding.ts";
 
-/** Of the largest shard, in the widest dtype. */
+/** The frame of the largest shard, in f32. */
 export const MAX_FRAME_BYTES =
   FRAME_HEADER_BYTES + payloadBytes("f32", MAX_SHARD_LENGTH);
 const DISCARDED_BYTES = 64 * 1024;
 
 /**
- * All of `body`, of so many bytes if that is declared; `touch` is called as they come.
- * Errors: `body_too_large`, `malformed_body` when it breaks off
+ * Reads all of `body`, of `declaredBytes` if given; `touch` is called as bytes arrive. Errors: `body_too_large`;
+ * `malformed_body` if it breaks off
  */
 export async function readFrame(
   body: ReadableStream<Uint8Array> | null,
@@ -20,7 +20,7 @@ export async function readFrame(
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (!body) return new Uint8Array(0);
   const reader = body.getReader({ mode: "byob" });
-  // What is declared the runtime holds the sender to; else one byte more tells whether more comes.
+  // The runtime enforces a declared length; otherwise one extra byte shows whether the body is too long.
   let buffer = new ArrayBuffer(declaredBytes ?? MAX_FRAME_BYTES + 1);
   let length = 0;
   try {
@@ -47,7 +47,7 @@ export async function readFrame(
   throw frameTooLarge("more");
 }
 
-/** Take a body that is of no use: a sender that is still at it would not see the answer otherwise. */
+/** Reads and discards a body that is not needed, since a client that is still sending would not see the response. */
 export async function discard(
   body: ReadableStream<Uint8Array> | null,
 ): Promise<void> {
@@ -60,7 +60,7 @@ export async function discard(
     piece = new Uint8Array(value.buffer as ArrayBuffer);
   }
   free(piece);
-  // One that failed cannot be cancelled, and need not be.
+  // A body that failed cannot and need not be cancelled.
   await reader.cancel().catch(() => {});
 }
 

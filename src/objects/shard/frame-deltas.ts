@@ -1,6 +1,6 @@
 /**
- * The frame before the one that trainers pull, and the difference of the two: for those whose link is slow. From the first
- * that asks on they are kept, as long as nobody else in the isolate needs the room; who finds none gets the whole frame.
+ * The previous frame, and its difference to the present one, for trainers with a slow link. Kept from the first
+ * request for a difference on, while there is memory; otherwise trainers get the whole frame.
  */
 import { frameDigest } from "../../api/frame.ts";
 import { encodeFrameDelta } from "../../api/frame-delta.ts";
@@ -13,18 +13,18 @@ export class FrameDeltas {
   readonly #beforeKey: string;
   readonly #deltaKey: string;
   #before: SharedBytes | undefined;
-  /** From `#before` to the frame of `step`; undefined where it is no smaller. */
+  /** The difference from `#before` to the frame of `step`; `made` is undefined if it is not smaller than the frame. */
   #delta: { step: number; made: SharedBytes | undefined } | undefined;
-  /** Somebody has asked. */
+  /** Whether a trainer has asked for a difference. */
   areWanted = false;
 
-  /** `key` tells the shard from all others of the isolate. */
+  /** `key` identifies the shard within the isolate. */
   constructor(key: string) {
     this.#beforeKey = `${key}/before`;
     this.#deltaKey = `${key}/delta`;
   }
 
-  /** The frame is this one's from now on. */
+  /** Keeps a frame as the previous one; takes ownership of it. */
   keepBefore({ sealed }: SealedFrame): void {
     this.drop();
     sealed.then(
@@ -38,7 +38,10 @@ export class FrameDeltas {
     );
   }
 
-  /** What makes of the frame of digest `base` the `frame` of `step`; undefined where it is not at hand, or no smaller. */
+  /**
+   * The difference that turns the frame with digest `base` into `frame`, of `step`; undefined if that base is not
+   * kept, or if it is not smaller.
+   */
   of(
     base: string,
     step: number,

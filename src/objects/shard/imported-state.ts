@@ -1,4 +1,4 @@
-/** What a shard begins with where its run goes on from a checkpoint. */
+/** The initial state of a shard whose run starts from a model or checkpoint. */
 import { isolateMemory } from "../../memory/ledger.ts";
 import {
   readState,
@@ -8,7 +8,7 @@ import {
 } from "../../training/shard-state.ts";
 import { openPinned } from "../platform/stored-model.ts";
 
-/** The shard's range of what the run goes on from; undefined where parameters are drawn. */
+/** The shard's range of that model; undefined if parameters are drawn from the seed. */
 export async function importedState(
   bucket: R2Bucket,
   geometry: ShardGeometry,
@@ -16,7 +16,7 @@ export async function importedState(
   const { from } = geometry.config;
   const { start, length } = geometry.range;
   if (from === undefined) return undefined;
-  // Parameters, and two moments of each at most.
+  // Parameters and at most two moments, f32.
   const reservation = await isolateMemory.reserve(3 * 4 * length);
   try {
     const model = await openPinned(bucket, from);

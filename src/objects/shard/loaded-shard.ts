@@ -1,4 +1,4 @@
-/** What a shard knows of itself without its vectors. */
+/** A shard's metadata: everything but its vectors. */
 import { AppError } from "../../api/errors.ts";
 import type { ShardGeometry } from "../../training/shard-state.ts";
 import type { Neighbours } from "../../training/subtrees.ts";
@@ -8,17 +8,17 @@ import { geometryOf, type ShardRow } from "./moments-by-group.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
-/** What is fixed once `initialize` has run, and the step. */
+/** Set by `initialize`, except the step. */
 export type Loaded = {
   geometry: ShardGeometry;
   keys: RunKeys;
   excluded: ReadonlySet<string>;
-  /** The step of the parameters; updates so far. */
+  /** The number of updates so far: parameters are those of this step. */
   step: number;
-  /** How often the run has gone back. */
+  /** How often the run was rewound. */
   rewinds: number;
   ended: boolean;
-  /** The microbatches whose pushes come here: all, or none where they go to subtrees. */
+  /** The microbatches whose pushes this shard receives: all, or none if they go to subtrees. */
   own: Neighbours;
 };
 
@@ -31,7 +31,7 @@ export function loadShard(
   if (!SHARD_SCHEMA.open(storage)) {
     throw new AppError(
       "shard_not_found",
-      "Expected a shard of a run, got one that no run has",
+      "Expected a shard of an existing run, got one that no run has",
     );
   }
   const row = sql.exec<ShardRow>("SELECT * FROM shard").one();

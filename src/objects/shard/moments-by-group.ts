@@ -1,17 +1,20 @@
-/** Snapshots of schema version 2 have one vector `m` and one `v` for the whole shard; since then each group has its own. */
+/**
+ * Migrates snapshots of schema version 2, which have one vector `m` and one `v` for the whole shard, to moments by
+ * group.
+ */
 import type { RunConfig } from "../../api/run-config.ts";
 import { modelOf } from "../../model/architectures.ts";
 import { type ShardGeometry, stateParts } from "../../training/shard-state.ts";
 import { shardRanges } from "../../training/sharding.ts";
 import { fromRows, toRows } from "./vector-rows.ts";
 
-/** What a shard's tables say of it. */
+/** The row of a shard's table. */
 export type ShardRow = {
   shard: number;
   config: string;
   ended: number;
   outdated: number;
-  /** Of the run; null in what an earlier release left, until the run tells. */
+  /** The run's keys; null in storage of an earlier release, until the run sends them. */
   creation: string | null;
   secret: string | null;
   rewinds: number;
@@ -30,10 +33,10 @@ export function geometryOf({
   };
 }
 
-/** The vector in which a moment was. */
+/** The vector that contained each moment. */
 const BEFORE: Record<string, string> = { momentum: "m", m: "m", v: "v" };
 
-/** Inside a transaction. `v` of a matrix of Muon's was its latest direction, which nobody needs. */
+/** Called inside a transaction. For matrices with Muon, `v` was the latest direction, which is not needed. */
 export function keepMomentsByGroup(sql: SqlStorage): void {
   const [row] = sql.exec<ShardRow>("SELECT * FROM shard").toArray();
   const { version } = sql

@@ -1,8 +1,8 @@
 /**
- * One range of the flat parameter vector. Gradients come in as pushes and are logged before they
- * are acknowledged; `Run` then asks for squared norms (`prepare`) and has the update applied, and a
- * snapshot now and then ends the log. Storage is the truth: the state in memory is the latest
- * snapshot with the logged updates replayed, bit for bit, and may be dropped at any time.
+ * One range of the flat parameter vector. Gradients are pushed here, and logged before they are acknowledged. `Run`
+ * then asks for squared norms (`prepare`) and has the update applied (`apply`); occasional snapshots bound the log.
+ * Storage is authoritative: the state in memory is the latest snapshot with the logged updates replayed, bit for bit,
+ * and may be dropped at any time.
  */
 import { DurableObject } from "cloudflare:workers";
 import { type Result, toResult } from "../../api/errors.ts";
@@ -32,7 +32,7 @@ import { StepWaiters } from "./step-waiters.ts";
 import type { Gathering } from "./subtree.ts";
 import { SubtreeSums } from "./subtree-sums.ts";
 
-/** After a commit, trainers nearby have the parameters, and have not pushed yet. */
+/** This long after a commit, nearby trainers have pulled the parameters and not pushed yet. */
 const PULLED_AFTER_MS = 10;
 
 export class ParameterShard
@@ -58,7 +58,7 @@ export class ParameterShard
   );
   readonly #pulls = new PullDesk(this.#current, this.#waiters);
 
-  /** Frames, as bodies: `pullFrame` and `pushFrame` are the other end. */
+  /** Frames as request and response bodies; `pullFrame` and `pushFrame` are the client side. */
   override async fetch(request: Request): Promise<Response> {
     const { headers, method, url } = request;
     if (method !== "GET") return (await this.#pushes.answer(request)).response;
@@ -76,7 +76,7 @@ export class ParameterShard
     return result.ok ? result.value : Response.json(result, { status: 409 });
   }
 
-  /** Do `body`, and have all subtrees know what has become of the shard. Repeating it repeats that. */
+  /** Runs `body`, then informs the subtrees of the shard's new state. Idempotent if `body` is. */
   #told(body: () => void | Promise<void>): Promise<Result<void>> {
     return toResult(async () => {
       await body();
@@ -85,8 +85,8 @@ export class ParameterShard
   }
 
   /**
-   * Become shard `index` of a run, at its first step. Repeating it changes nothing; with other keys than before,
-   * what was pushed under those and is not committed is void.
+   * Initializes this object as shard `index` of a run, at its first step. Idempotent; if the keys are new,
+   * uncommitted pushes under the old keys are void.
    */
   initialize(
     config: RunConfig,
@@ -98,7 +98,7 @@ export class ParameterShard
       const row = { shard: index, config: JSON.stringify(config) };
       const geometry = geometryOf(row);
       const state = await importedState(this.env.BUCKET, geometry);
-      // While they were read, another call may have been here.
+      // Another call may have initialized it during the `await`.
       if (SHARD_SCHEMA.open(this.ctx.storage)) return this.#rekey(keys);
       this.ctx.storage.transactionSync(() => {
         SHARD_SCHEMA.create(this.#sql);
@@ -134,7 +134,7 @@ export class ParameterShard
     );
   }
 
-  /** The steps before the present one of which all of the state is kept, in order. */
+  /** The steps before the present one whose full state is kept, in order. */
   states(): Promise<Result<number[]>> {
     return toResult(() => {
       const { geometry, step } = this.#current.load();
@@ -143,8 +143,8 @@ export class ParameterShard
   }
 
   /**
-   * Go back to `step`, which is the present one or among `states`: what came of it and of those after it is void.
-   * Repeating it changes nothing: the keys are new each time that a run goes back.
+   * Rewinds to `step`, which is the present one or among `states`; pushes and updates from it on are void.
+   * Idempotent, since each rewind has new keys.
    */
   goBack(step: number, keys: RunKeys, rewinds: number): Promise<Result<void>> {
     return this.#told(() => {
@@ -166,7 +166,7 @@ export class ParameterShard
     });
   }
 
-  /** Take nothing of these authors, and void what they have pushed that is not committed. Repeating it changes nothing. */
+  /** Refuses these authors from now on, and voids their uncommitted pushes. Idempotent. */
   exclude(authors: string[]): Promise<Result<void>> {
     return this.#told(() => {
       const { step } = this.#current.load();
@@ -181,7 +181,7 @@ export class ParameterShard
     });
   }
 
-  /** The commit's first phase. Changes nothing. */
+  /** The first phase of the commit. Changes nothing. */
   prepare(step: number, taken: Taken): Promise<Result<Prepared>> {
     return toResult(async () => {
       const missing = await this.#sums.gather(step, taken);
@@ -190,7 +190,7 @@ export class ParameterShard
     });
   }
 
-  /** A subtree has all its pushes of a step: their sum may be had before a commit asks for it. */
+  /** A subtree has all its pushes of a step: fetches their sum before a commit asks for it. */
   gatherOne(
     step: number,
     subtree: number,
@@ -199,7 +199,7 @@ export class ParameterShard
     return toResult(() => this.#sums.gatherOne(step, subtree, digests));
   }
 
-  /** Its second: the shard reaches the next step. Idempotent by step. */
+  /** The second phase of the commit: the shard reaches the next step. Idempotent by step. */
   apply(update: Update, taken: Taken): Promise<Result<void>> {
     return toResult(async () => {
       await this.#current.apply(update, this.#sums.logged(taken));
@@ -209,21 +209,19 @@ export class ParameterShard
     });
   }
 
-  /** While trainers compute, who wait for each commit. */
+  /** Runs while trainers compute, since they would wait for it in a commit. */
   async #shortenLog(): Promise<void> {
     await scheduler.wait(PULLED_AFTER_MS);
-    // By now there may be no shard any more.
+    // The shard may have been destroyed meanwhile.
     await toResult(() => this.#current.shortenLog());
   }
 
-  /**
-   * Set the parameters of `step` aside for a checkpoint, and where it is to have all state, the moments. Repeating
-   * it changes nothing.
-   */
+  /** Pins the parameters of `step` for a checkpoint, and with `isFull` the moments. Idempotent. */
   pin(step: number, isFull: boolean): Promise<Result<void>> {
     return toResult(() => {
       const { step: current, geometry } = this.#current.load();
-      // One of the present step may go while it is read.
+      // A kept state need not be pinned, unless it is of the present step, whose snapshot may be dropped while it is
+      // read.
       if (step < current && this.#isPast(step)) return;
       const parts = stateParts(geometry);
       const wanted = isFull ? parts : parts.slice(0, 1);
@@ -238,8 +236,8 @@ export class ParameterShard
   }
 
   /**
-   * f32 `[row · 256 Ki, …)` of a part of the shard's state at a step that is pinned or kept: of this run, not of another
-   * that has its id by now, nor what it came to once it had gone back. Errors: `step_gone`
+   * Row `row` of a part of the shard's state (f32 elements from `row` · 256 Ki on) at a pinned or kept step.
+   * `timeline` makes sure that it is of this run, and of the time since its last rewind. Errors: `step_gone`
    */
   pinned(
     timeline: string,
@@ -254,11 +252,11 @@ export class ParameterShard
         this.#pins.row(step, part, row) ??
         pastRow(geometry, this.#snapshots, { step, part, row });
       if (bytes) return bytes;
-      throw stateGone(`that of step ${step} gave way to others of later steps`);
+      throw stateGone(`the state of step ${step} was replaced by later ones`);
     });
   }
 
-  /** The run has ended: take no more pushes, keep the parameters, let the log go. */
+  /** The run has ended: refuses pushes, keeps the parameters, drops the log. */
   end(): Promise<Result<void>> {
     return this.#told(() => {
       if (this.#current.load().ended) return;
@@ -267,7 +265,7 @@ export class ParameterShard
     });
   }
 
-  /** Forget everything. */
+  /** Deletes everything. */
   async destroy(): Promise<void> {
     await this.#sums.destroy();
     this.#log.forget();

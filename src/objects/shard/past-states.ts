@@ -1,10 +1,10 @@
-/** All of a shard's state at steps of the past: in snapshots that are kept, and at first where it follows from the seed. */
+/** A shard's full state at earlier steps: from kept snapshots, and for the first step from the seed. */
 import { initialParameters } from "../../model/parameters.ts";
 import { type ShardGeometry, stateParts } from "../../training/shard-state.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 import { ROW_LENGTH } from "./vector-rows.ts";
 
-/** In order; the first too where it follows from the seed. */
+/** The steps in order, including the first if it follows from the seed. */
 export function pastSteps(
   { config }: ShardGeometry,
   snapshots: SnapshotStore,
@@ -13,7 +13,10 @@ export function pastSteps(
   return isDrawn(config) ? [...new Set([0, ...stored])] : stored;
 }
 
-/** f32 `[row · 256 Ki, …)` of a part of a state that is there; undefined past its end, or of another step. */
+/**
+ * Row `row` of a part of a state (f32 elements from `row` · 256 Ki on); undefined past the end, or if the step is not
+ * kept.
+ */
 export function pastRow(
   { config, table, range }: ShardGeometry,
   snapshots: SnapshotStore,

@@ -1,12 +1,12 @@
-/** Vectors of one step's state set aside, so that a checkpoint can be read while training goes on. */
+/** Copies of vectors of one step's state, so that a checkpoint can be read while training continues. */
 import { AppError } from "../../api/errors.ts";
 import type { RunKeys } from "../platform/author.ts";
 import { toRows } from "./vector-rows.ts";
 
-/** Two readers at different steps can go on side by side; a third ends the oldest. */
+/** Two steps can be read at the same time; a third replaces the oldest. */
 const MAX_PINS = 2;
 
-/** Whose state is read, as a text: what a step came to before the run was removed or had gone back is another. */
+/** Identifies a sequence of states: it changes when the run is removed and created again, or rewound. */
 export function timelineOf(
   { creation }: Pick<RunKeys, "creation">,
   rewinds: number,
@@ -14,7 +14,7 @@ export function timelineOf(
   return `${creation}-${rewinds}`;
 }
 
-/** The state of `asked` may still be there. Errors: `step_gone` */
+/** Errors: `step_gone` if the timeline `asked` is over */
 export function checkTimeline(own: string, asked: string): void {
   if (own === asked) return;
   const creationOf = (timeline: string) =>
@@ -29,7 +29,7 @@ export function checkTimeline(own: string, asked: string): void {
 export function stateGone(why: string): AppError {
   return new AppError(
     "step_gone",
-    `Expected the state that the checkpoint is of, got none: ${why}; ask again`,
+    `Expected the state that the checkpoint was read from, got none: ${why}; request the checkpoint again`,
   );
 }
 
@@ -45,7 +45,7 @@ export class PinnedState {
     return [...this.#sql.exec(query, step, part)].length > 0;
   }
 
-  /** What is there already stays. Called inside a transaction. */
+  /** Existing rows are kept. Called inside a transaction. */
   write(step: number, part: string, vector: Float32Array<ArrayBuffer>): void {
     for (const { row, bytes } of toRows(vector)) {
       this.#sql.exec(
@@ -62,12 +62,12 @@ export class PinnedState {
     );
   }
 
-  /** The run has gone back to `step`. Called inside a transaction. */
+  /** The run was rewound to `step`. Called inside a transaction. */
   dropAfter(step: number): void {
     this.#sql.exec("DELETE FROM pins WHERE step > ?", step);
   }
 
-  /** One row of at most 1 MiB; undefined past the end, or when the step is not pinned. */
+  /** One row of at most 1 MiB; undefined past the end, or if the step is not pinned. */
   row(step: number, part: string, row: number): Uint8Array | undefined {
     const [found] = this.#sql.exec<{ value: ArrayBuffer }>(
       "SELECT value FROM pins WHERE step = ? AND part = ? AND row = ?",

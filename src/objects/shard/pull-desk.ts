@@ -1,4 +1,4 @@
-/** Where trainers get parameters: those of a step that the shard is at, or will be at soon. */
+/** Answers pulls: parameters of the step that the shard is at, or will soon reach. */
 import { FRAME_BASE } from "../../api/frame-delta.ts";
 import { parameterDtype } from "../../training/pulled-parameters.ts";
 import { checkCreation } from "../platform/author.ts";
@@ -11,15 +11,15 @@ import {
 } from "./shard-frames.ts";
 import type { StepWaiters } from "./step-waiters.ts";
 
-/** What a trainer asks for. */
+/** A trainer's request. */
 export type Pull = {
   caller: string;
   step: number;
-  /** The digest of the frame that it has. */
+  /** The digest of the frame that the trainer has. */
   base: string | undefined;
-  /** How often the run had gone back when its lease was given. */
+  /** How often the run had been rewound when the lease was given. */
   rewinds: number | undefined;
-  /** How long to wait for the shard to be at the step. */
+  /** How long to wait for the shard to reach the step. */
   waitMs: number;
 };
 
@@ -32,7 +32,10 @@ export class PullDesk {
     this.#waiters = waiters;
   }
 
-  /** The frame of the parameters at exactly `step`: f32 for recipe `f32`, else bf16; or its difference to `base`. */
+  /**
+   * The frame of the parameters at exactly `step` (f32 for recipe `f32`, otherwise bf16), or its difference to
+   * `base`.
+   */
   async pull(pull: Pull): Promise<Response> {
     await this.#reach(pull);
     const { caller, step, base, rewinds } = pull;
@@ -51,7 +54,7 @@ export class PullDesk {
     return new Response(delta.read(), { headers: { [FRAME_BASE]: base! } });
   }
 
-  /** Wait for the shard to be at the step, unless it never will be. */
+  /** Waits for the shard to reach the step, unless it never will. */
   async #reach({ caller, step, waitMs }: Pull): Promise<void> {
     if (waitMs === 0) return;
     const { rewinds: before } = this.#current.load();

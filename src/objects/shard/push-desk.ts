@@ -1,4 +1,4 @@
-/** Where pushes come in: each is checked, then its body read, then it is on disk. */
+/** Receives pushes: checks each, reads its body, and stores it before it is acknowledged. */
 import { AppError, toResult } from "../../api/errors.ts";
 import { decodeFrame, type Frame } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
@@ -21,7 +21,7 @@ export class PushDesk {
   readonly #log: PushLog;
   readonly #loaded: () => Loaded;
 
-  /** `loaded` is the shard as it is now. */
+  /** `loaded` returns the shard's present metadata. */
   constructor(
     storage: DurableObjectStorage,
     log: PushLog,
@@ -32,7 +32,7 @@ export class PushDesk {
     this.#loaded = loaded;
   }
 
-  /** The push that `pushFrame` made, answered as it reads it. */
+  /** Answers a request of `pushFrame`. */
   async answer(
     request: Request,
   ): Promise<{ response: Response; isNew: boolean; step: number }> {
@@ -54,8 +54,8 @@ export class PushDesk {
   }
 
   /**
-   * Store one microbatch's gradient; it is on disk once this returns. `duplicate`: the same bytes
-   * were here before. The body is read when nothing else speaks against it.
+   * Stores one microbatch's gradient durably. `duplicate` means that the same bytes were stored before. The body is
+   * only read after all other checks.
    */
   async push(
     caller: string,
@@ -68,7 +68,8 @@ export class PushDesk {
     const { keys, ended, geometry, own } = this.#loaded();
     checkRunning(ended);
     const leased = { kind: "train", step, index: microbatch } as const;
-    // Before the microbatch: of a run that had this id before it may be one that this run has not.
+    // Checked before the microbatch, since a trainer of an earlier run with this id may name one that this run does
+    // not have.
     const author = await authorOfKey(keys, caller, leased, key);
     checkMicrobatch(geometry, microbatch);
     checkOwn(own, microbatch);
@@ -82,7 +83,7 @@ export class PushDesk {
       );
       try {
         const frame = await decodeFrame(bytes);
-        // It may have gone back since: what was computed before that is of other parameters.
+        // The run may have been rewound meanwhile; then the gradient is of other parameters.
         checkUnchanged(keys, this.#loaded().keys);
         return this.#store(author, step, microbatch, frame);
       } finally {
@@ -93,7 +94,7 @@ export class PushDesk {
     }
   }
 
-  /** The author's push is one that the run may take; returns the digest of what it must be, if that is known. */
+  /** Checks that the run may accept this push; returns the digest that it must have, if known. */
   #checkPush(
     author: string,
     step: number,
@@ -123,7 +124,7 @@ export class PushDesk {
     if (known !== undefined) {
       throw new AppError(
         "different_bytes",
-        `Expected the bytes that step ${step}, microbatch ${microbatch} already has of this author, or has taken, SHA-256 ${known}; got ${frame.digest}`,
+        `Expected the bytes that this author already pushed for step ${step}, microbatch ${microbatch}, or that were committed, SHA-256 ${known}; got ${frame.digest}`,
       );
     }
     const duplicate = this.#storage.transactionSync(() =>

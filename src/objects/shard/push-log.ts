@@ -1,23 +1,23 @@
-/** The pushes of one shard on disk: payloads until they are in a snapshot, digests until the run ends. */
+/** A shard's pushes in SQLite: payloads until a snapshot contains them, digests until the run ends. */
 import { type Frame, payloadBytes } from "../../api/frame.ts";
 import { free } from "../../memory/free.ts";
 import { slicePayload } from "../../training/gradient.ts";
 import { SLICE_LENGTH } from "../../training/mean-gradient.ts";
 
-/** What is stored of a frame, or of a subtree's sum in a shard. */
+/** The stored fields of a frame, or of a subtree's sum. */
 export type Logged = Pick<
   Frame,
   "step" | "microbatch" | "digest" | "dtype" | "payload" | "length"
 >;
 
-/** By microbatch, which of its pushes a commit takes. */
+/** The variant that a commit takes, by microbatch. */
 export type Variants = readonly number[];
 
 /**
- * A push is one row of `pushes` with its frame's digest, and one row of `slices` for each
- * `SLICE_LENGTH` elements of its range (at most 512 KiB), so that a commit reads one slice of all
- * microbatches at a time. Pushes of one microbatch that differ are its variants, from 0; authors that pushed
- * the same share one. The commit takes one of each, and what it does not take goes, with all authors.
+ * A push is one row of `pushes` with its frame's digest, and one row of `slices` (at most 512 KiB) for each
+ * `SLICE_LENGTH` elements of its range, so that a commit can read one slice of all microbatches at a time. Different
+ * pushes for one microbatch are its variants, numbered from 0; authors that pushed the same bytes share one. The
+ * commit takes one variant of each microbatch and deletes the others.
  */
 export class PushLog {
   readonly #sql: SqlStorage;
@@ -28,7 +28,7 @@ export class PushLog {
     this.#sql = sql;
   }
 
-  /** Of what the author has pushed; undefined when that is nothing. */
+  /** The digest of the author's push; undefined if there is none. */
   digest(step: number, microbatch: number, author: string): string | undefined {
     const [row] = this.#sql.exec<{ digest: string }>(
       `SELECT digest FROM pushes JOIN push_authors USING (step, microbatch, variant)
@@ -40,19 +40,19 @@ export class PushLog {
     return row?.digest;
   }
 
-  /** Whether there is such a one, whoever pushed it. */
+  /** Whether anyone has pushed this. */
   has(step: number, microbatch: number, digest: string): boolean {
     return this.#variants(step, microbatch).some(
       (each) => each.digest === digest,
     );
   }
 
-  /** Of what the commit of a step that is past took. */
+  /** The digest of the push that a past step's commit took. */
   keptDigest(step: number, microbatch: number): string | undefined {
     return this.#variants(step, microbatch)[0]?.digest;
   }
 
-  /** Store an author's push; returns whether the same bytes were here before. Called inside a transaction. */
+  /** Stores an author's push; returns whether the same bytes were stored before. Called inside a transaction. */
   store(frame: Logged, author: string): boolean {
     const { step, microbatch, digest } = frame;
     const variants = this.#variants(step, microbatch);
@@ -99,7 +99,7 @@ export class PushLog {
     if (this.#bytes !== undefined) this.#bytes += payloadBytes(dtype, length);
   }
 
-  /** The stored payload of one slice, until the next is read. */
+  /** The stored payload of one slice, valid until the next is read. */
   read(
     step: number,
     microbatch: number,
@@ -122,7 +122,10 @@ export class PushLog {
     return this.#read;
   }
 
-  /** The variants of these digests, by microbatch from `first` on, or those that are not here. */
+  /**
+   * The variants with these digests, for the microbatches from `first` on; or the microbatches that have no such
+   * push.
+   */
   find(
     step: number,
     taken: readonly (string | null)[],
@@ -143,7 +146,7 @@ export class PushLog {
     return missing.length > 0 ? { missing } : { variants: found as number[] };
   }
 
-  /** Of the first push of each microbatch that has one. */
+  /** The digest of the first push of each microbatch that has one. */
   firstDigests(step: number): string[] {
     return Array.from(
       this.#sql.exec<{ digest: string }>(
@@ -154,12 +157,12 @@ export class PushLog {
     );
   }
 
-  /** The commit takes these: what else the step has goes. Repeating it changes nothing. Called inside a transaction. */
+  /** The commit takes these variants; the step's others are deleted. Idempotent. Called inside a transaction. */
   keep(step: number, variants: Variants, first = 0): void {
     const others = this.#ofStep(step).filter(
       ({ microbatch, variant }) => variant !== variants[microbatch - first],
     );
-    // There are none, unless somebody lied.
+    // There are others only if somebody lied.
     if (others.length === 0) return;
     for (const { microbatch, variant } of others) {
       for (const table of ["slices", "pushes", "push_authors"])
@@ -173,12 +176,12 @@ export class PushLog {
     this.#bytes = undefined;
   }
 
-  /** The step is committed: whose its pushes are is known to the run alone. Called inside a transaction. */
+  /** The step is committed: only the run needs to know its authors. Called inside a transaction. */
   forgetAuthors(step: number): void {
     this.#sql.exec("DELETE FROM push_authors WHERE step <= ?", step);
   }
 
-  /** Of a step that is committed. */
+  /** The variants of a committed step. */
   kept(step: number): Variants {
     return Array.from(
       this.#sql.exec<{ variant: number }>(
@@ -189,7 +192,10 @@ export class PushLog {
     );
   }
 
-  /** What these authors, or all, have pushed from `step` on is void, unless others pushed it too. Called inside a transaction. */
+  /**
+   * Voids the pushes of these authors (default: of all) from `step` on, unless others pushed the same. Called inside
+   * a transaction.
+   */
   discard(step: number, authors?: readonly string[]): void {
     if (authors === undefined)
       this.#sql.exec("DELETE FROM push_authors WHERE step >= ?", step);
@@ -209,7 +215,7 @@ export class PushLog {
     this.#bytes = undefined;
   }
 
-  /** Bytes of all stored payloads. */
+  /** Total bytes of all stored payloads. */
   bytes(): number {
     this.#bytes ??= this.#sql
       .exec<{
@@ -219,20 +225,20 @@ export class PushLog {
     return this.#bytes;
   }
 
-  /** Drop the payloads of all steps below `step`; digests stay. Called inside a transaction. */
+  /** Deletes the payloads of all steps below `step`; digests stay. Called inside a transaction. */
   dropBelow(step: number): void {
     this.#sql.exec("DELETE FROM slices WHERE step < ?", step);
     this.#bytes = undefined;
   }
 
-  /** Drop everything: the run has ended. */
+  /** Deletes everything; the run has ended. */
   clear(): void {
     for (const table of ["slices", "pushes", "push_authors"])
       this.#sql.exec(`DELETE FROM ${table}`);
     this.#bytes = undefined;
   }
 
-  /** Memory is a cache: read all anew. */
+  /** Drops the cache; everything is read again from storage. */
   forget(): void {
     this.#bytes = undefined;
   }

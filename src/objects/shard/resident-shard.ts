@@ -1,7 +1,7 @@
 /**
- * What a shard has in memory: its state, the frame that trainers pull, and between the two phases of a commit
- * the mean gradient. All follow from storage bit for bit, so each goes as soon as somebody else in the
- * isolate needs the room.
+ * A shard's data in memory: its state, the frame that trainers pull, and between the two phases of a commit the mean
+ * gradient. All of it can be restored from storage, bit for bit, so it is dropped as soon as others in the isolate
+ * need the memory.
  */
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
@@ -35,12 +35,12 @@ export class ResidentShard {
   readonly #deltas: FrameDeltas;
   #state: ShardState | undefined;
   #frame: SealedFrame | undefined;
-  /** The mean of a step's pushes, between its norms and its update. */
+  /** The mean gradient of a step, kept between `norms` and the update. */
   #gradient:
     | { step: number; variants: string; values: Float32Array<ArrayBuffer> }
     | undefined;
 
-  /** `key` tells the shard from all others of the isolate. */
+  /** `key` identifies the shard within the isolate. */
   constructor(key: string, log: PushLog, snapshots: SnapshotStore) {
     this.#log = log;
     this.#snapshots = snapshots;
@@ -50,14 +50,14 @@ export class ResidentShard {
     this.#deltas = new FrameDeltas(key);
   }
 
-  /** The state, if it is in memory. Gone with the next `await`. */
+  /** The state, if it is in memory. Valid until the next `await`. */
   get present(): ShardState | undefined {
     return this.#state;
   }
 
   /**
-   * The state after all updates: from memory, or the snapshot with the log replayed, of which
-   * `onReplay` is told. Gone with the next `await`.
+   * The state after all updates: from memory, or the snapshot with the log replayed, in which case `onReplay` is
+   * called. Valid until the next `await`.
    */
   state(
     geometry: ShardGeometry,
@@ -83,7 +83,7 @@ export class ResidentShard {
     }
   }
 
-  /** One update, from the log, which has kept of its step what the commit took. */
+  /** Applies one update from the log, which has only kept the pushes that the commit took. */
   replay(geometry: ShardGeometry, state: ShardState, update: Update): void {
     const kept = this.#gradient;
     const variants = this.#log.kept(update.step);
@@ -96,8 +96,8 @@ export class ResidentShard {
   }
 
   /**
-   * Squared norms of the mean of these pushes of the step. It stays for the update that follows where nothing else
-   * has to go for it; without it, the update reduces the pushes again, to the same bytes.
+   * The squared norms of the mean of a step's pushes. The mean is kept for the update that follows if there is
+   * memory; otherwise the update reduces the pushes again, to the same bytes.
    */
   norms(
     geometry: ShardGeometry,
@@ -127,14 +127,14 @@ export class ResidentShard {
     );
   }
 
-  /** The frame of `step`, if it is there. */
+  /** The frame of `step`, if it is in memory. */
   frame(step: number): SealedFrame["sealed"] | undefined {
     if (this.#frame?.step !== step) return undefined;
     isolateMemory.touch(this.#frameKey);
     return this.#frame.sealed;
   }
 
-  /** The frame of `state`, which is that of `step`. */
+  /** Encodes the frame of `state`, at `step`. */
   encode(
     geometry: ShardGeometry,
     state: ShardState,
@@ -152,7 +152,10 @@ export class ResidentShard {
     return this.#frame.sealed;
   }
 
-  /** What makes of the frame of digest `base` the `frame` of `step`; undefined where it is not at hand, or no smaller. */
+  /**
+   * The difference that turns the frame with digest `base` into `frame`, of `step`; undefined if that base is not
+   * kept, or if it is not smaller.
+   */
   delta(
     base: string,
     step: number,
@@ -161,7 +164,7 @@ export class ResidentShard {
     return this.#deltas.of(base, step, frame);
   }
 
-  /** Memory is a cache: read all anew. */
+  /** Drops the cache; everything is read again from storage. */
   drop(): void {
     this.#deltas.drop();
     this.#dropState();
@@ -184,7 +187,7 @@ export class ResidentShard {
     for (const vector of vectorsOf(state)) free(vector);
   }
 
-  /** Whoever awaits the frame goes first, and reads it to its end. */
+  /** Releases the frame. Pending responses that await it run first, and hold its bytes until they are sent. */
   #dropFrame(): void {
     isolateMemory.letGo(this.#frameKey);
     const frame = this.#frame;

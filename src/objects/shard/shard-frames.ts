@@ -1,4 +1,4 @@
-/** The frames of one shard: the parameters it gives, and the gradients it takes. */
+/** The frames of a shard: the parameters that it sends, and the gradients that it receives. */
 import { AppError } from "../../api/errors.ts";
 import {
   type Frame,
@@ -13,7 +13,7 @@ import {
 import type { ShardGeometry } from "../../training/shard-state.ts";
 import type { Neighbours } from "../../training/subtrees.ts";
 
-/** The frame of a shard's parameters, copied: whole once `seal` has given it its header. */
+/** Copies a shard's parameters to a frame; `seal` completes it with its header. */
 export function encodeParameters(
   { config, range }: ShardGeometry,
   parameters: Float32Array,
@@ -31,7 +31,7 @@ export function encodeParameters(
   return { bytes, seal: () => sealFrame({ ...header, dtype, length }, bytes) };
 }
 
-/** The run has such a microbatch. */
+/** Checks that the run has such a microbatch. */
 export function checkMicrobatch(
   { config }: ShardGeometry,
   index: number,
@@ -43,16 +43,16 @@ export function checkMicrobatch(
   );
 }
 
-/** Its pushes come here: a lease's key says where they go. */
+/** Checks that pushes of this microbatch come here, as the lease key tells. */
 export function checkOwn({ first, count }: Neighbours, index: number): void {
   if (index >= first && index < first + count) return;
   throw new AppError(
     "no_lease",
-    `Expected \`Lease-Key\` as the run has given it, which says where the gradient of microbatch ${index} goes, got one that was changed`,
+    `Expected \`Lease-Key\` as the run issued it, since it tells where the gradient of microbatch ${index} goes, got a modified one`,
   );
 }
 
-/** A frame must be what its URL and the run say. */
+/** Checks a frame against its URL and the run. */
 export function checkFrame(
   { config, range }: ShardGeometry,
   step: number,
@@ -62,7 +62,7 @@ export function checkFrame(
   if (frame.kind !== "gradient") {
     throw new AppError(
       "malformed_frame",
-      `Expected a gradient's frame, got one of ${frame.kind}`,
+      `Expected a frame of kind gradient, got one of kind ${frame.kind}`,
     );
   }
   if (frame.step !== step || frame.microbatch !== microbatch) {
@@ -85,7 +85,7 @@ export function checkFrame(
   }
 }
 
-/** `later` is the refusal of a step that the shard has not reached; one that is past is gone. */
+/** `later` is the error code for a step that the shard has not reached; for a past one it is `step_gone`. */
 export function checkStep(
   current: number,
   asked: number,
@@ -105,13 +105,13 @@ export function checkStep(
   }
 }
 
-/** Of a pull: how often the run had gone back when the lease was given. */
+/** Header of a pull: how often the run had been rewound when the lease was given. */
 export const REWINDS = "Rewinds";
 
-/** Of a pull: how long to wait for the shard to reach the step. */
+/** Header of a pull: how long to wait for the shard to reach the step. */
 export const WAIT_MS = "Wait-Ms";
 
-/** The lease for which it is pulled is of now. Errors: `step_gone` */
+/** Checks that the lease was given after the last rewind. Errors: `step_gone` */
 export function checkRewinds(
   { rewinds }: { rewinds: number },
   asked: number,
@@ -119,7 +119,7 @@ export function checkRewinds(
   if (asked === rewinds) return;
   throw new AppError(
     "step_gone",
-    `Expected a lease that was given since the run has gone back ${rewinds} times, got one of after ${asked}`,
+    `Expected a lease given after rewind ${rewinds} of the run, its last, got one given after rewind ${asked}`,
   );
 }
 
@@ -130,7 +130,7 @@ export function checkExcluded(
   if (!excluded.has(author)) return;
   throw new AppError(
     "forbidden",
-    `Expected an author of whom the run takes results, got "${author}", which is revoked or under quarantine`,
+    `Expected an author whose results the run accepts, got "${author}", which is revoked or quarantined`,
   );
 }
 
@@ -138,6 +138,6 @@ export function checkRunning(ended: boolean): void {
   if (!ended) return;
   throw new AppError(
     "run_ended",
-    "Expected a run that goes on, got one that has ended",
+    "Expected a run that has not ended, got one that has",
   );
 }

@@ -28,7 +28,7 @@ export const SHARD_SCHEMA = new Schema("shard", [
       );
     `),
 
-  // As of a run: what is there has its parameters in another order, and its range is another.
+  // As in run-schema.ts: existing shards have their parameters in another order, and other ranges.
   (sql) =>
     sql.exec(
       `ALTER TABLE shard ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0;
@@ -38,8 +38,8 @@ export const SHARD_SCHEMA = new Schema("shard", [
 
   keepMomentsByGroup,
 
-  // A microbatch may have several pushes that differ, and each has authors, until its step is committed. What
-  // the run knows of leases comes from the run.
+  // Until its step is committed, a microbatch may have several different pushes, each with authors. Keys and
+  // exclusions come from the run.
   (sql) =>
     sql.exec(
       `ALTER TABLE shard ADD COLUMN creation TEXT;
@@ -65,7 +65,7 @@ export const SHARD_SCHEMA = new Schema("shard", [
        ALTER TABLE parts RENAME TO slices`,
     ),
 
-  // Moments are pinned too. Who reads a checkpoint at this moment asks for it again.
+  // Moments are pinned too. A checkpoint being read must be requested again.
   (sql) =>
     sql.exec(
       `DROP TABLE pins;
@@ -75,20 +75,20 @@ export const SHARD_SCHEMA = new Schema("shard", [
        )`,
     ),
 
-  // A config's model may name its architecture: an earlier release would take it for a GPT-2.
+  // A config's model may name its architecture; an earlier release would take it for a GPT-2.
   () => {},
 
-  // Snapshots that the latest has replaced stay, some of them: of which steps they are.
+  // Some earlier snapshots are kept: their steps.
   (sql) =>
     sql.exec(
       `CREATE TABLE states (step INTEGER PRIMARY KEY, version INTEGER NOT NULL);
        INSERT INTO states SELECT step, version FROM snapshot_pointer WHERE version > 0`,
     ),
 
-  // How often the run has gone back: who has a lease of before pulls nothing more.
+  // How often the run was rewound: earlier leases cannot pull any more.
   (sql) =>
     sql.exec("ALTER TABLE shard ADD COLUMN rewinds INTEGER NOT NULL DEFAULT 0"),
 
-  // A log may have sums of subtrees: an earlier release would take them for pushes.
+  // A log may contain sums of subtrees; an earlier release would take them for pushes.
   () => {},
 ]);

@@ -1,4 +1,4 @@
-/** A shard from outside: small calls by RPC, frames as bodies, which nobody copies on their way. */
+/** Client side of a shard: small calls by RPC, frames as bodies, which are streamed without copies. */
 import { fromResult, type Result } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
 import { MAX_MICROBATCHES } from "../../training/run-request.ts";
@@ -37,8 +37,8 @@ export function shardStub(
 }
 
 /**
- * What takes a shard's pushes of a microbatch: the shard, or where the key of its lease tells of subtrees, that of which the
- * microbatch is. Only names that can exist make an object.
+ * The object that receives the pushes of a microbatch for a shard: the shard, or, if the lease key names a subtree
+ * size, the subtree with the microbatch. Only valid sizes are used, so that forged keys create no objects.
  */
 export function pushTarget(
   bindings: Pick<ObjectBindings, "PARAMETER_SHARD" | "SUBTREE">,
@@ -59,8 +59,9 @@ export function pushTarget(
 }
 
 /**
- * The frame of the parameters at exactly `step`, as a body; or, where it is smaller, its difference to the frame whose
- * digest `base` is, which the answer then bears. Waits `waitMs` for the shard to reach the step. Errors: those of `PullDesk.pull`
+ * Pulls the frame of the parameters at exactly `step`, as a body; or, if smaller, its difference to the frame with
+ * digest `base`, with that digest in the response. Waits `waitMs` for the shard to reach the step. Errors: those of
+ * `PullDesk.pull`
  */
 export async function pullFrame(
   shard: ShardStub,
@@ -84,9 +85,8 @@ export async function pullFrame(
 }
 
 /**
- * Push the frame that is `body`, of which nothing is read before the shard takes it: `key` is that of the
- * caller's lease. The value says
- * whether the same bytes were there before. Errors: those of `PushDesk.push`
+ * Pushes the frame `body`, which is not read before the shard has accepted `key`, the key of the caller's lease.
+ * Returns whether the same bytes were stored before. Errors: those of `PushDesk.push`
  */
 export async function pushFrame(
   target: Pick<ShardStub, "fetch">,

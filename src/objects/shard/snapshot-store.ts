@@ -1,4 +1,4 @@
-/** A shard's state on disk: the latest snapshot, the updates applied since, and earlier snapshots that are kept. */
+/** A shard's state in SQLite: the latest snapshot, the updates applied since, and kept earlier snapshots. */
 import type { LearningRates, Update } from "../../training/optimizer.ts";
 import {
   type ShardGeometry,
@@ -10,12 +10,12 @@ import {
 import { isKept } from "./kept-states.ts";
 import { fromRows, toRows } from "./vector-rows.ts";
 
-/** `step` is the step that the snapshot's parameters belong to; version 0 is the initial state. */
+/** `step` is the step of the snapshot's parameters; version 0 is the initial state. */
 export type SnapshotPointer = { version: number; step: number };
 
 /**
- * Rows of a new version are written beside those of the old one; the pointer's move, and the removal
- * of what nobody needs any longer, belong to the same transaction.
+ * Rows of a new version are written beside the old ones, in one transaction with moving the pointer and deleting what
+ * is no longer needed.
  */
 export class SnapshotStore {
   readonly #sql: SqlStorage;
@@ -30,7 +30,7 @@ export class SnapshotStore {
       .one();
   }
 
-  /** The pointer's state; undefined when that is the initial one, which is stored nowhere. */
+  /** The latest snapshot; undefined for the initial state, which is not stored. */
   read(geometry: ShardGeometry): ShardState | undefined {
     const { version } = this.pointer();
     if (version === 0) return undefined;
@@ -47,7 +47,9 @@ export class SnapshotStore {
     return stateOf(geometry, vectors);
   }
 
-  /** A new version, and the end of what it replaces and of the updates it contains. In a transaction. */
+  /**
+   * Writes a new version, and deletes what it replaces and the updates that it contains. Called inside a transaction.
+   */
   write(geometry: ShardGeometry, state: ShardState, step: number): void {
     const version = this.pointer().version + 1;
     const vectors = vectorsOf(state);
@@ -74,7 +76,7 @@ export class SnapshotStore {
     this.#sweep();
   }
 
-  /** The steps of the snapshots that are there, in order. */
+  /** The steps of the stored snapshots, in order. */
   steps(): number[] {
     return Array.from(
       this.#sql.exec<{ step: number }>("SELECT step FROM states ORDER BY step"),
@@ -82,7 +84,7 @@ export class SnapshotStore {
     );
   }
 
-  /** One row of a snapshot that is there. */
+  /** One row of a stored snapshot. */
   row(step: number, part: string, row: number): Uint8Array | undefined {
     const [found] = this.#sql.exec<{ value: ArrayBuffer }>(
       `SELECT value FROM snapshots
@@ -94,7 +96,7 @@ export class SnapshotStore {
     return found && new Uint8Array(found.value);
   }
 
-  /** The snapshot of `step` is the latest again, or the initial state where there is none. In a transaction. */
+  /** Makes the snapshot of `step`, or the initial state, the latest again. Called inside a transaction. */
   goBack(step: number): void {
     const [found] = this.#sql.exec<{ version: number }>(
       "SELECT version FROM states WHERE step = ?",
@@ -118,7 +120,7 @@ export class SnapshotStore {
     this.#sql.exec("DELETE FROM states WHERE step = ?", step);
   }
 
-  /** What no step has any longer. */
+  /** Deletes versions that belong to no step. */
   #sweep(): void {
     this.#sql.exec(
       "DELETE FROM snapshots WHERE version NOT IN (SELECT version FROM states)",

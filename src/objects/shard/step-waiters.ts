@@ -1,10 +1,10 @@
 import { Wakes } from "../platform/wakes.ts";
 
-/** Those who have asked for the parameters of a step before the shard has reached it. */
+/** Requests for the parameters of a step that the shard has not reached yet. */
 export class StepWaiters {
   readonly #changes = new Wakes();
 
-  /** Resolves when `isDue`, which is asked whenever the shard has changed, or after `waitMs`. */
+  /** Resolves when `isDue`, called whenever the shard has changed, returns true, or after `waitMs`. */
   async wait(waitMs: number, isDue: () => boolean): Promise<void> {
     const endMs = Date.now() + waitMs;
     for (;;) {

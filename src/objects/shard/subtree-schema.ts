@@ -1,4 +1,4 @@
-/** The tables of a subtree, version by version: those of its pushes are as a shard's (push-log.ts). */
+/** The tables of a subtree, version by version; those of pushes are the same as a shard's (push-log.ts). */
 import { Schema } from "../platform/schema.ts";
 
 export const SUBTREE_SCHEMA = new Schema("subtree", [

@@ -1,4 +1,4 @@
-/** A subtree from outside: small calls by RPC, frames and sums as bodies. */
+/** Client side of a subtree: small calls by RPC, frames and sums as bodies. */
 import { fromResult, type Result } from "../../api/errors.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
 import type { Subtree } from "./subtree.ts";
@@ -7,7 +7,7 @@ export type SubtreeStub = Pick<Subtree, "follow" | "destroy"> & {
   fetch(url: string, init?: RequestInit): Promise<Response>;
 };
 
-/** Of a shard, by the shard's id. */
+/** Subtree `index` of the shard with id `shard`. */
 export function subtreeStub(
   { SUBTREE }: Pick<ObjectBindings, "SUBTREE">,
   shard: string,
@@ -16,7 +16,10 @@ export function subtreeStub(
   return SUBTREE.getByName(`${shard}/${index}`) as unknown as SubtreeStub;
 }
 
-/** The sum of these pushes, as a body; or the microbatches of which no such push is there. Errors: `shard_not_found`; `future_step`, `step_gone` */
+/**
+ * Pulls the sum of the pushes with these digests, as a body; or the microbatches that have no such push. Errors:
+ * `shard_not_found`; `future_step`, `step_gone`
+ */
 export async function pullSum(
   subtree: SubtreeStub,
   step: number,

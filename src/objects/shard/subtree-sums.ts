@@ -1,6 +1,7 @@
 /**
- * What a shard has of its subtrees: their sums, which lie in its log where pushes would, each under the digests of what it
- * adds up. So whenever it was asked for, and whoever pushed meanwhile, it is of exactly what a commit takes, or not found.
+ * A shard's sums from its subtrees. They are stored in its log in place of pushes, each under the digests of the
+ * pushes that it adds. So a commit gets exactly the pushes that it takes, or finds the sum missing, whenever the sum
+ * was fetched.
  */
 import { AppError, fromResult } from "../../api/errors.ts";
 import type { RunConfig } from "../../api/run-config.ts";
@@ -19,7 +20,7 @@ import { checkRunning, checkStep } from "./shard-frames.ts";
 import { SHARD_SCHEMA } from "./shard-schema.ts";
 import { pullSum, type SubtreeStub, subtreeStub } from "./subtree-stub.ts";
 
-/** Who has pushed a sum: it is here as long as its step lasts, whoever else is excluded. */
+/** The author of sums in the log: never excluded, so a sum stays as long as its step. */
 const AUTHOR = "subtree";
 
 export class SubtreeSums {
@@ -27,10 +28,10 @@ export class SubtreeSums {
   readonly #bindings: Pick<ObjectBindings, "SUBTREE">;
   readonly #log: PushLog;
   readonly #loaded: () => Loaded;
-  /** One sum at a time is on its way: its memory is one push's, however many subtrees there are. */
+  /** Fetches one sum at a time, so that the memory is that of one push for any number of subtrees. */
   readonly #lock = new Lock();
 
-  /** `loaded` is the shard as it is now. */
+  /** `loaded` returns the shard's present metadata. */
   constructor(
     context: DurableObjectState,
     bindings: Pick<ObjectBindings, "SUBTREE">,
@@ -43,7 +44,7 @@ export class SubtreeSums {
     this.#loaded = loaded;
   }
 
-  /** What the log has these under: each as it is, or in one the digests of each subtree's. */
+  /** The digests under which the log has these: unchanged, or for each subtree those of its pushes joined. */
   logged(taken: Taken): Taken {
     const { config } = this.#loaded().geometry;
     if (!config.subtree) return taken;
@@ -52,7 +53,7 @@ export class SubtreeSums {
     );
   }
 
-  /** Have all sums of what a commit takes on disk. Returns the microbatches of which a subtree has no such push. */
+  /** Fetches and stores all sums for a commit. Returns the microbatches whose push is missing in their subtree. */
   async gather(step: number, taken: Taken): Promise<number[]> {
     const { geometry } = this.#loaded();
     const missing = await Promise.all(
@@ -63,7 +64,7 @@ export class SubtreeSums {
     return missing.flat();
   }
 
-  /** The same of one subtree. */
+  /** The same for one subtree. */
   gatherOne(step: number, index: number, digests: Taken): Promise<number[]> {
     return this.#lock.run(async () => {
       this.#check(step);
@@ -80,7 +81,7 @@ export class SubtreeSums {
         ).catch((cause: unknown) => {
           throw new AppError(
             "unavailable",
-            `Expected the sum of subtree ${index} of step ${step}, got none that is whole; repeat the request`,
+            `Expected the sum of subtree ${index} of step ${step}, got an incomplete one; repeat the request`,
             { cause },
           );
         });
@@ -122,7 +123,7 @@ export class SubtreeSums {
     checkStep(current, step, "future_step");
   }
 
-  /** Tell the subtrees how things stand, and what the step before took where it has ended now. Repeating it changes nothing. */
+  /** Informs the subtrees of the shard's state, and, after a commit, of the pushes that it took. Idempotent. */
   async tell(committed?: { step: number; taken: Taken }): Promise<void> {
     const { geometry, keys, excluded, step, rewinds, ended } = this.#loaded();
     const { config, range } = geometry;
@@ -148,7 +149,7 @@ export class SubtreeSums {
     );
   }
 
-  /** Forget all of them. */
+  /** Deletes all subtrees. */
   async destroy(): Promise<void> {
     if (!SHARD_SCHEMA.open(this.#context.storage)) return;
     const { config } = this.#context.storage.sql

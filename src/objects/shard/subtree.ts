@@ -1,7 +1,8 @@
 /**
- * A subtree of the fixed tree, of one shard: pushes of some neighbouring microbatches come here instead of to the shard, and
- * are logged before they are acknowledged. What a commit takes of them it adds up, and gives the shard the sum, which
- * then logs that. It knows of its run what the shard tells it (`follow`), and nothing of parameters.
+ * A subtree of the reduction tree, for one shard. Pushes of some neighbouring microbatches come here instead of to
+ * the shard, and are logged before they are acknowledged. For a commit, it adds up the pushes taken and gives the
+ * shard the sum, which the shard logs. It knows about its run what the shard sends it (`follow`), and nothing about
+ * parameters.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError, type Result, toResult } from "../../api/errors.ts";
@@ -27,13 +28,13 @@ import { PushLog } from "./push-log.ts";
 import { checkStep } from "./shard-frames.ts";
 import { SUBTREE_SCHEMA } from "./subtree-schema.ts";
 
-/** What a shard tells of itself. */
+/** The facts that a shard sends. */
 export type SubtreeFacts = {
-  /** Its id. */
+  /** The shard's object id. */
   shard: string;
-  /** Its index in the run. */
+  /** The shard's index in the run. */
   range: number;
-  /** Of the subtree. */
+  /** The subtree's index. */
   index: number;
   config: RunConfig;
   keys: RunKeys;
@@ -43,7 +44,7 @@ export type SubtreeFacts = {
   ended: boolean;
 };
 
-/** Of a shard, what a subtree calls. */
+/** The method of a shard that a subtree calls. */
 export type Gathering = {
   gatherOne(
     step: number,
@@ -62,12 +63,12 @@ export class Subtree extends DurableObject<
   );
   readonly #key = `${this.ctx.id.toString()}/sum`;
   #loaded: (Loaded & { facts: SubtreeFacts }) | undefined;
-  /** What was added up before anybody asked: f32 of the range. */
+  /** The sum computed ahead of a request, f32 [length of the range]. */
   #sum: { what: string; values: Float32Array<ArrayBuffer> } | undefined;
 
   #offered: string | undefined;
 
-  /** Pushes and sums, as bodies: `pushFrame` and `pullSum` are the other end. */
+  /** Pushes and sums as bodies; `pushFrame` and `pullSum` are the client side. */
   override async fetch(request: Request): Promise<Response> {
     if (request.method === "POST") {
       const [, , step] = new URL(request.url).pathname.split("/");
@@ -83,8 +84,8 @@ export class Subtree extends DurableObject<
   }
 
   /**
-   * Be as the shard is. `committed`: of which step a commit has taken what. Repeating it changes nothing, and what was told
-   * later stands.
+   * Takes over the shard's facts; `committed` names a step and the pushes that its commit took. Idempotent; facts
+   * older than the present ones are ignored.
    */
   follow(
     facts: SubtreeFacts,
@@ -110,7 +111,7 @@ export class Subtree extends DurableObject<
     });
   }
 
-  /** Digests of what a commit took stay: who pushes it again is told so. Called inside a transaction. */
+  /** Keeps the digests of the pushes that a commit took, to answer repeated pushes. Called inside a transaction. */
   #end({ step, taken }: { step: number; taken: Taken }, first: number): void {
     const found = this.#log.find(step, taken, first);
     if ("variants" in found) this.#log.keep(step, found.variants, first);
@@ -118,15 +119,15 @@ export class Subtree extends DurableObject<
     this.#log.dropBelow(step + 1);
   }
 
-  /** Forget everything. */
+  /** Deletes everything. */
   async destroy(): Promise<void> {
     this.#forget();
     await this.ctx.storage.deleteAll();
   }
 
   /**
-   * All pushes of a step are here: add them up at once, and let the shard have the sum before a commit asks for it. Should that
-   * fail, the commit asks.
+   * If all pushes of a step are here, adds them up and offers the sum to the shard, before a commit asks for it. If
+   * that fails, the commit asks.
    */
   async #offer(step: number): Promise<void> {
     try {
@@ -136,7 +137,7 @@ export class Subtree extends DurableObject<
       const isDue = step === facts.step && what !== this.#offered;
       if (digests.length < own.count || !isDue) return;
       this.#offered = what;
-      // Whoever pushed the last of them need not wait for it.
+      // Answer the last push first.
       await scheduler.wait(0);
       this.#keepSum(step, digests);
       const { PARAMETER_SHARD } = this.env;
@@ -145,7 +146,7 @@ export class Subtree extends DurableObject<
       ) as unknown as Gathering;
       await shard.gatherOne(step, facts.index, digests);
     } catch {
-      // Gone on the way, one or the other: nothing is lost by it.
+      // If the shard or this object was reset meanwhile, nothing is lost.
     }
   }
 
@@ -163,7 +164,10 @@ export class Subtree extends DurableObject<
     this.#sum = { what: whatOf(step, taken), values };
   }
 
-  /** f32 of the range, one after the other; or the microbatches of which no such push is here. Errors: as `checkStep` */
+  /**
+   * The sum as a stream of f32 [length of the range]; or the microbatches that have no such push. Errors: as
+   * `checkStep`
+   */
   #pull(
     step: number,
     taken: Taken,
@@ -177,13 +181,13 @@ export class Subtree extends DurableObject<
     );
     const writer = writable.getWriter();
     this.#write(writer, whatOf(step, taken), sum).catch((error: unknown) =>
-      // Whoever reads it hears of it, unless it has left.
+      // The reader gets the error, unless it has gone.
       writer.abort(error).catch(() => {}),
     );
     return { body: readable };
   }
 
-  /** Slice by slice, from memory as long as it is there. */
+  /** Writes the sum slice by slice, from memory while it is there. */
   async #write(
     writer: WritableStreamDefaultWriter<Uint8Array>,
     what: string,
@@ -236,7 +240,7 @@ export class Subtree extends DurableObject<
     if (!SUBTREE_SCHEMA.open(this.ctx.storage)) {
       throw new AppError(
         "shard_not_found",
-        "Expected a subtree of a run's shard, got one that no run has",
+        "Expected a subtree of an existing run's shard, got one that no run has",
       );
     }
     const row = this.#sql
@@ -256,7 +260,7 @@ export class Subtree extends DurableObject<
     };
   }
 
-  /** Memory is a cache: read all anew. */
+  /** Drops the cache; everything is read again from storage. */
   #forget(): void {
     this.#loaded = undefined;
     this.#log.forget();
@@ -275,7 +279,7 @@ function whatOf(step: number, taken: Taken): string {
   return `${step} ${taken.join(" ")}`;
 }
 
-/** Told before what is known: a call may have been long on its way. */
+/** Whether `told` is older than `known`, since calls may arrive late. */
 function isEarlier(told: SubtreeFacts, known: SubtreeFacts): boolean {
   if (told.rewinds !== known.rewinds) return told.rewinds < known.rewinds;
   return told.step < known.step;

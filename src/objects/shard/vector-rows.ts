@@ -1,9 +1,9 @@
-/** An f32 vector as rows of at most 1 MiB, since a row may not be larger than 2 MB. */
+/** Stores an f32 vector as rows of at most 1 MiB, since SQLite rows are limited to 2 MB. */
 import { free } from "../../memory/free.ts";
 
 export const ROW_LENGTH = 256 * 1024;
 
-/** The rows of `vector`, in order; they view it. */
+/** The rows of `vector`, in order, as views. */
 export function* toRows(
   vector: Float32Array<ArrayBuffer>,
 ): Generator<{ row: number; bytes: Uint8Array<ArrayBuffer> }> {
@@ -14,7 +14,7 @@ export function* toRows(
   }
 }
 
-/** The other way: `rows` in order, `length` elements in all. */
+/** The inverse: `rows` in order, `length` elements in all. */
 export function fromRows(
   rows: Iterable<{ value: ArrayBuffer }>,
   length: number,

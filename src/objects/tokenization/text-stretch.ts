@@ -1,20 +1,20 @@
-/** The next stretch of a text in the bucket, as words. */
+/** Reads the next stretch of a text in the bucket as words. */
 import type { Reservation } from "../../memory/ledger.ts";
 import { TextStream } from "../../tokenizers/text-stream.ts";
 import { FileSource } from "../../formats/stream/file-source.ts";
 import { readPinned } from "../job/pinned-file.ts";
 import type { Work } from "./tokenization-store.ts";
 
-/** In one alarm: half a second's work, and what a crash costs. */
+/** Bytes per alarm: half a second of work, which is what a crash repeats. */
 const STRETCH_BYTES = 4 * 1024 * 1024;
-/** Whose words are in memory at once. */
+/** Bytes whose words are in memory at once. */
 const PIECE_BYTES = 64 * 1024;
-/** Others get their turn on the thread after so much. */
+/** After this many bytes, the thread is yielded to others. */
 const REST_BYTES = 256 * 1024;
 
 /**
- * Give the words that follow `position` to `take`, some at a time. Returns the position behind them, which
- * is the text's end when it is through.
+ * Passes the words from `position` on to `take`, in batches. Returns the position after them; at the end of the text,
+ * its length.
  */
 export async function takeWords(
   bucket: R2Bucket,

@@ -1,31 +1,31 @@
-/** What a tokenization keeps on disk: where it stands, and the bytes that are nowhere else. */
+/** A tokenization's storage: its position, and bytes that are nowhere else. */
 import type { PinnedObject } from "../job/pinned-file.ts";
 import { readBytes, writeBytes } from "../platform/stored-bytes.ts";
 import { TOKENIZATION_SCHEMA } from "./tokenization-schema.ts";
 
-/** What is being done: its order. */
+/** The phases, in this order. */
 type Phase = "count" | "merge" | "encode" | "complete";
 
 export type Work = {
   /** The dataset's name. */
   name: string;
-  /** The key of its upload, by which it is known from one of the same name. */
+  /** The key of its upload, which distinguishes it from others of the same name. */
   key: string;
   vocabulary: number;
   text: PinnedObject;
   phase: Phase;
-  /** Bytes of the text that the phase is through with. */
+  /** Bytes of the text that the phase has processed. */
   position: number;
-  /** Made so far. */
+  /** Number of tokens so far. */
   tokens: number;
-  /** The upload of the tokens that is under way, and the parts that it has. */
+  /** The multipart upload of the tokens, and its parts. */
   uploadId: string | null;
   parts: R2UploadedPart[];
-  /** In a row, for reasons that may pass. */
+  /** Consecutive failures that may be temporary. */
   failures: number;
 };
 
-/** Of the words that were counted, or of the tokens that no part has yet. */
+/** Stored bytes: the word counts, or the tokens that are in no part yet. */
 type Owner = "counts" | "tail";
 
 export class TokenizationStore {
@@ -50,7 +50,7 @@ export class TokenizationStore {
     return row && (JSON.parse(row.work) as Work);
   }
 
-  /** Write where the work stands, at once with what is kept of it, if that is told. */
+  /** Stores the position, in one transaction with the bytes in `kept`. */
   save(work: Work, kept: Partial<Record<Owner, Uint8Array>> = {}): void {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => {

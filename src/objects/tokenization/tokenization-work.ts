@@ -1,7 +1,6 @@
 /**
- * The phases of a tokenization: words are counted, merges follow from the counts, words become tokens,
- * tokens become a blob. Each call takes one stretch and writes down where it stands, so a crash repeats
- * a stretch, to the same bytes.
+ * The phases of a tokenization: count words, compute merges from the counts, encode words as tokens, store the tokens
+ * as a blob. Each call does one stretch and stores its position, so a crash repeats a stretch, with the same bytes.
  */
 import { hex } from "../../api/digest.ts";
 import { free } from "../../memory/free.ts";
@@ -26,17 +25,17 @@ import { takeWords } from "./text-stretch.ts";
 import type { TokenizationStore, Work } from "./tokenization-store.ts";
 
 const MIB = 1024 * 1024;
-/** A window of the text, the counts as a table, and as bytes. */
+/** A window of the text, the counts as a table and as bytes. */
 const COUNT_MEMORY = WINDOW_BYTES + 20 * MIB;
-/** A window of the text, a part and the tail that it begins with, the tokenizer and words that it knows. */
+/** A window of the text, a part and its tail, the tokenizer and its cached words. */
 const ENCODE_MEMORY = WINDOW_BYTES + 2 * PART_BYTES + 12 * MIB;
-/** Of the tokenizer.json, and of what it is made. */
+/** The tokenizer.json and what it is made from. */
 const MERGED_MEMORY = 8 * MIB;
-/** Words and pieces of text that are dead, and not collected yet. */
+/** Dead strings that are not collected yet. */
 const UNCOLLECTED = 20 * MIB;
-/** For memory, within one alarm: whoever wants to remove the dataset waits as long. */
+/** The longest wait for memory within an alarm; removing the dataset waits as long. */
 const MAX_WAIT_MS = 2_000;
-/** Others get their turn on the thread after so many merges. */
+/** After this many merges, the thread is yielded to others. */
 const REST_MERGES = 128;
 
 export class TokenizationWork {
@@ -49,8 +48,8 @@ export class TokenizationWork {
   }
 
   /**
-   * One stretch of the work; what it has come to once all is done.
-   * Errors: `unavailable` while there is no memory for it; `malformed_body`, the text is none
+   * Does one stretch of the work; returns the outcome after the last. Errors: `unavailable` if there is no memory for
+   * it; `malformed_body` if the file is not text
    */
   async stretch(work: Work): Promise<Tokenized | undefined> {
     if (work.phase === "complete") return this.#complete(work);
@@ -84,7 +83,7 @@ export class TokenizationWork {
     });
   }
 
-  /** In one go, since going on would cost as much as beginning anew: a second at most. */
+  /** In one go, a second at most, since resuming would cost as much as starting over. */
   async #merge(work: Work): Promise<void> {
     const counts = this.#store.kept("counts");
     const bytes = counts.length + BpeTrainer.bytesFor(counts) + MERGED_MEMORY;
@@ -139,7 +138,7 @@ export class TokenizationWork {
     });
   }
 
-  /** Put the parts together, unless that was done before a crash. */
+  /** Completes the upload, unless that was done before a crash. */
   async #complete(work: Work): Promise<Tokenized> {
     const key = keyOf(work);
     if (!(await this.#bucket.head(key))) {
@@ -153,7 +152,7 @@ export class TokenizationWork {
     return { digest: hex(await hash.digest), tokens, vocabulary };
   }
 
-  /** Nothing of what was made stays. Repeating it does no harm. */
+  /** Aborts the upload and deletes everything made. Idempotent. */
   async takeBack(work: Work): Promise<void> {
     if (work.uploadId !== null) await takeBack(await this.#upload(work));
     await this.#bucket.delete([keyOf(work), tokenizerKey(work)]);
@@ -169,7 +168,7 @@ export class TokenizationWork {
     const key = keyOf(work);
     if (work.uploadId !== null)
       return this.#bucket.resumeMultipartUpload(key, work.uploadId);
-    // A crash before its id is written leaves an upload without parts, which R2 ends after a week.
+    // A crash before the id is stored leaves an upload without parts, which R2 aborts after a week.
     const upload = await this.#bucket.createMultipartUpload(key);
     work.uploadId = upload.uploadId;
     this.#store.save(work);

@@ -1,7 +1,7 @@
 /**
- * One upload's way to a dataset of byte pairs: a tokenizer trained on it, and its text as tokens. Alarms
- * drive it, each a stretch; the directory is told how far it is, and owns what was made in the end. Then
- * nothing of this object is left.
+ * Turns an uploaded text into a dataset of byte pairs: trains a tokenizer on it, and encodes it as tokens. Driven by
+ * alarms, each doing one stretch; the directory gets the progress, and in the end owns the results. Then this
+ * object's storage is deleted.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../../api/errors.ts";
@@ -35,12 +35,12 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     return this.#calls.fetch(request);
   }
 
-  /** Begin, or go on where an alarm was lost: the platform drops one whose process died too often. */
+  /** Begins, or continues if an alarm was lost: the platform drops one after repeated crashes. */
   async begin(name: string, key: string, vocabulary: number): Promise<void> {
     if (this.#isAtWork) return;
     if (!this.#store.load()) {
       const text = await this.env.BUCKET.head(key);
-      // Its dataset is ready by now, or gone.
+      // The dataset is already ready, or was removed.
       if (!text) return;
       this.#store.create({
         name,
@@ -58,12 +58,12 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     await this.wake();
   }
 
-  /** The tokenizer came with the text, so nothing is to be trained. */
+  /** Whether the tokenizer was given with the text, so that none is trained. */
   async #isGiven(key: string): Promise<boolean> {
     return (await this.env.BUCKET.head(tokenizerKey({ key }))) !== null;
   }
 
-  /** Look soon what is to be done: the dataset may be gone. */
+  /** Runs the next step soon, since the dataset may have been removed. */
   async wake(): Promise<void> {
     if (this.#isAtWork || !this.#store.load()) return;
     if ((await this.ctx.storage.getAlarm()) === null)
@@ -85,7 +85,7 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     });
   }
 
-  /** Take the step that is due. Returns the pause before the next, or null behind the last. */
+  /** Runs the next step. Returns the pause before the one after, or null after the last. */
   async #next(): Promise<number | null> {
     const work = this.#store.load();
     if (!work) return null;
@@ -96,7 +96,7 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     );
     if (state === "under way") return this.#stretch(work);
     if (state === "gone") await this.#work.takeBack(work);
-    // The alarm with it.
+    // Deletes the alarm too.
     await this.ctx.storage.deleteAll();
     return null;
   }
@@ -112,7 +112,7 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     }
   }
 
-  /** A refusal ends it; anything else may pass, a few times. */
+  /** An `AppError` ends the work; any other error is retried a few times. */
   async #fail(work: Work, error: unknown): Promise<void> {
     if (error instanceof AppError) {
       const { code, message: detail } = error;
@@ -122,18 +122,18 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
     const failures = work.failures + 1;
     if (failures < MAX_FAILURES)
       return this.#store.save({ ...this.#store.load()!, failures });
-    const detail = `Expected to get on with the tokenizer, failed ${failures} times; remove the dataset, and store it again`;
+    const detail = `Expected the tokenizer to be trained, got ${failures} failures in a row; remove the dataset, and store it again`;
     return this.#end(work, { error: { code: "unavailable", detail } });
   }
 
-  /** What was made is the dataset's from here on; of one that has failed, nothing stays. */
+  /** Ends the work: the results belong to the dataset; after a failure, they are deleted. */
   async #end(work: Work, outcome: Tokenized): Promise<void> {
     if ("error" in outcome)
       await this.#work.takeBack(this.#store.load() ?? work);
     await this.#directory().endTraining(work.name, work.key, outcome);
   }
 
-  /** A new stub each time: one whose object restarted meanwhile is of no more use. */
+  /** A new stub each time: a stub is unusable once its object has restarted. */
   #directory() {
     return directoryStub(this.env);
   }
@@ -154,7 +154,7 @@ function tokenizationMethods(tokenization: Tokenization) {
   };
 }
 
-/** Text is gone through twice, to count and to encode. */
+/** From 0 to 1. The text is read twice, to count and to encode. */
 function progressOf({ phase, position, text }: Work): number {
   const share = position / text.bytes / 2;
   if (phase === "count") return share;
