@@ -1,7 +1,7 @@
 /**
- * The kernels that write text: a module of its own, without relaxed SIMD, so that the same seed gives the same
- * text on every machine and in every Node that the package runs on. Its tables lie above the other module's, in the same
- * memory (asconfig.json, `memoryBase`).
+ * The kernels of text generation: a separate module, without relaxed SIMD, so that the same seed gives the same text
+ * on every machine and in every Node version that the package supports. Its tables lie above the other module's, in
+ * the same memory (asconfig.json, `memoryBase`).
  */
 export { attendF32 } from "./decode/attend";
 export { geluTanhF32, sumF32 } from "./decode/elementwise";

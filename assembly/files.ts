@@ -1,6 +1,6 @@
 /**
- * The kernels that files need, for the package and the playground: without relaxed SIMD, which Node 20 and Safari do
- * not have, and a third of the size. Compiled so that none slips in.
+ * The kernels for files, for the package and the playground: without relaxed SIMD, which Node 20 and Safari do not
+ * have, and a third of the size. The compiler rejects relaxed SIMD in this module.
  */
 export { countMxfp4 } from "./mxfp4/count-mxfp4";
 export { dequantizeMxfp4 } from "./mxfp4/dequantize-mxfp4";

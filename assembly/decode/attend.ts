@@ -2,8 +2,8 @@ import { expF32 } from "../simd/exp";
 import { loadPartial, storePartial, sumLanes } from "../simd/lanes";
 
 /**
- * Attention of new tokens over all that a cache has before them and of them, causal; heads share keys and values
- * in groups, in order.
+ * Causal attention of new tokens over the cached positions before them and over themselves; neighbouring heads share
+ * keys and values in `groups`.
  *
  *   out[t, h] = Σ_s softmax_s(q[t, h] · keys[s, g] · scale) · values[s, g],  s ≤ first + t,  g = h · groups / heads
  *

@@ -1,4 +1,4 @@
-/** What lies between a decoder's products, by multiplies and adds alone: the same bits on every machine. */
+/** Elementwise operations of a decoder, without fused multiply-add: the same bits on every machine. */
 import { exp4 } from "../simd/exp";
 import { loadUpTo4, storeUpTo4 } from "../simd/lanes";
 
@@ -24,7 +24,7 @@ export function geluTanhF32(out: usize, x: usize, length: i32): void {
   }
 }
 
-/** x · σ(z). Far below 0 the divisor is infinite and the quotient a zero. */
+/** x · σ(z). For very negative z the divisor is infinite and the quotient 0. */
 // @ts-ignore: decorator
 @inline
 function gated(x: v128, z: v128): v128 {

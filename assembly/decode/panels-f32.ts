@@ -1,11 +1,11 @@
 import { storeUpTo8 } from "./rows";
 
-/** Rows of a matrix that lie together, one in a lane. */
+/** Rows of a matrix in one panel, interleaved: row r is lane r. */
 // @ts-ignore: decorator
 @inline export const PANEL_ROWS: i32 = 8;
 
 /**
- * out[t, r] = Σ w[r, k] · x[t, k], in order of k, by multiplies and adds: the same bits on every machine.
+ * out[t, r] = Σ w[r, k] · x[t, k], in order of k, without fused multiply-add: the same bits on every machine.
  *
  * Shapes:   out f32 [tokens, rows], `outStride` apart; panels f32 [rows / 8, columns, 8]; x f32 [tokens, columns]
  */
@@ -33,9 +33,9 @@ export function multiplyPanelsF32(
 }
 
 /**
- * Eight rows of a matrix, or fewer, as a panel.
+ * Packs up to eight rows of a matrix as a panel; missing rows are 0.
  *
- * Shapes:   panel f32 [columns, 8]; source f32, element (r, k) `rowStride` · r + `columnStride` · k elements in
+ * Shapes:   panel f32 [columns, 8]; source f32, element (r, k) at offset `rowStride` · r + `columnStride` · k
  */
 export function packPanelF32(
   panel: usize, source: usize, rows: i32, columns: i32, rowStride: i32, columnStride: i32,

@@ -1,15 +1,15 @@
 /**
- * MXFP4 weights, multiplied as they are: codes become integers (twice their values) by one look-up, and meet
- * activations that are integers of 16 bits with an f32 scale for each block of 32.
+ * Products with MXFP4 weights, not dequantized: a table look-up turns codes into integers (twice their values), which
+ * are multiplied with activations quantized to 16-bit integers, with an f32 scale per block of 32.
  *
- * A panel is eight rows of a matrix, block after block of 136 bytes:
+ * A panel has eight rows of a matrix; each block takes 136 bytes:
  *
  *   8 × 16 bytes   vector v has k = 4v … 4v + 3; byte 2r + e the codes of row r at k = 4v + e (low nibble) and
  *                  4v + 2 + e (high nibble)
  *   8 bytes        E8M0 scales of the rows
  *
- * So a vector widened to 16 bits has in each i32 lane two neighbours of one row, and a dot with the pair of
- * activations leaves a row's sum in its own lane. The sum of a block is exact: at most 32 · 12 · 32767 < 2^24.
+ * So a vector widened to 16 bits has two neighbouring k of one row in each i32 lane, and a dot product with a pair of
+ * activations leaves each row's sum in its own lane. The sum of a block is exact: at most 32 · 12 · 32767 < 2^24.
  */
 import { BLOCK_SIZE } from "../mx/block";
 import { evenCodes, lookUp, oddCodes } from "../mxfp4/e2m1";
@@ -26,11 +26,11 @@ import { PANEL_ROWS } from "./panels-f32";
 @inline const DOUBLED: usize = memory.data<i8>([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], 16);
 
 /**
- * out[t, r] = Σ w[r, k] · x[t, k]: blocks in order of k, each a product of its exact integer sum and two scales.
+ * out[t, r] = Σ w[r, k] · x[t, k]: blocks in order of k, each the product of its exact integer sum and two scales.
  *
  * Shapes:   out f32 [tokens, rows], `outStride` apart; panels u8 [rows / 8, columns / 32, 136];
- *           x i16 [tokens, columns] and scales f32 [tokens, columns / 32], of `quantizeRowsI16`
- * Special:  a weight's scale of 0 counts as 0, of 255 as infinite
+ *           x i16 [tokens, columns] and scales f32 [tokens, columns / 32], from `quantizeRowsI16`
+ * Special:  a weight scale of 0 counts as 0, of 255 as infinity
  * Requires: columns % 32 == 0
  */
 export function multiplyPanelsMxfp4(
@@ -77,7 +77,7 @@ export function multiplyPanelsMxfp4(
   }
 }
 
-/** E8M0 bytes as f32: the exponent's bits. */
+/** E8M0 bytes (i32 lanes) as f32: they become the exponent bits. */
 // @ts-ignore: decorator
 @inline
 function powers(bytes: v128): v128 {
@@ -85,8 +85,8 @@ function powers(bytes: v128): v128 {
 }
 
 /**
- * Rows of f32 as integers of 16 bits, to nearest even, with a scale for each 32; the scale has the half in it
- * that the doubled weights leave.
+ * Quantizes rows of f32 to 16-bit integers, nearest-even, with one scale per 32. The scale includes the factor 1/2
+ * for the doubled weights.
  *
  *   scale = largest / 32767 / 2;  out = round(x · 32767 / largest)       a block below 2^−100 becomes 0
  *
@@ -121,7 +121,7 @@ export function quantizeRowsI16(out: usize, scales: usize, x: usize, length: i32
 }
 
 /**
- * Blocks of up to eight rows to a panel, from `firstBlock` of it on.
+ * Packs blocks of up to eight rows into a panel, beginning at its block `firstBlock`.
  *
  * Shapes:   panel as above; codes u8 [rows, blocks, 16] and scales u8 [rows, blocks], rows `codeStride` and
  *           `scaleStride` bytes apart, even index in the low nibble
@@ -148,7 +148,7 @@ export function packPanelMxfp4(
   }
 }
 
-/** Row `lane` of a panel, its values. out f32 [columns]. */
+/** Dequantizes row `lane` of a panel. out f32 [columns]. */
 export function panelRowMxfp4(out: usize, panel: usize, lane: i32, columns: i32): void {
   assert(lane >= 0 && lane < PANEL_ROWS, "a panel has 8 rows");
   assert(columns % BLOCK_SIZE == 0, "columns must be a multiple of 32");

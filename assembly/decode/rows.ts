@@ -1,4 +1,4 @@
-/** Eight f32 to `out`, or the first `count` of them. */
+/** Stores eight f32 to `out`, or the first `count` of them. */
 // @ts-ignore: decorator
 @inline
 export function storeUpTo8(out: usize, low: v128, high: v128, count: i32): void {

@@ -1,5 +1,5 @@
 /**
- * IEEE 754 binary16 (f16) and its way to f32 and back.
+ * Conversion between f32 and IEEE 754 binary16 (f16).
  *
  *   f16   1 sign bit, 5 exponent bits (bias 15), 10 mantissa bits: 13 fewer than f32's, bias 112 lower
  */
@@ -9,10 +9,10 @@
 @inline const SIGN: usize = memory.data<u32>([0x80000000, 0x80000000, 0x80000000, 0x80000000], 16);
 // @ts-ignore: decorator
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
-/** Where f16's sign comes to lie beside f32's exponent. */
+/** The bit of f16's sign after shifting its exponent to f32's position. */
 // @ts-ignore: decorator
 @inline const F16_SIGN: usize = memory.data<u32>([0x10000000, 0x10000000, 0x10000000, 0x10000000], 16);
-/** The exponent bits of f16 where f32 has its own. */
+/** The exponent bits of f16, shifted to f32's position. */
 // @ts-ignore: decorator
 @inline const EXPONENT: usize = memory.data<u32>([0x0f800000, 0x0f800000, 0x0f800000, 0x0f800000], 16);
 /** The difference of the biases. */

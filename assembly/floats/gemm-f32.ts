@@ -5,7 +5,7 @@
  */
 import { A_WIDTH, B_WIDTH, multiplyTallTile, multiplyTile, ZEROS } from "./tile-f32";
 
-/** 1 where the engine takes two v128 side by side as one vector of 256 bits, which then has registers for taller tiles. */
+/** 1 if the engine merges two adjacent v128 into one 256-bit vector, which leaves registers for taller tiles. */
 let wide: i32 = 0;
 
 export function useWideVectors(isWide: i32): void {
@@ -42,8 +42,8 @@ export function gemmF32(
 }
 
 /**
- * `gemmF32` on panels packed for a longer k, of which the first `k` count: aK and bK as packed. Eight rows by eight
- * columns that lie wholly above the `diagonal`, column > row + diagonal, are left out.
+ * `gemmF32` on panels packed for longer k (aK, bK), of which the first `k` are used. 8 × 8 blocks entirely above the
+ * `diagonal`, column > row + diagonal, are not computed.
  */
 export function gemmPanels(
   out: usize,
@@ -76,7 +76,7 @@ export function gemmPanels(
         let a = aBlock + <usize>(first / A_WIDTH) * aStripBytes;
         let to = out + <usize>first * rowBytes + (<usize>column << 2);
         const columns = min(B_WIDTH, n - column);
-        // Of the columns' first sums; those that go on are where they are.
+        // Initial values of the sums; later k blocks continue from `out`.
         const startsAt = start ? start + (<usize>column << 2) : ZEROS;
         const fromBytes = goesOn ? rowBytes : 0;
         for (let row = first; row < mEnd; row += A_WIDTH) {
@@ -104,7 +104,7 @@ export function gemmPanels(
   } while (k0 < k);
 }
 
-/** A tile that hangs over the edge of `out`: through a scratch tile. */
+/** A tile that extends over the edge of `out`, computed in a scratch tile. */
 function multiplyEdge(
   out: usize,
   rowBytes: usize,

@@ -16,10 +16,9 @@ export function signsF32(out: usize, length: i32, key0: u32, key1: u32): void {
 /**
  * Blockwise Hadamard transform in place: each segment becomes diag(after) · H · diag(before) · segment.
  *
- * H is Sylvester's, of ±1: butterflies in stride order 1, 2, 4, … between the two products, each in
- * f32. A random Hadamard transform has the signs before, since after H they would change no
- * magnitude, and quantization error would not be spread (Algorithm 3); its inverse has them after.
- * `after` also holds the norm 1/√segmentLength.
+ * H is Sylvester's, with entries ±1: butterflies in stride order 1, 2, 4, … between the two diagonal products, all in
+ * f32. A random Hadamard transform applies its signs before H (Algorithm 3): after H they would change no magnitude,
+ * so outliers would not be spread. The inverse applies them after. `after` also includes the norm 1/√segmentLength.
  *
  * Shapes:   x f32 [length], before and after f32 [segmentLength], each 16-byte aligned
  * Requires: segmentLength 16, 32, 64, 128 or 256; length % segmentLength == 0
@@ -56,7 +55,7 @@ export function hadamardF32(
   }
 }
 
-/** The last stride, from `x` to `y`, and `after`. */
+/** The last stride, between `x` and `y`, and the product with `after`. */
 // @ts-ignore: decorator
 @inline
 function lastButterflies(x: usize, y: usize, afterX: usize, afterY: usize): void {
@@ -72,7 +71,7 @@ function lastButterflies(x: usize, y: usize, afterX: usize, afterY: usize): void
   }
 }
 
-/** One stride, in bytes, over two vectors. */
+/** One butterfly of two vectors, `stride` bytes apart. */
 // @ts-ignore: decorator
 @inline
 function butterfly(at: usize, stride: usize): void {

@@ -3,8 +3,8 @@
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 
 /**
- * The bits of the largest |x|, 0 of none. As integers they order magnitudes, infinities above all that are
- * finite, and NaNs above these.
+ * The bits of the largest |x|, 0 if length is 0. As integers they are in order of magnitude: infinities above all
+ * finite values, NaNs above infinities.
  *
  * Shapes:   x f32 [length]
  */
@@ -28,7 +28,7 @@ export function largestBitsF32(x: usize, length: i32): i32 {
   return most;
 }
 
-/** The largest byte, 0 of none. bytes u8 [length]. */
+/** The largest byte, 0 if length is 0. bytes u8 [length]. */
 export function largestByte(bytes: usize, length: i32): i32 {
   const end = bytes + <usize>length;
   const vectorEnd = bytes + <usize>(length & ~15);

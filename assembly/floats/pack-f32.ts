@@ -33,7 +33,7 @@ export function packF32(
   else packQuads<f32>(out, source, rows, k, rowStride, kStride, width);
 }
 
-/** Rows that lie in one cache line where rows are adjacent. */
+/** Number of rows in one cache line if rows are adjacent in memory. */
 // @ts-ignore: decorator
 @inline const LINE_ROWS: i32 = 16;
 
@@ -81,8 +81,8 @@ function packQuads<T>(
   let row: i32 = 0;
   if (rowStride == 1) {
     row = rows & -LINE_ROWS;
-    // Two lines side by side, which processors fetch as one, before the next of k: a page of the source is left for good
-    // soon, and the strips being written are few.
+    // Read two adjacent cache lines, which processors fetch together, before the next k: the source is read page by
+    // page, and few strips are written at a time.
     const block = 64 / width;
     for (let pair = 0; pair < row; pair += 2 * LINE_ROWS) {
       const end = min(row, pair + 2 * LINE_ROWS);

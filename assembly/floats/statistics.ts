@@ -36,7 +36,7 @@ export function centralMomentsF32(out: usize, x: usize, length: i32): void {
 }
 
 /**
- * How far `y` is from `x`, added to `out`. Pairs that are not both finite are counted, not summed.
+ * Adds error sums of `y` against `x` to `out`. Pairs that are not both finite are counted, not summed.
  *
  *   out += [Σ x², Σ (x − y)², Σ x·y, Σ y², pairs left out];  out[5] = max(out[5], |x − y|)
  *

@@ -8,13 +8,13 @@
 /** Rows of b, columns of out, in a tile. */
 // @ts-ignore: decorator
 @inline export const B_WIDTH: i32 = 8;
-/** What a tile starts from that has nothing to start from. */
+/** Zeros, the default initial sums of a tile. */
 // @ts-ignore: decorator
 @inline export const ZEROS: usize = memory.data<f32>([0, 0, 0, 0, 0, 0, 0, 0], 16);
 
 /**
- * out = from + a strip · b stripᵀ: 4 × 8 sums in registers. `rowBytes` between rows of out, `fromBytes` between those of
- * `from`, which may be out, or one row for all.
+ * out = from + a strip · b stripᵀ: 4 × 8 sums in registers. Rows of out are `rowBytes` apart, those of `from`
+ * `fromBytes`; `from` may be out, or one row for all (`fromBytes` 0).
  */
 export function multiplyTile(
   out: usize,
@@ -66,7 +66,7 @@ export function multiplyTile(
   v128.store(out3, c31, 16);
 }
 
-/** The same of two strips of a: 8 × 8 sums, as many chains as two 256-bit units need to be busy. */
+/** The same for two strips of a: 8 × 8 sums, as many chains as two 256-bit units need to be busy. */
 export function multiplyTallTile(
   out: usize,
   rowBytes: usize,

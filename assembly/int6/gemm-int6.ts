@@ -1,9 +1,9 @@
 /**
- * out = bias + a · bᵀ on panels of 6-bit integers, one scale a group of 64 k (int6-panel.ts).
+ * out = bias + a · bᵀ on panels of 6-bit integers, with one scale per group of 64 k (int6-panel.ts).
  *
- * A group's sum of products is exact; its scales' product, its own with that, and the additions across
- * groups, in order of k after the bias, round to f32, each once. So the result does not depend on the
- * form of the dot, on how the machine multiplies and adds, or on the blocking.
+ * A group's integer sum is exact. Three operations round to f32, once each: the product of the two scales, the
+ * product of the sum with that, and the additions over groups, in order of k after the bias. So the result depends
+ * neither on the form of the dot product, nor on fused multiply-add, nor on the blocking.
  */
 import { A_CACHE_BYTES } from "../mxfp4/gemm-mxfp4";
 import { A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES } from "./int6-panel";
@@ -13,11 +13,11 @@ import { addTile, startTile, storeTile, tileAddress } from "../mxfp4/product-til
 import { transposeTile } from "../simd/transpose";
 
 /**
- * Multiply panels that `packInt6` wrote.
+ * Multiplies panels that `packInt6` wrote.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows, with the same k; bias f32 [n]
- * Special:  scales whose product leaves f32 give an infinity, NaN or 0
- * Requires: k % 64 == 0; n % 8 == 0; accumulating 0 or 1: which form of the dot is used, not what comes out
+ * Special:  scales whose product exceeds f32 give an infinity, NaN or 0
+ * Requires: k % 64 == 0; n % 8 == 0; accumulating 0 or 1: the form of the dot product, which does not change the result
  */
 export function gemmInt6(
   out: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
@@ -27,8 +27,8 @@ export function gemmInt6(
 }
 
 /**
- * x = factors · x + a · bᵀ, row by row: the product is added up by itself, then what x was, times its row's factor, is
- * added, each rounded.
+ * x = factors · x + a · bᵀ: the product is summed first, then the old x times its row's factor is added; each
+ * operation rounds.
  *
  * Shapes:   x f32 [m, n], factors f32 [m]; a, b panels of m and n rows, with the same k; zeros f32 [n]
  * Requires: as for `gemmInt6`; m % 4 == 0
@@ -42,9 +42,9 @@ export function gemmOntoInt6(
 }
 
 /**
- * out = x · xᵀ, symmetric: tiles below the diagonal are copies of those above it.
+ * out = x · xᵀ, symmetric: tiles below the diagonal are copied from those above it.
  *
- * Shapes:   out f32 [n, n]; a, b panels of x [n, k], of either side; zeros f32 [n]
+ * Shapes:   out f32 [n, n]; a, b the panels of x [n, k] for either side; zeros f32 [n]
  * Requires: as for `gemmInt6`
  */
 export function gramInt6(
@@ -62,7 +62,10 @@ export function gramInt6(
   }
 }
 
-/** Of each pair of columns the rows before `below` more than the pair's first; onto `out` where there are factors. */
+/**
+ * Computes, for each pair of column strips, the rows up to `below` past the pair's first column; adds to `out` if
+ * there are `factors`.
+ */
 function multiply(
   out: usize, factors: usize, a: usize, b: usize, bias: usize, m: i32, n: i32, k: i32, accumulating: i32,
   below: i32,

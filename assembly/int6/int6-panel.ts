@@ -1,6 +1,6 @@
 /**
- * The layout in which 6-bit integers enter their GEMM: MXFP4's (mxfp4-panel.ts) with one scale a group
- * of 64 k, and without a header.
+ * Panel layout of the 6-bit integer GEMM: that of MXFP4 (mxfp4-panel.ts), with one scale per group of 64 k, and
+ * without a header.
  *
  *   a          strips of 4 rows; in a strip the groups follow each other, 288 bytes each:
  *                256  16 units: 4 rows × 4 k of signed integers; unit 4c + j has k = 16c + j + {0, 8, 4, 12}
@@ -10,9 +10,9 @@
  *                512  16 × (unit of rows 0 … 3, unit of rows 4 … 7), integers + 31, 0 … 62
  *                 32  f32 [8]: scales
  *
- * An integer is at most 31, and that is no accident: the dot's i16 lanes end at the sum of 32 products,
- * and 32 · 31 · 31 = 30752 is the most that fits. So a group costs what it costs in MXFP4. A scale is the
- * row's largest magnitude in the group over 31, an f32: powers of two would waste half of the range.
+ * Integers are at most 31, because the i16 lanes of the dot product hold sums of 32 products, and 32 · 31 · 31 =
+ * 30752 is the most that fits. So a group costs as much as in MXFP4. A scale is the row's largest magnitude in the
+ * group over 31, as f32: powers of two would waste up to half of the range.
  */
 
 // @ts-ignore: decorator

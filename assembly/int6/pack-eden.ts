@@ -1,11 +1,11 @@
 /**
- * Quantize one operand of a GEMM straight into its panel: rotated, to nearest, with a factor for each rotated
- * segment that makes up for what rounding takes away (EDEN).
+ * Quantizes one operand of a GEMM into its panel: rotated, rounded to nearest, with a factor per rotated segment that
+ * compensates the shrinkage of rounding (EDEN).
  *
- * Stochastic rounding is unbiased at the price of twice the squared error of rounding to nearest; to nearest,
- * E2M1 shrinks what it rounds. The factor ⟨x, x⟩ / ⟨x, Q(x)⟩ of a segment takes the shrinking back, on the
- * average over rotations nearly all of it. E8M0 could not hold it, but in a product a scale may be any
- * f32: the panel is that of 6-bit integers (int6-panel.ts).
+ * Stochastic rounding is unbiased, but has twice the squared error of rounding to nearest, which shrinks values in
+ * E2M1. The factor ⟨x, x⟩ / ⟨x, Q(x)⟩ of a segment undoes nearly all of the shrinkage, averaged over rotations. E8M0
+ * could not represent it, but a product allows any f32 as a scale, so this uses the panel of 6-bit integers
+ * (int6-panel.ts).
  *
  * Source: Vargaftik et al., EDEN, arXiv 2108.08842; for gradients of 4 bits Quartet II, arXiv 2601.22813
  */
@@ -21,9 +21,9 @@ import { BLOCK_UNITS, GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mx
 import { nearestE2M1, unitOf } from "../mxfp4/mxfp4-unit";
 
 /**
- * Quantize `source` into `panel`, for `gemmInt6`: RHT of each 64 along k, Algorithm 1 (scale rule floor, to
- * nearest, ties to even), times the factor. Blocks of a segment are at most one binade apart: the smaller
- * takes half of the larger's scale where its own would be less.
+ * Quantizes `source` into `panel`, for `gemmInt6`: RHT of each 64 along k, Algorithm 1 (scale rule floor,
+ * nearest-even), times the factor. The scales of a segment's two blocks differ by at most one binade: a smaller one
+ * is raised to half of the larger.
  *
  * Shapes:   panel as in int6-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b); source
  *           f32, element (row, k) at row · rowStride + k · kStride; one stride is 1; signs f32 [64];
@@ -64,7 +64,7 @@ export function packEden(
   }
 }
 
-/** One group of a strip: 16 units, of a where their sums start, and its scales. */
+/** Writes one group of a strip: 16 units, the initial sums (for side a), and the scales. */
 function packGroup(out: usize, values: usize, tops: usize, normExponent: i32, side: i32): void {
   const stride = side == 0 ? UNIT_BYTES : 2 * UNIT_BYTES;
   const scale = quantizeGroup(out, stride, side == 0 ? 0 : LIMIT, values, tops, normExponent);
@@ -80,7 +80,7 @@ function packGroup(out: usize, values: usize, tops: usize, normExponent: i32, si
   }
 }
 
-/** 16 units, `stride` bytes apart, plus `offset`; gives back the scale of each of the four rows. */
+/** Writes 16 units, `stride` bytes apart, plus `offset`; returns the scale of each of the four rows. */
 // @ts-ignore: decorator
 @inline
 function quantizeGroup(
@@ -99,7 +99,7 @@ function quantizeGroup(
   for (let block: usize = 0; block < 2; block++) {
     const own = i32x4.max_s(block ? own1 : own0, shared);
     const doubled = i32x4.gt_s(own, shared);
-    // 2^(127 − scale), less the norm; of a block with a NaN, whose elements do not matter, any.
+    // 2^(127 − scale), without the norm; any value for a block with a NaN, whose elements do not matter.
     const exponent = i32x4.max_s(i32x4.sub(i32x4.splat(254 - normExponent), own), one);
     const factor = i32x4.shl(exponent, 23);
     // Both sums in units of the shared scale.
@@ -131,7 +131,7 @@ function quantizeGroup(
   return f32x4.mul(f32x4.mul(eden, i32x4.shl(shared, 23)), f32x4.splat(0.5));
 }
 
-/** a0 · b0 + a1 · b1 + a2 · b2 + a3 · b3, pairs first. */
+/** (a0 · b0 + a1 · b1) + (a2 · b2 + a3 · b3) */
 // @ts-ignore: decorator
 @inline
 function sumOfProducts(
@@ -143,7 +143,10 @@ function sumOfProducts(
   );
 }
 
-/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits, times 2^−normExponent. */
+/**
+ * Scale bytes by rule floor, from the bits of the blocks' largest magnitudes, which still lack the factor
+ * 2^−normExponent.
+ */
 // @ts-ignore: decorator
 @inline
 function floorScale(top: v128, normExponent: i32): v128 {

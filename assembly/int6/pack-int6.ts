@@ -1,4 +1,4 @@
-/** Quantize one operand of an int6 GEMM straight into its panel (int6-panel.ts), or both of a product with itself. */
+/** Quantizes one operand of an int6 GEMM into its panel (int6-panel.ts), or both operands of a product with itself. */
 import {
   A_GROUP_BYTES, A_SCALE, A_START, B_GROUP_BYTES, B_SCALE, LIMIT,
 } from "./int6-panel";
@@ -8,16 +8,16 @@ import {
 import { GROUP, placeOf, STRIP_ROWS, UNIT_BYTES } from "../mxfp4/mxfp4-panel";
 import { integerUnit } from "../mxfp4/mxfp4-unit";
 
-/** Of 64 k of a row. */
+/** Bytes of 64 k of a row. */
 // @ts-ignore: decorator
 @inline const LINE_BYTES: usize = 256;
-/** Of a quarter of a strip's group in the scratch, 16 vectors, behind its first four. */
+/** Bytes from the first four of a quarter's 16 vectors in the scratch to the next quarter. */
 // @ts-ignore: decorator
 @inline const QUARTER_BYTES: usize = 192;
 
 /**
- * Quantize `source` into `panel`, for `gemmInt6`: each group of 64 k of a row to the nearest integers
- * of at most 31, ties to even, at the scale that takes its largest magnitude to 31.
+ * Quantizes `source` into `panel`, for `gemmInt6`: each group of 64 k of a row to integers of at most 31,
+ * nearest-even, with the scale that maps its largest magnitude to 31.
  *
  * Shapes:   panel as in int6-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b); source
  *           f32, element (row, k) at row · rowStride + k · kStride; one stride is 1; scratch 4224
@@ -45,7 +45,7 @@ export function packInt6(
     for (let k0 = 0; k0 < k; k0 += GROUP, column += groupBytes) {
       for (let row = row0; row < end; row += STRIPS * STRIP_ROWS) {
         const strips = min(STRIPS, (end - row) / STRIP_ROWS);
-        // Rows whose k are adjacent are read where they lie.
+        // If k is adjacent in memory, whole strips are read in place, without the scratch.
         const direct = rowStride == 1 ? 0 : wholeStrips(row, rows, strips);
         const behind = row + direct * STRIP_ROWS;
         for (let first = row; first < behind; first += STRIP_ROWS) {
@@ -65,7 +65,7 @@ export function packInt6(
   }
 }
 
-/** One group of a strip. */
+/** Writes one group of a strip. */
 function packGroup(out: usize, values: usize, tops: usize, side: i32): void {
   const top = i32x4.max_s(v128.load(tops), v128.load(tops, 16));
   const factor = f32x4.div(f32x4.splat(<f32>LIMIT), top);
@@ -83,7 +83,7 @@ function packGroup(out: usize, values: usize, tops: usize, side: i32): void {
   endGroup(out, sums, top, side);
 }
 
-/** The same of four rows `rowBytes` apart whose k are adjacent: what is turned to lanes are bytes, not f32. */
+/** The same for four rows, `rowBytes` apart, whose k are adjacent: bytes are transposed, not f32. */
 function packLines(out: usize, from: usize, rowBytes: usize, side: i32): void {
   const top = lineTops(from, from + rowBytes, from + 2 * rowBytes, from + 3 * rowBytes);
   const factors = f32x4.div(f32x4.splat(<f32>LIMIT), top);
@@ -119,7 +119,7 @@ function packLines(out: usize, from: usize, rowBytes: usize, side: i32): void {
   endGroup(out, sums, top, side);
 }
 
-/** Where the sums of a group of a start, and the scales of one of either side. */
+/** Writes a group's scales, and for side a the initial sums. */
 // @ts-ignore: decorator
 @inline
 function endGroup(out: usize, sums: v128, top: v128, side: i32): void {
@@ -132,7 +132,7 @@ function endGroup(out: usize, sums: v128, top: v128, side: i32): void {
   }
 }
 
-/** Largest magnitude bits of each of four lines of 64 k. */
+/** Bits of the largest magnitude in each of four lines of 64 k. */
 // @ts-ignore: decorator
 @inline
 function lineTops(line0: usize, line1: usize, line2: usize, line3: usize): v128 {
@@ -145,7 +145,7 @@ function lineTops(line0: usize, line1: usize, line2: usize, line3: usize): v128 
   return i32x4.max_s(i64x2.shuffle(tops01, tops23, 0, 2), i64x2.shuffle(tops01, tops23, 1, 3));
 }
 
-/** Of one line, by lane. NaN sorts above infinity. */
+/** The same for one line, by lane. NaN sorts above infinity. */
 function lineTop(line: usize): v128 {
   const magnitude = v128.load(MAGNITUDE);
   let even = i32x4.splat(0);
@@ -158,7 +158,8 @@ function lineTop(line: usize): v128 {
 }
 
 /**
- * b's panel of the rows that a's panel holds: the same integers and scales, for a product of an operand with itself.
+ * Converts a panel of side a to one of side b, with the same integers and scales, for a product of an operand with
+ * itself.
  *
  * Shapes:   b, a panels of `rows` rows as in int6-panel.ts
  * Requires: rows % 8 == 0; k % 64 == 0

@@ -1,10 +1,10 @@
 /**
- * The backward pass of attention (attention-forward.ts), block by block as the forward pass; P comes from the scores once more.
+ * Backward pass of attention (attention-forward.ts), in the same blocks; P is recomputed from the scores.
  *
  *   dV += Pᵀ·dO;  dP = dO·Vᵀ;  dS = P ∘ (dP − Σ P∘dP)/√hd;  dQ = dS·K;  dK += dSᵀ·Q
  *
- * What a group's keys and values gather, they gather head by head in order.
- * Source: Dao et al., arXiv 2205.14135, for the recomputation
+ * dK and dV of a group are summed over its heads, in order. Source: Dao et al., arXiv 2205.14135, for the
+ * recomputation
  */
 import { gemmPanels } from "../floats/gemm-f32";
 import { packF32 } from "../floats/pack-f32";
@@ -57,7 +57,7 @@ export function attentionBackwardF32(
   const dScoresT = backwardScratch(scratch, length, headWidth, 10);
   const panels = backwardScratch(scratch, length, headWidth, 11);
 
-  // Keys and values gather from every block of queries.
+  // dK and dV are summed over all blocks of queries.
   memory.fill(dQkv, 0, bytes(sequences * length * stride));
   for (let sequence = 0; sequence < sequences; sequence++) {
     const start = bytes(sequence * length * stride);
@@ -119,8 +119,8 @@ export function attentionBackwardF32(
 }
 
 /**
- * out [first + rows, n] += a · bᵀ, of keys and of queries from `first` on: a key has no query before itself.
- * Panels of k = rows, of a QUERY_BLOCK.
+ * out [first + rows, n] += a · bᵀ, over the queries from `first` on; a key meets no query before itself. Panels have
+ * k = rows, packed with QUERY_BLOCK.
  */
 function multiplyFromDiagonal(
   out: usize, outStride: i32, a: usize, b: usize, first: i32, rows: i32, n: i32,
@@ -154,8 +154,8 @@ function backwardScratch(scratch: usize, length: i32, headWidth: i32, index: i32
 }
 
 /**
- * Rows p of scores, of which row i ends at key `first` + i, become probabilities up to the end of the group's keys, and
- * OF_ROWS their product with their gradient d.
+ * Turns scores p into probabilities; row i ends at key `first` + i, and later keys of the group become 0. OF_ROWS
+ * gets each row's Σ p ∘ d, d being their gradients.
  */
 function exponentials(
   p: usize, d: usize, stride: i32, totals: usize, rows: i32, first: i32, scale: f32,
@@ -203,8 +203,9 @@ function exponentials(
 }
 
 /**
- * The gradients of a group's scores, p ∘ (d − OF_ROWS) · scale, in two strips of `k` = keys, and transposed, as p is, in strips
- * of four keys from the group's first query on. Rows that are not there are packed as what lies there.
+ * Packs the score gradients of a group, p ∘ (d − OF_ROWS) · scale, in two strips of `k` = keys; and, transposed, like
+ * p, in strips of four keys, from the group's first query on. Missing rows are packed with whatever memory holds
+ * there.
  */
 function packGradients(
   panels: usize, pT: usize, dT: usize, p: usize, d: usize, stride: i32, keys: i32, scale: f32,

@@ -1,16 +1,14 @@
-/**
- * What both passes of attention say of a block of queries: how large it is, which keys its rows meet, how large the scratch is.
- */
+/** Shared by both passes of attention: the size of a block of queries, and helpers. */
 import { B_WIDTH } from "../floats/tile-f32";
 
-/** Rows that meet keys up to the same one: those of a tall tile of the f32 product, a divisor of QUERY_BLOCK. */
+/** Rows that are computed up to the same key: those of a tall tile of the f32 GEMM, a divisor of QUERY_BLOCK. */
 // @ts-ignore: decorator
 @inline export const GROUP: i32 = 8;
 /** Query rows of a block. */
 // @ts-ignore: decorator
 @inline export const QUERY_BLOCK: i32 = 64;
 
-/** A number for each row of a group, between the passes over its scores: f32 [GROUP]. */
+/** One number for each row of a group, kept between the passes over its scores: f32 [GROUP]. */
 // @ts-ignore: decorator
 @inline export const OF_ROWS: usize = memory.data(32, 16);
 

@@ -3,11 +3,11 @@
  *
  *   S = Q·Kᵀ/√hd, only keys up to the query;  P = softmax(S);  O = P·V
  *
- * Blocks of 64 query rows meet the keys up to the block's end, so the matrix [T, T] never exists. Within a block eight
- * rows and eight columns are the smallest part: what lies wholly above the diagonal is not computed.
- * One number a row is kept, logSumExp(S): from it the backward pass (attention-backward.ts) recomputes P.
+ * Blocks of 64 query rows are multiplied with the keys up to the block's end, so no [T, T] matrix is stored. Within a
+ * block, 8 × 8 parts entirely above the diagonal are skipped. One number per row is kept, logSumExp(S), from which
+ * the backward pass (attention-backward.ts) recomputes P.
  *
- * Products are the f32 GEMM's, on operands packed once a group where its heads share them.
+ * Products use the f32 GEMM, on operands packed once per group.
  */
 import { gemmPanels } from "../floats/gemm-f32";
 import { packF32 } from "../floats/pack-f32";
@@ -87,8 +87,8 @@ export function attentionForwardF32(
 }
 
 /**
- * Rows of scores, of which row i ends at key `first` + i, become e^(row · scale − its largest) up to the end of the group's
- * keys; OF_ROWS 1 over their sums, and `totals` log Σ e^(row · scale).
+ * Turns scores into e^(score · scale − the row's largest); row i ends at key `first` + i, and later keys of the group
+ * become 0. OF_ROWS gets 1 / (the row's sum), and `totals` log Σ e^(score · scale).
  */
 function exponentials(
   x: usize, stride: i32, totals: usize, rows: i32, first: i32, scale: f32,
@@ -110,7 +110,7 @@ function exponentials(
   for (let row = 0; row < rows; row++, x += bytes(stride), totals += 4) {
     fillRow(x, first + row + 1, first + GROUP, -Infinity);
     const end = x + rowBytes;
-    // pmax is one instruction; a NaN that it lets go still makes the sum NaN.
+    // pmax is one instruction; a NaN that it drops still makes the sum NaN.
     let maxima0 = v128.load(x);
     let maxima1 = v128.load(x, 16);
     for (let at = x + 32; at < end; at += 32) {
@@ -144,7 +144,10 @@ function exponentials(
   }
 }
 
-/** A group's rows times OF_ROWS, softmax, in two strips of `k`. Rows that are not there are packed as what lies there. */
+/**
+ * Packs a group's rows times OF_ROWS (the softmax) in two strips of `k`. Missing rows are packed with whatever memory
+ * holds there.
+ */
 function packShares(panels: usize, x: usize, stride: i32, k: i32): void {
   const rowBytes = bytes(stride);
   for (let strip: usize = 0; strip < 2; strip++) {

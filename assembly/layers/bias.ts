@@ -1,5 +1,5 @@
 /**
- * Every row of `out` becomes `bias`: what a linear layer's GEMM then adds its products to.
+ * Sets every row of `out` to `bias`, to which a linear layer's GEMM then adds its products.
  *
  * Shapes:   out f32 [rows, columns]; bias f32 [columns]
  */
@@ -25,7 +25,7 @@ export function biasBackwardF32(dBias: usize, dOut: usize, rows: i32, columns: i
   const whole = columns & ~3;
   let row = 0;
   if (whole == columns) {
-    // Four rows for one load and one store of the sums.
+    // Four rows per load and store of the sums.
     for (; row + 4 <= rows; row += 4, dOut += 3 * rowBytes) {
       for (const end = dOut + rowBytes; dOut < end; dOut += 16, dBias += 16) {
         let sum = f32x4.add(v128.load(dBias), v128.load(dOut));

@@ -4,7 +4,7 @@ import { biasBackwardF32 } from "./bias";
  * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t]
  *
  * Shapes:   out f32 [B, T, C]; tokens i32 [B, T]; tokenEmbedding f32 [V, C];
- *           positionEmbedding f32 [≥ T, C], or 0 where positions have none
+ *           positionEmbedding f32 [≥ T, C], or 0 for models without
  * Requires: every token in 0 … V − 1 (the model checks it)
  */
 export function embeddingForwardF32(

@@ -141,7 +141,7 @@ function geluSlope4(
   least: v128, perLn2: v128, round: v128, ln2High: v128, ln2Low: v128,
   p6: v128, p5: v128, p4: v128, p3: v128, p2: v128, p1: v128, one: v128,
 ): v128 {
-  // In this order of arguments a NaN goes through.
+  // In this order of arguments, a NaN is kept.
   const c = f32x4.pmin(f32x4.pmax(x, lowest), highest);
   const square = f32x4.mul(c, c);
   const z = f32x4.mul(c, f32x4.relaxed_madd(square, cubic, linear));

@@ -1,6 +1,6 @@
 import { loadPartial, storePartial, sumLanes } from "../simd/lanes";
 
-/** What GPT-2 adds to the variance. */
+/** GPT-2's epsilon, added to the variance. */
 // @ts-ignore: decorator
 @inline const EPSILON: f32 = 1e-5;
 

@@ -1,12 +1,12 @@
 /**
- * What Muon does to a matrix elementwise, before and after it is orthogonalized. Multiplications and
- * additions round one by one, never fused: the same on every machine.
+ * Muon's elementwise operations on a matrix, before and after it is orthogonalized. Multiplications and additions are
+ * never fused: the same bits on every machine.
  *
  * Source: Jordan et al., Muon (2024)
  */
 
 /**
- * Nesterov's momentum, in place, and the direction that follows from it.
+ * Nesterov momentum, in place, and the resulting direction.
  *
  *   m = momentum · m + gradient;  direction = gradient + momentum · m
  *
@@ -28,7 +28,7 @@ export function nesterovF32(
 }
 
 /**
- * Some columns of a matrix as a matrix of its own.
+ * Copies some columns of a matrix to a separate one.
  *
  * Shapes:   out f32 [rows, columns]; x f32, rows xStride elements apart
  * Requires: columns % 4 == 0
@@ -44,7 +44,7 @@ export function copyColumnsF32(out: usize, x: usize, xStride: i32, rows: i32, co
 }
 
 /**
- * out = a · out + b · x, in place, on some columns of a matrix.
+ * out = a · out + b · x, in place, for some columns of a matrix.
  *
  * Shapes:   out f32, rows outStride elements apart; x f32 [rows, columns]
  * Requires: columns % 4 == 0

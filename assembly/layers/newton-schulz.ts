@@ -1,19 +1,19 @@
 /**
- * What one step of Newton–Schulz's iteration needs beside its three products:
+ * One step of the Newton–Schulz iteration, except its three products:
  *
  *   A = X · Xᵀ;  X ← a · X + (b · A + c · A²) · X
  *
- * The closer X is to orthogonal, the more of A and of the polynomial lies on the diagonal. So the diagonal
- * stays in f32 and leaves the products, which then may have few bits: of A = A' + diag(d)
+ * The closer X is to orthogonal, the more of A and of the polynomial lies on the diagonal. So the diagonal is kept in
+ * f32, separate from the products, which can then use few bits: with A = A' + diag(d),
  *
- *   (A²)ij = (A'²)ij + (di + dj) · A'ij  outside of the diagonal,  (A'²)ii + di²  on it
+ *   (A²)ij = (A'²)ij + (di + dj) · A'ij  off the diagonal,  (A'²)ii + di²  on it
  *
- * and of the polynomial the diagonal becomes a factor of each row of X (`gemmOntoInt6`). Multiplications and
- * additions round one by one, never fused: the same on every machine.
+ * The diagonal of the polynomial becomes a factor of each row of X (`gemmOntoInt6`). Multiplications and additions
+ * are never fused: the same bits on every machine.
  */
 
 /**
- * Move the diagonal of `a` to `diagonal`; zeros stay.
+ * Moves the diagonal of `a` to `diagonal`, and replaces it with zeros.
  *
  * Shapes:   diagonal f32 [n]; a f32 [n, n]
  */
@@ -26,8 +26,8 @@ export function splitDiagonalF32(diagonal: usize, a: usize, n: i32): void {
 }
 
 /**
- * The polynomial of a matrix that was split: outside of the diagonal in place of `a`, and the diagonal,
- * with the factor that X itself has, in place of `diagonal`.
+ * The polynomial of a matrix whose diagonal was split off: off the diagonal in place of `a`; the diagonal, including
+ * the factor of X itself, in place of `diagonal`.
  *
  *   a'ij = b · aij + c · (squareij + (di + dj) · aij), a'ii = 0;  d'i = factor + b · di + c · (squareii + di²)
  *
@@ -51,7 +51,7 @@ export function newtonSchulzF32(
       v128.store(a + at, f32x4.add(f32x4.mul(bs, value), f32x4.mul(cs, squared)));
     }
   }
-  // Once no row needs the old diagonal any more; `a` and `square` now lie behind their last row.
+  // After all rows have used the old diagonal; `a` and `square` now point past their last row.
   const step = (<usize>n + 1) << 2;
   a -= <usize>n * rowBytes;
   square -= <usize>n * rowBytes;

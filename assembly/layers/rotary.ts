@@ -1,11 +1,11 @@
 /**
- * Rotary positions, in place: channels i and i + D / 2 of a head are a pair that is turned.
+ * Rotary position embedding, in place: rotates the pair of channels i and i + D / 2 of each head.
  *
  *   a ↦ a · cos − b · sin;  b ↦ b · cos + a · sin
  *
  * Shapes:   x f32 [tokens, heads, D], tokens `stride` apart; cosines, sines f32 [tokens, D / 2]
  * Requires: D even
- * Source:   Su et al., arXiv 2104.09864, in the order of channels that transformers has
+ * Source:   Su et al., arXiv 2104.09864, in the channel order of transformers
  */
 export function rotaryForwardF32(
   x: usize, cosines: usize, sines: usize, tokens: i32, heads: i32, headWidth: i32, stride: i32,
@@ -13,14 +13,14 @@ export function rotaryForwardF32(
   turn(x, cosines, sines, tokens, heads, headWidth, stride, 1);
 }
 
-/** A gradient is turned back: dX = the rotation's transpose · dOut, in place. Shapes as in the forward pass. */
+/** dX = the rotation's transpose · dOut, in place. Shapes as in the forward pass. */
 export function rotaryBackwardF32(
   dX: usize, cosines: usize, sines: usize, tokens: i32, heads: i32, headWidth: i32, stride: i32,
 ): void {
   turn(dX, cosines, sines, tokens, heads, headWidth, stride, -1);
 }
 
-/** By the angles, or against them: `direction` is 1 or −1. */
+/** Rotates by the angles (`direction` 1) or back (−1). */
 function turn(
   x: usize, cosines: usize, sines: usize, tokens: i32, heads: i32, headWidth: i32, stride: i32, direction: f32,
 ): void {

@@ -1,5 +1,5 @@
 /**
- * The gated layer of Llama, by multiplies and adds alone: the same bits on every machine.
+ * SwiGLU, the gated activation of Llama, without fused multiply-add: the same bits on every machine.
  *
  *   out = gate · σ(gate) · up
  *
@@ -8,9 +8,9 @@
 import { exp4 } from "../simd/exp";
 
 /**
- * Shapes:   out f32 [rows, width]; gate, up f32 [rows, width], rows `stride` apart; `out` may be one of them where
+ * Shapes:   out f32 [rows, width]; gate, up f32 [rows, width], rows `stride` apart; `out` may be one of them if
  *           stride = width
- * Special:  far below 0 a gate is shut: zeros
+ * Special:  very negative gates give 0
  */
 export function swigluForwardF32(
   out: usize, gate: usize, up: usize, rows: i32, width: i32, stride: i32,
@@ -78,13 +78,13 @@ export function swigluBackwardF32(
   }
 }
 
-/** σ(x). Far below 0 the divisor is infinite and the quotient a zero. Not inlined: the kernels have room for it once. */
+/** σ(x). For very negative x the divisor is infinite and the quotient 0. Not inlined, for code size. */
 function sigmoid4(x: v128): v128 {
   const one = f32x4.splat(1);
   return f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(x))));
 }
 
-/** The same of one value. */
+/** The same for one value. */
 // @ts-ignore: decorator
 @inline
 function sigmoid(x: f32): f32 {

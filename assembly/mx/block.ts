@@ -1,4 +1,4 @@
-/** What all MX formats of OCP MX v1.0 have in common: 32 elements that share a scale of E8M0. */
+/** Constants of all MX formats of OCP MX v1.0: 32 elements share an E8M0 scale. */
 
 /** Elements that share one scale. */
 // @ts-ignore: decorator

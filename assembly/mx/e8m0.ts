@@ -16,14 +16,14 @@ import { BLOCK_F32_BYTES, E8M0_NAN } from "./block";
 /** X = 2^(floor(log2 r) − emax), r = amax rounded to the elements' mantissa bits, halves up. */
 // @ts-ignore: decorator
 @inline export const SCALE_EVEN: i32 = 3;
-/** That of SCALE_RCEIL or half of it, whichever loses less by its squares (least-squares.ts). */
+/** The scale of SCALE_RCEIL or half of it, whichever has the smaller squared error (least-squares.ts). */
 // @ts-ignore: decorator
 @inline export const SCALE_MSE: i32 = 4;
 
 /**
- * What a rule adds to the bits of amax, so that their exponent is floor(log2 X) + emax: the carry out of
- * the mantissa is the rounding up. `maxMantissa` is the mantissa of max as f32 bits: of 1.5 for E2M1, of
- * 1.75 for the types of 8 bits; `mantissaBits` the elements' own.
+ * What a rule adds to the bits of amax, so that their exponent becomes floor(log2 X) + emax: a carry out of the
+ * mantissa rounds up. `maxMantissa` is the mantissa of max as f32 bits: of 1.5 for E2M1, of 1.75 for the 8-bit types;
+ * `mantissaBits` are the elements'.
  */
 // @ts-ignore: decorator
 @inline
@@ -51,7 +51,7 @@ export function chooseScales(
     const top1 = blockTop(input + BLOCK_F32_BYTES);
     const top2 = blockTop(input + 2 * BLOCK_F32_BYTES);
     const top3 = blockTop(input + 3 * BLOCK_F32_BYTES);
-    // The largest of each, one a lane: the two halves of a transposition.
+    // The largest of each block, one per lane: the two halves of a transposition.
     const top01 = i32x4.max_s(interleaveLow(top0, top1), interleaveHigh(top0, top1));
     const top23 = i32x4.max_s(interleaveLow(top2, top3), interleaveHigh(top2, top3));
     const top = i32x4.max_s(i64x2.shuffle(top01, top23, 0, 2), i64x2.shuffle(top01, top23, 1, 3));
@@ -67,7 +67,7 @@ export function chooseScales(
   }
 }
 
-/** Largest magnitude bits of one block, by lane. */
+/** Bits of one block's largest magnitude, by lane. */
 // @ts-ignore: decorator
 @inline
 function blockTop(input: usize): v128 {
@@ -96,7 +96,7 @@ function interleaveHigh(a: v128, b: v128): v128 {
   return i32x4.shuffle(a, b, 2, 6, 3, 7);
 }
 
-/** E8M0 bytes of blocks whose largest magnitudes have these bits, in i32 lanes. */
+/** E8M0 bytes of blocks from the bits of their largest magnitudes, in i32 lanes. */
 // @ts-ignore: decorator
 @inline
 function scaleBytes(top: v128, carry: i32, emax: i32, least: i32): v128 {

@@ -6,27 +6,27 @@ import { inverseScale } from "./e8m0";
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 // @ts-ignore: decorator
 @inline const EXPONENT: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
-/** f32 bits from one binade to the next. */
+/** Difference in f32 bits from one binade to the next. */
 // @ts-ignore: decorator
 @inline const ONE_BINADE: usize = memory.data<u32>([0x00800000, 0x00800000, 0x00800000, 0x00800000], 16);
 
 /**
- * Where half the scale of a block loses less, take it. `scales` are the least at which nothing clips
+ * Halves a block's scale if that reduces its squared error. `scales` are the smallest at which nothing clips
  * (SCALE_RCEIL), each R = 2^(byte − 127).
  *
- *   scales[b] −= 1 where Σ (u − q(u))² at R / 2 less that at R is below 0; u = prescale · |x|, q to nearest
+ *   scales[b] −= 1 if Σ (u − q(u))² at R / 2 less that at R is below 0; u = prescale · |x|, q to nearest
  *
- * No other power of two does better. At 2R the values are a part of those at R as far as any u reaches. At
- * R / 4 the largest u is off by more than max · R / 4 = 1.5 R, of MXFP4, and more of larger u, while what
- * the 31 others gain below that is at most (R / 4)² each, less than 2 R²; for 8 bits it is less still.
+ * No other power of two does better. The values at 2R that u can reach are a subset of those at R. At R / 4 the
+ * largest u is off by more than max · R / 4 = 1.5 R (MXFP4; by more for larger u), while the 31 others gain at most
+ * (R / 4)² each, less than 2 R²; for 8-bit elements they gain even less.
  *
- * Differences of squares, in units of R / 2, are summed in f32: in lane i those of elements i, i + 4, …,
- * i + 28 in order, and then lanes (0 + 2) + (1 + 3), so that every machine decides the same. Blocks of scale
- * 255 and of `least` stay.
+ * Differences of squares, in units of R / 2, are summed in f32: lane i has elements i, i + 4, …, i + 28 in order;
+ * then lanes (0 + 2) + (1 + 3), so that every machine decides the same. Blocks with scale 255 and `least` are not
+ * changed.
  *
  * Shapes:   scales u8 [blocks]; f32 [32 · blocks] from `input` to `end`
- * Types:    `leastNormal` and `stepRound` point at v128s: the least normal value, and what rounds to nearest
- *           when it is added to the bits of a binade; `max` is the largest value
+ * Types:    `leastNormal` and `stepRound` point at v128s: the smallest normal value, and the number that rounds to
+ *           nearest when it is added to the bits of a binade; `max` is the largest value
  */
 export function halveScales(
   scales: usize, input: usize, end: usize, least: i32, prescale: f32,
@@ -54,7 +54,7 @@ export function halveScales(
   }
 }
 
-/** What 4 f32 lose at half the scale less what they lose at it, in squares. */
+/** The squared errors of 4 f32 at half the scale, less those at the scale. */
 // @ts-ignore: decorator
 @inline
 function difference(

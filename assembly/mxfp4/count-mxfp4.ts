@@ -2,7 +2,7 @@ import { BLOCK_SIZE, E8M0_NAN } from "../mx/block";
 import { inverseScale } from "../mx/e8m0";
 
 /**
- * What quantizing `x` did to single elements, added to `out`.
+ * Adds counts of elements by what quantization did to them to `out`.
  *
  *   out += [elements over 6 · 2^(scale − 127) after the prescale,
  *           elements that were not zero and have code 0 (of either sign),

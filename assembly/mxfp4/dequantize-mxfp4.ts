@@ -28,7 +28,7 @@ export function dequantizeMxfp4(
     const second = i8x16.shuffle(
       even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31,
     );
-    // 2^-127 is subnormal: times `factor` it would round before an element has its say.
+    // 2^−127 is subnormal: multiplied by `factor` before the element, it would round.
     const by = scale == 0 ? scaleValue(0) : scaleValue(scale) * factor;
     dequantize16(out, first, f32x4.splat(by));
     dequantize16(out + 64, second, f32x4.splat(by));

@@ -5,7 +5,7 @@
  *   value   0  0.5  1  1.5  2  3  4  6
  */
 
-/** The values as bf16, which holds each of them exactly, −0 included: by code, high bytes, low bytes. */
+/** The values as bf16, which represents them exactly, −0 included: by code, high bytes, low bytes. */
 // @ts-ignore: decorator
 @inline const BF16_HIGH_BYTES: usize = memory.data<u8>([
   0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0,
@@ -14,10 +14,10 @@
 @inline const BF16_LOW_BYTES: usize = memory.data<u8>([
   0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0, 0x00, 0x00, 0x80, 0xc0, 0x00, 0x40, 0x80, 0xc0,
 ], 16);
-/** What lies below E2M1's step at a number of half-units: 0 below 4, 1 below 8, then 3. */
+/** Mask of the bits below E2M1's step, by number of half-units: 0 below 4, 1 below 8, then 3. */
 // @ts-ignore: decorator
 @inline export const BELOW_STEP: usize = memory.data<u8>([0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 0, 0, 0], 16);
-/** The code of a number of half-units, rounded down to E2M1's step. */
+/** The code by number of half-units, rounded down to E2M1's step. */
 // @ts-ignore: decorator
 @inline export const CODES: usize = memory.data<u8>([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7], 16);
 // @ts-ignore: decorator
@@ -31,8 +31,8 @@
 @inline const SIGN_OF_CODE: usize = memory.data<u32>([0x08080808, 0x08080808, 0x08080808, 0x08080808], 16);
 
 /**
- * table[index] of 16 bytes. Indices are below 16, for which the relaxed swizzle, one instruction, is
- * exact; Node 20 does not have it.
+ * table[index], a table of 16 bytes. For indices below 16 the relaxed swizzle, one instruction, is exact; Node 20
+ * does not have it.
  */
 // @ts-ignore: decorator
 @inline
@@ -55,7 +55,7 @@ export function bf16LowBytes(codes: v128): v128 {
   return lookUp(BF16_LOW_BYTES, codes);
 }
 
-/** Codes 0 … 15 and 16 … 31 of a block (i8 lanes) to its 16 bytes, the even index in the low nibble. */
+/** Packs codes 0 … 15 and 16 … 31 of a block (i8 lanes) to 16 bytes, the even index in the low nibble. */
 // @ts-ignore: decorator
 @inline
 export function packNibbles(first: v128, second: v128): v128 {

@@ -1,13 +1,12 @@
 /**
- * MXFP4 to nearest, and a factor of 8 bits for each segment of 64, which makes up for what rounding takes
- * away (EDEN). Of values that a random Hadamard transform has rotated, what is decoded is nearly unbiased, at
- * half the squared error of stochastic rounding, for 8 bits in 64 values.
+ * MXFP4 rounded to nearest, with an 8-bit factor per segment of 64 that compensates the shrinkage of rounding (EDEN).
+ * For values rotated by a random Hadamard transform, the decoded values are nearly unbiased, with half the squared
+ * error of stochastic rounding, for 8 bits per 64 values.
  *
- * The factor is ⟨x, x⟩ / ⟨x, Q(x)⟩, as in int6/pack-eden.ts. Every magnitude below 0.25 of its block's scale
- * becomes 0, one between may grow (0.25 to 0.5), and one in (6, 8) becomes 6; with the block's largest in
- * [4, 8), the factor lies between 0.79 and 1.38. It is written as (192 + code) / 256, from 0.75 to 1.746, and
- * which of two codes is drawn: so the mean of what is written is the factor, and a step of 1/256 adds less than
- * 4e-6 of the squared norm to the error, of which rounding has made 0.013.
+ * The factor is ⟨x, x⟩ / ⟨x, Q(x)⟩, as in int6/pack-eden.ts. Magnitudes below 0.25 of the block's scale become 0,
+ * those from 0.25 to 0.5 may grow, and those in (6, 8) become 6; with the block's largest in [4, 8), the factor lies
+ * between 0.79 and 1.38. It is stored as (192 + code) / 256, from 0.75 to 1.746, rounded stochastically, so that its
+ * mean is exact. A step of 1/256 adds less than 4e-6 of the squared norm to the error, against 0.013 from rounding.
  *
  * Source: Vargaftik et al., EDEN, arXiv 2108.08842
  */
@@ -21,7 +20,7 @@ import { quantizeNearestMxfp4 } from "./quantize-mxfp4";
 @inline const SEGMENT: i32 = 64;
 // @ts-ignore: decorator
 @inline const SEGMENT_F32_BYTES: usize = 256;
-/** What one segment was rounded to, as f32. */
+/** The rounded values of one segment, as f32. */
 // @ts-ignore: decorator
 @inline const ROUNDED: usize = memory.data(<i32>SEGMENT_F32_BYTES, 16);
 /** A code c means (LEAST + c) / ONE. */
@@ -31,12 +30,12 @@ import { quantizeNearestMxfp4 } from "./quantize-mxfp4";
 @inline const ONE: i32 = 256;
 
 /**
- * MXFP4 of `input` by Algorithm 1 (rule floor, ties to even), and the factor of each segment.
+ * Quantizes `input` to MXFP4 by Algorithm 1 (rule floor, ties to even), with the factor of each segment.
  *
  *   f          = ⟨x, x⟩ / ⟨x, Q(x)⟩ in f64: even elements summed in order, odd ones, then both
  *   factors[s] = floor(256 · f − 192 + r / 2^32), at least 0 and at most 255; r = noise(key, firstSegment + s)
  *
- * Special:  a segment that becomes zero, and one with a NaN or an infinity, has factor 1
+ * Special:  a segment that becomes zero, or has a NaN or an infinity, has factor 1
  * Shapes:   elements u8 [length / 2]; scales u8 [length / 32]; factors u8 [length / 64]; input f32 [length],
  *           16-byte aligned
  * Requires: length % 64 == 0

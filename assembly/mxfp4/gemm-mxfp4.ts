@@ -1,13 +1,13 @@
 /**
  * out = factor · a · bᵀ on MXFP4 panels, by exact integer products.
  *
- * Twice an E2M1 value is an integer of at most 12, so the 64 products of a group sum to an integer
- * that is exact however it is added up; mxfp4-dot.ts adds it.
+ * Twice an E2M1 value is an integer of at most 12, so the 64 products of a group have an exact integer sum in any
+ * order (mxfp4-dot.ts).
  *
- * A group's sum is exact, and so is its product with a power of two; only the additions across
- * groups round, always in order of k. A group whose blocks could not share a scale is added up in f64
- * and rounded to f32 once, which is the same. So the result does not depend on the form of the dot, on
- * how the machine multiplies and adds, or on the blocking.
+ * The product of a group's sum with a power of two is exact too; only the additions over groups round, always in
+ * order of k. A group whose blocks do not share a scale is summed in f64 and rounded to f32 once, which is
+ * equivalent. So the result depends neither on the form of the dot product, nor on fused multiply-add, nor on the
+ * blocking.
  */
 import { E8M0_NAN } from "../mx/block";
 import { multiplyAccumulating, multiplyPairwise, NONE, POWERS, turn } from "./mxfp4-dot";
@@ -26,12 +26,12 @@ import { startTile, storeTile, TILE_BYTES, tileAddress } from "./product-tile";
 @inline const DOTS: usize = memory.data(256, 16);
 
 /**
- * Multiply panels that `packMxfp4` wrote.
+ * Multiplies panels that `packMxfp4` wrote.
  *
  * A block of scale 255 makes its row or column NaN; magnitudes beyond f32 saturate to ±infinity or 0.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows, with the same k
- * Requires: k % 32 == 0; accumulating 0 or 1: which form of the dot is used, not what comes out
+ * Requires: k % 32 == 0; accumulating 0 or 1: the form of the dot product, which does not change the result
  * Source:   OCP MX v1.0 §6.1 (dot product of two MX vectors); Algorithm 3 of arXiv 2502.20586
  */
 export function gemmMxfp4(
@@ -67,7 +67,7 @@ export function gemmMxfp4(
   }
 }
 
-/** Whether the two blocks of a group have scales of their own, in a or in one of b's strips. */
+/** Whether the two blocks of a group have separate scales, in a or in one of b's strips. */
 // @ts-ignore: decorator
 @inline
 function isSplit(a: usize, b: usize): bool {
@@ -75,13 +75,13 @@ function isSplit(a: usize, b: usize): bool {
   return <bool>((load<i32>(a, A_SCALES) | ofB) & SPLIT);
 }
 
-/** Bits of the largest sum of a group: 64 · 24 · 24. */
+/** Bits of a group's largest sum, 64 · 24 · 24. */
 // @ts-ignore: decorator
 @inline const SUM_BITS: i32 = 16;
 
 /**
- * Whether some sum of two scales is not the exponent of a normal f32, or may take a group's sum beyond f32, or a
- * block holds a NaN.
+ * Whether some sum of two scale exponents is outside of normal f32, or may take a group's sum beyond f32, or a block
+ * holds a NaN.
  */
 function needsWideScales(a: usize, b: usize): bool {
   const low = lowest(a) + lowest(b) - B_SCALE_BIAS;
@@ -115,8 +115,8 @@ function addGroup(tile: usize, a: usize, b: usize, accumulating: i32): void {
 }
 
 /**
- * A group with any scales: its two blocks apart, added in f64. It holds their sum exactly, or one of them
- * is so much smaller that the other, which f32 holds too, is the sum in either.
+ * A group with any scales: its two blocks separately, added in f64. Their sum is exact in f64, or one is so much
+ * smaller that the rounded sum is the other one, in f64 as in f32.
  */
 function addSplitGroup(tile: usize, a: usize, b: usize, accumulating: i32): void {
   for (let block: usize = 0; block < 2; block++) {
@@ -152,11 +152,11 @@ function addSplitGroup(tile: usize, a: usize, b: usize, accumulating: i32): void
   }
 }
 
-/** The lower two dots times 2^(scale a + scale b − 256), in f64; NaN where a scale is 255. */
+/** The lower two dot products times 2^(scale a + scale b − 256), in f64; NaN if a scale is 255. */
 // @ts-ignore: decorator
 @inline
 function lowerProducts(dots: v128, scaleA: v128, scaleB: v128): v128 {
-  // 1023 is the bias of f64, which has all these powers.
+  // 1023 is the bias of f64, whose range includes all these powers.
   const exponent = i32x4.add(i32x4.add(scaleA, scaleB), i32x4.splat(1023 - 256));
   const power = i64x2.shl(i64x2.extend_low_i32x4_u(exponent), 52);
   const nan = i32x4.splat(E8M0_NAN);

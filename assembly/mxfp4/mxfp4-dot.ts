@@ -1,14 +1,14 @@
 /**
- * The integer dot products of one tile, 4 rows × 8 columns, in two forms that give the same. The numbers are
- * MXFP4's; int6-panel.ts has those of the other user.
+ * Integer dot products of one tile, 4 rows × 8 columns, in two forms with the same results. The bounds given are
+ * MXFP4's; int6-panel.ts has those of int6.
  *
- * Instead of broadcasting, a unit of a is rotated by one row three times against the same two units
- * of b: accumulator (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. The accumulators
- * start at −24 · Σa, which takes out the offset of b (mxfp4-panel.ts), in i16 lanes as the dot adds pairs.
+ * Instead of broadcasting, a unit of a is rotated by one row three times against the same two units of b: accumulator
+ * (t, j) holds, in lane l, row (l + t) mod 4 and column 4j + l. Accumulators start at −24 · Σa, which cancels the
+ * offset of b (mxfp4-panel.ts), in i16 lanes since the dot product adds pairs.
  */
 import { B_SCALES } from "./mxfp4-panel";
 
-/** 1 where one instruction multiplies, adds pairs and accumulates (AVX-VNNI, Arm dot product). */
+/** 1 if one instruction multiplies, adds pairs and accumulates (AVX-VNNI, Arm dot product). */
 export function accumulatesDots(): i32 {
   // Out of i7 range on purpose: with the two-step lowering the pair sums saturate at 32767.
   const operands = memory.data<i8>([127, -1]);
@@ -27,10 +27,10 @@ export function turn(v: v128): v128 {
   return i32x4.shuffle(v, v, 1, 2, 3, 0);
 }
 
-/** Scales of a group: none, the dot products are stored to `out`. With scales they are added to `out`. */
+/** Kinds of scales. NONE: the dot products are stored to `out`. Otherwise they are scaled and added to `out`. */
 // @ts-ignore: decorator
 @inline export const NONE: i32 = 0;
-/** Powers of two, whose product has the sum of their bits (mxfp4-panel.ts). */
+/** Powers of two, multiplied by adding their bits (mxfp4-panel.ts). */
 // @ts-ignore: decorator
 @inline export const POWERS: i32 = 1;
 /** Any f32 (int6-panel.ts). */
@@ -38,10 +38,11 @@ export function turn(v: v128): v128 {
 @inline export const NUMBERS: i32 = 2;
 
 /**
- * One strip of a times one pair of b, `units` units; with scales `out` is the tile, and `b` is a whole group.
+ * One strip of a times one pair of strips of b, over `units` units; with scales, `out` is the tile, and `b` points at
+ * a whole group.
  */
 
-/** Where the dot accumulates in i32 by itself. */
+/** For machines whose dot product accumulates in i32. */
 // @ts-ignore: decorator
 @inline
 export function multiplyAccumulating(
@@ -83,8 +84,8 @@ export function multiplyAccumulating(
 }
 
 /**
- * Where the dot ends in i16 pairs. A lane may wrap on the way, but ends at the sum of 32 products of a group, at
- * most 24 · 24 each, which fits (in int6, 31 · 31).
+ * For machines whose dot product leaves i16 pair sums. A lane may wrap in between, but its final value, a sum of 32
+ * products of at most 24 · 24 (in int6, 31 · 31), fits.
  */
 // @ts-ignore: decorator
 @inline
@@ -127,8 +128,8 @@ export function multiplyPairwise(
 }
 
 /**
- * Two vectors side by side: out += dots · scale a · scale b, or out = dots. What is loaded comes before what is stored,
- * so that V8 may take both as one vector of 256 bits.
+ * Two adjacent vectors: out += dots · scale a · scale b, or out = dots. Loads come before stores, so that V8 may
+ * merge both into one 256-bit vector.
  */
 // @ts-ignore: decorator
 @inline

@@ -1,9 +1,9 @@
 /**
- * Bring 64 k of up to 16 rows of an operand to a scratch, rotated or as they are.
+ * Copies 64 k of up to 16 rows of an operand to a scratch, rotated or unchanged.
  *
- * Lanes are 4 rows, vectors run along k. So the transform needs no shuffles, and an operand whose rows
- * are adjacent in memory (a transposed one) needs no transpose. Four strips of 4 rows go together: 64
- * bytes of each memory row, a whole cache line.
+ * Lanes are 4 rows, vectors run along k. So the transform needs no shuffles, and an operand whose rows are adjacent
+ * in memory (a transposed one) needs no transposition. Four strips of 4 rows are read together: 64 bytes of each
+ * memory row, a whole cache line.
  */
 import { butterfly8 } from "../floats/hadamard";
 import { GROUP, STRIP_ROWS, UNIT_BYTES } from "./mxfp4-panel";
@@ -12,13 +12,13 @@ import { transposeTile } from "../simd/transpose";
 /** Bytes of one strip's group in the scratch: 64 vectors. */
 // @ts-ignore: decorator
 @inline export const STRIP_BYTES: usize = 1024;
-/** Bytes of one block's 32 vectors there. */
+/** Bytes of one block's 32 vectors in the scratch. */
 // @ts-ignore: decorator
 @inline export const BLOCK_BYTES: usize = 512;
-/** Strips that go through the scratch together. */
+/** Strips in the scratch at a time. */
 // @ts-ignore: decorator
 @inline export const STRIPS: i32 = 4;
-/** Behind them, for each strip, its two blocks' largest magnitudes: the bits, by lane. */
+/** Offset of the bits of each block's largest magnitude, by lane, two blocks for each strip. */
 // @ts-ignore: decorator
 @inline export const TOPS: usize = 4096;
 // @ts-ignore: decorator
@@ -26,17 +26,20 @@ import { transposeTile } from "../simd/transpose";
 /** Bytes of the scratch: values and tops of four strips. */
 // @ts-ignore: decorator
 @inline export const GATHERED_BYTES: usize = 4224;
-/** The rotation leaves out its norm, 1/8 = 2^−3: whoever scales the values takes it along. */
+/** The rotation omits its norm, 1/8 = 2^−3, which is applied with the scale. */
 // @ts-ignore: decorator
 @inline const NORM_EXPONENT: i32 = 3;
-/** The bits of 2^−106: where a block's largest value is at least that, what the norm rounds does not count. */
+/**
+ * The bits of 2^−106: if a block's largest magnitude is at least that, values small enough to be rounded by the norm
+ * do not matter.
+ */
 // @ts-ignore: decorator
 @inline const LEAST_EXACT: i32 = 21 << 23;
 
 // @ts-ignore: decorator
 @inline export const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 
-/** `length` k of up to four strips to the scratch; rows past the last are zero. */
+/** Copies `length` k of up to four strips to the scratch; rows past the last are zero. */
 export function gather(
   scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32, length: i32,
   rowStride: i32, kStride: i32,
@@ -74,7 +77,7 @@ export function gather(
   }
 }
 
-/** Largest magnitude bits of 32 vectors, by lane. NaN sorts above infinity. */
+/** Bits of the largest magnitude in 32 vectors, by lane. NaN sorts above infinity. */
 // @ts-ignore: decorator
 @inline
 function blockTop(from: usize): v128 {
@@ -89,8 +92,9 @@ function blockTop(from: usize): v128 {
 }
 
 /**
- * Rows that are packed before the next 64 k. Where rows are adjacent, 1 KiB of each line of memory: lines lie
- * further apart than a processor fetches ahead, and often in the same sets of a cache, which would lose the rest.
+ * Rows that are packed before the next 64 k. If rows are adjacent, that is 1 KiB of each memory line: lines are
+ * further apart than a processor prefetches, and often map to the same cache sets, so the rest of a line would be
+ * evicted.
  */
 // @ts-ignore: decorator
 @inline
@@ -98,14 +102,14 @@ export function rowsTogether(rowStride: i32): i32 {
   return rowStride == 1 ? 256 : STRIPS * STRIP_ROWS;
 }
 
-/** How many of the strips from `row` have all their four rows. */
+/** How many of the strips from `row` on have all four rows. */
 // @ts-ignore: decorator
 @inline
 export function wholeStrips(row: i32, rows: i32, strips: i32): i32 {
   return min(strips, max(0, (rows - row) >> 2));
 }
 
-/** `length` k of a strip with fewer than four rows. */
+/** Copies `length` k of a strip with fewer than four rows. */
 function gatherEdge(
   to: usize, source: usize, first: i32, rows: i32, k0: i32, length: i32, rowBytes: usize,
   kBytes: usize,
@@ -120,8 +124,8 @@ function gatherEdge(
 }
 
 /**
- * 64 k of up to four strips to the scratch, as H · diag(signs) · x; gives back the exponent of what is
- * still to be divided out of them.
+ * Writes 64 k of up to four strips to the scratch as H · diag(signs) · x; returns the exponent of the norm by which
+ * they still have to be divided.
  */
 export function rotateGroup(
   scratch: usize, source: usize, row: i32, rows: i32, strips: i32, k0: i32,
@@ -155,7 +159,7 @@ export function rotateGroup(
 
 /** Signs, then strides 1, 2, 4, over vectors `kBytes` apart, each of four rows. */
 function rotateColumnStrips(scratch: usize, from: usize, kBytes: usize, strips: i32, signs: usize): void {
-  // Eight k of all strips before the next eight: a power-of-two stride maps them to one cache set.
+  // Eight k of all strips before the next eight, since a power-of-two stride maps them to one cache set.
   for (let i = 0; i < GROUP; i += 8) {
     let at = from + <usize>i * kBytes;
     let to = scratch + (<usize>i << 4);
@@ -174,7 +178,7 @@ function rotateColumnStrips(scratch: usize, from: usize, kBytes: usize, strips: 
   }
 }
 
-/** The same over 8 k that are adjacent in each of four rows `rowBytes` apart. */
+/** The same for 8 k that are adjacent in each of four rows, `rowBytes` apart. */
 // @ts-ignore: decorator
 @inline
 function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void {
@@ -206,8 +210,8 @@ function rotateRows(to: usize, from: usize, rowBytes: usize, sign: usize): void 
 }
 
 /**
- * Strides 8, 16, 32 in place, and the largest magnitudes of what comes out: butterfly8, but for what it
- * stores being still at hand.
+ * Strides 8, 16, 32 in place, and the largest magnitudes of the results: as butterfly8, but using the results while
+ * they are in registers.
  */
 function rotateRest(x: usize, tops: usize): void {
   const magnitude = v128.load(MAGNITUDE);
@@ -268,13 +272,13 @@ function rotateRest(x: usize, tops: usize): void {
 }
 
 /**
- * The exponent of the norm still to be taken out: NORM_EXPONENT, unless values are so small that the
- * norm may round them and that may count. Then it is taken out here, and 0 is left.
+ * The exponent of the norm that is still to be applied: NORM_EXPONENT; or 0 if values are so small that rounding by
+ * the norm may matter, in which case it is applied here.
  */
 function settleNorm(scratch: usize, strips: i32): i32 {
   const tops = scratch + TOPS;
   const topsEnd = tops + <usize>strips * TOPS_BYTES;
-  // One less, unsigned, a zero lies above all others.
+  // Minus one, unsigned, so that zeros become the largest value.
   const one = i32x4.splat(1);
   let least = i32x4.splat(-1);
   for (let at = tops; at < topsEnd; at += 16) least = i32x4.min_u(least, i32x4.sub(v128.load(at), one));

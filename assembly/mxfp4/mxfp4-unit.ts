@@ -1,6 +1,6 @@
 /**
- * Round four vectors along k of four rows to one unit of a panel: 16 integers, 2 · E2M1. The bytes of a
- * 32-bit lane are its row's k 0, 2, 1, 3.
+ * Rounds four vectors along k, of four rows, to one unit of a panel: 16 integers, 2 · E2M1. The bytes of a 32-bit
+ * lane are its row's k 0, 2, 1, 3.
  */
 import { BELOW_STEP, lookUp } from "./e2m1";
 import { keyed, mixed } from "../random/noise";
@@ -28,13 +28,16 @@ import { keyed, mixed } from "../random/noise";
 @inline const MINUS_SIX_F32: usize = memory.data<f32>([-6, -6, -6, -6], 16);
 // @ts-ignore: decorator
 @inline const EXPONENT_BITS: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
-/** The bits of 1.5 · 2^22 less those of 1. */
+/** The bits of 1.5 · 2^22 minus those of 1. */
 // @ts-ignore: decorator
 @inline const STEP_ROUND: usize = memory.data<u32>([0x0b400000, 0x0b400000, 0x0b400000, 0x0b400000], 16);
 // @ts-ignore: decorator
 @inline const DITHER_MASK: usize = memory.data<u32>([0x07ff07ff, 0x07ff07ff, 0x07ff07ff, 0x07ff07ff], 16);
 
-/** Bytes of the lower half and of the upper in turn: a shuffle's constant V8 would rebuild, in four instructions. */
+/**
+ * Interleaves the bytes of the lower and upper half. In memory: V8 would rebuild a shuffle's constant with four
+ * instructions.
+ */
 // @ts-ignore: decorator
 @inline const ALTERNATING: usize = memory.data<u8>([0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15], 16);
 
@@ -43,15 +46,15 @@ import { keyed, mixed } from "../random/noise";
 @inline export const NOISE_BYTES: usize = 256;
 
 /**
- * Noise of `blocks` blocks of 32 k, `pairs` the first pair of each of four rows, multiples of 16. Apart from the
- * rounding, and well before it: the chain of the hash is long, and the machine looks only so far ahead.
+ * Writes the noise of `blocks` blocks of 32 k; `pairs` is the first pair of each of four rows, a multiple of 16. Done
+ * well before the rounding, because the hash is a long dependency chain, and processors look only so far ahead.
  */
 // @ts-ignore: decorator
 @inline
 export function drawUnitNoise(out: usize, blocks: i32, key0: v128, key1: v128, pairs: v128): void {
   const one = v128.load(ONES);
   for (; blocks > 0; blocks--) {
-    // The 16 pairs of a block differ in bits that the first of them has not set.
+    // The 16 pairs of a block differ only in the low four bits, which are 0 in the first.
     const first = keyed(key0, pairs);
     let pair = i32x4.splat(0);
     for (const end = out + NOISE_BYTES; out < end; out += 16) {
@@ -62,7 +65,10 @@ export function drawUnitNoise(out: usize, blocks: i32, key0: v128, key1: v128, p
   }
 }
 
-/** Stochastically, 2 · E2M1; |x · factor| is below 6. docs/randomness.md, on two pairs of k at once. */
+/**
+ * Rounds stochastically to 2 · E2M1; |x · factor| is below 6. The recipe of docs/randomness.md, on two pairs of k at
+ * once.
+ */
 // @ts-ignore: decorator
 @inline
 export function stochasticUnit(from: usize, factor: v128, noise: usize): v128 {
@@ -70,12 +76,15 @@ export function stochasticUnit(from: usize, factor: v128, noise: usize): v128 {
   const grid01 = roundPair(v128.load(from), v128.load(from, 16), factor, round);
   const grid23 = roundPair(v128.load(from, 32), v128.load(from, 48), factor, round);
   const magnitude = halfUnits(i16x8.abs(grid01), i16x8.abs(grid23), noise);
-  // To bytes they may saturate: what is asked is the sign.
+  // Narrowing may saturate, which keeps the sign.
   const negative = i8x16.lt_s(i8x16.narrow_i16x8_s(grid01, grid23), i8x16.splat(0));
   return interleaveHalves(i8x16.sub(v128.xor(magnitude, negative), negative));
 }
 
-/** Magnitudes on the dither grid, k 0, 1 and k 2, 3, to half-units of E2M1: the bytes of both, one behind the other. */
+/**
+ * Rounds magnitudes on the dither grid (k 0, 1 and k 2, 3) to half-units of E2M1; the bytes of the first, then of the
+ * second.
+ */
 // @ts-ignore: decorator
 @inline
 function halfUnits(grid01: v128, grid23: v128, noise: usize): v128 {
@@ -90,7 +99,7 @@ function halfUnits(grid01: v128, grid23: v128, noise: usize): v128 {
   return v128.andnot(i8x16.add(halves, v128.and(coarse, fine)), fine);
 }
 
-/** Bytes of the lower half and of the upper alternating. */
+/** Interleaves the bytes of the lower and upper half. */
 // @ts-ignore: decorator
 @inline
 function interleaveHalves(v: v128): v128 {
@@ -98,8 +107,8 @@ function interleaveHalves(v: v128): v128 {
 }
 
 /**
- * i16 lanes that a byte holds, of both alternating. By narrowing, since a select of bytes is three instructions inside of
- * Intel's cores.
+ * Interleaves i16 lanes that fit bytes. By narrowing, since selecting bytes takes three instructions on Intel's
+ * cores.
  */
 // @ts-ignore: decorator
 @inline
@@ -107,7 +116,7 @@ function interleaveBytes(even: v128, odd: v128): v128 {
   return interleaveHalves(i8x16.narrow_i16x8_s(even, odd));
 }
 
-/** x · factor of two vectors, to the nearest of the steps that `round` leaves: i16 lanes x0, x1 alternating. */
+/** x · factor of two vectors, rounded to the step that `round` leaves: i16 lanes x0, x1 alternating. */
 // @ts-ignore: decorator
 @inline
 function roundPair(x0: v128, x1: v128, factor: v128, round: v128): v128 {
@@ -117,7 +126,7 @@ function roundPair(x0: v128, x1: v128, factor: v128, round: v128): v128 {
   );
 }
 
-/** The low 16 bits of each 32-bit lane, those of a and b alternating. */
+/** The low 16 bits of each 32-bit lane, of a and b alternating. */
 // @ts-ignore: decorator
 @inline
 function lowHalves(a: v128, b: v128): v128 {
@@ -125,7 +134,7 @@ function lowHalves(a: v128, b: v128): v128 {
 }
 
 /**
- * Four vectors, `stride` bytes apart, times `factor`, to the nearest integers, ties to even: the bytes of a 32-bit lane
+ * Four vectors, `stride` bytes apart, times `factor`, to nearest integers, ties to even. The bytes of a 32-bit lane
  * are those of vectors 0, 2, 1, 3.
  */
 // @ts-ignore: decorator
@@ -137,7 +146,7 @@ export function integerUnit(from: usize, stride: usize, factor: v128): v128 {
   return interleaveBytes(integers01, integers23);
 }
 
-/** To nearest, ties to even, 2 · E2M1. */
+/** Rounds to 2 · E2M1, nearest-even. */
 // @ts-ignore: decorator
 @inline
 export function nearestUnit(from: usize, factor: v128): v128 {
@@ -149,7 +158,7 @@ export function nearestUnit(from: usize, factor: v128): v128 {
   );
 }
 
-/** Four vectors of E2M1 values along k, doubled, to integers. */
+/** Converts four vectors of E2M1 values along k to integers, doubled. */
 // @ts-ignore: decorator
 @inline
 export function unitOf(q0: v128, q1: v128, q2: v128, q3: v128): v128 {
@@ -161,17 +170,16 @@ export function unitOf(q0: v128, q1: v128, q2: v128, q3: v128): v128 {
 }
 
 /**
- * The nearest E2M1 values. E2M1's step is 1/2 below 2, 1 below 4, then 2; a value that rounds up to 2 or 4 is
- * the same from either side. To round to a step, ties to even, is to add and take away a number whose
- * last bit is the step.
+ * The nearest E2M1 values. E2M1's step is 1/2 below 2, 1 below 4, then 2; rounding up to 2 or 4 gives the same from
+ * either side. To round to a step, ties to even, add and subtract a number whose last bit is the step.
  */
 // @ts-ignore: decorator
 @inline
 export function nearestE2M1(v: v128): v128 {
-  // 1.5 · 2^22 with the exponent of the magnitude, of 1 below 2.
+  // 1.5 · 2^22 times the magnitude's power of two, at least 1.
   const exponent = i32x4.max_s(v128.and(v, v128.load(EXPONENT_BITS)), v128.load(ONE_F32));
   const round = i32x4.add(exponent, v128.load(STEP_ROUND));
   const rounded = f32x4.sub(f32x4.add(v, round), round);
-  // pmin and pmax are one instruction; min and max, which care for −0 and NaN, are several.
+  // pmin and pmax are one instruction; min and max, which handle −0 and NaN, are several.
   return f32x4.pmax(f32x4.pmin(rounded, v128.load(SIX_F32)), v128.load(MINUS_SIX_F32));
 }

@@ -1,8 +1,8 @@
 /**
- * Quantize one operand of an MXFP4 GEMM straight into its panel: rotate (RHT), choose scales, round.
+ * Quantizes one operand of an MXFP4 GEMM into its panel: rotates (RHT), chooses scales, rounds.
  *
- * 64 k of four strips at a time: mxfp4-gather.ts brings them to a scratch, here each block gets its
- * scale, and mxfp4-unit.ts rounds.
+ * 64 k of four strips at a time: mxfp4-gather.ts copies them to a scratch, this file computes the scales, and
+ * mxfp4-unit.ts rounds.
  */
 import { E8M0_BIAS, E8M0_NAN } from "../mx/block";
 import { E2M1_EMAX } from "./constants";
@@ -29,16 +29,16 @@ import { drawUnitNoise, nearestUnit, NOISE_BYTES, ONES, stochasticUnit } from ".
 @inline const INFINITY_BITS: i32 = 0x7f800000;
 
 /**
- * Quantize `source` into `panel`, for `gemmMxfp4`.
+ * Quantizes `source` into `panel`, for `gemmMxfp4`.
  *
- * Scale rule floor. Stochastic and prescaled by 3/4 it is Algorithm 2, neither of them Algorithm 1, to
- * nearest, ties to even. With signs: RHT of each 64 along k first. The values are
- * those of `hadamardF32` and `quantize…Mxfp4` on the same row; missing rows are zero.
+ * Scale rule floor. Stochastic with prescale 3/4 is Algorithm 2; neither is Algorithm 1, nearest-even. With signs,
+ * RHT of each 64 along k first. The values are those of `hadamardF32` and `quantize…Mxfp4` on the same row; missing
+ * rows are zero.
  *
  * Shapes:   panel as in mxfp4-panel.ts, for `rows` rounded up to 4 (side 0, a) or 8 (side 1, b);
  *           source f32, element (row, k) at row · rowStride + k · kStride; one stride is 1;
  *           signs f32 [64] or 0; scratch 4736 bytes, 16-byte aligned
- * Requires: k % 32 == 0, and k % 64 == 0 with signs; prescaled where stochastic
+ * Requires: k % 32 == 0, and k % 64 == 0 with signs; prescaled if stochastic
  * Random:   element (row, k) takes half of noise(key, (row · K + k) / 2): docs/randomness.md
  * Source:   Algorithms 1, 2 and 3 of arXiv 2502.20586
  */
@@ -94,7 +94,7 @@ function rowCounters(first: i32, k: i32): v128 {
   return i32x4.add(i32x4.splat(first * half), i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(half)));
 }
 
-/** One group of a strip: 16 units, of a where their sums start, and the scales of its two blocks. */
+/** Writes one group of a strip: 16 units, the initial sums (for side a), and the scales of both blocks. */
 // @ts-ignore: decorator
 @inline
 function packGroup(
@@ -120,7 +120,7 @@ function packGroup(
   }
 }
 
-/** The scale words of a block, SPLIT where the strip's two blocks do not share theirs. */
+/** The scale words of a block, with SPLIT if the strip's two blocks do not share their scales. */
 // @ts-ignore: decorator
 @inline
 function scaleWords(own: v128, shared: v128, bias: i32): v128 {
@@ -134,7 +134,7 @@ function scaleWords(own: v128, shared: v128, bias: i32): v128 {
 @inline const CHOSEN: usize = memory.data(32, 16);
 
 /**
- * Scale bytes of both blocks, rule floor, to CHOSEN, and the header's range widened by them. A zero
+ * Writes the scale bytes of both blocks, by rule floor, to CHOSEN, and widens the header's range by them. A zero
  * block takes the other's scale, and 127 if both are zero: its products are zero at any scale.
  */
 // @ts-ignore: decorator
@@ -144,7 +144,7 @@ function chooseScales(tops: usize, normExponent: i32, header: usize): void {
   const top1 = v128.load(tops, 16);
   let scale0 = floorScale(top0, normExponent);
   let scale1 = floorScale(top1, normExponent);
-  // One less, unsigned, a zero lies above all that is finite.
+  // Minus one, unsigned, so that zeros are above everything finite.
   const one = v128.load(ONES);
   const most = i32x4.max_u(i32x4.sub(top0, one), i32x4.sub(top1, one));
   if (v128.any_true(i32x4.ge_u(most, i32x4.splat(INFINITY_BITS - 1)))) {
@@ -161,7 +161,7 @@ function chooseScales(tops: usize, normExponent: i32, header: usize): void {
   v128.store(CHOSEN, scale1, 16);
 }
 
-/** The smaller scale of each row, if all rows' two scales are within one; else 255, above any. */
+/** The smaller scale of each row, if the two scales of every row differ by at most one; otherwise 255, above any. */
 // @ts-ignore: decorator
 @inline
 function sharedScales(): v128 {
@@ -172,7 +172,10 @@ function sharedScales(): v128 {
   return isShared ? i32x4.min_s(scale0, scale1) : i32x4.splat(E8M0_NAN);
 }
 
-/** Scale bytes, rule floor, of blocks whose largest magnitudes have these bits and are finite, times 2^−normExponent. */
+/**
+ * Scale bytes by rule floor, from the bits of the blocks' largest magnitudes, which are finite and still lack the
+ * factor 2^−normExponent.
+ */
 // @ts-ignore: decorator
 @inline
 function floorScale(top: v128, normExponent: i32): v128 {
@@ -180,7 +183,7 @@ function floorScale(top: v128, normExponent: i32): v128 {
   return i32x4.max_s(i32x4.sub(exponent, i32x4.splat(E2M1_EMAX + normExponent)), i32x4.splat(0));
 }
 
-/** `scale`, or 127 of zeros, or 255 of what is not finite. */
+/** `scale`; 127 for zeros; 255 for blocks that are not finite. */
 // @ts-ignore: decorator
 @inline
 function unusualScale(top: v128, scale: v128, isZero: v128): v128 {
@@ -190,8 +193,8 @@ function unusualScale(top: v128, scale: v128, isZero: v128): v128 {
 }
 
 /**
- * The 8 units of one block, `stride` bytes apart, plus `offsets`; gives back the sums of each row's
- * integers (before the offsets), in two i16 lanes a row. Rows whose own scale is above the shared one are doubled.
+ * Writes the 8 units of one block, `stride` bytes apart, plus `offsets`; returns the sums of each row's integers
+ * (before the offsets), in two i16 lanes per row. Rows whose own scale is above the shared one are doubled.
  */
 // @ts-ignore: decorator
 @inline
@@ -200,7 +203,7 @@ function quantizeBlock(
   prescaled: i32, stochastic: i32, noise: usize,
 ): v128 {
   const doubled = i32x4.gt_s(own, shared);
-  // 2^(127 − scale), less the norm; of a NaN block, whose elements do not matter, any.
+  // 2^(127 − scale), without the norm; any value for a NaN block, whose elements do not matter.
   const exponent = i32x4.max_s(i32x4.sub(i32x4.splat(254 - normExponent), own), i32x4.splat(2));
   // 3/4 of it: 1.5 · 2^−1
   const factor = prescaled
@@ -225,7 +228,7 @@ function quantizeBlock(
   return i16x8.add(pairs, v128.and(pairs, doubled));
 }
 
-/** One unit, some of its rows doubled, plus the offsets, to `out`. */
+/** Stores one unit to `out`, with some rows doubled, plus the offsets. */
 // @ts-ignore: decorator
 @inline
 function storeUnit(out: usize, codes: v128, doubled: v128, offsets: v128): void {

@@ -1,6 +1,6 @@
 /**
- * The sums of one tile of an integer product, 4 rows × 8 columns: f32 [4, 2, 4], by turn t, strip j and lane, as
- * mxfp4-dot.ts adds to them. In memory, since the dot's accumulators take the registers.
+ * The sums of one tile of an integer GEMM, 4 rows × 8 columns: f32 [4, 2, 4], by turn t, strip j and lane, as in
+ * mxfp4-dot.ts. In memory, since the dot product's accumulators take the registers.
  */
 
 // @ts-ignore: decorator
@@ -9,13 +9,13 @@
 @inline const ORIGIN: usize = memory.data<u32>([0]);
 // @ts-ignore: decorator
 @inline export const TILE_BYTES: usize = 128;
-/** Of a row of the tile once it is put back in rows. */
+/** Bytes of a row of the tile after `storeRows`. */
 // @ts-ignore: decorator
 @inline const TILE_ROW_BYTES: usize = 32;
 
 /**
- * TILE, as an address that no compiler knows. V8 (13.6) takes vectors side by side as one of 256 bits only where
- * their addresses are one base and two offsets; of two constants it may take the wrong one.
+ * TILE, as an address unknown at compile time. V8 (13.6) only merges adjacent vectors to 256 bits if their addresses
+ * are one base and two offsets; of two constants it may take the wrong one.
  */
 // @ts-ignore: decorator
 @inline
@@ -23,7 +23,7 @@ export function tileAddress(): usize {
   return TILE + load<usize>(ORIGIN);
 }
 
-/** All rows begin at `start0`, `start1`: a lane of a tile is one column, whatever the turn. */
+/** Initializes all rows with `start0`, `start1`: in every turn, a lane of the tile is the same column. */
 // @ts-ignore: decorator
 @inline
 export function startTile(tile: usize, start0: v128, start1: v128): void {
@@ -37,14 +37,14 @@ export function startTile(tile: usize, start0: v128, start1: v128): void {
   v128.store(tile, start1, 112);
 }
 
-/** The tile times the factor to row i, column j of out [m, n], as far as it lies inside. */
+/** Stores the tile times the factor at row i, column j of out [m, n], as far as it lies inside. */
 export function storeTile(tile: usize, out: usize, i: i32, j: i32, m: i32, n: i32, factor: f32): void {
   const to = out + ((<usize>i * <usize>n + <usize>j) << 2);
   if (i + 4 <= m && j + 8 <= n) storeRows(tile, to, <usize>n << 2, factor);
   else storeEdge(tile, to, min(4, m - i), min(8, n - j), n, factor);
 }
 
-/** The tile's diagonals back in rows, times the factor. `to` may be the tile itself. */
+/** Stores the tile's diagonals as rows, times the factor. `to` may be the tile itself. */
 // @ts-ignore: decorator
 @inline
 function storeRows(tile: usize, to: usize, rowBytes: usize, factor: f32): void {
@@ -61,7 +61,7 @@ function storeRows(tile: usize, to: usize, rowBytes: usize, factor: f32): void {
   }
 }
 
-/** A tile that hangs over the edge of `out`. */
+/** A tile that extends over the edge of `out`. */
 function storeEdge(tile: usize, to: usize, rows: i32, columns: i32, n: i32, factor: f32): void {
   storeRows(tile, tile, TILE_ROW_BYTES, factor);
   for (let row = 0; row < rows; row++) {

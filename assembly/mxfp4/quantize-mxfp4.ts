@@ -15,16 +15,16 @@ import { BELOW_STEP, CODES, lookUp, packNibbles, signBits } from "./e2m1";
 @inline const EXPONENT: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
 // @ts-ignore: decorator
 @inline const ONE_F32: usize = memory.data<f32>([1, 1, 1, 1], 16);
-/** The bits of 1.5 · 2^22 less those of 1. */
+/** The bits of 1.5 · 2^22 minus those of 1. */
 // @ts-ignore: decorator
 @inline const STEP_ROUND: usize = memory.data<u32>([0x0b400000, 0x0b400000, 0x0b400000, 0x0b400000], 16);
-/** The exponent of 4: to multiply by 1/4 is to take it away. */
+/** Two steps of the exponent: subtracting it multiplies by 1/4. */
 // @ts-ignore: decorator
 @inline const TWO_BINADES: usize = memory.data<u32>([0x01000000, 0x01000000, 0x01000000, 0x01000000], 16);
 /** 64 for the low half of a 32-bit lane, 1 for the high one. */
 // @ts-ignore: decorator
 @inline const STEP_WEIGHTS: usize = memory.data<u32>([0x00010040, 0x00010040, 0x00010040, 0x00010040], 16);
-/** What lifts 64 · (299 + 7) to the last 64 below 2^16, where more saturates. */
+/** Raises 64 · (299 + 7) to the last multiple of 64 below 2^16, so that larger values saturate. */
 // @ts-ignore: decorator
 @inline const STEP_LIFT: usize = memory.data<u32>([0xb340b340, 0xb340b340, 0xb340b340, 0xb340b340], 16);
 // @ts-ignore: decorator
@@ -79,7 +79,7 @@ export function quantizeNearestMxfp4(
   else nearest(elements, scales, input, length, ties, scaleRule, prescale, leastScale);
 }
 
-/** One copy of the loop for ties to even, which is a constant in it, and one for the other ways. */
+/** Inlined twice: for ties to even, as a constant, and for the other modes. */
 // @ts-ignore: decorator
 @inline
 function nearest(
@@ -87,7 +87,7 @@ function nearest(
   ties: i32, scaleRule: i32, prescale: f32, leastScale: i32,
 ): void {
   const isMse = scaleRule == SCALE_MSE;
-  // 3/4 of what is up to 8 is up to 6.
+  // 3/4 of a value up to 8 is at most 6.
   const isPrescaled = isMse && prescale != 1;
   const carry = scaleCarry(isPrescaled ? SCALE_CEIL : scaleRule, MAX_MANTISSA, 1);
   const emax = isPrescaled ? E2M1_EMAX + 1 : E2M1_EMAX;
@@ -127,7 +127,7 @@ function nearest16(input: usize, factor: v128, ties: i32): v128 {
   return v128.or(magnitudes, v128.andnot(signs, i8x16.eq(magnitudes, i8x16.splat(0))));
 }
 
-/** Magnitude codes less 8 of 8 f32, in i16 lanes; codes over 7 become 7. */
+/** Magnitude codes minus 8 of 8 f32, in i16 lanes; codes over 7 become 7. */
 // @ts-ignore: decorator
 @inline
 function nearest8(a: v128, b: v128, factor: v128, ties: i32): v128 {
@@ -236,7 +236,7 @@ function stochastic16(input: usize, factor: v128, noise: usize): v128 {
   // Bits 11 and 12 of each 16 bits of noise, and others that `fine` masks.
   const coarse = i8x16.narrow_i16x8_s(i16x8.shr_u(noiseLow, 11), i16x8.shr_u(noiseHigh, 11));
 
-  // E2M1's step is 1 half-unit below 2, 2 below 4, then 4: `fine` is what lies below the step.
+  // E2M1's step is 1 half-unit below 2, 2 below 4, then 4; `fine` masks the bits below the step.
   const fine = lookUp(BELOW_STEP, halves);
   const codes = lookUp(CODES, i8x16.add(halves, v128.and(coarse, fine)));
   return v128.or(
@@ -257,7 +257,7 @@ function grid8(a: v128, b: v128, factor: v128): v128 {
   return i16x8.abs(grid); // −2^15 becomes 2^15
 }
 
-/** Grid steps to half-units, the low 11 bits of noise deciding what a remainder becomes. */
+/** Rounds grid steps to half-units stochastically, with the low 11 bits of noise. */
 // @ts-ignore: decorator
 @inline
 function ditherToHalves(grid: v128, random: v128): v128 {

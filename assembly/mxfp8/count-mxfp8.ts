@@ -3,7 +3,7 @@ import { inverseScale } from "../mx/e8m0";
 import { largest } from "./float8";
 
 /**
- * What quantizing `x` did to single elements, added to `out`.
+ * Adds counts of elements by what quantization did to them to `out`.
  *
  *   out += [elements over max · 2^(scale − 127), max 448 of E4M3 or 57344 of E5M2,
  *           elements that were not zero and have code 0 (of either sign),

@@ -2,7 +2,7 @@ import { BLOCK_F32_BYTES, BLOCK_SIZE } from "../mx/block";
 import { scaleValue } from "../mx/e8m0";
 import { BIAS, E5M2, float8Table, LEAST_NORMAL, mantissaBits, MAX_SHIFTED } from "./float8";
 
-/** Constants of the inner loop, in memory as those of the tables are. */
+/** Constants of the inner loop, in memory for the reason given in float8.ts. */
 // @ts-ignore: decorator
 @inline const SIGN: usize = memory.data<u32>([0x80000000, 0x80000000, 0x80000000, 0x80000000], 16);
 // @ts-ignore: decorator
@@ -19,7 +19,7 @@ import { BIAS, E5M2, float8Table, LEAST_NORMAL, mantissaBits, MAX_SHIFTED } from
  *
  *   out = E4M3 or E5M2 value · 2^(scale − 127)        scale 255 gives NaN; −0 stays −0
  *
- * Exact, but for what exceeds f32: an infinity.
+ * Exact, except that values beyond f32 become infinities.
  *
  * Shapes:   out f32 [length], 16-byte aligned; elements u8 [length]; scales u8 [length / 32]
  * Requires: length % 32 == 0; element 0 (E4M3) or 1 (E5M2)
@@ -60,7 +60,7 @@ function decode16(out: usize, codes: v128, scale: v128, table: usize, shift: i32
 function decode4(codes: v128, table: usize, shift: i32): v128 {
   const magnitude = i32x4.shl(v128.and(codes, v128.load(MAGNITUDE_CODE)), shift);
   const normal = i32x4.add(magnitude, v128.load(table, BIAS));
-  // A subnormal is the least normal value with its mantissa, less that value.
+  // A subnormal is the smallest normal value with its mantissa, minus that value.
   const least = v128.load(table, LEAST_NORMAL);
   const subnormal = f32x4.sub(i32x4.add(magnitude, least), least);
   const isSubnormal = i32x4.lt_s(magnitude, v128.load(ONE_BINADE));

@@ -5,8 +5,8 @@
  *   E4M3   1 + 4 + 3     7  2^−6          448 = 1.75 · 2^8       0x7f NaN; no infinity
  *   E5M2   1 + 5 + 2    15  2^−14         57344 = 1.75 · 2^15    0x7c infinity, 0x7d … 0x7f NaN
  *
- * The kernels are the same for both but for numbers, which stand in a table of each: v128 in memory, at
- * the offsets below. V8 rebuilds a v128 constant from immediates at each use, and a load is cheaper.
+ * The kernels for both differ only in constants, which are in one table each: v128 in memory, at the offsets below.
+ * (V8 rebuilds a v128 constant from immediates at each use, and a load is cheaper.)
  */
 // @ts-ignore: decorator
 @inline export const E4M3: i32 = 0;
@@ -20,34 +20,40 @@
 /** Offsets in a table. The least normal value, f32. */
 // @ts-ignore: decorator
 @inline export const LEAST_NORMAL: usize = 0;
-/** The bits of 1.5 · 2^(23 − mantissa bits) less those of 1: what rounds to nearest, from a binade. */
+/**
+ * The bits of 1.5 · 2^(23 − mantissa bits) minus those of 1: added to a binade's bits, a number that rounds to
+ * nearest.
+ */
 // @ts-ignore: decorator
 @inline export const STEP_ROUND: usize = 16;
-/** What is to take off a binade's bits for half of its step. */
+/** Subtracted from a binade's bits, gives half of its step. */
 // @ts-ignore: decorator
 @inline export const HALF_STEP: usize = 32;
 /** i16: 32 for the low half of a 32-bit lane; for the high half 2^(mantissa bits − 2). */
 // @ts-ignore: decorator
 @inline export const CODE_WEIGHTS: usize = 48;
-/** i16: what the sum of both is above the code. */
+/** i16: the excess of that weighted sum over the code. */
 // @ts-ignore: decorator
 @inline export const CODE_BASE: usize = 64;
 /** i8: the code of the largest finite value. */
 // @ts-ignore: decorator
 @inline export const MAX_CODE: usize = 80;
-/** The bits of 1.5 · 2^(7 − mantissa bits) less those of 1: what rounds to 2^−16 of a step. */
+/**
+ * The bits of 1.5 · 2^(7 − mantissa bits) minus those of 1: added to a binade's bits, a number that rounds to 2^−16
+ * of a step.
+ */
 // @ts-ignore: decorator
 @inline export const DITHER_ROUND: usize = 96;
-/** i16: where the exponent comes to lie in the code. */
+/** i16: mask of the exponent's position in the code. */
 // @ts-ignore: decorator
 @inline export const DITHER_EXPONENT: usize = 112;
-/** i16: what that and the steps are above the code. */
+/** i16: the excess of exponent and steps over the code. */
 // @ts-ignore: decorator
 @inline export const DITHER_BASE: usize = 128;
 /** The difference of f32's bias, as f32 bits. */
 // @ts-ignore: decorator
 @inline export const BIAS: usize = 144;
-/** The largest finite code where f32 has its exponent and mantissa. */
+/** The largest finite code, shifted to f32's exponent and mantissa. */
 // @ts-ignore: decorator
 @inline export const MAX_SHIFTED: usize = 160;
 

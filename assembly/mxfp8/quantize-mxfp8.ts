@@ -20,12 +20,12 @@ import {
   STEP_ROUND,
 } from "./float8";
 
-/** Constants of the inner loops, in memory as those of the tables are. */
+/** Constants of the inner loops, in memory for the reason given in float8.ts. */
 // @ts-ignore: decorator
 @inline const MAGNITUDE: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff], 16);
 // @ts-ignore: decorator
 @inline const EXPONENT: usize = memory.data<u32>([0x7f800000, 0x7f800000, 0x7f800000, 0x7f800000], 16);
-/** Steps, which are at most 16, below the bits of the exponent. */
+/** Mask of the steps, at most 16, below the exponent bits. */
 // @ts-ignore: decorator
 @inline const STEPS: usize = memory.data<u32>([0x003f003f, 0x003f003f, 0x003f003f, 0x003f003f], 16);
 // @ts-ignore: decorator
@@ -72,7 +72,7 @@ function checkArguments(input: usize, length: i32, element: i32): void {
   assert(element >= 0 && element <= E5M2, "element must be 0 or 1");
 }
 
-/** One copy of the loop for each way of ties, which is a constant in it. */
+/** Inlined once for each mode of ties, as a constant. */
 // @ts-ignore: decorator
 @inline
 function nearest(
@@ -116,7 +116,7 @@ function nearest16(input: usize, factor: v128, table: usize, ties: i32): v128 {
   return withSigns(i8x16.narrow_i16x8_u(low, high), table, x0, x1, x2, x3);
 }
 
-/** Magnitude codes, up to 128, to codes: those beyond the largest finite one become it. */
+/** Adds signs to magnitude codes, up to 128; those beyond the largest finite one become it. */
 // @ts-ignore: decorator
 @inline
 function withSigns(
@@ -229,7 +229,7 @@ function stochastic16(input: usize, factor: v128, noise: usize, table: usize, sh
   return withSigns(i8x16.narrow_i16x8_u(low, high), table, x0, x1, x2, x3);
 }
 
-/** Magnitude codes of 8 f32, in i16 lanes: the steps of the binade, and the binade's own code. */
+/** Magnitude codes of 8 f32, in i16 lanes: the steps in the binade plus the binade's own code. */
 // @ts-ignore: decorator
 @inline
 function stochastic8(
@@ -245,8 +245,8 @@ function stochastic8(
 }
 
 /**
- * The steps of 4 f32, rounded by `random`, with 128 · the exponent of what rounds them to 2^−16 of a
- * step and 64 above: the upper halves of the sums' bits.
+ * The steps of 4 f32, rounded with `random`, plus 128 · the exponent of the number that rounds to 2^−16 of a step,
+ * plus 64: the upper halves of the sums' bits.
  */
 // @ts-ignore: decorator
 @inline

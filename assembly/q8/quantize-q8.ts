@@ -1,6 +1,6 @@
 import { encodeF16Lanes } from "../floats/f16";
 
-/** Elements of a block, and the bytes that they are: a scale of f16, then an i8 for each. */
+/** Elements of a block, and its bytes: an f16 scale, then an i8 for each element. */
 // @ts-ignore: decorator
 @inline const BLOCK_SIZE: i32 = 32;
 // @ts-ignore: decorator
@@ -74,7 +74,7 @@ function round16(x: usize, inverse: v128): v128 {
   return i8x16.narrow_i16x8_s(low, high);
 }
 
-/** What is cut off is exact, and decides: adding 1/2 first would round 0.49999997 up. */
+/** Rounds by the truncated part, which is exact: adding 1/2 first would round 0.49999997 up. */
 // @ts-ignore: decorator
 @inline
 function round4(x: usize, inverse: v128): v128 {

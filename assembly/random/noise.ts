@@ -37,7 +37,10 @@ export function noise4(key0: v128, key1: v128, counters: v128): v128 {
   return mixed(key1, keyed(key0, counters));
 }
 
-/** What of the hash comes before its first multiplication: counters that differ in their low 16 bits differ in the same here. */
+/**
+ * The part of the hash before its first multiplication: counters that differ only in their low 16 bits differ in the
+ * same bits here.
+ */
 // @ts-ignore: decorator
 @inline
 export function keyed(key0: v128, counters: v128): v128 {

@@ -32,7 +32,7 @@ const CONSTANTS = memory.data<f32>([
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  // In this order of arguments a NaN goes through.
+  // In this order of arguments, a NaN is kept.
   x = f32x4.pmin(f32x4.pmax(x, constant(0)), constant(1));
 
   const shifted = f32x4.add(f32x4.mul(x, constant(2)), constant(3));
@@ -70,8 +70,8 @@ function powerOfTwo(n: v128): v128 {
 }
 
 /**
- * Constants of `expNegative4`, in the order of its arguments. Loaded before a loop: V8 pairs vectors (docs/kernels.md) that take
- * the same value, not the same address.
+ * Constants of `expNegative4`, in the order of its arguments. Loaded before a loop, since V8 merges vectors
+ * (docs/kernels.md) that use the same value, not the same address.
  */
 const NEGATIVE = memory.data<f32>([
   -87.3, -87.3, -87.3, -87.3,
@@ -96,8 +96,8 @@ export function negativeConstant(index: usize): v128 {
 }
 
 /**
- * e^x of lanes that are not above 0, but for a rounding error, by half as many instructions as `exp4`: multiply-adds, which a machine
- * may fuse, and one factor of 2^n. 0 below −87.3; NaN stays NaN.
+ * e^x of lanes that are at most 0 (up to a rounding error), with half as many instructions as `exp4`: it uses
+ * multiply-adds, which a machine may fuse, and one factor of 2^n. 0 below −87.3; NaN stays NaN.
  */
 // @ts-ignore: decorator
 @inline

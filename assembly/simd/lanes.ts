@@ -27,7 +27,7 @@ export function loadPartial(source: usize, count: i32, fill: f32): v128 {
   return v;
 }
 
-/** The first `count` (0 … 3) lanes of `v` to `target`. */
+/** Stores the first `count` (0 … 3) lanes of `v` to `target`. */
 // @ts-ignore: decorator
 @inline
 export function storePartial(target: usize, v: v128, count: i32): void {
@@ -36,14 +36,14 @@ export function storePartial(target: usize, v: v128, count: i32): void {
   if (count > 2) store<f32>(target, f32x4.extract_lane(v, 2), 8);
 }
 
-/** Four f32 at `source`, or where fewer are left those, and 0 in the other lanes. */
+/** Four f32 at `source`, or, if fewer are `left`, those, and 0 in the other lanes. */
 // @ts-ignore: decorator
 @inline
 export function loadUpTo4(source: usize, left: i32): v128 {
   return left >= 4 ? v128.load(source) : loadPartial(source, left, 0);
 }
 
-/** Four lanes to `target`, or where fewer are left so many. */
+/** Stores four lanes to `target`, or, if fewer are `left`, that many. */
 // @ts-ignore: decorator
 @inline
 export function storeUpTo4(target: usize, v: v128, left: i32): void {

@@ -14,7 +14,7 @@ export function transposeF32(out: usize, source: usize, rows: i32, columns: i32)
   const sourceStride = <usize>columns << 2;
   const wholeRows = rows & ~3;
   const wholeColumns = columns & ~3;
-  // 16 rows together write whole cache lines: rows of `out` a power of two apart share few sets of the cache.
+  // 16 rows at a time write whole cache lines: rows of `out` that are a power of two apart share few cache sets.
   for (let line = 0; line < wholeRows; line += LINE_ROWS) {
     const end = min(line + LINE_ROWS, wholeRows);
     for (let j = 0; j < wholeColumns; j += 4) {

@@ -6,7 +6,7 @@ const PAGE_BYTES = 64 * 1024;
 /** A byte address in the memory that the kernels share. */
 export type Pointer = number;
 
-/** Bytes that stay until they are freed. */
+/** Memory that outlives scopes, until it is freed. */
 export class Region {
   readonly pointer: Pointer;
   readonly bytes: number;
@@ -18,27 +18,27 @@ export class Region {
     this.#free = free;
   }
 
-  /** Give the bytes back. A second call changes nothing. */
+  /** Frees the memory. Idempotent. */
   free(): void {
     this.#free();
   }
 }
 
-/** Where a region lies: `[start, end)`. */
+/** The addresses `[start, end)` of a region. */
 type Span = { start: Pointer; end: Pointer };
 
 /**
- * Allocator over the one memory of this isolate, with two lifetimes.
+ * Allocator over the one WebAssembly memory of this isolate, with two lifetimes.
  *
- * Every kernel call takes its buffers inside `scope` and gives them all back at the end, so there
- * is nothing to free and nothing to leak. All objects of an isolate share the arena, so a scope is
- * synchronous: held across an `await`, another object would enter it. The one exception is `scopeOf`.
+ * Every kernel call allocates its buffers inside `scope`, which frees them all at the end, so there is nothing to
+ * free and nothing to leak. All objects of an isolate share the arena, so a scope is synchronous: during an `await`,
+ * another object could enter it. The one exception is `scopeOf`.
  *
- * What outlives a scope is a region: owned by whoever asked for it, until it is freed. Scopes bump
- * upwards from the bottom and step over the regions in their way.
+ * Memory that outlives a scope is a region, owned by its caller until it is freed. Scopes allocate upwards from the
+ * bottom, and skip regions in their way.
  *
- * Growing the memory detaches every earlier view, those of regions too: ask for a view after the last
- * `alloc` or `own`, and copy out what leaves the scope. Pointers stay.
+ * Growing the memory detaches all existing views, also those of regions: create views after the last `alloc` or
+ * `own`, and copy results out before the scope ends. Pointers stay valid.
  */
 export class Arena {
   readonly memory: WebAssembly.Memory;
@@ -46,9 +46,9 @@ export class Arena {
   #top: Pointer;
   #peak: Pointer;
   #open = 0;
-  /** Of the regions, in order of address. */
+  /** Addresses of the regions, in order. */
   #spans: Span[] = [];
-  /** The last resort: an owner that is collected leaves no region behind. */
+  /** A last resort, which frees the regions of owners that were garbage-collected. */
   readonly #collected = new FinalizationRegistry<() => void>((free) => free());
 
   /** `base` is the first address that the kernels' own tables do not use. */
@@ -57,7 +57,7 @@ export class Arena {
     this.#base = this.#top = this.#peak = align(base);
   }
 
-  /** Run `body`, then release everything it allocated. */
+  /** Runs `body`, then frees everything it allocated. */
   scope<T>(body: () => T): T {
     const mark = this.#top;
     this.#open++;
@@ -80,8 +80,8 @@ export class Arena {
   }
 
   /**
-   * A scope whose work yields. Whoever has the thread meanwhile opens and ends its own scopes above it; another that
-   * yields does not begin before this has ended (`takeTurns`).
+   * A scope whose work yields. Code that runs meanwhile opens and closes its own scopes above it; no other yielding
+   * work starts before this one has ended (`takeTurns`).
    */
   *scopeOf<T>(body: () => Steps<T>): Steps<T> {
     const mark = this.#top;
@@ -94,7 +94,7 @@ export class Arena {
     }
   }
 
-  /** Bytes that `body` takes at most, all at one time, in scopes and in the regions that it owns there. */
+  /** The most bytes that `body` uses at one time, in scopes and in its own regions. */
   measure(body: () => void): number {
     const earlier = this.#peak;
     const mark = (this.#peak = this.#top);
@@ -116,8 +116,8 @@ export class Arena {
   }
 
   /**
-   * Reserve `bytes`, aligned to 64, until the region is freed. Contents are unspecified. Within a scope
-   * it lies above all that the scope has; outside of one, as low as there is room.
+   * Reserves `bytes`, aligned to 64, until the region is freed. Contents are unspecified. Inside a scope the region
+   * lies above everything that the scope has allocated; outside, at the lowest free address.
    */
   own(bytes: number): Region {
     const from = this.#open > 0 ? this.#top : this.#base;
@@ -138,7 +138,7 @@ export class Arena {
     return this.#spans.reduce((sum, { start, end }) => sum + end - start, 0);
   }
 
-  /** The first room for `bytes` from `pointer` on; memory grows where it has to. */
+  /** The first free address for `bytes` from `pointer` on; grows the memory if necessary. */
   #findRoom(pointer: Pointer, bytes: number): Pointer {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new RangeError(`Expected a whole number of bytes, got ${bytes}`);
@@ -152,25 +152,25 @@ export class Arena {
     return pointer;
   }
 
-  /** Have memory up to `end`. */
+  /** Grows the memory up to `end`. */
   protected reach(end: Pointer): void {
     const missing = end - this.memory.buffer.byteLength;
     if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE_BYTES));
   }
 
-  /** Reserve room for `length` f32. */
+  /** Allocates `length` f32. */
   allocF32(length: number): Pointer {
     return this.alloc(length * 4);
   }
 
-  /** Reserve and fill with zeros. */
+  /** Allocates `length` f32, filled with zeros. */
   allocZeroedF32(length: number): Pointer {
     const pointer = this.allocF32(length);
     this.f32(pointer, length).fill(0);
     return pointer;
   }
 
-  /** Reserve and fill with a copy of `source`. */
+  /** Allocates a copy of `source`. */
   copyIn(source: ArrayBufferView): Pointer {
     const pointer = this.alloc(source.byteLength);
     this.u8(pointer, source.byteLength).set(

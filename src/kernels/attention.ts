@@ -1,13 +1,13 @@
-/** Attention, and the rotation of what it compares. */
+/** Attention, and the rotary embedding of queries and keys. */
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple } from "./check.ts";
 import { kernels } from "./runtime.ts";
 import { type TokenShape, checkTokens } from "./token-shape.ts";
 
-/** Of each position and pair of a head's channels: f32 [T, D / 2] each. */
+/** Cosines and sines of the angle for each position and channel pair: f32 [T, D / 2] each. */
 export type Angles = { cosines: Pointer; sines: Pointer };
 
-/** Turns heads, which lie side by side, in place. x f32 [B, T, heads, D], tokens `stride` apart. */
+/** Rotates adjacent heads in place. x f32 [B, T, heads, D], tokens `stride` apart. */
 export function rotaryForward(
   x: Pointer,
   angles: Angles,
@@ -20,7 +20,7 @@ export function rotaryForward(
   rotaryEach(rotaryForwardF32, x, angles, shape, heads, headWidth, stride);
 }
 
-/** Turns their gradient back, in place. */
+/** Rotates their gradient back, in place. */
 export function rotaryBackward(
   dX: Pointer,
   angles: Angles,
@@ -53,7 +53,7 @@ function rotaryEach(
   }
 }
 
-/** What attention is cut into: `groups` of heads share keys and values. */
+/** The heads of attention; `groups` of them share keys and values. */
 export type Heads = { heads: number; groups: number; headWidth: number };
 
 /**
@@ -88,7 +88,7 @@ export function attentionForward(
   });
 }
 
-/** Overwrites dQkv, f32 as qkv; dOut f32 [B, T, heads · D]; the others as the forward pass left them. */
+/** Overwrites dQkv, f32 of the shape of qkv; dOut f32 [B, T, heads · D]; the others as the forward pass left them. */
 export function attentionBackward(
   dQkv: Pointer,
   dOut: Pointer,

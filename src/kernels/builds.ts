@@ -1,19 +1,19 @@
-/** What each build of the kernels asks of a browser, and who has it. */
+/** What each build of the kernels requires, for errors: the feature, and the browsers that have it. */
 export const BUILDS = {
-  /** The quantizers, which run in browsers of some years. */
+  /** The quantizers, which also run in older browsers. */
   "kernels-files.wasm":
     "WebAssembly SIMD, as Chromium has since 91, Firefox since 89 and Safari since 16.4",
-  /** All of them: the bytes that the Worker of this server has. */
+  /** All kernels; the same file as in this server's Worker. */
   "kernels.wasm":
     "WebAssembly's relaxed SIMD, as Chromium has since 114 and Firefox since 145; `mxfp4-edge join` trains without a browser",
 };
 
-/** Workers' types declare no `validate`. */
+/** The types for Workers do not declare `validate`. */
 const { validate } = WebAssembly as unknown as {
   validate: (this: void, bytes: Uint8Array) => boolean;
 };
 
-/** Whether this machine has what the kernels of these bytes ask for. */
+/** Whether this machine supports the features of this module. */
 export function isRunnable(bytes: Uint8Array): boolean {
   return validate(bytes);
 }

@@ -1,4 +1,4 @@
-/** Probabilities, and the loss of what came. */
+/** Softmax and cross-entropy. */
 import type { Pointer } from "./arena.ts";
 import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";

@@ -1,4 +1,4 @@
-/** The kernels that write text: a second module on the same memory (assembly/decode.ts). */
+/** The kernels of text generation: a second module on the same memory (assembly/decode.ts). */
 import type { instantiate } from "../../build/kernels-decode.d.ts";
 import { instantiateOn, kernels } from "./runtime.ts";
 
@@ -6,12 +6,12 @@ type DecodeExports = Awaited<ReturnType<typeof instantiate>>;
 
 let loaded: DecodeExports | undefined;
 
-/** Instantiate them, once an isolate, after the others; a second call changes nothing. */
+/** Instantiates them, once per isolate, after `loadKernels`. Idempotent. */
 export function loadDecodeKernels(module: WebAssembly.Module): void {
   loaded ??= instantiateOn<DecodeExports>(module, kernels().arena.memory);
 }
 
-/** Those of this isolate. */
+/** The text-generation kernels of this isolate. */
 export function decodeKernels(): DecodeExports {
   if (!loaded)
     throw new Error("Expected `loadDecodeKernels` to have run first");

@@ -1,6 +1,6 @@
 /**
- * What a decoder computes, token by token. Every operation has the same bits on every machine; matrices lie in
- * panels of eight rows, f32 or MXFP4 (assembly/decode/).
+ * The operations of a decoder. Each has the same bits on every machine. Matrices are stored in panels of eight rows,
+ * f32 or MXFP4 (assembly/decode/).
  */
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple } from "./check.ts";
@@ -16,7 +16,7 @@ const MXFP4_BLOCK_BYTES = 16;
 export const WEIGHT_FORMATS = ["f32", "mxfp4"] as const;
 export type WeightFormat = (typeof WEIGHT_FORMATS)[number];
 
-/** Bytes of eight rows. */
+/** Bytes of a panel of eight rows. */
 export function decodePanelBytes(
   format: WeightFormat,
   columns: number,
@@ -27,7 +27,7 @@ export function decodePanelBytes(
   return (columns / BLOCK_SIZE) * PANEL_BLOCK_BYTES;
 }
 
-/** Activations as the products of a format take them, in the caller's scope. */
+/** Activations in the form that a format's product takes, allocated in the caller's scope. */
 export type Factor = { x: Pointer; scales: Pointer };
 
 /** x f32 [tokens, columns], 16-byte aligned. */
@@ -73,7 +73,7 @@ export function multiplyDecodePanels(
     );
 }
 
-/** Up to eight rows of f32 to a panel of f32; element (r, k) lies r · rowStride + k · columnStride in. */
+/** Packs up to eight rows of f32 as an f32 panel; element (r, k) is at offset r · rowStride + k · columnStride. */
 export function packPanelF32(
   panel: Pointer,
   source: Pointer,
@@ -92,7 +92,7 @@ export function packPanelF32(
   );
 }
 
-/** Codes and scales of up to eight rows, `blocks` of each, to their place in a panel of MXFP4. */
+/** Packs codes and scales of up to eight rows, `blocks` blocks each, into an MXFP4 panel from block `firstBlock` on. */
 export function packPanelMxfp4(
   panel: Pointer,
   firstBlock: number,
@@ -113,7 +113,7 @@ export function packPanelMxfp4(
   );
 }
 
-/** Row `lane` of a panel. out f32 [columns]. */
+/** Row `lane` of a panel, dequantized. out f32 [columns]. */
 export function panelRow(
   format: WeightFormat,
   out: Pointer,
@@ -126,10 +126,10 @@ export function panelRow(
   else exports.panelRowMxfp4(out, panel, lane, columns);
 }
 
-/** Where keys and values of one layer lie, f32 [positions, groups · headWidth] each. */
+/** The cached keys and values of one layer, f32 [positions, groups · headWidth] each. */
 export type LayerCache = { keys: Pointer; values: Pointer };
 
-/** Causal attention of `tokens` from position `first` on. out, q f32 [tokens, heads · headWidth], rows so far apart. */
+/** Causal attention of `tokens` from position `first` on. out, q f32 [tokens, heads · headWidth]. */
 export function attend(
   out: Pointer,
   q: Pointer,
@@ -211,7 +211,10 @@ export function rmsNorm(
   });
 }
 
-/** Turns pairs of channels in place. x f32 [tokens, heads, headWidth], tokens `stride` apart; angles f32 [tokens, headWidth / 2]. */
+/**
+ * Rotary embedding, in place. x f32 [tokens, heads, headWidth], tokens `stride` apart; angles f32 [tokens, headWidth
+ * / 2].
+ */
 export function rotary(
   x: Pointer,
   { cosines, sines }: Angles,
@@ -256,7 +259,7 @@ export function swiglu(
   decodeKernels().swigluForwardF32(out, gate, up, 1, length, length);
 }
 
-/** e^x of each. */
+/** e^x of each value. */
 export function exponentials(x: readonly number[]): number[] {
   const { arena } = kernels();
   return arena.scope(() => {

@@ -7,7 +7,7 @@ export class DryArena extends Arena {
   }
 
   protected override reach(): void {
-    // There is nothing to reach.
+    // There is no memory to grow.
   }
 
   override copyIn(source: ArrayBufferView): number {

@@ -1,4 +1,4 @@
-/** MXFP4 to nearest with a factor for each segment: how gradients may travel. */
+/** MXFP4 rounded to nearest, with a factor per segment: a wire format of gradients. */
 import type { Pointer } from "./arena.ts";
 import { checkAligned, checkMultiple } from "./check.ts";
 import type { NoiseKey } from "./noise.ts";
@@ -7,7 +7,7 @@ import { kernels } from "./runtime.ts";
 /** Values that share a factor. */
 const EDEN_SEGMENT = 64;
 
-/** Where the parts of `length` values lie. */
+/** Pointers to the parts of `length` encoded values. */
 export type EdenParts = {
   /** u8 [length / 2], even index in the low nibble. */
   elements: Pointer;
@@ -18,9 +18,9 @@ export type EdenParts = {
 };
 
 /**
- * Algorithm 1 on `input`, f32 [length], 16-byte aligned, which is rotated already, and ⟨x, x⟩ / ⟨x, Q(x)⟩
- * of each segment, drawn with `key` where it lies between two codes. `firstElement` is the first one's place in
- * the whole vector, a multiple of 64.
+ * Quantizes `input`, f32 [length], 16-byte aligned and already rotated, by Algorithm 1, with ⟨x, x⟩ / ⟨x, Q(x)⟩ of
+ * each segment, rounded stochastically with `key`. `firstElement` is the position of the first element in the whole
+ * vector, a multiple of 64.
  */
 export function quantizeEdenMxfp4(
   { elements, scales, factors }: EdenParts,
@@ -44,7 +44,7 @@ export function quantizeEdenMxfp4(
   );
 }
 
-/** The values, times their factors. out f32 [length], 16-byte aligned. */
+/** Dequantizes, including the factors. out f32 [length], 16-byte aligned. */
 export function dequantizeEdenMxfp4(
   out: Pointer,
   { elements, scales, factors }: EdenParts,

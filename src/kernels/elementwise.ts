@@ -1,4 +1,4 @@
-/** What each element or row becomes by itself: biases and activations. */
+/** Elementwise operations: biases and activations. */
 import type { Pointer } from "./arena.ts";
 import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";
@@ -58,7 +58,7 @@ export function swigluForward(
   kernels().exports.swigluForwardF32(out, gate, up, rows, width, stride);
 }
 
-/** The gradients of gate and up, which may take their places. dOut f32 [rows, width]; the others `stride` apart. */
+/** The gradients of gate and up, which may be computed in place. dOut f32 [rows, width]; the others `stride` apart. */
 export function swigluBackward(
   dGate: Pointer,
   dUp: Pointer,

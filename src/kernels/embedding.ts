@@ -1,14 +1,14 @@
-/** Tokens to vectors. Forward and backward stand side by side, as in every file of layers. */
+/** Embedding: tokens to vectors. */
 import type { Pointer } from "./arena.ts";
 import { kernels } from "./runtime.ts";
 import { type SequenceShape, checkSequences } from "./token-shape.ts";
 
-/** Where the kernels find nothing: below it lie their tables. */
+/** The kernels' null pointer. */
 const NONE: Pointer = 0;
 
 /**
- * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t], where positions have one. out f32 [B, T, C];
- * tokens i32 [B, T].
+ * out[b, t] = tokenEmbedding[tokens[b, t]] + positionEmbedding[t], without the latter if it is undefined. out f32 [B,
+ * T, C]; tokens i32 [B, T].
  */
 export function embeddingForward(
   out: Pointer,
@@ -29,7 +29,7 @@ export function embeddingForward(
   );
 }
 
-/** Adds to both gradients, or the one that there is. dOut f32 [B, T, C]. */
+/** Adds to both gradients, or only to that of the tokens. dOut f32 [B, T, C]. */
 export function embeddingBackward(
   dTokenEmbedding: Pointer,
   dPositionEmbedding: Pointer | undefined,

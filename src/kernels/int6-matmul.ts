@@ -1,6 +1,6 @@
 /**
- * Matrix products on integers of 6 bits, a scale for each 64 of k: MXFP4's integer dot product at its
- * full width (assembly/int6/int6-panel.ts), for operands that have to stay near what they were.
+ * Matrix products on 6-bit integers with a scale per 64 of k: MXFP4's integer dot product at its full width
+ * (assembly/int6/int6-panel.ts), for operands that need more precision.
  */
 import type { Pointer } from "./arena.ts";
 import { checkCount, checkMultiple, checkStrides } from "./check.ts";
@@ -8,13 +8,13 @@ import type { Operand } from "./matmul.ts";
 import { type DotForm, fastestDotForm, type Side } from "./mxfp4-matmul.ts";
 import { kernels } from "./runtime.ts";
 
-/** k that share a scale. */
+/** Elements along k that share a scale. */
 const GROUP_LENGTH = 64;
 
 const SCRATCH_BYTES = 4224;
-/** Columns of the product that lie together. */
+/** Columns of the product in one pair of strips. */
 const COLUMNS = 8;
-/** Strips that lie together: their rows, and their bytes for each group. */
+/** Rows packed together, and their bytes per group. */
 const SIDES = {
   a: { index: 0, rows: 4, groupBytes: 288 },
   b: { index: 1, rows: COLUMNS, groupBytes: 544 },
@@ -26,7 +26,7 @@ export function int6PanelBytes(side: Side, rows: number, k: number): number {
   return Math.ceil(rows / together) * (k / GROUP_LENGTH) * groupBytes;
 }
 
-/** One side of a product as `matmulInt6` reads it, in memory of the caller's scope. */
+/** Packs one operand for `matmulInt6`, allocated in the caller's scope. */
 export function packInt6(
   side: Side,
   operand: Operand,
@@ -39,7 +39,7 @@ export function packInt6(
   return panel;
 }
 
-/** The same, to `panel`, which has `int6PanelBytes`. */
+/** The same, to `panel` of `int6PanelBytes`. */
 export function packInt6Into(
   panel: Pointer,
   side: Side,
@@ -67,8 +67,8 @@ export function packInt6Into(
 }
 
 /**
- * One side of a product as `matmulInt6` reads it, to `panel`, which has `int6PanelBytes`: rotated, to the
- * nearest MXFP4, and each segment scaled up by what rounding shrank it (assembly/int6/pack-eden.ts).
+ * Packs one operand for `matmulInt6` to `panel` of `int6PanelBytes`: rotated, rounded to nearest MXFP4, and each
+ * segment multiplied by the factor that undoes the shrinkage of rounding (assembly/int6/pack-eden.ts).
  *
  * Shapes:   signs f32 [64]; operand [rows, k]
  */
@@ -133,7 +133,7 @@ export function matmulInt6(
 }
 
 /**
- * x = factors · x + a · bᵀ: each row of x times its factor, plus a product that is summed by itself.
+ * x = factors · x + a · bᵀ: each row of x times its factor, plus the product, which is summed first.
  *
  * Shapes:   x f32 [m, n]; factors f32 [m]; a, b panels of m and n rows, packed with the same k
  */
@@ -159,7 +159,8 @@ export function addMatmulInt6(
 }
 
 /**
- * out = x · xᵀ, in half the time that `matmulInt6` takes, or less: x is rounded once for both sides.
+ * out = x · xᵀ, in at most half the time of `matmulInt6`: x is quantized once for both sides, and half of the product
+ * computed.
  *
  * Shapes:   out f32 [n, n]; operand x [n, k]
  */

@@ -11,22 +11,22 @@ const BUILT_DECODE = join(
   "../../build/kernels-decode.wasm",
 );
 
-/** Workers may not compile bytes, so their types declare no constructor; Node has it. */
+/** The types for Workers declare no constructor, since Workers may not compile bytes; Node has it. */
 const Module = WebAssembly.Module as unknown as new (
   bytes: Uint8Array,
 ) => WebAssembly.Module;
 
 /**
- * V8 can take two vectors of 128 bits side by side as one of 256: the same results, lane by lane, in half the
- * instructions (docs/kernels.md). It is an experiment of V8, so only the version is told to whose bytes the tests have
- * seen; workerd's is built without it.
+ * Whether to let V8 merge adjacent 128-bit vectors into 256-bit ones: the same results in half the instructions
+ * (docs/kernels.md). The flag is experimental, so it is only set for the V8 version whose results the tests have
+ * checked; workerd is built without it.
  */
 export const PAIRS_VECTORS =
   process.arch === "x64" && process.versions.v8.startsWith("13.6.");
 
 /**
- * The kernels in Node, from the file that `npm run build` writes. A Worker imports it instead. V8 has to be told before it
- * compiles them.
+ * Loads the kernels in Node from the file that `npm run build` writes; a Worker imports it instead. The V8 flag must
+ * be set before compilation.
  */
 export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
   if (isWide) setFlagsFromString("--experimental-wasm-revectorize");
@@ -36,19 +36,19 @@ export function loadKernelsFile(path = BUILT, isWide = PAIRS_VECTORS): Kernels {
 }
 
 /**
- * By how much a heap may outgrow what lives on it before V8 collects. A trainer frees its frames itself, but what the
- * network makes of them on their way, three times their bytes, V8 counts until it collects; beside a heap of some 11 MB
- * that is a collection a step, which takes half as long as the step's microbatches of a small model.
+ * How much the heap may grow beyond live objects before V8 collects garbage. A trainer frees its frames itself, but
+ * V8 counts the network's copies, three times their size, until it collects. With a heap of some 11 MB that would
+ * mean a collection per step, which takes half as long as the step's microbatches of a small model.
  */
 const HEAP_GROWTH_PERCENT = 400;
 
-/** All kernels, where those above are of files alone: a package has both, since Node 20 lacks relaxed SIMD. */
+/** Loads all kernels; the package's `kernels.wasm` only has those for files, since Node 20 lacks relaxed SIMD. */
 export function loadTrainingKernels(): Kernels {
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
   return loadKernelsFile(existsSync(TRAINING) ? TRAINING : BUILT);
 }
 
-/** The kernels that write text, after the others. */
+/** Loads the kernels of text generation, after the others. */
 export function loadDecodeFile(): void {
   loadDecodeKernels(new Module(readFileSync(BUILT_DECODE)));
 }

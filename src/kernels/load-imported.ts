@@ -1,13 +1,13 @@
 import { type Kernels, loadKernels } from "./runtime.ts";
 
-/** Workers' types declare no `compile`, which they may not call; everyone else has it. */
+/** The types for Workers do not declare `compile`, which Workers may not call. */
 const Compiler = WebAssembly as unknown as {
   compile(bytes: Uint8Array): Promise<WebAssembly.Module>;
 };
 
 /**
- * The kernels from what `import "kernels.wasm"` gave: a compiled module in Workers, and its bytes where
- * a bundler embedded them.
+ * Loads the kernels from the value of `import "kernels.wasm"`: a compiled module in Workers, its bytes if a bundler
+ * embedded them.
  */
 export async function loadImported(
   imported: WebAssembly.Module | Uint8Array,

@@ -4,7 +4,10 @@ import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";
 
 const STRIP_WIDTH = { a: 4, b: 8 } as const;
-/** Of a: packed, they are multiplied while they lie in the second-level cache, and there is never more of a than that. */
+/**
+ * Rows of a that are packed and multiplied at a time, while they are in the second-level cache; also bounds the
+ * memory for a.
+ */
 const ROWS_TOGETHER = 128;
 
 /** One operand of out = a · bᵀ: element (row, k) lies row · rowStride + k · kStride elements in. */
@@ -23,7 +26,7 @@ export function byColumns(source: Pointer, rows: number): Operand {
 export type MatmulOptions = {
   /** Add to what `out` holds. */
   accumulate?: boolean;
-  /** f32 [n]: what every row starts from, where it does not accumulate. */
+  /** f32 [n]: the initial value of every row, unless accumulating. */
   bias?: Pointer | undefined;
   /** Round both operands to the nearest bf16; products and sums stay f32. */
   roundToBf16?: boolean;
@@ -61,8 +64,8 @@ export function matmul(
 }
 
 /**
- * `matmul` of operands that `packF32` made. Rows of `out` lie `outStride` elements apart; sums start from `start`: `out` itself,
- * or f32 [n] for every row, or 0 for zeros.
+ * `matmul` on operands packed with `packF32`. Rows of `out` are `outStride` elements apart. `start` has the initial
+ * sums: `out` itself, f32 [n] for every row, or 0 for zeros.
  */
 export function multiplyF32(
   out: Pointer,
@@ -78,7 +81,7 @@ export function multiplyF32(
   exports.gemmF32(out, outStride, aPanels, bPanels, m, n, k, start);
 }
 
-/** One side of a product as `multiplyF32` reads it, in memory of the caller's scope. */
+/** Packs one operand for `multiplyF32`, allocated in the caller's scope. */
 export function packF32(
   side: "a" | "b",
   operand: Operand,
@@ -117,7 +120,7 @@ export function transpose(
   kernels().exports.transposeF32(out, source, rows, columns);
 }
 
-/** Of the arithmetic, and of the order of the parameters: with another one, training has other bytes. */
+/** Version of the arithmetic and of the order of parameters; raised whenever a change alters training results. */
 export const ARITHMETIC_VERSION = 3;
 
 /** Whether this machine fuses `relaxed_madd`. */
@@ -125,7 +128,7 @@ export function fusesMadd(): boolean {
   return kernels().exports.fusesMadd() !== 0;
 }
 
-/** What the bytes of a run depend on besides its config. A run takes trainers of one fingerprint only. */
+/** What a run's bytes depend on besides its config. All trainers of a run must have the same fingerprint. */
 export function fingerprint(): string {
   return `${ARITHMETIC_VERSION}-${fusesMadd() ? "fma" : "nofma"}`;
 }

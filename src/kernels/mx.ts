@@ -1,4 +1,4 @@
-/** What the MX formats of OCP MX v1.0 have in common, whatever their elements. */
+/** Definitions common to the MX formats of OCP MX v1.0. */
 import { AppError } from "../api/errors.ts";
 import {
   type NearestMode,
@@ -11,7 +11,7 @@ import type { NoiseKey } from "./noise.ts";
 /** Elements that share a scale. */
 export const BLOCK_SIZE = 32;
 
-/** Stochastic rounding names its noise. */
+/** Stochastic rounding, with its noise. */
 export type StochasticRounding = {
   mode: "stochastic";
   key: NoiseKey;
@@ -19,7 +19,7 @@ export type StochasticRounding = {
   firstElement: number;
 };
 
-/** A scale rule's number in the kernels. Errors: RangeError for one that needs another rounding */
+/** A scale rule's number in the kernels. Errors: RangeError for mse with stochastic rounding */
 export function scaleRule(
   scale: ScaleRule,
   { mode }: { mode: NearestMode } | StochasticRounding,
@@ -31,7 +31,7 @@ export function scaleRule(
   return SCALE_RULES.indexOf(scale);
 }
 
-/** Which pair of noise `input[0]` takes. Errors: `shape_mismatch` beyond the counter's pairs */
+/** The noise pair that `input[0]` uses. Errors: `shape_mismatch` beyond the counter's range */
 export function firstPair(
   { firstElement }: StochasticRounding,
   length: number,

@@ -1,6 +1,6 @@
 /**
- * Matrix products in MXFP4. An operand is rotated, quantized and laid out in one pass, from wherever
- * it lies; the product multiplies blocks exactly, in integers (assembly/mxfp4/mxfp4-panel.ts).
+ * Matrix products in MXFP4. Packing rotates, quantizes and lays out an operand in one pass, from any strides; the
+ * product multiplies blocks exactly, in integers (assembly/mxfp4/mxfp4-panel.ts).
  */
 import { ALGORITHM_2, type Mxfp4Quantizer } from "../api/recipe.ts";
 import type { Pointer } from "./arena.ts";
@@ -15,9 +15,9 @@ export const SEGMENT_LENGTH = 64;
 
 const SCRATCH_BYTES = 4736;
 const HEADER_BYTES = 64;
-/** k of one group in a panel. */
+/** Elements along k in one group of a panel. */
 const GROUP_LENGTH = 64;
-/** Strips that lie together: their rows, and their bytes for each group. */
+/** Rows packed together, and their bytes per group. */
 const SIDES = {
   a: { index: 0, rows: 4, groupBytes: 320 },
   b: { index: 1, rows: 8, groupBytes: 576 },
@@ -25,11 +25,11 @@ const SIDES = {
 export type Side = keyof typeof SIDES;
 
 export type Mxfp4Packing = {
-  /** Sign vector of the RHT, f32 [64]; without it the operand is not rotated. */
+  /** Sign vector of the RHT, f32 [64]; without it, no rotation. */
   signs?: Pointer | undefined;
-  /** Noise of stochastic rounding; without it, to nearest even. */
+  /** Noise key of stochastic rounding; without it, nearest-even. */
   rounding?: NoiseKey | undefined;
-  /** Stochastic rounding has that of Algorithm 2, so that nothing clips, and nearest has 1 unless told. */
+  /** Default: 3/4 for stochastic rounding (Algorithm 2, so that nothing clips), 1 for nearest. */
   prescale?: Mxfp4Quantizer["prescale"] | undefined;
 };
 
@@ -48,7 +48,7 @@ export function mxfp4PanelBytes(side: Side, rows: number, k: number): number {
   return HEADER_BYTES + Math.ceil(rows / together) * groups * groupBytes;
 }
 
-/** One side of a product as `matmulMxfp4` reads it, in memory of the caller's scope. */
+/** Packs one operand for `matmulMxfp4`, allocated in the caller's scope. */
 export function packMxfp4(
   side: Side,
   operand: Operand,
@@ -62,7 +62,7 @@ export function packMxfp4(
   return panel;
 }
 
-/** The same, to `panel`, which has `mxfp4PanelBytes`. */
+/** The same, to `panel` of `mxfp4PanelBytes`. */
 export function packMxfp4Into(
   panel: Pointer,
   side: Side,

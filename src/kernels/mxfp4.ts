@@ -17,10 +17,10 @@ import { type Counts, countsOf } from "./statistics.ts";
 
 export type Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;
-  /** Not mse where rounding is stochastic. */
+  /** Any rule; with stochastic rounding, not mse. */
   scale: ScaleRule;
   prescale: Prescale;
-  /** The least scale byte, 0 unless said otherwise. */
+  /** The smallest scale byte; default 0. */
   minScale?: 0 | 1;
 };
 
@@ -75,7 +75,7 @@ export function quantizeMxfp4(
   );
 }
 
-/** The values, times `factor` (4/3 for one tensor of Algorithm 2, else 1). out f32 [length]. */
+/** Dequantizes, times `factor` (4/3 for one tensor of Algorithm 2, otherwise 1). out f32 [length]. */
 export function dequantizeMxfp4(
   out: Pointer,
   elements: Pointer,
@@ -88,7 +88,7 @@ export function dequantizeMxfp4(
   kernels().exports.dequantizeMxfp4(out, elements, scales, length, factor);
 }
 
-/** What quantizing x f32 [length] did to single elements. Called inside `arena.scope`. */
+/** Counts the elements of x f32 [length] by what quantization did to them. Called inside `arena.scope`. */
 export function countMxfp4(
   x: Pointer,
   elements: Pointer,
@@ -105,7 +105,7 @@ export function countMxfp4(
 /** Bytes of one of ggml's blocks. */
 export const GGML_BLOCK_BYTES = 17;
 
-/** ggml's blocks of MXFP4 elements and scales. out u8 [17 · blocks]. */
+/** Packs MXFP4 elements and scales as ggml's blocks. out u8 [17 · blocks]. */
 export function packGgml(
   out: Pointer,
   elements: Pointer,

@@ -14,14 +14,14 @@ import { type Counts, countsOf } from "./statistics.ts";
 export const FLOAT8_TYPES = ["e4m3", "e5m2"] as const;
 export type Float8Type = (typeof FLOAT8_TYPES)[number];
 
-/** What becomes of a tie, in the kernel's order; toward zero goes only ggml's of MXFP4. */
+/** Modes of ties, in the kernel's order; nearest-zero (ggml) only exists for MXFP4. */
 const TIES: readonly NearestMode[] = ["nearest-even", "nearest-away"];
 
 export type Mxfp8Quantizer = {
   rounding: { mode: NearestMode } | StochasticRounding;
-  /** Not mse where rounding is stochastic. */
+  /** Any rule; with stochastic rounding, not mse. */
   scale: ScaleRule;
-  /** The least scale byte, 0 unless said otherwise. */
+  /** The smallest scale byte; default 0. */
   minScale?: 0 | 1;
 };
 
@@ -81,7 +81,7 @@ export function quantizeMxfp8(
   );
 }
 
-/** The values. out f32 [length], 16-byte aligned. */
+/** Dequantizes. out f32 [length], 16-byte aligned. */
 export function dequantizeMxfp8(
   out: Pointer,
   elements: Pointer,
@@ -95,7 +95,7 @@ export function dequantizeMxfp8(
   kernels().exports.dequantizeMxfp8(out, elements, scales, length, element);
 }
 
-/** What quantizing x f32 [length] did to single elements. Called inside `arena.scope`. */
+/** Counts the elements of x f32 [length] by what quantization did to them. Called inside `arena.scope`. */
 export function countMxfp8(
   x: Pointer,
   elements: Pointer,

@@ -3,7 +3,7 @@ import type { Pointer } from "./arena.ts";
 import { checkCount } from "./check.ts";
 import { kernels } from "./runtime.ts";
 
-/** What a LayerNorm keeps of each row for its backward pass: f32 [rows] each. */
+/** Saved by a LayerNorm for its backward pass: f32 [rows] each. */
 export type RowMoments = { mean: Pointer; rstd: Pointer };
 
 /** A LayerNorm's parameters, or their gradients: f32 [width] each. */

@@ -1,7 +1,7 @@
 /**
- * The orthogonal matrix nearest to another, about: its singular values go to near 1, its singular
- * vectors stay. The products run on integers of 6 bits, which are exact and so the same on every machine
- * (assembly/layers/newton-schulz.ts says what that takes).
+ * An approximation of the orthogonal matrix nearest to a given one: its singular values become close to 1, its
+ * singular vectors stay. Products run on 6-bit integers, which are exact and therefore the same on every machine
+ * (assembly/layers/newton-schulz.ts explains how).
  */
 import type { Pointer } from "./arena.ts";
 import { checkMultiple } from "./check.ts";
@@ -11,16 +11,16 @@ import { kernels } from "./runtime.ts";
 import { scale, sumSquares } from "./vector.ts";
 
 /**
- * Factors of X, A · X and A² · X, and how often. Singular values from 0.003 on end between 0.66 and 1.21.
- * Source: Jordan et al., Muon (2024), the coefficients of its reference implementation
+ * Number of iterations, and the coefficients of X, A · X and A² · X. Singular values from 0.003 on end between 0.66
+ * and 1.21. Source: Jordan et al., Muon (2024), the coefficients of its reference implementation
  */
 export const NEWTON_SCHULZ_STEPS = 5;
 const COEFFICIENTS = [3.4445, -4.775, 2.0315] as const;
-/** So that a matrix of zeros stays one. */
+/** Keeps a zero matrix zero. */
 const LEAST_NORM = 1e-7;
 
 /**
- * x ← about U · Vᵀ where x = U · S · Vᵀ, in place.
+ * x ← approximately U · Vᵀ, where x = U · S · Vᵀ, in place.
  *
  * Shapes:   x f32 [rows, columns], rows ≤ columns, both multiples of 64
  */

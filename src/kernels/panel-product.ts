@@ -1,6 +1,6 @@
 /**
- * The products of a recipe that run on integers: how large an operand's panel is, what is written to it, and
- * how two of them are multiplied. The rest of the code sees a product a · bᵀ, whatever its format.
+ * The integer products of a recipe: the size of an operand's panel, packing, and multiplication. Other code sees a
+ * product a · bᵀ of any format.
  */
 import {
   type Mxfp4Quantizer,
@@ -28,11 +28,11 @@ import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 import { add } from "./vector.ts";
 
-/** What the random bits of an operand are. */
+/** The random bits of an operand. */
 export type OperandNoise = {
-  /** f32 [the product's rotation]; where it rotates. */
+  /** f32 [the product's rotation]; only if it rotates. */
   signs?: Pointer | undefined;
-  /** Where the operand is rounded stochastically. */
+  /** Only if the operand is rounded stochastically. */
   rounding?: NoiseKey | undefined;
 };
 
@@ -48,7 +48,7 @@ export function panelBytes(
     : int6PanelBytes(side, rows, k);
 }
 
-/** One operand [rows, k] to `panel`. */
+/** Packs one operand [rows, k] to `panel`. */
 export function packPanel(
   panel: Pointer,
   product: PanelProduct,
@@ -85,7 +85,7 @@ export function packPanel(
 }
 
 /**
- * out = a · bᵀ, plus `bias` where there is one.
+ * out = a · bᵀ, plus `bias` if given.
  *
  * Shapes:   out f32 [m, n]; a, b panels of m and n rows; bias f32 [n]
  */
@@ -118,7 +118,7 @@ export function multiplyPanels(
   });
 }
 
-/** A rotated copy by rows, for segments other than those that packing rotates on its way. */
+/** A rotated copy [rows, k], for segment lengths that packing does not rotate itself. */
 function rotated(
   { source, kStride }: Operand,
   rows: number,

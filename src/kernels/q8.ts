@@ -3,11 +3,11 @@ import { checkMultiple } from "./check.ts";
 import { BLOCK_SIZE } from "./mx.ts";
 import { kernels } from "./runtime.ts";
 
-/** Bytes of one of ggml's blocks of Q8_0: a scale of f16, then 32 elements of i8. */
+/** Bytes of a Q8_0 block of ggml: an f16 scale, then 32 elements of i8. */
 export const Q8_BLOCK_BYTES = 34;
 
 /**
- * ggml's blocks of Q8_0, as its own quantizer rounds them.
+ * Quantizes to Q8_0 blocks of ggml, rounding like ggml.
  *
  * Shapes:   out u8 [34 · length / 32]; x f32 [length]
  * Special:  a NaN or infinity gives its block scale NaN and elements 0

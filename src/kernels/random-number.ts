@@ -2,7 +2,7 @@ import { decodeKernels } from "./decode-runtime.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
 
-/** One number of [0, 1), a multiple of 2^−32: a pure function of (key, counter). */
+/** A random number in [0, 1), a multiple of 2^−32: a pure function of (key, counter). */
 export function randomNumber(key: NoiseKey, counter: number): number {
   const { arena } = kernels();
   return arena.scope(() => {

@@ -1,8 +1,8 @@
-/** Sums that error figures are made of, in f64 and in order. Called inside `arena.scope`. */
+/** Sums for error figures, in f64 and in order. Called inside `arena.scope`. */
 import type { Pointer } from "./arena.ts";
 import { kernels } from "./runtime.ts";
 
-/** Of finite values, about their mean. */
+/** Central moments of the finite values. */
 export type Moments = {
   count: number;
   mean: number;
@@ -11,7 +11,7 @@ export type Moments = {
   fourth: number;
 };
 
-/** Over pairs that are both finite; `skipped` counts the others. */
+/** Sums over pairs of finite values; `skipped` counts the other pairs. */
 export type Differences = {
   signal: number;
   noise: number;
@@ -21,7 +21,7 @@ export type Differences = {
   most: number;
 };
 
-/** Elements that quantizing changed in a way of its own; `lost` are those of blocks of scale 255. */
+/** Counts of elements that were clipped, became zero, or are in blocks of scale 255 (`lost`). */
 export type Counts = { clipped: number; zeroed: number; lost: number };
 
 /** x f32 [length] */
@@ -33,7 +33,7 @@ export function moments(x: Pointer, length: number): Moments {
   return { count, mean, second, third, fourth } as Moments;
 }
 
-/** Moments of two sets together (Pébay 2008, eqs. 2.1 and 3.1). */
+/** The moments of the union of two sets (Pébay 2008, eqs. 2.1 and 3.1). */
 export function mergeMoments(a: Moments, b: Moments): Moments {
   if (a.count === 0) return b;
   if (b.count === 0) return a;
@@ -65,7 +65,7 @@ export function largestByte(bytes: Pointer, length: number): number {
   return kernels().exports.largestByte(bytes, length);
 }
 
-/** How far y is from x. f32 [length] each. */
+/** Error sums of y against x. f32 [length] each. */
 export function compare(x: Pointer, y: Pointer, length: number): Differences {
   const { arena, exports } = kernels();
   const out = arena.alloc(6 * 8);
@@ -75,7 +75,7 @@ export function compare(x: Pointer, y: Pointer, length: number): Differences {
   return { signal, noise, product, power, skipped, most } as Differences;
 }
 
-/** What a kernel adds to three sums from zero. */
+/** Runs a kernel that adds to three counts. */
 export function countsOf(count: (out: Pointer) => void): Counts {
   const { arena } = kernels();
   const out = arena.alloc(3 * 8);

@@ -1,10 +1,7 @@
-/**
- * Work that computes in one go, or in turns with what else its thread has to do: a generator, which yields where it may
- * be interrupted.
- */
+/** Computation that can be interrupted: a generator that yields where it may pause for other work of its thread. */
 export type Steps<T> = Generator<void, T, void>;
 
-/** All of it, in one go. */
+/** Runs all steps without interruption. */
 export function finish<T>(steps: Steps<T>): T {
   for (;;) {
     const { done, value } = steps.next();
@@ -12,12 +9,12 @@ export function finish<T>(steps: Steps<T>): T {
   }
 }
 
-/** Of this isolate: some work has been interrupted, and is not back yet. */
+/** Whether some work of this isolate is interrupted at present. */
 let isInterrupted = false;
 
 /**
- * All of it, interrupted for `turn` wherever that gives a promise. One work of an isolate is interrupted at a time, and
- * whoever comes meanwhile has it done in one go: what both have in the arena is given back in order.
+ * Runs all steps, pausing for `turn` whenever it returns a promise. Only one computation of an isolate is interrupted
+ * at a time; others run without interruption meanwhile, so that arena scopes end in order.
  */
 export async function takeTurns<T>(
   steps: Steps<T>,

@@ -1,10 +1,10 @@
-/** Sizes of what stands at tokens, and what is wrong with them. */
+/** Sizes of tensors over tokens, and their checks. */
 import { checkCount } from "./check.ts";
 
 /** Sizes of a batch of sequences: B, T. */
 export type TokenShape = { sequences: number; length: number };
 
-/** And of what stands at each token: C. */
+/** The same with the number of channels: C. */
 export type SequenceShape = TokenShape & { width: number };
 
 export function checkTokens<Shape extends TokenShape>(shape: Shape): Shape {

@@ -1,4 +1,4 @@
-/** Elementwise kernels on f32 vectors: what shards and the gradient's wire formats are made of. */
+/** Elementwise kernels on f32 vectors, for shards and wire formats. */
 import type { Pointer } from "./arena.ts";
 import type { NoiseKey } from "./noise.ts";
 import { kernels } from "./runtime.ts";
@@ -71,7 +71,7 @@ export function canonicalizeNaN(x: Pointer, length: number): void {
   kernels().exports.canonicalizeNaNF32(x, length);
 }
 
-/** Normal draws times `deviation`: draw i depends on (key, firstElement + i) only. f32 [length]. */
+/** Normal draws with standard deviation `deviation`; draw i only depends on (key, firstElement + i). f32 [length]. */
 export function drawNormal(
   out: Pointer,
   length: number,
@@ -134,8 +134,8 @@ export function adamW(
 }
 
 /**
- * m = momentum · m + gradient, and direction = gradient + momentum · m: Nesterov's momentum, in place.
- * f32 [length] each, a multiple of 4.
+ * Nesterov momentum, in place: m = momentum · m + gradient, and direction = gradient + momentum · m. f32 [length]
+ * each, a multiple of 4.
  */
 export function nesterov(
   direction: Pointer,
@@ -147,7 +147,10 @@ export function nesterov(
   kernels().exports.nesterovF32(direction, m, gradient, length, momentum);
 }
 
-/** Columns of a matrix as one of their own. out f32 [rows, columns]; x f32, rows `xStride` apart; columns a multiple of 4. */
+/**
+ * Copies columns of a matrix to a separate one. out f32 [rows, columns]; x f32, rows `xStride` apart; columns a
+ * multiple of 4.
+ */
 export function copyColumns(
   out: Pointer,
   x: Pointer,

@@ -1,9 +1,10 @@
 /**
- * Give the memory of `bytes` back now, with that of all that views the same buffer. A buffer that is only
- * dropped counts against its isolate until it is collected, which may be hundreds of megabytes later.
+ * Frees the memory of `bytes` at once; all views of the same buffer become empty. A buffer that is only dropped
+ * counts against its isolate until it is garbage-collected, which may be hundreds of megabytes later.
  */
 export function free({ buffer }: ArrayBufferView): void {
-  // Node 20, where the package runs too, has neither, and what threads share has no one owner: a collection frees it.
+  // Node 20, which the package supports, lacks these methods, and shared buffers have no single owner: there, garbage
+  // collection frees them.
   const { transfer } = buffer as Partial<ArrayBuffer>;
   if (transfer && !(buffer as ArrayBuffer).detached) transfer.call(buffer, 0);
 }

@@ -1,13 +1,12 @@
 /**
- * What one isolate holds in memory, in one account. All objects, hosted trainers and requests of an
- * isolate share its 128 MiB and none of them sees the others, so they meet here, in two ways:
+ * Accounts for the memory of an isolate. All objects, hosted trainers and requests of an isolate share its 128 MiB
+ * without seeing each other, so they account for it here, in two ways:
  *
- *   keep      a cache: what can be read again. Never waits; those used longest ago are dropped for it
- *   reserve   what its holder needs until it is done. Waits until it fits, before it has read a byte
+ *   keep      a cache, whose contents can be restored. Never waits; the least recently used are dropped for it
+ *   reserve   what its holder needs until it is done. Waits until it fits, before the holder has read a byte
  *
- * Reservations leave room for the largest thing that is kept, and those of trainers leave room for a
- * push besides; so a commit always finds room for its shard, a trainer that pushes waits for no
- * other trainer, and nobody waits for somebody who waits for him.
+ * Reservations leave room for the largest kept entry, and those of trainers also for a push. So a commit always finds
+ * room for its shard, a trainer that pushes waits for no other trainer, and there are no deadlocks.
  */
 import { AppError } from "../api/errors.ts";
 
@@ -15,27 +14,27 @@ const MIB = 1024 * 1024;
 const PAUSE_MS = 20;
 export const MAX_WAIT_MS = 30_000;
 /**
- * A request whose client left is not told, it just never goes on; so who gives no sign of life for
- * this long holds nothing any more. A trainer's microbatch may take a minute, and one is cut off rarely.
+ * A request whose client has left gets no signal, it just never continues; so a holder that does not call `touch` for
+ * this long loses its reservation. A trainer's microbatch may take a minute, and trainers are rarely cut off.
  */
 const STALE_MS = { request: 5_000, trainer: 120_000 };
-/** Below that a reservation is not counted. */
+/** Smaller reservations are not counted. */
 const SMALL_BYTES = MIB;
 
-/** Who reserves. A trainer's pushes are requests, which it waits for. */
+/** Who reserves. A trainer's pushes are requests, for which it waits. */
 export type Rank = "trainer" | "request";
 
 export type LedgerLimits = {
-  /** Of all together. */
+  /** Limit for everything together. */
   totalBytes: number;
-  /** That reservations leave to what is kept. */
+  /** Left by reservations for kept entries. */
   keptBytes: number;
-  /** That trainers leave to requests. */
+  /** Left by trainers for requests. */
   requestBytes: number;
 };
 
 export type Reservation = {
-  /** A sign of life. */
+  /** Tells that the holder is still active. */
   touch(): void;
   release(): void;
 };
@@ -43,12 +42,12 @@ export type Reservation = {
 type Kept = { bytes: number; drop: () => void };
 type Entry = { bytes: number; rank: Rank; touched: number };
 
-/** Of no bytes. */
+/** A reservation of no bytes. */
 export const NOTHING: Reservation = { touch() {}, release() {} };
 
 export class Ledger {
   #limits: LedgerLimits;
-  /** In order of use, the latest last. */
+  /** In order of use, most recent last. */
   readonly #kept = new Map<string, Kept>();
   readonly #reserved = new Set<Entry>();
   /** In order of arrival, so that large ones get their turn. */
@@ -59,12 +58,12 @@ export class Ledger {
     this.#limits = limits;
   }
 
-  /** From now on; before anything is held. */
+  /** Changes the limits; called before anything is held. */
   limit(limits: LedgerLimits): void {
     this.#limits = limits;
   }
 
-  /** What is never given back, and may grow: the kernels' memory. */
+  /** Sets the function that returns memory that is never freed and may grow: the kernels'. */
   countFixed(bytes: () => number): void {
     this.#fixedBytes = bytes;
   }
@@ -75,8 +74,8 @@ export class Ledger {
   }
 
   /**
-   * `key` keeps `bytes` from now on. Others are dropped until all fit; `key` itself stays, even
-   * alone above the limit. `drop` runs within another one's event: it may only let go of memory.
+   * Keeps `bytes` under `key`. Drops other entries until everything fits; `key` itself stays, even alone above the
+   * limit. `drop` may be called during another request's event, so it may only free memory.
    */
   keep(key: string, bytes: number, drop: () => void): void {
     this.letGo(key);
@@ -84,12 +83,12 @@ export class Ledger {
     this.#makeRoom(key);
   }
 
-  /** Whether `bytes` could be kept with nothing dropped for them. */
+  /** Whether `bytes` could be kept without dropping anything. */
   hasRoom(bytes: number): boolean {
     return this.heldBytes + bytes <= this.#limits.totalBytes;
   }
 
-  /** `key` is in use: the others are dropped before it. */
+  /** Marks `key` as the most recently used. */
   touch(key: string): void {
     const kept = this.#kept.get(key);
     if (!kept) return;
@@ -97,12 +96,12 @@ export class Ledger {
     this.#kept.set(key, kept);
   }
 
-  /** `key` keeps nothing any more; its `drop` is not called. */
+  /** Removes the entry of `key` without calling its `drop`. */
   letGo(key: string): void {
     this.#kept.delete(key);
   }
 
-  /** Wait for `bytes`. Errors: `unavailable` after half a minute */
+  /** Reserves `bytes`, waiting up to `maxWaitMs`. Errors: `unavailable` after that */
   async reserve(
     bytes: number,
     rank: Rank = "request",
@@ -113,7 +112,7 @@ export class Ledger {
     const entry: Entry = { bytes, rank, touched: started };
     this.#waiting.add(entry);
     try {
-      // A timer, not a promise that another request would resolve: requests may not do that.
+      // A timer, since in Workers a request must not resolve another request's promise.
       while (!this.#isNext(entry)) {
         if (Date.now() - started >= maxWaitMs) {
           throw new AppError(
@@ -133,7 +132,7 @@ export class Ledger {
     return {
       touch: () => {
         entry.touched = Date.now();
-        // One that was given up, and comes back after all, counts again.
+        // A reservation that was considered stale counts again.
         if (!isReleased) this.#reserved.add(entry);
       },
       release: () => {
@@ -143,7 +142,7 @@ export class Ledger {
     };
   }
 
-  /** The first of its rank gets what it asks for if that fits, or if none of its rank has anything. */
+  /** The first in its rank's queue is next if it fits, or if its rank has no other reservation. */
   #isNext(entry: Entry): boolean {
     forgetStale(this.#waiting);
     forgetStale(this.#reserved);
@@ -163,7 +162,7 @@ export class Ledger {
     return this.#fixedBytes() + sum(this.#reserved);
   }
 
-  /** Drop what is kept, but `spared`, until all fits. */
+  /** Drops kept entries, except `spared`, until everything fits. */
   #makeRoom(spared?: string): void {
     let held = this.heldBytes;
     for (const [key, { bytes, drop }] of this.#kept) {
@@ -188,12 +187,12 @@ function forgetStale(entries: Set<Entry>): void {
     if (now - entry.touched > STALE_MS[entry.rank]) entries.delete(entry);
 }
 
-/** What the platform gives one. */
+/** Memory of an isolate on the platform. */
 const ISOLATE_MIB = 128;
 
 /**
- * Of an isolate with so many MiB. A quarter is for code, small things, and pieces on their way. The largest shard's
- * state and frame take 36 MiB, the largest push 9. Errors: what is no isolate's memory
+ * The limits of an isolate with `isolateMib`. A quarter is left for code, small objects, and chunks in transit. The
+ * largest shard's state and frame take 36 MiB, the largest push 9. Errors: RangeError for an impossible size
  */
 export function limitsOf(isolateMib: number): LedgerLimits {
   if (!Number.isInteger(isolateMib) || isolateMib < ISOLATE_MIB)

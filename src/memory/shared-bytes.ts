@@ -1,12 +1,16 @@
 /**
- * Bytes that answers go on reading after their owner has let go of them; they are freed with the last. A response that is made
- * of a buffer holds it until the response itself is collected, even one that was freed: V8 does not count that, and collects late.
+ * Bytes that responses may still be reading after their owner has dropped them; freed after the last. (A Response
+ * made of a buffer would hold it until the Response is garbage-collected, which V8 does late, since it does not count
+ * the buffer.)
  */
 import { free } from "./free.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What was written to a stream it holds until a collection too, so all answers are written from a few buffers. */
+/**
+ * Streams also hold the chunks written to them until garbage collection, so all responses are written from a few
+ * reused buffers.
+ */
 const PIECE_BYTES = 256 * 1024;
 const pieces: Bytes[] = [];
 
@@ -19,12 +23,15 @@ export class SharedBytes {
     this.bytes = bytes;
   }
 
-  /** All of them, as a body. */
+  /** All bytes as a body. */
   read(): ReadableStream<Uint8Array> {
     return this.readWhole().body;
   }
 
-  /** As `read`; `written` when all are, or the reader has left. Each piece that was taken is told. */
+  /**
+   * As `read`; `written` resolves when everything was written or the reader has left. `onPiece` is called for each
+   * piece that was read.
+   */
   readWhole(onPiece?: () => void): {
     body: ReadableStream<Uint8Array>;
     written: Promise<void>;
@@ -32,7 +39,7 @@ export class SharedBytes {
     const { readable, writable } = new FixedLengthStream(this.bytes.length);
     this.#readers++;
     const written = this.#write(writable.getWriter(), onPiece)
-      // Whoever reads it has left.
+      // The reader has left.
       .catch(() => {})
       .finally(() => {
         this.#readers--;
@@ -41,7 +48,7 @@ export class SharedBytes {
     return { body: readable, written };
   }
 
-  /** The owner needs them no longer. */
+  /** The owner does not need the bytes any more. */
   drop(): void {
     this.#isDropped = true;
     this.#freeUnread();
@@ -60,7 +67,7 @@ export class SharedBytes {
   }
 }
 
-/** All of `bytes`, which may be freed once this returns. */
+/** Writes all of `bytes`, which may be freed once this has resolved. */
 export async function writeInPieces(
   writer: WritableStreamDefaultWriter<Uint8Array>,
   bytes: Bytes,
