@@ -80,7 +80,7 @@ test("a checkpoint that is being read breaks off when its run is removed or goes
   });
 });
 
-const REWOUND = /: the run was rewound; ask again$/;
+const REWOUND = /: the run was rewound; request the checkpoint again$/;
 
 test.each(["safetensors", "hf", "gguf", "gguf-mxfp4"])(
   "an export as %s whose run is rewound before its first byte is refused, and says so",
@@ -143,7 +143,9 @@ test("amid the bytes, reading an export fails with what its run says: it was rew
   await run.remove();
   await expect(ofRemoved()).rejects.toMatchObject({ code: "run_not_found" });
   await startRun({ run: "again", dataset: owner.status.config.dataset.name, seed: 9 }); // prettier-ignore
-  await expect(ofAnother()).rejects.toThrow("another has its id; ask again");
+  await expect(ofAnother()).rejects.toThrow(
+    "another has its id; request the checkpoint again",
+  );
 });
 
 test("an export whose state gave way to later ones says which", async () => {

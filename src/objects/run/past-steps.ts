@@ -56,7 +56,7 @@ export async function rewind(parts: Parts, asked: number): Promise<void> {
     if (step === undefined) {
       throw new AppError(
         "step_gone",
-        `Expected step ${steps[0]}, the first whose state is kept, or a later one; got ${asked}`,
+        `Expected a step from ${steps[0]} on, the first whose state is kept; got ${asked}`,
       );
     }
     // A crash before this leaves everything unchanged; after it, the next call informs the shards.
