@@ -282,6 +282,34 @@ describe("carried", () => {
     await keysOf(withModel(file, { vocab }));
   });
 
+  const withPieces = (pieces: string[], merges: string[]): File => {
+    const vocab = { ...(PIECES.model.vocab as Record<string, number>) };
+    for (const piece of pieces) vocab[piece] = Object.keys(vocab).length;
+    return withModel(PIECES, { vocab, merges: [...merges, ...(PIECES.model.merges as string[])] }); // prettier-ignore
+  };
+
+  test.each<[string[], string[], string]>([
+    [["he"], [], '"h" and "e" beside "he"'],
+    // No piece itself.
+    [["xe"], [], '"x" and "e" beside "xe"'],
+    // Another merge would make it, were its parts there.
+    [["he", "the"], ["h e", "th e"], '"t" and "he" beside "the"'],
+  ])(
+    // prettier-ignore
+    "pieces that merges leave, which llama.cpp joins, are refused: %j by %j",
+    async (pieces, merges, message) => {
+      await expect(keysOf(withPieces(pieces, merges))).rejects.toThrow(
+        `got the pieces ${message}, which no merge makes of them: llama.cpp joins two pieces whose text is a third`,
+      );
+    },
+  );
+
+  test("a piece that one of its merges makes alone is carried", async () => {
+    // `th` is made before `he`, and nothing leaves `t` beside `he`.
+    const merges = [...(PIECES.model.merges as string[]), "h e", "th e"];
+    await keysOf(withModel(withPieces(["he", "the"], []), { merges }));
+  });
+
   test.each([
     [0x0a, "<0x0A>"],
     [0x7e, "<0x7E>"],

@@ -79,8 +79,11 @@ test("llama2, in texts without the token that is found in normalized text alone"
   expect(looked).toBeGreaterThan(75);
 });
 
-test("SentencePiece's own file of byte pairs", async () => {
-  const { files, text, ids } = TOKENIZERS["SentencePiece's own file of byte pairs"]!; // prettier-ignore
+test.each([
+  "SentencePiece's own file of byte pairs",
+  "SentencePiece's own file with spaces of users",
+])("%s", async (name) => {
+  const { files, text, ids } = TOKENIZERS[name]!;
   const own = await back(files);
   // As llama.cpp, and Llama's tokenizer: the sign that begins a text comes first unless told otherwise.
   expect(Array.from(own.encode(text))).toEqual([1, ...ids]);

@@ -199,7 +199,7 @@ describe.skipIf(!HAS_LLAMA_CPP)("llama.cpp predicts as", () => {
 
 describe.skipIf(!HAS_LLAMA_CPP)("llama.cpp cuts text as", () => {
   test.each(Object.entries(TOKENIZERS))("%s", async (name, each) => {
-    const { config, files, text, ids } = each;
+    const { config, files, text, ids, written } = each;
     const path = join(folder, name);
     const config2 = { ...DECODERS.llama!, vocab_size: 288, ...config };
     const shapes = decoderShapes(config2).map(([tensor, rows, ...more]): [string, ...number[]] => [tensor, /embed_tokens|lm_head/.test(tensor) ? 288 : rows!, ...more]); // prettier-ignore
@@ -210,9 +210,10 @@ describe.skipIf(!HAS_LLAMA_CPP)("llama.cpp cuts text as", () => {
         content instanceof Uint8Array ? content : JSON.stringify(content),
       );
     const file = await made(path, name);
-    const tokenized = await withLlamaCpp(file, (model) =>
-      Promise.resolve(model.tokenize(text, true)),
+    const [tokenized, own] = await withLlamaCpp(file, (model) =>
+      Promise.resolve([model.tokenize(text, true), model.detokenize(ids)]),
     );
     expect(tokenized).toEqual(ids);
+    if (written !== undefined) expect(own).toBe(written);
   });
 });

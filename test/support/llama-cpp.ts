@@ -10,6 +10,7 @@ export const HAS_LLAMA_CPP =
 type Llama = {
   loadModel(options: object): Promise<{
     tokenize(text: string, special?: boolean): number[];
+    detokenize(tokens: readonly number[]): string;
     isEogToken(token: number): boolean;
     createContext(options: object): Promise<{
       getSequence(): {

@@ -6,6 +6,8 @@ type Case = {
   files: Record<string, object | Uint8Array>;
   text: string;
   ids: number[];
+  /** What is written of them, where a piece is written otherwise than it is called. */
+  written?: string;
 };
 
 /** GPT-2's printable stand-in for each byte. */
@@ -59,6 +61,7 @@ const FALLBACK = [
 ];
 const PAIRS = ["a t", "▁ c", "▁c at", "t h"];
 const LEARNED = ["at", "▁c", "▁cat", "th", "▁", "a", "c", "t", "h", "e"];
+const SPACES = FALLBACK.length + LEARNED.length;
 const idOf = (piece: string) => [...FALLBACK, ...LEARNED].indexOf(piece);
 
 const UNIGRAM_PIECES: [string, number][] = [
@@ -176,6 +179,24 @@ export const TOKENIZERS: Record<string, Case> = {
     text: "cath!",
     ids: [idOf("▁cat"), idOf("h"), idOf("<0x21>")],
   },
+  "SentencePiece's own file with spaces of users": {
+    files: {
+      "tokenizer.model": sentencePieces(
+        [
+          ...[...FALLBACK, ...LEARNED].map(
+            (piece, id) => [piece, LEARNED.includes(piece) ? -id : 0] as const,
+          ),
+          ["▁▁", 0],
+        ],
+        2,
+        ["▁▁"],
+      ),
+    },
+    text: "a  cat",
+    // A space that is the user's is none of `▁cat`.
+    ids: [...["▁", "a"].map(idOf), SPACES, ...["c", "at"].map(idOf)],
+    written: "a  cat",
+  },
   "SentencePiece's own file of likely pieces": {
     files: { "spiece.model": sentencePieces(UNIGRAM_PIECES, 1) },
     text: "the  cat sat",
@@ -187,6 +208,7 @@ export const TOKENIZERS: Record<string, Case> = {
 function sentencePieces(
   pieces: readonly (readonly [string, number])[],
   modelType: number,
+  ofUsers: readonly string[] = [],
 ): Uint8Array {
   const typeOf = (piece: string) =>
     piece === "<unk>"
@@ -195,7 +217,9 @@ function sentencePieces(
         ? 3
         : piece.startsWith("<0x")
           ? 6
-          : 1;
+          : ofUsers.includes(piece)
+            ? 4
+            : 1;
   const message = (number: number, bytes: Buffer) =>
     Buffer.concat([Buffer.from([number * 8 + 2]), varint(bytes.length), bytes]);
   const score = (value: number) => {

@@ -88,6 +88,36 @@ function checkReached(
     throw notCarried(`\`ignore_merges\` ${ignores} beside the token ${shown(missed)}, which no merges make of its text`, `llama.cpp ${ignores ? "goes by merges" : "takes words whole that are tokens"} where its pre-tokenizer is ${pre}`); // prettier-ignore
 }
 
+/**
+ * SentencePiece's pieces, which llama.cpp joins wherever two lie side by side whose text is one, merge or none. Errors:
+ * `invalid_option` where merges leave such two
+ */
+export function checkPiecesJoined(
+  { model, added }: TokenizerJson,
+  merges: readonly (readonly [string, string])[],
+): void {
+  const ranks = new Map(merges.map((pair, i) => [pair.join(" "), i]));
+  const vocab = isObject(model.vocab) ? model.vocab : {};
+  const found = new Set(added.map(({ content }) => content));
+  for (const piece of Object.keys(vocab)) {
+    if (found.has(piece) || piece === model.unk_token || BYTE.test(piece))
+      continue;
+    const characters = Array.from(piece);
+    for (let at = 1; at < characters.length; at++) {
+      const parts = [characters.slice(0, at), characters.slice(at)];
+      const pair = parts.map((part) => part.join(""));
+      // A character may lie there without being a piece.
+      const areThere = parts.every((part, i) => part.length === 1 || Object.hasOwn(vocab, pair[i]!)); // prettier-ignore
+      if (!areThere || ranks.has(pair.join(" "))) continue;
+      if (joined(piece, ranks).join(" ") === pair.join(" "))
+        throw notCarried(`the pieces ${pair.map(shown).join(" and ")} beside ${shown(piece)}, which no merge makes of them`, "llama.cpp joins two pieces whose text is a third"); // prettier-ignore
+    }
+  }
+}
+
+/** A piece that is a byte. */
+const BYTE = /^<0x[0-9A-F]{2}>$/;
+
 function joined(text: string, ranks: ReadonlyMap<string, number>): string[] {
   const parts = Array.from(text);
   for (;;) {

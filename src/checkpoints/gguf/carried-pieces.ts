@@ -114,7 +114,7 @@ function checkMetaspace(step: Step, { model }: TokenizerJson): void {
 }
 
 /** Spaces as SentencePiece writes them. */
-function writesSpaces({ type, pattern, content }: Step): boolean {
+export function writesSpaces({ type, pattern, content }: Step): boolean {
   return (
     type === "Replace" &&
     isObject(pattern) &&

@@ -4,7 +4,7 @@
  * 3: add_dummy_prefix, 4: remove_extra_whitespaces}}.
  */
 import { AppError } from "../../api/errors.ts";
-import type { Token, Vocabulary } from "./tokens.ts";
+import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 
 const UNIGRAM = 1;
 const BPE = 2;
@@ -40,7 +40,7 @@ export function readSentencePieces(
       `Expected ${file} to be of model type ${UNIGRAM} (unigram) or ${BPE} (byte pairs), got ${model}`,
     );
   return {
-    tokens,
+    tokens: model === BPE ? tokens.map(asJoined) : tokens,
     pairs: [
       ["tokenizer.ggml.model", { string: model === BPE ? "llama" : "t5" }],
       ["tokenizer.ggml.pre", { string: "default" }],
@@ -59,6 +59,15 @@ export function readSentencePieces(
     hasScores: true,
     fallsBack: model === BPE,
   };
+}
+
+/**
+ * llama.cpp would find those of users in a text before its spaces are signs, and write the signs. By a score above all learned
+ * ones they are joined first as others are, which finds the same.
+ */
+function asJoined({ text, type, score }: Token): Token {
+  const isJoined = type === TOKEN_TYPE.userDefined && text.includes("▁");
+  return { text, type: isJoined ? TOKEN_TYPE.normal : type, score };
 }
 
 /** Types are llama.cpp's numbers, which are SentencePiece's. */

@@ -2,7 +2,7 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
-import { checkByteLevel } from "./carried-models.ts";
+import { checkByteLevel, checkPiecesJoined } from "./carried-models.ts";
 import { bytePairSpaces, unigramSpaces } from "./carried-pieces.ts";
 import { checkFoundBefore } from "./carried-signs.ts";
 import { carriedName, preTokenizerOf } from "./pre-tokenizers.ts";
@@ -61,8 +61,10 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
  */
 function byteFallback(tokenizer: TokenizerJson): Vocabulary {
   const { prefix } = bytePairSpaces(tokenizer);
+  const merges = mergesOf(tokenizer);
+  checkPiecesJoined(tokenizer, merges);
   const ranks = new Map<string, number>();
-  for (const [i, [a, b]] of mergesOf(tokenizer).entries())
+  for (const [i, [a, b]] of merges.entries())
     if (!ranks.has(a + b)) ranks.set(a + b, i);
   const unknown = tokenizer.model.unk_token;
   const tokens = tokensOf(tokenizer).map((token) => {

@@ -7,6 +7,7 @@ import { shown } from "../../api/option-kinds.ts";
 import type { Folder } from "../read-heads.ts";
 import type { Pairs } from "./hyperparameters.ts";
 import { checkBytes } from "./carried-bytes.ts";
+import { writesSpaces } from "./carried-pieces.ts";
 import { checkAdded } from "./carried-signs.ts";
 import { notCarried } from "./not-carried.ts";
 import { readSentencePieces } from "./sentence-pieces.ts";
@@ -18,6 +19,9 @@ import {
 } from "./tokenizer-json.ts";
 import { vocabularyOf } from "./tokenizer-vocabulary.ts";
 import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
+
+/** SentencePiece's space. */
+const SPACE = "▁";
 
 const SENTENCE_PIECE_FILES = ["tokenizer.model", "spiece.model"];
 
@@ -85,17 +89,27 @@ async function sentencePieces(folder: Folder): Promise<Vocabulary | undefined> {
   return readSentencePieces(await file.read(0, file.bytes), name);
 }
 
-/** With the tokens that were added to the model's, which are found before it is asked. */
+/** With the tokens that were added to the model's, which are found before it is asked. Errors: `invalid_option` */
 function withAdded(
-  { tokens }: Vocabulary,
+  { tokens, hasScores }: Vocabulary,
   tokenizer: TokenizerJson | undefined,
 ): (Token | undefined)[] {
   const all = [...tokens];
-  for (const { id, content, special } of tokenizer?.added ?? []) {
+  const { added = [], normalizers = [] } = tokenizer ?? {};
+  const isWritten = normalizers.some(writesSpaces);
+  for (const token of added) {
+    const { id, content, special = false, normalized = !special } = token;
     const { score = 0, type: own } = all[id] ?? {};
-    const type = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
     const isUnknown = own === TOKEN_TYPE.unknown;
-    all[id] = { text: content, score, type: isUnknown ? own : type };
+    const type = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
+    const hasSpace = hasScores && !special && content.includes(SPACE);
+    // No text has such a sign unless it is written for spaces; then a piece is joined as others are.
+    const isFound = !hasSpace || (isWritten && normalized);
+    if (!isFound && own === undefined)
+      throw notCarried(`the added token ${shown(content)}, which is no piece`, `llama.cpp writes its ${SPACE} as they are`); // prettier-ignore
+    if (!isFound) continue;
+    const text = hasSpace ? content.replaceAll(SPACE, " ") : content;
+    all[id] = { text, score, type: isUnknown ? own : type };
   }
   return all;
 }
